@@ -1,0 +1,71 @@
+# The two commands everybody needs:
+#
+#   make demo    the whole path on this machine: issuer, gate, Envoy, upstream, with a tour
+#   make test    everything the tests need, then all of them
+#
+# Nothing is installed outside .tools/, apart from Debian packages where we may (as root): redis-server, python3-venv.
+
+SHELL      := /bin/bash
+.DELETE_ON_ERROR:
+
+TOOLS      := $(CURDIR)/.tools
+BIN        := $(TOOLS)/bin
+DEMO_FLAGS ?=
+TEST_FLAGS ?= -race
+TEST_TIMEOUT ?= 20m
+PACKAGES   ?= ./...
+FUZZTIME   ?= 30s
+GO         ?= go
+export CGO_ENABLED
+
+VERSION    := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+LDFLAGS    := -X main.version=$(VERSION)
+
+.PHONY: demo build envoy redis test vet fuzz bench check-mod test-compose test-k8s clean help
+
+help: ## this list
+	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "  make %-13s %s\n", $$1, $$2}'
+
+demo: build envoy ## issuer, gate, Envoy and upstream on this machine, with a tour; DEMO_FLAGS="--once --gates 3"
+	@exec $(BIN)/sallyport demo $(DEMO_FLAGS)
+
+build: ## the three programs, into .tools/bin
+	@[ -x $(BIN)/sallyport ] || echo "building issuer, authz and sallyport (the first build takes a minute or two) ..."
+	@CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN)/ ./cmd/...
+
+envoy:
+	@deploy/setup/envoy.sh $(TOOLS)/venv
+
+test-tools:
+	@deploy/setup/tests.sh
+
+vet: ## gofmt, go vet, staticcheck
+	@unformatted=$$(gofmt -l $$(git ls-files --cached --others --exclude-standard '*.go')); \
+	    [ -z "$$unformatted" ] || { echo "gofmt -w these files:"; echo "$$unformatted"; exit 1; }
+	$(GO) vet ./...
+	$(GO) tool staticcheck ./...
+
+test: envoy test-tools vet ## all tests, end to end ones on the real Envoy and Redis included
+	$(GO) test $(TEST_FLAGS) -timeout $(TEST_TIMEOUT) $(PACKAGES)
+	cd deploy/tools && $(GO) test ./...
+
+fuzz: ## every fuzz target for FUZZTIME each (FUZZTIME=10m)
+	@set -e; for package in $$($(GO) list ./...); do \
+	    for target in $$($(GO) test -list '^Fuzz' $$package | grep '^Fuzz' || true); do \
+	        echo "== $$package $$target"; $(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) $$package; \
+	    done; done
+
+bench: ## benchmarks, side by side where a ratio is promised
+	$(GO) test -run '^$$' -bench . -benchmem ./...
+
+check-mod: ## go.mod and go.sum say exactly what the code needs
+	$(GO) mod tidy -diff
+
+test-compose: ## build the images, bring docker-compose.yaml up and walk 401 -> login -> 200 -> logout -> 401
+	deploy/test-compose.sh
+
+test-k8s: ## the same on a Kubernetes cluster (KUBECONFIG)
+	deploy/test-k8s.sh
+
+clean: ## remove what was built and fetched
+	rm -rf $(TOOLS)

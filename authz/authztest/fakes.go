@@ -1,0 +1,133 @@
+package authztest
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/sallyport/sallyport/internal/jose"
+	"github.com/sallyport/sallyport/internal/revocation"
+	"github.com/sallyport/sallyport/internal/token"
+)
+
+// Keys are trusted issuers and their keys.
+type Keys struct {
+	mu         sync.RWMutex
+	profiles   map[string]*token.Profile
+	keys       map[string]map[string]*jose.PublicKey
+	coming     map[string]map[string]*jose.PublicKey
+	had        map[string]bool
+	generation uint64
+	awaited    int
+}
+
+func newKeys() *Keys {
+	return &Keys{
+		profiles: map[string]*token.Profile{}, had: map[string]bool{},
+		keys: map[string]map[string]*jose.PublicKey{}, coming: map[string]map[string]*jose.PublicKey{},
+	}
+}
+
+// Trust adds an issuer, or exchanges its rules, with these keys. An issuer without keys is one whose keys were never had.
+func (k *Keys) Trust(p *token.Profile, keys ...*jose.PublicKey) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.profiles[p.Issuer], k.had[p.Issuer] = p, len(keys) > 0
+	k.keys[p.Issuer] = map[string]*jose.PublicKey{}
+	for _, key := range keys {
+		k.keys[p.Issuer][key.ID()] = key
+	}
+}
+
+// Remove takes a key out of its issuer's set.
+func (k *Keys) Remove(issuer, keyID string) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	delete(k.keys[issuer], keyID)
+	k.generation++
+}
+
+// Publish has an issuer publish a key that Await finds.
+func (k *Keys) Publish(issuer string, key *jose.PublicKey) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.coming[issuer] = map[string]*jose.PublicKey{key.ID(): key}
+}
+
+// Profile implements authz.Keys.
+func (k *Keys) Profile(issuer string) (*token.Profile, bool) {
+	k.mu.RLock()
+	defer k.mu.RUnlock()
+	p, ok := k.profiles[issuer]
+	return p, ok
+}
+
+// Key implements authz.Keys.
+func (k *Keys) Key(issuer, keyID string) (*jose.PublicKey, bool) {
+	k.mu.RLock()
+	defer k.mu.RUnlock()
+	return k.keys[issuer][keyID], k.had[issuer]
+}
+
+// Generation implements authz.Keys.
+func (k *Keys) Generation() uint64 {
+	k.mu.RLock()
+	defer k.mu.RUnlock()
+	return k.generation
+}
+
+// Await puts what was published in force. It waits for ctx when nothing was.
+func (k *Keys) Await(ctx context.Context, issuer, keyID string) bool {
+	k.mu.Lock()
+	k.awaited++
+	key := k.coming[issuer][keyID]
+	if key != nil {
+		k.keys[issuer][keyID], k.had[issuer] = key, true
+	}
+	k.mu.Unlock()
+	if key == nil {
+		<-ctx.Done()
+	}
+	return key != nil
+}
+
+// Awaited is how often Await was called.
+func (k *Keys) Awaited() int {
+	k.mu.RLock()
+	defer k.mu.RUnlock()
+	return k.awaited
+}
+
+// Revocations are a copy of the revocation log whose content and freshness tests set.
+type Revocations struct {
+	world *World
+
+	mu      sync.RWMutex
+	revoked []func(*revocation.Facts) bool
+	Fresh   revocation.Freshness
+}
+
+// Revoke revokes all tokens that match says yes to.
+func (r *Revocations) Revoke(match func(*revocation.Facts) bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.revoked = append(r.revoked, match)
+}
+
+// Check implements authz.Revocations.
+func (r *Revocations) Check(f *revocation.Facts) revocation.Verdict {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	for _, match := range r.revoked {
+		if match(f) {
+			return revocation.Verdict{Revoked: true, Kind: revocation.KindSID, Reason: "logout", Seq: 7}
+		}
+	}
+	return revocation.Verdict{}
+}
+
+// Freshness implements authz.Revocations.
+func (r *Revocations) Freshness(revocation.Instant) revocation.Freshness { return r.Fresh }
+
+// Now implements authz.Revocations.
+func (r *Revocations) Now() time.Time { return r.world.Now }

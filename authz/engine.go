@@ -1,0 +1,229 @@
+package authz
+
+import (
+	"errors"
+	"fmt"
+	"runtime"
+	"runtime/debug"
+	"sync/atomic"
+	"time"
+
+	"github.com/sallyport/sallyport/internal/jose"
+	"github.com/sallyport/sallyport/internal/policy"
+	"github.com/sallyport/sallyport/internal/revocation"
+	"github.com/sallyport/sallyport/internal/token"
+)
+
+// Keys are the trusted issuers and their public keys. Its methods look at a snapshot and never wait.
+type Keys interface {
+	// Profile gives the rules for the tokens of one issuer, named letter by letter. It gives the same pointer for as long
+	// as the rules are the same.
+	Profile(issuer string) (*token.Profile, bool)
+	// Key gives an issuer's key, nil when there is none by that name. known is false when the issuer's keys were never had,
+	// so that it cannot be told whether there is.
+	Key(issuer, keyID string) (key *jose.PublicKey, known bool)
+	// Generation moves after a key has gone or changed. What was verified under an older one is forgotten.
+	Generation() uint64
+}
+
+// Revocations are the gate's copy of the revocation log and the clock that goes with it. Its methods never wait.
+type Revocations interface {
+	Check(*revocation.Facts) revocation.Verdict
+	Freshness(revocation.Instant) revocation.Freshness
+	// Now is the time by which tokens expire.
+	Now() time.Time
+}
+
+// Wire lets a transport marshal its answers once: what it returns is kept in the field Wire of its argument.
+type Wire interface {
+	Allow(*Identity) any
+	Refuse(*Refusal) any
+}
+
+// Options are what an Engine stands on. Keys and Revocations are needed.
+type Options struct {
+	Keys        Keys
+	Revocations Revocations
+	Realm       string // of the challenge in a 401; default sallyport
+	Cache       CacheConfig
+	Wire        Wire                                     // may be nil
+	OnPanic     func(what string, stack []byte)          // told of what Decide has recovered from; may be nil
+	MaxLifetime func() (limit time.Duration, known bool) // for how long revocations are kept at least; may be nil
+}
+
+// Engine decides. Its methods may be called from many goroutines.
+type Engine struct {
+	options   Options
+	cache     *cache
+	rules     atomic.Pointer[rules]
+	refusals  *refusals
+	anonymous *Identity
+}
+
+// rules is one policy with the refusals that speak of it.
+type rules struct {
+	policy *policy.Policy
+	scopes map[*policy.Rule]*Refusal // what a token without the rule's scopes is told
+}
+
+// New makes an engine. p may be exchanged later.
+func New(p *policy.Policy, o Options) (*Engine, error) {
+	switch {
+	case p == nil:
+		return nil, errors.New("authz: expected a policy, got none")
+	case o.Keys == nil || o.Revocations == nil:
+		return nil, errors.New("authz: expected keys and revocations, got none")
+	}
+	if o.Realm == "" {
+		o.Realm = DefaultRealm
+	}
+	if err := ValidateRealm(o.Realm); err != nil {
+		return nil, fmt.Errorf("authz: realm: %w", err)
+	}
+	if err := o.Cache.Validate(); err != nil {
+		return nil, fmt.Errorf("authz: cache: %w", err)
+	}
+	e := &Engine{options: o, cache: newCache(o.Cache), refusals: newRefusals(o.Realm, o.Wire)}
+	e.anonymous = newIdentity(nil, o.Wire)
+	e.SetPolicy(p)
+	return e, nil
+}
+
+// SetPolicy puts another policy in force, for every decision that begins after it returns.
+func (e *Engine) SetPolicy(p *policy.Policy) {
+	r := &rules{policy: p, scopes: map[*policy.Rule]*Refusal{}}
+	for _, rule := range p.Rules() {
+		if len(rule.Scopes) > 0 {
+			r.scopes[rule] = e.refusals.lacking(rule.Scopes)
+		}
+	}
+	e.rules.Store(r)
+}
+
+// Decide judges one request. It keeps nothing of r and never blocks.
+func (e *Engine) Decide(r *Request) (d Decision) {
+	defer func() {
+		if value := recover(); value != nil {
+			d = e.recovered(value)
+		}
+	}()
+	rules := e.rules.Load()
+	found := rules.policy.Find(r.Method, r.Host, r.Path)
+	d.Rule, d.Detail = found.Rule, found.Detail
+	seen := look(r.Headers)
+	d.Strip = seen.strip
+
+	switch {
+	case found.Detail != "":
+		return e.refuse(d, found.Reason)
+	case found.Rule.Access == policy.Public:
+		return e.pass(d, e.anonymous)
+	case seen.nominated:
+		d.Detail = "the Connection header names an identity header"
+		return e.refuse(d, token.ReasonBadRequest)
+	}
+	presented, problem := seen.token()
+	if problem == token.ReasonNoToken && found.Rule.Access == policy.Optional {
+		return e.pass(d, e.anonymous)
+	}
+	if problem != "" {
+		return e.refuseCredential(d, problem, seen.bearer)
+	}
+	return e.decideToken(d, r, rules, found, presented)
+}
+
+// decideToken judges a request by the one token that it carries.
+func (e *Engine) decideToken(d Decision, r *Request, rules *rules, found policy.Finding, presented string) Decision {
+	v, reason := e.verify(&d, presented)
+	if v == nil {
+		return e.refuse(d, reason)
+	}
+	d.Identity = v.identity
+	if verdict := e.options.Revocations.Check(&v.facts); verdict.Revoked {
+		d.Revocation = verdict
+		return e.refuse(d, token.ReasonRevoked)
+	}
+	now := e.options.Revocations.Now()
+	if err := v.profile.CheckTime(v.claims, now); err != nil {
+		return e.refuse(d, token.ReasonOf(err))
+	}
+	d.Remaining = time.Unix(v.claims.Expiry, 0).Sub(now)
+	if found.Rule.Access == policy.Nobody {
+		return e.refuse(d, found.Reason)
+	}
+	if reason := e.cannotKnow(v, found.Rule, r.At); reason != "" {
+		return e.refuse(d, reason)
+	}
+	switch reason := found.Rule.Permits(v.claims.Roles, v.claims.Scope); reason {
+	case "":
+		return e.pass(d, v.identity)
+	case token.ReasonInsufficientScope:
+		d.Refusal = rules.scopes[found.Rule]
+		return d
+	default:
+		return e.refuse(d, reason)
+	}
+}
+
+// cannotKnow gives the reason why the gate cannot tell whether a token has been revoked, or "". A route may allow a copy
+// that has grown stale, but not one that is incomplete.
+func (e *Engine) cannotKnow(v *verified, rule *policy.Rule, at revocation.Instant) token.Reason {
+	freshness := e.options.Revocations.Freshness(at)
+	stale := freshness.Why == revocation.WhyStale
+	switch {
+	case freshness.Fresh, stale && rule.AllowStale:
+	case stale:
+		return token.ReasonStale
+	default:
+		return token.ReasonNoCopy
+	}
+	if e.options.MaxLifetime != nil {
+		if limit, known := e.options.MaxLifetime(); known && outlives(v, limit) {
+			return token.ReasonIssuerLifetime
+		}
+	}
+	return ""
+}
+
+// outlives says that a token, or any that its issuer may make, lives longer than revocations are kept.
+func outlives(v *verified, limit time.Duration) bool {
+	return v.profile.MaxLifetime > limit || v.claims.Expiry-v.claims.IssuedAt > int64(limit/time.Second)
+}
+
+func (e *Engine) pass(d Decision, who *Identity) Decision {
+	d.Allow, d.Identity = true, who
+	return d
+}
+
+func (e *Engine) refuse(d Decision, reason token.Reason) Decision {
+	d.Refusal = e.refusals.of(reason)
+	return d
+}
+
+// refuseCredential refuses a request whose credentials are not one token. RFC 6750 section 3.1 has no error code for a
+// request that brought no token, or another scheme's credentials.
+func (e *Engine) refuseCredential(d Decision, reason token.Reason, bearer bool) Decision {
+	if reason == token.ReasonScheme && !bearer {
+		d.Refusal = e.refusals.otherScheme
+		return d
+	}
+	return e.refuse(d, reason)
+}
+
+func (e *Engine) recovered(value any) Decision {
+	if e.options.OnPanic != nil {
+		e.options.OnPanic(PanicText(value), debug.Stack())
+	}
+	return Decision{Refusal: e.refusals.of(token.ReasonInternal)}
+}
+
+// Refusal gives what a client is told for a reason that the transport has found by itself.
+func (e *Engine) Refusal(reason token.Reason) *Refusal { return e.refusals.of(reason) }
+
+// PanicText describes what was recovered from. Only the runtime's own words are repeated: any other value may hold a secret.
+func PanicText(value any) string {
+	if err, ok := value.(runtime.Error); ok {
+		return err.Error()
+	}
+	return fmt.Sprintf("a panic with a value of type %T", value)
+}

@@ -1,0 +1,70 @@
+package extauthz
+
+import (
+	"errors"
+
+	"google.golang.org/grpc/encoding"
+	_ "google.golang.org/grpc/encoding/proto" // registers the codec that other messages go through
+	"google.golang.org/grpc/mem"
+)
+
+// codec walks check requests and hands out answers that are marshalled already. All else, which is the health service, goes
+// through gRPC's own codec.
+type codec struct {
+	plain encoding.CodecV2
+	pool  mem.BufferPool
+}
+
+func newCodec() codec {
+	return codec{plain: encoding.GetCodecV2("proto"), pool: mem.DefaultBufferPool()}
+}
+
+// Name is that of gRPC's own codec: it is part of the content type.
+func (codec) Name() string { return "proto" }
+
+// Unmarshal never fails for a check request, so that every one of them is answered by a CheckResponse.
+func (c codec) Unmarshal(data mem.BufferSlice, v any) error {
+	if r, ok := v.(*checkRequest); ok {
+		r.receive(data.MaterializeToBuffer(c.pool))
+		return nil
+	}
+	return c.plain.Unmarshal(data, v)
+}
+
+// Marshal refuses to make an empty answer, which Envoy would take for leave to pass.
+func (c codec) Marshal(v any) (mem.BufferSlice, error) {
+	a, ok := v.(*answer)
+	if !ok {
+		return c.plain.Marshal(v)
+	}
+	if a == nil || a.buffers.Len() == 0 {
+		return nil, errors.New("extauthz: expected an answer, got one that nobody filled in")
+	}
+	return a.buffers, nil
+}
+
+// answer is a marshalled CheckResponse. It may be sent any number of times: its buffer is never freed nor written to.
+type answer struct{ buffers mem.BufferSlice }
+
+func newAnswer(message []byte) *answer {
+	return &answer{buffers: mem.BufferSlice{mem.SliceBuffer(message)}}
+}
+
+// receive takes a message over, until free. A second message for one request is a fault: none is then believed.
+func (r *checkRequest) receive(message mem.Buffer) {
+	if r.buffer != nil {
+		message.Free()
+		r.fault(badTwice)
+		return
+	}
+	r.buffer = message
+	r.read(message.ReadOnlyData())
+}
+
+// free gives the message back. Nothing that is a view of it may be used any more.
+func (r *checkRequest) free() {
+	if r.buffer != nil {
+		r.buffer.Free()
+	}
+	r.reset()
+}

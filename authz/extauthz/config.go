@@ -1,0 +1,101 @@
+package extauthz
+
+import (
+	"errors"
+	"strconv"
+	"time"
+
+	"github.com/sallyport/sallyport/internal/config"
+)
+
+// Config is the setting `ext_authz` of a gate: what Envoy may ask for, and how answers are made.
+type Config struct {
+	SocketMode     string        `yaml:"socket_mode" usage:"mode of the Unix socket, octal"`
+	MaxMessage     int           `yaml:"max_message" usage:"greatest size of a check request in bytes"`
+	MaxStreams     uint32        `yaml:"max_streams" usage:"most checks at a time on one connection"`
+	MaxConnections int           `yaml:"max_connections" usage:"most connections at a time"`
+	KeyWait        time.Duration `yaml:"key_wait" usage:"how long a check may wait for a key that the gate does not have"`
+	KeyWaiters     int           `yaml:"key_waiters" usage:"most checks that wait for keys at a time"`
+	Strip          string        `yaml:"strip" usage:"misspelt identity headers to remove: seen (in the check request) or all (whether seen or not)"`
+	Streams        StreamConfig  `yaml:"streams"`
+	Audit          AuditConfig   `yaml:"audit"`
+}
+
+// StreamConfig says what happens to websockets, gRPC calls and event streams that outlive their token.
+type StreamConfig struct {
+	// EndAtExpiry has Envoy end them when their token expires, by the header x-envoy-upstream-stream-duration-ms. Other
+	// requests are never cut.
+	EndAtExpiry bool `yaml:"end_at_expiry" usage:"end upgraded and streaming requests when their token expires"`
+	// Least is what a stream gets whose token is about to expire.
+	Least time.Duration `yaml:"least" usage:"how long such a request may live at least"`
+}
+
+// AuditConfig bounds the audit lines that refused requests make; what is left out is counted.
+type AuditConfig struct {
+	Rate  float64 `yaml:"rate" usage:"audit lines for refusals a second; 0 for none"`
+	Burst int     `yaml:"burst" usage:"audit lines for refusals at once"`
+}
+
+// The values of Config.Strip.
+const (
+	stripSeen = "seen"
+	stripAll  = "all"
+)
+
+// DefaultConfig suits one Envoy or a few hundred.
+func DefaultConfig() Config {
+	return Config{
+		SocketMode:     "0660",
+		MaxMessage:     256 << 10,
+		MaxStreams:     2048,
+		MaxConnections: 1024,
+		KeyWait:        150 * time.Millisecond,
+		KeyWaiters:     256,
+		Strip:          stripAll,
+		Streams:        StreamConfig{EndAtExpiry: true, Least: 5 * time.Second},
+		Audit:          AuditConfig{Rate: 200, Burst: 1000},
+	}
+}
+
+// Validate checks the bounds.
+func (c Config) Validate() error {
+	var errs []error
+	check := func(ok bool, path, expected string, found any) {
+		if !ok {
+			errs = append(errs, config.At(path, "expected %s, found %v", expected, found))
+		}
+	}
+	_, err := c.mode()
+	check(err == nil, "socket_mode", "an octal mode of 0600 to 0777", strconv.Quote(c.SocketMode))
+	check(c.MaxMessage >= 64<<10 && c.MaxMessage <= 16<<20, "max_message", "64 KiB to 16 MiB", c.MaxMessage)
+	check(c.MaxStreams >= 1 && c.MaxStreams <= 1<<20, "max_streams", "1 to 1048576", c.MaxStreams)
+	check(c.MaxConnections >= 1, "max_connections", "1 or more", c.MaxConnections)
+	check(c.KeyWait >= 0 && c.KeyWait <= 10*time.Second, "key_wait", "0s to 10s", c.KeyWait)
+	check(c.KeyWaiters >= 0, "key_waiters", "0 or more", c.KeyWaiters)
+	check(c.Strip == stripSeen || c.Strip == stripAll, "strip", "seen or all", strconv.Quote(c.Strip))
+	return errors.Join(errs...)
+}
+
+// Validate checks the bounds.
+func (c StreamConfig) Validate() error {
+	if c.EndAtExpiry && (c.Least < 100*time.Millisecond || c.Least > time.Hour) {
+		return config.At("least", "expected 100ms to 1h, found %v", c.Least)
+	}
+	return nil
+}
+
+// Validate checks the bounds.
+func (c AuditConfig) Validate() error {
+	if c.Rate < 0 || c.Burst < 0 || (c.Rate > 0 && c.Burst == 0) {
+		return config.At("rate", "expected a rate and a burst of 1 or more, or a rate of 0, found %v and %d", c.Rate, c.Burst)
+	}
+	return nil
+}
+
+func (c Config) mode() (uint32, error) {
+	mode, err := strconv.ParseUint(c.SocketMode, 8, 32)
+	if err != nil || mode < 0o600 || mode > 0o777 {
+		return 0, errors.New("extauthz: not a mode")
+	}
+	return uint32(mode), nil
+}

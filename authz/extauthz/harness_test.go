@@ -1,0 +1,191 @@
+package extauthz
+
+import (
+	"context"
+	"net"
+	"sync"
+	"testing"
+	"time"
+
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
+	"github.com/prometheus/client_golang/prometheus"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/encoding"
+	"google.golang.org/grpc/mem"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/sallyport/sallyport/authz"
+	"github.com/sallyport/sallyport/authz/authztest"
+	"github.com/sallyport/sallyport/internal/audit"
+	"github.com/sallyport/sallyport/internal/revocation"
+)
+
+// bench is a server on loopback with a connection to it.
+type bench struct {
+	world    *authztest.World
+	server   *Server
+	address  string
+	conn     *grpc.ClientConn
+	registry *prometheus.Registry
+	lines    *lines
+	ready    error
+}
+
+// start runs a server in front of an engine on w, until the test ends.
+func start(t testing.TB, w *authztest.World, change ...func(*Config)) *bench {
+	t.Helper()
+	c := DefaultConfig()
+	c.Strip = stripSeen
+	for _, f := range change {
+		f(&c)
+	}
+	b := &bench{world: w, registry: prometheus.NewRegistry(), lines: &lines{}}
+	var err error
+	b.server, err = New(w.Engine(NewWire(c)), c, Options{
+		Instant: clock(), Ready: func() error { return b.ready }, Keys: w.Keys, Audit: b.lines, Registry: b.registry,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	listener, err := Listen("127.0.0.1:0", c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.address = listener.Addr().String()
+	run(t, b.server, listener)
+	b.conn = dial(t, b.address)
+	return b
+}
+
+// run runs a server until the test ends, and wants it to end well.
+func run(t testing.TB, s *Server, l net.Listener) {
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- s.Run(ctx, l) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-ended; err != nil {
+			t.Errorf("the server ended with %v", err)
+		}
+	})
+}
+
+func clock() func() revocation.Instant {
+	begin := time.Now()
+	return func() revocation.Instant {
+		now := time.Now()
+		return revocation.Instant{Mono: now.Sub(begin), Wall: now.Round(0)}
+	}
+}
+
+func dial(t testing.TB, target string) *grpc.ClientConn {
+	t.Helper()
+	conn, err := grpc.NewClient(target, grpc.WithTransportCredentials(insecure.NewCredentials()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := conn.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return conn
+}
+
+// lines are audit events.
+type lines struct {
+	mu     sync.Mutex
+	events []audit.Event
+}
+
+func (l *lines) Record(e audit.Event) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.events = append(l.events, e)
+}
+
+func (l *lines) all() []audit.Event {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return append([]audit.Event(nil), l.events...)
+}
+
+// message is a request as bytes.
+type message []byte
+
+// asIs sends bytes as they are, and reads answers by the generated types.
+type asIs struct{ encoding.CodecV2 }
+
+func (c asIs) Marshal(v any) (mem.BufferSlice, error) {
+	if m, ok := v.(message); ok {
+		return mem.BufferSlice{mem.SliceBuffer(m)}, nil
+	}
+	return c.CodecV2.Marshal(v)
+}
+
+// send sends a message to Check, and fails the test when the RPC does.
+func (b *bench) send(t testing.TB, m []byte) *authv3.CheckResponse {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	response := &authv3.CheckResponse{}
+	err := b.conn.Invoke(ctx, "/envoy.service.auth.v3.Authorization/Check", message(m), response, grpc.ForceCodecV2(asIs{encoding.GetCodecV2("proto")}))
+	if err != nil {
+		t.Fatalf("the RPC failed: %v", err)
+	}
+	return response
+}
+
+// ask sends a request, its headers raw or not.
+func (b *bench) ask(t testing.TB, raw bool) authztest.Ask {
+	return func(r authz.Request) authztest.Answer {
+		t.Helper()
+		return answerOf(t, b.send(t, encoded(r, raw)))
+	}
+}
+
+// answerOf reads a CheckResponse as Envoy does: the code alone decides.
+func answerOf(t testing.TB, r *authv3.CheckResponse) authztest.Answer {
+	t.Helper()
+	if err := r.ValidateAll(); err != nil {
+		t.Errorf("the answer is not valid: %v", err)
+	}
+	if len(r.ProtoReflect().GetUnknown()) > 0 || r.GetErrorResponse() != nil || r.GetDynamicMetadata() != nil {
+		t.Errorf("the answer has more than it should: %v", r)
+	}
+	if r.GetStatus().GetCode() == 0 {
+		ok := r.GetOkResponse()
+		if ok == nil || len(ok.GetResponseHeadersToAdd()) > 0 || len(ok.GetQueryParametersToSet()) > 0 || len(ok.GetQueryParametersToRemove()) > 0 {
+			t.Fatalf("an answer that lets pass has %v", r)
+		}
+		return authztest.Answer{Status: 200, Set: headersOf(t, ok.GetHeaders()), Remove: ok.GetHeadersToRemove()}
+	}
+	denied := r.GetDeniedResponse()
+	if denied == nil {
+		t.Fatalf("a refusal has no denied_response: %v", r)
+	}
+	return authztest.Answer{Status: int(denied.GetStatus().GetCode()), Headers: headersOf(t, denied.GetHeaders()), Body: denied.GetBody()}
+}
+
+func headersOf(t testing.TB, options []*corev3.HeaderValueOption) (headers []authz.Header) {
+	t.Helper()
+	for _, o := range options {
+		if o.GetAppendAction() != corev3.HeaderValueOption_OVERWRITE_IF_EXISTS_OR_ADD || o.Append != nil || len(o.GetHeader().GetRawValue()) > 0 {
+			t.Errorf("a header is not to be overwritten: %v", o)
+		}
+		headers = append(headers, authz.Header{Name: o.GetHeader().GetKey(), Value: o.GetHeader().GetValue()})
+	}
+	return headers
+}
+
+// generated writes a request by the generated types.
+func generated(t testing.TB, r *authv3.CheckRequest) []byte {
+	t.Helper()
+	b, err := proto.Marshal(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}

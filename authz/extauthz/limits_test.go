@@ -1,0 +1,192 @@
+package extauthz
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"net"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+
+	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
+	"golang.org/x/net/http2"
+	"golang.org/x/net/http2/hpack"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/encoding"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
+
+	"github.com/sallyport/sallyport/authz/authztest"
+)
+
+func metadataContext(ctx context.Context, pairs ...string) context.Context {
+	return metadata.AppendToOutgoingContext(ctx, pairs...)
+}
+
+func asIsOption() grpc.CallOption { return grpc.ForceCodecV2(asIs{encoding.GetCodecV2("proto")}) }
+
+func TestAMessageOverTheLimitIsNotRead(t *testing.T) {
+	b := start(t, authztest.New())
+	err := b.conn.Invoke(t.Context(), "/"+serviceName+"/Check", message(make([]byte, 64<<20)), nil, asIsOption())
+	if status.Code(err) != codes.ResourceExhausted {
+		t.Errorf("got %v", err)
+	}
+	authztest.Compare(t, authztest.Anybody, b.ask(t, false)(authztest.Get("/public")))
+}
+
+func TestOtherMethodsAreNotServed(t *testing.T) {
+	b := start(t, authztest.New())
+	for _, method := range []string{"/" + serviceName + "/check", "/" + serviceName + "/", "/envoy.service.auth.v2.Authorization/Check", "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo", "/x/y"} {
+		if err := b.conn.Invoke(t.Context(), method, message(nil), nil, asIsOption()); status.Code(err) != codes.Unimplemented {
+			t.Errorf("%s: got %v", method, err)
+		}
+	}
+}
+
+// TestTwoMessagesInOneCheckAreNoCheck: neither is answered by a CheckResponse.
+func TestTwoMessagesInOneCheckAreNoCheck(t *testing.T) {
+	b := start(t, authztest.New())
+	stream, err := b.conn.NewStream(t.Context(), &grpc.StreamDesc{ClientStreams: true}, "/"+serviceName+"/Check", asIsOption())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if err := stream.SendMsg(message(encoded(authztest.Get("/public"), false))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := stream.CloseSend(); err != nil {
+		t.Fatal(err)
+	}
+	var response authv3.CheckResponse
+	if err := stream.RecvMsg(&response); status.Code(err) != codes.Internal {
+		t.Errorf("got %v, %v", &response, err)
+	}
+	authztest.Compare(t, authztest.Anybody, b.ask(t, false)(authztest.Get("/public")))
+}
+
+// raw is a connection whose frames the test writes.
+type raw struct {
+	net.Conn
+	*http2.Framer
+	headers *hpack.Encoder
+	block   *bytes.Buffer
+}
+
+func connect(t *testing.T, address string) *raw {
+	t.Helper()
+	conn, err := net.Dial("tcp", address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = conn.Close() }) // it may be closed already
+	if err := conn.SetDeadline(time.Now().Add(20 * time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.WriteString(conn, http2.ClientPreface); err != nil {
+		t.Fatal(err)
+	}
+	block := &bytes.Buffer{}
+	r := &raw{Conn: conn, Framer: http2.NewFramer(conn, conn), headers: hpack.NewEncoder(block), block: block}
+	if err := r.WriteSettings(); err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+// open writes the headers of a check as stream id.
+func (r *raw) open(id uint32) error {
+	r.block.Reset()
+	for _, h := range [][2]string{
+		{":method", "POST"}, {":scheme", "http"}, {":path", "/" + serviceName + "/Check"}, {":authority", "authz"}, {"content-type", "application/grpc"}, {"te", "trailers"},
+	} {
+		if err := r.headers.WriteField(hpack.HeaderField{Name: h[0], Value: h[1]}); err != nil {
+			return err
+		}
+	}
+	return r.WriteHeaders(http2.HeadersFrameParam{StreamID: id, BlockFragment: r.block.Bytes(), EndHeaders: true})
+}
+
+// rapidReset opens and resets streams for as long as the server takes it; what runs stays bounded, and honest requests are
+// answered meanwhile.
+func rapidReset(t *testing.T) {
+	const streams = 20
+	b := start(t, authztest.New(), func(c *Config) { c.MaxStreams = streams })
+	honest := b.ask(t, false)
+	authztest.Compare(t, authztest.Anybody, honest(authztest.Get("/public")))
+	before := runtime.NumGoroutine()
+	attacker := connect(t, b.address)
+	go func() { _, _ = io.Copy(io.Discard, attacker.Conn) }()
+	most := 0
+	for i := range uint32(20_000) {
+		if attacker.open(2*i+1) != nil || attacker.WriteRSTStream(2*i+1, http2.ErrCodeCancel) != nil {
+			break // the server has had enough
+		}
+		if i%500 == 0 {
+			most = max(most, runtime.NumGoroutine())
+			authztest.Compare(t, authztest.Anybody, honest(authztest.Get("/public")))
+		}
+	}
+	if limit := before + streams + 20; most > limit {
+		t.Errorf("%d goroutines ran, want at most %d", most, limit)
+	}
+	authztest.Compare(t, authztest.Anybody, honest(authztest.Get("/public")))
+}
+
+// endlessContinuation sends a header list without end.
+func endlessContinuation(t *testing.T) {
+	b := start(t, authztest.New())
+	attacker := connect(t, b.address)
+	fragment := []byte(strings.Repeat("\x00\x01x\x7f\x80\x01"+strings.Repeat("a", 255), 60)) // literal fields that are not indexed
+	err := attacker.WriteHeaders(http2.HeadersFrameParam{StreamID: 1, BlockFragment: fragment})
+	written := 0
+	for ; err == nil && written < 64<<20; written += len(fragment) {
+		err = attacker.WriteContinuation(1, false, fragment)
+	}
+	if err == nil {
+		t.Errorf("the server took %d bytes of headers", written)
+	}
+	authztest.Compare(t, authztest.Anybody, b.ask(t, false)(authztest.Get("/public")))
+}
+
+// silentConnections say nothing, or one byte, and are closed.
+func silentConnections(t *testing.T) {
+	b := start(t, authztest.New())
+	for _, word := range []string{"", "P", http2.ClientPreface[:23]} {
+		t.Run(word, func(t *testing.T) {
+			t.Parallel()
+			conn, err := net.Dial("tcp", b.address)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer conn.Close()
+			if _, err := io.WriteString(conn, word); err != nil {
+				t.Fatal(err)
+			}
+			if err := conn.SetReadDeadline(time.Now().Add(4 * handshake)); err != nil {
+				t.Fatal(err)
+			}
+			var timeout net.Error
+			if _, err := io.Copy(io.Discard, conn); errors.As(err, &timeout) && timeout.Timeout() {
+				t.Error("the connection stays open")
+			}
+		})
+	}
+}
+
+// TestConnectionsAreBounded: one more than allowed has to wait until another ends.
+func TestConnectionsAreBounded(t *testing.T) {
+	b := start(t, authztest.New(), func(c *Config) { c.MaxConnections = 1 })
+	authztest.Compare(t, authztest.Anybody, b.ask(t, false)(authztest.Get("/public")))
+	second := dial(t, b.address)
+	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+	defer cancel()
+	request := message(encoded(authztest.Get("/public"), false))
+	if err := second.Invoke(ctx, "/"+serviceName+"/Check", request, nil, asIsOption()); err == nil {
+		t.Error("a second connection was served")
+	}
+}

@@ -1,0 +1,104 @@
+package extauthz
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"os"
+	"strings"
+	"sync"
+)
+
+const unixPrefix = "unix:"
+
+// Listen opens host:port or unix:/path. A Unix socket gets c.SocketMode before anybody can reach it, takes the place of one
+// that nobody answers on, and is removed when it is closed.
+func Listen(address string, c Config) (net.Listener, error) {
+	path, unix := strings.CutPrefix(address, unixPrefix)
+	if !unix {
+		l, err := net.Listen("tcp", address)
+		if err != nil {
+			return nil, fmt.Errorf("extauthz: %w", err)
+		}
+		return l, nil
+	}
+	mode, err := c.mode()
+	if err != nil {
+		return nil, err
+	}
+	l, err := listenUnix(path, fs.FileMode(mode))
+	if err != nil {
+		return nil, fmt.Errorf("extauthz: listen on %s: %w", address, err)
+	}
+	return l, nil
+}
+
+// listenUnix binds beside the path and moves the socket there, so that it is never seen with another mode.
+func listenUnix(path string, mode fs.FileMode) (net.Listener, error) {
+	if err := vacant(path); err != nil {
+		return nil, err
+	}
+	beside := fmt.Sprintf("%s.%d", path, os.Getpid())
+	if err := os.Remove(beside); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: beside, Net: "unix"})
+	if err != nil {
+		return nil, err
+	}
+	l.SetUnlinkOnClose(false)
+	bound, err := place(beside, path, mode)
+	if err != nil {
+		return nil, errors.Join(err, l.Close(), os.Remove(beside))
+	}
+	return &unixListener{UnixListener: l, path: path, bound: bound}, nil
+}
+
+func place(beside, path string, mode fs.FileMode) (fs.FileInfo, error) {
+	if err := os.Chmod(beside, mode); err != nil {
+		return nil, err
+	}
+	bound, err := os.Lstat(beside)
+	if err != nil {
+		return nil, err
+	}
+	return bound, os.Rename(beside, path)
+}
+
+// vacant refuses a path that something other than a dead socket has.
+func vacant(path string) error {
+	info, err := os.Lstat(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil
+	case err != nil:
+		return err
+	case info.Mode().Type() != fs.ModeSocket:
+		return errors.New("expected a socket or nothing there, found something else")
+	}
+	conn, err := net.Dial("unix", path)
+	if err != nil {
+		return nil
+	}
+	return errors.Join(errors.New("another process answers there already"), conn.Close())
+}
+
+// unixListener removes its socket when it is closed, unless another process has put its own there.
+type unixListener struct {
+	*net.UnixListener
+	path  string
+	bound fs.FileInfo
+	once  sync.Once
+}
+
+// Close closes the socket and removes it.
+func (l *unixListener) Close() (err error) {
+	l.once.Do(func() {
+		err = l.UnixListener.Close()
+		if now, statErr := os.Lstat(l.path); statErr == nil && os.SameFile(now, l.bound) {
+			err = errors.Join(err, os.Remove(l.path))
+		}
+	})
+	return err
+}

@@ -1,0 +1,147 @@
+package extauthz
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"github.com/sallyport/sallyport/authz/authztest"
+	"github.com/sallyport/sallyport/internal/jose/josetest"
+)
+
+func TestChecksOverAUnixSocket(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "gate.sock")
+	b := start(t, authztest.New())
+	c := DefaultConfig()
+	c.SocketMode = "0600"
+	l, err := Listen("unix:"+path, c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	info, err := os.Lstat(path)
+	if err != nil || info.Mode().Perm() != 0o600 || info.Mode().Type() != fs.ModeSocket {
+		t.Errorf("got mode %v, %v", info.Mode(), err)
+	}
+	second := &bench{world: b.world, conn: dial(t, "unix:"+path)}
+	s, err := New(b.world.Engine(NewWire(c)), c, Options{Instant: clock(), Ready: func() error { return nil }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	run(t, s, l)
+	authztest.Compare(t, authztest.Alice, second.ask(t, false)(authztest.Get("/protected", "authorization", "Bearer "+b.world.Token())))
+}
+
+func TestADeadSocketIsReplacedAndALivingOneIsNot(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "gate.sock")
+	dead, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	dead.SetUnlinkOnClose(false)
+	if err := dead.Close(); err != nil {
+		t.Fatal(err)
+	}
+	living, err := Listen("unix:"+path, DefaultConfig())
+	if err != nil {
+		t.Fatalf("a dead socket is in the way: %v", err)
+	}
+	if _, err := Listen("unix:"+path, DefaultConfig()); err == nil || !strings.Contains(err.Error(), "another process") {
+		t.Errorf("got %v", err)
+	}
+	if err := living.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Lstat(path); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("a closed socket is left: %v", err)
+	}
+	if err := os.WriteFile(path, []byte("precious"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Listen("unix:"+path, DefaultConfig()); err == nil {
+		t.Error("a file was replaced")
+	}
+}
+
+func TestASocketOfASuccessorIsNotRemoved(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "gate.sock")
+	first, err := Listen("unix:"+path, DefaultConfig())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(path, path+".old"); err != nil {
+		t.Fatal(err)
+	}
+	second, err := Listen("unix:"+path, DefaultConfig())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := first.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Lstat(path); err != nil {
+		t.Errorf("the successor's socket is gone: %v", err)
+	}
+	if err := second.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestListenSaysWhatIsWrong(t *testing.T) {
+	for address, want := range map[string]string{"127.0.0.1:99999": "port", "unix:/nonexistent/gate.sock": "/nonexistent", "nonsense": "address"} {
+		if _, err := Listen(address, DefaultConfig()); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: got %v", address, err)
+		}
+	}
+}
+
+// TestDrainFinishesWhatIsUnderWay has a check wait for a key while the server drains.
+func TestDrainFinishesWhatIsUnderWay(t *testing.T) {
+	b := start(t, authztest.New(), func(c *Config) { c.KeyWait = 300 * time.Millisecond })
+	never := josetest.NewKey("ES256", "key-3")
+	tok := never.Token(never.Header("at+jwt").JSON(), b.world.Setup().Claims.JSON())
+	answers := make(chan authztest.Answer, 1)
+	go func() { answers <- b.ask(t, false)(authztest.Get("/protected", "authorization", "Bearer "+tok)) }()
+	eventually(t, "the check is under way", func() bool { return b.world.Keys.Awaited() == 1 })
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	b.server.Drain(ctx)
+	select {
+	case got := <-answers:
+		if got.Status != 401 {
+			t.Errorf("got %d", got.Status)
+		}
+	case <-ctx.Done():
+		t.Fatal("the check under way was not answered")
+	}
+	err := b.conn.Invoke(t.Context(), "/"+serviceName+"/Check", message(nil), nil, asIsOption())
+	if status.Code(err) != codes.Unavailable {
+		t.Errorf("a drained server answers: %v", err)
+	}
+}
+
+func TestDrainEndsWithItsContext(t *testing.T) {
+	b := start(t, authztest.New(), func(c *Config) { c.KeyWait = 10 * time.Second })
+	never := josetest.NewKey("ES256", "key-3")
+	tok := never.Token(never.Header("at+jwt").JSON(), b.world.Setup().Claims.JSON())
+	ended := make(chan error, 1)
+	go func() {
+		ended <- b.conn.Invoke(context.Background(), "/"+serviceName+"/Check", message(encoded(authztest.Get("/protected", "authorization", "Bearer "+tok), false)), nil, asIsOption())
+	}()
+	eventually(t, "the check is under way", func() bool { return b.world.Keys.Awaited() == 1 })
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	b.server.Drain(ctx)
+	if err := <-ended; err == nil {
+		t.Error("the check was answered")
+	}
+}

@@ -1,0 +1,259 @@
+package extauthz
+
+import (
+	"google.golang.org/grpc/mem"
+	"google.golang.org/protobuf/encoding/protowire"
+
+	"github.com/sallyport/sallyport/authz"
+)
+
+// checkRequest is what a decision needs of an envoy.service.auth.v3.CheckRequest. Its strings are views of the message.
+type checkRequest struct {
+	authz.Request
+	malformed problem
+	source    []byte // the Peer that sent the request, not read yet
+	id        string // Envoy's id of the request
+
+	buffer                  mem.Buffer // the message, until free
+	once                    seen
+	path, method, authority string // the pseudo-headers, among the headers
+}
+
+// problem is what is wrong with a message, "" when nothing is.
+type problem string
+
+const (
+	badWire      problem = "the message is not well-formed"
+	badTwice     problem = "a field that may stand once stands twice"
+	badNoRequest problem = "the message has no HTTP request"
+	badValues    problem = "a header has both a value and a raw value"
+	badMany      problem = "the request has more than 1000 headers"
+	badPseudo    problem = "a pseudo-header differs from the request"
+)
+
+// maxHeaders is how many headers a request may have. Envoy lets 100 through by default.
+const maxHeaders = 1000
+
+// Field numbers in envoy/service/auth/v3 and envoy/config/core/v3.
+const (
+	fieldAttributes protowire.Number = 1 // of CheckRequest
+
+	fieldSource  protowire.Number = 1 // of AttributeContext
+	fieldRequest protowire.Number = 4
+
+	fieldHTTP protowire.Number = 2 // of AttributeContext.Request
+
+	fieldID        protowire.Number = 1 // of AttributeContext.HttpRequest
+	fieldMethod    protowire.Number = 2
+	fieldHeaders   protowire.Number = 3
+	fieldPath      protowire.Number = 4
+	fieldHost      protowire.Number = 5
+	fieldHeaderMap protowire.Number = 13
+
+	fieldMapHeaders protowire.Number = 1 // of HeaderMap
+
+	fieldKey      protowire.Number = 1 // of HeaderValue, and of an entry of the map headers
+	fieldValue    protowire.Number = 2
+	fieldRawValue protowire.Number = 3 // of HeaderValue alone
+)
+
+// seen remembers which of the fields that may stand once have been seen.
+type seen uint16
+
+const (
+	seenAttributes seen = 1 << iota
+	seenSource
+	seenRequest
+	seenHTTP
+	seenID
+	seenMethod
+	seenPath
+	seenHost
+	seenHeaderMap
+	seenPseudoPath
+	seenPseudoMethod
+	seenPseudoAuthority
+)
+
+// reset empties the request for the next message, keeping the memory for headers.
+func (r *checkRequest) reset() {
+	clear(r.Headers)
+	*r = checkRequest{Request: authz.Request{Headers: r.Headers[:0]}}
+}
+
+// read walks a message. What is wrong with it is noted in malformed, and the request is then to be refused.
+func (r *checkRequest) read(message []byte) {
+	f := fields{rest: message}
+	for f.next() {
+		if f.has(fieldAttributes) && r.first(seenAttributes) {
+			r.readAttributes(f.value)
+		}
+	}
+	r.end(&f)
+	if r.once&seenHTTP == 0 {
+		r.fault(badNoRequest)
+	}
+	r.comparePseudo()
+}
+
+func (r *checkRequest) readAttributes(message []byte) {
+	f := fields{rest: message}
+	for f.next() {
+		switch {
+		case f.has(fieldSource) && r.first(seenSource):
+			r.source = f.value
+		case f.has(fieldRequest) && r.first(seenRequest):
+			r.readRequest(f.value)
+		}
+	}
+	r.end(&f)
+}
+
+func (r *checkRequest) readRequest(message []byte) {
+	f := fields{rest: message}
+	for f.next() {
+		if f.has(fieldHTTP) && r.first(seenHTTP) {
+			r.readHTTP(f.value)
+		}
+	}
+	r.end(&f)
+}
+
+func (r *checkRequest) readHTTP(message []byte) {
+	f := fields{rest: message}
+	for f.next() {
+		if f.value == nil {
+			continue
+		}
+		switch f.number {
+		case fieldID:
+			r.take(seenID, &r.id, f.value)
+		case fieldMethod:
+			r.take(seenMethod, &r.Method, f.value)
+		case fieldPath:
+			r.take(seenPath, &r.Path, f.value)
+		case fieldHost:
+			r.take(seenHost, &r.Host, f.value)
+		case fieldHeaders:
+			r.readHeader(f.value, false)
+		case fieldHeaderMap:
+			if r.first(seenHeaderMap) {
+				r.readHeaderMap(f.value)
+			}
+		}
+	}
+	r.end(&f)
+}
+
+func (r *checkRequest) readHeaderMap(message []byte) {
+	f := fields{rest: message}
+	for f.next() {
+		if f.has(fieldMapHeaders) {
+			r.readHeader(f.value, true)
+		}
+	}
+	r.end(&f)
+}
+
+// readHeader takes one header: an entry of the map `headers`, or a HeaderValue, which has its value as text or raw.
+func (r *checkRequest) readHeader(message []byte, mayBeRaw bool) {
+	f := fields{rest: message}
+	var key, value, raw []byte
+	for f.next() {
+		switch {
+		case f.has(fieldKey):
+			r.takeBytes(&key, f.value)
+		case f.has(fieldValue):
+			r.takeBytes(&value, f.value)
+		case mayBeRaw && f.has(fieldRawValue):
+			r.takeBytes(&raw, f.value)
+		}
+	}
+	r.end(&f)
+	if len(value) > 0 && len(raw) > 0 {
+		r.fault(badValues)
+	}
+	if len(raw) > 0 {
+		value = raw
+	}
+	r.addHeader(view(key), view(value))
+}
+
+func (r *checkRequest) addHeader(name, value string) {
+	switch {
+	case name == "":
+	case name[0] == ':':
+		r.takePseudo(name, value)
+	case len(r.Headers) == maxHeaders:
+		r.fault(badMany)
+	default:
+		r.Headers = append(r.Headers, authz.Header{Name: name, Value: value})
+	}
+}
+
+func (r *checkRequest) takePseudo(name, value string) {
+	switch name {
+	case ":path":
+		r.takeString(seenPseudoPath, &r.path, value)
+	case ":method":
+		r.takeString(seenPseudoMethod, &r.method, value)
+	case ":authority":
+		r.takeString(seenPseudoAuthority, &r.authority, value)
+	}
+}
+
+// comparePseudo refuses a message whose headers name another path, method or host than the request that is judged.
+func (r *checkRequest) comparePseudo() {
+	if (r.once&seenPseudoPath != 0 && r.path != r.Path) ||
+		(r.once&seenPseudoMethod != 0 && r.method != r.Method) ||
+		(r.once&seenPseudoAuthority != 0 && r.authority != r.Host) {
+		r.fault(badPseudo)
+	}
+}
+
+// first says that a field is seen for the first time. Protobuf merges two, or takes the last; nobody honest sends two.
+func (r *checkRequest) first(s seen) bool {
+	if r.once&s != 0 {
+		r.fault(badTwice)
+		return false
+	}
+	r.once |= s
+	return true
+}
+
+func (r *checkRequest) take(s seen, to *string, value []byte) { r.takeString(s, to, view(value)) }
+
+func (r *checkRequest) takeString(s seen, to *string, value string) {
+	if r.first(s) {
+		*to = value
+	}
+}
+
+func (r *checkRequest) takeBytes(to *[]byte, value []byte) {
+	if *to != nil {
+		r.fault(badTwice)
+	}
+	*to = value
+}
+
+func (r *checkRequest) fault(p problem) {
+	if r.malformed == "" {
+		r.malformed = p
+	}
+}
+
+func (r *checkRequest) end(f *fields) {
+	if f.malformed {
+		r.fault(badWire)
+	}
+}
+
+// header gives the value of the first header of that lower-case name.
+func (r *checkRequest) header(name string) string {
+	for i := range r.Headers {
+		if r.Headers[i].Name == name {
+			return r.Headers[i].Value
+		}
+	}
+	return ""
+}

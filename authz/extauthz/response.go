@@ -1,0 +1,139 @@
+package extauthz
+
+import (
+	"net/http"
+	"strconv"
+	"time"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/protobuf/encoding/protowire"
+
+	"github.com/sallyport/sallyport/authz"
+)
+
+// Field numbers in envoy/service/auth/v3, envoy/config/core/v3 and google/rpc.
+const (
+	fieldStatus protowire.Number = 1 // of CheckResponse
+	fieldDenied protowire.Number = 2
+	fieldOK     protowire.Number = 3
+
+	fieldCode protowire.Number = 1 // of google.rpc.Status and of HttpStatus
+
+	fieldDeniedStatus  protowire.Number = 1 // of DeniedHttpResponse
+	fieldDeniedHeaders protowire.Number = 2
+	fieldDeniedBody    protowire.Number = 3
+
+	fieldOKHeaders protowire.Number = 2 // of OkHttpResponse
+	fieldOKRemove  protowire.Number = 5
+
+	fieldOptionHeader protowire.Number = 1 // of HeaderValueOption
+	fieldOptionAction protowire.Number = 3
+)
+
+// actionOverwrite is OVERWRITE_IF_EXISTS_OR_ADD of HeaderValueOption.HeaderAppendAction. Envoy overwrites request headers
+// whatever the action says, as long as the older field `append` is not true.
+const actionOverwrite = 2
+
+// answers is an engine's Wire: it marshals CheckResponses.
+type answers struct {
+	remove []string // headers that every allowed request loses
+}
+
+// NewWire gives what an engine needs to marshal answers once. The engine of a Server must have the Wire of its Config.
+func NewWire(c Config) authz.Wire { return newAnswers(c) }
+
+func newAnswers(c Config) answers {
+	if c.Strip == stripAll {
+		return answers{remove: authz.Misspellings()}
+	}
+	return answers{}
+}
+
+// Allow marshals the answer to a request that may pass.
+func (a answers) Allow(id *authz.Identity) any { return newAnswer(a.allow(id, nil, 0)) }
+
+// allow marshals an OkHttpResponse: the identity, headers to remove besides, and for how long the stream may live, when
+// that is more than 0.
+func (a answers) allow(id *authz.Identity, strip []string, lifetime time.Duration) []byte {
+	var ok []byte
+	for _, h := range id.Set {
+		ok = appendHeader(ok, fieldOKHeaders, h)
+	}
+	if lifetime > 0 {
+		ok = appendHeader(ok, fieldOKHeaders, authz.Header{Name: headerStreamDuration, Value: milliseconds(lifetime)})
+	}
+	for _, names := range [][]string{id.Remove, a.remove, strip} {
+		for _, name := range names {
+			ok = protowire.AppendTag(ok, fieldOKRemove, protowire.BytesType)
+			ok = protowire.AppendString(ok, name)
+		}
+	}
+	out := appendStatus(nil, codes.OK)
+	out = protowire.AppendTag(out, fieldOK, protowire.BytesType)
+	return protowire.AppendBytes(out, ok)
+}
+
+// Refuse marshals the answer to a request that may not pass.
+func (a answers) Refuse(r *authz.Refusal) any { return newAnswer(refuse(r)) }
+
+// refuse marshals a DeniedHttpResponse.
+func refuse(r *authz.Refusal) []byte {
+	var denied []byte
+	denied = protowire.AppendTag(denied, fieldDeniedStatus, protowire.BytesType)
+	denied = protowire.AppendBytes(denied, appendCode(nil, uint64(r.Status)))
+	for _, h := range r.Headers {
+		denied = appendHeader(denied, fieldDeniedHeaders, h)
+	}
+	denied = protowire.AppendTag(denied, fieldDeniedBody, protowire.BytesType)
+	denied = protowire.AppendString(denied, r.Body)
+
+	out := appendStatus(nil, codeOf(r.Status))
+	out = protowire.AppendTag(out, fieldDenied, protowire.BytesType)
+	return protowire.AppendBytes(out, denied)
+}
+
+// codeOf gives the code of CheckResponse.status for a refusal. It is never OK.
+func codeOf(status int) codes.Code {
+	switch status {
+	case http.StatusBadRequest:
+		return codes.InvalidArgument
+	case http.StatusUnauthorized:
+		return codes.Unauthenticated
+	case http.StatusForbidden:
+		return codes.PermissionDenied
+	}
+	return codes.Unavailable
+}
+
+func appendStatus(b []byte, code codes.Code) []byte {
+	b = protowire.AppendTag(b, fieldStatus, protowire.BytesType)
+	return protowire.AppendBytes(b, appendCode(nil, uint64(code)))
+}
+
+// appendCode writes a message that has just a code; 0 is not written, being the default.
+func appendCode(b []byte, code uint64) []byte {
+	if code == 0 {
+		return b
+	}
+	b = protowire.AppendTag(b, fieldCode, protowire.VarintType)
+	return protowire.AppendVarint(b, code)
+}
+
+func appendHeader(b []byte, field protowire.Number, h authz.Header) []byte {
+	var header []byte
+	header = protowire.AppendTag(header, fieldKey, protowire.BytesType)
+	header = protowire.AppendString(header, h.Name)
+	header = protowire.AppendTag(header, fieldValue, protowire.BytesType)
+	header = protowire.AppendString(header, h.Value)
+
+	var option []byte
+	option = protowire.AppendTag(option, fieldOptionHeader, protowire.BytesType)
+	option = protowire.AppendBytes(option, header)
+	option = protowire.AppendTag(option, fieldOptionAction, protowire.VarintType)
+	option = protowire.AppendVarint(option, actionOverwrite)
+
+	b = protowire.AppendTag(b, field, protowire.BytesType)
+	return protowire.AppendBytes(b, option)
+}
+
+func milliseconds(d time.Duration) string { return strconv.FormatInt(d.Milliseconds(), 10) }

@@ -1,0 +1,111 @@
+package extauthz
+
+import (
+	"context"
+	"strings"
+	"sync"
+
+	"google.golang.org/grpc"
+
+	"github.com/sallyport/sallyport/authz"
+	"github.com/sallyport/sallyport/internal/token"
+)
+
+// serviceName and the descriptor are those of envoy/service/auth/v3/external_auth.proto; they are written out here because
+// the generated ones tie requests to the generated types.
+const serviceName = "envoy.service.auth.v3.Authorization"
+
+var serviceDesc = grpc.ServiceDesc{
+	ServiceName: serviceName,
+	HandlerType: (*checker)(nil),
+	Methods:     []grpc.MethodDesc{{MethodName: "Check", Handler: handleCheck}},
+	Metadata:    "envoy/service/auth/v3/external_auth.proto",
+}
+
+type checker interface {
+	check(context.Context, *checkRequest) *answer
+}
+
+// requests are kept for their memory.
+var requests = sync.Pool{New: func() any { return new(checkRequest) }}
+
+// handleCheck answers one Check. Its error is nil whatever happens: an RPC that fails is for Envoy a gate that fails.
+func handleCheck(srv any, ctx context.Context, receive func(any) error, _ grpc.UnaryServerInterceptor) (any, error) {
+	r := requests.Get().(*checkRequest)
+	defer func() {
+		r.free()
+		requests.Put(r)
+	}()
+	if err := receive(r); err != nil {
+		r.fault(badWire) // more than one message, or a broken stream: gRPC has answered by itself
+	}
+	return srv.(checker).check(ctx, r), nil
+}
+
+// check judges one request and accounts for it.
+func (s *Server) check(ctx context.Context, r *checkRequest) (a *answer) {
+	defer func() {
+		if value := recover(); value != nil {
+			s.panicked(value)
+			a = s.broken
+		}
+	}()
+	r.At = s.options.Instant()
+	d := s.decide(ctx, r)
+	if d.Allow {
+		a = s.allow(r, &d)
+	} else {
+		a = s.made(d.Refused().Wire)
+		s.audit.refused(r, &d)
+	}
+	s.metrics.decided(&d, s.options.Instant().Since(r.At))
+	return a
+}
+
+// decide asks the engine; when a key is missing, it has it fetched once and asks again.
+func (s *Server) decide(ctx context.Context, r *checkRequest) authz.Decision {
+	if r.malformed != "" {
+		return authz.Decision{Refusal: s.engine.Refusal(token.ReasonBadRequest), Detail: string(r.malformed)}
+	}
+	d := s.engine.Decide(&r.Request)
+	if !d.Missing.Needed() || !s.await(ctx, d.Missing) {
+		return d
+	}
+	r.At = s.options.Instant()
+	return s.engine.Decide(&r.Request)
+}
+
+// await has a missing key fetched, and says whether it is there now. Only so many checks may wait at a time, each within its
+// budget; the others are decided without the key.
+func (s *Server) await(ctx context.Context, missing authz.Missing) bool {
+	if s.options.Keys == nil {
+		return false
+	}
+	select {
+	case s.waiting <- struct{}{}:
+		defer func() { <-s.waiting }()
+	default:
+		s.metrics.notAwaited.Inc()
+		return false
+	}
+	ctx, cancel := context.WithTimeout(ctx, s.config.KeyWait)
+	defer cancel()
+	return s.options.Keys.Await(ctx, strings.Clone(missing.Issuer), strings.Clone(missing.KeyID))
+}
+
+// allow gives the answer that was marshalled with the identity, unless this request needs more.
+func (s *Server) allow(r *checkRequest, d *authz.Decision) *answer {
+	lifetime := s.config.Streams.lifetime(r, d)
+	if len(d.Strip) == 0 && lifetime == 0 {
+		return s.made(d.Identity.Wire)
+	}
+	return newAnswer(s.answers.allow(d.Identity, d.Strip, lifetime))
+}
+
+// made gives an answer that the engine has kept. What was made by nobody is a refusal.
+func (s *Server) made(wire any) *answer {
+	if a, ok := wire.(*answer); ok && a != nil {
+		return a
+	}
+	return s.broken
+}

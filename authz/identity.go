@@ -1,0 +1,158 @@
+package authz
+
+import (
+	"strings"
+
+	"github.com/sallyport/sallyport/internal/token"
+)
+
+// The headers that tell the upstream who is calling.
+const (
+	HeaderSubject = "x-auth-subject"  // sub
+	HeaderRoles   = "x-auth-roles"    // joined by commas
+	HeaderScope   = "x-auth-scope"    // joined by spaces
+	HeaderSession = "x-auth-session"  // sid
+	HeaderTokenID = "x-auth-token-id" // jti
+)
+
+// IdentityHeaders lists them.
+func IdentityHeaders() []string {
+	return []string{HeaderSubject, HeaderRoles, HeaderScope, HeaderSession, HeaderTokenID}
+}
+
+// Identity is who calls, and what the upstream is told of it. It is never changed once made.
+type Identity struct {
+	Claims *token.Claims // nil: anybody
+	Set    []Header      // identity headers to be overwritten
+	Remove []string      // identity headers to be removed, there being nothing to say
+	Wire   any           // what the transport's Wire made of it
+}
+
+func newIdentity(c *token.Claims, wire Wire) *Identity {
+	id := &Identity{Claims: c}
+	if c == nil {
+		id.Remove = IdentityHeaders()
+	} else {
+		id.tell(HeaderSubject, encode(c.Subject))
+		id.tell(HeaderRoles, join(c.Roles, ","))
+		id.tell(HeaderScope, join(c.Scope, " "))
+		id.tell(HeaderSession, encode(c.SessionID))
+		id.tell(HeaderTokenID, encode(c.ID))
+	}
+	if wire != nil {
+		id.Wire = wire.Allow(id)
+	}
+	return id
+}
+
+func (id *Identity) tell(name, value string) {
+	if value == "" {
+		id.Remove = append(id.Remove, name)
+		return
+	}
+	id.Set = append(id.Set, Header{name, value})
+}
+
+func join(values []string, separator string) string {
+	encoded := make([]string, len(values))
+	for i, v := range values {
+		encoded[i] = encode(v)
+	}
+	return strings.Join(encoded, separator)
+}
+
+// encode percent-encodes a value whole, all but RFC 3986's unreserved characters, when it has a separator of any identity
+// header (comma, space), a control or non-ASCII character, or a percent sign: so that decoding every value gives it back.
+func encode(value string) string {
+	if !strings.ContainsFunc(value, func(r rune) bool { return r <= ' ' || r >= 0x7f || r == ',' || r == '%' }) {
+		return value
+	}
+	const hex = "0123456789ABCDEF"
+	var b strings.Builder
+	for i := range len(value) {
+		if c := value[i]; isAlphanumeric(c) || strings.IndexByte("-._~", c) >= 0 {
+			b.WriteByte(c)
+		} else {
+			b.WriteByte('%')
+			b.WriteByte(hex[c>>4])
+			b.WriteByte(hex[c&15])
+		}
+	}
+	return b.String()
+}
+
+// isMisspelt says that a server might take the header for one of the identity headers although its name is not one: CGI, WSGI
+// and their kin fold `-`, `_` and `.` (some of them every sign) into one. The true names need no stripping, being overwritten.
+func isMisspelt(name string) bool {
+	for _, identity := range [...]string{HeaderSubject, HeaderRoles, HeaderScope, HeaderSession, HeaderTokenID} {
+		if folds(name, identity) {
+			return !equalFold(name, identity)
+		}
+	}
+	return false
+}
+
+// folds says that name is identity when case and the choice of signs make no difference.
+func folds(name, identity string) bool {
+	if len(name) != len(identity) {
+		return false
+	}
+	for i := range len(name) {
+		if identity[i] == '-' {
+			if isAlphanumeric(name[i]) {
+				return false
+			}
+		} else if lowerByte(name[i]) != identity[i] {
+			return false
+		}
+	}
+	return true
+}
+
+// nominatesIdentity says that a Connection header names an identity header, which asks the next proxy to drop it
+// (RFC 9110 section 7.6.1).
+func nominatesIdentity(connection string) bool {
+	for rest, more := connection, true; more; {
+		var option string
+		option, rest, more = strings.Cut(rest, ",")
+		option = strings.Trim(option, " \t")
+		for _, identity := range [...]string{HeaderSubject, HeaderRoles, HeaderScope, HeaderSession, HeaderTokenID} {
+			if folds(option, identity) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// Misspellings lists every spelling of the identity headers with `-`, `_` and `.` in the place of their hyphens but the true
+// ones: for transports whose proxy does not show the gate all headers of a request.
+func Misspellings() []string {
+	var all []string
+	for _, name := range IdentityHeaders() {
+		for _, spelling := range spellings(name) {
+			if spelling != name {
+				all = append(all, spelling)
+			}
+		}
+	}
+	return all
+}
+
+func spellings(name string) []string {
+	first, rest, more := strings.Cut(name, "-")
+	if !more {
+		return []string{name}
+	}
+	var all []string
+	for _, tail := range spellings(rest) {
+		for _, sign := range []string{"-", "_", "."} {
+			all = append(all, first+sign+tail)
+		}
+	}
+	return all
+}
+
+func isAlphanumeric(c byte) bool {
+	return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9'
+}

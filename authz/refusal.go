@@ -1,0 +1,144 @@
+package authz
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+
+	"github.com/sallyport/sallyport/internal/token"
+)
+
+// Refusal is what a client is told whose request is refused: the same words for the same reason on every transport. It is
+// never changed once made.
+type Refusal struct {
+	Status  int // 400, 401, 403 or 503
+	Reason  token.Reason
+	Headers []Header // of the answer, in lower case
+	Body    string   // JSON: error (RFC 6749, RFC 6750) and error_description
+	Wire    any      // what the transport's Wire made of it
+}
+
+// HeaderReason is the header of a refusal that holds its reason.
+const HeaderReason = "x-sallyport-reason"
+
+// DefaultRealm is the realm of challenges when none is configured.
+const DefaultRealm = "sallyport"
+
+// The error codes of refusals: RFC 6750 section 3.1, and RFC 6749 section 4.1.2.1 for the last one. RFC 6750 has none for a
+// request without a token; its challenge carries none, the body says unauthorized.
+const (
+	errorInvalidRequest = "invalid_request"
+	errorUnauthorized   = "unauthorized"
+	errorInvalidToken   = "invalid_token"
+	errorScope          = "insufficient_scope"
+	errorUnavailable    = "temporarily_unavailable"
+)
+
+// broken is what a Decision refuses with that nobody filled in.
+var broken = newRefusals(DefaultRealm, nil).of(token.ReasonInternal)
+
+// refusals are all refusals that there are, made once.
+type refusals struct {
+	realm       string
+	wire        Wire
+	byReason    map[token.Reason]*Refusal
+	otherScheme *Refusal // credentials were there, but not a bearer token
+}
+
+func newRefusals(realm string, wire Wire) *refusals {
+	r := &refusals{realm: realm, wire: wire, byReason: map[token.Reason]*Refusal{}}
+	for _, d := range token.Reasons() {
+		r.byReason[d.Reason] = r.make(d, errorOf(d), "")
+		if d.Reason == token.ReasonScheme {
+			r.otherScheme = r.make(d, errorUnauthorized, "")
+		}
+	}
+	return r
+}
+
+// of gives the refusal for a reason; a reason that is in no list is our own failure.
+func (r *refusals) of(reason token.Reason) *Refusal {
+	if refusal := r.byReason[reason]; refusal != nil {
+		return refusal
+	}
+	return r.byReason[token.ReasonInternal]
+}
+
+// lacking makes the refusal of a token that lacks some of these scopes.
+func (r *refusals) lacking(scopes []string) *Refusal {
+	d, _ := token.ReasonInsufficientScope.Describe()
+	return r.make(d, errorScope, strings.Join(scopes, " "))
+}
+
+func errorOf(d token.Description) string {
+	switch {
+	case d.Reason == token.ReasonNoToken:
+		return errorUnauthorized
+	case d.Status == http.StatusBadRequest:
+		return errorInvalidRequest
+	case d.Status == http.StatusUnauthorized:
+		return errorInvalidToken
+	case d.Status == http.StatusForbidden:
+		return errorScope
+	}
+	return errorUnavailable
+}
+
+func (r *refusals) make(d token.Description, code, scope string) *Refusal {
+	refusal := &Refusal{Status: d.Status, Reason: d.Reason, Body: body(code, d.Meaning)}
+	if challenge := r.challenge(d.Status, code, scope); challenge != "" {
+		refusal.Headers = append(refusal.Headers, Header{"www-authenticate", challenge})
+	}
+	if d.Status == http.StatusServiceUnavailable {
+		refusal.Headers = append(refusal.Headers, Header{"retry-after", "1"})
+	}
+	refusal.Headers = append(refusal.Headers,
+		Header{"content-type", "application/json"}, Header{"cache-control", "no-store"}, Header{HeaderReason, string(d.Reason)})
+	if r.wire != nil {
+		refusal.Wire = r.wire.Refuse(refusal)
+	}
+	return refusal
+}
+
+// challenge is the value of WWW-Authenticate (RFC 6750 section 3), "" where there is none.
+func (r *refusals) challenge(status int, code, scope string) string {
+	if status != http.StatusUnauthorized && status != http.StatusForbidden {
+		return ""
+	}
+	challenge := `Bearer realm="` + r.realm + `"`
+	if code != errorUnauthorized {
+		challenge += `, error="` + code + `"`
+	}
+	if isQuotable(scope) && scope != "" {
+		challenge += `, scope="` + scope + `"`
+	}
+	return challenge
+}
+
+func body(code, description string) string {
+	b, err := json.Marshal(struct {
+		Error       string `json:"error"`
+		Description string `json:"error_description"`
+	}{code, description})
+	if err != nil {
+		return `{"error":"` + errorUnavailable + `"}` // strings always marshal
+	}
+	return string(b)
+}
+
+// ValidateRealm checks that a realm can stand in a quoted string as it is.
+func ValidateRealm(realm string) error {
+	switch {
+	case realm == "":
+		return errors.New("expected a name, found an empty string")
+	case !isQuotable(realm):
+		return fmt.Errorf("expected printable ASCII without quotes and backslashes, found %q", realm)
+	}
+	return nil
+}
+
+func isQuotable(s string) bool {
+	return strings.IndexFunc(s, func(r rune) bool { return r < ' ' || r > '~' || r == '"' || r == '\\' }) < 0
+}

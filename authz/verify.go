@@ -1,0 +1,90 @@
+package authz
+
+import (
+	"errors"
+	"strings"
+
+	"github.com/sallyport/sallyport/internal/jose"
+	"github.com/sallyport/sallyport/internal/revocation"
+	"github.com/sallyport/sallyport/internal/token"
+)
+
+// verified is what a token's signature said. It is never changed once made.
+type verified struct {
+	profile  *token.Profile // under which it was read
+	claims   *token.Claims
+	facts    revocation.Facts
+	identity *Identity
+}
+
+// verify gives what the token says once its signature has been verified, now or before. Of a token that is refused nothing
+// is given but the reason.
+func (e *Engine) verify(d *Decision, presented string) (*verified, token.Reason) {
+	generation := e.options.Keys.Generation()
+	slot := e.cache.find(generation, presented)
+	if v := slot.verified; v != nil {
+		// The rules may have changed without the keys.
+		if profile, ok := e.options.Keys.Profile(v.claims.Issuer); ok && profile == v.profile {
+			d.Cached = true
+			return v, ""
+		}
+	}
+	v, err := e.verifyAnew(d, presented)
+	if err != nil {
+		var refusal *token.Error
+		if errors.As(err, &refusal) {
+			d.Detail = refusal.Detail
+		}
+		return nil, token.ReasonOf(err)
+	}
+	e.cache.keep(slot, presented, v)
+	return v, ""
+}
+
+func (e *Engine) verifyAnew(d *Decision, presented string) (*verified, error) {
+	parsed, err := jose.Parse(presented)
+	if err != nil {
+		return nil, err
+	}
+	issuer, err := parsed.Issuer()
+	if err != nil {
+		return nil, err
+	}
+	profile, ok := e.options.Keys.Profile(issuer)
+	if !ok {
+		return nil, token.Refuse(token.ReasonUnknownIssuer, "iss is none of the trusted issuers")
+	}
+	// Before the key, so that an algorithm of the attacker's choice is refused whatever keys there are.
+	if err := profile.CheckHeader(parsed.Header.Algorithm, parsed.Header.Type); err != nil {
+		return nil, err
+	}
+	key, known := e.options.Keys.Key(issuer, parsed.Header.KeyID)
+	if key == nil {
+		d.Missing = Missing{Issuer: issuer, KeyID: parsed.Header.KeyID}
+		return nil, missing(known)
+	}
+	claims, err := parsed.Verify(profile, key)
+	if err != nil {
+		return nil, err
+	}
+	return e.believe(profile, claims, parsed.Header.KeyID), nil
+}
+
+func missing(known bool) error {
+	if !known {
+		return token.Refuse(token.ReasonNoKeys, "the issuer's keys were never had")
+	}
+	return token.Refuse(token.ReasonUnknownKey, "the issuer has no key by the token's kid")
+}
+
+func (e *Engine) believe(profile *token.Profile, c *token.Claims, keyID string) *verified {
+	return &verified{
+		profile: profile,
+		claims:  c,
+		facts: revocation.Facts{
+			Issuer: c.Issuer, TokenID: c.ID, SessionID: c.SessionID, Subject: c.Subject, ClientID: c.ClientID, Tenant: c.Tenant,
+			KeyID: strings.Clone(keyID), IssuedAt: c.IssuedAt, AuthTime: c.AuthTime, Ours: profile.Ours,
+		},
+		identity: newIdentity(c, e.options.Wire),
+	}
+}

@@ -1,0 +1,85 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/sallyport/sallyport/internal/keyset"
+	"github.com/sallyport/sallyport/internal/policy"
+)
+
+func checkCommand(out io.Writer) *cobra.Command {
+	cmd := &cobra.Command{Use: "check", Short: "Check the configuration, without connecting to anything"}
+	bind(cmd)
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		c, err := load(cmd)
+		if err != nil {
+			return err
+		}
+		rules, err := policy.Compile(c.Policy)
+		if err != nil {
+			return err
+		}
+		if _, err := keyset.New(c.Issuers, keyset.Options{Now: time.Now}); err != nil {
+			return err
+		}
+		_, err = fmt.Fprintf(out, "ok: gate %s trusts %d issuers and has %d routes\n", c.Name, len(c.Issuers), len(rules.Rules()))
+		return err
+	}
+	return cmd
+}
+
+func healthcheckCommand() *cobra.Command {
+	cmd := &cobra.Command{Use: "healthcheck", Short: "Ask the running gate whether it is ready; for containers"}
+	bind(cmd)
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		c, err := load(cmd)
+		if err != nil {
+			return err
+		}
+		return healthcheck(cmd.Context(), c.Admin.Listen)
+	}
+	return cmd
+}
+
+// healthcheckTimeout is less than the least that containers give a probe.
+const healthcheckTimeout = 2 * time.Second
+
+// healthcheck asks an admin port whether its gate is ready.
+func healthcheck(ctx context.Context, admin string) error {
+	ctx, cancel := context.WithTimeout(ctx, healthcheckTimeout)
+	defer cancel()
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+reachable(admin)+"/readyz", nil)
+	if err != nil {
+		return fmt.Errorf("healthcheck: %w", err)
+	}
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}} // without the environment's proxies
+	response, err := client.Do(request)
+	if err != nil {
+		return fmt.Errorf("healthcheck: %w", err)
+	}
+	defer response.Body.Close()
+	if response.StatusCode != http.StatusOK {
+		body, _ := io.ReadAll(io.LimitReader(response.Body, 4<<10)) // what could be read of it is only for the message
+		return fmt.Errorf("healthcheck: expected 200 of %s, got %d: %s", request.URL, response.StatusCode, body)
+	}
+	return nil
+}
+
+// reachable makes an address to listen on one to call: loopback for all addresses.
+func reachable(listen string) string {
+	host, port, err := net.SplitHostPort(listen)
+	if err != nil {
+		return listen
+	}
+	if ip := net.ParseIP(host); host == "" || (ip != nil && ip.IsUnspecified()) {
+		return net.JoinHostPort("127.0.0.1", port)
+	}
+	return listen
+}

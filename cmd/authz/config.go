@@ -1,0 +1,116 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/sallyport/sallyport/authz"
+	"github.com/sallyport/sallyport/authz/extauthz"
+	"github.com/sallyport/sallyport/internal/config"
+	"github.com/sallyport/sallyport/internal/daemon"
+	"github.com/sallyport/sallyport/internal/keyset"
+	"github.com/sallyport/sallyport/internal/policy"
+	"github.com/sallyport/sallyport/internal/redisconn"
+	"github.com/sallyport/sallyport/internal/revocation/redislog"
+)
+
+// Config is a gate's configuration file.
+type Config struct {
+	Name        string            `yaml:"name" usage:"this gate's name in the list of gates; the machine's name by default"`
+	Listen      string            `yaml:"listen" usage:"where Envoy asks: host:port or unix:/path"`
+	Realm       string            `yaml:"realm" usage:"realm of the challenge in a 401"`
+	Issuers     []keyset.Config   `yaml:"issuers"`
+	KeyCacheDir config.Path       `yaml:"key_cache_dir" usage:"folder for the last good key sets"`
+	Policy      policy.Config     `yaml:"policy"`
+	Cache       authz.CacheConfig `yaml:"cache"`
+	ExtAuthz    extauthz.Config   `yaml:"ext_authz"`
+	Redis       redisconn.Config  `yaml:"redis"`
+	Revocation  redislog.Config   `yaml:"revocation"`
+	Admin       daemon.Config     `yaml:"admin"`
+	Log         daemon.LogConfig  `yaml:"log"`
+	Drain       DrainConfig       `yaml:"drain"`
+}
+
+// DrainConfig is how a gate stops.
+type DrainConfig struct {
+	Delay   time.Duration `yaml:"delay" usage:"how long to go on answering after saying that it is not ready, so that every Envoy has seen it"`
+	Timeout time.Duration `yaml:"timeout" usage:"how long checks under way may take to end"`
+}
+
+// DefaultConfig is what a file changes.
+func DefaultConfig() Config {
+	return Config{
+		Listen:     "127.0.0.1:10003",
+		Realm:      authz.DefaultRealm,
+		Cache:      authz.DefaultCacheConfig(),
+		ExtAuthz:   extauthz.DefaultConfig(),
+		Redis:      redisconn.DefaultConfig(),
+		Revocation: redislog.DefaultConfig(),
+		Admin:      daemon.Config{Listen: "127.0.0.1:9102"},
+		Log:        daemon.DefaultLogConfig(),
+		Drain:      DrainConfig{Delay: time.Second, Timeout: 5 * time.Second},
+	}
+}
+
+// Validate checks what no room checks by itself.
+func (c Config) Validate() error {
+	var errs []error
+	if err := authz.ValidateRealm(c.Realm); err != nil {
+		errs = append(errs, config.At("realm", "%w", err))
+	}
+	if c.Listen == "" || c.Listen == "unix:" {
+		errs = append(errs, config.At("listen", "expected host:port or unix:/path, found %q", c.Listen))
+	}
+	if len(c.Issuers) == 0 {
+		errs = append(errs, config.At("issuers", "expected at least one issuer to trust: write `issuers: [{issuer: ..., jwks_url: ..., audiences: [...]}]`"))
+	}
+	return errors.Join(errs...)
+}
+
+// Validate checks the times.
+func (c DrainConfig) Validate() error {
+	if c.Delay < 0 || c.Delay > time.Minute {
+		return config.At("delay", "expected 0s to 1m, found %v", c.Delay)
+	}
+	if c.Timeout < 0 || c.Timeout > 10*time.Minute {
+		return config.At("timeout", "expected 0s to 10m, found %v", c.Timeout)
+	}
+	return nil
+}
+
+const envPrefix = "SALLYPORT"
+
+// bind declares the flags that every command that reads the configuration has.
+func bind(cmd *cobra.Command) {
+	cmd.Args = cobra.NoArgs
+	cmd.Flags().String("config", "", "the configuration file")
+	defaults := DefaultConfig()
+	config.BindFlags(cmd.Flags(), &defaults)
+}
+
+// load reads the configuration that a command was given.
+func load(cmd *cobra.Command) (*Config, error) {
+	file, err := cmd.Flags().GetString("config")
+	if err != nil {
+		return nil, err
+	}
+	if file == "" {
+		return nil, errors.New("expected a configuration file: write --config authz.yaml")
+	}
+	c := DefaultConfig()
+	if err := config.Load(&c, config.Options{File: file, EnvPrefix: envPrefix, Flags: cmd.Flags()}); err != nil {
+		return nil, err
+	}
+	if c.Name == "" {
+		if c.Name, err = os.Hostname(); err != nil {
+			return nil, fmt.Errorf("the gate's name: %w; write `name` in %s", err, file)
+		}
+	}
+	c.Name = strings.TrimSpace(c.Name)
+	return &c, nil
+}

@@ -1,0 +1,67 @@
+// Command authz is a gate: it stands beside Envoy and decides on every request.
+//
+//	authz serve --config authz.yaml
+//
+// Every setting of the file can also be given in the environment (redis.address is SALLYPORT_REDIS_ADDRESS) or as a flag
+// (--redis-address); a flag wins over the environment, which wins over the file.
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"runtime/debug"
+
+	"github.com/spf13/cobra"
+)
+
+func main() {
+	if err := command(os.Stdout, os.Stderr).ExecuteContext(context.Background()); err != nil {
+		fmt.Fprintln(os.Stderr, "authz:", err)
+		os.Exit(1)
+	}
+}
+
+// command is the whole command line. Audit lines and answers go to out, logs to log.
+func command(out, log io.Writer) *cobra.Command {
+	root := &cobra.Command{
+		Use:           "authz",
+		Short:         "A gate: decides on every request that Envoy asks about",
+		SilenceUsage:  true,
+		SilenceErrors: true,
+	}
+	root.SetOut(out)
+	root.SetErr(log)
+	root.AddCommand(serveCommand(out, log), checkCommand(out), healthcheckCommand(), versionCommand(out))
+	return root
+}
+
+func versionCommand(out io.Writer) *cobra.Command {
+	return &cobra.Command{
+		Use:   "version",
+		Short: "Print the version",
+		Args:  cobra.NoArgs,
+		RunE: func(*cobra.Command, []string) error {
+			_, err := fmt.Fprintln(out, "authz", version())
+			return err
+		},
+	}
+}
+
+// version is what the build says of itself: the module's version, or the commit it was built from.
+func version() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return "unknown"
+	}
+	if v := info.Main.Version; v != "" && v != "(devel)" {
+		return v
+	}
+	for _, s := range info.Settings {
+		if s.Key == "vcs.revision" {
+			return s.Value
+		}
+	}
+	return "devel"
+}

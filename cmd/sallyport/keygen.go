@@ -1,0 +1,57 @@
+package main
+
+import (
+	"errors"
+
+	"github.com/spf13/cobra"
+
+	"github.com/sallyport/sallyport/internal/keyring"
+)
+
+// ringFlags are those of every command on a key ring.
+type ringFlags struct {
+	dir           string
+	passphrase    string
+	groupReadable bool
+	asJSON        bool
+}
+
+func (r *ringFlags) bind(cmd *cobra.Command) {
+	f := cmd.PersistentFlags()
+	f.StringVar(&r.dir, "dir", "keys", "folder of the key ring")
+	f.StringVar(&r.passphrase, "passphrase-file", "", "file with the passphrase that the keys are encrypted with")
+	f.BoolVar(&r.groupReadable, "group-readable", false, "permit key files that their group may read")
+	f.BoolVar(&r.asJSON, "json", false, "print JSON")
+}
+
+func (r *ringFlags) folder() *keyring.Folder {
+	return &keyring.Folder{Dir: r.dir, PassphraseFile: r.passphrase, GroupReadable: r.groupReadable}
+}
+
+func newKeygen() *cobra.Command {
+	ring := &ringFlags{}
+	algorithm := keyring.DefaultConfig().Algorithm
+	var ifMissing bool
+	cmd := &cobra.Command{
+		Use:   "keygen",
+		Short: "Make a new key ring",
+		Long: `Makes a key ring: a signing key that is active and the next one, a key for refresh tokens and one for the names of sessions.
+Every issuer of one installation needs the same ring. A folder that holds a ring already stays as it is.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			keys, err := ring.folder().Generate(cmd.Context(), algorithm)
+			if ifMissing && errors.Is(err, keyring.ErrExists) {
+				_, err = ring.folder().List(cmd.Context()) // it has to be one that can be read
+				return err
+			}
+			if err != nil {
+				return err
+			}
+			return ring.print(cmd.OutOrStdout(), keys)
+		},
+	}
+	ring.bind(cmd)
+	cmd.Flags().BoolVar(&ifMissing, "if-missing", false, "do nothing, and succeed, when the folder holds a ring already")
+	cmd.Flags().StringVar(&algorithm, "algorithm", algorithm, "signature algorithm: ES256, ES384, ES512, EdDSA, RS256, PS256, HS256 and so on")
+	return cmd
+}

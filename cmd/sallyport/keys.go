@@ -1,0 +1,178 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/sallyport/sallyport/internal/keyring"
+)
+
+func newKeys() *cobra.Command {
+	ring := &ringFlags{}
+	cmd := &cobra.Command{
+		Use:   "keys",
+		Short: "Look at and turn the key ring",
+		Long: `Looks at and turns an issuer's key ring. A key goes next -> active -> retired: a next key is published but does not sign yet, the
+active one signs, a retired one stays published until its last token has expired. Issuers read the folder again by themselves.`,
+		Args: cobra.NoArgs,
+	}
+	ring.bind(cmd)
+	cmd.AddCommand(ring.list(), ring.rotate(), ring.promote(), ring.retire(), ring.remove(), ring.reseal())
+	return cmd
+}
+
+func (r *ringFlags) list() *cobra.Command {
+	return &cobra.Command{
+		Use:   "list",
+		Short: "List the keys and their states",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			keys, err := r.folder().List(cmd.Context())
+			if err != nil {
+				return err
+			}
+			return r.print(cmd.OutOrStdout(), keys)
+		},
+	}
+}
+
+func (r *ringFlags) rotate() *cobra.Command {
+	var use, algorithm string
+	var force bool
+	cmd := &cobra.Command{
+		Use:   "rotate",
+		Short: "Go one step round the ring: next becomes active, active retires, a new next one is made",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			keys, err := r.folder().Rotate(cmd.Context(), keyring.Use(use), algorithm, force)
+			if err != nil {
+				return hint(err)
+			}
+			return r.print(cmd.OutOrStdout(), keys)
+		},
+	}
+	cmd.Flags().StringVar(&use, "use", string(keyring.Signing), "which keys: signing or refresh")
+	cmd.Flags().StringVar(&algorithm, "algorithm", "", "algorithm of the new next signing key (default: as the active one)")
+	bindForce(cmd, &force)
+	return cmd
+}
+
+func (r *ringFlags) promote() *cobra.Command {
+	return r.step("promote KID", "Make a next key active and retire the active one", (*keyring.Folder).Promote)
+}
+
+func (r *ringFlags) retire() *cobra.Command {
+	return r.step("retire KID", "Take a key out of signing; an active one hands over to the next", (*keyring.Folder).Retire)
+}
+
+// stepFunc is a step of the ring that concerns one key.
+type stepFunc func(f *keyring.Folder, ctx context.Context, kid string, force bool) (keyring.Key, error)
+
+// step is a command on one key that can be too early.
+func (r *ringFlags) step(use, short string, do stepFunc) *cobra.Command {
+	var force bool
+	cmd := &cobra.Command{
+		Use:   use,
+		Short: short,
+		Args:  cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			key, err := do(r.folder(), cmd.Context(), args[0], force)
+			if err != nil {
+				return hint(err)
+			}
+			return r.print(cmd.OutOrStdout(), []keyring.Key{key})
+		},
+	}
+	bindForce(cmd, &force)
+	return cmd
+}
+
+func (r *ringFlags) remove() *cobra.Command {
+	return &cobra.Command{
+		Use:   "remove KID",
+		Short: "Take a key out of the ring at once: nothing that it signed is known from then on",
+		Long: `Takes a key out of the ring and deletes its file, at once, for a key that has been stolen. Everybody whose token it signed
+must log in again. Gates that hold the key already go on accepting it until they fetch the key set anew.`,
+		Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			key, err := r.folder().Remove(cmd.Context(), args[0])
+			if err != nil {
+				return err
+			}
+			return r.print(cmd.OutOrStdout(), []keyring.Key{key})
+		},
+	}
+}
+
+func (r *ringFlags) reseal() *cobra.Command {
+	var to string
+	var plain bool
+	cmd := &cobra.Command{
+		Use:   "reseal",
+		Short: "Encrypt the keys under another passphrase, or leave them unencrypted",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if (to == "") == !plain {
+				return errors.New("expected either --new-passphrase-file or --plain")
+			}
+			folder := r.folder()
+			if err := folder.Reseal(cmd.Context(), to); err != nil {
+				return err
+			}
+			keys, err := folder.List(cmd.Context())
+			if err != nil {
+				return err
+			}
+			return r.print(cmd.OutOrStdout(), keys)
+		},
+	}
+	cmd.Flags().StringVar(&to, "new-passphrase-file", "", "file with the new passphrase")
+	cmd.Flags().BoolVar(&plain, "plain", false, "leave the keys unencrypted")
+	return cmd
+}
+
+func bindForce(cmd *cobra.Command, force *bool) {
+	cmd.Flags().BoolVar(force, "force", false, "do it although not every gate can know the next key yet: some will refuse good tokens for a while")
+}
+
+// hint names the flag that takes a step which came too early.
+func hint(err error) error {
+	if errors.Is(err, keyring.ErrTooEarly) {
+		return fmt.Errorf("%w (--force does that)", err)
+	}
+	return err
+}
+
+// print prints keys as a table, or JSON.
+func (r *ringFlags) print(w io.Writer, keys []keyring.Key) error {
+	if r.asJSON {
+		e := json.NewEncoder(w)
+		e.SetIndent("", "  ")
+		return e.Encode(keys)
+	}
+	table := tabwriter.NewWriter(w, 0, 0, 3, ' ', 0)
+	fmt.Fprintln(table, "STATE\tUSE\tALGORITHM\tKEY ID\tSINCE\t")
+	for _, k := range keys {
+		since, note := times(k)
+		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\n", k.State, k.Use, k.Algorithm, k.ID, since.UTC().Format(time.RFC3339), note)
+	}
+	return table.Flush()
+}
+
+// times gives since when a key is what it is, and what comes next.
+func times(k keyring.Key) (since time.Time, note string) {
+	switch k.State {
+	case keyring.Next:
+		return k.Created, "may sign from " + k.Ready.UTC().Format(time.RFC3339)
+	case keyring.Retired:
+		return k.Retired, "leaves the ring at " + k.Until.UTC().Format(time.RFC3339)
+	}
+	return k.Activated, ""
+}

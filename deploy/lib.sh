@@ -1,0 +1,53 @@
+# Shared by test-compose.sh and test-k8s.sh.
+# shellcheck shell=bash
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+die() { echo "${0##*/}: $*" >&2; exit 1; }
+say() { echo "${0##*/}: $*" >&2; }
+need() { command -v "$1" >/dev/null || die "$1 is missing${2:+; on Debian and Ubuntu: sudo apt-get install $2}"; }
+
+# A folder with daemon.sh, images.sh and compose.sh, which start a docker daemon where none runs; and one with up.sh and
+# load.sh, which do the same for a cluster.
+: "${SALLYPORT_DOCKER_UP:=$root/../shared/docker}"
+: "${SALLYPORT_KUBE_UP:=$root/../shared/kube}"
+
+# use_docker finds a docker daemon, or starts one, and makes sure that the base images can be had.
+use_docker() {
+    need docker docker.io
+    if docker info >/dev/null 2>&1; then return; fi
+    [ -z "${DOCKER_HOST-}" ] || die "no docker daemon answers at DOCKER_HOST=$DOCKER_HOST"
+    [ -x "$SALLYPORT_DOCKER_UP/daemon.sh" ] || die "no docker daemon answers: start Docker, or point DOCKER_HOST at one that runs"
+    say "starting a docker daemon with $SALLYPORT_DOCKER_UP/daemon.sh (it goes on running; daemon.sh down ends it)"
+    eval "$("$SALLYPORT_DOCKER_UP/daemon.sh" up)"
+    "$SALLYPORT_DOCKER_UP/images.sh" "$root" >&2
+}
+
+# shellcheck disable=SC2034 # compose is read by who sources this
+# use_compose sets the array compose: COMPOSE when given, else the plugin, else docker-compose.
+use_compose() {
+    if [ -n "${COMPOSE-}" ]; then read -ra compose <<<"$COMPOSE"
+    elif docker compose version >/dev/null 2>&1; then compose=(docker compose)
+    elif command -v docker-compose >/dev/null; then compose=(docker-compose)
+    elif [ -x "$SALLYPORT_DOCKER_UP/compose.sh" ]; then compose=("$SALLYPORT_DOCKER_UP/compose.sh")
+    else die "Docker Compose is missing: install Docker's compose plugin"; fi
+}
+
+# use_cluster finds a cluster, or starts one, and sets the array load: the command that brings images of docker into it.
+use_cluster() {
+    local context
+    load=()
+    if [ -z "${KUBECONFIG-}" ] && ! kubectl get --raw /readyz >/dev/null 2>&1 && [ -x "$SALLYPORT_KUBE_UP/up.sh" ]; then
+        say "starting a cluster with $SALLYPORT_KUBE_UP/up.sh (it goes on running; down.sh ends it)"
+        eval "$("$SALLYPORT_KUBE_UP/up.sh")"
+        load=("$SALLYPORT_KUBE_UP/load.sh")
+    fi
+    need kubectl
+    kubectl get --raw /readyz >/dev/null || die "no cluster answers: point KUBECONFIG at one (kind create cluster makes one)"
+    if [ -n "${SALLYPORT_LOAD-}" ]; then read -ra load <<<"$SALLYPORT_LOAD"; return; fi
+    [ ${#load[@]} -eq 0 ] || return 0
+    context=$(kubectl config current-context)
+    case $context in
+    kind-*) load=(kind load docker-image --name "${context#kind-}") ;;
+    minikube) load=(minikube image load) ;;
+    *) die "set SALLYPORT_LOAD to the command that brings a docker image into the cluster of context $context" ;;
+    esac
+}

@@ -1,0 +1,105 @@
+#!/usr/bin/env bash
+# Makes what docker-compose.yaml and k8s/ need and no repository may hold: Redis' passwords and access list, its TLS
+# certificate, the issuer's signing keys and two users. What is there already is kept, so it can be run again; to renew a
+# thing, delete its files first.
+#
+#   deploy/secrets.sh [DIR]                 into DIR, deploy/secrets unless said; prints the users' passwords, once
+#   deploy/secrets.sh --kubernetes [DIR]    the same, and prints DIR as Kubernetes Secrets: pipe it into kubectl apply -f -
+#
+# The program sallyport is SALLYPORT (a path), else the one in the image SALLYPORT_IMAGE, else .tools/bin/sallyport, else the
+# one in the image sallyport:local.
+set -euo pipefail
+umask 077
+root=$(cd "$(dirname "$0")/.." && pwd)
+
+die() { echo "secrets.sh: $*" >&2; exit 1; }
+note() { echo "secrets.sh: $*" >&2; }
+command -v openssl >/dev/null || die "openssl is missing; on Debian and Ubuntu: sudo apt-get install openssl"
+
+kubernetes=
+if [ "${1-}" = --kubernetes ]; then kubernetes=1; shift; fi
+case ${1-} in -*) die "usage: secrets.sh [--kubernetes] [DIR]" ;; esac
+dir=${1:-$root/deploy/secrets}
+mkdir -p "$dir"
+dir=$(cd "$dir" && pwd)
+
+# sallyport ARGUMENT...: the program itself, or the one in the image.
+sallyport() {
+    if [ -n "${SALLYPORT-}" ]; then "$SALLYPORT" "$@"
+    elif [ -z "${SALLYPORT_IMAGE-}" ] && [ -x "$root/.tools/bin/sallyport" ]; then "$root/.tools/bin/sallyport" "$@"
+    else
+        docker run --rm -i --network none --cap-drop ALL --security-opt no-new-privileges --read-only \
+            --user "$(id -u):$(id -g)" -v "$dir:$dir" "${SALLYPORT_IMAGE:-sallyport:local}" sallyport "$@"
+    fi
+}
+
+# keep FILE: standard input becomes FILE, whole or not at all. The folder is closed to other users of this machine; the
+# files are not, since containers read them as users of their own.
+keep() {
+    cat >"$dir/.$1.new"
+    chmod 0644 "$dir/.$1.new"
+    mv "$dir/.$1.new" "$dir/$1"
+}
+absent() { [ ! -e "$dir/$1" ]; }
+digest() { openssl dgst -sha256 -r <"$dir/$1" | cut -d' ' -f1; }
+
+for user in issuer gate; do
+    if absent "redis_${user}_password"; then
+        openssl rand -hex 32 | tr -d '\n' | keep "redis_${user}_password"
+        rm -f "$dir/redis_users.acl"
+    fi
+done
+
+# A gate may read the log and write its own line. An issuer may do what its scripts do, on any key (a session's key begins with
+# its user's tag), and see the settings it checks; neither may administer, flush or list Redis.
+if absent redis_users.acl; then
+    keep redis_users.acl <<END
+user default off
+user issuer on #$(digest redis_issuer_password) ~* resetchannels -@all +@read +@write +@scripting +@transaction +@connection -@admin -@dangerous +wait +time +info +role +config|get
+user gate on #$(digest redis_gate_password) resetkeys %R~{sallyport}:rev:* ~{sallyport}:replicas resetchannels -@all +hset +hmget +hgetall +xrange +xread +wait +multi +exec +discard +time +hello +ping
+END
+fi
+
+if absent redis_ca.crt || absent redis.crt || absent redis.key; then
+    tmp=$(mktemp -d); trap 'rm -rf "$tmp"' EXIT
+    openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 3650 -subj "/CN=Sallyport Redis CA" \
+        -addext basicConstraints=critical,CA:TRUE,pathlen:0 -addext keyUsage=critical,keyCertSign,cRLSign \
+        -keyout "$tmp/ca.key" -out "$tmp/ca.crt" 2>/dev/null
+    openssl req -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -subj /CN=redis -keyout "$tmp/redis.key" -out "$tmp/redis.csr" 2>/dev/null
+    printf '%s\n' basicConstraints=critical,CA:FALSE keyUsage=critical,digitalSignature extendedKeyUsage=serverAuth \
+        subjectAltName=DNS:redis,DNS:redis.sallyport.svc,DNS:redis.sallyport.svc.cluster.local >"$tmp/redis.ext"
+    openssl x509 -req -in "$tmp/redis.csr" -CA "$tmp/ca.crt" -CAkey "$tmp/ca.key" -days 825 -extfile "$tmp/redis.ext" -out "$tmp/redis.crt" 2>/dev/null
+    # The authority's key is not kept: to renew, both are made anew.
+    for file in redis.crt redis.key; do keep $file <"$tmp/$file"; done
+    keep redis_ca.crt <"$tmp/ca.crt"
+fi
+
+if absent users.yaml; then
+    {
+        echo "# Who may log in: docs/configuration.md. The issuer reads this file again when it changes."
+        echo "users:"
+        for user in alice bob; do
+            password=$(openssl rand -hex 12)
+            hash=$(printf '%s' "$password" | sallyport passwd) || die "sallyport passwd failed: build it first (make build), or the image (docker compose build)"
+            echo "  - name: $user"
+            echo "    password_hash: \"$hash\""
+            [ $user != alice ] || echo "    roles: [admin]"
+            note "user $user, password $password (shown only now)"
+        done
+    } | keep users.yaml
+fi
+
+[ -n "$kubernetes" ] || exit 0
+[ -d "$dir/keys" ] || sallyport keygen --dir "$dir/keys" >&2
+
+# secret NAME FILE...: a Kubernetes Secret with these files.
+secret() {
+    name=$1; shift
+    printf -- '---\napiVersion: v1\nkind: Secret\nmetadata: {name: %s, namespace: sallyport}\ntype: Opaque\ndata:\n' "$name"
+    for file in "$@"; do printf '  %s: %s\n' "$(basename "$file")" "$(openssl base64 -A -in "$file")"; done
+}
+cd "$dir"
+secret issuer redis_issuer_password redis_ca.crt users.yaml
+secret issuer-keys keys/*
+secret authz redis_gate_password redis_ca.crt
+secret redis redis_users.acl redis.crt redis.key redis_ca.crt redis_gate_password

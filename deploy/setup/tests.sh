@@ -1,0 +1,23 @@
+#!/usr/bin/env bash
+# Makes sure that what the tests run is on this machine: the real redis-server (7.0 or newer; its Sentinel and Cluster are in
+# the same program), and a C compiler, which Go's race detector needs.
+set -euo pipefail
+. "$(cd "$(dirname "$0")" && pwd)/lib.sh"
+
+missing=()
+command -v redis-server >/dev/null 2>&1 || missing+=(redis-server)
+command -v "${CC:-gcc}" >/dev/null 2>&1 || missing+=(gcc libc6-dev)
+[ ${#missing[@]} -gt 0 ] || exit 0
+
+may_install || {
+    echo "setup: the tests need ${missing[*]}; on Debian and Ubuntu: sudo apt-get install ${missing[*]}" >&2
+    exit 1
+}
+# The package's own Redis service is not wanted: each test starts servers of its own.
+policy=/usr/sbin/policy-rc.d
+if [ ! -e "$policy" ]; then
+    printf '#!/bin/sh\nexit 101\n' >"$policy"
+    chmod +x "$policy"
+    trap 'rm -f "$policy"' EXIT
+fi
+install_packages "${missing[@]}"

@@ -1,0 +1,276 @@
+package tools
+
+import (
+	"context"
+	"encoding/base64"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"sigs.k8s.io/yaml"
+)
+
+// built holds our programs and a folder of secrets, made once for all tests.
+var built struct {
+	once          sync.Once
+	dir, secrets  string
+	said          string // what secrets.sh printed for people
+	manifests     string // what it printed for kubectl
+	failure       error
+	failureOutput string
+}
+
+func TestMain(m *testing.M) {
+	code := m.Run()
+	if built.dir != "" {
+		if err := os.RemoveAll(built.dir); err != nil {
+			panic(err)
+		}
+	}
+	os.Exit(code)
+}
+
+// programs builds issuer, authz and sallyport and runs deploy/secrets.sh with them.
+func programs(t *testing.T) (dir, secrets string) {
+	t.Helper()
+	built.once.Do(func() {
+		dir, err := os.MkdirTemp("", "sallyport-deploy-")
+		if err != nil {
+			built.failure = err
+			return
+		}
+		built.dir, built.secrets = dir, filepath.Join(dir, "secrets")
+		build := exec.Command("go", "build", "-trimpath", "-o", dir+"/bin/", "./cmd/...")
+		build.Dir, build.Env = root, append(os.Environ(), "CGO_ENABLED=0")
+		if out, err := build.CombinedOutput(); err != nil {
+			built.failure, built.failureOutput = err, string(out)
+			return
+		}
+		var manifests, said strings.Builder
+		make := exec.Command("bash", filepath.Join(root, "deploy/secrets.sh"), "--kubernetes", built.secrets)
+		make.Env, make.Stdout, make.Stderr = append(os.Environ(), "SALLYPORT="+dir+"/bin/sallyport"), &manifests, &said
+		built.failure = make.Run()
+		built.said, built.manifests, built.failureOutput = said.String(), manifests.String(), said.String()
+	})
+	if built.failure != nil {
+		t.Fatalf("%v\n%s", built.failure, built.failureOutput)
+	}
+	return filepath.Join(built.dir, "bin"), built.secrets
+}
+
+// localise copies deploy/config with the containers' paths replaced by ones of this machine.
+func localise(t *testing.T, name string, replacements ...string) string {
+	t.Helper()
+	_, secrets := programs(t)
+	dir := t.TempDir()
+	replacements = append(replacements, "/run/secrets/", secrets+"/", "/var/lib/sallyport/keys", secrets+"/keys", "/var/cache/sallyport", dir)
+	path := filepath.Join(dir, name)
+	if err := os.WriteFile(path, []byte(strings.NewReplacer(replacements...).Replace(readFile(t, "deploy/config/"+name))), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// TestTheDaemonsAcceptTheirConfiguration: unknown keys, wrong types and unreachable routes are errors there.
+func TestTheDaemonsAcceptTheirConfiguration(t *testing.T) {
+	bin, _ := programs(t)
+	for _, daemon := range []string{"issuer", "authz"} {
+		out, err := exec.CommandContext(t.Context(), filepath.Join(bin, daemon), "check", "--config", localise(t, daemon+".yaml")).CombinedOutput()
+		if err != nil {
+			t.Errorf("%s check: %v\n%s", daemon, err, out)
+		}
+		out, err = exec.CommandContext(t.Context(), filepath.Join(bin, daemon), "check", "--config",
+			localise(t, daemon+".yaml", "\nlisten:", "\nlisten_on:")).CombinedOutput()
+		if err == nil || !strings.Contains(string(out), daemon+".yaml:") {
+			t.Errorf("%s check lets an unknown key pass, or does not say where it is: %v\n%s", daemon, err, out)
+		}
+	}
+}
+
+// TestSecretsCanBeMadeAgain: a second run keeps everything, so that nobody is locked out by it.
+func TestSecretsCanBeMadeAgain(t *testing.T) {
+	bin, secrets := programs(t)
+	before := contents(t, secrets)
+	again := exec.CommandContext(t.Context(), "bash", filepath.Join(root, "deploy/secrets.sh"), "--kubernetes", secrets)
+	again.Env = append(os.Environ(), "SALLYPORT="+bin+"/sallyport")
+	if out, err := again.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	after := contents(t, secrets)
+	if len(before) != len(after) {
+		t.Errorf("%d files before, %d after", len(before), len(after))
+	}
+	for name, content := range before {
+		if after[name] != content {
+			t.Errorf("%s was changed", name)
+		}
+	}
+}
+
+// TestSecretsAreClosedToOtherUsers of this machine, by the folder's mode; no clear password is in any file but Redis' own.
+func TestSecretsAreClosedToOtherUsers(t *testing.T) {
+	_, secrets := programs(t)
+	info, err := os.Stat(secrets)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if info.Mode().Perm() != 0o700 {
+		t.Errorf("mode %v, expected 0700", info.Mode().Perm())
+	}
+	passwords := regexp.MustCompile(`user (\w+), password (\w{24})\b`).FindAllStringSubmatch(built.said, -1)
+	if len(passwords) != 2 {
+		t.Fatalf("told %d passwords, expected two", len(passwords))
+	}
+	for name, content := range contents(t, secrets) {
+		for _, p := range passwords {
+			if strings.Contains(content, p[2]) {
+				t.Errorf("%s holds the password of %s", name, p[1])
+			}
+		}
+	}
+}
+
+func contents(t *testing.T, dir string) map[string]string {
+	t.Helper()
+	files := map[string]string{}
+	err := filepath.WalkDir(dir, func(path string, d os.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		content, err := os.ReadFile(path)
+		files[path] = string(content)
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return files
+}
+
+// TestEveryMountedSecretIsMade: each file under /run/secrets that a configuration names is in the Secret its pod mounts.
+func TestEveryMountedSecretIsMade(t *testing.T) {
+	_, secrets := programs(t)
+	made := map[string]corev1.Secret{}
+	for _, text := range strings.Split(built.manifests, "---\n") {
+		if strings.TrimSpace(text) == "" {
+			continue
+		}
+		var s corev1.Secret
+		if err := yaml.UnmarshalStrict([]byte(text), &s); err != nil {
+			t.Fatal(err)
+		}
+		if s.Namespace != "sallyport" {
+			t.Errorf("secret %s is in namespace %q", s.Name, s.Namespace)
+		}
+		made[s.Name] = s
+	}
+	mounted := map[string]string{}
+	for pod, template := range pods(t, "k8s/base") {
+		for _, v := range template.Spec.Volumes {
+			if v.Secret == nil {
+				continue
+			}
+			if _, ok := made[v.Secret.SecretName]; !ok {
+				t.Errorf("%s mounts the secret %s, which nobody makes", pod, v.Secret.SecretName)
+			}
+			mounted[v.Secret.SecretName] = pod
+		}
+	}
+	if len(mounted) != len(made) {
+		t.Errorf("made %d secrets, mounted %d", len(made), len(mounted))
+	}
+	for daemon, file := range map[string]string{"issuer": "issuer.yaml", "authz": "authz.yaml", "redis": "redis.conf"} {
+		for _, m := range regexp.MustCompile(`/run/secrets/([\w.]+)`).FindAllStringSubmatch(readFile(t, "deploy/config/"+file), -1) {
+			content, err := os.ReadFile(filepath.Join(secrets, m[1]))
+			if err != nil {
+				t.Error(err)
+			}
+			if got := made[daemon].Data[m[1]]; string(got) != string(content) {
+				t.Errorf("secret %s: %s is %d bytes of base64 %.12s, expected the file's", daemon, m[1], len(got), base64.StdEncoding.EncodeToString(got))
+			}
+		}
+	}
+	if len(made["issuer-keys"].Data) == 0 {
+		t.Error("no keys for the issuer")
+	}
+}
+
+// redisWithOurSettings starts a real redis-server from deploy/config/redis.conf and gives a command that talks to it.
+func redisWithOurSettings(t *testing.T) (ask func(user string, command ...string) string) {
+	t.Helper()
+	for _, name := range []string{"redis-server", "redis-cli"} {
+		if _, err := exec.LookPath(name); err != nil {
+			t.Fatalf("%s is missing: apt-get install redis-server", name)
+		}
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, port, _ := net.SplitHostPort(l.Addr().String())
+	l.Close()
+	_, secrets := programs(t)
+	config := localise(t, "redis.conf", "tls-port 6379", "tls-port "+port, "bind * -::*", "bind 127.0.0.1", "dir /data", "dir "+t.TempDir())
+	server := exec.Command("redis-server", config)
+	var log strings.Builder
+	server.Stdout = &log
+	if err := server.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = server.Process.Kill() // it holds nothing that is wanted
+		_ = server.Wait()
+	})
+	ask = func(user string, command ...string) string {
+		password, err := os.ReadFile(filepath.Join(secrets, "redis_"+user+"_password"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		defer cancel()
+		cli := exec.CommandContext(ctx, "redis-cli", append([]string{"-p", port, "--tls", "--cacert", secrets + "/redis_ca.crt", "--sni", "redis",
+			"--user", user, "--no-auth-warning"}, command...)...)
+		cli.Env = append(os.Environ(), "REDISCLI_AUTH="+string(password))
+		out, _ := cli.CombinedOutput() // what went wrong is in the text
+		return strings.TrimSpace(string(out))
+	}
+	for deadline := time.Now().Add(10 * time.Second); ask("gate", "ping") != "PONG"; time.Sleep(20 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("redis-server did not start: %s\n%s", ask("gate", "ping"), log.String())
+		}
+	}
+	return ask
+}
+
+// TestAGateCanOnlyReadTheLog and write its own line, by the real Redis with our access list; an issuer can neither administer
+// nor empty it.
+func TestAGateCanOnlyReadTheLog(t *testing.T) {
+	ask := redisWithOurSettings(t)
+	may := func(user string, allowed bool, commands ...string) {
+		t.Helper()
+		for _, c := range commands {
+			if out := ask(user, strings.Fields(c)...); strings.HasPrefix(out, "NOPERM") == allowed {
+				t.Errorf("%s: %s: allowed should be %v: %s", user, c, allowed, out)
+			}
+		}
+	}
+	may("gate", true, "hgetall {sallyport}:rev:head", "xrange {sallyport}:rev:log - +", "hset {sallyport}:replicas gate-1 x", "time", "wait 0 0", "multi")
+	may("gate", false, "hset {sallyport}:rev:head seq 9", "xadd {sallyport}:rev:log * a b", "del {sallyport}:rev:log", "hset {sallyport}:issuers a b",
+		"hgetall {sallyport}:issuers", "hdel {sallyport}:replicas gate-2", "get x", "hgetall {tag}:sessions", "eval return(1) 0", "keys x", "flushall",
+		"config get dir", "shutdown", "acl list", "subscribe x", "client list", "script flush", "info")
+	may("issuer", true, "eval return(redis.call('set',KEYS[1],1)) 1 {tag}:a", "xadd {sallyport}:rev:log 1-0 a b", "config get maxmemory-policy", "info replication", "role", "time")
+	may("issuer", false, "flushall", "flushdb", "keys x", "config set appendonly no", "shutdown", "acl list", "replicaof no one", "client kill id 1", "subscribe x")
+	for setting, want := range map[string]string{"appendonly": "yes", "appendfsync": "always", "maxmemory-policy": "noeviction"} {
+		if got := slices.Collect(strings.Lines(ask("issuer", "config", "get", setting))); len(got) != 2 || got[1] != want {
+			t.Errorf("%s is %q, expected %s", setting, got, want)
+		}
+	}
+}

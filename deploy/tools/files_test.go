@@ -1,0 +1,120 @@
+package tools
+
+import (
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+)
+
+// root is the repository's folder.
+const root = "../.."
+
+// readFile gives a file of the repository.
+func readFile(t *testing.T, name string) string {
+	t.Helper()
+	content, err := os.ReadFile(filepath.Join(root, name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(content)
+}
+
+// secretShapes are what a secret looks like when it is written down.
+var secretShapes = map[string]*regexp.Regexp{
+	"a private key":             regexp.MustCompile(`-----BEGIN [A-Z ]*PRIVATE KEY-----`),
+	"a password hash":           regexp.MustCompile(`\$(argon2(id|i|d)|2[aby]|6|scrypt|pbkdf2[a-z0-9-]*)\$[A-Za-z0-9./+,=$-]{20,}`),
+	"a password":                regexp.MustCompile(`(?im)^[^#\n]*\b(password|passwd|requirepass|masterauth|secret|auth_token|client_secret)\b["']?\s*[:=]\s*["']?[A-Za-z0-9+/_-]{6,}["']?\s*$`),
+	"a token":                   regexp.MustCompile(`\beyJ[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]{10,}`),
+	"an ACL line with a secret": regexp.MustCompile(`(?m)^user \S+ .*[#>][0-9A-Za-z]{16,}`),
+	"a Secret with content":     regexp.MustCompile(`(?m)^kind: Secret\b`),
+}
+
+// TestNoFileHoldsASecret reads every file that a user deploys from, or copies: each secret is a file that deploy/secrets.sh
+// makes, outside the repository.
+func TestNoFileHoldsASecret(t *testing.T) {
+	read := 0
+	for _, name := range []string{"docker-compose.yaml", "deploy", "k8s", "examples", "docs", "README.md"} {
+		err := filepath.WalkDir(filepath.Join(root, name), func(path string, d fs.DirEntry, err error) error {
+			if err != nil {
+				return err
+			}
+			if d.IsDir() {
+				if path == filepath.Join(root, "deploy/secrets") || path == filepath.Join(root, "deploy/tools") {
+					return filepath.SkipDir // the one is not part of the repository, the other has the shapes above
+				}
+				return nil
+			}
+			content, err := os.ReadFile(path)
+			if err != nil {
+				return err
+			}
+			read++
+			for what, shape := range secretShapes {
+				if found := shape.Find(content); found != nil {
+					t.Errorf("%s holds %s: %.60q", path, what, found)
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if read < 15 {
+		t.Errorf("read only %d files: the search does not see what it should", read)
+	}
+}
+
+func TestSecretShapesKnowASecret(t *testing.T) {
+	for what, example := range map[string]string{
+		"a private key":             "-----BEGIN " + "EC PRIVATE KEY-----",
+		"a password hash":           `password_hash: "$argon2id$v=19$m=19456,t=2,p=1$c2FsdHNhbHRzYWx0$aGFzaGhhc2g"`,
+		"a password":                "  password: hunter22",
+		"a token":                   "Bearer eyJhbGciOiJFUzI1NiJ9.eyJzdWIiOiJhbGljZSJ9.c2ln",
+		"an ACL line with a secret": "user gate on #" + strings.Repeat("0a", 32) + " ~*",
+		"a Secret with content":     "kind: Secret",
+	} {
+		if !secretShapes[what].MatchString(example) {
+			t.Errorf("%q is not known to be %s", example, what)
+		}
+	}
+	for _, harmless := range []string{"  password_file: /run/secrets/redis_issuer_password", "# password: the ACL user's", "secretName: issuer-keys"} {
+		for what, shape := range secretShapes {
+			if shape.MatchString(harmless) {
+				t.Errorf("%q is taken for %s", harmless, what)
+			}
+		}
+	}
+}
+
+// TestSecretsAreNeverCommitted: the folder that deploy/secrets.sh fills is ignored by git and by the image's build.
+func TestSecretsAreNeverCommitted(t *testing.T) {
+	if !strings.Contains(readFile(t, "deploy/.gitignore"), "\n/secrets/\n") {
+		t.Error("deploy/.gitignore does not name /secrets/")
+	}
+	if !strings.Contains(readFile(t, ".dockerignore"), "\n**/secrets\n") {
+		t.Error(".dockerignore does not name **/secrets")
+	}
+}
+
+// TestDockerfileBuildsAnywhere: what no registry-less or rootless build could do is not in it.
+func TestDockerfileBuildsAnywhere(t *testing.T) {
+	dockerfile := readFile(t, "deploy/Dockerfile")
+	for _, line := range []string{
+		"FROM golang:1.26-bookworm AS build",
+		"FROM gcr.io/distroless/static-debian12:nonroot",
+		"USER 65532:65532",
+	} {
+		if !strings.Contains(dockerfile, "\n"+line+"\n") {
+			t.Errorf("deploy/Dockerfile has no line %q", line)
+		}
+	}
+	for _, bad := range []string{"# syntax=", "--mount=", "ADD ", "USER root", "curl "} {
+		if strings.Contains(dockerfile, bad) {
+			t.Errorf("deploy/Dockerfile has %q", bad)
+		}
+	}
+}

@@ -1,0 +1,341 @@
+package tools
+
+import (
+	"io"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/yannh/kubeconform/pkg/validator"
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
+	policyv1 "k8s.io/api/policy/v1"
+	"sigs.k8s.io/kustomize/api/krusty"
+	"sigs.k8s.io/kustomize/kyaml/filesys"
+	"sigs.k8s.io/yaml"
+)
+
+// overlays are the folders that a user may apply.
+var overlays = []string{"k8s/base", "k8s/overlays/test"}
+
+// object is one manifest: its text, and the same in Kubernetes' own type.
+type object struct {
+	kind, name, namespace string
+	text                  []byte
+	value                 any
+}
+
+// build renders a folder as `kubectl apply -k` does, and decodes each manifest into its type; a field that the type does not
+// have is an error.
+func build(t *testing.T, folder string) []object {
+	t.Helper()
+	resources, err := krusty.MakeKustomizer(krusty.MakeDefaultOptions()).Run(filesys.MakeFsOnDisk(), filepath.Join(root, folder))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var objects []object
+	for _, r := range resources.Resources() {
+		text, err := r.AsYAML()
+		if err != nil {
+			t.Fatal(err)
+		}
+		o := object{kind: r.GetKind(), name: r.GetName(), namespace: r.GetNamespace(), text: text, value: newObject(r.GetApiVersion() + " " + r.GetKind())}
+		if o.value == nil {
+			t.Fatalf("%s: %s %s is of a kind that this test does not know", folder, r.GetApiVersion(), o.kind)
+		}
+		if err := yaml.UnmarshalStrict(text, o.value); err != nil {
+			t.Errorf("%s: %s %s: %v", folder, o.kind, o.name, err)
+		}
+		objects = append(objects, o)
+	}
+	return objects
+}
+
+func newObject(kind string) any {
+	switch kind {
+	case "v1 Namespace":
+		return new(corev1.Namespace)
+	case "v1 ServiceAccount":
+		return new(corev1.ServiceAccount)
+	case "v1 ConfigMap":
+		return new(corev1.ConfigMap)
+	case "v1 Service":
+		return new(corev1.Service)
+	case "apps/v1 Deployment":
+		return new(appsv1.Deployment)
+	case "apps/v1 StatefulSet":
+		return new(appsv1.StatefulSet)
+	case "policy/v1 PodDisruptionBudget":
+		return new(policyv1.PodDisruptionBudget)
+	case "networking.k8s.io/v1 NetworkPolicy":
+		return new(networkingv1.NetworkPolicy)
+	}
+	return nil
+}
+
+// pods gives the pod templates of an overlay by the name of what makes them.
+func pods(t *testing.T, folder string) map[string]corev1.PodTemplateSpec {
+	t.Helper()
+	templates := map[string]corev1.PodTemplateSpec{}
+	for _, o := range build(t, folder) {
+		switch v := o.value.(type) {
+		case *appsv1.Deployment:
+			templates[o.name] = v.Spec.Template
+		case *appsv1.StatefulSet:
+			templates[o.name] = v.Spec.Template
+		}
+	}
+	return templates
+}
+
+func TestManifestsAreValid(t *testing.T) {
+	check, err := validator.New([]string{schemas(t)}, validator.Opts{Strict: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, folder := range overlays {
+		objects := build(t, folder)
+		if len(objects) < 20 {
+			t.Errorf("%s: only %d manifests", folder, len(objects))
+		}
+		for _, o := range objects {
+			for _, result := range check.Validate(o.name, io.NopCloser(strings.NewReader(string(o.text)))) {
+				if result.Status != validator.Valid {
+					t.Errorf("%s: %s %s: %v %v", folder, o.kind, o.name, result.Err, result.ValidationErrors)
+				}
+			}
+		}
+	}
+}
+
+// TestTheSchemasRefuse makes sure that the check above can fail.
+func TestTheSchemasRefuse(t *testing.T) {
+	check, err := validator.New([]string{schemas(t)}, validator.Opts{Strict: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, manifest := range map[string]string{
+		"unknown field":          "apiVersion: v1\nkind: Service\nmetadata: {name: a}\nspec: {port: 1}\n",
+		"wrong type":             "apiVersion: v1\nkind: Service\nmetadata: {name: a}\nspec: {ports: [{port: http}]}\n",
+		"required field missing": "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: a}\nspec: {replicas: 1}\n",
+		"unknown deep field":     "apiVersion: policy/v1\nkind: PodDisruptionBudget\nmetadata: {name: a}\nspec: {selector: {matchLabel: {a: b}}}\n",
+	} {
+		for _, result := range check.Validate(name, io.NopCloser(strings.NewReader(manifest))) {
+			if result.Status != validator.Invalid {
+				t.Errorf("%s: kubeconform says %v %v", name, result.Status, result.Err)
+			}
+		}
+	}
+}
+
+// TestPodsMeetPodSecurityRestricted goes through the rules of the standard, and a few of ours on top.
+func TestPodsMeetPodSecurityRestricted(t *testing.T) {
+	for _, folder := range overlays {
+		templates := pods(t, folder)
+		if want := 5; len(templates) != want {
+			t.Errorf("%s: %d kinds of pods, expected %d", folder, len(templates), want)
+		}
+		for name, template := range templates {
+			s := template.Spec
+			if s.HostNetwork || s.HostPID || s.HostIPC || s.HostUsers != nil {
+				t.Errorf("%s %s: it shares a namespace with the node", folder, name)
+			}
+			if c := s.SecurityContext; c == nil || c.RunAsNonRoot == nil || !*c.RunAsNonRoot || c.RunAsUser == nil || *c.RunAsUser == 0 ||
+				c.SeccompProfile == nil || c.SeccompProfile.Type != corev1.SeccompProfileTypeRuntimeDefault {
+				t.Errorf("%s %s: expected runAsNonRoot, runAsUser and seccompProfile RuntimeDefault", folder, name)
+			}
+			if s.AutomountServiceAccountToken == nil || *s.AutomountServiceAccountToken || s.ServiceAccountName != "sallyport" {
+				t.Errorf("%s %s: it gets a token for the API server", folder, name)
+			}
+			for _, v := range s.Volumes {
+				if v.ConfigMap == nil && v.Secret == nil && v.EmptyDir == nil {
+					t.Errorf("%s %s: volume %s is neither ConfigMap, Secret nor emptyDir", folder, name, v.Name)
+				}
+			}
+			for _, c := range slices.Concat(s.InitContainers, s.Containers) {
+				checkContainer(t, folder+" "+name, c)
+			}
+		}
+	}
+}
+
+func checkContainer(t *testing.T, where string, c corev1.Container) {
+	t.Helper()
+	if s := c.SecurityContext; s == nil || s.AllowPrivilegeEscalation == nil || *s.AllowPrivilegeEscalation || s.ReadOnlyRootFilesystem == nil ||
+		!*s.ReadOnlyRootFilesystem || s.Capabilities == nil || !slices.Equal(s.Capabilities.Drop, []corev1.Capability{"ALL"}) ||
+		len(s.Capabilities.Add) > 0 || s.Privileged != nil {
+		t.Errorf("%s: expected no privilege escalation, a read-only root and all capabilities dropped", where)
+	}
+	if c.Resources.Requests.Cpu().IsZero() || c.Resources.Requests.Memory().IsZero() || c.Resources.Limits.Memory().IsZero() {
+		t.Errorf("%s: expected requests for cpu and memory and a limit for memory", where)
+	}
+	if c.ReadinessProbe == nil || c.LivenessProbe == nil {
+		t.Errorf("%s: expected a readiness and a liveness probe", where)
+	}
+	if tag := c.Image[strings.LastIndex(c.Image, ":")+1:]; tag == "latest" || !strings.Contains(c.Image, ":") {
+		t.Errorf("%s: image %s has no tag of its own", where, c.Image)
+	}
+	for _, port := range c.Ports {
+		if port.HostPort != 0 {
+			t.Errorf("%s: it takes a port of the node", where)
+		}
+	}
+	for _, e := range c.Env {
+		if e.ValueFrom != nil && e.ValueFrom.SecretKeyRef != nil {
+			t.Errorf("%s: the secret %s is in its environment, expected a file", where, e.Name)
+		}
+	}
+}
+
+// TestDaemonsAreProbedOnTheirAdminPort: readiness and liveness differ, so that a gate that must refuse is not killed for it.
+func TestDaemonsAreProbedOnTheirAdminPort(t *testing.T) {
+	templates := pods(t, "k8s/base")
+	for _, name := range []string{"issuer", "authz"} {
+		c := templates[name].Spec.Containers[0]
+		if g := c.ReadinessProbe.HTTPGet; g == nil || g.Path != "/readyz" || g.Port.StrVal != "admin" {
+			t.Errorf("%s: readiness is %+v, expected /readyz on admin", name, g)
+		}
+		if g := c.LivenessProbe.HTTPGet; g == nil || g.Path != "/livez" || g.Port.StrVal != "admin" {
+			t.Errorf("%s: liveness is %+v, expected /livez on admin", name, g)
+		}
+	}
+}
+
+// TestNoPodIsAlone: what has more than one replica keeps one through a drained node, and nothing but the four parts that
+// must be reached has a Service.
+func TestNoPodIsAlone(t *testing.T) {
+	budgets := map[string]bool{}
+	replicas := map[string]int32{}
+	for _, o := range build(t, "k8s/base") {
+		switch v := o.value.(type) {
+		case *policyv1.PodDisruptionBudget:
+			if v.Spec.MinAvailable == nil || v.Spec.MinAvailable.IntValue() != 1 {
+				t.Errorf("%s: minAvailable is %v", o.name, v.Spec.MinAvailable)
+			}
+			budgets[v.Spec.Selector.MatchLabels["app.kubernetes.io/name"]] = true
+		case *appsv1.Deployment:
+			replicas[v.Spec.Template.Labels["app.kubernetes.io/name"]] = *v.Spec.Replicas
+		}
+	}
+	for _, name := range []string{"issuer", "authz", "envoy"} {
+		if replicas[name] < 2 || !budgets[name] {
+			t.Errorf("%s: %d replicas, a disruption budget: %v; expected two and one", name, replicas[name], budgets[name])
+		}
+	}
+}
+
+// TestNamespaceEnforcesRestricted and everything lies in it.
+func TestNamespaceEnforcesRestricted(t *testing.T) {
+	for _, folder := range overlays {
+		found := false
+		for _, o := range build(t, folder) {
+			if ns, ok := o.value.(*corev1.Namespace); ok {
+				found = true
+				if ns.Labels["pod-security.kubernetes.io/enforce"] != "restricted" {
+					t.Errorf("%s: Pod Security is %q", folder, ns.Labels["pod-security.kubernetes.io/enforce"])
+				}
+			} else if o.namespace != "sallyport" {
+				t.Errorf("%s: %s %s is in namespace %q", folder, o.kind, o.name, o.namespace)
+			}
+		}
+		if !found {
+			t.Errorf("%s: no namespace", folder)
+		}
+	}
+}
+
+// TestNobodyTalksToRedisButIssuersAndGates reads the network policies: every pod is closed by default, and each opening is for
+// pods that exist.
+func TestNobodyTalksToRedisButIssuersAndGates(t *testing.T) {
+	policies := map[string]networkingv1.NetworkPolicySpec{}
+	for _, o := range build(t, "k8s/base") {
+		if v, ok := o.value.(*networkingv1.NetworkPolicy); ok {
+			policies[o.name] = v.Spec
+		}
+	}
+	deny := policies["deny-all"]
+	if len(deny.PodSelector.MatchLabels) != 0 || len(deny.PolicyTypes) != 2 || len(deny.Ingress)+len(deny.Egress) != 0 {
+		t.Errorf("deny-all does not deny all: %+v", deny)
+	}
+	for name, want := range map[string][]string{
+		"redis":    {"authz", "issuer"},
+		"authz":    {"envoy", "monitoring"},
+		"issuer":   {"authz", "envoy", "monitoring"},
+		"upstream": {"envoy"},
+	} {
+		var got []string
+		for _, rule := range policies[name].Ingress {
+			if len(rule.From) == 0 || len(rule.Ports) == 0 {
+				t.Errorf("%s: a rule lets in everyone or to every port", name)
+			}
+			for _, from := range rule.From {
+				if from.PodSelector != nil {
+					got = append(got, from.PodSelector.MatchLabels["app.kubernetes.io/name"])
+				} else {
+					got = append(got, from.NamespaceSelector.MatchLabels["kubernetes.io/metadata.name"])
+				}
+			}
+		}
+		slices.Sort(got)
+		if !slices.Equal(got, want) {
+			t.Errorf("%s is reached by %v, expected %v", name, got, want)
+		}
+	}
+}
+
+// TestServicesAndProbesFindTheirPorts: a name that no container has would select nothing, silently.
+func TestServicesAndProbesFindTheirPorts(t *testing.T) {
+	for _, folder := range overlays {
+		ports := map[string]map[string]bool{}
+		for _, template := range pods(t, folder) {
+			names := map[string]bool{}
+			for _, p := range template.Spec.Containers[0].Ports {
+				names[p.Name] = true
+			}
+			ports[template.Labels["app.kubernetes.io/name"]] = names
+		}
+		for _, o := range build(t, folder) {
+			switch v := o.value.(type) {
+			case *corev1.Service:
+				for _, p := range v.Spec.Ports {
+					if !ports[v.Spec.Selector["app.kubernetes.io/name"]][p.TargetPort.StrVal] {
+						t.Errorf("%s: service %s leads to port %q, which its pods do not have", folder, o.name, p.TargetPort.StrVal)
+					}
+				}
+			case *networkingv1.NetworkPolicy:
+				for _, rule := range v.Spec.Ingress {
+					for _, p := range rule.Ports {
+						if !ports[v.Spec.PodSelector.MatchLabels["app.kubernetes.io/name"]][p.Port.StrVal] {
+							t.Errorf("%s: network policy %s opens port %q, which its pods do not have", folder, o.name, p.Port.StrVal)
+						}
+					}
+				}
+			}
+		}
+	}
+}
+
+// TestAChangedFileIsANewConfigMap: pods are rolled over only when the name they mount changes.
+func TestAChangedFileIsANewConfigMap(t *testing.T) {
+	names := map[string]bool{}
+	for _, o := range build(t, "k8s/base") {
+		if o.kind == "ConfigMap" {
+			names[o.name] = true
+		}
+	}
+	if len(names) != 4 {
+		t.Errorf("config maps: %v, expected four", names)
+	}
+	for pod, template := range pods(t, "k8s/base") {
+		for _, v := range template.Spec.Volumes {
+			if v.ConfigMap == nil {
+				continue
+			}
+			if !names[v.ConfigMap.Name] || strings.HasSuffix(v.ConfigMap.Name, "-config") {
+				t.Errorf("%s mounts %s, which is not the generated one", pod, v.ConfigMap.Name)
+			}
+		}
+	}
+}

@@ -1,0 +1,91 @@
+// Package audit writes security events: who logged in, was refused, refreshed, logged out, was revoked, by whom.
+//
+// It promises:
+//   - One event is one line, and one line is one valid JSON object of plain ASCII, whatever bytes a stranger put into
+//     it: line breaks, quotes, escape sequences, invalid UTF-8, letters that reorder text.
+//   - A field keeps at most 256 bytes of what it is given.
+//   - The fields are those of Event and no others. There is none for a token, a password or a key, and what has the
+//     shape of one is redacted wherever it turns up.
+//   - An event that could not be written is counted and reported in the log, never silently lost.
+package audit
+
+import "time"
+
+// Name says what happened.
+type Name string
+
+// The events.
+const (
+	Login   Name = "login"   // a password was checked, or refused before that
+	Refresh Name = "refresh" // a refresh token was used
+	Logout  Name = "logout"  // a session was ended by its owner
+	Revoke  Name = "revoke"  // tokens were revoked by someone else
+	Deny    Name = "deny"    // a gate refused a request
+	Reuse   Name = "reuse"   // a spent refresh token came back, and its session was ended
+	Key     Name = "key"     // a signing key was made, promoted, retired or removed
+	Users   Name = "users"   // the users were read anew
+)
+
+// Outcome says how it ended.
+type Outcome string
+
+// The outcomes.
+const (
+	Success Outcome = "success"
+	Failure Outcome = "failure"
+)
+
+// Event is one line. Empty fields are left out; the time, the name and the outcome are always there.
+type Event struct {
+	Time      time.Time // zero: now
+	Name      Name      // "event" in the line
+	Outcome   Outcome
+	Reason    string // a short stable code, of a failure mostly
+	Issuer    string // the token's
+	Subject   string // whom it concerns, as far as known: the name that was typed, for a failed login
+	SessionID string
+	TokenID   string
+	ClientID  string
+	Tenant    string
+	KeyID     string
+	Address   string // the peer's, or the client's where a trusted proxy says so
+	UserAgent string
+	Method    string
+	Host      string
+	Path      string // without its query
+	RequestID string
+	Actor     string // who ordered it, when that is not the subject
+	Kind      string // what a revocation names: sid, jti, sub, client, ...
+	Value     string // the one that it names
+	Seq       uint64 // the revocation log's number of the entry; 0 is left out
+}
+
+type field struct{ key, value string }
+
+// textFields is how many fields a line has besides time and seq.
+const textFields = 19
+
+// fields lists the line's text fields in their order.
+func (e *Event) fields() [textFields]field {
+	return [textFields]field{
+		{"event", string(e.Name)},
+		{"outcome", string(e.Outcome)},
+		{"reason", e.Reason},
+		{"issuer", e.Issuer},
+		{"subject", e.Subject},
+		{"session_id", e.SessionID},
+		{"token_id", e.TokenID},
+		{"client_id", e.ClientID},
+		{"tenant", e.Tenant},
+		{"key_id", e.KeyID},
+		{"address", e.Address},
+		{"user_agent", e.UserAgent},
+		{"method", e.Method},
+		{"host", e.Host},
+		{"path", e.Path},
+		{"request_id", e.RequestID},
+		{"actor", e.Actor},
+		{"kind", e.Kind},
+		{"value", e.Value},
+	}
+}

@@ -1,0 +1,152 @@
+package audit
+
+import (
+	"io"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// Options of New. The zero value writes at once, with the system's clock.
+type Options struct {
+	Now      func() time.Time      // nil for time.Now
+	Logger   *slog.Logger          // told when lines get lost; nil for nobody
+	Registry prometheus.Registerer // for sallyport_audit_events_total and sallyport_audit_lost_total; nil for none
+	// Queue is how many lines may wait to be written. With 0, Record returns when its line is written: nothing gets
+	// lost while the writer works, and a slow writer slows its callers down. With more, Record never waits: a line
+	// that finds the queue full is lost, and counted.
+	Queue int
+}
+
+// Log writes events. It may be used by many goroutines.
+type Log struct {
+	w      io.Writer
+	now    func() time.Time
+	log    *slog.Logger
+	events *prometheus.CounterVec
+	lost   prometheus.Counter
+
+	mu      sync.Mutex // of writing, and of what follows
+	buf     []byte
+	failing bool
+
+	closing sync.RWMutex
+	closed  bool
+	queue   chan []byte
+	done    chan struct{}
+}
+
+// New returns a log that writes to w, one Write for each line.
+func New(w io.Writer, o Options) *Log {
+	l := &Log{w: w, now: o.Now, log: o.Logger}
+	if l.now == nil {
+		l.now = time.Now
+	}
+	if l.log == nil {
+		l.log = slog.New(slog.DiscardHandler)
+	}
+	l.measure(o.Registry)
+	if o.Queue > 0 {
+		l.queue, l.done = make(chan []byte, o.Queue), make(chan struct{})
+		go l.drain()
+	}
+	return l
+}
+
+func (l *Log) measure(r prometheus.Registerer) {
+	l.events = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "sallyport_audit_events_total", Help: "Security events, by event and outcome.",
+	}, []string{"event", "outcome"})
+	l.lost = prometheus.NewCounter(prometheus.CounterOpts{
+		Name: "sallyport_audit_lost_total", Help: "Security events whose line could not be written.",
+	})
+	if r != nil {
+		r.MustRegister(l.events, l.lost)
+	}
+}
+
+// Record writes one event. A failure to write it is counted and logged: it is no reason to refuse, or to allow, what
+// the event tells of.
+func (l *Log) Record(e Event) {
+	if e.Time.IsZero() {
+		e.Time = l.now()
+	}
+	name, outcome := e.labels()
+	l.events.WithLabelValues(name, outcome).Inc()
+	if l.queue != nil {
+		l.enqueue(appendLine(nil, &e))
+		return
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.buf = appendLine(l.buf[:0], &e)
+	l.write(l.buf)
+}
+
+// labels keeps the number of series fixed, whatever a caller names its event.
+func (e *Event) labels() (name, outcome string) {
+	name, outcome = "other", string(Failure)
+	switch e.Name {
+	case Login, Refresh, Logout, Revoke, Deny, Reuse, Key, Users:
+		name = string(e.Name)
+	}
+	if e.Outcome == Success {
+		outcome = string(Success)
+	}
+	return name, outcome
+}
+
+func (l *Log) enqueue(line []byte) {
+	l.closing.RLock()
+	defer l.closing.RUnlock()
+	if !l.closed {
+		select {
+		case l.queue <- line:
+			return
+		default:
+		}
+	}
+	l.lost.Inc()
+}
+
+func (l *Log) drain() {
+	defer close(l.done)
+	for line := range l.queue {
+		l.mu.Lock()
+		l.write(line)
+		l.mu.Unlock()
+	}
+}
+
+// write writes one line; the caller holds mu. It logs when writing begins to fail and when it works again.
+func (l *Log) write(line []byte) {
+	_, err := l.w.Write(line)
+	switch {
+	case err != nil:
+		l.lost.Inc()
+		if !l.failing {
+			l.log.Error("audit: events are being lost: their lines cannot be written", "error", err)
+		}
+	case l.failing:
+		l.log.Warn("audit: events are being written again")
+	}
+	l.failing = err != nil
+}
+
+// Close writes what is queued and returns when that is done. What is recorded afterwards is lost if there is a queue.
+func (l *Log) Close() error {
+	if l.queue == nil {
+		return nil
+	}
+	l.closing.Lock()
+	first := !l.closed
+	l.closed = true
+	l.closing.Unlock()
+	if first {
+		close(l.queue)
+	}
+	<-l.done
+	return nil
+}

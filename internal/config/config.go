@@ -1,0 +1,149 @@
+// Package config fills a program's settings from a YAML file, the environment and flags. It knows no room's settings:
+// each room declares a struct of its own, with its defaults, and Load fills it.
+//
+// It promises:
+//   - A flag wins over the environment, the environment over the file, the file over the defaults.
+//   - Nothing is ignored: an unknown key, a key given twice, a value of another type, a null, an anchor, an alias, a
+//     tag or a second document is refused, as is a file of more than 1 MiB or nested deeper than 32 levels.
+//   - All problems are reported at once, each with its file:line:column (or the variable or flag it came from) and
+//     with what to write instead. What Validate methods find is reported the same way.
+//   - A secret is never a flag, is never printed, and is in no error.
+//
+// # Settings
+//
+// A setting is an exported field with a yaml tag: `yaml:"listen"`. Structs nest, and `yaml:",inline"` puts a struct's
+// settings beside those of the outer one. The tags `usage:"..."`, `flag:"-"` and `file:"-"` give a flag's help, keep a
+// setting from being a flag, and keep a Secret from being given as a file. Types: string, bool, integers, floats, time.Duration ("10s"), Path, Secret,
+// whatever implements encoding.TextUnmarshaler, lists of these (a single value counts as a list of one), pointers,
+// lists of structs, and maps with string keys. Lists of structs and maps can only be given in the file.
+//
+// In the environment, redis.address is PREFIX_REDIS_ADDRESS; a list is separated by commas. A variable that is set
+// counts, even when it is empty.
+package config
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"reflect"
+
+	"github.com/spf13/pflag"
+)
+
+// MaxSize is the size in bytes that a configuration file may have unless Options says otherwise.
+const MaxSize = 1 << 20
+
+// Options says where settings come from. The zero value reads nothing and leaves the defaults.
+type Options struct {
+	File      string                      // path of the YAML file; "" for none
+	EnvPrefix string                      // "SALLYPORT": redis.address is SALLYPORT_REDIS_ADDRESS; "" for no environment
+	LookupEnv func(string) (string, bool) // nil for os.LookupEnv
+	Flags     *pflag.FlagSet              // flags as BindFlags declares them; only those the user set count
+	MaxSize   int64                       // the file's greatest size in bytes; 0 for MaxSize
+}
+
+// Defaulter is implemented by structs that stand in lists and maps and have defaults: SetDefaults is called, on a
+// pointer, on every new element before it is filled from the file.
+type Defaulter interface{ SetDefaults() }
+
+// Validator is implemented by values that have rules of their own. Load calls Validate once everything is filled, the
+// inner values' before the outer's, and reports whatever they find. See At for errors that name a setting.
+type Validator interface{ Validate() error }
+
+// Load fills dst, a pointer to a struct that already holds the defaults, and validates it. When it returns an error,
+// dst is partly filled and must not be used. The error holds one *Problem for each thing that is wrong; they can be
+// had with Problems.
+func Load(dst any, o Options) error {
+	v, err := target(dst)
+	if err != nil {
+		return err
+	}
+	l := newLoader(o)
+	all, err := settings(v.Type())
+	if err == nil {
+		err = l.name(all)
+	}
+	if err != nil {
+		return err
+	}
+	read := l.readFile(v, o)
+	l.readEnv(v, all)
+	l.readFlags(v, all, o.Flags)
+	if read {
+		l.validate(v)
+	}
+	return l.err()
+}
+
+func target(dst any) (reflect.Value, error) {
+	v := reflect.ValueOf(dst)
+	if v.Kind() != reflect.Pointer || v.IsNil() || v.Elem().Kind() != reflect.Struct {
+		return reflect.Value{}, fmt.Errorf("config: expected a pointer to a struct, got %T", dst)
+	}
+	return v.Elem(), nil
+}
+
+// loader is the state of one Load: what is wrong so far, and where each value came from.
+type loader struct {
+	file, dir string
+	prefix    string
+	lookup    func(string) (string, bool)
+	flags     bool
+	origins   map[string]origin
+	leaves    map[string]setting
+	problems  []*Problem
+	noted     map[string]bool
+}
+
+func newLoader(o Options) *loader {
+	l := &loader{
+		file:    o.File,
+		dir:     filepath.Dir(o.File),
+		prefix:  o.EnvPrefix,
+		lookup:  o.LookupEnv,
+		flags:   o.Flags != nil,
+		origins: map[string]origin{},
+		leaves:  map[string]setting{},
+		noted:   map[string]bool{},
+	}
+	if l.lookup == nil {
+		l.lookup = os.LookupEnv
+	}
+	return l
+}
+
+// name refuses a struct two of whose settings would share one variable or flag.
+func (l *loader) name(all []setting) error {
+	vars := map[string]string{}
+	for _, s := range all {
+		l.leaves[s.path] = s
+		for _, name := range s.variables("X") {
+			if other, taken := vars[name]; taken {
+				return fmt.Errorf("config: settings %s and %s would share one variable: rename one", other, s.path)
+			}
+			vars[name] = s.path
+		}
+	}
+	return nil
+}
+
+// readFile fills v from the file, if there is one; false when the file could not be read at all.
+func (l *loader) readFile(v reflect.Value, o Options) bool {
+	if o.File == "" {
+		return true
+	}
+	limit := o.MaxSize
+	if limit == 0 {
+		limit = MaxSize
+	}
+	root, problems := readDocument(o.File, limit)
+	for _, p := range problems {
+		l.add(p)
+	}
+	if root == nil {
+		return false
+	}
+	l.origins[""] = origin{line: root.line, column: root.column}
+	l.fill(v, root, "")
+	return true
+}

@@ -1,0 +1,68 @@
+package config
+
+import (
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"strings"
+)
+
+// Path is a file's path. Load makes a relative one from a configuration file relative to that file's folder; one from
+// the environment or a flag stays relative to the working directory.
+type Path string
+
+const redacted = "[redacted]"
+
+// Secret is a string that prints, marshals and logs as "[redacted]", however it is formatted. In a file, a Secret
+// tagged yaml:"password" may also be given as password_file, in the environment as ..._PASSWORD_FILE: the named file's
+// content less one trailing line break. Giving both is an error.
+type Secret struct{ value string }
+
+// NewSecret makes a secret of s.
+func NewSecret(s string) Secret { return Secret{value: s} }
+
+// Reveal returns the secret itself.
+func (s Secret) Reveal() string { return s.value }
+
+// IsZero reports whether the secret is empty.
+func (s Secret) IsZero() bool { return s.value == "" }
+
+// String returns "[redacted]".
+func (s Secret) String() string { return redacted }
+
+// GoString returns "[redacted]".
+func (s Secret) GoString() string { return redacted }
+
+// Format writes "[redacted]" for every verb; without it, %x and %d would show the bytes.
+func (s Secret) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, redacted) }
+
+// MarshalText gives "[redacted]", for JSON, YAML and the like.
+func (s Secret) MarshalText() ([]byte, error) { return []byte(redacted), nil }
+
+// LogValue gives "[redacted]" to slog.
+func (s Secret) LogValue() slog.Value { return slog.StringValue(redacted) }
+
+// maxSecret is the size in bytes that a secret's file may have.
+const maxSecret = 64 << 10
+
+// readSecret reads the file that holds a secret. Its error names the file and nothing of its content.
+func readSecret(path string) (Secret, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return Secret{}, fmt.Errorf("cannot read the secret: %w", err)
+	}
+	defer f.Close()
+	b, err := io.ReadAll(io.LimitReader(f, maxSecret+1))
+	switch {
+	case err != nil:
+		return Secret{}, fmt.Errorf("cannot read the secret: %w", err)
+	case len(b) > maxSecret:
+		return Secret{}, fmt.Errorf("expected a secret of at most %d bytes in %s, got more", maxSecret, path)
+	}
+	text := strings.TrimSuffix(strings.TrimSuffix(string(b), "\n"), "\r")
+	if text == "" {
+		return Secret{}, fmt.Errorf("expected a secret in %s, got an empty file", path)
+	}
+	return Secret{value: text}, nil
+}

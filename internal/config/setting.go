@@ -1,0 +1,203 @@
+package config
+
+import (
+	"encoding"
+	"fmt"
+	"reflect"
+	"strings"
+	"time"
+)
+
+// setting is one leaf of a settings struct that a variable or a flag can give: a scalar or a list of scalars.
+type setting struct {
+	path   string // "redis.address"
+	index  []int  // for field
+	typ    reflect.Type
+	usage  string
+	noFlag bool
+	noFile bool // a Secret that no file of its own can give
+}
+
+// settings lists the leaves of a struct type, in its own order.
+func settings(t reflect.Type) ([]setting, error) {
+	var out []setting
+	err := walkFields(t, "", nil, 0, func(s setting) { out = append(out, s) })
+	return out, err
+}
+
+func walkFields(t reflect.Type, prefix string, index []int, depth int, leaf func(setting)) error {
+	if depth > maxDepth {
+		return fmt.Errorf("config: %s contains itself", t)
+	}
+	fields, err := fieldsOf(t)
+	if err != nil {
+		return err
+	}
+	for _, f := range fields {
+		at := append(append([]int(nil), index...), f.index...)
+		path := join(prefix, f.key)
+		inner := deref(f.typ)
+		switch {
+		case isScalar(inner), inner.Kind() == reflect.Slice && isScalar(deref(inner.Elem())):
+			leaf(setting{path: path, index: at, typ: inner, usage: f.usage, noFlag: f.noFlag || isSecret(inner), noFile: f.noFile})
+		case inner.Kind() == reflect.Struct:
+			err = walkFields(inner, path, at, depth+1, leaf)
+		default:
+			err = checkCollection(inner, path, depth)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// checkCollection refuses types that no file can fill, so that a mistake in a struct shows at the first Load.
+func checkCollection(t reflect.Type, path string, depth int) error {
+	isMap := t.Kind() == reflect.Map && t.Key().Kind() == reflect.String
+	if t.Kind() != reflect.Slice && !isMap {
+		return fmt.Errorf("config: setting %s has a type that no file can give: %s", path, t)
+	}
+	elem := deref(t.Elem())
+	switch {
+	case isScalar(elem):
+		return nil
+	case elem.Kind() == reflect.Struct:
+		return walkFields(elem, path+"[]", nil, depth+1, func(setting) {})
+	}
+	return checkCollection(elem, path+"[]", depth+1)
+}
+
+// field is one key of a mapping, as a struct declares it.
+type field struct {
+	key    string
+	index  []int
+	typ    reflect.Type
+	usage  string
+	noFlag bool
+	noFile bool
+}
+
+// fieldsOf lists a struct's keys; those of inline structs stand among them.
+func fieldsOf(t reflect.Type) ([]field, error) {
+	var out []field
+	seen := map[string]bool{}
+	for i := range t.NumField() {
+		f := t.Field(i)
+		if !f.IsExported() && !f.Anonymous {
+			continue
+		}
+		group, err := fieldsOfOne(t, f)
+		if err != nil {
+			return nil, err
+		}
+		for _, g := range group {
+			if seen[g.key] {
+				return nil, fmt.Errorf("config: %s has two settings named %s", t, g.key)
+			}
+			seen[g.key] = true
+			g.index = append([]int{i}, g.index...)
+			out = append(out, g)
+		}
+	}
+	return out, nil
+}
+
+func fieldsOfOne(t reflect.Type, f reflect.StructField) ([]field, error) {
+	key, options, _ := strings.Cut(f.Tag.Get("yaml"), ",")
+	switch {
+	case key == "-":
+		return nil, nil
+	case options == "inline" && f.Type.Kind() == reflect.Struct && f.IsExported():
+		return fieldsOf(f.Type)
+	case key == "":
+		return nil, fmt.Errorf("config: field %s of %s has no yaml tag: name it, or write yaml:\"-\"", f.Name, t)
+	}
+	return []field{{key: key, typ: f.Type, usage: f.Tag.Get("usage"), noFlag: f.Tag.Get("flag") == "-", noFile: f.Tag.Get("file") == "-"}}, nil
+}
+
+// in gives the setting's value within v, making what pointers on the way need.
+func (s setting) in(v reflect.Value) reflect.Value {
+	for _, i := range s.index {
+		v = settle(v).Field(i)
+	}
+	return settle(v)
+}
+
+// settle follows pointers, making what they should point to.
+func settle(v reflect.Value) reflect.Value {
+	for v.Kind() == reflect.Pointer {
+		if v.IsNil() {
+			v.Set(reflect.New(v.Type().Elem()))
+			setDefaults(v)
+		}
+		v = v.Elem()
+	}
+	return v
+}
+
+func setDefaults(pointer reflect.Value) {
+	if d, ok := pointer.Interface().(Defaulter); ok {
+		d.SetDefaults()
+	}
+}
+
+// variables gives the names that the setting has in the environment.
+func (s setting) variables(prefix string) []string {
+	name := prefix + "_" + strings.ToUpper(strings.NewReplacer(".", "_", "-", "_").Replace(s.path))
+	if s.typ == secretType && !s.noFile {
+		return []string{name, name + "_FILE"}
+	}
+	return []string{name}
+}
+
+// flag gives the setting's name as a flag, without the dashes in front; "" when it has none.
+func (s setting) flag() string {
+	if s.noFlag {
+		return ""
+	}
+	return strings.NewReplacer(".", "-", "_", "-").Replace(s.path)
+}
+
+func join(prefix, key string) string {
+	if prefix == "" || key == "" {
+		return prefix + key
+	}
+	if key[0] == '[' {
+		return prefix + key
+	}
+	return prefix + "." + key
+}
+
+func deref(t reflect.Type) reflect.Type {
+	for t.Kind() == reflect.Pointer {
+		t = t.Elem()
+	}
+	return t
+}
+
+var (
+	durationType  = reflect.TypeFor[time.Duration]()
+	secretType    = reflect.TypeFor[Secret]()
+	pathType      = reflect.TypeFor[Path]()
+	unmarshalType = reflect.TypeFor[encoding.TextUnmarshaler]()
+)
+
+// isScalar reports whether one text gives a value of type t.
+func isScalar(t reflect.Type) bool {
+	if t == secretType || reflect.PointerTo(t).Implements(unmarshalType) {
+		return true
+	}
+	switch t.Kind() {
+	case reflect.String, reflect.Bool, reflect.Float32, reflect.Float64,
+		reflect.Int, reflect.Int8, reflect.Int16, reflect.Int32, reflect.Int64,
+		reflect.Uint, reflect.Uint8, reflect.Uint16, reflect.Uint32, reflect.Uint64:
+		return true
+	}
+	return false
+}
+
+// isSecret reports whether t is a Secret or a list of them.
+func isSecret(t reflect.Type) bool {
+	return t == secretType || t.Kind() == reflect.Slice && deref(t.Elem()) == secretType
+}

@@ -1,0 +1,94 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"reflect"
+	"slices"
+	"strings"
+)
+
+// validate asks v and everything in it, inside first, and notes what they say. What is said about a value that could
+// not be read is left out: it follows from what is noted already.
+func (l *loader) validate(v reflect.Value) {
+	l.validateIn(v, "", slices.Clone(l.problems))
+}
+
+func (l *loader) validateIn(v reflect.Value, path string, unread []*Problem) {
+	switch v.Kind() {
+	case reflect.Pointer:
+		if !v.IsNil() {
+			l.validateIn(v.Elem(), path, unread)
+		}
+		return
+	case reflect.Struct:
+		l.validateFields(v, path, unread)
+	case reflect.Slice:
+		for i := range v.Len() {
+			l.validateIn(v.Index(i), fmt.Sprintf("%s[%d]", path, i), unread)
+		}
+	case reflect.Map:
+		l.validateMap(v, path, unread)
+	}
+	l.ask(v, path, unread)
+}
+
+func (l *loader) validateFields(v reflect.Value, path string, unread []*Problem) {
+	if isScalar(v.Type()) {
+		return
+	}
+	fields, err := fieldsOf(v.Type())
+	if err != nil {
+		return // a struct that is not made of settings
+	}
+	for _, i := range inline(v.Type()) {
+		l.validateIn(v.Field(i), path, unread)
+	}
+	for _, f := range fields {
+		if len(f.index) == 1 {
+			l.validateIn(v.Field(f.index[0]), join(path, f.key), unread)
+		}
+	}
+}
+
+// inline lists the fields whose settings stand among v's own.
+func inline(t reflect.Type) []int {
+	var out []int
+	for i := range t.NumField() {
+		f := t.Field(i)
+		if f.IsExported() && f.Tag.Get("yaml") == ",inline" && f.Type.Kind() == reflect.Struct {
+			out = append(out, i)
+		}
+	}
+	return out
+}
+
+func (l *loader) validateMap(v reflect.Value, path string, unread []*Problem) {
+	keys := v.MapKeys()
+	slices.SortFunc(keys, func(a, b reflect.Value) int { return strings.Compare(a.String(), b.String()) })
+	for _, k := range keys {
+		elem := reflect.New(v.Type().Elem()).Elem()
+		elem.Set(v.MapIndex(k))
+		l.validateIn(elem, join(path, k.String()), unread)
+	}
+}
+
+func (l *loader) ask(v reflect.Value, path string, unread []*Problem) {
+	asked, ok := v.Addr().Interface().(Validator)
+	if !ok {
+		return
+	}
+	for _, err := range flatten(asked.Validate()) {
+		at := path
+		var about *settingError
+		if errors.As(err, &about) {
+			at = join(path, about.path)
+		}
+		if own, direct := err.(*settingError); direct {
+			err = own.err
+		}
+		if !blames(unread, at) {
+			l.problem(at, err)
+		}
+	}
+}

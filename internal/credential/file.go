@@ -1,0 +1,241 @@
+package credential
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/sallyport/sallyport/internal/config"
+)
+
+// file is a Directory kept in a YAML file. It is read again as soon as it has changed: a login or a refresh that begins
+// after a change was written sees it.
+type file struct {
+	path    string
+	params  Params
+	memory  int64 // bytes that one hash may take
+	now     func() time.Time
+	log     *slog.Logger
+	metrics *metrics
+
+	current atomic.Pointer[users]
+	seen    atomic.Pointer[version]
+
+	mu sync.Mutex // of reading
+}
+
+// users are the accounts of one version of the file.
+type users struct {
+	accounts map[string]Account
+	costs    *Costs
+}
+
+// version tells one state of the file from the next. It is that of the file last looked at, whether it loaded or not.
+type version struct {
+	info    os.FileInfo // nil when the file could not be found
+	digest  [sha256.Size]byte
+	since   time.Time // when a file with this info was first read
+	settled bool      // no change can hide behind this info
+	err     error
+}
+
+// racy is how long a file may change again without a change of its size and modification time, whose clock is coarse.
+// Until it has passed, only the content tells.
+const racy = 2 * time.Second
+
+// is reports whether info certainly belongs to the version that was read.
+func (v *version) is(info os.FileInfo) bool { return v.settled && v.same(info) }
+
+func (v *version) same(info os.FileInfo) bool {
+	return v.info != nil && info != nil && os.SameFile(v.info, info) && v.info.Size() == info.Size() && v.info.ModTime().Equal(info.ModTime())
+}
+
+// poll is how often follow looks at the file.
+const poll = time.Second
+
+func openFile(cfg Config, o Options, m *metrics) (*file, error) {
+	f := &file{
+		path:    string(cfg.File),
+		params:  cfg.Argon2,
+		memory:  int64(cfg.Hashing.MemoryMiB) << 20,
+		now:     o.Now,
+		log:     o.Logger,
+		metrics: m,
+	}
+	if err := f.reload(); err != nil {
+		return nil, err
+	}
+	return f, nil
+}
+
+// Find looks the name up in the file as it is now.
+func (f *file) Find(_ context.Context, name string) (Account, bool, error) {
+	f.refresh()
+	a, ok := f.current.Load().accounts[name]
+	return a, ok, nil
+}
+
+// Costs tells the hashes' costs.
+func (f *file) Costs() *Costs { return f.current.Load().costs }
+
+// follow looks at the file until ctx ends.
+func (f *file) follow(ctx context.Context) error {
+	tick := time.NewTicker(poll)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+			f.refresh()
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+// refresh reads the file again if it has changed. What is wrong with it has been logged when it returns.
+func (f *file) refresh() {
+	info, err := os.Stat(f.path)
+	if err == nil && f.seen.Load().is(info) {
+		return
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	seen := f.seen.Load()
+	if err == nil && seen.is(info) || err != nil && seen.info == nil {
+		return
+	}
+	_ = f.load(seen) // logged there, and counted
+}
+
+// reload reads the file, changed or not.
+func (f *file) reload() error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.load(nil)
+}
+
+// load reads the file and, if its content is not that of the version known, puts its users in force. The caller holds
+// mu.
+func (f *file) load(known *version) error {
+	next := f.look(known)
+	// Only once the users are in force: who finds the version known must find its users too.
+	defer f.seen.Store(next)
+	if known != nil && next.err == nil && known.digest == next.digest {
+		next.err = known.err
+		return nil
+	}
+	var loaded *users
+	if next.err == nil {
+		loaded, next.err = readUsers(f.path, f.params, f.memory)
+	}
+	if next.err != nil {
+		return f.failed(next.err, known)
+	}
+	f.inForce(loaded)
+	return nil
+}
+
+// look tells which version of the file there is.
+func (f *file) look(known *version) *version {
+	v := &version{since: f.now()}
+	if v.info, v.err = os.Stat(f.path); v.err != nil {
+		return v
+	}
+	if known != nil && known.same(v.info) {
+		v.since = known.since
+	}
+	v.digest, v.err = contentDigest(f.path)
+	v.settled = v.err == nil && f.now().Sub(v.since) > racy
+	return v
+}
+
+// failed counts and logs that the file cannot be loaded, once for each way in which it cannot.
+func (f *file) failed(err error, known *version) error {
+	repeated := known != nil && known.err != nil && known.err.Error() == err.Error()
+	full := fmt.Errorf("credential: users: %w", err)
+	if repeated {
+		return full
+	}
+	f.metrics.loads.WithLabelValues("failed").Inc()
+	if f.current.Load() != nil {
+		f.metrics.broken.Set(1)
+		f.log.Error("the users file cannot be loaded: the users stay as they were", "file", f.path, "error", full)
+	}
+	return full
+}
+
+func (f *file) inForce(u *users) {
+	first := f.current.Swap(u) == nil
+	outdatedHashes := 0
+	for _, a := range u.accounts {
+		if outdated(a.hash, f.params) {
+			outdatedHashes++
+		}
+	}
+	f.metrics.loads.WithLabelValues("ok").Inc()
+	f.metrics.broken.Set(0)
+	f.metrics.users.Set(float64(len(u.accounts)))
+	f.metrics.outdated.Set(float64(outdatedHashes))
+	message := "the users have been read anew"
+	if first {
+		message = "the users have been read"
+	}
+	f.log.Info(message, "file", f.path, "users", len(u.accounts), "outdated_hashes", outdatedHashes)
+}
+
+func contentDigest(path string) (sum [sha256.Size]byte, err error) {
+	b, err := readBounded(path)
+	return sha256.Sum256(b), err
+}
+
+var errTooLarge = fmt.Errorf("expected a users file of at most %d bytes, got more", maxUsersFile)
+
+// readBounded reads a users file.
+func readBounded(path string) ([]byte, error) {
+	info, err := os.Stat(path)
+	switch {
+	case err != nil:
+		return nil, err
+	case info.Size() > maxUsersFile:
+		return nil, errTooLarge
+	case !info.Mode().IsRegular():
+		return nil, errors.New("expected a file, got a folder or a device")
+	}
+	return os.ReadFile(path)
+}
+
+// maxUsersFile is the size in bytes that a users file may have: some 20,000 users.
+const maxUsersFile = 8 << 20
+
+// usersFile is the file's form.
+type usersFile struct {
+	Users []userEntry `yaml:"users"`
+
+	params Params
+	memory int64
+	loaded *users
+}
+
+type userEntry struct {
+	Name     string        `yaml:"name"`
+	Hash     config.Secret `yaml:"password_hash" file:"-"`
+	Roles    []string      `yaml:"roles"`
+	Scopes   []string      `yaml:"scopes"`
+	Tenant   string        `yaml:"tenant"`
+	Disabled bool          `yaml:"disabled"`
+}
+
+func readUsers(path string, p Params, memory int64) (*users, error) {
+	u := &usersFile{params: p, memory: memory}
+	err := config.Load(u, config.Options{File: path, MaxSize: maxUsersFile})
+	if err != nil {
+		return nil, err
+	}
+	return u.loaded, nil
+}

@@ -1,0 +1,176 @@
+package credential
+
+import (
+	"crypto/hmac"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/binary"
+	"fmt"
+	"net/netip"
+	"sync"
+	"time"
+)
+
+// ThrottledError is an ErrThrottled that says when it is worth trying again.
+type ThrottledError struct {
+	RetryAfter time.Duration
+	By         string // which limit: address_attempts, address, pair or name
+}
+
+// Error tells the wait, rounded up to seconds.
+func (e *ThrottledError) Error() string {
+	return fmt.Sprintf("%v: expected the next one in %v", ErrThrottled, e.RetryAfter.Truncate(time.Second)+time.Second)
+}
+
+// Unwrap gives ErrThrottled.
+func (e *ThrottledError) Unwrap() error { return ErrThrottled }
+
+// throttle decides whether a login is looked at. See Limits for the rules and sketch for how counts are kept.
+type throttle struct {
+	now   func() time.Time
+	start time.Time
+	key   [32]byte // strangers cannot know whose counts share a cell
+
+	mu       sync.Mutex
+	attempts *sketch
+	address  *sketch
+	pair     *sketch
+	name     *sketch
+	network  *sketch
+	familiar *familiar
+}
+
+// networkGroups is how many groups of networks a name's NetworkFailures are counted in.
+const networkGroups = 64
+
+func newThrottle(l Limits, now func() time.Time) *throttle {
+	t := &throttle{
+		now:      now,
+		start:    now(),
+		attempts: newSketch("address_attempts", l.AddressAttempts),
+		address:  newSketch("address", l.AddressFailures),
+		pair:     newSketch("pair", l.PairFailures),
+		name:     newSketch("name", l.NameFailures),
+		network:  newSketch("name", l.NetworkFailures),
+		familiar: newFamiliar(),
+	}
+	rand.Read(t.key[:])
+	return t
+}
+
+// attempt is one login that is being looked at. Until it ends it counts as a failure, so that many at once are no more
+// than many in a row.
+type attempt struct {
+	throttle *throttle
+	address  digest
+	pair     digest
+	name     digest
+	network  digest
+	failed   bool
+}
+
+// begin admits a login or says why not. The caller must call end.
+func (t *throttle) begin(name string, from netip.Addr) (*attempt, *ThrottledError) {
+	a := t.identify(name, from)
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	now := t.clock()
+	known := t.familiar.has(a.name, a.pair)
+	refused := longest(
+		t.attempts.refuse(now, a.address),
+		t.address.refuse(now, a.address),
+		t.pair.refuse(now, a.pair),
+	)
+	if byName := t.name.refuse(now, a.name); byName != nil && !known && t.network.refuse(now, a.network) != nil {
+		refused = longest(refused, byName)
+	}
+	if refused != nil {
+		return nil, refused
+	}
+	t.attempts.add(now, a.address)
+	t.address.enter(a.address)
+	t.pair.enter(a.pair)
+	t.name.enter(a.name)
+	t.network.enter(a.network)
+	return a, nil
+}
+
+// fail makes the attempt count as a failure.
+func (a *attempt) fail() { a.failed = true }
+
+// succeed makes the address a familiar one of the name.
+func (a *attempt) succeed() {
+	a.throttle.mu.Lock()
+	defer a.throttle.mu.Unlock()
+	a.throttle.familiar.add(a.name, a.pair)
+}
+
+// end stops the attempt from counting, except as the failure it may have been.
+func (a *attempt) end() {
+	t := a.throttle
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	now := t.clock()
+	for _, c := range []struct {
+		sketch *sketch
+		key    digest
+	}{{t.address, a.address}, {t.pair, a.pair}, {t.name, a.name}, {t.network, a.network}} {
+		c.sketch.exit(c.key)
+		if a.failed {
+			c.sketch.add(now, c.key)
+		}
+	}
+}
+
+// identify gives what the login is counted under.
+func (t *throttle) identify(name string, from netip.Addr) *attempt {
+	address, network := places(from)
+	hashed := t.digestOf("group", name, network)
+	group := binary.BigEndian.Uint64(hashed[:8]) % networkGroups
+	return &attempt{
+		throttle: t,
+		address:  t.digestOf("address", "", address),
+		pair:     t.digestOf("pair", name, address),
+		name:     t.digestOf("name", name, ""),
+		network:  t.digestOf("network", name, fmt.Sprint(group)),
+	}
+}
+
+// places gives the address and the network that a login is counted under: what one subscriber, and what one provider or
+// company, is usually given. An address that is not known is one address.
+func places(from netip.Addr) (address, network string) {
+	from = from.Unmap().WithZone("")
+	narrow, wide := 64, 32
+	if from.Is4() {
+		narrow, wide = 32, 16
+	}
+	if !from.IsValid() {
+		return "unknown", "unknown"
+	}
+	a, _ := from.Prefix(narrow) // both lengths are in range
+	n, _ := from.Prefix(wide)
+	return a.String(), n.String()
+}
+
+// digest stands for a name, an address or both.
+type digest [sha256.Size]byte
+
+func (t *throttle) digestOf(kind, name, place string) (d digest) {
+	mac := hmac.New(sha256.New, t.key[:])
+	fmt.Fprintf(mac, "%s %d %s %s", kind, len(name), name, place)
+	mac.Sum(d[:0])
+	return d
+}
+
+// clock is the time since the start: it never goes back, whatever the wall clock does.
+func (t *throttle) clock() time.Duration { return t.now().Sub(t.start) }
+
+func longest(all ...*ThrottledError) *ThrottledError {
+	var out *ThrottledError
+	for _, e := range all {
+		if e != nil && (out == nil || e.RetryAfter > out.RetryAfter) {
+			out = e
+		}
+	}
+	return out
+}

@@ -1,0 +1,401 @@
+package daemon_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"go.uber.org/goleak"
+
+	"github.com/sallyport/sallyport/internal/daemon"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// process is a Run under test.
+type process struct {
+	t    *testing.T
+	url  string
+	stop context.CancelFunc
+	done chan error
+	log  *buffer
+}
+
+func run(t *testing.T, o daemon.Options, parts ...daemon.Part) *process {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := &process{t: t, url: "http://" + l.Addr().String(), done: make(chan error, 1), log: &buffer{}}
+	o.AdminListener = l
+	if o.Name == "" {
+		o.Name, o.Version = "gate", "1.2.3"
+	}
+	if o.Logger == nil {
+		o.Logger = daemon.NewLogger(p.log, daemon.LogConfig{Level: "debug", Format: "json"})
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	p.stop = stop
+	t.Cleanup(stop)
+	go func() { p.done <- daemon.Run(ctx, o, parts...) }()
+	return p
+}
+
+// end waits for Run to return.
+func (p *process) end() error {
+	p.t.Helper()
+	select {
+	case err := <-p.done:
+		return err
+	case <-time.After(20 * time.Second):
+		p.t.Fatalf("Run did not return; log:\n%s", p.log)
+		return nil
+	}
+}
+
+var client = &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: 10 * time.Second}
+
+func (p *process) request(method, path string) (int, string, http.Header) {
+	p.t.Helper()
+	r, err := http.NewRequest(method, p.url+path, nil)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	answer, err := client.Do(r)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	defer answer.Body.Close()
+	b, err := io.ReadAll(answer.Body)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	return answer.StatusCode, string(b), answer.Header
+}
+
+func (p *process) get(path string) (int, string) {
+	p.t.Helper()
+	status, body, _ := p.request(http.MethodGet, path)
+	return status, body
+}
+
+// until waits for a condition.
+func until(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	deadline := time.Now().Add(20 * time.Second)
+	for !ok() {
+		if time.Now().After(deadline) {
+			t.Fatalf("waited in vain until %s", what)
+		}
+		time.Sleep(time.Millisecond)
+	}
+}
+
+func (p *process) ready() bool {
+	status, _ := p.get("/readyz")
+	return status == http.StatusOK
+}
+
+// buffer is a log that many goroutines write.
+type buffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (b *buffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.Write(p)
+}
+
+func (b *buffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.String()
+}
+
+func forever(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }
+
+func TestReadyOnlyWhileEveryPartSaysSo(t *testing.T) {
+	var mu sync.Mutex
+	why := map[string]error{"keys": errors.New("no key set yet"), "log": errors.New("no complete copy")}
+	check := func(name string) func() error {
+		return func() error { mu.Lock(); defer mu.Unlock(); return why[name] }
+	}
+	p := run(t, daemon.Options{},
+		daemon.Part{Name: "keys", Run: forever, Ready: check("keys")},
+		daemon.Part{Name: "log", Run: forever, Ready: check("log")},
+		daemon.Part{Name: "server", Run: forever},
+	)
+	steps := []struct {
+		settle string
+		status int
+		body   string
+	}{
+		{"", 503, `{"ready":false,"waiting":{"keys":"no key set yet","log":"no complete copy"}}`},
+		{"keys", 503, `{"ready":false,"waiting":{"log":"no complete copy"}}`},
+		{"log", 200, `{"ready":true}`},
+	}
+	for _, s := range steps {
+		mu.Lock()
+		delete(why, s.settle)
+		mu.Unlock()
+		until(t, "/readyz says "+s.body, func() bool {
+			status, body := p.get("/readyz")
+			return status == s.status && body == s.body+"\n"
+		})
+	}
+	p.stop()
+	if err := p.end(); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestACheckThatPanicsIsNotReady(t *testing.T) {
+	p := run(t, daemon.Options{}, daemon.Part{Name: "keys", Run: forever, Ready: func() error { panic("canary") }})
+	until(t, "the process has started", func() bool {
+		_, body := p.get("/readyz")
+		return body == `{"ready":false,"waiting":{"keys":"its check has panicked"}}`+"\n"
+	})
+	p.stop()
+	if err := p.end(); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestStoppingIsNotReadyThenDrainsThenStopsTheLastPartFirst(t *testing.T) {
+	var p *process
+	var mu sync.Mutex
+	var events []string
+	note := func(e string) { mu.Lock(); defer mu.Unlock(); events = append(events, e) }
+	started := make(chan struct{})
+	part := func(name string) daemon.Part {
+		return daemon.Part{
+			Name: name,
+			Run: func(ctx context.Context) error {
+				<-ctx.Done()
+				note("stop " + name)
+				return nil
+			},
+			Drain: func(ctx context.Context) {
+				<-started
+				if _, deadline := ctx.Deadline(); !deadline {
+					note("no deadline")
+				}
+				status, body := p.get("/readyz")
+				if status != 503 || !strings.Contains(body, `"process":"stopping"`) {
+					note("ready while draining: " + body)
+				}
+				if status, _ := p.get("/livez"); status != 200 {
+					note("not live while draining")
+				}
+				note("drain " + name)
+			},
+		}
+	}
+	p = run(t, daemon.Options{}, part("redis"), part("log"), part("server"))
+	close(started)
+	until(t, "ready", p.ready)
+	p.stop()
+	if err := p.end(); err != nil {
+		t.Error(err)
+	}
+	want := "drain server, drain log, drain redis, stop server, stop log, stop redis"
+	if got := strings.Join(events, ", "); got != want {
+		t.Errorf("%s\nwant %s", got, want)
+	}
+}
+
+func TestAPartThatEndsTooEarlyStopsTheProcess(t *testing.T) {
+	cases := map[string]struct {
+		run  func(context.Context) error
+		want string
+	}{
+		"fails":                  {func(context.Context) error { return errors.New("port taken") }, "daemon: part server: port taken"},
+		"returns":                {func(context.Context) error { return nil }, "daemon: part server: expected it to run until told to stop, but it returned"},
+		"panics":                 {func(context.Context) error { panic(errors.New("canary")) }, "daemon: part server: panic: *errors.errorString\n"},
+		"crashes":                {func(context.Context) error { var m map[string]int; m["a"] = 1; return nil }, "daemon: part server: panic: assignment to entry in nil map\n"},
+		"is cancelled by nobody": {func(context.Context) error { return context.Canceled }, "daemon: part server: context canceled"},
+	}
+	for name, c := range cases {
+		t.Run(name, func(t *testing.T) {
+			stopped := false
+			p := run(t, daemon.Options{},
+				daemon.Part{Name: "redis", Run: func(ctx context.Context) error { <-ctx.Done(); stopped = true; return nil }},
+				daemon.Part{Name: "server", Run: c.run},
+			)
+			err := p.end()
+			if err == nil || !strings.HasPrefix(err.Error(), c.want) {
+				t.Errorf("Run returned %v, want %s", err, c.want)
+			}
+			if !stopped {
+				t.Error("the other part was not stopped")
+			}
+			if err != nil && strings.Contains(err.Error()+p.log.String(), "canary") {
+				t.Errorf("the panic's value was shown: %v\n%s", err, p.log)
+			}
+		})
+	}
+}
+
+func TestAPartThatStopsWithAnErrorIsReported(t *testing.T) {
+	p := run(t, daemon.Options{}, daemon.Part{Name: "log", Run: func(ctx context.Context) error { <-ctx.Done(); return errors.New("not flushed") }})
+	until(t, "ready", p.ready)
+	p.stop()
+	if err := p.end(); err == nil || err.Error() != "daemon: part log: stopping: not flushed" {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestAPartMayEndByBeingDrained(t *testing.T) {
+	drained := make(chan struct{})
+	p := run(t, daemon.Options{}, daemon.Part{
+		Name:  "server",
+		Run:   func(context.Context) error { <-drained; return http.ErrServerClosed },
+		Drain: func(context.Context) { close(drained) },
+	})
+	until(t, "ready", p.ready)
+	p.stop()
+	if err := p.end(); err != nil && !errors.Is(err, http.ErrServerClosed) {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestADrainThatPanicsDoesNotKeepTheOthersFromDraining(t *testing.T) {
+	drained := false
+	p := run(t, daemon.Options{},
+		daemon.Part{Name: "log", Run: forever, Drain: func(context.Context) { drained = true }},
+		daemon.Part{Name: "server", Run: forever, Drain: func(context.Context) { panic("canary") }},
+	)
+	until(t, "ready", p.ready)
+	p.stop()
+	if err := p.end(); err != nil || !drained {
+		t.Errorf("drained %v, %v", drained, err)
+	}
+	if !strings.Contains(p.log.String(), `"msg":"draining failed","part":"server","error":"panic: string`) || strings.Contains(p.log.String(), "canary") {
+		t.Errorf("log:\n%s", p.log)
+	}
+}
+
+func TestReloadOnHangup(t *testing.T) {
+	var mu sync.Mutex
+	var answers = []error{nil, errors.New("users.yaml:3:1: broken"), nil}
+	calls := 0
+	registry := prometheus.NewRegistry()
+	p := run(t, daemon.Options{Registry: registry, Reload: func(context.Context) error {
+		mu.Lock()
+		defer mu.Unlock()
+		calls++
+		return answers[calls-1]
+	}}, daemon.Part{Name: "server", Run: forever})
+	until(t, "ready", p.ready)
+	for i, want := range []string{
+		`sallyport_reloads_total{result="ok"} 1`, `sallyport_reloads_total{result="failed"} 1`, `sallyport_reloads_total{result="ok"} 2`,
+	} {
+		if err := syscall.Kill(syscall.Getpid(), syscall.SIGHUP); err != nil {
+			t.Fatal(err)
+		}
+		until(t, want, func() bool { _, body := p.get("/metrics"); return strings.Contains(body, want) })
+		gauge := "sallyport_reload_last_ok " + map[bool]string{true: "1", false: "0"}[answers[i] == nil]
+		until(t, gauge, func() bool { _, body := p.get("/metrics"); return strings.Contains(body, gauge) })
+		if !p.ready() {
+			t.Error("not ready after a reload")
+		}
+	}
+	p.stop()
+	if err := p.end(); err != nil {
+		t.Error(err)
+	}
+	if log := p.log.String(); !strings.Contains(log, `"msg":"reload failed: the old settings stay in force","error":"users.yaml:3:1: broken"`) {
+		t.Errorf("log:\n%s", log)
+	}
+}
+
+func TestAReloadThatPanicsOrIsMissingChangesNothing(t *testing.T) {
+	for name, reload := range map[string]func(context.Context) error{"panics": func(context.Context) error { panic("canary") }, "missing": nil} {
+		t.Run(name, func(t *testing.T) {
+			p := run(t, daemon.Options{Reload: reload}, daemon.Part{Name: "server", Run: forever})
+			until(t, "ready", p.ready)
+			if err := syscall.Kill(syscall.Getpid(), syscall.SIGHUP); err != nil {
+				t.Fatal(err)
+			}
+			until(t, "the log tells of it", func() bool {
+				return strings.Contains(p.log.String(), "reload failed") || strings.Contains(p.log.String(), "nothing to reload")
+			})
+			if !p.ready() {
+				t.Error("not ready")
+			}
+			p.stop()
+			if err := p.end(); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+func TestAnAdminPortThatIsTakenIsAnError(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	err = daemon.Run(context.Background(), daemon.Options{Admin: daemon.Config{Listen: l.Addr().String()}}, daemon.Part{Name: "server", Run: forever})
+	if err == nil || !strings.HasPrefix(err.Error(), "daemon: admin port: listen tcp "+l.Addr().String()+": bind: address already in use") {
+		t.Errorf("got %v", err)
+	}
+	err = daemon.Run(context.Background(), daemon.Options{})
+	if err == nil || err.Error() != `daemon: admin: listen: expected host:port such as "127.0.0.1:9101", got ""` {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestLogsAreJSONLinesFromTheirLevelOn(t *testing.T) {
+	var out bytes.Buffer
+	log := daemon.NewLogger(&out, daemon.LogConfig{Level: "warn", Format: "json"})
+	log.Info("no")
+	log.Warn("yes", "n", 1)
+	var line map[string]any
+	if err := json.Unmarshal(out.Bytes(), &line); err != nil {
+		t.Fatalf("%v in %q", err, out.String())
+	}
+	if line["msg"] != "yes" || line["level"] != "WARN" || line["n"] != 1.0 {
+		t.Errorf("got %v", line)
+	}
+	out.Reset()
+	daemon.NewLogger(&out, daemon.LogConfig{Level: "debug", Format: "text"}).Debug("yes")
+	if !strings.Contains(out.String(), "level=DEBUG msg=yes") {
+		t.Errorf("got %q", out.String())
+	}
+}
+
+type stringer string
+
+func (s stringer) String() string { return string(s) }
+
+func TestLogsHoldNoCredentialWhoeverLogsIt(t *testing.T) {
+	const canary = "eyJhbGciOiJFUzI1NiJ9.eyJzdWIiOiJjYW5hcnkifQ.c2lnbmF0dXJlLWNhbmFyeQ"
+	for _, format := range []string{"json", "text"} {
+		var out bytes.Buffer
+		log := daemon.NewLogger(&out, daemon.LogConfig{Level: "debug", Format: format})
+		log.Info("got "+canary, "a", canary, "err", errors.New("bad token "+canary), "s", stringer(canary), "b", []byte(canary),
+			"many", []string{"x", canary}, slog.Group("g", "header", "Bearer "+canary))
+		log.With("bound", canary).Debug("x", "password", "hunter2", "Authorization", "Basic aHVudGVyMg==", "refresh_token", 5)
+		for _, bad := range []string{"c2lnbmF0dXJl", "hunter2", "aHVudGVyMg"} {
+			if strings.Contains(out.String(), bad) {
+				t.Errorf("%s log holds %s:\n%s", format, bad, out.String())
+			}
+		}
+	}
+}

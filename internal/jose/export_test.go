@@ -1,0 +1,27 @@
+package jose
+
+// UncheckedSecretKey is NewSecretKey without the check of the secret.
+func UncheckedSecretKey(kid string, secret []byte) (*PrivateKey, error) {
+	return newSecretKey("HS256", kid, secret)
+}
+
+// RememberedHeaders is how many headers are remembered.
+func RememberedHeaders() int {
+	if known := headers.known.Load(); known != nil {
+		return len(*known)
+	}
+	return 0
+}
+
+// MaxHeaders is how many there may be.
+const MaxHeaders = maxHeaders
+
+// IsRemembered says whether the header of a token is remembered.
+func IsRemembered(compact string) bool {
+	header, _, _, ok := cut(compact)
+	if !ok {
+		return false
+	}
+	_, ok = headers.recall(header)
+	return ok
+}

@@ -1,0 +1,163 @@
+package jose_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"strings"
+	"testing"
+
+	"github.com/lestrrat-go/jwx/v2/jwk"
+
+	"github.com/sallyport/sallyport/internal/jose"
+	"github.com/sallyport/sallyport/internal/jose/josetest"
+	"github.com/sallyport/sallyport/internal/token"
+)
+
+// FuzzParse: what is accepted, encodes again to the very same bytes, and its header has one spelling but for the order of names.
+func FuzzParse(f *testing.F) {
+	s := josetest.Setup{Key: fuzzKey(), Claims: goodClaims(), Now: now}
+	f.Add(s.Good())
+	for i, a := range s.Attacks() {
+		if len(a.Token) < 2000 && i%7 == 0 {
+			f.Add(a.Token)
+		}
+	}
+	f.Fuzz(func(t *testing.T, compact string) {
+		p, err := jose.Parse(compact)
+		if err != nil {
+			if !token.ReasonOf(err).Known() || token.ReasonOf(err) == token.ReasonInternal {
+				t.Fatalf("refused without a reason: %v", err)
+			}
+			return
+		}
+		header, _, _ := strings.Cut(compact, ".")
+		text := josetest.Decode(header)
+		if again := josetest.Encode(text) + "." + josetest.Encode(p.Payload) + "." + josetest.Encode(string(p.Signature)); again != compact {
+			t.Fatalf("accepted %q, which encodes again to %q", compact, again)
+		}
+		if again := respell(t, text, p.Header); again != text {
+			t.Fatalf("accepted the header %q, which encodes again to %q", text, again)
+		}
+		if p.SigningInput+"."+josetest.Encode(string(p.Signature)) != compact {
+			t.Fatalf("signed was %q of %q", p.SigningInput, compact)
+		}
+	})
+}
+
+// respell reads a header with another reader and writes it anew, in the same order; it fails when that reader reads something else.
+func respell(t *testing.T, text string, h jose.Header) string {
+	t.Helper()
+	if !json.Valid([]byte(text)) {
+		t.Fatalf("accepted a header that is no JSON: %q", text)
+	}
+	got := map[string]string{}
+	var parts []string
+	for _, m := range josetest.ParseObject(text) {
+		var value string
+		if err := json.Unmarshal([]byte(m.Raw), &value); err != nil {
+			t.Fatalf("accepted a header with a value that is no string: %q", text)
+		}
+		if _, twice := got[m.Name]; twice {
+			t.Fatalf("accepted a header with a name twice: %q", text)
+		}
+		got[m.Name] = value
+		parts = append(parts, `"`+m.Name+`":"`+value+`"`)
+	}
+	if got["alg"] != h.Algorithm || got["kid"] != h.KeyID || got["typ"] != h.Type || strings.EqualFold(h.Algorithm, "none") {
+		t.Fatalf("read %q as %+v", text, h)
+	}
+	return "{" + strings.Join(parts, ",") + "}"
+}
+
+// FuzzKeySet: what is accepted, jwx reads too, as the same keys; and it comes back through our own writer.
+func FuzzKeySet(f *testing.F) {
+	for _, alg := range []string{"ES256", "ES384", "ES512", "EdDSA", "RS256"} {
+		doc, err := jose.MarshalKeySet([]*jose.PublicKey{josetest.NewKey(alg, "k").Public()})
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(doc)
+	}
+	f.Add([]byte(`{"keys":[{"kty":"oct","kid":"s","k":"AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8"}]}`))
+	f.Add([]byte(`{"keys":[{"kty":"EC","crv":"P-256","kid":"a","use":"enc","x":"","y":""},{}]}`))
+	f.Fuzz(func(t *testing.T, doc []byte) {
+		keys, _, err := jose.ParseKeySet(doc)
+		if err != nil {
+			if keys != nil {
+				t.Fatal("keys came with an error")
+			}
+			return
+		}
+		oracle, err := jwk.Parse(doc)
+		if err != nil {
+			t.Fatalf("accepted what jwx refuses: %v\n%s", err, doc)
+		}
+		for _, k := range keys {
+			want, err := k.Thumbprint()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !oracleHas(oracle, k.ID(), want) {
+				t.Fatalf("jwx reads another key by the kid %q\n%s", k.ID(), doc)
+			}
+		}
+		again, err := jose.MarshalKeySet(keys)
+		if err != nil {
+			t.Fatal(err)
+		}
+		read, skipped, err := jose.ParseKeySet(again)
+		if err != nil || len(skipped) > 0 || len(read) != len(keys) {
+			t.Fatalf("what we wrote came back as %d keys, %v, %v", len(read), skipped, err)
+		}
+		for i := range keys {
+			if !keys[i].Equal(read[i]) {
+				t.Fatalf("key %d came back as another\n%s", i, doc)
+			}
+		}
+	})
+}
+
+func oracleHas(set jwk.Set, kid, thumbprint string) bool {
+	for i := range set.Len() {
+		k, _ := set.Key(i)
+		if k.KeyID() != kid {
+			continue
+		}
+		if sum, err := k.Thumbprint(hashSHA256); err == nil && strings.Trim(b64(sum), `"`) == thumbprint {
+			return true
+		}
+	}
+	return false
+}
+
+// FuzzPEM: a private key that is accepted comes back the same, and nobody panics.
+func FuzzPEM(f *testing.F) {
+	for _, alg := range []string{"ES256", "EdDSA", "HS256"} {
+		k, err := jose.GenerateKey(alg)
+		if err != nil {
+			f.Fatal(err)
+		}
+		text, err := k.MarshalPEM()
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(text)
+	}
+	f.Fuzz(func(t *testing.T, text []byte) {
+		k, err := jose.ParsePrivatePEM(text)
+		if err != nil {
+			return
+		}
+		again, err := k.MarshalPEM()
+		if err != nil {
+			t.Fatal(err)
+		}
+		read, err := jose.ParsePrivatePEM(again)
+		if err != nil || read.ID() != k.ID() || !read.Public().Equal(k.Public()) {
+			t.Fatalf("came back as another key: %v", err)
+		}
+		if bytes.Count(text, []byte("-----BEGIN")) != 1 {
+			t.Fatalf("accepted several blocks: %q", text)
+		}
+	})
+}

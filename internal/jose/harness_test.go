@@ -1,0 +1,93 @@
+package jose_test
+
+import (
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/sallyport/sallyport/internal/jose"
+	"github.com/sallyport/sallyport/internal/jose/josetest"
+	"github.com/sallyport/sallyport/internal/token"
+)
+
+const (
+	trusted  = "https://issuer.example.com/realm"
+	audience = "orders"
+)
+
+var errNoSuchKey = errors.New("no such key")
+
+var now = time.Unix(1_800_000_000, 0)
+
+// door judges tokens as a gate does, with the one issuer that it trusts.
+type door struct {
+	profile token.Profile
+	keys    map[string]*jose.PublicKey
+}
+
+func newDoor(keys ...*josetest.Key) *door {
+	d := &door{profile: token.DefaultProfile(), keys: map[string]*jose.PublicKey{}}
+	d.profile.Issuer, d.profile.Audiences, d.profile.Ours = trusted, []string{audience}, true
+	for _, k := range keys {
+		d.keys[k.ID] = k.Public()
+		d.profile.Algorithms = []string{k.Algorithm}
+	}
+	return d
+}
+
+func (d *door) judge(compact string) (*token.Claims, error) {
+	p, err := jose.Parse(compact)
+	if err != nil {
+		return nil, err
+	}
+	iss, err := p.Issuer()
+	if err != nil {
+		return nil, err
+	}
+	if iss != d.profile.Issuer {
+		return nil, token.Refuse(token.ReasonUnknownIssuer, "")
+	}
+	if err := d.profile.CheckHeader(p.Header.Algorithm, p.Header.Type); err != nil {
+		return nil, err
+	}
+	claims, err := p.Verify(&d.profile, d.keys[p.Header.KeyID])
+	if err != nil {
+		return nil, err
+	}
+	return claims, d.profile.CheckTime(claims, now)
+}
+
+// mustRefuse wants a refusal for that reason, and no claims that someone could go on with.
+func (d *door) mustRefuse(t *testing.T, compact string, want token.Reason) {
+	t.Helper()
+	_, err := d.judge(compact)
+	if err == nil {
+		t.Fatalf("accepted; expected it to be refused as %s", want)
+	}
+	if got := token.ReasonOf(err); got != want {
+		t.Fatalf("refused as %s (%v), expected %s", got, err, want)
+	}
+}
+
+func (d *door) mustAccept(t *testing.T, compact string) *token.Claims {
+	t.Helper()
+	claims, err := d.judge(compact)
+	if err != nil {
+		t.Fatalf("refused a good token: %v", err)
+	}
+	return claims
+}
+
+func goodClaims() josetest.Object {
+	return josetest.Object{
+		{Name: "iss", Raw: josetest.Text(trusted)}, {Name: "sub", Raw: `"alice"`}, {Name: "aud", Raw: josetest.Text(audience)},
+		{Name: "exp", Raw: josetest.Seconds(now.Add(30 * time.Minute))}, {Name: "iat", Raw: josetest.Seconds(now.Add(-time.Minute))},
+		{Name: "jti", Raw: `"0123456789abcdef"`}, {Name: "client_id", Raw: `"web"`},
+		{Name: "sid", Raw: `"tag~session"`}, {Name: "auth_time", Raw: josetest.Seconds(now.Add(-time.Minute))},
+		{Name: "scope", Raw: `"read write"`}, {Name: "roles", Raw: `["admin"]`},
+	}
+}
+
+func setup(alg string) josetest.Setup {
+	return josetest.Setup{Key: josetest.NewKey(alg, ""), Claims: goodClaims(), Now: now}
+}

@@ -1,0 +1,256 @@
+package josetest
+
+import (
+	"bytes"
+	"compress/flate"
+	"crypto/rsa"
+	"crypto/x509"
+	"encoding/base64"
+	"encoding/json"
+	"encoding/pem"
+	"sort"
+	"strings"
+
+	"github.com/sallyport/sallyport/internal/jose"
+	"github.com/sallyport/sallyport/internal/token"
+)
+
+// AlgorithmAttacks confuse which algorithm and what kind of key it is.
+func (s Setup) AlgorithmAttacks() []Attack {
+	h, claims := s.header(), s.Claims.JSON()
+	_, _, signature := s.parts()
+	var all []Attack
+	for _, none := range []string{"none", "None", "NONE", "nOnE", " none", "none "} {
+		unsigned := Encode(h.With("alg", Text(none)).JSON()) + "." + Encode(claims) + "."
+		all = append(all,
+			Attack{"alg " + none + ", no signature", unsigned, token.ReasonAlgNone},
+			Attack{"alg " + none + ", copied signature", unsigned + signature, token.ReasonAlgNone},
+			Attack{"alg " + none + ", two parts", strings.TrimSuffix(unsigned, "."), token.ReasonSegments},
+			s.withHeader("alg "+none+", good signature", h.With("alg", Text(none)).JSON(), token.ReasonAlgNone))
+	}
+	all = append(all, s.withHeader("alg missing", h.Without("alg").JSON(), token.ReasonAlgMissing))
+	for _, raw := range []string{`""`, `256`, `null`, `true`, `["ES256"]`, `{"alg":"ES256"}`} {
+		all = append(all, s.withHeader("alg "+raw, h.With("alg", raw).JSON(), token.ReasonAlgMissing))
+	}
+	for _, alg := range []string{strings.ToLower(s.Key.Algorithm), s.Key.Algorithm + " ", "ES256K", "ES1", "RSA1_5", "dir", "PBES2-HS256+A128KW"} {
+		all = append(all, s.withHeader("alg "+alg, h.With("alg", Text(alg)).JSON(), token.ReasonAlg))
+	}
+	for _, other := range []string{"ES256", "ES384", "EdDSA", "RS256", "PS256"} {
+		if other != s.Key.Algorithm {
+			thief := NewKey(other, s.Key.ID)
+			all = append(all, Attack{"another's key for " + other, thief.Token(h.With("alg", Text(other)).JSON(), claims), token.ReasonAlg})
+		}
+	}
+	return append(all, s.confusedSecrets()...)
+}
+
+// confusedSecrets are tokens whose HMAC secret is the issuer's public key, in every spelling that a reader might hold it in.
+func (s Setup) confusedSecrets() []Attack {
+	var all []Attack
+	for name, secret := range PublicSpellings(s.Key) {
+		for _, alg := range []string{"HS256", "HS384", "HS512"} {
+			all = append(all, Attack{alg + " keyed with " + name, MAC(alg, s.header().With("alg", Text(alg)).JSON(), s.Claims.JSON(), secret), token.ReasonAlg})
+		}
+	}
+	sort.Slice(all, func(i, j int) bool { return all[i].Name < all[j].Name })
+	return append(all, Attack{"HS256 keyed with nothing", MAC("HS256", s.header().With("alg", `"HS256"`).JSON(), s.Claims.JSON(), nil), token.ReasonAlg})
+}
+
+// PublicSpellings are the ways to write a key that everyone knows: none may serve as an HMAC secret.
+func PublicSpellings(k *Key) map[string][]byte {
+	der, err := x509.MarshalPKIXPublicKey(k.Signer.Public())
+	must(err)
+	text := pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der})
+	set, err := jose.MarshalKeySet([]*jose.PublicKey{k.Public()})
+	must(err)
+	jwk := ParseObject(string(set)).Get("keys")
+	jwk = strings.TrimSuffix(strings.TrimPrefix(jwk, "["), "]")
+	var reordered Object
+	for _, m := range ParseObject(jwk) {
+		reordered = append(Object{m}, reordered...)
+	}
+	var indented bytes.Buffer
+	must(json.Indent(&indented, []byte(jwk), "", "\t"))
+	all := map[string][]byte{
+		"PEM":                        text,
+		"PEM without newline":        bytes.TrimSpace(text),
+		"PEM with CRLF":              bytes.ReplaceAll(text, []byte("\n"), []byte("\r\n")),
+		"PEM after a space":          append([]byte(" "), text...),
+		"PEM after newlines":         append([]byte("\n\n"), text...),
+		"PEM's inside":               []byte(strings.Join(strings.Split(string(text), "\n")[1:len(strings.Split(string(text), "\n"))-2], "\n")),
+		"PEM in base64":              []byte(base64.StdEncoding.EncodeToString(text)),
+		"DER":                        der,
+		"DER in base64":              []byte(base64.StdEncoding.EncodeToString(der)),
+		"JWK":                        []byte(jwk),
+		"JWK reordered":              []byte(reordered.JSON()),
+		"JWK indented":               indented.Bytes(),
+		"JWK Set":                    set,
+		"JWK in base64":              []byte(Encode(jwk)),
+		"SSH":                        []byte("ssh-ed25519 " + base64.StdEncoding.EncodeToString(append([]byte("\x00\x00\x00\x0bssh-ed25519\x00\x00\x00\x20"), make([]byte, 32)...)) + " alice@example.com"),
+		"SSH without its name":       []byte(base64.StdEncoding.EncodeToString(append([]byte("\x00\x00\x00\x0bssh-ed25519\x00\x00\x00\x20"), make([]byte, 32)...))),
+		"SSH of a P-256 key":         []byte("ecdsa-sha2-nistp256 AAAAE2VjZHNhLXNoYTItbmlzdHAyNTYAAAAIbmlzdHAyNTYAAABBBA== bob"),
+		"PEM with a byte order mark": append([]byte("\xef\xbb\xbf"), text...),
+	}
+	if r, ok := k.Signer.Public().(*rsa.PublicKey); ok {
+		pkcs1 := x509.MarshalPKCS1PublicKey(r)
+		all["PKCS #1"] = pkcs1
+		all["PKCS #1 in PEM"] = pem.EncodeToMemory(&pem.Block{Type: "RSA PUBLIC KEY", Bytes: pkcs1})
+	}
+	return all
+}
+
+// HeaderAttacks put into the header what has no place there.
+func (s Setup) HeaderAttacks() []Attack {
+	h := s.header()
+	thief := NewKey(s.Key.Algorithm, s.Key.ID)
+	jwk := strings.TrimSuffix(strings.TrimPrefix(ParseObject(keySet(thief)).Get("keys"), "["), "]")
+	forged := func(name, header string, r token.Reason) Attack {
+		return Attack{name, thief.Token(header, s.Claims.JSON()), r}
+	}
+	all := []Attack{
+		forged("jwk of the thief", h.And("jwk", jwk).JSON(), token.ReasonHeaderKey),
+		forged("jku of the thief", h.And("jku", `"http://127.0.0.1:9/jwks.json"`).JSON(), token.ReasonHeaderKey),
+		forged("x5u of the thief", h.And("x5u", `"http://127.0.0.1:9/cert.pem"`).JSON(), token.ReasonHeaderKey),
+		forged("x5c of the thief", h.And("x5c", `["MIIB"]`).JSON(), token.ReasonHeaderKey),
+		s.withHeader("jwk beside a good signature", h.And("jwk", jwk).JSON(), token.ReasonHeaderKey),
+		s.withHeader("jku beside a good signature", h.And("jku", `"https://issuer.example.com/jwks.json"`).JSON(), token.ReasonHeaderKey),
+
+		s.withHeader("crit unknown", h.And("crit", `["exp2"]`).And("exp2", `1`).JSON(), token.ReasonHeaderCrit),
+		s.withHeader("crit empty", h.And("crit", `[]`).JSON(), token.ReasonHeaderCrit),
+		s.withHeader("crit null", h.And("crit", `null`).JSON(), token.ReasonHeaderCrit),
+		s.withHeader("crit with a standard name", h.And("crit", `["alg"]`).JSON(), token.ReasonHeaderCrit),
+		s.withHeader("crit exp", h.And("crit", `["exp"]`).JSON(), token.ReasonHeaderCrit),
+		s.withHeader("crit that says one thing twice", h.And("crit", `["b64","b64"]`).JSON(), token.ReasonHeaderCrit),
+		s.withHeader("crit a string", h.And("crit", `"exp"`).JSON(), token.ReasonHeaderCrit),
+		s.withHeader("crit twice", h.And("crit", `["exp"]`).And("crit", `["exp"]`).JSON(), token.ReasonHeaderDuplicate),
+		s.withHeader("b64 false and critical", h.And("b64", `false`).And("crit", `["b64"]`).JSON(), token.ReasonHeaderCrit),
+		s.withHeader("b64 false", h.And("b64", `false`).JSON(), token.ReasonHeaderCrit),
+		s.withHeader("b64 true", h.And("b64", `true`).JSON(), token.ReasonHeaderCrit),
+
+		s.withHeader("zip", h.And("zip", `"DEF"`).JSON(), token.ReasonHeaderEncrypted),
+		s.withHeader("enc in three parts", h.And("enc", `"A256GCM"`).JSON(), token.ReasonHeaderEncrypted),
+		s.withHeader("nested, cty JWT", h.And("cty", `"JWT"`).JSON(), token.ReasonHeaderEncrypted),
+		s.withHeader("PBES2 with two thousand million rounds", h.With("alg", `"PBES2-HS256+A128KW"`).And("p2c", `2147483648`).And("p2s", `"AAAA"`).JSON(), token.ReasonHeaderEncrypted),
+
+		s.withHeader("a name twice", h.And("alg", h.Get("alg")).JSON(), token.ReasonHeaderDuplicate),
+		s.withHeader("alg none first, then good", h.Before("alg", `"none"`).JSON(), token.ReasonHeaderDuplicate),
+		s.withHeader("alg good first, then none", h.And("alg", `"none"`).JSON(), token.ReasonHeaderDuplicate),
+		s.withHeader("kid twice", h.And("kid", `"x"`).JSON(), token.ReasonHeaderDuplicate),
+		s.withHeader("twin Alg", h.And("Alg", `"none"`).JSON(), token.ReasonHeaderUnknown),
+		s.withHeader("twin ALG before", h.Before("ALG", `"none"`).JSON(), token.ReasonHeaderUnknown),
+		s.withHeader("alg spelled with an escape", h.Without("alg").And(`\u0061lg`, Text(s.Key.Algorithm)).JSON(), token.ReasonHeader),
+		s.withHeader("alg spelled twice, once with an escape", h.And(`\u0061lg`, `"none"`).JSON(), token.ReasonHeader),
+		s.withHeader("alg with the Kelvin sign", h.Without("kid").And("\u212Aid", h.Get("kid")).JSON(), token.ReasonHeaderUnknown),
+		s.withHeader("unknown name", h.And("foo", `1`).JSON(), token.ReasonHeaderUnknown),
+		s.withHeader("claims in the header", h.And("iss", `"https://issuer.example.com"`).JSON(), token.ReasonHeaderUnknown),
+		s.withHeader("empty name", h.And("", `1`).JSON(), token.ReasonHeaderUnknown),
+		s.withHeader("prototype", h.And("__proto__", `{"alg":"none"}`).JSON(), token.ReasonHeaderUnknown),
+		s.withHeader("x5t a number", h.And("x5t", `1`).JSON(), token.ReasonHeader),
+
+		s.withHeader("typ missing", h.Without("typ").JSON(), token.ReasonTyp),
+		s.withHeader("typ of an ID token", h.With("typ", `"JWT-ID"`).JSON(), token.ReasonTyp),
+		s.withHeader("typ of a logout token", h.With("typ", `"logout+jwt"`).JSON(), token.ReasonTyp),
+		s.withHeader("typ in other case", h.With("typ", swapCase(h.Get("typ"))).JSON(), token.ReasonTyp),
+		s.withHeader("typ with its tree", h.With("typ", `"application/`+strings.Trim(h.Get("typ"), `"`)+`"`).JSON(), token.ReasonTyp),
+		s.withHeader("typ empty", h.With("typ", `""`).JSON(), token.ReasonTyp),
+		s.withHeader("typ a list", h.With("typ", `[`+h.Get("typ")+`]`).JSON(), token.ReasonTyp),
+	}
+	all = append(all, s.keyIDAttacks(forged)...)
+	return append(all, s.headerTextAttacks()...)
+}
+
+func swapCase(s string) string {
+	if up := strings.ToUpper(s); up != s {
+		return up
+	}
+	return strings.ToLower(s)
+}
+
+func keySet(k *Key) string {
+	set, err := jose.MarshalKeySet([]*jose.PublicKey{k.Public()})
+	must(err)
+	return string(set)
+}
+
+// keyIDAttacks name a key that the issuer does not have.
+func (s Setup) keyIDAttacks(forged func(name, header string, r token.Reason) Attack) []Attack {
+	h := s.header()
+	all := []Attack{
+		s.withHeader("kid missing", h.Without("kid").JSON(), token.ReasonKeyIDMissing),
+		s.withHeader("kid empty", h.With("kid", `""`).JSON(), token.ReasonKeyID),
+		s.withHeader("kid a number", h.With("kid", `7`).JSON(), token.ReasonKeyID),
+		s.withHeader("kid null", h.With("kid", `null`).JSON(), token.ReasonKeyID),
+		s.withHeader("kid a list", h.With("kid", `[`+h.Get("kid")+`]`).JSON(), token.ReasonKeyID),
+		s.withHeader("kid very long", h.With("kid", Text(strings.Repeat("k", 257))).JSON(), token.ReasonKeyID),
+		s.withHeader("kid of four thousand bytes", h.With("kid", Text(strings.Repeat("k", 4000))).JSON(), token.ReasonKeyID),
+		s.withHeader("kid with NUL escaped", h.With("kid", `"k\u0000"`).JSON(), token.ReasonHeader),
+		s.withHeader("kid with NUL", h.With("kid", "\"k\x00\"").JSON(), token.ReasonHeader),
+		s.withHeader("kid with DEL", h.With("kid", "\"k\x7f\"").JSON(), token.ReasonKeyID),
+		s.withHeader("kid with CR LF", h.With("kid", "\"k\r\nx: y\"").JSON(), token.ReasonHeader),
+		s.withHeader("kid in other script", h.With("kid", `"ключ"`).JSON(), token.ReasonKeyID),
+		s.withHeader("kid of another key", h.With("kid", `"another"`).JSON(), token.ReasonUnknownKey),
+		s.withHeader("kid in other case", h.With("kid", swapCase(h.Get("kid"))).JSON(), token.ReasonUnknownKey),
+		s.withHeader("kid with a blank", h.With("kid", `" `+s.Key.ID+`"`).JSON(), token.ReasonUnknownKey),
+	}
+	for _, kid := range []string{"../../../../dev/null", "/dev/null", "..", "' OR '1'='1", "x' UNION SELECT 'secret' --", "http://127.0.0.1:9/key", "file:///etc/passwd", "$(id)", "|id", "%00", "*", "__proto__", "constructor"} {
+		all = append(all, forged("kid "+kid, h.With("kid", Text(kid)).JSON(), token.ReasonUnknownKey))
+	}
+	return all
+}
+
+// headerTextAttacks write the header as something else than one JSON object in its one spelling.
+func (s Setup) headerTextAttacks() []Attack {
+	good := s.header().JSON()
+	inside := good[1 : len(good)-1]
+	all := []Attack{}
+	for name, text := range map[string]string{
+		"header empty object's inside":  inside,
+		"header a list":                 "[" + good + "]",
+		"header a string":               Text(good),
+		"header null":                   "null",
+		"header a number":               "1",
+		"header cut off":                good[:len(good)-1],
+		"header twice":                  good + good,
+		"header and a NUL":              good + "\x00",
+		"header and a newline":          good + "\n",
+		"header after a blank":          " " + good,
+		"header with blanks":            strings.ReplaceAll(good, ",", ", "),
+		"header with a tab":             "{\t" + inside + "}",
+		"header with CR LF":             "{" + inside + ",\r\n" + `"x5t":"a"}`,
+		"header with a trailing comma":  "{" + inside + ",}",
+		"header with a comment":         "{" + inside + "/**/}",
+		"header with single quotes":     strings.ReplaceAll(good, `"`, `'`),
+		"header with a byte order mark": "\xef\xbb\xbf" + good,
+		"header in UTF-16":              utf16(good),
+		"header not UTF-8":              "{" + inside + ",\"x5t\":\"\xff\"}",
+		"header with an overlong slash": "{" + inside + ",\"x5t\":\"\xc0\xaf\"}",
+		"header with a surrogate":       "{" + inside + ",\"x5t\":\"\xed\xa0\x80\"}",
+		"header nested deeply":          "{" + inside + `,"x5t":` + strings.Repeat("[", 2000) + strings.Repeat("]", 2000) + "}",
+		"header nested one too deeply":  "{" + inside + `,"x5t":` + strings.Repeat("[", 16) + strings.Repeat("]", 16) + "}",
+		"header with NaN":               "{" + inside + `,"x5t":NaN}`,
+	} {
+		all = append(all, s.withHeader(name, text, token.ReasonHeader))
+	}
+	sort.Slice(all, func(i, j int) bool { return all[i].Name < all[j].Name })
+	return all
+}
+
+func utf16(s string) string {
+	var b strings.Builder
+	for i := range len(s) {
+		b.WriteByte(s[i])
+		b.WriteByte(0)
+	}
+	return b.String()
+}
+
+// Deflated is n bytes of nothing, compressed: a few bytes that grow when they are inflated.
+func Deflated(n int) string {
+	var b bytes.Buffer
+	w, err := flate.NewWriter(&b, flate.BestCompression)
+	must(err)
+	_, err = w.Write(make([]byte, n))
+	must(err)
+	must(w.Close())
+	return b.String()
+}

@@ -1,0 +1,100 @@
+package jose_test
+
+import (
+	"fmt"
+	"sync"
+	"testing"
+
+	"github.com/sallyport/sallyport/internal/jose"
+	"github.com/sallyport/sallyport/internal/jose/josetest"
+	"github.com/sallyport/sallyport/internal/token"
+)
+
+// TestOnlyVerifiedHeadersAreRemembered: strangers cannot fill the memory of headers.
+func TestOnlyVerifiedHeadersAreRemembered(t *testing.T) {
+	s := setup("ES256")
+	d := newDoor(s.Key)
+	for _, a := range append(s.HeaderAttacks(), s.SignatureAttacks()...) {
+		d.mustRefuse(t, a.Token, a.Reason)
+		if jose.IsRemembered(a.Token) {
+			t.Fatalf("%s: its header is remembered", a.Name)
+		}
+	}
+	good := s.Good()
+	d.mustAccept(t, good)
+	if !jose.IsRemembered(good) {
+		t.Error("the header of a verified token is not remembered")
+	}
+	d.mustRefuse(t, good+"=", token.ReasonBase64)
+	d.mustAccept(t, good)
+}
+
+// TestMemoryOfHeadersIsBounded: also when an issuer rotates without end, at many goroutines.
+func TestMemoryOfHeadersIsBounded(t *testing.T) {
+	k := josetest.NewKey("EdDSA", "")
+	var wg sync.WaitGroup
+	for g := range 4 {
+		wg.Go(func() {
+			for i := range jose.MaxHeaders {
+				k := &josetest.Key{Algorithm: k.Algorithm, ID: fmt.Sprintf("key-%d-%d", g, i), Signer: k.Signer}
+				d := newDoor(k)
+				compact := josetest.Setup{Key: k, Claims: goodClaims(), Now: now}.Good()
+				for range 2 {
+					if claims, err := d.judge(compact); err != nil || claims.Subject != "alice" {
+						t.Errorf("refused a good token: %v", err)
+						return
+					}
+				}
+				if n := jose.RememberedHeaders(); n > jose.MaxHeaders {
+					t.Errorf("%d headers are remembered", n)
+					return
+				}
+			}
+		})
+	}
+	wg.Wait()
+}
+
+// TestRememberedHeaderIsJudgedAnew: what is remembered is what the header says, not that it was right: another profile refuses it.
+func TestRememberedHeaderIsJudgedAnew(t *testing.T) {
+	s := setup("ES256")
+	d := newDoor(s.Key)
+	good := s.Good()
+	d.mustAccept(t, good)
+	other := newDoor(s.Key)
+	other.profile.Algorithms = []string{"EdDSA"}
+	other.mustRefuse(t, good, token.ReasonAlg)
+	other = newDoor(s.Key)
+	other.profile.Type = "JWT"
+	other.mustRefuse(t, good, token.ReasonTyp)
+	newDoor().mustRefuse(t, good, token.ReasonUnknownKey)
+}
+
+// TestParsedHoldsTheTokensBytes: what comes back is the token's own, piece by piece.
+func TestParsedHoldsTheTokensBytes(t *testing.T) {
+	s := setup("ES256")
+	good := s.Good()
+	p, err := jose.Parse(good)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if p.Header != (jose.Header{Algorithm: "ES256", KeyID: s.Key.ID, Type: "at+jwt"}) {
+		t.Errorf("header: %+v", p.Header)
+	}
+	if p.Payload != s.Claims.JSON() || p.SigningInput+"."+josetest.Encode(string(p.Signature)) != good {
+		t.Error("the token's parts are not its own")
+	}
+}
+
+// TestTokenTooLongToReadIsNotSigned: the issuer learns it, not the gate.
+func TestTokenTooLongToReadIsNotSigned(t *testing.T) {
+	k, err := jose.GenerateKey("ES256")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, claims := range []string{string(make([]byte, jose.MaxToken)), ""} {
+		if compact, err := k.Sign("at+jwt", []byte(claims)); err == nil {
+			t.Errorf("signed a token of %d bytes that no gate reads", len(compact))
+		}
+	}
+}

@@ -1,0 +1,302 @@
+package keyset
+
+import (
+	"bytes"
+	"compress/gzip"
+	"encoding/json"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"io"
+	"log"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/sallyport/sallyport/internal/config"
+)
+
+func serverOf(t *testing.T, o *origin) *httptest.Server {
+	t.Helper()
+	s := httptest.NewServer(o)
+	t.Cleanup(s.Close)
+	return s
+}
+
+// badAnswers are answers that are no key set, and a word of the reason.
+func badAnswers(t *testing.T) map[string]struct {
+	answer http.HandlerFunc
+	want   string
+} {
+	private, err := newKey(t, "ES256").MarshalPEM()
+	if err != nil {
+		t.Fatal(err)
+	}
+	good := jwks(t, newKey(t, "ES256"))
+	var zipped bytes.Buffer
+	z := gzip.NewWriter(&zipped)
+	fmt.Fprint(z, good)
+	z.Close()
+	return map[string]struct {
+		answer http.HandlerFunc
+		want   string
+	}{
+		"500":           {status(500), "got 500"},
+		"503":           {status(503), "got 503"},
+		"404":           {status(404), "got 404"},
+		"401":           {status(401), "got 401"},
+		"204":           {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(204) }, "got 204"},
+		"201":           {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(201); fmt.Fprint(w, good) }, "got 201"},
+		"304 unasked":   {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(304) }, "got 304"},
+		"empty":         {serve(""), "key set"},
+		"HTML":          {serve("<!doctype html><title>Sign in</title>"), "key set"},
+		"garbage":       {serve("\x00\xff\xfe{"), "key set"},
+		"null":          {serve("null"), "key set"},
+		"no keys":       {serve(`{}`), "keys"},
+		"keys no list":  {serve(`{"keys":{}}`), "keys"},
+		"empty set":     {serve(`{"keys":[]}`), "at least one usable key"},
+		"two documents": {serve(good + good), "key set"},
+		"cut":           {serve(good[:len(good)-5]), "key set"},
+		"twice keys":    {serve(strings.Replace(good, `"keys":`, `"keys":[],"keys":`, 1)), "key set"},
+		"private key":   {serve(strings.Replace(good, `"kid":`, `"d":"AAAA","kid":`, 1)), "private_key"},
+		"secret key":    {serve(`{"keys":[{"kty":"oct","kid":"k","alg":"HS256","k":"` + strings.Repeat("QUJD", 16) + `"}]}`), "private_key"},
+		"PEM":           {serve(string(private)), "key set"},
+		"other kinds":   {serve(jwks(t, newKey(t, "EdDSA"))), "found none"},
+		"too large":     {serve(`{"keys":[],"x":"` + strings.Repeat("x", setMax) + `"}`), "at most"},
+		"compressed": {func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Encoding", "gzip")
+			w.Write(zipped.Bytes())
+		}, "compressed"},
+		"cut short": {func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Length", "5000")
+			fmt.Fprint(w, good)
+		}, "EOF"},
+		"hung up": {func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }, "EOF"},
+		"too slow": {func(w http.ResponseWriter, r *http.Request) {
+			fmt.Fprint(w, good[:10])
+			w.(http.Flusher).Flush()
+			<-r.Context().Done()
+		}, "deadline"},
+	}
+}
+
+func TestLastGoodSetStaysThroughBadAnswers(t *testing.T) {
+	for name, c := range badAnswers(t) {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			o := &origin{}
+			s := serverOf(t, o)
+			k := newKey(t, "ES256")
+			o.publish(t, k)
+			g := newGate(t, Options{}, trust(issuerA, at(s.URL), func(c *Config) { c.Timeout = 500 * time.Millisecond }))
+			g.mustFetch()
+			generation := g.Generation()
+			o.set(c.answer)
+			for range 3 {
+				if err := g.fetch(); err == nil || !strings.Contains(err.Error(), c.want) || !strings.Contains(err.Error(), issuerA) {
+					t.Fatalf("expected an error with the issuer and %q, got %v", c.want, err)
+				}
+			}
+			g.wants(issuerA, k)
+			if g.Generation() != generation {
+				t.Error("the generation has moved")
+			}
+			if n := strings.Count(g.log.String(), "fetch failed"); n != 1 {
+				t.Errorf("expected to be told once, got %d: %s", n, g.log)
+			}
+			if g.metric("sallyport_keyset_fetches_total", issuerA, "failed") != 3 || g.Status()[0].LastError == "" {
+				t.Error("metric and status do not tell")
+			}
+			o.publish(t, k)
+			g.mustFetch()
+			if g.Status()[0].LastError != "" {
+				t.Error("the status still tells of the error")
+			}
+		})
+	}
+}
+
+func TestUnusableKeysOfASetAreLeftOutAndNamed(t *testing.T) {
+	o := &origin{}
+	good, foreign := newKey(t, "ES256"), newKey(t, "ES384")
+	var doc struct {
+		Keys []map[string]any `json:"keys"`
+	}
+	if err := json.Unmarshal([]byte(jwks(t, good, foreign)), &doc); err != nil {
+		t.Fatal(err)
+	}
+	doc.Keys = append(doc.Keys, map[string]any{"kty": "RSA", "kid": "weak", "n": strings.Repeat("AQAB", 32), "e": "AQAB"})
+	text, err := json.Marshal(doc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	o.set(serve(string(text)))
+	g := newGate(t, Options{Transport: o}, trust(issuerA))
+	g.mustFetch()
+	g.mustFetch()
+	g.wants(issuerA, good)
+	if n := strings.Count(g.log.String(), "can not be used"); n != 1 || !strings.Contains(g.log.String(), "rsa_size") || !strings.Contains(g.log.String(), "ES384") {
+		t.Errorf("expected both keys to be named once, got %s", g.log)
+	}
+	if g.metric("sallyport_keyset_skipped_keys", issuerA) != 2 {
+		t.Error("the metric does not tell")
+	}
+}
+
+func TestSetOfRSAKeysWithoutAlgServesTheListedAlgorithms(t *testing.T) {
+	o := &origin{}
+	k := newKey(t, "RS256")
+	o.set(serve(strings.Replace(jwks(t, k), `"alg":"RS256",`, "", 1)))
+	g := newGate(t, Options{Transport: o}, trust(issuerA, algs("RS256", "PS256")))
+	g.mustFetch()
+	g.wants(issuerA, k)
+	es := newGate(t, Options{Transport: o}, trust(issuerA))
+	if err := es.fetch(); err == nil {
+		t.Error("an RSA key serves an issuer that signs with ES256 only")
+	}
+}
+
+func TestETagSavesTheDocument(t *testing.T) {
+	o := &origin{}
+	k := newKey(t, "ES256")
+	doc := jwks(t, k)
+	o.set(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("ETag", `"v1"`)
+		w.Header().Set("Cache-Control", "max-age=60")
+		if r.Header.Get("If-None-Match") == `"v1"` {
+			w.WriteHeader(http.StatusNotModified)
+			return
+		}
+		fmt.Fprint(w, doc)
+	})
+	c := newClock()
+	g := newGate(t, Options{Transport: o, Now: c.now}, trust(issuerA))
+	g.mustFetch()
+	if o.last().Header.Get("If-None-Match") != "" {
+		t.Error("the first fetch has an etag")
+	}
+	c.advance(time.Minute)
+	g.mustFetch()
+	g.wants(issuerA, k)
+	if o.last().Header.Get("If-None-Match") != `"v1"` || !g.Status()[0].Fetched.Equal(c.now()) {
+		t.Errorf("expected the set to be confirmed by its etag, got %+v", g.Status()[0])
+	}
+	g.RemoveKey(issuerA, k.ID(), c.now().Add(time.Hour))
+	g.mustFetch()
+	g.wants(issuerA)
+	c.advance(time.Hour + time.Second)
+	g.mustFetch()
+	g.wants(issuerA, k)
+}
+
+func TestETagThatCanNotBeSentBackIsForgotten(t *testing.T) {
+	for tag, want := range map[string]string{`"v1"`: `"v1"`, `W/"v1"`: `W/"v1"`, "": "", "\"\x80\"": "", "a\tb": "", strings.Repeat("x", 257): ""} {
+		if got := cleanETag(tag); got != want {
+			t.Errorf("%q: expected %q, got %q", tag, want, got)
+		}
+	}
+}
+
+func TestCacheControlIsHonouredWithinBounds(t *testing.T) {
+	for _, c := range []struct {
+		header   http.Header
+		from, to time.Duration
+	}{
+		{http.Header{}, 210 * time.Second, 270 * time.Second},
+		{cacheControl("max-age=600"), 420 * time.Second, 540 * time.Second},
+		{cacheControl(`public, Max-Age="600"`), 420 * time.Second, 540 * time.Second},
+		{http.Header{"Cache-Control": {"public", "max-age=600"}}, 420 * time.Second, 540 * time.Second},
+		{http.Header{"Cache-Control": {"max-age=600"}, "Age": {"500"}}, 70 * time.Second, 90 * time.Second},
+		{http.Header{"Cache-Control": {"max-age=600"}, "Age": {"600"}}, 21 * time.Second, 27 * time.Second},
+		{cacheControl("max-age=1"), 21 * time.Second, 27 * time.Second},
+		{cacheControl("max-age=0"), 21 * time.Second, 27 * time.Second},
+		{cacheControl("no-store"), 21 * time.Second, 27 * time.Second},
+		{cacheControl("no-cache, max-age=600"), 21 * time.Second, 27 * time.Second},
+		{cacheControl("max-age=-5"), 21 * time.Second, 27 * time.Second},
+		{cacheControl("max-age=soon"), 21 * time.Second, 27 * time.Second},
+		{cacheControl("max-age=2000000000"), 630 * time.Second, 810 * time.Second},
+		{cacheControl("max-age=99999999999999999999"), 21 * time.Second, 27 * time.Second},
+		{cacheControl("s-maxage=600"), 210 * time.Second, 270 * time.Second},
+	} {
+		g := newGate(t, Options{}, trust(issuerA))
+		for range 50 {
+			if got := g.issuer(issuerA).after(refreshAfter(c.header)); got < c.from || got > c.to {
+				t.Errorf("%v: expected a refresh after %v to %v, got %v", c.header, c.from, c.to, got)
+			}
+		}
+	}
+}
+
+func cacheControl(s string) http.Header { return http.Header{"Cache-Control": {s}} }
+
+func TestProxiesInTheEnvironmentAreNotUsed(t *testing.T) {
+	tr, ok := newTransport(nil).(*http.Transport)
+	if !ok || tr.Proxy != nil || !tr.DisableCompression || tr.TLSClientConfig.InsecureSkipVerify {
+		t.Fatalf("got %+v", tr)
+	}
+}
+
+func TestCAFileIsWhatIsTrustedAndIsReadAgain(t *testing.T) {
+	o := &origin{}
+	k := newKey(t, "ES256")
+	o.publish(t, k)
+	s := httptest.NewUnstartedServer(o)
+	s.Config.ErrorLog = log.New(io.Discard, "", 0) // a refused certificate is what is meant
+	s.StartTLS()
+	defer s.Close()
+	ca := filepath.Join(t.TempDir(), "ca.pem")
+	write(t, ca, "nothing")
+	g := newGate(t, Options{}, trust(issuerA, at(s.URL), func(c *Config) { c.CAFile = config.Path(ca) }), trust(issuerB, at(s.URL)))
+	if err := g.fetch(); err == nil || !strings.Contains(err.Error(), "found none") || !strings.Contains(err.Error(), "certificate") {
+		t.Fatalf("expected one error of the file and one of the certificate, got %v", err)
+	}
+	write(t, ca, string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: s.Certificate().Raw})))
+	if err := g.fetch(); err == nil || strings.Contains(err.Error(), issuerA) {
+		t.Fatalf("expected only %s to fail, got %v", issuerB, err)
+	}
+	g.wants(issuerA, k)
+	g.wants(issuerB)
+}
+
+func write(t testing.TB, path, content string) {
+	t.Helper()
+	if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestFileIsReadAgainAndItsLastGoodContentStays(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "jwks.json")
+	keys := newKeys(t, 2)
+	g := newGate(t, Options{}, trust(issuerA, file(path)))
+	if err := g.fetch(); err == nil || !strings.Contains(err.Error(), "no such file") {
+		t.Fatalf("expected the missing file in the error, got %v", err)
+	}
+	write(t, path, jwks(t, keys[0]))
+	g.mustFetch()
+	g.wants(issuerA, keys[0])
+	write(t, path, jwks(t, keys[1]))
+	g.mustFetch()
+	g.wants(issuerA, keys[1])
+	for name, spoil := range map[string]func() error{
+		"garbage":            func() error { return os.WriteFile(path, []byte("{"), 0o600) },
+		"too large":          func() error { return os.WriteFile(path, bytes.Repeat([]byte(" "), setMax+1), 0o600) },
+		"everyone may write": func() error { write(t, path, jwks(t, keys[0])); return os.Chmod(path, 0o666) },
+		"a folder":           func() error { return errors.Join(os.RemoveAll(path), os.Mkdir(path, 0o700)) },
+	} {
+		if err := spoil(); err != nil {
+			t.Fatal(err)
+		}
+		if err := g.fetch(); err == nil {
+			t.Errorf("%s: accepted", name)
+		}
+		g.wants(issuerA, keys[1])
+		if err := os.RemoveAll(path); err != nil {
+			t.Fatal(err)
+		}
+	}
+}

@@ -1,0 +1,249 @@
+package keyset
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/sallyport/sallyport/internal/jose"
+	"github.com/sallyport/sallyport/internal/token"
+)
+
+// Issuer is one trusted issuer: how its tokens are read, and its keys.
+type Issuer struct {
+	Profile *token.Profile
+
+	cfg     Config
+	source  source
+	now     func() time.Time
+	log     *slog.Logger
+	metrics *metrics
+	moved   func()    // a key left or changed
+	kept    *keptFile // nil: the set is not kept
+	runner  *runner
+	woken   chan struct{} // holds one: there is something to do before next
+
+	fetching sync.Mutex // one fetch at a time
+
+	current atomic.Pointer[set] // never nil
+
+	mu       sync.Mutex           // for what follows, and for whoever changes current
+	revoked  map[string]time.Time // kid -> until when it must not come back
+	trouble  string               // why the last fetch failed; "" after a good one
+	warned   string               // what was last said about keys that can not be used
+	failures int                  // in a row
+	next     time.Time            // of the next fetch
+	unsaved  bool
+	demand   demand
+}
+
+// set is an issuer's keys as one good answer gave them. It never changes.
+type set struct {
+	keys      map[string]*jose.PublicKey
+	etag      string
+	confirmed time.Time // when the fetch began that last said so; zero: never
+	fromFile  bool      // confirmed before this start only
+}
+
+// Key finds a key by its id. It takes no lock.
+func (i *Issuer) Key(kid string) (*jose.PublicKey, bool) {
+	k, ok := i.current.Load().keys[kid]
+	return k, ok
+}
+
+// HasKeys reports whether the issuer's keys were ever had, by this process or out of its kept file.
+func (i *Issuer) HasKeys() bool { return !i.current.Load().confirmed.IsZero() }
+
+// fetch asks the source once and takes what it says.
+func (i *Issuer) fetch(ctx context.Context) error {
+	i.fetching.Lock()
+	defer i.fetching.Unlock()
+	i.mu.Lock()
+	etag := i.current.Load().etag
+	if len(i.revoked) > 0 {
+		etag = "" // a revoked key is missing in our set, so it is not the one that the etag names
+	}
+	i.mu.Unlock()
+	began := i.now()
+	a, err := i.source.get(ctx, etag)
+	if err == nil {
+		err = i.take(a, began)
+	}
+	if err != nil && ctx.Err() == nil { // at the gate's end nothing has failed
+		i.failed(err, began)
+	}
+	if err != nil {
+		return fmt.Errorf("keyset: keys of issuer %q from %s: %w", i.Profile.Issuer, i.source, err)
+	}
+	return nil
+}
+
+// take puts an answer in force, or refuses it whole.
+func (i *Issuer) take(a answer, began time.Time) error {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	old := i.current.Load()
+	fresh := &set{keys: old.keys, etag: a.etag, confirmed: began}
+	if !a.unchanged {
+		usable, skipped, err := i.usable(a)
+		i.warn(skipped)
+		if err != nil {
+			return err
+		}
+		fresh.keys = i.unrevoked(usable, began)
+	}
+	i.put(fresh)
+	result := "new"
+	if a.unchanged || same(old.keys, fresh.keys) {
+		result = "unchanged"
+	}
+	i.metrics.fetches.WithLabelValues(i.Profile.Issuer, result).Inc()
+	if result == "new" || i.trouble != "" {
+		i.log.Info("key set: in force", "issuer", i.Profile.Issuer, "source", i.source.String(), "keys", len(fresh.keys))
+	}
+	i.failures, i.trouble = 0, ""
+	i.next = began.Add(i.after(a.refresh))
+	return nil
+}
+
+// usable picks the keys that this issuer can have signed with. A set without one is no answer: the last good set stays.
+func (i *Issuer) usable(a answer) (map[string]*jose.PublicKey, []error, error) {
+	keys, skipped := make(map[string]*jose.PublicKey, len(a.keys)), a.skipped
+	for _, k := range a.keys {
+		if !fits(k, i.Profile.Algorithms) {
+			skipped = append(skipped, fmt.Errorf("key %q is for %s, expected one of %v", k.ID(), k.Algorithm(), i.Profile.Algorithms))
+			continue
+		}
+		if _, twice := keys[k.ID()]; twice {
+			return nil, skipped, fmt.Errorf("key %q stands twice in the set", k.ID())
+		}
+		keys[k.ID()] = k
+	}
+	if len(keys) == 0 {
+		return nil, skipped, fmt.Errorf("expected a key for %v in the set, found none", i.Profile.Algorithms)
+	}
+	return keys, skipped, nil
+}
+
+// unrevoked leaves out the keys that must not come back yet, by a fetch that began then.
+func (i *Issuer) unrevoked(keys map[string]*jose.PublicKey, began time.Time) map[string]*jose.PublicKey {
+	for kid, until := range i.revoked {
+		if began.After(until) {
+			delete(i.revoked, kid)
+		} else {
+			delete(keys, kid)
+		}
+	}
+	return keys
+}
+
+// put makes s the set in force. First the set, then the generation: what was verified between the two counts as verified before.
+func (i *Issuer) put(s *set) {
+	old := i.current.Swap(s)
+	for kid, k := range old.keys {
+		if now, ok := s.keys[kid]; !ok || !now.Equal(k) {
+			i.metrics.removed.WithLabelValues(i.Profile.Issuer).Inc()
+			i.moved()
+			break
+		}
+	}
+	i.unsaved = true
+	i.metrics.show(i.Profile.Issuer, s)
+}
+
+func same(a, b map[string]*jose.PublicKey) bool {
+	if len(a) != len(b) {
+		return false
+	}
+	for kid, k := range a {
+		if o, ok := b[kid]; !ok || !o.Equal(k) {
+			return false
+		}
+	}
+	return true
+}
+
+func (i *Issuer) failed(err error, began time.Time) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	i.failures++
+	i.next = began.Add(i.backoff())
+	i.metrics.fetches.WithLabelValues(i.Profile.Issuer, "failed").Inc()
+	if text := err.Error(); text != i.trouble {
+		i.trouble = text
+		held := i.current.Load()
+		i.log.Error("key set: fetch failed, going on with the last good set", "issuer", i.Profile.Issuer, "source", i.source.String(),
+			"keys", len(held.keys), "confirmed", held.confirmed, "error", err)
+	}
+}
+
+// warn tells of keys that can not be used, once for as long as they are the same.
+func (i *Issuer) warn(skipped []error) {
+	text := summary(skipped)
+	if text != i.warned && text != "" {
+		i.log.Warn("key set: some keys can not be used", "issuer", i.Profile.Issuer, "source", i.source.String(), "skipped", len(skipped), "reasons", text)
+	}
+	i.warned = text
+	i.metrics.skipped.WithLabelValues(i.Profile.Issuer).Set(float64(len(skipped)))
+}
+
+// after is when to refresh a set that its source allows to be kept for said: ahead of need, and not at the same time as every other gate.
+func (i *Issuer) after(said time.Duration) time.Duration {
+	switch {
+	case i.cfg.JWKSURL == "":
+		return said // a file
+	case said == 0:
+		said = defaultRefresh
+	}
+	keep := min(max(said, i.cfg.RefreshMin), i.cfg.RefreshMax)
+	return spread(keep, 0.7, 0.9)
+}
+
+const (
+	retryFirst = time.Second
+	retryMax   = time.Minute
+	retryBare  = 10 * time.Second // while there are no keys at all
+)
+
+// backoff is when to try again after a failure.
+func (i *Issuer) backoff() time.Duration {
+	limit := min(retryMax, i.cfg.RefreshMax)
+	if !i.HasKeys() {
+		limit = min(retryBare, limit)
+	}
+	wait := retryFirst << min(i.failures-1, 10)
+	return spread(min(wait, limit), 0.5, 1)
+}
+
+// spread is a random time between the fractions from and to of d.
+func spread(d time.Duration, from, to float64) time.Duration {
+	return time.Duration(float64(d) * (from + (to-from)*rand.Float64()))
+}
+
+// remove takes a revoked key out of the set and of the kept file.
+func (i *Issuer) remove(kid string, until time.Time) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if until.After(i.revoked[kid]) {
+		i.revoked[kid] = until
+	}
+	i.unsaved = true
+	old := i.current.Load()
+	if _, ok := old.keys[kid]; !ok {
+		return
+	}
+	fresh := *old
+	fresh.etag = ""
+	fresh.keys = make(map[string]*jose.PublicKey, len(old.keys))
+	for id, k := range old.keys {
+		if id != kid {
+			fresh.keys[id] = k
+		}
+	}
+	i.put(&fresh)
+	i.log.Warn("key set: a revoked key is out of force", "issuer", i.Profile.Issuer, "kid", kid, "until", until)
+}

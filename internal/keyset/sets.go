@@ -1,0 +1,224 @@
+package keyset
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"crypto/x509"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/sallyport/sallyport/internal/config"
+	"github.com/sallyport/sallyport/internal/jose"
+)
+
+// Sets are the key sets of all issuers that a gate trusts. All methods may be called from many goroutines.
+type Sets struct {
+	issuers []*Issuer // as configured
+	byName  map[string]*Issuer
+	now     func() time.Time
+	log     *slog.Logger
+
+	generation atomic.Uint64
+	ready      atomic.Bool // once true, always true
+	started    atomic.Pointer[time.Time]
+	runner     runner
+}
+
+// Options is what a gate hands to its key sets beside the configuration.
+type Options struct {
+	Now      func() time.Time      // required
+	Logger   *slog.Logger          // nil: silent
+	Registry prometheus.Registerer // nil: metrics go nowhere
+	CacheDir string                // key_cache_dir: the folder in which last good sets are kept; "" keeps none
+
+	// Transport replaces the way to the issuers, in tests.
+	Transport http.RoundTripper
+}
+
+// New takes the configuration and the key sets kept from before. It makes no request. An entry that can not be (no audience, mixed
+// algorithms, no source of keys, an issuer twice) is an error; keys that can not be had are none, here and later.
+func New(cfgs []Config, o Options) (*Sets, error) {
+	if o.Now == nil {
+		return nil, errors.New("keyset: expected a clock in the options, got none")
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	m, err := newMetrics(o.Registry)
+	if err != nil {
+		return nil, err
+	}
+	s := &Sets{byName: map[string]*Issuer{}, now: o.Now, log: o.Logger}
+	for n, c := range cfgs {
+		if err := s.add(n, c, o, m); err != nil {
+			return nil, err
+		}
+	}
+	return s, nil
+}
+
+func (s *Sets) add(n int, c Config, o Options, m *metrics) error {
+	if err := c.Validate(); err != nil {
+		return fmt.Errorf("keyset: issuers[%d]: %w", n, err)
+	}
+	if s.byName[c.Issuer] != nil {
+		return config.At(fmt.Sprintf("issuers[%d].issuer", n), "expected each issuer once, got %q twice", c.Issuer)
+	}
+	c = c.withDefaults()
+	kept, err := newKeptFile(o.CacheDir, c)
+	if err != nil {
+		return err
+	}
+	profile := c.Profile
+	i := &Issuer{
+		Profile: &profile, cfg: c, source: newSource(c, via(o.Transport)), now: o.Now, log: o.Logger, metrics: m, kept: kept,
+		moved: func() { s.generation.Add(1) }, runner: &s.runner, woken: make(chan struct{}, 1), revoked: map[string]time.Time{},
+	}
+	i.current.Store(&set{keys: map[string]*jose.PublicKey{}})
+	m.show(c.Issuer, i.current.Load())
+	i.restore()
+	s.issuers, s.byName[c.Issuer] = append(s.issuers, i), i
+	s.warn(c)
+	return nil
+}
+
+func via(given http.RoundTripper) transport {
+	if given == nil {
+		return newTransport
+	}
+	return func(*x509.CertPool) http.RoundTripper { return given }
+}
+
+// warn tells at every start of what an operator may have meant but should not forget.
+func (s *Sets) warn(c Config) {
+	if c.AnyAudience {
+		s.log.Warn("any_audience: tokens that this issuer made for any other service are accepted too", "issuer", c.Issuer)
+	}
+	if u, err := url.Parse(c.JWKSURL); err == nil && u.Scheme == "http" && !loopback(u.Hostname()) {
+		s.log.Warn("jwks_url: http lets anyone on the way put in keys of their own; use https", "issuer", c.Issuer, "jwks_url", c.JWKSURL)
+	}
+}
+
+func loopback(host string) bool {
+	ip := net.ParseIP(host)
+	return ip != nil && ip.IsLoopback() || host == "localhost" || strings.HasSuffix(host, ".localhost")
+}
+
+// Run fetches and refreshes the sets until ctx ends, and returns nil then.
+func (s *Sets) Run(ctx context.Context) error {
+	if !s.runner.begin(ctx) {
+		return errors.New("keyset: is running already")
+	}
+	began := s.now()
+	s.started.CompareAndSwap(nil, &began)
+	var tending sync.WaitGroup
+	for _, i := range s.issuers {
+		tending.Go(func() { i.tend(ctx) })
+	}
+	tending.Wait()
+	<-ctx.Done()
+	s.runner.end()
+	for _, i := range s.issuers {
+		i.save()
+	}
+	return nil
+}
+
+// patience is how long a gate waits for an issuer that it has no keys of before it is ready without.
+const patience = 30 * time.Second
+
+// Ready is nil once the gate may be asked; see the package's comment for the rule. It stays nil.
+func (s *Sets) Ready() error {
+	if s.ready.Load() {
+		return nil
+	}
+	var without []string
+	for _, i := range s.issuers {
+		if !i.HasKeys() {
+			without = append(without, i.why())
+		}
+	}
+	began := s.started.Load()
+	switch late := began != nil && s.now().Sub(*began) >= patience; {
+	case began == nil && len(s.issuers) > 0:
+		return errors.New("keyset: not running yet")
+	case len(without) == 0:
+	case late && len(without) < len(s.issuers):
+		s.log.Error("key set: ready without the keys of some issuers, whose tokens are denied", "issuers", without)
+	default:
+		return fmt.Errorf("keyset: no keys yet of %s", strings.Join(without, "; "))
+	}
+	s.ready.Store(true)
+	return nil
+}
+
+// Reload fetches every set now and returns what failed; the sets that could be had are in force all the same.
+func (s *Sets) Reload(ctx context.Context) error {
+	errs := make([]error, len(s.issuers))
+	var wg sync.WaitGroup
+	for n, i := range s.issuers {
+		wg.Go(func() { errs[n] = i.reload(ctx) })
+	}
+	wg.Wait()
+	return errors.Join(errs...)
+}
+
+// Issuer finds a trusted issuer by the exact bytes of a token's iss.
+func (s *Sets) Issuer(iss string) (*Issuer, bool) {
+	i, ok := s.byName[iss]
+	return i, ok
+}
+
+// Issuers are all trusted issuers, as configured.
+func (s *Sets) Issuers() []*Issuer { return slices.Clone(s.issuers) }
+
+// Await joins or starts the one fetch for a kid that is not in the issuer's set, and reports whether it is there afterwards. It returns at
+// once when a fetch for an unknown kid was made in the last ten seconds, when too many callers wait already and when the kid is
+// revoked; otherwise when the fetch or ctx ends.
+func (s *Sets) Await(ctx context.Context, iss, kid string) bool {
+	i, ok := s.byName[iss]
+	return ok && i.await(ctx, kid)
+}
+
+// Generation moves whenever a key leaves any set or changes. What was verified under another generation must be verified anew. Read it
+// before the key: then a key that leaves in between can not be taken for one that stayed.
+func (s *Sets) Generation() uint64 { return s.generation.Load() }
+
+// RemoveKey takes a revoked key out of the issuer's set at once, and soon after out of its kept file. It comes back only by a fetch that
+// began after until. An issuer that is not trusted here is none of ours.
+func (s *Sets) RemoveKey(iss, kid string, until time.Time) {
+	if i, ok := s.byName[iss]; ok {
+		i.remove(kid, until)
+		i.wake()
+	}
+}
+
+// Status is what a gate knows of one issuer's keys.
+type Status struct {
+	Issuer    string    `json:"issuer"`
+	Source    string    `json:"source"`               // where the keys come from, as configured
+	Keys      []string  `json:"keys"`                 // kids in force, sorted
+	Fetched   time.Time `json:"fetched,omitzero"`     // when the issuer last said that these are its keys
+	FromFile  bool      `json:"from_file,omitempty"`  // they are kept from before this start and not confirmed since
+	LastError string    `json:"last_error,omitempty"` // why the last fetch failed; "" after a good one
+}
+
+// Status tells the state of every issuer's keys, as configured.
+func (s *Sets) Status() []Status {
+	all := make([]Status, 0, len(s.issuers))
+	for _, i := range s.issuers {
+		all = append(all, i.status())
+	}
+	return all
+}

@@ -1,0 +1,183 @@
+package keyset
+
+import (
+	"bytes"
+	"context"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/sallyport/sallyport/internal/jose"
+	"github.com/sallyport/sallyport/internal/keyring"
+)
+
+// source is where one issuer's keys come from.
+type source interface {
+	// get asks for the keys. With an etag the answer may be that the set is unchanged.
+	get(ctx context.Context, etag string) (answer, error)
+	// String names the source as the configuration does.
+	String() string
+}
+
+// answer is what a source said: that the set is unchanged, or a new one.
+type answer struct {
+	unchanged bool
+	keys      []*jose.PublicKey
+	skipped   []error // keys in the set that can not be used
+	etag      string
+	refresh   time.Duration // after which to ask again; 0 when the source does not say
+}
+
+const (
+	setMax = 256 << 10 // bytes of a JWKS; the largest issuers' have 20 KB
+	kidMax = 256       // bytes of a kid; the strict reading of tokens lets no longer one through
+	poll   = 5 * time.Second
+)
+
+func newSource(c Config, client transport) source {
+	switch {
+	case c.JWKSURL != "":
+		return newURLSource(c, client)
+	case c.JWKSFile != "":
+		return fileSource(c.JWKSFile)
+	default:
+		return secretSource{string(c.SecretFile), c.KeyID, c.Algorithms[0], c.GroupReadable}
+	}
+}
+
+// fileSource is a JWKS in a file.
+type fileSource string
+
+func (f fileSource) String() string { return string(f) }
+
+func (f fileSource) get(context.Context, string) (answer, error) {
+	doc, err := readPublic(string(f))
+	if err != nil {
+		return answer{}, err
+	}
+	keys, skipped, err := parseSet(doc)
+	if err != nil {
+		return answer{}, fmt.Errorf("%s: %w", f, err)
+	}
+	return answer{keys: keys, skipped: skipped, refresh: poll}, nil
+}
+
+func readPublic(path string) ([]byte, error) {
+	file, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0) // not to hang on a pipe
+	if err != nil {
+		return nil, err
+	}
+	defer file.Close()
+	info, err := file.Stat()
+	if err != nil {
+		return nil, err
+	}
+	if !info.Mode().IsRegular() || info.Mode().Perm()&0o002 != 0 {
+		return nil, fmt.Errorf("%s: expected a regular file that not everyone may write to, got mode %v", path, info.Mode())
+	}
+	doc, err := io.ReadAll(io.LimitReader(file, setMax+1))
+	if err == nil && len(doc) > setMax {
+		err = fmt.Errorf("%s: expected a key set of at most %d bytes, got more", path, setMax)
+	}
+	return doc, err
+}
+
+// secretSource is a secret that issuer and gate share: its plain bytes, or the HMAC keys of a Sallyport ring, one PEM block each.
+type secretSource struct {
+	path, kid, algorithm string
+	groupReadable        bool
+}
+
+func (s secretSource) String() string { return s.path }
+
+func (s secretSource) get(context.Context, string) (answer, error) {
+	content, err := keyring.ReadPrivate(s.path, s.groupReadable)
+	if err != nil {
+		return answer{}, err
+	}
+	keys, err := s.keys(content)
+	if err != nil {
+		return answer{}, fmt.Errorf("%s: %w", s.path, err)
+	}
+	return answer{keys: keys, refresh: poll}, nil
+}
+
+const blockBegin = "-----BEGIN HMAC SECRET KEY-----"
+
+func (s secretSource) keys(content []byte) (keys []*jose.PublicKey, err error) {
+	rest := bytes.TrimSpace(content)
+	if !bytes.HasPrefix(rest, []byte(blockBegin)) {
+		return s.add(nil, func() (*jose.PrivateKey, error) {
+			return jose.NewSecretKey(s.kid, bytes.TrimSuffix(bytes.TrimSuffix(content, []byte("\n")), []byte("\r")))
+		})
+	}
+	if s.kid != "" {
+		return nil, errors.New("expected no key_id beside the keys of a ring, which bring their own")
+	}
+	for len(rest) > 0 {
+		block, after := pem.Decode(rest)
+		if block == nil || !bytes.HasPrefix(rest, []byte("-----BEGIN "+block.Type+"-----")) {
+			return nil, errors.New("expected PEM blocks and nothing between them")
+		}
+		keys, err = s.add(keys, func() (*jose.PrivateKey, error) { return jose.ParsePrivatePEM(rest[:len(rest)-len(after)]) })
+		if err != nil {
+			return nil, err
+		}
+		rest = bytes.TrimSpace(after)
+	}
+	return keys, nil
+}
+
+func (s secretSource) add(keys []*jose.PublicKey, read func() (*jose.PrivateKey, error)) ([]*jose.PublicKey, error) {
+	key, err := read()
+	if err == nil && key.Algorithm() != s.algorithm {
+		key, err = key.WithAlgorithm(s.algorithm)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return append(keys, key.Public()), nil
+}
+
+// parseSet reads a JWKS. It is someone else's text: should reading it fail in a way that nobody thought of, then the set is refused and the
+// gate goes on.
+func parseSet(doc []byte) (keys []*jose.PublicKey, skipped []error, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			keys, skipped, err = nil, nil, fmt.Errorf("reading the key set failed: %v", p)
+		}
+	}()
+	keys, skipped, err = jose.ParseKeySet(doc)
+	if errors.Is(err, jose.ErrNoKeys) && len(skipped) > 0 {
+		err = fmt.Errorf("%w: %s", err, summary(skipped))
+	}
+	return keys, skipped, err
+}
+
+// summary is errors on one line, the first few of them.
+func summary(errs []error) string {
+	const few = 8
+	texts := make([]string, 0, few+1)
+	for n, err := range errs {
+		if n == few {
+			texts = append(texts, fmt.Sprintf("and %d more", len(errs)-few))
+			break
+		}
+		texts = append(texts, err.Error())
+	}
+	return strings.Join(texts, "; ")
+}
+
+// fits reports whether an issuer that signs with algorithms can have signed with k.
+func fits(k *jose.PublicKey, algorithms []string) bool {
+	if alg := k.Algorithm(); alg != "" {
+		return slices.Contains(algorithms, alg)
+	}
+	return slices.ContainsFunc(algorithms, func(a string) bool { return strings.HasPrefix(a, "RS") || strings.HasPrefix(a, "PS") })
+}

@@ -1,0 +1,98 @@
+package keyset
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+)
+
+// tend refreshes the set when its time comes, and keeps what is new in it, until ctx ends.
+func (i *Issuer) tend(ctx context.Context) {
+	for ctx.Err() == nil {
+		i.save()
+		timer := time.NewTimer(i.due())
+		select {
+		case <-ctx.Done():
+		case <-i.woken:
+		case <-timer.C:
+			i.refresh(ctx)
+		}
+		timer.Stop()
+	}
+}
+
+// due is how long there is until the next fetch.
+func (i *Issuer) due() time.Duration {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	return max(0, i.next.Sub(i.now()))
+}
+
+// refresh makes the fetch that is due, unless one was made in the meantime. It serves an unknown kid that came too soon, too.
+func (i *Issuer) refresh(ctx context.Context) {
+	i.mu.Lock()
+	now := i.now()
+	if now.Before(i.next) {
+		i.mu.Unlock()
+		return
+	}
+	if i.demand.owed {
+		i.demand.owed, i.demand.last = false, now
+	}
+	f := i.start()
+	i.mu.Unlock()
+	if f == nil {
+		return // the gate stops
+	}
+	select {
+	case <-f.done:
+	case <-ctx.Done():
+	}
+}
+
+// reload fetches now, whether the gate runs or not.
+func (i *Issuer) reload(ctx context.Context) error {
+	i.mu.Lock()
+	f := i.start()
+	i.mu.Unlock()
+	if f == nil {
+		return i.fetch(ctx)
+	}
+	select {
+	case <-f.done:
+		return f.err
+	case <-ctx.Done():
+		return fmt.Errorf("keyset: keys of issuer %q: %w", i.Profile.Issuer, context.Cause(ctx))
+	}
+}
+
+// wake makes tend look at what there is to do.
+func (i *Issuer) wake() {
+	select {
+	case i.woken <- struct{}{}:
+	default:
+	}
+}
+
+func (i *Issuer) status() Status {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	held := i.current.Load()
+	s := Status{Issuer: i.Profile.Issuer, Source: i.source.String(), Keys: []string{}, Fetched: held.confirmed, FromFile: held.fromFile, LastError: i.trouble}
+	for kid := range held.keys {
+		s.Keys = append(s.Keys, kid)
+	}
+	slices.Sort(s.Keys)
+	return s
+}
+
+// why names the issuer and what is wrong with its keys.
+func (i *Issuer) why() string {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if i.trouble == "" {
+		return fmt.Sprintf("issuer %q (being fetched)", i.Profile.Issuer)
+	}
+	return fmt.Sprintf("issuer %q (%s)", i.Profile.Issuer, i.trouble)
+}

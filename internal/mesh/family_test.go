@@ -1,0 +1,346 @@
+package mesh
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+)
+
+// helper names the environment variable that makes this test binary play a child.
+const helper = "MESH_TEST_HELPER"
+
+func TestMain(m *testing.M) {
+	if role := os.Getenv(helper); role != "" {
+		os.Exit(play(role))
+	}
+	goleak.VerifyTestMain(m)
+}
+
+// play is what a child does, by its role.
+func play(role string) int {
+	term := make(chan os.Signal, 1)
+	signal.Notify(term, syscall.SIGTERM)
+	fmt.Println("playing", role)
+	switch name, argument, _ := strings.Cut(role, " "); name {
+	case "good": // ends when asked
+	case "deaf":
+		signal.Ignore(syscall.SIGTERM)
+		fmt.Println("deaf by now")
+		term = nil
+	case "listen":
+		l, err := net.Listen("tcp4", argument)
+		if err != nil {
+			fmt.Println(err)
+			return 1
+		}
+		defer l.Close()
+	case "bad":
+		<-term
+		fmt.Println("could not drain")
+		return 3
+	case "parent": // of one that outlives it
+		child := exec.Command(os.Args[0])
+		child.Env = append(os.Environ(), helper+"=deaf")
+		if err := child.Start(); err != nil {
+			fmt.Println(err)
+			return 1
+		}
+		fmt.Println("child", child.Process.Pid)
+	case "mesh": // of two children, for a test that kills it with SIGKILL
+		f := newFamily()
+		for range 2 {
+			c := &Child{name: "good", path: os.Args[0], env: append(os.Environ(), helper+"=good"), logFile: os.DevNull, family: f}
+			if err := c.start(); err != nil {
+				fmt.Println(err)
+				return 1
+			}
+			fmt.Println("child", c.PID())
+		}
+		fmt.Println("complete")
+	}
+	<-term
+	return 0
+}
+
+// newChild gives a child that plays a role, not started yet.
+func newChild(t *testing.T, f *family, role string) *Child {
+	t.Helper()
+	name := strings.Fields(role)[0]
+	return &Child{
+		name: name, path: os.Args[0], env: append(os.Environ(), helper+"="+role),
+		logFile: filepath.Join(t.TempDir(), name+".log"), family: f,
+	}
+}
+
+// startChild starts a child and returns once it plays.
+func startChild(t *testing.T, f *family, role string) *Child {
+	t.Helper()
+	c := newChild(t, f, role)
+	if err := c.start(); err != nil {
+		t.Fatal(err)
+	}
+	f.adopt(c)
+	awaitLog(t, c.logFile, "playing")
+	return c
+}
+
+// awaitLog returns the first line of a file that contains text.
+func awaitLog(t *testing.T, path, text string) string {
+	t.Helper()
+	var found string
+	eventually(t, fmt.Sprintf("%q in %s", text, path), func() bool {
+		content, _ := os.ReadFile(path) // not there yet: asked again
+		for line := range strings.Lines(string(content)) {
+			if strings.Contains(line, text) && strings.HasSuffix(line, "\n") {
+				found = strings.TrimSpace(line)
+				return true
+			}
+		}
+		return false
+	})
+	return found
+}
+
+func eventually(t *testing.T, what string, condition func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(20 * time.Second); !condition(); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("not within 20s: %s", what)
+		}
+	}
+}
+
+// alive says whether a process runs; a zombie does not.
+func alive(t *testing.T, pid int) bool {
+	t.Helper()
+	status, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "stat"))
+	if errors.Is(err, os.ErrNotExist) || errors.Is(err, syscall.ESRCH) {
+		return false
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, after, _ := strings.Cut(string(status), ") ")
+	return !strings.HasPrefix(after, "Z")
+}
+
+func TestAChildThatDiesIsMournedWithTheEndOfItsLog(t *testing.T) {
+	f := newFamily()
+	defer f.end(time.Second)
+	c := startChild(t, f, "good")
+	other := startChild(t, f, "good")
+	if err := syscall.Kill(c.PID(), syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	err := <-f.dead
+	for _, want := range []string{"good ended", "killed", "playing good", c.LogFile()} {
+		if !strings.Contains(err.Error(), want) {
+			t.Errorf("expected %q in: %v", want, err)
+		}
+	}
+	if !alive(t, other.PID()) {
+		t.Error("the family ended its other child: that is the mesh's business")
+	}
+}
+
+func TestADeathThatIsMeantIsNotMourned(t *testing.T) {
+	f := newFamily()
+	defer f.end(time.Second)
+	killed, asked := startChild(t, f, "good"), startChild(t, f, "good")
+	if err := killed.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	if err := asked.Terminate(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if alive(t, killed.PID()) || alive(t, asked.PID()) {
+		t.Error("a child is still there")
+	}
+	if err := killed.Kill(); !errors.Is(err, errNotRunning) {
+		t.Errorf("expected %q, got %v", errNotRunning, err)
+	}
+	select {
+	case err := <-f.dead:
+		t.Errorf("mourned: %v", err)
+	default:
+	}
+}
+
+func TestAChildLivesAgainAfterRestart(t *testing.T) {
+	f := newFamily()
+	defer f.end(time.Second)
+	c := startChild(t, f, "good")
+	before := c.PID()
+	c.ready = func(context.Context) error { return nil }
+	if err := c.Restart(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if c.PID() == before || !alive(t, c.PID()) || alive(t, before) {
+		t.Errorf("process %d before, %d after", before, c.PID())
+	}
+}
+
+func TestEndAsksKillsTheDeafAndSaysSo(t *testing.T) {
+	for _, row := range []struct{ role, want string }{
+		{role: "good"},
+		{role: "deaf", want: "deaf did not end within"},
+		{role: "bad", want: "bad ended (exit status 3)"},
+	} {
+		t.Run(row.role, func(t *testing.T) {
+			f := newFamily()
+			c := startChild(t, f, row.role)
+			within := 20 * time.Second
+			if row.role == "deaf" {
+				awaitLog(t, c.logFile, "deaf by now")
+				within = 50 * time.Millisecond
+			}
+			err := f.end(within)
+			if row.want == "" && err != nil || row.want != "" && (err == nil || !strings.Contains(err.Error(), row.want)) {
+				t.Errorf("expected %q, got: %v", row.want, err)
+			}
+			if alive(t, c.PID()) {
+				t.Error("the child is still there")
+			}
+			if err := newChild(t, f, "good").start(); !errors.Is(err, errEnding) {
+				t.Errorf("a child was born into a family that has ended: %v", err)
+			}
+		})
+	}
+}
+
+func TestEndReachesAStoppedProcess(t *testing.T) {
+	f := newFamily()
+	c := startChild(t, f, "good")
+	if err := c.Signal(syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.end(20 * time.Second); err != nil {
+		t.Errorf("a stopped child did not end by itself: %v", err)
+	}
+}
+
+func TestAChildTakesItsOwnChildrenAlong(t *testing.T) {
+	f := newFamily()
+	defer f.end(time.Second)
+	c := startChild(t, f, "parent")
+	grandchild, err := strconv.Atoi(strings.TrimPrefix(awaitLog(t, c.logFile, "child"), "child "))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Terminate(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the grandchild is gone", func() bool { return !alive(t, grandchild) })
+}
+
+func TestChildrenDieWithAParentThatIsKilled(t *testing.T) {
+	parent := exec.Command(os.Args[0])
+	parent.Env = append(os.Environ(), helper+"=mesh")
+	out, err := parent.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := parent.Start(); err != nil {
+		t.Fatal(err)
+	}
+	var children []int
+	for lines := bufio.NewScanner(out); lines.Scan() && lines.Text() != "complete"; {
+		if text, ok := strings.CutPrefix(lines.Text(), "child "); ok {
+			pid, err := strconv.Atoi(text)
+			if err != nil {
+				t.Fatal(err)
+			}
+			children = append(children, pid)
+		}
+	}
+	if len(children) != 2 || !alive(t, children[0]) || !alive(t, children[1]) {
+		t.Fatalf("expected two children that live, got %v", children)
+	}
+	if err := parent.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	_ = parent.Wait() // it was killed
+	for _, pid := range children {
+		eventually(t, "child "+strconv.Itoa(pid)+" is gone", func() bool { return !alive(t, pid) })
+	}
+}
+
+// A terminal's Ctrl-C goes to a whole process group: it must reach children only through us, in order.
+func TestEachChildLeadsAGroupOfItsOwn(t *testing.T) {
+	f := newFamily()
+	defer f.end(time.Second)
+	c := startChild(t, f, "good")
+	group, err := syscall.Getpgid(c.PID())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if group != c.PID() {
+		t.Errorf("expected process group %d, got %d", c.PID(), group)
+	}
+}
+
+func TestAChildThatFindsItsPortTakenSaysSo(t *testing.T) {
+	l, err := net.Listen("tcp4", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	f := newFamily()
+	defer f.end(time.Second)
+	c := newChild(t, f, "listen "+l.Addr().String())
+	c.ready = func(context.Context) error { return errors.New("never") }
+	if err := c.start(); err != nil {
+		t.Fatal(err)
+	}
+	f.adopt(c)
+	if err := c.awaitReady(t.Context()); !errors.Is(err, ErrPort) {
+		t.Errorf("expected %q, got: %v", ErrPort, err)
+	}
+}
+
+func TestWaitingForAChildEndsWithItsContextAndSaysWhatItSaid(t *testing.T) {
+	f := newFamily()
+	defer f.end(time.Second)
+	c := startChild(t, f, "good")
+	c.ready = func(context.Context) error { return errors.New("no keys yet") }
+	ctx, cancel := context.WithCancelCause(t.Context())
+	cancel(errors.New("ctrl-c"))
+	err := c.awaitReady(ctx)
+	if err == nil || !strings.Contains(err.Error(), "ctrl-c") || !strings.Contains(err.Error(), "no keys yet") {
+		t.Errorf("got: %v", err)
+	}
+}
+
+func TestTheTailOfALogBeginsWithThisLifeAndAWholeLine(t *testing.T) {
+	c := &Child{name: "x", logFile: filepath.Join(t.TempDir(), "x.log")}
+	line := strings.Repeat("y", 99) + "\n"
+	content := "former life\n" + strings.Repeat(line, 100) + "last words\n"
+	if err := os.WriteFile(c.logFile, []byte(content), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	tail := c.tail(&life{offset: int64(len("former life\n"))})
+	if !strings.HasSuffix(tail, "last words") || strings.Contains(tail, "former") || len(tail) > tailBytes+500 {
+		t.Errorf("got %d bytes: %s", len(tail), tail)
+	}
+	for _, l := range strings.Split(tail, "\n")[1:] {
+		if l = strings.TrimSpace(l); l != strings.TrimSpace(line) && l != "last words" {
+			t.Errorf("a cut line: %q", l)
+		}
+	}
+	if tail := c.tail(&life{offset: int64(len(content))}); !strings.Contains(tail, "written nothing") {
+		t.Errorf("got %q", tail)
+	}
+}

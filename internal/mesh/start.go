@@ -1,0 +1,294 @@
+package mesh
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/sallyport/sallyport/internal/credential"
+)
+
+// The order in which parts start; they end the other way round.
+const (
+	generationRedis = iota
+	generationIssuer
+	generationGate
+	generationEnvoy
+)
+
+// start brings a mesh up once.
+func start(ctx context.Context, o Options) (*Mesh, error) {
+	m := &Mesh{options: o, family: newFamily(), stopped: make(chan struct{})}
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	go m.watch(cancel)
+	if err := m.bringUp(ctx); err != nil {
+		m.end(nil)
+		return nil, errors.Join(err, m.err)
+	}
+	return m, nil
+}
+
+// watch ends the mesh, and a start that is under way, when a child dies.
+func (m *Mesh) watch(cancel context.CancelCauseFunc) {
+	select {
+	case err := <-m.family.dead:
+		cancel(err)
+		m.end(err)
+	case <-m.stopped:
+	}
+}
+
+// bringUp starts one part after the other, each when those that it needs are ready.
+func (m *Mesh) bringUp(ctx context.Context) error {
+	dir := m.options.Dir
+	if err := makeDirs(dir, keysDir, cacheDir, logDir); err != nil {
+		return err
+	}
+	unlock, err := lockDir(dir)
+	if err != nil {
+		return err
+	}
+	m.closers = append(m.closers, unlock)
+	// One that a former mesh has left would send people to ports where nobody is.
+	if err := os.Remove(filepath.Join(dir, endpointsFile)); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("mesh: %w", err)
+	}
+	s, err := m.prepare(ctx)
+	if err != nil {
+		return err
+	}
+	if err := m.startParts(ctx, s); err != nil {
+		return err
+	}
+	m.endpoints = m.describe(s)
+	return m.endpoints.write(dir)
+}
+
+// prepare chooses the ports, starts what needs no configuration file, and writes the files that the rest needs.
+func (m *Mesh) prepare(ctx context.Context) (settings, error) {
+	p := &ports{base: m.options.Port}
+	m.closers = append(m.closers, p.release)
+	s, err := m.addresses(p)
+	if err != nil {
+		return s, err
+	}
+	m.progress("starting Redis")
+	if s.Redis, err = m.startRedis(ctx, p); err != nil {
+		return s, err
+	}
+	upstream, err := m.startUpstream(p)
+	if err != nil {
+		return s, err
+	}
+	s.Upstream = hostPort(upstream)
+	m.progress("making keys and users")
+	if err := makeKeys(ctx, filepath.Join(m.options.Dir, keysDir)); err != nil {
+		return s, err
+	}
+	if s.Users, err = hashPasswords(m.options.Users); err != nil {
+		return s, err
+	}
+	return s, s.writeConfig(m.options.Dir, m.options.Rewrite)
+}
+
+// addresses chooses the ports of all children.
+func (m *Mesh) addresses(p *ports) (settings, error) {
+	s := settings{
+		Audience: "sallyport-demo", Keys: "./" + keysDir, UsersFile: "./" + usersFile, Processors: min(runtime.NumCPU(), 8),
+		AllowedHeaders: allowedHeaders, EncodeRawHeaders: m.options.EncodeRawHeaders,
+	}
+	var errs []error
+	take := func(offset int, whose string) hostPort {
+		at, err := p.take(offset, whose)
+		errs = append(errs, err)
+		return hostPort(at)
+	}
+	s.Gateway = take(0, "the gateway")
+	s.EnvoyAdmin = take(adminOffset, "Envoy's admin port")
+	for i := range m.options.Issuers {
+		s.Issuers = append(s.Issuers, newIssuer(i, take))
+	}
+	for i := range m.options.Gates {
+		s.Gates = append(s.Gates, newGate(i, take))
+	}
+	if err := errors.Join(errs...); err != nil {
+		return s, err
+	}
+	s.Iss = "http://" + string(s.Issuers[0].Listen)
+	s.JWKS = s.Iss + "/.well-known/jwks.json"
+	if len(s.Issuers) > 1 { // through Envoy, which knows which issuer is well
+		s.JWKS = "http://" + string(s.Gateway) + "/.well-known/jwks.json"
+	}
+	return s, nil
+}
+
+func newIssuer(i int, take func(int, string) hostPort) place {
+	offset := issuerOffset
+	if i > 0 {
+		offset = spareIssuers + i
+	}
+	name := "issuer-" + strconv.Itoa(i+1)
+	p := place{Name: name, Listen: take(offset, name), Admin: take(offset+adminOffset, name+"'s admin port")}
+	if i > 0 {
+		p.Flags = []string{"--name", name, "--listen", string(p.Listen), "--admin-listen", string(p.Admin)}
+	}
+	return p
+}
+
+func newGate(i int, take func(int, string) hostPort) place {
+	name := "gate-" + strconv.Itoa(i+1)
+	g := place{
+		Name:   name,
+		Listen: take(gateOffset+i, name),
+		Admin:  take(gateOffset+i+adminOffset, name+"'s admin port"),
+		Cache:  "./" + cacheDir + "/" + name,
+	}
+	if i > 0 {
+		g.Flags = []string{"--name", name, "--listen", string(g.Listen), "--admin-listen", string(g.Admin), "--key-cache-dir", g.Cache}
+	}
+	return g
+}
+
+// startUpstream serves the upstream in this process.
+func (m *Mesh) startUpstream(p *ports) (string, error) {
+	l, err := p.listen(upstreamOffset, "the upstream")
+	if err != nil {
+		return "", err
+	}
+	server := &http.Server{Handler: m.options.Upstream, ReadHeaderTimeout: 10 * time.Second}
+	served := make(chan error, 1)
+	go func() { served <- server.Serve(l) }()
+	m.closers = append(m.closers, func() error {
+		err := server.Close()
+		if serveErr := <-served; !errors.Is(serveErr, http.ErrServerClosed) {
+			err = errors.Join(err, serveErr)
+		}
+		return err
+	})
+	return l.Addr().String(), nil
+}
+
+// noDrainDelay lets a gate end at once: Envoy, which would need the time to notice, is ended before it.
+var noDrainDelay = []string{"--drain-delay", "0s"}
+
+// startParts starts issuers and Envoy, then, when there are keys to fetch, the gates.
+func (m *Mesh) startParts(ctx context.Context, s settings) error {
+	dir := m.options.Dir
+	var first, gates []*Child
+	for _, issuer := range s.Issuers {
+		args := slices.Concat([]string{"serve", "--config", filepath.Join(dir, issuerFile)}, issuer.Flags, m.options.IssuerArgs)
+		c := m.child(issuer.Name, generationIssuer, m.options.issuer(), args...)
+		c.ready = answersOK("http://" + string(issuer.Admin) + "/readyz")
+		first = append(first, c)
+	}
+	admin := "http://" + string(s.EnvoyAdmin)
+	envoy := m.child("envoy", generationEnvoy, m.options.Envoy,
+		"-c", filepath.Join(dir, envoyFile), "--concurrency", "2", "-l", "warning", "--disable-hot-restart")
+	envoy.ready = answersOK(admin + "/ready")
+	for _, gate := range s.Gates {
+		args := slices.Concat([]string{"serve", "--config", filepath.Join(dir, authzFile)}, gate.Flags, noDrainDelay, m.options.GateArgs)
+		c := m.child(gate.Name, generationGate, m.options.authz(), args...)
+		c.ready = answersOK("http://" + string(gate.Admin) + "/readyz")
+		gates = append(gates, c)
+	}
+	m.progress("starting %s and Envoy", names(first))
+	if err := m.startChildren(ctx, append(first, envoy)...); err != nil {
+		return err
+	}
+	m.progress("starting %s: keys and a complete copy of the revocation log", names(gates))
+	if err := m.startChildren(ctx, gates...); err != nil {
+		return err
+	}
+	m.progress("waiting for Envoy to find %s healthy", names(gates))
+	envoy.ready = healthyGates(admin, len(gates))
+	return envoy.awaitReady(ctx)
+}
+
+// child describes a child; startChildren starts it.
+func (m *Mesh) child(name string, generation int, path string, args ...string) *Child {
+	return &Child{
+		name: name, generation: generation, path: path, args: args, dir: m.options.Dir, env: childEnvironment(os.Environ()),
+		logFile: filepath.Join(m.options.Dir, logDir, name+".log"), family: m.family,
+	}
+}
+
+// startChildren starts children at once and returns when all of them are ready.
+func (m *Mesh) startChildren(ctx context.Context, children ...*Child) error {
+	for _, c := range children {
+		if err := c.start(); err != nil {
+			return err
+		}
+		m.family.adopt(c)
+	}
+	errs := make([]error, len(children))
+	var wg sync.WaitGroup
+	for i, c := range children {
+		wg.Go(func() { errs[i] = c.awaitReady(ctx) })
+	}
+	wg.Wait()
+	return errors.Join(errs...)
+}
+
+// childEnvironment is ours without the settings of Sallyport's own programs, which would win over the configuration files.
+// What a Redis wants to know (password, TLS) remains: it has no place in a file that the demo writes.
+func childEnvironment(ours []string) []string {
+	var theirs []string
+	for _, variable := range ours {
+		name, _, _ := strings.Cut(variable, "=")
+		where := name == "SALLYPORT_REDIS_ADDRESS" || name == "SALLYPORT_REDIS_ADDRESSES" || name == "SALLYPORT_REDIS_MODE"
+		if !strings.HasPrefix(name, "SALLYPORT_") || strings.HasPrefix(name, "SALLYPORT_REDIS_") && !where {
+			theirs = append(theirs, variable)
+		}
+	}
+	return theirs
+}
+
+// describe gives what endpoints.json says.
+func (m *Mesh) describe(s settings) Endpoints {
+	e := Endpoints{
+		Gateway:    "http://" + string(s.Gateway),
+		EnvoyAdmin: "http://" + string(s.EnvoyAdmin),
+		Upstream:   "http://" + string(s.Upstream),
+		Redis:      s.Redis, Iss: s.Iss, Audience: s.Audience,
+		KeyDir: filepath.Join(m.options.Dir, keysDir), Users: m.options.Users,
+	}
+	for _, i := range s.Issuers {
+		e.Issuers = append(e.Issuers, Issuer{Name: i.Name, URL: "http://" + string(i.Listen), Admin: "http://" + string(i.Admin)})
+	}
+	e.Issuer, e.IssuerAdmin = e.Issuers[0].URL, e.Issuers[0].Admin
+	for _, g := range s.Gates {
+		e.Gates = append(e.Gates, Gate{Name: g.Name, GRPC: string(g.Listen), Admin: "http://" + string(g.Admin)})
+	}
+	return e
+}
+
+func names(children []*Child) string {
+	all := make([]string, len(children))
+	for i, c := range children {
+		all[i] = c.name
+	}
+	return strings.Join(all, ", ")
+}
+
+// hashPasswords makes the entries of users.yaml.
+func hashPasswords(users []User) ([]userEntry, error) {
+	entries := make([]userEntry, len(users))
+	for i, u := range users {
+		hash, err := credential.Hash([]byte(u.Password), credential.DefaultParams())
+		if err != nil {
+			return nil, fmt.Errorf("mesh: password of %s: %w", u.Name, err)
+		}
+		entries[i] = userEntry{Name: u.Name, Roles: u.Roles, PasswordHash: hash}
+	}
+	return entries, nil
+}

@@ -1,0 +1,100 @@
+package meshtest
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"sync"
+	"syscall"
+	"testing"
+
+	"github.com/sallyport/sallyport/internal/mesh"
+)
+
+// Root gives the folder of this working tree: the one with go.mod.
+func Root(t testing.TB) string {
+	t.Helper()
+	dir, err := os.Getwd()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for ; ; dir = filepath.Dir(dir) {
+		if _, err := os.Stat(filepath.Join(dir, "go.mod")); err == nil {
+			return dir
+		} else if !errors.Is(err, os.ErrNotExist) || dir == filepath.Dir(dir) {
+			t.Fatalf("meshtest: no go.mod in the working directory or above it: %v", err)
+		}
+	}
+}
+
+// Binaries builds issuer, authz and sallyport from this working tree, once in a test process, and gives the folder they are
+// in. With race they have the race detector: a race makes a daemon end with a status that fails the test.
+func Binaries(t testing.TB, race bool) string {
+	t.Helper()
+	root := Root(t)
+	b := &builds[0]
+	if race {
+		b = &builds[1]
+	}
+	b.once.Do(func() { b.dir, b.err = build(root, race) })
+	if b.err != nil {
+		t.Fatal(b.err)
+	}
+	return b.dir
+}
+
+var builds [2]struct {
+	once sync.Once
+	dir  string
+	err  error
+}
+
+// build puts the programs where the next test process finds them: the linker then has nothing to do. A lock keeps test
+// processes that run side by side from building them at once.
+func build(root string, race bool) (string, error) {
+	dir := filepath.Join(root, ".tools", "test", "bin")
+	args := []string{"build", "-o", dir + string(filepath.Separator)}
+	if race {
+		dir += "-race"
+		args = []string{"build", "-race", "-o", dir + string(filepath.Separator)}
+	}
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return "", fmt.Errorf("meshtest: %w", err)
+	}
+	lock, err := os.OpenFile(filepath.Join(root, ".tools", "test", "lock"), os.O_CREATE|os.O_RDWR, 0o644)
+	if err != nil {
+		return "", fmt.Errorf("meshtest: %w", err)
+	}
+	defer lock.Close()
+	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX); err != nil {
+		return "", fmt.Errorf("meshtest: lock %s: %w", lock.Name(), err)
+	}
+	cmd := exec.Command("go", append(args, "./cmd/...")...)
+	cmd.Dir = root
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("meshtest: go build ./cmd/...: %w\n%s", err, out)
+	}
+	return dir, nil
+}
+
+// Envoy gives the path of the real Envoy. Without one the test fails and says how to get it.
+func Envoy(t testing.TB) string {
+	t.Helper()
+	path, err := mesh.FindEnvoy(Root(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// RedisServer gives the path of the real redis-server. Without one the test fails and says how to get it.
+func RedisServer(t testing.TB) string {
+	t.Helper()
+	path, err := exec.LookPath("redis-server")
+	if err != nil {
+		t.Fatal("meshtest: redis-server (7.0 or newer) is missing: run `make test`, or on Debian and Ubuntu: apt-get install redis-server")
+	}
+	return path
+}

@@ -1,0 +1,123 @@
+package meshtest
+
+import (
+	"net/http"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/sallyport/sallyport/internal/mesh"
+)
+
+// Options say what a stack consists of. The zero value is one issuer, one gate, Envoy and a real redis-server.
+type Options struct {
+	Gates   int // 0 means 1
+	Issuers int // 0 means 1
+	// Race builds the daemons with the race detector.
+	Race bool
+	// Embedded takes miniredis instead of a redis-server. It loses everything when it ends, and has no WAIT to speak of.
+	Embedded bool
+	// Mesh, when set, may change any option of the mesh before it starts.
+	Mesh func(*mesh.Options)
+}
+
+// Stack is a mesh under test. Its own children, endpoints and files are those of the Mesh.
+type Stack struct {
+	*mesh.Mesh
+	Dir  string // the mesh's folder: configuration, keys, logs
+	HTTP *http.Client
+
+	t    testing.TB
+	mu   sync.Mutex
+	seen []mesh.Received
+}
+
+// Start brings up a stack that lasts until the test ends. It fails the test when it cannot.
+func Start(t testing.TB, o Options) *Stack {
+	t.Helper()
+	s := &Stack{
+		Dir: t.TempDir(),
+		HTTP: &http.Client{
+			Timeout:       30 * time.Second,
+			Transport:     &http.Transport{MaxIdleConnsPerHost: 64},
+			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+		},
+		t: t,
+	}
+	options := mesh.Options{
+		Dir: s.Dir, Binaries: Binaries(t, o.Race), Envoy: Envoy(t),
+		Gates: o.Gates, Issuers: o.Issuers, Upstream: s.recorder(mesh.Echo),
+	}
+	if !o.Embedded {
+		options.RedisServer = RedisServer(t)
+	}
+	if o.Mesh != nil {
+		o.Mesh(&options)
+	}
+	m, err := mesh.Start(t.Context(), options)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Mesh = m
+	t.Cleanup(s.end)
+	return s
+}
+
+// end stops the stack; a child that died, or did not end as it should, fails the test.
+func (s *Stack) end() {
+	s.HTTP.CloseIdleConnections()
+	if err := s.Stop(); err != nil {
+		s.t.Errorf("the mesh did not end well: %v", err)
+	}
+	if s.t.Failed() {
+		for _, c := range s.Children() {
+			s.t.Logf("the log of %s:\n%s", c.Name(), lastLines(s.t, c.LogFile(), 60))
+		}
+	}
+}
+
+func lastLines(t testing.TB, path string, n int) string {
+	content, err := os.ReadFile(path)
+	if err != nil {
+		t.Logf("meshtest: %v", err)
+	}
+	lines := strings.SplitAfter(string(content), "\n")
+	return strings.Join(lines[max(0, len(lines)-n):], "")
+}
+
+// recorder notes what the upstream gets to see. It hands on a request only after it is noted.
+func (s *Stack) recorder(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		s.mu.Lock()
+		s.seen = append(s.seen, mesh.Receive(r))
+		s.mu.Unlock()
+		next.ServeHTTP(w, r)
+	})
+}
+
+// Seen gives all requests that have reached the upstream so far, or since the last Forget.
+func (s *Stack) Seen() []mesh.Received {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.seen)
+}
+
+// Forget empties the list of requests that have reached the upstream.
+func (s *Stack) Forget() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.seen = nil
+}
+
+// Eventually waits for a condition, and fails the test when it does not come to pass within 30 s.
+func (s *Stack) Eventually(what string, condition func() bool) {
+	s.t.Helper()
+	for deadline := time.Now().Add(30 * time.Second); !condition(); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			s.t.Fatalf("not within 30s: %s", what)
+		}
+	}
+}

@@ -1,0 +1,145 @@
+package policy
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/sallyport/sallyport/internal/config"
+)
+
+// Config is the setting `policy` of a gate.
+type Config struct {
+	// Routes are tried in order, and the first that matches decides. A request that none matches is refused.
+	Routes []Route `yaml:"routes"`
+}
+
+// Route says what one kind of request needs. A route with neither `allow` nor `require` needs a valid token, whoever's.
+type Route struct {
+	Match   Match   `yaml:"match"`
+	Require Require `yaml:"require"`
+	// Allow is who may pass: public (no token is looked at), optional (no token is fine, a bad one is not), authenticated
+	// (a valid token; the default) or nobody.
+	Allow string `yaml:"allow"`
+	// AllowStale lets valid tokens pass while the gate's copy of the revocation log is older than max_staleness. Tokens
+	// known to be revoked are refused all the same, and so is everything before the first complete copy.
+	AllowStale bool `yaml:"allow_stale"`
+	// PathParameters permits `;` in the path, as in /a;v=1/b. Parameters are ignored for matching: that path is /a/b.
+	PathParameters bool `yaml:"path_parameters"`
+}
+
+// Match says which requests a route is for: all that it names must fit.
+type Match struct {
+	// Path is a pattern: literal segments, `*` for one segment, `**` at the end for the rest, be it nothing:
+	// /admin/** matches /admin too. One slash at the end makes no difference. A literal star is written %2A.
+	Path string `yaml:"path"`
+	// Methods are upper-case method names; none means all of them. GET does not stand for HEAD.
+	Methods []string `yaml:"methods"`
+	// Hosts are host names without port, in any case; *.example.com matches every name below example.com and not that
+	// name itself. None means all of them.
+	Hosts []string `yaml:"hosts"`
+}
+
+// Require says what a valid token must carry.
+type Require struct {
+	Roles  []string `yaml:"roles"`  // one of these
+	Scopes []string `yaml:"scopes"` // all of these
+}
+
+// Bounds on a policy, so that a file can be no burden on the request path.
+const (
+	maxRoutes   = 10_000
+	maxSegments = 64
+	maxNames    = 1_000 // roles, scopes, methods, hosts of one route
+)
+
+// Validate checks the list of routes as a whole; each route checks itself.
+func (c Config) Validate() error {
+	switch {
+	case len(c.Routes) == 0:
+		return config.At("routes", "expected at least one route: without one, everything is refused")
+	case len(c.Routes) > maxRoutes:
+		return config.At("routes", "expected at most %d routes, found %d", maxRoutes, len(c.Routes))
+	}
+	return c.validateReach()
+}
+
+// validateReach refuses a route that an earlier one hides: whoever wrote it believes in a rule that is never applied.
+func (c Config) validateReach() error {
+	matchers := make([]*matcher, len(c.Routes))
+	var errs []error
+	for i, r := range c.Routes {
+		m, err := compileMatch(r.Match)
+		if err != nil {
+			continue // the match itself reports it
+		}
+		matchers[i] = m
+		for j, earlier := range matchers[:i] {
+			if earlier != nil && earlier.covers(m) {
+				errs = append(errs, config.At(fmt.Sprintf("routes[%d]", i),
+					"never reached: routes[%d] (%s) matches everything that this route (%s) matches; put this one before it", j, c.Routes[j].Match.Path, r.Match.Path))
+				break
+			}
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// Validate checks that the route's settings do not contradict each other.
+func (r Route) Validate() error {
+	access, err := parseAccess(r.Allow)
+	if err != nil {
+		return config.At("allow", "%w", err)
+	}
+	if access != Authenticated && (len(r.Require.Roles) > 0 || len(r.Require.Scopes) > 0) {
+		return config.At("require", "roles and scopes need a token, which `allow: %s` does not ask for: leave out one of the two", r.Allow)
+	}
+	if r.AllowStale && (access == Public || access == Nobody) {
+		return config.At("allow_stale", "has no meaning with `allow: %s`: leave it out", r.Allow)
+	}
+	return nil
+}
+
+// Validate checks the pattern and the names.
+func (m Match) Validate() error {
+	_, err := compileMatch(m)
+	return err
+}
+
+// Validate checks the names of roles and scopes.
+func (r Require) Validate() error {
+	return errors.Join(validateNames("roles", r.Roles), validateNames("scopes", r.Scopes))
+}
+
+func validateNames(key string, names []string) error {
+	if len(names) > maxNames {
+		return config.At(key, "expected at most %d names, found %d", maxNames, len(names))
+	}
+	for i, name := range names {
+		at := fmt.Sprintf("%s[%d]", key, i)
+		switch {
+		case name == "":
+			return config.At(at, "expected a name, found an empty string")
+		case key == "scopes" && strings.ContainsAny(name, " \t"):
+			return config.At(at, "expected one scope, found %q: write a list", name)
+		case slices.Contains(names[:i], name):
+			return config.At(at, "%q is there twice", name)
+		}
+	}
+	return nil
+}
+
+func parseAccess(allow string) (Access, error) {
+	switch allow {
+	case "", "authenticated":
+		return Authenticated, nil
+	case "public":
+		return Public, nil
+	case "optional":
+		return Optional, nil
+	case "nobody":
+		return Nobody, nil
+	}
+	return Nobody, fmt.Errorf("expected public, optional, authenticated or nobody, found %q", allow)
+}

@@ -1,0 +1,142 @@
+package policy
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/sallyport/sallyport/internal/token"
+)
+
+// Access is who may pass a rule.
+type Access uint8
+
+// The zero value lets nobody pass.
+const (
+	Nobody        Access = iota
+	Authenticated        // a valid token that carries what the rule requires
+	Optional             // no token at all, or a valid one
+	Public               // anybody; no token is looked at
+)
+
+// String gives the word that the setting `allow` has for it.
+func (a Access) String() string {
+	switch a {
+	case Authenticated:
+		return "authenticated"
+	case Optional:
+		return "optional"
+	case Public:
+		return "public"
+	}
+	return "nobody"
+}
+
+// Finding is what Find found: the rule, and why nobody may pass when that is so.
+type Finding struct {
+	Rule   *Rule        // never nil
+	Reason token.Reason // "" unless Rule.Access is Nobody
+	Detail string       // for people: what is wrong with the path or host; from a fixed list, "" when nothing is
+}
+
+// Rule is what one route asks for. It is never changed after Compile.
+type Rule struct {
+	Access     Access
+	Roles      []string // one of these, when there are any
+	Scopes     []string // all of these
+	AllowStale bool
+
+	Index   int    // the route's place in the policy; -1 is the rule behind the last one
+	Pattern string // its path as written, for people
+
+	permitParameters bool
+}
+
+// nobody is the rule behind the last route.
+var nobody = &Rule{Access: Nobody, Index: -1}
+
+// Policy is a compiled Config. The zero value lets nobody pass. It may be used from many goroutines.
+type Policy struct {
+	tree       node
+	rules      []*Rule
+	judgeHosts bool // some route names hosts, so that a malformed one may not slip past it
+}
+
+// Compile checks c as Validate does and makes it ready for matching.
+func Compile(c Config) (*Policy, error) {
+	if err := c.Validate(); err != nil {
+		return nil, fmt.Errorf("policy: %w", err)
+	}
+	p := &Policy{}
+	for i, r := range c.Routes {
+		if err := p.add(i, r); err != nil {
+			return nil, fmt.Errorf("policy: routes[%d]: %w", i, err)
+		}
+	}
+	return p, nil
+}
+
+func (p *Policy) add(index int, r Route) error {
+	m, err := compileMatch(r.Match)
+	if err != nil {
+		return err
+	}
+	if err := r.Validate(); err != nil {
+		return err
+	}
+	if err := r.Require.Validate(); err != nil {
+		return err
+	}
+	access, err := parseAccess(r.Allow)
+	if err != nil {
+		return err
+	}
+	rule := &Rule{
+		Access: access, Roles: slices.Clone(r.Require.Roles), Scopes: slices.Clone(r.Require.Scopes), AllowStale: r.AllowStale,
+		Index: index, Pattern: r.Match.Path, permitParameters: r.PathParameters,
+	}
+	p.rules = append(p.rules, rule)
+	p.judgeHosts = p.judgeHosts || !m.hosts.any()
+	p.tree.insert(m.segments, &candidate{rule: rule, methods: m.methods, hosts: m.hosts})
+	return nil
+}
+
+// Rules gives the rules of all routes in their order.
+func (p *Policy) Rules() []*Rule { return p.rules }
+
+// Find gives the rule that a request falls under. path may carry a query, host a port.
+func (p *Policy) Find(method, host, path string) Finding {
+	var canonical Path
+	if problem := canonical.Read(path); problem != "" {
+		return Finding{Rule: nobody, Reason: token.ReasonBadPath, Detail: string(problem)}
+	}
+	var name string
+	if p.judgeHosts {
+		var ok bool
+		if name, ok = canonicalHost(host); !ok {
+			return Finding{Rule: nobody, Reason: token.ReasonBadRequest, Detail: "the host is not a host name"}
+		}
+	}
+	rule := p.tree.find(canonical.Value, method, name)
+	switch {
+	case rule == nil:
+		return Finding{Rule: nobody, Reason: token.ReasonNoRoute}
+	case canonical.Parameters && !rule.permitParameters:
+		return Finding{Rule: nobody, Reason: token.ReasonBadPath, Detail: string(BadParameters)}
+	case rule.Access == Nobody:
+		return Finding{Rule: rule, Reason: token.ReasonDenied}
+	}
+	return Finding{Rule: rule}
+}
+
+// Permits gives "" when a valid token with these roles and scopes may pass the rule, else the reason why not.
+func (r *Rule) Permits(roles, scopes []string) token.Reason {
+	if len(r.Roles) > 0 && !slices.ContainsFunc(r.Roles, func(role string) bool { return slices.Contains(roles, role) }) {
+		return token.ReasonInsufficientRole
+	}
+	for _, scope := range r.Scopes {
+		if !slices.Contains(scopes, scope) {
+			return token.ReasonInsufficientScope
+		}
+	}
+	return ""
+}

@@ -1,0 +1,84 @@
+package policy
+
+import "strings"
+
+// node is a place in the tree of all patterns: one level a segment.
+type node struct {
+	literal map[string]*node
+	one     *node        // `*`
+	end     []*candidate // patterns that end here
+	rest    []*candidate // patterns with `**` here
+}
+
+// candidate is one route at the place where its pattern ends.
+type candidate struct {
+	rule    *Rule
+	methods methodSet
+	hosts   hostSet
+}
+
+// insert adds a route. Routes are inserted in their order, so that each list has the earliest first.
+func (n *node) insert(segments []string, c *candidate) {
+	if len(segments) == 0 {
+		n.end = append(n.end, c)
+		return
+	}
+	switch first := segments[0]; first {
+	case anyRest:
+		n.rest = append(n.rest, c)
+	case anyOne:
+		if n.one == nil {
+			n.one = &node{}
+		}
+		n.one.insert(segments[1:], c)
+	default:
+		if n.literal == nil {
+			n.literal = map[string]*node{}
+		}
+		if n.literal[first] == nil {
+			n.literal[first] = &node{}
+		}
+		n.literal[first].insert(segments[1:], c)
+	}
+}
+
+// find gives the earliest route that fits, or nil. path is canonical.
+func (n *node) find(path, method, host string) *Rule {
+	s := search{method: method, host: host}
+	s.walk(n, strings.TrimSuffix(path[1:], "/"))
+	return s.best
+}
+
+type search struct {
+	method, host string
+	best         *Rule
+}
+
+// walk visits every node that path reaches. Each node is reached by one way at most, so that the walk is bounded by
+// the size of the policy.
+func (s *search) walk(n *node, path string) {
+	s.consider(n.rest)
+	if path == "" {
+		s.consider(n.end)
+		return
+	}
+	segment, rest, _ := strings.Cut(path, "/")
+	if child := n.literal[segment]; child != nil {
+		s.walk(child, rest)
+	}
+	if n.one != nil {
+		s.walk(n.one, rest)
+	}
+}
+
+func (s *search) consider(candidates []*candidate) {
+	for _, c := range candidates {
+		if s.best != nil && s.best.Index < c.rule.Index {
+			return
+		}
+		if c.methods.contains(s.method) && c.hosts.contains(s.host) {
+			s.best = c.rule
+			return
+		}
+	}
+}

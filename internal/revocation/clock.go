@@ -1,0 +1,83 @@
+package revocation
+
+import (
+	"sync/atomic"
+	"time"
+)
+
+// Clock is the time by which tokens expire at a process: its wall clock, except that between two counting heartbeats it
+// never goes back. It may be read by any number of goroutines.
+type Clock struct{ floor atomic.Int64 }
+
+// Now is the time, given the wall clock's.
+func (c *Clock) Now(wall time.Time) time.Time {
+	n := wall.UnixNano()
+	for {
+		floor := c.floor.Load()
+		if n <= floor {
+			return time.Unix(0, floor)
+		}
+		if c.floor.CompareAndSwap(floor, n) {
+			return wall
+		}
+	}
+}
+
+// setBack follows the wall clock back, if it has gone back.
+func (c *Clock) setBack(wall time.Time) bool {
+	n := wall.UnixNano()
+	floor := c.floor.Load()
+	// Less than this is two goroutines reading the clock in one order and arriving here in the other.
+	const noise = int64(50 * time.Millisecond)
+	return floor-n > noise && c.floor.CompareAndSwap(floor, n)
+}
+
+// redisTime is Redis' time as the last good heartbeat gave it.
+type redisTime struct {
+	known          bool
+	at             int64 // unix ms, read between the two
+	sent, answered Instant
+}
+
+// latest is the latest that Redis' time can be now, as far as both clocks run alike.
+func (t redisTime) latest(now Instant) int64 {
+	return t.at + (now.Mono - t.sent.Mono).Milliseconds() + 1
+}
+
+// earliest is the earliest that Redis' time can be now.
+func (t redisTime) earliest(now Instant) int64 {
+	return t.at + (now.Mono - t.answered.Mono).Milliseconds()
+}
+
+// skew is how far the wall clock certainly was from Redis' time.
+func (t redisTime) skew() time.Duration {
+	early := time.Duration(t.sent.Wall.UnixMilli()-t.at-1) * time.Millisecond
+	late := time.Duration(t.at-t.answered.Wall.UnixMilli()-1) * time.Millisecond
+	return max(early, late, 0)
+}
+
+// Time is Redis' time: the newest heartbeat's, carried on by the monotonic clock. False when that heartbeat is older
+// than max_staleness on either clock.
+func (r *Replica) Time(now Instant) (time.Time, bool) {
+	if !r.redis.known || now.Since(r.redis.sent) > r.cfg.MaxStaleness {
+		return time.Time{}, false
+	}
+	return time.UnixMilli(r.redis.latest(now)), true
+}
+
+// Skew is how far this process' wall clock was from Redis' time at the last good heartbeat.
+func (r *Replica) Skew() time.Duration {
+	if !r.redis.known {
+		return 0
+	}
+	return r.redis.skew()
+}
+
+// Expired is the time (unix ms) up to which entries may be forgotten: neither Redis' clock nor the one tokens expire by
+// is behind it. False while Redis' time is not known.
+func (r *Replica) Expired(now Instant) (int64, bool) {
+	if !r.redis.known {
+		return 0, false
+	}
+	return min(r.redis.earliest(now), r.clock.Now(now.Wall).UnixMilli(), now.Wall.UnixMilli()), true
+}

@@ -1,0 +1,78 @@
+package revocation
+
+import "time"
+
+// Head is the log's head as one answer of Redis gave it.
+type Head struct {
+	Epoch            Epoch
+	Seq              uint64 // the newest entry
+	Chain            Chain  // the chain there
+	First            uint64 // the oldest entry not trimmed
+	Mending          int64  // until this Redis time (unix ms) an issuer is appending entries that the log has lost
+	MaxTokenLifetime time.Duration
+	Era              string // sessions of another era must log in again
+}
+
+// Position is the head's own position.
+func (h *Head) Position() Position { return Position{h.Epoch, h.Seq, h.Chain} }
+
+// Heartbeat is one heartbeat to send: what the process says of itself, and the place it asks about.
+type Heartbeat struct {
+	At         Instant // when it is sent
+	Counter    uint64  // moves with every heartbeat
+	Position   Position
+	connection uint64
+	generation uint64
+	Mend       bool // an issuer's: live entries it holds are missing from the log, or may be
+	Holds      bool // an issuer's: it holds live entries
+}
+
+// HeartbeatReply is Redis' answer to a Heartbeat, every part of it from one atomic step but Replicas, which is WAIT's
+// answer on the same connection right after it.
+type HeartbeatReply struct {
+	Replicas    int
+	Time        int64 // Redis' TIME, unix ms
+	HeadFound   bool
+	Head        Head
+	AtMineFound bool
+	AtMine      Chain // the chain of the entry at the Heartbeat's Position.Seq
+}
+
+// Cause says why a process gave up its position and loads the log again.
+type Cause string
+
+// The causes of a resync.
+const (
+	CauseStart    Cause = "start"    // there was no copy yet
+	CauseEpoch    Cause = "epoch"    // the log has begun a new epoch
+	CauseRollback Cause = "rollback" // the log ends before our position
+	CauseTrimmed  Cause = "trimmed"  // our position has been trimmed away and is not the head's
+	CauseChain    Cause = "chain"    // the log holds another entry at our position
+	CauseGap      Cause = "gap"      // an entry was missing from what was read
+	CauseVanished Cause = "vanished" // the log ended before its head while it was loaded
+	CauseUnknown  Cause = "unknown"  // the log held an entry this version cannot read
+)
+
+// Causes are all causes, for a metric's labels.
+func Causes() []Cause {
+	return []Cause{CauseStart, CauseEpoch, CauseRollback, CauseTrimmed, CauseChain, CauseGap, CauseVanished, CauseUnknown}
+}
+
+// judge says whether the process that sent hb is on the log that r describes: if and only if the epoch is the same and
+// the log's chain at its place is its own; if that entry has been trimmed, only if its place is the head's.
+func judge(hb *Heartbeat, r *HeartbeatReply) Cause {
+	p, h := hb.Position, &r.Head
+	switch {
+	case p.Epoch != h.Epoch:
+		return CauseEpoch
+	case p.Seq > h.Seq:
+		return CauseRollback
+	case r.AtMineFound && r.AtMine != p.Chain:
+		return CauseChain
+	case !r.AtMineFound && p != h.Position():
+		return CauseTrimmed
+	case p.Seq == h.Seq && p.Chain != h.Chain:
+		return CauseChain
+	}
+	return ""
+}

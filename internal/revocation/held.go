@@ -1,0 +1,192 @@
+package revocation
+
+import "strings"
+
+// held keeps entries in full, in the order they came, found by what they name. It is cut into chunks that are let go
+// one by one as all in them is dropped: entries come and expire in about the same order.
+type held struct {
+	chunks []*heldChunk // nil once nothing is left in it
+	base   uint64       // number of the first item of chunks[0]
+	next   uint64       // number of the next item
+	byName map[name]uint64
+	live   int
+	cursor uint64 // where forget goes on
+}
+
+const chunkItems = 512
+
+type heldChunk struct {
+	items [chunkItems]heldItem
+	live  int
+}
+
+// name is what entries name: several of one name differ in their cutoff or time.
+type name struct {
+	kind          Kind
+	issuer, value string
+}
+
+type heldItem struct {
+	entry    Entry
+	present  bool
+	chained  bool   // older is the number of the next older item of the same name
+	older    uint64 // numbers are never used twice
+	inFlight int    // appends under way
+	epoch    Epoch  // where an append has stored it
+	seq      uint64
+}
+
+func nameOf(e *Entry) name { return name{e.Kind, e.Issuer, e.Value} }
+
+func (h *held) at(n uint64) *heldItem {
+	if n < h.base || n >= h.next {
+		return nil
+	}
+	c := h.chunks[(n-h.base)/chunkItems]
+	if c == nil || !c.items[(n-h.base)%chunkItems].present {
+		return nil
+	}
+	return &c.items[(n-h.base)%chunkItems]
+}
+
+// ofName calls f with the items of a name, newest first, until f returns false.
+func (h *held) ofName(k name, f func(uint64, *heldItem) bool) {
+	for n, ok := h.byName[k]; ok; {
+		item := h.at(n)
+		if item == nil || !f(n, item) {
+			return
+		}
+		n, ok = item.older, item.chained
+	}
+}
+
+// find returns the item that is the same revocation as e.
+func (h *held) find(e *Entry) (number uint64, found *heldItem) {
+	want := e.bare()
+	h.ofName(nameOf(e), func(n uint64, item *heldItem) bool {
+		if item.entry.bare() == want {
+			number, found = n, item
+		}
+		return found == nil
+	})
+	return number, found
+}
+
+func (h *held) get(e *Entry) *heldItem {
+	_, item := h.find(e)
+	return item
+}
+
+// add keeps a copy of e that holds on to no larger buffer.
+func (h *held) add(e *Entry) *heldItem {
+	k := name{e.Kind, strings.Clone(e.Issuer), strings.Clone(e.Value)}
+	return h.put(heldItem{entry: Entry{
+		Seq: e.Seq, Kind: e.Kind, Issuer: k.issuer, Value: k.value, IssuedBefore: e.IssuedBefore, Expires: e.Expires,
+		Reason: strings.Clone(e.Reason), Actor: strings.Clone(e.Actor), At: e.At, Chain: e.Chain,
+	}})
+}
+
+func (h *held) put(item heldItem) *heldItem {
+	if h.byName == nil {
+		h.byName = map[name]uint64{}
+	}
+	n := h.next
+	if (n-h.base)%chunkItems == 0 {
+		h.chunks = append(h.chunks, &heldChunk{})
+	}
+	h.next++
+	c := h.chunks[len(h.chunks)-1]
+	k := nameOf(&item.entry)
+	item.older, item.chained = h.byName[k]
+	item.present = true
+	h.byName[k] = n
+	slot := &c.items[(n-h.base)%chunkItems]
+	*slot = item
+	c.live++
+	h.live++
+	return slot
+}
+
+func (h *held) drop(e *Entry) {
+	if n, item := h.find(e); item != nil {
+		h.remove(n, item)
+	}
+}
+
+func (h *held) remove(n uint64, item *heldItem) {
+	h.unlink(n, item)
+	i := (n - h.base) / chunkItems
+	c := h.chunks[i]
+	*item = heldItem{}
+	h.live--
+	c.live--
+	if c.live > 0 || int(i) == len(h.chunks)-1 {
+		return
+	}
+	h.chunks[i] = nil
+	for len(h.chunks) > 1 && h.chunks[0] == nil {
+		h.chunks, h.base = h.chunks[1:], h.base+chunkItems
+	}
+}
+
+// unlink takes item n out of the list of its name.
+func (h *held) unlink(n uint64, item *heldItem) {
+	k := nameOf(&item.entry)
+	if h.byName[k] != n {
+		h.ofName(k, func(_ uint64, newer *heldItem) bool {
+			if newer.chained && newer.older == n {
+				newer.chained, newer.older = item.chained, item.older
+				return false
+			}
+			return true
+		})
+		return
+	}
+	if item.chained {
+		h.byName[k] = item.older
+	} else {
+		delete(h.byName, k)
+	}
+}
+
+// each calls f with every item, in order, until it returns false.
+func (h *held) each(f func(*heldItem) bool) {
+	for _, c := range h.chunks {
+		if c == nil || c.live == 0 {
+			continue
+		}
+		for i := range c.items {
+			if c.items[i].present && !f(&c.items[i]) {
+				return
+			}
+		}
+	}
+}
+
+// forget drops what has expired at now among the next n items in turn, but nothing that is being appended.
+func (h *held) forget(now int64, n int) {
+	for range n {
+		if h.cursor < h.base || h.cursor >= h.next {
+			h.cursor = h.base
+		}
+		item := h.at(h.cursor)
+		if item != nil && item.inFlight == 0 && item.entry.Expires <= now {
+			h.remove(h.cursor, item)
+		}
+		h.cursor++
+	}
+}
+
+// merged holds all that a and b hold, b's after a's unless that would move the more.
+func merged(a, b held) held {
+	if a.live < b.live {
+		a, b = b, a
+	}
+	b.each(func(item *heldItem) bool {
+		if a.get(&item.entry) == nil {
+			a.put(*item)
+		}
+		return true
+	})
+	return a
+}

@@ -1,0 +1,48 @@
+package revocation
+
+import "fmt"
+
+// Kind says what an entry names. The zero Kind is none.
+type Kind uint8
+
+// The kinds of entries.
+const (
+	KindEpoch  Kind = iota + 1 // the first entry of an epoch; revokes nothing
+	KindJTI                    // one token, by its jti
+	KindSID                    // every token of a session
+	KindSub                    // tokens of a subject issued before a time; a session's own tokens end by their sid
+	KindClient                 // tokens of a client issued before a time
+	KindTenant                 // tokens of a tenant issued before a time
+	KindKID                    // every token signed with a key
+	KindIss                    // tokens of an issuer issued before a time
+	kindEnd
+)
+
+var kindNames = [kindEnd]string{"", "epoch", "jti", "sid", "sub", "client", "tenant", "kid", "iss"}
+
+// Kinds are the kinds that revoke something, in the order in which a token is checked.
+func Kinds() []Kind {
+	return []Kind{KindSID, KindJTI, KindSub, KindClient, KindTenant, KindKID, KindIss}
+}
+
+// ParseKind reads a kind's name as the log and the operator's command spell it.
+func ParseKind(s string) (Kind, error) {
+	for k := KindEpoch; k < kindEnd; k++ {
+		if kindNames[k] == s {
+			return k, nil
+		}
+	}
+	return 0, fmt.Errorf("revocation: expected a kind of epoch, jti, sid, sub, client, tenant, kid or iss, got %q", s)
+}
+
+func (k Kind) String() string {
+	if k == 0 || k >= kindEnd {
+		return fmt.Sprintf("kind(%d)", uint8(k))
+	}
+	return kindNames[k]
+}
+
+// Cutoff reports whether an entry of this kind has an issued_before.
+func (k Kind) Cutoff() bool {
+	return k == KindSub || k == KindClient || k == KindTenant || k == KindIss
+}

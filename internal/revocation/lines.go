@@ -1,0 +1,105 @@
+package revocation
+
+import (
+	"slices"
+	"time"
+)
+
+// Line is what another process says of itself, as one reading of Redis found it.
+type Line struct {
+	Name     string
+	Instance string // differs between two lives of one process
+	Counter  uint64
+	Position Position
+	OnLog    bool // Position lies on the log as it was when the line was read
+}
+
+// Lines watches other processes' lines: a line is as old as the observer's last sight of its counter moving, by the
+// observer's own monotonic clock, so nobody's clock matters.
+type Lines struct{ seen map[string]sighting }
+
+type sighting struct {
+	instance string
+	counter  uint64
+	moved    time.Duration
+}
+
+// Observe takes a reading of all lines. A line seen for the first time counts as moved: it may be alive.
+func (l *Lines) Observe(lines []Line, now Instant) {
+	fresh := make(map[string]sighting, len(lines))
+	for _, line := range lines {
+		s, ok := l.seen[line.Name]
+		if !ok || s.instance != line.Instance || s.counter != line.Counter {
+			s = sighting{line.Instance, line.Counter, now.Mono}
+		}
+		fresh[line.Name] = s
+	}
+	l.seen = fresh
+}
+
+// Age is how long ago a line was last seen to move; false when it is not there.
+func (l *Lines) Age(name string, now Instant) (time.Duration, bool) {
+	s, ok := l.seen[name]
+	return now.Mono - s.moved, ok
+}
+
+// Holder says whether another issuer holds an entry.
+type Holder int
+
+// The answers to "is there a second holder?".
+const (
+	HolderWaited Holder = iota // an issuer is alive and has not applied it yet
+	HolderFound                // an issuer has applied it
+	HolderNone                 // no other issuer's line has moved within settle: go alone
+)
+
+// SecondHolder judges a reading of the issuers' lines: whether an issuer other than self has applied the log up to at.
+func (l *Lines) SecondHolder(lines []Line, self string, at Position, settle time.Duration, now Instant) Holder {
+	answer := HolderNone
+	for _, line := range lines {
+		if line.Name == self {
+			continue
+		}
+		if line.Covers(at) {
+			return HolderFound
+		}
+		if age, ok := l.Age(line.Name, now); ok && age <= settle {
+			answer = HolderWaited
+		}
+	}
+	return answer
+}
+
+// Covers reports whether the line's process has applied the log up to at, on the log as it is now.
+func (line *Line) Covers(at Position) bool {
+	return line.OnLog && line.Position.Epoch == at.Epoch && line.Position.Seq >= at.Seq
+}
+
+// Applied counts the live lines that cover at: a line leaves the count only when it is older than oldest.
+func (l *Lines) Applied(lines []Line, at Position, oldest time.Duration, now Instant) (applied, total int, missing []string) {
+	for _, line := range lines {
+		if age, ok := l.Age(line.Name, now); !ok || age > oldest {
+			continue
+		}
+		total++
+		if line.Covers(at) {
+			applied++
+		} else {
+			missing = append(missing, line.Name)
+		}
+	}
+	slices.Sort(missing)
+	return applied, total, missing
+}
+
+// Older lists the lines older than age, sorted.
+func (l *Lines) Older(age time.Duration, now Instant) []string {
+	var names []string
+	for name, s := range l.seen {
+		if now.Mono-s.moved > age {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return names
+}

@@ -1,0 +1,131 @@
+package revocation
+
+// launch notes that an entry made here is on its way into the log.
+func (w *Writer) launch(e *Entry) {
+	item := w.unseen.get(e)
+	if item == nil {
+		item = w.unseen.add(e)
+	}
+	item.inFlight++
+}
+
+// land notes that an append of e has ended; it returns nil when the log has shown e already.
+func (w *Writer) land(e *Entry) *heldItem {
+	item := w.unseen.get(e)
+	if item != nil && item.inFlight > 0 {
+		item.inFlight--
+	}
+	return item
+}
+
+// meet notes that an entry is in the log.
+func (w *Writer) meet(e *Entry) {
+	if e.Kind == KindEpoch {
+		return
+	}
+	w.unseen.drop(e)
+	if old := w.seen.get(e); old != nil {
+		old.entry.Seq = e.Seq
+		return
+	}
+	w.seen.add(e)
+}
+
+// missing reports whether the log, of which the copy is complete, lacks an item: no append of it is under way, and none
+// has put it where the copy has yet to come.
+func (w *Writer) missing(item *heldItem, redisNow int64) bool {
+	switch {
+	case item.inFlight > 0, item.entry.Expires <= redisNow:
+		return false
+	case item.seq > 0 && item.epoch == w.pos.Epoch && item.seq > w.pos.Seq:
+		return false
+	}
+	return true
+}
+
+func (w *Writer) missingAny(now Instant) bool { return len(w.missingFirst(now, 1)) > 0 }
+
+func (w *Writer) missingFirst(now Instant, most int) []Entry {
+	redisNow := w.redis.latest(now)
+	var found []Entry
+	w.unseen.each(func(item *heldItem) bool {
+		if w.missing(item, redisNow) {
+			found = append(found, item.entry.bare())
+		}
+		return len(found) < most
+	})
+	return found
+}
+
+// Missing is the number of live entries that are held here and not in the log as far as it is known.
+func (w *Writer) Missing() int { return w.unseen.live }
+
+// Mend makes a batch of at most most entries that the log has lost, the same in every field as they were. It is
+// computed against the head as it is known: if the log's is another one, nothing of it may be appended. False when
+// there is nothing to mend, or the copy is not complete, so that this cannot be known.
+func (w *Writer) Mend(now Instant, most int) (Batch, bool) {
+	if !w.complete || !w.redis.known {
+		return Batch{}, false
+	}
+	entries := w.missingFirst(now, most)
+	for i := range entries {
+		w.unseen.get(&entries[i]).inFlight++
+	}
+	return Batch{Entries: entries, Again: true, Expect: w.pos}, len(entries) > 0
+}
+
+// Acknowledged says that everything in the log up to at is stored as an append must be.
+func (w *Writer) Acknowledged(at Position) {
+	if at.Epoch != w.acked.Epoch || at.Seq > w.acked.Seq {
+		w.acked = Position{Epoch: at.Epoch, Seq: at.Seq}
+	}
+}
+
+// Find looks for live and acknowledged entries in the log that do what reqs ask, and returns the place of the last.
+// False unless there is one for each: for a kind with a cutoff, one at or after an IssuedBefore that must be given.
+func (w *Writer) Find(reqs []Request, now Instant) (Position, bool) {
+	if !w.complete || !w.redis.known || len(reqs) == 0 {
+		return Position{}, false
+	}
+	last, redisNow := uint64(0), w.redis.latest(now)
+	for i := range reqs {
+		q, seq := &reqs[i], uint64(0)
+		if q.Kind.Cutoff() && q.IssuedBefore.IsZero() {
+			return Position{}, false
+		}
+		w.seen.ofName(name{q.Kind, q.Issuer, q.Value}, func(_ uint64, item *heldItem) bool {
+			e := &item.entry
+			if e.Expires > redisNow && (!q.Kind.Cutoff() || e.IssuedBefore >= q.IssuedBefore.UnixMilli()) {
+				seq = e.Seq
+			}
+			return seq == 0
+		})
+		if seq == 0 {
+			return Position{}, false
+		}
+		last = max(last, seq)
+	}
+	if w.acked.Epoch != w.pos.Epoch || last > w.acked.Seq {
+		return Position{}, false
+	}
+	return Position{Epoch: w.pos.Epoch, Seq: last}, true
+}
+
+// Locate tells where the entries of a batch are in the log: the place of the last. False while any has not been seen.
+func (w *Writer) Locate(b Batch) (Position, bool) {
+	last := uint64(0)
+	for i := range b.Entries {
+		item := w.seen.get(&b.Entries[i])
+		if item == nil || !w.complete {
+			return Position{}, false
+		}
+		last = max(last, item.entry.Seq)
+	}
+	return Position{Epoch: w.pos.Epoch, Seq: last}, last > 0
+}
+
+// Forget drops what has expired at now (see Expired) among the next n entries in turn.
+func (w *Writer) Forget(now int64, n int) {
+	w.seen.forget(now, n)
+	w.unseen.forget(now, n)
+}

@@ -1,0 +1,180 @@
+package redislog
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/sallyport/sallyport/internal/revocation"
+)
+
+// beats sends heartbeats over one dedicated connection until ctx ends. Any error costs the connection.
+func (f *follower) beats(ctx context.Context) {
+	var conn *redis.Conn
+	defer func() { closeConn(conn) }()
+	for ctx.Err() == nil {
+		began := f.instant().Mono
+		if conn == nil {
+			conn = f.connect(ctx)
+		}
+		if conn != nil && !f.beat(ctx, conn) {
+			closeConn(conn)
+			conn = nil
+		}
+		f.forget()
+		pause := f.cfg.Heartbeat - (f.instant().Mono - began)
+		if conn == nil {
+			// A server that refuses must not be asked in a loop.
+			sleep(ctx, max(pause, f.cfg.Heartbeat/4), nil)
+			continue
+		}
+		least := f.cfg.Heartbeat / 10
+		sleep(ctx, least, nil)
+		sleep(ctx, max(pause-least, 0), f.kick)
+	}
+}
+
+func (f *follower) connect(ctx context.Context) *redis.Conn {
+	ctx, cancel := context.WithTimeout(ctx, f.cfg.Settle)
+	defer cancel()
+	conn, err := f.client.Dedicated(ctx, f.keys.log)
+	if err != nil {
+		f.metrics.heartbeat("error", err)
+		return nil
+	}
+	f.change(func(revocation.Instant) revocation.Outcome {
+		f.machine.Connected()
+		return revocation.Outcome{}
+	})
+	return conn
+}
+
+// beat sends one heartbeat and reports whether the connection is still good.
+func (f *follower) beat(ctx context.Context, conn *redis.Conn) bool {
+	ctx, cancel := context.WithTimeout(ctx, f.cfg.Settle)
+	defer cancel()
+	var hb revocation.Heartbeat
+	f.change(func(now revocation.Instant) revocation.Outcome {
+		hb = f.machine.Beat(now)
+		return revocation.Outcome{}
+	})
+	reply, err := f.send(ctx, conn, hb)
+	if err != nil {
+		f.change(func(revocation.Instant) revocation.Outcome {
+			f.machine.BeatFailed(hb)
+			return revocation.Outcome{}
+		})
+		f.metrics.heartbeat("error", err)
+		f.client.Refresh(ctx)
+		return false
+	}
+	out := f.change(func(now revocation.Instant) revocation.Outcome { return f.machine.Answered(hb, reply, now) })
+	f.metrics.heartbeat(outcomeOf(&reply, &out, f.cfg.MinReplicas), nil)
+	poke(f.wake)
+	return true
+}
+
+func outcomeOf(reply *revocation.HeartbeatReply, out *revocation.Outcome, minReplicas int) string {
+	switch {
+	case out.Counted:
+		return "counted"
+	case reply.Replicas < minReplicas:
+		return "replicas_missing"
+	case !reply.HeadFound:
+		return "head_missing"
+	}
+	return "not_counted"
+}
+
+// wait is the WAIT that every heartbeat and append ends with, on the same connection.
+func (f *follower) waitCommand(timeout time.Duration) []any {
+	return []any{"WAIT", f.cfg.MinReplicas, max(timeout.Milliseconds(), 1)}
+}
+
+// sendByGate is a gate's heartbeat: a MULTI of the few commands a gate may use.
+func (f *follower) sendByGate(ctx context.Context, conn *redis.Conn, hb revocation.Heartbeat) (r revocation.HeartbeatReply, err error) {
+	mine := fmt.Sprintf("%d-0", hb.Position.Seq)
+	pipe := conn.Pipeline()
+	pipe.Do(ctx, "MULTI")
+	pipe.Do(ctx, "HSET", f.keys.gates, f.o.Name, f.line(hb.Position))
+	pipe.Do(ctx, append([]any{"HMGET", f.keys.head}, headFields...)...)
+	pipe.Do(ctx, "TIME")
+	pipe.Do(ctx, "XRANGE", f.keys.log, mine, mine)
+	exec := pipe.Do(ctx, "EXEC")
+	wait := pipe.Do(ctx, f.waitCommand(f.cfg.Settle/2)...)
+	if _, err := pipe.Exec(ctx); err != nil {
+		return r, fmt.Errorf("redislog: heartbeat: %w", err)
+	}
+	answers, ok := exec.Val().([]any)
+	if !ok || len(answers) != 4 {
+		return r, fmt.Errorf("redislog: heartbeat: %w", errReply)
+	}
+	for _, a := range answers {
+		if err, bad := a.(error); bad {
+			return r, fmt.Errorf("redislog: heartbeat: %w", err)
+		}
+	}
+	if r.Replicas, err = wait.Int(); err != nil {
+		return r, fmt.Errorf("redislog: heartbeat: WAIT: %w", err)
+	}
+	head, err := list(answers[1], nil, len(headFields))
+	if err != nil {
+		return r, err
+	}
+	if r.Head, r.HeadFound, err = parseHead(head); err != nil {
+		return r, err
+	}
+	if r.Time, err = redisTime(answers[2]); err != nil {
+		return r, err
+	}
+	r.AtMine, r.AtMineFound, err = chainOf(answers[3])
+	return r, err
+}
+
+// chainOf finds the chain in the answer to an XRANGE of one entry. One without a readable chain is there and nobody's.
+func chainOf(v any) (c revocation.Chain, found bool, err error) {
+	entries, ok := v.([]any)
+	if !ok {
+		return c, false, errReply
+	}
+	if len(entries) == 0 {
+		return c, false, nil
+	}
+	entry, ok := entries[0].([]any)
+	if !ok || len(entry) != 2 {
+		return c, false, errReply
+	}
+	fields, err := list(entry[1], nil, 0)
+	if err != nil {
+		return c, false, err
+	}
+	for i := 0; i+1 < len(fields); i += 2 {
+		if fields[i] == revocation.ChainField {
+			if parsed, err := revocation.ParseChain(fields[i+1]); err == nil {
+				c = parsed
+			}
+		}
+	}
+	return c, true, nil
+}
+
+// forget drops what has expired, a little at a time.
+func (f *follower) forget() {
+	f.mu.Lock()
+	now, known := f.replica.Expired(f.instant())
+	if w, ok := f.machine.(*revocation.Writer); ok && known {
+		w.Forget(now, 1024)
+	}
+	f.mu.Unlock()
+	if known {
+		f.set.Sweep(now, max(f.set.Shards()/64, 1))
+	}
+}
+
+func closeConn(conn *redis.Conn) {
+	if conn != nil {
+		_ = conn.Close() // there is nothing left to lose on it
+	}
+}

@@ -1,0 +1,174 @@
+package redislog
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/sallyport/sallyport/internal/redisconn"
+)
+
+// checker finds the ways in which Redis is not what the promises need.
+type checker struct {
+	cfg     Config
+	redis   redisconn.Config
+	config  func(setting string) (string, error)
+	info    map[string]string
+	failed  []error
+	cluster bool // has replicas to fail over to
+}
+
+// CheckRedis reports every way in which Redis is not what the promises need, each naming the setting to change. A check
+// that cannot be made is a failed one. The second result is an error of the connection: nothing could be checked.
+func (i *Issuer) CheckRedis(ctx context.Context) ([]error, error) {
+	conn, err := i.client.Dedicated(ctx, i.keys.log)
+	if err != nil {
+		return nil, err
+	}
+	defer closeConn(conn)
+	if err := conn.Ping(ctx).Err(); err != nil {
+		return nil, fmt.Errorf("redislog: checking Redis: %w", err)
+	}
+	c := &checker{
+		cfg: i.cfg, redis: i.client.Config(),
+		config:  func(setting string) (string, error) { return configGet(ctx, conn, setting) },
+		cluster: i.client.Config().Mode != redisconn.ModeSingle,
+	}
+	info, err := conn.Info(ctx, "server", "replication").Result()
+	if err != nil {
+		c.fail("INFO is refused, so the version and the replicas cannot be checked: allow +info: %w", err)
+	}
+	c.info = parseInfo(info)
+	c.version()
+	c.durability()
+	c.replicas()
+	c.exposure(ctx)
+	return c.failed, nil
+}
+
+func (c *checker) fail(format string, args ...any) {
+	c.failed = append(c.failed, fmt.Errorf("redis: "+format, args...))
+}
+
+func configGet(ctx context.Context, conn *redis.Conn, setting string) (string, error) {
+	values, err := conn.ConfigGet(ctx, setting).Result()
+	if err != nil {
+		return "", err
+	}
+	v, ok := values[setting]
+	if !ok {
+		return "", errors.New("the server does not know it")
+	}
+	return v, nil
+}
+
+func parseInfo(text string) map[string]string {
+	info := map[string]string{}
+	for l := range strings.Lines(text) {
+		if k, v, ok := strings.Cut(strings.TrimSpace(l), ":"); ok {
+			info[k] = v
+		}
+	}
+	return info
+}
+
+func (c *checker) version() {
+	major, _, _ := strings.Cut(c.info["redis_version"], ".")
+	if n, err := strconv.Atoi(major); err != nil || n < 7 {
+		c.fail("expected version 7.0 or newer, got %q", c.info["redis_version"])
+	}
+}
+
+// want checks that a setting has a value.
+func (c *checker) want(setting, value, why string) {
+	got, err := c.config(setting)
+	switch {
+	case err != nil:
+		c.fail("%s cannot be checked, and must be %s (%s): %w", setting, value, why, err)
+	case got != value:
+		c.fail("%s is %q, and must be %s: %s", setting, got, value, why)
+	}
+}
+
+func (c *checker) durability() {
+	c.want("appendonly", "yes", "a restart would forget acknowledged revocations")
+	if !c.cluster {
+		c.want("appendfsync", "always", "a single Redis that crashes would forget the last second")
+	}
+	c.want("maxmemory-policy", "noeviction", "a full Redis would drop revocations instead of refusing writes")
+}
+
+// replicas checks what keeps a deposed primary from being believed: a write that counts is on a majority of the data
+// nodes, and a primary without replicas stops taking writes before anyone's copy is stale.
+func (c *checker) replicas() {
+	if !c.cluster {
+		return
+	}
+	connected, err := strconv.Atoi(c.info["connected_slaves"])
+	if err != nil {
+		c.fail("INFO replication has no connected_slaves, so revocation.min_replicas cannot be checked")
+		return
+	}
+	if need := max((connected+1)/2, 1); c.cfg.MinReplicas < need {
+		c.fail("revocation.min_replicas is %d, and must be at least %d with %d data nodes", c.cfg.MinReplicas, need, connected+1)
+	}
+	if n, ok := c.number("min-replicas-to-write"); ok && n < 1 {
+		c.fail("min-replicas-to-write is %d, and must be at least 1: a deposed primary would go on taking writes", n)
+	}
+	lag, ok := c.number("min-replicas-max-lag")
+	if d := time.Duration(lag)*time.Second + time.Second; ok && (lag <= 0 || d >= c.cfg.MaxStaleness) {
+		c.fail("min-replicas-max-lag is %d, and must be from 1 to less than revocation.max_staleness (%s) less 1s", lag, c.cfg.MaxStaleness)
+	}
+}
+
+func (c *checker) number(setting string) (int, bool) {
+	got, err := c.config(setting)
+	if err != nil {
+		c.fail("%s cannot be checked: %w", setting, err)
+		return 0, false
+	}
+	n, err := strconv.Atoi(got)
+	if err != nil {
+		c.fail("%s is %q, expected a number", setting, got)
+	}
+	return n, err == nil
+}
+
+// exposure checks that a Redis others can reach asks who they are, over TLS.
+func (c *checker) exposure(ctx context.Context) {
+	exposed := false
+	for _, a := range append([]string{c.redis.Address}, c.redis.Addresses...) {
+		exposed = exposed || a != "" && !onThisMachine(a)
+	}
+	if !exposed {
+		return
+	}
+	if !c.redis.TLS.Enabled {
+		c.fail("redis.tls.enabled is false, and must be true for a Redis beyond this machine")
+	}
+	if c.redis.Password.IsZero() {
+		c.fail("redis.password is empty, and a Redis beyond this machine must ask for one, or for an ACL user")
+	} else if open, err := redisconn.AnswersStrangers(ctx, c.redis); err != nil {
+		c.fail("whether it answers without a password cannot be checked: %w", err)
+	} else if open {
+		c.fail("it answers without a password: set requirepass, or turn the ACL user default off")
+	}
+}
+
+func onThisMachine(address string) bool {
+	if strings.HasPrefix(address, "/") {
+		return true
+	}
+	host, _, err := net.SplitHostPort(address)
+	if err != nil {
+		return false
+	}
+	ip := net.ParseIP(host)
+	return host == "localhost" || ip != nil && ip.IsLoopback()
+}

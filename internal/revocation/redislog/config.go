@@ -1,0 +1,79 @@
+package redislog
+
+import (
+	"errors"
+	"strings"
+	"time"
+
+	"github.com/sallyport/sallyport/internal/config"
+)
+
+// Config is the key `revocation:` in both daemons' files. Gates and issuers on one log must agree on all of it.
+type Config struct {
+	MaxStaleness       time.Duration `yaml:"max_staleness" usage:"age of the last confirmed copy of the log from which a gate denies everything"`
+	Settle             time.Duration `yaml:"settle" usage:"age of a connection's first good heartbeat from which its heartbeats count"`
+	Heartbeat          time.Duration `yaml:"heartbeat" usage:"time between heartbeats"`
+	MinReplicas        int           `yaml:"min_replicas" usage:"Redis replicas that must have a write before it counts"`
+	ClockSkew          time.Duration `yaml:"clock_skew" usage:"most that two clocks may differ"`
+	MaxTokenLifetime   time.Duration `yaml:"max_token_lifetime" usage:"longest life of any token that is to be revocable"`
+	MaxSessionLifetime time.Duration `yaml:"max_session_lifetime" usage:"longest life of a session: how long an issuer remembers cutoffs"`
+	AppendTimeout      time.Duration `yaml:"append_timeout" usage:"longest wait for a revocation to be acknowledged"`
+	Prefix             string        `yaml:"prefix" usage:"start of the log's keys in Redis, a hash tag in braces"`
+}
+
+// DefaultConfig is for a single Redis without replicas.
+func DefaultConfig() Config {
+	return Config{
+		MaxStaleness: 10 * time.Second, Settle: time.Second, Heartbeat: 250 * time.Millisecond,
+		ClockSkew: 30 * time.Second, MaxTokenLifetime: time.Hour, MaxSessionLifetime: 720 * time.Hour,
+		AppendTimeout: 3 * time.Second, Prefix: "{sallyport}",
+	}
+}
+
+// Validate reports every setting out of its range and every two that contradict each other.
+func (c Config) Validate() error {
+	var errs []error
+	bad := func(path, format string, args ...any) { errs = append(errs, config.At(path, format, args...)) }
+	if c.Heartbeat < 10*time.Millisecond || c.Heartbeat > 10*time.Second {
+		bad("heartbeat", "revocation: expected a heartbeat from 10ms to 10s, got %s", c.Heartbeat)
+	}
+	if c.Settle < 2*c.Heartbeat {
+		bad("settle", "revocation: settle must be at least two heartbeats (%s), got %s", 2*c.Heartbeat, c.Settle)
+	}
+	if c.MaxStaleness < c.Settle+4*c.Heartbeat {
+		bad("max_staleness", "revocation: max_staleness must be at least settle + 4 heartbeats (%s), got %s",
+			c.Settle+4*c.Heartbeat, c.MaxStaleness)
+	}
+	if c.MaxStaleness > time.Hour {
+		bad("max_staleness", "revocation: expected max_staleness of at most 1h, got %s", c.MaxStaleness)
+	}
+	if c.MinReplicas < 0 || c.MinReplicas > 100 {
+		bad("min_replicas", "revocation: expected 0 to 100 replicas, got %d", c.MinReplicas)
+	}
+	if c.ClockSkew < time.Second || c.ClockSkew > 10*time.Minute {
+		bad("clock_skew", "revocation: expected a clock_skew from 1s to 10m, got %s", c.ClockSkew)
+	}
+	if c.MaxTokenLifetime < time.Second || c.MaxTokenLifetime > 90*24*time.Hour {
+		bad("max_token_lifetime", "revocation: expected a max_token_lifetime from 1s to 2160h, got %s", c.MaxTokenLifetime)
+	}
+	if c.MaxSessionLifetime < c.MaxTokenLifetime {
+		bad("max_session_lifetime", "revocation: max_session_lifetime must be at least max_token_lifetime (%s), got %s",
+			c.MaxTokenLifetime, c.MaxSessionLifetime)
+	}
+	if c.AppendTimeout < 10*time.Millisecond || c.AppendTimeout > time.Minute {
+		bad("append_timeout", "revocation: expected an append_timeout from 10ms to 1m, got %s", c.AppendTimeout)
+	}
+	if err := checkPrefix(c.Prefix); err != nil {
+		bad("prefix", "%v", err)
+	}
+	return errors.Join(errs...)
+}
+
+// checkPrefix wants exactly one hash tag around the whole prefix, so that all keys lie in one slot of a cluster.
+func checkPrefix(p string) error {
+	tag := strings.TrimSuffix(strings.TrimPrefix(p, "{"), "}")
+	if len(p) != len(tag)+2 || tag == "" || strings.Trim(tag, "abcdefghijklmnopqrstuvwxyz0123456789-_.") != "" {
+		return errors.New("revocation: expected a prefix of a-z, 0-9, -, _ and . in braces, as {sallyport}")
+	}
+	return nil
+}

@@ -1,0 +1,208 @@
+package redislog
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/binary"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/redis/go-redis/v9"
+
+	"github.com/sallyport/sallyport/internal/redisconn"
+	"github.com/sallyport/sallyport/internal/revocation"
+)
+
+// machine is what gates and issuers have in common: a Replica, or a Writer that also is one.
+type machine interface {
+	Connected()
+	Beat(revocation.Instant) revocation.Heartbeat
+	BeatFailed(revocation.Heartbeat)
+	Answered(revocation.Heartbeat, revocation.HeartbeatReply, revocation.Instant) revocation.Outcome
+	Next() revocation.Read
+	Entries(revocation.Read, []revocation.Entry, revocation.Instant) revocation.Outcome
+}
+
+// follower keeps a machine's copy of the log complete and fresh.
+type follower struct {
+	client  *redisconn.Client
+	cfg     Config
+	o       Options
+	keys    keys
+	lines   string // the hash with this process's line
+	log     *slog.Logger
+	metrics *metrics
+	instant func() revocation.Instant
+	id      string // of this life of the process
+	send    func(ctx context.Context, conn *redis.Conn, hb revocation.Heartbeat) (revocation.HeartbeatReply, error)
+
+	mu      sync.Mutex // guards the machine
+	machine machine
+	replica *revocation.Replica // the machine's
+
+	set     *revocation.Set
+	clock   *revocation.Clock
+	view    atomic.Pointer[revocation.View]
+	kick    chan struct{} // asks for a heartbeat now
+	wake    chan struct{} // tells the reader to look again
+	renew   atomic.Bool   // tells the reader to take a new connection
+	counter atomic.Uint64 // of the line
+	applied *signal       // told after every change
+}
+
+const pageSize = 2000
+
+func newFollower(client *redisconn.Client, cfg Config, o Options) (*follower, error) {
+	if err := errors.Join(cfg.Validate(), o.validate()); err != nil {
+		return nil, err
+	}
+	var bits [24]byte
+	if _, err := rand.Read(bits[:]); err != nil {
+		return nil, fmt.Errorf("redislog: random bits: %w", err)
+	}
+	key := revocation.Key{K0: binary.NativeEndian.Uint64(bits[:]), K1: binary.NativeEndian.Uint64(bits[8:])}
+	f := &follower{
+		client: client, cfg: cfg, o: o, keys: keysUnder(cfg.Prefix), log: o.Logger, instant: o.Instant,
+		id:   hex.EncodeToString(bits[16:]),
+		set:  revocation.NewSet(revocation.SetConfig{ClockSkew: cfg.ClockSkew, Key: key}),
+		kick: make(chan struct{}, 1), wake: make(chan struct{}, 1), applied: newSignal(),
+	}
+	if f.log == nil {
+		f.log = slog.New(slog.DiscardHandler)
+	}
+	if f.instant == nil {
+		f.instant = machineClocks()
+	}
+	f.view.Store(&revocation.View{MaxStaleness: cfg.MaxStaleness, MaxSkew: cfg.ClockSkew})
+	return f, nil
+}
+
+func (f *follower) adopt(m machine, r *revocation.Replica) error {
+	f.machine, f.replica, f.clock = m, r, r.Clock()
+	registry := f.o.Registry
+	if registry == nil {
+		registry = prometheus.NewRegistry()
+	}
+	var err error
+	f.metrics, err = newMetrics(f, registry)
+	return err
+}
+
+func (c Config) replica() revocation.ReplicaConfig {
+	return revocation.ReplicaConfig{
+		MaxStaleness: c.MaxStaleness, Settle: c.Settle, ClockSkew: c.ClockSkew, MinReplicas: c.MinReplicas, Page: pageSize,
+	}
+}
+
+func (o Options) validate() error {
+	if o.Name == "" || len(o.Name) > 128 || oneLine(o.Name) != o.Name {
+		return fmt.Errorf("redislog: expected a name of 1 to 128 bytes without control characters, got %q", o.Name)
+	}
+	if len(o.Version) > 64 {
+		return fmt.Errorf("redislog: expected a version of up to 64 bytes, got %d", len(o.Version))
+	}
+	return nil
+}
+
+// machineClocks reads both clocks by one call: Go's time carries the monotonic one along.
+func machineClocks() func() revocation.Instant {
+	start := time.Now()
+	return func() revocation.Instant {
+		now := time.Now()
+		return revocation.Instant{Mono: now.Sub(start), Wall: now.Round(0)}
+	}
+}
+
+// Ready says why the copy is not to be relied on, nil if it is: complete, confirmed, fresh, clocks in step.
+func (f *follower) Ready() error { return f.view.Load().Ready(f.instant()) }
+
+// Check says whether a token is revoked. It takes no lock and makes no call. Ask Freshness too: "not revoked" is worth
+// something only while the copy is fresh.
+func (f *follower) Check(facts *revocation.Facts) revocation.Verdict { return f.set.Check(facts) }
+
+// Freshness says whether anything may be allowed at now.
+func (f *follower) Freshness(now revocation.Instant) revocation.Freshness {
+	return f.view.Load().Freshness(now)
+}
+
+// Instant reads both clocks, for Freshness.
+func (f *follower) Instant() revocation.Instant { return f.instant() }
+
+// Now is the time by which tokens expire here: between two counting heartbeats it never goes back.
+func (f *follower) Now() time.Time { return f.clock.Now(f.instant().Wall) }
+
+// MaxTokenLifetime is the longest token life the log covers: an issuer whose tokens live longer must be refused. False
+// while no head has been seen.
+func (f *follower) MaxTokenLifetime() (time.Duration, bool) {
+	h, ok := f.head()
+	return h.MaxTokenLifetime, ok
+}
+
+func (f *follower) head() (revocation.Head, bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.replica.Head()
+}
+
+// change runs one event on the machine and hands its consequences around.
+func (f *follower) change(event func(now revocation.Instant) revocation.Outcome) revocation.Outcome {
+	f.mu.Lock()
+	before := f.view.Load()
+	out := event(f.instant())
+	view := f.replica.View()
+	if view != *before {
+		f.view.Store(&view)
+	}
+	position := f.replica.Position()
+	f.mu.Unlock()
+	f.report(&out, before, &view, position)
+	if out.Resync != "" || out.Completed {
+		poke(f.kick)
+		poke(f.wake)
+	}
+	if out.Stalled {
+		f.renew.Store(true)
+	}
+	if len(out.Applied) > 0 || out.Completed || out.Resync != "" {
+		f.applied.broadcast()
+	}
+	return out
+}
+
+func poke(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}
+
+// line is this process's line now.
+func (f *follower) line(p revocation.Position) string {
+	now := f.instant()
+	view := f.view.Load()
+	d := details{
+		Version: f.o.Version, StalenessMS: view.Freshness(now).Staleness.Milliseconds(), Ready: view.Ready(now) == nil,
+	}
+	if f.o.KeySetAge != nil {
+		d.KeySetAgeMS = f.o.KeySetAge().Milliseconds()
+	}
+	return formatLine(p, f.counter.Add(1), f.id, d)
+}
+
+// sleep waits, unless ctx ends first.
+func sleep(ctx context.Context, d time.Duration, early <-chan struct{}) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-early:
+	case <-ctx.Done():
+	}
+	return ctx.Err() == nil
+}

@@ -1,0 +1,198 @@
+package redislog
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/sallyport/sallyport/internal/redisconn"
+	"github.com/sallyport/sallyport/internal/revocation"
+)
+
+// Issuer is a Gate that also appends.
+type Issuer struct {
+	*follower
+	writer *revocation.Writer // the machine; guarded by follower.mu
+	jobs   chan *job
+	mend   chan struct{} // tells the mender to look
+
+	checked atomic.Bool // Redis is as it must be, or was only to be warned about
+
+	linesMu sync.Mutex
+	peers   revocation.Lines // the issuers'
+	gates   revocation.Lines
+	recent  []line // the issuers' lines as the last heartbeat found them
+	seenAt  revocation.Instant
+	reads   map[string]*reading // by hash: the reading of lines that is under way
+}
+
+// NewIssuer makes an issuer; Run makes it work.
+func NewIssuer(client *redisconn.Client, cfg Config, o Options) (*Issuer, error) {
+	f, err := newFollower(client, cfg, o)
+	if err != nil {
+		return nil, err
+	}
+	w := revocation.NewWriter(cfg.replica(), cfg.MaxTokenLifetime, f.set)
+	i := &Issuer{
+		follower: f, writer: w, jobs: make(chan *job, maxQueue), mend: make(chan struct{}, 1),
+		reads: map[string]*reading{},
+	}
+	f.lines = f.keys.issuers
+	f.send = i.sendByIssuer
+	return i, f.adopt(w, w.Replica)
+}
+
+// Run keeps the copy complete and fresh, appends, and mends the log, until ctx ends. It first checks Redis: with
+// redis.checks: enforce, one that the promises cannot be kept on is an error.
+func (i *Issuer) Run(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	var failed error
+	check := func(ctx context.Context) {
+		if failed = i.check(ctx); failed != nil {
+			cancel()
+		}
+	}
+	run(ctx, check, i.beats, i.read, i.appends, i.mends, i.watchGates)
+	return failed
+}
+
+// Ready says why this issuer should get no work: also until Redis has been checked.
+func (i *Issuer) Ready() error {
+	if !i.checked.Load() {
+		return errors.New("redislog: Redis has not been checked yet")
+	}
+	return i.follower.Ready()
+}
+
+// check checks Redis as soon as it answers.
+func (i *Issuer) check(ctx context.Context) error {
+	for {
+		bounded, cancel := context.WithTimeout(ctx, 10*time.Second)
+		findings, err := i.CheckRedis(bounded)
+		cancel()
+		if err == nil {
+			return i.judge(findings)
+		}
+		i.metrics.logError("Redis cannot be checked yet", err)
+		if !sleep(ctx, i.cfg.Heartbeat, nil) {
+			return nil
+		}
+	}
+}
+
+func (i *Issuer) judge(findings []error) error {
+	i.metrics.failedChecks.Set(float64(len(findings)))
+	if len(findings) > 0 && i.client.Config().Checks == redisconn.ChecksEnforce {
+		return fmt.Errorf("redislog: Redis is not safely set up (redis.checks: warn starts all the same): %w", errors.Join(findings...))
+	}
+	for _, finding := range findings {
+		i.log.Warn("Redis is not safely set up", "finding", finding)
+	}
+	i.checked.Store(true)
+	return nil
+}
+
+// Time is Redis' time: by the last heartbeat, carried on by the monotonic clock. Stamp iat, auth_time and cutoffs with
+// it. False when the last heartbeat is older than max_staleness.
+func (i *Issuer) Time() (time.Time, bool) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	return i.writer.Time(i.instant())
+}
+
+// Era names the era of the log: sessions carry the era they began in, and those of another era must log in again.
+// False while no head has been seen.
+func (i *Issuer) Era() (string, bool) {
+	h, ok := i.head()
+	return h.Era, ok && h.Era != ""
+}
+
+// CheckSession says whether a session may still be refreshed by this issuer's own set: revoked when its sid is, or its
+// subject, client, tenant or issuer has a cutoff at or after its beginning (Redis' time, to the millisecond). Like
+// Check, it is worth something only while the copy is fresh.
+func (i *Issuer) CheckSession(f *revocation.Facts, began time.Time) revocation.Verdict {
+	return i.set.CheckSession(f, began)
+}
+
+// sendByIssuer is an issuer's heartbeat: the script with the same steps as a gate's, which also creates a missing head,
+// trims, and says when this issuer has something to mend.
+func (i *Issuer) sendByIssuer(ctx context.Context, conn *redis.Conn, hb revocation.Heartbeat) (r revocation.HeartbeatReply, err error) {
+	random, err := randomBits()
+	if err != nil {
+		return r, err
+	}
+	p := hb.Position
+	args := []any{
+		random, i.cfg.MaxTokenLifetime.Milliseconds(), i.cfg.ClockSkew.Milliseconds(), i.o.Name, i.line(p),
+		p.Epoch.String(), p.Seq, p.Chain.String(), flag(hb.Mend), flag(hb.Holds), i.cfg.Settle.Milliseconds(), maxTrim,
+	}
+	keys := []string{i.keys.log, i.keys.head, i.keys.issuers}
+	answer, replicas, err := i.writeAndWait(ctx, conn, heartbeatScript, keys, args, i.cfg.Settle/2)
+	if err != nil {
+		return r, fmt.Errorf("redislog: heartbeat: %w", err)
+	}
+	fields, err := list(answer, nil, 10)
+	if err != nil {
+		return r, err
+	}
+	if r, err = parseBeat(fields); err != nil {
+		return r, err
+	}
+	r.Replicas = replicas
+	i.metrics.logLength(fields[9])
+	i.observePeers(fields[10:], &hb, &r)
+	poke(i.mend)
+	return r, nil
+}
+
+func parseBeat(f []string) (r revocation.HeartbeatReply, err error) {
+	if r.Time, err = millis(f[0]); err != nil {
+		return r, err
+	}
+	if r.Head, r.HeadFound, err = parseHead(f[1:8]); err != nil {
+		return r, err
+	}
+	if r.AtMineFound = f[8] != ""; r.AtMineFound {
+		r.AtMine, err = revocation.ParseChain(f[8])
+	}
+	return r, err
+}
+
+func flag(b bool) string {
+	if b {
+		return "1"
+	}
+	return "0"
+}
+
+// maxTrim is how many entries one heartbeat trims at most.
+const maxTrim = 1000
+
+// writeAndWait runs a script and WAIT in one pipeline on one connection, and reads both answers. A script Redis does
+// not know by its hash has done nothing, and the WAIT behind it speaks of an older write: both are sent again.
+func (f *follower) writeAndWait(ctx context.Context, conn *redis.Conn, s script, keys []string, args []any, wait time.Duration) (any, int, error) {
+	for _, whole := range []bool{false, true} {
+		pipe := conn.Pipeline()
+		did := pipe.Do(ctx, s.command(whole, keys, args)...)
+		waited := pipe.Do(ctx, f.waitCommand(wait)...)
+		_, err := pipe.Exec(ctx)
+		if !whole && isNoScript(did.Err()) {
+			continue
+		}
+		if err != nil {
+			return nil, 0, err
+		}
+		replicas, err := waited.Int()
+		if err != nil {
+			return nil, 0, fmt.Errorf("WAIT: %w", err)
+		}
+		return did.Val(), replicas, nil
+	}
+	return nil, 0, errReply
+}

@@ -1,0 +1,39 @@
+-- Appends entries. KEYS[3] holds the cutoffs that sessions are checked against.
+-- ARGV: random bits, max_token_lifetime, clock_skew, time to keep cutoffs, 'new' or 'again', expected head (epoch, seq,
+-- chain; only for 'again'), then each entry's kind, issuer, value, issued_before, expires, reason, actor, time.
+-- Returns status, epoch, place of the first entry, place of the last, its chain, time, the head's
+-- max_token_lifetime.
+local CUTOFFS = KEYS[3]
+local t, lifetime, skew = now(), tonumber(ARGV[2]), tonumber(ARGV[3])
+local h = ensure(ARGV[1], lifetime, skew, t)
+local again = ARGV[5] == 'again'
+
+local function answer(status, first)
+  return {status, h.epoch, int(first), int(h.seq), h.chain, int(t), int(h.life)}
+end
+
+if again and (h.epoch ~= ARGV[6] or h.seq ~= tonumber(ARGV[7]) or h.chain ~= ARGV[8]) then
+  return answer('MOVED', 0)
+end
+for i = 9, #ARGV, 8 do
+  local expires = tonumber(ARGV[i + 4])
+  if not again and expires < t + h.life + 2 * skew then return answer('EARLY', 0) end
+end
+
+local first = h.seq + 1
+for i = 9, #ARGV, 8 do
+  local values = {'1'}
+  for j = 0, 7 do values[#values + 1] = ARGV[i + j] end
+  if not again or tonumber(values[6]) > t then
+    h.seq = h.seq + 1
+    h.chain = chain_after(h.chain, int(h.seq), values)
+    write(h.seq, h.chain, values)
+    if values[5] ~= '0' then
+      local member = values[2] .. ':' .. int(#values[3]) .. ':' .. values[3] .. ':' .. values[4]
+      redis.call('ZADD', CUTOFFS, 'GT', values[5], member)
+      redis.call('ZREMRANGEBYSCORE', CUTOFFS, '-inf', int(t - tonumber(ARGV[4])))
+    end
+  end
+end
+redis.call('HSET', HEAD, 'seq', int(h.seq), 'chain', h.chain)
+return answer('OK', first)

@@ -1,0 +1,89 @@
+-- The log and its head, as every script sees them. KEYS[1] is the log, KEYS[2] the head.
+local LOG, HEAD = KEYS[1], KEYS[2]
+
+local function int(n) return string.format('%.0f', n) end
+
+local function now()
+  local t = redis.call('TIME')
+  return tonumber(t[1]) * 1000 + math.floor(tonumber(t[2]) / 1000)
+end
+
+local function field(list, name)
+  for i = 1, #list, 2 do
+    if list[i] == name then return list[i + 1] end
+  end
+  return nil
+end
+
+-- Each field goes in with its length, so that no two entries hash alike. Entry.After in Go does the same.
+local NAMES = {'v', 'k', 'i', 'n', 'b', 'x', 'r', 'a', 't'}
+local function chain_after(previous, seq, values)
+  local parts = {previous, ':', seq}
+  for i = 1, #NAMES do
+    parts[#parts + 1] = ':' .. int(#values[i]) .. ':' .. values[i]
+  end
+  return redis.sha1hex(table.concat(parts))
+end
+
+-- chain_at is the chain of the entry at seq, or nil if it is not there.
+local function chain_at(seq)
+  local id = int(seq) .. '-0'
+  local found = redis.call('XRANGE', LOG, id, id)
+  if found[1] then return field(found[1][2], 'c') end
+  return nil
+end
+
+local function write(seq, chain, values)
+  local args = {'XADD', LOG, int(seq) .. '-0'}
+  for i = 1, #NAMES do
+    args[#args + 1] = NAMES[i]
+    args[#args + 1] = values[i]
+  end
+  args[#args + 1] = 'c'
+  args[#args + 1] = chain
+  redis.call(unpack(args))
+end
+
+-- read_head is the head, or nil if it is missing or not one.
+local function read_head()
+  local h = redis.pcall('HMGET', HEAD, 'epoch', 'seq', 'chain', 'first', 'beat', 'mending', 'max_token_lifetime', 'era')
+  if h.err then return nil end
+  local seq, first = tonumber(h[2] or ''), tonumber(h[4] or '')
+  if not (h[1] and h[3] and seq and first) then return nil end
+  return {epoch = h[1], seq = seq, chain = h[3], first = first, beat = tonumber(h[5] or ''),
+          mending = tonumber(h[6] or '') or 0, life = tonumber(h[7] or '') or 0, era = h[8]}
+end
+
+-- whole says whether log and head are both there and nothing is missing between first and seq.
+local function whole(h)
+  if not h then return false end
+  local n = redis.pcall('XLEN', LOG)
+  return type(n) == 'number' and n > 0 and n == h.seq - h.first + 1 and chain_at(h.seq) == h.chain
+end
+
+-- begin starts a new epoch: random is its 128 bits, which the caller passes in.
+local function begin(random, t)
+  local values = {'1', 'epoch', '', random, '0', int(t), '', '', int(t)}
+  local chain = chain_after(redis.sha1hex(random), '1', values)
+  redis.call('DEL', LOG)
+  write(1, chain, values)
+  redis.call('HSET', HEAD, 'epoch', random, 'seq', '1', 'chain', chain, 'first', '1')
+end
+
+-- ensure gives the head of a whole log, whatever was there. A head that was missing, or has had no heartbeat for longer
+-- than an entry lives, begins a new era. lifetime is the caller's max_token_lifetime: the head has the largest.
+local function ensure(random, lifetime, skew, t)
+  local h = read_head()
+  if not h then redis.call('DEL', HEAD) end
+  local fresh = h and h.era and h.beat and t - h.beat <= math.max(h.life, lifetime) + 2 * skew
+  if not whole(h) then begin(random, t) end
+  if not h or h.life < lifetime then redis.call('HSET', HEAD, 'max_token_lifetime', int(lifetime)) end
+  if not fresh then redis.call('HSET', HEAD, 'era', random, 'beat', int(t)) end
+  return read_head()
+end
+
+-- on_log says whether a process that stands at a position is on this log.
+local function on_log(h, epoch, seq, chain)
+  if epoch ~= h.epoch or seq < 1 then return false end
+  return chain_at(seq) == chain or (seq == h.seq and chain == h.chain)
+end

@@ -1,0 +1,84 @@
+package redislog
+
+import (
+	"context"
+	"time"
+
+	"github.com/sallyport/sallyport/internal/revocation"
+)
+
+// mends appends again what the log has lost, whenever a heartbeat has shown what the log holds, until ctx ends.
+func (i *Issuer) mends(ctx context.Context) {
+	var owed []SessionRef // sessions still to be ended again
+	for {
+		select {
+		case <-i.mend:
+		case <-ctx.Done():
+			return
+		}
+		owed = i.endAgain(ctx, owed)
+		for ctx.Err() == nil {
+			i.mu.Lock()
+			b, found := i.writer.Mend(i.instant(), maxBatch)
+			i.mu.Unlock()
+			if !found {
+				break
+			}
+			owed = i.endAgain(ctx, append(owed, sessionsOf(b)...))
+			if !i.mendOne(ctx, b) {
+				break
+			}
+		}
+	}
+}
+
+// mendOne appends a batch again and waits until it has been read back, so that the next is computed against the head it
+// left. It reports whether to go on at once.
+func (i *Issuer) mendOne(ctx context.Context, b revocation.Batch) bool {
+	ctx, cancel := context.WithTimeout(ctx, i.cfg.AppendTimeout)
+	defer cancel()
+	at, err := i.run(ctx, &job{batch: b})
+	if err != nil {
+		i.log.Warn("revocations the log has lost could not be appended again yet", "entries", len(b.Entries), "error", err)
+		return false
+	}
+	i.metrics.mended.Add(float64(len(b.Entries)))
+	i.log.Warn("appended again revocations that the log had lost", "entries", len(b.Entries), "seq", at.Seq)
+	for {
+		changed := i.applied.next()
+		i.mu.Lock()
+		p := i.replica.Position()
+		i.mu.Unlock()
+		if p.Epoch != at.Epoch || p.Seq >= at.Seq {
+			return p.Epoch == at.Epoch
+		}
+		if !sleep(ctx, i.cfg.Heartbeat, changed) {
+			return false
+		}
+	}
+}
+
+func sessionsOf(b revocation.Batch) []SessionRef {
+	var refs []SessionRef
+	for _, e := range b.Entries {
+		if e.Kind == revocation.KindSID {
+			refs = append(refs, SessionRef{e.Issuer, e.Value})
+		}
+	}
+	return refs
+}
+
+// endAgain ends sessions again and returns those still to be. The entries are appended whatever comes of it: they must
+// not wait for the sessions' store.
+func (i *Issuer) endAgain(ctx context.Context, refs []SessionRef) []SessionRef {
+	if len(refs) == 0 || i.o.OnReappend == nil {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	if err := i.o.OnReappend(ctx, refs); err != nil {
+		i.log.Error("sessions whose revocations the log had lost could not be ended again yet", "sessions", len(refs), "error", err)
+		return refs
+	}
+	return nil
+}

@@ -1,0 +1,185 @@
+package redislog
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strconv"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/sallyport/sallyport/internal/revocation"
+)
+
+// metrics are what an operator sees of the log. No label has a value that a caller chooses.
+type metrics struct {
+	f          *follower
+	resyncs    *prometheus.CounterVec
+	heartbeats *prometheus.CounterVec
+	readErrors prometheus.Counter
+	setBacks   prometheus.Counter
+	appends    *prometheus.CounterVec
+	alone      prometheus.Counter
+	mended     prometheus.Counter
+	// failedChecks is how many checks of Redis failed at the start.
+	failedChecks prometheus.Gauge
+	length       atomic.Int64
+	lastError    atomic.Int64 // mono of the last error logged
+}
+
+const namespace, subsystem = "sallyport", "revocation"
+
+func newMetrics(f *follower, r *prometheus.Registry) (*metrics, error) {
+	counter := func(name, help string) prometheus.Counter {
+		return prometheus.NewCounter(prometheus.CounterOpts{Namespace: namespace, Subsystem: subsystem, Name: name, Help: help})
+	}
+	vec := func(name, help, label string) *prometheus.CounterVec {
+		return prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: namespace, Subsystem: subsystem, Name: name, Help: help}, []string{label})
+	}
+	m := &metrics{
+		f:          f,
+		resyncs:    vec("resyncs_total", "Times the log was loaded again, by cause.", "cause"),
+		heartbeats: vec("heartbeats_total", "Heartbeats by outcome; only counted ones keep the copy fresh.", "outcome"),
+		readErrors: counter("read_errors_total", "Errors of the connection that reads the log."),
+		setBacks:   counter("clock_set_back_total", "Times this machine's wall clock had gone back."),
+		appends:    vec("appends_total", "Appends by outcome; only acknowledged ones were answered with success.", "outcome"),
+		alone:      counter("appended_alone_total", "Appends acknowledged while no other issuer was alive."),
+		mended:     counter("mended_entries_total", "Entries appended again because the log had lost them."),
+		failedChecks: prometheus.NewGauge(prometheus.GaugeOpts{
+			Namespace: namespace, Subsystem: subsystem, Name: "failed_redis_checks",
+			Help: "Ways in which Redis is not what the promises need, as found at the start.",
+		}),
+	}
+	for _, c := range revocation.Causes() {
+		m.resyncs.WithLabelValues(string(c))
+	}
+	collectors := []prometheus.Collector{m.resyncs, m.heartbeats, m.readErrors, m.setBacks, m}
+	if _, ok := f.machine.(*revocation.Writer); ok {
+		collectors = append(collectors, m.appends, m.alone, m.mended, m.failedChecks)
+	}
+	var errs []error
+	for _, c := range collectors {
+		errs = append(errs, r.Register(c))
+	}
+	return m, errors.Join(errs...)
+}
+
+func describe(name, help string, labels ...string) *prometheus.Desc {
+	return prometheus.NewDesc(prometheus.BuildFQName(namespace, subsystem, name), help, labels, nil)
+}
+
+var (
+	descStaleness = describe("staleness_seconds", "Age of the last confirmation of the copy; absent while there is none.")
+	descFresh     = describe("fresh", "1 while the copy may be relied on.")
+	descApplied   = describe("applied_seq", "Place of the newest entry applied.")
+	descLag       = describe("lag_entries", "Entries between the newest applied and the log's head as last seen.")
+	descLive      = describe("live_entries", "Entries in force, by kind.", "kind")
+	descLength    = describe("log_length", "Entries in the log as last seen, expired ones not yet trimmed included.")
+	descSkew      = describe("clock_skew_seconds", "How far this machine's clock is from Redis' at least.")
+	descMissing   = describe("missing_entries", "Entries held here and not known to be in the log.")
+)
+
+// Describe implements prometheus.Collector.
+func (m *metrics) Describe(c chan<- *prometheus.Desc) {
+	for _, d := range []*prometheus.Desc{descStaleness, descFresh, descApplied, descLag, descLive, descLength, descSkew, descMissing} {
+		c <- d
+	}
+}
+
+// Collect implements prometheus.Collector.
+func (m *metrics) Collect(c chan<- prometheus.Metric) {
+	gauge := func(d *prometheus.Desc, v float64, labels ...string) {
+		c <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
+	}
+	fresh := m.f.Freshness(m.f.instant())
+	if fresh.Why != revocation.WhyNoCopy && fresh.Why != revocation.WhyUnknown && fresh.Why != revocation.WhyClock {
+		gauge(descStaleness, fresh.Staleness.Seconds())
+	}
+	gauge(descFresh, map[bool]float64{true: 1}[fresh.Fresh])
+	m.f.mu.Lock()
+	p, skew := m.f.replica.Position(), m.f.replica.Skew()
+	h, known := m.f.replica.Head()
+	missing := 0
+	w, issuer := m.f.machine.(*revocation.Writer)
+	if issuer {
+		missing = w.Missing()
+	}
+	m.f.mu.Unlock()
+	gauge(descApplied, float64(p.Seq))
+	gauge(descSkew, skew.Seconds())
+	length := m.length.Load()
+	if known {
+		gauge(descLag, lag(p, h))
+		length = max(length, int64(h.Seq-h.First+1))
+	}
+	gauge(descLength, float64(length))
+	for _, k := range revocation.Kinds() {
+		gauge(descLive, float64(m.f.set.Live(k)), k.String())
+	}
+	if issuer {
+		gauge(descMissing, float64(missing))
+	}
+}
+
+func lag(p revocation.Position, h revocation.Head) float64 {
+	if p.Epoch != h.Epoch {
+		return float64(h.Seq)
+	}
+	return max(float64(h.Seq)-float64(p.Seq), 0)
+}
+
+func (m *metrics) logLength(s string) {
+	if n, err := strconv.ParseInt(s, 10, 64); err == nil {
+		m.length.Store(n)
+	}
+}
+
+func (m *metrics) heartbeat(outcome string, err error) {
+	m.heartbeats.WithLabelValues(outcome).Inc()
+	m.logError("no heartbeat", err)
+}
+
+func (m *metrics) readFailed(err error) {
+	m.readErrors.Inc()
+	m.logError("the log cannot be read", err)
+}
+
+// logError logs an error of Redis, at most one a second: an outage must not fill the disk.
+func (m *metrics) logError(what string, err error) {
+	if err == nil {
+		return
+	}
+	now, last := int64(m.f.instant().Mono), m.lastError.Load()
+	if last != 0 && now-last < int64(time.Second) || !m.lastError.CompareAndSwap(last, now) {
+		return
+	}
+	m.f.log.Warn(what, "error", oneLine(fmt.Sprint(err)))
+}
+
+// report logs and counts what an event changed.
+func (f *follower) report(out *revocation.Outcome, before, after *revocation.View, p revocation.Position) {
+	if out.Resync != "" {
+		f.metrics.resyncs.WithLabelValues(string(out.Resync)).Inc()
+		level := slog.LevelWarn
+		if out.Resync == revocation.CauseStart {
+			level = slog.LevelInfo
+		}
+		f.log.Log(context.Background(), level, "loading the revocation log", "cause", string(out.Resync))
+	}
+	if out.Completed {
+		f.log.Info("the copy of the revocation log is complete", "epoch", p.Epoch.String(), "seq", p.Seq)
+	}
+	if out.SetBack {
+		f.metrics.setBacks.Inc()
+		f.log.Warn("this machine's clock has gone back")
+	}
+	if !before.Counted && after.Counted {
+		f.log.Info("the copy of the revocation log is confirmed")
+	}
+	if !before.Blind && after.Blind {
+		f.log.Error("the revocation log holds an entry this version cannot read: nothing can be allowed")
+	}
+}

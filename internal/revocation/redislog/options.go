@@ -1,0 +1,66 @@
+package redislog
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/sallyport/sallyport/internal/revocation"
+)
+
+// Options are what a Gate or an Issuer is given besides its settings.
+type Options struct {
+	Name     string // unique among gates, and among issuers: its field in Redis
+	Version  string
+	Logger   *slog.Logger
+	Registry *prometheus.Registry
+	// OnKeyRevoked is called for every entry of kind kid, also those loaded at a start, from one goroutine; until is
+	// when the entry expires. It must not block.
+	OnKeyRevoked func(iss, kid string, until time.Time)
+	// OnReappend is called by an issuer that appends live sid entries to a log that has lost them, before it does:
+	// the sessions must be ended again. An error is logged and the call repeated until it succeeds.
+	OnReappend func(ctx context.Context, sids []SessionRef) error
+	// KeySetAge, if set, is shown in this process's line for `sallyport status`.
+	KeySetAge func() time.Duration
+	// Instant reads both clocks; nil means the machine's. For tests.
+	Instant func() revocation.Instant
+}
+
+// SessionRef names a session of an issuer.
+type SessionRef struct{ Issuer, SessionID string }
+
+// ErrUnavailable is wrapped by every error that means "not acknowledged, try again": a 503.
+var ErrUnavailable = errors.New("redislog: revocation log unavailable")
+
+// Receipt is the acknowledgement of an append: where its last entry is.
+type Receipt struct {
+	Seq   uint64
+	Epoch string
+	Alone bool // no other issuer was alive to hold the entries too
+}
+
+// Applied says how many live gates have applied what a receipt names.
+type Applied struct {
+	Applied, Total int
+	Behind         []string // the names of those that have not, sorted
+}
+
+// All reports whether every live gate has.
+func (a Applied) All() bool { return a.Applied == a.Total }
+
+// Line is what one process says of itself on the log, for `sallyport status`.
+type Line struct {
+	Name      string        `json:"name"`
+	Version   string        `json:"version"`
+	Epoch     string        `json:"epoch"`
+	Seq       uint64        `json:"seq"`
+	OnLog     bool          `json:"on_log"`      // its position lies on the log as it is now
+	Age       time.Duration `json:"age"`         // since this issuer last saw it move
+	Live      bool          `json:"live"`        // age is at most max_staleness + settle
+	Staleness time.Duration `json:"staleness"`   // as the process itself gave it
+	KeySetAge time.Duration `json:"key_set_age"` // as the process itself gave it; 0 when unknown
+	Ready     bool          `json:"ready"`
+}

@@ -1,0 +1,288 @@
+package redislog_test
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/sallyport/sallyport/internal/redisconn"
+	"github.com/sallyport/sallyport/internal/revocation"
+	"github.com/sallyport/sallyport/internal/revocation/redislog"
+)
+
+// shortLived are settings under which entries expire within the test.
+func shortLived(name string) settings {
+	s := named(name)
+	s.cfg.ClockSkew, s.cfg.MaxTokenLifetime = time.Second, time.Second
+	return s
+}
+
+// TestTrimmed (L3): what has expired leaves the log and every process, and nobody takes that for a fault.
+func TestTrimmed(t *testing.T) {
+	t.Parallel()
+	r := startRedis(t)
+	metrics := prometheus.NewRegistry()
+	s := shortLived("issuer-1")
+	s.o.Registry = metrics
+	i := startIssuer(t, r.addr(), s)
+	g := startGate(t, r.addr(), shortLived("gate-1"))
+	eventually(t, "both are fresh", func() bool { return i.fresh() && g.fresh() })
+	reqs := make([]revocation.Request, 2300)
+	for n := range reqs {
+		reqs[n] = sid(fmt.Sprintf("s%d", n))
+	}
+	revoke(t, i, reqs...)
+	eventually(t, "the gate denies", func() bool { return g.Check(session("s2299")).Revoked })
+	epoch := r.do("HGET", headKey, "epoch")
+	eventually(t, "the log is trimmed to its newest entry", func() bool { return r.do("XLEN", logKey) == int64(1) })
+	eventually(t, "the head's first has moved", func() bool { return r.do("HGET", headKey, "first") == "2301" })
+	eventually(t, "the gate has let go of nearly all", func() bool { return liveEntries(t, metrics, "sid") < 2300/16 })
+	revoke(t, i, sid("next"))
+	eventually(t, "the gate denies what came after", func() bool { return g.Check(session("next")).Revoked })
+	if now := r.do("HGET", headKey, "epoch"); now != epoch {
+		t.Errorf("trimming began a new epoch")
+	}
+	late := startGate(t, r.addr(), shortLived("gate-2"))
+	eventually(t, "a gate that starts on a trimmed log is fresh", late.fresh)
+}
+
+func liveEntries(t *testing.T, r *prometheus.Registry, kind string) float64 {
+	t.Helper()
+	return metric(t, r, "sallyport_revocation_live_entries", "kind", kind)
+}
+
+func metric(t *testing.T, r *prometheus.Registry, name string, label ...string) float64 {
+	t.Helper()
+	families, err := r.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range families {
+		if f.GetName() != name {
+			continue
+		}
+		for _, m := range f.GetMetric() {
+			if len(label) == 0 || m.GetLabel()[0].GetName() == label[0] && m.GetLabel()[0].GetValue() == label[1] {
+				return m.GetGauge().GetValue() + m.GetCounter().GetValue()
+			}
+		}
+	}
+	t.Fatalf("no metric %s%v", name, label)
+	return 0
+}
+
+// TestUnknownEntry: a process that meets an entry it cannot read has no complete copy, says so, and never skips it; once
+// the log has left it behind, all is well.
+func TestUnknownEntry(t *testing.T) {
+	t.Parallel()
+	for name, fields := range map[string][]any{
+		"version": {"v", "2", "k", "sid", "i", iss, "n", "x", "b", "0", "x", "1", "r", "", "a", "", "t", "1", "c", strings.Repeat("0", 40)},
+		"kind":    {"v", "1", "k", "moon", "i", iss, "n", "x", "b", "0", "x", "1", "r", "", "a", "", "t", "1", "c", strings.Repeat("0", 40)},
+		"field":   {"v", "1", "k", "sid", "i", iss, "n", "x", "b", "0", "x", "1", "r", "", "a", "", "t", "1", "c", strings.Repeat("0", 40), "z", "1"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			m := healthy(t, 1, 1)
+			m.issuers[0].stop() // or it would begin a new epoch
+			chain := strings.Repeat("0", 40)
+			m.do(append([]any{"XADD", logKey, "7-0"}, fields...)...)
+			m.do("HSET", headKey, "seq", "7", "chain", chain)
+			g := m.gates[0]
+			eventually(t, "the gate says why it is not fresh", func() bool {
+				return g.Freshness(g.Instant()).Why == revocation.WhyUnknown && g.Ready() != nil
+			})
+			m.denied()
+			late := startGate(t, m.addr(), named("gate-late"))
+			eventually(t, "so does a new gate", func() bool { return late.Freshness(late.Instant()).Why == revocation.WhyUnknown })
+			m.do("DEL", logKey)
+			m.issuers[0] = startIssuer(t, m.addr(), named("issuer-1"))
+			eventually(t, "both are fresh on another log", func() bool { return g.fresh() && late.fresh() })
+		})
+	}
+}
+
+// TestKeysAreReported: every kid entry, also one loaded at a start, is told to whoever holds the keys.
+func TestKeysAreReported(t *testing.T) {
+	t.Parallel()
+	r := startRedis(t)
+	i := startIssuer(t, r.addr(), named("issuer-1"))
+	eventually(t, "fresh", i.fresh)
+	revoke(t, i, revocation.Request{Kind: revocation.KindKID, Issuer: iss, Value: "key-1", Reason: "stolen"})
+	var mu sync.Mutex
+	told := map[string]time.Time{}
+	s := named("gate-1")
+	s.o.OnKeyRevoked = func(iss, kid string, until time.Time) {
+		mu.Lock()
+		defer mu.Unlock()
+		told[iss+" "+kid] = until
+	}
+	g := startGate(t, r.addr(), s)
+	heard := func(kid string) func() bool {
+		return func() bool {
+			mu.Lock()
+			defer mu.Unlock()
+			return time.Until(told[iss+" "+kid]) > time.Hour
+		}
+	}
+	eventually(t, "told of a loaded one", heard("key-1"))
+	revoke(t, i, revocation.Request{Kind: revocation.KindKID, Issuer: iss, Value: "key-2"})
+	eventually(t, "told of a new one", heard("key-2"))
+	if !g.Check(&revocation.Facts{Issuer: iss, KeyID: "key-2", TokenID: "x"}).Revoked {
+		t.Error("a token of a revoked key passes")
+	}
+}
+
+// TestEra: sessions of before a lost head, or of before a silence longer than an entry lives, must begin anew; those of
+// before a lost log need not.
+func TestEra(t *testing.T) {
+	t.Parallel()
+	r := startRedis(t)
+	i := startIssuer(t, r.addr(), named("issuer-1"))
+	eventually(t, "fresh", i.fresh)
+	era := func() string { e, _ := i.Era(); return e }
+	first := era()
+	if first == "" {
+		t.Fatal("no era on a fresh log")
+	}
+	epoch := r.do("HGET", headKey, "epoch")
+	r.do("DEL", logKey)
+	eventually(t, "a new epoch has begun", func() bool { return r.do("HGET", headKey, "epoch") != epoch })
+	beats(t, r, "issuer-1", 3)
+	if era() != first {
+		t.Error("a lost log began a new era")
+	}
+	r.do("DEL", headKey)
+	eventually(t, "a lost head begins a new era", func() bool { return era() != first })
+	second := era()
+	r.do("HSET", headKey, "beat", time.Now().Add(-2*time.Hour).UnixMilli())
+	eventually(t, "a long silence begins a new era", func() bool { return era() != second })
+}
+
+// TestCutoffs: client, tenant and issuer cutoffs are remembered for refresh, the latest of all counts, also after their
+// entries have expired.
+func TestCutoffs(t *testing.T) {
+	t.Parallel()
+	r := startRedis(t)
+	i := startIssuer(t, r.addr(), shortLived("issuer-1"))
+	eventually(t, "fresh", i.fresh)
+	now, ok := i.Time()
+	if !ok {
+		t.Fatal("no time on a fresh log")
+	}
+	older := now.Add(-time.Minute).Truncate(time.Millisecond)
+	revoke(t, i,
+		revocation.Request{Kind: revocation.KindClient, Issuer: iss, Value: "app", IssuedBefore: older},
+		revocation.Request{Kind: revocation.KindTenant, Issuer: iss, Value: "acme", IssuedBefore: older.Add(-time.Second)},
+		revocation.Request{Kind: revocation.KindClient, Issuer: iss, Value: "app", IssuedBefore: older.Add(-2 * time.Second)})
+	expect := func(client, tenant string, want time.Time) {
+		t.Helper()
+		got, err := i.Cutoff(t.Context(), iss, "alice", client, tenant)
+		if err != nil || !got.Equal(want) {
+			t.Errorf("cutoff of client %q, tenant %q: %v, %v; want %v", client, tenant, got, err, want)
+		}
+	}
+	expect("app", "acme", older)
+	expect("", "acme", older.Add(-time.Second))
+	expect("other", "", time.Time{})
+	eventually(t, "the entries have left the log", func() bool { return r.do("XLEN", logKey) == int64(1) })
+	expect("app", "", older)
+	r.kill()
+	if _, err := i.Cutoff(t.Context(), iss, "", "app", ""); err == nil {
+		t.Error("without Redis there is an answer about cutoffs")
+	}
+}
+
+// TestReappendedSessionsAreEndedAgain: an issuer that appends a sid entry again has the session ended again, however
+// often that fails at first.
+func TestReappendedSessionsAreEndedAgain(t *testing.T) {
+	t.Parallel()
+	r := startRedis(t)
+	var mu sync.Mutex
+	calls, ended := 0, map[string]bool{}
+	s := named("issuer-1")
+	s.o.OnReappend = func(_ context.Context, sids []redislog.SessionRef) error {
+		mu.Lock()
+		defer mu.Unlock()
+		if calls++; calls < 3 {
+			return fmt.Errorf("no sessions today")
+		}
+		for _, ref := range sids {
+			ended[ref.Issuer+" "+ref.SessionID] = true
+		}
+		return nil
+	}
+	i := startIssuer(t, r.addr(), s)
+	eventually(t, "fresh", i.fresh)
+	revoke(t, i, sid("s1"), revocation.Request{Kind: revocation.KindJTI, Issuer: iss, Value: "t1"})
+	r.do("FLUSHALL")
+	eventually(t, "the session is ended again, and only it", func() bool {
+		mu.Lock()
+		defer mu.Unlock()
+		return ended[iss+" s1"] && len(ended) == 1
+	})
+	eventually(t, "the entries are back", func() bool { return r.do("XLEN", logKey) == int64(3) })
+}
+
+// TestChecks: an issuer does not start on a Redis that would lose revocations, unless it is told to only warn.
+func TestChecks(t *testing.T) {
+	t.Parallel()
+	safe := startRedis(t)
+	for name, c := range map[string]struct {
+		set  [2]string
+		want string
+	}{
+		"no append-only file":   {[2]string{"appendonly", "no"}, "appendonly"},
+		"append-only file lags": {[2]string{"appendfsync", "everysec"}, "appendfsync"},
+		"evicts":                {[2]string{"maxmemory-policy", "allkeys-lru"}, "maxmemory-policy"},
+		"as it should be":       {},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := safe
+			if c.want != "" {
+				r = startRedis(t)
+				r.do("CONFIG", "SET", c.set[0], c.set[1])
+			}
+			i := enforcing(t, r.addr())
+			findings, err := i.CheckRedis(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			if c.want == "" {
+				if len(findings) > 0 {
+					t.Fatalf("findings %v, want none", findings)
+				}
+				return
+			}
+			if len(findings) != 1 || !strings.Contains(findings[0].Error(), c.want) {
+				t.Errorf("findings %v, want one that names %s", findings, c.want)
+			}
+			if err := i.Run(t.Context()); err == nil || !strings.Contains(err.Error(), c.want) {
+				t.Errorf("run: %v, want an error that names %s", err, c.want)
+			}
+			if i.Ready() == nil {
+				t.Error("ready on an unsafe Redis")
+			}
+		})
+	}
+}
+
+func enforcing(t *testing.T, addr string) *redislog.Issuer {
+	t.Helper()
+	cfg := redisconn.DefaultConfig()
+	cfg.Address = addr
+	c, err := redisconn.Open(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = c.Close() })
+	i, err := redislog.NewIssuer(c, quick(), redislog.Options{Name: "issuer-1"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return i
+}

@@ -1,0 +1,233 @@
+package redislog_test
+
+import (
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/sallyport/sallyport/internal/revocation"
+	"github.com/sallyport/sallyport/internal/revocation/redislog"
+)
+
+const (
+	gatesKey   = "{sallyport}:replicas"
+	issuersKey = "{sallyport}:issuers"
+)
+
+// replicaOf starts a replica and waits until it is in step.
+func replicaOf(t *testing.T, primary *server) *server {
+	t.Helper()
+	r := startRedis(t, "--replicaof", "127.0.0.1 "+strconv.Itoa(primary.port))
+	eventually(t, "the replica is in step", func() bool {
+		return strings.Contains(fmt.Sprint(primary.do("INFO", "replication")), "state=online")
+	})
+	return r
+}
+
+// TestMinReplicas: an append that too few replicas have is an error (S7), and heartbeats they do not have do not count
+// (S2): a deposed primary cannot keep anyone fresh.
+func TestMinReplicas(t *testing.T) {
+	t.Parallel()
+	primary := startRedis(t)
+	replica := replicaOf(t, primary)
+	s := named("issuer-1")
+	s.cfg.MinReplicas = 1
+	i := startIssuer(t, primary.addr(), s)
+	s.o.Name = "gate-1"
+	g := startGate(t, primary.addr(), s)
+	eventually(t, "both are fresh", func() bool { return i.fresh() && g.fresh() })
+	revoke(t, i, sid("before"))
+
+	signal(t, replica.cmd.Process.Pid, syscall.SIGSTOP)
+	if _, err := i.Append(t.Context(), []revocation.Request{sid("during")}); !errors.Is(err, redislog.ErrUnavailable) {
+		t.Errorf("append without its replica: %v, want ErrUnavailable", err)
+	}
+	if _, live := i.Live([]revocation.Request{sid("during")}); live {
+		t.Error("an entry that no replica has is called acknowledged")
+	}
+	eventually(t, "the gate denies all the same", func() bool { return g.Check(session("during")).Revoked })
+	eventually(t, "the gate is stale", func() bool { return g.Freshness(g.Instant()).Why == revocation.WhyStale })
+	eventually(t, "the issuer is stale", func() bool { return !i.fresh() })
+
+	signal(t, replica.cmd.Process.Pid, syscall.SIGCONT)
+	eventually(t, "both are fresh again", func() bool { return i.fresh() && g.fresh() })
+	revoke(t, i, sid("after"))
+	eventually(t, "what was not acknowledged then is now", func() bool {
+		_, live := i.Live([]revocation.Request{sid("during")})
+		return live
+	})
+}
+
+// TestFailoverThatMissedWrites: the server behind the address is replaced by one that never got some entries. The issuer
+// that holds them appends them again (S4).
+func TestFailoverThatMissedWrites(t *testing.T) {
+	t.Parallel()
+	m := healthy(t, 1, 1)
+	replica := replicaOf(t, m.server)
+	replica.do("REPLICAOF", "NO", "ONE") // from here on it misses everything
+	m.revoke("missed")
+	m.denied()
+	m.neverAllows()
+	replica.kill()
+	m.kill()
+	m.dir = replica.dir
+	m.start()
+	m.survived()
+}
+
+// TestSecondHolder: with another issuer alive, an append is acknowledged only when that one has applied it; once its
+// line stands still, this one goes alone.
+func TestSecondHolder(t *testing.T) {
+	t.Parallel()
+	r := startRedis(t)
+	a, b := startIssuer(t, r.addr(), named("issuer-a")), startIssuer(t, r.addr(), named("issuer-b"))
+	eventually(t, "both are fresh", func() bool { return a.fresh() && b.fresh() })
+	if receipt := revoke(t, a, sid("s1")); receipt.Alone {
+		t.Error("went alone beside a living issuer")
+	}
+	if !b.Check(session("s1")).Revoked {
+		t.Error("acknowledged before the other issuer held it (S4)")
+	}
+	b.stop()
+	if receipt := revoke(t, a, sid("s2")); !receipt.Alone {
+		t.Error("an issuer that has gone was waited for and found")
+	}
+}
+
+// TestSecondHolderThatHangs: an issuer whose line moves and does not take in the entry is alive: no acknowledgement
+// without it. A gate's line never stands in for an issuer's.
+func TestSecondHolderThatHangs(t *testing.T) {
+	t.Parallel()
+	r := startRedis(t)
+	i := startIssuer(t, r.addr(), named("issuer-a"))
+	g := startGate(t, r.addr(), named("gate-1"))
+	eventually(t, "both are fresh", func() bool { return i.fresh() && g.fresh() })
+	hanging := keepWriting(r, issuersKey, "issuer-b", func(n int) string { return fmt.Sprintf("0 0 0 %d x {}", n) })
+	eventually(t, "the line is there", func() bool { return r.do("HLEN", issuersKey) == int64(2) })
+	beats(t, r, "issuer-a", 2)
+	if _, err := i.Append(t.Context(), []revocation.Request{sid("s1")}); !errors.Is(err, redislog.ErrUnavailable) {
+		t.Errorf("append beside an issuer that hangs: %v, want ErrUnavailable", err)
+	}
+	if _, live := i.Live([]revocation.Request{sid("s1")}); live {
+		t.Error("an entry without a second holder is called acknowledged")
+	}
+	hanging()
+	revoke(t, i, sid("s2"))
+}
+
+// beats waits until an issuer has sent n more heartbeats.
+func beats(t *testing.T, r *server, issuer string, n int) {
+	t.Helper()
+	count := func() int {
+		words := strings.Fields(fmt.Sprint(r.do("HGET", issuersKey, issuer)))
+		if len(words) < 4 {
+			return 0
+		}
+		c, err := strconv.Atoi(words[3])
+		if err != nil {
+			t.Fatalf("line %q: %v", words, err)
+		}
+		return c
+	}
+	from := count()
+	eventually(t, "the issuer has sent heartbeats", func() bool { return count() >= from+n })
+}
+
+// keepWriting moves a line until the returned function is called.
+func keepWriting(r *server, hash, name string, line func(int) string) (stop func()) {
+	done, stopped := make(chan struct{}), make(chan struct{})
+	c := r.client()
+	go func() {
+		defer close(stopped)
+		for n := 1; ; n++ {
+			select {
+			case <-done:
+				return
+			case <-time.After(10 * time.Millisecond):
+				if err := c.Do(r.t.Context(), "HSET", hash, name, line(n)).Err(); err != nil {
+					r.t.Errorf("writing a line: %v", err)
+					return
+				}
+			}
+		}
+	}()
+	var stopOnce bool
+	stop = func() {
+		if !stopOnce {
+			stopOnce = true
+			close(done)
+			<-stopped
+		}
+	}
+	r.t.Cleanup(stop)
+	return stop
+}
+
+// TestAppliedNamesTheGatesBehind: a gate that has not applied an entry is named for as long as its line may still be
+// alive; a line of another epoch or with a chain that is not the log's is behind, however high its place.
+func TestAppliedNamesTheGatesBehind(t *testing.T) {
+	t.Parallel()
+	r := startRedis(t)
+	i := startIssuer(t, r.addr(), named("issuer-1"))
+	g := startGate(t, r.addr(), named("gate-1"))
+	eventually(t, "both are fresh", func() bool { return i.fresh() && g.fresh() })
+	epoch := fmt.Sprint(r.do("HGET", headKey, "epoch"))
+	high := "999 " + strings.Repeat("ab", 20)
+	r.do("HSET", gatesKey, "silent", "garbage")
+	stops := []func(){
+		keepWriting(r, gatesKey, "other-chain", func(n int) string { return fmt.Sprintf("%s %s %d x {}", epoch, high, n) }),
+		keepWriting(r, gatesKey, "other-epoch", func(n int) string { return fmt.Sprintf("%s %s %d x {}", strings.Repeat("cd", 16), high, n) }),
+	}
+	eventually(t, "all lines are there", func() bool { return r.do("HLEN", gatesKey) == int64(4) })
+	receipt := revoke(t, i, sid("s1"))
+	ctx, cancel := timeout(t, 200*time.Millisecond)
+	defer cancel()
+	a, err := i.Applied(ctx, receipt)
+	if err != nil || a.Applied != 1 || fmt.Sprint(a.Behind) != "[other-chain other-epoch silent]" {
+		t.Fatalf("applied %+v, %v; want 1 of 4, three named", a, err)
+	}
+	for _, stop := range stops {
+		stop()
+	}
+	began := time.Now()
+	all, cancelAll := timeout(t, 10*time.Second)
+	defer cancelAll()
+	if a, err = i.Applied(all, receipt); err != nil || !a.All() || a.Total != 1 {
+		t.Errorf("applied %+v, %v; want 1/1 once the others are gone", a, err)
+	}
+	cfg := quick()
+	if waited := time.Since(began); waited < cfg.MaxStaleness {
+		t.Errorf("gates left the count after %s, before they could have gone stale", waited)
+	}
+	lines, err := i.Gates(t.Context())
+	if err != nil || len(lines) != 4 || lines[0].Name != "gate-1" || !lines[0].OnLog || lines[1].OnLog {
+		t.Errorf("gates: %+v, %v", lines, err)
+	}
+}
+
+// TestBatch: many requests are one receipt, and in force together.
+func TestBatch(t *testing.T) {
+	t.Parallel()
+	m := healthy(t, 1, 1)
+	reqs := make([]revocation.Request, 2500)
+	for n := range reqs {
+		reqs[n] = sid(fmt.Sprintf("batch-%d", n))
+		m.revoked = append(m.revoked, reqs[n].Value)
+	}
+	receipt := revoke(t, m.issuers[0], reqs...)
+	if want := uint64(1 + 5 + len(reqs)); receipt.Seq != want {
+		t.Errorf("receipt for place %d, want %d", receipt.Seq, want)
+	}
+	m.denied()
+	entries, err := m.issuers[0].Entries(t.Context(), 1, 2)
+	if err != nil || len(entries) != 2 || entries[0].Value != "s0" || entries[0].Actor != "test" {
+		t.Errorf("entries %+v, %v", entries, err)
+	}
+	m.neverAllows()
+	m.do("FLUSHALL")
+	m.survived()
+}

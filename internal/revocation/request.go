@@ -1,0 +1,79 @@
+package revocation
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+	"unicode/utf8"
+)
+
+// The longest strings an entry may hold, in bytes.
+const (
+	MaxIssuer = 1024
+	MaxValue  = 1024
+	MaxReason = 64
+	MaxActor  = 256
+)
+
+// Request asks for a revocation: of everything that Kind and Value name at Issuer.
+type Request struct {
+	Kind   Kind
+	Issuer string // the iss claim of the tokens meant
+	Value  string // the jti, sid, sub, client_id, tenant or kid; for kind iss empty
+	// IssuedBefore is for kinds with a cutoff: tokens issued, and sessions begun, up to this time are revoked. Zero
+	// means now. A time in the future is refused: an entry speaks of tokens that exist.
+	IssuedBefore time.Time
+	Reason       string // short and stable, a-z 0-9 and _: logout, reuse, admin, ...
+	Actor        string // who asked
+}
+
+// ErrInvalidRequest is wrapped by every error of Request.Validate.
+var ErrInvalidRequest = errors.New("revocation: invalid request")
+
+// Validate reports what is wrong with the request, whatever the time is.
+func (r Request) Validate() error {
+	bad := func(format string, args ...any) error {
+		return fmt.Errorf("%w: %s", ErrInvalidRequest, fmt.Sprintf(format, args...))
+	}
+	if r.Kind <= KindEpoch || r.Kind >= kindEnd {
+		return bad("expected a kind of jti, sid, sub, client, tenant, kid or iss, got %s", r.Kind)
+	}
+	if err := checkText("issuer", r.Issuer, MaxIssuer); err != nil {
+		return bad("%v", err)
+	}
+	if r.Kind == KindIss && r.Value != "" {
+		return bad("a revocation of kind iss names its issuer and has no value")
+	}
+	if r.Kind != KindIss {
+		if err := checkText("value", r.Value, MaxValue); err != nil {
+			return bad("%v", err)
+		}
+	}
+	if !r.Kind.Cutoff() && !r.IssuedBefore.IsZero() {
+		return bad("a revocation of kind %s has no issued_before", r.Kind)
+	}
+	if len(r.Reason) > MaxReason || strings.Trim(r.Reason, "abcdefghijklmnopqrstuvwxyz0123456789_") != "" {
+		return bad("expected a reason of up to %d of a-z, 0-9 and _", MaxReason)
+	}
+	if r.Actor != "" {
+		if err := checkText("actor", r.Actor, MaxActor); err != nil {
+			return bad("%v", err)
+		}
+	}
+	return nil
+}
+
+func checkText(name, s string, most int) error {
+	switch {
+	case s == "":
+		return fmt.Errorf("expected %s, got none", name)
+	case len(s) > most:
+		return fmt.Errorf("expected %s of up to %d bytes, got %d", name, most, len(s))
+	case !utf8.ValidString(s):
+		return fmt.Errorf("expected %s in UTF-8", name)
+	case strings.ContainsFunc(s, func(r rune) bool { return r < 0x20 || r == 0x7f }):
+		return fmt.Errorf("expected %s without control characters", name)
+	}
+	return nil
+}

@@ -1,0 +1,162 @@
+package revocation
+
+import (
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// Set is the live entries that tokens are checked against. Check takes no lock and never waits; Add and Sweep lock
+// each other out. A Set only forgets what has expired: what was once added denies until then, whatever log it came
+// from. Two entries of one kind, issuer and value are one in the Set, with the later cutoff and the later expiry.
+//
+// A name is held as a digest of 128 bits and an entry takes 33 bytes, of tables that are at least five sixths full.
+type Set struct {
+	key    Key
+	skew   int64 // ms
+	shards []atomic.Pointer[table]
+	live   [kindEnd]atomic.Int64
+
+	reasons atomic.Pointer[[]string] // grows only; a slot holds an index
+
+	mu       sync.Mutex
+	byReason map[string]int
+	swept    int // the next shard to sweep
+}
+
+const (
+	defaultShards = 1024
+	maxReasons    = 4096 // further ones read "other": a caller must not be able to grow the list for ever
+)
+
+// SetConfig says how a Set judges and where its entries go.
+type SetConfig struct {
+	ClockSkew time.Duration
+	Key       Key
+	Shards    int // a power of two; 0 means 1024, for a million entries and more
+}
+
+// NewSet makes an empty set.
+func NewSet(cfg SetConfig) *Set {
+	if cfg.Shards == 0 {
+		cfg.Shards = defaultShards
+	}
+	s := &Set{
+		key: cfg.Key, skew: cfg.ClockSkew.Milliseconds(),
+		shards: make([]atomic.Pointer[table], cfg.Shards), byReason: map[string]int{"other": 0},
+	}
+	s.reasons.Store(&[]string{"other"})
+	return s
+}
+
+// Check says whether a token is revoked: by its session, by itself, by a cutoff or by its key. Revoked tokens stay so
+// until the entry is swept, which is after the token has expired.
+func (s *Set) Check(f *Facts) Verdict {
+	if f.SessionID != "" {
+		if v := s.named(KindSID, f.Issuer, f.SessionID); v.Revoked {
+			return v
+		}
+	}
+	if f.TokenID != "" {
+		if v := s.named(KindJTI, f.Issuer, f.TokenID); v.Revoked {
+			return v
+		}
+	}
+	if f.KeyID != "" {
+		if v := s.named(KindKID, f.Issuer, f.KeyID); v.Revoked {
+			return v
+		}
+	}
+	return s.checkCutoffs(f)
+}
+
+// checkCutoffs judges a session's token from our issuers by when the session began, any other by its iat with one
+// clock_skew: its issuer's clock is not Redis'. A sub entry leaves our sessions alone: their sids are entries of their
+// own, so that a login in the same second works.
+func (s *Set) checkCutoffs(f *Facts) Verdict {
+	session := f.Ours && f.SessionID != ""
+	from, leeway := f.IssuedAt, s.skew
+	if session {
+		from, leeway = f.AuthTime, 0
+	}
+	if !session && f.Subject != "" {
+		if v := s.since(KindSub, f.Issuer, f.Subject, from, leeway); v.Revoked {
+			return v
+		}
+	}
+	if f.ClientID != "" {
+		if v := s.since(KindClient, f.Issuer, f.ClientID, from, leeway); v.Revoked {
+			return v
+		}
+	}
+	if f.Tenant != "" {
+		if v := s.since(KindTenant, f.Issuer, f.Tenant, from, leeway); v.Revoked {
+			return v
+		}
+	}
+	return s.since(KindIss, f.Issuer, "", from, leeway)
+}
+
+// CheckSession says whether a session that began at began may be refreshed: not when its sid is revoked, nor when its
+// subject, client, tenant or issuer has a cutoff at or after its beginning. KeyID, TokenID and times in f are ignored.
+func (s *Set) CheckSession(f *Facts, began time.Time) Verdict {
+	if v := s.named(KindSID, f.Issuer, f.SessionID); v.Revoked {
+		return v
+	}
+	for _, c := range [...]struct {
+		kind  Kind
+		value string
+	}{{KindSub, f.Subject}, {KindClient, f.ClientID}, {KindTenant, f.Tenant}, {KindIss, ""}} {
+		if c.value == "" && c.kind != KindIss {
+			continue
+		}
+		if cutoff, expiry, ok := s.find(c.kind, f.Issuer, c.value); ok && began.UnixMilli() <= issuedBefore(cutoff) {
+			return s.verdict(cutoff, expiry)
+		}
+	}
+	return Verdict{}
+}
+
+func (s *Set) named(k Kind, issuer, value string) Verdict {
+	cutoff, expiry, ok := s.find(k, issuer, value)
+	if !ok {
+		return Verdict{}
+	}
+	return s.verdict(cutoff, expiry)
+}
+
+// since judges a time in unix seconds against a cutoff in milliseconds.
+func (s *Set) since(k Kind, issuer, value string, from, leeway int64) Verdict {
+	cutoff, expiry, ok := s.find(k, issuer, value)
+	if !ok || from > (issuedBefore(cutoff)+leeway)/1000 {
+		return Verdict{}
+	}
+	return s.verdict(cutoff, expiry)
+}
+
+func (s *Set) verdict(cutoff, expiry uint64) Verdict {
+	return Verdict{Revoked: true, Kind: kindOf(cutoff), Reason: (*s.reasons.Load())[reasonOf(cutoff)], Seq: seqOf(expiry)}
+}
+
+func (s *Set) find(k Kind, issuer, value string) (cutoff, expiry uint64, ok bool) {
+	if s.live[k].Load() == 0 {
+		return 0, 0, false
+	}
+	d := digestOf(s.key, k, issuer, value)
+	t := s.shard(d).Load()
+	if t == nil {
+		return 0, 0, false
+	}
+	found := t.find(d)
+	if found == nil {
+		return 0, 0, false
+	}
+	return atomic.LoadUint64(&found.cutoff), atomic.LoadUint64(&found.expiry), true
+}
+
+func (s *Set) shard(d digest) *atomic.Pointer[table] {
+	return &s.shards[d.hi&uint64(len(s.shards)-1)]
+}
+
+// Live is the number of entries held of a kind.
+func (s *Set) Live(k Kind) int64 { return s.live[k].Load() }

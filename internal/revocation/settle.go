@@ -1,0 +1,42 @@
+package revocation
+
+import "time"
+
+// settle is what is known of the heartbeat's connection. Its heartbeats count from the moment its first good one is
+// Settle old: by then whoever still wrote to a deposed primary, or could mend this log, has shown it.
+type settle struct {
+	connection uint64
+	begun      bool
+	epoch      Epoch
+	first      time.Duration // monotonic: when the first good heartbeat was answered
+	last       Instant       // when the last good one was sent
+}
+
+// Connected says that heartbeats go over a new connection from now on: it must settle, and answers to earlier
+// heartbeats mean nothing.
+func (r *Replica) Connected() {
+	r.settle = settle{connection: r.settle.connection + 1}
+	r.passed = nil
+}
+
+// BeatFailed says that a heartbeat got an error or no answer: settling starts anew.
+func (r *Replica) BeatFailed(hb Heartbeat) {
+	if hb.connection == r.settle.connection {
+		r.unsettle()
+	}
+}
+
+func (r *Replica) unsettle() {
+	r.settle = settle{connection: r.settle.connection}
+	r.passed = nil
+}
+
+// good notes a good heartbeat on the log of an epoch and reports whether the connection had settled when it was sent.
+func (s *settle) good(epoch Epoch, sent Instant, answered Instant, need time.Duration) bool {
+	if !s.begun || s.epoch != epoch || sent.Since(s.last) > need {
+		*s = settle{connection: s.connection, begun: true, epoch: epoch, first: answered.Mono, last: sent}
+		return false
+	}
+	s.last = sent
+	return sent.Mono-s.first >= need
+}

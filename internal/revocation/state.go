@@ -1,0 +1,81 @@
+package revocation
+
+import (
+	"encoding/binary"
+	"maps"
+	"slices"
+	"time"
+)
+
+// Clone is a copy that shares nothing with r that either can change.
+func (r *Replica) Clone() *Replica {
+	c := *r
+	c.set = r.set.Clone()
+	c.clock = &Clock{}
+	c.clock.floor.Store(r.clock.floor.Load())
+	c.wait, c.passed = slices.Clone(r.wait), slices.Clone(r.passed)
+	c.resyncs = maps.Clone(r.resyncs)
+	return &c
+}
+
+// AppendState appends a canonical form of all that r's answers to coming events depend on. Two replicas with one
+// configuration and the same state behave alike for ever. Counters that only tell how often something happened are
+// left out, and numbers of connections and generations, which are only compared with those of answers under way.
+func (r *Replica) AppendState(buf []byte) []byte {
+	buf = r.set.AppendState(buf)
+	buf = appendPosition(buf, r.pos)
+	buf = appendBools(buf, r.complete, r.load.active, r.blind.on, r.settle.begun, r.counted, r.headKnown, r.redis.known, r.behind.on)
+	buf = appendInts(buf, int64(r.load.first), int64(r.load.next))
+	buf = append(buf, r.load.chain[:]...)
+	buf = appendPosition(buf, r.load.target)
+	buf = appendPosition(buf, Position{Epoch: r.blind.epoch, Seq: r.blind.seq})
+	buf = append(buf, r.settle.epoch[:]...)
+	buf = appendInts(buf, int64(r.settle.first))
+	buf = appendInstants(buf, r.settle.last, r.last, r.redis.sent, r.redis.answered)
+	buf = appendInts(buf, int64(len(r.wait)), int64(len(r.passed)))
+	for _, c := range r.wait {
+		buf = appendPosition(appendInstants(buf, c.sent), Position{Seq: c.at.seq, Chain: c.at.chain})
+	}
+	for _, p := range r.passed {
+		buf = appendPosition(buf, Position{Seq: p.seq, Chain: p.chain})
+	}
+	buf = appendPosition(buf, r.head.Position())
+	buf = appendInts(buf, int64(r.head.First), r.head.Mending, int64(r.head.MaxTokenLifetime), int64(len(r.head.Era)))
+	buf = append(buf, r.head.Era...)
+	return appendInts(buf, r.redis.at, int64(r.behind.since), int64(r.behind.seq), r.clock.floor.Load())
+}
+
+func appendPosition(buf []byte, p Position) []byte {
+	buf = append(buf, p.Epoch[:]...)
+	buf = binary.BigEndian.AppendUint64(buf, p.Seq)
+	return append(buf, p.Chain[:]...)
+}
+
+func appendInts(buf []byte, ns ...int64) []byte {
+	for _, n := range ns {
+		buf = binary.BigEndian.AppendUint64(buf, uint64(n))
+	}
+	return buf
+}
+
+func appendBools(buf []byte, bs ...bool) []byte {
+	for _, b := range bs {
+		if b {
+			buf = append(buf, 1)
+		} else {
+			buf = append(buf, 0)
+		}
+	}
+	return buf
+}
+
+func appendInstants(buf []byte, ts ...Instant) []byte {
+	for _, t := range ts {
+		wall := int64(0)
+		if t.Wall != (time.Time{}) {
+			wall = t.Wall.UnixNano()
+		}
+		buf = appendInts(buf, int64(t.Mono), wall)
+	}
+	return buf
+}

@@ -1,0 +1,62 @@
+package revocation
+
+import (
+	"fmt"
+	"time"
+)
+
+// View is a Replica's freshness at one moment, small enough to be handed to every reader after each event.
+type View struct {
+	Counted      bool
+	Last         Instant // when the newest counting heartbeat was sent
+	Blind        bool
+	Complete     bool
+	Skew         time.Duration
+	MaxSkew      time.Duration
+	MaxStaleness time.Duration
+}
+
+// View is the replica's freshness now.
+func (r *Replica) View() View {
+	return View{
+		Counted: r.counted, Last: r.last, Blind: r.blind.on, Complete: r.complete,
+		Skew: r.Skew(), MaxSkew: r.cfg.ClockSkew, MaxStaleness: r.cfg.MaxStaleness,
+	}
+}
+
+// Freshness is how stale the copy is at now, on the clock that says more. The zero View is never fresh.
+func (v *View) Freshness(now Instant) Freshness {
+	switch {
+	case v.Blind:
+		return Freshness{Why: WhyUnknown}
+	case !v.Counted && v.Skew > v.MaxSkew:
+		return Freshness{Why: WhyClock}
+	case !v.Counted:
+		return Freshness{Why: WhyNoCopy}
+	}
+	staleness := max(now.Since(v.Last), 0)
+	if staleness > v.MaxStaleness {
+		return Freshness{Staleness: staleness, Why: WhyStale}
+	}
+	return Freshness{Fresh: true, Staleness: staleness}
+}
+
+// Ready says why the process should get no work: nil when its copy is fresh and its clock in step with Redis'.
+func (v *View) Ready(now Instant) error {
+	f := v.Freshness(now)
+	switch {
+	case f.Why == WhyUnknown:
+		return fmt.Errorf("revocation: the log holds an entry of a kind or version this program cannot read: update it")
+	case f.Why == WhyNoCopy && !v.Complete:
+		return fmt.Errorf("revocation: no complete copy of the log yet")
+	case f.Why == WhyNoCopy:
+		return fmt.Errorf("revocation: the copy of the log is complete and waits to be confirmed")
+	case f.Why == WhyStale:
+		return fmt.Errorf("revocation: the copy of the log was last confirmed %s ago, max_staleness is %s",
+			f.Staleness.Round(time.Millisecond), v.MaxStaleness)
+	case !f.Fresh, v.Skew > v.MaxSkew:
+		return fmt.Errorf("revocation: this machine's clock is %s away from Redis', clock_skew is %s",
+			v.Skew.Round(time.Millisecond), v.MaxSkew)
+	}
+	return nil
+}

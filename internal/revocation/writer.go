@@ -1,0 +1,150 @@
+package revocation
+
+import (
+	"errors"
+	"fmt"
+	"time"
+)
+
+// Writer is an issuer's side of the log: a Replica that also appends. What it was asked to revoke is in its own set
+// before it is anywhere else, and stays there; what the log has lost it appends again, the same in every field.
+type Writer struct {
+	*Replica
+	lifetime time.Duration // this issuer's max_token_lifetime
+	// Every live entry in full: those seen in the log as it is now, and the others. When the position is given up, all
+	// are unseen again until the load has met them.
+	seen, unseen held
+	acked        Position // up to here all is acknowledged, if Epoch is the log's; Chain is not kept
+}
+
+// ErrNoTime means that Redis' time is not known, so that no entry can be made.
+var ErrNoTime = errors.New("revocation: Redis' time is not known: no heartbeat within max_staleness")
+
+// NewWriter makes a writer that holds nothing and fills set. maxTokenLifetime is the longest life of any token that is
+// to be revocable: entries live as long, and two clock_skew more.
+func NewWriter(cfg ReplicaConfig, maxTokenLifetime time.Duration, set *Set) *Writer {
+	return &Writer{Replica: NewReplica(cfg, set), lifetime: maxTokenLifetime, seen: held{}, unseen: held{}}
+}
+
+// Batch is entries to append in one step. Give its outcome to Stored or Failed, once.
+type Batch struct {
+	Entries []Entry
+	// Again means that the entries were in the log before. They may then be appended only to a log whose head is Expect.
+	Again  bool
+	Expect Position
+}
+
+// Begin makes entries of requests and puts them into this issuer's own set: from here on it denies what they name,
+// whatever becomes of the batch. Errors wrap ErrInvalidRequest or are ErrNoTime.
+func (w *Writer) Begin(reqs []Request, now Instant) (Batch, error) {
+	at, ok := w.Time(now)
+	if !ok {
+		return Batch{}, ErrNoTime
+	}
+	b := Batch{Entries: make([]Entry, 0, len(reqs))}
+	for i := range reqs {
+		e, err := w.entry(&reqs[i], at)
+		if err != nil {
+			return Batch{}, err
+		}
+		b.Entries = append(b.Entries, e)
+	}
+	for i := range b.Entries {
+		w.set.Add(&b.Entries[i])
+		w.launch(&b.Entries[i])
+	}
+	return b, nil
+}
+
+func (w *Writer) entry(q *Request, at time.Time) (Entry, error) {
+	if err := q.Validate(); err != nil {
+		return Entry{}, err
+	}
+	e := Entry{
+		Kind: q.Kind, Issuer: q.Issuer, Value: q.Value, Reason: q.Reason, Actor: q.Actor,
+		At: at.UnixMilli(), Expires: at.Add(w.Life()).UnixMilli(),
+	}
+	if q.Kind.Cutoff() {
+		e.IssuedBefore = e.At
+		if !q.IssuedBefore.IsZero() {
+			e.IssuedBefore = q.IssuedBefore.UnixMilli()
+		}
+		if e.IssuedBefore > at.Add(w.cfg.ClockSkew).UnixMilli() || e.IssuedBefore < 0 {
+			return Entry{}, fmt.Errorf("%w: issued_before %s is in the future", ErrInvalidRequest, q.IssuedBefore.UTC())
+		}
+	}
+	return e, nil
+}
+
+// Life is how long an entry made now lives: as long as any token that exists can be valid, by whichever clock.
+func (w *Writer) Life() time.Duration {
+	return max(w.lifetime, w.head.MaxTokenLifetime) + 2*w.cfg.ClockSkew
+}
+
+// Lifetime is this issuer's max_token_lifetime.
+func (w *Writer) Lifetime() time.Duration { return w.lifetime }
+
+// Stored says that a batch is in the log: its entries from first on, in order.
+func (w *Writer) Stored(b Batch, epoch Epoch, first uint64) {
+	for i := range b.Entries {
+		if item := w.land(&b.Entries[i]); item != nil {
+			item.epoch, item.seq = epoch, first+uint64(i)
+		}
+	}
+}
+
+// Failed says that a batch may or may not be in the log. What does not come back from it will be missing.
+func (w *Writer) Failed(b Batch) {
+	for i := range b.Entries {
+		w.land(&b.Entries[i])
+	}
+}
+
+// TooEarly says that a batch was refused because Redis' clock, which stood at redisNow (unix ms) when now was read, or
+// the head's max_token_lifetime, is ahead of what was believed. Its entries get a later life, and may be tried again.
+func (w *Writer) TooEarly(b Batch, redisNow int64, lifetime time.Duration, now Instant) Batch {
+	w.redis.at, w.redis.sent, w.redis.answered = redisNow, now, now
+	w.head.MaxTokenLifetime = max(w.head.MaxTokenLifetime, lifetime)
+	later := Batch{Entries: make([]Entry, len(b.Entries))}
+	for i, e := range b.Entries {
+		w.unseen.drop(&e)
+		e.At = max(e.At, redisNow)
+		e.Expires = max(e.Expires, e.At+w.Life().Milliseconds())
+		w.set.Add(&e)
+		w.launch(&e)
+		later.Entries[i] = e
+	}
+	return later
+}
+
+// Beat makes the next heartbeat, which also says whether this issuer holds what the log may lack.
+func (w *Writer) Beat(now Instant) Heartbeat {
+	hb := w.Replica.Beat(now)
+	hb.Holds = w.seen.live > 0 || w.unseen.live > 0
+	hb.Mend = hb.Holds && (!w.complete || w.missingAny(now))
+	return hb
+}
+
+// Answered takes the answer to a heartbeat.
+func (w *Writer) Answered(hb Heartbeat, a HeartbeatReply, now Instant) Outcome {
+	out := w.Replica.Answered(hb, a, now)
+	w.note(&out)
+	return out
+}
+
+// Entries takes what a Read returned.
+func (w *Writer) Entries(rd Read, entries []Entry, now Instant) Outcome {
+	out := w.Replica.Entries(rd, entries, now)
+	w.note(&out)
+	return out
+}
+
+// note follows what the replica did. Entries applied before a position was given up belong to the log given up.
+func (w *Writer) note(out *Outcome) {
+	for i := range out.Applied {
+		w.meet(&out.Applied[i])
+	}
+	if out.Resync != "" {
+		w.unseen, w.seen = merged(w.unseen, w.seen), held{}
+	}
+}

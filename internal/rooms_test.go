@@ -1,0 +1,191 @@
+// Package internal_test holds the house's rule: which room may import which.
+package internal_test
+
+import (
+	"encoding/json"
+	"errors"
+	"io"
+	"os/exec"
+	"path"
+	"slices"
+	"strings"
+	"testing"
+)
+
+const module = "github.com/sallyport/sallyport/"
+
+// floors lists the rooms from the top of the house to its ground. A room may import those below it, never one above it or
+// beside it (on the same line). A package inside a room counts as that room unless it has a line of its own.
+var floors = [][]string{
+	{"e2e", "bench"},
+	{"internal/meshtest"},
+	{"cmd/issuer", "cmd/authz", "cmd/sallyport"},
+	{"internal/mesh"},
+	{"internal/doctor"},
+	{"authz/extauthz"},
+	{"authz/httpcheck"},
+	{"authz", "issuer"},
+	{"internal/policy"},
+	{"internal/credential"},
+	{"internal/session"},
+	{"internal/keyset"},
+	{"internal/keyring"},
+	{"internal/revocation/redislog"},
+	{"internal/revocation"},
+	{"internal/jose"},
+	{"internal/token"},
+	{"internal/redisconn"},
+	{"internal/daemon"},
+	{"internal/config"},
+	{"internal/audit"},
+}
+
+// reserved says who alone may import a library. The reason is printed when the rule is broken.
+var reserved = []struct {
+	library string
+	rooms   []string
+	reason  string
+}{
+	{"github.com/lestrrat-go/jwx", []string{"internal/jose"}, "internal/jose is the only importer of jwx"},
+	{"github.com/go-jose/go-jose", nil, "go-jose is an oracle for tests only"},
+	{"github.com/golang-jwt/jwt", nil, "golang-jwt is an oracle for tests only"},
+}
+
+// barred says what a room may never import directly, so that it stays pure.
+var barred = []struct {
+	room      string
+	libraries []string
+	reason    string
+}{
+	{"authz", []string{"google.golang.org/grpc", "github.com/envoyproxy", "github.com/lestrrat-go/jwx", "github.com/redis", "net", "net/http", "internal/redisconn", "internal/revocation/redislog"},
+		"the engine knows no transport: keys, revocations and clock come through small interfaces that it declares"},
+	{"internal/revocation", []string{"github.com/redis", "net", "net/http", "internal/redisconn"},
+		"the state machines of revocation are pure: events in, actions out, time as an argument"},
+	{"internal/token", []string{"github.com/", "google.golang.org/", "net", "net/http", "internal/"},
+		"the rules on claims are pure and stand on the standard library alone"},
+	{"internal/config", []string{"internal/revocation", "internal/redisconn", "internal/token"},
+		"config knows no room's settings"},
+}
+
+type goPackage struct {
+	ImportPath   string
+	Imports      []string
+	TestImports  []string
+	XTestImports []string
+}
+
+// TestARoomImportsOnlyThoseBelowIt reads the import graph of the whole module. Tests in a package of their own (package x_test)
+// may also import meshtest, which starts a whole stack.
+func TestARoomImportsOnlyThoseBelowIt(t *testing.T) {
+	packages := listPackages(t)
+	if len(packages) < len(floors)/2 {
+		t.Fatalf("read only %d packages: the graph is not whole", len(packages))
+	}
+	for _, p := range packages {
+		from := room(p.ImportPath)
+		if from == "" {
+			continue
+		}
+		for _, to := range p.Imports {
+			judge(t, p.ImportPath, from, to)
+			judgeLibraries(t, p.ImportPath, from, to)
+		}
+		for _, to := range p.TestImports {
+			judge(t, p.ImportPath+" (tests)", from, to)
+		}
+		for _, to := range p.XTestImports {
+			if room(to) != "internal/meshtest" {
+				judge(t, p.ImportPath+" (package _test)", from, to)
+			}
+		}
+	}
+}
+
+// TestEveryPackageIsInARoom: a package that no floor names would escape the rule.
+func TestEveryPackageIsInARoom(t *testing.T) {
+	for _, p := range listPackages(t) {
+		if p.ImportPath != strings.TrimSuffix(module, "/")+"/internal" && room(p.ImportPath) == "" {
+			t.Errorf("%s is in no room: give it a floor in this file", p.ImportPath)
+		}
+	}
+}
+
+func judge(t *testing.T, name, from, to string) {
+	t.Helper()
+	target := room(to)
+	if target == "" || target == from {
+		return
+	}
+	if floor(target) <= floor(from) {
+		t.Errorf("%s imports %s: a room may import those below it, never one above or beside it", name, to)
+	}
+}
+
+func judgeLibraries(t *testing.T, name, from, to string) {
+	t.Helper()
+	for _, r := range reserved {
+		if within(to, r.library) && !slices.Contains(r.rooms, from) {
+			t.Errorf("%s imports %s: %s", name, to, r.reason)
+		}
+	}
+	for _, b := range barred {
+		if from != b.room {
+			continue
+		}
+		for _, library := range b.libraries {
+			if strings.HasPrefix(library, "internal/") {
+				library = module + library
+			}
+			if within(to, library) && room(to) != from {
+				t.Errorf("%s imports %s: %s", name, to, b.reason)
+			}
+		}
+	}
+}
+
+// within says whether package p is library or lies inside it. A name without a slash, as "net", means that package alone:
+// net/netip and net/url are values, not a network.
+func within(p, library string) bool {
+	if !strings.Contains(library, "/") {
+		return p == library
+	}
+	return p == library || strings.HasPrefix(p, strings.TrimSuffix(library, "/")+"/")
+}
+
+// room gives the room that a package lies in: the longest one that is the package's path or a folder above it.
+func room(importPath string) string {
+	for p, ok := strings.CutPrefix(importPath, module); ok && p != "."; p = path.Dir(p) {
+		if floor(p) >= 0 {
+			return p
+		}
+	}
+	return ""
+}
+
+func floor(room string) int {
+	return slices.IndexFunc(floors, func(rooms []string) bool { return slices.Contains(rooms, room) })
+}
+
+func listPackages(t *testing.T) []goPackage {
+	t.Helper()
+	cmd := exec.Command("go", "list", "-json=ImportPath,Imports,TestImports,XTestImports", "./...")
+	cmd.Dir = ".."
+	out, err := cmd.Output()
+	if err != nil {
+		var exit *exec.ExitError
+		if errors.As(err, &exit) {
+			t.Fatalf("go list: %v\n%s", err, exit.Stderr)
+		}
+		t.Fatal(err)
+	}
+	var packages []goPackage
+	for d := json.NewDecoder(strings.NewReader(string(out))); ; {
+		var p goPackage
+		if err := d.Decode(&p); errors.Is(err, io.EOF) {
+			return packages
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		packages = append(packages, p)
+	}
+}

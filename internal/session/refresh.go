@@ -1,0 +1,175 @@
+package session
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/sallyport/sallyport/internal/revocation"
+)
+
+// Refresh spends a refresh token and gives leave to mint the next pair. admit is asked about the user before the token is
+// spent: ErrBarred ends the session, any other error leaves everything as it was.
+//
+// The order is what makes it safe: the clock first, then what could forbid it, then the compare-and-set on enough replicas;
+// the caller mints last. A refused token is a *Refusal; every other error means that nothing is known, and nothing is handed out.
+func (s *Store) Refresh(ctx context.Context, token string, admit func(context.Context, Session) error) (Grant, error) {
+	t, err := s.genuine(token)
+	if err != nil {
+		return Grant{}, err
+	}
+	now, era, err := s.now()
+	if err != nil {
+		return Grant{}, err
+	}
+	if err := s.fresh(); err != nil {
+		return Grant{}, err
+	}
+	rec, err := s.load(ctx, t.id)
+	if err != nil {
+		return Grant{}, err
+	}
+	if err := s.mayGoOn(ctx, t.id, rec, admit); err != nil {
+		return Grant{}, err
+	}
+	return s.move(ctx, t, rec.session, now, era)
+}
+
+// genuine reads a refresh token and believes it only if a key of the ring made it.
+func (s *Store) genuine(token string) (refreshToken, error) {
+	t, err := parseRefreshToken(token)
+	if err != nil {
+		return refreshToken{}, &Refusal{Reason: ReasonMalformed}
+	}
+	if !s.ring.CheckRefreshMAC(t.message(s.cfg.Issuer), t.mac[:]) {
+		return refreshToken{}, &Refusal{Reason: ReasonForged}
+	}
+	return t, nil
+}
+
+// mayGoOn looks for what forbids a refresh of the session, other than its counter.
+func (s *Store) mayGoOn(ctx context.Context, id ID, rec record, admit func(context.Context, Session) error) error {
+	switch {
+	case rec.state == Missing:
+		return &Refusal{Reason: ReasonMissing, SessionID: id.String()}
+	case rec.session.ClientID != s.cfg.ClientID:
+		return &Refusal{Reason: ReasonClient, SessionID: id.String()}
+	case rec.state != Active:
+		return s.refuseAndEnd(ctx, id, rec.session.Subject, ReasonEnded)
+	}
+	if err := s.checkRevoked(ctx, id, rec); err != nil {
+		return err
+	}
+	err := admit(ctx, rec.session)
+	if errors.Is(err, ErrBarred) {
+		return s.refuseAndEnd(ctx, id, rec.session.Subject, ReasonBarred)
+	}
+	return err
+}
+
+// checkRevoked asks this issuer's own copy, and then Redis about cutoffs whose entries have expired. A session or user that is
+// revoked ends the record too, so that it stays ended after the entry has gone.
+func (s *Store) checkRevoked(ctx context.Context, id ID, rec record) error {
+	session := rec.session
+	own := s.log.CheckSession(&revocation.Facts{
+		Issuer: s.cfg.Issuer, SessionID: session.ID, ClientID: session.ClientID, Tenant: session.Tenant, Ours: true,
+	}, session.Began)
+	if (own.Revoked && own.Kind == revocation.KindSID) || s.checkSubject(rec).Revoked {
+		return s.refuseAndEnd(ctx, id, session.Subject, ReasonRevoked)
+	}
+	refusal := &Refusal{Reason: ReasonRevoked, SessionID: session.ID, Subject: session.Subject}
+	if own.Revoked {
+		return refusal
+	}
+	return s.checkCutoffs(ctx, id, rec, refusal)
+}
+
+// checkCutoffs asks Redis for cutoffs that outlive their entries: a session that was idle for longer than an entry lives must not
+// come back. One question is enough unless something was cut off since the session began.
+func (s *Store) checkCutoffs(ctx context.Context, id ID, rec record, refusal *Refusal) error {
+	session := rec.session
+	cutoff, err := s.log.Cutoff(ctx, s.cfg.Issuer, session.Subject, session.ClientID, session.Tenant)
+	if err != nil {
+		return fmt.Errorf("session: asking for cutoffs: %w", err)
+	}
+	if cutoff.IsZero() || session.Began.After(cutoff) {
+		return nil
+	}
+	others, err := s.log.Cutoff(ctx, s.cfg.Issuer, "", session.ClientID, session.Tenant)
+	switch {
+	case err != nil:
+		return fmt.Errorf("session: asking for cutoffs: %w", err)
+	case !others.IsZero() && !session.Began.After(others):
+		return refusal
+	case !rec.subjectSince().After(cutoff):
+		return s.refuseAndEnd(ctx, id, session.Subject, ReasonRevoked)
+	}
+	return nil
+}
+
+// move spends the token by compare-and-set.
+func (s *Store) move(ctx context.Context, t refreshToken, session Session, now time.Time, era string) (Grant, error) {
+	answer, err := s.run(ctx, moveScript, keysOf(t.id),
+		strconv.FormatInt(t.n, 10), millis(now), strconv.FormatInt(s.cfg.Grace.Milliseconds(), 10), era, s.cfg.ClientID)
+	if err != nil {
+		return Grant{}, err
+	}
+	if answer[0] == "next" || answer[0] == "again" {
+		return s.grant(t.id, session, now, answer)
+	}
+	reason, ends := refusalFor(answer[0])
+	if reason == "" {
+		return Grant{}, fmt.Errorf("session: unexpected answer %q to a refresh", answer[0])
+	}
+	if ends {
+		return Grant{}, s.refuseAndEnd(ctx, t.id, session.Subject, reason)
+	}
+	return Grant{}, &Refusal{Reason: reason, SessionID: session.ID, Subject: session.Subject}
+}
+
+func (s *Store) grant(id ID, session Session, now time.Time, answer []string) (Grant, error) {
+	if len(answer) != 2 {
+		return Grant{}, errors.New("session: a refresh gave no counter")
+	}
+	next, ok := parseCounter(answer[1])
+	if !ok {
+		return Grant{}, fmt.Errorf("session: a session's counter is not a number of up to %d digits", maxDigits)
+	}
+	token := makeRefreshToken(s.ring, s.cfg.Issuer, id, next)
+	return Grant{Session: session, RefreshToken: token, Now: now, Repeated: answer[0] == "again"}, nil
+}
+
+// refusalFor translates the script's answer: why, and whether the session has to end for it.
+func refusalFor(answer string) (reason Reason, ends bool) {
+	switch answer {
+	case "missing":
+		return ReasonMissing, false
+	case "client":
+		return ReasonClient, false
+	case "expired":
+		return ReasonExpired, false
+	case "era":
+		return ReasonEra, false
+	case "ending", "ended":
+		return ReasonEnded, true
+	case "reuse":
+		return ReasonReuse, true
+	case "ahead":
+		return ReasonAhead, true
+	case "generation":
+		return ReasonGeneration, true
+	}
+	return "", false
+}
+
+// refuseAndEnd ends the session and then refuses. When the end could not be stored that is the error instead: the session is
+// marked, so no refresh passes, and the next request tries again.
+func (s *Store) refuseAndEnd(ctx context.Context, id ID, subject string, reason Reason) error {
+	receipt, err := s.End(ctx, id.String(), "refresh_"+string(reason), subject)
+	if err != nil {
+		return err
+	}
+	return &Refusal{Reason: reason, SessionID: id.String(), Subject: subject, Ended: true, Seq: receipt.Seq}
+}

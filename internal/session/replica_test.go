@@ -1,0 +1,84 @@
+package session_test
+
+import (
+	"net"
+	"strconv"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/sallyport/sallyport/internal/session/sessiontest"
+)
+
+// TestAWriteCountsOnceItsReplicaHasIt has a real primary and a real replica that stops for a while: what has not reached it is
+// no answer, also when another connection wrote it and this one only repeats it.
+func TestAWriteCountsOnceItsReplicaHasIt(t *testing.T) {
+	port := freePort(t)
+	primary, _ := sessiontest.StartRedis(t, "--port", port, "--repl-diskless-sync-delay", "0")
+	_, process := sessiontest.StartRedis(t, "--replicaof", "127.0.0.1 "+port)
+	client := sessiontest.Open(t, primary)
+	log, ring := sessiontest.NewLog(), sessiontest.NewRing()
+	alone := newWorldWith(t, client, config(), log, ring)
+	cfg := config()
+	cfg.MinReplicas, cfg.WaitTimeout = 1, 100*time.Millisecond
+	w := newWorldWith(t, client, cfg, log, ring)
+	awaitReplica(t, primary)
+
+	g := w.login("alice")
+	if err := process.Signal(syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = process.Signal(syscall.SIGCONT) }()
+	alone.mustRefresh(g.RefreshToken)
+	if _, err := w.refresh(g.RefreshToken); err == nil {
+		t.Error("a refresh that the replica does not have was repeated")
+	}
+	if _, err := w.end(g.Session.ID); err == nil {
+		t.Error("an end that the replica does not have was acknowledged")
+	}
+	if err := process.Signal(syscall.SIGCONT); err != nil {
+		t.Fatal(err)
+	}
+	deadline := time.Now().Add(10 * time.Second)
+	for {
+		if _, err := w.end(g.Session.ID); err == nil {
+			return
+		} else if time.Now().After(deadline) {
+			t.Fatalf("the end is not acknowledged though the replica is back: %v", err)
+		}
+	}
+}
+
+func freePort(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = l.Close() }()
+	return strconv.Itoa(l.Addr().(*net.TCPAddr).Port)
+}
+
+// awaitReplica waits until the primary at an address has a replica that follows it.
+func awaitReplica(t *testing.T, address string) {
+	t.Helper()
+	client := redis.NewClient(&redis.Options{Addr: address, MaxRetries: -1})
+	defer func() { _ = client.Close() }()
+	deadline := time.Now().Add(20 * time.Second)
+	for {
+		pipe := client.Pipeline()
+		pipe.Set(t.Context(), "awaited", "1", 0)
+		replicas := pipe.Do(t.Context(), "WAIT", 1, 100)
+		if _, err := pipe.Exec(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if n, err := replicas.Int64(); err == nil && n == 1 {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("the replica does not follow")
+		}
+	}
+}

@@ -1,0 +1,111 @@
+package session
+
+// Every script gets the same three keys (the user's record, the index of the user's sessions, one session's record; the last
+// may be unused) and writes at least one field whenever its answer will be acted upon, so that WAIT covers it.
+//
+// {tag}:user      gen: moves at each log out everywhere; cut: the time of the last one
+// {tag}:sessions  sorted set: the ids' random parts by expiry; holds sessions that are active or ending
+// {tag}:s:<id>    state, sub, client, tenant, amr, scope, begun, exp, era, gen, cut (the user's, when it began),
+//
+//	n (the counter that works next), moved (when it last moved)
+//
+// All times are Unix milliseconds. They from the caller, who carries the log's clock: the scripts of one session may run on
+// several nodes in turn.
+
+// beginScript makes a session, unless the user's generation has moved since it was read.
+// ARGV: generation, now ms, expiry ms, most sessions, id's random part, then the record's fields and values.
+const beginScript = `
+local gen = redis.call('HGET', KEYS[1], 'gen') or '0'
+if gen ~= ARGV[1] then return {'moved'} end
+redis.call('ZREMRANGEBYSCORE', KEYS[2], '-inf', ARGV[2])
+if redis.call('ZCARD', KEYS[2]) >= tonumber(ARGV[4]) then
+  return {'full', redis.call('ZRANGE', KEYS[2], 0, 0)[1]}
+end
+if redis.call('EXISTS', KEYS[3]) == 1 then return {'taken'} end
+local cut = redis.call('HGET', KEYS[1], 'cut') or '0'
+redis.call('HSET', KEYS[3], 'state', 'active', 'gen', gen, 'cut', cut, 'n', '1', 'moved', '0', 'exp', ARGV[3])
+for i = 6, #ARGV, 2 do redis.call('HSET', KEYS[3], ARGV[i], ARGV[i + 1]) end
+redis.call('HSET', KEYS[1], 'gen', gen, 'cut', cut)
+redis.call('ZADD', KEYS[2], ARGV[3], ARGV[5])
+redis.call('PEXPIREAT', KEYS[3], ARGV[3])
+for i = 1, 2 do
+  local left = redis.call('PTTL', KEYS[i])
+  if left < tonumber(ARGV[3]) - tonumber(ARGV[2]) then redis.call('PEXPIREAT', KEYS[i], ARGV[3]) end
+end
+return {'begun', cut}
+`
+
+// moveScript spends a refresh token: a compare-and-set of the counter.
+// ARGV: n, now ms, grace ms, era, client.
+const moveScript = `
+local s = redis.call('HMGET', KEYS[3], 'state', 'client', 'exp', 'era', 'gen', 'n', 'moved')
+if not s[1] then return {'missing'} end
+if s[2] ~= ARGV[5] then return {'client'} end
+if s[1] ~= 'active' then return {s[1]} end
+local now = tonumber(ARGV[2])
+if now >= tonumber(s[3]) then return {'expired'} end
+if s[4] ~= ARGV[4] then return {'era'} end
+local function ending(why)
+  redis.call('HSET', KEYS[3], 'state', 'ending')
+  return {why}
+end
+if redis.call('HGET', KEYS[1], 'gen') ~= s[5] then return ending('generation') end
+local n, stored = tonumber(ARGV[1]), tonumber(s[6])
+if n > stored then return ending('ahead') end
+if n == stored then
+  redis.call('HSET', KEYS[3], 'n', string.format('%.0f', n + 1), 'moved', ARGV[2])
+  return {'next', string.format('%.0f', n + 1)}
+end
+if n == stored - 1 and now - tonumber(s[7]) <= tonumber(ARGV[3]) then
+  redis.call('HSET', KEYS[3], 'moved', s[7])
+  return {'again', s[6]}
+end
+return ending('reuse')
+`
+
+// markScript marks a session as ending and tells what it was. ARGV: id's random part.
+const markScript = `
+local state = redis.call('HGET', KEYS[3], 'state')
+if not state then
+  redis.call('ZREM', KEYS[2], ARGV[1])
+  return {'missing'}
+end
+redis.call('HSET', KEYS[3], 'state', state == 'active' and 'ending' or state)
+return {state}
+`
+
+// finishScript marks sessions as ended. KEYS[3] and all behind it are records, ARGV[2] and all behind it their ids' random parts.
+// ARGV[1]: when the records may go, ms.
+const finishScript = `
+for i = 3, #KEYS do
+  if redis.call('EXISTS', KEYS[i]) == 1 then
+    redis.call('HSET', KEYS[i], 'state', 'ended')
+    local left = redis.call('HGET', KEYS[i], 'exp')
+    if tonumber(left) > tonumber(ARGV[1]) then redis.call('PEXPIREAT', KEYS[i], ARGV[1]) end
+  end
+  redis.call('ZREM', KEYS[2], ARGV[i - 1])
+end
+return {'ended'}
+`
+
+// everywhereScript moves the user's generation and marks all of the user's sessions as ending; it returns their ids' random parts.
+// ARGV: new generation, cutoff ms, expiry of the user's record ms, prefix of records, now ms.
+const everywhereScript = `
+local cut = math.max(tonumber(redis.call('HGET', KEYS[1], 'cut') or '0'), tonumber(ARGV[2]))
+redis.call('HSET', KEYS[1], 'gen', ARGV[1], 'cut', string.format('%.0f', cut))
+local left = redis.call('PTTL', KEYS[1])
+if left < tonumber(ARGV[3]) - tonumber(ARGV[5]) then redis.call('PEXPIREAT', KEYS[1], ARGV[3]) end
+redis.call('ZREMRANGEBYSCORE', KEYS[2], '-inf', ARGV[5])
+local found = {'everywhere'}
+for _, id in ipairs(redis.call('ZRANGE', KEYS[2], 0, -1)) do
+  local key = ARGV[4] .. id
+  local state = redis.call('HGET', key, 'state')
+  if state then
+    redis.call('HSET', key, 'state', state == 'active' and 'ending' or state)
+    found[#found + 1] = id
+  else
+    redis.call('ZREM', KEYS[2], id)
+  end
+end
+return found
+`

@@ -1,0 +1,185 @@
+package session
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/sallyport/sallyport/internal/revocation"
+	"github.com/sallyport/sallyport/internal/revocation/redislog"
+)
+
+// Config is what a Store must know. All fields are required.
+type Config struct {
+	Issuer      string        // the tokens' iss: sessions of two issuers on one Redis never meet
+	ClientID    string        // the client that this issuer serves: another one's sessions are left alone
+	Lifetime    time.Duration // of a session, from its login
+	Grace       time.Duration // how long a spent refresh token gives its successor again; 0: not at all
+	Retain      time.Duration // how long an ended session's record is kept: longer than any of its access tokens lives
+	MaxPerUser  int           // sessions of one user at a time; a further one ends the oldest
+	MinReplicas int           // replicas that must have a write before it counts
+	WaitTimeout time.Duration // longest wait for them
+	EndTimeout  time.Duration // longest time for the whole end of a session; it goes on when the client has left
+}
+
+func (c Config) validate() error {
+	switch {
+	case c.Issuer == "" || c.ClientID == "":
+		return errors.New("session: expected an issuer and a client id, got none")
+	case c.Lifetime < time.Second || c.Grace < 0 || c.Retain <= 0 || c.WaitTimeout <= 0 || c.EndTimeout <= 0:
+		return errors.New("session: expected times above 0 for lifetime, retain, wait and end")
+	case c.MaxPerUser < 1:
+		return fmt.Errorf("session: expected at least 1 session per user, got %d", c.MaxPerUser)
+	case c.MinReplicas < 0:
+		return fmt.Errorf("session: expected 0 replicas or more, got %d", c.MinReplicas)
+	}
+	return nil
+}
+
+// Ring makes and checks the codes in refresh tokens and names users; *keyring.Ring is one.
+type Ring interface {
+	RefreshMAC(msg []byte) []byte
+	CheckRefreshMAC(msg, mac []byte) bool
+	SubjectTag(issuer, subject string) string
+}
+
+// Redis is where sessions live; *redisconn.Client is one. It must not repeat commands by itself: WAIT on another connection than
+// the write's answers at once.
+type Redis interface {
+	Universal() redis.UniversalClient
+	Refresh(ctx context.Context)
+}
+
+// Appender stores revocations. Append returns nil only when they are stored so that no single fault loses them.
+type Appender interface {
+	Append(ctx context.Context, requests []revocation.Request) (redislog.Receipt, error)
+	Live(requests []revocation.Request) (redislog.Receipt, bool)
+}
+
+// Clock is the log's clock and calendar.
+type Clock interface {
+	Time() (time.Time, bool)
+	Era() (string, bool)
+}
+
+// Revocations is this issuer's own copy of the log, and what Redis remembers of cutoffs longer than that.
+type Revocations interface {
+	Freshness(now revocation.Instant) revocation.Freshness
+	Instant() revocation.Instant
+	CheckSession(f *revocation.Facts, began time.Time) revocation.Verdict
+	Cutoff(ctx context.Context, issuer, subject, client, tenant string) (time.Time, error)
+}
+
+// Log is the revocation log as an issuer has it; *redislog.Issuer is one.
+type Log interface {
+	Appender
+	Clock
+	Revocations
+}
+
+// Store keeps the sessions of one issuer. All methods may be called from many goroutines and at many issuers at a time.
+type Store struct {
+	cfg   Config
+	ring  Ring
+	redis Redis
+	log   Log
+}
+
+// New makes a Store. It does not talk to Redis yet.
+func New(cfg Config, r Redis, log Log, ring Ring) (*Store, error) {
+	if err := cfg.validate(); err != nil {
+		return nil, err
+	}
+	return &Store{cfg: cfg, ring: ring, redis: r, log: log}, nil
+}
+
+// Facts are what a session keeps of its login. Roles are not among them: each refresh reads them anew.
+type Facts struct {
+	Subject string
+	Tenant  string
+	Scope   []string
+	AMR     []string // how the user was authenticated (RFC 8176)
+}
+
+// Session is a session that lives.
+type Session struct {
+	Facts
+	ID       string
+	ClientID string
+	Began    time.Time // in the log's time; the tokens' auth_time
+	Expires  time.Time
+}
+
+// Grant is leave to mint tokens: it exists only after what it says is stored.
+type Grant struct {
+	Session      Session
+	RefreshToken string
+	// Now is the log's time from before the counter moved. iat and exp must come from it: a token then never outlives the
+	// revocation of a session that was ended meanwhile.
+	Now time.Time
+	// Repeated says that the refresh token had been spent just before and that this is the same successor again.
+	Repeated bool
+}
+
+// Reason is why a refresh token was refused: short and stable, in snake case, out of a fixed list.
+type Reason string
+
+// The reasons. All of them are invalid_grant to the client (RFC 6749 section 5.2).
+const (
+	ReasonMalformed  Reason = "malformed"        // not a refresh token
+	ReasonForged     Reason = "forged"           // its code is not of this key ring
+	ReasonClient     Reason = "client"           // another client's; its session is left as it is
+	ReasonMissing    Reason = "session_unknown"  // expired, or lost by Redis
+	ReasonExpired    Reason = "session_expired"  //
+	ReasonEnded      Reason = "session_ended"    //
+	ReasonEra        Reason = "era"              // Redis has lost the log since the session began
+	ReasonReuse      Reason = "reuse"            // spent before; this ended the session
+	ReasonAhead      Reason = "counter_ahead"    // Redis has lost a refresh; this ended the session
+	ReasonGeneration Reason = "generation"       // the user was logged out everywhere; this ended the session
+	ReasonRevoked    Reason = "revoked"          // the session, its user, client, tenant or issuer is revoked
+	ReasonBarred     Reason = "account_disabled" // the user is disabled or gone; this ended the session
+)
+
+// Refusal says that a refresh token was refused. SessionID and Subject are filled in when the token was genuine and they are known.
+type Refusal struct {
+	Reason    Reason
+	SessionID string
+	Subject   string
+	Ended     bool   // the refusal ended the session: its revocation is stored
+	Seq       uint64 // then: its place in the log
+}
+
+func (e *Refusal) Error() string { return "session: refresh token refused: " + string(e.Reason) }
+
+var (
+	// ErrMoved says that the user was logged out everywhere while a login was under way: check the password again.
+	ErrMoved = errors.New("session: the user was logged out everywhere during the login")
+	// ErrBarred is what an admission check returns for a user who may not go on: the session ends.
+	ErrBarred = errors.New("session: the user may not go on")
+	// ErrNotFresh says that this issuer's copy of the revocations, or its clock, is not to be relied on now.
+	ErrNotFresh = errors.New("session: the copy of the revocation log is not fresh")
+)
+
+// now gives the log's time and era.
+func (s *Store) now() (time.Time, string, error) {
+	now, ok := s.log.Time()
+	if !ok {
+		return time.Time{}, "", fmt.Errorf("%w: its time is not known", ErrNotFresh)
+	}
+	era, ok := s.log.Era()
+	if !ok {
+		return time.Time{}, "", fmt.Errorf("%w: its era is not known", ErrNotFresh)
+	}
+	return now.Truncate(time.Millisecond), era, nil
+}
+
+// fresh says whether this issuer may go by its own copy of the log.
+func (s *Store) fresh() error {
+	if f := s.log.Freshness(s.log.Instant()); !f.Fresh {
+		return fmt.Errorf("%w: %s", ErrNotFresh, f.Why)
+	}
+	return nil
+}

@@ -1,0 +1,232 @@
+package sessiontest
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/sallyport/sallyport/internal/revocation"
+	"github.com/sallyport/sallyport/internal/revocation/redislog"
+)
+
+// ErrInjected is the error of every injected fault.
+var ErrInjected = errors.New("sessiontest: injected fault")
+
+// Log is a revocation log in memory, of as many issuers as share it. Its methods may be called from many goroutines.
+type Log struct {
+	mu      sync.Mutex
+	now     time.Time
+	known   bool
+	fresh   bool
+	era     string
+	seq     uint64
+	entries []Entry
+	longer  map[string]time.Time // cutoffs beyond their entries' life
+	fault   func(call string) error
+	applied redislog.Applied
+}
+
+// Entry is one revocation in a Log.
+type Entry struct {
+	revocation.Request
+	Seq   uint64
+	InLog bool // false: in the issuer's own set only, after an append that failed
+}
+
+// NewLog makes a log that is fresh, at a time near the machine's.
+func NewLog() *Log {
+	return &Log{now: time.Now().Truncate(time.Millisecond), known: true, fresh: true, era: "era-1", longer: map[string]time.Time{}}
+}
+
+// Advance moves the log's clock.
+func (l *Log) Advance(d time.Duration) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.now = l.now.Add(d)
+}
+
+// Set changes what the log says of itself.
+func (l *Log) Set(timeKnown, fresh bool, era string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.known, l.fresh, l.era = timeKnown, fresh, era
+}
+
+// Fail makes every call ask fault first: "append" before anything is stored, "lost" after it is stored and before that is known, "cutoff".
+func (l *Log) Fail(fault func(call string) error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.fault = fault
+}
+
+// Forget drops all entries, as when they have expired; Cutoff still knows them.
+func (l *Log) Forget() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.entries = nil
+}
+
+// Lose drops everything.
+func (l *Log) Lose() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.entries, l.longer = nil, map[string]time.Time{}
+}
+
+// Entries gives what has been appended, or tried to.
+func (l *Log) Entries() []Entry {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return slices.Clone(l.entries)
+}
+
+// InLog counts the entries in the log that name a session.
+func (l *Log) InLog(sessionID string) int {
+	n := 0
+	for _, e := range l.Entries() {
+		if e.InLog && e.Kind == revocation.KindSID && e.Value == sessionID {
+			n++
+		}
+	}
+	return n
+}
+
+// SetApplied says what Applied answers.
+func (l *Log) SetApplied(a redislog.Applied) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.applied = a
+}
+
+func (l *Log) failing(call string) error {
+	if l.fault == nil {
+		return nil
+	}
+	return l.fault(call)
+}
+
+// Append puts the entries into the issuer's own set first, as an issuer does, and then into the log.
+func (l *Log) Append(ctx context.Context, requests []revocation.Request) (redislog.Receipt, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	first := len(l.entries)
+	for _, r := range requests {
+		if err := r.Validate(); err != nil {
+			return redislog.Receipt{}, err
+		}
+		if r.Kind.Cutoff() && r.IssuedBefore.IsZero() {
+			r.IssuedBefore = l.now
+		}
+		l.entries = append(l.entries, Entry{Request: r})
+	}
+	if err := errors.Join(ctx.Err(), l.failing("append")); err != nil {
+		return redislog.Receipt{}, err
+	}
+	for i := first; i < len(l.entries); i++ {
+		l.seq++
+		e := &l.entries[i]
+		e.Seq, e.InLog = l.seq, true
+		if e.Kind.Cutoff() {
+			l.longer[e.Kind.String()+e.Value] = e.IssuedBefore
+		}
+	}
+	if err := l.failing("lost"); err != nil {
+		return redislog.Receipt{}, err
+	}
+	return redislog.Receipt{Seq: l.seq, Epoch: "e"}, nil
+}
+
+// Live finds entries that are in the log.
+func (l *Log) Live(requests []revocation.Request) (redislog.Receipt, bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	var last uint64
+	for _, r := range requests {
+		i := slices.IndexFunc(l.entries, func(e Entry) bool {
+			return e.InLog && e.Kind == r.Kind && e.Issuer == r.Issuer && e.Value == r.Value && !e.IssuedBefore.Before(r.IssuedBefore)
+		})
+		if i < 0 {
+			return redislog.Receipt{}, false
+		}
+		last = max(last, l.entries[i].Seq)
+	}
+	return redislog.Receipt{Seq: last, Epoch: "e"}, true
+}
+
+// Time is the log's clock.
+func (l *Log) Time() (time.Time, bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.now, l.known
+}
+
+// Era is the log's era.
+func (l *Log) Era() (string, bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.era, l.era != ""
+}
+
+// Instant is of no importance to a Log.
+func (l *Log) Instant() revocation.Instant { return revocation.Instant{} }
+
+// Freshness is what Set said.
+func (l *Log) Freshness(revocation.Instant) revocation.Freshness {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !l.fresh {
+		return revocation.Freshness{Why: revocation.WhyStale}
+	}
+	return revocation.Freshness{Fresh: true}
+}
+
+// CheckSession asks the issuer's own set.
+func (l *Log) CheckSession(f *revocation.Facts, began time.Time) revocation.Verdict {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, e := range l.entries {
+		if e.Issuer == f.Issuer && names(e, f) && (!e.Kind.Cutoff() || !began.After(e.IssuedBefore)) {
+			return revocation.Verdict{Revoked: true, Kind: e.Kind, Reason: e.Reason, Seq: e.Seq}
+		}
+	}
+	return revocation.Verdict{}
+}
+
+// Check is for what is not a session: here, keys and single tokens.
+func (l *Log) Check(f *revocation.Facts) revocation.Verdict { return l.CheckSession(f, time.Time{}) }
+
+func names(e Entry, f *revocation.Facts) bool {
+	named := map[revocation.Kind]string{
+		revocation.KindSID: f.SessionID, revocation.KindJTI: f.TokenID, revocation.KindSub: f.Subject,
+		revocation.KindClient: f.ClientID, revocation.KindTenant: f.Tenant, revocation.KindKID: f.KeyID,
+	}[e.Kind]
+	return (named != "" && named == e.Value) || e.Kind == revocation.KindIss
+}
+
+// Cutoff remembers cutoffs after their entries.
+func (l *Log) Cutoff(_ context.Context, _, subject, client, tenant string) (time.Time, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if err := l.failing("cutoff"); err != nil {
+		return time.Time{}, err
+	}
+	var latest time.Time
+	for _, name := range []string{"sub" + subject, "client" + client, "tenant" + tenant} {
+		if t := l.longer[name]; t.After(latest) {
+			latest = t
+		}
+	}
+	return latest, nil
+}
+
+// Applied answers what SetApplied said.
+func (l *Log) Applied(context.Context, redislog.Receipt) (redislog.Applied, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if err := l.failing("applied"); err != nil {
+		return redislog.Applied{}, err
+	}
+	return l.applied, nil
+}

@@ -1,0 +1,86 @@
+package token
+
+import "time"
+
+// Profile is how one trusted issuer's tokens are read, and what they must satisfy. Where a field's zero value makes no sense it
+// stands for the default that is named beside it. A Profile without Audiences (and without AnyAudience) allows no token.
+type Profile struct {
+	Issuer         string        `yaml:"issuer" usage:"iss of its tokens, compared letter by letter"`
+	Audiences      []string      `yaml:"audiences" usage:"a token must name one of these"`
+	AnyAudience    bool          `yaml:"any_audience" usage:"accept tokens made for anyone: dangerous where the issuer serves others too"`
+	Algorithms     []string      `yaml:"algorithms" usage:"what it signs with: ES256 unless said; HS256 never beside others"`
+	Type           string        `yaml:"typ" usage:"the header's typ, letter by letter: at+jwt unless said; none: there must be none"`
+	MaxLifetime    time.Duration `yaml:"max_lifetime" usage:"exp - iat at most: 1h unless said"`
+	ClockSkew      time.Duration `yaml:"clock_skew" usage:"leeway on exp, nbf and iat: 30s unless said"`
+	RequiredClaims []string      `yaml:"required_claims" usage:"what else must be there: name, or name=value for a string or a member of a list"`
+	TokenID        string        `yaml:"token_id" usage:"the claim that names the token: jti unless said, uti, or none: then it is revocable by session, subject, client and key only"`
+	Claims         ClaimNames    `yaml:"claims"`
+
+	// Ours marks the tokens of a Sallyport issuer, whose client_id is required, whose sid comes with auth_time, and whose dates
+	// are in the revocation log's time. Revocations by subject, client or tenant judge such tokens by auth_time; without the
+	// mark they judge by iat with a leeway, which is safe, but refuses a login within clock_skew after a revocation.
+	Ours bool `yaml:"ours" usage:"it is a Sallyport issuer"`
+}
+
+// ClaimNames says under which names an issuer's tokens carry what we look for. A name that begins with a slash is a path into
+// nested objects, a JSON Pointer (RFC 6901): /realm_access/roles. Any other is a top-level name as it stands; dots, colons and
+// slashes inside are part of it: https://example.com/roles. "none" means that the tokens do not carry it, or that it is not to be believed.
+type ClaimNames struct {
+	Subject  string   `yaml:"subject" usage:"sub unless said; must never pass from one user to another"`
+	Audience string   `yaml:"audience" usage:"aud unless said"`
+	ClientID string   `yaml:"client_id" usage:"client_id unless said"`
+	Session  string   `yaml:"session" usage:"sid unless said"`
+	Tenant   string   `yaml:"tenant" usage:"tenant unless said"`
+	Scope    string   `yaml:"scope" usage:"scope unless said: a list, or a string with spaces"`
+	Roles    []string `yaml:"roles" usage:"[roles] unless said: lists, or strings with spaces; several are joined"`
+}
+
+const (
+	defaultAlgorithm   = "ES256"
+	defaultType        = "at+jwt" // RFC 9068 section 2.1
+	defaultMaxLifetime = time.Hour
+	defaultClockSkew   = 30 * time.Second
+)
+
+// DefaultProfile is the profile that a configuration starts from: that of our own tokens, less issuer and audiences and Ours.
+func DefaultProfile() Profile {
+	return Profile{Type: defaultType, MaxLifetime: defaultMaxLifetime, ClockSkew: defaultClockSkew, TokenID: "jti"}
+}
+
+// SetDefaults makes p the DefaultProfile, before a configuration fills it.
+func (p *Profile) SetDefaults() { *p = DefaultProfile() }
+
+// CheckHeader holds a header's alg and typ against the profile: before any key is looked up, so that a key never decides how
+// it is used (RFC 8725 section 3.1).
+func (p *Profile) CheckHeader(alg, typ string) error {
+	if !p.allows(alg) {
+		return Refuse(ReasonAlg, "expected alg %s", quoted(p.algorithms()))
+	}
+	want := or(p.Type, defaultType)
+	switch {
+	case want == none && typ != "":
+		return Refuse(ReasonTyp, "expected no typ, got one")
+	case want != none && typ != want:
+		return Refuse(ReasonTyp, "expected typ %q", want)
+	}
+	return nil
+}
+
+func (p *Profile) allows(alg string) bool {
+	if p.Algorithms == nil {
+		return alg == defaultAlgorithm
+	}
+	for _, a := range p.Algorithms {
+		if a == alg && algorithms[a] != "" {
+			return true
+		}
+	}
+	return false
+}
+
+func (p *Profile) algorithms() []string {
+	if p.Algorithms == nil {
+		return []string{defaultAlgorithm}
+	}
+	return p.Algorithms
+}

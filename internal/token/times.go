@@ -1,0 +1,28 @@
+package token
+
+import "time"
+
+// CheckTime holds the claims' dates against now: exp, nbf and iat with the profile's leeway, and the lifetime. It is called on
+// every request, also when what Read said is kept.
+func (p *Profile) CheckTime(c *Claims, now time.Time) error {
+	switch skew := p.ClockSkew; {
+	case c.Expiry <= c.IssuedAt:
+		return Refuse(ReasonLifetime, "expected exp after iat")
+	case time.Duration(c.Expiry-c.IssuedAt) > p.maxLifetime()/time.Second:
+		return Refuse(ReasonLifetime, "expected a lifetime of at most %s", p.maxLifetime())
+	case !now.Before(time.Unix(c.Expiry, 0).Add(skew)):
+		return Refuse(ReasonExpired, "")
+	case c.NotBefore != 0 && now.Before(time.Unix(c.NotBefore, 0).Add(-skew)):
+		return Refuse(ReasonNotYetValid, "")
+	case now.Before(time.Unix(c.IssuedAt, 0).Add(-skew)):
+		return Refuse(ReasonIssuedInFuture, "")
+	}
+	return nil
+}
+
+func (p *Profile) maxLifetime() time.Duration {
+	if p.MaxLifetime == 0 {
+		return defaultMaxLifetime
+	}
+	return p.MaxLifetime
+}

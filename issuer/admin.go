@@ -1,0 +1,256 @@
+package issuer
+
+import (
+	"context"
+	"crypto/sha256"
+	"crypto/subtle"
+	"errors"
+	"net/http"
+	"net/netip"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/sallyport/sallyport/internal/audit"
+	"github.com/sallyport/sallyport/internal/credential"
+	"github.com/sallyport/sallyport/internal/revocation"
+	"github.com/sallyport/sallyport/internal/revocation/redislog"
+	"github.com/sallyport/sallyport/internal/session"
+)
+
+// Inventory is what the log knows of those who follow it and of itself; *redislog.Issuer is one.
+type Inventory interface {
+	Gates(ctx context.Context) ([]redislog.Line, error)
+	Issuers(ctx context.Context) ([]redislog.Line, error)
+	Entries(ctx context.Context, after uint64, limit int) ([]revocation.Entry, error)
+}
+
+// adminEndpoints is everything that the issuer serves to operators, on the admin port. All of it needs the admin token.
+func adminEndpoints() []endpoint {
+	return []endpoint{
+		{method: http.MethodPost, path: "/admin/revocations", name: "admin_revoke", query: []string{"wait"}, handle: (*Server).revoke},
+		{method: http.MethodGet, path: "/admin/revocations", name: "admin_entries", query: []string{"after", "limit"}, handle: (*Server).entries},
+		{method: http.MethodPost, path: "/admin/users/{name}/logout", name: "admin_logout", query: []string{"wait"}, handle: (*Server).logoutUser},
+		{method: http.MethodGet, path: "/admin/status", name: "admin_status", handle: (*Server).status},
+	}
+}
+
+// AdminHandlers are what the issuer adds to the admin port, by pattern: nothing unless an admin token is configured.
+func (s *Server) AdminHandlers() map[string]http.Handler {
+	if s.cfg.Admin.Token.IsZero() {
+		return nil
+	}
+	mux := http.NewServeMux()
+	allowed := map[string][]string{}
+	for _, e := range adminEndpoints() {
+		mux.Handle(e.method+" "+e.path, s.guard(e, s.operator))
+		allowed[e.path] = append(allowed[e.path], e.method)
+	}
+	for path, methods := range allowed {
+		mux.Handle(path, s.wrongMethod("admin_other", strings.Join(methods, ", ")))
+	}
+	mux.Handle("/admin/", s.answering("admin_other", notFound))
+	return map[string]http.Handler{"/admin/": mux}
+}
+
+// operator lets a request pass that carries the admin token. It is counted against the peer itself: nothing on the admin port
+// comes from clients behind a proxy.
+func (s *Server) operator(r *http.Request) (netip.Addr, error) {
+	from := clientAddress(r, nil)
+	if wait := s.adminThrottle.take(from, s.now()); wait > 0 {
+		return from, tooManyRequests(wait)
+	}
+	lines := r.Header.Values("Authorization")
+	if len(lines) != 1 {
+		return from, errNotOperator
+	}
+	scheme, secret, _ := strings.Cut(lines[0], " ")
+	given, want := sha256.Sum256([]byte(secret)), sha256.Sum256([]byte(s.cfg.Admin.Token.Reveal()))
+	if subtle.ConstantTimeCompare(given[:], want[:]) != 1 || !strings.EqualFold(scheme, "Bearer") {
+		return from, errNotOperator
+	}
+	return from, nil
+}
+
+// revoke answers POST /admin/revocations {"kind","value","issuer","issued_before","reason","actor"}: kind is jti, sid, sub, client,
+// tenant, kid or iss. issuer is this one unless it is given; issued_before (RFC 3339) is now.
+func (s *Server) revoke(r *request) (reply, error) {
+	wait, err := s.parseWait(r)
+	if err != nil {
+		return reply{}, err
+	}
+	members, err := r.members("kind", "value", "issuer", "issued_before", "reason", "actor")
+	if err != nil {
+		return reply{}, err
+	}
+	wanted, err := s.parseRevocation(members)
+	if err != nil {
+		return reply{}, err
+	}
+	event := s.event(r, audit.Revoke)
+	event.Kind, event.Value, event.Issuer, event.Actor = wanted.Kind.String(), wanted.Value, wanted.Issuer, wanted.Actor
+	receipt, err := s.carryOut(r.Context(), wanted)
+	event.Seq = receipt.Seq
+	s.record(event, failureOf(err))
+	if err != nil {
+		return reply{}, err
+	}
+	s.metrics.ended.WithLabelValues("operator").Inc()
+	return s.acknowledge(r.Context(), receipt, wait)
+}
+
+func (s *Server) parseRevocation(members map[string]string) (revocation.Request, error) {
+	kind, err := revocation.ParseKind(members["kind"])
+	if err != nil {
+		return revocation.Request{}, invalidRequest("kind is not jti, sid, sub, client, tenant, kid or iss")
+	}
+	wanted := revocation.Request{
+		Kind: kind, Issuer: orElse(members["issuer"], s.cfg.Issuer), Value: members["value"],
+		Reason: orElse(members["reason"], "operator"), Actor: orElse(members["actor"], "operator"),
+	}
+	if before := members["issued_before"]; before != "" {
+		if wanted.IssuedBefore, err = time.Parse(time.RFC3339, before); err != nil {
+			return revocation.Request{}, invalidRequest("issued_before is not a time as 2026-01-31T12:00:00Z")
+		}
+	}
+	if err := wanted.Validate(); err != nil {
+		return revocation.Request{}, invalidRequest(strings.TrimPrefix(err.Error(), "revocation: "))
+	}
+	return wanted, nil
+}
+
+// carryOut ends sessions of our own where that is what was asked for, so that their refresh tokens end too; else it appends.
+func (s *Server) carryOut(ctx context.Context, wanted revocation.Request) (redislog.Receipt, error) {
+	ours := wanted.Issuer == s.cfg.Issuer
+	switch {
+	case ours && wanted.Kind == revocation.KindSID:
+		if _, err := session.ParseID(wanted.Value); err != nil {
+			return redislog.Receipt{}, invalidRequest("value is not the id of a session of this issuer")
+		}
+		return s.sessions.End(ctx, wanted.Value, wanted.Reason, wanted.Actor)
+	case ours && wanted.Kind == revocation.KindSub:
+		if !wanted.IssuedBefore.IsZero() {
+			return redislog.Receipt{}, invalidRequest("a user of this issuer is logged out as of now: leave issued_before out")
+		}
+		done, err := s.sessions.EndAll(ctx, wanted.Value, wanted.Reason, wanted.Actor)
+		return done.Receipt, err
+	}
+	receipt, err := s.log.Append(ctx, []revocation.Request{wanted})
+	if errors.Is(err, revocation.ErrInvalidRequest) {
+		return redislog.Receipt{}, invalidRequest(strings.TrimPrefix(err.Error(), "revocation: "))
+	}
+	return receipt, err
+}
+
+// logoutUser answers POST /admin/users/{name}/logout: it logs a user out everywhere.
+func (s *Server) logoutUser(r *request) (reply, error) {
+	wait, err := s.parseWait(r)
+	if err != nil {
+		return reply{}, err
+	}
+	name, err := credential.Normalize(r.PathValue("name"))
+	if err != nil {
+		return reply{}, invalidRequest("there can be no user of that name")
+	}
+	event := s.event(r, audit.Revoke)
+	event.Kind, event.Value, event.Actor = revocation.KindSub.String(), name, "operator"
+	done, err := s.sessions.EndAll(r.Context(), name, "logout_everywhere", "operator")
+	event.Seq = done.Receipt.Seq
+	s.record(event, failureOf(err))
+	if err != nil {
+		return reply{}, err
+	}
+	s.metrics.ended.WithLabelValues("operator").Inc()
+	return s.acknowledge(r.Context(), done.Receipt, wait)
+}
+
+// status answers GET /admin/status: who follows the log, and how far.
+func (s *Server) status(r *request) (reply, error) {
+	gates, err := s.inventory.Gates(r.Context())
+	if err != nil {
+		return reply{}, err
+	}
+	issuers, err := s.inventory.Issuers(r.Context())
+	if err != nil {
+		return reply{}, err
+	}
+	return reply{status: http.StatusOK, body: struct {
+		Gates   []redislog.Line `json:"gates"`
+		Issuers []redislog.Line `json:"issuers"`
+	}{notNil(gates), notNil(issuers)}}, nil
+}
+
+// entry is a revocation as GET /admin/revocations shows it.
+type entry struct {
+	Seq          uint64     `json:"seq"`
+	Kind         string     `json:"kind"`
+	Issuer       string     `json:"issuer,omitempty"`
+	Value        string     `json:"value,omitempty"`
+	IssuedBefore *time.Time `json:"issued_before,omitempty"`
+	Expires      time.Time  `json:"expires"`
+	Reason       string     `json:"reason,omitempty"`
+	Actor        string     `json:"actor,omitempty"`
+	At           time.Time  `json:"at"`
+}
+
+const maxEntries = 1000
+
+// entries answers GET /admin/revocations?after=0&limit=100: the log's entries behind a place, oldest first.
+func (s *Server) entries(r *request) (reply, error) {
+	query := r.URL.Query()
+	after, err := strconv.ParseUint(orElse(query.Get("after"), "0"), 10, 64)
+	if err != nil {
+		return reply{}, invalidRequest("after is not a place in the log")
+	}
+	limit, err := strconv.Atoi(orElse(query.Get("limit"), "100"))
+	if err != nil || limit < 1 || limit > maxEntries {
+		return reply{}, invalidRequest("limit is not a number from 1 to " + strconv.Itoa(maxEntries))
+	}
+	found, err := s.inventory.Entries(r.Context(), after, limit)
+	if err != nil {
+		return reply{}, err
+	}
+	list := make([]entry, 0, len(found))
+	for _, e := range found {
+		list = append(list, showEntry(e))
+	}
+	return reply{status: http.StatusOK, body: map[string][]entry{"entries": list}}, nil
+}
+
+func showEntry(e revocation.Entry) entry {
+	shown := entry{
+		Seq: e.Seq, Kind: e.Kind.String(), Issuer: e.Issuer, Value: e.Value,
+		Expires: time.UnixMilli(e.Expires).UTC(), Reason: e.Reason, Actor: e.Actor, At: time.UnixMilli(e.At).UTC(),
+	}
+	if e.Kind.Cutoff() {
+		before := time.UnixMilli(e.IssuedBefore).UTC()
+		shown.IssuedBefore = &before
+	}
+	return shown
+}
+
+// failureOf names a failure for the record; "" is none.
+func failureOf(err error) string {
+	var refused *refusal
+	switch {
+	case err == nil:
+		return ""
+	case errors.As(err, &refused):
+		return refused.code
+	}
+	return "unavailable"
+}
+
+func orElse(s, otherwise string) string {
+	if s == "" {
+		return otherwise
+	}
+	return s
+}
+
+func notNil[T any](list []T) []T {
+	if list == nil {
+		return []T{}
+	}
+	return list
+}

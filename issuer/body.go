@@ -1,0 +1,139 @@
+package issuer
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"io"
+	"mime"
+	"net/http"
+	"net/netip"
+	"slices"
+	"strings"
+	"unicode/utf8"
+)
+
+// maxBody is the most bytes that a request's body may have.
+const maxBody = 64 << 10
+
+// request is a request whose body has arrived whole.
+type request struct {
+	*http.Request
+	from netip.Addr // the client
+	body []byte
+}
+
+// members reads the body as one JSON object whose members are strings, all of them named in allowed, each at most once.
+func (r *request) members(allowed ...string) (map[string]string, error) {
+	if err := checkContentType(r.Header); err != nil {
+		return nil, err
+	}
+	return parseBody(r.body, allowed)
+}
+
+// receive reads the body of a request, if it has one.
+func (s *Server) receive(w http.ResponseWriter, r *http.Request, from netip.Addr) (*request, error) {
+	received := &request{Request: r, from: from}
+	if r.ContentLength == 0 {
+		return received, nil
+	}
+	if err := checkContentType(r.Header); err != nil {
+		return nil, err
+	}
+	var err error
+	received.body, err = readAll(w, r)
+	return received, err
+}
+
+// checkContentType wants application/json in UTF-8, said once, and not compressed. It also keeps simple forms of foreign pages
+// out, which browsers send without asking.
+func checkContentType(h http.Header) error {
+	types := h.Values("Content-Type")
+	if len(types) != 1 || len(h.Values("Content-Encoding")) > 0 {
+		return errUnsupportedType
+	}
+	kind, params, err := mime.ParseMediaType(types[0])
+	if err != nil || kind != "application/json" {
+		return errUnsupportedType
+	}
+	for name, value := range params {
+		if name != "charset" || !strings.EqualFold(value, "utf-8") {
+			return errUnsupportedType
+		}
+	}
+	return nil
+}
+
+func readAll(w http.ResponseWriter, r *http.Request) ([]byte, error) {
+	if r.ContentLength > maxBody {
+		w.Header().Set("Connection", "close") // what is on its way is not read
+		return nil, errTooLarge
+	}
+	raw, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
+	var tooLarge *http.MaxBytesError
+	if errors.As(err, &tooLarge) {
+		w.Header().Set("Connection", "close")
+		return nil, errTooLarge
+	}
+	if err != nil {
+		return nil, invalidRequest("the body did not arrive whole")
+	}
+	return raw, nil
+}
+
+// parseBody accepts exactly one spelling of what JSON leaves open: valid UTF-8 without NUL and lone surrogates, no member
+// twice, nothing nested, nothing after the object.
+func parseBody(raw []byte, allowed []string) (map[string]string, error) {
+	if !utf8.Valid(raw) || !json.Valid(raw) {
+		return nil, invalidRequest("the body is not valid JSON in UTF-8")
+	}
+	d := json.NewDecoder(bytes.NewReader(raw))
+	if open, err := d.Token(); err != nil || open != json.Delim('{') {
+		return nil, invalidRequest("the body is not a JSON object")
+	}
+	members := make(map[string]string, len(allowed))
+	for d.More() {
+		name, value, err := readMember(d)
+		switch _, twice := members[name]; {
+		case err != nil:
+			return nil, err
+		case twice:
+			return nil, invalidRequest("a member stands twice in the body")
+		case !slices.Contains(allowed, name):
+			return nil, invalidRequest("the body has a member that is not known here")
+		}
+		members[name] = value
+	}
+	return members, nil
+}
+
+func readMember(d *json.Decoder) (name, value string, err error) {
+	first, err := d.Token()
+	if err != nil {
+		return "", "", invalidRequest("the body is not valid JSON in UTF-8")
+	}
+	second, err := d.Token()
+	if err != nil {
+		return "", "", invalidRequest("the body is not valid JSON in UTF-8")
+	}
+	name, _ = first.(string)
+	value, ok := second.(string)
+	if !ok {
+		return "", "", invalidRequest("a member of the body is not a string")
+	}
+	if strings.ContainsAny(name+value, "\x00\uFFFD") { // the decoder writes U+FFFD for a lone surrogate
+		return "", "", invalidRequest("the body has a character that is not allowed")
+	}
+	return name, value, nil
+}
+
+// require gives the values of members that must be there and not empty.
+func require(members map[string]string, names ...string) ([]string, error) {
+	values := make([]string, len(names))
+	for i, name := range names {
+		if values[i] = members[name]; values[i] == "" {
+			return nil, invalidRequest("the body lacks " + name)
+		}
+	}
+	return values, nil
+}

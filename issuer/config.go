@@ -1,0 +1,210 @@
+package issuer
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"net/url"
+	"path"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/sallyport/sallyport/internal/config"
+	"github.com/sallyport/sallyport/internal/credential"
+	"github.com/sallyport/sallyport/internal/daemon"
+	"github.com/sallyport/sallyport/internal/keyring"
+	"github.com/sallyport/sallyport/internal/redisconn"
+	"github.com/sallyport/sallyport/internal/revocation/redislog"
+)
+
+// Config is the issuer's file, issuer.yaml.
+type Config struct {
+	Name                 string            `yaml:"name" usage:"this issuer's name among the issuers; empty: host name and address"`
+	Issuer               string            `yaml:"issuer" usage:"the tokens' iss: the issuer's URL, as gates know it"`
+	Audience             []string          `yaml:"audience" usage:"the tokens' aud: the services they are for"`
+	Listen               string            `yaml:"listen" usage:"address to serve on"`
+	ClientID             string            `yaml:"client_id" usage:"the tokens' client_id"`
+	AccessTokenLifetime  time.Duration     `yaml:"access_token_lifetime" usage:"how long an access token is valid"`
+	RefreshTokenLifetime time.Duration     `yaml:"refresh_token_lifetime" usage:"how long a session lasts"`
+	RefreshGrace         time.Duration     `yaml:"refresh_grace" usage:"how long a spent refresh token may be repeated"`
+	MaxSessionsPerUser   int               `yaml:"max_sessions_per_user" usage:"sessions of one user at a time; one more ends the oldest"`
+	KeySetMaxAge         time.Duration     `yaml:"key_set_max_age" usage:"how long readers may keep the key set"`
+	HTTP                 HTTPConfig        `yaml:"http"`
+	Keys                 keyring.Config    `yaml:"keys"`
+	Users                credential.Config `yaml:"users"`
+	Limits               credential.Limits `yaml:"limits"`
+	Redis                redisconn.Config  `yaml:"redis"`
+	Revocation           redislog.Config   `yaml:"revocation"`
+	Admin                AdminConfig       `yaml:"admin"`
+	Log                  daemon.LogConfig  `yaml:"log"`
+	Audit                AuditConfig       `yaml:"audit"`
+}
+
+// HTTPConfig bounds what strangers can make the issuer do.
+type HTTPConfig struct {
+	// TrustedProxies are the networks whose X-Forwarded-For is believed; it is read from its end, through trusted addresses only.
+	TrustedProxies []netip.Prefix `yaml:"trusted_proxies" usage:"networks whose X-Forwarded-For is believed, as 10.0.0.0/8"`
+	// Requests is how many requests one address may make to the endpoints that take a password or a token, before anything
+	// of them is read.
+	Requests       credential.Rate `yaml:"requests"`
+	MaxConcurrent  int             `yaml:"max_concurrent" usage:"requests served at a time; more get 503"`
+	MaxConnections int             `yaml:"max_connections" usage:"connections held at a time; more wait"`
+	ReadTimeout    time.Duration   `yaml:"read_timeout" usage:"longest time a client may take to send its request"`
+	WriteTimeout   time.Duration   `yaml:"write_timeout" usage:"longest time from a request to the end of its answer"`
+	IdleTimeout    time.Duration   `yaml:"idle_timeout" usage:"how long an idle connection is kept"`
+	MaxWait        time.Duration   `yaml:"max_wait" usage:"longest ?wait= of a logout"`
+	DrainDelay     time.Duration   `yaml:"drain_delay" usage:"time between not ready and no more connections, for load balancers to notice"`
+	DrainTimeout   time.Duration   `yaml:"drain_timeout" usage:"longest time to finish what is under way at the end"`
+}
+
+// AdminConfig is the admin port and what it lets an operator do.
+type AdminConfig struct {
+	daemon.Config `yaml:",inline"`
+	// Token is the secret that the admin API's bearer token must equal; without one there is no admin API. In a file it is
+	// token_file, in the environment SALLYPORT_ADMIN_TOKEN_FILE.
+	Token config.Secret `yaml:"token"`
+}
+
+// Validate checks the secret.
+func (c AdminConfig) Validate() error {
+	if n := len(c.Token.Reveal()); n > 0 && n < minAdminToken {
+		return config.At("token", "issuer: expected an admin token of at least %d bytes, got %d: make one with `openssl rand -base64 32`", minAdminToken, n)
+	}
+	return nil
+}
+
+// minAdminToken is the least length in bytes of the admin API's secret.
+const minAdminToken = 32
+
+// AuditConfig says where security events go.
+type AuditConfig struct {
+	File config.Path `yaml:"file" usage:"file that security events are appended to; empty: standard output"`
+}
+
+// DefaultConfig has every setting but issuer, audience, keys.dir and users.file.
+func DefaultConfig() Config {
+	return Config{
+		Listen:               "127.0.0.1:10001",
+		ClientID:             "sallyport",
+		AccessTokenLifetime:  time.Hour,
+		RefreshTokenLifetime: 720 * time.Hour,
+		RefreshGrace:         10 * time.Second,
+		MaxSessionsPerUser:   10000,
+		KeySetMaxAge:         5 * time.Minute,
+		HTTP: HTTPConfig{
+			Requests:       credential.Rate{Burst: 400, Every: 5 * time.Millisecond},
+			MaxConcurrent:  512,
+			MaxConnections: 4096,
+			ReadTimeout:    10 * time.Second,
+			WriteTimeout:   30 * time.Second,
+			IdleTimeout:    time.Minute,
+			MaxWait:        10 * time.Second,
+			DrainTimeout:   15 * time.Second,
+		},
+		Keys:       keyring.DefaultConfig(),
+		Users:      credential.DefaultConfig(),
+		Limits:     credential.DefaultLimits(),
+		Redis:      redisconn.DefaultConfig(),
+		Revocation: redislog.DefaultConfig(),
+		Admin:      AdminConfig{Config: daemon.Config{Listen: "127.0.0.1:9101"}},
+		Log:        daemon.DefaultLogConfig(),
+	}
+}
+
+// Validate checks what is the issuer's own; each room checks its part.
+func (c Config) Validate() error {
+	return errors.Join(
+		checkIssuer(c.Issuer),
+		checkAudience(c.Audience),
+		required("listen", c.Listen, "host:port"),
+		required("client_id", c.ClientID, "the client's name"),
+		c.checkLifetimes(),
+	)
+}
+
+func required(path, value, what string) error {
+	if value == "" {
+		return config.At(path, "issuer: expected %s, got nothing", what)
+	}
+	return nil
+}
+
+// checkIssuer holds the issuer identifier against RFC 8414 section 2: a URL without query and fragment. http is let through
+// for meshes that add TLS underneath.
+func checkIssuer(s string) error {
+	u, err := url.Parse(s)
+	switch {
+	case s == "":
+		return config.At("issuer", "issuer: expected the issuer's URL, got nothing: write issuer: https://login.example.com")
+	case err != nil || (u.Scheme != "https" && u.Scheme != "http") || u.Host == "" || u.User != nil:
+		return config.At("issuer", "issuer: expected an http or https URL, got %q", s)
+	case strings.ContainsAny(s, "?#") || strings.HasSuffix(s, "/"):
+		return config.At("issuer", "issuer: expected a URL without query, fragment and slash at the end, got %q", s)
+	case u.Path != "" && (path.Clean(u.Path) != u.Path || strings.Trim(strings.ToLower(u.EscapedPath()), "abcdefghijklmnopqrstuvwxyz0123456789-._~/") != ""):
+		return config.At("issuer", "issuer: expected a path of letters, digits, -, . _ and ~, got %q", s)
+	}
+	return nil
+}
+
+func checkAudience(a []string) error {
+	if len(a) == 0 || slices.Contains(a, "") {
+		return config.At("audience", "issuer: expected the name of the service the tokens are for, got nothing: write audience: my-service")
+	}
+	return nil
+}
+
+func (c Config) checkLifetimes() error {
+	var errs []error
+	in := func(path string, d, least, most time.Duration) {
+		if d < least || d > most {
+			errs = append(errs, config.At(path, "issuer: expected %s to %s, got %s", least, most, d))
+		}
+	}
+	in("access_token_lifetime", c.AccessTokenLifetime, time.Second, c.Revocation.MaxTokenLifetime)
+	in("refresh_token_lifetime", c.RefreshTokenLifetime, time.Second, c.Revocation.MaxSessionLifetime)
+	in("refresh_grace", c.RefreshGrace, 0, 10*time.Minute)
+	in("key_set_max_age", c.KeySetMaxAge, 0, 24*time.Hour)
+	if c.AccessTokenLifetime > c.RefreshTokenLifetime {
+		errs = append(errs, config.At("access_token_lifetime", "issuer: expected at most refresh_token_lifetime (%s), got %s", c.RefreshTokenLifetime, c.AccessTokenLifetime))
+	}
+	if c.AccessTokenLifetime%time.Second != 0 {
+		errs = append(errs, config.At("access_token_lifetime", "issuer: expected whole seconds, got %s", c.AccessTokenLifetime))
+	}
+	if c.MaxSessionsPerUser < 1 || c.MaxSessionsPerUser > 100000 {
+		errs = append(errs, config.At("max_sessions_per_user", "issuer: expected 1 to 100000, got %d", c.MaxSessionsPerUser))
+	}
+	return errors.Join(errs...)
+}
+
+// Validate checks the bounds.
+func (c HTTPConfig) Validate() error {
+	var errs []error
+	for i, p := range c.TrustedProxies {
+		if p.Bits() == 0 { // believing everyone is believing no one
+			errs = append(errs, config.At(fmt.Sprintf("trusted_proxies[%d]", i), "issuer: expected the networks of your proxies, got %s, which is everyone", p))
+		}
+	}
+	if c.Requests.Burst < 1 || c.Requests.Every <= 0 {
+		errs = append(errs, config.At("requests", "issuer: expected a burst of at least 1 and a time above 0, got %d and %s", c.Requests.Burst, c.Requests.Every))
+	}
+	for path, n := range map[string]int{"max_concurrent": c.MaxConcurrent, "max_connections": c.MaxConnections} {
+		if n < 1 || n > 1000000 {
+			errs = append(errs, config.At(path, "issuer: expected 1 to 1000000, got %d", n))
+		}
+	}
+	for path, d := range map[string]time.Duration{"read_timeout": c.ReadTimeout, "write_timeout": c.WriteTimeout, "idle_timeout": c.IdleTimeout} {
+		if d < 100*time.Millisecond || d > time.Hour {
+			errs = append(errs, config.At(path, "issuer: expected 100ms to 1h, got %s", d))
+		}
+	}
+	for path, d := range map[string]time.Duration{"drain_delay": c.DrainDelay, "drain_timeout": c.DrainTimeout} {
+		if d < 0 || d > time.Hour {
+			errs = append(errs, config.At(path, "issuer: expected 0s to 1h, got %s", d))
+		}
+	}
+	if c.MaxWait < 0 || c.MaxWait >= c.WriteTimeout {
+		errs = append(errs, config.At("max_wait", "issuer: expected less than write_timeout (%s), got %s", c.WriteTimeout, c.MaxWait))
+	}
+	return errors.Join(errs...)
+}

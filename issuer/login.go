@@ -1,0 +1,95 @@
+package issuer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/netip"
+	"strings"
+
+	"github.com/sallyport/sallyport/internal/audit"
+	"github.com/sallyport/sallyport/internal/credential"
+	"github.com/sallyport/sallyport/internal/session"
+)
+
+// login answers POST /login {"username","password"}: a pair of tokens for a new session.
+func (s *Server) login(r *request) (reply, error) {
+	members, err := r.members("username", "password")
+	if err != nil {
+		return reply{}, err
+	}
+	values, err := require(members, "username", "password")
+	if err != nil {
+		return reply{}, err
+	}
+	name, password := values[0], values[1]
+	event := s.event(r, audit.Login)
+	event.Subject = name
+	user, grant, err := s.signIn(r.Context(), name, password, r.from)
+	if err != nil {
+		refused, outcome := loginRefusal(err)
+		s.metrics.logins.WithLabelValues(outcome).Inc()
+		s.record(event, outcome)
+		if refused != nil {
+			return reply{}, refused
+		}
+		return reply{}, err
+	}
+	tokens, err := s.mint(grant, user.Roles, grant.Session.Scope)
+	if err != nil {
+		return reply{}, err
+	}
+	event.Subject, event.SessionID, event.Tenant = user.Name, grant.Session.ID, user.Tenant
+	s.metrics.logins.WithLabelValues("success").Inc()
+	s.record(event, "")
+	return reply{status: http.StatusOK, body: tokens}, nil
+}
+
+// nobody stands for what can be no user's name, so that it costs what a name costs.
+const nobody = "\x00"
+
+// signIn checks the password between taking note of the user's generation and making the session. If the user was logged out
+// everywhere meanwhile the password is checked once more: it may have been changed.
+func (s *Server) signIn(ctx context.Context, name, password string, from netip.Addr) (credential.User, session.Grant, error) {
+	subject, err := credential.Normalize(name)
+	if err != nil {
+		subject = nobody
+	}
+	for attempt := 0; ; attempt++ {
+		arrival, err := s.sessions.Arrive(ctx, subject)
+		if err != nil {
+			return credential.User{}, session.Grant{}, err
+		}
+		user, err := s.users.Verify(ctx, name, password, from)
+		if err != nil {
+			return credential.User{}, session.Grant{}, err
+		}
+		grant, err := s.sessions.Begin(ctx, arrival, session.Facts{
+			Subject: user.Name, Tenant: user.Tenant, Scope: user.Scopes, AMR: []string{"pwd"},
+		})
+		if errors.Is(err, session.ErrMoved) && attempt == 0 {
+			continue
+		}
+		if err != nil {
+			return credential.User{}, session.Grant{}, fmt.Errorf("issuer: beginning a session: %w", err)
+		}
+		return user, grant, nil
+	}
+}
+
+// loginRefusal gives the answer to a failed login and its name in metrics and events; no refusal means 503.
+func loginRefusal(err error) (refused error, outcome string) {
+	var throttled *credential.ThrottledError
+	switch {
+	case errors.Is(err, credential.ErrInvalid):
+		return errInvalidCredentials, "invalid"
+	case errors.As(err, &throttled):
+		return tooManyRequests(throttled.RetryAfter), "throttled"
+	case errors.Is(err, credential.ErrBusy):
+		return errBusy, "busy"
+	}
+	return nil, "unavailable"
+}
+
+func joinScope(scope []string) string { return strings.Join(scope, " ") }

@@ -1,0 +1,166 @@
+package issuer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/sallyport/sallyport/internal/audit"
+	"github.com/sallyport/sallyport/internal/jose"
+	"github.com/sallyport/sallyport/internal/revocation"
+	"github.com/sallyport/sallyport/internal/revocation/redislog"
+	"github.com/sallyport/sallyport/internal/session"
+	"github.com/sallyport/sallyport/internal/token"
+)
+
+// revoked is the answer to a logout.
+type revoked struct {
+	Revoked bool     `json:"revoked"`
+	Seq     uint64   `json:"seq"`
+	Applied string   `json:"applied,omitempty"` // "3/3": gates that have it, of all that live; only when asked to wait
+	Behind  []string `json:"behind,omitempty"`
+}
+
+// logout answers POST /logout: it ends the session of an access token (as bearer, expired or not) or of a refresh token (in the
+// body, spent or not), and answers once that is stored; with ?wait= once every live gate has applied it, or 202.
+func (s *Server) logout(r *request) (reply, error) {
+	wait, err := s.parseWait(r)
+	if err != nil {
+		return reply{}, err
+	}
+	bearer, refresh, err := logoutToken(r)
+	if err != nil {
+		return reply{}, err
+	}
+	event := s.event(r, audit.Logout)
+	var receipt redislog.Receipt
+	if bearer != "" {
+		receipt, err = s.endByAccessToken(r.Context(), bearer, &event)
+	} else {
+		receipt, err = s.endByRefreshToken(r.Context(), refresh, &event)
+	}
+	event.Seq = receipt.Seq
+	if err != nil {
+		outcome := "unavailable"
+		if errors.Is(err, errInvalidToken) {
+			outcome = "invalid_token"
+		}
+		s.record(event, outcome)
+		return reply{}, err
+	}
+	s.metrics.ended.WithLabelValues("logout").Inc()
+	s.record(event, "")
+	return s.acknowledge(r.Context(), receipt, wait)
+}
+
+// logoutToken takes the token from exactly one place.
+func logoutToken(r *request) (bearer, refresh string, err error) {
+	headers := r.Header.Values("Authorization")
+	if len(headers) > 1 || (len(headers) == 1 && len(r.body) > 0) {
+		return "", "", invalidRequest("send one token, in one place")
+	}
+	if len(headers) == 1 {
+		scheme, value, ok := strings.Cut(headers[0], " ")
+		if !ok || !strings.EqualFold(scheme, "Bearer") || value == "" {
+			return "", "", errInvalidToken
+		}
+		return value, "", nil
+	}
+	if len(r.body) == 0 {
+		return "", "", errNoToken
+	}
+	members, err := r.members("refresh_token")
+	if err != nil {
+		return "", "", err
+	}
+	if members["refresh_token"] == "" {
+		return "", "", errNoToken
+	}
+	return "", members["refresh_token"], nil
+}
+
+// endByAccessToken ends what an access token of ours belongs to: its session, or, if it has none, itself.
+func (s *Server) endByAccessToken(ctx context.Context, bearer string, event *audit.Event) (redislog.Receipt, error) {
+	claims, kid, err := s.genuine(bearer)
+	if err != nil {
+		return redislog.Receipt{}, err
+	}
+	event.Subject, event.SessionID, event.TokenID, event.Tenant = claims.Subject, claims.SessionID, claims.ID, claims.Tenant
+	event.KeyID = kid
+	if claims.SessionID != "" {
+		return s.sessions.End(ctx, claims.SessionID, "logout", claims.Subject)
+	}
+	return s.log.Append(ctx, []revocation.Request{
+		{Kind: revocation.KindJTI, Issuer: s.cfg.Issuer, Value: claims.ID, Reason: "logout", Actor: claims.Subject},
+	})
+}
+
+// genuine believes an access token that one of our published keys has signed, whenever it expires. A key that was revoked
+// vouches for nothing: who stole it could end anybody's session.
+func (s *Server) genuine(bearer string) (*token.Claims, string, error) {
+	parsed, err := jose.Parse(bearer)
+	if err != nil {
+		return nil, "", errInvalidToken
+	}
+	kid := parsed.Header.KeyID
+	key, ok := s.keys.Public(kid)
+	if !ok || s.log.Check(&revocation.Facts{Issuer: s.cfg.Issuer, KeyID: kid}).Revoked {
+		return nil, "", errInvalidToken
+	}
+	claims, err := parsed.Verify(&s.profile, key)
+	if err != nil {
+		return nil, "", errInvalidToken
+	}
+	return claims, kid, nil
+}
+
+func (s *Server) endByRefreshToken(ctx context.Context, refresh string, event *audit.Event) (redislog.Receipt, error) {
+	id, receipt, err := s.sessions.EndByToken(ctx, refresh, "logout")
+	event.SessionID = id
+	var refused *session.Refusal
+	if errors.As(err, &refused) {
+		return redislog.Receipt{}, errInvalidToken
+	}
+	return receipt, err
+}
+
+// acknowledge says that the revocation is stored, and, if asked to wait, who has applied it.
+func (s *Server) acknowledge(ctx context.Context, receipt redislog.Receipt, wait time.Duration) (reply, error) {
+	answer := revoked{Revoked: true, Seq: receipt.Seq}
+	if wait == 0 {
+		return reply{status: http.StatusOK, body: answer}, nil
+	}
+	select {
+	case s.waits <- struct{}{}:
+		defer func() { <-s.waits }()
+	default:
+		wait = time.Millisecond // too many wait already: say how things stand
+	}
+	ctx, cancel := context.WithTimeout(ctx, wait)
+	defer cancel()
+	applied, err := s.log.Applied(ctx, receipt)
+	if err != nil {
+		return reply{}, fmt.Errorf("issuer: asking who has applied a revocation: %w", err)
+	}
+	answer.Applied, answer.Behind = fmt.Sprintf("%d/%d", applied.Applied, applied.Total), applied.Behind
+	if !applied.All() {
+		return reply{status: http.StatusAccepted, body: answer}, nil
+	}
+	return reply{status: http.StatusOK, body: answer}, nil
+}
+
+// parseWait reads ?wait=2s: how long to wait for gates, 0 when it was not asked for.
+func (s *Server) parseWait(r *request) (time.Duration, error) {
+	query, err := parseQuery(r.URL.RawQuery)
+	if err != nil || !query.Has("wait") {
+		return 0, err
+	}
+	wait, err := time.ParseDuration(query.Get("wait"))
+	if err != nil || wait <= 0 || wait > s.cfg.HTTP.MaxWait {
+		return 0, invalidRequest("wait is not a time as 2s, above 0 and at most " + s.cfg.HTTP.MaxWait.String())
+	}
+	return wait, nil
+}

@@ -1,0 +1,51 @@
+package issuer
+
+import (
+	"strconv"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// metrics have labels out of fixed lists only: no stranger can make a new series.
+type metrics struct {
+	requests *prometheus.CounterVec
+	seconds  *prometheus.HistogramVec
+	logins   *prometheus.CounterVec
+	refused  *prometheus.CounterVec
+	ended    *prometheus.CounterVec
+	panics   prometheus.Counter
+}
+
+func newMetrics(reg prometheus.Registerer) *metrics {
+	m := &metrics{
+		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "sallyport_issuer_requests_total", Help: "Requests by endpoint and HTTP status.",
+		}, []string{"endpoint", "status"}),
+		seconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name: "sallyport_issuer_request_seconds", Help: "Time from a request's header to its answer, by endpoint.",
+			Buckets: []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10},
+		}, []string{"endpoint"}),
+		logins: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "sallyport_issuer_logins_total", Help: "Logins by outcome: success, invalid, throttled, busy, unavailable.",
+		}, []string{"outcome"}),
+		refused: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "sallyport_issuer_refresh_refused_total", Help: "Refused refresh tokens by reason; reuse means that one was stolen or sent twice.",
+		}, []string{"reason"}),
+		ended: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "sallyport_issuer_sessions_ended_total", Help: "Ends of sessions that were acknowledged, by what asked for them.",
+		}, []string{"by"}),
+		panics: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "sallyport_issuer_panics_total", Help: "Requests that panicked and were answered with 500: each is a bug.",
+		}),
+	}
+	if reg != nil {
+		reg.MustRegister(m.requests, m.seconds, m.logins, m.refused, m.ended, m.panics)
+	}
+	return m
+}
+
+func (m *metrics) observe(endpoint string, status int, took time.Duration) {
+	m.requests.WithLabelValues(endpoint, strconv.Itoa(status)).Inc()
+	m.seconds.WithLabelValues(endpoint).Observe(took.Seconds())
+}
