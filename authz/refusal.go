@@ -4,10 +4,17 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net/http"
 	"strings"
 
 	"github.com/sallyport/sallyport/internal/token"
+)
+
+// The statuses that reasons give (RFC 9110 section 15): the engine knows no transport, so it imports no HTTP package for them.
+const (
+	statusBadRequest   = 400
+	statusUnauthorized = 401
+	statusForbidden    = 403
+	statusUnavailable  = 503
 )
 
 // Refusal is what a client is told whose request is refused: the same words for the same reason on every transport. It is
@@ -76,11 +83,11 @@ func errorOf(d token.Description) string {
 	switch {
 	case d.Reason == token.ReasonNoToken:
 		return errorUnauthorized
-	case d.Status == http.StatusBadRequest:
+	case d.Status == statusBadRequest:
 		return errorInvalidRequest
-	case d.Status == http.StatusUnauthorized:
+	case d.Status == statusUnauthorized:
 		return errorInvalidToken
-	case d.Status == http.StatusForbidden:
+	case d.Status == statusForbidden:
 		return errorScope
 	}
 	return errorUnavailable
@@ -91,7 +98,7 @@ func (r *refusals) make(d token.Description, code, scope string) *Refusal {
 	if challenge := r.challenge(d.Status, code, scope); challenge != "" {
 		refusal.Headers = append(refusal.Headers, Header{"www-authenticate", challenge})
 	}
-	if d.Status == http.StatusServiceUnavailable {
+	if d.Status == statusUnavailable {
 		refusal.Headers = append(refusal.Headers, Header{"retry-after", "1"})
 	}
 	refusal.Headers = append(refusal.Headers,
@@ -104,7 +111,7 @@ func (r *refusals) make(d token.Description, code, scope string) *Refusal {
 
 // challenge is the value of WWW-Authenticate (RFC 6750 section 3), "" where there is none.
 func (r *refusals) challenge(status int, code, scope string) string {
-	if status != http.StatusUnauthorized && status != http.StatusForbidden {
+	if status != statusUnauthorized && status != statusForbidden {
 		return ""
 	}
 	challenge := `Bearer realm="` + r.realm + `"`

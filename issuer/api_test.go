@@ -164,8 +164,10 @@ func TestRefreshTakesRefreshTokensOnly(t *testing.T) {
 
 func TestLogoutEndsTheSessionByEitherToken(t *testing.T) {
 	for name, logout := range map[string]func(h *house, a answer) answer{
-		"access token":  func(h *house, a answer) answer { return h.post("/logout", "", bearer(a.str("access_token"))) },
-		"refresh token": func(h *house, a answer) answer { return h.post("/logout", body("refresh_token", a.str("refresh_token"))) },
+		"access token": func(h *house, a answer) answer { return h.post("/logout", "", bearer(a.str("access_token"))) },
+		"refresh token": func(h *house, a answer) answer {
+			return h.post("/logout", body("refresh_token", a.str("refresh_token")))
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			eachRedis(t, func(t *testing.T, h *house) {

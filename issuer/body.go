@@ -4,17 +4,22 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"mime"
 	"net/http"
 	"net/netip"
 	"slices"
 	"strings"
+	"time"
 	"unicode/utf8"
 )
 
 // maxBody is the most bytes that a request's body may have.
 const maxBody = 64 << 10
+
+// lingering is how long what comes behind maxBody is read and thrown away.
+const lingering = 250 * time.Millisecond
 
 // request is a request whose body has arrived whole.
 type request struct {
@@ -73,6 +78,10 @@ func readAll(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 	var tooLarge *http.MaxBytesError
 	if errors.As(err, &tooLarge) {
 		w.Header().Set("Connection", "close")
+		// The server would wait for the rest of it; this leaves the client time to see the answer.
+		if err := http.NewResponseController(w).SetReadDeadline(time.Now().Add(lingering)); err != nil {
+			return nil, fmt.Errorf("issuer: bounding the rest of a body: %w", err)
+		}
 		return nil, errTooLarge
 	}
 	if err != nil {

@@ -276,7 +276,7 @@ func (r *recorded) WriteHeader(status int) {
 	r.ResponseWriter.WriteHeader(status)
 }
 
-// Unwrap lets http.MaxBytesReader close the connection.
+// Unwrap lets http.ResponseController find the connection.
 func (r *recorded) Unwrap() http.ResponseWriter { return r.ResponseWriter }
 
 // checkQuery refuses parameters that the endpoint does not know: a token in a URL ends up in logs.

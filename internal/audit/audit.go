@@ -39,7 +39,7 @@ const (
 type Event struct {
 	Time      time.Time // zero: now
 	Name      Name      // "event" in the line
-	Outcome   Outcome
+	Outcome   Outcome   // whatever is not Success is written as a failure
 	Reason    string // a short stable code, of a failure mostly
 	Issuer    string // the token's
 	Subject   string // whom it concerns, as far as known: the name that was typed, for a failed login
@@ -60,6 +60,14 @@ type Event struct {
 	Seq       uint64 // the revocation log's number of the entry; 0 is left out
 }
 
+// outcome is success only if the event says so.
+func (e *Event) outcome() Outcome {
+	if e.Outcome == Success {
+		return Success
+	}
+	return Failure
+}
+
 type field struct{ key, value string }
 
 // textFields is how many fields a line has besides time and seq.
@@ -69,7 +77,7 @@ const textFields = 19
 func (e *Event) fields() [textFields]field {
 	return [textFields]field{
 		{"event", string(e.Name)},
-		{"outcome", string(e.Outcome)},
+		{"outcome", string(e.outcome())},
 		{"reason", e.Reason},
 		{"issuer", e.Issuer},
 		{"subject", e.Subject},

@@ -38,20 +38,23 @@ func appendField(b []byte, key, value string) []byte {
 	b = append(b, ',', '"')
 	b = append(b, key...)
 	b = append(b, `":"`...)
-	b = appendEscaped(b, Redact(cut(value)))
+	b = appendEscaped(b, cut(Redact(cutAt(value, 2*maxField))))
 	return append(b, '"')
 }
 
-// cut keeps the first maxField bytes, without splitting a character.
-func cut(s string) string {
-	if len(s) <= maxField {
+// cut keeps the first maxField bytes.
+func cut(s string) string { return cutAt(s, maxField) }
+
+// cutAt keeps the first n bytes, without splitting a character.
+func cutAt(s string, n int) string {
+	if len(s) <= n {
 		return s
 	}
-	n := maxField
-	for n > maxField-utf8.UTFMax && !utf8.RuneStart(s[n]) {
-		n--
+	at := n
+	for at > n-utf8.UTFMax && !utf8.RuneStart(s[at]) {
+		at--
 	}
-	return s[:n]
+	return s[:at]
 }
 
 // appendEscaped appends s as the inside of a JSON string (RFC 8259 section 7). Whatever is not printable ASCII is

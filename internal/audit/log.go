@@ -87,15 +87,11 @@ func (l *Log) Record(e Event) {
 
 // labels keeps the number of series fixed, whatever a caller names its event.
 func (e *Event) labels() (name, outcome string) {
-	name, outcome = "other", string(Failure)
 	switch e.Name {
 	case Login, Refresh, Logout, Revoke, Deny, Reuse, Key, Users:
-		name = string(e.Name)
+		return string(e.Name), string(e.outcome())
 	}
-	if e.Outcome == Success {
-		outcome = string(Success)
-	}
-	return name, outcome
+	return "other", string(e.outcome())
 }
 
 func (l *Log) enqueue(line []byte) {

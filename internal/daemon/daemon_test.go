@@ -268,7 +268,7 @@ func TestAPartMayEndByBeingDrained(t *testing.T) {
 	})
 	until(t, "ready", p.ready)
 	p.stop()
-	if err := p.end(); err != nil && !errors.Is(err, http.ErrServerClosed) {
+	if err := p.end(); err != nil {
 		t.Errorf("got %v", err)
 	}
 }

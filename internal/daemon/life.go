@@ -56,10 +56,12 @@ func start(base context.Context, p Part, failed chan<- *running) *running {
 			}
 			return p.Run(ctx)
 		})
-		if ctx.Err() == nil {
-			failed <- r
-		} else if errors.Is(r.err, context.Canceled) || errors.Is(r.err, http.ErrServerClosed) {
+		told := ctx.Err() != nil
+		if errors.Is(r.err, http.ErrServerClosed) || told && errors.Is(r.err, context.Canceled) {
 			r.err = nil
+		}
+		if !told {
+			failed <- r
 		}
 	}()
 	return r

@@ -15,19 +15,14 @@ func Signals(ctx context.Context) (context.Context, context.CancelFunc) {
 	arrived := make(chan os.Signal, 2)
 	signal.Notify(arrived, syscall.SIGINT, syscall.SIGTERM)
 	go func() {
-		defer cancel()
 		select {
 		case <-arrived:
 		case <-ctx.Done():
-			signal.Stop(arrived)
-			return
 		}
-		cancel()
 		signal.Stop(arrived)
-		select {
-		case again := <-arrived:
-			raise(again)
-		default:
+		cancel()
+		if len(arrived) > 0 {
+			raise(<-arrived)
 		}
 	}()
 	return ctx, cancel

@@ -256,7 +256,7 @@ func TestSecretsAreNeverPublished(t *testing.T) {
 				t.Errorf("%s: published %s", alg, private)
 			}
 		}
-		for _, text := range []string{fmt.Sprintf("%v", k), fmt.Sprintf("%+v", k), fmt.Sprintf("%#v", k), fmt.Sprintf("%s", k)} {
+		for _, text := range []string{fmt.Sprintf("%v", k), fmt.Sprintf("%+v", k), fmt.Sprintf("%#v", k), k.String()} {
 			if text != "private key "+k.ID() {
 				t.Errorf("%s: printing shows more than the id: %s", alg, text)
 			}

@@ -33,13 +33,22 @@ var breakages = map[string]struct {
 	"two active keys": {func(b *bench) {
 		b.edit(func(m *manifest) { m.in(Signing, Next).Activated = b.clock.now(); m.in(Signing, Next).State = Active })
 	}, "exactly one active signing"},
-	"no active key":              {func(b *bench) { b.edit(func(m *manifest) { m.in(Signing, Active).State = Next }) }, "exactly one active signing"},
-	"no subject tag key":         {func(b *bench) { b.edit(func(m *manifest) { m.drop(m.in(SubjectTag, Active).ID) }) }, "exactly one active subject_tag"},
-	"a key twice":                {func(b *bench) { b.edit(func(m *manifest) { m.in(Signing, Next).ID = m.in(Signing, Active).ID }) }, "twice"},
-	"a file outside the folder":  {func(b *bench) { b.edit(func(m *manifest) { m.in(Signing, Next).File = "../x.pem" }) }, "plain file name"},
-	"an unknown state":           {func(b *bench) { b.edit(func(m *manifest) { m.in(Signing, Next).State = "primary" }) }, "expected state"},
-	"an unknown use":             {func(b *bench) { b.edit(func(m *manifest) { m.in(Signing, Next).Use = "encryption" }) }, "expected use"},
-	"a kid with a path":          {func(b *bench) { b.edit(func(m *manifest) { m.in(Signing, Next).ID = "../../etc" }) }, "expected key ids"},
+	"no active key":             {func(b *bench) { b.edit(func(m *manifest) { m.in(Signing, Active).State = Next }) }, "exactly one active signing"},
+	"no subject tag key":        {func(b *bench) { b.edit(func(m *manifest) { m.drop(m.in(SubjectTag, Active).ID) }) }, "exactly one active subject_tag"},
+	"a key twice":               {func(b *bench) { b.edit(func(m *manifest) { m.in(Signing, Next).ID = m.in(Signing, Active).ID }) }, "twice"},
+	"a file outside the folder": {func(b *bench) { b.edit(func(m *manifest) { m.in(Signing, Next).File = "../x.pem" }) }, "plain file name"},
+	"an unknown state":          {func(b *bench) { b.edit(func(m *manifest) { m.in(Signing, Next).State = "primary" }) }, "expected state"},
+	"an unknown use":            {func(b *bench) { b.edit(func(m *manifest) { m.in(Signing, Next).Use = "encryption" }) }, "expected use"},
+	"a kid with a path":         {func(b *bench) { b.edit(func(m *manifest) { m.in(Signing, Next).ID = "../../etc" }) }, "expected key ids"},
+	"a key without a birthday":  {func(b *bench) { b.edit(func(m *manifest) { m.in(Signing, Next).Created = time.Time{} }) }, "no time of creation"},
+	"active since never":        {func(b *bench) { b.edit(func(m *manifest) { m.in(Signing, Active).Activated = time.Time{} }) }, "without a time of activation"},
+	"retired since never": {func(b *bench) {
+		b.edit(func(m *manifest) { e := m.in(Signing, Next); e.State, e.Activated = Retired, b.clock.now() })
+	}, "retired without a time"},
+	"two subject tag keys": {func(b *bench) { b.edit(func(m *manifest) { m.in(Refresh, Next).Use = SubjectTag }) }, "never rotates"},
+	"a lifetime that is no time": {func(b *bench) {
+		b.write(b.path(manifestFile), strings.Replace(b.read(manifestFile), `"1h0m0s"`, `"1 hour"`, 1))
+	}, "expected a duration"},
 	"a lifetime below zero":      {func(b *bench) { b.edit(func(m *manifest) { m.Lifetimes.Token = -1 }) }, "lifetime"},
 	"key file is gone":           {func(b *bench) { b.must(os.Remove(b.path(b.key(Signing, Next).File))) }, "no such file"},
 	"key file is empty":          {func(b *bench) { b.write(b.path(b.key(Signing, Next).File), "") }, "PEM block"},
@@ -141,6 +150,9 @@ func TestCrashInTheMidstOfAStepLeavesTheRingBeforeIt(t *testing.T) {
 	}
 	if _, err := b.folder.Rotate(t.Context(), Signing, "", true); err != nil {
 		t.Fatalf("the ring can not go on: %v", err)
+	}
+	if _, there := b.listing()[tempPrefix+"1234"]; there {
+		t.Error("the half-written file is still there")
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -100,6 +101,45 @@ func TestRotationNeedsAFolderThatCanBeWrittenTo(t *testing.T) {
 	}
 	if _, err := Open(b.config, b.options()); err == nil || !strings.Contains(err.Error(), "rotate_every") {
 		t.Fatalf("expected the setting in the error, got %v", err)
+	}
+}
+
+func TestFailedRotationIsToldAndTriedAgain(t *testing.T) {
+	b := newBench(t, rotating(24*time.Hour))
+	r := b.open()
+	first := signer(t, sign(t, r))
+	b.must(os.Remove(b.path(lockFile)))
+	b.must(os.Mkdir(b.path(lockFile), 0o700))
+	b.clock.advance(25 * time.Hour)
+	r.tend(t.Context())
+	if b.metric("sallyport_keyring_rotation_failures_total") != 1 || !strings.Contains(b.log.String(), "rotation failed") || signer(t, sign(t, r)) != first {
+		t.Fatalf("expected to be told and to go on with %q: %s", first, b.log)
+	}
+	b.must(os.Remove(b.path(lockFile)))
+	r.tend(t.Context())
+	if signer(t, sign(t, r)) == first {
+		t.Fatal("expected the rotation to be made up for")
+	}
+}
+
+// An operator's command, run as root, must not lock the issuer out of its own ring.
+func TestNewFilesBelongToTheFoldersOwner(t *testing.T) {
+	b := newBench(t)
+	owner := os.Geteuid()
+	if owner == 0 {
+		owner = 65532
+		b.must(os.Chown(b.folder.Dir, owner, owner))
+	}
+	b.must(os.Remove(b.path(lockFile)))
+	if _, err := b.folder.Rotate(t.Context(), Signing, "", true); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{manifestFile, lockFile, b.key(Signing, Next).File} {
+		info, err := os.Stat(b.path(name))
+		b.must(err)
+		if got := int(info.Sys().(*syscall.Stat_t).Uid); got != owner {
+			t.Errorf("%s: expected the owner %d, got %d", name, owner, got)
+		}
 	}
 }
 

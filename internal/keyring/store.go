@@ -124,11 +124,23 @@ func (s *store) locked(ctx context.Context, do func() (*manifest, error)) (*mani
 	if err != nil {
 		return nil, err
 	}
-	m, err := do()
+	m, err := (*manifest)(nil), s.sweep()
+	if err == nil {
+		m, err = do()
+	}
 	if err := errors.Join(err, unlock()); err != nil {
 		return nil, err
 	}
 	return m, nil
+}
+
+// sweep deletes what a crashed step left half written. Whoever holds the lock is the only one who writes.
+func (s *store) sweep() error {
+	names, err := filepath.Glob(filepath.Join(s.dir, tempPrefix+"*"))
+	for _, name := range names {
+		err = errors.Join(err, os.Remove(name))
+	}
+	return err
 }
 
 func (s *store) apply(m *manifest, step func(*edit) error) (*manifest, error) {

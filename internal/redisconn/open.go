@@ -1,6 +1,7 @@
 package redisconn
 
 import (
+	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"fmt"
@@ -91,3 +92,10 @@ func (c TLSConfig) load() (*tls.Config, error) {
 	}
 	return t, nil
 }
+
+// silent takes what go-redis would write to standard error, past our logs: every error it tells of is also returned.
+type silent struct{}
+
+func (silent) Printf(context.Context, string, ...any) {}
+
+func init() { redis.SetLogger(silent{}) }

@@ -25,7 +25,8 @@ type Key struct {
 	Signer    crypto.Signer
 }
 
-// NewKey makes a key for ES256, ES384, ES512, EdDSA, or an RSA algorithm (with 2048 bits). An empty kid takes the thumbprint.
+// NewKey makes a key for ES256, ES384, ES512, EdDSA, or an RSA algorithm (with 2048 bits, of primes that everyone knows).
+// An empty kid takes the thumbprint.
 func NewKey(alg, kid string) *Key {
 	var signer crypto.Signer
 	var err error
@@ -39,7 +40,7 @@ func NewKey(alg, kid string) *Key {
 	case "EdDSA":
 		_, signer, err = ed25519.GenerateKey(rand.Reader)
 	default:
-		signer, err = rsa.GenerateKey(rand.Reader, 2048)
+		signer = newRSA()
 	}
 	must(err)
 	return newKey(alg, kid, signer)
