@@ -27,7 +27,7 @@ finish() {
 trap finish EXIT
 trap 'exit 1' INT TERM
 
-docker build -q -f deploy/Dockerfile -t "$SALLYPORT_IMAGE" . >/dev/null
+build_image "$SALLYPORT_IMAGE"
 SALLYPORT='' deploy/secrets.sh "$SALLYPORT_SECRETS" 2>"$SALLYPORT_SECRETS/said" || { cat "$SALLYPORT_SECRETS/said" >&2; die "deploy/secrets.sh failed"; }
 password=$(sed -n 's/.*user alice, password \([^ ]*\).*/\1/p' "$SALLYPORT_SECRETS/said")
 

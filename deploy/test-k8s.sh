@@ -18,7 +18,8 @@ finish() {
     trap - EXIT
     [ -z "$forward" ] || kill "$forward" 2>/dev/null || :
     if [ $status -ne 0 ]; then
-        kubectl -n sallyport get pods,events --sort-by=.metadata.creationTimestamp 2>&1 | tail -40 >&2 || :
+        kubectl -n sallyport get pods -o wide >&2 || :
+        kubectl -n sallyport get events --sort-by=.lastTimestamp 2>&1 | tail -30 >&2 || :
         for name in issuer authz redis envoy upstream; do
             echo "--- $name" >&2
             kubectl -n sallyport logs -l "app.kubernetes.io/name=$name" --tail 20 --prefix >&2 2>&1 || :
@@ -31,7 +32,7 @@ finish() {
 trap finish EXIT
 trap 'exit 1' INT TERM
 
-docker build -q -f deploy/Dockerfile -t $image . >/dev/null
+build_image $image
 docker image inspect redis:8-alpine >/dev/null 2>&1 || docker pull -q redis:8-alpine
 docker image inspect envoyproxy/envoy:v1.40.0 >/dev/null 2>&1 || docker pull -q envoyproxy/envoy:v1.40.0
 "${load[@]}" $image redis:8-alpine envoyproxy/envoy:v1.40.0 >&2

@@ -93,7 +93,7 @@ func DefaultConfig() Config {
 		MaxSessionsPerUser:   10000,
 		KeySetMaxAge:         5 * time.Minute,
 		HTTP: HTTPConfig{
-			Requests:       credential.Rate{Burst: 400, Every: 5 * time.Millisecond},
+			Requests:       credential.Rate{Burst: 2000, Every: time.Millisecond},
 			MaxConcurrent:  512,
 			MaxConnections: 4096,
 			ReadTimeout:    10 * time.Second,

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net/http"
 	"net/netip"
-	"strings"
 
 	"github.com/sallyport/sallyport/internal/audit"
 	"github.com/sallyport/sallyport/internal/credential"
@@ -28,7 +27,7 @@ func (s *Server) login(r *request) (reply, error) {
 	event.Subject = name
 	user, grant, err := s.signIn(r.Context(), name, password, r.from)
 	if err != nil {
-		refused, outcome := loginRefusal(err)
+		outcome, refused := loginRefusal(err)
 		s.metrics.logins.WithLabelValues(outcome).Inc()
 		s.record(event, outcome)
 		if refused != nil {
@@ -40,7 +39,7 @@ func (s *Server) login(r *request) (reply, error) {
 	if err != nil {
 		return reply{}, err
 	}
-	event.Subject, event.SessionID, event.Tenant = user.Name, grant.Session.ID, user.Tenant
+	event.Subject, event.SessionID, event.TokenID, event.Tenant = user.Name, grant.Session.ID, tokens.id, user.Tenant
 	s.metrics.logins.WithLabelValues("success").Inc()
 	s.record(event, "")
 	return reply{status: http.StatusOK, body: tokens}, nil
@@ -78,18 +77,16 @@ func (s *Server) signIn(ctx context.Context, name, password string, from netip.A
 	}
 }
 
-// loginRefusal gives the answer to a failed login and its name in metrics and events; no refusal means 503.
-func loginRefusal(err error) (refused error, outcome string) {
+// loginRefusal gives a failed login's name in metrics and events, and the answer; no refusal means 503.
+func loginRefusal(err error) (outcome string, refused error) {
 	var throttled *credential.ThrottledError
 	switch {
 	case errors.Is(err, credential.ErrInvalid):
-		return errInvalidCredentials, "invalid"
+		return "invalid", errInvalidCredentials
 	case errors.As(err, &throttled):
-		return tooManyRequests(throttled.RetryAfter), "throttled"
+		return "throttled", tooManyRequests(throttled.RetryAfter)
 	case errors.Is(err, credential.ErrBusy):
-		return errBusy, "busy"
+		return "busy", errBusy
 	}
-	return nil, "unavailable"
+	return "unavailable", nil
 }
-
-func joinScope(scope []string) string { return strings.Join(scope, " ") }

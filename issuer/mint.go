@@ -4,8 +4,8 @@ import (
 	"crypto/rand"
 	"encoding/base64"
 	"fmt"
+	"strings"
 
-	"github.com/sallyport/sallyport/internal/jose"
 	"github.com/sallyport/sallyport/internal/session"
 	"github.com/sallyport/sallyport/internal/token"
 )
@@ -21,6 +21,8 @@ type pair struct {
 	RefreshToken     string `json:"refresh_token"`
 	RefreshExpiresIn int64  `json:"refresh_expires_in"` // seconds
 	Scope            string `json:"scope,omitempty"`
+
+	id string // the access token's jti, for the record
 }
 
 // mint makes the access token that a grant gives leave for. Roles are the user's as they are now; scopes are those of the login
@@ -44,13 +46,10 @@ func (s *Server) mint(g session.Grant, roles, scope []string) (pair, error) {
 	if err != nil {
 		return pair{}, fmt.Errorf("issuer: signing: %w", err)
 	}
-	if len(access) > jose.MaxToken {
-		return pair{}, fmt.Errorf("issuer: expected a token of at most %d bytes, got %d: the user has too many roles or scopes", jose.MaxToken, len(access))
-	}
 	return pair{
 		AccessToken: access, TokenType: "Bearer", ExpiresIn: expiry - issued,
 		RefreshToken: g.RefreshToken, RefreshExpiresIn: g.Session.Expires.Unix() - issued,
-		Scope: joinScope(scope),
+		Scope: strings.Join(scope, " "), id: claims.ID,
 	}, nil
 }
 

@@ -35,7 +35,7 @@ func (s *Server) refresh(r *request) (reply, error) {
 	if err != nil {
 		return reply{}, err
 	}
-	event.Subject, event.SessionID, event.Tenant = grant.Session.Subject, grant.Session.ID, grant.Session.Tenant
+	event.Subject, event.SessionID, event.TokenID, event.Tenant = grant.Session.Subject, grant.Session.ID, tokens.id, grant.Session.Tenant
 	s.record(event, "")
 	return reply{status: http.StatusOK, body: tokens}, nil
 }

@@ -179,8 +179,13 @@ func TestATokenInAURLIsRefusedAndNotLogged(t *testing.T) {
 	h := onMiniredis(t, nil)
 	a := h.login("alice")
 	for _, c := range []struct{ method, path string }{
-		{"POST", "/login?password="}, {"POST", "/refresh?refresh_token="}, {"POST", "/logout?access_token="}, {"POST", "/logout?wait=2s&token="},
-		{"GET", "/.well-known/jwks.json?token="}, {"GET", "/.well-known/oauth-authorization-server?x="}, {"POST", "/refresh?%zz="},
+		{"POST", "/login?password="},
+		{"POST", "/refresh?refresh_token="},
+		{"POST", "/logout?access_token="},
+		{"POST", "/logout?wait=2s&token="},
+		{"GET", "/.well-known/jwks.json?token="},
+		{"GET", "/.well-known/oauth-authorization-server?x="},
+		{"POST", "/refresh?%zz="},
 	} {
 		wantStatus(t, h.do(c.method, h.url+c.path+a.str("refresh_token"), ""), http.StatusBadRequest, "invalid_request")
 	}

@@ -69,6 +69,12 @@ func (c Config) Validate() error {
 	if len(c.Issuers) == 0 {
 		errs = append(errs, config.At("issuers", "expected at least one issuer to trust: write `issuers: [{issuer: ..., jwks_url: ..., audiences: [...]}]`"))
 	}
+	for i, issuer := range c.Issuers {
+		if issuer.ClockSkew > c.Revocation.ClockSkew {
+			errs = append(errs, config.At(fmt.Sprintf("issuers[%d].clock_skew", i),
+				"expected at most revocation.clock_skew (%v), found %v: a token could outlive its revocation", c.Revocation.ClockSkew, issuer.ClockSkew))
+		}
+	}
 	return errors.Join(errs...)
 }
 

@@ -136,6 +136,7 @@ func (t *tour) logout(ctx context.Context) error {
 	}
 	answered := time.Now()
 	after := step{title: "the same token is refused", path: "/protected", header: withAlice, want: 401}
+	t.progress("asking until every gate refuses")
 	a, inForce, err := t.untilRefused(ctx, after, answered)
 	if err != nil {
 		return err
@@ -221,6 +222,7 @@ func (t *tour) walk(ctx context.Context, steps ...step) error {
 
 // take takes one step and reports it.
 func (t *tour) take(ctx context.Context, s step) (answer, error) {
+	t.progress(s.title)
 	a, err := t.send(ctx, s)
 	if err != nil {
 		return a, err

@@ -40,9 +40,9 @@ type Event struct {
 	Time      time.Time // zero: now
 	Name      Name      // "event" in the line
 	Outcome   Outcome   // whatever is not Success is written as a failure
-	Reason    string // a short stable code, of a failure mostly
-	Issuer    string // the token's
-	Subject   string // whom it concerns, as far as known: the name that was typed, for a failed login
+	Reason    string    // a short stable code, of a failure mostly
+	Issuer    string    // the token's
+	Subject   string    // whom it concerns, as far as known: the name that was typed, for a failed login
 	SessionID string
 	TokenID   string
 	ClientID  string

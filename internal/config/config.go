@@ -13,7 +13,7 @@
 //
 // A setting is an exported field with a yaml tag: `yaml:"listen"`. Structs nest, and `yaml:",inline"` puts a struct's
 // settings beside those of the outer one. The tags `usage:"..."`, `flag:"-"` and `file:"-"` give a flag's help, keep a
-// setting from being a flag, and keep a Secret from being given as a file. Types: string, bool, integers, floats, time.Duration ("10s"), Path, Secret,
+// setting (or all settings of a struct) from being a flag, and keep a Secret from being given as a file. Types: string, bool, integers, floats, time.Duration ("10s"), Path, Secret,
 // whatever implements encoding.TextUnmarshaler, lists of these (a single value counts as a list of one), pointers,
 // lists of structs, and maps with string keys. Lists of structs and maps can only be given in the file.
 //

@@ -33,7 +33,6 @@ type settings struct {
 	Sites    map[string]issuer `yaml:"sites"`
 	Log      logging           `yaml:",inline"`
 	Internal string            `yaml:"-"`
-	hidden   string
 }
 
 type redis struct {
@@ -71,13 +70,10 @@ func (p profile) Validate() error {
 }
 
 type issuer struct {
-	profile2  `yaml:"-"`
 	Profile   profile  `yaml:",inline"`
 	Issuer    string   `yaml:"issuer"`
 	Audiences []string `yaml:"audiences"`
 }
-
-type profile2 struct{}
 
 func (i *issuer) SetDefaults() { i.Profile.SetDefaults() }
 

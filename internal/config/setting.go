@@ -21,11 +21,12 @@ type setting struct {
 // settings lists the leaves of a struct type, in its own order.
 func settings(t reflect.Type) ([]setting, error) {
 	var out []setting
-	err := walkFields(t, "", nil, 0, func(s setting) { out = append(out, s) })
+	err := walkFields(t, setting{}, 0, func(s setting) { out = append(out, s) })
 	return out, err
 }
 
-func walkFields(t reflect.Type, prefix string, index []int, depth int, leaf func(setting)) error {
+// walkFields calls leaf for each setting of a struct, which is itself at around.
+func walkFields(t reflect.Type, around setting, depth int, leaf func(setting)) error {
 	if depth > maxDepth {
 		return fmt.Errorf("config: %s contains itself", t)
 	}
@@ -34,22 +35,33 @@ func walkFields(t reflect.Type, prefix string, index []int, depth int, leaf func
 		return err
 	}
 	for _, f := range fields {
-		at := append(append([]int(nil), index...), f.index...)
-		path := join(prefix, f.key)
-		inner := deref(f.typ)
+		s := around.with(f)
 		switch {
-		case isScalar(inner), inner.Kind() == reflect.Slice && isScalar(deref(inner.Elem())):
-			leaf(setting{path: path, index: at, typ: inner, usage: f.usage, noFlag: f.noFlag || isSecret(inner), noFile: f.noFile})
-		case inner.Kind() == reflect.Struct:
-			err = walkFields(inner, path, at, depth+1, leaf)
+		case isScalar(s.typ), s.typ.Kind() == reflect.Slice && isScalar(deref(s.typ.Elem())):
+			s.noFlag = s.noFlag || isSecret(s.typ)
+			leaf(s)
+		case s.typ.Kind() == reflect.Struct:
+			err = walkFields(s.typ, s, depth+1, leaf)
 		default:
-			err = checkCollection(inner, path, depth)
+			err = checkCollection(s.typ, s.path, depth)
 		}
 		if err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// with gives the setting that a field of s is.
+func (s setting) with(f field) setting {
+	return setting{
+		path:   join(s.path, f.key),
+		index:  append(append([]int(nil), s.index...), f.index...),
+		typ:    deref(f.typ),
+		usage:  f.usage,
+		noFlag: s.noFlag || f.noFlag,
+		noFile: f.noFile,
+	}
 }
 
 // checkCollection refuses types that no file can fill, so that a mistake in a struct shows at the first Load.
@@ -63,7 +75,7 @@ func checkCollection(t reflect.Type, path string, depth int) error {
 	case isScalar(elem):
 		return nil
 	case elem.Kind() == reflect.Struct:
-		return walkFields(elem, path+"[]", nil, depth+1, func(setting) {})
+		return walkFields(elem, setting{path: path + "[]"}, depth+1, func(setting) {})
 	}
 	return checkCollection(elem, path+"[]", depth+1)
 }
@@ -105,15 +117,20 @@ func fieldsOf(t reflect.Type) ([]field, error) {
 
 func fieldsOfOne(t reflect.Type, f reflect.StructField) ([]field, error) {
 	key, options, _ := strings.Cut(f.Tag.Get("yaml"), ",")
+	one := field{key: key, typ: f.Type, usage: f.Tag.Get("usage"), noFlag: f.Tag.Get("flag") == "-", noFile: f.Tag.Get("file") == "-"}
 	switch {
 	case key == "-":
 		return nil, nil
 	case options == "inline" && f.Type.Kind() == reflect.Struct && f.IsExported():
-		return fieldsOf(f.Type)
+		inner, err := fieldsOf(f.Type)
+		for i := range inner {
+			inner[i].noFlag = inner[i].noFlag || one.noFlag
+		}
+		return inner, err
 	case key == "":
 		return nil, fmt.Errorf("config: field %s of %s has no yaml tag: name it, or write yaml:\"-\"", f.Name, t)
 	}
-	return []field{{key: key, typ: f.Type, usage: f.Tag.Get("usage"), noFlag: f.Tag.Get("flag") == "-", noFile: f.Tag.Get("file") == "-"}}, nil
+	return []field{one}, nil
 }
 
 // in gives the setting's value within v, making what pointers on the way need.

@@ -119,6 +119,9 @@ func (r Rate) Validate() error {
 // from everywhere together (NameFailures) bound what many addresses can try; when they have used that up, a user still
 // gets in from an address where he has logged in before, and from any network from which nobody has been guessing
 // (NetworkFailures, for each name counted in 64 groups of networks).
+//
+// Counts, and the addresses where a user has logged in, are kept by each process for itself and start anew with it: N
+// issuers behind one address let through up to N times as much.
 type Limits struct {
 	AddressAttempts Rate `yaml:"address_attempts"` // logins from an address, right or wrong
 	AddressFailures Rate `yaml:"address_failures"` // failures from an address, whatever the names

@@ -1,7 +1,6 @@
 package credential
 
 import (
-	"bytes"
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/binary"
@@ -49,14 +48,14 @@ func newCosts(encoded []string, hashes []hash, p Params) *Costs {
 // chooseKey is the least digest of the stored hashes: it stays the same when other users come, go or change, and who
 // does not know the hashes does not know it.
 func chooseKey(encoded []string) []byte {
-	var least []byte
+	least := ""
 	for _, e := range encoded {
 		sum := sha256.Sum256([]byte("decoy\x00" + e))
-		if least == nil || bytes.Compare(sum[:], least) < 0 {
-			least = sum[:]
+		if least == "" || string(sum[:]) < least {
+			least = string(sum[:])
 		}
 	}
-	return least
+	return []byte(least)
 }
 
 // decoy returns a hash to compute for a name that nobody has. Whether it matches means nothing.

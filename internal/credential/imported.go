@@ -14,6 +14,8 @@ import (
 )
 
 // imported is a hash that another system has made: bcrypt, scrypt or PBKDF2. It serves until the password is next set.
+// Passwords are in NFC when they are hashed here; a password whose letters that system hashed in decomposed form does
+// not match, and must be set anew.
 type imported struct {
 	digest algorithm.Digest
 	work   cost

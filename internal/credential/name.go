@@ -31,7 +31,7 @@ func Normalize(name string) (string, error) {
 	}
 	// The profile's steps are not idempotent for every string; one that moves again has no one form.
 	twice, err := precis.UsernameCaseMapped.String(once)
-	if err != nil || twice != once || len(once) > maxName {
+	if err != nil || twice != once || once == "" || len(once) > maxName {
 		return "", errName
 	}
 	return once, nil

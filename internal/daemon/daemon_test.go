@@ -218,6 +218,9 @@ func TestStoppingIsNotReadyThenDrainsThenStopsTheLastPartFirst(t *testing.T) {
 	}
 }
 
+// broken is a map that nobody made.
+var broken map[string]int
+
 func TestAPartThatEndsTooEarlyStopsTheProcess(t *testing.T) {
 	cases := map[string]struct {
 		run  func(context.Context) error
@@ -226,7 +229,7 @@ func TestAPartThatEndsTooEarlyStopsTheProcess(t *testing.T) {
 		"fails":                  {func(context.Context) error { return errors.New("port taken") }, "daemon: part server: port taken"},
 		"returns":                {func(context.Context) error { return nil }, "daemon: part server: expected it to run until told to stop, but it returned"},
 		"panics":                 {func(context.Context) error { panic(errors.New("canary")) }, "daemon: part server: panic: *errors.errorString\n"},
-		"crashes":                {func(context.Context) error { var m map[string]int; m["a"] = 1; return nil }, "daemon: part server: panic: assignment to entry in nil map\n"},
+		"crashes":                {func(context.Context) error { broken["a"] = 1; return nil }, "daemon: part server: panic: assignment to entry in nil map\n"},
 		"is cancelled by nobody": {func(context.Context) error { return context.Canceled }, "daemon: part server: context canceled"},
 	}
 	for name, c := range cases {
@@ -390,7 +393,8 @@ func TestLogsHoldNoCredentialWhoeverLogsIt(t *testing.T) {
 		var out bytes.Buffer
 		log := daemon.NewLogger(&out, daemon.LogConfig{Level: "debug", Format: format})
 		log.Info("got "+canary, "a", canary, "err", errors.New("bad token "+canary), "s", stringer(canary), "b", []byte(canary),
-			"many", []string{"x", canary}, slog.Group("g", "header", "Bearer "+canary))
+			"many", []string{"x", canary}, "map", map[string][]string{"x": {canary}},
+			"request", &http.Request{Header: http.Header{"Cookie": {"session=hunter2"}}}, "header", http.Header{"X": {"hunter2"}}, "odd", func() {}, slog.Group("g", "header", "Bearer "+canary))
 		log.With("bound", canary).Debug("x", "password", "hunter2", "Authorization", "Basic aHVudGVyMg==", "refresh_token", 5)
 		for _, bad := range []string{"c2lnbmF0dXJl", "hunter2", "aHVudGVyMg"} {
 			if strings.Contains(out.String(), bad) {

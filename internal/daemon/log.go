@@ -1,13 +1,16 @@
 package daemon
 
 import (
-	"encoding"
+	"context"
+	"encoding/json"
 	"fmt"
 	"io"
 	"log/slog"
+	"net/http"
 	"strings"
 
 	"github.com/sallyport/sallyport/internal/audit"
+	"github.com/sallyport/sallyport/internal/config"
 )
 
 // NewLogger logs to w: a JSON object a line, unless cfg says otherwise. Whoever logs, what has the shape of a token or
@@ -27,7 +30,8 @@ func NewLogger(w io.Writer, cfg LogConfig) *slog.Logger {
 // secretKeys are the names whose values are never logged.
 var secretKeys = map[string]bool{
 	"password": true, "passphrase": true, "secret": true, "token": true, "access_token": true, "refresh_token": true,
-	"id_token": true, "client_secret": true, "authorization": true, "cookie": true, "password_hash": true,
+	"id_token": true, "client_secret": true, "password_hash": true, "private_key": true, "authorization": true,
+	"proxy-authorization": true, "x-access-token": true, "cookie": true, "set-cookie": true,
 }
 
 const redacted = "[redacted]"
@@ -47,23 +51,27 @@ func redact(_ []string, a slog.Attr) slog.Attr {
 	return a
 }
 
-// redactAny logs errors and the like as the text they are; anything else as its handler does.
+// redactAny logs errors and the like as the text they are, and what holds requests not at all; anything else as its
+// handler does, unless there is a credential in it.
 func redactAny(a slog.Attr) slog.Attr {
 	switch v := a.Value.Any().(type) {
+	case *slog.Source, slog.Level, config.Secret:
+		return a
 	case error:
 		return slog.String(a.Key, audit.Redact(v.Error()))
-	case encoding.TextMarshaler, *slog.Source, slog.Level:
-		return a
+	case context.Context, *http.Request, *http.Response, http.Header:
+		return slog.String(a.Key, redacted)
 	case fmt.Stringer:
 		return slog.String(a.Key, audit.Redact(v.String()))
 	case []byte:
 		return slog.String(a.Key, audit.Redact(string(v)))
-	case []string:
-		out := make([]string, len(v))
-		for i, s := range v {
-			out[i] = audit.Redact(s)
-		}
-		return slog.Any(a.Key, out)
+	}
+	text, err := json.Marshal(a.Value.Any())
+	if err != nil {
+		return slog.String(a.Key, fmt.Sprintf("[%T]", a.Value.Any()))
+	}
+	if clean := audit.Redact(string(text)); clean != string(text) {
+		return slog.String(a.Key, clean)
 	}
 	return a
 }

@@ -63,15 +63,17 @@ func ofCurve(c elliptic.Curve) (algorithm, bool) {
 
 // digest hashes what was signed.
 func (a algorithm) digest(input string) []byte {
+	var room [1 << 10]byte // for usual tokens, on the stack
+	text := append(room[:0], input...)
 	switch a.hash {
 	case crypto.SHA256:
-		d := sha256.Sum256([]byte(input))
+		d := sha256.Sum256(text)
 		return d[:]
 	case crypto.SHA384:
-		d := sha512.Sum384([]byte(input))
+		d := sha512.Sum384(text)
 		return d[:]
 	default:
-		d := sha512.Sum512([]byte(input))
+		d := sha512.Sum512(text)
 		return d[:]
 	}
 }

@@ -38,7 +38,8 @@ func Parse(compact string) (Parsed, error) {
 	if signature == "" {
 		return Parsed{}, token.Refuse(token.ReasonUnsigned, "expected a signature, got none")
 	}
-	claims, err := decode(payload, "the claims")
+	var room [1 << 10]byte // for usual claims, on the stack
+	claims, err := decodeInto(room[:0], payload, "the claims")
 	if err != nil {
 		return Parsed{}, err
 	}
@@ -72,10 +73,15 @@ func cut(compact string) (header, payload, signature string, ok bool) {
 var strictBase64 = base64.RawURLEncoding.Strict()
 
 func decode(segment, what string) ([]byte, error) {
+	return decodeInto(make([]byte, 0, base64.RawURLEncoding.DecodedLen(len(segment))), segment, what)
+}
+
+// decodeInto writes to out, as far as its room suffices.
+func decodeInto(out []byte, segment, what string) ([]byte, error) {
 	if strings.IndexByte(segment, '\n') >= 0 || strings.IndexByte(segment, '\r') >= 0 {
 		return nil, token.Refuse(token.ReasonBase64, "expected %s without line breaks", what)
 	}
-	out, err := strictBase64.DecodeString(segment)
+	out, err := strictBase64.AppendDecode(out, []byte(segment))
 	if err != nil {
 		return nil, token.Refuse(token.ReasonBase64, "expected %s in base64url without padding or stray bits", what)
 	}

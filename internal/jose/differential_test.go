@@ -1,7 +1,6 @@
 package jose_test
 
 import (
-	"crypto"
 	"crypto/ed25519"
 	"encoding/json"
 	"fmt"
@@ -23,8 +22,6 @@ import (
 	"github.com/sallyport/sallyport/internal/jose/josetest"
 	"github.com/sallyport/sallyport/internal/token"
 )
-
-const hashSHA256 = crypto.SHA256
 
 // fuzzKey is the same in every process, so that a finding stays one.
 func fuzzKey() *josetest.Key {

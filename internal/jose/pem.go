@@ -64,6 +64,9 @@ func onePEM(data []byte) (*pem.Block, error) {
 	switch {
 	case block == nil:
 		return nil, keyError(ProblemMalformed, "", "expected PEM, got none")
+	case bytes.Count(data, []byte("-----BEGIN")) != 1:
+		// pem.Decode would skip a damaged block and take the next.
+		return nil, keyError(ProblemMalformed, "", "expected one PEM block, got more")
 	case !bytes.HasPrefix(bytes.TrimSpace(data), []byte("-----BEGIN "+block.Type+"-----")):
 		return nil, keyError(ProblemMalformed, "", "expected nothing before the PEM block")
 	case len(bytes.TrimSpace(rest)) != 0:

@@ -109,11 +109,8 @@ func (k *PrivateKey) Algorithm() string { return k.public.alg }
 // Public is the verifying half. For an HMAC secret it holds the secret itself.
 func (k *PrivateKey) Public() *PublicKey { return k.public }
 
-// String keeps the key out of logs.
-func (k *PrivateKey) String() string { return "private key " + k.public.id }
-
-// GoString keeps the key out of logs.
-func (k *PrivateKey) GoString() string { return k.String() }
+// Format prints the id and nothing more, by every verb.
+func (k PrivateKey) Format(f fmt.State, _ rune) { fmt.Fprintf(f, "private key %s", k.public.id) }
 
 // Sign makes a token with the header alg, kid and, unless it is empty, typ. It refuses what a gate would refuse to read: a
 // token above MaxToken, say, because its roles are too many.

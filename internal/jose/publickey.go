@@ -7,6 +7,7 @@ import (
 	"crypto/hmac"
 	"crypto/rsa"
 	"crypto/subtle"
+	"fmt"
 
 	"github.com/sallyport/sallyport/internal/token"
 )
@@ -74,6 +75,9 @@ func (k *PublicKey) ID() string { return k.id }
 
 // Algorithm is the algorithm that the key is bound to; "" for an RSA key without one.
 func (k *PublicKey) Algorithm() string { return k.alg }
+
+// Format prints id and algorithm and nothing more, by every verb: the key may be a secret.
+func (k PublicKey) Format(f fmt.State, _ rune) { fmt.Fprintf(f, "%s key %s", k.alg, k.id) }
 
 // Equal says whether both are the same key, under the same kid and for the same algorithm.
 func (k *PublicKey) Equal(other *PublicKey) bool {

@@ -205,6 +205,14 @@ func testRedirectsElsewhereAreNotFollowed(t *testing.T) {
 			t.Errorf("%d without end: %d requests", code, o.requests()-before)
 		}
 	}
+	// The same host without TLS.
+	o := &origin{answer: func(w http.ResponseWriter, r *http.Request) {
+		http.Redirect(w, r, "http://a.example/jwks", http.StatusFound)
+	}}
+	g := newGate(t, Options{Transport: o}, trust(issuerA))
+	if err := g.fetch(); err == nil || o.requests() != 1 {
+		t.Errorf("from https to http: %d requests, %v", o.requests(), err)
+	}
 	if elsewhere.requests() != 0 {
 		t.Errorf("%d requests elsewhere", elsewhere.requests())
 	}

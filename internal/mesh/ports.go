@@ -9,9 +9,6 @@ import (
 	"strings"
 )
 
-// allowedHeaders is all that gates read of a request's headers under the policies of this mesh.
-var allowedHeaders = []string{"authorization", "x-access-token"}
-
 // loopback is where everything listens.
 const loopback = "127.0.0.1"
 

@@ -56,6 +56,13 @@ type settings struct {
 	Users []userEntry
 }
 
+// allowedHeaders is all that a gate reads of a request's headers.
+var allowedHeaders = []string{
+	"authorization", "x-access-token", // the token
+	"connection", "upgrade", "content-type", "accept", // is it a stream, to be ended with the token?
+	"user-agent", "x-request-id", // for the audit line of a refusal
+}
+
 // place is one issuer or gate and what is its own.
 type place struct {
 	Name          string

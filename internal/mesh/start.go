@@ -273,6 +273,9 @@ func (m *Mesh) describe(s settings) Endpoints {
 }
 
 func names(children []*Child) string {
+	if n := len(children); n > 3 {
+		return children[0].name + " to " + children[n-1].name
+	}
 	all := make([]string, len(children))
 	for i, c := range children {
 		all[i] = c.name

@@ -31,8 +31,13 @@ type Stack struct {
 	HTTP *http.Client
 
 	t    testing.TB
-	mu   sync.Mutex
-	seen []mesh.Received
+	seen *seen
+}
+
+// seen is what has reached the upstream.
+type seen struct {
+	mu       sync.Mutex
+	requests []mesh.Received
 }
 
 // Start brings up a stack that lasts until the test ends. It fails the test when it cannot.
@@ -45,7 +50,7 @@ func Start(t testing.TB, o Options) *Stack {
 			Transport:     &http.Transport{MaxIdleConnsPerHost: 64},
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		},
-		t: t,
+		t: t, seen: &seen{},
 	}
 	options := mesh.Options{
 		Dir: s.Dir, Binaries: Binaries(t, o.Race), Envoy: Envoy(t),
@@ -64,6 +69,13 @@ func Start(t testing.TB, o Options) *Stack {
 	s.Mesh = m
 	t.Cleanup(s.end)
 	return s
+}
+
+// For gives the same stack for use in a subtest: what fails there, fails that.
+func (s *Stack) For(t testing.TB) *Stack {
+	other := *s
+	other.t = t
+	return &other
 }
 
 // end stops the stack; a child that died, or did not end as it should, fails the test.
@@ -91,25 +103,25 @@ func lastLines(t testing.TB, path string, n int) string {
 // recorder notes what the upstream gets to see. It hands on a request only after it is noted.
 func (s *Stack) recorder(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		s.mu.Lock()
-		s.seen = append(s.seen, mesh.Receive(r))
-		s.mu.Unlock()
+		s.seen.mu.Lock()
+		s.seen.requests = append(s.seen.requests, mesh.Receive(r))
+		s.seen.mu.Unlock()
 		next.ServeHTTP(w, r)
 	})
 }
 
 // Seen gives all requests that have reached the upstream so far, or since the last Forget.
 func (s *Stack) Seen() []mesh.Received {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return slices.Clone(s.seen)
+	s.seen.mu.Lock()
+	defer s.seen.mu.Unlock()
+	return slices.Clone(s.seen.requests)
 }
 
 // Forget empties the list of requests that have reached the upstream.
 func (s *Stack) Forget() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.seen = nil
+	s.seen.mu.Lock()
+	defer s.seen.mu.Unlock()
+	s.seen.requests = nil
 }
 
 // Eventually waits for a condition, and fails the test when it does not come to pass within 30 s.

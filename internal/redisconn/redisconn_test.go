@@ -131,9 +131,8 @@ func TestUnixSocket(t *testing.T) {
 	server(t, port, "--port", strconv.Itoa(port), "--unixsocket", path)
 	cfg := redisconn.DefaultConfig()
 	cfg.Address = path
-	if err := ping(t, open(t, cfg)); err != nil {
-		t.Error(err)
-	}
+	c := open(t, cfg)
+	eventually(t, "the socket answers", func() bool { return ping(t, c) == nil })
 	if open, err := redisconn.AnswersStrangers(t.Context(), cfg); !open || err != nil {
 		t.Errorf("answers strangers: %v, %v; want yes", open, err)
 	}

@@ -25,6 +25,9 @@ type Heartbeat struct {
 	generation uint64
 	Mend       bool // an issuer's: live entries it holds are missing from the log, or may be
 	Holds      bool // an issuer's: it holds live entries
+	// Stored is an issuer's: up to this place of Position's epoch its appends have stored entries. A log that ends
+	// before it has lost them, and is to be marked as mending in the heartbeat's own step.
+	Stored uint64
 }
 
 // HeartbeatReply is Redis' answer to a Heartbeat, every part of it from one atomic step but Replicas, which is WAIT's

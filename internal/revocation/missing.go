@@ -31,6 +31,20 @@ func (w *Writer) meet(e *Entry) {
 	w.seen.add(e)
 }
 
+// lost notes that the log of an epoch ends at seq, though appends of this issuer have stored entries behind that: it has
+// gone back. They are missing then, even though the copy never came to where they were.
+func (w *Writer) lost(epoch Epoch, seq uint64) {
+	w.unseen.each(func(item *heldItem) bool {
+		if item.epoch == epoch && item.seq > seq {
+			item.seq = 0
+		}
+		return true
+	})
+	if w.newest.Epoch == epoch {
+		w.newest.Seq = min(w.newest.Seq, seq)
+	}
+}
+
 // missing reports whether the log, of which the copy is complete, lacks an item: no append of it is under way, and none
 // has put it where the copy has yet to come.
 func (w *Writer) missing(item *heldItem, redisNow int64) bool {

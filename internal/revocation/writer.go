@@ -15,6 +15,7 @@ type Writer struct {
 	// are unseen again until the load has met them.
 	seen, unseen held
 	acked        Position // up to here all is acknowledged, if Epoch is the log's; Chain is not kept
+	newest       Position // of the entries stored by appends of this issuer; Chain is not kept
 }
 
 // ErrNoTime means that Redis' time is not known, so that no entry can be made.
@@ -91,6 +92,10 @@ func (w *Writer) Stored(b Batch, epoch Epoch, first uint64) {
 			item.epoch, item.seq = epoch, first+uint64(i)
 		}
 	}
+	last := first + uint64(len(b.Entries)) - 1
+	if epoch != w.newest.Epoch || last > w.newest.Seq {
+		w.newest = Position{Epoch: epoch, Seq: last}
+	}
 }
 
 // Failed says that a batch may or may not be in the log. What does not come back from it will be missing.
@@ -122,6 +127,9 @@ func (w *Writer) Beat(now Instant) Heartbeat {
 	hb := w.Replica.Beat(now)
 	hb.Holds = w.seen.live > 0 || w.unseen.live > 0
 	hb.Mend = hb.Holds && (!w.complete || w.missingAny(now))
+	if w.newest.Epoch == w.pos.Epoch {
+		hb.Stored = w.newest.Seq
+	}
 	return hb
 }
 
@@ -129,6 +137,9 @@ func (w *Writer) Beat(now Instant) Heartbeat {
 func (w *Writer) Answered(hb Heartbeat, a HeartbeatReply, now Instant) Outcome {
 	out := w.Replica.Answered(hb, a, now)
 	w.note(&out)
+	if a.HeadFound && a.Head.Epoch == hb.Position.Epoch && a.Head.Seq < hb.Stored {
+		w.lost(hb.Position.Epoch, a.Head.Seq)
+	}
 	return out
 }
 

@@ -17,28 +17,26 @@ func (p *Profile) Read(claimsJSON []byte) (*Claims, error) {
 	return p.Judge(b)
 }
 
-// Judge is Read for claims that are read already.
+// Judge is Read for claims that are read already. The first refusal counts.
 func (p *Profile) Judge(b Body) (*Claims, error) {
 	c := new(Claims)
 	r := reading{profile: p, body: b.root, claims: c}
-	for _, rule := range rules {
-		if err := rule(&r); err != nil {
-			return nil, err
-		}
+	if err := r.whoAndWhen(); err != nil {
+		return nil, err
+	}
+	if err := r.audience(); err != nil {
+		return nil, err
+	}
+	if err := r.session(); err != nil {
+		return nil, err
+	}
+	if err := r.grants(); err != nil {
+		return nil, err
+	}
+	if err := r.required(); err != nil {
+		return nil, err
 	}
 	return c, nil
-}
-
-// rules are applied in this order, and the first refusal counts.
-var rules = []func(*reading) error{
-	(*reading).issuer,
-	(*reading).dates,
-	(*reading).subject,
-	(*reading).tokenID,
-	(*reading).audience,
-	(*reading).session,
-	(*reading).grants,
-	(*reading).required,
 }
 
 // reading is one token's claims on their way from JSON to Claims.
@@ -46,6 +44,20 @@ type reading struct {
 	profile *Profile
 	body    strict.Value
 	claims  *Claims
+}
+
+// whoAndWhen: what every token has to say.
+func (r *reading) whoAndWhen() error {
+	if err := r.issuer(); err != nil {
+		return err
+	}
+	if err := r.dates(); err != nil {
+		return err
+	}
+	if err := r.subject(); err != nil {
+		return err
+	}
+	return r.tokenID()
 }
 
 // issuer: letter for letter (RFC 7519 section 4.1.1), no prefix, no case folding, no list.

@@ -130,7 +130,7 @@ func (i *Issuer) sendByIssuer(ctx context.Context, conn *redis.Conn, hb revocati
 	p := hb.Position
 	args := []any{
 		random, i.cfg.MaxTokenLifetime.Milliseconds(), i.cfg.ClockSkew.Milliseconds(), i.o.Name, i.line(p),
-		p.Epoch.String(), p.Seq, p.Chain.String(), flag(hb.Mend), flag(hb.Holds), i.cfg.Settle.Milliseconds(), maxTrim,
+		p.Epoch.String(), p.Seq, p.Chain.String(), flag(hb.Mend), flag(hb.Holds), hb.Stored, i.cfg.Settle.Milliseconds(), maxTrim,
 	}
 	keys := []string{i.keys.log, i.keys.head, i.keys.issuers}
 	answer, replicas, err := i.writeAndWait(ctx, conn, heartbeatScript, keys, args, i.cfg.Settle/2)

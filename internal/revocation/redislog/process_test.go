@@ -16,7 +16,7 @@ const iss = "https://issuer.example"
 // quick are settings with every time shortened alike.
 func quick() redislog.Config {
 	cfg := redislog.DefaultConfig()
-	cfg.Heartbeat, cfg.Settle, cfg.MaxStaleness = 40*time.Millisecond, 160*time.Millisecond, 1600*time.Millisecond
+	cfg.Heartbeat, cfg.Settle, cfg.MaxStaleness = 50*time.Millisecond, 250*time.Millisecond, 3*time.Second
 	return cfg
 }
 

@@ -3,6 +3,7 @@ package strict
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"unicode/utf8"
 )
 
@@ -136,7 +137,8 @@ func (s *scanner) collection(depth int, k Kind, closing byte) (Value, error) {
 		return v, nil
 	}
 	if k == Object && depth == 1 {
-		v.members = make([]Member, 0, 16)
+		// There are at most as many members as commas and one; memory is not for a stranger to order.
+		v.members = make([]Member, 0, min(strings.Count(s.text, ",")+1, fewMembers))
 	}
 	var seen names
 	for {

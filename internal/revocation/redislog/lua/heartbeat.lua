@@ -1,13 +1,15 @@
 -- An issuer's heartbeat. KEYS[3] holds the issuers' lines.
 -- ARGV: random bits, max_token_lifetime, clock_skew, name, line, own position (epoch, seq, chain), '1' if live entries
--- are missing from the log, '1' if any are held, settle, most entries to trim.
+-- are missing from the log, '1' if any are held, the place up to which its appends have stored entries in its epoch,
+-- settle, most entries to trim.
 -- Returns time, epoch, seq, chain, first, mending, max_token_lifetime, era, the chain at the own place or '', the log's
 -- length, then all lines: name, line, ...
 local LINES = KEYS[3]
 local t, skew = now(), tonumber(ARGV[3])
 local h = ensure(ARGV[1], tonumber(ARGV[2]), skew, t)
 local epoch, seq, chain = ARGV[6], tonumber(ARGV[7]), ARGV[8]
-local missing, holds, settle, most = ARGV[9] == '1', ARGV[10] == '1', tonumber(ARGV[11]), tonumber(ARGV[12])
+local missing, holds, stored = ARGV[9] == '1', ARGV[10] == '1', tonumber(ARGV[11])
+local settle, most = tonumber(ARGV[12]), tonumber(ARGV[13])
 
 local mine = seq > 0 and chain_at(seq) or ''
 
@@ -28,7 +30,8 @@ local function trim()
 end
 trim()
 
-if holds and (missing or not (epoch == h.epoch and (mine == chain or (seq == h.seq and chain == h.chain)))) then
+local on_it = epoch == h.epoch and (mine == chain or (seq == h.seq and chain == h.chain))
+if holds and (missing or not on_it or stored > h.seq) then
   h.mending = math.max(h.mending, t + settle)
   redis.call('HSET', HEAD, 'mending', int(h.mending))
 end

@@ -1,0 +1,515 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
+	"github.com/redis/go-redis/v9"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
+	healthpb "google.golang.org/grpc/health/grpc_health_v1"
+
+	"github.com/sallyport/sallyport/internal/jose"
+	"github.com/sallyport/sallyport/internal/redisconn"
+	"github.com/sallyport/sallyport/internal/revocation"
+	"github.com/sallyport/sallyport/internal/revocation/redislog"
+	"github.com/sallyport/sallyport/internal/token"
+)
+
+const issuerName = "https://issuer.example.com"
+
+// stage is what a gate needs around it: Redis, an issuer's end of the log, a key, a configuration file.
+type stage struct {
+	t     *testing.T
+	dir   string
+	redis string
+	grpc  string
+	admin string
+	key   *jose.PrivateKey
+	log   *redislog.Issuer
+}
+
+func newStage(t *testing.T) *stage {
+	t.Helper()
+	key, err := jose.GenerateKey("ES256")
+	must(t, err)
+	s := &stage{t: t, dir: t.TempDir(), redis: startRedis(t), grpc: freeAddress(t), admin: freeAddress(t), key: key}
+	set, err := jose.MarshalKeySet([]*jose.PublicKey{key.Public()})
+	must(t, err)
+	s.write("jwks.json", string(set))
+	s.configure("{match: {path: /public}, allow: public}", "{match: {path: /protected}}", "{match: {path: /admin/**}, require: {roles: [admin]}}")
+	s.startLog()
+	return s
+}
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (s *stage) write(name, content string) {
+	s.t.Helper()
+	must(s.t, os.WriteFile(filepath.Join(s.dir, name), []byte(content), 0o600))
+}
+
+func (s *stage) config() string { return filepath.Join(s.dir, "authz.yaml") }
+
+// configure writes authz.yaml with these routes.
+func (s *stage) configure(routes ...string) {
+	s.write("authz.yaml", fmt.Sprintf(`name: gate-1
+listen: %s
+realm: sallyport
+issuers:
+- {issuer: %s, jwks_file: jwks.json, audiences: [things], ours: true}
+key_cache_dir: cache
+policy:
+  routes:
+  - %s
+redis: {address: %q}
+revocation: {max_staleness: 2s, settle: 100ms, heartbeat: 50ms}
+admin: {listen: %s}
+drain: {delay: 100ms}
+`, s.grpc, issuerName, strings.Join(routes, "\n  - "), s.redis, s.admin))
+}
+
+// startLog runs an issuer's end of the revocation log until the test ends.
+func (s *stage) startLog() {
+	rc := redisconn.DefaultConfig()
+	rc.Address = s.redis
+	client, err := redisconn.Open(rc)
+	must(s.t, err)
+	c := redislog.DefaultConfig()
+	c.MaxStaleness, c.Settle, c.Heartbeat = 2*time.Second, 100*time.Millisecond, 50*time.Millisecond
+	s.log, err = redislog.NewIssuer(client, c, redislog.Options{Name: "issuer-1", Version: "test"})
+	must(s.t, err)
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- s.log.Run(ctx) }()
+	s.t.Cleanup(func() {
+		cancel()
+		<-ended
+		_ = client.Close() // Redis may be gone already
+	})
+	eventually(s.t, "the issuer's end of the log is ready", func() bool { return s.log.Ready() == nil })
+}
+
+func startRedis(t *testing.T) string {
+	t.Helper()
+	if _, err := exec.LookPath("redis-server"); err != nil {
+		t.Fatal("redis-server is missing: install it (Debian: apt install redis-server)")
+	}
+	address := freeAddress(t)
+	_, port, err := net.SplitHostPort(address)
+	must(t, err)
+	cmd := exec.Command("redis-server", "--port", port, "--bind", "127.0.0.1", "--save", "", "--appendonly", "yes", "--appendfsync", "always", "--dir", t.TempDir())
+	must(t, cmd.Start())
+	t.Cleanup(func() {
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait() // it was killed
+	})
+	client := redis.NewClient(&redis.Options{Addr: address})
+	defer client.Close()
+	eventually(t, "redis-server answers", func() bool { return client.Ping(context.Background()).Err() == nil })
+	return address
+}
+
+func freeAddress(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	must(t, err)
+	defer l.Close()
+	return l.Addr().String()
+}
+
+func eventually(t *testing.T, what string, condition func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(30 * time.Second); !condition(); time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("waited in vain: %s", what)
+		}
+	}
+}
+
+// token signs what an issuer would, for a session.
+func (s *stage) token(session string, roles ...string) string {
+	s.t.Helper()
+	now := time.Now().Unix()
+	c := token.Claims{
+		Issuer: issuerName, Subject: "alice", Audience: []string{"things"}, ID: "t-" + session, ClientID: "sallyport", SessionID: session, Roles: roles,
+		Expiry: now + 600, IssuedAt: now, AuthTime: now,
+	}
+	text, err := c.Marshal()
+	must(s.t, err)
+	signed, err := s.key.Sign("at+jwt", text)
+	must(s.t, err)
+	return signed
+}
+
+// buffer is a writer for many.
+type buffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (b *buffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.Write(p)
+}
+
+func (b *buffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.String()
+}
+
+// running is a gate that was started by its command line.
+type running struct {
+	*stage
+	out, log buffer
+	stop     context.CancelFunc
+	ended    chan error
+	check    authv3.AuthorizationClient
+	health   healthpb.HealthClient
+}
+
+// serve starts `authz serve` and waits until it is ready.
+func (s *stage) serve(flags ...string) *running {
+	s.t.Helper()
+	r := &running{stage: s, ended: make(chan error, 1)}
+	ctx, cancel := context.WithCancel(context.Background())
+	r.stop = cancel
+	cmd := command(&r.out, &r.log)
+	cmd.SetArgs(append([]string{"serve", "--config", s.config()}, flags...))
+	go func() { r.ended <- cmd.ExecuteContext(ctx) }()
+	s.t.Cleanup(cancel)
+	conn, err := grpc.NewClient(s.grpc, grpc.WithTransportCredentials(insecure.NewCredentials()))
+	must(s.t, err)
+	s.t.Cleanup(func() { must(s.t, conn.Close()) })
+	r.check, r.health = authv3.NewAuthorizationClient(conn), healthpb.NewHealthClient(conn)
+	return r
+}
+
+func (r *running) serving() bool {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	h, err := r.health.Check(ctx, &healthpb.HealthCheckRequest{})
+	return err == nil && h.GetStatus() == healthpb.HealthCheckResponse_SERVING
+}
+
+func (r *running) ready() *running {
+	r.t.Helper()
+	eventually(r.t, "the gate is ready", func() bool {
+		select {
+		case err := <-r.ended:
+			r.t.Fatalf("the gate ended: %v\n%s", err, r.log.String())
+		default:
+		}
+		return r.serving()
+	})
+	return r
+}
+
+// ask asks for a path and gives the status, the reason, and the subject that the upstream would be told.
+func (r *running) ask(path, tok string) (status int, reason, subject string) {
+	r.t.Helper()
+	http := &authv3.AttributeContext_HttpRequest{Method: "GET", Path: path, Host: "h", Headers: map[string]string{}}
+	if tok != "" {
+		http.Headers["authorization"] = "Bearer " + tok
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	a, err := r.check.Check(ctx, &authv3.CheckRequest{Attributes: &authv3.AttributeContext{Request: &authv3.AttributeContext_Request{Http: http}}})
+	must(r.t, err)
+	if a.GetStatus().GetCode() == 0 {
+		return 200, "", header(a.GetOkResponse().GetHeaders(), "x-auth-subject")
+	}
+	return int(a.GetDeniedResponse().GetStatus().GetCode()), header(a.GetDeniedResponse().GetHeaders(), "x-sallyport-reason"), ""
+}
+
+func header(options []*corev3.HeaderValueOption, name string) string {
+	for _, o := range options {
+		if o.GetHeader().GetKey() == name {
+			return o.GetHeader().GetValue()
+		}
+	}
+	return ""
+}
+
+func (r *running) wants(status int, reason, path, tok string) {
+	r.t.Helper()
+	if got, why, _ := r.ask(path, tok); got != status || why != reason {
+		r.t.Errorf("%s: got %d %s, want %d %s", path, got, why, status, reason)
+	}
+}
+
+func TestAGateServesFromItsFile(t *testing.T) {
+	s := newStage(t)
+	r := s.serve().ready()
+	user, admin := s.token("s-1"), s.token("s-2", "admin")
+	r.wants(200, "", "/public", "")
+	r.wants(401, "no_token", "/protected", "")
+	r.wants(200, "", "/protected", user)
+	r.wants(403, "insufficient_role", "/admin", user)
+	r.wants(200, "", "/admin", admin)
+	r.wants(403, "no_route", "/elsewhere", admin)
+	if _, _, subject := r.ask("/protected", user); subject != "alice" {
+		t.Errorf("the upstream is told %q", subject)
+	}
+
+	receipt, err := s.log.Append(t.Context(), []revocation.Request{{Kind: revocation.KindSID, Issuer: issuerName, Value: "s-1", Reason: "logout", Actor: "alice"}})
+	must(t, err)
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	if applied, err := s.log.Applied(ctx, receipt); err != nil || applied.Applied != 1 || applied.Total != 1 {
+		t.Errorf("applied: %+v, %v", applied, err)
+	}
+	r.wants(401, "revoked", "/protected", user)
+	r.wants(200, "", "/protected", admin)
+
+	metrics := r.get("/metrics", 200)
+	for _, want := range []string{`sallyport_gate_decisions_total{code="401",reason="revoked"} 1`, "sallyport_keyset_keys", "sallyport_gate_tokens_total"} {
+		if !strings.Contains(metrics, want) {
+			t.Errorf("the metrics lack %s", want)
+		}
+	}
+	r.get("/readyz", 200)
+	r.get("/debug/pprof/", 404)
+	r.stopped()
+	r.audited("revoked", "alice", "s-1")
+	for _, secret := range []string{user, admin, strings.Split(user, ".")[2]} {
+		if strings.Contains(r.out.String()+r.log.String()+metrics, secret) {
+			t.Error("a token is in the logs or metrics")
+		}
+	}
+}
+
+// get asks the admin port.
+func (r *running) get(path string, want int) string {
+	r.t.Helper()
+	response, err := http.Get("http://" + r.admin + path)
+	must(r.t, err)
+	defer response.Body.Close()
+	body, err := io.ReadAll(response.Body)
+	must(r.t, err)
+	if response.StatusCode != want {
+		r.t.Errorf("%s: got %d, want %d: %s", path, response.StatusCode, want, body)
+	}
+	return string(body)
+}
+
+// stopped stops the gate and wants it to end well.
+func (r *running) stopped() {
+	r.t.Helper()
+	r.stop()
+	select {
+	case err := <-r.ended:
+		if err != nil {
+			r.t.Errorf("the gate ended with %v", err)
+		}
+	case <-time.After(20 * time.Second):
+		r.t.Fatal("the gate does not stop")
+	}
+}
+
+// audited wants an audit line, every line being JSON.
+func (r *running) audited(reason, subject, session string) {
+	r.t.Helper()
+	found := false
+	for line := range strings.Lines(r.out.String()) {
+		var e map[string]any
+		if err := json.Unmarshal([]byte(line), &e); err != nil {
+			r.t.Fatalf("%q: %v", line, err)
+		}
+		found = found || (e["reason"] == reason && e["subject"] == subject && strings.Contains(line, session))
+	}
+	if !found {
+		r.t.Errorf("no audit line says %s, %s, %s:\n%s", reason, subject, session, r.out.String())
+	}
+}
+
+func TestAGateIsNotReadyWithoutALog(t *testing.T) {
+	s := newStage(t)
+	nowhere := freeAddress(t)
+	r := s.serve("--redis-address", nowhere)
+	eventually(t, "the gate answers", func() bool {
+		_, err := r.health.Check(t.Context(), &healthpb.HealthCheckRequest{})
+		return err == nil
+	})
+	if r.serving() {
+		t.Error("the gate is serving")
+	}
+	r.get("/readyz", 503)
+	r.get("/livez", 200)
+	r.wants(503, "no_copy", "/protected", s.token("s-1"))
+	r.wants(401, "no_token", "/protected", "")
+	if err := healthcheck(t.Context(), s.admin); err == nil || !strings.Contains(err.Error(), "503") {
+		t.Errorf("healthcheck: got %v", err)
+	}
+	r.stopped()
+}
+
+func TestAStaleGateRefusesAndStillKnowsTheRevoked(t *testing.T) {
+	s := newStage(t)
+	r := s.serve().ready()
+	gone, live := s.token("s-1"), s.token("s-2")
+	_, err := s.log.Append(t.Context(), []revocation.Request{{Kind: revocation.KindSID, Issuer: issuerName, Value: "s-1", Reason: "logout", Actor: "alice"}})
+	must(t, err)
+	eventually(t, "the revocation is applied", func() bool { status, _, _ := r.ask("/protected", gone); return status == 401 })
+	client := redis.NewClient(&redis.Options{Addr: s.redis})
+	defer client.Close()
+	_ = client.ShutdownNoSave(t.Context()) // the answer is a closed connection
+	eventually(t, "the gate is stale", func() bool { _, reason, _ := r.ask("/protected", live); return reason == "stale" })
+	r.wants(401, "revoked", "/protected", gone)
+	r.wants(200, "", "/public", "")
+	r.stopped()
+}
+
+func TestAHangupPutsAnotherPolicyInForce(t *testing.T) {
+	s := newStage(t)
+	r := s.serve().ready()
+	tok := s.token("s-1")
+	r.wants(200, "", "/protected", tok)
+	s.configure("{match: {path: /protected}, require: {roles: [nobody]}}")
+	must(t, syscall.Kill(os.Getpid(), syscall.SIGHUP))
+	eventually(t, "the new policy is in force", func() bool { _, reason, _ := r.ask("/protected", tok); return reason == "insufficient_role" })
+	s.configure("{match: {path: protected}}")
+	must(t, syscall.Kill(os.Getpid(), syscall.SIGHUP))
+	eventually(t, "the broken policy is reported", func() bool { return strings.Contains(r.log.String(), "does not begin with a slash") })
+	r.wants(403, "insufficient_role", "/protected", tok)
+	r.stopped()
+}
+
+func TestAStoppingGateSaysSoFirst(t *testing.T) {
+	s := newStage(t)
+	r := s.serve("--drain-delay", "2s").ready()
+	r.stop()
+	eventually(t, "the gate is not serving any more", func() bool { return !r.serving() })
+	r.wants(200, "", "/public", "")
+	r.stopped()
+}
+
+func TestServeOnAUnixSocket(t *testing.T) {
+	s := newStage(t)
+	s.grpc = "unix:" + filepath.Join(s.dir, "gate.sock")
+	r := s.serve("--listen", s.grpc).ready()
+	r.wants(200, "", "/protected", s.token("s-1"))
+	r.stopped()
+	if _, err := os.Stat(filepath.Join(s.dir, "gate.sock")); err == nil {
+		t.Error("the socket is left behind")
+	}
+}
+
+// run runs a command line to its end.
+func runCommand(t *testing.T, args ...string) (string, error) {
+	t.Helper()
+	var out, log buffer
+	cmd := command(&out, &log)
+	cmd.SetArgs(args)
+	err := cmd.ExecuteContext(t.Context())
+	return out.String(), err
+}
+
+func TestCheckSaysWhatIsInTheFile(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "authz.yaml")
+	must(t, os.WriteFile(file, []byte(`issuers: [{issuer: "https://a.example", jwks_url: "https://a.example/jwks", audiences: [x]}]
+policy: {routes: [{match: {path: /a}}, {match: {path: /b}, allow: public}]}
+`), 0o600))
+	out, err := runCommand(t, "check", "--config", file, "--name", "gate-7")
+	if err != nil || out != "ok: gate gate-7 trusts 1 issuers and has 2 routes\n" {
+		t.Errorf("got %q, %v", out, err)
+	}
+}
+
+func TestMistakesNameFileLineAndWhatToWrite(t *testing.T) {
+	const issuers = `issuers: [{issuer: "https://a.example", jwks_url: "https://a.example/jwks", audiences: [x]}]` + "\n"
+	const routes = "policy: {routes: [{match: {path: /a}}]}\n"
+	for name, row := range map[string]struct{ yaml, want string }{
+		"unknown key":        {issuers + routes + "lissten: 127.0.0.1:1\n", "authz.yaml:3:1"},
+		"no issuers":         {routes, "issuers"},
+		"no audience":        {`issuers: [{issuer: "https://a.example", jwks_url: "https://a.example/jwks"}]` + "\n" + routes, "authz.yaml:1:"},
+		"no routes":          {issuers, "routes"},
+		"bad route":          {issuers + "policy: {routes: [{match: {path: a}}]}\n", "authz.yaml:2:"},
+		"bad realm":          {issuers + routes + `realm: 'a"b'` + "\n", "authz.yaml:3:"},
+		"no listen":          {issuers + routes + `listen: ""` + "\n", "authz.yaml:3:"},
+		"bad limit":          {issuers + routes + "ext_authz: {max_message: 10}\n", "max_message"},
+		"bad strip":          {issuers + routes + "ext_authz: {strip: some}\n", "seen or all"},
+		"bad socket mode":    {issuers + routes + "ext_authz: {socket_mode: \"0999\"}\n", "octal"},
+		"bad audit rate":     {issuers + routes + "ext_authz: {audit: {rate: -1}}\n", "rate"},
+		"bad stream time":    {issuers + routes + "ext_authz: {streams: {least: 0s}}\n", "least"},
+		"bad drain":          {issuers + routes + "drain: {delay: 2h}\n", "delay"},
+		"bad cache":          {issuers + routes + "cache: {entries: -1}\n", "entries"},
+		"leeway beyond log":  {`issuers: [{issuer: "https://a.example", jwks_url: "https://a.example/jwks", audiences: [x], clock_skew: 5m}]` + "\n" + routes, "outlive its revocation"},
+		"two issuers of one": {strings.Replace(issuers, "]\n", `, {issuer: "https://a.example", jwks_url: "https://b.example/jwks", audiences: [x]}]`+"\n", 1) + routes, "a.example"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			file := filepath.Join(t.TempDir(), "authz.yaml")
+			must(t, os.WriteFile(file, []byte(row.yaml), 0o600))
+			_, err := runCommand(t, "check", "--config", file)
+			if err == nil || !strings.Contains(err.Error(), row.want) {
+				t.Errorf("expected %q in: %v", row.want, err)
+			}
+		})
+	}
+}
+
+func TestAFileIsNeeded(t *testing.T) {
+	for _, name := range []string{"serve", "check", "healthcheck"} {
+		if _, err := runCommand(t, name); err == nil || !strings.Contains(err.Error(), "--config") {
+			t.Errorf("%s: got %v", name, err)
+		}
+		if _, err := runCommand(t, name, "--config", "/nonexistent/authz.yaml"); err == nil {
+			t.Errorf("%s: a missing file is accepted", name)
+		}
+	}
+}
+
+func TestVersion(t *testing.T) {
+	out, err := runCommand(t, "version")
+	if err != nil || !strings.HasPrefix(out, "authz ") || strings.TrimSpace(strings.TrimPrefix(out, "authz ")) == "" {
+		t.Errorf("got %q, %v", out, err)
+	}
+}
+
+func TestHealthcheckAsksLoopback(t *testing.T) {
+	for listen, want := range map[string]string{
+		":9102": "127.0.0.1:9102", "0.0.0.0:9102": "127.0.0.1:9102", "[::]:9102": "127.0.0.1:9102", "127.0.0.1:1": "127.0.0.1:1", "10.0.0.1:2": "10.0.0.1:2", "gate:3": "gate:3",
+	} {
+		if got := reachable(listen); got != want {
+			t.Errorf("%s: got %s, want %s", listen, got, want)
+		}
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	must(t, err)
+	asked := make(chan string, 1)
+	server := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { asked <- r.URL.Path })}
+	ended := make(chan error, 1)
+	go func() { ended <- server.Serve(l) }()
+	must(t, healthcheck(t.Context(), ":"+strconv.Itoa(l.Addr().(*net.TCPAddr).Port)))
+	if path := <-asked; path != "/readyz" {
+		t.Errorf("asked for %s", path)
+	}
+	must(t, server.Close())
+	<-ended
+	if err := healthcheck(t.Context(), l.Addr().String()); err == nil {
+		t.Error("nobody answers, and all is well")
+	}
+}

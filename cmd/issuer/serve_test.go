@@ -1,0 +1,372 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/sallyport/sallyport/internal/credential"
+	"github.com/sallyport/sallyport/internal/keyring"
+	"github.com/sallyport/sallyport/internal/session/sessiontest"
+)
+
+const (
+	password   = "correct horse battery staple"
+	adminToken = "0123456789abcdef0123456789abcdef"
+)
+
+// folder is a folder with everything that an issuer's file names.
+type folder struct {
+	t     *testing.T
+	dir   string
+	redis string
+}
+
+func newFolder(t *testing.T) *folder {
+	t.Helper()
+	f := &folder{t: t, dir: t.TempDir(), redis: sessiontest.RealRedis(t)}
+	if _, err := (&keyring.Folder{Dir: filepath.Join(f.dir, "keys")}).Generate(t.Context(), "ES256"); err != nil {
+		t.Fatal(err)
+	}
+	hash, err := credential.Hash([]byte(password), credential.DefaultParams())
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.write("users.yaml", fmt.Sprintf("users:\n- {name: alice, password_hash: %q, roles: [admin]}\n", hash))
+	f.write("admin-token", adminToken+"\n")
+	return f
+}
+
+func (f *folder) write(name, text string) string {
+	f.t.Helper()
+	path := filepath.Join(f.dir, name)
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		f.t.Fatal(err)
+	}
+	return path
+}
+
+// config writes a file for one issuer and gives its path.
+func (f *folder) config(name, listen, admin string) string {
+	f.t.Helper()
+	return f.write(name+".yaml", fmt.Sprintf(`name: %s
+issuer: http://login.test
+audience: api
+listen: %s
+keys: {dir: keys}
+users: {file: users.yaml}
+redis: {address: %s, checks: warn}
+revocation: {settle: 200ms, heartbeat: 50ms}
+admin: {listen: %s, token_file: admin-token}
+`, name, listen, f.redis, admin))
+}
+
+// running is an issuer that serves.
+type running struct {
+	t      *testing.T
+	url    string
+	admin  string
+	stop   context.CancelFunc
+	ended  chan error
+	stdout *output
+	stderr *output
+}
+
+// start runs `issuer serve` in this process and waits until it is ready.
+func (f *folder) start(name string) *running {
+	f.t.Helper()
+	listen, admin := freeAddress(f.t), freeAddress(f.t)
+	ctx, cancel := context.WithCancel(context.Background())
+	r := &running{t: f.t, url: "http://" + listen, admin: "http://" + admin, stop: cancel, ended: make(chan error, 1), stdout: &output{}, stderr: &output{}}
+	path := f.config(name, listen, admin)
+	go func() { r.ended <- execute(ctx, r.stdout, r.stderr, "serve", "--config", path) }()
+	f.t.Cleanup(func() {
+		cancel()
+		<-r.ended
+	})
+	deadline := time.Now().Add(20 * time.Second)
+	for {
+		err := execute(ctx, io.Discard, io.Discard, "healthcheck", "--config", path)
+		if err == nil {
+			return r
+		}
+		if time.Now().After(deadline) {
+			f.t.Fatalf("%s does not get ready: %v\n%s", name, err, r.stderr)
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+}
+
+// execute runs the command as main would.
+func execute(ctx context.Context, stdout, stderr io.Writer, args ...string) error {
+	cmd := newCommand()
+	cmd.SetArgs(args)
+	cmd.SetOut(stdout)
+	cmd.SetErr(stderr)
+	return cmd.ExecuteContext(ctx)
+}
+
+func freeAddress(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = l.Close() }()
+	return l.Addr().String()
+}
+
+type output struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (o *output) Write(p []byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.b.Write(p)
+}
+
+func (o *output) String() string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.b.String()
+}
+
+type answer struct {
+	status int
+	json   map[string]any
+}
+
+func (a answer) str(name string) string { s, _ := a.json[name].(string); return s }
+
+func post(t *testing.T, url, bearer string, members map[string]string) answer {
+	t.Helper()
+	var body io.Reader = http.NoBody
+	if members != nil {
+		text, err := json.Marshal(members)
+		if err != nil {
+			t.Fatal(err)
+		}
+		body = bytes.NewReader(text)
+	}
+	r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, url, body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if members != nil {
+		r.Header.Set("Content-Type", "application/json")
+	}
+	if bearer != "" {
+		r.Header.Set("Authorization", "Bearer "+bearer)
+	}
+	res, err := http.DefaultClient.Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = res.Body.Close() }()
+	a := answer{status: res.StatusCode}
+	if err := json.NewDecoder(res.Body).Decode(&a.json); err != nil {
+		t.Fatal(err)
+	}
+	return a
+}
+
+func (r *running) login() answer {
+	r.t.Helper()
+	a := post(r.t, r.url+"/login", "", map[string]string{"username": "alice", "password": password})
+	if a.status != http.StatusOK {
+		r.t.Fatalf("login: %d %v\n%s", a.status, a.json, r.stderr)
+	}
+	return a
+}
+
+func (r *running) refresh(token string) answer {
+	r.t.Helper()
+	return post(r.t, r.url+"/refresh", "", map[string]string{"refresh_token": token})
+}
+
+func want(t *testing.T, a answer, status int) answer {
+	t.Helper()
+	if a.status != status {
+		t.Fatalf("expected %d, got %d %v", status, a.status, a.json)
+	}
+	return a
+}
+
+// TestTwoIssuersShareTheirSessions is the whole path over a real Redis, its log included.
+func TestTwoIssuersShareTheirSessions(t *testing.T) {
+	f := newFolder(t)
+	one, two := f.start("one"), f.start("two")
+
+	first := one.login()
+	second := want(t, two.refresh(first.str("refresh_token")), 200)
+	if again := want(t, one.refresh(first.str("refresh_token")), 200); again.str("refresh_token") != second.str("refresh_token") {
+		t.Error("the retry at the other issuer gave another token")
+	}
+	out := want(t, post(t, one.url+"/logout?wait=1s", second.str("access_token"), nil), 200)
+	if out.json["revoked"] != true || out.json["seq"].(float64) < 2 || out.str("applied") != "0/0" {
+		t.Errorf("got %v", out.json)
+	}
+	want(t, two.refresh(second.str("refresh_token")), 401)
+	last := one.logOutUntilItAppendsNoMore(first.str("access_token"))
+
+	here, there := one.login(), two.login()
+	everywhere := want(t, post(t, one.admin+"/admin/users/alice/logout", adminToken, nil), 200)
+	if everywhere.json["seq"].(float64) != last+3 {
+		t.Errorf("expected two sessions and the user in the log, got %v after %v", everywhere.json["seq"], last)
+	}
+	want(t, two.refresh(here.str("refresh_token")), 401)
+	want(t, one.refresh(there.str("refresh_token")), 401)
+	want(t, two.refresh(two.login().str("refresh_token")), 200)
+}
+
+// logOutUntilItAppendsNoMore repeats a logout until the entry is known to be live and nothing is appended for it any more.
+func (r *running) logOutUntilItAppendsNoMore(access string) float64 {
+	r.t.Helper()
+	deadline := time.Now().Add(10 * time.Second)
+	for last := 0.0; ; {
+		seq := want(r.t, post(r.t, r.url+"/logout", access, nil), 200).json["seq"].(float64)
+		if seq == last {
+			return seq
+		}
+		if last = seq; time.Now().After(deadline) {
+			r.t.Fatal("every logout appends another entry")
+		}
+	}
+}
+
+// TestReuseIsNoticedAfterARestart: what reuse is known by lies in Redis, and a restart resets none of it.
+func TestReuseIsNoticedAfterARestart(t *testing.T) {
+	f := newFolder(t)
+	one := f.start("one")
+	first := one.login()
+	second := want(t, one.refresh(first.str("refresh_token")), 200)
+	third := want(t, one.refresh(second.str("refresh_token")), 200)
+	one.end()
+	again := f.start("one")
+	want(t, again.refresh(first.str("refresh_token")), 401)
+	want(t, again.refresh(third.str("refresh_token")), 401)
+	if !strings.Contains(again.stdout.String(), `"event":"reuse"`) {
+		t.Errorf("the audit log does not tell: %s", again.stdout)
+	}
+}
+
+// TestASessionIsEndedAgainWhenTheLogIsMended: the log and the session's record both lost the logout.
+func TestASessionIsEndedAgainWhenTheLogIsMended(t *testing.T) {
+	f := newFolder(t)
+	one := f.start("one")
+	a := one.login()
+	want(t, post(t, one.url+"/logout", a.str("access_token"), nil), 200)
+	client := sessiontest.Open(t, f.redis).Universal()
+	records, err := client.Keys(t.Context(), "*:s:*").Result()
+	if err != nil || len(records) != 1 {
+		t.Fatalf("expected one session, got %v, %v", records, err)
+	}
+	pipe := client.TxPipeline()
+	pipe.HSet(t.Context(), records[0], "state", "active")
+	pipe.Del(t.Context(), "{sallyport}:rev:log")
+	if _, err := pipe.Exec(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	deadline := time.Now().Add(20 * time.Second)
+	for client.HGet(t.Context(), records[0], "state").Val() == "active" {
+		if time.Now().After(deadline) {
+			t.Fatalf("the session lives again\n%s", one.stderr)
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+	want(t, one.refresh(a.str("refresh_token")), 401)
+}
+
+// end stops the issuer as a signal would, and wants it to end well.
+func (r *running) end() {
+	r.t.Helper()
+	r.stop()
+	select {
+	case err := <-r.ended:
+		if err != nil {
+			r.t.Errorf("it ended with %v", err)
+		}
+		r.ended <- err
+	case <-time.After(20 * time.Second):
+		r.t.Fatal("it does not end")
+	}
+}
+
+func TestAnIssuerEnds(t *testing.T) {
+	r := newFolder(t).start("one")
+	r.login()
+	r.end()
+	if all := r.stdout.String() + r.stderr.String(); strings.Contains(all, password) || strings.Contains(all, adminToken) {
+		t.Error("a secret is in the output")
+	}
+}
+
+func TestAnUnsafeRedisIsNoFoundation(t *testing.T) {
+	f := newFolder(t)
+	f.redis = sessiontest.RealRedis(t, "--appendonly", "no")
+	path := f.config("one", freeAddress(t), freeAddress(t))
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	err := execute(ctx, io.Discard, io.Discard, "serve", "--config", path, "--redis-checks", "enforce")
+	if err == nil || !strings.Contains(err.Error(), "appendonly") {
+		t.Errorf("expected an error that names appendonly, got %v", err)
+	}
+}
+
+func TestCheckReadsWhatServeWouldRead(t *testing.T) {
+	f := newFolder(t)
+	path := f.config("one", "127.0.0.1:0", "127.0.0.1:0")
+	var out bytes.Buffer
+	if err := execute(t.Context(), &out, io.Discard, "check", "--config", path); err != nil || !strings.HasPrefix(out.String(), "ok") {
+		t.Errorf("got %q, %v", out.String(), err)
+	}
+	for name, args := range map[string][]string{
+		"no configuration": {"check"},
+		"an unknown flag":  {"check", "--config", path, "--redis-password", "x"},
+		"no keys":          {"check", "--config", path, "--keys-dir", f.dir},
+		"no users":         {"check", "--config", path, "--users-file", filepath.Join(f.dir, "nobody.yaml")},
+		"an argument":      {"check", "--config", path, "please"},
+		"no such file":     {"check", "--config", filepath.Join(f.dir, "none.yaml")},
+	} {
+		if err := execute(t.Context(), io.Discard, io.Discard, args...); err == nil {
+			t.Errorf("%s: accepted", name)
+		}
+	}
+}
+
+func TestTheHealthOfAnIssuerThatIsNotThereIsAnError(t *testing.T) {
+	f := newFolder(t)
+	path := f.config("one", "127.0.0.1:0", freeAddress(t))
+	if err := execute(t.Context(), io.Discard, io.Discard, "healthcheck", "--config", path); err == nil {
+		t.Error("healthy")
+	}
+	for listen, want := range map[string]string{
+		":9101": "127.0.0.1:9101", "0.0.0.0:1": "127.0.0.1:1", "[::]:2": "[::1]:2", "10.1.2.3:4": "10.1.2.3:4", "issuer:5": "issuer:5",
+	} {
+		if got, err := reachable(listen); err != nil || got != want {
+			t.Errorf("%s: expected %s, got %s, %v", listen, want, got, err)
+		}
+	}
+	if _, err := reachable("nonsense"); err == nil {
+		t.Error("an address without a port is accepted")
+	}
+}
+
+func TestVersionIsPrinted(t *testing.T) {
+	var out bytes.Buffer
+	if err := execute(t.Context(), &out, io.Discard, "version"); err != nil || !strings.HasPrefix(out.String(), "issuer "+version) {
+		t.Errorf("got %q, %v", out.String(), err)
+	}
+}

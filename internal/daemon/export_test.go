@@ -1,0 +1,11 @@
+package daemon
+
+import (
+	"net/http"
+	"time"
+)
+
+// NewAdminServer is the admin port's server with other time-outs.
+func NewAdminServer(h http.Handler, header, idle time.Duration) *http.Server {
+	return newAdminServer(h, timeouts{header: header, read: header, write: time.Second, idle: idle})
+}

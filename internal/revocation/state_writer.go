@@ -1,0 +1,49 @@
+package revocation
+
+import (
+	"encoding/binary"
+	"maps"
+)
+
+// Clone is a copy that shares nothing with w that either can change.
+func (w *Writer) Clone() *Writer {
+	c := *w
+	c.Replica = w.Replica.Clone()
+	c.seen, c.unseen = w.seen.clone(), w.unseen.clone()
+	return &c
+}
+
+// AppendState appends a canonical form of all that w's answers to coming events depend on, as Replica.AppendState does.
+func (w *Writer) AppendState(buf []byte) []byte {
+	buf = w.Replica.AppendState(buf)
+	buf = w.seen.appendState(buf)
+	buf = w.unseen.appendState(buf)
+	return appendPosition(appendPosition(buf, w.acked), w.newest)
+}
+
+func (h *held) clone() held {
+	c := *h
+	c.byName = maps.Clone(h.byName)
+	c.chunks = make([]*heldChunk, len(h.chunks))
+	for i, chunk := range h.chunks {
+		if chunk != nil {
+			copied := *chunk
+			c.chunks[i] = &copied
+		}
+	}
+	return c
+}
+
+func (h *held) appendState(buf []byte) []byte {
+	buf = binary.AppendUvarint(buf, uint64(h.live))
+	h.each(func(item *heldItem) bool {
+		e := &item.entry
+		for _, s := range []string{e.Issuer, e.Value, e.Reason, e.Actor} {
+			buf = append(binary.AppendUvarint(buf, uint64(len(s))), s...)
+		}
+		buf = appendInts(buf, int64(e.Kind), e.IssuedBefore, e.Expires, e.At, int64(e.Seq), int64(item.inFlight))
+		buf = appendPosition(buf, Position{Epoch: item.epoch, Seq: item.seq})
+		return true
+	})
+	return buf
+}

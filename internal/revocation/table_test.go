@@ -1,0 +1,88 @@
+package revocation
+
+import (
+	"encoding/binary"
+	"encoding/hex"
+	"runtime"
+	"strconv"
+	"testing"
+)
+
+// TestSipHash128 checks the first vectors of the reference code.
+func TestSipHash128(t *testing.T) {
+	var in []byte
+	key := Key{0x0706050403020100, 0x0f0e0d0c0b0a0908}
+	for n, want := range []string{
+		"a3817f04ba25a8e66df67214c7550293", "da87c1d86b99af44347659119b22fc45", "8177228da4a45dc7fca38bdef60affe4",
+	} {
+		d := sipHash128(key, in)
+		got := binary.LittleEndian.AppendUint64(binary.LittleEndian.AppendUint64(nil, d.lo), d.hi)
+		if hex.EncodeToString(got) != want {
+			t.Errorf("of %d bytes: %x, want %s", n, got, want)
+		}
+		in = append(in, byte(n))
+	}
+}
+
+// TestDigestsKeepNamesApart: what is in the issuer and what in the value is not the same name.
+func TestDigestsKeepNamesApart(t *testing.T) {
+	k := Key{1, 2}
+	base := digestOf(k, KindJTI, "ab", "c")
+	for name, d := range map[string]digest{
+		"value in the issuer": digestOf(k, KindJTI, "abc", ""), "issuer in the value": digestOf(k, KindJTI, "a", "bc"),
+		"kind": digestOf(k, KindSID, "ab", "c"), "key": digestOf(Key{1, 3}, KindJTI, "ab", "c"),
+	} {
+		if d == base {
+			t.Errorf("%s makes no difference", name)
+		}
+	}
+}
+
+// TestEntriesAreSmall: a million entries take at most 48 bytes each.
+func TestEntriesAreSmall(t *testing.T) {
+	s, n := filled(1_000_000)
+	words := 0
+	for i := range s.shards {
+		if tab := s.shards[i].Load(); tab != nil {
+			words += len(tab.tags) + 4*len(tab.slots)
+		}
+	}
+	if each := float64(8*words) / float64(n); each > 48 {
+		t.Errorf("%.1f bytes an entry, want at most 48", each)
+	} else {
+		t.Logf("%.1f bytes an entry", each)
+	}
+}
+
+func filled(n int) (*Set, int) {
+	s := NewSet(SetConfig{Key: Key{1, 2}})
+	for i := range n {
+		s.Add(&Entry{Kind: KindJTI, Issuer: "https://issuer.example", Value: strconv.Itoa(i), Expires: 1 << 41})
+	}
+	return s, n
+}
+
+// BenchmarkCheck looks up tokens that are not revoked among a million that are: every look-up goes to memory no cache
+// holds.
+func BenchmarkCheck(b *testing.B) {
+	s, _ := filled(1_000_000)
+	facts := make([]Facts, 1<<16)
+	for i := range facts {
+		facts[i] = Facts{Issuer: "https://issuer.example", TokenID: "other" + strconv.Itoa(i)}
+	}
+	runtime.GC()
+	for i := 0; b.Loop(); i++ {
+		if s.Check(&facts[i&(1<<16-1)]).Revoked {
+			b.Fatal("revoked")
+		}
+	}
+}
+
+func BenchmarkAdd(b *testing.B) {
+	s := NewSet(SetConfig{Key: Key{1, 2}})
+	e := Entry{Kind: KindJTI, Issuer: "https://issuer.example", Expires: 1 << 41}
+	for i := 0; b.Loop(); i++ {
+		e.Value = strconv.Itoa(i)
+		s.Add(&e)
+	}
+}

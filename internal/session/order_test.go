@@ -1,0 +1,93 @@
+package session_test
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/sallyport/sallyport/internal/session"
+)
+
+// TestTheClockIsReadBeforeAnythingElse: were it read after the counter moved, a token could outlive the revocation of a session
+// that was ended in between.
+func TestTheClockIsReadBeforeAnythingElse(t *testing.T) {
+	eachRedis(t, func(t *testing.T, w *world) {
+		first := w.login("alice")
+		before, _ := w.log.Time()
+		g, err := w.Refresh(t.Context(), first.RefreshToken, func(context.Context, session.Session) error {
+			w.log.Advance(time.Hour)
+			return nil
+		})
+		if err != nil || !g.Now.Equal(before) {
+			t.Errorf("expected the time from before the user was looked up, %v, got %v (%v)", before, g.Now, err)
+		}
+	})
+}
+
+func TestASessionBeganBeforeItsPasswordWasChecked(t *testing.T) {
+	eachRedis(t, func(t *testing.T, w *world) {
+		before, _ := w.log.Time()
+		a, err := w.Arrive(t.Context(), "alice")
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.log.Advance(5 * time.Second) // the password is hashed
+		g, err := w.Begin(t.Context(), a, session.Facts{Subject: "alice"})
+		if err != nil || !g.Session.Began.Equal(before) || !g.Now.Equal(before.Add(5*time.Second)) {
+			t.Errorf("began %v, now %v (%v), expected %v and 5s later", g.Session.Began, g.Now, err, before)
+		}
+	})
+}
+
+// TestNoRefreshPassesOnceTheEntryIsOnItsWay looks at the record at the moment of the append.
+func TestNoRefreshPassesOnceTheEntryIsOnItsWay(t *testing.T) {
+	eachRedis(t, func(t *testing.T, w *world) {
+		g, other := w.login("alice"), w.login("alice")
+		appends := 0
+		w.log.Fail(func(call string) error {
+			if call != "append" {
+				return nil
+			}
+			appended := []session.Grant{g, other}[appends]
+			if appends++; w.field(appended.Session.ID, "state") != "ending" {
+				t.Error("the entry is appended before the session is marked")
+			}
+			return nil
+		})
+		w.mustEnd(g.Session.ID)
+		if _, err := w.EndAll(t.Context(), "alice", "admin", ""); err != nil {
+			t.Fatal(err)
+		}
+		if appends != 2 || w.field(other.Session.ID, "state") != "ended" {
+			t.Errorf("%d appends, state %s", appends, w.field(other.Session.ID, "state"))
+		}
+	})
+}
+
+// TestCVE holds published vulnerabilities of systems like this one against sessions.
+func TestCVE(t *testing.T) {
+	for id, test := range map[string]func(*testing.T){
+		"CVE-2020-15223": TestEachCallThatFailsIsNeverAnAnswer,                   // a storage error answered as success
+		"CVE-2026-1035":  TestRefreshBesideRefresh,                               // check and update were not atomic
+		"CVE-2020-10594": TestASelectorKeepsSessionsFromRefreshing,               // revoked, and still refreshed
+		"CVE-2026-55672": TestAnotherClientsTokenIsRefusedAndStillWorksForItsOwn, // refresh not bound to the client
+		"CVE-2026-27840": TestSpellingsThatAreNotGenuineChangeNothing,            // truncated tokens still validated
+		"CVE-2026-56750": thiefRotatesFirst,                                      // theft noticed, the thief's session lived on
+		"CVE-2020-26892": TestACutoffIsComparedWithTheSessionsBeginning,          // compared with the present time
+	} {
+		t.Run(id, test)
+	}
+}
+
+func thiefRotatesFirst(t *testing.T) {
+	eachRedis(t, func(t *testing.T, w *world) {
+		stolen := w.login("alice")
+		thief := w.mustRefresh(stolen.RefreshToken)
+		w.log.Advance(time.Minute)
+		w.refused(stolen.RefreshToken, session.ReasonReuse) // the victim
+		w.refused(thief.RefreshToken, session.ReasonEnded)
+		if w.log.InLog(stolen.Session.ID) != 1 {
+			t.Error("the thief's access tokens live on")
+		}
+	})
+}
