@@ -15,13 +15,14 @@ TEST_FLAGS ?= -race
 TEST_TIMEOUT ?= 20m
 PACKAGES   ?= ./...
 FUZZTIME   ?= 30s
+LOGOUTS    ?= 100000
 GO         ?= go
 export CGO_ENABLED
 
 VERSION    := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 LDFLAGS    := -X main.version=$(VERSION)
 
-.PHONY: demo build envoy redis test vet fuzz bench check-mod test-compose test-k8s clean help
+.PHONY: demo build envoy redis test vet fuzz logouts bench check-mod test-compose test-k8s clean help
 
 help: ## this list
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -52,8 +53,11 @@ test: envoy test-tools vet ## all tests, end to end ones on the real Envoy and R
 fuzz: ## every fuzz target for FUZZTIME each (FUZZTIME=10m)
 	@set -e; for package in $$($(GO) list ./...); do \
 	    for target in $$($(GO) test -list '^Fuzz' $$package | grep '^Fuzz' || true); do \
-	        echo "== $$package $$target"; $(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) $$package; \
+	        echo "== $$package $$target"; $(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 20x $$package; \
 	    done; done
+
+logouts: envoy test-tools ## how long until three gates refuse: LOGOUTS=100000
+	$(GO) test ./e2e -run TestLogoutIsInForceAtEveryGate -v -timeout 2h -logouts $(LOGOUTS) -logouts-at-once 4
 
 bench: ## benchmarks, side by side where a ratio is promised
 	$(GO) test -run '^$$' -bench . -benchmem ./...

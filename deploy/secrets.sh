@@ -7,7 +7,7 @@
 #   deploy/secrets.sh --kubernetes [DIR]    the same, and prints DIR as Kubernetes Secrets: pipe it into kubectl apply -f -
 #
 # The program sallyport is SALLYPORT (a path), else the one in the image SALLYPORT_IMAGE, else .tools/bin/sallyport, else the
-# one in the image sallyport:local.
+# one in the image sallyport:local, which is built when it is not there.
 set -euo pipefail
 umask 077
 root=$(cd "$(dirname "$0")/.." && pwd)
@@ -28,8 +28,13 @@ sallyport() {
     if [ -n "${SALLYPORT-}" ]; then "$SALLYPORT" "$@"
     elif [ -z "${SALLYPORT_IMAGE-}" ] && [ -x "$root/.tools/bin/sallyport" ]; then "$root/.tools/bin/sallyport" "$@"
     else
+        image=${SALLYPORT_IMAGE:-sallyport:local}
+        docker image inspect "$image" >/dev/null 2>&1 || {
+            note "building $image, which has the program sallyport (some minutes)"
+            docker build -q -f "$root/deploy/Dockerfile" -t "$image" "$root" </dev/null >&2
+        }
         docker run --rm -i --network none --cap-drop ALL --security-opt no-new-privileges --read-only \
-            --user "$(id -u):$(id -g)" -v "$dir:$dir" "${SALLYPORT_IMAGE:-sallyport:local}" sallyport "$@"
+            --user "$(id -u):$(id -g)" -v "$dir:$dir" "$image" sallyport "$@"
     fi
 }
 
@@ -80,7 +85,7 @@ if absent users.yaml; then
         echo "users:"
         for user in alice bob; do
             password=$(openssl rand -hex 12)
-            hash=$(printf '%s' "$password" | sallyport passwd) || die "sallyport passwd failed: build it first (make build), or the image (docker compose build)"
+            hash=$(printf '%s' "$password" | sallyport passwd) || die "sallyport passwd failed"
             echo "  - name: $user"
             echo "    password_hash: \"$hash\""
             [ $user != alice ] || echo "    roles: [admin]"
@@ -96,7 +101,7 @@ fi
 secret() {
     name=$1; shift
     printf -- '---\napiVersion: v1\nkind: Secret\nmetadata: {name: %s, namespace: sallyport}\ntype: Opaque\ndata:\n' "$name"
-    for file in "$@"; do printf '  %s: %s\n' "$(basename "$file")" "$(openssl base64 -A -in "$file")"; done
+    for file in "$@"; do printf '  %s: "%s"\n' "$(basename "$file")" "$(openssl base64 -A -in "$file")"; done
 }
 cd "$dir"
 secret issuer redis_issuer_password redis_ca.crt users.yaml

@@ -190,3 +190,17 @@ func TestConnectionsAreBounded(t *testing.T) {
 		t.Error("a second connection was served")
 	}
 }
+
+// TestACheckThatEnvoyGaveUpIsNoRefusal: nobody was refused, so nothing is counted and no audit line blames anybody.
+func TestACheckThatEnvoyGaveUpIsNoRefusal(t *testing.T) {
+	b := start(t, authztest.New())
+	gone, cancel := context.WithCancel(t.Context())
+	cancel()
+	answered, err := handleCheck(b.server, gone, func(any) error { return context.Canceled }, nil)
+	if answered != nil || status.Code(err) != codes.Canceled {
+		t.Errorf("got %v, %v", answered, err)
+	}
+	if n := value(t, b.registry, "sallyport_gate_decisions_total", ""); n != 0 || len(b.lines.all()) > 0 {
+		t.Errorf("counted %v decisions and wrote %v", n, b.lines.all())
+	}
+}

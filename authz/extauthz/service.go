@@ -6,6 +6,7 @@ import (
 	"sync"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/status"
 
 	"github.com/sallyport/sallyport/authz"
 	"github.com/sallyport/sallyport/internal/token"
@@ -29,7 +30,8 @@ type checker interface {
 // requests are kept for their memory.
 var requests = sync.Pool{New: func() any { return new(checkRequest) }}
 
-// handleCheck answers one Check. Its error is nil whatever happens: an RPC that fails is for Envoy a gate that fails.
+// handleCheck answers one Check. Its error is nil whatever happens, as long as Envoy waits for the answer: an RPC that fails is
+// for Envoy a gate that fails.
 func handleCheck(srv any, ctx context.Context, receive func(any) error, _ grpc.UnaryServerInterceptor) (any, error) {
 	r := requests.Get().(*checkRequest)
 	defer func() {
@@ -37,6 +39,9 @@ func handleCheck(srv any, ctx context.Context, receive func(any) error, _ grpc.U
 		requests.Put(r)
 	}()
 	if err := receive(r); err != nil {
+		if ctx.Err() != nil { // Envoy has given up: there is nobody to refuse, and nothing to count or record
+			return nil, status.FromContextError(ctx.Err()).Err()
+		}
 		r.fault(badWire) // more than one message, or a broken stream: gRPC has answered by itself
 	}
 	return srv.(checker).check(ctx, r), nil

@@ -47,7 +47,7 @@ installation of your own. endpoints.json in it says where everything is; it appe
 	f := cmd.Flags()
 	f.BoolVar(&d.once, "once", false, "exit after the tour, with status 0 only if every step went as expected")
 	f.StringVar(&d.dir, "dir", "", "keep everything generated in this folder (default: a temporary one, removed at the end)")
-	f.StringVar(&d.redis, "redis", "", "host:port of the Redis to use, instead of the one inside this process")
+	f.StringVar(&d.redis, "redis", "", "host:port of the Redis to use, instead of the one inside this process; its password comes from $SALLYPORT_REDIS_PASSWORD_FILE")
 	f.IntVar(&d.gates, "gates", 1, "how many gates Envoy balances over")
 	f.IntVar(&d.port, "port", 10000, "the gateway's port, from which the others are counted; 0: every port is a free one")
 	f.StringVar(&d.envoy, "envoy", "", "path of envoy (default: $SALLYPORT_ENVOY, then what `make envoy` has fetched, then $PATH)")
@@ -186,9 +186,17 @@ func (d *demo) explain(ctx context.Context, err error) error {
 	case ctx.Err() != nil:
 		return errors.New("interrupted while it was starting")
 	case errors.Is(err, mesh.ErrPort) && d.port != 0:
-		return fmt.Errorf("%w\nchoose another port with --port, for example --port %d, or any free ones with --port 0", err, 20000)
+		return fmt.Errorf("%w\nchoose another port with --port, as --port %d, or any free ones with --port 0", err, otherPort(d.port))
 	}
 	return err
+}
+
+// otherPort gives a port far from one that is taken.
+func otherPort(taken int) int {
+	if taken == 20000 {
+		return 30000
+	}
+	return 20000
 }
 
 // printAddresses says where everything is and who can log in.

@@ -148,14 +148,11 @@ func (c *Child) start() error {
 	cmd.Env, cmd.Dir = c.env, c.dir
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.SysProcAttr = leader()
-	if err := c.family.bear(cmd); err != nil {
+	l := &life{cmd: cmd, log: log, offset: info.Size(), gone: make(chan struct{})}
+	if err := c.family.bear(c, l); err != nil {
 		log.Close()
 		return fmt.Errorf("mesh: start %s: %w", c.name, err)
 	}
-	l := &life{cmd: cmd, log: log, offset: info.Size(), gone: make(chan struct{})}
-	c.mu.Lock()
-	c.now = l
-	c.mu.Unlock()
 	go c.watch(l)
 	return nil
 }

@@ -18,7 +18,7 @@ type family struct {
 	dead   chan error // the first death that nobody meant
 
 	mu       sync.Mutex
-	children []*Child // in the order in which they were born
+	children []*Child // in the order in which they were first born
 	ending   bool
 }
 
@@ -47,23 +47,26 @@ func (f *family) midwife() {
 	}
 }
 
-// bear starts a command. The family's lock is held, so that no child is born into a family that is being ended.
-func (f *family) bear(cmd *exec.Cmd) error {
+// bear begins a life of a child. The family's lock is held until the child is known to be alive, so that none is born into a
+// family that is being ended, and none is forgotten when it ends.
+func (f *family) bear(c *Child, l *life) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.ending {
 		return errEnding
 	}
-	b := birth{cmd: cmd, err: make(chan error)}
+	b := birth{cmd: l.cmd, err: make(chan error)}
 	f.births <- b
-	return <-b.err
-}
-
-// adopt adds a child that is to be ended with the family.
-func (f *family) adopt(c *Child) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.children = append(f.children, c)
+	if err := <-b.err; err != nil {
+		return err
+	}
+	c.mu.Lock()
+	c.now = l
+	c.mu.Unlock()
+	if !slices.Contains(f.children, c) {
+		f.children = append(f.children, c)
+	}
+	return nil
 }
 
 // mourn reports the death of a child that nobody meant, the first one only: what follows from it says less.

@@ -92,7 +92,6 @@ func startChild(t *testing.T, f *family, role string) *Child {
 	if err := c.start(); err != nil {
 		t.Fatal(err)
 	}
-	f.adopt(c)
 	awaitLog(t, c.logFile, "playing")
 	return c
 }
@@ -305,7 +304,6 @@ func TestAChildThatFindsItsPortTakenSaysSo(t *testing.T) {
 	if err := c.start(); err != nil {
 		t.Fatal(err)
 	}
-	f.adopt(c)
 	if err := c.awaitReady(t.Context()); !errors.Is(err, ErrPort) {
 		t.Errorf("expected %q, got: %v", ErrPort, err)
 	}

@@ -63,7 +63,7 @@ func (o Options) checkPrograms() error {
 	for _, path := range needed {
 		info, err := os.Stat(path)
 		if err != nil {
-			return fmt.Errorf("mesh: a program is missing: %w", err)
+			return fmt.Errorf("mesh: a program is missing (`make build` builds issuer, authz and sallyport into one folder): %w", err)
 		}
 		if info.IsDir() || info.Mode()&0o111 == 0 {
 			return fmt.Errorf("mesh: %s is not a program", path)

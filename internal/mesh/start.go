@@ -228,7 +228,6 @@ func (m *Mesh) startChildren(ctx context.Context, children ...*Child) error {
 		if err := c.start(); err != nil {
 			return err
 		}
-		m.family.adopt(c)
 	}
 	errs := make([]error, len(children))
 	var wg sync.WaitGroup

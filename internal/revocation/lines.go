@@ -53,7 +53,8 @@ const (
 	HolderNone                 // no other issuer's line has moved within settle: go alone
 )
 
-// SecondHolder judges a reading of the issuers' lines: whether an issuer other than self has applied the log up to at.
+// SecondHolder judges a reading of the issuers' lines: whether an issuer other than self has applied the log up to at,
+// which the same reading found on the log.
 func (l *Lines) SecondHolder(lines []Line, self string, at Position, settle time.Duration, now Instant) Holder {
 	answer := HolderNone
 	for _, line := range lines {
@@ -70,26 +71,28 @@ func (l *Lines) SecondHolder(lines []Line, self string, at Position, settle time
 	return answer
 }
 
-// Covers reports whether the line's process has applied the log up to at, on the log as it is now.
+// Covers reports whether the line's process has applied the log up to at, a position that lies on the log as it was when
+// the line was read: places alone say nothing once a log has gone back and grown again.
 func (line *Line) Covers(at Position) bool {
 	return line.OnLog && line.Position.Epoch == at.Epoch && line.Position.Seq >= at.Seq
 }
 
-// Applied counts the live lines that cover at: a line leaves the count only when it is older than oldest.
-func (l *Lines) Applied(lines []Line, at Position, oldest time.Duration, now Instant) (applied, total int, missing []string) {
+// Applied counts the live lines that cover at: a line leaves the count only when it is older than oldest. onLog says
+// whether the same reading found at on the log; if not, nobody has applied it.
+func (l *Lines) Applied(lines []Line, at Position, onLog bool, oldest time.Duration, now Instant) (applied, total int, behind []string) {
 	for _, line := range lines {
 		if age, ok := l.Age(line.Name, now); !ok || age > oldest {
 			continue
 		}
 		total++
-		if line.Covers(at) {
+		if onLog && line.Covers(at) {
 			applied++
 		} else {
-			missing = append(missing, line.Name)
+			behind = append(behind, line.Name)
 		}
 	}
-	slices.Sort(missing)
-	return applied, total, missing
+	slices.Sort(behind)
+	return applied, total, behind
 }
 
 // Older lists the lines older than age, sorted.

@@ -25,7 +25,7 @@ func (w *Writer) meet(e *Entry) {
 	}
 	w.unseen.drop(e)
 	if old := w.seen.get(e); old != nil {
-		old.entry.Seq = e.Seq
+		old.entry.Seq, old.entry.Chain = e.Seq, e.Chain
 		return
 	}
 	w.seen.add(e)
@@ -88,10 +88,11 @@ func (w *Writer) Mend(now Instant, most int) (Batch, bool) {
 	return Batch{Entries: entries, Again: true, Expect: w.pos}, len(entries) > 0
 }
 
-// Acknowledged says that everything in the log up to at is stored as an append must be.
-func (w *Writer) Acknowledged(at Position) {
-	if at.Epoch != w.acked.Epoch || at.Seq > w.acked.Seq {
-		w.acked = Position{Epoch: at.Epoch, Seq: at.Seq}
+// Acknowledged says that everything up to the position a heartbeat was sent with is stored as an append must be: the
+// heartbeat found the position on the log, its WAIT was met, and the second holder is there.
+func (w *Writer) Acknowledged(hb Heartbeat) {
+	if w.complete && hb.generation == w.generation && hb.Position.Seq > w.acked {
+		w.acked = hb.Position.Seq
 	}
 }
 
@@ -101,41 +102,46 @@ func (w *Writer) Find(reqs []Request, now Instant) (Position, bool) {
 	if !w.complete || !w.redis.known || len(reqs) == 0 {
 		return Position{}, false
 	}
-	last, redisNow := uint64(0), w.redis.latest(now)
+	last, redisNow := Position{}, w.redis.latest(now)
 	for i := range reqs {
-		q, seq := &reqs[i], uint64(0)
+		q, found := &reqs[i], false
 		if q.Kind.Cutoff() && q.IssuedBefore.IsZero() {
 			return Position{}, false
 		}
 		w.seen.ofName(name{q.Kind, q.Issuer, q.Value}, func(_ uint64, item *heldItem) bool {
 			e := &item.entry
 			if e.Expires > redisNow && (!q.Kind.Cutoff() || e.IssuedBefore >= q.IssuedBefore.UnixMilli()) {
-				seq = e.Seq
+				found, last = true, later(last, e)
 			}
-			return seq == 0
+			return !found
 		})
-		if seq == 0 {
+		if !found {
 			return Position{}, false
 		}
-		last = max(last, seq)
 	}
-	if w.acked.Epoch != w.pos.Epoch || last > w.acked.Seq {
-		return Position{}, false
+	last.Epoch = w.pos.Epoch
+	return last, last.Seq <= w.acked
+}
+
+// later is the later of a place and an entry's.
+func later(p Position, e *Entry) Position {
+	if e.Seq > p.Seq {
+		p.Seq, p.Chain = e.Seq, e.Chain
 	}
-	return Position{Epoch: w.pos.Epoch, Seq: last}, true
+	return p
 }
 
 // Locate tells where the entries of a batch are in the log: the place of the last. False while any has not been seen.
 func (w *Writer) Locate(b Batch) (Position, bool) {
-	last := uint64(0)
+	last := Position{Epoch: w.pos.Epoch}
 	for i := range b.Entries {
 		item := w.seen.get(&b.Entries[i])
 		if item == nil || !w.complete {
 			return Position{}, false
 		}
-		last = max(last, item.entry.Seq)
+		last = later(last, &item.entry)
 	}
-	return Position{Epoch: w.pos.Epoch, Seq: last}, last > 0
+	return last, last.Seq > 0
 }
 
 // Forget drops what has expired at now (see Expired) among the next n entries in turn.

@@ -18,7 +18,7 @@ func (w *Writer) AppendState(buf []byte) []byte {
 	buf = w.Replica.AppendState(buf)
 	buf = w.seen.appendState(buf)
 	buf = w.unseen.appendState(buf)
-	return appendPosition(appendPosition(buf, w.acked), w.newest)
+	return appendInts(appendPosition(buf, w.newest), int64(w.acked))
 }
 
 func (h *held) clone() held {

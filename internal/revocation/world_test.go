@@ -105,13 +105,16 @@ func (w *world) beat(m *member, lost bool) {
 }
 
 func (w *world) store(m *member, b revocation.Batch) (revocation.Position, bool) {
+	before := w.log.head.Chain
 	epoch, first, ok := w.log.append(b)
 	if !ok {
 		m.w.Failed(b)
 		return revocation.Position{}, false
 	}
-	m.w.Stored(b, epoch, first)
-	return revocation.Position{Epoch: epoch, Seq: first + uint64(len(b.Entries)) - 1}, true
+	if first == 2 {
+		before = w.log.entries[0].Chain // a new epoch may have begun
+	}
+	return m.w.Stored(b, epoch, first, before), true
 }
 
 // read does one read.
@@ -190,7 +193,7 @@ func (w *world) acknowledge() {
 			}
 		}
 		switch {
-		case !running || !w.log.present || w.log.head.Epoch != p.at.Epoch: // never answered
+		case !running || !w.log.onLog(p.at): // never answered
 		case held || others == 0:
 			w.acked[p.sid] = w.mono
 		default:

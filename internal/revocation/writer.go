@@ -14,8 +14,8 @@ type Writer struct {
 	// Every live entry in full: those seen in the log as it is now, and the others. When the position is given up, all
 	// are unseen again until the load has met them.
 	seen, unseen held
-	acked        Position // up to here all is acknowledged, if Epoch is the log's; Chain is not kept
-	newest       Position // of the entries stored by appends of this issuer; Chain is not kept
+	acked        uint64   // up to this place of the copy all is acknowledged
+	newest       Position // of the entries stored by appends of this issuer
 }
 
 // ErrNoTime means that Redis' time is not known, so that no entry can be made.
@@ -85,17 +85,22 @@ func (w *Writer) Life() time.Duration {
 // Lifetime is this issuer's max_token_lifetime.
 func (w *Writer) Lifetime() time.Duration { return w.lifetime }
 
-// Stored says that a batch is in the log: its entries from first on, in order.
-func (w *Writer) Stored(b Batch, epoch Epoch, first uint64) {
+// Stored says that a batch is in the log of an epoch: its entries from first on, in order, after one with chain before.
+// It returns the place of the last.
+func (w *Writer) Stored(b Batch, epoch Epoch, first uint64, before Chain) Position {
+	last := Position{epoch, first - 1, before}
 	for i := range b.Entries {
+		e := b.Entries[i]
+		e.Seq = first + uint64(i)
+		last.Seq, last.Chain = e.Seq, e.After(last.Chain)
 		if item := w.land(&b.Entries[i]); item != nil {
 			item.epoch, item.seq = epoch, first+uint64(i)
 		}
 	}
-	last := first + uint64(len(b.Entries)) - 1
-	if epoch != w.newest.Epoch || last > w.newest.Seq {
-		w.newest = Position{Epoch: epoch, Seq: last}
+	if epoch != w.newest.Epoch || last.Seq > w.newest.Seq {
+		w.newest = last
 	}
+	return last
 }
 
 // Failed says that a batch may or may not be in the log. What does not come back from it will be missing.
@@ -156,6 +161,6 @@ func (w *Writer) note(out *Outcome) {
 		w.meet(&out.Applied[i])
 	}
 	if out.Resync != "" {
-		w.unseen, w.seen = merged(w.unseen, w.seen), held{}
+		w.unseen, w.seen, w.acked = merged(w.unseen, w.seen), held{}, 0
 	}
 }

@@ -64,6 +64,26 @@ func TestNoRefreshPassesOnceTheEntryIsOnItsWay(t *testing.T) {
 	})
 }
 
+// TestWhatChangesBetweenLookAndMoveCounts: the record is read first and moved later, and the move looks again by itself.
+func TestWhatChangesBetweenLookAndMoveCounts(t *testing.T) {
+	for want, change := range map[session.Reason]func(w *world, sessionID string){
+		session.ReasonEnded:   func(w *world, sessionID string) { w.mustEnd(sessionID) },
+		session.ReasonClient:  func(w *world, sessionID string) { w.setField(sessionID, "client", "another") },
+		session.ReasonMissing: func(w *world, _ string) { w.redis.Universal().FlushAll(w.t.Context()) },
+	} {
+		t.Run(string(want), func(t *testing.T) {
+			eachRedis(t, func(t *testing.T, w *world) {
+				g := w.login("alice")
+				_, err := w.Refresh(t.Context(), g.RefreshToken, func(_ context.Context, s session.Session) error {
+					change(w, s.ID)
+					return nil
+				})
+				wantRefusal(t, err, want)
+			})
+		})
+	}
+}
+
 // TestCVE holds published vulnerabilities of systems like this one against sessions.
 func TestCVE(t *testing.T) {
 	for id, test := range map[string]func(*testing.T){

@@ -19,8 +19,9 @@ func TestAWriteCountsOnceItsReplicaHasIt(t *testing.T) {
 	primary, _ := sessiontest.StartRedis(t, "--port", port, "--repl-diskless-sync-delay", "0")
 	_, process := sessiontest.StartRedis(t, "--replicaof", "127.0.0.1 "+port)
 	client := sessiontest.Open(t, primary)
+	another := sessiontest.Open(t, primary) // its writes go over connections of its own
 	log, ring := sessiontest.NewLog(), sessiontest.NewRing()
-	alone := newWorldWith(t, client, config(), log, ring)
+	alone := newWorldWith(t, another, config(), log, ring)
 	cfg := config()
 	cfg.MinReplicas, cfg.WaitTimeout = 1, 100*time.Millisecond
 	w := newWorldWith(t, client, cfg, log, ring)

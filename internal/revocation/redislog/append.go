@@ -55,7 +55,7 @@ func (i *Issuer) Append(ctx context.Context, reqs []revocation.Request) (Receipt
 			i.metrics.appends.WithLabelValues("failed").Inc()
 			return Receipt{}, err
 		}
-		receipt = Receipt{Seq: at.Seq, Epoch: at.Epoch.String()}
+		receipt = receiptFor(at)
 	}
 	return i.acknowledge(ctx, receipt)
 }
@@ -71,7 +71,11 @@ func (i *Issuer) Live(reqs []revocation.Request) (Receipt, bool) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	at, found := i.writer.Find(reqs, now)
-	return Receipt{Seq: at.Seq, Epoch: at.Epoch.String()}, found
+	return receiptFor(at), found
+}
+
+func receiptFor(at revocation.Position) Receipt {
+	return Receipt{Seq: at.Seq, Epoch: at.Epoch.String(), Chain: at.Chain.String()}
 }
 
 func unlessInvalid(err error) error {
@@ -271,17 +275,25 @@ func (a *appender) append(ctx context.Context, group []*job) error {
 		a.mu.Unlock()
 		stored, err = a.call(ctx, group)
 	}
-	if err != nil || stored.status != "OK" {
+	switch {
+	case err != nil:
 		a.failed(group...)
-		if err == nil {
-			finish(group, result{err: errMoved})
-			return nil
-		}
 		finish(group, result{err: err})
-		return err
+	case stored.status != "OK" || stored.last+1-stored.first != uint64(entries(group)):
+		// Another head, or some of what was to be appended again has expired meanwhile: the copy will tell.
+		a.failed(group...)
+		finish(group, result{err: errMoved})
+	default:
+		a.tell(group, stored)
 	}
-	a.tell(group, stored)
-	return nil
+	return err
+}
+
+func entries(group []*job) (n int) {
+	for _, j := range group {
+		n += len(j.batch.Entries)
+	}
+	return n
 }
 
 // tell notes where each job's entries are. They are in the log, whatever WAIT said.
@@ -291,11 +303,10 @@ func (a *appender) tell(group []*job, stored stored) {
 		err = errReplicas
 	}
 	a.mu.Lock()
-	next := stored.first
+	next, before := stored.first, stored.before
 	for _, j := range group {
-		a.writer.Stored(j.batch, stored.epoch, next)
-		next += uint64(len(j.batch.Entries))
-		j.at = revocation.Position{Epoch: stored.epoch, Seq: next - 1}
+		j.at = a.writer.Stored(j.batch, stored.epoch, next, before)
+		next, before = j.at.Seq+1, j.at.Chain
 	}
 	a.mu.Unlock()
 	for _, j := range group {
@@ -307,6 +318,7 @@ type stored struct {
 	status      string
 	epoch       revocation.Epoch
 	first, last uint64
+	before      revocation.Chain // the chain at the entry before first
 	time        int64
 	lifetime    time.Duration
 	replicas    int
@@ -355,6 +367,9 @@ func parseStored(answer any, replicas int) (s stored, err error) {
 		return s, errReply
 	}
 	if s.last, err = parseSeq(f[3]); err != nil {
+		return s, err
+	}
+	if s.before, err = revocation.ParseChain(f[4]); err != nil {
 		return s, err
 	}
 	if s.time, err = millis(f[5]); err != nil {

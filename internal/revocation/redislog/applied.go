@@ -21,9 +21,9 @@ func (i *Issuer) Applied(ctx context.Context, r Receipt) (Applied, error) {
 	var last Applied
 	known := false
 	for pause := 2 * time.Millisecond; ; pause = min(2*pause, 25*time.Millisecond) {
-		read, err := i.readLines(ctx, i.keys.gates)
+		lines, onLog, err := i.readLines(ctx, i.keys.gates, at)
 		if err == nil {
-			last, known = i.appliedBy(read.lines, at), true
+			last, known = i.appliedBy(lines, onLog, at), true
 			if last.All() {
 				return last, nil
 			}
@@ -37,12 +37,12 @@ func (i *Issuer) Applied(ctx context.Context, r Receipt) (Applied, error) {
 	}
 }
 
-func (i *Issuer) appliedBy(lines []line, at revocation.Position) (a Applied) {
+func (i *Issuer) appliedBy(lines []line, onLog bool, at revocation.Position) (a Applied) {
 	i.linesMu.Lock()
 	defer i.linesMu.Unlock()
 	now := i.instant()
 	i.gates.Observe(bare(lines), now)
-	a.Applied, a.Total, a.Behind = i.gates.Applied(bare(lines), at, i.cfg.MaxStaleness+i.cfg.Settle, now)
+	a.Applied, a.Total, a.Behind = i.gates.Applied(bare(lines), at, onLog, i.cfg.MaxStaleness+i.cfg.Settle, now)
 	return a
 }
 
@@ -54,9 +54,9 @@ const goneAfter = 10 * time.Minute
 func (i *Issuer) watchGates(ctx context.Context) {
 	for sleep(ctx, i.cfg.Heartbeat, nil) {
 		bounded, cancel := context.WithTimeout(ctx, i.cfg.Settle)
-		if read, err := i.readLines(bounded, i.keys.gates); err == nil {
+		if lines, _, err := i.readLines(bounded, i.keys.gates, revocation.Position{}); err == nil {
 			i.linesMu.Lock()
-			i.gates.Observe(bare(read.lines), i.instant())
+			i.gates.Observe(bare(lines), i.instant())
 			i.linesMu.Unlock()
 			i.removeGone(bounded)
 		}
@@ -90,16 +90,16 @@ func (i *Issuer) Issuers(ctx context.Context) ([]Line, error) {
 }
 
 func (i *Issuer) list(ctx context.Context, hash string, lines *revocation.Lines) ([]Line, error) {
-	read, err := i.readLines(ctx, hash)
+	found, _, err := i.readLines(ctx, hash, revocation.Position{})
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrUnavailable, err)
 	}
 	i.linesMu.Lock()
 	defer i.linesMu.Unlock()
 	now := i.instant()
-	lines.Observe(bare(read.lines), now)
-	out := make([]Line, 0, len(read.lines))
-	for _, l := range read.lines {
+	lines.Observe(bare(found), now)
+	out := make([]Line, 0, len(found))
+	for _, l := range found {
 		age, _ := lines.Age(l.Name, now)
 		out = append(out, Line{
 			Name: l.Name, Version: l.details.Version, Epoch: l.Position.Epoch.String(), Seq: l.Position.Seq, OnLog: l.OnLog,

@@ -28,7 +28,7 @@ type Issuer struct {
 	gates   revocation.Lines
 	recent  []line // the issuers' lines as the last heartbeat found them
 	seenAt  revocation.Instant
-	reads   map[string]*reading // by hash: the reading of lines that is under way
+	readers map[string]*lineReader // by hash
 }
 
 // NewIssuer makes an issuer; Run makes it work.
@@ -40,7 +40,10 @@ func NewIssuer(client *redisconn.Client, cfg Config, o Options) (*Issuer, error)
 	w := revocation.NewWriter(cfg.replica(), cfg.MaxTokenLifetime, f.set)
 	i := &Issuer{
 		follower: f, writer: w, jobs: make(chan *job, maxQueue), mend: make(chan struct{}, 1),
-		reads: map[string]*reading{},
+		readers: map[string]*lineReader{},
+	}
+	for _, hash := range []string{f.keys.gates, f.keys.issuers} {
+		i.readers[hash] = &lineReader{hash: hash, wanted: map[revocation.Position]int{}}
 	}
 	f.lines = f.keys.issuers
 	f.send = i.sendByIssuer

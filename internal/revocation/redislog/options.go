@@ -39,7 +39,8 @@ var ErrUnavailable = errors.New("redislog: revocation log unavailable")
 type Receipt struct {
 	Seq   uint64
 	Epoch string
-	Alone bool // no other issuer was alive to hold the entries too
+	Chain string // of that entry: a place alone says nothing once a log has gone back and grown again
+	Alone bool   // no other issuer was alive to hold the entries too
 }
 
 // Applied says how many live gates have applied what a receipt names.

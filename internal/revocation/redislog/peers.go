@@ -3,8 +3,7 @@ package redislog
 import (
 	"context"
 	"fmt"
-	"slices"
-	"strings"
+	"strconv"
 	"time"
 
 	"github.com/sallyport/sallyport/internal/revocation"
@@ -28,14 +27,10 @@ func (i *Issuer) observePeers(fields []string, hb *revocation.Heartbeat, r *revo
 	holder := i.peers.SecondHolder(bare(lines), i.o.Name, hb.Position, i.cfg.Settle, now)
 	i.linesMu.Unlock()
 	if onLog && r.Replicas >= i.cfg.MinReplicas && holder != revocation.HolderWaited {
-		i.acknowledged(hb.Position)
+		i.mu.Lock()
+		defer i.mu.Unlock()
+		i.writer.Acknowledged(*hb)
 	}
-}
-
-func (i *Issuer) acknowledged(at revocation.Position) {
-	i.mu.Lock()
-	defer i.mu.Unlock()
-	i.writer.Acknowledged(at)
 }
 
 func bare(lines []line) []revocation.Line {
@@ -53,17 +48,19 @@ func (i *Issuer) acknowledge(ctx context.Context, r Receipt) (Receipt, error) {
 		return Receipt{}, err
 	}
 	if i.aloneByHeartbeat(at) {
-		return i.alone(r, at), nil
+		return i.alone(r), nil
 	}
 	for pause := 2 * time.Millisecond; ; pause = min(2*pause, 20*time.Millisecond) {
-		read, err := i.readLines(ctx, i.keys.issuers)
+		lines, onLog, err := i.readLines(ctx, i.keys.issuers, at)
+		if err == nil && !onLog {
+			err = errMoved
+		}
 		if err == nil {
-			if read.epoch != at.Epoch {
-				err = errMoved
-			} else if holder := i.holder(read.lines, at); holder == revocation.HolderFound {
-				return i.success(r, at), nil
-			} else if holder == revocation.HolderNone {
-				return i.alone(r, at), nil
+			switch i.holder(lines, at) {
+			case revocation.HolderFound:
+				return i.success(r), nil
+			case revocation.HolderNone:
+				return i.alone(r), nil
 			}
 		}
 		if err == errMoved || !sleep(ctx, pause, nil) {
@@ -80,16 +77,15 @@ func cause(ctx context.Context, err error) error {
 	return ctx.Err()
 }
 
-func (i *Issuer) success(r Receipt, at revocation.Position) Receipt {
-	i.acknowledged(at)
+func (i *Issuer) success(r Receipt) Receipt {
 	i.metrics.appends.WithLabelValues("acknowledged").Inc()
 	return r
 }
 
-func (i *Issuer) alone(r Receipt, at revocation.Position) Receipt {
+func (i *Issuer) alone(r Receipt) Receipt {
 	i.metrics.alone.Inc()
 	r.Alone = true
-	return i.success(r, at)
+	return i.success(r)
 }
 
 // aloneByHeartbeat judges by the lines of the last heartbeat, while that is recent: most single issuers need no
@@ -113,65 +109,9 @@ func (i *Issuer) holder(lines []line, at revocation.Position) revocation.Holder 
 }
 
 func (r Receipt) position() (revocation.Position, error) {
-	epoch, err := revocation.ParseEpoch(r.Epoch)
-	if err != nil || r.Seq == 0 {
-		return revocation.Position{}, fmt.Errorf("redislog: not a receipt: epoch %q, seq %d", r.Epoch, r.Seq)
+	p, err := parsePosition(r.Epoch, strconv.FormatUint(r.Seq, 10), r.Chain)
+	if err != nil {
+		return p, fmt.Errorf("redislog: not a receipt: %w", err)
 	}
-	return revocation.Position{Epoch: epoch, Seq: r.Seq}, nil
-}
-
-// reading is one reading of all lines of a hash, shared by everyone who waits for lines to move.
-type reading struct {
-	done  chan struct{}
-	epoch revocation.Epoch
-	lines []line
-	err   error
-}
-
-// readLines reads all lines of a hash, with which of them lie on the log as it is now.
-func (i *Issuer) readLines(ctx context.Context, hash string) (*reading, error) {
-	i.linesMu.Lock()
-	r, under := i.reads[hash]
-	if !under {
-		r = &reading{done: make(chan struct{})}
-		i.reads[hash] = r
-	}
-	i.linesMu.Unlock()
-	if !under {
-		r.fill(ctx, i, hash)
-		i.linesMu.Lock()
-		delete(i.reads, hash)
-		i.linesMu.Unlock()
-		close(r.done)
-	}
-	select {
-	case <-r.done:
-		return r, r.err
-	case <-ctx.Done():
-		return r, ctx.Err()
-	}
-}
-
-func (r *reading) fill(ctx context.Context, i *Issuer, hash string) {
-	var answer any
-	keys := []string{i.keys.log, i.keys.head, hash}
-	for _, whole := range []bool{false, true} {
-		answer, r.err = i.client.Universal().Do(ctx, linesScript.command(whole, keys, nil)...).Result()
-		if !isNoScript(r.err) {
-			break
-		}
-	}
-	fields, err := list(answer, r.err, 3)
-	if r.err = err; err != nil {
-		return
-	}
-	if fields[0] != "" {
-		if r.epoch, r.err = revocation.ParseEpoch(fields[0]); r.err != nil {
-			return
-		}
-	}
-	for k := 3; k+2 < len(fields); k += 3 {
-		r.lines = append(r.lines, parseLine(fields[k], fields[k+1], fields[k+2] == "1"))
-	}
-	slices.SortFunc(r.lines, func(a, b line) int { return strings.Compare(a.Name, b.Name) })
+	return p, nil
 }

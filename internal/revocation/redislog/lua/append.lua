@@ -1,15 +1,16 @@
 -- Appends entries. KEYS[3] holds the cutoffs that sessions are checked against.
 -- ARGV: random bits, max_token_lifetime, clock_skew, time to keep cutoffs, 'new' or 'again', expected head (epoch, seq,
 -- chain; only for 'again'), then each entry's kind, issuer, value, issued_before, expires, reason, actor, time.
--- Returns status, epoch, place of the first entry, place of the last, its chain, time, the head's
--- max_token_lifetime.
+-- Returns status, epoch, place of the first entry, place of the last, the chain before the first, time,
+-- the head's max_token_lifetime.
 local CUTOFFS = KEYS[3]
 local t, lifetime, skew = now(), tonumber(ARGV[2]), tonumber(ARGV[3])
 local h = ensure(ARGV[1], lifetime, skew, t)
 local again = ARGV[5] == 'again'
 
+local before = h.chain
 local function answer(status, first)
-  return {status, h.epoch, int(first), int(h.seq), h.chain, int(t), int(h.life)}
+  return {status, h.epoch, int(first), int(h.seq), before, int(t), int(h.life)}
 end
 
 if again and (h.epoch ~= ARGV[6] or h.seq ~= tonumber(ARGV[7]) or h.chain ~= ARGV[8]) then

@@ -1,7 +1,11 @@
 -- Reads the lines of KEYS[3] and tells which of their positions lie on the log as it is now.
--- Returns epoch, seq and time, then for each line its name, the line, '1' if it is on the log.
+-- ARGV: positions to be judged in the same way: epoch, seq, chain, ...
+-- Returns a '1' or '0' for each of these, then for each line its name, the line, '1' or '0'.
 local h = read_head()
-local out = {h and h.epoch or '', h and int(h.seq) or '0', int(now())}
+local out = {}
+for i = 1, #ARGV, 3 do
+  out[#out + 1] = h and on_log(h, ARGV[i], tonumber(ARGV[i + 1]), ARGV[i + 2]) and '1' or '0'
+end
 if redis.call('HLEN', KEYS[3]) > 10000 then return redis.error_reply('ERR more than 10000 lines') end
 local lines = redis.call('HGETALL', KEYS[3])
 for i = 1, #lines, 2 do
