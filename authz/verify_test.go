@@ -1,6 +1,7 @@
 package authz_test
 
 import (
+	"slices"
 	"testing"
 	"time"
 
@@ -136,4 +137,41 @@ func TestWhatIsRefusedIsNotCached(t *testing.T) {
 			}
 		}
 	}
+}
+
+// TestRevocationIsAskedAboutEverythingThatATokenSaysOfItself, from the cache too.
+func TestRevocationIsAskedAboutEverythingThatATokenSaysOfItself(t *testing.T) {
+	w := authztest.New()
+	engine := w.Engine(nil)
+	var asked []revocation.Facts
+	w.Revocations.Revoke(func(f *revocation.Facts) bool { asked = append(asked, *f); return false })
+	buffer := []byte(w.Token(func(c *token.Claims) { c.Tenant = "acme" }))
+	foreign := w.ForeignToken()
+	for range 2 {
+		engine.Decide(protected(view(buffer)))
+		engine.Decide(protected(foreign))
+	}
+	clear(buffer)
+	c := w.Claims()
+	alice := revocation.Facts{
+		Issuer: authztest.Issuer, TokenID: "token-1", SessionID: "session-1", Subject: "alice", ClientID: "sallyport", Tenant: "acme",
+		KeyID: authztest.KeyID, IssuedAt: c.IssuedAt, AuthTime: c.AuthTime, Ours: true,
+	}
+	zoe := revocation.Facts{Issuer: authztest.Foreign, Subject: "zoe", KeyID: authztest.KeyID, IssuedAt: w.Now.Unix()}
+	if want := []revocation.Facts{alice, zoe, alice, zoe}; !slices.Equal(asked, want) {
+		t.Errorf("asked about %+v, want %+v", asked, want)
+	}
+}
+
+// TestATokenMustNotOutliveItsRevocation, whatever its issuer's rules leave to a default.
+func TestATokenMustNotOutliveItsRevocation(t *testing.T) {
+	w := authztest.New()
+	engine := w.Engine(nil)
+	p := authztest.Profile()
+	p.MaxLifetime = 0
+	w.Keys.Trust(p, w.Key.Public())
+	tok := w.Token()
+	warm(t, engine, tok)
+	w.MaxLifetime = time.Hour - time.Second
+	refused(t, engine, tok, token.ReasonIssuerLifetime)
 }

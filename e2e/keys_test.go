@@ -2,9 +2,17 @@ package e2e_test
 
 import (
 	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 
+	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
+
+	"github.com/sallyport/sallyport/internal/mesh"
 	"github.com/sallyport/sallyport/internal/meshtest"
 )
 
@@ -50,4 +58,55 @@ func TestAGateStartsFromItsLastGoodKeysWhileTheIssuerIsDown(t *testing.T) {
 	}
 	eventually(t, "Envoy to send logins to the issuer again", func() bool { return c.get(t, "/.well-known/jwks.json").status == 200 })
 	c.get(t, "/protected", bearer(c.login(t, user(t, s, "bob")).Access)).reached(t)
+}
+
+// TestAStolenKeyIsRevokedEverywhereInOneStep: by the operator's command, on a running mesh. What the key signed, for whomever and
+// whenever, is refused at every gate from the command's answer on; users refresh and go on under the next key.
+func TestAStolenKeyIsRevokedEverywhereInOneStep(t *testing.T) {
+	tokenFile := filepath.Join(t.TempDir(), "admin-token")
+	if err := os.WriteFile(tokenFile, []byte("an-admin-token-of-more-than-32-bytes\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s := meshtest.Start(t, meshtest.Options{Gates: 3, Mesh: func(o *mesh.Options) {
+		o.Rewrite = func(name, content string) string {
+			if name != "issuer.yaml" {
+				return content
+			}
+			return replace(t, content, "\nadmin: {listen: ", "\nadmin: {token_file: "+tokenFile+", listen: ")
+		}
+	}})
+	c := newCaller(t, s.Endpoints().Gateway)
+	held := c.login(t, user(t, s, "alice"))
+	thief := hostile(t, s, held.Access)
+	forged := thief.Key.Token(thief.Key.Header("at+jwt").JSON(), thief.Claims.With("sub", `"bob"`).With("jti", `"forged"`).With("sid", `"of-nobody"`).JSON())
+	stolen := []string{held.Access, forged}
+	for _, token := range stolen {
+		c.get(t, "/protected", bearer(token)).reached(t)
+	}
+
+	program := filepath.Join(meshtest.Binaries(t, false), "sallyport")
+	out, err := exec.CommandContext(t.Context(), program, "keys", "revoke", thief.Key.ID, "--dir", s.Endpoints().KeyDir,
+		"--admin", s.Endpoints().IssuerAdmin, "--admin-token-file", tokenFile).CombinedOutput()
+	if err != nil || !strings.Contains(string(out), "applied by 3/3 gates") {
+		t.Fatalf("sallyport keys revoke: %v\n%s", err, out)
+	}
+	for _, g := range s.Endpoints().Gates {
+		conn, err := grpc.NewClient(g.GRPC, grpc.WithTransportCredentials(insecure.NewCredentials()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = conn.Close() })
+		for _, token := range append(stolen, thief.Good()) {
+			if status := check(t, authv3.NewAuthorizationClient(conn), token); status != 401 {
+				t.Errorf("%s answers %d to what a revoked key signed", g.Name, status)
+			}
+		}
+	}
+	eventually(t, "the issuer to sign with the next key", func() bool {
+		a := c.post(t, "/refresh", map[string]string{"refresh_token": held.Refresh})
+		held = a.tokens(t)
+		return keyOf(held.Access) != thief.Key.ID
+	})
+	c.get(t, "/protected", bearer(held.Access)).reached(t)
+	c.get(t, "/protected", bearer(forged)).refused(t, 401, "invalid_token", "unknown_key") // the gates have forgotten the key itself
 }

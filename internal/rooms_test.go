@@ -19,6 +19,7 @@ const module = "github.com/sallyport/sallyport/"
 var floors = [][]string{
 	{"e2e", "bench"},
 	{"internal/meshtest"},
+	{"internal/model"},
 	{"cmd/issuer", "cmd/authz", "cmd/sallyport"},
 	{"internal/mesh"},
 	{"internal/doctor"},

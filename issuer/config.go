@@ -66,12 +66,13 @@ type AdminConfig struct {
 	Token config.Secret `yaml:"token"`
 }
 
-// Validate checks the secret.
+// Validate checks the port and the secret.
 func (c AdminConfig) Validate() error {
+	err := c.Config.Validate()
 	if n := len(c.Token.Reveal()); n > 0 && n < minAdminToken {
-		return config.At("token", "issuer: expected an admin token of at least %d bytes, got %d: make one with `openssl rand -base64 32`", minAdminToken, n)
+		err = errors.Join(err, config.At("token", "issuer: expected an admin token of at least %d bytes, got %d: make one with `openssl rand -base64 32`", minAdminToken, n))
 	}
-	return nil
+	return err
 }
 
 // minAdminToken is the least length in bytes of the admin API's secret.

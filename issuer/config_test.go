@@ -66,6 +66,7 @@ func TestConfigurationsThatWouldBeUnsafeAreRefused(t *testing.T) {
 		"no time-out":           {goodConfig + "http: {read_timeout: 0s}\n", "read_timeout"},
 		"waits beyond answers":  {goodConfig + "http: {max_wait: 30s}\n", "max_wait"},
 		"an endless drain":      {goodConfig + "http: {drain_timeout: 100h}\n", "drain_timeout"},
+		"an admin port of none": {goodConfig + "admin: {listen: nowhere}\n", "admin.listen"},
 		"a weak admin token":    {goodConfig + "admin: {token: \"short\"}\n", "admin.token"},
 		"an unknown key":        {goodConfig + "acess_token_lifetime: 1h\n", "access_token_lifetime"},
 	} {

@@ -291,6 +291,7 @@ func states(w *World) []Vector {
 		{Name: "a copy that says nothing of itself", Given: func(w *World) { w.Revocations.Fresh = revocation.Freshness{} }, Request: Get("/tolerant", alice...), Want: Unavailable(token.ReasonNoCopy)},
 		{Name: "no keys yet", Given: noKeys, Request: Get("/protected", alice...), Want: Unavailable(token.ReasonNoKeys)},
 		{Name: "no keys yet, and no signature", Given: noKeys, Request: Get("/protected", bearer(unsigned(w))...), Want: Invalid(token.ReasonAlgNone)},
+		{Name: "no keys yet, and another algorithm", Given: noKeys, Request: Get("/protected", bearer(otherAlgorithm(w))...), Want: Invalid(token.ReasonAlg)},
 		{Name: "no keys yet of one issuer, another's token", Given: noKeys, Request: Get("/protected", bearer(w.ForeignToken())...), Want: Zoe},
 		{Name: "key removed", Given: func(w *World) { w.Keys.Remove(Issuer, KeyID) }, Request: Get("/protected", alice...), Want: Invalid(token.ReasonUnknownKey)},
 		{Name: "revocations kept for less than a token lives", Given: func(w *World) { w.MaxLifetime = 30 * time.Minute }, Request: Get("/protected", alice...), Want: Unavailable(token.ReasonIssuerLifetime)},
@@ -299,6 +300,10 @@ func states(w *World) []Vector {
 
 func unsigned(w *World) string {
 	return w.Setup().AlgorithmAttacks()[0].Token
+}
+
+func otherAlgorithm(w *World) string {
+	return w.ForeignKey.Token(w.ForeignKey.Header("at+jwt").JSON(), w.Setup().Claims.JSON())
 }
 
 func paths(w *World) []Vector {

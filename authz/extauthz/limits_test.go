@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -17,21 +18,16 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/encoding"
-	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 
 	"github.com/sallyport/sallyport/authz/authztest"
 )
 
-func metadataContext(ctx context.Context, pairs ...string) context.Context {
-	return metadata.AppendToOutgoingContext(ctx, pairs...)
-}
-
 func asIsOption() grpc.CallOption { return grpc.ForceCodecV2(asIs{encoding.GetCodecV2("proto")}) }
 
 func TestAMessageOverTheLimitIsNotRead(t *testing.T) {
 	b := start(t, authztest.New())
-	err := b.conn.Invoke(t.Context(), "/"+serviceName+"/Check", message(make([]byte, 64<<20)), nil, asIsOption())
+	err := b.conn.Invoke(t.Context(), "/"+serviceName+"/Check", message(make([]byte, 64<<20)), &authv3.CheckResponse{}, asIsOption())
 	if status.Code(err) != codes.ResourceExhausted {
 		t.Errorf("got %v", err)
 	}
@@ -41,7 +37,7 @@ func TestAMessageOverTheLimitIsNotRead(t *testing.T) {
 func TestOtherMethodsAreNotServed(t *testing.T) {
 	b := start(t, authztest.New())
 	for _, method := range []string{"/" + serviceName + "/check", "/" + serviceName + "/", "/envoy.service.auth.v2.Authorization/Check", "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo", "/x/y"} {
-		if err := b.conn.Invoke(t.Context(), method, message(nil), nil, asIsOption()); status.Code(err) != codes.Unimplemented {
+		if err := b.conn.Invoke(t.Context(), method, message(nil), &authv3.CheckResponse{}, asIsOption()); status.Code(err) != codes.Unimplemented {
 			t.Errorf("%s: got %v", method, err)
 		}
 	}
@@ -98,17 +94,40 @@ func connect(t *testing.T, address string) *raw {
 	return r
 }
 
-// open writes the headers of a check as stream id.
-func (r *raw) open(id uint32) error {
+// open writes the headers of a check as stream id, and more of them as name, value.
+func (r *raw) open(id uint32, more ...string) error {
 	r.block.Reset()
-	for _, h := range [][2]string{
-		{":method", "POST"}, {":scheme", "http"}, {":path", "/" + serviceName + "/Check"}, {":authority", "authz"}, {"content-type", "application/grpc"}, {"te", "trailers"},
-	} {
+	all := append([]string{":method", "POST", ":scheme", "http", ":path", "/" + serviceName + "/Check", ":authority", "authz", "content-type", "application/grpc", "te", "trailers"}, more...)
+	for h := range slices.Chunk(all, 2) {
 		if err := r.headers.WriteField(hpack.HeaderField{Name: h[0], Value: h[1]}); err != nil {
 			return err
 		}
 	}
 	return r.WriteHeaders(http2.HeadersFrameParam{StreamID: id, BlockFragment: r.block.Bytes(), EndHeaders: true})
+}
+
+// trailer reads until some stream has ended, and gives a field of its trailer.
+func (r *raw) trailer(t *testing.T, name string) (value string) {
+	t.Helper()
+	decoder := hpack.NewDecoder(4096, func(f hpack.HeaderField) {
+		if f.Name == name {
+			value = f.Value
+		}
+	})
+	for {
+		frame, err := r.ReadFrame()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if headers, ok := frame.(*http2.HeadersFrame); ok {
+			if _, err := decoder.Write(headers.HeaderBlockFragment()); err != nil {
+				t.Fatal(err)
+			}
+			if headers.StreamEnded() {
+				return value
+			}
+		}
+	}
 }
 
 // rapidReset opens and resets streams for as long as the server takes it; what runs stays bounded, and honest requests are
@@ -186,9 +205,18 @@ func TestConnectionsAreBounded(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
 	defer cancel()
 	request := message(encoded(authztest.Get("/public"), false))
-	if err := second.Invoke(ctx, "/"+serviceName+"/Check", request, nil, asIsOption()); err == nil {
-		t.Error("a second connection was served")
+	err := second.Invoke(ctx, "/"+serviceName+"/Check", request, &authv3.CheckResponse{}, asIsOption())
+	if status.Code(err) != codes.DeadlineExceeded {
+		t.Errorf("a second connection: got %v", err)
 	}
+	if err := b.conn.Close(); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the second connection is served", func() bool {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		return second.Invoke(ctx, "/"+serviceName+"/Check", request, &authv3.CheckResponse{}, asIsOption()) == nil
+	})
 }
 
 // TestACheckThatEnvoyGaveUpIsNoRefusal: nobody was refused, so nothing is counted and no audit line blames anybody.

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
@@ -123,7 +124,7 @@ func TestDrainFinishesWhatIsUnderWay(t *testing.T) {
 	case <-ctx.Done():
 		t.Fatal("the check under way was not answered")
 	}
-	err := b.conn.Invoke(t.Context(), "/"+serviceName+"/Check", message(nil), nil, asIsOption())
+	err := b.conn.Invoke(t.Context(), "/"+serviceName+"/Check", message(nil), &authv3.CheckResponse{}, asIsOption())
 	if status.Code(err) != codes.Unavailable {
 		t.Errorf("a drained server answers: %v", err)
 	}
@@ -135,7 +136,7 @@ func TestDrainEndsWithItsContext(t *testing.T) {
 	tok := never.Token(never.Header("at+jwt").JSON(), b.world.Setup().Claims.JSON())
 	ended := make(chan error, 1)
 	go func() {
-		ended <- b.conn.Invoke(context.Background(), "/"+serviceName+"/Check", message(encoded(authztest.Get("/protected", "authorization", "Bearer "+tok), false)), nil, asIsOption())
+		ended <- b.conn.Invoke(context.Background(), "/"+serviceName+"/Check", message(encoded(authztest.Get("/protected", "authorization", "Bearer "+tok), false)), &authv3.CheckResponse{}, asIsOption())
 	}()
 	eventually(t, "the check is under way", func() bool { return b.world.Keys.Awaited() == 1 })
 	ctx, cancel := context.WithCancel(t.Context())

@@ -43,13 +43,15 @@ type stage struct {
 	admin string
 	key   *jose.PrivateKey
 	log   *redislog.Issuer
+
+	lifetime string // the issuer's max_lifetime
 }
 
 func newStage(t *testing.T) *stage {
 	t.Helper()
 	key, err := jose.GenerateKey("ES256")
 	must(t, err)
-	s := &stage{t: t, dir: t.TempDir(), redis: startRedis(t), grpc: freeAddress(t), admin: freeAddress(t), key: key}
+	s := &stage{t: t, dir: t.TempDir(), redis: startRedis(t), grpc: freeAddress(t), admin: freeAddress(t), key: key, lifetime: "1h"}
 	set, err := jose.MarshalKeySet([]*jose.PublicKey{key.Public()})
 	must(t, err)
 	s.write("jwks.json", string(set))
@@ -78,7 +80,7 @@ func (s *stage) configure(routes ...string) {
 listen: %s
 realm: sallyport
 issuers:
-- {issuer: %s, jwks_file: jwks.json, audiences: [things], ours: true}
+- {issuer: %s, jwks_file: jwks.json, audiences: [things], ours: true, max_lifetime: %s}
 key_cache_dir: cache
 policy:
   routes:
@@ -87,7 +89,7 @@ redis: {address: %q}
 revocation: {max_staleness: 2s, settle: 100ms, heartbeat: 50ms}
 admin: {listen: %s}
 drain: {delay: 100ms}
-`, s.grpc, issuerName, strings.Join(routes, "\n  - "), s.redis, s.admin))
+`, s.grpc, issuerName, s.lifetime, strings.Join(routes, "\n  - "), s.redis, s.admin))
 }
 
 // startLog runs an issuer's end of the revocation log until the test ends.
@@ -380,6 +382,43 @@ func TestAStaleGateRefusesAndStillKnowsTheRevoked(t *testing.T) {
 	eventually(t, "the gate is stale", func() bool { _, reason, _ := r.ask("/protected", live); return reason == "stale" })
 	r.wants(401, "revoked", "/protected", gone)
 	r.wants(200, "", "/public", "")
+	r.stopped()
+}
+
+// TestARevokedKeyIsTakenOutOfTheGatesSet, so that it stays out when the revocation has expired.
+func TestARevokedKeyIsTakenOutOfTheGatesSet(t *testing.T) {
+	s := newStage(t)
+	r := s.serve().ready()
+	tok := s.token("s-1")
+	r.wants(200, "", "/protected", tok)
+	_, err := s.log.Append(t.Context(), []revocation.Request{{Kind: revocation.KindKID, Issuer: issuerName, Value: s.key.ID(), Reason: "stolen", Actor: "root"}})
+	must(t, err)
+	eventually(t, "the key is gone", func() bool { _, reason, _ := r.ask("/protected", tok); return reason == "unknown_key" })
+	r.stopped()
+}
+
+func TestAGateWithoutKeysSaysThatItCannotKnow(t *testing.T) {
+	s := newStage(t)
+	must(t, os.Remove(filepath.Join(s.dir, "jwks.json")))
+	r := s.serve()
+	eventually(t, "the gate answers", func() bool {
+		_, err := r.health.Check(t.Context(), &healthpb.HealthCheckRequest{})
+		return err == nil
+	})
+	r.wants(503, "no_keys", "/protected", s.token("s-1"))
+	if r.serving() {
+		t.Error("the gate is serving")
+	}
+	r.stopped()
+}
+
+// TestAnIssuerWhoseTokensOutliveRevocationsIsRefused: the log keeps revocations for tokens of an hour.
+func TestAnIssuerWhoseTokensOutliveRevocationsIsRefused(t *testing.T) {
+	s := newStage(t)
+	s.lifetime = "2h"
+	s.configure("{match: {path: /protected}}")
+	r := s.serve().ready()
+	r.wants(503, "issuer_lifetime", "/protected", s.token("s-1"))
 	r.stopped()
 }
 

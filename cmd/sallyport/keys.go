@@ -24,7 +24,7 @@ active one signs, a retired one stays published until its last token has expired
 		Args: cobra.NoArgs,
 	}
 	ring.bind(cmd)
-	cmd.AddCommand(ring.list(), ring.rotate(), ring.promote(), ring.retire(), ring.remove(), ring.reseal())
+	cmd.AddCommand(ring.list(), ring.rotate(), ring.promote(), ring.retire(), ring.remove(), ring.revoke(), ring.reseal())
 	return cmd
 }
 
@@ -98,8 +98,8 @@ func (r *ringFlags) remove() *cobra.Command {
 	return &cobra.Command{
 		Use:   "remove KID",
 		Short: "Take a key out of the ring at once: nothing that it signed is known from then on",
-		Long: `Takes a key out of the ring and deletes its file, at once, for a key that has been stolen. Everybody whose token it signed
-must log in again. Gates that hold the key already go on accepting it until they fetch the key set anew.`,
+		Long: `Takes a key out of the ring and deletes its file, at once. Everybody whose token it signed must refresh or log in again. Gates that
+hold the key already go on accepting it until they fetch the key set anew: for a key that has been stolen use "revoke".`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			key, err := r.folder().Remove(cmd.Context(), args[0])

@@ -211,43 +211,78 @@ func redisWithOurSettings(t *testing.T) (ask func(user string, command ...string
 			t.Fatalf("%s is missing: apt-get install redis-server", name)
 		}
 	}
+	var failure string
+	for range 5 { // a free port may be taken by another program before Redis has it
+		ask, failure = startRedis(t)
+		if failure == "" {
+			return ask
+		}
+	}
+	t.Fatalf("redis-server did not start: %s", failure)
+	return nil
+}
+
+// startRedis tries one port; failure says why there is no Redis on it.
+func startRedis(t *testing.T) (ask func(user string, command ...string) string, failure string) {
+	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, port, _ := net.SplitHostPort(l.Addr().String())
+	_, port, err := net.SplitHostPort(l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
 	l.Close()
-	_, secrets := programs(t)
 	config := localise(t, "redis.conf", "tls-port 6379", "tls-port "+port, "bind * -::*", "bind 127.0.0.1", "dir /data", "dir "+t.TempDir())
+	log := new(strings.Builder)
 	server := exec.Command("redis-server", config)
-	var log strings.Builder
-	server.Stdout = &log
+	server.Stdout = log
 	if err := server.Start(); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() {
+	ended := make(chan struct{})
+	go func() {
+		_ = server.Wait() // how it ended is in its log
+		close(ended)
+	}()
+	stop := func() {
 		_ = server.Process.Kill() // it holds nothing that is wanted
-		_ = server.Wait()
-	})
-	ask = func(user string, command ...string) string {
-		password, err := os.ReadFile(filepath.Join(secrets, "redis_"+user+"_password"))
-		if err != nil {
-			t.Fatal(err)
-		}
-		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
-		defer cancel()
-		cli := exec.CommandContext(ctx, "redis-cli", append([]string{"-p", port, "--tls", "--cacert", secrets + "/redis_ca.crt", "--sni", "redis",
-			"--user", user, "--no-auth-warning"}, command...)...)
-		cli.Env = append(os.Environ(), "REDISCLI_AUTH="+string(password))
-		out, _ := cli.CombinedOutput() // what went wrong is in the text
-		return strings.TrimSpace(string(out))
+		<-ended
 	}
-	for deadline := time.Now().Add(10 * time.Second); ask("gate", "ping") != "PONG"; time.Sleep(20 * time.Millisecond) {
+	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+		select {
+		case <-ended:
+			return nil, log.String()
+		default:
+		}
+		said := askRedis(t, port, "gate", "ping")
+		if said == "PONG" {
+			t.Cleanup(stop)
+			return func(user string, command ...string) string { return askRedis(t, port, user, command...) }, ""
+		}
 		if time.Now().After(deadline) {
-			t.Fatalf("redis-server did not start: %s\n%s", ask("gate", "ping"), log.String())
+			stop()
+			return nil, said + "\n" + log.String()
 		}
 	}
-	return ask
+}
+
+// askRedis gives Redis' answer as text; errors are text too.
+func askRedis(t *testing.T, port, user string, command ...string) string {
+	t.Helper()
+	_, secrets := programs(t)
+	password, err := os.ReadFile(filepath.Join(secrets, "redis_"+user+"_password"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	cli := exec.CommandContext(ctx, "redis-cli", append([]string{"-p", port, "--tls", "--cacert", secrets + "/redis_ca.crt", "--sni", "redis",
+		"--user", user, "--no-auth-warning"}, command...)...)
+	cli.Env = append(os.Environ(), "REDISCLI_AUTH="+string(password))
+	out, _ := cli.CombinedOutput() // what went wrong is in the text
+	return strings.TrimSpace(string(out))
 }
 
 // TestAGateCanOnlyReadTheLog and write its own line, by the real Redis with our access list; an issuer can neither administer

@@ -47,7 +47,8 @@ type Options struct {
 type Defaulter interface{ SetDefaults() }
 
 // Validator is implemented by values that have rules of their own. Load calls Validate once everything is filled, the
-// inner values' before the outer's, and reports whatever they find. See At for errors that name a setting.
+// inner values' before the outer's, and reports whatever they find. See At for errors that name a setting. A struct whose
+// settings stand inline among those of a Validator is not asked: the Validator answers for them all, in its own words.
 type Validator interface{ Validate() error }
 
 // Load fills dst, a pointer to a struct that already holds the defaults, and validates it. When it returns an error,

@@ -78,7 +78,7 @@ type issuer struct {
 func (i *issuer) SetDefaults() { i.Profile.SetDefaults() }
 
 func (i *issuer) Validate() error {
-	var errs []error
+	errs := []error{i.Profile.Validate()}
 	if i.Issuer == "" {
 		errs = append(errs, config.At("issuer", "expected a URL, got nothing"))
 	}

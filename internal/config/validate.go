@@ -41,8 +41,12 @@ func (l *loader) validateFields(v reflect.Value, path string, unread []*Problem)
 	if err != nil {
 		return // a struct that is not made of settings
 	}
+	_, answers := v.Addr().Interface().(Validator)
 	for _, i := range inline(v.Type()) {
-		l.validateIn(v.Field(i), path, unread)
+		l.validateFields(v.Field(i), path, unread)
+		if !answers { // else v is asked, whose settings these are
+			l.ask(v.Field(i), path, unread)
+		}
 	}
 	for _, f := range fields {
 		if len(f.index) == 1 {

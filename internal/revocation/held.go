@@ -16,7 +16,7 @@ type held struct {
 const chunkItems = 512
 
 type heldChunk struct {
-	items [chunkItems]heldItem
+	items []heldItem // up to chunkItems, of which it has the room from the start
 	live  int
 }
 
@@ -92,7 +92,7 @@ func (h *held) put(item heldItem) *heldItem {
 	}
 	n := h.next
 	if (n-h.base)%chunkItems == 0 {
-		h.chunks = append(h.chunks, &heldChunk{})
+		h.chunks = append(h.chunks, &heldChunk{items: make([]heldItem, 0, chunkItems)})
 	}
 	h.next++
 	c := h.chunks[len(h.chunks)-1]
@@ -100,11 +100,10 @@ func (h *held) put(item heldItem) *heldItem {
 	item.older, item.chained = h.byName[k]
 	item.present = true
 	h.byName[k] = n
-	slot := &c.items[(n-h.base)%chunkItems]
-	*slot = item
+	c.items = append(c.items, item)
 	c.live++
 	h.live++
-	return slot
+	return &c.items[len(c.items)-1]
 }
 
 func (h *held) drop(e *Entry) {

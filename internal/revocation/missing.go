@@ -81,11 +81,13 @@ func (w *Writer) Mend(now Instant, most int) (Batch, bool) {
 	if !w.complete || !w.redis.known {
 		return Batch{}, false
 	}
-	entries := w.missingFirst(now, most)
+	entries := w.missingFirst(now, most+1)
+	more := len(entries) > most
+	entries = entries[:min(len(entries), most)]
 	for i := range entries {
 		w.unseen.get(&entries[i]).inFlight++
 	}
-	return Batch{Entries: entries, Again: true, Expect: w.pos}, len(entries) > 0
+	return Batch{Entries: entries, Again: true, Expect: w.pos, More: more}, len(entries) > 0
 }
 
 // Acknowledged says that everything up to the position a heartbeat was sent with is stored as an append must be: the

@@ -191,6 +191,65 @@ func TestSettlingTakesSettle(t *testing.T) {
 	}
 }
 
+// TestSettlesAnewOnAnotherEpoch: also when the connection stays.
+func TestSettlesAnewOnAnotherEpoch(t *testing.T) {
+	b := newBench(t).settled()
+	b.log.flush()
+	b.log.whole()
+	b.beat()
+	b.read()
+	for passed := time.Duration(0); passed < time.Second; passed += heartbeat {
+		if b.beat().Counted {
+			t.Fatalf("counted %s after the first good answer", passed)
+		}
+		b.pass(heartbeat)
+	}
+	if !b.beat().Counted {
+		t.Error("does not count once settled")
+	}
+}
+
+// TestAnswerFromBeforeALoad: a heartbeat sent before a load had ended says nothing of the copy it made.
+func TestAnswerFromBeforeALoad(t *testing.T) {
+	b := newBench(t).settled()
+	b.log.flush()
+	b.log.whole()
+	b.beat()
+	hb := b.r.Beat(b.instant())
+	answer := b.log.gateBeat(hb)
+	b.read()
+	if out := b.r.Answered(hb, answer, b.instant()); out.Counted || out.Resync != "" || !b.r.Complete() {
+		t.Errorf("%+v", out)
+	}
+}
+
+// TestLoadOfATrimmedLogEndsInItsChain: what came before the first entry is not known, so entries of another log would
+// follow each other well: the head's chain tells.
+func TestLoadOfATrimmedLogEndsInItsChain(t *testing.T) {
+	b := newBench(t)
+	b.log.entries, b.log.head.First = b.log.entries[3:], 4
+	other := b.log.snapshot()
+	for i := range other.entries {
+		e := &other.entries[i]
+		e.Value = "other"
+		previous := revocation.Chain{1}
+		if i > 0 {
+			previous = other.entries[i-1].Chain
+		}
+		e.Chain = e.After(previous)
+	}
+	b.beat()
+	var out revocation.Outcome
+	for range 2 {
+		rd := b.r.Next()
+		out = b.r.Entries(rd, other.read(rd), b.instant())
+	}
+	if out.Resync != revocation.CauseChain || b.r.Complete() {
+		t.Errorf("%+v, want a resync by chain", out)
+	}
+	b.settled()
+}
+
 // TestFreshFromWhenItWasSent: staleness runs from a heartbeat's sending, not from its answer.
 func TestFreshFromWhenItWasSent(t *testing.T) {
 	b := newBench(t).settled()

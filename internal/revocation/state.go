@@ -18,6 +18,38 @@ func (r *Replica) Clone() *Replica {
 	return &c
 }
 
+// Pass makes all that r remembers older by d, but nothing older than most, seen from now: so a model can let time go by
+// while now stands still. most must be longer than every time r judges by.
+func (r *Replica) Pass(d, most time.Duration, now Instant) {
+	back := func(t *Instant) {
+		if *t != (Instant{}) {
+			age := min(now.Mono-t.Mono+d, most)
+			*t = Instant{now.Mono - age, now.Wall.Add(-age)}
+		}
+	}
+	mono := func(t *time.Duration) { *t = max(*t-d, now.Mono-most) }
+	if r.settle.begun {
+		mono(&r.settle.first)
+		back(&r.settle.last)
+	}
+	if r.behind.on {
+		mono(&r.behind.since)
+	}
+	for i := range r.wait {
+		back(&r.wait[i].sent)
+	}
+	back(&r.last)
+	if r.redis.known {
+		r.redis.at += now.Mono.Milliseconds() - r.redis.answered.Mono.Milliseconds()
+		back(&r.redis.sent)
+		back(&r.redis.answered)
+		r.redis.at -= now.Mono.Milliseconds() - r.redis.answered.Mono.Milliseconds()
+	}
+	if r.head.Mending -= d.Milliseconds(); r.head.Mending <= now.Wall.UnixMilli() {
+		r.head.Mending = 0
+	}
+}
+
 // AppendState appends a canonical form of all that r's answers to coming events depend on. Two replicas with one
 // configuration and the same state behave alike for ever. Counters that only tell how often something happened are
 // left out, and numbers of connections and generations, which are only compared with those of answers under way.

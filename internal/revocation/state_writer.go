@@ -3,6 +3,7 @@ package revocation
 import (
 	"encoding/binary"
 	"maps"
+	"slices"
 )
 
 // Clone is a copy that shares nothing with w that either can change.
@@ -27,8 +28,7 @@ func (h *held) clone() held {
 	c.chunks = make([]*heldChunk, len(h.chunks))
 	for i, chunk := range h.chunks {
 		if chunk != nil {
-			copied := *chunk
-			c.chunks[i] = &copied
+			c.chunks[i] = &heldChunk{slices.Clone(chunk.items), chunk.live}
 		}
 	}
 	return c

@@ -33,6 +33,7 @@ type Batch struct {
 	// Again means that the entries were in the log before. They may then be appended only to a log whose head is Expect.
 	Again  bool
 	Expect Position
+	More   bool // there are more to be appended again: the log is to stay marked as mending
 }
 
 // Begin makes entries of requests and puts them into this issuer's own set: from here on it denies what they name,
@@ -63,7 +64,7 @@ func (w *Writer) entry(q *Request, at time.Time) (Entry, error) {
 	}
 	e := Entry{
 		Kind: q.Kind, Issuer: q.Issuer, Value: q.Value, Reason: q.Reason, Actor: q.Actor,
-		At: at.UnixMilli(), Expires: at.Add(w.Life()).UnixMilli(),
+		At: at.UnixMilli(), Expires: at.Add(w.Life() + w.onTheWay()).UnixMilli(),
 	}
 	if q.Kind.Cutoff() {
 		e.IssuedBefore = e.At
@@ -77,7 +78,10 @@ func (w *Writer) entry(q *Request, at time.Time) (Entry, error) {
 	return e, nil
 }
 
-// Life is how long an entry made now lives: as long as any token that exists can be valid, by whichever clock.
+// onTheWay is what an entry is given to live longer than it must, because Redis' time goes on until it is in the log.
+func (w *Writer) onTheWay() time.Duration { return w.cfg.MaxStaleness }
+
+// Life is how long an entry that is stored now must live: as long as any token that exists can be valid, by whichever clock.
 func (w *Writer) Life() time.Duration {
 	return max(w.lifetime, w.head.MaxTokenLifetime) + 2*w.cfg.ClockSkew
 }
@@ -119,7 +123,7 @@ func (w *Writer) TooEarly(b Batch, redisNow int64, lifetime time.Duration, now I
 	for i, e := range b.Entries {
 		w.unseen.drop(&e)
 		e.At = max(e.At, redisNow)
-		e.Expires = max(e.Expires, e.At+w.Life().Milliseconds())
+		e.Expires = max(e.Expires, e.At+(w.Life()+w.onTheWay()).Milliseconds())
 		w.set.Add(&e)
 		w.launch(&e)
 		later.Entries[i] = e

@@ -202,6 +202,7 @@ func TestALogOutEverywhereThatRedisHasLostStillCounts(t *testing.T) {
 			w.redis.Universal().HSet(t.Context(), "{"+tag+"}:user", name, value)
 		}
 		w.setField(g.Session.ID, "state", "active")
+		w.log.LoseCutoffs()
 		w.log.Advance(time.Second)
 		w.refused(g.RefreshToken, session.ReasonRevoked)
 		if _, err := w.Begin(t.Context(), under, session.Facts{Subject: "alice"}); !errors.Is(err, session.ErrMoved) {
@@ -272,10 +273,34 @@ func TestASelectorKeepsSessionsFromRefreshing(t *testing.T) {
 						t.Fatal("there is no session that idles")
 					}
 					w.refused(idle.RefreshToken, session.ReasonRevoked)
+					if one := request.Kind == revocation.KindSub; (w.log.InLog(idle.Session.ID) == 1) != one {
+						t.Errorf("the session was revoked by itself: %t", !one)
+					}
 				default:
 					w.refused(g.RefreshToken, session.ReasonEnded)
 				}
 				w.mustRefresh(w.login("alice").RefreshToken)
+			})
+		})
+	}
+}
+
+// TestTheIssuersOwnCopyIsEnough: an entry that this issuer holds counts, whatever Redis remembers of cutoffs.
+func TestTheIssuersOwnCopyIsEnough(t *testing.T) {
+	for _, request := range []revocation.Request{
+		{Kind: revocation.KindClient, Issuer: issuerName, Value: "sallyport"},
+		{Kind: revocation.KindTenant, Issuer: issuerName, Value: "acme"},
+		{Kind: revocation.KindIss, Issuer: issuerName},
+		{Kind: revocation.KindSub, Issuer: issuerName, Value: "alice"},
+	} {
+		t.Run(request.Kind.String(), func(t *testing.T) {
+			eachRedis(t, func(t *testing.T, w *world) {
+				g := w.login("alice")
+				if _, err := w.log.Append(t.Context(), []revocation.Request{request}); err != nil {
+					t.Fatal(err)
+				}
+				w.log.LoseCutoffs()
+				w.refused(g.RefreshToken, session.ReasonRevoked)
 			})
 		})
 	}

@@ -46,6 +46,8 @@ func TestARefreshTokenHasOneSpelling(t *testing.T) {
 		"mac padded":          good + "=",
 		"mac other alphabet":  sid + "." + n + "." + strings.Repeat("+", 43),
 		"mac line break":      sid + "." + n + "." + mac[:20] + "\n" + mac[21:],
+		"mac line end":        sid + "." + n + "." + strings.Repeat("A", 42) + "\n",
+		"unique line end":     tag + "~" + strings.Repeat("A", 21) + "\r." + n + "." + mac,
 		"mac trailing bits":   sid + "." + n + "." + strings.Repeat("A", 42) + "B",
 		"blank before":        " " + good,
 		"blank after":         good + " ",

@@ -45,5 +45,10 @@ meets them.
 	for _, d := range token.Reasons() {
 		fmt.Fprintf(&b, "| `%s` | %d | %s | %s |\n", d.Reason, d.Status, d.Meaning, d.Remedy)
 	}
+	b.WriteString("\nReserved, and given by no gate of this version:")
+	for i, r := range token.Reserved() {
+		b.WriteString([]string{" ", ", "}[min(i, 1)] + "`" + string(r) + "`")
+	}
+	b.WriteString(". Every other one is given by Envoy's check. In the metric `sallyport_gate_decisions_total` each\nhas its series from the start, under the labels `code` and `reason`; nothing that a caller sends becomes a label.\n")
 	return b.String()
 }

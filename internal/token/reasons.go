@@ -11,6 +11,10 @@ type Description struct {
 // Reasons lists every reason there is, in the order in which a request meets them. The slice is the caller's own.
 func Reasons() []Description { return append([]Description(nil), descriptions...) }
 
+// Reserved lists the reasons that no gate of this version gives. They keep their names for what will: HTTP checks (untrusted_peer),
+// requirements of a route other than roles and scopes (policy), and the shedding of load (overloaded).
+func Reserved() []Reason { return []Reason{ReasonUntrustedPeer, ReasonPolicy, ReasonOverloaded} }
+
 // Describe gives the description of one reason; ok is false when there is no such reason.
 func (r Reason) Describe() (d Description, ok bool) {
 	d, ok = byReason[r]

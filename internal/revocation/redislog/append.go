@@ -330,13 +330,16 @@ func (a *appender) call(ctx context.Context, group []*job) (s stored, err error)
 		return s, err
 	}
 	b := group[0].batch
-	mode := "new"
+	mode, mending := "new", time.Duration(0)
 	if b.Again {
 		mode = "again"
 	}
+	if b.More {
+		mending = a.cfg.Settle
+	}
 	args := []any{
 		random, a.cfg.MaxTokenLifetime.Milliseconds(), a.cfg.ClockSkew.Milliseconds(), a.cfg.MaxSessionLifetime.Milliseconds(),
-		mode, b.Expect.Epoch.String(), b.Expect.Seq, b.Expect.Chain.String(),
+		mode, b.Expect.Epoch.String(), b.Expect.Seq, b.Expect.Chain.String(), mending.Milliseconds(),
 	}
 	for _, j := range group {
 		for k := range j.batch.Entries {

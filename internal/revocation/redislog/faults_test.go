@@ -21,7 +21,7 @@ const (
 	headKey = "{sallyport}:rev:head"
 )
 
-// mesh is one Redis, issuers and gates with some sessions revoked, all of it healthy.
+// mesh is one Redis, issuers and gates. healthy gives one on which, if it has issuers, some sessions are revoked.
 type mesh struct {
 	*server
 	issuers []issuer
@@ -37,6 +37,9 @@ func healthy(t *testing.T, issuers, gates int) *mesh {
 	}
 	for n := range gates {
 		m.gates = append(m.gates, startGate(t, m.addr(), named(fmt.Sprintf("gate-%d", n+1))))
+	}
+	if issuers == 0 {
+		return m
 	}
 	m.converge()
 	for n := range 5 {

@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"github.com/sallyport/sallyport/internal/revocation"
 	"github.com/sallyport/sallyport/internal/revocation/redislog"
 )
@@ -212,7 +214,14 @@ func TestAppliedNamesTheGatesBehind(t *testing.T) {
 // TestBatch: many requests are one receipt, and in force together.
 func TestBatch(t *testing.T) {
 	t.Parallel()
-	m := healthy(t, 1, 1)
+	m := healthy(t, 0, 1)
+	metrics, s := prometheus.NewRegistry(), named("issuer-1")
+	s.o.Registry = metrics
+	m.issuers = append(m.issuers, startIssuer(t, m.addr(), s))
+	m.converge()
+	for n := range 5 {
+		m.revoke(fmt.Sprintf("s%d", n))
+	}
 	reqs := make([]revocation.Request, 2500)
 	for n := range reqs {
 		reqs[n] = sid(fmt.Sprintf("batch-%d", n))
@@ -223,6 +232,9 @@ func TestBatch(t *testing.T) {
 		t.Errorf("receipt for place %d, want %d", receipt.Seq, want)
 	}
 	m.denied()
+	if n := metric(t, metrics, "sallyport_revocation_mended_entries_total"); n != 0 {
+		t.Errorf("%v entries were appended again on a healthy log", n)
+	}
 	entries, err := m.issuers[0].Entries(t.Context(), 1, 2)
 	if err != nil || len(entries) != 2 || entries[0].Value != "s0" || entries[0].Actor != "test" {
 		t.Errorf("entries %+v, %v", entries, err)

@@ -68,6 +68,13 @@ func (l *Log) Forget() {
 	l.entries = nil
 }
 
+// LoseCutoffs drops what Redis remembers of cutoffs; the entries stay.
+func (l *Log) LoseCutoffs() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.longer = map[string]time.Time{}
+}
+
 // Lose drops everything.
 func (l *Log) Lose() {
 	l.mu.Lock()

@@ -1,6 +1,6 @@
 -- Appends entries. KEYS[3] holds the cutoffs that sessions are checked against.
 -- ARGV: random bits, max_token_lifetime, clock_skew, time to keep cutoffs, 'new' or 'again', expected head (epoch, seq,
--- chain; only for 'again'), then each entry's kind, issuer, value, issued_before, expires, reason, actor, time.
+-- chain; only for 'again'), for how long to mark the log as mending, then each entry's kind, issuer, value, issued_before, expires, reason, actor, time.
 -- Returns status, epoch, place of the first entry, place of the last, the chain before the first, time,
 -- the head's max_token_lifetime.
 local CUTOFFS = KEYS[3]
@@ -16,13 +16,13 @@ end
 if again and (h.epoch ~= ARGV[6] or h.seq ~= tonumber(ARGV[7]) or h.chain ~= ARGV[8]) then
   return answer('MOVED', 0)
 end
-for i = 9, #ARGV, 8 do
+for i = 10, #ARGV, 8 do
   local expires = tonumber(ARGV[i + 4])
   if not again and expires < t + h.life + 2 * skew then return answer('EARLY', 0) end
 end
 
 local first = h.seq + 1
-for i = 9, #ARGV, 8 do
+for i = 10, #ARGV, 8 do
   local values = {'1'}
   for j = 0, 7 do values[#values + 1] = ARGV[i + j] end
   if not again or tonumber(values[6]) > t then
@@ -37,4 +37,7 @@ for i = 9, #ARGV, 8 do
   end
 end
 redis.call('HSET', HEAD, 'seq', int(h.seq), 'chain', h.chain)
+if tonumber(ARGV[9]) > 0 then
+  redis.call('HSET', HEAD, 'mending', int(math.max(h.mending, t + tonumber(ARGV[9]))))
+end
 return answer('OK', first)

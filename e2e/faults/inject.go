@@ -1,0 +1,359 @@
+package faults
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+)
+
+// errSkipped is what a fault gives that cannot be brought about here.
+var errSkipped = errors.New("not possible here")
+
+// patience is how long a fault waits for what it needs, such as a Redis that another fault has stopped.
+const patience = 10 * time.Second
+
+// inject makes one fault happen and undoes it. It returns when that is done.
+func (w *world) inject(ctx context.Context, i Injection) error {
+	if !sleep(ctx, i.At) {
+		return ctx.Err()
+	}
+	do := map[Kind]func(context.Context, Injection) error{
+		KillGate:     func(ctx context.Context, i Injection) error { return w.killNode(ctx, w.gateOf(i).node, i.For) },
+		KillIssuer:   func(ctx context.Context, i Injection) error { return w.killNode(ctx, w.issuerOf(i).node, i.For) },
+		KillSentinel: w.killSentinel,
+		StopGate:     func(ctx context.Context, i Injection) error { return w.stopNode(ctx, w.gateOf(i).node, i.For) },
+		StopIssuer:   func(ctx context.Context, i Injection) error { return w.stopNode(ctx, w.issuerOf(i).node, i.For) },
+		CutGate:      func(ctx context.Context, i Injection) error { return w.cutNode(ctx, w.gateOf(i).node, i) },
+		CutIssuer:    func(ctx context.Context, i Injection) error { return w.cutNode(ctx, w.issuerOf(i).node, i) },
+		KillRedis:    w.killRedis,
+		StopRedis:    w.stopRedis,
+		EmptyDisk:    w.killRedis,
+		OldDisk:      w.killRedis,
+		FullDisk:     w.fullDisk,
+		FlushAll:     w.onLog("FLUSHALL", "SYNC"),
+		TrimLog:      w.trimLog,
+		DeleteLog:    w.onLog("DEL", logKey),
+		DeleteHead:   w.onLog("DEL", headKey),
+		CutRedis:     w.cutRedis,
+		SlowRedis:    w.slowRedis,
+		DropAll:      w.dropAll,
+		Failover:     w.orderedFailover,
+		StaleReplica: w.staleReplica,
+		Deposed:      w.deposed,
+		CutReplica:   w.cutReplica,
+	}[i.Kind]
+	if do == nil {
+		return fmt.Errorf("faults: nobody knows how to bring about %q", i.Kind)
+	}
+	return do(ctx, i)
+}
+
+const (
+	logKey  = "{sallyport}:rev:log"
+	headKey = "{sallyport}:rev:head"
+)
+
+// loses says whether a fault of a kind can make Redis lose sessions that it had acknowledged.
+func (w *world) loses(k Kind) bool {
+	switch k {
+	case FlushAll, EmptyDisk, OldDisk, Failover, StaleReplica, Deposed:
+		return true
+	case KillRedis, StopRedis, CutRedis, SlowRedis, FullDisk: // with replicas, another one may take over
+		return w.plan.Topology != Single
+	}
+	return false
+}
+
+func sleep(ctx context.Context, d time.Duration) bool {
+	select {
+	case <-ctx.Done():
+		return false
+	case <-time.After(d):
+		return true
+	}
+}
+
+func (w *world) gateOf(i Injection) *gate     { return w.gates[i.Pick%len(w.gates)] }
+func (w *world) issuerOf(i Injection) *issuer { return w.issuers[i.Pick%len(w.issuers)] }
+
+// everybody gives the names of all daemons.
+func (w *world) everybody() (names []string) {
+	for _, i := range w.issuers {
+		names = append(names, i.name)
+	}
+	for _, g := range w.gates {
+		names = append(names, g.name)
+	}
+	return names
+}
+
+// span puts a span into the history.
+func (w *world) span(s Span) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.spans = append(w.spans, s)
+}
+
+// isolated notes that the processes named could hear nothing of Redis since from. It is called before they can again.
+func (w *world) isolated(from time.Duration, names ...string) {
+	to := w.now()
+	for _, name := range names {
+		w.span(Span{Kind: Isolated, From: from, To: to, Who: name})
+	}
+}
+
+func (w *world) killNode(ctx context.Context, n *node, down time.Duration) error {
+	n.hurt.Lock()
+	defer n.hurt.Unlock()
+	if err := n.kill(); err != nil {
+		return err
+	}
+	sleep(ctx, min(down, 2*time.Second))
+	return n.restart(ctx)
+}
+
+func (w *world) killSentinel(ctx context.Context, i Injection) error {
+	s := w.sentinels[i.Pick%len(w.sentinels)]
+	if err := w.killNode(ctx, s.node, i.For); err != nil {
+		return err
+	}
+	return s.quicken(ctx)
+}
+
+func (w *world) stopNode(ctx context.Context, n *node, down time.Duration) error {
+	n.hurt.Lock()
+	defer n.hurt.Unlock()
+	if err := n.suspend(); err != nil {
+		return err
+	}
+	sleep(ctx, down)
+	return n.resume()
+}
+
+func (w *world) cutNode(ctx context.Context, n *node, i Injection) error {
+	if !canPart {
+		return errSkipped
+	}
+	lift := w.network.impose(pair{from: n.name}, i.cut())
+	from := w.now()
+	sleep(ctx, i.For)
+	w.isolated(from, n.name)
+	lift()
+	return nil
+}
+
+func (i Injection) cut() manner {
+	if i.Hard {
+		return manner{refuse: true}
+	}
+	return manner{hold: true}
+}
+
+// killRedis kills the primary; it comes back with its disk, an empty one or an older copy.
+func (w *world) killRedis(ctx context.Context, i Injection) error {
+	s := w.primary(ctx)
+	s.hurt.Lock()
+	defer s.hurt.Unlock()
+	data, copied := filepath.Join(s.dir, "appendonlydir"), filepath.Join(w.dir, "older")
+	if i.Kind == OldDisk {
+		if err := errors.Join(os.RemoveAll(copied), os.CopyFS(copied, os.DirFS(data))); err != nil {
+			return err
+		}
+		sleep(ctx, 300*time.Millisecond+i.For/4) // for the copy to become old
+	}
+	if err := s.kill(); err != nil {
+		return err
+	}
+	from := w.now()
+	var err error
+	if i.Kind != KillRedis {
+		err = os.RemoveAll(data)
+	}
+	if i.Kind == OldDisk && err == nil {
+		err = os.CopyFS(data, os.DirFS(copied))
+	}
+	sleep(ctx, i.For)
+	if w.plan.Topology == Single {
+		w.isolated(from, w.everybody()...)
+	}
+	return errors.Join(err, s.restart(ctx))
+}
+
+func (w *world) stopRedis(ctx context.Context, i Injection) error {
+	s := w.primary(ctx)
+	s.hurt.Lock()
+	defer s.hurt.Unlock()
+	if err := s.suspend(); err != nil {
+		return err
+	}
+	from := w.now()
+	sleep(ctx, i.For)
+	if w.plan.Topology == Single {
+		w.isolated(from, w.everybody()...)
+	}
+	return s.resume()
+}
+
+// fullDisk fills the disk of a Redis, which, with appendfsync always, ends at the next write; then there is space again.
+func (w *world) fullDisk(ctx context.Context, i Injection) error {
+	if !canFill() {
+		return errSkipped
+	}
+	s := w.primary(ctx)
+	s.hurt.Lock()
+	defer s.hurt.Unlock()
+	if err := s.child.Expect(); err != nil {
+		return err
+	}
+	empty, err := fill(s.dir)
+	if err != nil {
+		return err
+	}
+	sleep(ctx, i.For)
+	if err := empty(); err != nil {
+		return err
+	}
+	return s.restart(ctx)
+}
+
+// onLog gives a fault that is a command on the primary.
+func (w *world) onLog(command ...any) func(context.Context, Injection) error {
+	return func(ctx context.Context, _ Injection) error { return w.command(ctx, command...) }
+}
+
+// command has the primary do something, as soon as it does anything.
+func (w *world) command(ctx context.Context, command ...any) error {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	for {
+		s := w.primary(ctx)
+		err := s.client.Do(ctx, command...).Err()
+		if err == nil || !sleep(ctx, 20*time.Millisecond) {
+			return err
+		}
+	}
+}
+
+func (w *world) trimLog(ctx context.Context, i Injection) error {
+	return w.command(ctx, "XTRIM", logKey, "MAXLEN", i.Pick%20)
+}
+
+// cutRedis parts the primary from everybody.
+func (w *world) cutRedis(ctx context.Context, i Injection) error {
+	s := w.primary(ctx)
+	lift := w.network.impose(pair{to: s.name}, i.cut())
+	from := w.now()
+	sleep(ctx, i.For)
+	if w.plan.Topology == Single {
+		w.isolated(from, w.everybody()...)
+	}
+	lift()
+	return nil
+}
+
+func (w *world) slowRedis(ctx context.Context, i Injection) error {
+	s := w.primary(ctx)
+	lift := w.network.impose(pair{to: s.name}, manner{delay: time.Duration(10+5*i.Pick) * time.Millisecond})
+	defer lift()
+	sleep(ctx, i.For)
+	return nil
+}
+
+// dropAll ends all connections at once. New ones are welcome.
+func (w *world) dropAll(context.Context, Injection) error {
+	w.network.impose(pair{}, manner{refuse: true})()
+	return nil
+}
+
+func (w *world) cutReplica(ctx context.Context, i Injection) error {
+	if !canPart {
+		return errSkipped
+	}
+	primary := w.primary(ctx)
+	lift := w.network.impose(pair{from: w.others(primary, i.Pick)[0].name, to: primary.name}, i.cut())
+	defer lift()
+	sleep(ctx, i.For)
+	return nil
+}
+
+func (w *world) orderedFailover(ctx context.Context, i Injection) error {
+	w.failovers.Lock()
+	defer w.failovers.Unlock()
+	primary := w.primary(ctx)
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	s := w.sentinels[i.Pick%len(w.sentinels)]
+	for w.primary(ctx) == primary {
+		// Refused while another failover is under way, or no replica is good enough: asked again.
+		_ = s.client.Do(ctx, "SENTINEL", "FAILOVER", masterName).Err()
+		if !sleep(ctx, 500*time.Millisecond) {
+			return fmt.Errorf("faults: %s was not replaced in time", primary.name)
+		}
+	}
+	return nil
+}
+
+// moved waits until another server is the primary.
+func (w *world) moved(ctx context.Context, primary *server) error {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	for w.primary(ctx) == primary {
+		if !sleep(ctx, 50*time.Millisecond) {
+			return fmt.Errorf("faults: %s was not replaced in time", primary.name)
+		}
+	}
+	return nil
+}
+
+// staleReplica has the sentinels promote a replica that has missed what was written for a while: the other one may not be
+// promoted, and takes the writes meanwhile.
+func (w *world) staleReplica(ctx context.Context, i Injection) error {
+	if !canPart {
+		return errSkipped
+	}
+	w.failovers.Lock()
+	defer w.failovers.Unlock()
+	primary := w.primary(ctx)
+	others := w.others(primary, i.Pick)
+	stale, good := others[0], others[1]
+	if err := good.client.ConfigSet(ctx, "replica-priority", "0").Err(); err != nil {
+		return err
+	}
+	defer good.client.ConfigSet(context.WithoutCancel(ctx), "replica-priority", "100")
+	lift := w.network.impose(pair{stale.name, primary.name}, manner{hold: true})
+	defer lift()
+	sleep(ctx, 600*time.Millisecond+i.For/4)
+
+	primary.hurt.Lock()
+	defer primary.hurt.Unlock()
+	hurt, mend := primary.suspend, func(context.Context) error { return primary.resume() }
+	if i.Hard {
+		hurt, mend = primary.kill, primary.restart
+	}
+	if err := hurt(); err != nil {
+		return err
+	}
+	movedErr := w.moved(ctx, primary)
+	return errors.Join(movedErr, mend(ctx))
+}
+
+// deposed parts the primary from replicas and sentinels alone: another is promoted, and it goes on answering.
+func (w *world) deposed(ctx context.Context, i Injection) error {
+	if !canPart {
+		return errSkipped
+	}
+	w.failovers.Lock()
+	defer w.failovers.Unlock()
+	primary := w.primary(ctx)
+	for _, s := range append(w.others(primary, 0), w.sentinels...) {
+		defer w.network.impose(pair{s.name, primary.name}, i.cut())()
+	}
+	if err := w.moved(ctx, primary); err != nil {
+		return err
+	}
+	sleep(ctx, i.For)
+	return nil
+}

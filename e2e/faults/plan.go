@@ -1,0 +1,139 @@
+package faults
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"time"
+)
+
+// Kind is a kind of fault.
+type Kind string
+
+// The kinds of faults. Each is one fault for the budget, whatever it takes to bring it about.
+const (
+	KillGate   Kind = "kill gate"
+	KillIssuer Kind = "kill issuer"
+	KillRedis  Kind = "kill redis"
+	StopGate   Kind = "stop gate"
+	StopIssuer Kind = "stop issuer"
+	StopRedis  Kind = "stop redis"
+	FlushAll   Kind = "flushall"
+	TrimLog    Kind = "trim log"
+	DeleteLog  Kind = "delete log"
+	DeleteHead Kind = "delete head"
+	EmptyDisk  Kind = "restart with empty disk"
+	OldDisk    Kind = "restart with old disk"
+	FullDisk   Kind = "full disk"
+	CutGate    Kind = "cut gate from redis"
+	CutIssuer  Kind = "cut issuer from redis"
+	CutRedis   Kind = "cut redis from all"
+	SlowRedis  Kind = "slow redis"
+	DropAll    Kind = "drop all connections"
+
+	// With replicas.
+	Failover     Kind = "ordered failover"
+	StaleReplica Kind = "promote replica that missed writes"
+	Deposed      Kind = "deposed primary still answers"
+	KillSentinel Kind = "kill sentinel"
+	CutReplica   Kind = "cut replica from primary"
+)
+
+// Topology is what Redis is in a schedule.
+type Topology string
+
+// The topologies.
+const (
+	Single   Topology = "single"
+	Sentinel Topology = "sentinel"
+)
+
+var (
+	everywhere = []Kind{
+		KillGate, KillIssuer, KillRedis, StopGate, StopIssuer, StopRedis, FlushAll, TrimLog, DeleteLog, DeleteHead,
+		CutGate, CutIssuer, CutRedis, SlowRedis, DropAll,
+	}
+	ofSingle   = []Kind{EmptyDisk, OldDisk, FullDisk}
+	ofSentinel = []Kind{Failover, StaleReplica, Deposed, KillSentinel, CutReplica, StaleReplica, Deposed}
+)
+
+// Injection is one fault at its time.
+type Injection struct {
+	Kind Kind
+	At   time.Duration // from the round's beginning
+	For  time.Duration // how long it lasts, where that can be chosen
+	Pick int           // chooses the victim
+	Hard bool          // a cut that ends connections, instead of one that leaves them hanging
+}
+
+func (i Injection) String() string {
+	hard := ""
+	if i.Hard {
+		hard = " hard"
+	}
+	return fmt.Sprintf("%v +%v for %v #%d%s", i.Kind, i.At, i.For, i.Pick, hard)
+}
+
+// Plan is what happens in a schedule: rounds of faults that overlap, between which all becomes well again.
+type Plan struct {
+	Seed     uint64
+	Topology Topology
+	Issuers  int
+	Rounds   [][]Injection
+}
+
+func (p Plan) String() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "seed %d, %s, %d issuers", p.Seed, p.Topology, p.Issuers)
+	for i, round := range p.Rounds {
+		fmt.Fprintf(&b, "; round %d:", i+1)
+		for k, f := range round {
+			if k > 0 {
+				b.WriteString(" and")
+			}
+			b.WriteString(" " + f.String())
+		}
+	}
+	return b.String()
+}
+
+// rounds is how often faults happen in a schedule.
+const rounds = 2
+
+// NewPlan makes the plan that belongs to a seed: as many faults in a round as there are issuers, which is what an
+// acknowledged revocation has to survive (S4). The sum of all seeds covers all kinds, on all topologies.
+func NewPlan(seed uint64, topology Topology) Plan {
+	random := rand.New(rand.NewPCG(seed, 0x5a11))
+	p := Plan{Seed: seed, Topology: topology, Issuers: 2}
+	if random.IntN(5) == 0 {
+		p.Issuers = 1
+	}
+	kinds := append([]Kind(nil), everywhere...)
+	if topology == Single {
+		kinds = append(kinds, ofSingle...)
+	} else {
+		kinds = append(kinds, ofSentinel...)
+	}
+	for range rounds {
+		var round []Injection
+		for range 1 + random.IntN(p.Issuers) {
+			round = append(round, Injection{
+				Kind: kinds[random.IntN(len(kinds))],
+				At:   time.Duration(random.IntN(1000)) * time.Millisecond,
+				For:  duration(random),
+				Pick: random.IntN(60),
+				Hard: random.IntN(2) == 0,
+			})
+		}
+		p.Rounds = append(p.Rounds, round)
+	}
+	return p
+}
+
+// duration is mostly short; one in four is long enough for every copy to become too old.
+func duration(random *rand.Rand) time.Duration {
+	if random.IntN(4) == 0 {
+		return 3500*time.Millisecond + time.Duration(random.IntN(1500))*time.Millisecond
+	}
+	return 100*time.Millisecond + time.Duration(random.IntN(1500))*time.Millisecond
+}

@@ -1,0 +1,277 @@
+package faults
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+	"syscall"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/backoff"
+	"google.golang.org/grpc/credentials/insecure"
+
+	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
+
+	"github.com/sallyport/sallyport/internal/keyring"
+	"github.com/sallyport/sallyport/internal/mesh"
+)
+
+// world is an installation that is being hurt, and the record of what happens in it.
+type world struct {
+	plan        Plan
+	dir         string
+	binaries    string
+	redisServer string
+	log         func(format string, args ...any)
+
+	began     time.Time
+	processes *mesh.Processes
+	network   *network
+	ring      *keyring.Ring
+	http      *http.Client
+	closers   []func() error // last in, first out
+
+	servers, sentinels []*server
+	issuers            []*issuer
+	gates              []*gate
+	failovers          sync.Mutex // one change of primaries at a time
+
+	mu       sync.Mutex
+	nodes    map[string]*node
+	events   []Event
+	spans    []Span
+	sessions []*session
+}
+
+// node is a process that can be hurt.
+type node struct {
+	name  string
+	child *mesh.Child
+	hurt  sync.Mutex // held by the fault that has it
+	began time.Time
+
+	mu     sync.Mutex
+	life   int  // which one it is in, or was in
+	up     bool // whether it is in it
+	births []time.Duration
+}
+
+type issuer struct {
+	*node
+	url, admin string
+}
+
+type gate struct {
+	*node
+	admin string
+	check authv3.AuthorizationClient
+}
+
+// now gives the time of the history.
+func (w *world) now() time.Duration { return time.Since(w.began) }
+
+// start starts a process.
+func (w *world) start(ctx context.Context, spec mesh.Spec) (*node, error) {
+	n := &node{name: spec.Name, began: w.began}
+	n.born()
+	var err error
+	if n.child, err = w.processes.Start(ctx, spec); err != nil {
+		return nil, err
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.nodes[spec.Name] = n
+	return n, nil
+}
+
+func (n *node) born() {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.life, n.up = n.life+1, true
+	n.births = append(n.births, time.Since(n.began))
+}
+
+// current gives the number of the life the process is in, 0 when it is in none.
+func (n *node) current() int {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if !n.up {
+		return 0
+	}
+	return n.life
+}
+
+// kill ends the process with SIGKILL.
+func (n *node) kill() error {
+	n.mu.Lock()
+	n.up = false
+	n.mu.Unlock()
+	return n.child.Kill()
+}
+
+// restart starts it again.
+func (n *node) restart(ctx context.Context) error {
+	n.born()
+	return n.child.Restart(ctx)
+}
+
+// suspend stops the process, and returns when it no longer runs.
+func (n *node) suspend() error {
+	if err := n.child.Signal(syscall.SIGSTOP); err != nil {
+		return err
+	}
+	for deadline := time.Now().Add(5 * time.Second); !isStopped(n.child.PID()); time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			return fmt.Errorf("faults: %s does not stop", n.name)
+		}
+	}
+	return nil
+}
+
+func (n *node) resume() error { return n.child.Signal(syscall.SIGCONT) }
+
+// owner names the process at the other end of a connection.
+func (w *world) owner(remote net.Addr) string {
+	pids := map[string]int{}
+	w.mu.Lock()
+	for name, n := range w.nodes {
+		pids[name] = n.child.PID()
+	}
+	w.mu.Unlock()
+	return ownerOf(remote, pids)
+}
+
+// build brings up the installation of a plan.
+func build(ctx context.Context, plan Plan, dir, binaries, redisServer string, log func(string, ...any)) (*world, error) {
+	w := &world{
+		plan: plan, dir: dir, binaries: binaries, redisServer: redisServer, log: log, began: time.Now(),
+		processes: mesh.NewProcesses(dir), nodes: map[string]*node{},
+		http: &http.Client{Timeout: 4 * time.Second, Transport: &http.Transport{MaxIdleConnsPerHost: 16}},
+	}
+	w.network = newNetwork(w.owner)
+	w.closers = append(w.closers, func() error { w.network.close(); w.http.CloseIdleConnections(); return nil })
+	err := errors.Join(w.startRedis(ctx))
+	if err == nil {
+		err = w.startDaemons(ctx)
+	}
+	if err != nil {
+		return nil, errors.Join(err, w.end())
+	}
+	return w, nil
+}
+
+// end ends everything.
+func (w *world) end() error {
+	for _, n := range w.nodes { // one that is stopped hears nothing, one that is down is no concern
+		_ = n.child.Expect()
+	}
+	err := w.processes.End(5 * time.Second)
+	for _, c := range slices.Backward(w.closers) {
+		err = errors.Join(err, c())
+	}
+	return err
+}
+
+// limitDisk gives a server a small disk when the plan wants to fill it.
+func (w *world) limitDisk(dir string) error {
+	wanted := slices.ContainsFunc(w.plan.Rounds, func(round []Injection) bool {
+		return slices.ContainsFunc(round, func(i Injection) bool { return i.Kind == FullDisk })
+	})
+	if !wanted || !canFill() {
+		return nil
+	}
+	unmount, err := mountSmall(dir)
+	if err == nil {
+		w.closers = append(w.closers, unmount)
+	}
+	return err
+}
+
+// startDaemons starts issuers and gates.
+func (w *world) startDaemons(ctx context.Context) error {
+	if err := w.prepare(ctx); err != nil {
+		return err
+	}
+	for i := range w.plan.Issuers {
+		if err := w.addIssuer(ctx, fmt.Sprintf("issuer-%d", i+1)); err != nil {
+			return err
+		}
+	}
+	for i := range 3 {
+		if err := w.addGate(ctx, fmt.Sprintf("gate-%d", i+1)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (w *world) addIssuer(ctx context.Context, name string) error {
+	listen, admin, err := w.twoAddresses(name)
+	if err != nil {
+		return err
+	}
+	i := &issuer{url: "http://" + listen, admin: "http://" + admin}
+	i.node, err = w.startDaemon(ctx, name, "issuer", w.issuerConfig(name, listen, admin), admin)
+	if err == nil {
+		w.issuers = append(w.issuers, i)
+	}
+	return err
+}
+
+func (w *world) addGate(ctx context.Context, name string) error {
+	listen, admin, err := w.twoAddresses(name)
+	if err != nil {
+		return err
+	}
+	conn, err := grpc.NewClient(listen, grpc.WithTransportCredentials(insecure.NewCredentials()), grpc.WithConnectParams(grpc.ConnectParams{
+		Backoff: backoff.Config{BaseDelay: 20 * time.Millisecond, Multiplier: 1, MaxDelay: 20 * time.Millisecond}, MinConnectTimeout: time.Second,
+	}))
+	if err != nil {
+		return err
+	}
+	w.closers = append(w.closers, conn.Close)
+	g := &gate{admin: "http://" + admin, check: authv3.NewAuthorizationClient(conn)}
+	g.node, err = w.startDaemon(ctx, name, "authz", w.gateConfig(name, listen, admin), admin)
+	if err == nil {
+		w.gates = append(w.gates, g)
+	}
+	return err
+}
+
+func (w *world) twoAddresses(name string) (listen, admin string, err error) {
+	if listen, err = w.processes.Address(name); err == nil {
+		admin, err = w.processes.Address(name)
+	}
+	return listen, admin, err
+}
+
+func (w *world) startDaemon(ctx context.Context, name, program, config, admin string) (*node, error) {
+	file := filepath.Join(w.dir, name+".yaml")
+	if err := os.WriteFile(file, []byte(config), 0o600); err != nil {
+		return nil, err
+	}
+	return w.start(ctx, mesh.Spec{
+		Name: name, Path: filepath.Join(w.binaries, program), Args: []string{"serve", "--config", file}, Dir: w.dir,
+		Ready: func(ctx context.Context) error { return w.answersOK(ctx, "http://"+admin+"/livez") },
+	})
+}
+
+// answersOK is nil when url answers 200.
+func (w *world) answersOK(ctx context.Context, url string) error {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return err
+	}
+	status, body, err := w.send(request)
+	if err == nil && status != http.StatusOK {
+		err = fmt.Errorf("%s answered %d: %.200s", url, status, body)
+	}
+	return err
+}

@@ -1,0 +1,73 @@
+package revocation_test
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/sallyport/sallyport/internal/revocation"
+)
+
+func moment(d time.Duration) revocation.Instant {
+	return revocation.Instant{Mono: d, Wall: time.Unix(at, 0).Add(d)}
+}
+
+func lineAt(name string, counter uint64, seq uint64, onLog bool) revocation.Line {
+	return revocation.Line{
+		Name: name, Instance: "i", Counter: counter, OnLog: onLog, Position: revocation.Position{Epoch: revocation.Epoch{1}, Seq: seq},
+	}
+}
+
+// TestSecondHolder: who else must have applied an entry before it is acknowledged.
+func TestSecondHolder(t *testing.T) {
+	place := revocation.Position{Epoch: revocation.Epoch{1}, Seq: 5}
+	elsewhere := lineAt("b", 2, 9, true)
+	elsewhere.Position.Epoch = revocation.Epoch{2}
+	for name, c := range map[string]struct {
+		line revocation.Line
+		age  time.Duration
+		want revocation.Holder
+	}{
+		"has applied it":               {lineAt("b", 2, 5, true), 0, revocation.HolderFound},
+		"is past it":                   {lineAt("b", 2, 9, true), 0, revocation.HolderFound},
+		"is before it":                 {lineAt("b", 2, 4, true), 0, revocation.HolderWaited},
+		"is on another log":            {lineAt("b", 2, 9, false), 0, revocation.HolderWaited},
+		"is in another epoch":          {elsewhere, 0, revocation.HolderWaited},
+		"is before it, and silent":     {lineAt("b", 1, 4, true), 1100 * time.Millisecond, revocation.HolderNone},
+		"is before it, not yet silent": {lineAt("b", 1, 4, true), 900 * time.Millisecond, revocation.HolderWaited},
+		"is this issuer itself":        {lineAt("a", 2, 9, true), 0, revocation.HolderNone},
+	} {
+		var l revocation.Lines
+		l.Observe([]revocation.Line{lineAt("b", 1, 1, true)}, moment(0))
+		now := moment(c.age)
+		l.Observe([]revocation.Line{c.line}, now)
+		if got := l.SecondHolder([]revocation.Line{c.line}, "a", place, time.Second, now); got != c.want {
+			t.Errorf("%s: %v, want %v", name, got, c.want)
+		}
+	}
+}
+
+// TestAppliedCount: which gates count, and which are behind.
+func TestAppliedCount(t *testing.T) {
+	var l revocation.Lines
+	place := revocation.Position{Epoch: revocation.Epoch{1}, Seq: 5}
+	first := []revocation.Line{lineAt("dead", 1, 9, true), lineAt("restarted", 7, 9, true)}
+	l.Observe(first, moment(0))
+	restarted := lineAt("restarted", 7, 5, true)
+	restarted.Instance = "j"
+	now := []revocation.Line{
+		lineAt("dead", 1, 9, true), restarted, lineAt("z-behind", 2, 4, true), lineAt("forked", 2, 9, false), lineAt("there", 2, 5, true),
+	}
+	l.Observe(now, moment(12*time.Second))
+	applied, total, behind := l.Applied(now, place, true, 11*time.Second, moment(12*time.Second))
+	if applied != 2 || total != 4 || fmt.Sprint(behind) != "[forked z-behind]" {
+		t.Errorf("%d/%d, behind %v", applied, total, behind)
+	}
+	applied, total, _ = l.Applied(now, place, false, 11*time.Second, moment(12*time.Second))
+	if applied != 0 || total != 4 {
+		t.Errorf("of a place that is not on the log: %d/%d", applied, total)
+	}
+	if gone := l.Older(11*time.Second, moment(12*time.Second)); fmt.Sprint(gone) != "[dead]" {
+		t.Errorf("gone: %v", gone)
+	}
+}

@@ -1,0 +1,80 @@
+package redislog
+
+import (
+	"fmt"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/sallyport/sallyport/internal/revocation"
+)
+
+// BenchmarkLoad takes in pages of the log as Redis sends them: decoded, chained, put into the set.
+func BenchmarkLoad(b *testing.B) {
+	const pages = 20
+	raw := make([]string, pages)
+	chain := revocation.Seed(revocation.Epoch{1})
+	genesis := revocation.Genesis(revocation.Epoch{1}, 1)
+	chain = genesis.Chain
+	seq := uint64(1)
+	for p := range raw {
+		var s strings.Builder
+		fmt.Fprintf(&s, "*%d\r\n", pageSize)
+		for range pageSize {
+			seq++
+			e := revocation.Entry{
+				Seq: seq, Kind: revocation.KindSID, Issuer: "https://issuer.example", Value: fmt.Sprintf("tagtagtagtag~%032x", seq),
+				Expires: 1 << 41, Reason: "logout", Actor: "alice", At: 1 << 40,
+			}
+			e.Chain = e.After(chain)
+			chain = e.Chain
+			id := fmt.Sprintf("%d-0", seq)
+			fmt.Fprintf(&s, "*2\r\n$%d\r\n%s\r\n*20\r\n", len(id), id)
+			for k, v := range fieldsOf(&e) {
+				name := revocation.ChainField
+				if k < len(revocation.FieldNames) {
+					name = revocation.FieldNames[k]
+				}
+				fmt.Fprintf(&s, "$%d\r\n%s\r\n$%d\r\n%s\r\n", len(name), name, len(v), v)
+			}
+		}
+		raw[p] = s.String()
+	}
+	cpu := func() time.Duration {
+		var r syscall.Rusage
+		if err := syscall.Getrusage(syscall.RUSAGE_SELF, &r); err != nil {
+			b.Fatal(err)
+		}
+		return time.Duration(r.Utime.Nano() + r.Stime.Nano())
+	}
+	entries := 0
+	began := cpu()
+	for b.Loop() {
+		set := revocation.NewSet(revocation.SetConfig{})
+		r := revocation.NewReplica(revocation.ReplicaConfig{Page: pageSize}, set)
+		r.Connected()
+		hb := r.Beat(revocation.Instant{})
+		r.Answered(hb, revocation.HeartbeatReply{HeadFound: true, Head: revocation.Head{
+			Epoch: revocation.Epoch{1}, Seq: seq, Chain: chain, First: 1,
+		}}, revocation.Instant{})
+		r.Entries(r.Next(), []revocation.Entry{genesis}, revocation.Instant{})
+		for _, page := range raw {
+			list, err := (&decoder{page}).entries()
+			if err != nil {
+				b.Fatal(err)
+			}
+			r.Entries(r.Next(), list, revocation.Instant{})
+		}
+		if !r.Complete() {
+			b.Fatal("not complete")
+		}
+		entries += pages * pageSize
+	}
+	b.ReportMetric(float64(cpu()-began)/float64(entries), "cpu-ns/entry")
+}
+
+func fieldsOf(e *revocation.Entry) []string {
+	f := e.Fields()
+	return append(f[:], e.Chain.String())
+}
