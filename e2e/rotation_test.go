@@ -63,10 +63,27 @@ func TestRotationUnderLoadRefusesNoValidToken(t *testing.T) {
 			t.Errorf("%s has refused %v requests", g.Name, n)
 		}
 		// A next key is published before it signs: nobody ever has to ask for it.
-		if n := metricOr(t, admin, "sallyport_keyset_unknown_kids_total"); n != 0 {
+		if n := unknownKids(t, s, g.Name); n != 0 {
 			t.Errorf("%s has met %v tokens under keys that it did not know yet", g.Name, n)
 		}
 	}
+	thief := hostile(t, s, l.gateway.login(t, s.Endpoints().Users[0]).Access) // the counts are those of a gate that counts
+	unknown := thief.Key.Token(thief.Key.Header("at+jwt").With("kid", `"of-nobody"`).JSON(), thief.Claims.JSON())
+	l.gateway.get(t, "/protected", bearer(unknown)).refused(t, 401, "invalid_token", "unknown_key")
+	if n := unknownKids(t, s, "gate-1", "gate-2", "gate-3"); n != 1 {
+		t.Errorf("an unknown kid was counted %v times", n)
+	}
+}
+
+// unknownKids is how many tokens these gates have met whose key they did not have.
+func unknownKids(t *testing.T, s stack, gates ...string) (n float64) {
+	t.Helper()
+	for _, g := range s.Endpoints().Gates {
+		if slices.Contains(gates, g.Name) {
+			n += metricOr(t, newCaller(t, g.Admin), "sallyport_keyset_unknown_kids_total")
+		}
+	}
+	return n
 }
 
 // quickRing makes the ring turn within seconds: its manifest is made with short times, which the configuration agrees with.

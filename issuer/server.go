@@ -168,11 +168,12 @@ func (s *Server) Handler() http.Handler {
 	return exactPaths(known, mux, s.answering("other", notFound))
 }
 
-// exactPaths lets through only known paths in their one spelling, so that the router never redirects and no proxy's rule for
-// /login is walked around by /%6cogin.
+// exactPaths lets through only known paths in their one spelling, as they stand in the request line, so that the router never
+// redirects and no proxy's rule for /login is walked around by /%6cogin.
 func exactPaths(known []string, next, otherwise http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.URL.RawPath != "" || r.URL.Host != "" || !slices.Contains(known, r.URL.Path) || !strings.HasPrefix(r.RequestURI, r.URL.Path) {
+		path, _, _ := strings.Cut(r.RequestURI, "?")
+		if !slices.Contains(known, path) {
 			otherwise.ServeHTTP(w, r)
 			return
 		}

@@ -164,7 +164,7 @@ func TestAPathHasOneSpelling(t *testing.T) {
 	h := onMiniredis(t, nil)
 	for _, path := range []string{
 		"/", "/login/", "//login", "/./login", "/x/../login", "/%6cogin", "/login%00", "/LOGIN", "/login;x=1", "/metrics", "/readyz", "/livez",
-		"/debug/pprof/", "/debug/pprof/cmdline", "/debug/vars", "/admin/revocations", "/admin/status", "//evil.example/login", "/.well-known/jwks.json/",
+		"/debug/pprof/", "/debug/pprof/cmdline", "/debug/vars", "/admin/revocations", "/admin/status", "//evil.example/login", "http://x/login", "/.well-known/jwks.json/",
 	} {
 		conn := h.dial()
 		fmt.Fprintf(conn, "POST %s HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\nConnection: close\r\n\r\n", path)

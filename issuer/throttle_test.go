@@ -49,6 +49,26 @@ func TestOneAddressIsNotHeldAgainstAnother(t *testing.T) {
 	}
 }
 
+// TestACrowdIsHeldAgainstFew: thousands of addresses at their limit share cells with others, and both cells of one only rarely.
+func TestACrowdIsHeldAgainstFew(t *testing.T) {
+	start := time.Unix(1000, 0)
+	th := newThrottle(testRate, start)
+	for i := range 3000 {
+		for range 3 {
+			th.take(netip.AddrFrom4([4]byte{10, 0, byte(i >> 8), byte(i)}), start)
+		}
+	}
+	refused := 0
+	for i := range 2000 {
+		if th.take(netip.AddrFrom4([4]byte{172, 16, byte(i >> 8), byte(i)}), start) != 0 {
+			refused++
+		}
+	}
+	if refused > 60 {
+		t.Errorf("%d of 2000 other addresses were refused", refused)
+	}
+}
+
 // TestAFloodOfAddressesMakesItForgetNone: what is counted against the first address stays, in the same memory.
 func TestAFloodOfAddressesMakesItForgetNone(t *testing.T) {
 	start := time.Unix(1000, 0)

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 )
 
 // Epoch names one life of the log: 128 random bits.
@@ -90,50 +91,71 @@ type Entry struct {
 	Chain        Chain
 }
 
-// Fields are an entry's stored fields in their fixed order, without the chain.
-type Fields [9]string
+// The names of an entry's two fields in the stream: its body and its chain.
+const (
+	BodyField  = "e"
+	ChainField = "c"
+)
 
-// FieldNames are the names of Fields in the stream, followed there by the chain's, "c".
-var FieldNames = [len(Fields{})]string{"v", "k", "i", "n", "b", "x", "r", "a", "t"}
+// separator stands between the fields of a body. No field can hold it: none may hold a control character.
+const separator = '\t'
 
-// ChainField is the name of the chain's field in the stream.
-const ChainField = "c"
+// Body is the entry as it is stored: version, kind, issuer, value, issued_before, expires, reason, actor, time.
+func (e *Entry) Body() string { return string(e.appendBody(nil)) }
 
-// Fields are the entry as it is stored.
-func (e *Entry) Fields() Fields {
-	return Fields{
-		strconv.Itoa(Version), e.Kind.String(), e.Issuer, e.Value, strconv.FormatInt(e.IssuedBefore, 10),
-		strconv.FormatInt(e.Expires, 10), e.Reason, e.Actor, strconv.FormatInt(e.At, 10),
+func (e *Entry) appendBody(buf []byte) []byte {
+	buf = strconv.AppendInt(buf, Version, 10)
+	for _, s := range [...]string{e.Kind.String(), e.Issuer, e.Value} {
+		buf = append(append(buf, separator), s...)
 	}
+	buf = strconv.AppendInt(append(buf, separator), e.IssuedBefore, 10)
+	buf = strconv.AppendInt(append(buf, separator), e.Expires, 10)
+	for _, s := range [...]string{e.Reason, e.Actor} {
+		buf = append(append(buf, separator), s...)
+	}
+	return strconv.AppendInt(append(buf, separator), e.At, 10)
 }
 
 // Decode reads an entry as it is stored. Whatever this version cannot read to the last field gives an entry of kind 0,
 // which no replica applies or skips.
-func Decode(seq uint64, f *Fields, chain string) Entry {
+func Decode(seq uint64, body, chain string) Entry {
 	unknown := Entry{Seq: seq}
-	kind, err := ParseKind(f[1])
-	if err != nil || f[0] != strconv.Itoa(Version) {
-		return unknown
-	}
-	e := Entry{Seq: seq, Kind: kind, Issuer: f[2], Value: f[3], Reason: f[6], Actor: f[7]}
-	for i, dst := range map[int]*int64{4: &e.IssuedBefore, 5: &e.Expires, 8: &e.At} {
-		if *dst, err = parseMillis(f[i]); err != nil {
+	var f [9]string
+	for i := range f {
+		var more bool
+		f[i], body, more = strings.Cut(body, string(separator))
+		if more != (i < len(f)-1) {
 			return unknown
 		}
 	}
-	if e.Chain, err = ParseChain(chain); err != nil {
+	e := Entry{Seq: seq, Issuer: f[2], Value: f[3], Reason: f[6], Actor: f[7]}
+	var err [5]error
+	e.Kind, err[0] = ParseKind(f[1])
+	e.IssuedBefore, err[1] = parseMillis(f[4])
+	e.Expires, err[2] = parseMillis(f[5])
+	e.At, err[3] = parseMillis(f[8])
+	e.Chain, err[4] = ParseChain(chain)
+	if f[0] != strconv.Itoa(Version) || err != [5]error{} {
 		return unknown
 	}
 	return e
 }
 
-// maxMillis is 100 years after 1970 twice over: the largest time an entry can hold.
+// maxMillis bounds the times an entry can hold: more than 130 years after 1970.
 const maxMillis = 1 << 42
 
+var errMillis = errors.New("revocation: expected a time in milliseconds")
+
 func parseMillis(s string) (int64, error) {
-	n, err := strconv.ParseInt(s, 10, 64)
-	if err != nil || n < 0 || n >= maxMillis || strconv.FormatInt(n, 10) != s {
-		return 0, errors.New("revocation: expected a time in milliseconds")
+	n := int64(0)
+	for i := range len(s) {
+		if s[i] < '0' || s[i] > '9' || i == 13 || i == 1 && s[0] == '0' {
+			return 0, errMillis
+		}
+		n = 10*n + int64(s[i]-'0')
+	}
+	if s == "" || n >= maxMillis {
+		return 0, errMillis
 	}
 	return n, nil
 }

@@ -32,7 +32,7 @@ func ParseKind(s string) (Kind, error) {
 			return k, nil
 		}
 	}
-	return 0, fmt.Errorf("revocation: expected a kind of epoch, jti, sid, sub, client, tenant, kid or iss, got %q", s)
+	return 0, fmt.Errorf("revocation: expected a kind of epoch, jti, sid, sub, client, tenant, kid or iss, got %.20q", s)
 }
 
 func (k Kind) String() string {

@@ -343,10 +343,7 @@ func (a *appender) call(ctx context.Context, group []*job) (s stored, err error)
 	}
 	for _, j := range group {
 		for k := range j.batch.Entries {
-			fields := j.batch.Entries[k].Fields()
-			for _, f := range fields[1:] {
-				args = append(args, f)
-			}
+			args = append(args, j.batch.Entries[k].Body())
 		}
 	}
 	keys := []string{a.keys.log, a.keys.head, a.keys.cutoffs}

@@ -108,10 +108,9 @@ func (d *decoder) entry() (revocation.Entry, error) {
 	return d.fields(id, n)
 }
 
-// fields reads an entry's fields. Any but the known ones in their order make it an entry of no known kind.
+// fields reads an entry's fields. Any but the known two in their order make it an entry of no known kind.
 func (d *decoder) fields(id string, n int) (revocation.Entry, error) {
-	var fields revocation.Fields
-	chain, known := "", n == 2*len(fields)+2
+	var names, values [2]string
 	for i := range max(n, 0) / 2 {
 		name, err := d.bulk()
 		if err != nil {
@@ -121,21 +120,15 @@ func (d *decoder) fields(id string, n int) (revocation.Entry, error) {
 		if err != nil {
 			return revocation.Entry{}, err
 		}
-		switch {
-		case !known:
-		case i < len(fields):
-			known = name == revocation.FieldNames[i]
-			fields[i] = value
-		default:
-			known = name == revocation.ChainField
-			chain = value
+		if i < len(names) {
+			names[i], values[i] = name, value
 		}
 	}
 	seq, canonical := parseID(id)
-	if !known || !canonical {
+	if n != 4 || !canonical || names != [2]string{revocation.BodyField, revocation.ChainField} {
 		return revocation.Entry{Seq: seq}, nil
 	}
-	return revocation.Decode(seq, &fields, chain), nil
+	return revocation.Decode(seq, values[0], values[1]), nil
 }
 
 // parseID reads a stream id, which for an entry of ours is <seq>-0.

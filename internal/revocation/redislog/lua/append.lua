@@ -16,24 +16,25 @@ end
 if again and (h.epoch ~= ARGV[6] or h.seq ~= tonumber(ARGV[7]) or h.chain ~= ARGV[8]) then
   return answer('MOVED', 0)
 end
-for i = 10, #ARGV, 8 do
-  local expires = tonumber(ARGV[i + 4])
-  if not again and expires < t + h.life + 2 * skew then return answer('EARLY', 0) end
+for i = 10, #ARGV do
+  if not again and expires_of(ARGV[i]) < t + h.life + 2 * skew then return answer('EARLY', 0) end
+end
+
+-- remember keeps a cutoff for as long as a session that began before it can live.
+local function remember(body)
+  local kind, issuer, value, cutoff = string.match(body, '^1\t(%a+)\t([^\t]*)\t([^\t]*)\t(%d+)\t')
+  if cutoff == '0' then return end
+  redis.call('ZADD', CUTOFFS, 'GT', cutoff, kind .. ':' .. int(#issuer) .. ':' .. issuer .. ':' .. value)
+  redis.call('ZREMRANGEBYSCORE', CUTOFFS, '-inf', int(t - tonumber(ARGV[4])))
 end
 
 local first = h.seq + 1
-for i = 10, #ARGV, 8 do
-  local values = {'1'}
-  for j = 0, 7 do values[#values + 1] = ARGV[i + j] end
-  if not again or tonumber(values[6]) > t then
+for i = 10, #ARGV do
+  if not again or expires_of(ARGV[i]) > t then
     h.seq = h.seq + 1
-    h.chain = chain_after(h.chain, int(h.seq), values)
-    write(h.seq, h.chain, values)
-    if values[5] ~= '0' then
-      local member = values[2] .. ':' .. int(#values[3]) .. ':' .. values[3] .. ':' .. values[4]
-      redis.call('ZADD', CUTOFFS, 'GT', values[5], member)
-      redis.call('ZREMRANGEBYSCORE', CUTOFFS, '-inf', int(t - tonumber(ARGV[4])))
-    end
+    h.chain = chain_after(h.chain, h.seq, ARGV[i])
+    write(h.seq, h.chain, ARGV[i])
+    remember(ARGV[i])
   end
 end
 redis.call('HSET', HEAD, 'seq', int(h.seq), 'chain', h.chain)

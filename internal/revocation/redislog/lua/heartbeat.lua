@@ -14,7 +14,7 @@ local settle, most = tonumber(ARGV[12]), tonumber(ARGV[13])
 local mine = seq > 0 and chain_at(seq) or ''
 
 -- Trims what expired a clock_skew ago, from the oldest on, and never the newest entry.
-local function expired(entry) return tonumber(field(entry[2], 'x')) + skew <= t end
+local function expired(entry) return expires_of(field(entry[2], 'e')) + skew <= t end
 local function trim()
   local oldest = redis.call('XRANGE', LOG, '-', '+', 'COUNT', 1)
   if h.first >= h.seq or not expired(oldest[1]) then return end

@@ -15,14 +15,13 @@ local function field(list, name)
   return nil
 end
 
--- Each field goes in with its length, so that no two entries hash alike. Entry.After in Go does the same.
-local NAMES = {'v', 'k', 'i', 'n', 'b', 'x', 'r', 'a', 't'}
-local function chain_after(previous, seq, values)
-  local parts = {previous, ':', seq}
-  for i = 1, #NAMES do
-    parts[#parts + 1] = ':' .. int(#values[i]) .. ':' .. values[i]
-  end
-  return redis.sha1hex(table.concat(parts))
+-- An entry is two fields: e, its body, nine fields separated by tabs, which none of them can hold, and c, its chain.
+local function chain_after(previous, seq, body)
+  return redis.sha1hex(previous .. ':' .. int(seq) .. ':' .. body)
+end
+
+local function expires_of(body)
+  return tonumber(string.match(body, '^[^\t]*\t[^\t]*\t[^\t]*\t[^\t]*\t[^\t]*\t(%d+)\t'))
 end
 
 -- chain_at is the chain of the entry at seq, or nil if it is not there.
@@ -33,15 +32,8 @@ local function chain_at(seq)
   return nil
 end
 
-local function write(seq, chain, values)
-  local args = {'XADD', LOG, int(seq) .. '-0'}
-  for i = 1, #NAMES do
-    args[#args + 1] = NAMES[i]
-    args[#args + 1] = values[i]
-  end
-  args[#args + 1] = 'c'
-  args[#args + 1] = chain
-  redis.call(unpack(args))
+local function write(seq, chain, body)
+  redis.call('XADD', LOG, int(seq) .. '-0', 'e', body, 'c', chain)
 end
 
 -- read_head is the head, or nil if it is missing or not one.
@@ -63,10 +55,10 @@ end
 
 -- begin starts a new epoch: random is its 128 bits, which the caller passes in.
 local function begin(random, t)
-  local values = {'1', 'epoch', '', random, '0', int(t), '', '', int(t)}
-  local chain = chain_after(redis.sha1hex(random), '1', values)
+  local body = table.concat({'1', 'epoch', '', random, '0', int(t), '', '', int(t)}, '\t')
+  local chain = chain_after(redis.sha1hex(random), 1, body)
   redis.call('DEL', LOG)
-  write(1, chain, values)
+  write(1, chain, body)
   redis.call('HSET', HEAD, 'epoch', random, 'seq', '1', 'chain', chain, 'first', '1')
 end
 
