@@ -2,7 +2,6 @@ package e2e_test
 
 import (
 	"net/http"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
@@ -63,18 +62,7 @@ func TestAGateStartsFromItsLastGoodKeysWhileTheIssuerIsDown(t *testing.T) {
 // TestAStolenKeyIsRevokedEverywhereInOneStep: by the operator's command, on a running mesh. What the key signed, for whomever and
 // whenever, is refused at every gate from the command's answer on; users refresh and go on under the next key.
 func TestAStolenKeyIsRevokedEverywhereInOneStep(t *testing.T) {
-	tokenFile := filepath.Join(t.TempDir(), "admin-token")
-	if err := os.WriteFile(tokenFile, []byte("an-admin-token-of-more-than-32-bytes\n"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	s := meshtest.Start(t, meshtest.Options{Gates: 3, Mesh: func(o *mesh.Options) {
-		o.Rewrite = func(name, content string) string {
-			if name != "issuer.yaml" {
-				return content
-			}
-			return replace(t, content, "\nadmin: {listen: ", "\nadmin: {token_file: "+tokenFile+", listen: ")
-		}
-	}})
+	s := meshtest.Start(t, meshtest.Options{Gates: 3})
 	c := newCaller(t, s.Endpoints().Gateway)
 	held := c.login(t, user(t, s, "alice"))
 	thief := hostile(t, s, held.Access)
@@ -86,7 +74,7 @@ func TestAStolenKeyIsRevokedEverywhereInOneStep(t *testing.T) {
 
 	program := filepath.Join(meshtest.Binaries(t, false), "sallyport")
 	out, err := exec.CommandContext(t.Context(), program, "keys", "revoke", thief.Key.ID, "--dir", s.Endpoints().KeyDir,
-		"--admin", s.Endpoints().IssuerAdmin, "--admin-token-file", tokenFile).CombinedOutput()
+		"--issuer-admin", s.Endpoints().IssuerAdmin, "--token-file", s.Endpoints().AdminTokenFile).CombinedOutput()
 	if err != nil || !strings.Contains(string(out), "applied by 3/3 gates") {
 		t.Fatalf("sallyport keys revoke: %v\n%s", err, out)
 	}

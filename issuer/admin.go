@@ -7,7 +7,6 @@ import (
 	"errors"
 	"net/http"
 	"net/netip"
-	"strconv"
 	"strings"
 	"time"
 
@@ -28,8 +27,9 @@ type Inventory interface {
 // adminEndpoints is everything that the issuer serves to operators, on the admin port. All of it needs the admin token.
 func adminEndpoints() []endpoint {
 	return []endpoint{
-		{method: http.MethodPost, path: "/admin/revocations", name: "admin_revoke", query: []string{"wait"}, handle: (*Server).revoke},
-		{method: http.MethodGet, path: "/admin/revocations", name: "admin_entries", query: []string{"after", "limit"}, handle: (*Server).entries},
+		{method: http.MethodPost, path: "/admin/revocations", name: "admin_revoke", query: []string{"wait", "dry_run"}, handle: (*Server).revoke},
+		{method: http.MethodGet, path: "/admin/revocations", name: "admin_entries", query: []string{"after", "limit", "kind", "value", "issuer"}, handle: (*Server).entries},
+		{method: http.MethodGet, path: "/admin/revocations/{seq}", name: "admin_entry", handle: (*Server).entryAt},
 		{method: http.MethodPost, path: "/admin/users/{name}/logout", name: "admin_logout", query: []string{"wait"}, handle: (*Server).logoutUser},
 		{method: http.MethodGet, path: "/admin/status", name: "admin_status", handle: (*Server).status},
 	}
@@ -73,7 +73,8 @@ func (s *Server) operator(r *http.Request) (netip.Addr, error) {
 }
 
 // revoke answers POST /admin/revocations {"kind","value","issuer","issued_before","reason","actor"}: kind is jti, sid, sub, client,
-// tenant, kid or iss. issuer is this one unless it is given; issued_before (RFC 3339) is now.
+// tenant, kid or iss. issuer is this one unless it is given; issued_before (RFC 3339) is now. With ?dry_run=true nothing is done: the
+// answer says what would be.
 func (s *Server) revoke(r *request) (reply, error) {
 	wait, err := s.parseWait(r)
 	if err != nil {
@@ -86,6 +87,11 @@ func (s *Server) revoke(r *request) (reply, error) {
 	wanted, err := s.parseRevocation(members)
 	if err != nil {
 		return reply{}, err
+	}
+	if dry, err := parseDryRun(r); err != nil {
+		return reply{}, err
+	} else if dry {
+		return s.preview(r.Context(), wanted)
 	}
 	event := s.event(r, audit.Revoke)
 	event.Kind, event.Value, event.Issuer, event.Actor = wanted.Kind.String(), wanted.Value, wanted.Issuer, wanted.Actor
@@ -116,7 +122,23 @@ func (s *Server) parseRevocation(members map[string]string) (revocation.Request,
 	if err := wanted.Validate(); err != nil {
 		return revocation.Request{}, invalidRequest(strings.TrimPrefix(err.Error(), "revocation: "))
 	}
-	return wanted, nil
+	return wanted, s.checkOurs(wanted)
+}
+
+// checkOurs refuses what makes no sense for sessions of our own.
+func (s *Server) checkOurs(wanted revocation.Request) error {
+	if wanted.Issuer != s.cfg.Issuer {
+		return nil
+	}
+	if wanted.Kind == revocation.KindSub && !wanted.IssuedBefore.IsZero() {
+		return invalidRequest("a user of this issuer is logged out as of now: leave issued_before out")
+	}
+	if wanted.Kind == revocation.KindSID {
+		if _, err := session.ParseID(wanted.Value); err != nil {
+			return invalidRequest("value is not the id of a session of this issuer")
+		}
+	}
+	return nil
 }
 
 // carryOut ends sessions of our own where that is what was asked for, so that their refresh tokens end too; else it appends.
@@ -124,14 +146,8 @@ func (s *Server) carryOut(ctx context.Context, wanted revocation.Request) (redis
 	ours := wanted.Issuer == s.cfg.Issuer
 	switch {
 	case ours && wanted.Kind == revocation.KindSID:
-		if _, err := session.ParseID(wanted.Value); err != nil {
-			return redislog.Receipt{}, invalidRequest("value is not the id of a session of this issuer")
-		}
 		return s.sessions.End(ctx, wanted.Value, wanted.Reason, wanted.Actor)
 	case ours && wanted.Kind == revocation.KindSub:
-		if !wanted.IssuedBefore.IsZero() {
-			return redislog.Receipt{}, invalidRequest("a user of this issuer is logged out as of now: leave issued_before out")
-		}
 		done, err := s.sessions.EndAll(ctx, wanted.Value, wanted.Reason, wanted.Actor)
 		return done.Receipt, err
 	}
@@ -164,71 +180,6 @@ func (s *Server) logoutUser(r *request) (reply, error) {
 	return s.acknowledge(r.Context(), done.Receipt, wait)
 }
 
-// status answers GET /admin/status: who follows the log, and how far.
-func (s *Server) status(r *request) (reply, error) {
-	gates, err := s.inventory.Gates(r.Context())
-	if err != nil {
-		return reply{}, err
-	}
-	issuers, err := s.inventory.Issuers(r.Context())
-	if err != nil {
-		return reply{}, err
-	}
-	return reply{status: http.StatusOK, body: struct {
-		Gates   []redislog.Line `json:"gates"`
-		Issuers []redislog.Line `json:"issuers"`
-	}{notNil(gates), notNil(issuers)}}, nil
-}
-
-// entry is a revocation as GET /admin/revocations shows it.
-type entry struct {
-	Seq          uint64     `json:"seq"`
-	Kind         string     `json:"kind"`
-	Issuer       string     `json:"issuer,omitempty"`
-	Value        string     `json:"value,omitempty"`
-	IssuedBefore *time.Time `json:"issued_before,omitempty"`
-	Expires      time.Time  `json:"expires"`
-	Reason       string     `json:"reason,omitempty"`
-	Actor        string     `json:"actor,omitempty"`
-	At           time.Time  `json:"at"`
-}
-
-const maxEntries = 1000
-
-// entries answers GET /admin/revocations?after=0&limit=100: the log's entries behind a place, oldest first.
-func (s *Server) entries(r *request) (reply, error) {
-	query := r.URL.Query()
-	after, err := strconv.ParseUint(orElse(query.Get("after"), "0"), 10, 64)
-	if err != nil {
-		return reply{}, invalidRequest("after is not a place in the log")
-	}
-	limit, err := strconv.Atoi(orElse(query.Get("limit"), "100"))
-	if err != nil || limit < 1 || limit > maxEntries {
-		return reply{}, invalidRequest("limit is not a number from 1 to " + strconv.Itoa(maxEntries))
-	}
-	found, err := s.inventory.Entries(r.Context(), after, limit)
-	if err != nil {
-		return reply{}, err
-	}
-	list := make([]entry, 0, len(found))
-	for _, e := range found {
-		list = append(list, showEntry(e))
-	}
-	return reply{status: http.StatusOK, body: map[string][]entry{"entries": list}}, nil
-}
-
-func showEntry(e revocation.Entry) entry {
-	shown := entry{
-		Seq: e.Seq, Kind: e.Kind.String(), Issuer: e.Issuer, Value: e.Value,
-		Expires: time.UnixMilli(e.Expires).UTC(), Reason: e.Reason, Actor: e.Actor, At: time.UnixMilli(e.At).UTC(),
-	}
-	if e.Kind.Cutoff() {
-		before := time.UnixMilli(e.IssuedBefore).UTC()
-		shown.IssuedBefore = &before
-	}
-	return shown
-}
-
 // failureOf names a failure for the record; "" is none.
 func failureOf(err error) string {
 	var refused *refusal
@@ -246,11 +197,4 @@ func orElse(s, otherwise string) string {
 		return otherwise
 	}
 	return s
-}
-
-func notNil[T any](list []T) []T {
-	if list == nil {
-		return []T{}
-	}
-	return list
 }

@@ -11,10 +11,14 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"runtime/debug"
 
 	"github.com/spf13/cobra"
+
+	"github.com/sallyport/sallyport/internal/daemon"
 )
+
+// version is set by the build.
+var version = ""
 
 func main() {
 	if err := command(os.Stdout, os.Stderr).ExecuteContext(context.Background()); err != nil {
@@ -43,25 +47,8 @@ func versionCommand(out io.Writer) *cobra.Command {
 		Short: "Print the version",
 		Args:  cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
-			_, err := fmt.Fprintln(out, "authz", version())
+			_, err := fmt.Fprintln(out, "authz", daemon.BuildVersion(version))
 			return err
 		},
 	}
-}
-
-// version is what the build says of itself: the module's version, or the commit it was built from.
-func version() string {
-	info, ok := debug.ReadBuildInfo()
-	if !ok {
-		return "unknown"
-	}
-	if v := info.Main.Version; v != "" && v != "(devel)" {
-		return v
-	}
-	for _, s := range info.Settings {
-		if s.Key == "vcs.revision" {
-			return s.Value
-		}
-	}
-	return "devel"
 }

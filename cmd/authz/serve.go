@@ -55,7 +55,7 @@ func serve(ctx context.Context, c *Config, out, log io.Writer, again func() (*Co
 	if err != nil {
 		return errors.Join(err, g.close())
 	}
-	g.logger.Info("gate: starting", "name", c.Name, "listen", listener.Addr().String(), "version", version())
+	g.logger.Info("gate: starting", "name", c.Name, "listen", listener.Addr().String(), "version", daemon.BuildVersion(version))
 	err = daemon.Run(ctx, g.options(), g.parts(func(ctx context.Context) error { return g.server.Run(ctx, listener) })...)
 	return errors.Join(err, g.close())
 }
@@ -108,7 +108,7 @@ func (g *gate) openRevocations() (err error) {
 		return err
 	}
 	g.revocations, err = redislog.NewGate(g.redis, g.config.Revocation, redislog.Options{
-		Name: g.config.Name, Version: version(), Logger: g.logger, Registry: g.registry, OnKeyRevoked: g.keys.RemoveKey, KeySetAge: g.keySetAge,
+		Name: g.config.Name, Version: daemon.BuildVersion(version), Logger: g.logger, Registry: g.registry, OnKeyRevoked: g.keys.RemoveKey, KeySetAge: g.keySetAge,
 	})
 	return err
 }
@@ -148,7 +148,7 @@ func (g *gate) panicked(what string, stack []byte) {
 
 func (g *gate) options() daemon.Options {
 	return daemon.Options{
-		Name: "authz", Version: version(), Admin: g.config.Admin, Logger: g.logger, Registry: g.registry,
+		Name: "authz", Version: daemon.BuildVersion(version), Admin: g.config.Admin, Logger: g.logger, Registry: g.registry,
 		DrainDelay: g.config.Drain.Delay, DrainTimeout: g.config.Drain.Timeout, Reload: g.reload,
 	}
 }

@@ -9,8 +9,8 @@ import (
 	"github.com/sallyport/sallyport/internal/daemon"
 )
 
-// version is set by the linker when a release is built.
-var version = "dev"
+// version is set by the build.
+var version = ""
 
 func main() {
 	ctx, stop := daemon.Signals(context.Background())

@@ -62,9 +62,9 @@ func serve(ctx context.Context, cfg issuer.Config, stdout, stderr io.Writer) (er
 		return fmt.Errorf("issuer: listening on %s (setting listen): %w", cfg.Listen, err)
 	}
 	defer func() { _ = listener.Close() }() // the server has closed it already, unless it never ran
-	logger.Info("issuer listens", "address", listener.Addr().String(), "issuer", cfg.Issuer, "version", version)
+	logger.Info("issuer listens", "address", listener.Addr().String(), "issuer", cfg.Issuer, "version", daemon.BuildVersion(version))
 	return daemon.Run(ctx, daemon.Options{
-		Name: "issuer", Version: version, Admin: cfg.Admin.Config, Logger: logger, Registry: registry,
+		Name: "issuer", Version: daemon.BuildVersion(version), Admin: cfg.Admin.Config, Logger: logger, Registry: registry,
 		Handlers:   h.server.AdminHandlers(),
 		DrainDelay: cfg.HTTP.DrainDelay, DrainTimeout: cfg.HTTP.DrainTimeout,
 		Reload: func(ctx context.Context) error { return errors.Join(h.keys.Reload(ctx), h.users.Reload(ctx)) },
@@ -107,7 +107,7 @@ func (h *house) buildOnRedis(cfg issuer.Config, events *audit.Log, logger *slog.
 		return err
 	}
 	h.log, err = redislog.NewIssuer(h.redis, cfg.Revocation, redislog.Options{
-		Name: name, Version: version, Logger: logger, Registry: registry,
+		Name: name, Version: daemon.BuildVersion(version), Logger: logger, Registry: registry,
 		OnReappend: func(ctx context.Context, refs []redislog.SessionRef) error { return h.sessions.EndAgain(ctx, refs) },
 	})
 	if err != nil {

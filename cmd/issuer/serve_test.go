@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/sallyport/sallyport/internal/credential"
+	"github.com/sallyport/sallyport/internal/daemon"
 	"github.com/sallyport/sallyport/internal/keyring"
 	"github.com/sallyport/sallyport/internal/session/sessiontest"
 )
@@ -366,7 +367,7 @@ func TestTheHealthOfAnIssuerThatIsNotThereIsAnError(t *testing.T) {
 
 func TestVersionIsPrinted(t *testing.T) {
 	var out bytes.Buffer
-	if err := execute(t.Context(), &out, io.Discard, "version"); err != nil || !strings.HasPrefix(out.String(), "issuer "+version) {
+	if err := execute(t.Context(), &out, io.Discard, "version"); err != nil || !strings.HasPrefix(out.String(), "issuer "+daemon.BuildVersion(version)+" ") {
 		t.Errorf("got %q, %v", out.String(), err)
 	}
 }

@@ -220,7 +220,37 @@ func (d *demo) printAddresses(s *screen, m *mesh.Mesh) {
 	}
 	s.print("")
 	s.print("  Configuration, keys and logs are in %s%s", filepath.Dir(e.KeyDir), s.dim(d.fate()))
+	d.printOperating(s, e)
 	s.print("\nServing until Ctrl-C.")
+}
+
+// printOperating gives lines to paste into another shell.
+func (d *demo) printOperating(s *screen, e mesh.Endpoints) {
+	program := shellQuote(self())
+	s.print("\n  In another shell:\n")
+	s.print("  export %s=%s %s=%s", adminURLVariable, e.IssuerAdmin, adminTokenVariable, shellQuote(e.AdminTokenFile))
+	s.print("  %s status", program)
+	s.print("  %s revoke --sub %s --dry-run", program, e.Users[0].Name)
+	s.print("  %s revocations watch", program)
+}
+
+// shellQuote makes one word of a path in a POSIX shell.
+func shellQuote(path string) string {
+	if !strings.ContainsFunc(path, func(r rune) bool { return !strings.ContainsRune(plainInShells, r) }) {
+		return path
+	}
+	return "'" + strings.ReplaceAll(path, "'", `'\''`) + "'"
+}
+
+const plainInShells = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789/._-+:@%"
+
+// self is this program as it can be called from any folder.
+func self() string {
+	path, err := os.Executable()
+	if err != nil {
+		return os.Args[0]
+	}
+	return path
 }
 
 func (d *demo) fate() string {

@@ -281,7 +281,7 @@ func TestEndpointsSayWhereEverythingIs(t *testing.T) {
 	if err := json.Unmarshal(content, &raw); err != nil {
 		t.Fatal(err)
 	}
-	for _, name := range []string{"gateway", "issuer", "issuer_admin", "envoy_admin", "gates", "redis", "iss", "audience", "key_dir", "users"} {
+	for _, name := range []string{"gateway", "issuer", "issuer_admin", "envoy_admin", "gates", "redis", "iss", "audience", "key_dir", "users", "admin_token_file"} {
 		if raw[name] == nil {
 			t.Errorf("endpoints.json has no %s", name)
 		}

@@ -1,31 +1,24 @@
 package main
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
-	"net/url"
-	"os"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
-	"github.com/sallyport/sallyport/internal/config"
 	"github.com/sallyport/sallyport/internal/keyring"
 )
 
 // keyRevocation is the emergency: a key has been stolen.
 type keyRevocation struct {
-	ring      *ringFlags
-	admin     string
-	tokenFile string
-	wait      time.Duration
-	removed   bool
+	ring    *ringFlags
+	admin   adminFlags
+	wait    time.Duration
+	removed bool
 }
 
 func (r *ringFlags) revoke() *cobra.Command {
@@ -42,15 +35,14 @@ answers and the ring has the key. Should the revocation then not be stored, the 
 		},
 	}
 	f := cmd.Flags()
-	f.StringVar(&k.admin, "admin", "http://127.0.0.1:9101", "base URL of an issuer's admin port")
-	f.StringVar(&k.tokenFile, "admin-token-file", "", "file with the token of the admin API, the issuer's admin.token")
+	k.admin.bind(f)
 	f.DurationVar(&k.wait, "wait", 5*time.Second, "how long to wait for the gates to have applied it")
 	f.BoolVar(&k.removed, "removed", false, "the key is out of the ring already: revoke it only")
 	return cmd
 }
 
 func (k *keyRevocation) run(ctx context.Context, out io.Writer, kid string) error {
-	api, err := newAdminAPI(k.admin, k.tokenFile)
+	api, err := k.admin.open()
 	if err != nil {
 		return err
 	}
@@ -70,20 +62,10 @@ func (k *keyRevocation) run(ctx context.Context, out io.Writer, kid string) erro
 	return k.revoke(ctx, out, api, kid)
 }
 
-// revocationAnswer is what the admin API says of a revocation that is stored.
-type revocationAnswer struct {
-	Seq     uint64   `json:"seq"`
-	Applied string   `json:"applied"`
-	Behind  []string `json:"behind"`
-}
-
 // revoke has the key written into the log; the issuer answers only once that is stored. A failed attempt is repeated: a second
 // entry of one key does no harm.
 func (k *keyRevocation) revoke(ctx context.Context, out io.Writer, api *adminAPI, kid string) error {
-	path := "/admin/revocations"
-	if k.wait > 0 {
-		path += "?wait=" + url.QueryEscape(k.wait.String())
-	}
+	path := waiting("/admin/revocations", k.wait)
 	var got revocationAnswer
 	err := errors.New("not tried")
 	for attempt := 0; attempt < 3 && err != nil && ctx.Err() == nil; attempt++ {
@@ -93,96 +75,6 @@ func (k *keyRevocation) revoke(ctx context.Context, out io.Writer, api *adminAPI
 	if err != nil {
 		return fmt.Errorf("key %s is out of the ring, but its revocation is not acknowledged, and gates may still accept what it signed; run the same command with --removed: %w", kid, err)
 	}
-	fmt.Fprintf(out, "revoked everything that it signed: entry %d of the revocation log", got.Seq)
-	if got.Applied != "" {
-		fmt.Fprintf(out, ", applied by %s gates", got.Applied)
-	}
-	if len(got.Behind) > 0 {
-		fmt.Fprintf(out, "; not yet by %s, each of which refuses everything unless it catches up within max_staleness", strings.Join(got.Behind, ", "))
-	}
-	_, err = fmt.Fprintln(out)
+	_, err = fmt.Fprintf(out, "revoked everything that it signed: %s\n", got)
 	return err
-}
-
-// adminAPI is an issuer's admin API.
-type adminAPI struct {
-	base  string
-	token config.Secret
-	http  *http.Client
-}
-
-func newAdminAPI(base, tokenFile string) (*adminAPI, error) {
-	at, err := url.Parse(base)
-	if err != nil || at.Scheme != "http" && at.Scheme != "https" || at.Host == "" {
-		return nil, fmt.Errorf("expected --admin as http://127.0.0.1:9101, got %q", base)
-	}
-	if tokenFile == "" {
-		return nil, errors.New("expected --admin-token-file: the issuer's admin API needs its admin.token")
-	}
-	content, err := os.ReadFile(tokenFile)
-	if err != nil {
-		return nil, err
-	}
-	return &adminAPI{
-		base:  strings.TrimSuffix(base, "/"),
-		token: config.NewSecret(strings.TrimSuffix(strings.TrimSuffix(string(content), "\n"), "\r")),
-		http: &http.Client{
-			Timeout:       30 * time.Second,
-			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-		},
-	}, nil
-}
-
-const maxAdminAnswer = 1 << 20
-
-// call sends body as JSON, unless it is nil, and reads the answer into dst, unless that is nil. Any status but 200 and 202 is an error.
-func (a *adminAPI) call(ctx context.Context, method, path string, body, dst any) error {
-	var content io.Reader
-	if body != nil {
-		text, err := json.Marshal(body)
-		if err != nil {
-			return err
-		}
-		content = bytes.NewReader(text)
-	}
-	request, err := http.NewRequestWithContext(ctx, method, a.base+path, content)
-	if err != nil {
-		return err
-	}
-	request.Header.Set("Authorization", "Bearer "+a.token.Reveal())
-	if body != nil {
-		request.Header.Set("Content-Type", "application/json")
-	}
-	response, err := a.http.Do(request)
-	if err != nil {
-		return fmt.Errorf("the issuer's admin API: %w", err)
-	}
-	defer response.Body.Close()
-	answer, err := io.ReadAll(io.LimitReader(response.Body, maxAdminAnswer))
-	if err != nil {
-		return fmt.Errorf("the issuer's admin API: %w", err)
-	}
-	if response.StatusCode != http.StatusOK && response.StatusCode != http.StatusAccepted {
-		return fmt.Errorf("the issuer's admin API answered %d: %s", response.StatusCode, adminProblem(response.StatusCode, answer))
-	}
-	if dst == nil {
-		return nil
-	}
-	if err := json.Unmarshal(answer, dst); err != nil {
-		return fmt.Errorf("the issuer's admin API: %w", err)
-	}
-	return nil
-}
-
-func adminProblem(status int, answer []byte) string {
-	var said struct {
-		Description string `json:"error_description"`
-	}
-	switch {
-	case status == http.StatusNotFound:
-		return "there is none unless admin.token is configured"
-	case json.Unmarshal(answer, &said) == nil && said.Description != "":
-		return said.Description
-	}
-	return http.StatusText(status)
 }

@@ -44,7 +44,7 @@ func TestAStolenKeyIsRemovedAndRevokedInOneStep(t *testing.T) {
 	made := keys(t, "keygen", "--dir", dir)
 	stolen, next := find(t, made, keyring.Active), find(t, made, keyring.Next)
 	admin, token, asked := adminStub(t, http.StatusOK, `{"revoked":true,"seq":7,"applied":"3/3"}`)
-	out, _, err := sallyport("", "keys", "revoke", stolen.ID, "--dir", dir, "--admin", admin, "--admin-token-file", token)
+	out, _, err := sallyport("", "keys", "revoke", stolen.ID, "--dir", dir, "--issuer-admin", admin, "--token-file", token)
 	if err != nil || !strings.Contains(out, "entry 7") || !strings.Contains(out, "3/3 gates") {
 		t.Errorf("%v\n%s", err, out)
 	}
@@ -67,7 +67,7 @@ func TestARevocationThatIsNotStoredSaysHowToTryAgain(t *testing.T) {
 	dir := t.TempDir()
 	stolen := find(t, keys(t, "keygen", "--dir", dir), keyring.Active)
 	admin, token, asked := adminStub(t, http.StatusServiceUnavailable, `{"error":"temporarily_unavailable","error_description":"try again"}`)
-	_, _, err := sallyport("", "keys", "revoke", stolen.ID, "--dir", dir, "--admin", admin, "--admin-token-file", token)
+	_, _, err := sallyport("", "keys", "revoke", stolen.ID, "--dir", dir, "--issuer-admin", admin, "--token-file", token)
 	if err == nil || !strings.Contains(err.Error(), "--removed") || !strings.Contains(err.Error(), "503") || strings.Contains(err.Error(), adminToken) {
 		t.Errorf("got: %v", err)
 	}
@@ -75,7 +75,7 @@ func TestARevocationThatIsNotStoredSaysHowToTryAgain(t *testing.T) {
 		t.Errorf("expected a look and three attempts, got %q", *asked)
 	}
 	admin, token, asked = adminStub(t, http.StatusAccepted, `{"revoked":true,"seq":8,"applied":"2/3","behind":["gate-3"]}`)
-	out, _, err := sallyport("", "keys", "revoke", stolen.ID, "--removed", "--dir", dir, "--admin", admin, "--admin-token-file", token)
+	out, _, err := sallyport("", "keys", "revoke", stolen.ID, "--removed", "--dir", dir, "--issuer-admin", admin, "--token-file", token)
 	if err != nil || !strings.Contains(out, "not yet by gate-3") || len(*asked) != 2 {
 		t.Errorf("%v, asked %q\n%s", err, *asked, out)
 	}
@@ -88,11 +88,11 @@ func TestNothingChangesUnlessBothHalvesCanBeDone(t *testing.T) {
 	wrong := filepath.Join(t.TempDir(), "token")
 	write(t, wrong, "another-token-of-more-than-32-bytes!\n")
 	for want, args := range map[string][]string{
-		"answered 401":       {stolen.ID, "--admin", admin, "--admin-token-file", wrong},
-		"--admin-token-file": {stolen.ID, "--admin", admin},
-		"connection refused": {stolen.ID, "--admin", "http://127.0.0.1:1", "--admin-token-file", token},
-		"got \"here\"":       {stolen.ID, "--admin", "here", "--admin-token-file", token},
-		"no-such-key":        {"no-such-key", "--admin", admin, "--admin-token-file", token},
+		"answered 401":       {stolen.ID, "--issuer-admin", admin, "--token-file", wrong},
+		"--token-file":        {stolen.ID, "--issuer-admin", admin},
+		"connection refused": {stolen.ID, "--issuer-admin", "http://127.0.0.1:1", "--token-file", token},
+		"got \"here\"":       {stolen.ID, "--issuer-admin", "here", "--token-file", token},
+		"no-such-key":        {"no-such-key", "--issuer-admin", admin, "--token-file", token},
 	} {
 		_, _, err := sallyport("", append([]string{"keys", "revoke", "--dir", dir}, args...)...)
 		if err == nil || !strings.Contains(err.Error(), want) {

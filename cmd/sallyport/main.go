@@ -1,13 +1,15 @@
-// Command sallyport is the operator's command: it shows Sallyport on one machine, makes keys and password hashes, and turns
-// the key ring.
+// Command sallyport is the operator's command: it shows Sallyport on one machine, makes keys and password hashes, turns the
+// key ring, revokes, and shows how far every gate has come.
 package main
 
 import (
+	"errors"
 	"fmt"
 	"os"
-	"runtime/debug"
 
 	"github.com/spf13/cobra"
+
+	"github.com/sallyport/sallyport/internal/daemon"
 )
 
 // version is set by the build.
@@ -16,8 +18,17 @@ var version = ""
 func main() {
 	if err := newCommand().Execute(); err != nil {
 		fmt.Fprintf(os.Stderr, "sallyport: %v\n", err)
-		os.Exit(1)
+		os.Exit(exitStatus(err))
 	}
+}
+
+// exitStatus is 1 for every error that has no status of its own.
+func exitStatus(err error) int {
+	var own exitError
+	if errors.As(err, &own) {
+		return own.status
+	}
+	return 1
 }
 
 func newCommand() *cobra.Command {
@@ -28,7 +39,7 @@ func newCommand() *cobra.Command {
 		SilenceUsage:  true,
 		Args:          cobra.NoArgs,
 	}
-	root.AddCommand(newDemo(), newKeygen(), newKeys(), newPasswd(), newUpstream(), newVersion())
+	root.AddCommand(newDemo(), newKeygen(), newKeys(), newPasswd(), newRevocations(), newRevoke(), newStatus(), newUpstream(), newVersion())
 	return root
 }
 
@@ -38,19 +49,8 @@ func newVersion() *cobra.Command {
 		Short: "Print the version",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			_, err := fmt.Fprintln(cmd.OutOrStdout(), "sallyport", buildVersion())
+			_, err := fmt.Fprintln(cmd.OutOrStdout(), "sallyport", daemon.BuildVersion(version))
 			return err
 		},
 	}
-}
-
-// buildVersion is what the build has set, else what the Go toolchain knows of the module.
-func buildVersion() string {
-	if version != "" {
-		return version
-	}
-	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
-		return info.Main.Version
-	}
-	return "unknown"
 }

@@ -39,6 +39,9 @@ adding the user when there is none of that name; the rest of the file, comments 
 			if err != nil {
 				return err
 			}
+			if err := credential.CheckNew(string(password)); err != nil {
+				return err
+			}
 			hash, err := credential.Hash(password, credential.DefaultParams())
 			if err != nil {
 				return err

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/lestrrat-go/jwx/v2/jwk"
@@ -145,11 +146,15 @@ func (k *PublicKey) Thumbprint() (string, error) {
 // jsonKey is one entry of a key set.
 type jsonKey struct{ strict.Value }
 
-// noPrivateParts: whoever publishes these has lost the key, and probably the right file.
+// privateParts are the members of private and secret keys (RFC 7518 section 6).
+var privateParts = []string{"d", "p", "q", "dp", "dq", "qi", "oth", "k"}
+
+// noPrivateParts: whoever publishes these has lost the key, and probably the right file. In capitals too: many readers of JSON
+// take those for the same names.
 func (j jsonKey) noPrivateParts() error {
-	for _, name := range []string{"d", "p", "q", "dp", "dq", "qi", "oth", "k"} {
-		if _, ok := j.Member(name); ok {
-			return keyError(ProblemPrivate, j.kid(), "expected public keys, got one with %s", name)
+	for _, m := range j.Members() {
+		if slices.ContainsFunc(privateParts, func(name string) bool { return strings.EqualFold(name, m.Name) }) {
+			return keyError(ProblemPrivate, j.kid(), "expected public keys, got one with %s", strings.ToLower(m.Name))
 		}
 	}
 	return nil

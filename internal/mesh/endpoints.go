@@ -19,6 +19,8 @@ type Endpoints struct {
 	Audience    string `json:"audience"` // the tokens' audience
 	KeyDir      string `json:"key_dir"`  // absolute path of the key ring: PEM, not encrypted
 	Users       []User `json:"users"`
+	// AdminTokenFile is the absolute path of the file with the token of the issuers' admin API.
+	AdminTokenFile string `json:"admin_token_file"`
 
 	// Issuers are all issuers, the first one included; they share keys, users and the issuer claim.
 	Issuers []Issuer `json:"-"`

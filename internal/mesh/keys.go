@@ -2,6 +2,7 @@ package mesh
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"os"
@@ -19,6 +20,17 @@ func makeKeys(ctx context.Context, dir string) error {
 		return fmt.Errorf("mesh: make keys: %w", err)
 	}
 	return nil
+}
+
+// makeAdminToken makes the token of the admin API, unless there is one already.
+func makeAdminToken(path string) error {
+	if _, err := os.Stat(path); !errors.Is(err, os.ErrNotExist) {
+		if err != nil {
+			return fmt.Errorf("mesh: %w", err)
+		}
+		return nil
+	}
+	return replaceFile(path, []byte(rand.Text()+rand.Text()+"\n"), 0o600)
 }
 
 // lockFile keeps two meshes from using one folder.

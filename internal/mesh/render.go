@@ -25,6 +25,9 @@ const (
 	usersFile  = "users.yaml"
 )
 
+// tokenFile holds the token of the issuers' admin API.
+const tokenFile = "admin-token"
+
 // Folders within a mesh's folder, as the configuration files name them.
 const (
 	keysDir  = "keys"
@@ -45,6 +48,7 @@ type settings struct {
 	JWKS          string // where gates find the key set
 	Keys          string
 	UsersFile     string
+	AdminToken    string // the file with the admin API's token
 	Redis         string
 
 	Gateway, EnvoyAdmin, Upstream hostPort

@@ -95,6 +95,9 @@ func (m *Mesh) prepare(ctx context.Context) (settings, error) {
 	if err := makeKeys(ctx, filepath.Join(m.options.Dir, keysDir)); err != nil {
 		return s, err
 	}
+	if err := makeAdminToken(filepath.Join(m.options.Dir, tokenFile)); err != nil {
+		return s, err
+	}
 	if s.Users, err = hashPasswords(m.options.Users); err != nil {
 		return s, err
 	}
@@ -104,7 +107,7 @@ func (m *Mesh) prepare(ctx context.Context) (settings, error) {
 // addresses chooses the ports of all children.
 func (m *Mesh) addresses(p *ports) (settings, error) {
 	s := settings{
-		Audience: "sallyport-demo", Keys: "./" + keysDir, UsersFile: "./" + usersFile, Processors: min(runtime.NumCPU(), 8),
+		Audience: "sallyport-demo", Keys: "./" + keysDir, UsersFile: "./" + usersFile, AdminToken: "./" + tokenFile, Processors: min(runtime.NumCPU(), 8),
 		AllowedHeaders: allowedHeaders, EncodeRawHeaders: m.options.EncodeRawHeaders,
 	}
 	var errs []error
@@ -259,7 +262,7 @@ func (m *Mesh) describe(s settings) Endpoints {
 		EnvoyAdmin: "http://" + string(s.EnvoyAdmin),
 		Upstream:   "http://" + string(s.Upstream),
 		Redis:      s.Redis, Iss: s.Iss, Audience: s.Audience,
-		KeyDir: filepath.Join(m.options.Dir, keysDir), Users: m.options.Users,
+		KeyDir: filepath.Join(m.options.Dir, keysDir), AdminTokenFile: filepath.Join(m.options.Dir, tokenFile), Users: m.options.Users,
 	}
 	for _, i := range s.Issuers {
 		e.Issuers = append(e.Issuers, Issuer{Name: i.Name, URL: "http://" + string(i.Listen), Admin: "http://" + string(i.Admin)})

@@ -41,7 +41,7 @@ const (
 )
 
 var descriptions = []Description{
-	{ReasonBadRequest, 400, "The check request lacks what every request has, or a header that is judged is malformed.", "Look at what the proxy sends to the gate; `sallyport doctor` compares it with what is needed."},
+	{ReasonBadRequest, 400, "The check request lacks what every request has, or a header that is judged is malformed.", "Look at what the proxy sends to the gate: its settings must be those of deploy/config/envoy.yaml."},
 	{ReasonUntrustedPeer, 403, "The check came from an address that is not on the list of trusted proxies.", "Add the proxy's address to the list, if it is your proxy."},
 	{ReasonBadPath, 400, "The path can be read in more than one way: it has an encoded slash, a dot segment, a fragment or a parameter.", "Send the plain spelling, or let the proxy normalise paths."},
 	{ReasonNoRoute, 403, "No route of the policy matches, and what no route allows is denied.", "Add a route for this path and method to the policy, if it is meant to be reached."},
@@ -98,7 +98,7 @@ var descriptions = []Description{
 
 	{ReasonInsufficientRole, 403, "The token lacks a role that the route asks for.", "Give the user the role and log in again, or correct the route."},
 	{ReasonInsufficientScope, 403, "The token lacks a scope that the route asks for.", "Ask the issuer for the scope, or correct the route."},
-	{ReasonPolicy, 403, "Another requirement of the route is not met.", "`sallyport explain` shows which one."},
+	{ReasonPolicy, 403, "Another requirement of the route is not met.", "Compare the route's require with the token's claims."},
 	{ReasonOverloaded, 503, "The gate has more to do than it can in time.", "Add gates or cores."},
 	{ReasonInternal, 503, "The gate failed by itself.", "Its log has the error: please report it."},
 }

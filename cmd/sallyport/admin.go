@@ -1,0 +1,199 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/spf13/pflag"
+
+	"github.com/sallyport/sallyport/internal/config"
+)
+
+// The variables that say where an issuer's admin API is. The second one is also the issuer's own setting of that name.
+const (
+	adminURLVariable   = "SALLYPORT_ADMIN_URL"
+	adminTokenVariable = "SALLYPORT_ADMIN_TOKEN_FILE"
+)
+
+const defaultAdminURL = "http://127.0.0.1:9101"
+
+// adminFlags say where an issuer's admin API is and what opens it.
+type adminFlags struct {
+	url       string
+	tokenFile string
+}
+
+func (a *adminFlags) bind(f *pflag.FlagSet) {
+	f.StringVar(&a.url, "issuer-admin", "", "base URL of any issuer's admin port (default: $"+adminURLVariable+", then "+defaultAdminURL+")")
+	f.StringVar(&a.tokenFile, "token-file", "", "file with the token of the admin API, the issuer's admin.token_file (default: $"+adminTokenVariable+")")
+}
+
+// open makes a client; nothing is asked yet.
+func (a *adminFlags) open() (*adminAPI, error) {
+	base := firstOf(a.url, os.Getenv(adminURLVariable), defaultAdminURL)
+	at, err := url.Parse(base)
+	if err != nil || at.Scheme != "http" && at.Scheme != "https" || at.Host == "" || at.User != nil || at.RawQuery != "" {
+		return nil, fmt.Errorf("expected --issuer-admin (or $%s) as %s, got %q", adminURLVariable, defaultAdminURL, base)
+	}
+	path := firstOf(a.tokenFile, os.Getenv(adminTokenVariable))
+	if path == "" {
+		return nil, fmt.Errorf("expected --token-file (or $%s): the admin API of an issuer wants the token of its admin.token_file", adminTokenVariable)
+	}
+	token, err := readToken(path)
+	if err != nil {
+		return nil, err
+	}
+	return &adminAPI{
+		base: strings.TrimSuffix(base, "/"), token: token,
+		http: &http.Client{
+			Timeout:       30 * time.Second,
+			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+		},
+	}, nil
+}
+
+func firstOf(texts ...string) string {
+	for _, text := range texts {
+		if text != "" {
+			return text
+		}
+	}
+	return ""
+}
+
+// maxToken bounds what is read as a token: a header must hold it.
+const maxToken = 4096
+
+func readToken(path string) (config.Secret, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return config.Secret{}, fmt.Errorf("the admin token: %w", err)
+	}
+	defer f.Close()
+	content, err := io.ReadAll(io.LimitReader(f, maxToken+1))
+	if err != nil {
+		return config.Secret{}, fmt.Errorf("the admin token: %w", err)
+	}
+	token := strings.TrimSuffix(strings.TrimSuffix(string(content), "\n"), "\r")
+	if token == "" || len(content) > maxToken || strings.ContainsFunc(token, func(r rune) bool { return r <= ' ' || r >= 0x7f }) {
+		return config.Secret{}, fmt.Errorf("the admin token: expected one line of printable ASCII without blanks in %s", path)
+	}
+	return config.NewSecret(token), nil
+}
+
+// adminAPI is an issuer's admin API.
+type adminAPI struct {
+	base  string
+	token config.Secret
+	http  *http.Client
+}
+
+// maxAdminAnswer bounds an answer: a thousand entries, each as long as an entry can be, with every character escaped.
+const maxAdminAnswer = 16 << 20
+
+// call sends body as JSON, unless it is nil, and reads the answer into dst, unless that is nil. Any status but 200 and 202 is an error.
+func (a *adminAPI) call(ctx context.Context, method, path string, body, dst any) error {
+	var content io.Reader
+	if body != nil {
+		text, err := json.Marshal(body)
+		if err != nil {
+			return err
+		}
+		content = bytes.NewReader(text)
+	}
+	request, err := http.NewRequestWithContext(ctx, method, a.base+path, content)
+	if err != nil {
+		return err
+	}
+	request.Header.Set("Authorization", "Bearer "+a.token.Reveal())
+	if body != nil {
+		request.Header.Set("Content-Type", "application/json")
+	}
+	response, err := a.http.Do(request)
+	if err != nil {
+		return fmt.Errorf("the issuer's admin API: %w", err)
+	}
+	defer response.Body.Close()
+	answer, err := io.ReadAll(io.LimitReader(response.Body, maxAdminAnswer+1))
+	if err != nil {
+		return fmt.Errorf("the issuer's admin API: %w", err)
+	}
+	if response.StatusCode != http.StatusOK && response.StatusCode != http.StatusAccepted {
+		return &adminError{response.StatusCode, adminProblem(response.StatusCode, answer)}
+	}
+	if len(answer) > maxAdminAnswer {
+		return fmt.Errorf("the issuer's admin API: expected an answer of at most %d bytes, got more", maxAdminAnswer)
+	}
+	if dst == nil {
+		return nil
+	}
+	if err := json.Unmarshal(answer, dst); err != nil {
+		return fmt.Errorf("the issuer's admin API: %w", err)
+	}
+	return nil
+}
+
+// adminError is a refusal of the admin API.
+type adminError struct {
+	status int
+	text   string
+}
+
+func (e *adminError) Error() string {
+	return fmt.Sprintf("the issuer's admin API answered %d: %s", e.status, e.text)
+}
+
+func adminProblem(status int, answer []byte) string {
+	var said struct {
+		Description string `json:"error_description"`
+	}
+	switch {
+	case json.Unmarshal(answer, &said) == nil && said.Description != "" && said.Description != "There is nothing here.":
+		return printable(said.Description)
+	case status == http.StatusNotFound:
+		return "there is none unless admin.token_file is configured"
+	}
+	return http.StatusText(status)
+}
+
+// refused says whether err is the API's refusal with this status.
+func refused(err error, status int) bool {
+	var e *adminError
+	return errors.As(err, &e) && e.status == status
+}
+
+// waiting adds to a path how long to wait for the gates.
+func waiting(path string, wait time.Duration) string {
+	if wait <= 0 {
+		return path
+	}
+	return path + "?wait=" + url.QueryEscape(wait.String())
+}
+
+// revocationAnswer is what the admin API says of a revocation that is stored.
+type revocationAnswer struct {
+	Revoked bool     `json:"revoked"`
+	Seq     uint64   `json:"seq"`
+	Applied string   `json:"applied,omitempty"`
+	Behind  []string `json:"behind,omitempty"`
+}
+
+func (a revocationAnswer) String() string {
+	text := fmt.Sprintf("entry %d of the revocation log", a.Seq)
+	if a.Applied != "" {
+		text += ", applied by " + printable(a.Applied) + " gates"
+	}
+	if len(a.Behind) > 0 {
+		text += "; not yet by " + printable(strings.Join(a.Behind, ", ")) + ", each of which refuses everything unless it catches up within max_staleness"
+	}
+	return text
+}

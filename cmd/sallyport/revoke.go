@@ -1,0 +1,190 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os/user"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+)
+
+// revoke is what the flags of `sallyport revoke` say.
+type revoke struct {
+	admin        adminFlags
+	selector     selector
+	issuedBefore string
+	reason       string
+	actor        string
+	dryRun       bool
+	wait         time.Duration
+	json         bool
+}
+
+func newRevoke() *cobra.Command {
+	r := &revoke{}
+	cmd := &cobra.Command{
+		Use:   "revoke",
+		Short: "Revoke a token, a session, a user's sessions, or what a client, tenant, key or issuer has out",
+		Long: `Has an issuer write a revocation into the log, and waits for the gates to have applied it. It is stored when this command says so: an
+error means that it is not known to be, and that the same command may be given again.
+
+Exit status: 0 when every live gate refuses what was revoked, 2 when it is stored and some gate has not applied it yet, 1 on an error.`,
+		Example: `  sallyport revoke --sub alice --reason left_the_company
+  sallyport revoke --sid 'dGFn~cmFuZG9t' --dry-run
+  sallyport revoke --client app --issued-before 2026-01-31T12:00:00Z
+  sallyport revoke --jti 4f3c --issuer https://other.example`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			ctx, stop := untilSignal(cmd.Context())
+			defer stop()
+			return r.run(ctx, cmd.OutOrStdout())
+		},
+	}
+	f := cmd.Flags()
+	r.selector.bind(f)
+	f.StringVar(&r.issuedBefore, "issued-before", "", "with --client, --tenant and --iss: the time up to which it reaches, as 2026-01-31T12:00:00Z (default: now)")
+	f.StringVar(&r.reason, "reason", "operator", "why: a-z, 0-9 and _; for the log and the audit lines")
+	f.StringVar(&r.actor, "actor", "", "who, for the log and the audit lines; nobody checks it (default: your name on this machine)")
+	f.BoolVar(&r.dryRun, "dry-run", false, "change nothing, and tell what it would end")
+	f.DurationVar(&r.wait, "wait", 2*time.Second, "how long to wait for the gates to have applied it; 0: not at all")
+	f.BoolVar(&r.json, "json", false, "print the issuer's answer as JSON")
+	r.admin.bind(f)
+	return cmd
+}
+
+func (r *revoke) run(ctx context.Context, out io.Writer) error {
+	wanted, err := r.selector.members()
+	if err != nil {
+		return err
+	}
+	if r.wait < 0 {
+		return fmt.Errorf("--wait: expected a time of 0 or more, got %s", r.wait)
+	}
+	if r.issuedBefore != "" {
+		if _, err := time.Parse(time.RFC3339, r.issuedBefore); err != nil {
+			return fmt.Errorf("--issued-before: expected a time as 2026-01-31T12:00:00Z, got %q", r.issuedBefore)
+		}
+		wanted["issued_before"] = r.issuedBefore
+	}
+	wanted["reason"], wanted["actor"] = r.reason, firstOf(r.actor, whoami())
+	api, err := r.admin.open()
+	if err != nil {
+		return err
+	}
+	if r.dryRun {
+		return r.preview(ctx, out, api, wanted)
+	}
+	return r.carryOut(ctx, out, api, wanted)
+}
+
+func (r *revoke) carryOut(ctx context.Context, out io.Writer, api *adminAPI, wanted map[string]string) error {
+	var got revocationAnswer
+	if err := api.call(ctx, http.MethodPost, waiting("/admin/revocations", r.wait), wanted, &got); err != nil {
+		if refused(err, http.StatusBadRequest) || refused(err, http.StatusUnauthorized) {
+			return err
+		}
+		return fmt.Errorf("the revocation is not acknowledged, so give the same command again: %w", err)
+	}
+	var err error
+	if r.json {
+		err = printJSON(out, got)
+	} else {
+		_, err = fmt.Fprintf(out, "revoked %s: %s\n", subjectOf(wanted), got)
+	}
+	if err == nil && len(got.Behind) > 0 {
+		err = exitError{errors.New("stored, but not applied by every live gate yet"), statusNotEverywhere}
+	}
+	return err
+}
+
+// subjectOf names what is revoked, for people.
+func subjectOf(wanted map[string]string) string {
+	names := map[string]string{
+		"jti": "the token", "sid": "the session", "sub": "the sessions of", "client": "what the client has out:", "tenant": "what the tenant has out:",
+		"kid": "what was signed with the key", "iss": "everything issued by",
+	}
+	return names[wanted["kind"]] + " " + printable(firstOf(wanted["value"], wanted["issuer"]))
+}
+
+// whoami is the user's name on this machine, as far as it can be known.
+func whoami() string {
+	if u, err := user.Current(); err == nil && u.Username != "" {
+		return u.Username
+	}
+	return "operator"
+}
+
+// previewAnswer is what the admin API says to a dry run.
+type previewAnswer struct {
+	DryRun        bool       `json:"dry_run"`
+	Kind          string     `json:"kind"`
+	Value         string     `json:"value,omitempty"`
+	Issuer        string     `json:"issuer"`
+	IssuedBefore  *time.Time `json:"issued_before,omitempty"`
+	Effect        string     `json:"effect"`
+	Revoked       *bool      `json:"already_revoked,omitempty"`
+	SessionsKnown bool       `json:"sessions_known"`
+	SessionsTotal int        `json:"sessions_total"`
+	Sessions      []struct {
+		ID       string    `json:"id"`
+		Subject  string    `json:"subject"`
+		ClientID string    `json:"client_id"`
+		Tenant   string    `json:"tenant,omitempty"`
+		Began    time.Time `json:"began"`
+		Expires  time.Time `json:"expires"`
+		State    string    `json:"state"`
+	} `json:"sessions"`
+}
+
+func (r *revoke) preview(ctx context.Context, out io.Writer, api *adminAPI, wanted map[string]string) error {
+	var got previewAnswer
+	if err := api.call(ctx, http.MethodPost, "/admin/revocations?dry_run=true", wanted, &got); err != nil {
+		return err
+	}
+	if r.json {
+		return printJSON(out, got)
+	}
+	return got.print(out, wanted)
+}
+
+func (p *previewAnswer) print(out io.Writer, wanted map[string]string) error {
+	fmt.Fprintf(out, "dry run: nothing is changed. Revoking %s, at issuer %s:\n%s\n", subjectOf(wanted), printable(p.Issuer), printable(p.Effect))
+	if p.Revoked != nil && *p.Revoked {
+		fmt.Fprintln(out, "It is revoked already.")
+	}
+	switch {
+	case !p.SessionsKnown:
+		_, err := fmt.Fprintln(out, "How many sessions that ends is not known.")
+		return err
+	case p.SessionsTotal == 0:
+		_, err := fmt.Fprintln(out, "It ends no session that is known.")
+		return err
+	}
+	fmt.Fprintf(out, "It ends %s:\n\n", countOf(p.SessionsTotal, "session"))
+	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(w, "SESSION\tUSER\tCLIENT\tTENANT\tBEGAN\tEXPIRES\tSTATE")
+	for _, s := range p.Sessions {
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", orDash(s.ID), orDash(s.Subject), orDash(s.ClientID), orDash(s.Tenant),
+			s.Began.Format(time.RFC3339), s.Expires.Format(time.RFC3339), orDash(s.State))
+	}
+	if err := w.Flush(); err != nil {
+		return err
+	}
+	if more := p.SessionsTotal - len(p.Sessions); more > 0 {
+		_, err := fmt.Fprintf(out, "... and %d more\n", more)
+		return err
+	}
+	return nil
+}
+
+func countOf(n int, what string) string {
+	if n == 1 {
+		return "1 " + what
+	}
+	return fmt.Sprintf("%d %ss", n, what)
+}

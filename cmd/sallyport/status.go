@@ -1,0 +1,194 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"strconv"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+)
+
+// status is what the flags of `sallyport status` say.
+type status struct {
+	admin      adminFlags
+	within     time.Duration
+	ignoreGone bool
+	json       bool
+}
+
+func newStatus() *cobra.Command {
+	s := &status{}
+	cmd := &cobra.Command{
+		Use:   "status",
+		Short: "Show every gate and issuer: how far it has read the revocation log, and how stale it is",
+		Long: `Shows every gate and issuer by the line that it writes with each heartbeat.
+
+  ok         it has applied the whole log
+  behind     it has not applied, --within the time given, what was in the log when this command looked first
+  off_log    what it has applied is not the log as it is now: it is loading it again
+  not_ready  it says that its copy is not to be relied on yet
+  stale      its copy was last confirmed more than max_staleness ago: it refuses everything
+  gone       nothing was heard of it for longer than that: it has ended, or is cut off and refuses everything. Its line is removed
+             after 10 minutes
+
+Exit status: 0 when all of them are ok, 2 when one is not, 1 when it cannot be known.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			ctx, stop := untilSignal(cmd.Context())
+			defer stop()
+			return s.run(ctx, cmd.OutOrStdout())
+		},
+	}
+	f := cmd.Flags()
+	f.DurationVar(&s.within, "within", time.Second, "how long a process may take to apply what was in the log at the first look; lines are up to a heartbeat old")
+	f.BoolVar(&s.ignoreGone, "ignore-gone", false, "a process that has gone is no reason for exit status 2")
+	f.BoolVar(&s.json, "json", false, "print JSON")
+	s.admin.bind(f)
+	return cmd
+}
+
+// statusAnswer is what the admin API says of everybody on the log.
+type statusAnswer struct {
+	Well         bool          `json:"well"`
+	Head         *headAnswer   `json:"head"`
+	MaxStaleness float64       `json:"max_staleness_seconds"`
+	Gates        []lineOfState `json:"gates"`
+	Issuers      []lineOfState `json:"issuers"`
+}
+
+type headAnswer struct {
+	Epoch string `json:"epoch"`
+	Seq   uint64 `json:"seq"`
+}
+
+// lineOfState is one process.
+type lineOfState struct {
+	Name      string   `json:"name"`
+	Version   string   `json:"version"`
+	State     string   `json:"state"`
+	Ready     bool     `json:"ready"`
+	Epoch     string   `json:"epoch"`
+	Seq       uint64   `json:"seq"`
+	OnLog     bool     `json:"on_log"`
+	Lag       *uint64  `json:"lag"`
+	Staleness *float64 `json:"staleness_seconds"`
+	KeySetAge *float64 `json:"key_set_age_seconds"`
+	Age       float64  `json:"age_seconds"`
+	Live      bool     `json:"live"`
+}
+
+func (s *status) run(ctx context.Context, out io.Writer) error {
+	api, err := s.admin.open()
+	if err != nil {
+		return err
+	}
+	got, err := s.look(ctx, api)
+	if err != nil {
+		return err
+	}
+	if s.json {
+		err = printJSON(out, got)
+	} else {
+		err = got.print(out)
+	}
+	if err != nil {
+		return err
+	}
+	return s.verdict(got)
+}
+
+// look reads the status, again and again while somebody is only behind: a line is written with a heartbeat, and the log may
+// never stand still.
+func (s *status) look(ctx context.Context, api *adminAPI) (*statusAnswer, error) {
+	var first *headAnswer
+	for deadline := time.Now().Add(s.within); ; {
+		got := &statusAnswer{}
+		if err := api.call(ctx, http.MethodGet, "/admin/status", nil, got); err != nil {
+			return nil, err
+		}
+		if first == nil {
+			first = got.Head
+		}
+		if !got.catchUp(first) || !time.Now().Before(deadline) {
+			return got, nil
+		}
+		select {
+		case <-time.After(100 * time.Millisecond):
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+}
+
+// catchUp calls those ok that have come to where the log was at the first look, and says whether others may yet.
+func (a *statusAnswer) catchUp(first *headAnswer) (others bool) {
+	a.Well = true
+	for _, list := range [][]lineOfState{a.Gates, a.Issuers} {
+		for i := range list {
+			l := &list[i]
+			if l.State == "behind" && first != nil && l.Epoch == first.Epoch && l.Seq >= first.Seq {
+				l.State = "ok"
+			}
+			others = others || l.State == "behind" || l.State == "off_log"
+			a.Well = a.Well && l.State == "ok"
+		}
+	}
+	return others
+}
+
+// verdict is nil when everybody is well.
+func (s *status) verdict(got *statusAnswer) error {
+	var bad []string
+	for _, list := range [][]lineOfState{got.Gates, got.Issuers} {
+		for _, l := range list {
+			if l.State != "ok" && (l.State != "gone" || !s.ignoreGone) {
+				bad = append(bad, printable(l.Name)+" is "+printable(l.State))
+			}
+		}
+	}
+	if len(bad) == 0 {
+		return nil
+	}
+	return exitError{fmt.Errorf("not all is well: %s", strings.Join(bad, ", ")), statusNotEverywhere}
+}
+
+func (a *statusAnswer) print(out io.Writer) error {
+	if a.Head == nil {
+		fmt.Fprintf(out, "revocation log: nobody is on it")
+	} else {
+		fmt.Fprintf(out, "revocation log: epoch %s, at entry %d", printable(a.Head.Epoch), a.Head.Seq)
+	}
+	fmt.Fprintf(out, "; max_staleness %s\n\n", time.Duration(a.MaxStaleness*float64(time.Second)))
+	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(w, "\tNAME\tSTATE\tSEQ\tLAG\tSTALENESS\tKEY SET\tREADY\tVERSION")
+	for _, l := range a.Gates {
+		l.print(w, "gate")
+	}
+	for _, l := range a.Issuers {
+		l.print(w, "issuer")
+	}
+	if err := w.Flush(); err != nil {
+		return err
+	}
+	if len(a.Gates) == 0 {
+		_, err := fmt.Fprintln(out, "\nThere is no gate on the log.")
+		return err
+	}
+	return nil
+}
+
+func (l *lineOfState) print(w io.Writer, role string) {
+	lag, ready := "-", "no"
+	if l.Lag != nil {
+		lag = strconv.FormatUint(*l.Lag, 10)
+	}
+	if l.Ready {
+		ready = "yes"
+	}
+	fmt.Fprintf(w, "%s\t%s\t%s\t%d\t%s\t%s\t%s\t%s\t%s\n", role, orDash(l.Name), orDash(l.State), l.Seq, lag, ago(l.Staleness), ago(l.KeySetAge), ready, orDash(l.Version))
+}
