@@ -15,8 +15,8 @@ type CacheConfig struct {
 	Bytes   int `yaml:"bytes" usage:"how many bytes they may take together"`
 }
 
-// DefaultCacheConfig keeps 65,536 tokens in at most 128 MiB.
-func DefaultCacheConfig() CacheConfig { return CacheConfig{Entries: 1 << 16, Bytes: 128 << 20} }
+// DefaultCacheConfig keeps 65,536 tokens in at most 64 MiB.
+func DefaultCacheConfig() CacheConfig { return CacheConfig{Entries: 1 << 16, Bytes: 64 << 20} }
 
 const maxCacheEntries = 1 << 24
 
@@ -125,22 +125,47 @@ func (k *cache) place(t *table, hash uint64) []atomic.Pointer[cached] {
 	return t.slots[first : first+ways]
 }
 
-// keep puts a verified token into its place. When that is full, what expires first is dropped; when all are too big
-// together, it is not kept.
+// neighbours is how many places give up what expires first when all tokens together are too big.
+const neighbours = 4
+
+// keep puts a verified token into its place. When that is full, what expires first is dropped. When all tokens are too big
+// together, what expires first in this place and its neighbours is dropped instead, so that old tokens never shut out new
+// ones; if that is not enough, this one is not kept.
 func (k *cache) keep(s slot, presented string, v *verified) {
 	if s.table == nil {
 		return
 	}
 	c := &cached{presented: strings.Clone(presented), hash: s.hash, verified: v}
 	c.size = c.weigh()
+	for i := uint64(0); i < neighbours && s.table.bytes.Load()+c.size > k.budget; i++ {
+		s.table.evict(k.place(s.table, s.hash+i))
+	}
 	victim := k.victim(k.place(s.table, s.hash), c)
-	old := victim.Load()
+	s.table.replace(victim, victim.Load(), c, k.budget)
+}
+
+// replace puts c into a slot that holds old, unless the tokens would then be too big together.
+func (t *table) replace(slot *atomic.Pointer[cached], old, c *cached, budget int64) {
 	grown := c.size
 	if old != nil {
 		grown -= old.size
 	}
-	if s.table.bytes.Add(grown) > k.budget && grown > 0 || !victim.CompareAndSwap(old, c) {
-		s.table.bytes.Add(-grown)
+	if t.bytes.Add(grown) > budget && grown > 0 || !slot.CompareAndSwap(old, c) {
+		t.bytes.Add(-grown)
+	}
+}
+
+// evict drops the token of a place that expires first.
+func (t *table) evict(place []atomic.Pointer[cached]) {
+	var slot *atomic.Pointer[cached]
+	var first *cached
+	for i := range place {
+		if c := place[i].Load(); c != nil && (first == nil || c.claims.Expiry < first.claims.Expiry) {
+			slot, first = &place[i], c
+		}
+	}
+	if first != nil && slot.CompareAndSwap(first, nil) {
+		t.bytes.Add(-first.size)
 	}
 }
 

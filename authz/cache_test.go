@@ -109,6 +109,31 @@ func TestTheCacheStaysWithinItsBounds(t *testing.T) {
 	}
 }
 
+// TestOldTokensDoNotShutOutNewOnes: with its bytes used up by tokens that expire sooner, the cache still takes new ones.
+func TestOldTokensDoNotShutOutNewOnes(t *testing.T) {
+	c := CacheConfig{Entries: 1 << 12, Bytes: 1 << 20} // room for about a quarter of the entries
+	k := newCache(c)
+	for i := range 1 << 12 {
+		fill(k, 0, fmt.Sprint("old-", i), 3600)
+	}
+	const late = 200
+	for i := range late {
+		fill(k, 0, fmt.Sprint("new-", i), 7200)
+	}
+	kept := 0
+	for i := range late {
+		if found(k, 0, fmt.Sprint("new-", i)) {
+			kept++
+		}
+	}
+	if kept < late*9/10 {
+		t.Errorf("%d of %d new tokens were kept", kept, late)
+	}
+	if bytes := k.table.Load().bytes.Load(); bytes > int64(c.Bytes) {
+		t.Errorf("%d bytes are kept, more than %d", bytes, c.Bytes)
+	}
+}
+
 func TestKeepingATokenTwiceTakesOnePlace(t *testing.T) {
 	k := newCache(CacheConfig{Entries: 8, Bytes: 1 << 20})
 	fill(k, 0, "a", 1)

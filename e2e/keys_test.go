@@ -11,7 +11,6 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
 
-	"github.com/sallyport/sallyport/internal/mesh"
 	"github.com/sallyport/sallyport/internal/meshtest"
 )
 

@@ -24,10 +24,10 @@ func (s *Server) login(r *request) (reply, error) {
 	}
 	name, password := values[0], values[1]
 	event := s.event(r, audit.Login)
-	event.Subject = name
 	user, grant, err := s.signIn(r.Context(), name, password, r.from)
 	if err != nil {
 		outcome, refused := loginRefusal(err)
+		event.Subject = s.known(r.Context(), name)
 		s.metrics.logins.WithLabelValues(outcome).Inc()
 		s.record(event, outcome)
 		if refused != nil {
@@ -43,6 +43,16 @@ func (s *Server) login(r *request) (reply, error) {
 	s.metrics.logins.WithLabelValues("success").Inc()
 	s.record(event, "")
 	return reply{status: http.StatusOK, body: tokens}, nil
+}
+
+// known gives the name of a user there is, for the record of a failed login. What is nobody's name is not recorded: it may well
+// be a password, typed into the wrong field.
+func (s *Server) known(ctx context.Context, name string) string {
+	user, err := s.users.Lookup(ctx, name)
+	if err != nil {
+		return ""
+	}
+	return user.Name
 }
 
 // nobody stands for what can be no user's name, so that it costs what a name costs.

@@ -254,3 +254,17 @@ func TestAnOperatorSeesGatesAndEntries(t *testing.T) {
 	}
 	wantStatus(t, h.operate(http.MethodGet, "/admin/nothing", ""), http.StatusNotFound, "not_found")
 }
+
+// TestAPasswordInTheNameFieldIsNotRecorded: a failed login's event names a user there is, and no other name.
+func TestAPasswordInTheNameFieldIsNotRecorded(t *testing.T) {
+	h := onMiniredis(t, nil)
+	h.post("/login", body("username", "correct-horse-battery", "password", "x"))
+	h.post("/login", body("username", "alice", "password", "x"))
+	events := h.audited.String()
+	if strings.Contains(events, "correct-horse-battery") {
+		t.Errorf("recorded what is nobody's name:\n%s", events)
+	}
+	if !strings.Contains(events, `"subject":"alice"`) {
+		t.Errorf("did not record whose password was guessed at:\n%s", events)
+	}
+}

@@ -168,7 +168,7 @@ func TestPasswdRefusesWhatItCannotDo(t *testing.T) {
 		"a name without a file":  {"x\n", []string{"alice"}, "a user's name and --file"},
 		"a file without a name":  {"x\n", []string{"--file", path}, "a user's name and --file"},
 		"a role without a user":  {"x\n", []string{"--role", "admin"}, "--role"},
-		"roles of an old user":   {"x\n", []string{"--file", path, "--role", "admin", "bob"}, "change the roles in the file"},
+		"roles of an old user":   {"long enough\n", []string{"--file", path, "--role", "admin", "bob"}, "change the roles in the file"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			out, _, err := sallyport(row.stdin, append([]string{"passwd"}, row.args...)...)

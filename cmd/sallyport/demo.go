@@ -50,7 +50,7 @@ installation of your own. endpoints.json in it says where everything is; it appe
 	f.StringVar(&d.redis, "redis", "", "host:port of the Redis to use, instead of the one inside this process; its password comes from $SALLYPORT_REDIS_PASSWORD_FILE")
 	f.IntVar(&d.gates, "gates", 1, "how many gates Envoy balances over")
 	f.IntVar(&d.port, "port", 10000, "the gateway's port, from which the others are counted; 0: every port is a free one")
-	f.StringVar(&d.envoy, "envoy", "", "path of envoy (default: $SALLYPORT_ENVOY, then what `make envoy` has fetched, then $PATH)")
+	f.StringVar(&d.envoy, "envoy", "", "path of envoy (default: $SALLYPORT_ENVOY, then what \"make envoy\" has fetched, then $PATH)")
 	return cmd
 }
 
@@ -92,7 +92,9 @@ func (d *demo) run(ctx context.Context, s *screen) (err error) {
 	}
 	defer func() {
 		s.progress("stopping")
-		err = errors.Join(err, m.Stop())
+		if stopped := m.Stop(); !errors.Is(err, stopped) { // it may be what show has returned already
+			err = errors.Join(err, stopped)
+		}
 		s.done()
 		if err == nil {
 			s.print("Everything is stopped.")
@@ -175,7 +177,7 @@ func (d *demo) options() (mesh.Options, error) {
 	o.Binaries = filepath.Dir(self)
 	if o.Envoy == "" {
 		// The working directory, for `go run`, and the clone that this program was built in, as .tools/bin/sallyport.
-		o.Envoy, err = mesh.FindEnvoy(".", filepath.Join(o.Binaries, "..", ".."))
+		o.Envoy, err = mesh.FindEnvoy(filepath.Join(o.Binaries, "..", ".."))
 	}
 	return o, err
 }

@@ -89,7 +89,7 @@ func TestNothingChangesUnlessBothHalvesCanBeDone(t *testing.T) {
 	write(t, wrong, "another-token-of-more-than-32-bytes!\n")
 	for want, args := range map[string][]string{
 		"answered 401":       {stolen.ID, "--issuer-admin", admin, "--token-file", wrong},
-		"--token-file":        {stolen.ID, "--issuer-admin", admin},
+		"--token-file":       {stolen.ID, "--issuer-admin", admin},
 		"connection refused": {stolen.ID, "--issuer-admin", "http://127.0.0.1:1", "--token-file", token},
 		"got \"here\"":       {stolen.ID, "--issuer-admin", "here", "--token-file", token},
 		"no-such-key":        {"no-such-key", "--issuer-admin", admin, "--token-file", token},

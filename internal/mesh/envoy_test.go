@@ -60,8 +60,16 @@ func TestWithoutAnyGateNothingPasses(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, path := range []string{"/public", "/protected", "/nowhere"} {
-		if got := s.Call(path, "").Status; got != http.StatusServiceUnavailable {
-			t.Errorf("%s: expected 503, got %d", path, got)
+		got := s.Call(path, "")
+		if got.Status != http.StatusServiceUnavailable || got.Header.Get("X-Sallyport-Reason") != "no_gate" {
+			t.Errorf("%s: expected 503 for want of a gate, got %d %q", path, got.Status, got.Header.Get("X-Sallyport-Reason"))
+		}
+		var body struct {
+			Error       string `json:"error"`
+			Description string `json:"error_description"`
+		}
+		if got.JSON(&body); body.Error != "temporarily_unavailable" || body.Description == "" {
+			t.Errorf("%s: the body says %+v", path, body)
 		}
 	}
 	if seen := s.Seen(); len(seen) > 0 {

@@ -1,8 +1,11 @@
 package mesh
 
 import (
+	"bytes"
 	"embed"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -99,9 +102,30 @@ func (s settings) writeConfig(dir string, rewrite func(name, content string) str
 		if rewrite != nil {
 			content = rewrite(name, content)
 		}
+		if err := mayReplace(filepath.Join(dir, name)); err != nil {
+			return err
+		}
 		if err := replaceFile(filepath.Join(dir, name), []byte(content), 0o600); err != nil {
 			return err
 		}
+	}
+	return nil
+}
+
+// written is what every configuration file says that was made here, and that may therefore be made anew.
+const written = `Written by "sallyport demo"`
+
+// mayReplace refuses to overwrite a configuration file of somebody's own.
+func mayReplace(path string) error {
+	content, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("mesh: %w", err)
+	}
+	if !bytes.Contains(content, []byte(written)) {
+		return fmt.Errorf("mesh: %s is not a file that %q wrote, and would be overwritten: choose another folder", path, "sallyport demo")
 	}
 	return nil
 }

@@ -147,3 +147,23 @@ func TestAUserWithoutAPasswordGetsARandomOne(t *testing.T) {
 		t.Errorf("%q needs quotes in a shell", users[0].Password)
 	}
 }
+
+// TestAFileOfSomebodysOwnIsNotOverwritten: only what was written here is written anew.
+func TestAFileOfSomebodysOwnIsNotOverwritten(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "users.yaml")
+	if err := mayReplace(path); err != nil {
+		t.Errorf("a file that is not there: %v", err)
+	}
+	for content, may := range map[string]bool{
+		"# Who may log in.\n#\n# Written by \"sallyport demo\", which writes it anew.\n": true,
+		"users: [{name: precious}]\n": false,
+		"":                            false,
+	} {
+		if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := mayReplace(path); (err == nil) != may {
+			t.Errorf("%q: %v, expected that it may be replaced: %v", content, err, may)
+		}
+	}
+}
