@@ -295,11 +295,21 @@ func (j *judge) isolatedKnowsNothing() {
 	}
 }
 
-// converges judges L1.
+// converges judges L1. Time in which the machine ran nothing at all does not count.
 func (j *judge) converges() {
 	for _, s := range j.Spans {
-		if s.Kind == Converged && (s.Failed || s.To-s.From > j.ConvergeLimit && !j.stalled(s.From, s.To)) {
+		if s.Kind == Converged && s.To-s.From-j.stalledFor(s) > j.ConvergeLimit {
 			j.violated("L1", nil, s, "not all was well %v after the faults had ended: %s", (s.To - s.From).Round(time.Millisecond), s.Note)
 		}
 	}
+}
+
+// stalledFor gives how long the machine ran nothing within a span.
+func (j *judge) stalledFor(within Span) (sum time.Duration) {
+	for _, s := range j.Spans {
+		if s.Kind == Stalled && overlap(s, within) {
+			sum += min(s.To, within.To) - max(s.From, within.From)
+		}
+	}
+	return sum
 }

@@ -22,7 +22,7 @@ type pair struct{ from, to string }
 // network carries all connections to Redis servers, each through a listener of the server's own. It knows which process
 // is at the other end of each connection, so that any two can be parted.
 type network struct {
-	owner func(remote net.Addr) string // the name of the process at the other end
+	owner func(net.Conn) string // the name of the process at the other end
 	wait  sync.WaitGroup
 
 	mu        sync.Mutex
@@ -39,7 +39,7 @@ type line struct {
 	client, server net.Conn
 }
 
-func newNetwork(owner func(net.Addr) string) *network {
+func newNetwork(owner func(net.Conn) string) *network {
 	n := &network{owner: owner, rules: map[pair][]manner{}, lines: map[*line]struct{}{}}
 	n.changed = sync.NewCond(&n.mu)
 	return n
@@ -69,8 +69,8 @@ func (n *network) listen(name, backend string) (string, error) {
 // carry serves one connection until either end closes it.
 func (n *network) carry(client net.Conn, name, backend string) {
 	defer client.Close()
-	l := &line{pair: pair{n.owner(client.RemoteAddr()), name}, client: client}
-	if !n.pass(l.pair) {
+	l := &line{pair: pair{n.owner(client), name}, client: client}
+	if !n.pass(l) {
 		return
 	}
 	server, err := net.DialTimeout("tcp4", backend, time.Second)
@@ -113,7 +113,7 @@ func (n *network) copy(l *line, to, from net.Conn) {
 	for {
 		size, err := from.Read(buffer)
 		if size > 0 {
-			if !n.pass(l.pair) {
+			if !n.pass(l) {
 				return
 			}
 			if _, err := to.Write(buffer[:size]); err != nil {
@@ -122,7 +122,7 @@ func (n *network) copy(l *line, to, from net.Conn) {
 		}
 		if err != nil {
 			if errors.Is(err, io.EOF) {
-				n.pass(l.pair) // while it is held, the other side does not hear of the end either
+				n.pass(l) // while it is held, the other side does not hear of the end either
 			}
 			return
 		}
@@ -130,19 +130,28 @@ func (n *network) copy(l *line, to, from net.Conn) {
 }
 
 // pass waits for as long as the pair is held or delayed, and says whether it may speak at all.
-func (n *network) pass(p pair) bool {
+func (n *network) pass(l *line) bool {
 	n.mu.Lock()
-	delay := n.rule(p).delay
+	delay := n.rule(l.pair).delay
 	n.mu.Unlock()
 	if delay > 0 {
 		time.Sleep(delay)
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	for n.rule(p).hold && !n.rule(p).refuse && !n.closed {
+	for n.rule(l.pair).hold && !n.rule(l.pair).refuse && !n.closed {
 		n.changed.Wait()
 	}
-	return !n.closed && !n.rule(p).refuse
+	return !n.closed && !n.rule(l.pair).refuse
+}
+
+// name finds the owners of connections that were made before their process was known. The caller holds the lock.
+func (n *network) name() {
+	for l := range n.lines {
+		if l.from == "" {
+			l.from = n.owner(l.client)
+		}
+	}
 }
 
 // rule gives what holds for a pair. The caller holds the lock.
@@ -159,6 +168,7 @@ func (n *network) rule(p pair) (m manner) {
 func (n *network) impose(p pair, m manner) (lift func()) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
+	n.name()
 	n.rules[p] = append(n.rules[p], m)
 	for l := range n.lines {
 		if n.rule(l.pair).refuse {

@@ -13,19 +13,35 @@ import (
 )
 
 var (
-	schedules = flag.Int("schedules", 4, "how many schedules to run, `n`")
+	schedules = flag.Int("schedules", 0, "how many schedules to run, `n`; 0: a few whose seeds are always the same")
 	seed      = flag.Uint64("seed", 1, "the first schedule's seed; the next ones count up from it")
 	only      = flag.String("topology", "", "single or sentinel; by the seed when empty")
 	verbose   = flag.Bool("history", false, "print the whole history of each schedule with a violation")
 )
+
+// always are the seeds that every test run plays: the log trimmed from outside; an old disk, then a flush and a full disk;
+// a replica promoted that has missed writes; a deposed primary that goes on answering.
+var always = []uint64{2, 6, 7, 9}
+
+// seeds gives the seeds to play.
+func seeds() []uint64 {
+	if *schedules == 0 {
+		return always
+	}
+	var all []uint64
+	for n := range *schedules {
+		all = append(all, *seed+uint64(n))
+	}
+	return all
+}
 
 // TestSchedules hurts installations, each as its seed says, and holds their histories to every promise.
 func TestSchedules(t *testing.T) {
 	binaries, redisServer := meshtest.Binaries(t, false), meshtest.RedisServer(t)
 	table := newTable()
 	defer func() { t.Logf("\n%s", table) }()
-	for n := range *schedules {
-		plan := planFor(*seed + uint64(n))
+	for _, seed := range seeds() {
+		plan := planFor(seed)
 		began := time.Now()
 		dir := t.TempDir()
 		r, err := Run(t.Context(), plan, dir, binaries, redisServer, t.Logf)

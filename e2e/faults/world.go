@@ -138,14 +138,14 @@ func (n *node) suspend() error {
 func (n *node) resume() error { return n.child.Signal(syscall.SIGCONT) }
 
 // owner names the process at the other end of a connection.
-func (w *world) owner(remote net.Addr) string {
+func (w *world) owner(c net.Conn) string {
 	pids := map[string]int{}
 	w.mu.Lock()
 	for name, n := range w.nodes {
 		pids[name] = n.child.PID()
 	}
 	w.mu.Unlock()
-	return ownerOf(remote, pids)
+	return ownerOf(c, pids)
 }
 
 // build brings up the installation of a plan.

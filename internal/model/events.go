@@ -33,9 +33,10 @@ func (m *model) beatSent(n int, p procID, d dataID, epochs uint8) result {
 		if c.w == nil {
 			hb := c.r.Beat(now)
 			c.beat = &beat{hb: hb, reply: m.datas[d].reply(&hb), same: true}
+			m.mutateHead(c, m.datas[d])
 		} else {
 			after := m.datas[d].clone()
-			r.epochs += m.issuerBeat(n-1, c, after)
+			r.epochs += m.issuerBeat(n-1, c, after, epochs)
 			r.data = m.data(after)
 		}
 		r.proc = m.proc(c)
@@ -44,10 +45,10 @@ func (m *model) beatSent(n int, p procID, d dataID, epochs uint8) result {
 }
 
 // issuerBeat is the heartbeat script. It returns how many epochs it began.
-func (m *model) issuerBeat(i int, c *proc, d *data) (began uint8) {
+func (m *model) issuerBeat(i int, c *proc, d *data, epochs uint8) (began uint8) {
 	hb := c.w.Beat(now)
 	m.mutateBeat(c, &hb)
-	if (m.mutation != HeadNotCreated || d.head) && d.ensure(m.epoch(d)) {
+	if (m.mutation != HeadNotCreated || d.head) && d.ensure(epochs) {
 		began = 1
 	}
 	mine, found := d.at(hb.Position.Seq)
@@ -57,7 +58,7 @@ func (m *model) issuerBeat(i int, c *proc, d *data) (began uint8) {
 	} else if !hb.Mend && onIt {
 		c.announced = false
 	}
-	d.lines[i] = line{true, hb.Position}
+	d.lines[i] = line{there: true, at: hb.Position}
 	c.beat = &beat{hb: hb, reply: d.reply(&hb), other: d.lines[1-i], same: true}
 	return began
 }
@@ -71,39 +72,45 @@ func (m *model) mutateBeat(c *proc, hb *revocation.Heartbeat) {
 	}
 }
 
-// epoch numbers a new epoch, so that none ever comes again: by what it is begun on.
-func (m *model) epoch(*data) uint8 { return m.nextEpoch }
+// mutateHead makes a gate without a confirmed copy take the end of the first page for the head.
+func (m *model) mutateHead(c *proc, d *data) {
+	if v := c.r.View(); m.mutation == ReadyBeforeLastPage && !v.Counted && len(d.entries) > pageSize {
+		last := &d.entries[pageSize-1]
+		c.beat.reply.Head.Seq, c.beat.reply.Head.Chain = last.Seq, last.Chain
+	}
+}
 
 func (m *model) beatFailed(p procID) procID {
 	return m.once(event{kind: evBeatFailed, proc: p}, func() result {
 		c := m.procs[p].clone()
-		c.failBeat()
+		c.failBeat(m.mutation)
 		return result{proc: m.proc(c)}
 	}).proc
 }
 
-func (c *proc) failBeat() {
-	if c.beat == nil {
+func (c *proc) failBeat(m Mutation) {
+	hb := c.beat.hb
+	c.beat = nil
+	if m == NoSettleOnReconnect {
 		return
 	}
 	if c.w != nil {
-		c.w.BeatFailed(c.beat.hb)
+		c.w.BeatFailed(hb)
 	} else {
-		c.r.BeatFailed(c.beat.hb)
+		c.r.BeatFailed(hb)
 	}
-	c.beat = nil
 }
 
 // answered brings a heartbeat's answer, with what WAIT answered; acked says that what an issuer's heartbeat found is
 // held twice.
 func (m *model) answered(p procID, replicas int, acked bool) result {
-	number := int32(replicas)<<1 | int32(flag(acked))
+	number := int32(replicas)<<1 | int32(bit(acked))
 	return m.once(event{kind: evAnswered, proc: p, number: number}, func() result {
 		c := m.procs[p].clone()
 		b := c.beat
 		c.beat = nil
 		b.reply.Replicas = replicas
-		before := c.clone()
+		founded := replicas >= m.limits.MinReplicas && b.reply.HeadFound && b.reply.Head.Mending <= b.reply.Time
 		m.mutateAnswer(c, b)
 		if acked && c.w != nil {
 			c.w.Acknowledged(b.hb)
@@ -114,10 +121,12 @@ func (m *model) answered(p procID, replicas int, acked bool) result {
 		} else {
 			out = c.r.Answered(b.hb, b.reply, now)
 		}
-		if m.mutation == HeldDroppedOnReload && out.Resync != "" {
-			c = m.forgotten(c, before)
+		m.mutateHeld(c, &out)
+		r := m.outcome(c, &out)
+		if out.Counted && !founded && c.w == nil {
+			r.outcome |= unfounded
 		}
-		return m.outcome(c, &out)
+		return r
 	})
 }
 
@@ -150,9 +159,22 @@ func (m *model) mutateAnswer(c *proc, b *beat) {
 			head.Epoch, head.Seq, head.Chain = pos.Epoch, pos.Seq, pos.Chain
 			b.reply.AtMine, b.reply.AtMineFound = pos.Chain, true
 		}
-	case NoSettleOnEpoch:
-		if b.reply.HeadFound && c.r.Complete() && head.Epoch != pos.Epoch && b.same {
-			c.settleElsewhere(b)
+	}
+}
+
+// mutateHeld makes a gate drop what it holds when it loads the log again.
+func (m *model) mutateHeld(c *proc, out *revocation.Outcome) {
+	if m.mutation != HeldDroppedOnReload || c.w != nil {
+		return
+	}
+	for s := range m.limits.Sessions {
+		if out.Resync != "" && c.r.Set().Check(&revocation.Facts{Issuer: iss, SessionID: sid(s)}).Revoked {
+			c.dropped |= 1 << s
+		}
+		for i := range out.Applied {
+			if out.Applied[i].Value == sid(s) {
+				c.dropped &^= 1 << s
+			}
 		}
 	}
 }
@@ -177,6 +199,7 @@ func (m *model) read(p procID, d dataID) result {
 		}
 		c := m.procs[p].clone()
 		out := c.entries(rd, entries)
+		m.mutateHeld(c, &out)
 		r := m.outcome(c, &out)
 		r.changed = true
 		return r
@@ -187,21 +210,20 @@ func (m *model) read(p procID, d dataID) result {
 func (m *model) begun(p procID, q, s int) result {
 	return m.once(event{kind: evBegin, proc: p, number: int32(q<<4 | s)}, func() result {
 		c := m.procs[p].clone()
-		if _, err := c.w.Begin(requestFor(q, s), now); err != nil {
+		b, err := c.w.Begin(requestFor(q, s), now)
+		if err != nil {
 			return result{proc: p}
+		}
+		m.batches[q][s] = b
+		if m.mutation == OwnSetAfterAck {
+			return result{proc: p, ok: true}
 		}
 		return result{proc: m.proc(c), ok: true}
 	})
 }
 
 // batchFor is the batch that begun made: while now stands still, it is always the same.
-func (m *model) batchFor(q, s int) revocation.Batch {
-	r := requestFor(q, s)[0]
-	at := redisNow + 1
-	return revocation.Batch{Entries: []revocation.Entry{{
-		Kind: r.Kind, Issuer: r.Issuer, Value: r.Value, Actor: r.Actor, At: at, Expires: at + (lifetime + 2*skew).Milliseconds(),
-	}}}
-}
+func (m *model) batchFor(q, s int) revocation.Batch { return m.batches[q][s] }
 
 // appendSent lets Redis run the append script.
 func (m *model) appendSent(p procID, d dataID, epochs uint8, q, s int) result {
@@ -249,7 +271,7 @@ func (m *model) confirmSent(n int, p procID, d dataID, q int, at posID) result {
 		c.app = &appending{request: int8(q), confirm: true}
 		if before := m.datas[d]; before.whole() && before.onLog(mine) {
 			after := before.clone()
-			after.lines[n-1] = line{true, mine}
+			after.lines[n-1] = line{there: true, at: mine}
 			r.data, c.app.ok = m.data(after), true
 		}
 		r.proc, r.ok = m.proc(c), true
@@ -264,6 +286,7 @@ func (m *model) landed(p procID, replicas int) result {
 		a := c.app
 		c.app = nil
 		r := result{ok: a.ok && (replicas >= m.limits.MinReplicas || m.mutation == WaitNotCompared)}
+		r.changed = a.ok && replicas >= m.limits.MinReplicas
 		switch {
 		case a.confirm:
 		case a.ok:
@@ -311,21 +334,24 @@ func (m *model) locate(p procID, q, s int) (posID, bool) {
 	return r.at, r.ok
 }
 
-// holder judges the issuers' lines with what the issuer knew of the other's before, and returns what it knows now.
-func (m *model) holder(p *process, other line, onLog, moved bool, at revocation.Position) (h revocation.Holder, seen bool, age uint8) {
+// holder judges the issuers' lines: the other's as found, and whether it lies on the log. How old it is, the issuer is
+// taken to know exactly.
+func (m *model) holder(other line, onLog bool, at revocation.Position) revocation.Holder {
 	var l revocation.Lines
-	if p.seen {
-		l.Observe([]revocation.Line{{Name: "other"}}, revocation.Instant{Mono: now.Mono - time.Duration(p.age)*tick, Wall: now.Wall})
-	}
 	var lines []revocation.Line
 	if other.there {
-		lines = append(lines, revocation.Line{Name: "other", Counter: uint64(flag(moved)), Position: other.at, OnLog: onLog})
+		lines = append(lines, revocation.Line{Name: "other", Position: other.at, OnLog: onLog})
 	}
+	l.Observe(lines, revocation.Instant{Mono: now.Mono - time.Duration(other.age)*tick, Wall: now.Wall})
 	l.Observe(lines, now)
-	h = l.SecondHolder(lines, "self", at, time.Duration(m.limits.Settle)*tick, now)
-	since, seen := l.Age("other", now)
-	if !seen {
-		return h, false, 0
-	}
-	return h, true, uint8(since / tick)
+	return l.SecondHolder(lines, "self", at, time.Duration(m.limits.Settle)*tick, now)
+}
+
+// told is what a server holds once issuer n has written its line there.
+func (m *model) told(n int, d dataID, at posID) dataID {
+	return m.once(event{evTell, procID(n), d, int32(at)}, func() result {
+		after := m.datas[d].clone()
+		after.lines[n-1] = line{there: true, at: m.poss[at]}
+		return result{data: m.data(after)}
+	}).data
 }

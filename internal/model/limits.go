@@ -15,17 +15,23 @@ type Limits struct {
 	Faults      int // faults at any moment, of any kind
 	MinReplicas int // as revocation.min_replicas
 
+	// Split lets everything happen between a command's step in Redis and its answer, and between two reads; else only
+	// faults come between.
+	Split bool
+
 	Settle       int // heartbeats
 	MaxStaleness int // heartbeats
 	MaxStates    int // an exploration that meets more is an error; 0 means no bound
 	LiveEvery    int // every n-th state is tried for L1; 1 means all
+
+	Progress func(depth, states, last, processes, servers int) // told after each level, if it is there
 }
 
 // Small are limits whose every schedule is explored within seconds.
 func Small(nodes, issuers, faults int) Limits {
 	return Limits{
 		Nodes: nodes, Issuers: issuers, Gates: 1, Requests: 1, Sessions: 1, Faults: faults, MinReplicas: nodes / 2,
-		Settle: 2, MaxStaleness: 4, LiveEvery: 64,
+		Settle: 2, MaxStaleness: 3, LiveEvery: 64,
 	}
 }
 
@@ -55,4 +61,4 @@ const (
 // tick is one heartbeat.
 const tick = time.Second
 
-func (l Limits) most() time.Duration { return time.Duration(l.MaxStaleness+2) * tick }
+func (l Limits) most() time.Duration { return time.Duration(l.MaxStaleness+1) * tick }

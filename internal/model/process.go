@@ -28,6 +28,7 @@ type proc struct {
 
 	// What a mutant remembers.
 	announced bool
+	dropped   uint8
 }
 
 // beat is a heartbeat under way: Redis has taken its step, the answer has not arrived.
@@ -84,18 +85,18 @@ func (p *proc) key(buf []byte) []byte {
 	} else {
 		buf = p.r.AppendState(append(buf, 0))
 	}
-	buf = append(buf, flag(p.announced), flag(p.beat != nil), flag(p.app != nil))
+	buf = append(buf, bit(p.announced), p.dropped, bit(p.beat != nil), bit(p.app != nil))
 	if b := p.beat; b != nil {
-		buf = append(buf, flag(b.same), flag(b.hb.Mend), flag(b.hb.Holds), byte(b.hb.Stored), byte((now.Mono-b.hb.At.Mono)/tick))
+		buf = append(buf, bit(b.same), bit(b.hb.Mend), bit(b.hb.Holds), byte(b.hb.Stored), byte((now.Mono-b.hb.At.Mono)/tick))
 		buf = appendPosition(buf, b.hb.Position)
 		h := &b.reply.Head
-		buf = append(buf, flag(b.reply.HeadFound), byte(max(h.Mending-b.reply.Time, 0)/tick.Milliseconds()), byte(h.First))
+		buf = append(buf, bit(b.reply.HeadFound), byte(max(h.Mending-b.reply.Time, 0)/tick.Milliseconds()), byte(h.First))
 		buf = appendPosition(buf, h.Position())
-		buf = append(append(buf, flag(b.reply.AtMineFound)), b.reply.AtMine[:]...)
-		buf = appendPosition(append(buf, flag(b.other.there)), b.other.at)
+		buf = append(append(buf, bit(b.reply.AtMineFound)), b.reply.AtMine[:]...)
+		buf = appendPosition(append(buf, bit(b.other.there), b.other.age), b.other.at)
 	}
 	if a := p.app; a != nil {
-		buf = append(buf, byte(a.request), flag(a.confirm), flag(a.ok), flag(a.batch.Again), byte(a.first))
+		buf = append(buf, byte(a.request), bit(a.confirm), bit(a.ok), bit(a.batch.Again), byte(a.first))
 		buf = append(append(buf, a.epoch[:]...), a.before[:]...)
 		for i := range a.batch.Entries {
 			e := &a.batch.Entries[i]
@@ -146,7 +147,7 @@ func (p *proc) connected() {
 }
 
 func (p *proc) denies(s int) bool {
-	return p.r.Set().Check(&revocation.Facts{Issuer: iss, SessionID: sid(s)}).Revoked
+	return p.dropped>>s&1 == 0 && p.r.Set().Check(&revocation.Facts{Issuer: iss, SessionID: sid(s)}).Revoked
 }
 
 func (p *proc) view() (fresh bool, last uint8) {

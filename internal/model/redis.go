@@ -23,14 +23,15 @@ type data struct {
 	has uint8 // which sessions have an entry
 }
 
-// line is an issuer's line. That its counter has moved is kept with those who watch it.
+// line is an issuer's line.
 type line struct {
 	there bool
 	at    revocation.Position
+	age   uint8 // heartbeats since it was written
 }
 
 func (d *data) key(buf []byte) []byte {
-	buf = append(buf, flag(d.head))
+	buf = append(buf, bit(d.head))
 	if d.head {
 		buf = append(buf, d.epoch[:]...)
 		buf = binary.BigEndian.AppendUint64(buf, d.seq)
@@ -42,7 +43,7 @@ func (d *data) key(buf []byte) []byte {
 		buf = append(buf, byte(d.sessions[i]))
 	}
 	for i := range d.lines {
-		buf = appendPosition(append(buf, flag(d.lines[i].there)), d.lines[i].at)
+		buf = appendPosition(append(buf, bit(d.lines[i].there), d.lines[i].age), d.lines[i].at)
 	}
 	for i := range d.entries {
 		buf = append(binary.BigEndian.AppendUint64(buf, d.entries[i].Seq), d.entries[i].Chain[:]...)
@@ -56,7 +57,7 @@ func appendPosition(buf []byte, p revocation.Position) []byte {
 	return append(buf, p.Chain[:]...)
 }
 
-func flag(b bool) byte {
+func bit(b bool) byte {
 	if b {
 		return 1
 	}
@@ -69,7 +70,9 @@ func (d *data) clone() *data {
 	return &c
 }
 
-func (d *data) position() revocation.Position { return revocation.Position{Epoch: d.epoch, Seq: d.seq, Chain: d.chain} }
+func (d *data) position() revocation.Position {
+	return revocation.Position{Epoch: d.epoch, Seq: d.seq, Chain: d.chain}
+}
 
 func (d *data) at(seq uint64) (revocation.Chain, bool) {
 	for i := range d.entries {
@@ -156,4 +159,18 @@ func (d *data) read(after uint64, count int) []revocation.Entry {
 		}
 	}
 	return nil
+}
+
+// mark is the script that marks a session as ending; it returns what it was.
+func (d *data) mark(value string) session.State {
+	for s := range d.sessions {
+		if sid(s) == value {
+			before := d.sessions[s]
+			if before == session.Active {
+				d.sessions[s] = session.Ending
+			}
+			return before
+		}
+	}
+	return session.Missing
 }

@@ -23,11 +23,11 @@ type state struct {
 	faults  int8 // still to come
 	epochs  uint8
 
-	acked  [maxSessions]uint8 // ticks since its end was acknowledged, plus 1; 0: it was not
-	stored uint8              // sessions whose entry was once on the primary and min_replicas replicas
+	acked  [maxSessions]uint8 // ticks since its end was acknowledged, plus 1; 0: it was not; oldest once the gate denies it
+	stored uint8              // sessions whose entry was once on a server that takes writes and min_replicas replicas
 	denied uint8              // sessions the gate has denied since it runs
+	broken bool               // a heartbeat of the gate counted that must not
 	loaded bool               // the gate has had a complete copy since it runs
-	good   uint8              // ticks since the gate sent its newest heartbeat that Redis answered as it must
 }
 
 type status uint8
@@ -48,8 +48,6 @@ const (
 
 var purposeNames = [purposes]string{"heartbeat", "reading", "append"}
 
-const none = int8(-1)
-
 // process is what of a process is not in its memory, or changes without it.
 type process struct {
 	id     procID
@@ -59,12 +57,9 @@ type process struct {
 	conns  [purposes]int8
 	have   [purposes]uint8 // nodes with the write of the call under way
 
-	// Of an issuer: its sight of the other issuer's line.
-	seen   bool
-	age    uint8 // ticks since it was seen to move
-	recent uint8 // ticks since the last heartbeat that found the lines; noLines: there was none
-	news   uint8 // nodes on which the other's line has moved since this issuer looked there
-	found  bool  // it had moved when the heartbeat under way found it
+	// Of an issuer: how old the other issuer's line is by the newest heartbeat, and how old that heartbeat is.
+	sight  uint8
+	recent uint8 // noLines: there was none
 }
 
 const noLines = 3
@@ -77,14 +72,17 @@ type node struct {
 	paused bool
 }
 
-const gone = int8(-2)
+const (
+	none = int8(-1)
+	gone = int8(-2)
+)
 
 type lag uint8
 
 const (
-	inStep   lag = iota
-	lagging      // for less than a heartbeat
-	cutOff       // from its primary, for as long as it likes
+	inStep  lag = iota
+	lagging     // for less than a heartbeat
+	cutOff      // from its primary, for as long as it likes
 )
 
 type request struct {
@@ -93,6 +91,7 @@ type request struct {
 	session int8
 	end     session.End
 	at      posID
+	rests   bool // until the next tick
 }
 
 type phase uint8
@@ -128,6 +127,7 @@ func digestBytes(b []byte) digest {
 type model struct {
 	limits   Limits
 	mutation Mutation
+	batches  [maxRequests][maxSessions]revocation.Batch // of the requests
 
 	procs   []*proc
 	procIDs map[digest]procID
@@ -165,7 +165,9 @@ const (
 	evAppendFailed
 	evLive
 	evLocate
-	evForget
+	evOlder
+	evPlain
+	evTell
 )
 
 // result is what an event makes of a process and of the server it spoke to.
@@ -176,16 +178,17 @@ type result struct {
 	ok      bool
 	epochs  uint8
 	changed bool
-	outcome bits
+	outcome outcomes
 }
 
-type bits uint8
+type outcomes uint8
 
 const (
-	resynced bits = 1 << iota
+	resynced outcomes = 1 << iota
 	completed
 	counted
 	stalled
+	unfounded // a heartbeat counted that Redis had not answered as it must
 )
 
 func newModel(l Limits, mutation Mutation) *model {

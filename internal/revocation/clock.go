@@ -56,15 +56,6 @@ func (t redisTime) skew() time.Duration {
 	return max(early, late, 0)
 }
 
-// Time is Redis' time: the newest heartbeat's, carried on by the monotonic clock. False when that heartbeat is older
-// than max_staleness on either clock.
-func (r *Replica) Time(now Instant) (time.Time, bool) {
-	if !r.redis.known || now.Since(r.redis.sent) > r.cfg.MaxStaleness {
-		return time.Time{}, false
-	}
-	return time.UnixMilli(r.redis.latest(now)), true
-}
-
 // Skew is how far this process' wall clock was from Redis' time at the last good heartbeat.
 func (r *Replica) Skew() time.Duration {
 	if !r.redis.known {

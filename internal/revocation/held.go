@@ -11,6 +11,8 @@ type held struct {
 	byName map[name]uint64
 	live   int
 	cursor uint64 // where forget goes on
+
+	issuer, reason, actor string // of the newest item
 }
 
 const chunkItems = 512
@@ -32,6 +34,7 @@ type heldItem struct {
 	chained  bool   // older is the number of the next older item of the same name
 	older    uint64 // numbers are never used twice
 	inFlight int    // appends under way
+	mending  bool   // they are of what the log was known to lack
 	epoch    Epoch  // where an append has stored it
 	seq      uint64
 }
@@ -77,12 +80,17 @@ func (h *held) get(e *Entry) *heldItem {
 	return item
 }
 
-// add keeps a copy of e that holds on to no larger buffer.
+// add keeps a copy of e that holds on to no larger buffer. What most entries have in common is kept once.
 func (h *held) add(e *Entry) *heldItem {
-	k := name{e.Kind, strings.Clone(e.Issuer), strings.Clone(e.Value)}
+	own := func(last *string, s string) string {
+		if *last != s {
+			*last = strings.Clone(s)
+		}
+		return *last
+	}
 	return h.put(heldItem{entry: Entry{
-		Seq: e.Seq, Kind: e.Kind, Issuer: k.issuer, Value: k.value, IssuedBefore: e.IssuedBefore, Expires: e.Expires,
-		Reason: strings.Clone(e.Reason), Actor: strings.Clone(e.Actor), At: e.At, Chain: e.Chain,
+		Seq: e.Seq, Kind: e.Kind, Issuer: own(&h.issuer, e.Issuer), Value: strings.Clone(e.Value), IssuedBefore: e.IssuedBefore,
+		Expires: e.Expires, Reason: own(&h.reason, e.Reason), Actor: own(&h.actor, e.Actor), At: e.At, Chain: e.Chain,
 	}})
 }
 
@@ -93,6 +101,7 @@ func (h *held) put(item heldItem) *heldItem {
 	n := h.next
 	if (n-h.base)%chunkItems == 0 {
 		h.chunks = append(h.chunks, &heldChunk{items: make([]heldItem, 0, chunkItems)})
+		h.release(len(h.chunks) - 2)
 	}
 	h.next++
 	c := h.chunks[len(h.chunks)-1]
@@ -114,16 +123,21 @@ func (h *held) drop(e *Entry) {
 
 func (h *held) remove(n uint64, item *heldItem) {
 	h.unlink(n, item)
-	i := (n - h.base) / chunkItems
-	c := h.chunks[i]
+	i := int((n - h.base) / chunkItems)
 	*item = heldItem{}
 	h.live--
-	c.live--
-	if c.live > 0 || int(i) == len(h.chunks)-1 {
+	h.chunks[i].live--
+	h.release(i)
+}
+
+// release lets go of chunk i if nothing is left in it, and of those before it that are gone. The last one stays: it is
+// being filled.
+func (h *held) release(i int) {
+	if i < 0 || i == len(h.chunks)-1 || h.chunks[i] == nil || h.chunks[i].live > 0 {
 		return
 	}
 	h.chunks[i] = nil
-	for len(h.chunks) > 1 && h.chunks[0] == nil {
+	for h.chunks[0] == nil {
 		h.chunks, h.base = h.chunks[1:], h.base+chunkItems
 	}
 }

@@ -14,6 +14,7 @@ func (w *Writer) land(e *Entry) *heldItem {
 	item := w.unseen.get(e)
 	if item != nil && item.inFlight > 0 {
 		item.inFlight--
+		item.mending = item.mending && item.inFlight > 0
 	}
 	return item
 }
@@ -45,11 +46,11 @@ func (w *Writer) lost(epoch Epoch, seq uint64) {
 	}
 }
 
-// missing reports whether the log, of which the copy is complete, lacks an item: no append of it is under way, and none
-// has put it where the copy has yet to come.
+// missing reports whether the log, of which the copy is complete, lacks an item: no append of a new one is under way, and
+// none has put it where the copy has yet to come. One that is being mended is missing until it is known to be stored.
 func (w *Writer) missing(item *heldItem, redisNow int64) bool {
 	switch {
-	case item.inFlight > 0, item.entry.Expires <= redisNow:
+	case item.inFlight > 0 && !item.mending, item.entry.Expires <= redisNow:
 		return false
 	case item.seq > 0 && item.epoch == w.pos.Epoch && item.seq > w.pos.Seq:
 		return false
@@ -57,13 +58,21 @@ func (w *Writer) missing(item *heldItem, redisNow int64) bool {
 	return true
 }
 
-func (w *Writer) missingAny(now Instant) bool { return len(w.missingFirst(now, 1)) > 0 }
+func (w *Writer) missingAny(now Instant) (found bool) {
+	redisNow := w.redis.latest(now)
+	w.unseen.each(func(item *heldItem) bool {
+		found = w.missing(item, redisNow)
+		return !found
+	})
+	return found
+}
 
+// missingFirst gives what is missing and not being mended.
 func (w *Writer) missingFirst(now Instant, most int) []Entry {
 	redisNow := w.redis.latest(now)
 	var found []Entry
 	w.unseen.each(func(item *heldItem) bool {
-		if w.missing(item, redisNow) {
+		if item.inFlight == 0 && w.missing(item, redisNow) {
 			found = append(found, item.entry.bare())
 		}
 		return len(found) < most
@@ -85,9 +94,25 @@ func (w *Writer) Mend(now Instant, most int) (Batch, bool) {
 	more := len(entries) > most
 	entries = entries[:min(len(entries), most)]
 	for i := range entries {
-		w.unseen.get(&entries[i]).inFlight++
+		item := w.unseen.get(&entries[i])
+		item.inFlight, item.mending = item.inFlight+1, true
 	}
 	return Batch{Entries: entries, Again: true, Expect: w.pos, More: more}, len(entries) > 0
+}
+
+// Rebase computes a batch of Mend anew after some time has passed: against the head as it is known now, and without what
+// the log has got meanwhile. False when nothing is left, or this cannot be known now: then b has Failed.
+func (w *Writer) Rebase(b Batch) (Batch, bool) {
+	if !w.complete || !w.redis.known {
+		return Batch{}, false
+	}
+	again := Batch{Again: true, Expect: w.pos, More: b.More}
+	for i := range b.Entries {
+		if w.unseen.get(&b.Entries[i]) != nil {
+			again.Entries = append(again.Entries, b.Entries[i])
+		}
+	}
+	return again, len(again.Entries) > 0
 }
 
 // Acknowledged says that everything up to the position a heartbeat was sent with is stored as an append must be: the

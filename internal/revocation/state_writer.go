@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"maps"
 	"slices"
+	"strconv"
 )
 
 // Clone is a copy that shares nothing with w that either can change.
@@ -42,6 +43,7 @@ func (h *held) appendState(buf []byte) []byte {
 			buf = append(binary.AppendUvarint(buf, uint64(len(s))), s...)
 		}
 		buf = appendInts(buf, int64(e.Kind), e.IssuedBefore, e.Expires, e.At, int64(e.Seq), int64(item.inFlight))
+		buf = strconv.AppendBool(buf, item.mending)
 		buf = appendPosition(buf, Position{Epoch: item.epoch, Seq: item.seq})
 		return true
 	})

@@ -14,6 +14,12 @@ type View struct {
 	Skew         time.Duration
 	MaxSkew      time.Duration
 	MaxStaleness time.Duration
+
+	Head             bool // a head has been seen, with these:
+	MaxTokenLifetime time.Duration
+	Era              string
+
+	redis redisTime
 }
 
 // View is the replica's freshness now.
@@ -21,7 +27,17 @@ func (r *Replica) View() View {
 	return View{
 		Counted: r.counted, Last: r.last, Blind: r.blind.on, Complete: r.complete,
 		Skew: r.Skew(), MaxSkew: r.cfg.ClockSkew, MaxStaleness: r.cfg.MaxStaleness,
+		Head: r.headKnown, MaxTokenLifetime: r.head.MaxTokenLifetime, Era: r.head.Era, redis: r.redis,
 	}
+}
+
+// Time is Redis' time: the newest good heartbeat's, carried on by the monotonic clock. False when that heartbeat is
+// older than max_staleness on either clock.
+func (v *View) Time(now Instant) (time.Time, bool) {
+	if !v.redis.known || now.Since(v.redis.sent) > v.MaxStaleness {
+		return time.Time{}, false
+	}
+	return time.UnixMilli(v.redis.latest(now)), true
 }
 
 // Freshness is how stale the copy is at now, on the clock that says more. The zero View is never fresh.

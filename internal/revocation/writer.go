@@ -39,7 +39,8 @@ type Batch struct {
 // Begin makes entries of requests and puts them into this issuer's own set: from here on it denies what they name,
 // whatever becomes of the batch. Errors wrap ErrInvalidRequest or are ErrNoTime.
 func (w *Writer) Begin(reqs []Request, now Instant) (Batch, error) {
-	at, ok := w.Time(now)
+	view := w.View()
+	at, ok := view.Time(now)
 	if !ok {
 		return Batch{}, ErrNoTime
 	}

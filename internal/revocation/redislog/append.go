@@ -239,7 +239,7 @@ func (a *appender) confirm(ctx context.Context, j *job) error {
 		return nil
 	}
 	keys := []string{a.keys.log, a.keys.head, a.keys.issuers}
-	args := []any{p.Epoch.String(), p.Seq, p.Chain.String(), a.o.Name, a.line(p)}
+	args := []any{p.Epoch.String(), p.Seq, p.Chain.String(), a.field, a.line(p)}
 	answer, replicas, err := a.writeAndWait(ctx, a.conn, confirmScript, keys, args, a.attempt()*3/4)
 	r := result{at: j.at}
 	switch {
@@ -275,6 +275,9 @@ func (a *appender) append(ctx context.Context, group []*job) error {
 		a.mu.Unlock()
 		stored, err = a.call(ctx, group)
 	}
+	if err == nil && stored.status == "MOVED" {
+		stored, err = a.follow(ctx, group[0], stored)
+	}
 	switch {
 	case err != nil:
 		a.failed(group...)
@@ -287,6 +290,39 @@ func (a *appender) append(ctx context.Context, group []*job) error {
 		a.tell(group, stored)
 	}
 	return err
+}
+
+// follow appends again what was computed against a head that has moved since, as soon as this issuer's copy has come to
+// where it is. New entries wait for that: while there is always one under way, it would never be the turn of those lost.
+func (a *appender) follow(ctx context.Context, j *job, s stored) (stored, error) {
+	var err error
+	for err == nil && s.status == "MOVED" && a.reach(ctx, s) {
+		a.mu.Lock()
+		b, found := a.writer.Rebase(j.batch)
+		a.mu.Unlock()
+		if !found || b.Expect == j.batch.Expect {
+			return s, nil
+		}
+		j.batch = b
+		s, err = a.call(ctx, []*job{j})
+	}
+	return s, err
+}
+
+// reach waits until the copy has come to where the log's end was. False if it is another log, or ctx has ended.
+func (a *appender) reach(ctx context.Context, s stored) bool {
+	for {
+		changed := a.applied.next()
+		a.mu.Lock()
+		p := a.replica.Position()
+		a.mu.Unlock()
+		if p.Epoch != s.epoch || p.Seq >= s.last {
+			return p.Epoch == s.epoch
+		}
+		if !sleep(ctx, a.cfg.Heartbeat, changed) {
+			return false
+		}
+	}
 }
 
 func entries(group []*job) (n int) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -102,13 +103,19 @@ func (i *Issuer) list(ctx context.Context, hash string, lines *revocation.Lines)
 	for _, l := range found {
 		age, _ := lines.Age(l.Name, now)
 		out = append(out, Line{
-			Name: l.Name, Version: l.details.Version, Epoch: l.Position.Epoch.String(), Seq: l.Position.Seq, OnLog: l.OnLog,
+			Name: nameIn(l.Name), Version: l.details.Version, Epoch: l.Position.Epoch.String(), Seq: l.Position.Seq, OnLog: l.OnLog,
 			Age: age, Live: age <= i.cfg.MaxStaleness+i.cfg.Settle, Ready: l.details.Ready,
 			Staleness: time.Duration(l.details.StalenessMS) * time.Millisecond,
 			KeySetAge: time.Duration(l.details.KeySetAgeMS) * time.Millisecond,
 		})
 	}
 	return out, nil
+}
+
+// nameIn is the process's name in the name of its line.
+func nameIn(field string) string {
+	name, _, _ := strings.Cut(field, "#")
+	return name
 }
 
 // Entries reads up to limit entries of the log after a place, oldest first.

@@ -98,7 +98,8 @@ func (f *follower) sendByGate(ctx context.Context, conn *redis.Conn, hb revocati
 	mine := fmt.Sprintf("%d-0", hb.Position.Seq)
 	pipe := conn.Pipeline()
 	pipe.Do(ctx, "MULTI")
-	pipe.Do(ctx, "HSET", f.keys.gates, f.o.Name, f.line(hb.Position))
+	pipe.Do(ctx, "HMGET", f.keys.gates, f.field)
+	pipe.Do(ctx, "HSET", f.keys.gates, f.field, f.line(hb.Position))
 	pipe.Do(ctx, append([]any{"HMGET", f.keys.head}, headFields...)...)
 	pipe.Do(ctx, "TIME")
 	pipe.Do(ctx, "XRANGE", f.keys.log, mine, mine)
@@ -108,7 +109,7 @@ func (f *follower) sendByGate(ctx context.Context, conn *redis.Conn, hb revocati
 		return r, fmt.Errorf("redislog: heartbeat: %w", err)
 	}
 	answers, ok := exec.Val().([]any)
-	if !ok || len(answers) != 4 {
+	if !ok || len(answers) != 5 {
 		return r, fmt.Errorf("redislog: heartbeat: %w", errReply)
 	}
 	for _, a := range answers {
@@ -119,17 +120,22 @@ func (f *follower) sendByGate(ctx context.Context, conn *redis.Conn, hb revocati
 	if r.Replicas, err = wait.Int(); err != nil {
 		return r, fmt.Errorf("redislog: heartbeat: WAIT: %w", err)
 	}
-	head, err := list(answers[1], nil, len(headFields))
+	last, err := list(answers[0], nil, 1)
+	if err != nil {
+		return r, err
+	}
+	f.beware(last[0])
+	head, err := list(answers[2], nil, len(headFields))
 	if err != nil {
 		return r, err
 	}
 	if r.Head, r.HeadFound, err = parseHead(head); err != nil {
 		return r, err
 	}
-	if r.Time, err = redisTime(answers[2]); err != nil {
+	if r.Time, err = redisTime(answers[3]); err != nil {
 		return r, err
 	}
-	r.AtMine, r.AtMineFound, err = chainOf(answers[3])
+	r.AtMine, r.AtMineFound, err = chainOf(answers[4])
 	return r, err
 }
 

@@ -14,9 +14,8 @@ import (
 func BenchmarkLoad(b *testing.B) {
 	const pages = 20
 	raw := make([]string, pages)
-	chain := revocation.Seed(revocation.Epoch{1})
 	genesis := revocation.Genesis(revocation.Epoch{1}, 1)
-	chain = genesis.Chain
+	chain := genesis.Chain
 	seq := uint64(1)
 	for p := range raw {
 		var s strings.Builder

@@ -49,6 +49,10 @@ func (i *Issuer) CheckRedis(ctx context.Context) ([]error, error) {
 	c.durability()
 	c.replicas()
 	c.exposure(ctx)
+	// A connection that broke on the way stays broken: what could not be checked for that is no finding.
+	if err := conn.Ping(ctx).Err(); err != nil {
+		return nil, fmt.Errorf("redislog: checking Redis: %w", err)
+	}
 	return c.failed, nil
 }
 

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -36,6 +37,7 @@ type follower struct {
 	o       Options
 	keys    keys
 	lines   string // the hash with this process's line
+	field   string // its field there
 	log     *slog.Logger
 	metrics *metrics
 	instant func() revocation.Instant
@@ -49,11 +51,13 @@ type follower struct {
 	set     *revocation.Set
 	clock   *revocation.Clock
 	view    atomic.Pointer[revocation.View]
-	kick    chan struct{} // asks for a heartbeat now
-	wake    chan struct{} // tells the reader to look again
-	renew   atomic.Bool   // tells the reader to take a new connection
-	counter atomic.Uint64 // of the line
-	applied *signal       // told after every change
+	kick    chan struct{}                      // asks for a heartbeat now
+	wake    chan struct{}                      // tells the reader to look again
+	renew   atomic.Bool                        // tells the reader to take a new connection
+	counter atomic.Uint64                      // of the line
+	wrote   atomic.Bool                        // a heartbeat has written our line
+	rival   atomic.Pointer[revocation.Instant] // when another process was last seen to write our line
+	applied *signal                            // told after every change
 }
 
 const pageSize = 2000
@@ -101,8 +105,8 @@ func (c Config) replica() revocation.ReplicaConfig {
 }
 
 func (o Options) validate() error {
-	if o.Name == "" || len(o.Name) > 128 || oneLine(o.Name) != o.Name {
-		return fmt.Errorf("redislog: expected a name of 1 to 128 bytes without control characters, got %q", o.Name)
+	if o.Name == "" || len(o.Name) > 128 || oneLine(o.Name) != o.Name || strings.Contains(o.Name, "#") {
+		return fmt.Errorf("redislog: expected a name of 1 to 128 bytes without # and control characters, got %q", o.Name)
 	}
 	if len(o.Version) > 64 {
 		return fmt.Errorf("redislog: expected a version of up to 64 bytes, got %d", len(o.Version))
@@ -119,8 +123,28 @@ func machineClocks() func() revocation.Instant {
 	}
 }
 
-// Ready says why the copy is not to be relied on, nil if it is: complete, confirmed, fresh, clocks in step.
-func (f *follower) Ready() error { return f.view.Load().Ready(f.instant()) }
+// Ready says why the copy is not to be relied on, nil if it is: complete, confirmed, fresh, clocks in step, and known by
+// a name that no other process uses.
+func (f *follower) Ready() error {
+	now := f.instant()
+	if seen := f.rival.Load(); seen != nil && now.Since(*seen) < f.cfg.MaxStaleness {
+		return fmt.Errorf("redislog: another process writes the line of %q: give each a name of its own", f.o.Name)
+	}
+	return f.view.Load().Ready(now)
+}
+
+// beware looks at who wrote our line last: our predecessor once, at the first heartbeat; anyone else is a rival, and
+// whoever counts processes by their lines counts one too few.
+func (f *follower) beware(last string) {
+	l := parseLine(f.o.Name, last, false)
+	if !f.wrote.Swap(true) || l.Instance == "" || l.Instance == f.id {
+		return
+	}
+	now := f.instant()
+	if f.rival.Swap(&now) == nil {
+		f.log.Error("another process writes this one's line: give each a name of its own", "name", f.o.Name)
+	}
+}
 
 // Check says whether a token is revoked. It takes no lock and makes no call. Ask Freshness too: "not revoked" is worth
 // something only while the copy is fresh.
@@ -140,14 +164,8 @@ func (f *follower) Now() time.Time { return f.clock.Now(f.instant().Wall) }
 // MaxTokenLifetime is the longest token life the log covers: an issuer whose tokens live longer must be refused. False
 // while no head has been seen.
 func (f *follower) MaxTokenLifetime() (time.Duration, bool) {
-	h, ok := f.head()
-	return h.MaxTokenLifetime, ok
-}
-
-func (f *follower) head() (revocation.Head, bool) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return f.replica.Head()
+	v := f.view.Load()
+	return v.MaxTokenLifetime, v.Head
 }
 
 // change runs one event on the machine and hands its consequences around.

@@ -17,7 +17,7 @@ func NewGate(client *redisconn.Client, cfg Config, o Options) (*Gate, error) {
 	if err != nil {
 		return nil, err
 	}
-	f.lines = f.keys.gates
+	f.lines, f.field = f.keys.gates, f.o.Name
 	f.send = f.sendByGate
 	r := revocation.NewReplica(cfg.replica(), f.set)
 	return &Gate{f}, f.adopt(r, r)

@@ -45,7 +45,8 @@ func NewIssuer(client *redisconn.Client, cfg Config, o Options) (*Issuer, error)
 	for _, hash := range []string{f.keys.gates, f.keys.issuers} {
 		i.readers[hash] = &lineReader{hash: hash, wanted: map[revocation.Position]int{}}
 	}
-	f.lines = f.keys.issuers
+	// Each life of an issuer has a field of its own: one that took another's line for its own would append alone beside it.
+	f.lines, f.field = f.keys.issuers, f.o.Name+"#"+f.id
 	f.send = i.sendByIssuer
 	return i, f.adopt(w, w.Replica)
 }
@@ -104,16 +105,14 @@ func (i *Issuer) judge(findings []error) error {
 // Time is Redis' time: by the last heartbeat, carried on by the monotonic clock. Stamp iat, auth_time and cutoffs with
 // it. False when the last heartbeat is older than max_staleness.
 func (i *Issuer) Time() (time.Time, bool) {
-	i.mu.Lock()
-	defer i.mu.Unlock()
-	return i.writer.Time(i.instant())
+	return i.view.Load().Time(i.instant())
 }
 
 // Era names the era of the log: sessions carry the era they began in, and those of another era must log in again.
 // False while no head has been seen.
 func (i *Issuer) Era() (string, bool) {
-	h, ok := i.head()
-	return h.Era, ok && h.Era != ""
+	v := i.view.Load()
+	return v.Era, v.Era != ""
 }
 
 // CheckSession says whether a session may still be refreshed by this issuer's own set: revoked when its sid is, or its
@@ -132,7 +131,7 @@ func (i *Issuer) sendByIssuer(ctx context.Context, conn *redis.Conn, hb revocati
 	}
 	p := hb.Position
 	args := []any{
-		random, i.cfg.MaxTokenLifetime.Milliseconds(), i.cfg.ClockSkew.Milliseconds(), i.o.Name, i.line(p),
+		random, i.cfg.MaxTokenLifetime.Milliseconds(), i.cfg.ClockSkew.Milliseconds(), i.field, i.line(p),
 		p.Epoch.String(), p.Seq, p.Chain.String(), flag(hb.Mend), flag(hb.Holds), hb.Stored, i.cfg.Settle.Milliseconds(), maxTrim,
 	}
 	keys := []string{i.keys.log, i.keys.head, i.keys.issuers}

@@ -37,6 +37,16 @@ func (i *Issuer) mends(ctx context.Context) {
 func (i *Issuer) mendOne(ctx context.Context, b revocation.Batch) bool {
 	ctx, cancel := context.WithTimeout(ctx, i.cfg.AppendTimeout)
 	defer cancel()
+	// Ending sessions again has taken its time, in which the log has moved on.
+	i.mu.Lock()
+	again, found := i.writer.Rebase(b)
+	if !found {
+		i.writer.Failed(b)
+	}
+	i.mu.Unlock()
+	if b = again; !found {
+		return false
+	}
 	at, err := i.run(ctx, &job{batch: b})
 	if err != nil {
 		i.log.Warn("revocations the log has lost could not be appended again yet", "entries", len(b.Entries), "error", err)

@@ -13,7 +13,7 @@ import (
 
 // Options are what a Gate or an Issuer is given besides its settings.
 type Options struct {
-	Name     string // unique among gates, and among issuers: its field in Redis
+	Name     string // unique among gates; what a process is called wherever they are listed
 	Version  string
 	Logger   *slog.Logger
 	Registry *prometheus.Registry

@@ -24,7 +24,7 @@ func (i *Issuer) observePeers(fields []string, hb *revocation.Heartbeat, r *revo
 	now := i.instant()
 	i.peers.Observe(bare(lines), now)
 	i.recent, i.seenAt = lines, now
-	holder := i.peers.SecondHolder(bare(lines), i.o.Name, hb.Position, i.cfg.Settle, now)
+	holder := i.peers.SecondHolder(bare(lines), i.field, hb.Position, i.cfg.Settle, now)
 	i.linesMu.Unlock()
 	if onLog && r.Replicas >= i.cfg.MinReplicas && holder != revocation.HolderWaited {
 		i.mu.Lock()
@@ -97,7 +97,7 @@ func (i *Issuer) aloneByHeartbeat(at revocation.Position) bool {
 	if i.recent == nil || now.Since(i.seenAt) > 2*i.cfg.Heartbeat {
 		return false
 	}
-	return i.peers.SecondHolder(bare(i.recent), i.o.Name, at, i.cfg.Settle, now) == revocation.HolderNone
+	return i.peers.SecondHolder(bare(i.recent), i.field, at, i.cfg.Settle, now) == revocation.HolderNone
 }
 
 func (i *Issuer) holder(lines []line, at revocation.Position) revocation.Holder {
@@ -105,7 +105,7 @@ func (i *Issuer) holder(lines []line, at revocation.Position) revocation.Holder 
 	defer i.linesMu.Unlock()
 	now := i.instant()
 	i.peers.Observe(bare(lines), now)
-	return i.peers.SecondHolder(bare(lines), i.o.Name, at, i.cfg.Settle, now)
+	return i.peers.SecondHolder(bare(lines), i.field, at, i.cfg.Settle, now)
 }
 
 func (r Receipt) position() (revocation.Position, error) {

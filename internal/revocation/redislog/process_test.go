@@ -2,6 +2,7 @@ package redislog_test
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"sync"
 	"testing"
@@ -17,6 +18,7 @@ const iss = "https://issuer.example"
 func quick() redislog.Config {
 	cfg := redislog.DefaultConfig()
 	cfg.Heartbeat, cfg.Settle, cfg.MaxStaleness = 50*time.Millisecond, 250*time.Millisecond, 3*time.Second
+	cfg.AppendTimeout = 10 * time.Second
 	return cfg
 }
 
@@ -128,3 +130,15 @@ func revoke(t testing.TB, i issuer, reqs ...revocation.Request) redislog.Receipt
 func timeout(t testing.TB, d time.Duration) (context.Context, context.CancelFunc) {
 	return context.WithTimeout(t.Context(), d)
 }
+
+// refused asserts that an append is not acknowledged within a time that is plenty on a healthy log (S7).
+func refused(t testing.TB, i issuer, why string, req revocation.Request) {
+	t.Helper()
+	ctx, cancel := timeout(t, time.Second)
+	defer cancel()
+	if _, err := i.Append(ctx, []revocation.Request{req}); !errors.Is(err, redislog.ErrUnavailable) {
+		t.Errorf("append %s: %v, want ErrUnavailable (S7)", why, err)
+	}
+}
+
+func asked(id string) []revocation.Request { return []revocation.Request{sid(id)} }

@@ -34,22 +34,42 @@ func (f *follower) read(ctx context.Context) {
 	}
 }
 
-// reader is the connection that reads, and the line last written over it.
+// reader is the connection that reads, the line last written over it, and the page that is being fetched ahead.
 type reader struct {
 	*follower
 	conn    *redis.Conn
 	written revocation.Position
+	ahead   *page
+}
+
+// page is a page of the log on its way: Redis makes the next one while this process works on the last.
+type page struct {
+	after uint64
+	raw   []byte
+	err   error
+	done  chan struct{}
 }
 
 func (r *reader) drop() {
+	r.settleAhead()
 	closeConn(r.conn)
 	r.conn = nil
 }
 
+// settleAhead waits for the page that is being fetched, so that the connection is free.
+func (r *reader) settleAhead() *page {
+	p := r.ahead
+	if p != nil {
+		<-p.done
+	}
+	r.ahead = nil
+	return p
+}
+
 // step does one read and hands what it returns to the machine.
 func (r *reader) step(ctx context.Context, next revocation.Read, position revocation.Position) error {
-	block := r.cfg.Heartbeat
-	ctx, cancel := context.WithTimeout(ctx, block+max(r.cfg.Settle, r.client.Config().ReadTimeout))
+	outer, block := ctx, r.cfg.Heartbeat
+	ctx, cancel := r.bounded(outer, block)
 	defer cancel()
 	if r.conn == nil {
 		conn, err := r.client.Dedicated(ctx, r.keys.log)
@@ -58,7 +78,13 @@ func (r *reader) step(ctx context.Context, next revocation.Read, position revoca
 		}
 		r.conn, r.written = conn, revocation.Position{}
 	}
-	entries, err := r.fetch(ctx, next, position, block)
+	var entries []revocation.Entry
+	var err error
+	if next.Mode == revocation.ReadPage {
+		entries, err = r.loadPage(outer, next)
+	} else {
+		entries, err = r.tail(ctx, next, position, block)
+	}
 	if err != nil {
 		return err
 	}
@@ -71,19 +97,46 @@ func (r *reader) step(ctx context.Context, next revocation.Read, position revoca
 	return nil
 }
 
-// fetch reads, and while it waits for what comes it first says how far this process is: others wait for that.
-func (r *reader) fetch(ctx context.Context, next revocation.Read, position revocation.Position, block time.Duration) ([]revocation.Entry, error) {
-	pipe := r.conn.Pipeline()
-	if next.Mode == revocation.ReadPage {
-		raw := redis.NewRawCmd(ctx, "XRANGE", r.keys.log, fmt.Sprintf("%d-0", next.After+1), "+", "COUNT", next.Count)
-		_ = pipe.Process(ctx, raw) // queues; Exec tells
-		if _, err := pipe.Exec(ctx); err != nil {
-			return nil, fmt.Errorf("redislog: loading: %w", err)
-		}
-		return (&decoder{string(raw.Val())}).entries()
+func (r *reader) bounded(ctx context.Context, block time.Duration) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(ctx, block+max(r.cfg.Settle, r.client.Config().ReadTimeout))
+}
+
+// loadPage gives the page that was fetched ahead, if it is the one wanted, and has the next one fetched.
+func (r *reader) loadPage(ctx context.Context, next revocation.Read) ([]revocation.Entry, error) {
+	p := r.settleAhead()
+	if p == nil || p.after != next.After {
+		p = r.fetch(ctx, next.After, next.Count)
+		<-p.done
 	}
+	if p.err != nil {
+		return nil, fmt.Errorf("redislog: loading: %w", p.err)
+	}
+	d := &decoder{string(p.raw)}
+	if n, err := (&decoder{d.rest}).array(); err == nil && n == next.Count {
+		r.ahead = r.fetch(ctx, next.After+uint64(next.Count), next.Count)
+	}
+	return d.entries()
+}
+
+func (r *reader) fetch(ctx context.Context, after uint64, count int) *page {
+	p, conn := &page{after: after, done: make(chan struct{})}, r.conn
+	go func() {
+		defer close(p.done)
+		ctx, cancel := r.bounded(ctx, 0)
+		defer cancel()
+		raw := redis.NewRawCmd(ctx, "XRANGE", r.keys.log, fmt.Sprintf("%d-0", after+1), "+", "COUNT", count)
+		p.err = conn.Process(ctx, raw)
+		p.raw = raw.Val()
+	}()
+	return p
+}
+
+// tail waits for what comes. It first says how far this process is: others wait for that.
+func (r *reader) tail(ctx context.Context, next revocation.Read, position revocation.Position, block time.Duration) ([]revocation.Entry, error) {
+	r.settleAhead()
+	pipe := r.conn.Pipeline()
 	if r.written != position {
-		pipe.Do(ctx, "HSET", r.lines, r.o.Name, r.line(position))
+		pipe.Do(ctx, "HSET", r.lines, r.field, r.line(position))
 	}
 	raw := redis.NewRawCmd(ctx, "XREAD", "COUNT", next.Count, "BLOCK", block.Milliseconds(), "STREAMS", r.keys.log,
 		fmt.Sprintf("%d-0", next.After))

@@ -54,6 +54,12 @@ func (s *server) start() {
 		"--port", strconv.Itoa(s.port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "yes",
 		"--appendfsync", "always", "--dir", s.dir, "--loglevel", "warning", "--repl-diskless-sync-delay", "0",
 	}, s.args...)
+	s.launch(args...)
+}
+
+// launch starts the server's process and waits until it answers.
+func (s *server) launch(args ...string) {
+	s.t.Helper()
 	s.cmd = exec.Command("redis-server", args...)
 	out, err := os.OpenFile(filepath.Join(s.dir, "log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
@@ -100,6 +106,16 @@ func (s *server) do(args ...any) any {
 		s.t.Fatalf("%v: %v", args, err)
 	}
 	return v
+}
+
+// lines reads a hash.
+func (s *server) lines(hash string) map[string]string {
+	s.t.Helper()
+	m, err := s.client().HGetAll(context.Background(), hash).Result()
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return m
 }
 
 func connect(t testing.TB, addr string) *redisconn.Client {

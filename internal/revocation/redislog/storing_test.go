@@ -1,7 +1,6 @@
 package redislog_test
 
 import (
-	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -12,7 +11,6 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/sallyport/sallyport/internal/revocation"
-	"github.com/sallyport/sallyport/internal/revocation/redislog"
 )
 
 const (
@@ -45,9 +43,7 @@ func TestMinReplicas(t *testing.T) {
 	revoke(t, i, sid("before"))
 
 	signal(t, replica.cmd.Process.Pid, syscall.SIGSTOP)
-	if _, err := i.Append(t.Context(), []revocation.Request{sid("during")}); !errors.Is(err, redislog.ErrUnavailable) {
-		t.Errorf("append without its replica: %v, want ErrUnavailable", err)
-	}
+	refused(t, i, "without its replica", sid("during"))
 	if _, live := i.Live([]revocation.Request{sid("during")}); live {
 		t.Error("an entry that no replica has is called acknowledged")
 	}
@@ -105,35 +101,39 @@ func TestSecondHolder(t *testing.T) {
 func TestSecondHolderThatHangs(t *testing.T) {
 	t.Parallel()
 	r := startRedis(t)
-	i := startIssuer(t, r.addr(), named("issuer-a"))
+	s := named("issuer-a")
+	s.cfg.Settle, s.cfg.MaxStaleness = 2*time.Second, 5*time.Second
+	i := startIssuer(t, r.addr(), s)
 	g := startGate(t, r.addr(), named("gate-1"))
 	eventually(t, "both are fresh", func() bool { return i.fresh() && g.fresh() })
 	hanging := keepWriting(r, issuersKey, "issuer-b", func(n int) string { return fmt.Sprintf("0 0 0 %d x {}", n) })
 	eventually(t, "the line is there", func() bool { return r.do("HLEN", issuersKey) == int64(2) })
 	beats(t, r, "issuer-a", 2)
-	if _, err := i.Append(t.Context(), []revocation.Request{sid("s1")}); !errors.Is(err, redislog.ErrUnavailable) {
-		t.Errorf("append beside an issuer that hangs: %v, want ErrUnavailable", err)
-	}
+	refused(t, i, "beside an issuer that hangs", sid("s1"))
 	if _, live := i.Live([]revocation.Request{sid("s1")}); live {
 		t.Error("an entry without a second holder is called acknowledged")
 	}
 	hanging()
-	revoke(t, i, sid("s2"))
+	eventually(t, "it goes alone once the other has gone", func() bool {
+		receipt, err := i.Append(t.Context(), []revocation.Request{sid("s2")})
+		return err == nil && receipt.Alone
+	})
 }
 
 // beats waits until an issuer has sent n more heartbeats.
 func beats(t *testing.T, r *server, issuer string, n int) {
 	t.Helper()
 	count := func() int {
-		words := strings.Fields(fmt.Sprint(r.do("HGET", issuersKey, issuer)))
-		if len(words) < 4 {
-			return 0
+		for field, line := range r.lines(issuersKey) {
+			if strings.HasPrefix(field, issuer+"#") {
+				c, err := strconv.Atoi(strings.Fields(line)[3])
+				if err != nil {
+					t.Fatalf("line %q: %v", line, err)
+				}
+				return c
+			}
 		}
-		c, err := strconv.Atoi(words[3])
-		if err != nil {
-			t.Fatalf("line %q: %v", words, err)
-		}
-		return c
+		return 0
 	}
 	from := count()
 	eventually(t, "the issuer has sent heartbeats", func() bool { return count() >= from+n })
@@ -242,4 +242,26 @@ func TestBatch(t *testing.T) {
 	m.neverAllows()
 	m.do("FLUSHALL")
 	m.survived()
+}
+
+// TestTwoOfOneName: two issuers of one name are still two to each other; two gates of one name are not ready.
+func TestTwoOfOneName(t *testing.T) {
+	t.Parallel()
+	r := startRedis(t)
+	a, b := startIssuer(t, r.addr(), named("issuer")), startIssuer(t, r.addr(), named("issuer"))
+	eventually(t, "both are fresh", func() bool { return a.fresh() && b.fresh() })
+	if receipt := revoke(t, a, sid("s1")); receipt.Alone {
+		t.Error("took the other issuer's line for its own")
+	}
+	g := startGate(t, r.addr(), named("gate"))
+	eventually(t, "one gate is ready", func() bool { return g.Ready() == nil })
+	h := startGate(t, r.addr(), named("gate"))
+	for _, both := range []gate{g, h} {
+		eventually(t, "two are not", func() bool {
+			err := both.Ready()
+			return err != nil && strings.Contains(err.Error(), "name")
+		})
+	}
+	h.stop()
+	eventually(t, "the one that stays is", func() bool { return g.Ready() == nil })
 }

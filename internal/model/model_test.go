@@ -1,0 +1,40 @@
+package model
+
+import (
+	"flag"
+	"fmt"
+	"testing"
+)
+
+var (
+	nodes   = flag.Int("nodes", 1, "")
+	issuers = flag.Int("issuers", 1, "")
+	faults  = flag.Int("faults", 1, "")
+	reqs    = flag.Int("reqs", 1, "")
+	minr    = flag.Int("minr", -1, "")
+	split   = flag.Bool("split", false, "")
+	most    = flag.Int("max", 3000000, "")
+)
+
+func TestTry(t *testing.T) {
+	l := Small(*nodes, *issuers, *faults)
+	l.MaxStates = *most
+	l.Requests = *reqs
+	l.Split = *split
+	if *minr >= 0 {
+		l.MinReplicas = *minr
+	}
+	l.Progress = func(d, n, m, p, q int) {
+		if d%5 == 0 {
+			fmt.Println(d, n, m, p, q)
+		}
+	}
+	r, err := Explore(l, Unmutated)
+	t.Log(r.String())
+	if err != nil {
+		t.Error(err)
+	}
+	if r.Violation != nil {
+		t.Error(r.Violation)
+	}
+}

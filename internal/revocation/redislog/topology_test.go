@@ -1,0 +1,121 @@
+package redislog_test
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/sallyport/sallyport/internal/redisconn"
+	"github.com/sallyport/sallyport/internal/revocation/redislog"
+)
+
+func open(t *testing.T, cfg redisconn.Config) *redisconn.Client {
+	t.Helper()
+	c, err := redisconn.Open(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = c.Close() })
+	return c
+}
+
+// over starts an issuer and a gate on any Redis.
+func over(t *testing.T, redis redisconn.Config, s settings) (issuer, gate) {
+	t.Helper()
+	i, err := redislog.NewIssuer(open(t, redis), s.cfg, s.options(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.o.Name = "gate-1"
+	g, err := redislog.NewGate(open(t, redis), s.cfg, s.options(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return issuer{i, running(t, i.Run)}, gate{g, running(t, g.Run)}
+}
+
+// TestSentinelFailover: the primary dies and a replica is promoted. Nothing acknowledged is lost, nothing denied is
+// allowed, and all goes on by itself.
+func TestSentinelFailover(t *testing.T) {
+	t.Parallel()
+	primary := startRedis(t)
+	replicas := []*server{replicaOf(t, primary), replicaOf(t, primary)}
+	eventually(t, "both replicas are in step", func() bool {
+		return strings.Count(fmt.Sprint(primary.do("INFO", "replication")), "state=online") == 2
+	})
+	port := freePort(t)
+	file := filepath.Join(t.TempDir(), "sentinel.conf")
+	text := fmt.Sprintf("port %d\nbind 127.0.0.1\nsentinel monitor main 127.0.0.1 %d 1\n"+
+		"sentinel down-after-milliseconds main 700\nsentinel failover-timeout main 3000\n", port, primary.port)
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	sentinel := &server{t: t, port: port, dir: t.TempDir()}
+	sentinel.launch(file, "--sentinel")
+	t.Cleanup(sentinel.kill)
+	eventually(t, "the sentinel knows both replicas", func() bool {
+		v, ok := sentinel.do("SENTINEL", "REPLICAS", "main").([]any)
+		return ok && len(v) == 2
+	})
+
+	cfg := redisconn.DefaultConfig()
+	cfg.Mode, cfg.Address, cfg.Addresses, cfg.MasterName = redisconn.ModeSentinel, "", []string{sentinel.addr()}, "main"
+	cfg.Checks = redisconn.ChecksWarn
+	s := named("issuer-1")
+	s.cfg.MinReplicas = 1
+	i, g := over(t, cfg, s)
+	m := &mesh{server: primary, issuers: []issuer{i}, gates: []gate{g}}
+	m.converge()
+	m.revoke("before")
+	m.denied()
+	m.neverAllows()
+	primary.kill()
+	eventually(t, "a replica is promoted", func() bool {
+		return strings.Contains(fmt.Sprint(replicas[0].do("INFO", "replication")), "role:master") ||
+			strings.Contains(fmt.Sprint(replicas[1].do("INFO", "replication")), "role:master")
+	})
+	eventually(t, "revoking goes on", func() bool {
+		ctx, cancel := timeout(t, time.Second)
+		defer cancel()
+		_, err := i.Append(ctx, asked("after"))
+		return err == nil
+	})
+	m.revoked = append(m.revoked, "after")
+	m.converge()
+	m.denied()
+}
+
+// TestCluster: the same on a cluster, by configuration alone: every key of the log lies in one slot.
+func TestCluster(t *testing.T) {
+	t.Parallel()
+	var addresses []string
+	for range 3 {
+		n := startRedis(t, "--cluster-enabled", "yes", "--cluster-port", strconv.Itoa(freePort(t)))
+		addresses = append(addresses, n.addr())
+	}
+	args := append([]string{"--cluster", "create"}, addresses...)
+	if out, err := exec.Command("redis-cli", append(args, "--cluster-yes")...).CombinedOutput(); err != nil {
+		t.Fatalf("redis-cli --cluster create: %v: %s", err, out)
+	}
+	cfg := redisconn.DefaultConfig()
+	cfg.Mode, cfg.Address, cfg.Addresses, cfg.Checks = redisconn.ModeCluster, "", addresses, redisconn.ChecksWarn
+	i, g := over(t, cfg, named("issuer-1"))
+	m := &mesh{server: &server{t: t}, issuers: []issuer{i}, gates: []gate{g}}
+	m.converge()
+	receipt := m.revoke("s1")
+	m.denied()
+	if a, err := i.Applied(t.Context(), receipt); err != nil || a.Total != 1 || !a.All() {
+		t.Errorf("applied %+v, %v", a, err)
+	}
+	if _, err := i.Cutoff(t.Context(), iss, "alice", "app", "acme"); err != nil {
+		t.Errorf("cutoff: %v", err)
+	}
+	if entries, err := i.Entries(t.Context(), 1, 10); err != nil || len(entries) != 1 {
+		t.Errorf("entries %+v, %v", entries, err)
+	}
+}
