@@ -16,13 +16,15 @@ TEST_TIMEOUT ?= 20m
 PACKAGES   ?= ./...
 FUZZTIME   ?= 30s
 LOGOUTS    ?= 100000
+N          ?= 20
+SEED       ?= 1
 GO         ?= go
 export CGO_ENABLED
 
 VERSION    := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 LDFLAGS    := -X main.version=$(VERSION)
 
-.PHONY: demo build envoy redis test vet fuzz logouts bench check-mod test-compose test-k8s clean help
+.PHONY: demo build envoy redis test vet fuzz logouts faults model bench check-mod test-compose test-k8s clean help
 
 help: ## this list
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -58,6 +60,9 @@ fuzz: ## every fuzz target for FUZZTIME each (FUZZTIME=10m)
 
 logouts: envoy test-tools ## how long until three gates refuse: LOGOUTS=100000
 	$(GO) test ./e2e -run TestLogoutIsInForceAtEveryGate -v -timeout 2h -logouts $(LOGOUTS) -logouts-at-once 4
+
+faults: test-tools ## random schedules of faults on real servers, judged by the promises: N=1000 SEED=1
+	$(GO) test ./e2e/faults -run TestSchedules -v -timeout 24h -schedules $(N) -seed $(SEED)
 
 bench: ## benchmarks, side by side where a ratio is promised
 	$(GO) test -run '^$$' -bench . -benchmem ./...

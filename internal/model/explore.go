@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/sallyport/sallyport/internal/revocation"
-	"github.com/sallyport/sallyport/internal/session"
 )
 
 // Report is what an exploration found.
@@ -168,37 +167,6 @@ func (e *explorer) expand(s *state, from int) {
 		e.next = append(e.next, *t)
 		e.report.States = len(e.parents)
 	})
-}
-
-// fold forgets what can make no difference any more.
-func (e *explorer) fold(s *state) {
-	if s.faults == 0 {
-		s.disk = 0
-	}
-	for q := range e.limits.Requests {
-		switch r := &s.reqs[q]; {
-		case r.phase >= acknowledged:
-			*r = request{phase: failed, issuer: none}
-		default:
-			return
-		}
-	}
-	for x := range e.limits.Nodes {
-		s.nodes[x].data = e.withoutSessions(s.nodes[x].data)
-	}
-	s.disk = e.withoutSessions(s.disk)
-	s.stored = 0
-}
-
-// withoutSessions is what a server holds without the sessions' records: no request will look at them.
-func (m *model) withoutSessions(id dataID) dataID {
-	d := m.datas[id]
-	if d.sessions == ([maxSessions]session.State{}) {
-		return id
-	}
-	c := d.clone()
-	c.sessions = [maxSessions]session.State{}
-	return m.data(c)
 }
 
 // noteStored notes which sessions' entries are where an acknowledgement wants them.

@@ -19,6 +19,8 @@ type Limits struct {
 	// faults come between.
 	Split bool
 
+	KeepUnmet bool // keep a heartbeat's connection on which WAIT was not met
+
 	Settle       int // heartbeats
 	MaxStaleness int // heartbeats
 	MaxStates    int // an exploration that meets more is an error; 0 means no bound

@@ -60,6 +60,7 @@ func (e *explorer) checkLive(s *state) string {
 			return "L1: nothing can happen any more: " + e.unhealthy(&t)
 		}
 		t = after
+		e.fold(&t)
 		if bad := e.checkGate(&t); bad != "" && e.limits.Gates > 0 {
 			return "when faults have ended: " + bad
 		}

@@ -13,7 +13,8 @@ var (
 	reqs    = flag.Int("reqs", 1, "")
 	minr    = flag.Int("minr", -1, "")
 	split   = flag.Bool("split", false, "")
-	most    = flag.Int("max", 3000000, "")
+	keep    = flag.Bool("keep", false, "")
+	most    = flag.Int("most", 3000000, "")
 )
 
 func TestTry(t *testing.T) {
@@ -21,6 +22,7 @@ func TestTry(t *testing.T) {
 	l.MaxStates = *most
 	l.Requests = *reqs
 	l.Split = *split
+	l.KeepUnmet = *keep
 	if *minr >= 0 {
 		l.MinReplicas = *minr
 	}

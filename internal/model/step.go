@@ -190,6 +190,11 @@ func (m *model) answerStep(s *state, n, x int, did step, f emit) (answered bool)
 	if r.outcome&unfounded != 0 {
 		t.broken = true
 	}
+	if !met && !m.limits.KeepUnmet {
+		// Who cannot fulfil WAIT may have been deposed: the driver asks again who is the primary.
+		m.drop(&t, n, heartbeats)
+		q.beaten = int(s.primary) == x
+	}
 	did.y = int8(r.outcome)
 	f(did, &t)
 	return true
