@@ -122,18 +122,24 @@ func (s *Server) parseRevocation(members map[string]string) (revocation.Request,
 	if err := wanted.Validate(); err != nil {
 		return revocation.Request{}, invalidRequest(strings.TrimPrefix(err.Error(), "revocation: "))
 	}
-	return wanted, s.checkOurs(wanted)
+	if wanted.Issuer == s.cfg.Issuer {
+		err = ofOurs(&wanted)
+	}
+	return wanted, err
 }
 
-// checkOurs refuses what makes no sense for sessions of our own.
-func (s *Server) checkOurs(wanted revocation.Request) error {
-	if wanted.Issuer != s.cfg.Issuer {
-		return nil
-	}
-	if wanted.Kind == revocation.KindSub && !wanted.IssuedBefore.IsZero() {
-		return invalidRequest("a user of this issuer is logged out as of now: leave issued_before out")
-	}
-	if wanted.Kind == revocation.KindSID {
+// ofOurs refuses what makes no sense for sessions of our own, and finds the one spelling of a user's name: a revocation of another
+// one would be stored and end nothing.
+func ofOurs(wanted *revocation.Request) (err error) {
+	switch wanted.Kind {
+	case revocation.KindSub:
+		if !wanted.IssuedBefore.IsZero() {
+			return invalidRequest("a user of this issuer is logged out as of now: leave issued_before out")
+		}
+		if wanted.Value, err = credential.Normalize(wanted.Value); err != nil {
+			return invalidRequest("there can be no user of that name")
+		}
+	case revocation.KindSID:
 		if _, err := session.ParseID(wanted.Value); err != nil {
 			return invalidRequest("value is not the id of a session of this issuer")
 		}

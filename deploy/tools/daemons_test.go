@@ -48,7 +48,7 @@ func programs(t *testing.T) (dir, secrets string) {
 			return
 		}
 		built.dir, built.secrets = dir, filepath.Join(dir, "secrets")
-		build := exec.Command("go", "build", "-trimpath", "-o", dir+"/bin/", "./cmd/...")
+		build := exec.Command("go", "build", "-trimpath", "-ldflags", "-X main.version="+builtVersion, "-o", dir+"/bin/", "./cmd/...")
 		build.Dir, build.Env = root, append(os.Environ(), "CGO_ENABLED=0")
 		if out, err := build.CombinedOutput(); err != nil {
 			built.failure, built.failureOutput = err, string(out)
@@ -64,6 +64,24 @@ func programs(t *testing.T) (dir, secrets string) {
 		t.Fatalf("%v\n%s", built.failure, built.failureOutput)
 	}
 	return filepath.Join(built.dir, "bin"), built.secrets
+}
+
+// builtVersion is set as the Makefile and the Dockerfile set the version.
+const builtVersion = "v9.8.7-tools"
+
+func TestEveryProgramTellsTheVersionThatItsBuildHasSet(t *testing.T) {
+	bin, _ := programs(t)
+	for _, name := range []string{"issuer", "authz", "sallyport"} {
+		out, err := exec.CommandContext(t.Context(), filepath.Join(bin, name), "version").CombinedOutput()
+		if words := strings.Fields(string(out)); err != nil || len(words) < 2 || words[0] != name || words[1] != builtVersion {
+			t.Errorf("%s version: %v, %q", name, err, out)
+		}
+	}
+	for _, file := range []string{"Makefile", "deploy/Dockerfile"} {
+		if !strings.Contains(readFile(t, file), "-X main.version=$") {
+			t.Errorf("%s does not set main.version", file)
+		}
+	}
 }
 
 // localise copies deploy/config with the containers' paths replaced by ones of this machine.

@@ -73,6 +73,12 @@ func (f *follower) beat(ctx context.Context, conn *redis.Conn) bool {
 	out := f.change(func(now revocation.Instant) revocation.Outcome { return f.machine.Answered(hb, reply, now) })
 	f.metrics.heartbeat(outcomeOf(&reply, &out, f.cfg.MinReplicas), nil)
 	poke(f.wake)
+	if reply.Replicas < f.cfg.MinReplicas {
+		// A server that cannot fulfil WAIT may have been deposed, and would go on answering so. Whoever stayed with it
+		// could not say in time what the log of the new primary lacks.
+		f.client.Refresh(ctx)
+		return false
+	}
 	return true
 }
 

@@ -1,0 +1,283 @@
+package main
+
+import (
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"net/http"
+	"regexp"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/sallyport/sallyport/internal/meshtest"
+)
+
+// operator works on a stack with the commands of this program.
+type operator struct {
+	t     *testing.T
+	stack *meshtest.Stack
+}
+
+// operate brings up a stack and points the commands to it by the environment, as a shell does.
+func operate(t *testing.T, o meshtest.Options) *operator {
+	t.Helper()
+	s := meshtest.Start(t, o)
+	t.Setenv(adminURLVariable, s.Endpoints().IssuerAdmin)
+	t.Setenv(adminTokenVariable, s.Endpoints().AdminTokenFile)
+	return &operator{t, s}
+}
+
+// run runs a command and wants its exit status.
+func (o *operator) run(want int, args ...string) (out string) {
+	o.t.Helper()
+	out, _, err := sallyport("", args...)
+	got := 0
+	if err != nil {
+		got = exitStatus(err)
+	}
+	if got != want {
+		o.t.Fatalf("sallyport %s: expected status %d, got %d: %v\n%s", strings.Join(args, " "), want, got, err, out)
+	}
+	return out
+}
+
+// json runs a command that succeeds and reads what it prints.
+func (o *operator) json(dst any, args ...string) {
+	o.t.Helper()
+	out := o.run(0, append(args, "--json")...)
+	if err := json.Unmarshal([]byte(out), dst); err != nil {
+		o.t.Fatalf("sallyport %s: %v in %s", strings.Join(args, " "), err, out)
+	}
+}
+
+// claim reads a claim of an access token, without checking anything.
+func (o *operator) claim(access, name string) string {
+	o.t.Helper()
+	payload, err := base64.RawURLEncoding.DecodeString(strings.Split(access, ".")[1])
+	if err != nil {
+		o.t.Fatal(err)
+	}
+	var claims map[string]any
+	if err := json.Unmarshal(payload, &claims); err != nil {
+		o.t.Fatal(err)
+	}
+	text, ok := claims[name].(string)
+	if !ok {
+		o.t.Fatalf("the token has no %s", name)
+	}
+	return text
+}
+
+// passes and refused say what all gates do: Envoy asks them in turn.
+func (o *operator) passes(access string) { o.t.Helper(); o.answers(access, http.StatusOK) }
+func (o *operator) refused(access string) {
+	o.t.Helper()
+	o.answers(access, http.StatusUnauthorized)
+}
+
+func (o *operator) answers(access string, want int) {
+	o.t.Helper()
+	for range 3 * len(o.stack.Endpoints().Gates) {
+		if got := o.stack.Call("/protected", access); got.Status != want {
+			o.t.Fatalf("expected %d, got %d: %s", want, got.Status, got.Body)
+		}
+	}
+}
+
+// TestARevocationByEverySelectorIsInForceWhenTheCommandSaysSo: on a real stack, with no wait between the command and the request.
+func TestARevocationByEverySelectorIsInForceWhenTheCommandSaysSo(t *testing.T) {
+	o := operate(t, meshtest.Options{Gates: 2})
+	s := o.stack
+
+	one, other := s.Login("alice"), s.Login("alice")
+	out := o.run(0, "revoke", "--jti", o.claim(one.AccessToken, "jti"), "--reason", "leaked", "--actor", "ops")
+	if !strings.Contains(out, "applied by 2/2 gates") {
+		t.Errorf("got %s", out)
+	}
+	o.refused(one.AccessToken)
+	o.passes(s.Refresh(one).AccessToken) // its session goes on
+
+	o.run(0, "revoke", "--sid", o.claim(one.AccessToken, "sid"))
+	o.refused(one.AccessToken)
+	o.passes(other.AccessToken)
+	if got := s.Post("/refresh", map[string]string{"refresh_token": one.RefreshToken}); got.Status != http.StatusUnauthorized {
+		t.Errorf("the session goes on: %d", got.Status)
+	}
+
+	bob := s.Login("bob")
+	o.run(0, "revoke", "--sub", "Alice") // names are folded at login, too
+	o.refused(other.AccessToken)
+	o.passes(bob.AccessToken)
+	again := s.Login("alice")
+	o.passes(again.AccessToken)
+
+	o.run(0, "revoke", "--tenant", "of-nobody")
+	o.passes(bob.AccessToken)
+	o.run(0, "revoke", "--client", "sallyport", "--issued-before", "2020-01-01T00:00:00Z")
+	o.passes(bob.AccessToken)
+	o.run(0, "revoke", "--client", "sallyport")
+	o.refused(bob.AccessToken)
+	o.refused(again.AccessToken)
+	again = s.Login("alice")
+	o.passes(again.AccessToken)
+
+	o.run(0, "revoke", "--iss", "https://other.example")
+	o.passes(again.AccessToken)
+	o.run(0, "revoke", "--iss", s.Endpoints().Iss)
+	o.refused(again.AccessToken)
+
+	var entries []logEntry
+	o.json(&entries, "revocations", "list", "--jti", o.claim(one.AccessToken, "jti"))
+	if len(entries) != 1 || entries[0].Reason != "leaked" || entries[0].Actor != "ops" || entries[0].Issuer != s.Endpoints().Iss {
+		t.Errorf("got %+v", entries)
+	}
+	var found shown
+	o.json(&found, "revocations", "show", strconv.FormatUint(entries[0].Seq, 10))
+	if found.Seq != entries[0].Seq || len(found.AppliedBy) != 2 || len(found.NotYetBy) != 0 {
+		t.Errorf("got %+v", found)
+	}
+	o.json(&found, "revocations", "show", "--client", "sallyport")
+	if found.Kind != "client" || found.IssuedBefore == nil || found.IssuedBefore.Year() < 2026 { // the newest of two
+		t.Errorf("got %+v", found)
+	}
+	o.json(&entries, "revocations", "list", "--after", "0", "--limit", "0")
+	for i, e := range entries {
+		if e.Seq != uint64(i+1) {
+			t.Fatalf("entry %d is listed at place %d", e.Seq, i+1)
+		}
+	}
+	all := len(entries)
+	if o.json(&entries, "revocations", "list", "--limit", "2"); len(entries) != 2 || entries[1].Seq != uint64(all) {
+		t.Errorf("the newest two of %d: %+v", all, entries)
+	}
+	o.run(1, "revocations", "show", strconv.Itoa(all+1))
+	o.run(1, "revocations", "show", "--jti", "of-nobody")
+}
+
+func TestADryRunShowsTheSessionsAndLeavesThemAlone(t *testing.T) {
+	o := operate(t, meshtest.Options{Embedded: true})
+	one, other := o.stack.Login("alice"), o.stack.Login("alice")
+	out := o.run(0, "revoke", "--sub", "alice", "--dry-run")
+	for _, tokens := range []meshtest.Tokens{one, other} {
+		if sid := o.claim(tokens.AccessToken, "sid"); !strings.Contains(out, sid) {
+			t.Errorf("no session %s in\n%s", sid, out)
+		}
+	}
+	if !strings.Contains(out, "2 sessions") {
+		t.Errorf("got\n%s", out)
+	}
+	var p previewAnswer
+	o.json(&p, "revoke", "--sid", o.claim(one.AccessToken, "sid"), "--dry-run")
+	if !p.DryRun || p.SessionsTotal != 1 || p.Sessions[0].Subject != "alice" || p.Sessions[0].State != "active" {
+		t.Errorf("got %+v", p)
+	}
+	o.passes(one.AccessToken)
+	o.passes(other.AccessToken)
+	var entries []logEntry
+	if o.json(&entries, "revocations", "list"); len(entries) != 1 || entries[0].Kind != "epoch" {
+		t.Errorf("got %+v", entries)
+	}
+}
+
+// TestStatusFailsWhileAGateIsBehind: one gate is stopped as by a debugger, and another command's revocation passes it by.
+func TestStatusFailsWhileAGateIsBehind(t *testing.T) {
+	o := operate(t, meshtest.Options{Gates: 2, Issuers: 2})
+	var got statusAnswer
+	o.json(&got, "status")
+	if !got.Well || got.Head == nil || len(got.Gates) != 2 || len(got.Issuers) != 2 {
+		t.Fatalf("got %+v", got)
+	}
+	for _, g := range got.Gates {
+		if g.State != "ok" || g.Version == "" || g.Staleness == nil || g.KeySetAge == nil || g.Lag == nil || !g.Ready {
+			t.Errorf("got %+v", g)
+		}
+	}
+	table := o.run(0, "status")
+	for _, want := range []string{"NAME", "LAG", "STALENESS", "KEY SET", "READY", "VERSION", "gate-1", "gate-2", "issuer-1", "issuer-2"} {
+		if !strings.Contains(table, want) {
+			t.Errorf("no %q in\n%s", want, table)
+		}
+	}
+
+	stopped := o.stack.Child("gate-2")
+	if err := stopped.Signal(syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	if out := o.run(2, "revoke", "--jti", "x", "--wait", "200ms"); !strings.Contains(out, "1/2 gates; not yet by gate-2") {
+		t.Errorf("got %s", out)
+	}
+	_, _, err := sallyport("", "status", "--within", "200ms")
+	if err == nil || exitStatus(err) != 2 || !strings.Contains(err.Error(), "gate-2 is behind") && !strings.Contains(err.Error(), "gate-2 is stale") {
+		t.Errorf("got %v", err)
+	}
+	var found shown
+	if o.json(&found, "revocations", "show", "--jti", "x"); len(found.AppliedBy) != 1 || len(found.NotYetBy) != 1 || found.NotYetBy[0] != "gate-2" {
+		t.Errorf("got %+v", found)
+	}
+	if err := stopped.Signal(syscall.SIGCONT); err != nil {
+		t.Fatal(err)
+	}
+	o.stack.Eventually("all is well again", func() bool {
+		_, _, err := sallyport("", "status")
+		return err == nil
+	})
+}
+
+func TestAWatchPrintsRevocationsAsTheyCome(t *testing.T) {
+	o := operate(t, meshtest.Options{Embedded: true})
+	o.run(0, "revoke", "--jti", "before")
+	printed, notes := &output{}, &output{}
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	ended := make(chan error, 1)
+	cmd := newCommand()
+	cmd.SetArgs([]string{"revocations", "watch", "--json", "--interval", "50ms", "--after", "1"})
+	cmd.SetOut(printed)
+	cmd.SetErr(notes)
+	go func() { ended <- cmd.ExecuteContext(ctx) }()
+	o.stack.Eventually("the watch shows what was there", func() bool { return strings.Contains(printed.String(), `"before"`) })
+	o.run(0, "revoke", "--jti", "now")
+	o.stack.Eventually("the watch shows what has come", func() bool { return strings.Contains(printed.String(), `"now"`) })
+	cancel()
+	select {
+	case err := <-ended:
+		if err != nil || notes.String() != "" {
+			t.Errorf("%v, %s", err, notes)
+		}
+	case <-time.After(30 * time.Second):
+		t.Fatal("the watch does not end")
+	}
+	if lines := strings.Count(printed.String(), "\n"); lines != 2 {
+		t.Errorf("expected two lines, got\n%s", printed)
+	}
+}
+
+// TestTheDemoSaysHowToOperateIt runs what it prints.
+func TestTheDemoSaysHowToOperateIt(t *testing.T) {
+	p := startDemo(t, "--dir", t.TempDir())
+	p.serving()
+	exports := regexp.MustCompile(`(?m)^  export (\w+)=(\S+) (\w+)=(\S+)$`).FindStringSubmatch(p.output.String())
+	if exports == nil {
+		t.Fatalf("no line with the settings in\n%s", p.output)
+	}
+	t.Setenv(exports[1], exports[2])
+	t.Setenv(exports[3], exports[4])
+	lines := regexp.MustCompile(`(?m)^  \S*sallyport (status|revoke .*)$`).FindAllStringSubmatch(p.output.String(), -1)
+	if len(lines) != 2 {
+		t.Fatalf("expected a line for status and one for revoke, got %q", lines)
+	}
+	for _, line := range lines {
+		if out, _, err := sallyport("", strings.Fields(line[1])...); err != nil || out == "" {
+			t.Errorf("%s: %v\n%s", line[0], err, out)
+		}
+	}
+	if err := p.cmd.Process.Signal(syscall.SIGINT); err != nil {
+		t.Fatal(err)
+	}
+	if err := p.wait(); err != nil {
+		t.Errorf("the demo ended: %v", err)
+	}
+}

@@ -1,2 +1,0 @@
-// Package model explores.
-package model

@@ -1,0 +1,240 @@
+package redislog
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/sallyport/sallyport/internal/revocation"
+)
+
+// appender is the connection that appends.
+type appender struct {
+	*Issuer
+	conn *redis.Conn
+}
+
+var errReplicas = errors.New("redislog: fewer than min_replicas replicas have the write")
+
+// attempt is how long one pipeline may take: a stuck connection must leave time for another.
+func (i *Issuer) attempt() time.Duration { return i.cfg.AppendTimeout / 3 }
+
+// run runs one group and tells each job's result. The error is the connection's.
+func (a *appender) run(ctx context.Context, group []*job) error {
+	ctx, cancel := context.WithTimeout(ctx, a.attempt())
+	defer cancel()
+	if a.conn == nil {
+		conn, err := a.client.Dedicated(ctx, a.keys.log)
+		if err != nil {
+			a.failed(group...)
+			finish(group, result{err: err})
+			return err
+		}
+		a.conn = conn
+	}
+	if group[0].confirm {
+		return a.confirm(ctx, group[0])
+	}
+	return a.append(ctx, group)
+}
+
+func finish(group []*job, r result) {
+	for _, j := range group {
+		j.done <- r
+	}
+}
+
+func (a *appender) confirm(ctx context.Context, j *job) error {
+	a.mu.Lock()
+	p := a.replica.Position()
+	a.mu.Unlock()
+	if p.Epoch != j.at.Epoch || p.Seq < j.at.Seq {
+		finish([]*job{j}, result{err: errMoved})
+		return nil
+	}
+	keys := []string{a.keys.log, a.keys.head, a.keys.issuers}
+	args := []any{p.Epoch.String(), p.Seq, p.Chain.String(), a.field, a.line(p)}
+	answer, replicas, err := a.writeAndWait(ctx, a.conn, confirmScript, keys, args, a.attempt()*3/4)
+	r := result{at: j.at}
+	switch {
+	case err != nil:
+		r.err = err
+	case answer != int64(1):
+		r.err = errMoved
+	case replicas < a.cfg.MinReplicas:
+		r.err, err = errReplicas, errReplicas // as with a heartbeat, another server may be the primary now
+	}
+	finish([]*job{j}, r)
+	return err
+}
+
+var errMoved = errors.New("redislog: the log has moved meanwhile")
+
+func randomBits() (string, error) {
+	var b [16]byte
+	if _, err := rand.Read(b[:]); err != nil {
+		return "", fmt.Errorf("redislog: random bits: %w", err)
+	}
+	return hex.EncodeToString(b[:]), nil
+}
+
+// append runs the append script for a group.
+func (a *appender) append(ctx context.Context, group []*job) error {
+	stored, err := a.call(ctx, group)
+	if err == nil && stored.status == "EARLY" {
+		a.mu.Lock()
+		for _, j := range group {
+			j.batch = a.writer.TooEarly(j.batch, stored.time, stored.lifetime, a.instant())
+		}
+		a.mu.Unlock()
+		stored, err = a.call(ctx, group)
+	}
+	if err == nil && stored.status == "MOVED" {
+		stored, err = a.follow(ctx, group[0], stored)
+	}
+	switch {
+	case err != nil:
+		a.failed(group...)
+		finish(group, result{err: err})
+	case stored.status != "OK" || stored.last+1-stored.first != uint64(entries(group)):
+		// Another head, or some of what was to be appended again has expired meanwhile: the copy will tell.
+		a.failed(group...)
+		finish(group, result{err: errMoved})
+	default:
+		a.tell(group, stored)
+		if stored.replicas < a.cfg.MinReplicas {
+			return errReplicas
+		}
+	}
+	return err
+}
+
+// follow appends again what was computed against a head that has moved since, as soon as this issuer's copy has come to
+// where it is. New entries wait for that: while there is always one under way, it would never be the turn of those lost.
+func (a *appender) follow(ctx context.Context, j *job, s stored) (stored, error) {
+	var err error
+	for err == nil && s.status == "MOVED" && a.reach(ctx, s) {
+		a.mu.Lock()
+		b, found := a.writer.Rebase(j.batch)
+		a.mu.Unlock()
+		if !found || b.Expect == j.batch.Expect {
+			return s, nil
+		}
+		j.batch = b
+		s, err = a.call(ctx, []*job{j})
+	}
+	return s, err
+}
+
+// reach waits until the copy has come to where the log's end was. False if it is another log, or ctx has ended.
+func (a *appender) reach(ctx context.Context, s stored) bool {
+	for {
+		changed := a.applied.next()
+		a.mu.Lock()
+		p := a.replica.Position()
+		a.mu.Unlock()
+		if p.Epoch != s.epoch || p.Seq >= s.last {
+			return p.Epoch == s.epoch
+		}
+		if !sleep(ctx, a.cfg.Heartbeat, changed) {
+			return false
+		}
+	}
+}
+
+func entries(group []*job) (n int) {
+	for _, j := range group {
+		n += len(j.batch.Entries)
+	}
+	return n
+}
+
+// tell notes where each job's entries are. They are in the log, whatever WAIT said.
+func (a *appender) tell(group []*job, stored stored) {
+	var err error
+	if stored.replicas < a.cfg.MinReplicas {
+		err = errReplicas
+	}
+	a.mu.Lock()
+	next, before := stored.first, stored.before
+	for _, j := range group {
+		j.at = a.writer.Stored(j.batch, stored.epoch, next, before)
+		next, before = j.at.Seq+1, j.at.Chain
+	}
+	a.mu.Unlock()
+	for _, j := range group {
+		j.done <- result{at: j.at, err: err}
+	}
+}
+
+type stored struct {
+	status      string
+	epoch       revocation.Epoch
+	first, last uint64
+	before      revocation.Chain // the chain at the entry before first
+	time        int64
+	lifetime    time.Duration
+	replicas    int
+}
+
+func (a *appender) call(ctx context.Context, group []*job) (s stored, err error) {
+	random, err := randomBits()
+	if err != nil {
+		return s, err
+	}
+	b := group[0].batch
+	mode, mending := "new", time.Duration(0)
+	if b.Again {
+		mode = "again"
+	}
+	if b.More {
+		mending = a.cfg.Settle
+	}
+	args := []any{
+		random, a.cfg.MaxTokenLifetime.Milliseconds(), a.cfg.ClockSkew.Milliseconds(), a.cfg.MaxSessionLifetime.Milliseconds(),
+		mode, b.Expect.Epoch.String(), b.Expect.Seq, b.Expect.Chain.String(), mending.Milliseconds(),
+	}
+	for _, j := range group {
+		for k := range j.batch.Entries {
+			args = append(args, j.batch.Entries[k].Body())
+		}
+	}
+	keys := []string{a.keys.log, a.keys.head, a.keys.cutoffs}
+	answer, replicas, err := a.writeAndWait(ctx, a.conn, appendScript, keys, args, a.attempt()*3/4)
+	if err != nil {
+		return s, fmt.Errorf("redislog: append: %w", err)
+	}
+	return parseStored(answer, replicas)
+}
+
+func parseStored(answer any, replicas int) (s stored, err error) {
+	f, err := list(answer, nil, 7)
+	if err != nil {
+		return s, err
+	}
+	s.status, s.replicas = f[0], replicas
+	if s.epoch, err = revocation.ParseEpoch(f[1]); err != nil {
+		return s, err
+	}
+	if s.first, err = strconv.ParseUint(f[2], 10, 53); err != nil {
+		return s, errReply
+	}
+	if s.last, err = parseSeq(f[3]); err != nil {
+		return s, err
+	}
+	if s.before, err = revocation.ParseChain(f[4]); err != nil {
+		return s, err
+	}
+	if s.time, err = millis(f[5]); err != nil {
+		return s, err
+	}
+	lifetime, err := millis(f[6])
+	s.lifetime = time.Duration(lifetime) * time.Millisecond
+	return s, err
+}
