@@ -45,7 +45,7 @@ Exit status: 0 when all of them are ok, 2 when one is not, 1 when it cannot be k
 		},
 	}
 	f := cmd.Flags()
-	f.DurationVar(&s.within, "within", time.Second, "how long a process may take to apply what was in the log at the first look; lines are up to a heartbeat old")
+	f.DurationVar(&s.within, "within", time.Second, "how long a process may take to be ready and have applied what was in the log at the first look; its line is up to a heartbeat old")
 	f.BoolVar(&s.ignoreGone, "ignore-gone", false, "a process that has gone is no reason for exit status 2")
 	f.BoolVar(&s.json, "json", false, "print JSON")
 	s.admin.bind(f)
@@ -102,8 +102,8 @@ func (s *status) run(ctx context.Context, out io.Writer) error {
 	return s.verdict(got)
 }
 
-// look reads the status, again and again while somebody is only behind: a line is written with a heartbeat, and the log may
-// never stand still.
+// look reads the status, again and again while somebody is only behind or about to be ready: a line is written with a heartbeat,
+// and the log may never stand still.
 func (s *status) look(ctx context.Context, api *adminAPI) (*statusAnswer, error) {
 	var first *headAnswer
 	for deadline := time.Now().Add(s.within); ; {
@@ -134,7 +134,7 @@ func (a *statusAnswer) catchUp(first *headAnswer) (others bool) {
 			if l.State == "behind" && first != nil && l.Epoch == first.Epoch && l.Seq >= first.Seq {
 				l.State = "ok"
 			}
-			others = others || l.State == "behind" || l.State == "off_log"
+			others = others || l.State == "behind" || l.State == "off_log" || l.State == "not_ready"
 			a.Well = a.Well && l.State == "ok"
 		}
 	}

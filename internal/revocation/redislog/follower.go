@@ -184,7 +184,8 @@ func (f *follower) change(event func(now revocation.Instant) revocation.Outcome)
 		poke(f.kick)
 		poke(f.wake)
 	}
-	if out.Stalled {
+	if out.Stalled || out.Resync != "" {
+		// What this connection reads is not what heartbeats are told of: it may lead to a primary that was deposed.
 		f.renew.Store(true)
 	}
 	if len(out.Applied) > 0 || out.Completed || out.Resync != "" {
