@@ -10,6 +10,9 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 )
 
 // adminServer answers as an issuer's admin API does, by path.
@@ -256,5 +259,21 @@ func TestPathsAreQuotedForTheShell(t *testing.T) {
 		if got := shellQuote(path); got != want {
 			t.Errorf("%s: expected %s, got %s", path, want, got)
 		}
+	}
+}
+
+// TestEveryFlagIsDocumented: docs/operations.md names every flag of the commands that talk to an issuer.
+func TestEveryFlagIsDocumented(t *testing.T) {
+	page := read(t, filepath.Join("..", "..", "docs", "operations.md"))
+	flags := 0
+	for _, cmd := range []*cobra.Command{newRevoke(), newStatus(), newRevocationsList()} {
+		cmd.Flags().VisitAll(func(f *pflag.Flag) {
+			if flags++; !strings.Contains(page, "`--"+f.Name) {
+				t.Errorf("docs/operations.md does not mention --%s of %s", f.Name, cmd.Name())
+			}
+		})
+	}
+	if flags < 20 {
+		t.Errorf("saw only %d flags", flags)
 	}
 }
