@@ -165,6 +165,7 @@ func TestPasswdRefusesWhatItCannotDo(t *testing.T) {
 		"an empty password":      {"\n", nil, "got nothing"},
 		"nothing on stdin":       {"", nil, "got nothing"},
 		"a password without end": {strings.Repeat("x", maxPasswordLine+1), nil, "more than 65536 bytes"},
+		"a short password":       {"seven77\n", nil, "at least 8 characters"},
 		"a name without a file":  {"x\n", []string{"alice"}, "a user's name and --file"},
 		"a file without a name":  {"x\n", []string{"--file", path}, "a user's name and --file"},
 		"a role without a user":  {"x\n", []string{"--role", "admin"}, "--role"},

@@ -22,22 +22,45 @@ type sighting struct {
 	instance string
 	counter  uint64
 	moved    time.Duration
+	gone     bool // not in the newest reading
 }
 
-// Observe takes a reading of all lines. A line seen for the first time counts as moved: it may be alive.
+// rememberGone is how long a line is remembered that readings do not show any more: longer than any that counts.
+const rememberGone = 2 * time.Hour
+
+// Observe takes a reading of all lines. A line seen for the first time counts as moved: it may be alive. One that is not
+// there any more is remembered and grows old: what empties Redis does not end the processes whose lines were in it.
 func (l *Lines) Observe(lines []Line, now Instant) {
 	fresh := make(map[string]sighting, len(lines))
 	for _, line := range lines {
 		s, ok := l.seen[line.Name]
 		if !ok || s.instance != line.Instance || s.counter != line.Counter {
-			s = sighting{line.Instance, line.Counter, now.Mono}
+			s = sighting{instance: line.Instance, counter: line.Counter, moved: now.Mono}
 		}
+		s.gone = false
 		fresh[line.Name] = s
+	}
+	for name, s := range l.seen {
+		if _, there := fresh[name]; !there && now.Mono-s.moved <= rememberGone {
+			s.gone = true
+			fresh[name] = s
+		}
 	}
 	l.seen = fresh
 }
 
-// Age is how long ago a line was last seen to move; false when it is not there.
+// missing lists the lines that the newest reading did not show, and that have moved within age.
+func (l *Lines) missing(age time.Duration, now Instant) []string {
+	var names []string
+	for name, s := range l.seen {
+		if s.gone && now.Mono-s.moved <= age {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+// Age is how long ago a line was last seen to move; false when it is not known.
 func (l *Lines) Age(name string, now Instant) (time.Duration, bool) {
 	s, ok := l.seen[name]
 	return now.Mono - s.moved, ok
@@ -68,6 +91,11 @@ func (l *Lines) SecondHolder(lines []Line, self string, at Position, settle time
 			answer = HolderWaited
 		}
 	}
+	for _, name := range l.missing(settle, now) {
+		if name != self {
+			answer = HolderWaited
+		}
+	}
 	return answer
 }
 
@@ -78,7 +106,7 @@ func (line *Line) Covers(at Position) bool {
 }
 
 // Applied counts the live lines that cover at: a line leaves the count only when it is older than oldest. onLog says
-// whether the same reading found at on the log; if not, nobody has applied it.
+// whether the same reading found at on the log; if not, nobody has applied it. A line that has vanished is behind.
 func (l *Lines) Applied(lines []Line, at Position, onLog bool, oldest time.Duration, now Instant) (applied, total int, behind []string) {
 	for _, line := range lines {
 		if age, ok := l.Age(line.Name, now); !ok || age > oldest {
@@ -91,15 +119,17 @@ func (l *Lines) Applied(lines []Line, at Position, onLog bool, oldest time.Durat
 			behind = append(behind, line.Name)
 		}
 	}
+	missing := l.missing(oldest, now)
+	behind = append(behind, missing...)
 	slices.Sort(behind)
-	return applied, total, behind
+	return applied, total + len(missing), behind
 }
 
-// Older lists the lines older than age, sorted.
+// Older lists the lines that are there and older than age, sorted.
 func (l *Lines) Older(age time.Duration, now Instant) []string {
 	var names []string
 	for name, s := range l.seen {
-		if now.Mono-s.moved > age {
+		if !s.gone && now.Mono-s.moved > age {
 			names = append(names, name)
 		}
 	}

@@ -35,7 +35,8 @@ func TestSecondHolder(t *testing.T) {
 		"is in another epoch":          {elsewhere, 0, revocation.HolderWaited},
 		"is before it, and silent":     {lineAt("b", 1, 4, true), 1100 * time.Millisecond, revocation.HolderNone},
 		"is before it, not yet silent": {lineAt("b", 1, 4, true), 900 * time.Millisecond, revocation.HolderWaited},
-		"is this issuer itself":        {lineAt("a", 2, 9, true), 0, revocation.HolderNone},
+		"is this issuer itself":        {lineAt("a", 2, 9, true), 1100 * time.Millisecond, revocation.HolderNone},
+		"has vanished, not yet silent": {lineAt("a", 2, 9, true), 900 * time.Millisecond, revocation.HolderWaited},
 	} {
 		var l revocation.Lines
 		l.Observe([]revocation.Line{lineAt("b", 1, 1, true)}, moment(0))
@@ -44,6 +45,30 @@ func TestSecondHolder(t *testing.T) {
 		if got := l.SecondHolder([]revocation.Line{c.line}, "a", place, time.Second, now); got != c.want {
 			t.Errorf("%s: %v, want %v", name, got, c.want)
 		}
+	}
+}
+
+// TestALineThatHasVanishedStillCounts: what empties Redis does not end the gates whose lines were in it.
+func TestALineThatHasVanishedStillCounts(t *testing.T) {
+	const oldest = 11 * time.Second
+	place := revocation.Position{Epoch: revocation.Epoch{1}, Seq: 5}
+	var l revocation.Lines
+	l.Observe([]revocation.Line{lineAt("gate", 1, 5, true)}, moment(0))
+	l.Observe(nil, moment(time.Second))
+	if applied, total, behind := l.Applied(nil, place, true, oldest, moment(time.Second)); applied != 0 || total != 1 || len(behind) != 1 {
+		t.Errorf("just vanished: %d/%d, behind %v, expected 0/1", applied, total, behind)
+	}
+	if old := l.Older(500*time.Millisecond, moment(time.Second)); len(old) != 0 {
+		t.Errorf("%v are to be removed and are not there", old)
+	}
+	l.Observe(nil, moment(12*time.Second))
+	if _, total, _ := l.Applied(nil, place, true, oldest, moment(12*time.Second)); total != 0 {
+		t.Errorf("silent for longer than counts: total %d, expected 0", total)
+	}
+	back := []revocation.Line{lineAt("gate", 2, 5, true)}
+	l.Observe(back, moment(13*time.Second))
+	if applied, total, _ := l.Applied(back, place, true, oldest, moment(13*time.Second)); applied != 1 || total != 1 {
+		t.Errorf("back again: %d/%d, expected 1/1", applied, total)
 	}
 }
 
