@@ -129,16 +129,16 @@ func (k *cache) place(t *table, hash uint64) []atomic.Pointer[cached] {
 const neighbours = 4
 
 // keep puts a verified token into its place. When that is full, what expires first is dropped. When all tokens are too big
-// together, what expires first in this place and its neighbours is dropped instead, so that old tokens never shut out new
-// ones; if that is not enough, this one is not kept.
+// together, what expires first in this place and its neighbours together is dropped, so that old tokens never shut out new
+// ones; if a few of those are not enough, this one is not kept.
 func (k *cache) keep(s slot, presented string, v *verified) {
 	if s.table == nil {
 		return
 	}
 	c := &cached{presented: strings.Clone(presented), hash: s.hash, verified: v}
 	c.size = c.weigh()
-	for i := uint64(0); i < neighbours && s.table.bytes.Load()+c.size > k.budget; i++ {
-		s.table.evict(k.place(s.table, s.hash+i))
+	for dropped := 0; dropped < neighbours && s.table.bytes.Load()+c.size > k.budget; dropped++ {
+		k.evict(s)
 	}
 	victim := k.victim(k.place(s.table, s.hash), c)
 	s.table.replace(victim, victim.Load(), c, k.budget)
@@ -155,17 +155,20 @@ func (t *table) replace(slot *atomic.Pointer[cached], old, c *cached, budget int
 	}
 }
 
-// evict drops the token of a place that expires first.
-func (t *table) evict(place []atomic.Pointer[cached]) {
+// evict drops the token that expires first in a place and its neighbours.
+func (k *cache) evict(s slot) {
 	var slot *atomic.Pointer[cached]
 	var first *cached
-	for i := range place {
-		if c := place[i].Load(); c != nil && (first == nil || c.claims.Expiry < first.claims.Expiry) {
-			slot, first = &place[i], c
+	for i := uint64(0); i < neighbours; i++ {
+		place := k.place(s.table, s.hash+i)
+		for j := range place {
+			if c := place[j].Load(); c != nil && (first == nil || c.claims.Expiry < first.claims.Expiry) {
+				slot, first = &place[j], c
+			}
 		}
 	}
 	if first != nil && slot.CompareAndSwap(first, nil) {
-		t.bytes.Add(-first.size)
+		s.table.bytes.Add(-first.size)
 	}
 }
 

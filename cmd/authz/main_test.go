@@ -86,7 +86,7 @@ policy:
   routes:
   - %s
 redis: {address: %q}
-revocation: {max_staleness: 2s, settle: 100ms, heartbeat: 50ms}
+revocation: {max_staleness: 2s, settle: 200ms, heartbeat: 50ms}
 admin: {listen: %s}
 drain: {delay: 100ms}
 `, s.grpc, issuerName, s.lifetime, strings.Join(routes, "\n  - "), s.redis, s.admin))
@@ -99,7 +99,7 @@ func (s *stage) startLog() {
 	client, err := redisconn.Open(rc)
 	must(s.t, err)
 	c := redislog.DefaultConfig()
-	c.MaxStaleness, c.Settle, c.Heartbeat = 2*time.Second, 100*time.Millisecond, 50*time.Millisecond
+	c.MaxStaleness, c.Settle, c.Heartbeat = 2*time.Second, 200*time.Millisecond, 50*time.Millisecond
 	s.log, err = redislog.NewIssuer(client, c, redislog.Options{Name: "issuer-1", Version: "test"})
 	must(s.t, err)
 	ctx, cancel := context.WithCancel(context.Background())

@@ -31,15 +31,21 @@ func (r *ringFlags) folder() *keyring.Folder {
 func newKeygen() *cobra.Command {
 	ring := &ringFlags{}
 	algorithm := keyring.DefaultConfig().Algorithm
+	lifetimes := keyring.DefaultLifetimes()
 	var ifMissing bool
 	cmd := &cobra.Command{
 		Use:   "keygen",
 		Short: "Make a new key ring",
 		Long: `Makes a key ring: a signing key that is active and the next one, a key for refresh tokens and one for the names of sessions.
-Every issuer of one installation needs the same ring. A folder that holds a ring already stays as it is.`,
+Every issuer of one installation needs the same ring. A folder that holds a ring already stays as it is.
+
+How soon the next key may sign, and how long a retired one stays, follows from the issuer's times: give those that differ from the
+defaults in its configuration. An issuer whose times are longer than the ring's makes the ring's longer.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			keys, err := ring.folder().Generate(cmd.Context(), algorithm)
+			folder := ring.folder()
+			folder.Lifetimes = lifetimes
+			keys, err := folder.Generate(cmd.Context(), algorithm)
 			if ifMissing && errors.Is(err, keyring.ErrExists) {
 				_, err = ring.folder().List(cmd.Context()) // it has to be one that can be read
 				return err
@@ -51,7 +57,13 @@ Every issuer of one installation needs the same ring. A folder that holds a ring
 		},
 	}
 	ring.bind(cmd)
-	cmd.Flags().BoolVar(&ifMissing, "if-missing", false, "do nothing, and succeed, when the folder holds a ring already")
-	cmd.Flags().StringVar(&algorithm, "algorithm", algorithm, "signature algorithm: ES256, ES384, ES512, EdDSA, RS256, PS256, HS256 and so on")
+	flags := cmd.Flags()
+	flags.DurationVar(&lifetimes.Publish, "key-set-max-age", lifetimes.Publish, "the issuer's key_set_max_age: how long a reader may keep the key set")
+	flags.DurationVar(&lifetimes.Token, "max-lifetime", lifetimes.Token, "the longest lifetime of the issuer's access tokens")
+	flags.DurationVar(&lifetimes.Session, "session-lifetime", lifetimes.Session, "the longest lifetime of the issuer's sessions")
+	flags.DurationVar(&lifetimes.Spread, "keys-spread", lifetimes.Spread, "the issuer's keys.spread: how long a change of the folder takes to reach every issuer")
+	flags.DurationVar(&lifetimes.Skew, "clock-skew", lifetimes.Skew, "how far the clocks of issuers and gates may be from the right time")
+	flags.BoolVar(&ifMissing, "if-missing", false, "do nothing, and succeed, when the folder holds a ring already")
+	flags.StringVar(&algorithm, "algorithm", algorithm, "signature algorithm: ES256, ES384, ES512, EdDSA, RS256, PS256, HS256 and so on")
 	return cmd
 }

@@ -52,7 +52,7 @@ type Folder struct {
 	PassphraseFile string           // as in Config
 	GroupReadable  bool             // as in Config
 	Now            func() time.Time // nil: time.Now
-	Lifetimes      Lifetimes        // the issuer's, if known; where the ring's manifest has longer ones, those count
+	Lifetimes      Lifetimes        // the issuer's, if known; where the ring's manifest has longer ones, those count; a new ring's
 
 	once  sync.Once
 	store *store

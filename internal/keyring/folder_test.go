@@ -245,3 +245,30 @@ func TestFolderWithoutARingSaysHowToMakeOne(t *testing.T) {
 		t.Fatalf("expected the command that makes a ring, got %v", err)
 	}
 }
+
+// TestNoNewKeyLooksLikeAnOption: an operator types the name of a key after a command.
+func TestNoNewKeyLooksLikeAnOption(t *testing.T) {
+	for range 2000 { // of as many names by chance, some 30 would begin with a dash
+		k, _, err := newKey(Signing, "EdDSA", time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if k.ID[0] == '-' {
+			t.Fatalf("a key is named %q", k.ID)
+		}
+	}
+}
+
+func TestANewRingHasTheTimesThatItsFolderNames(t *testing.T) {
+	short := Lifetimes{Publish: time.Second, Token: time.Minute, Session: time.Hour, Spread: time.Second}
+	f := &Folder{Dir: t.TempDir(), Lifetimes: short}
+	keys, err := f.Generate(t.Context(), "EdDSA")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, k := range keys {
+		if k.Use == Signing && k.State == Next && k.Ready.Sub(k.Created) != short.wait(Signing) {
+			t.Errorf("the next key may sign %v after it was made, expected %v", k.Ready.Sub(k.Created), short.wait(Signing))
+		}
+	}
+}

@@ -9,7 +9,8 @@ import (
 )
 
 // Generate makes a new ring: an active and a next signing key for alg, the same for refresh tokens, and the subject tag key. The
-// folder is made when it is missing. One that holds a ring already stays as it is: ErrExists.
+// folder is made when it is missing. One that holds a ring already stays as it is: ErrExists. The manifest gets the Folder's Lifetimes,
+// or DefaultLifetimes when it has none; an issuer with longer ones makes them longer.
 func (f *Folder) Generate(ctx context.Context, alg string) ([]Key, error) {
 	s := f.open()
 	if err := os.MkdirAll(s.dir, 0o700); err != nil {
@@ -33,7 +34,11 @@ func (s *store) generate(alg string) (*manifest, error) {
 	if err != nil {
 		return nil, err
 	}
-	m := &manifest{Version: manifestVersion, Encrypted: passphrase != nil, Lifetimes: DefaultLifetimes().longest(s.lifetimes)}
+	lifetimes := s.lifetimes
+	if lifetimes == (Lifetimes{}) {
+		lifetimes = DefaultLifetimes()
+	}
+	m := &manifest{Version: manifestVersion, Encrypted: passphrase != nil, Lifetimes: lifetimes}
 	e := &edit{
 		store: s, manifest: m, now: s.now().UTC(), files: map[string][]byte{},
 		passphrase: passphrase, seal: newSealing(), unlocked: true,

@@ -39,6 +39,9 @@ func newKey(use Use, alg string, now time.Time) (entry, []byte, error) {
 		return e, pem.EncodeToMemory(&pem.Block{Type: blockSecret, Bytes: random(secretSize)}), nil
 	}
 	key, err := jose.GenerateKey(alg)
+	for err == nil && strings.HasPrefix(key.ID(), "-") { // on a command line that would be taken for an option
+		key, err = jose.GenerateKey(alg)
+	}
 	if err != nil {
 		return entry{}, nil, fmt.Errorf("a new key for %q: %w", alg, err)
 	}

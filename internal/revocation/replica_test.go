@@ -140,8 +140,9 @@ func TestDoesNotCount(t *testing.T) {
 			b.r.BeatFailed(b.r.Beat(b.instant()))
 			return b.beat()
 		},
-		"after a pause":      func(b *bench) revocation.Outcome { b.pass(1100 * time.Millisecond); return b.beat() },
-		"after a suspension": func(b *bench) revocation.Outcome { b.log.now += 2000; return b.beat() },
+		"after a pause":                   func(b *bench) revocation.Outcome { b.pass(1100 * time.Millisecond); return b.beat() },
+		"after half a settle without one": func(b *bench) revocation.Outcome { b.pass(300 * time.Millisecond); return b.beat() },
+		"after a suspension":              func(b *bench) revocation.Outcome { b.log.now += 2000; return b.beat() },
 	} {
 		b := newBench(t).settled()
 		if !b.beat().Counted {

@@ -36,8 +36,9 @@ func (i *Issuer) Append(ctx context.Context, reqs []revocation.Request) (Receipt
 	if len(reqs) == 0 {
 		return Receipt{}, fmt.Errorf("%w: expected at least one", revocation.ErrInvalidRequest)
 	}
+	began := i.instant()
 	i.mu.Lock()
-	batch, err := i.writer.Begin(reqs, i.instant())
+	batch, err := i.writer.Begin(reqs, began)
 	i.mu.Unlock()
 	if err != nil {
 		return Receipt{}, unlessInvalid(err)
@@ -51,7 +52,7 @@ func (i *Issuer) Append(ctx context.Context, reqs []revocation.Request) (Receipt
 		}
 		receipt = receiptFor(at)
 	}
-	return i.acknowledge(ctx, receipt)
+	return i.acknowledge(ctx, receipt, began)
 }
 
 // Live reports whether every one of reqs is in force by a live entry that is found in the log and was acknowledged, by

@@ -37,8 +37,8 @@ func (c Config) Validate() error {
 	if c.Heartbeat < 10*time.Millisecond || c.Heartbeat > 10*time.Second {
 		bad("heartbeat", "revocation: expected a heartbeat from 10ms to 10s, got %s", c.Heartbeat)
 	}
-	if c.Settle < 2*c.Heartbeat {
-		bad("settle", "revocation: settle must be at least two heartbeats (%s), got %s", 2*c.Heartbeat, c.Settle)
+	if c.Settle < 4*c.Heartbeat {
+		bad("settle", "revocation: settle must be at least four heartbeats (%s), got %s", 4*c.Heartbeat, c.Settle)
 	}
 	if c.MaxStaleness < c.Settle+4*c.Heartbeat {
 		bad("max_staleness", "revocation: max_staleness must be at least settle + 4 heartbeats (%s), got %s",

@@ -41,13 +41,13 @@ func bare(lines []line) []revocation.Line {
 	return out
 }
 
-// acknowledge waits until another issuer has applied what is stored, or none is alive to.
-func (i *Issuer) acknowledge(ctx context.Context, r Receipt) (Receipt, error) {
+// acknowledge waits until another issuer has applied what is stored since began, or none is alive to.
+func (i *Issuer) acknowledge(ctx context.Context, r Receipt, began revocation.Instant) (Receipt, error) {
 	at, err := r.position()
 	if err != nil {
 		return Receipt{}, err
 	}
-	if i.aloneByHeartbeat(at) {
+	if i.aloneByHeartbeat(at, began) {
 		return i.alone(r), nil
 	}
 	for pause := 2 * time.Millisecond; ; pause = min(2*pause, 20*time.Millisecond) {
@@ -88,13 +88,13 @@ func (i *Issuer) alone(r Receipt) Receipt {
 	return i.success(r)
 }
 
-// aloneByHeartbeat judges by the lines of the last heartbeat, while that is recent: most single issuers need no
-// further look.
-func (i *Issuer) aloneByHeartbeat(at revocation.Position) bool {
+// aloneByHeartbeat judges by the lines of the last heartbeat before the append, while that is recent: most single issuers
+// need no further look. A later heartbeat may have found a log, and lines, that began anew without what was stored.
+func (i *Issuer) aloneByHeartbeat(at revocation.Position, began revocation.Instant) bool {
 	i.linesMu.Lock()
 	defer i.linesMu.Unlock()
 	now := i.instant()
-	if i.recent == nil || now.Since(i.seenAt) > 2*i.cfg.Heartbeat {
+	if i.recent == nil || now.Since(i.seenAt) > 2*i.cfg.Heartbeat || i.seenAt.Mono > began.Mono {
 		return false
 	}
 	return i.peers.SecondHolder(bare(i.recent), i.field, at, i.cfg.Settle, now) == revocation.HolderNone
