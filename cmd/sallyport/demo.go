@@ -78,7 +78,7 @@ func (d *demo) run(ctx context.Context, s *screen) (err error) {
 		return err
 	}
 	if o.Dir == "" {
-		if o.Dir, err = os.MkdirTemp("", "sallyport-demo-"); err != nil {
+		if o.Dir, err = mesh.TemporaryDir(); err != nil {
 			return err
 		}
 		defer func() { err = errors.Join(err, os.RemoveAll(o.Dir)) }()

@@ -18,7 +18,8 @@
 // lists of structs, and maps with string keys. Lists of structs and maps can only be given in the file.
 //
 // In the environment, redis.address is PREFIX_REDIS_ADDRESS; a list is separated by commas. A variable that is set
-// counts, even when it is empty.
+// counts, even when it is empty. A variable whose name is a slip or two away from a setting's is refused; others that
+// begin with PREFIX are nobody's business here.
 package config
 
 import (
@@ -38,6 +39,7 @@ type Options struct {
 	File      string                      // path of the YAML file; "" for none
 	EnvPrefix string                      // "SALLYPORT": redis.address is SALLYPORT_REDIS_ADDRESS; "" for no environment
 	LookupEnv func(string) (string, bool) // nil for os.LookupEnv
+	Environ   func() []string             // all variables, "NAME=value", to find misspelt ones; nil for os.Environ, or for none when LookupEnv is set
 	Flags     *pflag.FlagSet              // flags as BindFlags declares them; only those the user set count
 	MaxSize   int64                       // the file's greatest size in bytes; 0 for MaxSize
 }
@@ -89,6 +91,7 @@ type loader struct {
 	file, dir string
 	prefix    string
 	lookup    func(string) (string, bool)
+	environ   func() []string
 	flags     bool
 	origins   map[string]origin
 	leaves    map[string]setting
@@ -102,6 +105,7 @@ func newLoader(o Options) *loader {
 		dir:     filepath.Dir(o.File),
 		prefix:  o.EnvPrefix,
 		lookup:  o.LookupEnv,
+		environ: func() []string { return nil },
 		flags:   o.Flags != nil,
 		origins: map[string]origin{},
 		leaves:  map[string]setting{},
@@ -109,6 +113,10 @@ func newLoader(o Options) *loader {
 	}
 	if l.lookup == nil {
 		l.lookup = os.LookupEnv
+		l.environ = os.Environ
+	}
+	if o.Environ != nil {
+		l.environ = o.Environ
 	}
 	return l
 }

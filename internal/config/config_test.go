@@ -133,6 +133,12 @@ func load(t *testing.T, yaml string, env map[string]string, args ...string) (*se
 	err := config.Load(s, config.Options{
 		File: file, EnvPrefix: "SALLYPORT", Flags: fs,
 		LookupEnv: func(k string) (string, bool) { v, ok := env[k]; return v, ok },
+		Environ: func() (all []string) {
+			for k, v := range env {
+				all = append(all, k+"="+v)
+			}
+			return all
+		},
 	})
 	if err != nil {
 		err = errors.New(strings.ReplaceAll(err.Error(), file, "gate.yaml"))
@@ -284,6 +290,21 @@ func TestProblemsNameTheVariableOrTheFlagThatGaveTheValue(t *testing.T) {
 	_, err = load(t, "", nil, "--redis-timeout=-1s")
 	if err == nil || err.Error() != "--redis-timeout: expected 0 or more, got -1s" {
 		t.Errorf("got %v", err)
+	}
+}
+
+func TestAMisspeltVariableIsRefused(t *testing.T) {
+	for _, name := range []string{"SALLYPORT_REDIS_ADRESS", "SALLYPORT_REDIS_ADDRES", "SALLYPORT_REDISADDRESS", "sallyport_redis_address"} {
+		_, err := load(t, "redis: {address: 'a:1'}", map[string]string{name: "b:2"})
+		if err == nil || err.Error() != name+": unknown variable; did you mean SALLYPORT_REDIS_ADDRESS?" {
+			t.Errorf("%s: got %v", name, err)
+		}
+	}
+	// What Kubernetes sets for Services, and what belongs to others.
+	for _, name := range []string{"SALLYPORT_PORT", "SALLYPORT_SERVICE_HOST", "SALLYPORT_REDIS_PORT_6379_TCP_ADDR", "SALLYPORT_IMAGE", "REDIS_ADRESS"} {
+		if _, err := load(t, "redis: {address: 'a:1'}", map[string]string{name: "tcp://10.0.0.1:80"}); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
 	}
 }
 

@@ -3,6 +3,8 @@ package config
 import (
 	"fmt"
 	"reflect"
+	"slices"
+	"strings"
 )
 
 // readEnv fills v from the environment.
@@ -10,6 +12,7 @@ func (l *loader) readEnv(v reflect.Value, all []setting) {
 	if l.prefix == "" {
 		return
 	}
+	l.misspelt(all)
 	for _, s := range all {
 		names := s.variables(l.prefix)
 		value, set := l.lookup(names[0])
@@ -27,6 +30,26 @@ func (l *loader) readEnv(v reflect.Value, all []setting) {
 		if set {
 			l.origins[s.path] = origin{source: names[0]}
 			l.sourced(s, names[0], setAny(s.in(v), value))
+		}
+	}
+}
+
+// misspelt refuses variables that are a slip or two away from a setting's. Others that begin alike are left alone:
+// Kubernetes sets NAME_PORT, NAME_SERVICE_HOST and so on for a Service of that name.
+func (l *loader) misspelt(all []setting) {
+	const slips = 2
+	var known []string
+	for _, s := range all {
+		known = append(known, s.variables(l.prefix)...)
+	}
+	for _, entry := range l.environ() {
+		name, _, _ := strings.Cut(entry, "=")
+		if !strings.HasPrefix(strings.ToUpper(name), l.prefix) || slices.Contains(known, name) {
+			continue
+		}
+		i := slices.IndexFunc(known, func(k string) bool { return edits(plain(name), plain(k)) <= slips })
+		if i >= 0 {
+			l.add(&Problem{Source: name, Err: fmt.Errorf("unknown variable; did you mean %s?", known[i])})
 		}
 	}
 }
