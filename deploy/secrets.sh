@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Makes what docker-compose.yaml and k8s/ need and no repository may hold: Redis' passwords and access list, its TLS
-# certificate, the issuer's signing keys and two users. What is there already is kept, so it can be run again; to renew a
+# certificate, the issuer's signing keys, the token of its admin API and two users. What is there already is kept, so it can be run again; to renew a
 # thing, delete its files first.
 #
 #   deploy/secrets.sh [DIR]                 into DIR, deploy/secrets unless said; prints the users' passwords, once
@@ -55,14 +55,14 @@ for user in issuer gate; do
     fi
 done
 
-# A gate may read the log and write its own line. An issuer may do what its scripts do, on any key (a session's key begins with
-# its user's tag), and see the settings it checks; neither may administer, flush or list Redis.
+# deploy/redis/users.acl says who may do what.
 if absent redis_users.acl; then
-    keep redis_users.acl <<END
-user default off
-user issuer on #$(digest redis_issuer_password) ~* resetchannels -@all +@read +@write +@scripting +@transaction +@connection -@admin -@dangerous +wait +time +info +role +config|get
-user gate on #$(digest redis_gate_password) resetkeys %R~{sallyport}:rev:* ~{sallyport}:replicas resetchannels -@all +hset +hmget +hgetall +xrange +xread +wait +multi +exec +discard +time +hello +ping
-END
+    sed -e "s/#ISSUER_PASSWORD_SHA256/#$(digest redis_issuer_password)/" -e "s/#GATE_PASSWORD_SHA256/#$(digest redis_gate_password)/" \
+        "$root/deploy/redis/users.acl" | keep redis_users.acl
+fi
+
+if absent admin_token; then
+    openssl rand -hex 32 | keep admin_token
 fi
 
 if absent redis_ca.crt || absent redis.crt || absent redis.key; then
@@ -104,7 +104,7 @@ secret() {
     for file in "$@"; do printf '  %s: "%s"\n' "$(basename "$file")" "$(openssl base64 -A -in "$file")"; done
 }
 cd "$dir"
-secret issuer redis_issuer_password redis_ca.crt users.yaml
+secret issuer redis_issuer_password redis_ca.crt users.yaml admin_token
 secret issuer-keys keys/*
 secret authz redis_gate_password redis_ca.crt
 secret redis redis_users.acl redis.crt redis.key redis_ca.crt redis_gate_password

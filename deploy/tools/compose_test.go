@@ -120,7 +120,7 @@ func TestSecretsComeAsFiles(t *testing.T) {
 		}
 	}
 	want := map[string][]string{
-		"issuer": {"redis_ca.crt", "redis_issuer_password", "users.yaml"},
+		"issuer": {"admin_token", "redis_ca.crt", "redis_issuer_password", "users.yaml"},
 		"authz":  {"redis_ca.crt", "redis_gate_password"},
 		"redis":  {"redis.crt", "redis.key", "redis_ca.crt", "redis_gate_password", "redis_users.acl"},
 		"envoy":  nil, "upstream": nil, "keys": nil,
@@ -151,9 +151,10 @@ func TestOnlyTheGatewayIsReachable(t *testing.T) {
 		}
 	}
 	for network, want := range map[string][]string{
-		"edge":  {"envoy"},
-		"mesh":  {"authz", "envoy", "issuer", "upstream"},
-		"store": {"authz", "issuer", "redis"},
+		"edge":    {"envoy"},
+		"service": {"envoy", "upstream"},
+		"mesh":    {"authz", "envoy", "issuer"},
+		"store":   {"authz", "issuer", "redis"},
 	} {
 		var got []string
 		for name, s := range project.Services {

@@ -1,0 +1,135 @@
+package e2e_test
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/sallyport/sallyport/internal/mesh"
+	"github.com/sallyport/sallyport/internal/meshtest"
+)
+
+// TestTheDeployedAccessListIsEnoughAndNoMore: the whole path works with the users of deploy/redis/users.acl, and whoever takes over a gate
+// can neither append to the log, nor read a session, nor empty Redis.
+func TestTheDeployedAccessListIsEnoughAndNoMore(t *testing.T) {
+	passwords := map[string]string{"issuer": "of-the-issuer", "gate": "of-the-gate"}
+	address := redisWithUsers(t, passwords)
+	s := meshtest.Start(t, meshtest.Options{Embedded: true, Mesh: func(o *mesh.Options) {
+		o.RedisAddress = address
+		o.Rewrite = func(name, content string) string {
+			user := map[string]string{"issuer.yaml": "issuer", "authz.yaml": "gate"}[name]
+			if user == "" {
+				return content
+			}
+			file := filepath.Join(o.Dir, user+"-password")
+			write(t, file, passwords[user])
+			return replace(t, content, "\nredis:\n", "\nredis:\n  username: "+user+"\n  password_file: "+file+"\n")
+		}
+	}})
+	gateway := newCaller(t, s.Endpoints().Gateway)
+	alice := gateway.login(t, s.Endpoints().Users[0])
+	if got := gateway.get(t, "/protected", bearer(alice.Access)).status; got != http.StatusOK {
+		t.Fatalf("a call was answered %d", got)
+	}
+
+	for user, forbidden := range map[string][]string{
+		"gate": {
+			"XADD {sallyport}:rev:log * a b", "HSET {sallyport}:rev:head seq 0", "DEL {sallyport}:rev:log", "HDEL {sallyport}:replicas a", "XTRIM {sallyport}:rev:log MAXLEN 0",
+			"XDEL {sallyport}:rev:log 1-0", "EVALSHA 0 0", "EVAL return 0", "FCALL x 0", "GET any", "HGETALL " + session(t, address, passwords["issuer"]),
+			"FLUSHALL", "FLUSHDB", "KEYS *", "SCAN 0", "CONFIG GET *", "SHUTDOWN", "ACL LIST", "MONITOR", "REPLICAOF NO ONE", "CLIENT KILL ID 1", "PUBLISH a b", "SUBSCRIBE a",
+		},
+		"issuer": {"FLUSHALL", "FLUSHDB", "KEYS *", "CONFIG SET appendonly no", "SHUTDOWN", "ACL LIST", "MONITOR", "REPLICAOF NO ONE", "SWAPDB 0 1", "PUBLISH a b"},
+	} {
+		client := redis.NewClient(&redis.Options{Addr: address, Username: user, Password: passwords[user]})
+		defer client.Close()
+		for _, command := range forbidden {
+			var args []any
+			for word := range strings.FieldsSeq(command) {
+				args = append(args, word)
+			}
+			if err := client.Do(t.Context(), args...).Err(); err == nil || !strings.HasPrefix(err.Error(), "NOPERM") {
+				t.Errorf("%s as %s: expected NOPERM, got %v", command, user, err)
+			}
+		}
+	}
+	stranger := redis.NewClient(&redis.Options{Addr: address})
+	defer stranger.Close()
+	if err := stranger.Ping(t.Context()).Err(); err == nil || !strings.HasPrefix(err.Error(), "NOAUTH") {
+		t.Errorf("without a password: %v", err)
+	}
+
+	if got := gateway.send(t, http.MethodPost, "/logout", nil, bearer(alice.Access)).status; got != http.StatusOK {
+		t.Fatalf("a logout was answered %d", got)
+	}
+	eventually(t, "the logout to be in force", func() bool {
+		return gateway.get(t, "/protected", bearer(alice.Access)).status == http.StatusUnauthorized
+	})
+}
+
+// session is the key of some session in Redis.
+func session(t *testing.T, address, password string) string {
+	t.Helper()
+	client := redis.NewClient(&redis.Options{Addr: address, Username: "issuer", Password: password})
+	defer client.Close()
+	for keys := client.Scan(t.Context(), 0, "*", 1000).Iterator(); keys.Next(t.Context()); {
+		if !strings.HasPrefix(keys.Val(), "{sallyport}") {
+			return keys.Val()
+		}
+	}
+	t.Fatal("there is no session in Redis")
+	return ""
+}
+
+// redisWithUsers runs a redis-server with the access list that is deployed.
+func redisWithUsers(t *testing.T, passwords map[string]string) (address string) {
+	t.Helper()
+	list, err := os.ReadFile(filepath.Join(meshtest.Root(t), "deploy", "redis", "users.acl"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	filled := string(list)
+	for user, password := range passwords {
+		digest := sha256.Sum256([]byte(password))
+		filled = replace(t, filled, "#"+strings.ToUpper(user)+"_PASSWORD_SHA256", "#"+hex.EncodeToString(digest[:]))
+	}
+	dir := t.TempDir()
+	file := filepath.Join(dir, "users.acl")
+	write(t, file, filled)
+	free, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	address = free.Addr().String()
+	free.Close()
+	_, port, _ := net.SplitHostPort(address)
+	cmd := exec.Command(meshtest.RedisServer(t), "--bind", "127.0.0.1", "--port", port, "--dir", dir, "--save", "",
+		"--appendonly", "yes", "--appendfsync", "always", "--aclfile", file)
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := cmd.Process.Kill(); err != nil {
+			t.Error(err)
+		}
+		_ = cmd.Wait() // it was killed
+	})
+	client := redis.NewClient(&redis.Options{Addr: address, Username: "issuer", Password: passwords["issuer"]})
+	defer client.Close()
+	eventually(t, "redis-server to answer", func() bool { return client.Time(t.Context()).Err() == nil })
+	return address
+}
+
+func write(t *testing.T, file, content string) {
+	t.Helper()
+	if err := os.WriteFile(file, []byte(content), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
