@@ -168,7 +168,8 @@ func FuzzPath(f *testing.F) {
 		checkCanonical(t, target, p)
 		checkStandardLibrary(t, target, p)
 		var again Path
-		if problem := again.Read((&url.URL{Path: p.Value}).EscapedPath()); p.plain() && (problem != "" || again.Value != p.Value) {
+		spelt := (&url.URL{Path: p.Value}).EscapedPath() // three bytes for one, which may be more than a path may have
+		if problem := again.Read(spelt); p.plain() && len(spelt) <= maxPath && (problem != "" || again.Value != p.Value) {
 			t.Fatalf("%q: read as %q, which spelt out again is %q (%s)", target, p.Value, again.Value, problem)
 		}
 	})
