@@ -138,6 +138,68 @@ func TestIssuersLongerLifetimesCountForCommands(t *testing.T) {
 	}
 }
 
+// When nobody rotates but the operator, the folder has to be told: by shorter lifetimes a command would drop keys whose tokens are still valid.
+func TestFolderWithShorterLifetimesThanTheIssuersIsToldOf(t *testing.T) {
+	b := newBench(t)
+	before := b.read(manifestFile)
+	o := b.options()
+	o.MaxLifetime, o.PublishFor = 8*time.Hour, time.Hour
+	r, err := Open(b.config, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 3 {
+		r.tend(t.Context())
+	}
+	if n := strings.Count(b.log.String(), "sallyport keys lifetimes"); n != 1 || !strings.Contains(b.log.String(), "--key-set-max-age=1h0m0s --max-lifetime=8h0m0s") {
+		t.Errorf("expected to be told once what to do, got %d times in %s", n, b.log)
+	}
+	if b.metric("sallyport_keyring_short_lifetimes") != 1 || b.read(manifestFile) != before {
+		t.Error("expected a metric and an unchanged folder")
+	}
+
+	operator := &Folder{Dir: b.folder.Dir, Now: b.clock.now, Lifetimes: Lifetimes{Token: 8 * time.Hour, Publish: time.Hour, Spread: time.Second}}
+	want := DefaultLifetimes()
+	want.Token, want.Publish = 8*time.Hour, time.Hour
+	if got, err := operator.Lengthen(t.Context()); err != nil || got != want {
+		t.Fatalf("expected the longest of each, %+v, got %+v, %v", want, got, err)
+	}
+	after := b.read(manifestFile)
+	if got, err := operator.Lengthen(t.Context()); err != nil || got != want || b.read(manifestFile) != after {
+		t.Errorf("expected nothing to be written for nothing, got %+v, %v", got, err)
+	}
+	r.tend(t.Context())
+	if b.metric("sallyport_keyring_short_lifetimes") != 0 {
+		t.Error("the metric still warns")
+	}
+
+	b.clock.advance(DefaultLifetimes().wait(Signing))
+	if _, err := b.folder.Rotate(t.Context(), Signing, "", false); !errors.Is(err, ErrTooEarly) {
+		t.Errorf("expected the next key to be published for the issuer's hour, got %v", err)
+	}
+	b.clock.advance(time.Hour)
+	token := sign(t, r)
+	for range 5 { // each step drops what has nothing left to verify
+		if _, err := b.folder.Rotate(t.Context(), Signing, "", false); err != nil {
+			t.Fatal(err)
+		}
+		if err := r.Reload(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if !verifies(t, published(t, r.KeySet()), token) {
+			t.Fatal("a key is gone whose tokens are still valid")
+		}
+		b.clock.advance(90 * time.Minute)
+	}
+}
+
+func TestLifetimesBelowZeroAreRefused(t *testing.T) {
+	b := newBench(t)
+	if _, err := (&Folder{Dir: b.folder.Dir, Lifetimes: Lifetimes{Token: -1}}).Lengthen(t.Context()); err == nil {
+		t.Error("accepted")
+	}
+}
+
 func TestRetireTakesANextKeyOut(t *testing.T) {
 	b := newBench(t)
 	next := b.key(Signing, Next)

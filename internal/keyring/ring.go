@@ -28,6 +28,7 @@ type Ring struct {
 
 	reading sync.Mutex // one reading of the folder at a time
 	trouble string     // what was last wrong with the folder; "" when nothing is
+	short   bool       // the folder says shorter lifetimes than this issuer has
 }
 
 // Open reads the ring in cfg.Dir. A folder without a ring, or one that is broken, is an error that says what to do.

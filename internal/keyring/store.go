@@ -119,6 +119,19 @@ func (s *store) change(ctx context.Context, step func(*edit) error) (*manifest, 
 	return m, nil
 }
 
+// lengthen writes the store's lifetimes into the manifest where they are longer, so that whoever works on the folder without knowing them
+// obeys them too. When the manifest says so already, nothing is written.
+func (s *store) lengthen(ctx context.Context) (*manifest, error) {
+	m, _, err := s.manifest()
+	if err != nil {
+		return nil, fmt.Errorf("keyring: %w", err)
+	}
+	if !m.outdated {
+		return m, nil
+	}
+	return s.change(ctx, func(*edit) error { return nil })
+}
+
 func (s *store) locked(ctx context.Context, do func() (*manifest, error)) (*manifest, error) {
 	unlock, err := lock(ctx, s.dir)
 	if err != nil {
