@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/sallyport/sallyport/internal/jose"
 )
 
 func TestGenerateMakesARingOfAnActiveAndANextKey(t *testing.T) {
@@ -191,6 +193,45 @@ func TestFolderWithShorterLifetimesThanTheIssuersIsToldOf(t *testing.T) {
 		}
 		b.clock.advance(90 * time.Minute)
 	}
+}
+
+// A set with more keys than gates read would leave them without every key that comes later.
+func TestRingDoesNotOutgrowWhatGatesRead(t *testing.T) {
+	b := newBench(t, algorithm("EdDSA"))
+	b.edit(func(m *manifest) {
+		for m.signing() < jose.MaxKeys-2 { // without files: no command reads those of retired keys
+			e, _, err := newKey(Signing, "EdDSA", b.clock.now())
+			b.must(err)
+			e.State, e.Activated, e.Retired = Retired, b.clock.now(), b.clock.now()
+			m.Keys = append(m.Keys, e)
+		}
+	})
+	for range 2 {
+		if _, err := b.folder.Rotate(t.Context(), Signing, "", true); err != nil {
+			t.Fatal(err)
+		}
+	}
+	before := b.read(manifestFile)
+	if _, err := b.folder.Rotate(t.Context(), Signing, "", true); err == nil || !strings.Contains(err.Error(), "100 signing keys") || b.read(manifestFile) != before {
+		t.Fatalf("expected the step to be refused, got %v", err)
+	}
+	if _, err := b.folder.Remove(t.Context(), b.key(Signing, Retired).ID); err != nil {
+		t.Errorf("expected a key to be taken out all the same, got %v", err)
+	}
+	b.clock.advance(2 * time.Hour)
+	if _, err := b.folder.Rotate(t.Context(), Signing, "", true); err != nil {
+		t.Errorf("expected room after the retired keys' time, got %v", err)
+	}
+}
+
+func TestRotationTooOftenForTheLifetimeOfTokensIsRefusedAtTheStart(t *testing.T) {
+	b := newBench(t, rotating(20*time.Minute))
+	o := b.options()
+	o.MaxLifetime = 48 * time.Hour
+	if _, err := Open(b.config, o); err == nil || !strings.Contains(err.Error(), "more than 100 keys") {
+		t.Errorf("expected a refusal that says why, got %v", err)
+	}
+	b.other()
 }
 
 func TestLifetimesBelowZeroAreRefused(t *testing.T) {

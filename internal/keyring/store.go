@@ -9,6 +9,8 @@ import (
 	"os"
 	"path/filepath"
 	"time"
+
+	"github.com/sallyport/sallyport/internal/jose"
 )
 
 // store is a ring's folder: how it is read whole, and how it is changed under its lock.
@@ -157,7 +159,7 @@ func (s *store) sweep() error {
 }
 
 func (s *store) apply(m *manifest, step func(*edit) error) (*manifest, error) {
-	before := make(map[string]string, len(m.Keys)) // id -> file
+	before, signing := make(map[string]string, len(m.Keys)), m.signing() // id -> file
 	for _, e := range m.Keys {
 		before[e.ID] = e.File
 	}
@@ -168,6 +170,9 @@ func (s *store) apply(m *manifest, step func(*edit) error) (*manifest, error) {
 	m.Revision++
 	if err := m.check(); err != nil {
 		return nil, fmt.Errorf("the step would break the ring: %w", err)
+	}
+	if n := m.signing(); n > jose.MaxKeys && n > signing {
+		return nil, fmt.Errorf("the ring has %d signing keys, and gates read no key set with more than %d: wait until the first of the retired ones leaves it, as `sallyport keys list` tells", signing, jose.MaxKeys)
 	}
 	if err := ed.write(); err != nil {
 		return nil, err
