@@ -202,10 +202,12 @@ func swappedRSA(t *testing.T, g *attacked) {
 func duplicateKeyID(t *testing.T, g *attacked) {
 	thief := josetest.NewKey("ES256", authztest.KeyID)
 	for _, two := range [][]*jose.PublicKey{{g.world.Key.Public(), thief.Public()}, {thief.Public(), g.world.Key.Public()}} {
-		if set, err := jose.MarshalKeySet(two); err == nil {
-			if keys, _, err := jose.ParseKeySet(set); err == nil {
-				t.Errorf("a set with one kid twice is accepted: %d keys", len(keys))
-			}
+		set, err := jose.MarshalKeySet(two)
+		if err != nil || strings.Count(string(set), `"kid":"`+authztest.KeyID+`"`) != 2 {
+			t.Fatalf("expected a set with one kid twice, got %s, %v", set, err)
+		}
+		if keys, _, err := jose.ParseKeySet(set); jose.ProblemOf(err) != jose.ProblemDuplicate {
+			t.Errorf("a set with one kid twice: got %d keys, %v", len(keys), err)
 		}
 	}
 	g.refuses(t, "by the second key of that name", g.signed(thief), token.ReasonSignature)

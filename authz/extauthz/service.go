@@ -81,19 +81,21 @@ func (s *Server) decide(ctx context.Context, r *checkRequest) authz.Decision {
 }
 
 // await has a missing key fetched, and says whether it is there now. Only so many checks may wait at a time, each within its
-// budget; the others are decided without the key.
+// budget; the others have it fetched for those who come later, and are decided without it: whoever takes all places with keys of slow
+// issuers must not keep another issuer's new key out.
 func (s *Server) await(ctx context.Context, missing authz.Missing) bool {
 	if s.options.Keys == nil {
 		return false
 	}
+	wait := s.config.KeyWait
 	select {
 	case s.waiting <- struct{}{}:
 		defer func() { <-s.waiting }()
 	default:
 		s.metrics.notAwaited.Inc()
-		return false
+		wait = 0
 	}
-	ctx, cancel := context.WithTimeout(ctx, s.config.KeyWait)
+	ctx, cancel := context.WithTimeout(ctx, wait)
 	defer cancel()
 	return s.options.Keys.Await(ctx, strings.Clone(missing.Issuer), strings.Clone(missing.KeyID))
 }

@@ -184,7 +184,7 @@ func TestAKeyThatDoesNotComeRefusesWithinTheBudget(t *testing.T) {
 	authztest.Compare(t, want, b.ask(t, false)(authztest.Get("/protected", "authorization", "Bearer "+tok)))
 }
 
-// TestOnlySoManyChecksWaitForKeys fills all places for waiting, and wants the next check refused at once.
+// TestOnlySoManyChecksWaitForKeys fills all places for waiting, and wants the next check refused at once, and its key fetched all the same.
 func TestOnlySoManyChecksWaitForKeys(t *testing.T) {
 	const places = 3
 	b := start(t, authztest.New(), func(c *Config) { c.KeyWait, c.KeyWaiters = 10*time.Second, places })
@@ -202,12 +202,16 @@ func TestOnlySoManyChecksWaitForKeys(t *testing.T) {
 	}
 	eventually(t, "all places are taken", func() bool { return b.world.Keys.Awaited() == places })
 	authztest.Compare(t, authztest.Invalid(token.ReasonUnknownKey), answerOf(t, b.send(t, request)))
-	if n := b.world.Keys.Awaited(); n != places {
-		t.Errorf("%d checks waited, want %d", n, places)
+	if n := b.world.Keys.Awaited(); n != places+1 {
+		t.Errorf("keys were asked for %d times, want %d", n, places+1)
 	}
+	next := josetest.NewKey("ES256", "key-2")
+	b.world.Keys.Publish(authztest.Issuer, next.Public())
+	tok = next.Token(next.Header("at+jwt").JSON(), b.world.Setup().Claims.JSON())
+	authztest.Compare(t, authztest.Alice, b.ask(t, false)(authztest.Get("/protected", "authorization", "Bearer "+tok)))
 	cancel()
 	waiting.Wait()
-	if n := value(t, b.registry, "sallyport_gate_keys_not_awaited_total", ""); n != 1 {
+	if n := value(t, b.registry, "sallyport_gate_keys_not_awaited_total", ""); n != 2 {
 		t.Errorf("counted %v checks that could not wait", n)
 	}
 }

@@ -190,3 +190,22 @@ func TestVersionAndCompletionArePrinted(t *testing.T) {
 		}
 	}
 }
+
+func TestTheRingsLifetimesAreShownAndOnlyEverLonger(t *testing.T) {
+	dir := t.TempDir()
+	keys(t, "keygen", "--dir", dir)
+	for _, c := range []struct {
+		args []string
+		want string
+	}{
+		{nil, `"token": "1h0m0s"`},
+		{[]string{"--max-lifetime", "8h"}, `"token": "8h0m0s"`},
+		{[]string{"--max-lifetime", "2h", "--keys-spread", "5m"}, `"token": "8h0m0s"`},
+		{nil, `"spread": "5m0s"`},
+	} {
+		out, _, err := sallyport("", append([]string{"keys", "lifetimes", "--dir", dir}, c.args...)...)
+		if err != nil || !strings.Contains(out, c.want) {
+			t.Errorf("%v: expected %s, got %s, %v", c.args, c.want, out, err)
+		}
+	}
+}

@@ -4,6 +4,7 @@ import (
 	"errors"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/sallyport/sallyport/internal/keyring"
 )
@@ -40,7 +41,8 @@ func newKeygen() *cobra.Command {
 Every issuer of one installation needs the same ring. A folder that holds a ring already stays as it is.
 
 How soon the next key may sign, and how long a retired one stays, follows from the issuer's times: give those that differ from the
-defaults in its configuration. An issuer whose times are longer than the ring's makes the ring's longer.`,
+defaults in its configuration. An issuer that rotates by itself makes the ring's longer when its own are; for one that
+does not, run "keys lifetimes" whenever they become longer.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			folder := ring.folder()
@@ -58,12 +60,17 @@ defaults in its configuration. An issuer whose times are longer than the ring's 
 	}
 	ring.bind(cmd)
 	flags := cmd.Flags()
-	flags.DurationVar(&lifetimes.Publish, "key-set-max-age", lifetimes.Publish, "the issuer's key_set_max_age: how long a reader may keep the key set")
-	flags.DurationVar(&lifetimes.Token, "max-lifetime", lifetimes.Token, "the longest lifetime of the issuer's access tokens")
-	flags.DurationVar(&lifetimes.Session, "session-lifetime", lifetimes.Session, "the longest lifetime of the issuer's sessions")
-	flags.DurationVar(&lifetimes.Spread, "keys-spread", lifetimes.Spread, "the issuer's keys.spread: how long a change of the folder takes to reach every issuer")
-	flags.DurationVar(&lifetimes.Skew, "clock-skew", lifetimes.Skew, "how far the clocks of issuers and gates may be from the right time")
+	bindLifetimes(flags, &lifetimes)
 	flags.BoolVar(&ifMissing, "if-missing", false, "do nothing, and succeed, when the folder holds a ring already")
 	flags.StringVar(&algorithm, "algorithm", algorithm, "signature algorithm: ES256, ES384, ES512, EdDSA, RS256, PS256, HS256 and so on")
 	return cmd
+}
+
+// bindLifetimes binds the issuer's times that the ring's rules depend on; what they are is their default.
+func bindLifetimes(flags *pflag.FlagSet, l *keyring.Lifetimes) {
+	flags.DurationVar(&l.Publish, "key-set-max-age", l.Publish, "the issuer's key_set_max_age: how long a reader may keep the key set")
+	flags.DurationVar(&l.Token, "max-lifetime", l.Token, "the longest lifetime of the issuer's access tokens")
+	flags.DurationVar(&l.Session, "session-lifetime", l.Session, "the longest lifetime of the issuer's sessions")
+	flags.DurationVar(&l.Spread, "keys-spread", l.Spread, "the issuer's keys.spread: how long a change of the folder takes to reach every issuer")
+	flags.DurationVar(&l.Skew, "clock-skew", l.Skew, "how far the clocks of issuers and gates may be from the right time")
 }

@@ -24,7 +24,7 @@ active one signs, a retired one stays published until its last token has expired
 		Args: cobra.NoArgs,
 	}
 	ring.bind(cmd)
-	cmd.AddCommand(ring.list(), ring.rotate(), ring.promote(), ring.retire(), ring.remove(), ring.revoke(), ring.reseal())
+	cmd.AddCommand(ring.list(), ring.rotate(), ring.promote(), ring.retire(), ring.remove(), ring.revoke(), ring.reseal(), ring.lifetimes())
 	return cmd
 }
 
@@ -135,6 +135,31 @@ func (r *ringFlags) reseal() *cobra.Command {
 	}
 	cmd.Flags().StringVar(&to, "new-passphrase-file", "", "file with the new passphrase")
 	cmd.Flags().BoolVar(&plain, "plain", false, "leave the keys unencrypted")
+	return cmd
+}
+
+func (r *ringFlags) lifetimes() *cobra.Command {
+	var longer keyring.Lifetimes
+	cmd := &cobra.Command{
+		Use:   "lifetimes",
+		Short: "Show the issuer's times that the ring goes by, and make them longer",
+		Long: `Shows the times that the ring goes by: how soon a next key may sign and how long a retired one stays follows from them. Times that
+are given and longer than the ring's take their place. An issuer with keys.rotate_every does that by itself; where you rotate by hand, do
+it before the issuer's own times are made longer: a rotation by shorter ones drops a key whose tokens are still valid.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			folder := r.folder()
+			folder.Lifetimes = longer
+			now, err := folder.Lengthen(cmd.Context())
+			if err != nil {
+				return err
+			}
+			e := json.NewEncoder(cmd.OutOrStdout())
+			e.SetIndent("", "  ")
+			return e.Encode(now)
+		},
+	}
+	bindLifetimes(cmd.Flags(), &longer)
 	return cmd
 }
 

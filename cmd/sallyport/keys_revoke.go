@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -51,8 +52,12 @@ func (k *keyRevocation) run(ctx context.Context, out io.Writer, kid string) erro
 	}
 	if !k.removed {
 		key, err := k.ring.folder().Remove(ctx, kid)
-		if err != nil {
+		if err != nil && (errors.Is(err, keyring.ErrUnknownKey) || k.inRing(ctx, kid)) {
 			return fmt.Errorf("nothing was changed: %w (--removed revokes a key that is in the ring no more)", err)
+		}
+		if err != nil { // the ring is without it, but something is left behind: what it signed has to be revoked all the same
+			fmt.Fprintf(out, "removed key %s from %s, but: %v\n", kid, k.ring.dir, err)
+			return k.revoke(ctx, out, api, kid)
 		}
 		fmt.Fprintf(out, "removed the %s %s key %s from %s\n", key.State, key.Use, kid, k.ring.dir)
 		if key.Use == keyring.Refresh { // it has signed no token, and no refresh token that it made is known any more
@@ -60,6 +65,12 @@ func (k *keyRevocation) run(ctx context.Context, out io.Writer, kid string) erro
 		}
 	}
 	return k.revoke(ctx, out, api, kid)
+}
+
+// inRing says whether the ring has the key, as far as can be told.
+func (k *keyRevocation) inRing(ctx context.Context, kid string) bool {
+	keys, err := k.ring.folder().List(ctx)
+	return err != nil || slices.ContainsFunc(keys, func(key keyring.Key) bool { return key.ID == kid })
 }
 
 // revoke has the key written into the log; the issuer answers only once that is stored. A failed attempt is repeated: a second

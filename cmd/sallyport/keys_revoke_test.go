@@ -1,9 +1,11 @@
 package main
 
 import (
+	"errors"
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -78,6 +80,24 @@ func TestARevocationThatIsNotStoredSaysHowToTryAgain(t *testing.T) {
 	out, _, err := sallyport("", "keys", "revoke", stolen.ID, "--removed", "--dir", dir, "--issuer-admin", admin, "--token-file", token)
 	if err != nil || !strings.Contains(out, "not yet by gate-3") || len(*asked) != 2 {
 		t.Errorf("%v, asked %q\n%s", err, *asked, out)
+	}
+}
+
+// The key's file is a folder with something in it, which cannot be deleted: the ring is without the key, and so the key is revoked.
+func TestAKeyWhoseFileStaysIsRevokedAllTheSame(t *testing.T) {
+	dir := t.TempDir()
+	stolen := find(t, keys(t, "keygen", "--dir", dir), keyring.Active)
+	file := filepath.Join(dir, stolen.File)
+	if err := errors.Join(os.Remove(file), os.MkdirAll(filepath.Join(file, "x"), 0o700)); err != nil {
+		t.Fatal(err)
+	}
+	admin, token, asked := adminStub(t, http.StatusOK, `{"revoked":true,"seq":7,"applied":"3/3"}`)
+	out, _, err := sallyport("", "keys", "revoke", stolen.ID, "--dir", dir, "--issuer-admin", admin, "--token-file", token)
+	if err != nil || !strings.Contains(out, "its file is still there") || !strings.Contains(out, "revoked everything") || len(*asked) != 2 {
+		t.Errorf("%v, asked %q\n%s", err, *asked, out)
+	}
+	if find(t, keys(t, "keys", "list", "--dir", dir), keyring.Active).ID == stolen.ID {
+		t.Error("the stolen key still signs")
 	}
 }
 

@@ -99,7 +99,7 @@ func readKeyID(root strict.Value) (string, error) {
 		return "", token.Refuse(token.ReasonKeyIDMissing, "expected kid, got none")
 	}
 	if kid.Kind() != strict.String || !fitKeyID(kid.Text()) {
-		return "", token.Refuse(token.ReasonKeyID, "expected kid to be a string of 1 to %d bytes without control characters", maxKeyID)
+		return "", token.Refuse(token.ReasonKeyID, "expected kid to be a string of 1 to %d printable ASCII characters", maxKeyID)
 	}
 	return strings.Clone(kid.Text()), nil
 }

@@ -15,9 +15,11 @@ import (
 
 const (
 	maxKeySet      = 256 << 10 // bytes
-	maxKeys        = 100
 	maxKeySetDepth = 16
 )
+
+// MaxKeys is the most keys that a key set may have.
+const MaxKeys = 100
 
 // ErrNoKeys is the error for a key set in which there is no key that could verify a token.
 var ErrNoKeys = errors.New("jose: expected a key set with at least one usable key, got none")
@@ -70,8 +72,8 @@ func keySetEntries(doc []byte) ([]strict.Member, error) {
 	if !ok || list.Kind() != strict.Array {
 		return nil, errors.New("jose: expected a key set, an object with the array keys")
 	}
-	if n := len(list.Members()); n > maxKeys {
-		return nil, fmt.Errorf("jose: expected a key set of at most %d keys, got %d", maxKeys, n)
+	if n := len(list.Members()); n > MaxKeys {
+		return nil, fmt.Errorf("jose: expected a key set of at most %d keys, got %d", MaxKeys, n)
 	}
 	for _, m := range list.Members() {
 		if m.Value.Kind() != strict.Object {
@@ -169,10 +171,9 @@ func (j jsonKey) forSignatures() error {
 	if !ok {
 		return nil
 	}
-	for _, op := range ops.Members() {
-		if op.Name == "" && op.Value.Kind() == strict.String && op.Value.Text() == "verify" {
-			return nil
-		}
+	isVerify := func(m strict.Member) bool { return m.Value.Kind() == strict.String && m.Value.Text() == "verify" }
+	if ops.Kind() == strict.Array && slices.ContainsFunc(ops.Members(), isVerify) {
+		return nil
 	}
 	return keyError(ProblemUse, j.kid(), "expected a key whose key_ops have verify")
 }

@@ -78,6 +78,19 @@ func (f *Folder) List(ctx context.Context) ([]Key, error) {
 	return m.list(), nil
 }
 
+// Lengthen writes the Folder's Lifetimes into the ring's manifest where they are longer, and gives those that count from now on. Where none
+// is longer it only reads.
+func (f *Folder) Lengthen(ctx context.Context) (Lifetimes, error) {
+	if err := f.Lifetimes.check(); err != nil {
+		return Lifetimes{}, fmt.Errorf("keyring: %w", err)
+	}
+	m, err := f.open().lengthen(ctx)
+	if err != nil {
+		return Lifetimes{}, err
+	}
+	return m.Lifetimes, nil
+}
+
 // Rotate goes one step round the ring: the next key of that use becomes active, the active one retired, and a new next one is made
 // for alg ("": as the active one). Where there is no next key, making one is the step. It refuses with ErrTooEarly while the next key
 // has not been published long enough, unless force. Retired keys with nothing left to verify leave the ring.

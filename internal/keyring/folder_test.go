@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/sallyport/sallyport/internal/jose"
 )
 
 func TestGenerateMakesARingOfAnActiveAndANextKey(t *testing.T) {
@@ -135,6 +137,107 @@ func TestIssuersLongerLifetimesCountForCommands(t *testing.T) {
 	next := b.key(Signing, Next)
 	if got, want := next.Ready.Sub(next.Created), 15*time.Minute+2*time.Minute+time.Minute; got != want {
 		t.Fatalf("expected a command to wait for the issuer's %v, got %v", want, got)
+	}
+}
+
+// When nobody rotates but the operator, the folder has to be told: by shorter lifetimes a command would drop keys whose tokens are still valid.
+func TestFolderWithShorterLifetimesThanTheIssuersIsToldOf(t *testing.T) {
+	b := newBench(t)
+	before := b.read(manifestFile)
+	o := b.options()
+	o.MaxLifetime, o.PublishFor = 8*time.Hour, time.Hour
+	r, err := Open(b.config, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 3 {
+		r.tend(t.Context())
+	}
+	if n := strings.Count(b.log.String(), "sallyport keys lifetimes"); n != 1 || !strings.Contains(b.log.String(), "--key-set-max-age=1h0m0s --max-lifetime=8h0m0s") {
+		t.Errorf("expected to be told once what to do, got %d times in %s", n, b.log)
+	}
+	if b.metric("sallyport_keyring_short_lifetimes") != 1 || b.read(manifestFile) != before {
+		t.Error("expected a metric and an unchanged folder")
+	}
+
+	operator := &Folder{Dir: b.folder.Dir, Now: b.clock.now, Lifetimes: Lifetimes{Token: 8 * time.Hour, Publish: time.Hour, Spread: time.Second}}
+	want := DefaultLifetimes()
+	want.Token, want.Publish = 8*time.Hour, time.Hour
+	if got, err := operator.Lengthen(t.Context()); err != nil || got != want {
+		t.Fatalf("expected the longest of each, %+v, got %+v, %v", want, got, err)
+	}
+	after := b.read(manifestFile)
+	if got, err := operator.Lengthen(t.Context()); err != nil || got != want || b.read(manifestFile) != after {
+		t.Errorf("expected nothing to be written for nothing, got %+v, %v", got, err)
+	}
+	r.tend(t.Context())
+	if b.metric("sallyport_keyring_short_lifetimes") != 0 {
+		t.Error("the metric still warns")
+	}
+
+	b.clock.advance(DefaultLifetimes().wait(Signing))
+	if _, err := b.folder.Rotate(t.Context(), Signing, "", false); !errors.Is(err, ErrTooEarly) {
+		t.Errorf("expected the next key to be published for the issuer's hour, got %v", err)
+	}
+	b.clock.advance(time.Hour)
+	token := sign(t, r)
+	for range 5 { // each step drops what has nothing left to verify
+		if _, err := b.folder.Rotate(t.Context(), Signing, "", false); err != nil {
+			t.Fatal(err)
+		}
+		if err := r.Reload(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if !verifies(t, published(t, r.KeySet()), token) {
+			t.Fatal("a key is gone whose tokens are still valid")
+		}
+		b.clock.advance(90 * time.Minute)
+	}
+}
+
+// A set with more keys than gates read would leave them without every key that comes later.
+func TestRingDoesNotOutgrowWhatGatesRead(t *testing.T) {
+	b := newBench(t, algorithm("EdDSA"))
+	b.edit(func(m *manifest) {
+		for m.signing() < jose.MaxKeys-2 { // without files: no command reads those of retired keys
+			e, _, err := newKey(Signing, "EdDSA", b.clock.now())
+			b.must(err)
+			e.State, e.Activated, e.Retired = Retired, b.clock.now(), b.clock.now()
+			m.Keys = append(m.Keys, e)
+		}
+	})
+	for range 2 {
+		if _, err := b.folder.Rotate(t.Context(), Signing, "", true); err != nil {
+			t.Fatal(err)
+		}
+	}
+	before := b.read(manifestFile)
+	if _, err := b.folder.Rotate(t.Context(), Signing, "", true); err == nil || !strings.Contains(err.Error(), "100 signing keys") || b.read(manifestFile) != before {
+		t.Fatalf("expected the step to be refused, got %v", err)
+	}
+	if _, err := b.folder.Remove(t.Context(), b.key(Signing, Retired).ID); err != nil {
+		t.Errorf("expected a key to be taken out all the same, got %v", err)
+	}
+	b.clock.advance(2 * time.Hour)
+	if _, err := b.folder.Rotate(t.Context(), Signing, "", true); err != nil {
+		t.Errorf("expected room after the retired keys' time, got %v", err)
+	}
+}
+
+func TestRotationTooOftenForTheLifetimeOfTokensIsRefusedAtTheStart(t *testing.T) {
+	b := newBench(t, rotating(20*time.Minute))
+	o := b.options()
+	o.MaxLifetime = 48 * time.Hour
+	if _, err := Open(b.config, o); err == nil || !strings.Contains(err.Error(), "more than 100 keys") {
+		t.Errorf("expected a refusal that says why, got %v", err)
+	}
+	b.other()
+}
+
+func TestLifetimesBelowZeroAreRefused(t *testing.T) {
+	b := newBench(t)
+	if _, err := (&Folder{Dir: b.folder.Dir, Lifetimes: Lifetimes{Token: -1}}).Lengthen(t.Context()); err == nil {
+		t.Error("accepted")
 	}
 }
 

@@ -49,6 +49,11 @@ func (l Lifetimes) linger(u Use) time.Duration {
 	return d + l.Session
 }
 
+// flags are the lifetimes as `sallyport keygen` and `sallyport keys lifetimes` take them.
+func (l Lifetimes) flags() string {
+	return fmt.Sprintf("--key-set-max-age=%v --max-lifetime=%v --session-lifetime=%v --keys-spread=%v --clock-skew=%v", l.Publish, l.Token, l.Session, l.Spread, l.Skew)
+}
+
 // longestLifetime bounds each time, so that sums of them can not overflow.
 const longestLifetime = 10 * 365 * 24 * time.Hour
 

@@ -139,6 +139,11 @@ func (m *manifest) count(u Use, s State) (n int) {
 	return n
 }
 
+// signing is how many keys the JWKS has.
+func (m *manifest) signing() int {
+	return m.count(Signing, Next) + m.count(Signing, Active) + m.count(Signing, Retired)
+}
+
 func (m *manifest) in(u Use, s State) *entry {
 	i := slices.IndexFunc(m.Keys, func(e entry) bool { return e.Use == u && e.State == s })
 	if i < 0 {

@@ -13,6 +13,7 @@ type metrics struct {
 	revision, broken prometheus.Gauge
 	failures         prometheus.Counter
 	rotationFailures prometheus.Counter
+	shortLifetimes   prometheus.Gauge
 }
 
 func newMetrics(reg prometheus.Registerer) (*metrics, error) {
@@ -38,16 +39,26 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 		rotationFailures: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "sallyport_keyring_rotation_failures_total", Help: "Automatic rotations that failed.",
 		}),
+		shortLifetimes: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "sallyport_keyring_short_lifetimes", Help: "1 while the folder says shorter lifetimes than this issuer has and nobody but the operator rotates, else 0.",
+		}),
 	}
 	if reg == nil {
 		return m, nil
 	}
-	for _, c := range []prometheus.Collector{m.keys, m.activeSince, m.activations, m.revision, m.broken, m.failures, m.rotationFailures} {
+	for _, c := range []prometheus.Collector{m.keys, m.activeSince, m.activations, m.revision, m.broken, m.failures, m.rotationFailures, m.shortLifetimes} {
 		if err := reg.Register(c); err != nil {
 			return nil, fmt.Errorf("keyring: metrics: %w", err)
 		}
 	}
 	return m, nil
+}
+
+func (m *metrics) short(is bool) {
+	m.shortLifetimes.Set(0)
+	if is {
+		m.shortLifetimes.Set(1)
+	}
 }
 
 func (m *metrics) show(s *snapshot) {

@@ -28,6 +28,7 @@ type Ring struct {
 
 	reading sync.Mutex // one reading of the folder at a time
 	trouble string     // what was last wrong with the folder; "" when nothing is
+	short   bool       // the folder says shorter lifetimes than this issuer has
 }
 
 // Open reads the ring in cfg.Dir. A folder without a ring, or one that is broken, is an error that says what to do.
@@ -61,6 +62,10 @@ func (r *Ring) checkRotation(cfg Config) error {
 	}
 	if wait := r.current.Load().Lifetimes.wait(Signing); cfg.RotateEvery < wait {
 		return fmt.Errorf("keyring: expected keys.rotate_every of at least %v, as long as a next key must be published before it signs, got %v", wait, cfg.RotateEvery)
+	}
+	if n, linger := jose.MaxKeys-3, r.current.Load().Lifetimes.linger(Signing); cfg.RotateEvery < linger/time.Duration(n) {
+		return fmt.Errorf("keyring: expected keys.rotate_every of at least %v, since retired keys stay for %v and gates read no key set with more than %d keys, got %v",
+			linger/time.Duration(n), linger, jose.MaxKeys, cfg.RotateEvery)
 	}
 	unlock, err := lock(context.Background(), r.store.dir)
 	if err != nil {

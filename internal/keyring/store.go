@@ -9,6 +9,8 @@ import (
 	"os"
 	"path/filepath"
 	"time"
+
+	"github.com/sallyport/sallyport/internal/jose"
 )
 
 // store is a ring's folder: how it is read whole, and how it is changed under its lock.
@@ -119,6 +121,19 @@ func (s *store) change(ctx context.Context, step func(*edit) error) (*manifest, 
 	return m, nil
 }
 
+// lengthen writes the store's lifetimes into the manifest where they are longer, so that whoever works on the folder without knowing them
+// obeys them too. When the manifest says so already, nothing is written.
+func (s *store) lengthen(ctx context.Context) (*manifest, error) {
+	m, _, err := s.manifest()
+	if err != nil {
+		return nil, fmt.Errorf("keyring: %w", err)
+	}
+	if !m.outdated {
+		return m, nil
+	}
+	return s.change(ctx, func(*edit) error { return nil })
+}
+
 func (s *store) locked(ctx context.Context, do func() (*manifest, error)) (*manifest, error) {
 	unlock, err := lock(ctx, s.dir)
 	if err != nil {
@@ -144,7 +159,7 @@ func (s *store) sweep() error {
 }
 
 func (s *store) apply(m *manifest, step func(*edit) error) (*manifest, error) {
-	before := make(map[string]string, len(m.Keys)) // id -> file
+	before, signing := make(map[string]string, len(m.Keys)), m.signing() // id -> file
 	for _, e := range m.Keys {
 		before[e.ID] = e.File
 	}
@@ -155,6 +170,9 @@ func (s *store) apply(m *manifest, step func(*edit) error) (*manifest, error) {
 	m.Revision++
 	if err := m.check(); err != nil {
 		return nil, fmt.Errorf("the step would break the ring: %w", err)
+	}
+	if n := m.signing(); n > jose.MaxKeys && n > signing {
+		return nil, fmt.Errorf("the ring has %d signing keys, and gates read no key set with more than %d: wait until the first of the retired ones leaves it, as `sallyport keys list` tells", signing, jose.MaxKeys)
 	}
 	if err := ed.write(); err != nil {
 		return nil, err

@@ -122,6 +122,20 @@ func (r *Ring) read() (*snapshot, error) {
 func (r *Ring) take(s *snapshot) {
 	r.current.Store(s)
 	r.metrics.show(s)
+	r.tellLifetimes(s)
+}
+
+// tellLifetimes warns of a folder that says shorter lifetimes than this issuer has, unless the next rotation is this issuer's own and
+// corrects it. An operator's command goes by what the folder says: it would let a next key sign before every reader knows it, and drop
+// a retired one whose tokens live on.
+func (r *Ring) tellLifetimes(s *snapshot) {
+	short := s.outdated && r.every == 0
+	if short && !r.short {
+		r.log.Error("key ring: the folder says shorter lifetimes than this issuer has, and a rotation would go by them; run `sallyport keys lifetimes` on it first",
+			"flags", r.store.lifetimes.flags())
+	}
+	r.short = short
+	r.metrics.short(short)
 }
 
 var errNotDue = errors.New("nothing is due")

@@ -159,6 +159,26 @@ func TestCallerWaitsNoLongerThanItsOwnTime(t *testing.T) {
 	})
 }
 
+// A check that finds all places for waiting taken asks so.
+func TestCallerWithoutAnyTimeHasTheKeyFetchedForThoseAfterIt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		o := &origin{}
+		keys := newKeys(t, 2)
+		o.publish(t, keys[0])
+		g := newGate(t, Options{Transport: o, Now: time.Now}, trust(issuerA))
+		defer start(t, g)()
+		doc := jwks(t, keys...)
+		o.set(func(w http.ResponseWriter, _ *http.Request) { time.Sleep(time.Second); fmt.Fprint(w, doc) })
+		began := time.Now()
+		if g.Await(canceled(t), issuerA, keys[1].ID()) || time.Since(began) != 0 {
+			t.Errorf("expected to be turned away at once, took %v", time.Since(began))
+		}
+		time.Sleep(2 * time.Second)
+		synctest.Wait()
+		g.wants(issuerA, keys...)
+	})
+}
+
 func TestKidsThatCanNotBeAreNotFetched(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		o := &origin{}

@@ -11,6 +11,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"syscall"
 	"time"
 
 	"github.com/sallyport/sallyport/internal/jose"
@@ -100,16 +101,38 @@ func (f *keptFile) load(now time.Time, maxAge time.Duration) (*set, map[string]t
 }
 
 func (f *keptFile) read() ([]byte, error) {
-	file, err := os.Open(filepath.Join(f.dir, f.name))
+	file, err := os.OpenFile(filepath.Join(f.dir, f.name), os.O_RDONLY|syscall.O_NONBLOCK, 0) // not to hang on a pipe
 	if err != nil {
 		return nil, err
 	}
 	defer file.Close()
+	info, err := file.Stat()
+	if err != nil {
+		return nil, err
+	}
+	if err := believable(info, os.Geteuid()); err != nil {
+		return nil, err
+	}
 	content, err := io.ReadAll(io.LimitReader(file, keptMax+1))
 	if err == nil && len(content) > keptMax {
 		err = fmt.Errorf("expected at most %d bytes, got more", keptMax)
 	}
 	return content, err
+}
+
+// believable refuses a file that somebody else may have put there: the folder may be another user's, or, as /tmp, everybody's, and the
+// file's name is no secret. What we write is ours and has mode 0600.
+func believable(info fs.FileInfo, euid int) error {
+	owner, ok := info.Sys().(*syscall.Stat_t)
+	switch {
+	case !info.Mode().IsRegular():
+		return fmt.Errorf("expected a regular file, got %v", info.Mode().Type())
+	case !ok || int(owner.Uid) != euid && owner.Uid != 0:
+		return errors.New("it belongs to another user")
+	case info.Mode().Perm()&0o022 != 0:
+		return fmt.Errorf("mode %04o lets others write to it", info.Mode().Perm())
+	}
+	return nil
 }
 
 // save writes the file anew, whole.

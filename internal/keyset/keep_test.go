@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -150,6 +151,41 @@ func TestKeptFileThatCanNotBeBelievedIsNotUsed(t *testing.T) {
 			g.wants(issuerA, fresh)
 		})
 	}
+}
+
+// Whoever can put a file into the folder before the gate does, as in /tmp, would name the keys that it trusts.
+func TestKeptFileOfAnotherUserIsNotBelieved(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "file")
+	write(t, path, "{}")
+	info, err := os.Stat(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	owner := info.Sys().(*syscall.Stat_t)
+	for uid, good := range map[uint32]bool{4711: true, 0: true, 4712: false} {
+		owner.Uid = uid
+		if err := believable(info, 4711); (err == nil) != good {
+			t.Errorf("a file of user %d for user 4711: got %v", uid, err)
+		}
+	}
+	b := newKeptBench(t)
+	b.origin.publish(t, newKey(t, "ES256"))
+	b.saved(b.start())
+	if err := os.Chmod(b.file(), 0o660); err != nil {
+		t.Fatal(err)
+	}
+	b.start().wants(issuerA)
+	if err := os.Chmod(b.file(), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	b.start().mustHave(1)
+	if os.Geteuid() != 0 {
+		return // only root gives files away
+	}
+	if err := os.Chown(b.file(), 4712, -1); err != nil {
+		t.Fatal(err)
+	}
+	b.start().wants(issuerA)
 }
 
 func revokeAll(k *kept) {

@@ -63,7 +63,7 @@ var descriptions = []Description{
 	{ReasonAlgNone, 401, "The token says that it needs no signature.", attack},
 	{ReasonAlg, 401, "The algorithm is not one that this issuer signs with.", "If the issuer does sign with it, add it to the issuer's `algorithms`."},
 	{ReasonKeyIDMissing, 401, "The header does not name its key.", "Have the issuer set kid."},
-	{ReasonKeyID, 401, "The kid is not a string of 1 to 256 bytes without control characters.", attack},
+	{ReasonKeyID, 401, "The kid is not a string of 1 to 256 printable ASCII characters.", "Have the issuer name its keys so; if it does, look at who sent it."},
 	{ReasonTyp, 401, "The typ is not that of this issuer's access tokens.", "Send the access token, not an ID or logout token; if that issuer's access tokens carry another typ, set the issuer's `typ`."},
 	{ReasonUnsigned, 401, "The signature was cut off.", "Send the whole token."},
 
