@@ -1,6 +1,7 @@
 // Package redisconn opens the one Redis client a daemon uses, from configuration alone: a single server, Sentinel or
-// Cluster, with TLS and an ACL user if asked. What it hands out never repeats a command by itself and obeys its
-// context's deadline, so that an answer is always the answer to the one command that was sent.
+// Cluster, with TLS and an ACL user if asked. What it hands out obeys its context's deadline, and never repeats a command
+// by itself, so that an answer is always the answer to the one command that was sent. The one exception is Universal over
+// a Cluster, which goes after a slot that has moved or whose node is gone: what must happen once goes over Dedicated.
 package redisconn
 
 import (
@@ -110,9 +111,12 @@ func (c *Client) primary(ctx context.Context, key string) (*redis.Client, error)
 // longestWait bounds a command on a dedicated connection whose context has no deadline.
 const longestWait = time.Minute
 
+// dedicatedOptions copies the options of a client that has been made: there a value that stands for "off" has become 0,
+// which a new client would take as "unset". What must be off is therefore said again.
 func dedicatedOptions(from *redis.Options) *redis.Options {
 	o := *from
 	o.ReadTimeout, o.PoolSize, o.MinIdleConns = longestWait, 64, 0
+	o.MaxRetries, o.DialerRetries, o.MaintNotificationsConfig = noRetries, 1, noNotifications()
 	return &o
 }
 
