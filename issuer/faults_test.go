@@ -2,6 +2,7 @@ package issuer
 
 import (
 	"errors"
+	"maps"
 	"net/http"
 	"strings"
 	"testing"
@@ -42,21 +43,33 @@ func TestCVE(t *testing.T) {
 }
 
 // eachCallThatFailsIs503 makes each call to Redis of each endpoint fail in turn, before it happens and after: no 200, nothing
-// handed out; and the retry does what was asked.
+// handed out; and the retry does what was asked: where something was to end, it has ended.
 func eachCallThatFailsIs503(t *testing.T) {
-	for name, do := range map[string]func(h *house, a answer) answer{
+	type endpoint = func(h *house, a answer) answer
+	revoke := func(kind string, value func(h *house, a answer) string) endpoint {
+		return func(h *house, a answer) answer {
+			return h.operate(http.MethodPost, "/admin/revocations", body("kind", kind, "value", value(h, a)))
+		}
+	}
+	ends := map[string]endpoint{
+		"logout": func(h *house, a answer) answer { return h.post("/logout", "", bearer(a.str("access_token"))) },
+		"logout by refresh token": func(h *house, a answer) answer {
+			return h.post("/logout", body("refresh_token", a.str("refresh_token")))
+		},
+		"revoke a session": revoke("sid", func(h *house, a answer) string { return h.claims(a.str("access_token")).SessionID }),
+		"revoke a user":    revoke("sub", func(*house, answer) string { return "alice" }),
+	}
+	for name, do := range everywhere() {
+		ends["log out everywhere "+name] = func(h *house, a answer) answer { return do(h, a, "") }
+	}
+	all := map[string]endpoint{
 		"login": func(h *house, _ answer) answer {
 			return h.post("/login", body("username", "bob", "password", password))
 		},
 		"refresh": func(h *house, a answer) answer { return h.refresh(a.str("refresh_token")) },
-		"logout":  func(h *house, a answer) answer { return h.post("/logout", "", bearer(a.str("access_token"))) },
-		"logout by refresh token": func(h *house, a answer) answer {
-			return h.post("/logout", body("refresh_token", a.str("refresh_token")))
-		},
-		"log out everywhere": func(h *house, _ answer) answer {
-			return h.do(http.MethodPost, h.admin+"/admin/users/alice/logout", "", bearer(adminToken))
-		},
-	} {
+	}
+	maps.Copy(all, ends)
+	for name, do := range all {
 		t.Run(name, func(t *testing.T) {
 			sessiontest.EachRedis(t, func(t *testing.T, c *redisconn.Client) {
 				faults := sessiontest.Inject(c)
@@ -75,6 +88,13 @@ func eachCallThatFailsIs503(t *testing.T) {
 						want503(t, do(h, a))
 						faults.At(0, false)
 						wantStatus(t, do(h, a), http.StatusOK, "")
+						if _, ending := ends[name]; !ending {
+							continue
+						}
+						if h.log.InLog(h.claims(a.str("access_token")).SessionID) == 0 {
+							t.Errorf("200 after call %d of %d had failed, and the access token is not revoked", n, calls)
+						}
+						wantStatus(t, h.refresh(a.str("refresh_token")), http.StatusUnauthorized, "invalid_grant")
 					}
 				}
 			})

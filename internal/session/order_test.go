@@ -14,9 +14,9 @@ func TestTheClockIsReadBeforeAnythingElse(t *testing.T) {
 	eachRedis(t, func(t *testing.T, w *world) {
 		first := w.login("alice")
 		before, _ := w.log.Time()
-		g, err := w.Refresh(t.Context(), first.RefreshToken, func(context.Context, session.Session) error {
+		g, err := w.Refresh(t.Context(), first.RefreshToken, func(context.Context, session.Session) (string, error) {
 			w.log.Advance(time.Hour)
-			return nil
+			return "", nil
 		})
 		if err != nil || !g.Now.Equal(before) {
 			t.Errorf("expected the time from before the user was looked up, %v, got %v (%v)", before, g.Now, err)
@@ -74,9 +74,9 @@ func TestWhatChangesBetweenLookAndMoveCounts(t *testing.T) {
 		t.Run(string(want), func(t *testing.T) {
 			eachRedis(t, func(t *testing.T, w *world) {
 				g := w.login("alice")
-				_, err := w.Refresh(t.Context(), g.RefreshToken, func(_ context.Context, s session.Session) error {
+				_, err := w.Refresh(t.Context(), g.RefreshToken, func(_ context.Context, s session.Session) (string, error) {
 					change(w, s.ID)
-					return nil
+					return "", nil
 				})
 				wantRefusal(t, err, want)
 			})
