@@ -105,15 +105,15 @@ func (w *world) redisConfig(ofIssuer bool) string {
 	var b strings.Builder
 	b.WriteString("redis:\n")
 	replicas := 0
-	if w.plan.Topology == Single {
-		fmt.Fprintf(&b, "  address: %s\n", w.servers[0].address)
-	} else {
-		var addresses []string
-		for _, s := range w.sentinels {
-			addresses = append(addresses, s.address)
-		}
-		fmt.Fprintf(&b, "  mode: sentinel\n  master_name: %s\n  addresses: [%s]\n", masterName, strings.Join(addresses, ", "))
+	switch w.plan.Topology {
+	case Cluster:
+		fmt.Fprintf(&b, "  mode: cluster\n  addresses: [%s]\n", addresses(w.servers))
 		replicas = 1
+	case Sentinel:
+		fmt.Fprintf(&b, "  mode: sentinel\n  master_name: %s\n  addresses: [%s]\n", masterName, addresses(w.sentinels))
+		replicas = 1
+	default:
+		fmt.Fprintf(&b, "  address: %s\n", w.servers[0].address)
 	}
 	if ofIssuer {
 		b.WriteString("  checks: enforce\n")
@@ -122,4 +122,12 @@ func (w *world) redisConfig(ofIssuer bool) string {
 		w.plan.maxStaleness(), settle, heartbeat, replicas)
 	b.WriteString("log: {level: info}\n")
 	return b.String()
+}
+
+func addresses(servers []*server) string {
+	var all []string
+	for _, s := range servers {
+		all = append(all, s.address)
+	}
+	return strings.Join(all, ", ")
 }

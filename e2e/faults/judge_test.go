@@ -148,6 +148,7 @@ func TestASeedIsASchedule(t *testing.T) {
 	for topology, kinds := range map[Topology][]Kind{
 		Single:   slices.Concat(everywhere, ofSingle),
 		Sentinel: slices.Concat(everywhere, ofSentinel),
+		Cluster:  slices.Concat(everywhere, ofCluster),
 	} {
 		seen := map[Kind]bool{}
 		for seed := range uint64(500) {

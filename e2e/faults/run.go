@@ -30,8 +30,8 @@ const (
 )
 
 // Run runs a schedule in dir. An error says that the harness itself failed, which says nothing about the promises.
-func Run(ctx context.Context, plan Plan, dir, binaries, redisServer string, log func(string, ...any)) (*Result, error) {
-	w, err := build(ctx, plan, dir, binaries, redisServer, log)
+func Run(ctx context.Context, plan Plan, dir, binaries, redisServer string) (*Result, error) {
+	w, err := build(ctx, plan, dir, binaries, redisServer)
 	if err != nil {
 		return nil, err
 	}

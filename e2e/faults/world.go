@@ -29,7 +29,6 @@ type world struct {
 	dir         string
 	binaries    string
 	redisServer string
-	log         func(format string, args ...any)
 
 	began     time.Time
 	processes *mesh.Processes
@@ -39,6 +38,8 @@ type world struct {
 	closers   []func() error // last in, first out
 
 	servers, sentinels []*server
+	logShard           int            // of the cluster: which one holds the log
+	keyOf              [shards]string // of the cluster: a key in each shard
 	issuers            []*issuer
 	gates              []*gate
 	failovers          sync.Mutex // one change of primaries at a time
@@ -149,9 +150,9 @@ func (w *world) owner(c net.Conn) string {
 }
 
 // build brings up the installation of a plan.
-func build(ctx context.Context, plan Plan, dir, binaries, redisServer string, log func(string, ...any)) (*world, error) {
+func build(ctx context.Context, plan Plan, dir, binaries, redisServer string) (*world, error) {
 	w := &world{
-		plan: plan, dir: dir, binaries: binaries, redisServer: redisServer, log: log, began: time.Now(),
+		plan: plan, dir: dir, binaries: binaries, redisServer: redisServer, began: time.Now(),
 		processes: mesh.NewProcesses(dir), nodes: map[string]*node{},
 		http: &http.Client{Timeout: 4 * time.Second, Transport: &http.Transport{MaxIdleConnsPerHost: 16}},
 	}
