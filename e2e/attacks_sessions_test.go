@@ -143,7 +143,7 @@ func (b *besieged) survives(fault func()) {
 	watched := watching(b.T, b.gates, ended.Access)
 	fault()
 	b.healthy()
-	watched.end()
+	watched.end(b.T)
 	if n := watched.allowed.Load(); n > 0 || watched.denied.Load() == 0 {
 		b.Errorf("a revoked token was allowed %d times, refused %d times", n, watched.denied.Load())
 	}

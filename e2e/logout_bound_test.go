@@ -149,7 +149,7 @@ func untilRefusedEverywhere(t *testing.T, gates []authv3.AuthorizationClient, to
 
 // check asks one gate as Envoy would, and gives the HTTP status that the client would get: 200 when it allows.
 func check(t *testing.T, gate authv3.AuthorizationClient, token string) int {
-	status, err := ask(gate, token)
+	status, _, err := ask(gate, token)
 	if err != nil {
 		t.Errorf("a gate's RPC failed: %v", err)
 	}
@@ -158,11 +158,12 @@ func check(t *testing.T, gate authv3.AuthorizationClient, token string) int {
 
 // tryCheck is check for a gate that may not be there: 0 when it does not answer.
 func tryCheck(gate authv3.AuthorizationClient, token string) int {
-	status, _ := ask(gate, token)
+	status, _, _ := ask(gate, token)
 	return status
 }
 
-func ask(gate authv3.AuthorizationClient, token string) (int, error) {
+// ask is check with the gate's reason.
+func ask(gate authv3.AuthorizationClient, token string) (status int, reason string, err error) {
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
 	response, err := gate.Check(ctx, &authv3.CheckRequest{Attributes: &authv3.AttributeContext{
@@ -173,10 +174,15 @@ func ask(gate authv3.AuthorizationClient, token string) (int, error) {
 		}},
 	}})
 	if err != nil {
-		return 0, err
+		return 0, "", err
 	}
 	if response.GetStatus().GetCode() == 0 {
-		return http.StatusOK, nil
+		return http.StatusOK, "", nil
 	}
-	return int(response.GetDeniedResponse().GetStatus().GetCode()), nil
+	for _, h := range response.GetDeniedResponse().GetHeaders() {
+		if strings.EqualFold(h.GetHeader().GetKey(), "x-sallyport-reason") {
+			reason = h.GetHeader().GetValue() + string(h.GetHeader().GetRawValue())
+		}
+	}
+	return int(response.GetDeniedResponse().GetStatus().GetCode()), reason, nil
 }

@@ -32,6 +32,7 @@ type folder struct {
 	dir   string
 	redis string
 	hash  string // of alice's password
+	grace string // in which a spent refresh token may be repeated; "": the default
 }
 
 func newFolder(t *testing.T) *folder {
@@ -68,7 +69,11 @@ func (f *folder) write(name, text string) string {
 // config writes a file for one issuer and gives its path.
 func (f *folder) config(name, listen, admin string) string {
 	f.t.Helper()
-	return f.write(name+".yaml", fmt.Sprintf(`name: %s
+	more := ""
+	if f.grace != "" {
+		more = "refresh_grace: " + f.grace + "\n"
+	}
+	return f.write(name+".yaml", more+fmt.Sprintf(`name: %s
 issuer: http://login.test
 audience: api
 listen: %s

@@ -300,6 +300,22 @@ func TestSpellingsThatAreNotGenuineChangeNothing(t *testing.T) {
 				t.Errorf("%s: %v", name, err)
 			}
 		}
+		for i := range g.RefreshToken { // one bit of each byte, and each byte left out
+			for name, token := range map[string]string{
+				"flipped": g.RefreshToken[:i] + string(g.RefreshToken[i]^1) + g.RefreshToken[i+1:],
+				"cut out": g.RefreshToken[:i] + g.RefreshToken[i+1:],
+				"cut off": g.RefreshToken[:i],
+			} {
+				_, err := w.refresh(token)
+				var refused *session.Refusal
+				if !errors.As(err, &refused) || (refused.Reason != session.ReasonMalformed && refused.Reason != session.ReasonForged) {
+					t.Fatalf("byte %d %s: %v", i, name, err)
+				}
+				if _, _, err := w.EndByToken(t.Context(), token, "logout"); !errors.As(err, &refused) {
+					t.Fatalf("byte %d %s: a logout by it: %v", i, name, err)
+				}
+			}
+		}
 		other := newWorldWith(t, w.redis, config(), w.log, sessiontest.NewRing())
 		wantRefusal(t, second(other.refresh(g.RefreshToken)), session.ReasonForged)
 		if w.field(g.Session.ID, "state") != "active" || w.counter(g.Session.ID) != 1 || len(w.log.Entries()) != 0 {
