@@ -227,3 +227,14 @@ func together(servers []*server, do func(int, *server) error) error {
 	all.Wait()
 	return errors.Join(errs...)
 }
+
+// clusterEpoch gives the newest epoch that a node knows. Somebody who wants to be a primary begins one.
+func (s *server) clusterEpoch(ctx context.Context) (int64, error) {
+	info, err := s.client.ClusterInfo(ctx).Result()
+	for line := range strings.Lines(info) {
+		if value, ok := strings.CutPrefix(strings.TrimSpace(line), "cluster_current_epoch:"); ok {
+			return strconv.ParseInt(value, 10, 64)
+		}
+	}
+	return 0, errors.Join(err, fmt.Errorf("faults: %s gives no cluster_current_epoch", s.name))
+}

@@ -139,8 +139,11 @@ func (w *world) stopNode(ctx context.Context, n *node, down time.Duration) error
 	if err := n.suspend(); err != nil {
 		return err
 	}
+	from := w.now()
 	sleep(ctx, down)
-	return n.resume()
+	err := n.resume()
+	w.span(Span{Kind: Stopped, From: from, To: w.now(), Who: n.name})
+	return err
 }
 
 func (w *world) cutNode(ctx context.Context, n *node, i Injection) error {

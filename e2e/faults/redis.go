@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"time"
 
@@ -267,4 +268,15 @@ func (s *server) follows(ctx context.Context, primary *server) error {
 		return fmt.Errorf("%s: %w", s.name, err)
 	}
 	return nil
+}
+
+// sentinelEpoch gives the epoch of the newest primary that a sentinel knows.
+func (s *server) sentinelEpoch(ctx context.Context) (int64, error) {
+	facts, err := s.client.Do(ctx, "SENTINEL", "MASTER", masterName).StringSlice()
+	for i := 0; i+1 < len(facts); i += 2 {
+		if facts[i] == "config-epoch" {
+			return strconv.ParseInt(facts[i+1], 10, 64)
+		}
+	}
+	return 0, errors.Join(err, fmt.Errorf("faults: %s gives no config-epoch", s.name))
 }

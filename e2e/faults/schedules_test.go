@@ -101,6 +101,9 @@ func (s *stage) play(t *testing.T, plan Plan) {
 	for _, missed := range r.Missed {
 		fmt.Fprintf(&out, "\n    did not come about: %v", missed)
 	}
+	for _, v := range r.Doubtful {
+		fmt.Fprintf(&out, "\n    %s", v)
+	}
 	if len(r.Violations) == 0 {
 		t.Log(out.String())
 		return

@@ -2,6 +2,7 @@ package faults
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"net"
@@ -30,12 +31,15 @@ type world struct {
 	binaries    string
 	redisServer string
 
-	began     time.Time
-	processes *mesh.Processes
-	network   *network
-	ring      *keyring.Ring
-	http      *http.Client
-	closers   []func() error // last in, first out
+	began      time.Time
+	processes  *mesh.Processes
+	network    *network
+	ring       *keyring.Ring
+	adminToken string
+	users      []user // one for each client
+	foreigners []*foreign
+	http       *http.Client
+	closers    []func() error // last in, first out
 
 	servers, sentinels []*server
 	logShard           int            // of the cluster: which one holds the log
@@ -153,7 +157,7 @@ func (w *world) owner(c net.Conn) string {
 func build(ctx context.Context, plan Plan, dir, binaries, redisServer string) (*world, error) {
 	w := &world{
 		plan: plan, dir: dir, binaries: binaries, redisServer: redisServer, began: time.Now(),
-		processes: mesh.NewProcesses(dir), nodes: map[string]*node{},
+		processes: mesh.NewProcesses(dir), nodes: map[string]*node{}, adminToken: rand.Text() + rand.Text(),
 		http: &http.Client{Timeout: 4 * time.Second, Transport: &http.Transport{MaxIdleConnsPerHost: 16}},
 	}
 	w.network = newNetwork(w.owner)
