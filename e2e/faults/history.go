@@ -78,10 +78,11 @@ const (
 	Stalled                   // this machine was too busy to run even the harness
 	Converged                 // from the end of the faults until all was well again
 	Starting                  // the harness itself had killed gate Who, and started it anew
+	Skewed                    // the clocks of gate Who and of Redis, or of who mints tokens, were too far apart
 )
 
 func (k SpanKind) String() string {
-	return [...]string{"fault", "isolated", "healthy", "stalled", "converged", "starting"}[k]
+	return [...]string{"fault", "isolated", "healthy", "stalled", "converged", "starting", "skewed"}[k]
 }
 
 // Span is a stretch of time of which something is known.

@@ -242,6 +242,9 @@ func (j *judge) validIsAllowed(s *sessionStory) {
 		if e.Status == 200 || e.End >= until {
 			continue
 		}
+		if j.skewed(e) {
+			continue
+		}
 		if e.Status == 0 || e.Status == 503 {
 			healthy := slices.IndexFunc(j.Spans, func(h Span) bool { return h.Kind == Healthy && h.From <= e.Begin && e.End <= h.To })
 			if healthy < 0 || j.starting(e) || j.stalled(e.Begin-j.MaxStaleness, e.End) {
@@ -261,6 +264,13 @@ func (j *judge) doubtful(s *sessionStory, e *Event) bool {
 func (j *judge) starting(e *Event) bool {
 	return slices.ContainsFunc(j.Spans, func(s Span) bool {
 		return s.Kind == Starting && s.Who == e.At && overlap(s, Span{From: e.Begin, To: e.End})
+	})
+}
+
+// skewed says that the gate could not tell the time: it is not ready then, and may deny what is valid.
+func (j *judge) skewed(e *Event) bool {
+	return slices.ContainsFunc(j.Spans, func(s Span) bool {
+		return s.Kind == Skewed && s.Who == e.At && overlap(s, Span{From: e.Begin, To: e.End})
 	})
 }
 
