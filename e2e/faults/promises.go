@@ -1,6 +1,9 @@
 package faults
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 // deniedStaysDenied judges S3.
 func (j *judge) deniedStaysDenied(s *story) {
@@ -118,7 +121,7 @@ func (j *judge) refreshWorksOnce(s *story) {
 // not valid (401, 403) it may never say.
 func (j *judge) validIsAllowed(s *story) {
 	for _, e := range s.calls {
-		if e.Status == 200 || e.End >= s.validUntil(e.Token) {
+		if e.Status == 200 || e.End >= s.validUntil(e.Token) || j.skewed(e) {
 			continue
 		}
 		promise, doubt := "S8", ""
@@ -131,6 +134,13 @@ func (j *judge) validIsAllowed(s *story) {
 		j.violated(promise, doubt, []*Event{e}, spanOf(e), "%s answered %d %s to a valid token of session %s", e.At, e.Status, e.Reason, s.id)
 		return
 	}
+}
+
+// skewed says that the gate could not tell the time: it is not ready then, and may deny what is valid.
+func (j *judge) skewed(e *Event) bool {
+	return slices.ContainsFunc(j.Spans, func(s Span) bool {
+		return s.Kind == Skewed && s.Who == e.At && overlap(s, Span{From: e.Begin, To: e.End})
+	})
 }
 
 // owed names the promise by which a gate owes a verdict at the time of a call: S8 while all is well, L2 for as long after as an
