@@ -1,0 +1,2 @@
+// Package model explores.
+package model
