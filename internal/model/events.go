@@ -338,15 +338,23 @@ func (m *model) locate(p procID, q, s int) (posID, bool) {
 	return r.at, r.ok
 }
 
-// holder judges the issuers' lines: the other's as found, and whether it lies on the log. How old it is, the issuer is
-// taken to know exactly.
-func (m *model) holder(other line, onLog bool, at revocation.Position) revocation.Holder {
+// holder judges the issuers' lines: the other's as found, and whether it lies on the log. How old one is that is there,
+// the issuer is taken to know exactly; one that is not there it last saw to move sight ago.
+func (m *model) holder(other line, sight uint8, onLog bool, at revocation.Position) revocation.Holder {
 	var l revocation.Lines
-	var lines []revocation.Line
+	lines := []revocation.Line{{Name: "other", Position: other.at, OnLog: onLog}}
+	age := sight
 	if other.there {
-		lines = append(lines, revocation.Line{Name: "other", Position: other.at, OnLog: onLog})
+		age = other.age
 	}
-	l.Observe(lines, revocation.Instant{Mono: now.Mono - time.Duration(other.age)*tick, Wall: now.Wall})
+	if age < m.old() {
+		l.Observe(lines, revocation.Instant{Mono: now.Mono - time.Duration(age)*tick, Wall: now.Wall})
+	} else {
+		l.Observe(lines, revocation.Instant{Mono: now.Mono - 3*time.Hour, Wall: now.Wall})
+	}
+	if !other.there {
+		lines = nil
+	}
 	l.Observe(lines, now)
 	return l.SecondHolder(lines, "self", at, time.Duration(m.limits.Settle)*tick, now)
 }

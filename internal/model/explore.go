@@ -121,7 +121,7 @@ func (e *explorer) run(start state) error {
 			e.way = nil
 			if bad := e.check(&e.level[i], from); bad != "" {
 				e.violated(bad, from)
-				for _, st := range e.way[:min(len(e.way), 200)] {
+				for _, st := range e.way[:min(len(e.way), 60)] {
 					e.report.Violation.Trace = append(e.report.Violation.Trace, "then "+st.String())
 				}
 				return nil

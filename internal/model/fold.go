@@ -19,7 +19,7 @@ func (m *model) fold(s *state) {
 		s.reqs[q] = request{phase: failed}
 	}
 	for n := 1; n <= m.limits.Issuers; n++ {
-		s.procs[n].sight, s.procs[n].recent = 0, noLines
+		s.procs[n].sight, s.procs[n].recent = m.old(), noLines
 	}
 	for x := range m.limits.Nodes {
 		s.nodes[x].data = m.withoutLines(s.nodes[x].data)

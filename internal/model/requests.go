@@ -155,7 +155,7 @@ func (m *model) beginStep(s *state, q int, f emit) {
 	r := &t.reqs[q]
 	p := &t.procs[r.issuer]
 	b := m.begun(p.id, q, int(r.session))
-	p.id, r.phase = b.proc, queued
+	p.id, r.phase, r.before = b.proc, queued, true
 	if !b.ok {
 		m.fail(&t, q)
 	}
@@ -276,7 +276,7 @@ func (m *model) holderStep(s *state, q, x int, f emit) {
 	p := &t.procs[r.issuer]
 	at := m.poss[r.at]
 	did := step{kind: stHolder, n: r.issuer, x: int8(q), order: 5}
-	if p.recent < noLines && int(p.sight) > m.limits.Settle {
+	if r.before && p.recent < noLines && int(p.sight) > m.limits.Settle {
 		m.appended(&t, q)
 		f(did, &t)
 		t = *s
@@ -291,7 +291,7 @@ func (m *model) holderStep(s *state, q, x int, f emit) {
 	if m.mutation == GateLineAsHolder {
 		other = d.lines[r.issuer-1]
 	}
-	if m.holder(other, d.onLog(other.at) || m.mutation == LineWithoutLog, at) != revocation.HolderWaited {
+	if m.holder(other, p.sight, d.onLog(other.at) || m.mutation == LineWithoutLog, at) != revocation.HolderWaited {
 		m.appended(&t, q)
 	}
 	f(did, &t)

@@ -58,7 +58,7 @@ type process struct {
 	conns  [purposes]int8
 	have   [purposes]uint8 // nodes with the write of the call under way
 
-	// Of an issuer: how old the other issuer's line is by the newest heartbeat, and how old that heartbeat is.
+	// Of an issuer: how long ago it last saw the other issuer's line move, and how old the newest heartbeat is.
 	sight  uint8
 	recent uint8 // noLines: there was none
 }
@@ -93,6 +93,7 @@ type request struct {
 	end     session.End
 	at      posID
 	rests   bool // until the next tick
+	before  bool // the issuer has had no heartbeat since the entry was made
 }
 
 type phase uint8

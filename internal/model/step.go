@@ -162,7 +162,7 @@ func (m *model) start(s *state, n int, f emit) {
 
 func (m *model) started(s *state, n int) process {
 	p := m.proc(newProc(&m.limits, n > 0))
-	return process{id: m.connectedTo(p), conns: [purposes]int8{s.primary, s.primary, s.primary}, recent: noLines}
+	return process{id: m.connectedTo(p), conns: [purposes]int8{s.primary, s.primary, s.primary}, recent: noLines, sight: m.old()}
 }
 
 // oldest is the age from which an acknowledgement's age makes no difference.
@@ -267,10 +267,15 @@ func (m *model) observe(s *state, n int, met bool) bool {
 	b := m.procs[p.id].beat
 	head, mine := b.reply.Head.Position(), b.hb.Position
 	onLog := b.reply.AtMineFound && b.reply.AtMine == mine.Chain && head.Epoch == mine.Epoch
-	h := m.holder(b.other, b.other.at == head || onLog && b.other.at == mine, mine)
-	p.sight, p.recent = m.old(), 0
+	h := m.holder(b.other, p.sight, b.other.at == head || onLog && b.other.at == mine, mine)
+	p.recent = 0
 	if b.other.there {
-		p.sight = max(b.other.age, 1)
+		p.sight = b.other.age
+	}
+	for q := range m.limits.Requests {
+		if r := &s.reqs[q]; int(r.issuer) == n {
+			r.before = false
+		}
 	}
 	return onLog && met && h != revocation.HolderWaited
 }
@@ -524,9 +529,6 @@ func (m *model) tick(s *state, f emit) {
 		p.id, p.beaten = m.passed(p.id), false
 		if n > 0 {
 			p.sight, p.recent = min(p.sight+1, m.old()), min(p.recent+1, noLines)
-			if p.recent == noLines {
-				p.sight = 0
-			}
 		}
 	}
 	for x := range m.limits.Nodes {
