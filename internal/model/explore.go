@@ -136,7 +136,7 @@ func (e *explorer) run(start state) error {
 			return fmt.Errorf("model: more than %d states at depth %d", e.limits.MaxStates, e.report.Depth)
 		}
 		if e.limits.Progress != nil {
-			e.limits.Progress(e.report.Depth, len(e.parents), len(e.next), len(e.procs), len(e.datas))
+			e.limits.Progress(e.report.Depth, len(e.parents), len(e.next))
 		}
 		e.first += len(e.level)
 		e.level, e.next = e.next, e.level[:0]

@@ -143,7 +143,7 @@ func (m *model) serverFaults(s *state, fault func(step, func(*state))) {
 		restart(stRestart, s.nodes[x].data)
 	}
 	for r := range m.limits.Nodes {
-		if int(s.nodes[r].of) != x {
+		if int(s.nodes[r].of) != x || m.alike(s, r) {
 			continue
 		}
 		if s.due == none {
@@ -153,6 +153,28 @@ func (m *model) serverFaults(s *state, fault func(step, func(*state))) {
 			fault(step{kind: stCutOff, n: int8(r)}, func(t *state) { t.nodes[r].lag = cutOff })
 		}
 	}
+}
+
+// alike says that another replica is in all like r, and has been dealt with.
+func (m *model) alike(s *state, r int) bool {
+	for y := range r {
+		if s.nodes[y] == s.nodes[r] && m.unused(s, y) && m.unused(s, r) {
+			return true
+		}
+	}
+	return false
+}
+
+// unused says that no connection leads to a node, and no call under way is told apart by it.
+func (m *model) unused(s *state, x int) bool {
+	for n := range s.procs {
+		for purpose, to := range s.procs[n].conns {
+			if int(to) == x || m.isUnderWay(&s.procs[n], purpose) {
+				return false
+			}
+		}
+	}
+	return true
 }
 
 // takeOver makes the replica that is due the primary in the place of x. x dies or answers on; a third node goes along
@@ -181,7 +203,7 @@ func (m *model) takeOver(s *state, f emit) {
 		t.nodes[x] = node{data: m.data(&data{}), of: gone}
 	})
 	emit(stDeposed, 8, func(t *state) { promote(t); along(t) })
-	if m.limits.Nodes > 2 {
+	if m.limits.Nodes > 2 && !m.limits.Together {
 		emit(stSplit, 8, promote)
 	}
 }

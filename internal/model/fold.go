@@ -10,6 +10,11 @@ func (m *model) fold(s *state) {
 			s.acked[i] = min(s.acked[i], 1)
 		}
 	}
+	for q := range m.limits.Requests {
+		if r := &s.reqs[q]; m.limits.Requests == 1 && r.phase > appendDue && !r.before {
+			s.procs[r.issuer].recent = noLines
+		}
+	}
 	if m.asks(s) {
 		return
 	}

@@ -19,16 +19,18 @@ type Limits struct {
 	// faults come between.
 	Backwards bool // heartbeats come in the other order: issuer 2, issuer 1, the gate
 
-	Split bool
+	// Together keeps the third of three nodes with the replica that takes the primary's place: it never stays with the old
+	// one.
+	Together bool
 
-	KeepUnmet bool // keep a heartbeat's connection on which WAIT was not met
+	Split bool
 
 	Settle       int // heartbeats
 	MaxStaleness int // heartbeats
 	MaxStates    int // an exploration that meets more is an error; 0 means no bound
 	LiveEvery    int // every n-th state is tried for L1; 1 means all
 
-	Progress func(depth, states, last, processes, servers int) // told after each level, if it is there
+	Progress func(depth, states, last int) // told after each level, if it is there
 }
 
 // Small are limits whose every schedule is explored within seconds.

@@ -1,8 +1,8 @@
 package model
 
 import (
-	"slices"
 	"math/bits"
+	"slices"
 
 	"github.com/sallyport/sallyport/internal/revocation"
 )
@@ -250,7 +250,7 @@ func (m *model) answerStep(s *state, n, x int, did step, f emit) (answered bool)
 	if r.outcome&unfounded != 0 {
 		t.broken = true
 	}
-	if !met && !m.limits.KeepUnmet {
+	if !met {
 		// Who cannot fulfil WAIT may have been deposed: the driver asks again who is the primary.
 		m.drop(&t, n, heartbeats)
 		q.beaten = int(s.primary) == x
