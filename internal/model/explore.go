@@ -47,7 +47,7 @@ func Explore(l Limits, mutation Mutation) (Report, error) {
 	if err := l.validate(); err != nil {
 		return Report{}, err
 	}
-	e := &explorer{model: newModel(l, mutation), seen: map[digest]struct{}{}, fine: map[digest]struct{}{}, report: Report{Limits: l}}
+	e := &explorer{model: newModel(l, mutation), report: Report{Limits: l}}
 	start, err := e.healthy()
 	if err != nil {
 		return e.report, err
@@ -59,12 +59,11 @@ func Explore(l Limits, mutation Mutation) (Report, error) {
 
 type explorer struct {
 	*model
-	seen    map[digest]struct{}
-	fine    map[digest]struct{} // states from which the fair schedule leads to a healthy one
-	parents []parent            // of each state, in the order found
-	level   []state
-	first   int // number of the first state of level
-	next    []state
+	seen    digests
+	fine    digests      // states from which the fair schedule leads to a healthy one
+	parents list[parent] // of each state, in the order found
+	first   int          // number of the first state of the level that is explored
+	next    list[state]  // the next level
 	bad     string
 	way     []step // the fair schedule's last
 	report  Report
@@ -112,35 +111,36 @@ func (e *explorer) healthy() (state, error) {
 }
 
 func (e *explorer) run(start state) error {
-	e.seen[digestOf(start)] = struct{}{}
-	e.parents = append(e.parents, parent{-1, 0})
-	e.level = []state{start}
-	for len(e.level) > 0 {
-		for i := range e.level {
+	e.seen.add(digestOf(start))
+	e.parents.add(parent{-1, 0})
+	e.next.add(start)
+	for e.next.n > 0 {
+		level := e.next
+		e.next = list[state]{}
+		for i, s := range level.drain() {
 			from := e.first + i
 			e.way = nil
-			if bad := e.check(&e.level[i], from); bad != "" {
+			if bad := e.check(s, from); bad != "" {
 				e.violated(bad, from)
 				for _, st := range e.way[:min(len(e.way), 60)] {
 					e.report.Violation.Trace = append(e.report.Violation.Trace, "then "+st.String())
 				}
 				return nil
 			}
-			e.expand(&e.level[i], from)
+			e.expand(s, from)
 			if e.bad != "" {
-				e.violated(e.bad, len(e.parents)-1)
+				e.violated(e.bad, e.parents.n-1)
 				return nil
 			}
 		}
-		if e.limits.MaxStates > 0 && len(e.parents) > e.limits.MaxStates {
+		if e.limits.MaxStates > 0 && e.parents.n > e.limits.MaxStates {
 			return fmt.Errorf("model: more than %d states at depth %d", e.limits.MaxStates, e.report.Depth)
 		}
 		if e.limits.Progress != nil {
-			e.limits.Progress(e.report.Depth, len(e.parents), len(e.next))
+			e.limits.Progress(e.report.Depth, e.parents.n, e.next.n)
 		}
-		e.first += len(e.level)
-		e.level, e.next = e.next, e.level[:0]
-		if len(e.level) > 0 {
+		e.first += level.n
+		if e.next.n > 0 {
 			e.report.Depth++
 		}
 	}
@@ -158,14 +158,12 @@ func (e *explorer) expand(s *state, from int) {
 		e.judgeAck(s, t)
 		e.noteStored(t)
 		e.fold(t)
-		k := digestOf(*t)
-		if _, known := e.seen[k]; known && e.bad == "" {
+		if !e.seen.add(digestOf(*t)) && e.bad == "" {
 			return
 		}
-		e.seen[k] = struct{}{}
-		e.parents = append(e.parents, parent{int32(from), choice - 1})
-		e.next = append(e.next, *t)
-		e.report.States = len(e.parents)
+		e.parents.add(parent{int32(from), choice - 1})
+		e.next.add(*t)
+		e.report.States = e.parents.n
 	})
 }
 
@@ -245,7 +243,7 @@ func (e *explorer) checkGate(s *state) string {
 // violated finds the way to a state by its choices, from the last back to the first, and writes it down.
 func (e *explorer) violated(promise string, number int) {
 	var choices []uint16
-	for at := e.parents[number]; at.from >= 0; at = e.parents[at.from] {
+	for at := e.parents.at(number); at.from >= 0; at = e.parents.at(int(at.from)) {
 		choices = append(choices, at.choice)
 	}
 	v := &Violation{Promise: promise}

@@ -44,7 +44,7 @@ func (e *explorer) checkLive(s *state) string {
 			return "L1: much happens and nothing comes of it: " + e.unhealthy(&t)
 		}
 		k := digestOf(t)
-		if _, known := e.fine[k]; known {
+		if e.fine.has(k) {
 			break
 		}
 		path = append(path, k)
@@ -69,7 +69,7 @@ func (e *explorer) checkLive(s *state) string {
 		return fmt.Sprintf("L1: %d heartbeats after the last fault: %s", ticks, why)
 	}
 	for _, k := range path {
-		e.fine[k] = struct{}{}
+		e.fine.add(k)
 	}
 	return ""
 }
