@@ -48,14 +48,13 @@ func (m *model) beatSent(n int, p procID, d dataID, epochs uint8, watched bool) 
 func (m *model) issuerBeat(i int, c *proc, d *data, epochs uint8, watched bool) (began uint8) {
 	hb := c.w.Beat(now)
 	m.mutateBeat(c, &hb)
-	if (m.mutation != HeadNotCreated || d.head) && d.ensure(epochs) {
+	if (m.mutation != HeadNotCreated || d.head) && d.ensure(epochs, redisNow) {
 		began = 1
 	}
-	mine, found := d.at(hb.Position.Seq)
-	onIt := d.head && hb.Position.Epoch == d.epoch && (found && mine == hb.Position.Chain || hb.Position == d.position())
-	if hb.Holds && (hb.Mend || !onIt || hb.Stored > d.seq) && m.mutation != NoMending && !(m.mutation == MendingOnce && c.announced) {
+	misses := d.misses(&hb)
+	if misses && m.mutation != NoMending && !(m.mutation == MendingOnce && c.announced) {
 		d.mending, c.announced = max(d.mending, uint8(m.limits.Settle)), true
-	} else if !hb.Mend && onIt {
+	} else if !misses {
 		c.announced = false
 	}
 	if watched {
@@ -236,7 +235,7 @@ func (m *model) appendSent(p procID, d dataID, epochs uint8, q, s int) result {
 
 func (m *model) appendBatch(c *proc, d dataID, epochs uint8, q int8, b revocation.Batch) result {
 	after := m.datas[d].clone()
-	if after.ensure(epochs) {
+	if after.ensure(epochs, redisNow) {
 		epochs++
 	}
 	if q < 0 { // sessions are marked again before their entries go in again
@@ -271,11 +270,8 @@ func (m *model) confirmSent(n int, p procID, d dataID, q int, at posID) result {
 			return result{proc: p, data: d}
 		}
 		c.app = &appending{request: int8(q), confirm: true}
-		if before := m.datas[d]; before.whole() && before.onLog(mine) {
-			after := before.clone()
-			if m.limits.Requests > 1 {
-				after.lines[n-1] = line{there: true, at: mine}
-			}
+		after := m.datas[d].clone()
+		if after.confirm(n-1, mine, m.limits.Requests > 1) {
 			r.data, c.app.ok = m.data(after), true
 		}
 		r.proc, r.ok = m.proc(c), true

@@ -98,16 +98,16 @@ func (d *data) onLog(p revocation.Position) bool {
 	return there && c == p.Chain || p == d.position()
 }
 
-// ensure begins a new epoch unless the log is whole, and reports whether it did.
-func (d *data) ensure(random uint8) bool {
+// ensure begins a new epoch at Redis' time at, unless the log is whole, and reports whether it did.
+func (d *data) ensure(random uint8, at int64) bool {
 	if d.whole() {
 		return false
 	}
-	epoch, err := revocation.ParseEpoch(fmt.Sprintf("%032x", int(random)+1))
+	epoch, err := revocation.ParseEpoch(epochBits(random))
 	if err != nil {
 		panic(err) // 32 hexadecimal digits
 	}
-	genesis := revocation.Genesis(epoch, redisNow)
+	genesis := revocation.Genesis(epoch, at)
 	if !d.head {
 		d.mending = 0
 	}
@@ -115,6 +115,9 @@ func (d *data) ensure(random uint8) bool {
 	d.entries = []revocation.Entry{genesis}
 	return true
 }
+
+// epochBits are the random bits of an epoch.
+func epochBits(random uint8) string { return fmt.Sprintf("%032x", int(random)+1) }
 
 // write appends an entry.
 func (d *data) write(e revocation.Entry) {
@@ -134,6 +137,24 @@ func (d *data) append(b *revocation.Batch, m Mutation) (first uint64, before rev
 		d.write(b.Entries[i])
 	}
 	return first, before, true
+}
+
+// misses says whether an issuer's heartbeat finds that the log may lack what the issuer holds.
+func (d *data) misses(hb *revocation.Heartbeat) bool {
+	mine, found := d.at(hb.Position.Seq)
+	onIt := d.head && hb.Position.Epoch == d.epoch && (found && mine == hb.Position.Chain || hb.Position == d.position())
+	return hb.Holds && (hb.Mend || !onIt || hb.Stored > d.seq)
+}
+
+// confirm is the confirm script.
+func (d *data) confirm(i int, p revocation.Position, watched bool) bool {
+	if !d.whole() || !d.onLog(p) {
+		return false
+	}
+	if watched {
+		d.lines[i] = line{there: true, at: p}
+	}
+	return true
 }
 
 // reply is what both heartbeats read in their one step.
