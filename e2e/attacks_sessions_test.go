@@ -181,51 +181,49 @@ func (b *besieged) flushedBeforeALogout() {
 	b.calls.get(b.T, "/protected", bearer(other.Access)).reached(b.T)
 }
 
-// logGoesBack puts an older log in place of the newest, as a disk of a while ago does: places that were taken are given again.
-func (b *besieged) logGoesBack() {
+// image takes the keys of a pattern as they are now. What it gives puts them in place of those there are then, in one step.
+func (b *besieged) image(pattern string) (restore func()) {
+	b.Helper()
+	keys := func() []string {
+		found, err := b.redis.Keys(b.Context(), pattern).Result()
+		if err != nil {
+			b.Fatal(err)
+		}
+		return found
+	}
 	older := map[string]string{}
-	for _, key := range []string{"{sallyport}:rev:log", "{sallyport}:rev:head", "{sallyport}:rev:cutoffs"} {
+	for _, key := range keys() {
 		content, err := b.redis.Dump(b.Context(), key).Result()
 		if err != nil {
 			b.Fatal(err)
 		}
 		older[key] = content
 	}
-	b.survives(func() {
+	return func() {
+		b.Helper()
+		newer := keys()
 		pipe := b.redis.TxPipeline()
+		pipe.Del(b.Context(), newer...)
 		for key, content := range older {
 			pipe.RestoreReplace(b.Context(), key, 0, content)
 		}
 		if _, err := pipe.Exec(b.Context()); err != nil {
 			b.Fatal(err)
 		}
-	})
+	}
 }
+
+// logGoesBack puts an older log in place of the newest, as a disk of a while ago does: places that were taken are given again.
+func (b *besieged) logGoesBack() { b.survives(b.image("{sallyport}:rev:*")) }
 
 // olderDiskRevivesNoSession: all of Redis goes back to a moment at which a session lived that has ended since. No issuer refreshes
 // it, not even while the log is being mended, nor one that starts afterwards; its record ends again.
 func (b *besieged) olderDiskRevivesNoSession() {
 	pair := b.calls.login(b.T, b.bob)
-	older := map[string]string{}
-	keys, err := b.redis.Keys(b.Context(), "*").Result()
-	if err != nil {
-		b.Fatal(err)
-	}
-	for _, key := range keys {
-		if older[key], err = b.redis.Dump(b.Context(), key).Result(); err != nil {
-			b.Fatal(err)
-		}
-	}
+	older := b.image("*")
 	b.logout(pair.Access)
 	watched := watching(b.T, b.gates, pair.Access)
-	pipe := b.redis.TxPipeline()
-	pipe.FlushAll(b.Context())
-	for key, content := range older {
-		pipe.Restore(b.Context(), key, 0, content)
-	}
-	if _, err := pipe.Exec(b.Context()); err != nil {
-		b.Fatal(err)
-	}
+	older()
 	sid, _, _ := strings.Cut(pair.Refresh, ".")
 	tag, unique, _ := strings.Cut(sid, "~")
 	record := func() string { return b.redis.HGet(b.Context(), "{"+tag+"}:s:"+unique, "state").Val() }
