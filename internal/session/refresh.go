@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/sallyport/sallyport/internal/revocation"
+	"github.com/sallyport/sallyport/internal/seeded"
 )
 
 // Refresh spends a refresh token and gives leave to mint the next pair. admit is asked about the user before the token is
@@ -73,6 +74,9 @@ func (s *Store) mayGoOn(ctx context.Context, id ID, rec record, admit func(conte
 // revoked ends the record too, so that it stays ended after the entry has gone.
 func (s *Store) checkRevoked(ctx context.Context, id ID, rec record) error {
 	session := rec.session
+	if seeded.On(seeded.OwnSetSkipped) {
+		return s.checkCutoffs(ctx, id, rec, &Refusal{Reason: ReasonRevoked, SessionID: session.ID, Subject: session.Subject})
+	}
 	own := s.log.CheckSession(&revocation.Facts{
 		Issuer: s.cfg.Issuer, SessionID: session.ID, ClientID: session.ClientID, Tenant: session.Tenant, Ours: true,
 	}, session.Began)
@@ -115,6 +119,11 @@ func (s *Store) move(ctx context.Context, t refreshToken, session Session, now t
 		strconv.FormatInt(t.n, 10), millis(now), strconv.FormatInt(s.cfg.Grace.Milliseconds(), 10), era, s.cfg.ClientID)
 	if err != nil {
 		return Grant{}, err
+	}
+	if seeded.On(seeded.ExpAfterMove) {
+		if now, _, err = s.now(); err != nil {
+			return Grant{}, err
+		}
 	}
 	if answer[0] == "next" || answer[0] == "again" {
 		return s.grant(t.id, session, now, answer)

@@ -8,6 +8,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/sallyport/sallyport/internal/revocation"
+	"github.com/sallyport/sallyport/internal/seeded"
 )
 
 // beats sends heartbeats over one dedicated connection until ctx ends. Any error costs the connection.
@@ -61,6 +62,9 @@ func (f *follower) beat(ctx context.Context, conn *redis.Conn) bool {
 		return revocation.Outcome{}
 	})
 	reply, err := f.send(ctx, conn, hb)
+	if err != nil && seeded.On(seeded.HeartbeatErrorIgnored) {
+		return true
+	}
 	if err != nil {
 		f.change(func(revocation.Instant) revocation.Outcome {
 			f.machine.BeatFailed(hb)
@@ -105,16 +109,27 @@ func (f *follower) sendByGate(ctx context.Context, conn *redis.Conn, hb revocati
 	pipe := conn.Pipeline()
 	pipe.Do(ctx, "MULTI")
 	pipe.Do(ctx, "HMGET", f.keys.gates, f.field)
-	pipe.Do(ctx, "HSET", f.keys.gates, f.field, f.line(hb.Position))
+	if seeded.On(seeded.BeatByRead) {
+		pipe.Do(ctx, "HMGET", f.keys.gates, f.field)
+	} else {
+		pipe.Do(ctx, "HSET", f.keys.gates, f.field, f.line(hb.Position))
+	}
 	pipe.Do(ctx, append([]any{"HMGET", f.keys.head}, headFields...)...)
 	pipe.Do(ctx, "TIME")
 	pipe.Do(ctx, "XRANGE", f.keys.log, mine, mine)
+	if seeded.On(seeded.GateWaitsInMulti) {
+		pipe.Do(ctx, f.waitCommand(f.cfg.Settle/2)...)
+	}
 	exec := pipe.Do(ctx, "EXEC")
 	wait := pipe.Do(ctx, f.waitCommand(f.cfg.Settle/2)...)
 	if _, err := pipe.Exec(ctx); err != nil {
 		return r, fmt.Errorf("redislog: heartbeat: %w", err)
 	}
 	answers, ok := exec.Val().([]any)
+	if n := len(answers) - 1; ok && seeded.On(seeded.GateWaitsInMulti) {
+		wait.SetVal(answers[n])
+		answers = answers[:n]
+	}
 	if !ok || len(answers) != 5 {
 		return r, fmt.Errorf("redislog: heartbeat: %w", errReply)
 	}
@@ -122,6 +137,9 @@ func (f *follower) sendByGate(ctx context.Context, conn *redis.Conn, hb revocati
 		if err, bad := a.(error); bad {
 			return r, fmt.Errorf("redislog: heartbeat: %w", err)
 		}
+	}
+	if seeded.On(seeded.GateWaitsElsewhere) {
+		wait = f.client.Universal().Do(ctx, f.waitCommand(f.cfg.Settle/2)...)
 	}
 	if r.Replicas, err = wait.Int(); err != nil {
 		return r, fmt.Errorf("redislog: heartbeat: WAIT: %w", err)
