@@ -6,6 +6,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/sallyport/sallyport/internal/revocation"
 	"github.com/sallyport/sallyport/internal/revocation/redislog"
@@ -30,6 +31,7 @@ func stuck(t *testing.T) (primary *server, freeze func(), s settings) {
 func TestAHeartbeatHasNoReplicaThatHasNotTakenItIn(t *testing.T) {
 	t.Parallel()
 	primary, freeze, s := stuck(t)
+	s.cfg.Settle, s.cfg.MaxStaleness = 2*time.Second, 10*time.Second // WAIT waits for half of settle
 	i, err := redislog.NewIssuer(connect(t, primary.addr()), s.cfg, s.o)
 	if err != nil {
 		t.Fatal(err)
