@@ -11,8 +11,6 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
-
-	"github.com/sallyport/sallyport/internal/seeded"
 )
 
 // Client is a Redis client for one configuration.
@@ -84,9 +82,6 @@ const longestWait = time.Minute
 func dedicatedOptions(from *redis.Options) *redis.Options {
 	o := *from
 	o.ReadTimeout, o.PoolSize, o.MinIdleConns = longestWait, 64, 0
-	if seeded.On(seeded.AppendRetried) {
-		o.MaxRetries = 3
-	}
 	return &o
 }
 

@@ -29,6 +29,12 @@ func (s *Store) run(ctx context.Context, script string, keys []string, args ...a
 	if err != nil {
 		return nil, err
 	}
+	var other *redis.Conn
+	if seeded.On(seeded.SessionWaitsElsewhere) {
+		other = primary.Conn()
+		defer func() { _ = other.Close() }()
+		other.Ping(ctx)
+	}
 	pipe := primary.Pipeline()
 	if seeded.On(seeded.SessionWaitsInMulti) {
 		pipe = primary.TxPipeline()
@@ -40,8 +46,6 @@ func (s *Store) run(ctx context.Context, script string, keys []string, args ...a
 		return nil, fmt.Errorf("session: running a script: %w", err)
 	}
 	if seeded.On(seeded.SessionWaitsElsewhere) {
-		other := redis.NewClient(primary.Options())
-		defer func() { _ = other.Close() }()
 		replicas = other.Do(ctx, "WAIT", s.cfg.MinReplicas, 1)
 	}
 	got, err := replicas.Int64()

@@ -103,47 +103,57 @@ func (f *follower) waitCommand(timeout time.Duration) []any {
 	return []any{"WAIT", f.cfg.MinReplicas, max(timeout.Milliseconds(), 1)}
 }
 
-// sendByGate is a gate's heartbeat: a MULTI of the few commands a gate may use.
-func (f *follower) sendByGate(ctx context.Context, conn *redis.Conn, hb revocation.Heartbeat) (r revocation.HeartbeatReply, err error) {
+// gateCommands are a gate's heartbeat: the few commands a gate may use, for one MULTI.
+func (f *follower) gateCommands(hb *revocation.Heartbeat) [][]any {
 	mine := fmt.Sprintf("%d-0", hb.Position.Seq)
+	return [][]any{
+		{"HMGET", f.keys.gates, f.field},
+		{"HSET", f.keys.gates, f.field, f.line(hb.Position)},
+		append([]any{"HMGET", f.keys.head}, headFields...),
+		{"TIME"},
+		{"XRANGE", f.keys.log, mine, mine},
+	}
+}
+
+// multiAndWait runs commands in one MULTI and then WAIT, in one pipeline on one connection, and reads all answers.
+func (f *follower) multiAndWait(ctx context.Context, conn *redis.Conn, commands [][]any) ([]any, int, error) {
 	pipe := conn.Pipeline()
 	pipe.Do(ctx, "MULTI")
-	pipe.Do(ctx, "HMGET", f.keys.gates, f.field)
-	if seeded.On(seeded.BeatByRead) {
-		pipe.Do(ctx, "HMGET", f.keys.gates, f.field)
-	} else {
-		pipe.Do(ctx, "HSET", f.keys.gates, f.field, f.line(hb.Position))
-	}
-	pipe.Do(ctx, append([]any{"HMGET", f.keys.head}, headFields...)...)
-	pipe.Do(ctx, "TIME")
-	pipe.Do(ctx, "XRANGE", f.keys.log, mine, mine)
-	if seeded.On(seeded.GateWaitsInMulti) {
-		pipe.Do(ctx, f.waitCommand(f.cfg.Settle/2)...)
+	for _, c := range commands {
+		pipe.Do(ctx, c...)
 	}
 	exec := pipe.Do(ctx, "EXEC")
 	wait := pipe.Do(ctx, f.waitCommand(f.cfg.Settle/2)...)
 	if _, err := pipe.Exec(ctx); err != nil {
-		return r, fmt.Errorf("redislog: heartbeat: %w", err)
+		return nil, 0, err
 	}
 	answers, ok := exec.Val().([]any)
-	if n := len(answers) - 1; ok && seeded.On(seeded.GateWaitsInMulti) {
-		wait.SetVal(answers[n])
-		answers = answers[:n]
-	}
-	if !ok || len(answers) != 5 {
-		return r, fmt.Errorf("redislog: heartbeat: %w", errReply)
+	if !ok || len(answers) != len(commands) {
+		return nil, 0, errReply
 	}
 	for _, a := range answers {
 		if err, bad := a.(error); bad {
-			return r, fmt.Errorf("redislog: heartbeat: %w", err)
+			return nil, 0, err
 		}
 	}
-	if seeded.On(seeded.GateWaitsElsewhere) {
-		wait = f.client.Universal().Do(ctx, f.waitCommand(f.cfg.Settle/2)...)
+	replicas, err := wait.Int()
+	if err != nil {
+		return nil, 0, fmt.Errorf("WAIT: %w", err)
 	}
-	if r.Replicas, err = wait.Int(); err != nil {
-		return r, fmt.Errorf("redislog: heartbeat: WAIT: %w", err)
+	return answers, replicas, nil
+}
+
+// sendByGate is a gate's heartbeat.
+func (f *follower) sendByGate(ctx context.Context, conn *redis.Conn, hb revocation.Heartbeat) (r revocation.HeartbeatReply, err error) {
+	multiAndWait := f.multiAndWait
+	if gateBeatsWrongly() {
+		multiAndWait = f.gateWrongly
 	}
+	answers, replicas, err := multiAndWait(ctx, conn, f.gateCommands(&hb))
+	if err != nil {
+		return r, fmt.Errorf("redislog: heartbeat: %w", err)
+	}
+	r.Replicas = replicas
 	last, err := list(answers[0], nil, 1)
 	if err != nil {
 		return r, err

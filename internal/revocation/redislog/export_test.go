@@ -21,14 +21,14 @@ func (f *follower) BeatWith(ctx context.Context, hb revocation.Heartbeat) (revoc
 	return f.send(ctx, conn, hb)
 }
 
-// AppendOnce runs the append script once and gives its status.
-func (i *Issuer) AppendOnce(ctx context.Context, b revocation.Batch) (string, error) {
+// AppendOnce runs the append script once, and gives its status and on how many replicas WAIT found it.
+func (i *Issuer) AppendOnce(ctx context.Context, b revocation.Batch) (status string, replicas int, err error) {
 	conn, err := i.client.Dedicated(ctx, i.keys.log)
 	if err != nil {
-		return "", err
+		return "", 0, err
 	}
 	defer closeConn(conn)
 	a := appender{Issuer: i, conn: conn}
 	s, err := a.call(ctx, []*job{{batch: b}})
-	return s.status, err
+	return s.status, s.replicas, err
 }

@@ -47,7 +47,7 @@ func (i idle) beat(hb ...revocation.Heartbeat) revocation.HeartbeatReply {
 // appended appends entries as something that the log has had before.
 func (i idle) appended(expect revocation.Position, entries ...revocation.Entry) string {
 	i.t.Helper()
-	status, err := i.AppendOnce(i.t.Context(), revocation.Batch{Entries: entries, Again: true, Expect: expect})
+	status, _, err := i.AppendOnce(i.t.Context(), revocation.Batch{Entries: entries, Again: true, Expect: expect})
 	if err != nil {
 		i.t.Fatalf("append: %v", err)
 	}

@@ -8,85 +8,123 @@ import (
 	"testing"
 	"time"
 
+	"github.com/redis/go-redis/v9"
+
 	"github.com/sallyport/sallyport/internal/revocation"
 	"github.com/sallyport/sallyport/internal/revocation/redislog"
 )
 
-// stuck is a primary and a replica that is connected and takes in nothing, from when freeze is called.
-func stuck(t *testing.T) (primary *server, freeze func(), s settings) {
+// patient are settings for one replica, with time enough for it in health: WAIT waits for half of settle.
+func patient() settings {
+	s := named("issuer-1")
+	s.cfg.MinReplicas, s.cfg.Settle, s.cfg.MaxStaleness = 1, 2*time.Second, 10*time.Second
+	s.cfg.AppendTimeout = 6 * time.Second
+	return s
+}
+
+// stuck is an idle issuer on a primary whose replica stays connected and takes in nothing from when freeze is called.
+func stuck(t *testing.T) (i idle, freeze func()) {
 	t.Helper()
-	primary = startRedis(t)
-	replica := replicaOf(t, primary)
-	s = named("issuer-1")
-	s.cfg.MinReplicas = 1
-	freeze = func() {
+	i = newIdle(t, func(s *settings) { *s = patient() })
+	replica := replicaOf(t, i.server)
+	return i, func() {
 		t.Helper()
 		signal(t, replica.cmd.Process.Pid, syscall.SIGSTOP)
 		t.Cleanup(func() { signal(t, replica.cmd.Process.Pid, syscall.SIGCONT) })
 	}
-	return primary, freeze, s
 }
 
-// TestAHeartbeatHasNoReplicaThatHasNotTakenItIn: it is a write, and WAIT waits for that very write.
+// TestAHeartbeatHasNoReplicaThatHasNotTakenItIn: it is a write, and WAIT waits for that very write, though nobody else writes.
 func TestAHeartbeatHasNoReplicaThatHasNotTakenItIn(t *testing.T) {
 	t.Parallel()
-	primary, freeze, s := stuck(t)
-	s.cfg.Settle, s.cfg.MaxStaleness = 2*time.Second, 10*time.Second // WAIT waits for half of settle
-	i, err := redislog.NewIssuer(connect(t, primary.addr()), s.cfg, s.o)
+	for name, of := range map[string]func(idle) func(context.Context) (revocation.HeartbeatReply, error){
+		"issuer": func(i idle) func(context.Context) (revocation.HeartbeatReply, error) { return i.BeatOnce },
+		"gate": func(i idle) func(context.Context) (revocation.HeartbeatReply, error) {
+			g, err := redislog.NewGate(connect(t, i.addr()), patient().cfg, patient().o)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return g.BeatOnce
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			i, freeze := stuck(t)
+			beat := of(i)
+			if r, err := beat(t.Context()); err != nil || r.Replicas != 1 {
+				t.Fatalf("in health: %d replicas (%v)", r.Replicas, err)
+			}
+			freeze()
+			if r, err := beat(t.Context()); err != nil || r.Replicas != 0 {
+				t.Errorf("with a replica that is stuck: %d replicas (%v)", r.Replicas, err)
+			}
+		})
+	}
+}
+
+// TestAnAppendHasNoReplicaThatHasNotTakenItIn: from the first on a connection on.
+func TestAnAppendHasNoReplicaThatHasNotTakenItIn(t *testing.T) {
+	t.Parallel()
+	i, freeze := stuck(t)
+	r := i.beat()
+	freeze()
+	b := revocation.Batch{Again: true, Expect: r.Head.Position(), Entries: []revocation.Entry{lasting("a", r.Time+time.Hour.Milliseconds())}}
+	if status, replicas, err := i.AppendOnce(t.Context(), b); err != nil || status != "OK" || replicas != 0 {
+		t.Errorf("%s on %d replicas (%v)", status, replicas, err)
+	}
+}
+
+// TestAnAppendThatTooFewReplicasHaveIsNotAcknowledged (S7): WAIT that ends in time and gives too few is an error.
+func TestAnAppendThatTooFewReplicasHaveIsNotAcknowledged(t *testing.T) {
+	t.Parallel()
+	i, freeze := stuck(t)
+	s := patient()
+	s.cfg.AppendTimeout = 600 * time.Millisecond // several times in what refused waits
+	running := startIssuer(t, i.addr(), s)
+	eventually(t, "fresh", running.fresh)
+	freeze()
+	refused(t, running, "with a replica that is stuck", sid("first"))
+}
+
+// TestAnAppendWhoseConnectionIsCutIsAnError (S7): whatever another connection says, which may lead to another server with a
+// replica of its own.
+func TestAnAppendWhoseConnectionIsCutIsAnError(t *testing.T) {
+	t.Parallel()
+	old, freeze := stuck(t)
+	next, _ := stuck(t)
+	d := openDoor(t, old.addr())
+	i, err := redislog.NewIssuer(connect(t, d.Addr().String()), patient().cfg, patient().o)
 	if err != nil {
 		t.Fatal(err)
 	}
-	g, err := redislog.NewGate(connect(t, primary.addr()), s.cfg, s.o)
-	if err != nil {
+	r := old.beat()
+	freeze()
+	cut := make(chan error, 1)
+	go func() { cut <- cutWaiting(old.client(), d, next.addr()) }()
+	b := revocation.Batch{Again: true, Expect: r.Head.Position(), Entries: []revocation.Entry{lasting("a", r.Time+time.Hour.Milliseconds())}}
+	if status, replicas, err := i.AppendOnce(t.Context(), b); err == nil {
+		t.Errorf("%s on %d replicas, though the connection was cut", status, replicas)
+	}
+	if err := <-cut; err != nil {
 		t.Fatal(err)
 	}
-	beats := map[string]func(context.Context) (revocation.HeartbeatReply, error){"issuer": i.BeatOnce, "gate": g.BeatOnce}
-	expect := func(when string, want int) {
-		t.Helper()
-		for name, beat := range beats {
-			if r, err := beat(t.Context()); err != nil || r.Replicas != want {
-				t.Errorf("%s, %s: %d replicas (%v), expected %d", name, when, r.Replicas, err, want)
-			}
-		}
-	}
-	expect("in health", 1)
-	freeze()
-	expect("with a replica that is stuck", 0)
 }
 
-// TestAnAppendIsNotAcknowledgedForAReplicaThatHasNotTakenItIn: from the first on a connection on (S7).
-func TestAnAppendIsNotAcknowledgedForAReplicaThatHasNotTakenItIn(t *testing.T) {
-	t.Parallel()
-	primary, freeze, s := stuck(t)
-	i := startIssuer(t, primary.addr(), s)
-	eventually(t, "fresh", i.fresh)
-	freeze()
-	refused(t, i, "with a replica that is stuck", sid("first"))
-}
-
-// TestAnAppendWhoseConnectionIsCutIsNotAcknowledged: a WAIT over another connection answers at once (S7). Nor is it sent
-// twice.
-func TestAnAppendWhoseConnectionIsCutIsNotAcknowledged(t *testing.T) {
-	t.Parallel()
-	primary, freeze, s := stuck(t)
-	i := startIssuer(t, primary.addr(), s)
-	eventually(t, "fresh", i.fresh)
-	freeze()
-	cut := make(chan struct{})
-	go func() {
-		defer close(cut)
-		eventually(t, "the entry is in the log", func() bool { return primary.do("XLEN", logKey) == int64(2) })
-		for client := range strings.Lines(fmt.Sprint(primary.do("CLIENT", "LIST", "TYPE", "normal"))) {
-			if strings.Contains(client, "cmd=wait") {
-				id := strings.TrimPrefix(strings.Fields(client)[0], "id=")
-				primary.do("CLIENT", "KILL", "ID", id)
+// cutWaiting waits for a connection that waits for replicas, has new ones lead elsewhere, and cuts it.
+func cutWaiting(c *redis.Client, d *door, elsewhere string) error {
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	for {
+		list, err := c.ClientList(ctx).Result()
+		if err != nil {
+			return err
+		}
+		for client := range strings.Lines(list) {
+			if strings.Contains(client, " cmd=wait ") {
+				d.to.Store(&elsewhere)
+				return c.ClientKillByFilter(ctx, "ID", strings.TrimPrefix(strings.Fields(client)[0], "id=")).Err()
 			}
 		}
-	}()
-	refused(t, i, "over a connection that was cut", sid("first"))
-	<-cut
-	if n := primary.do("XLEN", logKey); n != int64(2) {
-		t.Errorf("%v entries in the log, expected the first and one", n)
 	}
 }
 
