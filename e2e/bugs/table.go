@@ -46,7 +46,7 @@ var table = []row{
 	{seeded.NoScriptOverlooked, "NOSCRIPT overlooked while WAIT succeeds", log("TestAnAppendWhoseScriptRedisHasForgottenIsStored")},
 	{seeded.AppendRetried, "client retries the append on a new connection", log("TestAnAppendWhoseConnectionIsCutIsAnError")},
 	{seeded.WaitRetried, "and WAITs on a new connection", log("TestAnAppendWhoseConnectionIsCutIsAnError")},
-	{seeded.CommandRetried, "the pooled client retries", client("TestNothingIsSentTwice")},
+	{seeded.CommandRetried, "the pooled client retries", client("TestNoCommandIsSentTwice")},
 	{seeded.OwnSetLast, "own set filled only after the ack", machines("TestOwnSetFirst")},
 	{seeded.FlushForgotten, "no re-append after FLUSHALL", append(machines("TestWhatIsMissing"), log("TestFaultsOfTheLog/flushed")...)},
 	{seeded.ExpiredAppendedAgain, "re-append of expired entries", append(machines("TestWhatIsMissing"), log("TestAppendingAgainIsBoundToItsHead")...)},

@@ -70,7 +70,7 @@ func (s *Store) mayGoOn(ctx context.Context, id ID, rec record, admit func(conte
 	return err
 }
 
-// checkRevoked asks this issuer's own copy, and then Redis about cutoffs whose entries have expired. A session or user that is
+// checkRevoked asks this issuer's own copy, and then Redis about ends and cutoffs whose entries have expired. A session or user that is
 // revoked ends the record too, so that it stays ended after the entry has gone.
 func (s *Store) checkRevoked(ctx context.Context, id ID, rec record) error {
 	session := rec.session
@@ -86,6 +86,13 @@ func (s *Store) checkRevoked(ctx context.Context, id ID, rec record) error {
 	refusal := &Refusal{Reason: ReasonRevoked, SessionID: session.ID, Subject: session.Subject}
 	if own.Revoked {
 		return refusal
+	}
+	ended, err := s.log.Ended(ctx, s.cfg.Issuer, session.ID)
+	switch {
+	case err != nil:
+		return fmt.Errorf("session: asking whether the session has ended: %w", err)
+	case ended: // the record has lost its end: a shard other than the log's went back
+		return s.refuseAndEnd(ctx, id, session.Subject, ReasonRevoked)
 	}
 	return s.checkCutoffs(ctx, id, rec, refusal)
 }

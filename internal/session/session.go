@@ -65,12 +65,13 @@ type Clock interface {
 	Era() (string, bool)
 }
 
-// Revocations is this issuer's own copy of the log, and what Redis remembers of cutoffs longer than that.
+// Revocations is this issuer's own copy of the log, and what Redis remembers for longer than that.
 type Revocations interface {
 	Freshness(now revocation.Instant) revocation.Freshness
 	Instant() revocation.Instant
 	CheckSession(f *revocation.Facts, began time.Time) revocation.Verdict
 	Cutoff(ctx context.Context, issuer, subject, client, tenant string) (time.Time, error)
+	Ended(ctx context.Context, issuer, sessionID string) (bool, error)
 }
 
 // Log is the revocation log as an issuer has it; *redislog.Issuer is one.
