@@ -4,6 +4,7 @@ package seeded
 
 import (
 	"os"
+	"slices"
 	"strings"
 	"sync"
 )
@@ -31,6 +32,9 @@ func On(b Bug) bool {
 	tell.Do(func() { _, _ = os.Stderr.WriteString(AtWork + string(b) + "\n") })
 	return true
 }
+
+// OneOf reports whether one of several is at work.
+func OneOf(bugs ...Bug) bool { return slices.ContainsFunc(bugs, On) }
 
 // Script gives a Lua script as the bug that is on would have it.
 func Script(source string) string {

@@ -106,9 +106,13 @@ func (f *follower) waitCommand(timeout time.Duration) []any {
 // gateCommands are a gate's heartbeat: the few commands a gate may use, for one MULTI.
 func (f *follower) gateCommands(hb *revocation.Heartbeat) [][]any {
 	mine := fmt.Sprintf("%d-0", hb.Position.Seq)
+	line := []any{"HSET", f.keys.gates, f.field, f.line(hb.Position)}
+	if seeded.On(seeded.BeatByRead) {
+		line = []any{"HMGET", f.keys.gates, f.field}
+	}
 	return [][]any{
 		{"HMGET", f.keys.gates, f.field},
-		{"HSET", f.keys.gates, f.field, f.line(hb.Position)},
+		line,
 		append([]any{"HMGET", f.keys.head}, headFields...),
 		{"TIME"},
 		{"XRANGE", f.keys.log, mine, mine},
@@ -117,6 +121,9 @@ func (f *follower) gateCommands(hb *revocation.Heartbeat) [][]any {
 
 // multiAndWait runs commands in one MULTI and then WAIT, in one pipeline on one connection, and reads all answers.
 func (f *follower) multiAndWait(ctx context.Context, conn *redis.Conn, commands [][]any) ([]any, int, error) {
+	if seeded.On(seeded.GateWaitsElsewhere) || seeded.On(seeded.GateWaitsInMulti) {
+		return gateWrongly(ctx, f, conn, commands)
+	}
 	pipe := conn.Pipeline()
 	pipe.Do(ctx, "MULTI")
 	for _, c := range commands {
@@ -145,11 +152,7 @@ func (f *follower) multiAndWait(ctx context.Context, conn *redis.Conn, commands 
 
 // sendByGate is a gate's heartbeat.
 func (f *follower) sendByGate(ctx context.Context, conn *redis.Conn, hb revocation.Heartbeat) (r revocation.HeartbeatReply, err error) {
-	multiAndWait := f.multiAndWait
-	if gateBeatsWrongly() {
-		multiAndWait = f.gateWrongly
-	}
-	answers, replicas, err := multiAndWait(ctx, conn, f.gateCommands(&hb))
+	answers, replicas, err := f.multiAndWait(ctx, conn, f.gateCommands(&hb))
 	if err != nil {
 		return r, fmt.Errorf("redislog: heartbeat: %w", err)
 	}

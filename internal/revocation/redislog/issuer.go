@@ -183,8 +183,8 @@ const maxTrim = 1000
 // writeAndWait runs a script and WAIT in one pipeline on one connection, and reads both answers. A script Redis does
 // not know by its hash has done nothing, and the WAIT behind it speaks of an older write: both are sent again.
 func (f *follower) writeAndWait(ctx context.Context, conn *redis.Conn, s script, keys []string, args []any, wait time.Duration) (any, int, error) {
-	if s == appendScript && appendsWrongly() {
-		return f.appendWrongly(ctx, conn, s, keys, args, wait)
+	if s == appendScript && seeded.OneOf(seeded.WaitElsewhere, seeded.WaitInMulti, seeded.NoScriptOverlooked, seeded.AppendRetried, seeded.WaitRetried) {
+		return appendWrongly(ctx, f, conn, s, keys, args, wait)
 	}
 	for _, whole := range []bool{false, true} {
 		pipe := conn.Pipeline()

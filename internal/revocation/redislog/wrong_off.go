@@ -10,14 +10,11 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// appendsWrongly and gateBeatsWrongly are for builds with seeded bugs.
-func appendsWrongly() bool   { return false }
-func gateBeatsWrongly() bool { return false }
-
-func (f *follower) appendWrongly(context.Context, *redis.Conn, script, []string, []any, time.Duration) (any, int, error) {
+// appendWrongly and gateWrongly are for builds with seeded bugs; nothing calls them in others.
+func appendWrongly(context.Context, *follower, *redis.Conn, script, []string, []any, time.Duration) (any, int, error) {
 	return nil, 0, errors.ErrUnsupported
 }
 
-func (f *follower) gateWrongly(context.Context, *redis.Conn, [][]any) ([]any, int, error) {
+func gateWrongly(context.Context, *follower, *redis.Conn, [][]any) ([]any, int, error) {
 	return nil, 0, errors.ErrUnsupported
 }
