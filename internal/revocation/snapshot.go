@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"crypto/sha256"
 	"encoding/binary"
+	"fmt"
 	"io"
 	"slices"
 	"strings"
@@ -54,6 +55,9 @@ const (
 // Encode writes the snapshot. Readers of its Set do not wait; whoever writes to it waits for the copying of one shard at
 // most.
 func (s *Snapshot) Encode(w io.Writer) error {
+	if len(s.Keys) > maxRevokedKeys {
+		return fmt.Errorf("revocation: expected at most %d revoked keys in a snapshot, got %d", maxRevokedKeys, len(s.Keys))
+	}
 	sum := sha256.New()
 	buffered := bufio.NewWriterSize(io.MultiWriter(w, sum), 1<<16)
 	e := encoder{w: buffered}
