@@ -60,6 +60,7 @@ func (j *judge) endedStaysEnded(s *story) {
 		}
 		j.violated(promise, j.overBudget(ended.Begin-electing, e.End), evidence, spanOf(evidence...), "%s allowed session %s %v after its end was acknowledged",
 			e.At, s.id, (e.Begin - ended.End).Round(time.Millisecond))
+		j.found[len(j.found)-1].Lost = true
 		return
 	}
 	ended := s.ended("")

@@ -17,8 +17,8 @@ type Result struct {
 	Violations []Violation
 	Doubtful   []Violation // the history does not prove them
 	Injected   map[Kind]int
-	Skipped    map[Kind]int // not possible here
-	Missed     []error      // faults that did not come about
+	Skipped    map[Kind]int     // not possible here
+	Missed     map[Kind][]error // did not come about
 	Converged  []time.Duration
 }
 
@@ -36,7 +36,7 @@ func Run(ctx context.Context, plan Plan, dir, binaries, redisServer string) (*Re
 	if err != nil {
 		return nil, err
 	}
-	r := &Result{Plan: plan, Injected: map[Kind]int{}, Skipped: map[Kind]int{}}
+	r := &Result{Plan: plan, Injected: map[Kind]int{}, Skipped: map[Kind]int{}, Missed: map[Kind][]error{}}
 	err = w.play(ctx, r)
 	r.History = w.history()
 	if err == nil {
@@ -141,7 +141,7 @@ func (w *world) injectAll(ctx context.Context, r *Result, round []Injection) {
 		case errors.Is(errs[k], errSkipped):
 			r.Skipped[i.Kind]++
 		default:
-			r.Missed = append(r.Missed, fmt.Errorf("%s: %w", i, errs[k]))
+			r.Missed[i.Kind] = append(r.Missed[i.Kind], errs[k])
 		}
 	}
 }
