@@ -254,23 +254,37 @@ func (w *world) auditFresh(ctx context.Context, number int) error {
 	return nil
 }
 
-// stall is how long nothing may run for this machine to count as too busy.
-const stall = settle / 2
+// Each tick that comes late says how long a process that wants to run has to wait on this machine. A heartbeat is six or more
+// such waits, one after the other, and is to be done in a quarter of settle: with more lateness than these the machine itself is
+// the fault.
+const (
+	tick     = 10 * time.Millisecond
+	stall    = settle / 2             // of one tick
+	watched  = time.Second            // a window
+	lateness = 350 * time.Millisecond // of all ticks of a window together
+)
 
 // watchStalls notes when the machine is too busy to run even this.
 func (w *world) watchStalls(stop <-chan struct{}) {
 	last := w.now()
+	window, late := last, time.Duration(0)
 	for {
 		select {
 		case <-stop:
 			return
-		case <-time.After(10 * time.Millisecond):
+		case <-time.After(tick):
 		}
-		if now := w.now(); now-last > stall {
+		now := w.now()
+		late += now - last - tick
+		switch {
+		case now-last > stall:
 			w.span(Span{Kind: Stalled, From: last, To: now})
-			last = now
-		} else {
-			last = now
+		case late > lateness:
+			w.span(Span{Kind: Stalled, From: window, To: now, Note: fmt.Sprintf("%v late in all", late.Round(time.Millisecond))})
+		}
+		last = now
+		if now-window > watched || late > lateness {
+			window, late = now, 0
 		}
 	}
 }
