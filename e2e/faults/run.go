@@ -27,7 +27,7 @@ const (
 	convergeLimit = 10 * time.Second // L1: "within seconds", on a machine that is busy
 	redisLimit    = 40 * time.Second // for Redis itself to recover
 	startLimit    = 60 * time.Second
-	calm          = 700 * time.Millisecond // of health between rounds
+	calm          = 400 * time.Millisecond // of health between rounds
 )
 
 // Run runs a schedule in dir. An error says that the harness itself failed, which says nothing about the promises.

@@ -15,7 +15,7 @@ import (
 
 var (
 	schedules = flag.Int("schedules", 0, "how many schedules to run, `n`; 0: two dozen")
-	atOnce    = flag.Int("schedules-at-once", 4, "how many of them run side by side, `n`")
+	atOnce    = flag.Int("schedules-at-once", 5, "how many of them run side by side, `n`")
 	seed      = flag.Uint64("seed", 1, "the first schedule's seed; the next ones count up from it")
 	only      = flag.String("topology", "", "single, sentinel or cluster; by the seed when empty")
 	verbose   = flag.Bool("history", false, "print the whole history of each schedule with a violation")
