@@ -39,6 +39,7 @@ var floors = [][]string{
 	{"internal/daemon"},
 	{"internal/config"},
 	{"internal/audit"},
+	{"internal/clock"},
 }
 
 // reserved says who alone may import a library. The reason is printed when the rule is broken.

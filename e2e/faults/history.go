@@ -95,10 +95,11 @@ const (
 	Starting                  // the harness itself had killed gate Who, and started it anew
 	Stopped                   // process Who had been stopped
 	Promoted                  // Redis chose another primary, or tried to
+	Skewed                    // the clocks of gate Who and of Redis, or of who mints tokens, were too far apart
 )
 
 func (k SpanKind) String() string {
-	return [...]string{"fault", "isolated", "healthy", "stalled", "converged", "starting", "stopped", "promoted"}[k]
+	return [...]string{"fault", "isolated", "healthy", "stalled", "converged", "starting", "stopped", "promoted", "skewed"}[k]
 }
 
 // Span is a stretch of time of which something is known.

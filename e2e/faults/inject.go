@@ -45,6 +45,10 @@ func (w *world) inject(ctx context.Context, i Injection) error {
 		Deposed:      w.deposed,
 		CutReplica:   w.cutReplica,
 		CutBus:       w.cutBus,
+		GateClock:    func(ctx context.Context, i Injection) error { return w.moveClock(ctx, w.gateOf(i).node, i) },
+		IssuerClock:  func(ctx context.Context, i Injection) error { return w.moveClock(ctx, w.issuerOf(i).node, i) },
+		RedisClock:   w.moveRedisClock,
+		SuspendGate:  w.suspendGate,
 	}[i.Kind]
 	if do == nil {
 		return fmt.Errorf("faults: nobody knows how to bring about %q", i.Kind)
@@ -62,7 +66,7 @@ func (w *world) loses(k Kind) bool {
 	switch k {
 	case FlushAll, EmptyDisk, OldDisk, Failover, StaleReplica, Deposed:
 		return true
-	case KillRedis, StopRedis, CutRedis, SlowRedis, FullDisk, CutBus: // with replicas, another one may take over
+	case KillRedis, StopRedis, CutRedis, SlowRedis, FullDisk, CutBus, RedisClock: // with replicas, another one may take over
 		return w.plan.Topology != Single
 	}
 	return false

@@ -32,6 +32,12 @@ const (
 	SlowRedis  Kind = "slow redis"
 	DropAll    Kind = "drop all connections"
 
+	// Of clocks: see Injection.moved.
+	GateClock   Kind = "gate's clock moved"
+	IssuerClock Kind = "issuer's clock moved"
+	RedisClock  Kind = "redis' clock moved"
+	SuspendGate Kind = "suspend gate's machine"
+
 	// With replicas.
 	Failover     Kind = "ordered failover"
 	StaleReplica Kind = "promote replica that missed writes"
@@ -59,6 +65,7 @@ var (
 	everywhere = []Kind{
 		KillGate, KillIssuer, KillRedis, StopGate, StopIssuer, StopRedis, FlushAll, TrimLog, DeleteLog, DeleteHead,
 		CutGate, CutIssuer, CutRedis, SlowRedis, DropAll,
+		GateClock, IssuerClock, RedisClock, RedisClock, SuspendGate,
 	}
 	ofSingle   = []Kind{EmptyDisk, OldDisk, FullDisk}
 	ofSentinel = []Kind{Failover, StaleReplica, Deposed, KillSentinel, CutReplica, StaleReplica, Deposed}
@@ -78,6 +85,9 @@ func (i Injection) String() string {
 	hard := ""
 	if i.Hard {
 		hard = " hard"
+	}
+	if i.movesClock() {
+		return fmt.Sprintf("%v by %v +%v for %v #%d", i.Kind, i.moved(), i.At, i.For, i.Pick)
 	}
 	return fmt.Sprintf("%v +%v for %v #%d%s", i.Kind, i.At, i.For, i.Pick, hard)
 }

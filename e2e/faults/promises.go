@@ -1,6 +1,9 @@
 package faults
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 // deniedStaysDenied judges S3.
 func (j *judge) deniedStaysDenied(s *story) {
@@ -119,7 +122,7 @@ func (j *judge) refreshWorksOnce(s *story) {
 // not valid (401, 403) it may never say.
 func (j *judge) validIsAllowed(s *story) {
 	for _, e := range s.calls {
-		if e.Status == 200 || e.End >= s.validUntil(e.Token) {
+		if e.Status == 200 || e.End >= s.validUntil(e.Token) || j.skewed(e) {
 			continue
 		}
 		promise, doubt := "S8", ""
@@ -134,6 +137,13 @@ func (j *judge) validIsAllowed(s *story) {
 	}
 }
 
+// skewed says that the gate could not tell the time: it is not ready then, and may deny what is valid.
+func (j *judge) skewed(e *Event) bool {
+	return slices.ContainsFunc(j.Spans, func(s Span) bool {
+		return s.Kind == Skewed && s.Who == e.At && overlap(s, Span{From: e.Begin, To: e.End})
+	})
+}
+
 // owed names the promise by which a gate owes a verdict at the time of a call: S8 while all is well, L2 for as long after as an
 // outage of Redis may last, "" when it owes none.
 func (j *judge) owed(e *Event) string {
@@ -144,7 +154,7 @@ func (j *judge) owed(e *Event) string {
 		if e.End <= h.To {
 			return "S8"
 		}
-		if e.End < h.To+j.Outage && (e.Status == 503) {
+		if e.End < h.To+j.Outage && e.Status == 503 && !j.clocksMoved(h.To, e.End) {
 			return "L2"
 		}
 	}

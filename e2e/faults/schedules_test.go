@@ -18,6 +18,7 @@ var (
 	atOnce    = flag.Int("schedules-at-once", 5, "how many of them run side by side, `n`")
 	seed      = flag.Uint64("seed", 1, "the first schedule's seed; the next ones count up from it")
 	only      = flag.String("topology", "", "single, sentinel or cluster; by the seed when empty")
+	including = flag.String("with", "", "play only schedules in whose plan this is to be read, such as a kind of fault: it must exist")
 	verbose   = flag.Bool("history", false, "print the whole history of each schedule with a violation")
 )
 
@@ -31,8 +32,10 @@ func plans() []Plan {
 		count = few
 	}
 	var all []Plan
-	for n := range uint64(count) {
-		all = append(all, planFor(*seed+n))
+	for n := *seed; len(all) < count; n++ {
+		if plan := planFor(n); strings.Contains(plan.String(), *including) {
+			all = append(all, plan)
+		}
 	}
 	return all
 }
@@ -46,7 +49,7 @@ func planFor(seed uint64) Plan {
 
 // TestSchedules hurts installations, each as its seed says and in a folder of its own, and holds their histories to every promise.
 func TestSchedules(t *testing.T) {
-	s := &stage{binaries: meshtest.Binaries(t, false), redisServer: meshtest.RedisServer(t), table: newTable()}
+	s := &stage{binaries: meshtest.MovableBinaries(t), redisServer: meshtest.RedisServer(t), table: newTable()}
 	defer func() { t.Logf("\n%s", s.table) }()
 	queue := make(chan Plan)
 	var players sync.WaitGroup

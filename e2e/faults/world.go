@@ -22,6 +22,7 @@ import (
 
 	"github.com/sallyport/sallyport/internal/keyring"
 	"github.com/sallyport/sallyport/internal/mesh"
+	"github.com/sallyport/sallyport/internal/meshtest"
 )
 
 // world is an installation that is being hurt, and the record of what happens in it.
@@ -36,6 +37,7 @@ type world struct {
 	network    *network
 	ring       *keyring.Ring
 	adminToken string
+	hash       string // of the users' password
 	users      []user // one for each client
 	foreigners []*foreign
 	http       *http.Client
@@ -62,6 +64,10 @@ type node struct {
 	hurt  sync.Mutex // held by the fault that has it
 	began time.Time
 
+	clock *meshtest.Clock
+	moved sync.Mutex    // held by the fault that moves the clock
+	slept time.Duration // by how much its monotonic clock is behind
+
 	mu     sync.Mutex
 	life   int  // which one it is in, or was in
 	up     bool // whether it is in it
@@ -85,8 +91,15 @@ func (w *world) now() time.Duration { return time.Since(w.began) }
 // start starts a process.
 func (w *world) start(ctx context.Context, spec mesh.Spec) (*node, error) {
 	n := &node{name: spec.Name, began: w.began}
-	n.born()
 	var err error
+	if n.clock, err = meshtest.NewClock(filepath.Join(w.dir, spec.Name+".clock")); err != nil {
+		return nil, err
+	}
+	spec.Env = n.clock.Env()
+	if spec.Path == w.redisServer {
+		spec.Env = append(spec.Env, meshtest.PreloadedClock(w.binaries))
+	}
+	n.born()
 	if n.child, err = w.processes.Start(ctx, spec); err != nil {
 		return nil, err
 	}

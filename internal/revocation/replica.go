@@ -36,6 +36,7 @@ type Replica struct {
 	head      Head
 	headKnown bool
 	redis     redisTime
+	bounds    bounds
 	behind    behind
 	resyncs   map[Cause]uint64
 }
