@@ -97,7 +97,7 @@ func (j *judge) cutOff(s *story, e *Event) (end, bool) {
 		after = skew
 	}
 	moved := j.clocksMoved(s.born.Begin-s.born.Old, e.End)
-	if j.clocksMoved(0, e.End) {
+	if j.clocksMoved(0, max(e.End, s.born.End)) { // what was wrong with either time may be wrong with the other alone
 		after += 2 * skew
 	}
 	return end{by: e, certain: e.Acknowledged() && !moved && s.born.End-s.born.Old+margin < e.Begin}, s.born.Begin-s.born.Old <= e.End+after
