@@ -20,7 +20,7 @@ func (s *Store) Refresh(ctx context.Context, token string, admit func(context.Co
 	if err != nil {
 		return Grant{}, err
 	}
-	now, era, err := s.now()
+	now, era, err := s.mintingNow()
 	if err != nil {
 		return Grant{}, err
 	}
