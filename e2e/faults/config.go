@@ -26,6 +26,8 @@ const (
 	audience   = "faults"
 )
 
+// issuerConfig limits nobody: room for 10 s a request, since a clock that is moved back by hours shall not bring back what was
+// counted before.
 func (w *world) issuerConfig(name, listen, admin string) string {
 	return fmt.Sprintf(`name: %s
 issuer: %s
@@ -37,12 +39,13 @@ keys: {dir: ./keys}
 users:
   file: ./users.yaml
   hashing: {concurrency: 2, queue: 100, wait: 3s}
+http: {requests: {burst: 100000, every: 10s}}
 limits:
-  address_attempts: {burst: 100000, every: 1ms}
-  address_failures: {burst: 100000, every: 1ms}
-  pair_failures: {burst: 100000, every: 1ms}
-  name_failures: {burst: 100000, every: 1ms}
-  network_failures: {burst: 100000, every: 1ms}
+  address_attempts: {burst: 100000, every: 10s}
+  address_failures: {burst: 100000, every: 10s}
+  pair_failures: {burst: 100000, every: 10s}
+  name_failures: {burst: 100000, every: 10s}
+  network_failures: {burst: 100000, every: 10s}
 `, name, issuerName, audience, listen, admin, grace) + w.redisConfig(true)
 }
 
