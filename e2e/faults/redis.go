@@ -104,9 +104,11 @@ func (w *world) newServer(name string) (*server, error) {
 	if s.address, err = w.network.listen(name, s.backend); err != nil {
 		return nil, err
 	}
+	// A pool that has failed to dial as often as its size repeats its last error for a second, whatever is true by then.
+	const size = 1000
 	s.client = redis.NewClient(&redis.Options{
 		Addr: s.backend, MaxRetries: -1, DialTimeout: time.Second, ReadTimeout: time.Second, WriteTimeout: time.Second,
-		DisableIdentity: true, Protocol: 2, PoolSize: 4, ContextTimeoutEnabled: true, DialerRetries: 1,
+		DisableIdentity: true, Protocol: 2, PoolSize: size, ContextTimeoutEnabled: true, DialerRetries: 1,
 	})
 	w.closers = append(w.closers, s.client.Close)
 	return s, nil
