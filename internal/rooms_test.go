@@ -40,6 +40,7 @@ var floors = [][]string{
 	{"internal/config"},
 	{"internal/audit"},
 	{"internal/clock"},
+	{"internal/seeded"},
 }
 
 // reserved says who alone may import a library. The reason is printed when the rule is broken.

@@ -6,6 +6,7 @@ import (
 
 	"github.com/sallyport/sallyport/internal/revocation"
 	"github.com/sallyport/sallyport/internal/revocation/redislog"
+	"github.com/sallyport/sallyport/internal/seeded"
 )
 
 // End ends a session and every access token of it. It returns nil only when the revocation is stored; it may be called again
@@ -22,6 +23,11 @@ func (s *Store) End(ctx context.Context, sessionID, reason, actor string) (redis
 		machine End
 		receipt redislog.Receipt
 	)
+	if seeded.On(seeded.AppendBeforeEnd) {
+		if receipt, err = s.log.Append(ctx, request); err != nil {
+			return redislog.Receipt{}, err
+		}
+	}
 	for step := machine.Begin(); ; {
 		switch step {
 		case Mark:
@@ -103,7 +109,7 @@ func (s *Store) finish(ctx context.Context, tag string, uniques []string) error 
 func (s *Store) EndAgain(ctx context.Context, refs []redislog.SessionRef) error {
 	for _, ref := range refs {
 		id, err := ParseID(ref.SessionID)
-		if ref.Issuer != s.cfg.Issuer || err != nil {
+		if ref.Issuer != s.cfg.Issuer || err != nil || seeded.On(seeded.RecordNotEndedAgain) {
 			continue // not one of ours: there is no record to end
 		}
 		if _, err := s.mark(ctx, id); err != nil {

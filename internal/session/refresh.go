@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/sallyport/sallyport/internal/revocation"
+	"github.com/sallyport/sallyport/internal/seeded"
 )
 
 // Admit says whether a session's user may go on, and names the rights that tokens minted now will carry.
@@ -23,7 +24,7 @@ func (s *Store) Refresh(ctx context.Context, token string, admit Admit) (Grant, 
 	if err != nil {
 		return Grant{}, err
 	}
-	now, era, err := s.now()
+	now, era, err := s.mintingNow()
 	if err != nil {
 		return Grant{}, err
 	}
@@ -80,6 +81,9 @@ func (s *Store) mayGoOn(ctx context.Context, id ID, rec record, admit Admit) (ri
 // revoked ends the record too, so that it stays ended after the entry has gone.
 func (s *Store) checkRevoked(ctx context.Context, id ID, rec record) error {
 	session := rec.session
+	if seeded.On(seeded.OwnSetSkipped) {
+		return s.checkCutoffs(ctx, id, rec, &Refusal{Reason: ReasonRevoked, SessionID: session.ID, Subject: session.Subject})
+	}
 	own := s.log.CheckSession(&revocation.Facts{
 		Issuer: s.cfg.Issuer, SessionID: session.ID, ClientID: session.ClientID, Tenant: session.Tenant, Ours: true,
 	}, session.Began)
@@ -129,6 +133,11 @@ func (s *Store) move(ctx context.Context, t refreshToken, session Session, right
 		strconv.FormatInt(t.n, 10), millis(now), strconv.FormatInt(s.cfg.Grace.Milliseconds(), 10), era, s.cfg.ClientID, rights)
 	if err != nil {
 		return Grant{}, err
+	}
+	if seeded.On(seeded.ExpAfterMove) {
+		if now, _, err = s.now(); err != nil {
+			return Grant{}, err
+		}
 	}
 	if answer[0] == "next" || answer[0] == "again" {
 		return s.grant(t.id, session, now, answer)
