@@ -46,7 +46,7 @@ limits:
   pair_failures: {burst: 100000, every: 10s}
   name_failures: {burst: 100000, every: 10s}
   network_failures: {burst: 100000, every: 10s}
-`, name, issuerName, audience, listen, admin, grace) + w.redisConfig(true)
+`, name, issuerName, audience, listen, admin, grace) + w.redisConfig(true, "")
 }
 
 func (w *world) gateConfig(name, listen, admin string) string {
@@ -68,11 +68,19 @@ issuers:
   routes:
   - match: {path: /protected}
     allow: authenticated
-`, name, listen, admin, issuerName, audience, foreign.String()) + w.redisConfig(false)
+`, name, listen, admin, issuerName, audience, foreign.String()) + w.redisConfig(false, snapshotOf(name))
+}
+
+// snapshotOf lets all gates but the first start from a file of their own copy.
+func snapshotOf(gate string) string {
+	if gate == "gate-1" {
+		return ""
+	}
+	return fmt.Sprintf("  snapshot: {file: ./%s/snapshot, every: 1s}\n", gate)
 }
 
 // redisConfig is what all daemons have in common.
-func (w *world) redisConfig(ofIssuer bool) string {
+func (w *world) redisConfig(ofIssuer bool, more string) string {
 	var b strings.Builder
 	b.WriteString("redis:\n")
 	replicas := 0
@@ -91,7 +99,7 @@ func (w *world) redisConfig(ofIssuer bool) string {
 	}
 	fmt.Fprintf(&b, "revocation:\n  max_staleness: %v\n  settle: %v\n  heartbeat: %v\n  min_replicas: %d\n  append_timeout: 1500ms\n",
 		w.plan.maxStaleness(), settle, heartbeat, replicas)
-	b.WriteString("log: {level: info}\n")
+	b.WriteString(more + "log: {level: info}\n")
 	return b.String()
 }
 
