@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
@@ -90,7 +91,7 @@ func build(cfg issuer.Config, events *audit.Log, logger *slog.Logger, registry *
 	if h.keys, err = keyring.Open(cfg.Keys, keyringOptions(cfg, logger, registry)); err != nil {
 		return nil, err
 	}
-	if h.users, err = credential.Open(cfg.Users, credential.Options{Now: clock.Now, Logger: logger, Registry: registry, Limits: cfg.Limits}); err != nil {
+	if h.users, err = credential.Open(cfg.Users, credential.Options{Now: time.Now, Logger: logger, Registry: registry, Limits: cfg.Limits}); err != nil {
 		return nil, err
 	}
 	if h.redis, err = redisconn.Open(cfg.Redis); err != nil {
@@ -136,7 +137,7 @@ func (h *house) parts(l net.Listener) []daemon.Part {
 
 func keyringOptions(cfg issuer.Config, logger *slog.Logger, registry prometheus.Registerer) keyring.Options {
 	return keyring.Options{
-		Now: clock.Now, Logger: logger, Registry: registry,
+		Now: time.Now, Logger: logger, Registry: registry,
 		PublishFor: cfg.KeySetMaxAge, MaxLifetime: cfg.AccessTokenLifetime, SessionLifetime: cfg.RefreshTokenLifetime,
 		ClockSkew: cfg.Revocation.ClockSkew,
 	}
