@@ -9,6 +9,7 @@ import (
 	"os"
 	"reflect"
 	"runtime/debug"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
@@ -99,7 +100,7 @@ const auditQueue = 4096
 
 func (g *gate) openKeys() (err error) {
 	g.keys, err = keyset.New(g.config.Issuers, keyset.Options{
-		Now: clock.Now, Logger: g.logger, Registry: g.registry, CacheDir: string(g.config.KeyCacheDir),
+		Now: time.Now, Logger: g.logger, Registry: g.registry, CacheDir: string(g.config.KeyCacheDir),
 	})
 	return err
 }
