@@ -138,16 +138,40 @@ func (m *model) processSteps(s *state, n int, f emit) {
 		return
 	}
 	m.beatSteps(s, n, f)
-	m.readStep(s, n, f)
-	if m.astray(s, n, reading) {
-		t := *s
-		m.drop(&t, n, reading)
-		m.readStep(&t, n, f)
+	if m.mayRead(s, n) {
+		m.readStep(s, n, f)
+		if m.astray(s, n, reading) {
+			t := *s
+			m.drop(&t, n, reading)
+			m.readStep(&t, n, f)
+		}
 	}
 	if n > 0 {
 		m.mendSteps(s, n, f)
 	}
 	m.dropSteps(s, n, f)
+}
+
+// mayRead says whether it can make a difference that a process reads now, and not later: before its own next heartbeat or
+// append, before somebody may change the log or ask for its line, and before time passes.
+func (m *model) mayRead(s *state, n int) bool {
+	if s.faults > 0 || s.due != none {
+		return true
+	}
+	if turn := m.turn(s); turn == n || turn == int(none) || turn > 0 && !m.datas[s.nodes[s.procs[turn].conns[heartbeats]].data].whole() {
+		return true
+	}
+	for q := range m.limits.Requests {
+		if p := s.reqs[q].phase; p <= confirming || n > 0 && p < acknowledged {
+			return true
+		}
+	}
+	for i := 1; i <= m.limits.Issuers; i++ {
+		if c := m.procs[s.procs[i].id]; c.app != nil || s.procs[i].poked && c.w.Missing() > 0 {
+			return true
+		}
+	}
+	return false
 }
 
 func (m *model) start(s *state, n int, f emit) {
