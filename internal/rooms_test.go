@@ -39,6 +39,7 @@ var floors = [][]string{
 	{"internal/daemon"},
 	{"internal/config"},
 	{"internal/audit"},
+	{"internal/clock"},
 	{"internal/seeded"},
 }
 

@@ -15,6 +15,7 @@ type Result struct {
 	Plan       Plan
 	History    *History
 	Violations []Violation
+	Doubtful   []Violation // the history does not prove them
 	Injected   map[Kind]int
 	Skipped    map[Kind]int // not possible here
 	Missed     []error      // faults that did not come about
@@ -30,8 +31,8 @@ const (
 )
 
 // Run runs a schedule in dir. An error says that the harness itself failed, which says nothing about the promises.
-func Run(ctx context.Context, plan Plan, dir, binaries, redisServer string, log func(string, ...any)) (*Result, error) {
-	w, err := build(ctx, plan, dir, binaries, redisServer, log)
+func Run(ctx context.Context, plan Plan, dir, binaries, redisServer string) (*Result, error) {
+	w, err := build(ctx, plan, dir, binaries, redisServer)
 	if err != nil {
 		return nil, err
 	}
@@ -39,7 +40,13 @@ func Run(ctx context.Context, plan Plan, dir, binaries, redisServer string, log 
 	err = w.play(ctx, r)
 	r.History = w.history()
 	if err == nil {
-		r.Violations = Judge(r.History)
+		for _, v := range Judge(r.History) {
+			if v.Doubt == "" {
+				r.Violations = append(r.Violations, v)
+			} else {
+				r.Doubtful = append(r.Doubtful, v)
+			}
+		}
 	}
 	select {
 	case died := <-w.processes.Died():
@@ -53,7 +60,7 @@ func (w *world) history() *History {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	h := &History{
-		MaxStaleness: w.plan.maxStaleness(), Grace: grace, ConvergeLimit: convergeLimit,
+		MaxStaleness: w.plan.maxStaleness(), Outage: w.plan.maxStaleness() - settle - 4*heartbeat, Grace: grace, ConvergeLimit: convergeLimit,
 		Events: w.events, Spans: w.spans, Births: map[string][]time.Duration{},
 	}
 	for name, n := range w.nodes {
@@ -67,6 +74,7 @@ func (w *world) play(ctx context.Context, r *Result) error {
 	stop := make(chan struct{})
 	var acting sync.WaitGroup
 	acting.Go(func() { w.watchStalls(stop) })
+	acting.Go(func() { w.watchPromotions(ctx, stop) })
 	defer acting.Wait()
 	defer sync.OnceFunc(func() { close(stop) })()
 
@@ -76,7 +84,13 @@ func (w *world) play(ctx context.Context, r *Result) error {
 	}
 	healthy := Span{Kind: Healthy, From: w.now(), Covers: covers}
 	for i := range clients {
-		c := &client{world: w, random: rand.New(rand.NewPCG(w.plan.Seed, uint64(i)))}
+		c := &client{world: w, random: rand.New(rand.NewPCG(w.plan.Seed, uint64(i))), user: w.users[i]}
+		switch i {
+		case 0:
+			c.once = []func(){func() { c.endKey(w.foreigners[0]) }, func() { c.endIssuer(w.foreigners[1]) }}
+		case 1:
+			c.once = []func(){c.disable}
+		}
 		acting.Go(func() { c.run(stop) })
 	}
 	for number, round := range w.plan.Rounds {
@@ -179,7 +193,7 @@ func (w *world) well(ctx context.Context) error {
 
 // works says whether a session can be begun and ended at an issuer, with every gate following.
 func (w *world) works(i *issuer) error {
-	s := w.login(i)
+	s := w.login(i, prober)
 	if s == nil {
 		return fmt.Errorf("%s does not log in", i.name)
 	}
@@ -259,4 +273,44 @@ func (w *world) watchStalls(stop <-chan struct{}) {
 			last = now
 		}
 	}
+}
+
+// watchPromotions notes when Redis chooses another primary, whoever gave it cause.
+func (w *world) watchPromotions(ctx context.Context, stop <-chan struct{}) {
+	if w.plan.Topology == Single {
+		return
+	}
+	known, since := w.promotions(ctx), w.now()
+	for {
+		select {
+		case <-stop:
+			return
+		case <-time.After(200 * time.Millisecond):
+		}
+		last := since
+		since = w.now()
+		if n := w.promotions(ctx); n > known {
+			w.span(Span{Kind: Promoted, From: last, To: w.now(), Note: fmt.Sprintf("epoch %d", n)})
+			known = n
+		}
+	}
+}
+
+// promotions gives a number that grows with every choice of a primary: the newest epoch that anybody knows who may vote.
+func (w *world) promotions(ctx context.Context) (newest int64) {
+	ctx, cancel := context.WithTimeout(ctx, 300*time.Millisecond)
+	defer cancel()
+	var mu sync.Mutex
+	ask, who := (*server).clusterEpoch, w.servers
+	if w.plan.Topology == Sentinel {
+		ask, who = (*server).sentinelEpoch, w.sentinels
+	}
+	_ = together(who, func(_ int, s *server) error { // who does not answer knows nothing
+		epoch, err := ask(s, ctx)
+		mu.Lock()
+		defer mu.Unlock()
+		newest = max(newest, epoch)
+		return err
+	})
+	return newest
 }

@@ -32,6 +32,7 @@ type Heartbeat struct {
 	// Stored is an issuer's: up to this place of Position's epoch its appends have stored entries. A log that ends
 	// before it has lost them, and is to be marked as mending in the heartbeat's own step.
 	Stored uint64
+	Sight  Sight // an issuer's
 }
 
 // HeartbeatReply is Redis' answer to a Heartbeat, every part of it from one atomic step but Replicas, which is WAIT's

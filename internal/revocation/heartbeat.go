@@ -1,6 +1,10 @@
 package revocation
 
-import "github.com/sallyport/sallyport/internal/seeded"
+import (
+	"time"
+
+	"github.com/sallyport/sallyport/internal/seeded"
+)
 
 // Beat makes the next heartbeat. One is under way at a time: answer it with Answered or BeatFailed before the next.
 func (r *Replica) Beat(now Instant) Heartbeat {
@@ -21,8 +25,7 @@ func (r *Replica) Answered(hb Heartbeat, a HeartbeatReply, now Instant) Outcome 
 		r.unsettle()
 		return Outcome{}
 	}
-	r.redis = redisTime{known: true, at: a.Time, sent: hb.At, answered: now}
-	r.head, r.headKnown = a.Head, true
+	r.tell(&hb, &a, now)
 	settled := r.settle.good(a.Head.Epoch, hb.At, now, r.cfg.Settle)
 	if !r.complete {
 		return r.pursue(&a.Head)
@@ -40,6 +43,22 @@ func (r *Replica) Answered(hb Heartbeat, a HeartbeatReply, now Instant) Outcome 
 		return out
 	}
 	return r.confirm(&hb, &a.Head, now, out)
+}
+
+// tell takes Redis' time. When that has jumped, marks of mending that it was to count down mean nothing until issuers have
+// renewed them: the connection settles anew, as after a pause.
+func (r *Replica) tell(hb *Heartbeat, a *HeartbeatReply, now Instant) {
+	if r.redis.jumped(a.Time, hb.At, now, r.cfg.Settle/2) {
+		r.unsettle()
+	}
+	r.redis = redisTime{known: true, at: a.Time, sent: hb.At, answered: now}
+	r.head, r.headKnown = a.Head, true
+	r.bounds.note(min(r.redis.earliest(now), now.Wall.UnixMilli()), now.Mono, r.life())
+}
+
+// life is how long an entry lives.
+func (r *Replica) life() time.Duration {
+	return r.head.MaxTokenLifetime + 2*r.cfg.ClockSkew + r.cfg.MaxStaleness
 }
 
 // pursue keeps a load going while it can still end in a complete copy, and else begins one for h.

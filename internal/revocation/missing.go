@@ -50,11 +50,11 @@ func (w *Writer) lost(epoch Epoch, seq uint64) {
 
 // missing reports whether the log, of which the copy is complete, lacks an item: no append of a new one is under way, and
 // none has put it where the copy has yet to come. One that is being mended is missing until it is known to be stored.
-func (w *Writer) missing(item *heldItem, redisNow int64) bool {
+func (w *Writer) missing(item *heldItem, expired int64) bool {
 	switch {
 	case item.inFlight > 0 && (!item.mending || seeded.On(seeded.MendingNotRenewed)):
 		return false
-	case item.entry.Expires <= redisNow && !seeded.On(seeded.ExpiredAppendedAgain):
+	case item.entry.Expires <= expired && !seeded.On(seeded.ExpiredAppendedAgain):
 		return false
 	case item.seq > 0 && item.epoch == w.pos.Epoch && item.seq > w.pos.Seq:
 		return false
@@ -63,9 +63,9 @@ func (w *Writer) missing(item *heldItem, redisNow int64) bool {
 }
 
 func (w *Writer) missingAny(now Instant) (found bool) {
-	redisNow := w.redis.latest(now)
+	expired, _ := w.Expired(now)
 	w.unseen.each(func(item *heldItem) bool {
-		found = w.missing(item, redisNow)
+		found = w.missing(item, expired)
 		return !found
 	})
 	return found
@@ -73,10 +73,10 @@ func (w *Writer) missingAny(now Instant) (found bool) {
 
 // missingFirst gives what is missing and not being mended.
 func (w *Writer) missingFirst(now Instant, most int) []Entry {
-	redisNow := w.redis.latest(now)
+	expired, _ := w.Expired(now)
 	var found []Entry
 	w.unseen.each(func(item *heldItem) bool {
-		if item.inFlight == 0 && w.missing(item, redisNow) {
+		if item.inFlight == 0 && w.missing(item, expired) {
 			found = append(found, item.entry.bare())
 		}
 		return len(found) < most

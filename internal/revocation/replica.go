@@ -41,6 +41,7 @@ type Replica struct {
 	head      Head
 	headKnown bool
 	redis     redisTime
+	bounds    bounds
 	behind    behind
 	resyncs   map[Cause]uint64
 }

@@ -81,7 +81,7 @@ func (s *Store) create(ctx context.Context, a Arrival, session Session, now time
 			a.generation, millis(now), millis(session.Expires), strconv.Itoa(s.cfg.MaxPerUser), id.unique,
 			"sub", session.Subject, "client", session.ClientID, "tenant", session.Tenant,
 			"scope", strings.Join(session.Scope, " "), "amr", strings.Join(session.AMR, " "),
-			"begun", millis(session.Began), "era", era)
+			"cred", session.Credential, "rights", session.Rights, "begun", millis(session.Began), "era", era)
 		switch {
 		case err != nil:
 			return time.Time{}, err

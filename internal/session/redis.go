@@ -81,7 +81,10 @@ func (s *Store) primary(ctx context.Context, key string) (*redis.Client, error) 
 }
 
 // recordFields are the record's fields in the order in which record reads them.
-var recordFields = []string{"state", "sub", "client", "tenant", "scope", "amr", "begun", "exp", "cut"}
+var recordFields = []string{"state", "sub", "client", "tenant", "scope", "amr", "begun", "exp", "cut", "cred", "rights"}
+
+// optionalFields are the last of recordFields: a record of an earlier version lacks them, and its session must log in again.
+const optionalFields = 2
 
 // record is a session's record as it is stored.
 type record struct {
@@ -107,7 +110,7 @@ func parseRecord(id ID, values []any) (record, error) {
 	f := make([]string, len(recordFields))
 	for i, v := range values {
 		text, ok := v.(string)
-		if !ok {
+		if !ok && i < len(recordFields)-optionalFields {
 			return record{}, fmt.Errorf("session: a session's record lacks %s", recordFields[i])
 		}
 		f[i] = text
@@ -124,7 +127,7 @@ func parseRecord(id ID, values []any) (record, error) {
 	}
 	return record{
 		session: Session{
-			Facts: Facts{Subject: f[1], Tenant: f[3], Scope: strings.Fields(f[4]), AMR: strings.Fields(f[5])},
+			Facts: Facts{Subject: f[1], Tenant: f[3], Scope: strings.Fields(f[4]), AMR: strings.Fields(f[5]), Credential: f[9], Rights: f[10]},
 			ID:    id.String(), ClientID: f[2], Began: times[0], Expires: times[1],
 		},
 		state: state, cut: times[2],

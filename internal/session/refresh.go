@@ -11,12 +11,15 @@ import (
 	"github.com/sallyport/sallyport/internal/seeded"
 )
 
+// Admit says whether a session's user may go on, and names the rights that tokens minted now will carry.
+type Admit func(context.Context, Session) (rights string, err error)
+
 // Refresh spends a refresh token and gives leave to mint the next pair. admit is asked about the user before the token is
-// spent: ErrBarred ends the session, any other error leaves everything as it was.
+// spent: ErrBarred and ErrPassword end the session, any other error leaves everything as it was.
 //
 // The order is what makes it safe: the clock first, then what could forbid it, then the compare-and-set on enough replicas;
 // the caller mints last. A refused token is a *Refusal; every other error means that nothing is known, and nothing is handed out.
-func (s *Store) Refresh(ctx context.Context, token string, admit func(context.Context, Session) error) (Grant, error) {
+func (s *Store) Refresh(ctx context.Context, token string, admit Admit) (Grant, error) {
 	t, err := s.genuine(token)
 	if err != nil {
 		return Grant{}, err
@@ -32,10 +35,11 @@ func (s *Store) Refresh(ctx context.Context, token string, admit func(context.Co
 	if err != nil {
 		return Grant{}, err
 	}
-	if err := s.mayGoOn(ctx, t.id, rec, admit); err != nil {
+	rights, err := s.mayGoOn(ctx, t.id, rec, admit)
+	if err != nil {
 		return Grant{}, err
 	}
-	return s.move(ctx, t, rec.session, now, era)
+	return s.move(ctx, t, rec.session, rights, now, era)
 }
 
 // genuine reads a refresh token and believes it only if a key of the ring made it.
@@ -51,23 +55,26 @@ func (s *Store) genuine(token string) (refreshToken, error) {
 }
 
 // mayGoOn looks for what forbids a refresh of the session, other than its counter.
-func (s *Store) mayGoOn(ctx context.Context, id ID, rec record, admit func(context.Context, Session) error) error {
+func (s *Store) mayGoOn(ctx context.Context, id ID, rec record, admit Admit) (rights string, err error) {
 	switch {
 	case rec.state == Missing:
-		return &Refusal{Reason: ReasonMissing, SessionID: id.String()}
+		return "", &Refusal{Reason: ReasonMissing, SessionID: id.String()}
 	case rec.session.ClientID != s.cfg.ClientID:
-		return &Refusal{Reason: ReasonClient, SessionID: id.String()}
+		return "", &Refusal{Reason: ReasonClient, SessionID: id.String()}
 	case rec.state != Active:
-		return s.refuseAndEnd(ctx, id, rec.session.Subject, ReasonEnded)
+		return "", s.refuseAndEnd(ctx, id, rec.session.Subject, ReasonEnded)
 	}
 	if err := s.checkRevoked(ctx, id, rec); err != nil {
-		return err
+		return "", err
 	}
-	err := admit(ctx, rec.session)
-	if errors.Is(err, ErrBarred) {
-		return s.refuseAndEnd(ctx, id, rec.session.Subject, ReasonBarred)
+	rights, err = admit(ctx, rec.session)
+	switch {
+	case errors.Is(err, ErrBarred):
+		return "", s.refuseAndEnd(ctx, id, rec.session.Subject, ReasonBarred)
+	case errors.Is(err, ErrPassword):
+		return "", s.refuseAndEnd(ctx, id, rec.session.Subject, ReasonPassword)
 	}
-	return err
+	return rights, err
 }
 
 // checkRevoked asks this issuer's own copy, and then Redis about ends and cutoffs whose entries have expired. A session or user that is
@@ -121,9 +128,9 @@ func (s *Store) checkCutoffs(ctx context.Context, id ID, rec record, refusal *Re
 }
 
 // move spends the token by compare-and-set.
-func (s *Store) move(ctx context.Context, t refreshToken, session Session, now time.Time, era string) (Grant, error) {
+func (s *Store) move(ctx context.Context, t refreshToken, session Session, rights string, now time.Time, era string) (Grant, error) {
 	answer, err := s.run(ctx, moveScript, keysOf(t.id),
-		strconv.FormatInt(t.n, 10), millis(now), strconv.FormatInt(s.cfg.Grace.Milliseconds(), 10), era, s.cfg.ClientID)
+		strconv.FormatInt(t.n, 10), millis(now), strconv.FormatInt(s.cfg.Grace.Milliseconds(), 10), era, s.cfg.ClientID, rights)
 	if err != nil {
 		return Grant{}, err
 	}

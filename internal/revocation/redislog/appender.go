@@ -104,7 +104,7 @@ func (a *appender) append(ctx context.Context, group []*job) error {
 		a.failed(group...)
 		finish(group, result{err: err})
 	case stored.status != "OK" || stored.last+1-stored.first != uint64(entries(group)):
-		// Another head, or some of what was to be appended again has expired meanwhile: the copy will tell.
+		// Another head: the copy will tell.
 		a.failed(group...)
 		finish(group, result{err: errMoved})
 	default:
@@ -197,9 +197,13 @@ func (a *appender) call(ctx context.Context, group []*job) (s stored, err error)
 	if b.More {
 		mending = a.cfg.Settle
 	}
+	a.mu.Lock()
+	sight := a.writer.Sight(a.instant())
+	a.mu.Unlock()
 	args := []any{
 		random, a.cfg.MaxTokenLifetime.Milliseconds(), a.cfg.ClockSkew.Milliseconds(), a.cfg.MaxSessionLifetime.Milliseconds(),
 		mode, b.Expect.Epoch.String(), b.Expect.Seq, b.Expect.Chain.String(), mending.Milliseconds(),
+		sight.Expired, sight.Redis,
 	}
 	for _, j := range group {
 		for k := range j.batch.Entries {

@@ -134,6 +134,7 @@ func (i *Issuer) sendByIssuer(ctx context.Context, conn *redis.Conn, hb revocati
 	args := []any{
 		random, i.cfg.MaxTokenLifetime.Milliseconds(), i.cfg.ClockSkew.Milliseconds(), i.field, i.line(p),
 		p.Epoch.String(), p.Seq, p.Chain.String(), flag(hb.Mend), flag(hb.Holds), hb.Stored, i.cfg.Settle.Milliseconds(), maxTrim,
+		hb.Sight.Expired, hb.Sight.Redis,
 	}
 	if seeded.On(seeded.TrimByOwnClock) {
 		args = append(args, i.instant().Wall.UnixMilli())
