@@ -108,9 +108,9 @@ func (g *gate) openRevocations() (err error) {
 	if g.redis, err = redisconn.Open(g.config.Redis); err != nil {
 		return err
 	}
-	g.revocations, err = redislog.NewGate(g.redis, g.config.Revocation, redislog.Options{
-		Name: g.config.Name, Version: daemon.BuildVersion(version), Logger: g.logger, Registry: g.registry, OnKeyRevoked: g.keys.RemoveKey, KeySetAge: g.keySetAge,
-		Instant: instant,
+	g.revocations, err = redislog.NewGate(g.redis, g.config.Revocation.Config, redislog.Options{
+		Name: g.config.Name, Version: daemon.BuildVersion(version), Logger: g.logger, Registry: g.registry,
+		OnKeyRevoked: g.keys.RemoveKey, KeySetAge: g.keySetAge, Snapshot: g.config.Revocation.Snapshot, Instant: instant,
 	})
 	return err
 }

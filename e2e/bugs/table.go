@@ -83,4 +83,5 @@ var table = []row{
 	{seeded.SuspendNotCounted, "suspend not counted as staleness", machines("TestASuspendedMachineIsStale", "TestDoesNotCount")},
 	{seeded.BeatByRead, "heartbeat by a read: a gate's", log("TestAHeartbeatHasNoReplicaThatHasNotTakenItIn/gate")},
 	{seeded.IssuerBeatByRead, "heartbeat by a read: an issuer's", log("TestAHeartbeatHasNoReplicaThatHasNotTakenItIn/issuer")},
+	{seeded.SnapshotGrants, "snapshot file grants freshness", append(machines("TestASnapshotConfirmsNothing"), log("TestAGateStartsFromItsSnapshot")...)},
 }

@@ -89,6 +89,17 @@ func NewReplica(cfg ReplicaConfig, set *Set) *Replica {
 	return &Replica{cfg: cfg, set: set, clock: &Clock{}, resyncs: map[Cause]uint64{}}
 }
 
+// Restore begins with a snapshot's position, whose Set this replica must have been made with. It confirms nothing: what
+// the first heartbeat shows decides whether reading goes on from there or the log is loaded whole, and the one that
+// counts allows something. Only a replica that has been told of nothing yet can restore.
+func (r *Replica) Restore(p Position) {
+	if r.generation != 0 || r.complete || p.Seq == 0 {
+		return
+	}
+	r.pos, r.complete = p, true
+	r.generation++
+}
+
 // Set is what tokens are checked against.
 func (r *Replica) Set() *Set { return r.set }
 

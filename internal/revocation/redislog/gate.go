@@ -9,9 +9,12 @@ import (
 )
 
 // Gate is a reader of the revocation log: a complete copy in memory, and the knowledge of how old it is.
-type Gate struct{ *follower }
+type Gate struct {
+	*follower
+	keeper *keeper // nil without a snapshot file
+}
 
-// NewGate makes a gate; Run makes it work.
+// NewGate makes a gate; Run makes it work. It reads the snapshot file, if it is to have one.
 func NewGate(client *redisconn.Client, cfg Config, o Options) (*Gate, error) {
 	f, err := newFollower(client, cfg, o)
 	if err != nil {
@@ -19,13 +22,25 @@ func NewGate(client *redisconn.Client, cfg Config, o Options) (*Gate, error) {
 	}
 	f.lines, f.field = f.keys.gates, f.o.Name
 	f.send = f.sendByGate
+	keeper, s, err := openKeeper(f)
+	if err != nil {
+		return nil, err
+	}
 	r := revocation.NewReplica(cfg.replica(), f.set)
-	return &Gate{f}, f.adopt(r, r)
+	if s != nil {
+		r.Restore(s.Position)
+	}
+	return &Gate{f, keeper}, f.adopt(r, r)
 }
 
 // Run keeps the copy complete and fresh until ctx ends, through whatever happens to Redis.
 func (g *Gate) Run(ctx context.Context) error {
-	run(ctx, g.beats, g.read)
+	parts := []func(context.Context){g.beats, g.read}
+	if g.keeper != nil {
+		g.tellNoted()
+		parts = append(parts, g.keeper.run)
+	}
+	run(ctx, parts...)
 	return nil
 }
 

@@ -25,6 +25,8 @@ type Options struct {
 	OnReappend func(ctx context.Context, sids []SessionRef) error
 	// KeySetAge, if set, is shown in this process's line for `sallyport status`.
 	KeySetAge func() time.Duration
+	// Snapshot is where a gate keeps its copy for its next start; an issuer has none.
+	Snapshot SnapshotConfig
 	// Instant reads both clocks; nil means the machine's. For tests.
 	Instant func() revocation.Instant
 }
