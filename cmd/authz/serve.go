@@ -110,7 +110,8 @@ func (g *gate) openRevocations() (err error) {
 	}
 	g.revocations, err = redislog.NewGate(g.redis, g.config.Revocation.Config, redislog.Options{
 		Name: g.config.Name, Version: daemon.BuildVersion(version), Logger: g.logger, Registry: g.registry,
-		OnKeyRevoked: g.keys.RemoveKey, KeySetAge: g.keySetAge, Snapshot: g.config.Revocation.Snapshot, Instant: instant,
+		OnKeyRevoked: g.keys.RemoveKey, KeySetAge: g.keySetAge, Snapshot: g.config.Revocation.Snapshot,
+		Instant: instant,
 	})
 	return err
 }

@@ -46,7 +46,7 @@ func (c *client) run(stop <-chan struct{}) {
 		select {
 		case <-stop:
 			return
-		case <-time.After(time.Duration(2+c.random.IntN(10)) * time.Millisecond):
+		case <-time.After(time.Duration(10+c.random.IntN(40)) * time.Millisecond):
 			c.act()
 		}
 	}

@@ -96,7 +96,18 @@ func (j *judge) cutOff(s *story, e *Event) (end, bool) {
 	if s.born.Facts.Issuer != issuerName {
 		after = skew
 	}
-	return end{by: e, certain: e.Acknowledged() && s.born.End-s.born.Old+margin < e.Begin}, s.born.Begin-s.born.Old <= e.End+after
+	moved := j.clocksMoved(s.born.Begin-s.born.Old, e.End)
+	if j.clocksMoved(0, max(e.End, s.born.End)) { // what was wrong with either time may be wrong with the other alone
+		after += 2 * skew
+	}
+	return end{by: e, certain: e.Acknowledged() && !moved && s.born.End-s.born.Old+margin < e.Begin}, s.born.Begin-s.born.Old <= e.End+after
+}
+
+// clocksMoved says whether somebody's idea of the time may have been wrong between two times, or just before.
+func (j *judge) clocksMoved(from, to time.Duration) bool {
+	return j.any(from-margin, to, func(s *Span) bool {
+		return s.Kind == Fault && Injection{Kind: Kind(s.Who)}.movesClock()
+	})
 }
 
 // meantByUser judges a log out everywhere: all sessions that a login had begun before are ended, and none that a login begins

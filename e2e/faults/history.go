@@ -134,6 +134,7 @@ type Violation struct {
 	Promise string
 	What    string
 	Slice   []string // the part of the history that shows it
+	Lost    bool     // it is that something acknowledged as ended was served again
 	// Doubt says why the history does not prove it: the machine was too busy to run anything, or Redis changed its primary on
 	// its own, which is a fault beyond those that the plan allows for.
 	Doubt string

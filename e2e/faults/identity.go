@@ -54,6 +54,9 @@ func (w *world) prepare(ctx context.Context) error {
 		}
 		w.foreigners = append(w.foreigners, f)
 	}
+	if w.hash, err = cheapHash(); err != nil {
+		return err
+	}
 	if err := w.choose(ctx); err != nil {
 		return err
 	}
@@ -92,20 +95,21 @@ func (w *world) choose(ctx context.Context) error {
 	return nil
 }
 
-// writeUsers puts the users' file in place. Their password is hashed as cheaply as is accepted: it is not what is tested here.
-func (w *world) writeUsers(disabled ...user) error {
+// cheapHash hashes the password as cheaply as is accepted: what it costs is not what is tested here.
+func cheapHash() (string, error) {
 	const rounds = 1000
 	salt := []byte(rand.Text())[:16]
 	key, err := pbkdf2.Key(sha256.New, password, salt, rounds, 32)
-	if err != nil {
-		return err
-	}
 	adapted := func(b []byte) string { return strings.ReplaceAll(base64.RawStdEncoding.EncodeToString(b), "+", ".") }
-	hash := fmt.Sprintf("$pbkdf2-sha256$%d$%s$%s", rounds, adapted(salt), adapted(key))
+	return fmt.Sprintf("$pbkdf2-sha256$%d$%s$%s", rounds, adapted(salt), adapted(key)), err
+}
+
+// writeUsers puts the users' file in place.
+func (w *world) writeUsers(disabled ...user) error {
 	var b strings.Builder
 	b.WriteString("users:\n")
 	for _, u := range append(w.users[:clients:clients], leaver, prober) {
-		fmt.Fprintf(&b, "- name: %s\n  roles: [user]\n  tenant: %s\n  password_hash: %q\n", u.name, u.tenant, hash)
+		fmt.Fprintf(&b, "- name: %s\n  roles: [user]\n  tenant: %s\n  password_hash: %q\n", u.name, u.tenant, w.hash)
 		if len(disabled) > 0 && disabled[0] == u {
 			b.WriteString("  disabled: true\n")
 		}

@@ -169,12 +169,13 @@ func (i Injection) cut() manner {
 	return manner{hold: true}
 }
 
-// killRedis kills the primary; it comes back with its disk, an empty one or an older copy.
+// killRedis kills the primary; it comes back with its disk, an empty one or an older copy. Where it is back before another one is
+// promoted, its replicas copy what it has lost.
 func (w *world) killRedis(ctx context.Context, i Injection) error {
 	s := w.victim(ctx, i)
 	s.hurt.Lock()
 	defer s.hurt.Unlock()
-	data, copied := filepath.Join(s.dir, "appendonlydir"), filepath.Join(w.dir, "older")
+	data, copied := filepath.Join(s.dir, "appendonlydir"), filepath.Join(w.dir, "older-"+s.name)
 	if i.Kind == OldDisk {
 		if err := errors.Join(os.RemoveAll(copied), os.CopyFS(copied, os.DirFS(data))); err != nil {
 			return err
@@ -214,7 +215,8 @@ func (w *world) stopRedis(ctx context.Context, i Injection) error {
 	return s.resume()
 }
 
-// fullDisk fills the disk of a Redis, which, with appendfsync always, ends at the next write; then there is space again.
+// fullDisk fills the disk of a Redis, which ends at the next write (appendfsync always) or refuses it; then there is space again,
+// and it starts anew.
 func (w *world) fullDisk(ctx context.Context, i Injection) error {
 	if !canFill() {
 		return errSkipped

@@ -28,14 +28,9 @@ import (
 //	L1  all is well again within a limit after the faults have ended (converges)
 //	L2  for as long after the first fault as an outage may last, a gate that was not hurt itself denies nothing (validIsAllowed)
 func Judge(h *History) []Violation {
-	j := &judge{History: h, stories: map[string]*story{}}
-	slices.SortStableFunc(h.Events, func(a, b Event) int { return cmp.Compare(a.Begin, b.Begin) })
-	for i := range h.Events {
-		j.add(&h.Events[i])
-	}
+	j := newJudge(h)
 	for _, id := range j.order {
 		s := j.stories[id]
-		j.settleEnds(s)
 		j.deniedStaysDenied(s)
 		j.endedStaysEnded(s)
 		j.waitedIsApplied(s)
@@ -46,6 +41,28 @@ func Judge(h *History) []Violation {
 	j.isolatedKnowsNothing()
 	j.converges()
 	return j.found
+}
+
+// Ended counts the sessions, and tokens without one, whose end was acknowledged.
+func Ended(h *History) (count int) {
+	for _, s := range newJudge(h).stories {
+		if slices.ContainsFunc(s.ends, func(n end) bool { return n.certain }) {
+			count++
+		}
+	}
+	return count
+}
+
+func newJudge(h *History) *judge {
+	j := &judge{History: h, stories: map[string]*story{}}
+	slices.SortStableFunc(h.Events, func(a, b Event) int { return cmp.Compare(a.Begin, b.Begin) })
+	for i := range h.Events {
+		j.add(&h.Events[i])
+	}
+	for _, id := range j.order {
+		j.settleEnds(j.stories[id])
+	}
+	return j
 }
 
 // judge goes through a history, one session after the other.

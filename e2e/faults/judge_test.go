@@ -187,6 +187,8 @@ func TestJudge(t *testing.T) {
 		"revoked by client":                  {past([]Event{revoke(3*sec, "client", "app"), allowed(7*sec, "gate-1", 1)}), "S1"},
 		"begun after the client's end":       {past([]Event{revoke(3*sec, "client", "app"), born(6*sec, "later"), of("later", denied(7*sec, "gate-1", 1, 401, "revoked"))}), "S8"},
 		"begun as the client ended":          {past([]Event{revoke(3*sec, "client", "app"), born(3500*ms, "later"), of("later", denied(7*sec, "gate-1", 1, 401, "revoked"))}), ""},
+		"begun after, by a clock set back":   {past([]Event{revoke(3*sec, "client", "app"), born(6*sec, "later"), of("later", denied(7*sec, "gate-1", 1, 401, "revoked"))}, Span{Kind: Fault, Who: string(RedisClock), From: 5 * sec, To: 8 * sec}), ""},
+		"revoked by client, clock set back":  {past([]Event{revoke(3*sec, "client", "app"), allowed(7*sec, "gate-1", 1)}, Span{Kind: Fault, Who: string(RedisClock), From: 2 * sec, To: 8 * sec}), ""},
 		"another issuer's, revoked whole":    {past([]Event{minted(sec, "f"), foreignly(revoke(12*sec, "iss", "")), of("f", allowed(16*sec, "gate-2", 1))}), "S1"},
 		"another issuer's, made after":       {past([]Event{foreignly(revoke(12*sec, "iss", "")), minted(60*sec, "f"), of("f", denied(61*sec, "gate-2", 1, 401, "revoked"))}), "S8"},
 

@@ -22,6 +22,24 @@ func (w *world) endUser(i *issuer, u user, byKind, wait bool) int {
 	return w.operate(i, e, "/admin/users/"+url.PathEscape(u.name)+"/logout", nil)
 }
 
+// leaveAll has a user log out everywhere by one of their access tokens.
+func (w *world) leaveAll(i *issuer, u user, s *session, wait bool) int {
+	target := i.url + "/logout?everywhere=true"
+	if wait {
+		target += "&wait=1s"
+	}
+	s.mu.Lock()
+	bearer := s.access[0].compact
+	s.mu.Unlock()
+	return w.timed(Event{Op: Everywhere, Value: u.name, Wait: wait}, i.node, func(e *Event) {
+		var answer struct {
+			Applied string `json:"applied"`
+		}
+		e.Status = w.post(target, nil, bearer, &answer)
+		e.Reason = answer.Applied
+	}).Status
+}
+
 func (w *world) operate(i *issuer, e Event, path string, body map[string]string) int {
 	target := i.admin + path
 	if e.Wait {
@@ -54,8 +72,13 @@ func (c *client) anyIdentity() identity {
 // everywhere logs the client's user out everywhere, and in again at once: in the same second.
 func (c *client) everywhere() {
 	mine := c.ownOf(c.user)
-	byKind := c.random.IntN(2) == 0
-	c.insist(func(i *issuer, wait bool) int { return c.endUser(i, c.user, byKind, wait) })
+	way := c.random.IntN(3)
+	c.insist(func(i *issuer, wait bool) int {
+		if way == 0 && len(mine) > 0 {
+			return c.leaveAll(i, c.user, mine[0], wait)
+		}
+		return c.endUser(i, c.user, way == 1, wait)
+	})
 	for _, s := range mine {
 		c.leave(s)
 	}

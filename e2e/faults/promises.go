@@ -63,6 +63,7 @@ func (j *judge) endedStaysEnded(s *story) {
 		}
 		j.violated(promise, j.overBudget(ended.Begin-electing, e.End), evidence, spanOf(evidence...), "%s allowed session %s %v after its end was acknowledged",
 			e.At, s.id, (e.Begin - ended.End).Round(time.Millisecond))
+		j.found[len(j.found)-1].Lost = true
 		return
 	}
 	ended := s.ended("")
@@ -153,7 +154,7 @@ func (j *judge) owed(e *Event) string {
 		if e.End <= h.To {
 			return "S8"
 		}
-		if e.End < h.To+j.Outage && (e.Status == 503) {
+		if e.End < h.To+j.Outage && e.Status == 503 && !j.clocksMoved(h.To, e.End) {
 			return "L2"
 		}
 	}

@@ -17,8 +17,8 @@ type Result struct {
 	Violations []Violation
 	Doubtful   []Violation // the history does not prove them
 	Injected   map[Kind]int
-	Skipped    map[Kind]int // not possible here
-	Missed     []error      // faults that did not come about
+	Skipped    map[Kind]int     // not possible here
+	Missed     map[Kind][]error // did not come about
 	Converged  []time.Duration
 }
 
@@ -27,7 +27,7 @@ const (
 	convergeLimit = 10 * time.Second // L1: "within seconds", on a machine that is busy
 	redisLimit    = 40 * time.Second // for Redis itself to recover
 	startLimit    = 60 * time.Second
-	calm          = 700 * time.Millisecond // of health between rounds
+	calm          = 400 * time.Millisecond // of health between rounds
 )
 
 // Run runs a schedule in dir. An error says that the harness itself failed, which says nothing about the promises.
@@ -36,7 +36,7 @@ func Run(ctx context.Context, plan Plan, dir, binaries, redisServer string) (*Re
 	if err != nil {
 		return nil, err
 	}
-	r := &Result{Plan: plan, Injected: map[Kind]int{}, Skipped: map[Kind]int{}}
+	r := &Result{Plan: plan, Injected: map[Kind]int{}, Skipped: map[Kind]int{}, Missed: map[Kind][]error{}}
 	err = w.play(ctx, r)
 	r.History = w.history()
 	if err == nil {
@@ -141,7 +141,7 @@ func (w *world) injectAll(ctx context.Context, r *Result, round []Injection) {
 		case errors.Is(errs[k], errSkipped):
 			r.Skipped[i.Kind]++
 		default:
-			r.Missed = append(r.Missed, fmt.Errorf("%s: %w", i, errs[k]))
+			r.Missed[i.Kind] = append(r.Missed[i.Kind], errs[k])
 		}
 	}
 }
@@ -254,23 +254,37 @@ func (w *world) auditFresh(ctx context.Context, number int) error {
 	return nil
 }
 
-// stall is how long nothing may run for this machine to count as too busy.
-const stall = settle / 2
+// Each tick that comes late says how long a process that wants to run has to wait on this machine. A heartbeat is six or more
+// such waits, one after the other, and is to be done in a quarter of settle: with more lateness than these the machine itself is
+// the fault.
+const (
+	tick     = 10 * time.Millisecond
+	stall    = settle / 2             // of one tick
+	watched  = time.Second            // a window
+	lateness = 350 * time.Millisecond // of all ticks of a window together
+)
 
 // watchStalls notes when the machine is too busy to run even this.
 func (w *world) watchStalls(stop <-chan struct{}) {
 	last := w.now()
+	window, late := last, time.Duration(0)
 	for {
 		select {
 		case <-stop:
 			return
-		case <-time.After(10 * time.Millisecond):
+		case <-time.After(tick):
 		}
-		if now := w.now(); now-last > stall {
+		now := w.now()
+		late += now - last - tick
+		switch {
+		case now-last > stall:
 			w.span(Span{Kind: Stalled, From: last, To: now})
-			last = now
-		} else {
-			last = now
+		case late > lateness:
+			w.span(Span{Kind: Stalled, From: window, To: now, Note: fmt.Sprintf("%v late in all", late.Round(time.Millisecond))})
+		}
+		last = now
+		if now-window > watched || late > lateness {
+			window, late = now, 0
 		}
 	}
 }

@@ -37,6 +37,7 @@ type world struct {
 	network    *network
 	ring       *keyring.Ring
 	adminToken string
+	hash       string // of the users' password
 	users      []user // one for each client
 	foreigners []*foreign
 	http       *http.Client

@@ -41,7 +41,7 @@ func (t Instant) Since(u Instant) time.Duration {
 const (
 	WhyNoCopy  = "no_copy"       // no complete and confirmed copy of the log yet
 	WhyStale   = "stale"         // nothing has been confirmed for longer than max_staleness
-	WhyClock   = "clock"         // no confirmed copy yet, and this machine's clock is too far from Redis'
+	WhyClock   = "clock"         // this machine's clock is too far from Redis': of a gate while it has no confirmed copy yet
 	WhyUnknown = "unknown_entry" // the log holds an entry this version cannot read
 )
 

@@ -24,7 +24,7 @@ type Arrival struct {
 // Arrive takes note of the user's generation and of the time. Call it before the password is checked, for every name that
 // somebody tries: it tells nothing about whether there is such a user, and stores nothing.
 func (s *Store) Arrive(ctx context.Context, subject string) (Arrival, error) {
-	now, _, err := s.now()
+	now, _, err := s.mintingNow()
 	if err != nil {
 		return Arrival{}, err
 	}
@@ -46,7 +46,7 @@ func (s *Store) Begin(ctx context.Context, a Arrival, f Facts) (Grant, error) {
 	if f.Subject != a.subject {
 		return Grant{}, fmt.Errorf("session: expected the user who arrived: %w", ErrMoved)
 	}
-	now, era, err := s.now()
+	now, era, err := s.mintingNow()
 	if err != nil {
 		return Grant{}, err
 	}

@@ -24,7 +24,7 @@ func (s *Store) Refresh(ctx context.Context, token string, admit Admit) (Grant, 
 	if err != nil {
 		return Grant{}, err
 	}
-	now, era, err := s.now()
+	now, era, err := s.mintingNow()
 	if err != nil {
 		return Grant{}, err
 	}

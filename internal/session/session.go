@@ -188,6 +188,14 @@ func (s *Store) now() (time.Time, string, error) {
 	return now.Truncate(time.Millisecond), era, nil
 }
 
+// mintingNow is now for whoever makes tokens by it: an error too while this issuer's clock and Redis' are too far apart.
+func (s *Store) mintingNow() (time.Time, string, error) {
+	if f := s.log.Freshness(s.log.Instant()); f.Why == revocation.WhyClock {
+		return time.Time{}, "", fmt.Errorf("%w: this machine's clock and Redis' are too far apart", ErrNotFresh)
+	}
+	return s.now()
+}
+
 // fresh says whether this issuer may go by its own copy of the log.
 func (s *Store) fresh() error {
 	if f := s.log.Freshness(s.log.Instant()); !f.Fresh {

@@ -109,6 +109,18 @@ func (i *Issuer) Time() (time.Time, bool) {
 	return i.view.Load().Time(i.instant())
 }
 
+// Freshness is the copy's, and not fresh while this issuer's clock and Redis' are more than clock_skew apart: whoever is wrong,
+// no token is to be minted by Redis' time, which could make it outlive the revocations of others, or be refused as one of the
+// future. Revocations are appended all the same.
+func (i *Issuer) Freshness(now revocation.Instant) revocation.Freshness {
+	view := i.view.Load()
+	f := view.Freshness(now)
+	if f.Fresh && view.Skew > view.MaxSkew {
+		return revocation.Freshness{Staleness: f.Staleness, Why: revocation.WhyClock}
+	}
+	return f
+}
+
 // Era names the era of the log: sessions carry the era they began in, and those of another era must log in again.
 // False while no head has been seen.
 func (i *Issuer) Era() (string, bool) {
