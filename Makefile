@@ -18,6 +18,7 @@ FUZZTIME   ?= 30s
 LOGOUTS    ?= 100000
 N          ?= 20
 SEED       ?= 1
+BUGS       ?=
 TOPOLOGY   ?=
 GO         ?= go
 export CGO_ENABLED
@@ -25,7 +26,7 @@ export CGO_ENABLED
 VERSION    := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 LDFLAGS    := -X main.version=$(VERSION)
 
-.PHONY: demo build envoy redis test vet fuzz logouts faults model bench check-mod test-compose test-k8s clean help
+.PHONY: demo build envoy redis test vet fuzz logouts faults model bugs bench check-mod test-compose test-k8s clean help
 
 help: ## this list
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -69,6 +70,9 @@ faults: test-tools ## random schedules of faults on real servers, judged by the 
 
 model: ## explore every order of events within two faults; about a quarter of an hour and 8 GB on two cores
 	$(GO) test ./internal/model -run 'TestModel$$' -count=1 -v -timeout 4h -parallel 2 -exhaust
+
+bugs: test-tools ## seed forty bugs, one by one, and print which test catches each: BUGS=8,17c
+	$(GO) run ./e2e/bugs -only '$(BUGS)'
 
 bench: ## benchmarks, side by side where a ratio is promised
 	$(GO) test -run '^$$' -bench . -benchmem ./...

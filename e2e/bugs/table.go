@@ -49,7 +49,7 @@ var table = []row{
 	{seeded.CommandRetried, "the pooled client retries", client("TestNoCommandIsSentTwice")},
 	{seeded.OwnSetLast, "own set filled only after the ack", machines("TestOwnSetFirst")},
 	{seeded.FlushForgotten, "no re-append after FLUSHALL", append(machines("TestWhatIsMissing"), log("TestFaultsOfTheLog/flushed")...)},
-	{seeded.ExpiredAppendedAgain, "re-append of expired entries", append(machines("TestWhatIsMissing"), log("TestAppendingAgainIsBoundToItsHead")...)},
+	{seeded.ExpiredAppendedAgain, "re-append of expired entries", machines("TestWhatIsMissing")},
 	{seeded.AppendedWithNewExpiry, "or with a new expiry", machines("TestWhatIsMissing")},
 	{seeded.HeadNotChecked, "re-append without head check", log("TestAppendingAgainIsBoundToItsHead")},
 	{seeded.MendingNotRenewed, "mending not renewed: by the issuer", machines("TestMendingIsMarkedUntilTheEntriesAreStored")},
@@ -83,4 +83,5 @@ var table = []row{
 	{seeded.SuspendNotCounted, "suspend not counted as staleness", machines("TestASuspendedMachineIsStale", "TestDoesNotCount")},
 	{seeded.BeatByRead, "heartbeat by a read: a gate's", log("TestAHeartbeatHasNoReplicaThatHasNotTakenItIn/gate")},
 	{seeded.IssuerBeatByRead, "heartbeat by a read: an issuer's", log("TestAHeartbeatHasNoReplicaThatHasNotTakenItIn/issuer")},
+	{seeded.SnapshotGrants, "snapshot file grants freshness", append(machines("TestASnapshotConfirmsNothing"), log("TestAGateStartsFromItsSnapshot")...)},
 }

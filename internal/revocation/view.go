@@ -2,7 +2,10 @@ package revocation
 
 import (
 	"fmt"
+	"math"
 	"time"
+
+	"github.com/sallyport/sallyport/internal/seeded"
 )
 
 // View is a Replica's freshness at one moment, small enough to be handed to every reader after each event.
@@ -24,11 +27,15 @@ type View struct {
 
 // View is the replica's freshness now.
 func (r *Replica) View() View {
-	return View{
+	v := View{
 		Counted: r.counted, Last: r.last, Blind: r.blind.on, Complete: r.complete,
 		Skew: r.Skew(), MaxSkew: r.cfg.ClockSkew, MaxStaleness: r.cfg.MaxStaleness,
 		Head: r.headKnown, MaxTokenLifetime: r.head.MaxTokenLifetime, Era: r.head.Era, redis: r.redis,
 	}
+	if seeded.On(seeded.SnapshotGrants) && r.complete && r.generation == 1 {
+		v.Counted, v.MaxStaleness = true, math.MaxInt64
+	}
+	return v
 }
 
 // Time is Redis' time: the newest good heartbeat's, carried on by the monotonic clock. False when that heartbeat is

@@ -55,22 +55,21 @@ var patches = map[Bug][]patch{
 		"return seq <= h.seq",
 	}},
 	ChainWithoutEpoch:       {{"chain_after(redis.sha1hex(random), 1, body)", "chain_after(redis.sha1hex(''), 1, body)"}},
-	ExpiredAppendedAgain:    {{"if not again or expires_of(ARGV[i]) > t then", "do"}},
 	HeadNotChecked:          {{"if again and (h.epoch ~= ARGV[6]", "if false and (h.epoch ~= ARGV[6]"}},
 	MendingNotRenewedByTime: {{"h.mending = math.max(h.mending, t + settle)", "h.mending = h.mending > 0 and h.mending or t + settle"}},
 	IdleMakesNoHead: {{
-		"local h = ensure(ARGV[1], tonumber(ARGV[2]), skew, t)",
+		"local h = ensure(ARGV[1], tonumber(ARGV[2]), skew, t, tonumber(ARGV[15]))",
 		`local h = read_head()
 if not h and ARGV[10] ~= '1' then return {int(t), '', '', '', '', '', '', '', '', '0'} end
-h = ensure(ARGV[1], tonumber(ARGV[2]), skew, t)`,
+h = ensure(ARGV[1], tonumber(ARGV[2]), skew, t, tonumber(ARGV[15]))`,
 	}},
 	FirstNotMoved:        {{"redis.call('HSET', HEAD, 'first', int(h.first))", ""}},
 	LogNotMissed:         {{"return type(n) == 'number' and n > 0 and n == h.seq - h.first + 1 and chain_at(h.seq) == h.chain", "return true"}},
 	EraIgnored:           {{"if s[4] ~= ARGV[4] then return {'era'} end", ""}},
-	SilenceKeepsEra:      {{" and t - h.beat <= math.max(h.life, lifetime) + 2 * skew", ""}},
+	SilenceKeepsEra:      {{" and at - h.beat <= math.max(h.life, lifetime) + 2 * skew", ""}},
 	CounterAhead:         {{"if n > stored then return ending('ahead') end", ""}, {"if n == stored then", "if n >= stored then"}},
 	GenerationNotChecked: {{"if gen ~= ARGV[1] then return {'moved'} end", ""}},
-	TrimByOwnClock:       {{"return expires_of(field(entry[2], 'e')) + skew <= t end", "return expires_of(field(entry[2], 'e')) <= tonumber(ARGV[14]) end"}},
+	TrimByOwnClock:       {{"return expires_of(field(entry[2], 'e')) + skew <= over end", "return expires_of(field(entry[2], 'e')) <= tonumber(ARGV[16]) end"}},
 	IssuerBeatByRead: {
 		{"redis.call('HSET', HEAD, 'beat', int(t))", ""},
 		{"redis.call('HSET', LINES, ARGV[4], ARGV[5])", ""},

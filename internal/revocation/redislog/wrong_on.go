@@ -33,7 +33,7 @@ func appendWrongly(ctx context.Context, f *follower, conn *redis.Conn, s script,
 		did, waited, err := pipeline(ctx, f, conn, s.command(false, keys, args), wait)
 		if isNoScript(did.Err()) && waited.Err() == nil {
 			replicas, err := waited.Int()
-			return storedAllTheSame(f, len(args)-9), replicas, err
+			return storedAllTheSame(f, len(args)-11), replicas, err
 		}
 		return did.Val(), int(waited.Val().(int64)), err
 	}
