@@ -192,16 +192,18 @@ func TestJudge(t *testing.T) {
 		"another issuer's, revoked whole":    {past([]Event{minted(sec, "f"), foreignly(revoke(12*sec, "iss", "")), of("f", allowed(16*sec, "gate-2", 1))}), "S1"},
 		"another issuer's, made after":       {past([]Event{foreignly(revoke(12*sec, "iss", "")), minted(60*sec, "f"), of("f", denied(61*sec, "gate-2", 1, 401, "revoked"))}), "S8"},
 
-		"logged out everywhere":           {past([]Event{allOut(sec), allowed(5*sec, "gate-1", 1)}), "S1"},
-		"everywhere, another user":        {past([]Event{with(allOut(sec), func(e *Event) { e.Value = "bob" }), allowed(5*sec, "gate-1", 1)}), ""},
-		"everywhere, then a login":        {past([]Event{allOut(sec), born(1100*ms, "new"), of("new", denied(1200*ms, "gate-1", 1, 401, "revoked"))}), "S8"},
-		"everywhere during a login":       {past([]Event{with(allOut(sec), func(e *Event) { e.End = 2 * sec }), born(1100*ms, "new"), of("new", denied(3*sec, "gate-1", 1, 401, "revoked"))}), ""},
-		"everywhere, Redis had lost it":   {past([]Event{allOut(3 * sec), allowed(9*sec, "gate-1", 1)}, fault(sec, 2*sec, true)), ""},
-		"everywhere, Redis lost it later": {past([]Event{allOut(3 * sec), allowed(9*sec, "gate-1", 1)}, fault(4*sec, 5*sec, true)), "S4"},
-		"disabled, refreshed":             {past([]Event{disable(sec), refresh(1100*ms, 1, 2, 200)}), "S6"},
-		"disabled, logs in":               {past([]Event{disable(sec), born(1100*ms, "new")}), "S6"},
-		"disabled, the refusal is an end": {past([]Event{disable(sec), refresh(1100*ms, 1, 0, 401), allowed(5*sec, "gate-1", 1)}), "S5"},
-		"disabled, served before":         {past([]Event{refresh(900*ms, 1, 2, 200), disable(sec)}), ""},
+		"logged out everywhere":            {past([]Event{allOut(sec), allowed(5*sec, "gate-1", 1)}), "S1"},
+		"everywhere, another user":         {past([]Event{with(allOut(sec), func(e *Event) { e.Value = "bob" }), allowed(5*sec, "gate-1", 1)}), ""},
+		"everywhere, then a login":         {past([]Event{allOut(sec), born(1100*ms, "new"), of("new", denied(1200*ms, "gate-1", 1, 401, "revoked"))}), "S8"},
+		"everywhere during a login":        {past([]Event{with(allOut(sec), func(e *Event) { e.End = 2 * sec }), born(1100*ms, "new"), of("new", denied(3*sec, "gate-1", 1, 401, "revoked"))}), ""},
+		"everywhere, Redis had lost it":    {past([]Event{allOut(3 * sec), allowed(9*sec, "gate-1", 1)}, fault(sec, 2*sec, true)), "S1"},
+		"everywhere, just lost":            {past([]Event{allOut(1500 * ms), allowed(9*sec, "gate-1", 1)}, fault(sec, 1200*ms, true)), ""},
+		"everywhere, lost, clock set back": {past([]Event{allOut(3 * sec), allowed(9*sec, "gate-1", 1)}, fault(sec, 2*sec, true), Span{Kind: Fault, Who: string(RedisClock), From: 1500 * ms, To: 2 * sec}), ""},
+		"everywhere, Redis lost it later":  {past([]Event{allOut(3 * sec), allowed(9*sec, "gate-1", 1)}, fault(4*sec, 5*sec, true)), "S4"},
+		"disabled, refreshed":              {past([]Event{disable(sec), refresh(1100*ms, 1, 2, 200)}), "S6"},
+		"disabled, logs in":                {past([]Event{disable(sec), born(1100*ms, "new")}), "S6"},
+		"disabled, the refusal is an end":  {past([]Event{disable(sec), refresh(1100*ms, 1, 0, 401), allowed(5*sec, "gate-1", 1)}), "S5"},
+		"disabled, served before":          {past([]Event{refresh(900*ms, 1, 2, 200), disable(sec)}), ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var got []string
