@@ -114,7 +114,7 @@ func (j *judge) clocksMoved(from, to time.Duration) bool {
 // after. Issuers know them by Redis; sessions of which it has no record are ended when they began, by their own account, well before.
 func (j *judge) meantByUser(s *story, e *Event) (end, bool) {
 	f := s.born.Facts
-	if e.Value != f.Subject || f.Issuer != issuerName || s.born.Begin > e.End {
+	if e.Value != f.Subject || f.Issuer != issuerName || s.born.Begin-s.born.Old > e.End {
 		return end{}, false
 	}
 	made := s.born.End - s.born.Old

@@ -197,6 +197,7 @@ func TestJudge(t *testing.T) {
 		"everywhere, then a login":         {past([]Event{allOut(sec), born(1100*ms, "new"), of("new", denied(1200*ms, "gate-1", 1, 401, "revoked"))}), "S8"},
 		"everywhere during a login":        {past([]Event{with(allOut(sec), func(e *Event) { e.End = 2 * sec }), born(1100*ms, "new"), of("new", denied(3*sec, "gate-1", 1, 401, "revoked"))}), ""},
 		"everywhere, Redis had lost it":    {past([]Event{allOut(3 * sec), allowed(9*sec, "gate-1", 1)}, fault(sec, 2*sec, true)), "S1"},
+		"everywhere, minted as if before":  {past([]Event{allOut(3 * sec), with(born(4*sec, "old"), func(e *Event) { e.Op, e.Old = Mint, 10*sec }), of("old", denied(5*sec, "gate-1", 1, 401, "revoked"))}), ""},
 		"everywhere, just lost":            {past([]Event{allOut(1500 * ms), allowed(9*sec, "gate-1", 1)}, fault(sec, 1200*ms, true)), ""},
 		"everywhere, lost, clock set back": {past([]Event{allOut(3 * sec), allowed(9*sec, "gate-1", 1)}, fault(sec, 2*sec, true), Span{Kind: Fault, Who: string(RedisClock), From: 1500 * ms, To: 2 * sec}), ""},
 		"everywhere, Redis lost it later":  {past([]Event{allOut(3 * sec), allowed(9*sec, "gate-1", 1)}, fault(4*sec, 5*sec, true)), "S4"},
