@@ -1,4 +1,4 @@
-// Package faults hurts a whole installation on purpose, and judges what it did by the promises S1 to S8 and L1.
+// Package faults hurts a whole installation on purpose, and judges what it did by the promises S1 to S8, L1 and L2.
 //
 // A schedule is made from a seed: real redis-servers (one, a primary with replicas and sentinels, or a cluster), two issuers
 // and three gates as processes, and clients that log in, refresh, log out and call all the time. Faults happen at

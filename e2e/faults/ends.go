@@ -111,13 +111,16 @@ func (j *judge) clocksMoved(from, to time.Duration) bool {
 }
 
 // meantByUser judges a log out everywhere: all sessions that a login had begun before are ended, and none that a login begins
-// after. Issuers know them by Redis: sessions it has lost are ended only as far as they began well before.
+// after. Issuers know them by Redis; sessions of which it has no record are ended when they began, by their own account, well before.
 func (j *judge) meantByUser(s *story, e *Event) (end, bool) {
-	if e.Value != s.born.Facts.Subject || s.born.Facts.Issuer != issuerName || s.born.Begin > e.End {
+	f := s.born.Facts
+	if e.Value != f.Subject || f.Issuer != issuerName || s.born.Begin-s.born.Old > e.End {
 		return end{}, false
 	}
-	certain := e.Acknowledged() && s.born.Op == Login && s.born.End < e.Begin && !j.lossy(s.born.Begin, e.End)
-	return end{by: e, certain: certain}, true
+	made := s.born.End - s.born.Old
+	recorded := s.born.Op == Login && s.born.End < e.Begin && !j.lossy(s.born.Begin, e.End)
+	older := made+margin < e.Begin && !j.clocksMoved(made, e.End)
+	return end{by: e, certain: e.Acknowledged() && (recorded || older)}, true
 }
 
 // byToken says whether somebody tried to end one token of several, so that what holds for one says nothing of the others.
