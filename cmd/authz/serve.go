@@ -19,10 +19,12 @@ import (
 	"github.com/sallyport/sallyport/authz"
 	"github.com/sallyport/sallyport/authz/extauthz"
 	"github.com/sallyport/sallyport/internal/audit"
+	"github.com/sallyport/sallyport/internal/clock"
 	"github.com/sallyport/sallyport/internal/daemon"
 	"github.com/sallyport/sallyport/internal/keyset"
 	"github.com/sallyport/sallyport/internal/policy"
 	"github.com/sallyport/sallyport/internal/redisconn"
+	"github.com/sallyport/sallyport/internal/revocation"
 	"github.com/sallyport/sallyport/internal/revocation/redislog"
 )
 
@@ -80,7 +82,7 @@ type gate struct {
 func newGate(stopping context.Context, c *Config, out io.Writer, logger *slog.Logger) (g *gate, err error) {
 	g = &gate{config: c, logger: logger, registry: prometheus.NewRegistry()}
 	g.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	g.audit = audit.New(out, audit.Options{Now: time.Now, Logger: logger, Registry: g.registry, Queue: auditQueue})
+	g.audit = audit.New(out, audit.Options{Now: clock.Now, Logger: logger, Registry: g.registry, Queue: auditQueue})
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, g.close())
@@ -112,6 +114,7 @@ func (g *gate) openRevocations() (err error) {
 	g.revocations, err = redislog.NewGate(g.redis, g.config.Revocation.Config, redislog.Options{
 		Name: g.config.Name, Version: daemon.BuildVersion(version), Logger: g.logger, Registry: g.registry,
 		OnKeyRevoked: g.keys.RemoveKey, KeySetAge: g.keySetAge, Snapshot: g.config.Revocation.Snapshot,
+		Instant: instant,
 		Stopped: g.stopped.Load,
 	})
 	return err
@@ -195,4 +198,10 @@ func (g *gate) close() error {
 		errs = append(errs, g.redis.Close())
 	}
 	return errors.Join(append(errs, g.audit.Close())...)
+}
+
+// instant reads this machine's clocks.
+func instant() revocation.Instant {
+	monotonic, wall := clock.Read()
+	return revocation.Instant{Mono: monotonic, Wall: wall}
 }

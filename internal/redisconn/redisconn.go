@@ -49,6 +49,10 @@ func (c *Client) Dedicated(ctx context.Context, key string) (*redis.Conn, error)
 	if err != nil {
 		return nil, err
 	}
+	return c.dedicate(primary)
+}
+
+func (c *Client) dedicate(primary *redis.Client) (*redis.Conn, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.dedicated == nil {
@@ -63,6 +67,33 @@ func (c *Client) Dedicated(ctx context.Context, key string) (*redis.Conn, error)
 	return source.EphemeralConn(), nil
 }
 
+// EachPrimary calls f with a dedicated connection to every primary, one after the other, until f returns an error: to the
+// one of a single Redis or of sentinels, whose node is then empty, or to all of a cluster's, by their addresses.
+func (c *Client) EachPrimary(ctx context.Context, f func(node string, conn *redis.Conn) error) error {
+	one := func(node string, primary *redis.Client) error {
+		conn, err := c.dedicate(primary)
+		if err != nil {
+			return err
+		}
+		defer func() { _ = conn.Close() }() // nothing is lost with it
+		return f(node, conn)
+	}
+	switch u := c.universal.(type) {
+	case *redis.Client:
+		return one("", u)
+	case *redis.ClusterClient:
+		var turn sync.Mutex // go-redis would call for all nodes at once
+		return u.ForEachMaster(ctx, func(_ context.Context, node *redis.Client) error {
+			turn.Lock()
+			defer turn.Unlock()
+			return one(node.Options().Addr, node)
+		})
+	}
+	return errUnknownClient
+}
+
+var errUnknownClient = errors.New("redisconn: a client of unknown kind")
+
 func (c *Client) primary(ctx context.Context, key string) (*redis.Client, error) {
 	switch u := c.universal.(type) {
 	case *redis.Client:
@@ -74,7 +105,7 @@ func (c *Client) primary(ctx context.Context, key string) (*redis.Client, error)
 		}
 		return node, nil
 	}
-	return nil, errors.New("redisconn: a client of unknown kind")
+	return nil, errUnknownClient
 }
 
 // longestWait bounds a command on a dedicated connection whose context has no deadline.

@@ -1,6 +1,11 @@
 package revocation
 
-import "time"
+import (
+	"math"
+	"time"
+
+	"github.com/sallyport/sallyport/internal/seeded"
+)
 
 // ReplicaConfig are the times and numbers a Replica judges by.
 type ReplicaConfig struct {
@@ -36,6 +41,7 @@ type Replica struct {
 	head      Head
 	headKnown bool
 	redis     redisTime
+	bounds    bounds
 	behind    behind
 	resyncs   map[Cause]uint64
 }
@@ -125,6 +131,9 @@ type Outcome struct {
 // lose gives up the position. What is held stays in force; freshness runs on from the last heartbeat that counted.
 func (r *Replica) lose(c Cause) Outcome {
 	r.resyncs[c]++
+	if seeded.On(seeded.DroppedOnReload) {
+		r.set.Sweep(math.MaxInt64, r.set.Shards())
+	}
 	r.complete, r.load, r.behind = false, load{}, behind{}
 	r.generation++
 	r.wait, r.passed = nil, nil
