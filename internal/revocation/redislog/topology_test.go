@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -108,6 +109,57 @@ func TestCluster(t *testing.T) {
 	if entries, err := i.Entries(t.Context(), 1, 10); err != nil || len(entries) != 1 {
 		t.Errorf("entries %+v, %v", entries, err)
 	}
+}
+
+// TestClusterFailover: the node that holds the log's slot dies, or stands still, and its replica takes over. Issuer and
+// gate find it by themselves, and what was acknowledged is still denied.
+func TestClusterFailover(t *testing.T) {
+	t.Parallel()
+	for name, fail := range map[string]func(*server){
+		"dead":         (*server).kill,
+		"stands still": func(r *server) { _ = r.cmd.Process.Signal(syscall.SIGSTOP) },
+	} {
+		t.Run(name, func(t *testing.T) { failOver(t, fail) })
+	}
+}
+
+func failOver(t *testing.T, fail func(*server)) {
+	node := func() *server {
+		return startRedis(t, "--cluster-enabled", "yes", "--cluster-port", strconv.Itoa(freePort(t)), "--cluster-announce-ip", "127.0.0.1")
+	}
+	primary, replica := node(), node()
+	primary.do("CLUSTER", "ADDSLOTSRANGE", 0, 16383)
+	id := primary.do("CLUSTER", "MYID")
+	bus := replica.args[3] // its --cluster-port
+	primary.do("CLUSTER", "MEET", "127.0.0.1", replica.port, bus)
+	eventually(t, "the replica knows the primary", func() bool {
+		return strings.Contains(fmt.Sprint(replica.do("CLUSTER", "NODES")), fmt.Sprint(id))
+	})
+	replica.do("CLUSTER", "REPLICATE", id)
+	eventually(t, "the replica is in step", func() bool {
+		return strings.Contains(fmt.Sprint(primary.do("INFO", "replication")), "state=online")
+	})
+	cfg := redisconn.DefaultConfig()
+	cfg.Mode, cfg.Address, cfg.Addresses, cfg.Checks = redisconn.ModeCluster, "", []string{primary.addr(), replica.addr()}, redisconn.ChecksWarn
+	s := named("issuer-1")
+	i, g := over(t, cfg, s)
+	m := &mesh{server: primary, issuers: []issuer{i}, gates: []gate{g}}
+	m.converge()
+	m.revoke("before")
+	m.denied()
+	fail(primary)
+	replica.do("CLUSTER", "FAILOVER", "TAKEOVER")
+	began := time.Now()
+	eventually(t, "revoking goes on", func() bool {
+		ctx, cancel := timeout(t, time.Second)
+		defer cancel()
+		_, err := i.Append(ctx, asked("after"))
+		return err == nil
+	})
+	t.Logf("revoking goes on after %s", time.Since(began).Round(time.Millisecond))
+	m.revoked = append(m.revoked, "after")
+	m.converge()
+	m.denied()
 }
 
 // startCluster starts three primaries without replicas.
