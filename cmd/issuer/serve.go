@@ -91,7 +91,10 @@ func build(cfg issuer.Config, events *audit.Log, logger *slog.Logger, registry *
 	if h.keys, err = keyring.Open(cfg.Keys, keyringOptions(cfg, logger, registry)); err != nil {
 		return nil, err
 	}
-	if h.users, err = credential.Open(cfg.Users, credential.Options{Now: time.Now, Logger: logger, Registry: registry, Limits: cfg.Limits}); err != nil {
+	if h.users, err = credential.Open(cfg.Users, credential.Options{
+		Now: time.Now, Logger: logger, Registry: registry, Limits: cfg.Limits,
+		OnChange: func(names []string) { h.server.UsersChanged(names) }, // not before the parts run
+	}); err != nil {
 		return nil, err
 	}
 	if h.redis, err = redisconn.Open(cfg.Redis); err != nil {
@@ -130,6 +133,7 @@ func (h *house) parts(l net.Listener) []daemon.Part {
 	return []daemon.Part{
 		{Name: "keys", Run: h.keys.Run},
 		{Name: "users", Run: h.users.Run},
+		{Name: "changed_users", Run: h.server.EndChanged},
 		{Name: "log", Run: h.log.Run, Ready: h.log.Ready},
 		{Name: "http", Run: func(ctx context.Context) error { return h.server.Serve(ctx, l) }, Drain: h.server.Drain},
 	}

@@ -53,7 +53,8 @@ func (r *Replica) Pass(d, most time.Duration, now Instant) {
 
 // AppendState appends a canonical form of all that r's answers to coming events depend on. Two replicas with one
 // configuration and the same state behave alike for ever. Counters that only tell how often something happened are
-// left out, and numbers of connections and generations, which are only compared with those of answers under way.
+// left out, and numbers of connections and generations, which are only compared with those of answers under way; so is
+// the place of the newest head seen: what is judged is the head of the answer at hand.
 func (r *Replica) AppendState(buf []byte) []byte {
 	buf = r.set.AppendState(buf)
 	buf = appendPosition(buf, r.pos)
@@ -72,8 +73,7 @@ func (r *Replica) AppendState(buf []byte) []byte {
 	for _, p := range r.passed {
 		buf = appendPosition(buf, Position{Seq: p.seq, Chain: p.chain})
 	}
-	buf = appendPosition(buf, r.head.Position())
-	buf = appendInts(buf, int64(r.head.First), r.head.Mending, int64(r.head.MaxTokenLifetime), int64(len(r.head.Era)))
+	buf = appendInts(buf, int64(r.head.MaxTokenLifetime), int64(len(r.head.Era)))
 	buf = append(buf, r.head.Era...)
 	buf = r.bounds.appendState(buf)
 	return appendInts(buf, r.redis.at, int64(r.behind.since), int64(r.behind.seq), r.clock.floor.Load())

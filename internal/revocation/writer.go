@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"time"
+
+	"github.com/sallyport/sallyport/internal/seeded"
 )
 
 // Writer is an issuer's side of the log: a Replica that also appends. What it was asked to revoke is in its own set
@@ -52,7 +54,9 @@ func (w *Writer) Begin(reqs []Request, now Instant) (Batch, error) {
 		b.Entries = append(b.Entries, e)
 	}
 	for i := range b.Entries {
-		w.set.Add(&b.Entries[i])
+		if !seeded.On(seeded.OwnSetLast) {
+			w.set.Add(&b.Entries[i])
+		}
 		w.launch(&b.Entries[i])
 	}
 	return b, nil
@@ -66,7 +70,7 @@ func (w *Writer) entry(q *Request, at time.Time) (Entry, error) {
 		Kind: q.Kind, Issuer: q.Issuer, Value: q.Value, Reason: q.Reason, Actor: q.Actor,
 		At: at.UnixMilli(), Expires: at.Add(w.Life() + w.onTheWay()).UnixMilli(),
 	}
-	if q.Kind.Cutoff() {
+	if q.Kind.Cutoff() || q.Kind == KindSID && seeded.On(seeded.SidByIssuedAt) {
 		e.IssuedBefore = e.At
 		if !q.IssuedBefore.IsZero() {
 			e.IssuedBefore = q.IssuedBefore.UnixMilli()
@@ -167,7 +171,7 @@ func (w *Writer) Beat(now Instant) Heartbeat {
 	hb := w.Replica.Beat(now)
 	hb.Sight = w.Sight(now)
 	hb.Holds = w.seen.live > 0 || w.unseen.live > 0
-	hb.Mend = hb.Holds && (!w.complete || w.missingAny(now))
+	hb.Mend = hb.Holds && (!w.complete || w.missingAny(now) || seeded.On(seeded.MendingNotReleased))
 	if w.newest.Epoch == w.pos.Epoch {
 		hb.Stored = w.newest.Seq
 	}
@@ -195,6 +199,9 @@ func (w *Writer) Entries(rd Read, entries []Entry, now Instant) Outcome {
 func (w *Writer) note(out *Outcome) {
 	for i := range out.Applied {
 		w.meet(&out.Applied[i])
+	}
+	if out.Resync == CauseEpoch && seeded.On(seeded.FlushForgotten) {
+		w.unseen, w.seen = held{}, held{}
 	}
 	if out.Resync != "" {
 		w.unseen, w.seen, w.acked = merged(w.unseen, w.seen), held{}, 0

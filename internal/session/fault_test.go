@@ -24,6 +24,13 @@ func TestEachCallThatFailsIsNeverAnAnswer(t *testing.T) {
 		"refresh": func(w *world, g session.Grant) error { return second(w.refresh(g.RefreshToken)) },
 		"end":     func(w *world, g session.Grant) error { return second(w.end(g.Session.ID)) },
 		"end all": func(w *world, _ session.Grant) error { return second(w.EndAll(w.t.Context(), "alice", "admin", "")) },
+		"end outdated": func(w *world, _ session.Grant) error {
+			return second(w.EndOutdated(w.t.Context(), facts("alice", "new", ""), "user_changed", ""))
+		},
+		"end all by token": func(w *world, g session.Grant) error {
+			_, _, err := w.EndAllByToken(w.t.Context(), g.RefreshToken, "logout_everywhere")
+			return err
+		},
 		"end again": func(w *world, g session.Grant) error {
 			return w.EndAgain(w.t.Context(), refsOf(g))
 		},
