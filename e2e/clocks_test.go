@@ -19,13 +19,14 @@ type apart struct {
 	clocks map[string]*meshtest.Clock
 	gates  []authv3.AuthorizationClient
 	issuer []*caller
+	admin  map[string]*caller
 	good   string   // a valid token
 	ended  []string // tokens of sessions whose end was acknowledged
 }
 
 func newApart(t *testing.T) *apart {
 	binaries, dir := meshtest.MovableBinaries(t), t.TempDir()
-	m := &apart{t: t, clocks: map[string]*meshtest.Clock{}}
+	m := &apart{t: t, clocks: map[string]*meshtest.Clock{}, admin: map[string]*caller{}}
 	for _, name := range []string{"redis", "issuer-1", "issuer-2", "gate-1", "gate-2"} {
 		var err error
 		if m.clocks[name], err = meshtest.NewClock(filepath.Join(dir, name)); err != nil {
@@ -48,6 +49,10 @@ func newApart(t *testing.T) *apart {
 	m.gates = dialGates(t, m)
 	for _, i := range m.Endpoints().Issuers {
 		m.issuer = append(m.issuer, newCaller(t, i.URL))
+		m.admin[i.Name] = newCaller(t, i.Admin)
+	}
+	for _, g := range m.Endpoints().Gates {
+		m.admin[g.Name] = newCaller(t, g.Admin)
 	}
 	m.good = m.issuer[0].login(t, user(t, m, "alice")).Access
 	return m
@@ -63,14 +68,7 @@ func (m *apart) move(name string, by time.Duration) {
 
 // ready says whether a process says that it is.
 func (m *apart) ready(name string) bool {
-	admins := map[string]string{}
-	for _, i := range m.Endpoints().Issuers {
-		admins[i.Name] = i.Admin
-	}
-	for _, g := range m.Endpoints().Gates {
-		admins[g.Name] = g.Admin
-	}
-	return newCaller(m.t, admins[name]).get(m.t, "/readyz").status == http.StatusOK
+	return m.admin[name].get(m.t, "/readyz").status == http.StatusOK
 }
 
 // allReady waits until all are.
