@@ -18,6 +18,7 @@ FUZZTIME   ?= 30s
 LOGOUTS    ?= 100000
 N          ?= 20
 SEED       ?= 1
+TOPOLOGY   ?=
 GO         ?= go
 export CGO_ENABLED
 
@@ -63,8 +64,8 @@ fuzz: ## every fuzz target for FUZZTIME each (FUZZTIME=10m)
 logouts: envoy test-tools ## how long until three gates refuse: LOGOUTS=100000
 	$(GO) test ./e2e -run TestLogoutIsInForceAtEveryGate -v -timeout 2h -logouts $(LOGOUTS) -logouts-at-once 4
 
-faults: test-tools ## random schedules of faults on real servers, judged by the promises: N=1000 SEED=1
-	$(GO) test ./e2e/faults -run TestSchedules -v -timeout 24h -schedules $(N) -seed $(SEED)
+faults: test-tools ## random schedules of faults on real servers, judged by the promises: N=1000 SEED=1 [TOPOLOGY=single|sentinel|cluster]
+	$(GO) test ./e2e/faults -run TestSchedules -v -timeout 24h -schedules $(N) -seed $(SEED) -topology '$(TOPOLOGY)'
 
 model: ## explore every order of events within two faults; about a quarter of an hour and 8 GB on two cores
 	$(GO) test ./internal/model -run 'TestModel$$' -count=1 -v -timeout 4h -parallel 2 -exhaust

@@ -1,12 +1,9 @@
 package e2e_test
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
 	"net"
 	"net/http"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -91,36 +88,12 @@ func session(t *testing.T, address, password string) string {
 // redisWithUsers runs a redis-server with the access list that is deployed.
 func redisWithUsers(t *testing.T, passwords map[string]string) (address string) {
 	t.Helper()
-	list, err := os.ReadFile(filepath.Join(meshtest.Root(t), "deploy", "redis", "users.acl"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	filled := string(list)
-	for user, password := range passwords {
-		digest := sha256.Sum256([]byte(password))
-		filled = replace(t, filled, "#"+strings.ToUpper(user)+"_PASSWORD_SHA256", "#"+hex.EncodeToString(digest[:]))
-	}
 	dir := t.TempDir()
 	file := filepath.Join(dir, "users.acl")
-	write(t, file, filled)
-	free, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	address = free.Addr().String()
-	free.Close()
+	write(t, file, deployedUsers(t, passwords))
+	address = freeAddress(t)
 	_, port, _ := net.SplitHostPort(address)
-	cmd := exec.Command(meshtest.RedisServer(t), "--bind", "127.0.0.1", "--port", port, "--dir", dir, "--save", "",
-		"--appendonly", "yes", "--appendfsync", "always", "--aclfile", file)
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := cmd.Process.Kill(); err != nil {
-			t.Error(err)
-		}
-		_ = cmd.Wait() // it was killed
-	})
+	startRedis(t, "--bind", "127.0.0.1", "--port", port, "--dir", dir, "--save", "", "--appendonly", "yes", "--appendfsync", "always", "--aclfile", file)
 	client := redis.NewClient(&redis.Options{Addr: address, Username: "issuer", Password: passwords["issuer"]})
 	defer client.Close()
 	eventually(t, "redis-server to answer", func() bool { return client.Time(t.Context()).Err() == nil })

@@ -149,6 +149,21 @@ func untilRefusedEverywhere(t *testing.T, gates []authv3.AuthorizationClient, to
 
 // check asks one gate as Envoy would, and gives the HTTP status that the client would get: 200 when it allows.
 func check(t *testing.T, gate authv3.AuthorizationClient, token string) int {
+	status, _, err := ask(gate, token)
+	if err != nil {
+		t.Errorf("a gate's RPC failed: %v", err)
+	}
+	return status
+}
+
+// tryCheck is check for a gate that may not be there: 0 when it does not answer.
+func tryCheck(gate authv3.AuthorizationClient, token string) int {
+	status, _, _ := ask(gate, token)
+	return status
+}
+
+// ask is check with the gate's reason.
+func ask(gate authv3.AuthorizationClient, token string) (status int, reason string, err error) {
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
 	response, err := gate.Check(ctx, &authv3.CheckRequest{Attributes: &authv3.AttributeContext{
@@ -159,11 +174,15 @@ func check(t *testing.T, gate authv3.AuthorizationClient, token string) int {
 		}},
 	}})
 	if err != nil {
-		t.Errorf("a gate's RPC failed: %v", err)
-		return 0
+		return 0, "", err
 	}
 	if response.GetStatus().GetCode() == 0 {
-		return http.StatusOK
+		return http.StatusOK, "", nil
 	}
-	return int(response.GetDeniedResponse().GetStatus().GetCode())
+	for _, h := range response.GetDeniedResponse().GetHeaders() {
+		if strings.EqualFold(h.GetHeader().GetKey(), "x-sallyport-reason") {
+			reason = h.GetHeader().GetValue() + string(h.GetHeader().GetRawValue())
+		}
+	}
+	return int(response.GetDeniedResponse().GetStatus().GetCode()), reason, nil
 }

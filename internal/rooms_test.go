@@ -39,6 +39,8 @@ var floors = [][]string{
 	{"internal/daemon"},
 	{"internal/config"},
 	{"internal/audit"},
+	{"internal/clock"},
+	{"internal/seeded"},
 }
 
 // reserved says who alone may import a library. The reason is printed when the rule is broken.

@@ -2,6 +2,7 @@ package issuer
 
 import (
 	"errors"
+	"maps"
 	"net/http"
 	"strings"
 	"testing"
@@ -16,47 +17,95 @@ import (
 // point to is elsewhere in this package.
 func TestCVE(t *testing.T) {
 	for id, test := range map[string]func(*testing.T){
-		"CVE-2020-15223":  eachCallThatFailsIs503,                        // a storage error answered as success
-		"CVE-2025-69413":  TestAnyOtherLoginIsRefused,                    // failures that differ when the user exists
-		"CVE-2026-43983":  TestRefreshSeesTheUserAsItIsNow,               // refresh ignored disabled accounts
-		"CVE-2026-101023": TestRefreshTakesRefreshTokensOnly,             // refresh accepted access tokens
-		"CVE-2026-33621":  TestEachEndpointThatTakesASecretIsThrottled,   // a limit that was never applied
-		"CVE-2024-47070":  TestBrokenForwardingHeadersChangeNothing,      // unparsable X-Forwarded-For
-		"CVE-2026-24000":  TestAClientCanNotChooseItsAddress,             // headers that dodged the limit
-		"CVE-2013-1443":   TestALargeBodyIsRefusedBeforeItIsRead,         // very long passwords
-		"CVE-2026-34969":  TestATokenInAURLIsRefusedAndNotLogged,         // refresh tokens in URLs
-		"CVE-2022-41721":  TestAnUpgradeLeadsNowhere,                     // h2c upgrade with a body
-		"CVE-2026-40173":  TestAPathHasOneSpelling,                       // profiles on the public port
-		"CVE-2022-21698":  TestStrangersMakeNoNewSeries,                  // methods as metric labels
-		"CVE-2022-29266":  TestErrorsOfWhatIsUnderneathStayInside,        // a library's error text
-		"CVE-2024-52287":  TestRefreshSeesTheUserAsItIsNow,               // scopes that were never granted
-		"CVE-2026-90942":  TestNoAnswerHoldsAPrivateKey,                  // the private key in the key set
-		"CVE-2020-15222":  TestTheMetadataOffersNothingThatIsNotThere,    // client assertions: not offered
-		"CVE-2025-59043":  TestABodyIsReadStrictly,                       // JSON that grows
-		"CVE-2026-20896":  TestConfigurationsThatWouldBeUnsafeAreRefused, // everyone trusted as a proxy
-		"CVE-2025-47910":  TestPagesOfOtherOriginsAreNotServed,           // bypasses of origin checks
-		"CVE-2024-8365":   TestNoSecretIsInAnyLogEventOrMetric,           // tokens in the audit log
+		"CVE-2020-15223":      eachCallThatFailsIs503,                                                                                     // a storage error answered as success
+		"CVE-2025-69413":      TestAnyOtherLoginIsRefused,                                                                                 // failures that differ when the user exists
+		"CVE-2026-43983":      TestRefreshSeesTheUserAsItIsNow,                                                                            // refresh ignored disabled accounts
+		"CVE-2021-41230":      TestWhoLosesSomethingLosesTheSessionsOfBefore,                                                              // changed claims were not reflected in decisions
+		"GHSA-x4vh-j75g-268g": TestAChangeThatNobodyNoticedIsSeenByTheNextRefresh,                                                         // refresh tokens survived a password reset
+		"CVE-2026-56668":      notOffered("urn:ietf:params:oauth:grant-type:token-exchange", "/token", "/exchange", "/token/exchange"),    // exchange widened scopes
+		"CVE-2026-9097":       notOffered("urn:ietf:params:oauth:grant-type:token-exchange", "/oauth/token", "/oauth2/token"),             // exchange took revoked tokens
+		"CVE-2026-68481":      notOffered("introspection", "/introspect", "/oauth/introspect", "/oauth2/introspect", "/token/introspect"), // revoked, and called active
+		"CVE-2026-58425":      notOffered("introspection", "/introspection", "/tokeninfo", "/userinfo"),                                   // told clients about others' tokens
+		"CVE-2026-18208":      notOffered("introspection", "/introspect", "/introspection"),                                               // signed answers about tokens that are not active (RFC 9701)
+		"CVE-2026-101023":     TestRefreshTakesRefreshTokensOnly,                                                                          // refresh accepted access tokens
+		"CVE-2026-33621":      TestEachEndpointThatTakesASecretIsThrottled,                                                                // a limit that was never applied
+		"CVE-2024-47070":      TestBrokenForwardingHeadersChangeNothing,                                                                   // unparsable X-Forwarded-For
+		"CVE-2026-24000":      TestAClientCanNotChooseItsAddress,                                                                          // headers that dodged the limit
+		"CVE-2013-1443":       TestALargeBodyIsRefusedBeforeItIsRead,                                                                      // very long passwords
+		"CVE-2026-34969":      TestATokenInAURLIsRefusedAndNotLogged,                                                                      // refresh tokens in URLs
+		"CVE-2022-41721":      TestAnUpgradeLeadsNowhere,                                                                                  // h2c upgrade with a body
+		"CVE-2026-40173":      TestAPathHasOneSpelling,                                                                                    // profiles on the public port
+		"CVE-2022-21698":      TestStrangersMakeNoNewSeries,                                                                               // methods as metric labels
+		"CVE-2022-29266":      TestErrorsOfWhatIsUnderneathStayInside,                                                                     // a library's error text
+		"CVE-2024-52287":      TestRefreshSeesTheUserAsItIsNow,                                                                            // scopes that were never granted
+		"CVE-2026-90942":      TestNoAnswerHoldsAPrivateKey,                                                                               // the private key in the key set
+		"CVE-2020-15222":      TestTheMetadataOffersNothingThatIsNotThere,                                                                 // client assertions: not offered
+		"CVE-2025-59043":      TestABodyIsReadStrictly,                                                                                    // JSON that grows
+		"CVE-2026-20896":      TestConfigurationsThatWouldBeUnsafeAreRefused,                                                              // everyone trusted as a proxy
+		"CVE-2025-47910":      TestPagesOfOtherOriginsAreNotServed,                                                                        // bypasses of origin checks
+		"CVE-2024-8365":       TestNoSecretIsInAnyLogEventOrMetric,                                                                        // tokens in the audit log
 	} {
 		t.Run(id, test)
 	}
 }
 
+// notOffered shows why a vulnerability has no ground here: the metadata does not name the feature, there is nothing at the places where
+// others have it, and no endpoint takes its parameters. Whoever adds the feature finds this test, and the row of the advisory with it.
+func notOffered(feature string, places ...string) func(*testing.T) {
+	return func(t *testing.T) {
+		h := onMiniredis(t, nil)
+		pair := h.login("alice")
+		metadata := h.do(http.MethodGet, h.url+"/.well-known/oauth-authorization-server", "")
+		wantStatus(t, metadata, http.StatusOK, "")
+		if strings.Contains(metadata.text, feature) || strings.Contains(metadata.text, "token_endpoint") {
+			t.Errorf("the metadata offers %s: %s", feature, metadata.text)
+		}
+		for _, place := range places {
+			for _, method := range []string{http.MethodGet, http.MethodPost} {
+				wantStatus(t, h.do(method, h.url+place, "", bearer(pair.str("access_token"))), http.StatusNotFound, "not_found")
+			}
+		}
+		for _, e := range endpoints(h.cfg) {
+			if e.method != http.MethodPost {
+				continue
+			}
+			got := h.post(e.path, body("grant_type", feature, "subject_token", pair.str("access_token"), "token", pair.str("access_token")))
+			if got.status != http.StatusBadRequest || strings.Contains(got.text, "active") || got.str("access_token") != "" {
+				t.Errorf("%s takes the parameters of %s: %d %s", e.path, feature, got.status, got.text)
+			}
+		}
+		wantStatus(t, h.refresh(pair.str("refresh_token")), http.StatusOK, "")
+	}
+}
+
 // eachCallThatFailsIs503 makes each call to Redis of each endpoint fail in turn, before it happens and after: no 200, nothing
-// handed out; and the retry does what was asked.
+// handed out; and the retry does what was asked: where something was to end, it has ended.
 func eachCallThatFailsIs503(t *testing.T) {
-	for name, do := range map[string]func(h *house, a answer) answer{
+	type endpoint = func(h *house, a answer) answer
+	revoke := func(kind string, value func(h *house, a answer) string) endpoint {
+		return func(h *house, a answer) answer {
+			return h.operate(http.MethodPost, "/admin/revocations", body("kind", kind, "value", value(h, a)))
+		}
+	}
+	ends := map[string]endpoint{
+		"logout": func(h *house, a answer) answer { return h.post("/logout", "", bearer(a.str("access_token"))) },
+		"logout by refresh token": func(h *house, a answer) answer {
+			return h.post("/logout", body("refresh_token", a.str("refresh_token")))
+		},
+		"revoke a session": revoke("sid", func(h *house, a answer) string { return h.claims(a.str("access_token")).SessionID }),
+		"revoke a user":    revoke("sub", func(*house, answer) string { return "alice" }),
+	}
+	for name, do := range everywhere() {
+		ends["log out everywhere "+name] = func(h *house, a answer) answer { return do(h, a, "") }
+	}
+	all := map[string]endpoint{
 		"login": func(h *house, _ answer) answer {
 			return h.post("/login", body("username", "bob", "password", password))
 		},
 		"refresh": func(h *house, a answer) answer { return h.refresh(a.str("refresh_token")) },
-		"logout":  func(h *house, a answer) answer { return h.post("/logout", "", bearer(a.str("access_token"))) },
-		"logout by refresh token": func(h *house, a answer) answer {
-			return h.post("/logout", body("refresh_token", a.str("refresh_token")))
-		},
-		"log out everywhere": func(h *house, _ answer) answer {
-			return h.do(http.MethodPost, h.admin+"/admin/users/alice/logout", "", bearer(adminToken))
-		},
-	} {
+	}
+	maps.Copy(all, ends)
+	for name, do := range all {
 		t.Run(name, func(t *testing.T) {
 			sessiontest.EachRedis(t, func(t *testing.T, c *redisconn.Client) {
 				faults := sessiontest.Inject(c)
@@ -75,6 +124,13 @@ func eachCallThatFailsIs503(t *testing.T) {
 						want503(t, do(h, a))
 						faults.At(0, false)
 						wantStatus(t, do(h, a), http.StatusOK, "")
+						if _, ending := ends[name]; !ending {
+							continue
+						}
+						if h.log.InLog(h.claims(a.str("access_token")).SessionID) == 0 {
+							t.Errorf("200 after call %d of %d had failed, and the access token is not revoked", n, calls)
+						}
+						wantStatus(t, h.refresh(a.str("refresh_token")), http.StatusUnauthorized, "invalid_grant")
 					}
 				}
 			})

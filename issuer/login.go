@@ -76,6 +76,7 @@ func (s *Server) signIn(ctx context.Context, name, password string, from netip.A
 		}
 		grant, err := s.sessions.Begin(ctx, arrival, session.Facts{
 			Subject: user.Name, Tenant: user.Tenant, Scope: user.Scopes, AMR: []string{"pwd"},
+			Credential: user.Credential, Rights: user.Rights,
 		})
 		if errors.Is(err, session.ErrMoved) && attempt == 0 {
 			continue

@@ -25,9 +25,14 @@ type revoked struct {
 }
 
 // logout answers POST /logout: it ends the session of an access token (as bearer, expired or not) or of a refresh token (in the
-// body, spent or not), and answers once that is stored; with ?wait= once every live gate has applied it, or 202.
+// body, spent or not), and answers once that is stored; with ?wait= once every live gate has applied it, or 202. With
+// ?everywhere=true it ends every session of the token's user.
 func (s *Server) logout(r *request) (reply, error) {
 	wait, err := s.parseWait(r)
+	if err != nil {
+		return reply{}, err
+	}
+	everywhere, err := parseEverywhere(r)
 	if err != nil {
 		return reply{}, err
 	}
@@ -35,13 +40,18 @@ func (s *Server) logout(r *request) (reply, error) {
 	if err != nil {
 		return reply{}, err
 	}
-	event := s.event(r, audit.Logout)
-	var receipt redislog.Receipt
-	if bearer != "" {
-		receipt, err = s.endByAccessToken(r.Context(), bearer, &event)
-	} else {
-		receipt, err = s.endByRefreshToken(r.Context(), refresh, &event)
+	event, by := s.event(r, audit.Logout), "logout"
+	end := s.endByAccessToken
+	switch {
+	case everywhere:
+		by, event.Kind, end = "logout_everywhere", revocation.KindSub.String(), s.endAllByAccessToken
+		if bearer == "" {
+			end = s.endAllByRefreshToken
+		}
+	case bearer == "":
+		end = s.endByRefreshToken
 	}
+	receipt, err := end(r.Context(), bearer+refresh, &event) // one of them is empty
 	event.Seq = receipt.Seq
 	if err != nil {
 		outcome := "unavailable"
@@ -51,9 +61,18 @@ func (s *Server) logout(r *request) (reply, error) {
 		s.record(event, outcome)
 		return reply{}, err
 	}
-	s.metrics.ended.WithLabelValues("logout").Inc()
+	s.metrics.ended.WithLabelValues(by).Inc()
 	s.record(event, "")
 	return s.acknowledge(r.Context(), receipt, wait)
+}
+
+// parseEverywhere reads ?everywhere=true.
+func parseEverywhere(r *request) (bool, error) {
+	text := orElse(r.URL.Query().Get("everywhere"), "false")
+	if text != "true" && text != "false" {
+		return false, invalidRequest("everywhere is not true or false")
+	}
+	return text == "true", nil
 }
 
 // logoutToken takes the token from exactly one place.
@@ -98,6 +117,26 @@ func (s *Server) endByAccessToken(ctx context.Context, bearer string, event *aud
 	})
 }
 
+// endAllByAccessToken logs the user of an access token out everywhere. The token must not have expired, since one that somebody
+// finds years later would log its user out for ever; revoked it may be: a log out that failed halfway is tried again.
+func (s *Server) endAllByAccessToken(ctx context.Context, bearer string, event *audit.Event) (redislog.Receipt, error) {
+	claims, kid, err := s.genuine(bearer)
+	if err != nil {
+		return redislog.Receipt{}, err
+	}
+	event.Subject, event.SessionID, event.TokenID, event.Tenant = claims.Subject, claims.SessionID, claims.ID, claims.Tenant
+	event.KeyID, event.Value = kid, claims.Subject
+	now, err := s.sessions.Now()
+	if err != nil {
+		return redislog.Receipt{}, err
+	}
+	if s.profile.CheckTime(claims, now) != nil {
+		return redislog.Receipt{}, errInvalidToken
+	}
+	done, err := s.sessions.EndAll(ctx, claims.Subject, "logout_everywhere", claims.Subject)
+	return done.Receipt, err
+}
+
 // genuine believes an access token that one of our published keys has signed, whenever it expires. A key that was revoked
 // vouches for nothing: who stole it could end anybody's session.
 func (s *Server) genuine(bearer string) (*token.Claims, string, error) {
@@ -125,6 +164,16 @@ func (s *Server) endByRefreshToken(ctx context.Context, refresh string, event *a
 		return redislog.Receipt{}, errInvalidToken
 	}
 	return receipt, err
+}
+
+func (s *Server) endAllByRefreshToken(ctx context.Context, refresh string, event *audit.Event) (redislog.Receipt, error) {
+	of, done, err := s.sessions.EndAllByToken(ctx, refresh, "logout_everywhere")
+	event.SessionID, event.Subject, event.Value, event.Tenant = of.ID, of.Subject, of.Subject, of.Tenant
+	var refused *session.Refusal
+	if errors.As(err, &refused) {
+		return redislog.Receipt{}, errInvalidToken
+	}
+	return done.Receipt, err
 }
 
 // acknowledge says that the revocation is stored, and, if asked to wait, who has applied it.

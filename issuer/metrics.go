@@ -14,6 +14,7 @@ type metrics struct {
 	logins   *prometheus.CounterVec
 	refused  *prometheus.CounterVec
 	ended    *prometheus.CounterVec
+	changed  *prometheus.CounterVec
 	panics   prometheus.Counter
 }
 
@@ -35,12 +36,16 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		ended: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "sallyport_issuer_sessions_ended_total", Help: "Ends of sessions that were acknowledged, by what asked for them.",
 		}, []string{"by"}),
+		changed: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "sallyport_issuer_changed_users_total",
+			Help: "Users who lost something (password, role, scope, tenant, the account) and whose sessions had to end: ended, or failed and to be tried again.",
+		}, []string{"outcome"}),
 		panics: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "sallyport_issuer_panics_total", Help: "Requests that panicked and were answered with 500: each is a bug.",
 		}),
 	}
 	if reg != nil {
-		reg.MustRegister(m.requests, m.seconds, m.logins, m.refused, m.ended, m.panics)
+		reg.MustRegister(m.requests, m.seconds, m.logins, m.refused, m.ended, m.changed, m.panics)
 	}
 	return m
 }

@@ -22,10 +22,10 @@ func (s *Server) refresh(r *request) (reply, error) {
 		return reply{}, err
 	}
 	var user credential.User
-	grant, err := s.sessions.Refresh(r.Context(), values[0], func(ctx context.Context, live session.Session) error {
+	grant, err := s.sessions.Refresh(r.Context(), values[0], func(ctx context.Context, live session.Session) (string, error) {
 		var err error
 		user, err = s.admit(ctx, live)
-		return err
+		return user.Rights, err
 	})
 	event := s.event(r, audit.Refresh)
 	if err != nil {
@@ -41,11 +41,14 @@ func (s *Server) refresh(r *request) (reply, error) {
 }
 
 // admit reads the user anew. One who is disabled or gone may not go on, nor one who has moved to another tenant: the session
-// and its tokens are of the old one.
+// and its tokens are of the old one. With another password than at login the session may be a thief's.
 func (s *Server) admit(ctx context.Context, live session.Session) (credential.User, error) {
 	user, err := s.users.Lookup(ctx, live.Subject)
 	if errors.Is(err, credential.ErrNoUser) || (err == nil && (user.Disabled || user.Tenant != live.Tenant)) {
 		return credential.User{}, session.ErrBarred
+	}
+	if err == nil && user.Credential != live.Credential {
+		return credential.User{}, session.ErrPassword
 	}
 	return user, err
 }

@@ -85,6 +85,7 @@ type Server struct {
 	throttle, adminThrottle *throttle
 	slots                   chan struct{} // one for each request under way
 	waits                   chan struct{} // one for each logout that waits for gates
+	changes                 *changes
 	metadata                []byte
 	crossing                *http.CrossOriginProtection
 	http                    *http.Server
@@ -119,6 +120,7 @@ func New(o Options) (*Server, error) {
 		slots:     make(chan struct{}, o.Config.HTTP.MaxConcurrent),
 		waits:     make(chan struct{}, max(1, o.Config.HTTP.MaxConcurrent/4)),
 		crossing:  http.NewCrossOriginProtection(),
+		changes:   newChanges(),
 	}
 	var err error
 	if s.metadata, err = makeMetadata(o.Config); err != nil {
@@ -143,7 +145,7 @@ func endpoints(cfg Config) []endpoint {
 	list := []endpoint{
 		{method: http.MethodPost, path: "/login", name: "login", secret: true, handle: (*Server).login},
 		{method: http.MethodPost, path: "/refresh", name: "refresh", secret: true, handle: (*Server).refresh},
-		{method: http.MethodPost, path: "/logout", name: "logout", secret: true, query: []string{"wait"}, handle: (*Server).logout},
+		{method: http.MethodPost, path: "/logout", name: "logout", secret: true, query: []string{"wait", "everywhere"}, handle: (*Server).logout},
 		{method: http.MethodGet, path: "/.well-known/jwks.json", name: "key_set", handle: (*Server).keySet},
 	}
 	for _, path := range metadataPaths(cfg.Issuer) {

@@ -30,10 +30,16 @@ type Config struct {
 	Cache       authz.CacheConfig `yaml:"cache"`
 	ExtAuthz    extauthz.Config   `yaml:"ext_authz"`
 	Redis       redisconn.Config  `yaml:"redis"`
-	Revocation  redislog.Config   `yaml:"revocation"`
+	Revocation  RevocationConfig  `yaml:"revocation"`
 	Admin       daemon.Config     `yaml:"admin"`
 	Log         daemon.LogConfig  `yaml:"log"`
 	Drain       DrainConfig       `yaml:"drain"`
+}
+
+// RevocationConfig is what gates and issuers have in common, and what a gate has besides.
+type RevocationConfig struct {
+	redislog.Config `yaml:",inline"`
+	Snapshot        redislog.SnapshotConfig `yaml:"snapshot"`
 }
 
 // DrainConfig is how a gate stops.
@@ -50,7 +56,7 @@ func DefaultConfig() Config {
 		Cache:      authz.DefaultCacheConfig(),
 		ExtAuthz:   extauthz.DefaultConfig(),
 		Redis:      redisconn.DefaultConfig(),
-		Revocation: redislog.DefaultConfig(),
+		Revocation: RevocationConfig{redislog.DefaultConfig(), redislog.DefaultSnapshotConfig()},
 		Admin:      daemon.Config{Listen: "127.0.0.1:9102"},
 		Log:        daemon.DefaultLogConfig(),
 		Drain:      DrainConfig{Delay: time.Second, Timeout: 5 * time.Second},

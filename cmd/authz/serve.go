@@ -9,6 +9,7 @@ import (
 	"os"
 	"reflect"
 	"runtime/debug"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -18,10 +19,12 @@ import (
 	"github.com/sallyport/sallyport/authz"
 	"github.com/sallyport/sallyport/authz/extauthz"
 	"github.com/sallyport/sallyport/internal/audit"
+	"github.com/sallyport/sallyport/internal/clock"
 	"github.com/sallyport/sallyport/internal/daemon"
 	"github.com/sallyport/sallyport/internal/keyset"
 	"github.com/sallyport/sallyport/internal/policy"
 	"github.com/sallyport/sallyport/internal/redisconn"
+	"github.com/sallyport/sallyport/internal/revocation"
 	"github.com/sallyport/sallyport/internal/revocation/redislog"
 )
 
@@ -72,13 +75,14 @@ type gate struct {
 	server      *extauthz.Server
 	audit       *audit.Log
 	again       func() (*Config, error)
+	stopped     atomic.Bool // the server answers nobody any more
 }
 
 // newGate puts the gate together. stopping ends when the gate is asked to stop.
 func newGate(stopping context.Context, c *Config, out io.Writer, logger *slog.Logger) (g *gate, err error) {
 	g = &gate{config: c, logger: logger, registry: prometheus.NewRegistry()}
 	g.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	g.audit = audit.New(out, audit.Options{Now: time.Now, Logger: logger, Registry: g.registry, Queue: auditQueue})
+	g.audit = audit.New(out, audit.Options{Now: clock.Now, Logger: logger, Registry: g.registry, Queue: auditQueue})
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, g.close())
@@ -107,8 +111,11 @@ func (g *gate) openRevocations() (err error) {
 	if g.redis, err = redisconn.Open(g.config.Redis); err != nil {
 		return err
 	}
-	g.revocations, err = redislog.NewGate(g.redis, g.config.Revocation, redislog.Options{
-		Name: g.config.Name, Version: daemon.BuildVersion(version), Logger: g.logger, Registry: g.registry, OnKeyRevoked: g.keys.RemoveKey, KeySetAge: g.keySetAge,
+	g.revocations, err = redislog.NewGate(g.redis, g.config.Revocation.Config, redislog.Options{
+		Name: g.config.Name, Version: daemon.BuildVersion(version), Logger: g.logger, Registry: g.registry,
+		OnKeyRevoked: g.keys.RemoveKey, KeySetAge: g.keySetAge, Snapshot: g.config.Revocation.Snapshot,
+		Instant: instant,
+		Stopped: g.stopped.Load,
 	})
 	return err
 }
@@ -153,7 +160,12 @@ func (g *gate) options() daemon.Options {
 	}
 }
 
-func (g *gate) parts(run func(context.Context) error) []daemon.Part {
+func (g *gate) parts(serve func(context.Context) error) []daemon.Part {
+	run := func(ctx context.Context) error {
+		err := serve(ctx)
+		g.stopped.Store(true) // not after a panic: then nobody knows
+		return err
+	}
 	return []daemon.Part{
 		{Name: "keys", Run: g.keys.Run, Ready: g.keys.Ready},
 		{Name: "revocation", Run: g.revocations.Run, Ready: g.revocations.Ready},
@@ -186,4 +198,10 @@ func (g *gate) close() error {
 		errs = append(errs, g.redis.Close())
 	}
 	return errors.Join(append(errs, g.audit.Close())...)
+}
+
+// instant reads this machine's clocks.
+func instant() revocation.Instant {
+	monotonic, wall := clock.Read()
+	return revocation.Instant{Mono: monotonic, Wall: wall}
 }

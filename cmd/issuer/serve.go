@@ -15,10 +15,12 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/sallyport/sallyport/internal/audit"
+	"github.com/sallyport/sallyport/internal/clock"
 	"github.com/sallyport/sallyport/internal/credential"
 	"github.com/sallyport/sallyport/internal/daemon"
 	"github.com/sallyport/sallyport/internal/keyring"
 	"github.com/sallyport/sallyport/internal/redisconn"
+	"github.com/sallyport/sallyport/internal/revocation"
 	"github.com/sallyport/sallyport/internal/revocation/redislog"
 	"github.com/sallyport/sallyport/internal/session"
 	"github.com/sallyport/sallyport/issuer"
@@ -89,7 +91,10 @@ func build(cfg issuer.Config, events *audit.Log, logger *slog.Logger, registry *
 	if h.keys, err = keyring.Open(cfg.Keys, keyringOptions(cfg, logger, registry)); err != nil {
 		return nil, err
 	}
-	if h.users, err = credential.Open(cfg.Users, credential.Options{Now: time.Now, Logger: logger, Registry: registry, Limits: cfg.Limits}); err != nil {
+	if h.users, err = credential.Open(cfg.Users, credential.Options{
+		Now: time.Now, Logger: logger, Registry: registry, Limits: cfg.Limits,
+		OnChange: func(names []string) { h.server.UsersChanged(names) }, // not before the parts run
+	}); err != nil {
 		return nil, err
 	}
 	if h.redis, err = redisconn.Open(cfg.Redis); err != nil {
@@ -107,7 +112,7 @@ func (h *house) buildOnRedis(cfg issuer.Config, events *audit.Log, logger *slog.
 		return err
 	}
 	h.log, err = redislog.NewIssuer(h.redis, cfg.Revocation, redislog.Options{
-		Name: name, Version: daemon.BuildVersion(version), Logger: logger, Registry: registry,
+		Name: name, Version: daemon.BuildVersion(version), Logger: logger, Registry: registry, Instant: instant,
 		OnReappend: func(ctx context.Context, refs []redislog.SessionRef) error { return h.sessions.EndAgain(ctx, refs) },
 	})
 	if err != nil {
@@ -128,6 +133,7 @@ func (h *house) parts(l net.Listener) []daemon.Part {
 	return []daemon.Part{
 		{Name: "keys", Run: h.keys.Run},
 		{Name: "users", Run: h.users.Run},
+		{Name: "changed_users", Run: h.server.EndChanged},
 		{Name: "log", Run: h.log.Run, Ready: h.log.Ready},
 		{Name: "http", Run: func(ctx context.Context) error { return h.server.Serve(ctx, l) }, Drain: h.server.Drain},
 	}
@@ -166,7 +172,7 @@ func nameOf(cfg issuer.Config) (string, error) {
 
 // openAudit opens where security events go, apart from the log.
 func openAudit(cfg issuer.AuditConfig, stdout io.Writer, logger *slog.Logger, registry prometheus.Registerer) (*audit.Log, func() error, error) {
-	o := audit.Options{Now: time.Now, Logger: logger, Registry: registry}
+	o := audit.Options{Now: clock.Now, Logger: logger, Registry: registry}
 	if cfg.File == "" {
 		events := audit.New(stdout, o)
 		return events, events.Close, nil
@@ -177,4 +183,10 @@ func openAudit(cfg issuer.AuditConfig, stdout io.Writer, logger *slog.Logger, re
 	}
 	events := audit.New(f, o)
 	return events, func() error { return errors.Join(events.Close(), f.Close()) }, nil
+}
+
+// instant reads this machine's clocks.
+func instant() revocation.Instant {
+	monotonic, wall := clock.Read()
+	return revocation.Instant{Mono: monotonic, Wall: wall}
 }

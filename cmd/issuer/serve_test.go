@@ -31,6 +31,8 @@ type folder struct {
 	t     *testing.T
 	dir   string
 	redis string
+	hash  string // of alice's password
+	grace string // in which a spent refresh token may be repeated; "": the default
 }
 
 func newFolder(t *testing.T) *folder {
@@ -43,9 +45,16 @@ func newFolder(t *testing.T) *folder {
 	if err != nil {
 		t.Fatal(err)
 	}
-	f.write("users.yaml", fmt.Sprintf("users:\n- {name: alice, password_hash: %q, roles: [admin]}\n", hash))
+	f.hash = hash
+	f.users("")
 	f.write("admin-token", adminToken+"\n")
 	return f
+}
+
+// users writes the users file; more stands in alice's entry.
+func (f *folder) users(more string) {
+	f.t.Helper()
+	f.write("users.yaml", fmt.Sprintf("users:\n- {name: alice, password_hash: %q, roles: [admin]%s}\n", f.hash, more))
 }
 
 func (f *folder) write(name, text string) string {
@@ -60,7 +69,11 @@ func (f *folder) write(name, text string) string {
 // config writes a file for one issuer and gives its path.
 func (f *folder) config(name, listen, admin string) string {
 	f.t.Helper()
-	return f.write(name+".yaml", fmt.Sprintf(`name: %s
+	more := ""
+	if f.grace != "" {
+		more = "refresh_grace: " + f.grace + "\n"
+	}
+	return f.write(name+".yaml", more+fmt.Sprintf(`name: %s
 issuer: http://login.test
 audience: api
 listen: %s
@@ -151,7 +164,17 @@ type answer struct {
 
 func (a answer) str(name string) string { s, _ := a.json[name].(string); return s }
 
+func get(t *testing.T, url, bearer string) answer {
+	t.Helper()
+	return ask(t, http.MethodGet, url, bearer, nil)
+}
+
 func post(t *testing.T, url, bearer string, members map[string]string) answer {
+	t.Helper()
+	return ask(t, http.MethodPost, url, bearer, members)
+}
+
+func ask(t *testing.T, method, url, bearer string, members map[string]string) answer {
 	t.Helper()
 	var body io.Reader = http.NoBody
 	if members != nil {
@@ -161,7 +184,7 @@ func post(t *testing.T, url, bearer string, members map[string]string) answer {
 		}
 		body = bytes.NewReader(text)
 	}
-	r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, url, body)
+	r, err := http.NewRequestWithContext(t.Context(), method, url, body)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -243,6 +266,50 @@ func (r *running) logOutUntilItAppendsNoMore(access string) float64 {
 		}
 		if last = seq; time.Now().After(deadline) {
 			r.t.Fatal("every logout appends another entry")
+		}
+	}
+}
+
+// TestIssuersNoticeWhatAUserHasLost: the file is edited by hand, and nobody asks. Sessions and access tokens of before end, and a
+// login after the change lasts, although both issuers notice by themselves.
+func TestIssuersNoticeWhatAUserHasLost(t *testing.T) {
+	f := newFolder(t)
+	f.users(", scopes: [read]")
+	one, two := f.start("one"), f.start("two")
+	revoked := func() (n int) {
+		list := want(t, get(t, two.admin+"/admin/revocations?kind=sid", adminToken), 200)
+		return len(list.json["entries"].([]any))
+	}
+	before := one.login()
+	f.users("") // the scope is gone
+	await(t, "the session to be revoked", func() bool { return revoked() > 0 })
+	want(t, two.refresh(before.str("refresh_token")), 401)
+	after := two.login()
+
+	hash, err := credential.Hash([]byte(password), credential.DefaultParams()) // the same word, set anew
+	if err != nil {
+		t.Fatal(err)
+	}
+	ended := revoked()
+	f.hash = hash
+	f.users("")
+	await(t, "the session with the old password to be revoked", func() bool { return revoked() > ended })
+	want(t, one.refresh(after.str("refresh_token")), 401)
+
+	last := one.login()
+	ended = revoked()
+	f.users(", disabled: true")
+	await(t, "the session of a disabled user to be revoked", func() bool { return revoked() > ended })
+	want(t, two.refresh(last.str("refresh_token")), 401)
+	f.users("")
+	want(t, two.refresh(one.login().str("refresh_token")), 200)
+}
+
+func await(t *testing.T, what string, condition func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(20 * time.Second); !condition(); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("waited in vain for: %s", what)
 		}
 	}
 }

@@ -266,8 +266,8 @@ func TestPathsAreQuotedForTheShell(t *testing.T) {
 func TestEveryFlagIsDocumented(t *testing.T) {
 	page := read(t, filepath.Join("..", "..", "docs", "operations.md"))
 	flags := 0
-	for _, cmd := range []*cobra.Command{newRevoke(), newStatus(), newRevocationsList()} {
-		cmd.Flags().VisitAll(func(f *pflag.Flag) {
+	for _, cmd := range []*cobra.Command{newRevoke(), newStatus(), newRevocationsList(), newUsers()} {
+		cmd.LocalFlags().VisitAll(func(f *pflag.Flag) {
 			if flags++; !strings.Contains(page, "`--"+f.Name) {
 				t.Errorf("docs/operations.md does not mention --%s of %s", f.Name, cmd.Name())
 			}

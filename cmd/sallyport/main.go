@@ -39,7 +39,7 @@ func newCommand() *cobra.Command {
 		SilenceUsage:  true,
 		Args:          cobra.NoArgs,
 	}
-	root.AddCommand(newDemo(), newKeygen(), newKeys(), newPasswd(), newRevocations(), newRevoke(), newStatus(), newUpstream(), newVersion())
+	root.AddCommand(newDemo(), newKeygen(), newKeys(), newPasswd(), newRevocations(), newRevoke(), newStatus(), newUpstream(), newUsers(), newVersion())
 	return root
 }
 

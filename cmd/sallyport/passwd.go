@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"time"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
@@ -15,15 +16,21 @@ import (
 )
 
 func newPasswd() *cobra.Command {
-	var file string
-	var roles []string
+	var (
+		file  string
+		roles []string
+		now   bool
+		wait  time.Duration
+		admin adminFlags
+	)
 	cmd := &cobra.Command{
 		Use:   "passwd [--file users.yaml NAME]",
 		Short: "Hash a password, or set a user's in a users file",
 		Long: `Reads a password, twice and without echo from a terminal, or as one line from a pipe.
 
 Without --file it prints the password's argon2id hash. With --file it sets the password of the user NAME in that users file,
-adding the user when there is none of that name; the rest of the file, comments included, stays as it is.`,
+adding the user when there is none of that name; the rest of the file, comments included, stays as it is. Issuers that read the file end the
+user's sessions of before, and their access tokens, within about a second; with --now this command has an issuer end them, and waits for the gates.`,
 		Example: `  sallyport passwd
   sallyport passwd --file users.yaml alice
   sallyport passwd --file users.yaml --role admin --role ops carol`,
@@ -34,6 +41,15 @@ adding the user when there is none of that name; the rest of the file, comments 
 			}
 			if file == "" && len(roles) > 0 {
 				return errors.New("--role belongs to a user: it needs --file and a name")
+			}
+			var api *adminAPI
+			if now && file == "" || wait < 0 {
+				return errors.New("--now belongs to a user: it needs --file and a name, and --wait as a time of 0 or more")
+			} else if now { // a token that is not there must not be found out after the change
+				var err error
+				if api, err = admin.open(); err != nil {
+					return err
+				}
 			}
 			password, err := readPassword(cmd.InOrStdin(), cmd.ErrOrStderr())
 			if err != nil {
@@ -54,12 +70,19 @@ adding the user when there is none of that name; the rest of the file, comments 
 			if err != nil {
 				return err
 			}
-			_, err = fmt.Fprintln(cmd.ErrOrStderr(), done)
-			return err
+			if _, err = fmt.Fprintln(cmd.ErrOrStderr(), done); err != nil || api == nil {
+				return err
+			}
+			ctx, stop := untilSignal(cmd.Context())
+			defer stop()
+			return endNow(ctx, cmd.ErrOrStderr(), api, args[0], wait)
 		},
 	}
 	cmd.Flags().StringVar(&file, "file", "", "users file to change")
 	cmd.Flags().StringArrayVar(&roles, "role", nil, "role of a new user; may be repeated")
+	cmd.Flags().BoolVar(&now, "now", false, "have an issuer end the user's sessions, and wait for the gates")
+	cmd.Flags().DurationVar(&wait, "wait", 2*time.Second, "with --now: how long to wait for the gates to have applied it; 0: not at all")
+	admin.bind(cmd.Flags())
 	return cmd
 }
 

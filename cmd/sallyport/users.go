@@ -24,14 +24,10 @@ type usersFile struct {
 // setPassword sets a user's hash in a users file, or adds the user, and says which of the two. The file is replaced as a
 // whole, so that an issuer never reads half of it.
 func setPassword(path, name, hash string, roles []string) (done string, err error) {
-	if real, err := filepath.EvalSymlinks(path); err == nil {
-		path = real // the file is replaced, not the link to it
-	}
-	content, err := os.ReadFile(path)
+	f, err := readUsersFile(path)
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		return "", err
 	}
-	f := &usersFile{path: path, lines: strings.SplitAfter(string(content), "\n")}
 	users, err := f.list()
 	if err != nil {
 		return "", err
@@ -44,7 +40,7 @@ func setPassword(path, name, hash string, roles []string) (done string, err erro
 		done, err = "added user "+name, f.add(users, name, hash, roles)
 	} else {
 		if len(roles) > 0 {
-			return "", fmt.Errorf("%s: %s is there already: change the roles in the file", path, name)
+			return "", fmt.Errorf("%s: %s is there already: change the roles in the file, by sallyport users roles", f.path, name)
 		}
 		done, err = "changed the password of "+name, f.set(entry, hash)
 	}
@@ -54,7 +50,16 @@ func setPassword(path, name, hash string, roles []string) (done string, err erro
 	if err == nil {
 		err = f.write()
 	}
-	return done + " in " + path, err
+	return done + " in " + f.path, err
+}
+
+// readUsersFile reads a file. One that is not there is an empty one, and an error.
+func readUsersFile(path string) (*usersFile, error) {
+	if real, err := filepath.EvalSymlinks(path); err == nil {
+		path = real // the file is replaced, not the link to it
+	}
+	content, err := os.ReadFile(path)
+	return &usersFile{path: path, lines: strings.SplitAfter(string(content), "\n")}, err
 }
 
 // list gives the file's list of users; nil when it has none.

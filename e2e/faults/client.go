@@ -3,12 +3,11 @@ package faults
 import (
 	"bytes"
 	"context"
-	"crypto/rand"
-	"encoding/base64"
 	"encoding/json"
 	"io"
 	random "math/rand/v2"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -17,17 +16,16 @@ import (
 	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
 
 	"github.com/sallyport/sallyport/internal/jose"
-	"github.com/sallyport/sallyport/internal/token"
 )
 
 // session is what clients know of a session. Its tokens are asked about long after its end.
 type session struct {
-	id string
+	id    string // of a token without a session: the token's
+	facts Facts
 
 	mu      sync.Mutex
 	access  []access // all of them
 	refresh []string // all of them; the last is the one to spend
-	ending  bool     // somebody has tried to end it
 }
 
 // access is an access token.
@@ -37,7 +35,9 @@ type access struct{ id, compact string }
 type client struct {
 	*world
 	random *random.Rand
+	user   user
 	own    []*session // that nobody has tried to end yet
+	once   []func()   // what can be done once in an installation, and is left to do
 }
 
 // run acts until stop is closed.
@@ -46,7 +46,7 @@ func (c *client) run(stop <-chan struct{}) {
 		select {
 		case <-stop:
 			return
-		case <-time.After(time.Duration(2+c.random.IntN(10)) * time.Millisecond):
+		case <-time.After(time.Duration(10+c.random.IntN(40)) * time.Millisecond):
 			c.act()
 		}
 	}
@@ -72,25 +72,33 @@ func (c *client) act() {
 		c.spend(s, -2)
 	case n < 75:
 		c.spend(s, 0)
-	case n < 85:
+	case n < 84:
 		c.begin()
-	default:
+	case n < 92:
 		c.finish(s)
+	case n < 93:
+		c.everywhere()
+	case n < 94:
+		c.endTenant()
+	case n < 99:
+		c.revoke(s)
+	default:
+		c.doOnce()
 	}
 	if len(c.own) > 6 {
 		c.finish(c.own[0])
 	}
 }
 
-// begin begins a session: by a login, or, as that costs a password hash, with a token as a login would have given.
+// begin begins a session: by a login, or with a token as a login, or another issuer, would have given.
 func (c *client) begin() {
-	if c.random.IntN(4) > 0 {
-		if s, err := c.mint(); err == nil {
+	if c.random.IntN(3) > 0 {
+		if s := c.mint(c.anyIdentity()); s != nil {
 			c.adopt(s)
 		}
 		return
 	}
-	if s := c.login(c.anyIssuer()); s != nil {
+	if s := c.login(c.anyIssuer(), c.user); s != nil {
 		c.adopt(s)
 	}
 }
@@ -104,29 +112,37 @@ func (c *client) adopt(s *session) {
 
 // finish ends a session, and asks until it has ended or there is no sense in it; sometimes a refresh goes on meanwhile.
 func (c *client) finish(s *session) {
-	for i, own := range c.own {
-		if own == s {
-			c.own = append(c.own[:i:i], c.own[i+1:]...)
-			break
-		}
+	c.leave(s)
+	if s.facts.Issuer != issuerName { // which our issuers do not log out
+		c.insist(func(i *issuer, wait bool) int { return c.endBy(i, "jti", s.id, s.facts.Issuer, wait) })
+		c.call(c.anyGate(), s, c.anyToken(s))
+		return
 	}
-	s.mu.Lock()
-	s.ending = true
-	s.mu.Unlock()
-	wait := c.random.IntN(4) == 0
 	var race sync.WaitGroup
 	if c.random.IntN(4) == 0 {
 		at := c.anyIssuer()
 		race.Go(func() { c.spendAt(at, s, -1) })
 	}
-	for range 3 {
-		status := c.logout(c.anyIssuer(), s, wait, c.random.IntN(3) == 0)
-		if status == 200 || status == 202 || c.random.IntN(4) == 0 {
-			break
-		}
-	}
+	byRefresh := c.random.IntN(3) == 0
+	c.insist(func(i *issuer, wait bool) int { return c.logout(i, s, wait, byRefresh) })
 	race.Wait()
 	c.call(c.anyGate(), s, c.anyToken(s))
+}
+
+// leave drops a session from the client's own.
+func (c *client) leave(s *session) {
+	c.own = slices.DeleteFunc(c.own, func(own *session) bool { return own == s })
+}
+
+// insist asks an issuer to end something, and another one when it does not, until it is acknowledged or patience is at its end.
+func (c *client) insist(ask func(i *issuer, wait bool) int) {
+	wait := c.random.IntN(4) == 0
+	for range 3 {
+		status := ask(c.anyIssuer(), wait)
+		if status == 200 || status == 202 || c.random.IntN(4) == 0 {
+			return
+		}
+	}
 }
 
 func (c *client) anyIssuer() *issuer { return c.issuers[c.random.IntN(len(c.issuers))] }
@@ -207,15 +223,14 @@ type pairAnswer struct {
 	Refresh string `json:"refresh_token"`
 }
 
-// login begins a session at an issuer.
-func (w *world) login(i *issuer) *session {
+// login begins a session of a user at an issuer.
+func (w *world) login(i *issuer, u user) *session {
 	var s *session
-	e := Event{Op: Login}
-	e = w.timedLater(e, i.node, func(e *Event) {
+	e := w.timedLater(Event{Op: Login, Facts: w.factsOf(u)}, i.node, func(e *Event) {
 		var pair pairAnswer
-		e.Status = w.post(i.url+"/login", map[string]string{"username": userName, "password": password}, "", &pair)
+		e.Status = w.post(i.url+"/login", map[string]string{"username": u.name, "password": password}, "", &pair)
 		if e.Status == http.StatusOK {
-			s = &session{}
+			s = &session{facts: e.Facts}
 			s.add(pair, e)
 			s.id = e.Session
 		}
@@ -277,28 +292,6 @@ func counter(refresh string) int {
 		return -1
 	}
 	return n
-}
-
-// mint makes a session of one token that looks like a login's: an issuer has no record of it, but ends it all the same.
-func (w *world) mint() (*session, error) {
-	bits := make([]byte, 32)
-	_, _ = rand.Read(bits) // never fails (crypto/rand)
-	now := time.Now()
-	claims := token.Claims{
-		Issuer: issuerName, Subject: userName, Audience: []string{audience}, ClientID: "sallyport",
-		ID:        base64.RawURLEncoding.EncodeToString(bits[:16]),
-		SessionID: w.ring.SubjectTag(issuerName, userName) + "~" + base64.RawURLEncoding.EncodeToString(bits[16:]),
-		IssuedAt:  now.Unix(), AuthTime: now.Unix(), Expiry: now.Add(time.Hour).Unix(),
-	}
-	content, err := claims.Marshal()
-	if err != nil {
-		return nil, err
-	}
-	compact, err := w.ring.Sign("at+jwt", content)
-	if err != nil {
-		return nil, err
-	}
-	return &session{id: claims.SessionID, access: []access{{claims.ID, compact}}}, nil
 }
 
 // spend spends a refresh token: the last one, for -1, one before it, or the first, for 0.

@@ -1,17 +1,9 @@
 package faults
 
 import (
-	"context"
-	"crypto/rand"
 	"fmt"
-	"os"
-	"path/filepath"
 	"strings"
 	"time"
-
-	"github.com/sallyport/sallyport/internal/config"
-	"github.com/sallyport/sallyport/internal/credential"
-	"github.com/sallyport/sallyport/internal/keyring"
 )
 
 // The times that installations run with: short, so that a schedule is.
@@ -32,57 +24,36 @@ func (p Plan) maxStaleness() time.Duration {
 const (
 	issuerName = "http://issuer.test"
 	audience   = "faults"
-	userName   = "alice"
 )
 
-// password is every installation's user's.
-var password = rand.Text()
-
-// prepare makes keys and users.
-func (w *world) prepare(ctx context.Context) error {
-	keys := filepath.Join(w.dir, "keys")
-	folder := keyring.Folder{Dir: keys}
-	if _, err := folder.Generate(ctx, keyring.DefaultConfig().Algorithm); err != nil {
-		return err
-	}
-	cfg := keyring.DefaultConfig()
-	cfg.Dir = config.Path(keys)
-	var err error
-	if w.ring, err = keyring.Open(cfg, keyring.Options{Now: time.Now, PublishFor: 5 * time.Minute, MaxLifetime: time.Hour}); err != nil {
-		return err
-	}
-	if err := os.WriteFile(filepath.Join(w.dir, "jwks.json"), w.ring.KeySet(), 0o600); err != nil {
-		return err
-	}
-	hash, err := credential.Hash([]byte(password), credential.Params{Time: 5, MemoryKiB: 7 << 10, Threads: 1})
-	if err != nil {
-		return err
-	}
-	users := fmt.Sprintf("users:\n- name: %s\n  roles: [user]\n  password_hash: %q\n", userName, hash)
-	return os.WriteFile(filepath.Join(w.dir, "users.yaml"), []byte(users), 0o600)
-}
-
+// issuerConfig limits nobody: room for 10 s a request, since a clock that is moved back by hours shall not bring back what was
+// counted before.
 func (w *world) issuerConfig(name, listen, admin string) string {
 	return fmt.Sprintf(`name: %s
 issuer: %s
 audience: %s
 listen: %s
-admin: {listen: %s}
+admin: {listen: %s, token_file: ./admin-token}
 refresh_grace: %v
 keys: {dir: ./keys}
 users:
   file: ./users.yaml
   hashing: {concurrency: 2, queue: 100, wait: 3s}
+http: {requests: {burst: 100000, every: 10s}}
 limits:
-  address_attempts: {burst: 100000, every: 1ms}
-  address_failures: {burst: 100000, every: 1ms}
-  pair_failures: {burst: 100000, every: 1ms}
-  name_failures: {burst: 100000, every: 1ms}
-  network_failures: {burst: 100000, every: 1ms}
-`, name, issuerName, audience, listen, admin, grace) + w.redisConfig(true)
+  address_attempts: {burst: 100000, every: 10s}
+  address_failures: {burst: 100000, every: 10s}
+  pair_failures: {burst: 100000, every: 10s}
+  name_failures: {burst: 100000, every: 10s}
+  network_failures: {burst: 100000, every: 10s}
+`, name, issuerName, audience, listen, admin, grace) + w.redisConfig(true, "")
 }
 
 func (w *world) gateConfig(name, listen, admin string) string {
+	var foreign strings.Builder
+	for i, f := range w.foreigners {
+		fmt.Fprintf(&foreign, "- issuer: %s\n  jwks_file: ./foreign-%d.json\n  audiences: [%s]\n", f.name, i, audience)
+	}
 	return fmt.Sprintf(`name: %s
 listen: %s
 admin: {listen: %s}
@@ -90,36 +61,52 @@ drain: {delay: 0s}
 realm: faults
 issuers:
 - issuer: %s
-  jwks_file: ./jwks.json
+  jwks_file: ./keys.json
   audiences: [%s]
   ours: true
-policy:
+%spolicy:
   routes:
   - match: {path: /protected}
     allow: authenticated
-`, name, listen, admin, issuerName, audience) + w.redisConfig(false)
+`, name, listen, admin, issuerName, audience, foreign.String()) + w.redisConfig(false, snapshotOf(name))
+}
+
+// snapshotOf lets all gates but the first start from a file of their own copy.
+func snapshotOf(gate string) string {
+	if gate == "gate-1" {
+		return ""
+	}
+	return fmt.Sprintf("  snapshot: {file: ./%s/snapshot, every: 1s}\n", gate)
 }
 
 // redisConfig is what all daemons have in common.
-func (w *world) redisConfig(ofIssuer bool) string {
+func (w *world) redisConfig(ofIssuer bool, more string) string {
 	var b strings.Builder
 	b.WriteString("redis:\n")
 	replicas := 0
-	if w.plan.Topology == Single {
-		fmt.Fprintf(&b, "  address: %s\n", w.servers[0].address)
-	} else {
-		var addresses []string
-		for _, s := range w.sentinels {
-			addresses = append(addresses, s.address)
-		}
-		fmt.Fprintf(&b, "  mode: sentinel\n  master_name: %s\n  addresses: [%s]\n", masterName, strings.Join(addresses, ", "))
+	switch w.plan.Topology {
+	case Cluster:
+		fmt.Fprintf(&b, "  mode: cluster\n  addresses: [%s]\n", addresses(w.servers))
 		replicas = 1
+	case Sentinel:
+		fmt.Fprintf(&b, "  mode: sentinel\n  master_name: %s\n  addresses: [%s]\n", masterName, addresses(w.sentinels))
+		replicas = 1
+	default:
+		fmt.Fprintf(&b, "  address: %s\n", w.servers[0].address)
 	}
 	if ofIssuer {
 		b.WriteString("  checks: enforce\n")
 	}
 	fmt.Fprintf(&b, "revocation:\n  max_staleness: %v\n  settle: %v\n  heartbeat: %v\n  min_replicas: %d\n  append_timeout: 1500ms\n",
 		w.plan.maxStaleness(), settle, heartbeat, replicas)
-	b.WriteString("log: {level: info}\n")
+	b.WriteString(more + "log: {level: info}\n")
 	return b.String()
+}
+
+func addresses(servers []*server) string {
+	var all []string
+	for _, s := range servers {
+		all = append(all, s.address)
+	}
+	return strings.Join(all, ", ")
 }

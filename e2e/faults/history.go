@@ -11,13 +11,22 @@ type Op uint8
 
 // What clients do.
 const (
-	Call    Op = iota // asked a gate with an access token
-	Login             // began a session
-	Refresh           // spent a refresh token
-	Logout            // asked an issuer to end a session
+	Call       Op = iota // asked a gate with an access token
+	Login                // began a session
+	Refresh              // spent a refresh token
+	Logout               // asked an issuer to end a session
+	Mint                 // made a token itself, with a key that gates trust
+	Revoke               // had an operator revoke what a selector names
+	Everywhere           // had an operator log a user out everywhere
+	Disable              // disabled a user in the users' file; End is when the file was in place
 )
 
-func (o Op) String() string { return [...]string{"call", "login", "refresh", "logout"}[o] }
+func (o Op) String() string {
+	return [...]string{"call", "login", "refresh", "logout", "mint", "revoke", "everywhere", "disable"}[o]
+}
+
+// Facts are what selectors name in a token.
+type Facts struct{ Issuer, Subject, Client, Tenant, KeyID string }
 
 // Event is one request of a client and its answer. Times are monotonic, from the schedule's beginning.
 type Event struct {
@@ -25,13 +34,17 @@ type Event struct {
 	Begin, End time.Duration // before the request was sent; after the answer was read
 	At         string        // the process asked: gate-1, issuer-2
 	Life       int           // which of its lives, when it was the same before and after; 0 otherwise
-	Session    string
-	Token      string // of a Call the access token's id; of a Login or Refresh, of the one that was minted
-	Spent      int    // of a Refresh: the counter of the refresh token
-	Next       int    // of a Login or Refresh: the counter of the one handed out
-	Wait       bool   // of a Logout: with ?wait=
-	Status     int    // HTTP; 0: no answer
-	Reason     string // of a gate's refusal
+	Session    string        // the session; of a token without one, the token
+	Token      string        // of a Call the access token's id; of a Login, Refresh or Mint, of the one that was made
+	Facts      Facts         // of a Login or Mint: of the token, and so of all tokens of its session
+	Old        time.Duration // of a Mint: how long before its making the token says that it was made
+	Selector   string        // of a Revoke: what is named, as the API spells it; its issuer is in Facts
+	Value      string        // of a Revoke: its name; of an Everywhere or Disable, the user
+	Spent      int           // of a Refresh: the counter of the refresh token
+	Next       int           // of a Login or Refresh: the counter of the one handed out
+	Wait       bool          // of what ends something: with ?wait=
+	Status     int           // HTTP; 0: no answer
+	Reason     string        // of a gate's refusal
 }
 
 // Allowed says that a gate let the call pass.
@@ -40,10 +53,11 @@ func (e *Event) Allowed() bool { return e.Op == Call && e.Status == 200 }
 // Revoked says that a gate refused the call because the token was revoked.
 func (e *Event) Revoked() bool { return e.Op == Call && e.Status == 401 && e.Reason == "revoked" }
 
-// Acknowledged says that the issuer acknowledged the end of the session.
-func (e *Event) Acknowledged() bool {
-	return e.Op == Logout && (e.Status == 200 || e.Status == 202)
-}
+// Ends says that it was asked that something end.
+func (e *Event) Ends() bool { return e.Op == Logout || e.Op == Revoke || e.Op == Everywhere }
+
+// Acknowledged says that the issuer acknowledged that something has ended.
+func (e *Event) Acknowledged() bool { return e.Ends() && (e.Status == 200 || e.Status == 202) }
 
 func (e *Event) String() string {
 	var b strings.Builder
@@ -51,17 +65,18 @@ func (e *Event) String() string {
 	if e.Life != 0 {
 		fmt.Fprintf(&b, " life %d", e.Life)
 	}
-	fmt.Fprintf(&b, " session %s", e.Session)
-	if e.Token != "" {
-		fmt.Fprintf(&b, " token %s", e.Token)
-	}
-	switch e.Op {
-	case Refresh:
-		fmt.Fprintf(&b, " n %d -> %d", e.Spent, e.Next)
-	case Logout:
-		if e.Wait {
-			b.WriteString(" ?wait")
+	for _, one := range []struct{ name, value string }{
+		{"session", e.Session}, {"token", e.Token}, {e.Selector, e.Value}, {"of", e.Facts.Issuer}, {"user", e.Facts.Subject},
+	} {
+		if one.value != "" {
+			b.WriteString(" " + strings.TrimSpace(one.name+" "+one.value))
 		}
+	}
+	if e.Op == Refresh {
+		fmt.Fprintf(&b, " n %d -> %d", e.Spent, e.Next)
+	}
+	if e.Wait {
+		b.WriteString(" ?wait")
 	}
 	fmt.Fprintf(&b, " = %d %s", e.Status, e.Reason)
 	return strings.TrimSpace(b.String())
@@ -78,10 +93,13 @@ const (
 	Stalled                   // this machine was too busy to run even the harness
 	Converged                 // from the end of the faults until all was well again
 	Starting                  // the harness itself had killed gate Who, and started it anew
+	Stopped                   // process Who had been stopped
+	Promoted                  // Redis chose another primary, or tried to
+	Skewed                    // the clocks of gate Who and of Redis, or of who mints tokens, were too far apart
 )
 
 func (k SpanKind) String() string {
-	return [...]string{"fault", "isolated", "healthy", "stalled", "converged", "starting"}[k]
+	return [...]string{"fault", "isolated", "healthy", "stalled", "converged", "starting", "stopped", "promoted", "skewed"}[k]
 }
 
 // Span is a stretch of time of which something is known.
@@ -103,6 +121,7 @@ func (s *Span) String() string {
 // History is all that happened in a schedule.
 type History struct {
 	MaxStaleness  time.Duration // of the gates
+	Outage        time.Duration // L2: a shorter one denies nobody
 	Grace         time.Duration // in which a refresh may be repeated
 	ConvergeLimit time.Duration // L1
 	Events        []Event
@@ -115,8 +134,19 @@ type Violation struct {
 	Promise string
 	What    string
 	Slice   []string // the part of the history that shows it
+	Lost    bool     // it is that something acknowledged as ended was served again
+	// Doubt says why the history does not prove it: the machine was too busy to run anything, or Redis changed its primary on
+	// its own, which is a fault beyond those that the plan allows for.
+	Doubt string
 }
 
 func (v Violation) String() string {
+	if v.Doubt != "" {
+		return "inconclusive (" + v.Doubt + "), " + v.text()
+	}
+	return v.text()
+}
+
+func (v Violation) text() string {
 	return v.Promise + ": " + v.What + "\n    " + strings.Join(v.Slice, "\n    ")
 }

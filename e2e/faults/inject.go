@@ -33,7 +33,7 @@ func (w *world) inject(ctx context.Context, i Injection) error {
 		EmptyDisk:    w.killRedis,
 		OldDisk:      w.killRedis,
 		FullDisk:     w.fullDisk,
-		FlushAll:     w.onLog("FLUSHALL", "SYNC"),
+		FlushAll:     w.flush,
 		TrimLog:      w.trimLog,
 		DeleteLog:    w.onLog("DEL", logKey),
 		DeleteHead:   w.onLog("DEL", headKey),
@@ -44,6 +44,11 @@ func (w *world) inject(ctx context.Context, i Injection) error {
 		StaleReplica: w.staleReplica,
 		Deposed:      w.deposed,
 		CutReplica:   w.cutReplica,
+		CutBus:       w.cutBus,
+		GateClock:    func(ctx context.Context, i Injection) error { return w.moveClock(ctx, w.gateOf(i).node, i) },
+		IssuerClock:  func(ctx context.Context, i Injection) error { return w.moveClock(ctx, w.issuerOf(i).node, i) },
+		RedisClock:   w.moveRedisClock,
+		SuspendGate:  w.suspendGate,
 	}[i.Kind]
 	if do == nil {
 		return fmt.Errorf("faults: nobody knows how to bring about %q", i.Kind)
@@ -61,7 +66,7 @@ func (w *world) loses(k Kind) bool {
 	switch k {
 	case FlushAll, EmptyDisk, OldDisk, Failover, StaleReplica, Deposed:
 		return true
-	case KillRedis, StopRedis, CutRedis, SlowRedis, FullDisk: // with replicas, another one may take over
+	case KillRedis, StopRedis, CutRedis, SlowRedis, FullDisk, CutBus, RedisClock: // with replicas, another one may take over
 		return w.plan.Topology != Single
 	}
 	return false
@@ -74,6 +79,15 @@ func sleep(ctx context.Context, d time.Duration) bool {
 	case <-time.After(d):
 		return true
 	}
+}
+
+// victim gives the primary that a fault hurts: in a cluster every other time the log's, else that of another shard, which holds
+// sessions.
+func (w *world) victim(ctx context.Context, i Injection) *server {
+	if w.plan.Topology == Cluster && i.Pick%2 == 1 {
+		return w.primaryOf(ctx, (w.logShard+1+i.Pick/2%(shards-1))%shards)
+	}
+	return w.primary(ctx)
 }
 
 func (w *world) gateOf(i Injection) *gate     { return w.gates[i.Pick%len(w.gates)] }
@@ -120,7 +134,7 @@ func (w *world) killSentinel(ctx context.Context, i Injection) error {
 	if err := w.killNode(ctx, s.node, i.For); err != nil {
 		return err
 	}
-	return s.quicken(ctx)
+	return w.await(ctx, patience, s.quicken) // another fault may have it
 }
 
 func (w *world) stopNode(ctx context.Context, n *node, down time.Duration) error {
@@ -129,8 +143,11 @@ func (w *world) stopNode(ctx context.Context, n *node, down time.Duration) error
 	if err := n.suspend(); err != nil {
 		return err
 	}
+	from := w.now()
 	sleep(ctx, down)
-	return n.resume()
+	err := n.resume()
+	w.span(Span{Kind: Stopped, From: from, To: w.now(), Who: n.name})
+	return err
 }
 
 func (w *world) cutNode(ctx context.Context, n *node, i Injection) error {
@@ -152,12 +169,13 @@ func (i Injection) cut() manner {
 	return manner{hold: true}
 }
 
-// killRedis kills the primary; it comes back with its disk, an empty one or an older copy.
+// killRedis kills the primary; it comes back with its disk, an empty one or an older copy. Where it is back before another one is
+// promoted, its replicas copy what it has lost.
 func (w *world) killRedis(ctx context.Context, i Injection) error {
-	s := w.primary(ctx)
+	s := w.victim(ctx, i)
 	s.hurt.Lock()
 	defer s.hurt.Unlock()
-	data, copied := filepath.Join(s.dir, "appendonlydir"), filepath.Join(w.dir, "older")
+	data, copied := filepath.Join(s.dir, "appendonlydir"), filepath.Join(w.dir, "older-"+s.name)
 	if i.Kind == OldDisk {
 		if err := errors.Join(os.RemoveAll(copied), os.CopyFS(copied, os.DirFS(data))); err != nil {
 			return err
@@ -183,7 +201,7 @@ func (w *world) killRedis(ctx context.Context, i Injection) error {
 }
 
 func (w *world) stopRedis(ctx context.Context, i Injection) error {
-	s := w.primary(ctx)
+	s := w.victim(ctx, i)
 	s.hurt.Lock()
 	defer s.hurt.Unlock()
 	if err := s.suspend(); err != nil {
@@ -197,12 +215,13 @@ func (w *world) stopRedis(ctx context.Context, i Injection) error {
 	return s.resume()
 }
 
-// fullDisk fills the disk of a Redis, which, with appendfsync always, ends at the next write; then there is space again.
+// fullDisk fills the disk of a Redis, which ends at the next write (appendfsync always) or refuses it; then there is space again,
+// and it starts anew.
 func (w *world) fullDisk(ctx context.Context, i Injection) error {
 	if !canFill() {
 		return errSkipped
 	}
-	s := w.primary(ctx)
+	s := w.victim(ctx, i)
 	s.hurt.Lock()
 	defer s.hurt.Unlock()
 	if err := s.child.Expect(); err != nil {
@@ -219,18 +238,22 @@ func (w *world) fullDisk(ctx context.Context, i Injection) error {
 	return s.restart(ctx)
 }
 
-// onLog gives a fault that is a command on the primary.
+// onLog gives a fault that is a command on the log's primary.
 func (w *world) onLog(command ...any) func(context.Context, Injection) error {
-	return func(ctx context.Context, _ Injection) error { return w.command(ctx, command...) }
+	return func(ctx context.Context, _ Injection) error { return w.command(ctx, w.primary, command...) }
 }
 
-// command has the primary do something, as soon as it does anything.
-func (w *world) command(ctx context.Context, command ...any) error {
+// flush empties a Redis.
+func (w *world) flush(ctx context.Context, i Injection) error {
+	return w.command(ctx, func(ctx context.Context) *server { return w.victim(ctx, i) }, "FLUSHALL", "SYNC")
+}
+
+// command has a primary do something, as soon as it does anything.
+func (w *world) command(ctx context.Context, on func(context.Context) *server, command ...any) error {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	for {
-		s := w.primary(ctx)
-		err := s.client.Do(ctx, command...).Err()
+		err := on(ctx).client.Do(ctx, command...).Err()
 		if err == nil || !sleep(ctx, 20*time.Millisecond) {
 			return err
 		}
@@ -238,13 +261,12 @@ func (w *world) command(ctx context.Context, command ...any) error {
 }
 
 func (w *world) trimLog(ctx context.Context, i Injection) error {
-	return w.command(ctx, "XTRIM", logKey, "MAXLEN", i.Pick%20)
+	return w.command(ctx, w.primary, "XTRIM", logKey, "MAXLEN", i.Pick%20)
 }
 
 // cutRedis parts the primary from everybody.
 func (w *world) cutRedis(ctx context.Context, i Injection) error {
-	s := w.primary(ctx)
-	lift := w.network.impose(pair{to: s.name}, i.cut())
+	lift := w.part(i.cut(), w.victim(ctx, i))
 	from := w.now()
 	sleep(ctx, i.For)
 	if w.plan.Topology == Single {
@@ -255,8 +277,7 @@ func (w *world) cutRedis(ctx context.Context, i Injection) error {
 }
 
 func (w *world) slowRedis(ctx context.Context, i Injection) error {
-	s := w.primary(ctx)
-	lift := w.network.impose(pair{to: s.name}, manner{delay: time.Duration(10+5*i.Pick) * time.Millisecond})
+	lift := w.network.impose(pair{to: w.victim(ctx, i).name}, manner{delay: time.Duration(10+5*i.Pick) * time.Millisecond})
 	defer lift()
 	sleep(ctx, i.For)
 	return nil
@@ -272,7 +293,7 @@ func (w *world) cutReplica(ctx context.Context, i Injection) error {
 	if !canPart {
 		return errSkipped
 	}
-	primary := w.primary(ctx)
+	primary := w.victim(ctx, i)
 	lift := w.network.impose(pair{from: w.others(primary, i.Pick)[0].name, to: primary.name}, i.cut())
 	defer lift()
 	sleep(ctx, i.For)
@@ -282,13 +303,17 @@ func (w *world) cutReplica(ctx context.Context, i Injection) error {
 func (w *world) orderedFailover(ctx context.Context, i Injection) error {
 	w.failovers.Lock()
 	defer w.failovers.Unlock()
-	primary := w.primary(ctx)
+	primary := w.victim(ctx, i)
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	s := w.sentinels[i.Pick%len(w.sentinels)]
-	for w.primary(ctx) == primary {
+	ask := func() error { return w.others(primary, i.Pick)[0].client.ClusterFailover(ctx).Err() }
+	if w.plan.Topology == Sentinel {
+		s := w.sentinels[i.Pick%len(w.sentinels)]
+		ask = func() error { return s.client.Do(ctx, "SENTINEL", "FAILOVER", masterName).Err() }
+	}
+	for w.primaryOf(ctx, primary.shard) == primary {
 		// Refused while another failover is under way, or no replica is good enough: asked again.
-		_ = s.client.Do(ctx, "SENTINEL", "FAILOVER", masterName).Err()
+		_ = ask()
 		if !sleep(ctx, 500*time.Millisecond) {
 			return fmt.Errorf("faults: %s was not replaced in time", primary.name)
 		}
@@ -300,7 +325,7 @@ func (w *world) orderedFailover(ctx context.Context, i Injection) error {
 func (w *world) moved(ctx context.Context, primary *server) error {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	for w.primary(ctx) == primary {
+	for w.primaryOf(ctx, primary.shard) == primary {
 		if !sleep(ctx, 50*time.Millisecond) {
 			return fmt.Errorf("faults: %s was not replaced in time", primary.name)
 		}
@@ -316,7 +341,10 @@ func (w *world) staleReplica(ctx context.Context, i Injection) error {
 	}
 	w.failovers.Lock()
 	defer w.failovers.Unlock()
-	primary := w.primary(ctx)
+	primary := w.victim(ctx, i)
+	if w.plan.Topology == Cluster {
+		return w.takeover(ctx, i, primary)
+	}
 	others := w.others(primary, i.Pick)
 	stale, good := others[0], others[1]
 	if err := good.client.ConfigSet(ctx, "replica-priority", "0").Err(); err != nil {
@@ -340,14 +368,44 @@ func (w *world) staleReplica(ctx context.Context, i Injection) error {
 	return errors.Join(movedErr, mend(ctx))
 }
 
-// deposed parts the primary from replicas and sentinels alone: another is promoted, and it goes on answering.
+// takeover has a cluster's replica that has missed what was written for a while make itself the primary. The old one is killed,
+// stopped, or hears of it while it serves.
+func (w *world) takeover(ctx context.Context, i Injection, primary *server) error {
+	stale := w.others(primary, 0)[0]
+	lift := w.network.impose(pair{stale.name, primary.name}, manner{hold: true})
+	defer lift()
+	sleep(ctx, 600*time.Millisecond+i.For/4)
+
+	primary.hurt.Lock()
+	defer primary.hurt.Unlock()
+	hurt, mend := primary.suspend, func(context.Context) error { return primary.resume() }
+	switch {
+	case i.Pick%3 == 0:
+		hurt, mend = func() error { return nil }, func(context.Context) error { return nil }
+	case i.Hard:
+		hurt, mend = primary.kill, primary.restart
+	}
+	if err := hurt(); err != nil {
+		return err
+	}
+	err := stale.client.Do(ctx, "CLUSTER", "FAILOVER", "TAKEOVER").Err()
+	if err == nil {
+		err = w.moved(ctx, primary)
+	}
+	return errors.Join(err, mend(ctx))
+}
+
+// deposed parts the primary from all other servers alone: another is promoted, and it goes on answering.
 func (w *world) deposed(ctx context.Context, i Injection) error {
 	if !canPart {
 		return errSkipped
 	}
 	w.failovers.Lock()
 	defer w.failovers.Unlock()
-	primary := w.primary(ctx)
+	primary := w.victim(ctx, i)
+	if w.plan.Topology == Cluster {
+		defer w.network.imposeAll(among(primary, w.servers), i.cut())()
+	}
 	for _, s := range append(w.others(primary, 0), w.sentinels...) {
 		defer w.network.impose(pair{s.name, primary.name}, i.cut())()
 	}
@@ -356,4 +414,34 @@ func (w *world) deposed(ctx context.Context, i Injection) error {
 	}
 	sleep(ctx, i.For)
 	return nil
+}
+
+// cutBus parts a cluster's primary from the other nodes' gossip: its replica goes on copying it, and may be promoted.
+func (w *world) cutBus(ctx context.Context, i Injection) error {
+	if !canPart {
+		return errSkipped
+	}
+	defer w.network.imposeAll(among(w.victim(ctx, i), w.servers), i.cut())()
+	sleep(ctx, i.For)
+	return nil
+}
+
+// among gives the ways on which a cluster's node and all others gossip.
+func among(s *server, servers []*server) []pair {
+	ways := []pair{{to: busOf(s.name)}}
+	for _, other := range servers {
+		if other != s {
+			ways = append(ways, pair{s.name, busOf(other.name)})
+		}
+	}
+	return ways
+}
+
+// part parts a server from everybody, and gives what joins them again.
+func (w *world) part(m manner, s *server) (lift func()) {
+	ways := []pair{{to: s.name}, {from: s.name}}
+	if w.plan.Topology == Cluster {
+		ways = append(ways, pair{to: busOf(s.name)})
+	}
+	return w.network.imposeAll(ways, m)
 }

@@ -185,6 +185,19 @@ func (n *network) impose(p pair, m manner) (lift func()) {
 	})
 }
 
+// imposeAll makes a rule for several pairs, and gives what lifts it for all of them.
+func (n *network) imposeAll(pairs []pair, m manner) (lift func()) {
+	var lifts []func()
+	for _, p := range pairs {
+		lifts = append(lifts, n.impose(p, m))
+	}
+	return func() {
+		for _, lift := range lifts {
+			lift()
+		}
+	}
+}
+
 // close ends everything and returns when it has ended.
 func (n *network) close() {
 	n.mu.Lock()

@@ -3,6 +3,7 @@ package faults
 import (
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"time"
 )
@@ -31,12 +32,21 @@ const (
 	SlowRedis  Kind = "slow redis"
 	DropAll    Kind = "drop all connections"
 
+	// Of clocks: see Injection.moved.
+	GateClock   Kind = "gate's clock moved"
+	IssuerClock Kind = "issuer's clock moved"
+	RedisClock  Kind = "redis' clock moved"
+	SuspendGate Kind = "suspend gate's machine"
+
 	// With replicas.
 	Failover     Kind = "ordered failover"
 	StaleReplica Kind = "promote replica that missed writes"
 	Deposed      Kind = "deposed primary still answers"
 	KillSentinel Kind = "kill sentinel"
 	CutReplica   Kind = "cut replica from primary"
+
+	// In a cluster.
+	CutBus Kind = "cut primary off the cluster bus"
 )
 
 // Topology is what Redis is in a schedule.
@@ -46,15 +56,20 @@ type Topology string
 const (
 	Single   Topology = "single"
 	Sentinel Topology = "sentinel"
+	Cluster  Topology = "cluster"
 )
+
+var topologies = []Topology{Single, Sentinel, Cluster}
 
 var (
 	everywhere = []Kind{
 		KillGate, KillIssuer, KillRedis, StopGate, StopIssuer, StopRedis, FlushAll, TrimLog, DeleteLog, DeleteHead,
-		CutGate, CutIssuer, CutRedis, SlowRedis, DropAll,
+		CutGate, CutIssuer, CutRedis, SlowRedis, DropAll, EmptyDisk, OldDisk, FullDisk,
+		GateClock, IssuerClock, RedisClock, RedisClock, SuspendGate,
 	}
-	ofSingle   = []Kind{EmptyDisk, OldDisk, FullDisk}
+	ofSingle   = []Kind{EmptyDisk, OldDisk} // once more: here nobody else has a copy
 	ofSentinel = []Kind{Failover, StaleReplica, Deposed, KillSentinel, CutReplica, StaleReplica, Deposed}
+	ofCluster  = []Kind{Failover, StaleReplica, Deposed, CutBus, CutReplica, StaleReplica, Deposed}
 )
 
 // Injection is one fault at its time.
@@ -70,6 +85,9 @@ func (i Injection) String() string {
 	hard := ""
 	if i.Hard {
 		hard = " hard"
+	}
+	if i.movesClock() {
+		return fmt.Sprintf("%v by %v +%v for %v #%d", i.Kind, i.moved(), i.At, i.For, i.Pick)
 	}
 	return fmt.Sprintf("%v +%v for %v #%d%s", i.Kind, i.At, i.For, i.Pick, hard)
 }
@@ -108,12 +126,7 @@ func NewPlan(seed uint64, topology Topology) Plan {
 	if random.IntN(5) == 0 {
 		p.Issuers = 1
 	}
-	kinds := append([]Kind(nil), everywhere...)
-	if topology == Single {
-		kinds = append(kinds, ofSingle...)
-	} else {
-		kinds = append(kinds, ofSentinel...)
-	}
+	kinds := slices.Concat(everywhere, map[Topology][]Kind{Single: ofSingle, Sentinel: ofSentinel, Cluster: ofCluster}[topology])
 	for range rounds {
 		var round []Injection
 		for range 1 + random.IntN(p.Issuers) {

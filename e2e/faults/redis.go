@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"time"
 
@@ -22,90 +23,124 @@ const masterName = "mesh"
 // server is one redis-server or sentinel.
 type server struct {
 	*node
+	name    string
+	number  int // from 1
 	dir     string
 	backend string // where it listens
 	address string // where everybody else reaches it: through the network
 	client  *redis.Client
+
+	shard           int    // of a cluster
+	bus, busAddress string // of a cluster's node: where it listens to the others, and where they reach it
 }
 
 // startRedis starts Redis as the plan says.
 func (w *world) startRedis(ctx context.Context) error {
-	count := 1
-	if w.plan.Topology == Sentinel {
-		count = 3
+	switch w.plan.Topology {
+	case Cluster:
+		return errors.Join(w.startCluster(ctx), w.findKeys(ctx))
+	case Sentinel:
+		return w.startSentinels(ctx)
 	}
-	for i := range count {
-		if err := w.addServer(ctx, fmt.Sprintf("redis-%d", i+1), i); err != nil {
-			return err
-		}
+	s, err := w.newServer("redis-1")
+	if err != nil {
+		return err
 	}
-	if w.plan.Topology == Single {
-		return nil
-	}
-	for i := range 3 {
-		if err := w.addSentinel(ctx, fmt.Sprintf("sentinel-%d", i+1)); err != nil {
-			return err
-		}
-	}
-	return nil
+	w.servers = append(w.servers, s)
+	return w.startServer(ctx, s, append(s.settings(), "appendfsync always"))
 }
 
-func (w *world) addServer(ctx context.Context, name string, index int) error {
-	s := &server{dir: filepath.Join(w.dir, name)}
-	if err := os.MkdirAll(s.dir, 0o700); err != nil {
-		return err
+// startSentinels starts a primary, its replicas and the sentinels that watch over them.
+func (w *world) startSentinels(ctx context.Context) error {
+	for i := range 3 {
+		s, err := w.newServer(fmt.Sprintf("redis-%d", i+1))
+		if err != nil {
+			return err
+		}
+		w.servers = append(w.servers, s)
 	}
-	if err := w.limitDisk(s.dir); err != nil {
-		return err
-	}
-	var err error
-	if s.backend, err = w.processes.Address(name); err != nil {
-		return err
-	}
-	if s.address, err = w.network.listen(name, s.backend); err != nil {
-		return err
-	}
-	_, port, _ := strings.Cut(s.backend, ":")
-	_, announced, _ := strings.Cut(s.address, ":")
-	lines := []string{
-		"bind 127.0.0.1", "port " + port, "dir " + s.dir, `save ""`, "appendonly yes", "appendfsync always", "logfile \"\"",
-		"auto-aof-rewrite-percentage 0", "maxmemory-policy noeviction",
-	}
-	if w.plan.Topology != Single {
-		lines = append(lines, "appendfsync everysec", "min-replicas-to-write 1", "min-replicas-max-lag 2",
-			"repl-diskless-sync-delay 0", "repl-ping-replica-period 1", "repl-timeout 5",
-			"replica-announce-ip 127.0.0.1", "replica-announce-port "+announced)
-		if index > 0 {
+	err := together(w.servers, func(i int, s *server) error {
+		lines := append(s.settings(), s.replicated()...)
+		_, announced, _ := strings.Cut(s.address, ":")
+		lines = append(lines, "replica-announce-ip 127.0.0.1", "replica-announce-port "+announced)
+		if i > 0 {
 			_, primary, _ := strings.Cut(w.servers[0].address, ":")
 			lines = append(lines, "replicaof 127.0.0.1 "+primary)
 		}
+		return w.startServer(ctx, s, lines)
+	})
+	for i := range 3 {
+		s, sentinelErr := w.newServer(fmt.Sprintf("sentinel-%d", i+1))
+		if sentinelErr != nil {
+			return errors.Join(err, sentinelErr)
+		}
+		s.address = s.backend
+		w.sentinels = append(w.sentinels, s)
 	}
-	return w.startServer(ctx, name, s, lines, &w.servers)
+	if err != nil {
+		return err
+	}
+	return together(w.sentinels, func(_ int, s *server) error {
+		if err := w.startServer(ctx, s, w.sentinelSettings(s), "--sentinel"); err != nil {
+			return err
+		}
+		return s.quicken(ctx)
+	})
 }
 
-func (w *world) addSentinel(ctx context.Context, name string) error {
-	s := &server{dir: filepath.Join(w.dir, name)}
+// newServer makes the folder and the addresses of a server.
+func (w *world) newServer(name string) (*server, error) {
+	s := &server{name: name, number: len(w.servers) + 1, dir: filepath.Join(w.dir, name)}
 	if err := os.MkdirAll(s.dir, 0o700); err != nil {
-		return err
+		return nil, err
+	}
+	if err := w.limitDisk(s.dir); err != nil {
+		return nil, err
 	}
 	var err error
 	if s.backend, err = w.processes.Address(name); err != nil {
-		return err
+		return nil, err
 	}
-	s.address = s.backend
+	if s.address, err = w.network.listen(name, s.backend); err != nil {
+		return nil, err
+	}
+	// A pool that has failed to dial as often as its size repeats its last error for a second, whatever is true by then.
+	const size = 1000
+	s.client = redis.NewClient(&redis.Options{
+		Addr: s.backend, MaxRetries: -1, DialTimeout: time.Second, ReadTimeout: time.Second, WriteTimeout: time.Second,
+		DisableIdentity: true, Protocol: 2, PoolSize: size, ContextTimeoutEnabled: true, DialerRetries: 1,
+	})
+	w.closers = append(w.closers, s.client.Close)
+	return s, nil
+}
+
+// settings are what all servers have in common.
+func (s *server) settings() []string {
+	_, port, _ := strings.Cut(s.backend, ":")
+	return []string{
+		"bind 127.0.0.1", "port " + port, "dir " + s.dir, `save ""`, "appendonly yes", "logfile \"\"",
+		"auto-aof-rewrite-percentage 0", "maxmemory-policy noeviction",
+	}
+}
+
+// replicated are the settings of servers with replicas.
+func (s *server) replicated() []string {
+	return []string{
+		"appendfsync everysec", "min-replicas-to-write 1", "min-replicas-max-lag 2",
+		"repl-diskless-sync-delay 0", "repl-ping-replica-period 1", "repl-timeout 5",
+	}
+}
+
+func (w *world) sentinelSettings(s *server) []string {
 	_, port, _ := strings.Cut(s.backend, ":")
 	_, primary, _ := strings.Cut(w.servers[0].address, ":")
-	lines := []string{
+	return []string{
 		"bind 127.0.0.1", "port " + port, "dir " + s.dir, "logfile \"\"",
 		"sentinel monitor " + masterName + " 127.0.0.1 " + primary + " 2",
 		"sentinel down-after-milliseconds " + masterName + " 1000",
 		"sentinel failover-timeout " + masterName + " 4000",
 		"sentinel parallel-syncs " + masterName + " 2",
 	}
-	if err := w.startServer(ctx, name, s, lines, &w.sentinels, "--sentinel"); err != nil {
-		return err
-	}
-	return s.quicken(ctx)
 }
 
 // quicken makes a sentinel look around more often than its defaults, and soon forget that the machine was busy.
@@ -113,26 +148,26 @@ func (s *server) quicken(ctx context.Context) error {
 	return s.client.Do(ctx, "SENTINEL", "DEBUG", "INFO-PERIOD", 500, "PUBLISH-PERIOD", 500, "ASK-PERIOD", 300, "TILT-TRIGGER", 5000, "TILT-PERIOD", 1000).Err()
 }
 
-func (w *world) startServer(ctx context.Context, name string, s *server, lines []string, to *[]*server, args ...string) error {
-	file := filepath.Join(w.dir, name+".conf")
+// startServer starts a server with a file of these lines, and more arguments.
+func (w *world) startServer(ctx context.Context, s *server, lines []string, args ...string) error {
+	file := filepath.Join(w.dir, s.name+".conf")
 	if err := os.WriteFile(file, []byte(strings.Join(lines, "\n")+"\n"), 0o600); err != nil {
 		return err
 	}
-	s.client = redis.NewClient(&redis.Options{
-		Addr: s.backend, MaxRetries: -1, DialTimeout: time.Second, ReadTimeout: time.Second, WriteTimeout: time.Second,
-		DisableIdentity: true, Protocol: 2, PoolSize: 4,
-	})
-	w.closers = append(w.closers, s.client.Close)
 	var err error
 	s.node, err = w.start(ctx, mesh.Spec{
-		Name: name, Path: w.redisServer, Args: append([]string{file}, args...), Dir: s.dir,
+		Name: s.name, Path: w.redisServer, Args: append([]string{file}, args...), Dir: s.dir,
 		Ready: func(ctx context.Context) error { return answers(ctx, s.backend) },
 	})
-	if err == nil {
-		*to = append(*to, s)
-	}
 	return err
 }
+
+// silent takes what go-redis would write about servers that are down on purpose: every error it tells of is also returned.
+type silent struct{}
+
+func (silent) Printf(context.Context, string, ...any) {}
+
+func init() { redis.SetLogger(silent{}) }
 
 // answers is nil once a server has loaded its data, whatever else it complains of.
 func answers(ctx context.Context, address string) error {
@@ -156,8 +191,22 @@ func answers(ctx context.Context, address string) error {
 	return err
 }
 
-// primary gives the server that most sentinels hold to be the primary.
-func (w *world) primary(ctx context.Context) *server {
+// primary gives the server that holds the log, as those who choose primaries see it.
+func (w *world) primary(ctx context.Context) *server { return w.primaryOf(ctx, w.logShard) }
+
+// primaryOf gives the primary of a shard.
+func (w *world) primaryOf(ctx context.Context, shard int) *server {
+	switch w.plan.Topology {
+	case Cluster:
+		return w.clusterPrimary(ctx, shard)
+	case Sentinel:
+		return w.sentinelPrimary(ctx)
+	}
+	return w.servers[0]
+}
+
+// sentinelPrimary gives the server that most sentinels hold to be the primary.
+func (w *world) sentinelPrimary(ctx context.Context) *server {
 	votes := map[string]int{}
 	for _, s := range w.sentinels {
 		if at, err := s.client.Do(ctx, "SENTINEL", "get-master-addr-by-name", masterName).StringSlice(); err == nil && len(at) == 2 {
@@ -175,20 +224,30 @@ func (w *world) primary(ctx context.Context) *server {
 	return best
 }
 
-// others gives the servers besides one, in an order that pick chooses.
+// others gives the servers of a primary's shard besides itself, in an order that pick chooses.
 func (w *world) others(primary *server, pick int) []*server {
 	var others []*server
 	for i := range w.servers {
-		if s := w.servers[(i+pick)%len(w.servers)]; s != primary {
+		if s := w.servers[(i+pick)%len(w.servers)]; s != primary && s.shard == primary.shard {
 			others = append(others, s)
 		}
 	}
 	return others
 }
 
-// redisWell says why Redis is not yet as it should be: a primary that all agree on, takes writes and has all its replicas.
+// redisWell says why Redis is not yet as it should be: primaries that all agree on, take writes and have all their replicas.
 func (w *world) redisWell(ctx context.Context) error {
-	primary := w.primary(ctx)
+	switch w.plan.Topology {
+	case Cluster:
+		return w.clusterWell(ctx)
+	case Sentinel:
+		return w.sentinelsWell(ctx)
+	}
+	return w.servers[0].client.Set(ctx, "harness", "well", 0).Err()
+}
+
+func (w *world) sentinelsWell(ctx context.Context) error {
+	primary := w.sentinelPrimary(ctx)
 	for _, s := range w.sentinels {
 		at, err := s.client.Do(ctx, "SENTINEL", "get-master-addr-by-name", masterName).StringSlice()
 		if err != nil {
@@ -201,18 +260,32 @@ func (w *world) redisWell(ctx context.Context) error {
 	if err := primary.client.Set(ctx, "harness", "well", 0).Err(); err != nil {
 		return fmt.Errorf("%s takes no writes: %w", primary.name, err)
 	}
-	if len(w.servers) == 1 {
-		return nil
-	}
 	var errs []error
 	for _, s := range w.others(primary, 0) {
-		role, err := s.client.Do(ctx, "ROLE").Slice()
-		if err == nil && (len(role) < 4 || role[0] != "slave" || role[3] != "connected" || !strings.HasSuffix(primary.address, fmt.Sprintf(":%v", role[2]))) {
-			err = fmt.Errorf("its role is %v", role)
-		}
-		if err != nil {
-			errs = append(errs, fmt.Errorf("%s: %w", s.name, err))
-		}
+		errs = append(errs, s.follows(ctx, primary))
 	}
 	return errors.Join(errs...)
+}
+
+// follows says why a replica does not follow a primary.
+func (s *server) follows(ctx context.Context, primary *server) error {
+	role, err := s.client.Do(ctx, "ROLE").Slice()
+	if err == nil && (len(role) < 4 || role[0] != "slave" || role[3] != "connected" || !strings.HasSuffix(primary.address, fmt.Sprintf(":%v", role[2]))) {
+		err = fmt.Errorf("its role is %v", role)
+	}
+	if err != nil {
+		return fmt.Errorf("%s: %w", s.name, err)
+	}
+	return nil
+}
+
+// sentinelEpoch gives the epoch of the newest primary that a sentinel knows.
+func (s *server) sentinelEpoch(ctx context.Context) (int64, error) {
+	facts, err := s.client.Do(ctx, "SENTINEL", "MASTER", masterName).StringSlice()
+	for i := 0; i+1 < len(facts); i += 2 {
+		if facts[i] == "config-epoch" {
+			return strconv.ParseInt(facts[i+1], 10, 64)
+		}
+	}
+	return 0, errors.Join(err, fmt.Errorf("faults: %s gives no config-epoch", s.name))
 }

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/http"
+	"strconv"
+	"strings"
 	"sync"
 	"time"
 )
@@ -15,9 +17,10 @@ type Result struct {
 	Plan       Plan
 	History    *History
 	Violations []Violation
+	Doubtful   []Violation // the history does not prove them
 	Injected   map[Kind]int
-	Skipped    map[Kind]int // not possible here
-	Missed     []error      // faults that did not come about
+	Skipped    map[Kind]int     // not possible here
+	Missed     map[Kind][]error // did not come about
 	Converged  []time.Duration
 }
 
@@ -26,20 +29,26 @@ const (
 	convergeLimit = 10 * time.Second // L1: "within seconds", on a machine that is busy
 	redisLimit    = 40 * time.Second // for Redis itself to recover
 	startLimit    = 60 * time.Second
-	calm          = 700 * time.Millisecond // of health between rounds
+	calm          = 400 * time.Millisecond // of health between rounds
 )
 
 // Run runs a schedule in dir. An error says that the harness itself failed, which says nothing about the promises.
-func Run(ctx context.Context, plan Plan, dir, binaries, redisServer string, log func(string, ...any)) (*Result, error) {
-	w, err := build(ctx, plan, dir, binaries, redisServer, log)
+func Run(ctx context.Context, plan Plan, dir, binaries, redisServer string) (*Result, error) {
+	w, err := build(ctx, plan, dir, binaries, redisServer)
 	if err != nil {
 		return nil, err
 	}
-	r := &Result{Plan: plan, Injected: map[Kind]int{}, Skipped: map[Kind]int{}}
+	r := &Result{Plan: plan, Injected: map[Kind]int{}, Skipped: map[Kind]int{}, Missed: map[Kind][]error{}}
 	err = w.play(ctx, r)
 	r.History = w.history()
 	if err == nil {
-		r.Violations = Judge(r.History)
+		for _, v := range Judge(r.History) {
+			if v.Doubt == "" {
+				r.Violations = append(r.Violations, v)
+			} else {
+				r.Doubtful = append(r.Doubtful, v)
+			}
+		}
 	}
 	select {
 	case died := <-w.processes.Died():
@@ -53,7 +62,7 @@ func (w *world) history() *History {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	h := &History{
-		MaxStaleness: w.plan.maxStaleness(), Grace: grace, ConvergeLimit: convergeLimit,
+		MaxStaleness: w.plan.maxStaleness(), Outage: w.plan.maxStaleness() - settle - 4*heartbeat, Grace: grace, ConvergeLimit: convergeLimit,
 		Events: w.events, Spans: w.spans, Births: map[string][]time.Duration{},
 	}
 	for name, n := range w.nodes {
@@ -67,6 +76,7 @@ func (w *world) play(ctx context.Context, r *Result) error {
 	stop := make(chan struct{})
 	var acting sync.WaitGroup
 	acting.Go(func() { w.watchStalls(stop) })
+	acting.Go(func() { w.watchPromotions(ctx, stop) })
 	defer acting.Wait()
 	defer sync.OnceFunc(func() { close(stop) })()
 
@@ -76,7 +86,13 @@ func (w *world) play(ctx context.Context, r *Result) error {
 	}
 	healthy := Span{Kind: Healthy, From: w.now(), Covers: covers}
 	for i := range clients {
-		c := &client{world: w, random: rand.New(rand.NewPCG(w.plan.Seed, uint64(i)))}
+		c := &client{world: w, random: rand.New(rand.NewPCG(w.plan.Seed, uint64(i))), user: w.users[i]}
+		switch i {
+		case 0:
+			c.once = []func(){func() { c.endKey(w.foreigners[0]) }, func() { c.endIssuer(w.foreigners[1]) }}
+		case 1:
+			c.once = []func(){c.disable}
+		}
 		acting.Go(func() { c.run(stop) })
 	}
 	for number, round := range w.plan.Rounds {
@@ -127,7 +143,7 @@ func (w *world) injectAll(ctx context.Context, r *Result, round []Injection) {
 		case errors.Is(errs[k], errSkipped):
 			r.Skipped[i.Kind]++
 		default:
-			r.Missed = append(r.Missed, fmt.Errorf("%s: %w", i, errs[k]))
+			r.Missed[i.Kind] = append(r.Missed[i.Kind], errs[k])
 		}
 	}
 }
@@ -165,6 +181,9 @@ func (w *world) well(ctx context.Context) error {
 		if err := w.answersOK(ctx, g.admin+"/readyz"); err != nil {
 			return fmt.Errorf("%s: %w", g.name, err)
 		}
+		if err := w.fresh(ctx, g); err != nil {
+			return err
+		}
 	}
 	for _, i := range w.issuers {
 		if err := w.answersOK(ctx, i.admin+"/readyz"); err != nil {
@@ -177,9 +196,31 @@ func (w *world) well(ctx context.Context) error {
 	return nil
 }
 
+// fresh says why a gate's copy has not been confirmed just now. A gate is ready as long as an older confirmation lasts; only from
+// a new one on can it sit out what may come.
+func (w *world) fresh(ctx context.Context, g *gate) error {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, g.admin+"/metrics", nil)
+	if err != nil {
+		return err
+	}
+	_, body, err := w.send(request)
+	for line := range strings.Lines(string(body)) {
+		name, value, _ := strings.Cut(strings.TrimSpace(line), " ")
+		if !strings.HasSuffix(name, "_staleness_seconds") {
+			continue
+		}
+		seconds, err := strconv.ParseFloat(value, 64)
+		if err == nil && seconds > settle.Seconds() {
+			err = fmt.Errorf("%s was last confirmed %.3f s ago", g.name, seconds)
+		}
+		return err
+	}
+	return errors.Join(err, fmt.Errorf("%s does not say how stale it is", g.name))
+}
+
 // works says whether a session can be begun and ended at an issuer, with every gate following.
 func (w *world) works(i *issuer) error {
-	s := w.login(i)
+	s := w.login(i, prober)
 	if s == nil {
 		return fmt.Errorf("%s does not log in", i.name)
 	}
@@ -240,23 +281,77 @@ func (w *world) auditFresh(ctx context.Context, number int) error {
 	return nil
 }
 
-// stall is how long nothing may run for this machine to count as too busy.
-const stall = settle / 2
+// Each tick that comes late says how long a process that wants to run has to wait on this machine. A heartbeat is six or more
+// such waits, one after the other, and is to be done in a quarter of settle: with more lateness than these the machine itself is
+// the fault.
+const (
+	tick     = 10 * time.Millisecond
+	stall    = settle / 2             // of one tick
+	watched  = time.Second            // a window
+	lateness = 350 * time.Millisecond // of all ticks of a window together
+)
 
 // watchStalls notes when the machine is too busy to run even this.
 func (w *world) watchStalls(stop <-chan struct{}) {
 	last := w.now()
+	window, late := last, time.Duration(0)
 	for {
 		select {
 		case <-stop:
 			return
-		case <-time.After(10 * time.Millisecond):
+		case <-time.After(tick):
 		}
-		if now := w.now(); now-last > stall {
+		now := w.now()
+		late += now - last - tick
+		switch {
+		case now-last > stall:
 			w.span(Span{Kind: Stalled, From: last, To: now})
-			last = now
-		} else {
-			last = now
+		case late > lateness:
+			w.span(Span{Kind: Stalled, From: window, To: now, Note: fmt.Sprintf("%v late in all", late.Round(time.Millisecond))})
+		}
+		last = now
+		if now-window > watched || late > lateness {
+			window, late = now, 0
 		}
 	}
+}
+
+// watchPromotions notes when Redis chooses another primary, whoever gave it cause.
+func (w *world) watchPromotions(ctx context.Context, stop <-chan struct{}) {
+	if w.plan.Topology == Single {
+		return
+	}
+	known, since := w.promotions(ctx), w.now()
+	for {
+		select {
+		case <-stop:
+			return
+		case <-time.After(200 * time.Millisecond):
+		}
+		last := since
+		since = w.now()
+		if n := w.promotions(ctx); n > known {
+			w.span(Span{Kind: Promoted, From: last, To: w.now(), Note: fmt.Sprintf("epoch %d", n)})
+			known = n
+		}
+	}
+}
+
+// promotions gives a number that grows with every choice of a primary: the newest epoch that anybody knows who may vote.
+func (w *world) promotions(ctx context.Context) (newest int64) {
+	ctx, cancel := context.WithTimeout(ctx, 300*time.Millisecond)
+	defer cancel()
+	var mu sync.Mutex
+	ask, who := (*server).clusterEpoch, w.servers
+	if w.plan.Topology == Sentinel {
+		ask, who = (*server).sentinelEpoch, w.sentinels
+	}
+	_ = together(who, func(_ int, s *server) error { // who does not answer knows nothing
+		epoch, err := ask(s, ctx)
+		mu.Lock()
+		defer mu.Unlock()
+		newest = max(newest, epoch)
+		return err
+	})
+	return newest
 }

@@ -2,6 +2,7 @@ package faults
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"net"
@@ -21,6 +22,7 @@ import (
 
 	"github.com/sallyport/sallyport/internal/keyring"
 	"github.com/sallyport/sallyport/internal/mesh"
+	"github.com/sallyport/sallyport/internal/meshtest"
 )
 
 // world is an installation that is being hurt, and the record of what happens in it.
@@ -29,16 +31,21 @@ type world struct {
 	dir         string
 	binaries    string
 	redisServer string
-	log         func(format string, args ...any)
 
-	began     time.Time
-	processes *mesh.Processes
-	network   *network
-	ring      *keyring.Ring
-	http      *http.Client
-	closers   []func() error // last in, first out
+	began      time.Time
+	processes  *mesh.Processes
+	network    *network
+	ring       *keyring.Ring
+	adminToken string
+	hash       string // of the users' password
+	users      []user // one for each client
+	foreigners []*foreign
+	http       *http.Client
+	closers    []func() error // last in, first out
 
 	servers, sentinels []*server
+	logShard           int            // of the cluster: which one holds the log
+	keyOf              [shards]string // of the cluster: a key in each shard
 	issuers            []*issuer
 	gates              []*gate
 	failovers          sync.Mutex // one change of primaries at a time
@@ -56,6 +63,10 @@ type node struct {
 	child *mesh.Child
 	hurt  sync.Mutex // held by the fault that has it
 	began time.Time
+
+	clock *meshtest.Clock
+	moved sync.Mutex    // held by the fault that moves the clock
+	slept time.Duration // by how much its monotonic clock is behind
 
 	mu     sync.Mutex
 	life   int  // which one it is in, or was in
@@ -80,8 +91,15 @@ func (w *world) now() time.Duration { return time.Since(w.began) }
 // start starts a process.
 func (w *world) start(ctx context.Context, spec mesh.Spec) (*node, error) {
 	n := &node{name: spec.Name, began: w.began}
-	n.born()
 	var err error
+	if n.clock, err = meshtest.NewClock(filepath.Join(w.dir, spec.Name+".clock")); err != nil {
+		return nil, err
+	}
+	spec.Env = n.clock.Env()
+	if spec.Path == w.redisServer {
+		spec.Env = append(spec.Env, meshtest.PreloadedClock(w.binaries))
+	}
+	n.born()
 	if n.child, err = w.processes.Start(ctx, spec); err != nil {
 		return nil, err
 	}
@@ -149,10 +167,10 @@ func (w *world) owner(c net.Conn) string {
 }
 
 // build brings up the installation of a plan.
-func build(ctx context.Context, plan Plan, dir, binaries, redisServer string, log func(string, ...any)) (*world, error) {
+func build(ctx context.Context, plan Plan, dir, binaries, redisServer string) (*world, error) {
 	w := &world{
-		plan: plan, dir: dir, binaries: binaries, redisServer: redisServer, log: log, began: time.Now(),
-		processes: mesh.NewProcesses(dir), nodes: map[string]*node{},
+		plan: plan, dir: dir, binaries: binaries, redisServer: redisServer, began: time.Now(),
+		processes: mesh.NewProcesses(dir), nodes: map[string]*node{}, adminToken: rand.Text() + rand.Text(),
 		http: &http.Client{Timeout: 4 * time.Second, Transport: &http.Transport{MaxIdleConnsPerHost: 16}},
 	}
 	w.network = newNetwork(w.owner)
@@ -226,6 +244,9 @@ func (w *world) addIssuer(ctx context.Context, name string) error {
 }
 
 func (w *world) addGate(ctx context.Context, name string) error {
+	if err := os.Mkdir(filepath.Join(w.dir, name), 0o700); err != nil { // for its snapshot
+		return err
+	}
 	listen, admin, err := w.twoAddresses(name)
 	if err != nil {
 		return err

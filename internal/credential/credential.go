@@ -47,6 +47,9 @@ type User struct {
 	Scopes   []string // not to be changed: it is shared
 	Tenant   string
 	Disabled bool // never true in what Verify and Lookup return
+	// Credential names the password: another one each time it is set, also to the same word. Rights names roles, scopes and
+	// tenant. Both are digests that tell nothing of a password; a session keeps those of its login.
+	Credential, Rights string
 }
 
 // Account is a user with the password's hash.
@@ -69,6 +72,9 @@ type Options struct {
 	Logger   *slog.Logger          // nil logs nothing
 	Registry prometheus.Registerer // nil for no metrics
 	Limits   Limits                // zero for DefaultLimits
+	// OnChange is told the names of users whose sessions of before must end: they are gone or disabled, have another password
+	// or tenant, or have lost a role or scope. It is called once the change is in force, and must not block. nil: nobody is told.
+	OnChange func(names []string)
 }
 
 // Store checks passwords. It may be used by many goroutines.

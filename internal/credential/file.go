@@ -23,6 +23,7 @@ type file struct {
 	now     func() time.Time
 	log     *slog.Logger
 	metrics *metrics
+	changed func(names []string)
 
 	current atomic.Pointer[users]
 	seen    atomic.Pointer[version]
@@ -67,6 +68,7 @@ func openFile(cfg Config, o Options, m *metrics) (*file, error) {
 		now:     o.Now,
 		log:     o.Logger,
 		metrics: m,
+		changed: o.OnChange,
 	}
 	if err := f.reload(); err != nil {
 		return nil, err
@@ -171,7 +173,12 @@ func (f *file) failed(err error, known *version) error {
 }
 
 func (f *file) inForce(u *users) {
-	first := f.current.Swap(u) == nil
+	before := f.current.Swap(u)
+	if before != nil && f.changed != nil {
+		if names := outdatedUsers(before.accounts, u.accounts); len(names) > 0 {
+			f.changed(names)
+		}
+	}
 	outdatedHashes := 0
 	for _, a := range u.accounts {
 		if outdated(a.hash, f.params) {
@@ -183,7 +190,7 @@ func (f *file) inForce(u *users) {
 	f.metrics.users.Set(float64(len(u.accounts)))
 	f.metrics.outdated.Set(float64(outdatedHashes))
 	message := "the users have been read anew"
-	if first {
+	if before == nil {
 		message = "the users have been read"
 	}
 	f.log.Info(message, "file", f.path, "users", len(u.accounts), "outdated_hashes", outdatedHashes)

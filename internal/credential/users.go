@@ -31,7 +31,10 @@ func (u *usersFile) Validate() error {
 		spelled[name] = e.Name
 		encoded, hashes = append(encoded, e.Hash.Reveal()), append(hashes, h)
 		loaded.accounts[name] = Account{
-			User: User{Name: name, Roles: e.Roles, Scopes: e.Scopes, Tenant: e.Tenant, Disabled: e.Disabled},
+			User: User{
+				Name: name, Roles: e.Roles, Scopes: e.Scopes, Tenant: e.Tenant, Disabled: e.Disabled,
+				Credential: digestOf("credential", e.Hash.Reveal()), Rights: rightsOf(e),
+			},
 			hash: h,
 		}
 	}

@@ -20,7 +20,8 @@ type Spec struct {
 	Name string
 	Path string // of the program
 	Args []string
-	Dir  string // working directory; it must be there
+	Dir  string   // working directory; it must be there
+	Env  []string // what it has in its environment besides ours
 	// Ready is nil once the process does its work. It is asked again and again after every start.
 	Ready func(context.Context) error
 }
@@ -36,7 +37,7 @@ func (p *Processes) Address(whose string) (string, error) { return p.ports.take(
 // Start starts a process and returns when it is ready.
 func (p *Processes) Start(ctx context.Context, s Spec) (*Child, error) {
 	c := &Child{
-		name: s.Name, path: s.Path, args: s.Args, dir: s.Dir, env: childEnvironment(os.Environ()),
+		name: s.Name, path: s.Path, args: s.Args, dir: s.Dir, env: append(childEnvironment(os.Environ()), s.Env...),
 		logFile: filepath.Join(p.dir, s.Name+".log"), ready: s.Ready, family: p.family,
 	}
 	if err := c.start(); err != nil {

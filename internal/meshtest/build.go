@@ -33,33 +33,44 @@ func Root(t testing.TB) string {
 // in. With race they have the race detector: a race makes a daemon end with a status that fails the test.
 func Binaries(t testing.TB, race bool) string {
 	t.Helper()
-	root := Root(t)
-	b := &builds[0]
 	if race {
-		b = &builds[1]
+		return builds[1].done(t, "bin-race", "-race")
 	}
-	b.once.Do(func() { b.dir, b.err = build(root, race) })
+	return builds[0].done(t, "bin")
+}
+
+const movableFolder = "bin-movableclock"
+
+// MovableBinaries is Binaries with programs whose clocks a [Clock] moves.
+func MovableBinaries(t testing.TB) string {
+	t.Helper()
+	return builds[2].done(t, movableFolder, "-tags", "movableclock")
+}
+
+// builds are the ways the programs are built in.
+var builds [3]building
+
+type building struct {
+	once sync.Once
+	dir  string
+	err  error
+}
+
+func (b *building) done(t testing.TB, folder string, flags ...string) string {
+	t.Helper()
+	root := Root(t)
+	b.once.Do(func() { b.dir, b.err = build(root, folder, flags...) })
 	if b.err != nil {
 		t.Fatal(b.err)
 	}
 	return b.dir
 }
 
-var builds [2]struct {
-	once sync.Once
-	dir  string
-	err  error
-}
-
 // build puts the programs where the next test process finds them: the linker then has nothing to do. A lock keeps test
 // processes that run side by side from building them at once.
-func build(root string, race bool) (string, error) {
-	dir := filepath.Join(root, ".tools", "test", "bin")
-	args := []string{"build", "-o", dir + string(filepath.Separator)}
-	if race {
-		dir += "-race"
-		args = []string{"build", "-race", "-o", dir + string(filepath.Separator)}
-	}
+func build(root, folder string, flags ...string) (string, error) {
+	dir := filepath.Join(root, ".tools", "test", folder)
+	args := append(append([]string{"build"}, flags...), "-o", dir+string(filepath.Separator))
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return "", fmt.Errorf("meshtest: %w", err)
 	}
@@ -75,6 +86,9 @@ func build(root string, race bool) (string, error) {
 	cmd.Dir = root
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("meshtest: go build ./cmd/...: %w\n%s", err, out)
+	}
+	if folder == movableFolder {
+		return dir, buildPreloaded(root, dir)
 	}
 	return dir, nil
 }

@@ -10,6 +10,8 @@ import (
 
 	"github.com/redis/go-redis/v9"
 	"github.com/redis/go-redis/v9/maintnotifications"
+
+	"github.com/sallyport/sallyport/internal/seeded"
 )
 
 func open(cfg Config) (redis.UniversalClient, error) {
@@ -23,7 +25,11 @@ func open(cfg Config) (redis.UniversalClient, error) {
 	case ModeCluster:
 		return redis.NewClusterClient(clusterOptions(cfg, tlsConfig)), nil
 	}
-	return redis.NewClient(singleOptions(cfg, tlsConfig)), nil
+	o := singleOptions(cfg, tlsConfig)
+	if seeded.On(seeded.CommandRetried) {
+		o.MaxRetries = 3
+	}
+	return redis.NewClient(o), nil
 }
 
 // Retries are off everywhere: a client that repeats an append on another connection forges its acknowledgement.

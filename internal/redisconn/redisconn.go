@@ -1,6 +1,7 @@
 // Package redisconn opens the one Redis client a daemon uses, from configuration alone: a single server, Sentinel or
-// Cluster, with TLS and an ACL user if asked. What it hands out never repeats a command by itself and obeys its
-// context's deadline, so that an answer is always the answer to the one command that was sent.
+// Cluster, with TLS and an ACL user if asked. What it hands out obeys its context's deadline, and never repeats a command
+// by itself, so that an answer is always the answer to the one command that was sent. The one exception is Universal over
+// a Cluster, which goes after a slot that has moved or whose node is gone: what must happen once goes over Dedicated.
 package redisconn
 
 import (
@@ -48,6 +49,10 @@ func (c *Client) Dedicated(ctx context.Context, key string) (*redis.Conn, error)
 	if err != nil {
 		return nil, err
 	}
+	return c.dedicate(primary)
+}
+
+func (c *Client) dedicate(primary *redis.Client) (*redis.Conn, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.dedicated == nil {
@@ -62,6 +67,33 @@ func (c *Client) Dedicated(ctx context.Context, key string) (*redis.Conn, error)
 	return source.EphemeralConn(), nil
 }
 
+// EachPrimary calls f with a dedicated connection to every primary, one after the other, until f returns an error: to the
+// one of a single Redis or of sentinels, whose node is then empty, or to all of a cluster's, by their addresses.
+func (c *Client) EachPrimary(ctx context.Context, f func(node string, conn *redis.Conn) error) error {
+	one := func(node string, primary *redis.Client) error {
+		conn, err := c.dedicate(primary)
+		if err != nil {
+			return err
+		}
+		defer func() { _ = conn.Close() }() // nothing is lost with it
+		return f(node, conn)
+	}
+	switch u := c.universal.(type) {
+	case *redis.Client:
+		return one("", u)
+	case *redis.ClusterClient:
+		var turn sync.Mutex // go-redis would call for all nodes at once
+		return u.ForEachMaster(ctx, func(_ context.Context, node *redis.Client) error {
+			turn.Lock()
+			defer turn.Unlock()
+			return one(node.Options().Addr, node)
+		})
+	}
+	return errUnknownClient
+}
+
+var errUnknownClient = errors.New("redisconn: a client of unknown kind")
+
 func (c *Client) primary(ctx context.Context, key string) (*redis.Client, error) {
 	switch u := c.universal.(type) {
 	case *redis.Client:
@@ -73,15 +105,18 @@ func (c *Client) primary(ctx context.Context, key string) (*redis.Client, error)
 		}
 		return node, nil
 	}
-	return nil, errors.New("redisconn: a client of unknown kind")
+	return nil, errUnknownClient
 }
 
 // longestWait bounds a command on a dedicated connection whose context has no deadline.
 const longestWait = time.Minute
 
+// dedicatedOptions copies the options of a client that has been made: there a value that stands for "off" has become 0,
+// which a new client would take as "unset". What must be off is therefore said again.
 func dedicatedOptions(from *redis.Options) *redis.Options {
 	o := *from
 	o.ReadTimeout, o.PoolSize, o.MinIdleConns = longestWait, 64, 0
+	o.MaxRetries, o.DialerRetries, o.MaintNotificationsConfig = noRetries, 1, noNotifications()
 	return &o
 }
 

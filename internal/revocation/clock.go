@@ -3,6 +3,8 @@ package revocation
 import (
 	"sync/atomic"
 	"time"
+
+	"github.com/sallyport/sallyport/internal/seeded"
 )
 
 // Clock is the time by which tokens expire at a process: its wall clock, except that between two counting heartbeats it
@@ -11,6 +13,9 @@ type Clock struct{ floor atomic.Int64 }
 
 // Now is the time, given the wall clock's.
 func (c *Clock) Now(wall time.Time) time.Time {
+	if seeded.On(seeded.ClockRevives) {
+		return wall
+	}
 	n := wall.UnixNano()
 	for {
 		floor := c.floor.Load()
@@ -49,6 +54,11 @@ func (t redisTime) earliest(now Instant) int64 {
 	return t.at + (now.Mono - t.answered.Mono).Milliseconds()
 }
 
+// jumped says that Redis' time, read between two moments, is certainly further than by from where it should be.
+func (t redisTime) jumped(at int64, sent, answered Instant, by time.Duration) bool {
+	return t.known && (at < t.earliest(sent)-by.Milliseconds() || at > t.latest(answered)+by.Milliseconds())
+}
+
 // skew is how far the wall clock certainly was from Redis' time.
 func (t redisTime) skew() time.Duration {
 	early := time.Duration(t.sent.Wall.UnixMilli()-t.at-1) * time.Millisecond
@@ -65,10 +75,11 @@ func (r *Replica) Skew() time.Duration {
 }
 
 // Expired is the time (unix ms) up to which entries may be forgotten: neither Redis' clock nor the one tokens expire by
-// is behind it. False while Redis' time is not known.
+// is behind it, nor what the two have agreed on. False while Redis' time is not known.
 func (r *Replica) Expired(now Instant) (int64, bool) {
 	if !r.redis.known {
 		return 0, false
 	}
-	return min(r.redis.earliest(now), r.clock.Now(now.Wall).UnixMilli(), now.Wall.UnixMilli()), true
+	wall := min(r.clock.Now(now.Wall).UnixMilli(), now.Wall.UnixMilli())
+	return min(r.redis.earliest(now), wall, r.bounds.earliest(now.Mono)), true
 }

@@ -1,13 +1,17 @@
 package revocation
 
-import "time"
+import (
+	"time"
+
+	"github.com/sallyport/sallyport/internal/seeded"
+)
 
 // Facts are what a token says of itself that a revocation may name. An empty string names nothing.
 type Facts struct {
 	Issuer, TokenID, SessionID, Subject, ClientID, Tenant, KeyID string
 	IssuedAt                                                     int64 // iat, unix seconds
 	AuthTime                                                     int64 // when the session began, unix seconds; 0 if the token has none
-	Ours                                                         bool  // minted by an issuer that ends a user's sessions by their sids
+	Ours                                                         bool  // minted by an issuer that ends a user's sessions by their sids, and whose auth_time is not before the user's last log out everywhere
 }
 
 // Verdict says whether a token is revoked, and by which entry. The zero Verdict is "not revoked": ask [Freshness] too.
@@ -27,6 +31,9 @@ type Instant struct {
 
 // Since is the larger of the times that have passed on the two clocks since u.
 func (t Instant) Since(u Instant) time.Duration {
+	if seeded.On(seeded.SuspendNotCounted) {
+		return t.Mono - u.Mono
+	}
 	return max(t.Mono-u.Mono, time.Duration(t.Wall.UnixNano()-u.Wall.UnixNano()))
 }
 
@@ -34,7 +41,7 @@ func (t Instant) Since(u Instant) time.Duration {
 const (
 	WhyNoCopy  = "no_copy"       // no complete and confirmed copy of the log yet
 	WhyStale   = "stale"         // nothing has been confirmed for longer than max_staleness
-	WhyClock   = "clock"         // no confirmed copy yet, and this machine's clock is too far from Redis'
+	WhyClock   = "clock"         // this machine's clock is too far from Redis': of a gate while it has no confirmed copy yet
 	WhyUnknown = "unknown_entry" // the log holds an entry this version cannot read
 )
 

@@ -45,9 +45,6 @@ func (l *fakeLog) append(b revocation.Batch) (epoch revocation.Epoch, first uint
 	}
 	first = l.head.Seq + 1
 	for _, e := range b.Entries {
-		if b.Again && e.Expires <= l.now {
-			continue
-		}
 		e.Seq = l.head.Seq + 1
 		e.Chain = e.After(l.head.Chain)
 		l.entries = append(l.entries, e)
@@ -81,6 +78,10 @@ func (l *fakeLog) gateBeat(hb revocation.Heartbeat) revocation.HeartbeatReply {
 // issuerBeat answers an issuer's heartbeat.
 func (l *fakeLog) issuerBeat(hb revocation.Heartbeat, settle time.Duration) revocation.HeartbeatReply {
 	l.whole()
+	for over := min(l.now, hb.Sight.Expired) - skew.Milliseconds(); l.head.First < l.head.Seq && l.entries[0].Expires <= over; l.head.First++ {
+		l.entries = l.entries[1:]
+	}
+	l.head.Mending = min(l.head.Mending, l.now+settle.Milliseconds())
 	if hb.Holds && (hb.Mend || !l.onLog(hb.Position) || hb.Stored > l.head.Seq) {
 		l.head.Mending = max(l.head.Mending, l.now+settle.Milliseconds())
 	}
@@ -111,15 +112,25 @@ func (l *fakeLog) restore(s fakeLog) {
 	l.present, l.head, l.entries = s.present, s.head, append([]revocation.Entry(nil), s.entries...)
 }
 
-// clocks are the clocks of all processes, in step with Redis'.
+// clocks are the clocks of all processes.
 type clocks struct {
 	mono time.Duration
 	log  *fakeLog
+	off  time.Duration // how far Redis' is ahead of them
 }
 
 func (c *clocks) instant() revocation.Instant {
-	return revocation.Instant{Mono: c.mono, Wall: time.UnixMilli(c.log.now)}
+	return revocation.Instant{Mono: c.mono, Wall: time.UnixMilli(c.log.now).Add(-c.off)}
 }
+
+// moveRedis sets Redis' clock so far ahead of the processes'.
+func (c *clocks) moveRedis(off time.Duration) {
+	c.log.now += (off - c.off).Milliseconds()
+	c.off = off
+}
+
+// moveAll sets the wall clocks of Redis and of all processes.
+func (c *clocks) moveAll(by time.Duration) { c.log.now += by.Milliseconds() }
 
 func (c *clocks) pass(d time.Duration) {
 	c.mono += d

@@ -1,6 +1,10 @@
 package revocation
 
-import "time"
+import (
+	"time"
+
+	"github.com/sallyport/sallyport/internal/seeded"
+)
 
 // Head is the log's head as one answer of Redis gave it.
 type Head struct {
@@ -28,6 +32,7 @@ type Heartbeat struct {
 	// Stored is an issuer's: up to this place of Position's epoch its appends have stored entries. A log that ends
 	// before it has lost them, and is to be marked as mending in the heartbeat's own step.
 	Stored uint64
+	Sight  Sight // an issuer's
 }
 
 // HeartbeatReply is Redis' answer to a Heartbeat, every part of it from one atomic step but Replicas, which is WAIT's
@@ -66,13 +71,15 @@ func Causes() []Cause {
 func judge(hb *Heartbeat, r *HeartbeatReply) Cause {
 	p, h := hb.Position, &r.Head
 	switch {
+	case seeded.On(seeded.SeqWithoutChain) && p.Epoch == h.Epoch && p.Seq <= h.Seq:
+		return ""
 	case p.Epoch != h.Epoch:
 		return CauseEpoch
 	case p.Seq > h.Seq:
 		return CauseRollback
 	case r.AtMineFound && r.AtMine != p.Chain:
 		return CauseChain
-	case !r.AtMineFound && p != h.Position():
+	case !r.AtMineFound && p != h.Position() && !seeded.On(seeded.TrimmedIsOnTheLog):
 		return CauseTrimmed
 	case p.Seq == h.Seq && p.Chain != h.Chain:
 		return CauseChain

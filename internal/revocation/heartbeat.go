@@ -1,5 +1,11 @@
 package revocation
 
+import (
+	"time"
+
+	"github.com/sallyport/sallyport/internal/seeded"
+)
+
 // Beat makes the next heartbeat. One is under way at a time: answer it with Answered or BeatFailed before the next.
 func (r *Replica) Beat(now Instant) Heartbeat {
 	r.beats++
@@ -15,12 +21,11 @@ func (r *Replica) Answered(hb Heartbeat, a HeartbeatReply, now Instant) Outcome 
 	if hb.connection != r.settle.connection {
 		return Outcome{}
 	}
-	if a.Replicas < r.cfg.MinReplicas || !a.HeadFound {
+	if a.Replicas < r.cfg.MinReplicas && !seeded.On(seeded.BeatWaitNotCompared) || !a.HeadFound {
 		r.unsettle()
 		return Outcome{}
 	}
-	r.redis = redisTime{known: true, at: a.Time, sent: hb.At, answered: now}
-	r.head, r.headKnown = a.Head, true
+	r.tell(&hb, &a, now)
 	settled := r.settle.good(a.Head.Epoch, hb.At, now, r.cfg.Settle)
 	if !r.complete {
 		return r.pursue(&a.Head)
@@ -38,6 +43,22 @@ func (r *Replica) Answered(hb Heartbeat, a HeartbeatReply, now Instant) Outcome 
 		return out
 	}
 	return r.confirm(&hb, &a.Head, now, out)
+}
+
+// tell takes Redis' time. When that has jumped, marks of mending that it was to count down mean nothing until issuers have
+// renewed them: the connection settles anew, as after a pause.
+func (r *Replica) tell(hb *Heartbeat, a *HeartbeatReply, now Instant) {
+	if r.redis.jumped(a.Time, hb.At, now, r.cfg.Settle/2) {
+		r.unsettle()
+	}
+	r.redis = redisTime{known: true, at: a.Time, sent: hb.At, answered: now}
+	r.head, r.headKnown = a.Head, true
+	r.bounds.note(min(r.redis.earliest(now), now.Wall.UnixMilli()), now.Mono, r.life())
+}
+
+// life is how long an entry lives.
+func (r *Replica) life() time.Duration {
+	return r.head.MaxTokenLifetime + 2*r.cfg.ClockSkew + r.cfg.MaxStaleness
 }
 
 // pursue keeps a load going while it can still end in a complete copy, and else begins one for h.
@@ -69,6 +90,9 @@ func (r *Replica) pursue(h *Head) Outcome {
 func (r *Replica) confirm(hb *Heartbeat, h *Head, now Instant, out Outcome) Outcome {
 	at := place{h.Seq, h.Chain}
 	if h.Seq > r.pos.Seq {
+		if seeded.On(seeded.CountsUnapplied) {
+			r.count(hb.At, now, &out)
+		}
 		if len(r.wait) < maxCandidates {
 			r.wait = append(r.wait, candidate{hb.At, at})
 		}
@@ -77,7 +101,7 @@ func (r *Replica) confirm(hb *Heartbeat, h *Head, now Instant, out Outcome) Outc
 	known := h.Seq == hb.Position.Seq // judged already
 	if h.Seq == r.pos.Seq {
 		known = true
-		if h.Chain != r.pos.Chain {
+		if h.Chain != r.pos.Chain && !seeded.On(seeded.SeqWithoutChain) {
 			return r.lose(CauseChain)
 		}
 	}
@@ -98,6 +122,9 @@ func (r *Replica) confirm(hb *Heartbeat, h *Head, now Instant, out Outcome) Outc
 // count confirms the copy as of sent. A process with a clock that is off never gets its first confirmation: it could
 // not tell which tokens have expired.
 func (r *Replica) count(sent, now Instant, out *Outcome) {
+	if seeded.On(seeded.FreshFromReply) {
+		sent = now
+	}
 	skewed := r.redis.skew() > r.cfg.ClockSkew
 	if skewed && !r.counted {
 		return

@@ -1,5 +1,7 @@
 package revocation
 
+import "github.com/sallyport/sallyport/internal/seeded"
+
 // launch notes that an entry made here is on its way into the log.
 func (w *Writer) launch(e *Entry) {
 	item := w.unseen.get(e)
@@ -48,9 +50,11 @@ func (w *Writer) lost(epoch Epoch, seq uint64) {
 
 // missing reports whether the log, of which the copy is complete, lacks an item: no append of a new one is under way, and
 // none has put it where the copy has yet to come. One that is being mended is missing until it is known to be stored.
-func (w *Writer) missing(item *heldItem, redisNow int64) bool {
+func (w *Writer) missing(item *heldItem, expired int64) bool {
 	switch {
-	case item.inFlight > 0 && !item.mending, item.entry.Expires <= redisNow:
+	case item.inFlight > 0 && (!item.mending || seeded.On(seeded.MendingNotRenewed)):
+		return false
+	case item.entry.Expires <= expired && !seeded.On(seeded.ExpiredAppendedAgain):
 		return false
 	case item.seq > 0 && item.epoch == w.pos.Epoch && item.seq > w.pos.Seq:
 		return false
@@ -59,9 +63,9 @@ func (w *Writer) missing(item *heldItem, redisNow int64) bool {
 }
 
 func (w *Writer) missingAny(now Instant) (found bool) {
-	redisNow := w.redis.latest(now)
+	expired, _ := w.Expired(now)
 	w.unseen.each(func(item *heldItem) bool {
-		found = w.missing(item, redisNow)
+		found = w.missing(item, expired)
 		return !found
 	})
 	return found
@@ -69,10 +73,10 @@ func (w *Writer) missingAny(now Instant) (found bool) {
 
 // missingFirst gives what is missing and not being mended.
 func (w *Writer) missingFirst(now Instant, most int) []Entry {
-	redisNow := w.redis.latest(now)
+	expired, _ := w.Expired(now)
 	var found []Entry
 	w.unseen.each(func(item *heldItem) bool {
-		if item.inFlight == 0 && w.missing(item, redisNow) {
+		if item.inFlight == 0 && w.missing(item, expired) {
 			found = append(found, item.entry.bare())
 		}
 		return len(found) < most
@@ -96,6 +100,10 @@ func (w *Writer) Mend(now Instant, most int) (Batch, bool) {
 	for i := range entries {
 		item := w.unseen.get(&entries[i])
 		item.inFlight, item.mending = item.inFlight+1, true
+		if seeded.On(seeded.AppendedWithNewExpiry) {
+			item.entry.Expires = now.Wall.Add(2 * w.Life()).UnixMilli()
+			entries[i].Expires = item.entry.Expires
+		}
 	}
 	return Batch{Entries: entries, Again: true, Expect: w.pos, More: more}, len(entries) > 0
 }

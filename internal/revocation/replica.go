@@ -1,6 +1,11 @@
 package revocation
 
-import "time"
+import (
+	"math"
+	"time"
+
+	"github.com/sallyport/sallyport/internal/seeded"
+)
 
 // ReplicaConfig are the times and numbers a Replica judges by.
 type ReplicaConfig struct {
@@ -36,6 +41,7 @@ type Replica struct {
 	head      Head
 	headKnown bool
 	redis     redisTime
+	bounds    bounds
 	behind    behind
 	resyncs   map[Cause]uint64
 }
@@ -83,6 +89,17 @@ func NewReplica(cfg ReplicaConfig, set *Set) *Replica {
 	return &Replica{cfg: cfg, set: set, clock: &Clock{}, resyncs: map[Cause]uint64{}}
 }
 
+// Restore begins with a snapshot's position, whose Set this replica must have been made with. It confirms nothing: what
+// the first heartbeat shows decides whether reading goes on from there or the log is loaded whole, and the one that
+// counts allows something. Only a replica that has been told of nothing yet can restore.
+func (r *Replica) Restore(p Position) {
+	if r.generation != 0 || r.complete || p.Seq == 0 {
+		return
+	}
+	r.pos, r.complete = p, true
+	r.generation++
+}
+
 // Set is what tokens are checked against.
 func (r *Replica) Set() *Set { return r.set }
 
@@ -114,6 +131,9 @@ type Outcome struct {
 // lose gives up the position. What is held stays in force; freshness runs on from the last heartbeat that counted.
 func (r *Replica) lose(c Cause) Outcome {
 	r.resyncs[c]++
+	if seeded.On(seeded.DroppedOnReload) {
+		r.set.Sweep(math.MaxInt64, r.set.Shards())
+	}
 	r.complete, r.load, r.behind = false, load{}, behind{}
 	r.generation++
 	r.wait, r.passed = nil, nil

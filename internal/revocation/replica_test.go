@@ -316,6 +316,7 @@ func TestResyncs(t *testing.T) {
 		"another epoch":       {func(b *bench) { b.log.flush(); b.log.whole() }, revocation.CauseEpoch},
 		"lost its newest":     {func(b *bench) { cut(b.log, 2) }, revocation.CauseRollback},
 		"lost and grew again": {func(b *bench) { cut(b.log, 2); b.add("x"); b.add("y"); b.add("z") }, revocation.CauseChain},
+		"grew as far":         {func(b *bench) { cut(b.log, 2); b.add("x"); b.add("y") }, revocation.CauseChain},
 		"trimmed past us":     {func(b *bench) { b.add("x"); b.add("y"); b.log.entries = b.log.entries[8:]; b.log.head.First = 9 }, revocation.CauseTrimmed},
 	} {
 		b := newBench(t).settled()
@@ -435,6 +436,7 @@ func TestLoadingIsWhole(t *testing.T) {
 		"another epoch":   func(b *bench) { b.log.flush(); b.log.whole(); b.add("x") },
 		"lost its newest": func(b *bench) { cut(b.log, 3) },
 		"lost everything": func(b *bench) { b.log.flush() },
+		"deleted":         func(b *bench) { b.log.entries = nil }, // and its head kept
 		"grew":            func(b *bench) { b.add("x"); b.add("y") },
 		"other entries": func(b *bench) {
 			cut(b.log, 4)
@@ -469,7 +471,7 @@ func TestLoadingIsWhole(t *testing.T) {
 					}
 				}
 			}
-			if b.fresh() == (name == "lost everything") {
+			if gone := name == "lost everything" || name == "deleted"; b.fresh() == gone {
 				t.Errorf("%s after %d pages: fresh %v in the end", name, pages, b.fresh())
 			}
 		}

@@ -4,6 +4,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/sallyport/sallyport/internal/seeded"
 )
 
 // Set is the live entries that tokens are checked against. Check takes no lock and never waits; Add and Sweep lock
@@ -54,6 +56,9 @@ func NewSet(cfg SetConfig) *Set {
 func (s *Set) Check(f *Facts) Verdict {
 	if f.SessionID != "" {
 		if v := s.named(KindSID, f.Issuer, f.SessionID); v.Revoked {
+			if seeded.On(seeded.SidByIssuedAt) {
+				return s.since(KindSID, f.Issuer, f.SessionID, f.IssuedAt, 0)
+			}
 			return v
 		}
 	}
@@ -71,16 +76,21 @@ func (s *Set) Check(f *Facts) Verdict {
 }
 
 // checkCutoffs judges a session's token from our issuers by when the session began, any other by its iat with one
-// clock_skew: its issuer's clock is not Redis'. A sub entry leaves our sessions alone: their sids are entries of their
-// own, so that a login in the same second works.
+// clock_skew: its issuer's clock is not Redis'. Of our sessions a sub entry denies those that began in an earlier second:
+// their sids are entries of their own, unless Redis had lost the sessions before their user was logged out everywhere. One
+// that began in the same second may have begun after it, and is left to its sid.
 func (s *Set) checkCutoffs(f *Facts) Verdict {
 	session := f.Ours && f.SessionID != ""
 	from, leeway := f.IssuedAt, s.skew
 	if session {
 		from, leeway = f.AuthTime, 0
 	}
-	if !session && f.Subject != "" {
-		if v := s.since(KindSub, f.Issuer, f.Subject, from, leeway); v.Revoked {
+	if f.Subject != "" {
+		began := from
+		if session {
+			began++ // whoever began in the cutoff's own second passes
+		}
+		if v := s.since(KindSub, f.Issuer, f.Subject, began, leeway); v.Revoked {
 			return v
 		}
 	}

@@ -49,7 +49,7 @@ func (s *Set) reason(r string) int {
 		return i
 	}
 	known := *s.reasons.Load()
-	if len(known) >= maxReasons {
+	if len(known) >= maxReasons || len(r) > MaxReason {
 		return 0
 	}
 	known = append(slices.Clone(known), r)

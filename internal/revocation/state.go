@@ -45,6 +45,7 @@ func (r *Replica) Pass(d, most time.Duration, now Instant) {
 		back(&r.redis.answered)
 		r.redis.at -= now.Mono.Milliseconds() - r.redis.answered.Mono.Milliseconds()
 	}
+	mono(&r.bounds.since)
 	if r.head.Mending -= d.Milliseconds(); r.head.Mending <= now.Wall.UnixMilli() {
 		r.head.Mending = 0
 	}
@@ -74,7 +75,18 @@ func (r *Replica) AppendState(buf []byte) []byte {
 	}
 	buf = appendInts(buf, int64(r.head.MaxTokenLifetime), int64(len(r.head.Era)))
 	buf = append(buf, r.head.Era...)
+	buf = r.bounds.appendState(buf)
 	return appendInts(buf, r.redis.at, int64(r.behind.since), int64(r.behind.seq), r.clock.floor.Load())
+}
+
+// appendState leaves out when the bounds began while all that is known of them is one and the same.
+func (b *bounds) appendState(buf []byte) []byte {
+	buf = appendBools(buf, b.this.known, b.before.known)
+	buf = appendInts(buf, b.this.least, b.this.most, b.before.least, b.before.most)
+	if b.this.least == b.this.most && (!b.before.known || b.before == b.this) {
+		return buf
+	}
+	return appendInts(buf, int64(b.since))
 }
 
 func appendPosition(buf []byte, p Position) []byte {

@@ -208,7 +208,7 @@ func (w *world) fault() {
 		return
 	}
 	w.faults--
-	switch rapid.SampledFrom([]string{"flush", "trim", "delete", "old disk", "gate", "issuer"}).Draw(w.T, "fault") {
+	switch rapid.SampledFrom([]string{"flush", "trim", "delete", "old disk", "gate", "issuer", "clock"}).Draw(w.T, "fault") {
 	case "flush":
 		w.log.flush()
 	case "trim":
@@ -221,6 +221,10 @@ func (w *world) fault() {
 		for _, m := range append(append([]*member(nil), w.issuers...), w.gates...) {
 			m.connected() // a server that restarts drops every connection
 		}
+	case "clock":
+		w.moveRedis(rapid.SampledFrom([]time.Duration{
+			300 * time.Second, -300 * time.Second, 2 * time.Hour, -2 * time.Hour, 50 * time.Hour, 20 * time.Second, -20 * time.Second, 1300 * time.Millisecond,
+		}).Draw(w.T, "by"))
 	case "gate":
 		n := rapid.IntRange(0, len(w.gates)-1).Draw(w.T, "which")
 		w.gates[n] = w.gate(w.gates[n].name)
@@ -257,18 +261,21 @@ func TestNothingAcknowledgedIsLost(t *testing.T) {
 			rapid.Check(t, func(t *rapid.T) {
 				w := newWorld(t, c.issuers, 2, c.faults)
 				for range rapid.IntRange(1, 40).Draw(t, "steps") {
-					switch rapid.IntRange(0, 7).Draw(t, "step") {
+					switch rapid.IntRange(0, 8).Draw(t, "step") {
 					case 0:
 						w.fault()
 					case 1, 2, 3:
 						w.revoke()
 					case 4:
 						w.disk = w.log.snapshot()
+					case 5:
+						w.moveRedis(0)
 					default:
 						w.round(true)
 					}
 					w.acknowledge()
 				}
+				w.moveRedis(0)
 				for range 40 {
 					w.round(false)
 				}

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"time"
+
+	"github.com/sallyport/sallyport/internal/seeded"
 )
 
 // Writer is an issuer's side of the log: a Replica that also appends. What it was asked to revoke is in its own set
@@ -39,8 +41,7 @@ type Batch struct {
 // Begin makes entries of requests and puts them into this issuer's own set: from here on it denies what they name,
 // whatever becomes of the batch. Errors wrap ErrInvalidRequest or are ErrNoTime.
 func (w *Writer) Begin(reqs []Request, now Instant) (Batch, error) {
-	view := w.View()
-	at, ok := view.Time(now)
+	at, ok := w.stamp(now)
 	if !ok {
 		return Batch{}, ErrNoTime
 	}
@@ -53,7 +54,9 @@ func (w *Writer) Begin(reqs []Request, now Instant) (Batch, error) {
 		b.Entries = append(b.Entries, e)
 	}
 	for i := range b.Entries {
-		w.set.Add(&b.Entries[i])
+		if !seeded.On(seeded.OwnSetLast) {
+			w.set.Add(&b.Entries[i])
+		}
 		w.launch(&b.Entries[i])
 	}
 	return b, nil
@@ -67,7 +70,7 @@ func (w *Writer) entry(q *Request, at time.Time) (Entry, error) {
 		Kind: q.Kind, Issuer: q.Issuer, Value: q.Value, Reason: q.Reason, Actor: q.Actor,
 		At: at.UnixMilli(), Expires: at.Add(w.Life() + w.onTheWay()).UnixMilli(),
 	}
-	if q.Kind.Cutoff() {
+	if q.Kind.Cutoff() || q.Kind == KindSID && seeded.On(seeded.SidByIssuedAt) {
 		e.IssuedBefore = e.At
 		if !q.IssuedBefore.IsZero() {
 			e.IssuedBefore = q.IssuedBefore.UnixMilli()
@@ -77,6 +80,37 @@ func (w *Writer) entry(q *Request, at time.Time) (Entry, error) {
 		}
 	}
 	return e, nil
+}
+
+// stamp is the time that entries are made at: Redis', unless this machine's clock, or what the two have agreed on, is later by
+// more than clock_skew. Then Redis' clock may have gone back, and an entry made by it would miss tokens that exist, or expire
+// before they do.
+func (w *Writer) stamp(now Instant) (time.Time, bool) {
+	view := w.View()
+	at, ok := view.Time(now)
+	if !ok {
+		return at, false
+	}
+	latest := max(now.Wall.UnixMilli(), w.bounds.latest(now.Mono))
+	if latest > at.Add(w.cfg.ClockSkew).UnixMilli() {
+		at = time.UnixMilli(latest)
+	}
+	return at, true
+}
+
+// Sight is what an issuer knows of the time, so that no script goes by Redis' clock alone. Times are unix ms.
+type Sight struct {
+	Expired int64 // nothing that expires later may be trimmed; 0: nothing at all
+	Redis   int64 // Redis' time, carried on from a heartbeat not longer ago than an entry lives; 0 if there was none
+}
+
+// Sight is what this issuer knows of the time.
+func (w *Writer) Sight(now Instant) (s Sight) {
+	s.Expired, _ = w.Expired(now)
+	if w.redis.known && now.Since(w.redis.sent) <= w.Life() {
+		s.Redis = w.redis.latest(now)
+	}
+	return s
 }
 
 // onTheWay is what an entry is given to live longer than it must, because Redis' time goes on until it is in the log.
@@ -135,8 +169,9 @@ func (w *Writer) TooEarly(b Batch, redisNow int64, lifetime time.Duration, now I
 // Beat makes the next heartbeat, which also says whether this issuer holds what the log may lack.
 func (w *Writer) Beat(now Instant) Heartbeat {
 	hb := w.Replica.Beat(now)
+	hb.Sight = w.Sight(now)
 	hb.Holds = w.seen.live > 0 || w.unseen.live > 0
-	hb.Mend = hb.Holds && (!w.complete || w.missingAny(now))
+	hb.Mend = hb.Holds && (!w.complete || w.missingAny(now) || seeded.On(seeded.MendingNotReleased))
 	if w.newest.Epoch == w.pos.Epoch {
 		hb.Stored = w.newest.Seq
 	}
@@ -164,6 +199,9 @@ func (w *Writer) Entries(rd Read, entries []Entry, now Instant) Outcome {
 func (w *Writer) note(out *Outcome) {
 	for i := range out.Applied {
 		w.meet(&out.Applied[i])
+	}
+	if out.Resync == CauseEpoch && seeded.On(seeded.FlushForgotten) {
+		w.unseen, w.seen = held{}, held{}
 	}
 	if out.Resync != "" {
 		w.unseen, w.seen, w.acked = merged(w.unseen, w.seen), held{}, 0

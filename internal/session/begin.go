@@ -24,7 +24,7 @@ type Arrival struct {
 // Arrive takes note of the user's generation and of the time. Call it before the password is checked, for every name that
 // somebody tries: it tells nothing about whether there is such a user, and stores nothing.
 func (s *Store) Arrive(ctx context.Context, subject string) (Arrival, error) {
-	now, _, err := s.now()
+	now, _, err := s.mintingNow()
 	if err != nil {
 		return Arrival{}, err
 	}
@@ -46,7 +46,7 @@ func (s *Store) Begin(ctx context.Context, a Arrival, f Facts) (Grant, error) {
 	if f.Subject != a.subject {
 		return Grant{}, fmt.Errorf("session: expected the user who arrived: %w", ErrMoved)
 	}
-	now, era, err := s.now()
+	now, era, err := s.mintingNow()
 	if err != nil {
 		return Grant{}, err
 	}
@@ -66,6 +66,7 @@ func (s *Store) Begin(ctx context.Context, a Arrival, f Facts) (Grant, error) {
 		}
 		return Grant{}, ErrMoved
 	}
+	session.Began = record{session: session, cut: cut}.subjectSince()
 	return Grant{Session: session, RefreshToken: makeRefreshToken(s.ring, s.cfg.Issuer, id, 1), Now: now}, nil
 }
 
@@ -81,7 +82,7 @@ func (s *Store) create(ctx context.Context, a Arrival, session Session, now time
 			a.generation, millis(now), millis(session.Expires), strconv.Itoa(s.cfg.MaxPerUser), id.unique,
 			"sub", session.Subject, "client", session.ClientID, "tenant", session.Tenant,
 			"scope", strings.Join(session.Scope, " "), "amr", strings.Join(session.AMR, " "),
-			"begun", millis(session.Began), "era", era)
+			"cred", session.Credential, "rights", session.Rights, "begun", millis(session.Began), "era", era)
 		switch {
 		case err != nil:
 			return time.Time{}, err
@@ -106,8 +107,8 @@ func (s *Store) checkSubject(rec record) revocation.Verdict {
 	return s.log.CheckSession(&revocation.Facts{Issuer: s.cfg.Issuer, Subject: rec.session.Subject, Ours: true}, rec.subjectSince())
 }
 
-// subjectSince is the session's beginning as a log out everywhere sees it. The session began after the one that the user's record
-// knew of, whatever the clocks of two issuers say of the last milliseconds.
+// subjectSince is the session's beginning as a log out everywhere sees it, and as its tokens tell it: auth_time. The session began
+// after the one that the user's record knew of, whatever the clocks of two issuers say of the last milliseconds.
 func (r record) subjectSince() time.Time {
 	if after := r.cut.Add(time.Millisecond); after.After(r.session.Began) {
 		return after

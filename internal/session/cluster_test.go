@@ -28,6 +28,10 @@ func TestSessionsLiveOnACluster(t *testing.T) {
 	if done, err := w.EndAll(t.Context(), "alice", "admin", ""); err != nil || done.Sessions != 5 {
 		t.Errorf("got %+v, %v", done, err)
 	}
+	w.login("alice")
+	if done := w.endOutdated(facts("alice", "another", "")); done.Sessions != 1 {
+		t.Errorf("got %+v", done)
+	}
 	if err := w.EndAgain(t.Context(), refsOf(w.login("bob"))); err != nil {
 		t.Error(err)
 	}

@@ -161,6 +161,28 @@ func TestALoginInTheSameInstantAsALogOutEverywhereWorks(t *testing.T) {
 	})
 }
 
+// TestATokenNeverTellsOfABeginningBeforeTheLogOutEverywhereItFollowed: gates deny tokens that do, since Redis may have lost the session.
+// The issuer of the login has a clock that is a second behind.
+func TestATokenNeverTellsOfABeginningBeforeTheLogOutEverywhereItFollowed(t *testing.T) {
+	eachRedis(t, func(t *testing.T, w *world) {
+		cutoff, _ := w.log.Time()
+		if _, err := w.EndAll(t.Context(), "alice", "admin", ""); err != nil {
+			t.Fatal(err)
+		}
+		w.log.Advance(-time.Second)
+		g := w.login("alice")
+		next := w.mustRefresh(g.RefreshToken)
+		for _, began := range []time.Time{g.Session.Began, next.Session.Began} {
+			if !began.After(cutoff) {
+				t.Errorf("began %v, after the log out everywhere at %v", began, cutoff)
+			}
+		}
+		if bob := w.login("bob"); bob.Session.Began.After(cutoff) {
+			t.Errorf("bob, whom nobody logged out, began %v, in the future", bob.Session.Began)
+		}
+	})
+}
+
 func TestALoginThatWasUnderWayDuringALogOutEverywhereBeginsNoSession(t *testing.T) {
 	eachRedis(t, func(t *testing.T, w *world) {
 		for _, loggedInBefore := range []bool{false, true} {
@@ -413,4 +435,69 @@ func TestRefreshBesideEnd(t *testing.T) {
 			}
 		}
 	})
+}
+
+// TestAnEndThatOnlyTheSessionsShardHasLostStaysInForce (S6): in a cluster the session's record lies on another shard than the log.
+// That shard restarts with an older disk, the log does not, so nothing is appended again; the session idles until its entry
+// has expired.
+func TestAnEndThatOnlyTheSessionsShardHasLostStaysInForce(t *testing.T) {
+	for name, end := range map[string]func(w *world, g session.Grant){
+		"log out": func(w *world, g session.Grant) { w.mustEnd(g.Session.ID) },
+		"reuse": func(w *world, g session.Grant) {
+			w.log.Advance(time.Minute)
+			w.refused(g.RefreshToken, session.ReasonReuse)
+		},
+		"log out everywhere": func(w *world, _ session.Grant) {
+			if _, err := w.EndAll(w.t.Context(), "alice", "admin", ""); err != nil {
+				w.t.Fatal(err)
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, sessiontest.Open(t, sessiontest.RealRedis(t)))
+			g := w.login("alice")
+			next := w.mustRefresh(g.RefreshToken)
+			older := w.snapshot(g.Session.ID)
+			end(w, g)
+			older.restore()
+			w.log.Advance(48 * time.Hour)
+			w.log.Forget()
+			w.refused(next.RefreshToken, session.ReasonRevoked)
+			if w.log.InLog(g.Session.ID) != 1 || w.field(g.Session.ID, "state") != "ended" {
+				t.Error("the session that came back was not ended again")
+			}
+			w.mustRefresh(w.login("alice").RefreshToken)
+		})
+	}
+}
+
+// disk is everything of a user's slot at one time.
+type disk struct {
+	w    *world
+	keys map[string]string // DUMP by key
+}
+
+func (w *world) snapshot(sessionID string) disk {
+	w.t.Helper()
+	tag, _, _ := strings.Cut(sessionID, "~")
+	d := disk{w: w, keys: map[string]string{}}
+	keys, err := w.redis.Universal().Keys(w.t.Context(), "{"+tag+"}:*").Result()
+	if err != nil || len(keys) == 0 {
+		w.t.Fatalf("found %q, %v", keys, err)
+	}
+	for _, key := range keys {
+		if d.keys[key], err = w.redis.Universal().Dump(w.t.Context(), key).Result(); err != nil {
+			w.t.Fatal(err)
+		}
+	}
+	return d
+}
+
+func (d disk) restore() {
+	d.w.t.Helper()
+	for key, content := range d.keys {
+		if err := d.w.redis.Universal().RestoreReplace(d.w.t.Context(), key, 720*time.Hour, content).Err(); err != nil {
+			d.w.t.Fatal(err)
+		}
+	}
 }

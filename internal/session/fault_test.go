@@ -24,6 +24,13 @@ func TestEachCallThatFailsIsNeverAnAnswer(t *testing.T) {
 		"refresh": func(w *world, g session.Grant) error { return second(w.refresh(g.RefreshToken)) },
 		"end":     func(w *world, g session.Grant) error { return second(w.end(g.Session.ID)) },
 		"end all": func(w *world, _ session.Grant) error { return second(w.EndAll(w.t.Context(), "alice", "admin", "")) },
+		"end outdated": func(w *world, _ session.Grant) error {
+			return second(w.EndOutdated(w.t.Context(), facts("alice", "new", ""), "user_changed", ""))
+		},
+		"end all by token": func(w *world, g session.Grant) error {
+			_, _, err := w.EndAllByToken(w.t.Context(), g.RefreshToken, "logout_everywhere")
+			return err
+		},
 		"end again": func(w *world, g session.Grant) error {
 			return w.EndAgain(w.t.Context(), refsOf(g))
 		},
@@ -90,23 +97,27 @@ func TestALogThatFailsIsNeverAnAnswer(t *testing.T) {
 	}
 }
 
-func TestCutoffsThatCanNotBeReadGrantNothing(t *testing.T) {
-	eachRedis(t, func(t *testing.T, w *world) {
-		g := w.login("alice")
-		w.log.Fail(func(call string) error {
-			if call == "cutoff" {
-				return sessiontest.ErrInjected
-			}
-			return nil
+func TestCutoffsAndEndsThatCanNotBeReadGrantNothing(t *testing.T) {
+	for _, unread := range []string{"cutoff", "ended"} {
+		t.Run(unread, func(t *testing.T) {
+			eachRedis(t, func(t *testing.T, w *world) {
+				g := w.login("alice")
+				w.log.Fail(func(call string) error {
+					if call == unread {
+						return sessiontest.ErrInjected
+					}
+					return nil
+				})
+				if _, err := w.refresh(g.RefreshToken); !errors.Is(err, sessiontest.ErrInjected) {
+					t.Errorf("got %v", err)
+				}
+				w.log.Fail(nil)
+				if w.counter(g.Session.ID) != 1 {
+					t.Error("the token was spent")
+				}
+			})
 		})
-		if _, err := w.refresh(g.RefreshToken); !errors.Is(err, sessiontest.ErrInjected) {
-			t.Errorf("got %v", err)
-		}
-		w.log.Fail(nil)
-		if w.counter(g.Session.ID) != 1 {
-			t.Error("the token was spent")
-		}
-	})
+	}
 }
 
 // TestAWriteThatTooFewReplicasHaveIsNoAnswer: a Redis without replicas can not fulfil WAIT 1, not even for an answer that only

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+
+	"github.com/sallyport/sallyport/internal/seeded"
 )
 
 func userKey(tag string) string      { return "{" + tag + "}:user" }
@@ -27,18 +29,30 @@ func (s *Store) run(ctx context.Context, script string, keys []string, args ...a
 	if err != nil {
 		return nil, err
 	}
+	var other *redis.Conn
+	if seeded.On(seeded.SessionWaitsElsewhere) {
+		other = primary.Conn()
+		defer func() { _ = other.Close() }()
+		other.Ping(ctx)
+	}
 	pipe := primary.Pipeline()
-	answer := pipe.Eval(ctx, script, keys, args...)
+	if seeded.On(seeded.SessionWaitsInMulti) {
+		pipe = primary.TxPipeline()
+	}
+	answer := pipe.Eval(ctx, seeded.Script(script), keys, args...)
 	replicas := pipe.Do(ctx, "WAIT", s.cfg.MinReplicas, max(1, s.cfg.WaitTimeout.Milliseconds()))
 	if _, err := pipe.Exec(ctx); err != nil {
 		s.redis.Refresh(ctx)
 		return nil, fmt.Errorf("session: running a script: %w", err)
 	}
+	if seeded.On(seeded.SessionWaitsElsewhere) {
+		replicas = other.Do(ctx, "WAIT", s.cfg.MinReplicas, 1)
+	}
 	got, err := replicas.Int64()
 	if err != nil {
 		return nil, fmt.Errorf("session: waiting for replicas: %w", err)
 	}
-	if got < int64(s.cfg.MinReplicas) {
+	if got < int64(s.cfg.MinReplicas) && !seeded.On(seeded.SessionWaitNotCompared) {
 		return nil, fmt.Errorf("session: expected the write on %d replicas, it is on %d", s.cfg.MinReplicas, got)
 	}
 	list, err := answer.StringSlice()
@@ -67,7 +81,10 @@ func (s *Store) primary(ctx context.Context, key string) (*redis.Client, error) 
 }
 
 // recordFields are the record's fields in the order in which record reads them.
-var recordFields = []string{"state", "sub", "client", "tenant", "scope", "amr", "begun", "exp", "cut"}
+var recordFields = []string{"state", "sub", "client", "tenant", "scope", "amr", "begun", "exp", "cut", "cred", "rights"}
+
+// optionalFields are the last of recordFields: a record of an earlier version lacks them, and its session must log in again.
+const optionalFields = 2
 
 // record is a session's record as it is stored.
 type record struct {
@@ -93,7 +110,7 @@ func parseRecord(id ID, values []any) (record, error) {
 	f := make([]string, len(recordFields))
 	for i, v := range values {
 		text, ok := v.(string)
-		if !ok {
+		if !ok && i < len(recordFields)-optionalFields {
 			return record{}, fmt.Errorf("session: a session's record lacks %s", recordFields[i])
 		}
 		f[i] = text
@@ -110,7 +127,7 @@ func parseRecord(id ID, values []any) (record, error) {
 	}
 	return record{
 		session: Session{
-			Facts: Facts{Subject: f[1], Tenant: f[3], Scope: strings.Fields(f[4]), AMR: strings.Fields(f[5])},
+			Facts: Facts{Subject: f[1], Tenant: f[3], Scope: strings.Fields(f[4]), AMR: strings.Fields(f[5]), Credential: f[9], Rights: f[10]},
 			ID:    id.String(), ClientID: f[2], Began: times[0], Expires: times[1],
 		},
 		state: state, cut: times[2],

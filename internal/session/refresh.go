@@ -8,19 +8,23 @@ import (
 	"time"
 
 	"github.com/sallyport/sallyport/internal/revocation"
+	"github.com/sallyport/sallyport/internal/seeded"
 )
 
+// Admit says whether a session's user may go on, and names the rights that tokens minted now will carry.
+type Admit func(context.Context, Session) (rights string, err error)
+
 // Refresh spends a refresh token and gives leave to mint the next pair. admit is asked about the user before the token is
-// spent: ErrBarred ends the session, any other error leaves everything as it was.
+// spent: ErrBarred and ErrPassword end the session, any other error leaves everything as it was.
 //
 // The order is what makes it safe: the clock first, then what could forbid it, then the compare-and-set on enough replicas;
 // the caller mints last. A refused token is a *Refusal; every other error means that nothing is known, and nothing is handed out.
-func (s *Store) Refresh(ctx context.Context, token string, admit func(context.Context, Session) error) (Grant, error) {
+func (s *Store) Refresh(ctx context.Context, token string, admit Admit) (Grant, error) {
 	t, err := s.genuine(token)
 	if err != nil {
 		return Grant{}, err
 	}
-	now, era, err := s.now()
+	now, era, err := s.mintingNow()
 	if err != nil {
 		return Grant{}, err
 	}
@@ -31,10 +35,13 @@ func (s *Store) Refresh(ctx context.Context, token string, admit func(context.Co
 	if err != nil {
 		return Grant{}, err
 	}
-	if err := s.mayGoOn(ctx, t.id, rec, admit); err != nil {
+	rights, err := s.mayGoOn(ctx, t.id, rec, admit)
+	if err != nil {
 		return Grant{}, err
 	}
-	return s.move(ctx, t, rec.session, now, era)
+	live := rec.session
+	live.Began = rec.subjectSince()
+	return s.move(ctx, t, live, rights, now, era)
 }
 
 // genuine reads a refresh token and believes it only if a key of the ring made it.
@@ -50,29 +57,35 @@ func (s *Store) genuine(token string) (refreshToken, error) {
 }
 
 // mayGoOn looks for what forbids a refresh of the session, other than its counter.
-func (s *Store) mayGoOn(ctx context.Context, id ID, rec record, admit func(context.Context, Session) error) error {
+func (s *Store) mayGoOn(ctx context.Context, id ID, rec record, admit Admit) (rights string, err error) {
 	switch {
 	case rec.state == Missing:
-		return &Refusal{Reason: ReasonMissing, SessionID: id.String()}
+		return "", &Refusal{Reason: ReasonMissing, SessionID: id.String()}
 	case rec.session.ClientID != s.cfg.ClientID:
-		return &Refusal{Reason: ReasonClient, SessionID: id.String()}
+		return "", &Refusal{Reason: ReasonClient, SessionID: id.String()}
 	case rec.state != Active:
-		return s.refuseAndEnd(ctx, id, rec.session.Subject, ReasonEnded)
+		return "", s.refuseAndEnd(ctx, id, rec.session.Subject, ReasonEnded)
 	}
 	if err := s.checkRevoked(ctx, id, rec); err != nil {
-		return err
+		return "", err
 	}
-	err := admit(ctx, rec.session)
-	if errors.Is(err, ErrBarred) {
-		return s.refuseAndEnd(ctx, id, rec.session.Subject, ReasonBarred)
+	rights, err = admit(ctx, rec.session)
+	switch {
+	case errors.Is(err, ErrBarred):
+		return "", s.refuseAndEnd(ctx, id, rec.session.Subject, ReasonBarred)
+	case errors.Is(err, ErrPassword):
+		return "", s.refuseAndEnd(ctx, id, rec.session.Subject, ReasonPassword)
 	}
-	return err
+	return rights, err
 }
 
-// checkRevoked asks this issuer's own copy, and then Redis about cutoffs whose entries have expired. A session or user that is
+// checkRevoked asks this issuer's own copy, and then Redis about ends and cutoffs whose entries have expired. A session or user that is
 // revoked ends the record too, so that it stays ended after the entry has gone.
 func (s *Store) checkRevoked(ctx context.Context, id ID, rec record) error {
 	session := rec.session
+	if seeded.On(seeded.OwnSetSkipped) {
+		return s.checkCutoffs(ctx, id, rec, &Refusal{Reason: ReasonRevoked, SessionID: session.ID, Subject: session.Subject})
+	}
 	own := s.log.CheckSession(&revocation.Facts{
 		Issuer: s.cfg.Issuer, SessionID: session.ID, ClientID: session.ClientID, Tenant: session.Tenant, Ours: true,
 	}, session.Began)
@@ -82,6 +95,13 @@ func (s *Store) checkRevoked(ctx context.Context, id ID, rec record) error {
 	refusal := &Refusal{Reason: ReasonRevoked, SessionID: session.ID, Subject: session.Subject}
 	if own.Revoked {
 		return refusal
+	}
+	ended, err := s.log.Ended(ctx, s.cfg.Issuer, session.ID)
+	switch {
+	case err != nil:
+		return fmt.Errorf("session: asking whether the session has ended: %w", err)
+	case ended: // the record has lost its end: a shard other than the log's went back
+		return s.refuseAndEnd(ctx, id, session.Subject, ReasonRevoked)
 	}
 	return s.checkCutoffs(ctx, id, rec, refusal)
 }
@@ -110,11 +130,16 @@ func (s *Store) checkCutoffs(ctx context.Context, id ID, rec record, refusal *Re
 }
 
 // move spends the token by compare-and-set.
-func (s *Store) move(ctx context.Context, t refreshToken, session Session, now time.Time, era string) (Grant, error) {
+func (s *Store) move(ctx context.Context, t refreshToken, session Session, rights string, now time.Time, era string) (Grant, error) {
 	answer, err := s.run(ctx, moveScript, keysOf(t.id),
-		strconv.FormatInt(t.n, 10), millis(now), strconv.FormatInt(s.cfg.Grace.Milliseconds(), 10), era, s.cfg.ClientID)
+		strconv.FormatInt(t.n, 10), millis(now), strconv.FormatInt(s.cfg.Grace.Milliseconds(), 10), era, s.cfg.ClientID, rights)
 	if err != nil {
 		return Grant{}, err
+	}
+	if seeded.On(seeded.ExpAfterMove) {
+		if now, _, err = s.now(); err != nil {
+			return Grant{}, err
+		}
 	}
 	if answer[0] == "next" || answer[0] == "again" {
 		return s.grant(t.id, session, now, answer)

@@ -3,12 +3,14 @@ package session_test
 import (
 	"net"
 	"strconv"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
 
 	"github.com/redis/go-redis/v9"
 
+	"github.com/sallyport/sallyport/internal/session"
 	"github.com/sallyport/sallyport/internal/session/sessiontest"
 )
 
@@ -48,6 +50,55 @@ func TestAWriteCountsOnceItsReplicaHasIt(t *testing.T) {
 			return
 		} else if time.Now().After(deadline) {
 			t.Fatalf("the end is not acknowledged though the replica is back: %v", err)
+		}
+	}
+}
+
+// TestNothingIsAnsweredBeforeTheReplicaHasIt: WAIT waits for the very write, though the replica has all that was written before.
+func TestNothingIsAnsweredBeforeTheReplicaHasIt(t *testing.T) {
+	for name, operation := range map[string]func(*world, session.Grant) error{
+		"login":   func(w *world, _ session.Grant) error { return second(w.tryLogin("bob")) },
+		"refresh": func(w *world, g session.Grant) error { return second(w.refresh(g.RefreshToken)) },
+		"end":     func(w *world, g session.Grant) error { return second(w.end(g.Session.ID)) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			port := freePort(t)
+			primary, _ := sessiontest.StartRedis(t, "--port", port, "--repl-diskless-sync-delay", "0")
+			_, process := sessiontest.StartRedis(t, "--replicaof", "127.0.0.1 "+port)
+			cfg := config()
+			cfg.MinReplicas, cfg.WaitTimeout = 1, 100*time.Millisecond
+			alone := newWorldWith(t, sessiontest.Open(t, primary), config(), sessiontest.NewLog(), sessiontest.NewRing())
+			w := newWorldWith(t, alone.redis, cfg, alone.log, alone.ring)
+			awaitReplica(t, primary)
+			g := alone.login("alice")
+			awaitAcknowledged(t, alone.redis.Universal())
+			if err := process.Signal(syscall.SIGSTOP); err != nil {
+				t.Fatal(err)
+			}
+			defer func() { _ = process.Signal(syscall.SIGCONT) }()
+			if err := operation(w, g); err == nil {
+				t.Error("answered though the replica has nothing of it")
+			}
+		})
+	}
+}
+
+// awaitAcknowledged waits until the replica has said that it has everything.
+func awaitAcknowledged(t *testing.T, client redis.UniversalClient) {
+	t.Helper()
+	for deadline := time.Now().Add(20 * time.Second); ; {
+		info, err := client.Info(t.Context(), "replication").Result()
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, written, _ := strings.Cut(info, "master_repl_offset:")
+		written, _, _ = strings.Cut(written, "\r\n")
+		if strings.Contains(info, ",offset="+written+",") {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("the replica lags behind: %s", info)
 		}
 	}
 }

@@ -5,7 +5,7 @@ package session
 //
 // {tag}:user      gen: moves at each log out everywhere; cut: the time of the last one
 // {tag}:sessions  sorted set: the ids' random parts by expiry; holds sessions that are active or ending
-// {tag}:s:<id>    state, sub, client, tenant, amr, scope, begun, exp, era, gen, cut (the user's, when it began),
+// {tag}:s:<id>    state, sub, client, tenant, amr, scope, cred, rights, begun, exp, era, gen, cut (the user's, when it began),
 //
 //	n (the counter that works next), moved (when it last moved)
 //
@@ -35,10 +35,11 @@ end
 return {'begun', cut}
 `
 
-// moveScript spends a refresh token: a compare-and-set of the counter.
-// ARGV: n, now ms, grace ms, era, client.
+// moveScript spends a refresh token: a compare-and-set of the counter. A session whose tokens have carried more than one set of
+// rights goes by none from then on (*): nobody knows which of them the tokens in the field carry.
+// ARGV: n, now ms, grace ms, era, client, rights.
 const moveScript = `
-local s = redis.call('HMGET', KEYS[3], 'state', 'client', 'exp', 'era', 'gen', 'n', 'moved')
+local s = redis.call('HMGET', KEYS[3], 'state', 'client', 'exp', 'era', 'gen', 'n', 'moved', 'rights')
 if not s[1] then return {'missing'} end
 if s[2] ~= ARGV[5] then return {'client'} end
 if s[1] ~= 'active' then return {s[1]} end
@@ -52,12 +53,13 @@ end
 if redis.call('HGET', KEYS[1], 'gen') ~= s[5] then return ending('generation') end
 local n, stored = tonumber(ARGV[1]), tonumber(s[6])
 if n > stored then return ending('ahead') end
+local rights = s[8] == ARGV[6] and ARGV[6] or '*'
 if n == stored then
-  redis.call('HSET', KEYS[3], 'n', string.format('%.0f', n + 1), 'moved', ARGV[2])
+  redis.call('HSET', KEYS[3], 'n', string.format('%.0f', n + 1), 'moved', ARGV[2], 'rights', rights)
   return {'next', string.format('%.0f', n + 1)}
 end
 if n == stored - 1 and now - tonumber(s[7]) <= tonumber(ARGV[3]) then
-  redis.call('HSET', KEYS[3], 'moved', s[7])
+  redis.call('HSET', KEYS[3], 'moved', s[7], 'rights', rights)
   return {'again', s[6]}
 end
 return ending('reuse')
@@ -105,6 +107,31 @@ for _, id in ipairs(redis.call('ZRANGE', KEYS[2], 0, -1)) do
     found[#found + 1] = id
   else
     redis.call('ZREM', KEYS[2], id)
+  end
+end
+return found
+`
+
+// outdatedScript moves the user's generation, so that no login under way ends up in a session, takes along the sessions that
+// go by the given credential and rights, and marks all others as ending; it returns the ids' random parts of those.
+// ARGV: new generation, expiry of the user's record ms, prefix of records, now ms, credential, rights.
+const outdatedScript = `
+local gen = redis.call('HGET', KEYS[1], 'gen') or '0'
+redis.call('HSET', KEYS[1], 'gen', ARGV[1])
+local left = redis.call('PTTL', KEYS[1])
+if left < tonumber(ARGV[2]) - tonumber(ARGV[4]) then redis.call('PEXPIREAT', KEYS[1], ARGV[2]) end
+redis.call('ZREMRANGEBYSCORE', KEYS[2], '-inf', ARGV[4])
+local found = {'outdated'}
+for _, id in ipairs(redis.call('ZRANGE', KEYS[2], 0, -1)) do
+  local key = ARGV[3] .. id
+  local s = redis.call('HMGET', key, 'state', 'gen', 'cred', 'rights')
+  if not s[1] then
+    redis.call('ZREM', KEYS[2], id)
+  elseif s[1] == 'active' and s[2] == gen and s[3] == ARGV[5] and s[4] == ARGV[6] then
+    redis.call('HSET', key, 'gen', ARGV[1])
+  else
+    redis.call('HSET', key, 'state', s[1] == 'active' and 'ending' or s[1])
+    found[#found + 1] = id
   end
 end
 return found

@@ -65,12 +65,13 @@ type Clock interface {
 	Era() (string, bool)
 }
 
-// Revocations is this issuer's own copy of the log, and what Redis remembers of cutoffs longer than that.
+// Revocations is this issuer's own copy of the log, and what Redis remembers for longer than that.
 type Revocations interface {
 	Freshness(now revocation.Instant) revocation.Freshness
 	Instant() revocation.Instant
 	CheckSession(f *revocation.Facts, began time.Time) revocation.Verdict
 	Cutoff(ctx context.Context, issuer, subject, client, tenant string) (time.Time, error)
+	Ended(ctx context.Context, issuer, sessionID string) (bool, error)
 }
 
 // Log is the revocation log as an issuer has it; *redislog.Issuer is one.
@@ -102,6 +103,8 @@ type Facts struct {
 	Tenant  string
 	Scope   []string
 	AMR     []string // how the user was authenticated (RFC 8176)
+	// Credential and Rights name what the login went by, as credential.User does: the password, and what the user was allowed.
+	Credential, Rights string
 }
 
 // Session is a session that lives.
@@ -109,7 +112,7 @@ type Session struct {
 	Facts
 	ID       string
 	ClientID string
-	Began    time.Time // in the log's time; the tokens' auth_time
+	Began    time.Time // in the log's time; the tokens' auth_time: never before the user's last log out everywhere
 	Expires  time.Time
 }
 
@@ -141,6 +144,7 @@ const (
 	ReasonGeneration Reason = "generation"       // the user was logged out everywhere; this ended the session
 	ReasonRevoked    Reason = "revoked"          // the session, its user, client, tenant or issuer is revoked
 	ReasonBarred     Reason = "account_disabled" // the user is disabled or gone; this ended the session
+	ReasonPassword   Reason = "password_changed" // the password is another one than at login; this ended the session
 )
 
 // Refusal says that a refresh token was refused. SessionID and Subject are filled in when the token was genuine and they are known.
@@ -159,9 +163,17 @@ var (
 	ErrMoved = errors.New("session: the user was logged out everywhere during the login")
 	// ErrBarred is what an admission check returns for a user who may not go on: the session ends.
 	ErrBarred = errors.New("session: the user may not go on")
+	// ErrPassword is what an admission check returns when the password is another one than at login: the session ends.
+	ErrPassword = errors.New("session: the password has been changed since the login")
 	// ErrNotFresh says that this issuer's copy of the revocations, or its clock, is not to be relied on now.
 	ErrNotFresh = errors.New("session: the copy of the revocation log is not fresh")
 )
+
+// Now is the log's time, which sessions and tokens go by.
+func (s *Store) Now() (time.Time, error) {
+	now, _, err := s.now()
+	return now, err
+}
 
 // now gives the log's time and era.
 func (s *Store) now() (time.Time, string, error) {
@@ -174,6 +186,14 @@ func (s *Store) now() (time.Time, string, error) {
 		return time.Time{}, "", fmt.Errorf("%w: its era is not known", ErrNotFresh)
 	}
 	return now.Truncate(time.Millisecond), era, nil
+}
+
+// mintingNow is now for whoever makes tokens by it: an error too while this issuer's clock and Redis' are too far apart.
+func (s *Store) mintingNow() (time.Time, string, error) {
+	if f := s.log.Freshness(s.log.Instant()); f.Why == revocation.WhyClock {
+		return time.Time{}, "", fmt.Errorf("%w: this machine's clock and Redis' are too far apart", ErrNotFresh)
+	}
+	return s.now()
 }
 
 // fresh says whether this issuer may go by its own copy of the log.

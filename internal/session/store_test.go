@@ -68,7 +68,7 @@ func (w *world) login(subject string) session.Grant {
 	return g
 }
 
-func admitAll(context.Context, session.Session) error { return nil }
+func admitAll(_ context.Context, s session.Session) (string, error) { return s.Rights, nil }
 
 func (w *world) refresh(token string) (session.Grant, error) {
 	return w.Refresh(w.t.Context(), token, admitAll)
@@ -300,6 +300,22 @@ func TestSpellingsThatAreNotGenuineChangeNothing(t *testing.T) {
 				t.Errorf("%s: %v", name, err)
 			}
 		}
+		for i := range g.RefreshToken { // one bit of each byte, and each byte left out
+			for name, token := range map[string]string{
+				"flipped": g.RefreshToken[:i] + string(g.RefreshToken[i]^1) + g.RefreshToken[i+1:],
+				"cut out": g.RefreshToken[:i] + g.RefreshToken[i+1:],
+				"cut off": g.RefreshToken[:i],
+			} {
+				_, err := w.refresh(token)
+				var refused *session.Refusal
+				if !errors.As(err, &refused) || (refused.Reason != session.ReasonMalformed && refused.Reason != session.ReasonForged) {
+					t.Fatalf("byte %d %s: %v", i, name, err)
+				}
+				if _, _, err := w.EndByToken(t.Context(), token, "logout"); !errors.As(err, &refused) {
+					t.Fatalf("byte %d %s: a logout by it: %v", i, name, err)
+				}
+			}
+		}
 		other := newWorldWith(t, w.redis, config(), w.log, sessiontest.NewRing())
 		wantRefusal(t, second(other.refresh(g.RefreshToken)), session.ReasonForged)
 		if w.field(g.Session.ID, "state") != "active" || w.counter(g.Session.ID) != 1 || len(w.log.Entries()) != 0 {
@@ -371,11 +387,11 @@ func TestNothingIsGrantedWithoutClockEraOrAFreshCopy(t *testing.T) {
 func TestABarredUserIsRefusedAndTheirSessionEnds(t *testing.T) {
 	eachRedis(t, func(t *testing.T, w *world) {
 		g := w.login("alice")
-		_, err := w.Refresh(t.Context(), g.RefreshToken, func(_ context.Context, s session.Session) error {
+		_, err := w.Refresh(t.Context(), g.RefreshToken, func(_ context.Context, s session.Session) (string, error) {
 			if s.Subject != "alice" || s.ID != g.Session.ID {
 				t.Errorf("asked about another session: %+v", s)
 			}
-			return session.ErrBarred
+			return "", session.ErrBarred
 		})
 		wantRefusal(t, err, session.ReasonBarred)
 		w.refused(g.RefreshToken, session.ReasonEnded) // enabled again: the old session stays dead
@@ -389,7 +405,7 @@ func TestAUserDirectoryThatFailsLeavesTheTokenUnspent(t *testing.T) {
 	eachRedis(t, func(t *testing.T, w *world) {
 		g := w.login("alice")
 		broken := errors.New("directory away")
-		if _, err := w.Refresh(t.Context(), g.RefreshToken, func(context.Context, session.Session) error { return broken }); !errors.Is(err, broken) {
+		if _, err := w.Refresh(t.Context(), g.RefreshToken, func(context.Context, session.Session) (string, error) { return "", broken }); !errors.Is(err, broken) {
 			t.Errorf("got %v", err)
 		}
 		if w.counter(g.Session.ID) != 1 || len(w.log.Entries()) != 0 {

@@ -12,6 +12,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/sallyport/sallyport/internal/revocation"
+	"github.com/sallyport/sallyport/internal/seeded"
 )
 
 // appender is the connection that appends.
@@ -67,7 +68,7 @@ func (a *appender) confirm(ctx context.Context, j *job) error {
 		r.err = err
 	case answer != int64(1):
 		r.err = errMoved
-	case replicas < a.cfg.MinReplicas:
+	case replicas < a.cfg.MinReplicas && !seeded.On(seeded.WaitNotCompared):
 		r.err, err = errReplicas, errReplicas // as with a heartbeat, another server may be the primary now
 	}
 	finish([]*job{j}, r)
@@ -103,12 +104,12 @@ func (a *appender) append(ctx context.Context, group []*job) error {
 		a.failed(group...)
 		finish(group, result{err: err})
 	case stored.status != "OK" || stored.last+1-stored.first != uint64(entries(group)):
-		// Another head, or some of what was to be appended again has expired meanwhile: the copy will tell.
+		// Another head: the copy will tell.
 		a.failed(group...)
 		finish(group, result{err: errMoved})
 	default:
 		a.tell(group, stored)
-		if stored.replicas < a.cfg.MinReplicas {
+		if stored.replicas < a.cfg.MinReplicas && !seeded.On(seeded.WaitNotCompared) {
 			return errReplicas
 		}
 	}
@@ -158,7 +159,7 @@ func entries(group []*job) (n int) {
 // tell notes where each job's entries are. They are in the log, whatever WAIT said.
 func (a *appender) tell(group []*job, stored stored) {
 	var err error
-	if stored.replicas < a.cfg.MinReplicas {
+	if stored.replicas < a.cfg.MinReplicas && !seeded.On(seeded.WaitNotCompared) {
 		err = errReplicas
 	}
 	a.mu.Lock()
@@ -196,9 +197,13 @@ func (a *appender) call(ctx context.Context, group []*job) (s stored, err error)
 	if b.More {
 		mending = a.cfg.Settle
 	}
+	a.mu.Lock()
+	sight := a.writer.Sight(a.instant())
+	a.mu.Unlock()
 	args := []any{
 		random, a.cfg.MaxTokenLifetime.Milliseconds(), a.cfg.ClockSkew.Milliseconds(), a.cfg.MaxSessionLifetime.Milliseconds(),
 		mode, b.Expect.Epoch.String(), b.Expect.Seq, b.Expect.Chain.String(), mending.Milliseconds(),
+		sight.Expired, sight.Redis,
 	}
 	for _, j := range group {
 		for k := range j.batch.Entries {

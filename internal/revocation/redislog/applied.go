@@ -10,6 +10,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/sallyport/sallyport/internal/revocation"
+	"github.com/sallyport/sallyport/internal/seeded"
 )
 
 // Applied waits until every live gate has applied what r names, or ctx ends, and tells how many have. An error means
@@ -43,7 +44,11 @@ func (i *Issuer) appliedBy(lines []line, onLog bool, at revocation.Position) (a 
 	defer i.linesMu.Unlock()
 	now := i.instant()
 	i.gates.Observe(bare(lines), now)
-	a.Applied, a.Total, a.Behind = i.gates.Applied(bare(lines), at, onLog, i.cfg.MaxStaleness+i.cfg.Settle, now)
+	oldest := i.cfg.MaxStaleness + i.cfg.Settle
+	if seeded.On(seeded.SilentGateDropped) {
+		oldest = i.cfg.Settle
+	}
+	a.Applied, a.Total, a.Behind = i.gates.Applied(bare(lines), at, onLog, oldest, now)
 	return a
 }
 
@@ -104,7 +109,8 @@ func (i *Issuer) list(ctx context.Context, hash string, lines *revocation.Lines)
 		age, _ := lines.Age(l.Name, now)
 		out = append(out, Line{
 			Name: nameIn(l.Name), Version: l.details.Version, Epoch: l.Position.Epoch.String(), Seq: l.Position.Seq, OnLog: l.OnLog,
-			Age: age, Live: age <= i.cfg.MaxStaleness+i.cfg.Settle, Ready: l.details.Ready,
+			Age: age, Live: age <= i.cfg.MaxStaleness+i.cfg.Settle && !lines.HasLeft(l.Name), Left: lines.HasLeft(l.Name),
+			Ready:     l.details.Ready,
 			Staleness: time.Duration(l.details.StalenessMS) * time.Millisecond,
 			KeySetAge: time.Duration(l.details.KeySetAgeMS) * time.Millisecond,
 		})
@@ -157,7 +163,20 @@ func (i *Issuer) Cutoff(ctx context.Context, issuer, subject, client, tenant str
 	return time.UnixMilli(int64(latest)), nil
 }
 
-// cutoffMember is a cutoff's name in its sorted set; the append script makes the same.
+// Ended asks Redis whether a session has been ended within max_session_lifetime: also after the entry has expired, and
+// whatever the session's own record says, which may lie on a shard that has lost its newest writes.
+func (i *Issuer) Ended(ctx context.Context, issuer, sessionID string) (bool, error) {
+	err := i.client.Universal().ZScore(ctx, i.keys.cutoffs, cutoffMember(revocation.KindSID, issuer, sessionID)).Err()
+	switch {
+	case errors.Is(err, redis.Nil):
+		return false, nil
+	case err != nil:
+		return false, fmt.Errorf("%w: ended sessions: %w", ErrUnavailable, err)
+	}
+	return true, nil
+}
+
+// cutoffMember is a cutoff's, or an ended session's, name in its sorted set; the append script makes the same.
 func cutoffMember(k revocation.Kind, issuer, value string) string {
 	return fmt.Sprintf("%s:%d:%s:%s", k, len(issuer), issuer, value)
 }

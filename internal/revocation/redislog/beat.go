@@ -8,6 +8,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/sallyport/sallyport/internal/revocation"
+	"github.com/sallyport/sallyport/internal/seeded"
 )
 
 // beats sends heartbeats over one dedicated connection until ctx ends. Any error costs the connection.
@@ -61,6 +62,9 @@ func (f *follower) beat(ctx context.Context, conn *redis.Conn) bool {
 		return revocation.Outcome{}
 	})
 	reply, err := f.send(ctx, conn, hb)
+	if err != nil && seeded.On(seeded.HeartbeatErrorIgnored) {
+		return true
+	}
 	if err != nil {
 		f.change(func(revocation.Instant) revocation.Outcome {
 			f.machine.BeatFailed(hb)
@@ -99,33 +103,60 @@ func (f *follower) waitCommand(timeout time.Duration) []any {
 	return []any{"WAIT", f.cfg.MinReplicas, max(timeout.Milliseconds(), 1)}
 }
 
-// sendByGate is a gate's heartbeat: a MULTI of the few commands a gate may use.
-func (f *follower) sendByGate(ctx context.Context, conn *redis.Conn, hb revocation.Heartbeat) (r revocation.HeartbeatReply, err error) {
+// gateCommands are a gate's heartbeat: the few commands a gate may use, for one MULTI.
+func (f *follower) gateCommands(hb *revocation.Heartbeat) [][]any {
 	mine := fmt.Sprintf("%d-0", hb.Position.Seq)
+	line := []any{"HSET", f.keys.gates, f.field, f.line(hb.Position)}
+	if seeded.On(seeded.BeatByRead) {
+		line = []any{"HMGET", f.keys.gates, f.field}
+	}
+	return [][]any{
+		{"HMGET", f.keys.gates, f.field},
+		line,
+		append([]any{"HMGET", f.keys.head}, headFields...),
+		{"TIME"},
+		{"XRANGE", f.keys.log, mine, mine},
+	}
+}
+
+// multiAndWait runs commands in one MULTI and then WAIT, in one pipeline on one connection, and reads all answers.
+func (f *follower) multiAndWait(ctx context.Context, conn *redis.Conn, commands [][]any) ([]any, int, error) {
+	if seeded.On(seeded.GateWaitsElsewhere) || seeded.On(seeded.GateWaitsInMulti) {
+		return gateWrongly(ctx, f, conn, commands)
+	}
 	pipe := conn.Pipeline()
 	pipe.Do(ctx, "MULTI")
-	pipe.Do(ctx, "HMGET", f.keys.gates, f.field)
-	pipe.Do(ctx, "HSET", f.keys.gates, f.field, f.line(hb.Position))
-	pipe.Do(ctx, append([]any{"HMGET", f.keys.head}, headFields...)...)
-	pipe.Do(ctx, "TIME")
-	pipe.Do(ctx, "XRANGE", f.keys.log, mine, mine)
+	for _, c := range commands {
+		pipe.Do(ctx, c...)
+	}
 	exec := pipe.Do(ctx, "EXEC")
 	wait := pipe.Do(ctx, f.waitCommand(f.cfg.Settle/2)...)
 	if _, err := pipe.Exec(ctx); err != nil {
-		return r, fmt.Errorf("redislog: heartbeat: %w", err)
+		return nil, 0, err
 	}
 	answers, ok := exec.Val().([]any)
-	if !ok || len(answers) != 5 {
-		return r, fmt.Errorf("redislog: heartbeat: %w", errReply)
+	if !ok || len(answers) != len(commands) {
+		return nil, 0, errReply
 	}
 	for _, a := range answers {
 		if err, bad := a.(error); bad {
-			return r, fmt.Errorf("redislog: heartbeat: %w", err)
+			return nil, 0, err
 		}
 	}
-	if r.Replicas, err = wait.Int(); err != nil {
-		return r, fmt.Errorf("redislog: heartbeat: WAIT: %w", err)
+	replicas, err := wait.Int()
+	if err != nil {
+		return nil, 0, fmt.Errorf("WAIT: %w", err)
 	}
+	return answers, replicas, nil
+}
+
+// sendByGate is a gate's heartbeat.
+func (f *follower) sendByGate(ctx context.Context, conn *redis.Conn, hb revocation.Heartbeat) (r revocation.HeartbeatReply, err error) {
+	answers, replicas, err := f.multiAndWait(ctx, conn, f.gateCommands(&hb))
+	if err != nil {
+		return r, fmt.Errorf("redislog: heartbeat: %w", err)
+	}
+	r.Replicas = replicas
 	last, err := list(answers[0], nil, 1)
 	if err != nil {
 		return r, err

@@ -14,10 +14,11 @@ import (
 	"github.com/sallyport/sallyport/internal/redisconn"
 )
 
-// checker finds the ways in which Redis is not what the promises need.
+// checker finds the ways in which one data node of Redis is not what the promises need.
 type checker struct {
 	cfg     Config
 	redis   redisconn.Config
+	node    string // which of a cluster's, else empty
 	config  func(setting string) (string, error)
 	info    map[string]string
 	failed  []error
@@ -25,20 +26,29 @@ type checker struct {
 }
 
 // CheckRedis reports every way in which Redis is not what the promises need, each naming the setting to change. A check
-// that cannot be made is a failed one. The second result is an error of the connection: nothing could be checked.
+// that cannot be made is a failed one. In a cluster every primary is checked: the log is on one, sessions are on all. The
+// second result is an error of a connection: then it is not known what there is to find.
 func (i *Issuer) CheckRedis(ctx context.Context) ([]error, error) {
-	conn, err := i.client.Dedicated(ctx, i.keys.log)
+	var failed []error
+	err := i.client.EachPrimary(ctx, func(node string, conn *redis.Conn) error {
+		c := &checker{
+			cfg: i.cfg, redis: i.client.Config(), node: node,
+			config:  func(setting string) (string, error) { return configGet(ctx, conn, setting) },
+			cluster: i.client.Config().Mode != redisconn.ModeSingle,
+		}
+		err := c.check(ctx, conn)
+		failed = append(failed, c.failed...)
+		return err
+	})
 	if err != nil {
-		return nil, err
-	}
-	defer closeConn(conn)
-	if err := conn.Ping(ctx).Err(); err != nil {
 		return nil, fmt.Errorf("redislog: checking Redis: %w", err)
 	}
-	c := &checker{
-		cfg: i.cfg, redis: i.client.Config(),
-		config:  func(setting string) (string, error) { return configGet(ctx, conn, setting) },
-		cluster: i.client.Config().Mode != redisconn.ModeSingle,
+	return failed, nil
+}
+
+func (c *checker) check(ctx context.Context, conn *redis.Conn) error {
+	if err := conn.Ping(ctx).Err(); err != nil {
+		return err
 	}
 	info, err := conn.Info(ctx, "server", "replication").Result()
 	if err != nil {
@@ -50,14 +60,15 @@ func (i *Issuer) CheckRedis(ctx context.Context) ([]error, error) {
 	c.replicas()
 	c.exposure(ctx)
 	// A connection that broke on the way stays broken: what could not be checked for that is no finding.
-	if err := conn.Ping(ctx).Err(); err != nil {
-		return nil, fmt.Errorf("redislog: checking Redis: %w", err)
-	}
-	return c.failed, nil
+	return conn.Ping(ctx).Err()
 }
 
 func (c *checker) fail(format string, args ...any) {
-	c.failed = append(c.failed, fmt.Errorf("redis: "+format, args...))
+	where := "redis"
+	if c.node != "" {
+		where += " node " + c.node
+	}
+	c.failed = append(c.failed, fmt.Errorf("%s: %w", where, fmt.Errorf(format, args...)))
 }
 
 func configGet(ctx context.Context, conn *redis.Conn, setting string) (string, error) {
@@ -147,7 +158,7 @@ func (c *checker) number(setting string) (int, bool) {
 // exposure checks that a Redis others can reach asks who they are, over TLS.
 func (c *checker) exposure(ctx context.Context) {
 	exposed := false
-	for _, a := range append([]string{c.redis.Address}, c.redis.Addresses...) {
+	for _, a := range append([]string{c.redis.Address, c.node}, c.redis.Addresses...) {
 		exposed = exposed || a != "" && !onThisMachine(a)
 	}
 	if !exposed {

@@ -30,7 +30,12 @@ type mesh struct {
 
 func healthy(t *testing.T, issuers, gates int) *mesh {
 	t.Helper()
-	m := &mesh{server: startRedis(t)}
+	return healthyOn(t, startRedis(t), issuers, gates)
+}
+
+func healthyOn(t *testing.T, r *server, issuers, gates int) *mesh {
+	t.Helper()
+	m := &mesh{server: r}
 	for n := range issuers {
 		m.issuers = append(m.issuers, startIssuer(t, m.addr(), named(fmt.Sprintf("issuer-%d", n+1))))
 	}

@@ -47,6 +47,7 @@ type follower struct {
 	mu      sync.Mutex // guards the machine
 	machine machine
 	replica *revocation.Replica // the machine's
+	noted   map[keyName]int64   // when the entries that revoke keys expire (unix ms), for a snapshot; nil without one
 
 	set     *revocation.Set
 	clock   *revocation.Clock
@@ -178,6 +179,7 @@ func (f *follower) change(event func(now revocation.Instant) revocation.Outcome)
 		f.view.Store(&view)
 	}
 	position := f.replica.Position()
+	f.noteApplied(out.Applied)
 	f.mu.Unlock()
 	f.report(&out, before, &view, position)
 	if out.Resync != "" || out.Completed {
@@ -203,6 +205,10 @@ func poke(c chan struct{}) {
 
 // line is this process's line now.
 func (f *follower) line(p revocation.Position) string {
+	return formatLine(p, f.counter.Add(1), f.id, f.details())
+}
+
+func (f *follower) details() details {
 	now := f.instant()
 	view := f.view.Load()
 	d := details{
@@ -211,7 +217,7 @@ func (f *follower) line(p revocation.Position) string {
 	if f.o.KeySetAge != nil {
 		d.KeySetAgeMS = f.o.KeySetAge().Milliseconds()
 	}
-	return formatLine(p, f.counter.Add(1), f.id, d)
+	return d
 }
 
 // sleep waits, unless ctx ends first.

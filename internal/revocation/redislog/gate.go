@@ -9,9 +9,12 @@ import (
 )
 
 // Gate is a reader of the revocation log: a complete copy in memory, and the knowledge of how old it is.
-type Gate struct{ *follower }
+type Gate struct {
+	*follower
+	keeper *keeper // nil without a snapshot file
+}
 
-// NewGate makes a gate; Run makes it work.
+// NewGate makes a gate; Run makes it work. It reads the snapshot file, if it is to have one.
 func NewGate(client *redisconn.Client, cfg Config, o Options) (*Gate, error) {
 	f, err := newFollower(client, cfg, o)
 	if err != nil {
@@ -19,14 +22,46 @@ func NewGate(client *redisconn.Client, cfg Config, o Options) (*Gate, error) {
 	}
 	f.lines, f.field = f.keys.gates, f.o.Name
 	f.send = f.sendByGate
+	keeper, s, err := openKeeper(f)
+	if err != nil {
+		return nil, err
+	}
 	r := revocation.NewReplica(cfg.replica(), f.set)
-	return &Gate{f}, f.adopt(r, r)
+	if s != nil {
+		r.Restore(s.Position)
+	}
+	return &Gate{f, keeper}, f.adopt(r, r)
 }
 
 // Run keeps the copy complete and fresh until ctx ends, through whatever happens to Redis.
 func (g *Gate) Run(ctx context.Context) error {
-	run(ctx, g.beats, g.read)
+	parts := []func(context.Context){g.beats, g.read}
+	if g.keeper != nil {
+		g.tellNoted()
+		parts = append(parts, g.keeper.run)
+	}
+	run(ctx, parts...)
+	g.leave(context.WithoutCancel(ctx))
 	return nil
+}
+
+// leave says as this gate's last word that it answers nobody any more, so that acknowledged logouts do not wait for it. It
+// says nothing unless it knows: a gate that still answers must be counted.
+func (g *Gate) leave(ctx context.Context) {
+	if g.o.Stopped == nil || !g.o.Stopped() || !g.wrote.Load() {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, g.cfg.Settle)
+	defer cancel()
+	g.mu.Lock()
+	position := g.replica.Position()
+	g.mu.Unlock()
+	d := g.details()
+	d.Ready, d.Left = false, true
+	line := formatLine(position, g.counter.Add(1), g.id, d)
+	if err := g.client.Universal().HSet(ctx, g.lines, g.field, line).Err(); err != nil {
+		g.log.Warn("the last word could not be left on the log: this gate counts as behind until its line is old", "error", oneLine(err.Error()))
+	}
 }
 
 // run runs parts until ctx ends and all of them have.

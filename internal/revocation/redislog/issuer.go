@@ -12,6 +12,7 @@ import (
 
 	"github.com/sallyport/sallyport/internal/redisconn"
 	"github.com/sallyport/sallyport/internal/revocation"
+	"github.com/sallyport/sallyport/internal/seeded"
 )
 
 // Issuer is a Gate that also appends.
@@ -108,6 +109,18 @@ func (i *Issuer) Time() (time.Time, bool) {
 	return i.view.Load().Time(i.instant())
 }
 
+// Freshness is the copy's, and not fresh while this issuer's clock and Redis' are more than clock_skew apart: whoever is wrong,
+// no token is to be minted by Redis' time, which could make it outlive the revocations of others, or be refused as one of the
+// future. Revocations are appended all the same.
+func (i *Issuer) Freshness(now revocation.Instant) revocation.Freshness {
+	view := i.view.Load()
+	f := view.Freshness(now)
+	if f.Fresh && view.Skew > view.MaxSkew {
+		return revocation.Freshness{Staleness: f.Staleness, Why: revocation.WhyClock}
+	}
+	return f
+}
+
 // Era names the era of the log: sessions carry the era they began in, and those of another era must log in again.
 // False while no head has been seen.
 func (i *Issuer) Era() (string, bool) {
@@ -133,6 +146,10 @@ func (i *Issuer) sendByIssuer(ctx context.Context, conn *redis.Conn, hb revocati
 	args := []any{
 		random, i.cfg.MaxTokenLifetime.Milliseconds(), i.cfg.ClockSkew.Milliseconds(), i.field, i.line(p),
 		p.Epoch.String(), p.Seq, p.Chain.String(), flag(hb.Mend), flag(hb.Holds), hb.Stored, i.cfg.Settle.Milliseconds(), maxTrim,
+		hb.Sight.Expired, hb.Sight.Redis,
+	}
+	if seeded.On(seeded.TrimByOwnClock) {
+		args = append(args, i.instant().Wall.UnixMilli())
 	}
 	keys := []string{i.keys.log, i.keys.head, i.keys.issuers}
 	answer, replicas, err := i.writeAndWait(ctx, conn, heartbeatScript, keys, args, i.cfg.Settle/2)
@@ -179,6 +196,9 @@ const maxTrim = 1000
 // writeAndWait runs a script and WAIT in one pipeline on one connection, and reads both answers. A script Redis does
 // not know by its hash has done nothing, and the WAIT behind it speaks of an older write: both are sent again.
 func (f *follower) writeAndWait(ctx context.Context, conn *redis.Conn, s script, keys []string, args []any, wait time.Duration) (any, int, error) {
+	if s == appendScript && seeded.OneOf(seeded.WaitElsewhere, seeded.WaitInMulti, seeded.NoScriptOverlooked, seeded.AppendRetried, seeded.WaitRetried) {
+		return appendWrongly(ctx, f, conn, s, keys, args, wait)
+	}
 	for _, whole := range []bool{false, true} {
 		pipe := conn.Pipeline()
 		did := pipe.Do(ctx, s.command(whole, keys, args)...)

@@ -67,6 +67,24 @@ func newMetrics(f *follower, r *prometheus.Registry) (*metrics, error) {
 	return m, errors.Join(errs...)
 }
 
+// snapshotMetrics are those of a gate that keeps a snapshot.
+func snapshotMetrics(r *prometheus.Registry) (loads, writes *prometheus.CounterVec, err error) {
+	vec := func(name, help string, outcomes ...string) *prometheus.CounterVec {
+		v := prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: namespace, Subsystem: subsystem, Name: name, Help: help}, []string{"outcome"})
+		for _, o := range outcomes {
+			v.WithLabelValues(o)
+		}
+		return v
+	}
+	loads = vec("snapshot_loads_total", "Snapshots read at the start, by outcome; but for used the log is loaded whole.",
+		"used", "absent", "broken", "version", "foreign", "old", "future", "unreadable")
+	writes = vec("snapshot_writes_total", "Snapshots written, by outcome.", "written", "failed")
+	if r == nil {
+		return loads, writes, nil
+	}
+	return loads, writes, errors.Join(r.Register(loads), r.Register(writes))
+}
+
 func describe(name, help string, labels ...string) *prometheus.Desc {
 	return prometheus.NewDesc(prometheus.BuildFQName(namespace, subsystem, name), help, labels, nil)
 }

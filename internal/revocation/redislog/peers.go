@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/sallyport/sallyport/internal/revocation"
+	"github.com/sallyport/sallyport/internal/seeded"
 )
 
 // observePeers takes the issuers' lines that came with a heartbeat. Of their positions, two are known to lie on the log:
@@ -52,6 +53,10 @@ func (i *Issuer) acknowledge(ctx context.Context, r Receipt, began revocation.In
 	}
 	for pause := 2 * time.Millisecond; ; pause = min(2*pause, 20*time.Millisecond) {
 		lines, onLog, err := i.readLines(ctx, i.keys.issuers, at)
+		if seeded.On(seeded.GateIsSecondHolder) {
+			gates, _, _ := i.readLines(ctx, i.keys.gates, at)
+			lines = append(lines, gates...)
+		}
 		if err == nil && !onLog {
 			err = errMoved
 		}

@@ -200,6 +200,44 @@ func TestCutoffs(t *testing.T) {
 	}
 }
 
+// TestEndedSessionsAreRememberedBeyondTheirEntries: for as long as a session can live and no longer, by every issuer, and again
+// after the log was lost and mended.
+func TestEndedSessionsAreRememberedBeyondTheirEntries(t *testing.T) {
+	t.Parallel()
+	r := startRedis(t)
+	s := shortLived("issuer-1")
+	i := startIssuer(t, r.addr(), s)
+	eventually(t, "fresh", i.fresh)
+	ended := func(session string) bool {
+		t.Helper()
+		found, err := i.Ended(t.Context(), iss, session)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return found
+	}
+	revoke(t, i, sid("s1"), revocation.Request{Kind: revocation.KindJTI, Issuer: iss, Value: "s2"})
+	r.do("FLUSHALL")
+	eventually(t, "the end is remembered anew when its entry is mended", func() bool { return ended("s1") })
+	eventually(t, "the entries have left the log", func() bool { return r.do("XLEN", logKey) == int64(1) })
+	if !ended("s1") || ended("s2") || ended("s3") {
+		t.Errorf("ended: s1 %t, s2 %t, s3 %t; expected s1 alone", ended("s1"), ended("s2"), ended("s3"))
+	}
+	cutoffs := headKey[:len(headKey)-len("head")] + "cutoffs"
+	r.do("ZADD", cutoffs, time.Now().Add(-s.cfg.MaxSessionLifetime-time.Minute).UnixMilli(), "sid:"+fmt.Sprint(len(iss))+":"+iss+":s0")
+	if !ended("s0") {
+		t.Fatal("the test does not know the member's name")
+	}
+	revoke(t, i, sid("s4"))
+	if ended("s0") || !ended("s1") || !ended("s4") {
+		t.Errorf("ended: s0 %t, s1 %t, s4 %t; expected what no session can be older than to be forgotten", ended("s0"), ended("s1"), ended("s4"))
+	}
+	r.kill()
+	if _, err := i.Ended(t.Context(), iss, "s1"); err == nil {
+		t.Error("without Redis there is an answer about ended sessions")
+	}
+}
+
 // TestReappendedSessionsAreEndedAgain: an issuer that appends a sid entry again has the session ended again, however
 // often that fails at first.
 func TestReappendedSessionsAreEndedAgain(t *testing.T) {

@@ -7,6 +7,8 @@ import (
 	"strings"
 
 	"github.com/redis/go-redis/v9"
+
+	"github.com/sallyport/sallyport/internal/seeded"
 )
 
 //go:embed lua/log.lua
@@ -29,7 +31,7 @@ var linesSource string
 type script struct{ source, hash string }
 
 func newScript(body string) script {
-	source := logSource + "\n" + body
+	source := seeded.Script(logSource + "\n" + body)
 	sum := sha1.Sum([]byte(source))
 	return script{source, hex.EncodeToString(sum[:])}
 }

@@ -22,6 +22,7 @@ type server struct {
 	port int
 	dir  string
 	args []string
+	env  []string // besides ours
 	cmd  *exec.Cmd
 }
 
@@ -61,6 +62,7 @@ func (s *server) start() {
 func (s *server) launch(args ...string) {
 	s.t.Helper()
 	s.cmd = exec.Command("redis-server", args...)
+	s.cmd.Env = append(os.Environ(), s.env...)
 	out, err := os.OpenFile(filepath.Join(s.dir, "log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
 		s.t.Fatal(err)

@@ -93,17 +93,7 @@ func TestSentinelFailover(t *testing.T) {
 // TestCluster: the same on a cluster, by configuration alone: every key of the log lies in one slot.
 func TestCluster(t *testing.T) {
 	t.Parallel()
-	var addresses []string
-	for range 3 {
-		n := startRedis(t, "--cluster-enabled", "yes", "--cluster-port", strconv.Itoa(freePort(t)))
-		addresses = append(addresses, n.addr())
-	}
-	args := append([]string{"--cluster", "create"}, addresses...)
-	if out, err := exec.Command("redis-cli", append(args, "--cluster-yes")...).CombinedOutput(); err != nil {
-		t.Fatalf("redis-cli --cluster create: %v: %s", err, out)
-	}
-	cfg := redisconn.DefaultConfig()
-	cfg.Mode, cfg.Address, cfg.Addresses, cfg.Checks = redisconn.ModeCluster, "", addresses, redisconn.ChecksWarn
+	cfg, _ := startCluster(t)
 	i, g := over(t, cfg, named("issuer-1"))
 	m := &mesh{server: &server{t: t}, issuers: []issuer{i}, gates: []gate{g}}
 	m.converge()
@@ -117,5 +107,49 @@ func TestCluster(t *testing.T) {
 	}
 	if entries, err := i.Entries(t.Context(), 1, 10); err != nil || len(entries) != 1 {
 		t.Errorf("entries %+v, %v", entries, err)
+	}
+}
+
+// startCluster starts three primaries without replicas.
+func startCluster(t *testing.T) (cfg redisconn.Config, nodes []*server) {
+	t.Helper()
+	var addresses []string
+	for range 3 {
+		n := startRedis(t, "--cluster-enabled", "yes", "--cluster-port", strconv.Itoa(freePort(t)))
+		nodes, addresses = append(nodes, n), append(addresses, n.addr())
+	}
+	args := append([]string{"--cluster", "create"}, addresses...)
+	if out, err := exec.Command("redis-cli", append(args, "--cluster-yes")...).CombinedOutput(); err != nil {
+		t.Fatalf("redis-cli --cluster create: %v: %s", err, out)
+	}
+	cfg = redisconn.DefaultConfig()
+	cfg.Mode, cfg.Address, cfg.Addresses, cfg.Checks = redisconn.ModeCluster, "", addresses, redisconn.ChecksWarn
+	return cfg, nodes
+}
+
+// TestEveryPrimaryOfAClusterIsChecked: sessions are on all of them, so one that would forget them is as bad as the log's.
+func TestEveryPrimaryOfAClusterIsChecked(t *testing.T) {
+	t.Parallel()
+	cfg, nodes := startCluster(t)
+	i, err := redislog.NewIssuer(open(t, cfg), quick(), redislog.Options{Name: "issuer-1"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, bad := range nodes {
+		bad.do("CONFIG", "SET", "maxmemory-policy", "allkeys-lru")
+		findings, err := i.CheckRedis(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		var named []string
+		for _, finding := range findings {
+			if strings.Contains(finding.Error(), "maxmemory-policy") {
+				named = append(named, finding.Error())
+			}
+		}
+		if len(named) != 1 || !strings.Contains(named[0], bad.addr()) {
+			t.Errorf("findings %v, want one that names maxmemory-policy and %s", findings, bad.addr())
+		}
+		bad.do("CONFIG", "SET", "maxmemory-policy", "noeviction")
 	}
 }

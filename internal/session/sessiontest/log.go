@@ -54,21 +54,21 @@ func (l *Log) Set(timeKnown, fresh bool, era string) {
 	l.known, l.fresh, l.era = timeKnown, fresh, era
 }
 
-// Fail makes every call ask fault first: "append" before anything is stored, "lost" after it is stored and before that is known, "cutoff".
+// Fail makes every call ask fault first: "append" before anything is stored, "lost" after it is stored and before that is known, "cutoff", "ended", "applied".
 func (l *Log) Fail(fault func(call string) error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.fault = fault
 }
 
-// Forget drops all entries, as when they have expired; Cutoff still knows them.
+// Forget drops all entries, as when they have expired; Cutoff and Ended still know them.
 func (l *Log) Forget() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.entries = nil
 }
 
-// LoseCutoffs drops what Redis remembers of cutoffs; the entries stay.
+// LoseCutoffs drops what Redis remembers of cutoffs and ended sessions; the entries stay.
 func (l *Log) LoseCutoffs() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -135,8 +135,11 @@ func (l *Log) Append(ctx context.Context, requests []revocation.Request) (redisl
 		l.seq++
 		e := &l.entries[i]
 		e.Seq, e.InLog = l.seq, true
-		if e.Kind.Cutoff() {
+		switch {
+		case e.Kind.Cutoff():
 			l.longer[e.Kind.String()+e.Value] = e.IssuedBefore
+		case e.Kind == revocation.KindSID:
+			l.longer[e.Kind.String()+e.Value] = l.now
 		}
 	}
 	if err := l.failing("lost"); err != nil {
@@ -226,6 +229,17 @@ func (l *Log) Cutoff(_ context.Context, _, subject, client, tenant string) (time
 		}
 	}
 	return latest, nil
+}
+
+// Ended remembers ended sessions after their entries.
+func (l *Log) Ended(_ context.Context, _, sessionID string) (bool, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if err := l.failing("ended"); err != nil {
+		return false, err
+	}
+	_, ended := l.longer["sid"+sessionID]
+	return ended, nil
 }
 
 // Applied answers what SetApplied said.

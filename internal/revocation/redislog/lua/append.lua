@@ -1,11 +1,12 @@
--- Appends entries. KEYS[3] holds the cutoffs that sessions are checked against.
+-- Appends entries. KEYS[3] holds what sessions are checked against: cutoffs by their time, and sessions by when they were ended.
 -- ARGV: random bits, max_token_lifetime, clock_skew, time to keep cutoffs, 'new' or 'again', expected head (epoch, seq,
--- chain; only for 'again'), for how long to mark the log as mending, then each entry's kind, issuer, value, issued_before, expires, reason, actor, time.
+-- chain; only for 'again'), for how long to mark the log as mending, the time up to which entries have expired by the issuer's
+-- account (0: not known), what the time should be by it (0: not known), then each entry's kind, issuer, value, issued_before, expires, reason, actor, time.
 -- Returns status, epoch, place of the first entry, place of the last, the chain before the first, time,
 -- the head's max_token_lifetime.
 local CUTOFFS = KEYS[3]
 local t, lifetime, skew = now(), tonumber(ARGV[2]), tonumber(ARGV[3])
-local h = ensure(ARGV[1], lifetime, skew, t)
+local h = ensure(ARGV[1], lifetime, skew, t, tonumber(ARGV[11]))
 local again = ARGV[5] == 'again'
 
 local before = h.chain
@@ -16,27 +17,33 @@ end
 if again and (h.epoch ~= ARGV[6] or h.seq ~= tonumber(ARGV[7]) or h.chain ~= ARGV[8]) then
   return answer('MOVED', 0)
 end
-for i = 10, #ARGV do
+for i = 12, #ARGV do
   if not again and expires_of(ARGV[i]) < t + h.life + 2 * skew then return answer('EARLY', 0) end
 end
 
--- remember keeps a cutoff for as long as a session that began before it can live.
+-- remember keeps a cutoff, or the end of a session, for as long as a session that began before it can live: the session's own
+-- record may lie on another shard, which can lose the end that the log has not lost.
 local function remember(body)
   local kind, issuer, value, cutoff = string.match(body, '^1\t(%a+)\t([^\t]*)\t([^\t]*)\t(%d+)\t')
+  if kind == 'sid' then cutoff = string.match(body, '\t(%d+)$') end
   if cutoff == '0' then return end
   redis.call('ZADD', CUTOFFS, 'GT', cutoff, kind .. ':' .. int(#issuer) .. ':' .. issuer .. ':' .. value)
-  redis.call('ZREMRANGEBYSCORE', CUTOFFS, '-inf', int(t - tonumber(ARGV[4])))
+end
+
+-- forget drops what is older than any session, a bounded number at a time.
+local function forget()
+  local old = redis.call('ZRANGE', CUTOFFS, '-inf', int(math.min(t, tonumber(ARGV[10])) - tonumber(ARGV[4])), 'BYSCORE', 'LIMIT', 0, 2000)
+  if #old > 0 then redis.call('ZREM', CUTOFFS, unpack(old)) end
 end
 
 local first = h.seq + 1
-for i = 10, #ARGV do
-  if not again or expires_of(ARGV[i]) > t then
-    h.seq = h.seq + 1
-    h.chain = chain_after(h.chain, h.seq, ARGV[i])
-    write(h.seq, h.chain, ARGV[i])
-    remember(ARGV[i])
-  end
+for i = 12, #ARGV do
+  h.seq = h.seq + 1
+  h.chain = chain_after(h.chain, h.seq, ARGV[i])
+  write(h.seq, h.chain, ARGV[i])
+  remember(ARGV[i])
 end
+forget()
 redis.call('HSET', HEAD, 'seq', int(h.seq), 'chain', h.chain)
 if tonumber(ARGV[9]) > 0 then
   redis.call('HSET', HEAD, 'mending', int(math.max(h.mending, t + tonumber(ARGV[9]))))

@@ -63,11 +63,13 @@ local function begin(random, t)
 end
 
 -- ensure gives the head of a whole log, whatever was there. A head that was missing, or has had no heartbeat for longer
--- than an entry lives, begins a new era. lifetime is the caller's max_token_lifetime: the head has the largest.
-local function ensure(random, lifetime, skew, t)
+-- than an entry lives, begins a new era; believed is what the time should be by the caller's account, or 0: a clock that has
+-- leapt ahead makes no heartbeat old. lifetime is the caller's max_token_lifetime: the head has the largest.
+local function ensure(random, lifetime, skew, t, believed)
   local h = read_head()
   if not h then redis.call('DEL', HEAD) end
-  local fresh = h and h.era and h.beat and t - h.beat <= math.max(h.life, lifetime) + 2 * skew
+  local at = believed > 0 and math.min(t, believed) or t
+  local fresh = h and h.era and h.beat and at - h.beat <= math.max(h.life, lifetime) + 2 * skew
   if not whole(h) then begin(random, t) end
   if not h or h.life < lifetime then redis.call('HSET', HEAD, 'max_token_lifetime', int(lifetime)) end
   if not fresh then redis.call('HSET', HEAD, 'era', random, 'beat', int(t)) end

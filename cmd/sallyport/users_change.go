@@ -1,0 +1,228 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/goccy/go-yaml"
+	"github.com/goccy/go-yaml/ast"
+	"github.com/spf13/cobra"
+)
+
+// usersChange is what the flags of `sallyport users` say.
+type usersChange struct {
+	file  string
+	now   bool
+	wait  time.Duration
+	admin adminFlags
+}
+
+func newUsers() *cobra.Command {
+	c := &usersChange{}
+	cmd := &cobra.Command{
+		Use:   "users",
+		Short: "Disable and enable users, and set their roles, in a users file",
+		Long: `Changes one user in a users file; the rest of the file, comments included, stays as it is. Issuers that read the file end by themselves, within
+about a second, the sessions and access tokens of a user who is disabled or loses a role.
+
+With --now this command has an issuer end them and waits for the gates: exit status 0 when every live gate refuses them, 2 when that is stored and
+some gate has not applied it yet, 1 on an error; then give the same command again.`,
+		Args: cobra.NoArgs,
+	}
+	f := cmd.PersistentFlags()
+	f.StringVar(&c.file, "file", "", "users file to change (required)")
+	f.BoolVar(&c.now, "now", false, "have an issuer end what the user has out, and wait for the gates")
+	f.DurationVar(&c.wait, "wait", 2*time.Second, "with --now: how long to wait for the gates to have applied it; 0: not at all")
+	c.admin.bind(f)
+	cmd.AddCommand(
+		c.command("disable NAME", "Keep a user out, and end every session of theirs", cobra.ExactArgs(1), func([]string) userFields {
+			return userFields{Disabled: true}.with("disabled")
+		}),
+		c.command("enable NAME", "Let a user in again", cobra.ExactArgs(1), func([]string) userFields {
+			return userFields{}.with("disabled")
+		}),
+		c.command("roles NAME [ROLE...]", "Set a user's roles to those named", cobra.MinimumNArgs(1), func(args []string) userFields {
+			return userFields{Roles: args[1:]}.with("roles")
+		}),
+	)
+	return cmd
+}
+
+func (c *usersChange) command(use, short string, args cobra.PositionalArgs, fields func(args []string) userFields) *cobra.Command {
+	return &cobra.Command{
+		Use: use, Short: short, Args: args,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			ctx, stop := untilSignal(cmd.Context())
+			defer stop()
+			return c.run(ctx, cmd.OutOrStdout(), args[0], fields(args))
+		},
+	}
+}
+
+func (c *usersChange) run(ctx context.Context, out io.Writer, name string, fields userFields) error {
+	if c.file == "" || c.wait < 0 {
+		return errors.New("expected --file, and --wait as a time of 0 or more")
+	}
+	var api *adminAPI
+	if c.now { // a token that is not there must not be found out after the change
+		var err error
+		if api, err = c.admin.open(); err != nil {
+			return err
+		}
+	}
+	path, err := changeUser(c.file, name, fields)
+	if err != nil {
+		return err
+	}
+	if _, err := fmt.Fprintf(out, "%s: %s of %s in %s\n", fields.key, fields.value(), printable(name), path); err != nil || api == nil {
+		return err
+	}
+	return endNow(ctx, out, api, name, c.wait)
+}
+
+// endNow logs a user out everywhere by an issuer's admin API.
+func endNow(ctx context.Context, out io.Writer, api *adminAPI, name string, wait time.Duration) error {
+	var got revocationAnswer
+	path := waiting("/admin/users/"+url.PathEscape(name)+"/logout", wait)
+	if err := api.call(ctx, http.MethodPost, path, nil, &got); err != nil {
+		return fmt.Errorf("the file is changed, but the end of the user's sessions is not acknowledged, so give the same command again: %w", err)
+	}
+	if _, err := fmt.Fprintf(out, "ended the sessions of %s: %s\n", printable(name), got); err != nil {
+		return err
+	}
+	if len(got.Behind) > 0 {
+		return exitError{errors.New("stored, but not applied by every live gate yet"), statusNotEverywhere}
+	}
+	return nil
+}
+
+// userFields is one field of a user's entry, by its key.
+type userFields struct {
+	Name     string   `yaml:"name"`
+	Disabled bool     `yaml:"disabled"`
+	Roles    []string `yaml:"roles"`
+
+	key string
+}
+
+func (u userFields) with(key string) userFields { u.key = key; return u }
+
+// value is the field as YAML, on one line.
+func (u userFields) value() string {
+	if u.key == "disabled" {
+		return strconv.FormatBool(u.Disabled)
+	}
+	quoted := make([]string, len(u.Roles))
+	for i, role := range u.Roles {
+		quoted[i] = strconv.Quote(role)
+	}
+	return "[" + strings.Join(quoted, ", ") + "]"
+}
+
+// changeUser sets one field of a user in a users file, and gives the file's real path. The file is replaced as a whole.
+func changeUser(path, name string, fields userFields) (string, error) {
+	f, err := readUsersFile(path)
+	if err != nil {
+		return "", err
+	}
+	users, err := f.list()
+	if err != nil {
+		return "", err
+	}
+	entry, err := f.find(users, name)
+	switch {
+	case err != nil:
+		return "", err
+	case entry == nil:
+		return "", fmt.Errorf("%s: expected a user %q, found none of that name", f.path, name)
+	}
+	if err := f.setField(entry, fields.key, fields.value()); err != nil {
+		return "", err
+	}
+	if err := f.holds(name, fields); err != nil {
+		return "", err
+	}
+	return f.path, f.write()
+}
+
+// setField replaces a field's value where it stands on one line, or adds the field.
+func (f *usersFile) setField(entry ast.Node, key, text string) error {
+	value, ok := valueOf(entry, key)
+	if !ok {
+		return f.addField(entry, key, text)
+	}
+	first, last := value.GetToken(), value.GetToken()
+	if list, ok := value.(*ast.SequenceNode); ok && list.IsFlowStyle {
+		first, last = list.Start, list.End
+	} else if _, scalar := value.(ast.ScalarNode); !scalar {
+		return f.byHand(first.Position.Line, key, text)
+	}
+	if first == nil || last == nil || first.Position.Line != last.Position.Line {
+		return f.byHand(value.GetToken().Position.Line, key, text)
+	}
+	at := first.Position.Line - 1
+	line := f.lines[at]
+	from, end := byteOffset(line, first.Position.Column), byteOffset(line, last.Position.Column)
+	written := strings.TrimSpace(last.Origin)
+	if written == "" || !strings.HasPrefix(line[end:], written) {
+		return f.byHand(at+1, key, text)
+	}
+	f.lines[at] = line[:from] + text + line[end+len(written):]
+	return nil
+}
+
+// addField adds a field behind the user's name.
+func (f *usersFile) addField(entry ast.Node, key, text string) error {
+	name, ok := valueOf(entry, "name")
+	at := name.GetToken().Position.Line - 1
+	if m, flow := entry.(*ast.MappingNode); ok && flow && m.IsFlowStyle {
+		if m.End == nil || m.End.Position.Line-1 != at {
+			return f.byHand(at+1, key, text)
+		}
+		close := byteOffset(f.lines[at], m.End.Position.Column)
+		f.lines[at] = strings.TrimRight(f.lines[at][:close], " ") + ", " + key + ": " + text + f.lines[at][close:]
+		return nil
+	}
+	if !strings.HasSuffix(f.lines[at], "\n") {
+		f.lines[at] += "\n"
+	}
+	indent := strings.Repeat(" ", keyColumn(entry)-1)
+	f.lines = slices.Insert(f.lines, at+1, indent+key+": "+text+"\n")
+	return nil
+}
+
+// keyColumn is where the keys of an entry begin, counted from 1.
+func keyColumn(entry ast.Node) int {
+	if m, ok := entry.(*ast.MappingNode); ok {
+		return m.Values[0].Key.GetToken().Position.Column
+	}
+	return entry.(*ast.MappingValueNode).Key.GetToken().Position.Column
+}
+
+func (f *usersFile) byHand(line int, key, text string) error {
+	return fmt.Errorf("%s:%d: cannot be changed by this command, change it by hand: %s: %s", f.path, line, key, text)
+}
+
+// holds reads the changed file and looks for what should be in it now.
+func (f *usersFile) holds(name string, want userFields) error {
+	var file struct {
+		Users []userFields `yaml:"users"`
+	}
+	if err := yaml.Unmarshal([]byte(strings.Join(f.lines, "")), &file); err != nil {
+		return fmt.Errorf("%s: cannot be changed by this command, change it by hand: %s", f.path, withoutSource(err))
+	}
+	for _, u := range file.Users {
+		if u.Name == name && (want.key == "disabled" && u.Disabled == want.Disabled || want.key == "roles" && slices.Equal(u.Roles, want.Roles)) {
+			return nil
+		}
+	}
+	return fmt.Errorf("%s: cannot be changed by this command, change it by hand: %s: %s", f.path, want.key, want.value())
+}

@@ -1,0 +1,107 @@
+// Command bugs turns the seeded bugs on, one by one, and runs the tests that are to catch them. It prints what caught each,
+// and fails when one was not caught, when a bug was never come to, or when a test fails without any bug.
+//
+// It wants redis-server, and to be run from the module's root: make bugs.
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/sallyport/sallyport/internal/seeded"
+)
+
+func main() {
+	only := flag.String("only", "", "bugs to try, by number or by number and letter, separated by commas: 8,17c")
+	all := flag.Bool("all", false, "run every catcher of a bug, not only the first that catches it")
+	jobs := flag.Int("jobs", 4, "tests at a time: most of their time they wait")
+	flag.Parse()
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
+	if err := run(ctx, chosen(*only), *all, *jobs); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+}
+
+// chosen are the table's rows that a list of numbers names; all for an empty one.
+func chosen(list string) []row {
+	if list == "" {
+		return table
+	}
+	names := strings.Split(list, ",")
+	return slices.DeleteFunc(slices.Clone(table), func(r row) bool {
+		return !slices.Contains(names, string(r.bug)) && !slices.Contains(names, strings.TrimRight(string(r.bug), "abc"))
+	})
+}
+
+func run(ctx context.Context, rows []row, all bool, jobs int) error {
+	if len(rows) == 0 {
+		return fmt.Errorf("bugs: no bug of that number")
+	}
+	began := time.Now()
+	b, err := build(ctx, rows)
+	if err != nil {
+		return err
+	}
+	defer b.remove()
+	fmt.Printf("built %d packages with their tests in %s\n", len(b.binaries), time.Since(began).Round(time.Second))
+	if err := b.control(ctx, rows, jobs); err != nil {
+		return err
+	}
+	results := make([]result, len(rows))
+	each(jobs, len(rows), func(n int) { results[n] = b.try(ctx, rows[n], all) })
+	missed := report(results)
+	fmt.Printf("%d bugs in %d forms, %d caught, %s\n", numbers(rows), len(rows), len(rows)-missed, time.Since(began).Round(time.Second))
+	if missed > 0 {
+		return fmt.Errorf("bugs: %d of %d forms were not caught", missed, len(rows))
+	}
+	return nil
+}
+
+// numbers counts the bugs that forms are of.
+func numbers(rows []row) int {
+	seen := map[string]bool{}
+	for _, r := range rows {
+		seen[strings.TrimRight(string(r.bug), "abc")] = true
+	}
+	return len(seen)
+}
+
+// control runs every catcher without a bug: one that fails all the same catches nothing.
+func (b *built) control(ctx context.Context, rows []row, jobs int) error {
+	began, used := time.Now(), catchers(rows)
+	var failed []string
+	outcomes := make([]outcome, len(used))
+	each(jobs, len(used), func(n int) { outcomes[n] = b.test(ctx, used[n], seeded.Bug("")) })
+	for n, o := range outcomes {
+		if !o.passed {
+			failed = append(failed, fmt.Sprintf("%s without a bug: %s\n%s", used[n], o.why, o.output))
+		}
+	}
+	if len(failed) > 0 {
+		return fmt.Errorf("bugs: these tests fail by themselves:\n%s", strings.Join(failed, "\n"))
+	}
+	fmt.Printf("%d tests pass without a bug, in %s\n\n", len(used), time.Since(began).Round(time.Second))
+	return nil
+}
+
+// report prints the table and counts the bugs that nothing caught.
+func report(results []result) (missed int) {
+	fmt.Printf("%-4s %-57s %-75s %s\n", "", "bug", "caught by", "seconds")
+	for _, r := range results {
+		by := strings.Join(r.by, ", ")
+		if len(r.by) == 0 {
+			missed++
+			by = "NOT CAUGHT: " + r.why
+		}
+		fmt.Printf("%-4s %-57s %-75s %6.1f\n", r.row.bug, r.row.what, by, r.took.Seconds())
+	}
+	return missed
+}

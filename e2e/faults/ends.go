@@ -1,0 +1,147 @@
+package faults
+
+import (
+	"slices"
+	"time"
+)
+
+// end is something that ends a session, or one token of it, or may.
+type end struct {
+	by      *Event
+	token   string // the only token that it is about; "" for all
+	certain bool   // it is acknowledged and about this session: from by.End on, within B, no token passes
+}
+
+// about says whether an end is about a token.
+func (n *end) about(token string) bool { return n.token == "" || n.token == token }
+
+// margin is how far a cutoff, in seconds of Redis' time as an issuer knows it, may lie from the moments before and after it.
+const margin = 2 * time.Second
+
+// skew is what gates add to a cutoff for tokens of other issuers: clock_skew and its margin.
+const skew = 30*time.Second + margin
+
+// settleEnds collects what ends a session, by its clients or from above.
+func (j *judge) settleEnds(s *story) {
+	for _, e := range s.changes {
+		switch {
+		case e.Op == Logout:
+			s.ends = append(s.ends, end{by: e, certain: e.Acknowledged()})
+		case e.Op == Refresh && e.Status == 401:
+			s.ends = append(s.ends, end{by: e, certain: j.refusedForGood(s, e)})
+		case e.Op == Refresh && (e.Status != 200 || j.doubtful(s, e)):
+			s.ends = append(s.ends, end{by: e})
+		}
+	}
+	for _, e := range j.broad {
+		if n, ok := j.meant(s, e); ok {
+			s.ends = append(s.ends, n)
+		}
+	}
+	slices.SortStableFunc(s.ends, func(a, b end) int { return int(a.by.End - b.by.End) })
+}
+
+// refusedForGood says that a refusal is the end of the session: the token was known to be spent and replaced (S5), or its user
+// is disabled. It says so only while Redis has lost nothing: a session it no longer knows is refused too, and is not ended.
+func (j *judge) refusedForGood(s *story, e *Event) bool {
+	disabled := s.born != nil && slices.ContainsFunc(j.broad, func(d *Event) bool {
+		return d.Op == Disable && d.Value == s.born.Facts.Subject && d.End < e.Begin
+	})
+	return (disabled || j.reused(s, e)) && !j.lossy(s.changes[0].Begin, e.End)
+}
+
+// reused says that the refresh spent a token whose successor had been spent before.
+func (j *judge) reused(s *story, e *Event) bool {
+	return slices.ContainsFunc(s.changes, func(other *Event) bool {
+		return other.Op == Refresh && other.Status == 200 && other.Spent > e.Spent && other.End < e.Begin
+	})
+}
+
+// doubtful says that a refresh may have been taken for a reuse, although it was answered 200: a token was spent twice.
+func (j *judge) doubtful(s *story, e *Event) bool {
+	return slices.ContainsFunc(s.changes, func(other *Event) bool { return other != e && other.Op == Refresh && other.Spent == e.Spent })
+}
+
+// meant says whether a revocation from above may be about a session, and whether it certainly is.
+func (j *judge) meant(s *story, e *Event) (n end, ok bool) {
+	if s.born == nil {
+		return end{}, false
+	}
+	f := s.born.Facts
+	if e.Op == Everywhere || e.Op == Disable {
+		return j.meantByUser(s, e)
+	}
+	if e.Facts.Issuer != f.Issuer {
+		return end{}, false
+	}
+	switch e.Selector {
+	case "sid":
+		return end{by: e, certain: e.Acknowledged()}, e.Value == s.id
+	case "jti":
+		return end{by: e, token: e.Value, certain: e.Acknowledged()}, s.minted[e.Value] != nil
+	case "kid":
+		return end{by: e, certain: e.Acknowledged()}, e.Value == f.KeyID
+	}
+	named := map[string]string{"sub": f.Subject, "client": f.Client, "tenant": f.Tenant, "iss": ""}
+	if value, known := named[e.Selector]; !known || value != e.Value {
+		return end{}, false
+	}
+	return j.cutOff(s, e)
+}
+
+// cutOff judges a revocation of all that began before it: certainly what was made, by its own account, well before it was asked
+// for; not what was made well after.
+func (j *judge) cutOff(s *story, e *Event) (end, bool) {
+	after := margin
+	if s.born.Facts.Issuer != issuerName {
+		after = skew
+	}
+	moved := j.clocksMoved(s.born.Begin-s.born.Old, e.End)
+	if j.clocksMoved(0, max(e.End, s.born.End)) { // what was wrong with either time may be wrong with the other alone
+		after += 2 * skew
+	}
+	return end{by: e, certain: e.Acknowledged() && !moved && s.born.End-s.born.Old+margin < e.Begin}, s.born.Begin-s.born.Old <= e.End+after
+}
+
+// clocksMoved says whether somebody's idea of the time may have been wrong between two times, or just before.
+func (j *judge) clocksMoved(from, to time.Duration) bool {
+	return j.any(from-margin, to, func(s *Span) bool {
+		return s.Kind == Fault && Injection{Kind: Kind(s.Who)}.movesClock()
+	})
+}
+
+// meantByUser judges a log out everywhere: all sessions that a login had begun before are ended, and none that a login begins
+// after. Issuers know them by Redis: sessions it has lost are ended only as far as they began well before.
+func (j *judge) meantByUser(s *story, e *Event) (end, bool) {
+	if e.Value != s.born.Facts.Subject || s.born.Facts.Issuer != issuerName || s.born.Begin > e.End {
+		return end{}, false
+	}
+	certain := e.Acknowledged() && s.born.Op == Login && s.born.End < e.Begin && !j.lossy(s.born.Begin, e.End)
+	return end{by: e, certain: certain}, true
+}
+
+// byToken says whether somebody tried to end one token of several, so that what holds for one says nothing of the others.
+func (s *story) byToken() bool {
+	return slices.ContainsFunc(s.ends, func(n end) bool { return n.token != "" })
+}
+
+// ended gives the first certain end of a token.
+func (s *story) ended(token string) *Event {
+	for i := range s.ends {
+		if s.ends[i].certain && s.ends[i].about(token) {
+			return s.ends[i].by
+		}
+	}
+	return nil
+}
+
+// validUntil gives the time from which somebody may have ended a token.
+func (s *story) validUntil(token string) time.Duration {
+	until := time.Duration(1<<63 - 1)
+	for i := range s.ends {
+		if s.ends[i].about(token) {
+			until = min(until, s.ends[i].by.Begin)
+		}
+	}
+	return until
+}

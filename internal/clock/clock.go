@@ -1,0 +1,24 @@
+// Package clock is where our daemons read the time that tokens, sessions and the revocation log are judged by: those are
+// handed it. What only measures how long something takes reads the monotonic clock through package time.
+//
+// In a program built with the tag movableclock, which is for tests alone, both clocks can be moved while it runs. A program
+// built without it reads the machine's clocks and has no way to be told another time.
+package clock
+
+import "time"
+
+// start is the moment from which the monotonic time counts.
+var start = time.Now()
+
+// Read reads both clocks by one call: Go's time carries the monotonic one along.
+func Read() (monotonic time.Duration, wall time.Time) {
+	now := time.Now()
+	byMonotonic, byWall := moved()
+	return now.Sub(start) + byMonotonic, now.Round(0).Add(byWall)
+}
+
+// Now is the time, as time.Now gives it.
+func Now() time.Time {
+	_, wall := moved()
+	return time.Now().Add(wall)
+}

@@ -1,0 +1,47 @@
+package credential
+
+import (
+	"crypto/sha256"
+	"encoding/base64"
+	"slices"
+	"strconv"
+)
+
+// outdatedUsers are those of before whose sessions must end now, sorted by name. Who has got a role or scope, or is enabled
+// again, is not among them: that takes effect with the next refresh.
+func outdatedUsers(before, now map[string]Account) (names []string) {
+	for name, was := range before {
+		is, there := now[name]
+		if !there || outdates(was.User, is.User) {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return names
+}
+
+func outdates(was, is User) bool {
+	return is.Disabled && !was.Disabled || was.Credential != is.Credential || was.Tenant != is.Tenant ||
+		lost(was.Roles, is.Roles) || lost(was.Scopes, is.Scopes)
+}
+
+// lost says whether something of before is not there now.
+func lost(before, now []string) bool {
+	return slices.ContainsFunc(before, func(word string) bool { return !slices.Contains(now, word) })
+}
+
+// digestOf names texts: 96 bits of a SHA-256 over them and their lengths. A hash of a password has its own salt of 128 bits, so that
+// nothing can be guessed from its digest.
+func digestOf(use string, texts ...string) string {
+	h := sha256.New()
+	for _, text := range append([]string{"sallyport." + use}, texts...) {
+		h.Write([]byte(strconv.Itoa(len(text)) + ":" + text))
+	}
+	return base64.RawURLEncoding.EncodeToString(h.Sum(nil)[:12])
+}
+
+func rightsOf(e userEntry) string {
+	texts := []string{e.Tenant, strconv.Itoa(len(e.Roles))}
+	texts = append(texts, slices.Sorted(slices.Values(e.Roles))...)
+	return digestOf("rights", append(texts, slices.Sorted(slices.Values(e.Scopes))...)...)
+}

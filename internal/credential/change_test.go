@@ -1,0 +1,83 @@
+package credential
+
+import (
+	"slices"
+	"strings"
+	"testing"
+)
+
+const otherHash = "$2a$05$CCCCCCCCCCCCCCCCCCCCC.7uG0VCzI2bS7j6ymqJi9CdcdxiRTWNy" // of the empty password
+
+// TestWhoseSessionsMustEndIsTold: who is gone or disabled, has another password or tenant, or has lost a role or scope; nobody else.
+func TestWhoseSessionsMustEndIsTold(t *testing.T) {
+	const all = "    roles: [a, b]\n    scopes: [read, write]\n    tenant: north\n"
+	for name, c := range map[string]struct {
+		alice string
+		told  bool
+	}{
+		"nothing":              {user("alice", all), false},
+		"another order":        {user("alice", "    roles: [b, a]\n    scopes: [write, read]\n    tenant: north\n"), false},
+		"a role more":          {user("alice", strings.Replace(all, "a, b", "a, b, c", 1)), false},
+		"a scope more":         {user("alice", strings.Replace(all, "read,", "read, list,", 1)), false},
+		"a role less":          {user("alice", strings.Replace(all, "a, b", "a", 1)), true},
+		"another role":         {user("alice", strings.Replace(all, "a, b", "a, c", 1)), true},
+		"a scope less":         {user("alice", strings.Replace(all, "read, write", "read", 1)), true},
+		"another tenant":       {user("alice", strings.Replace(all, "north", "south", 1)), true},
+		"another password":     {strings.Replace(user("alice", all), uuHash, otherHash, 1), true},
+		"disabled":             {user("alice", all+"    disabled: true\n"), true},
+		"gone":                 {"", true},
+		"under another name":   {user("alicia", all), true},
+		"a file that is wrong": {user("alice", "    roles: 7\n"), false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := newUsersFile(t, "users:\n"+user("alice", all)+user("bob", all))
+			var told []string
+			s, err := Open(usersConfig(f.path), Options{Now: f.clock.Now, OnChange: func(names []string) { told = append(told, names...) }})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if len(told) > 0 {
+				t.Fatalf("told of %q when the file was first read", told)
+			}
+			f.write("users:\n" + c.alice + user("bob", all))
+			for range 2 {
+				if err := s.Reload(t.Context()); (err != nil) != (name == "a file that is wrong") {
+					t.Fatal(err)
+				}
+			}
+			want := []string{"alice"}
+			if !c.told {
+				want = nil
+			}
+			if !slices.Equal(told, want) {
+				t.Errorf("told of %q, expected %q", told, want)
+			}
+		})
+	}
+}
+
+// TestCredentialAndRightsNameWhatTheyAreOf: equal for equal users, another one for every change, and no hash is in them.
+func TestCredentialAndRightsNameWhatTheyAreOf(t *testing.T) {
+	of := func(text string) User {
+		u, err := newUsersFile(t, "users:\n"+text).open().Lookup(t.Context(), "alice")
+		if err != nil || len(u.Credential) != 16 || len(u.Rights) != 16 {
+			t.Fatalf("got %+v, %v", u, err)
+		}
+		return u
+	}
+	plain := of(user("alice", ""))
+	if again := of(user("alice", "    roles: []\n")); again.Credential != plain.Credential || again.Rights != plain.Rights {
+		t.Errorf("the same user is named in two ways: %+v, %+v", plain, again)
+	}
+	seen := map[string]string{plain.Rights: "no rights"}
+	for _, more := range []string{"    roles: [a]\n", "    scopes: [a]\n", "    tenant: a\n", "    roles: [a, b]\n", "    roles: [a]\n    scopes: [b]\n", "    roles: [ab]\n"} {
+		u := of(user("alice", more))
+		if first, twice := seen[u.Rights]; twice || u.Credential != plain.Credential {
+			t.Errorf("%q is named like %q", more, first)
+		}
+		seen[u.Rights] = more
+	}
+	if u := of(strings.Replace(user("alice", ""), uuHash, otherHash, 1)); u.Credential == plain.Credential || u.Rights != plain.Rights {
+		t.Error("another password has the same name")
+	}
+}

@@ -1,0 +1,34 @@
+package redislog
+
+import (
+	"context"
+
+	"github.com/sallyport/sallyport/internal/revocation"
+)
+
+// BeatOnce sends one heartbeat over a connection of its own, for a process that does not run. The answer changes nothing.
+func (f *follower) BeatOnce(ctx context.Context) (revocation.HeartbeatReply, error) {
+	return f.BeatWith(ctx, f.machine.Beat(f.instant()))
+}
+
+// BeatWith sends a heartbeat made by the caller.
+func (f *follower) BeatWith(ctx context.Context, hb revocation.Heartbeat) (revocation.HeartbeatReply, error) {
+	conn, err := f.client.Dedicated(ctx, f.keys.log)
+	if err != nil {
+		return revocation.HeartbeatReply{}, err
+	}
+	defer closeConn(conn)
+	return f.send(ctx, conn, hb)
+}
+
+// AppendOnce runs the append script once, and gives its status and on how many replicas WAIT found it.
+func (i *Issuer) AppendOnce(ctx context.Context, b revocation.Batch) (status string, replicas int, err error) {
+	conn, err := i.client.Dedicated(ctx, i.keys.log)
+	if err != nil {
+		return "", 0, err
+	}
+	defer closeConn(conn)
+	a := appender{Issuer: i, conn: conn}
+	s, err := a.call(ctx, []*job{{batch: b}})
+	return s.status, s.replicas, err
+}

@@ -1,0 +1,188 @@
+package redislog
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"slices"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/sallyport/sallyport/internal/config"
+	"github.com/sallyport/sallyport/internal/revocation"
+)
+
+// SnapshotConfig is the key `snapshot:` under a gate's `revocation:`.
+type SnapshotConfig struct {
+	File  config.Path   `yaml:"file" usage:"where a gate keeps its copy of the log for its next start; empty: nowhere"`
+	Every time.Duration `yaml:"every" usage:"how often it is written while the log moves; also at a clean stop"`
+}
+
+// DefaultSnapshotConfig keeps nothing.
+func DefaultSnapshotConfig() SnapshotConfig { return SnapshotConfig{Every: time.Minute} }
+
+// Validate checks the time.
+func (c SnapshotConfig) Validate() error {
+	if c.Every < time.Second || c.Every > 24*time.Hour {
+		return config.At("every", "revocation: expected a snapshot every 1s to 24h, got %s", c.Every)
+	}
+	return nil
+}
+
+// keeper keeps a gate's copy on disk.
+type keeper struct {
+	f      *follower
+	file   snapshotFile
+	every  time.Duration
+	loads  *prometheus.CounterVec
+	writes *prometheus.CounterVec
+
+	saved   revocation.Position // what the file holds
+	savedAt time.Duration       // monotonic
+}
+
+// openKeeper loads the file, if there is one that may be used: then the follower's set is the file's.
+func openKeeper(f *follower) (*keeper, *revocation.Snapshot, error) {
+	c := f.o.Snapshot
+	if c.File == "" {
+		return nil, nil, nil
+	}
+	k := &keeper{f: f, file: snapshotFile(c.File), every: c.Every}
+	if err := errors.Join(c.Validate(), k.file.prepare()); err != nil {
+		return nil, nil, err
+	}
+	began := time.Now()
+	now := f.instant().Wall
+	s, refused := k.file.load(now, f.cfg.MaxTokenLifetime+2*f.cfg.ClockSkew, f.cfg.ClockSkew)
+	outcome := loadOutcome(refused)
+	var err error
+	if k.loads, k.writes, err = snapshotMetrics(f.o.Registry); err != nil {
+		return nil, nil, err
+	}
+	k.loads.WithLabelValues(outcome).Inc()
+	switch outcome {
+	case "used":
+		f.log.Info("the snapshot of the revocation log is read; nothing is allowed before the log confirms it", "seq", s.Position.Seq,
+			"taken", s.Taken.UTC(), "took", time.Since(began).Round(time.Millisecond).String())
+	case "absent":
+		f.log.Info("there is no snapshot of the revocation log yet", "file", string(c.File))
+	default:
+		f.log.Warn("the snapshot of the revocation log is not used", "file", string(c.File), "reason", refused)
+	}
+	f.noteKeys()
+	if s == nil {
+		return k, nil, nil
+	}
+	f.set = s.Set
+	for i := range s.Keys {
+		if s.Keys[i].Expires > now.UnixMilli() {
+			f.note(s.Keys[i])
+		}
+	}
+	return k, s, nil
+}
+
+func loadOutcome(err error) string {
+	switch {
+	case err == nil:
+		return "used"
+	case errors.Is(err, fs.ErrNotExist):
+		return "absent"
+	case errors.Is(err, revocation.ErrSnapshotBroken):
+		return "broken"
+	case errors.Is(err, revocation.ErrSnapshotVersion):
+		return "version"
+	case errors.Is(err, errForeign):
+		return "foreign"
+	case errors.Is(err, errOld):
+		return "old"
+	case errors.Is(err, errFuture):
+		return "future"
+	}
+	return "unreadable"
+}
+
+// run writes the file every so often until ctx ends, and then once more: a clean stop leaves the newest.
+func (k *keeper) run(ctx context.Context) {
+	for sleep(ctx, k.every, nil) {
+		k.save()
+	}
+	k.save()
+}
+
+// save writes the file if this process may rely on its copy and the file lacks something. The set is copied after the
+// place has been noted, so that it holds at least what the log does up to there.
+func (k *keeper) save() {
+	f := k.f
+	f.mu.Lock()
+	s := revocation.Snapshot{Position: f.replica.Position(), Set: f.set}
+	complete := f.replica.Complete()
+	now := f.instant()
+	s.Taken, s.Keys = now.Wall, f.notedKeys(now.Wall.UnixMilli())
+	f.mu.Unlock()
+	if !complete || !f.Freshness(now).Fresh {
+		return
+	}
+	// An old file is of no use: one of a log that stands still is written again in time.
+	if s.Position == k.saved && now.Mono-k.savedAt < f.cfg.MaxTokenLifetime/2 {
+		return
+	}
+	if err := k.file.save(&s); err != nil {
+		k.writes.WithLabelValues("failed").Inc()
+		f.log.Error("the snapshot of the revocation log could not be written", "file", string(k.file), "error", err)
+		return
+	}
+	k.writes.WithLabelValues("written").Inc()
+	k.saved, k.savedAt = s.Position, now.Mono
+}
+
+// keyName names a revoked key.
+type keyName struct{ issuer, kid string }
+
+// noteKeys has the keys that entries revoke remembered by name, for the snapshot.
+func (f *follower) noteKeys() { f.noted = map[keyName]int64{} }
+
+func (f *follower) note(k revocation.RevokedKey) {
+	name := keyName{k.Issuer, k.KeyID}
+	f.noted[name] = max(f.noted[name], k.Expires)
+}
+
+// noteApplied remembers the keys among entries; f.mu is held.
+func (f *follower) noteApplied(entries []revocation.Entry) {
+	if f.noted == nil {
+		return
+	}
+	for i := range entries {
+		if k, ok := entries[i].RevokedKey(); ok {
+			f.note(k)
+		}
+	}
+}
+
+// notedKeys are the keys that are revoked at now (unix milliseconds), as a snapshot wants them; f.mu is held.
+func (f *follower) notedKeys(now int64) []revocation.RevokedKey {
+	keys := make([]revocation.RevokedKey, 0, len(f.noted))
+	for name, expires := range f.noted {
+		if expires <= now {
+			delete(f.noted, name)
+			continue
+		}
+		keys = append(keys, revocation.RevokedKey{Issuer: name.issuer, KeyID: name.kid, Expires: expires})
+	}
+	slices.SortFunc(keys, revocation.CompareRevokedKeys)
+	return keys
+}
+
+// tellNoted reports the keys that a snapshot says are revoked.
+func (f *follower) tellNoted() {
+	if f.o.OnKeyRevoked == nil {
+		return
+	}
+	f.mu.Lock()
+	keys := f.notedKeys(f.instant().Wall.UnixMilli())
+	f.mu.Unlock()
+	for _, k := range keys {
+		f.o.OnKeyRevoked(k.Issuer, k.KeyID, time.UnixMilli(k.Expires))
+	}
+}

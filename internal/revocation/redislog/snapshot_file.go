@@ -1,0 +1,129 @@
+package redislog
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	"github.com/sallyport/sallyport/internal/revocation"
+)
+
+// snapshotFile is where a gate keeps its copy of the log for its next start.
+type snapshotFile string
+
+// maxSnapshot bounds the file: more than a hundred million entries.
+const maxSnapshot = 4 << 30
+
+// ahead is how far in the future a file may be dated.
+const ahead = 5 * time.Minute
+
+// Why a snapshot is not used, besides what revocation says of its content.
+var (
+	errForeign = errors.New("redislog: somebody else may have written the snapshot")
+	errOld     = errors.New("redislog: the snapshot's time is past")
+	errFuture  = errors.New("redislog: the snapshot is dated in the future")
+)
+
+// prepare makes the folder, refuses one in which others could put a file in the snapshot's place, and removes what an
+// earlier life had not finished to write.
+func (f snapshotFile) prepare() error {
+	dir := filepath.Dir(string(f))
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return fmt.Errorf("redislog: snapshot: %w", err)
+	}
+	info, err := os.Stat(dir)
+	if err != nil {
+		return fmt.Errorf("redislog: snapshot: %w", err)
+	}
+	if mode := info.Mode(); mode&0o022 != 0 && mode&fs.ModeSticky == 0 {
+		return fmt.Errorf("redislog: snapshot: mode %04o of the folder lets others replace files in it; chmod 0700 it", mode.Perm())
+	}
+	left, err := filepath.Glob(filepath.Join(dir, f.pattern()))
+	if err != nil {
+		return fmt.Errorf("redislog: snapshot: %w", err)
+	}
+	for _, name := range left {
+		if err := os.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("redislog: snapshot: %w", err)
+		}
+	}
+	return nil
+}
+
+// pattern is of the names under which a snapshot is written before it takes its place.
+func (f snapshotFile) pattern() string { return "." + filepath.Base(string(f)) + ".tmp-*" }
+
+// load reads the file. What it tells is to be confirmed by the log.
+func (f snapshotFile) load(now time.Time, most, skew time.Duration) (*revocation.Snapshot, error) {
+	file, err := os.OpenFile(string(f), os.O_RDONLY|syscall.O_NONBLOCK, 0) // not to hang on a pipe
+	if err != nil {
+		return nil, err
+	}
+	defer file.Close()
+	info, err := file.Stat()
+	if err != nil {
+		return nil, err
+	}
+	if err := believable(info, os.Geteuid()); err != nil {
+		return nil, fmt.Errorf("%w: %w", errForeign, err)
+	}
+	if info.Size() > maxSnapshot {
+		return nil, fmt.Errorf("%w: expected at most %d bytes, got %d", revocation.ErrSnapshotBroken, int64(maxSnapshot), info.Size())
+	}
+	s, err := revocation.ReadSnapshot(file, info.Size(), skew)
+	if err != nil {
+		return nil, err
+	}
+	switch age := now.Sub(s.Taken); {
+	case age > most:
+		return nil, fmt.Errorf("%w: taken %s ago, all that it holds has expired after %s", errOld, age.Round(time.Second), most)
+	case age < -ahead:
+		return nil, fmt.Errorf("%w: by %s", errFuture, -age.Round(time.Second))
+	}
+	return s, nil
+}
+
+// believable refuses a file that another user may have put there or changed: one that lacked an entry would let through
+// what is revoked. What we write is ours and has mode 0600.
+func believable(info fs.FileInfo, euid int) error {
+	owner, ok := info.Sys().(*syscall.Stat_t)
+	switch {
+	case !info.Mode().IsRegular():
+		return fmt.Errorf("expected a regular file, got %v", info.Mode().Type())
+	case !ok || int(owner.Uid) != euid && owner.Uid != 0:
+		return errors.New("it belongs to another user")
+	case info.Mode().Perm()&0o022 != 0:
+		return fmt.Errorf("mode %04o lets others write to it", info.Mode().Perm())
+	}
+	return nil
+}
+
+// save writes the file so that a reader, or a crash, meets the old one or the new one whole. Its mode is 0600: it holds
+// the key of its digests, and with it one can ask whether a name is revoked.
+func (f snapshotFile) save(s *revocation.Snapshot) (err error) {
+	dir := filepath.Dir(string(f))
+	temp, err := os.CreateTemp(dir, f.pattern())
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			_ = os.Remove(temp.Name()) // the error that led here is the one to tell
+		}
+	}()
+	if err := errors.Join(s.Encode(temp), temp.Sync(), temp.Close()); err != nil {
+		return err
+	}
+	if err := os.Rename(temp.Name(), string(f)); err != nil {
+		return err
+	}
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
+}

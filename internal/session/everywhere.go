@@ -1,0 +1,122 @@
+package session
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/sallyport/sallyport/internal/revocation"
+	"github.com/sallyport/sallyport/internal/revocation/redislog"
+)
+
+// Everywhere is what ending several of a user's sessions has done. Without a session that had to end there is no receipt.
+type Everywhere struct {
+	Sessions int
+	Receipt  redislog.Receipt
+}
+
+// EndAll logs a user out everywhere: every session of theirs, and every login that had begun before, whatever issuer it was at.
+// A login that begins after this returned works. It returns nil only when all of that is stored.
+func (s *Store) EndAll(ctx context.Context, subject, reason, actor string) (Everywhere, error) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.cfg.EndTimeout)
+	defer cancel()
+	now, _, err := s.now()
+	if err != nil {
+		return Everywhere{}, err
+	}
+	tag := s.ring.SubjectTag(s.cfg.Issuer, subject)
+	uniques, err := s.markAll(ctx, tag, now)
+	if err != nil {
+		return Everywhere{}, err
+	}
+	cutoff := revocation.Request{
+		Kind: revocation.KindSub, Issuer: s.cfg.Issuer, Value: subject, IssuedBefore: now, Reason: reason, Actor: actor,
+	}
+	return s.endMarked(ctx, tag, uniques, reason, actor, cutoff)
+}
+
+// EndAllByToken logs out everywhere the user of a genuine refresh token, spent or not, whose session's record is there: it
+// alone says whose it is. Any other token is a *Refusal.
+func (s *Store) EndAllByToken(ctx context.Context, token, reason string) (session Session, done Everywhere, err error) {
+	t, err := s.genuine(token)
+	if err != nil {
+		return Session{}, Everywhere{}, err
+	}
+	rec, err := s.load(ctx, t.id)
+	switch {
+	case err != nil:
+		return Session{}, Everywhere{}, err
+	case rec.state == Missing:
+		return Session{}, Everywhere{}, &Refusal{Reason: ReasonMissing, SessionID: t.id.String()}
+	case rec.session.ClientID != s.cfg.ClientID:
+		return Session{}, Everywhere{}, &Refusal{Reason: ReasonClient, SessionID: t.id.String()}
+	}
+	done, err = s.EndAll(ctx, rec.session.Subject, reason, rec.session.Subject)
+	return rec.session, done, err
+}
+
+// EndOutdated ends the sessions of a user that go by another credential or other rights than f has, and every login under way
+// that does. It may be called again, by any issuer: what goes by f goes on.
+func (s *Store) EndOutdated(ctx context.Context, f Facts, reason, actor string) (Everywhere, error) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.cfg.EndTimeout)
+	defer cancel()
+	now, _, err := s.now()
+	if err != nil {
+		return Everywhere{}, err
+	}
+	tag := s.ring.SubjectTag(s.cfg.Issuer, f.Subject)
+	uniques, err := s.markMany(ctx, outdatedScript, tag,
+		newGeneration(), millis(now.Add(s.cfg.Lifetime)), recordPrefix(tag), millis(now), f.Credential, f.Rights)
+	if err != nil || len(uniques) == 0 {
+		return Everywhere{}, err
+	}
+	return s.endMarked(ctx, tag, uniques, reason, actor)
+}
+
+// endMarked appends the sids of sessions that are marked, and what else belongs to that, in one batch, and finishes them.
+func (s *Store) endMarked(ctx context.Context, tag string, uniques []string, reason, actor string, more ...revocation.Request) (Everywhere, error) {
+	requests := make([]revocation.Request, 0, len(uniques)+len(more))
+	for _, unique := range uniques {
+		requests = append(requests, revocation.Request{
+			Kind: revocation.KindSID, Issuer: s.cfg.Issuer, Value: ID{tag: tag, unique: unique}.String(), Reason: reason, Actor: actor,
+		})
+	}
+	receipt, err := s.log.Append(ctx, append(requests, more...))
+	if err != nil {
+		return Everywhere{}, fmt.Errorf("session: ending a user's sessions: %w", err)
+	}
+	if err := s.finish(ctx, tag, uniques); err != nil {
+		return Everywhere{}, err
+	}
+	return Everywhere{Sessions: len(uniques), Receipt: receipt}, nil
+}
+
+// markAll moves the user's generation and marks all the user's sessions as ending.
+func (s *Store) markAll(ctx context.Context, tag string, now time.Time) (uniques []string, err error) {
+	return s.markMany(ctx, everywhereScript, tag,
+		newGeneration(), millis(now), millis(now.Add(s.cfg.Lifetime)), recordPrefix(tag), millis(now))
+}
+
+// newGeneration makes a user's next generation: random, so that none ever comes again, not even after the record has expired.
+func newGeneration() string {
+	var generation [secretBytes]byte
+	_, _ = rand.Read(generation[:]) // never fails: crypto/rand ends the process instead
+	return hex.EncodeToString(generation[:])
+}
+
+// markMany runs a script that marks sessions of one user and answers with the random parts of their ids.
+func (s *Store) markMany(ctx context.Context, script, tag string, args ...any) (uniques []string, err error) {
+	answer, err := s.run(ctx, script, []string{userKey(tag), indexKey(tag), recordPrefix(tag)}, args...)
+	if err != nil {
+		return nil, err
+	}
+	for _, unique := range answer[1:] {
+		if !isBase64(unique, secretBytes) {
+			return nil, errors.New("session: the index of a user's sessions holds something else")
+		}
+	}
+	return answer[1:], nil
+}

@@ -1,0 +1,161 @@
+package session_test
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/sallyport/sallyport/internal/session"
+	"github.com/sallyport/sallyport/internal/session/sessiontest"
+)
+
+// facts of a user whose password and rights have these names.
+func facts(subject, password, rights string) session.Facts {
+	return session.Facts{Subject: subject, Credential: password, Rights: rights}
+}
+
+func (w *world) loginWith(f session.Facts) session.Grant {
+	w.t.Helper()
+	a, err := w.Arrive(w.t.Context(), f.Subject)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	g, err := w.Begin(w.t.Context(), a, f)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return g
+}
+
+func (w *world) endOutdated(f session.Facts) session.Everywhere {
+	w.t.Helper()
+	done, err := w.EndOutdated(w.t.Context(), f, "user_changed", "users")
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return done
+}
+
+// TestWhatGoesByAnOlderPasswordOrOlderRightsEnds, whatever issuer notices, and however often; what goes by the present ones goes on.
+func TestWhatGoesByAnOlderPasswordOrOlderRightsEnds(t *testing.T) {
+	eachRedis(t, func(t *testing.T, w *world) {
+		password, rights := w.loginWith(facts("alice", "old", "few")), w.loginWith(facts("alice", "new", "many"))
+		current, bob := w.loginWith(facts("alice", "new", "few")), w.loginWith(facts("bob", "old", "many"))
+		if done := w.endOutdated(facts("alice", "new", "few")); done.Sessions != 2 || done.Receipt.Seq == 0 {
+			t.Errorf("got %+v, expected two sessions", done)
+		}
+		w.refused(password.RefreshToken, session.ReasonEnded)
+		w.refused(rights.RefreshToken, session.ReasonEnded)
+		later := w.loginWith(facts("alice", "new", "few"))
+		if done := w.endOutdated(facts("alice", "new", "few")); done.Sessions != 0 || done.Receipt.Seq != 0 { // the other issuer
+			t.Errorf("got %+v, expected nothing more to end", done)
+		}
+		for _, g := range []session.Grant{current, later, bob} {
+			w.mustRefresh(w.mustRefresh(g.RefreshToken).RefreshToken)
+			if w.log.InLog(g.Session.ID) != 0 {
+				t.Error("a session that goes by what is in force was ended")
+			}
+		}
+		if w.log.InLog(password.Session.ID) != 1 || w.log.InLog(rights.Session.ID) != 1 {
+			t.Error("expected one entry for each session that ended")
+		}
+	})
+}
+
+// TestATokenOfRightsGivenAndTakenAgainDoesNotLiveOn: the session began with the rights that are in force again, and was refreshed
+// while it had more.
+func TestATokenOfRightsGivenAndTakenAgainDoesNotLiveOn(t *testing.T) {
+	for name, between := range map[string][]string{"given, then taken": {"many"}, "and refreshed after": {"many", "few"}} {
+		t.Run(name, func(t *testing.T) {
+			eachRedis(t, func(t *testing.T, w *world) {
+				g := w.loginWith(facts("alice", "p", "few"))
+				token := g.RefreshToken
+				for _, rights := range between {
+					next, err := w.Refresh(t.Context(), token, func(context.Context, session.Session) (string, error) { return rights, nil })
+					if err != nil {
+						t.Fatal(err)
+					}
+					token = next.RefreshToken
+				}
+				if done := w.endOutdated(facts("alice", "p", "few")); done.Sessions != 1 {
+					t.Errorf("got %+v: a token that carries more than the user has lives on", done)
+				}
+				w.refused(token, session.ReasonEnded)
+			})
+		})
+	}
+}
+
+// TestALoginUnderWayWithTheOldPasswordBeginsNoSession: the password was checked before the change and the session begins after.
+func TestALoginUnderWayWithTheOldPasswordBeginsNoSession(t *testing.T) {
+	eachRedis(t, func(t *testing.T, w *world) {
+		a, err := w.Arrive(t.Context(), "alice")
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.endOutdated(facts("alice", "new", "few"))
+		if _, err := w.Begin(t.Context(), a, facts("alice", "old", "few")); !errors.Is(err, session.ErrMoved) {
+			t.Errorf("got %v", err)
+		}
+		w.mustRefresh(w.loginWith(facts("alice", "new", "few")).RefreshToken)
+	})
+}
+
+// TestAnInterruptedEndOfWhatIsOutdatedIsFinishedByTheNext, at another issuer.
+func TestAnInterruptedEndOfWhatIsOutdatedIsFinishedByTheNext(t *testing.T) {
+	eachRedis(t, func(t *testing.T, w *world) {
+		g := w.loginWith(facts("alice", "old", "few"))
+		w.log.Fail(func(string) error { return sessiontest.ErrInjected })
+		if _, err := w.EndOutdated(t.Context(), facts("alice", "new", "few"), "user_changed", ""); err == nil {
+			t.Fatal("acknowledged without the log")
+		}
+		w.log.Fail(nil)
+		w.log.Forget()
+		if done := w.endOutdated(facts("alice", "new", "few")); done.Sessions != 1 || w.log.InLog(g.Session.ID) != 1 {
+			t.Errorf("got %+v", done)
+		}
+	})
+}
+
+// TestAnotherPasswordThanAtLoginIsRefusedAndTheSessionEnds also when nobody noticed the change.
+func TestAnotherPasswordThanAtLoginIsRefusedAndTheSessionEnds(t *testing.T) {
+	eachRedis(t, func(t *testing.T, w *world) {
+		g := w.loginWith(facts("alice", "old", "few"))
+		_, err := w.Refresh(t.Context(), g.RefreshToken, func(_ context.Context, s session.Session) (string, error) {
+			if s.Credential != "old" || s.Rights != "few" {
+				t.Errorf("asked about %q, %q", s.Credential, s.Rights)
+			}
+			return "", session.ErrPassword
+		})
+		if refused := wantRefusal(t, err, session.ReasonPassword); !refused.Ended || w.log.InLog(g.Session.ID) != 1 {
+			t.Errorf("got %+v", refused)
+		}
+		w.refused(g.RefreshToken, session.ReasonEnded)
+	})
+}
+
+// TestALogOutEverywhereByRefreshToken is its user's, whichever session the token is of; a token that is not genuine, or whose
+// session nobody remembers, ends nothing.
+func TestALogOutEverywhereByRefreshToken(t *testing.T) {
+	eachRedis(t, func(t *testing.T, w *world) {
+		first, second, bob := w.login("alice"), w.login("alice"), w.login("bob")
+		next := w.mustRefresh(first.RefreshToken)
+		of, done, err := w.EndAllByToken(t.Context(), first.RefreshToken, "logout_everywhere") // a spent one
+		if err != nil || of.Subject != "alice" || done.Sessions != 2 || done.Receipt.Seq == 0 {
+			t.Fatalf("got %+v, %+v, %v", of, done, err)
+		}
+		w.refused(next.RefreshToken, session.ReasonEnded)
+		w.refused(second.RefreshToken, session.ReasonEnded)
+		bob = w.mustRefresh(bob.RefreshToken)
+		w.mustRefresh(w.login("alice").RefreshToken)
+		_, _, err = w.EndAllByToken(t.Context(), bob.RefreshToken[:len(bob.RefreshToken)-2]+"AA", "logout_everywhere")
+		wantRefusal(t, err, session.ReasonForged)
+		w.log.Advance(time.Minute)
+		if err := w.redis.Universal().FlushAll(t.Context()).Err(); err != nil {
+			t.Fatal(err)
+		}
+		_, _, err = w.EndAllByToken(t.Context(), bob.RefreshToken, "logout_everywhere")
+		wantRefusal(t, err, session.ReasonMissing)
+	})
+}
