@@ -68,7 +68,7 @@ logouts: envoy test-tools ## how long until three gates refuse: LOGOUTS=100000
 faults: test-tools ## random schedules of faults on real servers, judged by the promises: N=1000 SEED=1 [TOPOLOGY=single|sentinel|cluster]
 	$(GO) test ./e2e/faults -run TestSchedules -v -timeout 24h -schedules $(N) -seed $(SEED) -topology '$(TOPOLOGY)'
 
-model: ## explore every order of events within two faults; about a quarter of an hour and 8 GB on two cores
+model: ## explore every order of events within two faults: long, and several GB of memory
 	$(GO) test ./internal/model -run 'TestModel$$' -count=1 -v -timeout 4h -parallel 2 -exhaust
 
 bugs: test-tools ## seed forty bugs, one by one, and print which test catches each: BUGS=8,17c

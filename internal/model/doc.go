@@ -2,7 +2,7 @@
 //
 // It drives the very code that ships: [revocation.Replica], [revocation.Writer], [revocation.Lines] and [session.End] are
 // pure state machines, and what package redislog does around them, step by step, is mirrored here (events.go, step.go,
-// requests.go). Redis is a small model of its own: servers that hold a log, a head, lines and session records, and take
+// requests.go and their neighbours). Redis is a small model of its own: servers that hold a log, a head, lines and session records, and take
 // the same steps as the scripts. A test runs those steps side by side with the real scripts on a real Redis, so that the
 // two cannot drift apart.
 //

@@ -1,8 +1,6 @@
 package model
 
 import (
-	"time"
-
 	"github.com/sallyport/sallyport/internal/revocation"
 )
 
@@ -61,23 +59,6 @@ func (m *model) issuerBeat(i int, c *proc, d *data, epochs uint8, watched bool) 
 	return began
 }
 
-func (m *model) mutateBeat(c *proc, hb *revocation.Heartbeat) {
-	switch m.mutation {
-	case LossInvisibleToWriter:
-		hb.Stored = 0
-	case MendingForever:
-		hb.Mend, hb.Holds = true, true
-	}
-}
-
-// mutateHead makes a gate without a confirmed copy take the end of the first page for the head.
-func (m *model) mutateHead(c *proc, d *data) {
-	if v := c.r.View(); m.mutation == ReadyBeforeLastPage && !v.Counted && len(d.entries) > pageSize {
-		last := &d.entries[pageSize-1]
-		c.beat.reply.Head.Seq, c.beat.reply.Head.Chain = last.Seq, last.Chain
-	}
-}
-
 func (m *model) beatFailed(p procID) procID {
 	return m.once(event{kind: evBeatFailed, proc: p}, func() result {
 		c := m.procs[p].clone()
@@ -128,55 +109,6 @@ func (m *model) answered(p procID, replicas int, acked bool) result {
 	})
 }
 
-// mutateAnswer makes of an answer what a machine without the rule would make of it.
-func (m *model) mutateAnswer(c *proc, b *beat) {
-	head := &b.reply.Head
-	pos := b.hb.Position
-	switch m.mutation {
-	case WaitNotCompared:
-		b.reply.Replicas = m.limits.MinReplicas
-	case HeartbeatByRead:
-		if c.w == nil {
-			b.reply.Replicas = m.limits.MinReplicas
-		}
-	case MendingIgnored:
-		head.Mending = 0
-	case SeqWithoutChain:
-		if b.reply.HeadFound && c.r.Complete() && pos.Seq <= head.Seq {
-			head.Epoch, b.reply.AtMine, b.reply.AtMineFound = pos.Epoch, pos.Chain, true
-			if pos.Seq == head.Seq {
-				head.Chain = pos.Chain
-			}
-		}
-	case HeadNotApplied:
-		if b.reply.HeadFound && b.reply.AtMineFound && head.Epoch == pos.Epoch {
-			head.Seq, head.Chain = pos.Seq, b.reply.AtMine
-		}
-	case GapTakenAsNothing:
-		if b.reply.HeadFound && c.r.Complete() && (head.Epoch != pos.Epoch || head.Seq < pos.Seq) {
-			head.Epoch, head.Seq, head.Chain = pos.Epoch, pos.Seq, pos.Chain
-			b.reply.AtMine, b.reply.AtMineFound = pos.Chain, true
-		}
-	}
-}
-
-// mutateHeld makes a gate drop what it holds when it loads the log again.
-func (m *model) mutateHeld(c *proc, out *revocation.Outcome) {
-	if m.mutation != HeldDroppedOnReload || c.w != nil {
-		return
-	}
-	for s := range m.limits.Sessions {
-		if out.Resync != "" && c.r.Set().Check(&revocation.Facts{Issuer: iss, SessionID: sid(s)}).Revoked {
-			c.dropped |= 1 << s
-		}
-		for i := range out.Applied {
-			if out.Applied[i].Value == sid(s) {
-				c.dropped &^= 1 << s
-			}
-		}
-	}
-}
-
 func (m *model) outcome(c *proc, out *revocation.Outcome) result {
 	r := result{proc: m.proc(c)}
 	for i, set := range [...]bool{out.Resync != "", out.Completed, out.Counted, out.Stalled} {
@@ -202,161 +134,4 @@ func (m *model) read(p procID, d dataID) result {
 		r.changed = true
 		return r
 	})
-}
-
-// begun makes a request's entry: the issuer's own set has it from here on.
-func (m *model) begun(p procID, q, s int) result {
-	return m.once(event{kind: evBegin, proc: p, number: int32(q<<4 | s)}, func() result {
-		c := m.procs[p].clone()
-		b, err := c.w.Begin(requestFor(q, s), now)
-		if err != nil {
-			return result{proc: p}
-		}
-		m.batches[q][s] = b
-		if m.mutation == OwnSetAfterAck {
-			return result{proc: p, ok: true}
-		}
-		return result{proc: m.proc(c), ok: true}
-	})
-}
-
-// batchFor is the batch that begun made: while now stands still, it is always the same.
-func (m *model) batchFor(q, s int) revocation.Batch { return m.batches[q][s] }
-
-// appendSent lets Redis run the append script.
-func (m *model) appendSent(p procID, d dataID, epochs uint8, q, s int) result {
-	return m.once(event{evAppend, p, d, int32(epochs)<<8 | int32(q<<4|s)}, func() result {
-		return m.appendBatch(m.procs[p].clone(), d, epochs, int8(q), m.batchFor(q, s))
-	})
-}
-
-func (m *model) appendBatch(c *proc, d dataID, epochs uint8, q int8, b revocation.Batch) result {
-	after := m.datas[d].clone()
-	if after.ensure(epochs, redisNow) {
-		epochs++
-	}
-	if q < 0 { // sessions are marked again before their entries go in again
-		for i := range b.Entries {
-			after.mark(b.Entries[i].Value)
-		}
-	}
-	a := &appending{request: q, batch: b, epoch: after.epoch}
-	a.first, a.before, a.ok = after.append(&b)
-	c.app = a
-	return result{proc: m.proc(c), data: m.data(after), epochs: epochs, ok: true}
-}
-
-// mendSent looks for what the log has lost and lets Redis append it again. Not ok: there is nothing.
-func (m *model) mendSent(p procID, d dataID, epochs uint8) result {
-	return m.once(event{evMend, p, d, int32(epochs)}, func() result {
-		c := m.procs[p].clone()
-		b, found := c.w.Mend(now, mendSize)
-		if !found || m.mutation == NoReappend {
-			return result{proc: p, data: d, epochs: epochs}
-		}
-		return m.appendBatch(c, d, epochs, none, b)
-	})
-}
-
-// confirmSent lets Redis run the confirm script. Not ok: the copy is not where the entry is.
-func (m *model) confirmSent(n int, p procID, d dataID, q int, at posID) result {
-	return m.once(event{evConfirm, p, d, int32(at)<<8 | int32(q)<<4 | int32(n)}, func() result {
-		c, r := m.procs[p].clone(), result{data: d}
-		mine, want := c.r.Position(), m.poss[at]
-		if mine.Epoch != want.Epoch || mine.Seq < want.Seq {
-			return result{proc: p, data: d}
-		}
-		c.app = &appending{request: int8(q), confirm: true}
-		after := m.datas[d].clone()
-		if after.confirm(n-1, mine, m.limits.Requests > 1) {
-			r.data, c.app.ok = m.data(after), true
-		}
-		r.proc, r.ok = m.proc(c), true
-		return r
-	})
-}
-
-// landed brings the answer to an append: ok when it is in the log and enough replicas have it.
-func (m *model) landed(p procID, replicas int) result {
-	return m.once(event{kind: evLanded, proc: p, number: int32(replicas)}, func() result {
-		c := m.procs[p].clone()
-		a := c.app
-		c.app = nil
-		r := result{ok: a.ok && (replicas >= m.limits.MinReplicas || m.mutation == WaitNotCompared)}
-		r.changed = a.ok && replicas >= m.limits.MinReplicas
-		switch {
-		case a.confirm:
-		case a.ok:
-			r.at = m.pos(c.w.Stored(a.batch, a.epoch, a.first, a.before))
-		default:
-			c.w.Failed(a.batch)
-		}
-		r.proc = m.proc(c)
-		return r
-	})
-}
-
-func (m *model) appendFailed(p procID) procID {
-	return m.once(event{kind: evAppendFailed, proc: p}, func() result {
-		c := m.procs[p].clone()
-		if !c.app.confirm {
-			c.w.Failed(c.app.batch)
-		}
-		c.app = nil
-		return result{proc: m.proc(c)}
-	}).proc
-}
-
-// notSent tells the writer that a request's append came to nothing.
-func (m *model) notSent(p procID, q, s int) procID {
-	c := m.procs[p].clone()
-	c.w.Failed(m.batchFor(q, s))
-	return m.proc(c)
-}
-
-// live is redislog.Issuer.Live.
-func (m *model) live(p procID, q, s int) bool {
-	return m.once(event{kind: evLive, proc: p, number: int32(q<<4 | s)}, func() result {
-		fresh, _ := m.procs[p].view()
-		_, found := m.procs[p].w.Find(requestFor(q, s), now)
-		return result{ok: fresh && found}
-	}).ok
-}
-
-func (m *model) locate(p procID, q, s int) (posID, bool) {
-	r := m.once(event{kind: evLocate, proc: p, number: int32(q<<4 | s)}, func() result {
-		at, found := m.procs[p].w.Locate(m.batchFor(q, s))
-		return result{at: m.pos(at), ok: found}
-	})
-	return r.at, r.ok
-}
-
-// holder judges the issuers' lines: the other's as found, and whether it lies on the log. How old one is that is there,
-// the issuer is taken to know exactly; one that is not there it last saw to move sight ago.
-func (m *model) holder(other line, sight uint8, onLog bool, at revocation.Position) revocation.Holder {
-	var l revocation.Lines
-	lines := []revocation.Line{{Name: "other", Position: other.at, OnLog: onLog}}
-	age := sight
-	if other.there {
-		age = other.age
-	}
-	if age < m.old() {
-		l.Observe(lines, revocation.Instant{Mono: now.Mono - time.Duration(age)*tick, Wall: now.Wall})
-	} else {
-		l.Observe(lines, revocation.Instant{Mono: now.Mono - 3*time.Hour, Wall: now.Wall})
-	}
-	if !other.there {
-		lines = nil
-	}
-	l.Observe(lines, now)
-	return l.SecondHolder(lines, "self", at, time.Duration(m.limits.Settle)*tick, now)
-}
-
-// told is what a server holds once issuer n has written its line there.
-func (m *model) told(n int, d dataID, at posID) dataID {
-	return m.once(event{evTell, procID(n), d, int32(at)}, func() result {
-		after := m.datas[d].clone()
-		after.lines[n-1] = line{there: true, at: m.poss[at]}
-		return result{data: m.data(after)}
-	}).data
 }

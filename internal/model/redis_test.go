@@ -131,7 +131,7 @@ func (p *pair) heartbeat() {
 		Stored: uint64(rapid.IntRange(0, 6).Draw(p.T, "stored")),
 	}
 	out := p.run("heartbeat", linesKey, epochBits(p.epochs), lifetime.Milliseconds(), long, issuerName(i), lineText(hb.Position),
-		hb.Position.Epoch.String(), hb.Position.Seq, hb.Position.Chain.String(), bit(hb.Mend), bit(hb.Holds), hb.Stored, long, 1000)
+		hb.Position.Epoch.String(), hb.Position.Seq, hb.Position.Chain.String(), bit(hb.Mend), bit(hb.Holds), hb.Stored, long, 1000, 0, 0)
 	if p.model.ensure(p.epochs, p.at()) {
 		p.epochs++
 	}
@@ -160,7 +160,7 @@ func (p *pair) append() {
 	if b.Again {
 		mode = "again"
 	}
-	args := []any{epochBits(p.epochs), lifetime.Milliseconds(), long, 0, mode, b.Expect.Epoch.String(), b.Expect.Seq, b.Expect.Chain.String(), 0}
+	args := []any{epochBits(p.epochs), lifetime.Milliseconds(), long, 0, mode, b.Expect.Epoch.String(), b.Expect.Seq, b.Expect.Chain.String(), 0, 0, 0}
 	for i := range b.Entries {
 		args = append(args, b.Entries[i].Body())
 	}
