@@ -35,9 +35,11 @@ func TestAttacks(t *testing.T) {
 		{"99_two_tokens_confused_in_the_cache", (*besieged).twoTokensAtOnce},
 		{"92_storage_error", (*besieged).storageError},
 		{"86_flushall", func(b *besieged) { b.survives(func() { b.do("FLUSHALL") }) }},
+		{"86_flushall_before_a_log_out_everywhere", (*besieged).flushedBeforeALogout},
 		{"87_trimmed_log", func(b *besieged) { b.survives(func() { b.do("XTRIM", "{sallyport}:rev:log", "MAXLEN", 1) }) }},
 		{"90_dropped_connection_and_missed_entries", func(b *besieged) { b.survives(func() { b.do("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes") }) }},
 		{"91_log_id_goes_back", (*besieged).logGoesBack},
+		{"91_older_disk_with_the_session_in_it", (*besieged).olderDiskRevivesNoSession},
 		{"85_gate_restarts_while_redis_is_down", (*besieged).gateRestartsWithoutRedis},
 		{"97_reuse_after_a_restart", (*besieged).reuseAfterARestart},
 		{"100_a_disabled_user_refreshes", (*besieged).disabledUserRefreshes},
@@ -154,25 +156,98 @@ func (b *besieged) survives(fault func()) {
 	}
 }
 
-// logGoesBack puts an older log in place of the newest, as a disk of a while ago does: places that were taken are given again.
-func (b *besieged) logGoesBack() {
+// flushedBeforeALogout: Redis has lost the user's sessions when the user is logged out everywhere, so nobody knows their ids. Their
+// access tokens end all the same, and a login in the same second lasts.
+func (b *besieged) flushedBeforeALogout() {
+	lost, other := b.calls.login(b.T, b.bob), b.calls.login(b.T, b.alice)
+	_, claims := decode(b.T, lost.Access)
+	eventually(b.T, "the second of the login to be over", func() bool { return time.Now().Unix() > int64(claims["auth_time"].(float64)) })
+	b.do("FLUSHALL")
+	b.healthy()
+	secret, err := os.ReadFile(b.stack.Endpoints().AdminTokenFile)
+	if err != nil {
+		b.Fatal(err)
+	}
+	admin := newCaller(b.T, b.stack.Endpoints().IssuerAdmin)
+	for range 3 {
+		if a := admin.send(b.T, "POST", "/admin/users/bob/logout?wait=5s", nil, bearer(strings.TrimSpace(string(secret)))); a.status != http.StatusOK {
+			b.Fatalf("logout: %d %s", a.status, a.body)
+		}
+		after := b.calls.login(b.T, b.bob)
+		b.refused(lost.Access)
+		b.calls.get(b.T, "/protected", bearer(after.Access)).reached(b.T)
+		b.calls.get(b.T, "/protected", bearer(b.refresh(after.Refresh).tokens(b.T).Access)).reached(b.T)
+	}
+	b.calls.get(b.T, "/protected", bearer(other.Access)).reached(b.T)
+}
+
+// image takes the keys of a pattern as they are now. What it gives puts them in place of those there are then, in one step.
+func (b *besieged) image(pattern string) (restore func()) {
+	b.Helper()
+	keys := func() []string {
+		found, err := b.redis.Keys(b.Context(), pattern).Result()
+		if err != nil {
+			b.Fatal(err)
+		}
+		return found
+	}
 	older := map[string]string{}
-	for _, key := range []string{"{sallyport}:rev:log", "{sallyport}:rev:head", "{sallyport}:rev:cutoffs"} {
+	for _, key := range keys() {
 		content, err := b.redis.Dump(b.Context(), key).Result()
 		if err != nil {
 			b.Fatal(err)
 		}
 		older[key] = content
 	}
-	b.survives(func() {
+	return func() {
+		b.Helper()
+		newer := keys()
 		pipe := b.redis.TxPipeline()
+		pipe.Del(b.Context(), newer...)
 		for key, content := range older {
 			pipe.RestoreReplace(b.Context(), key, 0, content)
 		}
 		if _, err := pipe.Exec(b.Context()); err != nil {
 			b.Fatal(err)
 		}
-	})
+	}
+}
+
+// logGoesBack puts an older log in place of the newest, as a disk of a while ago does: places that were taken are given again.
+func (b *besieged) logGoesBack() { b.survives(b.image("{sallyport}:rev:*")) }
+
+// olderDiskRevivesNoSession: all of Redis goes back to a moment at which a session lived that has ended since. No issuer refreshes
+// it, not even while the log is being mended, nor one that starts afterwards; its record ends again.
+func (b *besieged) olderDiskRevivesNoSession() {
+	pair := b.calls.login(b.T, b.bob)
+	older := b.image("*")
+	b.logout(pair.Access)
+	watched := watching(b.T, b.gates, pair.Access)
+	older()
+	sid, _, _ := strings.Cut(pair.Refresh, ".")
+	tag, unique, _ := strings.Cut(sid, "~")
+	record := func() string { return b.redis.HGet(b.Context(), "{"+tag+"}:s:"+unique, "state").Val() }
+	refused := func() {
+		b.Helper()
+		if a := b.refresh(pair.Refresh); a.status != http.StatusUnauthorized && a.status != http.StatusServiceUnavailable {
+			b.Fatalf("a session that had ended was refreshed: %d (S6)", a.status)
+		}
+	}
+	refused()
+	eventually(b.T, "the session's record to be ended again", func() bool { refused(); return record() != "active" })
+	b.healthy()
+	b.restart("issuer-1")
+	b.healthy()
+	for range 4 {
+		if a := b.refresh(pair.Refresh); a.status != http.StatusUnauthorized {
+			b.Errorf("an issuer that started afterwards: %d %s", a.status, a.body)
+		}
+	}
+	watched.end(b.T)
+	if watched.allowed.Load() > 0 {
+		b.Errorf("a revoked token: %v", watched)
+	}
+	b.refused(pair.Access)
 }
 
 // gateRestartsWithoutRedis: a gate that starts while Redis hangs allows nothing, through Envoy or past it, until Redis answers.

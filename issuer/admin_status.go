@@ -10,6 +10,7 @@ import (
 
 // What GET /admin/status says of a process, the gravest first.
 const (
+	stateLeft     = "left"      // it was stopped, and said so as its last word: it answers nobody
 	stateGone     = "gone"      // its line has not moved for max_staleness + settle: ended, cut off, or stopped
 	stateStale    = "stale"     // its copy was last confirmed more than max_staleness ago
 	stateNotReady = "not_ready" // it says that its copy is not to be relied on yet
@@ -49,7 +50,7 @@ func (s *Server) status(r *request) (reply, error) {
 		return reply{}, err
 	}
 	answer := struct {
-		Well         bool      `json:"well"` // every process is ok
+		Well         bool      `json:"well"` // every process is ok, or has left
 		Head         *logHead  `json:"head"` // null while nobody is on the log
 		MaxStaleness float64   `json:"max_staleness_seconds"`
 		Gates        []process `json:"gates"`
@@ -63,7 +64,7 @@ func (s *Server) status(r *request) (reply, error) {
 	}
 	for _, list := range [][]process{answer.Gates, answer.Issuers} {
 		for _, p := range list {
-			answer.Well = answer.Well && p.State == stateOK
+			answer.Well = answer.Well && (p.State == stateOK || p.State == stateLeft)
 		}
 	}
 	return reply{status: http.StatusOK, body: answer}, nil
@@ -109,6 +110,8 @@ func (s *Server) showLine(l redislog.Line, head *logHead) process {
 
 func (s *Server) stateOf(l redislog.Line, lag *uint64) string {
 	switch {
+	case l.Left:
+		return stateLeft
 	case !l.Live:
 		return stateGone
 	case l.Staleness+l.Age > s.cfg.Revocation.MaxStaleness:

@@ -65,6 +65,7 @@ func TestStatusSaysWhoIsWell(t *testing.T) {
 		line("stale", func(l *redislog.Line) { l.Ready, l.Staleness = false, time.Minute }),
 		line("stale", func(l *redislog.Line) { l.Staleness, l.Age = 5*time.Second, 6*time.Second }), // it has said nothing since
 		line("gone", func(l *redislog.Line) { l.Live, l.Age = false, time.Minute }),
+		line("left", func(l *redislog.Line) { l.Live, l.Left, l.Ready = false, true, false }),
 	}
 	h := onMiniredis(t, nil).observing(&records{gates: gates, issuers: []redislog.Line{line("ok", func(l *redislog.Line) { l.KeySetAge = 0 })}})
 	var got struct {
@@ -91,10 +92,10 @@ func TestStatusSaysWhoIsWell(t *testing.T) {
 	if got.Gates[2].Lag != nil || got.Gates[3].Staleness != nil || got.Issuers[0].KeySetAge != nil {
 		t.Error("something that is not known is told")
 	}
-	h.observing(&records{gates: gates[:1]})
+	h.observing(&records{gates: append(gates[:1:1], gates[len(gates)-1])})
 	decode(t, h.operate(http.MethodGet, "/admin/status", ""), &got)
 	if !got.Well {
-		t.Error("all are ok, and not all is well")
+		t.Error("all are ok or have left, and not all is well")
 	}
 }
 

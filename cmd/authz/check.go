@@ -10,7 +10,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/sallyport/sallyport/internal/clock"
 	"github.com/sallyport/sallyport/internal/keyset"
 	"github.com/sallyport/sallyport/internal/policy"
 )
@@ -27,7 +26,7 @@ func checkCommand(out io.Writer) *cobra.Command {
 		if err != nil {
 			return err
 		}
-		if _, err := keyset.New(c.Issuers, keyset.Options{Now: clock.Now}); err != nil {
+		if _, err := keyset.New(c.Issuers, keyset.Options{Now: time.Now}); err != nil {
 			return err
 		}
 		_, err = fmt.Fprintf(out, "ok: gate %s trusts %d issuers and has %d routes\n", c.Name, len(c.Issuers), len(rules.Rules()))

@@ -3,7 +3,6 @@ package main
 import (
 	"time"
 
-	"github.com/sallyport/sallyport/internal/clock"
 	"github.com/sallyport/sallyport/internal/jose"
 	"github.com/sallyport/sallyport/internal/keyset"
 	"github.com/sallyport/sallyport/internal/token"
@@ -38,7 +37,7 @@ func (g *gate) keySetAge() time.Duration {
 	var oldest time.Duration
 	for _, s := range g.keys.Status() {
 		if !s.Fetched.IsZero() {
-			oldest = max(oldest, clock.Now().Sub(s.Fetched))
+			oldest = max(oldest, time.Since(s.Fetched))
 		}
 	}
 	return oldest

@@ -9,6 +9,8 @@ import (
 	"os"
 	"reflect"
 	"runtime/debug"
+	"sync/atomic"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
@@ -73,6 +75,7 @@ type gate struct {
 	server      *extauthz.Server
 	audit       *audit.Log
 	again       func() (*Config, error)
+	stopped     atomic.Bool // the server answers nobody any more
 }
 
 // newGate puts the gate together. stopping ends when the gate is asked to stop.
@@ -99,7 +102,7 @@ const auditQueue = 4096
 
 func (g *gate) openKeys() (err error) {
 	g.keys, err = keyset.New(g.config.Issuers, keyset.Options{
-		Now: clock.Now, Logger: g.logger, Registry: g.registry, CacheDir: string(g.config.KeyCacheDir),
+		Now: time.Now, Logger: g.logger, Registry: g.registry, CacheDir: string(g.config.KeyCacheDir),
 	})
 	return err
 }
@@ -112,6 +115,7 @@ func (g *gate) openRevocations() (err error) {
 		Name: g.config.Name, Version: daemon.BuildVersion(version), Logger: g.logger, Registry: g.registry,
 		OnKeyRevoked: g.keys.RemoveKey, KeySetAge: g.keySetAge, Snapshot: g.config.Revocation.Snapshot,
 		Instant: instant,
+		Stopped: g.stopped.Load,
 	})
 	return err
 }
@@ -156,7 +160,12 @@ func (g *gate) options() daemon.Options {
 	}
 }
 
-func (g *gate) parts(run func(context.Context) error) []daemon.Part {
+func (g *gate) parts(serve func(context.Context) error) []daemon.Part {
+	run := func(ctx context.Context) error {
+		err := serve(ctx)
+		g.stopped.Store(true) // not after a panic: then nobody knows
+		return err
+	}
 	return []daemon.Part{
 		{Name: "keys", Run: g.keys.Run, Ready: g.keys.Ready},
 		{Name: "revocation", Run: g.revocations.Run, Ready: g.revocations.Ready},

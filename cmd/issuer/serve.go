@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
@@ -91,7 +92,7 @@ func build(cfg issuer.Config, events *audit.Log, logger *slog.Logger, registry *
 		return nil, err
 	}
 	if h.users, err = credential.Open(cfg.Users, credential.Options{
-		Now: clock.Now, Logger: logger, Registry: registry, Limits: cfg.Limits,
+		Now: time.Now, Logger: logger, Registry: registry, Limits: cfg.Limits,
 		OnChange: func(names []string) { h.server.UsersChanged(names) }, // not before the parts run
 	}); err != nil {
 		return nil, err
@@ -140,7 +141,7 @@ func (h *house) parts(l net.Listener) []daemon.Part {
 
 func keyringOptions(cfg issuer.Config, logger *slog.Logger, registry prometheus.Registerer) keyring.Options {
 	return keyring.Options{
-		Now: clock.Now, Logger: logger, Registry: registry,
+		Now: time.Now, Logger: logger, Registry: registry,
 		PublishFor: cfg.KeySetMaxAge, MaxLifetime: cfg.AccessTokenLifetime, SessionLifetime: cfg.RefreshTokenLifetime,
 		ClockSkew: cfg.Revocation.ClockSkew,
 	}

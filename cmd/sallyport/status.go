@@ -135,7 +135,7 @@ func (a *statusAnswer) catchUp(first *headAnswer) (others bool) {
 				l.State = "ok"
 			}
 			others = others || l.State == "behind" || l.State == "off_log" || l.State == "not_ready"
-			a.Well = a.Well && l.State == "ok"
+			a.Well = a.Well && (l.State == "ok" || l.State == "left")
 		}
 	}
 	return others
@@ -146,7 +146,7 @@ func (s *status) verdict(got *statusAnswer) error {
 	var bad []string
 	for _, list := range [][]lineOfState{got.Gates, got.Issuers} {
 		for _, l := range list {
-			if l.State != "ok" && (l.State != "gone" || !s.ignoreGone) {
+			if l.State != "ok" && l.State != "left" && (l.State != "gone" || !s.ignoreGone) {
 				bad = append(bad, printable(l.Name)+" is "+printable(l.State))
 			}
 		}

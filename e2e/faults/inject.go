@@ -134,7 +134,7 @@ func (w *world) killSentinel(ctx context.Context, i Injection) error {
 	if err := w.killNode(ctx, s.node, i.For); err != nil {
 		return err
 	}
-	return s.quicken(ctx)
+	return w.await(ctx, patience, s.quicken) // another fault may have it
 }
 
 func (w *world) stopNode(ctx context.Context, n *node, down time.Duration) error {

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/http"
+	"strconv"
+	"strings"
 	"sync"
 	"time"
 )
@@ -179,6 +181,9 @@ func (w *world) well(ctx context.Context) error {
 		if err := w.answersOK(ctx, g.admin+"/readyz"); err != nil {
 			return fmt.Errorf("%s: %w", g.name, err)
 		}
+		if err := w.fresh(ctx, g); err != nil {
+			return err
+		}
 	}
 	for _, i := range w.issuers {
 		if err := w.answersOK(ctx, i.admin+"/readyz"); err != nil {
@@ -189,6 +194,28 @@ func (w *world) well(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// fresh says why a gate's copy has not been confirmed just now. A gate is ready as long as an older confirmation lasts; only from
+// a new one on can it sit out what may come.
+func (w *world) fresh(ctx context.Context, g *gate) error {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, g.admin+"/metrics", nil)
+	if err != nil {
+		return err
+	}
+	_, body, err := w.send(request)
+	for line := range strings.Lines(string(body)) {
+		name, value, _ := strings.Cut(strings.TrimSpace(line), " ")
+		if !strings.HasSuffix(name, "_staleness_seconds") {
+			continue
+		}
+		seconds, err := strconv.ParseFloat(value, 64)
+		if err == nil && seconds > settle.Seconds() {
+			err = fmt.Errorf("%s was last confirmed %.3f s ago", g.name, seconds)
+		}
+		return err
+	}
+	return errors.Join(err, fmt.Errorf("%s does not say how stale it is", g.name))
 }
 
 // works says whether a session can be begun and ended at an issuer, with every gate following.

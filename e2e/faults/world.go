@@ -244,6 +244,9 @@ func (w *world) addIssuer(ctx context.Context, name string) error {
 }
 
 func (w *world) addGate(ctx context.Context, name string) error {
+	if err := os.Mkdir(filepath.Join(w.dir, name), 0o700); err != nil { // for its snapshot
+		return err
+	}
 	listen, admin, err := w.twoAddresses(name)
 	if err != nil {
 		return err

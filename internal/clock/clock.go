@@ -1,5 +1,5 @@
-// Package clock is where our daemons read the time that tokens, keys and the revocation log are judged by. All other code is
-// handed the time.
+// Package clock is where our daemons read the time that tokens, sessions and the revocation log are judged by: those are
+// handed it. What only measures how long something takes reads the monotonic clock through package time.
 //
 // In a program built with the tag movableclock, which is for tests alone, both clocks can be moved while it runs. A program
 // built without it reads the machine's clocks and has no way to be told another time.

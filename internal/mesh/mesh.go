@@ -40,6 +40,8 @@ type Options struct {
 	// IssuerArgs and GateArgs are further flags for every issuer and every gate. They win over the configuration files.
 	IssuerArgs []string
 	GateArgs   []string
+	// Env, when set, gives what a child, named as gate-1 or redis, has in its environment besides ours.
+	Env func(child string) []string
 	// Rewrite, when set, may change a configuration file, named as issuer.yaml, before it is written.
 	Rewrite func(name, content string) string
 

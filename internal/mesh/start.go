@@ -219,8 +219,12 @@ func (m *Mesh) startParts(ctx context.Context, s settings) error {
 
 // child describes a child; startChildren starts it.
 func (m *Mesh) child(name string, generation int, path string, args ...string) *Child {
+	env := childEnvironment(os.Environ())
+	if m.options.Env != nil {
+		env = append(env, m.options.Env(name)...)
+	}
 	return &Child{
-		name: name, generation: generation, path: path, args: args, dir: m.options.Dir, env: childEnvironment(os.Environ()),
+		name: name, generation: generation, path: path, args: args, dir: m.options.Dir, env: env,
 		logFile: filepath.Join(m.options.Dir, logDir, name+".log"), family: m.family,
 	}
 }

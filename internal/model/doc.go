@@ -23,8 +23,8 @@
 // # What makes it end
 //
 // Time moves in heartbeats, and now stands still while memories get older, none beyond what makes a difference. Random bits
-// of epochs are numbers. Every process has one heartbeat in each tick, in one order in all ticks; both orders in a circle
-// that three processes have are explored. A script and its WAIT are one step, unless a fault comes between (Limits.Split
+// of epochs are numbers. Every process has one heartbeat in each tick, in one order in all ticks; of the two orders that three
+// processes can have in a circle, Limits.Backwards is the other one. A script and its WAIT are one step, unless a fault comes between (Limits.Split
 // takes them apart). What commutes is done in one order only:
 //
 //   - That a process dies, stops or goes on makes no difference to others before its own next step would have come. So it
@@ -38,8 +38,13 @@
 //
 // # What is not covered
 //
-// More than two issuers, more than one request under way at a time in the long explorations, more time than a few heartbeats
-// in settle (2) and max_staleness (3), clocks that run apart, entries that expire, refresh tokens, Redis Cluster's moving slots.
-// Random schedules of the same machines with longer times are in the tests of package revocation, and here; the fault
-// harness (e2e/faults) covers the programs themselves.
+// More than two issuers; two requests at once together with two faults; of three nodes, two faults when the third stays with
+// a deposed primary (Limits.Together; one fault is explored); settle and max_staleness longer than two and three heartbeats;
+// heartbeats whose order changes from tick to tick; entries that expire and the trimming of them; an append that a stuck
+// connection delivers after the issuer has given it up; clocks that run apart; refresh tokens; Redis Cluster's moving slots.
+// How old a line is that is there, an issuer is taken to know exactly. Session records are marked as their scripts mark
+// them, but no test compares these with the scripts.
+//
+// Walk takes random schedules of the same machines, with longer times and more requests. The fault harness (e2e/faults)
+// covers the programs themselves.
 package model

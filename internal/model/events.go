@@ -51,11 +51,8 @@ func (m *model) issuerBeat(i int, c *proc, d *data, epochs uint8, watched bool) 
 	if (m.mutation != HeadNotCreated || d.head) && d.ensure(epochs, redisNow) {
 		began = 1
 	}
-	misses := d.misses(&hb)
-	if misses && m.mutation != NoMending && !(m.mutation == MendingOnce && c.announced) {
-		d.mending, c.announced = max(d.mending, uint8(m.limits.Settle)), true
-	} else if !misses {
-		c.announced = false
+	if d.misses(&hb) {
+		d.mending = max(d.mending, uint8(m.limits.Settle))
 	}
 	if watched {
 		d.lines[i] = line{there: true, at: hb.Position}
@@ -244,7 +241,7 @@ func (m *model) appendBatch(c *proc, d dataID, epochs uint8, q int8, b revocatio
 		}
 	}
 	a := &appending{request: q, batch: b, epoch: after.epoch}
-	a.first, a.before, a.ok = after.append(&b, m.mutation)
+	a.first, a.before, a.ok = after.append(&b)
 	c.app = a
 	return result{proc: m.proc(c), data: m.data(after), epochs: epochs, ok: true}
 }

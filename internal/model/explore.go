@@ -50,7 +50,8 @@ func Explore(l Limits, mutation Mutation) (Report, error) {
 	e := &explorer{model: newModel(l, mutation), report: Report{Limits: l}}
 	start, err := e.healthy()
 	if err != nil {
-		return e.report, err
+		e.report.Violation = &Violation{Promise: "L1: " + err.Error()}
+		return e.report, nil
 	}
 	err = e.run(start)
 	e.report.Took = time.Since(began)
@@ -155,8 +156,8 @@ func (e *explorer) expand(s *state, from int) {
 			return
 		}
 		choice++
-		e.judgeAck(s, t)
 		e.noteStored(t)
+		e.judgeAck(s, t)
 		e.fold(t)
 		if !e.seen.add(digestOf(*t)) && e.bad == "" {
 			return
@@ -189,7 +190,7 @@ func (e *explorer) holders(s *state, i int) (mask uint8) {
 // judgeAck holds an acknowledgement to S7.
 func (e *explorer) judgeAck(from, to *state) {
 	for i := range e.limits.Sessions {
-		if from.acked[i] == 0 && to.acked[i] != 0 && from.stored>>i&1 == 0 {
+		if from.acked[i] == 0 && to.acked[i] != 0 && to.stored>>i&1 == 0 {
 			e.bad = fmt.Sprintf("S7: the end of session %d is acknowledged, and was never stored", i)
 		}
 	}

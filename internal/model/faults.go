@@ -58,7 +58,7 @@ func (m *model) isUnderWay(p *process, purpose int) bool {
 }
 
 // faultSteps are all faults that may happen now.
-func (m *model) faultSteps(s *state, f emit) {
+func (m *model) faultSteps(s *state, pending uint8, f emit) {
 	fault := func(st step, change func(*state)) {
 		t := *s
 		t.faults--
@@ -68,7 +68,7 @@ func (m *model) faultSteps(s *state, f emit) {
 	}
 	if s.due == none {
 		for _, n := range m.processes() {
-			if m.turn(s) == n || m.allDone(s, n) {
+			if m.turn(s) == n || pending&^(1<<n) == 0 {
 				m.processFaults(s, n, fault)
 			}
 		}

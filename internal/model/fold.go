@@ -3,7 +3,7 @@ package model
 // fold makes states alike that can only behave alike, and be judged alike: what nothing that may come asks for is forgotten.
 func (m *model) fold(s *state) {
 	if s.faults == 0 {
-		s.disk = 0
+		m.foldEnd(s)
 	}
 	if !m.mustSurvive() {
 		for i := range s.acked {
@@ -30,6 +30,20 @@ func (m *model) fold(s *state) {
 		s.nodes[x].data = m.withoutLines(s.nodes[x].data)
 	}
 	s.disk = m.withoutLines(s.disk)
+}
+
+// foldEnd forgets what only a fault would bring to light: the old disk, and which of two equal servers is read.
+func (m *model) foldEnd(s *state) {
+	s.disk = 0
+	if s.due != none {
+		return
+	}
+	for n := range s.procs {
+		to := &s.procs[n].conns[reading]
+		if nd := &s.nodes[*to]; nd.of == s.primary && nd.lag == inStep && !nd.paused {
+			*to = s.primary
+		}
+	}
 }
 
 // asks says whether a request is under way or may come.

@@ -5,37 +5,30 @@ type Mutation uint8
 
 // The rules that can be left out. Unmutated is the zero value: none.
 const (
-	Unmutated                 Mutation = iota
-	SeqWithoutChain                    // a position is judged by its place alone
-	HeadNotApplied                     // a heartbeat counts before its head is applied
-	NoSettleOnReconnect                // a new connection goes on where the old one had settled
-	WaitNotCompared                    // what WAIT answered is taken as enough
-	HeartbeatByRead                    // a gate's heartbeat writes nothing and waits for nobody
-	OwnSetAfterAck                     // an issuer holds what it appends only once that is acknowledged
-	NoReappend                         // what the log has lost is not appended again
-	AgainWithoutHeadCheck              // what is appended again does not name the head it was computed against
-	NoMending                          // no issuer announces that it will append again
-	MendingOnce                        // mending is announced once and not renewed
-	MendingIgnored                     // a gate takes no notice of mending
-	MendingForever                     // mending is announced whether or not anything is missing
-	HeldDroppedOnReload                // what was held is dropped when the log is loaded again
-	ReadyBeforeLastPage                // a copy is complete after its first page
-	GapTakenAsNothing                  // after a loss, a log that has nothing new counts as unchanged
-	EndedAnswersWithoutAppend          // a logout of an ended session is answered from its record
-	SecondHolderIgnored                // an append is acknowledged without a second holder
-	LineWithoutLog                     // a line of another log counts as a second holder
-	GateLineAsHolder                   // any line counts as a second holder, also the appender's own
-	AppendErrorIgnored                 // an append whose answer was lost is acknowledged
-	LossInvisibleToWriter              // a heartbeat does not say what its appends have stored
-	HeadNotCreated                     // an issuer's heartbeat does not create a missing head
+	Unmutated             Mutation = iota
+	SeqWithoutChain                // a position is judged by its place alone
+	HeadNotApplied                 // a heartbeat counts before its head is applied
+	NoSettleOnReconnect            // a new connection goes on where the old one had settled
+	WaitNotCompared                // what WAIT answered is taken as enough
+	HeartbeatByRead                // a gate's heartbeat writes nothing and waits for nobody
+	OwnSetAfterAck                 // an issuer holds what it appends only once that is acknowledged
+	NoReappend                     // what the log has lost is not appended again
+	MendingIgnored                 // a gate takes no notice of mending
+	MendingForever                 // mending is announced whether or not anything is missing
+	HeldDroppedOnReload            // what was held is dropped when the log is loaded again
+	ReadyBeforeLastPage            // a copy is complete after its first page
+	GapTakenAsNothing              // after a loss, a log that has nothing new counts as unchanged
+	SecondHolderIgnored            // an append is acknowledged without a second holder
+	AppendErrorIgnored             // an append whose answer was lost is acknowledged
+	LossInvisibleToWriter          // a heartbeat does not say what its appends have stored
+	HeadNotCreated                 // an issuer's heartbeat does not create a missing head
 )
 
 var mutationNames = [...]string{
 	"none", "seq without chain", "head not applied", "no settling on reconnect", "WAIT not compared",
-	"heartbeat by a read", "own set after the acknowledgement", "no re-append", "re-append without head check", "no mending",
-	"mending not renewed", "mending ignored", "mending never released", "held dropped on reload", "ready before the last page",
-	"gap taken as nothing new", "ended session answers without an append", "second holder ignored", "line of another log",
-	"own line as second holder", "append error ignored", "loss invisible to the writer", "head not created",
+	"heartbeat by a read", "own set after the acknowledgement", "no re-append", "mending ignored", "mending never released",
+	"held dropped on reload", "ready before the last page",
+	"gap taken as nothing new", "second holder ignored", "append error ignored", "loss invisible to the writer", "head not created",
 }
 
 func (m Mutation) String() string { return mutationNames[m] }

@@ -27,8 +27,7 @@ type proc struct {
 	app  *appending
 
 	// What a mutant remembers.
-	announced bool
-	dropped   uint8
+	dropped uint8
 }
 
 // beat is a heartbeat under way: Redis has taken its step, the answer has not arrived.
@@ -85,7 +84,7 @@ func (p *proc) key(buf []byte) []byte {
 	} else {
 		buf = p.r.AppendState(append(buf, 0))
 	}
-	buf = append(buf, bit(p.announced), p.dropped, bit(p.beat != nil), bit(p.app != nil))
+	buf = append(buf, p.dropped, bit(p.beat != nil), bit(p.app != nil))
 	if b := p.beat; b != nil {
 		buf = append(buf, bit(b.same), bit(b.hb.Mend), bit(b.hb.Holds), byte(b.hb.Stored), byte((now.Mono-b.hb.At.Mono)/tick))
 		buf = appendPosition(buf, b.hb.Position)

@@ -128,8 +128,8 @@ func (d *data) write(e revocation.Entry) {
 }
 
 // append is the append script after ensure; false means that the head is not the expected one.
-func (d *data) append(b *revocation.Batch, m Mutation) (first uint64, before revocation.Chain, ok bool) {
-	if b.Again && b.Expect != d.position() && m != AgainWithoutHeadCheck {
+func (d *data) append(b *revocation.Batch) (first uint64, before revocation.Chain, ok bool) {
+	if b.Again && b.Expect != d.position() {
 		return 0, d.chain, false
 	}
 	first, before = d.seq+1, d.chain

@@ -168,7 +168,7 @@ func (p *pair) append() {
 	if p.model.ensure(p.epochs, p.at()) {
 		p.epochs++
 	}
-	first, before, ok := p.model.append(&b, Unmutated)
+	first, before, ok := p.model.append(&b)
 	status := map[bool]string{true: "OK", false: "MOVED"}[ok]
 	p.same("the append's answer", fmt.Sprint(out[:5]), fmt.Sprint([]any{status, p.model.epoch, first, p.model.seq, before}))
 }

@@ -111,9 +111,6 @@ func (m *model) markStep(s *state, q, x int, f emit) {
 		return
 	}
 	live := m.live(p.id, q, int(r.session))
-	if m.mutation == EndedAnswersWithoutAppend && before == session.Ended {
-		live = true
-	}
 	m.goOn(&t, q, r.end.Marked(before, live))
 	f(did, &t)
 }
@@ -288,10 +285,7 @@ func (m *model) holderStep(s *state, q, x int, f emit) {
 		return
 	}
 	other := d.lines[2-r.issuer]
-	if m.mutation == GateLineAsHolder {
-		other = d.lines[r.issuer-1]
-	}
-	if m.holder(other, p.sight, d.onLog(other.at) || m.mutation == LineWithoutLog, at) != revocation.HolderWaited {
+	if m.holder(other, p.sight, d.onLog(other.at), at) != revocation.HolderWaited {
 		m.appended(&t, q)
 	}
 	f(did, &t)

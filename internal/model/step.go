@@ -32,11 +32,12 @@ func (m *model) steps(s *state, f emit) {
 	for q := range m.limits.Requests {
 		m.requestSteps(s, q, f)
 	}
-	if m.mayTick(s) {
+	pending := m.pending(s)
+	if s.due == none && pending == 0 {
 		m.tick(s, f)
 	}
 	if s.faults > 0 {
-		m.faultSteps(s, f)
+		m.faultSteps(s, pending, f)
 	}
 }
 
@@ -138,16 +139,40 @@ func (m *model) processSteps(s *state, n int, f emit) {
 		return
 	}
 	m.beatSteps(s, n, f)
-	m.readStep(s, n, f)
-	if m.astray(s, n, reading) {
-		t := *s
-		m.drop(&t, n, reading)
-		m.readStep(&t, n, f)
+	if m.mayRead(s, n) {
+		m.readStep(s, n, f)
+		if m.astray(s, n, reading) {
+			t := *s
+			m.drop(&t, n, reading)
+			m.readStep(&t, n, f)
+		}
 	}
 	if n > 0 {
 		m.mendSteps(s, n, f)
 	}
 	m.dropSteps(s, n, f)
+}
+
+// mayRead says whether it can make a difference that a process reads now, and not later: before its own next heartbeat or
+// append, before somebody may change the log or ask for its line, and before time passes.
+func (m *model) mayRead(s *state, n int) bool {
+	if s.faults > 0 || s.due != none {
+		return true
+	}
+	if turn := m.turn(s); turn == n || turn == int(none) || turn > 0 && !m.datas[s.nodes[s.procs[turn].conns[heartbeats]].data].whole() {
+		return true
+	}
+	for q := range m.limits.Requests {
+		if p := s.reqs[q].phase; p <= confirming || n > 0 && p < acknowledged {
+			return true
+		}
+	}
+	for i := 1; i <= m.limits.Issuers; i++ {
+		if c := m.procs[s.procs[i].id]; c.app != nil || s.procs[i].poked && c.w.Missing() > 0 {
+			return true
+		}
+	}
+	return false
 }
 
 func (m *model) start(s *state, n int, f emit) {
@@ -467,12 +492,6 @@ func (m *model) lostAppend(s *state, n int) {
 	}
 }
 
-// mayTick says whether time may go on: everyone who runs has had a heartbeat, done what it does without waiting, and
-// all that is written is on its way.
-func (m *model) mayTick(s *state) bool {
-	return s.due == none && m.allDone(s, -1)
-}
-
 // turn is whose heartbeat comes next in this tick; none: nobody's.
 func (m *model) turn(s *state) int {
 	for _, n := range m.order() {
@@ -497,29 +516,42 @@ func (m *model) begins(s *state) bool {
 	return true
 }
 
-// allDone says that every running process but one has nothing left to do before time passes.
-func (m *model) allDone(s *state, but int) bool {
-	due := false
+// pending says, a bit for each, which processes have something left to do before time passes: a heartbeat, what they do
+// without waiting, and what their requests do.
+func (m *model) pending(s *state) (mask uint8) {
+	if turn := m.turn(s); turn >= 0 {
+		mask |= 1 << turn
+	}
 	for _, n := range m.processes() {
-		if s.procs[n].status != running || n == but {
-			continue
-		}
-		found := func(step, *state) { due = true }
-		m.beatSteps(s, n, found)
-		m.readStep(s, n, found)
-		if n > 0 {
-			m.mendSteps(s, n, found)
-		}
-		if due {
-			return false
+		if s.procs[n].status == running && mask>>n&1 == 0 && m.owes(s, n) {
+			mask |= 1 << n
 		}
 	}
 	for q := range m.limits.Requests {
-		if s.reqs[q].phase != idle && int(s.reqs[q].issuer) != but {
-			m.requestSteps(s, q, func(_ step, t *state) { due = due || *t != *s })
+		if r := &s.reqs[q]; r.phase != idle && mask>>r.issuer&1 == 0 {
+			m.requestSteps(s, q, func(_ step, t *state) {
+				if *t != *s {
+					mask |= 1 << r.issuer
+				}
+			})
 		}
 	}
-	return !due
+	return mask
+}
+
+// owes says whether a process has an answer to take, something to read, or something to append again.
+func (m *model) owes(s *state, n int) (due bool) {
+	p := &s.procs[n]
+	if x, there := m.target(s, n, heartbeats); there && m.procs[p.id].beat != nil {
+		if _, done := m.waited(s, x, p.have[heartbeats]); done {
+			return true
+		}
+	}
+	t := *s
+	if _, due = m.readOnce(&t, n); !due && n > 0 {
+		m.mendSteps(s, n, func(step, *state) { due = true })
+	}
+	return due
 }
 
 func (m *model) tick(s *state, f emit) {

@@ -19,8 +19,8 @@ func Walk(l Limits, length int, choose func(what string, n int) int) (v *Violati
 		did, after := e.choose(&s, choose)
 		trace = append(trace, did.String())
 		e.bad = ""
-		e.judgeAck(&s, &after)
 		e.noteStored(&after)
+		e.judgeAck(&s, &after)
 		e.fold(&after)
 		s = after
 		if bad := e.bad + e.checkGate(&s); bad != "" {

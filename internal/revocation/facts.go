@@ -11,7 +11,7 @@ type Facts struct {
 	Issuer, TokenID, SessionID, Subject, ClientID, Tenant, KeyID string
 	IssuedAt                                                     int64 // iat, unix seconds
 	AuthTime                                                     int64 // when the session began, unix seconds; 0 if the token has none
-	Ours                                                         bool  // minted by an issuer that ends a user's sessions by their sids
+	Ours                                                         bool  // minted by an issuer that ends a user's sessions by their sids, and whose auth_time is not before the user's last log out everywhere
 }
 
 // Verdict says whether a token is revoked, and by which entry. The zero Verdict is "not revoked": ask [Freshness] too.

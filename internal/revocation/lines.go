@@ -14,6 +14,7 @@ type Line struct {
 	Counter  uint64
 	Position Position
 	OnLog    bool // Position lies on the log as it was when the line was read
+	Left     bool // its last word: it has stopped to answer anybody
 }
 
 // Lines watches other processes' lines: a line is as old as the observer's last sight of its counter moving, by the
@@ -25,6 +26,7 @@ type sighting struct {
 	counter  uint64
 	moved    time.Duration
 	gone     bool // not in the newest reading
+	left     bool // the life that was seen here has said that it answers nobody any more
 }
 
 // rememberGone is how long a line is remembered that readings do not show any more: longer than any that counts.
@@ -37,7 +39,9 @@ func (l *Lines) Observe(lines []Line, now Instant) {
 	for _, line := range lines {
 		s, ok := l.seen[line.Name]
 		if !ok || s.instance != line.Instance || s.counter != line.Counter {
-			s = sighting{instance: line.Instance, counter: line.Counter, moved: now.Mono}
+			// A last word counts only from the life that was seen alive under this name: another one may be at work.
+			left := line.Left && ok && s.instance == line.Instance
+			s = sighting{instance: line.Instance, counter: line.Counter, moved: now.Mono, left: left}
 		}
 		s.gone = false
 		fresh[line.Name] = s
@@ -55,7 +59,7 @@ func (l *Lines) Observe(lines []Line, now Instant) {
 func (l *Lines) missing(age time.Duration, now Instant) []string {
 	var names []string
 	for name, s := range l.seen {
-		if s.gone && now.Mono-s.moved <= age {
+		if s.gone && !s.left && now.Mono-s.moved <= age {
 			names = append(names, name)
 		}
 	}
@@ -110,11 +114,14 @@ func (line *Line) Covers(at Position) bool {
 	return line.OnLog && line.Position.Epoch == at.Epoch && line.Position.Seq >= at.Seq
 }
 
-// Applied counts the live lines that cover at: a line leaves the count only when it is older than oldest. onLog says
-// whether the same reading found at on the log; if not, nobody has applied it. A line that has vanished is behind.
+// HasLeft reports whether the process behind a line has said that it answers nobody any more.
+func (l *Lines) HasLeft(name string) bool { return l.seen[name].left }
+
+// Applied counts the live lines that cover at: a line leaves the count only when it is older than oldest, or its process
+// has left. onLog says whether the same reading found at on the log; if not, nobody has applied it. A line that has vanished is behind.
 func (l *Lines) Applied(lines []Line, at Position, onLog bool, oldest time.Duration, now Instant) (applied, total int, behind []string) {
 	for _, line := range lines {
-		if age, ok := l.Age(line.Name, now); !ok || age > oldest {
+		if age, ok := l.Age(line.Name, now); !ok || age > oldest || l.HasLeft(line.Name) {
 			continue
 		}
 		total++

@@ -96,3 +96,40 @@ func TestAppliedCount(t *testing.T) {
 		t.Errorf("gone: %v", gone)
 	}
 }
+
+// TestALastWord: a gate that has stopped to answer leaves the count at once, and nobody else does by its word: not a gate that
+// was never seen at work, not another life under the same name, not one that appears again.
+func TestALastWord(t *testing.T) {
+	place := revocation.Position{Epoch: revocation.Epoch{1}, Seq: 5}
+	at := func(instance string, counter uint64, left bool) []revocation.Line {
+		line := lineAt("gate", counter, 4, true)
+		line.Instance, line.Left = instance, left
+		return []revocation.Line{line}
+	}
+	for name, c := range map[string]struct {
+		readings [][]revocation.Line
+		total    int
+	}{
+		"of the life that was seen":                   {[][]revocation.Line{at("i", 1, false), at("i", 2, true)}, 0},
+		"seen twice":                                  {[][]revocation.Line{at("i", 1, false), at("i", 2, true), at("i", 2, true)}, 0},
+		"and then its line vanishes":                  {[][]revocation.Line{at("i", 1, false), at("i", 2, true), nil}, 0},
+		"of one that was never seen":                  {[][]revocation.Line{at("i", 2, true)}, 1},
+		"of one that was never seen, twice":           {[][]revocation.Line{at("i", 2, true), at("i", 2, true)}, 1},
+		"of an earlier life while another is at work": {[][]revocation.Line{at("i", 1, false), at("j", 1, false), at("i", 2, true)}, 1},
+		"and it goes on":                              {[][]revocation.Line{at("i", 1, false), at("i", 2, true), at("i", 3, false)}, 1},
+		"and another life begins":                     {[][]revocation.Line{at("i", 1, false), at("i", 2, true), at("j", 1, false)}, 1},
+		"and another life begins and vanishes":        {[][]revocation.Line{at("i", 1, false), at("i", 2, true), at("j", 1, false), nil}, 1},
+	} {
+		var l revocation.Lines
+		now := moment(0)
+		for n, reading := range c.readings {
+			now = moment(time.Duration(n) * 250 * time.Millisecond)
+			l.Observe(reading, now)
+		}
+		last := c.readings[len(c.readings)-1]
+		applied, total, behind := l.Applied(last, place, true, 11*time.Second, now)
+		if applied != 0 || total != c.total || len(behind) != c.total {
+			t.Errorf("%s: %d/%d, behind %v, want 0/%d", name, applied, total, behind, c.total)
+		}
+	}
+}

@@ -76,16 +76,21 @@ func (s *Set) Check(f *Facts) Verdict {
 }
 
 // checkCutoffs judges a session's token from our issuers by when the session began, any other by its iat with one
-// clock_skew: its issuer's clock is not Redis'. A sub entry leaves our sessions alone: their sids are entries of their
-// own, so that a login in the same second works.
+// clock_skew: its issuer's clock is not Redis'. Of our sessions a sub entry denies those that began in an earlier second:
+// their sids are entries of their own, unless Redis had lost the sessions before their user was logged out everywhere. One
+// that began in the same second may have begun after it, and is left to its sid.
 func (s *Set) checkCutoffs(f *Facts) Verdict {
 	session := f.Ours && f.SessionID != ""
 	from, leeway := f.IssuedAt, s.skew
 	if session {
 		from, leeway = f.AuthTime, 0
 	}
-	if !session && f.Subject != "" {
-		if v := s.since(KindSub, f.Issuer, f.Subject, from, leeway); v.Revoked {
+	if f.Subject != "" {
+		began := from
+		if session {
+			began++ // whoever began in the cutoff's own second passes
+		}
+		if v := s.since(KindSub, f.Issuer, f.Subject, began, leeway); v.Revoked {
 			return v
 		}
 	}

@@ -67,7 +67,9 @@ func TestRules(t *testing.T) {
 		"sid of a foreign token":       {entry(revocation.KindSID, "sid"), with(foreign), true},
 		"kid":                          {entry(revocation.KindKID, "kid"), ours(), true},
 		"kid, whoever stole it is new": {entry(revocation.KindKID, "kid"), with(func(f *revocation.Facts) { f.IssuedAt, f.AuthTime = at+99, at+99 }), true},
-		"sub leaves our sessions":      {entry(revocation.KindSub, "sub"), ours(), false},
+		"sub, begun a second before":   {entry(revocation.KindSub, "sub"), begun(-1), true},
+		"sub, begun in its second":     {entry(revocation.KindSub, "sub"), begun(0), false}, // by its sid, if it was before
+		"sub, begun after":             {entry(revocation.KindSub, "sub"), begun(1), false},
 		"sub, ours without a session":  {entry(revocation.KindSub, "sub"), with(machine), true},
 		"sub, foreign":                 {entry(revocation.KindSub, "sub"), with(foreign), true},
 		"sub, another":                 {entry(revocation.KindSub, "sub2"), with(foreign), false},

@@ -66,6 +66,7 @@ func (s *Store) Begin(ctx context.Context, a Arrival, f Facts) (Grant, error) {
 		}
 		return Grant{}, ErrMoved
 	}
+	session.Began = record{session: session, cut: cut}.subjectSince()
 	return Grant{Session: session, RefreshToken: makeRefreshToken(s.ring, s.cfg.Issuer, id, 1), Now: now}, nil
 }
 
@@ -106,8 +107,8 @@ func (s *Store) checkSubject(rec record) revocation.Verdict {
 	return s.log.CheckSession(&revocation.Facts{Issuer: s.cfg.Issuer, Subject: rec.session.Subject, Ours: true}, rec.subjectSince())
 }
 
-// subjectSince is the session's beginning as a log out everywhere sees it. The session began after the one that the user's record
-// knew of, whatever the clocks of two issuers say of the last milliseconds.
+// subjectSince is the session's beginning as a log out everywhere sees it, and as its tokens tell it: auth_time. The session began
+// after the one that the user's record knew of, whatever the clocks of two issuers say of the last milliseconds.
 func (r record) subjectSince() time.Time {
 	if after := r.cut.Add(time.Millisecond); after.After(r.session.Began) {
 		return after

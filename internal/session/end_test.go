@@ -161,6 +161,28 @@ func TestALoginInTheSameInstantAsALogOutEverywhereWorks(t *testing.T) {
 	})
 }
 
+// TestATokenNeverTellsOfABeginningBeforeTheLogOutEverywhereItFollowed: gates deny tokens that do, since Redis may have lost the session.
+// The issuer of the login has a clock that is a second behind.
+func TestATokenNeverTellsOfABeginningBeforeTheLogOutEverywhereItFollowed(t *testing.T) {
+	eachRedis(t, func(t *testing.T, w *world) {
+		cutoff, _ := w.log.Time()
+		if _, err := w.EndAll(t.Context(), "alice", "admin", ""); err != nil {
+			t.Fatal(err)
+		}
+		w.log.Advance(-time.Second)
+		g := w.login("alice")
+		next := w.mustRefresh(g.RefreshToken)
+		for _, began := range []time.Time{g.Session.Began, next.Session.Began} {
+			if !began.After(cutoff) {
+				t.Errorf("began %v, after the log out everywhere at %v", began, cutoff)
+			}
+		}
+		if bob := w.login("bob"); bob.Session.Began.After(cutoff) {
+			t.Errorf("bob, whom nobody logged out, began %v, in the future", bob.Session.Began)
+		}
+	})
+}
+
 func TestALoginThatWasUnderWayDuringALogOutEverywhereBeginsNoSession(t *testing.T) {
 	eachRedis(t, func(t *testing.T, w *world) {
 		for _, loggedInBefore := range []bool{false, true} {

@@ -39,7 +39,9 @@ func (s *Store) Refresh(ctx context.Context, token string, admit Admit) (Grant, 
 	if err != nil {
 		return Grant{}, err
 	}
-	return s.move(ctx, t, rec.session, rights, now, era)
+	live := rec.session
+	live.Began = rec.subjectSince()
+	return s.move(ctx, t, live, rights, now, era)
 }
 
 // genuine reads a refresh token and believes it only if a key of the ring made it.

@@ -109,7 +109,8 @@ func (i *Issuer) list(ctx context.Context, hash string, lines *revocation.Lines)
 		age, _ := lines.Age(l.Name, now)
 		out = append(out, Line{
 			Name: nameIn(l.Name), Version: l.details.Version, Epoch: l.Position.Epoch.String(), Seq: l.Position.Seq, OnLog: l.OnLog,
-			Age: age, Live: age <= i.cfg.MaxStaleness+i.cfg.Settle, Ready: l.details.Ready,
+			Age: age, Live: age <= i.cfg.MaxStaleness+i.cfg.Settle && !lines.HasLeft(l.Name), Left: lines.HasLeft(l.Name),
+			Ready:     l.details.Ready,
 			Staleness: time.Duration(l.details.StalenessMS) * time.Millisecond,
 			KeySetAge: time.Duration(l.details.KeySetAgeMS) * time.Millisecond,
 		})

@@ -205,6 +205,10 @@ func poke(c chan struct{}) {
 
 // line is this process's line now.
 func (f *follower) line(p revocation.Position) string {
+	return formatLine(p, f.counter.Add(1), f.id, f.details())
+}
+
+func (f *follower) details() details {
 	now := f.instant()
 	view := f.view.Load()
 	d := details{
@@ -213,7 +217,7 @@ func (f *follower) line(p revocation.Position) string {
 	if f.o.KeySetAge != nil {
 		d.KeySetAgeMS = f.o.KeySetAge().Milliseconds()
 	}
-	return formatLine(p, f.counter.Add(1), f.id, d)
+	return d
 }
 
 // sleep waits, unless ctx ends first.

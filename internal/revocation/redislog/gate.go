@@ -41,7 +41,27 @@ func (g *Gate) Run(ctx context.Context) error {
 		parts = append(parts, g.keeper.run)
 	}
 	run(ctx, parts...)
+	g.leave(context.WithoutCancel(ctx))
 	return nil
+}
+
+// leave says as this gate's last word that it answers nobody any more, so that acknowledged logouts do not wait for it. It
+// says nothing unless it knows: a gate that still answers must be counted.
+func (g *Gate) leave(ctx context.Context) {
+	if g.o.Stopped == nil || !g.o.Stopped() || !g.wrote.Load() {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, g.cfg.Settle)
+	defer cancel()
+	g.mu.Lock()
+	position := g.replica.Position()
+	g.mu.Unlock()
+	d := g.details()
+	d.Ready, d.Left = false, true
+	line := formatLine(position, g.counter.Add(1), g.id, d)
+	if err := g.client.Universal().HSet(ctx, g.lines, g.field, line).Err(); err != nil {
+		g.log.Warn("the last word could not be left on the log: this gate counts as behind until its line is old", "error", oneLine(err.Error()))
+	}
 }
 
 // run runs parts until ctx ends and all of them have.

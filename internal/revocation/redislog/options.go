@@ -25,6 +25,8 @@ type Options struct {
 	OnReappend func(ctx context.Context, sids []SessionRef) error
 	// KeySetAge, if set, is shown in this process's line for `sallyport status`.
 	KeySetAge func() time.Duration
+	// Stopped, if set, is asked when Run ends: whether nobody is answered by this gate's copy any more, and nobody will be.
+	Stopped func() bool
 	// Snapshot is where a gate keeps its copy for its next start; an issuer has none.
 	Snapshot SnapshotConfig
 	// Instant reads both clocks; nil means the machine's. For tests.
@@ -62,7 +64,8 @@ type Line struct {
 	Seq       uint64        `json:"seq"`
 	OnLog     bool          `json:"on_log"`      // its position lies on the log as it is now
 	Age       time.Duration `json:"age"`         // since this issuer last saw it move
-	Live      bool          `json:"live"`        // age is at most max_staleness + settle
+	Live      bool          `json:"live"`        // age is at most max_staleness + settle, and it has not left
+	Left      bool          `json:"left"`        // it was stopped, and has said so
 	Staleness time.Duration `json:"staleness"`   // as the process itself gave it
 	KeySetAge time.Duration `json:"key_set_age"` // as the process itself gave it; 0 when unknown
 	Ready     bool          `json:"ready"`

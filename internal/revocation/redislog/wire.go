@@ -22,6 +22,7 @@ type details struct {
 	StalenessMS int64  `json:"staleness_ms"`
 	KeySetAgeMS int64  `json:"key_set_age_ms,omitempty"`
 	Ready       bool   `json:"ready"`
+	Left        bool   `json:"left,omitempty"` // its last word
 }
 
 // maxLine bounds a line: a gate writes its own, and a gate may be in the wrong hands.
@@ -54,6 +55,7 @@ func parseLine(name, text string, onLog bool) line {
 	if err := json.Unmarshal([]byte(words[5]), &l.details); err != nil {
 		l.details = details{}
 	}
+	l.Left = l.details.Left
 	if p, err := parsePosition(words[0], words[1], words[2]); err == nil {
 		l.Position, l.OnLog = p, onLog
 	}
