@@ -35,7 +35,6 @@ var password = rand.Text()
 type foreign struct {
 	name string
 	ring *keyring.Ring
-	kid  string
 }
 
 // Other issuers: one whose key is revoked some time, one that is revoked whole, and one that stays.

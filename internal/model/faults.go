@@ -83,7 +83,7 @@ func (m *model) processFaults(s *state, n int, fault func(step, func(*state))) {
 		return
 	}
 	fault(step{kind: stCrash, n: int8(n)}, func(t *state) {
-		*(&t.procs[n]) = process{status: down, beaten: p.beaten, conns: [purposes]int8{t.primary, t.primary, t.primary}}
+		t.procs[n] = process{status: down, beaten: p.beaten, conns: [purposes]int8{t.primary, t.primary, t.primary}}
 		for q := range m.limits.Requests {
 			if r := &t.reqs[q]; int(r.issuer) == n && r.phase != idle && r.phase != acknowledged {
 				*r = request{phase: failed, issuer: r.issuer, session: r.session}
