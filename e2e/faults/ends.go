@@ -114,8 +114,13 @@ func (j *judge) clocksMoved(from, to time.Duration) bool {
 // after. Issuers know them by Redis; sessions of which it has no record are ended when they began, by their own account, well before.
 func (j *judge) meantByUser(s *story, e *Event) (end, bool) {
 	f := s.born.Facts
-	if e.Value != f.Subject || f.Issuer != issuerName || s.born.Begin-s.born.Old > e.End {
+	if e.Value != f.Subject || f.Issuer != issuerName {
 		return end{}, false
+	}
+	if s.born.Begin-s.born.Old > e.End {
+		// A login begins behind the cutoff whatever it was made by. A token that was made past the issuers does not know of one
+		// that a clock which was ahead has put into the future.
+		return end{by: e}, s.born.Op == Mint && j.clocksMoved(0, s.born.End)
 	}
 	made := s.born.End - s.born.Old
 	recorded := s.born.Op == Login && s.born.End < e.Begin && !j.lossy(s.born.Begin, e.End)
