@@ -7,17 +7,20 @@ import (
 	"strconv"
 )
 
-// outdatedUsers are those of before whose sessions must end now, sorted by name. Who has got a role or scope, or is enabled
-// again, is not among them: that takes effect with the next refresh.
-func outdatedUsers(before, now map[string]Account) (names []string) {
+// outdatedUsers are those of before whose sessions must end now, sorted by name: who has lost something, and who is gone. Who has
+// got a role or scope, or is enabled again, is not among them: that takes effect with the next refresh.
+func outdatedUsers(before, now map[string]Account) (lost, gone []string) {
 	for name, was := range before {
-		is, there := now[name]
-		if !there || outdates(was.User, is.User) {
-			names = append(names, name)
+		switch is, there := now[name]; {
+		case !there:
+			gone = append(gone, name)
+		case outdates(was.User, is.User):
+			lost = append(lost, name)
 		}
 	}
-	slices.Sort(names)
-	return names
+	slices.Sort(lost)
+	slices.Sort(gone)
+	return lost, gone
 }
 
 func outdates(was, is User) bool {

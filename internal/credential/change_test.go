@@ -4,6 +4,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 )
 
 const otherHash = "$2a$05$CCCCCCCCCCCCCCCCCCCCC.7uG0VCzI2bS7j6ymqJi9CdcdxiRTWNy" // of the empty password
@@ -30,30 +32,66 @@ func TestWhoseSessionsMustEndIsTold(t *testing.T) {
 		"a file that is wrong": {user("alice", "    roles: 7\n"), false},
 	} {
 		t.Run(name, func(t *testing.T) {
-			f := newUsersFile(t, "users:\n"+user("alice", all)+user("bob", all))
-			var told []string
-			s, err := Open(usersConfig(f.path), Options{Now: f.clock.Now, OnChange: func(names []string) { told = append(told, names...) }})
-			if err != nil {
-				t.Fatal(err)
-			}
-			if len(told) > 0 {
-				t.Fatalf("told of %q when the file was first read", told)
-			}
-			f.write("users:\n" + c.alice + user("bob", all))
-			for range 2 {
-				if err := s.Reload(t.Context()); (err != nil) != (name == "a file that is wrong") {
+			synctest.Test(t, func(t *testing.T) {
+				f := newUsersFile(t, "users:\n"+user("alice", all)+user("bob", all))
+				var told []string
+				s, err := Open(usersConfig(f.path), Options{Now: f.clock.Now, OnChange: func(names []string) { told = append(told, names...) }})
+				if err != nil {
 					t.Fatal(err)
 				}
-			}
-			want := []string{"alice"}
-			if !c.told {
-				want = nil
-			}
-			if !slices.Equal(told, want) {
-				t.Errorf("told of %q, expected %q", told, want)
-			}
+				if len(told) > 0 {
+					t.Fatalf("told of %q when the file was first read", told)
+				}
+				f.write("users:\n" + c.alice + user("bob", all))
+				for range 2 {
+					if err := s.Reload(t.Context()); (err != nil) != (name == "a file that is wrong") {
+						t.Fatal(err)
+					}
+				}
+				gone := len(told) == 0
+				time.Sleep(2 * racy)
+				if synctest.Wait(); c.told && gone != (name == "gone" || name == "under another name") {
+					t.Errorf("told of who is gone at once, or of who is not too late")
+				}
+				want := []string{"alice"}
+				if !c.told {
+					want = nil
+				}
+				if !slices.Equal(told, want) {
+					t.Errorf("told of %q, expected %q", told, want)
+				}
+			})
 		})
 	}
+}
+
+// TestAFileThatIsBeingWrittenEndsNothing: emptied first, or cut off behind a user, it loads all the same. Whoever is told looks at the
+// users as they are then, so it must not be told before the file is whole.
+func TestAFileThatIsBeingWrittenEndsNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		whole := "users:\n" + user("alice", "") + user("bob", "")
+		f := newUsersFile(t, whole)
+		written := false
+		s, err := Open(usersConfig(f.path), Options{Now: f.clock.Now, OnChange: func(names []string) {
+			if !written {
+				t.Errorf("told of %q while the file was being written", names)
+			}
+		}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, text := range []string{"", "users:\n" + user("alice", ""), whole} {
+			f.write(text)
+			if err := s.Reload(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			written = text == whole
+			time.Sleep(racy / 4)
+			synctest.Wait()
+		}
+		time.Sleep(2 * racy)
+		synctest.Wait()
+	})
 }
 
 // TestCredentialAndRightsNameWhatTheyAreOf: equal for equal users, another one for every change, and no hash is in them.

@@ -73,7 +73,8 @@ type Options struct {
 	Registry prometheus.Registerer // nil for no metrics
 	Limits   Limits                // zero for DefaultLimits
 	// OnChange is told the names of users whose sessions of before must end: they are gone or disabled, have another password
-	// or tenant, or have lost a role or scope. It is called once the change is in force, and must not block. nil: nobody is told.
+	// or tenant, or have lost a role or scope. It is called once the change is in force, and must not block; of users who are gone it
+	// is told two seconds later, when a file that was only being written has them again. Look each up. nil: nobody is told.
 	OnChange func(names []string)
 }
 

@@ -175,8 +175,14 @@ func (f *file) failed(err error, known *version) error {
 func (f *file) inForce(u *users) {
 	before := f.current.Swap(u)
 	if before != nil && f.changed != nil {
-		if names := outdatedUsers(before.accounts, u.accounts); len(names) > 0 {
-			f.changed(names)
+		lost, gone := outdatedUsers(before.accounts, u.accounts)
+		if len(lost) > 0 {
+			f.changed(lost)
+		}
+		if len(gone) > 0 {
+			// A file that is being written is empty, or ends after some of its users, and loads all the same. Whoever is told
+			// looks at the users as they are then.
+			time.AfterFunc(racy, func() { f.changed(gone) })
 		}
 	}
 	outdatedHashes := 0

@@ -76,6 +76,24 @@ func TestACutoffIsMadeByRedisClockWhileClocksAgree(t *testing.T) {
 	}
 }
 
+// TestAMachineWhoseClockIsFarOffMakesNoLastingEntry: its cutoff would shut a tenant out for good, its entry stay for good, and one
+// from later than an entry can hold would leave no reader a complete copy.
+func TestAMachineWhoseClockIsFarOffMakesNoLastingEntry(t *testing.T) {
+	for _, ahead := range []time.Duration{30 * 24 * time.Hour, 150 * 365 * 24 * time.Hour} {
+		log := &fakeLog{now: at * 1000}
+		d := &desk{t: t, clocks: clocks{log: log, off: -ahead}, log: log, w: revocation.NewWriter(times(), lifetime, newSet(1))}
+		d.w.Connected()
+		d.health(8)
+		e := d.begin(request(revocation.KindTenant, "t")).Entries[0]
+		if read := revocation.Decode(7, e.Body(), revocation.Chain{1}.String()); read.Kind != e.Kind {
+			t.Errorf("a clock %s ahead makes an entry that nobody can read", ahead)
+		}
+		if off := time.Duration(e.IssuedBefore-d.log.now) * time.Millisecond; off > 25*time.Hour {
+			t.Errorf("a clock %s ahead makes a cutoff %s ahead", ahead, off)
+		}
+	}
+}
+
 // TestWhatTheLogLosesWhileRedisIsAheadIsMissing: by Redis' clock all has expired, and it is appended again all the same.
 func TestWhatTheLogLosesWhileRedisIsAheadIsMissing(t *testing.T) {
 	d := newDesk(t)

@@ -78,7 +78,8 @@ func (s *Set) Check(f *Facts) Verdict {
 // checkCutoffs judges a session's token from our issuers by when the session began, any other by its iat with one
 // clock_skew: its issuer's clock is not Redis'. Of our sessions a sub entry denies those that began in an earlier second:
 // their sids are entries of their own, unless Redis had lost the sessions before their user was logged out everywhere. One
-// that began in the same second may have begun after it, and is left to its sid.
+// that began in the same second may have begun after it, and is left to its sid. Its auth_time is not before the user's last log out
+// everywhere, which a clock that was ahead may have made: no other cutoff believes that it began after the token was issued.
 func (s *Set) checkCutoffs(f *Facts) Verdict {
 	session := f.Ours && f.SessionID != ""
 	from, leeway := f.IssuedAt, s.skew
@@ -93,6 +94,9 @@ func (s *Set) checkCutoffs(f *Facts) Verdict {
 		if v := s.since(KindSub, f.Issuer, f.Subject, began, leeway); v.Revoked {
 			return v
 		}
+	}
+	if session {
+		from = min(from, f.IssuedAt)
 	}
 	if f.ClientID != "" {
 		if v := s.since(KindClient, f.Issuer, f.ClientID, from, leeway); v.Revoked {

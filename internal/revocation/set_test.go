@@ -48,7 +48,10 @@ func TestRules(t *testing.T) {
 	}
 	foreign := func(f *revocation.Facts) { f.Ours = false }
 	machine := func(f *revocation.Facts) { f.SessionID, f.AuthTime = "", 0 }
-	begun := func(off int64) revocation.Facts { return with(func(f *revocation.Facts) { f.AuthTime = at + off }) }
+	begun := func(off int64) revocation.Facts {
+		return with(func(f *revocation.Facts) { f.IssuedAt, f.AuthTime = max(f.IssuedAt, at+off), at+off })
+	}
+	ahead := with(func(f *revocation.Facts) { f.IssuedAt, f.AuthTime = at, at+300 }) // it began after a log out everywhere by a clock that was ahead
 	issued := func(off int64) revocation.Facts {
 		return with(func(f *revocation.Facts) { foreign(f); f.IssuedAt = at + off })
 	}
@@ -77,6 +80,10 @@ func TestRules(t *testing.T) {
 		"client, begun at":             {entry(revocation.KindClient, "client"), begun(0), true},
 		"client, begun after":          {entry(revocation.KindClient, "client"), begun(1), false},
 		"client, no auth_time":         {entry(revocation.KindClient, "client"), with(func(f *revocation.Facts) { f.AuthTime = 0 }), true},
+		"sub, said to begin after":     {entry(revocation.KindSub, "sub"), ahead, false},
+		"client, said to begin after":  {entry(revocation.KindClient, "client"), ahead, true},
+		"tenant, said to begin after":  {entry(revocation.KindTenant, "tenant"), ahead, true},
+		"iss, said to begin after":     {entry(revocation.KindIss, ""), ahead, true},
 		"tenant, begun at":             {entry(revocation.KindTenant, "tenant"), begun(0), true},
 		"tenant, begun after":          {entry(revocation.KindTenant, "tenant"), begun(1), false},
 		"iss, begun at":                {entry(revocation.KindIss, ""), begun(0), true},
@@ -146,7 +153,7 @@ func TestLayeredCutoffsTakeTheMaximum(t *testing.T) {
 		if !s.Check(&f).Revoked {
 			t.Errorf("order %v: a session begun at the latest cutoff passes", order)
 		}
-		f.AuthTime = at + 1
+		f.IssuedAt, f.AuthTime = at+1, at+1
 		if s.Check(&f).Revoked {
 			t.Errorf("order %v: a session begun after the latest cutoff is denied", order)
 		}

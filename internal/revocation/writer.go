@@ -82,16 +82,20 @@ func (w *Writer) entry(q *Request, at time.Time) (Entry, error) {
 	return e, nil
 }
 
+// mostAhead is by how much Redis' clock may have gone back before this issuer started, and its entries still make up for it.
+const mostAhead = 24 * time.Hour
+
 // stamp is the time that entries are made at: Redis', unless this machine's clock, or what the two have agreed on, is later by
 // more than clock_skew. Then Redis' clock may have gone back, and an entry made by it would miss tokens that exist, or expire
-// before they do.
+// before they do. This machine's clock alone is believed up to mostAhead: what a wrong one makes, nobody can take back.
 func (w *Writer) stamp(now Instant) (time.Time, bool) {
 	view := w.View()
 	at, ok := view.Time(now)
 	if !ok {
 		return at, false
 	}
-	latest := max(now.Wall.UnixMilli(), w.bounds.latest(now.Mono))
+	latest := max(at.UnixMilli(), w.bounds.latest(now.Mono))
+	latest = max(latest, min(now.Wall.UnixMilli(), latest+mostAhead.Milliseconds()))
 	if latest > at.Add(w.cfg.ClockSkew).UnixMilli() {
 		at = time.UnixMilli(latest)
 	}

@@ -25,7 +25,11 @@ func (i *Issuer) mends(ctx context.Context) {
 			if !found {
 				break
 			}
-			owed = i.endAgain(ctx, append(owed, sessionsOf(b)...))
+			if refs := sessionsOf(b); len(owed) == 0 {
+				owed = i.endAgain(ctx, refs)
+			} else {
+				owed = append(owed, refs...) // the store is slow: no further batch waits for it
+			}
 			if !i.mendOne(ctx, b) {
 				break
 			}
@@ -79,17 +83,24 @@ func sessionsOf(b revocation.Batch) []SessionRef {
 	return refs
 }
 
-// endAgain ends sessions again and returns those still to be. The entries are appended whatever comes of it: they must
-// not wait for the sessions' store.
+// endAtOnce is how many sessions are ended again in one call: it is done, or to be repeated, as a whole.
+const endAtOnce = 50
+
+// endAgain ends sessions again, as many as there is time for, and returns those still to be. The entries are appended whatever
+// comes of it: they must not wait for the sessions' store.
 func (i *Issuer) endAgain(ctx context.Context, refs []SessionRef) []SessionRef {
 	if len(refs) == 0 || i.o.OnReappend == nil || seeded.On(seeded.NotEndedAgain) {
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, time.Second)
 	defer cancel()
-	if err := i.o.OnReappend(ctx, refs); err != nil {
-		i.log.Error("sessions whose revocations the log had lost could not be ended again yet", "sessions", len(refs), "error", err)
-		return refs
+	for len(refs) > 0 {
+		n := min(len(refs), endAtOnce)
+		if err := i.o.OnReappend(ctx, refs[:n]); err != nil {
+			i.log.Error("sessions whose revocations the log had lost could not be ended again yet", "sessions", len(refs), "error", err)
+			return refs
+		}
+		refs = refs[n:]
 	}
 	return nil
 }

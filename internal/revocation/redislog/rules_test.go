@@ -269,6 +269,41 @@ func TestReappendedSessionsAreEndedAgain(t *testing.T) {
 	eventually(t, "the entries are back", func() bool { return r.do("XLEN", logKey) == int64(3) })
 }
 
+// TestSlowSessionsAreAllEndedAgain: more than can be ended in the time there is for it at once end bit by bit, and none of it
+// keeps the entries waiting.
+func TestSlowSessionsAreAllEndedAgain(t *testing.T) {
+	t.Parallel()
+	r := startRedis(t)
+	var mu sync.Mutex
+	ended := map[string]bool{}
+	s := named("issuer-1")
+	s.o.OnReappend = func(ctx context.Context, sids []redislog.SessionRef) error {
+		for _, ref := range sids {
+			if time.Sleep(2 * time.Millisecond); ctx.Err() != nil {
+				return ctx.Err()
+			}
+			mu.Lock()
+			ended[ref.SessionID] = true
+			mu.Unlock()
+		}
+		return nil
+	}
+	i := startIssuer(t, r.addr(), s)
+	eventually(t, "fresh", i.fresh)
+	const all = 1000
+	reqs := make([]revocation.Request, all)
+	for n := range reqs {
+		reqs[n] = sid(fmt.Sprint("s", n))
+	}
+	revoke(t, i, reqs...)
+	r.do("FLUSHALL")
+	eventually(t, "all sessions are ended again", func() bool {
+		mu.Lock()
+		defer mu.Unlock()
+		return len(ended) == all
+	})
+}
+
 // TestChecks: an issuer does not start on a Redis that would lose revocations, unless it is told to only warn.
 func TestChecks(t *testing.T) {
 	t.Parallel()
