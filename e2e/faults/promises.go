@@ -105,7 +105,7 @@ func (j *judge) refreshWorksOnce(s *story) {
 			switch {
 			case again.Spent == first.Spent && again.Next != first.Next:
 				j.violated("S5", "", evidence, spanOf(evidence...), "refresh token %d of session %s gave two different ones", first.Spent, s.id)
-			case again.Spent == first.Spent && again.Begin > first.End+j.Grace:
+			case again.Spent == first.Spent && again.Begin > first.End+j.graceOf(first, again):
 				j.violated("S5", "", evidence, spanOf(evidence...), "refresh token %d of session %s worked twice", first.Spent, s.id)
 			case again.Spent < first.Spent:
 				j.violated("S5", "", evidence, spanOf(evidence...), "refresh token %d of session %s worked after its successor", again.Spent, s.id)
@@ -115,6 +115,14 @@ func (j *judge) refreshWorksOnce(s *story) {
 			return
 		}
 	}
+}
+
+// graceOf is how long a spent refresh token gives its successor again: clocks may be wrong by clock_skew, unnoticed.
+func (j *judge) graceOf(first, again *Event) time.Duration {
+	if j.clocksMoved(0, again.End) {
+		return j.Grace + skew
+	}
+	return j.Grace
 }
 
 // validIsAllowed judges S8 and L2. A session counts as valid until anything was tried that might end it. A gate that cannot know
@@ -137,10 +145,19 @@ func (j *judge) validIsAllowed(s *story) {
 	}
 }
 
-// skewed says that the gate could not tell the time: it is not ready then, and may deny what is valid.
+// skewed says that the gate could not tell the time: it is not ready then, and may deny what is valid. What it knew wrongly it
+// knows until it has heard of Redis again.
 func (j *judge) skewed(e *Event) bool {
 	return slices.ContainsFunc(j.Spans, func(s Span) bool {
-		return s.Kind == Skewed && s.Who == e.At && overlap(s, Span{From: e.Begin, To: e.End})
+		if s.Kind != Skewed || s.Who != e.At {
+			return false
+		}
+		for _, deaf := range j.Spans {
+			if deaf.Kind == Isolated && deaf.Who == e.At && overlap(deaf, s) {
+				s.To = max(s.To, deaf.To+j.MaxStaleness)
+			}
+		}
+		return overlap(s, Span{From: e.Begin, To: e.End})
 	})
 }
 

@@ -153,10 +153,10 @@ func (w *Writer) Failed(b Batch) {
 	}
 }
 
-// TooEarly says that a batch was refused because Redis' clock, which stood at redisNow (unix ms) when now was read, or
-// the head's max_token_lifetime, is ahead of what was believed. Its entries get a later life, and may be tried again.
-func (w *Writer) TooEarly(b Batch, redisNow int64, lifetime time.Duration, now Instant) Batch {
-	w.redis.at, w.redis.sent, w.redis.answered = redisNow, now, now
+// TooEarly says that a batch was refused because Redis' clock, at redisNow (unix ms), or the head's max_token_lifetime, is
+// ahead of what was believed. Its entries get a later life, and may be tried again. Redis' time itself is for the next heartbeat
+// to tell, which sees how far it has jumped.
+func (w *Writer) TooEarly(b Batch, redisNow int64, lifetime time.Duration) Batch {
 	w.head.MaxTokenLifetime = max(w.head.MaxTokenLifetime, lifetime)
 	later := Batch{Entries: make([]Entry, len(b.Entries))}
 	for i, e := range b.Entries {

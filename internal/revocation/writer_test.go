@@ -319,7 +319,7 @@ func TestTooEarly(t *testing.T) {
 	d := newDesk(t)
 	b := d.begin(request(revocation.KindSID, "s"))
 	ahead := d.log.now + 60_000
-	later := d.w.TooEarly(b, ahead, lifetime, d.instant())
+	later := d.w.TooEarly(b, ahead, lifetime)
 	if e := later.Entries[0]; e.Expires < ahead+(lifetime+2*skew).Milliseconds() || e.At < ahead {
 		t.Errorf("%+v at %d", e, ahead)
 	}
@@ -327,6 +327,19 @@ func TestTooEarly(t *testing.T) {
 	d.health(2)
 	if d.w.Missing() != 0 || !d.denies("s") {
 		t.Errorf("%d missing", d.w.Missing())
+	}
+}
+
+// TestAnAppendThatWasTooEarlyHidesNoJump: the heartbeat after it settles anew, since marks of mending have run out meanwhile.
+func TestAnAppendThatWasTooEarlyHidesNoJump(t *testing.T) {
+	d := newDesk(t)
+	b := d.begin(request(revocation.KindSID, "s"))
+	d.log.now += 20_000
+	d.store(d.w.TooEarly(b, d.log.now, lifetime))
+	d.read()
+	hb := d.w.Beat(d.instant())
+	if out := d.w.Answered(hb, d.log.issuerBeat(hb, times().Settle), d.instant()); out.Counted {
+		t.Error("a heartbeat counted although Redis' clock had jumped by 20 s since the last one")
 	}
 }
 

@@ -35,7 +35,8 @@ end
 return {'begun', cut}
 `
 
-// moveScript spends a refresh token: a compare-and-set of the counter. A session whose tokens have carried more than one set of
+// moveScript spends a refresh token: a compare-and-set of the counter. A move that lies further ahead than the grace window was made
+// by a clock that has gone back since: nobody knows how old it is, so it is too old. A session whose tokens have carried more than one set of
 // rights goes by none from then on (*): nobody knows which of them the tokens in the field carry.
 // ARGV: n, now ms, grace ms, era, client, rights.
 const moveScript = `
@@ -58,7 +59,7 @@ if n == stored then
   redis.call('HSET', KEYS[3], 'n', string.format('%.0f', n + 1), 'moved', ARGV[2], 'rights', rights)
   return {'next', string.format('%.0f', n + 1)}
 end
-if n == stored - 1 and now - tonumber(s[7]) <= tonumber(ARGV[3]) then
+if n == stored - 1 and math.abs(now - tonumber(s[7])) <= tonumber(ARGV[3]) then
   redis.call('HSET', KEYS[3], 'moved', s[7], 'rights', rights)
   return {'again', s[6]}
 end

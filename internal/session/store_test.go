@@ -223,6 +223,19 @@ func TestARetryDoesNotProlongTheGraceWindow(t *testing.T) {
 	})
 }
 
+// TestAClockThatWentBackLengthensNoGraceWindow (S5): a token spent while Redis' clock was ahead works no longer than any other.
+func TestAClockThatWentBackLengthensNoGraceWindow(t *testing.T) {
+	eachRedis(t, func(t *testing.T, w *world) {
+		first := w.login("alice")
+		w.log.Advance(25 * time.Second)
+		w.mustRefresh(first.RefreshToken)
+		w.log.Advance(-5 * time.Second)
+		w.mustRefresh(first.RefreshToken)
+		w.log.Advance(-20 * time.Second)
+		w.refused(first.RefreshToken, session.ReasonReuse)
+	})
+}
+
 func TestReuseEndsTheSession(t *testing.T) {
 	for name, reuse := range map[string]func(w *world, first session.Grant) (thief string){
 		"after the grace window": func(w *world, first session.Grant) string {

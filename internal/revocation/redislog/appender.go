@@ -91,7 +91,7 @@ func (a *appender) append(ctx context.Context, group []*job) error {
 	if err == nil && stored.status == "EARLY" {
 		a.mu.Lock()
 		for _, j := range group {
-			j.batch = a.writer.TooEarly(j.batch, stored.time, stored.lifetime, a.instant())
+			j.batch = a.writer.TooEarly(j.batch, stored.time, stored.lifetime)
 		}
 		a.mu.Unlock()
 		stored, err = a.call(ctx, group)
