@@ -281,6 +281,22 @@ func TestAKeyThatWasRevokedLogsNobodyOut(t *testing.T) {
 	})
 }
 
+func TestARevokedIssuerCanStillLogItsUsersOut(t *testing.T) {
+	eachRedis(t, func(t *testing.T, h *house) {
+		before := h.login("alice")
+		out := h.operate(http.MethodPost, "/admin/revocations", body("kind", "iss", "issuer", issuerURL))
+		wantStatus(t, out, http.StatusOK, "")
+		h.log.Advance(time.Second)
+		for _, a := range []answer{before, h.login("alice")} {
+			wantStatus(t, h.post("/logout", "", bearer(a.str("access_token"))), http.StatusOK, "")
+			if h.log.InLog(h.claims(a.str("access_token")).SessionID) != 1 {
+				t.Error("the session is not revoked")
+			}
+		}
+		wantStatus(t, h.post("/logout?everywhere=true", "", bearer(h.login("alice").str("access_token"))), http.StatusOK, "")
+	})
+}
+
 func TestLogoutWaitsForGatesWhenAsked(t *testing.T) {
 	eachRedis(t, func(t *testing.T, h *house) {
 		a := h.login("alice")

@@ -146,7 +146,7 @@ func (s *Server) genuine(bearer string) (*token.Claims, string, error) {
 	}
 	kid := parsed.Header.KeyID
 	key, ok := s.keys.Public(kid)
-	if !ok || s.log.Check(&revocation.Facts{Issuer: s.cfg.Issuer, KeyID: kid}).Revoked {
+	if !ok || s.keyRevoked(kid) {
 		return nil, "", errInvalidToken
 	}
 	claims, err := parsed.Verify(&s.profile, key)
@@ -154,6 +154,12 @@ func (s *Server) genuine(bearer string) (*token.Claims, string, error) {
 		return nil, "", errInvalidToken
 	}
 	return claims, kid, nil
+}
+
+// keyRevoked looks at the entry of the key alone: one of the whole issuer has a cutoff and speaks of tokens, not of who may end them.
+func (s *Server) keyRevoked(kid string) bool {
+	verdict := s.log.Check(&revocation.Facts{Issuer: s.cfg.Issuer, KeyID: kid})
+	return verdict.Revoked && verdict.Kind == revocation.KindKID
 }
 
 func (s *Server) endByRefreshToken(ctx context.Context, refresh string, event *audit.Event) (redislog.Receipt, error) {

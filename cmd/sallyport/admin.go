@@ -120,7 +120,7 @@ func (a *adminAPI) call(ctx context.Context, method, path string, body, dst any)
 	}
 	response, err := a.http.Do(request)
 	if err != nil {
-		return fmt.Errorf("the issuer's admin API: %w", err)
+		return fmt.Errorf("the issuer's admin API: %w; --issuer-admin (or $%s) says where it is", err, adminURLVariable)
 	}
 	defer response.Body.Close()
 	answer, err := io.ReadAll(io.LimitReader(response.Body, maxAdminAnswer+1))
@@ -157,10 +157,12 @@ func adminProblem(status int, answer []byte) string {
 		Description string `json:"error_description"`
 	}
 	switch {
+	case status == http.StatusUnauthorized:
+		return "expected the issuer's own admin token: what --token-file (or $" + adminTokenVariable + ") names is not the issuer's admin.token_file"
 	case json.Unmarshal(answer, &said) == nil && said.Description != "" && said.Description != "There is nothing here.":
 		return printable(said.Description)
 	case status == http.StatusNotFound:
-		return "there is none unless admin.token_file is configured"
+		return "this is not an issuer's admin port, or its admin.token_file is not set"
 	}
 	return http.StatusText(status)
 }

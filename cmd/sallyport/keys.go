@@ -21,7 +21,8 @@ func newKeys() *cobra.Command {
 		Short: "Look at and turn the key ring",
 		Long: `Looks at and turns an issuer's key ring. A key goes next -> active -> retired: a next key is published but does not sign yet, the
 active one signs, a retired one stays published until its last token has expired. Issuers read the folder again by themselves.`,
-		Args: cobra.NoArgs,
+		Args: cobra.ArbitraryArgs,
+		RunE: group,
 	}
 	ring.bind(cmd)
 	cmd.AddCommand(ring.list(), ring.rotate(), ring.promote(), ring.retire(), ring.remove(), ring.revoke(), ring.reseal(), ring.lifetimes())

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -37,10 +38,27 @@ func newCommand() *cobra.Command {
 		Short:         "Login, tokens and instant revocation for service meshes",
 		SilenceErrors: true, // main prints them, once
 		SilenceUsage:  true,
-		Args:          cobra.NoArgs,
+		Args:          cobra.ArbitraryArgs, // group judges them
 	}
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		return fmt.Errorf("%w; see %s --help", err, cmd.CommandPath())
+	})
+	root.RunE = group
 	root.AddCommand(newDemo(), newKeygen(), newKeys(), newPasswd(), newRevocations(), newRevoke(), newStatus(), newUpstream(), newUsers(), newVersion())
 	return root
+}
+
+// group runs a command that only has others: it shows them, and an unknown one is an error.
+func group(cmd *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return cmd.Help()
+	}
+	cmd.SuggestionsMinimumDistance = 2 // letters apart
+	hint := "see " + cmd.CommandPath() + " --help"
+	if near := cmd.SuggestionsFor(args[0]); len(near) > 0 {
+		hint = "did you mean " + strings.Join(near, " or ") + "?"
+	}
+	return fmt.Errorf("%s has no command %q; %s", cmd.CommandPath(), args[0], hint)
 }
 
 func newVersion() *cobra.Command {

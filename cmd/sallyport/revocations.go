@@ -18,7 +18,8 @@ func newRevocations() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "revocations",
 		Short: "Look at the revocation log: list, show, watch",
-		Args:  cobra.NoArgs,
+		Args:  cobra.ArbitraryArgs,
+		RunE:  group,
 	}
 	cmd.AddCommand(newRevocationsList(), newRevocationsShow(), newRevocationsWatch())
 	return cmd

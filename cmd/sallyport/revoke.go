@@ -165,7 +165,11 @@ func (p *previewAnswer) print(out io.Writer, wanted map[string]string) error {
 		_, err := fmt.Fprintln(out, "It ends no session that is known.")
 		return err
 	}
-	fmt.Fprintf(out, "It ends %s:\n\n", countOf(p.SessionsTotal, "session"))
+	ends := "It ends"
+	if p.Revoked != nil && *p.Revoked {
+		ends = "It names"
+	}
+	fmt.Fprintf(out, "%s %s:\n\n", ends, countOf(p.SessionsTotal, "session"))
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(w, "SESSION\tUSER\tCLIENT\tTENANT\tBEGAN\tEXPIRES\tSTATE")
 	for _, s := range p.Sessions {

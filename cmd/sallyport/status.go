@@ -35,8 +35,9 @@ func newStatus() *cobra.Command {
   stale      its copy was last confirmed more than max_staleness ago: it refuses everything
   gone       nothing was heard of it for longer than that: it has ended, or is cut off and refuses everything. Its line is removed
              after 10 minutes
+  left       it was stopped, and said as its last word that it answers nobody any more: no logout waits for it
 
-Exit status: 0 when all of them are ok, 2 when one is not, 1 when it cannot be known.`,
+Exit status: 0 when all of them are ok or have left, 2 when one is not, 1 when it cannot be known.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			ctx, stop := untilSignal(cmd.Context())

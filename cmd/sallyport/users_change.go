@@ -35,7 +35,8 @@ about a second, the sessions and access tokens of a user who is disabled or lose
 
 With --now this command has an issuer end them and waits for the gates: exit status 0 when every live gate refuses them, 2 when that is stored and
 some gate has not applied it yet, 1 on an error; then give the same command again.`,
-		Args: cobra.NoArgs,
+		Args: cobra.ArbitraryArgs,
+		RunE: group,
 	}
 	f := cmd.PersistentFlags()
 	f.StringVar(&c.file, "file", "", "users file to change (required)")

@@ -1,0 +1,62 @@
+package main
+
+import (
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+func TestAMistakeIsAnErrorThatSaysWhatToWriteInstead(t *testing.T) {
+	for line, want := range map[string]string{
+		"statu":                     "did you mean status?",
+		"nonsense":                  "see sallyport --help",
+		"revocations lst":           "did you mean list?",
+		"keys rotat":                "did you mean rotate?",
+		"users disabel":             "did you mean disable?",
+		"revoke --usr bob":          "see sallyport revoke --help",
+		"revocations list --kind x": "see sallyport revocations list --help",
+	} {
+		if _, _, err := sallyport("", strings.Fields(line)...); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("sallyport %s: expected an error with %q, got %v", line, want, err)
+		}
+	}
+}
+
+func TestCommandsThatOnlyHaveOthersShowThem(t *testing.T) {
+	for line, want := range map[string]string{"": "revocations", "revocations": "watch", "keys": "rotate", "users": "disable"} {
+		if out, _, err := sallyport("", strings.Fields(line)...); err != nil || !strings.Contains(out, want) {
+			t.Errorf("sallyport %s: expected a help that has %q, got %v and %s", line, want, err, out)
+		}
+	}
+}
+
+func TestStatusExplainsEveryState(t *testing.T) {
+	out, _, err := sallyport("", "status", "--help")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, state := range []string{"ok", "behind", "off_log", "not_ready", "stale", "left", "gone"} {
+		if !strings.Contains(out, "\n  "+state+" ") {
+			t.Errorf("%s is not explained in %s", state, out)
+		}
+	}
+}
+
+func TestARefusedAdminTokenNamesTheFlag(t *testing.T) {
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusUnauthorized) }))
+	file := filepath.Join(t.TempDir(), "token")
+	if err := os.WriteFile(file, []byte("another-token"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	args := []string{"status", "--issuer-admin", server.URL, "--token-file", file}
+	if _, _, err := sallyport("", args...); err == nil || !strings.Contains(err.Error(), "--token-file") || strings.Contains(err.Error(), "another-token") {
+		t.Errorf("got: %v", err)
+	}
+	server.Close()
+	if _, _, err := sallyport("", args...); err == nil || !strings.Contains(err.Error(), "--issuer-admin") {
+		t.Errorf("nobody listens there, got: %v", err)
+	}
+}
