@@ -36,7 +36,8 @@ return {'begun', cut}
 `
 
 // moveScript spends a refresh token: a compare-and-set of the counter. A move that lies further ahead than the grace window was made
-// by a clock that has gone back since: nobody knows how old it is, so it is too old. A session whose tokens have carried more than one set of
+// by a clock that has gone back since: nobody knows how old it is, so it is too old. Reuse is found whatever the era: it ends the session's
+// access tokens, and those of a session that must log in again are still good. A session whose tokens have carried more than one set of
 // rights goes by none from then on (*): nobody knows which of them the tokens in the field carry.
 // ARGV: n, now ms, grace ms, era, client, rights.
 const moveScript = `
@@ -46,7 +47,6 @@ if s[2] ~= ARGV[5] then return {'client'} end
 if s[1] ~= 'active' then return {s[1]} end
 local now = tonumber(ARGV[2])
 if now >= tonumber(s[3]) then return {'expired'} end
-if s[4] ~= ARGV[4] then return {'era'} end
 local function ending(why)
   redis.call('HSET', KEYS[3], 'state', 'ending')
   return {why}
@@ -54,16 +54,14 @@ end
 if redis.call('HGET', KEYS[1], 'gen') ~= s[5] then return ending('generation') end
 local n, stored = tonumber(ARGV[1]), tonumber(s[6])
 if n > stored then return ending('ahead') end
+local again = n == stored - 1 and math.abs(now - tonumber(s[7])) <= tonumber(ARGV[3])
+if n < stored and not again then return ending('reuse') end
+if s[4] ~= ARGV[4] then return {'era'} end
 local rights = s[8] == ARGV[6] and ARGV[6] or '*'
-if n == stored then
-  redis.call('HSET', KEYS[3], 'n', string.format('%.0f', n + 1), 'moved', ARGV[2], 'rights', rights)
-  return {'next', string.format('%.0f', n + 1)}
-end
-if n == stored - 1 and math.abs(now - tonumber(s[7])) <= tonumber(ARGV[3]) then
-  redis.call('HSET', KEYS[3], 'moved', s[7], 'rights', rights)
-  return {'again', s[6]}
-end
-return ending('reuse')
+redis.call('HSET', KEYS[3], 'rights', rights)
+if again then return {'again', s[6]} end
+redis.call('HSET', KEYS[3], 'n', string.format('%.0f', n + 1), 'moved', ARGV[2])
+return {'next', string.format('%.0f', n + 1)}
 `
 
 // markScript marks a session as ending and tells what it was. ARGV: id's random part.

@@ -373,6 +373,19 @@ func TestASessionOfAnOlderEraMustLogInAgain(t *testing.T) {
 	})
 }
 
+// TestReuseEndsASessionOfAnOlderEraToo (S5): its refresh tokens are refused anyway, and its access tokens are still good.
+func TestReuseEndsASessionOfAnOlderEraToo(t *testing.T) {
+	eachRedis(t, func(t *testing.T, w *world) {
+		g := w.login("alice")
+		w.mustRefresh(g.RefreshToken)
+		w.log.Advance(time.Minute)
+		w.log.Set(true, true, "era-2")
+		if refused := w.refused(g.RefreshToken, session.ReasonReuse); !refused.Ended {
+			t.Errorf("the session goes on: %+v", refused)
+		}
+	})
+}
+
 func TestNothingIsGrantedWithoutClockEraOrAFreshCopy(t *testing.T) {
 	eachRedis(t, func(t *testing.T, w *world) {
 		g := w.login("alice")
