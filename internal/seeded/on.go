@@ -67,7 +67,7 @@ h = ensure(ARGV[1], tonumber(ARGV[2]), skew, t, tonumber(ARGV[15]))`,
 	LogNotMissed:         {{"return type(n) == 'number' and n > 0 and n == h.seq - h.first + 1 and chain_at(h.seq) == h.chain", "return true"}},
 	EraIgnored:           {{"if s[4] ~= ARGV[4] then return {'era'} end", ""}},
 	SilenceKeepsEra:      {{" and at - h.beat <= math.max(h.life, lifetime) + 2 * skew", ""}},
-	CounterAhead:         {{"if n > stored then return ending('ahead') end", ""}, {"if n == stored then", "if n >= stored then"}},
+	CounterAhead:         {{"if n > stored then return ending('ahead') end", ""}},
 	GenerationNotChecked: {{"if gen ~= ARGV[1] then return {'moved'} end", ""}},
 	TrimByOwnClock:       {{"return expires_of(field(entry[2], 'e')) + skew <= over end", "return expires_of(field(entry[2], 'e')) <= tonumber(ARGV[16]) end"}},
 	IssuerBeatByRead: {
