@@ -3,6 +3,8 @@ package credential
 import (
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -34,13 +36,13 @@ func TestWhoseSessionsMustEndIsTold(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				f := newUsersFile(t, "users:\n"+user("alice", all)+user("bob", all))
-				var told []string
-				s, err := Open(usersConfig(f.path), Options{Now: f.clock.Now, OnChange: func(names []string) { told = append(told, names...) }})
+				var told hearsay
+				s, err := Open(usersConfig(f.path), Options{Now: f.clock.Now, OnChange: told.hear})
 				if err != nil {
 					t.Fatal(err)
 				}
-				if len(told) > 0 {
-					t.Fatalf("told of %q when the file was first read", told)
+				if heard := told.heard(); len(heard) > 0 {
+					t.Fatalf("told of %q when the file was first read", heard)
 				}
 				f.write("users:\n" + c.alice + user("bob", all))
 				for range 2 {
@@ -48,7 +50,7 @@ func TestWhoseSessionsMustEndIsTold(t *testing.T) {
 						t.Fatal(err)
 					}
 				}
-				gone := len(told) == 0
+				gone := len(told.heard()) == 0
 				time.Sleep(2 * racy)
 				if synctest.Wait(); c.told && gone != (name == "gone" || name == "under another name") {
 					t.Errorf("told of who is gone at once, or of who is not too late")
@@ -57,12 +59,30 @@ func TestWhoseSessionsMustEndIsTold(t *testing.T) {
 				if !c.told {
 					want = nil
 				}
-				if !slices.Equal(told, want) {
-					t.Errorf("told of %q, expected %q", told, want)
+				if heard := told.heard(); !slices.Equal(heard, want) {
+					t.Errorf("told of %q, expected %q", heard, want)
 				}
 			})
 		})
 	}
+}
+
+// hearsay is what OnChange was told, from whichever goroutine.
+type hearsay struct {
+	mu    sync.Mutex
+	names []string
+}
+
+func (h *hearsay) hear(names []string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.names = append(h.names, names...)
+}
+
+func (h *hearsay) heard() []string {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return slices.Clone(h.names)
 }
 
 // TestAFileThatIsBeingWrittenEndsNothing: emptied first, or cut off behind a user, it loads all the same. Whoever is told looks at the
@@ -71,9 +91,9 @@ func TestAFileThatIsBeingWrittenEndsNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		whole := "users:\n" + user("alice", "") + user("bob", "")
 		f := newUsersFile(t, whole)
-		written := false
+		var written atomic.Bool
 		s, err := Open(usersConfig(f.path), Options{Now: f.clock.Now, OnChange: func(names []string) {
-			if !written {
+			if !written.Load() {
 				t.Errorf("told of %q while the file was being written", names)
 			}
 		}})
@@ -85,7 +105,7 @@ func TestAFileThatIsBeingWrittenEndsNothing(t *testing.T) {
 			if err := s.Reload(t.Context()); err != nil {
 				t.Fatal(err)
 			}
-			written = text == whole
+			written.Store(text == whole)
 			time.Sleep(racy / 4)
 			synctest.Wait()
 		}
