@@ -16,6 +16,7 @@ import (
 
 	"github.com/sallyport/sallyport/internal/jose"
 	"github.com/sallyport/sallyport/internal/keyring"
+	"github.com/sallyport/sallyport/internal/ownfile"
 )
 
 // keptFile is where an issuer's last good set outlasts a restart of the gate.
@@ -110,7 +111,7 @@ func (f *keptFile) read() ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := believable(info, os.Geteuid()); err != nil {
+	if err := ownfile.Believable(info, os.Geteuid()); err != nil {
 		return nil, err
 	}
 	content, err := io.ReadAll(io.LimitReader(file, keptMax+1))
@@ -118,21 +119,6 @@ func (f *keptFile) read() ([]byte, error) {
 		err = fmt.Errorf("expected at most %d bytes, got more", keptMax)
 	}
 	return content, err
-}
-
-// believable refuses a file that somebody else may have put there: the folder may be another user's, or, as /tmp, everybody's, and the
-// file's name is no secret. What we write is ours and has mode 0600.
-func believable(info fs.FileInfo, euid int) error {
-	owner, ok := info.Sys().(*syscall.Stat_t)
-	switch {
-	case !info.Mode().IsRegular():
-		return fmt.Errorf("expected a regular file, got %v", info.Mode().Type())
-	case !ok || int(owner.Uid) != euid && owner.Uid != 0:
-		return errors.New("it belongs to another user")
-	case info.Mode().Perm()&0o022 != 0:
-		return fmt.Errorf("mode %04o lets others write to it", info.Mode().Perm())
-	}
-	return nil
 }
 
 // save writes the file anew, whole.

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/sallyport/sallyport/internal/jose"
+	"github.com/sallyport/sallyport/internal/ownfile"
 )
 
 // keptBench is a gate that restarts over one folder.
@@ -164,7 +165,7 @@ func TestKeptFileOfAnotherUserIsNotBelieved(t *testing.T) {
 	owner := info.Sys().(*syscall.Stat_t)
 	for uid, good := range map[uint32]bool{4711: true, 0: true, 4712: false} {
 		owner.Uid = uid
-		if err := believable(info, 4711); (err == nil) != good {
+		if err := ownfile.Believable(info, 4711); (err == nil) != good {
 			t.Errorf("a file of user %d for user 4711: got %v", uid, err)
 		}
 	}

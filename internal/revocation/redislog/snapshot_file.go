@@ -9,6 +9,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/sallyport/sallyport/internal/ownfile"
 	"github.com/sallyport/sallyport/internal/revocation"
 )
 
@@ -68,7 +69,7 @@ func (f snapshotFile) load(now time.Time, most, skew time.Duration) (*revocation
 	if err != nil {
 		return nil, err
 	}
-	if err := believable(info, os.Geteuid()); err != nil {
+	if err := ownfile.Believable(info, os.Geteuid()); err != nil {
 		return nil, fmt.Errorf("%w: %w", errForeign, err)
 	}
 	if info.Size() > maxSnapshot {
@@ -85,21 +86,6 @@ func (f snapshotFile) load(now time.Time, most, skew time.Duration) (*revocation
 		return nil, fmt.Errorf("%w: by %s", errFuture, -age.Round(time.Second))
 	}
 	return s, nil
-}
-
-// believable refuses a file that another user may have put there or changed: one that lacked an entry would let through
-// what is revoked. What we write is ours and has mode 0600.
-func believable(info fs.FileInfo, euid int) error {
-	owner, ok := info.Sys().(*syscall.Stat_t)
-	switch {
-	case !info.Mode().IsRegular():
-		return fmt.Errorf("expected a regular file, got %v", info.Mode().Type())
-	case !ok || int(owner.Uid) != euid && owner.Uid != 0:
-		return errors.New("it belongs to another user")
-	case info.Mode().Perm()&0o022 != 0:
-		return fmt.Errorf("mode %04o lets others write to it", info.Mode().Perm())
-	}
-	return nil
 }
 
 // save writes the file so that a reader, or a crash, meets the old one or the new one whole. Its mode is 0600: it holds
