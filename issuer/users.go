@@ -15,8 +15,8 @@ import (
 // changes are the users whose sessions of before have to end.
 type changes struct {
 	mu    sync.Mutex
-	names map[string]bool
-	some  chan struct{} // takes one: there are some
+	names map[string]bool // true: it has been tried in vain
+	some  chan struct{}   // takes one: there are some
 }
 
 func newChanges() *changes { return &changes{names: map[string]bool{}, some: make(chan struct{}, 1)} }
@@ -25,8 +25,20 @@ func (c *changes) add(names ...string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, name := range names {
-		c.names[name] = true
+		c.names[name] = c.names[name]
 	}
+	c.signal()
+}
+
+// again notes a user for whom it was tried in vain.
+func (c *changes) again(name string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.names[name] = true
+	c.signal()
+}
+
+func (c *changes) signal() {
 	select {
 	case c.some <- struct{}{}:
 	default:
@@ -60,10 +72,9 @@ func (s *Server) EndChanged(ctx context.Context) error {
 		case <-s.changes.some:
 		}
 		failed := false
-		for name := range s.changes.take() {
-			if err := s.endChangesOf(ctx, name); err != nil {
-				s.logger.Warn("the sessions of a user who has changed could not be ended yet", "user", name, "error", err)
-				s.changes.add(name)
+		for name, again := range s.changes.take() {
+			if err := s.endChangesOf(ctx, name, again); err != nil {
+				s.changes.again(name)
 				failed = true
 			}
 		}
@@ -78,8 +89,9 @@ func (s *Server) EndChanged(ctx context.Context) error {
 	}
 }
 
-// endChangesOf holds a user's sessions against what the user is now, not against what was noticed: it may have changed again.
-func (s *Server) endChangesOf(ctx context.Context, name string) error {
+// endChangesOf holds a user's sessions against what the user is now, not against what was noticed: it may have changed again. What
+// fails again is counted, and not told again.
+func (s *Server) endChangesOf(ctx context.Context, name string, again bool) error {
 	event := audit.Event{
 		Name: audit.Revoke, Issuer: s.cfg.Issuer, ClientID: s.cfg.ClientID,
 		Kind: revocation.KindSub.String(), Value: name, Actor: "users",
@@ -96,9 +108,15 @@ func (s *Server) endChangesOf(ctx context.Context, name string) error {
 	if err == nil && done.Sessions == 0 {
 		return nil
 	}
+	s.metrics.changed.WithLabelValues(outcomeOf(err)).Inc()
+	if err != nil && again {
+		return err
+	}
+	if err != nil {
+		s.logger.Warn("the sessions of a user who has changed could not be ended yet", "user", name, "error", err)
+	}
 	event.Seq = done.Receipt.Seq
 	s.record(event, failureOf(err))
-	s.metrics.changed.WithLabelValues(outcomeOf(err)).Inc()
 	return err
 }
 

@@ -128,7 +128,11 @@ func (a *adminAPI) call(ctx context.Context, method, path string, body, dst any)
 		return fmt.Errorf("the issuer's admin API: %w", err)
 	}
 	if response.StatusCode != http.StatusOK && response.StatusCode != http.StatusAccepted {
-		return &adminError{response.StatusCode, adminProblem(response.StatusCode, answer)}
+		text := adminProblem(response.StatusCode, answer)
+		if response.StatusCode == http.StatusServiceUnavailable {
+			text += " " + a.base + "/readyz says what the issuer lacks: most often, Redis cannot be reached."
+		}
+		return &adminError{response.StatusCode, text}
 	}
 	if len(answer) > maxAdminAnswer {
 		return fmt.Errorf("the issuer's admin API: expected an answer of at most %d bytes, got more", maxAdminAnswer)

@@ -82,7 +82,7 @@ func (r *ringFlags) step(use, short string, do stepFunc) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   use,
 		Short: short,
-		Args:  cobra.ExactArgs(1),
+		Args:  argument("the id of a key", 1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			key, err := do(r.folder(), cmd.Context(), args[0], force)
 			if err != nil {
@@ -101,7 +101,7 @@ func (r *ringFlags) remove() *cobra.Command {
 		Short: "Take a key out of the ring at once: nothing that it signed is known from then on",
 		Long: `Takes a key out of the ring and deletes its file, at once. Everybody whose token it signed must refresh or log in again. Gates that
 hold the key already go on accepting it until they fetch the key set anew: for a key that has been stolen use "revoke".`,
-		Args: cobra.ExactArgs(1),
+		Args: argument("the id of a key", 1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			key, err := r.folder().Remove(cmd.Context(), args[0])
 			if err != nil {

@@ -30,7 +30,7 @@ func (r *ringFlags) revoke() *cobra.Command {
 		Long: `Takes a key out of the ring, as "remove" does, and has an issuer write the key into the revocation log, so that every gate
 refuses what it signed at once and forgets the key. Its users refresh or log in again. Nothing is changed unless the issuer's admin API
 answers and the ring has the key. Should the revocation then not be stored, the error says how to try it again.`,
-		Args: cobra.ExactArgs(1),
+		Args: argument("the id of a key", 1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return k.run(cmd.Context(), cmd.OutOrStdout(), args[0])
 		},

@@ -61,6 +61,16 @@ func group(cmd *cobra.Command, args []string) error {
 	return fmt.Errorf("%s has no command %q; %s", cmd.CommandPath(), args[0], hint)
 }
 
+// argument wants at least one argument and at most so many, or any number when most is 0; what names the first.
+func argument(what string, most int) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		if len(args) == 0 || most > 0 && len(args) > most {
+			return fmt.Errorf("expected %s, got %d arguments: %s", what, len(args), cmd.UseLine())
+		}
+		return nil
+	}
+}
+
 func newVersion() *cobra.Command {
 	return &cobra.Command{
 		Use:   "version",

@@ -44,13 +44,13 @@ some gate has not applied it yet, 1 on an error; then give the same command agai
 	f.DurationVar(&c.wait, "wait", 2*time.Second, "with --now: how long to wait for the gates to have applied it; 0: not at all")
 	c.admin.bind(f)
 	cmd.AddCommand(
-		c.command("disable NAME", "Keep a user out, and end every session of theirs", cobra.ExactArgs(1), func([]string) userFields {
+		c.command("disable NAME", "Keep a user out, and end every session of theirs", argument("the name of a user", 1), func([]string) userFields {
 			return userFields{Disabled: true}.with("disabled")
 		}),
-		c.command("enable NAME", "Let a user in again", cobra.ExactArgs(1), func([]string) userFields {
+		c.command("enable NAME", "Let a user in again", argument("the name of a user", 1), func([]string) userFields {
 			return userFields{}.with("disabled")
 		}),
-		c.command("roles NAME [ROLE...]", "Set a user's roles to those named", cobra.MinimumNArgs(1), func(args []string) userFields {
+		c.command("roles NAME [ROLE...]", "Set a user's roles to those named", argument("the name of a user", 0), func(args []string) userFields {
 			return userFields{Roles: args[1:]}.with("roles")
 		}),
 	)
@@ -83,7 +83,7 @@ func (c *usersChange) run(ctx context.Context, out io.Writer, name string, field
 	if err != nil {
 		return err
 	}
-	if _, err := fmt.Fprintf(out, "%s: %s of %s in %s\n", fields.key, fields.value(), printable(name), path); err != nil || api == nil {
+	if _, err := fmt.Fprintf(out, "%s is now %s in %s\n", printable(name), fields, path); err != nil || api == nil {
 		return err
 	}
 	return endNow(ctx, out, api, name, c.wait)
@@ -115,6 +115,17 @@ type userFields struct {
 }
 
 func (u userFields) with(key string) userFields { u.key = key; return u }
+
+// String says what a user with the field is.
+func (u userFields) String() string {
+	switch {
+	case u.key == "roles":
+		return "of the roles " + u.value()
+	case u.Disabled:
+		return "disabled"
+	}
+	return "enabled"
+}
 
 // value is the field as YAML, on one line.
 func (u userFields) value() string {

@@ -1,6 +1,7 @@
 package credential
 
 import (
+	"errors"
 	"slices"
 	"strings"
 	"sync"
@@ -86,7 +87,7 @@ func (h *hearsay) heard() []string {
 }
 
 // TestAFileThatIsBeingWrittenEndsNothing: emptied first, or cut off behind a user, it loads all the same. Whoever is told looks at the
-// users as they are then, so it must not be told before the file is whole.
+// users as they are then, so it must not be told before the file is whole. A refresh meanwhile may be tried again.
 func TestAFileThatIsBeingWrittenEndsNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		whole := "users:\n" + user("alice", "") + user("bob", "")
@@ -108,9 +109,40 @@ func TestAFileThatIsBeingWrittenEndsNothing(t *testing.T) {
 			written.Store(text == whole)
 			time.Sleep(racy / 4)
 			synctest.Wait()
+			for name, there := range map[string]bool{"alice": text != "", "bob": text == whole} {
+				if _, err := s.Lookup(t.Context(), name); there != (err == nil) || errors.Is(err, ErrNoUser) || !there && !errors.Is(err, ErrUnavailable) {
+					t.Errorf("%q: looking %s up gave %v", text, name, err)
+				}
+			}
 		}
 		time.Sleep(2 * racy)
 		synctest.Wait()
+	})
+}
+
+// TestWhoIsGoneIsGoneForGoodAfterTwoSeconds: who is missing from the file, and was never there, has no such respite.
+func TestWhoIsGoneIsGoneForGoodAfterTwoSeconds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newUsersFile(t, "users:\n"+user("alice", "")+user("bob", ""))
+		s, err := Open(usersConfig(f.path), Options{Now: f.clock.Now})
+		if err != nil {
+			t.Fatal(err)
+		}
+		f.write("users:\n" + user("bob", ""))
+		if err := s.Reload(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := s.Lookup(t.Context(), "carol"); !errors.Is(err, ErrNoUser) {
+			t.Errorf("one who never was there: %v", err)
+		}
+		if _, err := s.Lookup(t.Context(), "alice"); !errors.Is(err, ErrUnavailable) {
+			t.Errorf("at once: %v", err)
+		}
+		time.Sleep(racy)
+		synctest.Wait()
+		if _, err := s.Lookup(t.Context(), "alice"); !errors.Is(err, ErrNoUser) {
+			t.Errorf("two seconds later: %v", err)
+		}
 	})
 }
 

@@ -62,6 +62,9 @@ type Account struct {
 type Directory interface {
 	// Find returns the account with a normalised name, and whether there is one.
 	Find(ctx context.Context, name string) (Account, bool, error)
+	// MayReturn reports whether a name that Find does not know was known a moment ago, so that it may only be missing from what
+	// is being written.
+	MayReturn(name string) bool
 	// Costs tells how much work its hashes are, for decoys to be as much.
 	Costs() *Costs
 }
@@ -177,7 +180,8 @@ func (s *Store) check(ctx context.Context, stored hash, password string) (bool, 
 }
 
 // Lookup finds a user by name, for a refresh: as the users are now, whatever they were at login. A user that is gone or
-// disabled is ErrNoUser; ErrUnavailable says that nobody knows.
+// disabled is ErrNoUser; ErrUnavailable says that nobody knows, which is so for two seconds of one who is gone: the file
+// may be in the middle of being written.
 func (s *Store) Lookup(ctx context.Context, name string) (User, error) {
 	normal, err := Normalize(name)
 	if err != nil {
@@ -187,6 +191,8 @@ func (s *Store) Lookup(ctx context.Context, name string) (User, error) {
 	switch {
 	case err != nil:
 		return User{}, fmt.Errorf("%w: %w", ErrUnavailable, err)
+	case !known && s.users.MayReturn(normal):
+		return User{}, fmt.Errorf("%w: the user was there a moment ago", ErrUnavailable)
 	case !known || account.User.Disabled:
 		return User{}, ErrNoUser
 	}

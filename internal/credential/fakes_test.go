@@ -70,6 +70,8 @@ func (d *fakeDirectory) Find(_ context.Context, name string) (Account, bool, err
 	return a, ok, d.err
 }
 
+func (d *fakeDirectory) MayReturn(string) bool { return false }
+
 func (d *fakeDirectory) Costs() *Costs { return d.costs }
 
 // clock is a time that tests move.

@@ -27,6 +27,7 @@ type file struct {
 
 	current atomic.Pointer[users]
 	seen    atomic.Pointer[version]
+	missing sync.Map // name -> the *users without it, until it is certain that the name is gone
 
 	mu sync.Mutex // of reading
 }
@@ -81,6 +82,12 @@ func (f *file) Find(_ context.Context, name string) (Account, bool, error) {
 	f.refresh()
 	a, ok := f.current.Load().accounts[name]
 	return a, ok, nil
+}
+
+// MayReturn reports whether a user who is not in the file was in it less than two seconds ago.
+func (f *file) MayReturn(name string) bool {
+	_, missing := f.missing.Load(name)
+	return missing
 }
 
 // Costs tells the hashes' costs.
@@ -173,17 +180,11 @@ func (f *file) failed(err error, known *version) error {
 }
 
 func (f *file) inForce(u *users) {
-	before := f.current.Swap(u)
-	if before != nil && f.changed != nil {
-		lost, gone := outdatedUsers(before.accounts, u.accounts)
-		if len(lost) > 0 {
-			f.changed(lost)
-		}
-		if len(gone) > 0 {
-			// A file that is being written is empty, or ends after some of its users, and loads all the same. Whoever is told
-			// looks at the users as they are then.
-			time.AfterFunc(racy, func() { f.changed(gone) })
-		}
+	before := f.current.Load()
+	if before == nil {
+		f.current.Store(u)
+	} else {
+		f.change(before, u)
 	}
 	outdatedHashes := 0
 	for _, a := range u.accounts {
@@ -200,6 +201,30 @@ func (f *file) inForce(u *users) {
 		message = "the users have been read"
 	}
 	f.log.Info(message, "file", f.path, "users", len(u.accounts), "outdated_hashes", outdatedHashes)
+}
+
+// change puts users in force in the place of others, and tells who has lost something, and later who is gone: a file that is being
+// written is empty, or ends after some of its users, and loads all the same. Whoever is told looks at the users as they are then.
+func (f *file) change(before, u *users) {
+	lost, gone := outdatedUsers(before.accounts, u.accounts)
+	for _, name := range gone {
+		f.missing.Store(name, u) // first: who does not find a user any more must find it here
+	}
+	f.current.Store(u)
+	if len(lost) > 0 && f.changed != nil {
+		f.changed(lost)
+	}
+	if len(gone) == 0 {
+		return
+	}
+	time.AfterFunc(racy, func() {
+		for _, name := range gone {
+			f.missing.CompareAndDelete(name, u)
+		}
+		if f.changed != nil {
+			f.changed(gone)
+		}
+	})
 }
 
 func contentDigest(path string) (sum [sha256.Size]byte, err error) {

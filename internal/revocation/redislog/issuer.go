@@ -64,7 +64,20 @@ func (i *Issuer) Run(ctx context.Context) error {
 		}
 	}
 	run(ctx, check, i.beats, i.read, i.appends, i.mends, i.watchGates)
+	i.leave(context.WithoutCancel(ctx))
 	return failed
+}
+
+// leave takes this issuer's line away: nobody waits for an issuer, and no other life will write the line again.
+func (i *Issuer) leave(ctx context.Context) {
+	if !i.view.Load().Head { // no heartbeat was answered: there is none
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, i.cfg.Settle)
+	defer cancel()
+	if err := i.client.Universal().HDel(ctx, i.lines, i.field).Err(); err != nil {
+		i.log.Warn("this issuer's line could not be taken away: it is shown as gone until it is removed", "error", oneLine(err.Error()))
+	}
 }
 
 // Ready says why this issuer should get no work: also until Redis has been checked.

@@ -1,6 +1,7 @@
 package redislog_test
 
 import (
+	"slices"
 	"testing"
 	"time"
 
@@ -52,4 +53,30 @@ func TestAGateThatHasStoppedIsNotWaitedFor(t *testing.T) {
 	if a := applied(revoke(t, i, sid("s4"))); a.Total != 2 || a.Applied != 1 {
 		t.Errorf("one ended that may still answer: %+v, want 1 of 2", a)
 	}
+}
+
+// TestAnIssuerThatHasStoppedIsShownNoMore: its line goes with it.
+func TestAnIssuerThatHasStoppedIsShownNoMore(t *testing.T) {
+	t.Parallel()
+	r := startRedis(t)
+	stays, leaves := startIssuer(t, r.addr(), named("stays")), startIssuer(t, r.addr(), named("leaves"))
+	names := func() (found []string) {
+		lines, err := stays.Issuers(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, l := range lines {
+			found = append(found, l.Name)
+		}
+		return found
+	}
+	eventually(t, "both are fresh", func() bool { return stays.fresh() && leaves.fresh() })
+	if got := names(); !slices.Equal(got, []string{"leaves", "stays"}) {
+		t.Fatalf("at work: %q", got)
+	}
+	leaves.stop()
+	if got := names(); !slices.Equal(got, []string{"stays"}) {
+		t.Errorf("one has stopped: %q", got)
+	}
+	revoke(t, stays, sid("s1"))
 }
