@@ -13,6 +13,8 @@ import (
 	"github.com/goccy/go-yaml"
 	"github.com/goccy/go-yaml/ast"
 	"github.com/goccy/go-yaml/parser"
+
+	"github.com/sallyport/sallyport/internal/ownfile"
 )
 
 // usersFile is a users file as a list of lines: what is not touched stays as it was, byte for byte.
@@ -198,17 +200,10 @@ func withoutSource(err error) string { return yaml.FormatError(err, false, false
 
 // write replaces the file.
 func (f *usersFile) write() error {
-	temporary, err := os.CreateTemp(filepath.Dir(f.path), ".users-*")
-	if err != nil {
-		return err
-	}
-	defer os.Remove(temporary.Name()) // fails, as it should, once the file has been moved
-	_, err = temporary.WriteString(strings.Join(f.lines, ""))
-	err = errors.Join(err, f.keepOwner(temporary), temporary.Sync(), temporary.Close())
-	if err != nil {
-		return err
-	}
-	return os.Rename(temporary.Name(), f.path)
+	return ownfile.Replace(f.path, ".users-*", func(temporary *os.File) error {
+		_, err := temporary.WriteString(strings.Join(f.lines, ""))
+		return errors.Join(err, f.keepOwner(temporary))
+	})
 }
 
 // keepOwner gives the new file the old one's mode and owner: the issuer that reads it is seldom who runs this command.

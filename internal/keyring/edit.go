@@ -74,25 +74,18 @@ func (e *edit) unlock() (err error) {
 	return nil
 }
 
-// write puts the new files into the folder, the manifest last.
+// write puts the new files into the folder, the manifest last: the keys must be on the disk before it names them.
 func (e *edit) write() error {
 	raw, err := json.MarshalIndent(e.manifest, "", "  ")
 	if err != nil {
 		return err
 	}
 	for name, content := range e.files {
-		if err := WriteFile(e.store.dir, name, content); err != nil {
+		if err := writeFile(e.store.dir, name, content); err != nil {
 			return err
 		}
 	}
-	// The keys must be on the disk before a manifest that names them.
-	if err := syncFolder(e.store.dir); err != nil {
-		return err
-	}
-	if err := WriteFile(e.store.dir, manifestFile, append(raw, '\n')); err != nil {
-		return err
-	}
-	return syncFolder(e.store.dir)
+	return writeFile(e.store.dir, manifestFile, append(raw, '\n'))
 }
 
 func readBounded(path string) ([]byte, error) {

@@ -11,6 +11,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/sallyport/sallyport/internal/ownfile"
 )
 
 const (
@@ -94,48 +96,12 @@ func readPassphrase(path string, groupReadable bool) ([]byte, error) {
 
 const passphraseMin = 12
 
-// WriteFile puts a file with mode 0600 into dir so that a reader, or a crash, meets the old one or the new one whole.
-func WriteFile(dir, name string, data []byte) (err error) {
-	f, err := os.CreateTemp(dir, tempPrefix) // mode 0600
-	if err != nil {
-		return err
-	}
-	defer func() {
-		if err != nil {
-			os.Remove(f.Name())
-		}
-	}()
-	_, err = f.Write(data)
-	err = errors.Join(err, inherit(f, dir), f.Sync(), f.Close())
-	if err != nil {
-		return err
-	}
-	return os.Rename(f.Name(), filepath.Join(dir, name))
-}
-
-// inherit gives a file that root makes to the folder's owner: what an operator's command adds must not lock the issuer out.
-func inherit(f *os.File, dir string) error {
-	if os.Geteuid() != 0 {
-		return nil
-	}
-	info, err := os.Stat(dir)
-	if err != nil {
-		return err
-	}
-	owner, ok := info.Sys().(*syscall.Stat_t)
-	if !ok {
-		return fmt.Errorf("%s: its owner is unknown", dir)
-	}
-	return f.Chown(int(owner.Uid), int(owner.Gid))
-}
-
-// syncFolder makes the names in dir outlast a power cut.
-func syncFolder(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
+// writeFile puts a file with mode 0600 into dir, the old one or the new one whole.
+func writeFile(dir, name string, data []byte) error {
+	return ownfile.Replace(filepath.Join(dir, name), tempPrefix, func(f *os.File) error {
+		_, err := f.Write(data)
+		return errors.Join(err, ownfile.Inherit(f))
+	})
 }
 
 const (
@@ -150,7 +116,7 @@ func lock(ctx context.Context, dir string) (unlock func() error, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("lock: %w", err)
 	}
-	if err := inherit(f, dir); err != nil {
+	if err := ownfile.Inherit(f); err != nil {
 		return nil, errors.Join(fmt.Errorf("lock: %w", err), f.Close())
 	}
 	ctx, cancel := context.WithTimeout(ctx, lockPatience)

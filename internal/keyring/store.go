@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/sallyport/sallyport/internal/jose"
+	"github.com/sallyport/sallyport/internal/ownfile"
 )
 
 // store is a ring's folder: how it is read whole, and how it is changed under its lock.
@@ -193,7 +194,7 @@ func (s *store) discard(files map[string]string) error {
 			failed = errors.Join(failed, fmt.Errorf("key %q has left the ring, but its file is still there; delete it: %w", id, err))
 		}
 	}
-	return errors.Join(failed, syncFolder(s.dir))
+	return errors.Join(failed, ownfile.SyncFolder(s.dir))
 }
 
 // sealing is the one that the ring's files use, proven to open with the passphrase.

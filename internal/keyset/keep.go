@@ -138,7 +138,10 @@ func (f *keptFile) save(s *set, revoked map[string]time.Time) error {
 	if err != nil {
 		return err
 	}
-	return keyring.WriteFile(f.dir, f.name, append(content, '\n'))
+	return ownfile.Replace(filepath.Join(f.dir, f.name), ".tmp-", func(f *os.File) error {
+		_, err := f.Write(append(content, '\n'))
+		return errors.Join(err, ownfile.Inherit(f))
+	})
 }
 
 // restore puts the kept set in force at the start.

@@ -2,9 +2,12 @@ package mesh
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+
+	"github.com/sallyport/sallyport/internal/ownfile"
 )
 
 // Endpoints says where the parts of a mesh are and what one needs to use them. It is the content of endpoints.json.
@@ -56,21 +59,10 @@ func (e Endpoints) write(dir string) error {
 
 // replaceFile writes a file under another name and moves it into place.
 func replaceFile(path string, content []byte, mode os.FileMode) error {
-	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*")
-	if err != nil {
-		return fmt.Errorf("mesh: %w", err)
-	}
-	defer os.Remove(f.Name()) // fails, as it should, once the file has been moved
-	_, err = f.Write(content)
-	if err == nil {
-		err = f.Chmod(mode)
-	}
-	if closeErr := f.Close(); err == nil {
-		err = closeErr
-	}
-	if err == nil {
-		err = os.Rename(f.Name(), path)
-	}
+	err := ownfile.Replace(path, "."+filepath.Base(path)+".*", func(f *os.File) error {
+		_, err := f.Write(content)
+		return errors.Join(err, f.Chmod(mode))
+	})
 	if err != nil {
 		return fmt.Errorf("mesh: write %s: %w", path, err)
 	}

@@ -1,4 +1,5 @@
-// Package ownfile judges files that a process has written for its own next life: whether anybody else can have had a hand in one.
+// Package ownfile is about the files that we write ourselves: they are replaced as a whole, and one that a process wrote for its next life
+// is believed only if nobody else can have had a hand in it.
 package ownfile
 
 import (

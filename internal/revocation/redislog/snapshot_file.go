@@ -90,26 +90,6 @@ func (f snapshotFile) load(now time.Time, most, skew time.Duration) (*revocation
 
 // save writes the file so that a reader, or a crash, meets the old one or the new one whole. Its mode is 0600: it holds
 // the key of its digests, and with it one can ask whether a name is revoked.
-func (f snapshotFile) save(s *revocation.Snapshot) (err error) {
-	dir := filepath.Dir(string(f))
-	temp, err := os.CreateTemp(dir, f.pattern())
-	if err != nil {
-		return err
-	}
-	defer func() {
-		if err != nil {
-			_ = os.Remove(temp.Name()) // the error that led here is the one to tell
-		}
-	}()
-	if err := errors.Join(s.Encode(temp), temp.Sync(), temp.Close()); err != nil {
-		return err
-	}
-	if err := os.Rename(temp.Name(), string(f)); err != nil {
-		return err
-	}
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
+func (f snapshotFile) save(s *revocation.Snapshot) error {
+	return ownfile.Replace(string(f), f.pattern(), func(file *os.File) error { return s.Encode(file) })
 }

@@ -1,0 +1,59 @@
+package ownfile
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"syscall"
+)
+
+// Replace writes a file so that a reader, or a crash, meets the old one or the new one whole, and a power cut after Replace has returned
+// nil does not bring the old one back. write gets a new file of mode 0600 in the same folder, under a name after pattern (see
+// [os.CreateTemp]); it may give it another mode and owner. Of a failure nothing is left behind; of a crash, a file of that name.
+func Replace(path, pattern string, write func(*os.File) error) (err error) {
+	dir := filepath.Dir(path)
+	f, err := os.CreateTemp(dir, pattern)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			_ = os.Remove(f.Name()) // there is none once it has been moved; else the error that led here is the one to tell
+		}
+	}()
+	if err := errors.Join(write(f), f.Sync(), f.Close()); err != nil {
+		return err
+	}
+	if err := os.Rename(f.Name(), path); err != nil {
+		return err
+	}
+	return SyncFolder(dir)
+}
+
+// SyncFolder makes the names in dir outlast a power cut.
+func SyncFolder(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
+}
+
+// Inherit gives a file that root makes to the owner of its folder: what an operator's command writes must not lock out the process
+// that is to read it.
+func Inherit(f *os.File) error {
+	if os.Geteuid() != 0 {
+		return nil
+	}
+	dir := filepath.Dir(f.Name())
+	info, err := os.Stat(dir)
+	if err != nil {
+		return err
+	}
+	owner, ok := info.Sys().(*syscall.Stat_t)
+	if !ok {
+		return fmt.Errorf("%s: its owner is unknown", dir)
+	}
+	return f.Chown(int(owner.Uid), int(owner.Gid))
+}
