@@ -1,17 +1,11 @@
 package e2e_test
 
 import (
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
-	"crypto/x509/pkix"
 	"encoding/hex"
-	"encoding/pem"
 	"fmt"
-	"math/big"
 	"net"
 	"net/http"
 	"os"
@@ -19,7 +13,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/redis/go-redis/v9"
 
@@ -32,6 +25,7 @@ import (
 func TestEveryRedisIsAMatterOfSettings(t *testing.T) {
 	for name, start := range map[string]func(*installation, *testing.T){
 		"single":                            (*installation).single,
+		"single with TLS":                   func(r *installation, t *testing.T) { r.encrypt(t); r.single(t) },
 		"single with TLS and users":         func(r *installation, t *testing.T) { r.secure(t); r.single(t) },
 		"sentinel with passwords":           func(r *installation, t *testing.T) { r.guard(t); r.sentinel(t) },
 		"sentinel with TLS and users":       func(r *installation, t *testing.T) { r.secure(t); r.sentinel(t) },
@@ -69,7 +63,18 @@ func walk(t *testing.T, s *meshtest.Stack) {
 	if got := gateway.post(t, "/refresh", map[string]string{"refresh_token": second.Refresh}); got.status != http.StatusUnauthorized {
 		t.Errorf("a refresh of the session that was ended was answered %d %s", got.status, got.body)
 	}
-	gateway.login(t, s.Endpoints().Users[0])
+	third := gateway.login(t, s.Endpoints().Users[0])
+	out = gateway.send(t, http.MethodPost, "/logout?everywhere=true&wait=5s", nil, bearer(third.Access))
+	if out.status != http.StatusOK || out.field(t, "applied") != "2/2" {
+		t.Fatalf("a logout everywhere was answered %d %s, expected 200 and that 2/2 gates have applied it", out.status, out.body)
+	}
+	if got := gateway.get(t, "/protected", bearer(third.Access)).status; got != http.StatusUnauthorized {
+		t.Errorf("a call after the logout everywhere was answered %d", got)
+	}
+	fourth := gateway.login(t, s.Endpoints().Users[0])
+	if got := gateway.get(t, "/protected", bearer(fourth.Access)).status; got != http.StatusOK {
+		t.Errorf("a call after a login in the same second was answered %d", got)
+	}
 }
 
 // installation is a Redis of some kind, and what the daemons' files say of it.
@@ -78,6 +83,7 @@ type installation struct {
 	servers   []string          // what every redis-server's file says
 	sentinels []string          // what a sentinel's file says besides
 	settings  map[string]string // of `redis:`
+	tls       bool
 	users     bool
 	replicas  int
 	addresses []string
@@ -103,24 +109,33 @@ func (r *installation) guard(t *testing.T) {
 	r.admin = &redis.Options{Password: serverPassword}
 }
 
-// secure has everybody speak TLS, with a certificate of their own, and name themselves: the daemons as the users that are deployed.
-func (r *installation) secure(t *testing.T) {
-	certificate, key := r.certificate(t)
-	r.servers = append(r.servers, "tls-cert-file "+certificate, "tls-key-file "+key, "tls-ca-cert-file "+certificate,
-		"tls-replication yes", "aclfile "+r.file(t, "users.acl", deployedUsers(t, userPasswords)+
-			"user servers on >"+serverPassword+" ~* &* +@all\n"), "masteruser servers", "masterauth "+serverPassword)
-	r.sentinels = append(r.sentinels, "tls-cert-file "+certificate, "tls-key-file "+key, "tls-ca-cert-file "+certificate,
-		"tls-replication yes", "sentinel auth-user main servers", "sentinel auth-pass main "+serverPassword)
+// encrypt has everybody speak TLS, with a certificate of their own.
+func (r *installation) encrypt(t *testing.T) {
+	certificate, key := meshtest.Certificate(t)
+	r.tls = true
+	for _, lines := range []*[]string{&r.servers, &r.sentinels} {
+		*lines = append(*lines, "tls-cert-file "+certificate, "tls-key-file "+key, "tls-ca-cert-file "+certificate, "tls-replication yes")
+	}
 	r.settings["tls"] = fmt.Sprintf("{enabled: true, ca_file: %s, cert_file: %s, key_file: %s}", certificate, certificate, key)
-	r.users = true
 	pair, err := tls.LoadX509KeyPair(certificate, key)
 	if err != nil {
 		t.Fatal(err)
 	}
 	pool := x509.NewCertPool()
 	pool.AddCert(pair.Leaf)
-	r.admin = &redis.Options{Username: "servers", Password: serverPassword, TLSConfig: &tls.Config{RootCAs: pool, Certificates: []tls.Certificate{pair}}}
-	r.cli = []string{"--tls", "--cacert", certificate, "--cert", certificate, "--key", key, "--user", "servers", "--pass", serverPassword, "--no-auth-warning"}
+	r.admin = &redis.Options{TLSConfig: &tls.Config{RootCAs: pool, Certificates: []tls.Certificate{pair}}}
+	r.cli = []string{"--tls", "--cacert", certificate, "--cert", certificate, "--key", key}
+}
+
+// secure has everybody speak TLS and name themselves: the daemons as the users that are deployed.
+func (r *installation) secure(t *testing.T) {
+	r.encrypt(t)
+	r.users = true
+	r.servers = append(r.servers, "aclfile "+r.file(t, "users.acl", deployedUsers(t, userPasswords)+
+		"user servers on >"+serverPassword+" ~* &* +@all\n"), "masteruser servers", "masterauth "+serverPassword)
+	r.sentinels = append(r.sentinels, "sentinel auth-user main servers", "sentinel auth-pass main "+serverPassword)
+	r.admin.Username, r.admin.Password = "servers", serverPassword
+	r.cli = append(r.cli, "--user", "servers", "--pass", serverPassword, "--no-auth-warning")
 }
 
 func (r *installation) single(t *testing.T) {
@@ -145,7 +160,7 @@ func (r *installation) sentinel(t *testing.T) {
 func (r *installation) cluster(t *testing.T) {
 	r.replicas = 1
 	lines := []string{"cluster-enabled yes", "min-replicas-to-write 1", "min-replicas-max-lag 3", "repl-diskless-sync-delay 0"}
-	if r.users {
+	if r.tls {
 		lines = append(lines, "tls-cluster yes")
 	}
 	for range 6 {
@@ -173,7 +188,7 @@ func (r *installation) server(t *testing.T, lines ...string) string {
 // listen is how a server or a sentinel is to listen.
 func (r *installation) listen(at string) []string {
 	_, port, _ := net.SplitHostPort(at)
-	if r.users {
+	if r.tls {
 		return []string{"bind 127.0.0.1", "port 0", "tls-port " + port}
 	}
 	return []string{"bind 127.0.0.1", "port " + port}
@@ -243,29 +258,6 @@ func (r *installation) rewrite(t *testing.T, file, content string) string {
 		content = replace(t, content, "checks: warn", "checks: enforce")
 	}
 	return replace(t, content, "revocation: {", fmt.Sprintf("revocation: {min_replicas: %d, ", r.replicas))
-}
-
-// certificate makes a key and a certificate for this machine that signs itself.
-func (r *installation) certificate(t *testing.T) (certificate, key string) {
-	t.Helper()
-	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "redis"}, NotBefore: time.Now().Add(-time.Hour),
-		NotAfter: time.Now().Add(time.Hour), IsCA: true, BasicConstraintsValid: true, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, private.Public(), private)
-	if err != nil {
-		t.Fatal(err)
-	}
-	secret, err := x509.MarshalPKCS8PrivateKey(private)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return r.file(t, "redis.crt", string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}))),
-		r.file(t, "redis.key", string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: secret})))
 }
 
 // deployedUsers is the access list that is deployed, with passwords.

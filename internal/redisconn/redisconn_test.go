@@ -2,14 +2,7 @@ package redisconn_test
 
 import (
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/x509"
-	"crypto/x509/pkix"
-	"encoding/pem"
 	"fmt"
-	"math/big"
 	"net"
 	"os"
 	"os/exec"
@@ -20,6 +13,7 @@ import (
 	"time"
 
 	"github.com/sallyport/sallyport/internal/config"
+	"github.com/sallyport/sallyport/internal/meshtest"
 	"github.com/sallyport/sallyport/internal/redisconn"
 )
 
@@ -140,13 +134,13 @@ func TestUnixSocket(t *testing.T) {
 
 func TestTLS(t *testing.T) {
 	t.Parallel()
-	port, ca, cert, key := freePort(t), "", "", ""
-	ca, cert, key = certificate(t)
+	port := freePort(t)
+	cert, key := meshtest.Certificate(t)
 	server(t, port, "--port", "0", "--tls-port", strconv.Itoa(port), "--tls-cert-file", cert, "--tls-key-file", key,
-		"--tls-ca-cert-file", ca)
+		"--tls-ca-cert-file", cert)
 	cfg := redisconn.DefaultConfig()
 	cfg.Address = address(port)
-	cfg.TLS = redisconn.TLSConfig{Enabled: true, CAFile: config.Path(ca), CertFile: config.Path(cert), KeyFile: config.Path(key)}
+	cfg.TLS = redisconn.TLSConfig{Enabled: true, CAFile: config.Path(cert), CertFile: config.Path(cert), KeyFile: config.Path(key)}
 	if err := ping(t, open(t, cfg)); err != nil {
 		t.Errorf("with a client certificate: %v", err)
 	}
@@ -169,38 +163,6 @@ func TestTLS(t *testing.T) {
 	if _, err := redisconn.Open(cfg); err == nil {
 		t.Error("a ca_file without a certificate is accepted")
 	}
-}
-
-// certificate makes one key and self-signed certificate for 127.0.0.1.
-func certificate(t *testing.T) (ca, cert, key string) {
-	t.Helper()
-	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "redis"}, NotBefore: time.Now().Add(-time.Hour),
-		NotAfter: time.Now().Add(time.Hour), IsCA: true, BasicConstraintsValid: true,
-		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, DNSNames: []string{"localhost"},
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, private.Public(), private)
-	if err != nil {
-		t.Fatal(err)
-	}
-	keyDER, err := x509.MarshalPKCS8PrivateKey(private)
-	if err != nil {
-		t.Fatal(err)
-	}
-	dir := t.TempDir()
-	write := func(name, kind string, der []byte) string {
-		path := filepath.Join(dir, name)
-		if err := os.WriteFile(path, pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		return path
-	}
-	cert = write("cert.pem", "CERTIFICATE", der)
-	return cert, cert, write("key.pem", "PRIVATE KEY", keyDER)
 }
 
 func TestSentinelFollowsThePrimary(t *testing.T) {
