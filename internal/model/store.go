@@ -2,14 +2,28 @@ package model
 
 import "iter"
 
-// digests is a set of digests, in one table without pointers: an exploration has tens of millions.
+// digests is a set of digests without pointers: an exploration has hundreds of millions. It is kept in parts, so that no more than
+// a small one of them is there twice while it grows.
 type digests struct {
+	parts [1 << partBits]digestTable
+}
+
+const partBits = 8
+
+func (s *digests) part(d digest) *digestTable { return &s.parts[d[1]>>(64-partBits)] }
+
+// add puts d in and reports whether it is new.
+func (s *digests) add(d digest) bool { return s.part(d).add(d) }
+
+func (s *digests) has(d digest) bool { return s.part(d).has(d) }
+
+// digestTable is a part of digests.
+type digestTable struct {
 	table []digest // its length a power of two; the zero digest is an empty place
 	n     int
 }
 
-// add puts d in and reports whether it is new.
-func (s *digests) add(d digest) bool {
+func (s *digestTable) add(d digest) bool {
 	if s.n*8 >= len(s.table)*7 {
 		s.grow()
 	}
@@ -22,7 +36,7 @@ func (s *digests) add(d digest) bool {
 	return true
 }
 
-func (s *digests) has(d digest) bool {
+func (s *digestTable) has(d digest) bool {
 	if s.n == 0 {
 		return false
 	}
@@ -30,7 +44,7 @@ func (s *digests) has(d digest) bool {
 	return found
 }
 
-func (s *digests) find(d digest) (place uint64, found bool) {
+func (s *digestTable) find(d digest) (place uint64, found bool) {
 	mask := uint64(len(s.table) - 1)
 	for place = d[0] & mask; s.table[place] != (digest{}); place = (place + 1) & mask {
 		if s.table[place] == d {
@@ -40,9 +54,9 @@ func (s *digests) find(d digest) (place uint64, found bool) {
 	return place, false
 }
 
-func (s *digests) grow() {
+func (s *digestTable) grow() {
 	old := s.table
-	s.table = make([]digest, max(2*len(old), 1024))
+	s.table = make([]digest, max(2*len(old), 16))
 	for _, d := range old {
 		if d != (digest{}) {
 			place, _ := s.find(d)
