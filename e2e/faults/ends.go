@@ -118,9 +118,9 @@ func (j *judge) meantByUser(s *story, e *Event) (end, bool) {
 		return end{}, false
 	}
 	if s.born.Begin-s.born.Old > e.End {
-		// A login begins behind the cutoff whatever it was made by. A token that was made past the issuers does not know of one
-		// that a clock which was ahead has put into the future.
-		return end{by: e}, s.born.Op == Mint && j.clocksMoved(0, s.born.End)
+		// A login begins behind the cutoff whatever it was made by. A token that was made past the issuers knows neither of one in its
+		// second nor of one that a clock which was ahead has put into the future.
+		return end{by: e}, s.born.Op == Mint && (s.born.Begin-s.born.Old <= e.End+margin || j.clocksMoved(0, s.born.End))
 	}
 	made := s.born.End - s.born.Old
 	recorded := s.born.Op == Login && s.born.End < e.Begin && !j.lossy(s.born.Begin, e.End)

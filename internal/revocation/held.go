@@ -5,17 +5,22 @@ import "strings"
 // held keeps entries in full, in the order they came, found by what they name. It is cut into chunks that are let go
 // one by one as all in them is dropped: entries come and expire in about the same order.
 type held struct {
-	chunks []*heldChunk // nil once nothing is left in it
-	base   uint64       // number of the first item of chunks[0]
-	next   uint64       // number of the next item
-	byName map[name]uint64
+	chunks []*heldChunk    // nil once nothing is left in it
+	base   uint64          // number of the first item of chunks[0]
+	next   uint64          // number of the next item
+	byName map[name]uint64 // the newest item of each name
+	// crowds has the items of names that have many: a stranger who logs out everywhere again and again makes entries of one name.
+	crowds map[name]map[Entry]uint64
 	live   int
 	cursor uint64 // where forget goes on
 
 	issuer, reason, actor string // of the newest item
 }
 
-const chunkItems = 512
+const (
+	chunkItems = 512
+	crowd      = 16 // so many items of a name are looked through; more are indexed
+)
 
 type heldChunk struct {
 	items []heldItem // up to chunkItems, of which it has the room from the start
@@ -31,11 +36,13 @@ type name struct {
 type heldItem struct {
 	entry    Entry
 	present  bool
-	chained  bool   // older is the number of the next older item of the same name
-	older    uint64 // numbers are never used twice
-	inFlight int    // appends under way
-	mending  bool   // they are of what the log was known to lack
-	epoch    Epoch  // where an append has stored it
+	chained  bool // older is the number of the next older item of the same name; numbers are never used twice
+	followed bool // newer is that of the next newer one
+	older    uint64
+	newer    uint64
+	inFlight int   // appends under way
+	mending  bool  // they are of what the log was known to lack
+	epoch    Epoch // where an append has stored it
 	seq      uint64
 }
 
@@ -63,16 +70,40 @@ func (h *held) ofName(k name, f func(uint64, *heldItem) bool) {
 	}
 }
 
-// find returns the item that is the same revocation as e.
+// find returns the item that is the same revocation as e. It looks at a bounded number of items, however many have e's name.
 func (h *held) find(e *Entry) (number uint64, found *heldItem) {
-	want := e.bare()
-	h.ofName(nameOf(e), func(n uint64, item *heldItem) bool {
+	want, k, passed := e.bare(), nameOf(e), 0
+	if members, crowded := h.crowds[k]; crowded {
+		n, ok := members[want]
+		if !ok {
+			return 0, nil
+		}
+		return n, h.at(n)
+	}
+	h.ofName(k, func(n uint64, item *heldItem) bool {
 		if item.entry.bare() == want {
 			number, found = n, item
 		}
+		passed++
 		return found == nil
 	})
+	if passed > crowd {
+		h.index(k)
+	}
 	return number, found
+}
+
+// index makes a crowd of the items of a name.
+func (h *held) index(k name) {
+	members := map[Entry]uint64{}
+	h.ofName(k, func(n uint64, item *heldItem) bool {
+		members[item.entry.bare()] = n
+		return true
+	})
+	if h.crowds == nil {
+		h.crowds = map[name]map[Entry]uint64{}
+	}
+	h.crowds[k] = members
 }
 
 func (h *held) get(e *Entry) *heldItem {
@@ -107,8 +138,16 @@ func (h *held) put(item heldItem) *heldItem {
 	c := h.chunks[len(h.chunks)-1]
 	k := nameOf(&item.entry)
 	item.older, item.chained = h.byName[k]
+	item.newer, item.followed = 0, false
 	item.present = true
+	if item.chained {
+		before := h.at(item.older)
+		before.newer, before.followed = n, true
+	}
 	h.byName[k] = n
+	if members, crowded := h.crowds[k]; crowded {
+		members[item.entry.bare()] = n
+	}
 	c.items = append(c.items, item)
 	c.live++
 	h.live++
@@ -145,20 +184,22 @@ func (h *held) release(i int) {
 // unlink takes item n out of the list of its name.
 func (h *held) unlink(n uint64, item *heldItem) {
 	k := nameOf(&item.entry)
-	if h.byName[k] != n {
-		h.ofName(k, func(_ uint64, newer *heldItem) bool {
-			if newer.chained && newer.older == n {
-				newer.chained, newer.older = item.chained, item.older
-				return false
-			}
-			return true
-		})
-		return
-	}
 	if item.chained {
+		older := h.at(item.older)
+		older.newer, older.followed = item.newer, item.followed
+	}
+	switch {
+	case item.followed:
+		newer := h.at(item.newer)
+		newer.older, newer.chained = item.older, item.chained
+	case item.chained:
 		h.byName[k] = item.older
-	} else {
+	default:
 		delete(h.byName, k)
+		delete(h.crowds, k)
+	}
+	if members, crowded := h.crowds[k]; crowded {
+		delete(members, item.entry.bare())
 	}
 }
 

@@ -28,6 +28,32 @@ func TestHeldIsBounded(t *testing.T) {
 	}
 }
 
+// TestManyEntriesOfOneNameCostNoMoreThanOthers (L3): whoever logs out everywhere again and again makes them. Were all of them looked
+// through for each, this test would not end.
+func TestManyEntriesOfOneNameCostNoMoreThanOthers(t *testing.T) {
+	const many = 300_000
+	var h held
+	e := Entry{Kind: KindSub, Issuer: "iss", Value: "alice", Expires: 1 << 41}
+	for n := range many {
+		e.At = int64(n)
+		if h.get(&e) != nil {
+			t.Fatal("found before it was added")
+		}
+		h.add(&e)
+	}
+	h = merged(h, held{})
+	for n := range many {
+		e.At = int64(n * 7919 % many) // in another order
+		if h.get(&e) == nil {
+			t.Fatalf("lost entry %d", e.At)
+		}
+		h.drop(&e)
+	}
+	if h.live != 0 || len(h.byName) != 0 || len(h.crowds) != 0 {
+		t.Errorf("%d items, %d names, %d crowds are left", h.live, len(h.byName), len(h.crowds))
+	}
+}
+
 // TestHeldAgainstAMap: through any run of additions, removals and mergers, it holds exactly what a map would, and
 // finds it by name.
 func TestHeldAgainstAMap(t *testing.T) {
@@ -37,6 +63,7 @@ func TestHeldAgainstAMap(t *testing.T) {
 		for range rapid.IntRange(1, 300).Draw(t, "steps") {
 			n := rapid.IntRange(0, 2000).Draw(t, "n")
 			e := item(n)
+			e.Value = fmt.Sprint(n % 7) // names of many, too
 			switch rapid.SampledFrom([]string{"add", "add", "drop", "merge", "forget"}).Draw(t, "step") {
 			case "add":
 				if h.get(e) == nil {

@@ -131,6 +131,9 @@ func (w *Writer) Acknowledged(hb Heartbeat) {
 	}
 }
 
+// findAmong is how many entries of one name Find looks at: what it overlooks is only appended once more.
+const findAmong = 1000
+
 // Find looks for live and acknowledged entries in the log that do what reqs ask, and returns the place of the last.
 // False unless there is one for each: for a kind with a cutoff, one at or after an IssuedBefore that must be given.
 func (w *Writer) Find(reqs []Request, now Instant) (Position, bool) {
@@ -139,23 +142,24 @@ func (w *Writer) Find(reqs []Request, now Instant) (Position, bool) {
 	}
 	last, redisNow := Position{}, w.redis.latest(now)
 	for i := range reqs {
-		q, found := &reqs[i], false
+		q, found, left := &reqs[i], false, findAmong
 		if q.Kind.Cutoff() && q.IssuedBefore.IsZero() {
 			return Position{}, false
 		}
 		w.seen.ofName(name{q.Kind, q.Issuer, q.Value}, func(_ uint64, item *heldItem) bool {
 			e := &item.entry
-			if e.Expires > redisNow && (!q.Kind.Cutoff() || e.IssuedBefore >= q.IssuedBefore.UnixMilli()) {
+			if e.Seq <= w.acked && e.Expires > redisNow && (!q.Kind.Cutoff() || e.IssuedBefore >= q.IssuedBefore.UnixMilli()) {
 				found, last = true, later(last, e)
 			}
-			return !found
+			left--
+			return !found && left > 0
 		})
 		if !found {
 			return Position{}, false
 		}
 	}
 	last.Epoch = w.pos.Epoch
-	return last, last.Seq <= w.acked
+	return last, true
 }
 
 // later is the later of a place and an entry's.

@@ -76,10 +76,10 @@ func (s *Set) Check(f *Facts) Verdict {
 }
 
 // checkCutoffs judges a session's token from our issuers by when the session began, any other by its iat with one
-// clock_skew: its issuer's clock is not Redis'. Of our sessions a sub entry denies those that began in an earlier second:
-// their sids are entries of their own, unless Redis had lost the sessions before their user was logged out everywhere. One
-// that began in the same second may have begun after it, and is left to its sid. Its auth_time is not before the user's last log out
-// everywhere, which a clock that was ahead may have made: no other cutoff believes that it began after the token was issued.
+// clock_skew: its issuer's clock is not Redis'. Of our sessions a sub entry denies all that began up to the cutoff's own second: their
+// sids are entries of their own, unless Redis had lost the sessions before their user was logged out everywhere. Issuers see to it that a
+// session which begins behind a log out everywhere has an auth_time in a later second, also when a clock that was ahead has made
+// it: no other cutoff believes that a session began after its token was issued.
 func (s *Set) checkCutoffs(f *Facts) Verdict {
 	session := f.Ours && f.SessionID != ""
 	from, leeway := f.IssuedAt, s.skew
@@ -87,11 +87,7 @@ func (s *Set) checkCutoffs(f *Facts) Verdict {
 		from, leeway = f.AuthTime, 0
 	}
 	if f.Subject != "" {
-		began := from
-		if session {
-			began++ // whoever began in the cutoff's own second passes
-		}
-		if v := s.since(KindSub, f.Issuer, f.Subject, began, leeway); v.Revoked {
+		if v := s.since(KindSub, f.Issuer, f.Subject, from, leeway); v.Revoked {
 			return v
 		}
 	}

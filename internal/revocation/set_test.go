@@ -71,7 +71,7 @@ func TestRules(t *testing.T) {
 		"kid":                          {entry(revocation.KindKID, "kid"), ours(), true},
 		"kid, whoever stole it is new": {entry(revocation.KindKID, "kid"), with(func(f *revocation.Facts) { f.IssuedAt, f.AuthTime = at+99, at+99 }), true},
 		"sub, begun a second before":   {entry(revocation.KindSub, "sub"), begun(-1), true},
-		"sub, begun in its second":     {entry(revocation.KindSub, "sub"), begun(0), false}, // by its sid, if it was before
+		"sub, begun in its second":     {entry(revocation.KindSub, "sub"), begun(0), true},
 		"sub, begun after":             {entry(revocation.KindSub, "sub"), begun(1), false},
 		"sub, ours without a session":  {entry(revocation.KindSub, "sub"), with(machine), true},
 		"sub, foreign":                 {entry(revocation.KindSub, "sub"), with(foreign), true},

@@ -25,7 +25,10 @@ func (w *Writer) AppendState(buf []byte) []byte {
 
 func (h *held) clone() held {
 	c := *h
-	c.byName = maps.Clone(h.byName)
+	c.byName, c.crowds = maps.Clone(h.byName), maps.Clone(h.crowds)
+	for k, members := range c.crowds {
+		c.crowds[k] = maps.Clone(members)
+	}
 	c.chunks = make([]*heldChunk, len(h.chunks))
 	for i, chunk := range h.chunks {
 		if chunk != nil {

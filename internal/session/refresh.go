@@ -40,7 +40,7 @@ func (s *Store) Refresh(ctx context.Context, token string, admit Admit) (Grant, 
 		return Grant{}, err
 	}
 	live := rec.session
-	live.Began = rec.subjectSince()
+	live.Began = rec.authTime()
 	return s.move(ctx, t, live, rights, now, era)
 }
 

@@ -13,7 +13,8 @@ package session
 // several nodes in turn.
 
 // beginScript makes a session, unless the user's generation has moved since it was read.
-// ARGV: generation, now ms, expiry ms, most sessions, id's random part, then the record's fields and values.
+// ARGV: generation, now ms, expiry ms, most sessions, id's random part, a time that the last log out everywhere was not before (0: none),
+// then the record's fields and values.
 const beginScript = `
 local gen = redis.call('HGET', KEYS[1], 'gen') or '0'
 if gen ~= ARGV[1] then return {'moved'} end
@@ -22,9 +23,9 @@ if redis.call('ZCARD', KEYS[2]) >= tonumber(ARGV[4]) then
   return {'full', redis.call('ZRANGE', KEYS[2], 0, 0)[1]}
 end
 if redis.call('EXISTS', KEYS[3]) == 1 then return {'taken'} end
-local cut = redis.call('HGET', KEYS[1], 'cut') or '0'
+local cut = string.format('%.0f', math.max(tonumber(redis.call('HGET', KEYS[1], 'cut') or '0'), tonumber(ARGV[6])))
 redis.call('HSET', KEYS[3], 'state', 'active', 'gen', gen, 'cut', cut, 'n', '1', 'moved', '0', 'exp', ARGV[3])
-for i = 6, #ARGV, 2 do redis.call('HSET', KEYS[3], ARGV[i], ARGV[i + 1]) end
+for i = 7, #ARGV, 2 do redis.call('HSET', KEYS[3], ARGV[i], ARGV[i + 1]) end
 redis.call('HSET', KEYS[1], 'gen', gen, 'cut', cut)
 redis.call('ZADD', KEYS[2], ARGV[3], ARGV[5])
 redis.call('PEXPIREAT', KEYS[3], ARGV[3])

@@ -112,7 +112,7 @@ type Session struct {
 	Facts
 	ID       string
 	ClientID string
-	Began    time.Time // in the log's time; the tokens' auth_time: never before the user's last log out everywhere
+	Began    time.Time // in the log's time; the tokens' auth_time, and then in a later second than the user's last log out everywhere
 	Expires  time.Time
 }
 
