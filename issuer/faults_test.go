@@ -95,7 +95,7 @@ func eachCallThatFailsIs503(t *testing.T) {
 		"revoke a session": revoke("sid", func(h *house, a answer) string { return h.claims(a.str("access_token")).SessionID }),
 		"revoke a user":    revoke("sub", func(*house, answer) string { return "alice" }),
 	}
-	for name, do := range everywhere() {
+	for name, do := range waysOut() {
 		ends["log out everywhere "+name] = func(h *house, a answer) answer { return do(h, a, "") }
 	}
 	all := map[string]endpoint{

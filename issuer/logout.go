@@ -133,7 +133,7 @@ func (s *Server) endAllByAccessToken(ctx context.Context, bearer string, event *
 	if s.profile.CheckTime(claims, now) != nil {
 		return redislog.Receipt{}, errInvalidToken
 	}
-	done, err := s.sessions.EndAll(ctx, claims.Subject, "logout_everywhere", claims.Subject)
+	done, err := s.everywhere.do(ctx, claims.Subject)
 	return done.Receipt, err
 }
 
@@ -173,12 +173,16 @@ func (s *Server) endByRefreshToken(ctx context.Context, refresh string, event *a
 }
 
 func (s *Server) endAllByRefreshToken(ctx context.Context, refresh string, event *audit.Event) (redislog.Receipt, error) {
-	of, done, err := s.sessions.EndAllByToken(ctx, refresh, "logout_everywhere")
+	of, err := s.sessions.Owner(ctx, refresh)
 	event.SessionID, event.Subject, event.Value, event.Tenant = of.ID, of.Subject, of.Subject, of.Tenant
 	var refused *session.Refusal
-	if errors.As(err, &refused) {
+	switch {
+	case errors.As(err, &refused):
 		return redislog.Receipt{}, errInvalidToken
+	case err != nil:
+		return redislog.Receipt{}, err
 	}
+	done, err := s.everywhere.do(ctx, of.Subject)
 	return done.Receipt, err
 }
 

@@ -9,8 +9,8 @@ import (
 	"github.com/sallyport/sallyport/internal/revocation/redislog"
 )
 
-// everywhere is every way to log a user out everywhere.
-func everywhere() map[string]func(h *house, a answer, query string) answer {
+// waysOut is every way to log a user out everywhere.
+func waysOut() map[string]func(h *house, a answer, query string) answer {
 	return map[string]func(h *house, a answer, query string) answer{
 		"by access token": func(h *house, a answer, query string) answer {
 			return h.post("/logout?everywhere=true"+query, "", bearer(a.str("access_token")))
@@ -29,7 +29,7 @@ func everywhere() map[string]func(h *house, a answer, query string) answer {
 
 // TestLogOutEverywhereEndsEverySessionAndALoginRightAfterItWorks: the log's clock does not move in between.
 func TestLogOutEverywhereEndsEverySessionAndALoginRightAfterItWorks(t *testing.T) {
-	for name, logout := range everywhere() {
+	for name, logout := range waysOut() {
 		t.Run(name, func(t *testing.T) {
 			eachRedis(t, func(t *testing.T, h *house) {
 				first, second, bob := h.login("alice"), h.login("alice"), h.login("bob")
@@ -59,7 +59,7 @@ func TestLogOutEverywhereEndsEverySessionAndALoginRightAfterItWorks(t *testing.T
 
 // TestEveryLogoutWaitsForGatesAlike: 200 with all of them, or 202 with the names of those behind; the revocation is stored either way.
 func TestEveryLogoutWaitsForGatesAlike(t *testing.T) {
-	ways := everywhere()
+	ways := waysOut()
 	ways["one session by access token"] = func(h *house, a answer, query string) answer {
 		return h.post("/logout?"+query[1:], "", bearer(a.str("access_token")))
 	}

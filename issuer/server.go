@@ -83,9 +83,10 @@ type Server struct {
 	trusted                 []netip.Prefix
 	profile                 token.Profile // how our own tokens are read at /logout
 	throttle, adminThrottle *throttle
-	slots                   chan struct{} // one for each request under way
+	slots, adminSlots       chan struct{} // one for each request under way: strangers must not keep operators out
 	waits                   chan struct{} // one for each logout that waits for gates
 	changes                 *changes
+	everywhere              *everywhere
 	metadata                []byte
 	crossing                *http.CrossOriginProtection
 	http                    *http.Server
@@ -117,11 +118,14 @@ func New(o Options) (*Server, error) {
 		open: o.Open, profile: ownProfile(o.Config),
 		throttle: newThrottle(o.Config.HTTP.Requests, o.Now()), adminThrottle: newThrottle(o.Config.HTTP.Requests, o.Now()),
 		inventory: o.Inventory,
-		slots:     make(chan struct{}, o.Config.HTTP.MaxConcurrent),
-		waits:     make(chan struct{}, max(1, o.Config.HTTP.MaxConcurrent/4)),
-		crossing:  http.NewCrossOriginProtection(),
-		changes:   newChanges(),
+		slots:     make(chan struct{}, o.Config.HTTP.MaxConcurrent), adminSlots: make(chan struct{}, o.Config.HTTP.MaxConcurrent),
+		waits:    make(chan struct{}, max(1, o.Config.HTTP.MaxConcurrent/4)),
+		crossing: http.NewCrossOriginProtection(),
+		changes:  newChanges(),
 	}
+	s.everywhere = newEverywhere(func(ctx context.Context, user string) (session.Everywhere, error) {
+		return s.sessions.EndAll(ctx, user, "logout_everywhere", user)
+	})
 	var err error
 	if s.metadata, err = makeMetadata(o.Config); err != nil {
 		return nil, err
@@ -160,7 +164,7 @@ func (s *Server) Handler() http.Handler {
 	var known []string
 	for _, e := range endpoints(s.cfg) {
 		known = append(known, e.path)
-		mux.Handle(e.method+" "+e.path, s.guard(e, s.client(e)))
+		mux.Handle(e.method+" "+e.path, s.guard(e, s.slots, s.client(e)))
 		allow := e.method
 		if allow == http.MethodGet {
 			allow = "GET, HEAD"
@@ -187,7 +191,7 @@ func notFound(http.ResponseWriter, *http.Request) (reply, error) { return reply{
 
 // guard is what every request passes before its handler: its origin, who may come in, the query, its body, and a free slot. A
 // client that is slow to send its body holds a connection, but no slot.
-func (s *Server) guard(e endpoint, admit func(*http.Request) (netip.Addr, error)) http.Handler {
+func (s *Server) guard(e endpoint, slots chan struct{}, admit func(*http.Request) (netip.Addr, error)) http.Handler {
 	return s.answering(e.name, func(w http.ResponseWriter, r *http.Request) (reply, error) {
 		if s.crossing.Check(r) != nil {
 			return reply{}, errForbidden
@@ -204,8 +208,8 @@ func (s *Server) guard(e endpoint, admit func(*http.Request) (netip.Addr, error)
 			return reply{}, err
 		}
 		select {
-		case s.slots <- struct{}{}:
-			defer func() { <-s.slots }()
+		case slots <- struct{}{}:
+			defer func() { <-slots }()
 		default:
 			return reply{}, errBusy
 		}

@@ -41,7 +41,8 @@ func askReady(ctx context.Context, listen string) error {
 	if err != nil {
 		return fmt.Errorf("issuer: asking %s: %w", address, err)
 	}
-	answer, err := http.DefaultClient.Do(request)
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}} // without the environment's proxies
+	answer, err := client.Do(request)
 	if err != nil {
 		return fmt.Errorf("issuer: asking %s: %w", address, err)
 	}

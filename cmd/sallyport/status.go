@@ -33,9 +33,10 @@ func newStatus() *cobra.Command {
   off_log    what it has applied is not the log as it is now: it is loading it again
   not_ready  it says that its copy is not to be relied on yet
   stale      its copy was last confirmed more than max_staleness ago: it refuses everything
-  gone       nothing was heard of it for longer than that: it has ended, or is cut off and refuses everything. Its line is removed
-             after 10 minutes
-  left       it was stopped, and said as its last word that it answers nobody any more: no logout waits for it
+  gone       nothing was heard of it for max_staleness and settle: it has ended, or is cut off and refuses everything. Its line is
+             removed after 10 minutes
+  left       a gate that was stopped, and said as its last word that it answers nobody any more: no logout waits for it. An issuer
+             takes its line away instead
 
 Exit status: 0 when all of them are ok or have left, 2 when one is not, 1 when it cannot be known.`,
 		Args: cobra.NoArgs,

@@ -14,6 +14,7 @@ import (
 	"github.com/goccy/go-yaml/ast"
 	"github.com/goccy/go-yaml/parser"
 
+	"github.com/sallyport/sallyport/internal/credential"
 	"github.com/sallyport/sallyport/internal/ownfile"
 )
 
@@ -103,11 +104,21 @@ func (f *usersFile) find(users *ast.SequenceNode, name string) (ast.Node, error)
 		if !ok {
 			return nil, fmt.Errorf("%s:%d: expected a user with a name", f.path, entry.GetToken().Position.Line)
 		}
-		if s, ok := value.(ast.ScalarNode); ok && fmt.Sprint(s.GetValue()) == name {
+		if s, ok := value.(ast.ScalarNode); ok && sameUser(fmt.Sprint(s.GetValue()), name) {
 			return entry, nil
 		}
 	}
 	return nil, nil
+}
+
+// sameUser says whether two names are one user's to an issuer.
+func sameUser(a, b string) bool {
+	first, err := credential.Normalize(a)
+	if err != nil {
+		return a == b
+	}
+	second, err := credential.Normalize(b)
+	return err == nil && first == second
 }
 
 // valueOf gives the value of a key in a mapping.
@@ -188,7 +199,7 @@ func (f *usersFile) check(name, hash string) error {
 		return fmt.Errorf("%s: cannot be changed by this command, change it by hand: %s", f.path, withoutSource(err))
 	}
 	for _, u := range file.Users {
-		if u.Name == name && u.PasswordHash == hash {
+		if sameUser(u.Name, name) && u.PasswordHash == hash {
 			return nil
 		}
 	}

@@ -232,7 +232,7 @@ func (f *usersFile) holds(name string, want userFields) error {
 		return fmt.Errorf("%s: cannot be changed by this command, change it by hand: %s", f.path, withoutSource(err))
 	}
 	for _, u := range file.Users {
-		if u.Name == name && (want.key == "disabled" && u.Disabled == want.Disabled || want.key == "roles" && slices.Equal(u.Roles, want.Roles)) {
+		if sameUser(u.Name, name) && (want.key == "disabled" && u.Disabled == want.Disabled || want.key == "roles" && slices.Equal(u.Roles, want.Roles)) {
 			return nil
 		}
 	}

@@ -29,8 +29,9 @@ func TestAUsersFieldIsSetAndTheRestOfTheFileStaysAsItWas(t *testing.T) {
 			"users:\n- name: \"alice\"\n  roles: [admin, \"a, b\"] # c\n  password_hash: x\n", roles("dev", "ops"),
 			"users:\n- name: \"alice\"\n  roles: [\"dev\", \"ops\"] # c\n  password_hash: x\n",
 		},
-		"no roles any more": {"users:\n- {name: alice, roles: [admin]}\n", roles(), "users:\n- {name: alice, roles: []}\n"},
-		"the first roles":   {"users:\n- name: alice\n  password_hash: x\n", roles("dev"), "users:\n- name: alice\n  roles: [\"dev\"]\n  password_hash: x\n"},
+		"another spelling of the name": {"users:\n- name: Alice\n", disabled, "users:\n- name: Alice\n  disabled: true\n"},
+		"no roles any more":            {"users:\n- {name: alice, roles: [admin]}\n", roles(), "users:\n- {name: alice, roles: []}\n"},
+		"the first roles":              {"users:\n- name: alice\n  password_hash: x\n", roles("dev"), "users:\n- name: alice\n  roles: [\"dev\"]\n  password_hash: x\n"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			path := filepath.Join(t.TempDir(), "users.yaml")
@@ -47,13 +48,12 @@ func TestAUsersFieldIsSetAndTheRestOfTheFileStaysAsItWas(t *testing.T) {
 
 func TestAUsersFieldThatCannotBeSetSafelyIsLeftAlone(t *testing.T) {
 	for name, row := range map[string]struct{ before, want string }{
-		"no such user":           {"users:\n- name: bob\n  roles: [a]\n", `expected a user "alice"`},
-		"no file's worth":        {"users: []\n", `expected a user "alice"`},
-		"roles on lines":         {"users:\n- name: alice\n  roles:\n  - admin\n", "by hand"},
-		"roles over two lines":   {"users:\n- name: alice\n  roles: [admin,\n    ops]\n", "by hand"},
-		"braces over two lines":  {"users:\n- {name: alice,\n   tenant: x}\n", "by hand"},
-		"roles by an alias":      {"users:\n- name: bob\n  roles: &r [a]\n- name: alice\n  roles: *r\n", "by hand"},
-		"another spelling of it": {"users:\n- name: Alice\n  roles: [a]\n", `expected a user "alice"`},
+		"no such user":          {"users:\n- name: bob\n  roles: [a]\n", `expected a user "alice"`},
+		"no file's worth":       {"users: []\n", `expected a user "alice"`},
+		"roles on lines":        {"users:\n- name: alice\n  roles:\n  - admin\n", "by hand"},
+		"roles over two lines":  {"users:\n- name: alice\n  roles: [admin,\n    ops]\n", "by hand"},
+		"braces over two lines": {"users:\n- {name: alice,\n   tenant: x}\n", "by hand"},
+		"roles by an alias":     {"users:\n- name: bob\n  roles: &r [a]\n- name: alice\n  roles: *r\n", "by hand"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			path := filepath.Join(t.TempDir(), "users.yaml")

@@ -5,7 +5,6 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -87,26 +86,23 @@ func (h *hearsay) heard() []string {
 }
 
 // TestAFileThatIsBeingWrittenEndsNothing: emptied first, or cut off behind a user, it loads all the same. Whoever is told looks at the
-// users as they are then, so it must not be told before the file is whole. A refresh meanwhile may be tried again.
+// users as they are then, so nobody is told of those who come back as they were; of those who come back with less they are. A refresh
+// meanwhile may be tried again.
 func TestAFileThatIsBeingWrittenEndsNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		whole := "users:\n" + user("alice", "") + user("bob", "")
+		whole := "users:\n" + user("alice", "") + user("bob", "    roles: [a, b]\n") + user("carol", "    roles: [a]\n")
 		f := newUsersFile(t, whole)
-		var written atomic.Bool
-		s, err := Open(usersConfig(f.path), Options{Now: f.clock.Now, OnChange: func(names []string) {
-			if !written.Load() {
-				t.Errorf("told of %q while the file was being written", names)
-			}
-		}})
+		var told hearsay
+		s, err := Open(usersConfig(f.path), Options{Now: f.clock.Now, OnChange: told.hear})
 		if err != nil {
 			t.Fatal(err)
 		}
+		whole = strings.NewReplacer("roles: [a, b]", "roles: [a]", "roles: [a]", "roles: [a, b]").Replace(whole) // bob loses one, carol gets one
 		for _, text := range []string{"", "users:\n" + user("alice", ""), whole} {
 			f.write(text)
 			if err := s.Reload(t.Context()); err != nil {
 				t.Fatal(err)
 			}
-			written.Store(text == whole)
 			time.Sleep(racy / 4)
 			synctest.Wait()
 			for name, there := range map[string]bool{"alice": text != "", "bob": text == whole} {
@@ -115,8 +111,14 @@ func TestAFileThatIsBeingWrittenEndsNothing(t *testing.T) {
 				}
 			}
 		}
+		if heard := told.heard(); len(heard) > 0 {
+			t.Errorf("told of %q while the file was being written", heard)
+		}
 		time.Sleep(2 * racy)
 		synctest.Wait()
+		if heard := slices.Compact(told.heard()); !slices.Equal(heard, []string{"bob"}) {
+			t.Errorf("told of %q, expected bob alone, who has lost a role", heard)
+		}
 	})
 }
 

@@ -146,6 +146,10 @@ func (f *file) load(known *version) error {
 	if next.err != nil {
 		return f.failed(next.err, known)
 	}
+	if now, err := contentDigest(f.path); err != nil || now != next.digest {
+		// It was written while it was read: what is in force may be neither of the two, and is looked at again at once.
+		next.digest, next.settled = [sha256.Size]byte{}, false
+	}
 	f.inForce(loaded)
 	return nil
 }
@@ -218,11 +222,17 @@ func (f *file) change(before, u *users) {
 		return
 	}
 	time.AfterFunc(racy, func() {
+		now := f.current.Load()
+		still := gone[:0]
 		for _, name := range gone {
 			f.missing.CompareAndDelete(name, u)
+			// Who is back is judged as if they had never been away.
+			if is, back := now.accounts[name]; !back || outdates(before.accounts[name].User, is.User) {
+				still = append(still, name)
+			}
 		}
-		if f.changed != nil {
-			f.changed(gone)
+		if len(still) > 0 && f.changed != nil {
+			f.changed(still)
 		}
 	})
 }

@@ -38,24 +38,23 @@ func (s *Store) EndAll(ctx context.Context, subject, reason, actor string) (Ever
 	return s.endMarked(ctx, tag, uniques, reason, actor, cutoff)
 }
 
-// EndAllByToken logs out everywhere the user of a genuine refresh token, spent or not, whose session's record is there: it
-// alone says whose it is. Any other token is a *Refusal.
-func (s *Store) EndAllByToken(ctx context.Context, token, reason string) (session Session, done Everywhere, err error) {
+// Owner gives the session of a genuine refresh token, spent or not, alive or not, whose record is there: it alone says whose it
+// is. Any other token is a *Refusal.
+func (s *Store) Owner(ctx context.Context, token string) (Session, error) {
 	t, err := s.genuine(token)
 	if err != nil {
-		return Session{}, Everywhere{}, err
+		return Session{}, err
 	}
 	rec, err := s.load(ctx, t.id)
 	switch {
 	case err != nil:
-		return Session{}, Everywhere{}, err
+		return Session{}, err
 	case rec.state == Missing:
-		return Session{}, Everywhere{}, &Refusal{Reason: ReasonMissing, SessionID: t.id.String()}
+		return Session{}, &Refusal{Reason: ReasonMissing, SessionID: t.id.String()}
 	case rec.session.ClientID != s.cfg.ClientID:
-		return Session{}, Everywhere{}, &Refusal{Reason: ReasonClient, SessionID: t.id.String()}
+		return Session{}, &Refusal{Reason: ReasonClient, SessionID: t.id.String()}
 	}
-	done, err = s.EndAll(ctx, rec.session.Subject, reason, rec.session.Subject)
-	return rec.session, done, err
+	return rec.session, nil
 }
 
 // EndOutdated ends the sessions of a user that go by another credential or other rights than f has, and every login under way

@@ -27,10 +27,7 @@ func TestEachCallThatFailsIsNeverAnAnswer(t *testing.T) {
 		"end outdated": func(w *world, _ session.Grant) error {
 			return second(w.EndOutdated(w.t.Context(), facts("alice", "new", ""), "user_changed", ""))
 		},
-		"end all by token": func(w *world, g session.Grant) error {
-			_, _, err := w.EndAllByToken(w.t.Context(), g.RefreshToken, "logout_everywhere")
-			return err
-		},
+		"owner": func(w *world, g session.Grant) error { return second(w.Owner(w.t.Context(), g.RefreshToken)) },
 		"end again": func(w *world, g session.Grant) error {
 			return w.EndAgain(w.t.Context(), refsOf(g))
 		},

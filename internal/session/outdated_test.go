@@ -135,27 +135,34 @@ func TestAnotherPasswordThanAtLoginIsRefusedAndTheSessionEnds(t *testing.T) {
 	})
 }
 
-// TestALogOutEverywhereByRefreshToken is its user's, whichever session the token is of; a token that is not genuine, or whose
-// session nobody remembers, ends nothing.
-func TestALogOutEverywhereByRefreshToken(t *testing.T) {
+// TestAGenuineRefreshTokenTellsWhoseItIs, whichever session it is of, spent or not; one that is not genuine, or whose session nobody
+// remembers, does not. So its user is logged out everywhere by it.
+func TestAGenuineRefreshTokenTellsWhoseItIs(t *testing.T) {
 	eachRedis(t, func(t *testing.T, w *world) {
 		first, second, bob := w.login("alice"), w.login("alice"), w.login("bob")
 		next := w.mustRefresh(first.RefreshToken)
-		of, done, err := w.EndAllByToken(t.Context(), first.RefreshToken, "logout_everywhere") // a spent one
-		if err != nil || of.Subject != "alice" || done.Sessions != 2 || done.Receipt.Seq == 0 {
-			t.Fatalf("got %+v, %+v, %v", of, done, err)
+		of, err := w.Owner(t.Context(), first.RefreshToken) // a spent one
+		if err != nil || of.Subject != "alice" || of.ID != first.Session.ID {
+			t.Fatalf("got %+v, %v", of, err)
+		}
+		done, err := w.EndAll(t.Context(), of.Subject, "logout_everywhere", of.Subject)
+		if err != nil || done.Sessions != 2 || done.Receipt.Seq == 0 {
+			t.Fatalf("got %+v, %v", done, err)
+		}
+		if of, err = w.Owner(t.Context(), next.RefreshToken); err != nil || of.Subject != "alice" {
+			t.Errorf("of a session that has ended: %+v, %v", of, err)
 		}
 		w.refused(next.RefreshToken, session.ReasonEnded)
 		w.refused(second.RefreshToken, session.ReasonEnded)
 		bob = w.mustRefresh(bob.RefreshToken)
 		w.mustRefresh(w.login("alice").RefreshToken)
-		_, _, err = w.EndAllByToken(t.Context(), bob.RefreshToken[:len(bob.RefreshToken)-2]+"AA", "logout_everywhere")
+		_, err = w.Owner(t.Context(), bob.RefreshToken[:len(bob.RefreshToken)-2]+"AA")
 		wantRefusal(t, err, session.ReasonForged)
 		w.log.Advance(time.Minute)
 		if err := w.redis.Universal().FlushAll(t.Context()).Err(); err != nil {
 			t.Fatal(err)
 		}
-		_, _, err = w.EndAllByToken(t.Context(), bob.RefreshToken, "logout_everywhere")
+		_, err = w.Owner(t.Context(), bob.RefreshToken)
 		wantRefusal(t, err, session.ReasonMissing)
 	})
 }

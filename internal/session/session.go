@@ -62,6 +62,7 @@ type Appender interface {
 // Clock is the log's clock and calendar.
 type Clock interface {
 	Time() (time.Time, bool)
+	MintingTime() (time.Time, bool)
 	Era() (string, bool)
 }
 
@@ -181,19 +182,24 @@ func (s *Store) now() (time.Time, string, error) {
 	if !ok {
 		return time.Time{}, "", fmt.Errorf("%w: its time is not known", ErrNotFresh)
 	}
+	return s.inEra(now)
+}
+
+// mintingNow is now for whoever makes tokens by it: an error too while this issuer's clock and Redis' are too far apart.
+func (s *Store) mintingNow() (time.Time, string, error) {
+	now, ok := s.log.MintingTime()
+	if !ok {
+		return time.Time{}, "", fmt.Errorf("%w: its time is not known, or this machine's clock and Redis' are too far apart", ErrNotFresh)
+	}
+	return s.inEra(now)
+}
+
+func (s *Store) inEra(now time.Time) (time.Time, string, error) {
 	era, ok := s.log.Era()
 	if !ok {
 		return time.Time{}, "", fmt.Errorf("%w: its era is not known", ErrNotFresh)
 	}
 	return now.Truncate(time.Millisecond), era, nil
-}
-
-// mintingNow is now for whoever makes tokens by it: an error too while this issuer's clock and Redis' are too far apart.
-func (s *Store) mintingNow() (time.Time, string, error) {
-	if f := s.log.Freshness(s.log.Instant()); f.Why == revocation.WhyClock {
-		return time.Time{}, "", fmt.Errorf("%w: this machine's clock and Redis' are too far apart", ErrNotFresh)
-	}
-	return s.now()
 }
 
 // fresh says whether this issuer may go by its own copy of the log.

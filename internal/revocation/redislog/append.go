@@ -43,16 +43,41 @@ func (i *Issuer) Append(ctx context.Context, reqs []revocation.Request) (Receipt
 	if err != nil {
 		return Receipt{}, unlessInvalid(err)
 	}
-	var receipt Receipt
-	for _, part := range split(batch) {
+	parts := split(batch)
+	stored := make([]Receipt, 0, len(parts))
+	for n, part := range parts {
 		at, err := i.store(ctx, part)
 		if err != nil {
 			i.metrics.appends.WithLabelValues("failed").Inc()
+			i.abandon(parts[n+1:])
 			return Receipt{}, err
 		}
-		receipt = receiptFor(at)
+		stored = append(stored, receiptFor(at))
 	}
-	return i.acknowledge(ctx, receipt, began)
+	return i.acknowledgeAll(ctx, stored, began)
+}
+
+// abandon says of parts that were never sent that they are missing from the log, so that they are mended into it.
+func (i *Issuer) abandon(parts []revocation.Batch) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	for _, part := range parts {
+		i.writer.Failed(part)
+	}
+}
+
+// acknowledgeAll acknowledges every part: the log may have gone back between two of them, and then whoever holds the last need not
+// hold the first. It returns the receipt of the last.
+func (i *Issuer) acknowledgeAll(ctx context.Context, stored []Receipt, began revocation.Instant) (last Receipt, err error) {
+	alone := false
+	for _, receipt := range stored {
+		if last, err = i.acknowledge(ctx, receipt, began); err != nil {
+			return Receipt{}, err
+		}
+		alone = alone || last.Alone
+	}
+	last.Alone = alone
+	return last, nil
 }
 
 // Live reports whether every one of reqs is in force by a live entry that is found in the log and was acknowledged, by

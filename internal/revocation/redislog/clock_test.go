@@ -88,6 +88,29 @@ func TestAMovedClockOfRedisLosesNothing(t *testing.T) {
 	}
 }
 
+// TestAStaleIssuerWhoseClockIsNotRedisMintsNothing: a copy that is not confirmed any more says nothing of the clocks, and a token made by one
+// that is ahead outlives its revocation.
+func TestAStaleIssuerWhoseClockIsNotRedisMintsNothing(t *testing.T) {
+	t.Parallel()
+	r := startRedis(t)
+	clock, s := newShift(), named("issuer-1")
+	s.o.Instant = clock.instant
+	i := startIssuer(t, r.addr(), s)
+	eventually(t, "the issuer is fresh", i.fresh)
+	if _, ok := i.MintingTime(); !ok {
+		t.Error("with its clock in step there is no time to mint by")
+	}
+	clock.move(300 * time.Second)
+	eventually(t, "the issuer is stale and knows Redis' time", func() bool {
+		r.do("HSET", headKey, "mending", time.Now().Add(s.cfg.Settle).UnixMilli()) // no heartbeat counts
+		_, known := i.Time()
+		return known && i.Freshness(i.Instant()).Why == revocation.WhyStale
+	})
+	if at, ok := i.MintingTime(); ok {
+		t.Errorf("it mints by %v", at)
+	}
+}
+
 // TestAnEntryMadeWhileRedisIsBehindOutlivesItsTokens: by Redis' clock alone it would expire 300 s before them.
 func TestAnEntryMadeWhileRedisIsBehindOutlivesItsTokens(t *testing.T) {
 	t.Parallel()

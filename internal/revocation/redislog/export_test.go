@@ -32,3 +32,8 @@ func (i *Issuer) AppendOnce(ctx context.Context, b revocation.Batch) (status str
 	s, err := a.call(ctx, []*job{{batch: b}})
 	return s.status, s.replicas, err
 }
+
+// AcknowledgeAll acknowledges the parts of a batch that were stored.
+func (i *Issuer) AcknowledgeAll(ctx context.Context, parts ...Receipt) (Receipt, error) {
+	return i.acknowledgeAll(ctx, parts, i.instant())
+}

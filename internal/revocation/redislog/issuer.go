@@ -122,6 +122,16 @@ func (i *Issuer) Time() (time.Time, bool) {
 	return i.view.Load().Time(i.instant())
 }
 
+// MintingTime is Time for whoever makes tokens by it: false too while this issuer's clock and Redis' are more than clock_skew apart,
+// however fresh or stale the copy is.
+func (i *Issuer) MintingTime() (time.Time, bool) {
+	view := i.view.Load() // one view: the next may tell of a clock that has jumped
+	if view.Skew > view.MaxSkew {
+		return time.Time{}, false
+	}
+	return view.Time(i.instant())
+}
+
 // Freshness is the copy's, and not fresh while this issuer's clock and Redis' are more than clock_skew apart: whoever is wrong,
 // no token is to be minted by Redis' time, which could make it outlive the revocations of others, or be refused as one of the
 // future. Revocations are appended all the same.

@@ -1,6 +1,7 @@
 package redislog_test
 
 import (
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -11,6 +12,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/sallyport/sallyport/internal/revocation"
+	"github.com/sallyport/sallyport/internal/revocation/redislog"
 )
 
 const (
@@ -242,6 +244,41 @@ func TestBatch(t *testing.T) {
 	m.neverAllows()
 	m.do("FLUSHALL")
 	m.survived()
+}
+
+// TestPartsOfABatchThatWereNeverSentAreMended: a batch is sent in parts of a thousand, and those behind one that failed are as much
+// owed to the log as it is.
+func TestPartsOfABatchThatWereNeverSentAreMended(t *testing.T) {
+	t.Parallel()
+	m := healthy(t, 1, 1)
+	m.neverAllows()
+	reqs := make([]revocation.Request, 2500)
+	for n := range reqs {
+		reqs[n] = sid(fmt.Sprintf("part-%d", n))
+		m.revoked = append(m.revoked, reqs[n].Value)
+	}
+	m.kill()
+	if _, err := m.issuers[0].Append(t.Context(), reqs); !errors.Is(err, redislog.ErrUnavailable) {
+		t.Errorf("an append without Redis: %v", err)
+	}
+	m.start()
+	m.survived()
+}
+
+// TestEveryPartOfABatchIsAcknowledged: when the log goes back between two parts, whoever holds the last need not hold the first.
+func TestEveryPartOfABatchIsAcknowledged(t *testing.T) {
+	t.Parallel()
+	m := healthy(t, 2, 0)
+	first := revoke(t, m.issuers[0], sid("first"))
+	m.do("FLUSHALL")
+	m.converge()
+	last := revoke(t, m.issuers[0], sid("last"))
+	if _, err := m.issuers[0].AcknowledgeAll(t.Context(), last); err != nil {
+		t.Errorf("the last part alone: %v", err)
+	}
+	if _, err := m.issuers[0].AcknowledgeAll(t.Context(), first, last); !errors.Is(err, redislog.ErrUnavailable) {
+		t.Errorf("a part that the log has lost since is acknowledged with the last one: %v", err)
+	}
 }
 
 // TestTwoOfOneName: two issuers of one name are still two to each other; two gates of one name are not ready.

@@ -16,16 +16,17 @@ var ErrInjected = errors.New("sessiontest: injected fault")
 
 // Log is a revocation log in memory, of as many issuers as share it. Its methods may be called from many goroutines.
 type Log struct {
-	mu      sync.Mutex
-	now     time.Time
-	known   bool
-	fresh   bool
-	era     string
-	seq     uint64
-	entries []Entry
-	longer  map[string]time.Time // cutoffs beyond their entries' life
-	fault   func(call string) error
-	applied redislog.Applied
+	mu        sync.Mutex
+	now       time.Time
+	known     bool
+	outOfStep bool
+	fresh     bool
+	era       string
+	seq       uint64
+	entries   []Entry
+	longer    map[string]time.Time // cutoffs beyond their entries' life
+	fault     func(call string) error
+	applied   redislog.Applied
 }
 
 // Entry is one revocation in a Log.
@@ -170,6 +171,20 @@ func (l *Log) Time() (time.Time, bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.now, l.known
+}
+
+// MintingTime is the log's clock: this issuer's is in step with it, unless OutOfStep says otherwise.
+func (l *Log) MintingTime() (time.Time, bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.now, l.known && !l.outOfStep
+}
+
+// OutOfStep says whether this issuer's clock and the log's are too far apart.
+func (l *Log) OutOfStep(apart bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.outOfStep = apart
 }
 
 // Era is the log's era.

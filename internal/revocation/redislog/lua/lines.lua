@@ -10,7 +10,7 @@ if redis.call('HLEN', KEYS[3]) > 10000 then return redis.error_reply('ERR more t
 local lines = redis.call('HGETALL', KEYS[3])
 for i = 1, #lines, 2 do
   local epoch, seq, chain = string.match(lines[i + 1], '^(%x+) (%d+) (%x+) ')
-  local on = h and epoch and on_log(h, epoch, tonumber(seq), chain)
+  local on = h and epoch and #seq <= 15 and on_log(h, epoch, tonumber(seq), chain) -- a number that is exact, whoever wrote it
   out[#out + 1] = lines[i]
   out[#out + 1] = lines[i + 1]
   out[#out + 1] = on and '1' or '0'
