@@ -3,7 +3,8 @@
 #   make demo    the whole path on this machine: issuer, gate, Envoy, upstream, with a tour
 #   make test    everything the tests need, then all of them
 #
-# Nothing is installed outside .tools/, apart from Debian packages where we may (as root): redis-server, python3-venv.
+# Nothing is installed outside .tools/, apart from missing Debian packages where that may be done (as root): python3-venv,
+# redis-server, gcc, libc6-dev, curl.
 
 SHELL      := /bin/bash
 .DELETE_ON_ERROR:

@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
 # Makes what docker-compose.yaml and k8s/ need and no repository may hold: Redis' passwords and access list, its TLS
-# certificate, the issuer's signing keys, the token of its admin API and two users. What is there already is kept, so it can be run again; to renew a
-# thing, delete its files first.
+# certificate, the token of the issuers' admin API, two users and, for Kubernetes, the issuers' key ring. What is there already
+# is kept, so it can be run again; to renew a thing, delete its files first.
 #
 #   deploy/secrets.sh [DIR]                 into DIR, deploy/secrets unless said; prints the users' passwords, once
-#   deploy/secrets.sh --kubernetes [DIR]    the same, and prints DIR as Kubernetes Secrets: pipe it into kubectl apply -f -
+#   deploy/secrets.sh --kubernetes [DIR]    the same with a key ring, DIR/keys, and prints DIR as Kubernetes Secrets: pipe it
+#                                           into kubectl apply -f -
 #
 # The program sallyport is SALLYPORT (a path), else the one in the image SALLYPORT_IMAGE, else .tools/bin/sallyport, else the
 # one in the image sallyport:local, which is built when it is not there.

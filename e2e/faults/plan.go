@@ -118,7 +118,7 @@ func (p Plan) String() string {
 // rounds is how often faults happen in a schedule.
 const rounds = 2
 
-// NewPlan makes the plan that belongs to a seed: as many faults in a round as there are issuers, which is what an
+// NewPlan makes the plan that belongs to a seed: at most as many faults in a round as there are issuers, which is what an
 // acknowledged revocation has to survive (S4). The sum of all seeds covers all kinds, on all topologies.
 func NewPlan(seed uint64, topology Topology) Plan {
 	random := rand.New(rand.NewPCG(seed, 0x5a11))

@@ -42,7 +42,7 @@ type Event struct {
 	Outcome   Outcome   // whatever is not Success is written as a failure
 	Reason    string    // a short stable code, of a failure mostly
 	Issuer    string    // the token's
-	Subject   string    // whom it concerns, as far as known: the name that was typed, for a failed login
+	Subject   string    // whom it concerns, as far as known: for a failed login only a user that there is
 	SessionID string
 	TokenID   string
 	ClientID  string

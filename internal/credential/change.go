@@ -8,7 +8,7 @@ import (
 )
 
 // outdatedUsers are those of before whose sessions must end now, sorted by name: who has lost something, and who is gone. Who has
-// got a role or scope, or is enabled again, is not among them: that takes effect with the next refresh.
+// got a role or scope, or is enabled again, is not among them: a role takes effect with the next refresh, the rest with the next login.
 func outdatedUsers(before, now map[string]Account) (lost, gone []string) {
 	for name, was := range before {
 		switch is, there := now[name]; {

@@ -9,7 +9,7 @@ package session
 //
 //	n (the counter that works next), moved (when it last moved)
 //
-// All times are Unix milliseconds. They from the caller, who carries the log's clock: the scripts of one session may run on
+// All times are Unix milliseconds. They come from the caller, who carries the log's clock: the scripts of one session may run on
 // several nodes in turn.
 
 // beginScript makes a session, unless the user's generation has moved since it was read.

@@ -17,8 +17,9 @@ type Profile struct {
 	Claims         ClaimNames    `yaml:"claims"`
 
 	// Ours marks the tokens of a Sallyport issuer, whose client_id is required, whose sid comes with auth_time, and whose dates
-	// are in the revocation log's time. Revocations by subject, client or tenant judge such tokens by auth_time; without the
-	// mark they judge by iat with a leeway, which is safe, but refuses a login within clock_skew after a revocation.
+	// are in the revocation log's time. Revocations with a cutoff judge the tokens of its sessions by auth_time, and all but those by
+	// subject by iat where that is earlier; without the mark they judge by iat with a leeway, which is safe, but refuses a login within
+	// clock_skew after a revocation.
 	Ours bool `yaml:"ours" usage:"it is a Sallyport issuer"`
 }
 
