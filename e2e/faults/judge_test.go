@@ -68,6 +68,12 @@ func disable(at time.Duration) Event {
 	return Event{Op: Disable, Begin: at, Value: "alice", Status: 200}
 }
 
+// behind is a login right behind a log out everywhere, in the second of a revocation of its tenant: its first token is denied.
+var behind = []Event{
+	revoke(3*sec, "tenant", "acme"), allOut(3100 * ms), born(3200*ms, "new"),
+	of("new", denied(3300*ms, "gate-1", 1, 401, "revoked")),
+}
+
 // born is the login of another session of the same user.
 func born(at time.Duration, session string) Event {
 	return Event{Op: Login, Begin: at, At: "issuer-1", Session: session, Token: session + "-t", Next: 1, Status: 200, Facts: aliceOf}
@@ -186,6 +192,8 @@ func TestJudge(t *testing.T) {
 		"revoked by tenant":                  {past([]Event{revoke(3*sec, "tenant", "acme"), allowed(7*sec, "gate-1", 1)}), "S1"},
 		"revoked by tenant, lost":            {past([]Event{revoke(3*sec, "tenant", "acme"), allowed(9*sec, "gate-1", 1)}, fault(4*sec, 5*sec, true)), "S4"},
 		"revoked by tenant, refreshed":       {past([]Event{revoke(3*sec, "tenant", "acme"), refresh(9*sec, 1, 2, 200)}), "S6"},
+		"by tenant, right behind a log out":  {past(append(behind, with(of("new", allowed(4*sec, "gate-1", 1)), func(e *Event) { e.Token = "later" }))), ""},
+		"the same, and the same token":       {past(append(behind, of("new", allowed(4*sec, "gate-1", 1)))), "S3"},
 		"another tenant":                     {past([]Event{revoke(3*sec, "tenant", "other"), denied(7*sec, "gate-1", 1, 401, "revoked")}), "S8"},
 		"revoked by client":                  {past([]Event{revoke(3*sec, "client", "app"), allowed(7*sec, "gate-1", 1)}), "S1"},
 		"begun after the client's end":       {past([]Event{revoke(3*sec, "client", "app"), born(6*sec, "later"), of("later", denied(7*sec, "gate-1", 1, 401, "revoked"))}), "S8"},

@@ -13,8 +13,9 @@ func (j *judge) deniedStaysDenied(s *story) {
 	}
 	denied := map[one]*Event{}
 	of := func(e *Event) one {
-		// A cutoff goes by when each token was made, which a moved clock sets apart within one session.
-		if s.byToken() || j.clocksMoved(0, e.End) {
+		// A cutoff goes by when each token was made, where that is before auth_time: so it may be after a clock has moved, and in the
+		// second of a log out everywhere, behind which auth_time is the next second's.
+		if s.byToken() || j.clocksMoved(0, e.End) || j.rightBehind(s) {
 			return one{e.At, e.Token, e.Life}
 		}
 		return one{e.At, "", e.Life}
@@ -30,6 +31,14 @@ func (j *judge) deniedStaysDenied(s *story) {
 			return
 		}
 	}
+}
+
+// rightBehind says whether a session's login followed a log out everywhere of its user within about a second.
+func (j *judge) rightBehind(s *story) bool {
+	return s.born != nil && s.born.Op == Login && slices.ContainsFunc(j.broad, func(e *Event) bool {
+		return (e.Op == Everywhere || e.Op == Disable) && e.Value == s.born.Facts.Subject &&
+			e.Begin < s.born.End && e.End+margin > s.born.Begin
+	})
 }
 
 // inForce gives the time from which a revocation acknowledged at a time is in force at every gate: max_staleness later, or
