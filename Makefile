@@ -27,7 +27,7 @@ export CGO_ENABLED
 VERSION    := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 LDFLAGS    := -X main.version=$(VERSION)
 
-.PHONY: demo build envoy redis test vet fuzz logouts faults model bugs bench check-mod test-compose test-k8s clean help
+.PHONY: demo build envoy redis test vet fuzz logouts faults model model-vast bugs bench check-mod test-compose test-k8s clean help
 
 help: ## this list
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -69,8 +69,11 @@ logouts: envoy test-tools ## how long until three gates refuse: LOGOUTS=100000
 faults: test-tools ## random schedules of faults on real servers, judged by the promises: N=1000 SEED=1 [TOPOLOGY=single|sentinel|cluster]
 	$(GO) test ./e2e/faults -run TestSchedules -v -timeout 24h -schedules $(N) -seed $(SEED) -topology '$(TOPOLOGY)'
 
-model: ## explore every order of events within two faults: long, and several GB of memory
+model: ## explore every order of events within two faults: half an hour, and several GB of memory
 	$(GO) test ./internal/model -run 'TestModel$$' -count=1 -v -timeout 4h -parallel 2 -exhaust
+
+model-vast: ## the same of three servers with two issuers: hours, and most of 24 GB of memory
+	GOGC=30 $(GO) test ./internal/model -run 'TestModel$$' -count=1 -v -timeout 24h -vast -progress
 
 bugs: test-tools ## seed forty bugs, one by one, and print which test catches each: BUGS=8,17c
 	$(GO) run ./e2e/bugs -only '$(BUGS)'

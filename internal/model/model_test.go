@@ -10,14 +10,34 @@ import (
 
 var (
 	exhaust  = flag.Bool("exhaust", false, "explore two faults to the end: make model")
+	vast     = flag.Bool("vast", false, "explore what takes hours and most of 24 GB of memory: make model-vast")
 	progress = flag.Bool("progress", false, "print each level of an exploration")
 )
 
-// exploration is limits and whether they are explored by make model alone.
+// exploration is limits, and who explores them.
 type exploration struct {
 	name   string
-	long   bool
+	size   size
 	limits model.Limits
+}
+
+type size int
+
+const (
+	short  size = iota // every go test
+	long               // make model
+	vaster             // make model-vast
+)
+
+// wanted says what is explored this time.
+func wanted() size {
+	switch {
+	case *vast:
+		return vaster
+	case *exhaust:
+		return long
+	}
+	return short
 }
 
 func with(l model.Limits, change func(*model.Limits)) model.Limits {
@@ -32,24 +52,25 @@ func explorations() []exploration {
 	// settle: issuers miss one heartbeat, and the gate's is the first afterwards. Settings must have settle at four heartbeats or more.
 	together := func(l *model.Limits) { l.Together, l.Settle, l.MaxStaleness = true, 3, 4 }
 	return []exploration{
-		{"one node, one issuer, one fault", false, model.Small(1, 1, 1)},
-		{"one node, one fault", false, model.Small(1, 2, 1)},
-		{"one node, one fault, the other order", false, with(model.Small(1, 2, 1), backwards)},
-		{"two nodes, one fault", false, model.Small(2, 2, 1)},
-		{"two nodes, one issuer, two faults", true, model.Small(2, 1, 2)},
-		{"one node, one fault, WAIT apart", true, with(model.Small(1, 2, 1), split)},
-		{"three nodes, one fault", true, model.Small(3, 2, 1)},
-		{"one node, two faults", true, model.Small(1, 2, 2)},
-		{"one node, two faults, the other order", true, with(model.Small(1, 2, 2), backwards)},
-		{"two nodes, two faults", true, model.Small(2, 2, 2)},
-		{"three nodes, two faults, replicas together", true, with(model.Small(3, 2, 2), together)},
+		{"one node, one issuer, one fault", short, model.Small(1, 1, 1)},
+		{"one node, one fault", short, model.Small(1, 2, 1)},
+		{"one node, one fault, the other order", short, with(model.Small(1, 2, 1), backwards)},
+		{"two nodes, one fault", short, model.Small(2, 2, 1)},
+		{"two nodes, one issuer, two faults", long, model.Small(2, 1, 2)},
+		{"one node, one fault, WAIT apart", long, with(model.Small(1, 2, 1), split)},
+		{"three nodes, one fault", long, model.Small(3, 2, 1)},
+		{"one node, two faults", long, model.Small(1, 2, 2)},
+		{"one node, two faults, the other order", long, with(model.Small(1, 2, 2), backwards)},
+		{"two nodes, two faults", long, model.Small(2, 2, 2)},
+		{"three nodes, one issuer, two faults", long, model.Small(3, 1, 2)},
+		{"three nodes, two faults, replicas together", vaster, with(model.Small(3, 2, 2), together)},
 	}
 }
 
 // TestModel: no order of events within the limits breaks S1 to S4, S6, S7 or L1.
 func TestModel(t *testing.T) {
 	for _, x := range explorations() {
-		if x.long != *exhaust {
+		if x.size != wanted() {
 			continue
 		}
 		t.Run(x.name, func(t *testing.T) {
