@@ -27,7 +27,8 @@ const (
 )
 
 // issuerConfig limits nobody: room for 10 s a request, since a clock that is moved back by hours shall not bring back what was
-// counted before.
+// counted before. It drains for less than the harness waits for its end: Redis goes at the same time, and a request under way may be
+// waiting for it.
 func (w *world) issuerConfig(name, listen, admin string) string {
 	return fmt.Sprintf(`name: %s
 issuer: %s
@@ -39,7 +40,7 @@ keys: {dir: ./keys}
 users:
   file: ./users.yaml
   hashing: {concurrency: 2, queue: 100, wait: 3s}
-http: {requests: {burst: 100000, every: 10s}}
+http: {drain_timeout: 2s, requests: {burst: 100000, every: 10s}}
 limits:
   address_attempts: {burst: 100000, every: 10s}
   address_failures: {burst: 100000, every: 10s}
