@@ -25,7 +25,9 @@ func (c *changes) add(names ...string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, name := range names {
-		c.names[name] = c.names[name]
+		if !c.names[name] {
+			c.names[name] = false
+		}
 	}
 	c.signal()
 }
