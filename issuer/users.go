@@ -25,7 +25,7 @@ func (c *changes) add(names ...string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, name := range names {
-		if !c.names[name] {
+		if _, noted := c.names[name]; !noted {
 			c.names[name] = false
 		}
 	}
@@ -111,10 +111,10 @@ func (s *Server) endChangesOf(ctx context.Context, name string, again bool) erro
 		return nil
 	}
 	s.metrics.changed.WithLabelValues(outcomeOf(err)).Inc()
-	if err != nil && again {
+	switch {
+	case err != nil && again:
 		return err
-	}
-	if err != nil {
+	case err != nil:
 		s.logger.Warn("the sessions of a user who has changed could not be ended yet", "user", name, "error", err)
 	}
 	event.Seq = done.Receipt.Seq

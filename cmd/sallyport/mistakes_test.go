@@ -2,8 +2,6 @@ package main
 
 import (
 	"net/http"
-	"net/http/httptest"
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -46,17 +44,17 @@ func TestStatusExplainsEveryState(t *testing.T) {
 }
 
 func TestARefusedAdminTokenNamesTheFlag(t *testing.T) {
-	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusUnauthorized) }))
+	admin, _, _ := adminStub(t, http.StatusOK, "")
 	file := filepath.Join(t.TempDir(), "token")
-	if err := os.WriteFile(file, []byte("another-token"), 0o600); err != nil {
-		t.Fatal(err)
+	write(t, file, "another-token")
+	status := func(admin string) error {
+		_, _, err := sallyport("", "status", "--issuer-admin", admin, "--token-file", file)
+		return err
 	}
-	args := []string{"status", "--issuer-admin", server.URL, "--token-file", file}
-	if _, _, err := sallyport("", args...); err == nil || !strings.Contains(err.Error(), "--token-file") || strings.Contains(err.Error(), "another-token") {
+	if err := status(admin); err == nil || !strings.Contains(err.Error(), "--token-file") || strings.Contains(err.Error(), "another-token") {
 		t.Errorf("got: %v", err)
 	}
-	server.Close()
-	if _, _, err := sallyport("", args...); err == nil || !strings.Contains(err.Error(), "--issuer-admin") {
+	if err := status("http://127.0.0.1:1"); err == nil || !strings.Contains(err.Error(), "--issuer-admin") {
 		t.Errorf("nobody listens there, got: %v", err)
 	}
 }

@@ -37,6 +37,7 @@ const MaxSize = 1 << 20
 // Options says where settings come from. The zero value reads nothing and leaves the defaults.
 type Options struct {
 	File      string                      // path of the YAML file; "" for none
+	Content   []byte                      // what is in File, for whoever has read it already; nil: Load reads it
 	EnvPrefix string                      // "SALLYPORT": redis.address is SALLYPORT_REDIS_ADDRESS; "" for no environment
 	LookupEnv func(string) (string, bool) // nil for os.LookupEnv
 	Environ   func() []string             // all variables, "NAME=value", to find misspelt ones; nil for os.Environ, or for none when LookupEnv is set
@@ -145,7 +146,7 @@ func (l *loader) readFile(v reflect.Value, o Options) bool {
 	if limit == 0 {
 		limit = MaxSize
 	}
-	root, problems := readDocument(o.File, limit)
+	root, problems := readDocument(o.File, o.Content, limit)
 	for _, p := range problems {
 		l.add(p)
 	}

@@ -324,6 +324,25 @@ func TestWithoutAFileAProblemNamesTheWaysToGiveTheSetting(t *testing.T) {
 	}
 }
 
+// TestContentThatWasReadAlreadyIsNotReadAgain: what is wrong with it is told with the file's name all the same, and its size is bounded.
+func TestContentThatWasReadAlreadyIsNotReadAgain(t *testing.T) {
+	for content, want := range map[string]string{
+		"redis: {address: 'a:1'}": "",
+		"redis: {adress: 'a:1'}":  "none.yaml:1:9: ",
+		"":                        "",
+		strings.Repeat("# x\n", config.MaxSize/4+1): "none.yaml: expected at most",
+	} {
+		s := defaults()
+		err := config.Load(s, config.Options{File: "none.yaml", Content: []byte(content)})
+		if (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {
+			t.Errorf("%.40q: got %v, want %q", content, err, want)
+		}
+		if content != "" && want == "" && s.Redis.Address != "a:1" {
+			t.Errorf("got %q", s.Redis.Address)
+		}
+	}
+}
+
 func TestAPathIsRelativeToTheFileThatNamesIt(t *testing.T) {
 	cases := map[string]struct {
 		file string

@@ -47,19 +47,25 @@ type entry struct {
 	value        *node
 }
 
-// readDocument reads a file of at most limit bytes. Without a node, the file could not be read at all.
-func readDocument(name string, limit int64) (*node, []*Problem) {
-	b, problem := readAll(name, limit)
-	if problem != nil {
-		return nil, []*Problem{problem}
+// readDocument reads a file of at most limit bytes, unless its content is given. Without a node, the file could not be read at all.
+func readDocument(name string, content []byte, limit int64) (*node, []*Problem) {
+	if content == nil {
+		var problem *Problem
+		if content, problem = readAll(name, limit); problem != nil {
+			return nil, []*Problem{problem}
+		}
 	}
-	root, problems := parse(b)
+	if int64(len(content)) > limit {
+		return nil, []*Problem{{File: name, Err: fmt.Errorf("expected at most %d bytes, got more", limit)}}
+	}
+	root, problems := parse(content)
 	for _, p := range problems {
 		p.File = name
 	}
 	return root, problems
 }
 
+// readAll reads a file, or as much of it as shows that it has more than limit bytes.
 func readAll(name string, limit int64) ([]byte, *Problem) {
 	f, err := os.Open(name)
 	if err != nil {
@@ -67,11 +73,8 @@ func readAll(name string, limit int64) ([]byte, *Problem) {
 	}
 	defer f.Close()
 	b, err := io.ReadAll(io.LimitReader(f, limit+1))
-	switch {
-	case err != nil:
+	if err != nil {
 		return nil, &Problem{Err: fmt.Errorf("config: cannot read the file: %w", err)}
-	case int64(len(b)) > limit:
-		return nil, &Problem{File: name, Err: fmt.Errorf("expected at most %d bytes, got more", limit)}
 	}
 	return b, nil
 }

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"os"
 	"sync"
@@ -132,7 +133,7 @@ func (f *file) reload() error {
 // load reads the file and, if its content is not that of the version known, puts its users in force. The caller holds
 // mu.
 func (f *file) load(known *version) error {
-	next := f.look(known)
+	next, content := f.look(known)
 	// Only once the users are in force: who finds the version known must find its users too.
 	defer f.seen.Store(next)
 	if known != nil && next.err == nil && known.digest == next.digest {
@@ -141,31 +142,29 @@ func (f *file) load(known *version) error {
 	}
 	var loaded *users
 	if next.err == nil {
-		loaded, next.err = readUsers(f.path, f.params, f.memory)
+		loaded, next.err = readUsers(f.path, content, f.params, f.memory)
 	}
 	if next.err != nil {
 		return f.failed(next.err, known)
-	}
-	if now, err := contentDigest(f.path); err != nil || now != next.digest {
-		// It was written while it was read: what is in force may be neither of the two, and is looked at again at once.
-		next.digest, next.settled = [sha256.Size]byte{}, false
 	}
 	f.inForce(loaded)
 	return nil
 }
 
-// look tells which version of the file there is.
-func (f *file) look(known *version) *version {
-	v := &version{since: f.now()}
+// look tells which version of the file there is, and gives its content: read once, so that the digest is that of what is loaded, also
+// of a file that is being written.
+func (f *file) look(known *version) (v *version, content []byte) {
+	v = &version{since: f.now()}
 	if v.info, v.err = os.Stat(f.path); v.err != nil {
-		return v
+		return v, nil
 	}
 	if known != nil && known.same(v.info) {
 		v.since = known.since
 	}
-	v.digest, v.err = contentDigest(f.path)
+	content, v.err = readBounded(f.path)
+	v.digest = sha256.Sum256(content)
 	v.settled = v.err == nil && f.now().Sub(v.since) > racy
-	return v
+	return v, content
 }
 
 // failed counts and logs that the file cannot be loaded, once for each way in which it cannot.
@@ -237,11 +236,6 @@ func (f *file) change(before, u *users) {
 	})
 }
 
-func contentDigest(path string) (sum [sha256.Size]byte, err error) {
-	b, err := readBounded(path)
-	return sha256.Sum256(b), err
-}
-
 var errTooLarge = fmt.Errorf("expected a users file of at most %d bytes, got more", maxUsersFile)
 
 // readBounded reads a users file.
@@ -255,7 +249,16 @@ func readBounded(path string) ([]byte, error) {
 	case !info.Mode().IsRegular():
 		return nil, errors.New("expected a file, got a folder or a device")
 	}
-	return os.ReadFile(path)
+	file, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer file.Close()
+	b, err := io.ReadAll(io.LimitReader(file, maxUsersFile+1))
+	if err == nil && len(b) > maxUsersFile { // it has grown since
+		err = errTooLarge
+	}
+	return b, err
 }
 
 // maxUsersFile is the size in bytes that a users file may have: some 20,000 users.
@@ -279,9 +282,9 @@ type userEntry struct {
 	Disabled bool          `yaml:"disabled"`
 }
 
-func readUsers(path string, p Params, memory int64) (*users, error) {
+func readUsers(path string, content []byte, p Params, memory int64) (*users, error) {
 	u := &usersFile{params: p, memory: memory}
-	err := config.Load(u, config.Options{File: path, MaxSize: maxUsersFile})
+	err := config.Load(u, config.Options{File: path, Content: content, MaxSize: maxUsersFile})
 	if err != nil {
 		return nil, err
 	}

@@ -7,7 +7,10 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"time"
+
+	"github.com/sallyport/sallyport/internal/ownfile"
 )
 
 // edit is a change of the ring under way: a manifest to be written, and the files of the keys that are new in it.
@@ -81,11 +84,11 @@ func (e *edit) write() error {
 		return err
 	}
 	for name, content := range e.files {
-		if err := writeFile(e.store.dir, name, content); err != nil {
+		if err := ownfile.Write(filepath.Join(e.store.dir, name), tempPrefix, content); err != nil {
 			return err
 		}
 	}
-	return writeFile(e.store.dir, manifestFile, append(raw, '\n'))
+	return ownfile.Write(filepath.Join(e.store.dir, manifestFile), tempPrefix, append(raw, '\n'))
 }
 
 func readBounded(path string) ([]byte, error) {

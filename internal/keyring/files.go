@@ -96,14 +96,6 @@ func readPassphrase(path string, groupReadable bool) ([]byte, error) {
 
 const passphraseMin = 12
 
-// writeFile puts a file with mode 0600 into dir, the old one or the new one whole.
-func writeFile(dir, name string, data []byte) error {
-	return ownfile.Replace(filepath.Join(dir, name), tempPrefix, func(f *os.File) error {
-		_, err := f.Write(data)
-		return errors.Join(err, ownfile.Inherit(f))
-	})
-}
-
 const (
 	lockPatience = 10 * time.Second
 	lockPause    = 20 * time.Millisecond

@@ -138,10 +138,7 @@ func (f *keptFile) save(s *set, revoked map[string]time.Time) error {
 	if err != nil {
 		return err
 	}
-	return ownfile.Replace(filepath.Join(f.dir, f.name), ".tmp-", func(f *os.File) error {
-		_, err := f.Write(append(content, '\n'))
-		return errors.Join(err, ownfile.Inherit(f))
-	})
+	return ownfile.Write(filepath.Join(f.dir, f.name), ".tmp-", append(content, '\n'))
 }
 
 // restore puts the kept set in force at the start.

@@ -31,6 +31,14 @@ func Replace(path, pattern string, write func(*os.File) error) (err error) {
 	return SyncFolder(dir)
 }
 
+// Write replaces a file by one of mode 0600 with the content data, for the folder's owner when root makes it.
+func Write(path, pattern string, data []byte) error {
+	return Replace(path, pattern, func(f *os.File) error {
+		_, err := f.Write(data)
+		return errors.Join(err, Inherit(f))
+	})
+}
+
 // SyncFolder makes the names in dir outlast a power cut, as far as its file system can: some know no such thing for folders.
 func SyncFolder(dir string) error {
 	d, err := os.Open(dir)

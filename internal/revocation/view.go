@@ -47,12 +47,15 @@ func (v *View) Time(now Instant) (time.Time, bool) {
 	return time.UnixMilli(v.redis.latest(now)), true
 }
 
+// InStep says that this machine's clock is within clock_skew of Redis'.
+func (v *View) InStep() bool { return v.Skew <= v.MaxSkew }
+
 // Freshness is how stale the copy is at now, on the clock that says more. The zero View is never fresh.
 func (v *View) Freshness(now Instant) Freshness {
 	switch {
 	case v.Blind:
 		return Freshness{Why: WhyUnknown}
-	case !v.Counted && v.Skew > v.MaxSkew:
+	case !v.Counted && !v.InStep():
 		return Freshness{Why: WhyClock}
 	case !v.Counted:
 		return Freshness{Why: WhyNoCopy}
@@ -77,7 +80,7 @@ func (v *View) Ready(now Instant) error {
 	case f.Why == WhyStale:
 		return fmt.Errorf("revocation: the copy of the log was last confirmed %s ago, max_staleness is %s",
 			f.Staleness.Round(time.Millisecond), v.MaxStaleness)
-	case !f.Fresh, v.Skew > v.MaxSkew:
+	case !f.Fresh, !v.InStep():
 		return fmt.Errorf("revocation: this machine's clock is %s away from Redis', clock_skew is %s",
 			v.Skew.Round(time.Millisecond), v.MaxSkew)
 	}

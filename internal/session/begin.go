@@ -70,7 +70,8 @@ func (s *Store) Begin(ctx context.Context, a Arrival, f Facts) (Grant, error) {
 	return Grant{Session: session, RefreshToken: makeRefreshToken(s.ring, s.cfg.Issuer, id, 1), Now: now}, nil
 }
 
-// create stores the session of a user who was last logged out everywhere when Redis says, or when it is known, and makes room for it by ending the user's oldest ones.
+// create stores the session, and makes room for it by ending the user's oldest ones. It returns when the user was last logged out
+// everywhere: as Redis says, or at known if that is later.
 func (s *Store) create(ctx context.Context, a Arrival, session Session, known, now time.Time, era string) (cut time.Time, err error) {
 	const attempts = 3 // others may log in as the same user meanwhile
 	id, err := ParseID(session.ID)

@@ -46,13 +46,11 @@ func (s *Store) Owner(ctx context.Context, token string) (Session, error) {
 		return Session{}, err
 	}
 	rec, err := s.load(ctx, t.id)
-	switch {
-	case err != nil:
+	if err == nil {
+		err = s.checkOwn(t.id, rec)
+	}
+	if err != nil {
 		return Session{}, err
-	case rec.state == Missing:
-		return Session{}, &Refusal{Reason: ReasonMissing, SessionID: t.id.String()}
-	case rec.session.ClientID != s.cfg.ClientID:
-		return Session{}, &Refusal{Reason: ReasonClient, SessionID: t.id.String()}
 	}
 	return rec.session, nil
 }

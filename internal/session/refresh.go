@@ -56,14 +56,23 @@ func (s *Store) genuine(token string) (refreshToken, error) {
 	return t, nil
 }
 
-// mayGoOn looks for what forbids a refresh of the session, other than its counter.
-func (s *Store) mayGoOn(ctx context.Context, id ID, rec record, admit Admit) (rights string, err error) {
+// checkOwn refuses a session that is not remembered, or is another client's.
+func (s *Store) checkOwn(id ID, rec record) error {
 	switch {
 	case rec.state == Missing:
-		return "", &Refusal{Reason: ReasonMissing, SessionID: id.String()}
+		return &Refusal{Reason: ReasonMissing, SessionID: id.String()}
 	case rec.session.ClientID != s.cfg.ClientID:
-		return "", &Refusal{Reason: ReasonClient, SessionID: id.String()}
-	case rec.state != Active:
+		return &Refusal{Reason: ReasonClient, SessionID: id.String()}
+	}
+	return nil
+}
+
+// mayGoOn looks for what forbids a refresh of the session, other than its counter.
+func (s *Store) mayGoOn(ctx context.Context, id ID, rec record, admit Admit) (rights string, err error) {
+	if err := s.checkOwn(id, rec); err != nil {
+		return "", err
+	}
+	if rec.state != Active {
 		return "", s.refuseAndEnd(ctx, id, rec.session.Subject, ReasonEnded)
 	}
 	if err := s.checkRevoked(ctx, id, rec); err != nil {

@@ -390,9 +390,10 @@ func TestNothingIsGrantedWithoutClockEraOrAFreshCopy(t *testing.T) {
 	eachRedis(t, func(t *testing.T, w *world) {
 		g := w.login("alice")
 		for name, set := range map[string]func(){
-			"no clock":  func() { w.log.Set(false, true, "era-1") },
-			"no era":    func() { w.log.Set(true, true, "") },
-			"not fresh": func() { w.log.Set(true, false, "era-1") },
+			"no clock":    func() { w.log.Set(false, true, "era-1") },
+			"no era":      func() { w.log.Set(true, true, "") },
+			"not fresh":   func() { w.log.Set(true, false, "era-1") },
+			"out of step": func() { w.log.Set(true, true, "era-1"); w.log.OutOfStep(true) },
 		} {
 			set()
 			if _, err := w.refresh(g.RefreshToken); !errors.Is(err, session.ErrNotFresh) {
@@ -401,6 +402,7 @@ func TestNothingIsGrantedWithoutClockEraOrAFreshCopy(t *testing.T) {
 			if _, err := w.tryLogin("bob"); name != "not fresh" && !errors.Is(err, session.ErrNotFresh) {
 				t.Errorf("login, %s: %v", name, err)
 			}
+			w.log.OutOfStep(false)
 		}
 		w.log.Set(true, true, "era-1")
 		if w.counter(g.Session.ID) != 1 {

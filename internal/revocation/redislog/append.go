@@ -49,21 +49,14 @@ func (i *Issuer) Append(ctx context.Context, reqs []revocation.Request) (Receipt
 		at, err := i.store(ctx, part)
 		if err != nil {
 			i.metrics.appends.WithLabelValues("failed").Inc()
-			i.abandon(parts[n+1:])
+			for _, unsent := range parts[n+1:] { // to be mended into the log
+				i.failed(&job{batch: unsent})
+			}
 			return Receipt{}, err
 		}
 		stored = append(stored, receiptFor(at))
 	}
 	return i.acknowledgeAll(ctx, stored, began)
-}
-
-// abandon says of parts that were never sent that they are missing from the log, so that they are mended into it.
-func (i *Issuer) abandon(parts []revocation.Batch) {
-	i.mu.Lock()
-	defer i.mu.Unlock()
-	for _, part := range parts {
-		i.writer.Failed(part)
-	}
 }
 
 // acknowledgeAll acknowledges every part: the log may have gone back between two of them, and then whoever holds the last need not

@@ -126,7 +126,7 @@ func (i *Issuer) Time() (time.Time, bool) {
 // however fresh or stale the copy is.
 func (i *Issuer) MintingTime() (time.Time, bool) {
 	view := i.view.Load() // one view: the next may tell of a clock that has jumped
-	if view.Skew > view.MaxSkew {
+	if !view.InStep() {
 		return time.Time{}, false
 	}
 	return view.Time(i.instant())
@@ -138,7 +138,7 @@ func (i *Issuer) MintingTime() (time.Time, bool) {
 func (i *Issuer) Freshness(now revocation.Instant) revocation.Freshness {
 	view := i.view.Load()
 	f := view.Freshness(now)
-	if f.Fresh && view.Skew > view.MaxSkew {
+	if f.Fresh && !view.InStep() {
 		return revocation.Freshness{Staleness: f.Staleness, Why: revocation.WhyClock}
 	}
 	return f
