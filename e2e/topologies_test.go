@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -275,19 +276,20 @@ func deployedUsers(t *testing.T, passwords map[string]string) string {
 	return filled
 }
 
-// startRedis runs a redis-server until the test ends.
-func startRedis(t *testing.T, args ...string) {
+// startRedis runs a redis-server until the test ends, or ends it before.
+func startRedis(t *testing.T, args ...string) *exec.Cmd {
 	t.Helper()
 	cmd := exec.Command(meshtest.RedisServer(t), args...)
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		if err := cmd.Process.Kill(); err != nil {
+		if err := cmd.Process.Kill(); err != nil && !errors.Is(err, os.ErrProcessDone) {
 			t.Error(err)
 		}
-		_ = cmd.Wait() // it was killed
+		_ = cmd.Wait() // it was killed, or the test has waited for it
 	})
+	return cmd
 }
 
 // freeAddress is an address that nobody listens at.

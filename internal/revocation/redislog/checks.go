@@ -59,6 +59,7 @@ func (c *checker) check(ctx context.Context, conn *redis.Conn) error {
 	c.durability()
 	c.replicas()
 	c.exposure(ctx)
+	c.replay(ctx, conn)
 	// A connection that broke on the way stays broken: what could not be checked for that is no finding.
 	return conn.Ping(ctx).Err()
 }
@@ -172,8 +173,40 @@ func (c *checker) exposure(ctx context.Context) {
 	} else if open, err := redisconn.AnswersStrangers(ctx, c.redis); err != nil {
 		c.fail("whether it answers without a password cannot be checked: %w", err)
 	} else if open {
-		c.fail("it answers without a password: set requirepass, or turn the ACL user default off")
+		c.fail("it answers without a password: set requirepass, or disable the ACL user default (%s)", disabledDefault)
 	}
+}
+
+// disabledDefault keeps strangers out and lets Redis read its own file.
+const disabledDefault = "user default off resetpass ~* &* +@all"
+
+// replay checks that the default user has its rights, disabled or not. Redis 7.0 reads its append-only file as that user, and a
+// transaction or script whose commands it may not run is dropped at a restart, with a line in the log of Redis alone.
+func (c *checker) replay(ctx context.Context, conn *redis.Conn) {
+	for _, key := range []string{c.cfg.Prefix + ":rev:log", "{session}"} {
+		for _, command := range replayed {
+			args := []any{"acl", "dryrun", "default"}
+			for word := range strings.FieldsSeq(command) {
+				args = append(args, strings.Replace(word, "KEY", key, 1))
+			}
+			answer, err := conn.Do(ctx, args...).Text()
+			if err != nil {
+				c.fail("whether the ACL user default has its rights cannot be checked: allow +acl|dryrun: %w", err)
+				return
+			}
+			if answer != "OK" {
+				c.fail("the ACL user default may not run %s on %s, so a restart would drop acknowledged writes from the append-only "+
+					"file: write %q, which keeps strangers out as well", strings.ToUpper(args[3].(string)), key, disabledDefault)
+				return
+			}
+		}
+	}
+}
+
+// replayed are the commands that our transactions and scripts leave in the append-only file.
+var replayed = []string{
+	"multi", "exec", "select 0", "xadd KEY * f v", "xdel KEY 1-0", "hset KEY f v", "zadd KEY 1 m", "zrem KEY m",
+	"zremrangebyscore KEY 0 1", "pexpireat KEY 1", "del KEY",
 }
 
 func onThisMachine(address string) bool {

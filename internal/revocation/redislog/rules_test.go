@@ -309,19 +309,27 @@ func TestChecks(t *testing.T) {
 	t.Parallel()
 	safe := startRedis(t)
 	for name, c := range map[string]struct {
-		set  [2]string
+		set  string
 		want string
 	}{
-		"no append-only file":   {[2]string{"appendonly", "no"}, "appendonly"},
-		"append-only file lags": {[2]string{"appendfsync", "everysec"}, "appendfsync"},
-		"evicts":                {[2]string{"maxmemory-policy", "allkeys-lru"}, "maxmemory-policy"},
-		"as it should be":       {},
+		"no append-only file":           {"CONFIG SET appendonly no", "appendonly"},
+		"append-only file lags":         {"CONFIG SET appendfsync everysec", "appendfsync"},
+		"evicts":                        {"CONFIG SET maxmemory-policy allkeys-lru", "maxmemory-policy"},
+		"drops transactions at restart": {"ACL SETUSER default -exec", "user default off resetpass ~* &* +@all"},
+		"drops entries at restart":      {"ACL SETUSER default -xadd", "may not run XADD"},
+		"drops sessions at restart":     {"ACL SETUSER default resetkeys ~{sallyport}*", "{session}"},
+		"hides who may do what":         {"ACL SETUSER default -acl", "+acl|dryrun"},
+		"as it should be":               {},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := safe
 			if c.want != "" {
 				r = startRedis(t)
-				r.do("CONFIG", "SET", c.set[0], c.set[1])
+				var command []any
+				for word := range strings.FieldsSeq(c.set) {
+					command = append(command, word)
+				}
+				r.do(command...)
 			}
 			i := enforcing(t, r.addr())
 			findings, err := i.CheckRedis(t.Context())
