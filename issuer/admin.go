@@ -95,14 +95,28 @@ func (s *Server) revoke(r *request) (reply, error) {
 	}
 	event := s.event(r, audit.Revoke)
 	event.Kind, event.Value, event.Issuer, event.Actor = wanted.Kind.String(), wanted.Value, wanted.Issuer, wanted.Actor
-	receipt, err := s.carryOut(r.Context(), wanted)
+	event.RevocationReason = wanted.Reason
+	receipt, sessions, err := s.carryOut(r.Context(), wanted)
+	return s.revokedByOperator(r.Context(), event, wait, receipt, sessions, err)
+}
+
+// revokedByOperator records what an operator has ordered and answers it. sessions is nil where they
+// are not kept by what was named.
+func (s *Server) revokedByOperator(
+	ctx context.Context, event audit.Event, wait time.Duration, receipt redislog.Receipt, sessions *int, err error,
+) (reply, error) {
 	event.Seq = receipt.Seq
 	s.record(event, failureOf(err))
 	if err != nil {
 		return reply{}, err
 	}
 	s.metrics.ended.WithLabelValues("operator").Inc()
-	return s.acknowledge(r.Context(), receipt, wait)
+	answer, err := s.acknowledge(ctx, receipt, wait)
+	if body, ok := answer.body.(revoked); ok {
+		body.Issuer, body.Sessions = event.Issuer, sessions
+		answer.body = body
+	}
+	return answer, err
 }
 
 func (s *Server) parseRevocation(members map[string]string) (revocation.Request, error) {
@@ -147,24 +161,40 @@ func ofOurs(wanted *revocation.Request) (err error) {
 	return nil
 }
 
-// carryOut ends sessions of our own where that is what was asked for, so that their refresh tokens end too; else it appends.
-func (s *Server) carryOut(ctx context.Context, wanted revocation.Request) (redislog.Receipt, error) {
+// carryOut ends sessions of our own where that is what was asked for, so that their refresh tokens
+// end too; else it appends. Of our own sessions it tells how many were known.
+func (s *Server) carryOut(ctx context.Context, wanted revocation.Request) (redislog.Receipt, *int, error) {
 	ours := wanted.Issuer == s.cfg.Issuer
 	switch {
 	case ours && wanted.Kind == revocation.KindSID:
-		return s.sessions.End(ctx, wanted.Value, wanted.Reason, wanted.Actor)
+		return s.endOne(ctx, wanted)
 	case ours && wanted.Kind == revocation.KindSub:
 		done, err := s.sessions.EndAll(ctx, wanted.Value, wanted.Reason, wanted.Actor)
-		return done.Receipt, err
+		return done.Receipt, &done.Sessions, err
 	}
 	receipt, err := s.log.Append(ctx, []revocation.Request{wanted})
 	if errors.Is(err, revocation.ErrInvalidRequest) {
-		return redislog.Receipt{}, invalidRequest(strings.TrimPrefix(err.Error(), "revocation: "))
+		return redislog.Receipt{}, nil, invalidRequest(strings.TrimPrefix(err.Error(), "revocation: "))
 	}
-	return receipt, err
+	return receipt, nil, err
 }
 
-// logoutUser answers POST /admin/users/{name}/logout: it logs a user out everywhere.
+// endOne ends a session whether its record is known or not: its tokens may outlive the record.
+func (s *Server) endOne(ctx context.Context, wanted revocation.Request) (redislog.Receipt, *int, error) {
+	found, err := s.sessions.Look(ctx, wanted.Value)
+	if err != nil {
+		return redislog.Receipt{}, nil, err
+	}
+	known := 0
+	if found.State != session.Missing {
+		known = 1
+	}
+	receipt, err := s.sessions.End(ctx, wanted.Value, wanted.Reason, wanted.Actor)
+	return receipt, &known, err
+}
+
+// logoutUser answers POST /admin/users/{name}/logout {"reason","actor"}, the body and both of its
+// members optional: it logs a user out everywhere.
 func (s *Server) logoutUser(r *request) (reply, error) {
 	wait, err := s.parseWait(r)
 	if err != nil {
@@ -174,16 +204,24 @@ func (s *Server) logoutUser(r *request) (reply, error) {
 	if err != nil {
 		return reply{}, invalidRequest("there can be no user of that name")
 	}
-	event := s.event(r, audit.Revoke)
-	event.Kind, event.Value, event.Actor = revocation.KindSub.String(), name, "operator"
-	done, err := s.sessions.EndAll(r.Context(), name, "logout_everywhere", "operator")
-	event.Seq = done.Receipt.Seq
-	s.record(event, failureOf(err))
-	if err != nil {
-		return reply{}, err
+	var members map[string]string
+	if len(r.body) > 0 {
+		if members, err = r.members("reason", "actor"); err != nil {
+			return reply{}, err
+		}
 	}
-	s.metrics.ended.WithLabelValues("operator").Inc()
-	return s.acknowledge(r.Context(), done.Receipt, wait)
+	wanted := revocation.Request{
+		Kind: revocation.KindSub, Issuer: s.cfg.Issuer, Value: name,
+		Reason: orElse(members["reason"], "logout_everywhere"), Actor: orElse(members["actor"], "operator"),
+	}
+	if err := wanted.Validate(); err != nil {
+		return reply{}, invalidRequest(strings.TrimPrefix(err.Error(), "revocation: "))
+	}
+	event := s.event(r, audit.Revoke)
+	event.Kind, event.Value, event.Actor = wanted.Kind.String(), wanted.Value, wanted.Actor
+	event.RevocationReason = wanted.Reason
+	receipt, sessions, err := s.carryOut(r.Context(), wanted)
+	return s.revokedByOperator(r.Context(), event, wait, receipt, sessions, err)
 }
 
 // failureOf names a failure for the record; "" is none.

@@ -22,6 +22,10 @@ type revoked struct {
 	Seq     uint64   `json:"seq"`
 	Applied string   `json:"applied,omitempty"` // "3/3": gates that have it, of all that live; only when asked to wait
 	Behind  []string `json:"behind,omitempty"`
+	// For operators: the issuer that it was revoked at, and, where sessions are kept by what was
+	// named, how many of them there were; 0 mostly means a name that is spelt wrongly.
+	Issuer   string `json:"issuer,omitempty"`
+	Sessions *int   `json:"sessions,omitempty"`
 }
 
 // logout answers POST /logout: it ends the session of an access token (as bearer, expired or not) or of a refresh token (in the

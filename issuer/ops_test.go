@@ -268,3 +268,73 @@ func TestAPasswordInTheNameFieldIsNotRecorded(t *testing.T) {
 		t.Errorf("did not record whose password was guessed at:\n%s", events)
 	}
 }
+
+// TestARevocationsAuditLineNamesWhoOrderedItAndWhy: by selector and by a user's name alike, also when it fails.
+func TestARevocationsAuditLineNamesWhoOrderedItAndWhy(t *testing.T) {
+	h := onMiniredis(t, nil)
+	ordered := body("reason", "left_the_company", "actor", "dana")
+	for path, text := range map[string]string{
+		"/admin/users/alice/logout": ordered,
+		"/admin/revocations":        body("kind", "sub", "value", "alice", "reason", "left_the_company", "actor", "dana"),
+	} {
+		for _, fails := range []bool{false, true} {
+			before := len(h.audited.String())
+			h.log.Fail(func(call string) error {
+				if fails && call == "append" {
+					return redislog.ErrUnavailable
+				}
+				return nil
+			})
+			h.operate(http.MethodPost, path, text)
+			line := h.audited.String()[before:]
+			for _, want := range []string{
+				`"event":"revoke"`, `"actor":"dana"`, `"revocation_reason":"left_the_company"`, `"kind":"sub"`, `"value":"alice"`,
+				map[bool]string{false: `"outcome":"success"`, true: `"outcome":"failure","reason":"unavailable"`}[fails],
+			} {
+				if !strings.Contains(line, want) {
+					t.Errorf("%s, fails %t: no %s in %s", path, fails, want, line)
+				}
+			}
+		}
+	}
+	for name, text := range map[string]string{
+		"a reason with blanks": body("reason", "no good"), "a line in the actor": body("actor", "a\nb"), "a member too many": body("value", "bob"),
+	} {
+		if got := h.operate(http.MethodPost, "/admin/users/alice/logout", text); got.status != http.StatusBadRequest {
+			t.Errorf("%s: got %d %s", name, got.status, got.text)
+		}
+	}
+}
+
+// TestARevocationSaysHowManySessionsWereKnown: who misspells a name is told that it ended nothing.
+func TestARevocationSaysHowManySessionsWereKnown(t *testing.T) {
+	eachRedis(t, func(t *testing.T, h *house) {
+		h.login("alice")
+		sid := h.claims(h.login("alice").str("access_token")).SessionID
+		gone := strings.Repeat("A", 22) + sid[22:]
+		for _, c := range []struct {
+			body string
+			want any
+		}{
+			{body("kind", "sid", "value", sid), float64(1)},
+			{body("kind", "sub", "value", "alice"), float64(1)},
+			{body("kind", "sub", "value", "alcie"), float64(0)},
+			{body("kind", "sid", "value", gone), float64(0)},
+			{body("kind", "sub", "value", "alice", "issuer", "https://other.example"), nil},
+			{body("kind", "client", "value", "app"), nil},
+		} {
+			got := h.operate(http.MethodPost, "/admin/revocations", c.body)
+			wantStatus(t, got, http.StatusOK, "")
+			if got.json["sessions"] != c.want {
+				t.Errorf("%s: sessions %v, expected %v", c.body, got.json["sessions"], c.want)
+			}
+			issuer := issuerURL
+			if strings.Contains(c.body, "other.example") {
+				issuer = "https://other.example"
+			}
+			if got.str("issuer") != issuer {
+				t.Errorf("%s: issuer %q", c.body, got.str("issuer"))
+			}
+		}
+	})
+}

@@ -16,6 +16,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/sallyport/sallyport/internal/config"
+	"github.com/sallyport/sallyport/internal/revocation"
 )
 
 // The variables that say where an issuer's admin API is. The second one is also the issuer's own setting of that name.
@@ -191,6 +192,40 @@ type revocationAnswer struct {
 	Seq     uint64   `json:"seq"`
 	Applied string   `json:"applied,omitempty"`
 	Behind  []string `json:"behind,omitempty"`
+	// The issuer it was revoked at, and how many sessions were known; nil where that is not kept.
+	Issuer   string `json:"issuer,omitempty"`
+	Sessions *int   `json:"sessions,omitempty"`
+}
+
+// unknown is a warning for whoever has named nobody; "" if there is none to give.
+func (a revocationAnswer) unknown(what string) string {
+	if a.Sessions == nil || *a.Sessions > 0 {
+		return ""
+	}
+	return fmt.Sprintf("note: no session of %s was known. If you expected one, check the spelling: a revocation of another name ends nothing.\n", what)
+}
+
+// order is who orders a revocation and why, for the log and the audit lines.
+type order struct{ reason, actor string }
+
+func (o *order) bind(f *pflag.FlagSet, reason string) {
+	f.StringVar(&o.reason, "reason", reason, "why: a-z, 0-9 and _; for the log and the audit lines")
+	f.StringVar(&o.actor, "actor", "", "who, for the log and the audit lines; nobody checks it (default: your name on this machine)")
+}
+
+// check finds out what is wrong with an order before anything is changed.
+func (o *order) check() error {
+	r := revocation.Request{Kind: revocation.KindIss, Issuer: "any", Reason: o.reason, Actor: firstOf(o.actor, whoami())}
+	if err := r.Validate(); err != nil {
+		return fmt.Errorf("--reason, --actor: %w", err)
+	}
+	return nil
+}
+
+// write puts the order into the members of a request.
+func (o *order) write(members map[string]string) map[string]string {
+	members["reason"], members["actor"] = o.reason, firstOf(o.actor, whoami())
+	return members
 }
 
 func (a revocationAnswer) String() string {

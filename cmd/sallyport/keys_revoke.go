@@ -20,6 +20,7 @@ type keyRevocation struct {
 	admin   adminFlags
 	wait    time.Duration
 	removed bool
+	order   order
 }
 
 func (r *ringFlags) revoke() *cobra.Command {
@@ -37,12 +38,16 @@ answers and the ring has the key. Should the revocation then not be stored, the 
 	}
 	f := cmd.Flags()
 	k.admin.bind(f)
+	k.order.bind(f, "key_revoked")
 	f.DurationVar(&k.wait, "wait", 5*time.Second, "how long to wait for the gates to have applied it")
 	f.BoolVar(&k.removed, "removed", false, "the key is out of the ring already: revoke it only")
 	return cmd
 }
 
 func (k *keyRevocation) run(ctx context.Context, out io.Writer, kid string) error {
+	if err := k.order.check(); err != nil {
+		return err
+	}
 	api, err := k.admin.open()
 	if err != nil {
 		return err
@@ -81,7 +86,7 @@ func (k *keyRevocation) revoke(ctx context.Context, out io.Writer, api *adminAPI
 	err := errors.New("not tried")
 	for attempt := 0; attempt < 3 && err != nil && ctx.Err() == nil; attempt++ {
 		got = revocationAnswer{}
-		err = api.call(ctx, http.MethodPost, path, map[string]string{"kind": "kid", "value": kid, "reason": "key_revoked"}, &got)
+		err = api.call(ctx, http.MethodPost, path, k.order.write(map[string]string{"kind": "kid", "value": kid}), &got)
 	}
 	if err != nil {
 		return fmt.Errorf("key %s is out of the ring, but its revocation is not acknowledged, and gates may still accept what it signed; run the same command with --removed: %w", kid, err)

@@ -156,7 +156,17 @@ func TestARevocationByEverySelectorIsInForceWhenTheCommandSaysSo(t *testing.T) {
 	}
 
 	bob := s.Login("bob")
-	o.run(0, "revoke", "--sub", "Alice") // names are folded at login, too
+	if out := o.run(0, "revoke", "--sub", "alcie"); !strings.Contains(out, "no session of alcie was known") {
+		t.Errorf("a misspelt name is not told: %s", out)
+	}
+	o.passes(other.AccessToken)
+	out = o.run(0, "revoke", "--sub", "Alice") // names are folded at login, too
+	if strings.Contains(out, "note:") || !strings.Contains(out, "at issuer "+s.Endpoints().Iss) {
+		t.Errorf("got %s", out)
+	}
+	if out := o.run(0, "revoke", "--sub", "alice", "--issuer", "https://other.example"); !strings.Contains(out, "alice at issuer https://other.example:") {
+		t.Errorf("the issuer is not named: %s", out)
+	}
 	o.refused(other.AccessToken)
 	o.passes(bob.AccessToken)
 	again := s.Login("alice")

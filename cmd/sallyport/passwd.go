@@ -20,6 +20,7 @@ func newPasswd() *cobra.Command {
 		file  string
 		roles []string
 		now   bool
+		why   order
 		wait  time.Duration
 		admin adminFlags
 	)
@@ -50,6 +51,9 @@ user's sessions of before, and their access tokens, within about a second; with 
 				if api, err = admin.open(); err != nil {
 					return err
 				}
+				if err := why.check(); err != nil {
+					return err
+				}
 			}
 			password, err := readPassword(cmd.InOrStdin(), cmd.ErrOrStderr())
 			if err != nil {
@@ -75,7 +79,7 @@ user's sessions of before, and their access tokens, within about a second; with 
 			}
 			ctx, stop := untilSignal(cmd.Context())
 			defer stop()
-			return endNow(ctx, cmd.ErrOrStderr(), api, args[0], wait)
+			return endNow(ctx, cmd.ErrOrStderr(), api, args[0], wait, &why)
 		},
 	}
 	cmd.Flags().StringVar(&file, "file", "", "users file to change")
@@ -83,6 +87,7 @@ user's sessions of before, and their access tokens, within about a second; with 
 	cmd.Flags().BoolVar(&now, "now", false, "have an issuer end the user's sessions, and wait for the gates")
 	cmd.Flags().DurationVar(&wait, "wait", 2*time.Second, "with --now: how long to wait for the gates to have applied it; 0: not at all")
 	admin.bind(cmd.Flags())
+	why.bind(cmd.Flags(), "password_changed")
 	return cmd
 }
 

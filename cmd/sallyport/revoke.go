@@ -18,8 +18,7 @@ type revoke struct {
 	admin        adminFlags
 	selector     selector
 	issuedBefore string
-	reason       string
-	actor        string
+	order        order
 	dryRun       bool
 	wait         time.Duration
 	json         bool
@@ -48,8 +47,7 @@ Exit status: 0 when every live gate refuses what was revoked, 2 when it is store
 	f := cmd.Flags()
 	r.selector.bind(f)
 	f.StringVar(&r.issuedBefore, "issued-before", "", "with --client, --tenant and --iss: the time up to which it reaches, as 2026-01-31T12:00:00Z (default: now)")
-	f.StringVar(&r.reason, "reason", "operator", "why: a-z, 0-9 and _; for the log and the audit lines")
-	f.StringVar(&r.actor, "actor", "", "who, for the log and the audit lines; nobody checks it (default: your name on this machine)")
+	r.order.bind(f, "operator")
 	f.BoolVar(&r.dryRun, "dry-run", false, "change nothing, and tell what it would end")
 	f.DurationVar(&r.wait, "wait", 2*time.Second, "how long to wait for the gates to have applied it; 0: not at all")
 	f.BoolVar(&r.json, "json", false, "print the issuer's answer as JSON")
@@ -71,7 +69,7 @@ func (r *revoke) run(ctx context.Context, out io.Writer) error {
 		}
 		wanted["issued_before"] = r.issuedBefore
 	}
-	wanted["reason"], wanted["actor"] = r.reason, firstOf(r.actor, whoami())
+	r.order.write(wanted)
 	api, err := r.admin.open()
 	if err != nil {
 		return err
@@ -94,7 +92,8 @@ func (r *revoke) carryOut(ctx context.Context, out io.Writer, api *adminAPI, wan
 	if r.json {
 		err = printJSON(out, got)
 	} else {
-		_, err = fmt.Fprintf(out, "revoked %s: %s\n", subjectOf(wanted), got)
+		_, err = fmt.Fprintf(out, "revoked %s%s: %s\n%s", subjectOf(wanted), at(wanted, got), got,
+			got.unknown(printable(wanted["value"])))
 	}
 	if err == nil && len(got.Behind) > 0 {
 		err = exitError{errors.New("stored, but not applied by every live gate yet"), statusNotEverywhere}
@@ -109,6 +108,14 @@ func subjectOf(wanted map[string]string) string {
 		"kid": "what was signed with the key", "iss": "everything issued by",
 	}
 	return names[wanted["kind"]] + " " + printable(firstOf(wanted["value"], wanted["issuer"]))
+}
+
+// at names the issuer of what was revoked, where the subject does not.
+func at(wanted map[string]string, got revocationAnswer) string {
+	if wanted["kind"] == "iss" || got.Issuer == "" {
+		return ""
+	}
+	return " at issuer " + printable(got.Issuer)
 }
 
 // whoami is the user's name on this machine, as far as it can be known.

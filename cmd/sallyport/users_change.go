@@ -23,6 +23,7 @@ type usersChange struct {
 	now   bool
 	wait  time.Duration
 	admin adminFlags
+	order order
 }
 
 func newUsers() *cobra.Command {
@@ -43,6 +44,7 @@ some gate has not applied it yet, 1 on an error; then give the same command agai
 	f.BoolVar(&c.now, "now", false, "have an issuer end what the user has out, and wait for the gates")
 	f.DurationVar(&c.wait, "wait", 2*time.Second, "with --now: how long to wait for the gates to have applied it; 0: not at all")
 	c.admin.bind(f)
+	c.order.bind(f, "user_changed")
 	cmd.AddCommand(
 		c.command("disable NAME", "Keep a user out, and end every session of theirs", argument("the name of a user", 1), func([]string) userFields {
 			return userFields{Disabled: true}.with("disabled")
@@ -50,10 +52,29 @@ some gate has not applied it yet, 1 on an error; then give the same command agai
 		c.command("enable NAME", "Let a user in again", argument("the name of a user", 1), func([]string) userFields {
 			return userFields{}.with("disabled")
 		}),
-		c.command("roles NAME [ROLE...]", "Set a user's roles to those named", argument("the name of a user", 0), func(args []string) userFields {
-			return userFields{Roles: args[1:]}.with("roles")
-		}),
+		c.roles(),
 	)
+	return cmd
+}
+
+// roles wants a role, or to be told that none is meant: a name alone is mostly a question.
+func (c *usersChange) roles() *cobra.Command {
+	none := false
+	cmd := c.command("roles NAME ROLE...", "Set a user's roles to those named", argument("the name of a user", 0), func(args []string) userFields {
+		return userFields{Roles: args[1:]}.with("roles")
+	})
+	cmd.Flags().BoolVar(&none, "none", false, "take every role away")
+	cmd.Args = func(cmd *cobra.Command, args []string) error {
+		switch {
+		case len(args) == 0:
+			return argument("the name of a user", 0)(cmd, args)
+		case len(args) == 1 && !none:
+			return errors.New("expected the roles that the user is to have, or --none to take every role away")
+		case len(args) > 1 && none:
+			return errors.New("expected either roles or --none")
+		}
+		return nil
+	}
 	return cmd
 }
 
@@ -78,6 +99,9 @@ func (c *usersChange) run(ctx context.Context, out io.Writer, name string, field
 		if api, err = c.admin.open(); err != nil {
 			return err
 		}
+		if err := c.order.check(); err != nil {
+			return err
+		}
 	}
 	path, err := changeUser(c.file, name, fields)
 	if err != nil {
@@ -86,14 +110,14 @@ func (c *usersChange) run(ctx context.Context, out io.Writer, name string, field
 	if _, err := fmt.Fprintf(out, "%s is now %s in %s\n", printable(name), fields, path); err != nil || api == nil {
 		return err
 	}
-	return endNow(ctx, out, api, name, c.wait)
+	return endNow(ctx, out, api, name, c.wait, &c.order)
 }
 
 // endNow logs a user out everywhere by an issuer's admin API.
-func endNow(ctx context.Context, out io.Writer, api *adminAPI, name string, wait time.Duration) error {
+func endNow(ctx context.Context, out io.Writer, api *adminAPI, name string, wait time.Duration, o *order) error {
 	var got revocationAnswer
 	path := waiting("/admin/users/"+url.PathEscape(name)+"/logout", wait)
-	if err := api.call(ctx, http.MethodPost, path, nil, &got); err != nil {
+	if err := api.call(ctx, http.MethodPost, path, o.write(map[string]string{}), &got); err != nil {
 		return fmt.Errorf("the file is changed, but the end of the user's sessions is not acknowledged, so give the same command again: %w", err)
 	}
 	if _, err := fmt.Fprintf(out, "ended the sessions of %s: %s\n", printable(name), got); err != nil {

@@ -70,3 +70,28 @@ func TestAUsersFieldThatCannotBeSetSafelyIsLeftAlone(t *testing.T) {
 		t.Error("a file that is not there was changed")
 	}
 }
+
+// TestRolesAreTakenAwayOnlyWhenThatIsSaid: a name without a role is no order to take every role away.
+func TestRolesAreTakenAwayOnlyWhenThatIsSaid(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "users.yaml")
+	const before, after = "users:\n- {name: ben, roles: [admin]}\n", "users:\n- {name: ben, roles: []}\n"
+	for _, row := range []struct {
+		args []string
+		want string // of the error
+	}{
+		{[]string{"ben"}, "--none"},
+		{[]string{"ben", "dev", "--none"}, "either roles or --none"},
+		{[]string{"--none"}, "the name of a user"},
+		{[]string{"ben", "--none"}, ""},
+	} {
+		write(t, path, before)
+		_, _, err := sallyport("", append([]string{"users", "roles", "--file", path}, row.args...)...)
+		want := before
+		if row.want == "" {
+			want = after
+		}
+		if (row.want == "") != (err == nil) || err != nil && !strings.Contains(err.Error(), row.want) || read(t, path) != want {
+			t.Errorf("%v: error %v, expected %q; the file:\n%s", row.args, err, row.want, read(t, path))
+		}
+	}
+}

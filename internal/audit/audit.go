@@ -57,6 +57,8 @@ type Event struct {
 	Actor     string // who ordered it, when that is not the subject
 	Kind      string // what a revocation names: sid, jti, sub, client, ...
 	Value     string // the one that it names
+	// RevocationReason is why it was ordered, in the words of who ordered it.
+	RevocationReason string
 	Seq       uint64 // the revocation log's number of the entry; 0 is left out
 }
 
@@ -71,7 +73,7 @@ func (e *Event) outcome() Outcome {
 type field struct{ key, value string }
 
 // textFields is how many fields a line has besides time and seq.
-const textFields = 19
+const textFields = 20
 
 // fields lists the line's text fields in their order.
 func (e *Event) fields() [textFields]field {
@@ -95,5 +97,6 @@ func (e *Event) fields() [textFields]field {
 		{"actor", e.Actor},
 		{"kind", e.Kind},
 		{"value", e.Value},
+		{"revocation_reason", e.RevocationReason},
 	}
 }

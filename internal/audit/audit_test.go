@@ -37,7 +37,7 @@ var golden = []audit.Event{
 	{Name: audit.Refresh, Outcome: audit.Success, Subject: "alice", SessionID: "tag~0001", TokenID: "t-2"},
 	{Name: audit.Reuse, Outcome: audit.Failure, Reason: "reuse", Subject: "alice", SessionID: "tag~0001"},
 	{Name: audit.Logout, Outcome: audit.Success, Subject: "alice", SessionID: "tag~0001", Seq: 42},
-	{Name: audit.Revoke, Outcome: audit.Success, Actor: "ops", Kind: "client", Value: "sallyport", Reason: "key leaked", Seq: 43},
+	{Name: audit.Revoke, Outcome: audit.Success, Actor: "ops", Kind: "client", Value: "sallyport", RevocationReason: "key_leaked", Seq: 43},
 	{Name: audit.Deny, Outcome: audit.Failure, Reason: "revoked", Issuer: "https://issuer", Subject: "alice", TokenID: "t-1", KeyID: "k1",
 		Method: "GET", Host: "api.example.com", Path: "/admin", Address: "192.0.2.1", RequestID: "r-2", Kind: "sid", Seq: 42},
 	{Name: audit.Key, Outcome: audit.Success, KeyID: "k2", Actor: "ops", Kind: "promote"},
