@@ -11,6 +11,10 @@ import (
 	"github.com/sallyport/sallyport/internal/seeded"
 )
 
+// maxSpent is how many spent refresh tokens of a session are remembered, with the time that each was spent: more rotations than that
+// within the grace window come from a client that repeats nothing, or from a thief, so what is older is taken for reuse.
+const maxSpent = 8
+
 // Admit says whether a session's user may go on, and names the rights that tokens minted now will carry.
 type Admit func(context.Context, Session) (rights string, err error)
 
@@ -140,8 +144,7 @@ func (s *Store) checkCutoffs(ctx context.Context, id ID, rec record, refusal *Re
 
 // move spends the token by compare-and-set.
 func (s *Store) move(ctx context.Context, t refreshToken, session Session, rights string, now time.Time, era string) (Grant, error) {
-	answer, err := s.run(ctx, moveScript, keysOf(t.id),
-		strconv.FormatInt(t.n, 10), millis(now), strconv.FormatInt(s.cfg.Grace.Milliseconds(), 10), era, s.cfg.ClientID, rights)
+	answer, err := s.run(ctx, moveScript, keysOf(t.id), s.moveArgs(t, rights, now, era, "spend")...)
 	if err != nil {
 		return Grant{}, err
 	}
@@ -161,6 +164,14 @@ func (s *Store) move(ctx context.Context, t refreshToken, session Session, right
 		return Grant{}, s.refuseAndEnd(ctx, t.id, session.Subject, reason)
 	}
 	return Grant{}, &Refusal{Reason: reason, SessionID: session.ID, Subject: session.Subject}
+}
+
+// moveArgs are the script's arguments.
+func (s *Store) moveArgs(t refreshToken, rights string, now time.Time, era, mode string) []any {
+	return []any{
+		strconv.FormatInt(t.n, 10), millis(now), strconv.FormatInt(s.cfg.Grace.Milliseconds(), 10), era, s.cfg.ClientID, rights,
+		strconv.Itoa(maxSpent), mode,
+	}
 }
 
 func (s *Store) grant(id ID, session Session, now time.Time, answer []string) (Grant, error) {

@@ -17,7 +17,7 @@ type Config struct {
 	Issuer      string        // the tokens' iss: sessions of two issuers on one Redis never meet
 	ClientID    string        // the client that this issuer serves: another one's sessions are left alone
 	Lifetime    time.Duration // of a session, from its login
-	Grace       time.Duration // how long a spent refresh token gives its successor again; 0: not at all
+	Grace       time.Duration // how long each spent refresh token gives its successor again; 0: not at all
 	Retain      time.Duration // how long an ended session's record is kept: longer than any of its access tokens lives
 	MaxPerUser  int           // sessions of one user at a time; a further one ends the oldest
 	MinReplicas int           // replicas that must have a write before it counts
