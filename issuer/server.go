@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"time"
@@ -17,6 +18,7 @@ import (
 
 	"github.com/sallyport/sallyport/internal/audit"
 	"github.com/sallyport/sallyport/internal/credential"
+	"github.com/sallyport/sallyport/internal/daemon"
 	"github.com/sallyport/sallyport/internal/jose"
 	"github.com/sallyport/sallyport/internal/revocation"
 	"github.com/sallyport/sallyport/internal/revocation/redislog"
@@ -40,6 +42,7 @@ type Users interface {
 // Log is the revocation log beyond what sessions need of it; *redislog.Issuer is one.
 type Log interface {
 	Append(ctx context.Context, requests []revocation.Request) (redislog.Receipt, error)
+	Live(requests []revocation.Request) (redislog.Receipt, bool)
 	Check(f *revocation.Facts) revocation.Verdict
 	Applied(ctx context.Context, r redislog.Receipt) (redislog.Applied, error)
 }
@@ -87,6 +90,7 @@ type Server struct {
 	waits                   chan struct{} // one for each logout that waits for gates
 	changes                 *changes
 	everywhere              *everywhere
+	unanswered              *unanswered
 	metadata                []byte
 	crossing                *http.CrossOriginProtection
 	http                    *http.Server
@@ -121,11 +125,11 @@ func New(o Options) (*Server, error) {
 		slots:     make(chan struct{}, o.Config.HTTP.MaxConcurrent), adminSlots: make(chan struct{}, o.Config.HTTP.MaxConcurrent),
 		waits:    make(chan struct{}, max(1, o.Config.HTTP.MaxConcurrent/4)),
 		crossing: http.NewCrossOriginProtection(),
-		changes:  newChanges(),
+		changes:  newChanges(), unanswered: newUnanswered(),
 	}
 	s.everywhere = newEverywhere(func(ctx context.Context, user string) (session.Everywhere, error) {
 		return s.sessions.EndAll(ctx, user, "logout_everywhere", user)
-	})
+	}, s.guarded)
 	var err error
 	if s.metadata, err = makeMetadata(o.Config); err != nil {
 		return nil, err
@@ -250,7 +254,7 @@ func (s *Server) answering(name string, handle func(http.ResponseWriter, *http.R
 		defer func() {
 			if p := recover(); p != nil {
 				s.metrics.panics.Inc()
-				s.logger.Error("a request panicked", "endpoint", name, "panic", fmt.Sprintf("%T", p))
+				s.logger.Error("a request panicked", "endpoint", name, "panic", fmt.Sprintf("%T", p), "stack", string(debug.Stack()))
 				if sent.status == 0 {
 					errInternal.write(sent, s.cfg.Issuer)
 				}
@@ -269,6 +273,19 @@ func (s *Server) answering(name string, handle func(http.ResponseWriter, *http.R
 		refused.write(sent, s.cfg.Issuer)
 	})
 }
+
+// guarded runs what a goroutine of its own does for a request: its panic is an error, which is answered with 503 and has been logged.
+func (s *Server) guarded(f func() error) error {
+	err := daemon.Guard(f)
+	if errors.Is(err, daemon.ErrPanic) {
+		s.metrics.panics.Inc()
+		s.logger.Error("what a request had started panicked", "error", err)
+		return errPanicked
+	}
+	return err
+}
+
+var errPanicked = errors.New("issuer: what the request had started panicked; the log has the stack")
 
 // recorded remembers the status that was sent.
 type recorded struct {

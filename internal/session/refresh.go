@@ -156,14 +156,19 @@ func (s *Store) move(ctx context.Context, t refreshToken, session Session, right
 	if answer[0] == "next" || answer[0] == "again" {
 		return s.grant(t.id, session, now, answer)
 	}
-	reason, ends := refusalFor(answer[0])
+	return Grant{}, s.refuseMove(ctx, t.id, session, answer[0])
+}
+
+// refuseMove turns the script's answer into a refusal, and ends the session if it has to.
+func (s *Store) refuseMove(ctx context.Context, id ID, session Session, answer string) error {
+	reason, ends := refusalFor(answer)
 	if reason == "" {
-		return Grant{}, fmt.Errorf("session: unexpected answer %q to a refresh", answer[0])
+		return fmt.Errorf("session: unexpected answer %q to a refresh", answer)
 	}
 	if ends {
-		return Grant{}, s.refuseAndEnd(ctx, t.id, session.Subject, reason)
+		return s.refuseAndEnd(ctx, id, session.Subject, reason)
 	}
-	return Grant{}, &Refusal{Reason: reason, SessionID: session.ID, Subject: session.Subject}
+	return &Refusal{Reason: reason, SessionID: session.ID, Subject: session.Subject}
 }
 
 // moveArgs are the script's arguments.

@@ -45,19 +45,21 @@ return {'begun', cut}
 // was made by a clock that has gone back since: nobody knows how old it is, nor what is before it, so they are too old. Reuse is found whatever
 // the era: it ends the session's access tokens, and those of a session that must log in again are still good. A session whose tokens have
 // carried more than one set of rights goes by none from then on (*): nobody knows which of them the tokens in the field carry.
+// To look works on a session that is ending, too: whoever asked for that may ask again.
 // ARGV: n, now ms, grace ms, era, client, rights, how many spent tokens are remembered, spend or look.
 const moveScript = `
 local s = redis.call('HMGET', KEYS[3], 'state', 'client', 'exp', 'era', 'gen', 'n', 'moved', 'rights', 'spent')
 if not s[1] then return {'missing'} end
 if s[2] ~= ARGV[5] then return {'client'} end
-if s[1] ~= 'active' then return {s[1]} end
+local look = ARGV[8] == 'look'
+if s[1] ~= 'active' and not (look and s[1] == 'ending') then return {s[1]} end
 local now, grace = tonumber(ARGV[2]), tonumber(ARGV[3])
 if now >= tonumber(s[3]) then return {'expired'} end
 local function ending(why)
   redis.call('HSET', KEYS[3], 'state', 'ending')
   return {why}
 end
-if redis.call('HGET', KEYS[1], 'gen') ~= s[5] then return ending('generation') end
+if s[1] == 'active' and redis.call('HGET', KEYS[1], 'gen') ~= s[5] then return ending('generation') end
 local n, stored, moved = tonumber(ARGV[1]), tonumber(s[6]), tonumber(s[7])
 if n > stored then return ending('ahead') end
 local times = {}
@@ -76,7 +78,7 @@ if stored > 1 and moved - now <= grace and note(moved) then
 end
 if n < stored and not times[stored - n] then return ending('reuse') end
 if s[4] ~= ARGV[4] then return {'era'} end
-if ARGV[8] == 'look' then
+if look then
   redis.call('HSET', KEYS[3], 'state', s[1])
   return {'good'}
 end

@@ -202,6 +202,9 @@ func (s *Store) inEra(now time.Time) (time.Time, string, error) {
 	return now.Truncate(time.Millisecond), era, nil
 }
 
+// Fresh is an error while this issuer may not go by its own copy of the log.
+func (s *Store) Fresh() error { return s.fresh() }
+
 // fresh says whether this issuer may go by its own copy of the log.
 func (s *Store) fresh() error {
 	if f := s.log.Freshness(s.log.Instant()); !f.Fresh {

@@ -209,18 +209,32 @@ func (l *Log) Freshness(revocation.Instant) revocation.Freshness {
 
 // CheckSession asks the issuer's own set.
 func (l *Log) CheckSession(f *revocation.Facts, began time.Time) revocation.Verdict {
+	return l.check(f, func(revocation.Kind) time.Time { return began })
+}
+
+func (l *Log) check(f *revocation.Facts, began func(revocation.Kind) time.Time) revocation.Verdict {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, e := range l.entries {
-		if e.Issuer == f.Issuer && names(e, f) && (!e.Kind.Cutoff() || !began.After(e.IssuedBefore)) {
+		if e.Issuer == f.Issuer && names(e, f) && (!e.Kind.Cutoff() || !began(e.Kind).After(e.IssuedBefore)) {
 			return revocation.Verdict{Revoked: true, Kind: e.Kind, Reason: e.Reason, Seq: e.Seq}
 		}
 	}
 	return revocation.Verdict{}
 }
 
-// Check is for what is not a session: here, keys and single tokens.
-func (l *Log) Check(f *revocation.Facts) revocation.Verdict { return l.CheckSession(f, time.Time{}) }
+// Check asks the issuer's own set about a token, as a gate would.
+func (l *Log) Check(f *revocation.Facts) revocation.Verdict {
+	return l.check(f, func(k revocation.Kind) time.Time {
+		switch {
+		case f.SessionID == "":
+			return time.Unix(f.IssuedAt, 0)
+		case k == revocation.KindSub:
+			return time.Unix(f.AuthTime, 0)
+		}
+		return time.Unix(min(f.AuthTime, f.IssuedAt), 0)
+	})
+}
 
 func names(e Entry, f *revocation.Facts) bool {
 	named := map[revocation.Kind]string{
