@@ -227,22 +227,22 @@ func TestLogoutWantsOneGenuineToken(t *testing.T) {
 			status  int
 			code    string
 		}{
-			"none":                  {"", nil, 401, "invalid_token"},
-			"empty object":          {"{}", nil, 401, "invalid_token"},
-			"empty refresh token":   {`{"refresh_token":""}`, nil, 401, "invalid_token"},
-			"empty bearer":          {"", []option{withHeader("Authorization", "Bearer ")}, 401, "invalid_token"},
-			"another scheme":        {"", []option{withHeader("Authorization", "Basic YTpi")}, 401, "invalid_token"},
-			"no scheme":             {"", []option{withHeader("Authorization", access)}, 401, "invalid_token"},
-			"refresh as bearer":     {"", []option{bearer(refresh)}, 401, "invalid_token"},
-			"access as refresh":     {body("refresh_token", access), nil, 401, "invalid_token"},
-			"another key":           {"", []option{bearer(forged)}, 401, "invalid_token"},
-			"no access token":       {"", []option{bearer(idToken)}, 401, "invalid_token"},
-			"another issuer":        {"", []option{bearer(foreignToken)}, 401, "invalid_token"},
-			"unsigned":              {"", []option{bearer(access[:strings.LastIndex(access, ".")+1])}, 401, "invalid_token"},
-			"a bit changed":         {"", []option{bearer(flip(access))}, 401, "invalid_token"},
-			"bearer twice":          {"", []option{bearer(access), bearer(access)}, 400, "invalid_request"},
-			"bearer and body":       {body("refresh_token", refresh), []option{bearer(access)}, 400, "invalid_request"},
-			"bearer and no token":   {`{"refresh_token":""}`, []option{bearer(access)}, 400, "invalid_request"},
+			"none":                {"", nil, 401, "invalid_token"},
+			"empty object":        {"{}", nil, 401, "invalid_token"},
+			"empty refresh token": {`{"refresh_token":""}`, nil, 401, "invalid_token"},
+			"empty bearer":        {"", []option{withHeader("Authorization", "Bearer ")}, 401, "invalid_token"},
+			"another scheme":      {"", []option{withHeader("Authorization", "Basic YTpi")}, 401, "invalid_token"},
+			"no scheme":           {"", []option{withHeader("Authorization", access)}, 401, "invalid_token"},
+			"refresh as bearer":   {"", []option{bearer(refresh)}, 401, "invalid_token"},
+			"access as refresh":   {body("refresh_token", access), nil, 401, "invalid_token"},
+			"another key":         {"", []option{bearer(forged)}, 401, "invalid_token"},
+			"no access token":     {"", []option{bearer(idToken)}, 401, "invalid_token"},
+			"another issuer":      {"", []option{bearer(foreignToken)}, 401, "invalid_token"},
+			"unsigned":            {"", []option{bearer(access[:strings.LastIndex(access, ".")+1])}, 401, "invalid_token"},
+			"a bit changed":       {"", []option{bearer(flip(access))}, 401, "invalid_token"},
+			"bearer twice":        {"", []option{bearer(access), bearer(access)}, 400, "invalid_request"},
+			"bearer and body":     {body("refresh_token", refresh), []option{bearer(access)}, 400, "invalid_request"},
+			"bearer and no token": {`{"refresh_token":""}`, []option{bearer(access)}, 400, "invalid_request"},
 		} {
 			got := h.post("/logout", c.body, c.options...)
 			if got.status != c.status || got.str("error") != c.code {

@@ -122,7 +122,8 @@ end
 return {'ended'}
 `
 
-// everywhereScript moves the user's generation and marks all of the user's sessions as ending; it returns their ids' random parts.
+// everywhereScript moves the user's generation and marks all of the user's sessions as ending; it returns their ids' random parts, each
+// with the state that it was in.
 // ARGV: new generation, cutoff ms, expiry of the user's record ms, prefix of records, now ms.
 const everywhereScript = `
 local cut = math.max(tonumber(redis.call('HGET', KEYS[1], 'cut') or '0'), tonumber(ARGV[2]))
@@ -137,6 +138,7 @@ for _, id in ipairs(redis.call('ZRANGE', KEYS[2], 0, -1)) do
   if state then
     redis.call('HSET', key, 'state', state == 'active' and 'ending' or state)
     found[#found + 1] = id
+    found[#found + 1] = state
   else
     redis.call('ZREM', KEYS[2], id)
   end
@@ -145,7 +147,8 @@ return found
 `
 
 // outdatedScript moves the user's generation, so that no login under way ends up in a session, takes along the sessions that
-// go by the given credential and rights, and marks all others as ending; it returns the ids' random parts of those.
+// go by the given credential and rights, and marks all others as ending; it returns the ids' random parts of those and
+// their states, as everywhereScript does.
 // ARGV: new generation, expiry of the user's record ms, prefix of records, now ms, credential, rights.
 const outdatedScript = `
 local gen = redis.call('HGET', KEYS[1], 'gen') or '0'
@@ -164,6 +167,7 @@ for _, id in ipairs(redis.call('ZRANGE', KEYS[2], 0, -1)) do
   else
     redis.call('HSET', key, 'state', s[1] == 'active' and 'ending' or s[1])
     found[#found + 1] = id
+    found[#found + 1] = s[1]
   end
 end
 return found

@@ -71,8 +71,7 @@ type Revocations interface {
 	Freshness(now revocation.Instant) revocation.Freshness
 	Instant() revocation.Instant
 	CheckSession(f *revocation.Facts, began time.Time) revocation.Verdict
-	Cutoff(ctx context.Context, issuer, subject, client, tenant string) (time.Time, error)
-	Ended(ctx context.Context, issuer, sessionID string) (bool, error)
+	Remembered(ctx context.Context, issuer, sessionID, subject, client, tenant string) (redislog.Remembered, error)
 }
 
 // Log is the revocation log as an issuer has it; *redislog.Issuer is one.

@@ -66,11 +66,11 @@ func (s *Store) checkStored(ctx context.Context, id ID, rec record) error {
 	if own.Revoked && own.Seq > 0 {
 		return refusal
 	}
-	ended, err := s.log.Ended(ctx, s.cfg.Issuer, id.String())
+	found, err := s.log.Remembered(ctx, s.cfg.Issuer, id.String(), "", "", "")
 	switch {
 	case err != nil:
 		return fmt.Errorf("session: asking whether the session has ended: %w", err)
-	case ended:
+	case found.Ended:
 		return refusal
 	case rec.state == Missing:
 		return nil
