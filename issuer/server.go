@@ -59,6 +59,9 @@ type Options struct {
 	Log      Log
 	Audit    Recorder
 
+	// Directory lets what users lose while no issuer runs be noticed at the next start. nil: it is not.
+	Directory Directory
+
 	// Inventory is required when an admin token is configured.
 	Inventory Inventory
 
@@ -89,11 +92,15 @@ type Server struct {
 	slots, adminSlots       chan struct{} // one for each request under way: strangers must not keep operators out
 	waits                   chan struct{} // one for each logout that waits for gates
 	changes                 *changes
-	everywhere              *everywhere
-	unanswered              *unanswered
-	metadata                []byte
-	crossing                *http.CrossOriginProtection
-	http                    *http.Server
+	directory               Directory
+	// wereUsers is what users were when their sessions had last been held against it, of EndChanged alone; nil: not read yet. It lies in
+	// Redis, so that what was lost while no issuer ran, or was noticed by one that stopped before it was done, is found at the next start.
+	wereUsers  map[string]string
+	everywhere *everywhere
+	unanswered *unanswered
+	metadata   []byte
+	crossing   *http.CrossOriginProtection
+	http       *http.Server
 }
 
 // New makes a Server; nothing is served yet.
@@ -121,8 +128,8 @@ func New(o Options) (*Server, error) {
 		logger: o.Logger, metrics: newMetrics(o.Registry), now: o.Now, trusted: o.Config.HTTP.TrustedProxies,
 		open: o.Open, profile: ownProfile(o.Config),
 		throttle: newThrottle(o.Config.HTTP.Requests, o.Now()), adminThrottle: newThrottle(o.Config.HTTP.Requests, o.Now()),
-		inventory: o.Inventory,
-		slots:     make(chan struct{}, o.Config.HTTP.MaxConcurrent), adminSlots: make(chan struct{}, o.Config.HTTP.MaxConcurrent),
+		inventory: o.Inventory, directory: o.Directory,
+		slots: make(chan struct{}, o.Config.HTTP.MaxConcurrent), adminSlots: make(chan struct{}, o.Config.HTTP.MaxConcurrent),
 		waits:    make(chan struct{}, max(1, o.Config.HTTP.MaxConcurrent/4)),
 		crossing: http.NewCrossOriginProtection(),
 		changes:  newChanges(), unanswered: newUnanswered(),
