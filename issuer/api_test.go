@@ -352,3 +352,27 @@ func TestALoginFindsTheUserUnderEverySpelling(t *testing.T) {
 		}
 	})
 }
+
+// TestAnAccountKeepsAHundredSessions unless the settings say otherwise: each further login ends the oldest, also its access tokens, and
+// what its logins leave in Redis is bounded with them.
+func TestAnAccountKeepsAHundredSessions(t *testing.T) {
+	h := onMiniredis(t, nil)
+	first := h.login("alice")
+	bob := h.login("bob")
+	var second answer
+	for n := range 100 {
+		h.log.Advance(time.Millisecond)
+		if a := h.login("alice"); n == 0 {
+			second = a
+		}
+	}
+	wantStatus(t, h.refresh(first.str("refresh_token")), http.StatusUnauthorized, "invalid_grant")
+	if h.log.InLog(h.claims(first.str("access_token")).SessionID) != 1 {
+		t.Error("the oldest session's access token lives on")
+	}
+	wantStatus(t, h.refresh(second.str("refresh_token")), http.StatusOK, "")
+	wantStatus(t, h.refresh(bob.str("refresh_token")), http.StatusOK, "")
+	if _, total, err := h.server.sessions.List(t.Context(), "alice", 1); err != nil || total != 100 {
+		t.Errorf("%d sessions live, %v", total, err)
+	}
+}
