@@ -227,22 +227,22 @@ func TestLogoutWantsOneGenuineToken(t *testing.T) {
 			status  int
 			code    string
 		}{
-			"none":                  {"", nil, 401, "invalid_token"},
-			"empty object":          {"{}", nil, 401, "invalid_token"},
-			"empty refresh token":   {`{"refresh_token":""}`, nil, 401, "invalid_token"},
-			"empty bearer":          {"", []option{withHeader("Authorization", "Bearer ")}, 401, "invalid_token"},
-			"another scheme":        {"", []option{withHeader("Authorization", "Basic YTpi")}, 401, "invalid_token"},
-			"no scheme":             {"", []option{withHeader("Authorization", access)}, 401, "invalid_token"},
-			"refresh as bearer":     {"", []option{bearer(refresh)}, 401, "invalid_token"},
-			"access as refresh":     {body("refresh_token", access), nil, 401, "invalid_token"},
-			"another key":           {"", []option{bearer(forged)}, 401, "invalid_token"},
-			"no access token":       {"", []option{bearer(idToken)}, 401, "invalid_token"},
-			"another issuer":        {"", []option{bearer(foreignToken)}, 401, "invalid_token"},
-			"unsigned":              {"", []option{bearer(access[:strings.LastIndex(access, ".")+1])}, 401, "invalid_token"},
-			"a bit changed":         {"", []option{bearer(flip(access))}, 401, "invalid_token"},
-			"bearer twice":          {"", []option{bearer(access), bearer(access)}, 400, "invalid_request"},
-			"bearer and body":       {body("refresh_token", refresh), []option{bearer(access)}, 400, "invalid_request"},
-			"bearer and empty body": {"{}", []option{bearer(access)}, 400, "invalid_request"},
+			"none":                {"", nil, 401, "invalid_token"},
+			"empty object":        {"{}", nil, 401, "invalid_token"},
+			"empty refresh token": {`{"refresh_token":""}`, nil, 401, "invalid_token"},
+			"empty bearer":        {"", []option{withHeader("Authorization", "Bearer ")}, 401, "invalid_token"},
+			"another scheme":      {"", []option{withHeader("Authorization", "Basic YTpi")}, 401, "invalid_token"},
+			"no scheme":           {"", []option{withHeader("Authorization", access)}, 401, "invalid_token"},
+			"refresh as bearer":   {"", []option{bearer(refresh)}, 401, "invalid_token"},
+			"access as refresh":   {body("refresh_token", access), nil, 401, "invalid_token"},
+			"another key":         {"", []option{bearer(forged)}, 401, "invalid_token"},
+			"no access token":     {"", []option{bearer(idToken)}, 401, "invalid_token"},
+			"another issuer":      {"", []option{bearer(foreignToken)}, 401, "invalid_token"},
+			"unsigned":            {"", []option{bearer(access[:strings.LastIndex(access, ".")+1])}, 401, "invalid_token"},
+			"a bit changed":       {"", []option{bearer(flip(access))}, 401, "invalid_token"},
+			"bearer twice":        {"", []option{bearer(access), bearer(access)}, 400, "invalid_request"},
+			"bearer and body":     {body("refresh_token", refresh), []option{bearer(access)}, 400, "invalid_request"},
+			"bearer and no token": {`{"refresh_token":""}`, []option{bearer(access)}, 400, "invalid_request"},
 		} {
 			got := h.post("/logout", c.body, c.options...)
 			if got.status != c.status || got.str("error") != c.code {
@@ -351,4 +351,28 @@ func TestALoginFindsTheUserUnderEverySpelling(t *testing.T) {
 			t.Errorf("expected three sessions of one user, got %+v, %v", done, err)
 		}
 	})
+}
+
+// TestAnAccountKeepsAHundredSessions unless the settings say otherwise: each further login ends the oldest, also its access tokens, and
+// what its logins leave in Redis is bounded with them.
+func TestAnAccountKeepsAHundredSessions(t *testing.T) {
+	h := onMiniredis(t, nil)
+	first := h.login("alice")
+	bob := h.login("bob")
+	var second answer
+	for n := range 100 {
+		h.log.Advance(time.Millisecond)
+		if a := h.login("alice"); n == 0 {
+			second = a
+		}
+	}
+	wantStatus(t, h.refresh(first.str("refresh_token")), http.StatusUnauthorized, "invalid_grant")
+	if h.log.InLog(h.claims(first.str("access_token")).SessionID) != 1 {
+		t.Error("the oldest session's access token lives on")
+	}
+	wantStatus(t, h.refresh(second.str("refresh_token")), http.StatusOK, "")
+	wantStatus(t, h.refresh(bob.str("refresh_token")), http.StatusOK, "")
+	if _, total, err := h.server.sessions.List(t.Context(), "alice", 1); err != nil || total != 100 {
+		t.Errorf("%d sessions live, %v", total, err)
+	}
 }

@@ -42,12 +42,33 @@ func (s *Server) receive(w http.ResponseWriter, r *http.Request, from netip.Addr
 	if r.ContentLength == 0 {
 		return received, nil
 	}
-	if err := checkContentType(r.Header); err != nil {
-		return nil, err
+	wrongType, most := checkContentType(r.Header), int64(maxBody)
+	if wrongType != nil {
+		most = maxNothing
 	}
-	var err error
-	received.body, err = readAll(w, r)
+	body, err := readAll(w, r, most)
+	switch {
+	case err == nil && saysNothing(body):
+		return received, nil
+	case wrongType != nil:
+		return nil, wrongType
+	}
+	received.body = body
 	return received, err
+}
+
+// maxNothing is the most bytes that are read of a body whose type is wrong, to see whether it says anything.
+const maxNothing = 64
+
+// saysNothing reports whether a body is what clients' libraries send for none: blanks, null, or an object without members. It is none then,
+// whatever its type: a request without a body needs no type either.
+func saysNothing(body []byte) bool {
+	const blanks = " \t\r\n" // RFC 8259 section 2
+	body = bytes.Trim(body, blanks)
+	if inner, ok := bytes.CutPrefix(body, []byte("{")); ok {
+		return bytes.Equal(bytes.TrimLeft(inner, blanks), []byte("}"))
+	}
+	return len(body) == 0 || bytes.Equal(body, []byte("null"))
 }
 
 // checkContentType wants application/json in UTF-8, said once, and not compressed. It also keeps simple forms of foreign pages
@@ -69,12 +90,12 @@ func checkContentType(h http.Header) error {
 	return nil
 }
 
-func readAll(w http.ResponseWriter, r *http.Request) ([]byte, error) {
-	if r.ContentLength > maxBody {
+func readAll(w http.ResponseWriter, r *http.Request, most int64) ([]byte, error) {
+	if r.ContentLength > most {
 		w.Header().Set("Connection", "close") // what is on its way is not read
 		return nil, errTooLarge
 	}
-	raw, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
+	raw, err := io.ReadAll(http.MaxBytesReader(w, r.Body, most))
 	var tooLarge *http.MaxBytesError
 	if errors.As(err, &tooLarge) {
 		w.Header().Set("Connection", "close")

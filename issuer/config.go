@@ -91,7 +91,7 @@ func DefaultConfig() Config {
 		AccessTokenLifetime:  time.Hour,
 		RefreshTokenLifetime: 720 * time.Hour,
 		RefreshGrace:         10 * time.Second,
-		MaxSessionsPerUser:   10000,
+		MaxSessionsPerUser:   100,
 		KeySetMaxAge:         5 * time.Minute,
 		HTTP: HTTPConfig{
 			Requests:       credential.Rate{Burst: 2000, Every: time.Millisecond},

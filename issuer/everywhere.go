@@ -20,7 +20,8 @@ const (
 // everywhere logs users out everywhere, one user once at a time. Requests that come meanwhile share the next time: it begins
 // after each of them came, so that it ends all that there was when they did.
 type everywhere struct {
-	end func(ctx context.Context, user string) (session.Everywhere, error)
+	end     func(ctx context.Context, user string) (session.Everywhere, error)
+	guarded func(func() error) error // makes a panic an error
 
 	mu    sync.Mutex
 	users map[string]*everywhereTurn // the next turn of users who had one just now; nil: nobody waits for it
@@ -28,53 +29,67 @@ type everywhere struct {
 
 // everywhereTurn is one time.
 type everywhereTurn struct {
-	waiting int
-	done    chan struct{} // closed when the rest is there
-	result  session.Everywhere
-	err     error
+	asking []*asking
+	done   chan struct{} // closed when the rest is there
+	result session.Everywhere
+	err    error
 }
 
-func newEverywhere(end func(ctx context.Context, user string) (session.Everywhere, error)) *everywhere {
-	return &everywhere{end: end, users: map[string]*everywhereTurn{}}
+// asking is a request that waits for a turn.
+type asking struct {
+	may func(context.Context) error // whether the credential that asks may
+	err error                       // then it may not, when its turn came
 }
 
-// do logs a user out everywhere, or waits for the time that does, as long as ctx allows.
-func (e *everywhere) do(ctx context.Context, user string) (session.Everywhere, error) {
-	turn, err := e.join(ctx, user)
+func newEverywhere(end func(ctx context.Context, user string) (session.Everywhere, error), guarded func(func() error) error) *everywhere {
+	return &everywhere{end: end, guarded: guarded, users: map[string]*everywhereTurn{}}
+}
+
+// do logs a user out everywhere, or waits for the time that does, as long as ctx allows. Whoever may not takes no turn; and a turn that
+// had to be waited for looks again: the one before it may have ended the very credential that asks.
+func (e *everywhere) do(ctx context.Context, user string, may func(context.Context) error) (session.Everywhere, error) {
+	if err := may(ctx); err != nil {
+		return session.Everywhere{}, err
+	}
+	me := &asking{may: may}
+	turn, err := e.join(ctx, user, me)
 	if err != nil {
 		return session.Everywhere{}, err
 	}
 	select {
 	case <-turn.done:
+		if me.err != nil {
+			return session.Everywhere{}, me.err
+		}
 		return turn.result, turn.err
 	case <-ctx.Done():
 		return session.Everywhere{}, fmt.Errorf("issuer: waiting to log a user out everywhere: %w", ctx.Err())
 	}
 }
 
-func (e *everywhere) join(ctx context.Context, user string) (*everywhereTurn, error) {
+func (e *everywhere) join(ctx context.Context, user string, me *asking) (*everywhereTurn, error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	turn, resting := e.users[user]
-	if turn == nil {
+	switch {
+	case !resting:
+		turn = &everywhereTurn{asking: []*asking{me}, done: make(chan struct{})}
+		e.users[user] = nil
+		go e.run(context.WithoutCancel(ctx), user, turn, func() error { return e.take(context.WithoutCancel(ctx), user, turn) })
+		return turn, nil
+	case turn == nil:
 		turn = &everywhereTurn{done: make(chan struct{})}
-		if resting {
-			e.users[user] = turn
-		} else {
-			e.users[user] = nil
-			go e.run(context.WithoutCancel(ctx), user, turn)
-		}
-	}
-	if turn.waiting == everywhereQueue {
+		e.users[user] = turn
+	case len(turn.asking) == everywhereQueue:
 		return nil, tooManyRequests(everywhereIdle)
 	}
-	turn.waiting++
+	turn.asking = append(turn.asking, me)
 	return turn, nil
 }
 
 // run takes a turn, and the next one after a pause if somebody waits for it by then.
-func (e *everywhere) run(ctx context.Context, user string, turn *everywhereTurn) {
-	turn.result, turn.err = e.end(ctx, user)
+func (e *everywhere) run(ctx context.Context, user string, turn *everywhereTurn, take func() error) {
+	turn.err = e.guarded(take)
 	close(turn.done)
 	pause := everywherePause
 	if turn.err == nil && turn.result.Sessions == 0 {
@@ -90,7 +105,25 @@ func (e *everywhere) run(ctx context.Context, user string, turn *everywhereTurn)
 		}
 		e.mu.Unlock()
 		if next != nil {
-			e.run(ctx, user, next)
+			e.run(ctx, user, next, func() error { return e.takeIfAny(ctx, user, next) })
 		}
 	})
+}
+
+func (e *everywhere) take(ctx context.Context, user string, turn *everywhereTurn) (err error) {
+	turn.result, err = e.end(ctx, user)
+	return err
+}
+
+// takeIfAny takes a turn if any of those who wait for it may still have it.
+func (e *everywhere) takeIfAny(ctx context.Context, user string, turn *everywhereTurn) error {
+	some := false
+	for _, one := range turn.asking {
+		one.err = one.may(ctx)
+		some = some || one.err == nil
+	}
+	if !some {
+		return nil
+	}
+	return e.take(ctx, user, turn)
 }

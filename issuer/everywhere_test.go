@@ -4,12 +4,15 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/sallyport/sallyport/internal/daemon"
 	"github.com/sallyport/sallyport/internal/session"
 )
 
@@ -24,13 +27,13 @@ func TestWhoLogsOutEverywhereAgainAndAgainIsLoggedOutOnceASecond(t *testing.T) {
 			done.Receipt.Seq = uint64(time.Since(start)) + 1
 			time.Sleep(5 * time.Millisecond)
 			return done, nil
-		})
+		}, daemon.Guard)
 		var wait sync.WaitGroup
 		for n := range 100 {
 			wait.Go(func() {
 				time.Sleep(time.Duration(n) * 70 * time.Millisecond)
 				asked := time.Since(start)
-				done, err := e.do(t.Context(), "alice")
+				done, err := e.do(t.Context(), "alice", anybody)
 				if err != nil {
 					t.Error(err)
 				} else if at := time.Duration(done.Receipt.Seq); at <= asked {
@@ -38,7 +41,7 @@ func TestWhoLogsOutEverywhereAgainAndAgainIsLoggedOutOnceASecond(t *testing.T) {
 				}
 			})
 		}
-		if done, err := e.do(t.Context(), "bob"); err != nil || done.Receipt.Seq == 0 || time.Since(start) > 10*time.Millisecond {
+		if done, err := e.do(t.Context(), "bob", anybody); err != nil || done.Receipt.Seq == 0 || time.Since(start) > 10*time.Millisecond {
 			t.Errorf("bob waited for alice: %+v, %v", done, err)
 		}
 		wait.Wait()
@@ -60,10 +63,10 @@ func TestALogOutEverywhereThatEndsSomethingIsSoonFollowedByTheNext(t *testing.T)
 		for name, result := range map[string]error{"ended": nil, "failed": failure} {
 			e := newEverywhere(func(context.Context, string) (session.Everywhere, error) {
 				return session.Everywhere{Sessions: 1}, result
-			})
+			}, daemon.Guard)
 			start := time.Now()
 			for range 5 {
-				if _, err := e.do(t.Context(), "alice"); !errors.Is(err, result) {
+				if _, err := e.do(t.Context(), "alice", anybody); !errors.Is(err, result) {
 					t.Error(err)
 				}
 			}
@@ -79,14 +82,14 @@ func TestALogOutEverywhereThatEndsSomethingIsSoonFollowedByTheNext(t *testing.T)
 func TestNobodyFillsTheIssuerWithLogOutsEverywhere(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		hold := make(chan struct{})
-		e := newEverywhere(func(context.Context, string) (session.Everywhere, error) { <-hold; return session.Everywhere{}, nil })
+		e := newEverywhere(func(context.Context, string) (session.Everywhere, error) { <-hold; return session.Everywhere{}, nil }, daemon.Guard)
 		ctx, cancel := context.WithCancel(t.Context())
 		refused, gone := 0, 0
 		var mu sync.Mutex
 		var wait sync.WaitGroup
 		for range 100 {
 			wait.Go(func() {
-				_, err := e.do(ctx, "alice")
+				_, err := e.do(ctx, "alice", anybody)
 				mu.Lock()
 				defer mu.Unlock()
 				switch {
@@ -107,4 +110,81 @@ func TestNobodyFillsTheIssuerWithLogOutsEverywhere(t *testing.T) {
 		time.Sleep(2 * everywhereIdle)
 		synctest.Wait()
 	})
+}
+
+func anybody(context.Context) error { return nil }
+
+// TestWhoWaitsForATurnThatEndsTheirCredentialHasNoOther: the first log out everywhere has ended it, and what has begun since is not its to end.
+func TestWhoWaitsForATurnThatEndsTheirCredentialHasNoOther(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var times atomic.Int64
+		e := newEverywhere(func(context.Context, string) (session.Everywhere, error) {
+			time.Sleep(5 * time.Millisecond)
+			times.Add(1)
+			return session.Everywhere{Sessions: 1}, nil
+		}, daemon.Guard)
+		untilEnded := func(context.Context) error {
+			if times.Load() > 0 {
+				return errInvalidToken
+			}
+			return nil
+		}
+		var wait sync.WaitGroup
+		var good, dead atomic.Int64
+		for range 10 {
+			wait.Go(func() {
+				switch _, err := e.do(t.Context(), "alice", untilEnded); {
+				case err == nil:
+					good.Add(1)
+				case errors.Is(err, errInvalidToken):
+					dead.Add(1)
+				default:
+					t.Error(err)
+				}
+			})
+		}
+		wait.Wait()
+		if times.Load() != 1 || good.Load() != 1 || dead.Load() != 9 {
+			t.Errorf("logged out %d times, for %d; %d were told that their token has ended", times.Load(), good.Load(), dead.Load())
+		}
+		time.Sleep(2 * everywhereIdle)
+		synctest.Wait()
+		if len(e.users) != 0 {
+			t.Errorf("%d users are remembered", len(e.users))
+		}
+	})
+}
+
+// TestAPanicInALogOutEverywhereIsA503AndNothingElse: it happens in a goroutine of its own, where it would end the issuer.
+func TestAPanicInALogOutEverywhereIsA503AndNothingElse(t *testing.T) {
+	h := onMiniredis(t, nil)
+	good := h.server.everywhere.end
+	h.server.everywhere.end = func(context.Context, string) (session.Everywhere, error) { panic("a " + password) }
+	a := h.login("alice")
+	want503(t, h.post("/logout?everywhere=true", "", bearer(a.str("access_token"))))
+	if logged := h.logged.String(); !strings.Contains(logged, "everywhere_test.go") || strings.Contains(logged, password) || strings.Contains(logged, a.str("access_token")) {
+		t.Errorf("the log has no stack, or a secret: %s", logged)
+	}
+	h.server.everywhere.end = good
+	wantStatus(t, h.post("/logout?everywhere=true", "", bearer(a.str("access_token"))), http.StatusOK, "")
+}
+
+// TestNobodyFillsTheIssuerWithFailedLogOutsEverywhere: how many it remembers is bounded, and for how long.
+func TestNobodyFillsTheIssuerWithFailedLogOutsEverywhere(t *testing.T) {
+	u, now := newUnanswered(), time.Now()
+	for n := range 2 * unansweredMost {
+		u.note(strconv.Itoa(n), now, now)
+	}
+	if len(u.asked) != unansweredMost {
+		t.Errorf("%d are remembered", len(u.asked))
+	}
+	later := now.Add(unansweredFor + time.Second)
+	u.note("another", later, later)
+	if _, asked := u.since("0", later); asked || len(u.asked) != 1 {
+		t.Errorf("%d are remembered for too long", len(u.asked))
+	}
+	u.note("another", later.Add(time.Second), later)
+	if since, asked := u.since("another", later); !asked || !since.Equal(later) {
+		t.Errorf("asked at %s first, remembered %s", later, since)
+	}
 }

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"io"
 	"log/slog"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
@@ -78,7 +79,7 @@ func newHouse(t *testing.T, c *redisconn.Client, change func(*Config)) *house {
 	}
 	logger := slog.New(slog.NewJSONHandler(h.logged, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	h.server, err = New(Options{
-		Config: h.cfg, Keys: h.keys, Users: h.users, Sessions: store, Log: h.log, Inventory: inventory{},
+		Config: h.cfg, Keys: h.keys, Users: h.users, Directory: h.users, Sessions: store, Log: h.log, Inventory: inventory{},
 		Audit: audit.New(h.audited, audit.Options{}), Logger: logger, Registry: h.registry,
 	})
 	if err != nil {
@@ -249,6 +250,7 @@ type users struct {
 	known    map[string]credential.User
 	err      error // of both calls
 	onVerify func()
+	onLookup func(name string)
 	from     []netip.Addr
 }
 
@@ -291,7 +293,16 @@ func (u *users) Verify(_ context.Context, name, given string, from netip.Addr) (
 	return user, nil
 }
 
+func (u *users) All() map[string]credential.User {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return maps.Clone(u.known)
+}
+
 func (u *users) Lookup(_ context.Context, name string) (credential.User, error) {
+	if u.onLookup != nil {
+		u.onLookup(name)
+	}
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	user, ok := u.known[name]

@@ -30,7 +30,7 @@ type revoked struct {
 
 // logout answers POST /logout: it ends the session of an access token (as bearer, expired or not) or of a refresh token (in the
 // body, spent or not), and answers once that is stored; with ?wait= once every live gate has applied it, or 202. With
-// ?everywhere=true it ends every session of the token's user.
+// ?everywhere=true it ends every session of the token's user, if the token is in force.
 func (s *Server) logout(r *request) (reply, error) {
 	wait, err := s.parseWait(r)
 	if err != nil {
@@ -82,7 +82,7 @@ func parseEverywhere(r *request) (bool, error) {
 // logoutToken takes the token from exactly one place.
 func logoutToken(r *request) (bearer, refresh string, err error) {
 	headers := r.Header.Values("Authorization")
-	if len(headers) > 1 || (len(headers) == 1 && len(r.body) > 0) {
+	if len(headers) > 1 || (len(headers) == 1 && len(r.body) > 0) { // a body that says nothing is none, see receive
 		return "", "", invalidRequest("send one token, in one place")
 	}
 	if len(headers) == 1 {
@@ -121,8 +121,8 @@ func (s *Server) endByAccessToken(ctx context.Context, bearer string, event *aud
 	})
 }
 
-// endAllByAccessToken logs the user of an access token out everywhere. The token must not have expired, since one that somebody
-// finds years later would log its user out for ever; revoked it may be: a log out that failed halfway is tried again.
+// endAllByAccessToken logs the user of an access token out everywhere. The token must be one that gates would let pass: one that somebody
+// finds years later would log its user out for ever, and who has one that is revoked has no say in what its user has begun since.
 func (s *Server) endAllByAccessToken(ctx context.Context, bearer string, event *audit.Event) (redislog.Receipt, error) {
 	claims, kid, err := s.genuine(bearer)
 	if err != nil {
@@ -130,15 +130,46 @@ func (s *Server) endAllByAccessToken(ctx context.Context, bearer string, event *
 	}
 	event.Subject, event.SessionID, event.TokenID, event.Tenant = claims.Subject, claims.SessionID, claims.ID, claims.Tenant
 	event.KeyID, event.Value = kid, claims.Subject
+	return s.endAllBy(ctx, credentialOf(claims.SessionID, claims.ID), claims.Subject, func(ctx context.Context) error {
+		return s.checkStanding(ctx, claims, kid)
+	})
+}
+
+// checkStanding refuses an access token that a gate would refuse now. What this issuer itself could not store is no end: the log out
+// everywhere that failed is to be tried again.
+func (s *Server) checkStanding(ctx context.Context, claims *token.Claims, kid string) error {
 	now, err := s.sessions.Now()
 	if err != nil {
-		return redislog.Receipt{}, err
+		return err
 	}
 	if s.profile.CheckTime(claims, now) != nil {
-		return redislog.Receipt{}, errInvalidToken
+		return errInvalidToken
 	}
-	done, err := s.everywhere.do(ctx, claims.Subject)
-	return done.Receipt, err
+	facts := revocation.Facts{
+		Issuer: claims.Issuer, TokenID: claims.ID, SessionID: claims.SessionID, Subject: claims.Subject, ClientID: claims.ClientID,
+		Tenant: claims.Tenant, KeyID: kid, IssuedAt: claims.IssuedAt, AuthTime: claims.AuthTime, Ours: true,
+	}
+	verdict := s.log.Check(&facts)
+	if pending := verdict.Seq == 0 && (verdict.Kind == revocation.KindSID || verdict.Kind == revocation.KindSub); verdict.Revoked && pending {
+		facts.SessionID, facts.Subject = "", ""
+		verdict = s.log.Check(&facts)
+	}
+	if verdict.Revoked {
+		return errInvalidToken
+	}
+	if claims.SessionID == "" {
+		return s.sessions.Fresh()
+	}
+	return refusedIsInvalid(s.sessions.CheckStanding(ctx, claims.SessionID))
+}
+
+// refusedIsInvalid is the answer to a credential that sessions refuse; any other error stays what it is.
+func refusedIsInvalid(err error) error {
+	var refused *session.Refusal
+	if errors.As(err, &refused) {
+		return errInvalidToken
+	}
+	return err
 }
 
 // genuine believes an access token that one of our published keys has signed, whenever it expires. A key that was revoked
@@ -176,18 +207,53 @@ func (s *Server) endByRefreshToken(ctx context.Context, refresh string, event *a
 	return receipt, err
 }
 
+// endAllByRefreshToken logs the user of a refresh token out everywhere, if a refresh by it would pass.
 func (s *Server) endAllByRefreshToken(ctx context.Context, refresh string, event *audit.Event) (redislog.Receipt, error) {
 	of, err := s.sessions.Owner(ctx, refresh)
 	event.SessionID, event.Subject, event.Value, event.Tenant = of.ID, of.Subject, of.Subject, of.Tenant
-	var refused *session.Refusal
-	switch {
-	case errors.As(err, &refused):
-		return redislog.Receipt{}, errInvalidToken
-	case err != nil:
+	if err != nil {
+		return redislog.Receipt{}, refusedIsInvalid(err)
+	}
+	return s.endAllBy(ctx, credentialOf(of.ID, ""), of.Subject, func(ctx context.Context) error {
+		_, err := s.sessions.Standing(ctx, refresh)
+		return refusedIsInvalid(err)
+	})
+}
+
+// credentialOf names what ends with a log out everywhere: a session, or a token that has none.
+func credentialOf(sessionID, tokenID string) string { return orElse(sessionID, tokenID) }
+
+// endAllBy logs a user out everywhere if the credential that asks may. One that may not because the very log out everywhere that it asked
+// for is stored, while the answer to that was an error, is told so; it ends nothing more.
+func (s *Server) endAllBy(ctx context.Context, credential, user string, may func(context.Context) error) (redislog.Receipt, error) {
+	asking, err := s.sessions.Now()
+	if err != nil {
 		return redislog.Receipt{}, err
 	}
-	done, err := s.everywhere.do(ctx, of.Subject)
-	return done.Receipt, err
+	done, err := s.everywhere.do(ctx, user, may)
+	var refused *refusal
+	switch {
+	case err == nil:
+		s.unanswered.drop(credential)
+		return done.Receipt, nil
+	case !errors.As(err, &refused):
+		s.unanswered.note(credential, asking, s.now())
+		return redislog.Receipt{}, err
+	case refused != errInvalidToken:
+		return redislog.Receipt{}, err
+	}
+	since, asked := s.unanswered.since(credential, s.now())
+	if !asked {
+		return redislog.Receipt{}, err
+	}
+	receipt, stored := s.log.Live([]revocation.Request{
+		{Kind: revocation.KindSub, Issuer: s.cfg.Issuer, Value: user, IssuedBefore: since},
+	})
+	if !stored {
+		return redislog.Receipt{}, fmt.Errorf("issuer: a log out everywhere is not stored yet: %w", errUnavailable)
+	}
+	s.unanswered.drop(credential)
+	return receipt, nil
 }
 
 // acknowledge says that the revocation is stored, and, if asked to wait, who has applied it.

@@ -41,7 +41,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 			Help: "Users who lost something (password, role, scope, tenant, the account) and whose sessions had to end: ended, or failed and to be tried again.",
 		}, []string{"outcome"}),
 		panics: prometheus.NewCounter(prometheus.CounterOpts{
-			Name: "sallyport_issuer_panics_total", Help: "Requests that panicked and were answered with 500: each is a bug.",
+			Name: "sallyport_issuer_panics_total", Help: "Requests that panicked and were answered with 500, or with 503 where that was in what they had started: each is a bug.",
 		}),
 	}
 	if reg != nil {

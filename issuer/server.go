@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"time"
@@ -17,6 +18,7 @@ import (
 
 	"github.com/sallyport/sallyport/internal/audit"
 	"github.com/sallyport/sallyport/internal/credential"
+	"github.com/sallyport/sallyport/internal/daemon"
 	"github.com/sallyport/sallyport/internal/jose"
 	"github.com/sallyport/sallyport/internal/revocation"
 	"github.com/sallyport/sallyport/internal/revocation/redislog"
@@ -40,6 +42,7 @@ type Users interface {
 // Log is the revocation log beyond what sessions need of it; *redislog.Issuer is one.
 type Log interface {
 	Append(ctx context.Context, requests []revocation.Request) (redislog.Receipt, error)
+	Live(requests []revocation.Request) (redislog.Receipt, bool)
 	Check(f *revocation.Facts) revocation.Verdict
 	Applied(ctx context.Context, r redislog.Receipt) (redislog.Applied, error)
 }
@@ -55,6 +58,9 @@ type Options struct {
 	Sessions *session.Store
 	Log      Log
 	Audit    Recorder
+
+	// Directory lets what users lose while no issuer runs be noticed at the next start. nil: it is not.
+	Directory Directory
 
 	// Inventory is required when an admin token is configured.
 	Inventory Inventory
@@ -86,10 +92,15 @@ type Server struct {
 	slots, adminSlots       chan struct{} // one for each request under way: strangers must not keep operators out
 	waits                   chan struct{} // one for each logout that waits for gates
 	changes                 *changes
-	everywhere              *everywhere
-	metadata                []byte
-	crossing                *http.CrossOriginProtection
-	http                    *http.Server
+	directory               Directory
+	// wereUsers is what users were when their sessions had last been held against it, of EndChanged alone; nil: not read yet. It lies in
+	// Redis, so that what was lost while no issuer ran, or was noticed by one that stopped before it was done, is found at the next start.
+	wereUsers  map[string]string
+	everywhere *everywhere
+	unanswered *unanswered
+	metadata   []byte
+	crossing   *http.CrossOriginProtection
+	http       *http.Server
 }
 
 // New makes a Server; nothing is served yet.
@@ -117,15 +128,15 @@ func New(o Options) (*Server, error) {
 		logger: o.Logger, metrics: newMetrics(o.Registry), now: o.Now, trusted: o.Config.HTTP.TrustedProxies,
 		open: o.Open, profile: ownProfile(o.Config),
 		throttle: newThrottle(o.Config.HTTP.Requests, o.Now()), adminThrottle: newThrottle(o.Config.HTTP.Requests, o.Now()),
-		inventory: o.Inventory,
-		slots:     make(chan struct{}, o.Config.HTTP.MaxConcurrent), adminSlots: make(chan struct{}, o.Config.HTTP.MaxConcurrent),
+		inventory: o.Inventory, directory: o.Directory,
+		slots: make(chan struct{}, o.Config.HTTP.MaxConcurrent), adminSlots: make(chan struct{}, o.Config.HTTP.MaxConcurrent),
 		waits:    make(chan struct{}, max(1, o.Config.HTTP.MaxConcurrent/4)),
 		crossing: http.NewCrossOriginProtection(),
-		changes:  newChanges(),
+		changes:  newChanges(), unanswered: newUnanswered(),
 	}
 	s.everywhere = newEverywhere(func(ctx context.Context, user string) (session.Everywhere, error) {
 		return s.sessions.EndAll(ctx, user, "logout_everywhere", user)
-	})
+	}, s.guarded)
 	var err error
 	if s.metadata, err = makeMetadata(o.Config); err != nil {
 		return nil, err
@@ -250,7 +261,7 @@ func (s *Server) answering(name string, handle func(http.ResponseWriter, *http.R
 		defer func() {
 			if p := recover(); p != nil {
 				s.metrics.panics.Inc()
-				s.logger.Error("a request panicked", "endpoint", name, "panic", fmt.Sprintf("%T", p))
+				s.logger.Error("a request panicked", "endpoint", name, "panic", fmt.Sprintf("%T", p), "stack", string(debug.Stack()))
 				if sent.status == 0 {
 					errInternal.write(sent, s.cfg.Issuer)
 				}
@@ -269,6 +280,19 @@ func (s *Server) answering(name string, handle func(http.ResponseWriter, *http.R
 		refused.write(sent, s.cfg.Issuer)
 	})
 }
+
+// guarded runs what a goroutine of its own does for a request: its panic is an error, which is answered with 503 and has been logged.
+func (s *Server) guarded(f func() error) error {
+	err := daemon.Guard(f)
+	if errors.Is(err, daemon.ErrPanic) {
+		s.metrics.panics.Inc()
+		s.logger.Error("what a request had started panicked", "error", err)
+		return errPanicked
+	}
+	return err
+}
+
+var errPanicked = errors.New("issuer: what the request had started panicked; the log has the stack")
 
 // recorded remembers the status that was sent.
 type recorded struct {

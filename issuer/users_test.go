@@ -3,11 +3,14 @@ package issuer
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/sallyport/sallyport/internal/audit"
 	"github.com/sallyport/sallyport/internal/credential"
 	"github.com/sallyport/sallyport/internal/session/sessiontest"
 )
@@ -136,4 +139,137 @@ func TestAChangeThatNobodyNoticedIsSeenByTheNextRefresh(t *testing.T) {
 		}
 		wantStatus(t, h.refresh(h.login("alice").str("refresh_token")), http.StatusOK, "")
 	})
+}
+
+// restarted is the issuer as it is after a restart, with the same Redis, log and users.
+func (h *house) restarted() *house {
+	h.t.Helper()
+	again := *h
+	var err error
+	again.server, err = New(Options{
+		Config: h.cfg, Keys: h.keys, Users: h.users, Directory: h.users, Sessions: h.server.sessions, Log: h.log, Inventory: inventory{},
+		Audit: audit.New(h.audited, audit.Options{}),
+	})
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	return &again
+}
+
+// during has changes ended until do returns.
+func (h *house) during(do func()) {
+	h.t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- h.server.EndChanged(ctx) }()
+	do()
+	cancel()
+	if err := <-ended; err != nil {
+		h.t.Error(err)
+	}
+}
+
+func (h *house) awaitKnown(name, want string) {
+	h.t.Helper()
+	eventually(h.t, name+" to be remembered as "+want, func() bool {
+		known, err := h.server.sessions.KnownUsers(h.t.Context())
+		return err == nil && strings.Contains(known[name], want)
+	})
+}
+
+// TestWhatASoleIssuerDidNotGetToIsDoneAfterItsNextStart: it had noticed that a user was disabled, could not store the end, and stopped.
+func TestWhatASoleIssuerDidNotGetToIsDoneAfterItsNextStart(t *testing.T) {
+	eachRedis(t, func(t *testing.T, h *house) {
+		var alice, bob answer
+		h.during(func() {
+			h.awaitKnown("alice", "{")
+			alice, bob = h.login("alice"), h.login("bob")
+			failed := make(chan struct{})
+			h.log.Fail(func(call string) error {
+				if call != "append" {
+					return nil
+				}
+				select {
+				case <-failed:
+				default:
+					close(failed)
+				}
+				return sessiontest.ErrInjected
+			})
+			h.change("alice", func(u *credential.User) { u.Disabled = true })
+			<-failed
+		})
+		h.log.Fail(nil)
+		again := h.restarted()
+		again.during(func() {
+			sid := h.claims(alice.str("access_token")).SessionID
+			eventually(t, "the session to be revoked", func() bool { return h.log.InLog(sid) == 1 })
+			again.awaitKnown("alice", `"d":true`)
+		})
+		wantStatus(t, h.refresh(bob.str("refresh_token")), http.StatusOK, "")
+		before := len(h.log.Entries())
+		third := h.restarted()
+		third.users.set("bob", func(u *credential.User) { u.Scopes = []string{"read"} }) // got more
+		third.during(func() { third.awaitKnown("bob", "read") })
+		if n := len(h.log.Entries()); n != before {
+			t.Errorf("a start with nothing to end appended %d entries", n-before)
+		}
+	})
+}
+
+// TestManyChangedUsersAreDoneAtOnce, a bounded number of them at a time.
+func TestManyChangedUsersAreDoneAtOnce(t *testing.T) {
+	h := onMiniredis(t, nil)
+	var names []string
+	for n := range 10 * changesAtOnce {
+		names = append(names, fmt.Sprintf("user-%d", n))
+	}
+	var inside, most atomic.Int64
+	full := make(chan struct{})
+	h.users.onLookup = func(string) {
+		now := inside.Add(1)
+		defer inside.Add(-1)
+		for before := most.Load(); now > before && !most.CompareAndSwap(before, now); before = most.Load() {
+		}
+		if now == changesAtOnce {
+			select {
+			case <-full:
+			default:
+				close(full)
+			}
+		}
+		select {
+		case <-full:
+		case <-time.After(20 * time.Second):
+			t.Error("they come one after the other")
+		}
+	}
+	done := make(map[string]bool, len(names))
+	for _, name := range names {
+		done[name] = false
+	}
+	if !h.server.endChanges(t.Context(), done) {
+		t.Error("not all was done")
+	}
+	if n := most.Load(); n != changesAtOnce {
+		t.Errorf("%d at a time", n)
+	}
+}
+
+// TestAPanicOverAChangedUserIsTriedAgain, and does not end the issuer.
+func TestAPanicOverAChangedUserIsTriedAgain(t *testing.T) {
+	h := onMiniredis(t, nil)
+	var times atomic.Int64
+	h.users.onLookup = func(name string) {
+		if name == "alice" && times.Add(1) == 1 {
+			panic(password)
+		}
+	}
+	h.following()
+	sid := h.claims(h.login("alice").str("access_token")).SessionID
+	h.change("alice", func(u *credential.User) { u.Disabled = true })
+	eventually(t, "the session to be revoked", func() bool { return h.log.InLog(sid) == 1 })
+	if logged := h.logged.String(); !strings.Contains(logged, "users_test.go") || strings.Contains(logged, password) {
+		t.Errorf("the log has no stack, or a secret: %s", logged)
+	}
 }

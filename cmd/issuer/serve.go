@@ -123,7 +123,7 @@ func (h *house) buildOnRedis(cfg issuer.Config, events *audit.Log, logger *slog.
 	}
 	door := &opening{ready: h.log.Ready}
 	h.server, err = issuer.New(issuer.Options{
-		Config: cfg, Keys: h.keys, Users: h.users, Sessions: h.sessions, Log: h.log, Inventory: h.log, Audit: events,
+		Config: cfg, Keys: h.keys, Users: h.users, Directory: h.users, Sessions: h.sessions, Log: h.log, Inventory: h.log, Audit: events,
 		Open: door.check, Logger: logger, Registry: registry,
 	})
 	return err

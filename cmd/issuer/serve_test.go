@@ -308,6 +308,56 @@ func TestIssuersNoticeWhatAUserHasLost(t *testing.T) {
 	want(t, two.refresh(one.login().str("refresh_token")), 200)
 }
 
+// TestWhatAUserLostWhileNoIssuerRanEndsAtTheNextStart, also what one had noticed and did not get to: the access tokens of before are
+// revoked without anybody asking, those of others stay, and so does what only got more.
+func TestWhatAUserLostWhileNoIssuerRanEndsAtTheNextStart(t *testing.T) {
+	for name, c := range map[string]struct {
+		before, after string
+		gone, ends    bool
+	}{
+		"disabled":      {"", ", disabled: true", false, true},
+		"a scope less":  {", scopes: [read]", "", false, true},
+		"gone":          {"", "", true, true},
+		"a scope more":  {"", ", scopes: [read]", false, false},
+		"as they were":  {", scopes: [read]", ", scopes: [read]", false, false},
+		"another order": {", scopes: [read, write]", ", scopes: [write, read]", false, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			f := newFolder(t)
+			users := func(alice, bob string, gone bool) {
+				text := "users:\n"
+				if !gone {
+					text += fmt.Sprintf("- {name: alice, password_hash: %q%s}\n", f.hash, alice)
+				}
+				f.write("users.yaml", text+fmt.Sprintf("- {name: bob, password_hash: %q%s}\n", f.hash, bob))
+			}
+			users(c.before, ", scopes: [read]", false)
+			one := f.start("one")
+			client := sessiontest.Open(t, f.redis).Universal()
+			known := func() string { // what bob was when last all was done
+				keys := client.Keys(t.Context(), "{*}:users").Val()
+				if len(keys) != 1 {
+					return ""
+				}
+				return client.HGet(t.Context(), keys[0], "bob").Val()
+			}
+			await(t, "the users to be remembered", func() bool { return known() != "" })
+			before := known()
+			one.login()
+			want(t, post(t, one.url+"/login", "", map[string]string{"username": "bob", "password": password}), 200)
+			one.end()
+			users(c.after, "", c.gone)
+			again := f.start("one")
+			await(t, "all to be done at the start", func() bool { return known() != before })
+			revoked := len(want(t, get(t, again.admin+"/admin/revocations?kind=sid", adminToken), 200).json["entries"].([]any))
+			if ends := map[bool]int{true: 2, false: 1}[c.ends]; revoked != ends {
+				t.Errorf("%d sessions have ended, expected %d, bob's among them", revoked, ends)
+			}
+		})
+	}
+}
+
 func await(t *testing.T, what string, condition func() bool) {
 	t.Helper()
 	for deadline := time.Now().Add(20 * time.Second); !condition(); time.Sleep(5 * time.Millisecond) {

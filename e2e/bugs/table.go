@@ -84,4 +84,6 @@ var table = []row{
 	{seeded.BeatByRead, "heartbeat by a read: a gate's", log("TestAHeartbeatHasNoReplicaThatHasNotTakenItIn/gate")},
 	{seeded.IssuerBeatByRead, "heartbeat by a read: an issuer's", log("TestAHeartbeatHasNoReplicaThatHasNotTakenItIn/issuer")},
 	{seeded.SnapshotGrants, "snapshot file grants freshness", append(machines("TestASnapshotConfirmsNothing"), log("TestAGateStartsFromItsSnapshot")...)},
+	{seeded.SpentForgotten, "only the last spent refresh token remembered", sessions("TestEverySpentTokenWithinTheGraceWindowGivesItsOwnSuccessor", "TestARefreshFamilyIsWhatItsRuleSays")},
+	{seeded.SpentByTheLast, "spent refresh tokens judged by the last one's time", sessions("TestASpentTokenIsHeldAgainstItsOwnTimeOfSpending", "TestARefreshFamilyIsWhatItsRuleSays")},
 }

@@ -68,8 +68,8 @@ func (c *client) act() {
 		}
 	case n < 72:
 		c.spend(s, -1)
-	case n < 74: // the same one once more: its answer may have got lost
-		c.spend(s, -2)
+	case n < 74: // the same one once more, its answer may have got lost; or one from before, as a slow tab does
+		c.spend(s, -2-c.random.IntN(3))
 	case n < 75:
 		c.spend(s, 0)
 	case n < 84:
@@ -260,7 +260,7 @@ func (s *session) add(pair pairAnswer, e *Event) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.access = append(s.access, access{jti, pair.Access})
-	if n := len(s.refresh); n == 0 || s.refresh[n-1] != pair.Refresh {
+	if !slices.Contains(s.refresh, pair.Refresh) { // a repetition gives one that is there, and perhaps spent
 		s.refresh = append(s.refresh, pair.Refresh)
 	}
 }

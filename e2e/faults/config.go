@@ -36,6 +36,7 @@ audience: %s
 listen: %s
 admin: {listen: %s, token_file: ./admin-token}
 refresh_grace: %v
+max_sessions_per_user: 10000
 keys: {dir: ./keys}
 users:
   file: ./users.yaml

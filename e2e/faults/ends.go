@@ -41,8 +41,8 @@ func (j *judge) settleEnds(s *story) {
 	slices.SortStableFunc(s.ends, func(a, b end) int { return int(a.by.End - b.by.End) })
 }
 
-// refusedForGood says that a refusal is the end of the session: the token was known to be spent and replaced (S5), or its user
-// is disabled. It says so only while Redis has lost nothing: a session it no longer knows is refused too, and is not ended.
+// refusedForGood says that a refusal is the end of the session: the token was known to be spent for longer than the grace (S5), or
+// its user is disabled. It says so only while Redis has lost nothing: a session it no longer knows is refused too, and is not ended.
 func (j *judge) refusedForGood(s *story, e *Event) bool {
 	disabled := s.born != nil && slices.ContainsFunc(j.broad, func(d *Event) bool {
 		return d.Op == Disable && d.Value == s.born.Facts.Subject && d.End < e.Begin
@@ -50,10 +50,10 @@ func (j *judge) refusedForGood(s *story, e *Event) bool {
 	return (disabled || j.reused(s, e)) && !j.lossy(s.changes[0].Begin, e.End)
 }
 
-// reused says that the refresh spent a token whose successor had been spent before.
+// reused says that the refresh spent a token that had been spent, as had every one before a spent one, longer than the grace ago.
 func (j *judge) reused(s *story, e *Event) bool {
 	return slices.ContainsFunc(s.changes, func(other *Event) bool {
-		return other.Op == Refresh && other.Status == 200 && other.Spent > e.Spent && other.End < e.Begin
+		return other.Op == Refresh && other.Status == 200 && other.Spent >= e.Spent && other.End+j.graceOf(other, e) < e.Begin
 	})
 }
 

@@ -17,8 +17,8 @@ import (
 //	    that began since (isolatedKnowsNothing)
 //	S3  what a gate has denied as revoked, it never allows in the same life (deniedStaysDenied)
 //	S4  S1, for what was acknowledged before or during a fault, and for gates started since (endedStaysEnded)
-//	S5  one refresh token has one successor, does not work after the grace or after its successor has been spent
-//	    (refreshWorksOnce); its reuse ends the session (ended, endedStaysEnded)
+//	S5  one refresh token has one successor and does not work after the grace (refreshWorksOnce); within it, it is not refused,
+//	    its successor spent or not (spentIsRepeated); its reuse ends the session (ended, endedStaysEnded)
 //	S6  no token of an ended session passes, whenever it was made, nor does a refresh (endedStaysEnded); a disabled user neither
 //	    logs in nor refreshes (disabledStaysOut)
 //	S7  an issuer that nothing from Redis can reach acknowledges nothing (isolatedKnowsNothing); whatever is acknowledged without
@@ -35,6 +35,7 @@ func Judge(h *History) []Violation {
 		j.endedStaysEnded(s)
 		j.waitedIsApplied(s)
 		j.refreshWorksOnce(s)
+		j.spentIsRepeated(s)
 		j.validIsAllowed(s)
 	}
 	j.disabledStaysOut()

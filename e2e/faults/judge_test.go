@@ -49,6 +49,14 @@ func refresh(at time.Duration, spent, next, status int) Event {
 	return e
 }
 
+// spends are refreshes one after the other, each of them good.
+func spends(from, to int) (all []Event) {
+	for n := from; n <= to; n++ {
+		all = append(all, refresh(sec+time.Duration(n)*10*ms, n, n+1, 200))
+	}
+	return all
+}
+
 func with(e Event, change func(*Event)) Event {
 	change(&e)
 	return e
@@ -143,9 +151,19 @@ func TestJudge(t *testing.T) {
 		"refreshed twice after the grace":     {past([]Event{refresh(sec, 1, 2, 200), refresh(4*sec, 1, 2, 200)}), "S5"},
 		"the same, but Redis has lost it":     {past([]Event{refresh(sec, 1, 2, 200), refresh(4*sec, 1, 2, 200)}, fault(2*sec, 3*sec, true)), ""},
 		"the same, and Redis has not":         {past([]Event{refresh(sec, 1, 2, 200), refresh(4*sec, 1, 2, 200)}, fault(2*sec, 3*sec, false)), "S5"},
-		"an older one after its successor":    {past([]Event{refresh(sec, 1, 2, 200), refresh(1200*ms, 2, 3, 200), refresh(1400*ms, 1, 2, 200)}), "S5"},
-		"reuse ends the session":              {past([]Event{refresh(sec, 1, 2, 200), refresh(1200*ms, 2, 3, 200), refresh(1400*ms, 1, 0, 401), allowed(9*sec, "gate-1", 1)}), "S5"},
-		"reuse of what Redis has lost":        {past([]Event{refresh(sec, 1, 2, 200), refresh(1200*ms, 2, 3, 200), refresh(1400*ms, 1, 0, 401), allowed(9*sec, "gate-1", 1)}, fault(1100*ms, 1300*ms, true)), ""},
+		"an older one after its successor":    {past([]Event{refresh(sec, 1, 2, 200), refresh(1200*ms, 2, 3, 200), refresh(1400*ms, 1, 2, 200)}), ""},
+		"an older one gives the newest":       {past([]Event{refresh(sec, 1, 2, 200), refresh(1200*ms, 2, 3, 200), refresh(1400*ms, 1, 3, 200)}), "S5"},
+		"an older one, spent unseen":          {past([]Event{refresh(sec, 1, 2, 0), refresh(1200*ms, 2, 3, 200), refresh(3300*ms, 1, 2, 200)}), "S5"},
+		"another successor than its own":      {past([]Event{refresh(sec, 1, 3, 200)}), "S5"},
+		"an older one refused in the grace":   {past([]Event{refresh(sec, 1, 2, 200), refresh(1200*ms, 2, 3, 200), refresh(1400*ms, 1, 0, 401)}), "S5"},
+		"refused in the grace, ended":         {past([]Event{refresh(sec, 1, 2, 200), logout(1200*ms, 503), refresh(1400*ms, 1, 0, 401)}), ""},
+		"refused in the grace, Redis lost it": {past([]Event{refresh(sec, 1, 2, 200), refresh(1400*ms, 1, 0, 401)}, fault(1100*ms, 1300*ms, true)), ""},
+		"refused in the grace, nine since":    {past(append(spends(1, 9), refresh(1900*ms, 1, 0, 401))), ""},
+		"refused in the grace, eight since":   {past(append(spends(1, 8), refresh(1900*ms, 1, 0, 401))), "S5"},
+		"refused after the grace":             {past([]Event{refresh(sec, 1, 2, 200), refresh(3100*ms, 1, 0, 401)}), ""},
+		"reuse ends the session":              {past([]Event{refresh(sec, 1, 2, 200), refresh(1200*ms, 2, 3, 200), refresh(3400*ms, 1, 0, 401), allowed(9*sec, "gate-1", 1)}), "S5"},
+		"so does that of the last one":        {past([]Event{refresh(sec, 1, 2, 200), refresh(3100*ms, 1, 0, 401), allowed(9*sec, "gate-1", 1)}), "S5"},
+		"reuse of what Redis has lost":        {past([]Event{refresh(sec, 1, 2, 200), refresh(1200*ms, 2, 3, 200), refresh(3400*ms, 1, 0, 401), allowed(9*sec, "gate-1", 1)}, fault(1100*ms, 1300*ms, true)), ""},
 		"a stale gate allows":                 {past([]Event{allowed(5*sec, "gate-1", 1)}, cut("gate-1", sec, 6*sec)), "S2"},
 		"a stale gate, the other allows":      {past([]Event{allowed(5*sec, "gate-2", 1)}, cut("gate-1", sec, 6*sec)), ""},
 		"a gate still fresh":                  {past([]Event{allowed(3*sec, "gate-1", 1)}, cut("gate-1", sec, 6*sec)), ""},

@@ -107,6 +107,10 @@ func (j *judge) refreshWorksOnce(s *story) {
 		if first.Op != Refresh || first.Status != 200 {
 			continue
 		}
+		if first.Next != first.Spent+1 {
+			j.violated("S5", "", []*Event{first}, spanOf(first), "refresh token %d of session %s gave %d", first.Spent, s.id, first.Next)
+			return
+		}
 		for _, again := range s.changes[i+1:] {
 			if again.Op != Refresh || again.Status != 200 || again.Begin <= first.End || j.lossy(first.Begin, again.End) {
 				continue
@@ -117,14 +121,50 @@ func (j *judge) refreshWorksOnce(s *story) {
 				j.violated("S5", "", evidence, spanOf(evidence...), "refresh token %d of session %s gave two different ones", first.Spent, s.id)
 			case again.Spent == first.Spent && again.Begin > first.End+j.graceOf(first, again):
 				j.violated("S5", "", evidence, spanOf(evidence...), "refresh token %d of session %s worked twice", first.Spent, s.id)
-			case again.Spent < first.Spent:
-				j.violated("S5", "", evidence, spanOf(evidence...), "refresh token %d of session %s worked after its successor", again.Spent, s.id)
+			case again.Spent < first.Spent && again.Begin > first.End+j.graceOf(first, again): // it was spent before first
+				j.violated("S5", "", evidence, spanOf(evidence...), "refresh token %d of session %s worked long after its successor", again.Spent, s.id)
 			default:
 				continue
 			}
 			return
 		}
 	}
+}
+
+// spentIsRepeated judges S5: a refresh token that was spent less than the grace ago is not refused, unless the session may have ended, or
+// more of its tokens have been spent since than issuers remember.
+func (j *judge) spentIsRepeated(s *story) {
+	for _, e := range s.changes {
+		if e.Op != Refresh || e.Status != 401 || s.mayHaveEnded(e) || j.lossy(s.changes[0].Begin, e.End) || j.clocksMoved(0, e.End) {
+			continue
+		}
+		for _, first := range s.changes {
+			if first.Op == Refresh && first.Spent == e.Spent && first.Status == 200 && e.End <= first.Begin+j.Grace && s.spentBy(e)-e.Spent < remembered {
+				j.violated("S5", "", []*Event{first, e}, spanOf(first, e), "refresh token %d of session %s was refused within the grace", e.Spent, s.id)
+				return
+			}
+		}
+	}
+}
+
+// remembered is how many spent refresh tokens of a session issuers remember at least.
+const remembered = 8
+
+// spentBy is the newest refresh token that may have been spent before the answer to e.
+func (s *story) spentBy(e *Event) (newest int) {
+	for _, other := range s.changes {
+		if other.Op == Refresh && other.Begin < e.End {
+			newest = max(newest, other.Spent)
+		}
+	}
+	return newest
+}
+
+// mayHaveEnded says whether anybody but a refresh that was answered 200 may have ended the session before the answer to e.
+func (s *story) mayHaveEnded(e *Event) bool {
+	return slices.ContainsFunc(s.ends, func(n end) bool {
+		return n.by != e && n.token == "" && n.by.Begin < e.End && !(n.by.Op == Refresh && n.by.Status == 200)
+	})
 }
 
 // graceOf is how long a spent refresh token gives its successor again: clocks may be wrong by clock_skew, unnoticed.

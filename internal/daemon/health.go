@@ -50,7 +50,7 @@ func (p Part) notReady() string {
 		return ""
 	}
 	var err error
-	if guard(func() error { err = p.Ready(); return nil }) != nil {
+	if Guard(func() error { err = p.Ready(); return nil }) != nil {
 		return "its check has panicked"
 	}
 	if err == nil {

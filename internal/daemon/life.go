@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
-	"runtime"
-	"runtime/debug"
 	"time"
 )
 
@@ -49,7 +47,7 @@ func start(base context.Context, p Part, failed chan<- *running) *running {
 	r := &running{Part: p, cancel: cancel, done: make(chan struct{})}
 	go func() {
 		defer close(r.done)
-		r.err = guard(func() error {
+		r.err = Guard(func() error {
 			if p.Run == nil {
 				<-ctx.Done()
 				return nil
@@ -106,7 +104,7 @@ func (l *life) drain(base context.Context, all []*running) {
 			continue
 		}
 		drained := make(chan error, 1)
-		go func() { drained <- guard(func() error { r.Drain(ctx); return nil }) }()
+		go func() { drained <- Guard(func() error { r.Drain(ctx); return nil }) }()
 		select {
 		case err := <-drained:
 			if err != nil {
@@ -162,23 +160,4 @@ func (r *running) ended() bool {
 	default:
 		return false
 	}
-}
-
-// guard calls f and makes its panic an error. The error names the panic's type and place only: the value could hold
-// anything, also a secret, unless it is the runtime's own.
-func guard(f func() error) (err error) {
-	defer func() {
-		if v := recover(); v != nil {
-			err = panicError(v)
-		}
-	}()
-	return f()
-}
-
-func panicError(v any) error {
-	what := fmt.Sprintf("%T", v)
-	if own, ok := v.(runtime.Error); ok {
-		what = own.Error()
-	}
-	return fmt.Errorf("panic: %s\n%s", what, debug.Stack())
 }

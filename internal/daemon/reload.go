@@ -59,7 +59,7 @@ func (r *reloader) once(ctx context.Context) {
 		return
 	}
 	begun := time.Now()
-	if err := guard(func() error { return r.reload(ctx) }); err != nil {
+	if err := Guard(func() error { return r.reload(ctx) }); err != nil {
 		r.total.WithLabelValues("failed").Inc()
 		r.success.Set(0)
 		r.log.Error("reload failed: the old settings stay in force", "error", err)

@@ -63,4 +63,6 @@ const (
 	BeatByRead              Bug = "39a" // a gate's heartbeat is a read
 	IssuerBeatByRead        Bug = "39b" // so is an issuer's
 	SnapshotGrants          Bug = "40"  // the snapshot file grants freshness
+	SpentForgotten          Bug = "41a" // only the last spent refresh token gives its successor again
+	SpentByTheLast          Bug = "41b" // all spent ones are held against the time of the last
 )

@@ -68,6 +68,8 @@ h = ensure(ARGV[1], tonumber(ARGV[2]), skew, t, tonumber(ARGV[15]))`,
 	EraIgnored:           {{"if s[4] ~= ARGV[4] then return {'era'} end", ""}},
 	SilenceKeepsEra:      {{" and at - h.beat <= math.max(h.life, lifetime) + 2 * skew", ""}},
 	CounterAhead:         {{"if n > stored then return ending('ahead') end", ""}},
+	SpentForgotten:       {{"if of == s[6] then", "if false then"}},
+	SpentByTheLast:       {{"if not note(moved - tonumber(d)) then break end", "note(moved)"}},
 	GenerationNotChecked: {{"if gen ~= ARGV[1] then return {'moved'} end", ""}},
 	TrimByOwnClock:       {{"return expires_of(field(entry[2], 'e')) + skew <= over end", "return expires_of(field(entry[2], 'e')) <= tonumber(ARGV[16]) end"}},
 	IssuerBeatByRead: {

@@ -2,8 +2,9 @@
 //
 // It promises:
 //
-//   - A refresh token works once. The same token again within the grace window gives the same successor; a spent token
-//     after that ends the session and revokes it (S5).
+//   - A refresh token works once. The same token again within the grace window, from when it was first spent, gives the same
+//     successor, whether that is spent or not; a spent token after that, or one of more than eight spent since, ends the session and
+//     revokes it (S5).
 //   - Once the end of a session is acknowledged, no refresh token of it works, and its revocation is stored in the log (S6).
 //     The record of a session alone never earns an acknowledgement: the log does.
 //   - Nothing is acknowledged that Redis did not store on as many replicas as configured (S7).

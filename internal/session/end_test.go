@@ -515,3 +515,56 @@ func (d disk) restore() {
 		}
 	}
 }
+
+// TestWhatAPartlyFailedLogOutEverywhereHasStoredIsNotAppendedAgain: the next attempt appends the rest, and the user's cutoff.
+func TestWhatAPartlyFailedLogOutEverywhereHasStoredIsNotAppendedAgain(t *testing.T) {
+	const sessions, stored = 35, 2 * sessiontest.Part
+	for name, end := range map[string]func(w *world) (session.Everywhere, error){
+		"log out everywhere": func(w *world) (session.Everywhere, error) { return w.EndAll(w.t.Context(), "alice", "admin", "") },
+		"outdated": func(w *world) (session.Everywhere, error) {
+			return w.EndOutdated(w.t.Context(), facts("alice", "new", ""), "user_changed", "")
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			eachRedis(t, func(t *testing.T, w *world) {
+				var all []session.Grant
+				for range sessions {
+					all = append(all, w.login("alice"))
+				}
+				parts := 0
+				w.log.Fail(func(call string) error {
+					if call == "part" {
+						if parts++; parts == stored/sessiontest.Part {
+							return sessiontest.ErrInjected
+						}
+					}
+					return nil
+				})
+				if _, err := end(w); !errors.Is(err, sessiontest.ErrInjected) {
+					t.Fatalf("got %v", err)
+				}
+				w.log.Fail(nil)
+				before := len(w.log.Entries())
+				late := w.login("alice")
+				done, err := end(w)
+				if err != nil || done.Sessions != sessions+1 || done.Receipt.Seq == 0 {
+					t.Fatalf("got %+v, %v", done, err)
+				}
+				again := 0
+				for _, e := range w.log.Entries()[before:] {
+					if e.Kind == revocation.KindSID {
+						again++
+					}
+				}
+				if again != sessions+1-stored {
+					t.Errorf("%d sessions were appended, expected the %d that were not stored", again, sessions+1-stored)
+				}
+				for _, g := range append(all, late) {
+					if n := w.log.InLog(g.Session.ID); n != 1 {
+						t.Errorf("%s is in the log %d times", g.Session.ID, n)
+					}
+				}
+			})
+		})
+	}
+}

@@ -28,14 +28,14 @@ func (s *Store) EndAll(ctx context.Context, subject, reason, actor string) (Ever
 		return Everywhere{}, err
 	}
 	tag := s.ring.SubjectTag(s.cfg.Issuer, subject)
-	uniques, err := s.markAll(ctx, tag, now)
+	marked, err := s.markAll(ctx, tag, now)
 	if err != nil {
 		return Everywhere{}, err
 	}
 	cutoff := revocation.Request{
 		Kind: revocation.KindSub, Issuer: s.cfg.Issuer, Value: subject, IssuedBefore: now, Reason: reason, Actor: actor,
 	}
-	return s.endMarked(ctx, tag, uniques, reason, actor, cutoff)
+	return s.endMarked(ctx, tag, marked, reason, actor, cutoff)
 }
 
 // Owner gives the session of a genuine refresh token, spent or not, alive or not, whose record is there: it alone says whose it
@@ -65,34 +65,55 @@ func (s *Store) EndOutdated(ctx context.Context, f Facts, reason, actor string) 
 		return Everywhere{}, err
 	}
 	tag := s.ring.SubjectTag(s.cfg.Issuer, f.Subject)
-	uniques, err := s.markMany(ctx, outdatedScript, tag,
+	marked, err := s.markMany(ctx, outdatedScript, tag,
 		newGeneration(), millis(now.Add(s.cfg.Lifetime)), recordPrefix(tag), millis(now), f.Credential, f.Rights)
-	if err != nil || len(uniques) == 0 {
+	if err != nil || len(marked) == 0 {
 		return Everywhere{}, err
 	}
-	return s.endMarked(ctx, tag, uniques, reason, actor)
+	return s.endMarked(ctx, tag, marked, reason, actor)
 }
 
-// endMarked appends the sids of sessions that are marked, and what else belongs to that, in one batch, and finishes them.
-func (s *Store) endMarked(ctx context.Context, tag string, uniques []string, reason, actor string, more ...revocation.Request) (Everywhere, error) {
-	requests := make([]revocation.Request, 0, len(uniques)+len(more))
-	for _, unique := range uniques {
-		requests = append(requests, revocation.Request{
-			Kind: revocation.KindSID, Issuer: s.cfg.Issuer, Value: ID{tag: tag, unique: unique}.String(), Reason: reason, Actor: actor,
-		})
+// marked is a session that a script has marked as ending.
+type marked struct {
+	unique string // the random part of its id
+	before State
+}
+
+// endMarked appends the sids of sessions that are marked, and what else belongs to that, in one batch, and finishes them. What an earlier
+// attempt has stored is not appended again: as with one session, only one that was active until now needs a new entry.
+func (s *Store) endMarked(ctx context.Context, tag string, sessions []marked, reason, actor string, more ...revocation.Request) (Everywhere, error) {
+	requests := make([]revocation.Request, 0, len(sessions)+len(more))
+	uniques := make([]string, len(sessions))
+	var receipt redislog.Receipt
+	for i, m := range sessions {
+		uniques[i] = m.unique
+		request := revocation.Request{
+			Kind: revocation.KindSID, Issuer: s.cfg.Issuer, Value: ID{tag: tag, unique: m.unique}.String(), Reason: reason, Actor: actor,
+		}
+		if m.before != Active {
+			if stored, live := s.log.Live([]revocation.Request{request}); live {
+				if stored.Seq > receipt.Seq {
+					receipt = stored
+				}
+				continue
+			}
+		}
+		requests = append(requests, request)
 	}
-	receipt, err := s.log.Append(ctx, append(requests, more...))
-	if err != nil {
-		return Everywhere{}, fmt.Errorf("session: ending a user's sessions: %w", err)
+	if requests = append(requests, more...); len(requests) > 0 {
+		var err error
+		if receipt, err = s.log.Append(ctx, requests); err != nil {
+			return Everywhere{}, fmt.Errorf("session: ending a user's sessions: %w", err)
+		}
 	}
 	if err := s.finish(ctx, tag, uniques); err != nil {
 		return Everywhere{}, err
 	}
-	return Everywhere{Sessions: len(uniques), Receipt: receipt}, nil
+	return Everywhere{Sessions: len(sessions), Receipt: receipt}, nil
 }
 
 // markAll moves the user's generation and marks all the user's sessions as ending.
-func (s *Store) markAll(ctx context.Context, tag string, now time.Time) (uniques []string, err error) {
+func (s *Store) markAll(ctx context.Context, tag string, now time.Time) ([]marked, error) {
 	return s.markMany(ctx, everywhereScript, tag,
 		newGeneration(), millis(now), millis(now.Add(s.cfg.Lifetime)), recordPrefix(tag), millis(now))
 }
@@ -104,16 +125,25 @@ func newGeneration() string {
 	return hex.EncodeToString(generation[:])
 }
 
-// markMany runs a script that marks sessions of one user and answers with the random parts of their ids.
-func (s *Store) markMany(ctx context.Context, script, tag string, args ...any) (uniques []string, err error) {
+// markMany runs a script that marks sessions of one user and answers with the random parts of their ids, each with what it was before.
+func (s *Store) markMany(ctx context.Context, script, tag string, args ...any) ([]marked, error) {
 	answer, err := s.run(ctx, script, []string{userKey(tag), indexKey(tag), recordPrefix(tag)}, args...)
 	if err != nil {
 		return nil, err
 	}
-	for _, unique := range answer[1:] {
-		if !isBase64(unique, secretBytes) {
+	if len(answer)%2 != 1 {
+		return nil, errors.New("session: expected sessions with their states from a script")
+	}
+	found := make([]marked, 0, len(answer)/2)
+	for i := 1; i < len(answer); i += 2 {
+		m := marked{unique: answer[i]}
+		if m.before, err = parseState(answer[i+1]); err != nil {
+			return nil, err
+		}
+		if !isBase64(m.unique, secretBytes) {
 			return nil, errors.New("session: the index of a user's sessions holds something else")
 		}
+		found = append(found, m)
 	}
-	return answer[1:], nil
+	return found, nil
 }

@@ -3,10 +3,12 @@ package session_test
 import (
 	"context"
 	"errors"
+	"slices"
 	"testing"
 	"time"
 
 	"github.com/sallyport/sallyport/internal/redisconn"
+	"github.com/sallyport/sallyport/internal/revocation"
 	"github.com/sallyport/sallyport/internal/revocation/redislog"
 	"github.com/sallyport/sallyport/internal/session"
 	"github.com/sallyport/sallyport/internal/session/sessiontest"
@@ -95,26 +97,49 @@ func TestALogThatFailsIsNeverAnAnswer(t *testing.T) {
 }
 
 func TestCutoffsAndEndsThatCanNotBeReadGrantNothing(t *testing.T) {
-	for _, unread := range []string{"cutoff", "ended"} {
-		t.Run(unread, func(t *testing.T) {
-			eachRedis(t, func(t *testing.T, w *world) {
-				g := w.login("alice")
-				w.log.Fail(func(call string) error {
-					if call == unread {
-						return sessiontest.ErrInjected
-					}
-					return nil
-				})
-				if _, err := w.refresh(g.RefreshToken); !errors.Is(err, sessiontest.ErrInjected) {
-					t.Errorf("got %v", err)
-				}
-				w.log.Fail(nil)
-				if w.counter(g.Session.ID) != 1 {
-					t.Error("the token was spent")
-				}
-			})
+	eachRedis(t, func(t *testing.T, w *world) {
+		g := w.login("alice")
+		w.log.Fail(func(call string) error {
+			if call == "remembered" {
+				return sessiontest.ErrInjected
+			}
+			return nil
 		})
-	}
+		if _, err := w.refresh(g.RefreshToken); !errors.Is(err, sessiontest.ErrInjected) {
+			t.Errorf("got %v", err)
+		}
+		w.log.Fail(nil)
+		if w.counter(g.Session.ID) != 1 {
+			t.Error("the token was spent")
+		}
+	})
+}
+
+// TestARefreshAsksRedisThreeTimes: for the record, for what is remembered of it beside the log, and to move the counter; in that order, and
+// no more often after something was cut off.
+func TestARefreshAsksRedisThreeTimes(t *testing.T) {
+	sessiontest.EachRedis(t, func(t *testing.T, c *redisconn.Client) {
+		faults := sessiontest.Inject(c)
+		w := newWorldWith(t, c, config(), sessiontest.NewLog(), sessiontest.NewRing())
+		token := w.login("alice").RefreshToken
+		cut, _ := w.log.Time()
+		for _, cutoff := range []time.Time{{}, cut.Add(-time.Hour)} {
+			if !cutoff.IsZero() {
+				request := revocation.Request{Kind: revocation.KindTenant, Issuer: issuerName, Value: "acme", IssuedBefore: cutoff}
+				if _, err := w.log.Append(t.Context(), []revocation.Request{request}); err != nil {
+					t.Fatal(err)
+				}
+			}
+			var before []int64 // calls made when the log was asked
+			faults.At(0, false)
+			w.log.Fail(func(string) error { before = append(before, faults.Calls()); return nil })
+			token = w.mustRefresh(token).RefreshToken
+			w.log.Fail(nil)
+			if !slices.Equal(before, []int64{1}) || faults.Calls() != 2 {
+				t.Errorf("the log was asked after %d calls, of %d", before, faults.Calls())
+			}
+		}
+	})
 }
 
 // TestAWriteThatTooFewReplicasHaveIsNoAnswer: a Redis without replicas can not fulfil WAIT 1, not even for an answer that only

@@ -11,6 +11,10 @@ import (
 	"github.com/sallyport/sallyport/internal/seeded"
 )
 
+// maxSpent is how many spent refresh tokens of a session are remembered, with the time that each was spent: more rotations than that
+// within the grace window come from a client that repeats nothing, or from a thief, so what is older is taken for reuse.
+const maxSpent = 8
+
 // Admit says whether a session's user may go on, and names the rights that tokens minted now will carry.
 type Admit func(context.Context, Session) (rights string, err error)
 
@@ -92,47 +96,27 @@ func (s *Store) mayGoOn(ctx context.Context, id ID, rec record, admit Admit) (ri
 // revoked ends the record too, so that it stays ended after the entry has gone.
 func (s *Store) checkRevoked(ctx context.Context, id ID, rec record) error {
 	session := rec.session
-	if seeded.On(seeded.OwnSetSkipped) {
-		return s.checkCutoffs(ctx, id, rec, &Refusal{Reason: ReasonRevoked, SessionID: session.ID, Subject: session.Subject})
-	}
-	own := s.log.CheckSession(&revocation.Facts{
-		Issuer: s.cfg.Issuer, SessionID: session.ID, ClientID: session.ClientID, Tenant: session.Tenant, Ours: true,
-	}, session.Began)
-	if (own.Revoked && own.Kind == revocation.KindSID) || s.checkSubject(rec).Revoked {
-		return s.refuseAndEnd(ctx, id, session.Subject, ReasonRevoked)
-	}
 	refusal := &Refusal{Reason: ReasonRevoked, SessionID: session.ID, Subject: session.Subject}
-	if own.Revoked {
-		return refusal
+	if !seeded.On(seeded.OwnSetSkipped) {
+		own := s.log.CheckSession(&revocation.Facts{
+			Issuer: s.cfg.Issuer, SessionID: session.ID, ClientID: session.ClientID, Tenant: session.Tenant, Ours: true,
+		}, session.Began)
+		if (own.Revoked && own.Kind == revocation.KindSID) || s.checkSubject(rec).Revoked {
+			return s.refuseAndEnd(ctx, id, session.Subject, ReasonRevoked)
+		}
+		if own.Revoked {
+			return refusal
+		}
 	}
-	ended, err := s.log.Ended(ctx, s.cfg.Issuer, session.ID)
+	found, err := s.log.Remembered(ctx, s.cfg.Issuer, session.ID, session.Subject, session.ClientID, session.Tenant)
 	switch {
 	case err != nil:
-		return fmt.Errorf("session: asking whether the session has ended: %w", err)
-	case ended: // the record has lost its end: a shard other than the log's went back
+		return fmt.Errorf("session: asking for what Redis remembers of the session: %w", err)
+	case found.Ended && !seeded.On(seeded.OwnSetSkipped): // the record has lost its end: a shard other than the log's went back
 		return s.refuseAndEnd(ctx, id, session.Subject, ReasonRevoked)
-	}
-	return s.checkCutoffs(ctx, id, rec, refusal)
-}
-
-// checkCutoffs asks Redis for cutoffs that outlive their entries: a session that was idle for longer than an entry lives must not
-// come back. One question is enough unless something was cut off since the session began.
-func (s *Store) checkCutoffs(ctx context.Context, id ID, rec record, refusal *Refusal) error {
-	session := rec.session
-	cutoff, err := s.log.Cutoff(ctx, s.cfg.Issuer, session.Subject, session.ClientID, session.Tenant)
-	if err != nil {
-		return fmt.Errorf("session: asking for cutoffs: %w", err)
-	}
-	if cutoff.IsZero() || session.Began.After(cutoff) {
-		return nil
-	}
-	others, err := s.log.Cutoff(ctx, s.cfg.Issuer, "", session.ClientID, session.Tenant)
-	switch {
-	case err != nil:
-		return fmt.Errorf("session: asking for cutoffs: %w", err)
-	case !others.IsZero() && !session.Began.After(others):
+	case !found.Others.IsZero() && !session.Began.After(found.Others): // a session that idled for longer than an entry lives must not come back
 		return refusal
-	case !rec.subjectSince().After(cutoff):
+	case !found.Subject.IsZero() && !rec.subjectSince().After(found.Subject):
 		return s.refuseAndEnd(ctx, id, session.Subject, ReasonRevoked)
 	}
 	return nil
@@ -140,8 +124,7 @@ func (s *Store) checkCutoffs(ctx context.Context, id ID, rec record, refusal *Re
 
 // move spends the token by compare-and-set.
 func (s *Store) move(ctx context.Context, t refreshToken, session Session, rights string, now time.Time, era string) (Grant, error) {
-	answer, err := s.run(ctx, moveScript, keysOf(t.id),
-		strconv.FormatInt(t.n, 10), millis(now), strconv.FormatInt(s.cfg.Grace.Milliseconds(), 10), era, s.cfg.ClientID, rights)
+	answer, err := s.run(ctx, moveScript, keysOf(t.id), s.moveArgs(t, rights, now, era, "spend")...)
 	if err != nil {
 		return Grant{}, err
 	}
@@ -153,14 +136,27 @@ func (s *Store) move(ctx context.Context, t refreshToken, session Session, right
 	if answer[0] == "next" || answer[0] == "again" {
 		return s.grant(t.id, session, now, answer)
 	}
-	reason, ends := refusalFor(answer[0])
+	return Grant{}, s.refuseMove(ctx, t.id, session, answer[0])
+}
+
+// refuseMove turns the script's answer into a refusal, and ends the session if it has to.
+func (s *Store) refuseMove(ctx context.Context, id ID, session Session, answer string) error {
+	reason, ends := refusalFor(answer)
 	if reason == "" {
-		return Grant{}, fmt.Errorf("session: unexpected answer %q to a refresh", answer[0])
+		return fmt.Errorf("session: unexpected answer %q to a refresh", answer)
 	}
 	if ends {
-		return Grant{}, s.refuseAndEnd(ctx, t.id, session.Subject, reason)
+		return s.refuseAndEnd(ctx, id, session.Subject, reason)
 	}
-	return Grant{}, &Refusal{Reason: reason, SessionID: session.ID, Subject: session.Subject}
+	return &Refusal{Reason: reason, SessionID: session.ID, Subject: session.Subject}
+}
+
+// moveArgs are the script's arguments.
+func (s *Store) moveArgs(t refreshToken, rights string, now time.Time, era, mode string) []any {
+	return []any{
+		strconv.FormatInt(t.n, 10), millis(now), strconv.FormatInt(s.cfg.Grace.Milliseconds(), 10), era, s.cfg.ClientID, rights,
+		strconv.Itoa(maxSpent), mode,
+	}
 }
 
 func (s *Store) grant(id ID, session Session, now time.Time, answer []string) (Grant, error) {

@@ -7,7 +7,7 @@ package session
 // {tag}:sessions  sorted set: the ids' random parts by expiry; holds sessions that are active or ending
 // {tag}:s:<id>    state, sub, client, tenant, amr, scope, cred, rights, begun, exp, era, gen, cut (the user's, when it began),
 //
-//	n (the counter that works next), moved (when it last moved)
+//	n (the counter that works next), moved (when it last moved), spent (when it moved before that)
 //
 // All times are Unix milliseconds. They come from the caller, who carries the log's clock: the scripts of one session may run on
 // several nodes in turn.
@@ -36,33 +36,65 @@ end
 return {'begun', cut}
 `
 
-// moveScript spends a refresh token: a compare-and-set of the counter. A move that lies further ahead than the grace window was made
-// by a clock that has gone back since: nobody knows how old it is, so it is too old. Reuse is found whatever the era: it ends the session's
-// access tokens, and those of a session that must log in again are still good. A session whose tokens have carried more than one set of
-// rights goes by none from then on (*): nobody knows which of them the tokens in the field carry.
-// ARGV: n, now ms, grace ms, era, client, rights.
+// moveScript spends a refresh token, a compare-and-set of the counter, or looks whether it could be spent, by the same rules. A spent
+// token gives its own successor again for the grace window from when it was first spent; `spent` remembers that of the last ones, in 64
+// bytes: the counter they belong to, so that nothing is read into what an issuer of an earlier version left, and how long before `moved`
+// each was spent, the latest first. Whatever is not remembered is reuse.
+//
+// What was spent before was not spent later than now, whatever the clock said then; but a move that lies further ahead than the grace window
+// was made by a clock that has gone back since: nobody knows how old it is, nor what is before it, so they are too old. Reuse is found whatever
+// the era: it ends the session's access tokens, and those of a session that must log in again are still good. A session whose tokens have
+// carried more than one set of rights goes by none from then on (*): nobody knows which of them the tokens in the field carry.
+// To look works on a session that is ending, too: whoever asked for that may ask again.
+// ARGV: n, now ms, grace ms, era, client, rights, how many spent tokens are remembered, spend or look.
 const moveScript = `
-local s = redis.call('HMGET', KEYS[3], 'state', 'client', 'exp', 'era', 'gen', 'n', 'moved', 'rights')
+local s = redis.call('HMGET', KEYS[3], 'state', 'client', 'exp', 'era', 'gen', 'n', 'moved', 'rights', 'spent')
 if not s[1] then return {'missing'} end
 if s[2] ~= ARGV[5] then return {'client'} end
-if s[1] ~= 'active' then return {s[1]} end
-local now = tonumber(ARGV[2])
+local look = ARGV[8] == 'look'
+if s[1] ~= 'active' and not (look and s[1] == 'ending') then return {s[1]} end
+local now, grace = tonumber(ARGV[2]), tonumber(ARGV[3])
 if now >= tonumber(s[3]) then return {'expired'} end
 local function ending(why)
   redis.call('HSET', KEYS[3], 'state', 'ending')
   return {why}
 end
-if redis.call('HGET', KEYS[1], 'gen') ~= s[5] then return ending('generation') end
-local n, stored = tonumber(ARGV[1]), tonumber(s[6])
+if s[1] == 'active' and redis.call('HGET', KEYS[1], 'gen') ~= s[5] then return ending('generation') end
+local n, stored, moved = tonumber(ARGV[1]), tonumber(s[6]), tonumber(s[7])
 if n > stored then return ending('ahead') end
-local again = n == stored - 1 and math.abs(now - tonumber(s[7])) <= tonumber(ARGV[3])
-if n < stored and not again then return ending('reuse') end
+local times = {}
+local function note(t)
+  if #times == tonumber(ARGV[7]) or now - t > grace then return false end
+  times[#times + 1] = math.min(t, now)
+  return true
+end
+if stored > 1 and moved - now <= grace and note(moved) then
+  local of, before = string.match(s[9] or '', '^(%d+)(.*)$')
+  if of == s[6] then
+    for d in string.gmatch(before, '%d+') do
+      if not note(moved - tonumber(d)) then break end
+    end
+  end
+end
+if n < stored and not times[stored - n] then return ending('reuse') end
 if s[4] ~= ARGV[4] then return {'era'} end
+if look then
+  redis.call('HSET', KEYS[3], 'state', s[1])
+  return {'good'}
+end
 local rights = s[8] == ARGV[6] and ARGV[6] or '*'
 redis.call('HSET', KEYS[3], 'rights', rights)
-if again then return {'again', s[6]} end
-redis.call('HSET', KEYS[3], 'n', string.format('%.0f', n + 1), 'moved', ARGV[2])
-return {'next', string.format('%.0f', n + 1)}
+local next = string.format('%.0f', n + 1)
+if n < stored then return {'again', next} end
+redis.call('HSET', KEYS[3], 'n', next, 'moved', ARGV[2])
+if times[1] then
+  local spent = next
+  for i = 1, math.min(#times, tonumber(ARGV[7]) - 1) do spent = spent .. string.format(' %.0f', now - times[i]) end
+  redis.call('HSET', KEYS[3], 'spent', spent)
+else
+  redis.call('HDEL', KEYS[3], 'spent')
+end
+return {'next', next}
 `
 
 // markScript marks a session as ending and tells what it was. ARGV: id's random part.
@@ -90,7 +122,8 @@ end
 return {'ended'}
 `
 
-// everywhereScript moves the user's generation and marks all of the user's sessions as ending; it returns their ids' random parts.
+// everywhereScript moves the user's generation and marks all of the user's sessions as ending; it returns their ids' random parts, each
+// with the state that it was in.
 // ARGV: new generation, cutoff ms, expiry of the user's record ms, prefix of records, now ms.
 const everywhereScript = `
 local cut = math.max(tonumber(redis.call('HGET', KEYS[1], 'cut') or '0'), tonumber(ARGV[2]))
@@ -105,6 +138,7 @@ for _, id in ipairs(redis.call('ZRANGE', KEYS[2], 0, -1)) do
   if state then
     redis.call('HSET', key, 'state', state == 'active' and 'ending' or state)
     found[#found + 1] = id
+    found[#found + 1] = state
   else
     redis.call('ZREM', KEYS[2], id)
   end
@@ -113,7 +147,8 @@ return found
 `
 
 // outdatedScript moves the user's generation, so that no login under way ends up in a session, takes along the sessions that
-// go by the given credential and rights, and marks all others as ending; it returns the ids' random parts of those.
+// go by the given credential and rights, and marks all others as ending; it returns the ids' random parts of those and
+// their states, as everywhereScript does.
 // ARGV: new generation, expiry of the user's record ms, prefix of records, now ms, credential, rights.
 const outdatedScript = `
 local gen = redis.call('HGET', KEYS[1], 'gen') or '0'
@@ -132,6 +167,7 @@ for _, id in ipairs(redis.call('ZRANGE', KEYS[2], 0, -1)) do
   else
     redis.call('HSET', key, 'state', s[1] == 'active' and 'ending' or s[1])
     found[#found + 1] = id
+    found[#found + 1] = s[1]
   end
 end
 return found

@@ -17,7 +17,7 @@ type Config struct {
 	Issuer      string        // the tokens' iss: sessions of two issuers on one Redis never meet
 	ClientID    string        // the client that this issuer serves: another one's sessions are left alone
 	Lifetime    time.Duration // of a session, from its login
-	Grace       time.Duration // how long a spent refresh token gives its successor again; 0: not at all
+	Grace       time.Duration // how long each spent refresh token gives its successor again; 0: not at all
 	Retain      time.Duration // how long an ended session's record is kept: longer than any of its access tokens lives
 	MaxPerUser  int           // sessions of one user at a time; a further one ends the oldest
 	MinReplicas int           // replicas that must have a write before it counts
@@ -71,8 +71,7 @@ type Revocations interface {
 	Freshness(now revocation.Instant) revocation.Freshness
 	Instant() revocation.Instant
 	CheckSession(f *revocation.Facts, began time.Time) revocation.Verdict
-	Cutoff(ctx context.Context, issuer, subject, client, tenant string) (time.Time, error)
-	Ended(ctx context.Context, issuer, sessionID string) (bool, error)
+	Remembered(ctx context.Context, issuer, sessionID, subject, client, tenant string) (redislog.Remembered, error)
 }
 
 // Log is the revocation log as an issuer has it; *redislog.Issuer is one.
@@ -201,6 +200,9 @@ func (s *Store) inEra(now time.Time) (time.Time, string, error) {
 	}
 	return now.Truncate(time.Millisecond), era, nil
 }
+
+// Fresh is an error while this issuer may not go by its own copy of the log.
+func (s *Store) Fresh() error { return s.fresh() }
 
 // fresh says whether this issuer may go by its own copy of the log.
 func (s *Store) fresh() error {

@@ -243,8 +243,12 @@ func TestReuseEndsTheSession(t *testing.T) {
 			w.log.Advance(10*time.Second + time.Millisecond)
 			return thief
 		},
-		"of an older token within it": func(w *world, first session.Grant) string {
-			return w.mustRefresh(w.mustRefresh(first.RefreshToken).RefreshToken).RefreshToken
+		"of an older token, after its own": func(w *world, first session.Grant) string {
+			second := w.mustRefresh(first.RefreshToken)
+			w.log.Advance(10 * time.Second)
+			thief := w.mustRefresh(second.RefreshToken).RefreshToken
+			w.log.Advance(time.Millisecond)
+			return thief
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

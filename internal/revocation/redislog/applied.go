@@ -2,7 +2,6 @@ package redislog
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -131,52 +130,4 @@ func (i *Issuer) Entries(ctx context.Context, after uint64, limit int) ([]revoca
 		return nil, fmt.Errorf("%w: %w", ErrUnavailable, err)
 	}
 	return (&decoder{string(raw.Val())}).entries()
-}
-
-// Cutoff asks Redis for the latest cutoff on a subject, a client, a tenant or their issuer as a whole that lies within
-// max_session_lifetime, zero when there is none: a session that began at or before it must not be refreshed. An empty
-// name asks for none of its kind.
-func (i *Issuer) Cutoff(ctx context.Context, issuer, subject, client, tenant string) (time.Time, error) {
-	pipe := i.client.Universal().Pipeline()
-	scores := []*redis.FloatCmd{pipe.ZScore(ctx, i.keys.cutoffs, cutoffMember(revocation.KindIss, issuer, ""))}
-	for kind, value := range map[revocation.Kind]string{
-		revocation.KindSub: subject, revocation.KindClient: client, revocation.KindTenant: tenant,
-	} {
-		if value != "" {
-			scores = append(scores, pipe.ZScore(ctx, i.keys.cutoffs, cutoffMember(kind, issuer, value)))
-		}
-	}
-	if _, err := pipe.Exec(ctx); err != nil && !errors.Is(err, redis.Nil) {
-		return time.Time{}, fmt.Errorf("%w: cutoffs: %w", ErrUnavailable, err)
-	}
-	latest := 0.0
-	for _, s := range scores {
-		v, err := s.Result()
-		if err != nil && !errors.Is(err, redis.Nil) {
-			return time.Time{}, fmt.Errorf("%w: cutoffs: %w", ErrUnavailable, err)
-		}
-		latest = max(latest, v)
-	}
-	if latest == 0 {
-		return time.Time{}, nil
-	}
-	return time.UnixMilli(int64(latest)), nil
-}
-
-// Ended asks Redis whether a session has been ended within max_session_lifetime: also after the entry has expired, and
-// whatever the session's own record says, which may lie on a shard that has lost its newest writes.
-func (i *Issuer) Ended(ctx context.Context, issuer, sessionID string) (bool, error) {
-	err := i.client.Universal().ZScore(ctx, i.keys.cutoffs, cutoffMember(revocation.KindSID, issuer, sessionID)).Err()
-	switch {
-	case errors.Is(err, redis.Nil):
-		return false, nil
-	case err != nil:
-		return false, fmt.Errorf("%w: ended sessions: %w", ErrUnavailable, err)
-	}
-	return true, nil
-}
-
-// cutoffMember is a cutoff's, or an ended session's, name in its sorted set; the append script makes the same.
-func cutoffMember(k revocation.Kind, issuer, value string) string {
-	return fmt.Sprintf("%s:%d:%s:%s", k, len(issuer), issuer, value)
 }

@@ -184,9 +184,9 @@ func TestCutoffs(t *testing.T) {
 		revocation.Request{Kind: revocation.KindClient, Issuer: iss, Value: "app", IssuedBefore: older.Add(-2 * time.Second)})
 	expect := func(client, tenant string, want time.Time) {
 		t.Helper()
-		got, err := i.Cutoff(t.Context(), iss, "alice", client, tenant)
-		if err != nil || !got.Equal(want) {
-			t.Errorf("cutoff of client %q, tenant %q: %v, %v; want %v", client, tenant, got, err, want)
+		got, err := i.Remembered(t.Context(), iss, "", "alice", client, tenant)
+		if err != nil || !got.Others.Equal(want) || !got.Subject.IsZero() || got.Ended {
+			t.Errorf("cutoff of client %q, tenant %q: %+v, %v; want %v", client, tenant, got, err, want)
 		}
 	}
 	expect("app", "acme", older)
@@ -195,7 +195,7 @@ func TestCutoffs(t *testing.T) {
 	eventually(t, "the entries have left the log", func() bool { return r.do("XLEN", logKey) == int64(1) })
 	expect("app", "", older)
 	r.kill()
-	if _, err := i.Cutoff(t.Context(), iss, "", "app", ""); err == nil {
+	if _, err := i.Remembered(t.Context(), iss, "", "", "app", ""); err == nil {
 		t.Error("without Redis there is an answer about cutoffs")
 	}
 }
@@ -210,11 +210,11 @@ func TestEndedSessionsAreRememberedBeyondTheirEntries(t *testing.T) {
 	eventually(t, "fresh", i.fresh)
 	ended := func(session string) bool {
 		t.Helper()
-		found, err := i.Ended(t.Context(), iss, session)
+		found, err := i.Remembered(t.Context(), iss, session, "", "", "")
 		if err != nil {
 			t.Fatal(err)
 		}
-		return found
+		return found.Ended
 	}
 	revoke(t, i, sid("s1"), revocation.Request{Kind: revocation.KindJTI, Issuer: iss, Value: "s2"})
 	r.do("FLUSHALL")
@@ -233,7 +233,7 @@ func TestEndedSessionsAreRememberedBeyondTheirEntries(t *testing.T) {
 		t.Errorf("ended: s0 %t, s1 %t, s4 %t; expected what no session can be older than to be forgotten", ended("s0"), ended("s1"), ended("s4"))
 	}
 	r.kill()
-	if _, err := i.Ended(t.Context(), iss, "s1"); err == nil {
+	if _, err := i.Remembered(t.Context(), iss, "s1", "", "", ""); err == nil {
 		t.Error("without Redis there is an answer about ended sessions")
 	}
 }

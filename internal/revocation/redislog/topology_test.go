@@ -103,8 +103,8 @@ func TestCluster(t *testing.T) {
 	if a, err := i.Applied(t.Context(), receipt); err != nil || a.Total != 1 || !a.All() {
 		t.Errorf("applied %+v, %v", a, err)
 	}
-	if _, err := i.Cutoff(t.Context(), iss, "alice", "app", "acme"); err != nil {
-		t.Errorf("cutoff: %v", err)
+	if found, err := i.Remembered(t.Context(), iss, "s1", "alice", "app", "acme"); err != nil || !found.Ended {
+		t.Errorf("remembered: %+v, %v", found, err)
 	}
 	if entries, err := i.Entries(t.Context(), 1, 10); err != nil || len(entries) != 1 {
 		t.Errorf("entries %+v, %v", entries, err)

@@ -29,6 +29,9 @@ type Log struct {
 	applied   redislog.Applied
 }
 
+// Part is how many entries of a batch are stored at once, or not at all.
+const Part = 10
+
 // Entry is one revocation in a Log.
 type Entry struct {
 	revocation.Request
@@ -55,7 +58,8 @@ func (l *Log) Set(timeKnown, fresh bool, era string) {
 	l.known, l.fresh, l.era = timeKnown, fresh, era
 }
 
-// Fail makes every call ask fault first: "append" before anything is stored, "lost" after it is stored and before that is known, "cutoff", "ended", "applied".
+// Fail makes every call ask fault first: "append" before anything is stored, "part" before each further part
+// of a batch, "lost" after it is stored and before that is known, "remembered", "applied".
 func (l *Log) Fail(fault func(call string) error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -133,6 +137,11 @@ func (l *Log) Append(ctx context.Context, requests []revocation.Request) (redisl
 		return redislog.Receipt{}, err
 	}
 	for i := first; i < len(l.entries); i++ {
+		if i > first && (i-first)%Part == 0 {
+			if err := l.failing("part"); err != nil {
+				return redislog.Receipt{}, err
+			}
+		}
 		l.seq++
 		e := &l.entries[i]
 		e.Seq, e.InLog = l.seq, true
@@ -209,18 +218,32 @@ func (l *Log) Freshness(revocation.Instant) revocation.Freshness {
 
 // CheckSession asks the issuer's own set.
 func (l *Log) CheckSession(f *revocation.Facts, began time.Time) revocation.Verdict {
+	return l.check(f, func(revocation.Kind) time.Time { return began })
+}
+
+func (l *Log) check(f *revocation.Facts, began func(revocation.Kind) time.Time) revocation.Verdict {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, e := range l.entries {
-		if e.Issuer == f.Issuer && names(e, f) && (!e.Kind.Cutoff() || !began.After(e.IssuedBefore)) {
+		if e.Issuer == f.Issuer && names(e, f) && (!e.Kind.Cutoff() || !began(e.Kind).After(e.IssuedBefore)) {
 			return revocation.Verdict{Revoked: true, Kind: e.Kind, Reason: e.Reason, Seq: e.Seq}
 		}
 	}
 	return revocation.Verdict{}
 }
 
-// Check is for what is not a session: here, keys and single tokens.
-func (l *Log) Check(f *revocation.Facts) revocation.Verdict { return l.CheckSession(f, time.Time{}) }
+// Check asks the issuer's own set about a token, as a gate would.
+func (l *Log) Check(f *revocation.Facts) revocation.Verdict {
+	return l.check(f, func(k revocation.Kind) time.Time {
+		switch {
+		case f.SessionID == "":
+			return time.Unix(f.IssuedAt, 0)
+		case k == revocation.KindSub:
+			return time.Unix(f.AuthTime, 0)
+		}
+		return time.Unix(min(f.AuthTime, f.IssuedAt), 0)
+	})
+}
 
 func names(e Entry, f *revocation.Facts) bool {
 	named := map[revocation.Kind]string{
@@ -230,31 +253,21 @@ func names(e Entry, f *revocation.Facts) bool {
 	return (named != "" && named == e.Value) || e.Kind == revocation.KindIss
 }
 
-// Cutoff remembers cutoffs after their entries.
-func (l *Log) Cutoff(_ context.Context, _, subject, client, tenant string) (time.Time, error) {
+// Remembered remembers cutoffs and ended sessions after their entries.
+func (l *Log) Remembered(_ context.Context, _, sessionID, subject, client, tenant string) (redislog.Remembered, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if err := l.failing("cutoff"); err != nil {
-		return time.Time{}, err
-	}
-	var latest time.Time
-	for _, name := range []string{"sub" + subject, "client" + client, "tenant" + tenant} {
-		if t := l.longer[name]; t.After(latest) {
-			latest = t
-		}
-	}
-	return latest, nil
-}
-
-// Ended remembers ended sessions after their entries.
-func (l *Log) Ended(_ context.Context, _, sessionID string) (bool, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if err := l.failing("ended"); err != nil {
-		return false, err
+	if err := l.failing("remembered"); err != nil {
+		return redislog.Remembered{}, err
 	}
 	_, ended := l.longer["sid"+sessionID]
-	return ended, nil
+	found := redislog.Remembered{Ended: ended, Subject: l.longer["sub"+subject]}
+	for _, name := range []string{"client" + client, "tenant" + tenant} {
+		if t := l.longer[name]; t.After(found.Others) {
+			found.Others = t
+		}
+	}
+	return found, nil
 }
 
 // Applied answers what SetApplied said.

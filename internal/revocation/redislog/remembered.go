@@ -1,0 +1,74 @@
+package redislog
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/sallyport/sallyport/internal/revocation"
+)
+
+// Remembered is what Redis knows of a session's end for as long as the session could have lived, its entries expired or not. A session that
+// began at or before a cutoff must not be refreshed.
+type Remembered struct {
+	Ended   bool      // the session itself was ended, whatever its own record says, which may lie on a shard that has lost its newest writes
+	Subject time.Time // the cutoff of its user; zero when there is none
+	Others  time.Time // the latest one of its client, its tenant and its issuer as a whole; zero when there is none
+}
+
+// Remembered asks in one round trip what Redis remembers within max_session_lifetime. An empty name asks for none of its kind.
+func (i *Issuer) Remembered(ctx context.Context, issuer, sessionID, subject, client, tenant string) (Remembered, error) {
+	pipe := i.client.Universal().Pipeline()
+	ask := func(kind revocation.Kind, value string) *redis.FloatCmd {
+		if value == "" && kind != revocation.KindIss {
+			return nil
+		}
+		return pipe.ZScore(ctx, i.keys.cutoffs, cutoffMember(kind, issuer, value))
+	}
+	ended, subjects := ask(revocation.KindSID, sessionID), ask(revocation.KindSub, subject)
+	others := []*redis.FloatCmd{ask(revocation.KindIss, ""), ask(revocation.KindClient, client), ask(revocation.KindTenant, tenant)}
+	if _, err := pipe.Exec(ctx); err != nil && !errors.Is(err, redis.Nil) {
+		return Remembered{}, fmt.Errorf("%w: cutoffs and ended sessions: %w", ErrUnavailable, err)
+	}
+	var found Remembered
+	var err error
+	if at, readErr := latestOf(ended); readErr == nil {
+		found.Ended = !at.IsZero()
+	} else {
+		err = readErr
+	}
+	var subjectErr, othersErr error
+	found.Subject, subjectErr = latestOf(subjects)
+	found.Others, othersErr = latestOf(others...)
+	if err = errors.Join(err, subjectErr, othersErr); err != nil {
+		return Remembered{}, fmt.Errorf("%w: cutoffs and ended sessions: %w", ErrUnavailable, err)
+	}
+	return found, nil
+}
+
+// latestOf gives the latest of times that Redis keeps as scores, zero when it has none. nil was not asked for.
+func latestOf(scores ...*redis.FloatCmd) (time.Time, error) {
+	latest := 0.0
+	for _, s := range scores {
+		if s == nil {
+			continue
+		}
+		at, err := s.Result()
+		if err != nil && !errors.Is(err, redis.Nil) {
+			return time.Time{}, err
+		}
+		latest = max(latest, at)
+	}
+	if latest == 0 {
+		return time.Time{}, nil
+	}
+	return time.UnixMilli(int64(latest)), nil
+}
+
+// cutoffMember is a cutoff's, or an ended session's, name in its sorted set; the append script makes the same.
+func cutoffMember(k revocation.Kind, issuer, value string) string {
+	return fmt.Sprintf("%s:%d:%s:%s", k, len(issuer), issuer, value)
+}

@@ -1,0 +1,138 @@
+package issuer
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"time"
+
+	"github.com/sallyport/sallyport/internal/credential"
+)
+
+// Directory gives all users there are, by name, the disabled ones too; *credential.Store is one.
+type Directory interface {
+	All() map[string]credential.User
+}
+
+// knownUser is what is remembered of a user in Redis: enough to tell whether something was lost since.
+type knownUser struct {
+	Credential string   `json:"c"`
+	Tenant     string   `json:"t,omitempty"`
+	Roles      []string `json:"r,omitempty"`
+	Scopes     []string `json:"s,omitempty"`
+	Disabled   bool     `json:"d,omitempty"`
+}
+
+func writeKnown(u credential.User) (string, error) {
+	text, err := json.Marshal(knownUser{u.Credential, u.Tenant, u.Roles, u.Scopes, u.Disabled})
+	if err != nil {
+		return "", fmt.Errorf("issuer: writing what a user is: %w", err)
+	}
+	return string(text), nil
+}
+
+// readKnown gives what a user was. What can't be read was something else: the user's sessions are held against what is.
+func readKnown(text string) credential.User {
+	var was knownUser
+	if json.Unmarshal([]byte(text), &was) != nil {
+		return credential.User{}
+	}
+	return credential.User{Credential: was.Credential, Tenant: was.Tenant, Roles: was.Roles, Scopes: was.Scopes, Disabled: was.Disabled}
+}
+
+// compareUsers is how often users are compared with what is known of them: who gets a role is told to nobody, and may lose it again while no
+// issuer runs.
+const compareUsers = 30 * time.Second
+
+// mayBeBack is how long a user who is missing at the start may only be missing in a file that is being written.
+const mayBeBack = 2 * time.Second
+
+// compare notes who has lost something since it was known what they were, and remembers who has got something. Of whoever is not known
+// nothing is known to have been lost: at the first start ever that is everybody.
+func (s *Server) compare(ctx context.Context) error {
+	if s.directory == nil {
+		return nil
+	}
+	if s.wereUsers == nil {
+		users, err := s.sessions.KnownUsers(ctx)
+		if err != nil {
+			return err
+		}
+		if err := s.awaitMissing(ctx, users); err != nil {
+			return err
+		}
+		s.wereUsers = users
+	}
+	all := s.directory.All()
+	var lost []string
+	changed := map[string]string{}
+	for name, is := range all {
+		now, err := writeKnown(is)
+		if err != nil {
+			return err
+		}
+		switch was, there := s.wereUsers[name]; {
+		case was == now:
+		case there && credential.Outdates(readKnown(was), is):
+			lost = append(lost, name)
+		default:
+			changed[name] = now
+		}
+	}
+	for name := range s.wereUsers {
+		if _, there := all[name]; !there {
+			lost = append(lost, name)
+		}
+	}
+	s.changes.add(lost...)
+	return s.remember(ctx, changed)
+}
+
+// awaitMissing waits a moment if users are known who are not there: a file that is being written is empty first.
+func (s *Server) awaitMissing(ctx context.Context, users map[string]string) error {
+	all := s.directory.All()
+	for name := range users {
+		if _, there := all[name]; there {
+			continue
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(mayBeBack):
+			return nil
+		}
+	}
+	return nil
+}
+
+// remember keeps what users are, "" for those who are gone, in parts.
+func (s *Server) remember(ctx context.Context, changed map[string]string) error {
+	const most = 1000
+	part := make(map[string]string, min(most, len(changed)))
+	store := func() error {
+		if len(part) == 0 {
+			return nil
+		}
+		if err := s.sessions.SetKnownUsers(ctx, part); err != nil {
+			return err
+		}
+		for name, is := range part {
+			if is == "" {
+				delete(s.wereUsers, name)
+			} else {
+				s.wereUsers[name] = is
+			}
+		}
+		clear(part)
+		return nil
+	}
+	for name, is := range maps.All(changed) {
+		if part[name] = is; len(part) == most {
+			if err := store(); err != nil {
+				return err
+			}
+		}
+	}
+	return store()
+}
