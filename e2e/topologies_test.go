@@ -88,8 +88,12 @@ func (r *installation) contents(t *testing.T) map[string]string {
 		if !strings.Contains(c.Info(t.Context(), "replication").Val(), "role:master") {
 			continue
 		}
-		for keys := c.Scan(t.Context(), 0, "*", 1000).Iterator(); keys.Next(t.Context()); {
+		keys := c.Scan(t.Context(), 0, "*", 1000).Iterator()
+		for keys.Next(t.Context()) {
 			values[keys.Val()] = fmt.Sprintf("%s until %v", value(t, c, keys.Val()), c.PExpireTime(t.Context(), keys.Val()).Val())
+		}
+		if err := keys.Err(); err != nil {
+			t.Fatal(err)
 		}
 	}
 	return values
@@ -98,9 +102,12 @@ func (r *installation) contents(t *testing.T) map[string]string {
 // value is a key's value, whatever order Redis has its fields in.
 func value(t *testing.T, c *redis.Client, key string) string {
 	t.Helper()
+	kind, err := c.Type(t.Context(), key).Result()
+	if err != nil {
+		t.Fatal(err)
+	}
 	var got any
-	var err error
-	switch kind := c.Type(t.Context(), key).Val(); kind {
+	switch kind {
 	case "hash":
 		got, err = c.HGetAll(t.Context(), key).Result()
 	case "zset":
@@ -374,7 +381,10 @@ func (r *installation) restart(t *testing.T) {
 	for _, s := range r.data() {
 		c := r.client(t, s.at)
 		eventually(t, s.at+" has its replica, or its primary", func() bool {
-			info := c.Info(t.Context(), "replication").Val()
+			info := c.Info(t.Context(), "replication", "cluster").Val()
+			if strings.Contains(info, "cluster_enabled:1") && !strings.Contains(c.ClusterInfo(t.Context()).Val(), "cluster_state:ok") {
+				return false
+			}
 			return r.replicas == 0 || strings.Contains(info, "state=online") || strings.Contains(info, "master_link_status:up")
 		})
 	}

@@ -98,3 +98,9 @@ const (
 func ServerUsers(password string) string {
 	return fmt.Sprintf(replicaUser+sentinelUser, password, password)
 }
+
+// WithUsers is the same with another access list, made of the one that is deployed.
+func (d DeployedRedis) WithUsers(change func(list string) string) DeployedRedis {
+	d.users = change(d.users)
+	return d
+}
