@@ -1,10 +1,8 @@
 package e2e_test
 
 import (
-	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"net"
@@ -13,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/redis/go-redis/v9"
@@ -23,6 +22,7 @@ import (
 
 // TestEveryRedisIsAMatterOfSettings: one walk, from login to a logout that every gate has applied, on each kind of Redis, with
 // issuers that check it and may not start on one that can lose what they acknowledged. Nothing but `redis:` and min_replicas differs.
+// Every server has the settings that are deployed.
 func TestEveryRedisIsAMatterOfSettings(t *testing.T) {
 	for name, start := range map[string]func(*installation, *testing.T){
 		"single":                            (*installation).single,
@@ -34,14 +34,93 @@ func TestEveryRedisIsAMatterOfSettings(t *testing.T) {
 		"cluster of six with TLS and users": func(r *installation, t *testing.T) { r.secure(t); r.cluster(t) },
 	} {
 		t.Run(name, func(t *testing.T) {
-			r := &installation{dir: t.TempDir(), settings: map[string]string{}}
+			r := newInstallation(t)
 			start(r, t)
-			walk(t, meshtest.Start(t, meshtest.Options{Gates: 2, Issuers: 2, Embedded: true, Mesh: func(o *mesh.Options) {
-				o.RedisAddress = r.addresses[0]
-				o.Rewrite = func(file, content string) string { return r.rewrite(t, file, content) }
-			}}))
+			walk(t, r.stack(t))
 		})
 	}
+}
+
+// TestACleanRestartOfRedisLosesNothing: with the access list and the settings that are deployed, every Redis holds after a clean
+// restart, of all its servers at once, what it held before: the log and every session. Where the user default is disabled and has no
+// rights, Redis 7.0 would lose them: it reads the append-only file as that user.
+func TestACleanRestartOfRedisLosesNothing(t *testing.T) {
+	for name, start := range map[string]func(*installation, *testing.T){
+		"single":         (*installation).single,
+		"sentinel":       (*installation).sentinel,
+		"cluster of six": (*installation).cluster,
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := newInstallation(t)
+			r.name(t)
+			start(r, t)
+			s := r.stack(t)
+			gateway := newCaller(t, s.Endpoints().Gateway)
+			out := gateway.login(t, s.Endpoints().Users[0])
+			gateway.login(t, s.Endpoints().Users[1])
+			if got := gateway.send(t, http.MethodPost, "/logout", nil, bearer(out.Access)).status; got != http.StatusOK {
+				t.Fatalf("a logout was answered %d", got)
+			}
+			if err := s.Stop(); err != nil { // what an issuer would put back is not what Redis has kept
+				t.Fatal(err)
+			}
+			before := r.contents(t)
+			if before["{sallyport}:rev:log"] == "" || len(before) < 8 {
+				t.Fatalf("Redis holds %d keys, expected the log, its head, cutoffs, and records of two users at least", len(before))
+			}
+			r.restart(t)
+			after := r.contents(t)
+			for key, value := range before {
+				if after[key] != value {
+					t.Errorf("%s is not what it was before the restart", key)
+				}
+			}
+		})
+	}
+}
+
+// contents are the values of all keys, with when they expire, as the primaries have them.
+func (r *installation) contents(t *testing.T) map[string]string {
+	t.Helper()
+	values := map[string]string{}
+	for _, s := range r.data() {
+		c := r.client(t, s.at)
+		if !strings.Contains(c.Info(t.Context(), "replication").Val(), "role:master") {
+			continue
+		}
+		keys := c.Scan(t.Context(), 0, "*", 1000).Iterator()
+		for keys.Next(t.Context()) {
+			values[keys.Val()] = fmt.Sprintf("%s until %v", value(t, c, keys.Val()), c.PExpireTime(t.Context(), keys.Val()).Val())
+		}
+		if err := keys.Err(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return values
+}
+
+// value is a key's value, whatever order Redis has its fields in.
+func value(t *testing.T, c *redis.Client, key string) string {
+	t.Helper()
+	kind, err := c.Type(t.Context(), key).Result()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got any
+	switch kind {
+	case "hash":
+		got, err = c.HGetAll(t.Context(), key).Result()
+	case "zset":
+		got, err = c.ZRangeWithScores(t.Context(), key, 0, -1).Result()
+	case "stream":
+		got, err = c.XRange(t.Context(), key, "-", "+").Result()
+	default:
+		t.Fatalf("%s is a %s, of which this test knows nothing", key, kind)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return fmt.Sprint(got)
 }
 
 // walk goes through the life of a session.
@@ -81,7 +160,9 @@ func walk(t *testing.T, s *meshtest.Stack) {
 // installation is a Redis of some kind, and what the daemons' files say of it.
 type installation struct {
 	dir       string
-	servers   []string          // what every redis-server's file says
+	deployed  meshtest.DeployedRedis
+	place     meshtest.Place    // of every redis-server, but for its folder and port
+	servers   []string          // what every redis-server's file says besides what is deployed
 	sentinels []string          // what a sentinel's file says besides
 	settings  map[string]string // of `redis:`
 	tls       bool
@@ -90,6 +171,43 @@ type installation struct {
 	addresses []string
 	admin     *redis.Options // for the test itself
 	cli       []string       // the same for redis-cli
+	launched  []*launched
+}
+
+// launched is a redis-server or a sentinel.
+type launched struct {
+	at      string
+	admin   *redis.Options // nil for a sentinel
+	args    []string
+	process *exec.Cmd
+}
+
+func newInstallation(t *testing.T) *installation {
+	t.Helper()
+	deployed, err := meshtest.Deployed(meshtest.Root(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &installation{dir: t.TempDir(), deployed: deployed, settings: map[string]string{}, admin: &redis.Options{}}
+}
+
+// stack is two issuers and two gates on this Redis.
+func (r *installation) stack(t *testing.T) *meshtest.Stack {
+	t.Helper()
+	return meshtest.Start(t, meshtest.Options{Gates: 2, Issuers: 2, Embedded: true, Mesh: func(o *mesh.Options) {
+		o.RedisAddress = r.addresses[0]
+		o.Rewrite = func(file, content string) string { return r.rewrite(t, file, content) }
+	}})
+}
+
+// data gives the servers that are no sentinels.
+func (r *installation) data() (servers []*launched) {
+	for _, s := range r.launched {
+		if s.admin != nil {
+			servers = append(servers, s)
+		}
+	}
+	return servers
 }
 
 // The passwords of an installation that asks for some.
@@ -107,16 +225,16 @@ func (r *installation) guard(t *testing.T) {
 		"sentinel auth-pass main "+serverPassword)
 	r.settings["password_file"] = r.file(t, "password", serverPassword)
 	r.settings["sentinel_password_file"] = r.file(t, "sentinel-password", sentinelPassword)
-	r.admin = &redis.Options{Password: serverPassword}
+	r.admin.Password = serverPassword
 }
 
 // encrypt has everybody speak TLS, with a certificate of their own.
 func (r *installation) encrypt(t *testing.T) {
 	certificate, key := meshtest.Certificate(t)
 	r.tls = true
-	for _, lines := range []*[]string{&r.servers, &r.sentinels} {
-		*lines = append(*lines, "tls-cert-file "+certificate, "tls-key-file "+key, "tls-ca-cert-file "+certificate, "tls-replication yes")
-	}
+	r.place.Certificate, r.place.Key = certificate, key
+	r.servers = append(r.servers, "tls-replication yes")
+	r.sentinels = append(r.sentinels, "tls-cert-file "+certificate, "tls-key-file "+key, "tls-ca-cert-file "+certificate, "tls-replication yes")
 	r.settings["tls"] = fmt.Sprintf("{enabled: true, ca_file: %s, cert_file: %s, key_file: %s}", certificate, certificate, key)
 	pair, err := tls.LoadX509KeyPair(certificate, key)
 	if err != nil {
@@ -124,23 +242,33 @@ func (r *installation) encrypt(t *testing.T) {
 	}
 	pool := x509.NewCertPool()
 	pool.AddCert(pair.Leaf)
-	r.admin = &redis.Options{TLSConfig: &tls.Config{RootCAs: pool, Certificates: []tls.Certificate{pair}}}
+	r.admin.TLSConfig = &tls.Config{RootCAs: pool, Certificates: []tls.Certificate{pair}}
 	r.cli = []string{"--tls", "--cacert", certificate, "--cert", certificate, "--key", key}
 }
 
-// secure has everybody speak TLS and name themselves: the daemons as the users that are deployed.
+// secure has everybody speak TLS and name themselves.
 func (r *installation) secure(t *testing.T) {
 	r.encrypt(t)
+	r.name(t)
+}
+
+// name has everybody name themselves: the daemons as the users that are deployed, replicas and sentinels as docs/operations.md has
+// them, and the test itself, by the one user that may do anything.
+func (r *installation) name(t *testing.T) {
 	r.users = true
-	r.servers = append(r.servers, "aclfile "+r.file(t, "users.acl", deployedUsers(t, userPasswords)+
-		"user servers on >"+serverPassword+" ~* &* +@all\n"), "masteruser servers", "masterauth "+serverPassword)
-	r.sentinels = append(r.sentinels, "sentinel auth-user main servers", "sentinel auth-pass main "+serverPassword)
-	r.admin.Username, r.admin.Password = "servers", serverPassword
-	r.cli = append(r.cli, "--user", "servers", "--pass", serverPassword, "--no-auth-warning")
+	list, err := r.deployed.Users(userPasswords)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.place.Users = r.file(t, "users.acl", list+meshtest.ServerUsers(serverPassword)+"user test on >"+serverPassword+" ~* &* +@all\n")
+	r.servers = append(r.servers, "masteruser replica", "masterauth "+serverPassword)
+	r.sentinels = append(r.sentinels, "sentinel auth-user main sentinel", "sentinel auth-pass main "+serverPassword)
+	r.admin.Username, r.admin.Password = "test", serverPassword
+	r.cli = append(r.cli, "--user", "test", "--pass", serverPassword, "--no-auth-warning")
 }
 
 func (r *installation) single(t *testing.T) {
-	r.addresses = []string{r.server(t, "appendfsync always")}
+	r.addresses = []string{r.server(t)}
 	r.settings["address"] = r.addresses[0]
 }
 
@@ -152,7 +280,7 @@ func (r *installation) sentinel(t *testing.T) {
 	r.server(t, append(replicated, "replicaof "+host+" "+port)...)
 	at := freeAddress(t)
 	lines := append([]string{"sentinel monitor main " + host + " " + port + " 1"}, r.sentinels...)
-	r.launch(t, at, nil, append(lines, r.listen(at)...), "--sentinel")
+	r.launch(t, &launched{at: at, args: []string{"--sentinel"}}, append(lines, r.listen(at)...))
 	r.settings["mode"], r.settings["master_name"], r.settings["addresses"] = "sentinel", "main", "["+at+"]"
 	r.addresses = []string{primary}
 	r.await(t, primary, "connected_slaves:1")
@@ -181,44 +309,89 @@ func (r *installation) cluster(t *testing.T) {
 // server starts a redis-server and gives its address.
 func (r *installation) server(t *testing.T, lines ...string) string {
 	at := freeAddress(t)
-	lines = append(append([]string{`save ""`, "appendonly yes", "maxmemory-policy noeviction"}, r.servers...), lines...)
-	r.launch(t, at, r.admin, append(lines, r.listen(at)...))
+	place := r.place
+	place.Dir = r.folder(at)
+	_, place.Port, _ = net.SplitHostPort(at)
+	settings, err := r.deployed.Settings(place)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.launch(t, &launched{at: at, admin: r.admin}, append(append(settings, r.servers...), lines...))
 	return at
 }
 
-// listen is how a server or a sentinel is to listen.
+func (r *installation) folder(at string) string {
+	return filepath.Join(r.dir, strings.TrimPrefix(at, "127.0.0.1:"))
+}
+
+// listen is how a sentinel is to listen.
 func (r *installation) listen(at string) []string {
 	_, port, _ := net.SplitHostPort(at)
 	if r.tls {
-		return []string{"bind 127.0.0.1", "port 0", "tls-port " + port}
+		return []string{"bind 127.0.0.1", "port 0", "tls-port " + port, "dir " + r.folder(at)}
 	}
-	return []string{"bind 127.0.0.1", "port " + port}
+	return []string{"bind 127.0.0.1", "port " + port, "dir " + r.folder(at)}
 }
 
-func (r *installation) launch(t *testing.T, at string, as *redis.Options, lines []string, args ...string) {
+func (r *installation) launch(t *testing.T, s *launched, lines []string) {
 	t.Helper()
-	dir := filepath.Join(r.dir, strings.TrimPrefix(at, "127.0.0.1:"))
-	if err := os.Mkdir(dir, 0o700); err != nil {
+	if err := os.Mkdir(r.folder(s.at), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	file := filepath.Join(dir, "redis.conf")
-	write(t, file, strings.Join(append(lines, "dir "+dir), "\n")+"\n")
-	startRedis(t, append([]string{file}, args...)...)
-	eventually(t, "a server listens at "+at, func() bool {
-		conn, err := net.Dial("tcp", at)
+	file := filepath.Join(r.folder(s.at), "redis.conf")
+	write(t, file, strings.Join(lines, "\n")+"\n")
+	s.args = append([]string{file}, s.args...)
+	s.process = startRedis(t, s.args...)
+	r.launched = append(r.launched, s)
+	r.answers(t, s)
+}
+
+func (r *installation) answers(t *testing.T, s *launched) {
+	t.Helper()
+	eventually(t, "a server answers at "+s.at, func() bool {
+		conn, err := net.Dial("tcp", s.at)
 		if err != nil {
 			return false
 		}
 		conn.Close()
-		return as == nil || r.client(t, at).Ping(t.Context()).Err() == nil
+		return s.admin == nil || r.client(t, s.at).Ping(t.Context()).Err() == nil
 	})
 }
 
-func (r *installation) client(t *testing.T, at string) *redis.Client {
-	options := redis.Options{}
-	if r.admin != nil {
-		options = *r.admin
+// restart ends all servers as an operator would, before it starts the first of them again on the same files, and waits until all
+// is well.
+func (r *installation) restart(t *testing.T) {
+	t.Helper()
+	for _, s := range r.launched {
+		if err := s.process.Process.Signal(syscall.SIGTERM); err != nil {
+			t.Fatal(err)
+		}
 	}
+	for _, s := range r.launched {
+		if err := s.process.Wait(); err != nil {
+			t.Fatalf("%s: %v", s.at, err)
+		}
+	}
+	for _, s := range r.launched {
+		s.process = startRedis(t, s.args...)
+	}
+	for _, s := range r.launched {
+		r.answers(t, s)
+	}
+	for _, s := range r.data() {
+		c := r.client(t, s.at)
+		eventually(t, s.at+" has its replica, or its primary", func() bool {
+			info := c.Info(t.Context(), "replication", "cluster").Val()
+			if strings.Contains(info, "cluster_enabled:1") && !strings.Contains(c.ClusterInfo(t.Context()).Val(), "cluster_state:ok") {
+				return false
+			}
+			return r.replicas == 0 || strings.Contains(info, "state=online") || strings.Contains(info, "master_link_status:up")
+		})
+	}
+}
+
+func (r *installation) client(t *testing.T, at string) *redis.Client {
+	options := *r.admin
 	options.Addr = at
 	c := redis.NewClient(&options)
 	t.Cleanup(func() { _ = c.Close() })
@@ -259,21 +432,6 @@ func (r *installation) rewrite(t *testing.T, file, content string) string {
 		content = replace(t, content, "checks: warn", "checks: enforce")
 	}
 	return replace(t, content, "revocation: {", fmt.Sprintf("revocation: {min_replicas: %d, ", r.replicas))
-}
-
-// deployedUsers is the access list that is deployed, with passwords.
-func deployedUsers(t *testing.T, passwords map[string]string) string {
-	t.Helper()
-	list, err := os.ReadFile(filepath.Join(meshtest.Root(t), "deploy", "redis", "users.acl"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	filled := string(list)
-	for user, password := range passwords {
-		digest := sha256.Sum256([]byte(password))
-		filled = replace(t, filled, "#"+strings.ToUpper(user)+"_PASSWORD_SHA256", "#"+hex.EncodeToString(digest[:]))
-	}
-	return filled
 }
 
 // startRedis runs a redis-server until the test ends, or ends it before.

@@ -44,7 +44,11 @@ func (w *world) startCluster(ctx context.Context) error {
 		if err := os.WriteFile(file, []byte(w.nodesFile(i)), 0o600); err != nil {
 			return err
 		}
-		return w.startServer(ctx, s, append(s.settings(), s.replicated()...), s.clusterSettings()...)
+		lines, err := w.replicated(s)
+		if err != nil {
+			return err
+		}
+		return w.startServer(ctx, s, lines, s.clusterSettings()...)
 	})
 }
 

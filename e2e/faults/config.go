@@ -96,9 +96,12 @@ func (w *world) redisConfig(ofIssuer bool, more string) string {
 	default:
 		fmt.Fprintf(&b, "  address: %s\n", w.servers[0].address)
 	}
+	user := "gate"
 	if ofIssuer {
-		b.WriteString("  checks: enforce\n")
+		user = "issuer"
+		fmt.Fprintf(&b, "  checks: %s\n", w.redis.Checks)
 	}
+	fmt.Fprintf(&b, "  username: %s\n  password_file: ./%s-password\n", user, user)
 	fmt.Fprintf(&b, "revocation:\n  max_staleness: %v\n  settle: %v\n  heartbeat: %v\n  min_replicas: %d\n  append_timeout: 1500ms\n",
 		w.plan.maxStaleness(), settle, heartbeat, replicas)
 	b.WriteString(more + "log: {level: info}\n")

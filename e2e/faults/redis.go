@@ -3,6 +3,7 @@ package faults
 import (
 	"bufio"
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"net"
@@ -15,6 +16,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/sallyport/sallyport/internal/mesh"
+	"github.com/sallyport/sallyport/internal/meshtest"
 )
 
 // masterName is how the sentinels know the primary.
@@ -30,12 +32,17 @@ type server struct {
 	address string // where everybody else reaches it: through the network
 	client  *redis.Client
 
+	user, password string // of client
+
 	shard           int    // of a cluster
 	bus, busAddress string // of a cluster's node: where it listens to the others, and where they reach it
 }
 
 // startRedis starts Redis as the plan says.
 func (w *world) startRedis(ctx context.Context) error {
+	if err := w.writeAccessList(); err != nil {
+		return err
+	}
 	switch w.plan.Topology {
 	case Cluster:
 		return errors.Join(w.startCluster(ctx), w.findKeys(ctx))
@@ -47,7 +54,11 @@ func (w *world) startRedis(ctx context.Context) error {
 		return err
 	}
 	w.servers = append(w.servers, s)
-	return w.startServer(ctx, s, append(s.settings(), "appendfsync always"))
+	lines, err := w.settings(s)
+	if err != nil {
+		return err
+	}
+	return w.startServer(ctx, s, lines)
 }
 
 // startSentinels starts a primary, its replicas and the sentinels that watch over them.
@@ -60,7 +71,10 @@ func (w *world) startSentinels(ctx context.Context) error {
 		w.servers = append(w.servers, s)
 	}
 	err := together(w.servers, func(i int, s *server) error {
-		lines := append(s.settings(), s.replicated()...)
+		lines, err := w.replicated(s)
+		if err != nil {
+			return err
+		}
 		_, announced, _ := strings.Cut(s.address, ":")
 		lines = append(lines, "replica-announce-ip 127.0.0.1", "replica-announce-port "+announced)
 		if i > 0 {
@@ -70,11 +84,10 @@ func (w *world) startSentinels(ctx context.Context) error {
 		return w.startServer(ctx, s, lines)
 	})
 	for i := range 3 {
-		s, sentinelErr := w.newServer(fmt.Sprintf("sentinel-%d", i+1))
+		s, sentinelErr := w.newSentinel(fmt.Sprintf("sentinel-%d", i+1))
 		if sentinelErr != nil {
 			return errors.Join(err, sentinelErr)
 		}
-		s.address = s.backend
 		w.sentinels = append(w.sentinels, s)
 	}
 	if err != nil {
@@ -88,47 +101,98 @@ func (w *world) startSentinels(ctx context.Context) error {
 	})
 }
 
-// newServer makes the folder and the addresses of a server.
+// newServer makes a server that holds data: its folder, its addresses and the harness' client, who may do anything.
 func (w *world) newServer(name string) (*server, error) {
-	s := &server{name: name, number: len(w.servers) + 1, dir: filepath.Join(w.dir, name)}
-	if err := os.MkdirAll(s.dir, 0o700); err != nil {
+	s, err := w.place(name)
+	if err != nil {
 		return nil, err
 	}
 	if err := w.limitDisk(s.dir); err != nil {
 		return nil, err
 	}
-	var err error
-	if s.backend, err = w.processes.Address(name); err != nil {
-		return nil, err
-	}
 	if s.address, err = w.network.listen(name, s.backend); err != nil {
 		return nil, err
 	}
-	// A pool that has failed to dial as often as its size repeats its last error for a second, whatever is true by then.
-	const size = 1000
-	s.client = redis.NewClient(&redis.Options{
-		Addr: s.backend, MaxRetries: -1, DialTimeout: time.Second, ReadTimeout: time.Second, WriteTimeout: time.Second,
-		DisableIdentity: true, Protocol: 2, PoolSize: size, ContextTimeoutEnabled: true, DialerRetries: 1,
-	})
-	w.closers = append(w.closers, s.client.Close)
+	w.connect(s, harnessUser, w.passwords[harnessUser])
 	return s, nil
 }
 
-// settings are what all servers have in common.
-func (s *server) settings() []string {
-	_, port, _ := strings.Cut(s.backend, ":")
-	return []string{
-		"bind 127.0.0.1", "port " + port, "dir " + s.dir, `save ""`, "appendonly yes", "logfile \"\"",
-		"auto-aof-rewrite-percentage 0", "maxmemory-policy noeviction",
+// newSentinel makes a sentinel, which asks nobody who they are.
+func (w *world) newSentinel(name string) (*server, error) {
+	s, err := w.place(name)
+	if err != nil {
+		return nil, err
 	}
+	s.address = s.backend
+	w.connect(s, "", "")
+	return s, nil
 }
 
-// replicated are the settings of servers with replicas.
-func (s *server) replicated() []string {
-	return []string{
-		"appendfsync everysec", "min-replicas-to-write 1", "min-replicas-max-lag 2",
-		"repl-diskless-sync-delay 0", "repl-ping-replica-period 1", "repl-timeout 5",
+func (w *world) place(name string) (*server, error) {
+	s := &server{name: name, number: len(w.servers) + 1, dir: filepath.Join(w.dir, name)}
+	if err := os.MkdirAll(s.dir, 0o700); err != nil {
+		return nil, err
 	}
+	var err error
+	s.backend, err = w.processes.Address(name)
+	return s, err
+}
+
+func (w *world) connect(s *server, user, password string) {
+	// A pool that has failed to dial as often as its size repeats its last error for a second, whatever is true by then.
+	const size = 1000
+	s.user, s.password = user, password
+	s.client = redis.NewClient(&redis.Options{
+		Addr: s.backend, Username: user, Password: password,
+		MaxRetries: -1, DialTimeout: time.Second, ReadTimeout: time.Second, WriteTimeout: time.Second,
+		DisableIdentity: true, Protocol: 2, PoolSize: size, ContextTimeoutEnabled: true, DialerRetries: 1,
+	})
+	w.closers = append(w.closers, s.client.Close)
+}
+
+// harnessUser is the one user that the harness puts into the access list for itself.
+const harnessUser = "harness"
+
+// writeAccessList writes the list that all servers have: the one that is deployed, the users of replicas and sentinels, and the
+// harness' own.
+func (w *world) writeAccessList() error {
+	for _, user := range []string{"issuer", "gate", serverUser, harnessUser} {
+		w.passwords[user] = rand.Text()
+	}
+	daemons := map[string]string{"issuer": w.passwords["issuer"], "gate": w.passwords["gate"]}
+	list, err := w.redis.Deployed.Users(daemons)
+	if err != nil {
+		return err
+	}
+	list += meshtest.ServerUsers(w.passwords[serverUser]) + "user " + harnessUser + " on >" + w.passwords[harnessUser] + " ~* &* +@all\n"
+	errs := []error{os.WriteFile(w.accessList(), []byte(list), 0o600)}
+	for user, password := range daemons {
+		errs = append(errs, os.WriteFile(filepath.Join(w.dir, user+"-password"), []byte(password), 0o600))
+	}
+	return errors.Join(errs...)
+}
+
+func (w *world) accessList() string { return filepath.Join(w.dir, "users.acl") }
+
+// serverUser stands for the two users replica and sentinel, which have one password.
+const serverUser = "server"
+
+// settings are what is deployed, at the place of this server.
+func (w *world) settings(s *server) ([]string, error) {
+	_, port, _ := strings.Cut(s.backend, ":")
+	return w.redis.Deployed.Settings(meshtest.Place{Dir: s.dir, Port: port, Users: w.accessList()})
+}
+
+// replicated are the settings of servers with replicas. Half of the schedules have the weakest that is allowed there.
+func (w *world) replicated(s *server) ([]string, error) {
+	lines, err := w.settings(s)
+	lines = append(lines, "masteruser replica", "masterauth "+w.passwords[serverUser],
+		"min-replicas-to-write 1", "min-replicas-max-lag 2",
+		"repl-diskless-sync-delay 0", "repl-ping-replica-period 1", "repl-timeout 5")
+	if w.plan.Seed/uint64(len(topologies))%2 == 1 {
+		lines = append(lines, "appendfsync everysec")
+	}
+	return lines, err
 }
 
 func (w *world) sentinelSettings(s *server) []string {
@@ -140,6 +204,7 @@ func (w *world) sentinelSettings(s *server) []string {
 		"sentinel down-after-milliseconds " + masterName + " 1000",
 		"sentinel failover-timeout " + masterName + " 4000",
 		"sentinel parallel-syncs " + masterName + " 2",
+		"sentinel auth-user " + masterName + " sentinel", "sentinel auth-pass " + masterName + " " + w.passwords[serverUser],
 	}
 }
 
@@ -156,8 +221,8 @@ func (w *world) startServer(ctx context.Context, s *server, lines []string, args
 	}
 	var err error
 	s.node, err = w.start(ctx, mesh.Spec{
-		Name: s.name, Path: w.redisServer, Args: append([]string{file}, args...), Dir: s.dir,
-		Ready: func(ctx context.Context) error { return answers(ctx, s.backend) },
+		Name: s.name, Path: w.redis.Server, Args: append([]string{file}, args...), Dir: s.dir,
+		Ready: s.answers,
 	})
 	return err
 }
@@ -170,8 +235,8 @@ func (silent) Printf(context.Context, string, ...any) {}
 func init() { redis.SetLogger(silent{}) }
 
 // answers is nil once a server has loaded its data, whatever else it complains of.
-func answers(ctx context.Context, address string) error {
-	conn, err := new(net.Dialer).DialContext(ctx, "tcp4", address)
+func (s *server) answers(ctx context.Context) error {
+	conn, err := new(net.Dialer).DialContext(ctx, "tcp4", s.backend)
 	if err != nil {
 		return err
 	}
@@ -181,10 +246,19 @@ func answers(ctx context.Context, address string) error {
 			return err
 		}
 	}
-	if _, err := conn.Write([]byte("PING\r\n")); err != nil {
-		return err
+	reader := bufio.NewReader(conn)
+	ask := func(command string) (string, error) {
+		if _, err := conn.Write([]byte(command + "\r\n")); err != nil {
+			return "", err
+		}
+		return reader.ReadString('\n')
 	}
-	line, err := bufio.NewReader(conn).ReadString('\n')
+	if s.user != "" { // who has not said who they are is told nothing of loading
+		if line, err := ask("AUTH " + s.user + " " + s.password); err != nil || line != "+OK\r\n" {
+			return errors.Join(err, fmt.Errorf("faults: %s answers its administrator: %q", s.name, line))
+		}
+	}
+	line, err := ask("PING")
 	if err == nil && strings.HasPrefix(line, "-LOADING") {
 		err = errors.New("it is loading")
 	}

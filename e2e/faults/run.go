@@ -10,6 +10,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/sallyport/sallyport/internal/meshtest"
 )
 
 // Result is what became of a schedule.
@@ -32,9 +34,16 @@ const (
 	calm          = 400 * time.Millisecond // of health between rounds
 )
 
+// Redis is what the servers of a schedule are.
+type Redis struct {
+	Server   string // the program
+	Deployed meshtest.DeployedRedis
+	Checks   string // what issuers do about one that can lose what they acknowledge
+}
+
 // Run runs a schedule in dir. An error says that the harness itself failed, which says nothing about the promises.
-func Run(ctx context.Context, plan Plan, dir, binaries, redisServer string) (*Result, error) {
-	w, err := build(ctx, plan, dir, binaries, redisServer)
+func Run(ctx context.Context, plan Plan, dir, binaries string, redis Redis) (*Result, error) {
+	w, err := build(ctx, plan, dir, binaries, redis)
 	if err != nil {
 		return nil, err
 	}

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/sallyport/sallyport/internal/meshtest"
+	"github.com/sallyport/sallyport/internal/redisconn"
 )
 
 var (
@@ -49,7 +50,7 @@ func planFor(seed uint64) Plan {
 
 // TestSchedules hurts installations, each as its seed says and in a folder of its own, and holds their histories to every promise.
 func TestSchedules(t *testing.T) {
-	s := &stage{binaries: meshtest.MovableBinaries(t), redisServer: meshtest.RedisServer(t), table: newTable()}
+	s := &stage{binaries: meshtest.MovableBinaries(t), redis: asDeployed(t), table: newTable()}
 	defer func() { t.Logf("\n%s", s.table) }()
 	queue := make(chan Plan)
 	var players sync.WaitGroup
@@ -71,9 +72,20 @@ func TestSchedules(t *testing.T) {
 	}
 }
 
+// asDeployed is a Redis with the files that are deployed, which issuers insist on.
+func asDeployed(t *testing.T) Redis {
+	t.Helper()
+	deployed, err := meshtest.Deployed(meshtest.Root(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return Redis{Server: meshtest.RedisServer(t), Deployed: deployed, Checks: redisconn.ChecksEnforce}
+}
+
 // stage is where schedules are played.
 type stage struct {
-	binaries, redisServer string
+	binaries string
+	redis    Redis
 
 	mu       sync.Mutex
 	table    *table
@@ -94,7 +106,7 @@ func (s *stage) play(t *testing.T, plan Plan) {
 			t.Error(err)
 		}
 	}()
-	r, err := Run(t.Context(), plan, dir, s.binaries, s.redisServer)
+	r, err := Run(t.Context(), plan, dir, s.binaries, s.redis)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	took := time.Since(began).Round(time.Millisecond)

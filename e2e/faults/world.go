@@ -27,18 +27,19 @@ import (
 
 // world is an installation that is being hurt, and the record of what happens in it.
 type world struct {
-	plan        Plan
-	dir         string
-	binaries    string
-	redisServer string
+	plan     Plan
+	dir      string
+	binaries string
+	redis    Redis
 
 	began      time.Time
 	processes  *mesh.Processes
 	network    *network
 	ring       *keyring.Ring
 	adminToken string
-	hash       string // of the users' password
-	users      []user // one for each client
+	passwords  map[string]string // of Redis' users
+	hash       string            // of the users' password
+	users      []user            // one for each client
 	foreigners []*foreign
 	http       *http.Client
 	closers    []func() error // last in, first out
@@ -96,7 +97,7 @@ func (w *world) start(ctx context.Context, spec mesh.Spec) (*node, error) {
 		return nil, err
 	}
 	spec.Env = n.clock.Env()
-	if spec.Path == w.redisServer {
+	if spec.Path == w.redis.Server {
 		spec.Env = append(spec.Env, meshtest.PreloadedClock(w.binaries))
 	}
 	n.born()
@@ -167,10 +168,10 @@ func (w *world) owner(c net.Conn) string {
 }
 
 // build brings up the installation of a plan.
-func build(ctx context.Context, plan Plan, dir, binaries, redisServer string) (*world, error) {
+func build(ctx context.Context, plan Plan, dir, binaries string, redis Redis) (*world, error) {
 	w := &world{
-		plan: plan, dir: dir, binaries: binaries, redisServer: redisServer, began: time.Now(),
-		processes: mesh.NewProcesses(dir), nodes: map[string]*node{}, adminToken: rand.Text() + rand.Text(),
+		plan: plan, dir: dir, binaries: binaries, redis: redis, began: time.Now(),
+		processes: mesh.NewProcesses(dir), nodes: map[string]*node{}, adminToken: rand.Text() + rand.Text(), passwords: map[string]string{},
 		http: &http.Client{Timeout: 4 * time.Second, Transport: &http.Transport{MaxIdleConnsPerHost: 16}},
 	}
 	w.network = newNetwork(w.owner)

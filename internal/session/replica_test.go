@@ -60,6 +60,10 @@ func TestNothingIsAnsweredBeforeTheReplicaHasIt(t *testing.T) {
 		"login":   func(w *world, _ session.Grant) error { return second(w.tryLogin("bob")) },
 		"refresh": func(w *world, g session.Grant) error { return second(w.refresh(g.RefreshToken)) },
 		"end":     func(w *world, g session.Grant) error { return second(w.end(g.Session.ID)) },
+		"end of a session that is not there": func(w *world, g session.Grant) error {
+			tag, _, _ := strings.Cut(g.Session.ID, "~")
+			return second(w.end(tag + "~" + strings.Repeat("A", 22)))
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -81,6 +85,31 @@ func TestNothingIsAnsweredBeforeTheReplicaHasIt(t *testing.T) {
 				t.Error("answered though the replica has nothing of it")
 			}
 		})
+	}
+}
+
+// TestASessionThatHasGoneMeanwhileIsFinishedOnTheReplicaToo: what is found to be gone is believed when the replica has nothing of it
+// either, which a script that writes nothing cannot tell.
+func TestASessionThatHasGoneMeanwhileIsFinishedOnTheReplicaToo(t *testing.T) {
+	port := freePort(t)
+	primary, _ := sessiontest.StartRedis(t, "--port", port, "--repl-diskless-sync-delay", "0")
+	_, process := sessiontest.StartRedis(t, "--replicaof", "127.0.0.1 "+port)
+	cfg := config()
+	cfg.MinReplicas, cfg.WaitTimeout = 1, 100*time.Millisecond
+	w := newWorldWith(t, sessiontest.Open(t, primary), cfg, sessiontest.NewLog(), sessiontest.NewRing())
+	awaitReplica(t, primary)
+	g := w.login("alice")
+	w.log.Fail(func(call string) error { // the session has been marked
+		if call != "append" {
+			return nil
+		}
+		w.redis.Universal().FlushAll(t.Context())
+		awaitAcknowledged(t, w.redis.Universal())
+		return process.Signal(syscall.SIGSTOP)
+	})
+	defer func() { _ = process.Signal(syscall.SIGCONT) }()
+	if _, err := w.end(g.Session.ID); err == nil {
+		t.Error("an end was acknowledged though the replica has nothing of it")
 	}
 }
 

@@ -1,7 +1,8 @@
 package session
 
 // Every script gets the same three keys (the user's record, the index of the user's sessions, one session's record; the last
-// may be unused) and writes at least one field whenever its answer will be acted upon, so that WAIT covers it.
+// may be unused) and writes at least one field whenever its answer will be acted upon, so that WAIT covers it: from Redis 7.2 on WAIT
+// waits for the connection's own last write alone. An answer that only refuses ('moved', 'missing' to a refresh) may have written nothing.
 //
 // {tag}:user      gen: moves at each log out everywhere; cut: the time of the last one
 // {tag}:sessions  sorted set: the ids' random parts by expiry; holds sessions that are active or ending
@@ -97,11 +98,20 @@ end
 return {'next', next}
 `
 
+// confirmLines have a script that has found nothing to write write all the same, for WAIT to wait for. Nothing is left of it.
+const confirmLines = `
+local function confirm()
+  redis.call('HSET', KEYS[3], 'state', 'missing')
+  redis.call('DEL', KEYS[3])
+end
+`
+
 // markScript marks a session as ending and tells what it was. ARGV: id's random part.
-const markScript = `
+const markScript = confirmLines + `
 local state = redis.call('HGET', KEYS[3], 'state')
 if not state then
   redis.call('ZREM', KEYS[2], ARGV[1])
+  confirm()
   return {'missing'}
 end
 redis.call('HSET', KEYS[3], 'state', state == 'active' and 'ending' or state)
@@ -110,15 +120,18 @@ return {state}
 
 // finishScript marks sessions as ended. KEYS[3] and all behind it are records, ARGV[2] and all behind it their ids' random parts.
 // ARGV[1]: when the records may go, ms.
-const finishScript = `
+const finishScript = confirmLines + `
+local found = false
 for i = 3, #KEYS do
   if redis.call('EXISTS', KEYS[i]) == 1 then
+    found = true
     redis.call('HSET', KEYS[i], 'state', 'ended')
     local left = redis.call('HGET', KEYS[i], 'exp')
     if tonumber(left) > tonumber(ARGV[1]) then redis.call('PEXPIREAT', KEYS[i], ARGV[1]) end
   end
   redis.call('ZREM', KEYS[2], ARGV[i - 1])
 end
+if not found then confirm() end
 return {'ended'}
 `
 

@@ -16,34 +16,66 @@ import (
 
 // checker finds the ways in which one data node of Redis is not what the promises need.
 type checker struct {
-	cfg     Config
-	redis   redisconn.Config
-	node    string // which of a cluster's, else empty
-	config  func(setting string) (string, error)
-	info    map[string]string
-	failed  []error
-	cluster bool // has replicas to fail over to
+	cfg       Config
+	redis     redisconn.Config
+	strangers func(node string) redisconn.Config // for a connection to one node
+	node      string                             // which of a cluster's, or which replica, else empty
+	config    func(setting string) (string, error)
+	info      map[string]string
+	failed    []error
+	cluster   bool // has replicas to fail over to
 }
 
 // CheckRedis reports every way in which Redis is not what the promises need, each naming the setting to change. A check
-// that cannot be made is a failed one. In a cluster every primary is checked: the log is on one, sessions are on all. The
+// that cannot be made is a failed one. In a cluster every primary is checked: the log is on one, sessions are on all. So is every
+// replica that answers, since it has settings and users of its own and may be the primary after the next fault. The
 // second result is an error of a connection: then it is not known what there is to find.
 func (i *Issuer) CheckRedis(ctx context.Context) ([]error, error) {
 	var failed []error
 	err := i.client.EachPrimary(ctx, func(node string, conn *redis.Conn) error {
-		c := &checker{
-			cfg: i.cfg, redis: i.client.Config(), node: node,
-			config:  func(setting string) (string, error) { return configGet(ctx, conn, setting) },
-			cluster: i.client.Config().Mode != redisconn.ModeSingle,
-		}
+		c := i.checker(ctx, node, conn)
 		err := c.check(ctx, conn)
 		failed = append(failed, c.failed...)
 		return err
 	})
+	if err == nil && i.client.Config().Mode != redisconn.ModeSingle {
+		err = i.client.EachReplica(ctx, func(node string, conn *redis.Conn) {
+			failed = append(failed, i.checkReplica(ctx, node, conn)...)
+		})
+	}
 	if err != nil {
 		return nil, fmt.Errorf("redislog: checking Redis: %w", err)
 	}
 	return failed, nil
+}
+
+func (i *Issuer) checker(ctx context.Context, node string, conn *redis.Conn) *checker {
+	return &checker{
+		cfg: i.cfg, redis: i.client.Config(), strangers: i.client.ConfigAt, node: node,
+		config:  func(setting string) (string, error) { return configGet(ctx, conn, setting) },
+		cluster: i.client.Config().Mode != redisconn.ModeSingle,
+	}
+}
+
+// replicaPatience is how long one replica may take to be checked. Issuers must start while one is down.
+const replicaPatience = time.Second
+
+// checkReplica checks a replica. One that does not answer is no finding, for what is down must not keep issuers down; the log names it.
+func (i *Issuer) checkReplica(ctx context.Context, node string, conn *redis.Conn) []error {
+	ctx, cancel := context.WithTimeout(ctx, replicaPatience)
+	defer cancel()
+	c := i.checker(ctx, node, conn)
+	err := c.checkReplica(ctx, conn)
+	switch {
+	case err == nil:
+		return c.failed
+	case redis.HasErrorPrefix(err, "NOAUTH"), redis.HasErrorPrefix(err, "WRONGPASS"), redis.HasErrorPrefix(err, "NOPERM"):
+		c.failed = nil
+		c.fail("this replica refuses the issuer, and would as a primary: give it the users of the others: %w", err)
+		return c.failed
+	}
+	i.log.Warn("a replica of Redis does not answer, so its settings are not checked", "replica", node, "error", oneLine(err.Error()))
+	return nil
 }
 
 func (c *checker) check(ctx context.Context, conn *redis.Conn) error {
@@ -61,6 +93,20 @@ func (c *checker) check(ctx context.Context, conn *redis.Conn) error {
 	c.exposure(ctx)
 	c.replay(ctx, conn)
 	// A connection that broke on the way stays broken: what could not be checked for that is no finding.
+	return conn.Ping(ctx).Err()
+}
+
+// checkReplica is check for a server that is not a primary yet.
+func (c *checker) checkReplica(ctx context.Context, conn *redis.Conn) error {
+	if err := conn.Ping(ctx).Err(); err != nil {
+		return err
+	}
+	c.durability()
+	c.deposition()
+	if !onThisMachine(c.node) {
+		c.secrecy(ctx)
+	}
+	c.replay(ctx, conn)
 	return conn.Ping(ctx).Err()
 }
 
@@ -116,12 +162,16 @@ func (c *checker) durability() {
 	c.want("appendonly", "yes", "a restart would forget acknowledged revocations")
 	if !c.cluster {
 		c.want("appendfsync", "always", "a single Redis that crashes would forget the last second")
+	} else if got, err := c.config("appendfsync"); err != nil {
+		c.fail("appendfsync cannot be checked, and must be everysec or always: %w", err)
+	} else if got != "everysec" && got != "always" {
+		c.fail("appendfsync is %q, and must be everysec or always: machines that lose power together would forget more than the last second", got)
 	}
 	c.want("maxmemory-policy", "noeviction", "a full Redis would drop revocations instead of refusing writes")
 }
 
 // replicas checks what keeps a deposed primary from being believed: a write that counts is on a majority of the data
-// nodes, and a primary without replicas stops taking writes before anyone's copy is stale.
+// nodes, and a primary without replicas is deposed in time.
 func (c *checker) replicas() {
 	if !c.cluster {
 		return
@@ -134,6 +184,11 @@ func (c *checker) replicas() {
 	if need := max((connected+1)/2, 1); c.cfg.MinReplicas < need {
 		c.fail("revocation.min_replicas is %d, and must be at least %d with %d data nodes", c.cfg.MinReplicas, need, connected+1)
 	}
+	c.deposition()
+}
+
+// deposition checks that a primary without replicas stops taking writes before anyone's copy is stale.
+func (c *checker) deposition() {
 	if n, ok := c.number("min-replicas-to-write"); ok && n < 1 {
 		c.fail("min-replicas-to-write is %d, and must be at least 1: a deposed primary would go on taking writes", n)
 	}
@@ -168,9 +223,18 @@ func (c *checker) exposure(ctx context.Context) {
 	if !c.redis.TLS.Enabled {
 		c.fail("redis.tls.enabled is false, and must be true for a Redis beyond this machine")
 	}
+	c.secrecy(ctx)
+}
+
+// secrecy checks that a server asks who they are.
+func (c *checker) secrecy(ctx context.Context) {
+	asked := c.redis
+	if c.node != "" {
+		asked = c.strangers(c.node)
+	}
 	if c.redis.Password.IsZero() {
 		c.fail("redis.password is empty, and a Redis beyond this machine must ask for one, or for an ACL user")
-	} else if open, err := redisconn.AnswersStrangers(ctx, c.redis); err != nil {
+	} else if open, err := redisconn.AnswersStrangers(ctx, asked); err != nil {
 		c.fail("whether it answers without a password cannot be checked: %w", err)
 	} else if open {
 		c.fail("it answers without a password: set requirepass, or disable the ACL user default (%s)", disabledDefault)

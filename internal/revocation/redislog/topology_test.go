@@ -44,29 +44,7 @@ func over(t *testing.T, redis redisconn.Config, s settings) (issuer, gate) {
 // allowed, and all goes on by itself.
 func TestSentinelFailover(t *testing.T) {
 	t.Parallel()
-	primary := startRedis(t)
-	replicas := []*server{replicaOf(t, primary), replicaOf(t, primary)}
-	eventually(t, "both replicas are in step", func() bool {
-		return strings.Count(fmt.Sprint(primary.do("INFO", "replication")), "state=online") == 2
-	})
-	port := freePort(t)
-	file := filepath.Join(t.TempDir(), "sentinel.conf")
-	text := fmt.Sprintf("port %d\nbind 127.0.0.1\nsentinel monitor main 127.0.0.1 %d 1\n"+
-		"sentinel down-after-milliseconds main 700\nsentinel failover-timeout main 3000\n", port, primary.port)
-	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	sentinel := &server{t: t, port: port, dir: t.TempDir()}
-	sentinel.launch(file, "--sentinel")
-	t.Cleanup(sentinel.kill)
-	eventually(t, "the sentinel knows both replicas", func() bool {
-		v, ok := sentinel.do("SENTINEL", "REPLICAS", "main").([]any)
-		return ok && len(v) == 2
-	})
-
-	cfg := redisconn.DefaultConfig()
-	cfg.Mode, cfg.Address, cfg.Addresses, cfg.MasterName = redisconn.ModeSentinel, "", []string{sentinel.addr()}, "main"
-	cfg.Checks = redisconn.ChecksWarn
+	cfg, primary, replicas := startSentinel(t)
 	s := named("issuer-1")
 	s.cfg.MinReplicas = 1
 	i, g := over(t, cfg, s)
@@ -89,6 +67,35 @@ func TestSentinelFailover(t *testing.T) {
 	m.revoked = append(m.revoked, "after")
 	m.converge()
 	m.denied()
+}
+
+// startSentinel starts a primary, two replicas and a sentinel, which knows them.
+func startSentinel(t *testing.T) (cfg redisconn.Config, primary *server, replicas []*server) {
+	t.Helper()
+	primary = startRedis(t)
+	replicas = []*server{replicaOf(t, primary), replicaOf(t, primary)}
+	eventually(t, "both replicas are in step", func() bool {
+		return strings.Count(fmt.Sprint(primary.do("INFO", "replication")), "state=online") == 2
+	})
+	port := freePort(t)
+	file := filepath.Join(t.TempDir(), "sentinel.conf")
+	text := fmt.Sprintf("port %d\nbind 127.0.0.1\nsentinel monitor main 127.0.0.1 %d 1\n"+
+		"sentinel down-after-milliseconds main 700\nsentinel failover-timeout main 3000\n", port, primary.port)
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	sentinel := &server{t: t, port: port, dir: t.TempDir()}
+	sentinel.launch(file, "--sentinel")
+	t.Cleanup(sentinel.kill)
+	eventually(t, "the sentinel knows both replicas", func() bool {
+		v, ok := sentinel.do("SENTINEL", "REPLICAS", "main").([]any)
+		return ok && len(v) == 2
+	})
+
+	cfg = redisconn.DefaultConfig()
+	cfg.Mode, cfg.Address, cfg.Addresses, cfg.MasterName = redisconn.ModeSentinel, "", []string{sentinel.addr()}, "main"
+	cfg.Checks = redisconn.ChecksWarn
+	return cfg, primary, replicas
 }
 
 // TestCluster: the same on a cluster, by configuration alone: every key of the log lies in one slot.
@@ -203,5 +210,107 @@ func TestEveryPrimaryOfAClusterIsChecked(t *testing.T) {
 			t.Errorf("findings %v, want one that names maxmemory-policy and %s", findings, bad.addr())
 		}
 		bad.do("CONFIG", "SET", "maxmemory-policy", "noeviction")
+	}
+}
+
+// TestEveryReplicaIsChecked: a replica has settings and users of its own, and is the primary after the next fault.
+func TestEveryReplicaIsChecked(t *testing.T) {
+	t.Parallel()
+	for name, start := range map[string]func(*testing.T) (redisconn.Config, *server){
+		"sentinel": func(t *testing.T) (redisconn.Config, *server) {
+			cfg, primary, replicas := startSentinel(t)
+			for _, s := range append(replicas, primary) {
+				s.do("CONFIG", "SET", "min-replicas-to-write", "1", "min-replicas-max-lag", "1")
+			}
+			return cfg, replicas[1]
+		},
+		"cluster": func(t *testing.T) (redisconn.Config, *server) {
+			cfg, nodes := startCluster(t)
+			replica := startRedis(t, "--cluster-enabled", "yes", "--cluster-port", strconv.Itoa(freePort(t)))
+			add := []string{"--cluster", "add-node", replica.addr(), nodes[0].addr(), "--cluster-slave"}
+			if out, err := exec.Command("redis-cli", add...).CombinedOutput(); err != nil {
+				t.Fatalf("redis-cli --cluster add-node: %v: %s", err, out)
+			}
+			for _, s := range append(nodes, replica) {
+				s.do("CONFIG", "SET", "min-replicas-to-write", "1", "min-replicas-max-lag", "1")
+			}
+			eventually(t, "all know the replica", func() bool {
+				for _, n := range nodes {
+					if !strings.Contains(fmt.Sprint(n.do("CLUSTER", "SLOTS")), strconv.Itoa(replica.port)) {
+						return false
+					}
+				}
+				return true
+			})
+			return cfg, replica
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			cfg, replica := start(t)
+			s := quick()
+			s.MinReplicas = 1
+			i, err := redislog.NewIssuer(open(t, cfg), s, redislog.Options{Name: "issuer-1"})
+			if err != nil {
+				t.Fatal(err)
+			}
+			check := func(what, want string) {
+				t.Helper()
+				eventually(t, what, func() bool { // a cluster's client learns of a new replica by and by
+					findings, err := i.CheckRedis(t.Context())
+					if err != nil {
+						t.Fatal(err)
+					}
+					if want == "" {
+						return len(findings) == 0
+					}
+					return len(findings) == 1 && strings.Contains(findings[0].Error(), want) && strings.Contains(findings[0].Error(), replica.addr())
+				})
+			}
+			check("all is as it should be", "")
+			for _, c := range []struct{ wrong, right, want string }{
+				{"CONFIG SET appendfsync no", "CONFIG SET appendfsync everysec", "appendfsync is \"no\""},
+				{"CONFIG SET appendonly no", "CONFIG SET appendonly yes", "appendonly"},
+				{"CONFIG SET maxmemory-policy allkeys-lru", "CONFIG SET maxmemory-policy noeviction", "maxmemory-policy"},
+				{"CONFIG SET min-replicas-to-write 0", "CONFIG SET min-replicas-to-write 1", "min-replicas-to-write"},
+				{"ACL SETUSER default -xadd", "ACL SETUSER default +@all", "may not run XADD"},
+			} {
+				replica.do(words(c.wrong)...)
+				check("found: "+c.wrong, c.want)
+				replica.do(words(c.right)...)
+			}
+			check("all is as it should be again", "")
+			replica.do("CONFIG", "SET", "appendfsync", "no")
+			if err := replica.cmd.Process.Signal(syscall.SIGSTOP); err != nil {
+				t.Fatal(err)
+			}
+			check("a replica that does not answer keeps nobody from starting", "")
+		})
+	}
+}
+
+func words(command string) (args []any) {
+	for word := range strings.FieldsSeq(command) {
+		args = append(args, word)
+	}
+	return args
+}
+
+// TestAFileThatIsNeverSyncedIsFound: with replicas, appendfsync may be everysec, and not no.
+func TestAFileThatIsNeverSyncedIsFound(t *testing.T) {
+	t.Parallel()
+	cfg, nodes := startCluster(t)
+	i, err := redislog.NewIssuer(open(t, cfg), quick(), redislog.Options{Name: "issuer-1"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for setting, found := range map[string]bool{"no": true, "everysec": false, "always": false} {
+		nodes[0].do("CONFIG", "SET", "appendfsync", setting)
+		findings, err := i.CheckRedis(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := strings.Contains(fmt.Sprint(findings), "appendfsync"); got != found {
+			t.Errorf("appendfsync %s: findings %v", setting, findings)
+		}
 	}
 }

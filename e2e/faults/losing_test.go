@@ -1,0 +1,82 @@
+package faults
+
+import (
+	"context"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/sallyport/sallyport/internal/meshtest"
+	"github.com/sallyport/sallyport/internal/redisconn"
+)
+
+// TestAnAccessListThatLosesIsSeen: Redis 7.0 reads its append-only file as the user default, and drops every transaction when that
+// user has no rights. A schedule with such a list, in which Redis is killed and comes back with its disk, breaks promises then, and
+// only then: so the harness notices what the list that is deployed is there for.
+func TestAnAccessListThatLosesIsSeen(t *testing.T) {
+	const deployed, losing = "user default off resetpass ~* &* +@all\n", "user default off\n"
+	r := asDeployed(t)
+	r.Checks = redisconn.ChecksWarn // which would find it
+	r.Deployed = r.Deployed.WithUsers(func(list string) string {
+		if !strings.Contains(list, deployed) {
+			t.Fatalf("the list that is deployed does not say %q", deployed)
+		}
+		return strings.Replace(list, deployed, losing, 1)
+	})
+	kill := Injection{Kind: KillRedis, At: 300 * time.Millisecond, For: 300 * time.Millisecond}
+	plan := Plan{Seed: 3, Topology: Single, Issuers: 1, Rounds: [][]Injection{{kill}}}
+	result, err := Run(t.Context(), plan, t.TempDir(), meshtest.MovableBinaries(t), r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	loses := dropsTransactions(t, r.Server)
+	t.Logf("a transaction is dropped: %v; violations:%s", loses, listed(result.Violations))
+	if seen := len(result.Violations) > 0; seen != loses {
+		t.Errorf("%d violations, and whether this Redis drops transactions is %v", len(result.Violations), loses)
+	}
+}
+
+// dropsTransactions reports whether a server loses a transaction at a restart when the user default is off and has no rights.
+func dropsTransactions(t *testing.T, program string) bool {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "losing") // a socket's path must be short
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	socket := filepath.Join(dir, "s")
+	client := redis.NewClient(&redis.Options{Network: "unix", Addr: socket, Username: "admin", Password: "secret", MaxRetries: -1})
+	defer client.Close()
+	live := func(do func(context.Context)) {
+		cmd := exec.Command(program, "--port", "0", "--unixsocket", socket, "--dir", dir, "--save", "", "--appendonly", "yes",
+			"--user", "default", "off", "--user", "admin", "on", ">secret", "~*", "&*", "+@all")
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		defer func() {
+			_ = cmd.Process.Kill()
+			_ = cmd.Wait() // it was killed
+		}()
+		for deadline := time.Now().Add(20 * time.Second); client.Ping(t.Context()).Err() != nil; time.Sleep(5 * time.Millisecond) {
+			if time.Now().After(deadline) {
+				t.Fatal("redis-server does not answer")
+			}
+		}
+		do(t.Context())
+	}
+	live(func(ctx context.Context) {
+		pipe := client.TxPipeline()
+		pipe.Set(ctx, "kept", "1", 0)
+		if _, err := pipe.Exec(ctx); err != nil {
+			t.Fatal(err)
+		}
+	})
+	var kept int64
+	live(func(ctx context.Context) { kept = client.Exists(ctx, "kept").Val() })
+	return kept == 0
+}
