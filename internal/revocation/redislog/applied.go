@@ -156,10 +156,11 @@ func (i *Issuer) list(ctx context.Context, lr *lineReader, lines *revocation.Lin
 		out = append(out, Line{
 			Name: nameIn(l.Name), Version: l.details.Version, Epoch: l.Position.Epoch.String(), Seq: l.Position.Seq, OnLog: l.OnLog,
 			Age: age, Live: age <= oldest && !lines.HasLeft(l.Name), Left: lines.HasLeft(l.Name),
-			Ready:     l.details.Ready,
-			Shared:    age <= oldest && (atWork[nameIn(l.Name)] > 1 || lines.Shared(&l.Line, oldest, now)),
-			Staleness: time.Duration(l.details.StalenessMS) * time.Millisecond,
-			KeySetAge: time.Duration(l.details.KeySetAgeMS) * time.Millisecond,
+			Ready:        l.details.Ready,
+			Shared:       age <= oldest && (atWork[nameIn(l.Name)] > 1 || lines.Shared(&l.Line, oldest, now)),
+			MaxStaleness: time.Duration(l.details.MaxMS) * time.Millisecond,
+			Staleness:    time.Duration(l.details.StalenessMS) * time.Millisecond,
+			KeySetAge:    time.Duration(l.details.KeySetAgeMS) * time.Millisecond,
 		})
 	}
 	return out, nil

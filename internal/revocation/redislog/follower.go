@@ -215,6 +215,7 @@ func (f *follower) details() details {
 	view := f.view.Load()
 	d := details{
 		Version: f.o.Version, StalenessMS: view.Freshness(now).Staleness.Milliseconds(), Ready: view.Ready(now) == nil,
+		MaxMS: f.cfg.MaxStaleness.Milliseconds(),
 	}
 	if _, gate := f.machine.(*revocation.Replica); gate {
 		d.Name, d.Shared = f.o.Name, f.shared(now)

@@ -72,5 +72,7 @@ type Line struct {
 	Staleness time.Duration `json:"staleness"`   // as the process itself gave it
 	KeySetAge time.Duration `json:"key_set_age"` // as the process itself gave it; 0 when unknown
 	Ready     bool          `json:"ready"`
-	Shared    bool          `json:"shared"` // another process of this name, or for which there was no other place, is at work
+	// MaxStaleness is the process's setting, as it gave it itself; 0 when unknown. All on one log must agree on it.
+	MaxStaleness time.Duration `json:"max_staleness"`
+	Shared       bool          `json:"shared"` // another process of this name, or for which there was no other place, is at work
 }

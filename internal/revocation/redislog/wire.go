@@ -22,9 +22,10 @@ type details struct {
 	StalenessMS int64  `json:"staleness_ms"`
 	KeySetAgeMS int64  `json:"key_set_age_ms,omitempty"`
 	Ready       bool   `json:"ready"`
-	Left        bool   `json:"left,omitempty"`   // its last word
-	Name        string `json:"name,omitempty"`   // a gate's
-	Shared      bool   `json:"shared,omitempty"` // a gate's: another process has written this line as its own
+	MaxMS       int64  `json:"max_staleness_ms,omitempty"` // the setting
+	Left        bool   `json:"left,omitempty"`             // its last word
+	Name        string `json:"name,omitempty"`             // a gate's
+	Shared      bool   `json:"shared,omitempty"`           // a gate's: another process has written this line as its own
 }
 
 // maxLine bounds a line, in bytes: a gate writes its own, and a gate may be in the wrong hands.
