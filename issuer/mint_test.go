@@ -8,8 +8,9 @@ import (
 	"github.com/sallyport/sallyport/internal/revocation"
 )
 
-// TestNoTokenIsMadeUnderARevokedKey: a login or refresh right behind the revocation of the active key, before the key folder is read
-// anew, gets a token under the next key; where there is none, none at all.
+// TestNoTokenIsMadeUnderARevokedKey: a login or refresh right behind the revocation of the active
+// key, before the key folder is read anew, gets a token under the next key; where there is none,
+// none at all.
 func TestNoTokenIsMadeUnderARevokedKey(t *testing.T) {
 	eachRedis(t, func(t *testing.T, h *house) {
 		kid := func(a answer) string {

@@ -8,8 +8,8 @@ import (
 	"github.com/sallyport/sallyport/internal/redisconn"
 )
 
-// TestAddressesOfFormerPrimariesAreForgotten: primaries come and go under new addresses for as long as a process runs. A
-// connection that is open stays so, however long ago it was made.
+// TestAddressesOfFormerPrimariesAreForgotten: primaries come and go under new addresses for as
+// long as a process runs. A connection that is open stays so, however long ago it was made.
 func TestAddressesOfFormerPrimariesAreForgotten(t *testing.T) {
 	t.Parallel()
 	port := freePort(t)

@@ -56,9 +56,9 @@ func gateAs(t *testing.T, c *redisconn.Client, s settings) gate {
 	return gate{g, running(t, g.Run)}
 }
 
-// TestAGatesUserCannotStopTheService: whoever takes over a gate writes what its Redis user may, as much as it may. Issuers and
-// gates stay in service, logouts are stored and in force, and what he has written is dropped unread. The worst is that a logout
-// that waits is answered 202.
+// TestAGatesUserCannotStopTheService: whoever takes over a gate writes what its Redis user may,
+// as much as it may. Issuers and gates stay in service, logouts are stored and in force, and what
+// he has written is dropped unread. The worst is that a logout that waits is answered 202.
 func TestAGatesUserCannotStopTheService(t *testing.T) {
 	t.Parallel()
 	huge, made := strings.Repeat("x", 60<<20), strings.Repeat("ab", 20)
@@ -139,7 +139,8 @@ func TestAGatesUserCannotStopTheService(t *testing.T) {
 	}
 }
 
-// TestAGateWithAUserOfItsOwnHasItsOwnLine: the access list may give each gate a single key; it finds out which.
+// TestAGateWithAUserOfItsOwnHasItsOwnLine: the access list may give each gate a single key; it
+// finds out which.
 func TestAGateWithAUserOfItsOwnHasItsOwnLine(t *testing.T) {
 	t.Parallel()
 	r := startRedis(t)
@@ -172,7 +173,8 @@ func TestAGateWithAUserOfItsOwnHasItsOwnLine(t *testing.T) {
 	}
 }
 
-// TestGatesForWhichThereIsNoPlaceAreInService: and a logout that waits is never told that all have applied it.
+// TestGatesForWhichThereIsNoPlaceAreInService: and a logout that waits is never told that all
+// have applied it.
 func TestGatesForWhichThereIsNoPlaceAreInService(t *testing.T) {
 	t.Parallel()
 	r := startRedis(t)
@@ -198,7 +200,8 @@ func TestGatesForWhichThereIsNoPlaceAreInService(t *testing.T) {
 	}
 }
 
-// TestAGateWhosePlaceAnotherHasTakenTakesAnother: as after an emptied Redis, when one starts before the others have written again.
+// TestAGateWhosePlaceAnotherHasTakenTakesAnother: as after an emptied Redis, when one starts
+// before the others have written again.
 func TestAGateWhosePlaceAnotherHasTakenTakesAnother(t *testing.T) {
 	t.Parallel()
 	r := startRedis(t)
@@ -215,7 +218,8 @@ func TestAGateWhosePlaceAnotherHasTakenTakesAnother(t *testing.T) {
 	}
 }
 
-// TestAGateOfAnEarlierVersionIsBehind: its line is not read, so a logout that waits is not told that all have applied it.
+// TestAGateOfAnEarlierVersionIsBehind: its line is not read, so a logout that waits is not told
+// that all have applied it.
 func TestAGateOfAnEarlierVersionIsBehind(t *testing.T) {
 	t.Parallel()
 	r := startRedis(t)
@@ -283,8 +287,9 @@ func late(dst, src net.Conn, way time.Duration) {
 	}
 }
 
-// TestWhoHasAppliedIsToldByWhoeverHasNoTimeLeft: a logout for which there is no place to wait asks how things stand, with a Redis
-// that is 2 ms away. It is answered, costs no connection, and neither does it cut short what others read.
+// TestWhoHasAppliedIsToldByWhoeverHasNoTimeLeft: a logout for which there is no place to wait
+// asks how things stand, with a Redis that is 2 ms away. It is answered, costs no connection, and
+// neither does it cut short what others read.
 func TestWhoHasAppliedIsToldByWhoeverHasNoTimeLeft(t *testing.T) {
 	t.Parallel()
 	r := startRedis(t)
@@ -318,4 +323,56 @@ func TestWhoHasAppliedIsToldByWhoeverHasNoTimeLeft(t *testing.T) {
 	if opened := c.Universal().PoolStats().Misses - before; opened > 2 {
 		t.Errorf("%d connections were opened anew", opened)
 	}
+}
+
+// deployedLimits are the settings of the deployed redis.conf that bound what its clients may take.
+func deployedLimits(t *testing.T) (args []string) {
+	t.Helper()
+	conf, err := os.ReadFile("../../../deploy/config/redis.conf")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for l := range strings.Lines(string(conf)) {
+		if words := strings.Fields(l); len(words) == 2 && (strings.HasPrefix(words[0], "maxmemory") || words[0] == "proto-max-bulk-len") {
+			args = append(args, "--"+words[0], words[1])
+		}
+	}
+	return args
+}
+
+// TestAGatesUserCannotFillRedis: with the settings that are deployed, neither by writing all it
+// may as large as it may, nor by asking for the log again and again and leaving the answers in
+// Redis. Revocations are stored all the while.
+func TestAGatesUserCannotFillRedis(t *testing.T) {
+	t.Parallel()
+	r := startRedis(t, deployedLimits(t)...)
+	fill(t, r, 20_000)
+	s := named("issuer-1")
+	s.cfg.MaxStaleness = 20 * time.Second
+	i := startIssuer(t, r.addr(), s)
+	eventually(t, "the issuer is fresh", i.fresh)
+	thief := asUser(t, r, "thief", deployedGateRules(t)...).Universal()
+	if err := thief.Set(t.Context(), gateKey(1), strings.Repeat("x", 2<<20), 0).Err(); err == nil {
+		t.Error("a value of two megabytes was taken")
+	}
+	largest := strings.Repeat("x", 1<<20-64)
+	for n := 1; n <= 99; n++ {
+		if err := thief.Set(t.Context(), gateKey(n), largest, 0).Err(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	revoke(t, i, sid("full of lines"))
+	for n := range 10 {
+		c, err := net.Dial("tcp", r.addr())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = c.Close() }()
+		if _, err := fmt.Fprint(c, "AUTH thief secret\r\n", strings.Repeat("XRANGE {sallyport}:rev:log - +\r\n", 10)); err != nil {
+			t.Fatal(err)
+		}
+		revoke(t, i, sid(fmt.Sprint("unread answers ", n)))
+	}
+	eventually(t, "Redis has what it had before", func() bool { return r.do("EXISTS", gateKey(2), gateKey(99)) == int64(0) })
+	revoke(t, i, sid("afterwards"))
 }

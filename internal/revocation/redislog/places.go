@@ -10,9 +10,10 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// places finds a gate the key for its line: one of max_gates, which are all there are, so that whoever has a gate's Redis user can
-// neither fill Redis with more nor hide one from the issuers, who read them all. A user that may write fewer keys than these,
-// down to a single one, has its gate take one of them.
+// places finds a gate the key for its line: one of max_gates, which are all there are, so that
+// whoever has a gate's Redis user can neither fill Redis with more nor hide one from the issuers,
+// who read them all. A user that may write fewer keys than these, down to a single one, has its
+// gate take one of them.
 type places struct {
 	*follower
 	taken  atomic.Int32 // the number of this gate's line; 0: none yet
@@ -29,10 +30,11 @@ func (p *places) tell(line string) []any {
 	return []any{"SET", p.keys.gate(int(n)), line, "PX", lineLife.Milliseconds()}
 }
 
-// beware looks at who wrote our line last: our predecessor once, at the first heartbeat. Anyone else is a rival, and whoever counts
-// gates by their lines counts one too few: for a while the line says so. The gate goes on answering all the same, since whoever has
-// a gate's Redis user can write any line. A rival of another name has come by this place while the line was lost with Redis, or
-// there are more gates than places, and one of the two must look for another.
+// beware looks at who wrote our line last: our predecessor once, at the first heartbeat. Anyone
+// else is a rival, and whoever counts gates by their lines counts one too few: for a while the
+// line says so. The gate goes on answering all the same, since whoever has a gate's Redis user
+// can write any line. A rival of another name has come by this place while the line was lost with
+// Redis, or there are more gates than places, and one of the two must look for another.
 func (p *places) beware(last string) {
 	l := parseLine("", last, false)
 	first, same := !p.wrote.Swap(true), l.details.Name == p.o.Name
@@ -49,10 +51,12 @@ func (p *places) beware(last string) {
 	}
 }
 
-// patience is how many heartbeats in a row find another gate's line before a gate looks for another place.
+// patience is how many heartbeats in a row find another gate's line before a gate looks for
+// another place.
 const patience = 3
 
-// find gives the number of this gate's place. It looks for one when there is none, or another gate is on it.
+// find gives the number of this gate's place. It looks for one when there is none, or another
+// gate is on it.
 func (p *places) find(ctx context.Context, conn *redis.Conn) (int, error) {
 	now := int(p.taken.Load())
 	if now != 0 && p.others < patience {
@@ -78,7 +82,8 @@ type spot struct {
 	free bool
 }
 
-// look reads all places, and no more of each than a line. Those that this gate's user may not read are left out.
+// look reads all places, and no more of each than a line. Those that this gate's user may not
+// read are left out.
 func (p *places) look(ctx context.Context, conn *redis.Conn) ([]spot, error) {
 	pipe := conn.Pipeline()
 	reads := make([]*redis.Cmd, p.cfg.MaxGates)
@@ -105,8 +110,9 @@ func (p *places) look(ctx context.Context, conn *redis.Conn) ([]spot, error) {
 	return all, nil
 }
 
-// choose takes the place where this gate's name stands already, else one that is free, else that of a gate that has left. While
-// there is none, the gate shares one with another, and logouts that wait for all gates find one of the two behind.
+// choose takes the place where this gate's name stands already, else one that is free, else that
+// of a gate that has left. While there is none, the gate shares one with another, and logouts
+// that wait for all gates find one of the two behind.
 func (p *places) choose(ctx context.Context, conn *redis.Conn, all []spot, avoid int) (int, error) {
 	for _, s := range all {
 		if s.n != avoid && s.line.details.Name == p.o.Name {

@@ -11,8 +11,8 @@ import (
 	"github.com/sallyport/sallyport/internal/revocation"
 )
 
-// reading is one reading of all lines of a kind, shared by everyone who waits for lines to move. It also asks Redis, in
-// the same step, which of the positions they wait for lie on the log.
+// reading is one reading of all lines of a kind, shared by everyone who waits for lines to move.
+// It also asks Redis, in the same step, which of the positions they wait for lie on the log.
 type reading struct {
 	done  chan struct{}
 	asked []revocation.Position // nil until it is sent
@@ -59,7 +59,8 @@ func (lr *lineReader) give(at revocation.Position) {
 	}
 }
 
-// readLines reads all lines of a kind, with which of them lie on the log as it is now, and whether at does.
+// readLines reads all lines of a kind, with which of them lie on the log as it is now, and
+// whether at does.
 func (i *Issuer) readLines(ctx context.Context, lr *lineReader, at revocation.Position) ([]line, bool, error) {
 	i.linesMu.Lock()
 	lr.want(at)
@@ -85,8 +86,9 @@ func (i *Issuer) readLines(ctx context.Context, lr *lineReader, at revocation.Po
 	}
 }
 
-// join returns the reading that is under way, or begins one. A reading is for everyone who waits for it, so it has a time of its
-// own: the caller that happened to be the first may have almost none left, and a reading cut short costs its connection.
+// join returns the reading that is under way, or begins one. A reading is for everyone who waits
+// for it, so it has a time of its own: the caller that happened to be the first may have almost
+// none left, and a reading cut short costs its connection.
 func (i *Issuer) join(lr *lineReader) *reading {
 	i.linesMu.Lock()
 	defer i.linesMu.Unlock()
@@ -113,7 +115,8 @@ func (i *Issuer) join(lr *lineReader) *reading {
 // oneLook is how long one reading of lines may take.
 func (i *Issuer) oneLook() time.Duration { return i.cfg.Settle }
 
-// run runs a script that reads lines. Its answer begins with what is said of the positions, which r keeps.
+// run runs a script that reads lines. Its answer begins with what is said of the positions, which
+// r keeps.
 func (r *reading) run(ctx context.Context, i *Issuer, s script, keys []string, args []any) (rest []string, err error) {
 	for _, p := range r.asked {
 		args = append(args, p.Epoch.String(), p.Seq, p.Chain.String())
@@ -152,7 +155,8 @@ func (i *Issuer) readIssuers(ctx context.Context, r *reading) error {
 	return nil
 }
 
-// readGates reads the gates' lines: those of max_gates keys, whoever may have written there what else.
+// readGates reads the gates' lines: those of max_gates keys, whoever may have written there what
+// else.
 func (i *Issuer) readGates(ctx context.Context, r *reading) error {
 	keys := []string{i.keys.log, i.keys.head}
 	for n := 1; n <= i.cfg.MaxGates; n++ {
@@ -177,7 +181,8 @@ func (i *Issuer) readGates(ctx context.Context, r *reading) error {
 	return nil
 }
 
-// droppedLines counts the gates' lines that were dropped unread, and tells of it, at most once a second.
+// droppedLines counts the gates' lines that were dropped unread, and tells of it, at most once a
+// second.
 func (i *Issuer) droppedLines(text string) {
 	n, err := strconv.Atoi(text)
 	if err != nil || n == 0 {

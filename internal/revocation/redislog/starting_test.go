@@ -9,8 +9,8 @@ import (
 	"github.com/sallyport/sallyport/internal/revocation/redislog"
 )
 
-// TestAnIssuerThatStartsLeavesGatesFresh: while it loads a log of many entries, slowly, it marks nothing as being mended that is
-// not missing, so that gates are confirmed all the time.
+// TestAnIssuerThatStartsLeavesGatesFresh: while it loads a log of many entries, slowly, it marks
+// nothing as being mended that is not missing, so that gates are confirmed all the time.
 func TestAnIssuerThatStartsLeavesGatesFresh(t *testing.T) {
 	t.Parallel()
 	const entries = 20_000
