@@ -60,6 +60,13 @@ func (e *Engine) verifyAnew(d *Decision, presented string) (*verified, error) {
 	}
 	key, known := e.options.Keys.Key(issuer, parsed.Header.KeyID)
 	if key == nil {
+		// A revoked key is taken out of the set: that says more than that it is not there, and nobody need fetch it. What
+		// was signed with it needs no check of the signature, since whoever stole the key can make that.
+		revoked := e.options.Revocations.Check(&revocation.Facts{Issuer: issuer, KeyID: parsed.Header.KeyID})
+		if revoked.Revoked && revoked.Kind == revocation.KindKID {
+			d.Revocation = revoked
+			return nil, token.Refuse(token.ReasonRevoked, "the key that signed it is revoked")
+		}
 		d.Missing = Missing{Issuer: issuer, KeyID: parsed.Header.KeyID}
 		return nil, missing(known)
 	}

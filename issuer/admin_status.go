@@ -13,6 +13,8 @@ const (
 	stateLeft     = "left"      // it was stopped, and said so as its last word: it answers nobody
 	stateGone     = "gone"      // its line has not moved for max_staleness + settle: ended, cut off, or stopped
 	stateStale    = "stale"     // its copy was last confirmed more than max_staleness ago
+	stateShared   = "shared"    // another process writes its line, too: two of one name, or a gate for which max_gates left no place
+	stateUnlike   = "unlike"    // its max_staleness is not this issuer's
 	stateNotReady = "not_ready" // it says that its copy is not to be relied on yet
 	stateOffLog   = "off_log"   // what it has applied is not the log as it is now; it loads it again
 	stateBehind   = "behind"    // there are entries that it has not applied
@@ -34,6 +36,9 @@ type process struct {
 	KeySetAge *float64 `json:"key_set_age_seconds"` // of a gate's oldest key set; null: an issuer, or none yet
 	Age       float64  `json:"age_seconds"`         // since its line was last seen to move
 	Live      bool     `json:"live"`
+	Shared    bool     `json:"shared"` // another process writes its line, too
+	// MaxStaleness is its setting, which must be one and the same everywhere; null when it does not say.
+	MaxStaleness *float64 `json:"max_staleness_seconds"`
 }
 
 // logHead is how far the log has got: the furthest that any process that is on the log has applied, and issuers apply what
@@ -92,6 +97,7 @@ func headOf(lists ...[]redislog.Line) *logHead {
 func (s *Server) showLine(l redislog.Line, head *logHead) process {
 	p := process{
 		Name: l.Name, Version: l.Version, Ready: l.Ready, Epoch: l.Epoch, Seq: l.Seq, OnLog: l.OnLog, Age: l.Age.Seconds(), Live: l.Live,
+		Shared: l.Shared,
 	}
 	if l.OnLog && head != nil {
 		lag := head.Seq - l.Seq
@@ -100,6 +106,9 @@ func (s *Server) showLine(l redislog.Line, head *logHead) process {
 	// What a process says of itself was true when it wrote its line.
 	if l.Ready || l.Staleness > 0 {
 		p.Staleness = seconds(l.Staleness + l.Age)
+	}
+	if l.MaxStaleness > 0 {
+		p.MaxStaleness = seconds(l.MaxStaleness)
 	}
 	if l.KeySetAge > 0 {
 		p.KeySetAge = seconds(l.KeySetAge + l.Age)
@@ -116,6 +125,10 @@ func (s *Server) stateOf(l redislog.Line, lag *uint64) string {
 		return stateGone
 	case l.Staleness+l.Age > s.cfg.Revocation.MaxStaleness:
 		return stateStale
+	case l.Shared:
+		return stateShared
+	case l.MaxStaleness > 0 && l.MaxStaleness != s.cfg.Revocation.MaxStaleness:
+		return stateUnlike
 	case !l.Ready:
 		return stateNotReady
 	case lag == nil:

@@ -64,6 +64,9 @@ func TestStatusSaysWhoIsWell(t *testing.T) {
 		line("not_ready", func(l *redislog.Line) { l.Ready, l.Staleness, l.KeySetAge = false, 0, 0 }),
 		line("stale", func(l *redislog.Line) { l.Ready, l.Staleness = false, time.Minute }),
 		line("stale", func(l *redislog.Line) { l.Staleness, l.Age = 5*time.Second, 6*time.Second }), // it has said nothing since
+		line("shared", func(l *redislog.Line) { l.Shared = true }),
+		line("unlike", func(l *redislog.Line) { l.MaxStaleness = 20 * time.Second }),
+		line("ok", func(l *redislog.Line) { l.MaxStaleness = 10 * time.Second }),
 		line("gone", func(l *redislog.Line) { l.Live, l.Age = false, time.Minute }),
 		line("left", func(l *redislog.Line) { l.Live, l.Left, l.Ready = false, true, false }),
 	}
@@ -91,6 +94,9 @@ func TestStatusSaysWhoIsWell(t *testing.T) {
 	}
 	if got.Gates[2].Lag != nil || got.Gates[3].Staleness != nil || got.Issuers[0].KeySetAge != nil {
 		t.Error("something that is not known is told")
+	}
+	if !got.Gates[6].Shared || got.Gates[0].Shared || got.Gates[0].MaxStaleness != nil || *got.Gates[7].MaxStaleness != 20 {
+		t.Errorf("who shares a line, and who has other settings: %+v", got.Gates)
 	}
 	h.observing(&records{gates: append(gates[:1:1], gates[len(gates)-1])})
 	decode(t, h.operate(http.MethodGet, "/admin/status", ""), &got)

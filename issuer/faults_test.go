@@ -200,7 +200,9 @@ func TestASigningKeyThatFailsIs503(t *testing.T) {
 
 type brokenKeys struct{ *keys }
 
-func (*brokenKeys) Sign(string, []byte) (string, error) { return "", errors.New("key away") }
+func (*brokenKeys) SignUnless(func(string) bool, string, []byte) (string, error) {
+	return "", errors.New("key away")
+}
 
 func TestATokenThatNoGateWouldReadIsNotHandedOut(t *testing.T) {
 	h := onMiniredis(t, nil)

@@ -219,10 +219,10 @@ func (h *house) claims(access string) *token.Claims {
 	return claims
 }
 
-// keys is a ring of one signing key.
+// keys is a ring of one signing key, and, if it is there, a next one.
 type keys struct {
-	private *jose.PrivateKey
-	set     []byte
+	private, next *jose.PrivateKey
+	set           []byte
 }
 
 func newKeys(t *testing.T) *keys {
@@ -239,7 +239,15 @@ func newKeys(t *testing.T) *keys {
 }
 
 func (k *keys) Sign(typ string, claims []byte) (string, error) { return k.private.Sign(typ, claims) }
-func (k *keys) KeySet() []byte                                 { return k.set }
+func (k *keys) SignUnless(revoked func(kid string) bool, typ string, claims []byte) (string, error) {
+	for _, key := range []*jose.PrivateKey{k.private, k.next} {
+		if key != nil && !revoked(key.ID()) {
+			return key.Sign(typ, claims)
+		}
+	}
+	return "", errors.New("every key is revoked")
+}
+func (k *keys) KeySet() []byte { return k.set }
 func (k *keys) Public(kid string) (*jose.PublicKey, bool) {
 	return k.private.Public(), kid == k.private.ID()
 }

@@ -42,7 +42,7 @@ func (s *Server) mint(g session.Grant, roles, scope []string) (pair, error) {
 	if err != nil {
 		return pair{}, fmt.Errorf("issuer: writing claims: %w", err)
 	}
-	access, err := s.keys.Sign(accessTokenType, body)
+	access, err := s.keys.SignUnless(s.keyRevoked, accessTokenType, body)
 	if err != nil {
 		return pair{}, fmt.Errorf("issuer: signing: %w", err)
 	}

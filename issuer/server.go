@@ -28,7 +28,7 @@ import (
 
 // Keys sign access tokens and know the published keys; *keyring.Ring is one.
 type Keys interface {
-	Sign(typ string, claims []byte) (string, error)
+	SignUnless(revoked func(kid string) bool, typ string, claims []byte) (string, error)
 	KeySet() []byte
 	Public(kid string) (*jose.PublicKey, bool)
 }

@@ -120,7 +120,11 @@ func (r *Revocations) Check(f *revocation.Facts) revocation.Verdict {
 	defer r.mu.RUnlock()
 	for _, match := range r.revoked {
 		if match(f) {
-			return revocation.Verdict{Revoked: true, Kind: revocation.KindSID, Reason: "logout", Seq: 7}
+			kind := revocation.KindSID
+			if *f == (revocation.Facts{Issuer: f.Issuer, KeyID: f.KeyID}) { // nothing else is asked about
+				kind = revocation.KindKID
+			}
+			return revocation.Verdict{Revoked: true, Kind: kind, Reason: "logout", Seq: 7}
 		}
 	}
 	return revocation.Verdict{}

@@ -293,6 +293,10 @@ func states(w *World) []Vector {
 		{Name: "no keys yet, and no signature", Given: noKeys, Request: Get("/protected", bearer(unsigned(w))...), Want: Invalid(token.ReasonAlgNone)},
 		{Name: "no keys yet, and another algorithm", Given: noKeys, Request: Get("/protected", bearer(otherAlgorithm(w))...), Want: Invalid(token.ReasonAlg)},
 		{Name: "no keys yet of one issuer, another's token", Given: noKeys, Request: Get("/protected", bearer(w.ForeignToken())...), Want: Zoe},
+		{Name: "key revoked and removed", Given: func(w *World) {
+			w.Keys.Remove(Issuer, KeyID)
+			w.Revocations.Revoke(func(f *revocation.Facts) bool { return f.KeyID == KeyID && f.Issuer == Issuer })
+		}, Request: Get("/protected", alice...), Want: Invalid(token.ReasonRevoked)},
 		{Name: "key removed", Given: func(w *World) { w.Keys.Remove(Issuer, KeyID) }, Request: Get("/protected", alice...), Want: Invalid(token.ReasonUnknownKey)},
 		{Name: "revocations kept for less than a token lives", Given: func(w *World) { w.MaxLifetime = 30 * time.Minute }, Request: Get("/protected", alice...), Want: Unavailable(token.ReasonIssuerLifetime)},
 	}

@@ -393,7 +393,9 @@ func TestARevokedKeyIsTakenOutOfTheGatesSet(t *testing.T) {
 	r.wants(200, "", "/protected", tok)
 	_, err := s.log.Append(t.Context(), []revocation.Request{{Kind: revocation.KindKID, Issuer: issuerName, Value: s.key.ID(), Reason: "stolen", Actor: "root"}})
 	must(t, err)
-	eventually(t, "the key is gone", func() bool { _, reason, _ := r.ask("/protected", tok); return reason == "unknown_key" })
+	none := fmt.Sprintf(`sallyport_keyset_keys{issuer=%q} 0`, issuerName)
+	eventually(t, "the key is gone", func() bool { return strings.Contains(r.get("/metrics", 200), none) })
+	r.wants(401, "revoked", "/protected", tok)
 	r.stopped()
 }
 

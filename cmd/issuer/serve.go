@@ -113,6 +113,9 @@ func (h *house) buildOnRedis(cfg issuer.Config, events *audit.Log, logger *slog.
 	}
 	h.log, err = redislog.NewIssuer(h.redis, cfg.Revocation, redislog.Options{
 		Name: name, Version: daemon.BuildVersion(version), Logger: logger, Registry: registry, Instant: instant,
+		OnLinesDropped: func(int) {
+			events.Record(audit.Event{Name: audit.GateLine, Outcome: audit.Failure, Reason: "not_a_line", Issuer: cfg.Issuer})
+		},
 		OnReappend: func(ctx context.Context, refs []redislog.SessionRef) error { return h.sessions.EndAgain(ctx, refs) },
 	})
 	if err != nil {

@@ -315,13 +315,14 @@ func TestAGateCanOnlyReadTheLog(t *testing.T) {
 			}
 		}
 	}
-	may("gate", true, "hgetall {sallyport}:rev:head", "xrange {sallyport}:rev:log - +", "hset {sallyport}:replicas gate-1 x", "time", "wait 0 0", "multi")
+	may("gate", true, "hmget {sallyport}:rev:head seq", "xrange {sallyport}:rev:log - +", "set {sallyport}:replica:1 x",
+		"getrange {sallyport}:replica:99 0 9", "time", "wait 0 0", "multi")
 	may("gate", false, "hset {sallyport}:rev:head seq 9", "xadd {sallyport}:rev:log * a b", "del {sallyport}:rev:log", "hset {sallyport}:issuers a b",
-		"hgetall {sallyport}:issuers", "hdel {sallyport}:replicas gate-2", "get x", "hgetall {tag}:sessions", "eval return(1) 0", "keys x", "flushall",
+		"hmget {sallyport}:issuers a", "hset {sallyport}:replicas a b", "del {sallyport}:replica:1", "set {sallyport}:replica:100 x", "get x", "hgetall {tag}:sessions", "eval return(1) 0", "keys x", "flushall",
 		"config get dir", "shutdown", "acl list", "subscribe x", "client list", "script flush", "info")
 	may("issuer", true, "eval return(redis.call('set',KEYS[1],1)) 1 {tag}:a", "xadd {sallyport}:rev:log 1-0 a b", "config get maxmemory-policy", "info replication", "role", "time")
 	may("issuer", false, "flushall", "flushdb", "keys x", "config set appendonly no", "shutdown", "acl list", "replicaof no one", "client kill id 1", "subscribe x")
-	for setting, want := range map[string]string{"appendonly": "yes", "appendfsync": "always", "maxmemory-policy": "noeviction"} {
+	for setting, want := range map[string]string{"appendonly": "yes", "appendfsync": "always", "maxmemory-policy": "noeviction", "proto-max-bulk-len": "1048576"} {
 		if got := slices.Collect(strings.Lines(ask("issuer", "config", "get", setting))); len(got) != 2 || got[1] != want {
 			t.Errorf("%s is %q, expected %s", setting, got, want)
 		}

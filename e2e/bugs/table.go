@@ -55,6 +55,7 @@ var table = []row{
 	{seeded.MendingNotRenewed, "mending not renewed: by the issuer", machines("TestMendingIsMarkedUntilTheEntriesAreStored")},
 	{seeded.MendingNotReleased, "or never released", machines("TestMendingIsMarkedInTheHeartbeatThatShowsIt")},
 	{seeded.MendingNotRenewedByTime, "mending not renewed: by the script", log("TestMendingLastsFromTheLastHeartbeatThatAsksForIt")},
+	{seeded.LoadingIsMending, "what is loaded marked as mending", machines("TestAStartingIssuerMarksNothing")},
 	{seeded.IdleMakesNoHead, "head not created by an idle issuer", log("TestAnIdleIssuerCreatesTheHead", "TestMissingHeadWithGatesOnly")},
 	{seeded.FirstNotMoved, "first not moved by a trim", log("TestATrimMovesFirst", "TestTrimmed")},
 	{seeded.ContentWithNothing, "log deleted, head kept, loader content", machines("TestLoadingIsWhole")},

@@ -24,6 +24,8 @@ const (
 	Reuse   Name = "reuse"   // a spent refresh token came back, and its session was ended
 	Key     Name = "key"     // a signing key was made, promoted, retired or removed
 	Users   Name = "users"   // the users were read anew
+	// GateLine: something that is no line lay in place of a gate's line in Redis, and was dropped: a gate's Redis user is in other hands.
+	GateLine Name = "gate_line"
 )
 
 // Outcome says how it ended.

@@ -79,6 +79,21 @@ func (r *Ring) Sign(typ string, claims []byte) (string, error) {
 	return r.current.Load().signer.Sign(typ, claims)
 }
 
+// ErrRevoked says that every key that may sign is revoked.
+var ErrRevoked = errors.New("keyring: the active signing key is revoked, and so is the next one if there is one")
+
+// SignUnless is Sign for whoever knows of revoked keys: the next key, which is published already, takes the place of an active one that
+// is, as it does in the folder. This process may not have read the folder anew yet.
+func (r *Ring) SignUnless(revoked func(kid string) bool, typ string, claims []byte) (string, error) {
+	s := r.current.Load()
+	for _, key := range []*jose.PrivateKey{s.signer, s.next} {
+		if key != nil && !revoked(key.ID()) {
+			return key.Sign(typ, claims)
+		}
+	}
+	return "", ErrRevoked
+}
+
 // KeySet is the JWKS document to publish (RFC 7517 section 5): the active, next and retired signing keys, public halves only.
 // Callers must not change it.
 func (r *Ring) KeySet() []byte { return r.current.Load().document }

@@ -2,6 +2,7 @@ package keyring
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"strings"
@@ -283,5 +284,30 @@ func TestSubjectTagNeverChangesAndTellsNothing(t *testing.T) {
 	}
 	if newBench(t).open().SubjectTag("https://issuer.example", "alice") == tag {
 		t.Error("another ring makes the same tag")
+	}
+}
+
+// TestARevokedKeySignsNothing: the next one does, until the folder is read anew; without a next one nothing is signed.
+func TestARevokedKeySignsNothing(t *testing.T) {
+	b := newBench(t, rotating(24*time.Hour))
+	r := b.open()
+	b.clock.advance(23*time.Hour + 30*time.Minute)
+	r.tend(t.Context())
+	revoked := map[string]bool{}
+	signed := func() (string, error) {
+		return r.SignUnless(func(kid string) bool { return revoked[kid] }, "at+jwt", []byte(`{"iss":"https://issuer.example"}`))
+	}
+	active, err := signed()
+	if err != nil || signer(t, active) != signer(t, sign(t, r)) {
+		t.Fatalf("the active key does not sign: %v", err)
+	}
+	revoked[signer(t, active)] = true
+	next, err := signed()
+	if err != nil || signer(t, next) == signer(t, active) || !verifies(t, published(t, r.KeySet()), next) {
+		t.Fatalf("expected a token under the next key, which is published: %v", err)
+	}
+	revoked[signer(t, next)] = true
+	if _, err := signed(); !errors.Is(err, ErrRevoked) {
+		t.Errorf("with every key revoked: %v", err)
 	}
 }

@@ -11,6 +11,7 @@ import (
 type snapshot struct {
 	*contents
 	signer   *jose.PrivateKey
+	next     *jose.PrivateKey // nil: there is none
 	public   map[string]*jose.PublicKey
 	document []byte
 	refresh  [][]byte // the active key first
@@ -41,6 +42,9 @@ func newSnapshot(c *contents, now time.Time) (*snapshot, error) {
 		}
 	}
 	s.signer = c.keys[c.in(Signing, Active).ID].signer
+	if e := c.in(Signing, Next); e != nil {
+		s.next = c.keys[e.ID].signer
+	}
 	var err error
 	if s.document, err = jose.MarshalKeySet(published); err != nil {
 		return nil, fmt.Errorf("keyring: the JWKS: %w", err)

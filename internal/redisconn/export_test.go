@@ -4,6 +4,7 @@ import (
 	"context"
 	"net"
 	"sync/atomic"
+	"time"
 
 	"github.com/redis/go-redis/v9"
 )
@@ -19,4 +20,29 @@ func DialsOf(c *Client, do func()) int64 {
 	}
 	do()
 	return dials.Load()
+}
+
+// DedicateTo gives a dedicated connection to a primary at an address, as a fail-over would make it.
+func (c *Client) DedicateTo(addr string) (*redis.Conn, error) {
+	o := *c.universal.(*redis.Client).Options()
+	o.Addr = addr
+	primary := redis.NewClient(&o)
+	defer func() { _ = primary.Close() }()
+	return c.dedicate(primary)
+}
+
+// Sources is how many primaries' addresses are kept.
+func (c *Client) Sources() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return len(c.dedicated)
+}
+
+// Age makes all sources look as if they had given nothing for d.
+func (c *Client) Age(d time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, s := range c.dedicated {
+		s.used = s.used.Add(-d)
+	}
 }

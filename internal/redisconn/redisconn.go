@@ -20,7 +20,13 @@ type Client struct {
 	cfg       Config
 
 	mu        sync.Mutex
-	dedicated map[string]*redis.Client // by the primary's address: the source of dedicated connections
+	dedicated map[string]*source // by the primary's address; nil once the client is closed
+}
+
+// source is where the dedicated connections to one primary come from.
+type source struct {
+	*redis.Client
+	used time.Time
 }
 
 // Open makes a client. It does not connect: the first command does.
@@ -32,7 +38,7 @@ func Open(cfg Config) (*Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Client{universal: u, cfg: cfg, dedicated: map[string]*redis.Client{}}, nil
+	return &Client{universal: u, cfg: cfg, dedicated: map[string]*source{}}, nil
 }
 
 // Universal is the pooled client, for commands that may go over any connection.
@@ -58,13 +64,33 @@ func (c *Client) dedicate(primary *redis.Client) (*redis.Conn, error) {
 	if c.dedicated == nil {
 		return nil, errors.New("redisconn: the client is closed")
 	}
-	source, ok := c.dedicated[primary.Options().Addr]
+	addr, now := primary.Options().Addr, time.Now()
+	from, ok := c.dedicated[addr]
 	if !ok {
-		source = redis.NewClient(dedicatedOptions(primary.Options()))
-		c.dedicated[primary.Options().Addr] = source
+		c.evict(now)
+		from = &source{Client: redis.NewClient(dedicatedOptions(primary.Options()))}
+		c.dedicated[addr] = from
 	}
+	from.used = now
 	// An ephemeral connection is thrown away at its end, so the pool it comes from never has a used one to give.
-	return source.EphemeralConn(), nil
+	return from.EphemeralConn(), nil
+}
+
+// keptSources is how many sources are kept without looking at them: primaries change their addresses at each fail-over, or with
+// each new container, for as long as the process runs.
+const keptSources = 16
+
+// evict closes the sources that have no connection and have given none for so long that one is not about to be dialled.
+func (c *Client) evict(now time.Time) {
+	if len(c.dedicated) < keptSources {
+		return
+	}
+	for addr, s := range c.dedicated {
+		if now.Sub(s.used) > longestWait && s.PoolStats().TotalConns == 0 {
+			delete(c.dedicated, addr)
+			_ = s.Close() // nothing is open on it
+		}
+	}
 }
 
 // EachPrimary calls f with a dedicated connection to every primary, one after the other, until f returns an error: to the

@@ -15,6 +15,7 @@ type Line struct {
 	Position Position
 	OnLog    bool // Position lies on the log as it was when the line was read
 	Left     bool // its last word: it has stopped to answer anybody
+	Shared   bool // it says that another process writes this line, too
 }
 
 // Lines watches other processes' lines: a line is as old as the observer's last sight of its counter moving, by the
@@ -25,8 +26,11 @@ type sighting struct {
 	instance string
 	counter  uint64
 	moved    time.Duration
-	gone     bool // not in the newest reading
-	left     bool // the life that was seen here has said that it answers nobody any more
+	gone     bool          // not in the newest reading
+	former   string        // the instance before this one
+	back     bool          // an instance has come back after another: two are at work
+	backAt   time.Duration // when that was last seen
+	left     bool          // the life that was seen here has said that it answers nobody any more
 }
 
 // rememberGone is how long a line is remembered that readings do not show any more: longer than any that counts.
@@ -41,7 +45,8 @@ func (l *Lines) Observe(lines []Line, now Instant) {
 		if !ok || s.instance != line.Instance || s.counter != line.Counter {
 			// A last word counts only from the life that was seen alive under this name: another one may be at work.
 			left := line.Left && ok && s.instance == line.Instance
-			s = sighting{instance: line.Instance, counter: line.Counter, moved: now.Mono, left: left}
+			s = s.next(&line, now)
+			s.left = left
 		}
 		s.gone = false
 		fresh[line.Name] = s
@@ -53,6 +58,25 @@ func (l *Lines) Observe(lines []Line, now Instant) {
 		}
 	}
 	l.seen = fresh
+}
+
+// next is the sighting of a line that has moved.
+func (s sighting) next(line *Line, now Instant) sighting {
+	n := sighting{instance: line.Instance, counter: line.Counter, moved: now.Mono, former: s.former, back: s.back, backAt: s.backAt}
+	if line.Instance == s.instance {
+		return n
+	}
+	if n.former = s.instance; line.Instance == s.former && s.former != "" {
+		n.back, n.backAt = true, now.Mono
+	}
+	return n
+}
+
+// Shared reports whether more than one process writes a line: its writer says so, or two lives of it have been seen to take turns
+// within the last while.
+func (l *Lines) Shared(line *Line, within time.Duration, now Instant) bool {
+	s := l.seen[line.Name]
+	return line.Shared || s.back && now.Mono-s.backAt <= within
 }
 
 // missing lists the lines that the newest reading did not show, and that have moved within age.
@@ -118,14 +142,15 @@ func (line *Line) Covers(at Position) bool {
 func (l *Lines) HasLeft(name string) bool { return l.seen[name].left }
 
 // Applied counts the live lines that cover at: a line leaves the count only when it is older than oldest, or its process
-// has left. onLog says whether the same reading found at on the log; if not, nobody has applied it. A line that has vanished is behind.
+// has left. onLog says whether the same reading found at on the log; if not, nobody has applied it. A line that has vanished is
+// behind, and so is one that several write: what one of them has applied, another need not have.
 func (l *Lines) Applied(lines []Line, at Position, onLog bool, oldest time.Duration, now Instant) (applied, total int, behind []string) {
 	for _, line := range lines {
 		if age, ok := l.Age(line.Name, now); !ok || age > oldest || l.HasLeft(line.Name) {
 			continue
 		}
 		total++
-		if onLog && line.Covers(at) {
+		if onLog && line.Covers(at) && !l.Shared(&line, oldest, now) {
 			applied++
 		} else {
 			behind = append(behind, line.Name)

@@ -1,6 +1,8 @@
 package revocation_test
 
 import (
+	"fmt"
+	"slices"
 	"testing"
 
 	"github.com/sallyport/sallyport/internal/revocation"
@@ -42,6 +44,55 @@ func TestMendingIsMarkedUntilTheEntriesAreStored(t *testing.T) {
 	d.health(2)
 	if d.w.Missing() != 0 {
 		t.Errorf("%d missing", d.w.Missing())
+	}
+}
+
+// TestAStartingIssuerMarksNothing: what it has read so far of the log that it loads is not missing there, however long that
+// takes. When that log is lost meanwhile, it says so.
+func TestAStartingIssuerMarksNothing(t *testing.T) {
+	full := newDesk(t)
+	for n := range 3 * times().Page {
+		full.store(full.begin(request(revocation.KindSID, fmt.Sprint(n))))
+	}
+	for name, c := range map[string]struct {
+		fault func(*fakeLog)
+		marks bool
+	}{
+		"in health": {func(*fakeLog) {}, false},
+		"flushed":   {func(l *fakeLog) { l.flush() }, true},
+		"went back": {func(l *fakeLog) { cut(l, 2) }, true},
+	} {
+		log := *full.log
+		log.entries = slices.Clone(full.log.entries)
+		d := &desk{t: t, clocks: clocks{log: &log}, log: &log, w: revocation.NewWriter(times(), lifetime, newSet(1))}
+		d.w.Connected()
+		d.beat()
+		rd := d.w.Next()
+		d.w.Entries(rd, log.read(rd), d.instant())
+		if d.w.Complete() || d.w.Set().Live(revocation.KindSID) == 0 {
+			t.Fatalf("%s: the log was not read in part", name)
+		}
+		for range 20 {
+			d.beat()
+			d.pass(heartbeat)
+		}
+		if log.head.Mending != 0 {
+			t.Errorf("%s: marked as mending while nothing is missing", name)
+		}
+		c.fault(&log)
+		d.beat() // shows it
+		d.pass(heartbeat)
+		d.beat()
+		if marked := log.head.Mending > log.now; marked != c.marks {
+			t.Errorf("%s: marked as mending: %v", name, marked)
+		}
+		for d.health(2); d.w.Missing() > 0; d.health(2) {
+			b, found := d.w.Mend(d.instant(), 100)
+			if !found {
+				t.Fatalf("%s: nothing to mend with %d missing", name, d.w.Missing())
+			}
+			d.store(b)
+		}
 	}
 }
 

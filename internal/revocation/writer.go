@@ -174,7 +174,9 @@ func (w *Writer) TooEarly(b Batch, redisNow int64, lifetime time.Duration) Batch
 func (w *Writer) Beat(now Instant) Heartbeat {
 	hb := w.Replica.Beat(now)
 	hb.Sight = w.Sight(now)
-	hb.Holds = w.seen.live > 0 || w.unseen.live > 0
+	// What has been seen in a log that is still being loaded is in it as far as is known: it is missing once that log is lost, and
+	// then it is unseen. Gates that were confirmed by that log must settle anew by then, which takes longer than a heartbeat.
+	hb.Holds = w.unseen.live > 0 || w.seen.live > 0 && (w.complete || seeded.On(seeded.LoadingIsMending))
 	hb.Mend = hb.Holds && (!w.complete || w.missingAny(now) || seeded.On(seeded.MendingNotReleased))
 	if w.newest.Epoch == w.pos.Epoch {
 		hb.Stored = w.newest.Seq

@@ -34,6 +34,7 @@ const (
 	MendingNotRenewed       Bug = "17a" // mending is not renewed
 	MendingNotReleased      Bug = "17b" // or never released
 	MendingNotRenewedByTime Bug = "17c" // a mark of mending that is there is not moved on
+	LoadingIsMending        Bug = "17d" // what a starting issuer has read so far is marked as being mended
 	IdleMakesNoHead         Bug = "18"  // an idle issuer creates no head
 	FirstNotMoved           Bug = "19"  // a trim does not move first
 	ContentWithNothing      Bug = "20a" // the log deleted, its head kept: a loader is content with nothing

@@ -12,8 +12,8 @@ import (
 )
 
 // gateRules are the ACL rules of a gate's user, as documented.
-const gateRules = "resetkeys %R~{sallyport}:rev:* ~{sallyport}:replicas -@all +hset +hmget +hgetall +xrange +xread +wait " +
-	"+multi +exec +discard +time +hello +ping"
+const gateRules = "resetkeys %R~{sallyport}:rev:* ~{sallyport}:replica:[1-9] ~{sallyport}:replica:[1-9][0-9] -@all +set +getrange +hmget " +
+	"+xrange +xread +wait +multi +exec +discard +time +hello +ping"
 
 // TestGateNeedsNoMoreThanItsUserMay: a gate works as a user that can neither append, nor read sessions, nor flush.
 func TestGateNeedsNoMoreThanItsUserMay(t *testing.T) {
@@ -42,7 +42,8 @@ func TestGateNeedsNoMoreThanItsUserMay(t *testing.T) {
 	eventually(t, "the gate denies", func() bool { return g.Check(session("s1")).Revoked })
 	for _, command := range []string{
 		"XADD {sallyport}:rev:log 99-0 a b", "DEL {sallyport}:rev:log", "XTRIM {sallyport}:rev:log MAXLEN 0",
-		"HSET {sallyport}:rev:head seq 1", "HSET {sallyport}:issuers gate-1 x", "HGETALL {sallyport}:issuers",
+		"HSET {sallyport}:rev:head seq 1", "SET {sallyport}:rev:log x", "SET {sallyport}:replica:100 x", "SET {sallyport}:replica:0 x",
+		"SET {sallyport}:replica:x x", "APPEND {sallyport}:replica:1 x", "SETRANGE {sallyport}:replica:1 9 x", "DEL {sallyport}:replica:1", "HSET {sallyport}:issuers gate-1 x", "HGETALL {sallyport}:issuers",
 		"HGETALL {tag}:session", "GET {tag}:session", "FLUSHALL", "EVAL return(1) 0", "SCRIPT FLUSH", "FUNCTION LIST",
 		"CONFIG GET *", "KEYS *", "ACL LIST", "CLIENT LIST", "INFO", "SHUTDOWN", "REPLICAOF no one",
 	} {

@@ -12,31 +12,39 @@ import (
 	"github.com/sallyport/sallyport/internal/seeded"
 )
 
-// Applied waits until every live gate has applied what r names, or ctx ends, and tells how many have. An error means
-// that this could not be found out.
+// Applied waits until every live gate has applied what r names, or ctx ends, and tells how many have. It looks once however soon
+// ctx ends, by a reading that others share. An error means that this could not be found out.
 func (i *Issuer) Applied(ctx context.Context, r Receipt) (Applied, error) {
 	at, err := r.position()
 	if err != nil {
 		return Applied{}, err
 	}
-	var last Applied
-	known := false
-	for pause := 2 * time.Millisecond; ; pause = min(2*pause, 25*time.Millisecond) {
-		lines, onLog, err := i.readLines(ctx, i.keys.gates, at)
-		if err == nil {
-			last, known = i.appliedBy(lines, onLog, at), true
-			if last.All() {
-				return last, nil
-			}
-		}
-		if !sleep(ctx, pause, nil) {
-			if !known {
-				return Applied{}, fmt.Errorf("%w: the gates' lines: %w", ErrUnavailable, cause(ctx, err))
-			}
-			return last, nil
+	last, err := i.look(ctx, at)
+	for pause := 2 * time.Millisecond; (err != nil || !last.All()) && sleep(ctx, pause, nil); pause = min(2*pause, 25*time.Millisecond) {
+		if now, failed := i.look(ctx, at); failed == nil {
+			last, err = now, nil
 		}
 	}
+	if err != nil {
+		return Applied{}, fmt.Errorf("%w: the gates' lines: %w", ErrUnavailable, err)
+	}
+	return last, nil
 }
+
+// look reads the gates' lines once. It does not end with ctx: what is stored is not to be answered with an error because its
+// caller had little time left.
+func (i *Issuer) look(ctx context.Context, at revocation.Position) (Applied, error) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*i.oneLook()) // one may be under way that does not ask for at
+	defer cancel()
+	lines, onLog, err := i.readLines(ctx, i.gateLines, at)
+	if err != nil {
+		return Applied{}, err
+	}
+	return i.appliedBy(lines, onLog, at), nil
+}
+
+// ofFormerVersion stands for gates of an earlier version among those behind: their lines are not read.
+const ofFormerVersion = "(a gate of an earlier version)"
 
 func (i *Issuer) appliedBy(lines []line, onLog bool, at revocation.Position) (a Applied) {
 	i.linesMu.Lock()
@@ -47,7 +55,15 @@ func (i *Issuer) appliedBy(lines []line, onLog bool, at revocation.Position) (a 
 	if seeded.On(seeded.SilentGateDropped) {
 		oldest = i.cfg.Settle
 	}
-	a.Applied, a.Total, a.Behind = i.gates.Applied(bare(lines), at, onLog, oldest, now)
+	var behind []string
+	a.Applied, a.Total, behind = i.gates.Applied(bare(lines), at, onLog, oldest, now)
+	if i.former != nil && now.Since(*i.former) <= oldest {
+		a.Total++
+		behind = append(behind, ofFormerVersion)
+	}
+	for _, field := range behind {
+		a.Behind = append(a.Behind, nameIn(field))
+	}
 	return a
 }
 
@@ -57,45 +73,68 @@ const goneAfter = 10 * time.Minute
 // watchGates keeps the ages of all gates' lines known, and removes both kinds of lines long after their process has
 // gone, until ctx ends.
 func (i *Issuer) watchGates(ctx context.Context) {
-	for sleep(ctx, i.cfg.Heartbeat, nil) {
+	for sleep(ctx, i.cfg.Settle, nil) {
 		bounded, cancel := context.WithTimeout(ctx, i.cfg.Settle)
-		if lines, _, err := i.readLines(bounded, i.keys.gates, revocation.Position{}); err == nil {
+		if lines, _, err := i.readLines(bounded, i.gateLines, revocation.Position{}); err == nil {
 			i.linesMu.Lock()
 			i.gates.Observe(bare(lines), i.instant())
 			i.linesMu.Unlock()
+			i.watchFormer(bounded)
 			i.removeGone(bounded)
 		}
 		cancel()
 	}
 }
 
+// watchFormer takes away, unread, what gates of an earlier version write of themselves. While they are at work it is there again
+// the next time: so many logouts that wait for all gates are told that one is behind.
+func (i *Issuer) watchFormer(ctx context.Context) {
+	if n, err := i.client.Universal().Unlink(ctx, i.keys.formerGates).Result(); err != nil || n == 0 {
+		return
+	}
+	i.linesMu.Lock()
+	defer i.linesMu.Unlock()
+	now := i.instant()
+	if i.former == nil {
+		i.log.Warn("gates of an earlier version are at work: until they are updated, logouts that wait for all gates are answered 202")
+	}
+	i.former = &now
+}
+
+// removeGone removes the lines of processes that have gone. A gate's expires by itself, unless somebody else has written it.
 func (i *Issuer) removeGone(ctx context.Context) {
 	i.linesMu.Lock()
 	now := i.instant()
 	gates, issuers := i.gates.Older(goneAfter, now), i.peers.Older(goneAfter, now)
 	i.linesMu.Unlock()
-	for hash, names := range map[string][]string{i.keys.gates: gates, i.keys.issuers: issuers} {
-		if len(names) == 0 {
-			continue
-		}
-		if err := i.client.Universal().HDel(ctx, hash, names...).Err(); err != nil {
-			i.log.Warn("lines of processes that have gone could not be removed", "error", err)
-		}
+	pipe := i.client.Universal().Pipeline()
+	for _, field := range gates {
+		_, number, _ := strings.Cut(field, "#")
+		pipe.Unlink(ctx, i.keys.gates+number)
+	}
+	if len(issuers) > 0 {
+		pipe.HDel(ctx, i.keys.issuers, issuers...)
+	}
+	if pipe.Len() == 0 {
+		return
+	}
+	if _, err := pipe.Exec(ctx); err != nil {
+		i.log.Warn("lines of processes that have gone could not be removed", "error", oneLine(err.Error()))
 	}
 }
 
 // Gates lists the lines of all gates, by name.
 func (i *Issuer) Gates(ctx context.Context) ([]Line, error) {
-	return i.list(ctx, i.keys.gates, &i.gates)
+	return i.list(ctx, i.gateLines, &i.gates)
 }
 
 // Issuers lists the lines of all issuers, by name.
 func (i *Issuer) Issuers(ctx context.Context) ([]Line, error) {
-	return i.list(ctx, i.keys.issuers, &i.peers)
+	return i.list(ctx, i.issuerLines, &i.peers)
 }
 
-func (i *Issuer) list(ctx context.Context, hash string, lines *revocation.Lines) ([]Line, error) {
-	found, _, err := i.readLines(ctx, hash, revocation.Position{})
+func (i *Issuer) list(ctx context.Context, lr *lineReader, lines *revocation.Lines) ([]Line, error) {
+	found, _, err := i.readLines(ctx, lr, revocation.Position{})
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrUnavailable, err)
 	}
@@ -103,15 +142,24 @@ func (i *Issuer) list(ctx context.Context, hash string, lines *revocation.Lines)
 	defer i.linesMu.Unlock()
 	now := i.instant()
 	lines.Observe(bare(found), now)
+	oldest := i.cfg.MaxStaleness + i.cfg.Settle
+	atWork := map[string]int{}
+	for _, l := range found {
+		if age, _ := lines.Age(l.Name, now); age <= i.cfg.Settle && !lines.HasLeft(l.Name) {
+			atWork[nameIn(l.Name)]++
+		}
+	}
 	out := make([]Line, 0, len(found))
 	for _, l := range found {
 		age, _ := lines.Age(l.Name, now)
 		out = append(out, Line{
 			Name: nameIn(l.Name), Version: l.details.Version, Epoch: l.Position.Epoch.String(), Seq: l.Position.Seq, OnLog: l.OnLog,
-			Age: age, Live: age <= i.cfg.MaxStaleness+i.cfg.Settle && !lines.HasLeft(l.Name), Left: lines.HasLeft(l.Name),
-			Ready:     l.details.Ready,
-			Staleness: time.Duration(l.details.StalenessMS) * time.Millisecond,
-			KeySetAge: time.Duration(l.details.KeySetAgeMS) * time.Millisecond,
+			Age: age, Live: age <= oldest && !lines.HasLeft(l.Name), Left: lines.HasLeft(l.Name),
+			Ready:        l.details.Ready,
+			Shared:       age <= oldest && (atWork[nameIn(l.Name)] > 1 || lines.Shared(&l.Line, oldest, now)),
+			MaxStaleness: time.Duration(l.details.MaxMS) * time.Millisecond,
+			Staleness:    time.Duration(l.details.StalenessMS) * time.Millisecond,
+			KeySetAge:    time.Duration(l.details.KeySetAgeMS) * time.Millisecond,
 		})
 	}
 	return out, nil

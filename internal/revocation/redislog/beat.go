@@ -104,14 +104,14 @@ func (f *follower) waitCommand(timeout time.Duration) []any {
 }
 
 // gateCommands are a gate's heartbeat: the few commands a gate may use, for one MULTI.
-func (f *follower) gateCommands(hb *revocation.Heartbeat) [][]any {
+func (f *follower) gateCommands(hb *revocation.Heartbeat, key string) [][]any {
 	mine := fmt.Sprintf("%d-0", hb.Position.Seq)
-	line := []any{"HSET", f.keys.gates, f.field, f.line(hb.Position)}
+	line := f.tellLine(hb.Position)
 	if seeded.On(seeded.BeatByRead) {
-		line = []any{"HMGET", f.keys.gates, f.field}
+		line = []any{"GETRANGE", key, 0, 0}
 	}
 	return [][]any{
-		{"HMGET", f.keys.gates, f.field},
+		{"GETRANGE", key, 0, maxLine - 1},
 		line,
 		append([]any{"HMGET", f.keys.head}, headFields...),
 		{"TIME"},
@@ -138,8 +138,9 @@ func (f *follower) multiAndWait(ctx context.Context, conn *redis.Conn, commands 
 	if !ok || len(answers) != len(commands) {
 		return nil, 0, errReply
 	}
-	for _, a := range answers {
-		if err, bad := a.(error); bad {
+	for n, a := range answers {
+		// What lay where our line is now may have been no string: it is no longer there.
+		if err, bad := a.(error); bad && (n > 0 || !isWrongType(err)) {
 			return nil, 0, err
 		}
 	}
@@ -151,17 +152,19 @@ func (f *follower) multiAndWait(ctx context.Context, conn *redis.Conn, commands 
 }
 
 // sendByGate is a gate's heartbeat.
-func (f *follower) sendByGate(ctx context.Context, conn *redis.Conn, hb revocation.Heartbeat) (r revocation.HeartbeatReply, err error) {
-	answers, replicas, err := f.multiAndWait(ctx, conn, f.gateCommands(&hb))
+func (g *Gate) sendByGate(ctx context.Context, conn *redis.Conn, hb revocation.Heartbeat) (r revocation.HeartbeatReply, err error) {
+	place, err := g.places.find(ctx, conn)
+	if err != nil {
+		return r, fmt.Errorf("redislog: heartbeat: %w", err)
+	}
+	answers, replicas, err := g.multiAndWait(ctx, conn, g.gateCommands(&hb, g.keys.gate(place)))
 	if err != nil {
 		return r, fmt.Errorf("redislog: heartbeat: %w", err)
 	}
 	r.Replicas = replicas
-	last, err := list(answers[0], nil, 1)
-	if err != nil {
-		return r, err
+	if last, ok := answers[0].(string); ok {
+		g.places.beware(last)
 	}
-	f.beware(last[0])
 	head, err := list(answers[2], nil, len(headFields))
 	if err != nil {
 		return r, err

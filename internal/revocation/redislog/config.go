@@ -17,6 +17,7 @@ type Config struct {
 	ClockSkew          time.Duration `yaml:"clock_skew" usage:"most that two clocks may differ"`
 	MaxTokenLifetime   time.Duration `yaml:"max_token_lifetime" usage:"longest life of any token that is to be revocable"`
 	MaxSessionLifetime time.Duration `yaml:"max_session_lifetime" usage:"longest life of a session: how long an issuer remembers cutoffs"`
+	MaxGates           int           `yaml:"max_gates" usage:"most gates on one log: each has a key of its own in Redis, numbered from 1"`
 	AppendTimeout      time.Duration `yaml:"append_timeout" usage:"longest wait for a revocation to be acknowledged"`
 	Prefix             string        `yaml:"prefix" usage:"start of the log's keys in Redis, a hash tag in braces"`
 }
@@ -26,7 +27,7 @@ func DefaultConfig() Config {
 	return Config{
 		MaxStaleness: 10 * time.Second, Settle: time.Second, Heartbeat: 250 * time.Millisecond,
 		ClockSkew: 30 * time.Second, MaxTokenLifetime: time.Hour, MaxSessionLifetime: 720 * time.Hour,
-		AppendTimeout: 3 * time.Second, Prefix: "{sallyport}",
+		MaxGates: 99, AppendTimeout: 3 * time.Second, Prefix: "{sallyport}",
 	}
 }
 
@@ -59,6 +60,9 @@ func (c Config) Validate() error {
 	if c.MaxSessionLifetime < c.MaxTokenLifetime {
 		bad("max_session_lifetime", "revocation: max_session_lifetime must be at least max_token_lifetime (%s), got %s",
 			c.MaxTokenLifetime, c.MaxSessionLifetime)
+	}
+	if c.MaxGates < 1 || c.MaxGates > 999 {
+		bad("max_gates", "revocation: expected 1 to 999 gates, got %d", c.MaxGates)
 	}
 	if c.AppendTimeout < 10*time.Millisecond || c.AppendTimeout > time.Minute {
 		bad("append_timeout", "revocation: expected an append_timeout from 10ms to 1m, got %s", c.AppendTimeout)

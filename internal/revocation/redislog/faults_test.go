@@ -241,7 +241,7 @@ func TestMissingHeadWithGatesOnly(t *testing.T) {
 	t.Parallel()
 	r := startRedis(t)
 	g := startGate(t, r.addr(), named("gate-1"))
-	eventually(t, "the gate has sent heartbeats", func() bool { return r.do("HLEN", "{sallyport}:replicas") == int64(1) })
+	eventually(t, "the gate has sent heartbeats", func() bool { return r.do("EXISTS", gateKey(1)) == int64(1) })
 	if f := g.Freshness(g.Instant()); f.Fresh || f.Why != revocation.WhyNoCopy {
 		t.Errorf("freshness without a log: %+v", f)
 	}

@@ -36,8 +36,8 @@ type follower struct {
 	cfg     Config
 	o       Options
 	keys    keys
-	lines   string // the hash with this process's line
-	field   string // its field there
+	field   string                  // this process's name among the lines
+	tell    func(line string) []any // the command that writes its line; nil: it has no place for one yet
 	log     *slog.Logger
 	metrics *metrics
 	instant func() revocation.Instant
@@ -106,11 +106,18 @@ func (c Config) replica() revocation.ReplicaConfig {
 }
 
 func (o Options) validate() error {
-	if o.Name == "" || len(o.Name) > 128 || oneLine(o.Name) != o.Name || strings.Contains(o.Name, "#") {
-		return fmt.Errorf("redislog: expected a name of 1 to 128 bytes without # and control characters, got %q", o.Name)
+	if err := checkName(o.Name); err != nil {
+		return err
 	}
 	if len(o.Version) > 64 {
 		return fmt.Errorf("redislog: expected a version of up to 64 bytes, got %d", len(o.Version))
+	}
+	return nil
+}
+
+func checkName(name string) error {
+	if name == "" || len(name) > 128 || oneLine(name) != name || strings.Contains(name, "#") {
+		return fmt.Errorf("redislog: expected a name of 1 to 128 bytes without # and control characters, got %q", name)
 	}
 	return nil
 }
@@ -124,27 +131,13 @@ func machineClocks() func() revocation.Instant {
 	}
 }
 
-// Ready says why the copy is not to be relied on, nil if it is: complete, confirmed, fresh, clocks in step, and known by
-// a name that no other process uses.
-func (f *follower) Ready() error {
-	now := f.instant()
-	if seen := f.rival.Load(); seen != nil && now.Since(*seen) < f.cfg.MaxStaleness {
-		return fmt.Errorf("redislog: another process writes the line of %q: give each a name of its own", f.o.Name)
-	}
-	return f.view.Load().Ready(now)
-}
+// Ready says why the copy is not to be relied on, nil if it is: complete, confirmed, fresh, clocks in step.
+func (f *follower) Ready() error { return f.view.Load().Ready(f.instant()) }
 
-// beware looks at who wrote our line last: our predecessor once, at the first heartbeat; anyone else is a rival, and
-// whoever counts processes by their lines counts one too few.
-func (f *follower) beware(last string) {
-	l := parseLine(f.o.Name, last, false)
-	if !f.wrote.Swap(true) || l.Instance == "" || l.Instance == f.id {
-		return
-	}
-	now := f.instant()
-	if f.rival.Swap(&now) == nil {
-		f.log.Error("another process writes this one's line: give each a name of its own", "name", f.o.Name)
-	}
+// shared reports whether another process writes this one's line, too.
+func (f *follower) shared(now revocation.Instant) bool {
+	seen := f.rival.Load()
+	return seen != nil && now.Since(*seen) < f.cfg.MaxStaleness
 }
 
 // Check says whether a token is revoked. It takes no lock and makes no call. Ask Freshness too: "not revoked" is worth
@@ -208,11 +201,24 @@ func (f *follower) line(p revocation.Position) string {
 	return formatLine(p, f.counter.Add(1), f.id, f.details())
 }
 
+func (f *follower) position() revocation.Position {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.replica.Position()
+}
+
+// tellLine is the command that writes this process's line now; nil if it has no place for one yet.
+func (f *follower) tellLine(p revocation.Position) []any { return f.tell(f.line(p)) }
+
 func (f *follower) details() details {
 	now := f.instant()
 	view := f.view.Load()
 	d := details{
 		Version: f.o.Version, StalenessMS: view.Freshness(now).Staleness.Milliseconds(), Ready: view.Ready(now) == nil,
+		MaxMS: f.cfg.MaxStaleness.Milliseconds(),
+	}
+	if _, gate := f.machine.(*revocation.Replica); gate {
+		d.Name, d.Shared = f.o.Name, f.shared(now)
 	}
 	if f.o.KeySetAge != nil {
 		d.KeySetAgeMS = f.o.KeySetAge().Milliseconds()

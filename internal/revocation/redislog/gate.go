@@ -12,6 +12,7 @@ import (
 type Gate struct {
 	*follower
 	keeper *keeper // nil without a snapshot file
+	places *places
 }
 
 // NewGate makes a gate; Run makes it work. It reads the snapshot file, if it is to have one.
@@ -20,8 +21,6 @@ func NewGate(client *redisconn.Client, cfg Config, o Options) (*Gate, error) {
 	if err != nil {
 		return nil, err
 	}
-	f.lines, f.field = f.keys.gates, f.o.Name
-	f.send = f.sendByGate
 	keeper, s, err := openKeeper(f)
 	if err != nil {
 		return nil, err
@@ -30,7 +29,9 @@ func NewGate(client *redisconn.Client, cfg Config, o Options) (*Gate, error) {
 	if s != nil {
 		r.Restore(s.Position)
 	}
-	return &Gate{f, keeper}, f.adopt(r, r)
+	g := &Gate{f, keeper, &places{follower: f}}
+	f.field, f.send, f.tell = f.o.Name, g.sendByGate, g.places.tell
+	return g, f.adopt(r, r)
 }
 
 // Run keeps the copy complete and fresh until ctx ends, through whatever happens to Redis.
@@ -48,7 +49,7 @@ func (g *Gate) Run(ctx context.Context) error {
 // leave says as this gate's last word that it answers nobody any more, so that acknowledged logouts do not wait for it. It
 // says nothing unless it knows: a gate that still answers must be counted.
 func (g *Gate) leave(ctx context.Context) {
-	if g.o.Stopped == nil || !g.o.Stopped() || !g.wrote.Load() {
+	if g.o.Stopped == nil || !g.o.Stopped() || !g.wrote.Load() { // with a line written there is a place for it
 		return
 	}
 	ctx, cancel := context.WithTimeout(ctx, g.cfg.Settle)
@@ -58,8 +59,8 @@ func (g *Gate) leave(ctx context.Context) {
 	g.mu.Unlock()
 	d := g.details()
 	d.Ready, d.Left = false, true
-	line := formatLine(position, g.counter.Add(1), g.id, d)
-	if err := g.client.Universal().HSet(ctx, g.lines, g.field, line).Err(); err != nil {
+	command := g.places.tell(formatLine(position, g.counter.Add(1), g.id, d))
+	if err := g.client.Universal().Do(ctx, command...).Err(); err != nil {
 		g.log.Warn("the last word could not be left on the log: this gate counts as behind until its line is old", "error", oneLine(err.Error()))
 	}
 }

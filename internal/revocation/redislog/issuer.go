@@ -29,7 +29,10 @@ type Issuer struct {
 	gates   revocation.Lines
 	recent  []line // the issuers' lines as the last heartbeat found them
 	seenAt  revocation.Instant
-	readers map[string]*lineReader // by hash
+	former  *revocation.Instant // when a gate of an earlier version was last at work
+
+	issuerLines, gateLines *lineReader
+	droppedAt              atomic.Int64 // mono of when dropped lines were last told of
 }
 
 // NewIssuer makes an issuer; Run makes it work.
@@ -40,15 +43,11 @@ func NewIssuer(client *redisconn.Client, cfg Config, o Options) (*Issuer, error)
 	}
 	w := revocation.NewWriter(cfg.replica(), cfg.MaxTokenLifetime, f.set)
 	i := &Issuer{
-		follower: f, writer: w, jobs: make(chan *job, maxQueue), mend: make(chan struct{}, 1),
-		readers: map[string]*lineReader{},
-	}
-	for _, hash := range []string{f.keys.gates, f.keys.issuers} {
-		i.readers[hash] = &lineReader{hash: hash, wanted: map[revocation.Position]int{}}
-	}
+		follower: f, writer: w, jobs: make(chan *job, maxQueue), mend: make(chan struct{}, 1)}
+	i.issuerLines, i.gateLines = &lineReader{read: i.readIssuers}, &lineReader{read: i.readGates}
 	// Each life of an issuer has a field of its own: one that took another's line for its own would append alone beside it.
-	f.lines, f.field = f.keys.issuers, f.o.Name+"#"+f.id
-	f.send = i.sendByIssuer
+	f.field, f.send = f.o.Name+"#"+f.id, i.sendByIssuer
+	f.tell = func(line string) []any { return []any{"HSET", f.keys.issuers, f.field, line} }
 	return i, f.adopt(w, w.Replica)
 }
 
@@ -75,7 +74,7 @@ func (i *Issuer) leave(ctx context.Context) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, i.cfg.Settle)
 	defer cancel()
-	if err := i.client.Universal().HDel(ctx, i.lines, i.field).Err(); err != nil {
+	if err := i.client.Universal().HDel(ctx, i.keys.issuers, i.field).Err(); err != nil {
 		i.log.Warn("this issuer's line could not be taken away: it is shown as gone until it is removed", "error", oneLine(err.Error()))
 	}
 }

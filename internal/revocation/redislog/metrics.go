@@ -24,6 +24,7 @@ type metrics struct {
 	appends    *prometheus.CounterVec
 	alone      prometheus.Counter
 	mended     prometheus.Counter
+	dropped    prometheus.Counter
 	// failedChecks is how many checks of Redis failed at the start.
 	failedChecks prometheus.Gauge
 	length       atomic.Int64
@@ -48,6 +49,7 @@ func newMetrics(f *follower, r *prometheus.Registry) (*metrics, error) {
 		appends:    vec("appends_total", "Appends by outcome; only acknowledged ones were answered with success.", "outcome"),
 		alone:      counter("appended_alone_total", "Appends acknowledged while no other issuer was alive."),
 		mended:     counter("mended_entries_total", "Entries appended again because the log had lost them."),
+		dropped:    counter("dropped_lines_total", "Gates' lines dropped unread: somebody else has written there."),
 		failedChecks: prometheus.NewGauge(prometheus.GaugeOpts{
 			Namespace: namespace, Subsystem: subsystem, Name: "failed_redis_checks",
 			Help: "Ways in which Redis is not what the promises need, as found at the start.",
@@ -58,7 +60,7 @@ func newMetrics(f *follower, r *prometheus.Registry) (*metrics, error) {
 	}
 	collectors := []prometheus.Collector{m.resyncs, m.heartbeats, m.readErrors, m.setBacks, m}
 	if _, ok := f.machine.(*revocation.Writer); ok {
-		collectors = append(collectors, m.appends, m.alone, m.mended, m.failedChecks)
+		collectors = append(collectors, m.appends, m.alone, m.mended, m.dropped, m.failedChecks)
 	}
 	var errs []error
 	for _, c := range collectors {

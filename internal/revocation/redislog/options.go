@@ -23,6 +23,9 @@ type Options struct {
 	// OnReappend is called by an issuer that appends live sid entries to a log that has lost them, before it does:
 	// the sessions must be ended again. An error is logged and the call repeated until it succeeds.
 	OnReappend func(ctx context.Context, sids []SessionRef) error
+	// OnLinesDropped is called by an issuer that has dropped gates' lines unread, since they were no lines, at most once a
+	// second. It must not block.
+	OnLinesDropped func(lines int)
 	// KeySetAge, if set, is shown in this process's line for `sallyport status`.
 	KeySetAge func() time.Duration
 	// Stopped, if set, is asked when Run ends: whether nobody is answered by this gate's copy any more, and nobody will be.
@@ -69,4 +72,7 @@ type Line struct {
 	Staleness time.Duration `json:"staleness"`   // as the process itself gave it
 	KeySetAge time.Duration `json:"key_set_age"` // as the process itself gave it; 0 when unknown
 	Ready     bool          `json:"ready"`
+	// MaxStaleness is the process's setting, as it gave it itself; 0 when unknown. All on one log must agree on it.
+	MaxStaleness time.Duration `json:"max_staleness"`
+	Shared       bool          `json:"shared"` // another process of this name, or for which there was no other place, is at work
 }

@@ -52,9 +52,9 @@ func (i *Issuer) acknowledge(ctx context.Context, r Receipt, began revocation.In
 		return i.alone(r), nil
 	}
 	for pause := 2 * time.Millisecond; ; pause = min(2*pause, 20*time.Millisecond) {
-		lines, onLog, err := i.readLines(ctx, i.keys.issuers, at)
+		lines, onLog, err := i.readLines(ctx, i.issuerLines, at)
 		if seeded.On(seeded.GateIsSecondHolder) {
-			gates, _, _ := i.readLines(ctx, i.keys.gates, at)
+			gates, _, _ := i.readLines(ctx, i.gateLines, at)
 			lines = append(lines, gates...)
 		}
 		if err == nil && !onLog {

@@ -136,7 +136,9 @@ func (r *reader) tail(ctx context.Context, next revocation.Read, position revoca
 	r.settleAhead()
 	pipe := r.conn.Pipeline()
 	if r.written != position {
-		pipe.Do(ctx, "HSET", r.lines, r.field, r.line(position))
+		if command := r.tellLine(position); command != nil {
+			pipe.Do(ctx, command...)
+		}
 	}
 	raw := redis.NewRawCmd(ctx, "XREAD", "COUNT", next.Count, "BLOCK", block.Milliseconds(), "STREAMS", r.keys.log,
 		fmt.Sprintf("%d-0", next.After))

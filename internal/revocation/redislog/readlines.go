@@ -2,15 +2,17 @@ package redislog
 
 import (
 	"context"
-	"maps"
+	"fmt"
 	"slices"
+	"strconv"
 	"strings"
+	"time"
 
 	"github.com/sallyport/sallyport/internal/revocation"
 )
 
-// reading is one reading of all lines of a hash, shared by everyone who waits for lines to move. It also asks Redis, in
-// the same step, which of the positions they wait for lie on the log.
+// reading is one reading of all lines of a kind, shared by everyone who waits for lines to move.
+// It also asks Redis, in the same step, which of the positions they wait for lie on the log.
 type reading struct {
 	done  chan struct{}
 	asked []revocation.Position // nil until it is sent
@@ -22,28 +24,54 @@ type reading struct {
 // maxAsked bounds the positions of one reading.
 const maxAsked = 256
 
-// lineReader makes the readings of one hash, one at a time.
+// lineReader makes the readings of one kind of lines, one at a time.
 type lineReader struct {
-	hash   string
+	read   func(ctx context.Context, r *reading) error
 	under  *reading
-	wanted map[revocation.Position]int // by those who wait
+	wanted []wanted // by those who wait, the oldest first
 }
 
-// readLines reads all lines of a hash, with which of them lie on the log as it is now, and whether at does.
-func (i *Issuer) readLines(ctx context.Context, hash string, at revocation.Position) ([]line, bool, error) {
+// wanted is a position and how many wait for it.
+type wanted struct {
+	at      revocation.Position
+	waiting int
+}
+
+func (lr *lineReader) want(at revocation.Position) {
+	for k := range lr.wanted {
+		if lr.wanted[k].at == at {
+			lr.wanted[k].waiting++
+			return
+		}
+	}
+	lr.wanted = append(lr.wanted, wanted{at, 1})
+}
+
+func (lr *lineReader) give(at revocation.Position) {
+	for k := range lr.wanted {
+		if lr.wanted[k].at != at {
+			continue
+		}
+		if lr.wanted[k].waiting--; lr.wanted[k].waiting == 0 {
+			lr.wanted = slices.Delete(lr.wanted, k, k+1)
+		}
+		return
+	}
+}
+
+// readLines reads all lines of a kind, with which of them lie on the log as it is now, and
+// whether at does.
+func (i *Issuer) readLines(ctx context.Context, lr *lineReader, at revocation.Position) ([]line, bool, error) {
 	i.linesMu.Lock()
-	lr := i.readers[hash]
-	lr.wanted[at]++
+	lr.want(at)
 	i.linesMu.Unlock()
 	defer func() {
 		i.linesMu.Lock()
 		defer i.linesMu.Unlock()
-		if lr.wanted[at]--; lr.wanted[at] == 0 {
-			delete(lr.wanted, at)
-		}
+		lr.give(at)
 	}()
 	for {
-		r := i.join(ctx, lr)
+		r := i.join(lr)
 		select {
 		case <-r.done:
 		case <-ctx.Done():
@@ -58,51 +86,115 @@ func (i *Issuer) readLines(ctx context.Context, hash string, at revocation.Posit
 	}
 }
 
-// join returns the reading that is under way, or begins one and returns it done.
-func (i *Issuer) join(ctx context.Context, lr *lineReader) *reading {
+// join returns the reading that is under way, or begins one. A reading is for everyone who waits
+// for it, so it has a time of its own: the caller that happened to be the first may have almost
+// none left, and a reading cut short costs its connection.
+func (i *Issuer) join(lr *lineReader) *reading {
 	i.linesMu.Lock()
-	if r := lr.under; r != nil {
-		i.linesMu.Unlock()
-		return r
+	defer i.linesMu.Unlock()
+	if lr.under != nil {
+		return lr.under
 	}
 	r := &reading{done: make(chan struct{}), onLog: map[revocation.Position]bool{}}
-	for p := range maps.Keys(lr.wanted) {
-		if len(r.asked) < maxAsked {
-			r.asked = append(r.asked, p)
-		}
+	for _, w := range lr.wanted[:min(len(lr.wanted), maxAsked)] {
+		r.asked = append(r.asked, w.at)
 	}
 	lr.under = r
-	i.linesMu.Unlock()
-	r.fill(ctx, i, lr.hash)
-	i.linesMu.Lock()
-	lr.under = nil
-	i.linesMu.Unlock()
-	close(r.done)
+	go func() {
+		defer close(r.done)
+		ctx, cancel := context.WithTimeout(context.Background(), i.oneLook())
+		defer cancel()
+		r.err = lr.read(ctx, r)
+		i.linesMu.Lock()
+		defer i.linesMu.Unlock()
+		lr.under = nil
+	}()
 	return r
 }
 
-func (r *reading) fill(ctx context.Context, i *Issuer, hash string) {
-	var answer any
-	var args []any
+// oneLook is how long one reading of lines may take.
+func (i *Issuer) oneLook() time.Duration { return i.cfg.Settle }
+
+// run runs a script that reads lines. Its answer begins with what is said of the positions, which
+// r keeps.
+func (r *reading) run(ctx context.Context, i *Issuer, s script, keys []string, args []any) (rest []string, err error) {
 	for _, p := range r.asked {
 		args = append(args, p.Epoch.String(), p.Seq, p.Chain.String())
 	}
-	keys := []string{i.keys.log, i.keys.head, hash}
+	var answer any
 	for _, whole := range []bool{false, true} {
-		answer, r.err = i.client.Universal().Do(ctx, linesScript.command(whole, keys, args)...).Result()
-		if !isNoScript(r.err) {
+		answer, err = i.client.Universal().Do(ctx, s.command(whole, keys, args)...).Result()
+		if !isNoScript(err) {
 			break
 		}
 	}
-	var fields []string
-	if fields, r.err = list(answer, r.err, len(r.asked)); r.err != nil {
-		return
+	fields, err := list(answer, err, len(r.asked))
+	if err != nil {
+		return nil, err
 	}
 	for k, p := range r.asked {
 		r.onLog[p] = fields[k] == "1"
 	}
-	for k := len(r.asked); k+2 < len(fields); k += 3 {
+	return fields[len(r.asked):], nil
+}
+
+func (r *reading) sort() {
+	slices.SortFunc(r.lines, func(a, b line) int { return strings.Compare(a.Name, b.Name) })
+}
+
+// readIssuers reads the issuers' lines.
+func (i *Issuer) readIssuers(ctx context.Context, r *reading) error {
+	fields, err := r.run(ctx, i, linesScript, []string{i.keys.log, i.keys.head, i.keys.issuers}, nil)
+	if err != nil {
+		return err
+	}
+	for k := 0; k+2 < len(fields); k += 3 {
 		r.lines = append(r.lines, parseLine(fields[k], fields[k+1], fields[k+2] == "1"))
 	}
-	slices.SortFunc(r.lines, func(a, b line) int { return strings.Compare(a.Name, b.Name) })
+	r.sort()
+	return nil
+}
+
+// readGates reads the gates' lines: those of max_gates keys, whoever may have written there what
+// else.
+func (i *Issuer) readGates(ctx context.Context, r *reading) error {
+	keys := []string{i.keys.log, i.keys.head}
+	for n := 1; n <= i.cfg.MaxGates; n++ {
+		keys = append(keys, i.keys.gate(n))
+	}
+	fields, err := r.run(ctx, i, gatesScript, keys, []any{maxLine})
+	if err != nil {
+		return err
+	}
+	if len(fields) == 0 {
+		return errReply
+	}
+	i.droppedLines(fields[0])
+	for k := 1; k+2 < len(fields); k += 3 {
+		n, err := strconv.Atoi(fields[k])
+		if err != nil || n < 1 || n > i.cfg.MaxGates {
+			return fmt.Errorf("%w: expected the number of a line", errReply)
+		}
+		r.lines = append(r.lines, parseGateLine(n, fields[k+1], fields[k+2] == "1"))
+	}
+	r.sort()
+	return nil
+}
+
+// droppedLines counts the gates' lines that were dropped unread, and tells of it, at most once a
+// second.
+func (i *Issuer) droppedLines(text string) {
+	n, err := strconv.Atoi(text)
+	if err != nil || n == 0 {
+		return
+	}
+	i.metrics.dropped.Add(float64(n))
+	now, last := int64(i.instant().Mono), i.droppedAt.Load()
+	if last != 0 && now-last < int64(time.Second) || !i.droppedAt.CompareAndSwap(last, now) {
+		return
+	}
+	i.log.Error("dropped what somebody with a gate's Redis user has written in place of a gate's line", "lines", n)
+	if i.o.OnLinesDropped != nil {
+		i.o.OnLinesDropped(n)
+	}
 }

@@ -4,6 +4,7 @@ import (
 	"crypto/sha1"
 	_ "embed"
 	"encoding/hex"
+	"strconv"
 	"strings"
 
 	"github.com/redis/go-redis/v9"
@@ -26,6 +27,9 @@ var confirmSource string
 //go:embed lua/lines.lua
 var linesSource string
 
+//go:embed lua/gates.lua
+var gatesSource string
+
 // script is a Lua script that Redis may know by its hash. It is sent by its hash first; the answer NOSCRIPT says that
 // nothing was done, whatever a WAIT behind it says.
 type script struct{ source, hash string }
@@ -41,6 +45,7 @@ var (
 	heartbeatScript = newScript(heartbeatSource)
 	confirmScript   = newScript(confirmSource)
 	linesScript     = newScript(linesSource)
+	gatesScript     = newScript(gatesSource)
 )
 
 // command is the script's call: by hash, or whole.
@@ -62,12 +67,19 @@ func isNoScript(err error) bool {
 }
 
 // keys are the log's keys under one prefix.
-type keys struct{ log, head, cutoffs, gates, issuers string }
+type keys struct {
+	log, head, cutoffs, issuers string
+	gates                       string // the start of the gates' lines
+	formerGates                 string // the hash where gates of earlier versions keep their lines
+}
+
+// gate is the key of the gates' line of a number.
+func (k *keys) gate(n int) string { return k.gates + strconv.Itoa(n) }
 
 func keysUnder(prefix string) keys {
 	return keys{
 		log: prefix + ":rev:log", head: prefix + ":rev:head", cutoffs: prefix + ":rev:cutoffs",
-		gates: prefix + ":replicas", issuers: prefix + ":issuers",
+		issuers: prefix + ":issuers", gates: prefix + ":replica:", formerGates: prefix + ":replicas",
 	}
 }
 

@@ -193,8 +193,8 @@ func TestALineIsOnTheLogByItsChain(t *testing.T) {
 	i := newIdle(t)
 	r := i.beat()
 	at := r.Head.Position()
-	i.do("HSET", gatesKey, "mine", fmt.Sprintf("%s %d %s 1 x {}", at.Epoch, at.Seq, at.Chain))
-	i.do("HSET", gatesKey, "other", fmt.Sprintf("%s %d %s 1 x {}", at.Epoch, at.Seq, strings.Repeat("ab", 20)))
+	i.do("SET", gateKey(1), fmt.Sprintf("%s %d %s 1 x {}", at.Epoch, at.Seq, at.Chain))
+	i.do("SET", gateKey(2), fmt.Sprintf("%s %d %s 1 x {}", at.Epoch, at.Seq, strings.Repeat("ab", 20)))
 	lines, err := i.Gates(t.Context())
 	if err != nil || len(lines) != 2 || !lines[0].OnLog || lines[1].OnLog {
 		t.Errorf("lines %+v, %v; expected the first on the log and not the second", lines, err)

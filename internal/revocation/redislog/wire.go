@@ -10,8 +10,8 @@ import (
 	"github.com/sallyport/sallyport/internal/revocation"
 )
 
-// line is a process's own field in a hash of lines: epoch, seq, chain, counter, instance, then details as JSON.
-// The scripts read its first three words.
+// line is what a process says of itself: epoch, seq, chain, counter, instance, then details as JSON. The scripts read its first
+// three words. An issuer's is a field of its own in a hash; a gate's is the value of a key with a number.
 type line struct {
 	revocation.Line
 	details details
@@ -22,11 +22,29 @@ type details struct {
 	StalenessMS int64  `json:"staleness_ms"`
 	KeySetAgeMS int64  `json:"key_set_age_ms,omitempty"`
 	Ready       bool   `json:"ready"`
-	Left        bool   `json:"left,omitempty"` // its last word
+	MaxMS       int64  `json:"max_staleness_ms,omitempty"` // the setting
+	Left        bool   `json:"left,omitempty"`             // its last word
+	Name        string `json:"name,omitempty"`             // a gate's
+	Shared      bool   `json:"shared,omitempty"`           // a gate's: another process has written this line as its own
 }
 
-// maxLine bounds a line: a gate writes its own, and a gate may be in the wrong hands.
-const maxLine = 512
+// maxLine bounds a line, in bytes: a gate writes its own, and a gate may be in the wrong hands.
+const maxLine = 2048
+
+// lineLife is how long a gate's line stays in Redis after its last heartbeat.
+const lineLife = goneAfter
+
+// parseGateLine reads the gates' line of a number. Which process it is of it says itself: the number keeps apart those that say
+// the same.
+func parseGateLine(n int, text string, onLog bool) line {
+	l := parseLine("", text, onLog)
+	name := l.details.Name
+	if checkName(name) != nil {
+		name = fmt.Sprintf("line %d", n)
+	}
+	l.Name, l.Shared = fmt.Sprintf("%s#%d", name, n), l.details.Shared
+	return l
+}
 
 func formatLine(p revocation.Position, counter uint64, instance string, d details) string {
 	tail, err := json.Marshal(d)

@@ -1,7 +1,8 @@
 -- Appends entries. KEYS[3] holds what sessions are checked against: cutoffs by their time, and sessions by when they were ended.
 -- ARGV: random bits, max_token_lifetime, clock_skew, time to keep cutoffs, 'new' or 'again', expected head (epoch, seq,
--- chain; only for 'again'), for how long to mark the log as mending, the time up to which entries have expired by the issuer's
--- account (0: not known), what the time should be by it (0: not known), then each entry's kind, issuer, value, issued_before, expires, reason, actor, time.
+-- chain; only for 'again', but always there), for how long to mark the log as mending, the time up to which entries have expired
+-- by the issuer's account (0: not known), what the time should be by it (0: not known), then the body of each entry, one argument
+-- each: nine fields separated by tabs.
 -- Returns status, epoch, place of the first entry, place of the last, the chain before the first, time,
 -- the head's max_token_lifetime.
 local CUTOFFS = KEYS[3]

@@ -1,4 +1,4 @@
--- Reads the lines of KEYS[3] and tells which of their positions lie on the log as it is now.
+-- Reads the issuers' lines, the hash KEYS[3], and tells which of their positions lie on the log as it is now.
 -- ARGV: positions to be judged in the same way: epoch, seq, chain, ...
 -- Returns a '1' or '0' for each of these, then for each line its name, the line, '1' or '0'.
 local h = read_head()

@@ -1,0 +1,28 @@
+-- Reads the gates' lines, KEYS[3] and on, and tells which of their positions lie on the log as it is now. Whoever has a gate in
+-- his hands writes what he likes there: what is longer than a line, or no string, is dropped unread.
+-- ARGV: the longest line in bytes, then positions to be judged in the same way: epoch, seq, chain, ...
+-- Returns a '1' or '0' for each of these, how many lines were dropped, then for each line its number, the line, '1' or '0'.
+local longest = tonumber(ARGV[1])
+local h = read_head()
+local out = {}
+for i = 2, #ARGV, 3 do
+  out[#out + 1] = h and on_log(h, ARGV[i], tonumber(ARGV[i + 1]), ARGV[i + 2]) and '1' or '0'
+end
+out[#out + 1] = 0
+local dropped = #out
+for n = 3, #KEYS do
+  local size = redis.pcall('STRLEN', KEYS[n])
+  if type(size) ~= 'number' or size > longest then
+    redis.pcall('UNLINK', KEYS[n]) -- a Redis that takes no writes now lets it lie: it is not read all the same
+    out[dropped] = out[dropped] + 1
+  elseif size > 0 then
+    local line = redis.call('GET', KEYS[n])
+    local epoch, seq, chain = string.match(line, '^(%x+) (%d+) (%x+) ')
+    local on = h and epoch and #seq <= 15 and on_log(h, epoch, tonumber(seq), chain) -- a number that is exact, whoever wrote it
+    out[#out + 1] = int(n - 2)
+    out[#out + 1] = line
+    out[#out + 1] = on and '1' or '0'
+  end
+end
+out[dropped] = int(out[dropped])
+return out
