@@ -3,7 +3,6 @@ package issuer
 import (
 	"errors"
 	"fmt"
-	"net/netip"
 	"net/url"
 	"path"
 	"slices"
@@ -43,8 +42,8 @@ type Config struct {
 
 // HTTPConfig bounds what strangers can make the issuer do.
 type HTTPConfig struct {
-	// TrustedProxies are the networks whose X-Forwarded-For is believed; it is read from its end, through trusted addresses only.
-	TrustedProxies []netip.Prefix `yaml:"trusted_proxies" usage:"networks whose X-Forwarded-For is believed, as 10.0.0.0/8"`
+	// TrustedProxies are those whose X-Forwarded-For is believed; it is read from its end, through trusted addresses only.
+	TrustedProxies []Network `yaml:"trusted_proxies" usage:"addresses or networks whose X-Forwarded-For is believed, as 10.0.0.7 or 10.0.0.0/24"`
 	// Requests is how many requests one address may make to the endpoints that take a password or a token, before anything
 	// of them is read.
 	Requests       credential.Rate `yaml:"requests"`
@@ -183,7 +182,7 @@ func (c HTTPConfig) Validate() error {
 	var errs []error
 	for i, p := range c.TrustedProxies {
 		if p.Bits() == 0 { // believing everyone is believing no one
-			errs = append(errs, config.At(fmt.Sprintf("trusted_proxies[%d]", i), "issuer: expected the networks of your proxies, got %s, which is everyone", p))
+			errs = append(errs, config.At(fmt.Sprintf("trusted_proxies[%d]", i), "issuer: expected the addresses of your proxies, got %s, which is everyone", p))
 		}
 	}
 	if c.Requests.Burst < 1 || c.Requests.Every <= 0 {

@@ -82,7 +82,7 @@ func TestValidateDoesNotNeedAFile(t *testing.T) {
 	if err := errors.Join(cfg.Validate(), cfg.HTTP.Validate(), cfg.Admin.Validate()); err != nil {
 		t.Error(err)
 	}
-	cfg.HTTP.TrustedProxies = []netip.Prefix{netip.MustParsePrefix("::/0")}
+	cfg.HTTP.TrustedProxies = []Network{{netip.MustParsePrefix("::/0")}}
 	if cfg.HTTP.Validate() == nil {
 		t.Error("everyone is trusted")
 	}

@@ -24,7 +24,7 @@ func (s *Server) login(r *request) (reply, error) {
 	}
 	name, password := values[0], values[1]
 	event := s.event(r, audit.Login)
-	user, grant, err := s.signIn(r.Context(), name, password, r.from)
+	user, grant, err := s.signIn(r.Context(), name, password, r.from.counted)
 	if err != nil {
 		outcome, refused := loginRefusal(err)
 		event.Subject = s.known(r.Context(), name)

@@ -16,6 +16,8 @@ type metrics struct {
 	ended    *prometheus.CounterVec
 	changed  *prometheus.CounterVec
 	panics   prometheus.Counter
+
+	forwarded *prometheus.CounterVec
 }
 
 func newMetrics(reg prometheus.Registerer) *metrics {
@@ -44,8 +46,15 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 			Name: "sallyport_issuer_panics_total", Help: "Requests that panicked and were answered with 500: each is a bug.",
 		}),
 	}
+	m.forwarded = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "sallyport_issuer_forwarded_for_unusable_total",
+		Help: "Requests whose X-Forwarded-For does not tell the client: untrusted (http.trusted_proxies does not name the peer), missing, unreadable.",
+	}, []string{"why"})
+	for _, why := range flaws {
+		m.forwarded.WithLabelValues(string(why))
+	}
 	if reg != nil {
-		reg.MustRegister(m.requests, m.seconds, m.logins, m.refused, m.ended, m.changed, m.panics)
+		reg.MustRegister(m.requests, m.seconds, m.logins, m.refused, m.ended, m.changed, m.panics, m.forwarded)
 	}
 	return m
 }

@@ -80,7 +80,8 @@ type Server struct {
 	now       func() time.Time
 	open      func() error
 
-	trusted                 []netip.Prefix
+	trusted                 []Network
+	warned                  warnings      // of untrusted proxies
 	profile                 token.Profile // how our own tokens are read at /logout
 	throttle, adminThrottle *throttle
 	slots, adminSlots       chan struct{} // one for each request under way: strangers must not keep operators out
@@ -191,7 +192,7 @@ func notFound(http.ResponseWriter, *http.Request) (reply, error) { return reply{
 
 // guard is what every request passes before its handler: its origin, who may come in, the query, its body, and a free slot. A
 // client that is slow to send its body holds a connection, but no slot.
-func (s *Server) guard(e endpoint, slots chan struct{}, admit func(*http.Request) (netip.Addr, error)) http.Handler {
+func (s *Server) guard(e endpoint, slots chan struct{}, admit func(*http.Request) (client, error)) http.Handler {
 	return s.answering(e.name, func(w http.ResponseWriter, r *http.Request) (reply, error) {
 		if s.crossing.Check(r) != nil {
 			return reply{}, errForbidden
@@ -218,13 +219,14 @@ func (s *Server) guard(e endpoint, slots chan struct{}, admit func(*http.Request
 }
 
 // client lets a stranger's request pass, unless its address has made too many or the issuer is not open yet.
-func (s *Server) client(e endpoint) func(*http.Request) (netip.Addr, error) {
-	return func(r *http.Request) (netip.Addr, error) {
-		from := clientAddress(r, s.trusted)
+func (s *Server) client(e endpoint) func(*http.Request) (client, error) {
+	return func(r *http.Request) (client, error) {
+		from := clientOf(r, s.trusted)
 		if !e.secret {
 			return from, nil
 		}
-		if wait := s.throttle.take(from, s.now()); wait > 0 {
+		s.notice(from)
+		if wait := s.throttle.take(from.counted, s.now()); wait > 0 {
 			return from, tooManyRequests(wait)
 		}
 		if err := s.open(); err != nil {
