@@ -223,6 +223,7 @@ func TestTheDirectorysAnswersHaveTheirStatuses(t *testing.T) {
 		"busy":        {credential.ErrBusy, 503, "temporarily_unavailable"},
 		"unavailable": {credential.ErrUnavailable, 503, "temporarily_unavailable"},
 		"throttled":   {&credential.ThrottledError{RetryAfter: 90*time.Second + time.Millisecond}, 429, "too_many_requests"},
+		"too often":   {&credential.ThrottledError{RetryAfter: 6 * time.Second, By: credential.ByNameLogins}, 429, "too_many_requests"},
 		"unheard of":  {errors.New("whatever"), 503, "temporarily_unavailable"},
 	} {
 		h.users.fail(c.err)

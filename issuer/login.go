@@ -94,6 +94,8 @@ func loginRefusal(err error) (outcome string, refused error) {
 	switch {
 	case errors.Is(err, credential.ErrInvalid):
 		return "invalid", errInvalidCredentials
+	case errors.As(err, &throttled) && throttled.By == credential.ByNameLogins:
+		return "login_rate", tooManyRequests(throttled.RetryAfter)
 	case errors.As(err, &throttled):
 		return "throttled", tooManyRequests(throttled.RetryAfter)
 	case errors.Is(err, credential.ErrBusy):

@@ -30,7 +30,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 			Buckets: []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10},
 		}, []string{"endpoint"}),
 		logins: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "sallyport_issuer_logins_total", Help: "Logins by outcome: success, invalid, throttled, busy, unavailable.",
+			Name: "sallyport_issuer_logins_total", Help: "Logins by outcome: success, invalid, throttled, login_rate (a right password, too often), busy, unavailable.",
 		}, []string{"outcome"}),
 		refused: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "sallyport_issuer_refresh_refused_total", Help: "Refused refresh tokens by reason; reuse means that one was stolen or sent twice.",

@@ -20,7 +20,7 @@ type metrics struct {
 // outcomes of Verify.
 var outcomes = []string{
 	"ok", "invalid", "too_long", "busy", "abandoned", "unavailable", "throttled_address_attempts",
-	"throttled_address", "throttled_pair", "throttled_name",
+	"throttled_address", "throttled_pair", "throttled_name", "throttled_name_logins",
 }
 
 func newMetrics() *metrics {
