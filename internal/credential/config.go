@@ -61,6 +61,8 @@ func (p Params) Validate() error {
 		return config.At("threads", "expected 1 to %d, got %d", maxArgonThreads, p.Threads)
 	case p.MemoryKiB*p.Time < 35<<10:
 		return config.At("memory_kib", "expected memory_kib times time to be at least 35840, got %d", p.MemoryKiB*p.Time)
+	case p.MemoryKiB*p.Time > maxArgonWork:
+		return config.At("memory_kib", "expected memory_kib times time to be at most %d, got %d", maxArgonWork, p.MemoryKiB*p.Time)
 	}
 	return nil
 }
