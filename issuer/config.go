@@ -80,6 +80,21 @@ const minAdminToken = 32
 // AuditConfig says where security events go.
 type AuditConfig struct {
 	File config.Path `yaml:"file" usage:"file that security events are appended to; empty: standard output"`
+	// Failures are what strangers can make happen as often as they like.
+	Rate  float64 `yaml:"rate" flag:"-" usage:"lines a second of failures of one kind and reason; more are counted"`
+	Burst int     `yaml:"burst" flag:"-" usage:"and at once"`
+}
+
+// Validate refuses limits that leave nothing, or everything.
+func (c AuditConfig) Validate() error {
+	var errs []error
+	if !(c.Rate >= 0.1 && c.Rate <= 100000) {
+		errs = append(errs, config.At("rate", "issuer: expected 0.1 to 100000 lines a second, got %v", c.Rate))
+	}
+	if c.Burst < 1 || c.Burst > 1000000 {
+		errs = append(errs, config.At("burst", "issuer: expected 1 to 1000000, got %d", c.Burst))
+	}
+	return errors.Join(errs...)
 }
 
 // DefaultConfig has every setting but issuer, audience, keys.dir and users.file.
@@ -109,6 +124,7 @@ func DefaultConfig() Config {
 		Revocation: redislog.DefaultConfig(),
 		Admin:      AdminConfig{Config: daemon.Config{Listen: "127.0.0.1:9101"}},
 		Log:        daemon.DefaultLogConfig(),
+		Audit:      AuditConfig{Rate: 20, Burst: 100},
 	}
 }
 

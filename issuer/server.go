@@ -80,6 +80,7 @@ type Server struct {
 	now       func() time.Time
 	open      func() error
 
+	failures                failures
 	trusted                 []Network
 	warned                  warnings      // of untrusted proxies
 	profile                 token.Profile // how our own tokens are read at /logout
@@ -116,7 +117,8 @@ func New(o Options) (*Server, error) {
 	s := &Server{
 		cfg: o.Config, keys: o.Keys, users: o.Users, sessions: o.Sessions, log: o.Log, audit: o.Audit,
 		logger: o.Logger, metrics: newMetrics(o.Registry), now: o.Now, trusted: o.Config.HTTP.TrustedProxies,
-		open: o.Open, profile: ownProfile(o.Config),
+		failures: failures{logger: o.Logger, now: o.Now},
+		open:     o.Open, profile: ownProfile(o.Config),
 		throttle: newThrottle(o.Config.HTTP.Requests, o.Now()), adminThrottle: newThrottle(o.Config.HTTP.Requests, o.Now()),
 		inventory: o.Inventory,
 		slots:     make(chan struct{}, o.Config.HTTP.MaxConcurrent), adminSlots: make(chan struct{}, o.Config.HTTP.MaxConcurrent),
@@ -252,7 +254,7 @@ func (s *Server) answering(name string, handle func(http.ResponseWriter, *http.R
 		defer func() {
 			if p := recover(); p != nil {
 				s.metrics.panics.Inc()
-				s.logger.Error("a request panicked", "endpoint", name, "panic", fmt.Sprintf("%T", p))
+				s.failures.log(slog.LevelError, "a request panicked", name, slog.String("panic", fmt.Sprintf("%T", p)))
 				if sent.status == 0 {
 					errInternal.write(sent, s.cfg.Issuer)
 				}
@@ -266,7 +268,7 @@ func (s *Server) answering(name string, handle func(http.ResponseWriter, *http.R
 		}
 		refused := refusalOf(err)
 		if refused == errUnavailable && !errors.Is(err, errUnavailable) {
-			s.logger.Warn("a request failed", "endpoint", name, "error", err)
+			s.failures.log(slog.LevelWarn, "a request failed", name, slog.Any("error", err))
 		}
 		refused.write(sent, s.cfg.Issuer)
 	})

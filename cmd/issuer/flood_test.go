@@ -142,3 +142,34 @@ func TestANameThatLogsInTooOftenIsToldToWait(t *testing.T) {
 		t.Errorf("not counted: %v", err)
 	}
 }
+
+// TestGarbageDoesNotFillTheAuditLog: refreshes that fail write a bounded number of lines, however many there are; what is left
+// out is counted, and what succeeds has its line.
+func TestGarbageDoesNotFillTheAuditLog(t *testing.T) {
+	t.Setenv("SALLYPORT_AUDIT_RATE", "0.1")
+	t.Setenv("SALLYPORT_AUDIT_BURST", "10")
+	f := newFolder(t)
+	r := f.start("one")
+	const garbage = 300
+	for i := range garbage {
+		want(t, r.refresh(fmt.Sprint("garbage", i)), http.StatusUnauthorized)
+	}
+	first := r.login()
+	want(t, r.refresh(first.str("refresh_token")), http.StatusOK)
+	text := r.stdout.String()
+	if n := strings.Count(text, `"event":"refresh","outcome":"failure"`); n < 10 || n > garbage/2 {
+		t.Errorf("%d refreshes failed, %d lines", garbage, n)
+	}
+	if !strings.Contains(text, `"event":"refresh","outcome":"success"`) || !strings.Contains(text, `"event":"login","outcome":"success"`) {
+		t.Error("what succeeded has no line")
+	}
+	res, err := http.Get(r.admin + "/metrics")
+	if err != nil {
+		t.Fatal(err)
+	}
+	metrics, err := io.ReadAll(res.Body)
+	_ = res.Body.Close()
+	if err != nil || !strings.Contains(string(metrics), `sallyport_audit_suppressed_total{event="refresh"} `) {
+		t.Errorf("what was left out is not counted: %v", err)
+	}
+}
