@@ -90,6 +90,7 @@ type Store struct {
 	throttle *throttle
 	metrics  *metrics
 	max      int // bytes of a password
+	params   Params
 }
 
 // Open reads the users. Its error names the file, line and column of everything that is wrong with them.
@@ -122,6 +123,7 @@ func newStore(cfg Config, o Options, f *file, m *metrics) (*Store, error) {
 		throttle: newThrottle(o.Limits, o.Now),
 		metrics:  m,
 		max:      cfg.MaxPassword,
+		params:   cfg.Argon2,
 	}
 	if err := m.register(o.Registry, s.pool); err != nil {
 		return nil, err
@@ -171,6 +173,9 @@ func (s *Store) verify(ctx context.Context, name, password string, from netip.Ad
 	// Only now: whoever is told of it knows the password, so it tells nobody that there is such a user.
 	if often := attempt.succeed(); often != nil {
 		return User{}, "throttled_" + often.By, often
+	}
+	if outdated(account.hash, s.params) {
+		s.metrics.weak.Inc()
 	}
 	return account.User, "ok", nil
 }

@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/prometheus/client_golang/prometheus/testutil"
 )
 
 // golden are hashes of goldenPassword that the libraries named have made, and what they cost here.
@@ -197,7 +199,10 @@ func TestABadlyKeptPasswordTakesTheTimeOfAnother(t *testing.T) {
 	if got := s.users.Costs().decoy("nobody").cost(); got != old.hash.cost() {
 		t.Errorf("an unknown name costs %+v", got)
 	}
-	if got := try(s, "old", goldenPassword, "192.0.2.1"); got != "ok" {
-		t.Errorf("got %s", got)
+	for want, password := range []string{"wrong", goldenPassword} {
+		_ = try(s, "old", password, "192.0.2.1")
+		if got := testutil.ToFloat64(s.metrics.weak); got != float64(want) {
+			t.Errorf("%v logins with it are counted, want %d", got, want)
+		}
 	}
 }
