@@ -44,6 +44,7 @@ envoy:
 
 test-tools:
 	@deploy/setup/tests.sh
+	@deploy/setup/hashes.sh $(TOOLS)/hashes
 
 vet: ## gofmt, go vet, staticcheck
 	@unformatted=$$(gofmt -l $$(git ls-files --cached --others --exclude-standard '*.go')); \

@@ -1,36 +1,77 @@
 package issuer
 
 import (
+	"encoding/binary"
+	"fmt"
+	"hash/maphash"
 	"net/http"
 	"net/netip"
 	"strings"
+	"sync"
 )
 
-// clientAddress gives the address that a request is held against. It is the peer's, unless the peer is a trusted proxy: then it
-// is the last one in X-Forwarded-For that is not itself a trusted proxy. What can not be read ends the walk at the nearest
-// address known: a client can never choose its own.
-func clientAddress(r *http.Request, trusted []netip.Prefix) netip.Addr {
+// client is who a request is held against. The zero client stands for all whose address is not known.
+type client struct {
+	address netip.Addr // in events: the client's, or that of the proxy that did not say it
+	counted netip.Addr // what limits count; a stand-in where the proxy's word for the client is no address
+	flaw    flaw
+}
+
+// flaw is why the client's address is not known, or perhaps not; "" when it is.
+type flaw string
+
+const (
+	untrusted  flaw = "untrusted"  // the peer is no trusted proxy, yet sends X-Forwarded-For
+	missing    flaw = "missing"    // the peer is a trusted proxy, and says nothing of its client
+	unreadable flaw = "unreadable" // what the trusted proxy says is no address
+)
+
+var flaws = []flaw{untrusted, missing, unreadable}
+
+// clientOf finds the client of a request: the peer, unless the peer is a trusted proxy; then it is the last one in
+// X-Forwarded-For that is not itself a trusted proxy. So a client can never choose its own address.
+//
+// What a trusted proxy says and is no address ends the walk there. Those clients must not be one, or a stranger's failures
+// would lock all of them out; each text has a stand-in of its own, in one network, since it was the proxy that wrote the
+// text, as it would have written an address.
+func clientOf(r *http.Request, trusted []Network) client {
 	peer, err := netip.ParseAddrPort(r.RemoteAddr)
 	if err != nil {
-		return netip.Addr{} // a Unix socket: all its clients are one
+		return client{} // a Unix socket: all its clients are one
 	}
 	at := peer.Addr().Unmap().WithZone("")
 	hops := forwardedFor(r.Header)
-	for i := len(hops) - 1; i >= 0 && isTrusted(at, trusted); i-- {
-		next, err := netip.ParseAddr(hops[i])
-		if err != nil || next.Zone() != "" {
-			break
-		}
-		at = next.Unmap()
+	switch believed := isTrusted(at, trusted); {
+	case !believed && len(hops) > 0:
+		return client{address: at, counted: at, flaw: untrusted}
+	case believed && len(hops) == 0:
+		return client{address: at, counted: at, flaw: missing}
 	}
-	return at
+	for i := len(hops) - 1; i >= 0 && isTrusted(at, trusted); i-- {
+		next, ok := parseHop(hops[i])
+		if !ok {
+			return client{address: at, counted: standIn(at, hops[i]), flaw: unreadable}
+		}
+		at = next
+	}
+	return client{address: at, counted: at}
 }
 
-// forwardedFor gives the hops of every X-Forwarded-For line in their order; no more than a chain of proxies can have.
+func isTrusted(a netip.Addr, trusted []Network) bool {
+	for _, n := range trusted {
+		if n.Contains(a) {
+			return true
+		}
+	}
+	return false
+}
+
+// forwardedFor gives the hops of every X-Forwarded-For line in their order; no more than a chain of proxies can have. A
+// header that names nobody at all is none.
 func forwardedFor(h http.Header) []string {
 	const maxHops = 32
 	all := strings.Join(h.Values("X-Forwarded-For"), ",")
-	if all == "" {
+	if strings.Trim(all, ", \t") == "" {
 		return nil
 	}
 	hops := strings.Split(all[max(0, len(all)-64*maxHops):], ",")
@@ -41,11 +82,116 @@ func forwardedFor(h http.Header) []string {
 	return hops
 }
 
-func isTrusted(a netip.Addr, trusted []netip.Prefix) bool {
-	for _, p := range trusted {
-		if p.Contains(a) {
-			return true
+// parseHop reads one hop: an address, also in brackets, with a port, with a zone, or in quotation marks, as load balancers
+// write it. The port and the zone say nothing about who the client is.
+func parseHop(hop string) (netip.Addr, bool) {
+	if len(hop) >= 2 && hop[0] == '"' && hop[len(hop)-1] == '"' { // as in Forwarded, RFC 7239 section 6
+		hop = hop[1 : len(hop)-1]
+	}
+	if ported, err := netip.ParseAddrPort(hop); err == nil {
+		return ported.Addr().Unmap().WithZone(""), true
+	}
+	bare, bracketed := strings.CutPrefix(hop, "[")
+	if bracketed {
+		var closed bool
+		if bare, closed = strings.CutSuffix(bare, "]"); !closed {
+			return netip.Addr{}, false
 		}
 	}
-	return false
+	a, err := netip.ParseAddr(bare)
+	if err != nil || bracketed && a.Is4() {
+		return netip.Addr{}, false
+	}
+	return a.Unmap().WithZone(""), true
+}
+
+var standInSeed = maphash.MakeSeed()
+
+// standIn gives an address to count a client under whom a proxy names by a text: one /64 of the proxy's own /48, out of the
+// range 100::/8, which RFC 4291 reserves and nobody has. A port at the text's end is not part of it: the client has chosen
+// that, and would be another one with each connection.
+func standIn(proxy netip.Addr, text string) netip.Addr {
+	if at := strings.LastIndexByte(text, ':'); at >= 0 && strings.Trim(text[at+1:], "0123456789") == "" {
+		text = text[:at]
+	}
+	from := proxy.As16()
+	network := maphash.Bytes(standInSeed, from[:])
+	a := [16]byte{0x01, 0xff}
+	binary.BigEndian.PutUint32(a[2:], uint32(network))
+	binary.BigEndian.PutUint16(a[6:], uint16(maphash.String(standInSeed, text)))
+	return netip.AddrFrom16(a)
+}
+
+// Network is an address or a network in a file: 10.0.0.7 is 10.0.0.7/32.
+type Network struct{ netip.Prefix }
+
+// UnmarshalText reads an address or a network. IPv4 written as IPv6 is IPv4.
+func (n *Network) UnmarshalText(text []byte) error {
+	if a, err := netip.ParseAddr(string(text)); err == nil && a.Zone() == "" {
+		a = a.Unmap()
+		n.Prefix = netip.PrefixFrom(a, a.BitLen())
+		return nil
+	}
+	p, err := netip.ParsePrefix(string(text))
+	if err != nil {
+		return fmt.Errorf("issuer: expected an address or a network: %w", err)
+	}
+	if a := p.Addr(); a.Is4In6() {
+		if p.Bits() < 96 {
+			return fmt.Errorf("issuer: expected a network of IPv4 or of IPv6, got %s, which is of both", p)
+		}
+		p = netip.PrefixFrom(a.Unmap(), p.Bits()-96)
+	}
+	n.Prefix = p.Masked()
+	return nil
+}
+
+// Expected says what can be read, for the error of what can not.
+func (Network) Expected() string {
+	return `an address such as "10.0.0.7" or a network such as "10.0.0.0/24"`
+}
+
+// maxWarnings is for how many networks an untrusted X-Forwarded-For is warned of: strangers choose how many there are.
+const maxWarnings = 8
+
+// warnings remembers of whom has been warned.
+type warnings struct {
+	mu   sync.Mutex
+	done map[netip.Prefix]bool
+}
+
+// first reports whether the network is to be warned of, once.
+func (w *warnings) first(network netip.Prefix) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.done[network] || len(w.done) >= maxWarnings {
+		return false
+	}
+	if w.done == nil {
+		w.done = map[netip.Prefix]bool{}
+	}
+	w.done[network] = true
+	return true
+}
+
+// notice counts what is wrong with a client's address, and warns of a proxy that nobody has named.
+func (s *Server) notice(c client) {
+	if c.flaw == "" {
+		return
+	}
+	s.metrics.forwarded.WithLabelValues(string(c.flaw)).Inc()
+	if c.flaw != untrusted {
+		return
+	}
+	bits := 64
+	if c.address.Is4() {
+		bits = 24
+	}
+	network, err := c.address.Prefix(bits)
+	if err != nil || !s.warned.first(network) {
+		return
+	}
+	s.logger.Warn("X-Forwarded-For of an address that http.trusted_proxies does not name is not believed, and all clients "+
+		"behind that address are limited as one; if it is your proxy, name it or its network, and nobody else",
+		"peer", c.address.String(), "network", network.String(), "setting", fmt.Sprintf("http.trusted_proxies: [%s]", network))
 }

@@ -6,7 +6,6 @@ import (
 	"crypto/subtle"
 	"errors"
 	"net/http"
-	"net/netip"
 	"strings"
 	"time"
 
@@ -55,9 +54,9 @@ func (s *Server) AdminHandlers() map[string]http.Handler {
 
 // operator lets a request pass that carries the admin token. It is counted against the peer itself: nothing on the admin port
 // comes from clients behind a proxy.
-func (s *Server) operator(r *http.Request) (netip.Addr, error) {
-	from := clientAddress(r, nil)
-	if wait := s.adminThrottle.take(from, s.now()); wait > 0 {
+func (s *Server) operator(r *http.Request) (client, error) {
+	from := clientOf(r, nil)
+	if wait := s.adminThrottle.take(from.counted, s.now()); wait > 0 {
 		return from, tooManyRequests(wait)
 	}
 	lines := r.Header.Values("Authorization")

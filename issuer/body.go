@@ -8,7 +8,6 @@ import (
 	"io"
 	"mime"
 	"net/http"
-	"net/netip"
 	"slices"
 	"strings"
 	"time"
@@ -24,7 +23,7 @@ const lingering = 250 * time.Millisecond
 // request is a request whose body has arrived whole.
 type request struct {
 	*http.Request
-	from netip.Addr // the client
+	from client
 	body []byte
 }
 
@@ -37,7 +36,7 @@ func (r *request) members(allowed ...string) (map[string]string, error) {
 }
 
 // receive reads the body of a request, if it has one.
-func (s *Server) receive(w http.ResponseWriter, r *http.Request, from netip.Addr) (*request, error) {
+func (s *Server) receive(w http.ResponseWriter, r *http.Request, from client) (*request, error) {
 	received := &request{Request: r, from: from}
 	if r.ContentLength == 0 {
 		return received, nil

@@ -3,7 +3,6 @@ package issuer
 import (
 	"errors"
 	"fmt"
-	"net/netip"
 	"net/url"
 	"path"
 	"slices"
@@ -43,8 +42,8 @@ type Config struct {
 
 // HTTPConfig bounds what strangers can make the issuer do.
 type HTTPConfig struct {
-	// TrustedProxies are the networks whose X-Forwarded-For is believed; it is read from its end, through trusted addresses only.
-	TrustedProxies []netip.Prefix `yaml:"trusted_proxies" usage:"networks whose X-Forwarded-For is believed, as 10.0.0.0/8"`
+	// TrustedProxies are those whose X-Forwarded-For is believed; it is read from its end, through trusted addresses only.
+	TrustedProxies []Network `yaml:"trusted_proxies" usage:"addresses or networks whose X-Forwarded-For is believed, as 10.0.0.7 or 10.0.0.0/24"`
 	// Requests is how many requests one address may make to the endpoints that take a password or a token, before anything
 	// of them is read.
 	Requests       credential.Rate `yaml:"requests"`
@@ -81,6 +80,21 @@ const minAdminToken = 32
 // AuditConfig says where security events go.
 type AuditConfig struct {
 	File config.Path `yaml:"file" usage:"file that security events are appended to; empty: standard output"`
+	// Failures are what strangers can make happen as often as they like.
+	Rate  float64 `yaml:"rate" flag:"-" usage:"lines a second of failures of one kind and reason; more are counted"`
+	Burst int     `yaml:"burst" flag:"-" usage:"and at once"`
+}
+
+// Validate refuses limits that leave nothing, or everything.
+func (c AuditConfig) Validate() error {
+	var errs []error
+	if !(c.Rate >= 0.1 && c.Rate <= 100000) {
+		errs = append(errs, config.At("rate", "issuer: expected 0.1 to 100000 lines a second, got %v", c.Rate))
+	}
+	if c.Burst < 1 || c.Burst > 1000000 {
+		errs = append(errs, config.At("burst", "issuer: expected 1 to 1000000, got %d", c.Burst))
+	}
+	return errors.Join(errs...)
 }
 
 // DefaultConfig has every setting but issuer, audience, keys.dir and users.file.
@@ -110,6 +124,7 @@ func DefaultConfig() Config {
 		Revocation: redislog.DefaultConfig(),
 		Admin:      AdminConfig{Config: daemon.Config{Listen: "127.0.0.1:9101"}},
 		Log:        daemon.DefaultLogConfig(),
+		Audit:      AuditConfig{Rate: 20, Burst: 100},
 	}
 }
 
@@ -183,7 +198,7 @@ func (c HTTPConfig) Validate() error {
 	var errs []error
 	for i, p := range c.TrustedProxies {
 		if p.Bits() == 0 { // believing everyone is believing no one
-			errs = append(errs, config.At(fmt.Sprintf("trusted_proxies[%d]", i), "issuer: expected the networks of your proxies, got %s, which is everyone", p))
+			errs = append(errs, config.At(fmt.Sprintf("trusted_proxies[%d]", i), "issuer: expected the addresses of your proxies, got %s, which is everyone", p))
 		}
 	}
 	if c.Requests.Burst < 1 || c.Requests.Every <= 0 {

@@ -68,6 +68,9 @@ func TestConfigurationsThatWouldBeUnsafeAreRefused(t *testing.T) {
 		"an endless drain":      {goodConfig + "http: {drain_timeout: 100h}\n", "drain_timeout"},
 		"an admin port of none": {goodConfig + "admin: {listen: nowhere}\n", "admin.listen"},
 		"a weak admin token":    {goodConfig + "admin: {token: \"short\"}\n", "admin.token"},
+		"no audit lines":        {goodConfig + "audit: {rate: 0}\n", "audit.rate"},
+		"audit lines of NaN":    {goodConfig + "audit: {rate: .nan}\n", "audit.rate"},
+		"no audit burst":        {goodConfig + "audit: {burst: 0}\n", "audit.burst"},
 		"an unknown key":        {goodConfig + "acess_token_lifetime: 1h\n", "access_token_lifetime"},
 	} {
 		_, err := load(t, c.text)
@@ -82,7 +85,7 @@ func TestValidateDoesNotNeedAFile(t *testing.T) {
 	if err := errors.Join(cfg.Validate(), cfg.HTTP.Validate(), cfg.Admin.Validate()); err != nil {
 		t.Error(err)
 	}
-	cfg.HTTP.TrustedProxies = []netip.Prefix{netip.MustParsePrefix("::/0")}
+	cfg.HTTP.TrustedProxies = []Network{{netip.MustParsePrefix("::/0")}}
 	if cfg.HTTP.Validate() == nil {
 		t.Error("everyone is trusted")
 	}

@@ -9,8 +9,8 @@ import (
 // event begins the record of what a request does. It holds names and ids, never a password or a token.
 func (s *Server) event(r *request, name audit.Name) audit.Event {
 	address := ""
-	if r.from.IsValid() {
-		address = r.from.String()
+	if r.from.address.IsValid() {
+		address = r.from.address.String()
 	}
 	return audit.Event{
 		Name: name, Issuer: s.cfg.Issuer, ClientID: s.cfg.ClientID,

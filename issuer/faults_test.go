@@ -29,7 +29,7 @@ func TestCVE(t *testing.T) {
 		"CVE-2026-18208":      notOffered("introspection", "/introspect", "/introspection"),                                               // signed answers about tokens that are not active (RFC 9701)
 		"CVE-2026-101023":     TestRefreshTakesRefreshTokensOnly,                                                                          // refresh accepted access tokens
 		"CVE-2026-33621":      TestEachEndpointThatTakesASecretIsThrottled,                                                                // a limit that was never applied
-		"CVE-2024-47070":      TestBrokenForwardingHeadersChangeNothing,                                                                   // unparsable X-Forwarded-For
+		"CVE-2024-47070":      TestBrokenForwardingHeadersChangeNoAnswer,                                                                  // unparsable X-Forwarded-For
 		"CVE-2026-24000":      TestAClientCanNotChooseItsAddress,                                                                          // headers that dodged the limit
 		"CVE-2013-1443":       TestALargeBodyIsRefusedBeforeItIsRead,                                                                      // very long passwords
 		"CVE-2026-34969":      TestATokenInAURLIsRefusedAndNotLogged,                                                                      // refresh tokens in URLs
@@ -225,6 +225,7 @@ func TestTheDirectorysAnswersHaveTheirStatuses(t *testing.T) {
 		"busy":        {credential.ErrBusy, 503, "temporarily_unavailable"},
 		"unavailable": {credential.ErrUnavailable, 503, "temporarily_unavailable"},
 		"throttled":   {&credential.ThrottledError{RetryAfter: 90*time.Second + time.Millisecond}, 429, "too_many_requests"},
+		"too often":   {&credential.ThrottledError{RetryAfter: 6 * time.Second, By: credential.ByNameLogins}, 429, "too_many_requests"},
 		"unheard of":  {errors.New("whatever"), 503, "temporarily_unavailable"},
 	} {
 		h.users.fail(c.err)

@@ -24,7 +24,7 @@ func (s *Server) login(r *request) (reply, error) {
 	}
 	name, password := values[0], values[1]
 	event := s.event(r, audit.Login)
-	user, grant, err := s.signIn(r.Context(), name, password, r.from)
+	user, grant, err := s.signIn(r.Context(), name, password, r.from.counted)
 	if err != nil {
 		outcome, refused := loginRefusal(err)
 		event.Subject = s.known(r.Context(), name)
@@ -94,6 +94,8 @@ func loginRefusal(err error) (outcome string, refused error) {
 	switch {
 	case errors.Is(err, credential.ErrInvalid):
 		return "invalid", errInvalidCredentials
+	case errors.As(err, &throttled) && throttled.By == credential.ByNameLogins:
+		return "login_rate", tooManyRequests(throttled.RetryAfter)
 	case errors.As(err, &throttled):
 		return "throttled", tooManyRequests(throttled.RetryAfter)
 	case errors.Is(err, credential.ErrBusy):

@@ -16,6 +16,8 @@ type metrics struct {
 	ended    *prometheus.CounterVec
 	changed  *prometheus.CounterVec
 	panics   prometheus.Counter
+
+	forwarded *prometheus.CounterVec
 }
 
 func newMetrics(reg prometheus.Registerer) *metrics {
@@ -28,7 +30,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 			Buckets: []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10},
 		}, []string{"endpoint"}),
 		logins: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "sallyport_issuer_logins_total", Help: "Logins by outcome: success, invalid, throttled, busy, unavailable.",
+			Name: "sallyport_issuer_logins_total", Help: "Logins by outcome: success, invalid, throttled, login_rate (a right password, too often), busy, unavailable.",
 		}, []string{"outcome"}),
 		refused: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "sallyport_issuer_refresh_refused_total", Help: "Refused refresh tokens by reason; reuse means that one was stolen or sent twice.",
@@ -44,8 +46,15 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 			Name: "sallyport_issuer_panics_total", Help: "Requests that panicked and were answered with 500, or with 503 where that was in what they had started: each is a bug.",
 		}),
 	}
+	m.forwarded = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "sallyport_issuer_forwarded_for_unusable_total",
+		Help: "Requests whose X-Forwarded-For does not tell the client: untrusted (http.trusted_proxies does not name the peer), missing, unreadable.",
+	}, []string{"why"})
+	for _, why := range flaws {
+		m.forwarded.WithLabelValues(string(why))
+	}
 	if reg != nil {
-		reg.MustRegister(m.requests, m.seconds, m.logins, m.refused, m.ended, m.changed, m.panics)
+		reg.MustRegister(m.requests, m.seconds, m.logins, m.refused, m.ended, m.changed, m.panics, m.forwarded)
 	}
 	return m
 }

@@ -86,7 +86,9 @@ type Server struct {
 	now       func() time.Time
 	open      func() error
 
-	trusted                 []netip.Prefix
+	failures                failures
+	trusted                 []Network
+	warned                  warnings      // of untrusted proxies
 	profile                 token.Profile // how our own tokens are read at /logout
 	throttle, adminThrottle *throttle
 	slots, adminSlots       chan struct{} // one for each request under way: strangers must not keep operators out
@@ -126,7 +128,8 @@ func New(o Options) (*Server, error) {
 	s := &Server{
 		cfg: o.Config, keys: o.Keys, users: o.Users, sessions: o.Sessions, log: o.Log, audit: o.Audit,
 		logger: o.Logger, metrics: newMetrics(o.Registry), now: o.Now, trusted: o.Config.HTTP.TrustedProxies,
-		open: o.Open, profile: ownProfile(o.Config),
+		failures: failures{logger: o.Logger, now: o.Now},
+		open:     o.Open, profile: ownProfile(o.Config),
 		throttle: newThrottle(o.Config.HTTP.Requests, o.Now()), adminThrottle: newThrottle(o.Config.HTTP.Requests, o.Now()),
 		inventory: o.Inventory, directory: o.Directory,
 		slots: make(chan struct{}, o.Config.HTTP.MaxConcurrent), adminSlots: make(chan struct{}, o.Config.HTTP.MaxConcurrent),
@@ -202,7 +205,7 @@ func notFound(http.ResponseWriter, *http.Request) (reply, error) { return reply{
 
 // guard is what every request passes before its handler: its origin, who may come in, the query, its body, and a free slot. A
 // client that is slow to send its body holds a connection, but no slot.
-func (s *Server) guard(e endpoint, slots chan struct{}, admit func(*http.Request) (netip.Addr, error)) http.Handler {
+func (s *Server) guard(e endpoint, slots chan struct{}, admit func(*http.Request) (client, error)) http.Handler {
 	return s.answering(e.name, func(w http.ResponseWriter, r *http.Request) (reply, error) {
 		if s.crossing.Check(r) != nil {
 			return reply{}, errForbidden
@@ -229,13 +232,14 @@ func (s *Server) guard(e endpoint, slots chan struct{}, admit func(*http.Request
 }
 
 // client lets a stranger's request pass, unless its address has made too many or the issuer is not open yet.
-func (s *Server) client(e endpoint) func(*http.Request) (netip.Addr, error) {
-	return func(r *http.Request) (netip.Addr, error) {
-		from := clientAddress(r, s.trusted)
+func (s *Server) client(e endpoint) func(*http.Request) (client, error) {
+	return func(r *http.Request) (client, error) {
+		from := clientOf(r, s.trusted)
 		if !e.secret {
 			return from, nil
 		}
-		if wait := s.throttle.take(from, s.now()); wait > 0 {
+		s.notice(from)
+		if wait := s.throttle.take(from.counted, s.now()); wait > 0 {
 			return from, tooManyRequests(wait)
 		}
 		if err := s.open(); err != nil {
@@ -261,7 +265,8 @@ func (s *Server) answering(name string, handle func(http.ResponseWriter, *http.R
 		defer func() {
 			if p := recover(); p != nil {
 				s.metrics.panics.Inc()
-				s.logger.Error("a request panicked", "endpoint", name, "panic", fmt.Sprintf("%T", p), "stack", string(debug.Stack()))
+				s.failures.log(slog.LevelError, "a request panicked", name,
+					slog.String("panic", fmt.Sprintf("%T", p)), slog.String("stack", string(debug.Stack())))
 				if sent.status == 0 {
 					errInternal.write(sent, s.cfg.Issuer)
 				}
@@ -275,7 +280,7 @@ func (s *Server) answering(name string, handle func(http.ResponseWriter, *http.R
 		}
 		refused := refusalOf(err)
 		if refused == errUnavailable && !errors.Is(err, errUnavailable) {
-			s.logger.Warn("a request failed", "endpoint", name, "error", err)
+			s.failures.log(slog.LevelWarn, "a request failed", name, slog.Any("error", err))
 		}
 		refused.write(sent, s.cfg.Issuer)
 	})

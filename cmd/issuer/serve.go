@@ -175,7 +175,9 @@ func nameOf(cfg issuer.Config) (string, error) {
 
 // openAudit opens where security events go, apart from the log.
 func openAudit(cfg issuer.AuditConfig, stdout io.Writer, logger *slog.Logger, registry prometheus.Registerer) (*audit.Log, func() error, error) {
-	o := audit.Options{Now: clock.Now, Logger: logger, Registry: registry}
+	o := audit.Options{
+		Now: clock.Now, Logger: logger, Registry: registry, Limit: audit.Limit{Rate: cfg.Rate, Burst: cfg.Burst},
+	}
 	if cfg.File == "" {
 		events := audit.New(stdout, o)
 		return events, events.Close, nil

@@ -48,6 +48,7 @@ limits:
   pair_failures: {burst: 100000, every: 10s}
   name_failures: {burst: 100000, every: 10s}
   network_failures: {burst: 100000, every: 10s}
+  name_logins: {burst: 100000, every: 10s}
 `, name, issuerName, audience, listen, admin, grace) + w.redisConfig(true, "")
 }
 

@@ -21,7 +21,7 @@ type Config struct {
 type Hashing struct {
 	Concurrency int           `yaml:"concurrency" flag:"-" usage:"passwords checked at once; 0: one less than the processors, at least one"`
 	MemoryMiB   int           `yaml:"memory_mib" flag:"-" usage:"memory of all passwords being checked at once"`
-	Queue       int           `yaml:"queue" flag:"-" usage:"logins that may wait for their turn"`
+	Queue       int           `yaml:"queue" flag:"-" usage:"logins that may wait for their turn; a quarter as many more of users who have logged in from there before"`
 	Wait        time.Duration `yaml:"wait" flag:"-" usage:"longest wait for a turn"`
 }
 
@@ -61,6 +61,8 @@ func (p Params) Validate() error {
 		return config.At("threads", "expected 1 to %d, got %d", maxArgonThreads, p.Threads)
 	case p.MemoryKiB*p.Time < 35<<10:
 		return config.At("memory_kib", "expected memory_kib times time to be at least 35840, got %d", p.MemoryKiB*p.Time)
+	case p.MemoryKiB*p.Time > maxArgonWork:
+		return config.At("memory_kib", "expected memory_kib times time to be at most %d, got %d", maxArgonWork, p.MemoryKiB*p.Time)
 	}
 	return nil
 }
@@ -119,7 +121,11 @@ func (r Rate) Validate() error {
 // A name must not be locked by strangers. So each address has a count of its own for each name (PairFailures). Failures
 // from everywhere together (NameFailures) bound what many addresses can try; when they have used that up, a user still
 // gets in from an address where he has logged in before, and from any network from which nobody has been guessing
-// (NetworkFailures, for each name counted in 64 groups of networks).
+// (NetworkFailures, for each name counted in 64 groups of networks). Nor may one of many behind an address lock out the
+// others: when the address has used up its counts, who has logged in from it before still gets in, by a right password.
+//
+// How often a name may log in (NameLogins) bounds what an account can store in Redis; it counts successes alone, so that
+// only who knows the password meets it.
 //
 // Counts, and the addresses where a user has logged in, are kept by each process for itself and start anew with it: N
 // issuers behind one address let through up to N times as much.
@@ -129,6 +135,7 @@ type Limits struct {
 	PairFailures    Rate `yaml:"pair_failures"`    // failures from an address for one name
 	NameFailures    Rate `yaml:"name_failures"`    // failures for one name, wherever from
 	NetworkFailures Rate `yaml:"network_failures"` // failures for one name from a group of networks, beyond NameFailures
+	NameLogins      Rate `yaml:"name_logins"`      // successful logins of one name, wherever from
 }
 
 // DefaultLimits let one address try a name 5 times and then once a minute; and all addresses together 30 times and then
@@ -141,6 +148,7 @@ func DefaultLimits() Limits {
 		PairFailures:    Rate{Burst: 5, Every: time.Minute},
 		NameFailures:    Rate{Burst: 30, Every: 2 * time.Minute},
 		NetworkFailures: Rate{Burst: 2, Every: 2 * time.Hour},
+		NameLogins:      Rate{Burst: 100, Every: 6 * time.Second},
 	}
 }
 
@@ -152,5 +160,6 @@ func (l Limits) Validate() error {
 		config.Within("pair_failures", l.PairFailures.Validate()),
 		config.Within("name_failures", l.NameFailures.Validate()),
 		config.Within("network_failures", l.NetworkFailures.Validate()),
+		config.Within("name_logins", l.NameLogins.Validate()),
 	)
 }

@@ -5,7 +5,8 @@
 //     is refused before that; which of the two does not depend on whether the name is known. The hash of an unknown
 //     name costs what a user's would.
 //   - Hashing stays within a fixed number of processors and a fixed amount of memory; whoever has to wait longer than
-//     a fixed time, or finds the queue full, is told so at once.
+//     a fixed time, or finds no place in the queue, is told so at once. Turns go round by network, so that no network's
+//     flood takes another's, and a user who has logged in from an address before has a place that strangers cannot take.
 //   - All spellings of a name are one name: to the directory, to throttling, to tokens. See Normalize.
 //   - Failures are counted by name and by address, in fixed memory. No number of other names makes a count smaller,
 //     and failures from elsewhere do not lock a user out. See Limits.
@@ -89,6 +90,7 @@ type Store struct {
 	throttle *throttle
 	metrics  *metrics
 	max      int // bytes of a password
+	params   Params
 }
 
 // Open reads the users. Its error names the file, line and column of everything that is wrong with them.
@@ -121,6 +123,7 @@ func newStore(cfg Config, o Options, f *file, m *metrics) (*Store, error) {
 		throttle: newThrottle(o.Limits, o.Now),
 		metrics:  m,
 		max:      cfg.MaxPassword,
+		params:   cfg.Argon2,
 	}
 	if err := m.register(o.Registry, s.pool); err != nil {
 		return nil, err
@@ -154,7 +157,7 @@ func (s *Store) verify(ctx context.Context, name, password string, from netip.Ad
 	if !known {
 		stored = s.users.Costs().decoy(name)
 	}
-	right, err := s.check(ctx, stored, password)
+	right, err := s.check(ctx, stored, password, attempt.place)
 	switch {
 	case errors.Is(err, ErrBusy):
 		return User{}, "busy", err
@@ -162,16 +165,25 @@ func (s *Store) verify(ctx context.Context, name, password string, from netip.Ad
 		return User{}, "abandoned", err
 	case !right || !known || account.User.Disabled:
 		attempt.fail()
+		if attempt.over != nil {
+			return User{}, "throttled_" + attempt.over.By, attempt.over
+		}
 		return User{}, "invalid", ErrInvalid
 	}
-	attempt.succeed()
+	// Only now: whoever is told of it knows the password, so it tells nobody that there is such a user.
+	if often := attempt.succeed(); often != nil {
+		return User{}, "throttled_" + often.By, often
+	}
+	if outdated(account.hash, s.params) {
+		s.metrics.weak.Inc()
+	}
 	return account.User, "ok", nil
 }
 
 // check computes one hash, when there is room for it.
-func (s *Store) check(ctx context.Context, stored hash, password string) (bool, error) {
+func (s *Store) check(ctx context.Context, stored hash, password string, from place) (bool, error) {
 	work := stored.cost()
-	if err := s.pool.acquire(ctx, work.memory); err != nil {
+	if err := s.pool.acquire(ctx, work.memory, from); err != nil {
 		return false, err
 	}
 	defer s.pool.release(work.memory)

@@ -137,7 +137,7 @@ func TestAFloodOfLoginsStaysWithinItsProcessorsAndItsMemory(t *testing.T) {
 		"memory":     {Concurrency: 64, MemoryMiB: 3, Queue: 5, Wait: time.Minute}, // a fake hash takes 1 MiB
 	} {
 		t.Run(name, func(t *testing.T) {
-			s, n, _ := newFake(t, Limits{many, many, many, many, many}, h)
+			s, n, _ := newFake(t, Limits{many, many, many, many, many, many}, h)
 			n.hold = make(chan struct{})
 			results := make(chan string, 100)
 			var wg sync.WaitGroup

@@ -32,7 +32,7 @@ func newCosts(encoded []string, hashes []hash, p Params) *Costs {
 		sample[h.cost()] = h
 	}
 	if len(hashes) == 0 {
-		none := &argon2id{params: p, salt: make([]byte, saltSize), key: make([]byte, keySize)}
+		none := newPad(p)
 		weights[none.cost()], sample[none.cost()] = 1, none
 	}
 	for k, h := range sample {

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"unicode"
 
 	"golang.org/x/crypto/argon2"
 	"golang.org/x/text/unicode/norm"
@@ -44,7 +45,10 @@ const (
 	keySize         = 32 // bytes
 	maxArgonTime    = 16
 	maxArgonThreads = 16
+	maxArgonWork    = 4 << 20 // KiB times passes: some seconds of one core
 )
+
+var errArgon = errors.New("expected argon2id with at most 1 GiB, 16 passes, 4 GiB in all of them together, and 16 lanes, got more")
 
 // Hash makes the hash of a new password with a fresh salt, as argon2id in PHC form: $argon2id$v=19$m=...,t=...,p=...$
 // followed by salt and key. The password is not checked for strength; see CheckNew.
@@ -105,8 +109,12 @@ func (a *argon2id) String() string {
 func parseHash(encoded string) (hash, error) {
 	algorithm, _, _ := strings.Cut(strings.TrimPrefix(encoded, "$"), "$")
 	switch {
-	case !strings.HasPrefix(encoded, "$") || len(encoded) > maxEncoded:
+	case len(encoded) > maxEncoded:
 		return nil, errNoHash
+	case strings.ContainsFunc(encoded, unicode.IsControl): // readers of base64 skip line breaks
+		return nil, errFormat
+	case !strings.HasPrefix(encoded, "$"):
+		return parseForeign(encoded)
 	case algorithm == "argon2id":
 		return parseArgon2id(encoded)
 	}
@@ -146,7 +154,10 @@ func parseArgon2id(encoded string) (hash, error) {
 		return nil, errFormat
 	}
 	p := a.params
-	bounded := p.MemoryKiB >= 8*p.Threads && p.MemoryKiB <= 1<<20 && p.Time >= 1 && p.Time <= maxArgonTime && p.Threads >= 1 && p.Threads <= maxArgonThreads
+	if p.MemoryKiB > 1<<20 || p.Time > maxArgonTime || p.Threads > maxArgonThreads || p.MemoryKiB*p.Time > maxArgonWork {
+		return nil, errArgon
+	}
+	bounded := p.MemoryKiB >= 8*p.Threads && p.Time >= 1 && p.Threads >= 1
 	if !bounded || a.String() != encoded { // names, version, and one spelling only
 		return nil, errFormat
 	}

@@ -13,7 +13,8 @@ import (
 	"github.com/go-crypt/crypt/algorithm/scrypt"
 )
 
-// imported is a hash that another system has made: bcrypt, scrypt or PBKDF2. It serves until the password is next set.
+// imported is a hash that another system has made, and the library reads: bcrypt, scrypt or PBKDF2. It serves until the password
+// is next set; the spellings that the library does not know are in foreign.go.
 // Passwords are in NFC when they are hashed here; a password whose letters that system hashed in decomposed form does
 // not match, and must be set anew.
 type imported struct {
@@ -24,11 +25,12 @@ type imported struct {
 
 func (i *imported) cost() cost { return i.work }
 
-// matches refuses what bcrypt would not see in full: it reads 72 bytes, and some implementations stop at a NUL. The
-// hash is computed all the same, so that the answer takes as long as any.
+// matches refuses what bcrypt would not see in full: it reads 72 bytes, and some implementations stop at a NUL; and HMAC, which
+// PBKDF2 and scrypt are made of, takes a password with a NUL behind it for the one without. The hash is computed all the
+// same, so that the answer takes as long as any.
 func (i *imported) matches(password []byte) bool {
-	whole := true
-	if i.limit > 0 && (len(password) > i.limit || slices.Contains(password, 0)) {
+	whole := !slices.Contains(password, 0)
+	if i.limit > 0 && (len(password) > i.limit || !whole) {
 		whole = false
 		password = password[:min(len(password), i.limit)]
 	}
@@ -39,7 +41,8 @@ func (i *imported) matches(password []byte) bool {
 // bcryptLimit is how many bytes of a password bcrypt reads.
 const bcryptLimit = 72
 
-var errAlgorithm = errors.New("expected an argon2id, bcrypt, scrypt or PBKDF2 hash, got another kind: the password must be set anew")
+var errAlgorithm = errors.New("expected a hash of argon2id, bcrypt, scrypt or PBKDF2, in the form of crypt, PHC, passlib, Werkzeug or Django, or of " +
+	"{BCRYPT}, {CRYPT} with bcrypt, {SSHA}, {SSHA256} or {SSHA512}, got another kind: the password must be set anew")
 
 func parseImported(name, encoded string) (hash, error) {
 	switch name {
@@ -47,7 +50,7 @@ func parseImported(name, encoded string) (hash, error) {
 		return parseBcrypt(encoded)
 	case "scrypt":
 		return parseScrypt(encoded)
-	case "pbkdf2", "pbkdf2-sha256", "pbkdf2-sha512":
+	case "pbkdf2", "pbkdf2-sha1", "pbkdf2-sha256", "pbkdf2-sha512":
 		return parsePBKDF2(name, encoded)
 	}
 	return nil, errAlgorithm
@@ -87,9 +90,8 @@ func parseScrypt(encoded string) (hash, error) {
 	if _, err := fmt.Sscanf(parts[2], "ln=%d,r=%d,p=%d", &log, &r, &p); err != nil {
 		return nil, errFormat
 	}
-	bounded := log >= minScryptLog && log <= maxScryptLog && r >= 1 && r <= 64 && p >= 1 && p <= 64
-	if !bounded || r*p<<log > maxScryptWork {
-		return nil, errFormat
+	if err := checkScrypt(log, r, p); err != nil {
+		return nil, err
 	}
 	digest, err := scrypt.DecodeVariant(scrypt.VariantScrypt)(encoded)
 	if err != nil || digest.Encode() != encoded || !sized(digest, 64) {
@@ -103,15 +105,20 @@ func parsePBKDF2(name, encoded string) (hash, error) {
 	if len(parts) != 5 {
 		return nil, errFormat
 	}
-	rounds, err := strconv.Atoi(parts[2])
-	if err != nil || rounds < minPBKDF2Rounds || rounds > maxPBKDF2Rounds {
-		return nil, fmt.Errorf("expected %d to %d rounds of PBKDF2, got another number", minPBKDF2Rounds, maxPBKDF2Rounds)
+	if strings.HasPrefix(parts[2], "i=") {
+		return parsePHCPBKDF2(name, parts)
+	}
+	if _, err := parseRounds(parts[2]); err != nil {
+		return nil, err
 	}
 	// More key than one block of the hash function multiplies the work, for us alone.
-	block := map[string]int{"pbkdf2": 20, "pbkdf2-sha256": 32, "pbkdf2-sha512": 64}[name]
+	block := map[string]int{"pbkdf2": 20, "pbkdf2-sha1": 20, "pbkdf2-sha256": 32, "pbkdf2-sha512": 64}[name]
 	digest, err := pbkdf2.Decode(encoded)
 	if err != nil || digest.Encode() != encoded || !sized(digest, block) {
 		return nil, errFormat
+	}
+	if name == "pbkdf2" {
+		name = "pbkdf2-sha1"
 	}
 	return &imported{digest: digest, work: cost{algorithm: name, settings: parts[2], memory: 4 << 10}}, nil
 }

@@ -15,12 +15,13 @@ type metrics struct {
 	broken   prometheus.Gauge
 	users    prometheus.Gauge
 	outdated prometheus.Gauge
+	weak     prometheus.Counter
 }
 
 // outcomes of Verify.
 var outcomes = []string{
 	"ok", "invalid", "too_long", "busy", "abandoned", "unavailable", "throttled_address_attempts",
-	"throttled_address", "throttled_pair", "throttled_name",
+	"throttled_address", "throttled_pair", "throttled_name", "throttled_name_logins",
 }
 
 func newMetrics() *metrics {
@@ -44,6 +45,10 @@ func newMetrics() *metrics {
 			Name: "sallyport_users_outdated_hashes", Help: "Users whose password hash is of another kind or weaker than new ones.",
 		}),
 	}
+	m.weak = prometheus.NewCounter(prometheus.CounterOpts{
+		Name: "sallyport_password_outdated_logins_total",
+		Help: "Logins by a right password whose hash is of another kind or weaker than new ones.",
+	})
 	for _, o := range outcomes {
 		m.logins.WithLabelValues(o)
 	}
@@ -63,7 +68,7 @@ func (m *metrics) register(r prometheus.Registerer, p *pool) error {
 		Name: "sallyport_password_hashes_waiting", Help: "Logins waiting for their password to be checked.",
 	}, func() float64 { _, n := p.load(); return float64(n) })
 	var errs []error
-	for _, c := range []prometheus.Collector{m.logins, m.hashes, m.loads, m.broken, m.users, m.outdated, running, waiting} {
+	for _, c := range []prometheus.Collector{m.logins, m.hashes, m.loads, m.broken, m.users, m.outdated, m.weak, running, waiting} {
 		errs = append(errs, r.Register(c))
 	}
 	if err := errors.Join(errs...); err != nil {

@@ -1,49 +1,44 @@
 package credential
 
 import (
-	"container/list"
 	"context"
 	"sync"
 	"time"
 )
 
 // pool bounds how many hashes are computed at once and the memory they take together. Who has to wait does so in a
-// queue of bounded length, first come, first served, for a bounded time.
+// queue of bounded length for a bounded time, and takes turns with others by network: see fairQueue.
 type pool struct {
 	slots  int
 	memory int64 // bytes
-	queue  int
 	wait   time.Duration
 
 	mu      sync.Mutex
 	inUse   int
 	used    int64
-	waiting list.List // of *turn
-}
-
-// turn is a wait in the queue; granted is closed, under the pool's mutex, when the room is taken for it.
-type turn struct {
-	memory  int64
-	granted chan struct{}
+	waiting *fairQueue
 }
 
 func newPool(h Hashing) *pool {
-	return &pool{slots: h.slots(), memory: int64(h.MemoryMiB) << 20, queue: h.Queue, wait: h.Wait}
+	return &pool{slots: h.slots(), memory: int64(h.MemoryMiB) << 20, waiting: newFairQueue(h.Queue), wait: h.Wait}
 }
 
 // acquire takes a slot and so many bytes, or returns ErrBusy or the context's error.
-func (p *pool) acquire(ctx context.Context, memory int64) error {
+func (p *pool) acquire(ctx context.Context, memory int64, from place) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	t, err := p.enter(memory)
+	t, err := p.enter(memory, from)
 	if err != nil || t == nil {
 		return err
 	}
 	late := time.NewTimer(p.wait)
 	defer late.Stop()
 	select {
-	case <-t.Value.(*turn).granted:
+	case <-t.done:
+		if t.lost {
+			return ErrBusy
+		}
 		return nil
 	case <-late.C:
 		return p.leave(t, ErrBusy)
@@ -53,29 +48,37 @@ func (p *pool) acquire(ctx context.Context, memory int64) error {
 }
 
 // enter takes the room at once (and returns nil, nil), or a place in the queue.
-func (p *pool) enter(memory int64) (*list.Element, error) {
+func (p *pool) enter(memory int64, from place) (*turn, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.waiting.Len() == 0 && p.fits(memory) {
+	if p.waiting.first() == nil && p.fits(memory) {
 		p.take(memory)
 		return nil, nil
 	}
-	if p.waiting.Len() >= p.queue {
+	t := &turn{memory: memory, done: make(chan struct{})}
+	loser := p.waiting.join(t, from)
+	if loser == t {
 		return nil, ErrBusy
 	}
-	return p.waiting.PushBack(&turn{memory: memory, granted: make(chan struct{})}), nil
+	if loser != nil {
+		loser.lost = true
+		close(loser.done)
+		p.grant() // the loser may have been the next, and another need less
+	}
+	return t, nil
 }
 
 // leave gives up a place in the queue, and the room if it was granted meanwhile.
-func (p *pool) leave(e *list.Element, why error) error {
-	t := e.Value.(*turn)
+func (p *pool) leave(t *turn, why error) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	select {
-	case <-t.granted:
-		p.give(t.memory)
+	case <-t.done:
+		if !t.lost {
+			p.give(t.memory)
+		}
 	default:
-		p.waiting.Remove(e)
+		p.waiting.remove(t)
 		p.grant() // one that needs less may have stood behind
 	}
 	return why
@@ -93,16 +96,12 @@ func (p *pool) give(memory int64) {
 	p.grant()
 }
 
-// grant lets those at the head of the queue go while there is room. Nobody overtakes: a large one would wait for ever.
+// grant lets those whose turn it is go while there is room. Nobody overtakes: a large one would wait for ever.
 func (p *pool) grant() {
-	for e := p.waiting.Front(); e != nil; e = p.waiting.Front() {
-		t := e.Value.(*turn)
-		if !p.fits(t.memory) {
-			return
-		}
+	for t := p.waiting.first(); t != nil && p.fits(t.memory); t = p.waiting.first() {
 		p.take(t.memory)
-		p.waiting.Remove(e)
-		close(t.granted)
+		p.waiting.serve(t)
+		close(t.done)
 	}
 }
 
@@ -120,5 +119,5 @@ func (p *pool) take(memory int64) {
 func (p *pool) load() (running, waiting int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.inUse, p.waiting.Len()
+	return p.inUse, p.waiting.root.size
 }

@@ -13,15 +13,15 @@ func mib(n int64) int64 { return n << 20 }
 func TestWhoWaitsTooLongIsToldThatItIsBusy(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newPool(Hashing{Concurrency: 1, MemoryMiB: 10, Queue: 1, Wait: 2 * time.Second})
-		if err := p.acquire(t.Context(), mib(1)); err != nil {
+		if err := p.acquire(t.Context(), mib(1), place{}); err != nil {
 			t.Fatal(err)
 		}
 		begun := time.Now()
-		if err := p.acquire(t.Context(), mib(1)); !errors.Is(err, ErrBusy) || time.Since(begun) != 2*time.Second {
+		if err := p.acquire(t.Context(), mib(1), place{}); !errors.Is(err, ErrBusy) || time.Since(begun) != 2*time.Second {
 			t.Errorf("got %v after %v", err, time.Since(begun))
 		}
 		p.release(mib(1))
-		if err := p.acquire(t.Context(), mib(1)); err != nil {
+		if err := p.acquire(t.Context(), mib(1), place{}); err != nil {
 			t.Errorf("after a wait given up: %v", err)
 		}
 	})
@@ -30,14 +30,14 @@ func TestWhoWaitsTooLongIsToldThatItIsBusy(t *testing.T) {
 func TestWhoGoesAwayLeavesTheQueue(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newPool(Hashing{Concurrency: 1, MemoryMiB: 10, Queue: 1, Wait: time.Minute})
-		if err := p.acquire(t.Context(), mib(1)); err != nil {
+		if err := p.acquire(t.Context(), mib(1), place{}); err != nil {
 			t.Fatal(err)
 		}
 		ctx, cancel := context.WithCancel(t.Context())
 		gone := make(chan error, 1)
-		go func() { gone <- p.acquire(ctx, mib(1)) }()
+		go func() { gone <- p.acquire(ctx, mib(1), place{}) }()
 		synctest.Wait()
-		if err := p.acquire(t.Context(), mib(1)); !errors.Is(err, ErrBusy) {
+		if err := p.acquire(t.Context(), mib(1), place{}); !errors.Is(err, ErrBusy) {
 			t.Errorf("the queue is not full: %v", err)
 		}
 		cancel()
@@ -54,13 +54,13 @@ func TestWhoGoesAwayLeavesTheQueue(t *testing.T) {
 func TestTurnsAreGrantedInOrder(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newPool(Hashing{Concurrency: 4, MemoryMiB: 10, Queue: 10, Wait: time.Minute})
-		if err := p.acquire(t.Context(), mib(4)); err != nil {
+		if err := p.acquire(t.Context(), mib(4), place{}); err != nil {
 			t.Fatal(err)
 		}
 		order := make(chan int64, 3)
 		for _, memory := range []int64{8, 1, 2} {
 			go func() {
-				if err := p.acquire(t.Context(), mib(memory)); err != nil {
+				if err := p.acquire(t.Context(), mib(memory), place{}); err != nil {
 					t.Error(err)
 				}
 				order <- memory
@@ -85,14 +85,14 @@ func TestTurnsAreGrantedInOrder(t *testing.T) {
 func TestOneThatGivesUpLetsASmallerOneBehindItGo(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newPool(Hashing{Concurrency: 4, MemoryMiB: 10, Queue: 10, Wait: time.Minute})
-		if err := p.acquire(t.Context(), mib(4)); err != nil {
+		if err := p.acquire(t.Context(), mib(4), place{}); err != nil {
 			t.Fatal(err)
 		}
 		ctx, cancel := context.WithCancel(t.Context())
 		large, small := make(chan error, 1), make(chan error, 1)
-		go func() { large <- p.acquire(ctx, mib(8)) }()
+		go func() { large <- p.acquire(ctx, mib(8), place{}) }()
 		synctest.Wait()
-		go func() { small <- p.acquire(t.Context(), mib(2)) }()
+		go func() { small <- p.acquire(t.Context(), mib(2), place{}) }()
 		synctest.Wait()
 		cancel()
 		if err := <-large; !errors.Is(err, context.Canceled) {
@@ -107,11 +107,11 @@ func TestOneThatGivesUpLetsASmallerOneBehindItGo(t *testing.T) {
 // TestAGrantThatCrossesWithGivingUpIsNotLost has a turn granted while its owner's context ends.
 func TestAGrantThatCrossesWithGivingUpIsNotLost(t *testing.T) {
 	p := newPool(Hashing{Concurrency: 1, MemoryMiB: 10, Queue: 10, Wait: time.Minute})
-	e, err := p.enter(mib(1))
+	e, err := p.enter(mib(1), place{})
 	if err != nil || e != nil {
 		t.Fatal(e, err)
 	}
-	e, err = p.enter(mib(1))
+	e, err = p.enter(mib(1), place{})
 	if err != nil || e == nil {
 		t.Fatal(e, err)
 	}

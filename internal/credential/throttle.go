@@ -14,7 +14,7 @@ import (
 // ThrottledError is an ErrThrottled that says when it is worth trying again.
 type ThrottledError struct {
 	RetryAfter time.Duration
-	By         string // which limit: address_attempts, address, pair or name
+	By         string // which limit: address_attempts, address, pair, name or name_logins
 }
 
 // Error tells the wait, rounded up to seconds.
@@ -38,6 +38,9 @@ type throttle struct {
 	name     *sketch
 	network  *sketch
 	familiar *familiar
+
+	pairAttempts *sketch // AddressAttempts again, of each familiar name at an address by itself
+	logins       *sketch // by name
 }
 
 // networkGroups is how many groups of networks a name's NetworkFailures are counted in.
@@ -53,6 +56,9 @@ func newThrottle(l Limits, now func() time.Time) *throttle {
 		name:     newSketch("name", l.NameFailures),
 		network:  newSketch("name", l.NetworkFailures),
 		familiar: newFamiliar(),
+
+		pairAttempts: newSketch("address_attempts", l.AddressAttempts),
+		logins:       newSketch(ByNameLogins, l.NameLogins),
 	}
 	rand.Read(t.key[:])
 	return t
@@ -67,7 +73,15 @@ type attempt struct {
 	name     digest
 	network  digest
 	failed   bool
+
+	place place // in the queue for a password hash
+	// over is the limit that others at this address, or for this name, have used up: only the right password passes then. A
+	// wrong one is answered as if it had not been looked at, so that the answer does not tell who has logged in from here.
+	over *ThrottledError
 }
+
+// ByNameLogins is ThrottledError.By of a right password: the name has logged in too often.
+const ByNameLogins = "name_logins"
 
 // begin admits a login or says why not. The caller must call end.
 func (t *throttle) begin(name string, from netip.Addr) (*attempt, *ThrottledError) {
@@ -75,19 +89,29 @@ func (t *throttle) begin(name string, from netip.Addr) (*attempt, *ThrottledErro
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	now := t.clock()
-	known := t.familiar.has(a.name, a.pair)
-	refused := longest(
-		t.attempts.refuse(now, a.address),
-		t.address.refuse(now, a.address),
-		t.pair.refuse(now, a.pair),
-	)
-	if byName := t.name.refuse(now, a.name); byName != nil && !known && t.network.refuse(now, a.network) != nil {
-		refused = longest(refused, byName)
+	a.place.familiar = t.familiar.has(a.name, a.pair)
+	attempts := t.attempts.refuse(now, a.address)
+	shared := longest(attempts, t.address.refuse(now, a.address))
+	if byName := t.name.refuse(now, a.name); byName != nil && t.network.refuse(now, a.network) != nil {
+		shared = longest(shared, byName)
 	}
-	if refused != nil {
-		return nil, refused
+	// What others have used up does not keep out a name that has logged in from this address. Its own counts do: what it may
+	// fail, and what an address may try, here counted for it alone.
+	own := t.pair.refuse(now, a.pair)
+	switch {
+	case !a.place.familiar:
+		own = longest(own, shared)
+	case attempts != nil:
+		own = longest(own, t.pairAttempts.refuse(now, a.pair))
 	}
-	t.attempts.add(now, a.address)
+	if own != nil {
+		return nil, own
+	}
+	a.over = shared
+	if attempts == nil {
+		t.attempts.add(now, a.address)
+	}
+	t.pairAttempts.add(now, a.pair)
 	t.address.enter(a.address)
 	t.pair.enter(a.pair)
 	t.name.enter(a.name)
@@ -98,11 +122,18 @@ func (t *throttle) begin(name string, from netip.Addr) (*attempt, *ThrottledErro
 // fail makes the attempt count as a failure.
 func (a *attempt) fail() { a.failed = true }
 
-// succeed makes the address a familiar one of the name.
-func (a *attempt) succeed() {
-	a.throttle.mu.Lock()
-	defer a.throttle.mu.Unlock()
-	a.throttle.familiar.add(a.name, a.pair)
+// succeed makes the address a familiar one of the name. It says so when the name has logged in too often.
+func (a *attempt) succeed() *ThrottledError {
+	t := a.throttle
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.familiar.add(a.name, a.pair)
+	now := t.clock()
+	if refused := t.logins.refuse(now, a.name); refused != nil {
+		return refused
+	}
+	t.logins.add(now, a.name)
+	return nil
 }
 
 // end stops the attempt from counting, except as the failure it may have been.
@@ -127,10 +158,13 @@ func (t *throttle) identify(name string, from netip.Addr) *attempt {
 	address, network := places(from)
 	hashed := t.digestOf("group", name, network)
 	group := binary.BigEndian.Uint64(hashed[:8]) % networkGroups
+	pair := t.digestOf("pair", name, address)
+	wide, narrow := neighbours(from)
 	return &attempt{
+		place:    place{path: [placeDepth]digest{t.digestOf("wide", "", wide), t.digestOf("narrow", "", narrow), pair}},
 		throttle: t,
 		address:  t.digestOf("address", "", address),
-		pair:     t.digestOf("pair", name, address),
+		pair:     pair,
 		name:     t.digestOf("name", name, ""),
 		network:  t.digestOf("network", name, strconv.FormatUint(group, 10)),
 	}
@@ -150,6 +184,21 @@ func places(from netip.Addr) (address, network string) {
 	a, _ := from.Prefix(narrow) // both lengths are in range
 	n, _ := from.Prefix(wide)
 	return a.String(), n.String()
+}
+
+// neighbours gives the networks that a login takes turns by: what one site is given at most, and what one subscriber is.
+func neighbours(from netip.Addr) (wide, narrow string) {
+	from = from.Unmap().WithZone("")
+	wideBits, narrowBits := 48, 56
+	if from.Is4() {
+		wideBits, narrowBits = 24, 32
+	}
+	if !from.IsValid() {
+		return "unknown", "unknown"
+	}
+	w, _ := from.Prefix(wideBits) // all these lengths are in range
+	n, _ := from.Prefix(narrowBits)
+	return w.String(), n.String()
 }
 
 // digest stands for a name, an address or both.

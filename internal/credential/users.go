@@ -23,7 +23,7 @@ func (u *usersFile) Validate() error {
 		if first, twice := spelled[name]; err == nil && twice {
 			err = config.At(at+".name", "expected another name than user %q has: %q is the same one", first, e.Name)
 		}
-		h, hashErr := e.parse(at, u.memory)
+		h, hashErr := e.parse(at, u.params, u.memory)
 		if err = errors.Join(err, hashErr); err != nil {
 			errs = append(errs, err)
 			continue
@@ -89,13 +89,16 @@ func plainWord(s string) bool {
 }
 
 // parse reads the user's hash.
-func (e *userEntry) parse(at string, memory int64) (hash, error) {
+func (e *userEntry) parse(at string, p Params, memory int64) (hash, error) {
 	if e.Hash.IsZero() {
 		return nil, config.At(at+".password_hash", "expected a password hash such as sallyport passwd makes, got nothing")
 	}
 	h, err := parseHash(e.Hash.Reveal())
 	if err != nil {
 		return nil, config.At(at+".password_hash", "%w", err)
+	}
+	if q, ok := h.(*quick); ok {
+		q.pad = newPad(p)
 	}
 	if need := h.cost().memory; need > memory {
 		return nil, config.At(at+".password_hash", "expected a hash that takes at most the %d MiB of users.hashing.memory_mib, got one of %d MiB", memory>>20, need>>20)

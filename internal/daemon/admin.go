@@ -41,7 +41,7 @@ func newAdmin(o Options, h *health) (*admin, error) {
 	if err != nil {
 		return nil, err
 	}
-	server := newAdminServer(protect(mux, o.Logger), adminTimeouts)
+	server := newAdminServer(protect(newHosts(o.Admin, o.Logger).guard(mux), o.Logger), adminTimeouts)
 	server.ErrorLog = slog.NewLogLogger(o.Logger.Handler(), slog.LevelWarn)
 	return &admin{listener: listener, server: server}, nil
 }

@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"fmt"
 	"net"
 	"net/netip"
 	"slices"
@@ -13,7 +14,9 @@ import (
 // Config is the admin port, key `admin:` of a daemon's file.
 type Config struct {
 	Listen string `yaml:"listen" usage:"address of /livez, /readyz and /metrics, host:port"`
-	Pprof  bool   `yaml:"pprof" flag:"-" usage:"serve /debug/pprof there; the address must be loopback"`
+	// Hosts are names besides localhost, that of Listen, and addresses: what a browser asks for in another name is refused.
+	Hosts []string `yaml:"hosts" usage:"names by which the admin port is asked, besides localhost and addresses; .example.com is all names under it"`
+	Pprof bool     `yaml:"pprof" flag:"-" usage:"serve /debug/pprof there; the address must be loopback"`
 }
 
 // Validate refuses an address without a port, and profiles, which show memory, beyond this host.
@@ -24,6 +27,11 @@ func (c Config) Validate() error {
 	}
 	if _, err := strconv.ParseUint(port, 10, 16); err != nil {
 		return config.At("listen", "expected a port of 0 to 65535, got %q", port)
+	}
+	for i, name := range c.Hosts {
+		if !isHostName(name) {
+			return config.At(fmt.Sprintf("hosts[%d]", i), "expected a host's name without a port, such as \"issuer.example.com\", got %q", name)
+		}
 	}
 	if c.Pprof && !loopback(host) {
 		return config.At("pprof", "expected a loopback address in listen, got %q: profiles are for this host only", c.Listen)

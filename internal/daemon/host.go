@@ -1,0 +1,83 @@
+package daemon
+
+import (
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"slices"
+	"strings"
+	"sync/atomic"
+)
+
+// hosts are the names by which the admin port may be asked.
+type hosts struct {
+	names []string // in lower case, without a dot at the end; with one at the front: all names under it
+	said  atomic.Bool
+	log   *slog.Logger
+}
+
+// newHosts takes loopback's name, the one that the port listens on, and those configured.
+func newHosts(c Config, log *slog.Logger) *hosts {
+	h := &hosts{names: []string{"localhost"}, log: log}
+	listen, _, err := net.SplitHostPort(c.Listen)
+	if err != nil {
+		listen = "" // Validate refuses it; a test's own listener has none
+	}
+	for _, name := range append([]string{listen}, c.Hosts...) {
+		if name = plainName(name); name != "" {
+			h.names = append(h.names, name)
+		}
+	}
+	return h
+}
+
+func plainName(name string) string { return strings.TrimSuffix(strings.ToLower(name), ".") }
+
+// knows reports whether a Host header names this port. A page that has its own name lead here (DNS rebinding) still says its
+// name. An address is nobody's name: no name server decides where it leads. Without a Host it is HTTP/1.0, and no browser.
+func (h *hosts) knows(host string) bool {
+	if host == "" {
+		return true
+	}
+	if name, _, err := net.SplitHostPort(host); err == nil {
+		host = name
+	}
+	host = strings.TrimSuffix(strings.TrimPrefix(host, "["), "]")
+	if _, err := netip.ParseAddr(host); err == nil {
+		return true
+	}
+	host = plainName(host)
+	return slices.ContainsFunc(h.names, func(name string) bool {
+		return host == name || name[0] == '.' && strings.HasSuffix(host, name) && len(host) > len(name)
+	})
+}
+
+// guard refuses requests that name another host. The log says so once: whoever asks chooses how often.
+func (h *hosts) guard(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if h.knows(r.Host) {
+			next.ServeHTTP(w, r)
+			return
+		}
+		if !h.said.Swap(true) {
+			h.log.Warn("a request to the admin port names another host and is refused; if the name is this port's, add it to admin.hosts",
+				"host", r.Host, "peer", r.RemoteAddr)
+		}
+		http.Error(w, "expected localhost, an address or a name out of admin.hosts as the host, got another", http.StatusMisdirectedRequest)
+	})
+}
+
+// isHostName reports whether s is a host's name, or with a dot at the front the end of some.
+func isHostName(s string) bool {
+	s = strings.TrimSuffix(strings.TrimPrefix(s, "."), ".")
+	if len(s) > 253 {
+		return false
+	}
+	for label := range strings.SplitSeq(strings.ToLower(s), ".") {
+		if label == "" || len(label) > 63 || strings.Trim(label, "abcdefghijklmnopqrstuvwxyz0123456789-_") != "" {
+			return false
+		}
+	}
+	return true
+}
