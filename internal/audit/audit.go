@@ -6,6 +6,8 @@
 //   - A field keeps at most 256 bytes of what it is given.
 //   - The fields are those of Event and no others. There is none for a token, a password or a key, and what has the
 //     shape of one is redacted wherever it turns up.
+//   - Failures write at most so many lines a second, for each event and reason (Limit); what is left out is counted, and
+//     a line says how many there were.
 //   - An event that could not be written is counted and reported in the log, never silently lost.
 package audit
 
@@ -58,6 +60,9 @@ type Event struct {
 	Kind      string // what a revocation names: sid, jti, sub, client, ...
 	Value     string // the one that it names
 	Seq       uint64 // the revocation log's number of the entry; 0 is left out
+	// Suppressed is how many events with this name and reason had no line, in the one that tells of
+	// them; 0 is left out.
+	Suppressed uint64
 }
 
 // outcome is success only if the event says so.
@@ -70,7 +75,7 @@ func (e *Event) outcome() Outcome {
 
 type field struct{ key, value string }
 
-// textFields is how many fields a line has besides time and seq.
+// textFields is how many fields a line has besides time and the numbers.
 const textFields = 19
 
 // fields lists the line's text fields in their order.

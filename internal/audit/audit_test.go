@@ -43,6 +43,7 @@ var golden = []audit.Event{
 	{Name: audit.Key, Outcome: audit.Success, KeyID: "k2", Actor: "ops", Kind: "promote"},
 	{Name: audit.Users, Outcome: audit.Success, Actor: "ops"},
 	{Name: "unheard of"},
+	{Name: audit.Deny, Reason: "no_token", Suppressed: 1234},
 }
 
 func lines(t *testing.T, events ...audit.Event) string {
@@ -102,8 +103,8 @@ func TestEveryFieldOfAnEventIsInItsLine(t *testing.T) {
 	if err := json.Unmarshal([]byte(lines(t, e)), &got); err != nil {
 		t.Fatal(err)
 	}
-	if len(got) != v.NumField() || got["time"] != "2026-11-22T11:00:00.123456Z" || got["seq"] != 77.0 {
-		t.Errorf("%d fields, time %v, seq %v", len(got), got["time"], got["seq"])
+	if len(got) != v.NumField() || got["time"] != "2026-11-22T11:00:00.123456Z" || got["seq"] != 77.0 || got["suppressed"] != 77.0 {
+		t.Errorf("%d fields, time %v, seq %v, suppressed %v", len(got), got["time"], got["seq"], got["suppressed"])
 	}
 	for _, value := range got {
 		if s, ok := value.(string); ok {

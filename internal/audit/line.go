@@ -24,11 +24,20 @@ func appendLine(b []byte, e *Event) []byte {
 		}
 		b = appendField(b, f.key, f.value)
 	}
-	if e.Seq != 0 {
-		b = append(b, `,"seq":`...)
-		b = strconv.AppendUint(b, e.Seq, 10)
-	}
+	b = appendNumber(b, "seq", e.Seq)
+	b = appendNumber(b, "suppressed", e.Suppressed)
 	return append(b, "}\n"...)
+}
+
+// appendNumber appends a field, unless it is 0.
+func appendNumber(b []byte, key string, n uint64) []byte {
+	if n == 0 {
+		return b
+	}
+	b = append(b, ',', '"')
+	b = append(b, key...)
+	b = append(b, `":`...)
+	return strconv.AppendUint(b, n, 10)
 }
 
 // alwaysThere is how many fields are written even when empty: event and outcome.

@@ -13,7 +13,8 @@ import (
 type Options struct {
 	Now      func() time.Time      // nil for time.Now
 	Logger   *slog.Logger          // told when lines get lost; nil for nobody
-	Registry prometheus.Registerer // for sallyport_audit_events_total and sallyport_audit_lost_total; nil for none
+	Registry prometheus.Registerer // for the metrics sallyport_audit_...; nil for none
+	Limit    Limit                 // of the lines of failures; zero: each has its line
 	// Queue is how many lines may wait to be written. With 0, Record returns when its line is written: nothing gets
 	// lost while the writer works, and a slow writer slows its callers down. With more, Record never waits: a line
 	// that finds the queue full is lost, and counted.
@@ -27,6 +28,9 @@ type Log struct {
 	log    *slog.Logger
 	events *prometheus.CounterVec
 	lost   prometheus.Counter
+	limits *limiter
+
+	summing sync.Mutex // of summarise
 
 	mu      sync.Mutex // of writing, and of what follows
 	buf     []byte
@@ -47,6 +51,7 @@ func New(w io.Writer, o Options) *Log {
 	if l.log == nil {
 		l.log = slog.New(slog.DiscardHandler)
 	}
+	l.limits = newLimiter(o.Limit, l.summarise)
 	l.measure(o.Registry)
 	if o.Queue > 0 {
 		l.queue, l.done = make(chan []byte, o.Queue), make(chan struct{})
@@ -63,18 +68,44 @@ func (l *Log) measure(r prometheus.Registerer) {
 		Name: "sallyport_audit_lost_total", Help: "Security events whose line could not be written.",
 	})
 	if r != nil {
-		r.MustRegister(l.events, l.lost)
+		r.MustRegister(l.events, l.lost, l.limits.suppressed)
 	}
 }
 
-// Record writes one event. A failure to write it is counted and logged: it is no reason to refuse, or to allow, what
-// the event tells of.
-func (l *Log) Record(e Event) {
+// Record writes one event, unless it is a failure beyond the limit. A failure to write it is counted
+// and logged: it is no reason to refuse, or to allow, what the event tells of.
+func (l *Log) Record(e Event) { l.Offer(e, nil) }
+
+// Offer records an event of which only the name, the outcome and the reason are known yet, and
+// reports whether it has a line. fill, if not nil, says the rest, and is called only then: what is
+// beyond the limit costs its caller next to nothing.
+func (l *Log) Offer(e Event, fill func(*Event)) bool {
+	name, outcome := e.labels()
+	l.events.WithLabelValues(name, outcome).Inc()
+	if e.Outcome != Success && !l.limits.admits(name, e.Reason) {
+		return false
+	}
+	if fill != nil {
+		fill(&e)
+	}
+	l.put(e)
+	return true
+}
+
+// summarise writes how many events were left out, a line for each kind.
+func (l *Log) summarise() {
+	l.summing.Lock() // so that Close waits for one under way
+	defer l.summing.Unlock()
+	for _, e := range l.limits.summaries() {
+		l.put(e)
+	}
+}
+
+// put writes an event, or queues it.
+func (l *Log) put(e Event) {
 	if e.Time.IsZero() {
 		e.Time = l.now()
 	}
-	name, outcome := e.labels()
-	l.events.WithLabelValues(name, outcome).Inc()
 	if l.queue != nil {
 		l.enqueue(appendLine(nil, &e))
 		return
@@ -131,8 +162,11 @@ func (l *Log) write(line []byte) {
 	l.failing = err != nil
 }
 
-// Close writes what is queued and returns when that is done. What is recorded afterwards is lost if there is a queue.
+// Close writes how many events were left out, and what is queued, and returns when that is done. What
+// is recorded afterwards is lost if there is a queue.
 func (l *Log) Close() error {
+	l.limits.stop()
+	l.summarise()
 	if l.queue == nil {
 		return nil
 	}
