@@ -322,6 +322,7 @@ func everySettingDecides(t *testing.T) {
 		return r
 	}
 	cases := map[string]struct {
+		first []policy.Route
 		route policy.Route
 		given func(*authztest.World)
 		path  string
@@ -334,6 +335,10 @@ func everySettingDecides(t *testing.T) {
 		"allow":           {route: with(func(r *policy.Route) { r.Allow = "nobody" })},
 		"allow_stale":     {route: with(func(r *policy.Route) { r.AllowStale = true }), given: stale},
 		"path_parameters": {route: with(func(r *policy.Route) { r.PathParameters = true }), path: "/x;a=b"},
+		"path_case": {
+			first: []policy.Route{{Match: policy.Match{Path: "/X"}, Allow: "nobody"}},
+			route: with(func(r *policy.Route) { r.PathCase = "sensitive" }),
+		},
 	}
 	for _, key := range keysOf(reflect.TypeFor[policy.Route](), "") {
 		c, ok := cases[key]
@@ -347,7 +352,7 @@ func everySettingDecides(t *testing.T) {
 		}
 		var allowed []bool
 		for _, route := range []policy.Route{base, c.route} {
-			g := newGate(t).withPolicy(route)
+			g := newGate(t).withPolicy(append(c.first, route)...)
 			if c.given != nil {
 				c.given(g.world)
 			}

@@ -40,6 +40,7 @@ func Routes() policy.Config {
 		{Match: at("/public-files/**"), Allow: "public"},
 		{Match: at("/maybe"), Allow: "optional"},
 		{Match: at("/protected")},
+		{Match: at("/api/closed/*"), Allow: "nobody"},
 		{Match: at("/api/**"), Allow: "authenticated"},
 		{Match: at("/admin/**"), Require: policy.Require{Roles: []string{"admin", "root"}}},
 		{Match: at("/scoped"), Require: policy.Require{Scopes: []string{"read", "write"}}},

@@ -13,7 +13,13 @@ import (
 type Config struct {
 	// Routes are tried in order, and the first that matches decides. A request that none matches is refused.
 	Routes []Route `yaml:"routes"`
+	// PathCase says whether the upstreams tell paths apart by case: insensitive (they may not: a request is refused that would
+	// fall under a stricter route in another case; the default) or sensitive.
+	PathCase string `yaml:"path_case" usage:"whether upstreams tell paths apart by case: sensitive or insensitive"`
 }
+
+// DefaultConfig has no routes, which refuses everything.
+func DefaultConfig() Config { return Config{PathCase: caseInsensitive} }
 
 // Route says what one kind of request needs. A route with neither `allow` nor `require` needs a valid token, whoever's.
 type Route struct {
@@ -27,6 +33,8 @@ type Route struct {
 	AllowStale bool `yaml:"allow_stale"`
 	// PathParameters permits `;` in the path, as in /a;v=1/b. Parameters are ignored for matching: that path is /a/b.
 	PathParameters bool `yaml:"path_parameters"`
+	// PathCase is the policy's for requests that fall under this route, unless it says otherwise.
+	PathCase string `yaml:"path_case"`
 }
 
 // Match says which requests a route is for: all that it names must fit.
@@ -62,6 +70,9 @@ func (c Config) Validate() error {
 	case len(c.Routes) > maxRoutes:
 		return config.At("routes", "expected at most %d routes, found %d", maxRoutes, len(c.Routes))
 	}
+	if err := validateCase(c.PathCase); err != nil {
+		return config.At("path_case", "%w", err)
+	}
 	return c.validateReach()
 }
 
@@ -91,6 +102,9 @@ func (r Route) Validate() error {
 	access, err := parseAccess(r.Allow)
 	if err != nil {
 		return config.At("allow", "%w", err)
+	}
+	if err := validateCase(r.PathCase); err != nil {
+		return config.At("path_case", "%w", err)
 	}
 	if access != Authenticated && (len(r.Require.Roles) > 0 || len(r.Require.Scopes) > 0) {
 		return config.At("require", "roles and scopes need a token, which `allow: %s` does not ask for: leave out one of the two", r.Allow)

@@ -121,6 +121,8 @@ const (
 	ReasonDenied Reason = "denied"
 	// ReasonBadPath: the path can be read in more than one way.
 	ReasonBadPath Reason = "bad_path"
+	// ReasonPathCase: the path or the method differs only in case from that of a stricter route.
+	ReasonPathCase Reason = "path_case"
 	// ReasonBadRequest: the check request lacks what every request has, or a judged header is malformed.
 	ReasonBadRequest Reason = "bad_request"
 	// ReasonUntrustedPeer: the check did not come from a proxy that may ask.
