@@ -20,6 +20,8 @@ type Decision struct {
 
 	// Remaining is how long the token lives by its exp, which leeway may have made negative; 0 without a token.
 	Remaining time.Duration
+	// EndsWithToken says that a request that may pass has to be over when its token expires, however long its answer is.
+	EndsWithToken bool
 	// Missing names the key that was not there. A transport that can wait may have it fetched and decide again.
 	Missing Missing
 

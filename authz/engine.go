@@ -156,6 +156,7 @@ func (e *Engine) decideToken(d Decision, r *Request, rules *rules, found policy.
 	}
 	switch reason := found.Rule.Permits(v.claims.Roles, v.claims.Scope); reason {
 	case "":
+		d.EndsWithToken = !found.Rule.OutlivesToken
 		return e.pass(d, v.identity)
 	case token.ReasonInsufficientScope:
 		d.Refusal = rules.scopes[found.Rule]

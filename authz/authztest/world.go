@@ -46,6 +46,7 @@ func Routes() policy.Config {
 		{Match: at("/scoped"), Require: policy.Require{Scopes: []string{"read", "write"}}},
 		{Match: at("/both"), Require: policy.Require{Roles: []string{"admin"}, Scopes: []string{"read"}}},
 		{Match: at("/tolerant"), AllowStale: true},
+		{Match: at("/download"), OutlivesToken: true},
 		{Match: at("/closed"), Allow: "nobody"},
 		{Match: at("/matrix/**"), PathParameters: true},
 		{Match: policy.Match{Path: "/put", Methods: []string{"PUT", "OPTIONS"}}},

@@ -21,13 +21,13 @@ type Config struct {
 	Audit          AuditConfig   `yaml:"audit"`
 }
 
-// StreamConfig says what happens to websockets, gRPC calls and event streams that outlive their token.
+// StreamConfig says what happens to requests that outlive their token: websockets, gRPC calls, event streams, downloads.
 type StreamConfig struct {
-	// EndAtExpiry has Envoy end them when their token expires, by the header x-envoy-upstream-stream-duration-ms. Other
-	// requests are never cut.
-	EndAtExpiry bool `yaml:"end_at_expiry" usage:"end upgraded and streaming requests when their token expires"`
-	// Least is what a stream gets whose token is about to expire.
-	Least time.Duration `yaml:"least" usage:"how long such a request may live at least"`
+	// EndAtExpiry has Envoy end them when their token expires, by the header x-envoy-upstream-stream-duration-ms, unless their
+	// route says outlives_token.
+	EndAtExpiry bool `yaml:"end_at_expiry" usage:"end requests that are not over when their token expires"`
+	// Least is what a request gets whose token is about to expire.
+	Least time.Duration `yaml:"least" usage:"how long a request may last at least"`
 }
 
 // AuditConfig bounds the audit lines that refused requests make; what is left out is counted.

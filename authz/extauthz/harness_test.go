@@ -3,6 +3,7 @@ package extauthz
 import (
 	"context"
 	"net"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -162,7 +163,8 @@ func answerOf(t testing.TB, r *authv3.CheckResponse) authztest.Answer {
 		if ok == nil || len(ok.GetResponseHeadersToAdd()) > 0 || len(ok.GetQueryParametersToSet()) > 0 || len(ok.GetQueryParametersToRemove()) > 0 {
 			t.Fatalf("an answer that lets pass has %v", r)
 		}
-		return authztest.Answer{Status: 200, Set: headersOf(t, ok.GetHeaders()), Remove: ok.GetHeadersToRemove()}
+		set := slices.DeleteFunc(headersOf(t, ok.GetHeaders()), func(h authz.Header) bool { return h.Name == headerStreamDuration })
+		return authztest.Answer{Status: 200, Set: set, Remove: ok.GetHeadersToRemove()}
 	}
 	denied := r.GetDeniedResponse()
 	if denied == nil {

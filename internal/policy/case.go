@@ -69,7 +69,8 @@ func (r *Rule) atLeastAsStrictAs(other *Rule, parameters bool) bool {
 		return true
 	case r.Access > other.Access, // the constants go from the strictest to the weakest
 		parameters && r.permitParameters && !other.permitParameters,
-		r.AllowStale && !other.AllowStale && other.Access != Public:
+		r.AllowStale && !other.AllowStale && other.Access != Public,
+		r.OutlivesToken && !other.OutlivesToken && other.Access != Public:
 		return false
 	}
 	return rolesWithin(r.Roles, other.Roles) && within(other.Scopes, r.Scopes)

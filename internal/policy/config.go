@@ -31,6 +31,8 @@ type Route struct {
 	// AllowStale lets valid tokens pass while the gate's copy of the revocation log is older than max_staleness. Tokens
 	// known to be revoked are refused all the same, and so is everything before the first complete copy.
 	AllowStale bool `yaml:"allow_stale"`
+	// OutlivesToken lets a request that began with a valid token go on after the token has expired: for long downloads.
+	OutlivesToken bool `yaml:"outlives_token"`
 	// PathParameters permits `;` in the path, as in /a;v=1/b. Parameters are ignored for matching: that path is /a/b.
 	PathParameters bool `yaml:"path_parameters"`
 	// PathCase is the policy's for requests that fall under this route, unless it says otherwise.
@@ -111,6 +113,9 @@ func (r Route) Validate() error {
 	}
 	if r.AllowStale && (access == Public || access == Nobody) {
 		return config.At("allow_stale", "has no meaning with `allow: %s`: leave it out", r.Allow)
+	}
+	if r.OutlivesToken && (access == Public || access == Nobody) {
+		return config.At("outlives_token", "has no meaning with `allow: %s`: leave it out", r.Allow)
 	}
 	return nil
 }

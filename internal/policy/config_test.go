@@ -80,6 +80,7 @@ func TestMistakesAreRefusedAtLoad(t *testing.T) {
 		"public with roles":        {route(`{match: {path: /a}, allow: public, require: {roles: [a]}}`), "need a token"},
 		"optional with scopes":     {route(`{match: {path: /a}, allow: optional, require: {scopes: [a]}}`), "need a token"},
 		"nobody with roles":        {route(`{match: {path: /a}, allow: nobody, require: {roles: [a]}}`), "need a token"},
+		"public that outlives":     {route(`{match: {path: /a}, allow: public, outlives_token: true}`), "no meaning"},
 		"path case":                {"policy: {path_case: no, routes: [{match: {path: /a}}]}\n", "insensitive or sensitive"},
 		"path case of a route":     {route(`{match: {path: /a}, path_case: Sensitive}`), "insensitive or sensitive"},
 		"public and stale":         {route(`{match: {path: /a}, allow: public, allow_stale: true}`), "no meaning"},

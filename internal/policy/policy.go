@@ -46,6 +46,8 @@ type Rule struct {
 	Roles      []string // one of these, when there are any
 	Scopes     []string // all of these
 	AllowStale bool
+	// OutlivesToken says that a request may go on after its token has expired.
+	OutlivesToken bool
 
 	Index   int    // the route's place in the policy; -1 is the rule behind the last one
 	Pattern string // its path as written, for people
@@ -101,7 +103,8 @@ func (p *Policy) add(index int, r Route) error {
 	}
 	rule := &Rule{
 		Access: access, Roles: slices.Clone(r.Require.Roles), Scopes: slices.Clone(r.Require.Scopes), AllowStale: r.AllowStale,
-		Index: index, Pattern: r.Match.Path, permitParameters: r.PathParameters,
+		OutlivesToken: r.OutlivesToken,
+		Index:         index, Pattern: r.Match.Path, permitParameters: r.PathParameters,
 		caseSensitive: r.PathCase == caseSensitive,
 	}
 	p.rules = append(p.rules, rule)
