@@ -109,7 +109,7 @@ func (e *Engine) Decide(r *Request) (d Decision) {
 	}()
 	rules := e.rules.Load()
 	found := rules.policy.Find(r.Method, r.Host, r.Path)
-	d.Rule, d.Detail = found.Rule, found.Detail
+	d.Rule, d.Problem, d.stricter = found.Rule, found.Detail, found.Stricter
 	seen := look(r.Headers)
 	d.Strip = seen.strip
 
@@ -119,7 +119,7 @@ func (e *Engine) Decide(r *Request) (d Decision) {
 	case found.Rule.Access == policy.Public:
 		return e.pass(d, e.anonymous)
 	case seen.nominated:
-		d.Detail = "the Connection header names an identity header"
+		d.Problem = "the Connection header names an identity header"
 		return e.refuse(d, token.ReasonBadRequest)
 	}
 	presented, problem := seen.token()
@@ -145,6 +145,7 @@ func (e *Engine) decideToken(d Decision, r *Request, rules *rules, found policy.
 	}
 	now := e.options.Revocations.Now()
 	if err := v.profile.CheckTime(v.claims, now); err != nil {
+		d.cause = err
 		return e.refuse(d, token.ReasonOf(err))
 	}
 	d.Remaining = time.Unix(v.claims.Expiry, 0).Sub(now)

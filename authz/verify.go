@@ -1,7 +1,6 @@
 package authz
 
 import (
-	"errors"
 	"strings"
 
 	"github.com/sallyport/sallyport/internal/jose"
@@ -31,10 +30,7 @@ func (e *Engine) verify(d *Decision, presented string) (*verified, token.Reason)
 	}
 	v, err := e.verifyAnew(d, presented)
 	if err != nil {
-		var refusal *token.Error
-		if errors.As(err, &refusal) {
-			d.Detail = refusal.Detail
-		}
+		d.cause = err
 		return nil, token.ReasonOf(err)
 	}
 	e.cache.keep(slot, presented, v)

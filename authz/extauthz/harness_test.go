@@ -103,10 +103,12 @@ type lines struct {
 	events []audit.Event
 }
 
-func (l *lines) Record(e audit.Event) {
+func (l *lines) Offer(e audit.Event, fill func(*audit.Event)) bool {
+	fill(&e)
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.events = append(l.events, e)
+	return true
 }
 
 func (l *lines) all() []audit.Event {

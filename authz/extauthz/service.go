@@ -70,7 +70,7 @@ func (s *Server) check(ctx context.Context, r *checkRequest) (a *answer) {
 // decide asks the engine; when a key is missing, it has it fetched once and asks again.
 func (s *Server) decide(ctx context.Context, r *checkRequest) authz.Decision {
 	if r.malformed != "" {
-		return authz.Decision{Refusal: s.engine.Refusal(token.ReasonBadRequest), Detail: string(r.malformed)}
+		return authz.Decision{Refusal: s.engine.Refusal(token.ReasonBadRequest), Problem: string(r.malformed)}
 	}
 	d := s.engine.Decide(&r.Request)
 	if !d.Missing.Needed() || !s.await(ctx, d.Missing) {
