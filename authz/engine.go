@@ -55,6 +55,7 @@ type Options struct {
 type Engine struct {
 	options   Options
 	cache     *cache
+	reader    jose.Reader
 	rules     atomic.Pointer[rules]
 	refusals  *refusals
 	anonymous *Identity

@@ -3,7 +3,6 @@ package authz
 import (
 	"strings"
 
-	"github.com/sallyport/sallyport/internal/jose"
 	"github.com/sallyport/sallyport/internal/revocation"
 	"github.com/sallyport/sallyport/internal/token"
 )
@@ -38,7 +37,7 @@ func (e *Engine) verify(d *Decision, presented string) (*verified, token.Reason)
 }
 
 func (e *Engine) verifyAnew(d *Decision, presented string) (*verified, error) {
-	parsed, err := jose.Parse(presented)
+	parsed, err := e.reader.Parse(presented)
 	if err != nil {
 		return nil, err
 	}
