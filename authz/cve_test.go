@@ -322,6 +322,7 @@ func everySettingDecides(t *testing.T) {
 		return r
 	}
 	cases := map[string]struct {
+		first []policy.Route
 		route policy.Route
 		given func(*authztest.World)
 		path  string
@@ -334,6 +335,11 @@ func everySettingDecides(t *testing.T) {
 		"allow":           {route: with(func(r *policy.Route) { r.Allow = "nobody" })},
 		"allow_stale":     {route: with(func(r *policy.Route) { r.AllowStale = true }), given: stale},
 		"path_parameters": {route: with(func(r *policy.Route) { r.PathParameters = true }), path: "/x;a=b"},
+		"outlives_token":  {route: with(func(r *policy.Route) { r.OutlivesToken = true })},
+		"path_case": {
+			first: []policy.Route{{Match: policy.Match{Path: "/X"}, Allow: "nobody"}},
+			route: with(func(r *policy.Route) { r.PathCase = "sensitive" }),
+		},
 	}
 	for _, key := range keysOf(reflect.TypeFor[policy.Route](), "") {
 		c, ok := cases[key]
@@ -345,15 +351,16 @@ func everySettingDecides(t *testing.T) {
 		if c.path == "" {
 			c.path = "/x"
 		}
-		var allowed []bool
+		type said struct{ allow, ends bool }
+		var allowed []said
 		for _, route := range []policy.Route{base, c.route} {
-			g := newGate(t).withPolicy(route)
+			g := newGate(t).withPolicy(append(c.first, route)...)
 			if c.given != nil {
 				c.given(g.world)
 			}
 			r := authztest.Get(c.path, "authorization", "Bearer "+g.alice)
 			d := g.engine.Decide(&r)
-			allowed = append(allowed, d.Allow)
+			allowed = append(allowed, said{d.Allow, d.EndsWithToken})
 		}
 		if allowed[0] == allowed[1] {
 			t.Errorf("the setting %s decides nothing", key)

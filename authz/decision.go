@@ -1,10 +1,13 @@
 package authz
 
 import (
+	"errors"
+	"strings"
 	"time"
 
 	"github.com/sallyport/sallyport/internal/policy"
 	"github.com/sallyport/sallyport/internal/revocation"
+	"github.com/sallyport/sallyport/internal/token"
 )
 
 // Decision is what an engine says to a request. The zero value refuses.
@@ -20,13 +23,18 @@ type Decision struct {
 
 	// Remaining is how long the token lives by its exp, which leeway may have made negative; 0 without a token.
 	Remaining time.Duration
+	// EndsWithToken says that a request that may pass has to be over when its token expires, however long its answer is.
+	EndsWithToken bool
 	// Missing names the key that was not there. A transport that can wait may have it fetched and decide again.
 	Missing Missing
 
 	Rule       *policy.Rule       // what the request fell under
 	Revocation revocation.Verdict // what revoked the token, when that was the reason
-	Detail     string             // for the log: what was wrong; never a part of a token
+	Problem    string             // what is wrong with the request itself, from a fixed list; Detail says more
 	Cached     bool               // the token had been verified before
+
+	stricter *policy.Rule // the rule that the request differs from only in case
+	cause    error        // what is wrong with the token
 }
 
 // Missing is a key that a token names and the gate does not have. Its strings are views of the request's token.
@@ -52,4 +60,30 @@ func (d *Decision) Refused() *Refusal {
 		return broken
 	}
 	return d.Refusal
+}
+
+// Detail says for the log what was wrong, and what was expected: which claim, role or scope, and by which route. "" when the
+// reason says it all. It is made when asked for, which has to be before the request's memory is used again; it holds words of the
+// configuration and of fixed lists, and never a part of a token or of a request.
+func (d *Decision) Detail() string {
+	var refusal *token.Error
+	switch {
+	case d.stricter != nil:
+		return d.Problem + ": " + d.stricter.String()
+	case d.Problem != "":
+		return d.Problem
+	case errors.As(d.cause, &refusal):
+		return refusal.Detail()
+	case d.Rule == nil || d.Rule.Index < 0:
+		return ""
+	}
+	switch d.Refused().Reason {
+	case token.ReasonDenied, token.ReasonStale, token.ReasonNoCopy:
+		return d.Rule.String()
+	case token.ReasonInsufficientRole:
+		return d.Rule.String() + " asks for one of the roles " + strings.Join(d.Rule.Roles, ", ")
+	case token.ReasonInsufficientScope:
+		return d.Rule.String() + " asks for the scopes " + strings.Join(d.Rule.Scopes, ", ")
+	}
+	return ""
 }

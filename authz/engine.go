@@ -55,6 +55,7 @@ type Options struct {
 type Engine struct {
 	options   Options
 	cache     *cache
+	reader    jose.Reader
 	rules     atomic.Pointer[rules]
 	refusals  *refusals
 	anonymous *Identity
@@ -109,7 +110,7 @@ func (e *Engine) Decide(r *Request) (d Decision) {
 	}()
 	rules := e.rules.Load()
 	found := rules.policy.Find(r.Method, r.Host, r.Path)
-	d.Rule, d.Detail = found.Rule, found.Detail
+	d.Rule, d.Problem, d.stricter = found.Rule, found.Detail, found.Stricter
 	seen := look(r.Headers)
 	d.Strip = seen.strip
 
@@ -119,7 +120,7 @@ func (e *Engine) Decide(r *Request) (d Decision) {
 	case found.Rule.Access == policy.Public:
 		return e.pass(d, e.anonymous)
 	case seen.nominated:
-		d.Detail = "the Connection header names an identity header"
+		d.Problem = "the Connection header names an identity header"
 		return e.refuse(d, token.ReasonBadRequest)
 	}
 	presented, problem := seen.token()
@@ -145,6 +146,7 @@ func (e *Engine) decideToken(d Decision, r *Request, rules *rules, found policy.
 	}
 	now := e.options.Revocations.Now()
 	if err := v.profile.CheckTime(v.claims, now); err != nil {
+		d.cause = err
 		return e.refuse(d, token.ReasonOf(err))
 	}
 	d.Remaining = time.Unix(v.claims.Expiry, 0).Sub(now)
@@ -156,6 +158,7 @@ func (e *Engine) decideToken(d Decision, r *Request, rules *rules, found policy.
 	}
 	switch reason := found.Rule.Permits(v.claims.Roles, v.claims.Scope); reason {
 	case "":
+		d.EndsWithToken = !found.Rule.OutlivesToken
 		return e.pass(d, v.identity)
 	case token.ReasonInsufficientScope:
 		d.Refusal = rules.scopes[found.Rule]

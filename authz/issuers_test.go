@@ -96,7 +96,7 @@ func TestExampleIssuersAreTrustedAsWritten(t *testing.T) {
 			for range 2 { // once more, now that it may be cached
 				d := engine.Decide(protected(good.signed(key)))
 				if !d.Allow || !reflect.DeepEqual(d.Identity.Claims, want) || want.Subject == "" {
-					t.Fatalf("got %s (%s) %+v, want %+v", d.Reason(), d.Detail, d.Identity, want)
+					t.Fatalf("got %s (%s) %+v, want %+v", d.Reason(), d.Detail(), d.Identity, want)
 				}
 			}
 			others, err := filepath.Glob(filepath.Join(shapedTokens, name, "refused_*.json"))

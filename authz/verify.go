@@ -1,10 +1,8 @@
 package authz
 
 import (
-	"errors"
 	"strings"
 
-	"github.com/sallyport/sallyport/internal/jose"
 	"github.com/sallyport/sallyport/internal/revocation"
 	"github.com/sallyport/sallyport/internal/token"
 )
@@ -31,10 +29,7 @@ func (e *Engine) verify(d *Decision, presented string) (*verified, token.Reason)
 	}
 	v, err := e.verifyAnew(d, presented)
 	if err != nil {
-		var refusal *token.Error
-		if errors.As(err, &refusal) {
-			d.Detail = refusal.Detail
-		}
+		d.cause = err
 		return nil, token.ReasonOf(err)
 	}
 	e.cache.keep(slot, presented, v)
@@ -42,7 +37,7 @@ func (e *Engine) verify(d *Decision, presented string) (*verified, token.Reason)
 }
 
 func (e *Engine) verifyAnew(d *Decision, presented string) (*verified, error) {
-	parsed, err := jose.Parse(presented)
+	parsed, err := e.reader.Parse(presented)
 	if err != nil {
 		return nil, err
 	}

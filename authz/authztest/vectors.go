@@ -335,6 +335,10 @@ func paths(w *World) []Vector {
 	}
 	return append(all,
 		Vector{Name: "a bad path without a token", Request: Get("//protected"), Want: Malformed(token.ReasonBadPath)},
+		Vector{Name: "a stricter path in another case", Request: Get("/api/Closed/x", alice...), Want: Malformed(token.ReasonPathCase)},
+		Vector{Name: "a stricter path in another case, encoded", Request: Get("/api/%43losed/x", alice...), Want: Malformed(token.ReasonPathCase)},
+		Vector{Name: "a stricter path in another case, without a token", Request: Get("/api/CLOSED/x"), Want: Malformed(token.ReasonPathCase)},
+		Vector{Name: "a weaker path in another case", Request: Get("/api/Open/x", alice...), Want: Alice},
 		Vector{Name: "CONNECT", Request: Do("CONNECT", "", alice...), Want: Malformed(token.ReasonBadPath)},
 		Vector{Name: "CONNECT with an authority", Request: Do("CONNECT", "things.example.com:443", alice...), Want: Malformed(token.ReasonBadPath)},
 	)

@@ -3,16 +3,13 @@ package extauthz
 import (
 	"strings"
 
-	"golang.org/x/time/rate"
-
 	"github.com/sallyport/sallyport/authz"
 	"github.com/sallyport/sallyport/internal/audit"
 )
 
-// auditor writes a line for a refused request, within a rate.
+// auditor has a line written for a refused request, within the recorder's limit.
 type auditor struct {
 	recorder Recorder // nil: no lines
-	limit    *rate.Limiter
 	metrics  *metrics
 }
 
@@ -20,24 +17,29 @@ func newAuditor(c AuditConfig, recorder Recorder, m *metrics) *auditor {
 	if c.Rate == 0 {
 		recorder = nil
 	}
-	return &auditor{recorder: recorder, limit: rate.NewLimiter(rate.Limit(c.Rate), c.Burst), metrics: m}
+	return &auditor{recorder: recorder, metrics: m}
 }
 
-// refused records why, what for, from where, and who, when the token was genuine.
+// refused records why, what for, from where, and who, when the token was genuine. All but the reason is put together only when
+// the recorder has a line for it.
 func (a *auditor) refused(r *checkRequest, d *authz.Decision) {
 	if a.recorder == nil {
 		return
 	}
-	if !a.limit.AllowN(r.At.Wall, 1) {
-		a.metrics.notAudited.Inc()
-		return
+	r.decided = *d // a copy, so that the decision itself, which every check makes, needs no memory of its own
+	e := audit.Event{Name: audit.Deny, Outcome: audit.Failure, Reason: d.Reason()}
+	if !a.recorder.Offer(e, r.describe) {
+		a.metrics.notAudited[d.Refused().Reason].Inc()
 	}
+}
+
+// describe fills in what a line says beside its reason.
+func (r *checkRequest) describe(e *audit.Event) {
+	d := &r.decided
 	path, _, _ := strings.Cut(r.Path, "?")
-	e := audit.Event{
-		Name: audit.Deny, Outcome: audit.Failure, Reason: d.Reason(),
-		Address: address(r.source), UserAgent: cut(r.header("user-agent")), RequestID: cut(r.requestID()),
-		Method: cut(r.Method), Host: cut(r.Host), Path: cut(path),
-	}
+	e.Detail = d.Detail()
+	e.Address, e.UserAgent, e.RequestID = address(r.source), cut(r.header("user-agent")), cut(r.requestID())
+	e.Method, e.Host, e.Path = cut(r.Method), cut(r.Host), cut(path)
 	if d.Identity != nil && d.Identity.Claims != nil {
 		c := d.Identity.Claims
 		e.Issuer, e.Subject, e.SessionID, e.TokenID, e.ClientID, e.Tenant = c.Issuer, c.Subject, c.SessionID, c.ID, c.ClientID, c.Tenant
@@ -45,7 +47,6 @@ func (a *auditor) refused(r *checkRequest, d *authz.Decision) {
 	if d.Revocation.Revoked {
 		e.Kind, e.Seq = d.Revocation.Kind.String(), d.Revocation.Seq
 	}
-	a.recorder.Record(e)
 }
 
 func (r *checkRequest) requestID() string {

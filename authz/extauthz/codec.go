@@ -50,6 +50,12 @@ func newAnswer(message []byte) *answer {
 	return &answer{buffers: mem.BufferSlice{mem.SliceBuffer(message)}}
 }
 
+// and gives an answer that goes on behind a, which stays as it is.
+func (a *answer) and(more []byte) *answer {
+	buffers := make(mem.BufferSlice, 0, len(a.buffers)+1)
+	return &answer{buffers: append(append(buffers, a.buffers...), mem.SliceBuffer(more))}
+}
+
 // receive takes a message over, until free. A second message for one request is a fault: none is then believed.
 func (r *checkRequest) receive(message mem.Buffer) {
 	if r.buffer != nil {

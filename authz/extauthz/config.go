@@ -5,6 +5,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/sallyport/sallyport/internal/audit"
 	"github.com/sallyport/sallyport/internal/config"
 )
 
@@ -21,20 +22,24 @@ type Config struct {
 	Audit          AuditConfig   `yaml:"audit"`
 }
 
-// StreamConfig says what happens to websockets, gRPC calls and event streams that outlive their token.
+// StreamConfig says what happens to requests that outlive their token: websockets, gRPC calls, event streams, downloads.
 type StreamConfig struct {
-	// EndAtExpiry has Envoy end them when their token expires, by the header x-envoy-upstream-stream-duration-ms. Other
-	// requests are never cut.
-	EndAtExpiry bool `yaml:"end_at_expiry" usage:"end upgraded and streaming requests when their token expires"`
-	// Least is what a stream gets whose token is about to expire.
-	Least time.Duration `yaml:"least" usage:"how long such a request may live at least"`
+	// EndAtExpiry has Envoy end them when their token expires, by the header x-envoy-upstream-stream-duration-ms, unless their
+	// route says outlives_token.
+	EndAtExpiry bool `yaml:"end_at_expiry" usage:"end requests that are not over when their token expires"`
+	// Least is what a request gets whose token is about to expire.
+	Least time.Duration `yaml:"least" usage:"how long a request may last at least"`
 }
 
-// AuditConfig bounds the audit lines that refused requests make; what is left out is counted.
+// AuditConfig bounds the audit lines that refused requests make, for each reason by itself, so that a flood of one leaves the
+// others theirs. What is left out is counted.
 type AuditConfig struct {
-	Rate  float64 `yaml:"rate" usage:"audit lines for refusals a second; 0 for none"`
-	Burst int     `yaml:"burst" usage:"audit lines for refusals at once"`
+	Rate  float64 `yaml:"rate" usage:"audit lines a second for refusals of one reason; 0 for none"`
+	Burst int     `yaml:"burst" usage:"and at once"`
 }
+
+// Limit is what the recorder is to keep to.
+func (c AuditConfig) Limit() audit.Limit { return audit.Limit{Rate: c.Rate, Burst: c.Burst} }
 
 // The values of Config.Strip.
 const (
@@ -53,7 +58,7 @@ func DefaultConfig() Config {
 		KeyWaiters:     256,
 		Strip:          stripAll,
 		Streams:        StreamConfig{EndAtExpiry: true, Least: 5 * time.Second},
-		Audit:          AuditConfig{Rate: 200, Burst: 1000},
+		Audit:          AuditConfig{Rate: 20, Burst: 100},
 	}
 }
 

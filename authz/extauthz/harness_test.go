@@ -3,6 +3,7 @@ package extauthz
 import (
 	"context"
 	"net"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -102,10 +103,12 @@ type lines struct {
 	events []audit.Event
 }
 
-func (l *lines) Record(e audit.Event) {
+func (l *lines) Offer(e audit.Event, fill func(*audit.Event)) bool {
+	fill(&e)
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.events = append(l.events, e)
+	return true
 }
 
 func (l *lines) all() []audit.Event {
@@ -162,7 +165,8 @@ func answerOf(t testing.TB, r *authv3.CheckResponse) authztest.Answer {
 		if ok == nil || len(ok.GetResponseHeadersToAdd()) > 0 || len(ok.GetQueryParametersToSet()) > 0 || len(ok.GetQueryParametersToRemove()) > 0 {
 			t.Fatalf("an answer that lets pass has %v", r)
 		}
-		return authztest.Answer{Status: 200, Set: headersOf(t, ok.GetHeaders()), Remove: ok.GetHeadersToRemove()}
+		set := slices.DeleteFunc(headersOf(t, ok.GetHeaders()), func(h authz.Header) bool { return h.Name == headerStreamDuration })
+		return authztest.Answer{Status: 200, Set: set, Remove: ok.GetHeadersToRemove()}
 	}
 	denied := r.GetDeniedResponse()
 	if denied == nil {

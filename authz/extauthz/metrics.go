@@ -18,7 +18,7 @@ type metrics struct {
 	cached     prometheus.Counter
 	verified   prometheus.Counter
 	notAwaited prometheus.Counter
-	notAudited prometheus.Counter
+	notAudited map[token.Reason]prometheus.Counter
 	panics     prometheus.Counter
 }
 
@@ -29,17 +29,18 @@ func newMetrics(registry prometheus.Registerer) *metrics {
 	tokens := prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "sallyport_gate_tokens_total", Help: "Genuine tokens by whether their signature had been verified before (hit) or was verified (miss).",
 	}, []string{"cache"})
+	suppressed := prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "sallyport_gate_audit_suppressed_total", Help: "Refusals without an audit line of their own, there being too many with their reason.",
+	}, []string{"reason"})
 	m := &metrics{
-		refused: map[token.Reason]prometheus.Counter{},
+		refused:    map[token.Reason]prometheus.Counter{},
+		notAudited: map[token.Reason]prometheus.Counter{},
 		seconds: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name: "sallyport_gate_check_seconds", Help: "Time that a check took, without its transport.",
 			Buckets: []float64{2e-6, 5e-6, 10e-6, 20e-6, 50e-6, 100e-6, 200e-6, 500e-6, 1e-3, 5e-3, 20e-3, 100e-3, 250e-3},
 		}),
 		notAwaited: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "sallyport_gate_keys_not_awaited_total", Help: "Checks with an unknown key that could not wait for it because too many others did.",
-		}),
-		notAudited: prometheus.NewCounter(prometheus.CounterOpts{
-			Name: "sallyport_gate_audit_suppressed_total", Help: "Refusals without an audit line, there being too many.",
 		}),
 		panics: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "sallyport_gate_panics_total", Help: "Panics recovered from; each refused a request.",
@@ -48,10 +49,11 @@ func newMetrics(registry prometheus.Registerer) *metrics {
 	m.allowed = decisions.WithLabelValues("200", "allowed")
 	for _, d := range token.Reasons() {
 		m.refused[d.Reason] = decisions.WithLabelValues(strconv.Itoa(d.Status), string(d.Reason))
+		m.notAudited[d.Reason] = suppressed.WithLabelValues(string(d.Reason))
 	}
 	m.cached, m.verified = tokens.WithLabelValues("hit"), tokens.WithLabelValues("miss")
 	if registry != nil {
-		registry.MustRegister(decisions, tokens, m.seconds, m.notAwaited, m.notAudited, m.panics)
+		registry.MustRegister(decisions, tokens, m.seconds, m.notAwaited, suppressed, m.panics)
 	}
 	return m
 }

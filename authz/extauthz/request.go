@@ -11,8 +11,9 @@ import (
 type checkRequest struct {
 	authz.Request
 	malformed problem
-	source    []byte // the Peer that sent the request, not read yet
-	id        string // Envoy's id of the request
+	source    []byte         // the Peer that sent the request, not read yet
+	id        string         // Envoy's id of the request
+	decided   authz.Decision // what was refused, for its audit line
 
 	buffer                  mem.Buffer // the message, until free
 	once                    seen

@@ -50,27 +50,35 @@ func newAnswers(c Config) answers {
 }
 
 // Allow marshals the answer to a request that may pass.
-func (a answers) Allow(id *authz.Identity) any { return newAnswer(a.allow(id, nil, 0)) }
-
-// allow marshals an OkHttpResponse: the identity, headers to remove besides, and for how long the stream may live, when
-// that is more than 0.
-func (a answers) allow(id *authz.Identity, strip []string, lifetime time.Duration) []byte {
+func (a answers) Allow(id *authz.Identity) any {
 	var ok []byte
 	for _, h := range id.Set {
 		ok = appendHeader(ok, fieldOKHeaders, h)
 	}
+	ok = appendNames(appendNames(ok, id.Remove), a.remove)
+	out := appendStatus(nil, codes.OK)
+	out = protowire.AppendTag(out, fieldOK, protowire.BytesType)
+	return newAnswer(protowire.AppendBytes(out, ok))
+}
+
+// besides marshals what one request needs besides its identity: headers to remove, and for how long its answer may last, when
+// that is more than 0. It is a second OkHttpResponse to stand behind the first: of two in one message protobuf makes one, by
+// appending what may be repeated, as both fields may.
+func besides(strip []string, lifetime time.Duration) []byte {
+	ok := appendNames(make([]byte, 0, 192), strip)
 	if lifetime > 0 {
 		ok = appendHeader(ok, fieldOKHeaders, authz.Header{Name: headerStreamDuration, Value: milliseconds(lifetime)})
 	}
-	for _, names := range [][]string{id.Remove, a.remove, strip} {
-		for _, name := range names {
-			ok = protowire.AppendTag(ok, fieldOKRemove, protowire.BytesType)
-			ok = protowire.AppendString(ok, name)
-		}
-	}
-	out := appendStatus(nil, codes.OK)
-	out = protowire.AppendTag(out, fieldOK, protowire.BytesType)
+	out := protowire.AppendTag(make([]byte, 0, len(ok)+4), fieldOK, protowire.BytesType)
 	return protowire.AppendBytes(out, ok)
+}
+
+func appendNames(ok []byte, names []string) []byte {
+	for _, name := range names {
+		ok = protowire.AppendTag(ok, fieldOKRemove, protowire.BytesType)
+		ok = protowire.AppendString(ok, name)
+	}
+	return ok
 }
 
 // Refuse marshals the answer to a request that may not pass.
@@ -120,13 +128,13 @@ func appendCode(b []byte, code uint64) []byte {
 }
 
 func appendHeader(b []byte, field protowire.Number, h authz.Header) []byte {
-	var header []byte
+	header := make([]byte, 0, 128) // on the stack, as long as that suffices
 	header = protowire.AppendTag(header, fieldKey, protowire.BytesType)
 	header = protowire.AppendString(header, h.Name)
 	header = protowire.AppendTag(header, fieldValue, protowire.BytesType)
 	header = protowire.AppendString(header, h.Value)
 
-	var option []byte
+	option := make([]byte, 0, 160)
 	option = protowire.AppendTag(option, fieldOptionHeader, protowire.BytesType)
 	option = protowire.AppendBytes(option, header)
 	option = protowire.AppendTag(option, fieldOptionAction, protowire.VarintType)

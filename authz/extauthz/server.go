@@ -28,8 +28,12 @@ type Keys interface {
 	Await(ctx context.Context, issuer, keyID string) bool
 }
 
-// Recorder takes audit events. Record must not block.
-type Recorder interface{ Record(audit.Event) }
+// Recorder takes audit events, within a limit of its own: *audit.Log is one.
+type Recorder interface {
+	// Offer records an event of which only the name, the outcome and the reason are known, and reports whether it has a line;
+	// fill, called before Offer returns, says the rest, and is called only then. It must not block.
+	Offer(e audit.Event, fill func(*audit.Event)) bool
+}
 
 // Options is what a Server stands on beside its engine. Instant and Ready are needed.
 type Options struct {

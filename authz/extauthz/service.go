@@ -58,7 +58,7 @@ func (s *Server) check(ctx context.Context, r *checkRequest) (a *answer) {
 	r.At = s.options.Instant()
 	d := s.decide(ctx, r)
 	if d.Allow {
-		a = s.allow(r, &d)
+		a = s.allow(&d)
 	} else {
 		a = s.made(d.Refused().Wire)
 		s.audit.refused(r, &d)
@@ -70,7 +70,7 @@ func (s *Server) check(ctx context.Context, r *checkRequest) (a *answer) {
 // decide asks the engine; when a key is missing, it has it fetched once and asks again.
 func (s *Server) decide(ctx context.Context, r *checkRequest) authz.Decision {
 	if r.malformed != "" {
-		return authz.Decision{Refusal: s.engine.Refusal(token.ReasonBadRequest), Detail: string(r.malformed)}
+		return authz.Decision{Refusal: s.engine.Refusal(token.ReasonBadRequest), Problem: string(r.malformed)}
 	}
 	d := s.engine.Decide(&r.Request)
 	if !d.Missing.Needed() || !s.await(ctx, d.Missing) {
@@ -100,13 +100,14 @@ func (s *Server) await(ctx context.Context, missing authz.Missing) bool {
 	return s.options.Keys.Await(ctx, strings.Clone(missing.Issuer), strings.Clone(missing.KeyID))
 }
 
-// allow gives the answer that was marshalled with the identity, unless this request needs more.
-func (s *Server) allow(r *checkRequest, d *authz.Decision) *answer {
-	lifetime := s.config.Streams.lifetime(r, d)
-	if len(d.Strip) == 0 && lifetime == 0 {
-		return s.made(d.Identity.Wire)
+// allow gives the answer that was marshalled with the identity, and what this request needs besides.
+func (s *Server) allow(d *authz.Decision) *answer {
+	a := s.made(d.Identity.Wire)
+	lifetime := s.config.Streams.lifetime(d)
+	if a == s.broken || len(d.Strip) == 0 && lifetime == 0 {
+		return a
 	}
-	return newAnswer(s.answers.allow(d.Identity, d.Strip, lifetime))
+	return a.and(besides(d.Strip, lifetime))
 }
 
 // made gives an answer that the engine has kept. What was made by nobody is a refusal.

@@ -1,7 +1,6 @@
 package extauthz
 
 import (
-	"strings"
 	"time"
 
 	"github.com/sallyport/sallyport/authz"
@@ -11,27 +10,14 @@ import (
 // mean no limit.
 const headerStreamDuration = "x-envoy-upstream-stream-duration-ms"
 
-// lifetime gives for how long an allowed request may live; 0 means that nothing is to be said.
-func (c StreamConfig) lifetime(r *checkRequest, d *authz.Decision) time.Duration {
-	if !c.EndAtExpiry || d.Identity.Claims == nil || !r.streams() {
+// lifetime gives for how long an allowed request may last; 0 means that nothing is to be said.
+//
+// Every request that passes by a token has this limit, whatever it says of itself: whether its answer is a stream is known to
+// the upstream alone, and a client that could choose would outlive its token by asking for */*. An answer that is over
+// before costs Envoy a timer.
+func (c StreamConfig) lifetime(d *authz.Decision) time.Duration {
+	if !c.EndAtExpiry || !d.EndsWithToken {
 		return 0
 	}
 	return max(d.Remaining, c.Least)
-}
-
-// streams says that a request is of a kind that may live long: an upgrade, a CONNECT, a gRPC call, an event stream.
-func (r *checkRequest) streams() bool {
-	if r.Method == "CONNECT" {
-		return true
-	}
-	for i := range r.Headers {
-		name, value := r.Headers[i].Name, r.Headers[i].Value
-		switch {
-		case len(name) == len("upgrade") && name == "upgrade",
-			len(name) == len("content-type") && name == "content-type" && strings.HasPrefix(value, "application/grpc"),
-			len(name) == len("accept") && name == "accept" && strings.Contains(value, "text/event-stream"):
-			return true
-		}
-	}
-	return false
 }

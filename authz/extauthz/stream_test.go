@@ -13,11 +13,11 @@ import (
 // duration asks, and gives the milliseconds for which Envoy may let the stream live; -1 when nothing was said.
 func (b *bench) duration(t *testing.T, r authz.Request) int {
 	t.Helper()
-	got := b.ask(t, false)(r)
-	if got.Status != 200 {
-		t.Fatalf("refused: %d %v", got.Status, got.Headers)
+	got := b.send(t, encoded(r, false))
+	if answerOf(t, got).Status != 200 {
+		t.Fatalf("refused: %v", got)
 	}
-	for _, h := range got.Set {
+	for _, h := range headersOf(t, got.GetOkResponse().GetHeaders()) {
 		if h.Name == headerStreamDuration {
 			ms, err := strconv.Atoi(h.Value)
 			if err != nil {
@@ -29,7 +29,8 @@ func (b *bench) duration(t *testing.T, r authz.Request) int {
 	return -1
 }
 
-func TestStreamsEndWithTheirToken(t *testing.T) {
+// TestWhatATokenOpensEndsWithIt, whatever the request says of its kind.
+func TestWhatATokenOpensEndsWithIt(t *testing.T) {
 	b := start(t, authztest.New())
 	alice := "Bearer " + b.world.Token()
 	left := int((50 * time.Minute).Milliseconds())
@@ -37,12 +38,22 @@ func TestStreamsEndWithTheirToken(t *testing.T) {
 		r    authz.Request
 		want int
 	}{
-		"a websocket":             {authztest.Get("/protected", "authorization", alice, "connection", "Upgrade", "upgrade", "websocket"), left},
-		"a gRPC call":             {authztest.Do("POST", "/protected", "authorization", alice, "content-type", "application/grpc+proto"), left},
-		"an event stream":         {authztest.Get("/protected", "authorization", alice, "accept", "text/event-stream"), left},
-		"an extended CONNECT":     {authztest.Do("CONNECT", "/protected", "authorization", alice), left},
-		"an ordinary request":     {authztest.Get("/protected", "authorization", alice, "accept", "text/html", "content-type", "application/json"), -1},
-		"a websocket for anybody": {authztest.Get("/public", "upgrade", "websocket"), -1},
+		"a websocket":                        {authztest.Get("/protected", "authorization", alice, "connection", "Upgrade", "upgrade", "websocket"), left},
+		"a gRPC call":                        {authztest.Do("POST", "/protected", "authorization", alice, "content-type", "application/grpc+proto"), left},
+		"a gRPC call in capitals":            {authztest.Do("POST", "/protected", "authorization", alice, "content-type", "Application/GRPC"), left},
+		"an event stream":                    {authztest.Get("/protected", "authorization", alice, "accept", "text/event-stream"), left},
+		"an event stream in capitals":        {authztest.Get("/protected", "authorization", alice, "accept", "Text/Event-Stream"), left},
+		"anything that there is":             {authztest.Get("/protected", "authorization", alice, "accept", "*/*"), left},
+		"an extended CONNECT":                {authztest.Do("CONNECT", "/protected", "authorization", alice), left},
+		"what says nothing":                  {authztest.Get("/protected", "authorization", alice), left},
+		"what says that it is no stream":     {authztest.Get("/protected", "authorization", alice, "accept", "text/html", "content-type", "application/json"), left},
+		"where a token is optional":          {authztest.Get("/maybe", "authorization", alice), left},
+		"where it may be stale":              {authztest.Get("/tolerant", "authorization", alice), left},
+		"with a header to be removed":        {authztest.Get("/protected", "authorization", alice, "x_auth_subject", "root"), left},
+		"where the route says otherwise":     {authztest.Get("/download", "authorization", alice, "accept", "text/event-stream"), -1},
+		"a websocket for anybody":            {authztest.Get("/public", "upgrade", "websocket"), -1},
+		"anybody's, with a token":            {authztest.Get("/public", "authorization", alice), -1},
+		"where a token is optional, without": {authztest.Get("/maybe", "accept", "text/event-stream"), -1},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if got := b.duration(t, row.r); got != row.want {

@@ -29,6 +29,11 @@ func checkCommand(out io.Writer) *cobra.Command {
 		if _, err := keyset.New(c.Issuers, keyset.Options{Now: time.Now}); err != nil {
 			return err
 		}
+		for _, note := range rules.CaseNotes() {
+			if _, err := fmt.Fprintln(out, note); err != nil {
+				return err
+			}
+		}
 		_, err = fmt.Fprintf(out, "ok: gate %s trusts %d issuers and has %d routes\n", c.Name, len(c.Issuers), len(rules.Rules()))
 		return err
 	}

@@ -53,6 +53,7 @@ func DefaultConfig() Config {
 	return Config{
 		Listen:     "127.0.0.1:10003",
 		Realm:      authz.DefaultRealm,
+		Policy:     policy.DefaultConfig(),
 		Cache:      authz.DefaultCacheConfig(),
 		ExtAuthz:   extauthz.DefaultConfig(),
 		Redis:      redisconn.DefaultConfig(),

@@ -480,6 +480,32 @@ policy: {routes: [{match: {path: /a}}, {match: {path: /b}, allow: public}]}
 	}
 }
 
+// TestCheckTellsOfPathsThatDifferInCaseAlone: what is refused for it, and what passes by a weaker route.
+func TestCheckTellsOfPathsThatDifferInCaseAlone(t *testing.T) {
+	const issuers = `issuers: [{issuer: "https://a.example", jwks_url: "https://a.example/jwks", audiences: [x]}]` + "\n"
+	for name, row := range map[string]struct{ policy, want string }{
+		"refused": {
+			"policy: {routes: [{match: {path: /account/**}}, {match: {path: /**}, allow: public}]}\n",
+			"note: routes[1] (/**) does not take paths that differ only in case from those of routes[0] (/account/**)",
+		},
+		"sensitive": {
+			"policy: {path_case: sensitive, routes: [{match: {path: /account/**}}, {match: {path: /**}, allow: public}]}\n",
+			"warning: routes[1] (/**) has path_case: sensitive",
+		},
+		"two of a name": {
+			"policy: {routes: [{match: {path: /A}, allow: public}, {match: {path: /a}}]}\n",
+			"warning: routes[0] (/A) differs only in case from routes[1] (/a)",
+		},
+	} {
+		file := filepath.Join(t.TempDir(), "authz.yaml")
+		must(t, os.WriteFile(file, []byte(issuers+row.policy), 0o600))
+		out, err := runCommand(t, "check", "--config", file)
+		if err != nil || !strings.HasPrefix(out, row.want) || !strings.Contains(out, "\nok: gate ") {
+			t.Errorf("%s: got %q, %v", name, out, err)
+		}
+	}
+}
+
 func TestMistakesNameFileLineAndWhatToWrite(t *testing.T) {
 	const issuers = `issuers: [{issuer: "https://a.example", jwks_url: "https://a.example/jwks", audiences: [x]}]` + "\n"
 	const routes = "policy: {routes: [{match: {path: /a}}]}\n"
@@ -489,6 +515,7 @@ func TestMistakesNameFileLineAndWhatToWrite(t *testing.T) {
 		"no audience":        {`issuers: [{issuer: "https://a.example", jwks_url: "https://a.example/jwks"}]` + "\n" + routes, "authz.yaml:1:"},
 		"no routes":          {issuers, "routes"},
 		"bad route":          {issuers + "policy: {routes: [{match: {path: a}}]}\n", "authz.yaml:2:"},
+		"bad path case":      {issuers + "policy: {path_case: off, routes: [{match: {path: /a}}]}\n", "insensitive or sensitive"},
 		"bad realm":          {issuers + routes + `realm: 'a"b'` + "\n", "authz.yaml:3:"},
 		"no listen":          {issuers + routes + `listen: ""` + "\n", "authz.yaml:3:"},
 		"bad limit":          {issuers + routes + "ext_authz: {max_message: 10}\n", "max_message"},

@@ -82,7 +82,9 @@ type gate struct {
 func newGate(stopping context.Context, c *Config, out io.Writer, logger *slog.Logger) (g *gate, err error) {
 	g = &gate{config: c, logger: logger, registry: prometheus.NewRegistry()}
 	g.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	g.audit = audit.New(out, audit.Options{Now: clock.Now, Logger: logger, Registry: g.registry, Queue: auditQueue})
+	g.audit = audit.New(out, audit.Options{
+		Now: clock.Now, Logger: logger, Registry: g.registry, Queue: auditQueue, Limit: c.ExtAuthz.Audit.Limit(),
+	})
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, g.close())

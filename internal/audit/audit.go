@@ -45,6 +45,7 @@ type Event struct {
 	Name      Name      // "event" in the line
 	Outcome   Outcome   // whatever is not Success is written as a failure
 	Reason    string    // a short stable code, of a failure mostly
+	Detail    string    // of a refusal: which claim, role or scope, and what was expected
 	Issuer    string    // the token's
 	Subject   string    // whom it concerns, as far as known: for a failed login only a user that there is
 	SessionID string
@@ -80,7 +81,7 @@ func (e *Event) outcome() Outcome {
 type field struct{ key, value string }
 
 // textFields is how many fields a line has besides time and the numbers.
-const textFields = 20
+const textFields = 21
 
 // fields lists the line's text fields in their order.
 func (e *Event) fields() [textFields]field {
@@ -88,6 +89,7 @@ func (e *Event) fields() [textFields]field {
 		{"event", string(e.Name)},
 		{"outcome", string(e.outcome())},
 		{"reason", e.Reason},
+		{"detail", e.Detail},
 		{"issuer", e.Issuer},
 		{"subject", e.Subject},
 		{"session_id", e.SessionID},

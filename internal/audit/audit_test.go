@@ -42,6 +42,7 @@ var golden = []audit.Event{
 		Method: "GET", Host: "api.example.com", Path: "/admin", Address: "192.0.2.1", RequestID: "r-2", Kind: "sid", Seq: 42},
 	{Name: audit.Key, Outcome: audit.Success, KeyID: "k2", Actor: "ops", Kind: "promote"},
 	{Name: audit.Users, Outcome: audit.Success, Actor: "ops"},
+	{Name: audit.Deny, Reason: "audience", Detail: "expected aud to name one of things, got others", Path: "/x"},
 	{Name: "unheard of"},
 	{Name: audit.Deny, Reason: "no_token", Suppressed: 1234},
 }

@@ -21,10 +21,10 @@ var errName = errors.New("expected a name of 1 to 256 bytes made of letters, dig
 // not allow in a name (blanks, control and invisible characters, ligatures, symbols beyond ASCII) is an error: nobody
 // has such a name.
 func Normalize(name string) (string, error) {
+	name = strings.TrimFunc(name, unicode.IsSpace) // first: blanks around a name are no part of its length
 	if len(name) > maxName {
 		return "", errName
 	}
-	name = strings.TrimFunc(name, unicode.IsSpace)
 	once, err := precis.UsernameCaseMapped.String(name)
 	if err != nil {
 		return "", errName

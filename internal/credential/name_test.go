@@ -34,7 +34,7 @@ func TestWhatIsNoNameIsRefused(t *testing.T) {
 		"zero-width space": "al\u200bice", "zero-width joiner": "al\u200dice", "soft hyphen": "al\u00adice", "byte order mark": "\ufeffalice",
 		"right to left override": "\u202ealice", "variation selector": "alice\ufe0f", "ligature": "\ufb01nn", "superscript": "alice\u00b2",
 		"circled": "\u24d0lice", "mathematical": "\U0001d41alice", "long s": "\u017fam", "emoji": "alice\U0001f600", "roman numeral": "\u2160",
-		"private use": "\ue000", "unassigned": "\u0378", "too long": strings.Repeat("a", 257), "long once composed": strings.Repeat("\u1e9e", 86),
+		"private use": "\ue000", "unassigned": "\u0378", "too long": strings.Repeat("a", 257), "too long in blanks": " " + strings.Repeat("a", 257) + " ", "long once composed": strings.Repeat("\u1e9e", 86),
 		"mixed directions": "aאb", "tag": "a\U000e0041",
 	} {
 		if got, err := Normalize(s); err == nil {

@@ -63,17 +63,18 @@ func bare(b *testing.B, key crypto.PublicKey, compact string) {
 func BenchmarkParse(b *testing.B) {
 	s := setup("ES256")
 	compact := s.Good()
-	b.Run("new header", func(b *testing.B) { parse(b, compact) })
-	if _, err := newDoor(s.Key).judge(compact); err != nil {
+	d := newDoor(s.Key)
+	b.Run("new header", func(b *testing.B) { parse(b, d.reader, compact) })
+	if _, err := d.judge(compact); err != nil {
 		b.Fatal(err)
 	}
-	b.Run("remembered header", func(b *testing.B) { parse(b, compact) })
+	b.Run("remembered header", func(b *testing.B) { parse(b, d.reader, compact) })
 }
 
-func parse(b *testing.B, compact string) {
+func parse(b *testing.B, r *jose.Reader, compact string) {
 	b.ReportAllocs()
 	for b.Loop() {
-		p, err := jose.Parse(compact)
+		p, err := r.Parse(compact)
 		if err != nil {
 			b.Fatal(err)
 		}

@@ -19,11 +19,19 @@ type Parsed struct {
 
 	segment string // the header as it was encoded: a view of the token
 	body    *token.Body
+	reader  *Reader // nil: nothing is remembered
 }
+
+// Reader reads tokens, and remembers the headers of those that were verified. The zero value is ready. It may be used from many
+// goroutines; two of them share nothing.
+type Reader struct{ headers memory }
+
+// Parse reads a token as Reader does, without a memory.
+func Parse(compact string) (Parsed, error) { return (*Reader)(nil).Parse(compact) }
 
 // Parse reads the compact form: three parts of unpadded base64url, of which the first is a header that Header describes. It
 // uses no memory in proportion to what it refuses. Its errors are *token.Error.
-func Parse(compact string) (Parsed, error) {
+func (r *Reader) Parse(compact string) (Parsed, error) {
 	if len(compact) > MaxToken {
 		return Parsed{}, token.Refuse(token.ReasonTooLong, "expected at most %d bytes, got %d", MaxToken, len(compact))
 	}
@@ -31,7 +39,7 @@ func Parse(compact string) (Parsed, error) {
 	if !ok {
 		return Parsed{}, token.Refuse(token.ReasonSegments, "expected three parts between two dots")
 	}
-	h, err := readHeader(header)
+	h, err := r.readHeader(header)
 	if err != nil {
 		return Parsed{}, err
 	}
@@ -53,6 +61,7 @@ func Parse(compact string) (Parsed, error) {
 		SigningInput: compact[:len(header)+1+len(payload)],
 		Signature:    sig,
 		segment:      header,
+		reader:       r,
 	}, nil
 }
 
@@ -131,6 +140,8 @@ func (p *Parsed) Verify(profile *token.Profile, key *PublicKey) (*token.Claims, 
 	if err := key.Verify(p.Header.Algorithm, p.SigningInput, p.Signature); err != nil {
 		return nil, err
 	}
-	headers.remember(p.segment, p.Header)
+	if p.reader != nil {
+		p.reader.headers.remember(p.segment, p.Header, claims.Issuer)
+	}
 	return claims, nil
 }

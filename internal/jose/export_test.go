@@ -6,22 +6,22 @@ func UncheckedSecretKey(kid string, secret []byte) (*PrivateKey, error) {
 }
 
 // RememberedHeaders is how many headers are remembered.
-func RememberedHeaders() int {
-	if known := headers.known.Load(); known != nil {
+func (r *Reader) RememberedHeaders() int {
+	if known := r.headers.known.Load(); known != nil {
 		return len(*known)
 	}
 	return 0
 }
 
-// MaxHeaders is how many there may be.
+// MaxHeaders is how many there may be of one issuer.
 const MaxHeaders = maxHeaders
 
 // IsRemembered says whether the header of a token is remembered.
-func IsRemembered(compact string) bool {
+func (r *Reader) IsRemembered(compact string) bool {
 	header, _, _, ok := cut(compact)
 	if !ok {
 		return false
 	}
-	_, ok = headers.recall(header)
+	_, ok = r.headers.recall(header)
 	return ok
 }

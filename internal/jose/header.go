@@ -13,7 +13,7 @@ import (
 const (
 	maxHeaderDepth = 16
 	maxKeyID       = 256 // bytes
-	maxHeaders     = 256 // headers that are remembered
+	maxHeaders     = 64  // headers of one issuer that are remembered
 )
 
 // Header is what a token's header says. Beside these names only x5t and x5t#S256 may stand in it, and they are ignored.
@@ -24,9 +24,11 @@ type Header struct {
 }
 
 // readHeader reads the first part of a token. Those of tokens that were verified before are remembered, as all tokens of a key have the same.
-func readHeader(segment string) (Header, error) {
-	if h, ok := headers.recall(segment); ok {
-		return h, nil
+func (r *Reader) readHeader(segment string) (Header, error) {
+	if r != nil {
+		if h, ok := r.headers.recall(segment); ok {
+			return h, nil
+		}
 	}
 	text, err := decode(segment, "the header")
 	if err != nil {
@@ -128,13 +130,18 @@ func readType(root strict.Value) (string, error) {
 	return strings.Clone(typ.Text()), nil
 }
 
-// headers remembers headers of verified tokens. What a header says follows from its bytes alone, so it never grows stale; as only
-// keys of trusted issuers get one in, strangers can neither fill it nor empty it.
-var headers memory
-
+// memory remembers headers of verified tokens. What a header says follows from its bytes alone, so it never grows stale; as only
+// keys of trusted issuers get one in, strangers can neither fill it nor empty it. Each issuer has room of its own: one whose
+// headers differ without end begins again with its own, and costs the others nothing.
 type memory struct {
 	mu    sync.Mutex // of writers
-	known atomic.Pointer[map[string]Header]
+	known atomic.Pointer[map[string]remembered]
+}
+
+// remembered is a header, and the issuer whose room it takes.
+type remembered struct {
+	Header
+	issuer string
 }
 
 func (m *memory) recall(segment string) (Header, bool) {
@@ -143,22 +150,34 @@ func (m *memory) recall(segment string) (Header, bool) {
 		return Header{}, false
 	}
 	h, ok := (*known)[segment]
-	return h, ok
+	return h.Header, ok
 }
 
-// remember adds a header; when there are too many, it begins again with this one.
-func (m *memory) remember(segment string, h Header) {
+// remember adds a header; when the issuer has too many, those go.
+func (m *memory) remember(segment string, h Header, issuer string) {
 	if _, ok := m.recall(segment); ok {
 		return
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	next := make(map[string]Header)
-	if known := m.known.Load(); known != nil && len(*known) < maxHeaders {
+	next := make(map[string]remembered)
+	if known := m.known.Load(); known != nil {
+		full := countOf(*known, issuer) >= maxHeaders
 		for s, old := range *known {
-			next[s] = old
+			if !full || old.issuer != issuer {
+				next[s] = old
+			}
 		}
 	}
-	next[strings.Clone(segment)] = h
+	next[strings.Clone(segment)] = remembered{Header: h, issuer: issuer}
 	m.known.Store(&next)
+}
+
+func countOf(known map[string]remembered, issuer string) (n int) {
+	for _, h := range known {
+		if h.issuer == issuer {
+			n++
+		}
+	}
+	return n
 }

@@ -16,13 +16,13 @@ func TestOnlyVerifiedHeadersAreRemembered(t *testing.T) {
 	d := newDoor(s.Key)
 	for _, a := range append(s.HeaderAttacks(), s.SignatureAttacks()...) {
 		d.mustRefuse(t, a.Token, a.Reason)
-		if jose.IsRemembered(a.Token) {
+		if d.reader.IsRemembered(a.Token) {
 			t.Fatalf("%s: its header is remembered", a.Name)
 		}
 	}
 	good := s.Good()
 	d.mustAccept(t, good)
-	if !jose.IsRemembered(good) {
+	if !d.reader.IsRemembered(good) {
 		t.Error("the header of a verified token is not remembered")
 	}
 	d.mustRefuse(t, good+"=", token.ReasonBase64)
@@ -32,12 +32,14 @@ func TestOnlyVerifiedHeadersAreRemembered(t *testing.T) {
 // TestMemoryOfHeadersIsBounded: also when an issuer rotates without end, at many goroutines.
 func TestMemoryOfHeadersIsBounded(t *testing.T) {
 	k := josetest.NewKey("EdDSA", "")
+	var reader jose.Reader
 	var wg sync.WaitGroup
 	for g := range 4 {
 		wg.Go(func() {
 			for i := range jose.MaxHeaders {
 				k := &josetest.Key{Algorithm: k.Algorithm, ID: fmt.Sprintf("key-%d-%d", g, i), Signer: k.Signer}
 				d := newDoor(k)
+				d.reader = &reader
 				compact := josetest.Setup{Key: k, Claims: goodClaims(), Now: now}.Good()
 				for range 2 {
 					if claims, err := d.judge(compact); err != nil || claims.Subject != "alice" {
@@ -45,7 +47,7 @@ func TestMemoryOfHeadersIsBounded(t *testing.T) {
 						return
 					}
 				}
-				if n := jose.RememberedHeaders(); n > jose.MaxHeaders {
+				if n := reader.RememberedHeaders(); n > jose.MaxHeaders {
 					t.Errorf("%d headers are remembered", n)
 					return
 				}
@@ -55,6 +57,37 @@ func TestMemoryOfHeadersIsBounded(t *testing.T) {
 	wg.Wait()
 }
 
+// TestAnIssuerWithManyHeadersCostsOthersNothing: each has room of its own.
+func TestAnIssuerWithManyHeadersCostsOthersNothing(t *testing.T) {
+	quiet := setup("ES256")
+	d := newDoor(quiet.Key)
+	d.mustAccept(t, quiet.Good())
+	const other = "https://other.example.com"
+	k := josetest.NewKey("EdDSA", "")
+	for i := range 3 * jose.MaxHeaders {
+		k := &josetest.Key{Algorithm: k.Algorithm, ID: fmt.Sprint("key-", i), Signer: k.Signer}
+		loud := newDoor(k)
+		loud.reader, loud.profile.Issuer = d.reader, other
+		loud.mustAccept(t, josetest.Setup{Key: k, Claims: goodClaims().With("iss", josetest.Text(other)), Now: now}.Good())
+		if !d.reader.IsRemembered(quiet.Good()) {
+			t.Fatalf("after %d headers of another issuer, the only one of this one is forgotten", i+1)
+		}
+	}
+	if n := d.reader.RememberedHeaders(); n > jose.MaxHeaders+1 {
+		t.Errorf("%d headers are remembered", n)
+	}
+}
+
+// TestReadersShareNothing: what one has read, another has not.
+func TestReadersShareNothing(t *testing.T) {
+	s := setup("ES256")
+	a, b := newDoor(s.Key), newDoor(s.Key)
+	a.mustAccept(t, s.Good())
+	if b.reader.IsRemembered(s.Good()) {
+		t.Error("the header of a token that another reader has verified is remembered")
+	}
+}
+
 // TestRememberedHeaderIsJudgedAnew: what is remembered is what the header says, not that it was right: another profile refuses it.
 func TestRememberedHeaderIsJudgedAnew(t *testing.T) {
 	s := setup("ES256")
@@ -62,12 +95,16 @@ func TestRememberedHeaderIsJudgedAnew(t *testing.T) {
 	good := s.Good()
 	d.mustAccept(t, good)
 	other := newDoor(s.Key)
+	other.reader = d.reader
 	other.profile.Algorithms = []string{"EdDSA"}
 	other.mustRefuse(t, good, token.ReasonAlg)
 	other = newDoor(s.Key)
+	other.reader = d.reader
 	other.profile.Type = "JWT"
 	other.mustRefuse(t, good, token.ReasonTyp)
-	newDoor().mustRefuse(t, good, token.ReasonUnknownKey)
+	other = newDoor()
+	other.reader = d.reader
+	other.mustRefuse(t, good, token.ReasonUnknownKey)
 }
 
 // TestParsedHoldsTheTokensBytes: what comes back is the token's own, piece by piece.

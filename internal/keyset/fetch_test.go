@@ -15,6 +15,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/sallyport/sallyport/internal/config"
@@ -149,6 +150,84 @@ func TestUnusableKeysOfASetAreLeftOutAndNamed(t *testing.T) {
 	if g.metric("sallyport_keyset_skipped_keys", issuerA) != 2 {
 		t.Error("the metric does not tell")
 	}
+}
+
+// withUse gives an RSA key for another purpose to a set.
+func withUse(t *testing.T, set, kid, use string) string {
+	t.Helper()
+	other := strings.Replace(jwks(t, newKey(t, "RS256")), `"use":"sig"`, fmt.Sprintf(`"use":%q`, use), 1)
+	if strings.Contains(other, `"use":"sig"`) {
+		t.Fatal("the key is still one for signatures")
+	}
+	var one, all struct {
+		Keys []map[string]any `json:"keys"`
+	}
+	if err := errors.Join(json.Unmarshal([]byte(other), &one), json.Unmarshal([]byte(set), &all)); err != nil {
+		t.Fatal(err)
+	}
+	one.Keys[0]["kid"] = kid
+	text, err := json.Marshal(map[string]any{"keys": append(all.Keys, one.Keys[0])})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
+
+// TestKeysForOtherPurposesAreNoWarning: an issuer that publishes keys for encryption beside those for signatures is
+// quite in order. They are told of once, and the metric of what cannot be used does not count them.
+func TestKeysForOtherPurposesAreNoWarning(t *testing.T) {
+	o := &origin{}
+	good := newKey(t, "ES256")
+	o.set(serve(withUse(t, jwks(t, good), "for-encryption", "enc")))
+	g := newGate(t, Options{Transport: o}, trust(issuerA))
+	for range 3 {
+		g.mustFetch()
+	}
+	g.wants(issuerA, good)
+	log := g.log.String()
+	if strings.Contains(log, "WARN") || strings.Count(log, "for-encryption") != 1 || !strings.Contains(log, "for other purposes") {
+		t.Errorf("expected one line at info, got %s", log)
+	}
+	if n := g.metric("sallyport_keyset_skipped_keys", issuerA); n != 0 {
+		t.Errorf("%v keys count as unusable", n)
+	}
+	only := newGate(t, Options{Transport: &origin{answer: serve(withUse(t, `{"keys":[]}`, "for-encryption", "enc"))}}, trust(issuerA))
+	if err := only.fetch(); err == nil || !strings.Contains(err.Error(), "for-encryption") {
+		t.Errorf("a set with nothing else: got %v", err)
+	}
+}
+
+// TestAFirstFetchThatFailsIsNoErrorAtOnce: an issuer that starts beside its gates is not there yet. When it stays away,
+// the log says so as an error, and never speaks of a last good set that there was not.
+func TestAFirstFetchThatFailsIsNoErrorAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		o := &origin{}
+		o.set(status(503))
+		g := newGate(t, Options{Transport: o, Now: time.Now}, trust(issuerA))
+		defer start(t, g)()
+		time.Sleep(patience - time.Second)
+		synctest.Wait()
+		if log := g.log.String(); strings.Contains(log, "ERROR") || strings.Count(log, "fetch failed") != 1 || !strings.Contains(log, "no keys") {
+			t.Errorf("while the issuer may be starting: %s", log)
+		}
+		time.Sleep(2 * retryBare)
+		synctest.Wait()
+		if log := g.log.String(); strings.Count(log, "ERROR") != 1 || strings.Contains(log, "last good set") {
+			t.Errorf("when it has stayed away: %s", log)
+		}
+		k := newKey(t, "ES256")
+		o.publish(t, k)
+		time.Sleep(2 * retryBare)
+		synctest.Wait()
+		g.wants(issuerA, k)
+		o.set(status(503))
+		if err := g.fetch(); err == nil {
+			t.Error("the fetch has not failed")
+		}
+		if log := g.log.String(); strings.Count(log, "ERROR") != 2 || !strings.Contains(log, "last good set") {
+			t.Errorf("when a set was had: %s", log)
+		}
+	})
 }
 
 func TestSetOfRSAKeysWithoutAlgServesTheListedAlgorithms(t *testing.T) {

@@ -31,12 +31,14 @@ type Issuer struct {
 
 	current atomic.Pointer[set] // never nil
 
-	mu       sync.Mutex           // for what follows, and for whoever changes current
-	revoked  map[string]time.Time // kid -> until when it must not come back
-	trouble  string               // why the last fetch failed; "" after a good one
-	warned   string               // what was last said about keys that can not be used
-	failures int                  // in a row
-	next     time.Time            // of the next fetch
+	mu       sync.Mutex            // for what follows, and for whoever changes current
+	revoked  map[string]time.Time  // kid -> until when it must not come back
+	trouble  string                // why the last fetch failed; "" after a good one
+	said     map[slog.Level]string // what was last said about keys that are left out
+	failures int                   // in a row
+	failing  time.Time             // when the first of them began
+	alarmed  bool                  // they were told of as an error
+	next     time.Time             // of the next fetch
 	unsaved  bool
 	demand   demand
 }
@@ -90,7 +92,7 @@ func (i *Issuer) take(a answer, began time.Time) error {
 	fresh := &set{keys: old.keys, etag: a.etag, confirmed: began}
 	if !a.unchanged {
 		usable, skipped, err := i.usable(a)
-		i.warn(skipped)
+		i.tell(skipped, err == nil)
 		if err != nil {
 			return err
 		}
@@ -105,7 +107,7 @@ func (i *Issuer) take(a answer, began time.Time) error {
 	if result == "new" || i.trouble != "" {
 		i.log.Info("key set: in force", "issuer", i.Profile.Issuer, "source", i.source.String(), "keys", len(fresh.keys))
 	}
-	i.failures, i.trouble = 0, ""
+	i.failures, i.trouble, i.alarmed = 0, "", false
 	i.next = began.Add(i.after(a.refresh))
 	return nil
 }
@@ -170,25 +172,53 @@ func same(a, b map[string]*jose.PublicKey) bool {
 func (i *Issuer) failed(err error, began time.Time) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	i.failures++
+	if i.failures++; i.failures == 1 {
+		i.failing = began
+	}
 	i.next = began.Add(i.backoff())
 	i.metrics.fetches.WithLabelValues(i.Profile.Issuer, "failed").Inc()
-	if text := err.Error(); text != i.trouble {
-		i.trouble = text
-		held := i.current.Load()
-		i.log.Error("key set: fetch failed, going on with the last good set", "issuer", i.Profile.Issuer, "source", i.source.String(),
-			"keys", len(held.keys), "confirmed", held.confirmed, "error", err)
+	held := i.current.Load()
+	// An issuer that starts beside this gate is not there yet.
+	level := slog.LevelError
+	if (held.confirmed.IsZero() || held.fromFile) && began.Sub(i.failing) < patience {
+		level = slog.LevelWarn
 	}
+	text := err.Error()
+	if text == i.trouble && (i.alarmed || level < slog.LevelError) {
+		return
+	}
+	i.trouble, i.alarmed = text, level == slog.LevelError
+	about := []any{"issuer", i.Profile.Issuer, "source", i.source.String(), "error", err}
+	if held.confirmed.IsZero() {
+		i.log.Log(context.Background(), level, "key set: fetch failed, and there are no keys yet: the issuer's tokens are refused until one succeeds", about...)
+		return
+	}
+	i.log.Log(context.Background(), level, "key set: fetch failed, going on with the last good set",
+		append(about, "keys", len(held.keys), "confirmed", held.confirmed)...)
 }
 
-// warn tells of keys that can not be used, once for as long as they are the same.
-func (i *Issuer) warn(skipped []error) {
-	text := summary(skipped)
-	if text != i.warned && text != "" {
-		i.log.Warn("key set: some keys can not be used", "issuer", i.Profile.Issuer, "source", i.source.String(), "skipped", len(skipped), "reasons", text)
+// tell tells of keys that are left out, once for as long as they are the same. Those for another purpose than signatures are in
+// order beside keys that can be used, and are neither warned of nor counted.
+func (i *Issuer) tell(skipped []error, usable bool) {
+	var others, broken []error
+	for _, err := range skipped {
+		if usable && jose.ProblemOf(err) == jose.ProblemUse {
+			others = append(others, err)
+		} else {
+			broken = append(broken, err)
+		}
 	}
-	i.warned = text
-	i.metrics.skipped.WithLabelValues(i.Profile.Issuer).Set(float64(len(skipped)))
+	i.tellOnce(slog.LevelInfo, "key set: keys for other purposes are left out", others)
+	i.tellOnce(slog.LevelWarn, "key set: some keys can not be used", broken)
+	i.metrics.skipped.WithLabelValues(i.Profile.Issuer).Set(float64(len(broken)))
+}
+
+func (i *Issuer) tellOnce(level slog.Level, what string, skipped []error) {
+	text := summary(skipped)
+	if text != i.said[level] && text != "" {
+		i.log.Log(context.Background(), level, what, "issuer", i.Profile.Issuer, "source", i.source.String(), "skipped", len(skipped), "reasons", text)
+	}
+	i.said[level] = text
 }
 
 // after is when to refresh a set that its source allows to be kept for said: ahead of need, and not at the same time as every other gate.

@@ -84,6 +84,7 @@ func (s *Sets) add(n int, c Config, o Options, m *metrics) error {
 	i := &Issuer{
 		Profile: &profile, cfg: c, source: newSource(c, via(o.Transport)), now: o.Now, log: o.Logger, metrics: m, kept: kept,
 		moved: func() { s.generation.Add(1) }, runner: &s.runner, woken: make(chan struct{}, 1), revoked: map[string]time.Time{},
+		said: map[slog.Level]string{},
 	}
 	i.current.Store(&set{keys: map[string]*jose.PublicKey{}})
 	m.show(c.Issuer, i.current.Load())

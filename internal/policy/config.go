@@ -13,7 +13,13 @@ import (
 type Config struct {
 	// Routes are tried in order, and the first that matches decides. A request that none matches is refused.
 	Routes []Route `yaml:"routes"`
+	// PathCase says whether the upstreams tell paths apart by case: insensitive (they may not: a request is refused that would
+	// fall under a stricter route in another case; the default) or sensitive.
+	PathCase string `yaml:"path_case" usage:"whether upstreams tell paths apart by case: sensitive or insensitive"`
 }
+
+// DefaultConfig has no routes, which refuses everything.
+func DefaultConfig() Config { return Config{PathCase: caseInsensitive} }
 
 // Route says what one kind of request needs. A route with neither `allow` nor `require` needs a valid token, whoever's.
 type Route struct {
@@ -25,8 +31,12 @@ type Route struct {
 	// AllowStale lets valid tokens pass while the gate's copy of the revocation log is older than max_staleness. Tokens
 	// known to be revoked are refused all the same, and so is everything before the first complete copy.
 	AllowStale bool `yaml:"allow_stale"`
+	// OutlivesToken lets a request that began with a valid token go on after the token has expired: for long downloads.
+	OutlivesToken bool `yaml:"outlives_token"`
 	// PathParameters permits `;` in the path, as in /a;v=1/b. Parameters are ignored for matching: that path is /a/b.
 	PathParameters bool `yaml:"path_parameters"`
+	// PathCase is the policy's for requests that fall under this route, unless it says otherwise.
+	PathCase string `yaml:"path_case"`
 }
 
 // Match says which requests a route is for: all that it names must fit.
@@ -62,6 +72,9 @@ func (c Config) Validate() error {
 	case len(c.Routes) > maxRoutes:
 		return config.At("routes", "expected at most %d routes, found %d", maxRoutes, len(c.Routes))
 	}
+	if err := validateCase(c.PathCase); err != nil {
+		return config.At("path_case", "%w", err)
+	}
 	return c.validateReach()
 }
 
@@ -92,11 +105,17 @@ func (r Route) Validate() error {
 	if err != nil {
 		return config.At("allow", "%w", err)
 	}
+	if err := validateCase(r.PathCase); err != nil {
+		return config.At("path_case", "%w", err)
+	}
 	if access != Authenticated && (len(r.Require.Roles) > 0 || len(r.Require.Scopes) > 0) {
 		return config.At("require", "roles and scopes need a token, which `allow: %s` does not ask for: leave out one of the two", r.Allow)
 	}
 	if r.AllowStale && (access == Public || access == Nobody) {
 		return config.At("allow_stale", "has no meaning with `allow: %s`: leave it out", r.Allow)
+	}
+	if r.OutlivesToken && (access == Public || access == Nobody) {
+		return config.At("outlives_token", "has no meaning with `allow: %s`: leave it out", r.Allow)
 	}
 	return nil
 }

@@ -26,6 +26,8 @@ type Path struct {
 	Value string
 	// Parameters says that the path had `;`.
 	Parameters bool
+
+	mixed bool // Value may have letters other than small ones
 }
 
 const (
@@ -68,6 +70,7 @@ func (p *Path) Read(target string) PathProblem {
 		return problem
 	}
 	p.Value, p.Parameters = value, seen.parameter
+	p.mixed = seen.capital || seen.wide || seen.escape
 	return ""
 }
 
@@ -76,6 +79,7 @@ type sighted struct {
 	escape    bool // a `%`
 	parameter bool // a `;`
 	wide      bool // a byte beyond ASCII
+	capital   bool // a letter that is not small
 }
 
 func scan(raw string) (s sighted, problem PathProblem) {
@@ -85,6 +89,8 @@ func scan(raw string) (s sighted, problem PathProblem) {
 			s.escape = true
 		case c == ';':
 			s.parameter = true
+		case 'A' <= c && c <= 'Z':
+			s.capital = true
 		case c >= utf8.RuneSelf:
 			s.wide = true
 		case c <= ' ', c == 0x7f, c == '#':

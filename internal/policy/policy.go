@@ -36,6 +36,8 @@ type Finding struct {
 	Rule   *Rule        // never nil
 	Reason token.Reason // "" unless Rule.Access is Nobody
 	Detail string       // for people: what is wrong with the path or host; from a fixed list, "" when nothing is
+	// Stricter is the rule that the request would fall under in another case, when that is the reason.
+	Stricter *Rule
 }
 
 // Rule is what one route asks for. It is never changed after Compile.
@@ -44,11 +46,14 @@ type Rule struct {
 	Roles      []string // one of these, when there are any
 	Scopes     []string // all of these
 	AllowStale bool
+	// OutlivesToken says that a request may go on after its token has expired.
+	OutlivesToken bool
 
 	Index   int    // the route's place in the policy; -1 is the rule behind the last one
 	Pattern string // its path as written, for people
 
 	permitParameters bool
+	caseSensitive    bool // its upstream tells paths apart by case
 }
 
 // nobody is the rule behind the last route.
@@ -57,8 +62,11 @@ var nobody = &Rule{Access: Nobody, Index: -1}
 // Policy is a compiled Config. The zero value lets nobody pass. It may be used from many goroutines.
 type Policy struct {
 	tree       node
+	folded     node // the same patterns, with small letters for all
+	mixed      bool // the two differ
 	rules      []*Rule
-	judgeHosts bool // some route names hosts, so that a malformed one may not slip past it
+	candidates []*candidate // one a rule
+	judgeHosts bool         // some route names hosts, so that a malformed one may not slip past it
 }
 
 // Compile checks c as Validate does and makes it ready for matching.
@@ -68,6 +76,9 @@ func Compile(c Config) (*Policy, error) {
 	}
 	p := &Policy{}
 	for i, r := range c.Routes {
+		if r.PathCase == "" {
+			r.PathCase = c.PathCase
+		}
 		if err := p.add(i, r); err != nil {
 			return nil, fmt.Errorf("policy: routes[%d]: %w", i, err)
 		}
@@ -92,11 +103,18 @@ func (p *Policy) add(index int, r Route) error {
 	}
 	rule := &Rule{
 		Access: access, Roles: slices.Clone(r.Require.Roles), Scopes: slices.Clone(r.Require.Scopes), AllowStale: r.AllowStale,
-		Index: index, Pattern: r.Match.Path, permitParameters: r.PathParameters,
+		OutlivesToken: r.OutlivesToken,
+		Index:         index, Pattern: r.Match.Path, permitParameters: r.PathParameters,
+		caseSensitive: r.PathCase == caseSensitive,
 	}
 	p.rules = append(p.rules, rule)
 	p.judgeHosts = p.judgeHosts || !m.hosts.any()
-	p.tree.insert(m.segments, &candidate{rule: rule, methods: m.methods, hosts: m.hosts})
+	small := foldedSegments(m.segments)
+	p.mixed = p.mixed || !slices.Equal(small, m.segments)
+	c := &candidate{rule: rule, segments: m.segments, methods: m.methods, hosts: m.hosts}
+	p.tree.insert(m.segments, c)
+	p.folded.insert(small, c)
+	p.candidates = append(p.candidates, c)
 	return nil
 }
 
@@ -124,6 +142,9 @@ func (p *Policy) Find(method, host, path string) Finding {
 		return Finding{Rule: nobody, Reason: token.ReasonBadPath, Detail: string(BadParameters)}
 	case rule.Access == Nobody:
 		return Finding{Rule: rule, Reason: token.ReasonDenied}
+	}
+	if stricter := p.stricter(rule, method, name, &canonical); stricter != nil {
+		return Finding{Rule: nobody, Reason: token.ReasonPathCase, Detail: otherCase, Stricter: stricter}
 	}
 	return Finding{Rule: rule}
 }

@@ -12,9 +12,10 @@ type node struct {
 
 // candidate is one route at the place where its pattern ends.
 type candidate struct {
-	rule    *Rule
-	methods methodSet
-	hosts   hostSet
+	rule     *Rule
+	segments []string // of its pattern, as written
+	methods  methodSet
+	hosts    hostSet
 }
 
 // insert adds a route. Routes are inserted in their order, so that each list has the earliest first.

@@ -55,7 +55,7 @@ func (p *Profile) SetDefaults() { *p = DefaultProfile() }
 // it is used (RFC 8725 section 3.1).
 func (p *Profile) CheckHeader(alg, typ string) error {
 	if !p.allows(alg) {
-		return Refuse(ReasonAlg, "expected alg %s", quoted(p.algorithms()))
+		return Refuse(ReasonAlg, "expected alg %s", names(p.algorithms()))
 	}
 	want := or(p.Type, defaultType)
 	switch {

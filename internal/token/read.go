@@ -148,7 +148,7 @@ func (r *reading) audience() error {
 			return nil
 		}
 	}
-	return Refuse(ReasonAudience, "expected %s to name an audience of this service, got others", name)
+	return Refuse(ReasonAudience, "expected %s to name one of %s, got others", name, names(r.profile.Audiences))
 }
 
 func audiences(v strict.Value, name string) ([]string, error) {

@@ -3,6 +3,7 @@ package token
 import (
 	"errors"
 	"fmt"
+	"strings"
 )
 
 // Reason is why a request or a token was refused: a short, stable code in snake case. Its values are a fixed list, so that it
@@ -121,6 +122,8 @@ const (
 	ReasonDenied Reason = "denied"
 	// ReasonBadPath: the path can be read in more than one way.
 	ReasonBadPath Reason = "bad_path"
+	// ReasonPathCase: the path or the method differs only in case from that of a stricter route.
+	ReasonPathCase Reason = "path_case"
 	// ReasonBadRequest: the check request lacks what every request has, or a judged header is malformed.
 	ReasonBadRequest Reason = "bad_request"
 	// ReasonUntrustedPeer: the check did not come from a proxy that may ask.
@@ -135,23 +138,37 @@ const (
 // header name out of a fixed list, a limit, or what the profile asks for.
 type Error struct {
 	Reason Reason
-	Detail string
+	format string
+	args   []any
+}
+
+// Detail says which claim or header name was wrong and what was expected, "" when the reason says it all. The text is made
+// here: most refusals are counted and their detail never read.
+func (e *Error) Detail() string {
+	if len(e.args) == 0 {
+		return e.format
+	}
+	return fmt.Sprintf(e.format, e.args...)
 }
 
 // Error implements error.
 func (e *Error) Error() string {
-	if e.Detail == "" {
+	detail := e.Detail()
+	if detail == "" {
 		return "token: " + string(e.Reason)
 	}
-	return "token: " + string(e.Reason) + ": " + e.Detail
+	return "token: " + string(e.Reason) + ": " + detail
 }
+
+// names are shown with commas between them.
+type names []string
+
+// String implements fmt.Stringer.
+func (n names) String() string { return strings.Join(n, ", ") }
 
 // Refuse makes an *Error. The format's arguments must not be secrets or parts of a token.
 func Refuse(r Reason, format string, args ...any) error {
-	if len(args) == 0 {
-		return &Error{Reason: r, Detail: format}
-	}
-	return &Error{Reason: r, Detail: fmt.Sprintf(format, args...)}
+	return &Error{Reason: r, format: format, args: args}
 }
 
 // ReasonOf gives the reason that err carries. An error without one is our own failure: ReasonInternal. No error has no reason: "".

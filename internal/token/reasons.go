@@ -44,6 +44,7 @@ var descriptions = []Description{
 	{ReasonBadRequest, 400, "The check request lacks what every request has, or a header that is judged is malformed.", "Look at what the proxy sends to the gate: its settings must be those of deploy/config/envoy.yaml."},
 	{ReasonUntrustedPeer, 403, "The check came from an address that is not on the list of trusted proxies.", "Add the proxy's address to the list, if it is your proxy."},
 	{ReasonBadPath, 400, "The path can be read in more than one way: it has an encoded slash, a dot segment, a fragment or a parameter.", "Send the plain spelling, or let the proxy normalise paths."},
+	{ReasonPathCase, 400, "The path or the method differs only in case from that of a stricter route, and the upstream may not tell them apart.", "Spell it as the policy does; if the upstream does tell paths apart by case, say `path_case: sensitive` in the policy."},
 	{ReasonNoRoute, 403, "No route of the policy matches, and what no route allows is denied.", "Add a route for this path and method to the policy, if it is meant to be reached."},
 	{ReasonDenied, 403, "The route that matches says deny.", "Change the route, if it is meant to be reached."},
 	{ReasonNoToken, 401, "The route needs a token and the request carries none.", "Log in, and send the token as `Authorization: Bearer`."},

@@ -11,11 +11,11 @@ func (p *Profile) CheckTime(c *Claims, now time.Time) error {
 	case time.Duration(c.Expiry-c.IssuedAt) > p.maxLifetime()/time.Second:
 		return Refuse(ReasonLifetime, "expected a lifetime of at most %s", p.maxLifetime())
 	case !now.Before(time.Unix(c.Expiry, 0).Add(skew)):
-		return Refuse(ReasonExpired, "")
+		return Refuse(ReasonExpired, "expected exp to be later than now, within clock_skew")
 	case c.NotBefore != 0 && now.Before(time.Unix(c.NotBefore, 0).Add(-skew)):
-		return Refuse(ReasonNotYetValid, "")
+		return Refuse(ReasonNotYetValid, "expected nbf not to be later than now, within clock_skew")
 	case now.Before(time.Unix(c.IssuedAt, 0).Add(-skew)):
-		return Refuse(ReasonIssuedInFuture, "")
+		return Refuse(ReasonIssuedInFuture, "expected iat not to be later than now, within clock_skew")
 	}
 	return nil
 }

@@ -1,0 +1,198 @@
+package policy
+
+import (
+	"bytes"
+	"fmt"
+	"slices"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+)
+
+// Upstreams differ in whether case makes a difference to a path: to a file system on Linux it does,
+// to Express, IIS and ASP.NET it does not. The gate matches literally, so that for one of the latter
+// another spelling of a protected path would reach the same resource under a weaker rule. A request
+// is therefore refused when, in the case that a stricter route is written in, it would fall under
+// that route. Methods have case, too (RFC 9110 section 9.1), which frameworks of PHP ignore.
+
+// What the setting `path_case` may say.
+const (
+	caseInsensitive = "insensitive"
+	caseSensitive   = "sensitive"
+)
+
+func validateCase(setting string) error {
+	switch setting {
+	case "", caseInsensitive, caseSensitive:
+		return nil
+	}
+	return fmt.Errorf("expected insensitive or sensitive, found %q", setting)
+}
+
+// otherCase is what Find says of a path that differs from a stricter route's only in case.
+const otherCase = "the path or the method differs only in case from that of a stricter route"
+
+// fold gives one rune for all that some server takes for the same letter in another case. Kelvin's
+// sign is a k to some, and a dotless i an i.
+func fold(r rune) rune { return unicode.ToLower(unicode.ToUpper(r)) }
+
+// appendFolded appends s with each letter folded.
+func appendFolded(b []byte, s string) []byte {
+	for _, r := range s {
+		switch {
+		case 'A' <= r && r <= 'Z':
+			b = append(b, byte(r)+'a'-'A')
+		case r < utf8.RuneSelf:
+			b = append(b, byte(r))
+		default:
+			b = utf8.AppendRune(b, fold(r))
+		}
+	}
+	return b
+}
+
+func folded(s string) string { return string(appendFolded(nil, s)) }
+
+// foldedSegments are a pattern's segments with the literals folded. A wildcard has no letters.
+func foldedSegments(segments []string) []string {
+	all := make([]string, len(segments))
+	for i, s := range segments {
+		all[i] = folded(s)
+	}
+	return all
+}
+
+// atLeastAsStrictAs reports whether everybody who may pass r may pass other as well.
+func (r *Rule) atLeastAsStrictAs(other *Rule, parameters bool) bool {
+	switch {
+	case r.Access == Nobody:
+		return true
+	case r.Access > other.Access, // the constants go from the strictest to the weakest
+		parameters && r.permitParameters && !other.permitParameters,
+		r.AllowStale && !other.AllowStale && other.Access != Public,
+		r.OutlivesToken && !other.OutlivesToken && other.Access != Public:
+		return false
+	}
+	return rolesWithin(r.Roles, other.Roles) && within(other.Scopes, r.Scopes)
+}
+
+// rolesWithin reports whether whoever has one of these roles has one of those. No role at all asks
+// for none.
+func rolesWithin(these, those []string) bool {
+	return len(those) == 0 || len(these) > 0 && within(these, those)
+}
+
+func within(these, those []string) bool {
+	return !slices.ContainsFunc(these, func(s string) bool { return !slices.Contains(those, s) })
+}
+
+// stricter gives the rule of a route that the request falls under when it is spelt in that route's
+// case, and that the request's own rule is weaker than; nil if there is none. Ordinary requests, in
+// small letters under a policy in small letters, cost two comparisons.
+func (p *Policy) stricter(rule *Rule, method, host string, path *Path) *Rule {
+	folds := !rule.caseSensitive && (p.mixed || path.mixed)
+	if !folds && isUpper(method) {
+		return nil
+	}
+	return p.searchStricter(rule, method, host, path, rule.caseSensitive)
+}
+
+func (p *Policy) searchStricter(rule *Rule, method, host string, path *Path, literally bool) *Rule {
+	s := caseSearch{
+		policy: p, rule: rule, path: path.Value, parameters: path.Parameters, host: host,
+		method: method, upper: strings.ToUpper(method),
+	}
+	var buffer [256]byte
+	tree, value := &p.folded, appendFolded(buffer[:0], path.Value)
+	if literally {
+		tree, value = &p.tree, append(buffer[:0], path.Value...)
+	}
+	s.walk(tree, bytes.TrimSuffix(value[1:], []byte("/")))
+	return s.found
+}
+
+// isUpper reports whether a method has no small letter.
+func isUpper(method string) bool {
+	for i := range len(method) {
+		if c := method[i]; 'a' <= c && c <= 'z' || c >= utf8.RuneSelf {
+			return false
+		}
+	}
+	return true
+}
+
+// caseSearch looks for a stricter rule.
+type caseSearch struct {
+	policy        *Policy
+	rule          *Rule
+	path, host    string
+	parameters    bool // the path had some
+	method, upper string
+	found         *Rule
+}
+
+// walk visits every node that the path reaches in a tree of folded patterns, as search does.
+func (s *caseSearch) walk(n *node, path []byte) {
+	s.consider(n.rest)
+	if len(path) == 0 {
+		s.consider(n.end)
+		return
+	}
+	segment, rest, _ := bytes.Cut(path, []byte("/"))
+	if child := n.literal[string(segment)]; child != nil {
+		s.walk(child, rest)
+	}
+	if n.one != nil {
+		s.walk(n.one, rest)
+	}
+}
+
+func (s *caseSearch) consider(candidates []*candidate) {
+	for _, c := range candidates {
+		if s.found == nil && !s.rule.atLeastAsStrictAs(c.rule, s.parameters) && s.isFor(c) {
+			s.found = c.rule
+		}
+	}
+}
+
+// isFor reports whether the request, spelt as the route is written, falls under it and under no
+// earlier route: "the first route that matches decides" holds for that spelling, too.
+func (s *caseSearch) isFor(c *candidate) bool {
+	method := s.method
+	if !c.methods.contains(method) {
+		method = s.upper
+	}
+	if !c.methods.contains(method) || !c.hosts.contains(s.host) {
+		return false
+	}
+	if method == s.method && c.isSpelt(s.path) {
+		return false // it has been considered, and an earlier route was found
+	}
+	return s.policy.tree.find(c.spell(s.path), method, s.host) == c.rule
+}
+
+// isSpelt reports whether a path that matches c but for case has its literals letter by letter.
+func (c *candidate) isSpelt(path string) bool {
+	rest := strings.TrimSuffix(path[1:], "/")
+	for _, segment := range c.segments {
+		var have string
+		have, rest, _ = strings.Cut(rest, "/")
+		if !isWild(segment) && segment != have {
+			return false
+		}
+	}
+	return true
+}
+
+// spell gives a path that matches c but for case with the literals of c.
+func (c *candidate) spell(path string) string {
+	segments := splitPath(path)
+	for i, segment := range c.segments {
+		if !isWild(segment) {
+			segments[i] = segment
+		}
+	}
+	return "/" + strings.Join(segments, "/")
+}
+
+func isWild(segment string) bool { return segment == anyOne || segment == anyRest }
