@@ -119,8 +119,8 @@ func New(o Options) (*Server, error) {
 		logger: o.Logger, metrics: newMetrics(o.Registry), now: o.Now, trusted: o.Config.HTTP.TrustedProxies,
 		open: o.Open, profile: ownProfile(o.Config),
 		throttle: newThrottle(o.Config.HTTP.Requests, o.Now()), adminThrottle: newThrottle(o.Config.HTTP.Requests, o.Now()),
-		inventory:   o.Inventory,
-		slots:       make(chan struct{}, o.Config.HTTP.MaxConcurrent),
+		inventory: o.Inventory,
+		slots:     make(chan struct{}, o.Config.HTTP.MaxConcurrent),
 		// Twice as many as may wait for gates, so that those that wait leave places too.
 		logoutSlots: make(chan struct{}, max(1, o.Config.HTTP.MaxConcurrent/2)),
 		adminSlots:  make(chan struct{}, o.Config.HTTP.MaxConcurrent),

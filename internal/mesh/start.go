@@ -117,6 +117,7 @@ func (m *Mesh) addresses(p *ports) (settings, error) {
 		return hostPort(at)
 	}
 	s.Gateway = take(0, "the gateway")
+	s.GatewaySix = listensOnSix(s.Gateway.Port())
 	s.EnvoyAdmin = take(adminOffset, "Envoy's admin port")
 	for i := range m.options.Issuers {
 		s.Issuers = append(s.Issuers, newIssuer(i, take))
@@ -168,7 +169,7 @@ func (m *Mesh) startUpstream(p *ports) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	server := &http.Server{Handler: m.options.Upstream, ReadHeaderTimeout: 10 * time.Second}
+	server := &http.Server{Handler: m.options.Upstream, ReadHeaderTimeout: 10 * time.Second, Protocols: protocols()}
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(l) }()
 	m.closers = append(m.closers, func() error {
@@ -179,6 +180,14 @@ func (m *Mesh) startUpstream(p *ports) (string, error) {
 		return err
 	})
 	return l.Addr().String(), nil
+}
+
+// protocols are what an upstream speaks without TLS: HTTP/1.1, and HTTP/2 for gRPC.
+func protocols() *http.Protocols {
+	p := new(http.Protocols)
+	p.SetHTTP1(true)
+	p.SetUnencryptedHTTP2(true)
+	return p
 }
 
 // noDrainDelay lets a gate end at once: Envoy, which would need the time to notice, is ended before it.
