@@ -169,7 +169,7 @@ func (m *Mesh) startUpstream(p *ports) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	server := &http.Server{Handler: m.options.Upstream, ReadHeaderTimeout: 10 * time.Second, Protocols: protocols()}
+	server := &http.Server{Handler: m.options.Upstream, ReadHeaderTimeout: 10 * time.Second, Protocols: UpstreamProtocols()}
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(l) }()
 	m.closers = append(m.closers, func() error {
@@ -180,14 +180,6 @@ func (m *Mesh) startUpstream(p *ports) (string, error) {
 		return err
 	})
 	return l.Addr().String(), nil
-}
-
-// protocols are what an upstream speaks without TLS: HTTP/1.1, and HTTP/2 for gRPC.
-func protocols() *http.Protocols {
-	p := new(http.Protocols)
-	p.SetHTTP1(true)
-	p.SetUnencryptedHTTP2(true)
-	return p
 }
 
 // noDrainDelay lets a gate end at once: Envoy, which would need the time to notice, is ended before it.
