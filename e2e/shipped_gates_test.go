@@ -164,10 +164,7 @@ func numberIn(t *testing.T, file, content, pattern string) int {
 
 // TestALateGateIsNotSaidToBeDead: a gate that is there and does not answer in time has another reason than none at all.
 func TestALateGateIsNotSaidToBeDead(t *testing.T) {
-	s := meshtest.Start(t, with(func(o *mesh.Options) {
-		meshtest.RunShipped(t, o, meshtest.Change{Old: "no_traffic_interval: 0.2s", New: "no_traffic_interval: 600s"},
-			meshtest.Change{Old: "interval: 0.2s\n", New: "interval: 600s\n"})
-	}))
+	s := meshtest.Start(t, with(func(o *mesh.Options) { meshtest.RunShipped(t, o) }))
 	c := newCaller(t, s.Endpoints().Gateway)
 	token := c.login(t, user(t, s, "alice")).Access
 	c.get(t, "/protected", bearer(token)).reached(t)
