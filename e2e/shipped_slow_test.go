@@ -19,8 +19,17 @@ import (
 // when Envoy has all of them.
 func crowd(t *testing.T, s *meshtest.Stack, connections int, method, path string) {
 	t.Helper()
-	const streams = 100
 	before := active(t, s)
+	send(t, s, connections, method, path, []byte("{"))
+	eventually(t, "Envoy to have the crowd's requests", func() bool { return active(t, s) >= before+connections*streams })
+}
+
+// streams is how many requests each connection of a crowd has: as many as Envoy lets it.
+const streams = 100
+
+// send is crowd for requests with any beginning, and does not wait until Envoy has them.
+func send(t *testing.T, s *meshtest.Stack, connections int, method, path string, beginning []byte) {
+	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	var wait sync.WaitGroup
 	t.Cleanup(func() { cancel(); wait.Wait() })
@@ -29,19 +38,18 @@ func crowd(t *testing.T, s *meshtest.Stack, connections int, method, path string
 		http2.Protocols.SetUnencryptedHTTP2(true)
 		t.Cleanup(http2.CloseIdleConnections)
 		for range streams {
-			wait.Go(func() { endless(ctx, http2, method, s.Endpoints().Gateway+path) })
+			wait.Go(func() { endless(ctx, http2, method, s.Endpoints().Gateway+path, beginning) })
 		}
 	}
-	eventually(t, "Envoy to have the crowd's requests", func() bool { return active(t, s) >= before+connections*streams })
 }
 
-// endless sends a request; one with a body sends a byte of two.
-func endless(ctx context.Context, by http.RoundTripper, method, url string) {
+// endless sends a request; one with a body sends the beginning of it.
+func endless(ctx context.Context, by http.RoundTripper, method, url string, beginning []byte) {
 	var body io.Reader
 	if method == http.MethodPost {
 		reader, writer := io.Pipe()
 		defer writer.Close()
-		go func() { _, _ = writer.Write([]byte("{")) }()
+		go func() { _, _ = writer.Write(beginning) }()
 		body = reader
 	}
 	r, err := http.NewRequestWithContext(ctx, method, url, body)
@@ -163,6 +171,26 @@ func TestStrangersTakePlacesOfStrangersAlone(t *testing.T) {
 	t.Logf("99 %% within %v, before the crowd %v", honest(t, 100, get, gateway), before)
 	post := func(c *caller) (answer, error) { return c.try("POST", "/protected", []byte("hello"), bearer(token)) }
 	honest(t, 20, post, gateway)
+}
+
+// TestBodiesThatFillEnvoysMemoryGoFirst: 1,000 bodies of 200 KiB that never end are more than Envoy may have, through the shipped file
+// with its heap made a third. Envoy ends them, and has room for everybody else.
+func TestBodiesThatFillEnvoysMemoryGoFirst(t *testing.T) {
+	s := meshtest.Start(t, with(func(o *mesh.Options) {
+		meshtest.RunShipped(t, o, meshtest.Change{Old: "max_heap_size_bytes: 402653184", New: "max_heap_size_bytes: 134217728"})
+	}))
+	gateway := s.Endpoints().Gateway
+	token := newCaller(t, gateway).login(t, user(t, s, "bob")).Access
+	send(t, s, 10, http.MethodPost, "/public", make([]byte, 200<<10))
+	eventually(t, "Envoy to end some of the bodies", func() bool {
+		return stat(t, s, "overload.envoy.overload_actions.reset_high_memory_stream.count") > 0
+	})
+	eventually(t, "Envoy to have room", func() bool {
+		return stat(t, s, "overload.envoy.overload_actions.stop_accepting_requests.active") == 0
+	})
+	honest(t, 50, func(c *caller) (answer, error) { return c.try("GET", "/public", nil) }, gateway)
+	honest(t, 50, func(c *caller) (answer, error) { return c.try("POST", "/public", []byte("hello")) }, gateway)
+	honest(t, 50, func(c *caller) (answer, error) { return c.try("GET", "/protected", nil, bearer(token)) }, gateway)
 }
 
 // TestEnvoysStatusIsSeenWhenAllConnectionsAreTaken through the shipped file, whose 20,000 connections are made twenty.

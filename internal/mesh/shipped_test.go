@@ -45,9 +45,7 @@ func TestTheDemosEnvoyIsTheOneThatIsShipped(t *testing.T) {
 		t.Fatal(err)
 	}
 	shipped, demo := readSettings(t, content), readSettings(t, []byte(rendered(t, 2, 2)[envoyFile]))
-	if !reflect.DeepEqual(shipped.Overload, demo.Overload) {
-		t.Errorf("overload_manager: %v, shipped %v", demo.Overload, shipped.Overload)
-	}
+	same(t, "overload_manager", demo.Overload, shipped.Overload)
 	same(t, "the gateway", gatewayOf(t, demo), gatewayOf(t, shipped))
 	theirs := map[string]map[string]any{}
 	for _, c := range shipped.Resources.Clusters {
