@@ -6,7 +6,7 @@
 #
 # Seen, with an upstream that accepts a request and never answers:
 #   timeout: 1s                                                        504 after about 1 s
-#   timeout: 1s, max_stream_duration: {max_stream_duration: 3s}        408 or 504 after about 3 s
+#   timeout: 1s, max_stream_duration: {max_stream_duration: 3s}        504 after about 3 s
 #
 # Exits with 1 when that changes. Needs python3 with venv and curl; listens on loopback alone.
 set -eu
