@@ -18,7 +18,8 @@ type Decision struct {
 	Identity *Identity
 	// Refusal is what the client is told when Allow is false.
 	Refusal *Refusal
-	// Strip are headers of the request, as they were spelt, that a server might take for one of the identity headers.
+	// Strip are headers of the request, as they were spelt, that a server might take for one of the identity headers, or for one
+	// that asks for another method or path.
 	Strip []string
 
 	// Remaining is how long the token lives by its exp, which leeway may have made negative; 0 without a token.

@@ -44,6 +44,9 @@ type Wire interface {
 type Options struct {
 	Keys        Keys
 	Revocations Revocations
+	// KeepOverrides passes on the headers that OverrideHeaders lists, for upstreams that are to act on them.
+	KeepOverrides bool
+
 	Realm       string // of the challenge in a 401; default sallyport
 	Cache       CacheConfig
 	Wire        Wire                                     // may be nil
@@ -111,7 +114,7 @@ func (e *Engine) Decide(r *Request) (d Decision) {
 	rules := e.rules.Load()
 	found := rules.policy.Find(r.Method, r.Host, r.Path)
 	d.Rule, d.Problem, d.stricter = found.Rule, found.Detail, found.Stricter
-	seen := look(r.Headers)
+	seen := look(r.Headers, e.options.KeepOverrides)
 	d.Strip = seen.strip
 
 	switch {

@@ -1,6 +1,7 @@
 package authz
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/sallyport/sallyport/internal/token"
@@ -109,6 +110,23 @@ func folds(name, identity string) bool {
 	return true
 }
 
+// overrides are headers by which many a framework is told to serve another method or path than that of the request line, which is
+// the one that was judged.
+var overrides = [...]string{"x-http-method-override", "x-http-method", "x-method-override", "x-original-url", "x-rewrite-url"}
+
+// OverrideHeaders lists them.
+func OverrideHeaders() []string { return slices.Clone(overrides[:]) }
+
+// isOverride reports whether a server might take the header for one of the overrides.
+func isOverride(name string) bool {
+	for _, override := range overrides {
+		if folds(name, override) {
+			return true
+		}
+	}
+	return false
+}
+
 // nominatesIdentity says that a Connection header names an identity header, which asks the next proxy to drop it
 // (RFC 9110 section 7.6.1).
 func nominatesIdentity(connection string) bool {
@@ -126,7 +144,8 @@ func nominatesIdentity(connection string) bool {
 }
 
 // Misspellings lists every spelling of the identity headers with `-`, `_` and `.` in the place of their hyphens but the true
-// ones: for transports whose proxy does not show the gate all headers of a request.
+// ones: for transports whose proxy does not show the gate all headers of a request. With all fifteen signs that a name may have,
+// there would be thousands: such names the proxy itself has to remove, or to show.
 func Misspellings() []string {
 	var all []string
 	for _, name := range IdentityHeaders() {

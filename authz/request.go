@@ -28,8 +28,8 @@ type sight struct {
 	strip                        []string
 }
 
-// look goes once over all headers.
-func look(headers []Header) (s sight) {
+// look goes once over all headers. keep leaves the overrides alone.
+func look(headers []Header, keep bool) (s sight) {
 	for i := range headers {
 		name, value := headers[i].Name, headers[i].Value
 		switch len(name) {
@@ -37,18 +37,16 @@ func look(headers []Header) (s sight) {
 			if equalFold(name, "connection") && nominatesIdentity(value) {
 				s.nominated = true
 			}
-		case len("authorization"):
-			if equalFold(name, "authorization") {
+		case len("authorization"), len(HeaderRoles), len(HeaderSubject), len(HeaderTokenID), len("x-method-override"),
+			len("x-http-method-override"):
+			// x-access-token, the identity headers and the overrides have these lengths.
+			switch {
+			case equalFold(name, "authorization"):
 				s.authorization, s.authorizations = value, s.authorizations+1
-			}
-		case len(HeaderRoles), len(HeaderSubject), len(HeaderTokenID):
-			// x-access-token and the identity headers have these lengths.
-			if lowerByte(name[0]) != 'x' {
-				continue
-			}
-			if equalFold(name, "x-access-token") {
+			case lowerByte(name[0]) != 'x':
+			case equalFold(name, "x-access-token"):
 				s.accessToken, s.accessTokens = value, s.accessTokens+1
-			} else if isMisspelt(name) {
+			case isMisspelt(name), !keep && isOverride(name):
 				s.strip = append(s.strip, name)
 			}
 		}

@@ -107,8 +107,8 @@ func quickRing(t *testing.T) func(*mesh.Options) {
 					return content
 				}
 				// Keys are in question here, not how soon a gate answers on a machine that has other work.
-				content = replace(t, content, "timeout: 0.25s", "timeout: 10s")
-				content = replace(t, content, "max_interval: 0.050s", "max_interval: 5s")
+				content = replace(t, content, "timeout: 0.8s", "timeout: 10s")
+				content = replace(t, content, "max_interval: 0.25s", "max_interval: 5s")
 				return replace(t, content, "- timeout: 0.1s", "- timeout: 5s")
 			}
 			return content

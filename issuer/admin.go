@@ -42,7 +42,7 @@ func (s *Server) AdminHandlers() map[string]http.Handler {
 	mux := http.NewServeMux()
 	allowed := map[string][]string{}
 	for _, e := range adminEndpoints() {
-		mux.Handle(e.method+" "+e.path, s.guard(e, s.adminSlots, s.operator))
+		mux.Handle(e.method+" "+e.path, s.guard(e, []chan struct{}{s.adminSlots}, s.operator))
 		allowed[e.path] = append(allowed[e.path], e.method)
 	}
 	for path, methods := range allowed {

@@ -47,7 +47,7 @@ type HTTPConfig struct {
 	// Requests is how many requests one address may make to the endpoints that take a password or a token, before anything
 	// of them is read.
 	Requests       credential.Rate `yaml:"requests"`
-	MaxConcurrent  int             `yaml:"max_concurrent" usage:"requests served at a time; more get 503"`
+	MaxConcurrent  int             `yaml:"max_concurrent" usage:"requests served at a time; more get 503. Logouts have half as many places besides"`
 	MaxConnections int             `yaml:"max_connections" usage:"connections held at a time; more wait"`
 	ReadTimeout    time.Duration   `yaml:"read_timeout" usage:"longest time a client may take to send its request"`
 	WriteTimeout   time.Duration   `yaml:"write_timeout" usage:"longest time from a request to the end of its answer"`

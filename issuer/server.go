@@ -91,10 +91,12 @@ type Server struct {
 	warned                  warnings      // of untrusted proxies
 	profile                 token.Profile // how our own tokens are read at /logout
 	throttle, adminThrottle *throttle
-	slots, adminSlots       chan struct{} // one for each request under way: strangers must not keep operators out
-	waits                   chan struct{} // one for each logout that waits for gates
-	changes                 *changes
-	directory               Directory
+	// One for each request under way. Strangers must not keep operators out, nor those who log out.
+	slots, logoutSlots, adminSlots chan struct{}
+
+	waits     chan struct{} // one for each logout that waits for gates
+	changes   *changes
+	directory Directory
 	// wereUsers is what users were when their sessions had last been held against it, of EndChanged alone; nil: not read yet. It lies in
 	// Redis, so that what was lost while no issuer ran, or was noticed by one that stopped before it was done, is found at the next start.
 	wereUsers  map[string]string
@@ -132,10 +134,13 @@ func New(o Options) (*Server, error) {
 		open:     o.Open, profile: ownProfile(o.Config),
 		throttle: newThrottle(o.Config.HTTP.Requests, o.Now()), adminThrottle: newThrottle(o.Config.HTTP.Requests, o.Now()),
 		inventory: o.Inventory, directory: o.Directory,
-		slots: make(chan struct{}, o.Config.HTTP.MaxConcurrent), adminSlots: make(chan struct{}, o.Config.HTTP.MaxConcurrent),
-		waits:    make(chan struct{}, max(1, o.Config.HTTP.MaxConcurrent/4)),
-		crossing: http.NewCrossOriginProtection(),
-		changes:  newChanges(), unanswered: newUnanswered(),
+		slots: make(chan struct{}, o.Config.HTTP.MaxConcurrent),
+		// Twice as many as may wait for gates, so that those that wait leave places too.
+		logoutSlots: make(chan struct{}, max(1, o.Config.HTTP.MaxConcurrent/2)),
+		adminSlots:  make(chan struct{}, o.Config.HTTP.MaxConcurrent),
+		waits:       make(chan struct{}, max(1, o.Config.HTTP.MaxConcurrent/4)),
+		crossing:    http.NewCrossOriginProtection(),
+		changes:     newChanges(), unanswered: newUnanswered(),
 	}
 	s.everywhere = newEverywhere(func(ctx context.Context, user string) (session.Everywhere, error) {
 		return s.sessions.EndAll(ctx, user, "logout_everywhere", user)
@@ -178,7 +183,11 @@ func (s *Server) Handler() http.Handler {
 	var known []string
 	for _, e := range endpoints(s.cfg) {
 		known = append(known, e.path)
-		mux.Handle(e.method+" "+e.path, s.guard(e, s.slots, s.client(e)))
+		places := []chan struct{}{s.slots}
+		if e.name == "logout" {
+			places = []chan struct{}{s.logoutSlots, s.slots}
+		}
+		mux.Handle(e.method+" "+e.path, s.guard(e, places, s.client(e)))
 		allow := e.method
 		if allow == http.MethodGet {
 			allow = "GET, HEAD"
@@ -203,9 +212,9 @@ func exactPaths(known []string, next, otherwise http.Handler) http.Handler {
 
 func notFound(http.ResponseWriter, *http.Request) (reply, error) { return reply{}, errNotFound }
 
-// guard is what every request passes before its handler: its origin, who may come in, the query, its body, and a free slot. A
-// client that is slow to send its body holds a connection, but no slot.
-func (s *Server) guard(e endpoint, slots chan struct{}, admit func(*http.Request) (client, error)) http.Handler {
+// guard is what every request passes before its handler: its origin, who may come in, the query, its body, and a free slot in one
+// of places. A client that is slow to send its body holds a connection, but no slot.
+func (s *Server) guard(e endpoint, places []chan struct{}, admit func(*http.Request) (client, error)) http.Handler {
 	return s.answering(e.name, func(w http.ResponseWriter, r *http.Request) (reply, error) {
 		if s.crossing.Check(r) != nil {
 			return reply{}, errForbidden
@@ -221,14 +230,25 @@ func (s *Server) guard(e endpoint, slots chan struct{}, admit func(*http.Request
 		if err != nil {
 			return reply{}, err
 		}
-		select {
-		case slots <- struct{}{}:
-			defer func() { <-slots }()
-		default:
+		slot := take(places)
+		if slot == nil {
 			return reply{}, errBusy
 		}
+		defer func() { <-slot }()
 		return e.handle(s, received)
 	})
+}
+
+// take takes a slot in the first of places that has a free one, and gives that place; nil when there is none.
+func take(places []chan struct{}) chan struct{} {
+	for _, place := range places {
+		select {
+		case place <- struct{}{}:
+			return place
+		default:
+		}
+	}
+	return nil
 }
 
 // client lets a stranger's request pass, unless its address has made too many or the issuer is not open yet.

@@ -275,6 +275,22 @@ func TestRequestsAtATimeAreBounded(t *testing.T) {
 	wantStatus(t, h.refresh("x"), http.StatusUnauthorized, "invalid_grant")
 }
 
+// TestLogoutsHavePlacesOfTheirOwn: strangers who log in keep nobody from logging out. What is theirs is bounded too.
+func TestLogoutsHavePlacesOfTheirOwn(t *testing.T) {
+	h := onMiniredis(t, func(c *Config) { c.HTTP.MaxConcurrent = 1 })
+	held := h.login("alice").str("access_token")
+	entered, leave := make(chan struct{}), make(chan struct{})
+	h.users.onVerify = func() { close(entered); <-leave }
+	first := make(chan answer)
+	go func() { first <- h.post("/login", body("username", "alice", "password", password)) }()
+	<-entered
+	busy, logout := h.refresh("x"), h.post("/logout", "", bearer(held))
+	close(leave)
+	wantStatus(t, <-first, http.StatusOK, "")
+	wantStatus(t, busy, http.StatusServiceUnavailable, "temporarily_unavailable") // all other places were taken
+	wantStatus(t, logout, http.StatusOK, "")
+}
+
 func TestConnectionsAreBounded(t *testing.T) {
 	c := sessiontest.Open(t, miniredis.RunT(t).Addr())
 	h := newHouse(t, c, func(cfg *Config) { cfg.HTTP.MaxConnections = 2 })

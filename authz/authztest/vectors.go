@@ -256,11 +256,38 @@ func identity(w *World) []Vector {
 			Want: strip("x_auth_subject x-auth_roles X.Auth.Scope x-auth-token_id X_AUTH.SESSION")},
 		{Name: "misspelt identity headers are removed where nobody is known", Request: Get("/public", "x_auth_subject", "root"), Want: Want{Status: 200, Strip: "x_auth_subject"}},
 		{Name: "signs that CGI folds", Request: Get("/protected", append(alice, "x!auth~subject", "root")...), Want: strip("x!auth~subject")},
+		{Name: "every sign, where nobody is known", Request: Get("/public", spoofed()...), Want: Want{Status: 200, Strip: strings.Join(names(spoofed()), " ")}},
+		{Name: "every sign, where there is nothing to say", Request: Get("/protected", append(bearer(w.Token(func(c *token.Claims) { c.Roles, c.Scope, c.SessionID = nil, nil, "" })), spoofed()...)...),
+			Want: Want{Status: 200, Set: "subject=alice token-id=token-1", Strip: strings.Join(names(spoofed()), " ")}},
+		{Name: "another method or path than the one judged", Request: Get("/protected", append(alice, "X-HTTP-Method-Override", "DELETE", "x-http-method", "DELETE", "x-method-override", "DELETE", "x-original-url", "/admin", "X_Rewrite.URL", "/admin")...),
+			Want: strip("X-HTTP-Method-Override x-http-method x-method-override x-original-url X_Rewrite.URL")},
+		{Name: "another method, where nobody is known", Request: Get("/public", "x-http-method-override", "DELETE"), Want: Want{Status: 200, Strip: "x-http-method-override"}},
 		{Name: "headers that only look alike stay", Request: Get("/protected", append(alice, "x-auth-subjects", "x", "xx-auth-roles", "x", "x-auth-subjecT2", "x", "xaauthasubject", "x")...), Want: Alice},
 		{Name: "connection names an identity header", Request: Get("/protected", append(alice, "connection", "close, X-Auth-Subject")...), Want: Malformed(token.ReasonBadRequest)},
 		{Name: "connection names a misspelt identity header", Request: Get("/protected", append(alice, "Connection", "x_auth_roles")...), Want: Malformed(token.ReasonBadRequest)},
 		{Name: "connection names other headers", Request: Get("/protected", append(alice, "connection", "keep-alive, Upgrade,x-auth")...), Want: Alice},
 	}
+}
+
+// Signs are those that a header's name may have (RFC 9110 section 5.6.2) beside "-".
+const Signs = "!#$%&'*+.^_`|~"
+
+// spoofed are the identity headers with each sign in the place of their hyphens.
+func spoofed() (headers []string) {
+	for _, sign := range Signs {
+		for _, name := range authz.IdentityHeaders() {
+			headers = append(headers, strings.ReplaceAll(name, "-", string(sign)), "root")
+		}
+	}
+	return headers
+}
+
+// names are those of headers in the form of Get's.
+func names(headers []string) (all []string) {
+	for i := 0; i < len(headers); i += 2 {
+		all = append(all, headers[i])
+	}
+	return all
 }
 
 func states(w *World) []Vector {

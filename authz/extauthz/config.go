@@ -17,7 +17,8 @@ type Config struct {
 	MaxConnections int           `yaml:"max_connections" usage:"most connections at a time"`
 	KeyWait        time.Duration `yaml:"key_wait" usage:"how long a check may wait for a key that the gate does not have"`
 	KeyWaiters     int           `yaml:"key_waiters" usage:"most checks that wait for keys at a time"`
-	Strip          string        `yaml:"strip" usage:"misspelt identity headers to remove: seen (in the check request) or all (whether seen or not)"`
+	Strip          string        `yaml:"strip" usage:"misspelt identity headers to remove: seen (in the check request) or all (those with _ and . whether seen or not)"`
+	KeepOverrides  bool          `yaml:"keep_overrides" usage:"pass on X-HTTP-Method-Override, X-Original-URL and their kin"`
 	Streams        StreamConfig  `yaml:"streams"`
 	Audit          AuditConfig   `yaml:"audit"`
 }

@@ -43,10 +43,14 @@ type answers struct {
 func NewWire(c Config) authz.Wire { return newAnswers(c) }
 
 func newAnswers(c Config) answers {
-	if c.Strip == stripAll {
-		return answers{remove: authz.Misspellings()}
+	if c.Strip != stripAll {
+		return answers{}
 	}
-	return answers{}
+	remove := authz.Misspellings()
+	if !c.KeepOverrides {
+		remove = append(remove, authz.OverrideHeaders()...)
+	}
+	return answers{remove: remove}
 }
 
 // Allow marshals the answer to a request that may pass.

@@ -129,7 +129,7 @@ func (g *gate) openEngine(stopping context.Context) error {
 	}
 	g.engine, err = authz.New(rules, authz.Options{
 		Keys: keys{g.keys}, Revocations: g.revocations, Realm: g.config.Realm, Cache: g.config.Cache,
-		Wire: extauthz.NewWire(g.config.ExtAuthz), OnPanic: g.panicked, MaxLifetime: g.revocations.MaxTokenLifetime,
+		Wire: extauthz.NewWire(g.config.ExtAuthz), KeepOverrides: g.config.ExtAuthz.KeepOverrides, OnPanic: g.panicked, MaxLifetime: g.revocations.MaxTokenLifetime,
 	})
 	if err != nil {
 		return err

@@ -46,7 +46,10 @@ const upstreamDrain = 5 * time.Second
 
 // serveUpstream serves on l until ctx ends, and then finishes what is under way.
 func serveUpstream(ctx context.Context, l net.Listener) error {
-	server := &http.Server{Handler: mesh.Echo, ReadHeaderTimeout: 5 * time.Second, IdleTimeout: time.Minute, MaxHeaderBytes: 64 << 10}
+	server := &http.Server{
+		Handler: mesh.Echo, Protocols: mesh.UpstreamProtocols(),
+		ReadHeaderTimeout: 5 * time.Second, IdleTimeout: time.Minute, MaxHeaderBytes: 64 << 10,
+	}
 	drained := make(chan error, 1)
 	go func() {
 		<-ctx.Done()

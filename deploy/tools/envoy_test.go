@@ -75,26 +75,30 @@ func TestNothingPassesWithoutAGate(t *testing.T) {
 	}
 	for _, r := range dig(t, hosts[0], "routes").([]any) {
 		cluster := dig(t, r, "route", "cluster")
-		overrides, exempt := r.(map[string]any)["typed_per_filter_config"]
+		overrides, _ := r.(map[string]any)["typed_per_filter_config"].(map[string]any)
+		_, exempt := overrides["envoy.filters.http.ext_authz"]
 		if exempt {
 			if dig(t, overrides, "envoy.filters.http.ext_authz", "disabled") != true {
 				t.Errorf("an override that is not `disabled`: %v", overrides)
+			}
+			if limit := dig(t, overrides, "envoy.filters.http.buffer", "buffer", "max_request_bytes"); limit != float64(64<<10) {
+				t.Errorf("the issuer takes bodies of %v bytes, expected 64 KiB", limit)
 			}
 			match := dig(t, r, "match").(map[string]any)
 			path, _ := match["path"].(string)
 			prefix, _ := match["prefix"].(string)
 			ungated = append(ungated, path+prefix)
 		}
-		if exempt != (cluster == "issuer") {
+		if exempt != (cluster == "issuer" || cluster == "logout") {
 			t.Errorf("route %v to %s: exempt from the gates is %v", dig(t, r, "match"), cluster, exempt)
 		}
 	}
-	if want := []string{"/login", "/refresh", "/logout", "/.well-known/"}; !slices.Equal(ungated, want) {
+	if want := []string{"/login", "/refresh", "/.well-known/", "/logout"}; !slices.Equal(ungated, want) {
 		t.Errorf("exempt from the gates: %v, expected %v", ungated, want)
 	}
 	filters := dig(t, m, "http_filters").([]any)
-	if len(filters) != 2 || dig(t, filters[0], "name") != "envoy.filters.http.ext_authz" {
-		t.Fatalf("http_filters: %v, expected ext_authz and the router", filters)
+	if len(filters) != 3 || dig(t, filters[0], "name") != "envoy.filters.http.ext_authz" || dig(t, filters[1], "name") != "envoy.filters.http.buffer" {
+		t.Fatalf("http_filters: %v, expected ext_authz, the buffer and the router", filters)
 	}
 	gate := dig(t, filters[0], "typed_config").(map[string]any)
 	if gate["failure_mode_allow"] != false {
@@ -129,5 +133,58 @@ func TestEnvoysAdminPortIsItsOwn(t *testing.T) {
 	}
 	if want := []string{"/ready", "/stats/prometheus"}; !slices.Equal(shown, want) {
 		t.Errorf("shown of the admin port: %v, expected %v", shown, want)
+	}
+}
+
+// TestEveryRouteIsBoundedOrAStream: what is no stream is over within minutes, whatever a client does; what is one has no time of its
+// own, and no body is waited for.
+func TestEveryRouteIsBoundedOrAStream(t *testing.T) {
+	m := manager(t, "gateway")
+	host := dig(t, m, "route_config", "virtual_hosts").([]any)[0]
+	for _, r := range dig(t, host, "routes").([]any) {
+		match, route := dig(t, r, "match"), dig(t, r, "route").(map[string]any)
+		overrides, _ := r.(map[string]any)["typed_per_filter_config"].(map[string]any)
+		buffer, _ := overrides["envoy.filters.http.buffer"].(map[string]any)
+		streams := strings.HasSuffix(route["cluster"].(string), "_grpc") || route["timeout"] == "0s"
+		switch {
+		case streams && (route["timeout"] != "0s" || route["max_stream_duration"] != nil || buffer["disabled"] != true):
+			t.Errorf("%v: a stream with a limit: %v, %v", match, route, overrides)
+		case !streams && (route["idle_timeout"] == nil || route["max_stream_duration"] == nil):
+			t.Errorf("%v: a request without limits: %v", match, route)
+		case !streams && route["timeout"] != nil:
+			t.Errorf("%v: Envoy ignores the timeout of a route that has max_stream_duration: %v", match, route)
+		}
+	}
+	// Per route there are better ones: it would end a gRPC stream whose response has not begun.
+	if m["request_timeout"] != "0s" {
+		t.Errorf("request_timeout is %v", m["request_timeout"])
+	}
+}
+
+// TestListenersAnswerOnIPv4AndIPv6, and clients that take all connections leave the status listener alone.
+func TestListenersAnswerOnIPv4AndIPv6(t *testing.T) {
+	var whole map[string]any
+	if err := yaml.Unmarshal([]byte(readFile(t, "deploy/config/envoy.yaml")), &whole); err != nil {
+		t.Fatal(err)
+	}
+	for _, l := range dig(t, whole, "static_resources", "listeners").([]any) {
+		name, at := dig(t, l, "name"), dig(t, l, "address", "socket_address").(map[string]any)
+		if at["address"] != "::" || at["ipv4_compat"] != true {
+			t.Errorf("%v listens on %v", name, at)
+		}
+		spared := l.(map[string]any)["ignore_global_conn_limit"] == true && l.(map[string]any)["bypass_overload_manager"] == true
+		if spared != (name == "status") {
+			t.Errorf("%v is spared by the limits: %v", name, spared)
+		}
+	}
+}
+
+// TestTheUpstreamsAddressStandsOnce: who changes it changes it for every kind of request.
+func TestTheUpstreamsAddressStandsOnce(t *testing.T) {
+	content := readFile(t, "deploy/config/envoy.yaml")
+	for _, address := range []string{"address: upstream,", "address: issuer,", "address: authz,"} {
+		if n := strings.Count(content, address); n != 1 {
+			t.Errorf("%q stands %d times", address, n)
+		}
 	}
 }

@@ -87,7 +87,7 @@ func TestAClientsIdentityHeadersAreRemovedOnEveryRoute(t *testing.T) {
 			if name != "envoy.yaml" {
 				return content
 			}
-			changed := strings.Replace(content, "cluster: issuer\n                  timeout", "cluster: upstream\n                  timeout", 1)
+			changed := strings.Replace(content, "cluster: issuer\n                            idle_timeout", "cluster: upstream\n                            idle_timeout", 1)
 			if changed == content {
 				t.Error("envoy.yaml has no route to the issuer to be changed")
 			}

@@ -90,6 +90,12 @@ func (p *ports) release() error {
 	return errors.Join(errs...)
 }
 
+// listensOnSix reports whether this machine has IPv6 and nobody listens on the port there.
+func listensOnSix(port string) bool {
+	l, err := net.Listen("tcp6", net.JoinHostPort("::1", port))
+	return err == nil && l.Close() == nil
+}
+
 func address(port int) string { return net.JoinHostPort(loopback, strconv.Itoa(port)) }
 
 func portOf(address string) string { return address[strings.LastIndexByte(address, ':')+1:] }

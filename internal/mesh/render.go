@@ -59,6 +59,7 @@ type settings struct {
 	Processors                    int
 	AllowedHeaders                []string // what gates read
 	EncodeRawHeaders              bool
+	GatewaySix                    bool // the gateway listens on ::1 too
 
 	Users []userEntry
 }

@@ -117,6 +117,7 @@ func (m *Mesh) addresses(p *ports) (settings, error) {
 		return hostPort(at)
 	}
 	s.Gateway = take(0, "the gateway")
+	s.GatewaySix = listensOnSix(s.Gateway.Port())
 	s.EnvoyAdmin = take(adminOffset, "Envoy's admin port")
 	for i := range m.options.Issuers {
 		s.Issuers = append(s.Issuers, newIssuer(i, take))
@@ -168,7 +169,7 @@ func (m *Mesh) startUpstream(p *ports) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	server := &http.Server{Handler: m.options.Upstream, ReadHeaderTimeout: 10 * time.Second}
+	server := &http.Server{Handler: m.options.Upstream, ReadHeaderTimeout: 10 * time.Second, Protocols: UpstreamProtocols()}
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(l) }()
 	m.closers = append(m.closers, func() error {

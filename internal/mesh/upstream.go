@@ -23,6 +23,14 @@ func Receive(r *http.Request) Received {
 	return received
 }
 
+// UpstreamProtocols are what an upstream of Envoy's speaks without TLS: HTTP/1.1, and HTTP/2 for gRPC.
+func UpstreamProtocols() *http.Protocols {
+	p := new(http.Protocols)
+	p.SetHTTP1(true)
+	p.SetUnencryptedHTTP2(true)
+	return p
+}
+
 // maxEchoBody is how much of a request's body Echo reads before it answers.
 const maxEchoBody = 1 << 20
 

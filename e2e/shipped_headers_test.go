@@ -1,0 +1,133 @@
+package e2e_test
+
+import (
+	"encoding/json"
+	"net/http"
+	"net/http/cgi"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/sallyport/sallyport/authz"
+	"github.com/sallyport/sallyport/authz/authztest"
+	"github.com/sallyport/sallyport/internal/mesh"
+	"github.com/sallyport/sallyport/internal/meshtest"
+)
+
+// folding is an upstream that hands on a request as a CGI program gets it (RFC 3875 section 4.1.18), and as servers do that make one
+// sign of all (lighttpd, Apache before 2.4): what it is asked is answered with the environment that a real child process had.
+func folding(t *testing.T) http.Handler {
+	shell, err := exec.LookPath("sh")
+	if err != nil {
+		t.Fatal(err)
+	}
+	script := filepath.Join(t.TempDir(), "env.cgi")
+	if err := os.WriteFile(script, []byte("#!"+shell+"\nprintf 'Content-Type: text/plain\\r\\n\\r\\n'\nexec env\n"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	program := &cgi.Handler{Path: script, Root: "/"}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		folded := r.Clone(r.Context())
+		folded.Header = http.Header{}
+		for name, values := range r.Header {
+			name = strings.Map(func(c rune) rune {
+				if strings.ContainsRune(authztest.Signs, c) {
+					return '-'
+				}
+				return c
+			}, name)
+			folded.Header[http.CanonicalHeaderKey(name)] = append(folded.Header[http.CanonicalHeaderKey(name)], values...)
+		}
+		program.ServeHTTP(w, folded)
+	})
+}
+
+// TestNoHeaderOfAClientBecomesAnIdentity at an upstream that makes one name of many: for every sign that a name may have, on routes
+// where the caller is known, may be known and is not, through the shipped file, through it without its own patterns (the gate alone
+// then sees to it), headers joined and raw. With the identity headers go those that ask for another method or path.
+func TestNoHeaderOfAClientBecomesAnIdentity(t *testing.T) {
+	for name, changes := range map[string][]meshtest.Change{
+		"joined headers": nil,
+		"raw headers":    {{Old: "failure_mode_allow: false", New: "failure_mode_allow: false\n                      encode_raw_headers: true"}},
+		// The patterns are there and match nothing.
+		"the gate alone, joined headers": {{Old: "key_matcher: {safe_regex: {regex: \"", New: "key_matcher: {safe_regex: {regex: \"no"}},
+		"the gate alone, raw headers": {
+			{Old: "key_matcher: {safe_regex: {regex: \"", New: "key_matcher: {safe_regex: {regex: \"no"},
+			{Old: "failure_mode_allow: false", New: "failure_mode_allow: false\n                      encode_raw_headers: true"},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := meshtest.Start(t, with(func(o *mesh.Options) {
+				o.Upstream = folding(t)
+				o.Rewrite = func(name, content string) string {
+					if name != "authz.yaml" {
+						return content
+					}
+					return replace(t, content, "  - match: {path: /public}\n", "  - match: {path: /optional}\n    allow: optional\n  - match: {path: /public}\n")
+				}
+				meshtest.RunShipped(t, o, changes...)
+			}))
+			c := newCaller(t, s.Endpoints().Gateway)
+			token := c.login(t, user(t, s, "bob")).Access // has no scope
+			for _, sign := range "-" + authztest.Signs {
+				for path, who := range map[string]edit{"/public": nil, "/optional": nil, "/protected": bearer(token)} {
+					environment := spoof(t, c, path, string(sign), who)
+					if strings.Contains(environment, "mallory") {
+						t.Errorf("%s with %c: the program got\n%s", path, sign, lines(environment, "mallory"))
+					}
+					if known := strings.Contains(environment, "HTTP_X_AUTH_SUBJECT=bob\n"); known != (who != nil) {
+						t.Errorf("%s with %c: the program knows bob: %v", path, sign, known)
+					}
+					if !strings.Contains(environment, "HTTP_X_AUTHOR=kept\n") {
+						t.Errorf("%s with %c: a header of another name is gone", path, sign)
+					}
+				}
+			}
+		})
+	}
+}
+
+// spoof sends every identity header and every override with one sign between its words, and gives the program's environment.
+func spoof(t *testing.T, c *caller, path, sign string, who edit) string {
+	t.Helper()
+	edits := []edit{header("x-author", "kept")}
+	if who != nil {
+		edits = append(edits, who)
+	}
+	for _, name := range append(authz.IdentityHeaders(), authz.OverrideHeaders()...) {
+		for _, spelt := range []string{strings.ReplaceAll(name, "-", sign), strings.Replace(name, "-", sign, 1), strings.ToUpper(strings.ReplaceAll(name, "-", sign))} {
+			edits = append(edits, func(r *http.Request) { r.Header[spelt] = []string{"mallory"} })
+		}
+	}
+	a := c.get(t, path, edits...)
+	if a.status != http.StatusOK {
+		t.Fatalf("%s with %s: %d %s", path, sign, a.status, a.body)
+	}
+	return string(a.body)
+}
+
+func lines(text, with string) string {
+	var found []string
+	for line := range strings.Lines(text) {
+		if strings.Contains(line, with) {
+			found = append(found, line)
+		}
+	}
+	return strings.Join(found, "")
+}
+
+// TestOverridesReachAnUpstreamThatNeedsThem: where the pattern and the setting say so, and nothing else with them.
+func TestOverridesReachAnUpstreamThatNeedsThem(t *testing.T) {
+	s := meshtest.Start(t, with(func(o *mesh.Options) {
+		o.GateArgs = []string{"--ext-authz-keep-overrides=true"}
+		meshtest.RunShipped(t, o, meshtest.Change{Old: "(http[^a-z0-9])?method[^a-z0-9]override", New: "method[^a-z0-9]override"})
+	}))
+	c := newCaller(t, s.Endpoints().Gateway)
+	got := c.get(t, "/public", header("X-HTTP-Method-Override", "DELETE"), header("X-Original-URL", "/admin")).reached(t)
+	if got.Headers["x-http-method-override"] != "DELETE" || got.Headers["x-original-url"] != "" {
+		out, err := json.Marshal(got.Headers)
+		t.Errorf("the upstream received %s, %v", out, err)
+	}
+}

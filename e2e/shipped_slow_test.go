@@ -1,0 +1,245 @@
+package e2e_test
+
+import (
+	"context"
+	"io"
+	"net"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/sallyport/sallyport/internal/mesh"
+	"github.com/sallyport/sallyport/internal/meshtest"
+)
+
+// crowd sends requests at once that are never over, a hundred on each of a number of HTTP/2 connections, until the test ends. It returns
+// when Envoy has all of them.
+func crowd(t *testing.T, s *meshtest.Stack, connections int, method, path string) {
+	t.Helper()
+	before := active(t, s)
+	send(t, s, connections, method, path, []byte("{"))
+	eventually(t, "Envoy to have the crowd's requests", func() bool { return active(t, s) >= before+connections*streams })
+}
+
+// streams is how many requests each connection of a crowd has: as many as Envoy lets it.
+const streams = 100
+
+// send is crowd for requests with any beginning, and does not wait until Envoy has them.
+func send(t *testing.T, s *meshtest.Stack, connections int, method, path string, beginning []byte) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	var wait sync.WaitGroup
+	t.Cleanup(func() { cancel(); wait.Wait() })
+	for range connections {
+		http2 := &http.Transport{Protocols: new(http.Protocols)}
+		http2.Protocols.SetUnencryptedHTTP2(true)
+		t.Cleanup(http2.CloseIdleConnections)
+		for range streams {
+			wait.Go(func() { endless(ctx, http2, method, s.Endpoints().Gateway+path, beginning) })
+		}
+	}
+}
+
+// endless sends a request; one with a body sends the beginning of it.
+func endless(ctx context.Context, by http.RoundTripper, method, url string, beginning []byte) {
+	var body io.Reader
+	if method == http.MethodPost {
+		reader, writer := io.Pipe()
+		defer writer.Close()
+		go func() { _, _ = writer.Write(beginning) }()
+		body = reader
+	}
+	r, err := http.NewRequestWithContext(ctx, method, url, body)
+	if err != nil {
+		return
+	}
+	r.Header.Set("Content-Type", "application/json")
+	response, err := by.RoundTrip(r)
+	if err != nil {
+		return // the end of the test, mostly
+	}
+	_, _ = io.Copy(io.Discard, response.Body)
+	_ = response.Body.Close()
+}
+
+// active is how many requests Envoy has under way.
+func active(t *testing.T, s *meshtest.Stack) int {
+	t.Helper()
+	return stat(t, s, "http.gateway.downstream_rq_active")
+}
+
+func stat(t *testing.T, s *meshtest.Stack, name string) int {
+	t.Helper()
+	a := newCaller(t, s.Endpoints().EnvoyAdmin).get(t, "/stats?format=json&filter=^"+strings.ReplaceAll(name, ".", `\.`)+"$")
+	stats, ok := a.field(t, "stats").([]any)
+	if !ok || len(stats) != 1 {
+		t.Fatalf("Envoy has no one figure %s: %s", name, a.body)
+	}
+	value, ok := stats[0].(map[string]any)["value"].(float64)
+	if !ok {
+		t.Fatalf("not a figure: %s", a.body)
+	}
+	return int(value)
+}
+
+// honest sends requests one after the other, each of which must be answered with 200 within ten seconds, and gives the time that all
+// but the slowest in a hundred took at most.
+func honest(t *testing.T, n int, send func(c *caller) (answer, error), gateway string) time.Duration {
+	t.Helper()
+	c := newCaller(t, gateway)
+	c.http.Timeout = 10 * time.Second
+	var took []time.Duration
+	lost := 0
+	for range n {
+		begun := time.Now()
+		a, err := send(c)
+		took = append(took, time.Since(begun))
+		if err != nil || a.status != http.StatusOK {
+			t.Errorf("%d %s %v", a.status, a.body, err)
+			if lost++; lost == 3 {
+				t.Fatalf("given up after %d of %d", len(took), n)
+			}
+		}
+	}
+	slices.Sort(took)
+	return took[(n*99-1)/100]
+}
+
+// TestSlowBodiesKeepNobodyOut through the shipped file: 1,600 requests whose bodies do not come are no reason for anybody else to wait.
+func TestSlowBodiesKeepNobodyOut(t *testing.T) {
+	s := meshtest.Start(t, with(func(o *mesh.Options) { meshtest.RunShipped(t, o) }))
+	gateway := s.Endpoints().Gateway
+	token := newCaller(t, gateway).login(t, user(t, s, "bob")).Access
+	requests := map[string]func(c *caller) (answer, error){
+		"GET /public":              func(c *caller) (answer, error) { return c.try("GET", "/public", nil) },
+		"POST /public":             func(c *caller) (answer, error) { return c.try("POST", "/public", []byte("hello")) },
+		"GET /protected, a token":  func(c *caller) (answer, error) { return c.try("GET", "/protected", nil, bearer(token)) },
+		"POST /protected, a token": func(c *caller) (answer, error) { return c.try("POST", "/protected", []byte("hello"), bearer(token)) },
+		"GET the issuer's key set": func(c *caller) (answer, error) { return c.try("GET", "/.well-known/jwks.json", nil) },
+	}
+	before := map[string]time.Duration{}
+	for name, send := range requests {
+		before[name] = honest(t, 100, send, gateway)
+	}
+	crowd(t, s, 16, http.MethodPost, "/public")
+	for name, send := range requests {
+		t.Logf("%s: 99 %% within %v, before the crowd %v", name, honest(t, 100, send, gateway), before[name])
+	}
+}
+
+// TestSlowLoginsKeepNobodyFromLoggingInAndOut: 1,400 logins, and as many logouts, whose bodies do not come.
+func TestSlowLoginsKeepNobodyFromLoggingInAndOut(t *testing.T) {
+	s := meshtest.Start(t, with(func(o *mesh.Options) { meshtest.RunShipped(t, o) }))
+	gateway, bob := s.Endpoints().Gateway, user(t, s, "bob")
+	inAndOut := func(c *caller) (answer, error) {
+		body := []byte(`{"username": "bob", "password": "` + bob.Password + `"}`)
+		a, err := c.try("POST", "/login", body, header("Content-Type", "application/json"))
+		if err != nil || a.status != http.StatusOK {
+			return a, err
+		}
+		return c.try("POST", "/logout", nil, bearer(a.tokens(t).Access))
+	}
+	before := honest(t, 20, inAndOut, gateway)
+	crowd(t, s, 14, http.MethodPost, "/login")
+	during := honest(t, 20, inAndOut, gateway)
+	crowd(t, s, 14, http.MethodPost, "/logout")
+	t.Logf("a login and a logout: within %v, with slow logins %v, with slow logouts too %v", before, during, honest(t, 20, inAndOut, gateway))
+}
+
+// TestStrangersTakePlacesOfStrangersAlone: as many requests without a token as the upstream takes of strangers, none of which it answers,
+// keep nobody out who is known.
+func TestStrangersTakePlacesOfStrangersAlone(t *testing.T) {
+	s := meshtest.Start(t, with(func(o *mesh.Options) {
+		o.Upstream = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if r.URL.Path == "/public" {
+				<-r.Context().Done()
+				return
+			}
+			mesh.Echo.ServeHTTP(w, r)
+		})
+		meshtest.RunShipped(t, o)
+	}))
+	gateway := s.Endpoints().Gateway
+	token := newCaller(t, gateway).login(t, user(t, s, "bob")).Access
+	get := func(c *caller) (answer, error) { return c.try("GET", "/protected", nil, bearer(token)) }
+	before := honest(t, 100, get, gateway)
+	crowd(t, s, 11, http.MethodGet, "/public")
+	eventually(t, "the places of strangers to be taken", func() bool { return stat(t, s, "cluster.public.circuit_breakers.default.cx_open") == 1 })
+	t.Logf("99 %% within %v, before the crowd %v", honest(t, 100, get, gateway), before)
+	post := func(c *caller) (answer, error) { return c.try("POST", "/protected", []byte("hello"), bearer(token)) }
+	honest(t, 20, post, gateway)
+}
+
+// TestBodiesThatFillEnvoysMemoryGoFirst: 1,000 bodies of 200 KiB that never end are more than Envoy may have, through the shipped file
+// with its heap made a third. Envoy ends them, and has room for everybody else.
+func TestBodiesThatFillEnvoysMemoryGoFirst(t *testing.T) {
+	s := meshtest.Start(t, with(func(o *mesh.Options) {
+		meshtest.RunShipped(t, o, meshtest.Change{Old: "max_heap_size_bytes: 402653184", New: "max_heap_size_bytes: 134217728"})
+	}))
+	gateway := s.Endpoints().Gateway
+	token := newCaller(t, gateway).login(t, user(t, s, "bob")).Access
+	send(t, s, 10, http.MethodPost, "/public", make([]byte, 200<<10))
+	eventually(t, "Envoy to end some of the bodies", func() bool {
+		return stat(t, s, "overload.envoy.overload_actions.reset_high_memory_stream.count") > 0
+	})
+	eventually(t, "Envoy to have room", func() bool {
+		return stat(t, s, "overload.envoy.overload_actions.stop_accepting_requests.active") == 0
+	})
+	honest(t, 50, func(c *caller) (answer, error) { return c.try("GET", "/public", nil) }, gateway)
+	honest(t, 50, func(c *caller) (answer, error) { return c.try("POST", "/public", []byte("hello")) }, gateway)
+	honest(t, 50, func(c *caller) (answer, error) { return c.try("GET", "/protected", nil, bearer(token)) }, gateway)
+}
+
+// TestEnvoysStatusIsSeenWhenAllConnectionsAreTaken through the shipped file, whose 20,000 connections are made twenty.
+func TestEnvoysStatusIsSeenWhenAllConnectionsAreTaken(t *testing.T) {
+	s := meshtest.Start(t, with(func(o *mesh.Options) {
+		meshtest.RunShipped(t, o, meshtest.Change{Old: "max_active_downstream_connections: 20000", New: "max_active_downstream_connections: 20"})
+	}))
+	gateway, status := strings.TrimPrefix(s.Endpoints().Gateway, "http://"), s.Status()
+	for range 20 {
+		conn, err := net.Dial("tcp", gateway)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = conn.Close() })
+	}
+	eventually(t, "the gateway to take no more", func() bool {
+		_, err := newCaller(t, s.Endpoints().Gateway).try("GET", "/public", nil)
+		return err != nil
+	})
+	for _, path := range []string{"/ready", "/stats/prometheus"} {
+		for range 30 { // more than there are connections, each of its own
+			c := newCaller(t, "http://"+status)
+			if a, err := c.try("GET", path, nil); err != nil || a.status != http.StatusOK {
+				t.Fatalf("%s: %d %v", path, a.status, err)
+			}
+		}
+	}
+}
+
+// TestABodyForTheIssuerIsBounded: what is longer than 64 KiB is refused before the issuer hears of it, in words that a client can read.
+func TestABodyForTheIssuerIsBounded(t *testing.T) {
+	s := meshtest.Start(t, with(func(o *mesh.Options) { meshtest.RunShipped(t, o) }))
+	c := newCaller(t, s.Endpoints().Gateway)
+	long := []byte(`{"username": "` + strings.Repeat("x", 70000) + `"}`)
+	for _, path := range []string{"/login", "/refresh", "/logout"} {
+		a := c.send(t, "POST", path, long, header("Content-Type", "application/json"))
+		if a.status != http.StatusRequestEntityTooLarge || a.field(t, "error") != "request_too_large" {
+			t.Errorf("%s: %d %s", path, a.status, a.body)
+		}
+	}
+	if n := stat(t, s, "cluster.issuer.upstream_rq_total") + stat(t, s, "cluster.logout.upstream_rq_total"); n != 0 {
+		t.Errorf("the issuer has heard of %d requests", n)
+	}
+	token := c.login(t, user(t, s, "bob")).Access
+	// What is known to be somebody's passes on as it comes, of any size.
+	if a := c.send(t, "POST", "/protected", make([]byte, 1<<20), bearer(token)); a.status != http.StatusOK {
+		t.Errorf("an upload of 1 MiB: %d %s", a.status, a.body)
+	}
+	if a := c.send(t, "POST", "/public", make([]byte, 300<<10)); a.status != http.StatusRequestEntityTooLarge {
+		t.Errorf("a stranger's upload of 300 KiB: %d %s", a.status, a.body)
+	}
+}

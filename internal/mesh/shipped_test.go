@@ -1,0 +1,106 @@
+package mesh
+
+import (
+	"os"
+	"reflect"
+	"slices"
+	"testing"
+
+	"github.com/goccy/go-yaml"
+)
+
+// shippedEnvoy is what users of containers run; the demo's file is to be no other, but for addresses.
+const shippedEnvoy = "../../deploy/config/envoy.yaml"
+
+// envoySettings is a file's listener of the gateway and its clusters.
+type envoySettings struct {
+	Resources struct {
+		Listeners []struct {
+			Name   string `yaml:"name"`
+			Buffer int    `yaml:"per_connection_buffer_limit_bytes"`
+			Chains []struct {
+				Filters []struct {
+					Config map[string]any `yaml:"typed_config"`
+				} `yaml:"filters"`
+			} `yaml:"filter_chains"`
+		} `yaml:"listeners"`
+		Clusters []map[string]any `yaml:"clusters"`
+	} `yaml:"static_resources"`
+	Overload map[string]any `yaml:"overload_manager"`
+}
+
+func readSettings(t *testing.T, content []byte) envoySettings {
+	t.Helper()
+	var s envoySettings
+	if err := yaml.Unmarshal(content, &s); err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// TestTheDemosEnvoyIsTheOneThatIsShipped, but for addresses and what is known to differ.
+func TestTheDemosEnvoyIsTheOneThatIsShipped(t *testing.T) {
+	content, err := os.ReadFile(shippedEnvoy)
+	if err != nil {
+		t.Fatal(err)
+	}
+	shipped, demo := readSettings(t, content), readSettings(t, []byte(rendered(t, 2, 2)[envoyFile]))
+	same(t, "overload_manager", demo.Overload, shipped.Overload)
+	same(t, "the gateway", gatewayOf(t, demo), gatewayOf(t, shipped))
+	theirs := map[string]map[string]any{}
+	for _, c := range shipped.Resources.Clusters {
+		theirs[c["name"].(string)] = c
+	}
+	delete(theirs, "admin") // for the status listener, which the demo has no use for
+	for _, c := range demo.Resources.Clusters {
+		name := c["name"].(string)
+		other := theirs[name]
+		delete(theirs, name)
+		for _, own := range []string{"type", "cluster_type", "load_assignment"} {
+			delete(c, own)
+			delete(other, own)
+		}
+		if name == "issuer" || name == "logout" { // the demo's Envoy reaches the issuers' admin ports
+			delete(c, "health_checks")
+			delete(c, "common_lb_config")
+		}
+		same(t, "cluster "+name, c, other)
+	}
+	if len(theirs) > 0 {
+		t.Errorf("the demo lacks clusters: %v", theirs)
+	}
+}
+
+// gatewayOf gives the settings of the gateway's connection manager that are to be the same.
+func gatewayOf(t *testing.T, s envoySettings) map[string]any {
+	t.Helper()
+	gateway := s.Resources.Listeners[0]
+	manager := gateway.Chains[0].Filters[0].Config
+	manager["per_connection_buffer_limit_bytes"] = gateway.Buffer
+	delete(manager, "access_log")
+	early := manager["early_header_mutation_extensions"].([]any)[0].(map[string]any)["typed_config"].(map[string]any)
+	early["mutations"] = slices.DeleteFunc(early["mutations"].([]any), func(m any) bool {
+		return m.(map[string]any)["remove"] == "x-forwarded-for" // nobody stands before the demo's Envoy but who plays with it
+	})
+	check := manager["http_filters"].([]any)[0].(map[string]any)["typed_config"].(map[string]any)
+	delete(check, "encode_raw_headers")
+	for _, pattern := range check["allowed_headers"].(map[string]any)["patterns"].([]any) {
+		delete(pattern.(map[string]any), "ignore_case") // header names have none at Envoy
+	}
+	return manager
+}
+
+// same compares settings by name, so that what differs is named.
+func same(t *testing.T, what string, got, want map[string]any) {
+	t.Helper()
+	for name := range want {
+		if _, there := got[name]; !there {
+			t.Errorf("%s: there is no %s, shipped is %v", what, name, want[name])
+		}
+	}
+	for name, value := range got {
+		if !reflect.DeepEqual(value, want[name]) {
+			t.Errorf("%s: %s is\n%v, shipped is\n%v", what, name, value, want[name])
+		}
+	}
+}
