@@ -60,7 +60,7 @@ func (p Part) notReady() string {
 }
 
 // maxReason is how many bytes of a reason /readyz shows.
-const maxReason = 256
+const maxReason = 512
 
 func reason(err error) string {
 	s := strings.ToValidUTF8(err.Error(), "?")

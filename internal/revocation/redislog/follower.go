@@ -58,6 +58,7 @@ type follower struct {
 	counter atomic.Uint64                      // of the line
 	wrote   atomic.Bool                        // a heartbeat has written our line
 	rival   atomic.Pointer[revocation.Instant] // when another process was last seen to write our line
+	cause   atomic.Pointer[string]             // why the last heartbeat did nothing for the copy; nil when it did
 	applied *signal                            // told after every change
 }
 
@@ -131,7 +132,26 @@ func (f *follower) Ready() error {
 	if seen := f.rival.Load(); seen != nil && now.Since(*seen) < f.cfg.MaxStaleness {
 		return fmt.Errorf("redislog: another process writes the line of %q: give each a name of its own", f.o.Name)
 	}
-	return f.view.Load().Ready(now)
+	return f.because(f.view.Load().Ready(now))
+}
+
+// because puts why the last heartbeat came to nothing before what follows from it.
+func (f *follower) because(err error) error {
+	cause := f.cause.Load()
+	if err == nil || cause == nil {
+		return err
+	}
+	return fmt.Errorf("%s; %w", *cause, err)
+}
+
+// setCause keeps the cause for Ready; "" is none.
+func (f *follower) setCause(cause string) {
+	if cause == "" {
+		f.cause.Store(nil)
+		return
+	}
+	cause = oneLine(cause)
+	f.cause.Store(&cause)
 }
 
 // beware looks at who wrote our line last: our predecessor once, at the first heartbeat; anyone else is a rival, and
