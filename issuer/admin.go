@@ -65,7 +65,7 @@ func (s *Server) operator(r *http.Request) (netip.Addr, error) {
 		return from, errNotOperator
 	}
 	scheme, secret, _ := strings.Cut(lines[0], " ")
-	given, want := sha256.Sum256([]byte(secret)), sha256.Sum256([]byte(s.cfg.Admin.Token.Reveal()))
+	given, want := sha256.Sum256([]byte(secret)), sha256.Sum256([]byte(s.adminToken.Value().Reveal()))
 	if subtle.ConstantTimeCompare(given[:], want[:]) != 1 || !strings.EqualFold(scheme, "Bearer") {
 		return from, errNotOperator
 	}

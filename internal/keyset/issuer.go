@@ -36,6 +36,7 @@ type Issuer struct {
 	trouble  string               // why the last fetch failed; "" after a good one
 	warned   string               // what was last said about keys that can not be used
 	failures int                  // in a row
+	last     time.Time            // when the last fetch began
 	next     time.Time            // of the next fetch
 	unsaved  bool
 	demand   demand
@@ -106,7 +107,7 @@ func (i *Issuer) take(a answer, began time.Time) error {
 		i.log.Info("key set: in force", "issuer", i.Profile.Issuer, "source", i.source.String(), "keys", len(fresh.keys))
 	}
 	i.failures, i.trouble = 0, ""
-	i.next = began.Add(i.after(a.refresh))
+	i.last, i.next = began, began.Add(i.after(a.refresh))
 	return nil
 }
 
@@ -171,7 +172,7 @@ func (i *Issuer) failed(err error, began time.Time) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	i.failures++
-	i.next = began.Add(i.backoff())
+	i.last, i.next = began, began.Add(i.backoff())
 	i.metrics.fetches.WithLabelValues(i.Profile.Issuer, "failed").Inc()
 	if text := err.Error(); text != i.trouble {
 		i.trouble = text
