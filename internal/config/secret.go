@@ -37,6 +37,14 @@ func (s Secret) IsZero() bool { return s.value == "" }
 // File is the path that the secret was read from; "" when it was given itself.
 func (s Secret) File() string { return s.file }
 
+// Place is the secret without what it holds if that is in a file, where it may change: what is left of two that name one file is equal.
+func (s Secret) Place() Secret {
+	if s.file != "" {
+		s.value = ""
+	}
+	return s
+}
+
 // Live is the secret as its file has it now, and for good if no file has it or one that can be read once only, as a pipe. setting is the
 // secret's, "redis.password". check, which may be nil, says what is wrong with a new one; its error must not quote it.
 func (s Secret) Live(files *livefile.Files, setting string, check func(Secret) error) (*livefile.File[Secret], error) {

@@ -98,8 +98,12 @@ func (f *File[T]) Value() T {
 	return f.current.Load().value
 }
 
-// Digest is the beginning of the SHA-256 of the content in force, as sha256sum shows it of a single file: 12 hexadecimal digits.
+// Digest is the beginning of the SHA-256 of the content in force, as sha256sum shows it of a single file: 12 hexadecimal digits. A value
+// that no file holds has none.
 func (f *File[T]) Digest() string {
+	if len(f.spec.Paths) == 0 {
+		return ""
+	}
 	d := f.current.Load().digest
 	return hex.EncodeToString(d[:6])
 }
@@ -186,6 +190,9 @@ func (f *File[T]) attributes() []any {
 
 // named says which files an error of their content is about.
 func (f *File[T]) named(err error) error {
+	if strings.HasPrefix(err.Error(), f.spec.Paths[0]) { // it says so itself, with the line
+		return fmt.Errorf("%s: %w", f.spec.Setting, err)
+	}
 	return fmt.Errorf("%s: %s: %w", f.spec.Setting, strings.Join(f.spec.Paths, ", "), err)
 }
 
