@@ -24,8 +24,8 @@ func settingError(format string, args ...any) error {
 	return &SettingError{fmt.Sprintf("redisconn: "+format, args...)}
 }
 
-// Explain makes a SettingError of an error that a command gave, when it says that Redis refuses who we are. Others it returns as they
-// are.
+// Explain makes a SettingError of an error that a command gave, when it says that Redis refuses who we are, and finds the one that is in it
+// already, whatever was to be done meanwhile. Others it returns as they are.
 func (c *Client) Explain(err error) error {
 	return c.dialer.explainAt(c.where(), dataSide, err)
 }
@@ -48,8 +48,11 @@ var (
 
 func (d *dialer) explainAt(addr string, s side, err error) error {
 	var explained *SettingError
-	if err == nil || errors.As(err, &explained) {
-		return err
+	switch {
+	case err == nil:
+		return nil
+	case errors.As(err, &explained):
+		return explained
 	}
 	if s == sentinelSide {
 		return d.explain(addr, s, d.cfg.SentinelUsername, d.cfg.SentinelPassword.File(), err)

@@ -8,7 +8,8 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/sallyport/sallyport/internal/config"
 	"github.com/sallyport/sallyport/internal/redisconn"
@@ -51,7 +52,7 @@ func TestAWrongPasswordIsSaidOnceAsAnErrorAndIsWhatReadySays(t *testing.T) {
 	s.do("ACL", "SETUSER", "gate", "on", ">right-password", "~*", "+@all")
 	for _, kind := range []string{"gate", "issuer"} {
 		log := &logBuffer{}
-		o := redislog.Options{Name: kind + "-1", Version: "test", Logger: slog.New(slog.NewJSONHandler(log, nil))}
+		o := redislog.Options{Name: kind + "-1", Version: "test", Logger: slog.New(slog.NewJSONHandler(log, nil)), Registry: prometheus.NewRegistry()}
 		rc := redisconn.DefaultConfig()
 		rc.Address, rc.Username, rc.Password = s.addr(), "gate", config.NewSecret("wrong-password")
 		client, err := redisconn.Open(rc)
@@ -65,8 +66,8 @@ func TestAWrongPasswordIsSaidOnceAsAnErrorAndIsWhatReadySays(t *testing.T) {
 		go func() { ended <- run(ctx) }()
 		wants := []string{s.addr(), `"gate"`, "redis.username", "redis.password", "WRONGPASS"}
 		eventually(t, kind+" says why it is not ready", func() bool { err := ready(); return err != nil && containsAll(err.Error(), wants) })
-		beganAt := time.Now()
-		eventually(t, "two seconds to pass, in which a line a second would be two more", func() bool { return time.Since(beganAt) > 2*time.Second })
+		// Fifty milliseconds apart at least: time for two more lines, if one a second were said.
+		eventually(t, "many heartbeats have failed", func() bool { return failedHeartbeats(t, o.Registry) >= 50 })
 		if got := log.lines(t, "ERROR"); len(got) != 1 || !containsAll(got[0], wants) {
 			t.Errorf("%s: expected one ERROR with all of %q, got %q", kind, wants, got)
 		}
@@ -81,6 +82,25 @@ func TestAWrongPasswordIsSaidOnceAsAnErrorAndIsWhatReadySays(t *testing.T) {
 			t.Error("the password is in the log")
 		}
 	}
+}
+
+func failedHeartbeats(t *testing.T, r *prometheus.Registry) float64 {
+	t.Helper()
+	families, err := r.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range families {
+		if f.GetName() != "sallyport_revocation_heartbeats_total" {
+			continue
+		}
+		for _, m := range f.GetMetric() {
+			if m.GetLabel()[0].GetValue() == "error" {
+				return m.GetCounter().GetValue()
+			}
+		}
+	}
+	return 0
 }
 
 func processOf(t *testing.T, kind string, client *redisconn.Client, o redislog.Options) (run func(context.Context) error, ready func() error) {
@@ -106,6 +126,38 @@ func containsAll(s string, parts []string) bool {
 		}
 	}
 	return true
+}
+
+// TestTLSThatIsNotThereIsSaidOnceAsAnError, whatever was to be done over the connection.
+func TestTLSThatIsNotThereIsSaidOnceAsAnError(t *testing.T) {
+	s := startRedis(t)
+	log := &logBuffer{}
+	rc := redisconn.DefaultConfig()
+	rc.Address, rc.TLS = s.addr(), redisconn.TLSConfig{Enabled: true}
+	client, err := redisconn.Open(rc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = client.Close() })
+	o := redislog.Options{Name: "gate-1", Version: "test", Logger: slog.New(slog.NewJSONHandler(log, nil)), Registry: prometheus.NewRegistry()}
+	run, ready := processOf(t, "gate", client, o)
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- run(ctx) }()
+	eventually(t, "ready says what is wrong", func() bool {
+		return containsAll(ready().Error(), []string{s.addr(), "answers without TLS", "redis.tls.enabled"})
+	})
+	said := failedHeartbeats(t, o.Registry)
+	eventually(t, "more heartbeats have failed, each of which takes half of settle at least", func() bool {
+		return failedHeartbeats(t, o.Registry) >= said+20
+	})
+	cancel()
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+	if got := log.lines(t, "ERROR"); len(got) != 1 {
+		t.Errorf("expected one ERROR, got %q", got)
+	}
 }
 
 // TestReadySaysWhyTheCopyIsStale: the last cause, not only what follows from it.
