@@ -38,13 +38,13 @@ func send(t *testing.T, s *meshtest.Stack, connections int, method, path string,
 		http2.Protocols.SetUnencryptedHTTP2(true)
 		t.Cleanup(http2.CloseIdleConnections)
 		for range streams {
-			wait.Go(func() { endless(ctx, http2, method, s.Endpoints().Gateway+path, beginning) })
+			wait.Go(func() { unfinished(ctx, http2, method, s.Endpoints().Gateway+path, beginning) })
 		}
 	}
 }
 
-// endless sends a request; one with a body sends the beginning of it.
-func endless(ctx context.Context, by http.RoundTripper, method, url string, beginning []byte) {
+// unfinished sends a request; one with a body sends the beginning of it.
+func unfinished(ctx context.Context, by http.RoundTripper, method, url string, beginning []byte) {
 	var body io.Reader
 	if method == http.MethodPost {
 		reader, writer := io.Pipe()

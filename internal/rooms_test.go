@@ -40,6 +40,7 @@ var floors = [][]string{
 	{"internal/config"},
 	{"internal/audit"},
 	{"internal/clock"},
+	{"internal/livefile"},
 	{"internal/ownfile"},
 	{"internal/seeded"},
 }

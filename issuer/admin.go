@@ -64,7 +64,7 @@ func (s *Server) operator(r *http.Request) (client, error) {
 		return from, errNotOperator
 	}
 	scheme, secret, _ := strings.Cut(lines[0], " ")
-	given, want := sha256.Sum256([]byte(secret)), sha256.Sum256([]byte(s.cfg.Admin.Token.Reveal()))
+	given, want := sha256.Sum256([]byte(secret)), sha256.Sum256([]byte(s.adminToken.Value().Reveal()))
 	if subtle.ConstantTimeCompare(given[:], want[:]) != 1 || !strings.EqualFold(scheme, "Bearer") {
 		return from, errNotOperator
 	}

@@ -68,10 +68,19 @@ type AdminConfig struct {
 // Validate checks the port and the secret.
 func (c AdminConfig) Validate() error {
 	err := c.Config.Validate()
-	if n := len(c.Token.Reveal()); n > 0 && n < minAdminToken {
-		err = errors.Join(err, config.At("token", "issuer: expected an admin token of at least %d bytes, got %d: make one with `openssl rand -base64 32`", minAdminToken, n))
+	if !c.Token.IsZero() {
+		if short := checkAdminToken(c.Token); short != nil {
+			err = errors.Join(err, config.At("token", "%w", short))
+		}
 	}
 	return err
+}
+
+func checkAdminToken(s config.Secret) error {
+	if n := len(s.Reveal()); n < minAdminToken {
+		return fmt.Errorf("issuer: expected an admin token of at least %d bytes, got %d: make one with `openssl rand -base64 32`", minAdminToken, n)
+	}
+	return nil
 }
 
 // minAdminToken is the least length in bytes of the admin API's secret.
@@ -133,7 +142,7 @@ func (c Config) Validate() error {
 	return errors.Join(
 		checkIssuer(c.Issuer),
 		checkAudience(c.Audience),
-		required("listen", c.Listen, "host:port"),
+		daemon.CheckListen("listen", c.Listen),
 		required("client_id", c.ClientID, "the client's name"),
 		c.checkLifetimes(),
 	)

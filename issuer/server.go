@@ -17,9 +17,11 @@ import (
 	"golang.org/x/net/netutil"
 
 	"github.com/sallyport/sallyport/internal/audit"
+	"github.com/sallyport/sallyport/internal/config"
 	"github.com/sallyport/sallyport/internal/credential"
 	"github.com/sallyport/sallyport/internal/daemon"
 	"github.com/sallyport/sallyport/internal/jose"
+	"github.com/sallyport/sallyport/internal/livefile"
 	"github.com/sallyport/sallyport/internal/revocation"
 	"github.com/sallyport/sallyport/internal/revocation/redislog"
 	"github.com/sallyport/sallyport/internal/session"
@@ -70,6 +72,7 @@ type Options struct {
 	Logger   *slog.Logger          // nil: silent
 	Registry prometheus.Registerer // nil: metrics go nowhere
 	Now      func() time.Time      // for the throttle; nil: time.Now
+	Files    *livefile.Files       // which looks after the admin token's file; nil: nobody does
 }
 
 // Server serves the issuer's endpoints.
@@ -86,6 +89,7 @@ type Server struct {
 	now       func() time.Time
 	open      func() error
 
+	adminToken              *livefile.File[config.Secret]
 	failures                failures
 	trusted                 []Network
 	warned                  warnings      // of untrusted proxies
@@ -146,6 +150,9 @@ func New(o Options) (*Server, error) {
 		return s.sessions.EndAll(ctx, user, "logout_everywhere", user)
 	}, s.guarded)
 	var err error
+	if s.adminToken, err = o.Config.Admin.Token.Live(o.Files, "admin.token", checkAdminToken); err != nil {
+		return nil, fmt.Errorf("issuer: %w", err)
+	}
 	if s.metadata, err = makeMetadata(o.Config); err != nil {
 		return nil, err
 	}

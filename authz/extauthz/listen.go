@@ -6,11 +6,48 @@ import (
 	"io/fs"
 	"net"
 	"os"
+	"path/filepath"
 	"strings"
 	"sync"
+
+	"github.com/sallyport/sallyport/internal/config"
+	"github.com/sallyport/sallyport/internal/daemon"
+	"github.com/sallyport/sallyport/internal/ownfile"
 )
 
 const unixPrefix = "unix:"
+
+// CheckListen refuses what Listen can not open, as far as that shows without opening it. path is the setting's.
+func CheckListen(path, address string) error {
+	socket, unix := strings.CutPrefix(address, unixPrefix)
+	switch {
+	case !unix:
+		return daemon.CheckListen(path, address)
+	case socket == "":
+		return config.At(path, "expected host:port or unix:/path, found %q", address)
+	case len(socket) > maxSocket:
+		return config.At(path, "expected a path of at most %d bytes for a socket, found %d", maxSocket, len(socket))
+	}
+	return nil
+}
+
+// CheckSocket returns what would keep Listen from making a Unix socket. It changes nothing, and says nothing of other addresses.
+func CheckSocket(address string) error {
+	socket, unix := strings.CutPrefix(address, unixPrefix)
+	if !unix {
+		return nil
+	}
+	if _, err := os.Stat(filepath.Dir(socket)); err != nil {
+		return fmt.Errorf("extauthz: listen on %s: %w", address, err)
+	}
+	if err := ownfile.Folder(filepath.Dir(socket)); err != nil {
+		return fmt.Errorf("extauthz: listen on %s: %w", address, err)
+	}
+	return nil
+}
+
+// maxSocket is the longest path of a Unix socket that Linux takes, less what is put behind it while it is made.
+const maxSocket = 107 - len(".4194304")
 
 // Listen opens host:port or unix:/path. A Unix socket gets c.SocketMode before anybody can reach it, takes the place of one
 // that nobody answers on, and is removed when it is closed.

@@ -2,49 +2,62 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/sallyport/sallyport/authz/extauthz"
 	"github.com/sallyport/sallyport/internal/keyset"
-	"github.com/sallyport/sallyport/internal/policy"
 )
 
 func checkCommand(out io.Writer) *cobra.Command {
 	cmd := &cobra.Command{Use: "check", Short: "Check the configuration, without connecting to anything"}
 	bind(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		c, err := load(cmd)
+		c, from, err := configured(cmd)
 		if err != nil {
 			return err
 		}
-		rules, err := policy.Compile(c.Policy)
+		notes, err := check(cmd.Context(), c, from)
 		if err != nil {
 			return err
 		}
-		if _, err := keyset.New(c.Issuers, keyset.Options{Now: time.Now}); err != nil {
-			return err
-		}
-		for _, note := range rules.CaseNotes() {
+		for _, note := range notes {
 			if _, err := fmt.Fprintln(out, note); err != nil {
 				return err
 			}
 		}
-		_, err = fmt.Fprintf(out, "ok: gate %s trusts %d issuers and has %d routes\n", c.Name, len(c.Issuers), len(rules.Rules()))
+		_, err = fmt.Fprintf(out, "ok: gate %s trusts %d issuers and has %d routes\n", c.Name, len(c.Issuers), len(c.Policy.Routes))
 		return err
 	}
 	return cmd
+}
+
+// check puts the gate together as serve does, starts nothing and writes nothing, and returns what serve would have met, and what would
+// keep the gate from being ready; besides, what the policy's author may not have meant.
+func check(ctx context.Context, c *Config, from source) (notes []string, err error) {
+	errs := []error{keyset.CheckCacheDir(string(c.KeyCacheDir)), c.Revocation.Snapshot.Check(), extauthz.CheckSocket(c.Listen)}
+	still := *c
+	still.KeyCacheDir, still.Revocation.Snapshot.File = "", "" // whose folders a gate makes and tidies
+	g, err := newGate(ctx, &still, from, io.Discard, slog.New(slog.DiscardHandler))
+	if err != nil {
+		return nil, errors.Join(append(errs, err)...)
+	}
+	notes = g.policy.Value().rules.CaseNotes()
+	return notes, errors.Join(append(errs, g.keys.Check(ctx), g.close())...)
 }
 
 func healthcheckCommand() *cobra.Command {
 	cmd := &cobra.Command{Use: "healthcheck", Short: "Ask the running gate whether it is ready; for containers"}
 	bind(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		c, err := load(cmd)
+		c, _, err := configured(cmd)
 		if err != nil {
 			return err
 		}

@@ -64,14 +64,21 @@ func DefaultConfig() Config {
 	}
 }
 
+// apartFromPolicy is what takes a restart to change: not the policy, nor secrets, which are read from their files again.
+func (c Config) apartFromPolicy() Config {
+	c.Policy = policy.Config{}
+	c.Redis.Password, c.Redis.SentinelPassword = c.Redis.Password.Place(), c.Redis.SentinelPassword.Place()
+	return c
+}
+
 // Validate checks what no room checks by itself.
 func (c Config) Validate() error {
 	var errs []error
 	if err := authz.ValidateRealm(c.Realm); err != nil {
 		errs = append(errs, config.At("realm", "%w", err))
 	}
-	if c.Listen == "" || c.Listen == "unix:" {
-		errs = append(errs, config.At("listen", "expected host:port or unix:/path, found %q", c.Listen))
+	if err := extauthz.CheckListen("listen", c.Listen); err != nil {
+		errs = append(errs, err)
 	}
 	if len(c.Issuers) == 0 {
 		errs = append(errs, config.At("issuers", "expected at least one issuer to trust: write `issuers: [{issuer: ..., jwks_url: ..., audiences: [...]}]`"))
@@ -106,17 +113,38 @@ func bind(cmd *cobra.Command) {
 	config.BindFlags(cmd.Flags(), &defaults)
 }
 
-// load reads the configuration that a command was given.
-func load(cmd *cobra.Command) (*Config, error) {
+// source is where a command's configuration comes from.
+type source struct {
+	file string
+	read func(content []byte) (*Config, error) // the file's; nil: read reads it
+}
+
+// sourceOf is what a command was given.
+func sourceOf(cmd *cobra.Command) (source, error) {
 	file, err := cmd.Flags().GetString("config")
 	if err != nil {
-		return nil, err
+		return source{}, err
 	}
 	if file == "" {
-		return nil, errors.New("expected a configuration file: write --config authz.yaml")
+		return source{}, errors.New("expected a configuration file: write --config authz.yaml")
 	}
+	return source{file, func(content []byte) (*Config, error) { return load(cmd, file, content) }}, nil
+}
+
+// configured reads the configuration that a command was given.
+func configured(cmd *cobra.Command) (*Config, source, error) {
+	from, err := sourceOf(cmd)
+	if err != nil {
+		return nil, from, err
+	}
+	c, err := from.read(nil)
+	return c, from, err
+}
+
+func load(cmd *cobra.Command, file string, content []byte) (*Config, error) {
 	c := DefaultConfig()
-	if err := config.Load(&c, config.Options{File: file, EnvPrefix: envPrefix, Flags: cmd.Flags()}); err != nil {
+	err := config.Load(&c, config.Options{File: file, Content: content, EnvPrefix: envPrefix, Flags: cmd.Flags()})
+	if err != nil {
 		return nil, err
 	}
 	if c.Name == "" {

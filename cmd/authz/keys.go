@@ -3,6 +3,7 @@ package main
 import (
 	"time"
 
+	"github.com/sallyport/sallyport/internal/clock"
 	"github.com/sallyport/sallyport/internal/jose"
 	"github.com/sallyport/sallyport/internal/keyset"
 	"github.com/sallyport/sallyport/internal/token"
@@ -37,7 +38,7 @@ func (g *gate) keySetAge() time.Duration {
 	var oldest time.Duration
 	for _, s := range g.keys.Status() {
 		if !s.Fetched.IsZero() {
-			oldest = max(oldest, time.Since(s.Fetched))
+			oldest = max(oldest, clock.Now().Sub(s.Fetched))
 		}
 	}
 	return oldest

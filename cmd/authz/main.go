@@ -22,7 +22,9 @@ var version = ""
 
 func main() {
 	if err := command(os.Stdout, os.Stderr).ExecuteContext(context.Background()); err != nil {
-		fmt.Fprintln(os.Stderr, "authz:", err)
+		if !daemon.Told(err) {
+			fmt.Fprintln(os.Stderr, "authz:", err)
+		}
 		os.Exit(1)
 	}
 }

@@ -45,13 +45,20 @@ type stage struct {
 	log   *redislog.Issuer
 
 	lifetime string // the issuer's max_lifetime
+	connect  func(*redisconn.Config)
 }
 
 func newStage(t *testing.T) *stage {
 	t.Helper()
+	return newStageOn(t, startRedis(t), func(*redisconn.Config) {})
+}
+
+// newStageOn is newStage on a Redis that connect tells how to reach.
+func newStageOn(t *testing.T, redis string, connect func(*redisconn.Config)) *stage {
+	t.Helper()
 	key, err := jose.GenerateKey("ES256")
 	must(t, err)
-	s := &stage{t: t, dir: t.TempDir(), redis: startRedis(t), grpc: freeAddress(t), admin: freeAddress(t), key: key, lifetime: "1h"}
+	s := &stage{t: t, dir: t.TempDir(), redis: redis, connect: connect, grpc: freeAddress(t), admin: freeAddress(t), key: key, lifetime: "1h"}
 	set, err := jose.MarshalKeySet([]*jose.PublicKey{key.Public()})
 	must(t, err)
 	s.write("jwks.json", string(set))
@@ -96,6 +103,7 @@ drain: {delay: 100ms}
 func (s *stage) startLog() {
 	rc := redisconn.DefaultConfig()
 	rc.Address = s.redis
+	s.connect(&rc)
 	client, err := redisconn.Open(rc)
 	must(s.t, err)
 	c := redislog.DefaultConfig()

@@ -3,14 +3,12 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"log/slog"
 	"os"
 	"reflect"
 	"runtime/debug"
 	"sync/atomic"
-	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
@@ -22,6 +20,7 @@ import (
 	"github.com/sallyport/sallyport/internal/clock"
 	"github.com/sallyport/sallyport/internal/daemon"
 	"github.com/sallyport/sallyport/internal/keyset"
+	"github.com/sallyport/sallyport/internal/livefile"
 	"github.com/sallyport/sallyport/internal/policy"
 	"github.com/sallyport/sallyport/internal/redisconn"
 	"github.com/sallyport/sallyport/internal/revocation"
@@ -32,28 +31,27 @@ func serveCommand(out, log io.Writer) *cobra.Command {
 	cmd := &cobra.Command{Use: "serve", Short: "Run the gate"}
 	bind(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		c, err := load(cmd)
+		c, from, err := configured(cmd)
 		if err != nil {
 			return err
 		}
 		ctx, stop := daemon.Signals(cmd.Context())
 		defer stop()
-		return serve(ctx, c, out, log, func() (*Config, error) { return load(cmd) })
+		return serve(ctx, c, from, out, log)
 	}
 	return cmd
 }
 
-// serve runs a gate until ctx ends. again reads the configuration anew.
-func serve(ctx context.Context, c *Config, out, log io.Writer, again func() (*Config, error)) error {
+// serve runs a gate until ctx ends. c was read from from, whose policy is put in force when it changes.
+func serve(ctx context.Context, c *Config, from source, out, log io.Writer) error {
 	if os.Getenv("GOGC") == "" {
 		// Requests leave little behind and the cache is bounded: collecting less often saves a fifth of a check.
 		debug.SetGCPercent(400)
 	}
-	g, err := newGate(ctx, c, out, daemon.NewLogger(log, c.Log))
+	g, err := newGate(ctx, c, from, out, daemon.NewLogger(log, c.Log))
 	if err != nil {
 		return err
 	}
-	g.again = again
 	listener, err := extauthz.Listen(c.Listen, c.ExtAuthz)
 	if err != nil {
 		return errors.Join(err, g.close())
@@ -68,18 +66,19 @@ type gate struct {
 	config      *Config
 	logger      *slog.Logger
 	registry    *prometheus.Registry
+	files       *livefile.Files
+	policy      *livefile.File[*ruled]
 	redis       *redisconn.Client
 	keys        *keyset.Sets
 	revocations *redislog.Gate
 	engine      *authz.Engine
 	server      *extauthz.Server
 	audit       *audit.Log
-	again       func() (*Config, error)
 	stopped     atomic.Bool // the server answers nobody any more
 }
 
 // newGate puts the gate together. stopping ends when the gate is asked to stop.
-func newGate(stopping context.Context, c *Config, out io.Writer, logger *slog.Logger) (g *gate, err error) {
+func newGate(stopping context.Context, c *Config, from source, out io.Writer, logger *slog.Logger) (g *gate, err error) {
 	g = &gate{config: c, logger: logger, registry: prometheus.NewRegistry()}
 	g.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	g.audit = audit.New(out, audit.Options{
@@ -90,13 +89,56 @@ func newGate(stopping context.Context, c *Config, out io.Writer, logger *slog.Lo
 			err = errors.Join(err, g.close())
 		}
 	}()
+	if g.files, err = livefile.New(logger, g.registry); err != nil {
+		return g, err
+	}
 	if err := g.openKeys(); err != nil {
 		return g, err
 	}
 	if err := g.openRevocations(); err != nil {
 		return g, err
 	}
+	if err := g.openPolicy(from); err != nil {
+		return g, err
+	}
 	return g, g.openEngine(stopping)
+}
+
+// ruled is a configuration with its policy compiled.
+type ruled struct {
+	config *Config
+	rules  *policy.Policy
+}
+
+// openPolicy reads the policy out of the configuration's file, and again when that changes. Of a file that is being written, a part may
+// read like a policy that lets more through, so a change must stay as it is from one look to the next.
+func (g *gate) openPolicy(from source) (err error) {
+	if info, statErr := os.Stat(from.file); statErr == nil && !info.Mode().IsRegular() { // a pipe is read once
+		rules, err := policy.Compile(g.config.Policy)
+		g.policy = livefile.Fixed(&ruled{g.config, rules})
+		return err
+	}
+	g.policy, err = livefile.Open(g.files, livefile.Spec[*ruled]{
+		Setting: "policy", Paths: []string{from.file}, Quiet: true, Then: g.inForce,
+		Parse: func(contents [][]byte) (*ruled, error) {
+			c, err := from.read(contents[0])
+			if err != nil {
+				return nil, err
+			}
+			rules, err := policy.Compile(c.Policy)
+			return &ruled{c, rules}, err
+		},
+	})
+	return err
+}
+
+// inForce puts another policy in force, and tells of other settings that have changed with it.
+func (g *gate) inForce(r *ruled) {
+	g.engine.SetPolicy(r.rules)
+	g.logger.Info("gate: policy in force", "routes", len(r.config.Policy.Routes))
+	if !reflect.DeepEqual(r.config.apartFromPolicy(), g.config.apartFromPolicy()) {
+		g.logger.Warn("gate: settings other than the policy have changed; they take a restart")
+	}
 }
 
 // auditQueue is how many audit lines may wait to be written before one is dropped and counted.
@@ -104,13 +146,13 @@ const auditQueue = 4096
 
 func (g *gate) openKeys() (err error) {
 	g.keys, err = keyset.New(g.config.Issuers, keyset.Options{
-		Now: time.Now, Logger: g.logger, Registry: g.registry, CacheDir: string(g.config.KeyCacheDir),
+		Now: clock.Now, Logger: g.logger, Registry: g.registry, CacheDir: string(g.config.KeyCacheDir), Files: g.files,
 	})
 	return err
 }
 
 func (g *gate) openRevocations() (err error) {
-	if g.redis, err = redisconn.Open(g.config.Redis); err != nil {
+	if g.redis, err = redisconn.OpenWith(g.config.Redis, g.files); err != nil {
 		return err
 	}
 	g.revocations, err = redislog.NewGate(g.redis, g.config.Revocation.Config, redislog.Options{
@@ -122,12 +164,8 @@ func (g *gate) openRevocations() (err error) {
 	return err
 }
 
-func (g *gate) openEngine(stopping context.Context) error {
-	rules, err := policy.Compile(g.config.Policy)
-	if err != nil {
-		return err
-	}
-	g.engine, err = authz.New(rules, authz.Options{
+func (g *gate) openEngine(stopping context.Context) (err error) {
+	g.engine, err = authz.New(g.policy.Value().rules, authz.Options{
 		Keys: keys{g.keys}, Revocations: g.revocations, Realm: g.config.Realm, Cache: g.config.Cache,
 		Wire: extauthz.NewWire(g.config.ExtAuthz), KeepOverrides: g.config.ExtAuthz.KeepOverrides, OnPanic: g.panicked, MaxLifetime: g.revocations.MaxTokenLifetime,
 	})
@@ -159,6 +197,7 @@ func (g *gate) options() daemon.Options {
 	return daemon.Options{
 		Name: "authz", Version: daemon.BuildVersion(version), Admin: g.config.Admin, Logger: g.logger, Registry: g.registry,
 		DrainDelay: g.config.Drain.Delay, DrainTimeout: g.config.Drain.Timeout, Reload: g.reload,
+		InForce: func() map[string]string { return map[string]string{"policy": g.policy.Digest()} },
 	}
 }
 
@@ -169,29 +208,16 @@ func (g *gate) parts(serve func(context.Context) error) []daemon.Part {
 		return err
 	}
 	return []daemon.Part{
+		{Name: "files", Run: g.files.Run},
 		{Name: "keys", Run: g.keys.Run, Ready: g.keys.Ready},
 		{Name: "revocation", Run: g.revocations.Run, Ready: g.revocations.Ready},
 		{Name: "ext_authz", Run: run, Drain: g.server.Drain},
 	}
 }
 
-// reload puts the file's policy in force and has all key sets fetched. A file that is not right changes nothing.
+// reload puts in force what all files hold now, the policy's too, and has all key sets fetched. A file that is not right changes nothing.
 func (g *gate) reload(ctx context.Context) error {
-	c, err := g.again()
-	if err != nil {
-		return fmt.Errorf("the former policy stays in force: %w", err)
-	}
-	rules, err := policy.Compile(c.Policy)
-	if err != nil {
-		return fmt.Errorf("the former policy stays in force: %w", err)
-	}
-	g.engine.SetPolicy(rules)
-	g.logger.Info("gate: policy in force", "routes", len(c.Policy.Routes))
-	c.Policy = g.config.Policy
-	if !reflect.DeepEqual(c, g.config) {
-		g.logger.Warn("gate: settings other than the policy have changed; they take a restart")
-	}
-	return g.keys.Reload(ctx)
+	return errors.Join(g.files.Reload(ctx), g.keys.Reload(ctx))
 }
 
 func (g *gate) close() error {

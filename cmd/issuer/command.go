@@ -7,9 +7,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/sallyport/sallyport/internal/config"
-	"github.com/sallyport/sallyport/internal/credential"
 	"github.com/sallyport/sallyport/internal/daemon"
-	"github.com/sallyport/sallyport/internal/keyring"
 	"github.com/sallyport/sallyport/issuer"
 )
 
@@ -52,22 +50,13 @@ func checkCommand() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		if err := checkFiles(cfg); err != nil {
+		if err := check(cfg); err != nil {
 			return err
 		}
-		_, err = fmt.Fprintln(cmd.OutOrStdout(), "ok: the configuration, the key ring and the users can be read")
+		_, err = fmt.Fprintln(cmd.OutOrStdout(), "ok: the configuration, the key ring, the users and all files that are named can be used")
 		return err
 	}
 	return cmd
-}
-
-// checkFiles reads what serve would read, with nothing started.
-func checkFiles(cfg issuer.Config) error {
-	if _, err := keyring.Open(cfg.Keys, keyringOptions(cfg, nil, nil)); err != nil {
-		return err
-	}
-	_, err := credential.Open(cfg.Users, credential.Options{Limits: cfg.Limits})
-	return err
 }
 
 func versionCommand() *cobra.Command {

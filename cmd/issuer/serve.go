@@ -8,7 +8,6 @@ import (
 	"log/slog"
 	"net"
 	"os"
-	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
@@ -19,6 +18,8 @@ import (
 	"github.com/sallyport/sallyport/internal/credential"
 	"github.com/sallyport/sallyport/internal/daemon"
 	"github.com/sallyport/sallyport/internal/keyring"
+	"github.com/sallyport/sallyport/internal/livefile"
+	"github.com/sallyport/sallyport/internal/ownfile"
 	"github.com/sallyport/sallyport/internal/redisconn"
 	"github.com/sallyport/sallyport/internal/revocation"
 	"github.com/sallyport/sallyport/internal/revocation/redislog"
@@ -69,12 +70,34 @@ func serve(ctx context.Context, cfg issuer.Config, stdout, stderr io.Writer) (er
 		Name: "issuer", Version: daemon.BuildVersion(version), Admin: cfg.Admin.Config, Logger: logger, Registry: registry,
 		Handlers:   h.server.AdminHandlers(),
 		DrainDelay: cfg.HTTP.DrainDelay, DrainTimeout: cfg.HTTP.DrainTimeout,
-		Reload: func(ctx context.Context) error { return errors.Join(h.keys.Reload(ctx), h.users.Reload(ctx)) },
+		Reload: func(ctx context.Context) error {
+			return errors.Join(h.keys.Reload(ctx), h.users.Reload(ctx), h.files.Reload(ctx))
+		},
+		InForce: func() map[string]string { return map[string]string{"keys": h.keys.Digest(), "users": h.users.Digest()} },
 	}, h.parts(listener)...)
+}
+
+// check puts the issuer together as serve does, starts nothing and writes nothing, and returns what serve would have met.
+func check(cfg issuer.Config) (err error) {
+	// The ring is only read: the lock of one that rotates is taken for a moment, as serve does.
+	logger, registry := slog.New(slog.DiscardHandler), prometheus.NewRegistry()
+	events := audit.New(io.Discard, audit.Options{Now: clock.Now, Logger: logger})
+	defer func() { err = errors.Join(err, events.Close()) }()
+	h, err := build(cfg, events, logger, registry)
+	if err == nil {
+		err = h.redis.Close()
+	}
+	if cfg.Audit.File != "" {
+		if unwritable := ownfile.Writable(string(cfg.Audit.File)); unwritable != nil {
+			err = errors.Join(err, fmt.Errorf("issuer: audit.file: %w", unwritable))
+		}
+	}
+	return err
 }
 
 // house is everything an issuer is made of.
 type house struct {
+	files    *livefile.Files
 	redis    *redisconn.Client
 	keys     *keyring.Ring
 	users    *credential.Store
@@ -88,16 +111,19 @@ func build(cfg issuer.Config, events *audit.Log, logger *slog.Logger, registry *
 		h   = &house{}
 		err error
 	)
+	if h.files, err = livefile.New(logger, registry); err != nil {
+		return nil, err
+	}
 	if h.keys, err = keyring.Open(cfg.Keys, keyringOptions(cfg, logger, registry)); err != nil {
 		return nil, err
 	}
 	if h.users, err = credential.Open(cfg.Users, credential.Options{
-		Now: time.Now, Logger: logger, Registry: registry, Limits: cfg.Limits,
+		Now: clock.Now, Logger: logger, Registry: registry, Limits: cfg.Limits,
 		OnChange: func(names []string) { h.server.UsersChanged(names) }, // not before the parts run
 	}); err != nil {
 		return nil, err
 	}
-	if h.redis, err = redisconn.Open(cfg.Redis); err != nil {
+	if h.redis, err = redisconn.OpenWith(cfg.Redis, h.files); err != nil {
 		return nil, err
 	}
 	if err := h.buildOnRedis(cfg, events, logger, registry); err != nil {
@@ -127,13 +153,14 @@ func (h *house) buildOnRedis(cfg issuer.Config, events *audit.Log, logger *slog.
 	door := &opening{ready: h.log.Ready}
 	h.server, err = issuer.New(issuer.Options{
 		Config: cfg, Keys: h.keys, Users: h.users, Directory: h.users, Sessions: h.sessions, Log: h.log, Inventory: h.log, Audit: events,
-		Open: door.check, Logger: logger, Registry: registry,
+		Open: door.check, Logger: logger, Registry: registry, Now: clock.Now, Files: h.files,
 	})
 	return err
 }
 
 func (h *house) parts(l net.Listener) []daemon.Part {
 	return []daemon.Part{
+		{Name: "files", Run: h.files.Run},
 		{Name: "keys", Run: h.keys.Run},
 		{Name: "users", Run: h.users.Run},
 		{Name: "changed_users", Run: h.server.EndChanged},
@@ -144,7 +171,7 @@ func (h *house) parts(l net.Listener) []daemon.Part {
 
 func keyringOptions(cfg issuer.Config, logger *slog.Logger, registry prometheus.Registerer) keyring.Options {
 	return keyring.Options{
-		Now: time.Now, Logger: logger, Registry: registry,
+		Now: clock.Now, Logger: logger, Registry: registry,
 		PublishFor: cfg.KeySetMaxAge, MaxLifetime: cfg.AccessTokenLifetime, SessionLifetime: cfg.RefreshTokenLifetime,
 		ClockSkew: cfg.Revocation.ClockSkew,
 	}

@@ -202,6 +202,10 @@ func TestEveryKindOfSettingIsFilled(t *testing.T) {
 		Log:    logging{LogLevel: "debug"},
 	}
 	want.Redis.TLS.CAFile = "testdata/good/certs/ca.pem"
+	if file := s.Redis.Password.File(); s.Redis.Password.Reveal() != "hunter2" || filepath.Base(file) == file {
+		t.Errorf("the password is not its file's: it has the file %q", file)
+	}
+	s.Redis.Password = want.Redis.Password
 	if !reflect.DeepEqual(s, want) {
 		t.Errorf("got\n%+v\nwant\n%+v", s, want)
 	}

@@ -1,11 +1,14 @@
 package config
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"os"
 	"strings"
+
+	"github.com/sallyport/sallyport/internal/livefile"
 )
 
 // Path is a file's path. Load makes a relative one from a configuration file relative to that file's folder; one from
@@ -17,7 +20,10 @@ const redacted = "[redacted]"
 // Secret is a string that prints, marshals and logs as "[redacted]", however it is formatted. In a file, a Secret
 // tagged yaml:"password" may also be given as password_file, in the environment as ..._PASSWORD_FILE: the named file's
 // content less one trailing line break. Giving both is an error.
-type Secret struct{ value string }
+type Secret struct {
+	value string
+	file  string // that it was read from; "" when it was given itself
+}
 
 // NewSecret makes a secret of s.
 func NewSecret(s string) Secret { return Secret{value: s} }
@@ -27,6 +33,39 @@ func (s Secret) Reveal() string { return s.value }
 
 // IsZero reports whether the secret is empty.
 func (s Secret) IsZero() bool { return s.value == "" }
+
+// File is the path that the secret was read from; "" when it was given itself.
+func (s Secret) File() string { return s.file }
+
+// Place is the secret without what it holds if that is in a file, where it may change: what is left of two that name one file is equal.
+func (s Secret) Place() Secret {
+	if s.file != "" {
+		s.value = ""
+	}
+	return s
+}
+
+// Live is the secret as its file has it now, and for good if no file has it or one that can be read once only, as a pipe. setting is the
+// secret's, "redis.password". check, which may be nil, says what is wrong with a new one; its error must not quote it.
+func (s Secret) Live(files *livefile.Files, setting string, check func(Secret) error) (*livefile.File[Secret], error) {
+	if s.file == "" {
+		return livefile.Fixed(s), nil
+	}
+	if info, err := os.Stat(s.file); err == nil && !info.Mode().IsRegular() {
+		return livefile.Fixed(s), nil
+	}
+	parse := func(contents [][]byte) (Secret, error) {
+		read := Secret{value: secretIn(contents[0]), file: s.file}
+		if read.IsZero() {
+			return read, errors.New("expected a secret, got an empty file")
+		}
+		if check != nil {
+			return read, check(read)
+		}
+		return read, nil
+	}
+	return livefile.Open(files, livefile.Spec[Secret]{Setting: setting + "_file", Paths: []string{s.file}, Parse: parse})
+}
 
 // String returns "[redacted]".
 func (s Secret) String() string { return redacted }
@@ -60,9 +99,14 @@ func readSecret(path string) (Secret, error) {
 	case len(b) > maxSecret:
 		return Secret{}, fmt.Errorf("expected a secret of at most %d bytes in %s, got more", maxSecret, path)
 	}
-	text := strings.TrimSuffix(strings.TrimSuffix(string(b), "\n"), "\r")
+	text := secretIn(b)
 	if text == "" {
 		return Secret{}, fmt.Errorf("expected a secret in %s, got an empty file", path)
 	}
-	return Secret{value: text}, nil
+	return Secret{value: text, file: path}, nil
+}
+
+// secretIn is a file's content less one line break at its end.
+func secretIn(content []byte) string {
+	return strings.TrimSuffix(strings.TrimSuffix(string(content), "\n"), "\r")
 }

@@ -16,6 +16,7 @@ package credential
 
 import (
 	"context"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -214,6 +215,12 @@ func (s *Store) Lookup(ctx context.Context, name string) (User, error) {
 // Run follows changes of the users until ctx ends; it then returns nil. Verify and Lookup see changes without it too:
 // it is there to tell of a broken file before someone logs in.
 func (s *Store) Run(ctx context.Context) error { return s.file.follow(ctx) }
+
+// Digest is the beginning of the SHA-256 of the file whose users are in force, as sha256sum shows it: 12 hexadecimal digits.
+func (s *Store) Digest() string {
+	digest := s.file.current.Load().digest
+	return hex.EncodeToString(digest[:6])
+}
 
 // Reload reads the users again. When that fails they stay as they were.
 func (s *Store) Reload(context.Context) error { return s.file.reload() }

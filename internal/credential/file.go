@@ -37,6 +37,7 @@ type file struct {
 type users struct {
 	accounts map[string]Account
 	costs    *Costs
+	digest   [sha256.Size]byte // of the file they were read from
 }
 
 // version tells one state of the file from the next. It is that of the file last looked at, whether it loaded or not.
@@ -147,6 +148,7 @@ func (f *file) load(known *version) error {
 	if next.err != nil {
 		return f.failed(next.err, known)
 	}
+	loaded.digest = next.digest
 	f.inForce(loaded)
 	return nil
 }

@@ -21,23 +21,38 @@ type Config struct {
 
 // Validate refuses an address without a port, and profiles, which show memory, beyond this host.
 func (c Config) Validate() error {
-	host, port, err := net.SplitHostPort(c.Listen)
-	if err != nil {
-		return config.At("listen", "expected host:port such as \"127.0.0.1:9101\", got %q", c.Listen)
-	}
-	if _, err := strconv.ParseUint(port, 10, 16); err != nil {
-		return config.At("listen", "expected a port of 0 to 65535, got %q", port)
+	if err := CheckListen("listen", c.Listen); err != nil {
+		return err
 	}
 	for i, name := range c.Hosts {
 		if !isHostName(name) {
 			return config.At(fmt.Sprintf("hosts[%d]", i), "expected a host's name without a port, such as \"issuer.example.com\", got %q", name)
 		}
 	}
+	host, _, _ := net.SplitHostPort(c.Listen) // it can be split
 	if c.Pprof && !loopback(host) {
 		return config.At("pprof", "expected a loopback address in listen, got %q: profiles are for this host only", c.Listen)
 	}
 	return nil
 }
+
+// CheckListen refuses what is no address to listen on: host:port, the host being a name, an IP address or empty. path is the setting's.
+func CheckListen(path, address string) error {
+	host, port, err := net.SplitHostPort(address)
+	if err != nil {
+		return config.At(path, "expected host:port such as \"127.0.0.1:9101\", got %q", address)
+	}
+	if _, err := strconv.ParseUint(port, 10, 16); err != nil {
+		return config.At(path, "expected a port of 0 to 65535, got %q", port)
+	}
+	if _, err := netip.ParseAddr(host); err != nil && strings.Trim(host, hostSigns) != "" {
+		return config.At(path, "expected a name or an IP address before the port, got %q", host)
+	}
+	return nil
+}
+
+// hostSigns are what names of hosts consist of.
+const hostSigns = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._"
 
 func loopback(host string) bool {
 	ip, err := netip.ParseAddr(host)

@@ -12,6 +12,7 @@ package daemon
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"net"
 	"net/http"
@@ -47,6 +48,9 @@ type Options struct {
 	DrainDelay    time.Duration           // how long to go on as before, not ready, once told to stop
 	DrainTimeout  time.Duration           // bound of draining, and again of stopping; 0 is 10 s
 	Reload        func(context.Context) error
+	// InForce names what can change while the process runs, each with a digest of what is in force: /readyz shows them, and a reload
+	// says which have changed. nil: nothing can.
+	InForce func() map[string]string
 }
 
 const defaultDrainTimeout = 10 * time.Second
@@ -57,6 +61,7 @@ const defaultDrainTimeout = 10 * time.Second
 func Run(ctx context.Context, o Options, parts ...Part) error {
 	o.fill()
 	h := newHealth(parts)
+	h.inForce = o.InForce
 	r := newReloader(o)
 	if err := register(o, h, r); err != nil {
 		return err
@@ -72,13 +77,28 @@ func Run(ctx context.Context, o Options, parts ...Part) error {
 	err = l.run(ctx, all)
 	if err != nil {
 		o.Logger.Error("stopped", "name", o.Name, "error", err)
-		return err
+		return &toldError{err}
 	}
 	o.Logger.Info("stopped", "name", o.Name)
 	return nil
 }
 
+// toldError is one that stands in the log already.
+type toldError struct{ error }
+
+// Unwrap returns what went wrong.
+func (e *toldError) Unwrap() error { return e.error }
+
+// Told reports whether an error of Run stands in the log already, so that nobody needs to print it again.
+func Told(err error) bool {
+	var told *toldError
+	return errors.As(err, &told)
+}
+
 func (o *Options) fill() {
+	if o.InForce == nil {
+		o.InForce = func() map[string]string { return nil }
+	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}

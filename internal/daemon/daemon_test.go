@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -323,6 +324,50 @@ func TestReloadOnHangup(t *testing.T) {
 	}
 	if log := p.log.String(); !strings.Contains(log, `"msg":"reload failed: the old settings stay in force","error":"users.yaml:3:1: broken"`) {
 		t.Errorf("log:\n%s", log)
+	}
+}
+
+// TestAReloadSaysWhatHasChanged, or that nothing has: then whoever has edited a file has edited another one.
+func TestAReloadSaysWhatHasChanged(t *testing.T) {
+	var digest atomic.Value
+	digest.Store("111111111111")
+	next := make(chan string, 1)
+	p := run(t, daemon.Options{
+		InForce: func() map[string]string { return map[string]string{"policy": digest.Load().(string), "users": "abc"} },
+		Reload:  func(context.Context) error { digest.Store(<-next); return nil },
+	}, daemon.Part{Name: "server", Run: forever})
+	until(t, "ready", p.ready)
+	hangup := func(then, want string) {
+		t.Helper()
+		next <- then
+		if err := syscall.Kill(syscall.Getpid(), syscall.SIGHUP); err != nil {
+			t.Fatal(err)
+		}
+		until(t, want, func() bool { return strings.Contains(p.log.String(), want) })
+	}
+	hangup("111111111111", `"msg":"reloaded: nothing has changed"`)
+	hangup("222222222222", `"changed":["policy: 111111111111 -> 222222222222"]`)
+	if status, body := p.get("/readyz"); status != 200 || !strings.Contains(body, `"in_force":{"policy":"222222222222","users":"abc"}`) {
+		t.Errorf("/readyz: %d %s", status, body)
+	}
+	if _, body := p.get("/metrics"); !strings.Contains(body, `sallyport_in_force_info{digest="222222222222",what="policy"} 1`) {
+		t.Error("the metrics do not show the digest")
+	}
+	p.stop()
+	if err := p.end(); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestWhatEndsADaemonIsToldOnce: whoever prints the error of Run asks whether it stands in the log already.
+func TestWhatEndsADaemonIsToldOnce(t *testing.T) {
+	p := run(t, daemon.Options{}, daemon.Part{Name: "log", Run: func(context.Context) error { return errors.New("a finding") }})
+	err := p.end()
+	if err == nil || !daemon.Told(err) || strings.Count(p.log.String(), "a finding") != 1 {
+		t.Errorf("got %v, told: %v, and the log\n%s", err, daemon.Told(err), p.log.String())
+	}
+	if daemon.Told(errors.New("another")) {
+		t.Error("an error that nobody has told of counts as told")
 	}
 }
 

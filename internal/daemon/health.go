@@ -19,8 +19,9 @@ const (
 
 // health knows whether the process is ready, and what it waits for.
 type health struct {
-	parts []Part
-	phase atomic.Int32
+	parts   []Part
+	phase   atomic.Int32
+	inForce func() map[string]string // digests; nil: none
 }
 
 func newHealth(parts []Part) *health { return &health{parts: parts} }
@@ -60,7 +61,7 @@ func (p Part) notReady() string {
 }
 
 // maxReason is how many bytes of a reason /readyz shows.
-const maxReason = 256
+const maxReason = 512
 
 func reason(err error) string {
 	s := strings.ToValidUTF8(err.Error(), "?")
@@ -76,16 +77,21 @@ func reason(err error) string {
 type readiness struct {
 	Ready   bool              `json:"ready"`
 	Waiting map[string]string `json:"waiting,omitempty"`
+	InForce map[string]string `json:"in_force,omitempty"`
 }
 
-// serveReady answers 200 {"ready":true}, or 503 with what the process waits for.
+// serveReady answers 200 {"ready":true}, or 503 with what the process waits for; both with the digests of what is in force.
 func (h *health) serveReady(w http.ResponseWriter, _ *http.Request) {
 	waiting := h.waiting()
 	status := http.StatusOK
 	if len(waiting) > 0 {
 		status = http.StatusServiceUnavailable
 	}
-	writeJSON(w, status, readiness{Ready: len(waiting) == 0, Waiting: waiting})
+	var inForce map[string]string
+	if h.inForce != nil {
+		inForce = h.inForce()
+	}
+	writeJSON(w, status, readiness{Ready: len(waiting) == 0, Waiting: waiting, InForce: inForce})
 }
 
 // serveLive answers 200 for as long as the process can answer at all: whether it should be restarted is a question of

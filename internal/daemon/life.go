@@ -71,7 +71,7 @@ func (l *life) wait(ctx context.Context, failed <-chan *running) error {
 	case r := <-failed:
 		<-r.done
 		l.health.set(stopping)
-		l.log.Error("a part has failed: stopping", "part", r.Name, "error", r.failure())
+		l.log.Error("a part has failed: stopping", "part", r.Name) // why is said at the end, with what else went wrong
 		return r.failure()
 	case <-ctx.Done():
 		l.log.Info("told to stop", "drain_delay", l.delay.String(), "drain_timeout", l.timeout.String())

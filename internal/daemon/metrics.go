@@ -17,6 +17,7 @@ func register(o Options, h *health, r *reloader) error {
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 		buildInfo(o),
 		readyMetrics{h},
+		inForceMetrics{o.InForce},
 		r.total,
 		r.success,
 	}

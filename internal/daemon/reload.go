@@ -3,8 +3,10 @@ package daemon
 import (
 	"context"
 	"log/slog"
+	"maps"
 	"os"
 	"os/signal"
+	"slices"
 	"syscall"
 	"time"
 
@@ -14,6 +16,7 @@ import (
 // reloader calls Options.Reload for each SIGHUP, one at a time.
 type reloader struct {
 	reload  func(context.Context) error
+	inForce func() map[string]string
 	log     *slog.Logger
 	total   *prometheus.CounterVec
 	success prometheus.Gauge
@@ -21,8 +24,9 @@ type reloader struct {
 
 func newReloader(o Options) *reloader {
 	r := &reloader{
-		reload: o.Reload,
-		log:    o.Logger,
+		reload:  o.Reload,
+		inForce: o.InForce,
+		log:     o.Logger,
 		total: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "sallyport_reloads_total", Help: "Reloads on SIGHUP, by result (ok, failed).",
 		}, []string{"result"}),
@@ -58,7 +62,7 @@ func (r *reloader) once(ctx context.Context) {
 		r.log.Info("SIGHUP: there is nothing to reload")
 		return
 	}
-	begun := time.Now()
+	begun, before := time.Now(), r.inForce()
 	if err := Guard(func() error { return r.reload(ctx) }); err != nil {
 		r.total.WithLabelValues("failed").Inc()
 		r.success.Set(0)
@@ -67,5 +71,38 @@ func (r *reloader) once(ctx context.Context) {
 	}
 	r.total.WithLabelValues("ok").Inc()
 	r.success.Set(1)
-	r.log.Info("reloaded", "took", time.Since(begun).String())
+	after := r.inForce()
+	message, changed := "reloaded", changes(before, after)
+	if len(changed) == 0 && len(after) > 0 {
+		// Whoever has edited a file and reads this looks at another file than this process does.
+		message = "reloaded: nothing has changed"
+	}
+	r.log.Info(message, "changed", changed, "in_force", after, "took", time.Since(begun).String())
+}
+
+// changes tells what has another digest than before, as "policy: 0123456789ab -> ba9876543210".
+func changes(before, after map[string]string) []string {
+	changed := []string{}
+	for _, what := range slices.Sorted(maps.Keys(after)) {
+		if after[what] != before[what] {
+			changed = append(changed, what+": "+before[what]+" -> "+after[what])
+		}
+	}
+	return changed
+}
+
+var inForceDesc = prometheus.NewDesc("sallyport_in_force_info",
+	"Always 1; digest is the beginning of the SHA-256 of the file that what is in force was read from.", []string{"what", "digest"}, nil)
+
+// inForceMetrics shows the digests.
+type inForceMetrics struct{ digests func() map[string]string }
+
+// Describe names the metric.
+func (m inForceMetrics) Describe(c chan<- *prometheus.Desc) { c <- inForceDesc }
+
+// Collect asks for the digests.
+func (m inForceMetrics) Collect(c chan<- prometheus.Metric) {
+	for what, digest := range m.digests() {
+		c <- gauge(inForceDesc, true, what, digest)
+	}
 }

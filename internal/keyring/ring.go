@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/binary"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -97,6 +98,12 @@ func (r *Ring) SignUnless(revoked func(kid string) bool, typ string, claims []by
 // KeySet is the JWKS document to publish (RFC 7517 section 5): the active, next and retired signing keys, public halves only.
 // Callers must not change it.
 func (r *Ring) KeySet() []byte { return r.current.Load().document }
+
+// Digest is the beginning of the SHA-256 of the manifest of the ring in force, ring.json, as sha256sum shows it: 12 hexadecimal digits.
+func (r *Ring) Digest() string {
+	sum := sha256.Sum256(r.current.Load().raw)
+	return hex.EncodeToString(sum[:6])
+}
 
 // Public finds a signing key by its id, published or HS256.
 func (r *Ring) Public(kid string) (*jose.PublicKey, bool) {

@@ -1,7 +1,6 @@
 package keyset
 
 import (
-	"bytes"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -11,12 +10,12 @@ import (
 	"net"
 	"net/http"
 	"net/url"
-	"os"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/sallyport/sallyport/internal/config"
+	"github.com/sallyport/sallyport/internal/livefile"
 )
 
 // transport makes the round tripper for a set of roots (nil: the system's). Tests put in one of their own.
@@ -40,15 +39,17 @@ func newTransport(roots *x509.CertPool) http.RoundTripper {
 type urlSource struct {
 	url       string
 	caFile    config.Path
+	files     *livefile.Files
 	timeout   time.Duration
 	transport transport
 
-	roots []byte // what client was made with
+	roots *livefile.File[*x509.CertPool] // nil until caFile could be read once
+	pool  *x509.CertPool                 // what http was made with
 	http  *http.Client
 }
 
-func newURLSource(c Config, t transport) *urlSource {
-	return &urlSource{url: c.JWKSURL, caFile: c.CAFile, timeout: c.Timeout, transport: t}
+func newURLSource(c Config, t transport, files *livefile.Files) *urlSource {
+	return &urlSource{url: c.JWKSURL, caFile: c.CAFile, files: files, timeout: c.Timeout, transport: t}
 }
 
 func (u *urlSource) String() string { return u.url }
@@ -61,18 +62,16 @@ func (u *urlSource) client() (*http.Client, error) {
 		}
 		return u.http, nil
 	}
-	content, err := os.ReadFile(string(u.caFile))
-	if err != nil {
-		return nil, fmt.Errorf("ca_file: %w", err)
+	if u.roots == nil {
+		roots, err := livefile.OpenRoots(u.files, "ca_file", string(u.caFile))
+		if err != nil {
+			return nil, err
+		}
+		u.roots = roots
 	}
-	if u.http != nil && bytes.Equal(content, u.roots) {
-		return u.http, nil
+	if pool := u.roots.Value(); u.http == nil || pool != u.pool {
+		u.pool, u.http = pool, u.withRoots(pool)
 	}
-	pool := x509.NewCertPool()
-	if !pool.AppendCertsFromPEM(content) {
-		return nil, fmt.Errorf("ca_file: %s: expected certificates in PEM, found none", u.caFile)
-	}
-	u.roots, u.http = content, u.withRoots(pool)
 	return u.http, nil
 }
 

@@ -3,6 +3,7 @@ package keyset
 import (
 	"bytes"
 	"compress/gzip"
+	"crypto/tls"
 	"encoding/json"
 	"encoding/pem"
 	"errors"
@@ -19,6 +20,7 @@ import (
 	"time"
 
 	"github.com/sallyport/sallyport/internal/config"
+	"github.com/sallyport/sallyport/internal/redisconn/redistest"
 )
 
 func serverOf(t *testing.T, o *origin) *httptest.Server {
@@ -343,6 +345,50 @@ func TestCAFileIsWhatIsTrustedAndIsReadAgain(t *testing.T) {
 	}
 	g.wants(issuerA, k)
 	g.wants(issuerB)
+}
+
+// TestAReplacedAuthorityOfAnIssuerIsTrusted from the next fetch on; a broken file keeps the authority of before.
+func TestAReplacedAuthorityOfAnIssuerIsTrusted(t *testing.T) {
+	o := &origin{}
+	k := newKey(t, "ES256")
+	o.publish(t, k)
+	ca := filepath.Join(t.TempDir(), "ca.pem")
+	var shown tls.Certificate
+	renew := func() *redistest.Authority {
+		t.Helper()
+		a := redistest.NewAuthority(t)
+		pair, err := tls.X509KeyPair(a.Pair())
+		if err != nil {
+			t.Fatal(err)
+		}
+		shown = pair
+		return a
+	}
+	s := httptest.NewUnstartedServer(o)
+	s.Config.ErrorLog = log.New(io.Discard, "", 0) // a refused certificate is what is meant
+	s.TLS = &tls.Config{GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) {
+		return &tls.Config{Certificates: []tls.Certificate{shown}}, nil
+	}}
+	write(t, ca, string(renew().PEM()))
+	s.StartTLS()
+	defer s.Close()
+	g := newGate(t, Options{}, trust(issuerA, at(s.URL), func(c *Config) { c.CAFile = config.Path(ca) }))
+	g.mustFetch()
+	g.wants(issuerA, k)
+	next := renew()
+	if err := g.fetch(); err == nil || !strings.Contains(err.Error(), "certificate") {
+		t.Fatalf("a certificate of another authority is trusted: %v", err)
+	}
+	write(t, ca, string(next.PEM()))
+	g.mustFetch()
+	for _, broken := range []string{"", "garbage", string(next.PEM()[:len(next.PEM())/2])} {
+		write(t, ca, broken)
+		g.mustFetch()
+	}
+	if err := os.Remove(ca); err != nil {
+		t.Fatal(err)
+	}
+	g.mustFetch()
 }
 
 func write(t testing.TB, path, content string) {

@@ -38,6 +38,7 @@ type Issuer struct {
 	failures int                   // in a row
 	failing  time.Time             // when the first of them began
 	alarmed  bool                  // they were told of as an error
+	last     time.Time             // when the last fetch began
 	next     time.Time             // of the next fetch
 	unsaved  bool
 	demand   demand
@@ -108,7 +109,7 @@ func (i *Issuer) take(a answer, began time.Time) error {
 		i.log.Info("key set: in force", "issuer", i.Profile.Issuer, "source", i.source.String(), "keys", len(fresh.keys))
 	}
 	i.failures, i.trouble, i.alarmed = 0, "", false
-	i.next = began.Add(i.after(a.refresh))
+	i.last, i.next = began, began.Add(i.after(a.refresh))
 	return nil
 }
 
@@ -175,7 +176,7 @@ func (i *Issuer) failed(err error, began time.Time) {
 	if i.failures++; i.failures == 1 {
 		i.failing = began
 	}
-	i.next = began.Add(i.backoff())
+	i.last, i.next = began, began.Add(i.backoff())
 	i.metrics.fetches.WithLabelValues(i.Profile.Issuer, "failed").Inc()
 	held := i.current.Load()
 	// An issuer that starts beside this gate is not there yet.

@@ -20,6 +20,7 @@ import (
 
 	"github.com/sallyport/sallyport/internal/config"
 	"github.com/sallyport/sallyport/internal/jose"
+	"github.com/sallyport/sallyport/internal/livefile"
 )
 
 // Sets are the key sets of all issuers that a gate trusts. All methods may be called from many goroutines.
@@ -41,6 +42,7 @@ type Options struct {
 	Logger   *slog.Logger          // nil: silent
 	Registry prometheus.Registerer // nil: metrics go nowhere
 	CacheDir string                // key_cache_dir: the folder in which last good sets are kept; "" keeps none
+	Files    *livefile.Files       // which looks after the files of authorities; nil: nobody does
 
 	// Transport replaces the way to the issuers, in tests.
 	Transport http.RoundTripper
@@ -82,7 +84,7 @@ func (s *Sets) add(n int, c Config, o Options, m *metrics) error {
 	}
 	profile := c.Profile
 	i := &Issuer{
-		Profile: &profile, cfg: c, source: newSource(c, via(o.Transport)), now: o.Now, log: o.Logger, metrics: m, kept: kept,
+		Profile: &profile, cfg: c, source: newSource(c, via(o.Transport), o.Files), now: o.Now, log: o.Logger, metrics: m, kept: kept,
 		moved: func() { s.generation.Add(1) }, runner: &s.runner, woken: make(chan struct{}, 1), revoked: map[string]time.Time{},
 		said: map[slog.Level]string{},
 	}

@@ -15,6 +15,7 @@ import (
 
 	"github.com/sallyport/sallyport/internal/jose"
 	"github.com/sallyport/sallyport/internal/keyring"
+	"github.com/sallyport/sallyport/internal/livefile"
 )
 
 // source is where one issuer's keys come from.
@@ -40,10 +41,10 @@ const (
 	poll   = 5 * time.Second
 )
 
-func newSource(c Config, client transport) source {
+func newSource(c Config, client transport, files *livefile.Files) source {
 	switch {
 	case c.JWKSURL != "":
-		return newURLSource(c, client)
+		return newURLSource(c, client, files)
 	case c.JWKSFile != "":
 		return fileSource(c.JWKSFile)
 	default:

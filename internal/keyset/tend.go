@@ -26,14 +26,22 @@ func (i *Issuer) tend(ctx context.Context) {
 func (i *Issuer) due() time.Duration {
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	return max(0, i.next.Sub(i.now()))
+	now := i.now()
+	if i.notYet(now) {
+		return i.next.Sub(now)
+	}
+	return 0
 }
+
+// notYet reports whether the next fetch is still to come. When the clock has gone back behind the last one, nobody knows how long ago that
+// was, and the fetch is due. The caller holds i.mu.
+func (i *Issuer) notYet(now time.Time) bool { return now.Before(i.next) && !now.Before(i.last) }
 
 // refresh makes the fetch that is due, unless one was made in the meantime. It serves an unknown kid that came too soon, too.
 func (i *Issuer) refresh(ctx context.Context) {
 	i.mu.Lock()
 	now := i.now()
-	if now.Before(i.next) {
+	if i.notYet(now) {
 		i.mu.Unlock()
 		return
 	}

@@ -1,5 +1,6 @@
 // Package redisconn opens the one Redis client a daemon uses, from configuration alone: a single server, Sentinel or
-// Cluster, with TLS and an ACL user if asked. What it hands out obeys its context's deadline, and never repeats a command
+// Cluster, with TLS and an ACL user if asked. Each connection is made with the certificates, authorities and passwords that their files
+// hold at that moment. What it hands out obeys its context's deadline, and never repeats a command
 // by itself, so that an answer is always the answer to the one command that was sent. The one exception is Universal over
 // a Cluster, which goes after a slot that has moved or whose node is gone: what must happen once goes over Dedicated.
 package redisconn
@@ -12,12 +13,15 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+
+	"github.com/sallyport/sallyport/internal/livefile"
 )
 
 // Client is a Redis client for one configuration.
 type Client struct {
 	universal redis.UniversalClient
 	cfg       Config
+	dialer    *dialer
 
 	mu        sync.Mutex
 	dedicated map[string]*source // by the primary's address; nil once the client is closed
@@ -30,15 +34,18 @@ type source struct {
 }
 
 // Open makes a client. It does not connect: the first command does.
-func Open(cfg Config) (*Client, error) {
+func Open(cfg Config) (*Client, error) { return OpenWith(cfg, nil) }
+
+// OpenWith is Open for a process that looks after its files: it tells of those that are broken before the next connection needs them.
+func OpenWith(cfg Config, files *livefile.Files) (*Client, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	u, err := open(cfg)
+	d, err := newDialer(cfg, files)
 	if err != nil {
 		return nil, err
 	}
-	return &Client{universal: u, cfg: cfg, dedicated: map[string]*source{}}, nil
+	return &Client{universal: open(cfg, d), cfg: cfg, dialer: d, dedicated: map[string]*source{}}, nil
 }
 
 // Universal is the pooled client, for commands that may go over any connection.

@@ -42,7 +42,7 @@ func (f *follower) connect(ctx context.Context) *redis.Conn {
 	defer cancel()
 	conn, err := f.client.Dedicated(ctx, f.keys.log)
 	if err != nil {
-		f.metrics.heartbeat("error", err)
+		f.heartbeatFailed(err)
 		return nil
 	}
 	f.change(func(revocation.Instant) revocation.Outcome {
@@ -70,12 +70,14 @@ func (f *follower) beat(ctx context.Context, conn *redis.Conn) bool {
 			f.machine.BeatFailed(hb)
 			return revocation.Outcome{}
 		})
-		f.metrics.heartbeat("error", err)
+		f.heartbeatFailed(err)
 		f.client.Refresh(ctx)
 		return false
 	}
 	out := f.change(func(now revocation.Instant) revocation.Outcome { return f.machine.Answered(hb, reply, now) })
-	f.metrics.heartbeat(outcomeOf(&reply, &out, f.cfg.MinReplicas), nil)
+	outcome := outcomeOf(&reply, &out, f.cfg.MinReplicas)
+	f.metrics.heartbeat(outcome, nil)
+	f.setCause(f.causeOf(outcome, &reply))
 	poke(f.wake)
 	if reply.Replicas < f.cfg.MinReplicas {
 		// A server that cannot fulfil WAIT may have been deposed, and would go on answering so. Whoever stayed with it
@@ -84,6 +86,22 @@ func (f *follower) beat(ctx context.Context, conn *redis.Conn) bool {
 		return false
 	}
 	return true
+}
+
+func (f *follower) heartbeatFailed(err error) {
+	f.metrics.heartbeat("error", err)
+	f.setCause("no heartbeat: " + f.client.Explain(err).Error())
+}
+
+// causeOf says in words why an answered heartbeat kept nothing fresh, where somebody has to do something about it.
+func (f *follower) causeOf(outcome string, reply *revocation.HeartbeatReply) string {
+	switch outcome {
+	case "replicas_missing":
+		return fmt.Sprintf("%d replicas of Redis have the heartbeat, and revocation.min_replicas is %d", reply.Replicas, f.cfg.MinReplicas)
+	case "head_missing":
+		return "the log has no head in Redis; an issuer makes it"
+	}
+	return ""
 }
 
 func outcomeOf(reply *revocation.HeartbeatReply, out *revocation.Outcome, minReplicas int) string {

@@ -58,6 +58,7 @@ type follower struct {
 	counter atomic.Uint64                      // of the line
 	wrote   atomic.Bool                        // a heartbeat has written our line
 	rival   atomic.Pointer[revocation.Instant] // when another process was last seen to write our line
+	cause   atomic.Pointer[string]             // why the last heartbeat did nothing for the copy; nil when it did
 	applied *signal                            // told after every change
 }
 
@@ -132,7 +133,26 @@ func machineClocks() func() revocation.Instant {
 }
 
 // Ready says why the copy is not to be relied on, nil if it is: complete, confirmed, fresh, clocks in step.
-func (f *follower) Ready() error { return f.view.Load().Ready(f.instant()) }
+func (f *follower) Ready() error { return f.because(f.view.Load().Ready(f.instant())) }
+
+// because puts why the last heartbeat came to nothing before what follows from it.
+func (f *follower) because(err error) error {
+	cause := f.cause.Load()
+	if err == nil || cause == nil {
+		return err
+	}
+	return fmt.Errorf("%s; %w", *cause, err)
+}
+
+// setCause keeps the cause for Ready; "" is none.
+func (f *follower) setCause(cause string) {
+	if cause == "" {
+		f.cause.Store(nil)
+		return
+	}
+	cause = oneLine(cause)
+	f.cause.Store(&cause)
+}
 
 // shared reports whether another process writes this one's line, too.
 func (f *follower) shared(now revocation.Instant) bool {

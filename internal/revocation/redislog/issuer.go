@@ -82,7 +82,7 @@ func (i *Issuer) leave(ctx context.Context) {
 // Ready says why this issuer should get no work: also until Redis has been checked.
 func (i *Issuer) Ready() error {
 	if !i.checked.Load() {
-		return errors.New("redislog: Redis has not been checked yet")
+		return i.because(errors.New("redislog: Redis has not been checked yet"))
 	}
 	return i.follower.Ready()
 }

@@ -3,7 +3,6 @@ package redislog
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"strconv"
 	"sync/atomic"
@@ -11,6 +10,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/sallyport/sallyport/internal/redisconn"
 	"github.com/sallyport/sallyport/internal/revocation"
 )
 
@@ -29,6 +29,7 @@ type metrics struct {
 	failedChecks prometheus.Gauge
 	length       atomic.Int64
 	lastError    atomic.Int64 // mono of the last error logged
+	lastText     atomic.Pointer[string]
 }
 
 const namespace, subsystem = "sallyport", "revocation"
@@ -167,16 +168,27 @@ func (m *metrics) readFailed(err error) {
 	m.logError("the log cannot be read", err)
 }
 
-// logError logs an error of Redis, at most one a second: an outage must not fill the disk.
+// logError logs an error of Redis, at most one a second: an outage must not fill the disk. One that lasts until somebody changes a
+// setting is an error, and said again once a minute while it is the same.
 func (m *metrics) logError(what string, err error) {
 	if err == nil {
 		return
 	}
-	now, last := int64(m.f.instant().Mono), m.lastError.Load()
-	if last != 0 && now-last < int64(time.Second) || !m.lastError.CompareAndSwap(last, now) {
+	err = m.f.client.Explain(err)
+	text, now, last := oneLine(err.Error()), int64(m.f.instant().Mono), m.lastError.Load()
+	level, least := slog.LevelWarn, time.Second
+	var setting *redisconn.SettingError
+	if errors.As(err, &setting) {
+		level = slog.LevelError
+		if said := m.lastText.Load(); said != nil && *said == text {
+			least = time.Minute
+		}
+	}
+	if last != 0 && now-last < int64(least) || !m.lastError.CompareAndSwap(last, now) {
 		return
 	}
-	m.f.log.Warn(what, "error", oneLine(fmt.Sprint(err)))
+	m.lastText.Store(&text)
+	m.f.log.Log(context.Background(), level, what, "error", text)
 }
 
 // report logs and counts what an event changed.

@@ -3,13 +3,17 @@ package redislog
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
+	"os"
+	"path/filepath"
 	"slices"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/sallyport/sallyport/internal/config"
+	"github.com/sallyport/sallyport/internal/ownfile"
 	"github.com/sallyport/sallyport/internal/revocation"
 )
 
@@ -26,6 +30,22 @@ func DefaultSnapshotConfig() SnapshotConfig { return SnapshotConfig{Every: time.
 func (c SnapshotConfig) Validate() error {
 	if c.Every < time.Second || c.Every > 24*time.Hour {
 		return config.At("every", "revocation: expected a snapshot every 1s to 24h, got %s", c.Every)
+	}
+	return nil
+}
+
+// Check returns what would keep a gate from keeping a snapshot. It changes nothing; a folder that is not there is made at a start.
+func (c SnapshotConfig) Check() error {
+	if c.File == "" {
+		return nil
+	}
+	dir := filepath.Dir(string(c.File))
+	err := ownfile.Folder(dir)
+	if info, missing := os.Stat(dir); err == nil && missing == nil {
+		err = ofOthers(info)
+	}
+	if err != nil {
+		return fmt.Errorf("redislog: revocation.snapshot.file: %w", err)
 	}
 	return nil
 }

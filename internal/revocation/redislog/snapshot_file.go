@@ -40,8 +40,8 @@ func (f snapshotFile) prepare() error {
 	if err != nil {
 		return fmt.Errorf("redislog: snapshot: %w", err)
 	}
-	if mode := info.Mode(); mode&0o022 != 0 && mode&fs.ModeSticky == 0 {
-		return fmt.Errorf("redislog: snapshot: mode %04o of the folder lets others replace files in it; chmod 0700 it", mode.Perm())
+	if err := ofOthers(info); err != nil {
+		return fmt.Errorf("redislog: snapshot: %w", err)
 	}
 	left, err := filepath.Glob(filepath.Join(dir, f.pattern()))
 	if err != nil {
@@ -51,6 +51,14 @@ func (f snapshotFile) prepare() error {
 		if err := os.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return fmt.Errorf("redislog: snapshot: %w", err)
 		}
+	}
+	return nil
+}
+
+// ofOthers refuses a folder in which others could put a file in the snapshot's place.
+func ofOthers(folder fs.FileInfo) error {
+	if mode := folder.Mode(); mode&0o022 != 0 && mode&fs.ModeSticky == 0 {
+		return fmt.Errorf("mode %04o of the folder lets others replace files in it; chmod 0700 it", mode.Perm())
 	}
 	return nil
 }

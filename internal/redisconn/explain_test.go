@@ -1,0 +1,83 @@
+package redisconn_test
+
+import (
+	"context"
+	"errors"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/sallyport/sallyport/internal/config"
+	"github.com/sallyport/sallyport/internal/redisconn"
+	"github.com/sallyport/sallyport/internal/redisconn/redistest"
+)
+
+// refused wants an error of both kinds of connection that names all of wants, and says that a setting is to be changed.
+func refused(t *testing.T, c *redisconn.Client, wants ...string) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+	defer cancel()
+	pooled := c.Universal().Ping(ctx).Err()
+	conn, err := c.Dedicated(ctx, "{sallyport}:rev:log")
+	if err == nil {
+		err = conn.Ping(ctx).Err()
+		_ = conn.Close()
+	}
+	for _, got := range []error{c.Explain(pooled), c.Explain(err)} {
+		var setting *redisconn.SettingError
+		if !errors.As(got, &setting) {
+			t.Errorf("expected an error about a setting, got %v", got)
+			continue
+		}
+		for _, want := range wants {
+			if !strings.Contains(got.Error(), want) {
+				t.Errorf("expected %q in %q", want, got)
+			}
+		}
+	}
+}
+
+func TestTLSAgainstAPlainPortSaysSo(t *testing.T) {
+	t.Parallel()
+	s := redistest.NewServer(t)
+	s.StartPlain()
+	refused(t, open(t, newTLSFiles(t).config(s)), s.Address(), "answers without TLS", "redis.tls.enabled")
+}
+
+func TestPlainAgainstATLSPortSaysSo(t *testing.T) {
+	t.Parallel()
+	f := newTLSFiles(t)
+	s := redistest.NewServer(t)
+	s.StartTLS(f.cert, f.key, f.serverCA)
+	cfg := f.config(s)
+	cfg.TLS = redisconn.TLSConfig{}
+	refused(t, open(t, cfg), s.Address(), "wants TLS", "redis.tls.enabled: true")
+}
+
+func TestAWrongPasswordNamesAddressUserAndSetting(t *testing.T) {
+	t.Parallel()
+	s := redistest.NewServer(t)
+	s.StartPlain("--user", "default", "off", "--user", "sally", "on", ">right-password", "~*", "+@all")
+	file := filepath.Join(t.TempDir(), "password")
+	redistest.Write(t, file, []byte("wrong-password\n"))
+	cfg := redisconn.DefaultConfig()
+	cfg.Address, cfg.Username, cfg.Password = s.Address(), "sally", fromFile(t, file)
+	c := open(t, cfg)
+	refused(t, c, s.Address(), `"sally"`, "redis.username", "redis.password_file ("+file+")", "WRONGPASS")
+	if err := c.Explain(ping(t, c)); strings.Contains(err.Error(), "wrong-password") {
+		t.Error("the password is in the error")
+	}
+	cfg.Username, cfg.Password = "", config.Secret{}
+	refused(t, open(t, cfg), s.Address(), "redis.password_file", "NOAUTH")
+}
+
+func TestAWrongSentinelPasswordNamesAddressUserAndSetting(t *testing.T) {
+	t.Parallel()
+	s := redistest.NewServer(t)
+	s.StartSentinel("requirepass right-password\nsentinel monitor main 127.0.0.1 1 1\n")
+	cfg := redisconn.DefaultConfig()
+	cfg.Mode, cfg.Address, cfg.Addresses, cfg.MasterName = redisconn.ModeSentinel, "", []string{s.Address()}, "main"
+	cfg.SentinelPassword = config.NewSecret("wrong-password")
+	refused(t, open(t, cfg), s.Address(), "the sentinel", `"default"`, "redis.sentinel_password", "redis.sentinel_username")
+}
