@@ -55,6 +55,5 @@ use_cluster() {
 # build_image NAME: the image with our programs. With SALLYPORT_SKIP_BUILD set, the one that is there is taken as it is.
 build_image() {
     if [ -n "${SALLYPORT_SKIP_BUILD-}" ] && docker image inspect "$1" >/dev/null 2>&1; then return; fi
-    say "building $1 (some minutes the first time)"
-    docker build -q -f "$root/deploy/Dockerfile" -t "$1" "$root" >/dev/null
+    "$root/deploy/image.sh" "$1" >/dev/null
 }

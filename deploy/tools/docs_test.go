@@ -213,7 +213,7 @@ func TestExamplePoliciesAreAccepted(t *testing.T) {
 		}
 		_, secrets := programs(t)
 		file := filepath.Join(t.TempDir(), "authz.yaml")
-		text := strings.ReplaceAll(before+"\n"+string(policy)+"\nredis:\n"+after, "/run/secrets/", secrets+"/")
+		text := strings.ReplaceAll(before+"\n"+string(policy)+"\nredis:\n"+after, "/run/secrets/", secrets+"/authz/")
 		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
