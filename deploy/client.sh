@@ -1,6 +1,6 @@
 # A client of the gateway at $gateway, in curl; shared by walk.sh and life.sh.
 # shellcheck shell=bash
-body=$(mktemp)
+body=$(mktemp) sent=$(mktemp)
 
 # ask METHOD PATH [TOKEN] [CURL OPTION...]: the status; the body is left in $body. Tokens go in by file, not by argument.
 ask() {
@@ -13,7 +13,7 @@ expect() { # expect STATUS METHOD PATH [TOKEN] [CURL OPTION...]
     echo "$1 $2${3:+ with the token} -> $got"
     [ "$got" = "$want" ] || { echo "${0##*/}: expected $want; the body: $(head -c 300 "$body")" >&2; exit 1; }
 }
-# expect_soon SECONDS STATUS METHOD PATH [TOKEN] [CURL OPTION...]: asks until the answer has that status. SAID is what it had before.
+# expect_soon SECONDS STATUS METHOD PATH [TOKEN] [CURL OPTION...]: asks until the answer has that status.
 expect_soon() {
     local deadline=$((SECONDS + $1)) want=$2 got; shift 2
     until got=$(ask "$@" 2>/dev/null) && [ "$got" = "$want" ]; do
@@ -23,7 +23,7 @@ expect_soon() {
     echo "$1 $2${3:+ with the token} -> $got"
 }
 field() { sed -n 's/.*"'"$1"'" *: *"\([^"]*\)".*/\1/p' "$body"; }
-json=(-H 'content-type: application/json')
-# credentials USER PASSWORD, refreshing TOKEN: bodies, for --data-binary @<(...)
-credentials() { printf '{"username":"%s","password":"%s"}' "$1" "$2"; }
-refreshing() { printf '{"refresh_token":"%s"}' "$1"; }
+# login USER PASSWORD and refresh TOKEN write the body that `expect STATUS POST PATH "${posted[@]}"` sends.
+login() { printf '{"username":"%s","password":"%s"}' "$1" "$2" >"$sent"; }
+refresh() { printf '{"refresh_token":"%s"}' "$1" >"$sent"; }
+posted=("" -H 'content-type: application/json' --data-binary "@$sent")

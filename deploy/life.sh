@@ -9,20 +9,20 @@
 
 # survive WHAT COMMAND...: a logged-out token stays out and a session goes on, whatever COMMAND restarts.
 survive() {
-    local what=$1 gone token refresh; shift
+    local what=$1 gone token spare; shift
     say "$what"
-    expect 200 POST /login "" "${json[@]}" --data-binary @<(credentials alice "$alice")
+    login alice "$alice"; expect 200 POST /login "${posted[@]}"
     gone=$(field access_token)
     expect 200 POST "/logout?wait=5s" "$gone"
-    expect 200 POST /login "" "${json[@]}" --data-binary @<(credentials alice "$alice")
-    token=$(field access_token) refresh=$(field refresh_token)
+    login alice "$alice"; expect 200 POST /login "${posted[@]}"
+    token=$(field access_token) spare=$(field refresh_token)
     expect 200 GET /protected "$token"
     "$@" >&2
     expect_soon 90 200 GET /protected "$token"
     expect 401 GET /protected "$gone"
     [ "$(field error)" = invalid_token ] || die "the logged-out token is refused for another reason: $(cat "$body")"
     # Readiness of the issuers is theirs to say; a login in between is no part of this.
-    expect_soon 90 200 POST /refresh "" "${json[@]}" --data-binary @<(refreshing "$refresh")
+    refresh "$spare"; expect_soon 90 200 POST /refresh "${posted[@]}"
     token=$(field access_token)
     expect 200 GET /protected "$token"
     expect 200 POST "/logout?wait=5s" "$token"
@@ -31,22 +31,22 @@ survive() {
 
 # A user who is disabled has nothing that passes, and gets nothing any more. SECONDS: until the issuers have the changed file.
 disabled_user() {
-    local token refresh
+    local token spare
     say "bob is disabled"
-    expect 200 POST /login "" "${json[@]}" --data-binary @<(credentials bob "$bob")
-    token=$(field access_token) refresh=$(field refresh_token)
+    login bob "$bob"; expect 200 POST /login "${posted[@]}"
+    token=$(field access_token) spare=$(field refresh_token)
     expect 200 GET /protected "$token"
     disable bob >&2
     expect 401 GET /protected "$token"
-    expect 401 POST /refresh "" "${json[@]}" --data-binary @<(refreshing "$refresh")
-    expect_soon "$1" 401 POST /login "" "${json[@]}" --data-binary @<(credentials bob "$bob")
-    expect 200 POST /login "" "${json[@]}" --data-binary @<(credentials alice "$alice")
+    refresh "$spare"; expect 401 POST /refresh "${posted[@]}"
+    login bob "$bob"; expect_soon "$1" 401 POST /login "${posted[@]}"
+    login alice "$alice"; expect 200 POST /login "${posted[@]}"
 }
 
 changed_policy() {
     local token
     say "the policy changes"
-    expect 200 POST /login "" "${json[@]}" --data-binary @<(credentials alice "$alice")
+    login alice "$alice"; expect 200 POST /login "${posted[@]}"
     token=$(field access_token)
     expect 200 GET /protected "$token"
     require_role auditor >&2

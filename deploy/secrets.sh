@@ -53,6 +53,7 @@ give() { cmp -s "$dir/$1" "$dir/$2/${1##*/}" || keep "$2/${1##*/}" <"$dir/$1"; }
 # A folder for each service, which is mounted whole and has only what the service needs.
 for service in issuer authz redis; do
     mkdir -p "$dir/$service"
+    [ -w "$dir/$service" ] || die "$dir/$service is another user's: Docker makes folders that are missing. Delete it, and try again"
     chmod 0755 "$dir/$service"
 done
 # Former versions had all files in one folder.

@@ -28,7 +28,7 @@ finish() {
         "${compose[@]}" logs --tail 30 >&2 || :
     fi
     "${compose[@]}" down -v --remove-orphans >/dev/null 2>&1 || { say "could not take the stack down"; status=1; }
-    rm -rf "$SALLYPORT_SECRETS" "$body"
+    rm -rf "$SALLYPORT_SECRETS" "$body" "$sent"
     exit $status
 }
 trap finish EXIT
@@ -88,7 +88,7 @@ survive "issuer and gate are restarted" restart issuer authz
 survive "everything is stopped, then started" cold
 disabled_user 10
 survive "a disabled user's stack is restarted" cold
-expect 401 POST /login "" "${json[@]}" --data-binary @<(credentials bob "$bob")
+login bob "$bob"; expect 401 POST /login "${posted[@]}"
 changed_policy
 "${compose[@]}" run --rm operator status >&2
 say "passed"

@@ -6,12 +6,12 @@ gateway=${1:?usage: walk.sh GATEWAY [USER], the password on standard input}
 user=${2:-alice}
 IFS= read -r password || [ -n "$password" ]
 . "$(dirname "$0")/client.sh"
-trap 'rm -f "$body"' EXIT
+trap 'rm -f "$body" "$sent"' EXIT
 
 expect 200 GET /public
 expect 401 GET /protected
-expect 401 POST /login "" "${json[@]}" -d '{"username":"'"$user"'","password":"wrong"}'
-expect 200 POST /login "" "${json[@]}" --data-binary @<(credentials "$user" "$password")
+login "$user" wrong; expect 401 POST /login "${posted[@]}"
+login "$user" "$password"; expect 200 POST /login "${posted[@]}"
 token=$(field access_token)
 [ -n "$token" ] || { echo "walk.sh: no access_token in the answer of /login" >&2; exit 1; }
 expect 200 GET /protected "$token" -H 'x-auth-subject: mallory'
