@@ -104,8 +104,10 @@ func TestSecretsAreNeverCommitted(t *testing.T) {
 func TestDockerfileBuildsAnywhere(t *testing.T) {
 	dockerfile := readFile(t, "deploy/Dockerfile")
 	for _, line := range []string{
-		"FROM golang:1.26-bookworm AS build",
-		"FROM gcr.io/distroless/static-debian12:nonroot",
+		"ARG GO_IMAGE=golang:1.26.8-bookworm",
+		"FROM ${GO_IMAGE} AS build",
+		"ARG BASE_IMAGE=gcr.io/distroless/static-debian12:nonroot",
+		"FROM ${BASE_IMAGE}",
 		"USER 65532:65532",
 	} {
 		if !strings.Contains(dockerfile, "\n"+line+"\n") {
@@ -116,5 +118,26 @@ func TestDockerfileBuildsAnywhere(t *testing.T) {
 		if strings.Contains(dockerfile, bad) {
 			t.Errorf("deploy/Dockerfile has %q", bad)
 		}
+	}
+}
+
+// TestImagesAreNamedByExactVersions: a wider tag is another image tomorrow. Whoever wants a digest is told how.
+func TestImagesAreNamedByExactVersions(t *testing.T) {
+	exact := regexp.MustCompile(`:v?\d+\.\d+\.\d+(-[a-z]+)?$`)
+	found := 0
+	for _, name := range []string{"docker-compose.yaml", "k8s/base/redis.yaml", "k8s/base/envoy.yaml", "deploy/Dockerfile"} {
+		for _, m := range regexp.MustCompile(`(?m)(?:^ *image: |^ARG [A-Z]+_IMAGE=)([a-z][^\s$]*)$`).FindAllStringSubmatch(readFile(t, name), -1) {
+			found++
+			// distroless has no tags with versions.
+			if !exact.MatchString(m[1]) && m[1] != "gcr.io/distroless/static-debian12:nonroot" {
+				t.Errorf("%s runs %s, which is no exact version", name, m[1])
+			}
+		}
+	}
+	if found != 6 {
+		t.Errorf("found %d images, expected six", found)
+	}
+	if !strings.Contains(readFile(t, "docs/production.md"), "sha256:") {
+		t.Error("docs/production.md does not say how to name an image by its digest")
 	}
 }
