@@ -180,7 +180,6 @@ func firing(t *testing.T, rule rulefmt.Rule, h history) []string {
 	return names
 }
 
-
 // TestPrometheusScrapesWhatTheAlertsRead: the jobs have names that the alerts know, and the ports are those of the programs.
 func TestPrometheusScrapesWhatTheAlertsRead(t *testing.T) {
 	var file struct {

@@ -287,6 +287,10 @@ func TestComposeAndKubernetesRunTheSameImages(t *testing.T) {
 			t.Errorf("k8s/base does not run %s", image)
 		}
 	}
+	// Somebody else's image in its place must not be built from our Dockerfile.
+	if upstream := project.Services["upstream"]; upstream.Image != "sallyport:local" || upstream.Build != nil {
+		t.Error("the upstream is not of the image that the others build")
+	}
 	if issuer := project.Services["issuer"]; issuer.Image != "sallyport:local" || issuer.Build == nil || issuer.Build.Args["VERSION"] == nil {
 		t.Error("the issuer's image is not built here, or not told its version")
 	}
