@@ -1,9 +1,17 @@
 package tools
 
 import (
+	"bytes"
+	"io"
 	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -219,5 +227,70 @@ func TestPrometheusScrapesWhatTheAlertsRead(t *testing.T) {
 		if !strings.Contains(readFile(t, filepath.Join("deploy/config", name)), port) {
 			t.Errorf("deploy/config/%s has no %s", name, port)
 		}
+	}
+}
+
+// TestEnvoyCountsWhatNoGateHasAnswered: the metric that the alert NoGateAnswers reads is the one by which the real Envoy, with the
+// shipped settings, counts the requests that it refuses for want of a gate, and it is there before the first of them.
+func TestEnvoyCountsWhatNoGateHasAnswered(t *testing.T) {
+	settings := readFile(t, "deploy/config/envoy.yaml")
+	ports := map[string]string{}
+	for _, port := range []string{"9901", "10000", "10001", "10002", "10003", "8080"} {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer l.Close() // issuer, gate and service: a port on which nobody answers
+		ports[port] = strconv.Itoa(l.Addr().(*net.TCPAddr).Port)
+		if port == "9901" || port == "10000" || port == "10002" {
+			l.Close()
+		}
+		settings = strings.ReplaceAll(settings, "port_value: "+port+"}", "port_value: "+ports[port]+"}")
+	}
+	settings = regexp.MustCompile(`address: (issuer|authz|upstream),`).ReplaceAllString(settings, "address: 127.0.0.1,")
+	file := filepath.Join(t.TempDir(), "envoy.yaml")
+	if err := os.WriteFile(file, []byte(settings), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var log bytes.Buffer
+	envoy := exec.CommandContext(t.Context(), envoyBinary(t), "-c", file, "-l", "error", "--use-dynamic-base-id")
+	envoy.Stderr = &log
+	if err := envoy.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = envoy.Process.Kill() // it holds nothing that is wanted
+		_ = envoy.Wait()
+	})
+	client := &http.Client{Timeout: 5 * time.Second}
+	get := func(port, path string) (int, string) {
+		answer, err := client.Get("http://127.0.0.1:" + ports[port] + path)
+		if err != nil {
+			return 0, err.Error()
+		}
+		defer answer.Body.Close()
+		body, err := io.ReadAll(answer.Body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return answer.StatusCode, answer.Header.Get("x-sallyport-reason") + string(body)
+	}
+	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(50 * time.Millisecond) {
+		if status, _ := get("10002", "/ready"); status == http.StatusOK {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("Envoy is not ready: %s", log.String())
+		}
+	}
+	const metric = `envoy_http_ext_authz_error{envoy_http_conn_manager_prefix="gateway"}`
+	if _, before := get("10002", "/stats/prometheus"); !strings.Contains(before, "\n"+metric+" 0\n") {
+		t.Errorf("%s is not 0 at the start", metric)
+	}
+	if status, said := get("10000", "/protected"); status != http.StatusServiceUnavailable || !strings.HasPrefix(said, "no_gate") {
+		t.Errorf("without a gate the answer is %d %s", status, said)
+	}
+	if _, after := get("10002", "/stats/prometheus"); !strings.Contains(after, "\n"+metric+" 1\n") {
+		t.Errorf("%s is not 1 after a request that no gate answered", metric)
 	}
 }
