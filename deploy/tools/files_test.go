@@ -3,6 +3,7 @@ package tools
 import (
 	"io/fs"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -139,5 +140,33 @@ func TestImagesAreNamedByExactVersions(t *testing.T) {
 	}
 	if !strings.Contains(readFile(t, "docs/production.md"), "sha256:") {
 		t.Error("docs/production.md does not say how to name an image by its digest")
+	}
+}
+
+// TestTheImageIsToldItsVersion: git's own folder is no part of what docker is sent, so the script hands in what git has for the
+// source, or what it is told; secrets.sh and the tests build by it, and Compose passes on what it is told.
+func TestTheImageIsToldItsVersion(t *testing.T) {
+	describe := exec.CommandContext(t.Context(), "git", "describe", "--tags", "--always", "--dirty")
+	describe.Dir = root
+	of, err := describe.Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "docker"), []byte("#!/bin/sh\necho \"$@\"\n"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for told, want := range map[string]string{"": strings.TrimSpace(string(of)), "v1.2.3": "v1.2.3"} {
+		build := exec.CommandContext(t.Context(), "bash", filepath.Join(root, "deploy/image.sh"), "sallyport:x")
+		build.Env = append(os.Environ(), "PATH="+dir+":"+os.Getenv("PATH"), "SALLYPORT_VERSION="+told)
+		said, err := build.Output()
+		if err != nil || !strings.Contains(string(said), "--build-arg VERSION="+want+" -t sallyport:x ") {
+			t.Errorf("docker is told %q, expected the version %s: %v", said, want, err)
+		}
+	}
+	for _, name := range []string{"deploy/secrets.sh", "deploy/lib.sh", "Makefile"} {
+		if !strings.Contains(readFile(t, name), "deploy/image.sh") {
+			t.Errorf("%s builds an image in another way", name)
+		}
 	}
 }
