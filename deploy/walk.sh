@@ -5,25 +5,13 @@ set -euo pipefail
 gateway=${1:?usage: walk.sh GATEWAY [USER], the password on standard input}
 user=${2:-alice}
 IFS= read -r password || [ -n "$password" ]
-body=$(mktemp); trap 'rm -f "$body"' EXIT
-
-# ask METHOD PATH [TOKEN] [CURL OPTION...]: the status; the body is left in $body. Tokens go in by file, not by argument.
-ask() {
-    local method=$1 path=$2 token=${3-}; shift 2; [ $# -eq 0 ] || shift
-    curl -sS --max-time 10 -X "$method" -o "$body" -w '%{http_code}' -H @<([ -z "$token" ] || echo "authorization: Bearer $token") "$@" "$gateway$path"
-}
-expect() { # expect STATUS METHOD PATH [TOKEN] [CURL OPTION...]
-    local want=$1 got; shift
-    got=$(ask "$@")
-    echo "$1 $2${3:+ with the token} -> $got"
-    [ "$got" = "$want" ] || { echo "walk.sh: expected $want; the body: $(head -c 300 "$body")" >&2; exit 1; }
-}
-field() { sed -n 's/.*"'"$1"'" *: *"\([^"]*\)".*/\1/p' "$body"; }
+. "$(dirname "$0")/client.sh"
+trap 'rm -f "$body" "$sent"' EXIT
 
 expect 200 GET /public
 expect 401 GET /protected
-expect 401 POST /login "" -H 'content-type: application/json' -d '{"username":"'"$user"'","password":"wrong"}'
-expect 200 POST /login "" -H 'content-type: application/json' --data-binary @<(printf '{"username":"%s","password":"%s"}' "$user" "$password")
+login "$user" wrong; expect 401 POST /login "${posted[@]}"
+login "$user" "$password"; expect 200 POST /login "${posted[@]}"
 token=$(field access_token)
 [ -n "$token" ] || { echo "walk.sh: no access_token in the answer of /login" >&2; exit 1; }
 expect 200 GET /protected "$token" -H 'x-auth-subject: mallory'

@@ -1,6 +1,8 @@
 package tools
 
 import (
+	"net/netip"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -14,7 +16,7 @@ import (
 func compose(t *testing.T) *types.Project {
 	t.Helper()
 	options, err := cli.NewProjectOptions([]string{filepath.Join(root, "docker-compose.yaml")},
-		cli.WithName("sallyport"), cli.WithResolvedPaths(true), cli.WithWorkingDirectory(root))
+		cli.WithName("sallyport"), cli.WithProfiles([]string{"*"}), cli.WithResolvedPaths(true), cli.WithWorkingDirectory(root))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -25,13 +27,19 @@ func compose(t *testing.T) *types.Project {
 	return project
 }
 
-// once are the services that do their work and end.
-var once = []string{"keys"}
+// once are the services that do their work and end; the operator's is started by hand.
+var once = []string{"keys", "operator"}
 
 func TestComposeHasEveryPart(t *testing.T) {
-	want := []string{"authz", "envoy", "issuer", "keys", "redis", "upstream"}
-	if got := slices.Sorted(slices.Values(compose(t).ServiceNames())); !slices.Equal(got, want) {
+	project := compose(t)
+	want := []string{"authz", "envoy", "issuer", "keys", "operator", "redis", "upstream"}
+	if got := slices.Sorted(slices.Values(project.ServiceNames())); !slices.Equal(got, want) {
 		t.Errorf("services: %v, expected %v", got, want)
+	}
+	for name, s := range project.Services {
+		if byHand := len(s.Profiles) > 0; byHand != (name == "operator") {
+			t.Errorf("%s has the profiles %v: only the operator is not started with the others", name, s.Profiles)
+		}
 	}
 }
 
@@ -42,6 +50,9 @@ func TestComposeReadsOnOldVersions(t *testing.T) {
 			if strings.HasPrefix(line, key) {
 				t.Errorf("top-level %s", key)
 			}
+		}
+		if strings.Contains(line, "create_host_path") {
+			t.Error("create_host_path, which Compose 1.29 does not know either")
 		}
 	}
 }
@@ -67,7 +78,9 @@ func TestEveryServiceIsLockedDown(t *testing.T) {
 			t.Errorf("%s: no limit on its processes", name)
 		}
 		for _, v := range s.Volumes {
-			if v.Type == types.VolumeTypeBind && (!v.ReadOnly || strings.Contains(v.Source, "docker.sock")) {
+			// The operator's command changes the users' file.
+			may := name == "operator" && strings.HasSuffix(v.Source, "/deploy/secrets/issuer")
+			if v.Type == types.VolumeTypeBind && (!v.ReadOnly && !may || strings.Contains(v.Source, "docker.sock")) {
 				t.Errorf("%s: it can write to %s of the host", name, v.Source)
 			}
 		}
@@ -103,37 +116,130 @@ func TestEveryServiceHasAHealthCheck(t *testing.T) {
 	}
 }
 
-// TestSecretsComeAsFiles: none is in an environment variable, a command or an inline config; each service has only its own.
-func TestSecretsComeAsFiles(t *testing.T) {
+// TestAReplacedFileIsSeenInside: programs and editors replace a file by another of its name, and a mount of the one file goes on
+// showing the old one. So every mount from the host is a folder.
+func TestAReplacedFileIsSeenInside(t *testing.T) {
+	_, secrets := programs(t)
 	project := compose(t)
-	for name, s := range project.Secrets {
-		if s.File == "" || s.Environment != "" || s.Content != "" {
-			t.Errorf("secret %s does not come from a file", name)
-		}
-		if filepath.Base(s.File) != name {
-			t.Errorf("secret %s comes from %s: expected the same name", name, s.File)
-		}
+	if len(project.Secrets)+len(project.Configs) > 0 {
+		t.Errorf("secrets %v, configs %v: Compose mounts each as a single file", project.SecretNames(), project.ConfigNames())
 	}
+	mounted := 0
 	for name, s := range project.Services {
-		if len(s.Environment) > 0 || len(s.EnvFiles) > 0 {
-			t.Errorf("%s has environment variables, where settings leak from: %v", name, s.Environment)
+		for _, v := range s.Volumes {
+			if v.Type != types.VolumeTypeBind {
+				continue
+			}
+			mounted++
+			source := strings.Replace(v.Source, filepath.Join(absolute(t, root), "deploy/secrets"), secrets, 1)
+			if info, err := os.Stat(source); err != nil || !info.IsDir() {
+				t.Errorf("%s mounts %s, which is no folder: %v", name, v.Source, err)
+			}
 		}
 	}
-	want := map[string][]string{
+	if mounted < 8 {
+		t.Errorf("only %d mounts from the host: the search does not see what it should", mounted)
+	}
+}
+
+func absolute(t *testing.T, path string) string {
+	t.Helper()
+	path, err := filepath.Abs(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// TestSecretsComeAsFiles: none is in an environment variable or a command; each service has the folder of its own, and in it what
+// it needs and no more.
+func TestSecretsComeAsFiles(t *testing.T) {
+	_, secrets := programs(t)
+	project := compose(t)
+	for name, s := range project.Services {
+		for variable := range s.Environment {
+			harmless := variable == "GOMEMLIMIT" || name == "operator" && (variable == "SALLYPORT_ADMIN_URL" || variable == "SALLYPORT_ADMIN_TOKEN_FILE")
+			if !harmless || len(s.EnvFiles) > 0 {
+				t.Errorf("%s has the environment variable %s, where settings leak from", name, variable)
+			}
+		}
+		var folder string
+		for _, v := range s.Volumes {
+			if _, inside, ok := strings.Cut(v.Source, "/deploy/secrets/"); ok {
+				if v.Target != "/run/secrets" || folder != "" {
+					t.Errorf("%s has %s at %s", name, v.Source, v.Target)
+				}
+				folder = inside
+			}
+		}
+		want := map[string]string{"issuer": "issuer", "operator": "issuer", "authz": "authz", "redis": "redis"}[name]
+		if folder != want {
+			t.Errorf("%s gets the secrets of %q, expected %q", name, folder, want)
+		}
+	}
+	for folder, want := range map[string][]string{
 		"issuer": {"admin_token", "redis_ca.crt", "redis_issuer_password", "users.yaml"},
 		"authz":  {"redis_ca.crt", "redis_gate_password"},
 		"redis":  {"redis.crt", "redis.key", "redis_ca.crt", "redis_gate_password", "redis_users.acl"},
-		"envoy":  nil, "upstream": nil, "keys": nil,
-	}
-	for name, s := range project.Services {
+	} {
+		entries, err := os.ReadDir(filepath.Join(secrets, folder))
+		if err != nil {
+			t.Fatal(err)
+		}
 		var got []string
-		for _, secret := range s.Secrets {
-			got = append(got, secret.Source)
+		for _, e := range entries {
+			got = append(got, e.Name())
 		}
-		slices.Sort(got)
-		if !slices.Equal(got, want[name]) {
-			t.Errorf("%s gets the secrets %v, expected %v", name, got, want[name])
+		if !slices.Equal(got, want) {
+			t.Errorf("%s has the secrets %v, expected %v", folder, got, want)
 		}
+	}
+}
+
+// TestNoServiceCanTakeTheMachine: each has a limit on its memory, and a process of ours works harder before it is ended by it.
+func TestNoServiceCanTakeTheMachine(t *testing.T) {
+	project := compose(t)
+	for name, s := range project.Services {
+		if s.MemLimit < 32<<20 || s.MemLimit > 1<<30 {
+			t.Errorf("%s: its memory is limited to %d bytes", name, s.MemLimit)
+		}
+	}
+	for _, name := range []string{"issuer", "authz"} {
+		if limit := project.Services[name].Environment["GOMEMLIMIT"]; limit == nil || *limit != "400MiB" || project.Services[name].MemLimit != 512<<20 {
+			t.Errorf("%s: GOMEMLIMIT is %v beside a limit of %d bytes", name, limit, project.Services[name].MemLimit)
+		}
+	}
+	if limit := project.Services["redis"].MemLimit; limit != 512<<20 || !strings.Contains(readFile(t, "deploy/config/redis.conf"), "\nmaxmemory 256mb\n") {
+		t.Errorf("redis: %d bytes are not twice its maxmemory", limit)
+	}
+}
+
+// TestTheIssuerBelievesEnvoyAlone, by the one address that Envoy has in the network between them, and no container that Docker
+// gives an address to can get it.
+func TestTheIssuerBelievesEnvoyAlone(t *testing.T) {
+	project := compose(t)
+	address := project.Services["envoy"].Networks["mesh"].Ipv4Address
+	if want := "--http-trusted-proxies=" + address + "/32"; address == "" || !slices.Contains(project.Services["issuer"].Command, want) {
+		t.Errorf("the issuer's command is %v, expected %s", project.Services["issuer"].Command, want)
+	}
+	if strings.Contains(readFile(t, "deploy/config/issuer.yaml"), "\n  trusted_proxies:") {
+		t.Error("deploy/config/issuer.yaml names proxies, which differ between Compose and each cluster")
+	}
+	pools := project.Networks["mesh"].Ipam.Config
+	if len(pools) != 1 {
+		t.Fatalf("the network mesh has %d pools", len(pools))
+	}
+	subnet, given := netip.MustParsePrefix(pools[0].Subnet), netip.MustParsePrefix(pools[0].IPRange)
+	if a := netip.MustParseAddr(address); !subnet.Contains(a) || given.Contains(a) || !subnet.Overlaps(given) {
+		t.Errorf("Envoy has %s in %s, of which Docker gives out %s", a, subnet, given)
+	}
+}
+
+// TestTheOperatorTalksToTheIssuerAlone, on the loopback where its admin API is.
+func TestTheOperatorTalksToTheIssuerAlone(t *testing.T) {
+	operator := compose(t).Services["operator"]
+	if operator.NetworkMode != "service:issuer" || len(operator.Networks) > 0 || *operator.Environment["SALLYPORT_ADMIN_URL"] != "http://127.0.0.1:9101" {
+		t.Errorf("the operator's command is on %q and %v, and asks %v", operator.NetworkMode, operator.Networks, operator.Environment)
 	}
 }
 
@@ -181,7 +287,11 @@ func TestComposeAndKubernetesRunTheSameImages(t *testing.T) {
 			t.Errorf("k8s/base does not run %s", image)
 		}
 	}
-	if project.Services["issuer"].Image != "sallyport:local" || project.Services["issuer"].Build == nil {
-		t.Error("the issuer's image is not built here")
+	// Somebody else's image in its place must not be built from our Dockerfile.
+	if upstream := project.Services["upstream"]; upstream.Image != "sallyport:local" || upstream.Build != nil {
+		t.Error("the upstream is not of the image that the others build")
+	}
+	if issuer := project.Services["issuer"]; issuer.Image != "sallyport:local" || issuer.Build == nil || issuer.Build.Args["VERSION"] == nil {
+		t.Error("the issuer's image is not built here, or not told its version")
 	}
 }

@@ -3,6 +3,7 @@ package tools
 import (
 	"context"
 	"encoding/base64"
+	"maps"
 	"net"
 	"os"
 	"os/exec"
@@ -89,7 +90,8 @@ func localise(t *testing.T, name string, replacements ...string) string {
 	t.Helper()
 	_, secrets := programs(t)
 	dir := t.TempDir()
-	replacements = append(replacements, "/run/secrets/", secrets+"/", "/var/lib/sallyport/keys", secrets+"/keys", "/var/cache/sallyport", dir)
+	service, _, _ := strings.Cut(name, ".")
+	replacements = append(replacements, "/run/secrets/", secrets+"/"+service+"/", "/var/lib/sallyport/keys", secrets+"/keys", "/var/cache/sallyport", dir)
 	path := filepath.Join(dir, name)
 	if err := os.WriteFile(path, []byte(strings.NewReplacer(replacements...).Replace(readFile(t, "deploy/config/"+name))), 0o600); err != nil {
 		t.Fatal(err)
@@ -129,6 +131,126 @@ func TestSecretsCanBeMadeAgain(t *testing.T) {
 	for name, content := range before {
 		if after[name] != content {
 			t.Errorf("%s was changed", name)
+		}
+	}
+}
+
+// TestFormerSecretsAreMovedIntoTheirFolders: a folder of a former version, which had all files in one, goes on with the same
+// passwords, users, token and certificate; a file that is in both places is for a person to decide about.
+func TestFormerSecretsAreMovedIntoTheirFolders(t *testing.T) {
+	bin, secrets := programs(t)
+	former := filepath.Join(t.TempDir(), "secrets")
+	if err := os.Mkdir(former, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	want := contents(t, secrets)
+	for path := range want {
+		if folder := filepath.Base(filepath.Dir(path)); folder == "keys" {
+			continue
+		}
+		if err := os.WriteFile(filepath.Join(former, filepath.Base(path)), []byte(want[path]), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	run := func() (string, error) {
+		c := exec.CommandContext(t.Context(), "bash", filepath.Join(root, "deploy/secrets.sh"), former)
+		c.Env = append(os.Environ(), "SALLYPORT="+bin+"/sallyport")
+		out, err := c.CombinedOutput()
+		return string(out), err
+	}
+	for range 2 {
+		if out, err := run(); err != nil {
+			t.Fatalf("%v\n%s", err, out)
+		}
+	}
+	got := contents(t, former)
+	for path, content := range want {
+		name, _ := strings.CutPrefix(path, secrets)
+		if strings.HasPrefix(name, "/keys/") {
+			continue
+		}
+		if got[former+name] != content {
+			t.Errorf("%s was changed on its way, or is not there", name)
+		}
+		delete(got, former+name)
+	}
+	if len(got) > 0 {
+		t.Errorf("left over: %v", slices.Sorted(maps.Keys(got)))
+	}
+	if err := os.WriteFile(filepath.Join(former, "users.yaml"), []byte("users: []\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := run(); err == nil || !strings.Contains(out, "/users.yaml and ") {
+		t.Errorf("two users' files: %v\n%s", err, out)
+	}
+}
+
+// TestARenewedSecretReachesEveryFolder: deleting the one file that secrets.sh names is enough.
+func TestARenewedSecretReachesEveryFolder(t *testing.T) {
+	bin, secrets := programs(t)
+	dir := filepath.Join(t.TempDir(), "secrets")
+	if err := os.CopyFS(dir, os.DirFS(secrets)); err != nil {
+		t.Fatal(err)
+	}
+	before := contents(t, dir)
+	for _, name := range []string{"authz/redis_gate_password", "redis/redis_ca.crt"} {
+		if err := os.Remove(filepath.Join(dir, name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	c := exec.CommandContext(t.Context(), "bash", filepath.Join(root, "deploy/secrets.sh"), dir)
+	c.Env = append(os.Environ(), "SALLYPORT="+bin+"/sallyport")
+	if out, err := c.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	after := contents(t, dir)
+	for _, name := range []string{"authz/redis_gate_password", "redis/redis_ca.crt", "redis/redis.crt", "redis/redis.key", "redis/redis_users.acl"} {
+		if path := filepath.Join(dir, name); after[path] == before[path] || after[path] == "" {
+			t.Errorf("%s is not new", name)
+		}
+	}
+	for name, of := range map[string]string{"redis/redis_gate_password": "authz/redis_gate_password",
+		"issuer/redis_ca.crt": "redis/redis_ca.crt", "authz/redis_ca.crt": "redis/redis_ca.crt"} {
+		if after[filepath.Join(dir, name)] != after[filepath.Join(dir, of)] {
+			t.Errorf("%s is not that of %s", name, of)
+		}
+	}
+	if path := filepath.Join(dir, "issuer/users.yaml"); after[path] != before[path] {
+		t.Error("the users were changed")
+	}
+}
+
+// TestContainersCanReadTheirSecrets as users of their own: the folders inside are open, since what is around them is closed; and a
+// users' file that the operator's command has changed is as readable as before.
+func TestContainersCanReadTheirSecrets(t *testing.T) {
+	bin, secrets := programs(t)
+	dir := filepath.Join(t.TempDir(), "issuer")
+	if err := os.CopyFS(dir, os.DirFS(filepath.Join(secrets, "issuer"))); err != nil {
+		t.Fatal(err)
+	}
+	users := filepath.Join(dir, "users.yaml")
+	if err := os.Chmod(users, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := exec.CommandContext(t.Context(), filepath.Join(bin, "sallyport"), "users", "disable", "bob", "--file", users).CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	if info, err := os.Stat(users); err != nil || info.Mode().Perm() != 0o644 {
+		t.Errorf("users.yaml has the mode %v after a user was disabled: %v", info.Mode(), err)
+	}
+	for _, service := range []string{"issuer", "authz", "redis"} {
+		info, err := os.Stat(filepath.Join(secrets, service))
+		if err != nil || info.Mode().Perm() != 0o755 {
+			t.Errorf("%s: mode %v, expected 0755: %v", service, info.Mode(), err)
+		}
+		entries, err := os.ReadDir(filepath.Join(secrets, service))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, e := range entries {
+			if info, err := e.Info(); err != nil || info.Mode() != 0o644 {
+				t.Errorf("%s/%s: mode %v, expected 0644: %v", service, e.Name(), info.Mode(), err)
+			}
 		}
 	}
 }
@@ -207,7 +329,7 @@ func TestEveryMountedSecretIsMade(t *testing.T) {
 	}
 	for daemon, file := range map[string]string{"issuer": "issuer.yaml", "authz": "authz.yaml", "redis": "redis.conf"} {
 		for _, m := range regexp.MustCompile(`/run/secrets/([\w.]+)`).FindAllStringSubmatch(readFile(t, "deploy/config/"+file), -1) {
-			content, err := os.ReadFile(filepath.Join(secrets, m[1]))
+			content, err := os.ReadFile(filepath.Join(secrets, daemon, m[1]))
 			if err != nil {
 				t.Error(err)
 			}
@@ -290,13 +412,14 @@ func startRedis(t *testing.T) (ask func(user string, command ...string) string, 
 func askRedis(t *testing.T, port, user string, command ...string) string {
 	t.Helper()
 	_, secrets := programs(t)
-	password, err := os.ReadFile(filepath.Join(secrets, "redis_"+user+"_password"))
+	folder := map[string]string{"issuer": "issuer", "gate": "authz"}[user]
+	password, err := os.ReadFile(filepath.Join(secrets, folder, "redis_"+user+"_password"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 	defer cancel()
-	cli := exec.CommandContext(ctx, "redis-cli", append([]string{"-p", port, "--tls", "--cacert", secrets + "/redis_ca.crt", "--sni", "redis",
+	cli := exec.CommandContext(ctx, "redis-cli", append([]string{"-p", port, "--tls", "--cacert", secrets + "/redis/redis_ca.crt", "--sni", "redis",
 		"--user", user, "--no-auth-warning"}, command...)...)
 	cli.Env = append(os.Environ(), "REDISCLI_AUTH="+string(password))
 	out, _ := cli.CombinedOutput() // what went wrong is in the text

@@ -213,12 +213,90 @@ func TestExamplePoliciesAreAccepted(t *testing.T) {
 		}
 		_, secrets := programs(t)
 		file := filepath.Join(t.TempDir(), "authz.yaml")
-		text := strings.ReplaceAll(before+"\n"+string(policy)+"\nredis:\n"+after, "/run/secrets/", secrets+"/")
+		text := strings.ReplaceAll(before+"\n"+string(policy)+"\nredis:\n"+after, "/run/secrets/", secrets+"/authz/")
 		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
 		if out, err := exec.CommandContext(t.Context(), filepath.Join(bin, "authz"), "check", "--config", file).CombinedOutput(); err != nil {
 			t.Errorf("%s: %v\n%s", path, err, out)
 		}
+	}
+}
+
+// TestTheReadmeShowsHowToStartFirst, before it promises anything, and leads to what comes after.
+func TestTheReadmeShowsHowToStartFirst(t *testing.T) {
+	text := readFile(t, "README.md")
+	last := -1
+	for _, part := range []string{"make demo ", "deploy/secrets.sh ", "make image ", "docker compose up -d", "(docs/tutorial.md)", "(docs/day-2.md)",
+		"(docs/production.md)", "\n## What is promised\n"} {
+		at := strings.Index(text, part)
+		if at <= last {
+			t.Errorf("README.md has no %q, or not in its place", part)
+		}
+		last = at
+	}
+}
+
+// TestThePagesForOperatorsNameWhatThereIs: every service, deployment, file and command that their command lines name.
+func TestThePagesForOperatorsNameWhatThereIs(t *testing.T) {
+	bin, _ := programs(t)
+	project := compose(t)
+	commands := 0
+	check := func(page, line string) {
+		commands++
+		inside := line
+		if strings.HasPrefix(line, "kubectl ") {
+			_, inside, _ = strings.Cut(line, " -- ")
+		}
+		words := strings.Fields(inside)
+		for i, word := range words {
+			if name := filepath.Base(word); (name == "sallyport" || name == "operator" || name == "issuer" || name == "authz") && i+1 < len(words) {
+				program, arguments := name, words[i+1:]
+				if name == "operator" {
+					program = "sallyport"
+				}
+				if (program == "issuer" || program == "authz") && arguments[0] != "check" && arguments[0] != "healthcheck" && arguments[0] != "version" {
+					continue
+				}
+				var known []string
+				for _, a := range arguments {
+					if strings.HasPrefix(a, "-") || !regexp.MustCompile(`^[a-z]+$`).MatchString(a) || len(known) == 2 {
+						break
+					}
+					known = append(known, a)
+				}
+				if len(known) == 0 {
+					continue
+				}
+				if known[0] == "passwd" || known[0] == "status" || known[0] == "revoke" || program != "sallyport" {
+					known = known[:1]
+				}
+				out, err := exec.CommandContext(t.Context(), filepath.Join(bin, program), append(known, "--help")...).CombinedOutput()
+				if err != nil || !strings.Contains(string(out), "\n  "+program+" "+strings.Join(known, " ")) {
+					t.Errorf("%s: %s has no command %v: %s", page, program, known, line)
+				}
+				for _, a := range arguments {
+					if flag, ok := strings.CutPrefix(a, "--"); ok && !strings.Contains(string(out), "--"+strings.Split(flag, "=")[0]+" ") {
+						t.Errorf("%s: %s %v has no --%s", page, program, known, flag)
+					}
+				}
+				break
+			}
+		}
+		for _, m := range regexp.MustCompile(`docker compose (?:exec|restart|kill -s HUP|run --rm(?: -u \S+)?) ([a-z]+)`).FindAllStringSubmatch(line, -1) {
+			if _, ok := project.Services[m[1]]; !ok {
+				t.Errorf("%s: no service %s: %s", page, m[1], line)
+			}
+		}
+	}
+	for _, page := range []string{"docs/day-2.md", "docs/alerts.md", "docs/production.md"} {
+		for line := range strings.Lines(readFile(t, page)) {
+			if command, ok := strings.CutPrefix(line, "    "); ok && regexp.MustCompile(`^(docker|kubectl|\.tools)`).MatchString(command) {
+				check(page, strings.TrimSpace(command))
+			}
+		}
+	}
+	if commands < 60 {
+		t.Errorf("only %d command lines: the search does not see what it should", commands)
 	}
 }

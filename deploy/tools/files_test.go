@@ -3,6 +3,7 @@ package tools
 import (
 	"io/fs"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -104,8 +105,10 @@ func TestSecretsAreNeverCommitted(t *testing.T) {
 func TestDockerfileBuildsAnywhere(t *testing.T) {
 	dockerfile := readFile(t, "deploy/Dockerfile")
 	for _, line := range []string{
-		"FROM golang:1.26-bookworm AS build",
-		"FROM gcr.io/distroless/static-debian12:nonroot",
+		"ARG GO_IMAGE=golang:1.26.8-bookworm",
+		"FROM ${GO_IMAGE} AS build",
+		"ARG BASE_IMAGE=gcr.io/distroless/static-debian12:nonroot",
+		"FROM ${BASE_IMAGE}",
 		"USER 65532:65532",
 	} {
 		if !strings.Contains(dockerfile, "\n"+line+"\n") {
@@ -115,6 +118,55 @@ func TestDockerfileBuildsAnywhere(t *testing.T) {
 	for _, bad := range []string{"# syntax=", "--mount=", "ADD ", "USER root", "curl "} {
 		if strings.Contains(dockerfile, bad) {
 			t.Errorf("deploy/Dockerfile has %q", bad)
+		}
+	}
+}
+
+// TestImagesAreNamedByExactVersions: a wider tag is another image tomorrow. Whoever wants a digest is told how.
+func TestImagesAreNamedByExactVersions(t *testing.T) {
+	exact := regexp.MustCompile(`:v?\d+\.\d+\.\d+(-[a-z]+)?$`)
+	found := 0
+	for _, name := range []string{"docker-compose.yaml", "k8s/base/redis.yaml", "k8s/base/envoy.yaml", "deploy/Dockerfile"} {
+		for _, m := range regexp.MustCompile(`(?m)(?:^ *image: |^ARG [A-Z]+_IMAGE=)([a-z][^\s$]*)$`).FindAllStringSubmatch(readFile(t, name), -1) {
+			found++
+			// distroless has no tags with versions.
+			if !exact.MatchString(m[1]) && m[1] != "gcr.io/distroless/static-debian12:nonroot" {
+				t.Errorf("%s runs %s, which is no exact version", name, m[1])
+			}
+		}
+	}
+	if found != 6 {
+		t.Errorf("found %d images, expected six", found)
+	}
+	if !strings.Contains(readFile(t, "docs/production.md"), "sha256:") {
+		t.Error("docs/production.md does not say how to name an image by its digest")
+	}
+}
+
+// TestTheImageIsToldItsVersion: git's own folder is no part of what docker is sent, so the script hands in what git has for the
+// source, or what it is told; secrets.sh and the tests build by it, and Compose passes on what it is told.
+func TestTheImageIsToldItsVersion(t *testing.T) {
+	describe := exec.CommandContext(t.Context(), "git", "describe", "--tags", "--always", "--dirty")
+	describe.Dir = root
+	of, err := describe.Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "docker"), []byte("#!/bin/sh\necho \"$@\"\n"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for told, want := range map[string]string{"": strings.TrimSpace(string(of)), "v1.2.3": "v1.2.3"} {
+		build := exec.CommandContext(t.Context(), "bash", filepath.Join(root, "deploy/image.sh"), "sallyport:x")
+		build.Env = append(os.Environ(), "PATH="+dir+":"+os.Getenv("PATH"), "SALLYPORT_VERSION="+told)
+		said, err := build.Output()
+		if err != nil || !strings.Contains(string(said), "--build-arg VERSION="+want+" -t sallyport:x ") {
+			t.Errorf("docker is told %q, expected the version %s: %v", said, want, err)
+		}
+	}
+	for _, name := range []string{"deploy/secrets.sh", "deploy/lib.sh", "Makefile"} {
+		if !strings.Contains(readFile(t, name), "deploy/image.sh") {
+			t.Errorf("%s builds an image in another way", name)
 		}
 	}
 }

@@ -2,6 +2,7 @@ package tools
 
 import (
 	"io"
+	"net/netip"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -337,5 +338,44 @@ func TestAChangedFileIsANewConfigMap(t *testing.T) {
 				t.Errorf("%s mounts %s, which is not the generated one", pod, v.ConfigMap.Name)
 			}
 		}
+	}
+}
+
+// TestTheIssuerOnKubernetesBelievesThePodNetworkAtMost: not every private network; and both pages that a reader begins with say
+// what to set.
+func TestTheIssuerOnKubernetesBelievesThePodNetworkAtMost(t *testing.T) {
+	for _, folder := range overlays {
+		var value string
+		for _, e := range pods(t, folder)["issuer"].Spec.Containers[0].Env {
+			if e.Name == "SALLYPORT_HTTP_TRUSTED_PROXIES" {
+				value = e.Value
+			}
+		}
+		network, err := netip.ParsePrefix(value)
+		if err != nil || network.Bits() < 16 {
+			t.Errorf("%s: SALLYPORT_HTTP_TRUSTED_PROXIES is %q, expected one network of /16 or narrower: %v", folder, value, err)
+		}
+	}
+	for _, page := range []string{"docs/day-2.md", "k8s/base/issuer.yaml"} {
+		if text := readFile(t, page); !strings.Contains(text, "SALLYPORT_HTTP_TRUSTED_PROXIES") || !strings.Contains(text, "podCIDR") {
+			t.Errorf("%s does not say what to set on a cluster", page)
+		}
+	}
+}
+
+// TestRedisKeepsItsFileOnAVolume in each overlay, so that the end of its pod is not the end of all sessions; the base says what
+// a cluster needs for it.
+func TestRedisKeepsItsFileOnAVolume(t *testing.T) {
+	for _, folder := range overlays {
+		for _, o := range build(t, folder) {
+			if v, ok := o.value.(*appsv1.StatefulSet); ok && o.name == "redis" {
+				if claims := v.Spec.VolumeClaimTemplates; len(claims) != 1 || claims[0].Name != "data" {
+					t.Errorf("%s: Redis' volume claims are %v, expected one named data", folder, claims)
+				}
+			}
+		}
+	}
+	if !strings.Contains(readFile(t, "k8s/base/kustomization.yaml"), "StorageClass") {
+		t.Error("k8s/base does not say that it needs a StorageClass")
 	}
 }

@@ -88,7 +88,7 @@ func TestAlertsAreRulesThatPrometheusTakes(t *testing.T) {
 	if groups == nil {
 		t.Fatal("no rules")
 	}
-	operations := readFile(t, "docs/operations.md")
+	page := readFile(t, "docs/alerts.md")
 	count := 0
 	for _, group := range groups.Groups {
 		for _, rule := range group.Rules {
@@ -96,11 +96,12 @@ func TestAlertsAreRulesThatPrometheusTakes(t *testing.T) {
 			if rule.Alert == "" || rule.Labels["severity"] == "" || rule.Annotations["summary"] == "" {
 				t.Errorf("%s%s: expected an alert with a severity and a summary", rule.Alert, rule.Record)
 			}
-			if !strings.Contains(rule.Annotations["do"], "docs/operations.md#"+strings.ToLower(rule.Alert)) {
-				t.Errorf("%s: its annotation `do` does not lead to docs/operations.md#%s", rule.Alert, strings.ToLower(rule.Alert))
+			want := "https://github.com/sallyport/sallyport/blob/main/docs/alerts.md#" + strings.ToLower(rule.Alert)
+			if got := rule.Annotations["runbook_url"]; got != want {
+				t.Errorf("%s: runbook_url is %q, expected %s", rule.Alert, got, want)
 			}
-			if !strings.Contains(operations, "\n#### "+rule.Alert+"\n") {
-				t.Errorf("%s: docs/operations.md has no heading of that name", rule.Alert)
+			if !strings.Contains(page, "\n## "+rule.Alert+"\n") {
+				t.Errorf("%s: docs/alerts.md has no heading of that name", rule.Alert)
 			}
 			used := ourMetric.FindAllString(rule.Expr, -1)
 			for _, name := range used {
@@ -113,9 +114,33 @@ func TestAlertsAreRulesThatPrometheusTakes(t *testing.T) {
 	if count < 8 {
 		t.Errorf("only %d alerts", count)
 	}
-	for _, heading := range regexp.MustCompile(`(?m)^#### (\w+)$`).FindAllStringSubmatch(operations, -1) {
+	for _, heading := range regexp.MustCompile(`(?m)^## (\w+)$`).FindAllStringSubmatch(page, -1) {
 		if !strings.Contains(text, "alert: "+heading[1]+"\n") {
-			t.Errorf("docs/operations.md says what to do about %s, which is no alert", heading[1])
+			t.Errorf("docs/alerts.md says what to do about %s, which is no alert", heading[1])
+		}
+	}
+}
+
+// TestEachAlertsSectionStandsAlone: who is woken up reads one section, and finds in it what is the matter, three commands to
+// paste, why, and what to do; the table of metrics leads there.
+func TestEachAlertsSectionStandsAlone(t *testing.T) {
+	page := readFile(t, "docs/alerts.md")
+	metrics := readFile(t, "docs/operations.md")
+	for _, m := range regexp.MustCompile(`(?m)^## (\w+)$`).FindAllStringSubmatch(page, -1) {
+		text := section(t, page, "## "+m[1])
+		last := -1
+		for _, part := range []string{"**Symptom.** ", "\n    ", "**Cause.** ", "**Cure.** "} {
+			at := strings.Index(text, part)
+			if at <= last {
+				t.Errorf("%s has no %q, or not in its place", m[1], part)
+			}
+			last = at
+		}
+		if commands := regexp.MustCompile(`(?m)^    (docker|kubectl|curl|sallyport) `).FindAllString(text, -1); len(commands) != 3 {
+			t.Errorf("%s has %d commands to paste, expected three", m[1], len(commands))
+		}
+		if !strings.Contains(metrics, "(alerts.md#"+strings.ToLower(m[1])+")") {
+			t.Errorf("docs/operations.md leads nowhere to %s", m[1])
 		}
 	}
 }
