@@ -7,7 +7,8 @@ import (
 	"github.com/sallyport/sallyport/authz/authztest"
 )
 
-// TestOverridesArePassedOnWhereTheyAreWanted, and identity headers in other signs are not, even then.
+// TestOverridesArePassedOnWhereTheyAreWanted, and identity headers in other signs are not, even
+// then.
 func TestOverridesArePassedOnWhereTheyAreWanted(t *testing.T) {
 	w := authztest.New()
 	o := w.Options(nil)

@@ -16,15 +16,17 @@ import (
 	"github.com/sallyport/sallyport/internal/meshtest"
 )
 
-// folding is an upstream that hands on a request as a CGI program gets it (RFC 3875 section 4.1.18), and as servers do that make one
-// sign of all (lighttpd, Apache before 2.4): what it is asked is answered with the environment that a real child process had.
+// folding is an upstream that hands on a request as a CGI program gets it (RFC 3875 section
+// 4.1.18), and as servers do that make one sign of all (lighttpd, Apache before 2.4): what it
+// is asked is answered with the environment that a real child process had.
 func folding(t *testing.T) http.Handler {
 	shell, err := exec.LookPath("sh")
 	if err != nil {
 		t.Fatal(err)
 	}
 	script := filepath.Join(t.TempDir(), "env.cgi")
-	if err := os.WriteFile(script, []byte("#!"+shell+"\nprintf 'Content-Type: text/plain\\r\\n\\r\\n'\nexec env\n"), 0o700); err != nil {
+	lines := "#!" + shell + "\nprintf 'Content-Type: text/plain\\r\\n\\r\\n'\nexec env\n"
+	if err := os.WriteFile(script, []byte(lines), 0o700); err != nil {
 		t.Fatal(err)
 	}
 	program := &cgi.Handler{Path: script, Root: "/"}
@@ -38,25 +40,34 @@ func folding(t *testing.T) http.Handler {
 				}
 				return c
 			}, name)
-			folded.Header[http.CanonicalHeaderKey(name)] = append(folded.Header[http.CanonicalHeaderKey(name)], values...)
+			for _, value := range values {
+				folded.Header.Add(name, value)
+			}
 		}
 		program.ServeHTTP(w, folded)
 	})
 }
 
-// TestNoHeaderOfAClientBecomesAnIdentity at an upstream that makes one name of many: for every sign that a name may have, on routes
-// where the caller is known, may be known and is not, through the shipped file, through it without its own patterns (the gate alone
-// then sees to it), headers joined and raw. With the identity headers go those that ask for another method or path.
+// TestNoHeaderOfAClientBecomesAnIdentity at an upstream that makes one name of many: for every
+// sign that a name may have, on routes where the caller is known, may be known and is not,
+// through the shipped file, through it without its own patterns (the gate alone then sees to
+// it), headers joined and raw. With the identity headers go those that ask for another method
+// or path.
 func TestNoHeaderOfAClientBecomesAnIdentity(t *testing.T) {
+	raw := meshtest.Change{
+		Old: "failure_mode_allow: false",
+		New: "failure_mode_allow: false\n                      encode_raw_headers: true",
+	}
+	// The patterns are there and match nothing.
+	gateAlone := meshtest.Change{
+		Old: "key_matcher: {safe_regex: {regex: \"",
+		New: "key_matcher: {safe_regex: {regex: \"no",
+	}
 	for name, changes := range map[string][]meshtest.Change{
-		"joined headers": nil,
-		"raw headers":    {{Old: "failure_mode_allow: false", New: "failure_mode_allow: false\n                      encode_raw_headers: true"}},
-		// The patterns are there and match nothing.
-		"the gate alone, joined headers": {{Old: "key_matcher: {safe_regex: {regex: \"", New: "key_matcher: {safe_regex: {regex: \"no"}},
-		"the gate alone, raw headers": {
-			{Old: "key_matcher: {safe_regex: {regex: \"", New: "key_matcher: {safe_regex: {regex: \"no"},
-			{Old: "failure_mode_allow: false", New: "failure_mode_allow: false\n                      encode_raw_headers: true"},
-		},
+		"joined headers":                 nil,
+		"raw headers":                    {raw},
+		"the gate alone, joined headers": {gateAlone},
+		"the gate alone, raw headers":    {gateAlone, raw},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := meshtest.Start(t, with(func(o *mesh.Options) {
@@ -65,14 +76,18 @@ func TestNoHeaderOfAClientBecomesAnIdentity(t *testing.T) {
 					if name != "authz.yaml" {
 						return content
 					}
-					return replace(t, content, "  - match: {path: /public}\n", "  - match: {path: /optional}\n    allow: optional\n  - match: {path: /public}\n")
+					const public = "  - match: {path: /public}\n"
+					const optional = "  - match: {path: /optional}\n    allow: optional\n"
+					return replace(t, content, public, optional+public)
 				}
 				meshtest.RunShipped(t, o, changes...)
 			}))
 			c := newCaller(t, s.Endpoints().Gateway)
 			token := c.login(t, user(t, s, "bob")).Access // has no scope
 			for _, sign := range "-" + authztest.Signs {
-				for path, who := range map[string]edit{"/public": nil, "/optional": nil, "/protected": bearer(token)} {
+				for path, who := range map[string]edit{
+					"/public": nil, "/optional": nil, "/protected": bearer(token),
+				} {
 					environment := spoof(t, c, path, string(sign), who)
 					if strings.Contains(environment, "mallory") {
 						t.Errorf("%s with %c: the program got\n%s", path, sign, lines(environment, "mallory"))
@@ -89,7 +104,8 @@ func TestNoHeaderOfAClientBecomesAnIdentity(t *testing.T) {
 	}
 }
 
-// spoof sends every identity header and every override with one sign between its words, and gives the program's environment.
+// spoof sends every identity header and every override with one sign between its words, and
+// gives the program's environment.
 func spoof(t *testing.T, c *caller, path, sign string, who edit) string {
 	t.Helper()
 	edits := []edit{header("x-author", "kept")}
@@ -97,7 +113,8 @@ func spoof(t *testing.T, c *caller, path, sign string, who edit) string {
 		edits = append(edits, who)
 	}
 	for _, name := range append(authz.IdentityHeaders(), authz.OverrideHeaders()...) {
-		for _, spelt := range []string{strings.ReplaceAll(name, "-", sign), strings.Replace(name, "-", sign, 1), strings.ToUpper(strings.ReplaceAll(name, "-", sign))} {
+		every, first := strings.ReplaceAll(name, "-", sign), strings.Replace(name, "-", sign, 1)
+		for _, spelt := range []string{every, first, strings.ToUpper(every)} {
 			edits = append(edits, func(r *http.Request) { r.Header[spelt] = []string{"mallory"} })
 		}
 	}
@@ -118,14 +135,18 @@ func lines(text, with string) string {
 	return strings.Join(found, "")
 }
 
-// TestOverridesReachAnUpstreamThatNeedsThem: where the pattern and the setting say so, and nothing else with them.
+// TestOverridesReachAnUpstreamThatNeedsThem: where the pattern and the setting say so, and
+// nothing else with them.
 func TestOverridesReachAnUpstreamThatNeedsThem(t *testing.T) {
 	s := meshtest.Start(t, with(func(o *mesh.Options) {
 		o.GateArgs = []string{"--ext-authz-keep-overrides=true"}
-		meshtest.RunShipped(t, o, meshtest.Change{Old: "(http[^a-z0-9])?method[^a-z0-9]override", New: "method[^a-z0-9]override"})
+		meshtest.RunShipped(t, o, meshtest.Change{
+			Old: "(http[^a-z0-9])?method[^a-z0-9]override", New: "method[^a-z0-9]override",
+		})
 	}))
 	c := newCaller(t, s.Endpoints().Gateway)
-	got := c.get(t, "/public", header("X-HTTP-Method-Override", "DELETE"), header("X-Original-URL", "/admin")).reached(t)
+	override, rewrite := header("X-HTTP-Method-Override", "DELETE"), header("X-Original-URL", "/admin")
+	got := c.get(t, "/public", override, rewrite).reached(t)
 	if got.Headers["x-http-method-override"] != "DELETE" || got.Headers["x-original-url"] != "" {
 		out, err := json.Marshal(got.Headers)
 		t.Errorf("the upstream received %s, %v", out, err)

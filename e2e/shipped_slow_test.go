@@ -2,6 +2,7 @@ package e2e_test
 
 import (
 	"context"
+	"encoding/json"
 	"io"
 	"net"
 	"net/http"
@@ -15,13 +16,15 @@ import (
 	"github.com/sallyport/sallyport/internal/meshtest"
 )
 
-// crowd sends requests at once that are never over, a hundred on each of a number of HTTP/2 connections, until the test ends. It returns
-// when Envoy has all of them.
+// crowd sends requests at once that are never over, a hundred on each of a number of HTTP/2
+// connections, until the test ends. It returns when Envoy has all of them.
 func crowd(t *testing.T, s *meshtest.Stack, connections int, method, path string) {
 	t.Helper()
 	before := active(t, s)
 	send(t, s, connections, method, path, []byte("{"))
-	eventually(t, "Envoy to have the crowd's requests", func() bool { return active(t, s) >= before+connections*streams })
+	eventually(t, "Envoy to have the crowd's requests", func() bool {
+		return active(t, s) >= before+connections*streams
+	})
 }
 
 // streams is how many requests each connection of a crowd has: as many as Envoy lets it.
@@ -71,23 +74,52 @@ func active(t *testing.T, s *meshtest.Stack) int {
 	return stat(t, s, "http.gateway.downstream_rq_active")
 }
 
+// stat gives one of Envoy's figures, which must be there.
 func stat(t *testing.T, s *meshtest.Stack, name string) int {
 	t.Helper()
-	a := newCaller(t, s.Endpoints().EnvoyAdmin).get(t, "/stats?format=json&filter=^"+strings.ReplaceAll(name, ".", `\.`)+"$")
-	stats, ok := a.field(t, "stats").([]any)
-	if !ok || len(stats) != 1 {
-		t.Fatalf("Envoy has no one figure %s: %s", name, a.body)
+	value, there := figure(t, s, name)
+	if !there {
+		t.Fatalf("Envoy has no figure %s", name)
 	}
-	value, ok := stats[0].(map[string]any)["value"].(float64)
-	if !ok {
-		t.Fatalf("not a figure: %s", a.body)
-	}
-	return int(value)
+	return value
 }
 
-// honest sends requests one after the other, each of which must be answered with 200 within ten seconds, and gives the time that all
-// but the slowest in a hundred took at most.
-func honest(t *testing.T, n int, send func(c *caller) (answer, error), gateway string) time.Duration {
+// figure gives one of Envoy's figures; some are there only after they were counted.
+func figure(t *testing.T, s *meshtest.Stack, name string) (value int, there bool) {
+	t.Helper()
+	admin := newCaller(t, s.Endpoints().EnvoyAdmin)
+	a := admin.get(t, "/stats?format=json&filter=^"+strings.ReplaceAll(name, ".", `\.`)+"$")
+	var got struct {
+		Stats []struct {
+			Name  string `json:"name"`
+			Value int    `json:"value"`
+		} `json:"stats"`
+	}
+	if err := json.Unmarshal(a.body, &got); err != nil {
+		t.Fatalf("Envoy's figures: %v\n%s", err, a.body)
+	}
+	for _, one := range got.Stats {
+		if one.Name == name {
+			return one.Value, true
+		}
+	}
+	return 0, false
+}
+
+// sending sends one request.
+type sending func(c *caller) (answer, error)
+
+func get(path string, edits ...edit) sending {
+	return func(c *caller) (answer, error) { return c.try("GET", path, nil, edits...) }
+}
+
+func post(path string, edits ...edit) sending {
+	return func(c *caller) (answer, error) { return c.try("POST", path, []byte("hello"), edits...) }
+}
+
+// honest sends requests one after the other, each of which must be answered with 200 within ten
+// seconds, and gives the time that all but the slowest in a hundred took at most.
+func honest(t *testing.T, n int, send sending, gateway string) time.Duration {
 	t.Helper()
 	c := newCaller(t, gateway)
 	c.http.Timeout = 10 * time.Second
@@ -108,17 +140,18 @@ func honest(t *testing.T, n int, send func(c *caller) (answer, error), gateway s
 	return took[(n*99-1)/100]
 }
 
-// TestSlowBodiesKeepNobodyOut through the shipped file: 1,600 requests whose bodies do not come are no reason for anybody else to wait.
+// TestSlowBodiesKeepNobodyOut through the shipped file: 1,600 requests whose bodies do not come
+// are no reason for anybody else to wait.
 func TestSlowBodiesKeepNobodyOut(t *testing.T) {
 	s := meshtest.Start(t, with(func(o *mesh.Options) { meshtest.RunShipped(t, o) }))
 	gateway := s.Endpoints().Gateway
 	token := newCaller(t, gateway).login(t, user(t, s, "bob")).Access
-	requests := map[string]func(c *caller) (answer, error){
-		"GET /public":              func(c *caller) (answer, error) { return c.try("GET", "/public", nil) },
-		"POST /public":             func(c *caller) (answer, error) { return c.try("POST", "/public", []byte("hello")) },
-		"GET /protected, a token":  func(c *caller) (answer, error) { return c.try("GET", "/protected", nil, bearer(token)) },
-		"POST /protected, a token": func(c *caller) (answer, error) { return c.try("POST", "/protected", []byte("hello"), bearer(token)) },
-		"GET the issuer's key set": func(c *caller) (answer, error) { return c.try("GET", "/.well-known/jwks.json", nil) },
+	requests := map[string]sending{
+		"GET /public":              get("/public"),
+		"POST /public":             post("/public"),
+		"GET /protected, a token":  get("/protected", bearer(token)),
+		"POST /protected, a token": post("/protected", bearer(token)),
+		"GET the issuer's key set": get("/.well-known/jwks.json"),
 	}
 	before := map[string]time.Duration{}
 	for name, send := range requests {
@@ -126,11 +159,13 @@ func TestSlowBodiesKeepNobodyOut(t *testing.T) {
 	}
 	crowd(t, s, 16, http.MethodPost, "/public")
 	for name, send := range requests {
-		t.Logf("%s: 99 %% within %v, before the crowd %v", name, honest(t, 100, send, gateway), before[name])
+		during := honest(t, 100, send, gateway)
+		t.Logf("%s: 99 %% within %v, before the crowd %v", name, during, before[name])
 	}
 }
 
-// TestSlowLoginsKeepNobodyFromLoggingInAndOut: 1,400 logins, and as many logouts, whose bodies do not come.
+// TestSlowLoginsKeepNobodyFromLoggingInAndOut: 1,400 logins, and as many logouts, whose bodies
+// do not come.
 func TestSlowLoginsKeepNobodyFromLoggingInAndOut(t *testing.T) {
 	s := meshtest.Start(t, with(func(o *mesh.Options) { meshtest.RunShipped(t, o) }))
 	gateway, bob := s.Endpoints().Gateway, user(t, s, "bob")
@@ -146,11 +181,12 @@ func TestSlowLoginsKeepNobodyFromLoggingInAndOut(t *testing.T) {
 	crowd(t, s, 14, http.MethodPost, "/login")
 	during := honest(t, 20, inAndOut, gateway)
 	crowd(t, s, 14, http.MethodPost, "/logout")
-	t.Logf("a login and a logout: within %v, with slow logins %v, with slow logouts too %v", before, during, honest(t, 20, inAndOut, gateway))
+	t.Logf("a login and a logout: within %v, with slow logins %v, with slow logouts too %v",
+		before, during, honest(t, 20, inAndOut, gateway))
 }
 
-// TestStrangersTakePlacesOfStrangersAlone: as many requests without a token as the upstream takes of strangers, none of which it answers,
-// keep nobody out who is known.
+// TestStrangersTakePlacesOfStrangersAlone: as many requests without a token as the upstream
+// takes of strangers, none of which it answers, keep nobody out who is known.
 func TestStrangersTakePlacesOfStrangersAlone(t *testing.T) {
 	s := meshtest.Start(t, with(func(o *mesh.Options) {
 		o.Upstream = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -164,39 +200,47 @@ func TestStrangersTakePlacesOfStrangersAlone(t *testing.T) {
 	}))
 	gateway := s.Endpoints().Gateway
 	token := newCaller(t, gateway).login(t, user(t, s, "bob")).Access
-	get := func(c *caller) (answer, error) { return c.try("GET", "/protected", nil, bearer(token)) }
-	before := honest(t, 100, get, gateway)
+	known := get("/protected", bearer(token))
+	before := honest(t, 100, known, gateway)
 	crowd(t, s, 11, http.MethodGet, "/public")
-	eventually(t, "the places of strangers to be taken", func() bool { return stat(t, s, "cluster.public.circuit_breakers.default.cx_open") == 1 })
-	t.Logf("99 %% within %v, before the crowd %v", honest(t, 100, get, gateway), before)
-	post := func(c *caller) (answer, error) { return c.try("POST", "/protected", []byte("hello"), bearer(token)) }
-	honest(t, 20, post, gateway)
+	eventually(t, "the places of strangers to be taken", func() bool {
+		return stat(t, s, "cluster.public.circuit_breakers.default.cx_open") == 1
+	})
+	t.Logf("99 %% within %v, before the crowd %v", honest(t, 100, known, gateway), before)
+	honest(t, 20, post("/protected", bearer(token)), gateway)
 }
 
-// TestBodiesThatFillEnvoysMemoryGoFirst: 1,000 bodies of 200 KiB that never end are more than Envoy may have, through the shipped file
-// with its heap made a third. Envoy ends them, and has room for everybody else.
+// TestBodiesThatFillEnvoysMemoryGoFirst: 1,000 bodies of 200 KiB that never end are more than
+// Envoy may have, through the shipped file with its heap made a third. Envoy ends them, and has
+// room for everybody else.
 func TestBodiesThatFillEnvoysMemoryGoFirst(t *testing.T) {
 	s := meshtest.Start(t, with(func(o *mesh.Options) {
-		meshtest.RunShipped(t, o, meshtest.Change{Old: "max_heap_size_bytes: 402653184", New: "max_heap_size_bytes: 134217728"})
+		meshtest.RunShipped(t, o, meshtest.Change{
+			Old: "max_heap_size_bytes: 402653184", New: "max_heap_size_bytes: 134217728",
+		})
 	}))
 	gateway := s.Endpoints().Gateway
 	token := newCaller(t, gateway).login(t, user(t, s, "bob")).Access
 	send(t, s, 10, http.MethodPost, "/public", make([]byte, 200<<10))
 	eventually(t, "Envoy to end some of the bodies", func() bool {
-		return stat(t, s, "overload.envoy.overload_actions.reset_high_memory_stream.count") > 0
+		ended, _ := figure(t, s, "envoy.overload_actions.reset_high_memory_stream.count")
+		return ended > 0
 	})
 	eventually(t, "Envoy to have room", func() bool {
 		return stat(t, s, "overload.envoy.overload_actions.stop_accepting_requests.active") == 0
 	})
-	honest(t, 50, func(c *caller) (answer, error) { return c.try("GET", "/public", nil) }, gateway)
-	honest(t, 50, func(c *caller) (answer, error) { return c.try("POST", "/public", []byte("hello")) }, gateway)
-	honest(t, 50, func(c *caller) (answer, error) { return c.try("GET", "/protected", nil, bearer(token)) }, gateway)
+	honest(t, 50, get("/public"), gateway)
+	honest(t, 50, post("/public"), gateway)
+	honest(t, 50, get("/protected", bearer(token)), gateway)
 }
 
-// TestEnvoysStatusIsSeenWhenAllConnectionsAreTaken through the shipped file, whose 20,000 connections are made twenty.
+// TestEnvoysStatusIsSeenWhenAllConnectionsAreTaken through the shipped file, whose 20,000
+// connections are made twenty.
 func TestEnvoysStatusIsSeenWhenAllConnectionsAreTaken(t *testing.T) {
 	s := meshtest.Start(t, with(func(o *mesh.Options) {
-		meshtest.RunShipped(t, o, meshtest.Change{Old: "max_active_downstream_connections: 20000", New: "max_active_downstream_connections: 20"})
+		meshtest.RunShipped(t, o, meshtest.Change{
+			Old: "max_active_downstream_connections: 20000", New: "max_active_downstream_connections: 20",
+		})
 	}))
 	gateway, status := strings.TrimPrefix(s.Endpoints().Gateway, "http://"), s.Status()
 	for range 20 {
@@ -220,7 +264,8 @@ func TestEnvoysStatusIsSeenWhenAllConnectionsAreTaken(t *testing.T) {
 	}
 }
 
-// TestABodyForTheIssuerIsBounded: what is longer than 64 KiB is refused before the issuer hears of it, in words that a client can read.
+// TestABodyForTheIssuerIsBounded: what is longer than 64 KiB is refused before the issuer hears
+// of it, in words that a client can read.
 func TestABodyForTheIssuerIsBounded(t *testing.T) {
 	s := meshtest.Start(t, with(func(o *mesh.Options) { meshtest.RunShipped(t, o) }))
 	c := newCaller(t, s.Endpoints().Gateway)
@@ -231,15 +276,19 @@ func TestABodyForTheIssuerIsBounded(t *testing.T) {
 			t.Errorf("%s: %d %s", path, a.status, a.body)
 		}
 	}
-	if n := stat(t, s, "cluster.issuer.upstream_rq_total") + stat(t, s, "cluster.logout.upstream_rq_total"); n != 0 {
-		t.Errorf("the issuer has heard of %d requests", n)
+	for _, cluster := range []string{"issuer", "logout"} {
+		if n := stat(t, s, "cluster."+cluster+".upstream_rq_total"); n != 0 {
+			t.Errorf("the issuer has heard of %d requests, by %s", n, cluster)
+		}
 	}
 	token := c.login(t, user(t, s, "bob")).Access
 	// What is known to be somebody's passes on as it comes, of any size.
-	if a := c.send(t, "POST", "/protected", make([]byte, 1<<20), bearer(token)); a.status != http.StatusOK {
+	a := c.send(t, "POST", "/protected", make([]byte, 1<<20), bearer(token))
+	if a.status != http.StatusOK {
 		t.Errorf("an upload of 1 MiB: %d %s", a.status, a.body)
 	}
-	if a := c.send(t, "POST", "/public", make([]byte, 300<<10)); a.status != http.StatusRequestEntityTooLarge {
+	a = c.send(t, "POST", "/public", make([]byte, 300<<10))
+	if a.status != http.StatusRequestEntityTooLarge {
 		t.Errorf("a stranger's upload of 300 KiB: %d %s", a.status, a.body)
 	}
 }

@@ -15,22 +15,28 @@ import (
 
 	"golang.org/x/net/websocket"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
 	"github.com/sallyport/sallyport/internal/mesh"
 	"github.com/sallyport/sallyport/internal/meshtest"
 )
 
-// streaming is an upstream with a websocket, an event stream, a gRPC service and a request that is never answered.
+// streaming is an upstream with a websocket, an event stream, a gRPC service and a request that
+// is never answered.
 type streaming struct {
 	grpc   *grpc.Server
 	events chan string // what the event stream says after its first event
 }
 
 func newStreaming(t *testing.T) *streaming {
-	s := &streaming{events: make(chan string), grpc: grpc.NewServer(grpc.UnknownServiceHandler(echoMessages))}
+	s := &streaming{
+		events: make(chan string),
+		grpc:   grpc.NewServer(grpc.UnknownServiceHandler(echoMessages)),
+	}
 	t.Cleanup(s.grpc.Stop)
 	return s
 }
@@ -55,7 +61,8 @@ func (s *streaming) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case r.ProtoMajor == 2 && strings.HasPrefix(r.Header.Get("Content-Type"), "application/grpc"):
 		s.grpc.ServeHTTP(w, r)
 	case r.Header.Get("Upgrade") != "":
-		websocket.Server{Handler: func(conn *websocket.Conn) { _, _ = io.Copy(conn, conn) }}.ServeHTTP(w, r)
+		echo := func(conn *websocket.Conn) { _, _ = io.Copy(conn, conn) }
+		websocket.Server{Handler: echo}.ServeHTTP(w, r)
 	case r.URL.Path == "/api/events":
 		s.serveEvents(w, r)
 	case r.URL.Path == "/api/forever":
@@ -87,7 +94,8 @@ func (s *streaming) serveEvents(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// conversation is an open stream of any kind. exchange has something go to and fro; ended returns when the stream has ended.
+// conversation is an open stream of any kind. exchange has something go to and fro; ended
+// returns when the stream has ended.
 type conversation struct {
 	exchange func() error
 	ended    func() error
@@ -204,15 +212,24 @@ func begin(t *testing.T, url string, edits ...edit) *http.Response {
 	return response
 }
 
-func openGRPC(t *testing.T, gateway, token string, _ *streaming) conversation {
-	conn, err := grpc.NewClient(strings.TrimPrefix(gateway, "http://"), grpc.WithTransportCredentials(insecure.NewCredentials()))
+func dialGRPC(t *testing.T, gateway string) *grpc.ClientConn {
+	t.Helper()
+	plain := grpc.WithTransportCredentials(insecure.NewCredentials())
+	conn, err := grpc.NewClient(strings.TrimPrefix(gateway, "http://"), plain)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = conn.Close() })
-	ctx, cancel := context.WithTimeout(metadata.AppendToOutgoingContext(t.Context(), "authorization", "Bearer "+token), 30*time.Second)
+	return conn
+}
+
+func openGRPC(t *testing.T, gateway, token string, _ *streaming) conversation {
+	conn := dialGRPC(t, gateway)
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	t.Cleanup(cancel)
-	stream, err := conn.NewStream(ctx, &grpc.StreamDesc{ServerStreams: true, ClientStreams: true}, "/api/Echo")
+	ctx = metadata.AppendToOutgoingContext(ctx, "authorization", "Bearer "+token)
+	both := &grpc.StreamDesc{ServerStreams: true, ClientStreams: true}
+	stream, err := conn.NewStream(ctx, both, "/api/Echo")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -236,8 +253,9 @@ func openGRPC(t *testing.T, gateway, token string, _ *streaming) conversation {
 	}
 }
 
-// TestStreamsOutliveTheTimeOfARequest through the shipped file, with the times of a request cut to seconds: one that has begun after
-// the streams is over for lack of an answer, another for taking too long, and the streams go on.
+// TestStreamsOutliveTheTimeOfARequest through the shipped file, with the times of a request cut
+// to seconds: one that has begun after the streams is over for lack of an answer, another for
+// taking too long, and the streams go on.
 func TestStreamsOutliveTheTimeOfARequest(t *testing.T) {
 	up := newStreaming(t)
 	s := meshtest.Start(t, with(func(o *mesh.Options) {
@@ -270,7 +288,8 @@ func TestStreamsOutliveTheTimeOfARequest(t *testing.T) {
 	}
 }
 
-// TestStreamsEndWithTheirToken through the shipped file: nobody closes them, and nobody says anything.
+// TestStreamsEndWithTheirToken through the shipped file: nobody closes them, and nobody says
+// anything.
 func TestStreamsEndWithTheirToken(t *testing.T) {
 	up := newStreaming(t)
 	s := meshtest.Start(t, with(func(o *mesh.Options) {
@@ -294,7 +313,8 @@ func TestStreamsEndWithTheirToken(t *testing.T) {
 	wait.Wait()
 }
 
-// TestAStreamOpensWithATokenAlone: without one each kind is refused as any request is, with the reason; a public one opens.
+// TestAStreamOpensWithATokenAlone: without one each kind is refused as any request is, with the
+// reason; a public one opens.
 func TestAStreamOpensWithATokenAlone(t *testing.T) {
 	up := newStreaming(t)
 	s := meshtest.Start(t, with(func(o *mesh.Options) {
@@ -308,12 +328,15 @@ func TestAStreamOpensWithATokenAlone(t *testing.T) {
 		header("Sec-WebSocket-Version", "13"), header("Sec-WebSocket-Key", "AAAAAAAAAAAAAAAAAAAAAA=="),
 	}
 	c.get(t, "/api/websocket", upgrade...).refused(t, 401, "unauthorized", "no_token")
-	c.get(t, "/api/websocket", append(upgrade, bearer("garbage"))...).refused(t, 401, "invalid_token", "segments")
-	c.get(t, "/api/events", header("Accept", "text/event-stream")).refused(t, 401, "unauthorized", "no_token")
+	garbage := append(upgrade, bearer("garbage"))
+	c.get(t, "/api/websocket", garbage...).refused(t, 401, "invalid_token", "segments")
+	events := header("Accept", "text/event-stream")
+	c.get(t, "/api/events", events).refused(t, 401, "unauthorized", "no_token")
 	if conn, err := dialWebsocket(t, gateway, "/api/websocket", ""); err == nil {
 		t.Errorf("a websocket has opened without a token: %v", conn.RemoteAddr())
 	}
-	for _, path := range []string{"/login", "/logout", "/.well-known/jwks.json"} { // the issuer speaks no websocket
+	// The issuer speaks no websocket.
+	for _, path := range []string{"/login", "/logout", "/.well-known/jwks.json"} {
 		if a := c.get(t, path, upgrade...); a.status != http.StatusForbidden {
 			t.Errorf("%s: %d for a websocket, expected 403", path, a.status)
 		}
@@ -321,22 +344,22 @@ func TestAStreamOpensWithATokenAlone(t *testing.T) {
 	if _, err := dialWebsocket(t, gateway, "/public", ""); err != nil {
 		t.Errorf("a public websocket: %v", err)
 	}
-	if _, err := dialWebsocket(t, gateway, "/api/websocket", c.login(t, user(t, s, "bob")).Access); err != nil {
+	token := c.login(t, user(t, s, "bob")).Access
+	if _, err := dialWebsocket(t, gateway, "/api/websocket", token); err != nil {
 		t.Errorf("a websocket with a token: %v", err)
 	}
-	conn, err := grpc.NewClient(strings.TrimPrefix(gateway, "http://"), grpc.WithTransportCredentials(insecure.NewCredentials()))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = conn.Close() })
-	if err := conn.Invoke(t.Context(), "/api/Echo", wrapperspb.String("hello"), &wrapperspb.StringValue{}); err == nil || !strings.Contains(err.Error(), "Unauthenticated") {
+	conn := dialGRPC(t, gateway)
+	err := conn.Invoke(t.Context(), "/api/Echo", wrapperspb.String("hello"), &wrapperspb.StringValue{})
+	if status.Code(err) != codes.Unauthenticated {
 		t.Errorf("gRPC without a token: %v, expected Unauthenticated", err)
 	}
 }
 
 // TestTheGatewayAnswersOnIPv4AndIPv6, and knows clients by addresses of their own family.
 func TestTheGatewayAnswersOnIPv4AndIPv6(t *testing.T) {
-	s := meshtest.Start(t, with(func(o *mesh.Options) { meshtest.RunShipped(t, o, meshtest.OnEveryAddress) }))
+	s := meshtest.Start(t, with(func(o *mesh.Options) {
+		meshtest.RunShipped(t, o, meshtest.OnEveryAddress)
+	}))
 	gateway := s.Endpoints().Gateway
 	token := newCaller(t, gateway).login(t, user(t, s, "bob")).Access
 	for host, client := range map[string]string{"127.0.0.1": "127.0.0.1", "[::1]": "::1"} {

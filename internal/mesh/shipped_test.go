@@ -9,7 +9,8 @@ import (
 	"github.com/goccy/go-yaml"
 )
 
-// shippedEnvoy is what users of containers run; the demo's file is to be no other, but for addresses.
+// shippedEnvoy is what users of containers run; the demo's file is to be no other, but for
+// addresses.
 const shippedEnvoy = "../../deploy/config/envoy.yaml"
 
 // envoySettings is a file's listener of the gateway and its clusters.
@@ -78,11 +79,15 @@ func gatewayOf(t *testing.T, s envoySettings) map[string]any {
 	manager := gateway.Chains[0].Filters[0].Config
 	manager["per_connection_buffer_limit_bytes"] = gateway.Buffer
 	delete(manager, "access_log")
-	early := manager["early_header_mutation_extensions"].([]any)[0].(map[string]any)["typed_config"].(map[string]any)
+	config := func(list string) map[string]any {
+		return manager[list].([]any)[0].(map[string]any)["typed_config"].(map[string]any)
+	}
+	early := config("early_header_mutation_extensions")
 	early["mutations"] = slices.DeleteFunc(early["mutations"].([]any), func(m any) bool {
-		return m.(map[string]any)["remove"] == "x-forwarded-for" // nobody stands before the demo's Envoy but who plays with it
+		// Nobody stands before the demo's Envoy but who plays with it.
+		return m.(map[string]any)["remove"] == "x-forwarded-for"
 	})
-	check := manager["http_filters"].([]any)[0].(map[string]any)["typed_config"].(map[string]any)
+	check := config("http_filters")
 	delete(check, "encode_raw_headers")
 	for _, pattern := range check["allowed_headers"].(map[string]any)["patterns"].([]any) {
 		delete(pattern.(map[string]any), "ignore_case") // header names have none at Envoy

@@ -23,13 +23,15 @@ type Change struct{ Old, New string }
 // gateway is where the shipped file's gateway listens.
 const gateway = `{socket_address: {address: "::", ipv4_compat: true, port_value: 10000}}`
 
-// OnEveryAddress leaves the shipped file's gateway listening on all addresses of IPv4 and IPv6; on those of the loopback device, that
-// is (the option is SO_BINDTODEVICE of SOL_SOCKET, its value "lo").
+// OnEveryAddress leaves the shipped file's gateway listening on all addresses of IPv4 and IPv6;
+// on those of the loopback device, that is (the option is SO_BINDTODEVICE of SOL_SOCKET, its
+// value "lo").
 var OnEveryAddress = Change{gateway, strings.Replace(gateway, "10000", "GATEWAY_PORT", 1) + `
       socket_options: [{level: 1, name: 25, buf_value: bG8=, state: STATE_PREBIND}]`}
 
-// RunShipped has a mesh's Envoy run the file that users run. Nothing of it is replaced but addresses, which become those of the
-// mesh, and what changes say. Its status listener takes a free port.
+// RunShipped has a mesh's Envoy run the file that users run. Nothing of it is replaced but
+// addresses, which become those of the mesh, and what changes say. Its status listener takes a
+// free port.
 func RunShipped(t testing.TB, o *mesh.Options, changes ...Change) {
 	content, err := os.ReadFile(filepath.Join(Root(t), Shipped))
 	if err != nil {
@@ -109,7 +111,8 @@ func readdressed(t testing.TB, own string, changes []Change) []Change {
 			hosts = append(hosts, "{endpoint: {address: {socket_address: "+written(h.Endpoint)+"}}}")
 		}
 		here = append(here, Change{
-			"{endpoint: {address: {socket_address: {address: " + c.Name + ", port_value: " + port + "}}}}", strings.Join(hosts, ", "),
+			"{endpoint: {address: {socket_address: {address: " + c.Name + ", port_value: " + port + "}}}}",
+			strings.Join(hosts, ", "),
 		})
 	}
 	if len(ports) > 0 {
