@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"sync"
@@ -171,5 +173,28 @@ func TestGarbageDoesNotFillTheAuditLog(t *testing.T) {
 	_ = res.Body.Close()
 	if err != nil || !strings.Contains(string(metrics), `sallyport_audit_suppressed_total{event="refresh"} `) {
 		t.Errorf("what was left out is not counted: %v", err)
+	}
+}
+
+// TestAnUpgradedHashEndsNoSession: a user of another system logs in, and the hash is replaced; the password is the same, so the
+// session of that login goes on, and so does one of before.
+func TestAnUpgradedHashEndsNoSession(t *testing.T) {
+	t.Setenv("SALLYPORT_USERS_UPGRADE_HASHES", "true")
+	f := newFolder(t)
+	f.hash = "pbkdf2:sha1:2000$QzHeEZy6z2n2fo5q$e1b61fa7cbb69a2620862f6b9ae82850d14f54f1" // Werkzeug 3.1.9, of password
+	f.users("")
+	r := f.start("one")
+	first := r.login()
+	path := filepath.Join(f.dir, "users.yaml")
+	await(t, "the hash to be replaced", func() bool {
+		text, err := os.ReadFile(path)
+		return err == nil && strings.Contains(string(text), "$argon2id$") && !strings.Contains(string(text), "pbkdf2")
+	})
+	second := r.login()
+	for _, a := range []answer{first, second} {
+		want(t, r.refresh(a.str("refresh_token")), http.StatusOK)
+	}
+	if strings.Contains(r.stdout.String(), `"actor":"users"`) {
+		t.Errorf("sessions were ended: %s", r.stdout)
 	}
 }

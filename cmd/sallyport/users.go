@@ -27,6 +27,11 @@ type usersFile struct {
 // setPassword sets a user's hash in a users file, or adds the user, and says which of the two. The file is replaced as a
 // whole, so that an issuer never reads half of it.
 func setPassword(path, name, hash string, roles []string) (done string, err error) {
+	unlock, err := lockUsersFile(path)
+	if err != nil {
+		return "", err
+	}
+	defer func() { err = errors.Join(err, unlock()) }()
 	f, err := readUsersFile(path)
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		return "", err
@@ -54,6 +59,18 @@ func setPassword(path, name, hash string, roles []string) (done string, err erro
 		err = f.write()
 	}
 	return done + " in " + f.path, err
+}
+
+// lockUsersFile keeps other commands, and issuers that make hashes anew, from changing the file meanwhile.
+func lockUsersFile(path string) (unlock func() error, err error) {
+	if real, err := filepath.EvalSymlinks(path); err == nil {
+		path = real
+	}
+	unlock, err = ownfile.Lock(path, true)
+	if err != nil {
+		return nil, fmt.Errorf("locking the folder of %s: %w", path, err)
+	}
+	return unlock, nil
 }
 
 // readUsersFile reads a file. One that is not there is an empty one, and an error.

@@ -164,7 +164,12 @@ func (u userFields) value() string {
 }
 
 // changeUser sets one field of a user in a users file, and gives the file's real path. The file is replaced as a whole.
-func changeUser(path, name string, fields userFields) (string, error) {
+func changeUser(path, name string, fields userFields) (changed string, err error) {
+	unlock, err := lockUsersFile(path)
+	if err != nil {
+		return "", err
+	}
+	defer func() { err = errors.Join(err, unlock()) }()
 	f, err := readUsersFile(path)
 	if err != nil {
 		return "", err

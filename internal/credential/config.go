@@ -12,8 +12,10 @@ import (
 type Config struct {
 	File        config.Path `yaml:"file" usage:"YAML file of users and their password hashes"`
 	MaxPassword int         `yaml:"max_password" flag:"-" usage:"longest password in bytes"`
-	Argon2      Params      `yaml:"argon2"`
-	Hashing     Hashing     `yaml:"hashing"`
+	// UpgradeHashes has the issuer write to File, which it otherwise never does.
+	UpgradeHashes bool    `yaml:"upgrade_hashes" flag:"-" usage:"replace a hash of another kind, or a weaker one, when its user logs in"`
+	Argon2        Params  `yaml:"argon2"`
+	Hashing       Hashing `yaml:"hashing"`
 }
 
 // Hashing bounds what checking passwords may take from the machine. The process's memory peaks at a little more than

@@ -3,7 +3,7 @@
 // It promises:
 //   - A login costs exactly one password hash, whether the name is known, unknown or disabled, or none at all when it
 //     is refused before that; which of the two does not depend on whether the name is known. The hash of an unknown
-//     name costs what a user's would.
+//     name costs what a user's would. (With Config.UpgradeHashes a right password may cost another, behind its answer.)
 //   - Hashing stays within a fixed number of processors and a fixed amount of memory; whoever has to wait longer than
 //     a fixed time, or finds no place in the queue, is told so at once. Turns go round by network, so that no network's
 //     flood takes another's, and a user who has logged in from an address before has a place that strangers cannot take.
@@ -21,9 +21,12 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/sallyport/sallyport/internal/config"
 )
 
 // What Verify and Lookup answer besides a user.
@@ -56,8 +59,9 @@ type User struct {
 
 // Account is a user with the password's hash.
 type Account struct {
-	User User
-	hash hash
+	User    User
+	hash    hash
+	encoded config.Secret // as it stands in the file
 }
 
 // Directory is where accounts are kept: a file today.
@@ -92,6 +96,7 @@ type Store struct {
 	metrics  *metrics
 	max      int // bytes of a password
 	params   Params
+	upgrades *upgrades // nil: the file is not ours to write
 }
 
 // Open reads the users. Its error names the file, line and column of everything that is wrong with them.
@@ -125,6 +130,9 @@ func newStore(cfg Config, o Options, f *file, m *metrics) (*Store, error) {
 		metrics:  m,
 		max:      cfg.MaxPassword,
 		params:   cfg.Argon2,
+	}
+	if cfg.UpgradeHashes {
+		s.upgrades = s.newUpgrades()
 	}
 	if err := m.register(o.Registry, s.pool); err != nil {
 		return nil, err
@@ -177,6 +185,9 @@ func (s *Store) verify(ctx context.Context, name, password string, from netip.Ad
 	}
 	if outdated(account.hash, s.params) {
 		s.metrics.weak.Inc()
+		if s.upgrades != nil {
+			s.upgrades.offer(account, password)
+		}
 	}
 	return account.User, "ok", nil
 }
@@ -214,7 +225,16 @@ func (s *Store) Lookup(ctx context.Context, name string) (User, error) {
 
 // Run follows changes of the users until ctx ends; it then returns nil. Verify and Lookup see changes without it too:
 // it is there to tell of a broken file before someone logs in.
-func (s *Store) Run(ctx context.Context) error { return s.file.follow(ctx) }
+func (s *Store) Run(ctx context.Context) error {
+	if s.upgrades != nil {
+		var done sync.WaitGroup
+		defer done.Wait()
+		ctx, cancel := context.WithCancel(ctx)
+		defer cancel()
+		done.Go(func() { s.upgrades.run(ctx) })
+	}
+	return s.file.follow(ctx)
+}
 
 // Digest is the beginning of the SHA-256 of the file whose users are in force, as sha256sum shows it: 12 hexadecimal digits.
 func (s *Store) Digest() string {

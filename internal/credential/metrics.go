@@ -16,6 +16,7 @@ type metrics struct {
 	users    prometheus.Gauge
 	outdated prometheus.Gauge
 	weak     prometheus.Counter
+	upgrades *prometheus.CounterVec
 }
 
 // outcomes of Verify.
@@ -49,6 +50,12 @@ func newMetrics() *metrics {
 		Name: "sallyport_password_outdated_logins_total",
 		Help: "Logins by a right password whose hash is of another kind or weaker than new ones.",
 	})
+	m.upgrades = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "sallyport_users_upgraded_hashes_total",
+		Help: "Password hashes that were to be replaced by new ones at a login, by result (ok, failed).",
+	}, []string{"result"})
+	m.upgrades.WithLabelValues("ok")
+	m.upgrades.WithLabelValues("failed")
 	for _, o := range outcomes {
 		m.logins.WithLabelValues(o)
 	}
@@ -68,7 +75,7 @@ func (m *metrics) register(r prometheus.Registerer, p *pool) error {
 		Name: "sallyport_password_hashes_waiting", Help: "Logins waiting for their password to be checked.",
 	}, func() float64 { _, n := p.load(); return float64(n) })
 	var errs []error
-	for _, c := range []prometheus.Collector{m.logins, m.hashes, m.loads, m.broken, m.users, m.outdated, m.weak, running, waiting} {
+	for _, c := range []prometheus.Collector{m.logins, m.hashes, m.loads, m.broken, m.users, m.outdated, m.weak, m.upgrades, running, waiting} {
 		errs = append(errs, r.Register(c))
 	}
 	if err := errors.Join(errs...); err != nil {

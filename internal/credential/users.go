@@ -33,9 +33,10 @@ func (u *usersFile) Validate() error {
 		loaded.accounts[name] = Account{
 			User: User{
 				Name: name, Roles: e.Roles, Scopes: e.Scopes, Tenant: e.Tenant, Disabled: e.Disabled,
-				Credential: digestOf("credential", e.Hash.Reveal()), Rights: rightsOf(e),
+				Credential: e.credential(), Rights: rightsOf(e),
 			},
-			hash: h,
+			hash:    h,
+			encoded: e.Hash,
 		}
 	}
 	loaded.costs = newCosts(encoded, hashes, u.params)
@@ -93,7 +94,11 @@ func (e *userEntry) parse(at string, p Params, memory int64) (hash, error) {
 	if e.Hash.IsZero() {
 		return nil, config.At(at+".password_hash", "expected a password hash such as sallyport passwd makes, got nothing")
 	}
-	h, err := parseHash(e.Hash.Reveal())
+	encoded, _, err := splitCredential(e.Hash.Reveal())
+	var h hash
+	if err == nil {
+		h, err = parseHash(encoded)
+	}
 	if err != nil {
 		return nil, config.At(at+".password_hash", "%w", err)
 	}
@@ -104,6 +109,14 @@ func (e *userEntry) parse(at string, p Params, memory int64) (hash, error) {
 		return nil, config.At(at+".password_hash", "expected a hash that takes at most the %d MiB of users.hashing.memory_mib, got one of %d MiB", memory>>20, need>>20)
 	}
 	return h, nil
+}
+
+// credential names the user's password: by its hash, or by an earlier hash of the same password.
+func (e *userEntry) credential() string {
+	if _, kept, err := splitCredential(e.Hash.Reveal()); err == nil && kept != "" {
+		return kept
+	}
+	return digestOf("credential", e.Hash.Reveal())
 }
 
 // shorten keeps an error short whatever stands in the file.
