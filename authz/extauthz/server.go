@@ -6,11 +6,12 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"runtime/debug"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/net/netutil"
+	"golang.org/x/time/rate"
 	"google.golang.org/grpc"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/keepalive"
@@ -56,6 +57,9 @@ type Server struct {
 	metrics *metrics
 	audit   *auditor
 	grpc    *grpc.Server
+
+	panics   *rate.Limiter
+	unlogged atomic.Uint64 // panics since the last one that was logged
 }
 
 // New makes a server. engine must have been made with NewWire(c).
@@ -77,6 +81,7 @@ func New(engine *authz.Engine, c Config, o Options) (*Server, error) {
 		engine: engine, config: c, options: o, answers: newAnswers(c), broken: broken,
 		waiting: make(chan struct{}, c.KeyWaiters),
 		metrics: newMetrics(o.Registry),
+		panics:  rate.NewLimiter(panicRate, panicBurst),
 	}
 	s.audit = newAuditor(c.Audit, o.Audit, s.metrics)
 	s.grpc = grpc.NewServer(serverOptions(c)...)
@@ -148,8 +153,19 @@ func (s *Server) Drain(ctx context.Context) {
 	}
 }
 
-func (s *Server) panicked(value any) {
+// Panicked counts a panic that was recovered from, the engine's too, and logs it within a limit: if a request can bring one
+// about, whoever has found it can send as many as they like.
+func (s *Server) Panicked(what string, stack []byte) {
 	s.metrics.panics.Inc()
-	s.metrics.refused[token.ReasonInternal].Inc()
-	s.options.Logger.Error("recovered from a panic; the request was refused", "panic", authz.PanicText(value), "stack", string(debug.Stack()))
+	if !s.panics.Allow() {
+		s.unlogged.Add(1)
+		return
+	}
+	s.options.Logger.Error("recovered from a panic; the request was refused", "panic", what, "unlogged", s.unlogged.Swap(0), "stack", string(stack))
 }
+
+// Panics that are logged, a second and at once.
+const (
+	panicRate  = 1
+	panicBurst = 10
+)

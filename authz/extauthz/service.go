@@ -2,6 +2,7 @@ package extauthz
 
 import (
 	"context"
+	"runtime/debug"
 	"strings"
 	"sync"
 
@@ -51,7 +52,8 @@ func handleCheck(srv any, ctx context.Context, receive func(any) error, _ grpc.U
 func (s *Server) check(ctx context.Context, r *checkRequest) (a *answer) {
 	defer func() {
 		if value := recover(); value != nil {
-			s.panicked(value)
+			s.metrics.refused[token.ReasonInternal].Inc()
+			s.Panicked(authz.PanicText(value), debug.Stack())
 			a = s.broken
 		}
 	}()

@@ -190,7 +190,7 @@ func (g *gate) ready(stopping context.Context) error {
 }
 
 func (g *gate) panicked(what string, stack []byte) {
-	g.logger.Error("gate: recovered from a panic; the request was refused", "panic", what, "stack", string(stack))
+	g.server.Panicked(what, stack) // nobody asks the engine before there is a server
 }
 
 func (g *gate) options() daemon.Options {
