@@ -1,0 +1,120 @@
+package session_test
+
+import (
+	"context"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/sallyport/sallyport/internal/redisconn"
+	"github.com/sallyport/sallyport/internal/revocation/redislog"
+	"github.com/sallyport/sallyport/internal/session"
+	"github.com/sallyport/sallyport/internal/session/sessiontest"
+)
+
+// TestWhatALoginAndALogoutLeaveInRedis measures what docs/operations.md says of the memory that Redis needs: run it with -v. The
+// bounds are what is said there.
+func TestWhatALoginAndALogoutLeaveInRedis(t *testing.T) {
+	const (
+		pairs     = 1000
+		atOnce    = 900 // bytes, until the access token's entry and the record have expired
+		remaining = 240 // bytes, for max_session_lifetime
+	)
+	client := sessiontest.Open(t, sessiontest.RealRedis(t))
+	store := realStore(t, client)
+	facts := session.Facts{
+		Subject: "alice@example.com", Tenant: "acme", Scope: []string{"orders.read", "orders.write"}, AMR: []string{"pwd"},
+		Credential: strings.Repeat("c", 22), Rights: strings.Repeat("r", 22),
+	}
+	pair := func() {
+		a, err := store.Arrive(t.Context(), facts.Subject)
+		if err != nil {
+			t.Fatal(err)
+		}
+		g, err := store.Begin(t.Context(), a, facts)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := store.End(t.Context(), g.Session.ID, "logout", facts.Subject); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for range pairs { // what is there once, and a sorted set as large sets are
+		pair()
+	}
+	before := usedMemory(t, client)
+	for range pairs {
+		pair()
+	}
+	grown := (usedMemory(t, client) - before) / pairs
+
+	redisClient := client.Universal()
+	for keys := redisClient.Scan(t.Context(), 0, "*:s:*", 1000).Iterator(); keys.Next(t.Context()); {
+		if left := redisClient.PTTL(t.Context(), keys.Val()).Val(); left <= 0 || left > config().Retain {
+			t.Errorf("the record of an ended session is kept for %v, expected at most %v", left, config().Retain)
+		}
+		redisClient.Del(t.Context(), keys.Val()) // as when it has expired
+	}
+	redisClient.XTrimMaxLen(t.Context(), "{sallyport}:rev:log", 1)
+	remembered := redisClient.ZCard(t.Context(), "{sallyport}:rev:cutoffs").Val()
+	if remembered != 2*pairs {
+		t.Fatalf("%d ended sessions are remembered, expected %d", remembered, 2*pairs)
+	}
+	stays, err := redisClient.MemoryUsage(t.Context(), "{sallyport}:rev:cutoffs", 0).Result()
+	if err != nil {
+		t.Fatal(err)
+	}
+	stays /= 2 * pairs
+	t.Logf("%d bytes for each login and logout, %d of them for max_session_lifetime", grown, stays)
+	if grown > atOnce || stays > remaining {
+		t.Errorf("a login and a logout leave %d bytes and %d of them for long, expected at most %d and %d", grown, stays, atOnce, remaining)
+	}
+}
+
+// realStore is a store on a real revocation log.
+func realStore(t *testing.T, client *redisconn.Client) *session.Store {
+	t.Helper()
+	log, err := redislog.NewIssuer(client, redislog.DefaultConfig(), redislog.Options{Name: "issuer-1"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- log.Run(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	})
+	store, err := session.New(config(), client, log, sessiontest.NewRing())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+		if _, known := log.MintingTime(); known {
+			return store
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("Redis' time is not known")
+		}
+	}
+}
+
+func usedMemory(t *testing.T, client *redisconn.Client) int {
+	t.Helper()
+	info, err := client.Universal().(*redis.Client).Info(t.Context(), "memory").Result()
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, used, _ := strings.Cut(info, "\nused_memory:")
+	used, _, _ = strings.Cut(used, "\r\n")
+	n, err := strconv.Atoi(used)
+	if err != nil {
+		t.Fatalf("used_memory: %v", err)
+	}
+	return n
+}
