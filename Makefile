@@ -27,7 +27,7 @@ export CGO_ENABLED
 VERSION    := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 LDFLAGS    := -X main.version=$(VERSION)
 
-.PHONY: demo build image envoy redis test vet fuzz logouts faults model model-vast bugs bench check-mod test-compose test-k8s clean help
+.PHONY: demo build image envoy valkey test test-tools test-valkey vet fuzz logouts faults model model-vast bugs bench check-mod test-compose test-k8s clean help
 
 help: ## this list
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -49,6 +49,9 @@ test-tools:
 	@deploy/setup/tests.sh
 	@deploy/setup/hashes.sh $(TOOLS)/hashes
 
+valkey:
+	@deploy/setup/valkey.sh $(TOOLS)/valkey
+
 vet: ## gofmt, go vet, staticcheck
 	@unformatted=$$(gofmt -l $$(git ls-files --cached --others --exclude-standard '*.go')); \
 	    [ -z "$$unformatted" ] || { echo "gofmt -w these files:"; echo "$$unformatted"; exit 1; }
@@ -60,6 +63,15 @@ test: envoy test-tools vet ## all tests, end to end ones on the real Envoy and R
 	@# One after the other: each of these has a mesh of processes to itself, and judges how soon a logout is in force.
 	$(GO) test $(TEST_FLAGS) -timeout $(TEST_TIMEOUT) -p 1 ./e2e/...
 	cd deploy/tools && $(GO) test -count=1 ./... # what it checks lies outside its module, where the cache does not look
+	@$(MAKE) --no-print-directory test-valkey
+
+ON_VALKEY := PATH="$(TOOLS)/valkey/redis:$$PATH" $(GO) test -timeout $(TEST_TIMEOUT)
+
+test-valkey: envoy test-tools valkey ## what depends on Redis, on Valkey (this build of it talks no TLS)
+	$(ON_VALKEY) $(TEST_FLAGS) -skip 'TestTLS$$' ./internal/redisconn ./internal/revocation/redislog ./internal/session
+	$(ON_VALKEY) $(TEST_FLAGS) ./e2e \
+	    -run 'TestACleanRestartOfRedisLosesNothing|TestEveryRedisIsAMatterOfSettings/^(single|sentinel_with_passwords|cluster_of_six)$$'
+	$(ON_VALKEY) ./e2e/faults -run 'TestSchedules$$' -schedules 6 -seed 101
 
 fuzz: ## every fuzz target for FUZZTIME each (FUZZTIME=10m)
 	@set -e; for package in $$($(GO) list ./...); do \

@@ -10,3 +10,22 @@ install_packages() {
     DEBIAN_FRONTEND=noninteractive apt-get update -qq >&2
     DEBIAN_FRONTEND=noninteractive apt-get install -y -qq "$@" >&2
 }
+
+# fetch_wheels DIR REQUIREMENTS WHAT: makes DIR a Python virtual environment with the wheels that REQUIREMENTS pins, called WHAT;
+# does nothing when it is one.
+fetch_wheels() {
+    cmp -s "$2" "$1/requirements.txt" && return
+    python=$(command -v python3) || { echo "setup: python3 is missing: install Python 3.9 or newer" >&2; exit 1; }
+    echo "setup: fetching $3 ..." >&2
+    make_venv "$1" || {
+        may_install || {
+            echo "setup: 'python3 -m venv' does not work here; on Debian and Ubuntu: sudo apt-get install python3-venv" >&2
+            exit 1
+        }
+        install_packages python3-venv
+        make_venv "$1"
+    }
+    "$1/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps --only-binary=:all: --require-hashes -r "$2"
+    cp "$2" "$1/requirements.txt"
+}
+make_venv() { rm -rf "$1" && "$python" -m venv "$1" >/dev/null 2>&1; }

@@ -5,6 +5,8 @@ import (
 	"io"
 	"net"
 	"testing"
+
+	"github.com/prometheus/client_golang/prometheus"
 )
 
 // breaking passes connections on to a server, except that each ends when a word is first sent over it.
@@ -56,4 +58,17 @@ func TestABrokenConnectionIsNoFinding(t *testing.T) {
 			t.Errorf("%s: findings %v, error %v; want an error alone", word, findings, err)
 		}
 	}
+}
+
+// TestHowFullRedisIsIsShown: an operator sees it before Redis refuses what is written.
+func TestHowFullRedisIsIsShown(t *testing.T) {
+	t.Parallel()
+	r := startRedis(t, "--maxmemory", "64mb")
+	s := named("issuer-1")
+	s.o.Registry = prometheus.NewRegistry()
+	startIssuer(t, r.addr(), s)
+	eventually(t, "the metrics tell of it", func() bool {
+		used, limit := gathered(t, s.o.Registry, "sallyport_revocation_redis_used_bytes"), gathered(t, s.o.Registry, "sallyport_revocation_redis_limit_bytes")
+		return used > 500_000 && used < 64<<20 && limit == 64<<20
+	})
 }

@@ -62,7 +62,7 @@ func (i *Issuer) Run(ctx context.Context) error {
 			cancel()
 		}
 	}
-	run(ctx, check, i.beats, i.read, i.appends, i.mends, i.watchGates)
+	run(ctx, check, i.beats, i.read, i.appends, i.mends, i.watchGates, i.watchMemory)
 	i.leave(context.WithoutCancel(ctx))
 	return failed
 }

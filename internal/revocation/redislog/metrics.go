@@ -27,9 +27,12 @@ type metrics struct {
 	dropped    prometheus.Counter
 	// failedChecks is how many checks of Redis failed at the start.
 	failedChecks prometheus.Gauge
-	length       atomic.Int64
-	lastError    atomic.Int64 // mono of the last error logged
-	lastText     atomic.Pointer[string]
+	// redisUsed and redisLimit are the memory of the server that is nearest to its limit.
+	redisUsed, redisLimit prometheus.Gauge
+
+	length    atomic.Int64
+	lastError atomic.Int64 // mono of the last error logged
+	lastText  atomic.Pointer[string]
 }
 
 const namespace, subsystem = "sallyport", "revocation"
@@ -56,12 +59,17 @@ func newMetrics(f *follower, r *prometheus.Registry) (*metrics, error) {
 			Help: "Ways in which Redis is not what the promises need, as found at the start.",
 		}),
 	}
+	gauge := func(name, help string) prometheus.Gauge {
+		return prometheus.NewGauge(prometheus.GaugeOpts{Namespace: namespace, Subsystem: subsystem, Name: name, Help: help})
+	}
+	m.redisUsed = gauge("redis_used_bytes", "Memory in use of the Redis server that is nearest to its limit.")
+	m.redisLimit = gauge("redis_limit_bytes", "Most memory that this server may use (maxmemory); 0: without a limit.")
 	for _, c := range revocation.Causes() {
 		m.resyncs.WithLabelValues(string(c))
 	}
 	collectors := []prometheus.Collector{m.resyncs, m.heartbeats, m.readErrors, m.setBacks, m}
 	if _, ok := f.machine.(*revocation.Writer); ok {
-		collectors = append(collectors, m.appends, m.alone, m.mended, m.dropped, m.failedChecks)
+		collectors = append(collectors, m.appends, m.alone, m.mended, m.dropped, m.failedChecks, m.redisUsed, m.redisLimit)
 	}
 	var errs []error
 	for _, c := range collectors {
