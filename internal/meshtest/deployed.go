@@ -90,7 +90,7 @@ func (d DeployedRedis) Users(passwords map[string]string) (string, error) {
 // primary, and for the sentinels.
 const (
 	replicaUser  = "user replica on >%s resetkeys resetchannels -@all +psync +replconf +ping\n"
-	sentinelUser = "user sentinel on >%s resetkeys resetchannels allchannels -@all +multi +exec +slaveof +ping +subscribe +publish +info +role " +
+	sentinelUser = "user sentinel on >%s resetkeys allchannels -@all +multi +exec +slaveof +ping +subscribe +publish +info +role " +
 		"+config|rewrite +client|setname +client|kill +script|kill\n"
 )
 
