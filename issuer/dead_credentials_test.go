@@ -48,7 +48,10 @@ func TestADeadCredentialLogsNobodyOutEverywhere(t *testing.T) {
 		"the counter ahead": {func(h *house, a answer) {
 			next := h.refresh(a.str("refresh_token"))
 			a.json["refresh_token"] = next.str("refresh_token")
-			h.setCounter(h.claims(a.str("access_token")).SessionID, "1")
+			h.setField(h.claims(a.str("access_token")).SessionID, "n", "1")
+		}, false, true},
+		"its end begun long ago": {func(h *house, a answer) {
+			h.setField(h.claims(a.str("access_token")).SessionID, "state", "ending")
 		}, false, true},
 		"of an older era": {func(h *house, _ answer) { h.log.Set(true, true, "era-2") }, false, true},
 		"not remembered": {func(h *house, _ answer) {
@@ -81,10 +84,10 @@ func TestADeadCredentialLogsNobodyOutEverywhere(t *testing.T) {
 	}
 }
 
-func (h *house) setCounter(sessionID, n string) {
+func (h *house) setField(sessionID, name, value string) {
 	h.t.Helper()
 	tag, unique, _ := strings.Cut(sessionID, "~")
-	if err := h.redis.Universal().HSet(h.t.Context(), "{"+tag+"}:s:"+unique, "n", n).Err(); err != nil {
+	if err := h.redis.Universal().HSet(h.t.Context(), "{"+tag+"}:s:"+unique, name, value).Err(); err != nil {
 		h.t.Fatal(err)
 	}
 }

@@ -15,6 +15,9 @@ import (
 // within the grace window come from a client that repeats nothing, or from a thief, so what is older is taken for reuse.
 const maxSpent = 8
 
+// askAgain is how long a log out everywhere that failed halfway may be asked for again with the same refresh token.
+const askAgain = time.Minute
+
 // Admit says whether a session's user may go on, and names the rights that tokens minted now will carry.
 type Admit func(context.Context, Session) (rights string, err error)
 
@@ -155,7 +158,7 @@ func (s *Store) refuseMove(ctx context.Context, id ID, session Session, answer s
 func (s *Store) moveArgs(t refreshToken, rights string, now time.Time, era, mode string) []any {
 	return []any{
 		strconv.FormatInt(t.n, 10), millis(now), strconv.FormatInt(s.cfg.Grace.Milliseconds(), 10), era, s.cfg.ClientID, rights,
-		strconv.Itoa(maxSpent), mode,
+		strconv.Itoa(maxSpent), mode, strconv.FormatInt(askAgain.Milliseconds(), 10),
 	}
 }
 

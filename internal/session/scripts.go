@@ -46,15 +46,19 @@ return {'begun', cut}
 // was made by a clock that has gone back since: nobody knows how old it is, nor what is before it, so they are too old. Reuse is found whatever
 // the era: it ends the session's access tokens, and those of a session that must log in again are still good. A session whose tokens have
 // carried more than one set of rights goes by none from then on (*): nobody knows which of them the tokens in the field carry.
-// To look works on a session that is ending, too: whoever asked for that may ask again.
-// ARGV: n, now ms, grace ms, era, client, rights, how many spent tokens are remembered, spend or look.
+// To look works on a session that is ending, too, for a while after its user was to be logged out everywhere: whoever asked for that may
+// ask again.
+// ARGV: n, now ms, grace ms, era, client, rights, how many spent tokens are remembered, spend or look, that while in ms.
 const moveScript = `
 local s = redis.call('HMGET', KEYS[3], 'state', 'client', 'exp', 'era', 'gen', 'n', 'moved', 'rights', 'spent')
 if not s[1] then return {'missing'} end
 if s[2] ~= ARGV[5] then return {'client'} end
 local look = ARGV[8] == 'look'
-if s[1] ~= 'active' and not (look and s[1] == 'ending') then return {s[1]} end
 local now, grace = tonumber(ARGV[2]), tonumber(ARGV[3])
+if s[1] ~= 'active' then
+  local cut = tonumber(redis.call('HGET', KEYS[1], 'cut') or '0')
+  if not look or s[1] ~= 'ending' or math.abs(now - cut) > tonumber(ARGV[9]) then return {s[1]} end
+end
 if now >= tonumber(s[3]) then return {'expired'} end
 local function ending(why)
   redis.call('HSET', KEYS[3], 'state', 'ending')

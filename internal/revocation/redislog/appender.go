@@ -11,6 +11,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"github.com/sallyport/sallyport/internal/redisconn"
 	"github.com/sallyport/sallyport/internal/revocation"
 	"github.com/sallyport/sallyport/internal/seeded"
 )
@@ -211,6 +212,9 @@ func (a *appender) call(ctx context.Context, group []*job) (s stored, err error)
 		}
 	}
 	keys := []string{a.keys.log, a.keys.head, a.keys.cutoffs}
+	if a.client.Config().Mode == redisconn.ModeCluster { // else sessions share the log's fate, and no end needs to be remembered beside it
+		keys = append(keys, a.keys.cutoffs)
+	}
 	answer, replicas, err := a.writeAndWait(ctx, a.conn, appendScript, keys, args, a.attempt()*3/4)
 	if err != nil {
 		return s, fmt.Errorf("redislog: append: %w", err)

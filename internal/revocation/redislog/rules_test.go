@@ -3,6 +3,7 @@ package redislog_test
 import (
 	"context"
 	"fmt"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -200,13 +201,22 @@ func TestCutoffs(t *testing.T) {
 	}
 }
 
-// TestEndedSessionsAreRememberedBeyondTheirEntries: for as long as a session can live and no longer, by every issuer, and again
+// TestEndedSessionsAreRememberedBeyondTheirEntries on a Cluster: for as long as a session can live and no longer, by every issuer, and again
 // after the log was lost and mended.
 func TestEndedSessionsAreRememberedBeyondTheirEntries(t *testing.T) {
 	t.Parallel()
-	r := startRedis(t)
+	r := startRedis(t, "--cluster-enabled", "yes", "--cluster-port", strconv.Itoa(freePort(t)))
+	r.do("CLUSTER", "ADDSLOTSRANGE", 0, 16383)
+	eventually(t, "the cluster to be there", func() bool { return strings.Contains(fmt.Sprint(r.do("CLUSTER", "INFO")), "cluster_state:ok") })
 	s := shortLived("issuer-1")
-	i := startIssuer(t, r.addr(), s)
+	cluster := redisconn.DefaultConfig()
+	cluster.Mode, cluster.Address, cluster.Addresses = redisconn.ModeCluster, "", []string{r.addr()}
+	cluster.Checks = redisconn.ChecksWarn // one node without a replica
+	one, err := redislog.NewIssuer(open(t, cluster), s.cfg, s.options(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	i := issuer{one, running(t, one.Run)}
 	eventually(t, "fresh", i.fresh)
 	ended := func(session string) bool {
 		t.Helper()
@@ -231,10 +241,6 @@ func TestEndedSessionsAreRememberedBeyondTheirEntries(t *testing.T) {
 	revoke(t, i, sid("s4"))
 	if ended("s0") || !ended("s1") || !ended("s4") {
 		t.Errorf("ended: s0 %t, s1 %t, s4 %t; expected what no session can be older than to be forgotten", ended("s0"), ended("s1"), ended("s4"))
-	}
-	r.kill()
-	if _, err := i.Remembered(t.Context(), iss, "s1", "", "", ""); err == nil {
-		t.Error("without Redis there is an answer about ended sessions")
 	}
 }
 
@@ -369,4 +375,26 @@ func enforcing(t *testing.T, addr string) *redislog.Issuer {
 		t.Fatal(err)
 	}
 	return i
+}
+
+// TestEndedSessionsAreNotRememberedWhereTheyShareTheLogsFate: without a Cluster the session's own record and the log go back together, and
+// what each end costs is gone with its entry.
+func TestEndedSessionsAreNotRememberedWhereTheyShareTheLogsFate(t *testing.T) {
+	t.Parallel()
+	r := startRedis(t)
+	i := startIssuer(t, r.addr(), shortLived("issuer-1"))
+	eventually(t, "fresh", i.fresh)
+	revoke(t, i, sid("s1"), revocation.Request{Kind: revocation.KindSub, Issuer: iss, Value: "alice"})
+	if found, err := i.Remembered(t.Context(), iss, "s1", "alice", "", ""); err != nil || found.Ended || found.Subject.IsZero() {
+		t.Errorf("got %+v, %v; expected the user's cutoff alone", found, err)
+	}
+	eventually(t, "the entries have left the log", func() bool { return r.do("XLEN", logKey) == int64(1) })
+	cutoffs := headKey[:len(headKey)-len("head")] + "cutoffs"
+	if n := r.do("ZCARD", cutoffs); n != int64(1) {
+		t.Errorf("%v are remembered, expected the user's cutoff alone", n)
+	}
+	r.kill()
+	if _, err := i.Remembered(t.Context(), iss, "s1", "", "", ""); err == nil {
+		t.Error("without Redis there is an answer about ended sessions")
+	}
 }

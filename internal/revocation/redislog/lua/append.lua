@@ -1,4 +1,5 @@
--- Appends entries. KEYS[3] holds what sessions are checked against: cutoffs by their time, and sessions by when they were ended.
+-- Appends entries. KEYS[3] holds what sessions are checked against: cutoffs by their time, and sessions by when they were ended,
+-- these only where there is a KEYS[4], the same key: on a Cluster.
 -- ARGV: random bits, max_token_lifetime, clock_skew, time to keep cutoffs, 'new' or 'again', expected head (epoch, seq,
 -- chain; only for 'again', but always there), for how long to mark the log as mending, the time up to which entries have expired
 -- by the issuer's account (0: not known), what the time should be by it (0: not known), then the body of each entry, one argument
@@ -22,10 +23,11 @@ for i = 12, #ARGV do
   if not again and expires_of(ARGV[i]) < t + h.life + 2 * skew then return answer('EARLY', 0) end
 end
 
--- remember keeps a cutoff, or the end of a session, for as long as a session that began before it can live: the session's own
--- record may lie on another shard, which can lose the end that the log has not lost.
+-- remember keeps a cutoff, and on a Cluster the end of a session, for as long as a session that began before it can live: the
+-- session's own record may lie on another shard there, which can lose the end that the log has not lost.
 local function remember(body)
   local kind, issuer, value, cutoff = string.match(body, '^1\t(%a+)\t([^\t]*)\t([^\t]*)\t(%d+)\t')
+  if kind == 'sid' and not KEYS[4] then return end
   if kind == 'sid' then cutoff = string.match(body, '\t(%d+)$') end
   if cutoff == '0' then return end
   redis.call('ZADD', CUTOFFS, 'GT', cutoff, kind .. ':' .. int(#issuer) .. ':' .. issuer .. ':' .. value)
