@@ -3,10 +3,16 @@ package livefile_test
 import (
 	"bytes"
 	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
 	"crypto/sha256"
+	"crypto/x509"
 	"encoding/hex"
+	"encoding/pem"
 	"errors"
 	"log/slog"
+	"math/big"
 	"os"
 	"path/filepath"
 	"strings"
@@ -263,12 +269,35 @@ func TestWhatCanBeReadHalfWrittenWaitsForASecondLook(t *testing.T) {
 	})
 }
 
+// TestAnAuthorityThatIsHalfWrittenIsBroken, also when an earlier one in the file is whole: servers of the other would be refused.
 func TestAnAuthorityThatIsHalfWrittenIsBroken(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "ca.pem")
-	for name, content := range map[string]string{"nothing": "", "garbage": "hello", "no end": "-----BEGIN CERTIFICATE-----\nMIIB\n"} {
+	one, two := authority(t), authority(t)
+	for name, content := range map[string]string{
+		"nothing": "", "garbage": "hello", "no end": one[:len(one)/2], "a whole one before": one + two[:len(two)/2],
+	} {
 		write(t, path, content)
 		if _, err := livefile.OpenRoots(nil, "ca_file", path); err == nil || !strings.Contains(err.Error(), path) {
 			t.Errorf("%s: got %v", name, err)
 		}
 	}
+	write(t, path, "# a comment\n"+one+two)
+	if _, err := livefile.OpenRoots(nil, "ca_file", path); err != nil {
+		t.Errorf("two whole ones: %v", err)
+	}
+}
+
+// authority is a certificate that signs itself.
+func authority(t *testing.T) string {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour), IsCA: true, BasicConstraintsValid: true}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}))
 }
