@@ -3,6 +3,7 @@ package tools
 import (
 	"io"
 	"net/netip"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -377,5 +378,56 @@ func TestRedisKeepsItsFileOnAVolume(t *testing.T) {
 	}
 	if !strings.Contains(readFile(t, "k8s/base/kustomization.yaml"), "StorageClass") {
 		t.Error("k8s/base does not say that it needs a StorageClass")
+	}
+}
+
+// TestTheOverlayOfTheDocsBuilds: the one of docs/day-2.md, with the part that takes the shipped upstream away.
+func TestTheOverlayOfTheDocsBuilds(t *testing.T) {
+	page := readFile(t, "docs/day-2.md")
+	indented := func(begin string) string {
+		_, rest, ok := strings.Cut(page, "\n    "+begin)
+		if !ok {
+			t.Fatalf("docs/day-2.md has no block that begins with %q", begin)
+		}
+		var text strings.Builder
+		for line := range strings.Lines("    " + begin + rest) {
+			inside, ok := strings.CutPrefix(line, "    ")
+			if !ok {
+				break
+			}
+			text.WriteString(inside)
+		}
+		return text.String()
+	}
+	_, withoutUpstream, _ := strings.Cut(indented("patches:\n"), "patches:\n")
+	dir := t.TempDir()
+	for _, folder := range []string{"k8s/base", "deploy/config"} {
+		if err := os.CopyFS(filepath.Join(dir, folder), os.DirFS(filepath.Join(root, folder))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	mine := filepath.Join(dir, "k8s/overlays/mine")
+	if err := os.MkdirAll(mine, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	overlay := indented("apiVersion: kustomize.config.k8s.io/v1beta1\n") + withoutUpstream
+	if err := os.WriteFile(filepath.Join(mine, "kustomization.yaml"), []byte(overlay), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	resources, err := krusty.MakeKustomizer(krusty.MakeDefaultOptions()).Run(filesys.MakeFsOnDisk(), mine)
+	if err != nil {
+		t.Fatalf("%v\n%s", err, overlay)
+	}
+	text, err := resources.AsYaml()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := string(text); !strings.Contains(got, "image: registry.example/sallyport:v1.2.3") || !strings.Contains(got, "value: 10.42.0.0/16") {
+		t.Error("the overlay names neither its image nor its network")
+	}
+	for _, r := range resources.Resources() {
+		if r.GetKind() == "Deployment" && r.GetName() == "upstream" {
+			t.Error("the shipped upstream is still there")
+		}
 	}
 }
