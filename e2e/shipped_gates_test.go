@@ -177,6 +177,9 @@ func TestALateGateIsNotSaidToBeDead(t *testing.T) {
 	if err := gate.Signal(syscall.SIGSTOP); err != nil {
 		t.Fatal(err)
 	}
+	eventually(t, "all of the gate to have stopped", func() bool {
+		return c.get(t, "/protected", bearer(token)).status != 200
+	})
 	c.get(t, "/protected", bearer(token)).refused(t, 503, "temporarily_unavailable", "gate_late")
 	if err := gate.Signal(syscall.SIGCONT); err != nil {
 		t.Fatal(err)

@@ -20,19 +20,8 @@ import (
 // connections, until the test ends. It returns when Envoy has all of them.
 func crowd(t *testing.T, s *meshtest.Stack, connections int, method, path string) {
 	t.Helper()
+	const streams = 100
 	before := active(t, s)
-	send(t, s, connections, method, path, []byte("{"))
-	eventually(t, "Envoy to have the crowd's requests", func() bool {
-		return active(t, s) >= before+connections*streams
-	})
-}
-
-// streams is how many requests each connection of a crowd has: as many as Envoy lets it.
-const streams = 100
-
-// send is crowd for requests with any beginning, and does not wait until Envoy has them.
-func send(t *testing.T, s *meshtest.Stack, connections int, method, path string, beginning []byte) {
-	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	var wait sync.WaitGroup
 	t.Cleanup(func() { cancel(); wait.Wait() })
@@ -41,18 +30,21 @@ func send(t *testing.T, s *meshtest.Stack, connections int, method, path string,
 		http2.Protocols.SetUnencryptedHTTP2(true)
 		t.Cleanup(http2.CloseIdleConnections)
 		for range streams {
-			wait.Go(func() { unfinished(ctx, http2, method, s.Endpoints().Gateway+path, beginning) })
+			wait.Go(func() { unfinished(ctx, http2, method, s.Endpoints().Gateway+path) })
 		}
 	}
+	eventually(t, "Envoy to have the crowd's requests", func() bool {
+		return active(t, s) >= before+connections*streams
+	})
 }
 
 // unfinished sends a request; one with a body sends the beginning of it.
-func unfinished(ctx context.Context, by http.RoundTripper, method, url string, beginning []byte) {
+func unfinished(ctx context.Context, by http.RoundTripper, method, url string) {
 	var body io.Reader
 	if method == http.MethodPost {
 		reader, writer := io.Pipe()
 		defer writer.Close()
-		go func() { _, _ = writer.Write(beginning) }()
+		go func() { _, _ = writer.Write([]byte("{")) }()
 		body = reader
 	}
 	r, err := http.NewRequestWithContext(ctx, method, url, body)
@@ -77,16 +69,6 @@ func active(t *testing.T, s *meshtest.Stack) int {
 // stat gives one of Envoy's figures, which must be there.
 func stat(t *testing.T, s *meshtest.Stack, name string) int {
 	t.Helper()
-	value, there := figure(t, s, name)
-	if !there {
-		t.Fatalf("Envoy has no figure %s", name)
-	}
-	return value
-}
-
-// figure gives one of Envoy's figures; some are there only after they were counted.
-func figure(t *testing.T, s *meshtest.Stack, name string) (value int, there bool) {
-	t.Helper()
 	admin := newCaller(t, s.Endpoints().EnvoyAdmin)
 	a := admin.get(t, "/stats?format=json&filter=^"+strings.ReplaceAll(name, ".", `\.`)+"$")
 	var got struct {
@@ -100,10 +82,11 @@ func figure(t *testing.T, s *meshtest.Stack, name string) (value int, there bool
 	}
 	for _, one := range got.Stats {
 		if one.Name == name {
-			return one.Value, true
+			return one.Value
 		}
 	}
-	return 0, false
+	t.Fatalf("Envoy has no figure %s", name)
+	return 0
 }
 
 // sending sends one request.
@@ -208,30 +191,6 @@ func TestStrangersTakePlacesOfStrangersAlone(t *testing.T) {
 	})
 	t.Logf("99 %% within %v, before the crowd %v", honest(t, 100, known, gateway), before)
 	honest(t, 20, post("/protected", bearer(token)), gateway)
-}
-
-// TestBodiesThatFillEnvoysMemoryGoFirst: 1,000 bodies of 200 KiB that never end are more than
-// Envoy may have, through the shipped file with its heap made a third. Envoy ends them, and has
-// room for everybody else.
-func TestBodiesThatFillEnvoysMemoryGoFirst(t *testing.T) {
-	s := meshtest.Start(t, with(func(o *mesh.Options) {
-		meshtest.RunShipped(t, o, meshtest.Change{
-			Old: "max_heap_size_bytes: 402653184", New: "max_heap_size_bytes: 134217728",
-		})
-	}))
-	gateway := s.Endpoints().Gateway
-	token := newCaller(t, gateway).login(t, user(t, s, "bob")).Access
-	send(t, s, 10, http.MethodPost, "/public", make([]byte, 200<<10))
-	eventually(t, "Envoy to end some of the bodies", func() bool {
-		ended, _ := figure(t, s, "envoy.overload_actions.reset_high_memory_stream.count")
-		return ended > 0
-	})
-	eventually(t, "Envoy to have room", func() bool {
-		return stat(t, s, "overload.envoy.overload_actions.stop_accepting_requests.active") == 0
-	})
-	honest(t, 50, get("/public"), gateway)
-	honest(t, 50, post("/public"), gateway)
-	honest(t, 50, get("/protected", bearer(token)), gateway)
 }
 
 // TestEnvoysStatusIsSeenWhenAllConnectionsAreTaken through the shipped file, whose 20,000
