@@ -370,12 +370,14 @@ func await(t *testing.T, what string, condition func() bool) {
 // TestReuseIsNoticedAfterARestart: what reuse is known by lies in Redis, and a restart resets none of it.
 func TestReuseIsNoticedAfterARestart(t *testing.T) {
 	f := newFolder(t)
+	f.grace = "1s"
 	one := f.start("one")
 	first := one.login()
 	second := want(t, one.refresh(first.str("refresh_token")), 200)
 	third := want(t, one.refresh(second.str("refresh_token")), 200)
 	one.end()
 	again := f.start("one")
+	await(t, "the grace window to end", func() bool { return again.refresh(first.str("refresh_token")).status != 200 })
 	want(t, again.refresh(first.str("refresh_token")), 401)
 	want(t, again.refresh(third.str("refresh_token")), 401)
 	if !strings.Contains(again.stdout.String(), `"event":"reuse"`) {
