@@ -51,7 +51,11 @@ var golden = map[string]struct{ encoded, work string }{
 func TestHashesThatOtherLibrariesMadeMatchAndCostWhatTheySay(t *testing.T) {
 	for name, g := range golden {
 		t.Run(name, func(t *testing.T) {
-			checkForeign(t, g.encoded, goldenPassword, goldenPassword+"x", goldenPassword+"\x00")
+			wrong := []string{goldenPassword + "x", goldenPassword + "\x00"}
+			if strings.Contains(g.encoded, "1000000$") || strings.Contains(g.encoded, "scrypt") { // each takes seconds under the race detector
+				wrong = nil
+			}
+			checkForeign(t, g.encoded, goldenPassword, wrong...)
 			h, err := parseHash(g.encoded)
 			if err != nil {
 				t.Fatal(err)
@@ -107,7 +111,7 @@ func TestHashesOfTheRealLibrariesMatch(t *testing.T) {
 			if err := json.Unmarshal(lines.Bytes(), &made); err != nil {
 				t.Fatal(err)
 			}
-			t.Run(made.Kind, func(t *testing.T) { checkForeign(t, made.Hash, password, password[1:]) })
+			t.Run(made.Kind, func(t *testing.T) { checkForeign(t, made.Hash, password, password[1:], password+"\x00") })
 		}
 		if kinds < 22 {
 			t.Errorf("only %d kinds were made", kinds)

@@ -118,7 +118,7 @@ func (f *file) replaceHash(a Account, encoded string) (err error) {
 		if err := errors.Join(err, keepOwner(path, temporary)); err != nil {
 			return err
 		}
-		now, err := readBounded(path)             // an editor knows nothing of our lock
+		now, err := readBounded(path) // an editor knows nothing of our lock
 		if err == nil && string(now) != string(old) {
 			err = errors.New("expected the file as it was read, got another: somebody is changing it")
 		}
