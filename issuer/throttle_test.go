@@ -1,9 +1,11 @@
 package issuer
 
 import (
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"net/netip"
+	"strings"
 	"testing"
 	"time"
 
@@ -155,6 +157,13 @@ func TestBrokenForwardingHeadersChangeNoAnswer(t *testing.T) {
 		}
 		a := h.post("/login", body("username", "alice", "password", "wrong"), withHeader("X-Forwarded-For", value))
 		wantStatus(t, a, http.StatusUnauthorized, "invalid_credentials")
+	}
+	written := map[string]bool{"127.0.0.1": true, "::1": true, "192.0.2.1": true, "fe80::1": true}
+	for line := range strings.Lines(h.audited.String()) {
+		var event struct{ Address string }
+		if err := json.Unmarshal([]byte(line), &event); err != nil || !written[event.Address] {
+			t.Errorf("an event has the address %q, %v", event.Address, err)
+		}
 	}
 }
 
