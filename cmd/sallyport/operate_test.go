@@ -248,6 +248,36 @@ func TestADryRunShowsTheSessionsAndLeavesThemAlone(t *testing.T) {
 	}
 }
 
+// TestStatusFailsWhileProcessesAreNotWhatTheyShouldBe: two gates share a name, and another gate has a
+// max_staleness of its own; each is named.
+func TestStatusFailsWhileProcessesAreNotWhatTheyShouldBe(t *testing.T) {
+	o := operate(t, meshtest.Options{})
+	o.gate("--name", "gate-1")
+	o.gate("--name", "gate-2", "--revocation-max-staleness", "9s")
+	o.stack.Eventually("status to name them", func() bool {
+		status, out, errOut := o.try("status")
+		return status == 2 && strings.Contains(errOut, "gate-1 is shared") && strings.Contains(errOut, "gate-2 is unlike") &&
+			strings.Contains(out, "shared") && strings.Contains(out, "unlike")
+	})
+}
+
+// gate runs one more gate of the stack, by its file and with flags of its own, until the test ends.
+func (o *operator) gate(flags ...string) {
+	o.t.Helper()
+	args := append([]string{"serve", "--config", filepath.Join(o.stack.Dir, "authz.yaml"), "--listen", "127.0.0.1:0",
+		"--admin-listen", "127.0.0.1:0", "--key-cache-dir", o.t.TempDir()}, flags...)
+	cmd := exec.Command(filepath.Join(meshtest.Binaries(o.t, false), "authz"), args...)
+	if err := cmd.Start(); err != nil {
+		o.t.Fatal(err)
+	}
+	o.t.Cleanup(func() {
+		if err := cmd.Process.Kill(); err != nil {
+			o.t.Error(err)
+		}
+		_ = cmd.Wait() // it was killed
+	})
+}
+
 // TestStatusFailsWhileAGateIsBehind: one gate is stopped as by a debugger, and another command's revocation passes it by.
 func TestStatusFailsWhileAGateIsBehind(t *testing.T) {
 	o := operate(t, meshtest.Options{Gates: 2, Issuers: 2})

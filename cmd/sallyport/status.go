@@ -31,6 +31,8 @@ func newStatus() *cobra.Command {
   ok         it has applied the whole log
   behind     it has not applied, --within the time given, what was in the log when this command looked first
   off_log    what it has applied is not the log as it is now: it is loading it again
+  shared     another process has the same name: give each a name of its own. Logouts wait for a gate that is counted once and is two
+  unlike     its revocation.max_staleness is another than that of the issuer that was asked: give all of them the same
   not_ready  it says that its copy is not to be relied on yet
   stale      its copy was last confirmed more than max_staleness ago: it refuses everything
   gone       nothing was heard of it for max_staleness and settle: it has ended, or is cut off and refuses everything. Its line is
@@ -82,6 +84,9 @@ type lineOfState struct {
 	KeySetAge *float64 `json:"key_set_age_seconds"`
 	Age       float64  `json:"age_seconds"`
 	Live      bool     `json:"live"`
+	Shared    bool     `json:"shared"`
+	// MaxStaleness is the process's own setting, in seconds; nil when it does not say.
+	MaxStaleness *float64 `json:"max_staleness_seconds"`
 }
 
 func (s *status) run(ctx context.Context, out io.Writer) error {
