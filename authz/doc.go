@@ -10,6 +10,7 @@
 //     and policy are judged on every request, and whatever was verified under keys that have changed is forgotten.
 //   - A token known to be revoked is refused as revoked (401) however stale the gate's copy of the revocations is; what the
 //     gate cannot know is refused with 503, never allowed, unless the route says allow_stale by name.
+//   - A request that passes by a token has to end with it, unless its route says otherwise; transports are told so.
 //   - The headers that tell the upstream who is calling are the gate's own: always overwritten, removed when there is
 //     nothing to say, in every spelling that a server might fold into the same name.
 //

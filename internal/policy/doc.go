@@ -6,6 +6,8 @@
 //   - One spelling of a path: what is matched is the part before `?`, percent-decoded once. A path that two servers may
 //     read differently (encoded slashes and dots that make segments, empty segments, double encoding, control
 //     characters, fragments, path parameters unless the route permits them) falls under no route at all.
+//   - Another case is no way around a rule: a request that would fall under a stricter route if it were spelt in that
+//     route's case is refused, unless the policy says that upstreams tell paths apart by case.
 //   - Names are literal. `*` stands for exactly one segment, `**` for the rest of the path, and only as segments of their
 //     own; `*.` in front of a host stands for one or more labels. Nothing is a regular expression, nothing matches by prefix
 //     of a name.
