@@ -46,11 +46,11 @@ func TestAStolenKeyIsRemovedAndRevokedInOneStep(t *testing.T) {
 	made := keys(t, "keygen", "--dir", dir)
 	stolen, next := find(t, made, keyring.Active), find(t, made, keyring.Next)
 	admin, token, asked := adminStub(t, http.StatusOK, `{"revoked":true,"seq":7,"applied":"3/3"}`)
-	out, _, err := sallyport("", "keys", "revoke", stolen.ID, "--dir", dir, "--issuer-admin", admin, "--token-file", token)
+	out, _, err := sallyport("", "keys", "revoke", stolen.ID, "--dir", dir, "--issuer-admin", admin, "--token-file", token, "--actor", "dana")
 	if err != nil || !strings.Contains(out, "entry 7") || !strings.Contains(out, "3/3 gates") {
 		t.Errorf("%v\n%s", err, out)
 	}
-	want := `POST /admin/revocations?wait=5s {"kind":"kid","reason":"key_revoked","value":"` + stolen.ID + `"}`
+	want := `POST /admin/revocations?wait=5s {"actor":"dana","kind":"kid","reason":"key_revoked","value":"` + stolen.ID + `"}`
 	if len(*asked) != 2 || (*asked)[1] != want {
 		t.Errorf("asked %q, expected %q", *asked, want)
 	}
