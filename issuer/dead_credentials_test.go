@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/sallyport/sallyport/internal/jose"
 	"github.com/sallyport/sallyport/internal/redisconn"
 	"github.com/sallyport/sallyport/internal/revocation"
 	"github.com/sallyport/sallyport/internal/session/sessiontest"
@@ -37,7 +38,7 @@ func TestADeadCredentialLogsNobodyOutEverywhere(t *testing.T) {
 		"its user revoked":      {revoke("sub", named("alice")), true, true},
 		"its client revoked":    {revoke("client", named("sallyport")), true, true},
 		"its tenant revoked":    {revoke("tenant", named("acme")), true, true},
-		"its key revoked":       {revoke("kid", func(h *house, _ answer) string { return h.keys.private.ID() }), true, false},
+		"its key revoked":       {revoke("kid", activeKey), true, false},
 		"everywhere, by itself": {everywhere("by access token"), true, true},
 		"everywhere, refresh":   {everywhere("by refresh token"), true, true},
 		"everywhere, operator":  {everywhere("by operator"), true, true},
@@ -188,4 +189,14 @@ func TestALogOutWithABodyThatSaysNothingIsOneWithoutABody(t *testing.T) {
 			t.Error("a request that was refused logged somebody out")
 		}
 	})
+}
+
+// activeKey is the key that has signed so far; the next one signs once it is revoked.
+func activeKey(h *house, _ answer) string {
+	next, err := jose.GenerateKey("ES256")
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	h.keys.next = next
+	return h.keys.private.ID()
 }
