@@ -90,9 +90,13 @@ func (p *places) look(ctx context.Context, conn *redis.Conn) ([]spot, error) {
 	for k := range reads {
 		reads[k] = pipe.Do(ctx, "GETRANGE", p.keys.gate(k+1), 0, maxLine-1)
 	}
-	_, _ = pipe.Exec(ctx) // each command tells for itself
+	_, failed := pipe.Exec(ctx)
 	var all []spot
 	for k, read := range reads {
+		// Each command tells for itself, unless none was sent: go-redis puts what Redis says to its greeting into none of them.
+		if read.Err() == nil && read.Val() == nil && failed != nil {
+			return nil, failed
+		}
 		text, err := read.Text()
 		switch {
 		case err == nil:
