@@ -1,6 +1,7 @@
 package revocation
 
 import (
+	"cmp"
 	"slices"
 	"time"
 
@@ -33,8 +34,12 @@ type sighting struct {
 	left     bool          // the life that was seen here has said that it answers nobody any more
 }
 
-// rememberGone is how long a line is remembered that readings do not show any more: longer than any that counts.
-const rememberGone = 2 * time.Hour
+// rememberGone is how long a line is remembered that readings do not show any more: longer than any that counts. maxGone is how
+// many are, those that moved last: whoever may write a line can give it another name before each reading.
+const (
+	rememberGone = 2 * time.Hour
+	maxGone      = 2048
+)
 
 // Observe takes a reading of all lines. A line seen for the first time counts as moved: it may be alive. One that is not
 // there any more is remembered and grows old: what empties Redis does not end the processes whose lines were in it.
@@ -51,10 +56,18 @@ func (l *Lines) Observe(lines []Line, now Instant) {
 		s.gone = false
 		fresh[line.Name] = s
 	}
+	var gone []string
 	for name, s := range l.seen {
 		if _, there := fresh[name]; !there && now.Mono-s.moved <= rememberGone && !seeded.On(seeded.VanishedGateDropped) {
 			s.gone = true
 			fresh[name] = s
+			gone = append(gone, name)
+		}
+	}
+	if len(gone) > maxGone {
+		slices.SortFunc(gone, func(a, b string) int { return cmp.Compare(fresh[b].moved, fresh[a].moved) })
+		for _, name := range gone[maxGone:] {
+			delete(fresh, name)
 		}
 	}
 	l.seen = fresh

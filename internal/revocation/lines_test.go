@@ -2,6 +2,7 @@ package revocation_test
 
 import (
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -69,6 +70,30 @@ func TestALineThatHasVanishedStillCounts(t *testing.T) {
 	l.Observe(back, moment(13*time.Second))
 	if applied, total, _ := l.Applied(back, place, true, oldest, moment(13*time.Second)); applied != 1 || total != 1 {
 		t.Errorf("back again: %d/%d, expected 1/1", applied, total)
+	}
+}
+
+// TestLinesThatChangeTheirNamesAreRememberedWithinBounds: whoever has a gate's Redis user can give all lines other names before
+// each reading.
+func TestLinesThatChangeTheirNamesAreRememberedWithinBounds(t *testing.T) {
+	const readings, places, most = 100, 99, 2048
+	place := revocation.Position{Epoch: revocation.Epoch{1}, Seq: 5}
+	var l revocation.Lines
+	var lines []revocation.Line
+	for n := range readings {
+		lines = lines[:0]
+		for k := range places {
+			lines = append(lines, lineAt(fmt.Sprintf("gate-%d#%d", n, k), 1, 5, true))
+		}
+		l.Observe(lines, moment(time.Duration(n)*time.Millisecond))
+	}
+	now := moment(readings * time.Millisecond)
+	_, total, behind := l.Applied(lines, place, true, time.Hour, now)
+	if total > most+places || len(behind) > most {
+		t.Errorf("%d lines count and %d are behind after %d readings of %d new names, expected at most %d", total, len(behind), readings, places, most)
+	}
+	if last := fmt.Sprintf("gate-%d#0", readings-2); !slices.Contains(behind, last) {
+		t.Errorf("%s, which vanished last, is not among those behind", last)
 	}
 }
 
