@@ -35,7 +35,7 @@ use_compose() {
 use_cluster() {
     local context
     load=()
-    if [ -z "${KUBECONFIG-}" ] && ! kubectl get --raw /readyz >/dev/null 2>&1 && [ -x "$SALLYPORT_KUBE_UP/up.sh" ]; then
+    if [ -z "${KUBECONFIG-}" ] && ! { kubectl config current-context && kubectl get --raw /readyz; } >/dev/null 2>&1 && [ -x "$SALLYPORT_KUBE_UP/up.sh" ]; then
         say "starting a cluster with $SALLYPORT_KUBE_UP/up.sh (it goes on running; down.sh ends it)"
         eval "$("$SALLYPORT_KUBE_UP/up.sh")"
         load=("$SALLYPORT_KUBE_UP/load.sh")

@@ -114,6 +114,8 @@ func value(t *testing.T, c *redis.Client, key string) string {
 		got, err = c.ZRangeWithScores(t.Context(), key, 0, -1).Result()
 	case "stream":
 		got, err = c.XRange(t.Context(), key, "-", "+").Result()
+	case "string":
+		got, err = c.Get(t.Context(), key).Result()
 	default:
 		t.Fatalf("%s is a %s, of which this test knows nothing", key, kind)
 	}

@@ -118,7 +118,7 @@ func build(cfg issuer.Config, events *audit.Log, logger *slog.Logger, registry *
 		return nil, err
 	}
 	if h.users, err = credential.Open(cfg.Users, credential.Options{
-		Now: clock.Now, Logger: logger, Registry: registry, Limits: cfg.Limits,
+		Now: clock.Steady, Logger: logger, Registry: registry, Limits: cfg.Limits,
 		OnChange: func(names []string) { h.server.UsersChanged(names) }, // not before the parts run
 	}); err != nil {
 		return nil, err
@@ -153,7 +153,7 @@ func (h *house) buildOnRedis(cfg issuer.Config, events *audit.Log, logger *slog.
 	door := &opening{ready: h.log.Ready}
 	h.server, err = issuer.New(issuer.Options{
 		Config: cfg, Keys: h.keys, Users: h.users, Directory: h.users, Sessions: h.sessions, Log: h.log, Inventory: h.log, Audit: events,
-		Open: door.check, Logger: logger, Registry: registry, Now: clock.Now, Files: h.files,
+		Open: door.check, Logger: logger, Registry: registry, Now: clock.Steady, Files: h.files,
 	})
 	return err
 }

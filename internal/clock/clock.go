@@ -17,6 +17,13 @@ func Read() (monotonic time.Duration, wall time.Time) {
 	return now.Sub(start) + byMonotonic, now.Round(0).Add(byWall)
 }
 
+// Steady returns a time that only the monotonic clock moves on: for limits and whatever else measures
+// how long ago something was, which a wall clock that is set must neither lengthen nor cut short.
+func Steady() time.Time {
+	monotonic, _ := Read()
+	return start.Add(monotonic)
+}
+
 // Now is the time, as time.Now gives it.
 func Now() time.Time {
 	_, wall := moved()
