@@ -15,7 +15,7 @@ func TestEnvoySeesWhoIsReady(t *testing.T) {
 	admin := newCaller(t, s.Endpoints().EnvoyAdmin)
 	healthy := func(cluster, flags string) (n int) {
 		answer := admin.send(t, http.MethodGet, "/clusters", nil)
-		for line := range strings.Lines(answer.body) {
+		for line := range strings.Lines(string(answer.body)) {
 			if strings.HasPrefix(line, cluster+"::127.") && strings.HasSuffix(strings.TrimSpace(line), "::health_flags::"+flags) {
 				n++
 			}
