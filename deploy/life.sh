@@ -25,8 +25,9 @@ survive() {
     refresh "$spare"; expect_soon 90 200 POST /refresh "${posted[@]}"
     token=$(field access_token)
     expect 200 GET /protected "$token"
-    expect 200 POST "/logout?wait=5s" "$token"
-    expect 401 GET /protected "$token"
+    # Issuers that have just started wait for the gates of before, which are gone, until their lines are old: no ?wait= here.
+    expect 200 POST /logout "$token"
+    expect_soon 10 401 GET /protected "$token"
 }
 
 # A user who is disabled has nothing that passes, and gets nothing any more. SECONDS: until the issuers have the changed file.

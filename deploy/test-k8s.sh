@@ -164,7 +164,7 @@ cold() {
 }
 disable() {
     port_of deployment/issuer 9101
-    "$work/sallyport" users disable "$1" --file "$secrets/issuer/users.yaml" --now \
+    "$work/sallyport" users disable "$1" --file "$secrets/issuer/users.yaml" --now --wait 10s \
         --issuer-admin "http://$address" --token-file "$secrets/issuer/admin_token"
     apply_secrets
 }
