@@ -42,7 +42,6 @@ var floors = [][]string{
 	{"internal/clock"},
 	{"internal/livefile"},
 	{"internal/ownfile"},
-	{"internal/seeded"},
 }
 
 // reserved says who alone may import a library. The reason is printed when the rule is broken.

@@ -1,5 +1,8 @@
-// Command bugs turns the seeded bugs on, one by one, and runs the tests that are to catch them. It prints what caught each,
-// and fails when one was not caught, when a bug was never come to, or when a test fails without any bug.
+// Command bugs breaks the rules of the revocation log and of sessions, one by one, and runs the tests
+// that are to notice. Each bug of the table is an edit of the product's own files, which the go command
+// reads in their place (go test -overlay): the product knows nothing of it. Bugs prints what caught each,
+// and fails when one was not caught, when a rule no longer stands in its file, or when a test fails
+// without any bug.
 //
 // It wants redis-server, and to be run from the module's root: make bugs.
 package main
@@ -13,8 +16,6 @@ import (
 	"slices"
 	"strings"
 	"time"
-
-	"github.com/sallyport/sallyport/internal/seeded"
 )
 
 func main() {
@@ -37,7 +38,7 @@ func chosen(list string) []row {
 	}
 	names := strings.Split(list, ",")
 	return slices.DeleteFunc(slices.Clone(table), func(r row) bool {
-		return !slices.Contains(names, string(r.bug)) && !slices.Contains(names, strings.TrimRight(string(r.bug), "abc"))
+		return !slices.Contains(names, r.bug) && !slices.Contains(names, strings.TrimRight(r.bug, "abcdef"))
 	})
 }
 
@@ -46,17 +47,21 @@ func run(ctx context.Context, rows []row, all bool, jobs int) error {
 		return fmt.Errorf("bugs: no bug of that number")
 	}
 	began := time.Now()
-	b, err := build(ctx, rows)
+	w, err := open()
 	if err != nil {
 		return err
 	}
-	defer b.remove()
-	fmt.Printf("built %d packages with their tests in %s\n", len(b.binaries), time.Since(began).Round(time.Second))
-	if err := b.control(ctx, rows, jobs); err != nil {
+	defer w.remove()
+	for _, r := range rows {
+		if _, err := r.apply(w.root); err != nil {
+			return err
+		}
+	}
+	if err := w.control(ctx, rows, jobs); err != nil {
 		return err
 	}
 	results := make([]result, len(rows))
-	each(jobs, len(rows), func(n int) { results[n] = b.try(ctx, rows[n], all) })
+	each(jobs, len(rows), func(n int) { results[n] = w.try(ctx, rows[n], all) })
 	missed := report(results)
 	fmt.Printf("%d bugs in %d forms, %d caught, %s\n", numbers(rows), len(rows), len(rows)-missed, time.Since(began).Round(time.Second))
 	if missed > 0 {
@@ -69,17 +74,28 @@ func run(ctx context.Context, rows []row, all bool, jobs int) error {
 func numbers(rows []row) int {
 	seen := map[string]bool{}
 	for _, r := range rows {
-		seen[strings.TrimRight(string(r.bug), "abc")] = true
+		seen[strings.TrimRight(r.bug, "abcdef")] = true
 	}
 	return len(seen)
 }
 
 // control runs every catcher without a bug: one that fails all the same catches nothing.
-func (b *built) control(ctx context.Context, rows []row, jobs int) error {
+func (w *workshop) control(ctx context.Context, rows []row, jobs int) error {
 	began, used := time.Now(), catchers(rows)
-	var failed []string
+	binaries := map[string]string{}
+	for _, c := range used {
+		if binaries[c.pkg] != "" {
+			continue
+		}
+		binary, err := w.build(ctx, c.pkg, nil)
+		if err != nil {
+			return err
+		}
+		binaries[c.pkg] = binary
+	}
 	outcomes := make([]outcome, len(used))
-	each(jobs, len(used), func(n int) { outcomes[n] = b.test(ctx, used[n], seeded.Bug("")) })
+	each(jobs, len(used), func(n int) { outcomes[n] = used[n].run(ctx, binaries[used[n].pkg], w.root) })
+	var failed []string
 	for n, o := range outcomes {
 		if !o.passed {
 			failed = append(failed, fmt.Sprintf("%s without a bug: %s\n%s", used[n], o.why, o.output))

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -11,43 +12,97 @@ import (
 	"strings"
 	"sync"
 	"time"
-
-	"github.com/sallyport/sallyport/internal/seeded"
 )
 
-// The two sides of a program with seeded bugs: the variable it reads, and what it says once it comes to the bug.
-const (
-	variable = "SALLYPORT_SEEDED_BUG"
-	atWork   = "seeded bug at work: "
-)
-
-// built are test binaries with the seeded bugs in them, one for each package.
-type built struct {
-	dir      string
-	binaries map[string]string
+// workshop is a folder with the files that bugs replace and the test binaries built of them.
+type workshop struct {
+	root string // of the module
+	dir  string
 }
 
-func build(ctx context.Context, rows []row) (*built, error) {
+func open() (*workshop, error) {
+	root, err := os.Getwd()
+	if err != nil {
+		return nil, fmt.Errorf("bugs: %w", err)
+	}
 	dir, err := os.MkdirTemp("", "sallyport-bugs-")
 	if err != nil {
 		return nil, fmt.Errorf("bugs: %w", err)
 	}
-	b := &built{dir, map[string]string{}}
-	for _, c := range catchers(rows) {
-		if b.binaries[c.pkg] != "" {
-			continue
-		}
-		b.binaries[c.pkg] = filepath.Join(dir, strings.ReplaceAll(c.pkg, "/", "-")+".test")
-		cmd := exec.CommandContext(ctx, "go", "test", "-c", "-tags", "seededbugs", "-o", b.binaries[c.pkg], "./"+c.pkg)
-		if out, err := cmd.CombinedOutput(); err != nil {
-			b.remove()
-			return nil, fmt.Errorf("bugs: building the tests of %s: %w\n%s", c.pkg, err, out)
-		}
-	}
-	return b, nil
+	return &workshop{root, dir}, nil
 }
 
-func (b *built) remove() { _ = os.RemoveAll(b.dir) } // in the temporary folder
+func (w *workshop) remove() { _ = os.RemoveAll(w.dir) } // in the temporary folder
+
+// apply returns the files of a row by their paths in the module, each with its rules broken. A rule
+// that does not stand in its file exactly once is an error: the row speaks of another program.
+func (r *row) apply(root string) (map[string]string, error) {
+	files := map[string]string{}
+	for _, e := range r.edits {
+		text, ok := files[e.file]
+		if !ok {
+			raw, err := os.ReadFile(filepath.Join(root, e.file))
+			if err != nil {
+				return nil, fmt.Errorf("bugs: %s: %w", r.bug, err)
+			}
+			text = string(raw)
+		}
+		if n := strings.Count(text, e.rule); n != 1 {
+			return nil, fmt.Errorf("bugs: %s: expected the rule once in %s, found it %d times:\n%s", r.bug, e.file, n, e.rule)
+		}
+		files[e.file] = strings.Replace(text, e.rule, e.bug, 1)
+	}
+	return files, nil
+}
+
+// overlay writes the files of a row and what tells the go command of them; "" without a row.
+func (w *workshop) overlay(r *row) (string, error) {
+	if r == nil {
+		return "", nil
+	}
+	files, err := r.apply(w.root)
+	if err != nil {
+		return "", err
+	}
+	replace := map[string]string{}
+	for path, text := range files {
+		written := filepath.Join(w.dir, r.bug+"-"+strings.ReplaceAll(path, "/", "-"))
+		if err := os.WriteFile(written, []byte(text), 0o600); err != nil {
+			return "", fmt.Errorf("bugs: %w", err)
+		}
+		replace[filepath.Join(w.root, path)] = written
+	}
+	list, err := json.Marshal(map[string]any{"Replace": replace})
+	if err != nil {
+		return "", fmt.Errorf("bugs: %w", err)
+	}
+	file := filepath.Join(w.dir, r.bug+".json")
+	if err := os.WriteFile(file, list, 0o600); err != nil {
+		return "", fmt.Errorf("bugs: %w", err)
+	}
+	return file, nil
+}
+
+// build builds the tests of a package, with the bug of a row or with none.
+func (w *workshop) build(ctx context.Context, pkg string, r *row) (binary string, err error) {
+	overlay, err := w.overlay(r)
+	if err != nil {
+		return "", err
+	}
+	name := "none"
+	args := []string{"test", "-c"}
+	if r != nil {
+		name = r.bug
+		args = append(args, "-overlay", overlay)
+	}
+	binary = filepath.Join(w.dir, name+"-"+strings.ReplaceAll(pkg, "/", "-")+".test")
+	cmd := exec.CommandContext(ctx, "go", append(args, "-o", binary, "./"+pkg)...)
+	cmd.Dir = w.root
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("bugs: building the tests of %s with the bug %s: %w\n%s", pkg, name, err, out)
+	}
+	return binary, nil
+}
 
 // catchers are all that rows name, each once.
 func catchers(rows []row) (found []catcher) {
@@ -66,7 +121,6 @@ func (c catcher) String() string { return filepath.Base(c.pkg) + " " + c.test }
 // outcome is one run of a test.
 type outcome struct {
 	passed, failed bool // neither: it did not come to an end as a test does
-	met            bool // the program has come to the bug
 	why            string
 	output         string
 }
@@ -74,8 +128,8 @@ type outcome struct {
 // longest is how long one test may take: the tests' own deadlines end before.
 const longest = 2 * time.Minute
 
-// test runs one test with a bug, or with none.
-func (b *built) test(ctx context.Context, c catcher, bug seeded.Bug) outcome {
+// run runs one test of a binary.
+func (c catcher) run(ctx context.Context, binary, root string) outcome {
 	ctx, cancel := context.WithTimeout(ctx, longest)
 	defer cancel()
 	parts := strings.Split(c.test, "/")
@@ -83,12 +137,11 @@ func (b *built) test(ctx context.Context, c catcher, bug seeded.Bug) outcome {
 		parts[i] = "^" + p
 	}
 	parts[0] += "$"
-	cmd := exec.CommandContext(ctx, b.binaries[c.pkg], "-test.run", strings.Join(parts, "/"), "-test.v", "-test.failfast")
-	cmd.Dir = c.pkg
-	cmd.Env = append(os.Environ(), variable+"="+string(bug))
+	cmd := exec.CommandContext(ctx, binary, "-test.run", strings.Join(parts, "/"), "-test.v", "-test.failfast")
+	cmd.Dir = filepath.Join(root, c.pkg)
 	out, err := cmd.CombinedOutput()
 	text, name := string(out), strings.Split(c.test, "/")[0]
-	o := outcome{met: strings.Contains(text, atWork+string(bug)+"\n"), output: text}
+	o := outcome{output: text}
 	var exit *exec.ExitError
 	switch {
 	case ctx.Err() != nil:
@@ -111,16 +164,23 @@ type result struct {
 	took time.Duration
 }
 
-// try runs the tests that are to catch a bug until one does.
-func (b *built) try(ctx context.Context, r row, all bool) result {
+// try builds a bug and runs the tests that are to catch it until one does.
+func (w *workshop) try(ctx context.Context, r row, all bool) result {
 	began, res := time.Now(), result{row: r}
+	binaries := map[string]string{}
 	for _, c := range r.catchers {
-		o := b.test(ctx, c, r.bug)
+		if binaries[c.pkg] == "" {
+			binary, err := w.build(ctx, c.pkg, &r)
+			if err != nil {
+				res.why = err.Error()
+				break
+			}
+			binaries[c.pkg] = binary
+		}
+		o := c.run(ctx, binaries[c.pkg], w.root)
 		switch {
-		case o.failed && o.met:
+		case o.failed:
 			res.by = append(res.by, c.String())
-		case !o.met:
-			res.why = c.String() + " never came to it"
 		case o.passed:
 			res.why = c.String() + " passes"
 		default:
@@ -129,6 +189,9 @@ func (b *built) try(ctx context.Context, r row, all bool) result {
 		if len(res.by) > 0 && !all {
 			break
 		}
+	}
+	for _, binary := range binaries { // dozens of them would fill a small disk
+		_ = os.Remove(binary)
 	}
 	res.took = time.Since(began)
 	return res

@@ -1,13 +1,15 @@
 package main
 
-import "github.com/sallyport/sallyport/internal/seeded"
-
 // row is a seeded bug, in the words of the rule it breaks, and the tests that are to catch it, the cheapest first.
 type row struct {
-	bug      seeded.Bug
+	bug      string // its number, and a letter where a rule is broken in several ways or places
 	what     string
+	edits    []edit
 	catchers []catcher
 }
+
+// edit is a rule as it stands in a file, once, and what a bug has in its place.
+type edit struct{ file, rule, bug string }
 
 // catcher is a test by its package and name.
 type catcher struct{ pkg, test string }
@@ -26,65 +28,419 @@ func in(pkg string, names []string) (found []catcher) {
 
 // table is every seeded bug in order.
 var table = []row{
-	{seeded.CountsUnapplied, "heartbeat counts without its head applied", machines("TestDoesNotCount", "TestCountsOnceItsHeadIsApplied")},
-	{seeded.FreshFromReply, "freshness from reply time", machines("TestFreshFromWhenItWasSent")},
-	{seeded.SeqWithoutChain, "seq compared without chain: a replica's", machines("TestResyncs", "TestDoesNotCount")},
-	{seeded.LineWithoutChain, "seq compared without chain: a line's", log("TestALineIsOnTheLogByItsChain")},
-	{seeded.ChainWithoutEpoch, "chain not seeded by epoch", append(machines("TestALoadBeginsInItsEpoch"), log("TestTheChainBeginsWithTheEpoch")...)},
-	{seeded.SettledAcrossReconnect, "settle not restarted on reconnect", machines("TestSettlingTakesSettle", "TestDoesNotCount")},
-	{seeded.SettledAcrossEpochs, "nor on a new epoch", machines("TestSettlesAnewOnAnotherEpoch")},
-	{seeded.HeartbeatErrorIgnored, "heartbeat error ignored", machines("TestDoesNotCount")},
-	{seeded.WaitElsewhere, "WAIT on another connection: an append's", log("TestAnAppendHasNoReplicaThatHasNotTakenItIn")},
-	{seeded.GateWaitsElsewhere, "WAIT on another connection: a gate's", log("TestAHeartbeatHasNoReplicaThatHasNotTakenItIn/gate")},
-	{seeded.SessionWaitsElsewhere, "WAIT on another connection: a session's", sessions("TestNothingIsAnsweredBeforeTheReplicaHasIt")},
-	{seeded.WaitInMulti, "WAIT inside MULTI: an append's", log("TestAnAppendHasNoReplicaThatHasNotTakenItIn")},
-	{seeded.GateWaitsInMulti, "WAIT inside MULTI: a gate's", log("TestAHeartbeatHasNoReplicaThatHasNotTakenItIn/gate")},
-	{seeded.SessionWaitsInMulti, "WAIT inside MULTI: a session's", sessions("TestNothingIsAnsweredBeforeTheReplicaHasIt")},
-	{seeded.WaitNotCompared, "WAIT's count not compared: an append's", log("TestAnAppendThatTooFewReplicasHaveIsNotAcknowledged")},
-	{seeded.BeatWaitNotCompared, "WAIT's count not compared: a heartbeat's", machines("TestDoesNotCount")},
-	{seeded.SessionWaitNotCompared, "WAIT's count not compared: a session's", sessions("TestAWriteThatTooFewReplicasHaveIsNoAnswer", "TestAWriteCountsOnceItsReplicaHasIt")},
-	{seeded.NoScriptOverlooked, "NOSCRIPT overlooked while WAIT succeeds", log("TestAnAppendWhoseScriptRedisHasForgottenIsStored")},
-	{seeded.AppendRetried, "client retries the append on a new connection", log("TestAnAppendWhoseConnectionIsCutIsAnError")},
-	{seeded.WaitRetried, "and WAITs on a new connection", log("TestAnAppendWhoseConnectionIsCutIsAnError")},
-	{seeded.CommandRetried, "the pooled client retries", client("TestNoCommandIsSentTwice")},
-	{seeded.OwnSetLast, "own set filled only after the ack", machines("TestOwnSetFirst")},
-	{seeded.FlushForgotten, "no re-append after FLUSHALL", append(machines("TestWhatIsMissing"), log("TestFaultsOfTheLog/flushed")...)},
-	{seeded.ExpiredAppendedAgain, "re-append of expired entries", machines("TestWhatIsMissing")},
-	{seeded.AppendedWithNewExpiry, "or with a new expiry", machines("TestWhatIsMissing")},
-	{seeded.HeadNotChecked, "re-append without head check", log("TestAppendingAgainIsBoundToItsHead")},
-	{seeded.MendingNotRenewed, "mending not renewed: by the issuer", machines("TestMendingIsMarkedUntilTheEntriesAreStored")},
-	{seeded.MendingNotReleased, "or never released", machines("TestMendingIsMarkedInTheHeartbeatThatShowsIt")},
-	{seeded.MendingNotRenewedByTime, "mending not renewed: by the script", log("TestMendingLastsFromTheLastHeartbeatThatAsksForIt")},
-	{seeded.LoadingIsMending, "what is loaded marked as mending", machines("TestAStartingIssuerMarksNothing")},
-	{seeded.IdleMakesNoHead, "head not created by an idle issuer", log("TestAnIdleIssuerCreatesTheHead", "TestMissingHeadWithGatesOnly")},
-	{seeded.FirstNotMoved, "first not moved by a trim", log("TestATrimMovesFirst", "TestTrimmed")},
-	{seeded.ContentWithNothing, "log deleted, head kept, loader content", machines("TestLoadingIsWhole")},
-	{seeded.LogNotMissed, "log deleted, head kept, script content", log("TestALogWithoutItsEntriesIsAnotherLog")},
-	{seeded.DroppedOnReload, "held entries dropped on reload", append(machines("TestResyncs", "TestDoesNotCount"), log("TestFaultsOfTheLog/flushed")...)},
-	{seeded.GapAccepted, "gap after a trim taken as nothing new: read", machines("TestBadReads")},
-	{seeded.TrimmedIsOnTheLog, "gap after a trim taken as nothing new: judged", machines("TestResyncs")},
-	{seeded.ReadyBeforeLastPage, "ready before the last page", machines("TestNotReadyBeforeTheLastPage")},
-	{seeded.EndedEarnsAnswer, "logout on an ended session answers 200 without an append", sessions("TestNothingButTheLogEarnsAnAnswer", "TestEndingAgainIsAnsweredByTheLogAndNotByTheRecord")},
-	{seeded.AppendBeforeEnd, "append before end", sessions("TestNoRefreshPassesOnceTheEntryIsOnItsWay")},
-	{seeded.ExpAfterMove, "exp computed after the compare-and-set", sessions("TestTheClockIsReadBeforeAnythingElse")},
-	{seeded.SidByIssuedAt, "sid entry compared with iat", machines("TestASessionsTokensAreRevokedWheneverTheyWereMade")},
-	{seeded.OwnSetSkipped, "refresh skips the issuer's own set", sessions("TestTheIssuersOwnCopyIsEnough")},
-	{seeded.NotEndedAgain, "session end not redone on re-append", log("TestReappendedSessionsAreEndedAgain")},
-	{seeded.RecordNotEndedAgain, "nor its record", sessions("TestASessionWhoseEntryIsAppendedAgainIsEndedAgain")},
-	{seeded.EraIgnored, "era ignored: by refresh", sessions("TestASessionOfAnOlderEraMustLogInAgain")},
-	{seeded.SilenceKeepsEra, "era ignored: by a silence", log("TestALongSilenceBeginsANewEra", "TestEra")},
-	{seeded.CounterAhead, "n above the stored one accepted", sessions("TestACounterAboveTheStoredOneEndsTheSession")},
-	{seeded.GenerationNotChecked, "generation not checked at session creation", sessions("TestALoginThatWasUnderWayDuringALogOutEverywhereBeginsNoSession")},
-	{seeded.WaitBySeq, "?wait by seq only", machines("TestAppliedCount", "TestSecondHolder")},
-	{seeded.SilentGateDropped, "silent gate dropped from N too early", log("TestAppliedNamesTheGatesBehind")},
-	{seeded.VanishedGateDropped, "vanished gate dropped from N too early", machines("TestALineThatHasVanishedStillCounts")},
-	{seeded.GateIsSecondHolder, "a gate's line counted as second holder", log("TestSecondHolderThatHangs")},
-	{seeded.TrimByOwnClock, "trim by the issuer's clock without skew", log("TestNothingLeavesTheLogEarly")},
-	{seeded.ClockRevives, "wall clock stepping back revives a token", append(machines("TestClock"), log("TestClockNeverRevivesAToken")...)},
-	{seeded.SuspendNotCounted, "suspend not counted as staleness", machines("TestASuspendedMachineIsStale", "TestDoesNotCount")},
-	{seeded.BeatByRead, "heartbeat by a read: a gate's", log("TestAHeartbeatHasNoReplicaThatHasNotTakenItIn/gate")},
-	{seeded.IssuerBeatByRead, "heartbeat by a read: an issuer's", log("TestAHeartbeatHasNoReplicaThatHasNotTakenItIn/issuer")},
-	{seeded.SnapshotGrants, "snapshot file grants freshness", append(machines("TestASnapshotConfirmsNothing"), log("TestAGateStartsFromItsSnapshot")...)},
-	{seeded.SpentForgotten, "only the last spent refresh token remembered", sessions("TestEverySpentTokenWithinTheGraceWindowGivesItsOwnSuccessor", "TestARefreshFamilyIsWhatItsRuleSays")},
-	{seeded.SpentByTheLast, "spent refresh tokens judged by the last one's time", sessions("TestASpentTokenIsHeldAgainstItsOwnTimeOfSpending", "TestARefreshFamilyIsWhatItsRuleSays")},
+	{"1", "heartbeat counts without its head applied", []edit{
+		{"internal/revocation/heartbeat.go", `		if len(r.wait) < maxCandidates {
+`, `		r.count(hb.At, now, &out)
+		if len(r.wait) < maxCandidates {
+`},
+	}, machines("TestDoesNotCount", "TestCountsOnceItsHeadIsApplied")},
+	{"2", "freshness from reply time", []edit{
+		{"internal/revocation/heartbeat.go", `	skewed := r.redis.skew() > r.cfg.ClockSkew
+`, `	sent = now
+	skewed := r.redis.skew() > r.cfg.ClockSkew
+`},
+	}, machines("TestFreshFromWhenItWasSent")},
+	{"3a", "seq compared without chain: a replica's", []edit{
+		{"internal/revocation/head.go", `	case p.Epoch != h.Epoch:
+`, `	case p.Epoch == h.Epoch && p.Seq <= h.Seq:
+		return ""
+	case p.Epoch != h.Epoch:
+`},
+		{"internal/revocation/heartbeat.go", `		if h.Chain != r.pos.Chain {
+`, `		if false {
+`},
+	}, machines("TestResyncs", "TestDoesNotCount")},
+	{"3b", "seq compared without chain: a line's", []edit{
+		{"internal/revocation/redislog/lua/log.lua", "return chain_at(seq) == chain or (seq == h.seq and chain == h.chain)", "return seq <= h.seq"},
+	}, log("TestALineIsOnTheLogByItsChain")},
+	{"4", "chain not seeded by epoch", []edit{
+		{"internal/revocation/chain.go", "return sha1.Sum([]byte(e.String()))", "return sha1.Sum([]byte(Epoch{}.String()))"},
+		{"internal/revocation/redislog/lua/log.lua", "chain_after(redis.sha1hex(random), 1, body)", "chain_after(redis.sha1hex(''), 1, body)"},
+	}, append(machines("TestALoadBeginsInItsEpoch"), log("TestTheChainBeginsWithTheEpoch")...)},
+	{"5", "settle not restarted on reconnect", []edit{
+		{"internal/revocation/settle.go", `	r.settle = settle{connection: r.settle.connection + 1}
+	r.passed = nil
+`, `	r.settle.connection++
+`},
+		{"internal/revocation/settle.go", `	if hb.connection == r.settle.connection {
+		r.unsettle()
+	}
+`, ""},
+	}, machines("TestSettlingTakesSettle", "TestDoesNotCount")},
+	{"6", "nor on a new epoch", []edit{
+		{"internal/revocation/settle.go", " || s.epoch != epoch", ""},
+	}, machines("TestSettlesAnewOnAnotherEpoch")},
+	{"7", "heartbeat error ignored", []edit{
+		{"internal/revocation/settle.go", `	if hb.connection == r.settle.connection {
+		r.unsettle()
+	}
+`, ""},
+		{"internal/revocation/redislog/beat.go", `	if err != nil {
+		f.change(`, `	if err != nil {
+		return true
+	}
+	if err != nil {
+		f.change(`},
+	}, machines("TestDoesNotCount")},
+	{"8a", "WAIT on another connection: an append's", []edit{
+		{"internal/revocation/redislog/issuer.go", `	for _, whole := range []bool{false, true} {
+		pipe := conn.Pipeline()
+`, `	other, err := f.client.Dedicated(ctx, f.keys.log)
+	if err != nil {
+		return nil, 0, err
+	}
+	defer other.Close()
+	if err := other.Ping(ctx).Err(); err != nil {
+		return nil, 0, err
+	}
+	for _, whole := range []bool{false, true} {
+		pipe := conn.Pipeline()
+`},
+		{"internal/revocation/redislog/issuer.go", `		waited := pipe.Do(ctx, f.waitCommand(wait)...)
+		_, err := pipe.Exec(ctx)
+`, `		_, err := pipe.Exec(ctx)
+		waited := other.Do(ctx, f.waitCommand(wait)...)
+`},
+	}, log("TestAnAppendHasNoReplicaThatHasNotTakenItIn")},
+	{"8b", "WAIT on another connection: a gate's", []edit{
+		{"internal/revocation/redislog/beat.go", `	pipe := conn.Pipeline()
+	pipe.Do(ctx, "MULTI")
+`, `	other, err := f.client.Dedicated(ctx, f.keys.log)
+	if err != nil {
+		return nil, 0, err
+	}
+	defer other.Close()
+	if err := other.Ping(ctx).Err(); err != nil {
+		return nil, 0, err
+	}
+	pipe := conn.Pipeline()
+	pipe.Do(ctx, "MULTI")
+`},
+		{"internal/revocation/redislog/beat.go", `	wait := pipe.Do(ctx, f.waitCommand(f.cfg.Settle/2)...)
+	if _, err := pipe.Exec(ctx); err != nil {
+		return nil, 0, err
+	}
+`, `	if _, err := pipe.Exec(ctx); err != nil {
+		return nil, 0, err
+	}
+	wait := other.Do(ctx, f.waitCommand(f.cfg.Settle/2)...)
+`},
+	}, log("TestAHeartbeatHasNoReplicaThatHasNotTakenItIn/gate")},
+	{"8c", "WAIT on another connection: a session's", []edit{
+		{"internal/session/redis.go", `	pipe := primary.Pipeline()
+`, `	other := primary.Conn()
+	defer func() { _ = other.Close() }()
+	other.Ping(ctx)
+	pipe := primary.Pipeline()
+`},
+		{"internal/session/redis.go", `	replicas := pipe.Do(ctx, "WAIT", s.cfg.MinReplicas, max(1, s.cfg.WaitTimeout.Milliseconds()))
+`, ""},
+		{"internal/session/redis.go", `	got, err := replicas.Int64()
+`, `	replicas := other.Do(ctx, "WAIT", s.cfg.MinReplicas, 1)
+	got, err := replicas.Int64()
+`},
+	}, sessions("TestNothingIsAnsweredBeforeTheReplicaHasIt")},
+	{"9a", "WAIT inside MULTI: an append's", []edit{
+		{"internal/revocation/redislog/issuer.go", `	for _, whole := range []bool{false, true} {
+		pipe := conn.Pipeline()
+`, `	for _, whole := range []bool{false, true} {
+		pipe := conn.TxPipeline()
+`},
+	}, log("TestAnAppendHasNoReplicaThatHasNotTakenItIn")},
+	{"9b", "WAIT inside MULTI: a gate's", []edit{
+		{"internal/revocation/redislog/beat.go", `	exec := pipe.Do(ctx, "EXEC")
+	wait := pipe.Do(ctx, f.waitCommand(f.cfg.Settle/2)...)
+`, `	queued := pipe.Do(ctx, f.waitCommand(f.cfg.Settle/2)...)
+	exec := pipe.Do(ctx, "EXEC")
+`},
+		{"internal/revocation/redislog/beat.go", `	answers, ok := exec.Val().([]any)
+	if !ok || len(answers) != len(commands) {
+		return nil, 0, errReply
+	}
+`, `	answers, ok := exec.Val().([]any)
+	if !ok || queued.Err() != nil || len(answers) != len(commands)+1 {
+		return nil, 0, errReply
+	}
+	wait := queued
+	wait.SetVal(answers[len(commands)])
+	answers = answers[:len(commands)]
+`},
+	}, log("TestAHeartbeatHasNoReplicaThatHasNotTakenItIn/gate")},
+	{"9c", "WAIT inside MULTI: a session's", []edit{
+		{"internal/session/redis.go", "primary.Pipeline()", "primary.TxPipeline()"},
+	}, sessions("TestNothingIsAnsweredBeforeTheReplicaHasIt")},
+	{"10a", "WAIT's count not compared: an append's", []edit{
+		{"internal/revocation/redislog/appender.go", `	case replicas < a.cfg.MinReplicas:
+		r.err`, `	case false:
+		r.err`},
+		{"internal/revocation/redislog/appender.go", `		if stored.replicas < a.cfg.MinReplicas {
+			return errReplicas
+		}
+`, ""},
+		{"internal/revocation/redislog/appender.go", `	if stored.replicas < a.cfg.MinReplicas {
+		err = errReplicas
+	}
+`, ""},
+	}, log("TestAnAppendThatTooFewReplicasHaveIsNotAcknowledged")},
+	{"10b", "WAIT's count not compared: a heartbeat's", []edit{
+		{"internal/revocation/heartbeat.go", "a.Replicas < r.cfg.MinReplicas || ", ""},
+	}, machines("TestDoesNotCount")},
+	{"10c", "WAIT's count not compared: a session's", []edit{
+		{"internal/session/redis.go", "if got < int64(s.cfg.MinReplicas) {", "if false {"},
+	}, sessions("TestAWriteThatTooFewReplicasHaveIsNoAnswer", "TestAWriteCountsOnceItsReplicaHasIt")},
+	{"11", "NOSCRIPT overlooked while WAIT succeeds", []edit{
+		{"internal/revocation/redislog/issuer.go", `		if !whole && isNoScript(did.Err()) {
+`, `		if !whole && isNoScript(did.Err()) && waited.Err() == nil && s == appendScript {
+			f.mu.Lock()
+			p := f.replica.Position()
+			f.mu.Unlock()
+			last := int64(p.Seq) + int64(len(args)-11)
+			replicas, err := waited.Int()
+			return []any{"OK", p.Epoch.String(), int64(p.Seq) + 1, last, p.Chain.String(), int64(0), int64(0)}, replicas, err
+		}
+		if !whole && isNoScript(did.Err()) {
+`},
+	}, log("TestAnAppendWhoseScriptRedisHasForgottenIsStored")},
+	{"12a", "client retries the append on a new connection", []edit{
+		{"internal/revocation/redislog/issuer.go", `		if err != nil {
+			return nil, 0, err
+		}
+		replicas, err := waited.Int()
+`, `		if err != nil && s == appendScript {
+			other, failed := f.client.Dedicated(ctx, f.keys.log)
+			if failed != nil {
+				return nil, 0, failed
+			}
+			defer other.Close()
+			again := other.Pipeline()
+			did = again.Do(ctx, s.command(true, keys, args)...)
+			waited = again.Do(ctx, f.waitCommand(wait)...)
+			_, err = again.Exec(ctx)
+		}
+		if err != nil {
+			return nil, 0, err
+		}
+		replicas, err := waited.Int()
+`},
+	}, log("TestAnAppendWhoseConnectionIsCutIsAnError")},
+	{"12b", "and WAITs on a new connection", []edit{
+		{"internal/revocation/redislog/issuer.go", `		if err != nil {
+			return nil, 0, err
+		}
+		replicas, err := waited.Int()
+`, `		if err != nil && did.Err() == nil && s == appendScript {
+			other, failed := f.client.Dedicated(ctx, f.keys.log)
+			if failed != nil {
+				return nil, 0, failed
+			}
+			defer other.Close()
+			waited = other.Do(ctx, f.waitCommand(wait)...)
+			err = waited.Err()
+		}
+		if err != nil {
+			return nil, 0, err
+		}
+		replicas, err := waited.Int()
+`},
+	}, log("TestAnAppendWhoseConnectionIsCutIsAnError")},
+	{"12c", "the pooled client retries", []edit{
+		{"internal/redisconn/open.go", "return redis.NewClient(singleOptions(cfg, d))", `o := singleOptions(cfg, d)
+	o.MaxRetries = 3
+	return redis.NewClient(o)`},
+	}, client("TestNoCommandIsSentTwice")},
+	{"13", "own set filled only after the ack", []edit{
+		{"internal/revocation/writer.go", `		w.set.Add(&b.Entries[i])
+`, ""},
+	}, machines("TestOwnSetFirst")},
+	{"14", "no re-append after FLUSHALL", []edit{
+		{"internal/revocation/writer.go", `	if out.Resync != "" {
+		w.unseen`, `	if out.Resync == CauseEpoch {
+		w.unseen, w.seen = held{}, held{}
+	}
+	if out.Resync != "" {
+		w.unseen`},
+	}, append(machines("TestWhatIsMissing"), log("TestFaultsOfTheLog/flushed")...)},
+	{"15a", "re-append of expired entries", []edit{
+		{"internal/revocation/missing.go", "case item.entry.Expires <= expired:", "case false && item.entry.Expires <= expired:"},
+	}, machines("TestWhatIsMissing")},
+	{"15b", "or with a new expiry", []edit{
+		{"internal/revocation/missing.go", `		item.inFlight, item.mending = item.inFlight+1, true
+`, `		item.inFlight, item.mending = item.inFlight+1, true
+		item.entry.Expires = now.Wall.Add(2 * w.Life()).UnixMilli()
+		entries[i].Expires = item.entry.Expires
+`},
+	}, machines("TestWhatIsMissing")},
+	{"16", "re-append without head check", []edit{
+		{"internal/revocation/redislog/lua/append.lua", "if again and (h.epoch ~= ARGV[6]", "if false and (h.epoch ~= ARGV[6]"},
+	}, log("TestAppendingAgainIsBoundToItsHead")},
+	{"17a", "mending not renewed: by the issuer", []edit{
+		{"internal/revocation/missing.go", "case item.inFlight > 0 && !item.mending:", "case item.inFlight > 0:"},
+	}, machines("TestMendingIsMarkedUntilTheEntriesAreStored")},
+	{"17b", "or never released", []edit{
+		{"internal/revocation/writer.go", "hb.Mend = hb.Holds && (!w.complete || w.missingAny(now))", "hb.Mend = hb.Holds"},
+	}, machines("TestMendingIsMarkedInTheHeartbeatThatShowsIt")},
+	{"17c", "mending not renewed: by the script", []edit{
+		{"internal/revocation/redislog/lua/heartbeat.lua", "h.mending = math.max(h.mending, t + settle)", "h.mending = h.mending > 0 and h.mending or t + settle"},
+	}, log("TestMendingLastsFromTheLastHeartbeatThatAsksForIt")},
+	{"17d", "what is loaded marked as mending", []edit{
+		{"internal/revocation/writer.go", "w.seen.live > 0 && w.complete", "w.seen.live > 0"},
+	}, machines("TestAStartingIssuerMarksNothing")},
+	{"18", "head not created by an idle issuer", []edit{
+		{"internal/revocation/redislog/lua/heartbeat.lua", "local h = ensure(ARGV[1], tonumber(ARGV[2]), skew, t, tonumber(ARGV[15]))", `local h = read_head()
+if not h and ARGV[10] ~= '1' then return {int(t), '', '', '', '', '', '', '', '', '0'} end
+h = ensure(ARGV[1], tonumber(ARGV[2]), skew, t, tonumber(ARGV[15]))`},
+	}, log("TestAnIdleIssuerCreatesTheHead", "TestMissingHeadWithGatesOnly")},
+	{"19", "first not moved by a trim", []edit{
+		{"internal/revocation/redislog/lua/heartbeat.lua", "redis.call('HSET', HEAD, 'first', int(h.first))", ""},
+	}, log("TestATrimMovesFirst", "TestTrimmed")},
+	{"20a", "log deleted, head kept, loader content", []edit{
+		{"internal/revocation/reading.go", `		return r.lose(CauseVanished)
+`, `		l.next, l.chain, done = l.target.Seq+1, l.target.Chain, true
+`},
+	}, machines("TestLoadingIsWhole")},
+	{"20b", "log deleted, head kept, script content", []edit{
+		{"internal/revocation/redislog/lua/log.lua", "return type(n) == 'number' and n > 0 and n == h.seq - h.first + 1 and chain_at(h.seq) == h.chain", "return true"},
+	}, log("TestALogWithoutItsEntriesIsAnotherLog")},
+	{"21", "held entries dropped on reload", []edit{
+		{"internal/revocation/replica.go", `	r.complete, r.load, r.behind = false, load{}, behind{}
+	r.generation++
+`, `	r.set.Sweep(1<<63-1, r.set.Shards())
+	r.complete, r.load, r.behind = false, load{}, behind{}
+	r.generation++
+`},
+	}, append(machines("TestResyncs", "TestDoesNotCount"), log("TestFaultsOfTheLog/flushed")...)},
+	{"22a", "gap after a trim taken as nothing new: read", []edit{
+		{"internal/revocation/reading.go", `follows(e, r.pos.Seq+1, r.pos.Chain); cause != "" {`, `follows(e, r.pos.Seq+1, r.pos.Chain); cause != "" && cause != CauseGap {`},
+	}, machines("TestBadReads")},
+	{"22b", "gap after a trim taken as nothing new: judged", []edit{
+		{"internal/revocation/head.go", "case !r.AtMineFound && p != h.Position():", "case false:"},
+	}, machines("TestResyncs")},
+	{"23", "ready before the last page", []edit{
+		{"internal/revocation/reading.go", `	if done {
+		r.pos`, `	l.next, l.chain, done = l.target.Seq+1, l.target.Chain, true
+	if done {
+		r.pos`},
+	}, machines("TestNotReadyBeforeTheLastPage")},
+	{"24", "logout on an ended session answers 200 without an append", []edit{
+		{"internal/session/ending.go", `	case !inLog || before == Active:
+`, `	case before == Ended:
+		e.due = Answer
+	case !inLog || before == Active:
+`},
+	}, sessions("TestNothingButTheLogEarnsAnAnswer", "TestEndingAgainIsAnsweredByTheLogAndNotByTheRecord")},
+	{"25", "append before end", []edit{
+		{"internal/session/end.go", `	for step := machine.Begin(); ; {
+`, `	if receipt, err = s.log.Append(ctx, request); err != nil {
+		return redislog.Receipt{}, err
+	}
+	for step := machine.Begin(); ; {
+`},
+	}, sessions("TestNoRefreshPassesOnceTheEntryIsOnItsWay")},
+	{"26", "exp computed after the compare-and-set", []edit{
+		{"internal/session/refresh.go", `	if answer[0] == "next" || answer[0] == "again" {
+`, `	if now, _, err = s.now(); err != nil {
+		return Grant{}, err
+	}
+	if answer[0] == "next" || answer[0] == "again" {
+`},
+	}, sessions("TestTheClockIsReadBeforeAnythingElse")},
+	{"27", "sid entry compared with iat", []edit{
+		{"internal/revocation/set.go", `		if v := s.named(KindSID, f.Issuer, f.SessionID); v.Revoked {
+			return v
+`, `		if v := s.named(KindSID, f.Issuer, f.SessionID); v.Revoked {
+			return s.since(KindSID, f.Issuer, f.SessionID, f.IssuedAt, 0)
+`},
+		{"internal/revocation/writer.go", `	if q.Kind.Cutoff() {
+`, `	if q.Kind.Cutoff() || q.Kind == KindSID {
+`},
+	}, machines("TestASessionsTokensAreRevokedWheneverTheyWereMade")},
+	{"28", "refresh skips the issuer's own set", []edit{
+		{"internal/session/refresh.go", `	if (own.Revoked && own.Kind == revocation.KindSID) || s.checkSubject(rec).Revoked {
+`, `	own = revocation.Verdict{}
+	if false {
+`},
+		{"internal/session/refresh.go", `	case found.Ended: //`, `	case false: //`},
+	}, sessions("TestTheIssuersOwnCopyIsEnough")},
+	{"29a", "session end not redone on re-append", []edit{
+		{"internal/revocation/redislog/mend.go", "if len(refs) == 0 || i.o.OnReappend == nil {", "if true {"},
+	}, log("TestReappendedSessionsAreEndedAgain")},
+	{"29b", "nor its record", []edit{
+		{"internal/session/end.go", "if ref.Issuer != s.cfg.Issuer || err != nil {", "if true {"},
+	}, sessions("TestASessionWhoseEntryIsAppendedAgainIsEndedAgain")},
+	{"30a", "era ignored: by refresh", []edit{
+		{"internal/session/scripts.go", "if s[4] ~= ARGV[4] then return {'era'} end", ""},
+	}, sessions("TestASessionOfAnOlderEraMustLogInAgain")},
+	{"30b", "era ignored: by a silence", []edit{
+		{"internal/revocation/redislog/lua/log.lua", " and at - h.beat <= math.max(h.life, lifetime) + 2 * skew", ""},
+	}, log("TestALongSilenceBeginsANewEra", "TestEra")},
+	{"31", "n above the stored one accepted", []edit{
+		{"internal/session/scripts.go", "if n > stored then return ending('ahead') end", ""},
+	}, sessions("TestACounterAboveTheStoredOneEndsTheSession")},
+	{"32", "generation not checked at session creation", []edit{
+		{"internal/session/scripts.go", "if gen ~= ARGV[1] then return {'moved'} end", ""},
+	}, sessions("TestALoginThatWasUnderWayDuringALogOutEverywhereBeginsNoSession")},
+	{"33", "?wait by seq only", []edit{
+		{"internal/revocation/lines.go", "return line.OnLog && line.Position.Epoch == at.Epoch && line.Position.Seq >= at.Seq", "return line.Position.Seq >= at.Seq"},
+	}, machines("TestAppliedCount", "TestSecondHolder")},
+	{"34a", "silent gate dropped from N too early", []edit{
+		{"internal/revocation/redislog/applied.go", `	oldest := i.cfg.MaxStaleness + i.cfg.Settle
+	var behind`, `	oldest := i.cfg.Settle
+	var behind`},
+	}, log("TestAppliedNamesTheGatesBehind")},
+	{"34b", "vanished gate dropped from N too early", []edit{
+		{"internal/revocation/lines.go", "!there && now.Mono-s.moved <= rememberGone {", "!there && false {"},
+	}, machines("TestALineThatHasVanishedStillCounts")},
+	{"35", "a gate's line counted as second holder", []edit{
+		{"internal/revocation/redislog/peers.go", `		lines, onLog, err := i.readLines(ctx, i.issuerLines, at)
+`, `		lines, onLog, err := i.readLines(ctx, i.issuerLines, at)
+		gates, _, _ := i.readLines(ctx, i.gateLines, at)
+		lines = append(lines, gates...)
+`},
+	}, log("TestSecondHolderThatHangs")},
+	{"36", "trim by the issuer's clock without skew", []edit{
+		{"internal/revocation/redislog/issuer.go", `		hb.Sight.Expired, hb.Sight.Redis,
+`, `		hb.Sight.Expired, hb.Sight.Redis, i.instant().Wall.UnixMilli(),
+`},
+		{"internal/revocation/redislog/lua/heartbeat.lua", "return expires_of(field(entry[2], 'e')) + skew <= over end", "return expires_of(field(entry[2], 'e')) <= tonumber(ARGV[16]) end"},
+	}, log("TestNothingLeavesTheLogEarly")},
+	{"37", "wall clock stepping back revives a token", []edit{
+		{"internal/revocation/clock.go", `	n := wall.UnixNano()
+	for {
+`, `	n := wall.UnixNano()
+	for {
+		if n > 0 {
+			return wall
+		}
+`},
+	}, append(machines("TestClock"), log("TestClockNeverRevivesAToken")...)},
+	{"38", "suspend not counted as staleness", []edit{
+		{"internal/revocation/facts.go", "return max(t.Mono-u.Mono, time.Duration(t.Wall.UnixNano()-u.Wall.UnixNano()))", "return t.Mono - u.Mono"},
+	}, machines("TestASuspendedMachineIsStale", "TestDoesNotCount")},
+	{"39a", "heartbeat by a read: a gate's", []edit{
+		{"internal/revocation/redislog/beat.go", `		f.tellLine(hb.Position),
+`, `		[]any{"GETRANGE", key, 0, 0},
+`},
+	}, log("TestAHeartbeatHasNoReplicaThatHasNotTakenItIn/gate")},
+	{"39b", "heartbeat by a read: an issuer's", []edit{
+		{"internal/revocation/redislog/lua/heartbeat.lua", "redis.call('HSET', HEAD, 'beat', int(t))", ""},
+		{"internal/revocation/redislog/lua/heartbeat.lua", "redis.call('HSET', LINES, ARGV[4], ARGV[5])", ""},
+	}, log("TestAHeartbeatHasNoReplicaThatHasNotTakenItIn/issuer")},
+	{"40", "snapshot file grants freshness", []edit{
+		{"internal/revocation/view.go", `	return v
+}
+
+// Time is Redis' time`, `	if r.complete && r.generation == 1 {
+		v.Counted, v.MaxStaleness = true, 1<<63-1
+	}
+	return v
+}
+
+// Time is Redis' time`},
+	}, append(machines("TestASnapshotConfirmsNothing"), log("TestAGateStartsFromItsSnapshot")...)},
+	{"41a", "only the last spent refresh token remembered", []edit{
+		{"internal/session/scripts.go", "if of == s[6] then", "if false then"},
+	}, sessions("TestEverySpentTokenWithinTheGraceWindowGivesItsOwnSuccessor", "TestARefreshFamilyIsWhatItsRuleSays")},
+	{"41b", "spent refresh tokens judged by the last one's time", []edit{
+		{"internal/session/scripts.go", "if not note(moved - tonumber(d)) then break end", "note(moved)"},
+	}, sessions("TestASpentTokenIsHeldAgainstItsOwnTimeOfSpending", "TestARefreshFamilyIsWhatItsRuleSays")},
 }

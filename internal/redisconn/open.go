@@ -7,8 +7,6 @@ import (
 
 	"github.com/redis/go-redis/v9"
 	"github.com/redis/go-redis/v9/maintnotifications"
-
-	"github.com/sallyport/sallyport/internal/seeded"
 )
 
 func open(cfg Config, d *dialer) redis.UniversalClient {
@@ -18,11 +16,7 @@ func open(cfg Config, d *dialer) redis.UniversalClient {
 	case ModeCluster:
 		return redis.NewClusterClient(clusterOptions(cfg, d))
 	}
-	o := singleOptions(cfg, d)
-	if seeded.On(seeded.CommandRetried) {
-		o.MaxRetries = 3
-	}
-	return redis.NewClient(o)
+	return redis.NewClient(singleOptions(cfg, d))
 }
 
 // openFailover has the dialer told by the network's name which addresses are data nodes: go-redis dials these and the sentinels by one

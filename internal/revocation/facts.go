@@ -2,8 +2,6 @@ package revocation
 
 import (
 	"time"
-
-	"github.com/sallyport/sallyport/internal/seeded"
 )
 
 // Facts are what a token says of itself that a revocation may name. An empty string names nothing.
@@ -31,9 +29,6 @@ type Instant struct {
 
 // Since is the larger of the times that have passed on the two clocks since u.
 func (t Instant) Since(u Instant) time.Duration {
-	if seeded.On(seeded.SuspendNotCounted) {
-		return t.Mono - u.Mono
-	}
 	return max(t.Mono-u.Mono, time.Duration(t.Wall.UnixNano()-u.Wall.UnixNano()))
 }
 

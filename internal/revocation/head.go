@@ -2,8 +2,6 @@ package revocation
 
 import (
 	"time"
-
-	"github.com/sallyport/sallyport/internal/seeded"
 )
 
 // Head is the log's head as one answer of Redis gave it.
@@ -71,15 +69,13 @@ func Causes() []Cause {
 func judge(hb *Heartbeat, r *HeartbeatReply) Cause {
 	p, h := hb.Position, &r.Head
 	switch {
-	case seeded.On(seeded.SeqWithoutChain) && p.Epoch == h.Epoch && p.Seq <= h.Seq:
-		return ""
 	case p.Epoch != h.Epoch:
 		return CauseEpoch
 	case p.Seq > h.Seq:
 		return CauseRollback
 	case r.AtMineFound && r.AtMine != p.Chain:
 		return CauseChain
-	case !r.AtMineFound && p != h.Position() && !seeded.On(seeded.TrimmedIsOnTheLog):
+	case !r.AtMineFound && p != h.Position():
 		return CauseTrimmed
 	case p.Seq == h.Seq && p.Chain != h.Chain:
 		return CauseChain

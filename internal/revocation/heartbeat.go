@@ -2,8 +2,6 @@ package revocation
 
 import (
 	"time"
-
-	"github.com/sallyport/sallyport/internal/seeded"
 )
 
 // Beat makes the next heartbeat. One is under way at a time: answer it with Answered or BeatFailed before the next.
@@ -21,7 +19,7 @@ func (r *Replica) Answered(hb Heartbeat, a HeartbeatReply, now Instant) Outcome 
 	if hb.connection != r.settle.connection {
 		return Outcome{}
 	}
-	if a.Replicas < r.cfg.MinReplicas && !seeded.On(seeded.BeatWaitNotCompared) || !a.HeadFound {
+	if a.Replicas < r.cfg.MinReplicas || !a.HeadFound {
 		r.unsettle()
 		return Outcome{}
 	}
@@ -90,9 +88,6 @@ func (r *Replica) pursue(h *Head) Outcome {
 func (r *Replica) confirm(hb *Heartbeat, h *Head, now Instant, out Outcome) Outcome {
 	at := place{h.Seq, h.Chain}
 	if h.Seq > r.pos.Seq {
-		if seeded.On(seeded.CountsUnapplied) {
-			r.count(hb.At, now, &out)
-		}
 		if len(r.wait) < maxCandidates {
 			r.wait = append(r.wait, candidate{hb.At, at})
 		}
@@ -101,7 +96,7 @@ func (r *Replica) confirm(hb *Heartbeat, h *Head, now Instant, out Outcome) Outc
 	known := h.Seq == hb.Position.Seq // judged already
 	if h.Seq == r.pos.Seq {
 		known = true
-		if h.Chain != r.pos.Chain && !seeded.On(seeded.SeqWithoutChain) {
+		if h.Chain != r.pos.Chain {
 			return r.lose(CauseChain)
 		}
 	}
@@ -122,9 +117,6 @@ func (r *Replica) confirm(hb *Heartbeat, h *Head, now Instant, out Outcome) Outc
 // count confirms the copy as of sent. A process with a clock that is off never gets its first confirmation: it could
 // not tell which tokens have expired.
 func (r *Replica) count(sent, now Instant, out *Outcome) {
-	if seeded.On(seeded.FreshFromReply) {
-		sent = now
-	}
 	skewed := r.redis.skew() > r.cfg.ClockSkew
 	if skewed && !r.counted {
 		return

@@ -4,8 +4,6 @@ import (
 	"cmp"
 	"slices"
 	"time"
-
-	"github.com/sallyport/sallyport/internal/seeded"
 )
 
 // Line is what another process says of itself, as one reading of Redis found it.
@@ -58,7 +56,7 @@ func (l *Lines) Observe(lines []Line, now Instant) {
 	}
 	var gone []string
 	for name, s := range l.seen {
-		if _, there := fresh[name]; !there && now.Mono-s.moved <= rememberGone && !seeded.On(seeded.VanishedGateDropped) {
+		if _, there := fresh[name]; !there && now.Mono-s.moved <= rememberGone {
 			s.gone = true
 			fresh[name] = s
 			gone = append(gone, name)
@@ -145,9 +143,6 @@ func (l *Lines) SecondHolder(lines []Line, self string, at Position, settle time
 // Covers reports whether the line's process has applied the log up to at, a position that lies on the log as it was when
 // the line was read: places alone say nothing once a log has gone back and grown again.
 func (line *Line) Covers(at Position) bool {
-	if seeded.On(seeded.WaitBySeq) {
-		return line.Position.Seq >= at.Seq
-	}
 	return line.OnLog && line.Position.Epoch == at.Epoch && line.Position.Seq >= at.Seq
 }
 

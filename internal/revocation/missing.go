@@ -1,7 +1,5 @@
 package revocation
 
-import "github.com/sallyport/sallyport/internal/seeded"
-
 // launch notes that an entry made here is on its way into the log.
 func (w *Writer) launch(e *Entry) {
 	item := w.unseen.get(e)
@@ -52,9 +50,9 @@ func (w *Writer) lost(epoch Epoch, seq uint64) {
 // none has put it where the copy has yet to come. One that is being mended is missing until it is known to be stored.
 func (w *Writer) missing(item *heldItem, expired int64) bool {
 	switch {
-	case item.inFlight > 0 && (!item.mending || seeded.On(seeded.MendingNotRenewed)):
+	case item.inFlight > 0 && !item.mending:
 		return false
-	case item.entry.Expires <= expired && !seeded.On(seeded.ExpiredAppendedAgain):
+	case item.entry.Expires <= expired:
 		return false
 	case item.seq > 0 && item.epoch == w.pos.Epoch && item.seq > w.pos.Seq:
 		return false
@@ -100,10 +98,6 @@ func (w *Writer) Mend(now Instant, most int) (Batch, bool) {
 	for i := range entries {
 		item := w.unseen.get(&entries[i])
 		item.inFlight, item.mending = item.inFlight+1, true
-		if seeded.On(seeded.AppendedWithNewExpiry) {
-			item.entry.Expires = now.Wall.Add(2 * w.Life()).UnixMilli()
-			entries[i].Expires = item.entry.Expires
-		}
 	}
 	return Batch{Entries: entries, Again: true, Expect: w.pos, More: more}, len(entries) > 0
 }

@@ -1,7 +1,5 @@
 package revocation
 
-import "github.com/sallyport/sallyport/internal/seeded"
-
 // Read is what the driver is to read next.
 type Read struct {
 	Mode       ReadMode
@@ -49,7 +47,7 @@ func (r *Replica) tail(entries []Entry, now Instant) Outcome {
 	out := Outcome{}
 	for i := range entries {
 		e := &entries[i]
-		if cause := follows(e, r.pos.Seq+1, r.pos.Chain); cause != "" && !(cause == CauseGap && seeded.On(seeded.GapAccepted)) {
+		if cause := follows(e, r.pos.Seq+1, r.pos.Chain); cause != "" {
 			return r.refuse(e, cause, entries[:i])
 		}
 		r.apply(e)
@@ -99,9 +97,7 @@ func (r *Replica) page(entries []Entry) Outcome {
 		l.next, l.chain = e.Seq+1, e.Chain
 		done = done || e.Seq == l.target.Seq
 	}
-	if len(entries) == 0 && seeded.On(seeded.ContentWithNothing) || len(entries) > 0 && seeded.On(seeded.ReadyBeforeLastPage) {
-		l.next, l.chain, done = l.target.Seq+1, l.target.Chain, true
-	} else if len(entries) == 0 {
+	if len(entries) == 0 {
 		return r.lose(CauseVanished)
 	}
 	if done {

@@ -1,10 +1,7 @@
 package revocation
 
 import (
-	"math"
 	"time"
-
-	"github.com/sallyport/sallyport/internal/seeded"
 )
 
 // ReplicaConfig are the times and numbers a Replica judges by.
@@ -131,9 +128,6 @@ type Outcome struct {
 // lose gives up the position. What is held stays in force; freshness runs on from the last heartbeat that counted.
 func (r *Replica) lose(c Cause) Outcome {
 	r.resyncs[c]++
-	if seeded.On(seeded.DroppedOnReload) {
-		r.set.Sweep(math.MaxInt64, r.set.Shards())
-	}
 	r.complete, r.load, r.behind = false, load{}, behind{}
 	r.generation++
 	r.wait, r.passed = nil, nil

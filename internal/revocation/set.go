@@ -4,8 +4,6 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
-
-	"github.com/sallyport/sallyport/internal/seeded"
 )
 
 // Set is the live entries that tokens are checked against. Check takes no lock and never waits; Add and Sweep lock
@@ -56,9 +54,6 @@ func NewSet(cfg SetConfig) *Set {
 func (s *Set) Check(f *Facts) Verdict {
 	if f.SessionID != "" {
 		if v := s.named(KindSID, f.Issuer, f.SessionID); v.Revoked {
-			if seeded.On(seeded.SidByIssuedAt) {
-				return s.since(KindSID, f.Issuer, f.SessionID, f.IssuedAt, 0)
-			}
 			return v
 		}
 	}

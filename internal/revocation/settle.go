@@ -2,8 +2,6 @@ package revocation
 
 import (
 	"time"
-
-	"github.com/sallyport/sallyport/internal/seeded"
 )
 
 // settle is what is known of the heartbeat's connection. Its heartbeats count from the moment its first good one is
@@ -19,19 +17,12 @@ type settle struct {
 // Connected says that heartbeats go over a new connection from now on: it must settle, and answers to earlier
 // heartbeats mean nothing.
 func (r *Replica) Connected() {
-	if seeded.On(seeded.SettledAcrossReconnect) {
-		r.settle.connection++
-		return
-	}
 	r.settle = settle{connection: r.settle.connection + 1}
 	r.passed = nil
 }
 
 // BeatFailed says that a heartbeat got an error or no answer: settling starts anew.
 func (r *Replica) BeatFailed(hb Heartbeat) {
-	if seeded.On(seeded.HeartbeatErrorIgnored) || seeded.On(seeded.SettledAcrossReconnect) {
-		return
-	}
 	if hb.connection == r.settle.connection {
 		r.unsettle()
 	}
@@ -45,7 +36,7 @@ func (r *Replica) unsettle() {
 // good notes a good heartbeat on the log of an epoch and reports whether the connection had settled when it was sent.
 func (s *settle) good(epoch Epoch, sent Instant, answered Instant, need time.Duration) bool {
 	// If Redis stood still for longer, those who can mend this log need not have had a heartbeat before Settle is over.
-	if !s.begun || s.epoch != epoch && !seeded.On(seeded.SettledAcrossEpochs) || sent.Since(s.last) > need/2 {
+	if !s.begun || s.epoch != epoch || sent.Since(s.last) > need/2 {
 		*s = settle{connection: s.connection, begun: true, epoch: epoch, first: answered.Mono, last: sent}
 		return false
 	}

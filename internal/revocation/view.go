@@ -2,10 +2,7 @@ package revocation
 
 import (
 	"fmt"
-	"math"
 	"time"
-
-	"github.com/sallyport/sallyport/internal/seeded"
 )
 
 // View is a Replica's freshness at one moment, small enough to be handed to every reader after each event.
@@ -31,9 +28,6 @@ func (r *Replica) View() View {
 		Counted: r.counted, Last: r.last, Blind: r.blind.on, Complete: r.complete,
 		Skew: r.Skew(), MaxSkew: r.cfg.ClockSkew, MaxStaleness: r.cfg.MaxStaleness,
 		Head: r.headKnown, MaxTokenLifetime: r.head.MaxTokenLifetime, Era: r.head.Era, redis: r.redis,
-	}
-	if seeded.On(seeded.SnapshotGrants) && r.complete && r.generation == 1 {
-		v.Counted, v.MaxStaleness = true, math.MaxInt64
 	}
 	return v
 }

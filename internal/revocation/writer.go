@@ -4,8 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"time"
-
-	"github.com/sallyport/sallyport/internal/seeded"
 )
 
 // Writer is an issuer's side of the log: a Replica that also appends. What it was asked to revoke is in its own set
@@ -54,9 +52,7 @@ func (w *Writer) Begin(reqs []Request, now Instant) (Batch, error) {
 		b.Entries = append(b.Entries, e)
 	}
 	for i := range b.Entries {
-		if !seeded.On(seeded.OwnSetLast) {
-			w.set.Add(&b.Entries[i])
-		}
+		w.set.Add(&b.Entries[i])
 		w.launch(&b.Entries[i])
 	}
 	return b, nil
@@ -70,7 +66,7 @@ func (w *Writer) entry(q *Request, at time.Time) (Entry, error) {
 		Kind: q.Kind, Issuer: q.Issuer, Value: q.Value, Reason: q.Reason, Actor: q.Actor,
 		At: at.UnixMilli(), Expires: at.Add(w.Life() + w.onTheWay()).UnixMilli(),
 	}
-	if q.Kind.Cutoff() || q.Kind == KindSID && seeded.On(seeded.SidByIssuedAt) {
+	if q.Kind.Cutoff() {
 		e.IssuedBefore = e.At
 		if !q.IssuedBefore.IsZero() {
 			e.IssuedBefore = q.IssuedBefore.UnixMilli()
@@ -176,8 +172,8 @@ func (w *Writer) Beat(now Instant) Heartbeat {
 	hb.Sight = w.Sight(now)
 	// What has been seen in a log that is still being loaded is in it as far as is known: it is missing once that log is lost, and
 	// then it is unseen. Gates that were confirmed by that log must settle anew by then, which takes longer than a heartbeat.
-	hb.Holds = w.unseen.live > 0 || w.seen.live > 0 && (w.complete || seeded.On(seeded.LoadingIsMending))
-	hb.Mend = hb.Holds && (!w.complete || w.missingAny(now) || seeded.On(seeded.MendingNotReleased))
+	hb.Holds = w.unseen.live > 0 || w.seen.live > 0 && w.complete
+	hb.Mend = hb.Holds && (!w.complete || w.missingAny(now))
 	if w.newest.Epoch == w.pos.Epoch {
 		hb.Stored = w.newest.Seq
 	}
@@ -205,9 +201,6 @@ func (w *Writer) Entries(rd Read, entries []Entry, now Instant) Outcome {
 func (w *Writer) note(out *Outcome) {
 	for i := range out.Applied {
 		w.meet(&out.Applied[i])
-	}
-	if out.Resync == CauseEpoch && seeded.On(seeded.FlushForgotten) {
-		w.unseen, w.seen = held{}, held{}
 	}
 	if out.Resync != "" {
 		w.unseen, w.seen, w.acked = merged(w.unseen, w.seen), held{}, 0

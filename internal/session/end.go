@@ -6,7 +6,6 @@ import (
 
 	"github.com/sallyport/sallyport/internal/revocation"
 	"github.com/sallyport/sallyport/internal/revocation/redislog"
-	"github.com/sallyport/sallyport/internal/seeded"
 )
 
 // End ends a session and every access token of it. It returns nil only when the revocation is stored; it may be called again
@@ -23,11 +22,6 @@ func (s *Store) End(ctx context.Context, sessionID, reason, actor string) (redis
 		machine End
 		receipt redislog.Receipt
 	)
-	if seeded.On(seeded.AppendBeforeEnd) {
-		if receipt, err = s.log.Append(ctx, request); err != nil {
-			return redislog.Receipt{}, err
-		}
-	}
 	for step := machine.Begin(); ; {
 		switch step {
 		case Mark:
@@ -109,7 +103,7 @@ func (s *Store) finish(ctx context.Context, tag string, uniques []string) error 
 func (s *Store) EndAgain(ctx context.Context, refs []redislog.SessionRef) error {
 	for _, ref := range refs {
 		id, err := ParseID(ref.SessionID)
-		if ref.Issuer != s.cfg.Issuer || err != nil || seeded.On(seeded.RecordNotEndedAgain) {
+		if ref.Issuer != s.cfg.Issuer || err != nil {
 			continue // not one of ours: there is no record to end
 		}
 		if _, err := s.mark(ctx, id); err != nil {

@@ -1,7 +1,5 @@
 package session
 
-import "github.com/sallyport/sallyport/internal/seeded"
-
 // State is what the record of a session says of it.
 type State uint8
 
@@ -57,8 +55,6 @@ func (e *End) Marked(before State, inLog bool) Step {
 	}
 	e.before = before
 	switch {
-	case before == Ended && seeded.On(seeded.EndedEarnsAnswer):
-		e.due = Answer
 	case !inLog || before == Active:
 		e.due = Append
 	case before == Ending:

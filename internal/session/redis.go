@@ -9,8 +9,6 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
-
-	"github.com/sallyport/sallyport/internal/seeded"
 )
 
 func userKey(tag string) string      { return "{" + tag + "}:user" }
@@ -29,30 +27,18 @@ func (s *Store) run(ctx context.Context, script string, keys []string, args ...a
 	if err != nil {
 		return nil, err
 	}
-	var other *redis.Conn
-	if seeded.On(seeded.SessionWaitsElsewhere) {
-		other = primary.Conn()
-		defer func() { _ = other.Close() }()
-		other.Ping(ctx)
-	}
 	pipe := primary.Pipeline()
-	if seeded.On(seeded.SessionWaitsInMulti) {
-		pipe = primary.TxPipeline()
-	}
-	answer := pipe.Eval(ctx, seeded.Script(script), keys, args...)
+	answer := pipe.Eval(ctx, script, keys, args...)
 	replicas := pipe.Do(ctx, "WAIT", s.cfg.MinReplicas, max(1, s.cfg.WaitTimeout.Milliseconds()))
 	if _, err := pipe.Exec(ctx); err != nil {
 		s.redis.Refresh(ctx)
 		return nil, fmt.Errorf("session: running a script: %w", err)
 	}
-	if seeded.On(seeded.SessionWaitsElsewhere) {
-		replicas = other.Do(ctx, "WAIT", s.cfg.MinReplicas, 1)
-	}
 	got, err := replicas.Int64()
 	if err != nil {
 		return nil, fmt.Errorf("session: waiting for replicas: %w", err)
 	}
-	if got < int64(s.cfg.MinReplicas) && !seeded.On(seeded.SessionWaitNotCompared) {
+	if got < int64(s.cfg.MinReplicas) {
 		return nil, fmt.Errorf("session: expected the write on %d replicas, it is on %d", s.cfg.MinReplicas, got)
 	}
 	list, err := answer.StringSlice()

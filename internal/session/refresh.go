@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/sallyport/sallyport/internal/revocation"
-	"github.com/sallyport/sallyport/internal/seeded"
 )
 
 // maxSpent is how many spent refresh tokens of a session are remembered, with the time that each was spent: more rotations than that
@@ -100,22 +99,20 @@ func (s *Store) mayGoOn(ctx context.Context, id ID, rec record, admit Admit) (ri
 func (s *Store) checkRevoked(ctx context.Context, id ID, rec record) error {
 	session := rec.session
 	refusal := &Refusal{Reason: ReasonRevoked, SessionID: session.ID, Subject: session.Subject}
-	if !seeded.On(seeded.OwnSetSkipped) {
-		own := s.log.CheckSession(&revocation.Facts{
-			Issuer: s.cfg.Issuer, SessionID: session.ID, ClientID: session.ClientID, Tenant: session.Tenant, Ours: true,
-		}, session.Began)
-		if (own.Revoked && own.Kind == revocation.KindSID) || s.checkSubject(rec).Revoked {
-			return s.refuseAndEnd(ctx, id, session.Subject, ReasonRevoked)
-		}
-		if own.Revoked {
-			return refusal
-		}
+	own := s.log.CheckSession(&revocation.Facts{
+		Issuer: s.cfg.Issuer, SessionID: session.ID, ClientID: session.ClientID, Tenant: session.Tenant, Ours: true,
+	}, session.Began)
+	if (own.Revoked && own.Kind == revocation.KindSID) || s.checkSubject(rec).Revoked {
+		return s.refuseAndEnd(ctx, id, session.Subject, ReasonRevoked)
+	}
+	if own.Revoked {
+		return refusal
 	}
 	found, err := s.log.Remembered(ctx, s.cfg.Issuer, session.ID, session.Subject, session.ClientID, session.Tenant)
 	switch {
 	case err != nil:
 		return fmt.Errorf("session: asking for what Redis remembers of the session: %w", err)
-	case found.Ended && !seeded.On(seeded.OwnSetSkipped): // the record has lost its end: a shard other than the log's went back
+	case found.Ended: // the record has lost its end: a shard other than the log's went back
 		return s.refuseAndEnd(ctx, id, session.Subject, ReasonRevoked)
 	case !found.Others.IsZero() && !session.Began.After(found.Others): // a session that idled for longer than an entry lives must not come back
 		return refusal
@@ -130,11 +127,6 @@ func (s *Store) move(ctx context.Context, t refreshToken, session Session, right
 	answer, err := s.run(ctx, moveScript, keysOf(t.id), s.moveArgs(t, rights, now, era, "spend")...)
 	if err != nil {
 		return Grant{}, err
-	}
-	if seeded.On(seeded.ExpAfterMove) {
-		if now, _, err = s.now(); err != nil {
-			return Grant{}, err
-		}
 	}
 	if answer[0] == "next" || answer[0] == "again" {
 		return s.grant(t.id, session, now, answer)

@@ -13,7 +13,6 @@ import (
 
 	"github.com/sallyport/sallyport/internal/redisconn"
 	"github.com/sallyport/sallyport/internal/revocation"
-	"github.com/sallyport/sallyport/internal/seeded"
 )
 
 // appender is the connection that appends.
@@ -69,7 +68,7 @@ func (a *appender) confirm(ctx context.Context, j *job) error {
 		r.err = err
 	case answer != int64(1):
 		r.err = errMoved
-	case replicas < a.cfg.MinReplicas && !seeded.On(seeded.WaitNotCompared):
+	case replicas < a.cfg.MinReplicas:
 		r.err, err = errReplicas, errReplicas // as with a heartbeat, another server may be the primary now
 	}
 	finish([]*job{j}, r)
@@ -110,7 +109,7 @@ func (a *appender) append(ctx context.Context, group []*job) error {
 		finish(group, result{err: errMoved})
 	default:
 		a.tell(group, stored)
-		if stored.replicas < a.cfg.MinReplicas && !seeded.On(seeded.WaitNotCompared) {
+		if stored.replicas < a.cfg.MinReplicas {
 			return errReplicas
 		}
 	}
@@ -160,7 +159,7 @@ func entries(group []*job) (n int) {
 // tell notes where each job's entries are. They are in the log, whatever WAIT said.
 func (a *appender) tell(group []*job, stored stored) {
 	var err error
-	if stored.replicas < a.cfg.MinReplicas && !seeded.On(seeded.WaitNotCompared) {
+	if stored.replicas < a.cfg.MinReplicas {
 		err = errReplicas
 	}
 	a.mu.Lock()

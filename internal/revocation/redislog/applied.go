@@ -9,7 +9,6 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/sallyport/sallyport/internal/revocation"
-	"github.com/sallyport/sallyport/internal/seeded"
 )
 
 // Applied waits until every live gate has applied what r names, or ctx ends, and tells how many have. It looks once however soon
@@ -52,9 +51,6 @@ func (i *Issuer) appliedBy(lines []line, onLog bool, at revocation.Position) (a 
 	now := i.instant()
 	i.gates.Observe(bare(lines), now)
 	oldest := i.cfg.MaxStaleness + i.cfg.Settle
-	if seeded.On(seeded.SilentGateDropped) {
-		oldest = i.cfg.Settle
-	}
 	var behind []string
 	a.Applied, a.Total, behind = i.gates.Applied(bare(lines), at, onLog, oldest, now)
 	if i.former != nil && now.Since(*i.former) <= oldest {

@@ -8,7 +8,6 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/sallyport/sallyport/internal/revocation"
-	"github.com/sallyport/sallyport/internal/seeded"
 )
 
 // beats sends heartbeats over one dedicated connection until ctx ends. Any error costs the connection.
@@ -62,9 +61,6 @@ func (f *follower) beat(ctx context.Context, conn *redis.Conn) bool {
 		return revocation.Outcome{}
 	})
 	reply, err := f.send(ctx, conn, hb)
-	if err != nil && seeded.On(seeded.HeartbeatErrorIgnored) {
-		return true
-	}
 	if err != nil {
 		f.change(func(revocation.Instant) revocation.Outcome {
 			f.machine.BeatFailed(hb)
@@ -124,13 +120,9 @@ func (f *follower) waitCommand(timeout time.Duration) []any {
 // gateCommands are a gate's heartbeat: the few commands a gate may use, for one MULTI.
 func (f *follower) gateCommands(hb *revocation.Heartbeat, key string) [][]any {
 	mine := fmt.Sprintf("%d-0", hb.Position.Seq)
-	line := f.tellLine(hb.Position)
-	if seeded.On(seeded.BeatByRead) {
-		line = []any{"GETRANGE", key, 0, 0}
-	}
 	return [][]any{
 		{"GETRANGE", key, 0, maxLine - 1},
-		line,
+		f.tellLine(hb.Position),
 		append([]any{"HMGET", f.keys.head}, headFields...),
 		{"TIME"},
 		{"XRANGE", f.keys.log, mine, mine},
@@ -139,9 +131,6 @@ func (f *follower) gateCommands(hb *revocation.Heartbeat, key string) [][]any {
 
 // multiAndWait runs commands in one MULTI and then WAIT, in one pipeline on one connection, and reads all answers.
 func (f *follower) multiAndWait(ctx context.Context, conn *redis.Conn, commands [][]any) ([]any, int, error) {
-	if seeded.On(seeded.GateWaitsElsewhere) || seeded.On(seeded.GateWaitsInMulti) {
-		return gateWrongly(ctx, f, conn, commands)
-	}
 	pipe := conn.Pipeline()
 	pipe.Do(ctx, "MULTI")
 	for _, c := range commands {

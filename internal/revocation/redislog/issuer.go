@@ -12,7 +12,6 @@ import (
 
 	"github.com/sallyport/sallyport/internal/redisconn"
 	"github.com/sallyport/sallyport/internal/revocation"
-	"github.com/sallyport/sallyport/internal/seeded"
 )
 
 // Issuer is a Gate that also appends.
@@ -170,9 +169,6 @@ func (i *Issuer) sendByIssuer(ctx context.Context, conn *redis.Conn, hb revocati
 		p.Epoch.String(), p.Seq, p.Chain.String(), flag(hb.Mend), flag(hb.Holds), hb.Stored, i.cfg.Settle.Milliseconds(), maxTrim,
 		hb.Sight.Expired, hb.Sight.Redis,
 	}
-	if seeded.On(seeded.TrimByOwnClock) {
-		args = append(args, i.instant().Wall.UnixMilli())
-	}
 	keys := []string{i.keys.log, i.keys.head, i.keys.issuers}
 	answer, replicas, err := i.writeAndWait(ctx, conn, heartbeatScript, keys, args, i.cfg.Settle/2)
 	if err != nil {
@@ -218,9 +214,6 @@ const maxTrim = 1000
 // writeAndWait runs a script and WAIT in one pipeline on one connection, and reads both answers. A script Redis does
 // not know by its hash has done nothing, and the WAIT behind it speaks of an older write: both are sent again.
 func (f *follower) writeAndWait(ctx context.Context, conn *redis.Conn, s script, keys []string, args []any, wait time.Duration) (any, int, error) {
-	if s == appendScript && seeded.OneOf(seeded.WaitElsewhere, seeded.WaitInMulti, seeded.NoScriptOverlooked, seeded.AppendRetried, seeded.WaitRetried) {
-		return appendWrongly(ctx, f, conn, s, keys, args, wait)
-	}
 	for _, whole := range []bool{false, true} {
 		pipe := conn.Pipeline()
 		did := pipe.Do(ctx, s.command(whole, keys, args)...)

@@ -5,7 +5,6 @@ import (
 	"time"
 
 	"github.com/sallyport/sallyport/internal/revocation"
-	"github.com/sallyport/sallyport/internal/seeded"
 )
 
 // mends appends again what the log has lost, whenever a heartbeat has shown what the log holds, until ctx ends.
@@ -89,7 +88,7 @@ const endAtOnce = 50
 // endAgain ends sessions again, as many as there is time for, and returns those still to be. The entries are appended whatever
 // comes of it: they must not wait for the sessions' store.
 func (i *Issuer) endAgain(ctx context.Context, refs []SessionRef) []SessionRef {
-	if len(refs) == 0 || i.o.OnReappend == nil || seeded.On(seeded.NotEndedAgain) {
+	if len(refs) == 0 || i.o.OnReappend == nil {
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, time.Second)

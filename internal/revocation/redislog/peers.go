@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/sallyport/sallyport/internal/revocation"
-	"github.com/sallyport/sallyport/internal/seeded"
 )
 
 // observePeers takes the issuers' lines that came with a heartbeat. Of their positions, two are known to lie on the log:
@@ -53,10 +52,6 @@ func (i *Issuer) acknowledge(ctx context.Context, r Receipt, began revocation.In
 	}
 	for pause := 2 * time.Millisecond; ; pause = min(2*pause, 20*time.Millisecond) {
 		lines, onLog, err := i.readLines(ctx, i.issuerLines, at)
-		if seeded.On(seeded.GateIsSecondHolder) {
-			gates, _, _ := i.readLines(ctx, i.gateLines, at)
-			lines = append(lines, gates...)
-		}
 		if err == nil && !onLog {
 			err = errMoved
 		}

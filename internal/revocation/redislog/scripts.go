@@ -8,8 +8,6 @@ import (
 	"strings"
 
 	"github.com/redis/go-redis/v9"
-
-	"github.com/sallyport/sallyport/internal/seeded"
 )
 
 //go:embed lua/log.lua
@@ -35,7 +33,7 @@ var gatesSource string
 type script struct{ source, hash string }
 
 func newScript(body string) script {
-	source := seeded.Script(logSource + "\n" + body)
+	source := logSource + "\n" + body
 	sum := sha1.Sum([]byte(source))
 	return script{source, hex.EncodeToString(sum[:])}
 }
