@@ -25,7 +25,7 @@ func settingError(format string, args ...any) error {
 }
 
 // Explain makes a SettingError of an error that a command gave, when it says that Redis refuses who we are, and finds the one that is in it
-// already, whatever was to be done meanwhile. Others it returns as they are.
+// already, whatever was to be done meanwhile. Where nobody has answered it adds the address. Others it returns as they are.
 func (c *Client) Explain(err error) error {
 	return c.dialer.explainAt(c.where(), dataSide, err)
 }
@@ -53,6 +53,14 @@ func (d *dialer) explainAt(addr string, s side, err error) error {
 		return nil
 	case errors.As(err, &explained):
 		return explained
+	}
+	if !strings.Contains(err.Error(), addr) {
+		if late := (net.Error)(nil); errors.As(err, &late) && late.Timeout() {
+			return fmt.Errorf("%s at %s does not answer: %w", s.what, addr, err)
+		}
+		if errors.Is(err, io.EOF) {
+			return fmt.Errorf("%s at %s has closed the connection: %w", s.what, addr, err)
+		}
 	}
 	if s == sentinelSide {
 		return d.explain(addr, s, d.cfg.SentinelUsername, d.cfg.SentinelPassword.File(), err)
@@ -114,6 +122,9 @@ func (d *dialer) handshake(ctx context.Context, conn *tls.Conn, network, addr st
 	var header tls.RecordHeaderError
 	if plain || errors.As(err, &header) {
 		return settingError("%s answers without TLS: set redis.tls.enabled: false, or give the address of its TLS port", addr)
+	}
+	if wrong := (*tls.CertificateVerificationError)(nil); errors.As(err, &wrong) {
+		return settingError("TLS with %s: its certificate is not trusted (redis.tls.ca_file, redis.tls.server_name): %v", addr, wrong.Err)
 	}
 	return fmt.Errorf("redisconn: TLS with %s: %w", addr, err)
 }

@@ -3,6 +3,8 @@ package redisconn_test
 import (
 	"context"
 	"errors"
+	"fmt"
+	"net"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -53,6 +55,46 @@ func TestPlainAgainstATLSPortSaysSo(t *testing.T) {
 	cfg := f.config(s)
 	cfg.TLS = redisconn.TLSConfig{}
 	refused(t, open(t, cfg), s.Address(), "wants TLS", "redis.tls.enabled: true")
+}
+
+func TestAnUntrustedCertificateNamesAddressAndSettings(t *testing.T) {
+	t.Parallel()
+	f, other := newTLSFiles(t), newTLSFiles(t)
+	s := redistest.NewServer(t)
+	s.StartTLS(f.cert, f.key, f.serverCA)
+	cfg := f.config(s)
+	cfg.TLS.CAFile = config.Path(other.ca)
+	refused(t, open(t, cfg), s.Address(), "redis.tls.ca_file", "unknown authority")
+	cfg = f.config(s)
+	cfg.TLS.ServerName = "another"
+	refused(t, open(t, cfg), s.Address(), "redis.tls.server_name", "not another")
+}
+
+// TestSilenceNamesTheAddress: of a server that takes connections and says nothing, as one that is cut off or stopped.
+func TestSilenceNamesTheAddress(t *testing.T) {
+	t.Parallel()
+	silent, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer silent.Close()
+	cfg := redisconn.DefaultConfig()
+	cfg.Address = silent.Addr().String()
+	c := open(t, cfg)
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	conn, err := c.Dedicated(ctx, "{sallyport}:rev:log")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	err = c.Explain(fmt.Errorf("heartbeat: %w", conn.Ping(ctx).Err()))
+	if err == nil || !strings.Contains(err.Error(), cfg.Address) || !strings.Contains(err.Error(), "heartbeat") {
+		t.Errorf("expected the address and what was to be done in %v", err)
+	}
+	if strings.Count(c.Explain(err).Error(), cfg.Address) != 1 {
+		t.Errorf("the address stands there more than once: %v", c.Explain(err))
+	}
 }
 
 func TestAWrongPasswordNamesAddressUserAndSetting(t *testing.T) {

@@ -187,7 +187,8 @@ func (m *metrics) logError(what string, err error) {
 	level, least := slog.LevelWarn, time.Second
 	var setting *redisconn.SettingError
 	if errors.As(err, &setting) {
-		level = slog.LevelError
+		// Whatever was to be done, nothing can be.
+		level, what = slog.LevelError, "Redis cannot be used as it is set"
 		if said := m.lastText.Load(); said != nil && *said == text {
 			least = time.Minute
 		}
