@@ -190,10 +190,12 @@ func (s *Server) endChangesOf(ctx context.Context, name string, again bool) erro
 	var done session.Everywhere
 	switch {
 	case errors.Is(err, credential.ErrNoUser):
-		done, err = s.sessions.EndAll(ctx, name, "user_disabled", "users")
+		event.RevocationReason = "user_disabled"
+		done, err = s.sessions.EndAll(ctx, name, event.RevocationReason, event.Actor)
 	case err == nil:
+		event.RevocationReason = "user_changed"
 		done, err = s.sessions.EndOutdated(ctx,
-			session.Facts{Subject: name, Credential: user.Credential, Rights: user.Rights}, "user_changed", "users")
+			session.Facts{Subject: name, Credential: user.Credential, Rights: user.Rights}, event.RevocationReason, event.Actor)
 	}
 	if err == nil && done.Sessions == 0 {
 		return nil

@@ -69,6 +69,9 @@ func TestWhoLosesSomethingLosesTheSessionsOfBefore(t *testing.T) {
 						t.Errorf("got %+v", e)
 					}
 				}
+				eventually(t, "the end and its reason to be recorded", func() bool {
+					return strings.Contains(h.audited.String(), `"revocation_reason":"`+c.reason+`"`)
+				})
 				wantStatus(t, h.refresh(first.str("refresh_token")), http.StatusUnauthorized, "invalid_grant")
 				wantStatus(t, h.refresh(bob.str("refresh_token")), http.StatusOK, "")
 				if c.barred {
