@@ -96,8 +96,13 @@ func TestSecretsAreNeverCommitted(t *testing.T) {
 	if !strings.Contains(readFile(t, "deploy/.gitignore"), "\n/secrets/\n") {
 		t.Error("deploy/.gitignore does not name /secrets/")
 	}
-	if !strings.Contains(readFile(t, ".dockerignore"), "\n**/secrets\n") {
-		t.Error(".dockerignore does not name **/secrets")
+	if !strings.Contains(readFile(t, ".gitignore"), "\n/mine/\n") {
+		t.Error(".gitignore does not name /mine/, where the tutorial makes passwords and keys")
+	}
+	for _, folder := range []string{"**/secrets", "mine"} {
+		if !strings.Contains(readFile(t, ".dockerignore"), "\n"+folder+"\n") {
+			t.Errorf(".dockerignore does not name %s", folder)
+		}
 	}
 }
 
