@@ -193,5 +193,10 @@ func (s *Server) notice(c client) {
 	}
 	s.logger.Warn("X-Forwarded-For of an address that http.trusted_proxies does not name is not believed, and all clients "+
 		"behind that address are limited as one; if it is your proxy, name it or its network, and nobody else",
-		"peer", c.address.String(), "network", network.String(), "setting", fmt.Sprintf("http.trusted_proxies: [%s]", network))
+		"peer", c.address.String(), "network", network.String(), "setting", settingFor(network))
+}
+
+// settingFor is the line of issuer.yaml that names a network, in quotation marks that a log in JSON leaves as they are.
+func settingFor(network netip.Prefix) string {
+	return fmt.Sprintf("http: {trusted_proxies: ['%s']}", network)
 }
