@@ -188,3 +188,32 @@ func TestTheUpstreamsAddressStandsOnce(t *testing.T) {
 		}
 	}
 }
+
+// TestAGateThatIsNotReadyIsLeftOutWhileAnotherIs: by default Envoy asks all of them once fewer than half are ready, and every request
+// that meets the wrong one is refused with 503.
+func TestAGateThatIsNotReadyIsLeftOutWhileAnotherIs(t *testing.T) {
+	var c struct {
+		Static struct {
+			Clusters []struct {
+				Name   string
+				Common struct {
+					Panic struct{ Value float64 } `json:"healthy_panic_threshold"`
+				} `json:"common_lb_config"`
+			}
+		} `json:"static_resources"`
+	}
+	if err := yaml.Unmarshal([]byte(readFile(t, "deploy/config/envoy.yaml")), &c); err != nil {
+		t.Fatal(err)
+	}
+	for _, cluster := range c.Static.Clusters {
+		if cluster.Name != "authz" {
+			continue
+		}
+		// 0 would ask nobody when none is ready, so that public routes were refused too; up to 99 gates, 1 leaves one alone.
+		if cluster.Common.Panic.Value != 1 {
+			t.Errorf("healthy_panic_threshold is %v, expected 1", cluster.Common.Panic.Value)
+		}
+		return
+	}
+	t.Error("there is no cluster authz")
+}
