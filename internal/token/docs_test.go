@@ -37,8 +37,8 @@ func reasonsMarkdown() string {
 
 Every refusal of a gate names its reason: in the response header ` + "`x-sallyport-reason`" + `, in the audit line, and in the label
 ` + "`reason`" + ` of the gate's metrics. The list is fixed; the codes do not change. They are listed in the order in which a request
-meets them. Two more with status 503 are the proxy's own words, for want of a gate's: ` + "`no_gate`" + ` when no gate could be reached or none
-was ready, and ` + "`gate_late`" + ` when gates were there and none has answered in time, however often it was asked.
+meets them. Two more with status 503 are the proxy's own words, for want of a gate's: ` + "`no_gate`" + ` when no gate could be reached, and
+` + "`gate_late`" + ` when gates were there and none has answered in time, however often it was asked.
 
 | reason | status | what happened | what to do |
 |---|---|---|---|
