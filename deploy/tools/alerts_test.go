@@ -95,6 +95,13 @@ var histories = []history{
 	{"RedisCanLoseRevocations", "checks that failed", []string{`sallyport_revocation_failed_redis_checks{instance="issuer"} 2x40`}, time.Minute, []string{"issuer"}},
 	{"RedisCanLoseRevocations", "none", []string{`sallyport_revocation_failed_redis_checks{instance="issuer"} 0x40`}, time.Minute, nil},
 
+	{"RedisFillsUp", "nine tenths of the limit", []string{`sallyport_revocation_redis_used_bytes{instance="issuer"} 90x80`,
+		`sallyport_revocation_redis_limit_bytes{instance="issuer"} 100x80`}, 10 * time.Minute, []string{"issuer"}},
+	{"RedisFillsUp", "half of it", []string{`sallyport_revocation_redis_used_bytes{instance="issuer"} 50x80`,
+		`sallyport_revocation_redis_limit_bytes{instance="issuer"} 100x80`}, 10 * time.Minute, nil},
+	{"RedisFillsUp", "no limit", []string{`sallyport_revocation_redis_used_bytes{instance="issuer"} 90x80`,
+		`sallyport_revocation_redis_limit_bytes{instance="issuer"} 0x80`}, 10 * time.Minute, nil},
+
 	{"ClockIsOff", "twelve seconds", []string{`sallyport_revocation_clock_skew_seconds{instance="gate"} 12x40`}, 2 * time.Minute, []string{"gate"}},
 	{"ClockIsOff", "a moment", []string{`sallyport_revocation_clock_skew_seconds{instance="gate"} 0.1x40`}, 2 * time.Minute, nil},
 
