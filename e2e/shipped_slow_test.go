@@ -18,7 +18,7 @@ import (
 
 // crowd sends requests at once that are never over, a hundred on each of a number of HTTP/2
 // connections, until the test ends. It returns when Envoy has all of them.
-func crowd(t *testing.T, s *meshtest.Stack, connections int, method, path string) {
+func crowd(t *testing.T, s *meshtest.Stack, connections int, method, path string, edits ...edit) {
 	t.Helper()
 	const streams = 100
 	before := active(t, s)
@@ -30,7 +30,7 @@ func crowd(t *testing.T, s *meshtest.Stack, connections int, method, path string
 		http2.Protocols.SetUnencryptedHTTP2(true)
 		t.Cleanup(http2.CloseIdleConnections)
 		for range streams {
-			wait.Go(func() { unfinished(ctx, http2, method, s.Endpoints().Gateway+path) })
+			wait.Go(func() { unfinished(ctx, http2, method, s.Endpoints().Gateway+path, edits) })
 		}
 	}
 	eventually(t, "Envoy to have the crowd's requests", func() bool {
@@ -39,7 +39,7 @@ func crowd(t *testing.T, s *meshtest.Stack, connections int, method, path string
 }
 
 // unfinished sends a request; one with a body sends the beginning of it.
-func unfinished(ctx context.Context, by http.RoundTripper, method, url string) {
+func unfinished(ctx context.Context, by http.RoundTripper, method, url string, edits []edit) {
 	var body io.Reader
 	if method == http.MethodPost {
 		reader, writer := io.Pipe()
@@ -52,6 +52,9 @@ func unfinished(ctx context.Context, by http.RoundTripper, method, url string) {
 		return
 	}
 	r.Header.Set("Content-Type", "application/json")
+	for _, edit := range edits {
+		edit(r)
+	}
 	response, err := by.RoundTrip(r)
 	if err != nil {
 		return // the end of the test, mostly
@@ -191,6 +194,31 @@ func TestStrangersTakePlacesOfStrangersAlone(t *testing.T) {
 	})
 	t.Logf("99 %% within %v, before the crowd %v", honest(t, 100, known, gateway), before)
 	honest(t, 20, post("/protected", bearer(token)), gateway)
+}
+
+// TestSlowUploadsOfOneUserKeepNoRequestOut: one account's bodies that do not come, as many as the
+// upstream takes of uploads (whose number is made smaller), do not keep out what others post.
+func TestSlowUploadsOfOneUserKeepNoRequestOut(t *testing.T) {
+	s := meshtest.Start(t, with(func(o *mesh.Options) {
+		o.Upstream = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if _, err := io.Copy(io.Discard, r.Body); err == nil {
+				mesh.Echo.ServeHTTP(w, r)
+			}
+		})
+		meshtest.RunShipped(t, o, meshtest.Change{
+			Old: "&long {thresholds: [{max_connections: 4096, max_pending_requests: 1024, max_requests: 4096}]}",
+			New: "&long {thresholds: [{max_connections: 128, max_pending_requests: 128, max_requests: 256}]}",
+		})
+	}))
+	gateway := s.Endpoints().Gateway
+	bob := newCaller(t, gateway).login(t, user(t, s, "bob")).Access
+	alice := newCaller(t, gateway).login(t, user(t, s, "alice")).Access
+	crowd(t, s, 2, http.MethodPost, "/protected", bearer(bob))
+	eventually(t, "the places of uploads to be taken", func() bool {
+		return stat(t, s, "cluster.upstream_streams.circuit_breakers.default.cx_open") == 1
+	})
+	honest(t, 20, post("/protected", bearer(alice)), gateway)
+	honest(t, 20, get("/protected", bearer(alice)), gateway)
 }
 
 // TestEnvoysStatusIsSeenWhenAllConnectionsAreTaken through the shipped file, whose 20,000

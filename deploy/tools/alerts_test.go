@@ -2,6 +2,7 @@ package tools
 
 import (
 	"bytes"
+	"fmt"
 	"io"
 	"log/slog"
 	"net"
@@ -93,6 +94,13 @@ var histories = []history{
 
 	{"RedisCanLoseRevocations", "checks that failed", []string{`sallyport_revocation_failed_redis_checks{instance="issuer"} 2x40`}, time.Minute, []string{"issuer"}},
 	{"RedisCanLoseRevocations", "none", []string{`sallyport_revocation_failed_redis_checks{instance="issuer"} 0x40`}, time.Minute, nil},
+
+	{"RedisFillsUp", "nine tenths of the limit", []string{`sallyport_revocation_redis_used_bytes{instance="issuer"} 90x80`,
+		`sallyport_revocation_redis_limit_bytes{instance="issuer"} 100x80`}, 10 * time.Minute, []string{"issuer"}},
+	{"RedisFillsUp", "half of it", []string{`sallyport_revocation_redis_used_bytes{instance="issuer"} 50x80`,
+		`sallyport_revocation_redis_limit_bytes{instance="issuer"} 100x80`}, 10 * time.Minute, nil},
+	{"RedisFillsUp", "no limit", []string{`sallyport_revocation_redis_used_bytes{instance="issuer"} 90x80`,
+		`sallyport_revocation_redis_limit_bytes{instance="issuer"} 0x80`}, 10 * time.Minute, nil},
 
 	{"ClockIsOff", "twelve seconds", []string{`sallyport_revocation_clock_skew_seconds{instance="gate"} 12x40`}, 2 * time.Minute, []string{"gate"}},
 	{"ClockIsOff", "a moment", []string{`sallyport_revocation_clock_skew_seconds{instance="gate"} 0.1x40`}, 2 * time.Minute, nil},
@@ -235,6 +243,7 @@ func TestPrometheusScrapesWhatTheAlertsRead(t *testing.T) {
 func TestEnvoyCountsWhatNoGateHasAnswered(t *testing.T) {
 	settings := readFile(t, "deploy/config/envoy.yaml")
 	ports := map[string]string{}
+	var gate net.Listener
 	for _, port := range []string{"9901", "10000", "10001", "10002", "10003", "8080"} {
 		l, err := net.Listen("tcp", "127.0.0.1:0")
 		if err != nil {
@@ -242,8 +251,11 @@ func TestEnvoyCountsWhatNoGateHasAnswered(t *testing.T) {
 		}
 		defer l.Close() // issuer, gate and service: a port on which nobody answers
 		ports[port] = strconv.Itoa(l.Addr().(*net.TCPAddr).Port)
-		if port == "9901" || port == "10000" || port == "10002" {
+		switch port {
+		case "9901", "10000", "10002":
 			l.Close()
+		case "10003":
+			gate = l
 		}
 		settings = strings.ReplaceAll(settings, "port_value: "+port+"}", "port_value: "+ports[port]+"}")
 	}
@@ -287,10 +299,13 @@ func TestEnvoyCountsWhatNoGateHasAnswered(t *testing.T) {
 	if _, before := get("10002", "/stats/prometheus"); !strings.Contains(before, "\n"+metric+" 0\n") {
 		t.Errorf("%s is not 0 at the start", metric)
 	}
-	if status, said := get("10000", "/protected"); status != http.StatusServiceUnavailable || !strings.HasPrefix(said, "no_gate") {
-		t.Errorf("without a gate the answer is %d %s", status, said)
-	}
-	if _, after := get("10002", "/stats/prometheus"); !strings.Contains(after, "\n"+metric+" 1\n") {
-		t.Errorf("%s is not 1 after a request that no gate answered", metric)
+	for n, want := range []string{"gate_late", "no_gate"} { // one that takes connections and says nothing; none
+		if status, said := get("10000", "/protected"); status != http.StatusServiceUnavailable || !strings.HasPrefix(said, want) {
+			t.Errorf("the answer is %d %s, expected %s", status, said, want)
+		}
+		if _, after := get("10002", "/stats/prometheus"); !strings.Contains(after, fmt.Sprintf("\n%s %d\n", metric, n+1)) {
+			t.Errorf("%s is not %d after so many requests that no gate answered", metric, n+1)
+		}
+		gate.Close()
 	}
 }

@@ -67,7 +67,7 @@ type settings struct {
 // allowedHeaders is all that a gate reads of a request's headers.
 var allowedHeaders = []string{
 	"authorization", "x-access-token", // the token
-	"connection", "upgrade", "content-type", "accept", // is it a stream, to be ended with the token?
+	"connection",                 // does it have an identity header dropped on the way?
 	"user-agent", "x-request-id", // for the audit line of a refusal
 }
 

@@ -85,7 +85,7 @@ func (i *Issuer) watchGates(ctx context.Context) {
 // watchFormer takes away, unread, what gates of an earlier version write of themselves. While they are at work it is there again
 // the next time: so many logouts that wait for all gates are told that one is behind.
 func (i *Issuer) watchFormer(ctx context.Context) {
-	if n, err := i.client.Universal().Unlink(ctx, i.keys.formerGates).Result(); err != nil || n == 0 {
+	if seen, err := i.seesFormer(ctx); err != nil || !seen {
 		return
 	}
 	i.linesMu.Lock()
@@ -95,6 +95,24 @@ func (i *Issuer) watchFormer(ctx context.Context) {
 		i.log.Warn("gates of an earlier version are at work: until they are updated, logouts that wait for all gates are answered 202")
 	}
 	i.former = &now
+}
+
+// seesFormer reports whether a gate of an earlier version has written of itself since the last look, or whether another issuer says
+// so, which may have taken it away just before.
+func (i *Issuer) seesFormer(ctx context.Context) (bool, error) {
+	n, err := i.client.Universal().Unlink(ctx, i.keys.formerGates).Result()
+	switch {
+	case err != nil:
+		return false, err
+	case n > 0:
+		err := i.client.Universal().Set(ctx, i.keys.formerSeen, 1, 3*i.cfg.Settle).Err()
+		if err != nil {
+			i.log.Warn("other issuers could not be told that gates of an earlier version are at work", "error", oneLine(err.Error()))
+		}
+		return true, nil
+	}
+	n, err = i.client.Universal().Exists(ctx, i.keys.formerSeen).Result()
+	return n > 0, err
 }
 
 // removeGone removes the lines of processes that have gone. A gate's expires by itself, unless somebody else has written it.

@@ -37,3 +37,6 @@ func (i *Issuer) AppendOnce(ctx context.Context, b revocation.Batch) (status str
 func (i *Issuer) AcknowledgeAll(ctx context.Context, parts ...Receipt) (Receipt, error) {
 	return i.acknowledgeAll(ctx, parts, i.instant())
 }
+
+// SeesFormer looks once for gates of an earlier version.
+func (i *Issuer) SeesFormer(ctx context.Context) (bool, error) { return i.seesFormer(ctx) }

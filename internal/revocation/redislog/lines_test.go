@@ -248,6 +248,29 @@ func TestAGateOfAnEarlierVersionIsBehind(t *testing.T) {
 	}
 }
 
+// TestEveryIssuerKnowsOfAGateOfAnEarlierVersion: whichever of them takes away what it writes, and
+// leaves nothing there for the others to find.
+func TestEveryIssuerKnowsOfAGateOfAnEarlierVersion(t *testing.T) {
+	t.Parallel()
+	r := startRedis(t)
+	one := startIssuer(t, r.addr(), named("issuer-1"))
+	two, err := redislog.NewIssuer(connect(t, r.addr()), quick(), named("issuer-2").options(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the first issuer is fresh", one.fresh)
+	r.do("HSET", "{sallyport}:replicas", "old", "0 0 0 1 x {}")
+	eventually(t, "the first issuer has taken the line away", func() bool {
+		return r.do("EXISTS", "{sallyport}:replicas") == int64(0)
+	})
+	eventually(t, "the other issuer to know", func() bool {
+		ctx, cancel := timeout(t, 10*time.Second)
+		defer cancel()
+		seen, err := two.SeesFormer(ctx)
+		return seen && err == nil
+	})
+}
+
 // slow leads to a Redis that is some way off.
 func slow(t *testing.T, to string, way time.Duration) string {
 	t.Helper()

@@ -69,6 +69,7 @@ type keys struct {
 	log, head, cutoffs, issuers string
 	gates                       string // the start of the gates' lines
 	formerGates                 string // the hash where gates of earlier versions keep their lines
+	formerSeen                  string // there for a while after an issuer has found and taken away that hash
 }
 
 // gate is the key of the gates' line of a number.
@@ -78,6 +79,7 @@ func keysUnder(prefix string) keys {
 	return keys{
 		log: prefix + ":rev:log", head: prefix + ":rev:head", cutoffs: prefix + ":rev:cutoffs",
 		issuers: prefix + ":issuers", gates: prefix + ":replica:", formerGates: prefix + ":replicas",
+		formerSeen: prefix + ":replicas:seen",
 	}
 }
 
