@@ -195,7 +195,8 @@ func (s *suspicious) Read(b []byte) (int, error) {
 
 // speaksTLS reports whether a server answers the beginning of a TLS handshake, whatever it thinks of us or we of it.
 func (d *dialer) speaksTLS(addr string) bool {
-	ctx, cancel := context.WithTimeout(context.Background(), probe)
+	// A handshake takes computing at both ends, which a busy machine has no time for at once; nothing else waits for this one.
+	ctx, cancel := context.WithTimeout(context.Background(), 8*probe)
 	defer cancel()
 	conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", addr)
 	if err != nil {
