@@ -15,6 +15,7 @@ import (
 	"os/signal"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 )
 
@@ -61,7 +62,11 @@ func run(ctx context.Context, rows []row, all bool, jobs int) error {
 		return err
 	}
 	results := make([]result, len(rows))
-	each(jobs, len(rows), func(n int) { results[n] = w.try(ctx, rows[n], all) })
+	var done atomic.Int32
+	each(jobs, len(rows), func(n int) {
+		results[n] = w.try(ctx, rows[n], all)
+		fmt.Fprintf(os.Stderr, "%d of %d: %s\n", done.Add(1), len(rows), rows[n].bug)
+	})
 	missed := report(results)
 	fmt.Printf("%d bugs in %d forms, %d caught, %s\n", numbers(rows), len(rows), len(rows)-missed, time.Since(began).Round(time.Second))
 	if missed > 0 {
