@@ -68,7 +68,7 @@ test: envoy test-tools vet ## all tests, end to end ones on the real Envoy and R
 ON_VALKEY := PATH="$(TOOLS)/valkey/redis:$$PATH" $(GO) test -timeout $(TEST_TIMEOUT)
 
 test-valkey: envoy test-tools valkey ## what depends on Redis, on Valkey (this build of it talks no TLS)
-	$(ON_VALKEY) $(TEST_FLAGS) -skip 'TestTLS$$' ./internal/redisconn ./internal/revocation/redislog ./internal/session
+	$(ON_VALKEY) $(TEST_FLAGS) -skip 'TestTLS$$|ATLSPortSaysSo|AuthorityAndCertificates|AnUntrustedCertificate' ./internal/redisconn ./internal/revocation/redislog ./internal/session
 	$(ON_VALKEY) $(TEST_FLAGS) ./e2e \
 	    -run 'TestACleanRestartOfRedisLosesNothing|TestEveryRedisIsAMatterOfSettings/^(single|sentinel_with_passwords|cluster_of_six)$$'
 	$(ON_VALKEY) ./e2e/faults -run 'TestSchedules$$' -schedules 6 -seed 101
