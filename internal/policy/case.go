@@ -10,7 +10,7 @@ import (
 )
 
 // Upstreams differ in whether case makes a difference to a path: to a file system on Linux it does,
-// to Express, IIS and ASP.NET it does not. The gate matches literally, so that for one of the latter
+// to those that ignore case it does not. The gate matches literally, so that for one of the latter
 // another spelling of a protected path would reach the same resource under a weaker rule. A request
 // is therefore refused when, in the case that a stricter route is written in, it would fall under
 // that route. Methods have case, too (RFC 9110 section 9.1), which frameworks of PHP ignore.

@@ -26,7 +26,7 @@ func example(t *testing.T, name string) *policy.Policy {
 }
 
 // TestAnotherCaseIsNoWayAroundAnExamplesRule asks for protected paths as an upstream that ignores
-// case, as Express does unless told otherwise, would take them.
+// case would take them.
 func TestAnotherCaseIsNoWayAroundAnExamplesRule(t *testing.T) {
 	for _, row := range []struct{ file, method, host, path string }{
 		{"site.yaml", "GET", "www.example.com", "/Account/settings"},
