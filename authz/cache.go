@@ -34,8 +34,9 @@ func (c CacheConfig) Validate() error {
 // ways is how many tokens share one place of the table; the one that expires first makes room.
 const ways = 8
 
-// cache remembers verified tokens. Readers and writers take no lock: each slot is one pointer to something immutable. A
-// token is found by a keyed hash that no stranger can aim at, and then compared whole.
+// cache remembers verified tokens. Readers and writers take no lock: each slot is one pointer to
+// something immutable. A token is found by a keyed hash that no stranger can aim at, and then
+// compared whole.
 type cache struct {
 	seed   maphash.Seed
 	places int // a power of two; 0 keeps nothing
@@ -79,8 +80,8 @@ func (k *cache) newTable(generation uint64) *table {
 	return &table{generation: generation, slots: make([]atomic.Pointer[cached], k.places*ways)}
 }
 
-// find looks a token up. The generation must have been read before the keys that a miss is verified with: what they
-// verify is then kept under it, and forgotten when they go.
+// find looks a token up. The generation must have been read before the keys that a miss is verified
+// with: what they verify is then kept under it, and forgotten when they go.
 func (k *cache) find(generation uint64, presented string) slot {
 	t := k.at(generation)
 	if t == nil {
@@ -97,8 +98,8 @@ func (k *cache) find(generation uint64, presented string) slot {
 	return s
 }
 
-// at gives the table of a generation. A newer one empties the cache; an older one has none any more. While the next
-// table is being made, nothing is found and nothing kept.
+// at gives the table of a generation. A newer one empties the cache; an older one has none any
+// more. While the next table is being made, nothing is found and nothing kept.
 func (k *cache) at(generation uint64) *table {
 	t := k.table.Load()
 	switch {
@@ -128,9 +129,10 @@ func (k *cache) place(t *table, hash uint64) []atomic.Pointer[cached] {
 // neighbours is how many places give up what expires first when all tokens together are too big.
 const neighbours = 4
 
-// keep puts a verified token into its place. When that is full, what expires first is dropped. When all tokens are too big
-// together, what expires first in this place and its neighbours together is dropped, so that old tokens never shut out new
-// ones; if a few of those are not enough, this one is not kept.
+// keep puts a verified token into its place. When that is full, what expires first is dropped. When
+// all tokens are too big together, what expires first in this place and its neighbours together is
+// dropped, so that old tokens never shut out new ones; if a few of those are not enough, this one
+// is not kept.
 func (k *cache) keep(s slot, presented string, v *verified) {
 	if s.table == nil {
 		return
@@ -172,7 +174,8 @@ func (k *cache) evict(s slot) {
 	}
 }
 
-// victim is the slot to be written: the token's own, an empty one, or the one whose token expires first.
+// victim is the slot to be written: the token's own, an empty one, or the one whose token expires
+// first.
 func (k *cache) victim(place []atomic.Pointer[cached], c *cached) *atomic.Pointer[cached] {
 	var victim *atomic.Pointer[cached]
 	var expiry int64
@@ -192,7 +195,8 @@ func (k *cache) victim(place []atomic.Pointer[cached], c *cached) *atomic.Pointe
 	return victim
 }
 
-// weigh estimates the bytes that an entry takes: the token, its claims and facts once more, headers and answer.
+// weigh estimates the bytes that an entry takes: the token, its claims and facts once more, headers
+// and answer.
 func (c *cached) weigh() int64 {
 	const fixed = 1 << 10
 	size := fixed + 2*len(c.presented)

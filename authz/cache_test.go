@@ -102,14 +102,16 @@ func TestTheCacheStaysWithinItsBounds(t *testing.T) {
 		}
 	}
 	if bytes != t1.bytes.Load() || bytes > budget || entries == 0 {
-		t.Errorf("%d entries with %d bytes, counted %d, budget %d", entries, bytes, t1.bytes.Load(), budget)
+		t.Errorf("%d entries with %d bytes, counted %d, budget %d", entries, bytes,
+			t1.bytes.Load(), budget)
 	}
 	if got := len(t1.slots); got != 1<<12 {
 		t.Errorf("got %d slots", got)
 	}
 }
 
-// TestOldTokensDoNotShutOutNewOnes: with its bytes used up by tokens that expire sooner, the cache still takes new ones.
+// TestOldTokensDoNotShutOutNewOnes: with its bytes used up by tokens that expire sooner, the cache
+// still takes new ones.
 func TestOldTokensDoNotShutOutNewOnes(t *testing.T) {
 	c := CacheConfig{Entries: 1 << 12, Bytes: 1 << 20} // room for about a quarter of the entries
 	k := newCache(c)

@@ -82,7 +82,8 @@ func (g gate) withPolicy(routes ...policy.Route) gate {
 // wants asks twice with alice's token, so that the second time it is cached.
 func (g gate) wants(want authztest.Want, r authz.Request) {
 	g.Helper()
-	r.Headers = append([]authz.Header{{Name: "authorization", Value: "Bearer " + g.alice}}, r.Headers...)
+	r.Headers = append([]authz.Header{{Name: "authorization", Value: "Bearer " + g.alice}},
+		r.Headers...)
 	g.asks(want, r)
 }
 
@@ -109,7 +110,8 @@ func onlyOneOfSeveralHeaders(t *testing.T) {
 	g := newGate(t)
 	for _, other := range []string{"Bearer x", "Bearer " + g.world.Token(), "Basic YTpi", ""} {
 		g.wants(many, authztest.Get("/protected", "authorization", other))
-		g.asks(many, authztest.Get("/protected", "authorization", other, "authorization", "Bearer "+g.alice))
+		g.asks(many,
+			authztest.Get("/protected", "authorization", other, "authorization", "Bearer "+g.alice))
 	}
 }
 
@@ -173,8 +175,10 @@ func connectionNominatesIdentity(t *testing.T) {
 	g := newGate(t)
 	for _, name := range authz.IdentityHeaders() {
 		for _, value := range []string{name, strings.ToUpper(name), "close, " + name, name + ",close", "close ,\t" + name + " ", strings.ReplaceAll(name, "-", "_")} {
-			g.wants(authztest.Malformed(token.ReasonBadRequest), authztest.Get("/protected", "connection", value))
-			g.wants(authztest.Malformed(token.ReasonBadRequest), authztest.Get("/protected", "Connection", value))
+			g.wants(authztest.Malformed(token.ReasonBadRequest),
+				authztest.Get("/protected", "connection", value))
+			g.wants(authztest.Malformed(token.ReasonBadRequest),
+				authztest.Get("/protected", "Connection", value))
 		}
 	}
 }
@@ -183,7 +187,8 @@ func underscoredIdentity(t *testing.T) { misspelt(t, "-_") }
 
 func dottedIdentity(t *testing.T) { misspelt(t, "-_.") }
 
-// misspelt has a client send every mix of signs in every identity header, on a route with and on one without identity.
+// misspelt has a client send every mix of signs in every identity header, on a route with and on
+// one without identity.
 func misspelt(t *testing.T, signs string) {
 	g := newGate(t)
 	for _, name := range append(authz.Misspellings(), authz.IdentityHeaders()...) {
@@ -215,7 +220,9 @@ func malformedPaths(t *testing.T) {
 	g := newGate(t)
 	for c := range 256 {
 		path := "/public" + string([]byte{byte(c)})
-		if d := g.engine.Decide(&authz.Request{Method: "GET", Host: authztest.Host, Path: path}); d.Allow && c != '?' && c != '/' {
+		if d := g.engine.Decide(
+			&authz.Request{Method: "GET", Host: authztest.Host, Path: path}); d.Allow && c != '?' &&
+			c != '/' {
 			t.Errorf("%q is allowed", path)
 		}
 	}
@@ -252,7 +259,8 @@ func unknownIssuerWhereOptional(t *testing.T) {
 	g := newGate(t)
 	g.asks(authztest.Anybody, authztest.Get("/maybe"))
 	unknown := g.world.Token(func(c *token.Claims) { c.Issuer = "https://evil.example" })
-	g.asks(authztest.Invalid(token.ReasonUnknownIssuer), authztest.Get("/maybe", "authorization", "Bearer "+unknown))
+	g.asks(authztest.Invalid(token.ReasonUnknownIssuer),
+		authztest.Get("/maybe", "authorization", "Bearer "+unknown))
 	for _, a := range g.world.Setup().Attacks() {
 		r := authztest.Get("/maybe", "authorization", "Bearer "+a.Token)
 		if d := g.engine.Decide(&r); d.Allow || d.Refused().Status != 401 {
@@ -260,7 +268,8 @@ func unknownIssuerWhereOptional(t *testing.T) {
 		}
 	}
 	g.world.Revocations.Revoke(func(*revocation.Facts) bool { return true })
-	g.asks(authztest.Invalid(token.ReasonRevoked), authztest.Get("/maybe", "authorization", "Bearer "+g.alice))
+	g.asks(authztest.Invalid(token.ReasonRevoked),
+		authztest.Get("/maybe", "authorization", "Bearer "+g.alice))
 }
 
 func everyCharacterInASegment(t *testing.T) {
@@ -277,9 +286,18 @@ func everyCharacterInASegment(t *testing.T) {
 
 func namesAreLiteral(t *testing.T) {
 	g := newGate(t).withPolicy(
-		policy.Route{Match: policy.Match{Path: "/a.b+(c|d)/%2A/[x]", Hosts: []string{"a.example.com"}}, Allow: "public"},
-		policy.Route{Match: policy.Match{Path: "/role"}, Require: policy.Require{Roles: []string{".*", "a.b", "x+", "*", "(admin)"}}},
-		policy.Route{Match: policy.Match{Path: "/scope"}, Require: policy.Require{Scopes: []string{"read.*"}}},
+		policy.Route{
+			Match: policy.Match{Path: "/a.b+(c|d)/%2A/[x]", Hosts: []string{"a.example.com"}},
+			Allow: "public",
+		},
+		policy.Route{
+			Match:   policy.Match{Path: "/role"},
+			Require: policy.Require{Roles: []string{".*", "a.b", "x+", "*", "(admin)"}},
+		},
+		policy.Route{
+			Match:   policy.Match{Path: "/scope"},
+			Require: policy.Require{Scopes: []string{"read.*"}},
+		},
 	)
 	g.asks(authztest.Anybody, authztest.At("a.example.com", authztest.Get("/a.b+(c|d)/*/[x]")))
 	for _, path := range []string{"/aXb+(c|d)/*/[x]", "/a.bbc/*/[x]", "/a.b+(c|d)/y/[x]", "/a.b+(c|d)/*/x", "/a.b+c/*/[x]"} {
@@ -288,7 +306,8 @@ func namesAreLiteral(t *testing.T) {
 	for _, host := range []string{"aXexample.com", "a.exampleXcom", "b.example.com"} {
 		g.wants(noRoute, authztest.At(host, authztest.Get("/a.b+(c|d)/*/[x]")))
 	}
-	g.wants(authztest.Forbidden(token.ReasonInsufficientRole), authztest.At("a.example.com", authztest.Get("/role")))
+	g.wants(authztest.Forbidden(token.ReasonInsufficientRole),
+		authztest.At("a.example.com", authztest.Get("/role")))
 	scope := authztest.Forbidden(token.ReasonInsufficientScope)
 	scope.Challenge += `, scope="read.*"`
 	g.wants(scope, authztest.At("a.example.com", authztest.Get("/scope")))
@@ -296,7 +315,10 @@ func namesAreLiteral(t *testing.T) {
 
 func namesAreNoPrefixes(t *testing.T) {
 	g := newGate(t).withPolicy(
-		policy.Route{Match: policy.Match{Path: "/admin/**", Hosts: []string{"*.example.com"}}, Require: policy.Require{Roles: []string{"team/a"}}},
+		policy.Route{
+			Match:   policy.Match{Path: "/admin/**", Hosts: []string{"*.example.com"}},
+			Require: policy.Require{Roles: []string{"team/a"}},
+		},
 		policy.Route{Match: policy.Match{Path: "/files/a"}, Allow: "public"},
 	)
 	for _, path := range []string{"/administrator", "/adminx/y", "/Admin", "/files/ab", "/files/a/b", "/files"} {
@@ -307,7 +329,8 @@ func namesAreNoPrefixes(t *testing.T) {
 	}
 	for _, role := range []string{"team/ab", "team", "team/a/b", "team/A", "/team/a"} {
 		g.alice = g.world.Token(func(c *token.Claims) { c.Roles = []string{role} })
-		g.wants(authztest.Forbidden(token.ReasonInsufficientRole), authztest.At("a.example.com", authztest.Get("/admin")))
+		g.wants(authztest.Forbidden(token.ReasonInsufficientRole),
+			authztest.At("a.example.com", authztest.Get("/admin")))
 	}
 }
 
@@ -327,15 +350,23 @@ func everySettingDecides(t *testing.T) {
 		given func(*authztest.World)
 		path  string
 	}{
-		"match.path":      {route: with(func(r *policy.Route) { r.Match.Path = "/y" })},
-		"match.methods":   {route: with(func(r *policy.Route) { r.Match.Methods = []string{"PUT"} })},
-		"match.hosts":     {route: with(func(r *policy.Route) { r.Match.Hosts = []string{"other.example.com"} })},
-		"require.roles":   {route: with(func(r *policy.Route) { r.Require.Roles = []string{"nobody-has-it"} })},
-		"require.scopes":  {route: with(func(r *policy.Route) { r.Require.Scopes = []string{"nobody-has-it"} })},
-		"allow":           {route: with(func(r *policy.Route) { r.Allow = "nobody" })},
-		"allow_stale":     {route: with(func(r *policy.Route) { r.AllowStale = true }), given: stale},
-		"path_parameters": {route: with(func(r *policy.Route) { r.PathParameters = true }), path: "/x;a=b"},
-		"outlives_token":  {route: with(func(r *policy.Route) { r.OutlivesToken = true })},
+		"match.path":    {route: with(func(r *policy.Route) { r.Match.Path = "/y" })},
+		"match.methods": {route: with(func(r *policy.Route) { r.Match.Methods = []string{"PUT"} })},
+		"match.hosts": {
+			route: with(func(r *policy.Route) { r.Match.Hosts = []string{"other.example.com"} }),
+		},
+		"require.roles": {
+			route: with(func(r *policy.Route) { r.Require.Roles = []string{"nobody-has-it"} }),
+		},
+		"require.scopes": {
+			route: with(func(r *policy.Route) { r.Require.Scopes = []string{"nobody-has-it"} }),
+		},
+		"allow":       {route: with(func(r *policy.Route) { r.Allow = "nobody" })},
+		"allow_stale": {route: with(func(r *policy.Route) { r.AllowStale = true }), given: stale},
+		"path_parameters": {
+			route: with(func(r *policy.Route) { r.PathParameters = true }), path: "/x;a=b",
+		},
+		"outlives_token": {route: with(func(r *policy.Route) { r.OutlivesToken = true })},
 		"path_case": {
 			first: []policy.Route{{Match: policy.Match{Path: "/X"}, Allow: "nobody"}},
 			route: with(func(r *policy.Route) { r.PathCase = "sensitive" }),
@@ -403,8 +434,12 @@ func namesInAnyCase(t *testing.T) {
 
 func cachedTokenOnAnotherRoute(t *testing.T) {
 	g := newGate(t)
-	g.alice = g.world.Token(func(c *token.Claims) { c.Roles, c.Scope = []string{"staff"}, []string{"read"} })
-	who := authztest.Want{Status: 200, Set: "subject=alice roles=staff scope=read session=session-1 token-id=token-1"}
+	g.alice = g.world.Token(
+		func(c *token.Claims) { c.Roles, c.Scope = []string{"staff"}, []string{"read"} })
+	who := authztest.Want{
+		Status: 200,
+		Set:    "subject=alice roles=staff scope=read session=session-1 token-id=token-1",
+	}
 	scoped := authztest.Forbidden(token.ReasonInsufficientScope)
 	scoped.Challenge += `, scope="read write"`
 	for range 3 {
@@ -475,7 +510,8 @@ func unsignedTokenOnAPublicRoute(t *testing.T) {
 	if d := g.engine.Decide(&r); d.Identity.Claims != nil {
 		t.Errorf("the identity is %+v", d.Identity.Claims)
 	}
-	g.asks(authztest.Invalid(token.ReasonAlgNone), authztest.Get("/maybe", "authorization", "Bearer "+unsigned))
+	g.asks(authztest.Invalid(token.ReasonAlgNone),
+		authztest.Get("/maybe", "authorization", "Bearer "+unsigned))
 }
 
 func removedKeyAndCache(t *testing.T) {
@@ -490,9 +526,12 @@ func keysByNameAlone(t *testing.T) { TestAnIssuersKeyVerifiesItsOwnTokensOnly(t)
 func expiredAndBadlySigned(t *testing.T) {
 	g := newGate(t)
 	thief := josetest.NewKey("ES256", authztest.KeyID)
-	past := g.world.Setup().Claims.With("iat", josetest.Seconds(g.world.Now.Add(-2*time.Hour))).With("exp", josetest.Seconds(g.world.Now.Add(-time.Hour)))
+	past := g.world.Setup().
+		Claims.With("iat", josetest.Seconds(g.world.Now.Add(-2*time.Hour))).
+		With("exp", josetest.Seconds(g.world.Now.Add(-time.Hour)))
 	forged := thief.Token(thief.Header("at+jwt").JSON(), past.JSON())
-	g.asks(authztest.Invalid(token.ReasonSignature), authztest.Get("/protected", "authorization", "Bearer "+forged))
+	g.asks(authztest.Invalid(token.ReasonSignature),
+		authztest.Get("/protected", "authorization", "Bearer "+forged))
 	if d := g.engine.Decide(protected(forged)); d.Identity != nil || d.Cached || d.Remaining != 0 {
 		t.Errorf("kept %+v, cached %v, remaining %v", d.Identity, d.Cached, d.Remaining)
 	}

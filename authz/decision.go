@@ -13,32 +13,37 @@ import (
 // Decision is what an engine says to a request. The zero value refuses.
 type Decision struct {
 	Allow bool
-	// Identity is who calls: never nil when Allow is true, with nil Claims for anybody. In a refusal it is the caller whose
-	// token was genuine, or nil.
+	// Identity is who calls: never nil when Allow is true, with nil Claims for anybody. In a
+	// refusal it is the caller whose token was genuine, or nil.
 	Identity *Identity
 	// Refusal is what the client is told when Allow is false.
 	Refusal *Refusal
-	// Strip are headers of the request, as they were spelt, that a server might take for one of the identity headers, or for one
-	// that asks for another method or path.
+	// Strip are headers of the request, as they were spelt, that a server might take for one of the
+	// identity headers, or for one that asks for another method or path.
 	Strip []string
 
-	// Remaining is how long the token lives by its exp, which leeway may have made negative; 0 without a token.
+	// Remaining is how long the token lives by its exp, which leeway may have made negative; 0
+	// without a token.
 	Remaining time.Duration
-	// EndsWithToken says that a request that may pass has to be over when its token expires, however long its answer is.
+	// EndsWithToken says that a request that may pass has to be over when its token expires,
+	// however long its answer is.
 	EndsWithToken bool
-	// Missing names the key that was not there. A transport that can wait may have it fetched and decide again.
+	// Missing names the key that was not there. A transport that can wait may have it fetched and
+	// decide again.
 	Missing Missing
 
 	Rule       *policy.Rule       // what the request fell under
 	Revocation revocation.Verdict // what revoked the token, when that was the reason
-	Problem    string             // what is wrong with the request itself, from a fixed list; Detail says more
-	Cached     bool               // the token had been verified before
+	// what is wrong with the request itself, from a fixed list; Detail says more
+	Problem string
+	Cached  bool // the token had been verified before
 
 	stricter *policy.Rule // the rule that the request differs from only in case
 	cause    error        // what is wrong with the token
 }
 
-// Missing is a key that a token names and the gate does not have. Its strings are views of the request's token.
+// Missing is a key that a token names and the gate does not have. Its strings are views of the
+// request's token.
 type Missing struct{ Issuer, KeyID string }
 
 // Needed says that there is a missing key.
@@ -63,9 +68,10 @@ func (d *Decision) Refused() *Refusal {
 	return d.Refusal
 }
 
-// Detail says for the log what was wrong, and what was expected: which claim, role or scope, and by which route. "" when the
-// reason says it all. It is made when asked for, which has to be before the request's memory is used again; it holds words of the
-// configuration and of fixed lists, and never a part of a token or of a request.
+// Detail says for the log what was wrong, and what was expected: which claim, role or scope, and by
+// which route. "" when the reason says it all. It is made when asked for, which has to be before
+// the request's memory is used again; it holds words of the configuration and of fixed lists, and
+// never a part of a token or of a request.
 func (d *Decision) Detail() string {
 	var refusal *token.Error
 	switch {

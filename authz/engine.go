@@ -14,19 +14,22 @@ import (
 	"github.com/sallyport/sallyport/internal/token"
 )
 
-// Keys are the trusted issuers and their public keys. Its methods look at a snapshot and never wait.
+// Keys are the trusted issuers and their public keys. Its methods look at a snapshot and never
+// wait.
 type Keys interface {
-	// Profile gives the rules for the tokens of one issuer, named letter by letter. It gives the same pointer for as long
-	// as the rules are the same.
+	// Profile gives the rules for the tokens of one issuer, named letter by letter. It gives the
+	// same pointer for as long as the rules are the same.
 	Profile(issuer string) (*token.Profile, bool)
-	// Key gives an issuer's key, nil when there is none by that name. known is false when the issuer's keys were never had,
-	// so that it cannot be told whether there is.
+	// Key gives an issuer's key, nil when there is none by that name. known is false when the
+	// issuer's keys were never had, so that it cannot be told whether there is.
 	Key(issuer, keyID string) (key *jose.PublicKey, known bool)
-	// Generation moves after a key has gone or changed. What was verified under an older one is forgotten.
+	// Generation moves after a key has gone or changed. What was verified under an older one is
+	// forgotten.
 	Generation() uint64
 }
 
-// Revocations are the gate's copy of the revocation log and the clock that goes with it. Its methods never wait.
+// Revocations are the gate's copy of the revocation log and the clock that goes with it. Its
+// methods never wait.
 type Revocations interface {
 	Check(*revocation.Facts) revocation.Verdict
 	Freshness(revocation.Instant) revocation.Freshness
@@ -34,7 +37,8 @@ type Revocations interface {
 	Now() time.Time
 }
 
-// Wire lets a transport marshal its answers once: what it returns is kept in the field Wire of its argument.
+// Wire lets a transport marshal its answers once: what it returns is kept in the field Wire of its
+// argument.
 type Wire interface {
 	Allow(*Identity) any
 	Refuse(*Refusal) any
@@ -44,14 +48,17 @@ type Wire interface {
 type Options struct {
 	Keys        Keys
 	Revocations Revocations
-	// KeepOverrides passes on the headers that OverrideHeaders lists, for upstreams that are to act on them.
+	// KeepOverrides passes on the headers that OverrideHeaders lists, for upstreams that are to act
+	// on them.
 	KeepOverrides bool
 
-	Realm       string // of the challenge in a 401; default sallyport
-	Cache       CacheConfig
-	Wire        Wire                                     // may be nil
-	OnPanic     func(what string, stack []byte)          // told of what Decide has recovered from; may be nil
-	MaxLifetime func() (limit time.Duration, known bool) // for how long revocations are kept at least; may be nil
+	Realm string // of the challenge in a 401; default sallyport
+	Cache CacheConfig
+	Wire  Wire // may be nil
+	// told of what Decide has recovered from; may be nil
+	OnPanic func(what string, stack []byte)
+	// for how long revocations are kept at least; may be nil
+	MaxLifetime func() (limit time.Duration, known bool)
 }
 
 // Engine decides. Its methods may be called from many goroutines.
@@ -137,7 +144,8 @@ func (e *Engine) Decide(r *Request) (d Decision) {
 }
 
 // decideToken judges a request by the one token that it carries.
-func (e *Engine) decideToken(d Decision, r *Request, rules *rules, found policy.Finding, presented string) Decision {
+func (e *Engine) decideToken(d Decision, r *Request, rules *rules, found policy.Finding,
+	presented string) Decision {
 	v, reason := e.verify(&d, presented)
 	if v == nil {
 		return e.refuse(d, reason)
@@ -171,8 +179,8 @@ func (e *Engine) decideToken(d Decision, r *Request, rules *rules, found policy.
 	}
 }
 
-// cannotKnow gives the reason why the gate cannot tell whether a token has been revoked, or "". A route may allow a copy
-// that has grown stale, but not one that is incomplete.
+// cannotKnow gives the reason why the gate cannot tell whether a token has been revoked, or "". A
+// route may allow a copy that has grown stale, but not one that is incomplete.
 func (e *Engine) cannotKnow(v *verified, rule *policy.Rule, at revocation.Instant) token.Reason {
 	freshness := e.options.Revocations.Freshness(at)
 	stale := freshness.Why == revocation.WhyStale
@@ -191,9 +199,11 @@ func (e *Engine) cannotKnow(v *verified, rule *policy.Rule, at revocation.Instan
 	return ""
 }
 
-// outlives says that a token, or any that its issuer may make, lives longer than revocations are kept.
+// outlives says that a token, or any that its issuer may make, lives longer than revocations are
+// kept.
 func outlives(v *verified, limit time.Duration) bool {
-	return v.profile.MaxLifetime > limit || v.claims.Expiry-v.claims.IssuedAt > int64(limit/time.Second)
+	return v.profile.MaxLifetime > limit ||
+		v.claims.Expiry-v.claims.IssuedAt > int64(limit/time.Second)
 }
 
 func (e *Engine) pass(d Decision, who *Identity) Decision {
@@ -206,8 +216,8 @@ func (e *Engine) refuse(d Decision, reason token.Reason) Decision {
 	return d
 }
 
-// refuseCredential refuses a request whose credentials are not one token. RFC 6750 section 3.1 has no error code for a
-// request that brought no token, or another scheme's credentials.
+// refuseCredential refuses a request whose credentials are not one token. RFC 6750 section 3.1 has
+// no error code for a request that brought no token, or another scheme's credentials.
 func (e *Engine) refuseCredential(d Decision, reason token.Reason, bearer bool) Decision {
 	if reason == token.ReasonScheme && !bearer {
 		d.Refusal = e.refusals.otherScheme
@@ -226,7 +236,8 @@ func (e *Engine) recovered(value any) Decision {
 // Refusal gives what a client is told for a reason that the transport has found by itself.
 func (e *Engine) Refusal(reason token.Reason) *Refusal { return e.refusals.of(reason) }
 
-// PanicText describes what was recovered from. Only the runtime's own words are repeated: any other value may hold a secret.
+// PanicText describes what was recovered from. Only the runtime's own words are repeated: any other
+// value may hold a secret.
 func PanicText(value any) string {
 	if err, ok := value.(runtime.Error); ok {
 		return err.Error()

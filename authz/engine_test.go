@@ -25,7 +25,10 @@ func answer(d authz.Decision) authztest.Answer {
 		refused := d.Refused()
 		return authztest.Answer{Status: refused.Status, Headers: refused.Headers, Body: refused.Body}
 	}
-	return authztest.Answer{Status: 200, Set: d.Identity.Set, Remove: append(append([]string(nil), d.Identity.Remove...), d.Strip...)}
+	return authztest.Answer{
+		Status: 200, Set: d.Identity.Set,
+		Remove: append(append([]string(nil), d.Identity.Remove...), d.Strip...),
+	}
 }
 
 // protected is a request for /protected with a bearer token.
@@ -38,7 +41,8 @@ func TestDecisions(t *testing.T) { authztest.Run(t, direct) }
 
 func TestHostileTokensAreRefused(t *testing.T) { authztest.RunAttacks(t, direct) }
 
-// TestWhatClientsAreTold holds every refusal to the byte: what it is for each status, with the reason's own words.
+// TestWhatClientsAreTold holds every refusal to the byte: what it is for each status, with the
+// reason's own words.
 func TestWhatClientsAreTold(t *testing.T) {
 	const rest = "content-type: application/json\ncache-control: no-store\nx-sallyport-reason: %[1]s\n"
 	forms := map[int]string{
@@ -58,7 +62,9 @@ func TestWhatClientsAreTold(t *testing.T) {
 		for _, h := range r.Headers {
 			fmt.Fprintf(&got, "%s: %s\n", h.Name, h.Value)
 		}
-		if want := fmt.Sprintf(form, d.Reason, d.Meaning); got.String()+r.Body != want || r.Status != d.Status || r.Reason != d.Reason {
+		if want := fmt.Sprintf(form, d.Reason,
+			d.Meaning); got.String()+r.Body != want || r.Status != d.Status ||
+			r.Reason != d.Reason {
 			t.Errorf("%s: got %d\n%s%s\nwant\n%s", d.Reason, r.Status, got.String(), r.Body, want)
 		}
 	}
@@ -66,13 +72,17 @@ func TestWhatClientsAreTold(t *testing.T) {
 
 func TestTheZeroDecisionRefuses(t *testing.T) {
 	var d authz.Decision
-	if d.Allow || d.Refused().Status != 503 || d.Reason() != "internal" || d.Refused().Reason != token.ReasonInternal {
+	if d.Allow || d.Refused().Status != 503 || d.Reason() != "internal" ||
+		d.Refused().Reason != token.ReasonInternal {
 		t.Errorf("got %v %d %s", d.Allow, d.Refused().Status, d.Reason())
 	}
 }
 
 func TestAnUnknownReasonIsOurOwnFailure(t *testing.T) {
-	if r := authztest.New().Engine(nil).Refusal("made_up"); r.Status != 503 || r.Reason != token.ReasonInternal {
+	if r := authztest.New().
+		Engine(nil).
+		Refusal("made_up"); r.Status != 503 ||
+		r.Reason != token.ReasonInternal {
 		t.Errorf("got %d %s", r.Status, r.Reason)
 	}
 }
@@ -97,7 +107,8 @@ func TestAPanicRefuses(t *testing.T) {
 		t.Fatal(err)
 	}
 	d := engine.Decide(protected(w.Token()))
-	if d.Allow || d.Refused().Status != 503 || d.Reason() != "internal" || told != "a panic with a value of type string" {
+	if d.Allow || d.Refused().Status != 503 || d.Reason() != "internal" ||
+		told != "a panic with a value of type string" {
 		t.Errorf("got %v %d %s, told %q", d.Allow, d.Refused().Status, d.Reason(), told)
 	}
 	if d := engine.Decide(nil); d.Allow || d.Reason() != "internal" {
@@ -143,7 +154,8 @@ func TestAnotherPolicyIsInForceAtOnce(t *testing.T) {
 	}
 	engine.SetPolicy(stricter)
 	d := engine.Decide(r)
-	if d.Allow || d.Refused().Status != 403 || !d.Cached || !strings.Contains(d.Refused().Headers[0].Value, `scope="delete"`) {
+	if d.Allow || d.Refused().Status != 403 || !d.Cached ||
+		!strings.Contains(d.Refused().Headers[0].Value, `scope="delete"`) {
 		t.Errorf("got %v %d, cached %v, %v", d.Allow, d.Refused().Status, d.Cached, d.Refused().Headers)
 	}
 }
@@ -171,7 +183,8 @@ func TestAMissingKeyIsNamed(t *testing.T) {
 	tok := w.Token()
 	w.Keys.Remove(authztest.Issuer, authztest.KeyID)
 	d := engine.Decide(protected(tok))
-	if !d.Missing.Needed() || d.Missing.Issuer != authztest.Issuer || d.Missing.KeyID != authztest.KeyID {
+	if !d.Missing.Needed() || d.Missing.Issuer != authztest.Issuer ||
+		d.Missing.KeyID != authztest.KeyID {
 		t.Errorf("got %+v", d.Missing)
 	}
 	for _, tok := range []string{"x", w.Setup().AlgorithmAttacks()[0].Token, w.ForeignToken()} {
@@ -188,7 +201,8 @@ func TestRemainingIsToldByTheGatesClock(t *testing.T) {
 	for _, later := range []time.Duration{0, 20 * time.Minute, 10 * time.Minute} {
 		w.Now = w.Now.Add(later)
 		want := time.Unix(w.Claims().Expiry, 0).Sub(w.Now)
-		if d := engine.Decide(r); d.Allow && d.Remaining != time.Unix(d.Identity.Claims.Expiry, 0).Sub(w.Now) {
+		if d := engine.Decide(r); d.Allow &&
+			d.Remaining != time.Unix(d.Identity.Claims.Expiry, 0).Sub(w.Now) {
 			t.Errorf("got %v, want %v", d.Remaining, want)
 		}
 	}
@@ -220,8 +234,8 @@ func TestNothingIsKeptOfARequest(t *testing.T) {
 	}
 }
 
-// TestDecisionsAreMadeByMany has decisions, revocations, key changes and policies go on at once; the race detector watches,
-// and whatever is allowed must have been so at some time.
+// TestDecisionsAreMadeByMany has decisions, revocations, key changes and policies go on at once;
+// the race detector watches, and whatever is allowed must have been so at some time.
 func TestDecisionsAreMadeByMany(t *testing.T) {
 	w := authztest.New()
 	engine := w.Engine(nil)
@@ -265,7 +279,8 @@ func TestMisspellingsAreAllSpellings(t *testing.T) {
 	seen := map[string]bool{}
 	for _, name := range authz.Misspellings() {
 		folded := strings.NewReplacer("_", "-", ".", "-").Replace(name)
-		if seen[name] || folded == name || !strings.Contains(" "+strings.Join(authz.IdentityHeaders(), " ")+" ", " "+folded+" ") {
+		if seen[name] || folded == name ||
+			!strings.Contains(" "+strings.Join(authz.IdentityHeaders(), " ")+" ", " "+folded+" ") {
 			t.Errorf("%s does not belong here", name)
 		}
 		seen[name] = true

@@ -62,10 +62,12 @@ func join(values []string, separator string) string {
 	return strings.Join(encoded, separator)
 }
 
-// encode percent-encodes a value whole, all but RFC 3986's unreserved characters, when it has a separator of any identity
-// header (comma, space), a control or non-ASCII character, or a percent sign: so that decoding every value gives it back.
+// encode percent-encodes a value whole, all but RFC 3986's unreserved characters, when it has a
+// separator of any identity header (comma, space), a control or non-ASCII character, or a percent
+// sign: so that decoding every value gives it back.
 func encode(value string) string {
-	if !strings.ContainsFunc(value, func(r rune) bool { return r <= ' ' || r >= 0x7f || r == ',' || r == '%' }) {
+	if !strings.ContainsFunc(value,
+		func(r rune) bool { return r <= ' ' || r >= 0x7f || r == ',' || r == '%' }) {
 		return value
 	}
 	const hex = "0123456789ABCDEF"
@@ -82,8 +84,9 @@ func encode(value string) string {
 	return b.String()
 }
 
-// isMisspelt says that a server might take the header for one of the identity headers although its name is not one: CGI, WSGI
-// and their kin fold `-`, `_` and `.` (some of them every sign) into one. The true names need no stripping, being overwritten.
+// isMisspelt says that a server might take the header for one of the identity headers although its
+// name is not one: CGI, WSGI and their kin fold `-`, `_` and `.` (some of them every sign) into
+// one. The true names need no stripping, being overwritten.
 func isMisspelt(name string) bool {
 	for _, identity := range [...]string{HeaderSubject, HeaderRoles, HeaderScope, HeaderSession, HeaderTokenID} {
 		if folds(name, identity) {
@@ -110,9 +113,15 @@ func folds(name, identity string) bool {
 	return true
 }
 
-// overrides are headers by which many a framework is told to serve another method or path than that of the request line, which is
-// the one that was judged.
-var overrides = [...]string{"x-http-method-override", "x-http-method", "x-method-override", "x-original-url", "x-rewrite-url"}
+// overrides are headers by which many a framework is told to serve another method or path than that
+// of the request line, which is the one that was judged.
+var overrides = [...]string{
+	"x-http-method-override",
+	"x-http-method",
+	"x-method-override",
+	"x-original-url",
+	"x-rewrite-url",
+}
 
 // OverrideHeaders lists them.
 func OverrideHeaders() []string { return slices.Clone(overrides[:]) }
@@ -127,8 +136,8 @@ func isOverride(name string) bool {
 	return false
 }
 
-// nominatesIdentity says that a Connection header names an identity header, which asks the next proxy to drop it
-// (RFC 9110 section 7.6.1).
+// nominatesIdentity says that a Connection header names an identity header, which asks the next
+// proxy to drop it (RFC 9110 section 7.6.1).
 func nominatesIdentity(connection string) bool {
 	for rest, more := connection, true; more; {
 		var option string
@@ -143,9 +152,10 @@ func nominatesIdentity(connection string) bool {
 	return false
 }
 
-// Misspellings lists every spelling of the identity headers with `-`, `_` and `.` in the place of their hyphens but the true
-// ones: for transports whose proxy does not show the gate all headers of a request. With all fifteen signs that a name may have,
-// there would be thousands: such names the proxy itself has to remove, or to show.
+// Misspellings lists every spelling of the identity headers with `-`, `_` and `.` in the place of
+// their hyphens but the true ones: for transports whose proxy does not show the gate all headers of
+// a request. With all fifteen signs that a name may have, there would be thousands: such names the
+// proxy itself has to remove, or to show.
 func Misspellings() []string {
 	var all []string
 	for _, name := range IdentityHeaders() {

@@ -71,8 +71,9 @@ func compact(raw json.RawMessage) string {
 	return b.String()
 }
 
-// TestExampleIssuersAreTrustedAsWritten: each example, loaded by the loader, lets a token like its issuer's through the engine with
-// the subject, roles and scopes that a policy goes by, refuses the others that the same keys sign, and whatever another key signs.
+// TestExampleIssuersAreTrustedAsWritten: each example, loaded by the loader, lets a token like its
+// issuer's through the engine with the subject, roles and scopes that a policy goes by, refuses the
+// others that the same keys sign, and whatever another key signs.
 func TestExampleIssuersAreTrustedAsWritten(t *testing.T) {
 	files, err := filepath.Glob(filepath.Join(exampleIssuers, "*.yaml"))
 	if err != nil || len(files) != 7 {
@@ -112,7 +113,8 @@ func TestExampleIssuersAreTrustedAsWritten(t *testing.T) {
 			refused(t, engine, good.signed(key), token.ReasonUnknownKey)
 
 			w.Keys.Trust(&profile, key.Public())
-			w.MaxLifetime = profile.MaxLifetime - time.Second // revocations are kept too short for its tokens
+			// revocations are kept too short for its tokens
+			w.MaxLifetime = profile.MaxLifetime - time.Second
 			refused(t, engine, good.signed(key), token.ReasonIssuerLifetime)
 		})
 	}

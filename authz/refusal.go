@@ -9,7 +9,8 @@ import (
 	"github.com/sallyport/sallyport/internal/token"
 )
 
-// The statuses that reasons give (RFC 9110 section 15): the engine knows no transport, so it imports no HTTP package for them.
+// The statuses that reasons give (RFC 9110 section 15): the engine knows no transport, so it
+// imports no HTTP package for them.
 const (
 	statusBadRequest   = 400
 	statusUnauthorized = 401
@@ -17,8 +18,8 @@ const (
 	statusUnavailable  = 503
 )
 
-// Refusal is what a client is told whose request is refused: the same words for the same reason on every transport. It is
-// never changed once made.
+// Refusal is what a client is told whose request is refused: the same words for the same reason on
+// every transport. It is never changed once made.
 type Refusal struct {
 	Status  int // 400, 401, 403 or 503
 	Reason  token.Reason
@@ -33,8 +34,9 @@ const HeaderReason = "x-sallyport-reason"
 // DefaultRealm is the realm of challenges when none is configured.
 const DefaultRealm = "sallyport"
 
-// The error codes of refusals: RFC 6750 section 3.1, and RFC 6749 section 4.1.2.1 for the last one. RFC 6750 has none for a
-// request without a token; its challenge carries none, the body says unauthorized.
+// The error codes of refusals: RFC 6750 section 3.1, and RFC 6749 section 4.1.2.1 for the last one.
+// RFC 6750 has none for a request without a token; its challenge carries none, the body says
+// unauthorized.
 const (
 	errorInvalidRequest = "invalid_request"
 	errorUnauthorized   = "unauthorized"
@@ -101,8 +103,15 @@ func (r *refusals) make(d token.Description, code, scope string) *Refusal {
 	if d.Status == statusUnavailable {
 		refusal.Headers = append(refusal.Headers, Header{"retry-after", "1"})
 	}
-	refusal.Headers = append(refusal.Headers,
-		Header{"content-type", "application/json"}, Header{"cache-control", "no-store"}, Header{HeaderReason, string(d.Reason)})
+	refusal.Headers = append(
+		refusal.Headers,
+		Header{
+			"content-type",
+			"application/json",
+		},
+		Header{"cache-control", "no-store"},
+		Header{HeaderReason, string(d.Reason)},
+	)
 	if r.wire != nil {
 		refusal.Wire = r.wire.Refuse(refusal)
 	}
@@ -147,5 +156,6 @@ func ValidateRealm(realm string) error {
 }
 
 func isQuotable(s string) bool {
-	return strings.IndexFunc(s, func(r rune) bool { return r < ' ' || r > '~' || r == '"' || r == '\\' }) < 0
+	return strings.IndexFunc(s,
+		func(r rune) bool { return r < ' ' || r > '~' || r == '"' || r == '\\' }) < 0
 }

@@ -10,12 +10,14 @@ import (
 // Header is one line of a request's header or of an answer's.
 type Header struct{ Name, Value string }
 
-// Request is what a decision is made of. Its strings may be views of a buffer: nothing is kept of them.
+// Request is what a decision is made of. Its strings may be views of a buffer: nothing is kept of
+// them.
 type Request struct {
-	Method  string
-	Host    string             // the authority: host or host:port
-	Path    string             // the request target, with its query
-	Headers []Header           // names in any case; one entry a line, or duplicates joined by commas, as the proxy has it
+	Method string
+	Host   string // the authority: host or host:port
+	Path   string // the request target, with its query
+	// names in any case; one entry a line, or duplicates joined by commas, as the proxy has it
+	Headers []Header
 	At      revocation.Instant // when the request was seen, read once by the transport
 }
 
@@ -24,8 +26,9 @@ type sight struct {
 	authorization, accessToken   string
 	authorizations, accessTokens int
 	bearer                       bool // Authorization does carry a bearer token, well formed or not
-	nominated                    bool // Connection names an identity header, so that a proxy on the way would drop it
-	strip                        []string
+	// Connection names an identity header, so that a proxy on the way would drop it
+	nominated bool
+	strip     []string
 }
 
 // look goes once over all headers. keep leaves the overrides alone.
@@ -37,7 +40,11 @@ func look(headers []Header, keep bool) (s sight) {
 			if equalFold(name, "connection") && nominatesIdentity(value) {
 				s.nominated = true
 			}
-		case len("authorization"), len(HeaderRoles), len(HeaderSubject), len(HeaderTokenID), len("x-method-override"),
+		case len("authorization"),
+			len(HeaderRoles),
+			len(HeaderSubject),
+			len(HeaderTokenID),
+			len("x-method-override"),
 			len("x-http-method-override"):
 			// x-access-token, the identity headers and the overrides have these lengths.
 			switch {
@@ -70,11 +77,13 @@ func (s *sight) token() (string, token.Reason) {
 
 const bearerScheme = "bearer"
 
-// fromAuthorization takes `Bearer TOKEN` apart (RFC 6750 section 2.1; the scheme in any case, RFC 9110 section 11.1): one
-// space and nothing around it. Proxies join duplicates of the header by commas, which no token contains.
+// fromAuthorization takes `Bearer TOKEN` apart (RFC 6750 section 2.1; the scheme in any case, RFC
+// 9110 section 11.1): one space and nothing around it. Proxies join duplicates of the header by
+// commas, which no token contains.
 func (s *sight) fromAuthorization() (string, token.Reason) {
 	value := s.authorization
-	if s.authorizations > 1 || (strings.IndexByte(value, ',') >= 0 && containsFold(value, bearerScheme)) {
+	if s.authorizations > 1 ||
+		(strings.IndexByte(value, ',') >= 0 && containsFold(value, bearerScheme)) {
 		s.bearer = true
 		return "", token.ReasonManyTokens
 	}
@@ -83,7 +92,8 @@ func (s *sight) fromAuthorization() (string, token.Reason) {
 	}
 	separator, credential := value[len(bearerScheme)], value[len(bearerScheme)+1:]
 	s.bearer = separator == ' ' || separator == '\t'
-	if separator != ' ' || strings.IndexByte(credential, ' ') >= 0 || strings.IndexByte(credential, '\t') >= 0 {
+	if separator != ' ' || strings.IndexByte(credential, ' ') >= 0 ||
+		strings.IndexByte(credential, '\t') >= 0 {
 		return "", token.ReasonScheme
 	}
 	return credential, ""

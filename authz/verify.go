@@ -15,8 +15,8 @@ type verified struct {
 	identity *Identity
 }
 
-// verify gives what the token says once its signature has been verified, now or before. Of a token that is refused nothing
-// is given but the reason.
+// verify gives what the token says once its signature has been verified, now or before. Of a token
+// that is refused nothing is given but the reason.
 func (e *Engine) verify(d *Decision, presented string) (*verified, token.Reason) {
 	generation := e.options.Keys.Generation()
 	slot := e.cache.find(generation, presented)
@@ -49,15 +49,18 @@ func (e *Engine) verifyAnew(d *Decision, presented string) (*verified, error) {
 	if !ok {
 		return nil, token.Refuse(token.ReasonUnknownIssuer, "iss is none of the trusted issuers")
 	}
-	// Before the key, so that an algorithm of the attacker's choice is refused whatever keys there are.
+	// Before the key, so that an algorithm of the attacker's choice is refused whatever keys there
+	// are.
 	if err := profile.CheckHeader(parsed.Header.Algorithm, parsed.Header.Type); err != nil {
 		return nil, err
 	}
 	key, known := e.options.Keys.Key(issuer, parsed.Header.KeyID)
 	if key == nil {
-		// A revoked key is taken out of the set: that says more than that it is not there, and nobody need fetch it. What
-		// was signed with it needs no check of the signature, since whoever stole the key can make that.
-		revoked := e.options.Revocations.Check(&revocation.Facts{Issuer: issuer, KeyID: parsed.Header.KeyID})
+		// A revoked key is taken out of the set: that says more than that it is not there, and
+		// nobody need fetch it. What was signed with it needs no check of the signature, since
+		// whoever stole the key can make that.
+		revoked := e.options.Revocations.Check(
+			&revocation.Facts{Issuer: issuer, KeyID: parsed.Header.KeyID})
 		if revoked.Revoked && revoked.Kind == revocation.KindKID {
 			d.Revocation = revoked
 			return nil, token.Refuse(token.ReasonRevoked, "the key that signed it is revoked")
@@ -84,8 +87,16 @@ func (e *Engine) believe(profile *token.Profile, c *token.Claims, keyID string) 
 		profile: profile,
 		claims:  c,
 		facts: revocation.Facts{
-			Issuer: c.Issuer, TokenID: c.ID, SessionID: c.SessionID, Subject: c.Subject, ClientID: c.ClientID, Tenant: c.Tenant,
-			KeyID: strings.Clone(keyID), IssuedAt: c.IssuedAt, AuthTime: c.AuthTime, Ours: profile.Ours,
+			Issuer:    c.Issuer,
+			TokenID:   c.ID,
+			SessionID: c.SessionID,
+			Subject:   c.Subject,
+			ClientID:  c.ClientID,
+			Tenant:    c.Tenant,
+			KeyID:     strings.Clone(keyID),
+			IssuedAt:  c.IssuedAt,
+			AuthTime:  c.AuthTime,
+			Ours:      profile.Ours,
 		},
 		identity: newIdentity(c, e.options.Wire),
 	}

@@ -64,8 +64,8 @@ func TestARemovedKeyEmptiesTheCache(t *testing.T) {
 	}
 }
 
-// TestATokensTwinIsRevokedWithIt: an ECDSA signature (r, s) has a twin (r, n-s), which is another token to the cache and the
-// same one to revocation.
+// TestATokensTwinIsRevokedWithIt: an ECDSA signature (r, s) has a twin (r, n-s), which is another
+// token to the cache and the same one to revocation.
 func TestATokensTwinIsRevokedWithIt(t *testing.T) {
 	w := authztest.New()
 	engine := w.Engine(nil)
@@ -77,7 +77,8 @@ func TestATokensTwinIsRevokedWithIt(t *testing.T) {
 	refused(t, engine, twin, token.ReasonRevoked)
 }
 
-// TestTwoTokensAreNotConfused: those of the same session that differ in one claim, and one token cut or lengthened.
+// TestTwoTokensAreNotConfused: those of the same session that differ in one claim, and one token
+// cut or lengthened.
 func TestTwoTokensAreNotConfused(t *testing.T) {
 	w := authztest.New()
 	engine := w.Engine(nil)
@@ -101,21 +102,28 @@ func TestTwoTokensAreNotConfused(t *testing.T) {
 	}
 }
 
-// TestAnIssuersKeyVerifiesItsOwnTokensOnly: both issuers have a key of one name, and the cache is warm from the other.
+// TestAnIssuersKeyVerifiesItsOwnTokensOnly: both issuers have a key of one name, and the cache is
+// warm from the other.
 func TestAnIssuersKeyVerifiesItsOwnTokensOnly(t *testing.T) {
 	w := authztest.New()
 	engine := w.Engine(nil)
 	foreign := w.ForeignToken()
 	warm(t, engine, w.Token())
 	warm(t, engine, foreign)
-	claims := w.ForeignClaims().With("iss", josetest.Text(authztest.Issuer)).With("jti", `"x"`).With("client_id", `"x"`)
-	refused(t, engine, w.ForeignKey.Token(w.ForeignKey.Header("at+jwt").JSON(), claims.JSON()), token.ReasonAlg)
-	refused(t, engine, w.Key.Token(w.Key.Header("JWT").JSON(), w.ForeignClaims().JSON()), token.ReasonAlg)
+	claims := w.ForeignClaims().
+		With("iss", josetest.Text(authztest.Issuer)).
+		With("jti", `"x"`).
+		With("client_id", `"x"`)
+	refused(t, engine, w.ForeignKey.Token(w.ForeignKey.Header("at+jwt").JSON(), claims.JSON()),
+		token.ReasonAlg)
+	refused(t, engine, w.Key.Token(w.Key.Header("JWT").JSON(), w.ForeignClaims().JSON()),
+		token.ReasonAlg)
 	lying := w.ForeignKey.Header("at+jwt").With("alg", `"ES256"`)
 	refused(t, engine, w.ForeignKey.Token(lying.JSON(), claims.JSON()), token.ReasonSignature)
 }
 
-// TestOtherRulesOfAnIssuerAreAppliedAtOnce: what the former rules accepted is judged anew, also while the keys stay.
+// TestOtherRulesOfAnIssuerAreAppliedAtOnce: what the former rules accepted is judged anew, also
+// while the keys stay.
 func TestOtherRulesOfAnIssuerAreAppliedAtOnce(t *testing.T) {
 	w := authztest.New()
 	engine := w.Engine(nil)
@@ -154,10 +162,20 @@ func TestRevocationIsAskedAboutEverythingThatATokenSaysOfItself(t *testing.T) {
 	clear(buffer)
 	c := w.Claims()
 	alice := revocation.Facts{
-		Issuer: authztest.Issuer, TokenID: "token-1", SessionID: "session-1", Subject: "alice", ClientID: "sallyport", Tenant: "acme",
-		KeyID: authztest.KeyID, IssuedAt: c.IssuedAt, AuthTime: c.AuthTime, Ours: true,
+		Issuer:    authztest.Issuer,
+		TokenID:   "token-1",
+		SessionID: "session-1",
+		Subject:   "alice",
+		ClientID:  "sallyport",
+		Tenant:    "acme",
+		KeyID:     authztest.KeyID,
+		IssuedAt:  c.IssuedAt,
+		AuthTime:  c.AuthTime,
+		Ours:      true,
 	}
-	zoe := revocation.Facts{Issuer: authztest.Foreign, Subject: "zoe", KeyID: authztest.KeyID, IssuedAt: w.Now.Unix()}
+	zoe := revocation.Facts{
+		Issuer: authztest.Foreign, Subject: "zoe", KeyID: authztest.KeyID, IssuedAt: w.Now.Unix(),
+	}
 	if want := []revocation.Facts{alice, zoe, alice, zoe}; !slices.Equal(asked, want) {
 		t.Errorf("asked about %+v, want %+v", asked, want)
 	}

@@ -9,8 +9,9 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// TestTheDeployedAccessListIsEnoughAndNoMore: the whole path works with the users of deploy/redis/users.acl, and whoever takes over a gate
-// can neither append to the log, nor read a session, nor empty Redis.
+// TestTheDeployedAccessListIsEnoughAndNoMore: the whole path works with the users of
+// deploy/redis/users.acl, and whoever takes over a gate can neither append to the log, nor read a
+// session, nor empty Redis.
 func TestTheDeployedAccessListIsEnoughAndNoMore(t *testing.T) {
 	r := newInstallation(t)
 	r.name(t)
@@ -31,25 +32,31 @@ func TestTheDeployedAccessListIsEnoughAndNoMore(t *testing.T) {
 		},
 		"issuer": {"FLUSHALL", "FLUSHDB", "KEYS *", "CONFIG SET appendonly no", "SHUTDOWN", "ACL LIST", "MONITOR", "REPLICAOF NO ONE", "SWAPDB 0 1", "PUBLISH a b"},
 	} {
-		client := redis.NewClient(&redis.Options{Addr: address, Username: user, Password: passwords[user]})
+		client := redis.NewClient(
+			&redis.Options{Addr: address, Username: user, Password: passwords[user]})
 		defer client.Close()
 		for _, command := range forbidden {
 			var args []any
 			for word := range strings.FieldsSeq(command) {
 				args = append(args, word)
 			}
-			if err := client.Do(t.Context(), args...).Err(); err == nil || !strings.HasPrefix(err.Error(), "NOPERM") {
+			if err := client.Do(t.Context(), args...).
+				Err(); err == nil ||
+				!strings.HasPrefix(err.Error(), "NOPERM") {
 				t.Errorf("%s as %s: expected NOPERM, got %v", command, user, err)
 			}
 		}
 	}
 	stranger := redis.NewClient(&redis.Options{Addr: address})
 	defer stranger.Close()
-	if err := stranger.Ping(t.Context()).Err(); err == nil || !strings.HasPrefix(err.Error(), "NOAUTH") {
+	if err := stranger.Ping(t.Context()).
+		Err(); err == nil ||
+		!strings.HasPrefix(err.Error(), "NOAUTH") {
 		t.Errorf("without a password: %v", err)
 	}
 
-	if got := gateway.send(t, http.MethodPost, "/logout", nil, bearer(alice.Access)).status; got != http.StatusOK {
+	if got := gateway.send(t, http.MethodPost, "/logout", nil,
+		bearer(alice.Access)).status; got != http.StatusOK {
 		t.Fatalf("a logout was answered %d", got)
 	}
 	eventually(t, "the logout to be in force", func() bool {

@@ -20,8 +20,9 @@ import (
 	"github.com/sallyport/sallyport/internal/meshtest"
 )
 
-// TestAttacks are the attacks on revocation and sessions, by their numbers: two issuers and two gates behind the real Envoy, on a
-// real redis-server. What needs more Redis servers or other clocks is in internal/revocation/redislog and e2e/faults.
+// TestAttacks are the attacks on revocation and sessions, by their numbers: two issuers and two
+// gates behind the real Envoy, on a real redis-server. What needs more Redis servers or other
+// clocks is in internal/revocation/redislog and e2e/faults.
 func TestAttacks(t *testing.T) {
 	b := newBesieged(t)
 	for _, attack := range []struct {
@@ -65,7 +66,10 @@ func newBesieged(t *testing.T) *besieged {
 	s := meshtest.Start(t, meshtest.Options{Gates: 2, Issuers: 2, Mesh: func(o *mesh.Options) {
 		o.IssuerArgs = []string{fmt.Sprintf("--refresh-grace=%v", besiegedGrace)}
 	}})
-	b := &besieged{T: t, stack: s, gates: dialGates(t, s), alice: user(t, s, "alice"), bob: user(t, s, "bob")}
+	b := &besieged{
+		T: t, stack: s, gates: dialGates(t, s), alice: user(t, s, "alice"),
+		bob: user(t, s, "bob"),
+	}
 	b.redis = redis.NewClient(&redis.Options{Addr: s.Endpoints().Redis})
 	t.Cleanup(func() { _ = b.redis.Close() })
 	return b.in(t)
@@ -91,7 +95,8 @@ func (b *besieged) refresh(token string) answer {
 
 func (b *besieged) logout(token string) {
 	b.Helper()
-	if a := b.calls.send(b.T, http.MethodPost, "/logout?wait=5s", nil, bearer(token)); a.status != http.StatusOK {
+	if a := b.calls.send(b.T, http.MethodPost, "/logout?wait=5s", nil,
+		bearer(token)); a.status != http.StatusOK {
 		b.Fatalf("logout: %d %s", a.status, a.body)
 	}
 }
@@ -121,22 +126,26 @@ func (b *besieged) healthy() {
 	b.Helper()
 	var fresh tokens
 	eventually(b.T, "logins to work", func() bool {
-		a := b.calls.post(b.T, "/login", map[string]string{"username": b.alice.Name, "password": b.alice.Password})
+		a := b.calls.post(b.T, "/login",
+			map[string]string{"username": b.alice.Name, "password": b.alice.Password})
 		if a.status == http.StatusOK {
 			fresh = a.tokens(b.T)
 		}
 		return a.status == http.StatusOK
 	})
 	for i, gate := range b.gates {
-		eventually(b.T, fmt.Sprintf("gate %d to allow", i+1), func() bool { return check(b.T, gate, fresh.Access) == http.StatusOK })
+		eventually(b.T, fmt.Sprintf("gate %d to allow", i+1),
+			func() bool { return check(b.T, gate, fresh.Access) == http.StatusOK })
 	}
 	eventually(b.T, "every gate to apply a logout", func() bool {
-		return b.calls.send(b.T, http.MethodPost, "/logout?wait=2s", nil, bearer(fresh.Access)).status == http.StatusOK
+		return b.calls.send(b.T, http.MethodPost, "/logout?wait=2s", nil,
+			bearer(fresh.Access)).status == http.StatusOK
 	})
 }
 
-// survives ends a session, lets something happen to the log, and holds all gates against it: none allows the session's token while
-// they run (S3), nor does one that starts afterwards and knows only the log (S4); its refresh token is dead; and all is well again.
+// survives ends a session, lets something happen to the log, and holds all gates against it: none
+// allows the session's token while they run (S3), nor does one that starts afterwards and knows
+// only the log (S4); its refresh token is dead; and all is well again.
 func (b *besieged) survives(fault func()) {
 	b.Helper()
 	ended := b.calls.login(b.T, b.bob)
@@ -156,8 +165,9 @@ func (b *besieged) survives(fault func()) {
 	}
 }
 
-// flushedBeforeALogout: Redis has lost the user's sessions when the user is logged out everywhere, so nobody knows their ids. Their
-// access tokens end all the same, and a login in the same second lasts.
+// flushedBeforeALogout: Redis has lost the user's sessions when the user is logged out everywhere,
+// so nobody knows their ids. Their access tokens end all the same, and a login in the same second
+// lasts.
 func (b *besieged) flushedBeforeALogout() {
 	lost, other := b.calls.login(b.T, b.bob), b.calls.login(b.T, b.alice)
 	b.do("FLUSHALL")
@@ -168,7 +178,8 @@ func (b *besieged) flushedBeforeALogout() {
 	}
 	admin := newCaller(b.T, b.stack.Endpoints().IssuerAdmin)
 	for range 3 {
-		if a := admin.send(b.T, "POST", "/admin/users/bob/logout?wait=5s", nil, bearer(strings.TrimSpace(string(secret)))); a.status != http.StatusOK {
+		if a := admin.send(b.T, "POST", "/admin/users/bob/logout?wait=5s", nil,
+			bearer(strings.TrimSpace(string(secret)))); a.status != http.StatusOK {
 			b.Fatalf("logout: %d %s", a.status, a.body)
 		}
 		after := b.calls.login(b.T, b.bob)
@@ -179,7 +190,8 @@ func (b *besieged) flushedBeforeALogout() {
 	b.calls.get(b.T, "/protected", bearer(other.Access)).reached(b.T)
 }
 
-// image takes the keys of a pattern as they are now. What it gives puts them in place of those there are then, in one step.
+// image takes the keys of a pattern as they are now. What it gives puts them in place of those
+// there are then, in one step.
 func (b *besieged) image(pattern string) (restore func()) {
 	b.Helper()
 	keys := func() []string {
@@ -211,11 +223,13 @@ func (b *besieged) image(pattern string) (restore func()) {
 	}
 }
 
-// logGoesBack puts an older log in place of the newest, as a disk of a while ago does: places that were taken are given again.
+// logGoesBack puts an older log in place of the newest, as a disk of a while ago does: places that
+// were taken are given again.
 func (b *besieged) logGoesBack() { b.survives(b.image("{sallyport}:rev:*")) }
 
-// olderDiskRevivesNoSession: all of Redis goes back to a moment at which a session lived that has ended since. No issuer refreshes
-// it, not even while the log is being mended, nor one that starts afterwards; its record ends again.
+// olderDiskRevivesNoSession: all of Redis goes back to a moment at which a session lived that has
+// ended since. No issuer refreshes it, not even while the log is being mended, nor one that starts
+// afterwards; its record ends again.
 func (b *besieged) olderDiskRevivesNoSession() {
 	pair := b.calls.login(b.T, b.bob)
 	older := b.image("*")
@@ -227,12 +241,14 @@ func (b *besieged) olderDiskRevivesNoSession() {
 	record := func() string { return b.redis.HGet(b.Context(), "{"+tag+"}:s:"+unique, "state").Val() }
 	refused := func() {
 		b.Helper()
-		if a := b.refresh(pair.Refresh); a.status != http.StatusUnauthorized && a.status != http.StatusServiceUnavailable {
+		if a := b.refresh(pair.Refresh); a.status != http.StatusUnauthorized &&
+			a.status != http.StatusServiceUnavailable {
 			b.Fatalf("a session that had ended was refreshed: %d (S6)", a.status)
 		}
 	}
 	refused()
-	eventually(b.T, "the session's record to be ended again", func() bool { refused(); return record() != "active" })
+	eventually(b.T, "the session's record to be ended again",
+		func() bool { refused(); return record() != "active" })
 	b.healthy()
 	b.restart("issuer-1")
 	b.healthy()
@@ -248,7 +264,8 @@ func (b *besieged) olderDiskRevivesNoSession() {
 	b.refused(pair.Access)
 }
 
-// gateRestartsWithoutRedis: a gate that starts while Redis hangs allows nothing, through Envoy or past it, until Redis answers.
+// gateRestartsWithoutRedis: a gate that starts while Redis hangs allows nothing, through Envoy or
+// past it, until Redis answers.
 func (b *besieged) gateRestartsWithoutRedis() {
 	good := b.calls.login(b.T, b.alice).Access
 	stopped := b.stack.Child("redis")
@@ -280,7 +297,8 @@ func (b *besieged) gateRestartsWithoutRedis() {
 	b.calls.get(b.T, "/protected", bearer(good)).reached(b.T)
 }
 
-// storageError: a log that does not answer is a 503 and never a 200, in every form of logout; the retry ends the session.
+// storageError: a log that does not answer is a 503 and never a 200, in every form of logout; the
+// retry ends the session.
 func (b *besieged) storageError() {
 	pair := b.calls.login(b.T, b.bob)
 	forms := map[string]func() answer{
@@ -295,7 +313,8 @@ func (b *besieged) storageError() {
 	var wait sync.WaitGroup
 	for name, logout := range forms {
 		wait.Go(func() {
-			if a := logout(); a.status != http.StatusServiceUnavailable || strings.Contains(string(a.body), "revoked") {
+			if a := logout(); a.status != http.StatusServiceUnavailable ||
+				strings.Contains(string(a.body), "revoked") {
 				b.Errorf("%s without Redis: %d %s (S7)", name, a.status, a.body)
 			}
 		})
@@ -304,18 +323,21 @@ func (b *besieged) storageError() {
 	if err := stopped.Signal(syscall.SIGCONT); err != nil {
 		b.Fatal(err)
 	}
-	eventually(b.T, "the retry to be acknowledged", func() bool { return forms["logout"]().status == http.StatusOK })
+	eventually(b.T, "the retry to be acknowledged",
+		func() bool { return forms["logout"]().status == http.StatusOK })
 	b.logout(pair.Access)
 	b.refused(pair.Access)
 	b.healthy()
 }
 
-// loginInTheSecondOfALogout: a login right behind a log out everywhere lasts, and nothing from before it does.
+// loginInTheSecondOfALogout: a login right behind a log out everywhere lasts, and nothing from
+// before it does.
 func (b *besieged) loginInTheSecondOfALogout() {
 	var last tokens
 	for range 5 {
 		before := b.calls.login(b.T, b.bob)
-		if a := b.calls.send(b.T, "POST", "/logout?everywhere=true&wait=5s", nil, bearer(before.Access)); a.status != http.StatusOK {
+		if a := b.calls.send(b.T, "POST", "/logout?everywhere=true&wait=5s", nil,
+			bearer(before.Access)); a.status != http.StatusOK {
 			b.Fatalf("logout: %d %s", a.status, a.body)
 		}
 		last = b.calls.login(b.T, b.bob)
@@ -328,8 +350,8 @@ func (b *besieged) loginInTheSecondOfALogout() {
 	b.calls.get(b.T, "/protected", bearer(b.refresh(last.Refresh).tokens(b.T).Access)).reached(b.T)
 }
 
-// refreshBesideRefresh: 50 clients at two issuers spend one refresh token. All get the same next one and an access token that works,
-// and the next one works once.
+// refreshBesideRefresh: 50 clients at two issuers spend one refresh token. All get the same next
+// one and an access token that works, and the next one works once.
 func (b *besieged) refreshBesideRefresh() {
 	first := b.calls.login(b.T, b.bob)
 	const clients = 50
@@ -341,7 +363,8 @@ func (b *besieged) refreshBesideRefresh() {
 	var wait sync.WaitGroup
 	for i := range answers {
 		wait.Go(func() {
-			answers[i] = issuers[i%len(issuers)].post(b.T, "/refresh", map[string]string{"refresh_token": first.Refresh})
+			answers[i] = issuers[i%len(issuers)].post(b.T, "/refresh",
+				map[string]string{"refresh_token": first.Refresh})
 		})
 	}
 	wait.Wait()
@@ -366,7 +389,8 @@ func (b *besieged) refreshBesideRefresh() {
 	b.refresh(next).tokens(b.T)
 }
 
-// refreshBesideLogout: whatever a refresh handed out that ran beside a logout is dead when the logout is in force everywhere.
+// refreshBesideLogout: whatever a refresh handed out that ran beside a logout is dead when the
+// logout is in force everywhere.
 func (b *besieged) refreshBesideLogout() {
 	won := 0
 	for range 10 {
@@ -374,7 +398,12 @@ func (b *besieged) refreshBesideLogout() {
 		handed := make(chan answer, 4)
 		for range cap(handed) {
 			go func() {
-				a, err := b.calls.try(http.MethodPost, "/refresh", []byte(`{"refresh_token":"`+pair.Refresh+`"}`), header("Content-Type", "application/json"))
+				a, err := b.calls.try(
+					http.MethodPost,
+					"/refresh",
+					[]byte(`{"refresh_token":"`+pair.Refresh+`"}`),
+					header("Content-Type", "application/json"),
+				)
 				if err != nil {
 					b.Error(err)
 				}
@@ -399,7 +428,8 @@ func (b *besieged) refreshBesideLogout() {
 	b.Logf("%d refreshes were answered beside 10 logouts; all they handed out is dead", won)
 }
 
-// entriesOutliveTheirTokens: the entry of a session lives longer than any token of it, the newest included.
+// entriesOutliveTheirTokens: the entry of a session lives longer than any token of it, the newest
+// included.
 func (b *besieged) entriesOutliveTheirTokens() {
 	pair := b.refresh(b.calls.login(b.T, b.bob).Refresh).tokens(b.T)
 	_, claims := decode(b.T, pair.Access)
@@ -409,21 +439,25 @@ func (b *besieged) entriesOutliveTheirTokens() {
 		b.Fatal(err)
 	}
 	admin := newCaller(b.T, b.stack.Endpoints().IssuerAdmin)
-	list := admin.get(b.T, fmt.Sprintf("/admin/revocations?kind=sid&value=%v", claims["sid"]), bearer(strings.TrimSpace(string(secret))))
+	list := admin.get(b.T, fmt.Sprintf("/admin/revocations?kind=sid&value=%v", claims["sid"]),
+		bearer(strings.TrimSpace(string(secret))))
 	entries, _ := list.field(b.T, "entries").([]any)
 	if len(entries) == 0 {
 		b.Fatalf("the session has no entry: %s", list.body)
 	}
 	for _, e := range entries {
 		expires, err := time.Parse(time.RFC3339, e.(map[string]any)["expires"].(string))
-		if tokens := time.Unix(int64(claims["exp"].(float64)), 0); err != nil || expires.Before(tokens.Add(60*time.Second)) {
-			b.Errorf("the entry lives until %v (%v), its token until %v and twice the clock skew", expires, err, tokens)
+		if tokens := time.Unix(int64(claims["exp"].(float64)), 0); err != nil ||
+			expires.Before(tokens.Add(60*time.Second)) {
+			b.Errorf("the entry lives until %v (%v), its token until %v and twice the clock skew",
+				expires, err, tokens)
 		}
 	}
 }
 
-// twoTokensAtOnce: two users call through the same gates, side by side, with tokens that the gates have cached. The upstream is
-// told of each who it is; and the end of one session is not the other's.
+// twoTokensAtOnce: two users call through the same gates, side by side, with tokens that the gates
+// have cached. The upstream is told of each who it is; and the end of one session is not the
+// other's.
 func (b *besieged) twoTokensAtOnce() {
 	alice, bob := b.calls.login(b.T, b.alice).Access, b.calls.login(b.T, b.bob).Access
 	alternate := func(wants map[string]string) {
@@ -456,8 +490,9 @@ func (b *besieged) twoTokensAtOnce() {
 	b.calls.get(b.T, "/protected", bearer(swapped)).refused(b.T, 401, "invalid_token", "signature")
 }
 
-// reuseAfterARestart: issuers and Redis restart, and a refresh token that was spent before comes back after the grace window: the
-// session ends, with its access tokens and with what the thief has.
+// reuseAfterARestart: issuers and Redis restart, and a refresh token that was spent before comes
+// back after the grace window: the session ends, with its access tokens and with what the thief
+// has.
 func (b *besieged) reuseAfterARestart() {
 	first := b.calls.login(b.T, b.bob)
 	thief := b.refresh(first.Refresh).tokens(b.T)
@@ -474,7 +509,8 @@ func (b *besieged) reuseAfterARestart() {
 		b.Errorf("reuse: %d %s", reuse.status, reuse.body)
 	}
 	for _, gate := range b.gates {
-		eventually(b.T, "every gate to refuse the session's token", func() bool { return check(b.T, gate, thief.Access) == http.StatusUnauthorized })
+		eventually(b.T, "every gate to refuse the session's token",
+			func() bool { return check(b.T, gate, thief.Access) == http.StatusUnauthorized })
 	}
 	b.refused(first.Access)
 	b.refused(thief.Access)
@@ -483,28 +519,33 @@ func (b *besieged) reuseAfterARestart() {
 	}
 }
 
-// disabledUserRefreshes: the operator writes it into the file, and nothing else. Every token of the user ends, and the user's alone.
+// disabledUserRefreshes: the operator writes it into the file, and nothing else. Every token of the
+// user ends, and the user's alone.
 func (b *besieged) disabledUserRefreshes() {
-	bob, idle, alice := b.calls.login(b.T, b.bob), b.calls.login(b.T, b.bob), b.calls.login(b.T, b.alice)
+	bob, idle, alice := b.calls.login(b.T, b.bob), b.calls.login(b.T, b.bob), b.calls.login(b.T,
+		b.alice)
 	file := filepath.Join(b.stack.Dir, "users.yaml")
 	content, err := os.ReadFile(file)
 	if err != nil {
 		b.Fatal(err)
 	}
 	write(b.T, file, replace(b.T, string(content), "- name: bob\n", "- name: bob\n  disabled: true\n"))
-	if a := b.refresh(bob.Refresh); a.status != http.StatusUnauthorized || a.field(b.T, "error") != "invalid_grant" {
+	if a := b.refresh(bob.Refresh); a.status != http.StatusUnauthorized ||
+		a.field(b.T, "error") != "invalid_grant" {
 		b.Errorf("a disabled user's refresh: %d %s", a.status, a.body)
 	}
 	for _, gate := range b.gates {
 		for _, token := range []string{bob.Access, idle.Access} {
-			eventually(b.T, "every gate to refuse a disabled user's token", func() bool { return check(b.T, gate, token) == http.StatusUnauthorized })
+			eventually(b.T, "every gate to refuse a disabled user's token",
+				func() bool { return check(b.T, gate, token) == http.StatusUnauthorized })
 		}
 	}
 	b.refused(idle.Access)
 	if a := b.refresh(idle.Refresh); a.status != http.StatusUnauthorized {
 		b.Errorf("a disabled user's other refresh: %d %s", a.status, a.body)
 	}
-	if a := b.calls.post(b.T, "/login", map[string]string{"username": b.bob.Name, "password": b.bob.Password}); a.status != http.StatusUnauthorized {
+	if a := b.calls.post(b.T, "/login",
+		map[string]string{"username": b.bob.Name, "password": b.bob.Password}); a.status != http.StatusUnauthorized {
 		b.Errorf("a disabled user's login: %d %s", a.status, a.body)
 	}
 	b.calls.get(b.T, "/protected", bearer(b.refresh(alice.Refresh).tokens(b.T).Access)).reached(b.T)

@@ -22,8 +22,9 @@ import (
 	"github.com/sallyport/sallyport/internal/meshtest"
 )
 
-// TestHostileTokensThroughEnvoy: what a thief of the issuer's key and everybody else can put where a token belongs, headers
-// joined and raw. Nothing of it reaches the upstream, and what the gate gets to see it refuses for what it is.
+// TestHostileTokensThroughEnvoy: what a thief of the issuer's key and everybody else can put where
+// a token belongs, headers joined and raw. Nothing of it reaches the upstream, and what the gate
+// gets to see it refuses for what it is.
 func TestHostileTokensThroughEnvoy(t *testing.T) {
 	for name, raw := range map[string]bool{"joined headers": false, "raw headers": true} {
 		t.Run(name, func(t *testing.T) {
@@ -34,8 +35,10 @@ func TestHostileTokensThroughEnvoy(t *testing.T) {
 			c.get(t, "/protected", bearer(setup.Good())).reached(t)
 			s.Forget()
 
-			// White space around a field's value is no part of it (RFC 9110 section 5.5): what arrives would be the good token.
-			attacks := slices.DeleteFunc(setup.Attacks(), func(a josetest.Attack) bool { return strings.Trim(a.Token, " \t\r\n") != a.Token })
+			// White space around a field's value is no part of it (RFC 9110 section 5.5): what
+			// arrives would be the good token.
+			attacks := slices.DeleteFunc(setup.Attacks(),
+				func(a josetest.Attack) bool { return strings.Trim(a.Token, " \t\r\n") != a.Token })
 			toEnvoy := 0
 			for _, a := range attacks {
 				for _, place := range []string{"authorization: Bearer ", "x-access-token: "} {
@@ -47,19 +50,24 @@ func TestHostileTokensThroughEnvoy(t *testing.T) {
 				}
 			}
 			if seen := s.Seen(); len(seen) > 0 {
-				t.Errorf("%d hostile requests have reached the upstream, the first of them %s %s", len(seen), seen[0].Method, seen[0].Path)
+				t.Errorf("%d hostile requests have reached the upstream, the first of them %s %s",
+					len(seen), seen[0].Method, seen[0].Path)
 			}
 			c.get(t, "/protected", bearer(setup.Good())).reached(t)
-			t.Logf("%d hostile tokens in two places, none accepted; %d requests were refused by Envoy itself", len(attacks), toEnvoy)
+			t.Logf(
+				"%d hostile tokens in two places, none accepted; %d requests were refused by Envoy itself",
+				len(attacks), toEnvoy)
 		})
 	}
 }
 
-// hostile is the running issuer as makers of hostile tokens need it: with its own key, as a thief has it.
+// hostile is the running issuer as makers of hostile tokens need it: with its own key, as a thief
+// has it.
 func hostile(t *testing.T, s stack, good string) josetest.Setup {
 	t.Helper()
 	parts := strings.Split(good, ".")
-	head, claims := josetest.ParseObject(josetest.Decode(parts[0])), josetest.ParseObject(josetest.Decode(parts[1]))
+	head, claims := josetest.ParseObject(josetest.Decode(parts[0])), josetest.ParseObject(
+		josetest.Decode(parts[1]))
 	var kid string
 	if err := json.Unmarshal([]byte(head.Get("kid")), &kid); err != nil {
 		t.Fatal(err)
@@ -72,13 +80,17 @@ func hostile(t *testing.T, s stack, good string) josetest.Setup {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return josetest.Setup{Key: josetest.FromPEM("ES256", kid, content), Claims: claims, Now: time.Now()}
+	return josetest.Setup{
+		Key: josetest.FromPEM("ES256", kid, content), Claims: claims, Now: time.Now(),
+	}
 }
 
-// refusedThrough sends a token byte for byte, and wants a refusal; byGate says whether it was the gate's.
+// refusedThrough sends a token byte for byte, and wants a refusal; byGate says whether it was the
+// gate's.
 func refusedThrough(t *testing.T, s stack, place string, a josetest.Attack) (byGate bool) {
 	t.Helper()
-	status, reason := sendBytes(t, s, "GET /protected HTTP/1.1\r\nhost: gateway\r\nconnection: close\r\n"+place+a.Token+"\r\n\r\n")
+	status, reason := sendBytes(t, s,
+		"GET /protected HTTP/1.1\r\nhost: gateway\r\nconnection: close\r\n"+place+a.Token+"\r\n\r\n")
 	if status < 400 || status >= 500 {
 		t.Fatalf("answered with %d %s", status, reason)
 	}
@@ -102,7 +114,8 @@ func clean(value string) bool {
 // sendBytes sends a request as it is written, and gives the answer's status and the gate's reason.
 func sendBytes(t *testing.T, s stack, request string) (status int, reason string) {
 	t.Helper()
-	conn, err := net.DialTimeout("tcp", strings.TrimPrefix(s.Endpoints().Gateway, "http://"), 10*time.Second)
+	conn, err := net.DialTimeout("tcp", strings.TrimPrefix(s.Endpoints().Gateway, "http://"),
+		10*time.Second)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -180,8 +193,8 @@ func TestATokenCausesNoRequest(t *testing.T) {
 	}
 }
 
-// TestTheTwinOfARevokedTokenIsRevoked: neither the other signature of the same token, nor another spelling of its ids, nor another
-// token of its session with an id of its own, gets past a logout.
+// TestTheTwinOfARevokedTokenIsRevoked: neither the other signature of the same token, nor another
+// spelling of its ids, nor another token of its session with an id of its own, gets past a logout.
 func TestTheTwinOfARevokedTokenIsRevoked(t *testing.T) {
 	s := shared(t)
 	c := newCaller(t, s.Endpoints().Gateway)
@@ -200,11 +213,13 @@ func TestTheTwinOfARevokedTokenIsRevoked(t *testing.T) {
 	}
 	head := setup.Key.Header("at+jwt").JSON()
 	twins := map[string]string{
-		"the token":             token,
-		"the other signature":   josetest.Twin(setup.Key, token),
-		"the ids escaped":       setup.Key.Token(head, setup.Claims.With("jti", escaped("jti")).With("sid", escaped("sid")).JSON()),
-		"another id":            setup.Key.Token(head, setup.Claims.With("jti", `"another"`).JSON()),
-		"a later time of issue": setup.Key.Token(head, setup.Claims.With("iat", josetest.Seconds(time.Now().Add(5*time.Second))).JSON()),
+		"the token":           token,
+		"the other signature": josetest.Twin(setup.Key, token),
+		"the ids escaped": setup.Key.Token(head,
+			setup.Claims.With("jti", escaped("jti")).With("sid", escaped("sid")).JSON()),
+		"another id": setup.Key.Token(head, setup.Claims.With("jti", `"another"`).JSON()),
+		"a later time of issue": setup.Key.Token(head,
+			setup.Claims.With("iat", josetest.Seconds(time.Now().Add(5*time.Second))).JSON()),
 	}
 	for _, twin := range twins {
 		c.get(t, "/protected", bearer(twin)).reached(t)
@@ -213,6 +228,7 @@ func TestTheTwinOfARevokedTokenIsRevoked(t *testing.T) {
 		t.Fatalf("logout: %d %s", a.status, a.body)
 	}
 	for name, twin := range twins {
-		t.Run(name, func(t *testing.T) { c.get(t, "/protected", bearer(twin)).refused(t, 401, "invalid_token", "revoked") })
+		t.Run(name,
+			func(t *testing.T) { c.get(t, "/protected", bearer(twin)).refused(t, 401, "invalid_token", "revoked") })
 	}
 }

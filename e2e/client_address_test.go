@@ -11,8 +11,9 @@ import (
 	"time"
 )
 
-// TestClientsBehindEnvoyAreToldApart: the issuer of the demo knows its Envoy, so that a client's wrong passwords are held against
-// that client. Were all of them Envoy, one could lock out everybody.
+// TestClientsBehindEnvoyAreToldApart: the issuer of the demo knows its Envoy, so that a client's
+// wrong passwords are held against that client. Were all of them Envoy, one could lock out
+// everybody.
 func TestClientsBehindEnvoyAreToldApart(t *testing.T) {
 	m := shared(t)
 	at := m.Endpoints()
@@ -20,7 +21,11 @@ func TestClientsBehindEnvoyAreToldApart(t *testing.T) {
 		client := &http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{
 			DialContext: (&net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(address)}}).DialContext,
 		}}
-		answer, err := client.Post(at.Gateway+"/login", "application/json", strings.NewReader(`{"username":"`+at.Users[0].Name+`","password":"wrong"}`))
+		answer, err := client.Post(
+			at.Gateway+"/login",
+			"application/json",
+			strings.NewReader(`{"username":"`+at.Users[0].Name+`","password":"wrong"}`),
+		)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -43,7 +48,8 @@ func TestClientsBehindEnvoyAreToldApart(t *testing.T) {
 		lines.Write(log)
 	}
 	for _, address := range []string{"127.0.0.77", "127.0.0.78"} {
-		if !regexp.MustCompile(`"event":"login".*"address":"` + regexp.QuoteMeta(address) + `"`).MatchString(lines.String()) {
+		if !regexp.MustCompile(`"event":"login".*"address":"` + regexp.QuoteMeta(address) + `"`).
+			MatchString(lines.String()) {
 			t.Errorf("no login is held against %s", address)
 		}
 	}

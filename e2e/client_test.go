@@ -1,4 +1,5 @@
-// Package e2e_test holds the product to its word from outside: through the real Envoy, on a real redis-server.
+// Package e2e_test holds the product to its word from outside: through the real Envoy, on a real
+// redis-server.
 package e2e_test
 
 import (
@@ -78,7 +79,8 @@ func (c *caller) send(t *testing.T, method, path string, body []byte, edits ...e
 	return a
 }
 
-// try is send for callers that expect the connection itself to fail, or that are not the test's own goroutine.
+// try is send for callers that expect the connection itself to fail, or that are not the test's own
+// goroutine.
 func (c *caller) try(method, path string, body []byte, edits ...edit) (answer, error) {
 	r, err := http.NewRequest(method, c.base+path, bytes.NewReader(body))
 	if err != nil {
@@ -108,7 +110,8 @@ func (c *caller) post(t *testing.T, path string, value any, edits ...edit) answe
 	if err != nil {
 		t.Fatal(err)
 	}
-	return c.send(t, http.MethodPost, path, body, append([]edit{header("Content-Type", "application/json")}, edits...)...)
+	return c.send(t, http.MethodPost, path, body,
+		append([]edit{header("Content-Type", "application/json")}, edits...)...)
 }
 
 func (c *caller) login(t *testing.T, u mesh.User) tokens {
@@ -139,7 +142,8 @@ func keys(object map[string]any) []string {
 	return names
 }
 
-// refused asserts everything that a refusal of a gate says: status, challenge, JSON body and reason.
+// refused asserts everything that a refusal of a gate says: status, challenge, JSON body and
+// reason.
 func (a answer) refused(t *testing.T, status int, code, reason string) {
 	t.Helper()
 	if a.status != status {
@@ -149,7 +153,8 @@ func (a answer) refused(t *testing.T, status int, code, reason string) {
 		t.Errorf("x-sallyport-reason is %q, expected %q", got, reason)
 	}
 	object := a.object(t)
-	if object["error"] != code || object["error_description"] == "" || object["error_description"] == nil {
+	if object["error"] != code || object["error_description"] == "" ||
+		object["error_description"] == nil {
 		t.Errorf("body %s, expected error %q with a description", a.body, code)
 	}
 	challenge := a.header.Get("WWW-Authenticate")
@@ -159,7 +164,9 @@ func (a answer) refused(t *testing.T, status int, code, reason string) {
 			t.Errorf("WWW-Authenticate is %q, expected a Bearer challenge with a realm", challenge)
 		}
 		if has := strings.Contains(challenge, `error="invalid_token"`); has != (reason != "no_token") {
-			t.Errorf("WWW-Authenticate is %q for reason %s: invalid_token belongs there just when there was a token", challenge, reason)
+			t.Errorf(
+				"WWW-Authenticate is %q for reason %s: invalid_token belongs there just when there was a token",
+				challenge, reason)
 		}
 	case http.StatusForbidden:
 		if code == "insufficient_scope" && !strings.Contains(challenge, `error="insufficient_scope"`) {
@@ -172,7 +179,8 @@ func (a answer) refused(t *testing.T, status int, code, reason string) {
 func (a answer) reached(t *testing.T) mesh.Received {
 	t.Helper()
 	if a.status != http.StatusOK {
-		t.Fatalf("status %d, expected the upstream's 200 (reason %q)\n%s", a.status, a.header.Get("X-Sallyport-Reason"), a.body)
+		t.Fatalf("status %d, expected the upstream's 200 (reason %q)\n%s", a.status,
+			a.header.Get("X-Sallyport-Reason"), a.body)
 	}
 	var got mesh.Received
 	if err := json.Unmarshal(a.body, &got); err != nil {
@@ -181,7 +189,8 @@ func (a answer) reached(t *testing.T) mesh.Received {
 	return got
 }
 
-// eventually waits until condition holds. It fails the test with what was waited for after a deadline far beyond any bound.
+// eventually waits until condition holds. It fails the test with what was waited for after a
+// deadline far beyond any bound.
 func eventually(t *testing.T, what string, condition func() bool) {
 	t.Helper()
 	deadline := time.Now().Add(40 * time.Second)

@@ -113,9 +113,9 @@ func (m *apart) allows(token string, gates ...int) {
 	}
 }
 
-// TestClocksThreeHundredSecondsApart (S3, S4, S8): a process whose clock is too far from Redis' is not ready and mints nothing.
-// Whose ever clock is moved, no revoked token lives again, revoking goes on, others deny nothing that is valid, and all is well
-// once the clock is right.
+// TestClocksThreeHundredSecondsApart (S3, S4, S8): a process whose clock is too far from Redis' is
+// not ready and mints nothing. Whose ever clock is moved, no revoked token lives again, revoking
+// goes on, others deny nothing that is valid, and all is well once the clock is right.
 func TestClocksThreeHundredSecondsApart(t *testing.T) {
 	m := newApart(t)
 	bob := user(t, m, "bob")
@@ -123,7 +123,11 @@ func TestClocksThreeHundredSecondsApart(t *testing.T) {
 		t.Run(by.String(), func(t *testing.T) {
 			m := *m
 			m.t, m.Stack = t, m.For(t)
-			first, second, third := m.issuer[0].login(t, bob).Access, m.issuer[0].login(t, bob).Access, m.issuer[1].login(t, bob).Access
+			first, second, third := m.issuer[0].login(t, bob).Access, m.issuer[0].login(t,
+				bob).Access, m.issuer[1].login(
+				t,
+				bob,
+			).Access
 			m.end(first, 0)
 
 			m.move("gate-2", by)
@@ -160,13 +164,15 @@ func TestClocksThreeHundredSecondsApart(t *testing.T) {
 // mintsNothing asserts that an issuer refuses to log in.
 func (m *apart) mintsNothing(issuer int, u mesh.User) {
 	m.t.Helper()
-	a := m.issuer[issuer].post(m.t, "/login", map[string]string{"username": u.Name, "password": u.Password})
+	a := m.issuer[issuer].post(m.t, "/login",
+		map[string]string{"username": u.Name, "password": u.Password})
 	if a.status != http.StatusServiceUnavailable {
 		m.t.Errorf("issuer-%d answers %d to a login by a clock that is not Redis'", issuer+1, a.status)
 	}
 }
 
-// wellAgain waits until all are ready, and asserts that they work: also gate-2 started anew, which knows the log alone (S4).
+// wellAgain waits until all are ready, and asserts that they work: also gate-2 started anew, which
+// knows the log alone (S4).
 func (m *apart) wellAgain(u mesh.User) {
 	m.t.Helper()
 	m.allReady()

@@ -11,7 +11,13 @@ import (
 )
 
 // identity is every header by which the gate tells the upstream who calls.
-var identity = []string{"x-auth-subject", "x-auth-roles", "x-auth-scope", "x-auth-session", "x-auth-token-id"}
+var identity = []string{
+	"x-auth-subject",
+	"x-auth-roles",
+	"x-auth-scope",
+	"x-auth-session",
+	"x-auth-token-id",
+}
 
 // TestTheGateTellsTheUpstreamWhoCalls, in the token's words alone.
 func TestTheGateTellsTheUpstreamWhoCalls(t *testing.T) {
@@ -46,8 +52,9 @@ func TestTheGateTellsTheUpstreamWhoCalls(t *testing.T) {
 	}
 }
 
-// TestAClientCannotNameItself: identity headers of the client's own are overwritten, or removed when there is nothing to say,
-// on protected and on public routes, in every spelling that an upstream may fold into the same name.
+// TestAClientCannotNameItself: identity headers of the client's own are overwritten, or removed
+// when there is nothing to say, on protected and on public routes, in every spelling that an
+// upstream may fold into the same name.
 func TestAClientCannotNameItself(t *testing.T) {
 	s := shared(t)
 	c := newCaller(t, s.Endpoints().Gateway)
@@ -125,8 +132,10 @@ func TestRoutesOfTheDemo(t *testing.T) {
 	c.get(t, "/admin", bearer(bob)).refused(t, 403, "insufficient_scope", "insufficient_role")
 	c.get(t, "/admin", bearer(alice)).reached(t)
 	for _, path := range []string{"/nowhere", "/publicity", "/protected.html", "/"} {
-		if a := c.get(t, path, bearer(alice)); a.status != 403 || a.header.Get("X-Sallyport-Reason") != "no_route" {
-			t.Errorf("%s: %d %s, expected the last rule's 403", path, a.status, a.header.Get("X-Sallyport-Reason"))
+		if a := c.get(t, path, bearer(alice)); a.status != 403 ||
+			a.header.Get("X-Sallyport-Reason") != "no_route" {
+			t.Errorf("%s: %d %s, expected the last rule's 403", path, a.status,
+				a.header.Get("X-Sallyport-Reason"))
 		}
 	}
 }
@@ -142,7 +151,8 @@ func TestATokenWithOneBitChangedIsRefused(t *testing.T) {
 			changed := append([]string(nil), parts...)
 			changed[i] = flip("." + parts[i])[1:]
 			a := c.get(t, "/protected", bearer(strings.Join(changed, ".")))
-			if a.status != 401 || a.field(t, "error") != "invalid_token" || a.header.Get("X-Sallyport-Reason") == "" {
+			if a.status != 401 || a.field(t, "error") != "invalid_token" ||
+				a.header.Get("X-Sallyport-Reason") == "" {
 				t.Errorf("%d %s", a.status, a.body)
 			}
 		})
@@ -150,8 +160,8 @@ func TestATokenWithOneBitChangedIsRefused(t *testing.T) {
 	c.get(t, "/protected", bearer(token)).reached(t)
 }
 
-// TestAGateThatCannotKnowSaysSo (S2, S3): once its copy is older than max_staleness a gate answers 503, a token that it knows
-// to be revoked stays 401, and all is well again when Redis is.
+// TestAGateThatCannotKnowSaysSo (S2, S3): once its copy is older than max_staleness a gate answers
+// 503, a token that it knows to be revoked stays 401, and all is well again when Redis is.
 func TestAGateThatCannotKnowSaysSo(t *testing.T) {
 	s := meshtest.Start(t, with(func(o *mesh.Options) {
 		o.GateArgs = []string{"--revocation-max-staleness=3s"}
@@ -162,13 +172,15 @@ func TestAGateThatCannotKnowSaysSo(t *testing.T) {
 	if a := c.send(t, "POST", "/logout", nil, bearer(ended)); a.status != 200 {
 		t.Fatalf("logout: %d %s", a.status, a.body)
 	}
-	eventually(t, "the ended session to be refused", func() bool { return c.get(t, "/protected", bearer(ended)).status == 401 })
+	eventually(t, "the ended session to be refused",
+		func() bool { return c.get(t, "/protected", bearer(ended)).status == 401 })
 
 	redis := s.Child("redis")
 	if err := redis.Signal(syscall.SIGSTOP); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "the gate to stop allowing", func() bool { return c.get(t, "/protected", bearer(good)).status != 200 })
+	eventually(t, "the gate to stop allowing",
+		func() bool { return c.get(t, "/protected", bearer(good)).status != 200 })
 	c.get(t, "/protected", bearer(good)).refused(t, 503, "temporarily_unavailable", "stale")
 	c.get(t, "/protected", bearer(ended)).refused(t, 401, "invalid_token", "revoked")
 	c.get(t, "/public").reached(t)
@@ -176,7 +188,8 @@ func TestAGateThatCannotKnowSaysSo(t *testing.T) {
 	if err := redis.Signal(syscall.SIGCONT); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "the gate to allow again", func() bool { return c.get(t, "/protected", bearer(good)).status == 200 })
+	eventually(t, "the gate to allow again",
+		func() bool { return c.get(t, "/protected", bearer(good)).status == 200 })
 	c.get(t, "/protected", bearer(ended)).refused(t, 401, "invalid_token", "revoked")
 }
 

@@ -16,13 +16,15 @@ func TestEnvoySeesWhoIsReady(t *testing.T) {
 	healthy := func(cluster, flags string) (n int) {
 		answer := admin.send(t, http.MethodGet, "/clusters", nil)
 		for line := range strings.Lines(string(answer.body)) {
-			if strings.HasPrefix(line, cluster+"::127.") && strings.HasSuffix(strings.TrimSpace(line), "::health_flags::"+flags) {
+			if strings.HasPrefix(line, cluster+"::127.") &&
+				strings.HasSuffix(strings.TrimSpace(line), "::health_flags::"+flags) {
 				n++
 			}
 		}
 		return n
 	}
 	for _, cluster := range []string{"authz", "issuer", "logout"} {
-		eventually(t, "Envoy to find both of "+cluster+" healthy", func() bool { return healthy(cluster, "healthy") == 2 })
+		eventually(t, "Envoy to find both of "+cluster+" healthy",
+			func() bool { return healthy(cluster, "healthy") == 2 })
 	}
 }

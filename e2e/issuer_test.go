@@ -20,10 +20,13 @@ func TestLoginHandsOutAPairOfTokens(t *testing.T) {
 	a := c.post(t, "/login", map[string]string{"username": alice.Name, "password": alice.Password})
 	got := a.tokens(t)
 	if got.Type != "Bearer" || got.ExpiresIn != 3600 || got.RefreshExpires <= got.ExpiresIn {
-		t.Errorf("token_type %q, expires_in %d, refresh_expires_in %d", got.Type, got.ExpiresIn, got.RefreshExpires)
+		t.Errorf("token_type %q, expires_in %d, refresh_expires_in %d", got.Type, got.ExpiresIn,
+			got.RefreshExpires)
 	}
-	if a.header.Get("Cache-Control") != "no-store" || !strings.HasPrefix(a.header.Get("Content-Type"), "application/json") {
-		t.Errorf("Cache-Control %q, Content-Type %q", a.header.Get("Cache-Control"), a.header.Get("Content-Type"))
+	if a.header.Get("Cache-Control") != "no-store" ||
+		!strings.HasPrefix(a.header.Get("Content-Type"), "application/json") {
+		t.Errorf("Cache-Control %q, Content-Type %q", a.header.Get("Cache-Control"),
+			a.header.Get("Content-Type"))
 	}
 
 	head, claims := decode(t, got.Access)
@@ -104,20 +107,25 @@ func TestLoginDoesNotTellWhoExists(t *testing.T) {
 	known := c.post(t, "/login", map[string]string{"username": "alice", "password": "wrong"})
 	unknown := c.post(t, "/login", map[string]string{"username": "mallory", "password": "wrong"})
 	if known.status != 401 || unknown.status != 401 || string(known.body) != string(unknown.body) {
-		t.Errorf("known name: %d %s\nunknown name: %d %s", known.status, known.body, unknown.status, unknown.body)
+		t.Errorf("known name: %d %s\nunknown name: %d %s", known.status, known.body,
+			unknown.status, unknown.body)
 	}
 	for name := range known.header {
 		// What differs from answer to answer by itself is the proxy's.
-		if name != "Date" && name != "X-Envoy-Upstream-Service-Time" && known.header.Get(name) != unknown.header.Get(name) {
-			t.Errorf("header %s: %q for a known name, %q for an unknown one", name, known.header.Get(name), unknown.header.Get(name))
+		if name != "Date" && name != "X-Envoy-Upstream-Service-Time" &&
+			known.header.Get(name) != unknown.header.Get(name) {
+			t.Errorf("header %s: %q for a known name, %q for an unknown one", name,
+				known.header.Get(name), unknown.header.Get(name))
 		}
 	}
 }
 
-// TestRefreshTokenWorksOnce (S5): a refresh gives a new pair and spends the old token; a retry within the grace window gets the
-// same next refresh token; later use is reuse, and ends the session with its access tokens.
+// TestRefreshTokenWorksOnce (S5): a refresh gives a new pair and spends the old token; a retry
+// within the grace window gets the same next refresh token; later use is reuse, and ends the
+// session with its access tokens.
 func TestRefreshTokenWorksOnce(t *testing.T) {
-	s := meshtest.Start(t, with(func(o *mesh.Options) { o.IssuerArgs = []string{"--refresh-grace=2s"} }))
+	s := meshtest.Start(t,
+		with(func(o *mesh.Options) { o.IssuerArgs = []string{"--refresh-grace=2s"} }))
 	c := newCaller(t, s.Endpoints().Gateway)
 	first := c.login(t, user(t, s, "bob"))
 	refresh := func(token string) answer {
@@ -130,8 +138,10 @@ func TestRefreshTokenWorksOnce(t *testing.T) {
 	}
 	c.get(t, "/protected", bearer(second.Access)).reached(t)
 	if _, before := decode(t, first.Access); true {
-		if _, after := decode(t, second.Access); before["sid"] != after["sid"] || before["jti"] == after["jti"] {
-			t.Errorf("sid %v -> %v, jti %v -> %v: expected one session and two tokens", before["sid"], after["sid"], before["jti"], after["jti"])
+		if _, after := decode(t, second.Access); before["sid"] != after["sid"] ||
+			before["jti"] == after["jti"] {
+			t.Errorf("sid %v -> %v, jti %v -> %v: expected one session and two tokens",
+				before["sid"], after["sid"], before["jti"], after["jti"])
 		}
 	}
 	if retry := refresh(first.Refresh); retry.status == 200 {
@@ -143,7 +153,8 @@ func TestRefreshTokenWorksOnce(t *testing.T) {
 	}
 
 	var reuse answer
-	eventually(t, "the grace window to end", func() bool { reuse = refresh(first.Refresh); return reuse.status != 200 })
+	eventually(t, "the grace window to end",
+		func() bool { reuse = refresh(first.Refresh); return reuse.status != 200 })
 	if reuse.status != 401 || reuse.field(t, "error") != "invalid_grant" {
 		t.Errorf("reuse: %d %s", reuse.status, reuse.body)
 	}
@@ -156,7 +167,8 @@ func TestRefreshTokenWorksOnce(t *testing.T) {
 	}
 }
 
-// TestRefreshRefusals: what is no refresh token of a living session is an invalid grant, and spoils nothing.
+// TestRefreshRefusals: what is no refresh token of a living session is an invalid grant, and spoils
+// nothing.
 func TestRefreshRefusals(t *testing.T) {
 	s := shared(t)
 	c := newCaller(t, s.Endpoints().Gateway)
@@ -181,8 +193,8 @@ func TestRefreshRefusals(t *testing.T) {
 	c.post(t, "/refresh", map[string]string{"refresh_token": pair.Refresh}).tokens(t)
 }
 
-// TestLogoutEndsTheSession: by access token or by refresh token, every access token of the session is refused, the refresh
-// token too, and asking again is fine.
+// TestLogoutEndsTheSession: by access token or by refresh token, every access token of the session
+// is refused, the refresh token too, and asking again is fine.
 func TestLogoutEndsTheSession(t *testing.T) {
 	s := shared(t)
 	c := newCaller(t, s.Endpoints().Gateway)
@@ -201,12 +213,15 @@ func TestLogoutEndsTheSession(t *testing.T) {
 			}
 			for range 2 {
 				a := row.logout(newer)
-				if seq, ok := a.field(t, "seq").(float64); a.status != 200 || a.field(t, "revoked") != true || !ok || seq < 1 {
+				if seq, ok := a.field(t, "seq").(float64); a.status != 200 || a.field(t, "revoked") != true ||
+					!ok ||
+					seq < 1 {
 					t.Fatalf("logout: %d %s", a.status, a.body)
 				}
 			}
 			for _, token := range []string{older.Access, newer.Access} {
-				eventually(t, "the token to be refused", func() bool { return c.get(t, "/protected", bearer(token)).status == 401 })
+				eventually(t, "the token to be refused",
+					func() bool { return c.get(t, "/protected", bearer(token)).status == 401 })
 				c.get(t, "/protected", bearer(token)).refused(t, 401, "invalid_token", "revoked")
 			}
 			a := c.post(t, "/refresh", map[string]string{"refresh_token": newer.Refresh})
@@ -217,7 +232,8 @@ func TestLogoutEndsTheSession(t *testing.T) {
 	}
 }
 
-// TestLogoutTakesAnExpiredTokenButNoForgedOne: an expired token of ours still says which session to end.
+// TestLogoutTakesAnExpiredTokenButNoForgedOne: an expired token of ours still says which session to
+// end.
 func TestLogoutTakesAnExpiredTokenButNoForgedOne(t *testing.T) {
 	s := shared(t)
 	c := newCaller(t, s.Endpoints().Gateway)
@@ -230,7 +246,8 @@ func TestLogoutTakesAnExpiredTokenButNoForgedOne(t *testing.T) {
 	c.get(t, "/protected", bearer(expired)).refused(t, 401, "invalid_token", "expired")
 
 	for name, token := range map[string]string{"forged": flip(expired), "garbage": "garbage"} {
-		if a := c.send(t, "POST", "/logout", nil, bearer(token)); a.status != 401 || a.field(t, "error") != "invalid_token" {
+		if a := c.send(t, "POST", "/logout", nil, bearer(token)); a.status != 401 ||
+			a.field(t, "error") != "invalid_token" {
 			t.Errorf("%s: %d %s", name, a.status, a.body)
 		}
 	}
@@ -242,7 +259,8 @@ func TestLogoutTakesAnExpiredTokenButNoForgedOne(t *testing.T) {
 	if a := c.send(t, "POST", "/logout", nil, bearer(expired)); a.status != 200 {
 		t.Fatalf("expired but genuine: %d %s", a.status, a.body)
 	}
-	eventually(t, "the session's living token to be refused", func() bool { return c.get(t, "/protected", bearer(pair.Access)).status == 401 })
+	eventually(t, "the session's living token to be refused",
+		func() bool { return c.get(t, "/protected", bearer(pair.Access)).status == 401 })
 }
 
 // TestKeySetIsPublic: the JWKS holds the key that signed, and nothing private.
@@ -269,7 +287,8 @@ func TestKeySetIsPublic(t *testing.T) {
 	}
 }
 
-// TestNothingIsAcknowledgedThatWasNotStored (S7): without Redis every request that would have to store is a 503.
+// TestNothingIsAcknowledgedThatWasNotStored (S7): without Redis every request that would have to
+// store is a 503.
 func TestNothingIsAcknowledgedThatWasNotStored(t *testing.T) {
 	s := meshtest.Start(t, meshtest.Options{})
 	c := newCaller(t, s.Endpoints().Gateway)
@@ -295,7 +314,8 @@ func TestNothingIsAcknowledgedThatWasNotStored(t *testing.T) {
 	}
 }
 
-// TestSameTimeForAnUnknownName is judged by what was done, not by a clock: one password hash for each kind of failure.
+// TestSameTimeForAnUnknownName is judged by what was done, not by a clock: one password hash for
+// each kind of failure.
 func TestSameTimeForAnUnknownName(t *testing.T) {
 	s := meshtest.Start(t, meshtest.Options{})
 	c := newCaller(t, s.Endpoints().Gateway)
@@ -304,7 +324,8 @@ func TestSameTimeForAnUnknownName(t *testing.T) {
 
 	for _, name := range []string{"alice", "nobody"} {
 		before := hashes()
-		if a := c.post(t, "/login", map[string]string{"username": name, "password": "wrong"}); a.status != 401 {
+		if a := c.post(t, "/login",
+			map[string]string{"username": name, "password": "wrong"}); a.status != 401 {
 			t.Fatalf("%s: %d", name, a.status)
 		}
 		if done := hashes() - before; done != 1 {

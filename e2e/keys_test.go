@@ -14,8 +14,8 @@ import (
 	"github.com/sallyport/sallyport/internal/meshtest"
 )
 
-// TestAGateStartsFromItsLastGoodKeysWhileTheIssuerIsDown: the issuer is killed before the gate is, and stays away until the gate
-// has served.
+// TestAGateStartsFromItsLastGoodKeysWhileTheIssuerIsDown: the issuer is killed before the gate is,
+// and stays away until the gate has served.
 func TestAGateStartsFromItsLastGoodKeysWhileTheIssuerIsDown(t *testing.T) {
 	s := meshtest.Start(t, meshtest.Options{})
 	c := newCaller(t, s.Endpoints().Gateway)
@@ -26,13 +26,15 @@ func TestAGateStartsFromItsLastGoodKeysWhileTheIssuerIsDown(t *testing.T) {
 	if err := issuer.Kill(); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := newCaller(t, s.Endpoints().Issuer).try(http.MethodGet, "/.well-known/jwks.json", nil); err == nil {
+	if _, err := newCaller(t,
+		s.Endpoints().Issuer).try(http.MethodGet, "/.well-known/jwks.json", nil); err == nil {
 		t.Fatal("the issuer is not down")
 	}
 	if err := gate.Restart(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "Envoy to ask the gate again", func() bool { return c.get(t, "/protected", bearer(token)).status == 200 })
+	eventually(t, "Envoy to ask the gate again",
+		func() bool { return c.get(t, "/protected", bearer(token)).status == 200 })
 	for range 50 {
 		c.get(t, "/protected", bearer(token)).reached(t)
 	}
@@ -47,25 +49,31 @@ func TestAGateStartsFromItsLastGoodKeysWhileTheIssuerIsDown(t *testing.T) {
 			t.Errorf("a fetch has succeeded: %s %v", series, n)
 		}
 	}
-	if a, err := newCaller(t, s.Endpoints().Issuer).try(http.MethodGet, "/.well-known/jwks.json", nil); err == nil {
+	if a, err := newCaller(t,
+		s.Endpoints().Issuer).try(http.MethodGet, "/.well-known/jwks.json", nil); err == nil {
 		t.Fatalf("the issuer has come back by itself: %d", a.status)
 	}
 
 	if err := issuer.Restart(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "Envoy to send logins to the issuer again", func() bool { return c.get(t, "/.well-known/jwks.json").status == 200 })
+	eventually(t, "Envoy to send logins to the issuer again",
+		func() bool { return c.get(t, "/.well-known/jwks.json").status == 200 })
 	c.get(t, "/protected", bearer(c.login(t, user(t, s, "bob")).Access)).reached(t)
 }
 
-// TestAStolenKeyIsRevokedEverywhereInOneStep: by the operator's command, on a running mesh. What the key signed, for whomever and
-// whenever, is refused at every gate from the command's answer on; users refresh and go on under the next key.
+// TestAStolenKeyIsRevokedEverywhereInOneStep: by the operator's command, on a running mesh. What
+// the key signed, for whomever and whenever, is refused at every gate from the command's answer on;
+// users refresh and go on under the next key.
 func TestAStolenKeyIsRevokedEverywhereInOneStep(t *testing.T) {
 	s := meshtest.Start(t, meshtest.Options{Gates: 3})
 	c := newCaller(t, s.Endpoints().Gateway)
 	held := c.login(t, user(t, s, "alice"))
 	thief := hostile(t, s, held.Access)
-	forged := thief.Key.Token(thief.Key.Header("at+jwt").JSON(), thief.Claims.With("sub", `"bob"`).With("jti", `"forged"`).With("sid", `"of-nobody"`).JSON())
+	forged := thief.Key.Token(
+		thief.Key.Header("at+jwt").JSON(),
+		thief.Claims.With("sub", `"bob"`).With("jti", `"forged"`).With("sid", `"of-nobody"`).JSON(),
+	)
 	stolen := []string{held.Access, forged}
 	for _, token := range stolen {
 		c.get(t, "/protected", bearer(token)).reached(t)
@@ -73,7 +81,8 @@ func TestAStolenKeyIsRevokedEverywhereInOneStep(t *testing.T) {
 
 	program := filepath.Join(meshtest.Binaries(t, false), "sallyport")
 	out, err := exec.CommandContext(t.Context(), program, "keys", "revoke", thief.Key.ID, "--dir", s.Endpoints().KeyDir,
-		"--issuer-admin", s.Endpoints().IssuerAdmin, "--token-file", s.Endpoints().AdminTokenFile).CombinedOutput()
+		"--issuer-admin", s.Endpoints().IssuerAdmin, "--token-file", s.Endpoints().AdminTokenFile).
+		CombinedOutput()
 	if err != nil || !strings.Contains(string(out), "applied by 3/3 gates") {
 		t.Fatalf("sallyport keys revoke: %v\n%s", err, out)
 	}
@@ -95,5 +104,6 @@ func TestAStolenKeyIsRevokedEverywhereInOneStep(t *testing.T) {
 		return keyOf(held.Access) != thief.Key.ID
 	})
 	c.get(t, "/protected", bearer(held.Access)).reached(t)
-	c.get(t, "/protected", bearer(forged)).refused(t, 401, "invalid_token", "revoked") // also now that the gates have forgotten the key itself
+	// also now that the gates have forgotten the key itself
+	c.get(t, "/protected", bearer(forged)).refused(t, 401, "invalid_token", "revoked")
 }

@@ -24,8 +24,9 @@ var (
 	logoutsSide = flag.Int("logouts-at-once", 1, "how many of them side by side, `n`")
 )
 
-// TestLogoutIsInForceAtEveryGate (S1): from a logout's answer, through Envoy, until three gates refuse the token. The gates are
-// asked past Envoy, so that each one answers for itself. `make logouts LOGOUTS=100000` runs it at length.
+// TestLogoutIsInForceAtEveryGate (S1): from a logout's answer, through Envoy, until three gates
+// refuse the token. The gates are asked past Envoy, so that each one answers for itself. `make
+// logouts LOGOUTS=100000` runs it at length.
 func TestLogoutIsInForceAtEveryGate(t *testing.T) {
 	const maxStaleness = 10 * time.Second
 	s := meshtest.Start(t, meshtest.Options{Gates: 3})
@@ -51,7 +52,8 @@ func TestLogoutIsInForceAtEveryGate(t *testing.T) {
 
 	slices.Sort(took)
 	p50, p99, worst := took[len(took)/2], took[len(took)*99/100], took[len(took)-1]
-	t.Logf("%d logouts, %d at once, until three gates refuse: p50 %v, p99 %v, max %v", len(took), *logoutsSide, p50, p99, worst)
+	t.Logf("%d logouts, %d at once, until three gates refuse: p50 %v, p99 %v, max %v", len(took),
+		*logoutsSide, p50, p99, worst)
 	if worst > maxStaleness {
 		t.Errorf("max %v is above max_staleness %v", worst, maxStaleness)
 	}
@@ -74,8 +76,9 @@ func dialGates(t *testing.T, s stack) []authv3.AuthorizationClient {
 	return gates
 }
 
-// sessions are access tokens of one session each, signed with the issuer's own key: logging in costs a password hash, of
-// which this test is no measure. The first one is a real login's, and the others differ from it in sid and jti alone.
+// sessions are access tokens of one session each, signed with the issuer's own key: logging in
+// costs a password hash, of which this test is no measure. The first one is a real login's, and the
+// others differ from it in sid and jti alone.
 type sessions struct {
 	t  *testing.T
 	mu sync.Mutex
@@ -112,7 +115,8 @@ func (s *sessions) next() string {
 }
 
 // endOne logs one session out, and gives the time from the answer until every gate refuses.
-func endOne(t *testing.T, c *caller, gates []authv3.AuthorizationClient, token string) time.Duration {
+func endOne(t *testing.T, c *caller, gates []authv3.AuthorizationClient,
+	token string) time.Duration {
 	for i, gate := range gates {
 		if status := check(t, gate, token); status != http.StatusOK {
 			t.Errorf("gate %d refuses a valid token with %d (S8)", i+1, status)
@@ -128,7 +132,8 @@ func endOne(t *testing.T, c *caller, gates []authv3.AuthorizationClient, token s
 }
 
 // untilRefusedEverywhere asks every gate, all at once, until each has refused.
-func untilRefusedEverywhere(t *testing.T, gates []authv3.AuthorizationClient, token string, since time.Time) time.Duration {
+func untilRefusedEverywhere(t *testing.T, gates []authv3.AuthorizationClient, token string,
+	since time.Time) time.Duration {
 	took := make([]time.Duration, len(gates))
 	var wait sync.WaitGroup
 	for i, gate := range gates {
@@ -147,7 +152,8 @@ func untilRefusedEverywhere(t *testing.T, gates []authv3.AuthorizationClient, to
 	return slices.Max(took)
 }
 
-// check asks one gate as Envoy would, and gives the HTTP status that the client would get: 200 when it allows.
+// check asks one gate as Envoy would, and gives the HTTP status that the client would get: 200 when
+// it allows.
 func check(t *testing.T, gate authv3.AuthorizationClient, token string) int {
 	status, _, err := ask(gate, token)
 	if err != nil {
@@ -169,7 +175,10 @@ func ask(gate authv3.AuthorizationClient, token string) (status int, reason stri
 	response, err := gate.Check(ctx, &authv3.CheckRequest{Attributes: &authv3.AttributeContext{
 		Request: &authv3.AttributeContext_Request{Http: &authv3.AttributeContext_HttpRequest{
 			Method: "GET", Path: "/protected", Host: "localhost", Headers: map[string]string{
-				":method": "GET", ":path": "/protected", ":authority": "localhost", "authorization": "Bearer " + token,
+				":method":       "GET",
+				":path":         "/protected",
+				":authority":    "localhost",
+				"authorization": "Bearer " + token,
 			},
 		}},
 	}})

@@ -39,10 +39,13 @@ type watch struct {
 	begun time.Time
 
 	allowed, denied atomic.Int64
-	lastAllowed     atomic.Int64 // nanoseconds since begun: when the newest request that was allowed had been sent
-	bound           atomic.Int64 // nanoseconds since begun; what is sent later and allowed is late; 0: there is no bound
-	late            atomic.Int64
-	unanswered      atomic.Int64 // by Envoy, which waits 250 ms for a gate: a machine with too much to do, or a gate that hangs
+	// nanoseconds since begun: when the newest request that was allowed had been sent
+	lastAllowed atomic.Int64
+	// nanoseconds since begun; what is sent later and allowed is late; 0: there is no bound
+	bound atomic.Int64
+	late  atomic.Int64
+	// by Envoy, which waits 250 ms for a gate: a machine with too much to do, or a gate that hangs
+	unanswered atomic.Int64
 
 	mu      sync.Mutex
 	refused map[string]int // how often, by status and reason
@@ -114,7 +117,8 @@ func (w *watch) note(sent time.Duration, status int, reason string) {
 	}
 }
 
-// end ends the load. A gate that hung would leave many requests unanswered; who asks gates past Envoy gets an error then.
+// end ends the load. A gate that hung would leave many requests unanswered; who asks gates past
+// Envoy gets an error then.
 func (w *watch) end(t *testing.T) {
 	t.Helper()
 	close(w.stop)
@@ -127,7 +131,8 @@ func (w *watch) end(t *testing.T) {
 func (w *watch) String() string {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return fmt.Sprintf("%d requests allowed, %d of them too late, %d unanswered, refused: %v", w.allowed.Load(), w.late.Load(), w.unanswered.Load(), w.refused)
+	return fmt.Sprintf("%d requests allowed, %d of them too late, %d unanswered, refused: %v",
+		w.allowed.Load(), w.late.Load(), w.unanswered.Load(), w.refused)
 }
 
 // only wants no refusal but the named one, and at least least of it.
@@ -145,13 +150,17 @@ func (w *watch) only(t *testing.T, what, refusal string, least int) {
 	}
 }
 
-// TestAShortOutageOfRedisDeniesNobody (L2): under load, through Envoy and past it: no refusal at all, a revoked token stays so, and
-// revocation works again afterwards.
+// TestAShortOutageOfRedisDeniesNobody (L2): under load, through Envoy and past it: no refusal at
+// all, a revoked token stays so, and revocation works again afterwards.
 func TestAShortOutageOfRedisDeniesNobody(t *testing.T) {
 	s := outageStack(t)
 	gates := dialGates(t, s)
 	c := newCaller(t, s.Endpoints().Gateway)
-	good, other, ended := c.login(t, user(t, s, "alice")).Access, c.login(t, user(t, s, "bob")).Access, c.login(t, user(t, s, "bob")).Access
+	good, other, ended := c.login(t, user(t, s, "alice")).Access, c.login(t,
+		user(t, s, "bob")).Access, c.login(
+		t,
+		user(t, s, "bob"),
+	).Access
 	if a := c.send(t, "POST", "/logout?wait=5s", nil, bearer(ended)); a.status != 200 {
 		t.Fatalf("logout: %d %s", a.status, a.body)
 	}
@@ -177,9 +186,10 @@ func TestAShortOutageOfRedisDeniesNobody(t *testing.T) {
 	t.Logf("an outage of %v: a good token: %v; a revoked one: %v", shortOutage, load, revoked)
 }
 
-// TestALongOutageOfRedisAllowsNothingStale (S2, S3, L1), under load, through Envoy and past it: nothing is allowed that was sent later
-// than max_staleness and 100 ms after Redis stopped, for as long as it stays away; the answer is 503 and says why; who is known to
-// be revoked stays so, then and while Redis comes back; and all is well afterwards without a restart.
+// TestALongOutageOfRedisAllowsNothingStale (S2, S3, L1), under load, through Envoy and past it:
+// nothing is allowed that was sent later than max_staleness and 100 ms after Redis stopped, for as
+// long as it stays away; the answer is 503 and says why; who is known to be revoked stays so, then
+// and while Redis comes back; and all is well afterwards without a restart.
 func TestALongOutageOfRedisAllowsNothingStale(t *testing.T) {
 	s := outageStack(t)
 	gates := dialGates(t, s)
@@ -202,19 +212,24 @@ func TestALongOutageOfRedisAllowsNothingStale(t *testing.T) {
 	load.end(t)
 	last := time.Duration(load.lastAllowed.Load()) - stopped
 	if late := load.late.Load(); late > 0 || last > outageStaleness+100*time.Millisecond {
-		t.Errorf("%d requests were allowed too late, the last one sent %v after Redis stopped (S2)", late, last)
+		t.Errorf(
+			"%d requests were allowed too late, the last one sent %v after Redis stopped (S2)",
+			late, last)
 	}
 	if load.allowed.Load() < 100 {
 		t.Errorf("a good token: %v; expected a load before max_staleness", load)
 	}
 	load.only(t, "a good token", "503 stale", 100)
-	t.Logf("Redis away for %v, max_staleness %v: a good token: %v, the last allowed request sent after %v", 2*outageStaleness, outageStaleness, load, last)
+	t.Logf(
+		"Redis away for %v, max_staleness %v: a good token: %v, the last allowed request sent after %v",
+		2*outageStaleness, outageStaleness, load, last)
 
 	if err := redis.Signal(syscall.SIGCONT); err != nil {
 		t.Fatal(err)
 	}
 	for _, gate := range gates {
-		eventually(t, "a gate to allow again", func() bool { return check(t, gate, good) == http.StatusOK })
+		eventually(t, "a gate to allow again",
+			func() bool { return check(t, gate, good) == http.StatusOK })
 	}
 	c.get(t, "/protected", bearer(good)).reached(t)
 	revoked.end(t)

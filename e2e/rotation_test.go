@@ -22,7 +22,8 @@ import (
 	"github.com/sallyport/sallyport/internal/meshtest"
 )
 
-var deployedTimeouts = flag.Bool("deployed-timeouts", false, "leave Envoy's waits for a gate as they are installed, for a machine that has no other work")
+var deployedTimeouts = flag.Bool("deployed-timeouts", false,
+	"leave Envoy's waits for a gate as they are installed, for a machine that has no other work")
 
 // Who does what during a rotation.
 const (
@@ -32,8 +33,9 @@ const (
 	keptOfAKey = 32 // tokens of each signing key that are called with
 )
 
-// TestRotationUnderLoadRefusesNoValidToken (S8): two issuers, three gates, two turns of the key ring by the operator's command,
-// everybody at work meanwhile: each token passes from the answer that brought it on, those of the retired keys to the end.
+// TestRotationUnderLoadRefusesNoValidToken (S8): two issuers, three gates, two turns of the key
+// ring by the operator's command, everybody at work meanwhile: each token passes from the answer
+// that brought it on, those of the retired keys to the end.
 func TestRotationUnderLoadRefusesNoValidToken(t *testing.T) {
 	s := meshtest.Start(t, meshtest.Options{Gates: 3, Issuers: 2, Mesh: quickRing(t)})
 	operator := keysCommand(t, s)
@@ -43,7 +45,8 @@ func TestRotationUnderLoadRefusesNoValidToken(t *testing.T) {
 	l.awaitCalls(kids[0])
 	for _, step := range []string{"rotate", "promote"} {
 		next := find(t, operator("list"), keyring.Next)
-		eventually(t, "the next key to have been published long enough", func() bool { return time.Now().After(next.Ready) })
+		eventually(t, "the next key to have been published long enough",
+			func() bool { return time.Now().After(next.Ready) })
 		if step == "rotate" {
 			operator("rotate")
 		} else {
@@ -54,8 +57,10 @@ func TestRotationUnderLoadRefusesNoValidToken(t *testing.T) {
 	}
 	l.end()
 
-	t.Logf("%d calls in %v (%.0f a second), %d refreshes, %d logins, %d of them to be tried again; calls by key in the order of the keys: %v; wrong denials: %d",
-		l.calls.Load(), l.took.Round(time.Millisecond), float64(l.calls.Load())/l.took.Seconds(), l.refreshes.Load(), l.logins.Load(), l.again.Load(), l.byKey(kids), len(l.denied))
+	t.Logf(
+		"%d calls in %v (%.0f a second), %d refreshes, %d logins, %d of them to be tried again; calls by key in the order of the keys: %v; wrong denials: %d",
+		l.calls.Load(), l.took.Round(time.Millisecond), float64(l.calls.Load())/l.took.Seconds(),
+		l.refreshes.Load(), l.logins.Load(), l.again.Load(), l.byKey(kids), len(l.denied))
 	if again, done := l.again.Load(), l.refreshes.Load()+l.logins.Load(); again > done/20 {
 		t.Errorf("the issuer put off %d of %d", again, done)
 	}
@@ -72,8 +77,12 @@ func TestRotationUnderLoadRefusesNoValidToken(t *testing.T) {
 			t.Errorf("%s has met %v tokens under keys that it did not know yet", g.Name, n)
 		}
 	}
-	thief := hostile(t, s, l.gateway.login(t, s.Endpoints().Users[0]).Access) // the counts are those of a gate that counts
-	unknown := thief.Key.Token(thief.Key.Header("at+jwt").With("kid", `"of-nobody"`).JSON(), thief.Claims.JSON())
+	// the counts are those of a gate that counts
+	thief := hostile(t, s, l.gateway.login(t, s.Endpoints().Users[0]).Access)
+	unknown := thief.Key.Token(
+		thief.Key.Header("at+jwt").With("kid", `"of-nobody"`).JSON(),
+		thief.Claims.JSON(),
+	)
 	l.gateway.get(t, "/protected", bearer(unknown)).refused(t, 401, "invalid_token", "unknown_key")
 	if n := unknownKids(t, s, "gate-1", "gate-2", "gate-3"); n != 1 {
 		t.Errorf("an unknown kid was counted %v times", n)
@@ -91,17 +100,23 @@ func unknownKids(t *testing.T, s stack, gates ...string) (n float64) {
 	return n
 }
 
-// quickRing makes the ring turn within seconds: its manifest is made with short times, which the configuration agrees with.
+// quickRing makes the ring turn within seconds: its manifest is made with short times, which the
+// configuration agrees with.
 func quickRing(t *testing.T) func(*mesh.Options) {
 	const skew = "2s"
 	return func(o *mesh.Options) {
 		o.Upstream = mesh.Echo
-		o.IssuerArgs = []string{"--key-set-max-age=2s", "--keys-spread=1s", "--revocation-clock-skew=" + skew}
+		o.IssuerArgs = []string{
+			"--key-set-max-age=2s",
+			"--keys-spread=1s",
+			"--revocation-clock-skew=" + skew,
+		}
 		o.GateArgs = []string{"--revocation-clock-skew=" + skew}
 		o.Rewrite = func(name, content string) string {
 			switch name {
 			case "authz.yaml":
-				return replace(t, content, "  audiences: [sallyport-demo]\n", "  audiences: [sallyport-demo]\n  refresh_min: 1s\n  clock_skew: "+skew+"\n")
+				return replace(t, content, "  audiences: [sallyport-demo]\n",
+					"  audiences: [sallyport-demo]\n  refresh_min: 1s\n  clock_skew: "+skew+"\n")
 			case "envoy.yaml":
 				if *deployedTimeouts {
 					return content
@@ -114,7 +129,11 @@ func quickRing(t *testing.T) func(*mesh.Options) {
 			return content
 		}
 		folder := keyring.Folder{Dir: filepath.Join(o.Dir, "keys"), Lifetimes: keyring.Lifetimes{
-			Publish: 2 * time.Second, Token: time.Hour, Session: 720 * time.Hour, Spread: time.Second, Skew: 2 * time.Second,
+			Publish: 2 * time.Second,
+			Token:   time.Hour,
+			Session: 720 * time.Hour,
+			Spread:  time.Second,
+			Skew:    2 * time.Second,
 		}}
 		if _, err := folder.Generate(t.Context(), "ES256"); err != nil {
 			t.Fatal(err)
@@ -135,7 +154,8 @@ func keysCommand(t *testing.T, s *meshtest.Stack) func(args ...string) []keyring
 	program := filepath.Join(meshtest.Binaries(t, false), "sallyport")
 	return func(args ...string) (printed []keyring.Key) {
 		t.Helper()
-		cmd := exec.CommandContext(t.Context(), program, slices.Concat([]string{"keys"}, args, []string{"--json", "--dir", s.Endpoints().KeyDir})...)
+		cmd := exec.CommandContext(t.Context(), program,
+			slices.Concat([]string{"keys"}, args, []string{"--json", "--dir", s.Endpoints().KeyDir})...)
 		var out, errOut bytes.Buffer
 		cmd.Stdout, cmd.Stderr = &out, &errOut
 		if err := cmd.Run(); err != nil {
@@ -270,13 +290,21 @@ func (l *load) expect(what string, a answer, err error) bool {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.denied = append(l.denied, fmt.Sprintf("%v after the beginning %s was answered %d %s %s %v",
-		time.Since(l.began).Round(time.Millisecond), what, a.status, a.header.Get("X-Sallyport-Reason"), a.body, err))
+	l.denied = append(l.denied, fmt.Sprintf(
+		"%v after the beginning %s was answered %d %s %s %v",
+		time.Since(l.began).
+			Round(time.Millisecond),
+		what,
+		a.status,
+		a.header.Get("X-Sallyport-Reason"),
+		a.body,
+		err,
+	))
 	return false
 }
 
-// expectIssuer is expect for the issuer, which may say that it could not store something in time (503). Nobody is denied by that:
-// the next attempt, with the same refresh token, has to succeed.
+// expectIssuer is expect for the issuer, which may say that it could not store something in time
+// (503). Nobody is denied by that: the next attempt, with the same refresh token, has to succeed.
 func (l *load) expectIssuer(what string, a answer, err error) bool {
 	if err == nil && a.status == http.StatusServiceUnavailable {
 		l.again.Add(1)
@@ -285,7 +313,8 @@ func (l *load) expectIssuer(what string, a answer, err error) bool {
 	return l.expect(what, a, err)
 }
 
-// keep has callers use a token from now on, in the place of an earlier one of the same key when there are many.
+// keep has callers use a token from now on, in the place of an earlier one of the same key when
+// there are many.
 func (l *load) keep(token string) {
 	kid := keyOf(token)
 	l.mu.Lock()
@@ -312,7 +341,8 @@ func (l *load) awaitCalls(kids ...string) {
 	const many = 1500
 	before := l.byKey(kids)
 	for i, kid := range kids {
-		eventually(l.t, "calls with tokens of key "+kid, func() bool { return l.byKey(kids)[i] >= before[i]+many })
+		eventually(l.t, "calls with tokens of key "+kid,
+			func() bool { return l.byKey(kids)[i] >= before[i]+many })
 	}
 }
 

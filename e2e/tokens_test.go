@@ -37,8 +37,8 @@ func decode(t *testing.T, token string) (head, claims map[string]any) {
 	return head, claims
 }
 
-// sign makes an ES256 token of any header and claims, as a thief of the key could. The numbers are written whole: a gate
-// refuses 1.7e9 as a date.
+// sign makes an ES256 token of any header and claims, as a thief of the key could. The numbers are
+// written whole: a gate refuses 1.7e9 as a date.
 func sign(t *testing.T, key *ecdsa.PrivateKey, head, claims map[string]any) string {
 	t.Helper()
 	input := encode(t, head) + "." + encode(t, claims)

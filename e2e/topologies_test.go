@@ -20,9 +20,10 @@ import (
 	"github.com/sallyport/sallyport/internal/meshtest"
 )
 
-// TestEveryRedisIsAMatterOfSettings: one walk, from login to a logout that every gate has applied, on each kind of Redis, with
-// issuers that check it and may not start on one that can lose what they acknowledged. Nothing but `redis:` and min_replicas differs.
-// Every server has the settings that are deployed.
+// TestEveryRedisIsAMatterOfSettings: one walk, from login to a logout that every gate has applied,
+// on each kind of Redis, with issuers that check it and may not start on one that can lose what
+// they acknowledged. Nothing but `redis:` and min_replicas differs. Every server has the settings
+// that are deployed.
 func TestEveryRedisIsAMatterOfSettings(t *testing.T) {
 	for name, start := range map[string]func(*installation, *testing.T){
 		"single":                            (*installation).single,
@@ -41,9 +42,10 @@ func TestEveryRedisIsAMatterOfSettings(t *testing.T) {
 	}
 }
 
-// TestACleanRestartOfRedisLosesNothing: with the access list and the settings that are deployed, every Redis holds after a clean
-// restart, of all its servers at once, what it held before: the log and every session. Where the user default is disabled and has no
-// rights, Redis 7.0 would lose them: it reads the append-only file as that user.
+// TestACleanRestartOfRedisLosesNothing: with the access list and the settings that are deployed,
+// every Redis holds after a clean restart, of all its servers at once, what it held before: the log
+// and every session. Where the user default is disabled and has no rights, Redis 7.0 would lose
+// them: it reads the append-only file as that user.
 func TestACleanRestartOfRedisLosesNothing(t *testing.T) {
 	for name, start := range map[string]func(*installation, *testing.T){
 		"single":         (*installation).single,
@@ -58,7 +60,8 @@ func TestACleanRestartOfRedisLosesNothing(t *testing.T) {
 			gateway := newCaller(t, s.Endpoints().Gateway)
 			out := gateway.login(t, s.Endpoints().Users[0])
 			gateway.login(t, s.Endpoints().Users[1])
-			if got := gateway.send(t, http.MethodPost, "/logout", nil, bearer(out.Access)).status; got != http.StatusOK {
+			if got := gateway.send(t, http.MethodPost, "/logout", nil,
+				bearer(out.Access)).status; got != http.StatusOK {
 				t.Fatalf("a logout was answered %d", got)
 			}
 			if err := s.Stop(); err != nil { // what an issuer would put back is not what Redis has kept
@@ -66,7 +69,9 @@ func TestACleanRestartOfRedisLosesNothing(t *testing.T) {
 			}
 			before := r.contents(t)
 			if before["{sallyport}:rev:log"] == "" || len(before) < 8 {
-				t.Fatalf("Redis holds %d keys, expected the log, its head, cutoffs, and records of two users at least", len(before))
+				t.Fatalf(
+					"Redis holds %d keys, expected the log, its head, cutoffs, and records of two users at least",
+					len(before))
 			}
 			r.restart(t)
 			after := r.contents(t)
@@ -90,7 +95,8 @@ func (r *installation) contents(t *testing.T) map[string]string {
 		}
 		keys := c.Scan(t.Context(), 0, "*", 1000).Iterator()
 		for keys.Next(t.Context()) {
-			values[keys.Val()] = fmt.Sprintf("%s until %v", value(t, c, keys.Val()), c.PExpireTime(t.Context(), keys.Val()).Val())
+			values[keys.Val()] = fmt.Sprintf("%s until %v", value(t, c, keys.Val()),
+				c.PExpireTime(t.Context(), keys.Val()).Val())
 		}
 		if err := keys.Err(); err != nil {
 			t.Fatal(err)
@@ -135,22 +141,29 @@ func walk(t *testing.T, s *meshtest.Stack) {
 	}
 	out := gateway.send(t, http.MethodPost, "/logout?wait=5s", nil, bearer(second.Access))
 	if out.status != http.StatusOK || out.field(t, "applied") != "2/2" {
-		t.Fatalf("a logout was answered %d %s, expected 200 and that 2/2 gates have applied it", out.status, out.body)
+		t.Fatalf("a logout was answered %d %s, expected 200 and that 2/2 gates have applied it",
+			out.status, out.body)
 	}
 	for range 20 { // both gates
-		if got := gateway.get(t, "/protected", bearer(alice.Access)).status; got != http.StatusUnauthorized {
+		if got := gateway.get(t, "/protected",
+			bearer(alice.Access)).status; got != http.StatusUnauthorized {
 			t.Fatalf("a call with a token of the session that was ended was answered %d", got)
 		}
 	}
-	if got := gateway.post(t, "/refresh", map[string]string{"refresh_token": second.Refresh}); got.status != http.StatusUnauthorized {
+	if got := gateway.post(t, "/refresh",
+		map[string]string{"refresh_token": second.Refresh}); got.status != http.StatusUnauthorized {
 		t.Errorf("a refresh of the session that was ended was answered %d %s", got.status, got.body)
 	}
 	third := gateway.login(t, s.Endpoints().Users[0])
-	out = gateway.send(t, http.MethodPost, "/logout?everywhere=true&wait=5s", nil, bearer(third.Access))
+	out = gateway.send(t, http.MethodPost, "/logout?everywhere=true&wait=5s", nil,
+		bearer(third.Access))
 	if out.status != http.StatusOK || out.field(t, "applied") != "2/2" {
-		t.Fatalf("a logout everywhere was answered %d %s, expected 200 and that 2/2 gates have applied it", out.status, out.body)
+		t.Fatalf(
+			"a logout everywhere was answered %d %s, expected 200 and that 2/2 gates have applied it",
+			out.status, out.body)
 	}
-	if got := gateway.get(t, "/protected", bearer(third.Access)).status; got != http.StatusUnauthorized {
+	if got := gateway.get(t, "/protected",
+		bearer(third.Access)).status; got != http.StatusUnauthorized {
 		t.Errorf("a call after the logout everywhere was answered %d", got)
 	}
 	fourth := gateway.login(t, s.Endpoints().Users[0])
@@ -190,16 +203,22 @@ func newInstallation(t *testing.T) *installation {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &installation{dir: t.TempDir(), deployed: deployed, settings: map[string]string{}, admin: &redis.Options{}}
+	return &installation{
+		dir: t.TempDir(), deployed: deployed, settings: map[string]string{},
+		admin: &redis.Options{},
+	}
 }
 
 // stack is two issuers and two gates on this Redis.
 func (r *installation) stack(t *testing.T) *meshtest.Stack {
 	t.Helper()
-	return meshtest.Start(t, meshtest.Options{Gates: 2, Issuers: 2, Embedded: true, Mesh: func(o *mesh.Options) {
-		o.RedisAddress = r.addresses[0]
-		o.Rewrite = func(file, content string) string { return r.rewrite(t, file, content) }
-	}})
+	return meshtest.Start(
+		t,
+		meshtest.Options{Gates: 2, Issuers: 2, Embedded: true, Mesh: func(o *mesh.Options) {
+			o.RedisAddress = r.addresses[0]
+			o.Rewrite = func(file, content string) string { return r.rewrite(t, file, content) }
+		}},
+	)
 }
 
 // data gives the servers that are no sentinels.
@@ -223,8 +242,8 @@ var userPasswords = map[string]string{"issuer": "of-the-issuer", "gate": "of-the
 // guard asks for one password, and for another one at the sentinels.
 func (r *installation) guard(t *testing.T) {
 	r.servers = append(r.servers, "requirepass "+serverPassword, "masterauth "+serverPassword)
-	r.sentinels = append(r.sentinels, "requirepass "+sentinelPassword, "sentinel sentinel-pass "+sentinelPassword,
-		"sentinel auth-pass main "+serverPassword)
+	r.sentinels = append(r.sentinels, "requirepass "+sentinelPassword,
+		"sentinel sentinel-pass "+sentinelPassword, "sentinel auth-pass main "+serverPassword)
 	r.settings["password_file"] = r.file(t, "password", serverPassword)
 	r.settings["sentinel_password_file"] = r.file(t, "sentinel-password", sentinelPassword)
 	r.admin.Password = serverPassword
@@ -236,8 +255,10 @@ func (r *installation) encrypt(t *testing.T) {
 	r.tls = true
 	r.place.Certificate, r.place.Key = certificate, key
 	r.servers = append(r.servers, "tls-replication yes")
-	r.sentinels = append(r.sentinels, "tls-cert-file "+certificate, "tls-key-file "+key, "tls-ca-cert-file "+certificate, "tls-replication yes")
-	r.settings["tls"] = fmt.Sprintf("{enabled: true, ca_file: %s, cert_file: %s, key_file: %s}", certificate, certificate, key)
+	r.sentinels = append(r.sentinels, "tls-cert-file "+certificate, "tls-key-file "+key,
+		"tls-ca-cert-file "+certificate, "tls-replication yes")
+	r.settings["tls"] = fmt.Sprintf("{enabled: true, ca_file: %s, cert_file: %s, key_file: %s}",
+		certificate, certificate, key)
 	pair, err := tls.LoadX509KeyPair(certificate, key)
 	if err != nil {
 		t.Fatal(err)
@@ -254,17 +275,20 @@ func (r *installation) secure(t *testing.T) {
 	r.name(t)
 }
 
-// name has everybody name themselves: the daemons as the users that are deployed, replicas and sentinels as docs/operations.md has
-// them, and the test itself, by the one user that may do anything.
+// name has everybody name themselves: the daemons as the users that are deployed, replicas and
+// sentinels as docs/operations.md has them, and the test itself, by the one user that may do
+// anything.
 func (r *installation) name(t *testing.T) {
 	r.users = true
 	list, err := r.deployed.Users(userPasswords)
 	if err != nil {
 		t.Fatal(err)
 	}
-	r.place.Users = r.file(t, "users.acl", list+meshtest.ServerUsers(serverPassword)+"user test on >"+serverPassword+" ~* &* +@all\n")
+	r.place.Users = r.file(t, "users.acl",
+		list+meshtest.ServerUsers(serverPassword)+"user test on >"+serverPassword+" ~* &* +@all\n")
 	r.servers = append(r.servers, "masteruser replica", "masterauth "+serverPassword)
-	r.sentinels = append(r.sentinels, "sentinel auth-user main sentinel", "sentinel auth-pass main "+serverPassword)
+	r.sentinels = append(r.sentinels, "sentinel auth-user main sentinel",
+		"sentinel auth-pass main "+serverPassword)
 	r.admin.Username, r.admin.Password = "test", serverPassword
 	r.cli = append(r.cli, "--user", "test", "--pass", serverPassword, "--no-auth-warning")
 }
@@ -276,7 +300,11 @@ func (r *installation) single(t *testing.T) {
 
 func (r *installation) sentinel(t *testing.T) {
 	r.replicas = 1
-	replicated := []string{"min-replicas-to-write 1", "min-replicas-max-lag 3", "repl-diskless-sync-delay 0"}
+	replicated := []string{
+		"min-replicas-to-write 1",
+		"min-replicas-max-lag 3",
+		"repl-diskless-sync-delay 0",
+	}
 	primary := r.server(t, replicated...)
 	host, port, _ := strings.Cut(primary, ":")
 	r.server(t, append(replicated, "replicaof "+host+" "+port)...)
@@ -290,7 +318,12 @@ func (r *installation) sentinel(t *testing.T) {
 
 func (r *installation) cluster(t *testing.T) {
 	r.replicas = 1
-	lines := []string{"cluster-enabled yes", "min-replicas-to-write 1", "min-replicas-max-lag 3", "repl-diskless-sync-delay 0"}
+	lines := []string{
+		"cluster-enabled yes",
+		"min-replicas-to-write 1",
+		"min-replicas-max-lag 3",
+		"repl-diskless-sync-delay 0",
+	}
 	if r.tls {
 		lines = append(lines, "tls-cluster yes")
 	}
@@ -298,11 +331,14 @@ func (r *installation) cluster(t *testing.T) {
 		_, bus, _ := net.SplitHostPort(freeAddress(t))
 		r.addresses = append(r.addresses, r.server(t, append(lines, "cluster-port "+bus)...))
 	}
-	create := append(append([]string{"--cluster", "create"}, r.addresses...), "--cluster-replicas", "1", "--cluster-yes")
-	if out, err := exec.Command("redis-cli", append(create, r.cli...)...).CombinedOutput(); err != nil {
+	create := append(append([]string{"--cluster", "create"}, r.addresses...),
+		"--cluster-replicas", "1", "--cluster-yes")
+	if out, err := exec.Command("redis-cli", append(create, r.cli...)...).
+		CombinedOutput(); err != nil {
 		t.Fatalf("redis-cli --cluster create: %v: %s", err, out)
 	}
-	r.settings["mode"], r.settings["addresses"] = "cluster", "["+strings.Join(r.addresses[:3], ", ")+"]"
+	r.settings["mode"], r.settings["addresses"] = "cluster", "["+strings.Join(r.addresses[:3],
+		", ")+"]"
 	for _, primary := range r.addresses[:3] { // redis-cli makes primaries of the first ones
 		r.await(t, primary, "connected_slaves:1")
 	}
@@ -360,8 +396,8 @@ func (r *installation) answers(t *testing.T, s *launched) {
 	})
 }
 
-// restart ends all servers as an operator would, before it starts the first of them again on the same files, and waits until all
-// is well.
+// restart ends all servers as an operator would, before it starts the first of them again on the
+// same files, and waits until all is well.
 func (r *installation) restart(t *testing.T) {
 	t.Helper()
 	for _, s := range r.launched {
@@ -384,10 +420,12 @@ func (r *installation) restart(t *testing.T) {
 		c := r.client(t, s.at)
 		eventually(t, s.at+" has its replica, or its primary", func() bool {
 			info := c.Info(t.Context(), "replication", "cluster").Val()
-			if strings.Contains(info, "cluster_enabled:1") && !strings.Contains(c.ClusterInfo(t.Context()).Val(), "cluster_state:ok") {
+			if strings.Contains(info, "cluster_enabled:1") &&
+				!strings.Contains(c.ClusterInfo(t.Context()).Val(), "cluster_state:ok") {
 				return false
 			}
-			return r.replicas == 0 || strings.Contains(info, "state=online") || strings.Contains(info, "master_link_status:up")
+			return r.replicas == 0 || strings.Contains(info, "state=online") ||
+				strings.Contains(info, "master_link_status:up")
 		})
 	}
 }
@@ -427,13 +465,15 @@ func (r *installation) rewrite(t *testing.T, file, content string) string {
 		lines += "\n  " + name + ": " + value
 	}
 	if r.users {
-		lines += "\n  username: " + user + "\n  password_file: " + r.file(t, user+"-password", userPasswords[user])
+		lines += "\n  username: " + user + "\n  password_file: " + r.file(t, user+"-password",
+			userPasswords[user])
 	}
 	content = replace(t, content, "\n  address: "+r.addresses[0], lines)
 	if user == "issuer" {
 		content = replace(t, content, "checks: warn", "checks: enforce")
 	}
-	return replace(t, content, "revocation: {", fmt.Sprintf("revocation: {min_replicas: %d, ", r.replicas))
+	return replace(t, content, "revocation: {",
+		fmt.Sprintf("revocation: {min_replicas: %d, ", r.replicas))
 }
 
 // startRedis runs a redis-server until the test ends, or ends it before.

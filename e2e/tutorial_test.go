@@ -20,8 +20,9 @@ import (
 	"github.com/sallyport/sallyport/internal/meshtest"
 )
 
-// TestTheTutorialIsTrue executes every command line of docs/tutorial.md in one shell, in a copy of the source, and holds what the
-// page says of their output against it. The copy has other ports, so that nothing on this machine is in its way.
+// TestTheTutorialIsTrue executes every command line of docs/tutorial.md in one shell, in a copy of
+// the source, and holds what the page says of their output against it. The copy has other ports, so
+// that nothing on this machine is in its way.
 func TestTheTutorialIsTrue(t *testing.T) {
 	meshtest.Envoy(t)
 	meshtest.RedisServer(t)
@@ -47,7 +48,8 @@ func TestTheTutorialIsTrue(t *testing.T) {
 	shell.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	shell.Cancel = func() error { return syscall.Kill(-shell.Process.Pid, syscall.SIGKILL) }
 	if err := shell.Run(); err != nil {
-		t.Errorf("the page's commands: %v\n%s\n%s", err, lastBytes(stdout.String()), lastBytes(stderr.String()))
+		t.Errorf("the page's commands: %v\n%s\n%s", err, lastBytes(stdout.String()),
+			lastBytes(stderr.String()))
 		for _, name := range []string{"redis.log", "issuer.log", "authz.log", "service.log", "envoy.log"} {
 			if log, err := os.ReadFile(filepath.Join(source, "mine", name)); err == nil {
 				t.Logf("%s: %s", name, lastBytes(string(log)))
@@ -81,7 +83,8 @@ type block struct {
 	says     []*regexp.Regexp
 }
 
-// pageBlocks gives the blocks of a page: those marked sh are commands, one marked text is what the commands before it print.
+// pageBlocks gives the blocks of a page: those marked sh are commands, one marked text is what the
+// commands before it print.
 func pageBlocks(t *testing.T, page string) []block {
 	t.Helper()
 	var blocks []block
@@ -92,7 +95,11 @@ func pageBlocks(t *testing.T, page string) []block {
 		case m[1] == "text" && len(blocks) > 0:
 			last := &blocks[len(blocks)-1]
 			for line := range strings.Lines(m[2]) {
-				expression := strings.ReplaceAll(regexp.QuoteMeta(strings.TrimRight(line, "\n")), `\.\.\.`, ".*")
+				expression := strings.ReplaceAll(
+					regexp.QuoteMeta(strings.TrimRight(line, "\n")),
+					`\.\.\.`,
+					".*",
+				)
 				last.says = append(last.says, regexp.MustCompile("(?m)^"+expression+"$"))
 			}
 		default:
@@ -102,18 +109,21 @@ func pageBlocks(t *testing.T, page string) []block {
 	if len(blocks) < 8 {
 		t.Fatalf("only %d blocks of commands", len(blocks))
 	}
-	if regexp.MustCompile(`(?m)^    \S`).MatchString(regexp.MustCompile("(?ms)^```.*?^```$").ReplaceAllString(page, "")) {
+	if regexp.MustCompile(`(?m)^    \S`).
+		MatchString(regexp.MustCompile("(?ms)^```.*?^```$").ReplaceAllString(page, "")) {
 		t.Fatal("the page has an indented block, which nobody walks: mark it sh or text")
 	}
 	return blocks
 }
 
-// sourceCopy copies the source as git has it into a folder of the test's own. What `make envoy` has fetched is taken as it is.
+// sourceCopy copies the source as git has it into a folder of the test's own. What `make envoy` has
+// fetched is taken as it is.
 func sourceCopy(t *testing.T) string {
 	t.Helper()
 	root := meshtest.Root(t)
 	dir := t.TempDir()
-	list := exec.CommandContext(t.Context(), "git", "ls-files", "-z", "--cached", "--others", "--exclude-standard")
+	list := exec.CommandContext(t.Context(), "git", "ls-files", "-z", "--cached", "--others",
+		"--exclude-standard")
 	list.Dir = root
 	names, err := list.Output()
 	if err != nil {
@@ -141,7 +151,8 @@ func sourceCopy(t *testing.T) string {
 	if err := os.Mkdir(filepath.Join(dir, ".tools"), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.Symlink(filepath.Join(root, ".tools/venv"), filepath.Join(dir, ".tools/venv")); err != nil {
+	if err := os.Symlink(filepath.Join(root, ".tools/venv"),
+		filepath.Join(dir, ".tools/venv")); err != nil {
 		t.Fatal(err)
 	}
 	return dir
@@ -150,7 +161,8 @@ func sourceCopy(t *testing.T) string {
 // anyPort is a number that may be a port.
 var anyPort = regexp.MustCompile(`\b\d{4,5}\b`)
 
-// movePorts replaces the ports that the page says have to be free by ones that are, in the page and in the shipped settings.
+// movePorts replaces the ports that the page says have to be free by ones that are, in the page and
+// in the shipped settings.
 func movePorts(t *testing.T, source string) []string {
 	t.Helper()
 	page, err := os.ReadFile(filepath.Join(source, "docs/tutorial.md"))

@@ -13,7 +13,8 @@ import (
 	"testing"
 )
 
-// attacks on revocation and sessions, by their numbers. Each is a case of a TestAttacks, named number_what_it_is.
+// attacks on revocation and sessions, by their numbers. Each is a case of a TestAttacks, named
+// number_what_it_is.
 var attacks = map[int]string{
 	85:  "gate restarts while Redis is down",
 	86:  "FLUSHALL",
@@ -33,15 +34,34 @@ var attacks = map[int]string{
 	100: "a disabled user refreshes",
 }
 
-// advisories on revocation, sessions and refresh. Each is a case of a TestCVE, named by its id; what does not apply has a case that
-// shows why.
+// advisories on revocation, sessions and refresh. Each is a case of a TestCVE, named by its id;
+// what does not apply has a case that shows why.
 var advisories = []string{
-	"CVE-2020-10594", "CVE-2020-15222", "CVE-2020-15223", "CVE-2020-26892", "CVE-2021-41230", "CVE-2022-41316", "CVE-2024-41666",
-	"CVE-2026-1035", "CVE-2026-18208", "CVE-2026-18218", "CVE-2026-27840", "CVE-2026-43983", "CVE-2026-55672", "CVE-2026-56668",
-	"CVE-2026-56750", "CVE-2026-58425", "CVE-2026-68481", "CVE-2026-9097", "CVE-2026-9802", "CVE-2026-101023", "GHSA-x4vh-j75g-268g",
+	"CVE-2020-10594",
+	"CVE-2020-15222",
+	"CVE-2020-15223",
+	"CVE-2020-26892",
+	"CVE-2021-41230",
+	"CVE-2022-41316",
+	"CVE-2024-41666",
+	"CVE-2026-1035",
+	"CVE-2026-18208",
+	"CVE-2026-18218",
+	"CVE-2026-27840",
+	"CVE-2026-43983",
+	"CVE-2026-55672",
+	"CVE-2026-56668",
+	"CVE-2026-56750",
+	"CVE-2026-58425",
+	"CVE-2026-68481",
+	"CVE-2026-9097",
+	"CVE-2026-9802",
+	"CVE-2026-101023",
+	"GHSA-x4vh-j75g-268g",
 }
 
-// TestEveryAttackOnRevocationHasItsTest finds the cases where they are written, prints which room has which, and names what has none.
+// TestEveryAttackOnRevocationHasItsTest finds the cases where they are written, prints which room
+// has which, and names what has none.
 func TestEveryAttackOnRevocationHasItsTest(t *testing.T) {
 	found := casesOf(t, "TestAttacks", regexp.MustCompile(`^(\d+)_[a-z0-9_]+$`))
 	for number, what := range attacks {
@@ -60,7 +80,11 @@ func TestEveryAttackOnRevocationHasItsTest(t *testing.T) {
 
 // TestEveryAdvisoryOnRevocationHasItsTest is the same for advisories.
 func TestEveryAdvisoryOnRevocationHasItsTest(t *testing.T) {
-	found := casesOf(t, "TestCVE", regexp.MustCompile(`^((?:CVE-\d{4}-\d+)|(?:GHSA(?:-[a-z0-9]{4}){3}))$`))
+	found := casesOf(
+		t,
+		"TestCVE",
+		regexp.MustCompile(`^((?:CVE-\d{4}-\d+)|(?:GHSA(?:-[a-z0-9]{4}){3}))$`),
+	)
 	for _, id := range advisories {
 		if rooms := found[id]; len(rooms) == 0 {
 			t.Errorf("%s has no case in any TestCVE", id)
@@ -70,7 +94,8 @@ func TestEveryAdvisoryOnRevocationHasItsTest(t *testing.T) {
 	}
 }
 
-// casesOf gives the folders of the test functions of that name in which a text stands that matches, by its first group.
+// casesOf gives the folders of the test functions of that name in which a text stands that matches,
+// by its first group.
 func casesOf(t *testing.T, function string, name *regexp.Regexp) map[string][]string {
 	t.Helper()
 	found := map[string][]string{}
@@ -107,7 +132,8 @@ func collect(in ast.Node, name *regexp.Regexp, room string, found map[string][]s
 			return true
 		}
 		text, err := strconv.Unquote(literal.Value)
-		if match := name.FindStringSubmatch(text); err == nil && match != nil && !slices.Contains(found[match[1]], room) {
+		if match := name.FindStringSubmatch(text); err == nil && match != nil &&
+			!slices.Contains(found[match[1]], room) {
 			found[match[1]] = append(found[match[1]], room)
 		}
 		return true

@@ -9,8 +9,9 @@ import (
 	"testing"
 )
 
-// TestTheDaemonsHandInTheTimeOfTheClockRoom: what they hand to keys, key ring, users and limits is judged by the same clock as tokens
-// and revocations, and a test that moves a process' clock moves it for all of them.
+// TestTheDaemonsHandInTheTimeOfTheClockRoom: what they hand to keys, key ring, users and limits is
+// judged by the same clock as tokens and revocations, and a test that moves a process' clock moves
+// it for all of them.
 func TestTheDaemonsHandInTheTimeOfTheClockRoom(t *testing.T) {
 	read := 0
 	for _, daemon := range []string{"issuer", "authz"} {
@@ -33,8 +34,10 @@ func TestTheDaemonsHandInTheTimeOfTheClockRoom(t *testing.T) {
 				if !ok {
 					return true
 				}
-				if p, ok := s.X.(*ast.Ident); ok && p.Name == "time" && (s.Sel.Name == "Now" || s.Sel.Name == "Since" || s.Sel.Name == "Until") {
-					t.Errorf("%s: time.%s reads the machine's clock past internal/clock", set.Position(s.Pos()), s.Sel.Name)
+				if p, ok := s.X.(*ast.Ident); ok && p.Name == "time" &&
+					(s.Sel.Name == "Now" || s.Sel.Name == "Since" || s.Sel.Name == "Until") {
+					t.Errorf("%s: time.%s reads the machine's clock past internal/clock",
+						set.Position(s.Pos()), s.Sel.Name)
 				}
 				return true
 			})

@@ -14,8 +14,9 @@ import (
 
 const module = "github.com/sallyport/sallyport/"
 
-// floors lists the rooms from the top of the house to its ground. A room may import those below it, never one above it or
-// beside it (on the same line). A package inside a room counts as that room unless it has a line of its own.
+// floors lists the rooms from the top of the house to its ground. A room may import those below it,
+// never one above it or beside it (on the same line). A package inside a room counts as that room
+// unless it has a line of its own.
 var floors = [][]string{
 	{"e2e", "bench"},
 	{"internal/meshtest"},
@@ -50,7 +51,11 @@ var reserved = []struct {
 	rooms   []string
 	reason  string
 }{
-	{"github.com/lestrrat-go/jwx", []string{"internal/jose"}, "internal/jose is the only importer of jwx"},
+	{
+		"github.com/lestrrat-go/jwx",
+		[]string{"internal/jose"},
+		"internal/jose is the only importer of jwx",
+	},
 	{"github.com/go-jose/go-jose", nil, "go-jose is an oracle for tests only"},
 	{"github.com/golang-jwt/jwt", nil, "golang-jwt is an oracle for tests only"},
 }
@@ -61,12 +66,33 @@ var barred = []struct {
 	libraries []string
 	reason    string
 }{
-	{"authz", []string{"google.golang.org/grpc", "github.com/envoyproxy", "github.com/lestrrat-go/jwx", "github.com/redis", "net", "net/http", "internal/redisconn", "internal/revocation/redislog"},
-		"the engine knows no transport: keys, revocations and clock come through small interfaces that it declares"},
+	{
+		"authz",
+		[]string{
+			"google.golang.org/grpc",
+			"github.com/envoyproxy",
+			"github.com/lestrrat-go/jwx",
+			"github.com/redis",
+			"net",
+			"net/http",
+			"internal/redisconn",
+			"internal/revocation/redislog",
+		},
+		"the engine knows no transport: keys, revocations and clock come through small interfaces that it declares",
+	},
 	{"internal/revocation", []string{"github.com/redis", "net", "net/http", "internal/redisconn"},
 		"the state machines of revocation are pure: events in, actions out, time as an argument"},
-	{"internal/model", []string{"github.com/redis", "net", "net/http", "internal/redisconn", "internal/revocation/redislog"},
-		"the model drives the machines alone: its Redis is its own"},
+	{
+		"internal/model",
+		[]string{
+			"github.com/redis",
+			"net",
+			"net/http",
+			"internal/redisconn",
+			"internal/revocation/redislog",
+		},
+		"the model drives the machines alone: its Redis is its own",
+	},
 	{"internal/token", []string{"github.com/", "google.golang.org/", "net", "net/http", "internal/"},
 		"the rules on claims are pure and stand on the standard library alone"},
 	{"internal/config", []string{"internal/revocation", "internal/redisconn", "internal/token"},
@@ -80,8 +106,8 @@ type goPackage struct {
 	XTestImports []string
 }
 
-// TestARoomImportsOnlyThoseBelowIt reads the import graph of the whole module. Tests in a package of their own (package x_test)
-// may also import meshtest, which starts a whole stack.
+// TestARoomImportsOnlyThoseBelowIt reads the import graph of the whole module. Tests in a package
+// of their own (package x_test) may also import meshtest, which starts a whole stack.
 func TestARoomImportsOnlyThoseBelowIt(t *testing.T) {
 	packages := listPackages(t)
 	if len(packages) < len(floors)/2 {
@@ -123,7 +149,8 @@ func judge(t *testing.T, name, from, to string) {
 		return
 	}
 	if floor(target) <= floor(from) {
-		t.Errorf("%s imports %s: a room may import those below it, never one above or beside it", name, to)
+		t.Errorf("%s imports %s: a room may import those below it, never one above or beside it",
+			name, to)
 	}
 }
 
@@ -149,8 +176,8 @@ func judgeLibraries(t *testing.T, name, from, to string) {
 	}
 }
 
-// within says whether package p is library or lies inside it. A name without a slash, as "net", means that package alone:
-// net/netip and net/url are values, not a network.
+// within says whether package p is library or lies inside it. A name without a slash, as "net",
+// means that package alone: net/netip and net/url are values, not a network.
 func within(p, library string) bool {
 	if !strings.Contains(library, "/") {
 		return p == library
@@ -158,7 +185,8 @@ func within(p, library string) bool {
 	return p == library || strings.HasPrefix(p, strings.TrimSuffix(library, "/")+"/")
 }
 
-// room gives the room that a package lies in: the longest one that is the package's path or a folder above it.
+// room gives the room that a package lies in: the longest one that is the package's path or a
+// folder above it.
 func room(importPath string) string {
 	for p, ok := strings.CutPrefix(importPath, module); ok && p != "."; p = path.Dir(p) {
 		if floor(p) >= 0 {

@@ -10,10 +10,12 @@ import (
 	"sync"
 )
 
-// client is who a request is held against. The zero client stands for all whose address is not known.
+// client is who a request is held against. The zero client stands for all whose address is not
+// known.
 type client struct {
 	address netip.Addr // in events: the client's, or that of the proxy that did not say it
-	counted netip.Addr // what limits count; a stand-in where the proxy's word for the client is no address
+	// what limits count; a stand-in where the proxy's word for the client is no address
+	counted netip.Addr
 	flaw    flaw
 }
 
@@ -28,12 +30,13 @@ const (
 
 var flaws = []flaw{untrusted, missing, unreadable}
 
-// clientOf finds the client of a request: the peer, unless the peer is a trusted proxy; then it is the last one in
-// X-Forwarded-For that is not itself a trusted proxy. So a client can never choose its own address.
+// clientOf finds the client of a request: the peer, unless the peer is a trusted proxy; then it is
+// the last one in X-Forwarded-For that is not itself a trusted proxy. So a client can never choose
+// its own address.
 //
-// What a trusted proxy says and is no address ends the walk there. Those clients must not be one, or a stranger's failures
-// would lock all of them out; each text has a stand-in of its own, in one network, since it was the proxy that wrote the
-// text, as it would have written an address.
+// What a trusted proxy says and is no address ends the walk there. Those clients must not be one,
+// or a stranger's failures would lock all of them out; each text has a stand-in of its own, in one
+// network, since it was the proxy that wrote the text, as it would have written an address.
 func clientOf(r *http.Request, trusted []Network) client {
 	peer, err := netip.ParseAddrPort(r.RemoteAddr)
 	if err != nil {
@@ -66,8 +69,8 @@ func isTrusted(a netip.Addr, trusted []Network) bool {
 	return false
 }
 
-// forwardedFor gives the hops of every X-Forwarded-For line in their order; no more than a chain of proxies can have. A
-// header that names nobody at all is none.
+// forwardedFor gives the hops of every X-Forwarded-For line in their order; no more than a chain of
+// proxies can have. A header that names nobody at all is none.
 func forwardedFor(h http.Header) []string {
 	const maxHops = 32
 	all := strings.Join(h.Values("X-Forwarded-For"), ",")
@@ -82,10 +85,11 @@ func forwardedFor(h http.Header) []string {
 	return hops
 }
 
-// parseHop reads one hop: an address, also in brackets, with a port, with a zone, or in quotation marks, as load balancers
-// write it. The port and the zone say nothing about who the client is.
+// parseHop reads one hop: an address, also in brackets, with a port, with a zone, or in quotation
+// marks, as load balancers write it. The port and the zone say nothing about who the client is.
 func parseHop(hop string) (netip.Addr, bool) {
-	if len(hop) >= 2 && hop[0] == '"' && hop[len(hop)-1] == '"' { // as in Forwarded, RFC 7239 section 6
+	// as in Forwarded, RFC 7239 section 6
+	if len(hop) >= 2 && hop[0] == '"' && hop[len(hop)-1] == '"' {
 		hop = hop[1 : len(hop)-1]
 	}
 	if ported, err := netip.ParseAddrPort(hop); err == nil {
@@ -107,11 +111,13 @@ func parseHop(hop string) (netip.Addr, bool) {
 
 var standInSeed = maphash.MakeSeed()
 
-// standIn gives an address to count a client under whom a proxy names by a text: one /64 of the proxy's own /48, out of the
-// range 100::/8, which RFC 4291 reserves and nobody has. A port at the text's end is not part of it: the client has chosen
-// that, and would be another one with each connection.
+// standIn gives an address to count a client under whom a proxy names by a text: one /64 of the
+// proxy's own /48, out of the range 100::/8, which RFC 4291 reserves and nobody has. A port at the
+// text's end is not part of it: the client has chosen that, and would be another one with each
+// connection.
 func standIn(proxy netip.Addr, text string) netip.Addr {
-	if at := strings.LastIndexByte(text, ':'); at >= 0 && strings.Trim(text[at+1:], "0123456789") == "" {
+	if at := strings.LastIndexByte(text, ':'); at >= 0 &&
+		strings.Trim(text[at+1:], "0123456789") == "" {
 		text = text[:at]
 	}
 	from := proxy.As16()
@@ -151,7 +157,8 @@ func (Network) Expected() string {
 	return `an address such as "10.0.0.7" or a network such as "10.0.0.0/24"`
 }
 
-// maxWarnings is for how many networks an untrusted X-Forwarded-For is warned of: strangers choose how many there are.
+// maxWarnings is for how many networks an untrusted X-Forwarded-For is warned of: strangers choose
+// how many there are.
 const maxWarnings = 8
 
 // warnings remembers of whom has been warned.
@@ -191,12 +198,20 @@ func (s *Server) notice(c client) {
 	if err != nil || !s.warned.first(network) {
 		return
 	}
-	s.logger.Warn("X-Forwarded-For of an address that http.trusted_proxies does not name is not believed, and all clients "+
-		"behind that address are limited as one; if it is your proxy, name it or its network, and nobody else",
-		"peer", c.address.String(), "network", network.String(), "setting", settingFor(network))
+	s.logger.Warn(
+		"X-Forwarded-For of an address that http.trusted_proxies does not name is not believed, and all clients "+
+			"behind that address are limited as one; if it is your proxy, name it or its network, and nobody else",
+		"peer",
+		c.address.String(),
+		"network",
+		network.String(),
+		"setting",
+		settingFor(network),
+	)
 }
 
-// settingFor is the line of issuer.yaml that names a network, in quotation marks that a log in JSON leaves as they are.
+// settingFor is the line of issuer.yaml that names a network, in quotation marks that a log in JSON
+// leaves as they are.
 func settingFor(network netip.Prefix) string {
 	return fmt.Sprintf("http: {trusted_proxies: ['%s']}", network)
 }

@@ -27,7 +27,8 @@ func trusting(t *testing.T, proxies string) func(*Config) {
 // seenFrom sends a login whose X-Forwarded-For is given, and tells what it was counted against.
 func (h *house) seenFrom(forwarded string) netip.Addr {
 	h.t.Helper()
-	a := h.post("/login", body("username", "alice", "password", "wrong"), withHeader("X-Forwarded-For", forwarded))
+	a := h.post("/login", body("username", "alice", "password", "wrong"),
+		withHeader("X-Forwarded-For", forwarded))
 	wantStatus(h.t, a, http.StatusUnauthorized, "invalid_credentials")
 	return h.users.from[len(h.users.from)-1]
 }
@@ -55,8 +56,9 @@ func TestAnAddressIsReadHoweverALoadBalancerWritesIt(t *testing.T) {
 	}
 }
 
-// TestWhatIsNoAddressNeverMakesClientsOne: what the proxy writes is no address, but each client has another text. They are
-// apart, whatever the text, their connections are not, and the event names the proxy.
+// TestWhatIsNoAddressNeverMakesClientsOne: what the proxy writes is no address, but each client has
+// another text. They are apart, whatever the text, their connections are not, and the event names
+// the proxy.
 func TestWhatIsNoAddressNeverMakesClientsOne(t *testing.T) {
 	h := onMiniredis(t, trusting(t, "127.0.0.0/8"))
 	at := map[netip.Addr]string{}
@@ -81,10 +83,14 @@ func TestWhatIsNoAddressNeverMakesClientsOne(t *testing.T) {
 	if len(networks) != 1 {
 		t.Errorf("the clients of one proxy are %d networks", len(networks))
 	}
-	if got := testutil.ToFloat64(h.server.metrics.forwarded.WithLabelValues("unreadable")); got != float64(len(at)+2) {
+	if got := testutil.ToFloat64(
+		h.server.metrics.forwarded.WithLabelValues("unreadable")); got != float64(
+		len(at)+2,
+	) {
 		t.Errorf("%v counted as unreadable", got)
 	}
-	if !strings.Contains(h.audited.String(), `"address":"127.0.0.1"`) || strings.Contains(h.audited.String(), `"address":"1ff`) {
+	if !strings.Contains(h.audited.String(), `"address":"127.0.0.1"`) ||
+		strings.Contains(h.audited.String(), `"address":"1ff`) {
 		t.Errorf("an event names something else than the proxy: %.300s", h.audited)
 	}
 }
@@ -101,7 +107,8 @@ func TestATrustedProxyThatSaysNothingIsCounted(t *testing.T) {
 	}
 }
 
-// TestAnUntrustedProxyIsWarnedOfOnce: otherwise one stranger's guesses are everybody's, and nothing says why.
+// TestAnUntrustedProxyIsWarnedOfOnce: otherwise one stranger's guesses are everybody's, and nothing
+// says why.
 func TestAnUntrustedProxyIsWarnedOfOnce(t *testing.T) {
 	h := onMiniredis(t, nil)
 	for i := range 20 {
@@ -122,7 +129,8 @@ func TestAnUntrustedProxyIsWarnedOfOnce(t *testing.T) {
 	if err := json.Unmarshal([]byte(lines[0]), &said); err != nil {
 		t.Fatal(err)
 	}
-	if said.Level != "WARN" || said.Peer != "127.0.0.1" || !strings.Contains(said.Setting, "127.0.0.0/24") {
+	if said.Level != "WARN" || said.Peer != "127.0.0.1" ||
+		!strings.Contains(said.Setting, "127.0.0.0/24") {
 		t.Errorf("got %+v", said)
 	}
 	for _, line := range []string{said.Setting, settingFor(netip.MustParsePrefix("fd00:1::/64"))} {
@@ -154,7 +162,8 @@ func TestABareAddressIsATrustedProxy(t *testing.T) {
 		`"::ffff:10.0.0.7"`: "10.0.0.7/32", `"::ffff:10.0.0.0/104"`: "10.0.0.0/8",
 	} {
 		cfg, err := load(t, goodConfig+"http: {trusted_proxies: ["+text+"]}\n")
-		if err != nil || len(cfg.HTTP.TrustedProxies) != 1 || cfg.HTTP.TrustedProxies[0].String() != want {
+		if err != nil || len(cfg.HTTP.TrustedProxies) != 1 ||
+			cfg.HTTP.TrustedProxies[0].String() != want {
 			t.Errorf("%s: got %v, %v", text, cfg.HTTP.TrustedProxies, err)
 		}
 	}
@@ -163,21 +172,26 @@ func TestABareAddressIsATrustedProxy(t *testing.T) {
 		"10.0.0.7/33": "expected an address", `"fe80::1%eth0"`: "expected an address",
 		`"::ffff:0.0.0.0/96"`: "which is everyone", `"::ffff:0:0/90"`: "expected an address", "0.0.0.0/0": "which is everyone",
 	} {
-		if _, err := load(t, goodConfig+"http: {trusted_proxies: ["+text+"]}\n"); err == nil || !strings.Contains(err.Error(), want) {
+		if _, err := load(t, goodConfig+"http: {trusted_proxies: ["+text+"]}\n"); err == nil ||
+			!strings.Contains(err.Error(), want) {
 			t.Errorf("%s: got %v", text, err)
 		}
 	}
 }
 
-// TestStrangersBehindAPortWritingBalancerLockNobodyOut is the attack: sixty bad logins of one client.
+// TestStrangersBehindAPortWritingBalancerLockNobodyOut is the attack: sixty bad logins of one
+// client.
 func TestStrangersBehindAPortWritingBalancerLockNobodyOut(t *testing.T) {
 	trust := trusting(t, "127.0.0.0/8")
-	h := onMiniredis(t, func(c *Config) { trust(c); c.HTTP.Requests = credential.Rate{Burst: 60, Every: time.Hour} })
+	h := onMiniredis(t,
+		func(c *Config) { trust(c); c.HTTP.Requests = credential.Rate{Burst: 60, Every: time.Hour} })
 	for i := range 60 {
 		h.seenFrom(fmt.Sprintf("203.0.113.9:%d", 40000+i))
 	}
-	a := h.post("/login", body("username", "alice", "password", password), withHeader("X-Forwarded-For", "198.51.100.7:40001"))
+	a := h.post("/login", body("username", "alice", "password", password),
+		withHeader("X-Forwarded-For", "198.51.100.7:40001"))
 	wantStatus(t, a, http.StatusOK, "")
-	a = h.post("/login", body("username", "alice", "password", password), withHeader("X-Forwarded-For", "203.0.113.9:50001"))
+	a = h.post("/login", body("username", "alice", "password", password),
+		withHeader("X-Forwarded-For", "203.0.113.9:50001"))
 	wantStatus(t, a, http.StatusTooManyRequests, "too_many_requests")
 }

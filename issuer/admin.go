@@ -23,18 +23,33 @@ type Inventory interface {
 	Entries(ctx context.Context, after uint64, limit int) ([]revocation.Entry, error)
 }
 
-// adminEndpoints is everything that the issuer serves to operators, on the admin port. All of it needs the admin token.
+// adminEndpoints is everything that the issuer serves to operators, on the admin port. All of it
+// needs the admin token.
 func adminEndpoints() []endpoint {
 	return []endpoint{
-		{method: http.MethodPost, path: "/admin/revocations", name: "admin_revoke", query: []string{"wait", "dry_run"}, handle: (*Server).revoke},
-		{method: http.MethodGet, path: "/admin/revocations", name: "admin_entries", query: []string{"after", "limit", "kind", "value", "issuer"}, handle: (*Server).entries},
-		{method: http.MethodGet, path: "/admin/revocations/{seq}", name: "admin_entry", handle: (*Server).entryAt},
-		{method: http.MethodPost, path: "/admin/users/{name}/logout", name: "admin_logout", query: []string{"wait"}, handle: (*Server).logoutUser},
+		{
+			method: http.MethodPost, path: "/admin/revocations", name: "admin_revoke",
+			query: []string{"wait", "dry_run"}, handle: (*Server).revoke,
+		},
+		{
+			method: http.MethodGet, path: "/admin/revocations", name: "admin_entries",
+			query:  []string{"after", "limit", "kind", "value", "issuer"},
+			handle: (*Server).entries,
+		},
+		{
+			method: http.MethodGet, path: "/admin/revocations/{seq}", name: "admin_entry",
+			handle: (*Server).entryAt,
+		},
+		{
+			method: http.MethodPost, path: "/admin/users/{name}/logout", name: "admin_logout",
+			query: []string{"wait"}, handle: (*Server).logoutUser,
+		},
 		{method: http.MethodGet, path: "/admin/status", name: "admin_status", handle: (*Server).status},
 	}
 }
 
-// AdminHandlers are what the issuer adds to the admin port, by pattern: nothing unless an admin token is configured.
+// AdminHandlers are what the issuer adds to the admin port, by pattern: nothing unless an admin
+// token is configured.
 func (s *Server) AdminHandlers() map[string]http.Handler {
 	if s.cfg.Admin.Token.IsZero() {
 		return nil
@@ -52,8 +67,8 @@ func (s *Server) AdminHandlers() map[string]http.Handler {
 	return map[string]http.Handler{"/admin/": mux}
 }
 
-// operator lets a request pass that carries the admin token. It is counted against the peer itself: nothing on the admin port
-// comes from clients behind a proxy.
+// operator lets a request pass that carries the admin token. It is counted against the peer itself:
+// nothing on the admin port comes from clients behind a proxy.
 func (s *Server) operator(r *http.Request) (client, error) {
 	from := clientOf(r, nil)
 	if wait := s.adminThrottle.take(from.counted, s.now()); wait > 0 {
@@ -71,9 +86,10 @@ func (s *Server) operator(r *http.Request) (client, error) {
 	return from, nil
 }
 
-// revoke answers POST /admin/revocations {"kind","value","issuer","issued_before","reason","actor"}: kind is jti, sid, sub, client,
-// tenant, kid or iss. issuer is this one unless it is given; issued_before (RFC 3339) is now. With ?dry_run=true nothing is done: the
-// answer says what would be.
+// revoke answers POST /admin/revocations
+// {"kind","value","issuer","issued_before","reason","actor"}: kind is jti, sid, sub, client,
+// tenant, kid or iss. issuer is this one unless it is given; issued_before (RFC 3339) is now. With
+// ?dry_run=true nothing is done: the answer says what would be.
 func (s *Server) revoke(r *request) (reply, error) {
 	wait, err := s.parseWait(r)
 	if err != nil {
@@ -102,7 +118,12 @@ func (s *Server) revoke(r *request) (reply, error) {
 // revokedByOperator records what an operator has ordered and answers it. sessions is nil where they
 // are not kept by what was named.
 func (s *Server) revokedByOperator(
-	ctx context.Context, event audit.Event, wait time.Duration, receipt redislog.Receipt, sessions *int, err error,
+	ctx context.Context,
+	event audit.Event,
+	wait time.Duration,
+	receipt redislog.Receipt,
+	sessions *int,
+	err error,
 ) (reply, error) {
 	event.Seq = receipt.Seq
 	s.record(event, failureOf(err))
@@ -121,7 +142,8 @@ func (s *Server) revokedByOperator(
 func (s *Server) parseRevocation(members map[string]string) (revocation.Request, error) {
 	kind, err := revocation.ParseKind(members["kind"])
 	if err != nil {
-		return revocation.Request{}, invalidRequest("kind is not jti, sid, sub, client, tenant, kid or iss")
+		return revocation.Request{}, invalidRequest(
+			"kind is not jti, sid, sub, client, tenant, kid or iss")
 	}
 	wanted := revocation.Request{
 		Kind: kind, Issuer: orElse(members["issuer"], s.cfg.Issuer), Value: members["value"],
@@ -129,7 +151,8 @@ func (s *Server) parseRevocation(members map[string]string) (revocation.Request,
 	}
 	if before := members["issued_before"]; before != "" {
 		if wanted.IssuedBefore, err = time.Parse(time.RFC3339, before); err != nil {
-			return revocation.Request{}, invalidRequest("issued_before is not a time as 2026-01-31T12:00:00Z")
+			return revocation.Request{}, invalidRequest(
+				"issued_before is not a time as 2026-01-31T12:00:00Z")
 		}
 	}
 	if err := wanted.Validate(); err != nil {
@@ -141,8 +164,8 @@ func (s *Server) parseRevocation(members map[string]string) (revocation.Request,
 	return wanted, err
 }
 
-// ofOurs refuses what makes no sense for sessions of our own, and finds the one spelling of a user's name: a revocation of another
-// one would be stored and end nothing.
+// ofOurs refuses what makes no sense for sessions of our own, and finds the one spelling of a
+// user's name: a revocation of another one would be stored and end nothing.
 func ofOurs(wanted *revocation.Request) (err error) {
 	switch wanted.Kind {
 	case revocation.KindSub:
@@ -162,7 +185,8 @@ func ofOurs(wanted *revocation.Request) (err error) {
 
 // carryOut ends sessions of our own where that is what was asked for, so that their refresh tokens
 // end too; else it appends. Of our own sessions it tells how many were known.
-func (s *Server) carryOut(ctx context.Context, wanted revocation.Request) (redislog.Receipt, *int, error) {
+func (s *Server) carryOut(ctx context.Context,
+	wanted revocation.Request) (redislog.Receipt, *int, error) {
 	ours := wanted.Issuer == s.cfg.Issuer
 	switch {
 	case ours && wanted.Kind == revocation.KindSID:
@@ -179,7 +203,8 @@ func (s *Server) carryOut(ctx context.Context, wanted revocation.Request) (redis
 }
 
 // endOne ends a session whether its record is known or not: its tokens may outlive the record.
-func (s *Server) endOne(ctx context.Context, wanted revocation.Request) (redislog.Receipt, *int, error) {
+func (s *Server) endOne(ctx context.Context,
+	wanted revocation.Request) (redislog.Receipt, *int, error) {
 	found, err := s.sessions.Look(ctx, wanted.Value)
 	if err != nil {
 		return redislog.Receipt{}, nil, err
@@ -210,8 +235,11 @@ func (s *Server) logoutUser(r *request) (reply, error) {
 		}
 	}
 	wanted := revocation.Request{
-		Kind: revocation.KindSub, Issuer: s.cfg.Issuer, Value: name,
-		Reason: orElse(members["reason"], "logout_everywhere"), Actor: orElse(members["actor"], "operator"),
+		Kind:   revocation.KindSub,
+		Issuer: s.cfg.Issuer,
+		Value:  name,
+		Reason: orElse(members["reason"], "logout_everywhere"),
+		Actor:  orElse(members["actor"], "operator"),
 	}
 	if err := wanted.Validate(); err != nil {
 		return reply{}, invalidRequest(strings.TrimPrefix(err.Error(), "revocation: "))

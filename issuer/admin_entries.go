@@ -27,8 +27,9 @@ const (
 	maxSearch  = 20_000 // entries that one request looks at
 )
 
-// entries answers GET /admin/revocations?after=0&limit=100&kind=sid&value=...&issuer=...: the log's entries behind a place, oldest
-// first. next is there when there may be more: ask again with after=next, also when no entry is in the answer.
+// entries answers GET /admin/revocations?after=0&limit=100&kind=sid&value=...&issuer=...: the log's
+// entries behind a place, oldest first. next is there when there may be more: ask again with
+// after=next, also when no entry is in the answer.
 func (s *Server) entries(r *request) (reply, error) {
 	search, err := parseSearch(r.URL.Query())
 	if err != nil {
@@ -39,7 +40,8 @@ func (s *Server) entries(r *request) (reply, error) {
 		return reply{}, err
 	}
 	answer := struct {
-		Head    *logHead `json:"head"` // read before the entries: another epoch next time means that after must begin anew
+		// read before the entries: another epoch next time means that after must begin anew
+		Head    *logHead `json:"head"`
 		Entries []entry  `json:"entries"`
 		Last    uint64   `json:"last"` // how far the log has been looked through
 		Next    uint64   `json:"next,omitempty"`
@@ -111,7 +113,8 @@ func (f *search) page() int {
 }
 
 func (f *search) matches(e *revocation.Entry) bool {
-	return (f.kind == 0 || e.Kind == f.kind) && (f.value == "" || e.Value == f.value) && (f.issuer == "" || e.Issuer == f.issuer)
+	return (f.kind == 0 || e.Kind == f.kind) && (f.value == "" || e.Value == f.value) &&
+		(f.issuer == "" || e.Issuer == f.issuer)
 }
 
 // entryAt answers GET /admin/revocations/{seq}: one entry.
@@ -130,12 +133,22 @@ func (s *Server) entryAt(r *request) (reply, error) {
 	return reply{status: http.StatusOK, body: showEntry(found[0])}, nil
 }
 
-var errNoEntry = &refusal{status: http.StatusNotFound, code: "not_found", description: "The log has no entry at that place: not yet, or no more, since it has expired."}
+var errNoEntry = &refusal{
+	status: http.StatusNotFound, code: "not_found",
+	description: "The log has no entry at that place: not yet, or no more, since it has expired.",
+}
 
 func showEntry(e revocation.Entry) entry {
 	shown := entry{
-		Seq: e.Seq, Kind: e.Kind.String(), Issuer: e.Issuer, Value: e.Value,
-		Expires: time.UnixMilli(e.Expires).UTC(), Reason: e.Reason, Actor: e.Actor, At: time.UnixMilli(e.At).UTC(),
+		Seq:    e.Seq,
+		Kind:   e.Kind.String(),
+		Issuer: e.Issuer,
+		Value:  e.Value,
+		Expires: time.UnixMilli(e.Expires).
+			UTC(),
+		Reason: e.Reason,
+		Actor:  e.Actor,
+		At:     time.UnixMilli(e.At).UTC(),
 	}
 	if e.Kind.Cutoff() {
 		before := time.UnixMilli(e.IssuedBefore).UTC()

@@ -10,7 +10,8 @@ import (
 	"github.com/sallyport/sallyport/internal/session"
 )
 
-// preview is the answer to a dry run: what a revocation would end, as far as it can be known. Nothing is changed.
+// preview is the answer to a dry run: what a revocation would end, as far as it can be known.
+// Nothing is changed.
 type preview struct {
 	DryRun       bool       `json:"dry_run"`
 	Kind         string     `json:"kind"`
@@ -18,9 +19,11 @@ type preview struct {
 	Issuer       string     `json:"issuer"`
 	IssuedBefore *time.Time `json:"issued_before,omitempty"` // absent: the moment it is carried out
 	Effect       string     `json:"effect"`
-	// Revoked says whether this issuer knows it to be revoked already; absent where that depends on a token's age.
+	// Revoked says whether this issuer knows it to be revoked already; absent where that depends on
+	// a token's age.
 	Revoked *bool `json:"already_revoked,omitempty"`
-	// SessionsKnown is false where sessions are not kept by what was asked for: they may be any number.
+	// SessionsKnown is false where sessions are not kept by what was asked for: they may be any
+	// number.
 	SessionsKnown bool      `json:"sessions_known"`
 	SessionsTotal int       `json:"sessions_total"`
 	Sessions      []listing `json:"sessions"` // at most maxPreview of them
@@ -52,7 +55,10 @@ func parseDryRun(r *request) (bool, error) {
 // preview answers POST /admin/revocations?dry_run=true.
 func (s *Server) preview(ctx context.Context, wanted revocation.Request) (reply, error) {
 	ours := wanted.Issuer == s.cfg.Issuer
-	p := preview{DryRun: true, Kind: wanted.Kind.String(), Value: wanted.Value, Issuer: wanted.Issuer, Effect: effectOf(wanted.Kind, ours), Sessions: []listing{}}
+	p := preview{
+		DryRun: true, Kind: wanted.Kind.String(), Value: wanted.Value, Issuer: wanted.Issuer,
+		Effect: effectOf(wanted.Kind, ours), Sessions: []listing{},
+	}
 	if !wanted.IssuedBefore.IsZero() {
 		p.IssuedBefore = &wanted.IssuedBefore
 	}
@@ -67,7 +73,8 @@ func (s *Server) preview(ctx context.Context, wanted revocation.Request) (reply,
 }
 
 // findSessions fills in the sessions that would end, where they can be found.
-func (s *Server) findSessions(ctx context.Context, wanted revocation.Request, ours bool, p *preview) error {
+func (s *Server) findSessions(ctx context.Context, wanted revocation.Request, ours bool,
+	p *preview) error {
 	switch {
 	case wanted.Kind == revocation.KindJTI || wanted.Kind == revocation.KindKID:
 		p.SessionsKnown = true // none: they go on by their refresh tokens
@@ -94,7 +101,13 @@ func (s *Server) findSessions(ctx context.Context, wanted revocation.Request, ou
 
 func list(l session.Listed) listing {
 	return listing{
-		ID: l.ID, Subject: l.Subject, ClientID: l.ClientID, Tenant: l.Tenant, Began: l.Began.UTC(), Expires: l.Expires.UTC(), State: l.State.String(),
+		ID:       l.ID,
+		Subject:  l.Subject,
+		ClientID: l.ClientID,
+		Tenant:   l.Tenant,
+		Began:    l.Began.UTC(),
+		Expires:  l.Expires.UTC(),
+		State:    l.State.String(),
 	}
 }
 

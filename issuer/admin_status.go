@@ -10,10 +10,13 @@ import (
 
 // What GET /admin/status says of a process, the gravest first.
 const (
-	stateLeft     = "left"      // it was stopped, and said so as its last word: it answers nobody
-	stateGone     = "gone"      // its line has not moved for max_staleness + settle: ended, cut off, or stopped
-	stateStale    = "stale"     // its copy was last confirmed more than max_staleness ago
-	stateShared   = "shared"    // another process writes its line, too: two of one name, or a gate for which max_gates left no place
+	stateLeft = "left" // it was stopped, and said so as its last word: it answers nobody
+	// its line has not moved for max_staleness + settle: ended, cut off, or stopped
+	stateGone  = "gone"
+	stateStale = "stale" // its copy was last confirmed more than max_staleness ago
+	// another process writes its line, too: two of one name, or a gate for which max_gates left no
+	// place
+	stateShared   = "shared"
 	stateUnlike   = "unlike"    // its max_staleness is not this issuer's
 	stateNotReady = "not_ready" // it says that its copy is not to be relied on yet
 	stateOffLog   = "off_log"   // what it has applied is not the log as it is now; it loads it again
@@ -33,16 +36,18 @@ type process struct {
 	Lag     *uint64 `json:"lag"` // entries not applied; null when it is not on the log
 	// Staleness is the age of the last confirmation of its copy; null when there has been none.
 	Staleness *float64 `json:"staleness_seconds"`
-	KeySetAge *float64 `json:"key_set_age_seconds"` // of a gate's oldest key set; null: an issuer, or none yet
-	Age       float64  `json:"age_seconds"`         // since its line was last seen to move
+	// of a gate's oldest key set; null: an issuer, or none yet
+	KeySetAge *float64 `json:"key_set_age_seconds"`
+	Age       float64  `json:"age_seconds"` // since its line was last seen to move
 	Live      bool     `json:"live"`
 	Shared    bool     `json:"shared"` // another process writes its line, too
-	// MaxStaleness is its setting, which must be one and the same everywhere; null when it does not say.
+	// MaxStaleness is its setting, which must be one and the same everywhere; null when it does not
+	// say.
 	MaxStaleness *float64 `json:"max_staleness_seconds"`
 }
 
-// logHead is how far the log has got: the furthest that any process that is on the log has applied, and issuers apply what
-// they append at once.
+// logHead is how far the log has got: the furthest that any process that is on the log has applied,
+// and issuers apply what they append at once.
 type logHead struct {
 	Epoch string `json:"epoch"`
 	Seq   uint64 `json:"seq"`
@@ -96,8 +101,15 @@ func headOf(lists ...[]redislog.Line) *logHead {
 
 func (s *Server) showLine(l redislog.Line, head *logHead) process {
 	p := process{
-		Name: l.Name, Version: l.Version, Ready: l.Ready, Epoch: l.Epoch, Seq: l.Seq, OnLog: l.OnLog, Age: l.Age.Seconds(), Live: l.Live,
-		Shared: l.Shared,
+		Name:    l.Name,
+		Version: l.Version,
+		Ready:   l.Ready,
+		Epoch:   l.Epoch,
+		Seq:     l.Seq,
+		OnLog:   l.OnLog,
+		Age:     l.Age.Seconds(),
+		Live:    l.Live,
+		Shared:  l.Shared,
 	}
 	if l.OnLog && head != nil {
 		lag := head.Seq - l.Seq

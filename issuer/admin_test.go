@@ -22,7 +22,9 @@ type records struct {
 
 func (r *records) Gates(context.Context) ([]redislog.Line, error)   { return r.gates, nil }
 func (r *records) Issuers(context.Context) ([]redislog.Line, error) { return r.issuers, nil }
-func (r *records) Entries(_ context.Context, after uint64, limit int) (found []revocation.Entry, err error) {
+
+func (r *records) Entries(_ context.Context, after uint64,
+	limit int) (found []revocation.Entry, err error) {
 	r.reads++
 	for _, e := range r.entries {
 		if e.Seq > after && len(found) < limit {
@@ -49,8 +51,16 @@ func decode(t *testing.T, a answer, dst any) {
 func TestStatusSaysWhoIsWell(t *testing.T) {
 	line := func(name string, change func(*redislog.Line)) redislog.Line {
 		l := redislog.Line{
-			Name: name, Version: "v1", Epoch: "e", Seq: 9, OnLog: true, Age: 100 * time.Millisecond, Live: true, Ready: true,
-			Staleness: 200 * time.Millisecond, KeySetAge: time.Minute,
+			Name:      name,
+			Version:   "v1",
+			Epoch:     "e",
+			Seq:       9,
+			OnLog:     true,
+			Age:       100 * time.Millisecond,
+			Live:      true,
+			Ready:     true,
+			Staleness: 200 * time.Millisecond,
+			KeySetAge: time.Minute,
 		}
 		if change != nil {
 			change(&l)
@@ -63,14 +73,16 @@ func TestStatusSaysWhoIsWell(t *testing.T) {
 		line("off_log", func(l *redislog.Line) { l.OnLog, l.Seq, l.Epoch = false, 40, "other" }),
 		line("not_ready", func(l *redislog.Line) { l.Ready, l.Staleness, l.KeySetAge = false, 0, 0 }),
 		line("stale", func(l *redislog.Line) { l.Ready, l.Staleness = false, time.Minute }),
-		line("stale", func(l *redislog.Line) { l.Staleness, l.Age = 5*time.Second, 6*time.Second }), // it has said nothing since
+		// it has said nothing since
+		line("stale", func(l *redislog.Line) { l.Staleness, l.Age = 5*time.Second, 6*time.Second }),
 		line("shared", func(l *redislog.Line) { l.Shared = true }),
 		line("unlike", func(l *redislog.Line) { l.MaxStaleness = 20 * time.Second }),
 		line("ok", func(l *redislog.Line) { l.MaxStaleness = 10 * time.Second }),
 		line("gone", func(l *redislog.Line) { l.Live, l.Age = false, time.Minute }),
 		line("left", func(l *redislog.Line) { l.Live, l.Left, l.Ready = false, true, false }),
 	}
-	h := onMiniredis(t, nil).observing(&records{gates: gates, issuers: []redislog.Line{line("ok", func(l *redislog.Line) { l.KeySetAge = 0 })}})
+	h := onMiniredis(t,
+		nil).observing(&records{gates: gates, issuers: []redislog.Line{line("ok", func(l *redislog.Line) { l.KeySetAge = 0 })}})
 	var got struct {
 		Well           bool
 		Head           logHead
@@ -78,7 +90,9 @@ func TestStatusSaysWhoIsWell(t *testing.T) {
 		Gates, Issuers []process
 	}
 	decode(t, h.operate(http.MethodGet, "/admin/status", ""), &got)
-	if got.Well || got.Head != (logHead{"e", 9}) || got.MaxStaleness != 10 || len(got.Gates) != len(gates) || len(got.Issuers) != 1 {
+	if got.Well || got.Head != (logHead{"e", 9}) || got.MaxStaleness != 10 ||
+		len(got.Gates) != len(gates) ||
+		len(got.Issuers) != 1 {
 		t.Fatalf("got %+v", got)
 	}
 	for i, g := range got.Gates {
@@ -86,7 +100,9 @@ func TestStatusSaysWhoIsWell(t *testing.T) {
 			t.Errorf("gate %d: expected %s, got %s", i, g.Name, g.State)
 		}
 	}
-	if g := got.Gates[0]; *g.Staleness < 0.29 || *g.Staleness > 0.31 || *g.KeySetAge < 60 || *g.Lag != 0 || g.Version != "v1" {
+	if g := got.Gates[0]; *g.Staleness < 0.29 || *g.Staleness > 0.31 || *g.KeySetAge < 60 ||
+		*g.Lag != 0 ||
+		g.Version != "v1" {
 		t.Errorf("got %+v", g)
 	}
 	if lag := got.Gates[1].Lag; lag == nil || *lag != 2 {
@@ -95,7 +111,8 @@ func TestStatusSaysWhoIsWell(t *testing.T) {
 	if got.Gates[2].Lag != nil || got.Gates[3].Staleness != nil || got.Issuers[0].KeySetAge != nil {
 		t.Error("something that is not known is told")
 	}
-	if !got.Gates[6].Shared || got.Gates[0].Shared || got.Gates[0].MaxStaleness != nil || *got.Gates[7].MaxStaleness != 20 {
+	if !got.Gates[6].Shared || got.Gates[0].Shared || got.Gates[0].MaxStaleness != nil ||
+		*got.Gates[7].MaxStaleness != 20 {
 		t.Errorf("who shares a line, and who has other settings: %+v", got.Gates)
 	}
 	h.observing(&records{gates: append(gates[:1:1], gates[len(gates)-1])})
@@ -126,7 +143,9 @@ func (h *house) list(query string) (seqs []uint64, next uint64) {
 func TestEntriesAreFoundBySelectorAcrossPages(t *testing.T) {
 	r := &records{}
 	for seq := uint64(1); seq <= 2500; seq++ {
-		e := revocation.Entry{Seq: seq, Kind: revocation.KindJTI, Issuer: issuerURL, Value: fmt.Sprint("j", seq)}
+		e := revocation.Entry{
+			Seq: seq, Kind: revocation.KindJTI, Issuer: issuerURL, Value: fmt.Sprint("j", seq),
+		}
 		if seq%1000 == 0 {
 			e.Kind, e.Value = revocation.KindSID, "s1"
 		}
@@ -156,7 +175,8 @@ func TestEntriesAreFoundBySelectorAcrossPages(t *testing.T) {
 		}
 	}
 	for _, query := range []string{"value=x", "kind=ip", "after=99999999999999999999", "kind=sid&kind=jti"} {
-		wantStatus(t, h.operate(http.MethodGet, "/admin/revocations?"+query, ""), http.StatusBadRequest, "invalid_request")
+		wantStatus(t, h.operate(http.MethodGet, "/admin/revocations?"+query, ""),
+			http.StatusBadRequest, "invalid_request")
 	}
 }
 
@@ -166,7 +186,8 @@ func TestOneSearchLooksAtABoundedPartOfTheLog(t *testing.T) {
 		r.entries = append(r.entries, revocation.Entry{Seq: seq, Kind: revocation.KindJTI, Value: "x"})
 	}
 	h := onMiniredis(t, nil).observing(r)
-	if seqs, next := h.list("kind=sid"); len(seqs) != 0 || next != maxSearch || r.reads != maxSearch/maxEntries {
+	if seqs, next := h.list("kind=sid"); len(seqs) != 0 || next != maxSearch ||
+		r.reads != maxSearch/maxEntries {
 		t.Errorf("found %v, next %d, after %d reads", seqs, next, r.reads)
 	}
 	if seqs, next := h.list(fmt.Sprint("kind=sid&after=", maxSearch)); len(seqs) != 0 || next != 0 {
@@ -175,17 +196,20 @@ func TestOneSearchLooksAtABoundedPartOfTheLog(t *testing.T) {
 }
 
 func TestAnEntryIsShownByItsPlace(t *testing.T) {
-	h := onMiniredis(t, nil).observing(&records{entries: []revocation.Entry{{Seq: 3, Kind: revocation.KindJTI, Value: "j3", Reason: "leaked", Actor: "ops"}}})
+	h := onMiniredis(t,
+		nil).observing(&records{entries: []revocation.Entry{{Seq: 3, Kind: revocation.KindJTI, Value: "j3", Reason: "leaked", Actor: "ops"}}})
 	var got entry
 	decode(t, h.operate(http.MethodGet, "/admin/revocations/3", ""), &got)
 	if got.Seq != 3 || got.Value != "j3" || got.Reason != "leaked" || got.Actor != "ops" {
 		t.Errorf("got %+v", got)
 	}
 	for _, seq := range []string{"2", "4"} { // trimmed, and not there yet
-		wantStatus(t, h.operate(http.MethodGet, "/admin/revocations/"+seq, ""), http.StatusNotFound, "not_found")
+		wantStatus(t, h.operate(http.MethodGet, "/admin/revocations/"+seq, ""),
+			http.StatusNotFound, "not_found")
 	}
 	for _, seq := range []string{"0", "-1", "x", "3.0"} {
-		wantStatus(t, h.operate(http.MethodGet, "/admin/revocations/"+seq, ""), http.StatusBadRequest, "invalid_request")
+		wantStatus(t, h.operate(http.MethodGet, "/admin/revocations/"+seq, ""),
+			http.StatusBadRequest, "invalid_request")
 	}
 }
 
@@ -205,16 +229,22 @@ func TestADryRunTellsWhatWouldEndAndEndsNothing(t *testing.T) {
 		sid := h.claims(first.str("access_token")).SessionID
 
 		p := h.preview("kind", "sid", "value", sid)
-		if !p.SessionsKnown || p.SessionsTotal != 1 || p.Sessions[0].ID != sid || p.Sessions[0].Subject != "alice" || p.Sessions[0].State != "active" || *p.Revoked {
+		if !p.SessionsKnown || p.SessionsTotal != 1 || p.Sessions[0].ID != sid ||
+			p.Sessions[0].Subject != "alice" ||
+			p.Sessions[0].State != "active" ||
+			*p.Revoked {
 			t.Errorf("a session: %+v", p)
 		}
-		if p = h.preview("kind", "sub", "value", "Alice"); !p.SessionsKnown || p.SessionsTotal != 2 || len(p.Sessions) != 2 || p.Value != "alice" {
+		if p = h.preview("kind", "sub", "value",
+			"Alice"); !p.SessionsKnown || p.SessionsTotal != 2 || len(p.Sessions) != 2 ||
+			p.Value != "alice" {
 			t.Errorf("a user: %+v", p)
 		}
 		if p = h.preview("kind", "sub", "value", "nobody"); !p.SessionsKnown || p.SessionsTotal != 0 {
 			t.Errorf("a user without sessions: %+v", p)
 		}
-		if p = h.preview("kind", "jti", "value", "x"); !p.SessionsKnown || p.SessionsTotal != 0 || *p.Revoked {
+		if p = h.preview("kind", "jti", "value", "x"); !p.SessionsKnown || p.SessionsTotal != 0 ||
+			*p.Revoked {
 			t.Errorf("a token: %+v", p)
 		}
 		for _, members := range [][]string{{"kind", "client", "value", "x"}, {"kind", "tenant", "value", "x"}, {"kind", "iss", "issuer", "https://other.example"}, {"kind", "sub", "value", "x", "issuer", "https://other.example"}} {
@@ -227,7 +257,13 @@ func TestADryRunTellsWhatWouldEndAndEndsNothing(t *testing.T) {
 			t.Fatalf("a dry run has revoked %+v", entries)
 		}
 		wantStatus(t, h.refresh(second.str("refresh_token")), http.StatusOK, "")
-		wantStatus(t, h.operate(http.MethodPost, "/admin/revocations?dry_run=false", body("kind", "sid", "value", sid)), http.StatusOK, "")
+		wantStatus(
+			t,
+			h.operate(http.MethodPost, "/admin/revocations?dry_run=false",
+				body("kind", "sid", "value", sid)),
+			http.StatusOK,
+			"",
+		)
 		if p = h.preview("kind", "sid", "value", sid); !*p.Revoked || p.Sessions[0].State != "ended" {
 			t.Errorf("a session that has ended: %+v", p)
 		}
@@ -251,7 +287,8 @@ func TestADryRunRefusesWhatWouldBeRefused(t *testing.T) {
 		}
 	}
 	for _, text := range []string{"1", "yes", "TRUE"} { // who meant a dry run must not get a real one
-		got := h.operate(http.MethodPost, "/admin/revocations?dry_run="+url.QueryEscape(text), body("kind", "jti", "value", "x"))
+		got := h.operate(http.MethodPost, "/admin/revocations?dry_run="+url.QueryEscape(text),
+			body("kind", "jti", "value", "x"))
 		wantStatus(t, got, http.StatusBadRequest, "invalid_request")
 	}
 	if len(h.log.Entries()) != 0 {
@@ -262,6 +299,8 @@ func TestADryRunRefusesWhatWouldBeRefused(t *testing.T) {
 func TestAUserIsRevokedUnderTheOneSpellingOfTheName(t *testing.T) {
 	h := onMiniredis(t, nil)
 	a := h.login("alice")
-	wantStatus(t, h.operate(http.MethodPost, "/admin/revocations", body("kind", "sub", "value", "ALICE")), http.StatusOK, "")
+	wantStatus(t,
+		h.operate(http.MethodPost, "/admin/revocations", body("kind", "sub", "value", "ALICE")),
+		http.StatusOK, "")
 	wantStatus(t, h.refresh(a.str("refresh_token")), http.StatusUnauthorized, "invalid_grant")
 }

@@ -15,7 +15,8 @@ type reply struct {
 	body   any         // JSON; []byte as it is
 }
 
-// refusal is an answer that refuses, out of the catalogue below. Its text never depends on what the request held.
+// refusal is an answer that refuses, out of the catalogue below. Its text never depends on what the
+// request held.
 type refusal struct {
 	status      int
 	code        string // error, as in RFC 6749 section 5.2 and RFC 6750 section 3.1
@@ -28,19 +29,58 @@ func (e *refusal) Error() string { return "issuer: " + e.code + ": " + e.descrip
 
 // The catalogue: everything that the issuer ever says when it refuses.
 var (
-	errInvalidCredentials = &refusal{status: http.StatusUnauthorized, code: "invalid_credentials", description: "The username or password is wrong."}
-	errInvalidGrant       = &refusal{status: http.StatusUnauthorized, code: "invalid_grant", description: "The refresh token is not valid: log in again."}
-	errNoToken            = &refusal{status: http.StatusUnauthorized, code: "invalid_token", description: "Send the access token as bearer, or the refresh token in the body."}
-	errInvalidToken       = &refusal{status: http.StatusUnauthorized, code: "invalid_token", description: "The token is not one of this issuer's.", challenge: "invalid_token"}
-	errNotOperator        = &refusal{status: http.StatusUnauthorized, code: "invalid_token", description: "Send the admin token as bearer.", challenge: "invalid_token"}
-	errForbidden          = &refusal{status: http.StatusForbidden, code: "access_denied", description: "Requests from pages of other origins are not served."}
-	errNotFound           = &refusal{status: http.StatusNotFound, code: "not_found", description: "There is nothing here."}
-	errMethod             = &refusal{status: http.StatusMethodNotAllowed, code: "method_not_allowed", description: "This method is not offered here; see Allow."}
-	errTooLarge           = &refusal{status: http.StatusRequestEntityTooLarge, code: "request_too_large", description: "The body is larger than 64 KiB."}
-	errUnsupportedType    = &refusal{status: http.StatusUnsupportedMediaType, code: "unsupported_media_type", description: "Send application/json in UTF-8."}
-	errUnavailable        = &refusal{status: http.StatusServiceUnavailable, code: "temporarily_unavailable", description: "Nothing was changed or handed out as far as is known: try again.", retryAfter: time.Second}
-	errBusy               = &refusal{status: http.StatusServiceUnavailable, code: "temporarily_unavailable", description: "Too many requests are under way: try again.", retryAfter: time.Second}
-	errInternal           = &refusal{status: http.StatusInternalServerError, code: "server_error", description: "The issuer failed by itself; its log has the error."}
+	errInvalidCredentials = &refusal{
+		status: http.StatusUnauthorized, code: "invalid_credentials",
+		description: "The username or password is wrong.",
+	}
+	errInvalidGrant = &refusal{
+		status: http.StatusUnauthorized, code: "invalid_grant",
+		description: "The refresh token is not valid: log in again.",
+	}
+	errNoToken = &refusal{
+		status: http.StatusUnauthorized, code: "invalid_token",
+		description: "Send the access token as bearer, or the refresh token in the body.",
+	}
+	errInvalidToken = &refusal{
+		status: http.StatusUnauthorized, code: "invalid_token",
+		description: "The token is not one of this issuer's.", challenge: "invalid_token",
+	}
+	errNotOperator = &refusal{
+		status: http.StatusUnauthorized, code: "invalid_token",
+		description: "Send the admin token as bearer.", challenge: "invalid_token",
+	}
+	errForbidden = &refusal{
+		status: http.StatusForbidden, code: "access_denied",
+		description: "Requests from pages of other origins are not served.",
+	}
+	errNotFound = &refusal{
+		status: http.StatusNotFound, code: "not_found", description: "There is nothing here.",
+	}
+	errMethod = &refusal{
+		status: http.StatusMethodNotAllowed, code: "method_not_allowed",
+		description: "This method is not offered here; see Allow.",
+	}
+	errTooLarge = &refusal{
+		status: http.StatusRequestEntityTooLarge, code: "request_too_large",
+		description: "The body is larger than 64 KiB.",
+	}
+	errUnsupportedType = &refusal{
+		status: http.StatusUnsupportedMediaType, code: "unsupported_media_type",
+		description: "Send application/json in UTF-8.",
+	}
+	errUnavailable = &refusal{
+		status: http.StatusServiceUnavailable, code: "temporarily_unavailable",
+		description: "Nothing was changed or handed out as far as is known: try again.",
+		retryAfter:  time.Second,
+	}
+	errBusy = &refusal{
+		status: http.StatusServiceUnavailable, code: "temporarily_unavailable",
+		description: "Too many requests are under way: try again.", retryAfter: time.Second,
+	}
+	errInternal = &refusal{
+		status: http.StatusInternalServerError, code: "server_error",
+		description: "The issuer failed by itself; its log has the error.",
+	}
 )
 
 func invalidRequest(description string) error {
@@ -48,10 +88,15 @@ func invalidRequest(description string) error {
 }
 
 func tooManyRequests(retryAfter time.Duration) error {
-	return &refusal{status: http.StatusTooManyRequests, code: "too_many_requests", description: "Too many attempts: try again later.", retryAfter: max(retryAfter, time.Second)}
+	return &refusal{
+		status: http.StatusTooManyRequests, code: "too_many_requests",
+		description: "Too many attempts: try again later.",
+		retryAfter:  max(retryAfter, time.Second),
+	}
 }
 
-// refusalOf finds the refusal in err. An error without one is storage or something below it: 503, and its text stays here.
+// refusalOf finds the refusal in err. An error without one is storage or something below it: 503,
+// and its text stays here.
 func refusalOf(err error) *refusal {
 	var r *refusal
 	if errors.As(err, &r) {
@@ -60,8 +105,8 @@ func refusalOf(err error) *refusal {
 	return errUnavailable
 }
 
-// write sends a good answer. Answers differ from request to request and may hold tokens: no one may keep them, unless the
-// reply says otherwise.
+// write sends a good answer. Answers differ from request to request and may hold tokens: no one may
+// keep them, unless the reply says otherwise.
 func (rep reply) write(w http.ResponseWriter) {
 	body, ok := rep.body.([]byte)
 	if !ok {

@@ -18,21 +18,29 @@ func TestLoginGivesAPairThatAGateAccepts(t *testing.T) {
 		h.log.Advance(90 * time.Second)
 		a := h.login("alice")
 		now, _ := h.log.Time()
-		if a.str("token_type") != "Bearer" || a.json["expires_in"] != 3600.0 || a.json["refresh_expires_in"] != 2592000.0 || a.str("scope") != "read write" {
+		if a.str("token_type") != "Bearer" || a.json["expires_in"] != 3600.0 ||
+			a.json["refresh_expires_in"] != 2592000.0 ||
+			a.str("scope") != "read write" {
 			t.Errorf("got %s", a.text)
 		}
-		if a.header.Get("Cache-Control") != "no-store" || a.header.Get("Content-Type") != "application/json" {
+		if a.header.Get("Cache-Control") != "no-store" ||
+			a.header.Get("Content-Type") != "application/json" {
 			t.Errorf("got headers %v", a.header)
 		}
 		c := h.claims(a.str("access_token"))
-		if c.Issuer != issuerURL || c.Subject != "alice" || !slices.Equal(c.Audience, []string{"api"}) || c.ClientID != "sallyport" || c.Tenant != "acme" {
+		if c.Issuer != issuerURL || c.Subject != "alice" || !slices.Equal(c.Audience, []string{"api"}) ||
+			c.ClientID != "sallyport" ||
+			c.Tenant != "acme" {
 			t.Errorf("got claims %+v", c)
 		}
-		if !slices.Equal(c.Roles, []string{"admin", "dev"}) || !slices.Equal(c.Scope, []string{"read", "write"}) || !slices.Equal(c.AMR, []string{"pwd"}) {
+		if !slices.Equal(c.Roles, []string{"admin", "dev"}) ||
+			!slices.Equal(c.Scope, []string{"read", "write"}) ||
+			!slices.Equal(c.AMR, []string{"pwd"}) {
 			t.Errorf("got claims %+v", c)
 		}
 		if c.IssuedAt != now.Unix() || c.Expiry != now.Unix()+3600 || c.AuthTime != now.Unix() {
-			t.Errorf("got times %d, %d, %d, expected the log's %d", c.IssuedAt, c.Expiry, c.AuthTime, now.Unix())
+			t.Errorf("got times %d, %d, %d, expected the log's %d", c.IssuedAt, c.Expiry,
+				c.AuthTime, now.Unix())
 		}
 		if c.ID == "" || !strings.HasPrefix(a.str("refresh_token"), c.SessionID+".1.") {
 			t.Errorf("the session %q is not the refresh token's", c.SessionID)
@@ -51,8 +59,10 @@ func TestAnyOtherLoginIsRefused(t *testing.T) {
 		} {
 			other.header.Del("Date")
 			wrong.header.Del("Date")
-			if other.status != wrong.status || other.text != wrong.text || !equalHeaders(other.header, wrong.header) {
-				t.Errorf("%s: the answer differs from that to a wrong password: %d %s %v", name, other.status, other.text, other.header)
+			if other.status != wrong.status || other.text != wrong.text ||
+				!equalHeaders(other.header, wrong.header) {
+				t.Errorf("%s: the answer differs from that to a wrong password: %d %s %v", name,
+					other.status, other.text, other.header)
 			}
 		}
 	})
@@ -77,7 +87,8 @@ func TestRefreshGivesANewPairAndSpendsTheOldToken(t *testing.T) {
 		second := h.refresh(first.str("refresh_token"))
 		wantStatus(t, second, http.StatusOK, "")
 		was, is := h.claims(first.str("access_token")), h.claims(second.str("access_token"))
-		if is.ID == was.ID || is.SessionID != was.SessionID || is.AuthTime != was.AuthTime || is.IssuedAt != was.IssuedAt+600 {
+		if is.ID == was.ID || is.SessionID != was.SessionID || is.AuthTime != was.AuthTime ||
+			is.IssuedAt != was.IssuedAt+600 {
 			t.Errorf("got %+v after %+v", is, was)
 		}
 		if second.json["refresh_expires_in"] != 2592000.0-600 {
@@ -102,7 +113,8 @@ func TestAnAccessTokenNeverOutlivesItsSession(t *testing.T) {
 		b := h.refresh(a.str("refresh_token"))
 		wantStatus(t, b, http.StatusOK, "")
 		if b.json["expires_in"] != 600.0 || b.json["refresh_expires_in"] != 600.0 {
-			t.Errorf("got %v and %v, expected the session's last 600 seconds", b.json["expires_in"], b.json["refresh_expires_in"])
+			t.Errorf("got %v and %v, expected the session's last 600 seconds",
+				b.json["expires_in"], b.json["refresh_expires_in"])
 		}
 	})
 }
@@ -127,7 +139,9 @@ func TestRefreshSeesTheUserAsItIsNow(t *testing.T) {
 				b := h.refresh(a.str("refresh_token"))
 				if !c.ends {
 					wantStatus(t, b, http.StatusOK, "")
-					if got := h.claims(b.str("access_token")); !slices.Equal(got.Roles, c.roles) || !slices.Equal(got.Scope, c.scope) {
+					if got := h.claims(
+						b.str("access_token")); !slices.Equal(got.Roles, c.roles) ||
+						!slices.Equal(got.Scope, c.scope) {
 						t.Errorf("got roles %q and scope %q", got.Roles, got.Scope)
 					}
 					return
@@ -274,9 +288,11 @@ func flip(access string) string {
 func TestAKeyThatWasRevokedLogsNobodyOut(t *testing.T) {
 	eachRedis(t, func(t *testing.T, h *house) {
 		a := h.login("alice")
-		out := h.do(http.MethodPost, h.admin+"/admin/revocations", body("kind", "kid", "value", h.keys.private.ID()), bearer(adminToken))
+		out := h.do(http.MethodPost, h.admin+"/admin/revocations",
+			body("kind", "kid", "value", h.keys.private.ID()), bearer(adminToken))
 		wantStatus(t, out, http.StatusOK, "")
-		wantStatus(t, h.post("/logout", "", bearer(a.str("access_token"))), http.StatusUnauthorized, "invalid_token")
+		wantStatus(t, h.post("/logout", "", bearer(a.str("access_token"))),
+			http.StatusUnauthorized, "invalid_token")
 		wantStatus(t, h.post("/logout", body("refresh_token", a.str("refresh_token"))), http.StatusOK, "")
 	})
 }
@@ -293,7 +309,9 @@ func TestARevokedIssuerCanStillLogItsUsersOut(t *testing.T) {
 				t.Error("the session is not revoked")
 			}
 		}
-		wantStatus(t, h.post("/logout?everywhere=true", "", bearer(h.login("alice").str("access_token"))), http.StatusOK, "")
+		wantStatus(t,
+			h.post("/logout?everywhere=true", "", bearer(h.login("alice").str("access_token"))),
+			http.StatusOK, "")
 	})
 }
 
@@ -309,11 +327,14 @@ func TestLogoutWaitsForGatesWhenAsked(t *testing.T) {
 		h.log.SetApplied(redislog.Applied{Applied: 2, Total: 3, Behind: []string{"gate-2"}})
 		out = h.post("/logout?wait=2s", "", bearer(a.str("access_token")))
 		wantStatus(t, out, http.StatusAccepted, "")
-		if behind, _ := out.json["behind"].([]any); out.str("applied") != "2/3" || len(behind) != 1 || behind[0] != "gate-2" || out.json["revoked"] != true {
+		if behind, _ := out.json["behind"].([]any); out.str("applied") != "2/3" || len(behind) != 1 ||
+			behind[0] != "gate-2" ||
+			out.json["revoked"] != true {
 			t.Errorf("got %s", out.text)
 		}
 		for _, wait := range []string{"", "2", "-2s", "0s", "11s", "1h", "x", "2s&wait=2s"} {
-			wantStatus(t, h.post("/logout?wait="+wait, "", bearer(a.str("access_token"))), http.StatusBadRequest, "invalid_request")
+			wantStatus(t, h.post("/logout?wait="+wait, "", bearer(a.str("access_token"))),
+				http.StatusBadRequest, "invalid_request")
 		}
 	})
 }
@@ -347,14 +368,15 @@ func TestALoginFindsTheUserUnderEverySpelling(t *testing.T) {
 				t.Errorf("%q: subject %q", name, c.Subject)
 			}
 		}
-		if done, err := h.server.sessions.EndAll(t.Context(), "alice", "admin", ""); err != nil || done.Sessions != 3 {
+		if done, err := h.server.sessions.EndAll(t.Context(), "alice", "admin", ""); err != nil ||
+			done.Sessions != 3 {
 			t.Errorf("expected three sessions of one user, got %+v, %v", done, err)
 		}
 	})
 }
 
-// TestAnAccountKeepsAHundredSessions unless the settings say otherwise: each further login ends the oldest, also its access tokens, and
-// what its logins leave in Redis is bounded with them.
+// TestAnAccountKeepsAHundredSessions unless the settings say otherwise: each further login ends the
+// oldest, also its access tokens, and what its logins leave in Redis is bounded with them.
 func TestAnAccountKeepsAHundredSessions(t *testing.T) {
 	h := onMiniredis(t, nil)
 	first := h.login("alice")

@@ -27,7 +27,8 @@ type request struct {
 	body []byte
 }
 
-// members reads the body as one JSON object whose members are strings, all of them named in allowed, each at most once.
+// members reads the body as one JSON object whose members are strings, all of them named in
+// allowed, each at most once.
 func (r *request) members(allowed ...string) (map[string]string, error) {
 	if err := checkContentType(r.Header); err != nil {
 		return nil, err
@@ -56,11 +57,13 @@ func (s *Server) receive(w http.ResponseWriter, r *http.Request, from client) (*
 	return received, err
 }
 
-// maxNothing is the most bytes that are read of a body whose type is wrong, to see whether it says anything.
+// maxNothing is the most bytes that are read of a body whose type is wrong, to see whether it says
+// anything.
 const maxNothing = 64
 
-// saysNothing reports whether a body is what clients' libraries send for none: blanks, null, or an object without members. It is none then,
-// whatever its type: a request without a body needs no type either.
+// saysNothing reports whether a body is what clients' libraries send for none: blanks, null, or an
+// object without members. It is none then, whatever its type: a request without a body needs no
+// type either.
 func saysNothing(body []byte) bool {
 	const blanks = " \t\r\n" // RFC 8259 section 2
 	body = bytes.Trim(body, blanks)
@@ -70,8 +73,8 @@ func saysNothing(body []byte) bool {
 	return len(body) == 0 || bytes.Equal(body, []byte("null"))
 }
 
-// checkContentType wants application/json in UTF-8, said once, and not compressed. It also keeps simple forms of foreign pages
-// out, which browsers send without asking.
+// checkContentType wants application/json in UTF-8, said once, and not compressed. It also keeps
+// simple forms of foreign pages out, which browsers send without asking.
 func checkContentType(h http.Header) error {
 	types := h.Values("Content-Type")
 	if len(types) != 1 || len(h.Values("Content-Encoding")) > 0 {
@@ -110,8 +113,8 @@ func readAll(w http.ResponseWriter, r *http.Request, most int64) ([]byte, error)
 	return raw, nil
 }
 
-// parseBody accepts exactly one spelling of what JSON leaves open: valid UTF-8 without NUL and lone surrogates, no member
-// twice, nothing nested, nothing after the object.
+// parseBody accepts exactly one spelling of what JSON leaves open: valid UTF-8 without NUL and lone
+// surrogates, no member twice, nothing nested, nothing after the object.
 func parseBody(raw []byte, allowed []string) (map[string]string, error) {
 	if !utf8.Valid(raw) || !json.Valid(raw) {
 		return nil, invalidRequest("the body is not valid JSON in UTF-8")
@@ -150,7 +153,8 @@ func readMember(d *json.Decoder) (name, value string, err error) {
 	if !ok {
 		return "", "", invalidRequest("a member of the body is not a string")
 	}
-	if strings.ContainsAny(name+value, "\x00\uFFFD") { // the decoder writes U+FFFD for a lone surrogate
+	// the decoder writes U+FFFD for a lone surrogate
+	if strings.ContainsAny(name+value, "\x00\uFFFD") {
 		return "", "", invalidRequest("the body has a character that is not allowed")
 	}
 	return name, value, nil

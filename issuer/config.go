@@ -42,10 +42,11 @@ type Config struct {
 
 // HTTPConfig bounds what strangers can make the issuer do.
 type HTTPConfig struct {
-	// TrustedProxies are those whose X-Forwarded-For is believed; it is read from its end, through trusted addresses only.
+	// TrustedProxies are those whose X-Forwarded-For is believed; it is read from its end, through
+	// trusted addresses only.
 	TrustedProxies []Network `yaml:"trusted_proxies" usage:"addresses or networks whose X-Forwarded-For is believed, as 10.0.0.7 or 10.0.0.0/24"`
-	// Requests is how many requests one address may make to the endpoints that take a password or a token, before anything
-	// of them is read.
+	// Requests is how many requests one address may make to the endpoints that take a password or a
+	// token, before anything of them is read.
 	Requests       credential.Rate `yaml:"requests"`
 	MaxConcurrent  int             `yaml:"max_concurrent" usage:"requests served at a time; more get 503. Logouts have half as many places besides"`
 	MaxConnections int             `yaml:"max_connections" usage:"connections held at a time; more wait"`
@@ -60,8 +61,8 @@ type HTTPConfig struct {
 // AdminConfig is the admin port and what it lets an operator do.
 type AdminConfig struct {
 	daemon.Config `yaml:",inline"`
-	// Token is the secret that the admin API's bearer token must equal; without one there is no admin API. In a file it is
-	// token_file, in the environment SALLYPORT_ADMIN_TOKEN_FILE.
+	// Token is the secret that the admin API's bearer token must equal; without one there is no
+	// admin API. In a file it is token_file, in the environment SALLYPORT_ADMIN_TOKEN_FILE.
 	Token config.Secret `yaml:"token"`
 }
 
@@ -78,7 +79,11 @@ func (c AdminConfig) Validate() error {
 
 func checkAdminToken(s config.Secret) error {
 	if n := len(s.Reveal()); n < minAdminToken {
-		return fmt.Errorf("issuer: expected an admin token of at least %d bytes, got %d: make one with `openssl rand -base64 32`", minAdminToken, n)
+		return fmt.Errorf(
+			"issuer: expected an admin token of at least %d bytes, got %d: make one with `openssl rand -base64 32`",
+			minAdminToken,
+			n,
+		)
 	}
 	return nil
 }
@@ -98,7 +103,8 @@ type AuditConfig struct {
 func (c AuditConfig) Validate() error {
 	var errs []error
 	if !(c.Rate >= 0.1 && c.Rate <= 100000) {
-		errs = append(errs, config.At("rate", "issuer: expected 0.1 to 100000 lines a second, got %v", c.Rate))
+		errs = append(errs,
+			config.At("rate", "issuer: expected 0.1 to 100000 lines a second, got %v", c.Rate))
 	}
 	if c.Burst < 1 || c.Burst > 1000000 {
 		errs = append(errs, config.At("burst", "issuer: expected 1 to 1000000, got %d", c.Burst))
@@ -155,17 +161,19 @@ func required(path, value, what string) error {
 	return nil
 }
 
-// checkIssuer holds the issuer identifier against RFC 8414 section 2: a URL without query and fragment. http is let through
-// for meshes that add TLS underneath.
+// checkIssuer holds the issuer identifier against RFC 8414 section 2: a URL without query and
+// fragment. http is let through for meshes that add TLS underneath.
 func checkIssuer(s string) error {
 	u, err := url.Parse(s)
 	switch {
 	case s == "":
-		return config.At("issuer", "issuer: expected the issuer's URL, got nothing: write issuer: https://login.example.com")
+		return config.At("issuer",
+			"issuer: expected the issuer's URL, got nothing: write issuer: https://login.example.com")
 	case err != nil || (u.Scheme != "https" && u.Scheme != "http") || u.Host == "" || u.User != nil:
 		return config.At("issuer", "issuer: expected an http or https URL, got %q", s)
 	case strings.ContainsAny(s, "?#") || strings.HasSuffix(s, "/"):
-		return config.At("issuer", "issuer: expected a URL without query, fragment and slash at the end, got %q", s)
+		return config.At("issuer",
+			"issuer: expected a URL without query, fragment and slash at the end, got %q", s)
 	case u.Path != "" && (path.Clean(u.Path) != u.Path || strings.Trim(strings.ToLower(u.EscapedPath()), "abcdefghijklmnopqrstuvwxyz0123456789-._~/") != ""):
 		return config.At("issuer", "issuer: expected a path of letters, digits, -, . _ and ~, got %q", s)
 	}
@@ -174,7 +182,8 @@ func checkIssuer(s string) error {
 
 func checkAudience(a []string) error {
 	if len(a) == 0 || slices.Contains(a, "") {
-		return config.At("audience", "issuer: expected the name of the service the tokens are for, got nothing: write audience: my-service")
+		return config.At("audience",
+			"issuer: expected the name of the service the tokens are for, got nothing: write audience: my-service")
 	}
 	return nil
 }
@@ -191,13 +200,23 @@ func (c Config) checkLifetimes() error {
 	in("refresh_grace", c.RefreshGrace, 0, 10*time.Minute)
 	in("key_set_max_age", c.KeySetMaxAge, 0, 24*time.Hour)
 	if c.AccessTokenLifetime > c.RefreshTokenLifetime {
-		errs = append(errs, config.At("access_token_lifetime", "issuer: expected at most refresh_token_lifetime (%s), got %s", c.RefreshTokenLifetime, c.AccessTokenLifetime))
+		errs = append(
+			errs,
+			config.At("access_token_lifetime",
+				"issuer: expected at most refresh_token_lifetime (%s), got %s",
+				c.RefreshTokenLifetime, c.AccessTokenLifetime),
+		)
 	}
 	if c.AccessTokenLifetime%time.Second != 0 {
-		errs = append(errs, config.At("access_token_lifetime", "issuer: expected whole seconds, got %s", c.AccessTokenLifetime))
+		errs = append(
+			errs,
+			config.At("access_token_lifetime", "issuer: expected whole seconds, got %s",
+				c.AccessTokenLifetime),
+		)
 	}
 	if c.MaxSessionsPerUser < 1 || c.MaxSessionsPerUser > 100000 {
-		errs = append(errs, config.At("max_sessions_per_user", "issuer: expected 1 to 100000, got %d", c.MaxSessionsPerUser))
+		errs = append(errs,
+			config.At("max_sessions_per_user", "issuer: expected 1 to 100000, got %d", c.MaxSessionsPerUser))
 	}
 	return errors.Join(errs...)
 }
@@ -207,11 +226,21 @@ func (c HTTPConfig) Validate() error {
 	var errs []error
 	for i, p := range c.TrustedProxies {
 		if p.Bits() == 0 { // believing everyone is believing no one
-			errs = append(errs, config.At(fmt.Sprintf("trusted_proxies[%d]", i), "issuer: expected the addresses of your proxies, got %s, which is everyone", p))
+			errs = append(
+				errs,
+				config.At(fmt.Sprintf("trusted_proxies[%d]", i),
+					"issuer: expected the addresses of your proxies, got %s, which is everyone",
+					p),
+			)
 		}
 	}
 	if c.Requests.Burst < 1 || c.Requests.Every <= 0 {
-		errs = append(errs, config.At("requests", "issuer: expected a burst of at least 1 and a time above 0, got %d and %s", c.Requests.Burst, c.Requests.Every))
+		errs = append(
+			errs,
+			config.At("requests",
+				"issuer: expected a burst of at least 1 and a time above 0, got %d and %s",
+				c.Requests.Burst, c.Requests.Every),
+		)
 	}
 	for path, n := range map[string]int{"max_concurrent": c.MaxConcurrent, "max_connections": c.MaxConnections} {
 		if n < 1 || n > 1000000 {
@@ -229,7 +258,11 @@ func (c HTTPConfig) Validate() error {
 		}
 	}
 	if c.MaxWait < 0 || c.MaxWait >= c.WriteTimeout {
-		errs = append(errs, config.At("max_wait", "issuer: expected less than write_timeout (%s), got %s", c.WriteTimeout, c.MaxWait))
+		errs = append(
+			errs,
+			config.At("max_wait", "issuer: expected less than write_timeout (%s), got %s",
+				c.WriteTimeout, c.MaxWait),
+		)
 	}
 	return errors.Join(errs...)
 }

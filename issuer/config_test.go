@@ -25,7 +25,13 @@ func load(t *testing.T, text string) (Config, error) {
 		t.Fatal(err)
 	}
 	cfg := DefaultConfig()
-	err := config.Load(&cfg, config.Options{File: file, EnvPrefix: "SALLYPORT", LookupEnv: func(string) (string, bool) { return "", false }})
+	err := config.Load(
+		&cfg,
+		config.Options{
+			File: file, EnvPrefix: "SALLYPORT",
+			LookupEnv: func(string) (string, bool) { return "", false },
+		},
+	)
 	return cfg, err
 }
 
@@ -34,7 +40,9 @@ func TestFourLinesAreAConfiguration(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(cfg.Audience) != 1 || cfg.Audience[0] != "api" || cfg.AccessTokenLifetime != time.Hour || cfg.Admin.Listen != "127.0.0.1:9101" || !cfg.Admin.Token.IsZero() {
+	if len(cfg.Audience) != 1 || cfg.Audience[0] != "api" || cfg.AccessTokenLifetime != time.Hour ||
+		cfg.Admin.Listen != "127.0.0.1:9101" ||
+		!cfg.Admin.Token.IsZero() {
 		t.Errorf("got %+v", cfg)
 	}
 }
@@ -74,7 +82,8 @@ func TestConfigurationsThatWouldBeUnsafeAreRefused(t *testing.T) {
 		"an unknown key":        {goodConfig + "acess_token_lifetime: 1h\n", "access_token_lifetime"},
 	} {
 		_, err := load(t, c.text)
-		if err == nil || !strings.Contains(err.Error(), c.want) || !strings.Contains(err.Error(), "issuer.yaml:") {
+		if err == nil || !strings.Contains(err.Error(), c.want) ||
+			!strings.Contains(err.Error(), "issuer.yaml:") {
 			t.Errorf("%s: expected an error with its place that names %s, got %v", name, c.want, err)
 		}
 	}

@@ -12,13 +12,15 @@ import (
 	"github.com/sallyport/sallyport/internal/session/sessiontest"
 )
 
-// TestADeadCredentialLogsNobodyOutEverywhere: who has a token that gates refuse, or a refresh token that gives nothing any more, must not
-// end what its user has begun since.
+// TestADeadCredentialLogsNobodyOutEverywhere: who has a token that gates refuse, or a refresh token
+// that gives nothing any more, must not end what its user has begun since.
 func TestADeadCredentialLogsNobodyOutEverywhere(t *testing.T) {
 	revoke := func(kind string, value func(h *house, a answer) string) func(*house, answer) {
 		return func(h *house, a answer) {
 			h.t.Helper()
-			wantStatus(h.t, h.operate(http.MethodPost, "/admin/revocations", body("kind", kind, "value", value(h, a))), http.StatusOK, "")
+			wantStatus(h.t,
+				h.operate(http.MethodPost, "/admin/revocations", body("kind", kind, "value", value(h, a))),
+				http.StatusOK, "")
 		}
 	}
 	named := func(value string) func(*house, answer) string { return func(*house, answer) string { return value } }
@@ -69,10 +71,12 @@ func TestADeadCredentialLogsNobodyOutEverywhere(t *testing.T) {
 				fresh := h.login("alice")
 				before := len(h.log.Entries())
 				if c.access {
-					wantStatus(t, waysOut()["by access token"](h, dead, ""), http.StatusUnauthorized, "invalid_token")
+					wantStatus(t, waysOut()["by access token"](h, dead, ""),
+						http.StatusUnauthorized, "invalid_token")
 				}
 				if c.refresh {
-					wantStatus(t, waysOut()["by refresh token"](h, dead, ""), http.StatusUnauthorized, "invalid_token")
+					wantStatus(t, waysOut()["by refresh token"](h, dead, ""),
+						http.StatusUnauthorized, "invalid_token")
 				}
 				for _, e := range h.log.Entries()[before:] {
 					if e.Kind != revocation.KindSID || e.Value != h.claims(dead.str("access_token")).SessionID {
@@ -88,7 +92,9 @@ func TestADeadCredentialLogsNobodyOutEverywhere(t *testing.T) {
 func (h *house) setField(sessionID, name, value string) {
 	h.t.Helper()
 	tag, unique, _ := strings.Cut(sessionID, "~")
-	if err := h.redis.Universal().HSet(h.t.Context(), "{"+tag+"}:s:"+unique, name, value).Err(); err != nil {
+	if err := h.redis.Universal().
+		HSet(h.t.Context(), "{"+tag+"}:s:"+unique, name, value).
+		Err(); err != nil {
 		h.t.Fatal(err)
 	}
 }
@@ -99,7 +105,8 @@ func TestADeadCredentialStillEndsItsOwnSession(t *testing.T) {
 		a := h.login("alice")
 		for range 3 {
 			wantStatus(t, h.post("/logout", "", bearer(a.str("access_token"))), http.StatusOK, "")
-			wantStatus(t, h.post("/logout", body("refresh_token", a.str("refresh_token"))), http.StatusOK, "")
+			wantStatus(t, h.post("/logout", body("refresh_token", a.str("refresh_token"))),
+				http.StatusOK, "")
 		}
 		if n := h.log.InLog(h.claims(a.str("access_token")).SessionID); n != 1 {
 			t.Errorf("%d entries", n)
@@ -107,8 +114,9 @@ func TestADeadCredentialStillEndsItsOwnSession(t *testing.T) {
 	})
 }
 
-// TestALogOutEverywhereThatWasNotAcknowledgedIsTriedAgain with the credential that asked for it, at whichever issuer while it is not
-// stored; what was stored meanwhile is acknowledged, and ends nothing that began since.
+// TestALogOutEverywhereThatWasNotAcknowledgedIsTriedAgain with the credential that asked for it, at
+// whichever issuer while it is not stored; what was stored meanwhile is acknowledged, and ends
+// nothing that began since.
 func TestALogOutEverywhereThatWasNotAcknowledgedIsTriedAgain(t *testing.T) {
 	for _, by := range []string{"by access token", "by refresh token"} {
 		for _, fault := range []string{"append", "lost"} {
@@ -138,7 +146,8 @@ func TestALogOutEverywhereThatWasNotAcknowledgedIsTriedAgain(t *testing.T) {
 	}
 }
 
-// TestAnIssuerThatDoesNotKnowLogsNobodyOutEverywhere: with a copy of the log that is not fresh, the token may be revoked.
+// TestAnIssuerThatDoesNotKnowLogsNobodyOutEverywhere: with a copy of the log that is not fresh, the
+// token may be revoked.
 func TestAnIssuerThatDoesNotKnowLogsNobodyOutEverywhere(t *testing.T) {
 	eachRedis(t, func(t *testing.T, h *house) {
 		a := h.login("alice")
@@ -150,7 +159,8 @@ func TestAnIssuerThatDoesNotKnowLogsNobodyOutEverywhere(t *testing.T) {
 	})
 }
 
-// TestALogOutWithABodyThatSaysNothingIsOneWithoutABody: clients' libraries send {} or null for nothing, with whatever type.
+// TestALogOutWithABodyThatSaysNothingIsOneWithoutABody: clients' libraries send {} or null for
+// nothing, with whatever type.
 func TestALogOutWithABodyThatSaysNothingIsOneWithoutABody(t *testing.T) {
 	sessiontest.EachRedis(t, func(t *testing.T, c *redisconn.Client) {
 		h := newHouse(t, c, nil)
@@ -175,16 +185,21 @@ func TestALogOutWithABodyThatSaysNothingIsOneWithoutABody(t *testing.T) {
 		}
 		a := h.login("alice")
 		for _, text := range []string{"{}", "null"} {
-			wantStatus(t, h.post("/logout", text), http.StatusUnauthorized, "invalid_token") // no token at all
+			// no token at all
+			wantStatus(t, h.post("/logout", text), http.StatusUnauthorized, "invalid_token")
 		}
 		for _, text := range []string{`{"refresh_token":""}`, `{"refresh_token":"` + a.str("refresh_token") + `"}`, "[]", `""`, "0", "false", "{}{}", "nul", "{", `{"a":1}`} {
-			wantStatus(t, h.post("/logout", text, bearer(a.str("access_token"))), http.StatusBadRequest, "invalid_request")
+			wantStatus(t, h.post("/logout", text, bearer(a.str("access_token"))),
+				http.StatusBadRequest, "invalid_request")
 		}
-		gzip := h.post("/logout", "{}x", bearer(a.str("access_token")), withHeader("Content-Encoding", "gzip"))
+		gzip := h.post("/logout", "{}x", bearer(a.str("access_token")),
+			withHeader("Content-Encoding", "gzip"))
 		wantStatus(t, gzip, http.StatusUnsupportedMediaType, "unsupported_media_type")
 		plain := func(r *http.Request) { r.Header.Set("Content-Type", "text/plain") }
-		wantStatus(t, h.post("/logout", body("refresh_token", a.str("refresh_token")), plain), http.StatusUnsupportedMediaType, "unsupported_media_type")
-		wantStatus(t, h.post("/login", "{}", plain), http.StatusUnsupportedMediaType, "unsupported_media_type")
+		wantStatus(t, h.post("/logout", body("refresh_token", a.str("refresh_token")), plain),
+			http.StatusUnsupportedMediaType, "unsupported_media_type")
+		wantStatus(t, h.post("/login", "{}", plain), http.StatusUnsupportedMediaType,
+			"unsupported_media_type")
 		if n := h.log.InLog(h.claims(a.str("access_token")).SessionID); n != 0 {
 			t.Error("a request that was refused logged somebody out")
 		}

@@ -18,19 +18,28 @@ func TestTheKeySetMayBeKeptAndAskedForAgain(t *testing.T) {
 		t.Fatalf("got %d keys, %v, %v", len(keys), skipped, err)
 	}
 	tag := a.header.Get("Etag")
-	if a.header.Get("Cache-Control") != "public, max-age=300" || tag == "" || a.header.Get("Content-Type") != "application/jwk-set+json" {
+	if a.header.Get("Cache-Control") != "public, max-age=300" || tag == "" ||
+		a.header.Get("Content-Type") != "application/jwk-set+json" {
 		t.Errorf("got headers %v", a.header)
 	}
 	for _, known := range []string{tag, "W/" + tag, `"x", ` + tag, "*"} {
-		again := h.do(http.MethodGet, h.url+"/.well-known/jwks.json", "", withHeader("If-None-Match", known))
+		again := h.do(http.MethodGet, h.url+"/.well-known/jwks.json", "",
+			withHeader("If-None-Match", known))
 		if again.status != http.StatusNotModified || again.text != "" || again.header.Get("Etag") != tag {
 			t.Errorf("%s: got %d %s", known, again.status, again.text)
 		}
 	}
-	if again := h.do(http.MethodGet, h.url+"/.well-known/jwks.json", "", withHeader("If-None-Match", `"other"`)); again.status != http.StatusOK {
+	if again := h.do(
+		http.MethodGet,
+		h.url+"/.well-known/jwks.json",
+		"",
+		withHeader("If-None-Match", `"other"`),
+	); again.status != http.StatusOK {
 		t.Errorf("another tag: got %d", again.status)
 	}
-	if head := h.do(http.MethodHead, h.url+"/.well-known/jwks.json", ""); head.status != http.StatusOK || head.header.Get("Etag") != tag {
+	if head := h.do(http.MethodHead, h.url+"/.well-known/jwks.json",
+		""); head.status != http.StatusOK ||
+		head.header.Get("Etag") != tag {
 		t.Errorf("HEAD: got %d", head.status)
 	}
 }
@@ -38,7 +47,12 @@ func TestTheKeySetMayBeKeptAndAskedForAgain(t *testing.T) {
 func TestNoAnswerHoldsAPrivateKey(t *testing.T) {
 	h := onMiniredis(t, nil)
 	a := h.login("alice")
-	answers := []answer{a, h.refresh(a.str("refresh_token")), h.post("/logout", "", bearer(a.str("access_token"))), h.post("/login", "{}")}
+	answers := []answer{
+		a,
+		h.refresh(a.str("refresh_token")),
+		h.post("/logout", "", bearer(a.str("access_token"))),
+		h.post("/login", "{}"),
+	}
 	for _, e := range endpoints(h.cfg) {
 		answers = append(answers, h.do(http.MethodGet, h.url+e.path, ""))
 	}
@@ -74,8 +88,11 @@ func TestTheMetadataOffersNothingThatIsNotThere(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := map[string]string{
-		"issuer": issuerURL, "jwks_uri": issuerURL + "/.well-known/jwks.json",
-		"login_endpoint": issuerURL + "/login", "refresh_endpoint": issuerURL + "/refresh", "logout_endpoint": issuerURL + "/logout",
+		"issuer":           issuerURL,
+		"jwks_uri":         issuerURL + "/.well-known/jwks.json",
+		"login_endpoint":   issuerURL + "/login",
+		"refresh_endpoint": issuerURL + "/refresh",
+		"logout_endpoint":  issuerURL + "/logout",
 	}
 	for name, value := range d {
 		switch v := value.(type) {

@@ -6,7 +6,8 @@ import (
 	"github.com/sallyport/sallyport/internal/audit"
 )
 
-// event begins the record of what a request does. It holds names and ids, never a password or a token.
+// event begins the record of what a request does. It holds names and ids, never a password or a
+// token.
 func (s *Server) event(r *request, name audit.Name) audit.Event {
 	address := ""
 	if r.from.address.IsValid() {

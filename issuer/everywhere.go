@@ -9,22 +9,25 @@ import (
 	"github.com/sallyport/sallyport/internal/session"
 )
 
-// How often one user is logged out everywhere by their own tokens. Each time costs an entry of the log at every gate for as long as an
-// access token lives, and undoes logins under way: without a bound, whoever has one token could have both without end.
+// How often one user is logged out everywhere by their own tokens. Each time costs an entry of the
+// log at every gate for as long as an access token lives, and undoes logins under way: without a
+// bound, whoever has one token could have both without end.
 const (
 	everywherePause = 100 * time.Millisecond // between one end and the next beginning
 	everywhereIdle  = time.Second            // after one that had nothing to end
 	everywhereQueue = 16                     // requests of one user that may wait
 )
 
-// everywhere logs users out everywhere, one user once at a time. Requests that come meanwhile share the next time: it begins
-// after each of them came, so that it ends all that there was when they did.
+// everywhere logs users out everywhere, one user once at a time. Requests that come meanwhile share
+// the next time: it begins after each of them came, so that it ends all that there was when they
+// did.
 type everywhere struct {
 	end     func(ctx context.Context, user string) (session.Everywhere, error)
 	guarded func(func() error) error // makes a panic an error
 
-	mu    sync.Mutex
-	users map[string]*everywhereTurn // the next turn of users who had one just now; nil: nobody waits for it
+	mu sync.Mutex
+	// the next turn of users who had one just now; nil: nobody waits for it
+	users map[string]*everywhereTurn
 }
 
 // everywhereTurn is one time.
@@ -41,13 +44,16 @@ type asking struct {
 	err error                       // then it may not, when its turn came
 }
 
-func newEverywhere(end func(ctx context.Context, user string) (session.Everywhere, error), guarded func(func() error) error) *everywhere {
+func newEverywhere(end func(ctx context.Context, user string) (session.Everywhere, error),
+	guarded func(func() error) error) *everywhere {
 	return &everywhere{end: end, guarded: guarded, users: map[string]*everywhereTurn{}}
 }
 
-// do logs a user out everywhere, or waits for the time that does, as long as ctx allows. Whoever may not takes no turn; and a turn that
-// had to be waited for looks again: the one before it may have ended the very credential that asks.
-func (e *everywhere) do(ctx context.Context, user string, may func(context.Context) error) (session.Everywhere, error) {
+// do logs a user out everywhere, or waits for the time that does, as long as ctx allows. Whoever
+// may not takes no turn; and a turn that had to be waited for looks again: the one before it may
+// have ended the very credential that asks.
+func (e *everywhere) do(ctx context.Context, user string,
+	may func(context.Context) error) (session.Everywhere, error) {
 	if err := may(ctx); err != nil {
 		return session.Everywhere{}, err
 	}
@@ -63,7 +69,8 @@ func (e *everywhere) do(ctx context.Context, user string, may func(context.Conte
 		}
 		return turn.result, turn.err
 	case <-ctx.Done():
-		return session.Everywhere{}, fmt.Errorf("issuer: waiting to log a user out everywhere: %w", ctx.Err())
+		return session.Everywhere{}, fmt.Errorf(
+			"issuer: waiting to log a user out everywhere: %w", ctx.Err())
 	}
 }
 
@@ -75,7 +82,8 @@ func (e *everywhere) join(ctx context.Context, user string, me *asking) (*everyw
 	case !resting:
 		turn = &everywhereTurn{asking: []*asking{me}, done: make(chan struct{})}
 		e.users[user] = nil
-		go e.run(context.WithoutCancel(ctx), user, turn, func() error { return e.take(context.WithoutCancel(ctx), user, turn) })
+		go e.run(context.WithoutCancel(ctx), user, turn,
+			func() error { return e.take(context.WithoutCancel(ctx), user, turn) })
 		return turn, nil
 	case turn == nil:
 		turn = &everywhereTurn{done: make(chan struct{})}
@@ -88,7 +96,8 @@ func (e *everywhere) join(ctx context.Context, user string, me *asking) (*everyw
 }
 
 // run takes a turn, and the next one after a pause if somebody waits for it by then.
-func (e *everywhere) run(ctx context.Context, user string, turn *everywhereTurn, take func() error) {
+func (e *everywhere) run(ctx context.Context, user string, turn *everywhereTurn,
+	take func() error) {
 	turn.err = e.guarded(take)
 	close(turn.done)
 	pause := everywherePause

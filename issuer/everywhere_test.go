@@ -16,7 +16,8 @@ import (
 	"github.com/sallyport/sallyport/internal/session"
 )
 
-// TestWhoLogsOutEverywhereAgainAndAgainIsLoggedOutOnceASecond, and everybody who asked is answered by a time that began after they did.
+// TestWhoLogsOutEverywhereAgainAndAgainIsLoggedOutOnceASecond, and everybody who asked is answered
+// by a time that began after they did.
 func TestWhoLogsOutEverywhereAgainAndAgainIsLoggedOutOnceASecond(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var times atomic.Int64
@@ -41,7 +42,8 @@ func TestWhoLogsOutEverywhereAgainAndAgainIsLoggedOutOnceASecond(t *testing.T) {
 				}
 			})
 		}
-		if done, err := e.do(t.Context(), "bob", anybody); err != nil || done.Receipt.Seq == 0 || time.Since(start) > 10*time.Millisecond {
+		if done, err := e.do(t.Context(), "bob", anybody); err != nil || done.Receipt.Seq == 0 ||
+			time.Since(start) > 10*time.Millisecond {
 			t.Errorf("bob waited for alice: %+v, %v", done, err)
 		}
 		wait.Wait()
@@ -56,7 +58,8 @@ func TestWhoLogsOutEverywhereAgainAndAgainIsLoggedOutOnceASecond(t *testing.T) {
 	})
 }
 
-// TestALogOutEverywhereThatEndsSomethingIsSoonFollowedByTheNext, also after a failure: it is to be tried again.
+// TestALogOutEverywhereThatEndsSomethingIsSoonFollowedByTheNext, also after a failure: it is to be
+// tried again.
 func TestALogOutEverywhereThatEndsSomethingIsSoonFollowedByTheNext(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		failure := errors.New("no Redis")
@@ -78,11 +81,14 @@ func TestALogOutEverywhereThatEndsSomethingIsSoonFollowedByTheNext(t *testing.T)
 	})
 }
 
-// TestNobodyFillsTheIssuerWithLogOutsEverywhere: of one user's requests few wait, and whoever waits no longer is let go.
+// TestNobodyFillsTheIssuerWithLogOutsEverywhere: of one user's requests few wait, and whoever waits
+// no longer is let go.
 func TestNobodyFillsTheIssuerWithLogOutsEverywhere(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		hold := make(chan struct{})
-		e := newEverywhere(func(context.Context, string) (session.Everywhere, error) { <-hold; return session.Everywhere{}, nil }, daemon.Guard)
+		e := newEverywhere(
+			func(context.Context, string) (session.Everywhere, error) { <-hold; return session.Everywhere{}, nil },
+			daemon.Guard)
 		ctx, cancel := context.WithCancel(t.Context())
 		refused, gone := 0, 0
 		var mu sync.Mutex
@@ -114,7 +120,8 @@ func TestNobodyFillsTheIssuerWithLogOutsEverywhere(t *testing.T) {
 
 func anybody(context.Context) error { return nil }
 
-// TestWhoWaitsForATurnThatEndsTheirCredentialHasNoOther: the first log out everywhere has ended it, and what has begun since is not its to end.
+// TestWhoWaitsForATurnThatEndsTheirCredentialHasNoOther: the first log out everywhere has ended it,
+// and what has begun since is not its to end.
 func TestWhoWaitsForATurnThatEndsTheirCredentialHasNoOther(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var times atomic.Int64
@@ -145,7 +152,8 @@ func TestWhoWaitsForATurnThatEndsTheirCredentialHasNoOther(t *testing.T) {
 		}
 		wait.Wait()
 		if times.Load() != 1 || good.Load() != 1 || dead.Load() != 9 {
-			t.Errorf("logged out %d times, for %d; %d were told that their token has ended", times.Load(), good.Load(), dead.Load())
+			t.Errorf("logged out %d times, for %d; %d were told that their token has ended",
+				times.Load(), good.Load(), dead.Load())
 		}
 		time.Sleep(2 * everywhereIdle)
 		synctest.Wait()
@@ -155,21 +163,26 @@ func TestWhoWaitsForATurnThatEndsTheirCredentialHasNoOther(t *testing.T) {
 	})
 }
 
-// TestAPanicInALogOutEverywhereIsA503AndNothingElse: it happens in a goroutine of its own, where it would end the issuer.
+// TestAPanicInALogOutEverywhereIsA503AndNothingElse: it happens in a goroutine of its own, where it
+// would end the issuer.
 func TestAPanicInALogOutEverywhereIsA503AndNothingElse(t *testing.T) {
 	h := onMiniredis(t, nil)
 	good := h.server.everywhere.end
 	h.server.everywhere.end = func(context.Context, string) (session.Everywhere, error) { panic("a " + password) }
 	a := h.login("alice")
 	want503(t, h.post("/logout?everywhere=true", "", bearer(a.str("access_token"))))
-	if logged := h.logged.String(); !strings.Contains(logged, "everywhere_test.go") || strings.Contains(logged, password) || strings.Contains(logged, a.str("access_token")) {
+	if logged := h.logged.String(); !strings.Contains(logged, "everywhere_test.go") ||
+		strings.Contains(logged, password) ||
+		strings.Contains(logged, a.str("access_token")) {
 		t.Errorf("the log has no stack, or a secret: %s", logged)
 	}
 	h.server.everywhere.end = good
-	wantStatus(t, h.post("/logout?everywhere=true", "", bearer(a.str("access_token"))), http.StatusOK, "")
+	wantStatus(t, h.post("/logout?everywhere=true", "", bearer(a.str("access_token"))),
+		http.StatusOK, "")
 }
 
-// TestNobodyFillsTheIssuerWithFailedLogOutsEverywhere: how many it remembers is bounded, and for how long.
+// TestNobodyFillsTheIssuerWithFailedLogOutsEverywhere: how many it remembers is bounded, and for
+// how long.
 func TestNobodyFillsTheIssuerWithFailedLogOutsEverywhere(t *testing.T) {
 	u, now := newUnanswered(), time.Now()
 	for n := range 2 * unansweredMost {

@@ -9,8 +9,9 @@ import (
 	"golang.org/x/time/rate"
 )
 
-// failures logs requests that failed underneath, and no more lines than somebody can read: while Redis is away each request
-// is one, and strangers choose how many there are. What has no line is in the next one's number; the metrics count all.
+// failures logs requests that failed underneath, and no more lines than somebody can read: while
+// Redis is away each request is one, and strangers choose how many there are. What has no line is
+// in the next one's number; the metrics count all.
 type failures struct {
 	logger *slog.Logger
 	now    func() time.Time
@@ -43,7 +44,8 @@ func (f *failures) log(level slog.Level, message, endpoint string, details ...sl
 	f.logger.LogAttrs(context.Background(), level, message, attrs...)
 }
 
-// admit reports whether an endpoint may have a line now, and how many it has not had since the last one.
+// admit reports whether an endpoint may have a line now, and how many it has not had since the last
+// one.
 func (f *failures) admit(endpoint string) (leftOut int, ok bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -17,7 +17,8 @@ func TestFailedRequestsDoNotFillTheLog(t *testing.T) {
 	for range asked {
 		want503(t, h.post("/login", body("username", "alice", "password", password)))
 	}
-	if said := strings.Count(h.logged.String(), "a request failed"); said < failureBurst || said > asked/2 {
+	if said := strings.Count(h.logged.String(), "a request failed"); said < failureBurst ||
+		said > asked/2 {
 		t.Errorf("%d requests failed, and the log says so %d times", asked, said)
 	}
 }
@@ -25,15 +26,19 @@ func TestFailedRequestsDoNotFillTheLog(t *testing.T) {
 func TestTheLogSaysHowManyFailuresHadNoLine(t *testing.T) {
 	var out bytes.Buffer
 	now := time.Unix(1_800_000_000, 0)
-	f := &failures{logger: slog.New(slog.NewTextHandler(&out, nil)), now: func() time.Time { return now }}
+	f := &failures{
+		logger: slog.New(slog.NewTextHandler(&out, nil)), now: func() time.Time { return now },
+	}
 	for range failureBurst + 5 {
 		f.log(slog.LevelWarn, "a request failed", "login", slog.String("error", "away"))
 	}
-	f.log(slog.LevelWarn, "a request failed", "logout", slog.String("error", "away")) // has lines of its own
+	// has lines of its own
+	f.log(slog.LevelWarn, "a request failed", "logout", slog.String("error", "away"))
 	if got := strings.Count(out.String(), "endpoint=login"); got != failureBurst {
 		t.Errorf("%d lines at once", got)
 	}
-	if got := strings.Count(out.String(), "endpoint=logout"); got != 1 || strings.Contains(out.String(), "suppressed") {
+	if got := strings.Count(out.String(), "endpoint=logout"); got != 1 ||
+		strings.Contains(out.String(), "suppressed") {
 		t.Errorf("another endpoint's: %d\n%s", got, out.String())
 	}
 	now = now.Add(time.Second)

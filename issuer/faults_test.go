@@ -13,44 +13,72 @@ import (
 	"github.com/sallyport/sallyport/internal/session/sessiontest"
 )
 
-// TestCVE holds published vulnerabilities of systems like this one against the issuer; most are one line because the test they
-// point to is elsewhere in this package.
+// TestCVE holds published vulnerabilities of systems like this one against the issuer; most are one
+// line because the test they point to is elsewhere in this package.
 func TestCVE(t *testing.T) {
 	for id, test := range map[string]func(*testing.T){
-		"CVE-2020-15223":      eachCallThatFailsIs503,                                                                                     // a storage error answered as success
-		"CVE-2025-69413":      TestAnyOtherLoginIsRefused,                                                                                 // failures that differ when the user exists
-		"CVE-2026-43983":      TestRefreshSeesTheUserAsItIsNow,                                                                            // refresh ignored disabled accounts
-		"CVE-2021-41230":      TestWhoLosesSomethingLosesTheSessionsOfBefore,                                                              // changed claims were not reflected in decisions
-		"GHSA-x4vh-j75g-268g": TestAChangeThatNobodyNoticedIsSeenByTheNextRefresh,                                                         // refresh tokens survived a password reset
-		"CVE-2026-56668":      notOffered("urn:ietf:params:oauth:grant-type:token-exchange", "/token", "/exchange", "/token/exchange"),    // exchange widened scopes
-		"CVE-2026-9097":       notOffered("urn:ietf:params:oauth:grant-type:token-exchange", "/oauth/token", "/oauth2/token"),             // exchange took revoked tokens
-		"CVE-2026-68481":      notOffered("introspection", "/introspect", "/oauth/introspect", "/oauth2/introspect", "/token/introspect"), // revoked, and called active
-		"CVE-2026-58425":      notOffered("introspection", "/introspection", "/tokeninfo", "/userinfo"),                                   // told clients about others' tokens
-		"CVE-2026-18208":      notOffered("introspection", "/introspect", "/introspection"),                                               // signed answers about tokens that are not active (RFC 9701)
-		"CVE-2026-101023":     TestRefreshTakesRefreshTokensOnly,                                                                          // refresh accepted access tokens
-		"CVE-2026-33621":      TestEachEndpointThatTakesASecretIsThrottled,                                                                // a limit that was never applied
-		"CVE-2024-47070":      TestBrokenForwardingHeadersChangeNoAnswer,                                                                  // unparsable X-Forwarded-For
-		"CVE-2026-24000":      TestAClientCanNotChooseItsAddress,                                                                          // headers that dodged the limit
-		"CVE-2013-1443":       TestALargeBodyIsRefusedBeforeItIsRead,                                                                      // very long passwords
-		"CVE-2026-34969":      TestATokenInAURLIsRefusedAndNotLogged,                                                                      // refresh tokens in URLs
-		"CVE-2022-41721":      TestAnUpgradeLeadsNowhere,                                                                                  // h2c upgrade with a body
-		"CVE-2026-40173":      TestAPathHasOneSpelling,                                                                                    // profiles on the public port
-		"CVE-2022-21698":      TestStrangersMakeNoNewSeries,                                                                               // methods as metric labels
-		"CVE-2022-29266":      TestErrorsOfWhatIsUnderneathStayInside,                                                                     // a library's error text
-		"CVE-2024-52287":      TestRefreshSeesTheUserAsItIsNow,                                                                            // scopes that were never granted
-		"CVE-2026-90942":      TestNoAnswerHoldsAPrivateKey,                                                                               // the private key in the key set
-		"CVE-2020-15222":      TestTheMetadataOffersNothingThatIsNotThere,                                                                 // client assertions: not offered
-		"CVE-2025-59043":      TestABodyIsReadStrictly,                                                                                    // JSON that grows
-		"CVE-2026-20896":      TestConfigurationsThatWouldBeUnsafeAreRefused,                                                              // everyone trusted as a proxy
-		"CVE-2025-47910":      TestPagesOfOtherOriginsAreNotServed,                                                                        // bypasses of origin checks
-		"CVE-2024-8365":       TestNoSecretIsInAnyLogEventOrMetric,                                                                        // tokens in the audit log
+		// a storage error answered as success
+		"CVE-2020-15223": eachCallThatFailsIs503,
+		// failures that differ when the user exists
+		"CVE-2025-69413": TestAnyOtherLoginIsRefused,
+		// refresh ignored disabled accounts
+		"CVE-2026-43983": TestRefreshSeesTheUserAsItIsNow,
+		// changed claims were not reflected in decisions
+		"CVE-2021-41230": TestWhoLosesSomethingLosesTheSessionsOfBefore,
+		// refresh tokens survived a password reset
+		"GHSA-x4vh-j75g-268g": TestAChangeThatNobodyNoticedIsSeenByTheNextRefresh,
+		// exchange widened scopes
+		"CVE-2026-56668": notOffered("urn:ietf:params:oauth:grant-type:token-exchange", "/token", "/exchange", "/token/exchange"),
+		// exchange took revoked tokens
+		"CVE-2026-9097": notOffered("urn:ietf:params:oauth:grant-type:token-exchange", "/oauth/token", "/oauth2/token"),
+		// revoked, and called active
+		"CVE-2026-68481": notOffered("introspection", "/introspect", "/oauth/introspect", "/oauth2/introspect", "/token/introspect"),
+		// told clients about others' tokens
+		"CVE-2026-58425": notOffered("introspection", "/introspection", "/tokeninfo", "/userinfo"),
+		// signed answers about tokens that are not active (RFC 9701)
+		"CVE-2026-18208": notOffered("introspection", "/introspect", "/introspection"),
+		// refresh accepted access tokens
+		"CVE-2026-101023": TestRefreshTakesRefreshTokensOnly,
+		// a limit that was never applied
+		"CVE-2026-33621": TestEachEndpointThatTakesASecretIsThrottled,
+		// unparsable X-Forwarded-For
+		"CVE-2024-47070": TestBrokenForwardingHeadersChangeNoAnswer,
+		// headers that dodged the limit
+		"CVE-2026-24000": TestAClientCanNotChooseItsAddress,
+		// very long passwords
+		"CVE-2013-1443": TestALargeBodyIsRefusedBeforeItIsRead,
+		// refresh tokens in URLs
+		"CVE-2026-34969": TestATokenInAURLIsRefusedAndNotLogged,
+		// h2c upgrade with a body
+		"CVE-2022-41721": TestAnUpgradeLeadsNowhere,
+		// profiles on the public port
+		"CVE-2026-40173": TestAPathHasOneSpelling,
+		// methods as metric labels
+		"CVE-2022-21698": TestStrangersMakeNoNewSeries,
+		// a library's error text
+		"CVE-2022-29266": TestErrorsOfWhatIsUnderneathStayInside,
+		// scopes that were never granted
+		"CVE-2024-52287": TestRefreshSeesTheUserAsItIsNow,
+		// the private key in the key set
+		"CVE-2026-90942": TestNoAnswerHoldsAPrivateKey,
+		// client assertions: not offered
+		"CVE-2020-15222": TestTheMetadataOffersNothingThatIsNotThere,
+		// JSON that grows
+		"CVE-2025-59043": TestABodyIsReadStrictly,
+		// everyone trusted as a proxy
+		"CVE-2026-20896": TestConfigurationsThatWouldBeUnsafeAreRefused,
+		// bypasses of origin checks
+		"CVE-2025-47910": TestPagesOfOtherOriginsAreNotServed,
+		// tokens in the audit log
+		"CVE-2024-8365": TestNoSecretIsInAnyLogEventOrMetric,
 	} {
 		t.Run(id, test)
 	}
 }
 
-// notOffered shows why a vulnerability has no ground here: the metadata does not name the feature, there is nothing at the places where
-// others have it, and no endpoint takes its parameters. Whoever adds the feature finds this test, and the row of the advisory with it.
+// notOffered shows why a vulnerability has no ground here: the metadata does not name the feature,
+// there is nothing at the places where others have it, and no endpoint takes its parameters.
+// Whoever adds the feature finds this test, and the row of the advisory with it.
 func notOffered(feature string, places ...string) func(*testing.T) {
 	return func(t *testing.T) {
 		h := onMiniredis(t, nil)
@@ -62,15 +90,21 @@ func notOffered(feature string, places ...string) func(*testing.T) {
 		}
 		for _, place := range places {
 			for _, method := range []string{http.MethodGet, http.MethodPost} {
-				wantStatus(t, h.do(method, h.url+place, "", bearer(pair.str("access_token"))), http.StatusNotFound, "not_found")
+				wantStatus(t, h.do(method, h.url+place, "", bearer(pair.str("access_token"))),
+					http.StatusNotFound, "not_found")
 			}
 		}
 		for _, e := range endpoints(h.cfg) {
 			if e.method != http.MethodPost {
 				continue
 			}
-			got := h.post(e.path, body("grant_type", feature, "subject_token", pair.str("access_token"), "token", pair.str("access_token")))
-			if got.status != http.StatusBadRequest || strings.Contains(got.text, "active") || got.str("access_token") != "" {
+			got := h.post(
+				e.path,
+				body("grant_type", feature, "subject_token", pair.str("access_token"), "token",
+					pair.str("access_token")),
+			)
+			if got.status != http.StatusBadRequest || strings.Contains(got.text, "active") ||
+				got.str("access_token") != "" {
 				t.Errorf("%s takes the parameters of %s: %d %s", e.path, feature, got.status, got.text)
 			}
 		}
@@ -78,8 +112,9 @@ func notOffered(feature string, places ...string) func(*testing.T) {
 	}
 }
 
-// eachCallThatFailsIs503 makes each call to Redis of each endpoint fail in turn, before it happens and after: no 200, nothing
-// handed out; and the retry does what was asked: where something was to end, it has ended.
+// eachCallThatFailsIs503 makes each call to Redis of each endpoint fail in turn, before it happens
+// and after: no 200, nothing handed out; and the retry does what was asked: where something was to
+// end, it has ended.
 func eachCallThatFailsIs503(t *testing.T) {
 	type endpoint = func(h *house, a answer) answer
 	revoke := func(kind string, value func(h *house, a answer) string) endpoint {
@@ -92,8 +127,9 @@ func eachCallThatFailsIs503(t *testing.T) {
 		"logout by refresh token": func(h *house, a answer) answer {
 			return h.post("/logout", body("refresh_token", a.str("refresh_token")))
 		},
-		"revoke a session": revoke("sid", func(h *house, a answer) string { return h.claims(a.str("access_token")).SessionID }),
-		"revoke a user":    revoke("sub", func(*house, answer) string { return "alice" }),
+		"revoke a session": revoke("sid",
+			func(h *house, a answer) string { return h.claims(a.str("access_token")).SessionID }),
+		"revoke a user": revoke("sub", func(*house, answer) string { return "alice" }),
 	}
 	for name, do := range waysOut() {
 		ends["log out everywhere "+name] = func(h *house, a answer) answer { return do(h, a, "") }
@@ -141,7 +177,8 @@ func eachCallThatFailsIs503(t *testing.T) {
 func want503(t *testing.T, a answer) {
 	t.Helper()
 	wantStatus(t, a, http.StatusServiceUnavailable, "temporarily_unavailable")
-	if len(a.json) != 2 || a.header.Get("Retry-After") == "" || a.header.Get("Cache-Control") != "no-store" {
+	if len(a.json) != 2 || a.header.Get("Retry-After") == "" ||
+		a.header.Get("Cache-Control") != "no-store" {
 		t.Errorf("a 503 hands out something, or does not say when to try again: %s %v", a.text, a.header)
 	}
 }
@@ -206,7 +243,8 @@ func (*brokenKeys) SignUnless(func(string) bool, string, []byte) (string, error)
 
 func TestATokenThatNoGateWouldReadIsNotHandedOut(t *testing.T) {
 	h := onMiniredis(t, nil)
-	h.users.set("alice", func(u *credential.User) { u.Roles = strings.Fields(strings.Repeat("some-role ", 700)) })
+	h.users.set("alice",
+		func(u *credential.User) { u.Roles = strings.Fields(strings.Repeat("some-role ", 700)) })
 	want503(t, h.post("/login", body("username", "alice", "password", password)))
 	if !strings.Contains(h.logged.String(), "too_long") {
 		t.Errorf("the log does not say why: %s", h.logged)
@@ -230,7 +268,8 @@ func TestTheDirectorysAnswersHaveTheirStatuses(t *testing.T) {
 	} {
 		h.users.fail(c.err)
 		got := h.post("/login", body("username", "alice", "password", password))
-		if got.status != c.status || got.str("error") != c.code || strings.Contains(got.text, "access_token") {
+		if got.status != c.status || got.str("error") != c.code ||
+			strings.Contains(got.text, "access_token") {
 			t.Errorf("%s: got %d %s", name, got.status, got.text)
 		}
 		if name == "throttled" && got.header.Get("Retry-After") != "91" {

@@ -71,16 +71,30 @@ func newHouse(t *testing.T, c *redisconn.Client, change func(*Config)) *house {
 		change(&h.cfg)
 	}
 	store, err := session.New(session.Config{
-		Issuer: h.cfg.Issuer, ClientID: h.cfg.ClientID, Lifetime: h.cfg.RefreshTokenLifetime, Grace: h.cfg.RefreshGrace,
-		Retain: time.Hour, MaxPerUser: h.cfg.MaxSessionsPerUser, WaitTimeout: time.Second, EndTimeout: 10 * time.Second,
+		Issuer:      h.cfg.Issuer,
+		ClientID:    h.cfg.ClientID,
+		Lifetime:    h.cfg.RefreshTokenLifetime,
+		Grace:       h.cfg.RefreshGrace,
+		Retain:      time.Hour,
+		MaxPerUser:  h.cfg.MaxSessionsPerUser,
+		WaitTimeout: time.Second,
+		EndTimeout:  10 * time.Second,
 	}, c, h.log, sessiontest.NewRing())
 	if err != nil {
 		t.Fatal(err)
 	}
 	logger := slog.New(slog.NewJSONHandler(h.logged, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	h.server, err = New(Options{
-		Config: h.cfg, Keys: h.keys, Users: h.users, Directory: h.users, Sessions: store, Log: h.log, Inventory: inventory{},
-		Audit: audit.New(h.audited, audit.Options{}), Logger: logger, Registry: h.registry,
+		Config:    h.cfg,
+		Keys:      h.keys,
+		Users:     h.users,
+		Directory: h.users,
+		Sessions:  store,
+		Log:       h.log,
+		Inventory: inventory{},
+		Audit:     audit.New(h.audited, audit.Options{}),
+		Logger:    logger,
+		Registry:  h.registry,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -139,7 +153,9 @@ func (h *house) do(method, url, body string, options ...option) answer {
 	for _, o := range options {
 		o(r)
 	}
-	client := &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	client := &http.Client{
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
 	res, err := client.Do(r)
 	if err != nil {
 		h.t.Fatal(err)
@@ -238,8 +254,12 @@ func newKeys(t *testing.T) *keys {
 	return &keys{private: private, set: set}
 }
 
-func (k *keys) Sign(typ string, claims []byte) (string, error) { return k.private.Sign(typ, claims) }
-func (k *keys) SignUnless(revoked func(kid string) bool, typ string, claims []byte) (string, error) {
+func (k *keys) Sign(typ string, claims []byte) (string, error) {
+	return k.private.Sign(typ, claims)
+}
+
+func (k *keys) SignUnless(revoked func(kid string) bool, typ string,
+	claims []byte) (string, error) {
 	for _, key := range []*jose.PrivateKey{k.private, k.next} {
 		if key != nil && !revoked(key.ID()) {
 			return key.Sign(typ, claims)
@@ -264,8 +284,11 @@ type users struct {
 
 func newUsers() *users {
 	return &users{known: map[string]credential.User{
-		"alice": {Name: "alice", Roles: []string{"admin", "dev"}, Scopes: []string{"read", "write"}, Tenant: "acme"},
-		"bob":   {Name: "bob"},
+		"alice": {
+			Name: "alice", Roles: []string{"admin", "dev"}, Scopes: []string{"read", "write"},
+			Tenant: "acme",
+		},
+		"bob": {Name: "bob"},
 	}}
 }
 
@@ -283,7 +306,8 @@ func (u *users) fail(err error) {
 	u.err = err
 }
 
-func (u *users) Verify(_ context.Context, name, given string, from netip.Addr) (credential.User, error) {
+func (u *users) Verify(_ context.Context, name, given string,
+	from netip.Addr) (credential.User, error) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	u.from = append(u.from, from)
@@ -334,7 +358,9 @@ func (inventory) Entries(_ context.Context, after uint64, _ int) ([]revocation.E
 	if after > 0 {
 		return nil, errors.New("log away")
 	}
-	return []revocation.Entry{{Seq: 1, Kind: revocation.KindClient, Value: "app", IssuedBefore: 1700000000000}}, nil
+	return []revocation.Entry{
+		{Seq: 1, Kind: revocation.KindClient, Value: "app", IssuedBefore: 1700000000000},
+	}, nil
 }
 
 // buffer is a bytes.Buffer for many goroutines.

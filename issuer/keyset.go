@@ -13,7 +13,8 @@ func (s *Server) keySet(r *request) (reply, error) {
 	return s.cacheable(r, s.keys.KeySet(), "application/jwk-set+json"), nil
 }
 
-// cacheable is a document that readers may keep, with a tag by which they ask whether it has changed (RFC 9110 section 8.8.3).
+// cacheable is a document that readers may keep, with a tag by which they ask whether it has
+// changed (RFC 9110 section 8.8.3).
 func (s *Server) cacheable(r *request, document []byte, contentType string) reply {
 	sum := sha256.Sum256(document)
 	tag := `"` + base64.RawURLEncoding.EncodeToString(sum[:12]) + `"`

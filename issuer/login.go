@@ -45,8 +45,8 @@ func (s *Server) login(r *request) (reply, error) {
 	return reply{status: http.StatusOK, body: tokens}, nil
 }
 
-// known gives the name of a user there is, for the record of a failed login. What is nobody's name is not recorded: it may well
-// be a password, typed into the wrong field.
+// known gives the name of a user there is, for the record of a failed login. What is nobody's name
+// is not recorded: it may well be a password, typed into the wrong field.
 func (s *Server) known(ctx context.Context, name string) string {
 	user, err := s.users.Lookup(ctx, name)
 	if err != nil {
@@ -58,9 +58,11 @@ func (s *Server) known(ctx context.Context, name string) string {
 // nobody stands for what can be no user's name, so that it costs what a name costs.
 const nobody = "\x00"
 
-// signIn checks the password between taking note of the user's generation and making the session. If the user was logged out
-// everywhere meanwhile the password is checked once more: it may have been changed.
-func (s *Server) signIn(ctx context.Context, name, password string, from netip.Addr) (credential.User, session.Grant, error) {
+// signIn checks the password between taking note of the user's generation and making the session.
+// If the user was logged out everywhere meanwhile the password is checked once more: it may have
+// been changed.
+func (s *Server) signIn(ctx context.Context, name, password string,
+	from netip.Addr) (credential.User, session.Grant, error) {
 	subject, err := credential.Normalize(name)
 	if err != nil {
 		subject = nobody
@@ -88,7 +90,8 @@ func (s *Server) signIn(ctx context.Context, name, password string, from netip.A
 	}
 }
 
-// loginRefusal gives a failed login's name in metrics and events, and the answer; no refusal means 503.
+// loginRefusal gives a failed login's name in metrics and events, and the answer; no refusal means
+// 503.
 func loginRefusal(err error) (outcome string, refused error) {
 	var throttled *credential.ThrottledError
 	switch {

@@ -18,9 +18,10 @@ import (
 
 // revoked is the answer to a logout.
 type revoked struct {
-	Revoked bool     `json:"revoked"`
-	Seq     uint64   `json:"seq"`
-	Applied string   `json:"applied,omitempty"` // "3/3": gates that have it, of all that live; only when asked to wait
+	Revoked bool   `json:"revoked"`
+	Seq     uint64 `json:"seq"`
+	// "3/3": gates that have it, of all that live; only when asked to wait
+	Applied string   `json:"applied,omitempty"`
 	Behind  []string `json:"behind,omitempty"`
 	// For operators: the issuer that it was revoked at, and, where sessions are kept by what was
 	// named, how many of them there were; 0 mostly means a name that is spelt wrongly.
@@ -28,9 +29,10 @@ type revoked struct {
 	Sessions *int   `json:"sessions,omitempty"`
 }
 
-// logout answers POST /logout: it ends the session of an access token (as bearer, expired or not) or of a refresh token (in the
-// body, spent or not), and answers once that is stored; with ?wait= once every live gate has applied it, or 202. With
-// ?everywhere=true it ends every session of the token's user, if the token is in force.
+// logout answers POST /logout: it ends the session of an access token (as bearer, expired or not)
+// or of a refresh token (in the body, spent or not), and answers once that is stored; with ?wait=
+// once every live gate has applied it, or 202. With ?everywhere=true it ends every session of the
+// token's user, if the token is in force.
 func (s *Server) logout(r *request) (reply, error) {
 	wait, err := s.parseWait(r)
 	if err != nil {
@@ -82,7 +84,8 @@ func parseEverywhere(r *request) (bool, error) {
 // logoutToken takes the token from exactly one place.
 func logoutToken(r *request) (bearer, refresh string, err error) {
 	headers := r.Header.Values("Authorization")
-	if len(headers) > 1 || (len(headers) == 1 && len(r.body) > 0) { // a body that says nothing is none, see receive
+	// a body that says nothing is none, see receive
+	if len(headers) > 1 || (len(headers) == 1 && len(r.body) > 0) {
 		return "", "", invalidRequest("send one token, in one place")
 	}
 	if len(headers) == 1 {
@@ -105,8 +108,10 @@ func logoutToken(r *request) (bearer, refresh string, err error) {
 	return "", members["refresh_token"], nil
 }
 
-// endByAccessToken ends what an access token of ours belongs to: its session, or, if it has none, itself.
-func (s *Server) endByAccessToken(ctx context.Context, bearer string, event *audit.Event) (redislog.Receipt, error) {
+// endByAccessToken ends what an access token of ours belongs to: its session, or, if it has none,
+// itself.
+func (s *Server) endByAccessToken(ctx context.Context, bearer string,
+	event *audit.Event) (redislog.Receipt, error) {
 	claims, kid, err := s.genuine(bearer)
 	if err != nil {
 		return redislog.Receipt{}, err
@@ -117,26 +122,36 @@ func (s *Server) endByAccessToken(ctx context.Context, bearer string, event *aud
 		return s.sessions.End(ctx, claims.SessionID, "logout", claims.Subject)
 	}
 	return s.log.Append(ctx, []revocation.Request{
-		{Kind: revocation.KindJTI, Issuer: s.cfg.Issuer, Value: claims.ID, Reason: "logout", Actor: claims.Subject},
+		{
+			Kind: revocation.KindJTI, Issuer: s.cfg.Issuer, Value: claims.ID, Reason: "logout",
+			Actor: claims.Subject,
+		},
 	})
 }
 
-// endAllByAccessToken logs the user of an access token out everywhere. The token must be one that gates would let pass: one that somebody
-// finds years later would log its user out for ever, and who has one that is revoked has no say in what its user has begun since.
-func (s *Server) endAllByAccessToken(ctx context.Context, bearer string, event *audit.Event) (redislog.Receipt, error) {
+// endAllByAccessToken logs the user of an access token out everywhere. The token must be one that
+// gates would let pass: one that somebody finds years later would log its user out for ever, and
+// who has one that is revoked has no say in what its user has begun since.
+func (s *Server) endAllByAccessToken(ctx context.Context, bearer string,
+	event *audit.Event) (redislog.Receipt, error) {
 	claims, kid, err := s.genuine(bearer)
 	if err != nil {
 		return redislog.Receipt{}, err
 	}
 	event.Subject, event.SessionID, event.TokenID, event.Tenant = claims.Subject, claims.SessionID, claims.ID, claims.Tenant
 	event.KeyID, event.Value = kid, claims.Subject
-	return s.endAllBy(ctx, credentialOf(claims.SessionID, claims.ID), claims.Subject, func(ctx context.Context) error {
-		return s.checkStanding(ctx, claims, kid)
-	})
+	return s.endAllBy(
+		ctx,
+		credentialOf(claims.SessionID, claims.ID),
+		claims.Subject,
+		func(ctx context.Context) error {
+			return s.checkStanding(ctx, claims, kid)
+		},
+	)
 }
 
-// checkStanding refuses an access token that a gate would refuse now. What this issuer itself could not store is no end: the log out
-// everywhere that failed is to be tried again.
+// checkStanding refuses an access token that a gate would refuse now. What this issuer itself could
+// not store is no end: the log out everywhere that failed is to be tried again.
 func (s *Server) checkStanding(ctx context.Context, claims *token.Claims, kid string) error {
 	now, err := s.sessions.Now()
 	if err != nil {
@@ -146,11 +161,21 @@ func (s *Server) checkStanding(ctx context.Context, claims *token.Claims, kid st
 		return errInvalidToken
 	}
 	facts := revocation.Facts{
-		Issuer: claims.Issuer, TokenID: claims.ID, SessionID: claims.SessionID, Subject: claims.Subject, ClientID: claims.ClientID,
-		Tenant: claims.Tenant, KeyID: kid, IssuedAt: claims.IssuedAt, AuthTime: claims.AuthTime, Ours: true,
+		Issuer:    claims.Issuer,
+		TokenID:   claims.ID,
+		SessionID: claims.SessionID,
+		Subject:   claims.Subject,
+		ClientID:  claims.ClientID,
+		Tenant:    claims.Tenant,
+		KeyID:     kid,
+		IssuedAt:  claims.IssuedAt,
+		AuthTime:  claims.AuthTime,
+		Ours:      true,
 	}
 	verdict := s.log.Check(&facts)
-	if pending := verdict.Seq == 0 && (verdict.Kind == revocation.KindSID || verdict.Kind == revocation.KindSub); verdict.Revoked && pending {
+	if pending := verdict.Seq == 0 &&
+		(verdict.Kind == revocation.KindSID || verdict.Kind == revocation.KindSub); verdict.Revoked &&
+		pending {
 		facts.SessionID, facts.Subject = "", ""
 		verdict = s.log.Check(&facts)
 	}
@@ -163,7 +188,8 @@ func (s *Server) checkStanding(ctx context.Context, claims *token.Claims, kid st
 	return refusedIsInvalid(s.sessions.CheckStanding(ctx, claims.SessionID))
 }
 
-// refusedIsInvalid is the answer to a credential that sessions refuse; any other error stays what it is.
+// refusedIsInvalid is the answer to a credential that sessions refuse; any other error stays what
+// it is.
 func refusedIsInvalid(err error) error {
 	var refused *session.Refusal
 	if errors.As(err, &refused) {
@@ -172,8 +198,8 @@ func refusedIsInvalid(err error) error {
 	return err
 }
 
-// genuine believes an access token that one of our published keys has signed, whenever it expires. A key that was revoked
-// vouches for nothing: who stole it could end anybody's session.
+// genuine believes an access token that one of our published keys has signed, whenever it expires.
+// A key that was revoked vouches for nothing: who stole it could end anybody's session.
 func (s *Server) genuine(bearer string) (*token.Claims, string, error) {
 	parsed, err := jose.Parse(bearer)
 	if err != nil {
@@ -191,13 +217,15 @@ func (s *Server) genuine(bearer string) (*token.Claims, string, error) {
 	return claims, kid, nil
 }
 
-// keyRevoked looks at the entry of the key alone: one of the whole issuer has a cutoff and speaks of tokens, not of who may end them.
+// keyRevoked looks at the entry of the key alone: one of the whole issuer has a cutoff and speaks
+// of tokens, not of who may end them.
 func (s *Server) keyRevoked(kid string) bool {
 	verdict := s.log.Check(&revocation.Facts{Issuer: s.cfg.Issuer, KeyID: kid})
 	return verdict.Revoked && verdict.Kind == revocation.KindKID
 }
 
-func (s *Server) endByRefreshToken(ctx context.Context, refresh string, event *audit.Event) (redislog.Receipt, error) {
+func (s *Server) endByRefreshToken(ctx context.Context, refresh string,
+	event *audit.Event) (redislog.Receipt, error) {
 	id, receipt, err := s.sessions.EndByToken(ctx, refresh, "logout")
 	event.SessionID = id
 	var refused *session.Refusal
@@ -207,8 +235,10 @@ func (s *Server) endByRefreshToken(ctx context.Context, refresh string, event *a
 	return receipt, err
 }
 
-// endAllByRefreshToken logs the user of a refresh token out everywhere, if a refresh by it would pass.
-func (s *Server) endAllByRefreshToken(ctx context.Context, refresh string, event *audit.Event) (redislog.Receipt, error) {
+// endAllByRefreshToken logs the user of a refresh token out everywhere, if a refresh by it would
+// pass.
+func (s *Server) endAllByRefreshToken(ctx context.Context, refresh string,
+	event *audit.Event) (redislog.Receipt, error) {
 	of, err := s.sessions.Owner(ctx, refresh)
 	event.SessionID, event.Subject, event.Value, event.Tenant = of.ID, of.Subject, of.Subject, of.Tenant
 	if err != nil {
@@ -223,9 +253,11 @@ func (s *Server) endAllByRefreshToken(ctx context.Context, refresh string, event
 // credentialOf names what ends with a log out everywhere: a session, or a token that has none.
 func credentialOf(sessionID, tokenID string) string { return orElse(sessionID, tokenID) }
 
-// endAllBy logs a user out everywhere if the credential that asks may. One that may not because the very log out everywhere that it asked
-// for is stored, while the answer to that was an error, is told so; it ends nothing more.
-func (s *Server) endAllBy(ctx context.Context, credential, user string, may func(context.Context) error) (redislog.Receipt, error) {
+// endAllBy logs a user out everywhere if the credential that asks may. One that may not because the
+// very log out everywhere that it asked for is stored, while the answer to that was an error, is
+// told so; it ends nothing more.
+func (s *Server) endAllBy(ctx context.Context, credential, user string,
+	may func(context.Context) error) (redislog.Receipt, error) {
 	asking, err := s.sessions.Now()
 	if err != nil {
 		return redislog.Receipt{}, err
@@ -250,14 +282,16 @@ func (s *Server) endAllBy(ctx context.Context, credential, user string, may func
 		{Kind: revocation.KindSub, Issuer: s.cfg.Issuer, Value: user, IssuedBefore: since},
 	})
 	if !stored {
-		return redislog.Receipt{}, fmt.Errorf("issuer: a log out everywhere is not stored yet: %w", errUnavailable)
+		return redislog.Receipt{}, fmt.Errorf(
+			"issuer: a log out everywhere is not stored yet: %w", errUnavailable)
 	}
 	s.unanswered.drop(credential)
 	return receipt, nil
 }
 
 // acknowledge says that the revocation is stored, and, if asked to wait, who has applied it.
-func (s *Server) acknowledge(ctx context.Context, receipt redislog.Receipt, wait time.Duration) (reply, error) {
+func (s *Server) acknowledge(ctx context.Context, receipt redislog.Receipt,
+	wait time.Duration) (reply, error) {
 	answer := revoked{Revoked: true, Seq: receipt.Seq}
 	if wait == 0 {
 		return reply{status: http.StatusOK, body: answer}, nil
@@ -274,7 +308,8 @@ func (s *Server) acknowledge(ctx context.Context, receipt redislog.Receipt, wait
 	if err != nil {
 		return reply{}, fmt.Errorf("issuer: asking who has applied a revocation: %w", err)
 	}
-	answer.Applied, answer.Behind = fmt.Sprintf("%d/%d", applied.Applied, applied.Total), applied.Behind
+	answer.Applied, answer.Behind = fmt.Sprintf("%d/%d", applied.Applied,
+		applied.Total), applied.Behind
 	if !applied.All() {
 		return reply{status: http.StatusAccepted, body: answer}, nil
 	}
@@ -289,7 +324,8 @@ func (s *Server) parseWait(r *request) (time.Duration, error) {
 	}
 	wait, err := time.ParseDuration(query.Get("wait"))
 	if err != nil || wait <= 0 || wait > s.cfg.HTTP.MaxWait {
-		return 0, invalidRequest("wait is not a time as 2s, above 0 and at most " + s.cfg.HTTP.MaxWait.String())
+		return 0, invalidRequest(
+			"wait is not a time as 2s, above 0 and at most " + s.cfg.HTTP.MaxWait.String())
 	}
 	return wait, nil
 }

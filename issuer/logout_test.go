@@ -19,15 +19,19 @@ func waysOut() map[string]func(h *house, a answer, query string) answer {
 			return h.post("/logout?everywhere=true"+query, body("refresh_token", a.str("refresh_token")))
 		},
 		"by operator": func(h *house, _ answer, query string) answer {
-			return h.operate(http.MethodPost, "/admin/users/alice/logout?"+strings.TrimPrefix(query, "&"), "")
+			return h.operate(http.MethodPost,
+				"/admin/users/alice/logout?"+strings.TrimPrefix(query, "&"), "")
 		},
 		"by selector": func(h *house, _ answer, query string) answer {
-			return h.operate(http.MethodPost, "/admin/revocations?"+strings.TrimPrefix(query, "&"), body("kind", "sub", "value", "alice"))
+			return h.operate(http.MethodPost,
+				"/admin/revocations?"+strings.TrimPrefix(query, "&"),
+				body("kind", "sub", "value", "alice"))
 		},
 	}
 }
 
-// TestLogOutEverywhereEndsEverySessionAndALoginRightAfterItWorks: the log's clock does not move in between.
+// TestLogOutEverywhereEndsEverySessionAndALoginRightAfterItWorks: the log's clock does not move in
+// between.
 func TestLogOutEverywhereEndsEverySessionAndALoginRightAfterItWorks(t *testing.T) {
 	for name, logout := range waysOut() {
 		t.Run(name, func(t *testing.T) {
@@ -48,7 +52,8 @@ func TestLogOutEverywhereEndsEverySessionAndALoginRightAfterItWorks(t *testing.T
 					}
 					wantStatus(t, h.refresh(a.str("refresh_token")), http.StatusOK, "")
 				}
-				if strings.Contains(name, "token") { // its end is acknowledged: it has no say in what has begun since
+				// its end is acknowledged: it has no say in what has begun since
+				if strings.Contains(name, "token") {
 					wantStatus(t, logout(h, first, ""), http.StatusUnauthorized, "invalid_token")
 				} else {
 					wantStatus(t, logout(h, first, ""), http.StatusOK, "")
@@ -61,7 +66,8 @@ func TestLogOutEverywhereEndsEverySessionAndALoginRightAfterItWorks(t *testing.T
 	}
 }
 
-// TestEveryLogoutWaitsForGatesAlike: 200 with all of them, or 202 with the names of those behind; the revocation is stored either way.
+// TestEveryLogoutWaitsForGatesAlike: 200 with all of them, or 202 with the names of those behind;
+// the revocation is stored either way.
 func TestEveryLogoutWaitsForGatesAlike(t *testing.T) {
 	ways := waysOut()
 	ways["one session by access token"] = func(h *house, a answer, query string) answer {
@@ -71,7 +77,8 @@ func TestEveryLogoutWaitsForGatesAlike(t *testing.T) {
 		return h.post("/logout?"+query[1:], body("refresh_token", a.str("refresh_token")))
 	}
 	ways["one session by selector"] = func(h *house, a answer, query string) answer {
-		return h.operate(http.MethodPost, "/admin/revocations?"+query[1:], body("kind", "sid", "value", h.claims(a.str("access_token")).SessionID))
+		return h.operate(http.MethodPost, "/admin/revocations?"+query[1:],
+			body("kind", "sid", "value", h.claims(a.str("access_token")).SessionID))
 	}
 	for name, logout := range ways {
 		t.Run(name, func(t *testing.T) {
@@ -86,7 +93,9 @@ func TestEveryLogoutWaitsForGatesAlike(t *testing.T) {
 			a := h.login("alice")
 			out = logout(h, a, "&wait=2s")
 			wantStatus(t, out, http.StatusAccepted, "")
-			if behind, _ := out.json["behind"].([]any); out.str("applied") != "1/3" || len(behind) != 2 || behind[1] != "gate-3" || out.json["revoked"] != true {
+			if behind, _ := out.json["behind"].([]any); out.str("applied") != "1/3" || len(behind) != 2 ||
+				behind[1] != "gate-3" ||
+				out.json["revoked"] != true {
 				t.Errorf("got %s", out.text)
 			}
 			if h.log.InLog(h.claims(a.str("access_token")).SessionID) != 1 {
@@ -97,25 +106,35 @@ func TestEveryLogoutWaitsForGatesAlike(t *testing.T) {
 	}
 }
 
-// TestLogOutEverywhereWantsATokenInForce: neither a token that was found long after, nor one that is not ours, nor a slip in the
-// parameter ends anything.
+// TestLogOutEverywhereWantsATokenInForce: neither a token that was found long after, nor one that
+// is not ours, nor a slip in the parameter ends anything.
 func TestLogOutEverywhereWantsATokenInForce(t *testing.T) {
 	eachRedis(t, func(t *testing.T, h *house) {
 		a := h.login("alice")
 		access, refresh := a.str("access_token"), a.str("refresh_token")
 		for _, text := range []string{"1", "yes", "TRUE", "true&everywhere=true"} {
-			wantStatus(t, h.post("/logout?everywhere="+text, "", bearer(access)), http.StatusBadRequest, "invalid_request")
+			wantStatus(t, h.post("/logout?everywhere="+text, "", bearer(access)),
+				http.StatusBadRequest, "invalid_request")
 		}
 		wantStatus(t, h.post("/logout?everywhere=true", ""), http.StatusUnauthorized, "invalid_token")
-		wantStatus(t, h.post("/logout?everywhere=true", "", bearer(access[:len(access)-4]+"AAAA")), http.StatusUnauthorized, "invalid_token")
-		wantStatus(t, h.post("/logout?everywhere=true", body("refresh_token", refresh[:len(refresh)-2]+"AA")), http.StatusUnauthorized, "invalid_token")
-		wantStatus(t, h.post("/logout?everywhere=true", body("refresh_token", refresh), bearer(access)), http.StatusBadRequest, "invalid_request")
+		wantStatus(t,
+			h.post("/logout?everywhere=true", "", bearer(access[:len(access)-4]+"AAAA")),
+			http.StatusUnauthorized, "invalid_token")
+		wantStatus(t,
+			h.post("/logout?everywhere=true", body("refresh_token", refresh[:len(refresh)-2]+"AA")),
+			http.StatusUnauthorized, "invalid_token")
+		wantStatus(t,
+			h.post("/logout?everywhere=true", body("refresh_token", refresh), bearer(access)),
+			http.StatusBadRequest, "invalid_request")
 		h.log.Advance(2 * time.Hour)
-		wantStatus(t, h.post("/logout?everywhere=true", "", bearer(access)), http.StatusUnauthorized, "invalid_token")
+		wantStatus(t, h.post("/logout?everywhere=true", "", bearer(access)),
+			http.StatusUnauthorized, "invalid_token")
 		if n := len(h.log.Entries()); n != 0 {
 			t.Fatalf("%d entries", n)
 		}
 		wantStatus(t, h.refresh(refresh), http.StatusOK, "")
-		wantStatus(t, h.post("/logout?everywhere=true", body("refresh_token", refresh)), http.StatusOK, "") // a spent one of a session that lives
+		// a spent one of a session that lives
+		wantStatus(t, h.post("/logout?everywhere=true", body("refresh_token", refresh)),
+			http.StatusOK, "")
 	})
 }

@@ -8,8 +8,9 @@ import (
 
 const metadataPath = "/.well-known/oauth-authorization-server"
 
-// document is the issuer's description of itself (RFC 8414 section 2). It offers what there is and nothing else: no grant of
-// OAuth, no way for a client to authenticate. The endpoints have names of their own, as the RFC permits.
+// document is the issuer's description of itself (RFC 8414 section 2). It offers what there is and
+// nothing else: no grant of OAuth, no way for a client to authenticate. The endpoints have names of
+// their own, as the RFC permits.
 type document struct {
 	Issuer          string   `json:"issuer"`
 	KeySet          string   `json:"jwks_uri"`
@@ -22,9 +23,13 @@ type document struct {
 
 func makeMetadata(cfg Config) ([]byte, error) {
 	body, err := json.Marshal(document{
-		Issuer: cfg.Issuer, KeySet: cfg.Issuer + "/.well-known/jwks.json",
-		ResponseTypes: []string{}, GrantTypes: []string{},
-		LoginEndpoint: cfg.Issuer + "/login", RefreshEndpoint: cfg.Issuer + "/refresh", LogoutEndpoint: cfg.Issuer + "/logout",
+		Issuer:          cfg.Issuer,
+		KeySet:          cfg.Issuer + "/.well-known/jwks.json",
+		ResponseTypes:   []string{},
+		GrantTypes:      []string{},
+		LoginEndpoint:   cfg.Issuer + "/login",
+		RefreshEndpoint: cfg.Issuer + "/refresh",
+		LogoutEndpoint:  cfg.Issuer + "/logout",
 	})
 	if err != nil {
 		return nil, fmt.Errorf("issuer: writing the metadata: %w", err)
@@ -32,8 +37,8 @@ func makeMetadata(cfg Config) ([]byte, error) {
 	return body, nil
 }
 
-// metadataPaths gives where the document lies: for an issuer with a path of its own also behind that path's well-known place
-// (RFC 8414 section 3.1).
+// metadataPaths gives where the document lies: for an issuer with a path of its own also behind
+// that path's well-known place (RFC 8414 section 3.1).
 func metadataPaths(issuer string) []string {
 	paths := []string{metadataPath}
 	if u, err := url.Parse(issuer); err == nil && u.Path != "" {

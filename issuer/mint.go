@@ -25,18 +25,27 @@ type pair struct {
 	id string // the access token's jti, for the record
 }
 
-// mint makes the access token that a grant gives leave for. Roles are the user's as they are now; scopes are those of the login
-// that the user still has. It expires with the session at the latest.
+// mint makes the access token that a grant gives leave for. Roles are the user's as they are now;
+// scopes are those of the login that the user still has. It expires with the session at the latest.
 func (s *Server) mint(g session.Grant, roles, scope []string) (pair, error) {
 	var random [16]byte
 	_, _ = rand.Read(random[:]) // never fails: crypto/rand ends the process instead
 	issued := g.Now.Unix()
 	expiry := min(issued+int64(s.cfg.AccessTokenLifetime.Seconds()), g.Session.Expires.Unix())
 	claims := token.Claims{
-		Issuer: s.cfg.Issuer, Subject: g.Session.Subject, Audience: s.cfg.Audience,
-		ID: base64.RawURLEncoding.EncodeToString(random[:]), ClientID: g.Session.ClientID, SessionID: g.Session.ID,
-		Tenant: g.Session.Tenant, Scope: scope, Roles: roles, AMR: g.Session.AMR,
-		IssuedAt: issued, Expiry: expiry, AuthTime: g.Session.Began.Unix(),
+		Issuer:    s.cfg.Issuer,
+		Subject:   g.Session.Subject,
+		Audience:  s.cfg.Audience,
+		ID:        base64.RawURLEncoding.EncodeToString(random[:]),
+		ClientID:  g.Session.ClientID,
+		SessionID: g.Session.ID,
+		Tenant:    g.Session.Tenant,
+		Scope:     scope,
+		Roles:     roles,
+		AMR:       g.Session.AMR,
+		IssuedAt:  issued,
+		Expiry:    expiry,
+		AuthTime:  g.Session.Began.Unix(),
 	}
 	body, err := claims.Marshal()
 	if err != nil {
@@ -53,13 +62,25 @@ func (s *Server) mint(g session.Grant, roles, scope []string) (pair, error) {
 	}, nil
 }
 
-// ownProfile is how this issuer reads its own tokens. Whom they are for does not matter here: signed by our key is enough, and
-// an audience taken out of the configuration must not keep its tokens from being revoked.
+// ownProfile is how this issuer reads its own tokens. Whom they are for does not matter here:
+// signed by our key is enough, and an audience taken out of the configuration must not keep its
+// tokens from being revoked.
 func ownProfile(cfg Config) token.Profile {
 	p := token.DefaultProfile()
 	p.Issuer, p.AnyAudience, p.Ours = cfg.Issuer, true, true
 	p.MaxLifetime = cfg.Revocation.MaxTokenLifetime
-	p.Algorithms = []string{"ES256", "ES384", "ES512", "EdDSA", "RS256", "RS384", "RS512", "PS256", "PS384", "PS512"}
+	p.Algorithms = []string{
+		"ES256",
+		"ES384",
+		"ES512",
+		"EdDSA",
+		"RS256",
+		"RS384",
+		"RS512",
+		"PS256",
+		"PS384",
+		"PS512",
+	}
 	if cfg.Keys.Algorithm == "HS256" {
 		p.Algorithms = []string{"HS256"}
 	}

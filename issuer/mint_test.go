@@ -22,7 +22,10 @@ func TestNoTokenIsMadeUnderARevokedKey(t *testing.T) {
 		}
 		revoke := func(key *jose.PrivateKey) {
 			if _, err := h.log.Append(t.Context(), []revocation.Request{
-				{Kind: revocation.KindKID, Issuer: issuerURL, Value: key.ID(), Reason: "key_revoked", Actor: "operator"},
+				{
+					Kind: revocation.KindKID, Issuer: issuerURL, Value: key.ID(),
+					Reason: "key_revoked", Actor: "operator",
+				},
 			}); err != nil {
 				t.Fatal(err)
 			}

@@ -35,7 +35,9 @@ func TestStrangersMakeNoNewSeries(t *testing.T) {
 		for _, e := range endpoints(h.cfg) {
 			h.do(methods[i%len(methods)], h.url+e.path, "")
 		}
-		h.do(fmt.Sprintf("M%d", i), h.url+fmt.Sprintf("/p%d", i), "", withHeader("User-Agent", fmt.Sprint(i)), func(r *http.Request) { r.Host = fmt.Sprintf("h%d", i) })
+		h.do(fmt.Sprintf("M%d", i), h.url+fmt.Sprintf("/p%d", i), "",
+			withHeader("User-Agent", fmt.Sprint(i)),
+			func(r *http.Request) { r.Host = fmt.Sprintf("h%d", i) })
 		h.post("/refresh", body("refresh_token", fmt.Sprint(i)))
 		h.post("/login", body("username", fmt.Sprintf("u%d", i), "password", "x"))
 	}
@@ -51,12 +53,22 @@ func TestStrangersMakeNoNewSeries(t *testing.T) {
 	}
 }
 
-// TestNoSecretIsInAnyLogEventOrMetric sends canaries through every path and looks for them everywhere.
+// TestNoSecretIsInAnyLogEventOrMetric sends canaries through every path and looks for them
+// everywhere.
 func TestNoSecretIsInAnyLogEventOrMetric(t *testing.T) {
 	h := onMiniredis(t, nil)
 	a := h.login("alice")
 	b := h.refresh(a.str("refresh_token"))
-	secrets := []string{password, adminToken, a.str("access_token"), b.str("access_token"), a.str("refresh_token"), b.str("refresh_token"), "canary-password", "canary-admin-token"}
+	secrets := []string{
+		password,
+		adminToken,
+		a.str("access_token"),
+		b.str("access_token"),
+		a.str("refresh_token"),
+		b.str("refresh_token"),
+		"canary-password",
+		"canary-admin-token",
+	}
 	h.post("/login", body("username", "alice", "password", "canary-password"))
 	h.post("/login", body("username", "alice", "canary-password", "x"))
 	h.post("/login", `{"username":"alice","password":"canary-password"`)
@@ -84,12 +96,16 @@ func TestNoSecretIsInAnyLogEventOrMetric(t *testing.T) {
 func TestEventsTellWhoDidWhat(t *testing.T) {
 	h := onMiniredis(t, nil)
 	a := h.login("alice")
-	h.post("/login", body("username", "Alice\nforged", "password", "x"), withHeader("User-Agent", "a\"b\u2028"))
+	h.post("/login", body("username", "Alice\nforged", "password", "x"),
+		withHeader("User-Agent", "a\"b\u2028"))
 	h.refresh("x")
 	h.post("/logout", "", bearer(a.str("access_token")))
 	sid := h.claims(a.str("access_token")).SessionID
 	want := []map[string]string{
-		{"event": "login", "outcome": "success", "subject": "alice", "session_id": sid, "address": "127.0.0.1", "tenant": "acme", "client_id": "sallyport"},
+		{
+			"event": "login", "outcome": "success", "subject": "alice", "session_id": sid,
+			"address": "127.0.0.1", "tenant": "acme", "client_id": "sallyport",
+		},
 		{"event": "login", "outcome": "failure", "reason": "invalid"},
 		{"event": "refresh", "outcome": "failure", "reason": "malformed"},
 		{"event": "logout", "outcome": "success", "subject": "alice", "session_id": sid},
@@ -226,7 +242,8 @@ func TestARevocationThatMeansNothingIsRefused(t *testing.T) {
 			t.Errorf("%s: got %d %s", name, got.status, got.text)
 		}
 	}
-	wantStatus(t, h.operate(http.MethodPost, "/admin/users/a%20b/logout", ""), http.StatusBadRequest, "invalid_request")
+	wantStatus(t, h.operate(http.MethodPost, "/admin/users/a%20b/logout", ""),
+		http.StatusBadRequest, "invalid_request")
 	if len(h.log.Entries()) != 0 {
 		t.Error("something was revoked")
 	}
@@ -236,17 +253,20 @@ func TestAnOperatorSeesGatesAndEntries(t *testing.T) {
 	h := onMiniredis(t, nil)
 	status := h.operate(http.MethodGet, "/admin/status", "")
 	wantStatus(t, status, http.StatusOK, "")
-	if !strings.Contains(status.text, `"name":"gate-1"`) || !strings.Contains(status.text, `"issuers":[]`) {
+	if !strings.Contains(status.text, `"name":"gate-1"`) ||
+		!strings.Contains(status.text, `"issuers":[]`) {
 		t.Errorf("got %s", status.text)
 	}
 	list := h.operate(http.MethodGet, "/admin/revocations?after=0&limit=10", "")
 	wantStatus(t, list, http.StatusOK, "")
-	if !strings.Contains(list.text, `"kind":"client"`) || !strings.Contains(list.text, `"issued_before":"2023-11-14T22:13:20Z"`) {
+	if !strings.Contains(list.text, `"kind":"client"`) ||
+		!strings.Contains(list.text, `"issued_before":"2023-11-14T22:13:20Z"`) {
 		t.Errorf("got %s", list.text)
 	}
 	want503(t, h.operate(http.MethodGet, "/admin/revocations?after=1", ""))
 	for _, query := range []string{"after=x", "after=-1", "limit=0", "limit=1001", "limit=x", "limit=1&limit=2", "x=1"} {
-		wantStatus(t, h.operate(http.MethodGet, "/admin/revocations?"+query, ""), http.StatusBadRequest, "invalid_request")
+		wantStatus(t, h.operate(http.MethodGet, "/admin/revocations?"+query, ""),
+			http.StatusBadRequest, "invalid_request")
 	}
 	wrong := h.operate(http.MethodDelete, "/admin/revocations", "")
 	if wrong.status != http.StatusMethodNotAllowed || wrong.header.Get("Allow") != "POST, GET" {
@@ -255,7 +275,8 @@ func TestAnOperatorSeesGatesAndEntries(t *testing.T) {
 	wantStatus(t, h.operate(http.MethodGet, "/admin/nothing", ""), http.StatusNotFound, "not_found")
 }
 
-// TestAPasswordInTheNameFieldIsNotRecorded: a failed login's event names a user there is, and no other name.
+// TestAPasswordInTheNameFieldIsNotRecorded: a failed login's event names a user there is, and no
+// other name.
 func TestAPasswordInTheNameFieldIsNotRecorded(t *testing.T) {
 	h := onMiniredis(t, nil)
 	h.post("/login", body("username", "correct-horse-battery", "password", "x"))
@@ -269,7 +290,8 @@ func TestAPasswordInTheNameFieldIsNotRecorded(t *testing.T) {
 	}
 }
 
-// TestARevocationsAuditLineNamesWhoOrderedItAndWhy: by selector and by a user's name alike, also when it fails.
+// TestARevocationsAuditLineNamesWhoOrderedItAndWhy: by selector and by a user's name alike, also
+// when it fails.
 func TestARevocationsAuditLineNamesWhoOrderedItAndWhy(t *testing.T) {
 	h := onMiniredis(t, nil)
 	ordered := body("reason", "left_the_company", "actor", "dana")
@@ -300,7 +322,8 @@ func TestARevocationsAuditLineNamesWhoOrderedItAndWhy(t *testing.T) {
 	for name, text := range map[string]string{
 		"a reason with blanks": body("reason", "no good"), "a line in the actor": body("actor", "a\nb"), "a member too many": body("value", "bob"),
 	} {
-		if got := h.operate(http.MethodPost, "/admin/users/alice/logout", text); got.status != http.StatusBadRequest {
+		if got := h.operate(http.MethodPost, "/admin/users/alice/logout",
+			text); got.status != http.StatusBadRequest {
 			t.Errorf("%s: got %d %s", name, got.status, got.text)
 		}
 	}

@@ -22,11 +22,15 @@ func (s *Server) refresh(r *request) (reply, error) {
 		return reply{}, err
 	}
 	var user credential.User
-	grant, err := s.sessions.Refresh(r.Context(), values[0], func(ctx context.Context, live session.Session) (string, error) {
-		var err error
-		user, err = s.admit(ctx, live)
-		return user.Rights, err
-	})
+	grant, err := s.sessions.Refresh(
+		r.Context(),
+		values[0],
+		func(ctx context.Context, live session.Session) (string, error) {
+			var err error
+			user, err = s.admit(ctx, live)
+			return user.Rights, err
+		},
+	)
 	event := s.event(r, audit.Refresh)
 	if err != nil {
 		return reply{}, s.refreshRefusal(event, err)
@@ -40,11 +44,13 @@ func (s *Server) refresh(r *request) (reply, error) {
 	return reply{status: http.StatusOK, body: tokens}, nil
 }
 
-// admit reads the user anew. One who is disabled or gone may not go on, nor one who has moved to another tenant: the session
-// and its tokens are of the old one. With another password than at login the session may be a thief's.
+// admit reads the user anew. One who is disabled or gone may not go on, nor one who has moved to
+// another tenant: the session and its tokens are of the old one. With another password than at
+// login the session may be a thief's.
 func (s *Server) admit(ctx context.Context, live session.Session) (credential.User, error) {
 	user, err := s.users.Lookup(ctx, live.Subject)
-	if errors.Is(err, credential.ErrNoUser) || (err == nil && (user.Disabled || user.Tenant != live.Tenant)) {
+	if errors.Is(err, credential.ErrNoUser) ||
+		(err == nil && (user.Disabled || user.Tenant != live.Tenant)) {
 		return credential.User{}, session.ErrBarred
 	}
 	if err == nil && user.Credential != live.Credential {
@@ -53,7 +59,8 @@ func (s *Server) admit(ctx context.Context, live session.Session) (credential.Us
 	return user, err
 }
 
-// refreshRefusal gives the answer to a refresh that failed. The reason is for the event and the metric, not for the client.
+// refreshRefusal gives the answer to a refresh that failed. The reason is for the event and the
+// metric, not for the client.
 func (s *Server) refreshRefusal(event audit.Event, err error) error {
 	var refused *session.Refusal
 	if !errors.As(err, &refused) {

@@ -61,13 +61,15 @@ type Options struct {
 	Log      Log
 	Audit    Recorder
 
-	// Directory lets what users lose while no issuer runs be noticed at the next start. nil: it is not.
+	// Directory lets what users lose while no issuer runs be noticed at the next start. nil: it is
+	// not.
 	Directory Directory
 
 	// Inventory is required when an admin token is configured.
 	Inventory Inventory
 
-	// Open says whether passwords and tokens are to be taken yet; until it is nil they get 503. nil: always.
+	// Open says whether passwords and tokens are to be taken yet; until it is nil they get 503.
+	// nil: always.
 	Open     func() error
 	Logger   *slog.Logger          // nil: silent
 	Registry prometheus.Registerer // nil: metrics go nowhere
@@ -101,8 +103,9 @@ type Server struct {
 	waits     chan struct{} // one for each logout that waits for gates
 	changes   *changes
 	directory Directory
-	// wereUsers is what users were when their sessions had last been held against it, of EndChanged alone; nil: not read yet. It lies in
-	// Redis, so that what was lost while no issuer ran, or was noticed by one that stopped before it was done, is found at the next start.
+	// wereUsers is what users were when their sessions had last been held against it, of EndChanged
+	// alone; nil: not read yet. It lies in Redis, so that what was lost while no issuer ran, or was
+	// noticed by one that stopped before it was done, is found at the next start.
 	wereUsers  map[string]string
 	everywhere *everywhere
 	unanswered *unanswered
@@ -119,7 +122,8 @@ func New(o Options) (*Server, error) {
 	if o.Inventory == nil && !o.Config.Admin.Token.IsZero() {
 		return nil, errors.New("issuer: expected an inventory for the admin API")
 	}
-	if err := errors.Join(o.Config.Validate(), o.Config.HTTP.Validate(), o.Config.Admin.Validate()); err != nil {
+	if err := errors.Join(o.Config.Validate(), o.Config.HTTP.Validate(),
+		o.Config.Admin.Validate()); err != nil {
 		return nil, err
 	}
 	if o.Logger == nil {
@@ -132,25 +136,38 @@ func New(o Options) (*Server, error) {
 		o.Now = time.Now
 	}
 	s := &Server{
-		cfg: o.Config, keys: o.Keys, users: o.Users, sessions: o.Sessions, log: o.Log, audit: o.Audit,
-		logger: o.Logger, metrics: newMetrics(o.Registry), now: o.Now, trusted: o.Config.HTTP.TrustedProxies,
-		failures: failures{logger: o.Logger, now: o.Now},
-		open:     o.Open, profile: ownProfile(o.Config),
-		throttle: newThrottle(o.Config.HTTP.Requests, o.Now()), adminThrottle: newThrottle(o.Config.HTTP.Requests, o.Now()),
-		inventory: o.Inventory, directory: o.Directory,
-		slots: make(chan struct{}, o.Config.HTTP.MaxConcurrent),
+		cfg:           o.Config,
+		keys:          o.Keys,
+		users:         o.Users,
+		sessions:      o.Sessions,
+		log:           o.Log,
+		audit:         o.Audit,
+		logger:        o.Logger,
+		metrics:       newMetrics(o.Registry),
+		now:           o.Now,
+		trusted:       o.Config.HTTP.TrustedProxies,
+		failures:      failures{logger: o.Logger, now: o.Now},
+		open:          o.Open,
+		profile:       ownProfile(o.Config),
+		throttle:      newThrottle(o.Config.HTTP.Requests, o.Now()),
+		adminThrottle: newThrottle(o.Config.HTTP.Requests, o.Now()),
+		inventory:     o.Inventory,
+		directory:     o.Directory,
+		slots:         make(chan struct{}, o.Config.HTTP.MaxConcurrent),
 		// Twice as many as may wait for gates, so that those that wait leave places too.
 		logoutSlots: make(chan struct{}, max(1, o.Config.HTTP.MaxConcurrent/2)),
 		adminSlots:  make(chan struct{}, o.Config.HTTP.MaxConcurrent),
 		waits:       make(chan struct{}, max(1, o.Config.HTTP.MaxConcurrent/4)),
 		crossing:    http.NewCrossOriginProtection(),
-		changes:     newChanges(), unanswered: newUnanswered(),
+		changes:     newChanges(),
+		unanswered:  newUnanswered(),
 	}
 	s.everywhere = newEverywhere(func(ctx context.Context, user string) (session.Everywhere, error) {
 		return s.sessions.EndAll(ctx, user, "logout_everywhere", user)
 	}, s.guarded)
 	var err error
-	if s.adminToken, err = o.Config.Admin.Token.Live(o.Files, "admin.token", checkAdminToken); err != nil {
+	if s.adminToken, err = o.Config.Admin.Token.Live(o.Files, "admin.token",
+		checkAdminToken); err != nil {
 		return nil, fmt.Errorf("issuer: %w", err)
 	}
 	if s.metadata, err = makeMetadata(o.Config); err != nil {
@@ -174,12 +191,22 @@ type endpoint struct {
 func endpoints(cfg Config) []endpoint {
 	list := []endpoint{
 		{method: http.MethodPost, path: "/login", name: "login", secret: true, handle: (*Server).login},
-		{method: http.MethodPost, path: "/refresh", name: "refresh", secret: true, handle: (*Server).refresh},
-		{method: http.MethodPost, path: "/logout", name: "logout", secret: true, query: []string{"wait", "everywhere"}, handle: (*Server).logout},
-		{method: http.MethodGet, path: "/.well-known/jwks.json", name: "key_set", handle: (*Server).keySet},
+		{
+			method: http.MethodPost, path: "/refresh", name: "refresh", secret: true,
+			handle: (*Server).refresh,
+		},
+		{
+			method: http.MethodPost, path: "/logout", name: "logout", secret: true,
+			query: []string{"wait", "everywhere"}, handle: (*Server).logout,
+		},
+		{
+			method: http.MethodGet, path: "/.well-known/jwks.json", name: "key_set",
+			handle: (*Server).keySet,
+		},
 	}
 	for _, path := range metadataPaths(cfg.Issuer) {
-		list = append(list, endpoint{method: http.MethodGet, path: path, name: "metadata", handle: (*Server).serveMetadata})
+		list = append(list,
+			endpoint{method: http.MethodGet, path: path, name: "metadata", handle: (*Server).serveMetadata})
 	}
 	return list
 }
@@ -204,8 +231,9 @@ func (s *Server) Handler() http.Handler {
 	return exactPaths(known, mux, s.answering("other", notFound))
 }
 
-// exactPaths lets through only known paths in their one spelling, as they stand in the request line, so that the router never
-// redirects and no proxy's rule for /login is walked around by /%6cogin.
+// exactPaths lets through only known paths in their one spelling, as they stand in the request
+// line, so that the router never redirects and no proxy's rule for /login is walked around by
+// /%6cogin.
 func exactPaths(known []string, next, otherwise http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		path, _, _ := strings.Cut(r.RequestURI, "?")
@@ -219,9 +247,11 @@ func exactPaths(known []string, next, otherwise http.Handler) http.Handler {
 
 func notFound(http.ResponseWriter, *http.Request) (reply, error) { return reply{}, errNotFound }
 
-// guard is what every request passes before its handler: its origin, who may come in, the query, its body, and a free slot in one
-// of places. A client that is slow to send its body holds a connection, but no slot.
-func (s *Server) guard(e endpoint, places []chan struct{}, admit func(*http.Request) (client, error)) http.Handler {
+// guard is what every request passes before its handler: its origin, who may come in, the query,
+// its body, and a free slot in one of places. A client that is slow to send its body holds a
+// connection, but no slot.
+func (s *Server) guard(e endpoint, places []chan struct{},
+	admit func(*http.Request) (client, error)) http.Handler {
 	return s.answering(e.name, func(w http.ResponseWriter, r *http.Request) (reply, error) {
 		if s.crossing.Check(r) != nil {
 			return reply{}, errForbidden
@@ -246,7 +276,8 @@ func (s *Server) guard(e endpoint, places []chan struct{}, admit func(*http.Requ
 	})
 }
 
-// take takes a slot in the first of places that has a free one, and gives that place; nil when there is none.
+// take takes a slot in the first of places that has a free one, and gives that place; nil when
+// there is none.
 func take(places []chan struct{}) chan struct{} {
 	for _, place := range places {
 		select {
@@ -258,7 +289,8 @@ func take(places []chan struct{}) chan struct{} {
 	return nil
 }
 
-// client lets a stranger's request pass, unless its address has made too many or the issuer is not open yet.
+// client lets a stranger's request pass, unless its address has made too many or the issuer is not
+// open yet.
 func (s *Server) client(e endpoint) func(*http.Request) (client, error) {
 	return func(r *http.Request) (client, error) {
 		from := clientOf(r, s.trusted)
@@ -283,9 +315,10 @@ func (s *Server) wrongMethod(name, allow string) http.Handler {
 	})
 }
 
-// answering turns what a handler gives into an answer: a reply, a refusal, or, for anything that went wrong underneath, 503
-// with the cause in the log alone.
-func (s *Server) answering(name string, handle func(http.ResponseWriter, *http.Request) (reply, error)) http.Handler {
+// answering turns what a handler gives into an answer: a reply, a refusal, or, for anything that
+// went wrong underneath, 503 with the cause in the log alone.
+func (s *Server) answering(name string,
+	handle func(http.ResponseWriter, *http.Request) (reply, error)) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		start := time.Now()
 		sent := &recorded{ResponseWriter: w}
@@ -313,7 +346,8 @@ func (s *Server) answering(name string, handle func(http.ResponseWriter, *http.R
 	})
 }
 
-// guarded runs what a goroutine of its own does for a request: its panic is an error, which is answered with 503 and has been logged.
+// guarded runs what a goroutine of its own does for a request: its panic is an error, which is
+// answered with 503 and has been logged.
 func (s *Server) guarded(f func() error) error {
 	err := daemon.Guard(f)
 	if errors.Is(err, daemon.ErrPanic) {
@@ -353,7 +387,8 @@ func checkQuery(r *http.Request, known []string) error {
 	}
 	for name, values := range query {
 		if !slices.Contains(known, name) || len(values) != 1 {
-			return invalidRequest("the URL has a parameter that is not known here, or one twice; tokens never go into a URL")
+			return invalidRequest(
+				"the URL has a parameter that is not known here, or one twice; tokens never go into a URL")
 		}
 	}
 	return nil

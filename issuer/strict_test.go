@@ -59,7 +59,8 @@ func TestABodyIsReadStrictly(t *testing.T) {
 		"white space around it": {" \r\n" + good + "\n", 200},
 		"escapes":               {strings.Replace(good, "alice", `\u0061lice`, 1), 200},
 	} {
-		if got := h.post("/login", c.body); got.status != c.status || (c.status == 400 && got.str("error") != "invalid_request") {
+		if got := h.post("/login", c.body); got.status != c.status ||
+			(c.status == 400 && got.str("error") != "invalid_request") {
 			t.Errorf("%s: expected %d, got %d %s", name, c.status, got.status, got.text)
 		}
 	}
@@ -100,7 +101,9 @@ func TestALargeBodyIsRefusedBeforeItIsRead(t *testing.T) {
 	h := onMiniredis(t, nil)
 	for _, path := range []string{"/login", "/refresh", "/logout"} {
 		conn := h.dial()
-		fmt.Fprintf(conn, "POST %s HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n{", path, maxBody+1)
+		fmt.Fprintf(conn,
+			"POST %s HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n{",
+			path, maxBody+1)
 		a := readAnswer(t, conn)
 		wantStatus(t, a, http.StatusRequestEntityTooLarge, "request_too_large")
 	}
@@ -109,7 +112,8 @@ func TestALargeBodyIsRefusedBeforeItIsRead(t *testing.T) {
 func TestALargeBodyThatDoesNotSayItsLengthIsCut(t *testing.T) {
 	h := onMiniredis(t, nil)
 	conn := h.dial()
-	fmt.Fprintf(conn, "POST /login HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n")
+	fmt.Fprintf(conn,
+		"POST /login HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n")
 	fmt.Fprintf(conn, "%x\r\n%s\r\n", maxBody+1, strings.Repeat(" ", maxBody+1))
 	wantStatus(t, readAnswer(t, conn), http.StatusRequestEntityTooLarge, "request_too_large")
 	if _, err := io.Copy(io.Discard, conn); err != nil && !strings.Contains(err.Error(), "reset") {
@@ -152,7 +156,8 @@ func TestEachEndpointNamesItsMethods(t *testing.T) {
 				continue
 			}
 			a := h.do(method, h.url+path, "")
-			if a.status != http.StatusMethodNotAllowed || a.header.Get("Allow") != allow || (method != "HEAD" && a.str("error") != "method_not_allowed") {
+			if a.status != http.StatusMethodNotAllowed || a.header.Get("Allow") != allow ||
+				(method != "HEAD" && a.str("error") != "method_not_allowed") {
 				t.Errorf("%s %s: got %d, Allow %q, %s", method, path, a.status, a.header.Get("Allow"), a.text)
 			}
 		}
@@ -167,9 +172,11 @@ func TestAPathHasOneSpelling(t *testing.T) {
 		"/debug/pprof/", "/debug/pprof/cmdline", "/debug/vars", "/admin/revocations", "/admin/status", "//evil.example/login", "http://x/login", "/.well-known/jwks.json/",
 	} {
 		conn := h.dial()
-		fmt.Fprintf(conn, "POST %s HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\nConnection: close\r\n\r\n", path)
+		fmt.Fprintf(conn,
+			"POST %s HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\nConnection: close\r\n\r\n", path)
 		a := readAnswer(t, conn)
-		if a.status != http.StatusNotFound || a.str("error") != "not_found" || a.header.Get("Location") != "" {
+		if a.status != http.StatusNotFound || a.str("error") != "not_found" ||
+			a.header.Get("Location") != "" {
 			t.Errorf("%s: got %d %s", path, a.status, a.text)
 		}
 	}
@@ -187,7 +194,8 @@ func TestATokenInAURLIsRefusedAndNotLogged(t *testing.T) {
 		{"GET", "/.well-known/oauth-authorization-server?x="},
 		{"POST", "/refresh?%zz="},
 	} {
-		wantStatus(t, h.do(c.method, h.url+c.path+a.str("refresh_token"), ""), http.StatusBadRequest, "invalid_request")
+		wantStatus(t, h.do(c.method, h.url+c.path+a.str("refresh_token"), ""),
+			http.StatusBadRequest, "invalid_request")
 	}
 	if logs := h.logged.String() + h.audited.String(); strings.Contains(logs, a.str("refresh_token")) {
 		t.Error("a token from a URL was logged")
@@ -210,13 +218,15 @@ func TestPagesOfOtherOriginsAreNotServed(t *testing.T) {
 			}
 		}
 	}
-	wantStatus(t, h.post("/login", good, withHeader("Sec-Fetch-Site", "same-origin")), http.StatusOK, "")
+	wantStatus(t, h.post("/login", good, withHeader("Sec-Fetch-Site", "same-origin")),
+		http.StatusOK, "")
 }
 
 func TestAnUpgradeLeadsNowhere(t *testing.T) {
 	h := onMiniredis(t, nil)
 	conn := h.dial()
-	fmt.Fprintf(conn, "GET /.well-known/jwks.json HTTP/1.1\r\nHost: x\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQAoAAAAAIAAAAA\r\n\r\n")
+	fmt.Fprintf(conn,
+		"GET /.well-known/jwks.json HTTP/1.1\r\nHost: x\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQAoAAAAAIAAAAA\r\n\r\n")
 	if a := readAnswer(t, conn); a.status != http.StatusOK {
 		t.Errorf("got %d", a.status)
 	}
@@ -253,7 +263,8 @@ func TestASlowBodyHoldsNoSlot(t *testing.T) {
 	h := onMiniredis(t, func(c *Config) { c.HTTP.MaxConcurrent = 1 })
 	for range 5 {
 		conn := h.dial()
-		fmt.Fprintf(conn, "POST /login HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n{")
+		fmt.Fprintf(conn,
+			"POST /login HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n{")
 	}
 	h.login("alice")
 }
@@ -275,7 +286,8 @@ func TestRequestsAtATimeAreBounded(t *testing.T) {
 	wantStatus(t, h.refresh("x"), http.StatusUnauthorized, "invalid_grant")
 }
 
-// TestLogoutsHavePlacesOfTheirOwn: strangers who log in keep nobody from logging out. What is theirs is bounded too.
+// TestLogoutsHavePlacesOfTheirOwn: strangers who log in keep nobody from logging out. What is
+// theirs is bounded too.
 func TestLogoutsHavePlacesOfTheirOwn(t *testing.T) {
 	h := onMiniredis(t, func(c *Config) { c.HTTP.MaxConcurrent = 1 })
 	held := h.login("alice").str("access_token")
@@ -287,7 +299,8 @@ func TestLogoutsHavePlacesOfTheirOwn(t *testing.T) {
 	busy, logout := h.refresh("x"), h.post("/logout", "", bearer(held))
 	close(leave)
 	wantStatus(t, <-first, http.StatusOK, "")
-	wantStatus(t, busy, http.StatusServiceUnavailable, "temporarily_unavailable") // all other places were taken
+	// all other places were taken
+	wantStatus(t, busy, http.StatusServiceUnavailable, "temporarily_unavailable")
 	wantStatus(t, logout, http.StatusOK, "")
 }
 

@@ -15,14 +15,16 @@ const (
 	throttleColumns = 1 << 15
 )
 
-// throttle lets each address through at a rate, in fixed memory however many addresses there are. It is a generic cell rate
-// algorithm over a sketch: an address has one cell in each row, and the emptier one counts. An address is refused only when
-// others fill both of its cells, and no flood of addresses makes it forget one.
+// throttle lets each address through at a rate, in fixed memory however many addresses there are.
+// It is a generic cell rate algorithm over a sketch: an address has one cell in each row, and the
+// emptier one counts. An address is refused only when others fill both of its cells, and no flood
+// of addresses makes it forget one.
 type throttle struct {
 	every time.Duration
 	slack time.Duration
 	seeds [throttleRows]maphash.Seed
-	cells [throttleRows][throttleColumns]atomic.Int64 // when the cell is empty again, in nanoseconds since start
+	// when the cell is empty again, in nanoseconds since start
+	cells [throttleRows][throttleColumns]atomic.Int64
 	start time.Time
 }
 
@@ -34,7 +36,8 @@ func newThrottle(rate credential.Rate, start time.Time) *throttle {
 	return t
 }
 
-// take counts one request. It gives how long to wait when the address has made too many; a refused request is not counted.
+// take counts one request. It gives how long to wait when the address has made too many; a refused
+// request is not counted.
 func (t *throttle) take(a netip.Addr, now time.Time) (wait time.Duration) {
 	key := throttleKey(a)
 	since := int64(now.Sub(t.start))

@@ -51,7 +51,8 @@ func TestOneAddressIsNotHeldAgainstAnother(t *testing.T) {
 	}
 }
 
-// TestACrowdIsHeldAgainstFew: thousands of addresses at their limit share cells with others, and both cells of one only rarely.
+// TestACrowdIsHeldAgainstFew: thousands of addresses at their limit share cells with others, and
+// both cells of one only rarely.
 func TestACrowdIsHeldAgainstFew(t *testing.T) {
 	start := time.Unix(1000, 0)
 	th := newThrottle(testRate, start)
@@ -71,7 +72,8 @@ func TestACrowdIsHeldAgainstFew(t *testing.T) {
 	}
 }
 
-// TestAFloodOfAddressesMakesItForgetNone: what is counted against the first address stays, in the same memory.
+// TestAFloodOfAddressesMakesItForgetNone: what is counted against the first address stays, in the
+// same memory.
 func TestAFloodOfAddressesMakesItForgetNone(t *testing.T) {
 	start := time.Unix(1000, 0)
 	th := newThrottle(testRate, start)
@@ -102,7 +104,8 @@ func TestAnIPv6ClientIsItsNetwork(t *testing.T) {
 }
 
 func TestEachEndpointThatTakesASecretIsThrottled(t *testing.T) {
-	h := onMiniredis(t, func(c *Config) { c.HTTP.Requests = credential.Rate{Burst: 2, Every: time.Hour} })
+	h := onMiniredis(t,
+		func(c *Config) { c.HTTP.Requests = credential.Rate{Burst: 2, Every: time.Hour} })
 	secret := map[string]bool{"/login": true, "/refresh": true, "/logout": true}
 	for _, e := range endpoints(h.cfg) {
 		if (e.method == http.MethodPost) != e.secret || e.secret != secret[e.path] {
@@ -118,7 +121,8 @@ func TestEachEndpointThatTakesASecretIsThrottled(t *testing.T) {
 		if throttled := last.status == http.StatusTooManyRequests; throttled != e.secret {
 			t.Errorf("%s: got %d", e.path, last.status)
 		}
-		if e.secret && (last.header.Get("Retry-After") == "" || last.str("error") != "too_many_requests") {
+		if e.secret &&
+			(last.header.Get("Retry-After") == "" || last.str("error") != "too_many_requests") {
 			t.Errorf("%s: got %s, Retry-After %q", e.path, last.text, last.header.Get("Retry-After"))
 		}
 	}
@@ -135,13 +139,15 @@ func TestEachEndpointThatTakesASecretIsThrottled(t *testing.T) {
 }
 
 func TestAClientCanNotChooseItsAddress(t *testing.T) {
-	h := onMiniredis(t, func(c *Config) { c.HTTP.Requests = credential.Rate{Burst: 5, Every: time.Hour} })
+	h := onMiniredis(t,
+		func(c *Config) { c.HTTP.Requests = credential.Rate{Burst: 5, Every: time.Hour} })
 	statuses := map[int]int{}
 	for i := range 10 {
 		ip := fmt.Sprintf("198.51.100.%d", i)
-		a := h.post("/refresh", body("refresh_token", "x"),
-			withHeader("X-Forwarded-For", ip), withHeader("X-Real-Ip", ip), withHeader("Forwarded", "for="+ip),
-			withHeader("True-Client-Ip", ip), withHeader("Cf-Connecting-Ip", ip), withHeader("X-Client-Ip", ip))
+		a := h.post("/refresh", body("refresh_token", "x"), withHeader("X-Forwarded-For", ip),
+			withHeader("X-Real-Ip", ip), withHeader("Forwarded", "for="+ip),
+			withHeader("True-Client-Ip", ip), withHeader("Cf-Connecting-Ip", ip),
+			withHeader("X-Client-Ip", ip))
 		statuses[a.status]++
 	}
 	if statuses[401] != 5 || statuses[429] != 5 {
@@ -155,7 +161,8 @@ func TestBrokenForwardingHeadersChangeNoAnswer(t *testing.T) {
 		if len(value) > 30000 {
 			value = value[:30000]
 		}
-		a := h.post("/login", body("username", "alice", "password", "wrong"), withHeader("X-Forwarded-For", value))
+		a := h.post("/login", body("username", "alice", "password", "wrong"),
+			withHeader("X-Forwarded-For", value))
 		wantStatus(t, a, http.StatusUnauthorized, "invalid_credentials")
 	}
 	written := map[string]bool{"127.0.0.1": true, "::1": true, "192.0.2.1": true, "fe80::1": true}

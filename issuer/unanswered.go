@@ -10,8 +10,9 @@ const (
 	unansweredMost = 1024
 )
 
-// unanswered remembers for a while which credentials asked to log their user out everywhere and got an error: it may have been stored all
-// the same, and then whoever asks again is to be told. It is bounded; who is forgotten gets 401 for a token that has ended.
+// unanswered remembers for a while which credentials asked to log their user out everywhere and got
+// an error: it may have been stored all the same, and then whoever asks again is to be told. It is
+// bounded; who is forgotten gets 401 for a token that has ended.
 type unanswered struct {
 	mu    sync.Mutex
 	asked map[string]unansweredAsk

@@ -55,21 +55,23 @@ func (c *changes) take() map[string]bool {
 	return taken
 }
 
-// UsersChanged takes note of users who have lost something: their sessions of before end as soon as EndChanged gets to it. It never
-// blocks; it is made for credential.Options.OnChange.
+// UsersChanged takes note of users who have lost something: their sessions of before end as soon as
+// EndChanged gets to it. It never blocks; it is made for credential.Options.OnChange.
 func (s *Server) UsersChanged(names []string) { s.changes.add(names...) }
 
 // retryChanges is how long to wait until what could not be stored is tried again.
 const retryChanges = time.Second
 
 const (
-	changesAtOnce = 16  // users whose sessions are ended at a time: their entries share calls of the log's script
+	// users whose sessions are ended at a time: their entries share calls of the log's script
+	changesAtOnce = 16
 	changesInPart = 256 // users after whom is remembered what was done
 )
 
-// EndChanged ends what is outdated of users who have changed, until ctx ends, and tries again what could not be stored. Every issuer
-// does so by itself: whoever comes second finds nothing left to end. What was lost while none ran, or was left undone by one that stopped, is
-// found by comparing the users with what is known of them in Redis.
+// EndChanged ends what is outdated of users who have changed, until ctx ends, and tries again what
+// could not be stored. Every issuer does so by itself: whoever comes second finds nothing left to
+// end. What was lost while none ran, or was left undone by one that stopped, is found by comparing
+// the users with what is known of them in Redis.
 func (s *Server) EndChanged(ctx context.Context) error {
 	retry, compare := time.NewTicker(retryChanges), time.NewTicker(compareUsers)
 	defer retry.Stop()
@@ -110,8 +112,8 @@ func (s *Server) EndChanged(ctx context.Context) error {
 	}
 }
 
-// endChanges ends what is outdated of some users, a bounded number of them at a time, and reports whether all of it is stored. Who is left when
-// ctx ends is not remembered as done.
+// endChanges ends what is outdated of some users, a bounded number of them at a time, and reports
+// whether all of it is stored. Who is left when ctx ends is not remembered as done.
 func (s *Server) endChanges(ctx context.Context, names map[string]bool) (all bool) {
 	all = true
 	part := make(map[string]bool, changesInPart)
@@ -170,7 +172,9 @@ func (s *Server) endPart(ctx context.Context, names map[string]bool) bool {
 		return ended
 	}
 	if err := s.remember(context.WithoutCancel(ctx), done); err != nil {
-		s.logger.Warn("what was ended of users who have changed could not be remembered: it is looked at again", "error", err)
+		s.logger.Warn(
+			"what was ended of users who have changed could not be remembered: it is looked at again",
+			"error", err)
 		for name := range done {
 			s.changes.again(name)
 		}
@@ -179,8 +183,8 @@ func (s *Server) endPart(ctx context.Context, names map[string]bool) bool {
 	return ended
 }
 
-// endChangesOf holds a user's sessions against what the user is now, not against what was noticed: it may have changed again. What
-// fails again is counted, and not told again.
+// endChangesOf holds a user's sessions against what the user is now, not against what was noticed:
+// it may have changed again. What fails again is counted, and not told again.
 func (s *Server) endChangesOf(ctx context.Context, name string, again bool) error {
 	event := audit.Event{
 		Name: audit.Revoke, Issuer: s.cfg.Issuer, ClientID: s.cfg.ClientID,
@@ -194,8 +198,14 @@ func (s *Server) endChangesOf(ctx context.Context, name string, again bool) erro
 		done, err = s.sessions.EndAll(ctx, name, event.RevocationReason, event.Actor)
 	case err == nil:
 		event.RevocationReason = "user_changed"
-		done, err = s.sessions.EndOutdated(ctx,
-			session.Facts{Subject: name, Credential: user.Credential, Rights: user.Rights}, event.RevocationReason, event.Actor)
+		done, err = s.sessions.EndOutdated(
+			ctx,
+			session.Facts{
+				Subject: name, Credential: user.Credential, Rights: user.Rights,
+			},
+			event.RevocationReason,
+			event.Actor,
+		)
 	}
 	if err == nil && done.Sessions == 0 {
 		return nil
@@ -205,7 +215,8 @@ func (s *Server) endChangesOf(ctx context.Context, name string, again bool) erro
 	case err != nil && again:
 		return err
 	case err != nil:
-		s.logger.Warn("the sessions of a user who has changed could not be ended yet", "user", name, "error", err)
+		s.logger.Warn("the sessions of a user who has changed could not be ended yet", "user",
+			name, "error", err)
 	}
 	event.Seq = done.Receipt.Seq
 	s.record(event, failureOf(err))

@@ -15,7 +15,8 @@ type Directory interface {
 	All() map[string]credential.User
 }
 
-// knownUser is what is remembered of a user in Redis: enough to tell whether something was lost since.
+// knownUser is what is remembered of a user in Redis: enough to tell whether something was lost
+// since.
 type knownUser struct {
 	Credential string   `json:"c"`
 	Tenant     string   `json:"t,omitempty"`
@@ -32,24 +33,30 @@ func writeKnown(u credential.User) (string, error) {
 	return string(text), nil
 }
 
-// readKnown gives what a user was. What can't be read was something else: the user's sessions are held against what is.
+// readKnown gives what a user was. What can't be read was something else: the user's sessions are
+// held against what is.
 func readKnown(text string) credential.User {
 	var was knownUser
 	if json.Unmarshal([]byte(text), &was) != nil {
 		return credential.User{}
 	}
-	return credential.User{Credential: was.Credential, Tenant: was.Tenant, Roles: was.Roles, Scopes: was.Scopes, Disabled: was.Disabled}
+	return credential.User{
+		Credential: was.Credential, Tenant: was.Tenant, Roles: was.Roles, Scopes: was.Scopes,
+		Disabled: was.Disabled,
+	}
 }
 
-// compareUsers is how often users are compared with what is known of them: who gets a role is told to nobody, and may lose it again while no
-// issuer runs.
+// compareUsers is how often users are compared with what is known of them: who gets a role is told
+// to nobody, and may lose it again while no issuer runs.
 const compareUsers = 30 * time.Second
 
-// mayBeBack is how long a user who is missing at the start may only be missing in a file that is being written.
+// mayBeBack is how long a user who is missing at the start may only be missing in a file that is
+// being written.
 const mayBeBack = 2 * time.Second
 
-// compare notes who has lost something since it was known what they were, and remembers who has got something. Of whoever is not known
-// nothing is known to have been lost: at the first start ever that is everybody.
+// compare notes who has lost something since it was known what they were, and remembers who has got
+// something. Of whoever is not known nothing is known to have been lost: at the first start ever
+// that is everybody.
 func (s *Server) compare(ctx context.Context) error {
 	if s.directory == nil {
 		return nil
@@ -89,7 +96,8 @@ func (s *Server) compare(ctx context.Context) error {
 	return s.remember(ctx, changed)
 }
 
-// awaitMissing waits a moment if users are known who are not there: a file that is being written is empty first.
+// awaitMissing waits a moment if users are known who are not there: a file that is being written is
+// empty first.
 func (s *Server) awaitMissing(ctx context.Context, users map[string]string) error {
 	all := s.directory.All()
 	for name := range users {

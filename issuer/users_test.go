@@ -45,8 +45,8 @@ func eventually(t *testing.T, what string, condition func() bool) {
 	}
 }
 
-// TestWhoLosesSomethingLosesTheSessionsOfBefore, with their access tokens and without anybody asking; a login after the change works,
-// and it lasts when the other issuer notices too.
+// TestWhoLosesSomethingLosesTheSessionsOfBefore, with their access tokens and without anybody
+// asking; a login after the change works, and it lasts when the other issuer notices too.
 func TestWhoLosesSomethingLosesTheSessionsOfBefore(t *testing.T) {
 	for name, c := range map[string]struct {
 		change func(*credential.User)
@@ -61,9 +61,13 @@ func TestWhoLosesSomethingLosesTheSessionsOfBefore(t *testing.T) {
 			eachRedis(t, func(t *testing.T, h *house) {
 				h.following()
 				first, second, bob := h.login("alice"), h.login("alice"), h.login("bob")
-				sids := []string{h.claims(first.str("access_token")).SessionID, h.claims(second.str("access_token")).SessionID}
+				sids := []string{
+					h.claims(first.str("access_token")).SessionID,
+					h.claims(second.str("access_token")).SessionID,
+				}
 				h.change("alice", c.change)
-				eventually(t, "both sessions to be revoked", func() bool { return h.log.InLog(sids[0]) == 1 && h.log.InLog(sids[1]) == 1 })
+				eventually(t, "both sessions to be revoked",
+					func() bool { return h.log.InLog(sids[0]) == 1 && h.log.InLog(sids[1]) == 1 })
 				for _, e := range h.log.Entries() {
 					if e.Reason != c.reason || e.Actor != "users" {
 						t.Errorf("got %+v", e)
@@ -93,7 +97,8 @@ func TestWhoLosesSomethingLosesTheSessionsOfBefore(t *testing.T) {
 	}
 }
 
-// TestAChangeThatCouldNotBeStoredIsTriedAgain, until the log takes it; the failure is recorded once, not every second.
+// TestAChangeThatCouldNotBeStoredIsTriedAgain, until the log takes it; the failure is recorded
+// once, not every second.
 func TestAChangeThatCouldNotBeStoredIsTriedAgain(t *testing.T) {
 	h := onMiniredis(t, nil).following()
 	sid := h.claims(h.login("alice").str("access_token")).SessionID
@@ -123,12 +128,15 @@ func TestAChangeThatCouldNotBeStoredIsTriedAgain(t *testing.T) {
 	other := h.claims(h.login("bob").str("access_token")).SessionID
 	h.users.fail(errors.New("directory away"))
 	h.change("bob", func(u *credential.User) { u.Credential = "new" })
-	eventually(t, "the failure to be logged", func() bool { return strings.Contains(h.logged.String(), "directory away") })
+	eventually(t, "the failure to be logged",
+		func() bool { return strings.Contains(h.logged.String(), "directory away") })
 	h.users.fail(nil)
-	eventually(t, "bob's session to be revoked after all", func() bool { return h.log.InLog(other) == 1 })
+	eventually(t, "bob's session to be revoked after all",
+		func() bool { return h.log.InLog(other) == 1 })
 }
 
-// TestAChangeThatNobodyNoticedIsSeenByTheNextRefresh: the issuer was away while the users were edited.
+// TestAChangeThatNobodyNoticedIsSeenByTheNextRefresh: the issuer was away while the users were
+// edited.
 func TestAChangeThatNobodyNoticedIsSeenByTheNextRefresh(t *testing.T) {
 	eachRedis(t, func(t *testing.T, h *house) {
 		a := h.login("alice")
@@ -150,8 +158,14 @@ func (h *house) restarted() *house {
 	again := *h
 	var err error
 	again.server, err = New(Options{
-		Config: h.cfg, Keys: h.keys, Users: h.users, Directory: h.users, Sessions: h.server.sessions, Log: h.log, Inventory: inventory{},
-		Audit: audit.New(h.audited, audit.Options{}),
+		Config:    h.cfg,
+		Keys:      h.keys,
+		Users:     h.users,
+		Directory: h.users,
+		Sessions:  h.server.sessions,
+		Log:       h.log,
+		Inventory: inventory{},
+		Audit:     audit.New(h.audited, audit.Options{}),
 	})
 	if err != nil {
 		h.t.Fatal(err)
@@ -180,7 +194,8 @@ func (h *house) awaitKnown(name, want string) {
 	})
 }
 
-// TestWhatASoleIssuerDidNotGetToIsDoneAfterItsNextStart: it had noticed that a user was disabled, could not store the end, and stopped.
+// TestWhatASoleIssuerDidNotGetToIsDoneAfterItsNextStart: it had noticed that a user was disabled,
+// could not store the end, and stopped.
 func TestWhatASoleIssuerDidNotGetToIsDoneAfterItsNextStart(t *testing.T) {
 	eachRedis(t, func(t *testing.T, h *house) {
 		var alice, bob answer
@@ -272,7 +287,8 @@ func TestAPanicOverAChangedUserIsTriedAgain(t *testing.T) {
 	sid := h.claims(h.login("alice").str("access_token")).SessionID
 	h.change("alice", func(u *credential.User) { u.Disabled = true })
 	eventually(t, "the session to be revoked", func() bool { return h.log.InLog(sid) == 1 })
-	if logged := h.logged.String(); !strings.Contains(logged, "users_test.go") || strings.Contains(logged, password) {
+	if logged := h.logged.String(); !strings.Contains(logged, "users_test.go") ||
+		strings.Contains(logged, password) {
 		t.Errorf("the log has no stack, or a secret: %s", logged)
 	}
 }

@@ -28,7 +28,8 @@ func newKeys() *Keys {
 	}
 }
 
-// Trust adds an issuer, or exchanges its rules, with these keys. An issuer without keys is one whose keys were never had.
+// Trust adds an issuer, or exchanges its rules, with these keys. An issuer without keys is one
+// whose keys were never had.
 func (k *Keys) Trust(p *token.Profile, keys ...*jose.PublicKey) {
 	k.mu.Lock()
 	defer k.mu.Unlock()

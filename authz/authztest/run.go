@@ -23,7 +23,8 @@ type Answer struct {
 // Ask sends a request through a transport.
 type Ask func(authz.Request) Answer
 
-// Run goes through all vectors. start makes a transport in front of an engine on w; it is called for every vector.
+// Run goes through all vectors. start makes a transport in front of an engine on w; it is called
+// for every vector.
 func Run(t *testing.T, start func(*testing.T, *World) Ask) {
 	base := New()
 	for _, v := range Vectors(base) {
@@ -43,7 +44,8 @@ func Run(t *testing.T, start func(*testing.T, *World) Ask) {
 func Compare(t *testing.T, want Want, got Answer) {
 	t.Helper()
 	if got.Status != want.Status {
-		t.Fatalf("got status %d (%s), want %d (%s)", got.Status, header(got.Headers, authz.HeaderReason), want.Status, want.Reason)
+		t.Fatalf("got status %d (%s), want %d (%s)", got.Status,
+			header(got.Headers, authz.HeaderReason), want.Status, want.Reason)
 	}
 	if want.Status == 200 {
 		comparePass(t, want, got)
@@ -70,7 +72,8 @@ func compareBody(t *testing.T, want Want, body string) {
 		t.Fatalf("body %q: %v", body, err)
 	}
 	d, ok := want.Reason.Describe()
-	if len(members) != 2 || members["error"] != want.Error || !ok || members["error_description"] != d.Meaning {
+	if len(members) != 2 || members["error"] != want.Error || !ok ||
+		members["error_description"] != d.Meaning {
 		t.Errorf("got body %s, want error %q and description %q", body, want.Error, d.Meaning)
 	}
 }
@@ -84,8 +87,10 @@ func comparePass(t *testing.T, want Want, got Answer) {
 	}
 	for _, name := range authz.IdentityHeaders() {
 		value, tell := told[name]
-		if tell != (header(got.Set, name) != "") || tell == slices.Contains(got.Remove, name) || header(got.Set, name) != value {
-			t.Errorf("%s: got %q, removed %v; want %q", name, header(got.Set, name), slices.Contains(got.Remove, name), value)
+		if tell != (header(got.Set, name) != "") || tell == slices.Contains(got.Remove, name) ||
+			header(got.Set, name) != value {
+			t.Errorf("%s: got %q, removed %v; want %q", name, header(got.Set, name),
+				slices.Contains(got.Remove, name), value)
 		}
 	}
 	if len(got.Set) != len(told) {
@@ -99,8 +104,8 @@ func comparePass(t *testing.T, want Want, got Answer) {
 	compareRemoved(t, got)
 }
 
-// compareRemoved: nothing is both set and removed, and nothing is removed that no server takes for an identity header, or for one
-// that asks for another method or path.
+// compareRemoved: nothing is both set and removed, and nothing is removed that no server takes for
+// an identity header, or for one that asks for another method or path.
 func compareRemoved(t *testing.T, got Answer) {
 	t.Helper()
 	for _, name := range got.Remove {
@@ -148,13 +153,14 @@ func RunAttacks(t *testing.T, start func(*testing.T, *World) Ask) {
 	t.Logf("%d hostile tokens, none accepted", len(attacks))
 }
 
-// CompareAttack wants a 401 for the attack's reason. Where the token's own spelling breaks the header around it, the header's
-// reason comes first.
+// CompareAttack wants a 401 for the attack's reason. Where the token's own spelling breaks the
+// header around it, the header's reason comes first.
 func CompareAttack(t *testing.T, a josetest.Attack, got Answer) {
 	t.Helper()
 	reason := header(got.Headers, authz.HeaderReason)
 	broken := strings.ContainsAny(a.Token, " \t,") || a.Token == ""
-	if got.Status != 401 || (reason != string(a.Reason) && !(broken && (reason == "scheme" || reason == "many_tokens"))) {
+	if got.Status != 401 ||
+		(reason != string(a.Reason) && !(broken && (reason == "scheme" || reason == "many_tokens"))) {
 		t.Errorf("got %d %s, want 401 %s", got.Status, reason, a.Reason)
 	}
 }

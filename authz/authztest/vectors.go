@@ -23,8 +23,10 @@ type Want struct {
 	Reason    token.Reason // of a refusal
 	Challenge string       // WWW-Authenticate, "" for none
 	Error     string       // of the refusal's body
-	Set       string       // identity headers without "x-auth-", as "subject=alice roles=admin", of a request that may pass
-	Strip     string       // headers of the request that must be removed besides the identity headers that are not set
+	// identity headers without "x-auth-", as "subject=alice roles=admin", of a request that may pass
+	Set string
+	// headers of the request that must be removed besides the identity headers that are not set
+	Strip string
 }
 
 const (
@@ -36,15 +38,22 @@ const (
 // Anybody, Alice and Zoe are answers to requests that may pass.
 var (
 	Anybody = Want{Status: 200}
-	Alice   = Want{Status: 200, Set: "subject=alice roles=admin,staff scope=read+write session=session-1 token-id=token-1"}
-	Zoe     = Want{Status: 200, Set: "subject=zoe"}
+	Alice   = Want{
+		Status: 200,
+		Set:    "subject=alice roles=admin,staff scope=read+write session=session-1 token-id=token-1",
+	}
+	Zoe = Want{Status: 200, Set: "subject=zoe"}
 )
 
 // NoToken is the answer to a request without a token where one is needed.
-var NoToken = Want{Status: 401, Reason: token.ReasonNoToken, Challenge: challenge, Error: "unauthorized"}
+var NoToken = Want{
+	Status: 401, Reason: token.ReasonNoToken, Challenge: challenge, Error: "unauthorized",
+}
 
 // OtherScheme is the answer to credentials that are not a bearer token.
-var OtherScheme = Want{Status: 401, Reason: token.ReasonScheme, Challenge: challenge, Error: "unauthorized"}
+var OtherScheme = Want{
+	Status: 401, Reason: token.ReasonScheme, Challenge: challenge, Error: "unauthorized",
+}
 
 // Invalid is the answer to a token that is not accepted.
 func Invalid(reason token.Reason) Want {
@@ -105,43 +114,115 @@ func access(w *World) []Vector {
 	return []Vector{
 		{Name: "public without a token", Request: Get("/public"), Want: Anybody},
 		{Name: "public with a token is anybody", Request: Get("/public", alice...), Want: Anybody},
-		{Name: "public with a bad token is anybody", Request: Get("/public", "authorization", "Bearer x"), Want: Anybody},
+		{
+			Name:    "public with a bad token is anybody",
+			Request: Get("/public", "authorization", "Bearer x"), Want: Anybody,
+		},
 		{Name: "protected without a token", Request: Get("/protected"), Want: NoToken},
 		{Name: "protected with a token", Request: Get("/protected", alice...), Want: Alice},
 		{Name: "below a pattern", Request: Get("/api/a/b?c=d", alice...), Want: Alice},
 		{Name: "the pattern's own root", Request: Get("/api", alice...), Want: Alice},
 		{Name: "role there", Request: Get("/admin", alice...), Want: Alice},
-		{Name: "role missing", Request: Get("/admin", guest...), Want: Forbidden(token.ReasonInsufficientRole)},
-		{Name: "role that is longer", Request: Get("/admin", bearer(w.Token(func(c *token.Claims) { c.Roles = []string{"administrator", "admin ", "ADMIN"} }))...), Want: Forbidden(token.ReasonInsufficientRole)},
+		{
+			Name: "role missing", Request: Get("/admin", guest...),
+			Want: Forbidden(token.ReasonInsufficientRole),
+		},
+		{
+			Name: "role that is longer",
+			Request: Get(
+				"/admin",
+				bearer(
+					w.Token(func(c *token.Claims) { c.Roles = []string{"administrator", "admin ", "ADMIN"} }))...),
+			Want: Forbidden(token.ReasonInsufficientRole),
+		},
 		{Name: "scopes there", Request: Get("/scoped", alice...), Want: Alice},
 		{Name: "scope missing", Request: Get("/scoped", guest...), Want: scopes},
 		{Name: "role and scope there", Request: Get("/both", alice...), Want: Alice},
-		{Name: "scope there and role missing", Request: Get("/both", guest...), Want: Forbidden(token.ReasonInsufficientRole)},
-		{Name: "role there and scope missing", Request: Get("/both", bearer(w.Token(func(c *token.Claims) { c.Scope = nil }))...), Want: scope},
-		{Name: "closed with a token", Request: Get("/closed", alice...), Want: Forbidden(token.ReasonDenied)},
+		{
+			Name: "scope there and role missing", Request: Get("/both", guest...),
+			Want: Forbidden(token.ReasonInsufficientRole),
+		},
+		{
+			Name:    "role there and scope missing",
+			Request: Get("/both", bearer(w.Token(func(c *token.Claims) { c.Scope = nil }))...),
+			Want:    scope,
+		},
+		{
+			Name: "closed with a token", Request: Get("/closed", alice...),
+			Want: Forbidden(token.ReasonDenied),
+		},
 		{Name: "closed without a token", Request: Get("/closed"), Want: NoToken},
-		{Name: "no route with a token", Request: Get("/nowhere", alice...), Want: Forbidden(token.ReasonNoRoute)},
+		{
+			Name: "no route with a token", Request: Get("/nowhere", alice...),
+			Want: Forbidden(token.ReasonNoRoute),
+		},
 		{Name: "no route without a token", Request: Get("/nowhere"), Want: NoToken},
-		{Name: "no route with a bad token", Request: Get("/nowhere", "authorization", "Bearer x"), Want: Invalid(token.ReasonSegments)},
+		{
+			Name:    "no route with a bad token",
+			Request: Get("/nowhere", "authorization", "Bearer x"),
+			Want:    Invalid(token.ReasonSegments),
+		},
 		{Name: "method there", Request: Do("PUT", "/put", alice...), Want: Alice},
-		{Name: "method missing", Request: Do("GET", "/put", alice...), Want: Forbidden(token.ReasonNoRoute)},
-		{Name: "method in another case", Request: Do("put", "/put", alice...), Want: Forbidden(token.ReasonNoRoute)},
+		{
+			Name: "method missing", Request: Do("GET", "/put", alice...),
+			Want: Forbidden(token.ReasonNoRoute),
+		},
+		{
+			Name: "method in another case", Request: Do("put", "/put", alice...),
+			Want: Forbidden(token.ReasonNoRoute),
+		},
 		{Name: "a preflight is a request like others", Request: Do("OPTIONS", "/put"), Want: NoToken},
 		{Name: "no method", Request: Do("", "/put", alice...), Want: Forbidden(token.ReasonNoRoute)},
-		{Name: "host there", Request: At("INNER.example.com.:8443", Get("/inner/x", alice...)), Want: Alice},
+		{
+			Name: "host there", Request: At("INNER.example.com.:8443", Get("/inner/x", alice...)),
+			Want: Alice,
+		},
 		{Name: "host below", Request: At("a.inner.example.com", Get("/inner/x", alice...)), Want: Alice},
-		{Name: "host beside", Request: At("evilinner.example.com", Get("/inner/x", alice...)), Want: Forbidden(token.ReasonNoRoute)},
-		{Name: "host that is none", Request: At("inner.example.com@evil", Get("/inner/x", alice...)), Want: Malformed(token.ReasonBadRequest)},
-		{Name: "no host", Request: At("", Get("/protected", alice...)), Want: Malformed(token.ReasonBadRequest)},
+		{
+			Name: "host beside", Request: At("evilinner.example.com", Get("/inner/x", alice...)),
+			Want: Forbidden(token.ReasonNoRoute),
+		},
+		{
+			Name:    "host that is none",
+			Request: At("inner.example.com@evil", Get("/inner/x", alice...)),
+			Want:    Malformed(token.ReasonBadRequest),
+		},
+		{
+			Name: "no host", Request: At("", Get("/protected", alice...)),
+			Want: Malformed(token.ReasonBadRequest),
+		},
 		{Name: "optional without a token", Request: Get("/maybe"), Want: Anybody},
 		{Name: "optional with a token", Request: Get("/maybe", alice...), Want: Alice},
-		{Name: "optional with a bad token", Request: Get("/maybe", "authorization", "Bearer x"), Want: Invalid(token.ReasonSegments)},
-		{Name: "optional with an expired token", Request: Get("/maybe", bearer(expired(w))...), Want: Invalid(token.ReasonExpired)},
-		{Name: "optional with an unknown issuer's token", Request: Get("/maybe", bearer(unknownIssuer(w))...), Want: Invalid(token.ReasonUnknownIssuer)},
-		{Name: "optional with a revoked token", Given: revokeAlice, Request: Get("/maybe", alice...), Want: Invalid(token.ReasonRevoked)},
-		{Name: "optional with other credentials", Request: Get("/maybe", "authorization", "Basic YTpi"), Want: OtherScheme},
-		{Name: "optional with an empty header", Request: Get("/maybe", "authorization", ""), Want: OtherScheme},
-		{Name: "optional with an empty token", Request: Get("/maybe", "x-access-token", ""), Want: Invalid(token.ReasonSegments)},
+		{
+			Name:    "optional with a bad token",
+			Request: Get("/maybe", "authorization", "Bearer x"),
+			Want:    Invalid(token.ReasonSegments),
+		},
+		{
+			Name: "optional with an expired token", Request: Get("/maybe", bearer(expired(w))...),
+			Want: Invalid(token.ReasonExpired),
+		},
+		{
+			Name:    "optional with an unknown issuer's token",
+			Request: Get("/maybe", bearer(unknownIssuer(w))...),
+			Want:    Invalid(token.ReasonUnknownIssuer),
+		},
+		{
+			Name: "optional with a revoked token", Given: revokeAlice,
+			Request: Get("/maybe", alice...), Want: Invalid(token.ReasonRevoked),
+		},
+		{
+			Name:    "optional with other credentials",
+			Request: Get("/maybe", "authorization", "Basic YTpi"), Want: OtherScheme,
+		},
+		{
+			Name: "optional with an empty header", Request: Get("/maybe", "authorization", ""),
+			Want: OtherScheme,
+		},
+		{
+			Name: "optional with an empty token", Request: Get("/maybe", "x-access-token", ""),
+			Want: Invalid(token.ReasonSegments),
+		},
 	}
 }
 
@@ -155,10 +236,14 @@ func places(w *World) []Vector {
 		at("x-access-token", Alice, "x-access-token", t),
 		at("names in another case", Alice, "Authorization", "bEaReR "+t),
 		at("x-access-token in another case", Alice, "X-Access-Token", t),
-		at("two authorization headers", many, "authorization", "Bearer "+t, "authorization", "Bearer "+other),
-		at("the same authorization header twice", many, "authorization", "Bearer "+t, "Authorization", "Bearer "+t),
-		at("a bad authorization header first", many, "authorization", "Bearer x", "authorization", "Bearer "+t),
-		at("a bad authorization header last", many, "authorization", "Bearer "+t, "authorization", "Bearer x"),
+		at("two authorization headers", many, "authorization", "Bearer "+t, "authorization",
+			"Bearer "+other),
+		at("the same authorization header twice", many, "authorization", "Bearer "+t,
+			"Authorization", "Bearer "+t),
+		at("a bad authorization header first", many, "authorization", "Bearer x", "authorization",
+			"Bearer "+t),
+		at("a bad authorization header last", many, "authorization", "Bearer "+t, "authorization",
+			"Bearer x"),
 		at("joined duplicates", many, "authorization", "Bearer "+t+",Bearer "+other),
 		at("joined duplicates with a space", many, "authorization", "Bearer "+t+", Bearer "+t),
 		at("joined with other credentials first", many, "authorization", "Basic YTpi,Bearer "+t),
@@ -168,7 +253,8 @@ func places(w *World) []Vector {
 		at("joined x-access-token", many, "x-access-token", t+","+t),
 		at("both places", many, "authorization", "Bearer "+t, "x-access-token", t),
 		at("both places, one empty", many, "authorization", "Bearer "+t, "x-access-token", ""),
-		at("both places, one of another scheme", many, "authorization", "Basic YTpi", "x-access-token", t),
+		at("both places, one of another scheme", many, "authorization", "Basic YTpi",
+			"x-access-token", t),
 		at("other credentials", OtherScheme, "authorization", "Basic YTpi"),
 		at("digest credentials", OtherScheme, "authorization", `Digest username="a", realm="b"`),
 		at("no scheme", OtherScheme, "authorization", t),
@@ -184,14 +270,33 @@ func places(w *World) []Vector {
 		at("a scheme in x-access-token", Invalid(token.ReasonBase64), "x-access-token", "Bearer "+t),
 		at("a token in a cookie", NoToken, "cookie", "access_token="+t+"; x-access-token="+t),
 		at("a token in another spelling", NoToken, "x_access_token", t),
-		at("a token in other headers", NoToken, "proxy-authorization", "Bearer "+t, "x-forwarded-authorization", "Bearer "+t, "x-authorization", "Bearer "+t),
+		at("a token in other headers", NoToken, "proxy-authorization", "Bearer "+t,
+			"x-forwarded-authorization", "Bearer "+t, "x-authorization", "Bearer "+t),
 		{Name: "a token in the query", Request: Get("/protected?access_token=" + t), Want: NoToken},
-		at("a cookie that disagrees", Alice, "authorization", "Bearer "+t, "cookie", "access_token="+other),
-		at("broken cookies", NoToken, "cookie", "=x; ;;=, access_token=\x80\xff, "+strings.Repeat("a", 5000)),
-		at("a probe's user agent", NoToken, "user-agent", "kube-probe/1.30", "user-agent", "GoogleHC/1.0"),
-		at("a path in other headers", NoToken, "x-envoy-original-path", "/public", "x-forwarded-uri", "/public", "x-original-url", "/public", "x-original-uri", "/public", "x-rewrite-url", "/public"),
-		{Name: "a method in other headers", Request: Do("GET", "/put", append(bearer(t), "x-http-method-override", "PUT", "x-forwarded-method", "PUT")...), Want: Forbidden(token.ReasonNoRoute)},
-		{Name: "a host in other headers", Request: Get("/inner/x", append(bearer(t), "host", "inner.example.com", "x-forwarded-host", "inner.example.com")...), Want: Forbidden(token.ReasonNoRoute)},
+		at("a cookie that disagrees", Alice, "authorization", "Bearer "+t, "cookie",
+			"access_token="+other),
+		at("broken cookies", NoToken, "cookie",
+			"=x; ;;=, access_token=\x80\xff, "+strings.Repeat("a", 5000)),
+		at("a probe's user agent", NoToken, "user-agent", "kube-probe/1.30", "user-agent",
+			"GoogleHC/1.0"),
+		at("a path in other headers", NoToken, "x-envoy-original-path", "/public",
+			"x-forwarded-uri", "/public", "x-original-url", "/public", "x-original-uri",
+			"/public", "x-rewrite-url", "/public"),
+		{
+			Name: "a method in other headers",
+			Request: Do(
+				"GET",
+				"/put",
+				append(bearer(t), "x-http-method-override", "PUT", "x-forwarded-method", "PUT")...),
+			Want: Forbidden(token.ReasonNoRoute),
+		},
+		{
+			Name: "a host in other headers",
+			Request: Get(
+				"/inner/x",
+				append(bearer(t), "host", "inner.example.com", "x-forwarded-host", "inner.example.com")...),
+			Want: Forbidden(token.ReasonNoRoute),
+		},
 	}
 }
 
@@ -206,7 +311,8 @@ func unknownIssuer(w *World) string {
 }
 
 func revokeAlice(w *World) {
-	w.Revocations.Revoke(func(f *revocation.Facts) bool { return f.SessionID == "session-1" && f.Issuer == Issuer })
+	w.Revocations.Revoke(
+		func(f *revocation.Facts) bool { return f.SessionID == "session-1" && f.Issuer == Issuer })
 }
 
 func tokens(w *World) []Vector {
@@ -221,12 +327,17 @@ func tokens(w *World) []Vector {
 		at("expired within the leeway", Alice, w.Token(func(c *token.Claims) {
 			c.IssuedAt, c.Expiry = w.Now.Add(-time.Hour).Unix(), w.Now.Add(-29*time.Second).Unix()
 		})),
-		at("not yet valid", Invalid(token.ReasonNotYetValid), w.Token(func(c *token.Claims) { c.NotBefore = w.Now.Add(31 * time.Second).Unix() })),
-		at("issued in the future", Invalid(token.ReasonIssuedInFuture), w.Token(func(c *token.Claims) { c.IssuedAt = w.Now.Add(31 * time.Second).Unix() })),
-		at("lives too long", Invalid(token.ReasonLifetime), w.Token(func(c *token.Claims) { c.Expiry = c.IssuedAt + 3601 })),
-		at("for another audience", Invalid(token.ReasonAudience), w.Token(func(c *token.Claims) { c.Audience = []string{"staging"} })),
+		at("not yet valid", Invalid(token.ReasonNotYetValid),
+			w.Token(func(c *token.Claims) { c.NotBefore = w.Now.Add(31 * time.Second).Unix() })),
+		at("issued in the future", Invalid(token.ReasonIssuedInFuture),
+			w.Token(func(c *token.Claims) { c.IssuedAt = w.Now.Add(31 * time.Second).Unix() })),
+		at("lives too long", Invalid(token.ReasonLifetime),
+			w.Token(func(c *token.Claims) { c.Expiry = c.IssuedAt + 3601 })),
+		at("for another audience", Invalid(token.ReasonAudience),
+			w.Token(func(c *token.Claims) { c.Audience = []string{"staging"} })),
 		at("of an unknown issuer", Invalid(token.ReasonUnknownIssuer), unknownIssuer(w)),
-		at("signed by another's key of the same kid", Invalid(token.ReasonAlg), w.ForeignKey.Token(w.ForeignKey.Header("at+jwt").JSON(), w.Setup().Claims.JSON())),
+		at("signed by another's key of the same kid", Invalid(token.ReasonAlg),
+			w.ForeignKey.Token(w.ForeignKey.Header("at+jwt").JSON(), w.Setup().Claims.JSON())),
 		at("one letter changed", Invalid(token.ReasonSignature), altered),
 		at("a word", Invalid(token.ReasonSegments), "word"),
 	}
@@ -235,7 +346,10 @@ func tokens(w *World) []Vector {
 func identity(w *World) []Vector {
 	alice := bearer(w.Token())
 	told := func(name, set string, change func(*token.Claims)) Vector {
-		return Vector{Name: name, Request: Get("/protected", bearer(w.Token(change))...), Want: Want{Status: 200, Set: set}}
+		return Vector{
+			Name: name, Request: Get("/protected", bearer(w.Token(change))...),
+			Want: Want{Status: 200, Set: set},
+		}
 	}
 	strip := func(names string) Want {
 		want := Alice
@@ -244,28 +358,106 @@ func identity(w *World) []Vector {
 	}
 	const rest = " roles=admin,staff scope=read+write session=session-1 token-id=token-1"
 	return []Vector{
-		told("nothing to say but the subject", "subject=alice token-id=token-1", func(c *token.Claims) { c.Roles, c.Scope, c.SessionID = nil, nil, "" }),
-		told("a comma in a role", "subject=alice roles=a%2Cb,c scope=read+write session=session-1 token-id=token-1", func(c *token.Claims) { c.Roles = []string{"a,b", "c"} }),
-		told("a space in a role", "subject=alice roles=a%20b scope=read+write session=session-1 token-id=token-1", func(c *token.Claims) { c.Roles = []string{"a b"} }),
-		told("a percent sign", "subject=50%25 roles=admin,staff scope=read+write session=session-1 token-id=token-1", func(c *token.Claims) { c.Subject = "50%" }),
-		told("a subject beyond ASCII", "subject=zo%C3%AB%40example"+rest, func(c *token.Claims) { c.Subject = "zoë@example" }),
-		told("a subject with signs", "subject=a@b/c=d;e\"f"+rest, func(c *token.Claims) { c.Subject = `a@b/c=d;e"f` }),
-		{Name: "a client's own identity is overwritten", Request: Get("/protected", append(alice, "x-auth-subject", "root", "X-Auth-Roles", "root")...), Want: Alice},
-		{Name: "a client's own identity is removed where nobody is known", Request: Get("/public", "x-auth-subject", "root", "x-auth-roles", "root"), Want: Anybody},
-		{Name: "misspelt identity headers are removed", Request: Get("/protected", append(alice, "x_auth_subject", "root", "x-auth_roles", "root", "X.Auth.Scope", "root", "x-auth-token_id", "x", "X_AUTH.SESSION", "x")...),
-			Want: strip("x_auth_subject x-auth_roles X.Auth.Scope x-auth-token_id X_AUTH.SESSION")},
-		{Name: "misspelt identity headers are removed where nobody is known", Request: Get("/public", "x_auth_subject", "root"), Want: Want{Status: 200, Strip: "x_auth_subject"}},
-		{Name: "signs that CGI folds", Request: Get("/protected", append(alice, "x!auth~subject", "root")...), Want: strip("x!auth~subject")},
-		{Name: "every sign, where nobody is known", Request: Get("/public", spoofed()...), Want: Want{Status: 200, Strip: strings.Join(names(spoofed()), " ")}},
-		{Name: "every sign, where there is nothing to say", Request: Get("/protected", append(bearer(w.Token(func(c *token.Claims) { c.Roles, c.Scope, c.SessionID = nil, nil, "" })), spoofed()...)...),
-			Want: Want{Status: 200, Set: "subject=alice token-id=token-1", Strip: strings.Join(names(spoofed()), " ")}},
-		{Name: "another method or path than the one judged", Request: Get("/protected", append(alice, "X-HTTP-Method-Override", "DELETE", "x-http-method", "DELETE", "x-method-override", "DELETE", "x-original-url", "/admin", "X_Rewrite.URL", "/admin")...),
-			Want: strip("X-HTTP-Method-Override x-http-method x-method-override x-original-url X_Rewrite.URL")},
-		{Name: "another method, where nobody is known", Request: Get("/public", "x-http-method-override", "DELETE"), Want: Want{Status: 200, Strip: "x-http-method-override"}},
-		{Name: "headers that only look alike stay", Request: Get("/protected", append(alice, "x-auth-subjects", "x", "xx-auth-roles", "x", "x-auth-subjecT2", "x", "xaauthasubject", "x")...), Want: Alice},
-		{Name: "connection names an identity header", Request: Get("/protected", append(alice, "connection", "close, X-Auth-Subject")...), Want: Malformed(token.ReasonBadRequest)},
-		{Name: "connection names a misspelt identity header", Request: Get("/protected", append(alice, "Connection", "x_auth_roles")...), Want: Malformed(token.ReasonBadRequest)},
-		{Name: "connection names other headers", Request: Get("/protected", append(alice, "connection", "keep-alive, Upgrade,x-auth")...), Want: Alice},
+		told("nothing to say but the subject", "subject=alice token-id=token-1",
+			func(c *token.Claims) { c.Roles, c.Scope, c.SessionID = nil, nil, "" }),
+		told("a comma in a role",
+			"subject=alice roles=a%2Cb,c scope=read+write session=session-1 token-id=token-1",
+			func(c *token.Claims) { c.Roles = []string{"a,b", "c"} }),
+		told("a space in a role",
+			"subject=alice roles=a%20b scope=read+write session=session-1 token-id=token-1",
+			func(c *token.Claims) { c.Roles = []string{"a b"} }),
+		told("a percent sign",
+			"subject=50%25 roles=admin,staff scope=read+write session=session-1 token-id=token-1",
+			func(c *token.Claims) { c.Subject = "50%" }),
+		told("a subject beyond ASCII", "subject=zo%C3%AB%40example"+rest,
+			func(c *token.Claims) { c.Subject = "zoë@example" }),
+		told(
+			"a subject with signs",
+			"subject=a@b/c=d;e\"f"+rest,
+			func(c *token.Claims) { c.Subject = `a@b/c=d;e"f` },
+		),
+		{
+			Name:    "a client's own identity is overwritten",
+			Request: Get("/protected", append(alice, "x-auth-subject", "root", "X-Auth-Roles", "root")...),
+			Want:    Alice,
+		},
+		{
+			Name:    "a client's own identity is removed where nobody is known",
+			Request: Get("/public", "x-auth-subject", "root", "x-auth-roles", "root"),
+			Want:    Anybody,
+		},
+		{
+			Name: "misspelt identity headers are removed",
+			Request: Get(
+				"/protected",
+				append(alice, "x_auth_subject", "root", "x-auth_roles", "root", "X.Auth.Scope",
+					"root", "x-auth-token_id", "x", "X_AUTH.SESSION", "x")...),
+			Want: strip("x_auth_subject x-auth_roles X.Auth.Scope x-auth-token_id X_AUTH.SESSION"),
+		},
+		{
+			Name:    "misspelt identity headers are removed where nobody is known",
+			Request: Get("/public", "x_auth_subject", "root"),
+			Want:    Want{Status: 200, Strip: "x_auth_subject"},
+		},
+		{
+			Name:    "signs that CGI folds",
+			Request: Get("/protected", append(alice, "x!auth~subject", "root")...),
+			Want:    strip("x!auth~subject"),
+		},
+		{
+			Name: "every sign, where nobody is known", Request: Get("/public", spoofed()...),
+			Want: Want{Status: 200, Strip: strings.Join(names(spoofed()), " ")},
+		},
+		{
+			Name: "every sign, where there is nothing to say",
+			Request: Get(
+				"/protected",
+				append(
+					bearer(w.Token(func(c *token.Claims) { c.Roles, c.Scope, c.SessionID = nil, nil, "" })),
+					spoofed()...)...),
+			Want: Want{
+				Status: 200, Set: "subject=alice token-id=token-1",
+				Strip: strings.Join(names(spoofed()), " "),
+			},
+		},
+		{
+			Name: "another method or path than the one judged",
+			Request: Get(
+				"/protected",
+				append(alice, "X-HTTP-Method-Override", "DELETE", "x-http-method", "DELETE",
+					"x-method-override", "DELETE", "x-original-url", "/admin", "X_Rewrite.URL",
+					"/admin")...),
+			Want: strip(
+				"X-HTTP-Method-Override x-http-method x-method-override x-original-url X_Rewrite.URL"),
+		},
+		{
+			Name:    "another method, where nobody is known",
+			Request: Get("/public", "x-http-method-override", "DELETE"),
+			Want:    Want{Status: 200, Strip: "x-http-method-override"},
+		},
+		{
+			Name: "headers that only look alike stay",
+			Request: Get(
+				"/protected",
+				append(alice, "x-auth-subjects", "x", "xx-auth-roles", "x", "x-auth-subjecT2",
+					"x", "xaauthasubject", "x")...),
+			Want: Alice,
+		},
+		{
+			Name:    "connection names an identity header",
+			Request: Get("/protected", append(alice, "connection", "close, X-Auth-Subject")...),
+			Want:    Malformed(token.ReasonBadRequest),
+		},
+		{
+			Name:    "connection names a misspelt identity header",
+			Request: Get("/protected", append(alice, "Connection", "x_auth_roles")...),
+			Want:    Malformed(token.ReasonBadRequest),
+		},
+		{
+			Name:    "connection names other headers",
+			Request: Get("/protected", append(alice, "connection", "keep-alive, Upgrade,x-auth")...),
+			Want:    Alice,
+		},
 	}
 }
 
@@ -299,33 +491,105 @@ func states(w *World) []Vector {
 	unknown := func(w *World) { w.Revocations.Fresh = revocation.Freshness{Why: revocation.WhyUnknown} }
 	noKeys := func(w *World) { w.Keys.Trust(Profile()) }
 	return []Vector{
-		{Name: "revoked", Given: revokeAlice, Request: Get("/protected", alice...), Want: Invalid(token.ReasonRevoked)},
-		{Name: "revoked and expired", Given: revokeAlice, Request: Get("/protected", bearer(expired(w))...), Want: Invalid(token.ReasonRevoked)},
-		{Name: "revoked, where anybody may pass", Given: revokeAlice, Request: Get("/public", alice...), Want: Anybody},
-		{Name: "another's session revoked", Given: revokeAlice, Request: Get("/protected", bearer(w.Token(func(c *token.Claims) { c.SessionID = "session-2" }))...),
-			Want: Want{Status: 200, Set: "subject=alice roles=admin,staff scope=read+write session=session-2 token-id=token-1"}},
-		{Name: "stale", Given: stale, Request: Get("/protected", alice...), Want: Unavailable(token.ReasonStale)},
-		{Name: "stale and revoked", Given: func(w *World) { stale(w); revokeAlice(w) }, Request: Get("/protected", alice...), Want: Invalid(token.ReasonRevoked)},
-		{Name: "stale and expired", Given: stale, Request: Get("/protected", bearer(expired(w))...), Want: Invalid(token.ReasonExpired)},
+		{
+			Name: "revoked", Given: revokeAlice, Request: Get("/protected", alice...),
+			Want: Invalid(token.ReasonRevoked),
+		},
+		{
+			Name: "revoked and expired", Given: revokeAlice,
+			Request: Get("/protected", bearer(expired(w))...), Want: Invalid(token.ReasonRevoked),
+		},
+		{
+			Name: "revoked, where anybody may pass", Given: revokeAlice,
+			Request: Get("/public", alice...), Want: Anybody,
+		},
+		{
+			Name:  "another's session revoked",
+			Given: revokeAlice,
+			Request: Get(
+				"/protected",
+				bearer(w.Token(func(c *token.Claims) { c.SessionID = "session-2" }))...),
+			Want: Want{
+				Status: 200,
+				Set:    "subject=alice roles=admin,staff scope=read+write session=session-2 token-id=token-1",
+			},
+		},
+		{
+			Name: "stale", Given: stale, Request: Get("/protected", alice...),
+			Want: Unavailable(token.ReasonStale),
+		},
+		{
+			Name: "stale and revoked", Given: func(w *World) { stale(w); revokeAlice(w) },
+			Request: Get("/protected", alice...), Want: Invalid(token.ReasonRevoked),
+		},
+		{
+			Name: "stale and expired", Given: stale,
+			Request: Get("/protected", bearer(expired(w))...), Want: Invalid(token.ReasonExpired),
+		},
 		{Name: "stale without a token", Given: stale, Request: Get("/protected"), Want: NoToken},
 		{Name: "stale, where anybody may pass", Given: stale, Request: Get("/public"), Want: Anybody},
-		{Name: "stale, where a token is optional", Given: stale, Request: Get("/maybe", alice...), Want: Unavailable(token.ReasonStale)},
-		{Name: "stale, where the route says so", Given: stale, Request: Get("/tolerant", alice...), Want: Alice},
-		{Name: "stale and revoked, where the route allows stale", Given: func(w *World) { stale(w); revokeAlice(w) }, Request: Get("/tolerant", alice...), Want: Invalid(token.ReasonRevoked)},
-		{Name: "no copy", Given: noCopy, Request: Get("/protected", alice...), Want: Unavailable(token.ReasonNoCopy)},
-		{Name: "no copy, where the route allows stale", Given: noCopy, Request: Get("/tolerant", alice...), Want: Unavailable(token.ReasonNoCopy)},
-		{Name: "a log that cannot be read whole", Given: unknown, Request: Get("/tolerant", alice...), Want: Unavailable(token.ReasonNoCopy)},
-		{Name: "a copy that says nothing of itself", Given: func(w *World) { w.Revocations.Fresh = revocation.Freshness{} }, Request: Get("/tolerant", alice...), Want: Unavailable(token.ReasonNoCopy)},
-		{Name: "no keys yet", Given: noKeys, Request: Get("/protected", alice...), Want: Unavailable(token.ReasonNoKeys)},
-		{Name: "no keys yet, and no signature", Given: noKeys, Request: Get("/protected", bearer(unsigned(w))...), Want: Invalid(token.ReasonAlgNone)},
-		{Name: "no keys yet, and another algorithm", Given: noKeys, Request: Get("/protected", bearer(otherAlgorithm(w))...), Want: Invalid(token.ReasonAlg)},
-		{Name: "no keys yet of one issuer, another's token", Given: noKeys, Request: Get("/protected", bearer(w.ForeignToken())...), Want: Zoe},
+		{
+			Name: "stale, where a token is optional", Given: stale,
+			Request: Get("/maybe", alice...), Want: Unavailable(token.ReasonStale),
+		},
+		{
+			Name: "stale, where the route says so", Given: stale,
+			Request: Get("/tolerant", alice...), Want: Alice,
+		},
+		{
+			Name:    "stale and revoked, where the route allows stale",
+			Given:   func(w *World) { stale(w); revokeAlice(w) },
+			Request: Get("/tolerant", alice...), Want: Invalid(token.ReasonRevoked),
+		},
+		{
+			Name: "no copy", Given: noCopy, Request: Get("/protected", alice...),
+			Want: Unavailable(token.ReasonNoCopy),
+		},
+		{
+			Name: "no copy, where the route allows stale", Given: noCopy,
+			Request: Get("/tolerant", alice...), Want: Unavailable(token.ReasonNoCopy),
+		},
+		{
+			Name: "a log that cannot be read whole", Given: unknown,
+			Request: Get("/tolerant", alice...), Want: Unavailable(token.ReasonNoCopy),
+		},
+		{
+			Name:    "a copy that says nothing of itself",
+			Given:   func(w *World) { w.Revocations.Fresh = revocation.Freshness{} },
+			Request: Get("/tolerant", alice...), Want: Unavailable(token.ReasonNoCopy),
+		},
+		{
+			Name: "no keys yet", Given: noKeys, Request: Get("/protected", alice...),
+			Want: Unavailable(token.ReasonNoKeys),
+		},
+		{
+			Name: "no keys yet, and no signature", Given: noKeys,
+			Request: Get("/protected", bearer(unsigned(w))...),
+			Want:    Invalid(token.ReasonAlgNone),
+		},
+		{
+			Name: "no keys yet, and another algorithm", Given: noKeys,
+			Request: Get("/protected", bearer(otherAlgorithm(w))...),
+			Want:    Invalid(token.ReasonAlg),
+		},
+		{
+			Name: "no keys yet of one issuer, another's token", Given: noKeys,
+			Request: Get("/protected", bearer(w.ForeignToken())...), Want: Zoe,
+		},
 		{Name: "key revoked and removed", Given: func(w *World) {
 			w.Keys.Remove(Issuer, KeyID)
-			w.Revocations.Revoke(func(f *revocation.Facts) bool { return f.KeyID == KeyID && f.Issuer == Issuer })
+			w.Revocations.Revoke(
+				func(f *revocation.Facts) bool { return f.KeyID == KeyID && f.Issuer == Issuer })
 		}, Request: Get("/protected", alice...), Want: Invalid(token.ReasonRevoked)},
-		{Name: "key removed", Given: func(w *World) { w.Keys.Remove(Issuer, KeyID) }, Request: Get("/protected", alice...), Want: Invalid(token.ReasonUnknownKey)},
-		{Name: "revocations kept for less than a token lives", Given: func(w *World) { w.MaxLifetime = 30 * time.Minute }, Request: Get("/protected", alice...), Want: Unavailable(token.ReasonIssuerLifetime)},
+		{
+			Name: "key removed", Given: func(w *World) { w.Keys.Remove(Issuer, KeyID) },
+			Request: Get("/protected", alice...), Want: Invalid(token.ReasonUnknownKey),
+		},
+		{
+			Name:    "revocations kept for less than a token lives",
+			Given:   func(w *World) { w.MaxLifetime = 30 * time.Minute },
+			Request: Get("/protected", alice...), Want: Unavailable(token.ReasonIssuerLifetime),
+		},
 	}
 }
 
@@ -350,7 +614,13 @@ func paths(w *World) []Vector {
 		"/protected%00", "/protected\x00", "/protected%0d%0a", "/protected\r\n", "/protected%7f", "/protected\x80", "/protected%80", "/api/%c0%af", "/protected%", "/protected%4", "/api/%u0061",
 		"/public;/../protected", "/public-files/" + strings.Repeat("a/", 300), "/" + strings.Repeat("a", 9000),
 	} {
-		all = append(all, Vector{Name: "path " + path[:min(len(path), 60)], Request: Get(path, alice...), Want: Malformed(token.ReasonBadPath)})
+		all = append(
+			all,
+			Vector{
+				Name: "path " + path[:min(len(path), 60)], Request: Get(path, alice...),
+				Want: Malformed(token.ReasonBadPath),
+			},
+		)
 	}
 	for path, want := range map[string]Want{
 		"/protected?/public": Alice, "/protected?": Alice, "/protected?x=/../public": Alice, "/public?/protected": Anybody, "/public?x=/protected": Anybody,
@@ -360,13 +630,34 @@ func paths(w *World) []Vector {
 	} {
 		all = append(all, Vector{Name: "path " + path, Request: Get(path, alice...), Want: want})
 	}
-	return append(all,
-		Vector{Name: "a bad path without a token", Request: Get("//protected"), Want: Malformed(token.ReasonBadPath)},
-		Vector{Name: "a stricter path in another case", Request: Get("/api/Closed/x", alice...), Want: Malformed(token.ReasonPathCase)},
-		Vector{Name: "a stricter path in another case, encoded", Request: Get("/api/%43losed/x", alice...), Want: Malformed(token.ReasonPathCase)},
-		Vector{Name: "a stricter path in another case, without a token", Request: Get("/api/CLOSED/x"), Want: Malformed(token.ReasonPathCase)},
+	return append(
+		all,
+		Vector{
+			Name:    "a bad path without a token",
+			Request: Get("//protected"),
+			Want:    Malformed(token.ReasonBadPath),
+		},
+		Vector{
+			Name: "a stricter path in another case", Request: Get("/api/Closed/x", alice...),
+			Want: Malformed(token.ReasonPathCase),
+		},
+		Vector{
+			Name:    "a stricter path in another case, encoded",
+			Request: Get("/api/%43losed/x", alice...), Want: Malformed(token.ReasonPathCase),
+		},
+		Vector{
+			Name:    "a stricter path in another case, without a token",
+			Request: Get("/api/CLOSED/x"), Want: Malformed(token.ReasonPathCase),
+		},
 		Vector{Name: "a weaker path in another case", Request: Get("/api/Open/x", alice...), Want: Alice},
-		Vector{Name: "CONNECT", Request: Do("CONNECT", "", alice...), Want: Malformed(token.ReasonBadPath)},
-		Vector{Name: "CONNECT with an authority", Request: Do("CONNECT", "things.example.com:443", alice...), Want: Malformed(token.ReasonBadPath)},
+		Vector{
+			Name: "CONNECT", Request: Do("CONNECT", "", alice...),
+			Want: Malformed(token.ReasonBadPath),
+		},
+		Vector{
+			Name:    "CONNECT with an authority",
+			Request: Do("CONNECT", "things.example.com:443", alice...),
+			Want:    Malformed(token.ReasonBadPath),
+		},
 	)
 }

@@ -12,8 +12,9 @@ import (
 
 // What the world is made of.
 const (
-	Issuer   = "https://issuer.example.com"  // a Sallyport issuer
-	Foreign  = "https://foreign.example.com" // another kind of issuer: EdDSA, typ JWT, tokens without ids, the same kid as ours
+	Issuer = "https://issuer.example.com" // a Sallyport issuer
+	// another kind of issuer: EdDSA, typ JWT, tokens without ids, the same kid as ours
+	Foreign  = "https://foreign.example.com"
 	Audience = "things"
 	KeyID    = "key-1"
 	Realm    = "sallyport"
@@ -50,7 +51,11 @@ func Routes() policy.Config {
 		{Match: at("/closed"), Allow: "nobody"},
 		{Match: at("/matrix/**"), PathParameters: true},
 		{Match: policy.Match{Path: "/put", Methods: []string{"PUT", "OPTIONS"}}},
-		{Match: policy.Match{Path: "/inner/**", Hosts: []string{"inner.example.com", "*.inner.example.com"}}},
+		{
+			Match: policy.Match{
+				Path: "/inner/**", Hosts: []string{"inner.example.com", "*.inner.example.com"},
+			},
+		},
 	}}
 }
 
@@ -70,7 +75,10 @@ func New() *World {
 
 // Again makes a world like w, with its keys and policy, in which everything is well.
 func (w *World) Again() *World {
-	next := &World{Now: w.Now, Key: w.Key, ForeignKey: w.ForeignKey, Policy: w.Policy, Keys: newKeys(), MaxLifetime: time.Hour}
+	next := &World{
+		Now: w.Now, Key: w.Key, ForeignKey: w.ForeignKey, Policy: w.Policy, Keys: newKeys(),
+		MaxLifetime: time.Hour,
+	}
 	next.Revocations = &Revocations{world: next, Fresh: revocation.Freshness{Fresh: true}}
 	next.Keys.Trust(Profile(), w.Key.Public())
 	next.Keys.Trust(ForeignProfile(), w.ForeignKey.Public())
@@ -87,14 +95,22 @@ func Profile() *token.Profile {
 // ForeignProfile is that of Foreign's tokens.
 func ForeignProfile() *token.Profile {
 	p := token.DefaultProfile()
-	p.Issuer, p.Audiences, p.Algorithms, p.Type, p.TokenID = Foreign, []string{Audience}, []string{"EdDSA"}, "JWT", "none"
+	p.Issuer, p.Audiences, p.Algorithms, p.Type, p.TokenID = Foreign, []string{
+		Audience,
+	}, []string{
+		"EdDSA",
+	}, "JWT", "none"
 	return &p
 }
 
 // Options are an engine's, with a transport's Wire.
 func (w *World) Options(wire authz.Wire) authz.Options {
 	return authz.Options{
-		Keys: w.Keys, Revocations: w.Revocations, Realm: Realm, Cache: authz.CacheConfig{Entries: 64, Bytes: 1 << 20}, Wire: wire,
+		Keys:        w.Keys,
+		Revocations: w.Revocations,
+		Realm:       Realm,
+		Cache:       authz.CacheConfig{Entries: 64, Bytes: 1 << 20},
+		Wire:        wire,
 		MaxLifetime: func() (time.Duration, bool) { return w.MaxLifetime, true },
 	}
 }
@@ -111,9 +127,18 @@ func (w *World) Engine(wire authz.Wire) *authz.Engine {
 // Claims are those of alice, an admin, ten minutes after she has logged in.
 func (w *World) Claims() token.Claims {
 	return token.Claims{
-		Issuer: Issuer, Subject: "alice", Audience: []string{Audience}, ID: "token-1", ClientID: "sallyport", SessionID: "session-1",
-		Scope: []string{"read", "write"}, Roles: []string{"admin", "staff"},
-		Expiry: w.Now.Add(50 * time.Minute).Unix(), IssuedAt: w.Now.Add(-10 * time.Minute).Unix(), AuthTime: w.Now.Add(-10 * time.Minute).Unix(),
+		Issuer:    Issuer,
+		Subject:   "alice",
+		Audience:  []string{Audience},
+		ID:        "token-1",
+		ClientID:  "sallyport",
+		SessionID: "session-1",
+		Scope:     []string{"read", "write"},
+		Roles:     []string{"admin", "staff"},
+		Expiry: w.Now.Add(50 * time.Minute).
+			Unix(),
+		IssuedAt: w.Now.Add(-10 * time.Minute).Unix(),
+		AuthTime: w.Now.Add(-10 * time.Minute).Unix(),
 	}
 }
 
@@ -133,8 +158,15 @@ func (w *World) Token(change ...func(*token.Claims)) string {
 // ForeignClaims are those of zoe at Foreign.
 func (w *World) ForeignClaims() josetest.Object {
 	return josetest.Object{
-		{Name: "iss", Raw: josetest.Text(Foreign)}, {Name: "sub", Raw: `"zoe"`}, {Name: "aud", Raw: josetest.Text(Audience)},
-		{Name: "exp", Raw: josetest.Seconds(w.Now.Add(time.Minute))}, {Name: "iat", Raw: josetest.Seconds(w.Now)},
+		{
+			Name: "iss", Raw: josetest.Text(Foreign),
+		},
+		{Name: "sub", Raw: `"zoe"`},
+		{Name: "aud", Raw: josetest.Text(Audience)},
+		{
+			Name: "exp", Raw: josetest.Seconds(w.Now.Add(time.Minute)),
+		},
+		{Name: "iat", Raw: josetest.Seconds(w.Now)},
 	}
 }
 

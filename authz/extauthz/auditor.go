@@ -20,13 +20,14 @@ func newAuditor(c AuditConfig, recorder Recorder, m *metrics) *auditor {
 	return &auditor{recorder: recorder, metrics: m}
 }
 
-// refused records why, what for, from where, and who, when the token was genuine. All but the reason is put together only when
-// the recorder has a line for it.
+// refused records why, what for, from where, and who, when the token was genuine. All but the
+// reason is put together only when the recorder has a line for it.
 func (a *auditor) refused(r *checkRequest, d *authz.Decision) {
 	if a.recorder == nil {
 		return
 	}
-	r.decided = *d // a copy, so that the decision itself, which every check makes, needs no memory of its own
+	// a copy, so that the decision itself, which every check makes, needs no memory of its own
+	r.decided = *d
 	e := audit.Event{Name: audit.Deny, Outcome: audit.Failure, Reason: d.Reason()}
 	if !a.recorder.Offer(e, r.describe) {
 		a.metrics.notAudited[d.Refused().Reason].Inc()
@@ -38,7 +39,8 @@ func (r *checkRequest) describe(e *audit.Event) {
 	d := &r.decided
 	path, _, _ := strings.Cut(r.Path, "?")
 	e.Detail = d.Detail()
-	e.Address, e.UserAgent, e.RequestID = address(r.source), cut(r.header("user-agent")), cut(r.requestID())
+	e.Address, e.UserAgent, e.RequestID = address(r.source), cut(r.header("user-agent")), cut(
+		r.requestID())
 	e.Method, e.Host, e.Path = cut(r.Method), cut(r.Host), cut(path)
 	if d.Identity != nil && d.Identity.Claims != nil {
 		c := d.Identity.Claims

@@ -23,10 +23,27 @@ func TestARefusalHasAnAuditLine(t *testing.T) {
 		t.Fatalf("an allowed request has %d lines", n)
 	}
 	b.world.Revocations.Revoke(func(*revocation.Facts) bool { return true })
-	ask(authztest.Get("/protected?token=secret", "authorization", "Bearer "+tok, "user-agent", "curl", "x-request-id", "r-1"))
+	ask(
+		authztest.Get("/protected?token=secret", "authorization", "Bearer "+tok, "user-agent",
+			"curl", "x-request-id", "r-1"),
+	)
 	want := audit.Event{
-		Name: audit.Deny, Outcome: audit.Failure, Reason: "revoked", Issuer: authztest.Issuer, Subject: "alice", SessionID: "session-1", TokenID: "token-1",
-		ClientID: "sallyport", Address: "192.0.2.1", UserAgent: "curl", Method: "GET", Host: authztest.Host, Path: "/protected", RequestID: "r-1", Kind: "sid", Seq: 7,
+		Name:      audit.Deny,
+		Outcome:   audit.Failure,
+		Reason:    "revoked",
+		Issuer:    authztest.Issuer,
+		Subject:   "alice",
+		SessionID: "session-1",
+		TokenID:   "token-1",
+		ClientID:  "sallyport",
+		Address:   "192.0.2.1",
+		UserAgent: "curl",
+		Method:    "GET",
+		Host:      authztest.Host,
+		Path:      "/protected",
+		RequestID: "r-1",
+		Kind:      "sid",
+		Seq:       7,
 	}
 	if got := b.lines.all(); len(got) != 1 || got[0] != want {
 		t.Errorf("got %+v, want %+v", got, want)
@@ -50,17 +67,22 @@ func TestNoTokenIsInAnAuditLine(t *testing.T) {
 	b := start(t, authztest.New(), roomy)
 	const canary = "canaryCanary"
 	for _, a := range b.world.Setup().Attacks() {
-		b.ask(t, false)(authztest.Get("/protected?access_token="+canary, "authorization", "Bearer "+a.Token+canary, "cookie", canary))
+		b.ask(t, false)(
+			authztest.Get("/protected?access_token="+canary, "authorization",
+				"Bearer "+a.Token+canary, "cookie", canary),
+		)
 		b.ask(t, true)(authztest.Get("/protected", "x-access-token", canary, "x-access-token", a.Token))
 	}
 	for _, e := range b.lines.all() {
-		if strings.Contains(fmt.Sprintf("%+v", e), canary) || strings.Contains(fmt.Sprintf("%+v", e), "eyJ") {
+		if strings.Contains(fmt.Sprintf("%+v", e), canary) ||
+			strings.Contains(fmt.Sprintf("%+v", e), "eyJ") {
 			t.Fatalf("got %+v", e)
 		}
 	}
 }
 
-// TestAuditLinesAreBoundedAndTheRestIsCounted for each reason by itself: a flood of one does not hide another.
+// TestAuditLinesAreBoundedAndTheRestIsCounted for each reason by itself: a flood of one does not
+// hide another.
 func TestAuditLinesAreBoundedAndTheRestIsCounted(t *testing.T) {
 	var out bytes.Buffer
 	log := audit.New(&out, audit.Options{Limit: AuditConfig{Rate: 0.001, Burst: 5}.Limit()})
@@ -92,13 +114,15 @@ func TestAuditLinesAreBoundedAndTheRestIsCounted(t *testing.T) {
 	}
 }
 
-// TestALineOfARefusalSaysWhatWasExpected: which claim, role or scope; in words of the configuration and of fixed lists alone.
+// TestALineOfARefusalSaysWhatWasExpected: which claim, role or scope; in words of the configuration
+// and of fixed lists alone.
 func TestALineOfARefusalSaysWhatWasExpected(t *testing.T) {
 	w := authztest.New()
 	b := start(t, w)
 	with := func(change func(*token.Claims)) string { return "Bearer " + w.Token(change) }
 	raw := func(name, value string) string {
-		return "Bearer " + w.Key.Token(w.Key.Header("at+jwt").JSON(), w.Setup().Claims.With(name, value).JSON())
+		return "Bearer " + w.Key.Token(w.Key.Header("at+jwt").JSON(),
+			w.Setup().Claims.With(name, value).JSON())
 	}
 	guest := with(func(c *token.Claims) { c.Roles, c.Scope = []string{"canary"}, nil })
 	for want, r := range map[string]authz.Request{
@@ -135,15 +159,25 @@ func (s silent) Offer(e audit.Event, _ func(*audit.Event)) bool {
 	return false
 }
 
-// TestARefusalWithoutALineCostsNoText: nothing is formatted or copied for a line that is not written.
+// TestARefusalWithoutALineCostsNoText: nothing is formatted or copied for a line that is not
+// written.
 func TestARefusalWithoutALineCostsNoText(t *testing.T) {
 	b := start(t, authztest.New())
 	b.server.audit.recorder = silent{t}
-	r := &checkRequest{Request: authztest.Get("/protected", "user-agent", "curl", "authorization", "Bearer "+b.world.Token(func(c *token.Claims) {
-		c.Expiry = b.world.Now.Add(-time.Minute * 5).Unix()
-	}))}
+	r := &checkRequest{
+		Request: authztest.Get(
+			"/protected",
+			"user-agent",
+			"curl",
+			"authorization",
+			"Bearer "+b.world.Token(func(c *token.Claims) {
+				c.Expiry = b.world.Now.Add(-time.Minute * 5).Unix()
+			}),
+		),
+	}
 	b.server.check(t.Context(), r)
-	if n := testing.AllocsPerRun(100, func() { b.server.check(t.Context(), r) }); n > 3 { // the error, and what is handed to the recorder
+	// the error, and what is handed to the recorder
+	if n := testing.AllocsPerRun(100, func() { b.server.check(t.Context(), r) }); n > 3 {
 		t.Errorf("a refusal without a line allocates %v times", n)
 	}
 }

@@ -27,7 +27,8 @@ func usual(w *authztest.World) []byte {
 	return encoded(r, false)
 }
 
-// stock is an ext_authz server as one writes it with the generated types; without an engine it lets everything pass.
+// stock is an ext_authz server as one writes it with the generated types; without an engine it lets
+// everything pass.
 type stock struct {
 	authv3.UnimplementedAuthorizationServer
 	engine *authz.Engine
@@ -35,7 +36,10 @@ type stock struct {
 
 func (s stock) Check(_ context.Context, r *authv3.CheckRequest) (*authv3.CheckResponse, error) {
 	if s.engine == nil {
-		return &authv3.CheckResponse{Status: &status.Status{}, HttpResponse: &authv3.CheckResponse_OkResponse{OkResponse: &authv3.OkHttpResponse{}}}, nil
+		return &authv3.CheckResponse{
+			Status:       &status.Status{},
+			HttpResponse: &authv3.CheckResponse_OkResponse{OkResponse: &authv3.OkHttpResponse{}},
+		}, nil
 	}
 	http := r.GetAttributes().GetRequest().GetHttp()
 	request := authz.Request{Method: http.GetMethod(), Host: http.GetHost(), Path: http.GetPath()}
@@ -44,15 +48,24 @@ func (s stock) Check(_ context.Context, r *authv3.CheckRequest) (*authv3.CheckRe
 	}
 	d := s.engine.Decide(&request)
 	if !d.Allow {
-		return &authv3.CheckResponse{Status: &status.Status{Code: int32(codes.Unauthenticated)}, HttpResponse: &authv3.CheckResponse_DeniedResponse{
-			DeniedResponse: &authv3.DeniedHttpResponse{Status: &typev3.HttpStatus{Code: typev3.StatusCode(d.Refused().Status)}, Body: d.Refused().Body},
-		}}, nil
+		return &authv3.CheckResponse{
+			Status: &status.Status{Code: int32(codes.Unauthenticated)},
+			HttpResponse: &authv3.CheckResponse_DeniedResponse{
+				DeniedResponse: &authv3.DeniedHttpResponse{
+					Status: &typev3.HttpStatus{Code: typev3.StatusCode(d.Refused().Status)},
+					Body:   d.Refused().Body,
+				},
+			},
+		}, nil
 	}
 	ok := &authv3.OkHttpResponse{HeadersToRemove: d.Identity.Remove}
 	for _, h := range d.Identity.Set {
-		ok.Headers = append(ok.Headers, &corev3.HeaderValueOption{Header: &corev3.HeaderValue{Key: h.Name, Value: h.Value}})
+		ok.Headers = append(ok.Headers,
+			&corev3.HeaderValueOption{Header: &corev3.HeaderValue{Key: h.Name, Value: h.Value}})
 	}
-	return &authv3.CheckResponse{Status: &status.Status{}, HttpResponse: &authv3.CheckResponse_OkResponse{OkResponse: ok}}, nil
+	return &authv3.CheckResponse{
+		Status: &status.Status{}, HttpResponse: &authv3.CheckResponse_OkResponse{OkResponse: ok},
+	}, nil
 }
 
 func serveStock(b *testing.B, engine *authz.Engine) string {
@@ -74,8 +87,8 @@ func serveStock(b *testing.B, engine *authz.Engine) string {
 	return l.Addr().String()
 }
 
-// BenchmarkCheck compares servers under the same load. cpu-us/check is the processor time of server and loader together;
-// the loader's share is the same for all.
+// BenchmarkCheck compares servers under the same load. cpu-us/check is the processor time of server
+// and loader together; the loader's share is the same for all.
 func BenchmarkCheck(b *testing.B) {
 	w := authztest.New()
 	b.Run("stock always ok", func(b *testing.B) { load(b, serveStock(b, nil), usual(w)) })
@@ -85,7 +98,8 @@ func BenchmarkCheck(b *testing.B) {
 		load(b, start(b, w, func(c *Config) { c.Strip = stripAll }).address, usual(w))
 	})
 	b.Run("gate refusing", func(b *testing.B) {
-		load(b, start(b, w, func(c *Config) { c.Audit.Rate = 0 }).address, encoded(authztest.Get("/protected", "user-agent", "x"), false))
+		load(b, start(b, w, func(c *Config) { c.Audit.Rate = 0 }).address,
+			encoded(authztest.Get("/protected", "user-agent", "x"), false))
 	})
 }
 

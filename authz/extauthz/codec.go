@@ -8,8 +8,8 @@ import (
 	"google.golang.org/grpc/mem"
 )
 
-// codec walks check requests and hands out answers that are marshalled already. All else, which is the health service, goes
-// through gRPC's own codec.
+// codec walks check requests and hands out answers that are marshalled already. All else, which is
+// the health service, goes through gRPC's own codec.
 type codec struct {
 	plain encoding.CodecV2
 	pool  mem.BufferPool
@@ -22,7 +22,8 @@ func newCodec() codec {
 // Name is that of gRPC's own codec: it is part of the content type.
 func (codec) Name() string { return "proto" }
 
-// Unmarshal never fails for a check request, so that every one of them is answered by a CheckResponse.
+// Unmarshal never fails for a check request, so that every one of them is answered by a
+// CheckResponse.
 func (c codec) Unmarshal(data mem.BufferSlice, v any) error {
 	if r, ok := v.(*checkRequest); ok {
 		r.receive(data.MaterializeToBuffer(c.pool))
@@ -43,7 +44,8 @@ func (c codec) Marshal(v any) (mem.BufferSlice, error) {
 	return a.buffers, nil
 }
 
-// answer is a marshalled CheckResponse. It may be sent any number of times: its buffer is never freed nor written to.
+// answer is a marshalled CheckResponse. It may be sent any number of times: its buffer is never
+// freed nor written to.
 type answer struct{ buffers mem.BufferSlice }
 
 func newAnswer(message []byte) *answer {
@@ -56,7 +58,8 @@ func (a *answer) and(more []byte) *answer {
 	return &answer{buffers: append(append(buffers, a.buffers...), mem.SliceBuffer(more))}
 }
 
-// receive takes a message over, until free. A second message for one request is a fault: none is then believed.
+// receive takes a message over, until free. A second message for one request is a fault: none is
+// then believed.
 func (r *checkRequest) receive(message mem.Buffer) {
 	if r.buffer != nil {
 		message.Free()

@@ -23,17 +23,18 @@ type Config struct {
 	Audit          AuditConfig   `yaml:"audit"`
 }
 
-// StreamConfig says what happens to requests that outlive their token: websockets, gRPC calls, event streams, downloads.
+// StreamConfig says what happens to requests that outlive their token: websockets, gRPC calls,
+// event streams, downloads.
 type StreamConfig struct {
-	// EndAtExpiry has Envoy end them when their token expires, by the header x-envoy-upstream-stream-duration-ms, unless their
-	// route says outlives_token.
+	// EndAtExpiry has Envoy end them when their token expires, by the header
+	// x-envoy-upstream-stream-duration-ms, unless their route says outlives_token.
 	EndAtExpiry bool `yaml:"end_at_expiry" usage:"end requests that are not over when their token expires"`
 	// Least is what a request gets whose token is about to expire.
 	Least time.Duration `yaml:"least" usage:"how long a request may last at least"`
 }
 
-// AuditConfig bounds the audit lines that refused requests make, for each reason by itself, so that a flood of one leaves the
-// others theirs. What is left out is counted.
+// AuditConfig bounds the audit lines that refused requests make, for each reason by itself, so that
+// a flood of one leaves the others theirs. What is left out is counted.
 type AuditConfig struct {
 	Rate  float64 `yaml:"rate" usage:"audit lines a second for refusals of one reason; 0 for none"`
 	Burst int     `yaml:"burst" usage:"and at once"`
@@ -73,7 +74,8 @@ func (c Config) Validate() error {
 	}
 	_, err := c.mode()
 	check(err == nil, "socket_mode", "an octal mode of 0600 to 0777", strconv.Quote(c.SocketMode))
-	check(c.MaxMessage >= 64<<10 && c.MaxMessage <= 16<<20, "max_message", "64 KiB to 16 MiB", c.MaxMessage)
+	check(c.MaxMessage >= 64<<10 && c.MaxMessage <= 16<<20, "max_message", "64 KiB to 16 MiB",
+		c.MaxMessage)
 	check(c.MaxStreams >= 1 && c.MaxStreams <= 1<<20, "max_streams", "1 to 1048576", c.MaxStreams)
 	check(c.MaxConnections >= 1, "max_connections", "1 or more", c.MaxConnections)
 	check(c.KeyWait >= 0 && c.KeyWait <= 10*time.Second, "key_wait", "0s to 10s", c.KeyWait)
@@ -93,7 +95,9 @@ func (c StreamConfig) Validate() error {
 // Validate checks the bounds.
 func (c AuditConfig) Validate() error {
 	if c.Rate < 0 || c.Burst < 0 || (c.Rate > 0 && c.Burst == 0) {
-		return config.At("rate", "expected a rate and a burst of 1 or more, or a rate of 0, found %v and %d", c.Rate, c.Burst)
+		return config.At("rate",
+			"expected a rate and a burst of 1 or more, or a rate of 0, found %v and %d", c.Rate,
+			c.Burst)
 	}
 	return nil
 }

@@ -13,7 +13,8 @@ import (
 	"github.com/sallyport/sallyport/internal/token"
 )
 
-// TestCVE has what went wrong in other gates, by the id of the advisory: what is of the transport here.
+// TestCVE has what went wrong in other gates, by the id of the advisory: what is of the transport
+// here.
 func TestCVE(t *testing.T) {
 	for id, test := range map[string]func(*testing.T){
 		"CVE-2021-32777":      severalHeaders,
@@ -57,11 +58,12 @@ func severalHeaders(t *testing.T) {
 }
 
 func pathFromAClientsHeader(t *testing.T) {
-	bothWays(t, authztest.New(), authztest.NoToken, authztest.Get("/protected", "x-envoy-original-path", "/public"))
+	bothWays(t, authztest.New(), authztest.NoToken,
+		authztest.Get("/protected", "x-envoy-original-path", "/public"))
 }
 
-// bytesThatAreNotText: no byte in a header makes a request pass that would not pass without it, nor the RPC fail, which a
-// proxy configured to fail open would take for leave.
+// bytesThatAreNotText: no byte in a header makes a request pass that would not pass without it, nor
+// the RPC fail, which a proxy configured to fail open would take for leave.
 func bytesThatAreNotText(t *testing.T) {
 	b := start(t, authztest.New())
 	good := "Bearer " + b.world.Token()
@@ -69,21 +71,24 @@ func bytesThatAreNotText(t *testing.T) {
 		odd := string([]byte{byte(c)})
 		for _, raw := range []bool{false, true} {
 			ask := b.ask(t, raw)
-			authztest.Compare(t, authztest.NoToken, ask(authztest.Get("/protected", "x-any", odd, "cookie", odd, "x"+odd, "y")))
+			authztest.Compare(t, authztest.NoToken,
+				ask(authztest.Get("/protected", "x-any", odd, "cookie", odd, "x"+odd, "y")))
 			for _, bad := range []string{odd + good, good + odd, "Bearer " + odd, strings.Replace(good, ".", odd, 1)} {
 				if got := ask(authztest.Get("/protected", "authorization", bad)); got.Status != 401 {
 					t.Fatalf("%#x in the token: got %d", c, got.Status)
 				}
 			}
 			authztest.Compare(t, authztest.Malformed(token.ReasonBadPath), ask(authztest.Get("/public"+odd)))
-			authztest.Compare(t, authztest.Alice, ask(authztest.Get("/protected", "authorization", good, "x-any", odd)))
+			authztest.Compare(t, authztest.Alice,
+				ask(authztest.Get("/protected", "authorization", good, "x-any", odd)))
 		}
 	}
 }
 
 func joinedDuplicates(t *testing.T) {
 	w := authztest.New()
-	bothWays(t, w, authztest.Invalid(token.ReasonManyTokens), authztest.Get("/protected", "x-access-token", w.Token()+","+w.Token()))
+	bothWays(t, w, authztest.Invalid(token.ReasonManyTokens),
+		authztest.Get("/protected", "x-access-token", w.Token()+","+w.Token()))
 }
 
 func requestsWithoutPath(t *testing.T) {
@@ -108,11 +113,13 @@ func logNotLoadedYet(t *testing.T) {
 	w.Revocations.Fresh = revocation.Freshness{Why: revocation.WhyNoCopy}
 	good := "Bearer " + w.Token()
 	for _, path := range []string{"/protected", "/api/x", "/admin", "/maybe", "/tolerant"} {
-		bothWays(t, w, authztest.Unavailable(token.ReasonNoCopy), authztest.Get(path, "authorization", good))
+		bothWays(t, w, authztest.Unavailable(token.ReasonNoCopy),
+			authztest.Get(path, "authorization", good))
 	}
 }
 
-// compressedMessages: nothing that could inflate is built in, so that a compressed message is not even looked at.
+// compressedMessages: nothing that could inflate is built in, so that a compressed message is not
+// even looked at.
 func compressedMessages(t *testing.T) {
 	b := start(t, authztest.New())
 	for _, name := range []string{"gzip", "deflate", "snappy", "zstd"} {

@@ -47,7 +47,11 @@ func start(t testing.TB, w *authztest.World, change ...func(*Config)) *bench {
 	b := &bench{world: w, registry: prometheus.NewRegistry(), lines: &lines{}}
 	var err error
 	b.server, err = New(w.Engine(NewWire(c)), c, Options{
-		Instant: clock(), Ready: func() error { return b.ready }, Keys: w.Keys, Audit: b.lines, Registry: b.registry,
+		Instant:  clock(),
+		Ready:    func() error { return b.ready },
+		Keys:     w.Keys,
+		Audit:    b.lines,
+		Registry: b.registry,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -90,7 +94,8 @@ func dial(t testing.TB, target string) *grpc.ClientConn {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		if err := conn.Close(); err != nil && status.Code(err) != codes.Canceled { // that is: closed already
+		// that is: closed already
+		if err := conn.Close(); err != nil && status.Code(err) != codes.Canceled {
 			t.Error(err)
 		}
 	})
@@ -136,7 +141,8 @@ func (b *bench) send(t testing.TB, m []byte) *authv3.CheckResponse {
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
 	response := &authv3.CheckResponse{}
-	err := b.conn.Invoke(ctx, "/envoy.service.auth.v3.Authorization/Check", message(m), response, grpc.ForceCodecV2(asIs{encoding.GetCodecV2("proto")}))
+	err := b.conn.Invoke(ctx, "/envoy.service.auth.v3.Authorization/Check", message(m), response,
+		grpc.ForceCodecV2(asIs{encoding.GetCodecV2("proto")}))
 	if err != nil {
 		t.Fatalf("the RPC failed: %v", err)
 	}
@@ -157,31 +163,39 @@ func answerOf(t testing.TB, r *authv3.CheckResponse) authztest.Answer {
 	if err := r.ValidateAll(); err != nil {
 		t.Errorf("the answer is not valid: %v", err)
 	}
-	if len(r.ProtoReflect().GetUnknown()) > 0 || r.GetErrorResponse() != nil || r.GetDynamicMetadata() != nil {
+	if len(r.ProtoReflect().GetUnknown()) > 0 || r.GetErrorResponse() != nil ||
+		r.GetDynamicMetadata() != nil {
 		t.Errorf("the answer has more than it should: %v", r)
 	}
 	if r.GetStatus().GetCode() == 0 {
 		ok := r.GetOkResponse()
-		if ok == nil || len(ok.GetResponseHeadersToAdd()) > 0 || len(ok.GetQueryParametersToSet()) > 0 || len(ok.GetQueryParametersToRemove()) > 0 {
+		if ok == nil || len(ok.GetResponseHeadersToAdd()) > 0 || len(ok.GetQueryParametersToSet()) > 0 ||
+			len(ok.GetQueryParametersToRemove()) > 0 {
 			t.Fatalf("an answer that lets pass has %v", r)
 		}
-		set := slices.DeleteFunc(headersOf(t, ok.GetHeaders()), func(h authz.Header) bool { return h.Name == headerStreamDuration })
+		set := slices.DeleteFunc(headersOf(t, ok.GetHeaders()),
+			func(h authz.Header) bool { return h.Name == headerStreamDuration })
 		return authztest.Answer{Status: 200, Set: set, Remove: ok.GetHeadersToRemove()}
 	}
 	denied := r.GetDeniedResponse()
 	if denied == nil {
 		t.Fatalf("a refusal has no denied_response: %v", r)
 	}
-	return authztest.Answer{Status: int(denied.GetStatus().GetCode()), Headers: headersOf(t, denied.GetHeaders()), Body: denied.GetBody()}
+	return authztest.Answer{
+		Status: int(denied.GetStatus().GetCode()), Headers: headersOf(t, denied.GetHeaders()),
+		Body: denied.GetBody(),
+	}
 }
 
 func headersOf(t testing.TB, options []*corev3.HeaderValueOption) (headers []authz.Header) {
 	t.Helper()
 	for _, o := range options {
-		if o.GetAppendAction() != corev3.HeaderValueOption_OVERWRITE_IF_EXISTS_OR_ADD || appends(o) || len(o.GetHeader().GetRawValue()) > 0 {
+		if o.GetAppendAction() != corev3.HeaderValueOption_OVERWRITE_IF_EXISTS_OR_ADD || appends(o) ||
+			len(o.GetHeader().GetRawValue()) > 0 {
 			t.Errorf("a header is not to be overwritten: %v", o)
 		}
-		headers = append(headers, authz.Header{Name: o.GetHeader().GetKey(), Value: o.GetHeader().GetValue()})
+		headers = append(headers,
+			authz.Header{Name: o.GetHeader().GetKey(), Value: o.GetHeader().GetValue()})
 	}
 	return headers
 }

@@ -15,7 +15,8 @@ type health struct {
 }
 
 // Check answers for the server as a whole ("") and for its one service.
-func (h health) Check(_ context.Context, r *healthpb.HealthCheckRequest) (*healthpb.HealthCheckResponse, error) {
+func (h health) Check(_ context.Context,
+	r *healthpb.HealthCheckRequest) (*healthpb.HealthCheckResponse, error) {
 	if r.GetService() != "" && r.GetService() != serviceName {
 		return nil, status.Error(codes.NotFound, "unknown service")
 	}
@@ -23,9 +24,12 @@ func (h health) Check(_ context.Context, r *healthpb.HealthCheckRequest) (*healt
 }
 
 // List answers for both names.
-func (h health) List(context.Context, *healthpb.HealthListRequest) (*healthpb.HealthListResponse, error) {
+func (h health) List(context.Context,
+	*healthpb.HealthListRequest) (*healthpb.HealthListResponse, error) {
 	now := &healthpb.HealthCheckResponse{Status: h.status()}
-	return &healthpb.HealthListResponse{Statuses: map[string]*healthpb.HealthCheckResponse{"": now, serviceName: now}}, nil
+	return &healthpb.HealthListResponse{
+		Statuses: map[string]*healthpb.HealthCheckResponse{"": now, serviceName: now},
+	}, nil
 }
 
 func (h health) status() healthpb.HealthCheckResponse_ServingStatus {

@@ -27,7 +27,8 @@ func asIsOption() grpc.CallOption { return grpc.ForceCodecV2(asIs{encoding.GetCo
 
 func TestAMessageOverTheLimitIsNotRead(t *testing.T) {
 	b := start(t, authztest.New())
-	err := b.conn.Invoke(t.Context(), "/"+serviceName+"/Check", message(make([]byte, 64<<20)), &authv3.CheckResponse{}, asIsOption())
+	err := b.conn.Invoke(t.Context(), "/"+serviceName+"/Check", message(make([]byte, 64<<20)),
+		&authv3.CheckResponse{}, asIsOption())
 	if status.Code(err) != codes.ResourceExhausted {
 		t.Errorf("got %v", err)
 	}
@@ -37,7 +38,10 @@ func TestAMessageOverTheLimitIsNotRead(t *testing.T) {
 func TestOtherMethodsAreNotServed(t *testing.T) {
 	b := start(t, authztest.New())
 	for _, method := range []string{"/" + serviceName + "/check", "/" + serviceName + "/", "/envoy.service.auth.v2.Authorization/Check", "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo", "/x/y"} {
-		if err := b.conn.Invoke(t.Context(), method, message(nil), &authv3.CheckResponse{}, asIsOption()); status.Code(err) != codes.Unimplemented {
+		if err := b.conn.Invoke(t.Context(), method, message(nil), &authv3.CheckResponse{},
+			asIsOption()); status.Code(
+			err,
+		) != codes.Unimplemented {
 			t.Errorf("%s: got %v", method, err)
 		}
 	}
@@ -46,7 +50,8 @@ func TestOtherMethodsAreNotServed(t *testing.T) {
 // TestTwoMessagesInOneCheckAreNoCheck: neither is answered by a CheckResponse.
 func TestTwoMessagesInOneCheckAreNoCheck(t *testing.T) {
 	b := start(t, authztest.New())
-	stream, err := b.conn.NewStream(t.Context(), &grpc.StreamDesc{ClientStreams: true}, "/"+serviceName+"/Check", asIsOption())
+	stream, err := b.conn.NewStream(t.Context(), &grpc.StreamDesc{ClientStreams: true},
+		"/"+serviceName+"/Check", asIsOption())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -87,7 +92,10 @@ func connect(t *testing.T, address string) *raw {
 		t.Fatal(err)
 	}
 	block := &bytes.Buffer{}
-	r := &raw{Conn: conn, Framer: http2.NewFramer(conn, conn), headers: hpack.NewEncoder(block), block: block}
+	r := &raw{
+		Conn: conn, Framer: http2.NewFramer(conn, conn), headers: hpack.NewEncoder(block),
+		block: block,
+	}
 	if err := r.WriteSettings(); err != nil {
 		t.Fatal(err)
 	}
@@ -97,13 +105,29 @@ func connect(t *testing.T, address string) *raw {
 // open writes the headers of a check as stream id, and more of them as name, value.
 func (r *raw) open(id uint32, more ...string) error {
 	r.block.Reset()
-	all := append([]string{":method", "POST", ":scheme", "http", ":path", "/" + serviceName + "/Check", ":authority", "authz", "content-type", "application/grpc", "te", "trailers"}, more...)
+	all := append(
+		[]string{
+			":method",
+			"POST",
+			":scheme",
+			"http",
+			":path",
+			"/" + serviceName + "/Check",
+			":authority",
+			"authz",
+			"content-type",
+			"application/grpc",
+			"te",
+			"trailers",
+		},
+		more...)
 	for h := range slices.Chunk(all, 2) {
 		if err := r.headers.WriteField(hpack.HeaderField{Name: h[0], Value: h[1]}); err != nil {
 			return err
 		}
 	}
-	return r.WriteHeaders(http2.HeadersFrameParam{StreamID: id, BlockFragment: r.block.Bytes(), EndHeaders: true})
+	return r.WriteHeaders(
+		http2.HeadersFrameParam{StreamID: id, BlockFragment: r.block.Bytes(), EndHeaders: true})
 }
 
 // trailer reads until some stream has ended, and gives a field of its trailer.
@@ -130,8 +154,8 @@ func (r *raw) trailer(t *testing.T, name string) (value string) {
 	}
 }
 
-// rapidReset opens and resets streams for as long as the server takes it; what runs stays bounded, and honest requests are
-// answered meanwhile.
+// rapidReset opens and resets streams for as long as the server takes it; what runs stays bounded,
+// and honest requests are answered meanwhile.
 func rapidReset(t *testing.T) {
 	const streams = 20
 	b := start(t, authztest.New(), func(c *Config) { c.MaxStreams = streams })
@@ -160,7 +184,8 @@ func rapidReset(t *testing.T) {
 func endlessContinuation(t *testing.T) {
 	b := start(t, authztest.New())
 	attacker := connect(t, b.address)
-	fragment := []byte(strings.Repeat("\x00\x01x\x7f\x80\x01"+strings.Repeat("a", 255), 60)) // literal fields that are not indexed
+	// literal fields that are not indexed
+	fragment := []byte(strings.Repeat("\x00\x01x\x7f\x80\x01"+strings.Repeat("a", 255), 60))
 	err := attacker.WriteHeaders(http2.HeadersFrameParam{StreamID: 1, BlockFragment: fragment})
 	written := 0
 	for ; err == nil && written < 64<<20; written += len(fragment) {
@@ -215,11 +240,13 @@ func TestConnectionsAreBounded(t *testing.T) {
 	eventually(t, "the second connection is served", func() bool {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
-		return second.Invoke(ctx, "/"+serviceName+"/Check", request, &authv3.CheckResponse{}, asIsOption()) == nil
+		return second.Invoke(ctx, "/"+serviceName+"/Check", request, &authv3.CheckResponse{},
+			asIsOption()) == nil
 	})
 }
 
-// TestACheckThatEnvoyGaveUpIsNoRefusal: nobody was refused, so nothing is counted and no audit line blames anybody.
+// TestACheckThatEnvoyGaveUpIsNoRefusal: nobody was refused, so nothing is counted and no audit line
+// blames anybody.
 func TestACheckThatEnvoyGaveUpIsNoRefusal(t *testing.T) {
 	b := start(t, authztest.New())
 	gone, cancel := context.WithCancel(t.Context())
@@ -228,7 +255,8 @@ func TestACheckThatEnvoyGaveUpIsNoRefusal(t *testing.T) {
 	if answered != nil || status.Code(err) != codes.Canceled {
 		t.Errorf("got %v, %v", answered, err)
 	}
-	if n := value(t, b.registry, "sallyport_gate_decisions_total", ""); n != 0 || len(b.lines.all()) > 0 {
+	if n := value(t, b.registry, "sallyport_gate_decisions_total", ""); n != 0 ||
+		len(b.lines.all()) > 0 {
 		t.Errorf("counted %v decisions and wrote %v", n, b.lines.all())
 	}
 }

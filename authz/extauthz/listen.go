@@ -17,7 +17,8 @@ import (
 
 const unixPrefix = "unix:"
 
-// CheckListen refuses what Listen can not open, as far as that shows without opening it. path is the setting's.
+// CheckListen refuses what Listen can not open, as far as that shows without opening it. path is
+// the setting's.
 func CheckListen(path, address string) error {
 	socket, unix := strings.CutPrefix(address, unixPrefix)
 	switch {
@@ -26,12 +27,14 @@ func CheckListen(path, address string) error {
 	case socket == "":
 		return config.At(path, "expected host:port or unix:/path, found %q", address)
 	case len(socket) > maxSocket:
-		return config.At(path, "expected a path of at most %d bytes for a socket, found %d", maxSocket, len(socket))
+		return config.At(path, "expected a path of at most %d bytes for a socket, found %d",
+			maxSocket, len(socket))
 	}
 	return nil
 }
 
-// CheckSocket returns what would keep Listen from making a Unix socket. It changes nothing, and says nothing of other addresses.
+// CheckSocket returns what would keep Listen from making a Unix socket. It changes nothing, and
+// says nothing of other addresses.
 func CheckSocket(address string) error {
 	socket, unix := strings.CutPrefix(address, unixPrefix)
 	if !unix {
@@ -46,11 +49,12 @@ func CheckSocket(address string) error {
 	return nil
 }
 
-// maxSocket is the longest path of a Unix socket that Linux takes, less what is put behind it while it is made.
+// maxSocket is the longest path of a Unix socket that Linux takes, less what is put behind it while
+// it is made.
 const maxSocket = 107 - len(".4194304")
 
-// Listen opens host:port or unix:/path. A Unix socket gets c.SocketMode before anybody can reach it, takes the place of one
-// that nobody answers on, and is removed when it is closed.
+// Listen opens host:port or unix:/path. A Unix socket gets c.SocketMode before anybody can reach
+// it, takes the place of one that nobody answers on, and is removed when it is closed.
 func Listen(address string, c Config) (net.Listener, error) {
 	path, unix := strings.CutPrefix(address, unixPrefix)
 	if !unix {
@@ -71,7 +75,8 @@ func Listen(address string, c Config) (net.Listener, error) {
 	return l, nil
 }
 
-// listenUnix binds beside the path and moves the socket there, so that it is never seen with another mode.
+// listenUnix binds beside the path and moves the socket there, so that it is never seen with
+// another mode.
 func listenUnix(path string, mode fs.FileMode) (net.Listener, error) {
 	if err := vacant(path); err != nil {
 		return nil, err

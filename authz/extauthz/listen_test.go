@@ -33,12 +33,14 @@ func TestChecksOverAUnixSocket(t *testing.T) {
 		t.Errorf("got mode %v, %v", info.Mode(), err)
 	}
 	second := &bench{world: b.world, conn: dial(t, "unix:"+path)}
-	s, err := New(b.world.Engine(NewWire(c)), c, Options{Instant: clock(), Ready: func() error { return nil }})
+	s, err := New(b.world.Engine(NewWire(c)), c,
+		Options{Instant: clock(), Ready: func() error { return nil }})
 	if err != nil {
 		t.Fatal(err)
 	}
 	run(t, s, l)
-	authztest.Compare(t, authztest.Alice, second.ask(t, false)(authztest.Get("/protected", "authorization", "Bearer "+b.world.Token())))
+	authztest.Compare(t, authztest.Alice,
+		second.ask(t, false)(authztest.Get("/protected", "authorization", "Bearer "+b.world.Token())))
 }
 
 func TestADeadSocketIsReplacedAndALivingOneIsNot(t *testing.T) {
@@ -55,7 +57,8 @@ func TestADeadSocketIsReplacedAndALivingOneIsNot(t *testing.T) {
 	if err != nil {
 		t.Fatalf("a dead socket is in the way: %v", err)
 	}
-	if _, err := Listen("unix:"+path, DefaultConfig()); err == nil || !strings.Contains(err.Error(), "another process") {
+	if _, err := Listen("unix:"+path, DefaultConfig()); err == nil ||
+		!strings.Contains(err.Error(), "another process") {
 		t.Errorf("got %v", err)
 	}
 	if err := living.Close(); err != nil {
@@ -99,7 +102,8 @@ func TestASocketOfASuccessorIsNotRemoved(t *testing.T) {
 
 func TestListenSaysWhatIsWrong(t *testing.T) {
 	for address, want := range map[string]string{"127.0.0.1:99999": "port", "unix:/nonexistent/gate.sock": "/nonexistent", "nonsense": "address"} {
-		if _, err := Listen(address, DefaultConfig()); err == nil || !strings.Contains(err.Error(), want) {
+		if _, err := Listen(address, DefaultConfig()); err == nil ||
+			!strings.Contains(err.Error(), want) {
 			t.Errorf("%s: got %v", address, err)
 		}
 	}
@@ -124,7 +128,8 @@ func TestDrainFinishesWhatIsUnderWay(t *testing.T) {
 	case <-ctx.Done():
 		t.Fatal("the check under way was not answered")
 	}
-	err := b.conn.Invoke(t.Context(), "/"+serviceName+"/Check", message(nil), &authv3.CheckResponse{}, asIsOption())
+	err := b.conn.Invoke(t.Context(), "/"+serviceName+"/Check", message(nil),
+		&authv3.CheckResponse{}, asIsOption())
 	if status.Code(err) != codes.Unavailable {
 		t.Errorf("a drained server answers: %v", err)
 	}

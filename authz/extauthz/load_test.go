@@ -13,8 +13,8 @@ import (
 	"golang.org/x/net/http2/hpack"
 )
 
-// loader sends one check over and over on one HTTP/2 connection, at next to no cost of its own: frames are written out
-// beforehand, and answers are only counted.
+// loader sends one check over and over on one HTTP/2 connection, at next to no cost of its own:
+// frames are written out beforehand, and answers are only counted.
 type loader struct {
 	conn    net.Conn
 	framer  *http2.Framer
@@ -33,12 +33,16 @@ func newLoader(b *testing.B, address string, request []byte) *loader {
 		b.Fatal(err)
 	}
 	b.Cleanup(func() { _ = conn.Close() })
-	l := &loader{conn: conn, framer: http2.NewFramer(conn, bufio.NewReaderSize(conn, 64<<10)), window: 65535, next: 1, headers: headerBlock(b)}
+	l := &loader{
+		conn: conn, framer: http2.NewFramer(conn, bufio.NewReaderSize(conn, 64<<10)),
+		window: 65535, next: 1, headers: headerBlock(b),
+	}
 	l.framer.SetReuseFrames()
 	l.data = binary.BigEndian.AppendUint32([]byte{0}, uint32(len(request)))
 	l.data = append(l.data, request...)
 	_, err = io.WriteString(conn, http2.ClientPreface)
-	if err = errors.Join(err, l.framer.WriteSettings(), l.framer.WriteWindowUpdate(0, 1<<30)); err != nil {
+	if err = errors.Join(err, l.framer.WriteSettings(),
+		l.framer.WriteWindowUpdate(0, 1<<30)); err != nil {
 		b.Fatal(err)
 	}
 	return l
@@ -60,7 +64,8 @@ func headerBlock(b *testing.B) []byte {
 	return block.Bytes()
 }
 
-// run sends n checks, as many at a time as the window allows and at most 64, and waits for their answers.
+// run sends n checks, as many at a time as the window allows and at most 64, and waits for their
+// answers.
 func (l *loader) run(n int) error {
 	const atATime = 64
 	var batch bytes.Buffer
@@ -70,8 +75,10 @@ func (l *loader) run(n int) error {
 		for ; n > 0 && open < atATime && l.window >= len(l.data); n, open = n-1, open+1 {
 			l.window -= len(l.data)
 			if err := errors.Join(
-				writer.WriteHeaders(http2.HeadersFrameParam{StreamID: l.next, BlockFragment: l.headers, EndHeaders: true}),
-				writer.WriteData(l.next, true, l.data)); err != nil {
+				writer.WriteHeaders(
+					http2.HeadersFrameParam{StreamID: l.next, BlockFragment: l.headers, EndHeaders: true}),
+				writer.WriteData(l.next, true, l.data),
+			); err != nil {
 				return err
 			}
 			l.next += 2

@@ -10,7 +10,8 @@ import (
 	"github.com/sallyport/sallyport/internal/token"
 )
 
-// metrics count decisions. Their labels come from fixed lists: nothing that a caller sends becomes one.
+// metrics count decisions. Their labels come from fixed lists: nothing that a caller sends becomes
+// one.
 type metrics struct {
 	allowed    prometheus.Counter
 	refused    map[token.Reason]prometheus.Counter
@@ -27,20 +28,38 @@ func newMetrics(registry prometheus.Registerer) *metrics {
 		Name: "sallyport_gate_decisions_total", Help: "Decisions by HTTP status and reason.",
 	}, []string{"code", "reason"})
 	tokens := prometheus.NewCounterVec(prometheus.CounterOpts{
-		Name: "sallyport_gate_tokens_total", Help: "Genuine tokens by whether their signature had been verified before (hit) or was verified (miss).",
+		Name: "sallyport_gate_tokens_total",
+		Help: "Genuine tokens by whether their signature had been verified before (hit) or was verified (miss).",
 	}, []string{"cache"})
 	suppressed := prometheus.NewCounterVec(prometheus.CounterOpts{
-		Name: "sallyport_gate_audit_suppressed_total", Help: "Refusals without an audit line of their own, there being too many with their reason.",
+		Name: "sallyport_gate_audit_suppressed_total",
+		Help: "Refusals without an audit line of their own, there being too many with their reason.",
 	}, []string{"reason"})
 	m := &metrics{
 		refused:    map[token.Reason]prometheus.Counter{},
 		notAudited: map[token.Reason]prometheus.Counter{},
 		seconds: prometheus.NewHistogram(prometheus.HistogramOpts{
-			Name: "sallyport_gate_check_seconds", Help: "Time that a check took, without its transport.",
-			Buckets: []float64{2e-6, 5e-6, 10e-6, 20e-6, 50e-6, 100e-6, 200e-6, 500e-6, 1e-3, 5e-3, 20e-3, 100e-3, 250e-3},
+			Name: "sallyport_gate_check_seconds",
+			Help: "Time that a check took, without its transport.",
+			Buckets: []float64{
+				2e-6,
+				5e-6,
+				10e-6,
+				20e-6,
+				50e-6,
+				100e-6,
+				200e-6,
+				500e-6,
+				1e-3,
+				5e-3,
+				20e-3,
+				100e-3,
+				250e-3,
+			},
 		}),
 		notAwaited: prometheus.NewCounter(prometheus.CounterOpts{
-			Name: "sallyport_gate_keys_not_awaited_total", Help: "Checks with an unknown key that could not wait for it because too many others did.",
+			Name: "sallyport_gate_keys_not_awaited_total",
+			Help: "Checks with an unknown key that could not wait for it because too many others did.",
 		}),
 		panics: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "sallyport_gate_panics_total", Help: "Panics recovered from; each refused a request.",

@@ -80,7 +80,15 @@ func TestNothingThatACallerSendsBecomesALabel(t *testing.T) {
 	for i := range 1000 {
 		name := fmt.Sprint("x", i)
 		r := new(checkRequest)
-		r.Request = authz.Request{Method: name, Host: name + ".example", Path: "/" + name, Headers: []authz.Header{{Name: name, Value: name}, {Name: "authorization", Value: "Bearer " + name}}}
+		r.Request = authz.Request{
+			Method: name,
+			Host:   name + ".example",
+			Path:   "/" + name,
+			Headers: []authz.Header{
+				{Name: name, Value: name},
+				{Name: "authorization", Value: "Bearer " + name},
+			},
+		}
 		b.server.check(t.Context(), r)
 	}
 	if after := series(t, b.registry); after != before {

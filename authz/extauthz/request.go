@@ -7,7 +7,8 @@ import (
 	"github.com/sallyport/sallyport/authz"
 )
 
-// checkRequest is what a decision needs of an envoy.service.auth.v3.CheckRequest. Its strings are views of the message.
+// checkRequest is what a decision needs of an envoy.service.auth.v3.CheckRequest. Its strings are
+// views of the message.
 type checkRequest struct {
 	authz.Request
 	malformed problem
@@ -82,7 +83,8 @@ func (r *checkRequest) reset() {
 	*r = checkRequest{Request: authz.Request{Headers: r.Headers[:0]}}
 }
 
-// read walks a message. What is wrong with it is noted in malformed, and the request is then to be refused.
+// read walks a message. What is wrong with it is noted in malformed, and the request is then to be
+// refused.
 func (r *checkRequest) read(message []byte) {
 	f := fields{rest: message}
 	for f.next() {
@@ -156,7 +158,8 @@ func (r *checkRequest) readHeaderMap(message []byte) {
 	r.end(&f)
 }
 
-// readHeader takes one header: an entry of the map `headers`, or a HeaderValue, which has its value as text or raw.
+// readHeader takes one header: an entry of the map `headers`, or a HeaderValue, which has its value
+// as text or raw.
 func (r *checkRequest) readHeader(message []byte, mayBeRaw bool) {
 	f := fields{rest: message}
 	var key, value, raw []byte
@@ -203,7 +206,8 @@ func (r *checkRequest) takePseudo(name, value string) {
 	}
 }
 
-// comparePseudo refuses a message whose headers name another path, method or host than the request that is judged.
+// comparePseudo refuses a message whose headers name another path, method or host than the request
+// that is judged.
 func (r *checkRequest) comparePseudo() {
 	if (r.once&seenPseudoPath != 0 && r.path != r.Path) ||
 		(r.once&seenPseudoMethod != 0 && r.method != r.Method) ||
@@ -212,7 +216,8 @@ func (r *checkRequest) comparePseudo() {
 	}
 }
 
-// first says that a field is seen for the first time. Protobuf merges two, or takes the last; nobody honest sends two.
+// first says that a field is seen for the first time. Protobuf merges two, or takes the last;
+// nobody honest sends two.
 func (r *checkRequest) first(s seen) bool {
 	if r.once&s != 0 {
 		r.fault(badTwice)

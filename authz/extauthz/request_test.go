@@ -16,21 +16,58 @@ import (
 // full is a request with everything that Envoy may fill in.
 func full() *authv3.CheckRequest {
 	peer := &authv3.AttributeContext_Peer{
-		Address: &corev3.Address{Address: &corev3.Address_SocketAddress{SocketAddress: &corev3.SocketAddress{Address: "192.0.2.7", PortSpecifier: &corev3.SocketAddress_PortValue{PortValue: 4711}}}},
-		Service: "web", Labels: map[string]string{"a": "b"}, Principal: "spiffe://x/y", Certificate: "pem",
+		Address: &corev3.Address{
+			Address: &corev3.Address_SocketAddress{
+				SocketAddress: &corev3.SocketAddress{
+					Address:       "192.0.2.7",
+					PortSpecifier: &corev3.SocketAddress_PortValue{PortValue: 4711},
+				},
+			},
+		},
+		Service:     "web",
+		Labels:      map[string]string{"a": "b"},
+		Principal:   "spiffe://x/y",
+		Certificate: "pem",
 	}
 	return &authv3.CheckRequest{Attributes: &authv3.AttributeContext{
-		Source: peer, Destination: peer,
+		Source:      peer,
+		Destination: peer,
 		Request: &authv3.AttributeContext_Request{
 			Time: timestamppb.Now(),
 			Http: &authv3.AttributeContext_HttpRequest{
-				Id: "17", Method: "PUT", Path: "/a/b?c", Host: "h.example:80", Scheme: "https", Query: "c", Fragment: "f", Size: 12, Protocol: "HTTP/2", Body: "body", RawBody: []byte("raw"),
-				Headers:   map[string]string{":path": "/a/b?c", ":method": "PUT", ":authority": "h.example:80", "authorization": "Bearer x", "empty": ""},
-				HeaderMap: &corev3.HeaderMap{Headers: []*corev3.HeaderValue{{Key: "k", RawValue: []byte("\xff")}, {Key: "k", Value: "v"}, {Key: "none"}}},
+				Id:       "17",
+				Method:   "PUT",
+				Path:     "/a/b?c",
+				Host:     "h.example:80",
+				Scheme:   "https",
+				Query:    "c",
+				Fragment: "f",
+				Size:     12,
+				Protocol: "HTTP/2",
+				Body:     "body",
+				RawBody:  []byte("raw"),
+				Headers: map[string]string{
+					":path":         "/a/b?c",
+					":method":       "PUT",
+					":authority":    "h.example:80",
+					"authorization": "Bearer x",
+					"empty":         "",
+				},
+				HeaderMap: &corev3.HeaderMap{
+					Headers: []*corev3.HeaderValue{
+						{Key: "k", RawValue: []byte("\xff")},
+						{Key: "k", Value: "v"},
+						{Key: "none"},
+					},
+				},
 			},
 		},
-		ContextExtensions: map[string]string{"x": "y"}, TlsSession: &authv3.AttributeContext_TLSSession{Sni: "sni"},
-		MetadataContext: &corev3.Metadata{}, RouteMetadataContext: &corev3.Metadata{},
+		ContextExtensions: map[string]string{
+			"x": "y",
+		},
+		TlsSession:           &authv3.AttributeContext_TLSSession{Sni: "sni"},
+		MetadataContext:      &corev3.Metadata{},
+		RouteMetadataContext: &corev3.Metadata{},
 	}}
 }
 
@@ -48,8 +85,8 @@ func TestAWalkedRequestIsTheOneThatGeneratedTypesRead(t *testing.T) {
 	}
 }
 
-// compare says whether the walker accepts a message, and fails the test when it then reads another request than the
-// generated types do.
+// compare says whether the walker accepts a message, and fails the test when it then reads another
+// request than the generated types do.
 func compare(t *testing.T, m []byte) bool {
 	t.Helper()
 	var r checkRequest
@@ -59,11 +96,14 @@ func compare(t *testing.T, m []byte) bool {
 	}
 	var g authv3.CheckRequest
 	if err := proto.Unmarshal(m, &g); err != nil {
-		// Envoy may send bytes that are not UTF-8, and inside of what is not judged the walker does not look.
+		// Envoy may send bytes that are not UTF-8, and inside of what is not judged the walker does
+		// not look.
 		return true
 	}
 	http := g.GetAttributes().GetRequest().GetHttp()
-	if http == nil || r.Method != http.GetMethod() || r.Path != http.GetPath() || r.Host != http.GetHost() || r.id != http.GetId() {
+	if http == nil || r.Method != http.GetMethod() || r.Path != http.GetPath() ||
+		r.Host != http.GetHost() ||
+		r.id != http.GetId() {
 		t.Fatalf("read %q %q %q %q, generated types %v", r.Method, r.Path, r.Host, r.id, http)
 	}
 	compareHeaders(t, &r, http)
@@ -109,8 +149,8 @@ func known(http *authv3.AttributeContext_HttpRequest, name, value string) bool {
 	})
 }
 
-// FuzzCheckRequest: whatever comes, nothing breaks, what is read is what generated types read, and a request that is no
-// request never passes.
+// FuzzCheckRequest: whatever comes, nothing breaks, what is read is what generated types read, and
+// a request that is no request never passes.
 func FuzzCheckRequest(f *testing.F) {
 	m, err := proto.Marshal(full())
 	if err != nil {
@@ -121,7 +161,8 @@ func FuzzCheckRequest(f *testing.F) {
 	f.Add([]byte{0x0a, 0x00})
 	f.Add(encoded(authztest.Get("/public", "authorization", "Bearer x"), false))
 	f.Add(encoded(authztest.Get("/public", "authorization", "Bearer x"), true))
-	f.Add(append(encoded(authztest.Get("/public"), false), encoded(authztest.Get("/protected"), true)...))
+	f.Add(
+		append(encoded(authztest.Get("/public"), false), encoded(authztest.Get("/protected"), true)...))
 	b := start(f, authztest.New())
 	f.Fuzz(func(t *testing.T, m []byte) {
 		accepted := compare(t, m)
@@ -166,10 +207,12 @@ func TestAResetRequestHoldsNothing(t *testing.T) {
 	r := new(checkRequest)
 	r.read(generated(t, full()))
 	r.reset()
-	if len(r.Headers) != 0 || r.Path != "" || r.source != nil || r.id != "" || r.once != 0 || r.path != "" {
+	if len(r.Headers) != 0 || r.Path != "" || r.source != nil || r.id != "" || r.once != 0 ||
+		r.path != "" {
 		t.Errorf("got %+v", r)
 	}
-	if all := r.Headers[:cap(r.Headers)]; slices.ContainsFunc(all, func(h authz.Header) bool { return h != authz.Header{} }) {
+	if all := r.Headers[:cap(r.Headers)]; slices.ContainsFunc(all,
+		func(h authz.Header) bool { return h != authz.Header{} }) {
 		t.Error("headers are still held")
 	}
 	r.read(nil)

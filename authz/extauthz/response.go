@@ -30,8 +30,9 @@ const (
 	fieldOptionAction protowire.Number = 3
 )
 
-// actionOverwrite is OVERWRITE_IF_EXISTS_OR_ADD of HeaderValueOption.HeaderAppendAction. Envoy overwrites request headers
-// whatever the action says, as long as the older field `append` is not true.
+// actionOverwrite is OVERWRITE_IF_EXISTS_OR_ADD of HeaderValueOption.HeaderAppendAction. Envoy
+// overwrites request headers whatever the action says, as long as the older field `append` is not
+// true.
 const actionOverwrite = 2
 
 // answers is an engine's Wire: it marshals CheckResponses.
@@ -39,7 +40,8 @@ type answers struct {
 	remove []string // headers that every allowed request loses
 }
 
-// NewWire gives what an engine needs to marshal answers once. The engine of a Server must have the Wire of its Config.
+// NewWire gives what an engine needs to marshal answers once. The engine of a Server must have the
+// Wire of its Config.
 func NewWire(c Config) authz.Wire { return newAnswers(c) }
 
 func newAnswers(c Config) answers {
@@ -65,13 +67,15 @@ func (a answers) Allow(id *authz.Identity) any {
 	return newAnswer(protowire.AppendBytes(out, ok))
 }
 
-// besides marshals what one request needs besides its identity: headers to remove, and for how long its answer may last, when
-// that is more than 0. It is a second OkHttpResponse to stand behind the first: of two in one message protobuf makes one, by
-// appending what may be repeated, as both fields may.
+// besides marshals what one request needs besides its identity: headers to remove, and for how long
+// its answer may last, when that is more than 0. It is a second OkHttpResponse to stand behind the
+// first: of two in one message protobuf makes one, by appending what may be repeated, as both
+// fields may.
 func besides(strip []string, lifetime time.Duration) []byte {
 	ok := appendNames(make([]byte, 0, 192), strip)
 	if lifetime > 0 {
-		ok = appendHeader(ok, fieldOKHeaders, authz.Header{Name: headerStreamDuration, Value: milliseconds(lifetime)})
+		ok = appendHeader(ok, fieldOKHeaders,
+			authz.Header{Name: headerStreamDuration, Value: milliseconds(lifetime)})
 	}
 	out := protowire.AppendTag(make([]byte, 0, len(ok)+4), fieldOK, protowire.BytesType)
 	return protowire.AppendBytes(out, ok)

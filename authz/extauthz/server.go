@@ -24,15 +24,16 @@ import (
 
 // Keys fetches what the engine misses.
 type Keys interface {
-	// Await has the keys of an issuer fetched, unless that was done lately, and says whether the key is there now. It returns
-	// when ctx ends at the latest.
+	// Await has the keys of an issuer fetched, unless that was done lately, and says whether the
+	// key is there now. It returns when ctx ends at the latest.
 	Await(ctx context.Context, issuer, keyID string) bool
 }
 
 // Recorder takes audit events, within a limit of its own: *audit.Log is one.
 type Recorder interface {
-	// Offer records an event of which only the name, the outcome and the reason are known, and reports whether it has a line;
-	// fill, called before Offer returns, says the rest, and is called only then. It must not block.
+	// Offer records an event of which only the name, the outcome and the reason are known, and
+	// reports whether it has a line; fill, called before Offer returns, says the rest, and is
+	// called only then. It must not block.
 	Offer(e audit.Event, fill func(*audit.Event)) bool
 }
 
@@ -90,8 +91,8 @@ func New(engine *authz.Engine, c Config, o Options) (*Server, error) {
 	return s, nil
 }
 
-// Measured against a saturated gate: workers save the growing of a stack a stream, the write buffer most system calls, and
-// fixed windows the pings that estimate them.
+// Measured against a saturated gate: workers save the growing of a stack a stream, the write buffer
+// most system calls, and fixed windows the pings that estimate them.
 const (
 	streamWorkers = 64
 	bufferSize    = 128 << 10
@@ -113,9 +114,11 @@ func serverOptions(c Config) []grpc.ServerOption {
 		grpc.MaxConcurrentStreams(c.MaxStreams),
 		grpc.MaxHeaderListSize(headerList),
 		grpc.ConnectionTimeout(handshake),
-		grpc.KeepaliveParams(keepalive.ServerParameters{Time: 30 * time.Second, Timeout: 10 * time.Second}),
+		grpc.KeepaliveParams(
+			keepalive.ServerParameters{Time: 30 * time.Second, Timeout: 10 * time.Second}),
 		// Envoy's own keepalive may be as short as a deployment wants it.
-		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 100 * time.Millisecond, PermitWithoutStream: true}),
+		grpc.KeepaliveEnforcementPolicy(
+			keepalive.EnforcementPolicy{MinTime: 100 * time.Millisecond, PermitWithoutStream: true}),
 		grpc.WaitForHandlers(true),
 	}
 }
@@ -138,7 +141,8 @@ func (s *Server) Run(ctx context.Context, l net.Listener) error {
 	}
 }
 
-// Drain takes no more connections and finishes the checks under way, until ctx ends; then it breaks them off.
+// Drain takes no more connections and finishes the checks under way, until ctx ends; then it breaks
+// them off.
 func (s *Server) Drain(ctx context.Context) {
 	done := make(chan struct{})
 	go func() {
@@ -153,15 +157,16 @@ func (s *Server) Drain(ctx context.Context) {
 	}
 }
 
-// Panicked counts a panic that was recovered from, the engine's too, and logs it within a limit: if a request can bring one
-// about, whoever has found it can send as many as they like.
+// Panicked counts a panic that was recovered from, the engine's too, and logs it within a limit: if
+// a request can bring one about, whoever has found it can send as many as they like.
 func (s *Server) Panicked(what string, stack []byte) {
 	s.metrics.panics.Inc()
 	if !s.panics.Allow() {
 		s.unlogged.Add(1)
 		return
 	}
-	s.options.Logger.Error("recovered from a panic; the request was refused", "panic", what, "unlogged", s.unlogged.Swap(0), "stack", string(stack))
+	s.options.Logger.Error("recovered from a panic; the request was refused", "panic", what,
+		"unlogged", s.unlogged.Swap(0), "stack", string(stack))
 }
 
 // Panics that are logged, a second and at once.

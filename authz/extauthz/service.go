@@ -13,8 +13,8 @@ import (
 	"github.com/sallyport/sallyport/internal/token"
 )
 
-// serviceName and the descriptor are those of envoy/service/auth/v3/external_auth.proto; they are written out here because
-// the generated ones tie requests to the generated types.
+// serviceName and the descriptor are those of envoy/service/auth/v3/external_auth.proto; they are
+// written out here because the generated ones tie requests to the generated types.
 const serviceName = "envoy.service.auth.v3.Authorization"
 
 var serviceDesc = grpc.ServiceDesc{
@@ -31,16 +31,18 @@ type checker interface {
 // requests are kept for their memory.
 var requests = sync.Pool{New: func() any { return new(checkRequest) }}
 
-// handleCheck answers one Check. Its error is nil whatever happens, as long as Envoy waits for the answer: an RPC that fails is
-// for Envoy a gate that fails.
-func handleCheck(srv any, ctx context.Context, receive func(any) error, _ grpc.UnaryServerInterceptor) (any, error) {
+// handleCheck answers one Check. Its error is nil whatever happens, as long as Envoy waits for the
+// answer: an RPC that fails is for Envoy a gate that fails.
+func handleCheck(srv any, ctx context.Context, receive func(any) error,
+	_ grpc.UnaryServerInterceptor) (any, error) {
 	r := requests.Get().(*checkRequest)
 	defer func() {
 		r.free()
 		requests.Put(r)
 	}()
 	if err := receive(r); err != nil {
-		if ctx.Err() != nil { // Envoy has given up: there is nobody to refuse, and nothing to count or record
+		// Envoy has given up: there is nobody to refuse, and nothing to count or record
+		if ctx.Err() != nil {
 			return nil, status.FromContextError(ctx.Err()).Err()
 		}
 		r.fault(badWire) // more than one message, or a broken stream: gRPC has answered by itself
@@ -72,7 +74,9 @@ func (s *Server) check(ctx context.Context, r *checkRequest) (a *answer) {
 // decide asks the engine; when a key is missing, it has it fetched once and asks again.
 func (s *Server) decide(ctx context.Context, r *checkRequest) authz.Decision {
 	if r.malformed != "" {
-		return authz.Decision{Refusal: s.engine.Refusal(token.ReasonBadRequest), Problem: string(r.malformed)}
+		return authz.Decision{
+			Refusal: s.engine.Refusal(token.ReasonBadRequest), Problem: string(r.malformed),
+		}
 	}
 	d := s.engine.Decide(&r.Request)
 	if !d.Missing.Needed() || !s.await(ctx, d.Missing) {
@@ -82,9 +86,10 @@ func (s *Server) decide(ctx context.Context, r *checkRequest) authz.Decision {
 	return s.engine.Decide(&r.Request)
 }
 
-// await has a missing key fetched, and says whether it is there now. Only so many checks may wait at a time, each within its
-// budget; the others have it fetched for those who come later, and are decided without it: whoever takes all places with keys of slow
-// issuers must not keep another issuer's new key out.
+// await has a missing key fetched, and says whether it is there now. Only so many checks may wait
+// at a time, each within its budget; the others have it fetched for those who come later, and are
+// decided without it: whoever takes all places with keys of slow issuers must not keep another
+// issuer's new key out.
 func (s *Server) await(ctx context.Context, missing authz.Missing) bool {
 	if s.options.Keys == nil {
 		return false
@@ -102,7 +107,8 @@ func (s *Server) await(ctx context.Context, missing authz.Missing) bool {
 	return s.options.Keys.Await(ctx, strings.Clone(missing.Issuer), strings.Clone(missing.KeyID))
 }
 
-// allow gives the answer that was marshalled with the identity, and what this request needs besides.
+// allow gives the answer that was marshalled with the identity, and what this request needs
+// besides.
 func (s *Server) allow(d *authz.Decision) *answer {
 	a := s.made(d.Identity.Wire)
 	lifetime := s.config.Streams.lifetime(d)

@@ -25,19 +25,23 @@ import (
 )
 
 func TestDecisionsThroughHeaders(t *testing.T) {
-	authztest.Run(t, func(t *testing.T, w *authztest.World) authztest.Ask { return start(t, w).ask(t, false) })
+	authztest.Run(t,
+		func(t *testing.T, w *authztest.World) authztest.Ask { return start(t, w).ask(t, false) })
 }
 
 func TestDecisionsThroughRawHeaders(t *testing.T) {
-	authztest.Run(t, func(t *testing.T, w *authztest.World) authztest.Ask { return start(t, w).ask(t, true) })
+	authztest.Run(t,
+		func(t *testing.T, w *authztest.World) authztest.Ask { return start(t, w).ask(t, true) })
 }
 
 func TestHostileTokensAreRefusedByCheck(t *testing.T) {
-	authztest.RunAttacks(t, func(t *testing.T, w *authztest.World) authztest.Ask { return start(t, w, roomy).ask(t, false) })
+	authztest.RunAttacks(t,
+		func(t *testing.T, w *authztest.World) authztest.Ask { return start(t, w, roomy).ask(t, false) })
 }
 
 func TestHostileTokensAreRefusedByCheckWithRawHeaders(t *testing.T) {
-	authztest.RunAttacks(t, func(t *testing.T, w *authztest.World) authztest.Ask { return start(t, w, roomy).ask(t, true) })
+	authztest.RunAttacks(t,
+		func(t *testing.T, w *authztest.World) authztest.Ask { return start(t, w, roomy).ask(t, true) })
 }
 
 // roomy has the million dots of one attack reach the engine.
@@ -54,7 +58,9 @@ func TestTheAnswersCodeIsNeverZeroForARefusal(t *testing.T) {
 		var r authv3.CheckResponse
 		unmarshal(t, a, &r)
 		want := map[int]codes.Code{400: codes.InvalidArgument, 401: codes.Unauthenticated, 403: codes.PermissionDenied, 503: codes.Unavailable}[d.Status]
-		if codes.Code(r.GetStatus().GetCode()) != want || want == codes.OK || int(r.GetDeniedResponse().GetStatus().GetCode()) != d.Status || r.GetOkResponse() != nil {
+		if codes.Code(r.GetStatus().GetCode()) != want || want == codes.OK ||
+			int(r.GetDeniedResponse().GetStatus().GetCode()) != d.Status ||
+			r.GetOkResponse() != nil {
 			t.Errorf("%s: got %v", d.Reason, &r)
 		}
 	}
@@ -64,7 +70,9 @@ func TestWhatIsNoRequestIsRefused(t *testing.T) {
 	b := start(t, authztest.New())
 	good := encoded(authztest.Get("/public"), false)
 	http := func(more ...[]byte) []byte {
-		all := appendBytes(appendBytes(appendBytes(nil, fieldMethod, "GET"), fieldPath, "/public"), fieldHost, authztest.Host)
+		all := appendBytes(
+			appendBytes(appendBytes(nil, fieldMethod, "GET"), fieldPath, "/public"), fieldHost,
+			authztest.Host)
 		for _, m := range more {
 			all = append(all, m...)
 		}
@@ -119,9 +127,13 @@ func TestBothKindsOfHeadersAreJudged(t *testing.T) {
 	b := start(t, authztest.New())
 	tok := "Bearer " + b.world.Token()
 	plain := appendBytes(nil, fieldHeaders, string(entry("authorization", tok, fieldValue)))
-	raw := appendBytes(nil, fieldHeaderMap, string(appendBytes(nil, fieldMapHeaders, string(entry("authorization", tok, fieldRawValue)))))
-	text := appendBytes(nil, fieldHeaderMap, string(appendBytes(nil, fieldMapHeaders, string(entry("authorization", tok, fieldValue)))))
-	http := appendBytes(appendBytes(appendBytes(nil, fieldMethod, "GET"), fieldPath, "/protected"), fieldHost, authztest.Host)
+	raw := appendBytes(nil, fieldHeaderMap,
+		string(appendBytes(nil, fieldMapHeaders, string(entry("authorization", tok, fieldRawValue)))))
+	text := appendBytes(nil, fieldHeaderMap,
+		string(appendBytes(nil, fieldMapHeaders, string(entry("authorization", tok, fieldValue)))))
+	http := appendBytes(
+		appendBytes(appendBytes(nil, fieldMethod, "GET"), fieldPath, "/protected"), fieldHost,
+		authztest.Host)
 	join := func(parts ...[]byte) []byte {
 		all := append([]byte(nil), http...)
 		for _, p := range parts {
@@ -174,7 +186,8 @@ func TestANewKeyIsFetchedOnceAndTheRequestDecidedAgain(t *testing.T) {
 	b.world.Keys.Publish(authztest.Issuer, next.Public())
 	tok := next.Token(next.Header("at+jwt").JSON(), b.world.Setup().Claims.JSON())
 	for range 3 {
-		authztest.Compare(t, authztest.Alice, b.ask(t, false)(authztest.Get("/protected", "authorization", "Bearer "+tok)))
+		authztest.Compare(t, authztest.Alice,
+			b.ask(t, false)(authztest.Get("/protected", "authorization", "Bearer "+tok)))
 	}
 	if n := b.world.Keys.Awaited(); n != 1 {
 		t.Errorf("keys were awaited %d times", n)
@@ -186,13 +199,16 @@ func TestAKeyThatDoesNotComeRefusesWithinTheBudget(t *testing.T) {
 	never := josetest.NewKey("ES256", "key-3")
 	tok := never.Token(never.Header("at+jwt").JSON(), b.world.Setup().Claims.JSON())
 	want := authztest.Invalid(token.ReasonUnknownKey)
-	authztest.Compare(t, want, b.ask(t, false)(authztest.Get("/protected", "authorization", "Bearer "+tok)))
+	authztest.Compare(t, want,
+		b.ask(t, false)(authztest.Get("/protected", "authorization", "Bearer "+tok)))
 }
 
-// TestOnlySoManyChecksWaitForKeys fills all places for waiting, and wants the next check refused at once, and its key fetched all the same.
+// TestOnlySoManyChecksWaitForKeys fills all places for waiting, and wants the next check refused at
+// once, and its key fetched all the same.
 func TestOnlySoManyChecksWaitForKeys(t *testing.T) {
 	const places = 3
-	b := start(t, authztest.New(), func(c *Config) { c.KeyWait, c.KeyWaiters = 10*time.Second, places })
+	b := start(t, authztest.New(),
+		func(c *Config) { c.KeyWait, c.KeyWaiters = 10*time.Second, places })
 	never := josetest.NewKey("ES256", "key-3")
 	tok := never.Token(never.Header("at+jwt").JSON(), b.world.Setup().Claims.JSON())
 	request := encoded(authztest.Get("/protected", "authorization", "Bearer "+tok), false)
@@ -213,7 +229,8 @@ func TestOnlySoManyChecksWaitForKeys(t *testing.T) {
 	next := josetest.NewKey("ES256", "key-2")
 	b.world.Keys.Publish(authztest.Issuer, next.Public())
 	tok = next.Token(next.Header("at+jwt").JSON(), b.world.Setup().Claims.JSON())
-	authztest.Compare(t, authztest.Alice, b.ask(t, false)(authztest.Get("/protected", "authorization", "Bearer "+tok)))
+	authztest.Compare(t, authztest.Alice,
+		b.ask(t, false)(authztest.Get("/protected", "authorization", "Bearer "+tok)))
 	cancel()
 	waiting.Wait()
 	if n := value(t, b.registry, "sallyport_gate_keys_not_awaited_total", ""); n != 2 {
@@ -256,7 +273,10 @@ func TestPanicsAreLoggedWithinALimit(t *testing.T) {
 	var log bytes.Buffer
 	w, registry := authztest.New(), prometheus.NewRegistry()
 	s, err := New(w.Engine(NewWire(DefaultConfig())), DefaultConfig(), Options{
-		Instant: clock(), Ready: func() error { return nil }, Registry: registry, Logger: slog.New(slog.NewTextHandler(&log, nil)),
+		Instant:  clock(),
+		Ready:    func() error { return nil },
+		Registry: registry,
+		Logger:   slog.New(slog.NewTextHandler(&log, nil)),
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -300,7 +320,8 @@ func TestAnAnswerThatNobodyFilledInIsNotSent(t *testing.T) {
 func TestAServerNeedsItsEnginesWire(t *testing.T) {
 	w := authztest.New()
 	o := Options{Instant: clock(), Ready: func() error { return nil }}
-	if _, err := New(w.Engine(nil), DefaultConfig(), o); err == nil || !strings.Contains(err.Error(), "NewWire") {
+	if _, err := New(w.Engine(nil), DefaultConfig(), o); err == nil ||
+		!strings.Contains(err.Error(), "NewWire") {
 		t.Errorf("got %v", err)
 	}
 	if _, err := New(nil, DefaultConfig(), o); err == nil {

@@ -10,7 +10,8 @@ import (
 	"github.com/sallyport/sallyport/internal/token"
 )
 
-// duration asks, and gives the milliseconds for which Envoy may let the stream live; -1 when nothing was said.
+// duration asks, and gives the milliseconds for which Envoy may let the stream live; -1 when
+// nothing was said.
 func (b *bench) duration(t *testing.T, r authz.Request) int {
 	t.Helper()
 	got := b.send(t, encoded(r, false))
@@ -67,7 +68,8 @@ func TestAStreamWhoseTokenIsAboutToExpireHasALeastTime(t *testing.T) {
 	b := start(t, authztest.New())
 	for _, left := range []time.Duration{time.Second, 0, -20 * time.Second} {
 		tok := b.world.Token(func(c *token.Claims) { c.Expiry = b.world.Now.Add(left).Unix() })
-		if got := b.duration(t, authztest.Get("/protected", "authorization", "Bearer "+tok, "upgrade", "websocket")); got != 5000 {
+		if got := b.duration(t,
+			authztest.Get("/protected", "authorization", "Bearer "+tok, "upgrade", "websocket")); got != 5000 {
 			t.Errorf("%v before its expiry: got %d ms", left, got)
 		}
 	}
@@ -75,7 +77,8 @@ func TestAStreamWhoseTokenIsAboutToExpireHasALeastTime(t *testing.T) {
 
 func TestStreamsAreLeftAloneWhenConfiguredSo(t *testing.T) {
 	b := start(t, authztest.New(), func(c *Config) { c.Streams = StreamConfig{} })
-	if got := b.duration(t, authztest.Get("/protected", "authorization", "Bearer "+b.world.Token(), "upgrade", "websocket")); got != -1 {
+	if got := b.duration(t,
+		authztest.Get("/protected", "authorization", "Bearer "+b.world.Token(), "upgrade", "websocket")); got != -1 {
 		t.Errorf("got %d ms", got)
 	}
 }

@@ -6,7 +6,8 @@ import (
 	"google.golang.org/protobuf/encoding/protowire"
 )
 
-// fields goes over the fields of one protobuf message, of which only those with a length are of interest here.
+// fields goes over the fields of one protobuf message, of which only those with a length are of
+// interest here.
 type fields struct {
 	rest      []byte
 	malformed bool
@@ -16,8 +17,8 @@ type fields struct {
 	varint uint64
 }
 
-// next goes to the next field; it is false at the end, and where the message is malformed. Groups, which no message of
-// Envoy's has, are refused.
+// next goes to the next field; it is false at the end, and where the message is malformed. Groups,
+// which no message of Envoy's has, are refused.
 func (f *fields) next() bool {
 	if len(f.rest) == 0 || f.malformed {
 		return false

@@ -6,7 +6,8 @@ import (
 	"github.com/sallyport/sallyport/authz"
 )
 
-// encoded writes a CheckRequest as Envoy does, byte by byte, so that it may hold what generated types refuse to write.
+// encoded writes a CheckRequest as Envoy does, byte by byte, so that it may hold what generated
+// types refuse to write.
 func encoded(r authz.Request, raw bool) []byte {
 	var http []byte
 	http = appendBytes(http, fieldID, "1234")
@@ -34,9 +35,11 @@ func encoded(r authz.Request, raw bool) []byte {
 // enclosed puts an HttpRequest into a CheckRequest from 192.0.2.1.
 func enclosed(http []byte) []byte {
 	socket := appendBytes(nil, fieldAddress, "192.0.2.1")
-	peer := appendBytes(nil, fieldPeerAddress, string(appendBytes(nil, fieldSocketAddress, string(socket))))
+	peer := appendBytes(nil, fieldPeerAddress,
+		string(appendBytes(nil, fieldSocketAddress, string(socket))))
 	attributes := appendBytes(nil, fieldSource, string(peer))
-	attributes = appendBytes(attributes, fieldRequest, string(appendBytes(nil, fieldHTTP, string(http))))
+	attributes = appendBytes(attributes, fieldRequest,
+		string(appendBytes(nil, fieldHTTP, string(http))))
 	return appendBytes(nil, fieldAttributes, string(attributes))
 }
 

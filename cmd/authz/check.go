@@ -17,7 +17,9 @@ import (
 )
 
 func checkCommand(out io.Writer) *cobra.Command {
-	cmd := &cobra.Command{Use: "check", Short: "Check the configuration, without connecting to anything"}
+	cmd := &cobra.Command{
+		Use: "check", Short: "Check the configuration, without connecting to anything",
+	}
 	bind(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		c, from, err := configured(cmd)
@@ -33,16 +35,22 @@ func checkCommand(out io.Writer) *cobra.Command {
 				return err
 			}
 		}
-		_, err = fmt.Fprintf(out, "ok: gate %s trusts %d issuers and has %d routes\n", c.Name, len(c.Issuers), len(c.Policy.Routes))
+		_, err = fmt.Fprintf(out, "ok: gate %s trusts %d issuers and has %d routes\n", c.Name,
+			len(c.Issuers), len(c.Policy.Routes))
 		return err
 	}
 	return cmd
 }
 
-// check puts the gate together as serve does, starts nothing and writes nothing, and returns what serve would have met, and what would
-// keep the gate from being ready; besides, what the policy's author may not have meant.
+// check puts the gate together as serve does, starts nothing and writes nothing, and returns what
+// serve would have met, and what would keep the gate from being ready; besides, what the policy's
+// author may not have meant.
 func check(ctx context.Context, c *Config, from source) (notes []string, err error) {
-	errs := []error{keyset.CheckCacheDir(string(c.KeyCacheDir)), c.Revocation.Snapshot.Check(), extauthz.CheckSocket(c.Listen)}
+	errs := []error{
+		keyset.CheckCacheDir(string(c.KeyCacheDir)),
+		c.Revocation.Snapshot.Check(),
+		extauthz.CheckSocket(c.Listen),
+	}
 	still := *c
 	still.KeyCacheDir, still.Revocation.Snapshot.File = "", "" // whose folders a gate makes and tidies
 	g, err := newGate(ctx, &still, from, io.Discard, slog.New(slog.DiscardHandler))
@@ -54,7 +62,9 @@ func check(ctx context.Context, c *Config, from source) (notes []string, err err
 }
 
 func healthcheckCommand() *cobra.Command {
-	cmd := &cobra.Command{Use: "healthcheck", Short: "Ask the running gate whether it is ready; for containers"}
+	cmd := &cobra.Command{
+		Use: "healthcheck", Short: "Ask the running gate whether it is ready; for containers",
+	}
 	bind(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		c, _, err := configured(cmd)
@@ -73,19 +83,23 @@ const healthcheckTimeout = 2 * time.Second
 func healthcheck(ctx context.Context, admin string) error {
 	ctx, cancel := context.WithTimeout(ctx, healthcheckTimeout)
 	defer cancel()
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+reachable(admin)+"/readyz", nil)
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet,
+		"http://"+reachable(admin)+"/readyz", nil)
 	if err != nil {
 		return fmt.Errorf("healthcheck: %w", err)
 	}
-	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}} // without the environment's proxies
+	// without the environment's proxies
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
 	response, err := client.Do(request)
 	if err != nil {
 		return fmt.Errorf("healthcheck: %w", err)
 	}
 	defer response.Body.Close()
 	if response.StatusCode != http.StatusOK {
-		body, _ := io.ReadAll(io.LimitReader(response.Body, 4<<10)) // what could be read of it is only for the message
-		return fmt.Errorf("healthcheck: expected 200 of %s, got %d: %s", request.URL, response.StatusCode, body)
+		// what could be read of it is only for the message
+		body, _ := io.ReadAll(io.LimitReader(response.Body, 4<<10))
+		return fmt.Errorf("healthcheck: expected 200 of %s, got %d: %s", request.URL,
+			response.StatusCode, body)
 	}
 	return nil
 }

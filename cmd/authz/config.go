@@ -64,7 +64,8 @@ func DefaultConfig() Config {
 	}
 }
 
-// apartFromPolicy is what takes a restart to change: not the policy, nor secrets, which are read from their files again.
+// apartFromPolicy is what takes a restart to change: not the policy, nor secrets, which are read
+// from their files again.
 func (c Config) apartFromPolicy() Config {
 	c.Policy = policy.Config{}
 	c.Redis.Password, c.Redis.SentinelPassword = c.Redis.Password.Place(), c.Redis.SentinelPassword.Place()
@@ -81,12 +82,19 @@ func (c Config) Validate() error {
 		errs = append(errs, err)
 	}
 	if len(c.Issuers) == 0 {
-		errs = append(errs, config.At("issuers", "expected at least one issuer to trust: write `issuers: [{issuer: ..., jwks_url: ..., audiences: [...]}]`"))
+		errs = append(
+			errs,
+			config.At(
+				"issuers",
+				"expected at least one issuer to trust: write `issuers: [{issuer: ..., jwks_url: ..., audiences: [...]}]`",
+			),
+		)
 	}
 	for i, issuer := range c.Issuers {
 		if issuer.ClockSkew > c.Revocation.ClockSkew {
 			errs = append(errs, config.At(fmt.Sprintf("issuers[%d].clock_skew", i),
-				"expected at most revocation.clock_skew (%v), found %v: a token could outlive its revocation", c.Revocation.ClockSkew, issuer.ClockSkew))
+				"expected at most revocation.clock_skew (%v), found %v: a token could outlive its revocation",
+				c.Revocation.ClockSkew, issuer.ClockSkew))
 		}
 	}
 	return errors.Join(errs...)
@@ -143,7 +151,8 @@ func configured(cmd *cobra.Command) (*Config, source, error) {
 
 func load(cmd *cobra.Command, file string, content []byte) (*Config, error) {
 	c := DefaultConfig()
-	err := config.Load(&c, config.Options{File: file, Content: content, EnvPrefix: envPrefix, Flags: cmd.Flags()})
+	err := config.Load(&c,
+		config.Options{File: file, Content: content, EnvPrefix: envPrefix, Flags: cmd.Flags()})
 	if err != nil {
 		return nil, err
 	}

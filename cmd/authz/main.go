@@ -2,8 +2,9 @@
 //
 //	authz serve --config authz.yaml
 //
-// Every setting of the file can also be given in the environment (redis.address is SALLYPORT_REDIS_ADDRESS) or as a flag
-// (--redis-address); a flag wins over the environment, which wins over the file.
+// Every setting of the file can also be given in the environment (redis.address is
+// SALLYPORT_REDIS_ADDRESS) or as a flag (--redis-address); a flag wins over the environment, which
+// wins over the file.
 package main
 
 import (
@@ -39,7 +40,8 @@ func command(out, log io.Writer) *cobra.Command {
 	}
 	root.SetOut(out)
 	root.SetErr(log)
-	root.AddCommand(serveCommand(out, log), checkCommand(out), healthcheckCommand(), versionCommand(out))
+	root.AddCommand(serveCommand(out, log), checkCommand(out), healthcheckCommand(),
+		versionCommand(out))
 	return root
 }
 

@@ -34,7 +34,8 @@ import (
 
 const issuerName = "https://issuer.example.com"
 
-// stage is what a gate needs around it: Redis, an issuer's end of the log, a key, a configuration file.
+// stage is what a gate needs around it: Redis, an issuer's end of the log, a key, a configuration
+// file.
 type stage struct {
 	t     *testing.T
 	dir   string
@@ -58,11 +59,15 @@ func newStageOn(t *testing.T, redis string, connect func(*redisconn.Config)) *st
 	t.Helper()
 	key, err := jose.GenerateKey("ES256")
 	must(t, err)
-	s := &stage{t: t, dir: t.TempDir(), redis: redis, connect: connect, grpc: freeAddress(t), admin: freeAddress(t), key: key, lifetime: "1h"}
+	s := &stage{
+		t: t, dir: t.TempDir(), redis: redis, connect: connect, grpc: freeAddress(t),
+		admin: freeAddress(t), key: key, lifetime: "1h",
+	}
 	set, err := jose.MarshalKeySet([]*jose.PublicKey{key.Public()})
 	must(t, err)
 	s.write("jwks.json", string(set))
-	s.configure("{match: {path: /public}, allow: public}", "{match: {path: /protected}}", "{match: {path: /admin/**}, require: {roles: [admin]}}")
+	s.configure("{match: {path: /public}, allow: public}", "{match: {path: /protected}}",
+		"{match: {path: /admin/**}, require: {roles: [admin]}}")
 	s.startLog()
 	return s
 }
@@ -118,7 +123,8 @@ func (s *stage) startLog() {
 		<-ended
 		_ = client.Close() // Redis may be gone already
 	})
-	eventually(s.t, "the issuer's end of the log is ready", func() bool { return s.log.Ready() == nil })
+	eventually(s.t, "the issuer's end of the log is ready",
+		func() bool { return s.log.Ready() == nil })
 }
 
 func startRedis(t *testing.T) string {
@@ -129,7 +135,8 @@ func startRedis(t *testing.T) string {
 	address := freeAddress(t)
 	_, port, err := net.SplitHostPort(address)
 	must(t, err)
-	cmd := exec.Command("redis-server", "--port", port, "--bind", "127.0.0.1", "--save", "", "--appendonly", "yes", "--appendfsync", "always", "--dir", t.TempDir())
+	cmd := exec.Command("redis-server", "--port", port, "--bind", "127.0.0.1", "--save", "",
+		"--appendonly", "yes", "--appendfsync", "always", "--dir", t.TempDir())
 	must(t, cmd.Start())
 	t.Cleanup(func() {
 		_ = cmd.Process.Kill()
@@ -137,7 +144,8 @@ func startRedis(t *testing.T) string {
 	})
 	client := redis.NewClient(&redis.Options{Addr: address})
 	defer client.Close()
-	eventually(t, "redis-server answers", func() bool { return client.Ping(context.Background()).Err() == nil })
+	eventually(t, "redis-server answers",
+		func() bool { return client.Ping(context.Background()).Err() == nil })
 	return address
 }
 
@@ -163,8 +171,16 @@ func (s *stage) token(session string, roles ...string) string {
 	s.t.Helper()
 	now := time.Now().Unix()
 	c := token.Claims{
-		Issuer: issuerName, Subject: "alice", Audience: []string{"things"}, ID: "t-" + session, ClientID: "sallyport", SessionID: session, Roles: roles,
-		Expiry: now + 600, IssuedAt: now, AuthTime: now,
+		Issuer:    issuerName,
+		Subject:   "alice",
+		Audience:  []string{"things"},
+		ID:        "t-" + session,
+		ClientID:  "sallyport",
+		SessionID: session,
+		Roles:     roles,
+		Expiry:    now + 600,
+		IssuedAt:  now,
+		AuthTime:  now,
 	}
 	text, err := c.Marshal()
 	must(s.t, err)
@@ -238,21 +254,31 @@ func (r *running) ready() *running {
 	return r
 }
 
-// ask asks for a path and gives the status, the reason, and the subject that the upstream would be told.
+// ask asks for a path and gives the status, the reason, and the subject that the upstream would be
+// told.
 func (r *running) ask(path, tok string) (status int, reason, subject string) {
 	r.t.Helper()
-	http := &authv3.AttributeContext_HttpRequest{Method: "GET", Path: path, Host: "h", Headers: map[string]string{}}
+	http := &authv3.AttributeContext_HttpRequest{
+		Method: "GET", Path: path, Host: "h", Headers: map[string]string{},
+	}
 	if tok != "" {
 		http.Headers["authorization"] = "Bearer " + tok
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
-	a, err := r.check.Check(ctx, &authv3.CheckRequest{Attributes: &authv3.AttributeContext{Request: &authv3.AttributeContext_Request{Http: http}}})
+	a, err := r.check.Check(
+		ctx,
+		&authv3.CheckRequest{
+			Attributes: &authv3.AttributeContext{Request: &authv3.AttributeContext_Request{Http: http}},
+		},
+	)
 	must(r.t, err)
 	if a.GetStatus().GetCode() == 0 {
 		return 200, "", header(a.GetOkResponse().GetHeaders(), "x-auth-subject")
 	}
-	return int(a.GetDeniedResponse().GetStatus().GetCode()), header(a.GetDeniedResponse().GetHeaders(), "x-sallyport-reason"), ""
+	return int(
+		a.GetDeniedResponse().GetStatus().GetCode(),
+	), header(a.GetDeniedResponse().GetHeaders(), "x-sallyport-reason"), ""
 }
 
 func header(options []*corev3.HeaderValueOption, name string) string {
@@ -285,11 +311,17 @@ func TestAGateServesFromItsFile(t *testing.T) {
 		t.Errorf("the upstream is told %q", subject)
 	}
 
-	receipt, err := s.log.Append(t.Context(), []revocation.Request{{Kind: revocation.KindSID, Issuer: issuerName, Value: "s-1", Reason: "logout", Actor: "alice"}})
+	receipt, err := s.log.Append(
+		t.Context(),
+		[]revocation.Request{
+			{Kind: revocation.KindSID, Issuer: issuerName, Value: "s-1", Reason: "logout", Actor: "alice"},
+		},
+	)
 	must(t, err)
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 	defer cancel()
-	if applied, err := s.log.Applied(ctx, receipt); err != nil || applied.Applied != 1 || applied.Total != 1 {
+	if applied, err := s.log.Applied(ctx, receipt); err != nil || applied.Applied != 1 ||
+		applied.Total != 1 {
 		t.Errorf("applied: %+v, %v", applied, err)
 	}
 	r.wants(401, "revoked", "/protected", user)
@@ -349,7 +381,8 @@ func (r *running) audited(reason, subject, session string) {
 		if err := json.Unmarshal([]byte(line), &e); err != nil {
 			r.t.Fatalf("%q: %v", line, err)
 		}
-		found = found || (e["reason"] == reason && e["subject"] == subject && strings.Contains(line, session))
+		found = found ||
+			(e["reason"] == reason && e["subject"] == subject && strings.Contains(line, session))
 	}
 	if !found {
 		r.t.Errorf("no audit line says %s, %s, %s:\n%s", reason, subject, session, r.out.String())
@@ -381,13 +414,20 @@ func TestAStaleGateRefusesAndStillKnowsTheRevoked(t *testing.T) {
 	s := newStage(t)
 	r := s.serve().ready()
 	gone, live := s.token("s-1"), s.token("s-2")
-	_, err := s.log.Append(t.Context(), []revocation.Request{{Kind: revocation.KindSID, Issuer: issuerName, Value: "s-1", Reason: "logout", Actor: "alice"}})
+	_, err := s.log.Append(
+		t.Context(),
+		[]revocation.Request{
+			{Kind: revocation.KindSID, Issuer: issuerName, Value: "s-1", Reason: "logout", Actor: "alice"},
+		},
+	)
 	must(t, err)
-	eventually(t, "the revocation is applied", func() bool { status, _, _ := r.ask("/protected", gone); return status == 401 })
+	eventually(t, "the revocation is applied",
+		func() bool { status, _, _ := r.ask("/protected", gone); return status == 401 })
 	client := redis.NewClient(&redis.Options{Addr: s.redis})
 	defer client.Close()
 	_ = client.ShutdownNoSave(t.Context()) // the answer is a closed connection
-	eventually(t, "the gate is stale", func() bool { _, reason, _ := r.ask("/protected", live); return reason == "stale" })
+	eventually(t, "the gate is stale",
+		func() bool { _, reason, _ := r.ask("/protected", live); return reason == "stale" })
 	r.wants(401, "revoked", "/protected", gone)
 	r.wants(200, "", "/public", "")
 	r.stopped()
@@ -399,10 +439,19 @@ func TestARevokedKeyIsTakenOutOfTheGatesSet(t *testing.T) {
 	r := s.serve().ready()
 	tok := s.token("s-1")
 	r.wants(200, "", "/protected", tok)
-	_, err := s.log.Append(t.Context(), []revocation.Request{{Kind: revocation.KindKID, Issuer: issuerName, Value: s.key.ID(), Reason: "stolen", Actor: "root"}})
+	_, err := s.log.Append(
+		t.Context(),
+		[]revocation.Request{
+			{
+				Kind: revocation.KindKID, Issuer: issuerName, Value: s.key.ID(), Reason: "stolen",
+				Actor: "root",
+			},
+		},
+	)
 	must(t, err)
 	none := fmt.Sprintf(`sallyport_keyset_keys{issuer=%q} 0`, issuerName)
-	eventually(t, "the key is gone", func() bool { return strings.Contains(r.get("/metrics", 200), none) })
+	eventually(t, "the key is gone",
+		func() bool { return strings.Contains(r.get("/metrics", 200), none) })
 	r.wants(401, "revoked", "/protected", tok)
 	r.stopped()
 }
@@ -422,7 +471,8 @@ func TestAGateWithoutKeysSaysThatItCannotKnow(t *testing.T) {
 	r.stopped()
 }
 
-// TestAnIssuerWhoseTokensOutliveRevocationsIsRefused: the log keeps revocations for tokens of an hour.
+// TestAnIssuerWhoseTokensOutliveRevocationsIsRefused: the log keeps revocations for tokens of an
+// hour.
 func TestAnIssuerWhoseTokensOutliveRevocationsIsRefused(t *testing.T) {
 	s := newStage(t)
 	s.lifetime = "2h"
@@ -439,10 +489,12 @@ func TestAHangupPutsAnotherPolicyInForce(t *testing.T) {
 	r.wants(200, "", "/protected", tok)
 	s.configure("{match: {path: /protected}, require: {roles: [nobody]}}")
 	must(t, syscall.Kill(os.Getpid(), syscall.SIGHUP))
-	eventually(t, "the new policy is in force", func() bool { _, reason, _ := r.ask("/protected", tok); return reason == "insufficient_role" })
+	eventually(t, "the new policy is in force",
+		func() bool { _, reason, _ := r.ask("/protected", tok); return reason == "insufficient_role" })
 	s.configure("{match: {path: protected}}")
 	must(t, syscall.Kill(os.Getpid(), syscall.SIGHUP))
-	eventually(t, "the broken policy is reported", func() bool { return strings.Contains(r.log.String(), "does not begin with a slash") })
+	eventually(t, "the broken policy is reported",
+		func() bool { return strings.Contains(r.log.String(), "does not begin with a slash") })
 	r.wants(403, "insufficient_role", "/protected", tok)
 	r.stopped()
 }
@@ -479,16 +531,26 @@ func runCommand(t *testing.T, args ...string) (string, error) {
 
 func TestCheckSaysWhatIsInTheFile(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "authz.yaml")
-	must(t, os.WriteFile(file, []byte(`issuers: [{issuer: "https://a.example", jwks_url: "https://a.example/jwks", audiences: [x]}]
+	must(
+		t,
+		os.WriteFile(
+			file,
+			[]byte(
+				`issuers: [{issuer: "https://a.example", jwks_url: "https://a.example/jwks", audiences: [x]}]
 policy: {routes: [{match: {path: /a}}, {match: {path: /b}, allow: public}]}
-`), 0o600))
+`,
+			),
+			0o600,
+		),
+	)
 	out, err := runCommand(t, "check", "--config", file, "--name", "gate-7")
 	if err != nil || out != "ok: gate gate-7 trusts 1 issuers and has 2 routes\n" {
 		t.Errorf("got %q, %v", out, err)
 	}
 }
 
-// TestCheckTellsOfPathsThatDifferInCaseAlone: what is refused for it, and what passes by a weaker route.
+// TestCheckTellsOfPathsThatDifferInCaseAlone: what is refused for it, and what passes by a weaker
+// route.
 func TestCheckTellsOfPathsThatDifferInCaseAlone(t *testing.T) {
 	const issuers = `issuers: [{issuer: "https://a.example", jwks_url: "https://a.example/jwks", audiences: [x]}]` + "\n"
 	for name, row := range map[string]struct{ policy, want string }{
@@ -560,7 +622,8 @@ func TestAFileIsNeeded(t *testing.T) {
 
 func TestVersion(t *testing.T) {
 	out, err := runCommand(t, "version")
-	if err != nil || !strings.HasPrefix(out, "authz ") || strings.TrimSpace(strings.TrimPrefix(out, "authz ")) == "" {
+	if err != nil || !strings.HasPrefix(out, "authz ") ||
+		strings.TrimSpace(strings.TrimPrefix(out, "authz ")) == "" {
 		t.Errorf("got %q, %v", out, err)
 	}
 }
@@ -576,7 +639,9 @@ func TestHealthcheckAsksLoopback(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	must(t, err)
 	asked := make(chan string, 1)
-	server := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { asked <- r.URL.Path })}
+	server := &http.Server{
+		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { asked <- r.URL.Path }),
+	}
 	ended := make(chan error, 1)
 	go func() { ended <- server.Serve(l) }()
 	must(t, healthcheck(t.Context(), ":"+strconv.Itoa(l.Addr().(*net.TCPAddr).Port)))

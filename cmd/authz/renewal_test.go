@@ -16,7 +16,8 @@ import (
 	"github.com/sallyport/sallyport/internal/revocation"
 )
 
-// TestAGateIsFreshAgainAfterRedisGotAnotherAuthority, certificate and password, without a restart or a signal.
+// TestAGateIsFreshAgainAfterRedisGotAnotherAuthority, certificate and password, without a restart
+// or a signal.
 func TestAGateIsFreshAgainAfterRedisGotAnotherAuthority(t *testing.T) {
 	dir, server := t.TempDir(), redistest.NewServer(t)
 	at := func(name string) string { return filepath.Join(dir, name) }
@@ -35,7 +36,10 @@ func TestAGateIsFreshAgainAfterRedisGotAnotherAuthority(t *testing.T) {
 	renew("the first password")
 	t.Setenv("SALLYPORT_REDIS_PASSWORD_FILE", at("password"))
 	s := newStageOn(t, server.Address(), func(c *redisconn.Config) {
-		c.TLS = redisconn.TLSConfig{Enabled: true, CAFile: config.Path(at("ca.pem")), CertFile: config.Path(at("client.crt")), KeyFile: config.Path(at("client.key"))}
+		c.TLS = redisconn.TLSConfig{
+			Enabled: true, CAFile: config.Path(at("ca.pem")),
+			CertFile: config.Path(at("client.crt")), KeyFile: config.Path(at("client.key")),
+		}
 		var file struct {
 			Redis redisconn.Config `yaml:"redis"`
 		}
@@ -43,23 +47,32 @@ func TestAGateIsFreshAgainAfterRedisGotAnotherAuthority(t *testing.T) {
 		must(t, config.Load(&file, config.Options{EnvPrefix: envPrefix}))
 		c.Password = file.Redis.Password
 	})
-	r := s.serve("--redis-tls-enabled", "--redis-tls-ca-file", at("ca.pem"), "--redis-tls-cert-file", at("client.crt"), "--redis-tls-key-file", at("client.key")).ready()
+	r := s.serve("--redis-tls-enabled", "--redis-tls-ca-file", at("ca.pem"), "--redis-tls-cert-file", at("client.crt"), "--redis-tls-key-file", at("client.key")).
+		ready()
 	live, gone := s.token("s-1"), s.token("s-2")
 	r.wants(200, "", "/protected", live)
 	server.Stop()
-	eventually(t, "the gate is stale", func() bool { _, reason, _ := r.ask("/protected", live); return reason == "stale" })
+	eventually(t, "the gate is stale",
+		func() bool { _, reason, _ := r.ask("/protected", live); return reason == "stale" })
 	renew("the second password")
-	eventually(t, "the gate is fresh again", func() bool { status, _, _ := r.ask("/protected", live); return status == 200 })
+	eventually(t, "the gate is fresh again",
+		func() bool { status, _, _ := r.ask("/protected", live); return status == 200 })
 	eventually(t, "a revocation is acknowledged", func() bool {
-		_, err := s.log.Append(t.Context(), []revocation.Request{{Kind: revocation.KindSID, Issuer: issuerName, Value: "s-2", Reason: "logout", Actor: "alice"}})
+		_, err := s.log.Append(
+			t.Context(),
+			[]revocation.Request{
+				{Kind: revocation.KindSID, Issuer: issuerName, Value: "s-2", Reason: "logout", Actor: "alice"},
+			},
+		)
 		return err == nil
 	})
-	eventually(t, "the revocation is in force", func() bool { _, reason, _ := r.ask("/protected", gone); return reason == "revoked" })
+	eventually(t, "the revocation is in force",
+		func() bool { _, reason, _ := r.ask("/protected", gone); return reason == "revoked" })
 	r.stopped()
 }
 
-// TestAChangedPolicyIsInForceWithoutASignal, also when Kubernetes moves the link that the file is reached through. One that is broken
-// changes nothing and is told of once.
+// TestAChangedPolicyIsInForceWithoutASignal, also when Kubernetes moves the link that the file is
+// reached through. One that is broken changes nothing and is told of once.
 func TestAChangedPolicyIsInForceWithoutASignal(t *testing.T) {
 	s := newStage(t)
 	real, link := s.config(), filepath.Join(s.dir, "..data")
@@ -81,18 +94,24 @@ func TestAChangedPolicyIsInForceWithoutASignal(t *testing.T) {
 	r.wants(200, "", "/protected", tok)
 	s.configure("{match: {path: /protected}, require: {roles: [nobody]}}")
 	mount("..2")
-	eventually(t, "the new policy is in force", func() bool { _, reason, _ := r.ask("/protected", tok); return reason == "insufficient_role" })
+	eventually(t, "the new policy is in force",
+		func() bool { _, reason, _ := r.ask("/protected", tok); return reason == "insufficient_role" })
 	s.configure("{match: {path: protected}}")
 	mount("..3")
-	eventually(t, "the broken policy is told of", func() bool { return strings.Contains(r.log.String(), "does not begin with a slash") })
+	eventually(t, "the broken policy is told of",
+		func() bool { return strings.Contains(r.log.String(), "does not begin with a slash") })
 	r.wants(403, "insufficient_role", "/protected", tok)
 	must(t, os.Remove(link))
-	eventually(t, "the missing policy is told of", func() bool { return strings.Contains(r.log.String(), "no such file") })
+	eventually(t, "the missing policy is told of",
+		func() bool { return strings.Contains(r.log.String(), "no such file") })
 	r.wants(403, "insufficient_role", "/protected", tok)
 	if n := strings.Count(r.log.String(), "does not begin with a slash"); n != 1 {
 		t.Errorf("the broken policy is told of %d times", n)
 	}
-	if text := r.get("/metrics", 200); !strings.Contains(text, `sallyport_file_broken{setting="policy"} 1`) {
+	if text := r.get("/metrics", 200); !strings.Contains(
+		text,
+		`sallyport_file_broken{setting="policy"} 1`,
+	) {
 		t.Error("the metrics do not show that the policy's file is broken")
 	}
 	r.stopped()
@@ -111,21 +130,24 @@ func TestAReloadSaysWhetherThePolicyHasChanged(t *testing.T) {
 	first := digest()
 	must(t, syscall.Kill(os.Getpid(), syscall.SIGHUP))
 	eventually(t, "the reload says that nothing has changed", func() bool {
-		return strings.Contains(r.log.String(), "reloaded: nothing has changed") && strings.Contains(r.log.String(), first)
+		return strings.Contains(r.log.String(), "reloaded: nothing has changed") &&
+			strings.Contains(r.log.String(), first)
 	})
 	if text := r.get("/readyz", 200); !strings.Contains(text, `"policy":"`+first+`"`) {
 		t.Errorf("/readyz shows no digest %s: %s", first, text)
 	}
 	s.configure("{match: {path: /elsewhere}}")
 	must(t, syscall.Kill(os.Getpid(), syscall.SIGHUP))
-	eventually(t, "another policy is in force", func() bool { _, reason, _ := r.ask("/protected", s.token("s-1")); return reason == "no_route" })
+	eventually(t, "another policy is in force",
+		func() bool { _, reason, _ := r.ask("/protected", s.token("s-1")); return reason == "no_route" })
 	if text := r.get("/readyz", 200); !strings.Contains(text, `"policy":"`+digest()+`"`) {
 		t.Errorf("/readyz shows another digest than %s: %s", digest(), text)
 	}
 	r.stopped()
 }
 
-// TestCheckFindsWhatServeWouldFindInFiles, and what would keep the gate from ever being ready. It makes and removes nothing.
+// TestCheckFindsWhatServeWouldFindInFiles, and what would keep the gate from ever being ready. It
+// makes and removes nothing.
 func TestCheckFindsWhatServeWouldFindInFiles(t *testing.T) {
 	dir := t.TempDir()
 	at := func(name string) string { return filepath.Join(dir, name) }
@@ -171,7 +193,8 @@ func TestCheckFindsWhatServeWouldFindInFiles(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			write("authz.yaml", row.yaml+"\npolicy: {routes: [{match: {path: /a}}]}\n", 0o600)
 			_, err := runCommand(t, "check", "--config", at("authz.yaml"))
-			if row.want == "" && err != nil || row.want != "" && (err == nil || !strings.Contains(err.Error(), row.want)) {
+			if row.want == "" && err != nil ||
+				row.want != "" && (err == nil || !strings.Contains(err.Error(), row.want)) {
 				t.Errorf("expected %q in: %v", row.want, err)
 			}
 		})

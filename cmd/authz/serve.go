@@ -42,10 +42,12 @@ func serveCommand(out, log io.Writer) *cobra.Command {
 	return cmd
 }
 
-// serve runs a gate until ctx ends. c was read from from, whose policy is put in force when it changes.
+// serve runs a gate until ctx ends. c was read from from, whose policy is put in force when it
+// changes.
 func serve(ctx context.Context, c *Config, from source, out, log io.Writer) error {
 	if os.Getenv("GOGC") == "" {
-		// Requests leave little behind and the cache is bounded: collecting less often saves a fifth of a check.
+		// Requests leave little behind and the cache is bounded: collecting less often saves a
+		// fifth of a check.
 		debug.SetGCPercent(400)
 	}
 	g, err := newGate(ctx, c, from, out, daemon.NewLogger(log, c.Log))
@@ -56,8 +58,10 @@ func serve(ctx context.Context, c *Config, from source, out, log io.Writer) erro
 	if err != nil {
 		return errors.Join(err, g.close())
 	}
-	g.logger.Info("gate: starting", "name", c.Name, "listen", listener.Addr().String(), "version", daemon.BuildVersion(version))
-	err = daemon.Run(ctx, g.options(), g.parts(func(ctx context.Context) error { return g.server.Run(ctx, listener) })...)
+	g.logger.Info("gate: starting", "name", c.Name, "listen", listener.Addr().String(), "version",
+		daemon.BuildVersion(version))
+	err = daemon.Run(ctx, g.options(),
+		g.parts(func(ctx context.Context) error { return g.server.Run(ctx, listener) })...)
 	return errors.Join(err, g.close())
 }
 
@@ -78,11 +82,17 @@ type gate struct {
 }
 
 // newGate puts the gate together. stopping ends when the gate is asked to stop.
-func newGate(stopping context.Context, c *Config, from source, out io.Writer, logger *slog.Logger) (g *gate, err error) {
+func newGate(stopping context.Context, c *Config, from source, out io.Writer,
+	logger *slog.Logger) (g *gate, err error) {
 	g = &gate{config: c, logger: logger, registry: prometheus.NewRegistry()}
-	g.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	g.registry.MustRegister(collectors.NewGoCollector(),
+		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	g.audit = audit.New(out, audit.Options{
-		Now: clock.Now, Logger: logger, Registry: g.registry, Queue: auditQueue, Limit: c.ExtAuthz.Audit.Limit(),
+		Now:      clock.Now,
+		Logger:   logger,
+		Registry: g.registry,
+		Queue:    auditQueue,
+		Limit:    c.ExtAuthz.Audit.Limit(),
 	})
 	defer func() {
 		if err != nil {
@@ -110,10 +120,12 @@ type ruled struct {
 	rules  *policy.Policy
 }
 
-// openPolicy reads the policy out of the configuration's file, and again when that changes. Of a file that is being written, a part may
-// read like a policy that lets more through, so a change must stay as it is from one look to the next.
+// openPolicy reads the policy out of the configuration's file, and again when that changes. Of a
+// file that is being written, a part may read like a policy that lets more through, so a change
+// must stay as it is from one look to the next.
 func (g *gate) openPolicy(from source) (err error) {
-	if info, statErr := os.Stat(from.file); statErr == nil && !info.Mode().IsRegular() { // a pipe is read once
+	// a pipe is read once
+	if info, statErr := os.Stat(from.file); statErr == nil && !info.Mode().IsRegular() {
 		rules, err := policy.Compile(g.config.Policy)
 		g.policy = livefile.Fixed(&ruled{g.config, rules})
 		return err
@@ -146,7 +158,11 @@ const auditQueue = 4096
 
 func (g *gate) openKeys() (err error) {
 	g.keys, err = keyset.New(g.config.Issuers, keyset.Options{
-		Now: clock.Now, Logger: g.logger, Registry: g.registry, CacheDir: string(g.config.KeyCacheDir), Files: g.files,
+		Now:      clock.Now,
+		Logger:   g.logger,
+		Registry: g.registry,
+		CacheDir: string(g.config.KeyCacheDir),
+		Files:    g.files,
 	})
 	return err
 }
@@ -156,25 +172,40 @@ func (g *gate) openRevocations() (err error) {
 		return err
 	}
 	g.revocations, err = redislog.NewGate(g.redis, g.config.Revocation.Config, redislog.Options{
-		Name: g.config.Name, Version: daemon.BuildVersion(version), Logger: g.logger, Registry: g.registry,
-		OnKeyRevoked: g.keys.RemoveKey, KeySetAge: g.keySetAge, Snapshot: g.config.Revocation.Snapshot,
-		Instant: instant,
-		Stopped: g.stopped.Load,
+		Name:         g.config.Name,
+		Version:      daemon.BuildVersion(version),
+		Logger:       g.logger,
+		Registry:     g.registry,
+		OnKeyRevoked: g.keys.RemoveKey,
+		KeySetAge:    g.keySetAge,
+		Snapshot:     g.config.Revocation.Snapshot,
+		Instant:      instant,
+		Stopped:      g.stopped.Load,
 	})
 	return err
 }
 
 func (g *gate) openEngine(stopping context.Context) (err error) {
 	g.engine, err = authz.New(g.policy.Value().rules, authz.Options{
-		Keys: keys{g.keys}, Revocations: g.revocations, Realm: g.config.Realm, Cache: g.config.Cache,
-		Wire: extauthz.NewWire(g.config.ExtAuthz), KeepOverrides: g.config.ExtAuthz.KeepOverrides, OnPanic: g.panicked, MaxLifetime: g.revocations.MaxTokenLifetime,
+		Keys:          keys{g.keys},
+		Revocations:   g.revocations,
+		Realm:         g.config.Realm,
+		Cache:         g.config.Cache,
+		Wire:          extauthz.NewWire(g.config.ExtAuthz),
+		KeepOverrides: g.config.ExtAuthz.KeepOverrides,
+		OnPanic:       g.panicked,
+		MaxLifetime:   g.revocations.MaxTokenLifetime,
 	})
 	if err != nil {
 		return err
 	}
 	g.server, err = extauthz.New(g.engine, g.config.ExtAuthz, extauthz.Options{
-		Instant: g.revocations.Instant, Ready: func() error { return g.ready(stopping) }, Keys: g.keys, Audit: g.audit,
-		Logger: g.logger, Registry: g.registry,
+		Instant:  g.revocations.Instant,
+		Ready:    func() error { return g.ready(stopping) },
+		Keys:     g.keys,
+		Audit:    g.audit,
+		Logger:   g.logger,
+		Registry: g.registry,
 	})
 	return err
 }
@@ -195,9 +226,15 @@ func (g *gate) panicked(what string, stack []byte) {
 
 func (g *gate) options() daemon.Options {
 	return daemon.Options{
-		Name: "authz", Version: daemon.BuildVersion(version), Admin: g.config.Admin, Logger: g.logger, Registry: g.registry,
-		DrainDelay: g.config.Drain.Delay, DrainTimeout: g.config.Drain.Timeout, Reload: g.reload,
-		InForce: func() map[string]string { return map[string]string{"policy": g.policy.Digest()} },
+		Name:         "authz",
+		Version:      daemon.BuildVersion(version),
+		Admin:        g.config.Admin,
+		Logger:       g.logger,
+		Registry:     g.registry,
+		DrainDelay:   g.config.Drain.Delay,
+		DrainTimeout: g.config.Drain.Timeout,
+		Reload:       g.reload,
+		InForce:      func() map[string]string { return map[string]string{"policy": g.policy.Digest()} },
 	}
 }
 
@@ -215,7 +252,8 @@ func (g *gate) parts(serve func(context.Context) error) []daemon.Part {
 	}
 }
 
-// reload puts in force what all files hold now, the policy's too, and has all key sets fetched. A file that is not right changes nothing.
+// reload puts in force what all files hold now, the policy's too, and has all key sets fetched. A
+// file that is not right changes nothing.
 func (g *gate) reload(ctx context.Context) error {
 	return errors.Join(g.files.Reload(ctx), g.keys.Reload(ctx))
 }

@@ -11,7 +11,8 @@ import (
 	"github.com/sallyport/sallyport/issuer"
 )
 
-// envPrefix begins the names of the environment's settings: redis.address is SALLYPORT_REDIS_ADDRESS.
+// envPrefix begins the names of the environment's settings: redis.address is
+// SALLYPORT_REDIS_ADDRESS.
 const envPrefix = "SALLYPORT"
 
 func newCommand() *cobra.Command {
@@ -53,7 +54,8 @@ func checkCommand() *cobra.Command {
 		if err := check(cfg); err != nil {
 			return err
 		}
-		_, err = fmt.Fprintln(cmd.OutOrStdout(), "ok: the configuration, the key ring, the users and all files that are named can be used")
+		_, err = fmt.Fprintln(cmd.OutOrStdout(),
+			"ok: the configuration, the key ring, the users and all files that are named can be used")
 		return err
 	}
 	return cmd
@@ -65,7 +67,8 @@ func versionCommand() *cobra.Command {
 		Short: "Print the version",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			_, err := fmt.Fprintf(cmd.OutOrStdout(), "issuer %s %s %s/%s\n", daemon.BuildVersion(version), runtime.Version(), runtime.GOOS, runtime.GOARCH)
+			_, err := fmt.Fprintf(cmd.OutOrStdout(), "issuer %s %s %s/%s\n",
+				daemon.BuildVersion(version), runtime.Version(), runtime.GOOS, runtime.GOARCH)
 			return err
 		},
 	}

@@ -7,18 +7,23 @@ import (
 	"github.com/sallyport/sallyport/internal/session/sessiontest"
 )
 
-// TestCVE holds published vulnerabilities of systems like this one against whole issuers on a real Redis.
+// TestCVE holds published vulnerabilities of systems like this one against whole issuers on a real
+// Redis.
 func TestCVE(t *testing.T) {
 	for id, test := range map[string]func(*testing.T){
-		"CVE-2026-9802":       reuseAfterEverythingHasRestarted,  // a restart reset what reuse was noticed by
-		"CVE-2026-43983":      TestIssuersNoticeWhatAUserHasLost, // refresh ignored disabled accounts and groups
-		"GHSA-x4vh-j75g-268g": TestIssuersNoticeWhatAUserHasLost, // refresh tokens survived a password reset
+		// a restart reset what reuse was noticed by
+		"CVE-2026-9802": reuseAfterEverythingHasRestarted,
+		// refresh ignored disabled accounts and groups
+		"CVE-2026-43983": TestIssuersNoticeWhatAUserHasLost,
+		// refresh tokens survived a password reset
+		"GHSA-x4vh-j75g-268g": TestIssuersNoticeWhatAUserHasLost,
 	} {
 		t.Run(id, test)
 	}
 }
 
-// reuseAfterEverythingHasRestarted: a token is spent, issuer and Redis restart, and the spent one comes back after the grace window.
+// reuseAfterEverythingHasRestarted: a token is spent, issuer and Redis restart, and the spent one
+// comes back after the grace window.
 func reuseAfterEverythingHasRestarted(t *testing.T) {
 	f := newFolder(t)
 	f.redis, f.grace = sessiontest.RealRedis(t, "--enable-debug-command", "yes"), "1s"
@@ -34,13 +39,15 @@ func reuseAfterEverythingHasRestarted(t *testing.T) {
 		return now != "" && now != before && client.Exists(t.Context(), "{sallyport}:rev:head").Val() == 1
 	})
 	again := f.start("one")
-	await(t, "the grace window to end", func() bool { return again.refresh(first.str("refresh_token")).status != 200 })
+	await(t, "the grace window to end",
+		func() bool { return again.refresh(first.str("refresh_token")).status != 200 })
 	want(t, again.refresh(first.str("refresh_token")), 401)
 	want(t, again.refresh(second.str("refresh_token")), 401)
 	if !strings.Contains(again.stdout.String(), `"event":"reuse"`) {
 		t.Errorf("the audit log does not tell: %s", again.stdout)
 	}
-	if list := want(t, get(t, again.admin+"/admin/revocations?kind=sid", adminToken), 200); len(list.json["entries"].([]any)) == 0 {
+	if list := want(t, get(t, again.admin+"/admin/revocations?kind=sid", adminToken), 200); len(
+		list.json["entries"].([]any)) == 0 {
 		t.Error("the session's access tokens are not revoked")
 	}
 }

@@ -41,7 +41,8 @@ func askReady(ctx context.Context, listen string) error {
 	if err != nil {
 		return fmt.Errorf("issuer: asking %s: %w", address, err)
 	}
-	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}} // without the environment's proxies
+	// without the environment's proxies
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
 	answer, err := client.Do(request)
 	if err != nil {
 		return fmt.Errorf("issuer: asking %s: %w", address, err)

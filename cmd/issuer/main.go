@@ -1,4 +1,5 @@
-// Command issuer is Sallyport's first door: it checks who you are, hands out tokens, and writes the revocation log.
+// Command issuer is Sallyport's first door: it checks who you are, hands out tokens, and writes the
+// revocation log.
 package main
 
 import (

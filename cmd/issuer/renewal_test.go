@@ -18,7 +18,8 @@ import (
 	"github.com/sallyport/sallyport/internal/redisconn/redistest"
 )
 
-// TestLoginsWorkAfterRedisGotAnotherAuthorityCertificateAndPassword, without a restart or a signal: Redis starts again on new files.
+// TestLoginsWorkAfterRedisGotAnotherAuthorityCertificateAndPassword, without a restart or a signal:
+// Redis starts again on new files.
 func TestLoginsWorkAfterRedisGotAnotherAuthorityCertificateAndPassword(t *testing.T) {
 	f := newFolder(t)
 	s := redistest.NewServer(t)
@@ -33,7 +34,8 @@ func TestLoginsWorkAfterRedisGotAnotherAuthorityCertificateAndPassword(t *testin
 		} {
 			redistest.Write(t, filepath.Join(f.dir, name), content)
 		}
-		s.StartTLS(filepath.Join(f.dir, "redis.crt"), filepath.Join(f.dir, "redis.key"), filepath.Join(f.dir, "ca.pem"), "--requirepass", password)
+		s.StartTLS(filepath.Join(f.dir, "redis.crt"), filepath.Join(f.dir, "redis.key"),
+			filepath.Join(f.dir, "ca.pem"), "--requirepass", password)
 	}
 	renew("the first password")
 	f.redis = s.Address() + ", password_file: redis-password, tls: {enabled: true, ca_file: ca.pem, cert_file: client.crt, key_file: client.key}"
@@ -42,7 +44,8 @@ func TestLoginsWorkAfterRedisGotAnotherAuthorityCertificateAndPassword(t *testin
 	s.Stop()
 	renew("the second password")
 	await(t, "a login to work again", func() bool {
-		return post(t, one.url+"/login", "", map[string]string{"username": "alice", "password": password}).status == http.StatusOK
+		return post(t, one.url+"/login", "",
+			map[string]string{"username": "alice", "password": password}).status == http.StatusOK
 	})
 	await(t, "a logout of a session of before to be acknowledged", func() bool {
 		return post(t, one.url+"/logout", before.str("access_token"), nil).status == http.StatusOK
@@ -52,7 +55,8 @@ func TestLoginsWorkAfterRedisGotAnotherAuthorityCertificateAndPassword(t *testin
 	}
 }
 
-// TestAReplacedAdminTokenIsInForceAtOnce: the new one is accepted and the old one refused; one that is too short keeps the one before.
+// TestAReplacedAdminTokenIsInForceAtOnce: the new one is accepted and the old one refused; one that
+// is too short keeps the one before.
 func TestAReplacedAdminTokenIsInForceAtOnce(t *testing.T) {
 	f := newFolder(t)
 	one := f.start("one")
@@ -66,7 +70,8 @@ func TestAReplacedAdminTokenIsInForceAtOnce(t *testing.T) {
 		want(t, get(t, one.admin+"/admin/status", next), 200)
 		want(t, get(t, one.admin+"/admin/status", strings.TrimSpace(broken)), 401)
 	}
-	if n := strings.Count(one.stderr.String(), "at least 32 bytes, got 5"); n != 1 || !strings.Contains(one.stderr.String(), "admin.token_file") {
+	if n := strings.Count(one.stderr.String(), "at least 32 bytes, got 5"); n != 1 ||
+		!strings.Contains(one.stderr.String(), "admin.token_file") {
 		t.Errorf("expected one line that names the setting, got %d in %s", n, one.stderr)
 	}
 }
@@ -93,7 +98,8 @@ func TestAReloadSaysWhetherAnythingHasChanged(t *testing.T) {
 		t.Fatal(err)
 	}
 	await(t, "the reload of what is as it was to say so", func() bool {
-		return strings.Contains(one.stderr.String(), `"msg":"reloaded: nothing has changed"`) && strings.Contains(one.stderr.String(), first)
+		return strings.Contains(one.stderr.String(), `"msg":"reloaded: nothing has changed"`) &&
+			strings.Contains(one.stderr.String(), first)
 	})
 }
 
@@ -111,7 +117,8 @@ func page(t *testing.T, url string) string {
 	return string(text)
 }
 
-// TestCheckFindsWhatServeWouldFindInFiles: each row is a configuration that serve refuses, or cannot work with.
+// TestCheckFindsWhatServeWouldFindInFiles: each row is a configuration that serve refuses, or
+// cannot work with.
 func TestCheckFindsWhatServeWouldFindInFiles(t *testing.T) {
 	f := newFolder(t)
 	a := redistest.NewAuthority(t)
@@ -146,7 +153,8 @@ func TestCheckFindsWhatServeWouldFindInFiles(t *testing.T) {
 			for variable, value := range row.env {
 				t.Setenv(variable, value)
 			}
-			err := execute(t.Context(), io.Discard, io.Discard, append([]string{"check", "--config", path}, row.args...)...)
+			err := execute(t.Context(), io.Discard, io.Discard,
+				append([]string{"check", "--config", path}, row.args...)...)
 			if err == nil || !strings.Contains(err.Error(), row.want) {
 				t.Errorf("expected an error about %s, got %v", row.want, err)
 			}
@@ -157,10 +165,18 @@ func TestCheckFindsWhatServeWouldFindInFiles(t *testing.T) {
 	}
 }
 
-// TestAFailedCheckIsPrintedOnce by the program as its users run it: in the log, and not again at its end.
+// TestAFailedCheckIsPrintedOnce by the program as its users run it: in the log, and not again at
+// its end.
 func TestAFailedCheckIsPrintedOnce(t *testing.T) {
 	if os.Getenv("TEST_OF_ISSUER_CONFIG") != "" {
-		os.Args = []string{"issuer", "serve", "--config", os.Getenv("TEST_OF_ISSUER_CONFIG"), "--redis-checks", "enforce"}
+		os.Args = []string{
+			"issuer",
+			"serve",
+			"--config",
+			os.Getenv("TEST_OF_ISSUER_CONFIG"),
+			"--redis-checks",
+			"enforce",
+		}
 		if err := os.Unsetenv("TEST_OF_ISSUER_CONFIG"); err != nil {
 			t.Fatal(err)
 		}
@@ -179,7 +195,8 @@ func TestAFailedCheckIsPrintedOnce(t *testing.T) {
 		t.Fatal(err)
 	}
 	cmd := exec.CommandContext(ctx, self, "-test.run", "^TestAFailedCheckIsPrintedOnce$")
-	cmd.Env = append(os.Environ(), "TEST_OF_ISSUER_CONFIG="+f.config("one", freeAddress(t), freeAddress(t)))
+	cmd.Env = append(os.Environ(),
+		"TEST_OF_ISSUER_CONFIG="+f.config("one", freeAddress(t), freeAddress(t)))
 	cmd.Stdout, cmd.Stderr = &out, &out
 	if err := cmd.Run(); err == nil {
 		t.Fatal("it ended well")

@@ -48,7 +48,8 @@ func serveCommand() *cobra.Command {
 func serve(ctx context.Context, cfg issuer.Config, stdout, stderr io.Writer) (err error) {
 	logger := daemon.NewLogger(stderr, cfg.Log)
 	registry := prometheus.NewRegistry()
-	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	registry.MustRegister(collectors.NewGoCollector(),
+		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 
 	events, closeEvents, err := openAudit(cfg.Audit, stdout, logger, registry)
 	if err != nil {
@@ -65,11 +66,17 @@ func serve(ctx context.Context, cfg issuer.Config, stdout, stderr io.Writer) (er
 		return fmt.Errorf("issuer: listening on %s (setting listen): %w", cfg.Listen, err)
 	}
 	defer func() { _ = listener.Close() }() // the server has closed it already, unless it never ran
-	logger.Info("issuer listens", "address", listener.Addr().String(), "issuer", cfg.Issuer, "version", daemon.BuildVersion(version))
+	logger.Info("issuer listens", "address", listener.Addr().String(), "issuer", cfg.Issuer,
+		"version", daemon.BuildVersion(version))
 	return daemon.Run(ctx, daemon.Options{
-		Name: "issuer", Version: daemon.BuildVersion(version), Admin: cfg.Admin.Config, Logger: logger, Registry: registry,
-		Handlers:   h.server.AdminHandlers(),
-		DrainDelay: cfg.HTTP.DrainDelay, DrainTimeout: cfg.HTTP.DrainTimeout,
+		Name:         "issuer",
+		Version:      daemon.BuildVersion(version),
+		Admin:        cfg.Admin.Config,
+		Logger:       logger,
+		Registry:     registry,
+		Handlers:     h.server.AdminHandlers(),
+		DrainDelay:   cfg.HTTP.DrainDelay,
+		DrainTimeout: cfg.HTTP.DrainTimeout,
 		Reload: func(ctx context.Context) error {
 			return errors.Join(h.keys.Reload(ctx), h.users.Reload(ctx), h.files.Reload(ctx))
 		},
@@ -77,7 +84,8 @@ func serve(ctx context.Context, cfg issuer.Config, stdout, stderr io.Writer) (er
 	}, h.parts(listener)...)
 }
 
-// check puts the issuer together as serve does, starts nothing and writes nothing, and returns what serve would have met.
+// check puts the issuer together as serve does, starts nothing and writes nothing, and returns what
+// serve would have met.
 func check(cfg issuer.Config) (err error) {
 	// The ring is only read: the lock of one that rotates is taken for a moment, as serve does.
 	logger, registry := slog.New(slog.DiscardHandler), prometheus.NewRegistry()
@@ -106,7 +114,8 @@ type house struct {
 	server   *issuer.Server
 }
 
-func build(cfg issuer.Config, events *audit.Log, logger *slog.Logger, registry *prometheus.Registry) (*house, error) {
+func build(cfg issuer.Config, events *audit.Log, logger *slog.Logger,
+	registry *prometheus.Registry) (*house, error) {
 	var (
 		h   = &house{}
 		err error
@@ -132,15 +141,25 @@ func build(cfg issuer.Config, events *audit.Log, logger *slog.Logger, registry *
 	return h, nil
 }
 
-func (h *house) buildOnRedis(cfg issuer.Config, events *audit.Log, logger *slog.Logger, registry *prometheus.Registry) (err error) {
+func (h *house) buildOnRedis(cfg issuer.Config, events *audit.Log, logger *slog.Logger,
+	registry *prometheus.Registry) (err error) {
 	name, err := nameOf(cfg)
 	if err != nil {
 		return err
 	}
 	h.log, err = redislog.NewIssuer(h.redis, cfg.Revocation, redislog.Options{
-		Name: name, Version: daemon.BuildVersion(version), Logger: logger, Registry: registry, Instant: instant,
+		Name:     name,
+		Version:  daemon.BuildVersion(version),
+		Logger:   logger,
+		Registry: registry,
+		Instant:  instant,
 		OnLinesDropped: func(int) {
-			events.Record(audit.Event{Name: audit.GateLine, Outcome: audit.Failure, Reason: "not_a_line", Issuer: cfg.Issuer})
+			events.Record(
+				audit.Event{
+					Name: audit.GateLine, Outcome: audit.Failure, Reason: "not_a_line",
+					Issuer: cfg.Issuer,
+				},
+			)
 		},
 		OnReappend: func(ctx context.Context, refs []redislog.SessionRef) error { return h.sessions.EndAgain(ctx, refs) },
 	})
@@ -152,8 +171,19 @@ func (h *house) buildOnRedis(cfg issuer.Config, events *audit.Log, logger *slog.
 	}
 	door := &opening{ready: h.log.Ready}
 	h.server, err = issuer.New(issuer.Options{
-		Config: cfg, Keys: h.keys, Users: h.users, Directory: h.users, Sessions: h.sessions, Log: h.log, Inventory: h.log, Audit: events,
-		Open: door.check, Logger: logger, Registry: registry, Now: clock.Steady, Files: h.files,
+		Config:    cfg,
+		Keys:      h.keys,
+		Users:     h.users,
+		Directory: h.users,
+		Sessions:  h.sessions,
+		Log:       h.log,
+		Inventory: h.log,
+		Audit:     events,
+		Open:      door.check,
+		Logger:    logger,
+		Registry:  registry,
+		Now:       clock.Steady,
+		Files:     h.files,
 	})
 	return err
 }
@@ -165,23 +195,35 @@ func (h *house) parts(l net.Listener) []daemon.Part {
 		{Name: "users", Run: h.users.Run},
 		{Name: "changed_users", Run: h.server.EndChanged},
 		{Name: "log", Run: h.log.Run, Ready: h.log.Ready},
-		{Name: "http", Run: func(ctx context.Context) error { return h.server.Serve(ctx, l) }, Drain: h.server.Drain},
+		{
+			Name: "http", Run: func(ctx context.Context) error { return h.server.Serve(ctx, l) },
+			Drain: h.server.Drain,
+		},
 	}
 }
 
-func keyringOptions(cfg issuer.Config, logger *slog.Logger, registry prometheus.Registerer) keyring.Options {
+func keyringOptions(cfg issuer.Config, logger *slog.Logger,
+	registry prometheus.Registerer) keyring.Options {
 	return keyring.Options{
-		Now: clock.Now, Logger: logger, Registry: registry,
-		PublishFor: cfg.KeySetMaxAge, MaxLifetime: cfg.AccessTokenLifetime, SessionLifetime: cfg.RefreshTokenLifetime,
-		ClockSkew: cfg.Revocation.ClockSkew,
+		Now:             clock.Now,
+		Logger:          logger,
+		Registry:        registry,
+		PublishFor:      cfg.KeySetMaxAge,
+		MaxLifetime:     cfg.AccessTokenLifetime,
+		SessionLifetime: cfg.RefreshTokenLifetime,
+		ClockSkew:       cfg.Revocation.ClockSkew,
 	}
 }
 
 func sessionConfig(cfg issuer.Config) session.Config {
 	return session.Config{
-		Issuer: cfg.Issuer, ClientID: cfg.ClientID, Lifetime: cfg.RefreshTokenLifetime, Grace: cfg.RefreshGrace,
-		Retain:     cfg.Revocation.MaxTokenLifetime + 2*cfg.Revocation.ClockSkew,
-		MaxPerUser: cfg.MaxSessionsPerUser, MinReplicas: cfg.Revocation.MinReplicas,
+		Issuer:      cfg.Issuer,
+		ClientID:    cfg.ClientID,
+		Lifetime:    cfg.RefreshTokenLifetime,
+		Grace:       cfg.RefreshGrace,
+		Retain:      cfg.Revocation.MaxTokenLifetime + 2*cfg.Revocation.ClockSkew,
+		MaxPerUser:  cfg.MaxSessionsPerUser,
+		MinReplicas: cfg.Revocation.MinReplicas,
 		// Shorter than the connection's own time-out, which would leave the outcome unknown.
 		WaitTimeout: min(cfg.Revocation.AppendTimeout, cfg.Redis.ReadTimeout*4/5),
 		EndTimeout:  2*cfg.Revocation.AppendTimeout + 4*cfg.Redis.ReadTimeout,
@@ -201,9 +243,13 @@ func nameOf(cfg issuer.Config) (string, error) {
 }
 
 // openAudit opens where security events go, apart from the log.
-func openAudit(cfg issuer.AuditConfig, stdout io.Writer, logger *slog.Logger, registry prometheus.Registerer) (*audit.Log, func() error, error) {
+func openAudit(cfg issuer.AuditConfig, stdout io.Writer, logger *slog.Logger,
+	registry prometheus.Registerer) (*audit.Log, func() error, error) {
 	o := audit.Options{
-		Now: clock.Now, Logger: logger, Registry: registry, Limit: audit.Limit{Rate: cfg.Rate, Burst: cfg.Burst},
+		Now:      clock.Now,
+		Logger:   logger,
+		Registry: registry,
+		Limit:    audit.Limit{Rate: cfg.Rate, Burst: cfg.Burst},
 	}
 	if cfg.File == "" {
 		events := audit.New(stdout, o)

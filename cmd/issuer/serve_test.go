@@ -38,7 +38,8 @@ type folder struct {
 func newFolder(t *testing.T) *folder {
 	t.Helper()
 	f := &folder{t: t, dir: t.TempDir(), redis: sessiontest.RealRedis(t)}
-	if _, err := (&keyring.Folder{Dir: filepath.Join(f.dir, "keys")}).Generate(t.Context(), "ES256"); err != nil {
+	if _, err := (&keyring.Folder{Dir: filepath.Join(f.dir, "keys")}).Generate(t.Context(),
+		"ES256"); err != nil {
 		t.Fatal(err)
 	}
 	hash, err := credential.Hash([]byte(password), credential.DefaultParams())
@@ -54,7 +55,8 @@ func newFolder(t *testing.T) *folder {
 // users writes the users file; more stands in alice's entry.
 func (f *folder) users(more string) {
 	f.t.Helper()
-	f.write("users.yaml", fmt.Sprintf("users:\n- {name: alice, password_hash: %q, roles: [admin]%s}\n", f.hash, more))
+	f.write("users.yaml",
+		fmt.Sprintf("users:\n- {name: alice, password_hash: %q, roles: [admin]%s}\n", f.hash, more))
 }
 
 func (f *folder) write(name, text string) string {
@@ -101,7 +103,15 @@ func (f *folder) start(name string) *running {
 	f.t.Helper()
 	listen, admin := freeAddress(f.t), freeAddress(f.t)
 	ctx, cancel := context.WithCancel(context.Background())
-	r := &running{t: f.t, url: "http://" + listen, admin: "http://" + admin, stop: cancel, ended: make(chan error, 1), stdout: &output{}, stderr: &output{}}
+	r := &running{
+		t:      f.t,
+		url:    "http://" + listen,
+		admin:  "http://" + admin,
+		stop:   cancel,
+		ended:  make(chan error, 1),
+		stdout: &output{},
+		stderr: &output{},
+	}
 	path := f.config(name, listen, admin)
 	go func() { r.ended <- execute(ctx, r.stdout, r.stderr, "serve", "--config", path) }()
 	f.t.Cleanup(func() {
@@ -235,7 +245,10 @@ func TestTwoIssuersShareTheirSessions(t *testing.T) {
 
 	first := one.login()
 	second := want(t, two.refresh(first.str("refresh_token")), 200)
-	if again := want(t, one.refresh(first.str("refresh_token")), 200); again.str("refresh_token") != second.str("refresh_token") {
+	if again := want(t, one.refresh(first.str("refresh_token")), 200); again.str(
+		"refresh_token") != second.str(
+		"refresh_token",
+	) {
 		t.Error("the retry at the other issuer gave another token")
 	}
 	out := want(t, post(t, one.url+"/logout?wait=1s", second.str("access_token"), nil), 200)
@@ -248,15 +261,16 @@ func TestTwoIssuersShareTheirSessions(t *testing.T) {
 	here, there := one.login(), two.login()
 	everywhere := want(t, post(t, one.admin+"/admin/users/alice/logout", adminToken, nil), 200)
 	if everywhere.json["seq"].(float64) != last+3 {
-		t.Errorf("expected two sessions and the user in the log, got %v after %v", everywhere.json["seq"], last)
+		t.Errorf("expected two sessions and the user in the log, got %v after %v",
+			everywhere.json["seq"], last)
 	}
 	want(t, two.refresh(here.str("refresh_token")), 401)
 	want(t, one.refresh(there.str("refresh_token")), 401)
 	want(t, two.refresh(two.login().str("refresh_token")), 200)
 }
 
-// logOutUntilItAppendsNoMore repeats a logout until an entry of it is known to be live, so that none is appended any more. It gives the
-// place of the log's last entry.
+// logOutUntilItAppendsNoMore repeats a logout until an entry of it is known to be live, so that
+// none is appended any more. It gives the place of the log's last entry.
 func (r *running) logOutUntilItAppendsNoMore(access string) float64 {
 	r.t.Helper()
 	await(r.t, "a logout to be answered by an entry that is there", func() bool {
@@ -273,8 +287,9 @@ func (r *running) head() float64 {
 	return want(r.t, get(r.t, r.admin+"/admin/status", adminToken), 200).json["head"].(map[string]any)["seq"].(float64)
 }
 
-// TestIssuersNoticeWhatAUserHasLost: the file is edited by hand, and nobody asks. Sessions and access tokens of before end, and a
-// login after the change lasts, although both issuers notice by themselves.
+// TestIssuersNoticeWhatAUserHasLost: the file is edited by hand, and nobody asks. Sessions and
+// access tokens of before end, and a login after the change lasts, although both issuers notice by
+// themselves.
 func TestIssuersNoticeWhatAUserHasLost(t *testing.T) {
 	f := newFolder(t)
 	f.users(", scopes: [read]")
@@ -289,14 +304,16 @@ func TestIssuersNoticeWhatAUserHasLost(t *testing.T) {
 	want(t, two.refresh(before.str("refresh_token")), 401)
 	after := two.login()
 
-	hash, err := credential.Hash([]byte(password), credential.DefaultParams()) // the same word, set anew
+	// the same word, set anew
+	hash, err := credential.Hash([]byte(password), credential.DefaultParams())
 	if err != nil {
 		t.Fatal(err)
 	}
 	ended := revoked()
 	f.hash = hash
 	f.users("")
-	await(t, "the session with the old password to be revoked", func() bool { return revoked() > ended })
+	await(t, "the session with the old password to be revoked",
+		func() bool { return revoked() > ended })
 	want(t, one.refresh(after.str("refresh_token")), 401)
 
 	last := one.login()
@@ -308,8 +325,9 @@ func TestIssuersNoticeWhatAUserHasLost(t *testing.T) {
 	want(t, two.refresh(one.login().str("refresh_token")), 200)
 }
 
-// TestWhatAUserLostWhileNoIssuerRanEndsAtTheNextStart, also what one had noticed and did not get to: the access tokens of before are
-// revoked without anybody asking, those of others stay, and so does what only got more.
+// TestWhatAUserLostWhileNoIssuerRanEndsAtTheNextStart, also what one had noticed and did not get
+// to: the access tokens of before are revoked without anybody asking, those of others stay, and so
+// does what only got more.
 func TestWhatAUserLostWhileNoIssuerRanEndsAtTheNextStart(t *testing.T) {
 	for name, c := range map[string]struct {
 		before, after string
@@ -345,12 +363,15 @@ func TestWhatAUserLostWhileNoIssuerRanEndsAtTheNextStart(t *testing.T) {
 			await(t, "the users to be remembered", func() bool { return known() != "" })
 			before := known()
 			one.login()
-			want(t, post(t, one.url+"/login", "", map[string]string{"username": "bob", "password": password}), 200)
+			want(t,
+				post(t, one.url+"/login", "", map[string]string{"username": "bob", "password": password}),
+				200)
 			one.end()
 			users(c.after, "", c.gone)
 			again := f.start("one")
 			await(t, "all to be done at the start", func() bool { return known() != before })
-			revoked := len(want(t, get(t, again.admin+"/admin/revocations?kind=sid", adminToken), 200).json["entries"].([]any))
+			revoked := len(
+				want(t, get(t, again.admin+"/admin/revocations?kind=sid", adminToken), 200).json["entries"].([]any))
 			if ends := map[bool]int{true: 2, false: 1}[c.ends]; revoked != ends {
 				t.Errorf("%d sessions have ended, expected %d, bob's among them", revoked, ends)
 			}
@@ -367,7 +388,8 @@ func await(t *testing.T, what string, condition func() bool) {
 	}
 }
 
-// TestReuseIsNoticedAfterARestart: what reuse is known by lies in Redis, and a restart resets none of it.
+// TestReuseIsNoticedAfterARestart: what reuse is known by lies in Redis, and a restart resets none
+// of it.
 func TestReuseIsNoticedAfterARestart(t *testing.T) {
 	f := newFolder(t)
 	f.grace = "1s"
@@ -377,7 +399,8 @@ func TestReuseIsNoticedAfterARestart(t *testing.T) {
 	third := want(t, one.refresh(second.str("refresh_token")), 200)
 	one.end()
 	again := f.start("one")
-	await(t, "the grace window to end", func() bool { return again.refresh(first.str("refresh_token")).status != 200 })
+	await(t, "the grace window to end",
+		func() bool { return again.refresh(first.str("refresh_token")).status != 200 })
 	want(t, again.refresh(first.str("refresh_token")), 401)
 	want(t, again.refresh(third.str("refresh_token")), 401)
 	if !strings.Contains(again.stdout.String(), `"event":"reuse"`) {
@@ -385,7 +408,8 @@ func TestReuseIsNoticedAfterARestart(t *testing.T) {
 	}
 }
 
-// TestASessionIsEndedAgainWhenTheLogIsMended: the log and the session's record both lost the logout.
+// TestASessionIsEndedAgainWhenTheLogIsMended: the log and the session's record both lost the
+// logout.
 func TestASessionIsEndedAgainWhenTheLogIsMended(t *testing.T) {
 	f := newFolder(t)
 	one := f.start("one")
@@ -431,7 +455,8 @@ func TestAnIssuerEnds(t *testing.T) {
 	r := newFolder(t).start("one")
 	r.login()
 	r.end()
-	if all := r.stdout.String() + r.stderr.String(); strings.Contains(all, password) || strings.Contains(all, adminToken) {
+	if all := r.stdout.String() + r.stderr.String(); strings.Contains(all, password) ||
+		strings.Contains(all, adminToken) {
 		t.Error("a secret is in the output")
 	}
 }
@@ -452,7 +477,8 @@ func TestCheckReadsWhatServeWouldRead(t *testing.T) {
 	f := newFolder(t)
 	path := f.config("one", "127.0.0.1:0", "127.0.0.1:0")
 	var out bytes.Buffer
-	if err := execute(t.Context(), &out, io.Discard, "check", "--config", path); err != nil || !strings.HasPrefix(out.String(), "ok") {
+	if err := execute(t.Context(), &out, io.Discard, "check", "--config", path); err != nil ||
+		!strings.HasPrefix(out.String(), "ok") {
 		t.Errorf("got %q, %v", out.String(), err)
 	}
 	for name, args := range map[string][]string{
@@ -472,7 +498,8 @@ func TestCheckReadsWhatServeWouldRead(t *testing.T) {
 func TestTheHealthOfAnIssuerThatIsNotThereIsAnError(t *testing.T) {
 	f := newFolder(t)
 	path := f.config("one", "127.0.0.1:0", freeAddress(t))
-	if err := execute(t.Context(), io.Discard, io.Discard, "healthcheck", "--config", path); err == nil {
+	if err := execute(t.Context(), io.Discard, io.Discard, "healthcheck", "--config",
+		path); err == nil {
 		t.Error("healthy")
 	}
 	for listen, want := range map[string]string{
@@ -489,7 +516,8 @@ func TestTheHealthOfAnIssuerThatIsNotThereIsAnError(t *testing.T) {
 
 func TestVersionIsPrinted(t *testing.T) {
 	var out bytes.Buffer
-	if err := execute(t.Context(), &out, io.Discard, "version"); err != nil || !strings.HasPrefix(out.String(), "issuer "+daemon.BuildVersion(version)+" ") {
+	if err := execute(t.Context(), &out, io.Discard, "version"); err != nil ||
+		!strings.HasPrefix(out.String(), "issuer "+daemon.BuildVersion(version)+" ") {
 		t.Errorf("got %q, %v", out.String(), err)
 	}
 }

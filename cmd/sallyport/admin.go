@@ -19,7 +19,8 @@ import (
 	"github.com/sallyport/sallyport/internal/revocation"
 )
 
-// The variables that say where an issuer's admin API is. The second one is also the issuer's own setting of that name.
+// The variables that say where an issuer's admin API is. The second one is also the issuer's own
+// setting of that name.
 const (
 	adminURLVariable   = "SALLYPORT_ADMIN_URL"
 	adminTokenVariable = "SALLYPORT_ADMIN_TOKEN_FILE"
@@ -34,20 +35,26 @@ type adminFlags struct {
 }
 
 func (a *adminFlags) bind(f *pflag.FlagSet) {
-	f.StringVar(&a.url, "issuer-admin", "", "base URL of any issuer's admin port (default: $"+adminURLVariable+", then "+defaultAdminURL+")")
-	f.StringVar(&a.tokenFile, "token-file", "", "file with the token of the admin API, the issuer's admin.token_file (default: $"+adminTokenVariable+")")
+	f.StringVar(&a.url, "issuer-admin", "",
+		"base URL of any issuer's admin port (default: $"+adminURLVariable+", then "+defaultAdminURL+")")
+	f.StringVar(&a.tokenFile, "token-file", "",
+		"file with the token of the admin API, the issuer's admin.token_file (default: $"+adminTokenVariable+")")
 }
 
 // open makes a client; nothing is asked yet.
 func (a *adminFlags) open() (*adminAPI, error) {
 	base := firstOf(a.url, os.Getenv(adminURLVariable), defaultAdminURL)
 	at, err := url.Parse(base)
-	if err != nil || at.Scheme != "http" && at.Scheme != "https" || at.Host == "" || at.User != nil || at.RawQuery != "" {
-		return nil, fmt.Errorf("expected --issuer-admin (or $%s) as %s, got %q", adminURLVariable, defaultAdminURL, base)
+	if err != nil || at.Scheme != "http" && at.Scheme != "https" || at.Host == "" || at.User != nil ||
+		at.RawQuery != "" {
+		return nil, fmt.Errorf("expected --issuer-admin (or $%s) as %s, got %q", adminURLVariable,
+			defaultAdminURL, base)
 	}
 	path := firstOf(a.tokenFile, os.Getenv(adminTokenVariable))
 	if path == "" {
-		return nil, fmt.Errorf("expected --token-file (or $%s): the admin API of an issuer wants the token of its admin.token_file", adminTokenVariable)
+		return nil, fmt.Errorf(
+			"expected --token-file (or $%s): the admin API of an issuer wants the token of its admin.token_file",
+			adminTokenVariable)
 	}
 	token, err := readToken(path)
 	if err != nil {
@@ -85,8 +92,10 @@ func readToken(path string) (config.Secret, error) {
 		return config.Secret{}, fmt.Errorf("the admin token: %w", err)
 	}
 	token := strings.TrimSuffix(strings.TrimSuffix(string(content), "\n"), "\r")
-	if token == "" || len(content) > maxToken || strings.ContainsFunc(token, func(r rune) bool { return r <= ' ' || r >= 0x7f }) {
-		return config.Secret{}, fmt.Errorf("the admin token: expected one line of printable ASCII without blanks in %s", path)
+	if token == "" || len(content) > maxToken ||
+		strings.ContainsFunc(token, func(r rune) bool { return r <= ' ' || r >= 0x7f }) {
+		return config.Secret{}, fmt.Errorf(
+			"the admin token: expected one line of printable ASCII without blanks in %s", path)
 	}
 	return config.NewSecret(token), nil
 }
@@ -98,10 +107,12 @@ type adminAPI struct {
 	http  *http.Client
 }
 
-// maxAdminAnswer bounds an answer: a thousand entries, each as long as an entry can be, with every character escaped.
+// maxAdminAnswer bounds an answer: a thousand entries, each as long as an entry can be, with every
+// character escaped.
 const maxAdminAnswer = 16 << 20
 
-// call sends body as JSON, unless it is nil, and reads the answer into dst, unless that is nil. Any status but 200 and 202 is an error.
+// call sends body as JSON, unless it is nil, and reads the answer into dst, unless that is nil. Any
+// status but 200 and 202 is an error.
 func (a *adminAPI) call(ctx context.Context, method, path string, body, dst any) error {
 	var content io.Reader
 	if body != nil {
@@ -121,7 +132,8 @@ func (a *adminAPI) call(ctx context.Context, method, path string, body, dst any)
 	}
 	response, err := a.http.Do(request)
 	if err != nil {
-		return fmt.Errorf("the issuer's admin API: %w; --issuer-admin (or $%s) says where it is", err, adminURLVariable)
+		return fmt.Errorf("the issuer's admin API: %w; --issuer-admin (or $%s) says where it is",
+			err, adminURLVariable)
 	}
 	defer response.Body.Close()
 	answer, err := io.ReadAll(io.LimitReader(response.Body, maxAdminAnswer+1))
@@ -136,7 +148,9 @@ func (a *adminAPI) call(ctx context.Context, method, path string, body, dst any)
 		return &adminError{response.StatusCode, text}
 	}
 	if len(answer) > maxAdminAnswer {
-		return fmt.Errorf("the issuer's admin API: expected an answer of at most %d bytes, got more", maxAdminAnswer)
+		return fmt.Errorf(
+			"the issuer's admin API: expected an answer of at most %d bytes, got more",
+			maxAdminAnswer)
 	}
 	if dst == nil {
 		return nil
@@ -202,7 +216,9 @@ func (a revocationAnswer) unknown(what string) string {
 	if a.Sessions == nil || *a.Sessions > 0 {
 		return ""
 	}
-	return fmt.Sprintf("note: no session of %s was known. If you expected one, check the spelling: a revocation of another name ends nothing.\n", what)
+	return fmt.Sprintf(
+		"note: no session of %s was known. If you expected one, check the spelling: a revocation of another name ends nothing.\n",
+		what)
 }
 
 // order is who orders a revocation and why, for the log and the audit lines.
@@ -210,12 +226,16 @@ type order struct{ reason, actor string }
 
 func (o *order) bind(f *pflag.FlagSet, reason string) {
 	f.StringVar(&o.reason, "reason", reason, "why: a-z, 0-9 and _; for the log and the audit lines")
-	f.StringVar(&o.actor, "actor", "", "who, for the log and the audit lines; nobody checks it (default: your name on this machine)")
+	f.StringVar(&o.actor, "actor", "",
+		"who, for the log and the audit lines; nobody checks it (default: your name on this machine)")
 }
 
 // check finds out what is wrong with an order before anything is changed.
 func (o *order) check() error {
-	r := revocation.Request{Kind: revocation.KindIss, Issuer: "any", Reason: o.reason, Actor: firstOf(o.actor, whoami())}
+	r := revocation.Request{
+		Kind: revocation.KindIss, Issuer: "any", Reason: o.reason,
+		Actor: firstOf(o.actor, whoami()),
+	}
 	if err := r.Validate(); err != nil {
 		return fmt.Errorf("--reason, --actor: %w", err)
 	}
@@ -234,7 +254,8 @@ func (a revocationAnswer) String() string {
 		text += ", applied by " + printable(a.Applied) + " gates"
 	}
 	if len(a.Behind) > 0 {
-		text += "; not yet by " + printable(strings.Join(a.Behind, ", ")) + ", each of which refuses everything unless it catches up within max_staleness"
+		text += "; not yet by " + printable(
+			strings.Join(a.Behind, ", ")) + ", each of which refuses everything unless it catches up within max_staleness"
 	}
 	return text
 }

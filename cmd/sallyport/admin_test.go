@@ -27,9 +27,11 @@ func adminServer(t *testing.T, handle http.HandlerFunc) {
 }
 
 func TestFlagsWinOverTheEnvironment(t *testing.T) {
-	adminServer(t, func(http.ResponseWriter, *http.Request) { t.Error("asked what the environment names") })
+	adminServer(t,
+		func(http.ResponseWriter, *http.Request) { t.Error("asked what the environment names") })
 	admin, token, _ := adminStub(t, http.StatusOK, `{"revoked":true,"seq":5,"applied":"1/1"}`)
-	out, _, err := sallyport("", "revoke", "--jti", "x", "--issuer-admin", admin, "--token-file", token)
+	out, _, err := sallyport("", "revoke", "--jti", "x", "--issuer-admin", admin, "--token-file",
+		token)
 	if err != nil || !strings.Contains(out, "entry 5") {
 		t.Errorf("%v\n%s", err, out)
 	}
@@ -59,7 +61,10 @@ func TestWhatASelectorAsksFor(t *testing.T) {
 				}
 				_, _ = io.WriteString(w, `{"revoked":true,"seq":1}`)
 			})
-			if _, _, err := sallyport("", append([]string{"revoke", "--actor", "ops", "--reason", "leaked"}, row.args...)...); err != nil {
+			if _, _, err := sallyport(
+				"",
+				append([]string{"revoke", "--actor", "ops", "--reason", "leaked"},
+					row.args...)...); err != nil {
 				t.Fatal(err)
 			}
 			row.want["actor"], row.want["reason"] = "ops", "leaked"
@@ -118,16 +123,20 @@ func TestARevocationThatIsNotAcknowledgedSaysSo(t *testing.T) {
 		_, _ = io.WriteString(w, `{"error":"temporarily_unavailable","error_description":"Try again."}`)
 	})
 	out, _, err := sallyport("", "revoke", "--jti", "x")
-	if err == nil || exitStatus(err) != 1 || out != "" || !strings.Contains(err.Error(), "not acknowledged") || strings.Contains(err.Error(), adminToken) {
+	if err == nil || exitStatus(err) != 1 || out != "" ||
+		!strings.Contains(err.Error(), "not acknowledged") ||
+		strings.Contains(err.Error(), adminToken) {
 		t.Errorf("%q, %v", out, err)
 	}
 	t.Setenv(adminURLVariable, "http://127.0.0.1:1")
-	if _, _, err := sallyport("", "revoke", "--jti", "x"); err == nil || !strings.Contains(err.Error(), "not acknowledged") {
+	if _, _, err := sallyport("", "revoke", "--jti", "x"); err == nil ||
+		!strings.Contains(err.Error(), "not acknowledged") {
 		t.Errorf("nobody answers: %v", err)
 	}
 }
 
-// TestNoNameReachesTheTerminalRaw: a gate chooses its name and its version, and may be in the wrong hands.
+// TestNoNameReachesTheTerminalRaw: a gate chooses its name and its version, and may be in the wrong
+// hands.
 func TestNoNameReachesTheTerminalRaw(t *testing.T) {
 	const hostile = "\u001b]0;owned\u0007\u202egate\n"
 	text, err := json.Marshal(hostile)
@@ -138,16 +147,28 @@ func TestNoNameReachesTheTerminalRaw(t *testing.T) {
 	adminServer(t, func(w http.ResponseWriter, r *http.Request) {
 		switch {
 		case r.Method == http.MethodPost && r.URL.Query().Has("dry_run"):
-			_, _ = io.WriteString(w, `{"dry_run":true,"issuer":`+raw+`,"effect":`+raw+`,"sessions_known":true,"sessions_total":1,"sessions":[{"id":`+raw+`,"subject":`+raw+`}]}`)
+			_, _ = io.WriteString(
+				w,
+				`{"dry_run":true,"issuer":`+raw+`,"effect":`+raw+`,"sessions_known":true,"sessions_total":1,"sessions":[{"id":`+raw+`,"subject":`+raw+`}]}`,
+			)
 		case r.Method == http.MethodPost:
 			w.WriteHeader(http.StatusAccepted)
 			_, _ = io.WriteString(w, `{"revoked":true,"seq":1,"applied":`+raw+`,"behind":[`+raw+`]}`)
 		case r.URL.Path == "/admin/status":
-			_, _ = io.WriteString(w, `{"head":{"epoch":`+raw+`},"gates":[{"name":`+raw+`,"version":`+raw+`,"state":`+raw+`,"live":true}],"issuers":[]}`)
+			_, _ = io.WriteString(
+				w,
+				`{"head":{"epoch":`+raw+`},"gates":[{"name":`+raw+`,"version":`+raw+`,"state":`+raw+`,"live":true}],"issuers":[]}`,
+			)
 		case r.URL.Path == "/admin/revocations":
-			_, _ = io.WriteString(w, `{"entries":[{"seq":1,"kind":"jti","value":`+raw+`,"reason":`+raw+`,"actor":`+raw+`}],"last":1}`)
+			_, _ = io.WriteString(
+				w,
+				`{"entries":[{"seq":1,"kind":"jti","value":`+raw+`,"reason":`+raw+`,"actor":`+raw+`}],"last":1}`,
+			)
 		default:
-			_, _ = io.WriteString(w, `{"seq":1,"kind":"jti","value":`+raw+`,"reason":`+raw+`,"actor":`+raw+`}`)
+			_, _ = io.WriteString(
+				w,
+				`{"seq":1,"kind":"jti","value":`+raw+`,"reason":`+raw+`,"actor":`+raw+`}`,
+			)
 		}
 	})
 	for _, args := range [][]string{
@@ -163,7 +184,8 @@ func TestNoNameReachesTheTerminalRaw(t *testing.T) {
 	}
 }
 
-// TestStatusWaitsForWhoIsOnlyBehind: what comes into the log after the first look is nobody's fault.
+// TestStatusWaitsForWhoIsOnlyBehind: what comes into the log after the first look is nobody's
+// fault.
 func TestStatusWaitsForWhoIsOnlyBehind(t *testing.T) {
 	looks := 0
 	answers := []string{
@@ -176,7 +198,8 @@ func TestStatusWaitsForWhoIsOnlyBehind(t *testing.T) {
 	})
 	var got statusAnswer
 	out, _, err := sallyport("", "status", "--json", "--within", "1m")
-	if err != nil || json.Unmarshal([]byte(out), &got) != nil || looks != 2 || !got.Well || *got.Gates[0].Lag != 2 {
+	if err != nil || json.Unmarshal([]byte(out), &got) != nil || looks != 2 || !got.Well ||
+		*got.Gates[0].Lag != 2 {
 		t.Errorf("%v after %d looks\n%s", err, looks, out)
 	}
 	looks, answers = 0, answers[:1]
@@ -187,9 +210,13 @@ func TestStatusWaitsForWhoIsOnlyBehind(t *testing.T) {
 
 func TestStatusForgivesTheGoneOnlyWhenAskedTo(t *testing.T) {
 	adminServer(t, func(w http.ResponseWriter, _ *http.Request) {
-		_, _ = io.WriteString(w, `{"head":{"epoch":"e","seq":7},"gates":[{"name":"g","state":"gone","epoch":"e","seq":6}]}`)
+		_, _ = io.WriteString(
+			w,
+			`{"head":{"epoch":"e","seq":7},"gates":[{"name":"g","state":"gone","epoch":"e","seq":6}]}`,
+		)
 	})
-	if _, _, err := sallyport("", "status"); exitStatus(err) != 2 || !strings.Contains(err.Error(), "g is gone") {
+	if _, _, err := sallyport("", "status"); exitStatus(err) != 2 ||
+		!strings.Contains(err.Error(), "g is gone") {
 		t.Errorf("got %v", err)
 	}
 	if _, _, err := sallyport("", "status", "--ignore-gone"); err != nil {
@@ -210,7 +237,10 @@ func TestAWatchBeginsAnewWithTheLog(t *testing.T) {
 		after := r.URL.Query().Get("after")
 		if first {
 			first = false
-			_, _ = io.WriteString(w, `{"head":{"epoch":"a","seq":7},"entries":[{"seq":1,"kind":"epoch"}],"last":1,"next":1}`)
+			_, _ = io.WriteString(
+				w,
+				`{"head":{"epoch":"a","seq":7},"entries":[{"seq":1,"kind":"epoch"}],"last":1,"next":1}`,
+			)
 			return
 		}
 		select {
@@ -235,7 +265,8 @@ func TestAWatchBeginsAnewWithTheLog(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if got := printed.String(); strings.Count(got, "\n") != 2 || !strings.Contains(got, "second") || strings.Count(notes.String(), "begun anew") != 1 {
+	if got := printed.String(); strings.Count(got, "\n") != 2 || !strings.Contains(got, "second") ||
+		strings.Count(notes.String(), "begun anew") != 1 {
 		t.Errorf("printed\n%s\nand\n%s", got, notes.String())
 	}
 	if w.after != 2 {
@@ -262,7 +293,8 @@ func TestPathsAreQuotedForTheShell(t *testing.T) {
 	}
 }
 
-// TestEveryFlagIsDocumented: docs/operations.md names every flag of the commands that talk to an issuer.
+// TestEveryFlagIsDocumented: docs/operations.md names every flag of the commands that talk to an
+// issuer.
 func TestEveryFlagIsDocumented(t *testing.T) {
 	page := read(t, filepath.Join("..", "..", "docs", "operations.md"))
 	flags := 0

@@ -54,10 +54,12 @@ func TestKeygenMakesARingOnceAndTouchesItNoMore(t *testing.T) {
 	if k := find(t, made, keyring.Active); k.Algorithm != "EdDSA" {
 		t.Errorf("made a key for %s", k.Algorithm)
 	}
-	if _, _, err := sallyport("", "keygen", "--dir", dir); err == nil || !strings.Contains(err.Error(), "holds a key ring already") {
+	if _, _, err := sallyport("", "keygen", "--dir", dir); err == nil ||
+		!strings.Contains(err.Error(), "holds a key ring already") {
 		t.Errorf("got: %v", err)
 	}
-	if got := keys(t, "keys", "list", "--dir", dir); len(got) != len(made) || find(t, got, keyring.Active).ID != find(t, made, keyring.Active).ID {
+	if got := keys(t, "keys", "list", "--dir", dir); len(got) != len(made) ||
+		find(t, got, keyring.Active).ID != find(t, made, keyring.Active).ID {
 		t.Errorf("the ring changed: %+v", got)
 	}
 }
@@ -67,15 +69,19 @@ func TestTheRingTurns(t *testing.T) {
 	first := keys(t, "keygen", "--dir", dir)
 	was, next := find(t, first, keyring.Active), find(t, first, keyring.Next)
 
-	if _, _, err := sallyport("", "keys", "rotate", "--dir", dir); err == nil || !strings.Contains(err.Error(), "--force") {
+	if _, _, err := sallyport("", "keys", "rotate", "--dir", dir); err == nil ||
+		!strings.Contains(err.Error(), "--force") {
 		t.Errorf("a rotation that comes too early must name the way to force it, got: %v", err)
 	}
 	rotated := keys(t, "keys", "rotate", "--dir", dir, "--force")
-	if find(t, rotated, keyring.Active).ID != next.ID || find(t, rotated, keyring.Retired).ID != was.ID {
+	if find(t, rotated, keyring.Active).ID != next.ID ||
+		find(t, rotated, keyring.Retired).ID != was.ID {
 		t.Errorf("after a rotation: %+v", rotated)
 	}
 	newest := find(t, rotated, keyring.Next)
-	if promoted := keys(t, "keys", "promote", newest.ID, "--dir", dir, "--force"); promoted[0].ID != newest.ID || promoted[0].State != keyring.Active {
+	if promoted := keys(t, "keys", "promote", newest.ID, "--dir", dir,
+		"--force"); promoted[0].ID != newest.ID ||
+		promoted[0].State != keyring.Active {
 		t.Errorf("after a promotion: %+v", promoted)
 	}
 	removed := keys(t, "keys", "remove", was.ID, "--dir", dir)
@@ -84,7 +90,8 @@ func TestTheRingTurns(t *testing.T) {
 			t.Error("a removed key is still in the ring")
 		}
 	}
-	if _, _, err := sallyport("", "keys", "retire", "no-such-key", "--dir", dir); err == nil || !strings.Contains(err.Error(), "no-such-key") {
+	if _, _, err := sallyport("", "keys", "retire", "no-such-key", "--dir", dir); err == nil ||
+		!strings.Contains(err.Error(), "no-such-key") {
 		t.Errorf("got: %v", err)
 	}
 }
@@ -107,13 +114,16 @@ func TestARingIsSealedAndUnsealed(t *testing.T) {
 	dir, secret := t.TempDir(), filepath.Join(t.TempDir(), "passphrase")
 	write(t, secret, "correct horse battery staple\n")
 	keys(t, "keygen", "--dir", dir)
-	if sealed := keys(t, "keys", "reseal", "--dir", dir, "--new-passphrase-file", secret); !sealed[0].Encrypted {
+	if sealed := keys(t, "keys", "reseal", "--dir", dir, "--new-passphrase-file",
+		secret); !sealed[0].Encrypted {
 		t.Errorf("not encrypted: %+v", sealed)
 	}
-	if plain := keys(t, "keys", "reseal", "--dir", dir, "--passphrase-file", secret, "--plain"); plain[0].Encrypted {
+	if plain := keys(t, "keys", "reseal", "--dir", dir, "--passphrase-file", secret,
+		"--plain"); plain[0].Encrypted {
 		t.Errorf("still encrypted: %+v", plain)
 	}
-	if _, _, err := sallyport("", "keys", "reseal", "--dir", dir); err == nil || !strings.Contains(err.Error(), "--plain") {
+	if _, _, err := sallyport("", "keys", "reseal", "--dir", dir); err == nil ||
+		!strings.Contains(err.Error(), "--plain") {
 		t.Errorf("got: %v", err)
 	}
 }
@@ -144,7 +154,8 @@ func TestPasswdSetsAUsersPassword(t *testing.T) {
 		t.Fatalf("%q, %v", said, err)
 	}
 	second := read(t, path)
-	if first == second || strings.Count(second, "carol") != 1 || strings.Count(second, "$argon2id$") != 1 {
+	if first == second || strings.Count(second, "carol") != 1 ||
+		strings.Count(second, "$argon2id$") != 1 {
 		t.Errorf("first\n%s\nthen\n%s", first, second)
 	}
 	for _, text := range []string{first, second, said} {
@@ -185,7 +196,8 @@ func TestVersionAndCompletionArePrinted(t *testing.T) {
 		t.Errorf("%q, %v", out, err)
 	}
 	for _, shell := range []string{"bash", "zsh", "fish", "powershell"} {
-		if out, _, err := sallyport("", "completion", shell); err != nil || !strings.Contains(out, "sallyport") {
+		if out, _, err := sallyport("", "completion", shell); err != nil ||
+			!strings.Contains(out, "sallyport") {
 			t.Errorf("%s: %d bytes, %v", shell, len(out), err)
 		}
 	}

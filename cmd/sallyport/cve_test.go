@@ -9,8 +9,8 @@ import (
 	"github.com/sallyport/sallyport/internal/meshtest"
 )
 
-// TestCVE holds published vulnerabilities of systems like this one against what an operator does with this program, through the real
-// Envoy, two issuers and two gates.
+// TestCVE holds published vulnerabilities of systems like this one against what an operator does
+// with this program, through the real Envoy, two issuers and two gates.
 func TestCVE(t *testing.T) {
 	o := operate(t, meshtest.Options{Gates: 2, Issuers: 2})
 	for _, row := range []struct {
@@ -32,7 +32,8 @@ func (o *operator) refreshed(token string) *meshtest.Response {
 	return o.stack.Post("/refresh", map[string]string{"refresh_token": token})
 }
 
-// dead wants neither the access nor the refresh token of a pair to be worth anything, at any gate or issuer.
+// dead wants neither the access nor the refresh token of a pair to be worth anything, at any gate
+// or issuer.
 func (o *operator) dead(pair meshtest.Tokens) {
 	o.t.Helper()
 	o.refused(pair.AccessToken)
@@ -43,13 +44,18 @@ func (o *operator) dead(pair meshtest.Tokens) {
 	}
 }
 
-// roleTakenAway: when the command has ended, tokens with the role are denied at every gate, and new ones lack it.
+// roleTakenAway: when the command has ended, tokens with the role are denied at every gate, and new
+// ones lack it.
 func roleTakenAway(o *operator) {
 	before, bob := o.stack.Login("alice"), o.stack.Login("bob")
 	if got := o.stack.Call("/admin", before.AccessToken); got.Status != http.StatusOK {
 		o.t.Fatalf("alice is no admin to begin with: %d", got.Status)
 	}
-	if out := o.run(0, "users", "roles", "alice", "dev", "--file", o.usersFile(), "--now", "--wait", "5s"); !strings.Contains(out, "applied by 2/2") {
+	if out := o.run(0, "users", "roles", "alice", "dev", "--file", o.usersFile(), "--now",
+		"--wait", "5s"); !strings.Contains(
+		out,
+		"applied by 2/2",
+	) {
 		o.t.Errorf("the command says %q", out)
 	}
 	o.dead(before)
@@ -63,14 +69,17 @@ func roleTakenAway(o *operator) {
 	o.passes(bob.AccessToken)
 }
 
-// passwordSetByCommand: all sessions from before end, a thief's among them; the old password opens nothing, the new one does.
+// passwordSetByCommand: all sessions from before end, a thief's among them; the old password opens
+// nothing, the new one does.
 func passwordSetByCommand(o *operator) {
 	before, other := o.stack.Login("alice"), o.stack.Login("alice")
 	old := o.stack.User("alice")
 	const fresh = "a new and better password"
 	cmd := o.command("passwd", "--file", o.usersFile(), "alice", "--now", "--wait", "5s")
 	cmd.Stdin = strings.NewReader(fresh + "\n")
-	if out, err := cmd.CombinedOutput(); err != nil || !strings.Contains(string(out), "applied by 2/2") || strings.Contains(string(out), fresh) {
+	if out, err := cmd.CombinedOutput(); err != nil ||
+		!strings.Contains(string(out), "applied by 2/2") ||
+		strings.Contains(string(out), fresh) {
 		o.t.Fatalf("%v: %s", err, out)
 	}
 	o.dead(before)
@@ -87,7 +96,8 @@ func passwordSetByCommand(o *operator) {
 	o.passes(o.stack.Refresh(after).AccessToken)
 }
 
-// userDisabledByCommand without --now: the issuers notice by themselves. Enabled again, the old sessions stay dead.
+// userDisabledByCommand without --now: the issuers notice by themselves. Enabled again, the old
+// sessions stay dead.
 func userDisabledByCommand(o *operator) {
 	before := o.stack.Login("bob")
 	o.run(0, "users", "disable", "bob", "--file", o.usersFile())
@@ -101,7 +111,8 @@ func userDisabledByCommand(o *operator) {
 	})
 	o.dead(before)
 	login := func() int {
-		return o.stack.Post("/login", map[string]string{"username": "bob", "password": o.stack.User("bob").Password}).Status
+		return o.stack.Post("/login",
+			map[string]string{"username": "bob", "password": o.stack.User("bob").Password}).Status
 	}
 	if got := login(); got != http.StatusUnauthorized {
 		o.t.Errorf("a disabled user's login: %d", got)

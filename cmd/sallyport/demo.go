@@ -45,17 +45,23 @@ installation of your own. endpoints.json in it says where everything is; it appe
 		},
 	}
 	f := cmd.Flags()
-	f.BoolVar(&d.once, "once", false, "exit after the tour, with status 0 only if every step went as expected")
-	f.StringVar(&d.dir, "dir", "", "keep everything generated in this folder (default: a temporary one, removed at the end)")
-	f.StringVar(&d.redis, "redis", "", "host:port of the Redis to use, instead of the one inside this process; its password comes from $SALLYPORT_REDIS_PASSWORD_FILE")
+	f.BoolVar(&d.once, "once", false,
+		"exit after the tour, with status 0 only if every step went as expected")
+	f.StringVar(&d.dir, "dir", "",
+		"keep everything generated in this folder (default: a temporary one, removed at the end)")
+	f.StringVar(&d.redis, "redis", "",
+		"host:port of the Redis to use, instead of the one inside this process; its password comes from $SALLYPORT_REDIS_PASSWORD_FILE")
 	f.IntVar(&d.gates, "gates", 1, "how many gates Envoy balances over")
-	f.IntVar(&d.port, "port", 10000, "the gateway's port, from which the others are counted; 0: every port is a free one")
-	f.StringVar(&d.envoy, "envoy", "", "path of envoy (default: $SALLYPORT_ENVOY, then what \"make envoy\" has fetched, then $PATH)")
+	f.IntVar(&d.port, "port", 10000,
+		"the gateway's port, from which the others are counted; 0: every port is a free one")
+	f.StringVar(&d.envoy, "envoy", "",
+		"path of envoy (default: $SALLYPORT_ENVOY, then what \"make envoy\" has fetched, then $PATH)")
 	return cmd
 }
 
-// untilSignal ends the context on the first signal that asks for an end; a second one ends the process at once. A reader of
-// our output that has gone asks for an end, too, and goes on being harmless: what is to be stopped must be stopped.
+// untilSignal ends the context on the first signal that asks for an end; a second one ends the
+// process at once. A reader of our output that has gone asks for an end, too, and goes on being
+// harmless: what is to be stopped must be stopped.
 func untilSignal(parent context.Context) (context.Context, context.CancelFunc) {
 	ctx, stop := signal.NotifyContext(parent, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
 	ctx, cancel := context.WithCancel(ctx)
@@ -84,7 +90,8 @@ func (d *demo) run(ctx context.Context, s *screen) (err error) {
 		defer func() { err = errors.Join(err, os.RemoveAll(o.Dir)) }()
 	}
 	o.Progress = s.progress
-	s.print("%s", s.bold("Sallyport: issuer, "+count(o.Gates, "gate")+", Envoy and an upstream, on this machine."))
+	s.print("%s",
+		s.bold("Sallyport: issuer, "+count(o.Gates, "gate")+", Envoy and an upstream, on this machine."))
 	m, err := mesh.Start(ctx, o)
 	s.done()
 	if err != nil {
@@ -164,7 +171,8 @@ func (d *demo) options() (mesh.Options, error) {
 	if d.gates < 1 {
 		return o, fmt.Errorf("--gates: expected at least 1, got %d", d.gates)
 	}
-	if host, port, found := strings.Cut(d.redis, ":"); d.redis != "" && (!found || host == "" || port == "") {
+	if host, port, found := strings.Cut(d.redis, ":"); d.redis != "" &&
+		(!found || host == "" || port == "") {
 		return o, fmt.Errorf("--redis: expected host:port, got %q", d.redis)
 	}
 	self, err := os.Executable()
@@ -176,7 +184,8 @@ func (d *demo) options() (mesh.Options, error) {
 	}
 	o.Binaries = filepath.Dir(self)
 	if o.Envoy == "" {
-		// The working directory, for `go run`, and the clone that this program was built in, as .tools/bin/sallyport.
+		// The working directory, for `go run`, and the clone that this program was built in, as
+		// .tools/bin/sallyport.
 		o.Envoy, err = mesh.FindEnvoy(filepath.Join(o.Binaries, "..", ".."))
 	}
 	return o, err
@@ -188,7 +197,9 @@ func (d *demo) explain(ctx context.Context, err error) error {
 	case ctx.Err() != nil:
 		return errors.New("interrupted while it was starting")
 	case errors.Is(err, mesh.ErrPort) && d.port != 0:
-		return fmt.Errorf("%w\nchoose another port with --port, as --port %d, or any free ones with --port 0", err, otherPort(d.port))
+		return fmt.Errorf(
+			"%w\nchoose another port with --port, as --port %d, or any free ones with --port 0",
+			err, otherPort(d.port))
 	}
 	return err
 }
@@ -230,7 +241,8 @@ func (d *demo) printAddresses(s *screen, m *mesh.Mesh) {
 func (d *demo) printOperating(s *screen, e mesh.Endpoints) {
 	program := shellQuote(self())
 	s.print("\n  In another shell:\n")
-	s.print("  export %s=%s %s=%s", adminURLVariable, e.IssuerAdmin, adminTokenVariable, shellQuote(e.AdminTokenFile))
+	s.print("  export %s=%s %s=%s", adminURLVariable, e.IssuerAdmin, adminTokenVariable,
+		shellQuote(e.AdminTokenFile))
 	s.print("  %s status", program)
 	s.print("  %s revoke --sub %s --dry-run", program, e.Users[0].Name)
 	s.print("  %s revocations watch", program)
@@ -238,7 +250,8 @@ func (d *demo) printOperating(s *screen, e mesh.Endpoints) {
 
 // shellQuote makes one word of a path in a POSIX shell.
 func shellQuote(path string) string {
-	if !strings.ContainsFunc(path, func(r rune) bool { return !strings.ContainsRune(plainInShells, r) }) {
+	if !strings.ContainsFunc(path,
+		func(r rune) bool { return !strings.ContainsRune(plainInShells, r) }) {
 		return path
 	}
 	return "'" + strings.ReplaceAll(path, "'", `'\''`) + "'"

@@ -59,7 +59,8 @@ func (o *output) String() string {
 	return o.text.String()
 }
 
-// startDemo runs `sallyport demo` with free ports and these flags, in a process group of its own as a shell does.
+// startDemo runs `sallyport demo` with free ports and these flags, in a process group of its own as
+// a shell does.
 func startDemo(t *testing.T, flags ...string) *process {
 	t.Helper()
 	p := &process{t: t, tmp: t.TempDir(), output: &output{}, ended: make(chan struct{})}
@@ -69,7 +70,8 @@ func startDemo(t *testing.T, flags ...string) *process {
 	if !slices.Contains(flags, "--port") {
 		flags = append(flags, "--port", "0")
 	}
-	p.cmd = exec.Command(filepath.Join(meshtest.Binaries(t, false), "sallyport"), append([]string{"demo"}, flags...)...)
+	p.cmd = exec.Command(filepath.Join(meshtest.Binaries(t, false), "sallyport"),
+		append([]string{"demo"}, flags...)...)
 	p.cmd.Env = append(os.Environ(), "TMPDIR="+p.tmp, "SALLYPORT_ENVOY="+meshtest.Envoy(t))
 	p.cmd.Stdout, p.cmd.Stderr = p.output, p.output
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
@@ -200,7 +202,19 @@ func (p *process) statuses() []string {
 	return all
 }
 
-var expectedTour = []string{"200", "401", "200", "200", "200", "403", "200", "401", "200", "200", "401"}
+var expectedTour = []string{
+	"200",
+	"401",
+	"200",
+	"200",
+	"200",
+	"403",
+	"200",
+	"401",
+	"200",
+	"200",
+	"401",
+}
 
 func TestTheDemoTakesItsTourAndEndsWithStatus0(t *testing.T) {
 	p := startDemo(t, "--once")
@@ -246,7 +260,8 @@ func startRedis(t *testing.T) (address string) {
 	address = l.Addr().String()
 	l.Close()
 	_, port, _ := strings.Cut(address, ":")
-	cmd := exec.Command(meshtest.RedisServer(t), "--bind", "127.0.0.1", "--port", port, "--dir", t.TempDir(), "--save", "", "--appendonly", "yes", "--appendfsync", "always")
+	cmd := exec.Command(meshtest.RedisServer(t), "--bind", "127.0.0.1", "--port", port, "--dir",
+		t.TempDir(), "--save", "", "--appendonly", "yes", "--appendfsync", "always")
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -270,7 +285,8 @@ func startRedis(t *testing.T) (address string) {
 func TestEndpointsSayWhereEverythingIs(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "made", "by", "the", "demo")
 	p := startDemo(t, "--gates", "2", "--dir", dir)
-	p.eventually("endpoints.json", func() bool { _, err := os.Stat(filepath.Join(dir, "endpoints.json")); return err == nil })
+	p.eventually("endpoints.json",
+		func() bool { _, err := os.Stat(filepath.Join(dir, "endpoints.json")); return err == nil })
 	e := p.endpoints()
 
 	var raw map[string]any
@@ -305,13 +321,18 @@ func TestEndpointsSayWhereEverythingIs(t *testing.T) {
 		}
 		conn.Close()
 	}
-	if names := []string{e.Gates[0].Name, e.Gates[1].Name}; !slices.Equal(names, []string{"gate-1", "gate-2"}) {
+	if names := []string{
+		e.Gates[0].Name,
+		e.Gates[1].Name,
+	}; !slices.Equal(names, []string{"gate-1", "gate-2"}) {
 		t.Errorf("gates %v", names)
 	}
 	if !filepath.IsAbs(e.KeyDir) {
 		t.Errorf("key_dir is %q", e.KeyDir)
 	}
-	if len(e.Users) < 2 || e.Users[0].Name != "alice" || !slices.Contains(e.Users[0].Roles, "admin") || e.Users[1].Name != "bob" || slices.Contains(e.Users[1].Roles, "admin") {
+	if len(e.Users) < 2 || e.Users[0].Name != "alice" || !slices.Contains(e.Users[0].Roles, "admin") ||
+		e.Users[1].Name != "bob" ||
+		slices.Contains(e.Users[1].Roles, "admin") {
 		t.Errorf("users %+v", e.Users)
 	}
 	p.serving()
@@ -330,7 +351,8 @@ func TestEndpointsSayWhereEverythingIs(t *testing.T) {
 
 	t.Run("and a second demo in the same folder is refused", func(t *testing.T) {
 		second := startDemo(t, "--dir", dir, "--once")
-		if second.wait() == nil || !strings.Contains(second.output.String(), "another mesh is using "+dir) {
+		if second.wait() == nil ||
+			!strings.Contains(second.output.String(), "another mesh is using "+dir) {
 			t.Errorf("got: %s", second.output)
 		}
 		if _, err := os.Stat(filepath.Join(dir, "endpoints.json")); err != nil {
@@ -341,7 +363,9 @@ func TestEndpointsSayWhereEverythingIs(t *testing.T) {
 
 func get(t *testing.T, url string) int {
 	t.Helper()
-	client := &http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
+	client := &http.Client{
+		Timeout: 10 * time.Second, Transport: &http.Transport{DisableKeepAlives: true},
+	}
 	response, err := client.Get(url)
 	if err != nil {
 		t.Error(err)
@@ -487,13 +511,16 @@ func TestFlagsThatCannotWorkAreRefused(t *testing.T) {
 	}
 }
 
-// shellAnswer finds what the script has got: a status line, or tokens that were put into a variable.
+// shellAnswer finds what the script has got: a status line, or tokens that were put into a
+// variable.
 var shellAnswer = regexp.MustCompile(`HTTP/1\.1 (\d+)|ANSWER {"access_token":`)
 
 // Every line that the tour prints, pasted into a shell one after the other, does what the tour did.
 func TestTheToursLinesDoTheSameInAShell(t *testing.T) {
 	if _, err := exec.LookPath("curl"); err != nil {
-		t.Fatalf("the tour prints lines for curl, and curl is missing (on Debian and Ubuntu: apt-get install curl): %v", err)
+		t.Fatalf(
+			"the tour prints lines for curl, and curl is missing (on Debian and Ubuntu: apt-get install curl): %v",
+			err)
 	}
 	p := startDemo(t)
 	p.serving()
@@ -502,8 +529,11 @@ func TestTheToursLinesDoTheSameInAShell(t *testing.T) {
 	for line := range strings.Lines(tour) {
 		line = strings.TrimSpace(line)
 		switch {
-		case strings.HasPrefix(line, "field()"), strings.HasPrefix(line, "BENT="), strings.HasPrefix(line, "curl "),
-			strings.HasPrefix(line, "ALICE="), strings.HasPrefix(line, "BOB="):
+		case strings.HasPrefix(line, "field()"),
+			strings.HasPrefix(line, "BENT="),
+			strings.HasPrefix(line, "curl "),
+			strings.HasPrefix(line, "ALICE="),
+			strings.HasPrefix(line, "BOB="):
 			fmt.Fprintln(&script, line)
 		case strings.HasPrefix(line, "R=$("):
 			fmt.Fprintln(&script, line)

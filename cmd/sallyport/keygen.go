@@ -20,7 +20,8 @@ type ringFlags struct {
 func (r *ringFlags) bind(cmd *cobra.Command) {
 	f := cmd.PersistentFlags()
 	f.StringVar(&r.dir, "dir", "keys", "folder of the key ring")
-	f.StringVar(&r.passphrase, "passphrase-file", "", "file with the passphrase that the keys are encrypted with")
+	f.StringVar(&r.passphrase, "passphrase-file", "",
+		"file with the passphrase that the keys are encrypted with")
 	f.BoolVar(&r.groupReadable, "group-readable", false, "permit key files that their group may read")
 	f.BoolVar(&r.asJSON, "json", false, "print JSON")
 }
@@ -61,16 +62,24 @@ does not, run "keys lifetimes" whenever they become longer.`,
 	ring.bind(cmd)
 	flags := cmd.Flags()
 	bindLifetimes(flags, &lifetimes)
-	flags.BoolVar(&ifMissing, "if-missing", false, "do nothing, and succeed, when the folder holds a ring already")
-	flags.StringVar(&algorithm, "algorithm", algorithm, "signature algorithm: ES256, ES384, ES512, EdDSA, RS256, PS256, HS256 and so on")
+	flags.BoolVar(&ifMissing, "if-missing", false,
+		"do nothing, and succeed, when the folder holds a ring already")
+	flags.StringVar(&algorithm, "algorithm", algorithm,
+		"signature algorithm: ES256, ES384, ES512, EdDSA, RS256, PS256, HS256 and so on")
 	return cmd
 }
 
-// bindLifetimes binds the issuer's times that the ring's rules depend on; what they are is their default.
+// bindLifetimes binds the issuer's times that the ring's rules depend on; what they are is their
+// default.
 func bindLifetimes(flags *pflag.FlagSet, l *keyring.Lifetimes) {
-	flags.DurationVar(&l.Publish, "key-set-max-age", l.Publish, "the issuer's key_set_max_age: how long a reader may keep the key set")
-	flags.DurationVar(&l.Token, "max-lifetime", l.Token, "the longest lifetime of the issuer's access tokens")
-	flags.DurationVar(&l.Session, "session-lifetime", l.Session, "the longest lifetime of the issuer's sessions")
-	flags.DurationVar(&l.Spread, "keys-spread", l.Spread, "the issuer's keys.spread: how long a change of the folder takes to reach every issuer")
-	flags.DurationVar(&l.Skew, "clock-skew", l.Skew, "how far the clocks of issuers and gates may be from the right time")
+	flags.DurationVar(&l.Publish, "key-set-max-age", l.Publish,
+		"the issuer's key_set_max_age: how long a reader may keep the key set")
+	flags.DurationVar(&l.Token, "max-lifetime", l.Token,
+		"the longest lifetime of the issuer's access tokens")
+	flags.DurationVar(&l.Session, "session-lifetime", l.Session,
+		"the longest lifetime of the issuer's sessions")
+	flags.DurationVar(&l.Spread, "keys-spread", l.Spread,
+		"the issuer's keys.spread: how long a change of the folder takes to reach every issuer")
+	flags.DurationVar(&l.Skew, "clock-skew", l.Skew,
+		"how far the clocks of issuers and gates may be from the right time")
 }

@@ -25,7 +25,8 @@ active one signs, a retired one stays published until its last token has expired
 		RunE: group,
 	}
 	ring.bind(cmd)
-	cmd.AddCommand(ring.list(), ring.rotate(), ring.promote(), ring.retire(), ring.remove(), ring.revoke(), ring.reseal(), ring.lifetimes())
+	cmd.AddCommand(ring.list(), ring.rotate(), ring.promote(), ring.retire(), ring.remove(),
+		ring.revoke(), ring.reseal(), ring.lifetimes())
 	return cmd
 }
 
@@ -60,17 +61,20 @@ func (r *ringFlags) rotate() *cobra.Command {
 		},
 	}
 	cmd.Flags().StringVar(&use, "use", string(keyring.Signing), "which keys: signing or refresh")
-	cmd.Flags().StringVar(&algorithm, "algorithm", "", "algorithm of the new next signing key (default: as the active one)")
+	cmd.Flags().
+		StringVar(&algorithm, "algorithm", "", "algorithm of the new next signing key (default: as the active one)")
 	bindForce(cmd, &force)
 	return cmd
 }
 
 func (r *ringFlags) promote() *cobra.Command {
-	return r.step("promote KID", "Make a next key active and retire the active one", (*keyring.Folder).Promote)
+	return r.step("promote KID", "Make a next key active and retire the active one",
+		(*keyring.Folder).Promote)
 }
 
 func (r *ringFlags) retire() *cobra.Command {
-	return r.step("retire KID", "Take a key out of signing; an active one hands over to the next", (*keyring.Folder).Retire)
+	return r.step("retire KID", "Take a key out of signing; an active one hands over to the next",
+		(*keyring.Folder).Retire)
 }
 
 // stepFunc is a step of the ring that concerns one key.
@@ -165,7 +169,8 @@ it before the issuer's own times are made longer: a rotation by shorter ones dro
 }
 
 func bindForce(cmd *cobra.Command, force *bool) {
-	cmd.Flags().BoolVar(force, "force", false, "do it although not every gate can know the next key yet: some will refuse good tokens for a while")
+	cmd.Flags().
+		BoolVar(force, "force", false, "do it although not every gate can know the next key yet: some will refuse good tokens for a while")
 }
 
 // hint names the flag that takes a step which came too early.
@@ -187,7 +192,8 @@ func (r *ringFlags) print(w io.Writer, keys []keyring.Key) error {
 	fmt.Fprintln(table, "STATE\tUSE\tALGORITHM\tKEY ID\tSINCE\t")
 	for _, k := range keys {
 		since, note := times(k)
-		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\n", k.State, k.Use, k.Algorithm, k.ID, since.UTC().Format(time.RFC3339), note)
+		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\n", k.State, k.Use, k.Algorithm, k.ID,
+			since.UTC().Format(time.RFC3339), note)
 	}
 	return table.Flush()
 }

@@ -58,14 +58,19 @@ func (k *keyRevocation) run(ctx context.Context, out io.Writer, kid string) erro
 	if !k.removed {
 		key, err := k.ring.folder().Remove(ctx, kid)
 		if err != nil && (errors.Is(err, keyring.ErrUnknownKey) || k.inRing(ctx, kid)) {
-			return fmt.Errorf("nothing was changed: %w (--removed revokes a key that is in the ring no more)", err)
+			return fmt.Errorf(
+				"nothing was changed: %w (--removed revokes a key that is in the ring no more)",
+				err)
 		}
-		if err != nil { // the ring is without it, but something is left behind: what it signed has to be revoked all the same
+		// the ring is without it, but something is left behind: what it signed has to be revoked
+		// all the same
+		if err != nil {
 			fmt.Fprintf(out, "removed key %s from %s, but: %v\n", kid, k.ring.dir, err)
 			return k.revoke(ctx, out, api, kid)
 		}
 		fmt.Fprintf(out, "removed the %s %s key %s from %s\n", key.State, key.Use, kid, k.ring.dir)
-		if key.Use == keyring.Refresh { // it has signed no token, and no refresh token that it made is known any more
+		// it has signed no token, and no refresh token that it made is known any more
+		if key.Use == keyring.Refresh {
 			return nil
 		}
 	}
@@ -78,18 +83,22 @@ func (k *keyRevocation) inRing(ctx context.Context, kid string) bool {
 	return err != nil || slices.ContainsFunc(keys, func(key keyring.Key) bool { return key.ID == kid })
 }
 
-// revoke has the key written into the log; the issuer answers only once that is stored. A failed attempt is repeated: a second
-// entry of one key does no harm.
-func (k *keyRevocation) revoke(ctx context.Context, out io.Writer, api *adminAPI, kid string) error {
+// revoke has the key written into the log; the issuer answers only once that is stored. A failed
+// attempt is repeated: a second entry of one key does no harm.
+func (k *keyRevocation) revoke(ctx context.Context, out io.Writer, api *adminAPI,
+	kid string) error {
 	path := waiting("/admin/revocations", k.wait)
 	var got revocationAnswer
 	err := errors.New("not tried")
 	for attempt := 0; attempt < 3 && err != nil && ctx.Err() == nil; attempt++ {
 		got = revocationAnswer{}
-		err = api.call(ctx, http.MethodPost, path, k.order.write(map[string]string{"kind": "kid", "value": kid}), &got)
+		err = api.call(ctx, http.MethodPost, path,
+			k.order.write(map[string]string{"kind": "kid", "value": kid}), &got)
 	}
 	if err != nil {
-		return fmt.Errorf("key %s is out of the ring, but its revocation is not acknowledged, and gates may still accept what it signed; run the same command with --removed: %w", kid, err)
+		return fmt.Errorf(
+			"key %s is out of the ring, but its revocation is not acknowledged, and gates may still accept what it signed; run the same command with --removed: %w",
+			kid, err)
 	}
 	_, err = fmt.Fprintf(out, "revoked everything that it signed: %s\n", got)
 	return err

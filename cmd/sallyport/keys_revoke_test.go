@@ -15,14 +15,18 @@ import (
 
 const adminToken = "an-admin-token-of-more-than-32-bytes"
 
-// adminStub answers as an issuer's admin API does, a revocation by status and body, and keeps what was asked.
+// adminStub answers as an issuer's admin API does, a revocation by status and body, and keeps what
+// was asked.
 func adminStub(t *testing.T, status int, body string) (base, tokenFile string, asked *[]string) {
 	t.Helper()
 	asked = new([]string)
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Header.Get("Authorization") != "Bearer "+adminToken {
 			w.WriteHeader(http.StatusUnauthorized)
-			_, _ = io.WriteString(w, `{"error":"invalid_token","error_description":"Send the admin token as bearer."}`)
+			_, _ = io.WriteString(
+				w,
+				`{"error":"invalid_token","error_description":"Send the admin token as bearer."}`,
+			)
 			return
 		}
 		content, err := io.ReadAll(r.Body)
@@ -46,7 +50,8 @@ func TestAStolenKeyIsRemovedAndRevokedInOneStep(t *testing.T) {
 	made := keys(t, "keygen", "--dir", dir)
 	stolen, next := find(t, made, keyring.Active), find(t, made, keyring.Next)
 	admin, token, asked := adminStub(t, http.StatusOK, `{"revoked":true,"seq":7,"applied":"3/3"}`)
-	out, _, err := sallyport("", "keys", "revoke", stolen.ID, "--dir", dir, "--issuer-admin", admin, "--token-file", token, "--actor", "dana")
+	out, _, err := sallyport("", "keys", "revoke", stolen.ID, "--dir", dir, "--issuer-admin",
+		admin, "--token-file", token, "--actor", "dana")
 	if err != nil || !strings.Contains(out, "entry 7") || !strings.Contains(out, "3/3 gates") {
 		t.Errorf("%v\n%s", err, out)
 	}
@@ -68,22 +73,35 @@ func TestAStolenKeyIsRemovedAndRevokedInOneStep(t *testing.T) {
 func TestARevocationThatIsNotStoredSaysHowToTryAgain(t *testing.T) {
 	dir := t.TempDir()
 	stolen := find(t, keys(t, "keygen", "--dir", dir), keyring.Active)
-	admin, token, asked := adminStub(t, http.StatusServiceUnavailable, `{"error":"temporarily_unavailable","error_description":"try again"}`)
-	_, _, err := sallyport("", "keys", "revoke", stolen.ID, "--dir", dir, "--issuer-admin", admin, "--token-file", token)
-	if err == nil || !strings.Contains(err.Error(), "--removed") || !strings.Contains(err.Error(), "503") || strings.Contains(err.Error(), adminToken) {
+	admin, token, asked := adminStub(
+		t,
+		http.StatusServiceUnavailable,
+		`{"error":"temporarily_unavailable","error_description":"try again"}`,
+	)
+	_, _, err := sallyport("", "keys", "revoke", stolen.ID, "--dir", dir, "--issuer-admin", admin,
+		"--token-file", token)
+	if err == nil || !strings.Contains(err.Error(), "--removed") ||
+		!strings.Contains(err.Error(), "503") ||
+		strings.Contains(err.Error(), adminToken) {
 		t.Errorf("got: %v", err)
 	}
 	if len(*asked) != 4 {
 		t.Errorf("expected a look and three attempts, got %q", *asked)
 	}
-	admin, token, asked = adminStub(t, http.StatusAccepted, `{"revoked":true,"seq":8,"applied":"2/3","behind":["gate-3"]}`)
-	out, _, err := sallyport("", "keys", "revoke", stolen.ID, "--removed", "--dir", dir, "--issuer-admin", admin, "--token-file", token)
+	admin, token, asked = adminStub(
+		t,
+		http.StatusAccepted,
+		`{"revoked":true,"seq":8,"applied":"2/3","behind":["gate-3"]}`,
+	)
+	out, _, err := sallyport("", "keys", "revoke", stolen.ID, "--removed", "--dir", dir,
+		"--issuer-admin", admin, "--token-file", token)
 	if err != nil || !strings.Contains(out, "not yet by gate-3") || len(*asked) != 2 {
 		t.Errorf("%v, asked %q\n%s", err, *asked, out)
 	}
 }
 
-// The key's file is a folder with something in it, which cannot be deleted: the ring is without the key, and so the key is revoked.
+// The key's file is a folder with something in it, which cannot be deleted: the ring is without the
+// key, and so the key is revoked.
 func TestAKeyWhoseFileStaysIsRevokedAllTheSame(t *testing.T) {
 	dir := t.TempDir()
 	stolen := find(t, keys(t, "keygen", "--dir", dir), keyring.Active)
@@ -92,8 +110,11 @@ func TestAKeyWhoseFileStaysIsRevokedAllTheSame(t *testing.T) {
 		t.Fatal(err)
 	}
 	admin, token, asked := adminStub(t, http.StatusOK, `{"revoked":true,"seq":7,"applied":"3/3"}`)
-	out, _, err := sallyport("", "keys", "revoke", stolen.ID, "--dir", dir, "--issuer-admin", admin, "--token-file", token)
-	if err != nil || !strings.Contains(out, "its file is still there") || !strings.Contains(out, "revoked everything") || len(*asked) != 2 {
+	out, _, err := sallyport("", "keys", "revoke", stolen.ID, "--dir", dir, "--issuer-admin",
+		admin, "--token-file", token)
+	if err != nil || !strings.Contains(out, "its file is still there") ||
+		!strings.Contains(out, "revoked everything") ||
+		len(*asked) != 2 {
 		t.Errorf("%v, asked %q\n%s", err, *asked, out)
 	}
 	if find(t, keys(t, "keys", "list", "--dir", dir), keyring.Active).ID == stolen.ID {

@@ -1,5 +1,5 @@
-// Command sallyport is the operator's command: it shows Sallyport on one machine, makes keys and password hashes, turns the
-// key ring, revokes, and shows how far every gate has come.
+// Command sallyport is the operator's command: it shows Sallyport on one machine, makes keys and
+// password hashes, turns the key ring, revokes, and shows how far every gate has come.
 package main
 
 import (
@@ -44,7 +44,8 @@ func newCommand() *cobra.Command {
 		return fmt.Errorf("%w; see %s --help", err, cmd.CommandPath())
 	})
 	root.RunE = group
-	root.AddCommand(newDemo(), newKeygen(), newKeys(), newPasswd(), newRevocations(), newRevoke(), newStatus(), newUpstream(), newUsers(), newVersion())
+	root.AddCommand(newDemo(), newKeygen(), newKeys(), newPasswd(), newRevocations(), newRevoke(),
+		newStatus(), newUpstream(), newUsers(), newVersion())
 	return root
 }
 
@@ -61,7 +62,8 @@ func group(cmd *cobra.Command, args []string) error {
 	return fmt.Errorf("%s has no command %q; %s", cmd.CommandPath(), args[0], hint)
 }
 
-// argument wants at least one argument and at most so many, or any number when most is 0; what names the first.
+// argument wants at least one argument and at most so many, or any number when most is 0; what
+// names the first.
 func argument(what string, most int) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {
 		if len(args) == 0 || most > 0 && len(args) > most {

@@ -17,7 +17,10 @@ func TestAMistakeIsAnErrorThatSaysWhatToWriteInstead(t *testing.T) {
 		"revoke --usr bob":          "see sallyport revoke --help",
 		"revocations list --kind x": "see sallyport revocations list --help",
 	} {
-		if _, _, err := sallyport("", strings.Fields(line)...); err == nil || !strings.Contains(err.Error(), want) {
+		if _, _, err := sallyport(
+			"",
+			strings.Fields(line)...); err == nil ||
+			!strings.Contains(err.Error(), want) {
 			t.Errorf("sallyport %s: expected an error with %q, got %v", line, want, err)
 		}
 	}
@@ -25,7 +28,10 @@ func TestAMistakeIsAnErrorThatSaysWhatToWriteInstead(t *testing.T) {
 
 func TestCommandsThatOnlyHaveOthersShowThem(t *testing.T) {
 	for line, want := range map[string]string{"": "revocations", "revocations": "watch", "keys": "rotate", "users": "disable"} {
-		if out, _, err := sallyport("", strings.Fields(line)...); err != nil || !strings.Contains(out, want) {
+		if out, _, err := sallyport(
+			"",
+			strings.Fields(line)...); err != nil ||
+			!strings.Contains(out, want) {
 			t.Errorf("sallyport %s: expected a help that has %q, got %v and %s", line, want, err, out)
 		}
 	}
@@ -51,10 +57,12 @@ func TestARefusedAdminTokenNamesTheFlag(t *testing.T) {
 		_, _, err := sallyport("", "status", "--issuer-admin", admin, "--token-file", file)
 		return err
 	}
-	if err := status(admin); err == nil || !strings.Contains(err.Error(), "--token-file") || strings.Contains(err.Error(), "another-token") {
+	if err := status(admin); err == nil || !strings.Contains(err.Error(), "--token-file") ||
+		strings.Contains(err.Error(), "another-token") {
 		t.Errorf("got: %v", err)
 	}
-	if err := status("http://127.0.0.1:1"); err == nil || !strings.Contains(err.Error(), "--issuer-admin") {
+	if err := status("http://127.0.0.1:1"); err == nil ||
+		!strings.Contains(err.Error(), "--issuer-admin") {
 		t.Errorf("nobody listens there, got: %v", err)
 	}
 }

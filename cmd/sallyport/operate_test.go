@@ -30,12 +30,20 @@ type operator struct {
 func operate(t *testing.T, o meshtest.Options) *operator {
 	t.Helper()
 	s := meshtest.Start(t, o)
-	return &operator{t, s, []string{"SALLYPORT_ADMIN_URL=" + s.Endpoints().IssuerAdmin, "SALLYPORT_ADMIN_TOKEN_FILE=" + s.Endpoints().AdminTokenFile}}
+	return &operator{
+		t,
+		s,
+		[]string{
+			"SALLYPORT_ADMIN_URL=" + s.Endpoints().IssuerAdmin,
+			"SALLYPORT_ADMIN_TOKEN_FILE=" + s.Endpoints().AdminTokenFile,
+		},
+	}
 }
 
 // command prepares a run of this program.
 func (o *operator) command(args ...string) *exec.Cmd {
-	cmd := exec.CommandContext(o.t.Context(), filepath.Join(meshtest.Binaries(o.t, false), "sallyport"), args...)
+	cmd := exec.CommandContext(o.t.Context(),
+		filepath.Join(meshtest.Binaries(o.t, false), "sallyport"), args...)
 	cmd.Env = append(os.Environ(), o.env...)
 	return cmd
 }
@@ -58,7 +66,8 @@ func (o *operator) run(want int, args ...string) string {
 	o.t.Helper()
 	got, out, errOut := o.try(args...)
 	if got != want || (got == 0) != (errOut == "") {
-		o.t.Fatalf("sallyport %s: expected status %d, got %d\n%s%s", strings.Join(args, " "), want, got, out, errOut)
+		o.t.Fatalf("sallyport %s: expected status %d, got %d\n%s%s", strings.Join(args, " "),
+			want, got, out, errOut)
 	}
 	return out
 }
@@ -135,13 +144,15 @@ func (o *operator) answers(access string, want int) {
 	}
 }
 
-// TestARevocationByEverySelectorIsInForceWhenTheCommandSaysSo: on a real stack, with no wait between the command and the request.
+// TestARevocationByEverySelectorIsInForceWhenTheCommandSaysSo: on a real stack, with no wait
+// between the command and the request.
 func TestARevocationByEverySelectorIsInForceWhenTheCommandSaysSo(t *testing.T) {
 	o := operate(t, meshtest.Options{Gates: 2})
 	s := o.stack
 
 	one, other := s.Login("alice"), s.Login("alice")
-	out := o.run(0, "revoke", "--jti", o.claim(one.AccessToken, "jti"), "--reason", "leaked", "--actor", "ops")
+	out := o.run(0, "revoke", "--jti", o.claim(one.AccessToken, "jti"), "--reason", "leaked",
+		"--actor", "ops")
 	if !strings.Contains(out, "applied by 2/2 gates") {
 		t.Errorf("got %s", out)
 	}
@@ -151,12 +162,14 @@ func TestARevocationByEverySelectorIsInForceWhenTheCommandSaysSo(t *testing.T) {
 	o.run(0, "revoke", "--sid", o.claim(one.AccessToken, "sid"))
 	o.refused(one.AccessToken)
 	o.passes(other.AccessToken)
-	if got := s.Post("/refresh", map[string]string{"refresh_token": one.RefreshToken}); got.Status != http.StatusUnauthorized {
+	if got := s.Post("/refresh",
+		map[string]string{"refresh_token": one.RefreshToken}); got.Status != http.StatusUnauthorized {
 		t.Errorf("the session goes on: %d", got.Status)
 	}
 
 	bob := s.Login("bob")
-	if out := o.run(0, "revoke", "--sub", "alcie"); !strings.Contains(out, "no session of alcie was known") {
+	if out := o.run(0, "revoke", "--sub", "alcie"); !strings.Contains(out,
+		"no session of alcie was known") {
 		t.Errorf("a misspelt name is not told: %s", out)
 	}
 	o.passes(other.AccessToken)
@@ -164,7 +177,11 @@ func TestARevocationByEverySelectorIsInForceWhenTheCommandSaysSo(t *testing.T) {
 	if strings.Contains(out, "note:") || !strings.Contains(out, "at issuer "+s.Endpoints().Iss) {
 		t.Errorf("got %s", out)
 	}
-	if out := o.run(0, "revoke", "--sub", "alice", "--issuer", "https://other.example"); !strings.Contains(out, "alice at issuer https://other.example:") {
+	if out := o.run(0, "revoke", "--sub", "alice", "--issuer",
+		"https://other.example"); !strings.Contains(
+		out,
+		"alice at issuer https://other.example:",
+	) {
 		t.Errorf("the issuer is not named: %s", out)
 	}
 	o.refused(other.AccessToken)
@@ -192,7 +209,8 @@ func TestARevocationByEverySelectorIsInForceWhenTheCommandSaysSo(t *testing.T) {
 
 	var entries []logEntry
 	o.json(&entries, "revocations", "list", "--jti", o.claim(one.AccessToken, "jti"))
-	if len(entries) != 1 || entries[0].Reason != "leaked" || entries[0].Actor != "ops" || entries[0].Issuer != s.Endpoints().Iss {
+	if len(entries) != 1 || entries[0].Reason != "leaked" || entries[0].Actor != "ops" ||
+		entries[0].Issuer != s.Endpoints().Iss {
 		t.Errorf("got %+v", entries)
 	}
 	var found logEntry
@@ -202,7 +220,8 @@ func TestARevocationByEverySelectorIsInForceWhenTheCommandSaysSo(t *testing.T) {
 	}
 	found = logEntry{}
 	o.json(&found, "revocations", "show", "--client", "sallyport")
-	if found.Kind != "client" || found.IssuedBefore == nil || found.IssuedBefore.Year() < 2026 { // the newest of two
+	// the newest of two
+	if found.Kind != "client" || found.IssuedBefore == nil || found.IssuedBefore.Year() < 2026 {
 		t.Errorf("got %+v", found)
 	}
 	o.json(&entries, "revocations", "list", "--after", "0", "--limit", "0")
@@ -212,7 +231,8 @@ func TestARevocationByEverySelectorIsInForceWhenTheCommandSaysSo(t *testing.T) {
 		}
 	}
 	all := len(entries)
-	if o.json(&entries, "revocations", "list", "--limit", "2"); len(entries) != 2 || entries[1].Seq != uint64(all) {
+	if o.json(&entries, "revocations", "list", "--limit", "2"); len(entries) != 2 ||
+		entries[1].Seq != uint64(all) {
 		t.Errorf("the newest two of %d: %+v", all, entries)
 	}
 	o.run(1, "revocations", "show", strconv.Itoa(all+1))
@@ -237,7 +257,8 @@ func TestADryRunShowsTheSessionsAndLeavesThemAlone(t *testing.T) {
 		Sessions      []struct{ Subject, State string }
 	}
 	o.json(&p, "revoke", "--sid", o.claim(one.AccessToken, "sid"), "--dry-run")
-	if !p.DryRun || p.SessionsTotal != 1 || p.Sessions[0].Subject != "alice" || p.Sessions[0].State != "active" {
+	if !p.DryRun || p.SessionsTotal != 1 || p.Sessions[0].Subject != "alice" ||
+		p.Sessions[0].State != "active" {
 		t.Errorf("got %+v", p)
 	}
 	o.passes(one.AccessToken)
@@ -248,24 +269,28 @@ func TestADryRunShowsTheSessionsAndLeavesThemAlone(t *testing.T) {
 	}
 }
 
-// TestStatusFailsWhileProcessesAreNotWhatTheyShouldBe: two gates share a name, and another gate has a
-// max_staleness of its own; each is named.
+// TestStatusFailsWhileProcessesAreNotWhatTheyShouldBe: two gates share a name, and another gate has
+// a max_staleness of its own; each is named.
 func TestStatusFailsWhileProcessesAreNotWhatTheyShouldBe(t *testing.T) {
 	o := operate(t, meshtest.Options{})
 	o.gate("--name", "gate-1")
 	o.gate("--name", "gate-2", "--revocation-max-staleness", "9s")
 	o.stack.Eventually("status to name them", func() bool {
 		status, out, errOut := o.try("status")
-		return status == 2 && strings.Contains(errOut, "gate-1 is shared") && strings.Contains(errOut, "gate-2 is unlike") &&
-			strings.Contains(out, "shared") && strings.Contains(out, "unlike")
+		return status == 2 && strings.Contains(errOut, "gate-1 is shared") &&
+			strings.Contains(errOut, "gate-2 is unlike") &&
+			strings.Contains(out, "shared") &&
+			strings.Contains(out, "unlike")
 	})
 }
 
 // gate runs one more gate of the stack, by its file and with flags of its own, until the test ends.
 func (o *operator) gate(flags ...string) {
 	o.t.Helper()
-	args := append([]string{"serve", "--config", filepath.Join(o.stack.Dir, "authz.yaml"), "--listen", "127.0.0.1:0",
-		"--admin-listen", "127.0.0.1:0", "--key-cache-dir", o.t.TempDir()}, flags...)
+	args := append(
+		[]string{"serve", "--config", filepath.Join(o.stack.Dir, "authz.yaml"), "--listen", "127.0.0.1:0",
+			"--admin-listen", "127.0.0.1:0", "--key-cache-dir", o.t.TempDir()},
+		flags...)
 	cmd := exec.Command(filepath.Join(meshtest.Binaries(o.t, false), "authz"), args...)
 	if err := cmd.Start(); err != nil {
 		o.t.Fatal(err)
@@ -278,7 +303,8 @@ func (o *operator) gate(flags ...string) {
 	})
 }
 
-// TestStatusFailsWhileAGateIsBehind: one gate is stopped as by a debugger, and another command's revocation passes it by.
+// TestStatusFailsWhileAGateIsBehind: one gate is stopped as by a debugger, and another command's
+// revocation passes it by.
 func TestStatusFailsWhileAGateIsBehind(t *testing.T) {
 	o := operate(t, meshtest.Options{Gates: 2, Issuers: 2})
 	var got statusOfAll
@@ -287,7 +313,9 @@ func TestStatusFailsWhileAGateIsBehind(t *testing.T) {
 		t.Fatalf("got %+v", got)
 	}
 	for _, g := range got.Gates {
-		if g.State != "ok" || g.Version == "" || g.Staleness == nil || g.KeySetAge == nil || g.Lag == nil || !g.Ready {
+		if g.State != "ok" || g.Version == "" || g.Staleness == nil || g.KeySetAge == nil ||
+			g.Lag == nil ||
+			!g.Ready {
 			t.Errorf("got %+v", g)
 		}
 	}
@@ -302,14 +330,19 @@ func TestStatusFailsWhileAGateIsBehind(t *testing.T) {
 	if err := stopped.Signal(syscall.SIGSTOP); err != nil {
 		t.Fatal(err)
 	}
-	if out := o.run(2, "revoke", "--jti", "x", "--wait", "200ms"); !strings.Contains(out, "1/2 gates; not yet by gate-2") {
+	if out := o.run(2, "revoke", "--jti", "x", "--wait", "200ms"); !strings.Contains(out,
+		"1/2 gates; not yet by gate-2") {
 		t.Errorf("got %s", out)
 	}
-	if status, out, said := o.try("status", "--within", "200ms"); status != 2 || !strings.Contains(said, "gate-2 is ") || strings.Contains(said, "gate-1") {
+	if status, out, said := o.try("status", "--within",
+		"200ms"); status != 2 || !strings.Contains(said, "gate-2 is ") ||
+		strings.Contains(said, "gate-1") {
 		t.Errorf("status %d\n%s%s", status, out, said)
 	}
 	var found logEntry
-	if o.json(&found, "revocations", "show", "--jti", "x"); len(found.AppliedBy) != 1 || len(found.NotYetBy) != 1 || found.NotYetBy[0] != "gate-2" {
+	if o.json(&found, "revocations", "show", "--jti",
+		"x"); len(found.AppliedBy) != 1 || len(found.NotYetBy) != 1 ||
+		found.NotYetBy[0] != "gate-2" {
 		t.Errorf("got %+v", found)
 	}
 	if err := stopped.Signal(syscall.SIGCONT); err != nil {
@@ -330,9 +363,15 @@ func TestAWatchPrintsRevocationsAsTheyCome(t *testing.T) {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	o.stack.Eventually("the watch shows what was there", func() bool { return strings.Contains(printed.String(), `"before"`) })
+	o.stack.Eventually(
+		"the watch shows what was there",
+		func() bool { return strings.Contains(printed.String(), `"before"`) },
+	)
 	o.run(0, "revoke", "--jti", "now")
-	o.stack.Eventually("the watch shows what has come", func() bool { return strings.Contains(printed.String(), `"now"`) })
+	o.stack.Eventually(
+		"the watch shows what has come",
+		func() bool { return strings.Contains(printed.String(), `"now"`) },
+	)
 	if err := cmd.Process.Signal(syscall.SIGINT); err != nil {
 		t.Fatal(err)
 	}
@@ -348,12 +387,14 @@ func TestAWatchPrintsRevocationsAsTheyCome(t *testing.T) {
 func TestTheDemoSaysHowToOperateIt(t *testing.T) {
 	p := startDemo(t, "--dir", t.TempDir())
 	p.serving()
-	exports := regexp.MustCompile(`(?m)^  export (\w+)=(\S+) (\w+)=(\S+)$`).FindStringSubmatch(p.output.String())
+	exports := regexp.MustCompile(`(?m)^  export (\w+)=(\S+) (\w+)=(\S+)$`).
+		FindStringSubmatch(p.output.String())
 	if exports == nil {
 		t.Fatalf("no line with the settings in\n%s", p.output)
 	}
 	o := &operator{t: t, env: []string{exports[1] + "=" + exports[2], exports[3] + "=" + exports[4]}}
-	lines := regexp.MustCompile(`(?m)^  \S*sallyport (status|revoke .*)$`).FindAllStringSubmatch(p.output.String(), -1)
+	lines := regexp.MustCompile(`(?m)^  \S*sallyport (status|revoke .*)$`).
+		FindAllStringSubmatch(p.output.String(), -1)
 	if len(lines) != 2 {
 		t.Fatalf("expected a line for status and one for revoke, got %q", lines)
 	}

@@ -9,7 +9,8 @@ import (
 )
 
 // Exit statuses beyond 0, all well, and 1, an error.
-const statusNotEverywhere = 2 // what was asked for is done or known, and not every process is as it should be
+// what was asked for is done or known, and not every process is as it should be
+const statusNotEverywhere = 2
 
 // exitError is an error with an exit status of its own.
 type exitError struct {
@@ -19,7 +20,8 @@ type exitError struct {
 
 func (e exitError) Unwrap() error { return e.error }
 
-// printable makes a text from elsewhere harmless for a terminal: gates choose their names, and tokens what they hold.
+// printable makes a text from elsewhere harmless for a terminal: gates choose their names, and
+// tokens what they hold.
 func printable(text string) string {
 	return strings.Map(func(r rune) rune {
 		if unicode.IsPrint(r) {

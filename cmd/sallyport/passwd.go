@@ -45,7 +45,8 @@ user's sessions of before, and their access tokens, within about a second; with 
 			}
 			var api *adminAPI
 			if now && file == "" || wait < 0 {
-				return errors.New("--now belongs to a user: it needs --file and a name, and --wait as a time of 0 or more")
+				return errors.New(
+					"--now belongs to a user: it needs --file and a name, and --wait as a time of 0 or more")
 			} else if now { // a token that is not there must not be found out after the change
 				var err error
 				if api, err = admin.open(); err != nil {
@@ -84,8 +85,10 @@ user's sessions of before, and their access tokens, within about a second; with 
 	}
 	cmd.Flags().StringVar(&file, "file", "", "users file to change")
 	cmd.Flags().StringArrayVar(&roles, "role", nil, "role of a new user; may be repeated")
-	cmd.Flags().BoolVar(&now, "now", false, "have an issuer end the user's sessions, and wait for the gates")
-	cmd.Flags().DurationVar(&wait, "wait", 2*time.Second, "with --now: how long to wait for the gates to have applied it; 0: not at all")
+	cmd.Flags().
+		BoolVar(&now, "now", false, "have an issuer end the user's sessions, and wait for the gates")
+	cmd.Flags().
+		DurationVar(&wait, "wait", 2*time.Second, "with --now: how long to wait for the gates to have applied it; 0: not at all")
 	admin.bind(cmd.Flags())
 	why.bind(cmd.Flags(), "password_changed")
 	return cmd

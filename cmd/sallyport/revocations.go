@@ -50,7 +50,8 @@ type entriesAnswer struct {
 const maxPage = 1000
 
 // page reads the entries behind a place.
-func (a *adminAPI) page(ctx context.Context, filter url.Values, after uint64, limit int) (p entriesAnswer, err error) {
+func (a *adminAPI) page(ctx context.Context, filter url.Values, after uint64,
+	limit int) (p entriesAnswer, err error) {
 	q := url.Values{"after": {strconv.FormatUint(after, 10)}, "limit": {strconv.Itoa(limit)}}
 	for name, values := range filter {
 		q[name] = values
@@ -124,8 +125,10 @@ func (l *revocationsList) run(ctx context.Context, out, notes io.Writer) error {
 	return nil
 }
 
-// collect reads pages: from after on until limit, or, without after, all that match, of which the newest are kept.
-func (l *revocationsList) collect(ctx context.Context, api *adminAPI, filter url.Values) (entries []logEntry, next uint64, err error) {
+// collect reads pages: from after on until limit, or, without after, all that match, of which the
+// newest are kept.
+func (l *revocationsList) collect(ctx context.Context, api *adminAPI,
+	filter url.Values) (entries []logEntry, next uint64, err error) {
 	after := l.after
 	if !l.behind && len(filter) == 0 && l.limit > 0 {
 		first, err := api.page(ctx, nil, 0, 1)
@@ -175,8 +178,9 @@ func (e *logEntry) row() string {
 	if e.IssuedBefore != nil {
 		before = e.IssuedBefore.Format(time.RFC3339)
 	}
-	return fmt.Sprintf("%d\t%s\t%s\t%s\t%s\t%s\t%s\t%s", e.Seq, e.At.Format(time.RFC3339), orDash(e.Kind), orDash(firstOf(e.Value, e.Issuer)), before,
-		orDash(e.Reason), orDash(e.Actor), e.Expires.Format(time.RFC3339))
+	return fmt.Sprintf("%d\t%s\t%s\t%s\t%s\t%s\t%s\t%s", e.Seq, e.At.Format(time.RFC3339),
+		orDash(e.Kind), orDash(firstOf(e.Value, e.Issuer)), before, orDash(e.Reason),
+		orDash(e.Actor), e.Expires.Format(time.RFC3339))
 }
 
 func newRevocationsShow() *cobra.Command {
@@ -199,7 +203,8 @@ func newRevocationsShow() *cobra.Command {
 				return err
 			}
 			if (len(args) == 1) == (filter.Get("kind") != "") {
-				return errors.New("expected the place of an entry, or one of --jti, --sid, --sub, --client, --tenant, --kid and --iss")
+				return errors.New(
+					"expected the place of an entry, or one of --jti, --sid, --sub, --client, --tenant, --kid and --iss")
 			}
 			api, err := admin.open()
 			if err != nil {
@@ -219,7 +224,8 @@ func newRevocationsShow() *cobra.Command {
 }
 
 // find gives the entry at a place, or the newest one of a selector.
-func (a *adminAPI) find(ctx context.Context, args []string, filter url.Values) (e logEntry, err error) {
+func (a *adminAPI) find(ctx context.Context, args []string,
+	filter url.Values) (e logEntry, err error) {
 	if len(args) == 1 {
 		seq, err := strconv.ParseUint(args[0], 10, 53)
 		if err != nil || seq == 0 {
@@ -231,7 +237,8 @@ func (a *adminAPI) find(ctx context.Context, args []string, filter url.Values) (
 	all := &revocationsList{limit: 1}
 	entries, _, err := all.collect(ctx, a, filter)
 	if err == nil && len(entries) == 0 {
-		err = errors.New("the log has no such entry: it was not revoked by that, or the entry has expired")
+		err = errors.New(
+			"the log has no such entry: it was not revoked by that, or the entry has expired")
 	}
 	if err != nil {
 		return e, err

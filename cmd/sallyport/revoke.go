@@ -46,10 +46,12 @@ Exit status: 0 when every live gate refuses what was revoked, 2 when it is store
 	}
 	f := cmd.Flags()
 	r.selector.bind(f)
-	f.StringVar(&r.issuedBefore, "issued-before", "", "with --client, --tenant and --iss: the time up to which it reaches, as 2026-01-31T12:00:00Z (default: now)")
+	f.StringVar(&r.issuedBefore, "issued-before", "",
+		"with --client, --tenant and --iss: the time up to which it reaches, as 2026-01-31T12:00:00Z (default: now)")
 	r.order.bind(f, "operator")
 	f.BoolVar(&r.dryRun, "dry-run", false, "change nothing, and tell what it would end")
-	f.DurationVar(&r.wait, "wait", 2*time.Second, "how long to wait for the gates to have applied it; 0: not at all")
+	f.DurationVar(&r.wait, "wait", 2*time.Second,
+		"how long to wait for the gates to have applied it; 0: not at all")
 	f.BoolVar(&r.json, "json", false, "print the issuer's answer as JSON")
 	r.admin.bind(f)
 	return cmd
@@ -65,7 +67,8 @@ func (r *revoke) run(ctx context.Context, out io.Writer) error {
 	}
 	if r.issuedBefore != "" {
 		if _, err := time.Parse(time.RFC3339, r.issuedBefore); err != nil {
-			return fmt.Errorf("--issued-before: expected a time as 2026-01-31T12:00:00Z, got %q", r.issuedBefore)
+			return fmt.Errorf("--issued-before: expected a time as 2026-01-31T12:00:00Z, got %q",
+				r.issuedBefore)
 		}
 		wanted["issued_before"] = r.issuedBefore
 	}
@@ -80,9 +83,11 @@ func (r *revoke) run(ctx context.Context, out io.Writer) error {
 	return r.carryOut(ctx, out, api, wanted)
 }
 
-func (r *revoke) carryOut(ctx context.Context, out io.Writer, api *adminAPI, wanted map[string]string) error {
+func (r *revoke) carryOut(ctx context.Context, out io.Writer, api *adminAPI,
+	wanted map[string]string) error {
 	var got revocationAnswer
-	if err := api.call(ctx, http.MethodPost, waiting("/admin/revocations", r.wait), wanted, &got); err != nil {
+	if err := api.call(ctx, http.MethodPost, waiting("/admin/revocations", r.wait), wanted,
+		&got); err != nil {
 		if refused(err, http.StatusBadRequest) || refused(err, http.StatusUnauthorized) {
 			return err
 		}
@@ -104,8 +109,13 @@ func (r *revoke) carryOut(ctx context.Context, out io.Writer, api *adminAPI, wan
 // subjectOf names what is revoked, for people.
 func subjectOf(wanted map[string]string) string {
 	names := map[string]string{
-		"jti": "the token", "sid": "the session", "sub": "the sessions of", "client": "what the client has out:", "tenant": "what the tenant has out:",
-		"kid": "what was signed with the key", "iss": "everything issued by",
+		"jti":    "the token",
+		"sid":    "the session",
+		"sub":    "the sessions of",
+		"client": "what the client has out:",
+		"tenant": "what the tenant has out:",
+		"kid":    "what was signed with the key",
+		"iss":    "everything issued by",
 	}
 	return names[wanted["kind"]] + " " + printable(firstOf(wanted["value"], wanted["issuer"]))
 }
@@ -148,9 +158,11 @@ type previewAnswer struct {
 	} `json:"sessions"`
 }
 
-func (r *revoke) preview(ctx context.Context, out io.Writer, api *adminAPI, wanted map[string]string) error {
+func (r *revoke) preview(ctx context.Context, out io.Writer, api *adminAPI,
+	wanted map[string]string) error {
 	var got previewAnswer
-	if err := api.call(ctx, http.MethodPost, "/admin/revocations?dry_run=true", wanted, &got); err != nil {
+	if err := api.call(ctx, http.MethodPost, "/admin/revocations?dry_run=true", wanted,
+		&got); err != nil {
 		return err
 	}
 	if r.json {
@@ -160,7 +172,8 @@ func (r *revoke) preview(ctx context.Context, out io.Writer, api *adminAPI, want
 }
 
 func (p *previewAnswer) print(out io.Writer, wanted map[string]string) error {
-	fmt.Fprintf(out, "dry run: nothing is changed. Revoking %s, at issuer %s:\n%s\n", subjectOf(wanted), printable(p.Issuer), printable(p.Effect))
+	fmt.Fprintf(out, "dry run: nothing is changed. Revoking %s, at issuer %s:\n%s\n",
+		subjectOf(wanted), printable(p.Issuer), printable(p.Effect))
 	if p.Revoked != nil && *p.Revoked {
 		fmt.Fprintln(out, "It is revoked already.")
 	}
@@ -180,8 +193,9 @@ func (p *previewAnswer) print(out io.Writer, wanted map[string]string) error {
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(w, "SESSION\tUSER\tCLIENT\tTENANT\tBEGAN\tEXPIRES\tSTATE")
 	for _, s := range p.Sessions {
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", orDash(s.ID), orDash(s.Subject), orDash(s.ClientID), orDash(s.Tenant),
-			s.Began.Format(time.RFC3339), s.Expires.Format(time.RFC3339), orDash(s.State))
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", orDash(s.ID), orDash(s.Subject),
+			orDash(s.ClientID), orDash(s.Tenant), s.Began.Format(time.RFC3339),
+			s.Expires.Format(time.RFC3339), orDash(s.State))
 	}
 	if err := w.Flush(); err != nil {
 		return err

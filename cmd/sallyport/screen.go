@@ -42,8 +42,8 @@ func (s *screen) print(format string, args ...any) {
 	fmt.Fprintf(s.out, format+"\n", args...)
 }
 
-// progress says what is under way: at once on a terminal, in a line that the next one overwrites; elsewhere only when it
-// takes long.
+// progress says what is under way: at once on a terminal, in a line that the next one overwrites;
+// elsewhere only when it takes long.
 func (s *screen) progress(doing string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

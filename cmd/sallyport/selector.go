@@ -21,7 +21,10 @@ var selectorKinds = [...]struct{ kind, usage string }{
 	{"jti", "one access token, by its jti"},
 	{"sid", "a session, by its sid: every token of it, its refresh token included"},
 	{"sub", "a user: every session of theirs; a login right after it works"},
-	{"client", "tokens of a client, by client_id, issued up to --issued-before, and sessions begun up to then"},
+	{
+		"client",
+		"tokens of a client, by client_id, issued up to --issued-before, and sessions begun up to then",
+	},
 	{"tenant", "the same of a tenant"},
 	{"kid", "everything that a key has signed; `sallyport keys revoke` also takes it out of the ring"},
 	{"iss", "everything that an issuer has issued up to --issued-before, by its iss"},
@@ -32,10 +35,12 @@ func (s *selector) bind(f *pflag.FlagSet) {
 	for i, k := range selectorKinds {
 		f.StringVar(&s.values[i], k.kind, "", strings.ReplaceAll(k.usage, "`", "\""))
 	}
-	f.StringVar(&s.issuer, "issuer", "", "the issuer, by its iss, whose token, session, user, client, tenant or key is meant (default: the one that is asked)")
+	f.StringVar(&s.issuer, "issuer", "",
+		"the issuer, by its iss, whose token, session, user, client, tenant or key is meant (default: the one that is asked)")
 }
 
-var errSelector = errors.New("expected exactly one of --jti, --sid, --sub, --client, --tenant, --kid and --iss; --iss names everything of an issuer, --issuer says whose the others are")
+var errSelector = errors.New(
+	"expected exactly one of --jti, --sid, --sub, --client, --tenant, --kid and --iss; --iss names everything of an issuer, --issuer says whose the others are")
 
 // chosen gives the kind and value that were selected; found is false when none was.
 func (s *selector) chosen() (kind, value string, found bool, err error) {

@@ -49,8 +49,10 @@ Exit status: 0 when all of them are ok or have left, 2 when one is not, 1 when i
 		},
 	}
 	f := cmd.Flags()
-	f.DurationVar(&s.within, "within", time.Second, "how long a process may take to be ready and have applied what was in the log at the first look; its line is up to a heartbeat old")
-	f.BoolVar(&s.ignoreGone, "ignore-gone", false, "a process that has gone is no reason for exit status 2")
+	f.DurationVar(&s.within, "within", time.Second,
+		"how long a process may take to be ready and have applied what was in the log at the first look; its line is up to a heartbeat old")
+	f.BoolVar(&s.ignoreGone, "ignore-gone", false,
+		"a process that has gone is no reason for exit status 2")
 	f.BoolVar(&s.json, "json", false, "print JSON")
 	s.admin.bind(f)
 	return cmd
@@ -109,8 +111,8 @@ func (s *status) run(ctx context.Context, out io.Writer) error {
 	return s.verdict(got)
 }
 
-// look reads the status, again and again while somebody is only behind or about to be ready: a line is written with a heartbeat,
-// and the log may never stand still.
+// look reads the status, again and again while somebody is only behind or about to be ready: a line
+// is written with a heartbeat, and the log may never stand still.
 func (s *status) look(ctx context.Context, api *adminAPI) (*statusAnswer, error) {
 	var first *headAnswer
 	for deadline := time.Now().Add(s.within); ; {
@@ -132,7 +134,8 @@ func (s *status) look(ctx context.Context, api *adminAPI) (*statusAnswer, error)
 	}
 }
 
-// catchUp calls those ok that have come to where the log was at the first look, and says whether others may yet.
+// catchUp calls those ok that have come to where the log was at the first look, and says whether
+// others may yet.
 func (a *statusAnswer) catchUp(first *headAnswer) (others bool) {
 	a.Well = true
 	for _, list := range [][]lineOfState{a.Gates, a.Issuers} {
@@ -197,5 +200,6 @@ func (l *lineOfState) print(w io.Writer, role string) {
 	if l.Ready {
 		ready = "yes"
 	}
-	fmt.Fprintf(w, "%s\t%s\t%s\t%d\t%s\t%s\t%s\t%s\t%s\n", role, orDash(l.Name), orDash(l.State), l.Seq, lag, ago(l.Staleness), ago(l.KeySetAge), ready, orDash(l.Version))
+	fmt.Fprintf(w, "%s\t%s\t%s\t%d\t%s\t%s\t%s\t%s\t%s\n", role, orDash(l.Name), orDash(l.State),
+		l.Seq, lag, ago(l.Staleness), ago(l.KeySetAge), ready, orDash(l.Version))
 }

@@ -26,12 +26,17 @@ type tour struct {
 
 func newTour(e mesh.Endpoints, s *screen) *tour {
 	return &tour{
-		screen: s, mesh: e, vars: map[string]string{},
-		client: &http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{MaxIdleConnsPerHost: 1}},
+		screen: s,
+		mesh:   e,
+		vars:   map[string]string{},
+		client: &http.Client{
+			Timeout: 10 * time.Second, Transport: &http.Transport{MaxIdleConnsPerHost: 1},
+		},
 	}
 }
 
-// step is one request, as the shell has it: $NAME in it stands for a variable that an earlier step has set.
+// step is one request, as the shell has it: $NAME in it stands for a variable that an earlier step
+// has set.
 type step struct {
 	title  string
 	method string // GET when empty
@@ -53,7 +58,11 @@ type answer struct {
 // run takes the tour. The error says which steps did not go as expected.
 func (t *tour) run(ctx context.Context) error {
 	defer t.client.CloseIdleConnections()
-	t.print("\n%s", t.bold("The tour. Each step is a line for your shell; this one first, it takes a field out of an answer:"))
+	t.print(
+		"\n%s",
+		t.bold(
+			"The tour. Each step is a line for your shell; this one first, it takes a field out of an answer:"),
+	)
 	t.print("    %s", t.dim(fieldFunction))
 	for _, part := range []func(context.Context) error{t.withoutToken, t.login, t.roles, t.forged, t.refresh, t.logout} {
 		if err := part(ctx); err != nil {
@@ -82,10 +91,17 @@ func (t *tour) withoutToken(ctx context.Context) error {
 }
 
 func (t *tour) login(ctx context.Context) error {
-	if err := t.walk(ctx, t.loginStep("alice", map[string]string{"ALICE": "access_token", "REFRESH": "refresh_token"})); err != nil {
+	if err := t.walk(ctx,
+		t.loginStep("alice", map[string]string{"ALICE": "access_token", "REFRESH": "refresh_token"})); err != nil {
 		return err
 	}
-	a, err := t.take(ctx, step{title: "with her token, /protected lets alice in", path: "/protected", header: withAlice, want: 200})
+	a, err := t.take(
+		ctx,
+		step{
+			title: "with her token, /protected lets alice in", path: "/protected",
+			header: withAlice, want: 200,
+		},
+	)
 	if err != nil {
 		return err
 	}
@@ -93,9 +109,13 @@ func (t *tour) login(ctx context.Context) error {
 }
 
 func (t *tour) roles(ctx context.Context) error {
-	return t.walk(ctx,
+	return t.walk(
+		ctx,
 		t.loginStep("bob", map[string]string{"BOB": "access_token"}),
-		step{title: "/admin needs role admin, which bob lacks", path: "/admin", header: withBob, want: 403},
+		step{
+			title: "/admin needs role admin, which bob lacks", path: "/admin", header: withBob,
+			want: 403,
+		},
 		step{title: "alice has it", path: "/admin", header: withAlice, want: 200},
 	)
 }
@@ -109,7 +129,8 @@ func (t *tour) forged(ctx context.Context) error {
 	})
 }
 
-// bend changes one bit of a token's signature: the last character of 64 bytes in base64url carries two bits.
+// bend changes one bit of a token's signature: the last character of 64 bytes in base64url carries
+// two bits.
 func bend(token string) string {
 	const from, to = "AQgw", "QAwg"
 	if token == "" {
@@ -124,14 +145,19 @@ func bend(token string) string {
 
 func (t *tour) refresh(ctx context.Context) error {
 	return t.walk(ctx, step{
-		title: "a refresh token gets a new pair, once", method: "POST", path: "/refresh", body: `{"refresh_token":"$REFRESH"}`,
-		set: map[string]string{"ALICE": "access_token", "REFRESH": "refresh_token"}, want: 200,
+		title:  "a refresh token gets a new pair, once",
+		method: "POST",
+		path:   "/refresh",
+		body:   `{"refresh_token":"$REFRESH"}`,
+		set:    map[string]string{"ALICE": "access_token", "REFRESH": "refresh_token"},
+		want:   200,
 	})
 }
 
 // logout ends alice's session and measures from when on her token opens nothing.
 func (t *tour) logout(ctx context.Context) error {
-	if err := t.walk(ctx, step{title: "alice logs out", method: "POST", path: "/logout", header: withAlice, want: 200}); err != nil {
+	if err := t.walk(ctx,
+		step{title: "alice logs out", method: "POST", path: "/logout", header: withAlice, want: 200}); err != nil {
 		return err
 	}
 	answered := time.Now()
@@ -143,7 +169,8 @@ func (t *tour) logout(ctx context.Context) error {
 	}
 	t.report(after, a)
 	if a.status == after.want {
-		t.print("    in force %s after the logout's answer, at %s", t.bold(milliseconds(inForce)), everyGate(len(t.mesh.Gates)))
+		t.print("    in force %s after the logout's answer, at %s", t.bold(milliseconds(inForce)),
+			everyGate(len(t.mesh.Gates)))
 	}
 	return nil
 }
@@ -151,9 +178,10 @@ func (t *tour) logout(ctx context.Context) error {
 // maxStaleness is when a logout is in force at the latest, whatever happens.
 const maxStaleness = 10 * time.Second
 
-// untilRefused asks until every gate must have refused: Envoy asks them in turn. It gives the first refusal that no other
-// answer has followed, and how long after since it came.
-func (t *tour) untilRefused(ctx context.Context, s step, since time.Time) (first answer, after time.Duration, err error) {
+// untilRefused asks until every gate must have refused: Envoy asks them in turn. It gives the first
+// refusal that no other answer has followed, and how long after since it came.
+func (t *tour) untilRefused(ctx context.Context, s step,
+	since time.Time) (first answer, after time.Duration, err error) {
 	refused := 0
 	for refused < 2*len(t.mesh.Gates) {
 		a, err := t.send(ctx, s)
@@ -247,7 +275,8 @@ func (t *tour) take(ctx context.Context, s step) (answer, error) {
 
 // send sends a step's request.
 func (t *tour) send(ctx context.Context, s step) (answer, error) {
-	request, err := http.NewRequestWithContext(ctx, s.method, t.mesh.Gateway+s.path, strings.NewReader(t.expand(s.body)))
+	request, err := http.NewRequestWithContext(ctx, s.method, t.mesh.Gateway+s.path,
+		strings.NewReader(t.expand(s.body)))
 	if err != nil {
 		return answer{}, err
 	}
@@ -280,9 +309,11 @@ func (t *tour) report(s step, a answer) {
 	status := t.green(fmt.Sprint(a.status))
 	if a.status != s.want {
 		status = t.red(fmt.Sprintf("%d, expected %d", a.status, s.want))
-		t.wrong = append(t.wrong, fmt.Sprintf("step %d (%s) gave %d, expected %d", t.taken, s.title, a.status, s.want))
+		t.wrong = append(t.wrong,
+			fmt.Sprintf("step %d (%s) gave %d, expected %d", t.taken, s.title, a.status, s.want))
 	}
-	t.print("\n%3d %s %9s   %s", t.taken, t.bold(fmt.Sprintf("%-58s", s.title)), milliseconds(a.took), status)
+	t.print("\n%3d %s %9s   %s", t.taken, t.bold(fmt.Sprintf("%-58s", s.title)),
+		milliseconds(a.took), status)
 	for _, line := range s.shell(t.mesh.Gateway) {
 		t.print("    %s", t.dim(line))
 	}

@@ -15,7 +15,8 @@ import (
 	"github.com/sallyport/sallyport/internal/mesh"
 )
 
-// newUpstream is the small upstream of docker-compose.yaml and k8s/: it stands for a service of the user's own.
+// newUpstream is the small upstream of docker-compose.yaml and k8s/: it stands for a service of the
+// user's own.
 func newUpstream() *cobra.Command {
 	var listen, check string
 	cmd := &cobra.Command{
@@ -37,7 +38,8 @@ func newUpstream() *cobra.Command {
 		},
 	}
 	cmd.Flags().StringVar(&listen, "listen", "127.0.0.1:8080", "address to serve on")
-	cmd.Flags().StringVar(&check, "check", "", "serve nothing, and ask the upstream at this address whether it answers")
+	cmd.Flags().
+		StringVar(&check, "check", "", "serve nothing, and ask the upstream at this address whether it answers")
 	return cmd
 }
 

@@ -24,8 +24,8 @@ type usersFile struct {
 	lines []string
 }
 
-// setPassword sets a user's hash in a users file, or adds the user, and says which of the two. The file is replaced as a
-// whole, so that an issuer never reads half of it.
+// setPassword sets a user's hash in a users file, or adds the user, and says which of the two. The
+// file is replaced as a whole, so that an issuer never reads half of it.
 func setPassword(path, name, hash string, roles []string) (done string, err error) {
 	unlock, err := lockUsersFile(path)
 	if err != nil {
@@ -48,7 +48,9 @@ func setPassword(path, name, hash string, roles []string) (done string, err erro
 		done, err = "added user "+name, f.add(users, name, hash, roles)
 	} else {
 		if len(roles) > 0 {
-			return "", fmt.Errorf("%s: %s is there already: change the roles in the file, by sallyport users roles", f.path, name)
+			return "", fmt.Errorf(
+				"%s: %s is there already: change the roles in the file, by sallyport users roles",
+				f.path, name)
 		}
 		done, err = "changed the password of "+name, f.set(entry, hash)
 	}
@@ -61,7 +63,8 @@ func setPassword(path, name, hash string, roles []string) (done string, err erro
 	return done + " in " + f.path, err
 }
 
-// lockUsersFile keeps other commands, and issuers that make hashes anew, from changing the file meanwhile.
+// lockUsersFile keeps other commands, and issuers that make hashes anew, from changing the file
+// meanwhile.
 func lockUsersFile(path string) (unlock func() error, err error) {
 	if real, err := filepath.EvalSymlinks(path); err == nil {
 		path = real
@@ -102,7 +105,9 @@ func (f *usersFile) list() (*ast.SequenceNode, error) {
 	switch users := value.(type) {
 	case *ast.SequenceNode:
 		if users.IsFlowStyle && len(users.Values) > 0 {
-			return nil, fmt.Errorf("%s:%d: expected one line for each \"- name: ...\", found a list in [ ]", f.path, users.Start.Position.Line)
+			return nil, fmt.Errorf(
+				"%s:%d: expected one line for each \"- name: ...\", found a list in [ ]", f.path,
+				users.Start.Position.Line)
 		}
 		return users, nil
 	case *ast.NullNode:
@@ -119,7 +124,8 @@ func (f *usersFile) find(users *ast.SequenceNode, name string) (ast.Node, error)
 	for _, entry := range users.Values {
 		value, ok := valueOf(entry, "name")
 		if !ok {
-			return nil, fmt.Errorf("%s:%d: expected a user with a name", f.path, entry.GetToken().Position.Line)
+			return nil, fmt.Errorf("%s:%d: expected a user with a name", f.path,
+				entry.GetToken().Position.Line)
 		}
 		if s, ok := value.(ast.ScalarNode); ok && sameUser(fmt.Sprint(s.GetValue()), name) {
 			return entry, nil
@@ -147,7 +153,8 @@ func valueOf(node ast.Node, key string) (ast.Node, bool) {
 	case *ast.MappingValueNode:
 		pairs = []*ast.MappingValueNode{n}
 	}
-	i := slices.IndexFunc(pairs, func(p *ast.MappingValueNode) bool { return p.Key.GetToken().Value == key })
+	i := slices.IndexFunc(pairs,
+		func(p *ast.MappingValueNode) bool { return p.Key.GetToken().Value == key })
 	if i < 0 {
 		return nil, false
 	}
@@ -158,13 +165,15 @@ func valueOf(node ast.Node, key string) (ast.Node, bool) {
 func (f *usersFile) set(entry ast.Node, hash string) error {
 	value, ok := valueOf(entry, "password_hash")
 	if !ok {
-		return fmt.Errorf("%s:%d: the user has no password_hash to replace", f.path, entry.GetToken().Position.Line)
+		return fmt.Errorf("%s:%d: the user has no password_hash to replace", f.path,
+			entry.GetToken().Position.Line)
 	}
 	at := value.GetToken()
 	line, old := f.lines[at.Position.Line-1], strings.TrimSpace(at.Origin)
 	column := byteOffset(line, at.Position.Column)
 	if old == "" || !strings.HasPrefix(line[column:], old) {
-		return fmt.Errorf("%s:%d: expected password_hash and its value on one line", f.path, at.Position.Line)
+		return fmt.Errorf("%s:%d: expected password_hash and its value on one line", f.path,
+			at.Position.Line)
 	}
 	f.lines[at.Position.Line-1] = line[:column] + strconv.Quote(hash) + line[column+len(old):]
 	return nil
@@ -188,7 +197,8 @@ func (f *usersFile) add(users *ast.SequenceNode, name, hash string, roles []stri
 	indent := ""
 	switch {
 	case users == nil || len(users.Values) == 0:
-		f.lines = slices.DeleteFunc(f.lines, func(line string) bool { return strings.HasPrefix(line, "users:") })
+		f.lines = slices.DeleteFunc(f.lines,
+			func(line string) bool { return strings.HasPrefix(line, "users:") })
 		f.lines = append(f.lines, "users:\n")
 	default:
 		indent = strings.Repeat(" ", users.Start.Position.Column-1)
@@ -213,14 +223,17 @@ func (f *usersFile) check(name, hash string) error {
 		} `yaml:"users"`
 	}
 	if err := yaml.Unmarshal([]byte(strings.Join(f.lines, "")), &file); err != nil {
-		return fmt.Errorf("%s: cannot be changed by this command, change it by hand: %s", f.path, withoutSource(err))
+		return fmt.Errorf("%s: cannot be changed by this command, change it by hand: %s", f.path,
+			withoutSource(err))
 	}
 	for _, u := range file.Users {
 		if sameUser(u.Name, name) && u.PasswordHash == hash {
 			return nil
 		}
 	}
-	return fmt.Errorf("%s: cannot be changed by this command; change it by hand: password_hash: %q", f.path, hash)
+	return fmt.Errorf(
+		"%s: cannot be changed by this command; change it by hand: password_hash: %q", f.path,
+		hash)
 }
 
 // withoutSource leaves out the lines of the file that an error shows: there are hashes in them.
@@ -234,7 +247,8 @@ func (f *usersFile) write() error {
 	})
 }
 
-// keepOwner gives the new file the old one's mode and owner: the issuer that reads it is seldom who runs this command.
+// keepOwner gives the new file the old one's mode and owner: the issuer that reads it is seldom who
+// runs this command.
 func (f *usersFile) keepOwner(to *os.File) error {
 	info, err := os.Stat(f.path)
 	if errors.Is(err, os.ErrNotExist) {
@@ -243,7 +257,8 @@ func (f *usersFile) keepOwner(to *os.File) error {
 	if err != nil {
 		return err
 	}
-	if owner, ok := info.Sys().(*syscall.Stat_t); ok && (int(owner.Uid) != os.Getuid() || int(owner.Gid) != os.Getgid()) {
+	if owner, ok := info.Sys().(*syscall.Stat_t); ok &&
+		(int(owner.Uid) != os.Getuid() || int(owner.Gid) != os.Getgid()) {
 		if err := to.Chown(int(owner.Uid), int(owner.Gid)); err != nil {
 			return err
 		}

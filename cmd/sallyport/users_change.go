@@ -42,16 +42,27 @@ some gate has not applied it yet, 1 on an error; then give the same command agai
 	f := cmd.PersistentFlags()
 	f.StringVar(&c.file, "file", "", "users file to change (required)")
 	f.BoolVar(&c.now, "now", false, "have an issuer end what the user has out, and wait for the gates")
-	f.DurationVar(&c.wait, "wait", 2*time.Second, "with --now: how long to wait for the gates to have applied it; 0: not at all")
+	f.DurationVar(&c.wait, "wait", 2*time.Second,
+		"with --now: how long to wait for the gates to have applied it; 0: not at all")
 	c.admin.bind(f)
 	c.order.bind(f, "user_changed")
 	cmd.AddCommand(
-		c.command("disable NAME", "Keep a user out, and end every session of theirs", argument("the name of a user", 1), func([]string) userFields {
-			return userFields{Disabled: true}.with("disabled")
-		}),
-		c.command("enable NAME", "Let a user in again", argument("the name of a user", 1), func([]string) userFields {
-			return userFields{}.with("disabled")
-		}),
+		c.command(
+			"disable NAME",
+			"Keep a user out, and end every session of theirs",
+			argument("the name of a user", 1),
+			func([]string) userFields {
+				return userFields{Disabled: true}.with("disabled")
+			},
+		),
+		c.command(
+			"enable NAME",
+			"Let a user in again",
+			argument("the name of a user", 1),
+			func([]string) userFields {
+				return userFields{}.with("disabled")
+			},
+		),
 		c.roles(),
 	)
 	return cmd
@@ -60,16 +71,22 @@ some gate has not applied it yet, 1 on an error; then give the same command agai
 // roles wants a role, or to be told that none is meant: a name alone is mostly a question.
 func (c *usersChange) roles() *cobra.Command {
 	none := false
-	cmd := c.command("roles NAME ROLE...", "Set a user's roles to those named", argument("the name of a user", 0), func(args []string) userFields {
-		return userFields{Roles: args[1:]}.with("roles")
-	})
+	cmd := c.command(
+		"roles NAME ROLE...",
+		"Set a user's roles to those named",
+		argument("the name of a user", 0),
+		func(args []string) userFields {
+			return userFields{Roles: args[1:]}.with("roles")
+		},
+	)
 	cmd.Flags().BoolVar(&none, "none", false, "take every role away")
 	cmd.Args = func(cmd *cobra.Command, args []string) error {
 		switch {
 		case len(args) == 0:
 			return argument("the name of a user", 0)(cmd, args)
 		case len(args) == 1 && !none:
-			return errors.New("expected the roles that the user is to have, or --none to take every role away")
+			return errors.New(
+				"expected the roles that the user is to have, or --none to take every role away")
 		case len(args) > 1 && none:
 			return errors.New("expected either roles or --none")
 		}
@@ -78,7 +95,8 @@ func (c *usersChange) roles() *cobra.Command {
 	return cmd
 }
 
-func (c *usersChange) command(use, short string, args cobra.PositionalArgs, fields func(args []string) userFields) *cobra.Command {
+func (c *usersChange) command(use, short string, args cobra.PositionalArgs,
+	fields func(args []string) userFields) *cobra.Command {
 	return &cobra.Command{
 		Use: use, Short: short, Args: args,
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -89,7 +107,8 @@ func (c *usersChange) command(use, short string, args cobra.PositionalArgs, fiel
 	}
 }
 
-func (c *usersChange) run(ctx context.Context, out io.Writer, name string, fields userFields) error {
+func (c *usersChange) run(ctx context.Context, out io.Writer, name string,
+	fields userFields) error {
 	if c.file == "" || c.wait < 0 {
 		return errors.New("expected --file, and --wait as a time of 0 or more")
 	}
@@ -107,24 +126,32 @@ func (c *usersChange) run(ctx context.Context, out io.Writer, name string, field
 	if err != nil {
 		return err
 	}
-	if _, err := fmt.Fprintf(out, "%s is now %s in %s\n", printable(name), fields, path); err != nil || api == nil {
+	if _, err := fmt.Fprintf(out, "%s is now %s in %s\n", printable(name), fields,
+		path); err != nil ||
+		api == nil {
 		return err
 	}
 	return endNow(ctx, out, api, name, c.wait, &c.order)
 }
 
 // endNow logs a user out everywhere by an issuer's admin API.
-func endNow(ctx context.Context, out io.Writer, api *adminAPI, name string, wait time.Duration, o *order) error {
+func endNow(ctx context.Context, out io.Writer, api *adminAPI, name string, wait time.Duration,
+	o *order) error {
 	var got revocationAnswer
 	path := waiting("/admin/users/"+url.PathEscape(name)+"/logout", wait)
 	if err := api.call(ctx, http.MethodPost, path, o.write(map[string]string{}), &got); err != nil {
-		return fmt.Errorf("the file is changed, but the end of the user's sessions is not acknowledged, so give the same command again: %w", err)
+		return fmt.Errorf(
+			"the file is changed, but the end of the user's sessions is not acknowledged, so give the same command again: %w",
+			err)
 	}
 	if _, err := fmt.Fprintf(out, "ended the sessions of %s: %s\n", printable(name), got); err != nil {
 		return err
 	}
 	if len(got.Behind) > 0 {
-		return exitError{errors.New("stored, but not applied by every live gate yet"), statusNotEverywhere}
+		return exitError{
+			errors.New("stored, but not applied by every live gate yet"),
+			statusNotEverywhere,
+		}
 	}
 	return nil
 }
@@ -163,7 +190,8 @@ func (u userFields) value() string {
 	return "[" + strings.Join(quoted, ", ") + "]"
 }
 
-// changeUser sets one field of a user in a users file, and gives the file's real path. The file is replaced as a whole.
+// changeUser sets one field of a user in a users file, and gives the file's real path. The file is
+// replaced as a whole.
 func changeUser(path, name string, fields userFields) (changed string, err error) {
 	unlock, err := lockUsersFile(path)
 	if err != nil {
@@ -229,7 +257,8 @@ func (f *usersFile) addField(entry ast.Node, key, text string) error {
 			return f.byHand(at+1, key, text)
 		}
 		close := byteOffset(f.lines[at], m.End.Position.Column)
-		f.lines[at] = strings.TrimRight(f.lines[at][:close], " ") + ", " + key + ": " + text + f.lines[at][close:]
+		f.lines[at] = strings.TrimRight(f.lines[at][:close],
+			" ") + ", " + key + ": " + text + f.lines[at][close:]
 		return nil
 	}
 	if !strings.HasSuffix(f.lines[at], "\n") {
@@ -249,7 +278,8 @@ func keyColumn(entry ast.Node) int {
 }
 
 func (f *usersFile) byHand(line int, key, text string) error {
-	return fmt.Errorf("%s:%d: cannot be changed by this command, change it by hand: %s: %s", f.path, line, key, text)
+	return fmt.Errorf("%s:%d: cannot be changed by this command, change it by hand: %s: %s",
+		f.path, line, key, text)
 }
 
 // holds reads the changed file and looks for what should be in it now.
@@ -258,12 +288,15 @@ func (f *usersFile) holds(name string, want userFields) error {
 		Users []userFields `yaml:"users"`
 	}
 	if err := yaml.Unmarshal([]byte(strings.Join(f.lines, "")), &file); err != nil {
-		return fmt.Errorf("%s: cannot be changed by this command, change it by hand: %s", f.path, withoutSource(err))
+		return fmt.Errorf("%s: cannot be changed by this command, change it by hand: %s", f.path,
+			withoutSource(err))
 	}
 	for _, u := range file.Users {
-		if sameUser(u.Name, name) && (want.key == "disabled" && u.Disabled == want.Disabled || want.key == "roles" && slices.Equal(u.Roles, want.Roles)) {
+		if sameUser(u.Name, name) &&
+			(want.key == "disabled" && u.Disabled == want.Disabled || want.key == "roles" && slices.Equal(u.Roles, want.Roles)) {
 			return nil
 		}
 	}
-	return fmt.Errorf("%s: cannot be changed by this command, change it by hand: %s: %s", f.path, want.key, want.value())
+	return fmt.Errorf("%s: cannot be changed by this command, change it by hand: %s: %s", f.path,
+		want.key, want.value())
 }

@@ -58,7 +58,9 @@ func TestAUsersFieldThatCannotBeSetSafelyIsLeftAlone(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			path := filepath.Join(t.TempDir(), "users.yaml")
 			write(t, path, row.before)
-			if _, err := changeUser(path, "alice", userFields{Roles: []string{"dev"}}.with("roles")); err == nil || !strings.Contains(err.Error(), row.want) {
+			if _, err := changeUser(path, "alice",
+				userFields{Roles: []string{"dev"}}.with("roles")); err == nil ||
+				!strings.Contains(err.Error(), row.want) {
 				t.Errorf("expected %q, got: %v", row.want, err)
 			}
 			if got := read(t, path); got != row.before {
@@ -66,12 +68,14 @@ func TestAUsersFieldThatCannotBeSetSafelyIsLeftAlone(t *testing.T) {
 			}
 		})
 	}
-	if _, err := changeUser(filepath.Join(t.TempDir(), "users.yaml"), "alice", userFields{}.with("disabled")); err == nil {
+	if _, err := changeUser(filepath.Join(t.TempDir(), "users.yaml"), "alice",
+		userFields{}.with("disabled")); err == nil {
 		t.Error("a file that is not there was changed")
 	}
 }
 
-// TestRolesAreTakenAwayOnlyWhenThatIsSaid: a name without a role is no order to take every role away.
+// TestRolesAreTakenAwayOnlyWhenThatIsSaid: a name without a role is no order to take every role
+// away.
 func TestRolesAreTakenAwayOnlyWhenThatIsSaid(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "users.yaml")
 	const before, after = "users:\n- {name: ben, roles: [admin]}\n", "users:\n- {name: ben, roles: []}\n"
@@ -90,7 +94,8 @@ func TestRolesAreTakenAwayOnlyWhenThatIsSaid(t *testing.T) {
 		if row.want == "" {
 			want = after
 		}
-		if (row.want == "") != (err == nil) || err != nil && !strings.Contains(err.Error(), row.want) || read(t, path) != want {
+		if (row.want == "") != (err == nil) || err != nil && !strings.Contains(err.Error(), row.want) ||
+			read(t, path) != want {
 			t.Errorf("%v: error %v, expected %q; the file:\n%s", row.args, err, row.want, read(t, path))
 		}
 	}

@@ -88,7 +88,8 @@ func TestAUsersFileThatCannotBeChangedSafelyIsLeftAlone(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			path := filepath.Join(t.TempDir(), "users.yaml")
 			write(t, path, row.before)
-			if _, err := setPassword(path, "alice", "$hash", nil); err == nil || !strings.Contains(err.Error(), row.want) {
+			if _, err := setPassword(path, "alice", "$hash", nil); err == nil ||
+				!strings.Contains(err.Error(), row.want) {
 				t.Errorf("expected %q, got: %v", row.want, err)
 			}
 			if got := read(t, path); got != row.before {

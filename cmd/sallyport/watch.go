@@ -111,7 +111,9 @@ func (w *watch) step(ctx context.Context, api *adminAPI, filter url.Values) (mor
 		began := w.epoch != ""
 		w.epoch, w.after = head.Epoch, 0
 		if began {
-			fmt.Fprintf(w.notes, "the log has begun anew, as epoch %s: what follows is its content from the beginning\n", printable(head.Epoch))
+			fmt.Fprintf(w.notes,
+				"the log has begun anew, as epoch %s: what follows is its content from the beginning\n",
+				printable(head.Epoch))
 		}
 		return true, nil
 	}

@@ -26,8 +26,9 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// history is what Prometheus has scraped, every 15 seconds from the start, in the notation of its own tests, and when the rule is
-// looked at last. fires names the instances, or what else tells alerts apart, that the alert fires for then.
+// history is what Prometheus has scraped, every 15 seconds from the start, in the notation of its
+// own tests, and when the rule is looked at last. fires names the instances, or what else tells
+// alerts apart, that the alert fires for then.
 type history struct {
 	alert, what string
 	series      []string
@@ -38,99 +39,458 @@ type history struct {
 const aGate, anIssuer = `sallyport_build_info{name="authz",instance="gate"} 1x99`, `sallyport_build_info{name="issuer",instance="issuer"} 1x99`
 
 var histories = []history{
-	{"ProcessGone", "a gate that is gone", []string{`up{job="sallyport-gate",instance="gate"} 1x9 0x9`}, 4 * time.Minute, []string{"gate"}},
-	{"ProcessGone", "a scrape that failed once", []string{`up{job="sallyport-gate",instance="gate"} 1x9 0 1x9`}, 165 * time.Second, nil},
-	{"ProcessGone", "another's process", []string{`up{job="shop",instance="shop"} 0x99`}, 4 * time.Minute, nil},
+	{
+		"ProcessGone",
+		"a gate that is gone",
+		[]string{`up{job="sallyport-gate",instance="gate"} 1x9 0x9`},
+		4 * time.Minute,
+		[]string{"gate"},
+	},
+	{
+		"ProcessGone",
+		"a scrape that failed once",
+		[]string{`up{job="sallyport-gate",instance="gate"} 1x9 0 1x9`},
+		165 * time.Second,
+		nil,
+	},
+	{
+		"ProcessGone",
+		"another's process",
+		[]string{`up{job="shop",instance="shop"} 0x99`},
+		4 * time.Minute,
+		nil,
+	},
 
 	{"NoGate", "issuers alone", []string{anIssuer}, 2 * time.Minute, []string{""}},
-	{"NoGate", "a gate that was there, and is in no discovery any more", []string{`sallyport_build_info{name="authz",instance="gate"} 1x9 stale`}, 5 * time.Minute, []string{""}},
+	{
+		"NoGate",
+		"a gate that was there, and is in no discovery any more",
+		[]string{`sallyport_build_info{name="authz",instance="gate"} 1x9 stale`},
+		5 * time.Minute,
+		[]string{""},
+	},
 	{"NoGate", "a gate", []string{aGate}, 5 * time.Minute, nil},
 
 	{"NoIssuer", "gates alone", []string{aGate}, 2 * time.Minute, []string{""}},
 	{"NoIssuer", "an issuer", []string{anIssuer}, 5 * time.Minute, nil},
 
-	{"NoGateAnswers", "Envoy without gates", []string{`envoy_http_ext_authz_error{envoy_http_conn_manager_prefix="gateway",instance="envoy"} 0x9 0+15x20`}, 6 * time.Minute, []string{"envoy"}},
-	{"NoGateAnswers", "gates that refuse", []string{`envoy_http_ext_authz_error{envoy_http_conn_manager_prefix="gateway",instance="envoy"} 7x40`,
-		`envoy_http_ext_authz_denied{envoy_http_conn_manager_prefix="gateway",instance="envoy"} 0+500x40`}, 6 * time.Minute, nil},
+	{
+		"NoGateAnswers",
+		"Envoy without gates",
+		[]string{
+			`envoy_http_ext_authz_error{envoy_http_conn_manager_prefix="gateway",instance="envoy"} 0x9 0+15x20`,
+		},
+		6 * time.Minute,
+		[]string{"envoy"},
+	},
+	{
+		"NoGateAnswers",
+		"gates that refuse",
+		[]string{
+			`envoy_http_ext_authz_error{envoy_http_conn_manager_prefix="gateway",instance="envoy"} 7x40`,
+			`envoy_http_ext_authz_denied{envoy_http_conn_manager_prefix="gateway",instance="envoy"} 0+500x40`,
+		},
+		6 * time.Minute,
+		nil,
+	},
 
-	{"GateCannotKnow", "a gate and an issuer without a fresh copy", []string{`sallyport_revocation_fresh{instance="gate"} 0x99`,
-		`sallyport_revocation_fresh{instance="issuer"} 0x99`, aGate, anIssuer}, time.Minute, []string{"gate"}},
-	{"GateCannotKnow", "a fresh gate", []string{`sallyport_revocation_fresh{instance="gate"} 1x99`, aGate}, time.Minute, nil},
+	{
+		"GateCannotKnow",
+		"a gate and an issuer without a fresh copy",
+		[]string{
+			`sallyport_revocation_fresh{instance="gate"} 0x99`,
+			`sallyport_revocation_fresh{instance="issuer"} 0x99`,
+			aGate,
+			anIssuer,
+		},
+		time.Minute,
+		[]string{"gate"},
+	},
+	{
+		"GateCannotKnow",
+		"a fresh gate",
+		[]string{`sallyport_revocation_fresh{instance="gate"} 1x99`, aGate},
+		time.Minute,
+		nil,
+	},
 
-	{"GateGoesStale", "a gate and an issuer that Redis does not reach", []string{`sallyport_revocation_staleness_seconds{instance="gate"} 5x99`,
-		`sallyport_revocation_staleness_seconds{instance="issuer"} 5x99`, aGate, anIssuer}, time.Minute, []string{"gate"}},
-	{"GateGoesStale", "an issuer that goes stale", []string{`sallyport_revocation_staleness_seconds{instance="issuer"} 9x99`, anIssuer}, time.Minute, nil},
-	{"GateGoesStale", "a gate as usual", []string{`sallyport_revocation_staleness_seconds{instance="gate"} 0.4x99`, aGate}, time.Minute, nil},
+	{
+		"GateGoesStale",
+		"a gate and an issuer that Redis does not reach",
+		[]string{
+			`sallyport_revocation_staleness_seconds{instance="gate"} 5x99`,
+			`sallyport_revocation_staleness_seconds{instance="issuer"} 5x99`,
+			aGate,
+			anIssuer,
+		},
+		time.Minute,
+		[]string{"gate"},
+	},
+	{
+		"GateGoesStale",
+		"an issuer that goes stale",
+		[]string{`sallyport_revocation_staleness_seconds{instance="issuer"} 9x99`, anIssuer},
+		time.Minute,
+		nil,
+	},
+	{
+		"GateGoesStale",
+		"a gate as usual",
+		[]string{`sallyport_revocation_staleness_seconds{instance="gate"} 0.4x99`, aGate},
+		time.Minute,
+		nil,
+	},
 
-	{"GatesRefuseWhatTheyCannotJudge", "503", []string{`sallyport_gate_decisions_total{code="503",reason="no_keys",instance="gate"} 0+15x40`}, 5 * time.Minute, []string{"no_keys"}},
-	{"GatesRefuseWhatTheyCannotJudge", "401", []string{`sallyport_gate_decisions_total{code="401",reason="expired",instance="gate"} 0+1500x40`}, 5 * time.Minute, nil},
+	{
+		"GatesRefuseWhatTheyCannotJudge",
+		"503",
+		[]string{`sallyport_gate_decisions_total{code="503",reason="no_keys",instance="gate"} 0+15x40`},
+		5 * time.Minute,
+		[]string{"no_keys"},
+	},
+	{
+		"GatesRefuseWhatTheyCannotJudge",
+		"401",
+		[]string{`sallyport_gate_decisions_total{code="401",reason="expired",instance="gate"} 0+1500x40`},
+		5 * time.Minute,
+		nil,
+	},
 
-	{"NotReady", "a part that waits", []string{`sallyport_part_ready{part="keys",instance="gate"} 0x99`}, 3 * time.Minute, []string{"gate"}},
-	{"NotReady", "a start", []string{`sallyport_part_ready{part="keys",instance="gate"} 0x3 1x99`}, 3 * time.Minute, nil},
+	{
+		"NotReady",
+		"a part that waits",
+		[]string{`sallyport_part_ready{part="keys",instance="gate"} 0x99`},
+		3 * time.Minute,
+		[]string{"gate"},
+	},
+	{
+		"NotReady",
+		"a start",
+		[]string{`sallyport_part_ready{part="keys",instance="gate"} 0x3 1x99`},
+		3 * time.Minute,
+		nil,
+	},
 
-	{"IssuerUnavailable", "503", []string{`sallyport_issuer_requests_total{status="503",endpoint="login",instance="issuer"} 0+15x40`}, 5 * time.Minute, []string{""}},
-	{"IssuerUnavailable", "wrong passwords", []string{`sallyport_issuer_requests_total{status="401",endpoint="login",instance="issuer"} 0+150x40`}, 5 * time.Minute, nil},
+	{
+		"IssuerUnavailable",
+		"503",
+		[]string{
+			`sallyport_issuer_requests_total{status="503",endpoint="login",instance="issuer"} 0+15x40`,
+		},
+		5 * time.Minute,
+		[]string{""},
+	},
+	{
+		"IssuerUnavailable",
+		"wrong passwords",
+		[]string{
+			`sallyport_issuer_requests_total{status="401",endpoint="login",instance="issuer"} 0+150x40`,
+		},
+		5 * time.Minute,
+		nil,
+	},
 
-	{"RevocationsNotStored", "a failed append", []string{`sallyport_revocation_appends_total{outcome="failed",instance="issuer"} 0x9 1x20`}, 4 * time.Minute, []string{""}},
-	{"RevocationsNotStored", "logouts", []string{`sallyport_revocation_appends_total{outcome="acknowledged",instance="issuer"} 0+9x40`}, 4 * time.Minute, nil},
+	{
+		"RevocationsNotStored",
+		"a failed append",
+		[]string{`sallyport_revocation_appends_total{outcome="failed",instance="issuer"} 0x9 1x20`},
+		4 * time.Minute,
+		[]string{""},
+	},
+	{
+		"RevocationsNotStored",
+		"logouts",
+		[]string{`sallyport_revocation_appends_total{outcome="acknowledged",instance="issuer"} 0+9x40`},
+		4 * time.Minute,
+		nil,
+	},
 
-	{"IssuerIsAlone", "one issuer for half an hour", []string{`sallyport_revocation_appended_alone_total{instance="issuer"} 0+1x200`}, 30 * time.Minute, []string{"issuer"}},
-	{"IssuerIsAlone", "the other one was restarted", []string{`sallyport_revocation_appended_alone_total{instance="issuer"} 0x9 3x200`}, 40 * time.Minute, nil},
+	{
+		"IssuerIsAlone",
+		"one issuer for half an hour",
+		[]string{`sallyport_revocation_appended_alone_total{instance="issuer"} 0+1x200`},
+		30 * time.Minute,
+		[]string{"issuer"},
+	},
+	{
+		"IssuerIsAlone",
+		"the other one was restarted",
+		[]string{`sallyport_revocation_appended_alone_total{instance="issuer"} 0x9 3x200`},
+		40 * time.Minute,
+		nil,
+	},
 
-	{"RevocationLogLost", "another epoch", []string{`sallyport_revocation_resyncs_total{cause="epoch",instance="gate"} 0x9 1x20`}, 4 * time.Minute, []string{"gate"}},
-	{"RevocationLogLost", "a start", []string{`sallyport_revocation_resyncs_total{cause="start",instance="gate"} 0x9 1x20`}, 4 * time.Minute, nil},
+	{
+		"RevocationLogLost",
+		"another epoch",
+		[]string{`sallyport_revocation_resyncs_total{cause="epoch",instance="gate"} 0x9 1x20`},
+		4 * time.Minute,
+		[]string{"gate"},
+	},
+	{
+		"RevocationLogLost",
+		"a start",
+		[]string{`sallyport_revocation_resyncs_total{cause="start",instance="gate"} 0x9 1x20`},
+		4 * time.Minute,
+		nil,
+	},
 
-	{"RevocationsArriveLate", "a reader that stands still", []string{`sallyport_revocation_lag_entries{instance="gate"} 5x40`, `sallyport_revocation_applied_seq{instance="gate"} 7x40`}, 2 * time.Minute, []string{"gate"}},
-	{"RevocationsArriveLate", "a reader that is busy", []string{`sallyport_revocation_lag_entries{instance="gate"} 5x40`, `sallyport_revocation_applied_seq{instance="gate"} 7+50x40`}, 2 * time.Minute, nil},
+	{
+		"RevocationsArriveLate",
+		"a reader that stands still",
+		[]string{
+			`sallyport_revocation_lag_entries{instance="gate"} 5x40`,
+			`sallyport_revocation_applied_seq{instance="gate"} 7x40`,
+		},
+		2 * time.Minute,
+		[]string{"gate"},
+	},
+	{
+		"RevocationsArriveLate",
+		"a reader that is busy",
+		[]string{
+			`sallyport_revocation_lag_entries{instance="gate"} 5x40`,
+			`sallyport_revocation_applied_seq{instance="gate"} 7+50x40`,
+		},
+		2 * time.Minute,
+		nil,
+	},
 
-	{"RevocationsMissing", "entries that the log lacks", []string{`sallyport_revocation_missing_entries{instance="issuer"} 2x40`}, 3 * time.Minute, []string{"issuer"}},
-	{"RevocationsMissing", "none", []string{`sallyport_revocation_missing_entries{instance="issuer"} 0x40`}, 3 * time.Minute, nil},
+	{
+		"RevocationsMissing",
+		"entries that the log lacks",
+		[]string{`sallyport_revocation_missing_entries{instance="issuer"} 2x40`},
+		3 * time.Minute,
+		[]string{"issuer"},
+	},
+	{
+		"RevocationsMissing",
+		"none",
+		[]string{`sallyport_revocation_missing_entries{instance="issuer"} 0x40`},
+		3 * time.Minute,
+		nil,
+	},
 
-	{"RevocationLogGrows", "nobody trims", []string{`sallyport_revocation_log_length{instance="issuer"} 900000x400`, `sallyport_revocation_live_entries{kind="sid",instance="issuer"} 1000x400`}, 90 * time.Minute, []string{""}},
-	{"RevocationLogGrows", "many in force", []string{`sallyport_revocation_log_length{instance="issuer"} 900000x400`, `sallyport_revocation_live_entries{kind="sid",instance="issuer"} 800000x400`}, 90 * time.Minute, nil},
+	{
+		"RevocationLogGrows",
+		"nobody trims",
+		[]string{
+			`sallyport_revocation_log_length{instance="issuer"} 900000x400`,
+			`sallyport_revocation_live_entries{kind="sid",instance="issuer"} 1000x400`,
+		},
+		90 * time.Minute,
+		[]string{""},
+	},
+	{
+		"RevocationLogGrows",
+		"many in force",
+		[]string{
+			`sallyport_revocation_log_length{instance="issuer"} 900000x400`,
+			`sallyport_revocation_live_entries{kind="sid",instance="issuer"} 800000x400`,
+		},
+		90 * time.Minute,
+		nil,
+	},
 
-	{"SnapshotNotKept", "a full disk", []string{`sallyport_revocation_snapshot_writes_total{outcome="failed",instance="gate"} 0x9 1x20`}, 4 * time.Minute, []string{"gate"}},
-	{"SnapshotNotKept", "files written", []string{`sallyport_revocation_snapshot_writes_total{outcome="ok",instance="gate"} 0+1x40`}, 4 * time.Minute, nil},
+	{
+		"SnapshotNotKept",
+		"a full disk",
+		[]string{`sallyport_revocation_snapshot_writes_total{outcome="failed",instance="gate"} 0x9 1x20`},
+		4 * time.Minute,
+		[]string{"gate"},
+	},
+	{
+		"SnapshotNotKept",
+		"files written",
+		[]string{`sallyport_revocation_snapshot_writes_total{outcome="ok",instance="gate"} 0+1x40`},
+		4 * time.Minute,
+		nil,
+	},
 
-	{"RedisCanLoseRevocations", "checks that failed", []string{`sallyport_revocation_failed_redis_checks{instance="issuer"} 2x40`}, time.Minute, []string{"issuer"}},
-	{"RedisCanLoseRevocations", "none", []string{`sallyport_revocation_failed_redis_checks{instance="issuer"} 0x40`}, time.Minute, nil},
+	{
+		"RedisCanLoseRevocations",
+		"checks that failed",
+		[]string{`sallyport_revocation_failed_redis_checks{instance="issuer"} 2x40`},
+		time.Minute,
+		[]string{"issuer"},
+	},
+	{
+		"RedisCanLoseRevocations",
+		"none",
+		[]string{`sallyport_revocation_failed_redis_checks{instance="issuer"} 0x40`},
+		time.Minute,
+		nil,
+	},
 
-	{"RedisFillsUp", "nine tenths of the limit", []string{`sallyport_revocation_redis_used_bytes{instance="issuer"} 90x80`,
-		`sallyport_revocation_redis_limit_bytes{instance="issuer"} 100x80`}, 10 * time.Minute, []string{"issuer"}},
-	{"RedisFillsUp", "half of it", []string{`sallyport_revocation_redis_used_bytes{instance="issuer"} 50x80`,
-		`sallyport_revocation_redis_limit_bytes{instance="issuer"} 100x80`}, 10 * time.Minute, nil},
-	{"RedisFillsUp", "no limit", []string{`sallyport_revocation_redis_used_bytes{instance="issuer"} 90x80`,
-		`sallyport_revocation_redis_limit_bytes{instance="issuer"} 0x80`}, 10 * time.Minute, nil},
+	{
+		"RedisFillsUp",
+		"nine tenths of the limit",
+		[]string{
+			`sallyport_revocation_redis_used_bytes{instance="issuer"} 90x80`,
+			`sallyport_revocation_redis_limit_bytes{instance="issuer"} 100x80`,
+		},
+		10 * time.Minute,
+		[]string{"issuer"},
+	},
+	{
+		"RedisFillsUp",
+		"half of it",
+		[]string{`sallyport_revocation_redis_used_bytes{instance="issuer"} 50x80`,
+			`sallyport_revocation_redis_limit_bytes{instance="issuer"} 100x80`},
+		10 * time.Minute,
+		nil,
+	},
+	{
+		"RedisFillsUp",
+		"no limit",
+		[]string{`sallyport_revocation_redis_used_bytes{instance="issuer"} 90x80`,
+			`sallyport_revocation_redis_limit_bytes{instance="issuer"} 0x80`},
+		10 * time.Minute,
+		nil,
+	},
 
-	{"ClockIsOff", "twelve seconds", []string{`sallyport_revocation_clock_skew_seconds{instance="gate"} 12x40`}, 2 * time.Minute, []string{"gate"}},
-	{"ClockIsOff", "a moment", []string{`sallyport_revocation_clock_skew_seconds{instance="gate"} 0.1x40`}, 2 * time.Minute, nil},
+	{
+		"ClockIsOff",
+		"twelve seconds",
+		[]string{`sallyport_revocation_clock_skew_seconds{instance="gate"} 12x40`},
+		2 * time.Minute,
+		[]string{"gate"},
+	},
+	{
+		"ClockIsOff",
+		"a moment",
+		[]string{`sallyport_revocation_clock_skew_seconds{instance="gate"} 0.1x40`},
+		2 * time.Minute,
+		nil,
+	},
 
-	{"RefreshTokenUsedTwice", "ten within the hour", []string{`sallyport_issuer_refresh_refused_total{reason="reuse",instance="issuer"} 0+1x10 10x300`}, 30 * time.Minute, []string{""}},
-	{"RefreshTokenUsedTwice", "expired ones", []string{`sallyport_issuer_refresh_refused_total{reason="expired",instance="issuer"} 0+9x300`}, 30 * time.Minute, nil},
+	{
+		"RefreshTokenUsedTwice",
+		"ten within the hour",
+		[]string{
+			`sallyport_issuer_refresh_refused_total{reason="reuse",instance="issuer"} 0+1x10 10x300`,
+		},
+		30 * time.Minute,
+		[]string{""},
+	},
+	{
+		"RefreshTokenUsedTwice",
+		"expired ones",
+		[]string{`sallyport_issuer_refresh_refused_total{reason="expired",instance="issuer"} 0+9x300`},
+		30 * time.Minute,
+		nil,
+	},
 
-	{"PasswordsAreGuessed", "two a second", []string{`sallyport_password_checks_total{outcome="invalid",instance="issuer"} 0+30x200`}, 25 * time.Minute, []string{""}},
-	{"PasswordsAreGuessed", "right ones", []string{`sallyport_password_checks_total{outcome="ok",instance="issuer"} 0+30x200`}, 25 * time.Minute, nil},
+	{
+		"PasswordsAreGuessed",
+		"two a second",
+		[]string{`sallyport_password_checks_total{outcome="invalid",instance="issuer"} 0+30x200`},
+		25 * time.Minute,
+		[]string{""},
+	},
+	{
+		"PasswordsAreGuessed",
+		"right ones",
+		[]string{`sallyport_password_checks_total{outcome="ok",instance="issuer"} 0+30x200`},
+		25 * time.Minute,
+		nil,
+	},
 
 	// The clock of these tests begins with 1970.
-	{"KeysNotConfirmed", "keys of two hours ago", []string{`sallyport_keyset_confirmed_timestamp_seconds{issuer="https://x.example",instance="gate"} 60x800`}, 2 * time.Hour, []string{"gate"}},
-	{"KeysNotConfirmed", "keys of now", []string{`sallyport_keyset_confirmed_timestamp_seconds{issuer="https://x.example",instance="gate"} 0+15x800`}, 2 * time.Hour, nil},
+	{
+		"KeysNotConfirmed",
+		"keys of two hours ago",
+		[]string{
+			`sallyport_keyset_confirmed_timestamp_seconds{issuer="https://x.example",instance="gate"} 60x800`,
+		},
+		2 * time.Hour,
+		[]string{"gate"},
+	},
+	{
+		"KeysNotConfirmed",
+		"keys of now",
+		[]string{
+			`sallyport_keyset_confirmed_timestamp_seconds{issuer="https://x.example",instance="gate"} 0+15x800`,
+		},
+		2 * time.Hour,
+		nil,
+	},
 
-	{"KeyRingBroken", "a broken folder", []string{`sallyport_keyring_broken{instance="issuer"} 1x40`}, 2 * time.Minute, []string{"issuer"}},
-	{"KeyRingBroken", "a whole one", []string{`sallyport_keyring_broken{instance="issuer"} 0x40`, `sallyport_keyring_rotation_failures_total{instance="issuer"} 3x40`}, 2 * time.Minute, nil},
+	{
+		"KeyRingBroken",
+		"a broken folder",
+		[]string{`sallyport_keyring_broken{instance="issuer"} 1x40`},
+		2 * time.Minute,
+		[]string{"issuer"},
+	},
+	{
+		"KeyRingBroken",
+		"a whole one",
+		[]string{
+			`sallyport_keyring_broken{instance="issuer"} 0x40`,
+			`sallyport_keyring_rotation_failures_total{instance="issuer"} 3x40`,
+		},
+		2 * time.Minute,
+		nil,
+	},
 
-	{"SettingsNotInForce", "a users' file that is broken", []string{`sallyport_users_broken{instance="issuer"} 1x40`}, 2 * time.Minute, []string{"issuer"}},
-	{"SettingsNotInForce", "all well", []string{`sallyport_users_broken{instance="issuer"} 0x40`, `sallyport_reload_last_ok{instance="issuer"} 1x40`}, 2 * time.Minute, nil},
+	{
+		"SettingsNotInForce",
+		"a users' file that is broken",
+		[]string{`sallyport_users_broken{instance="issuer"} 1x40`},
+		2 * time.Minute,
+		[]string{"issuer"},
+	},
+	{
+		"SettingsNotInForce",
+		"all well",
+		[]string{
+			`sallyport_users_broken{instance="issuer"} 0x40`,
+			`sallyport_reload_last_ok{instance="issuer"} 1x40`,
+		},
+		2 * time.Minute,
+		nil,
+	},
 
-	{"AuditLinesLost", "a full disk", []string{`sallyport_audit_lost_total{instance="issuer"} 0x9 4x20`}, 4 * time.Minute, []string{"issuer"}},
-	{"AuditLinesLost", "none", []string{`sallyport_audit_lost_total{instance="issuer"} 4x40`}, 4 * time.Minute, nil},
+	{
+		"AuditLinesLost",
+		"a full disk",
+		[]string{`sallyport_audit_lost_total{instance="issuer"} 0x9 4x20`},
+		4 * time.Minute,
+		[]string{"issuer"},
+	},
+	{
+		"AuditLinesLost",
+		"none",
+		[]string{`sallyport_audit_lost_total{instance="issuer"} 4x40`},
+		4 * time.Minute,
+		nil,
+	},
 
-	{"Panicked", "one", []string{`sallyport_gate_panics_total{instance="gate"} 0x9 1x40`}, 4 * time.Minute, []string{"gate"}},
-	{"Panicked", "none", []string{`sallyport_gate_panics_total{instance="gate"} 0x40`, `sallyport_issuer_panics_total{instance="issuer"} 0x40`}, 4 * time.Minute, nil},
+	{
+		"Panicked",
+		"one",
+		[]string{`sallyport_gate_panics_total{instance="gate"} 0x9 1x40`},
+		4 * time.Minute,
+		[]string{"gate"},
+	},
+	{
+		"Panicked",
+		"none",
+		[]string{
+			`sallyport_gate_panics_total{instance="gate"} 0x40`,
+			`sallyport_issuer_panics_total{instance="issuer"} 0x40`,
+		},
+		4 * time.Minute,
+		nil,
+	},
 }
 
-// TestEachAlertFiresWhenItShouldAndOnlyThen has Prometheus' own engine walk each rule through histories, as promtool does.
+// TestEachAlertFiresWhenItShouldAndOnlyThen has Prometheus' own engine walk each rule through
+// histories, as promtool does.
 func TestEachAlertFiresWhenItShouldAndOnlyThen(t *testing.T) {
-	groups, errs := rulefmt.Parse([]byte(readFile(t, "examples/alerts.yaml")), false, model.UTF8Validation, parser.NewParser(parser.Options{}), nil)
+	groups, errs := rulefmt.Parse([]byte(readFile(t, "examples/alerts.yaml")), false,
+		model.UTF8Validation, parser.NewParser(parser.Options{}), nil)
 	if len(errs) > 0 {
 		t.Fatal(errs)
 	}
@@ -142,7 +502,9 @@ func TestEachAlertFiresWhenItShouldAndOnlyThen(t *testing.T) {
 	}
 	fired, silent := map[string]bool{}, map[string]bool{}
 	for _, h := range histories {
-		fired[h.alert], silent[h.alert] = fired[h.alert] || len(h.fires) > 0, silent[h.alert] || len(h.fires) == 0
+		fired[h.alert], silent[h.alert] = fired[h.alert] ||
+			len(h.fires) > 0, silent[h.alert] ||
+			len(h.fires) == 0
 		t.Run(h.alert+" "+h.what, func(t *testing.T) {
 			rule, ok := alerts[h.alert]
 			if !ok {
@@ -174,8 +536,10 @@ func firing(t *testing.T, rule rulefmt.Rule, h history) []string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	alert := rules.NewAlertingRule(rule.Alert, expression, time.Duration(rule.For), time.Duration(rule.KeepFiringFor), labels.FromMap(rule.Labels),
-		labels.FromMap(rule.Annotations), labels.EmptyLabels(), "", true, slog.New(slog.DiscardHandler))
+	alert := rules.NewAlertingRule(rule.Alert, expression, time.Duration(rule.For),
+		time.Duration(rule.KeepFiringFor), labels.FromMap(rule.Labels),
+		labels.FromMap(rule.Annotations), labels.EmptyLabels(), "", true,
+		slog.New(slog.DiscardHandler))
 	query := rules.EngineQueryFunc(engine, storage)
 	for at := time.Duration(0); at <= h.at; at += 15 * time.Second {
 		if _, err := alert.Eval(t.Context(), 0, time.Unix(0, 0).Add(at), query, nil, 0); err != nil {
@@ -196,7 +560,8 @@ func firing(t *testing.T, rule rulefmt.Rule, h history) []string {
 	return names
 }
 
-// TestPrometheusScrapesWhatTheAlertsRead: the jobs have names that the alerts know, and the ports are those of the programs.
+// TestPrometheusScrapesWhatTheAlertsRead: the jobs have names that the alerts know, and the ports
+// are those of the programs.
 func TestPrometheusScrapesWhatTheAlertsRead(t *testing.T) {
 	var file struct {
 		RuleFiles     []string `json:"rule_files"`
@@ -238,8 +603,9 @@ func TestPrometheusScrapesWhatTheAlertsRead(t *testing.T) {
 	}
 }
 
-// TestEnvoyCountsWhatNoGateHasAnswered: the metric that the alert NoGateAnswers reads is the one by which the real Envoy, with the
-// shipped settings, counts the requests that it refuses for want of a gate, and it is there before the first of them.
+// TestEnvoyCountsWhatNoGateHasAnswered: the metric that the alert NoGateAnswers reads is the one by
+// which the real Envoy, with the shipped settings, counts the requests that it refuses for want of
+// a gate, and it is there before the first of them.
 func TestEnvoyCountsWhatNoGateHasAnswered(t *testing.T) {
 	settings := readFile(t, "deploy/config/envoy.yaml")
 	ports := map[string]string{}
@@ -259,13 +625,15 @@ func TestEnvoyCountsWhatNoGateHasAnswered(t *testing.T) {
 		}
 		settings = strings.ReplaceAll(settings, "port_value: "+port+"}", "port_value: "+ports[port]+"}")
 	}
-	settings = regexp.MustCompile(`address: (issuer|authz|upstream),`).ReplaceAllString(settings, "address: 127.0.0.1,")
+	settings = regexp.MustCompile(`address: (issuer|authz|upstream),`).
+		ReplaceAllString(settings, "address: 127.0.0.1,")
 	file := filepath.Join(t.TempDir(), "envoy.yaml")
 	if err := os.WriteFile(file, []byte(settings), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	var log bytes.Buffer
-	envoy := exec.CommandContext(t.Context(), envoyBinary(t), "-c", file, "-l", "error", "--use-dynamic-base-id")
+	envoy := exec.CommandContext(t.Context(), envoyBinary(t), "-c", file, "-l", "error",
+		"--use-dynamic-base-id")
 	envoy.Stderr = &log
 	if err := envoy.Start(); err != nil {
 		t.Fatal(err)
@@ -299,11 +667,14 @@ func TestEnvoyCountsWhatNoGateHasAnswered(t *testing.T) {
 	if _, before := get("10002", "/stats/prometheus"); !strings.Contains(before, "\n"+metric+" 0\n") {
 		t.Errorf("%s is not 0 at the start", metric)
 	}
-	for n, want := range []string{"gate_late", "no_gate"} { // one that takes connections and says nothing; none
-		if status, said := get("10000", "/protected"); status != http.StatusServiceUnavailable || !strings.HasPrefix(said, want) {
+	// one that takes connections and says nothing; none
+	for n, want := range []string{"gate_late", "no_gate"} {
+		if status, said := get("10000", "/protected"); status != http.StatusServiceUnavailable ||
+			!strings.HasPrefix(said, want) {
 			t.Errorf("the answer is %d %s, expected %s", status, said, want)
 		}
-		if _, after := get("10002", "/stats/prometheus"); !strings.Contains(after, fmt.Sprintf("\n%s %d\n", metric, n+1)) {
+		if _, after := get("10002", "/stats/prometheus"); !strings.Contains(after,
+			fmt.Sprintf("\n%s %d\n", metric, n+1)) {
 			t.Errorf("%s is not %d after so many requests that no gate answered", metric, n+1)
 		}
 		gate.Close()

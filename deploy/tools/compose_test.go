@@ -16,7 +16,8 @@ import (
 func compose(t *testing.T) *types.Project {
 	t.Helper()
 	options, err := cli.NewProjectOptions([]string{filepath.Join(root, "docker-compose.yaml")},
-		cli.WithName("sallyport"), cli.WithProfiles([]string{"*"}), cli.WithResolvedPaths(true), cli.WithWorkingDirectory(root))
+		cli.WithName("sallyport"), cli.WithProfiles([]string{"*"}), cli.WithResolvedPaths(true),
+		cli.WithWorkingDirectory(root))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -38,7 +39,8 @@ func TestComposeHasEveryPart(t *testing.T) {
 	}
 	for name, s := range project.Services {
 		if byHand := len(s.Profiles) > 0; byHand != (name == "operator") {
-			t.Errorf("%s has the profiles %v: only the operator is not started with the others", name, s.Profiles)
+			t.Errorf("%s has the profiles %v: only the operator is not started with the others",
+				name, s.Profiles)
 		}
 	}
 }
@@ -63,7 +65,8 @@ func TestEveryServiceIsLockedDown(t *testing.T) {
 			t.Errorf("%s: its root file system can be written", name)
 		}
 		if !slices.Equal(s.CapDrop, []string{"ALL"}) || len(s.CapAdd) > 0 {
-			t.Errorf("%s: cap_drop is %v and cap_add %v, expected [ALL] and nothing", name, s.CapDrop, s.CapAdd)
+			t.Errorf("%s: cap_drop is %v and cap_add %v, expected [ALL] and nothing", name,
+				s.CapDrop, s.CapAdd)
 		}
 		if !slices.Contains(s.SecurityOpt, "no-new-privileges:true") {
 			t.Errorf("%s: no-new-privileges is not set", name)
@@ -80,7 +83,8 @@ func TestEveryServiceIsLockedDown(t *testing.T) {
 		for _, v := range s.Volumes {
 			// The operator's command changes the users' file.
 			may := name == "operator" && strings.HasSuffix(v.Source, "/deploy/secrets/issuer")
-			if v.Type == types.VolumeTypeBind && (!v.ReadOnly && !may || strings.Contains(v.Source, "docker.sock")) {
+			if v.Type == types.VolumeTypeBind &&
+				(!v.ReadOnly && !may || strings.Contains(v.Source, "docker.sock")) {
 				t.Errorf("%s: it can write to %s of the host", name, v.Source)
 			}
 		}
@@ -110,19 +114,24 @@ func TestEveryServiceHasAHealthCheck(t *testing.T) {
 		}
 	}
 	for name, needs := range map[string][]string{"issuer": {"keys", "redis"}, "authz": {"issuer", "redis"}, "envoy": {"authz", "issuer", "upstream"}} {
-		if got := slices.Sorted(slices.Values(project.Services[name].GetDependencies())); !slices.Equal(got, needs) {
+		if got := slices.Sorted(
+			slices.Values(project.Services[name].GetDependencies())); !slices.Equal(
+			got,
+			needs,
+		) {
 			t.Errorf("%s depends on %v, expected %v", name, got, needs)
 		}
 	}
 }
 
-// TestAReplacedFileIsSeenInside: programs and editors replace a file by another of its name, and a mount of the one file goes on
-// showing the old one. So every mount from the host is a folder.
+// TestAReplacedFileIsSeenInside: programs and editors replace a file by another of its name, and a
+// mount of the one file goes on showing the old one. So every mount from the host is a folder.
 func TestAReplacedFileIsSeenInside(t *testing.T) {
 	_, secrets := programs(t)
 	project := compose(t)
 	if len(project.Secrets)+len(project.Configs) > 0 {
-		t.Errorf("secrets %v, configs %v: Compose mounts each as a single file", project.SecretNames(), project.ConfigNames())
+		t.Errorf("secrets %v, configs %v: Compose mounts each as a single file",
+			project.SecretNames(), project.ConfigNames())
 	}
 	mounted := 0
 	for name, s := range project.Services {
@@ -131,7 +140,8 @@ func TestAReplacedFileIsSeenInside(t *testing.T) {
 				continue
 			}
 			mounted++
-			source := strings.Replace(v.Source, filepath.Join(absolute(t, root), "deploy/secrets"), secrets, 1)
+			source := strings.Replace(v.Source,
+				filepath.Join(absolute(t, root), "deploy/secrets"), secrets, 1)
 			if info, err := os.Stat(source); err != nil || !info.IsDir() {
 				t.Errorf("%s mounts %s, which is no folder: %v", name, v.Source, err)
 			}
@@ -151,14 +161,16 @@ func absolute(t *testing.T, path string) string {
 	return path
 }
 
-// TestSecretsComeAsFiles: none is in an environment variable or a command; each service has the folder of its own, and in it what
-// it needs and no more.
+// TestSecretsComeAsFiles: none is in an environment variable or a command; each service has the
+// folder of its own, and in it what it needs and no more.
 func TestSecretsComeAsFiles(t *testing.T) {
 	_, secrets := programs(t)
 	project := compose(t)
 	for name, s := range project.Services {
 		for variable := range s.Environment {
-			harmless := variable == "GOMEMLIMIT" || name == "operator" && (variable == "SALLYPORT_ADMIN_URL" || variable == "SALLYPORT_ADMIN_TOKEN_FILE")
+			harmless := variable == "GOMEMLIMIT" ||
+				name == "operator" &&
+					(variable == "SALLYPORT_ADMIN_URL" || variable == "SALLYPORT_ADMIN_TOKEN_FILE")
 			if !harmless || len(s.EnvFiles) > 0 {
 				t.Errorf("%s has the environment variable %s, where settings leak from", name, variable)
 			}
@@ -196,7 +208,8 @@ func TestSecretsComeAsFiles(t *testing.T) {
 	}
 }
 
-// TestNoServiceCanTakeTheMachine: each has a limit on its memory, and a process of ours works harder before it is ended by it.
+// TestNoServiceCanTakeTheMachine: each has a limit on its memory, and a process of ours works
+// harder before it is ended by it.
 func TestNoServiceCanTakeTheMachine(t *testing.T) {
 	project := compose(t)
 	for name, s := range project.Services {
@@ -205,21 +218,26 @@ func TestNoServiceCanTakeTheMachine(t *testing.T) {
 		}
 	}
 	for _, name := range []string{"issuer", "authz"} {
-		if limit := project.Services[name].Environment["GOMEMLIMIT"]; limit == nil || *limit != "400MiB" || project.Services[name].MemLimit != 512<<20 {
-			t.Errorf("%s: GOMEMLIMIT is %v beside a limit of %d bytes", name, limit, project.Services[name].MemLimit)
+		if limit := project.Services[name].Environment["GOMEMLIMIT"]; limit == nil ||
+			*limit != "400MiB" ||
+			project.Services[name].MemLimit != 512<<20 {
+			t.Errorf("%s: GOMEMLIMIT is %v beside a limit of %d bytes", name, limit,
+				project.Services[name].MemLimit)
 		}
 	}
-	if limit := project.Services["redis"].MemLimit; limit != 512<<20 || !strings.Contains(readFile(t, "deploy/config/redis.conf"), "\nmaxmemory 256mb\n") {
+	if limit := project.Services["redis"].MemLimit; limit != 512<<20 ||
+		!strings.Contains(readFile(t, "deploy/config/redis.conf"), "\nmaxmemory 256mb\n") {
 		t.Errorf("redis: %d bytes are not twice its maxmemory", limit)
 	}
 }
 
-// TestTheIssuerBelievesEnvoyAlone, by the one address that Envoy has in the network between them, and no container that Docker
-// gives an address to can get it.
+// TestTheIssuerBelievesEnvoyAlone, by the one address that Envoy has in the network between them,
+// and no container that Docker gives an address to can get it.
 func TestTheIssuerBelievesEnvoyAlone(t *testing.T) {
 	project := compose(t)
 	address := project.Services["envoy"].Networks["mesh"].Ipv4Address
-	if want := "--http-trusted-proxies=" + address + "/32"; address == "" || !slices.Contains(project.Services["issuer"].Command, want) {
+	if want := "--http-trusted-proxies=" + address + "/32"; address == "" ||
+		!slices.Contains(project.Services["issuer"].Command, want) {
 		t.Errorf("the issuer's command is %v, expected %s", project.Services["issuer"].Command, want)
 	}
 	if strings.Contains(readFile(t, "deploy/config/issuer.yaml"), "\n  trusted_proxies:") {
@@ -230,7 +248,8 @@ func TestTheIssuerBelievesEnvoyAlone(t *testing.T) {
 		t.Fatalf("the network mesh has %d pools", len(pools))
 	}
 	subnet, given := netip.MustParsePrefix(pools[0].Subnet), netip.MustParsePrefix(pools[0].IPRange)
-	if a := netip.MustParseAddr(address); !subnet.Contains(a) || given.Contains(a) || !subnet.Overlaps(given) {
+	if a := netip.MustParseAddr(address); !subnet.Contains(a) || given.Contains(a) ||
+		!subnet.Overlaps(given) {
 		t.Errorf("Envoy has %s in %s, of which Docker gives out %s", a, subnet, given)
 	}
 }
@@ -238,12 +257,15 @@ func TestTheIssuerBelievesEnvoyAlone(t *testing.T) {
 // TestTheOperatorTalksToTheIssuerAlone, on the loopback where its admin API is.
 func TestTheOperatorTalksToTheIssuerAlone(t *testing.T) {
 	operator := compose(t).Services["operator"]
-	if operator.NetworkMode != "service:issuer" || len(operator.Networks) > 0 || *operator.Environment["SALLYPORT_ADMIN_URL"] != "http://127.0.0.1:9101" {
-		t.Errorf("the operator's command is on %q and %v, and asks %v", operator.NetworkMode, operator.Networks, operator.Environment)
+	if operator.NetworkMode != "service:issuer" || len(operator.Networks) > 0 ||
+		*operator.Environment["SALLYPORT_ADMIN_URL"] != "http://127.0.0.1:9101" {
+		t.Errorf("the operator's command is on %q and %v, and asks %v", operator.NetworkMode,
+			operator.Networks, operator.Environment)
 	}
 }
 
-// TestOnlyTheGatewayIsReachable: one published port, on loopback, and Redis on a network that Envoy and the upstream are not on.
+// TestOnlyTheGatewayIsReachable: one published port, on loopback, and Redis on a network that Envoy
+// and the upstream are not on.
 func TestOnlyTheGatewayIsReachable(t *testing.T) {
 	project := compose(t)
 	for name, s := range project.Services {
@@ -252,7 +274,8 @@ func TestOnlyTheGatewayIsReachable(t *testing.T) {
 		}
 		for _, p := range s.Ports {
 			if p.HostIP != "127.0.0.1" || p.Target != 10000 {
-				t.Errorf("%s publishes port %d on %q, expected the gateway's on 127.0.0.1", name, p.Target, p.HostIP)
+				t.Errorf("%s publishes port %d on %q, expected the gateway's on 127.0.0.1", name,
+					p.Target, p.HostIP)
 			}
 		}
 	}
@@ -288,10 +311,13 @@ func TestComposeAndKubernetesRunTheSameImages(t *testing.T) {
 		}
 	}
 	// Somebody else's image in its place must not be built from our Dockerfile.
-	if upstream := project.Services["upstream"]; upstream.Image != "sallyport:local" || upstream.Build != nil {
+	if upstream := project.Services["upstream"]; upstream.Image != "sallyport:local" ||
+		upstream.Build != nil {
 		t.Error("the upstream is not of the image that the others build")
 	}
-	if issuer := project.Services["issuer"]; issuer.Image != "sallyport:local" || issuer.Build == nil || issuer.Build.Args["VERSION"] == nil {
+	if issuer := project.Services["issuer"]; issuer.Image != "sallyport:local" ||
+		issuer.Build == nil ||
+		issuer.Build.Args["VERSION"] == nil {
 		t.Error("the issuer's image is not built here, or not told its version")
 	}
 }

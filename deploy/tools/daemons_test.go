@@ -49,15 +49,18 @@ func programs(t *testing.T) (dir, secrets string) {
 			return
 		}
 		built.dir, built.secrets = dir, filepath.Join(dir, "secrets")
-		build := exec.Command("go", "build", "-trimpath", "-ldflags", "-X main.version="+builtVersion, "-o", dir+"/bin/", "./cmd/...")
+		build := exec.Command("go", "build", "-trimpath", "-ldflags",
+			"-X main.version="+builtVersion, "-o", dir+"/bin/", "./cmd/...")
 		build.Dir, build.Env = root, append(os.Environ(), "CGO_ENABLED=0")
 		if out, err := build.CombinedOutput(); err != nil {
 			built.failure, built.failureOutput = err, string(out)
 			return
 		}
 		var manifests, said strings.Builder
-		make := exec.Command("bash", filepath.Join(root, "deploy/secrets.sh"), "--kubernetes", built.secrets)
-		make.Env, make.Stdout, make.Stderr = append(os.Environ(), "SALLYPORT="+dir+"/bin/sallyport"), &manifests, &said
+		make := exec.Command("bash", filepath.Join(root, "deploy/secrets.sh"), "--kubernetes",
+			built.secrets)
+		make.Env, make.Stdout, make.Stderr = append(os.Environ(),
+			"SALLYPORT="+dir+"/bin/sallyport"), &manifests, &said
 		built.failure = make.Run()
 		built.said, built.manifests, built.failureOutput = said.String(), manifests.String(), said.String()
 	})
@@ -74,7 +77,9 @@ func TestEveryProgramTellsTheVersionThatItsBuildHasSet(t *testing.T) {
 	bin, _ := programs(t)
 	for _, name := range []string{"issuer", "authz", "sallyport"} {
 		out, err := exec.CommandContext(t.Context(), filepath.Join(bin, name), "version").CombinedOutput()
-		if words := strings.Fields(string(out)); err != nil || len(words) < 2 || words[0] != name || words[1] != builtVersion {
+		if words := strings.Fields(
+			string(out)); err != nil || len(words) < 2 || words[0] != name ||
+			words[1] != builtVersion {
 			t.Errorf("%s version: %v, %q", name, err, out)
 		}
 	}
@@ -91,26 +96,32 @@ func localise(t *testing.T, name string, replacements ...string) string {
 	_, secrets := programs(t)
 	dir := t.TempDir()
 	service, _, _ := strings.Cut(name, ".")
-	replacements = append(replacements, "/run/secrets/", secrets+"/"+service+"/", "/var/lib/sallyport/keys", secrets+"/keys", "/var/cache/sallyport", dir)
+	replacements = append(replacements, "/run/secrets/", secrets+"/"+service+"/",
+		"/var/lib/sallyport/keys", secrets+"/keys", "/var/cache/sallyport", dir)
 	path := filepath.Join(dir, name)
-	if err := os.WriteFile(path, []byte(strings.NewReplacer(replacements...).Replace(readFile(t, "deploy/config/"+name))), 0o600); err != nil {
+	if err := os.WriteFile(path,
+		[]byte(strings.NewReplacer(replacements...).Replace(readFile(t, "deploy/config/"+name))),
+		0o600); err != nil {
 		t.Fatal(err)
 	}
 	return path
 }
 
-// TestTheDaemonsAcceptTheirConfiguration: unknown keys, wrong types and unreachable routes are errors there.
+// TestTheDaemonsAcceptTheirConfiguration: unknown keys, wrong types and unreachable routes are
+// errors there.
 func TestTheDaemonsAcceptTheirConfiguration(t *testing.T) {
 	bin, _ := programs(t)
 	for _, daemon := range []string{"issuer", "authz"} {
-		out, err := exec.CommandContext(t.Context(), filepath.Join(bin, daemon), "check", "--config", localise(t, daemon+".yaml")).CombinedOutput()
+		out, err := exec.CommandContext(t.Context(), filepath.Join(bin, daemon), "check", "--config", localise(t, daemon+".yaml")).
+			CombinedOutput()
 		if err != nil {
 			t.Errorf("%s check: %v\n%s", daemon, err, out)
 		}
 		out, err = exec.CommandContext(t.Context(), filepath.Join(bin, daemon), "check", "--config",
 			localise(t, daemon+".yaml", "\nlisten:", "\nlisten_on:")).CombinedOutput()
 		if err == nil || !strings.Contains(string(out), daemon+".yaml:") {
-			t.Errorf("%s check lets an unknown key pass, or does not say where it is: %v\n%s", daemon, err, out)
+			t.Errorf("%s check lets an unknown key pass, or does not say where it is: %v\n%s",
+				daemon, err, out)
 		}
 	}
 }
@@ -119,7 +130,8 @@ func TestTheDaemonsAcceptTheirConfiguration(t *testing.T) {
 func TestSecretsCanBeMadeAgain(t *testing.T) {
 	bin, secrets := programs(t)
 	before := contents(t, secrets)
-	again := exec.CommandContext(t.Context(), "bash", filepath.Join(root, "deploy/secrets.sh"), "--kubernetes", secrets)
+	again := exec.CommandContext(t.Context(), "bash", filepath.Join(root, "deploy/secrets.sh"),
+		"--kubernetes", secrets)
 	again.Env = append(os.Environ(), "SALLYPORT="+bin+"/sallyport")
 	if out, err := again.CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
@@ -135,8 +147,9 @@ func TestSecretsCanBeMadeAgain(t *testing.T) {
 	}
 }
 
-// TestFormerSecretsAreMovedIntoTheirFolders: a folder of a former version, which had all files in one, goes on with the same
-// passwords, users, token and certificate; a file that is in both places is for a person to decide about.
+// TestFormerSecretsAreMovedIntoTheirFolders: a folder of a former version, which had all files in
+// one, goes on with the same passwords, users, token and certificate; a file that is in both places
+// is for a person to decide about.
 func TestFormerSecretsAreMovedIntoTheirFolders(t *testing.T) {
 	bin, secrets := programs(t)
 	former := filepath.Join(t.TempDir(), "secrets")
@@ -148,7 +161,8 @@ func TestFormerSecretsAreMovedIntoTheirFolders(t *testing.T) {
 		if folder := filepath.Base(filepath.Dir(path)); folder == "keys" {
 			continue
 		}
-		if err := os.WriteFile(filepath.Join(former, filepath.Base(path)), []byte(want[path]), 0o644); err != nil {
+		if err := os.WriteFile(filepath.Join(former, filepath.Base(path)), []byte(want[path]),
+			0o644); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -177,7 +191,8 @@ func TestFormerSecretsAreMovedIntoTheirFolders(t *testing.T) {
 	if len(got) > 0 {
 		t.Errorf("left over: %v", slices.Sorted(maps.Keys(got)))
 	}
-	if err := os.WriteFile(filepath.Join(former, "users.yaml"), []byte("users: []\n"), 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(former, "users.yaml"), []byte("users: []\n"),
+		0o600); err != nil {
 		t.Fatal(err)
 	}
 	if out, err := run(); err == nil || !strings.Contains(out, "/users.yaml and ") {
@@ -220,8 +235,9 @@ func TestARenewedSecretReachesEveryFolder(t *testing.T) {
 	}
 }
 
-// TestContainersCanReadTheirSecrets as users of their own: the folders inside are open, since what is around them is closed; and a
-// users' file that the operator's command has changed is as readable as before.
+// TestContainersCanReadTheirSecrets as users of their own: the folders inside are open, since what
+// is around them is closed; and a users' file that the operator's command has changed is as
+// readable as before.
 func TestContainersCanReadTheirSecrets(t *testing.T) {
 	bin, secrets := programs(t)
 	dir := filepath.Join(t.TempDir(), "issuer")
@@ -232,7 +248,8 @@ func TestContainersCanReadTheirSecrets(t *testing.T) {
 	if err := os.Chmod(users, 0o644); err != nil {
 		t.Fatal(err)
 	}
-	if out, err := exec.CommandContext(t.Context(), filepath.Join(bin, "sallyport"), "users", "disable", "bob", "--file", users).CombinedOutput(); err != nil {
+	if out, err := exec.CommandContext(t.Context(), filepath.Join(bin, "sallyport"), "users", "disable", "bob", "--file", users).
+		CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
 	if info, err := os.Stat(users); err != nil || info.Mode().Perm() != 0o644 {
@@ -255,7 +272,8 @@ func TestContainersCanReadTheirSecrets(t *testing.T) {
 	}
 }
 
-// TestSecretsAreClosedToOtherUsers of this machine, by the folder's mode; no clear password is in any file but Redis' own.
+// TestSecretsAreClosedToOtherUsers of this machine, by the folder's mode; no clear password is in
+// any file but Redis' own.
 func TestSecretsAreClosedToOtherUsers(t *testing.T) {
 	_, secrets := programs(t)
 	info, err := os.Stat(secrets)
@@ -265,7 +283,8 @@ func TestSecretsAreClosedToOtherUsers(t *testing.T) {
 	if info.Mode().Perm() != 0o700 {
 		t.Errorf("mode %v, expected 0700", info.Mode().Perm())
 	}
-	passwords := regexp.MustCompile(`user (\w+), password (\w{24})\b`).FindAllStringSubmatch(built.said, -1)
+	passwords := regexp.MustCompile(`user (\w+), password (\w{24})\b`).
+		FindAllStringSubmatch(built.said, -1)
 	if len(passwords) != 2 {
 		t.Fatalf("told %d passwords, expected two", len(passwords))
 	}
@@ -295,7 +314,8 @@ func contents(t *testing.T, dir string) map[string]string {
 	return files
 }
 
-// TestEveryMountedSecretIsMade: each file under /run/secrets that a configuration names is in the Secret its pod mounts.
+// TestEveryMountedSecretIsMade: each file under /run/secrets that a configuration names is in the
+// Secret its pod mounts.
 func TestEveryMountedSecretIsMade(t *testing.T) {
 	_, secrets := programs(t)
 	made := map[string]corev1.Secret{}
@@ -334,7 +354,8 @@ func TestEveryMountedSecretIsMade(t *testing.T) {
 				t.Error(err)
 			}
 			if got := made[daemon].Data[m[1]]; string(got) != string(content) {
-				t.Errorf("secret %s: %s is %d bytes of base64 %.12s, expected the file's", daemon, m[1], len(got), base64.StdEncoding.EncodeToString(got))
+				t.Errorf("secret %s: %s is %d bytes of base64 %.12s, expected the file's", daemon,
+					m[1], len(got), base64.StdEncoding.EncodeToString(got))
 			}
 		}
 	}
@@ -343,7 +364,8 @@ func TestEveryMountedSecretIsMade(t *testing.T) {
 	}
 }
 
-// redisWithOurSettings starts a real redis-server from deploy/config/redis.conf and gives a command that talks to it.
+// redisWithOurSettings starts a real redis-server from deploy/config/redis.conf and gives a command
+// that talks to it.
 func redisWithOurSettings(t *testing.T) (ask func(user string, command ...string) string) {
 	t.Helper()
 	for _, name := range []string{"redis-server", "redis-cli"} {
@@ -374,7 +396,8 @@ func startRedis(t *testing.T) (ask func(user string, command ...string) string, 
 		t.Fatal(err)
 	}
 	l.Close()
-	config := localise(t, "redis.conf", "tls-port 6379", "tls-port "+port, "bind * -::*", "bind 127.0.0.1", "dir /data", "dir "+t.TempDir())
+	config := localise(t, "redis.conf", "tls-port 6379", "tls-port "+port, "bind * -::*",
+		"bind 127.0.0.1", "dir /data", "dir "+t.TempDir())
 	log := new(strings.Builder)
 	server := exec.Command("redis-server", config)
 	server.Stdout = log
@@ -419,15 +442,20 @@ func askRedis(t *testing.T, port, user string, command ...string) string {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 	defer cancel()
-	cli := exec.CommandContext(ctx, "redis-cli", append([]string{"-p", port, "--tls", "--cacert", secrets + "/redis/redis_ca.crt", "--sni", "redis",
-		"--user", user, "--no-auth-warning"}, command...)...)
+	cli := exec.CommandContext(
+		ctx,
+		"redis-cli",
+		append(
+			[]string{"-p", port, "--tls", "--cacert", secrets + "/redis/redis_ca.crt", "--sni", "redis",
+				"--user", user, "--no-auth-warning"},
+			command...)...)
 	cli.Env = append(os.Environ(), "REDISCLI_AUTH="+string(password))
 	out, _ := cli.CombinedOutput() // what went wrong is in the text
 	return strings.TrimSpace(string(out))
 }
 
-// TestAGateCanOnlyReadTheLog and write its own line, by the real Redis with our access list; an issuer can neither administer
-// nor empty it.
+// TestAGateCanOnlyReadTheLog and write its own line, by the real Redis with our access list; an
+// issuer can neither administer nor empty it.
 func TestAGateCanOnlyReadTheLog(t *testing.T) {
 	ask := redisWithOurSettings(t)
 	may := func(user string, allowed bool, commands ...string) {
@@ -438,15 +466,24 @@ func TestAGateCanOnlyReadTheLog(t *testing.T) {
 			}
 		}
 	}
-	may("gate", true, "hmget {sallyport}:rev:head seq", "xrange {sallyport}:rev:log - +", "set {sallyport}:replica:1 x",
-		"getrange {sallyport}:replica:99 0 9", "time", "wait 0 0", "multi")
-	may("gate", false, "hset {sallyport}:rev:head seq 9", "xadd {sallyport}:rev:log * a b", "del {sallyport}:rev:log", "hset {sallyport}:issuers a b",
-		"hmget {sallyport}:issuers a", "hset {sallyport}:replicas a b", "del {sallyport}:replica:1", "set {sallyport}:replica:100 x", "get x", "hgetall {tag}:sessions", "eval return(1) 0", "keys x", "flushall",
-		"config get dir", "shutdown", "acl list", "subscribe x", "client list", "script flush", "info")
-	may("issuer", true, "eval return(redis.call('set',KEYS[1],1)) 1 {tag}:a", "xadd {sallyport}:rev:log 1-0 a b", "config get maxmemory-policy", "info replication", "role", "time")
-	may("issuer", false, "flushall", "flushdb", "keys x", "config set appendonly no", "shutdown", "acl list", "replicaof no one", "client kill id 1", "subscribe x")
+	may("gate", true, "hmget {sallyport}:rev:head seq", "xrange {sallyport}:rev:log - +",
+		"set {sallyport}:replica:1 x", "getrange {sallyport}:replica:99 0 9", "time", "wait 0 0",
+		"multi")
+	may("gate", false, "hset {sallyport}:rev:head seq 9", "xadd {sallyport}:rev:log * a b",
+		"del {sallyport}:rev:log", "hset {sallyport}:issuers a b", "hmget {sallyport}:issuers a",
+		"hset {sallyport}:replicas a b", "del {sallyport}:replica:1",
+		"set {sallyport}:replica:100 x", "get x", "hgetall {tag}:sessions", "eval return(1) 0",
+		"keys x", "flushall", "config get dir", "shutdown", "acl list", "subscribe x",
+		"client list", "script flush", "info")
+	may("issuer", true, "eval return(redis.call('set',KEYS[1],1)) 1 {tag}:a",
+		"xadd {sallyport}:rev:log 1-0 a b", "config get maxmemory-policy", "info replication",
+		"role", "time")
+	may("issuer", false, "flushall", "flushdb", "keys x", "config set appendonly no", "shutdown",
+		"acl list", "replicaof no one", "client kill id 1", "subscribe x")
 	for setting, want := range map[string]string{"appendonly": "yes", "appendfsync": "always", "maxmemory-policy": "noeviction", "proto-max-bulk-len": "1048576"} {
-		if got := slices.Collect(strings.Lines(ask("issuer", "config", "get", setting))); len(got) != 2 || got[1] != want {
+		if got := slices.Collect(
+			strings.Lines(ask("issuer", "config", "get", setting))); len(got) != 2 ||
+			got[1] != want {
 			t.Errorf("%s is %q, expected %s", setting, got, want)
 		}
 	}

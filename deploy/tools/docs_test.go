@@ -36,7 +36,8 @@ func keysIn(text string) []string {
 	return keys
 }
 
-// TestEverySettingIsDocumented compares docs/configuration.md with the flags of the daemons, which are made of their settings.
+// TestEverySettingIsDocumented compares docs/configuration.md with the flags of the daemons, which
+// are made of their settings.
 func TestEverySettingIsDocumented(t *testing.T) {
 	bin, _ := programs(t)
 	page := readFile(t, "docs/configuration.md")
@@ -46,7 +47,8 @@ func TestEverySettingIsDocumented(t *testing.T) {
 		shared += section(t, issuer, heading)
 	}
 	listed, _, _ := strings.Cut(authz, "\n### issuers")
-	listed += section(t, authz, "### cache and drain") + section(t, authz, "### ext_authz: towards Envoy")
+	listed += section(t, authz, "### cache and drain") + section(t, authz,
+		"### ext_authz: towards Envoy")
 	for daemon, keys := range map[string][]string{
 		"issuer": keysIn(issuer),
 		"authz":  append(keysIn(listed), keysIn(shared)...),
@@ -55,7 +57,8 @@ func TestEverySettingIsDocumented(t *testing.T) {
 		for _, key := range keys {
 			documented[flagOf(key)] = true
 		}
-		help, err := exec.CommandContext(t.Context(), filepath.Join(bin, daemon), "serve", "--help").CombinedOutput()
+		help, err := exec.CommandContext(t.Context(), filepath.Join(bin, daemon), "serve", "--help").
+			CombinedOutput()
 		if err != nil {
 			t.Fatalf("%v\n%s", err, help)
 		}
@@ -79,8 +82,8 @@ func TestEverySettingIsDocumented(t *testing.T) {
 
 func flagOf(key string) string { return strings.NewReplacer(".", "-", "_", "-").Replace(key) }
 
-// isSetting finds out whether something that is no flag is a setting all the same: in the file, a key that is not known is an
-// error of other words than a value of the wrong type.
+// isSetting finds out whether something that is no flag is a setting all the same: in the file, a
+// key that is not known is an error of other words than a value of the wrong type.
 func isSetting(t *testing.T, daemon, key string) bool {
 	t.Helper()
 	bin, _ := programs(t)
@@ -90,17 +93,20 @@ func isSetting(t *testing.T, daemon, key string) bool {
 		indent += "  "
 	}
 	file := filepath.Join(t.TempDir(), daemon+".yaml")
-	if err := os.WriteFile(file, []byte(text+indent+"- {this: {is: [no, value]}}\n"), 0o600); err != nil {
+	if err := os.WriteFile(file, []byte(text+indent+"- {this: {is: [no, value]}}\n"),
+		0o600); err != nil {
 		t.Fatal(err)
 	}
-	out, err := exec.CommandContext(t.Context(), filepath.Join(bin, daemon), "check", "--config", file).CombinedOutput()
+	out, err := exec.CommandContext(t.Context(), filepath.Join(bin, daemon), "check", "--config", file).
+		CombinedOutput()
 	if err == nil {
 		t.Fatalf("%s check takes any value for %s", daemon, key)
 	}
 	return !strings.Contains(string(out), "unknown key")
 }
 
-// TestNoSettingIsForgotten looks for each key of the settings' types, also of those that are no flags.
+// TestNoSettingIsForgotten looks for each key of the settings' types, also of those that are no
+// flags.
 func TestNoSettingIsForgotten(t *testing.T) {
 	page := readFile(t, "docs/configuration.md")
 	tag := regexp.MustCompile("yaml:\"([a-z0-9_]+)")
@@ -213,11 +219,13 @@ func TestExamplePoliciesAreAccepted(t *testing.T) {
 		}
 		_, secrets := programs(t)
 		file := filepath.Join(t.TempDir(), "authz.yaml")
-		text := strings.ReplaceAll(before+"\n"+string(policy)+"\nredis:\n"+after, "/run/secrets/", secrets+"/authz/")
+		text := strings.ReplaceAll(before+"\n"+string(policy)+"\nredis:\n"+after, "/run/secrets/",
+			secrets+"/authz/")
 		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		if out, err := exec.CommandContext(t.Context(), filepath.Join(bin, "authz"), "check", "--config", file).CombinedOutput(); err != nil {
+		if out, err := exec.CommandContext(t.Context(), filepath.Join(bin, "authz"), "check", "--config", file).
+			CombinedOutput(); err != nil {
 			t.Errorf("%s: %v\n%s", path, err, out)
 		}
 	}
@@ -237,7 +245,8 @@ func TestTheReadmeShowsHowToStartFirst(t *testing.T) {
 	}
 }
 
-// TestThePagesForOperatorsNameWhatThereIs: every service, deployment, file and command that their command lines name.
+// TestThePagesForOperatorsNameWhatThereIs: every service, deployment, file and command that their
+// command lines name.
 func TestThePagesForOperatorsNameWhatThereIs(t *testing.T) {
 	bin, _ := programs(t)
 	project := compose(t)
@@ -250,17 +259,22 @@ func TestThePagesForOperatorsNameWhatThereIs(t *testing.T) {
 		}
 		words := strings.Fields(inside)
 		for i, word := range words {
-			if name := filepath.Base(word); (name == "sallyport" || name == "operator" || name == "issuer" || name == "authz") && i+1 < len(words) {
+			if name := filepath.Base(
+				word); (name == "sallyport" || name == "operator" || name == "issuer" || name == "authz") &&
+				i+1 < len(words) {
 				program, arguments := name, words[i+1:]
 				if name == "operator" {
 					program = "sallyport"
 				}
-				if (program == "issuer" || program == "authz") && arguments[0] != "check" && arguments[0] != "healthcheck" && arguments[0] != "version" {
+				if (program == "issuer" || program == "authz") && arguments[0] != "check" &&
+					arguments[0] != "healthcheck" &&
+					arguments[0] != "version" {
 					continue
 				}
 				var known []string
 				for _, a := range arguments {
-					if strings.HasPrefix(a, "-") || !regexp.MustCompile(`^[a-z]+$`).MatchString(a) || len(known) == 2 {
+					if strings.HasPrefix(a, "-") || !regexp.MustCompile(`^[a-z]+$`).MatchString(a) ||
+						len(known) == 2 {
 						break
 					}
 					known = append(known, a)
@@ -268,15 +282,18 @@ func TestThePagesForOperatorsNameWhatThereIs(t *testing.T) {
 				if len(known) == 0 {
 					continue
 				}
-				if known[0] == "passwd" || known[0] == "status" || known[0] == "revoke" || program != "sallyport" {
+				if known[0] == "passwd" || known[0] == "status" || known[0] == "revoke" ||
+					program != "sallyport" {
 					known = known[:1]
 				}
-				out, err := exec.CommandContext(t.Context(), filepath.Join(bin, program), append(known, "--help")...).CombinedOutput()
+				out, err := exec.CommandContext(t.Context(), filepath.Join(bin, program), append(known, "--help")...).
+					CombinedOutput()
 				if err != nil || !strings.Contains(string(out), "\n  "+program+" "+strings.Join(known, " ")) {
 					t.Errorf("%s: %s has no command %v: %s", page, program, known, line)
 				}
 				for _, a := range arguments {
-					if flag, ok := strings.CutPrefix(a, "--"); ok && !strings.Contains(string(out), "--"+strings.Split(flag, "=")[0]+" ") {
+					if flag, ok := strings.CutPrefix(a, "--"); ok &&
+						!strings.Contains(string(out), "--"+strings.Split(flag, "=")[0]+" ") {
 						t.Errorf("%s: %s %v has no --%s", page, program, known, flag)
 					}
 				}
@@ -291,7 +308,8 @@ func TestThePagesForOperatorsNameWhatThereIs(t *testing.T) {
 	}
 	for _, page := range []string{"docs/day-2.md", "docs/alerts.md", "docs/production.md"} {
 		for line := range strings.Lines(readFile(t, page)) {
-			if command, ok := strings.CutPrefix(line, "    "); ok && regexp.MustCompile(`^(docker|kubectl|\.tools)`).MatchString(command) {
+			if command, ok := strings.CutPrefix(line, "    "); ok &&
+				regexp.MustCompile(`^(docker|kubectl|\.tools)`).MatchString(command) {
 				check(page, strings.TrimSpace(command))
 			}
 		}

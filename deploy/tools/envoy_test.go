@@ -13,7 +13,8 @@ import (
 // envoyBinary is the real Envoy that `make envoy` puts into .tools.
 func envoyBinary(t *testing.T) string {
 	t.Helper()
-	found, err := filepath.Glob(filepath.Join(root, ".tools/venv/lib/python3*/site-packages/envoy/_bin/envoy"))
+	found, err := filepath.Glob(
+		filepath.Join(root, ".tools/venv/lib/python3*/site-packages/envoy/_bin/envoy"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -26,7 +27,8 @@ func envoyBinary(t *testing.T) string {
 // TestEnvoyAcceptsItsConfiguration and finds nothing in it that a later release will drop.
 func TestEnvoyAcceptsItsConfiguration(t *testing.T) {
 	out, err := exec.CommandContext(t.Context(), envoyBinary(t), "--mode", "validate", "--use-dynamic-base-id", "-l", "warning",
-		"-c", filepath.Join(root, "deploy/config/envoy.yaml")).CombinedOutput()
+		"-c", filepath.Join(root, "deploy/config/envoy.yaml")).
+		CombinedOutput()
 	if err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
@@ -65,7 +67,8 @@ func dig(t *testing.T, value any, keys ...string) any {
 	return value
 }
 
-// TestNothingPassesWithoutAGate: only the issuer's own paths skip the gates, and no answer is a refusal.
+// TestNothingPassesWithoutAGate: only the issuer's own paths skip the gates, and no answer is a
+// refusal.
 func TestNothingPassesWithoutAGate(t *testing.T) {
 	m := manager(t, "gateway")
 	var ungated []string
@@ -81,7 +84,10 @@ func TestNothingPassesWithoutAGate(t *testing.T) {
 			if dig(t, overrides, "envoy.filters.http.ext_authz", "disabled") != true {
 				t.Errorf("an override that is not `disabled`: %v", overrides)
 			}
-			if limit := dig(t, overrides, "envoy.filters.http.buffer", "buffer", "max_request_bytes"); limit != float64(64<<10) {
+			if limit := dig(t, overrides, "envoy.filters.http.buffer", "buffer",
+				"max_request_bytes"); limit != float64(
+				64<<10,
+			) {
 				t.Errorf("the issuer takes bodies of %v bytes, expected 64 KiB", limit)
 			}
 			match := dig(t, r, "match").(map[string]any)
@@ -93,11 +99,17 @@ func TestNothingPassesWithoutAGate(t *testing.T) {
 			t.Errorf("route %v to %s: exempt from the gates is %v", dig(t, r, "match"), cluster, exempt)
 		}
 	}
-	if want := []string{"/login", "/refresh", "/.well-known/", "/logout"}; !slices.Equal(ungated, want) {
+	if want := []string{
+		"/login",
+		"/refresh",
+		"/.well-known/",
+		"/logout",
+	}; !slices.Equal(ungated, want) {
 		t.Errorf("exempt from the gates: %v, expected %v", ungated, want)
 	}
 	filters := dig(t, m, "http_filters").([]any)
-	if len(filters) != 3 || dig(t, filters[0], "name") != "envoy.filters.http.ext_authz" || dig(t, filters[1], "name") != "envoy.filters.http.buffer" {
+	if len(filters) != 3 || dig(t, filters[0], "name") != "envoy.filters.http.ext_authz" ||
+		dig(t, filters[1], "name") != "envoy.filters.http.buffer" {
 		t.Fatalf("http_filters: %v, expected ext_authz, the buffer and the router", filters)
 	}
 	gate := dig(t, filters[0], "typed_config").(map[string]any)
@@ -117,7 +129,8 @@ func TestNothingPassesWithoutAGate(t *testing.T) {
 	}
 }
 
-// TestEnvoysAdminPortIsItsOwn: it is on loopback, and of it only readiness and metrics are shown further.
+// TestEnvoysAdminPortIsItsOwn: it is on loopback, and of it only readiness and metrics are shown
+// further.
 func TestEnvoysAdminPortIsItsOwn(t *testing.T) {
 	var whole map[string]any
 	if err := yaml.Unmarshal([]byte(readFile(t, "deploy/config/envoy.yaml")), &whole); err != nil {
@@ -136,8 +149,8 @@ func TestEnvoysAdminPortIsItsOwn(t *testing.T) {
 	}
 }
 
-// TestEveryRouteIsBoundedOrAStream: what is no stream is over within minutes, whatever a client does; what is one has no time of its
-// own, and no body is waited for.
+// TestEveryRouteIsBoundedOrAStream: what is no stream is over within minutes, whatever a client
+// does; what is one has no time of its own, and no body is waited for.
 func TestEveryRouteIsBoundedOrAStream(t *testing.T) {
 	m := manager(t, "gateway")
 	host := dig(t, m, "route_config", "virtual_hosts").([]any)[0]
@@ -152,7 +165,8 @@ func TestEveryRouteIsBoundedOrAStream(t *testing.T) {
 		case !streams && (route["idle_timeout"] == nil || route["max_stream_duration"] == nil):
 			t.Errorf("%v: a request without limits: %v", match, route)
 		case !streams && route["timeout"] != nil:
-			t.Errorf("%v: Envoy ignores the timeout of a route that has max_stream_duration: %v", match, route)
+			t.Errorf("%v: Envoy ignores the timeout of a route that has max_stream_duration: %v",
+				match, route)
 		}
 	}
 	// Per route there are better ones: it would end a gRPC stream whose response has not begun.
@@ -161,7 +175,8 @@ func TestEveryRouteIsBoundedOrAStream(t *testing.T) {
 	}
 }
 
-// TestListenersAnswerOnIPv4AndIPv6, and clients that take all connections leave the status listener alone.
+// TestListenersAnswerOnIPv4AndIPv6, and clients that take all connections leave the status listener
+// alone.
 func TestListenersAnswerOnIPv4AndIPv6(t *testing.T) {
 	var whole map[string]any
 	if err := yaml.Unmarshal([]byte(readFile(t, "deploy/config/envoy.yaml")), &whole); err != nil {
@@ -172,7 +187,8 @@ func TestListenersAnswerOnIPv4AndIPv6(t *testing.T) {
 		if at["address"] != "::" || at["ipv4_compat"] != true {
 			t.Errorf("%v listens on %v", name, at)
 		}
-		spared := l.(map[string]any)["ignore_global_conn_limit"] == true && l.(map[string]any)["bypass_overload_manager"] == true
+		spared := l.(map[string]any)["ignore_global_conn_limit"] == true &&
+			l.(map[string]any)["bypass_overload_manager"] == true
 		if spared != (name == "status") {
 			t.Errorf("%v is spared by the limits: %v", name, spared)
 		}
@@ -189,8 +205,8 @@ func TestTheUpstreamsAddressStandsOnce(t *testing.T) {
 	}
 }
 
-// TestAGateThatIsNotReadyIsLeftOutWhileAnotherIs: by default Envoy asks all of them once fewer than half are ready, and every request
-// that meets the wrong one is refused with 503.
+// TestAGateThatIsNotReadyIsLeftOutWhileAnotherIs: by default Envoy asks all of them once fewer than
+// half are ready, and every request that meets the wrong one is refused with 503.
 func TestAGateThatIsNotReadyIsLeftOutWhileAnotherIs(t *testing.T) {
 	var c struct {
 		Static struct {
@@ -209,7 +225,8 @@ func TestAGateThatIsNotReadyIsLeftOutWhileAnotherIs(t *testing.T) {
 		if cluster.Name != "authz" {
 			continue
 		}
-		// 0 would ask nobody when none is ready, so that public routes were refused too; up to 99 gates, 1 leaves one alone.
+		// 0 would ask nobody when none is ready, so that public routes were refused too; up to 99
+		// gates, 1 leaves one alone.
 		if cluster.Common.Panic.Value != 1 {
 			t.Errorf("healthy_panic_threshold is %v, expected 1", cluster.Common.Panic.Value)
 		}

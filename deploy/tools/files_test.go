@@ -25,41 +25,50 @@ func readFile(t *testing.T, name string) string {
 
 // secretShapes are what a secret looks like when it is written down.
 var secretShapes = map[string]*regexp.Regexp{
-	"a private key":             regexp.MustCompile(`-----BEGIN [A-Z ]*PRIVATE KEY-----`),
-	"a password hash":           regexp.MustCompile(`\$(argon2(id|i|d)|2[aby]|6|scrypt|pbkdf2[a-z0-9-]*)\$[A-Za-z0-9./+,=$-]{20,}`),
-	"a password":                regexp.MustCompile(`(?im)^[^#\n]*\b(password|passwd|requirepass|masterauth|secret|auth_token|client_secret)\b["']?\s*[:=]\s*["']?[A-Za-z0-9+/_-]{6,}["']?\s*$`),
+	"a private key": regexp.MustCompile(`-----BEGIN [A-Z ]*PRIVATE KEY-----`),
+	"a password hash": regexp.MustCompile(
+		`\$(argon2(id|i|d)|2[aby]|6|scrypt|pbkdf2[a-z0-9-]*)\$[A-Za-z0-9./+,=$-]{20,}`,
+	),
+	"a password": regexp.MustCompile(
+		`(?im)^[^#\n]*\b(password|passwd|requirepass|masterauth|secret|auth_token|client_secret)\b["']?\s*[:=]\s*["']?[A-Za-z0-9+/_-]{6,}["']?\s*$`,
+	),
 	"a token":                   regexp.MustCompile(`\beyJ[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]{10,}`),
 	"an ACL line with a secret": regexp.MustCompile(`(?m)^user \S+ .*[#>][0-9A-Za-z]{16,}`),
 	"a Secret with content":     regexp.MustCompile(`(?m)^kind: Secret\b`),
 }
 
-// TestNoFileHoldsASecret reads every file that a user deploys from, or copies: each secret is a file that deploy/secrets.sh
-// makes, outside the repository.
+// TestNoFileHoldsASecret reads every file that a user deploys from, or copies: each secret is a
+// file that deploy/secrets.sh makes, outside the repository.
 func TestNoFileHoldsASecret(t *testing.T) {
 	read := 0
 	for _, name := range []string{"docker-compose.yaml", "deploy", "k8s", "examples", "docs", "README.md"} {
-		err := filepath.WalkDir(filepath.Join(root, name), func(path string, d fs.DirEntry, err error) error {
-			if err != nil {
-				return err
-			}
-			if d.IsDir() {
-				if path == filepath.Join(root, "deploy/secrets") || path == filepath.Join(root, "deploy/tools") {
-					return filepath.SkipDir // the one is not part of the repository, the other has the shapes above
+		err := filepath.WalkDir(
+			filepath.Join(root, name),
+			func(path string, d fs.DirEntry, err error) error {
+				if err != nil {
+					return err
+				}
+				if d.IsDir() {
+					if path == filepath.Join(root, "deploy/secrets") ||
+						path == filepath.Join(root, "deploy/tools") {
+						// the one is not part of the repository, the other has the shapes above
+						return filepath.SkipDir
+					}
+					return nil
+				}
+				content, err := os.ReadFile(path)
+				if err != nil {
+					return err
+				}
+				read++
+				for what, shape := range secretShapes {
+					if found := shape.Find(content); found != nil {
+						t.Errorf("%s holds %s: %.60q", path, what, found)
+					}
 				}
 				return nil
-			}
-			content, err := os.ReadFile(path)
-			if err != nil {
-				return err
-			}
-			read++
-			for what, shape := range secretShapes {
-				if found := shape.Find(content); found != nil {
-					t.Errorf("%s holds %s: %.60q", path, what, found)
-				}
-			}
-			return nil
-		})
+			},
+		)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -91,7 +100,8 @@ func TestSecretShapesKnowASecret(t *testing.T) {
 	}
 }
 
-// TestSecretsAreNeverCommitted: the folder that deploy/secrets.sh fills is ignored by git and by the image's build.
+// TestSecretsAreNeverCommitted: the folder that deploy/secrets.sh fills is ignored by git and by
+// the image's build.
 func TestSecretsAreNeverCommitted(t *testing.T) {
 	if !strings.Contains(readFile(t, "deploy/.gitignore"), "\n/secrets/\n") {
 		t.Error("deploy/.gitignore does not name /secrets/")
@@ -127,7 +137,8 @@ func TestDockerfileBuildsAnywhere(t *testing.T) {
 	}
 }
 
-// TestImagesAreNamedByExactVersions: a wider tag is another image tomorrow. Whoever wants a digest is told how.
+// TestImagesAreNamedByExactVersions: a wider tag is another image tomorrow. Whoever wants a digest
+// is told how.
 func TestImagesAreNamedByExactVersions(t *testing.T) {
 	exact := regexp.MustCompile(`:v?\d+\.\d+\.\d+(-[a-z]+)?$`)
 	found := 0
@@ -148,8 +159,9 @@ func TestImagesAreNamedByExactVersions(t *testing.T) {
 	}
 }
 
-// TestTheImageIsToldItsVersion: git's own folder is no part of what docker is sent, so the script hands in what git has for the
-// source, or what it is told; secrets.sh and the tests build by it, and Compose passes on what it is told.
+// TestTheImageIsToldItsVersion: git's own folder is no part of what docker is sent, so the script
+// hands in what git has for the source, or what it is told; secrets.sh and the tests build by it,
+// and Compose passes on what it is told.
 func TestTheImageIsToldItsVersion(t *testing.T) {
 	describe := exec.CommandContext(t.Context(), "git", "describe", "--tags", "--always", "--dirty")
 	describe.Dir = root
@@ -158,11 +170,13 @@ func TestTheImageIsToldItsVersion(t *testing.T) {
 		t.Fatal(err)
 	}
 	dir := t.TempDir()
-	if err := os.WriteFile(filepath.Join(dir, "docker"), []byte("#!/bin/sh\necho \"$@\"\n"), 0o755); err != nil {
+	if err := os.WriteFile(filepath.Join(dir, "docker"), []byte("#!/bin/sh\necho \"$@\"\n"),
+		0o755); err != nil {
 		t.Fatal(err)
 	}
 	for told, want := range map[string]string{"": strings.TrimSpace(string(of)), "v1.2.3": "v1.2.3"} {
-		build := exec.CommandContext(t.Context(), "bash", filepath.Join(root, "deploy/image.sh"), "sallyport:x")
+		build := exec.CommandContext(t.Context(), "bash", filepath.Join(root, "deploy/image.sh"),
+			"sallyport:x")
 		build.Env = append(os.Environ(), "PATH="+dir+":"+os.Getenv("PATH"), "SALLYPORT_VERSION="+told)
 		said, err := build.Output()
 		if err != nil || !strings.Contains(string(said), "--build-arg VERSION="+want+" -t sallyport:x ") {

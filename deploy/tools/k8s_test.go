@@ -29,11 +29,12 @@ type object struct {
 	value                 any
 }
 
-// build renders a folder as `kubectl apply -k` does, and decodes each manifest into its type; a field that the type does not
-// have is an error.
+// build renders a folder as `kubectl apply -k` does, and decodes each manifest into its type; a
+// field that the type does not have is an error.
 func build(t *testing.T, folder string) []object {
 	t.Helper()
-	resources, err := krusty.MakeKustomizer(krusty.MakeDefaultOptions()).Run(filesys.MakeFsOnDisk(), filepath.Join(root, folder))
+	resources, err := krusty.MakeKustomizer(krusty.MakeDefaultOptions()).
+		Run(filesys.MakeFsOnDisk(), filepath.Join(root, folder))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -43,9 +44,13 @@ func build(t *testing.T, folder string) []object {
 		if err != nil {
 			t.Fatal(err)
 		}
-		o := object{kind: r.GetKind(), name: r.GetName(), namespace: r.GetNamespace(), text: text, value: newObject(r.GetApiVersion() + " " + r.GetKind())}
+		o := object{
+			kind: r.GetKind(), name: r.GetName(), namespace: r.GetNamespace(), text: text,
+			value: newObject(r.GetApiVersion() + " " + r.GetKind()),
+		}
 		if o.value == nil {
-			t.Fatalf("%s: %s %s is of a kind that this test does not know", folder, r.GetApiVersion(), o.kind)
+			t.Fatalf("%s: %s %s is of a kind that this test does not know", folder,
+				r.GetApiVersion(), o.kind)
 		}
 		if err := yaml.UnmarshalStrict(text, o.value); err != nil {
 			t.Errorf("%s: %s %s: %v", folder, o.kind, o.name, err)
@@ -132,7 +137,8 @@ func TestTheSchemasRefuse(t *testing.T) {
 	}
 }
 
-// TestPodsMeetPodSecurityRestricted goes through the rules of the standard, and a few of ours on top.
+// TestPodsMeetPodSecurityRestricted goes through the rules of the standard, and a few of ours on
+// top.
 func TestPodsMeetPodSecurityRestricted(t *testing.T) {
 	for _, folder := range overlays {
 		templates := pods(t, folder)
@@ -144,11 +150,17 @@ func TestPodsMeetPodSecurityRestricted(t *testing.T) {
 			if s.HostNetwork || s.HostPID || s.HostIPC || s.HostUsers != nil {
 				t.Errorf("%s %s: it shares a namespace with the node", folder, name)
 			}
-			if c := s.SecurityContext; c == nil || c.RunAsNonRoot == nil || !*c.RunAsNonRoot || c.RunAsUser == nil || *c.RunAsUser == 0 ||
-				c.SeccompProfile == nil || c.SeccompProfile.Type != corev1.SeccompProfileTypeRuntimeDefault {
-				t.Errorf("%s %s: expected runAsNonRoot, runAsUser and seccompProfile RuntimeDefault", folder, name)
+			if c := s.SecurityContext; c == nil || c.RunAsNonRoot == nil || !*c.RunAsNonRoot ||
+				c.RunAsUser == nil ||
+				*c.RunAsUser == 0 ||
+				c.SeccompProfile == nil ||
+				c.SeccompProfile.Type != corev1.SeccompProfileTypeRuntimeDefault {
+				t.Errorf(
+					"%s %s: expected runAsNonRoot, runAsUser and seccompProfile RuntimeDefault",
+					folder, name)
 			}
-			if s.AutomountServiceAccountToken == nil || *s.AutomountServiceAccountToken || s.ServiceAccountName != "sallyport" {
+			if s.AutomountServiceAccountToken == nil || *s.AutomountServiceAccountToken ||
+				s.ServiceAccountName != "sallyport" {
 				t.Errorf("%s %s: it gets a token for the API server", folder, name)
 			}
 			for _, v := range s.Volumes {
@@ -166,17 +178,24 @@ func TestPodsMeetPodSecurityRestricted(t *testing.T) {
 func checkContainer(t *testing.T, where string, c corev1.Container) {
 	t.Helper()
 	if s := c.SecurityContext; s == nil || s.AllowPrivilegeEscalation == nil || *s.AllowPrivilegeEscalation || s.ReadOnlyRootFilesystem == nil ||
-		!*s.ReadOnlyRootFilesystem || s.Capabilities == nil || !slices.Equal(s.Capabilities.Drop, []corev1.Capability{"ALL"}) ||
-		len(s.Capabilities.Add) > 0 || s.Privileged != nil {
-		t.Errorf("%s: expected no privilege escalation, a read-only root and all capabilities dropped", where)
+		!*s.ReadOnlyRootFilesystem ||
+		s.Capabilities == nil ||
+		!slices.Equal(s.Capabilities.Drop, []corev1.Capability{"ALL"}) ||
+		len(s.Capabilities.Add) > 0 ||
+		s.Privileged != nil {
+		t.Errorf(
+			"%s: expected no privilege escalation, a read-only root and all capabilities dropped",
+			where)
 	}
-	if c.Resources.Requests.Cpu().IsZero() || c.Resources.Requests.Memory().IsZero() || c.Resources.Limits.Memory().IsZero() {
+	if c.Resources.Requests.Cpu().IsZero() || c.Resources.Requests.Memory().IsZero() ||
+		c.Resources.Limits.Memory().IsZero() {
 		t.Errorf("%s: expected requests for cpu and memory and a limit for memory", where)
 	}
 	if c.ReadinessProbe == nil || c.LivenessProbe == nil {
 		t.Errorf("%s: expected a readiness and a liveness probe", where)
 	}
-	if tag := c.Image[strings.LastIndex(c.Image, ":")+1:]; tag == "latest" || !strings.Contains(c.Image, ":") {
+	if tag := c.Image[strings.LastIndex(c.Image, ":")+1:]; tag == "latest" ||
+		!strings.Contains(c.Image, ":") {
 		t.Errorf("%s: image %s has no tag of its own", where, c.Image)
 	}
 	for _, port := range c.Ports {
@@ -191,7 +210,8 @@ func checkContainer(t *testing.T, where string, c corev1.Container) {
 	}
 }
 
-// TestDaemonsAreProbedOnTheirAdminPort: readiness and liveness differ, so that a gate that must refuse is not killed for it.
+// TestDaemonsAreProbedOnTheirAdminPort: readiness and liveness differ, so that a gate that must
+// refuse is not killed for it.
 func TestDaemonsAreProbedOnTheirAdminPort(t *testing.T) {
 	templates := pods(t, "k8s/base")
 	for _, name := range []string{"issuer", "authz"} {
@@ -205,8 +225,8 @@ func TestDaemonsAreProbedOnTheirAdminPort(t *testing.T) {
 	}
 }
 
-// TestNoPodIsAlone: what has more than one replica keeps one through a drained node, and nothing but the four parts that
-// must be reached has a Service.
+// TestNoPodIsAlone: what has more than one replica keeps one through a drained node, and nothing
+// but the four parts that must be reached has a Service.
 func TestNoPodIsAlone(t *testing.T) {
 	budgets := map[string]bool{}
 	replicas := map[string]int32{}
@@ -223,7 +243,8 @@ func TestNoPodIsAlone(t *testing.T) {
 	}
 	for _, name := range []string{"issuer", "authz", "envoy"} {
 		if replicas[name] < 2 || !budgets[name] {
-			t.Errorf("%s: %d replicas, a disruption budget: %v; expected two and one", name, replicas[name], budgets[name])
+			t.Errorf("%s: %d replicas, a disruption budget: %v; expected two and one", name,
+				replicas[name], budgets[name])
 		}
 	}
 }
@@ -248,8 +269,8 @@ func TestNamespaceEnforcesRestricted(t *testing.T) {
 	}
 }
 
-// TestNobodyTalksToRedisButIssuersAndGates reads the network policies: every pod is closed by default, and each opening is for
-// pods that exist.
+// TestNobodyTalksToRedisButIssuersAndGates reads the network policies: every pod is closed by
+// default, and each opening is for pods that exist.
 func TestNobodyTalksToRedisButIssuersAndGates(t *testing.T) {
 	policies := map[string]networkingv1.NetworkPolicySpec{}
 	for _, o := range build(t, "k8s/base") {
@@ -258,7 +279,8 @@ func TestNobodyTalksToRedisButIssuersAndGates(t *testing.T) {
 		}
 	}
 	deny := policies["deny-all"]
-	if len(deny.PodSelector.MatchLabels) != 0 || len(deny.PolicyTypes) != 2 || len(deny.Ingress)+len(deny.Egress) != 0 {
+	if len(deny.PodSelector.MatchLabels) != 0 || len(deny.PolicyTypes) != 2 ||
+		len(deny.Ingress)+len(deny.Egress) != 0 {
 		t.Errorf("deny-all does not deny all: %+v", deny)
 	}
 	for name, want := range map[string][]string{
@@ -303,14 +325,17 @@ func TestServicesAndProbesFindTheirPorts(t *testing.T) {
 			case *corev1.Service:
 				for _, p := range v.Spec.Ports {
 					if !ports[v.Spec.Selector["app.kubernetes.io/name"]][p.TargetPort.StrVal] {
-						t.Errorf("%s: service %s leads to port %q, which its pods do not have", folder, o.name, p.TargetPort.StrVal)
+						t.Errorf("%s: service %s leads to port %q, which its pods do not have",
+							folder, o.name, p.TargetPort.StrVal)
 					}
 				}
 			case *networkingv1.NetworkPolicy:
 				for _, rule := range v.Spec.Ingress {
 					for _, p := range rule.Ports {
 						if !ports[v.Spec.PodSelector.MatchLabels["app.kubernetes.io/name"]][p.Port.StrVal] {
-							t.Errorf("%s: network policy %s opens port %q, which its pods do not have", folder, o.name, p.Port.StrVal)
+							t.Errorf(
+								"%s: network policy %s opens port %q, which its pods do not have",
+								folder, o.name, p.Port.StrVal)
 						}
 					}
 				}
@@ -342,8 +367,8 @@ func TestAChangedFileIsANewConfigMap(t *testing.T) {
 	}
 }
 
-// TestTheIssuerOnKubernetesBelievesThePodNetworkAtMost: not every private network; and both pages that a reader begins with say
-// what to set.
+// TestTheIssuerOnKubernetesBelievesThePodNetworkAtMost: not every private network; and both pages
+// that a reader begins with say what to set.
 func TestTheIssuerOnKubernetesBelievesThePodNetworkAtMost(t *testing.T) {
 	for _, folder := range overlays {
 		var value string
@@ -354,18 +379,21 @@ func TestTheIssuerOnKubernetesBelievesThePodNetworkAtMost(t *testing.T) {
 		}
 		network, err := netip.ParsePrefix(value)
 		if err != nil || network.Bits() < 16 {
-			t.Errorf("%s: SALLYPORT_HTTP_TRUSTED_PROXIES is %q, expected one network of /16 or narrower: %v", folder, value, err)
+			t.Errorf(
+				"%s: SALLYPORT_HTTP_TRUSTED_PROXIES is %q, expected one network of /16 or narrower: %v",
+				folder, value, err)
 		}
 	}
 	for _, page := range []string{"docs/day-2.md", "k8s/base/issuer.yaml"} {
-		if text := readFile(t, page); !strings.Contains(text, "SALLYPORT_HTTP_TRUSTED_PROXIES") || !strings.Contains(text, "podCIDR") {
+		if text := readFile(t, page); !strings.Contains(text, "SALLYPORT_HTTP_TRUSTED_PROXIES") ||
+			!strings.Contains(text, "podCIDR") {
 			t.Errorf("%s does not say what to set on a cluster", page)
 		}
 	}
 }
 
-// TestRedisKeepsItsFileOnAVolume in each overlay, so that the end of its pod is not the end of all sessions; the base says what
-// a cluster needs for it.
+// TestRedisKeepsItsFileOnAVolume in each overlay, so that the end of its pod is not the end of all
+// sessions; the base says what a cluster needs for it.
 func TestRedisKeepsItsFileOnAVolume(t *testing.T) {
 	for _, folder := range overlays {
 		for _, o := range build(t, folder) {
@@ -381,7 +409,8 @@ func TestRedisKeepsItsFileOnAVolume(t *testing.T) {
 	}
 }
 
-// TestTheOverlayOfTheDocsBuilds: the one of docs/day-2.md, with the part that takes the shipped upstream away.
+// TestTheOverlayOfTheDocsBuilds: the one of docs/day-2.md, with the part that takes the shipped
+// upstream away.
 func TestTheOverlayOfTheDocsBuilds(t *testing.T) {
 	page := readFile(t, "docs/day-2.md")
 	indented := func(begin string) string {
@@ -402,7 +431,8 @@ func TestTheOverlayOfTheDocsBuilds(t *testing.T) {
 	_, withoutUpstream, _ := strings.Cut(indented("patches:\n"), "patches:\n")
 	dir := t.TempDir()
 	for _, folder := range []string{"k8s/base", "deploy/config"} {
-		if err := os.CopyFS(filepath.Join(dir, folder), os.DirFS(filepath.Join(root, folder))); err != nil {
+		if err := os.CopyFS(filepath.Join(dir, folder),
+			os.DirFS(filepath.Join(root, folder))); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -411,10 +441,12 @@ func TestTheOverlayOfTheDocsBuilds(t *testing.T) {
 		t.Fatal(err)
 	}
 	overlay := indented("apiVersion: kustomize.config.k8s.io/v1beta1\n") + withoutUpstream
-	if err := os.WriteFile(filepath.Join(mine, "kustomization.yaml"), []byte(overlay), 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(mine, "kustomization.yaml"), []byte(overlay),
+		0o600); err != nil {
 		t.Fatal(err)
 	}
-	resources, err := krusty.MakeKustomizer(krusty.MakeDefaultOptions()).Run(filesys.MakeFsOnDisk(), mine)
+	resources, err := krusty.MakeKustomizer(krusty.MakeDefaultOptions()).
+		Run(filesys.MakeFsOnDisk(), mine)
 	if err != nil {
 		t.Fatalf("%v\n%s", err, overlay)
 	}
@@ -422,7 +454,8 @@ func TestTheOverlayOfTheDocsBuilds(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := string(text); !strings.Contains(got, "image: registry.example/sallyport:v1.2.3") || !strings.Contains(got, "value: 10.42.0.0/16") {
+	if got := string(text); !strings.Contains(got, "image: registry.example/sallyport:v1.2.3") ||
+		!strings.Contains(got, "value: 10.42.0.0/16") {
 		t.Error("the overlay names neither its image nor its network")
 	}
 	for _, r := range resources.Resources() {

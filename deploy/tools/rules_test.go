@@ -16,11 +16,14 @@ import (
 // ourMetric is a metric's name. Histograms are stored as three.
 var ourMetric = regexp.MustCompile(`\bsallyport_[a-z0-9_]+`)
 
-// Some files put names together: from a prefix, or from a namespace and a subsystem, and what they give to a function of theirs.
+// Some files put names together: from a prefix, or from a namespace and a subsystem, and what they
+// give to a function of theirs.
 var (
 	prefix    = regexp.MustCompile(`"(sallyport_[a-z]+_)"`)
 	subsystem = regexp.MustCompile(`namespace, subsystem = "(\w+)", "(\w+)"`)
-	given     = regexp.MustCompile(`(?:\b(?:gauge|counter|vec|describe)\(|Subsystem: subsystem, Name: )"([a-z_]+)"`)
+	given     = regexp.MustCompile(
+		`(?:\b(?:gauge|counter|vec|describe)\(|Subsystem: subsystem, Name: )"([a-z_]+)"`,
+	)
 )
 
 // metricsInCode gives the names of all metrics that the code registers.
@@ -81,7 +84,8 @@ func base(name string, known map[string]bool) string {
 func TestAlertsAreRulesThatPrometheusTakes(t *testing.T) {
 	known := metricsInCode(t)
 	text := readFile(t, "examples/alerts.yaml")
-	groups, errs := rulefmt.Parse([]byte(text), false, model.UTF8Validation, parser.NewParser(parser.Options{}), nil)
+	groups, errs := rulefmt.Parse([]byte(text), false, model.UTF8Validation,
+		parser.NewParser(parser.Options{}), nil)
 	for _, err := range errs {
 		t.Error(err)
 	}
@@ -96,7 +100,9 @@ func TestAlertsAreRulesThatPrometheusTakes(t *testing.T) {
 			if rule.Alert == "" || rule.Labels["severity"] == "" || rule.Annotations["summary"] == "" {
 				t.Errorf("%s%s: expected an alert with a severity and a summary", rule.Alert, rule.Record)
 			}
-			want := "https://github.com/sallyport/sallyport/blob/main/docs/alerts.md#" + strings.ToLower(rule.Alert)
+			want := "https://github.com/sallyport/sallyport/blob/main/docs/alerts.md#" + strings.ToLower(
+				rule.Alert,
+			)
 			if got := rule.Annotations["runbook_url"]; got != want {
 				t.Errorf("%s: runbook_url is %q, expected %s", rule.Alert, got, want)
 			}
@@ -121,8 +127,8 @@ func TestAlertsAreRulesThatPrometheusTakes(t *testing.T) {
 	}
 }
 
-// TestEachAlertsSectionStandsAlone: who is woken up reads one section, and finds in it what is the matter, three commands to
-// paste, why, and what to do; the table of metrics leads there.
+// TestEachAlertsSectionStandsAlone: who is woken up reads one section, and finds in it what is the
+// matter, three commands to paste, why, and what to do; the table of metrics leads there.
 func TestEachAlertsSectionStandsAlone(t *testing.T) {
 	page := readFile(t, "docs/alerts.md")
 	metrics := readFile(t, "docs/operations.md")
@@ -136,7 +142,10 @@ func TestEachAlertsSectionStandsAlone(t *testing.T) {
 			}
 			last = at
 		}
-		if commands := regexp.MustCompile(`(?m)^    (docker|kubectl|curl|sallyport) `).FindAllString(text, -1); len(commands) != 3 {
+		if commands := regexp.MustCompile(`(?m)^    (docker|kubectl|curl|sallyport) `).
+			FindAllString(text, -1); len(
+			commands,
+		) != 3 {
 			t.Errorf("%s has %d commands to paste, expected three", m[1], len(commands))
 		}
 		if !strings.Contains(metrics, "(alerts.md#"+strings.ToLower(m[1])+")") {

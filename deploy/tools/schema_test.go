@@ -14,16 +14,21 @@ import (
 	"sigs.k8s.io/kustomize/kyaml/openapi/kubernetesapi"
 )
 
-// oldest is the Kubernetes release whose API the schemas describe: the one that kustomize carries. Whatever is valid there
-// and decodes into the types of the newest release is valid in all between.
+// oldest is the Kubernetes release whose API the schemas describe: the one that kustomize carries.
+// Whatever is valid there and decodes into the types of the newest release is valid in all between.
 const oldest = "v1.21.2"
 
-// schemas writes JSON schemas for kubeconform into a folder, from the API description that is compiled into kustomize, since
-// the ones it would fetch by itself need the internet. The answer is the location to give to kubeconform.
+// schemas writes JSON schemas for kubeconform into a folder, from the API description that is
+// compiled into kustomize, since the ones it would fetch by itself need the internet. The answer is
+// the location to give to kubeconform.
 func schemas(t *testing.T) string {
 	t.Helper()
 	document := new(openapi_v2.Document)
-	if err := proto.Unmarshal(kubernetesapi.OpenAPIMustAsset[oldest]("kubernetesapi/"+strings.ReplaceAll(oldest, ".", "_")+"/swagger.pb"), document); err != nil {
+	if err := proto.Unmarshal(
+		kubernetesapi.OpenAPIMustAsset[oldest](
+			"kubernetesapi/"+strings.ReplaceAll(oldest, ".", "_")+"/swagger.pb"),
+		document,
+	); err != nil {
 		t.Fatal(err)
 	}
 	var swagger spec.Swagger
@@ -57,11 +62,16 @@ func schemas(t *testing.T) string {
 }
 
 // writeSchema writes the schema of one kind under the name by which kubeconform looks for it.
-func writeSchema(t *testing.T, dir string, gvk map[string]any, definition string, definitions map[string]any) {
+func writeSchema(t *testing.T, dir string, gvk map[string]any, definition string,
+	definitions map[string]any) {
 	t.Helper()
-	wanted := map[string]bool{"Namespace": true, "ServiceAccount": true, "ConfigMap": true, "Secret": true, "Service": true, "Deployment": true,
-		"StatefulSet": true, "PodDisruptionBudget": true, "NetworkPolicy": true, "PersistentVolumeClaim": true}
-	kind, group, version := fmt.Sprint(gvk["kind"]), fmt.Sprint(gvk["group"]), fmt.Sprint(gvk["version"])
+	wanted := map[string]bool{
+		"Namespace": true, "ServiceAccount": true, "ConfigMap": true, "Secret": true,
+		"Service": true, "Deployment": true, "StatefulSet": true, "PodDisruptionBudget": true,
+		"NetworkPolicy": true, "PersistentVolumeClaim": true,
+	}
+	kind, group, version := fmt.Sprint(gvk["kind"]), fmt.Sprint(gvk["group"]), fmt.Sprint(
+		gvk["version"])
 	if !wanted[kind] {
 		return
 	}
@@ -69,7 +79,8 @@ func writeSchema(t *testing.T, dir string, gvk map[string]any, definition string
 	if group != "" {
 		name += "-" + strings.Split(group, ".")[0]
 	}
-	encoded, err := json.Marshal(map[string]any{"$ref": "#/definitions/" + definition, "definitions": definitions})
+	encoded, err := json.Marshal(
+		map[string]any{"$ref": "#/definitions/" + definition, "definitions": definitions})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -78,13 +89,14 @@ func writeSchema(t *testing.T, dir string, gvk map[string]any, definition string
 	}
 }
 
-// closed makes a schema of the API description one for JSON Schema: what an object does not name, it may not have, and what
-// Kubernetes takes as a number or a string may be either.
+// closed makes a schema of the API description one for JSON Schema: what an object does not name,
+// it may not have, and what Kubernetes takes as a number or a string may be either.
 func closed(schema map[string]any) map[string]any {
 	if format := schema["format"]; format == "int-or-string" {
 		return map[string]any{"type": []string{"string", "integer"}}
 	}
-	if description, _ := schema["description"].(string); strings.HasPrefix(description, "Quantity is a fixed-point representation") {
+	if description, _ := schema["description"].(string); strings.HasPrefix(description,
+		"Quantity is a fixed-point representation") {
 		return map[string]any{"type": []string{"string", "number"}}
 	}
 	if properties, ok := schema["properties"].(map[string]any); ok {

@@ -1,8 +1,8 @@
-// Command bugs breaks the rules of the revocation log and of sessions, one by one, and runs the tests
-// that are to notice. Each bug of the table is an edit of the product's own files, which the go command
-// reads in their place (go test -overlay): the product knows nothing of it. Bugs prints what caught each,
-// and fails when one was not caught, when a rule no longer stands in its file, or when a test fails
-// without any bug.
+// Command bugs breaks the rules of the revocation log and of sessions, one by one, and runs the
+// tests that are to notice. Each bug of the table is an edit of the product's own files, which the
+// go command reads in their place (go test -overlay): the product knows nothing of it. Bugs prints
+// what caught each, and fails when one was not caught, when a rule no longer stands in its file, or
+// when a test fails without any bug.
 //
 // It wants redis-server, and to be run from the module's root: make bugs.
 package main
@@ -20,7 +20,8 @@ import (
 )
 
 func main() {
-	only := flag.String("only", "", "bugs to try, by number or by number and letter, separated by commas: 8,17c")
+	only := flag.String("only", "",
+		"bugs to try, by number or by number and letter, separated by commas: 8,17c")
 	all := flag.Bool("all", false, "run every catcher of a bug, not only the first that catches it")
 	jobs := flag.Int("jobs", 4, "tests at a time: most of their time they wait")
 	flag.Parse()
@@ -39,7 +40,8 @@ func chosen(list string) []row {
 	}
 	names := strings.Split(list, ",")
 	return slices.DeleteFunc(slices.Clone(table), func(r row) bool {
-		return !slices.Contains(names, r.bug) && !slices.Contains(names, strings.TrimRight(r.bug, "abcdef"))
+		return !slices.Contains(names, r.bug) &&
+			!slices.Contains(names, strings.TrimRight(r.bug, "abcdef"))
 	})
 }
 
@@ -68,7 +70,8 @@ func run(ctx context.Context, rows []row, all bool, jobs int) error {
 		fmt.Fprintf(os.Stderr, "%d of %d: %s\n", done.Add(1), len(rows), rows[n].bug)
 	})
 	missed := report(results)
-	fmt.Printf("%d bugs in %d forms, %d caught, %s\n", numbers(rows), len(rows), len(rows)-missed, time.Since(began).Round(time.Second))
+	fmt.Printf("%d bugs in %d forms, %d caught, %s\n", numbers(rows), len(rows), len(rows)-missed,
+		time.Since(began).Round(time.Second))
 	if missed > 0 {
 		return fmt.Errorf("bugs: %d of %d forms were not caught", missed, len(rows))
 	}
@@ -99,7 +102,8 @@ func (w *workshop) control(ctx context.Context, rows []row, jobs int) error {
 		binaries[c.pkg] = binary
 	}
 	outcomes := make([]outcome, len(used))
-	each(jobs, len(used), func(n int) { outcomes[n] = used[n].run(ctx, binaries[used[n].pkg], w.root) })
+	each(jobs, len(used),
+		func(n int) { outcomes[n] = used[n].run(ctx, binaries[used[n].pkg], w.root) })
 	var failed []string
 	for n, o := range outcomes {
 		if !o.passed {
@@ -109,7 +113,8 @@ func (w *workshop) control(ctx context.Context, rows []row, jobs int) error {
 	if len(failed) > 0 {
 		return fmt.Errorf("bugs: these tests fail by themselves:\n%s", strings.Join(failed, "\n"))
 	}
-	fmt.Printf("%d tests pass without a bug, in %s\n\n", len(used), time.Since(began).Round(time.Second))
+	fmt.Printf("%d tests pass without a bug, in %s\n\n", len(used),
+		time.Since(began).Round(time.Second))
 	return nil
 }
 

@@ -48,7 +48,9 @@ func (r *row) apply(root string) (map[string]string, error) {
 			text = string(raw)
 		}
 		if n := strings.Count(text, e.rule); n != 1 {
-			return nil, fmt.Errorf("bugs: %s: expected the rule once in %s, found it %d times:\n%s", r.bug, e.file, n, e.rule)
+			return nil, fmt.Errorf(
+				"bugs: %s: expected the rule once in %s, found it %d times:\n%s", r.bug, e.file,
+				n, e.rule)
 		}
 		files[e.file] = strings.Replace(text, e.rule, e.bug, 1)
 	}
@@ -99,7 +101,8 @@ func (w *workshop) build(ctx context.Context, pkg string, r *row) (binary string
 	cmd := exec.CommandContext(ctx, "go", append(args, "-o", binary, "./"+pkg)...)
 	cmd.Dir = w.root
 	if out, err := cmd.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("bugs: building the tests of %s with the bug %s: %w\n%s", pkg, name, err, out)
+		return "", fmt.Errorf("bugs: building the tests of %s with the bug %s: %w\n%s", pkg, name,
+			err, out)
 	}
 	return binary, nil
 }
@@ -137,7 +140,8 @@ func (c catcher) run(ctx context.Context, binary, root string) outcome {
 		parts[i] = "^" + p
 	}
 	parts[0] += "$"
-	cmd := exec.CommandContext(ctx, binary, "-test.run", strings.Join(parts, "/"), "-test.v", "-test.failfast")
+	cmd := exec.CommandContext(ctx, binary, "-test.run", strings.Join(parts, "/"), "-test.v",
+		"-test.failfast")
 	cmd.Dir = filepath.Join(root, c.pkg)
 	out, err := cmd.CombinedOutput()
 	text, name := string(out), strings.Split(c.test, "/")[0]

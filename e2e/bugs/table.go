@@ -1,6 +1,7 @@
 package main
 
-// row is a seeded bug, in the words of the rule it breaks, and the tests that are to catch it, the cheapest first.
+// row is a seeded bug, in the words of the rule it breaks, and the tests that are to catch it, the
+// cheapest first.
 type row struct {
 	bug      string // its number, and a letter where a rule is broken in several ways or places
 	what     string
@@ -171,7 +172,9 @@ var table = []row{
 	}, sessions("TestNothingIsAnsweredBeforeTheReplicaHasIt")},
 	{"10a", "WAIT's count not compared: an append's", []edit{
 		{"internal/revocation/redislog/appender.go", `	case replicas < a.cfg.MinReplicas:
+		// as with a heartbeat, another server may be the primary now
 		r.err`, `	case replicas < 0:
+		// as with a heartbeat, another server may be the primary now
 		r.err`},
 		{"internal/revocation/redislog/appender.go", `		if stored.replicas < a.cfg.MinReplicas {
 			return errReplicas
@@ -401,7 +404,8 @@ h = ensure(ARGV[1], tonumber(ARGV[2]), skew, t, tonumber(ARGV[15]))`},
 `},
 	}, log("TestSecondHolderThatHangs")},
 	{"36", "trim by the issuer's clock without skew", []edit{
-		{"internal/revocation/redislog/issuer.go", `		hb.Sight.Expired, hb.Sight.Redis,
+		{"internal/revocation/redislog/issuer.go", `		hb.Sight.Expired,
+		hb.Sight.Redis,
 `, `		hb.Sight.Expired, hb.Sight.Redis, i.instant().Wall.UnixMilli(),
 `},
 		{"internal/revocation/redislog/lua/heartbeat.lua", "return expires_of(field(entry[2], 'e')) + skew <= over end", "return expires_of(field(entry[2], 'e')) <= tonumber(ARGV[16]) end"},

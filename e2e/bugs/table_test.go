@@ -32,7 +32,8 @@ func parsed(t *testing.T, pattern string) (files []*ast.File) {
 	return files
 }
 
-// TestTheTableHasEveryBug: each of the forty-one, in order, each form once and with something to catch it.
+// TestTheTableHasEveryBug: each of the forty-one, in order, each form once and with something to
+// catch it.
 func TestTheTableHasEveryBug(t *testing.T) {
 	seen, last := map[string]bool{}, 0
 	for _, r := range table {
@@ -68,8 +69,8 @@ func TestEveryCatcherIsATest(t *testing.T) {
 	}
 }
 
-// TestEveryRuleStandsInItsFile: once, so that the row breaks what it says it breaks, and the file with
-// the bug in it is still a program.
+// TestEveryRuleStandsInItsFile: once, so that the row breaks what it says it breaks, and the file
+// with the bug in it is still a program.
 func TestEveryRuleStandsInItsFile(t *testing.T) {
 	for _, r := range table {
 		files, err := r.apply(root)
@@ -88,7 +89,8 @@ func TestEveryRuleStandsInItsFile(t *testing.T) {
 	}
 }
 
-// TestARuleThatIsGoneIsAnError: a row that changes nothing would be called caught or missed by chance.
+// TestARuleThatIsGoneIsAnError: a row that changes nothing would be called caught or missed by
+// chance.
 func TestARuleThatIsGoneIsAnError(t *testing.T) {
 	for name, e := range map[string]edit{
 		"not there":   {"e2e/bugs/table.go", "no such " + "rule", ""},
@@ -104,16 +106,19 @@ func TestARuleThatIsGoneIsAnError(t *testing.T) {
 // TestTheProductKnowsNothingOfBugs: no switch for one stands between a reader and the rules.
 func TestTheProductKnowsNothingOfBugs(t *testing.T) {
 	for _, top := range []string{"internal", "authz", "issuer", "cmd"} {
-		err := filepath.WalkDir(filepath.Join(root, top), func(path string, d fs.DirEntry, err error) error {
-			if err != nil || d.IsDir() || filepath.Ext(path) != ".go" {
+		err := filepath.WalkDir(
+			filepath.Join(root, top),
+			func(path string, d fs.DirEntry, err error) error {
+				if err != nil || d.IsDir() || filepath.Ext(path) != ".go" {
+					return err
+				}
+				source, err := os.ReadFile(path)
+				if bytes.Contains(bytes.ToLower(source), []byte("seeded")) {
+					t.Errorf("%s speaks of seeded bugs", path)
+				}
 				return err
-			}
-			source, err := os.ReadFile(path)
-			if bytes.Contains(bytes.ToLower(source), []byte("seeded")) {
-				t.Errorf("%s speaks of seeded bugs", path)
-			}
-			return err
-		})
+			},
+		)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -143,7 +148,8 @@ func TestOnlyAFailureOfTheTestCounts(t *testing.T) {
 	}
 }
 
-// TestABugThatIsNotCaughtIsReported: by a test that passes with it, and by a program that is not built.
+// TestABugThatIsNotCaughtIsReported: by a test that passes with it, and by a program that is not
+// built.
 func TestABugThatIsNotCaughtIsReported(t *testing.T) {
 	w := &workshop{root, t.TempDir()}
 	for name, r := range map[string]row{

@@ -90,7 +90,8 @@ func (c *client) act() {
 	}
 }
 
-// begin begins a session: by a login, or with a token as a login, or another issuer, would have given.
+// begin begins a session: by a login, or with a token as a login, or another issuer, would have
+// given.
 func (c *client) begin() {
 	if c.random.IntN(3) > 0 {
 		if s := c.mint(c.anyIdentity()); s != nil {
@@ -110,7 +111,8 @@ func (c *client) adopt(s *session) {
 	c.own = append(c.own, s)
 }
 
-// finish ends a session, and asks until it has ended or there is no sense in it; sometimes a refresh goes on meanwhile.
+// finish ends a session, and asks until it has ended or there is no sense in it; sometimes a
+// refresh goes on meanwhile.
 func (c *client) finish(s *session) {
 	c.leave(s)
 	if s.facts.Issuer != issuerName { // which our issuers do not log out
@@ -134,7 +136,8 @@ func (c *client) leave(s *session) {
 	c.own = slices.DeleteFunc(c.own, func(own *session) bool { return own == s })
 }
 
-// insist asks an issuer to end something, and another one when it does not, until it is acknowledged or patience is at its end.
+// insist asks an issuer to end something, and another one when it does not, until it is
+// acknowledged or patience is at its end.
 func (c *client) insist(ask func(i *issuer, wait bool) int) {
 	wait := c.random.IntN(4) == 0
 	for range 3 {
@@ -196,7 +199,10 @@ func (w *world) call(g *gate, s *session, t access) Event {
 		response, err := g.check.Check(ctx, &authv3.CheckRequest{Attributes: &authv3.AttributeContext{
 			Request: &authv3.AttributeContext_Request{Http: &authv3.AttributeContext_HttpRequest{
 				Method: "GET", Path: "/protected", Host: "localhost", Headers: map[string]string{
-					":method": "GET", ":path": "/protected", ":authority": "localhost", "authorization": "Bearer " + t.compact,
+					":method":       "GET",
+					":path":         "/protected",
+					":authority":    "localhost",
+					"authorization": "Bearer " + t.compact,
 				},
 			}},
 		}})
@@ -228,7 +234,8 @@ func (w *world) login(i *issuer, u user) *session {
 	var s *session
 	e := w.timedLater(Event{Op: Login, Facts: w.factsOf(u)}, i.node, func(e *Event) {
 		var pair pairAnswer
-		e.Status = w.post(i.url+"/login", map[string]string{"username": u.name, "password": password}, "", &pair)
+		e.Status = w.post(i.url+"/login",
+			map[string]string{"username": u.name, "password": password}, "", &pair)
 		if e.Status == http.StatusOK {
 			s = &session{facts: e.Facts}
 			s.add(pair, e)
@@ -260,7 +267,8 @@ func (s *session) add(pair pairAnswer, e *Event) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.access = append(s.access, access{jti, pair.Access})
-	if !slices.Contains(s.refresh, pair.Refresh) { // a repetition gives one that is there, and perhaps spent
+	// a repetition gives one that is there, and perhaps spent
+	if !slices.Contains(s.refresh, pair.Refresh) {
 		s.refresh = append(s.refresh, pair.Refresh)
 	}
 }
@@ -339,7 +347,8 @@ func (w *world) logout(i *issuer, s *session, wait, byRefresh bool) int {
 	}).Status
 }
 
-// post sends JSON, or with a nil body nothing, and gives the status: 0 when there is no answer, or not the whole of it.
+// post sends JSON, or with a nil body nothing, and gives the status: 0 when there is no answer, or
+// not the whole of it.
 func (w *world) post(url string, body any, bearer string, into any) int {
 	var content []byte
 	if body != nil {

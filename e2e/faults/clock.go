@@ -11,8 +11,8 @@ func (i Injection) movesClock() bool {
 	return i.Kind == GateClock || i.Kind == IssuerClock || i.Kind == RedisClock
 }
 
-// moved is how far the fault moves a clock: back if it is hard. Most often by 300 s, for longer than any entry lives, around
-// clock_skew, and by so little that nobody may notice.
+// moved is how far the fault moves a clock: back if it is hard. Most often by 300 s, for longer
+// than any entry lives, around clock_skew, and by so little that nobody may notice.
 func (i Injection) moved() time.Duration {
 	by := [...]time.Duration{
 		300 * time.Second, 300 * time.Second, 2*time.Hour + 333*time.Millisecond, 300 * time.Second, 31 * time.Second, 7301 * time.Millisecond,
@@ -24,17 +24,23 @@ func (i Injection) moved() time.Duration {
 	return by
 }
 
-// unnoticed is what may be wrong with each of two clocks while they are within clock_skew (30 s) of each other.
+// unnoticed is what may be wrong with each of two clocks while they are within clock_skew (30 s) of
+// each other.
 const unnoticed = 14 * time.Second
 
-// skew notes that gates could not tell the time since from. It is called when the clock is right again: until a gate has had a
-// heartbeat after that, it judges by what it knew.
+// skew notes that gates could not tell the time since from. It is called when the clock is right
+// again: until a gate has had a heartbeat after that, it judges by what it knew.
 func (w *world) skew(from time.Duration, by time.Duration, gates ...*gate) {
 	if max(by, -by) <= unnoticed {
 		return
 	}
 	for _, g := range gates {
-		w.span(Span{Kind: Skewed, From: from, To: w.now() + w.plan.maxStaleness(), Who: g.name, Note: by.String()})
+		w.span(
+			Span{
+				Kind: Skewed, From: from, To: w.now() + w.plan.maxStaleness(), Who: g.name,
+				Note: by.String(),
+			},
+		)
 	}
 }
 
@@ -64,8 +70,9 @@ func (w *world) moveRedisClock(ctx context.Context, i Injection) error {
 	return err
 }
 
-// suspendGate suspends a gate's machine: the process stops, and so does its monotonic clock. It wakes without a connection to
-// Redis, and so must know by its wall clock alone how old its copy is.
+// suspendGate suspends a gate's machine: the process stops, and so does its monotonic clock. It
+// wakes without a connection to Redis, and so must know by its wall clock alone how old its copy
+// is.
 func (w *world) suspendGate(ctx context.Context, i Injection) error {
 	if !canPart {
 		return errSkipped

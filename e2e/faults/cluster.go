@@ -22,8 +22,8 @@ const (
 // nodeTimeout is when a node that is silent counts as failed for the others.
 const nodeTimeout = time.Second
 
-// startCluster starts a cluster that is whole from its first moment: each node is given the file that it would have written
-// had it met the others before, instead of meeting them.
+// startCluster starts a cluster that is whole from its first moment: each node is given the file
+// that it would have written had it met the others before, instead of meeting them.
 func (w *world) startCluster(ctx context.Context) error {
 	for i := range clustered {
 		s, err := w.newServer(fmt.Sprintf("redis-%d", i+1))
@@ -60,10 +60,26 @@ func (s *server) clusterSettings() []string {
 	_, bus, _ := strings.Cut(s.bus, ":")
 	_, announcedBus, _ := strings.Cut(s.busAddress, ":")
 	return []string{
-		"--cluster-enabled", "yes", "--cluster-config-file", "nodes.conf", "--cluster-port", bus,
-		"--cluster-announce-ip", "127.0.0.1", "--cluster-announce-port", announced, "--cluster-announce-bus-port", announcedBus,
-		"--cluster-node-timeout", strconv.FormatInt(nodeTimeout.Milliseconds(), 10), "--cluster-replica-validity-factor", "0",
-		"--cluster-allow-replica-migration", "no", "--cluster-require-full-coverage", "no",
+		"--cluster-enabled",
+		"yes",
+		"--cluster-config-file",
+		"nodes.conf",
+		"--cluster-port",
+		bus,
+		"--cluster-announce-ip",
+		"127.0.0.1",
+		"--cluster-announce-port",
+		announced,
+		"--cluster-announce-bus-port",
+		announcedBus,
+		"--cluster-node-timeout",
+		strconv.FormatInt(nodeTimeout.Milliseconds(), 10),
+		"--cluster-replica-validity-factor",
+		"0",
+		"--cluster-allow-replica-migration",
+		"no",
+		"--cluster-require-full-coverage",
+		"no",
 	}
 }
 
@@ -75,14 +91,16 @@ func (w *world) nodesFile(self int) string {
 	var b strings.Builder
 	for i, s := range w.servers {
 		_, bus, _ := strings.Cut(s.busAddress, ":")
-		role, primary, epoch, range_ := "master", "-", i+1, fmt.Sprintf(" %d-%d", i*slots/shards, (i+1)*slots/shards-1)
+		role, primary, epoch, range_ := "master", "-", i+1, fmt.Sprintf(" %d-%d", i*slots/shards,
+			(i+1)*slots/shards-1)
 		if i >= shards {
 			role, primary, epoch, range_ = "slave", w.servers[i-shards].id(), 0, ""
 		}
 		if i == self {
 			role = "myself," + role
 		}
-		fmt.Fprintf(&b, "%s %s@%s %s %s 0 0 %d connected%s\n", s.id(), s.address, bus, role, primary, epoch, range_)
+		fmt.Fprintf(&b, "%s %s@%s %s %s 0 0 %d connected%s\n", s.id(), s.address, bus, role,
+			primary, epoch, range_)
 	}
 	fmt.Fprintf(&b, "vars currentEpoch %d lastVoteEpoch 0\n", shards)
 	return b.String()
@@ -123,8 +141,9 @@ func (s *server) views(ctx context.Context) ([]view, error) {
 	return all, nil
 }
 
-// clusterPrimary gives the server that most nodes hold to be the primary of a shard. On a draw it is the replica of the
-// beginning: it has been promoted, and the old primary and one more do not know yet.
+// clusterPrimary gives the server that most nodes hold to be the primary of a shard. On a draw it
+// is the replica of the beginning: it has been promoted, and the old primary and one more do not
+// know yet.
 func (w *world) clusterPrimary(ctx context.Context, shard int) *server {
 	votes := make([]int, len(w.servers))
 	var mu sync.Mutex
@@ -147,8 +166,8 @@ func (w *world) clusterPrimary(ctx context.Context, shard int) *server {
 	return w.servers[shard+shards]
 }
 
-// clusterWell says why the cluster is not yet as it should be: all nodes agree that all is well, each primary takes writes and
-// has its replica.
+// clusterWell says why the cluster is not yet as it should be: all nodes agree that all is well,
+// each primary takes writes and has its replica.
 func (w *world) clusterWell(ctx context.Context) error {
 	for shard := range shards {
 		primary := w.clusterPrimary(ctx, shard)
@@ -178,7 +197,8 @@ func (s *server) agrees(ctx context.Context, primary, replica *server) error {
 		switch {
 		case v.is("fail") || v.is("fail?") || v.is("handshake") || v.is("noaddr"):
 			return fmt.Errorf("faults: %s holds %s to be %v", s.name, v.id, v.flags)
-		case v.id == primary.id() && (!v.is("master") || !v.slots), v.id == replica.id() && !v.is("slave"):
+		case v.id == primary.id() && (!v.is("master") || !v.slots),
+			v.id == replica.id() && !v.is("slave"):
 			return fmt.Errorf("faults: %s holds another to be the primary than %s", s.name, primary.name)
 		}
 	}
@@ -232,7 +252,8 @@ func together(servers []*server, do func(int, *server) error) error {
 	return errors.Join(errs...)
 }
 
-// clusterEpoch gives the newest epoch that a node knows. Somebody who wants to be a primary begins one.
+// clusterEpoch gives the newest epoch that a node knows. Somebody who wants to be a primary begins
+// one.
 func (s *server) clusterEpoch(ctx context.Context) (int64, error) {
 	info, err := s.client.ClusterInfo(ctx).Result()
 	for line := range strings.Lines(info) {

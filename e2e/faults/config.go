@@ -13,7 +13,8 @@ const (
 	grace     = 2 * time.Second
 )
 
-// maxStaleness is longer where it has to cover the lag of replicas, which Redis counts in whole seconds.
+// maxStaleness is longer where it has to cover the lag of replicas, which Redis counts in whole
+// seconds.
 func (p Plan) maxStaleness() time.Duration {
 	if p.Topology == Single {
 		return 3 * time.Second
@@ -26,9 +27,9 @@ const (
 	audience   = "faults"
 )
 
-// issuerConfig limits nobody: room for 10 s a request, since a clock that is moved back by hours shall not bring back what was
-// counted before. It drains for less than the harness waits for its end: Redis goes at the same time, and a request under way may be
-// waiting for it.
+// issuerConfig limits nobody: room for 10 s a request, since a clock that is moved back by hours
+// shall not bring back what was counted before. It drains for less than the harness waits for its
+// end: Redis goes at the same time, and a request under way may be waiting for it.
 func (w *world) issuerConfig(name, listen, admin string) string {
 	return fmt.Sprintf(`name: %s
 issuer: %s
@@ -55,7 +56,8 @@ limits:
 func (w *world) gateConfig(name, listen, admin string) string {
 	var foreign strings.Builder
 	for i, f := range w.foreigners {
-		fmt.Fprintf(&foreign, "- issuer: %s\n  jwks_file: ./foreign-%d.json\n  audiences: [%s]\n", f.name, i, audience)
+		fmt.Fprintf(&foreign, "- issuer: %s\n  jwks_file: ./foreign-%d.json\n  audiences: [%s]\n",
+			f.name, i, audience)
 	}
 	return fmt.Sprintf(`name: %s
 listen: %s
@@ -92,7 +94,8 @@ func (w *world) redisConfig(ofIssuer bool, more string) string {
 		fmt.Fprintf(&b, "  mode: cluster\n  addresses: [%s]\n", addresses(w.servers))
 		replicas = 1
 	case Sentinel:
-		fmt.Fprintf(&b, "  mode: sentinel\n  master_name: %s\n  addresses: [%s]\n", masterName, addresses(w.sentinels))
+		fmt.Fprintf(&b, "  mode: sentinel\n  master_name: %s\n  addresses: [%s]\n", masterName,
+			addresses(w.sentinels))
 		replicas = 1
 	default:
 		fmt.Fprintf(&b, "  address: %s\n", w.servers[0].address)
@@ -103,7 +106,8 @@ func (w *world) redisConfig(ofIssuer bool, more string) string {
 		fmt.Fprintf(&b, "  checks: %s\n", w.redis.Checks)
 	}
 	fmt.Fprintf(&b, "  username: %s\n  password_file: ./%s-password\n", user, user)
-	fmt.Fprintf(&b, "revocation:\n  max_staleness: %v\n  settle: %v\n  heartbeat: %v\n  min_replicas: %d\n  append_timeout: 1500ms\n",
+	fmt.Fprintf(&b,
+		"revocation:\n  max_staleness: %v\n  settle: %v\n  heartbeat: %v\n  min_replicas: %d\n  append_timeout: 1500ms\n",
 		w.plan.maxStaleness(), settle, heartbeat, replicas)
 	b.WriteString(more + "log: {level: info}\n")
 	return b.String()

@@ -7,15 +7,17 @@ import (
 
 // end is something that ends a session, or one token of it, or may.
 type end struct {
-	by      *Event
-	token   string // the only token that it is about; "" for all
-	certain bool   // it is acknowledged and about this session: from by.End on, within B, no token passes
+	by    *Event
+	token string // the only token that it is about; "" for all
+	// it is acknowledged and about this session: from by.End on, within B, no token passes
+	certain bool
 }
 
 // about says whether an end is about a token.
 func (n *end) about(token string) bool { return n.token == "" || n.token == token }
 
-// margin is how far a cutoff, in seconds of Redis' time as an issuer knows it, may lie from the moments before and after it.
+// margin is how far a cutoff, in seconds of Redis' time as an issuer knows it, may lie from the
+// moments before and after it.
 const margin = 2 * time.Second
 
 // skew is what gates add to a cutoff for tokens of other issuers: clock_skew and its margin.
@@ -41,8 +43,9 @@ func (j *judge) settleEnds(s *story) {
 	slices.SortStableFunc(s.ends, func(a, b end) int { return int(a.by.End - b.by.End) })
 }
 
-// refusedForGood says that a refusal is the end of the session: the token was known to be spent for longer than the grace (S5), or
-// its user is disabled. It says so only while Redis has lost nothing: a session it no longer knows is refused too, and is not ended.
+// refusedForGood says that a refusal is the end of the session: the token was known to be spent for
+// longer than the grace (S5), or its user is disabled. It says so only while Redis has lost
+// nothing: a session it no longer knows is refused too, and is not ended.
 func (j *judge) refusedForGood(s *story, e *Event) bool {
 	disabled := s.born != nil && slices.ContainsFunc(j.broad, func(d *Event) bool {
 		return d.Op == Disable && d.Value == s.born.Facts.Subject && d.End < e.Begin
@@ -50,16 +53,20 @@ func (j *judge) refusedForGood(s *story, e *Event) bool {
 	return (disabled || j.reused(s, e)) && !j.lossy(s.changes[0].Begin, e.End)
 }
 
-// reused says that the refresh spent a token that had been spent, as had every one before a spent one, longer than the grace ago.
+// reused says that the refresh spent a token that had been spent, as had every one before a spent
+// one, longer than the grace ago.
 func (j *judge) reused(s *story, e *Event) bool {
 	return slices.ContainsFunc(s.changes, func(other *Event) bool {
-		return other.Op == Refresh && other.Status == 200 && other.Spent >= e.Spent && other.End+j.graceOf(other, e) < e.Begin
+		return other.Op == Refresh && other.Status == 200 && other.Spent >= e.Spent &&
+			other.End+j.graceOf(other, e) < e.Begin
 	})
 }
 
-// doubtful says that a refresh may have been taken for a reuse, although it was answered 200: a token was spent twice.
+// doubtful says that a refresh may have been taken for a reuse, although it was answered 200: a
+// token was spent twice.
 func (j *judge) doubtful(s *story, e *Event) bool {
-	return slices.ContainsFunc(s.changes, func(other *Event) bool { return other != e && other.Op == Refresh && other.Spent == e.Spent })
+	return slices.ContainsFunc(s.changes,
+		func(other *Event) bool { return other != e && other.Op == Refresh && other.Spent == e.Spent })
 }
 
 // meant says whether a revocation from above may be about a session, and whether it certainly is.
@@ -89,38 +96,47 @@ func (j *judge) meant(s *story, e *Event) (n end, ok bool) {
 	return j.cutOff(s, e)
 }
 
-// cutOff judges a revocation of all that began before it: certainly what was made, by its own account, well before it was asked
-// for; not what was made well after.
+// cutOff judges a revocation of all that began before it: certainly what was made, by its own
+// account, well before it was asked for; not what was made well after.
 func (j *judge) cutOff(s *story, e *Event) (end, bool) {
 	after := margin
 	if s.born.Facts.Issuer != issuerName {
 		after = skew
 	}
 	moved := j.clocksMoved(s.born.Begin-s.born.Old, e.End)
-	if j.clocksMoved(0, max(e.End, s.born.End)) { // what was wrong with either time may be wrong with the other alone
+	// what was wrong with either time may be wrong with the other alone
+	if j.clocksMoved(0, max(e.End, s.born.End)) {
 		after += 2 * skew
 	}
-	return end{by: e, certain: e.Acknowledged() && !moved && s.born.End-s.born.Old+margin < e.Begin}, s.born.Begin-s.born.Old <= e.End+after
+	return end{
+		by: e, certain: e.Acknowledged() && !moved && s.born.End-s.born.Old+margin < e.Begin,
+	}, s.born.Begin-s.born.Old <= e.End+after
 }
 
-// clocksMoved says whether somebody's idea of the time may have been wrong between two times, or just before.
+// clocksMoved says whether somebody's idea of the time may have been wrong between two times, or
+// just before.
 func (j *judge) clocksMoved(from, to time.Duration) bool {
 	return j.any(from-margin, to, func(s *Span) bool {
 		return s.Kind == Fault && Injection{Kind: Kind(s.Who)}.movesClock()
 	})
 }
 
-// meantByUser judges a log out everywhere: all sessions that a login had begun before are ended, and none that a login begins
-// after. Issuers know them by Redis; sessions of which it has no record are ended when they began, by their own account, well before.
+// meantByUser judges a log out everywhere: all sessions that a login had begun before are ended,
+// and none that a login begins after. Issuers know them by Redis; sessions of which it has no
+// record are ended when they began, by their own account, well before.
 func (j *judge) meantByUser(s *story, e *Event) (end, bool) {
 	f := s.born.Facts
 	if e.Value != f.Subject || f.Issuer != issuerName {
 		return end{}, false
 	}
 	if s.born.Begin-s.born.Old > e.End {
-		// A login begins behind the cutoff whatever it was made by. A token that was made past the issuers knows neither of one in its
-		// second nor of one that a clock which was ahead has put into the future.
-		return end{by: e}, s.born.Op == Mint && (s.born.Begin-s.born.Old <= e.End+margin || j.clocksMoved(0, s.born.End))
+		// A login begins behind the cutoff whatever it was made by. A token that was made past the
+		// issuers knows neither of one in its second nor of one that a clock which was ahead has
+		// put into the future.
+		return end{
+				by: e,
+			}, s.born.Op == Mint &&
+				(s.born.Begin-s.born.Old <= e.End+margin || j.clocksMoved(0, s.born.End))
 	}
 	made := s.born.End - s.born.Old
 	recorded := s.born.Op == Login && s.born.End < e.Begin && !j.lossy(s.born.Begin, e.End)
@@ -128,7 +144,8 @@ func (j *judge) meantByUser(s *story, e *Event) (end, bool) {
 	return end{by: e, certain: e.Acknowledged() && (recorded || older)}, true
 }
 
-// byToken says whether somebody tried to end one token of several, so that what holds for one says nothing of the others.
+// byToken says whether somebody tried to end one token of several, so that what holds for one says
+// nothing of the others.
 func (s *story) byToken() bool {
 	return slices.ContainsFunc(s.ends, func(n end) bool { return n.token != "" })
 }

@@ -28,23 +28,26 @@ func (o Op) String() string {
 // Facts are what selectors name in a token.
 type Facts struct{ Issuer, Subject, Client, Tenant, KeyID string }
 
-// Event is one request of a client and its answer. Times are monotonic, from the schedule's beginning.
+// Event is one request of a client and its answer. Times are monotonic, from the schedule's
+// beginning.
 type Event struct {
 	Op         Op
 	Begin, End time.Duration // before the request was sent; after the answer was read
 	At         string        // the process asked: gate-1, issuer-2
 	Life       int           // which of its lives, when it was the same before and after; 0 otherwise
 	Session    string        // the session; of a token without one, the token
-	Token      string        // of a Call the access token's id; of a Login, Refresh or Mint, of the one that was made
-	Facts      Facts         // of a Login or Mint: of the token, and so of all tokens of its session
-	Old        time.Duration // of a Mint: how long before its making the token says that it was made
-	Selector   string        // of a Revoke: what is named, as the API spells it; its issuer is in Facts
-	Value      string        // of a Revoke: its name; of an Everywhere or Disable, the user
-	Spent      int           // of a Refresh: the counter of the refresh token
-	Next       int           // of a Login or Refresh: the counter of the one handed out
-	Wait       bool          // of what ends something: with ?wait=
-	Status     int           // HTTP; 0: no answer
-	Reason     string        // of a gate's refusal
+	// of a Call the access token's id; of a Login, Refresh or Mint, of the one that was made
+	Token string
+	Facts Facts         // of a Login or Mint: of the token, and so of all tokens of its session
+	Old   time.Duration // of a Mint: how long before its making the token says that it was made
+	// of a Revoke: what is named, as the API spells it; its issuer is in Facts
+	Selector string
+	Value    string // of a Revoke: its name; of an Everywhere or Disable, the user
+	Spent    int    // of a Refresh: the counter of the refresh token
+	Next     int    // of a Login or Refresh: the counter of the one handed out
+	Wait     bool   // of what ends something: with ?wait=
+	Status   int    // HTTP; 0: no answer
+	Reason   string // of a gate's refusal
 }
 
 // Allowed says that a gate let the call pass.
@@ -95,7 +98,8 @@ const (
 	Starting                  // the harness itself had killed gate Who, and started it anew
 	Stopped                   // process Who had been stopped
 	Promoted                  // Redis chose another primary, or tried to
-	Skewed                    // the clocks of gate Who and of Redis, or of who mints tokens, were too far apart
+	// the clocks of gate Who and of Redis, or of who mints tokens, were too far apart
+	Skewed
 )
 
 func (k SpanKind) String() string {
@@ -109,13 +113,15 @@ type Span struct {
 	Who      string
 	Note     string
 	Loses    bool // Redis may have lost sessions or what was known of them
-	// Covers, of Healthy, is when that was found out: what was acknowledged before is in force everywhere.
+	// Covers, of Healthy, is when that was found out: what was acknowledged before is in force
+	// everywhere.
 	Covers time.Duration
 	Failed bool // of Converged: it did not come to pass
 }
 
 func (s *Span) String() string {
-	return strings.TrimSpace(fmt.Sprintf("%9.3f..%9.3f %s %s %s", s.From.Seconds(), s.To.Seconds(), s.Kind, s.Who, s.Note))
+	return strings.TrimSpace(
+		fmt.Sprintf("%9.3f..%9.3f %s %s %s", s.From.Seconds(), s.To.Seconds(), s.Kind, s.Who, s.Note))
 }
 
 // History is all that happened in a schedule.
@@ -126,7 +132,8 @@ type History struct {
 	ConvergeLimit time.Duration // L1
 	Events        []Event
 	Spans         []Span
-	Births        map[string][]time.Duration // of each process: before each of its lives was started; life n is [n-1]
+	// of each process: before each of its lives was started; life n is [n-1]
+	Births map[string][]time.Duration
 }
 
 // Violation is a broken promise.
@@ -135,8 +142,8 @@ type Violation struct {
 	What    string
 	Slice   []string // the part of the history that shows it
 	Lost    bool     // it is that something acknowledged as ended was served again
-	// Doubt says why the history does not prove it: the machine was too busy to run anything, or Redis changed its primary on
-	// its own, which is a fault beyond those that the plan allows for.
+	// Doubt says why the history does not prove it: the machine was too busy to run anything, or
+	// Redis changed its primary on its own, which is a fault beyond those that the plan allows for.
 	Doubt string
 }
 

@@ -31,7 +31,8 @@ var (
 // password is every installation's users'.
 var password = rand.Text()
 
-// foreign is an issuer whose tokens gates trust and which has no part in the installation: its tokens have no session.
+// foreign is an issuer whose tokens gates trust and which has no part in the installation: its
+// tokens have no session.
 type foreign struct {
 	name string
 	ring *keyring.Ring
@@ -72,14 +73,16 @@ func (w *world) newRing(ctx context.Context, name string) (*keyring.Ring, error)
 	}
 	cfg := keyring.DefaultConfig()
 	cfg.Dir = config.Path(dir)
-	ring, err := keyring.Open(cfg, keyring.Options{Now: time.Now, PublishFor: 5 * time.Minute, MaxLifetime: time.Hour})
+	ring, err := keyring.Open(cfg,
+		keyring.Options{Now: time.Now, PublishFor: 5 * time.Minute, MaxLifetime: time.Hour})
 	if err != nil {
 		return nil, err
 	}
 	return ring, os.WriteFile(filepath.Join(w.dir, name+".json"), ring.KeySet(), 0o600)
 }
 
-// choose finds a user for each client. In a cluster their sessions live on one shard after the other.
+// choose finds a user for each client. In a cluster their sessions live on one shard after the
+// other.
 func (w *world) choose(ctx context.Context) error {
 	for n := 0; len(w.users) < clients; n++ {
 		u := user{fmt.Sprintf("user-%d", n), fmt.Sprintf("tenant-%d", n)}
@@ -94,7 +97,8 @@ func (w *world) choose(ctx context.Context) error {
 	return nil
 }
 
-// cheapHash hashes the password as cheaply as is accepted: what it costs is not what is tested here.
+// cheapHash hashes the password as cheaply as is accepted: what it costs is not what is tested
+// here.
 func cheapHash() (string, error) {
 	const rounds = 1000
 	salt := []byte(rand.Text())[:16]
@@ -108,7 +112,8 @@ func (w *world) writeUsers(disabled ...user) error {
 	var b strings.Builder
 	b.WriteString("users:\n")
 	for _, u := range append(w.users[:clients:clients], leaver, prober) {
-		fmt.Fprintf(&b, "- name: %s\n  roles: [user]\n  tenant: %s\n  password_hash: %q\n", u.name, u.tenant, w.hash)
+		fmt.Fprintf(&b, "- name: %s\n  roles: [user]\n  tenant: %s\n  password_hash: %q\n",
+			u.name, u.tenant, w.hash)
 		if len(disabled) > 0 && disabled[0] == u {
 			b.WriteString("  disabled: true\n")
 		}
@@ -132,13 +137,17 @@ func (w *world) factsOf(u user) Facts {
 	return Facts{Issuer: issuerName, Subject: u.name, Client: "sallyport", Tenant: u.tenant}
 }
 
-// ours is a session of a user as an issuer would have begun it just now: it has no record of it, but ends it all the same.
+// ours is a session of a user as an issuer would have begun it just now: it has no record of it,
+// but ends it all the same.
 func (w *world) ours(u user) identity { return identity{Facts: w.factsOf(u), ring: w.ring} }
 
 // stranger is a token of another issuer, for a subject, client and tenant of its own.
 func (w *world) stranger(of *foreign, number int) identity {
 	return identity{ring: of.ring, Facts: Facts{
-		Issuer: of.name, Subject: fmt.Sprintf("sub-%d", number), Client: fmt.Sprintf("client-%d", number), Tenant: fmt.Sprintf("tenant-%d", number),
+		Issuer:  of.name,
+		Subject: fmt.Sprintf("sub-%d", number),
+		Client:  fmt.Sprintf("client-%d", number),
+		Tenant:  fmt.Sprintf("tenant-%d", number),
 	}}
 }
 
@@ -149,13 +158,21 @@ func (w *world) mint(as identity) *session {
 	_, _ = rand.Read(bits) // never fails (crypto/rand)
 	made := time.Now().Add(-as.old)
 	claims := token.Claims{
-		Issuer: as.Issuer, Subject: as.Subject, Audience: []string{audience}, ClientID: as.Client, Tenant: as.Tenant,
+		Issuer:   as.Issuer,
+		Subject:  as.Subject,
+		Audience: []string{audience},
+		ClientID: as.Client,
+		Tenant:   as.Tenant,
 		ID:       base64.RawURLEncoding.EncodeToString(bits[:16]),
-		IssuedAt: made.Unix(), Expiry: made.Add(time.Hour).Unix(),
+		IssuedAt: made.Unix(),
+		Expiry:   made.Add(time.Hour).Unix(),
 	}
 	e.Session, e.Token = claims.ID, claims.ID
 	if as.Issuer == issuerName {
-		claims.SessionID = w.ring.SubjectTag(issuerName, as.Subject) + "~" + base64.RawURLEncoding.EncodeToString(bits[16:])
+		claims.SessionID = w.ring.SubjectTag(issuerName,
+			as.Subject) + "~" + base64.RawURLEncoding.EncodeToString(
+			bits[16:],
+		)
 		claims.AuthTime = claims.IssuedAt
 		e.Session = claims.SessionID
 	}

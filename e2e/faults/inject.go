@@ -12,7 +12,8 @@ import (
 // errSkipped is what a fault gives that cannot be brought about here.
 var errSkipped = errors.New("not possible here")
 
-// patience is how long a fault waits for what it needs, such as a Redis that another fault has stopped.
+// patience is how long a fault waits for what it needs, such as a Redis that another fault has
+// stopped.
 const patience = 10 * time.Second
 
 // inject makes one fault happen and undoes it. It returns when that is done.
@@ -66,7 +67,13 @@ func (w *world) loses(k Kind) bool {
 	switch k {
 	case FlushAll, EmptyDisk, OldDisk, Failover, StaleReplica, Deposed:
 		return true
-	case KillRedis, StopRedis, CutRedis, SlowRedis, FullDisk, CutBus, RedisClock: // with replicas, another one may take over
+	case KillRedis,
+		StopRedis,
+		CutRedis,
+		SlowRedis,
+		FullDisk,
+		CutBus,
+		RedisClock: // with replicas, another one may take over
 		return w.plan.Topology != Single
 	}
 	return false
@@ -81,8 +88,8 @@ func sleep(ctx context.Context, d time.Duration) bool {
 	}
 }
 
-// victim gives the primary that a fault hurts: in a cluster every other time the log's, else that of another shard, which holds
-// sessions.
+// victim gives the primary that a fault hurts: in a cluster every other time the log's, else that
+// of another shard, which holds sessions.
 func (w *world) victim(ctx context.Context, i Injection) *server {
 	if w.plan.Topology == Cluster && i.Pick%2 == 1 {
 		return w.primaryOf(ctx, (w.logShard+1+i.Pick/2%(shards-1))%shards)
@@ -111,7 +118,8 @@ func (w *world) span(s Span) {
 	w.spans = append(w.spans, s)
 }
 
-// isolated notes that the processes named could hear nothing of Redis since from. It is called before they can again.
+// isolated notes that the processes named could hear nothing of Redis since from. It is called
+// before they can again.
 func (w *world) isolated(from time.Duration, names ...string) {
 	to := w.now()
 	for _, name := range names {
@@ -169,8 +177,8 @@ func (i Injection) cut() manner {
 	return manner{hold: true}
 }
 
-// killRedis kills the primary; it comes back with its disk, an empty one or an older copy. Where it is back before another one is
-// promoted, its replicas copy what it has lost.
+// killRedis kills the primary; it comes back with its disk, an empty one or an older copy. Where it
+// is back before another one is promoted, its replicas copy what it has lost.
 func (w *world) killRedis(ctx context.Context, i Injection) error {
 	s := w.victim(ctx, i)
 	s.hurt.Lock()
@@ -215,8 +223,8 @@ func (w *world) stopRedis(ctx context.Context, i Injection) error {
 	return s.resume()
 }
 
-// fullDisk fills the disk of a Redis, which ends at the next write (appendfsync always) or refuses it; then there is space again,
-// and it starts anew.
+// fullDisk fills the disk of a Redis, which ends at the next write (appendfsync always) or refuses
+// it; then there is space again, and it starts anew.
 func (w *world) fullDisk(ctx context.Context, i Injection) error {
 	if !canFill() {
 		return errSkipped
@@ -245,11 +253,13 @@ func (w *world) onLog(command ...any) func(context.Context, Injection) error {
 
 // flush empties a Redis.
 func (w *world) flush(ctx context.Context, i Injection) error {
-	return w.command(ctx, func(ctx context.Context) *server { return w.victim(ctx, i) }, "FLUSHALL", "SYNC")
+	return w.command(ctx, func(ctx context.Context) *server { return w.victim(ctx, i) },
+		"FLUSHALL", "SYNC")
 }
 
 // command has a primary do something, as soon as it does anything.
-func (w *world) command(ctx context.Context, on func(context.Context) *server, command ...any) error {
+func (w *world) command(ctx context.Context, on func(context.Context) *server,
+	command ...any) error {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	for {
@@ -277,7 +287,8 @@ func (w *world) cutRedis(ctx context.Context, i Injection) error {
 }
 
 func (w *world) slowRedis(ctx context.Context, i Injection) error {
-	lift := w.network.impose(pair{to: w.victim(ctx, i).name}, manner{delay: time.Duration(10+5*i.Pick) * time.Millisecond})
+	lift := w.network.impose(pair{to: w.victim(ctx, i).name},
+		manner{delay: time.Duration(10+5*i.Pick) * time.Millisecond})
 	defer lift()
 	sleep(ctx, i.For)
 	return nil
@@ -333,8 +344,8 @@ func (w *world) moved(ctx context.Context, primary *server) error {
 	return nil
 }
 
-// staleReplica has the sentinels promote a replica that has missed what was written for a while: the other one may not be
-// promoted, and takes the writes meanwhile.
+// staleReplica has the sentinels promote a replica that has missed what was written for a while:
+// the other one may not be promoted, and takes the writes meanwhile.
 func (w *world) staleReplica(ctx context.Context, i Injection) error {
 	if !canPart {
 		return errSkipped
@@ -368,8 +379,8 @@ func (w *world) staleReplica(ctx context.Context, i Injection) error {
 	return errors.Join(movedErr, mend(ctx))
 }
 
-// takeover has a cluster's replica that has missed what was written for a while make itself the primary. The old one is killed,
-// stopped, or hears of it while it serves.
+// takeover has a cluster's replica that has missed what was written for a while make itself the
+// primary. The old one is killed, stopped, or hears of it while it serves.
 func (w *world) takeover(ctx context.Context, i Injection, primary *server) error {
 	stale := w.others(primary, 0)[0]
 	lift := w.network.impose(pair{stale.name, primary.name}, manner{hold: true})
@@ -395,7 +406,8 @@ func (w *world) takeover(ctx context.Context, i Injection, primary *server) erro
 	return errors.Join(err, mend(ctx))
 }
 
-// deposed parts the primary from all other servers alone: another is promoted, and it goes on answering.
+// deposed parts the primary from all other servers alone: another is promoted, and it goes on
+// answering.
 func (w *world) deposed(ctx context.Context, i Injection) error {
 	if !canPart {
 		return errSkipped
@@ -416,7 +428,8 @@ func (w *world) deposed(ctx context.Context, i Injection) error {
 	return nil
 }
 
-// cutBus parts a cluster's primary from the other nodes' gossip: its replica goes on copying it, and may be promoted.
+// cutBus parts a cluster's primary from the other nodes' gossip: its replica goes on copying it,
+// and may be promoted.
 func (w *world) cutBus(ctx context.Context, i Injection) error {
 	if !canPart {
 		return errSkipped

@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// Judge gives every promise that the history shows to be broken, with the part of the history that shows it. It knows of the
-// promises what a client can see:
+// Judge gives every promise that the history shows to be broken, with the part of the history that
+// shows it. It knows of the promises what a client can see:
 //
 //	S1  what was acknowledged is in force max_staleness later, or, when all was found to be well after it, from then on
 //	    (endedStaysEnded); where the answer says that all gates have applied it, at once (waitedIsApplied). That p99 is at most
@@ -110,7 +110,8 @@ func (j *judge) add(e *Event) {
 }
 
 // violated notes a violation. doubt is why it may be none, "" when it certainly is one.
-func (j *judge) violated(promise, doubt string, evidence []*Event, around Span, format string, args ...any) {
+func (j *judge) violated(promise, doubt string, evidence []*Event, around Span, format string,
+	args ...any) {
 	v := Violation{Promise: promise, What: fmt.Sprintf(format, args...), Doubt: doubt}
 	slices.SortFunc(evidence, func(a, b *Event) int { return cmp.Compare(a.Begin, b.Begin) })
 	for _, e := range evidence {
@@ -137,7 +138,8 @@ func overlap(a, b Span) bool { return a.From <= b.To && b.From <= a.To }
 
 // any says whether there is a span that overlaps a stretch of time and is what is asked for.
 func (j *judge) any(from, to time.Duration, wanted func(*Span) bool) bool {
-	return slices.ContainsFunc(j.Spans, func(s Span) bool { return overlap(s, Span{From: from, To: to}) && wanted(&s) })
+	return slices.ContainsFunc(j.Spans,
+		func(s Span) bool { return overlap(s, Span{From: from, To: to}) && wanted(&s) })
 }
 
 func (j *judge) faulty(from, to time.Duration) bool {
@@ -152,12 +154,14 @@ func (j *judge) lossy(from, to time.Duration) bool {
 // electing is how long after a fault its consequences may still make Redis choose other primaries.
 const electing = 5 * time.Second
 
-// unplanned says that Redis chose another primary although no fault gave it cause: the machine was too busy for it.
+// unplanned says that Redis chose another primary although no fault gave it cause: the machine was
+// too busy for it.
 func (j *judge) unplanned(s *Span) bool {
 	return s.Kind == Promoted && !j.faulty(s.From-electing, s.To)
 }
 
-// doubt says why what happened in a stretch of time proves nothing of a promise that holds while all is well, or within a time.
+// doubt says why what happened in a stretch of time proves nothing of a promise that holds while
+// all is well, or within a time.
 func (j *judge) doubt(from, to time.Duration) string {
 	switch {
 	case j.any(from, to, func(s *Span) bool { return s.Kind == Stalled }):
@@ -168,7 +172,8 @@ func (j *judge) doubt(from, to time.Duration) string {
 	return ""
 }
 
-// overBudget says why a revocation may be lost all the same: there was one more fault than the plan has.
+// overBudget says why a revocation may be lost all the same: there was one more fault than the plan
+// has.
 func (j *judge) overBudget(from, to time.Duration) string {
 	if j.any(from, to, j.unplanned) {
 		return "Redis changed its primary by itself"

@@ -65,7 +65,10 @@ func with(e Event, change func(*Event)) Event {
 var aliceOf = Facts{Issuer: issuerName, Subject: "alice", Client: "app", Tenant: "acme", KeyID: "k"}
 
 func revoke(at time.Duration, selector, value string) Event {
-	return Event{Op: Revoke, Begin: at, At: "issuer-1", Selector: selector, Value: value, Facts: Facts{Issuer: issuerName}, Status: 200}
+	return Event{
+		Op: Revoke, Begin: at, At: "issuer-1", Selector: selector, Value: value,
+		Facts: Facts{Issuer: issuerName}, Status: 200,
+	}
 }
 
 func allOut(at time.Duration) Event {
@@ -76,7 +79,8 @@ func disable(at time.Duration) Event {
 	return Event{Op: Disable, Begin: at, Value: "alice", Status: 200}
 }
 
-// behind is a login right behind a log out everywhere, in the second of a revocation of its tenant: its first token is denied.
+// behind is a login right behind a log out everywhere, in the second of a revocation of its tenant:
+// its first token is denied.
 var behind = []Event{
 	revoke(3*sec, "tenant", "acme"), allOut(3100 * ms), born(3200*ms, "new"),
 	of("new", denied(3300*ms, "gate-1", 1, 401, "revoked")),
@@ -84,7 +88,10 @@ var behind = []Event{
 
 // born is the login of another session of the same user.
 func born(at time.Duration, session string) Event {
-	return Event{Op: Login, Begin: at, At: "issuer-1", Session: session, Token: session + "-t", Next: 1, Status: 200, Facts: aliceOf}
+	return Event{
+		Op: Login, Begin: at, At: "issuer-1", Session: session, Token: session + "-t", Next: 1,
+		Status: 200, Facts: aliceOf,
+	}
 }
 
 // minted is a token of another issuer.
@@ -262,7 +269,8 @@ func TestJudge(t *testing.T) {
 	}
 }
 
-// TestASeedIsASchedule: the same seed gives the same plan, and many seeds give every kind of fault within the budget.
+// TestASeedIsASchedule: the same seed gives the same plan, and many seeds give every kind of fault
+// within the budget.
 func TestASeedIsASchedule(t *testing.T) {
 	for topology, kinds := range map[Topology][]Kind{
 		Single:   slices.Concat(everywhere, ofSingle),

@@ -15,9 +15,10 @@ import (
 	"github.com/sallyport/sallyport/internal/redisconn"
 )
 
-// TestAnAccessListThatLosesIsSeen: Redis 7.0 reads its append-only file as the user default, and drops every transaction when that
-// user has no rights. When Redis and the one issuer are killed and come back, nobody but Redis' disk can know what was revoked: with
-// the list that is deployed nothing is lost, and with one that loses the harness sees it.
+// TestAnAccessListThatLosesIsSeen: Redis 7.0 reads its append-only file as the user default, and
+// drops every transaction when that user has no rights. When Redis and the one issuer are killed
+// and come back, nobody but Redis' disk can know what was revoked: with the list that is deployed
+// nothing is lost, and with one that loses the harness sees it.
 func TestAnAccessListThatLosesIsSeen(t *testing.T) {
 	const deployed, losing = "user default off resetpass ~* &* +@all\n", "user default off\n"
 	r := asDeployed(t)
@@ -38,7 +39,8 @@ func TestAnAccessListThatLosesIsSeen(t *testing.T) {
 	}
 }
 
-// violationsAfterKills plays a schedule in which a single Redis and the only issuer are killed at the same time.
+// violationsAfterKills plays a schedule in which a single Redis and the only issuer are killed at
+// the same time.
 func violationsAfterKills(t *testing.T, r Redis) []Violation {
 	t.Helper()
 	at, down := time.Second, 500*time.Millisecond
@@ -52,7 +54,8 @@ func violationsAfterKills(t *testing.T, r Redis) []Violation {
 	return result.Violations
 }
 
-// dropsTransactions reports whether a server loses a transaction at a restart when the user default is off and has no rights.
+// dropsTransactions reports whether a server loses a transaction at a restart when the user default
+// is off and has no rights.
 func dropsTransactions(t *testing.T, program string) bool {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "losing") // a socket's path must be short
@@ -61,11 +64,16 @@ func dropsTransactions(t *testing.T, program string) bool {
 	}
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
 	socket := filepath.Join(dir, "s")
-	client := redis.NewClient(&redis.Options{Network: "unix", Addr: socket, Username: "admin", Password: "secret", MaxRetries: -1})
+	client := redis.NewClient(
+		&redis.Options{
+			Network: "unix", Addr: socket, Username: "admin", Password: "secret", MaxRetries: -1,
+		},
+	)
 	defer client.Close()
 	live := func(do func(context.Context)) {
-		cmd := exec.Command(program, "--port", "0", "--unixsocket", socket, "--dir", dir, "--save", "", "--appendonly", "yes",
-			"--user", "default", "off", "--user", "admin", "on", ">secret", "~*", "&*", "+@all")
+		cmd := exec.Command(program, "--port", "0", "--unixsocket", socket, "--dir", dir,
+			"--save", "", "--appendonly", "yes", "--user", "default", "off", "--user", "admin",
+			"on", ">secret", "~*", "&*", "+@all")
 		if err := cmd.Start(); err != nil {
 			t.Fatal(err)
 		}

@@ -11,7 +11,8 @@ import (
 
 // manner is how a network treats what one process and a Redis server have to say to each other.
 type manner struct {
-	hold   bool          // nothing comes through until the rule is lifted; connections stay, and what was sent arrives then
+	// nothing comes through until the rule is lifted; connections stay, and what was sent arrives then
+	hold   bool
 	refuse bool          // connections end, and new ones are refused
 	delay  time.Duration // everything is late by so much, both ways
 }
@@ -19,8 +20,8 @@ type manner struct {
 // pair is a process that connects, and the server it connects to; "" stands for any.
 type pair struct{ from, to string }
 
-// network carries all connections to Redis servers, each through a listener of the server's own. It knows which process
-// is at the other end of each connection, so that any two can be parted.
+// network carries all connections to Redis servers, each through a listener of the server's own. It
+// knows which process is at the other end of each connection, so that any two can be parted.
 type network struct {
 	owner func(net.Conn) string // the name of the process at the other end
 	wait  sync.WaitGroup
@@ -145,7 +146,8 @@ func (n *network) pass(l *line) bool {
 	return !n.closed && !n.rule(l.pair).refuse
 }
 
-// name finds the owners of connections that were made before their process was known. The caller holds the lock.
+// name finds the owners of connections that were made before their process was known. The caller
+// holds the lock.
 func (n *network) name() {
 	for l := range n.lines {
 		if l.from == "" {

@@ -10,7 +10,8 @@ import (
 // endBy has an issuer's operator revoke what a selector names, and gives the answer's status.
 func (w *world) endBy(i *issuer, selector, value, of string, wait bool) int {
 	e := Event{Op: Revoke, Selector: selector, Value: value, Facts: Facts{Issuer: of}, Wait: wait}
-	return w.operate(i, e, "/admin/revocations", map[string]string{"kind": selector, "value": value, "issuer": of})
+	return w.operate(i, e, "/admin/revocations",
+		map[string]string{"kind": selector, "value": value, "issuer": of})
 }
 
 // endUser has an issuer's operator log a user out everywhere, by either of the two ways there are.
@@ -92,8 +93,8 @@ func (c *client) everywhere() {
 	}
 }
 
-// endTenant revokes all sessions of the user's tenant, who has it for themselves. Those that began well before it end for
-// certain; so it is done when there are any.
+// endTenant revokes all sessions of the user's tenant, who has it for themselves. Those that began
+// well before it end for certain; so it is done when there are any.
 func (c *client) endTenant() {
 	s := c.mint(identity{Facts: c.factsOf(c.user), ring: c.ring, old: 10 * time.Second})
 	if s == nil {
@@ -101,7 +102,8 @@ func (c *client) endTenant() {
 	}
 	c.adopt(s)
 	mine := c.ownOf(c.user)
-	c.insist(func(i *issuer, wait bool) int { return c.endBy(i, "tenant", c.user.tenant, issuerName, wait) })
+	c.insist(
+		func(i *issuer, wait bool) int { return c.endBy(i, "tenant", c.user.tenant, issuerName, wait) })
 	for _, s := range mine {
 		c.leave(s)
 		c.call(c.anyGate(), s, c.anyToken(s))
@@ -144,7 +146,8 @@ func (c *client) revoke(s *session) {
 		as := c.stranger(c.foreigners[c.random.IntN(len(c.foreigners))], c.random.IntN(1<<30))
 		as.old = 10 * time.Second
 		selector := []string{"sub", "client", "tenant"}[c.random.IntN(3)]
-		c.revokeNew(as, selector, map[string]string{"sub": as.Subject, "client": as.Client, "tenant": as.Tenant}[selector])
+		c.revokeNew(as, selector,
+			map[string]string{"sub": as.Subject, "client": as.Client, "tenant": as.Tenant}[selector])
 	}
 }
 
@@ -191,7 +194,8 @@ func (c *client) endIssuer(of *foreign) {
 	c.revokeNew(as, "iss", "")
 }
 
-// disable disables a user who has sessions, tries what they may no longer do, and ends their sessions.
+// disable disables a user who has sessions, tries what they may no longer do, and ends their
+// sessions.
 func (c *client) disable() {
 	var theirs []*session
 	for range 2 {

@@ -7,7 +7,8 @@ import (
 	"net"
 )
 
-// canPart says that the network does not know here which process a connection belongs to: faults that part two are skipped.
+// canPart says that the network does not know here which process a connection belongs to: faults
+// that part two are skipped.
 const canPart = false
 
 func ownerOf(net.Conn, map[string]int) string { return "" }

@@ -14,7 +14,8 @@ import (
 // canPart says that the network knows which process a connection belongs to.
 const canPart = true
 
-// ownerOf gives the process, of those in pids, that has the other end of a connection, "" when none has.
+// ownerOf gives the process, of those in pids, that has the other end of a connection, "" when none
+// has.
 func ownerOf(c net.Conn, pids map[string]int) string {
 	inode, err := peerInode(c)
 	if err != nil {
@@ -36,7 +37,8 @@ func ownerOf(c net.Conn, pids map[string]int) string {
 	return ""
 }
 
-// socketRequest asks the kernel for one TCP socket by its two addresses: sock_diag(7), nlmsghdr and inet_diag_req_v2.
+// socketRequest asks the kernel for one TCP socket by its two addresses: sock_diag(7), nlmsghdr and
+// inet_diag_req_v2.
 type socketRequest struct {
 	Header   syscall.NlMsghdr
 	Family   uint8
@@ -57,24 +59,31 @@ const (
 	answerInode      = 16 + 68 // in inet_diag_msg, after the header
 )
 
-// peerInode gives the inode of the socket at the other end of a connection on this machine. /proc/net/tcp has it too, but
-// takes long to read on a machine with many connections.
+// peerInode gives the inode of the socket at the other end of a connection on this machine.
+// /proc/net/tcp has it too, but takes long to read on a machine with many connections.
 func peerInode(c net.Conn) (uint32, error) {
 	peer, here := c.RemoteAddr().(*net.TCPAddr), c.LocalAddr().(*net.TCPAddr)
-	r := socketRequest{Family: syscall.AF_INET, Protocol: syscall.IPPROTO_TCP, States: ^uint32(0), Cookie: [2]uint32{^uint32(0), ^uint32(0)}}
-	r.Header = syscall.NlMsghdr{Len: uint32(unsafe.Sizeof(r)), Type: sockDiagByFamily, Flags: syscall.NLM_F_REQUEST}
+	r := socketRequest{
+		Family: syscall.AF_INET, Protocol: syscall.IPPROTO_TCP, States: ^uint32(0),
+		Cookie: [2]uint32{^uint32(0), ^uint32(0)},
+	}
+	r.Header = syscall.NlMsghdr{
+		Len: uint32(unsafe.Sizeof(r)), Type: sockDiagByFamily, Flags: syscall.NLM_F_REQUEST,
+	}
 	binary.BigEndian.PutUint16(r.Ports[0:], uint16(peer.Port))
 	binary.BigEndian.PutUint16(r.Ports[2:], uint16(here.Port))
 	copy(r.Source[:], peer.IP.To4())
 	copy(r.Target[:], here.IP.To4())
 
-	fd, err := syscall.Socket(syscall.AF_NETLINK, syscall.SOCK_DGRAM|syscall.SOCK_CLOEXEC, netlinkSockDiag)
+	fd, err := syscall.Socket(syscall.AF_NETLINK, syscall.SOCK_DGRAM|syscall.SOCK_CLOEXEC,
+		netlinkSockDiag)
 	if err != nil {
 		return 0, err
 	}
 	defer syscall.Close(fd)
 	message := unsafe.Slice((*byte)(unsafe.Pointer(&r)), unsafe.Sizeof(r))
-	if err := syscall.Sendto(fd, message, 0, &syscall.SockaddrNetlink{Family: syscall.AF_NETLINK}); err != nil {
+	if err := syscall.Sendto(fd, message, 0,
+		&syscall.SockaddrNetlink{Family: syscall.AF_NETLINK}); err != nil {
 		return 0, err
 	}
 	answer := make([]byte, 1024)

@@ -63,13 +63,41 @@ var topologies = []Topology{Single, Sentinel, Cluster}
 
 var (
 	everywhere = []Kind{
-		KillGate, KillIssuer, KillRedis, StopGate, StopIssuer, StopRedis, FlushAll, TrimLog, DeleteLog, DeleteHead,
-		CutGate, CutIssuer, CutRedis, SlowRedis, DropAll, EmptyDisk, OldDisk, FullDisk,
-		GateClock, IssuerClock, RedisClock, RedisClock, SuspendGate,
+		KillGate,
+		KillIssuer,
+		KillRedis,
+		StopGate,
+		StopIssuer,
+		StopRedis,
+		FlushAll,
+		TrimLog,
+		DeleteLog,
+		DeleteHead,
+		CutGate,
+		CutIssuer,
+		CutRedis,
+		SlowRedis,
+		DropAll,
+		EmptyDisk,
+		OldDisk,
+		FullDisk,
+		GateClock,
+		IssuerClock,
+		RedisClock,
+		RedisClock,
+		SuspendGate,
 	}
 	ofSingle   = []Kind{EmptyDisk, OldDisk} // once more: here nobody else has a copy
-	ofSentinel = []Kind{Failover, StaleReplica, Deposed, KillSentinel, CutReplica, StaleReplica, Deposed}
-	ofCluster  = []Kind{Failover, StaleReplica, Deposed, CutBus, CutReplica, StaleReplica, Deposed}
+	ofSentinel = []Kind{
+		Failover,
+		StaleReplica,
+		Deposed,
+		KillSentinel,
+		CutReplica,
+		StaleReplica,
+		Deposed,
+	}
+	ofCluster = []Kind{Failover, StaleReplica, Deposed, CutBus, CutReplica, StaleReplica, Deposed}
 )
 
 // Injection is one fault at its time.
@@ -92,7 +120,8 @@ func (i Injection) String() string {
 	return fmt.Sprintf("%v +%v for %v #%d%s", i.Kind, i.At, i.For, i.Pick, hard)
 }
 
-// Plan is what happens in a schedule: rounds of faults that overlap, between which all becomes well again.
+// Plan is what happens in a schedule: rounds of faults that overlap, between which all becomes well
+// again.
 type Plan struct {
 	Seed     uint64
 	Topology Topology
@@ -118,15 +147,17 @@ func (p Plan) String() string {
 // rounds is how often faults happen in a schedule.
 const rounds = 2
 
-// NewPlan makes the plan that belongs to a seed: at most as many faults in a round as there are issuers, which is what an
-// acknowledged revocation has to survive (S4). The sum of all seeds covers all kinds, on all topologies.
+// NewPlan makes the plan that belongs to a seed: at most as many faults in a round as there are
+// issuers, which is what an acknowledged revocation has to survive (S4). The sum of all seeds
+// covers all kinds, on all topologies.
 func NewPlan(seed uint64, topology Topology) Plan {
 	random := rand.New(rand.NewPCG(seed, 0x5a11))
 	p := Plan{Seed: seed, Topology: topology, Issuers: 2}
 	if random.IntN(5) == 0 {
 		p.Issuers = 1
 	}
-	kinds := slices.Concat(everywhere, map[Topology][]Kind{Single: ofSingle, Sentinel: ofSentinel, Cluster: ofCluster}[topology])
+	kinds := slices.Concat(everywhere,
+		map[Topology][]Kind{Single: ofSingle, Sentinel: ofSentinel, Cluster: ofCluster}[topology])
 	for range rounds {
 		var round []Injection
 		for range 1 + random.IntN(p.Issuers) {

@@ -13,8 +13,9 @@ func (j *judge) deniedStaysDenied(s *story) {
 	}
 	denied := map[one]*Event{}
 	of := func(e *Event) one {
-		// A cutoff goes by when each token was made, where that is before auth_time: so it may be after a clock has moved, and in the
-		// second of a log out everywhere, behind which auth_time is the next second's.
+		// A cutoff goes by when each token was made, where that is before auth_time: so it may be
+		// after a clock has moved, and in the second of a log out everywhere, behind which
+		// auth_time is the next second's.
 		if s.byToken() || j.clocksMoved(0, e.End) || j.rightBehind(s) {
 			return one{e.At, e.Token, e.Life}
 		}
@@ -27,13 +28,15 @@ func (j *judge) deniedStaysDenied(s *story) {
 	}
 	for _, e := range s.calls {
 		if before := denied[of(e)]; e.Allowed() && e.Life != 0 && before != nil && e.Begin > before.End {
-			j.violated("S3", "", []*Event{before, e}, spanOf(before, e), "%s denied session %s as revoked and allowed it later", e.At, s.id)
+			j.violated("S3", "", []*Event{before, e}, spanOf(before, e),
+				"%s denied session %s as revoked and allowed it later", e.At, s.id)
 			return
 		}
 	}
 }
 
-// rightBehind says whether a session's login followed a log out everywhere of its user within about a second.
+// rightBehind says whether a session's login followed a log out everywhere of its user within about
+// a second.
 func (j *judge) rightBehind(s *story) bool {
 	return s.born != nil && s.born.Op == Login && slices.ContainsFunc(j.broad, func(e *Event) bool {
 		return (e.Op == Everywhere || e.Op == Disable) && e.Value == s.born.Facts.Subject &&
@@ -41,8 +44,8 @@ func (j *judge) rightBehind(s *story) bool {
 	})
 }
 
-// inForce gives the time from which a revocation acknowledged at a time is in force at every gate: max_staleness later, or
-// when all was found to be well.
+// inForce gives the time from which a revocation acknowledged at a time is in force at every gate:
+// max_staleness later, or when all was found to be well.
 func (j *judge) inForce(acknowledged time.Duration) time.Duration {
 	from := acknowledged + j.MaxStaleness
 	for _, s := range j.Spans {
@@ -53,8 +56,8 @@ func (j *judge) inForce(acknowledged time.Duration) time.Duration {
 	return from
 }
 
-// endedStaysEnded judges S1, S4, S5 and S6: which of them a token that passes has broken depends on when it was minted and
-// on what had happened since.
+// endedStaysEnded judges S1, S4, S5 and S6: which of them a token that passes has broken depends on
+// when it was minted and on what had happened since.
 func (j *judge) endedStaysEnded(s *story) {
 	for _, e := range s.calls {
 		ended := s.ended(e.Token)
@@ -71,21 +74,25 @@ func (j *judge) endedStaysEnded(s *story) {
 		case j.faulty(ended.End, e.End) || j.bornAfter(e, ended.End):
 			promise = "S4"
 		}
-		j.violated(promise, j.overBudget(ended.Begin-electing, e.End), evidence, spanOf(evidence...), "%s allowed session %s %v after its end was acknowledged",
-			e.At, s.id, (e.Begin - ended.End).Round(time.Millisecond))
+		j.violated(promise, j.overBudget(ended.Begin-electing, e.End), evidence,
+			spanOf(evidence...), "%s allowed session %s %v after its end was acknowledged", e.At,
+			s.id, (e.Begin - ended.End).Round(time.Millisecond))
 		j.found[len(j.found)-1].Lost = true
 		return
 	}
 	ended := s.ended("")
 	for _, e := range s.changes {
 		if ended != nil && e.Op == Refresh && e.Status == 200 && e.Begin > ended.End+j.MaxStaleness {
-			j.violated("S6", j.overBudget(ended.Begin-electing, e.End), []*Event{ended, e}, spanOf(ended, e), "%s refreshed session %s after its end was acknowledged", e.At, s.id)
+			j.violated("S6", j.overBudget(ended.Begin-electing, e.End), []*Event{ended, e},
+				spanOf(ended, e), "%s refreshed session %s after its end was acknowledged", e.At,
+				s.id)
 			return
 		}
 	}
 }
 
-// waitedIsApplied judges S1 where the end was answered 200 with ?wait=: every gate that lived then has applied it.
+// waitedIsApplied judges S1 where the end was answered 200 with ?wait=: every gate that lived then
+// has applied it.
 func (j *judge) waitedIsApplied(s *story) {
 	for i := range s.ends {
 		n := &s.ends[i]
@@ -93,8 +100,10 @@ func (j *judge) waitedIsApplied(s *story) {
 			continue
 		}
 		for _, e := range s.calls {
-			if e.Allowed() && n.about(e.Token) && e.Begin > n.by.End && e.Life != 0 && !j.bornAfter(e, n.by.Begin) {
-				j.violated("S1", "", []*Event{n.by, e}, spanOf(n.by, e), "%s allowed session %s after an end that every gate had applied", e.At, s.id)
+			if e.Allowed() && n.about(e.Token) && e.Begin > n.by.End && e.Life != 0 &&
+				!j.bornAfter(e, n.by.Begin) {
+				j.violated("S1", "", []*Event{n.by, e}, spanOf(n.by, e),
+					"%s allowed session %s after an end that every gate had applied", e.At, s.id)
 				return
 			}
 		}
@@ -108,21 +117,27 @@ func (j *judge) refreshWorksOnce(s *story) {
 			continue
 		}
 		if first.Next != first.Spent+1 {
-			j.violated("S5", "", []*Event{first}, spanOf(first), "refresh token %d of session %s gave %d", first.Spent, s.id, first.Next)
+			j.violated("S5", "", []*Event{first}, spanOf(first),
+				"refresh token %d of session %s gave %d", first.Spent, s.id, first.Next)
 			return
 		}
 		for _, again := range s.changes[i+1:] {
-			if again.Op != Refresh || again.Status != 200 || again.Begin <= first.End || j.lossy(first.Begin, again.End) {
+			if again.Op != Refresh || again.Status != 200 || again.Begin <= first.End ||
+				j.lossy(first.Begin, again.End) {
 				continue
 			}
 			evidence := []*Event{first, again}
 			switch {
 			case again.Spent == first.Spent && again.Next != first.Next:
-				j.violated("S5", "", evidence, spanOf(evidence...), "refresh token %d of session %s gave two different ones", first.Spent, s.id)
+				j.violated("S5", "", evidence, spanOf(evidence...),
+					"refresh token %d of session %s gave two different ones", first.Spent, s.id)
 			case again.Spent == first.Spent && again.Begin > first.End+j.graceOf(first, again):
-				j.violated("S5", "", evidence, spanOf(evidence...), "refresh token %d of session %s worked twice", first.Spent, s.id)
+				j.violated("S5", "", evidence, spanOf(evidence...),
+					"refresh token %d of session %s worked twice", first.Spent, s.id)
 			case again.Spent < first.Spent && again.Begin > first.End+j.graceOf(first, again): // it was spent before first
-				j.violated("S5", "", evidence, spanOf(evidence...), "refresh token %d of session %s worked long after its successor", again.Spent, s.id)
+				j.violated("S5", "", evidence, spanOf(evidence...),
+					"refresh token %d of session %s worked long after its successor", again.Spent,
+					s.id)
 			default:
 				continue
 			}
@@ -131,16 +146,22 @@ func (j *judge) refreshWorksOnce(s *story) {
 	}
 }
 
-// spentIsRepeated judges S5: a refresh token that was spent less than the grace ago is not refused, unless the session may have ended, or
-// more of its tokens have been spent since than issuers remember.
+// spentIsRepeated judges S5: a refresh token that was spent less than the grace ago is not refused,
+// unless the session may have ended, or more of its tokens have been spent since than issuers
+// remember.
 func (j *judge) spentIsRepeated(s *story) {
 	for _, e := range s.changes {
-		if e.Op != Refresh || e.Status != 401 || s.mayHaveEnded(e) || j.lossy(s.changes[0].Begin, e.End) || j.clocksMoved(0, e.End) {
+		if e.Op != Refresh || e.Status != 401 || s.mayHaveEnded(e) ||
+			j.lossy(s.changes[0].Begin, e.End) ||
+			j.clocksMoved(0, e.End) {
 			continue
 		}
 		for _, first := range s.changes {
-			if first.Op == Refresh && first.Spent == e.Spent && first.Status == 200 && e.End <= first.Begin+j.Grace && s.spentBy(e)-e.Spent < remembered {
-				j.violated("S5", "", []*Event{first, e}, spanOf(first, e), "refresh token %d of session %s was refused within the grace", e.Spent, s.id)
+			if first.Op == Refresh && first.Spent == e.Spent && first.Status == 200 &&
+				e.End <= first.Begin+j.Grace &&
+				s.spentBy(e)-e.Spent < remembered {
+				j.violated("S5", "", []*Event{first, e}, spanOf(first, e),
+					"refresh token %d of session %s was refused within the grace", e.Spent, s.id)
 				return
 			}
 		}
@@ -160,14 +181,17 @@ func (s *story) spentBy(e *Event) (newest int) {
 	return newest
 }
 
-// mayHaveEnded says whether anybody but a refresh that was answered 200 may have ended the session before the answer to e.
+// mayHaveEnded says whether anybody but a refresh that was answered 200 may have ended the session
+// before the answer to e.
 func (s *story) mayHaveEnded(e *Event) bool {
 	return slices.ContainsFunc(s.ends, func(n end) bool {
-		return n.by != e && n.token == "" && n.by.Begin < e.End && !(n.by.Op == Refresh && n.by.Status == 200)
+		return n.by != e && n.token == "" && n.by.Begin < e.End &&
+			!(n.by.Op == Refresh && n.by.Status == 200)
 	})
 }
 
-// graceOf is how long a spent refresh token gives its successor again: clocks may be wrong by clock_skew, unnoticed.
+// graceOf is how long a spent refresh token gives its successor again: clocks may be wrong by
+// clock_skew, unnoticed.
 func (j *judge) graceOf(first, again *Event) time.Duration {
 	if j.clocksMoved(0, again.End) {
 		return j.Grace + skew
@@ -175,9 +199,10 @@ func (j *judge) graceOf(first, again *Event) time.Duration {
 	return j.Grace
 }
 
-// validIsAllowed judges S8 and L2. A session counts as valid until anything was tried that might end it. A gate that cannot know
-// may say so (503), or not answer, once something has been wrong for long enough, or it was hurt itself; that a valid token is
-// not valid (401, 403) it may never say.
+// validIsAllowed judges S8 and L2. A session counts as valid until anything was tried that might
+// end it. A gate that cannot know may say so (503), or not answer, once something has been wrong
+// for long enough, or it was hurt itself; that a valid token is not valid (401, 403) it may never
+// say.
 func (j *judge) validIsAllowed(s *story) {
 	for _, e := range s.calls {
 		if e.Status == 200 || e.End >= s.validUntil(e.Token) || j.skewed(e) {
@@ -190,13 +215,14 @@ func (j *judge) validIsAllowed(s *story) {
 			}
 			doubt = j.doubt(e.Begin-j.MaxStaleness, e.End)
 		}
-		j.violated(promise, doubt, []*Event{e}, spanOf(e), "%s answered %d %s to a valid token of session %s", e.At, e.Status, e.Reason, s.id)
+		j.violated(promise, doubt, []*Event{e}, spanOf(e),
+			"%s answered %d %s to a valid token of session %s", e.At, e.Status, e.Reason, s.id)
 		return
 	}
 }
 
-// skewed says that the gate could not tell the time: it is not ready then, and may deny what is valid. What it knew wrongly it
-// knows until it has heard of Redis again.
+// skewed says that the gate could not tell the time: it is not ready then, and may deny what is
+// valid. What it knew wrongly it knows until it has heard of Redis again.
 func (j *judge) skewed(e *Event) bool {
 	return slices.ContainsFunc(j.Spans, func(s Span) bool {
 		if s.Kind != Skewed || s.Who != e.At {
@@ -211,8 +237,8 @@ func (j *judge) skewed(e *Event) bool {
 	})
 }
 
-// owed names the promise by which a gate owes a verdict at the time of a call: S8 while all is well, L2 for as long after as an
-// outage of Redis may last, "" when it owes none.
+// owed names the promise by which a gate owes a verdict at the time of a call: S8 while all is
+// well, L2 for as long after as an outage of Redis may last, "" when it owes none.
 func (j *judge) owed(e *Event) string {
 	for _, h := range j.Spans {
 		if h.Kind != Healthy || h.From > e.Begin || j.hurt(e.At, h.To, e.Begin, e.End) {
@@ -228,7 +254,8 @@ func (j *judge) owed(e *Event) string {
 	return ""
 }
 
-// hurt says whether a gate was itself stopped or killed since from, or is being started at the time of a call.
+// hurt says whether a gate was itself stopped or killed since from, or is being started at the time
+// of a call.
 func (j *judge) hurt(gate string, from, begin, end time.Duration) bool {
 	for _, birth := range j.Births[gate] {
 		if birth > from && birth < end {
@@ -239,7 +266,8 @@ func (j *judge) hurt(gate string, from, begin, end time.Duration) bool {
 		j.any(from, end, func(s *Span) bool { return s.Kind == Stopped && s.Who == gate })
 }
 
-// disabledStaysOut judges S6 where a user has been disabled: no login and no refresh that begins after passes.
+// disabledStaysOut judges S6 where a user has been disabled: no login and no refresh that begins
+// after passes.
 func (j *judge) disabledStaysOut() {
 	for _, d := range j.broad {
 		if d.Op != Disable {
@@ -260,8 +288,9 @@ func (j *judge) disabledStaysOut() {
 	}
 }
 
-// isolatedKnowsNothing judges S2 and S7: while nothing from Redis can reach a process, a gate allows nothing once its copy
-// is too old, and nothing at all when it has been started since; an issuer acknowledges nothing.
+// isolatedKnowsNothing judges S2 and S7: while nothing from Redis can reach a process, a gate
+// allows nothing once its copy is too old, and nothing at all when it has been started since; an
+// issuer acknowledges nothing.
 func (j *judge) isolatedKnowsNothing() {
 	for _, s := range j.Spans {
 		if s.Kind != Isolated {
@@ -276,7 +305,9 @@ func (j *judge) isolatedKnowsNothing() {
 			case e.Op != Call:
 				j.violated("S7", "", []*Event{e}, s, "%s acknowledged what it could not have stored", e.At)
 			case e.Begin > s.From+j.MaxStaleness:
-				j.violated("S2", "", []*Event{e}, s, "%s allowed a call %v after the last it can have heard of Redis", e.At, (e.Begin - s.From).Round(time.Millisecond))
+				j.violated("S2", "", []*Event{e}, s,
+					"%s allowed a call %v after the last it can have heard of Redis", e.At,
+					(e.Begin - s.From).Round(time.Millisecond))
 			case j.bornAfter(e, s.From):
 				j.violated("S2", "", []*Event{e}, s, "%s was started without Redis and allowed a call", e.At)
 			default:
@@ -297,7 +328,8 @@ func (j *judge) converges() {
 		if s.To-s.From-j.stalledFor(s) <= j.ConvergeLimit || j.any(s.From, s.To, j.unplanned) {
 			doubt = j.doubt(s.From, s.To)
 		}
-		j.violated("L1", doubt, nil, s, "not all was well %v after the faults had ended: %s", (s.To - s.From).Round(time.Millisecond), s.Note)
+		j.violated("L1", doubt, nil, s, "not all was well %v after the faults had ended: %s",
+			(s.To - s.From).Round(time.Millisecond), s.Note)
 	}
 }
 

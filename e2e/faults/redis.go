@@ -34,8 +34,9 @@ type server struct {
 
 	user, password string // of client
 
-	shard           int    // of a cluster
-	bus, busAddress string // of a cluster's node: where it listens to the others, and where they reach it
+	shard int // of a cluster
+	// of a cluster's node: where it listens to the others, and where they reach it
+	bus, busAddress string
 }
 
 // startRedis starts Redis as the plan says.
@@ -101,7 +102,8 @@ func (w *world) startSentinels(ctx context.Context) error {
 	})
 }
 
-// newServer makes a server that holds data: its folder, its addresses and the harness' client, who may do anything.
+// newServer makes a server that holds data: its folder, its addresses and the harness' client, who
+// may do anything.
 func (w *world) newServer(name string) (*server, error) {
 	s, err := w.place(name)
 	if err != nil {
@@ -139,7 +141,8 @@ func (w *world) place(name string) (*server, error) {
 }
 
 func (w *world) connect(s *server, user, password string) {
-	// A pool that has failed to dial as often as its size repeats its last error for a second, whatever is true by then.
+	// A pool that has failed to dial as often as its size repeats its last error for a second,
+	// whatever is true by then.
 	const size = 1000
 	s.user, s.password = user, password
 	s.client = redis.NewClient(&redis.Options{
@@ -153,8 +156,8 @@ func (w *world) connect(s *server, user, password string) {
 // harnessUser is the one user that the harness puts into the access list for itself.
 const harnessUser = "harness"
 
-// writeAccessList writes the list that all servers have: the one that is deployed, the users of replicas and sentinels, and the
-// harness' own.
+// writeAccessList writes the list that all servers have: the one that is deployed, the users of
+// replicas and sentinels, and the harness' own.
 func (w *world) writeAccessList() error {
 	for _, user := range []string{"issuer", "gate", serverUser, harnessUser} {
 		w.passwords[user] = rand.Text()
@@ -164,7 +167,8 @@ func (w *world) writeAccessList() error {
 	if err != nil {
 		return err
 	}
-	list += meshtest.ServerUsers(w.passwords[serverUser]) + "user " + harnessUser + " on >" + w.passwords[harnessUser] + " ~* &* +@all\n"
+	list += meshtest.ServerUsers(
+		w.passwords[serverUser]) + "user " + harnessUser + " on >" + w.passwords[harnessUser] + " ~* &* +@all\n"
 	errs := []error{os.WriteFile(w.accessList(), []byte(list), 0o600)}
 	for user, password := range daemons {
 		errs = append(errs, os.WriteFile(filepath.Join(w.dir, user+"-password"), []byte(password), 0o600))
@@ -183,7 +187,8 @@ func (w *world) settings(s *server) ([]string, error) {
 	return w.redis.Deployed.Settings(meshtest.Place{Dir: s.dir, Port: port, Users: w.accessList()})
 }
 
-// replicated are the settings of servers with replicas. Half of the schedules have the weakest that is allowed there.
+// replicated are the settings of servers with replicas. Half of the schedules have the weakest that
+// is allowed there.
 func (w *world) replicated(s *server) ([]string, error) {
 	lines, err := w.settings(s)
 	lines = append(lines, "masteruser replica", "masterauth "+w.passwords[serverUser],
@@ -199,18 +204,24 @@ func (w *world) sentinelSettings(s *server) []string {
 	_, port, _ := strings.Cut(s.backend, ":")
 	_, primary, _ := strings.Cut(w.servers[0].address, ":")
 	return []string{
-		"bind 127.0.0.1", "port " + port, "dir " + s.dir, "logfile \"\"",
+		"bind 127.0.0.1",
+		"port " + port,
+		"dir " + s.dir,
+		"logfile \"\"",
 		"sentinel monitor " + masterName + " 127.0.0.1 " + primary + " 2",
 		"sentinel down-after-milliseconds " + masterName + " 1000",
 		"sentinel failover-timeout " + masterName + " 4000",
 		"sentinel parallel-syncs " + masterName + " 2",
-		"sentinel auth-user " + masterName + " sentinel", "sentinel auth-pass " + masterName + " " + w.passwords[serverUser],
+		"sentinel auth-user " + masterName + " sentinel",
+		"sentinel auth-pass " + masterName + " " + w.passwords[serverUser],
 	}
 }
 
-// quicken makes a sentinel look around more often than its defaults, and soon forget that the machine was busy.
+// quicken makes a sentinel look around more often than its defaults, and soon forget that the
+// machine was busy.
 func (s *server) quicken(ctx context.Context) error {
-	return s.client.Do(ctx, "SENTINEL", "DEBUG", "INFO-PERIOD", 500, "PUBLISH-PERIOD", 500, "ASK-PERIOD", 300, "TILT-TRIGGER", 5000, "TILT-PERIOD", 1000).Err()
+	return s.client.Do(ctx, "SENTINEL", "DEBUG", "INFO-PERIOD", 500, "PUBLISH-PERIOD", 500, "ASK-PERIOD", 300, "TILT-TRIGGER", 5000, "TILT-PERIOD", 1000).
+		Err()
 }
 
 // startServer starts a server with a file of these lines, and more arguments.
@@ -227,7 +238,8 @@ func (w *world) startServer(ctx context.Context, s *server, lines []string, args
 	return err
 }
 
-// silent takes what go-redis would write about servers that are down on purpose: every error it tells of is also returned.
+// silent takes what go-redis would write about servers that are down on purpose: every error it
+// tells of is also returned.
 type silent struct{}
 
 func (silent) Printf(context.Context, string, ...any) {}
@@ -283,7 +295,9 @@ func (w *world) primaryOf(ctx context.Context, shard int) *server {
 func (w *world) sentinelPrimary(ctx context.Context) *server {
 	votes := map[string]int{}
 	for _, s := range w.sentinels {
-		if at, err := s.client.Do(ctx, "SENTINEL", "get-master-addr-by-name", masterName).StringSlice(); err == nil && len(at) == 2 {
+		if at, err := s.client.Do(ctx, "SENTINEL", "get-master-addr-by-name", masterName).
+			StringSlice(); err == nil &&
+			len(at) == 2 {
 			votes[at[1]]++
 		}
 	}
@@ -309,7 +323,8 @@ func (w *world) others(primary *server, pick int) []*server {
 	return others
 }
 
-// redisWell says why Redis is not yet as it should be: primaries that all agree on, take writes and have all their replicas.
+// redisWell says why Redis is not yet as it should be: primaries that all agree on, take writes and
+// have all their replicas.
 func (w *world) redisWell(ctx context.Context) error {
 	switch w.plan.Topology {
 	case Cluster:
@@ -344,7 +359,8 @@ func (w *world) sentinelsWell(ctx context.Context) error {
 // follows says why a replica does not follow a primary.
 func (s *server) follows(ctx context.Context, primary *server) error {
 	role, err := s.client.Do(ctx, "ROLE").Slice()
-	if err == nil && (len(role) < 4 || role[0] != "slave" || role[3] != "connected" || !strings.HasSuffix(primary.address, fmt.Sprintf(":%v", role[2]))) {
+	if err == nil &&
+		(len(role) < 4 || role[0] != "slave" || role[3] != "connected" || !strings.HasSuffix(primary.address, fmt.Sprintf(":%v", role[2]))) {
 		err = fmt.Errorf("its role is %v", role)
 	}
 	if err != nil {

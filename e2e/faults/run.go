@@ -41,13 +41,16 @@ type Redis struct {
 	Checks   string // what issuers do about one that can lose what they acknowledge
 }
 
-// Run runs a schedule in dir. An error says that the harness itself failed, which says nothing about the promises.
+// Run runs a schedule in dir. An error says that the harness itself failed, which says nothing
+// about the promises.
 func Run(ctx context.Context, plan Plan, dir, binaries string, redis Redis) (*Result, error) {
 	w, err := build(ctx, plan, dir, binaries, redis)
 	if err != nil {
 		return nil, err
 	}
-	r := &Result{Plan: plan, Injected: map[Kind]int{}, Skipped: map[Kind]int{}, Missed: map[Kind][]error{}}
+	r := &Result{
+		Plan: plan, Injected: map[Kind]int{}, Skipped: map[Kind]int{}, Missed: map[Kind][]error{},
+	}
 	err = w.play(ctx, r)
 	r.History = w.history()
 	if err == nil {
@@ -61,7 +64,8 @@ func Run(ctx context.Context, plan Plan, dir, binaries string, redis Redis) (*Re
 	}
 	select {
 	case died := <-w.processes.Died():
-		r.Violations = append(r.Violations, Violation{Promise: "running", What: "a process died by itself", Slice: []string{died.Error()}})
+		r.Violations = append(r.Violations,
+			Violation{Promise: "running", What: "a process died by itself", Slice: []string{died.Error()}})
 	default:
 	}
 	return r, errors.Join(err, w.end())
@@ -71,8 +75,13 @@ func (w *world) history() *History {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	h := &History{
-		MaxStaleness: w.plan.maxStaleness(), Outage: w.plan.maxStaleness() - settle - 4*heartbeat, Grace: grace, ConvergeLimit: convergeLimit,
-		Events: w.events, Spans: w.spans, Births: map[string][]time.Duration{},
+		MaxStaleness:  w.plan.maxStaleness(),
+		Outage:        w.plan.maxStaleness() - settle - 4*heartbeat,
+		Grace:         grace,
+		ConvergeLimit: convergeLimit,
+		Events:        w.events,
+		Spans:         w.spans,
+		Births:        map[string][]time.Duration{},
 	}
 	for name, n := range w.nodes {
 		h.Births[name] = n.births
@@ -141,7 +150,12 @@ func (w *world) injectAll(ctx context.Context, r *Result, round []Injection) {
 		all.Go(func() {
 			from := w.now()
 			errs[k] = w.inject(ctx, i)
-			w.span(Span{Kind: Fault, From: from, To: w.now(), Who: string(i.Kind), Note: i.String(), Loses: w.loses(i.Kind)})
+			w.span(
+				Span{
+					Kind: Fault, From: from, To: w.now(), Who: string(i.Kind), Note: i.String(),
+					Loses: w.loses(i.Kind),
+				},
+			)
 		})
 	}
 	all.Wait()
@@ -158,7 +172,8 @@ func (w *world) injectAll(ctx context.Context, r *Result, round []Injection) {
 }
 
 // await waits until a condition holds, and gives what it said last.
-func (w *world) await(ctx context.Context, limit time.Duration, condition func(context.Context) error) error {
+func (w *world) await(ctx context.Context, limit time.Duration,
+	condition func(context.Context) error) error {
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	for {
@@ -174,10 +189,11 @@ func (w *world) await(ctx context.Context, limit time.Duration, condition func(c
 	}
 }
 
-// recover waits until all is well: everybody says so, each issuer begins and ends a session, every gate has applied that,
-// allows what is valid and denies what is not. It gives the time before which everything acknowledged is known to be in
-// force at every gate.
-func (w *world) recover(ctx context.Context, limit time.Duration) (covers time.Duration, err error) {
+// recover waits until all is well: everybody says so, each issuer begins and ends a session, every
+// gate has applied that, allows what is valid and denies what is not. It gives the time before
+// which everything acknowledged is known to be in force at every gate.
+func (w *world) recover(ctx context.Context,
+	limit time.Duration) (covers time.Duration, err error) {
 	err = w.await(ctx, limit, func(ctx context.Context) error {
 		covers = w.now()
 		return w.well(ctx)
@@ -205,8 +221,8 @@ func (w *world) well(ctx context.Context) error {
 	return nil
 }
 
-// fresh says why a gate's copy has not been confirmed just now. A gate is ready as long as an older confirmation lasts; only from
-// a new one on can it sit out what may come.
+// fresh says why a gate's copy has not been confirmed just now. A gate is ready as long as an older
+// confirmation lasts; only from a new one on can it sit out what may come.
 func (w *world) fresh(ctx context.Context, g *gate) error {
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, g.admin+"/metrics", nil)
 	if err != nil {
@@ -280,19 +296,25 @@ func (w *world) auditFresh(ctx context.Context, number int) error {
 	if err := errors.Join(g.kill(), g.restart(ctx)); err != nil {
 		return err
 	}
-	err := w.await(ctx, 2*convergeLimit, func(ctx context.Context) error { return w.answersOK(ctx, g.admin+"/readyz") })
+	err := w.await(ctx, 2*convergeLimit,
+		func(ctx context.Context) error { return w.answersOK(ctx, g.admin+"/readyz") })
 	w.span(Span{Kind: Starting, From: from, To: w.now(), Who: g.name})
 	if err != nil {
-		w.span(Span{Kind: Converged, From: from, To: w.now(), Failed: true, Note: g.name + " restarted: " + err.Error()})
+		w.span(
+			Span{
+				Kind: Converged, From: from, To: w.now(), Failed: true,
+				Note: g.name + " restarted: " + err.Error(),
+			},
+		)
 		return nil
 	}
 	w.audit(g)
 	return nil
 }
 
-// Each tick that comes late says how long a process that wants to run has to wait on this machine. A heartbeat is six or more
-// such waits, one after the other, and is to be done in a quarter of settle: with more lateness than these the machine itself is
-// the fault.
+// Each tick that comes late says how long a process that wants to run has to wait on this machine.
+// A heartbeat is six or more such waits, one after the other, and is to be done in a quarter of
+// settle: with more lateness than these the machine itself is the fault.
 const (
 	tick     = 10 * time.Millisecond
 	stall    = settle / 2             // of one tick
@@ -316,7 +338,12 @@ func (w *world) watchStalls(stop <-chan struct{}) {
 		case now-last > stall:
 			w.span(Span{Kind: Stalled, From: last, To: now})
 		case late > lateness:
-			w.span(Span{Kind: Stalled, From: window, To: now, Note: fmt.Sprintf("%v late in all", late.Round(time.Millisecond))})
+			w.span(
+				Span{
+					Kind: Stalled, From: window, To: now,
+					Note: fmt.Sprintf("%v late in all", late.Round(time.Millisecond)),
+				},
+			)
 		}
 		last = now
 		if now-window > watched || late > lateness {
@@ -346,7 +373,8 @@ func (w *world) watchPromotions(ctx context.Context, stop <-chan struct{}) {
 	}
 }
 
-// promotions gives a number that grows with every choice of a primary: the newest epoch that anybody knows who may vote.
+// promotions gives a number that grows with every choice of a primary: the newest epoch that
+// anybody knows who may vote.
 func (w *world) promotions(ctx context.Context) (newest int64) {
 	ctx, cancel := context.WithTimeout(ctx, 300*time.Millisecond)
 	defer cancel()

@@ -19,8 +19,10 @@ var (
 	atOnce    = flag.Int("schedules-at-once", 5, "how many of them run side by side, `n`")
 	seed      = flag.Uint64("seed", 1, "the first schedule's seed; the next ones count up from it")
 	only      = flag.String("topology", "", "single, sentinel or cluster; by the seed when empty")
-	including = flag.String("with", "", "play only schedules in whose plan this is to be read, such as a kind of fault: it must exist")
-	verbose   = flag.Bool("history", false, "print the whole history of each schedule with a violation")
+	including = flag.String("with", "",
+		"play only schedules in whose plan this is to be read, such as a kind of fault: it must exist")
+	verbose = flag.Bool("history", false,
+		"print the whole history of each schedule with a violation")
 )
 
 // few is how many schedules every test run plays: eight of each topology.
@@ -48,7 +50,8 @@ func planFor(seed uint64) Plan {
 	return NewPlan(seed, topologies[seed%uint64(len(topologies))])
 }
 
-// TestSchedules hurts installations, each as its seed says and in a folder of its own, and holds their histories to every promise.
+// TestSchedules hurts installations, each as its seed says and in a folder of its own, and holds
+// their histories to every promise.
 func TestSchedules(t *testing.T) {
 	s := &stage{binaries: meshtest.MovableBinaries(t), redis: asDeployed(t), table: newTable()}
 	defer func() { t.Logf("\n%s", s.table) }()
@@ -87,9 +90,10 @@ type stage struct {
 	binaries string
 	redis    Redis
 
-	mu       sync.Mutex
-	table    *table
-	doubtful []Plan // whose histories prove nothing of some promises; they are played again, one by one
+	mu    sync.Mutex
+	table *table
+	// whose histories prove nothing of some promises; they are played again, one by one
+	doubtful []Plan
 	alone    bool
 }
 
@@ -122,7 +126,8 @@ func (s *stage) play(t *testing.T, plan Plan) {
 	}
 	s.table.add(r)
 	var out strings.Builder
-	fmt.Fprintf(&out, "%v: %s: %d events, %d sessions ended, %d violations", took, plan, len(r.History.Events), Ended(r.History), len(r.Violations))
+	fmt.Fprintf(&out, "%v: %s: %d events, %d sessions ended, %d violations", took, plan,
+		len(r.History.Events), Ended(r.History), len(r.Violations))
 	for kind, errs := range r.Missed {
 		fmt.Fprintf(&out, "\n    did not come about: %s: %v", kind, errors.Join(errs...))
 	}

@@ -18,12 +18,16 @@ type kindRow struct{ injected, skipped, missed, violations int }
 
 type topologyRow struct {
 	schedules, failed, violations, inconclusive, stalled int
-	ended, lost                                          int // sessions whose end was acknowledged, and those of them that came back
-	converged                                            []time.Duration
+	// sessions whose end was acknowledged, and those of them that came back
+	ended, lost int
+	converged   []time.Duration
 }
 
 func newTable() *table {
-	return &table{kinds: map[Kind]*kindRow{}, topologies: map[Topology]*topologyRow{}, promises: map[string]int{}}
+	return &table{
+		kinds: map[Kind]*kindRow{}, topologies: map[Topology]*topologyRow{},
+		promises: map[string]int{},
+	}
 }
 
 func (b *table) kind(k Kind) *kindRow {
@@ -80,14 +84,20 @@ func (b *table) String() string {
 			note += fmt.Sprintf("  (%d more did not come about)", row.missed)
 		}
 		if row.skipped > 0 {
-			note += fmt.Sprintf("  (%d not possible here: needs Linux, and root for a disk of its own)", row.skipped)
+			note += fmt.Sprintf(
+				"  (%d not possible here: needs Linux, and root for a disk of its own)",
+				row.skipped)
 		}
 		fmt.Fprintf(&out, "%-36s %9d %11d%s\n", k, row.injected, row.violations, note)
 	}
-	fmt.Fprintf(&out, "\n%-10s %9s %6s %13s %6s %11s %13s %8s   %s\n", "topology", "schedules", "failed", "ended, acked", "lost", "violations", "inconclusive", "stalled", "all well after the faults: p50, max")
+	fmt.Fprintf(&out, "\n%-10s %9s %6s %13s %6s %11s %13s %8s   %s\n", "topology", "schedules",
+		"failed", "ended, acked", "lost", "violations", "inconclusive", "stalled",
+		"all well after the faults: p50, max")
 	for _, t := range topologies {
 		row := b.topology(t)
-		fmt.Fprintf(&out, "%-10s %9d %6d %13d %6d %11d %13d %8d   %s\n", t, row.schedules, row.failed, row.ended, row.lost, row.violations, row.inconclusive, row.stalled, row.convergence())
+		fmt.Fprintf(&out, "%-10s %9d %6d %13d %6d %11d %13d %8d   %s\n", t, row.schedules,
+			row.failed, row.ended, row.lost, row.violations, row.inconclusive, row.stalled,
+			row.convergence())
 	}
 	fmt.Fprintf(&out, "violations by promise: %v\n", b.promises)
 	return out.String()
@@ -98,7 +108,8 @@ func (r *topologyRow) convergence() string {
 		return "-"
 	}
 	slices.Sort(r.converged)
-	return fmt.Sprintf("%v, %v", r.converged[len(r.converged)/2].Round(time.Millisecond), r.converged[len(r.converged)-1].Round(time.Millisecond))
+	return fmt.Sprintf("%v, %v", r.converged[len(r.converged)/2].Round(time.Millisecond),
+		r.converged[len(r.converged)-1].Round(time.Millisecond))
 }
 
 // kinds gives every kind of fault, once.

@@ -170,12 +170,22 @@ func (w *world) owner(c net.Conn) string {
 // build brings up the installation of a plan.
 func build(ctx context.Context, plan Plan, dir, binaries string, redis Redis) (*world, error) {
 	w := &world{
-		plan: plan, dir: dir, binaries: binaries, redis: redis, began: time.Now(),
-		processes: mesh.NewProcesses(dir), nodes: map[string]*node{}, adminToken: rand.Text() + rand.Text(), passwords: map[string]string{},
-		http: &http.Client{Timeout: 4 * time.Second, Transport: &http.Transport{MaxIdleConnsPerHost: 16}},
+		plan:       plan,
+		dir:        dir,
+		binaries:   binaries,
+		redis:      redis,
+		began:      time.Now(),
+		processes:  mesh.NewProcesses(dir),
+		nodes:      map[string]*node{},
+		adminToken: rand.Text() + rand.Text(),
+		passwords:  map[string]string{},
+		http: &http.Client{
+			Timeout: 4 * time.Second, Transport: &http.Transport{MaxIdleConnsPerHost: 16},
+		},
 	}
 	w.network = newNetwork(w.owner)
-	w.closers = append(w.closers, func() error { w.network.close(); w.http.CloseIdleConnections(); return nil })
+	w.closers = append(w.closers,
+		func() error { w.network.close(); w.http.CloseIdleConnections(); return nil })
 	err := errors.Join(w.startRedis(ctx))
 	if err == nil {
 		err = w.startDaemons(ctx)
@@ -252,9 +262,16 @@ func (w *world) addGate(ctx context.Context, name string) error {
 	if err != nil {
 		return err
 	}
-	conn, err := grpc.NewClient(listen, grpc.WithTransportCredentials(insecure.NewCredentials()), grpc.WithConnectParams(grpc.ConnectParams{
-		Backoff: backoff.Config{BaseDelay: 20 * time.Millisecond, Multiplier: 1, MaxDelay: 20 * time.Millisecond}, MinConnectTimeout: time.Second,
-	}))
+	conn, err := grpc.NewClient(
+		listen,
+		grpc.WithTransportCredentials(insecure.NewCredentials()),
+		grpc.WithConnectParams(grpc.ConnectParams{
+			Backoff: backoff.Config{
+				BaseDelay: 20 * time.Millisecond, Multiplier: 1, MaxDelay: 20 * time.Millisecond,
+			},
+			MinConnectTimeout: time.Second,
+		}),
+	)
 	if err != nil {
 		return err
 	}
@@ -274,13 +291,17 @@ func (w *world) twoAddresses(name string) (listen, admin string, err error) {
 	return listen, admin, err
 }
 
-func (w *world) startDaemon(ctx context.Context, name, program, config, admin string) (*node, error) {
+func (w *world) startDaemon(ctx context.Context,
+	name, program, config, admin string) (*node, error) {
 	file := filepath.Join(w.dir, name+".yaml")
 	if err := os.WriteFile(file, []byte(config), 0o600); err != nil {
 		return nil, err
 	}
 	return w.start(ctx, mesh.Spec{
-		Name: name, Path: filepath.Join(w.binaries, program), Args: []string{"serve", "--config", file}, Dir: w.dir,
+		Name:  name,
+		Path:  filepath.Join(w.binaries, program),
+		Args:  []string{"serve", "--config", file},
+		Dir:   w.dir,
 		Ready: func(ctx context.Context) error { return w.answersOK(ctx, "http://"+admin+"/livez") },
 	})
 }

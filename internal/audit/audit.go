@@ -1,13 +1,15 @@
-// Package audit writes security events: who logged in, was refused, refreshed, logged out, was revoked, by whom.
+// Package audit writes security events: who logged in, was refused, refreshed, logged out, was
+// revoked, by whom.
 //
 // It promises:
-//   - One event is one line, and one line is one valid JSON object of plain ASCII, whatever bytes a stranger put into
-//     it: line breaks, quotes, escape sequences, invalid UTF-8, letters that reorder text.
+//   - One event is one line, and one line is one valid JSON object of plain ASCII, whatever bytes
+//     a stranger put into it: line breaks, quotes, escape sequences, invalid UTF-8, letters that
+//     reorder text.
 //   - A field keeps at most 256 bytes of what it is given.
-//   - The fields are those of Event and no others. There is none for a token, a password or a key, and what has the
-//     shape of one is redacted wherever it turns up.
-//   - Failures write at most so many lines a second, for each event and reason (Limit); what is left out is counted, and
-//     a line says how many there were.
+//   - The fields are those of Event and no others. There is none for a token, a password or a key,
+//     and what has the shape of one is redacted wherever it turns up.
+//   - Failures write at most so many lines a second, for each event and reason (Limit); what is
+//     left out is counted, and a line says how many there were.
 //   - An event that could not be written is counted and reported in the log, never silently lost.
 package audit
 
@@ -26,7 +28,8 @@ const (
 	Reuse   Name = "reuse"   // a spent refresh token came back, and its session was ended
 	Key     Name = "key"     // a signing key was made, promoted, retired or removed
 	Users   Name = "users"   // the users were read anew
-	// GateLine: something that is no line lay in place of a gate's line in Redis, and was dropped: a gate's Redis user is in other hands.
+	// GateLine: something that is no line lay in place of a gate's line in Redis, and was dropped:
+	// a gate's Redis user is in other hands.
 	GateLine Name = "gate_line"
 )
 
@@ -39,15 +42,17 @@ const (
 	Failure Outcome = "failure"
 )
 
-// Event is one line. Empty fields are left out; the time, the name and the outcome are always there.
+// Event is one line. Empty fields are left out; the time, the name and the outcome are always
+// there.
 type Event struct {
-	Time      time.Time // zero: now
-	Name      Name      // "event" in the line
-	Outcome   Outcome   // whatever is not Success is written as a failure
-	Reason    string    // a short stable code, of a failure mostly
-	Detail    string    // of a refusal: which claim, role or scope, and what was expected
-	Issuer    string    // the token's
-	Subject   string    // whom it concerns, as far as known: for a failed login only a user that there is
+	Time    time.Time // zero: now
+	Name    Name      // "event" in the line
+	Outcome Outcome   // whatever is not Success is written as a failure
+	Reason  string    // a short stable code, of a failure mostly
+	Detail  string    // of a refusal: which claim, role or scope, and what was expected
+	Issuer  string    // the token's
+	// whom it concerns, as far as known: for a failed login only a user that there is
+	Subject   string
 	SessionID string
 	TokenID   string
 	ClientID  string

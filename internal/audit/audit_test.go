@@ -31,18 +31,63 @@ func clock() time.Time { return noon }
 
 // golden has one event of each kind, with what its room fills in.
 var golden = []audit.Event{
-	{Name: audit.Login, Outcome: audit.Success, Issuer: "https://issuer", Subject: "alice", SessionID: "tag~0001", ClientID: "sallyport",
-		Tenant: "north", Address: "192.0.2.1", UserAgent: "curl/8", Method: "POST", Path: "/login", RequestID: "r-1"},
-	{Name: audit.Login, Outcome: audit.Failure, Reason: "invalid_credentials", Issuer: "https://issuer", Subject: "mallory", Address: "2001:db8::1"},
-	{Name: audit.Refresh, Outcome: audit.Success, Subject: "alice", SessionID: "tag~0001", TokenID: "t-2"},
-	{Name: audit.Reuse, Outcome: audit.Failure, Reason: "reuse", Subject: "alice", SessionID: "tag~0001"},
+	{
+		Name:      audit.Login,
+		Outcome:   audit.Success,
+		Issuer:    "https://issuer",
+		Subject:   "alice",
+		SessionID: "tag~0001",
+		ClientID:  "sallyport",
+		Tenant:    "north",
+		Address:   "192.0.2.1",
+		UserAgent: "curl/8",
+		Method:    "POST",
+		Path:      "/login",
+		RequestID: "r-1",
+	},
+	{
+		Name:    audit.Login,
+		Outcome: audit.Failure,
+		Reason:  "invalid_credentials",
+		Issuer:  "https://issuer",
+		Subject: "mallory",
+		Address: "2001:db8::1",
+	},
+	{
+		Name: audit.Refresh, Outcome: audit.Success, Subject: "alice", SessionID: "tag~0001",
+		TokenID: "t-2",
+	},
+	{
+		Name: audit.Reuse, Outcome: audit.Failure, Reason: "reuse", Subject: "alice",
+		SessionID: "tag~0001",
+	},
 	{Name: audit.Logout, Outcome: audit.Success, Subject: "alice", SessionID: "tag~0001", Seq: 42},
-	{Name: audit.Revoke, Outcome: audit.Success, Actor: "ops", Kind: "client", Value: "sallyport", RevocationReason: "key_leaked", Seq: 43},
-	{Name: audit.Deny, Outcome: audit.Failure, Reason: "revoked", Issuer: "https://issuer", Subject: "alice", TokenID: "t-1", KeyID: "k1",
-		Method: "GET", Host: "api.example.com", Path: "/admin", Address: "192.0.2.1", RequestID: "r-2", Kind: "sid", Seq: 42},
+	{
+		Name: audit.Revoke, Outcome: audit.Success, Actor: "ops", Kind: "client",
+		Value: "sallyport", RevocationReason: "key_leaked", Seq: 43,
+	},
+	{
+		Name:      audit.Deny,
+		Outcome:   audit.Failure,
+		Reason:    "revoked",
+		Issuer:    "https://issuer",
+		Subject:   "alice",
+		TokenID:   "t-1",
+		KeyID:     "k1",
+		Method:    "GET",
+		Host:      "api.example.com",
+		Path:      "/admin",
+		Address:   "192.0.2.1",
+		RequestID: "r-2",
+		Kind:      "sid",
+		Seq:       42,
+	},
 	{Name: audit.Key, Outcome: audit.Success, KeyID: "k2", Actor: "ops", Kind: "promote"},
 	{Name: audit.Users, Outcome: audit.Success, Actor: "ops"},
-	{Name: audit.Deny, Reason: "audience", Detail: "expected aud to name one of things, got others", Path: "/x"},
+	{
+		Name: audit.Deny, Reason: "audience",
+		Detail: "expected aud to name one of things, got others", Path: "/x",
+	},
 	{Name: "unheard of"},
 	{Name: audit.Deny, Reason: "no_token", Suppressed: 1234},
 }
@@ -60,8 +105,8 @@ func lines(t *testing.T, events ...audit.Event) string {
 	return out.String()
 }
 
-// TestEachKindOfEventHasExactlyTheseFields fails when a line changes, so that a new field is looked at before it is
-// written: run with -update, and read the difference.
+// TestEachKindOfEventHasExactlyTheseFields fails when a line changes, so that a new field is looked
+// at before it is written: run with -update, and read the difference.
 func TestEachKindOfEventHasExactlyTheseFields(t *testing.T) {
 	got := lines(t, golden...)
 	const file = "testdata/events.jsonl"
@@ -104,8 +149,11 @@ func TestEveryFieldOfAnEventIsInItsLine(t *testing.T) {
 	if err := json.Unmarshal([]byte(lines(t, e)), &got); err != nil {
 		t.Fatal(err)
 	}
-	if len(got) != v.NumField() || got["time"] != "2026-11-22T11:00:00.123456Z" || got["seq"] != 77.0 || got["suppressed"] != 77.0 {
-		t.Errorf("%d fields, time %v, seq %v, suppressed %v", len(got), got["time"], got["seq"], got["suppressed"])
+	if len(got) != v.NumField() || got["time"] != "2026-11-22T11:00:00.123456Z" ||
+		got["seq"] != 77.0 ||
+		got["suppressed"] != 77.0 {
+		t.Errorf("%d fields, time %v, seq %v, suppressed %v", len(got), got["time"], got["seq"],
+			got["suppressed"])
 	}
 	for _, value := range got {
 		if s, ok := value.(string); ok {
@@ -119,8 +167,28 @@ func TestEveryFieldOfAnEventIsInItsLine(t *testing.T) {
 
 // hostile are texts that a stranger may put into a name, a path, a kid or a User-Agent.
 var hostile = []string{
-	"a\r\nb", "a\nb", `"`, `\`, `","outcome":"success`, "\x1b[2J\x1b]0;x\x07", "\u2028\u2029", "\u0085", "\x9b31m", "\u009b31m", "\x00", "\x7f",
-	"\u202eevil", "\ufeff", "\xff\xfe", "\xed\xa0\x80", "\U0001f512", "é", "</script>", "\t", string([]byte{0xc0, 0xaf}), strings.Repeat("\x80", 300),
+	"a\r\nb",
+	"a\nb",
+	`"`,
+	`\`,
+	`","outcome":"success`,
+	"\x1b[2J\x1b]0;x\x07",
+	"\u2028\u2029",
+	"\u0085",
+	"\x9b31m",
+	"\u009b31m",
+	"\x00",
+	"\x7f",
+	"\u202eevil",
+	"\ufeff",
+	"\xff\xfe",
+	"\xed\xa0\x80",
+	"\U0001f512",
+	"é",
+	"</script>",
+	"\t",
+	string([]byte{0xc0, 0xaf}),
+	strings.Repeat("\x80", 300),
 }
 
 // TestAnEventIsOneLineOfASCIIAndOneJSONObject is the attack of log injection.
@@ -133,8 +201,21 @@ func TestAnEventIsOneLineOfASCIIAndOneJSONObject(t *testing.T) {
 func checkLine(t *testing.T, text string) {
 	t.Helper()
 	e := audit.Event{
-		Name: audit.Name(text), Outcome: audit.Outcome(text), Reason: text, Subject: text, SessionID: text, TokenID: text, KeyID: text,
-		UserAgent: text, Path: text, Host: text, Method: text, RequestID: text, Address: text, Actor: text, Value: text,
+		Name:      audit.Name(text),
+		Outcome:   audit.Outcome(text),
+		Reason:    text,
+		Subject:   text,
+		SessionID: text,
+		TokenID:   text,
+		KeyID:     text,
+		UserAgent: text,
+		Path:      text,
+		Host:      text,
+		Method:    text,
+		RequestID: text,
+		Address:   text,
+		Actor:     text,
+		Value:     text,
 	}
 	line := lines(t, e)
 	if strings.Count(line, "\n") != 1 || !strings.HasSuffix(line, "}\n") {
@@ -215,7 +296,12 @@ func TestLinesAreCountedByEventAndOutcomeAndNothingElse(t *testing.T) {
 	registry := prometheus.NewRegistry()
 	l := audit.New(&bytes.Buffer{}, audit.Options{Now: clock, Registry: registry})
 	for i := range 1000 {
-		l.Record(audit.Event{Name: audit.Name(fmt.Sprint(i)), Outcome: audit.Outcome(fmt.Sprint(i)), Subject: fmt.Sprint(i)})
+		l.Record(
+			audit.Event{
+				Name: audit.Name(fmt.Sprint(i)), Outcome: audit.Outcome(fmt.Sprint(i)),
+				Subject: fmt.Sprint(i),
+			},
+		)
 		l.Record(audit.Event{Name: audit.Login, Outcome: audit.Success})
 	}
 	want := `

@@ -16,9 +16,18 @@ import (
 func TestCVE(t *testing.T) {
 	t.Run("CVE-2024-8365", func(t *testing.T) { // tokens in the audit log
 		line := lines(t, audit.Event{
-			Name: audit.Login, Subject: accessToken, SessionID: refreshToken, TokenID: accessToken, UserAgent: "Bearer " + accessToken, Path: "/x/" + accessToken,
-			RequestID: refreshToken, Value: accessToken, Reason: "got " + accessToken, Host: refreshToken,
-			Actor: strings.Repeat("a", 250) + " " + refreshToken, ClientID: strings.Repeat("a", 240) + " " + accessToken,
+			Name:      audit.Login,
+			Subject:   accessToken,
+			SessionID: refreshToken,
+			TokenID:   accessToken,
+			UserAgent: "Bearer " + accessToken,
+			Path:      "/x/" + accessToken,
+			RequestID: refreshToken,
+			Value:     accessToken,
+			Reason:    "got " + accessToken,
+			Host:      refreshToken,
+			Actor:     strings.Repeat("a", 250) + " " + refreshToken,
+			ClientID:  strings.Repeat("a", 240) + " " + accessToken,
 		})
 		for _, part := range []string{"Y2FuYXJ5", "eyJ"} {
 			if strings.Contains(line, part) {
@@ -35,7 +44,12 @@ func TestCVE(t *testing.T) {
 		registry := prometheus.NewRegistry()
 		l := audit.New(&bytes.Buffer{}, audit.Options{Now: clock, Registry: registry})
 		for i := range 10_000 {
-			l.Record(audit.Event{Name: audit.Name(fmt.Sprint("n", i)), Outcome: "x", Method: fmt.Sprint("M", i), Issuer: fmt.Sprint(i), KeyID: fmt.Sprint(i)})
+			l.Record(
+				audit.Event{
+					Name: audit.Name(fmt.Sprint("n", i)), Outcome: "x",
+					Method: fmt.Sprint("M", i), Issuer: fmt.Sprint(i), KeyID: fmt.Sprint(i),
+				},
+			)
 		}
 		if n, err := testutil.GatherAndCount(registry); err != nil || n != 2 {
 			t.Errorf("%d series, %v", n, err)

@@ -66,9 +66,9 @@ func cutAt(s string, n int) string {
 	return s[:at]
 }
 
-// appendEscaped appends s as the inside of a JSON string (RFC 8259 section 7). Whatever is not printable ASCII is
-// escaped, so that no terminal, no log viewer and no line splitter sees a control character in it; an invalid byte
-// becomes U+FFFD.
+// appendEscaped appends s as the inside of a JSON string (RFC 8259 section 7). Whatever is not
+// printable ASCII is escaped, so that no terminal, no log viewer and no line splitter sees a
+// control character in it; an invalid byte becomes U+FFFD.
 func appendEscaped(b []byte, s string) []byte {
 	for _, r := range s {
 		switch {

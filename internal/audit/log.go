@@ -15,9 +15,9 @@ type Options struct {
 	Logger   *slog.Logger          // told when lines get lost; nil for nobody
 	Registry prometheus.Registerer // for the metrics sallyport_audit_...; nil for none
 	Limit    Limit                 // of the lines of failures; zero: each has its line
-	// Queue is how many lines may wait to be written. With 0, Record returns when its line is written: nothing gets
-	// lost while the writer works, and a slow writer slows its callers down. With more, Record never waits: a line
-	// that finds the queue full is lost, and counted.
+	// Queue is how many lines may wait to be written. With 0, Record returns when its line is
+	// written: nothing gets lost while the writer works, and a slow writer slows its callers down.
+	// With more, Record never waits: a line that finds the queue full is lost, and counted.
 	Queue int
 }
 
@@ -72,8 +72,8 @@ func (l *Log) measure(r prometheus.Registerer) {
 	}
 }
 
-// Record writes one event, unless it is a failure beyond the limit. A failure to write it is counted
-// and logged: it is no reason to refuse, or to allow, what the event tells of.
+// Record writes one event, unless it is a failure beyond the limit. A failure to write it is
+// counted and logged: it is no reason to refuse, or to allow, what the event tells of.
 func (l *Log) Record(e Event) { l.Offer(e, nil) }
 
 // Offer records an event of which only the name, the outcome and the reason are known yet, and
@@ -147,7 +147,8 @@ func (l *Log) drain() {
 	}
 }
 
-// write writes one line; the caller holds mu. It logs when writing begins to fail and when it works again.
+// write writes one line; the caller holds mu. It logs when writing begins to fail and when it works
+// again.
 func (l *Log) write(line []byte) {
 	_, err := l.w.Write(line)
 	switch {
@@ -162,8 +163,8 @@ func (l *Log) write(line []byte) {
 	l.failing = err != nil
 }
 
-// Close writes how many events were left out, and what is queued, and returns when that is done. What
-// is recorded afterwards is lost if there is a queue.
+// Close writes how many events were left out, and what is queued, and returns when that is done.
+// What is recorded afterwards is lost if there is a queue.
 func (l *Log) Close() error {
 	l.limits.stop()
 	l.summarise()

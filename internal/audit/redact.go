@@ -4,9 +4,9 @@ import "strings"
 
 const redacted = "[redacted]"
 
-// Redact replaces whatever in s has the shape of a credential by "[redacted]": a token in JWS compact form, a refresh
-// token, a password hash, and the word after Bearer or Basic. It is the last line of defence, for texts that come from
-// elsewhere; nothing may count on it.
+// Redact replaces whatever in s has the shape of a credential by "[redacted]": a token in JWS
+// compact form, a refresh token, a password hash, and the word after Bearer or Basic. It is the
+// last line of defence, for texts that come from elsewhere; nothing may count on it.
 func Redact(s string) string {
 	if !suspect(s) {
 		return s
@@ -35,8 +35,8 @@ func suspect(s string) bool {
 	return false
 }
 
-// credential returns how many bytes of s from i on are a credential; 0 when none begins there. It looks further than
-// one byte only where a word begins, so that no text makes it slow.
+// credential returns how many bytes of s from i on are a credential; 0 when none begins there. It
+// looks further than one byte only where a word begins, so that no text makes it slow.
 func credential(s string, i int) int {
 	rest := s[i:]
 	switch {

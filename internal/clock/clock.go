@@ -1,8 +1,10 @@
-// Package clock is where our daemons read the time that tokens, sessions and the revocation log are judged by: those are
-// handed it. What only measures how long something takes reads the monotonic clock through package time.
+// Package clock is where our daemons read the time that tokens, sessions and the revocation log are
+// judged by: those are handed it. What only measures how long something takes reads the monotonic
+// clock through package time.
 //
-// In a program built with the tag movableclock, which is for tests alone, both clocks can be moved while it runs. A program
-// built without it reads the machine's clocks and has no way to be told another time.
+// In a program built with the tag movableclock, which is for tests alone, both clocks can be moved
+// while it runs. A program built without it reads the machine's clocks and has no way to be told
+// another time.
 package clock
 
 import "time"
@@ -17,8 +19,9 @@ func Read() (monotonic time.Duration, wall time.Time) {
 	return now.Sub(start) + byMonotonic, now.Round(0).Add(byWall)
 }
 
-// Steady returns a time that only the monotonic clock moves on: for limits and whatever else measures
-// how long ago something was, which a wall clock that is set must neither lengthen nor cut short.
+// Steady returns a time that only the monotonic clock moves on: for limits and whatever else
+// measures how long ago something was, which a wall clock that is set must neither lengthen nor cut
+// short.
 func Steady() time.Time {
 	monotonic, _ := Read()
 	return start.Add(monotonic)

@@ -11,13 +11,15 @@ import (
 	"unsafe"
 )
 
-// variable names the file that says by how much the clocks are moved: two numbers of nanoseconds, of 64 bits in this machine's
-// order, the wall clock's and the monotonic one's. It is mapped into memory, so that what is written there holds at once.
+// variable names the file that says by how much the clocks are moved: two numbers of nanoseconds,
+// of 64 bits in this machine's order, the wall clock's and the monotonic one's. It is mapped into
+// memory, so that what is written there holds at once.
 const variable = "MOVABLE_CLOCK"
 
 var offsets = mapped(os.Getenv(variable))
 
-// mapped maps the file. A test that moves clocks which do not move would prove nothing, so an error ends the program.
+// mapped maps the file. A test that moves clocks which do not move would prove nothing, so an error
+// ends the program.
 func mapped(path string) *[2]atomic.Int64 {
 	if path == "" {
 		return &[2]atomic.Int64{}

@@ -8,8 +8,9 @@ import (
 	"github.com/goccy/go-yaml/token"
 )
 
-// The YAML library spends memory on every token, recursion on every level and, for the keys of one mapping, time that
-// grows with the square of their number. These bounds keep all three small; no settings come near them.
+// The YAML library spends memory on every token, recursion on every level and, for the keys of one
+// mapping, time that grows with the square of their number. These bounds keep all three small; no
+// settings come near them.
 const (
 	maxDepth  = 32        // levels of mappings and lists, in a file and in a settings struct
 	maxMarks  = 512 << 10 // characters that can begin a token, and lines
@@ -24,7 +25,9 @@ func checkSize(b []byte) *Problem {
 		marks += bytes.Count(b, []byte{c})
 	}
 	if marks > maxMarks {
-		return &Problem{Err: fmt.Errorf("expected at most %d lines and YAML marks, got %d", maxMarks, marks)}
+		return &Problem{
+			Err: fmt.Errorf("expected at most %d lines and YAML marks, got %d", maxMarks, marks),
+		}
 	}
 	return nil
 }
@@ -34,9 +37,13 @@ func checkBytes(b []byte) *Problem {
 	line, start := 1, 0
 	for i := 0; i < len(b); {
 		r, n := utf8.DecodeRune(b[i:])
-		if r == utf8.RuneError && n == 1 || control(r) || r == '\r' && !bytes.HasPrefix(b[i+1:], []byte("\n")) {
+		if r == utf8.RuneError && n == 1 || control(r) ||
+			r == '\r' && !bytes.HasPrefix(b[i+1:], []byte("\n")) {
 			column := utf8.RuneCount(b[start:i]) + 1
-			return &Problem{Line: line, Column: column, Err: fmt.Errorf("expected UTF-8 text, got the byte 0x%02x", b[i])}
+			return &Problem{
+				Line: line, Column: column,
+				Err: fmt.Errorf("expected UTF-8 text, got the byte 0x%02x", b[i]),
+			}
 		}
 		i += n
 		if r == '\n' {
@@ -61,10 +68,12 @@ type bounds struct {
 
 type block struct{ column, keys int }
 
-// checkTokens refuses what configuration does not need and what would let a small file grow large or deep.
+// checkTokens refuses what configuration does not need and what would let a small file grow large
+// or deep.
 func checkTokens(tokens token.Tokens) *Problem {
 	if len(tokens) > maxTokens {
-		return problemAt(tokens[maxTokens], fmt.Sprintf("expected at most %d words and marks, got more", maxTokens))
+		return problemAt(tokens[maxTokens],
+			fmt.Sprintf("expected at most %d words and marks, got more", maxTokens))
 	}
 	var b bounds
 	for _, t := range tokens {

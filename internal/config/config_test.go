@@ -83,7 +83,8 @@ func (i *issuer) Validate() error {
 		errs = append(errs, config.At("issuer", "expected a URL, got nothing"))
 	}
 	if len(i.Audiences) == 0 {
-		errs = append(errs, config.At("audiences", "expected at least one, got none: without one every audience would pass"))
+		errs = append(errs,
+			config.At("audiences", "expected at least one, got none: without one every audience would pass"))
 	}
 	return errors.Join(errs...)
 }
@@ -146,8 +147,8 @@ func load(t *testing.T, yaml string, env map[string]string, args ...string) (*se
 	return s, err
 }
 
-// TestEachFixtureIsRefusedInItsOwnWords loads each file of testdata/bad. The lines that begin it with "#= " are the
-// whole error.
+// TestEachFixtureIsRefusedInItsOwnWords loads each file of testdata/bad. The lines that begin it
+// with "#= " are the whole error.
 func TestEachFixtureIsRefusedInItsOwnWords(t *testing.T) {
 	files, err := filepath.Glob("testdata/bad/*.yaml")
 	if err != nil || len(files) == 0 {
@@ -189,20 +190,37 @@ func TestEveryKindOfSettingIsFilled(t *testing.T) {
 	}
 	seven := 7
 	want := &settings{
-		Name: "gate-1", Enabled: true, Workers: -3, Small: 255, Ratio: 0.5,
-		Trusted: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("fd00::/8")},
-		Bind:    netip.MustParseAddr("::1"), Audience: []string{"one"}, Optional: &seven, Mode: 2,
-		Redis: redis{Address: "redis:6379", Timeout: 1500 * time.Millisecond, Password: config.NewSecret("hunter2")},
+		Name:     "gate-1",
+		Enabled:  true,
+		Workers:  -3,
+		Small:    255,
+		Ratio:    0.5,
+		Trusted:  []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("fd00::/8")},
+		Bind:     netip.MustParseAddr("::1"),
+		Audience: []string{"one"},
+		Optional: &seven,
+		Mode:     2,
+		Redis: redis{
+			Address: "redis:6379", Timeout: 1500 * time.Millisecond,
+			Password: config.NewSecret("hunter2"),
+		},
 		Issuers: []issuer{
 			{Profile: profile{MaxLifetime: time.Hour}, Issuer: "https://a", Audiences: []string{"x", "y"}},
 			{Profile: profile{MaxLifetime: time.Minute}, Issuer: "https://b", Audiences: []string{"z"}},
 		},
 		Labels: map[string]string{"env": "test", "a.b": "c"},
-		Sites:  map[string]issuer{"north": {Profile: profile{MaxLifetime: time.Hour}, Issuer: "https://n", Audiences: []string{"n"}}},
-		Log:    logging{LogLevel: "debug"},
+		Sites: map[string]issuer{
+			"north": {
+				Profile:   profile{MaxLifetime: time.Hour},
+				Issuer:    "https://n",
+				Audiences: []string{"n"},
+			},
+		},
+		Log: logging{LogLevel: "debug"},
 	}
 	want.Redis.TLS.CAFile = "testdata/good/certs/ca.pem"
-	if file := s.Redis.Password.File(); s.Redis.Password.Reveal() != "hunter2" || filepath.Base(file) == file {
+	if file := s.Redis.Password.File(); s.Redis.Password.Reveal() != "hunter2" ||
+		filepath.Base(file) == file {
 		t.Errorf("the password is not its file's: it has the file %q", file)
 	}
 	s.Redis.Password = want.Redis.Password
@@ -225,7 +243,10 @@ func TestAnEmptyFileLeavesTheDefaults(t *testing.T) {
 
 func TestFlagsWinOverTheEnvironmentWhichWinsOverTheFile(t *testing.T) {
 	const file = "name: file\nworkers: 1\naudience: [file]\nredis: {timeout: 1s}\n"
-	env := map[string]string{"SALLYPORT_NAME": "env", "SALLYPORT_WORKERS": "2", "SALLYPORT_AUDIENCE": "env1, env2", "SALLYPORT_REDIS_TIMEOUT": "2s"}
+	env := map[string]string{
+		"SALLYPORT_NAME": "env", "SALLYPORT_WORKERS": "2", "SALLYPORT_AUDIENCE": "env1, env2",
+		"SALLYPORT_REDIS_TIMEOUT": "2s",
+	}
 	cases := map[string]struct {
 		env      map[string]string
 		args     []string
@@ -236,8 +257,23 @@ func TestFlagsWinOverTheEnvironmentWhichWinsOverTheFile(t *testing.T) {
 	}{
 		"file":        {nil, nil, "file", 1, "file", time.Second},
 		"environment": {env, nil, "env", 2, "env1 env2", 2 * time.Second},
-		"flags": {env, []string{"--name", "flag", "--workers=3", "--audience", "flag1", "--audience=flag2,flag3", "--redis-timeout", "3s"},
-			"flag", 3, "flag1 flag2 flag3", 3 * time.Second},
+		"flags": {
+			env,
+			[]string{
+				"--name",
+				"flag",
+				"--workers=3",
+				"--audience",
+				"flag1",
+				"--audience=flag2,flag3",
+				"--redis-timeout",
+				"3s",
+			},
+			"flag",
+			3,
+			"flag1 flag2 flag3",
+			3 * time.Second,
+		},
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
@@ -245,7 +281,8 @@ func TestFlagsWinOverTheEnvironmentWhichWinsOverTheFile(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if s.Name != c.name || s.Workers != c.workers || strings.Join(s.Audience, " ") != c.audience || s.Redis.Timeout != c.timeout {
+			if s.Name != c.name || s.Workers != c.workers || strings.Join(s.Audience, " ") != c.audience ||
+				s.Redis.Timeout != c.timeout {
 				t.Errorf("got %q %d %q %v", s.Name, s.Workers, s.Audience, s.Redis.Timeout)
 			}
 		})
@@ -269,7 +306,8 @@ func TestOnlyFlagsThatTheUserSetCount(t *testing.T) {
 }
 
 func TestAVariableThatIsSetCountsEvenWhenItIsEmpty(t *testing.T) {
-	s, err := load(t, "name: file\naudience: [a]\n", map[string]string{"SALLYPORT_NAME": "", "SALLYPORT_AUDIENCE": ""})
+	s, err := load(t, "name: file\naudience: [a]\n",
+		map[string]string{"SALLYPORT_NAME": "", "SALLYPORT_AUDIENCE": ""})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -280,7 +318,10 @@ func TestAVariableThatIsSetCountsEvenWhenItIsEmpty(t *testing.T) {
 
 func TestProblemsNameTheVariableOrTheFlagThatGaveTheValue(t *testing.T) {
 	_, err := load(t, "workers: 1\n", map[string]string{
-		"SALLYPORT_WORKERS": "many", "SALLYPORT_REDIS_ADDRESS": "", "SALLYPORT_SMALL": "256", "SALLYPORT_RATIO": "NaN",
+		"SALLYPORT_WORKERS":       "many",
+		"SALLYPORT_REDIS_ADDRESS": "",
+		"SALLYPORT_SMALL":         "256",
+		"SALLYPORT_RATIO":         "NaN",
 	}, "--redis-timeout=-1s")
 	want := strings.Join([]string{
 		`SALLYPORT_WORKERS: expected a whole number, got "many"`,
@@ -306,7 +347,8 @@ func TestAMisspeltVariableIsRefused(t *testing.T) {
 	}
 	// What Kubernetes sets for Services, and what belongs to others.
 	for _, name := range []string{"SALLYPORT_PORT", "SALLYPORT_SERVICE_HOST", "SALLYPORT_REDIS_PORT_6379_TCP_ADDR", "SALLYPORT_IMAGE", "REDIS_ADRESS"} {
-		if _, err := load(t, "redis: {address: 'a:1'}", map[string]string{name: "tcp://10.0.0.1:80"}); err != nil {
+		if _, err := load(t, "redis: {address: 'a:1'}",
+			map[string]string{name: "tcp://10.0.0.1:80"}); err != nil {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
@@ -328,7 +370,8 @@ func TestWithoutAFileAProblemNamesTheWaysToGiveTheSetting(t *testing.T) {
 	}
 }
 
-// TestContentThatWasReadAlreadyIsNotReadAgain: what is wrong with it is told with the file's name all the same, and its size is bounded.
+// TestContentThatWasReadAlreadyIsNotReadAgain: what is wrong with it is told with the file's name
+// all the same, and its size is bounded.
 func TestContentThatWasReadAlreadyIsNotReadAgain(t *testing.T) {
 	for content, want := range map[string]string{
 		"redis: {address: 'a:1'}": "",
@@ -353,10 +396,22 @@ func TestAPathIsRelativeToTheFileThatNamesIt(t *testing.T) {
 		env  map[string]string
 		want func(dir string) string
 	}{
-		"file, relative": {"redis: {tls: {ca_file: certs/ca.pem}}", nil, func(dir string) string { return filepath.Join(dir, "certs/ca.pem") }},
-		"file, absolute": {"redis: {tls: {ca_file: /etc/ca.pem}}", nil, func(string) string { return "/etc/ca.pem" }},
-		"file, empty":    {"redis: {tls: {ca_file: ''}}", nil, func(string) string { return "" }},
-		"environment":    {"", map[string]string{"SALLYPORT_REDIS_TLS_CA_FILE": "ca.pem"}, func(string) string { return "ca.pem" }},
+		"file, relative": {
+			"redis: {tls: {ca_file: certs/ca.pem}}",
+			nil,
+			func(dir string) string { return filepath.Join(dir, "certs/ca.pem") },
+		},
+		"file, absolute": {
+			"redis: {tls: {ca_file: /etc/ca.pem}}",
+			nil,
+			func(string) string { return "/etc/ca.pem" },
+		},
+		"file, empty": {"redis: {tls: {ca_file: ''}}", nil, func(string) string { return "" }},
+		"environment": {
+			"",
+			map[string]string{"SALLYPORT_REDIS_TLS_CA_FILE": "ca.pem"},
+			func(string) string { return "ca.pem" },
+		},
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
@@ -366,7 +421,13 @@ func TestAPathIsRelativeToTheFileThatNamesIt(t *testing.T) {
 				t.Fatal(err)
 			}
 			s := defaults()
-			err := config.Load(s, config.Options{File: file, EnvPrefix: "SALLYPORT", LookupEnv: func(k string) (string, bool) { v, ok := c.env[k]; return v, ok }})
+			err := config.Load(
+				s,
+				config.Options{
+					File: file, EnvPrefix: "SALLYPORT",
+					LookupEnv: func(k string) (string, bool) { v, ok := c.env[k]; return v, ok },
+				},
+			)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -380,7 +441,8 @@ func TestAPathIsRelativeToTheFileThatNamesIt(t *testing.T) {
 func TestAFileThatCannotBeReadIsRefused(t *testing.T) {
 	dir := t.TempDir()
 	large := filepath.Join(dir, "large.yaml")
-	if err := os.WriteFile(large, []byte(strings.Repeat("# x\n", config.MaxSize/4+1)), 0o600); err != nil {
+	if err := os.WriteFile(large, []byte(strings.Repeat("# x\n", config.MaxSize/4+1)),
+		0o600); err != nil {
 		t.Fatal(err)
 	}
 	for want, file := range map[string]string{

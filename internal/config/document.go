@@ -47,7 +47,8 @@ type entry struct {
 	value        *node
 }
 
-// readDocument reads a file of at most limit bytes, unless its content is given. Without a node, the file could not be read at all.
+// readDocument reads a file of at most limit bytes, unless its content is given. Without a node,
+// the file could not be read at all.
 func readDocument(name string, content []byte, limit int64) (*node, []*Problem) {
 	if content == nil {
 		var problem *Problem
@@ -56,7 +57,9 @@ func readDocument(name string, content []byte, limit int64) (*node, []*Problem) 
 		}
 	}
 	if int64(len(content)) > limit {
-		return nil, []*Problem{{File: name, Err: fmt.Errorf("expected at most %d bytes, got more", limit)}}
+		return nil, []*Problem{
+			{File: name, Err: fmt.Errorf("expected at most %d bytes, got more", limit)},
+		}
 	}
 	root, problems := parse(content)
 	for _, p := range problems {
@@ -134,8 +137,8 @@ func problemAt(t *token.Token, message string) *Problem {
 	return p
 }
 
-// syntaxProblem keeps of the library's error its position and its message, but not the piece of the file that it
-// quotes: there may be a secret in it.
+// syntaxProblem keeps of the library's error its position and its message, but not the piece of the
+// file that it quotes: there may be a secret in it.
 func syntaxProblem(err error) *Problem {
 	var located yaml.Error
 	if !errors.As(err, &located) {
@@ -146,7 +149,8 @@ func syntaxProblem(err error) *Problem {
 	return problemAt(located.GetToken(), "expected YAML, got a mistake in it: "+message)
 }
 
-// converter turns the library's tree into ours. It notes what is wrong and goes on, so that all of it is reported.
+// converter turns the library's tree into ours. It notes what is wrong and goes on, so that all of
+// it is reported.
 type converter struct{ problems []*Problem }
 
 func (c *converter) note(t *token.Token, message string) {
@@ -222,6 +226,7 @@ func (c *converter) mapping(out *node, values []*ast.MappingValueNode, depth int
 		}
 		seen[key.Value] = t.Position.Line
 		value := c.convert(v.Value, depth+1)
-		out.entries = append(out.entries, entry{key: key.Value, line: t.Position.Line, column: t.Position.Column, value: value})
+		out.entries = append(out.entries,
+			entry{key: key.Value, line: t.Position.Line, column: t.Position.Column, value: value})
 	}
 }

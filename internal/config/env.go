@@ -34,8 +34,9 @@ func (l *loader) readEnv(v reflect.Value, all []setting) {
 	}
 }
 
-// misspelt refuses variables that are a slip or two away from a setting's. Others that begin alike are left alone:
-// Kubernetes sets NAME_PORT, NAME_SERVICE_HOST and so on for a Service of that name.
+// misspelt refuses variables that are a slip or two away from a setting's. Others that begin alike
+// are left alone: Kubernetes sets NAME_PORT, NAME_SERVICE_HOST and so on for a Service of that
+// name.
 func (l *loader) misspelt(all []setting) {
 	const slips = 2
 	var known []string

@@ -41,8 +41,9 @@ func (l *loader) fillScalar(v reflect.Value, n *node, path string) {
 	}
 }
 
-// wrongKind refuses a value that YAML reads as another type than the setting's. What is written without quotes and
-// looks like a number is one, even where a name was meant; saying so is better than guessing which spelling was meant.
+// wrongKind refuses a value that YAML reads as another type than the setting's. What is written
+// without quotes and looks like a number is one, even where a name was meant; saying so is better
+// than guessing which spelling was meant.
 func (l *loader) wrongKind(t reflect.Type, n *node) error {
 	want := expected(t)
 	switch {
@@ -86,7 +87,8 @@ func (l *loader) fillStruct(v reflect.Value, n *node, path string) {
 	}
 }
 
-// place is where a problem with an entry's value is shown: at the value if it is one word, else at the key.
+// place is where a problem with an entry's value is shown: at the value if it is one word, else at
+// the key.
 func place(e entry) origin {
 	if e.value.kind == mapping || e.value.kind == list || e.value.kind == null {
 		return origin{line: e.line, column: e.column}
@@ -95,7 +97,8 @@ func place(e entry) origin {
 }
 
 // fillField fills the field that the entry names; false if there is none.
-func (l *loader) fillField(v reflect.Value, fields []field, e entry, around *node, path string) bool {
+func (l *loader) fillField(v reflect.Value, fields []field, e entry, around *node,
+	path string) bool {
 	for _, f := range fields {
 		one := setting{index: f.index, typ: f.typ}
 		switch {

@@ -10,10 +10,11 @@ import (
 	"github.com/spf13/pflag"
 )
 
-// BindFlags declares a flag for every setting of dst that is a scalar or a list of scalars: redis.address is
-// --redis-address. The values in dst are shown as the defaults, `usage:"..."` tags as the help. A field tagged
-// `flag:"-"` and every Secret, which would show in the process list, gets none. BindFlags does not change dst; Load
-// does. It panics if dst is no pointer to a struct of settings, or if a flag is declared already.
+// BindFlags declares a flag for every setting of dst that is a scalar or a list of scalars:
+// redis.address is --redis-address. The values in dst are shown as the defaults, `usage:"..."` tags
+// as the help. A field tagged `flag:"-"` and every Secret, which would show in the process list,
+// gets none. BindFlags does not change dst; Load does. It panics if dst is no pointer to a struct
+// of settings, or if a flag is declared already.
 func BindFlags(fs *pflag.FlagSet, dst any) {
 	v, err := target(dst)
 	if err != nil {
@@ -48,7 +49,8 @@ func (l *loader) readFlags(v reflect.Value, all []setting, fs *pflag.FlagSet) {
 	}
 }
 
-// flagText gives a flag's value as the environment would spell it, also for flags that BindFlags did not declare.
+// flagText gives a flag's value as the environment would spell it, also for flags that BindFlags
+// did not declare.
 func flagText(value pflag.Value) string {
 	if many, ok := value.(pflag.SliceValue); ok {
 		return strings.Join(many.GetSlice(), ",")
@@ -56,7 +58,8 @@ func flagText(value pflag.Value) string {
 	return value.String()
 }
 
-// flagValue checks a flag when it is parsed; Load reads it. Repeating the flag of a list adds to it.
+// flagValue checks a flag when it is parsed; Load reads it. Repeating the flag of a list adds to
+// it.
 type flagValue struct {
 	typ  reflect.Type
 	text string

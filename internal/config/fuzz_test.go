@@ -10,8 +10,8 @@ import (
 	"github.com/sallyport/sallyport/internal/config"
 )
 
-// FuzzLoad holds that whatever a file contains, Load returns, and either fills the settings or says where the file is
-// wrong; and that the same file gives the same settings or the same error again.
+// FuzzLoad holds that whatever a file contains, Load returns, and either fills the settings or says
+// where the file is wrong; and that the same file gives the same settings or the same error again.
 func FuzzLoad(f *testing.F) {
 	for _, pattern := range []string{"testdata/good/*.yaml", "testdata/bad/*.yaml"} {
 		files, err := filepath.Glob(pattern)

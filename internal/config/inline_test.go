@@ -47,7 +47,8 @@ type promoted struct {
 	Keys  string `yaml:"keys"`
 }
 
-// TestEachProblemIsToldOnce: a struct that stands inline is asked by the one that it stands in, when that one can.
+// TestEachProblemIsToldOnce: a struct that stands inline is asked by the one that it stands in,
+// when that one can.
 func TestEachProblemIsToldOnce(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "gate.yaml")
 	for name, row := range map[string]struct {

@@ -21,8 +21,8 @@ func plain(s string) string {
 	return strings.NewReplacer("_", "", "-", "", ".", "").Replace(strings.ToLower(s))
 }
 
-// edits counts the letters to add, drop, change or swap with their neighbour (the restricted Damerau-Levenshtein
-// distance).
+// edits counts the letters to add, drop, change or swap with their neighbour (the restricted
+// Damerau-Levenshtein distance).
 func edits(a, b string) int {
 	var before, previous []int
 	current := make([]int, len(b)+1)

@@ -17,7 +17,8 @@ type Problem struct {
 	Err          error  // what was expected and what came
 }
 
-// Error gives "file:line:column: setting: what is wrong", or the variable or flag in the file's place.
+// Error gives "file:line:column: setting: what is wrong", or the variable or flag in the file's
+// place.
 func (p *Problem) Error() string {
 	var b strings.Builder
 	switch {
@@ -38,7 +39,8 @@ func (p *Problem) Error() string {
 // Unwrap returns what is wrong.
 func (p *Problem) Unwrap() error { return p.Err }
 
-// Problems lists what is wrong according to an error of Load; nil when the error is of another kind.
+// Problems lists what is wrong according to an error of Load; nil when the error is of another
+// kind.
 func Problems(err error) []*Problem {
 	var out []*Problem
 	for _, e := range flatten(err) {
@@ -50,15 +52,16 @@ func Problems(err error) []*Problem {
 	return out
 }
 
-// At returns an error about one setting, for Validate methods to return, several joined by errors.Join. The path is
-// relative to the value that is being validated: "audiences", "tls.ca_file", "routes[3].match.path". Load reports it
-// with the place where that setting was given. The format may hold %w.
+// At returns an error about one setting, for Validate methods to return, several joined by
+// errors.Join. The path is relative to the value that is being validated: "audiences",
+// "tls.ca_file", "routes[3].match.path". Load reports it with the place where that setting was
+// given. The format may hold %w.
 func At(path, format string, args ...any) error {
 	return &settingError{path: path, err: fmt.Errorf(format, args...)}
 }
 
-// Within puts a path in front of those of an inner value's Validate, for code that validates without Load. A nil error
-// stays nil.
+// Within puts a path in front of those of an inner value's Validate, for code that validates
+// without Load. A nil error stays nil.
 func Within(path string, err error) error {
 	var out []error
 	for _, e := range flatten(err) {
@@ -128,7 +131,8 @@ func (l *loader) add(p *Problem) {
 	l.problems = append(l.problems, p)
 }
 
-// locate finds where the setting at path was given, or where it should have been: in the innermost mapping around it.
+// locate finds where the setting at path was given, or where it should have been: in the innermost
+// mapping around it.
 func (l *loader) locate(path string, err error) *Problem {
 	p := &Problem{Path: path, Err: err}
 	o, given := l.origins[path]
@@ -178,7 +182,8 @@ func blames(problems []*Problem, path string) bool {
 	})
 }
 
-// err joins the problems: those of the file in its order, then the others in the order they were found.
+// err joins the problems: those of the file in its order, then the others in the order they were
+// found.
 func (l *loader) err() error {
 	slices.SortStableFunc(l.problems, func(a, b *Problem) int {
 		if a.Source != "" || b.Source != "" {

@@ -12,8 +12,8 @@ import (
 	"unicode/utf8"
 )
 
-// setText gives v, a scalar, the value that s spells. The error says what was expected and, unless v is a secret,
-// what came.
+// setText gives v, a scalar, the value that s spells. The error says what was expected and, unless
+// v is a secret, what came.
 func setText(v reflect.Value, s string) error {
 	t := v.Type()
 	if t == secretType {
@@ -82,8 +82,8 @@ func setNumber(v reflect.Value, s string) error {
 	return err
 }
 
-// expected says in words what a value of type t looks like. A type that reads text can say it itself, by a method
-// Expected() string: "one of allow, deny".
+// expected says in words what a value of type t looks like. A type that reads text can say it
+// itself, by a method Expected() string: "one of allow, deny".
 func expected(t reflect.Type) string {
 	switch v := reflect.New(t).Interface().(type) {
 	case interface{ Expected() string }:
@@ -122,7 +122,8 @@ func expected(t reflect.Type) string {
 
 // isText reports whether a value of type t must be written as a string.
 func isText(t reflect.Type) bool {
-	return t.Kind() == reflect.String && !reflect.PointerTo(t).Implements(unmarshalType) || t == secretType
+	return t.Kind() == reflect.String && !reflect.PointerTo(t).Implements(unmarshalType) ||
+		t == secretType
 }
 
 func isNumber(t reflect.Type) bool {

@@ -11,15 +11,16 @@ import (
 	"github.com/sallyport/sallyport/internal/livefile"
 )
 
-// Path is a file's path. Load makes a relative one from a configuration file relative to that file's folder; one from
-// the environment or a flag stays relative to the working directory.
+// Path is a file's path. Load makes a relative one from a configuration file relative to that
+// file's folder; one from the environment or a flag stays relative to the working directory.
 type Path string
 
 const redacted = "[redacted]"
 
-// Secret is a string that prints, marshals and logs as "[redacted]", however it is formatted. In a file, a Secret
-// tagged yaml:"password" may also be given as password_file, in the environment as ..._PASSWORD_FILE: the named file's
-// content less one trailing line break. Giving both is an error.
+// Secret is a string that prints, marshals and logs as "[redacted]", however it is formatted. In a
+// file, a Secret tagged yaml:"password" may also be given as password_file, in the environment as
+// ..._PASSWORD_FILE: the named file's content less one trailing line break. Giving both is an
+// error.
 type Secret struct {
 	value string
 	file  string // that it was read from; "" when it was given itself
@@ -37,7 +38,8 @@ func (s Secret) IsZero() bool { return s.value == "" }
 // File is the path that the secret was read from; "" when it was given itself.
 func (s Secret) File() string { return s.file }
 
-// Place is the secret without what it holds if that is in a file, where it may change: what is left of two that name one file is equal.
+// Place is the secret without what it holds if that is in a file, where it may change: what is left
+// of two that name one file is equal.
 func (s Secret) Place() Secret {
 	if s.file != "" {
 		s.value = ""
@@ -45,9 +47,11 @@ func (s Secret) Place() Secret {
 	return s
 }
 
-// Live is the secret as its file has it now, and for good if no file has it or one that can be read once only, as a pipe. setting is the
-// secret's, "redis.password". check, which may be nil, says what is wrong with a new one; its error must not quote it.
-func (s Secret) Live(files *livefile.Files, setting string, check func(Secret) error) (*livefile.File[Secret], error) {
+// Live is the secret as its file has it now, and for good if no file has it or one that can be read
+// once only, as a pipe. setting is the secret's, "redis.password". check, which may be nil, says
+// what is wrong with a new one; its error must not quote it.
+func (s Secret) Live(files *livefile.Files, setting string,
+	check func(Secret) error) (*livefile.File[Secret], error) {
 	if s.file == "" {
 		return livefile.Fixed(s), nil
 	}
@@ -64,7 +68,8 @@ func (s Secret) Live(files *livefile.Files, setting string, check func(Secret) e
 		}
 		return read, nil
 	}
-	return livefile.Open(files, livefile.Spec[Secret]{Setting: setting + "_file", Paths: []string{s.file}, Parse: parse})
+	return livefile.Open(files,
+		livefile.Spec[Secret]{Setting: setting + "_file", Paths: []string{s.file}, Parse: parse})
 }
 
 // String returns "[redacted]".
@@ -85,7 +90,8 @@ func (s Secret) LogValue() slog.Value { return slog.StringValue(redacted) }
 // maxSecret is the size in bytes that a secret's file may have.
 const maxSecret = 64 << 10
 
-// readSecret reads the file that holds a secret. Its error names the file and nothing of its content.
+// readSecret reads the file that holds a secret. Its error names the file and nothing of its
+// content.
 func readSecret(path string) (Secret, error) {
 	f, err := os.Open(path)
 	if err != nil {
@@ -97,7 +103,8 @@ func readSecret(path string) (Secret, error) {
 	case err != nil:
 		return Secret{}, fmt.Errorf("cannot read the secret: %w", err)
 	case len(b) > maxSecret:
-		return Secret{}, fmt.Errorf("expected a secret of at most %d bytes in %s, got more", maxSecret, path)
+		return Secret{}, fmt.Errorf("expected a secret of at most %d bytes in %s, got more",
+			maxSecret, path)
 	}
 	text := secretIn(b)
 	if text == "" {

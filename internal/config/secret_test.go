@@ -57,18 +57,21 @@ func TestASecretComesFromAFileLessOneLineBreak(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		fromEnv, err := load(t, "redis: {password: other}", map[string]string{"SALLYPORT_REDIS_PASSWORD_FILE": file})
+		fromEnv, err := load(t, "redis: {password: other}",
+			map[string]string{"SALLYPORT_REDIS_PASSWORD_FILE": file})
 		if err != nil {
 			t.Fatal(err)
 		}
 		if fromFile.Redis.Password.Reveal() != want || fromEnv.Redis.Password.Reveal() != want {
-			t.Errorf("%q gave %q and %q", content, fromFile.Redis.Password.Reveal(), fromEnv.Redis.Password.Reveal())
+			t.Errorf("%q gave %q and %q", content, fromFile.Redis.Password.Reveal(),
+				fromEnv.Redis.Password.Reveal())
 		}
 	}
 }
 
 func TestASecretGivenInTwoWaysIsRefused(t *testing.T) {
-	_, err := load(t, "", map[string]string{"SALLYPORT_REDIS_PASSWORD": canary, "SALLYPORT_REDIS_PASSWORD_FILE": "/none"})
+	_, err := load(t, "",
+		map[string]string{"SALLYPORT_REDIS_PASSWORD": canary, "SALLYPORT_REDIS_PASSWORD_FILE": "/none"})
 	want := "SALLYPORT_REDIS_PASSWORD_FILE: expected SALLYPORT_REDIS_PASSWORD or SALLYPORT_REDIS_PASSWORD_FILE, got both"
 	if err == nil || err.Error() != want {
 		t.Errorf("got %v", err)
@@ -87,7 +90,8 @@ func TestASecretFileThatIsEmptyOrTooLargeIsRefused(t *testing.T) {
 		"large": "SALLYPORT_REDIS_PASSWORD_FILE: expected a secret of at most 65536 bytes in " + dir + "/large, got more",
 		"none":  "SALLYPORT_REDIS_PASSWORD_FILE: cannot read the secret: open " + dir + "/none: no such file or directory",
 	} {
-		_, err := load(t, "", map[string]string{"SALLYPORT_REDIS_PASSWORD_FILE": filepath.Join(dir, name)})
+		_, err := load(t, "",
+			map[string]string{"SALLYPORT_REDIS_PASSWORD_FILE": filepath.Join(dir, name)})
 		if err == nil || err.Error() != want {
 			t.Errorf("%s: got %v, want %s", name, err, want)
 		}

@@ -8,7 +8,8 @@ import (
 	"time"
 )
 
-// setting is one leaf of a settings struct that a variable or a flag can give: a scalar or a list of scalars.
+// setting is one leaf of a settings struct that a variable or a flag can give: a scalar or a list
+// of scalars.
 type setting struct {
 	path   string // "redis.address"
 	index  []int  // for field
@@ -64,7 +65,8 @@ func (s setting) with(f field) setting {
 	}
 }
 
-// checkCollection refuses types that no file can fill, so that a mistake in a struct shows at the first Load.
+// checkCollection refuses types that no file can fill, so that a mistake in a struct shows at the
+// first Load.
 func checkCollection(t reflect.Type, path string, depth int) error {
 	isMap := t.Kind() == reflect.Map && t.Key().Kind() == reflect.String
 	if t.Kind() != reflect.Slice && !isMap {
@@ -117,7 +119,10 @@ func fieldsOf(t reflect.Type) ([]field, error) {
 
 func fieldsOfOne(t reflect.Type, f reflect.StructField) ([]field, error) {
 	key, options, _ := strings.Cut(f.Tag.Get("yaml"), ",")
-	one := field{key: key, typ: f.Type, usage: f.Tag.Get("usage"), noFlag: f.Tag.Get("flag") == "-", noFile: f.Tag.Get("file") == "-"}
+	one := field{
+		key: key, typ: f.Type, usage: f.Tag.Get("usage"), noFlag: f.Tag.Get("flag") == "-",
+		noFile: f.Tag.Get("file") == "-",
+	}
 	switch {
 	case key == "-":
 		return nil, nil
@@ -128,7 +133,8 @@ func fieldsOfOne(t reflect.Type, f reflect.StructField) ([]field, error) {
 		}
 		return inner, err
 	case key == "":
-		return nil, fmt.Errorf("config: field %s of %s has no yaml tag: name it, or write yaml:\"-\"", f.Name, t)
+		return nil, fmt.Errorf(
+			"config: field %s of %s has no yaml tag: name it, or write yaml:\"-\"", f.Name, t)
 	}
 	return []field{one}, nil
 }

@@ -8,8 +8,8 @@ import (
 	"strings"
 )
 
-// validate asks v and everything in it, inside first, and notes what they say. What is said about a value that could
-// not be read is left out: it follows from what is noted already.
+// validate asks v and everything in it, inside first, and notes what they say. What is said about a
+// value that could not be read is left out: it follows from what is noted already.
 func (l *loader) validate(v reflect.Value) {
 	l.validateIn(v, "", slices.Clone(l.problems))
 }
@@ -69,7 +69,8 @@ func inline(t reflect.Type) []int {
 
 func (l *loader) validateMap(v reflect.Value, path string, unread []*Problem) {
 	keys := v.MapKeys()
-	slices.SortFunc(keys, func(a, b reflect.Value) int { return strings.Compare(a.String(), b.String()) })
+	slices.SortFunc(keys,
+		func(a, b reflect.Value) int { return strings.Compare(a.String(), b.String()) })
 	for _, k := range keys {
 		elem := reflect.New(v.Type().Elem()).Elem()
 		elem.Set(v.MapIndex(k))

@@ -7,8 +7,9 @@ import (
 	"strconv"
 )
 
-// outdatedUsers are those of before whose sessions must end now, sorted by name: who has lost something, and who is gone. Who has
-// got a role or scope, or is enabled again, is not among them: a role takes effect with the next refresh, the rest with the next login.
+// outdatedUsers are those of before whose sessions must end now, sorted by name: who has lost
+// something, and who is gone. Who has got a role or scope, or is enabled again, is not among them:
+// a role takes effect with the next refresh, the rest with the next login.
 func outdatedUsers(before, now map[string]Account) (lost, gone []string) {
 	for name, was := range before {
 		switch is, there := now[name]; {
@@ -25,7 +26,8 @@ func outdatedUsers(before, now map[string]Account) (lost, gone []string) {
 
 func outdates(was, is User) bool {
 	return is.Disabled && !was.Disabled || was.Credential != is.Credential || was.Tenant != is.Tenant ||
-		lost(was.Roles, is.Roles) || lost(was.Scopes, is.Scopes)
+		lost(was.Roles, is.Roles) ||
+		lost(was.Scopes, is.Scopes)
 }
 
 // lost says whether something of before is not there now.
@@ -33,8 +35,8 @@ func lost(before, now []string) bool {
 	return slices.ContainsFunc(before, func(word string) bool { return !slices.Contains(now, word) })
 }
 
-// digestOf names texts: 96 bits of a SHA-256 over them and their lengths. A hash of a password has its own salt of 128 bits, so that
-// nothing can be guessed from its digest.
+// digestOf names texts: 96 bits of a SHA-256 over them and their lengths. A hash of a password has
+// its own salt of 128 bits, so that nothing can be guessed from its digest.
 func digestOf(use string, texts ...string) string {
 	h := sha256.New()
 	for _, text := range append([]string{"sallyport." + use}, texts...) {

@@ -10,9 +10,11 @@ import (
 	"time"
 )
 
-const otherHash = "$2a$05$CCCCCCCCCCCCCCCCCCCCC.7uG0VCzI2bS7j6ymqJi9CdcdxiRTWNy" // of the empty password
+// of the empty password
+const otherHash = "$2a$05$CCCCCCCCCCCCCCCCCCCCC.7uG0VCzI2bS7j6ymqJi9CdcdxiRTWNy"
 
-// TestWhoseSessionsMustEndIsTold: who is gone or disabled, has another password or tenant, or has lost a role or scope; nobody else.
+// TestWhoseSessionsMustEndIsTold: who is gone or disabled, has another password or tenant, or has
+// lost a role or scope; nobody else.
 func TestWhoseSessionsMustEndIsTold(t *testing.T) {
 	const all = "    roles: [a, b]\n    scopes: [read, write]\n    tenant: north\n"
 	for name, c := range map[string]struct {
@@ -85,19 +87,23 @@ func (h *hearsay) heard() []string {
 	return slices.Clone(h.names)
 }
 
-// TestAFileThatIsBeingWrittenEndsNothing: emptied first, or cut off behind a user, it loads all the same. Whoever is told looks at the
-// users as they are then, so nobody is told of those who come back as they were; of those who come back with less they are. A refresh
-// meanwhile may be tried again.
+// TestAFileThatIsBeingWrittenEndsNothing: emptied first, or cut off behind a user, it loads all the
+// same. Whoever is told looks at the users as they are then, so nobody is told of those who come
+// back as they were; of those who come back with less they are. A refresh meanwhile may be tried
+// again.
 func TestAFileThatIsBeingWrittenEndsNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		whole := "users:\n" + user("alice", "") + user("bob", "    roles: [a, b]\n") + user("carol", "    roles: [a]\n")
+		whole := "users:\n" + user("alice", "") + user("bob", "    roles: [a, b]\n") + user(
+			"carol", "    roles: [a]\n")
 		f := newUsersFile(t, whole)
 		var told hearsay
 		s, err := Open(usersConfig(f.path), Options{Now: f.clock.Now, OnChange: told.hear})
 		if err != nil {
 			t.Fatal(err)
 		}
-		whole = strings.NewReplacer("roles: [a, b]", "roles: [a]", "roles: [a]", "roles: [a, b]").Replace(whole) // bob loses one, carol gets one
+		// bob loses one, carol gets one
+		whole = strings.NewReplacer("roles: [a, b]", "roles: [a]", "roles: [a]", "roles: [a, b]").
+			Replace(whole)
 		for _, text := range []string{"", "users:\n" + user("alice", ""), whole} {
 			f.write(text)
 			if err := s.Reload(t.Context()); err != nil {
@@ -106,7 +112,9 @@ func TestAFileThatIsBeingWrittenEndsNothing(t *testing.T) {
 			time.Sleep(racy / 4)
 			synctest.Wait()
 			for name, there := range map[string]bool{"alice": text != "", "bob": text == whole} {
-				if _, err := s.Lookup(t.Context(), name); there != (err == nil) || errors.Is(err, ErrNoUser) || !there && !errors.Is(err, ErrUnavailable) {
+				if _, err := s.Lookup(t.Context(),
+					name); there != (err == nil) || errors.Is(err, ErrNoUser) ||
+					!there && !errors.Is(err, ErrUnavailable) {
 					t.Errorf("%q: looking %s up gave %v", text, name, err)
 				}
 			}
@@ -122,7 +130,8 @@ func TestAFileThatIsBeingWrittenEndsNothing(t *testing.T) {
 	})
 }
 
-// TestWhoIsGoneIsGoneForGoodAfterTwoSeconds: who is missing from the file, and was never there, has no such respite.
+// TestWhoIsGoneIsGoneForGoodAfterTwoSeconds: who is missing from the file, and was never there, has
+// no such respite.
 func TestWhoIsGoneIsGoneForGoodAfterTwoSeconds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newUsersFile(t, "users:\n"+user("alice", "")+user("bob", ""))
@@ -148,7 +157,8 @@ func TestWhoIsGoneIsGoneForGoodAfterTwoSeconds(t *testing.T) {
 	})
 }
 
-// TestCredentialAndRightsNameWhatTheyAreOf: equal for equal users, another one for every change, and no hash is in them.
+// TestCredentialAndRightsNameWhatTheyAreOf: equal for equal users, another one for every change,
+// and no hash is in them.
 func TestCredentialAndRightsNameWhatTheyAreOf(t *testing.T) {
 	of := func(text string) User {
 		u, err := newUsersFile(t, "users:\n"+text).open().Lookup(t.Context(), "alice")
@@ -158,7 +168,8 @@ func TestCredentialAndRightsNameWhatTheyAreOf(t *testing.T) {
 		return u
 	}
 	plain := of(user("alice", ""))
-	if again := of(user("alice", "    roles: []\n")); again.Credential != plain.Credential || again.Rights != plain.Rights {
+	if again := of(user("alice", "    roles: []\n")); again.Credential != plain.Credential ||
+		again.Rights != plain.Rights {
 		t.Errorf("the same user is named in two ways: %+v, %+v", plain, again)
 	}
 	seen := map[string]string{plain.Rights: "no rights"}
@@ -169,7 +180,9 @@ func TestCredentialAndRightsNameWhatTheyAreOf(t *testing.T) {
 		}
 		seen[u.Rights] = more
 	}
-	if u := of(strings.Replace(user("alice", ""), uuHash, otherHash, 1)); u.Credential == plain.Credential || u.Rights != plain.Rights {
+	if u := of(
+		strings.Replace(user("alice", ""), uuHash, otherHash, 1)); u.Credential == plain.Credential ||
+		u.Rights != plain.Rights {
 		t.Error("another password has the same name")
 	}
 }

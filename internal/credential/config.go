@@ -18,8 +18,9 @@ type Config struct {
 	Hashing       Hashing `yaml:"hashing"`
 }
 
-// Hashing bounds what checking passwords may take from the machine. The process's memory peaks at a little more than
-// twice MemoryMiB, since what a hash has used stays for the garbage collector: 290 MB were measured with 128 MiB full.
+// Hashing bounds what checking passwords may take from the machine. The process's memory peaks at a
+// little more than twice MemoryMiB, since what a hash has used stays for the garbage collector: 290
+// MB were measured with 128 MiB full.
 type Hashing struct {
 	Concurrency int           `yaml:"concurrency" flag:"-" usage:"passwords checked at once; 0: one less than the processors, at least one"`
 	MemoryMiB   int           `yaml:"memory_mib" flag:"-" usage:"memory of all passwords being checked at once"`
@@ -42,17 +43,24 @@ func (c Config) Validate() error {
 	if c.File == "" {
 		errs = append(errs, config.At("file", "expected the path of the users file, got nothing"))
 	}
-	errs = append(errs, config.Within("argon2", c.Argon2.Validate()), config.Within("hashing", c.Hashing.Validate()))
+	errs = append(errs, config.Within("argon2", c.Argon2.Validate()),
+		config.Within("hashing", c.Hashing.Validate()))
 	if c.MaxPassword < 64 || c.MaxPassword > 4096 {
 		errs = append(errs, config.At("max_password", "expected 64 to 4096 bytes, got %d", c.MaxPassword))
 	}
 	if need := c.Argon2.MemoryKiB >> 10; need > c.Hashing.MemoryMiB {
-		errs = append(errs, config.At("hashing.memory_mib", "expected at least the %d MiB that one argon2 hash takes, got %d", need, c.Hashing.MemoryMiB))
+		errs = append(
+			errs,
+			config.At("hashing.memory_mib",
+				"expected at least the %d MiB that one argon2 hash takes, got %d", need,
+				c.Hashing.MemoryMiB),
+		)
 	}
 	return errors.Join(errs...)
 }
 
-// Validate refuses costs that are too low to protect a password, and those that no login could bear.
+// Validate refuses costs that are too low to protect a password, and those that no login could
+// bear.
 func (p Params) Validate() error {
 	switch {
 	case p.MemoryKiB < 7<<10 || p.MemoryKiB > 1<<20:
@@ -62,9 +70,11 @@ func (p Params) Validate() error {
 	case p.Threads < 1 || p.Threads > maxArgonThreads:
 		return config.At("threads", "expected 1 to %d, got %d", maxArgonThreads, p.Threads)
 	case p.MemoryKiB*p.Time < 35<<10:
-		return config.At("memory_kib", "expected memory_kib times time to be at least 35840, got %d", p.MemoryKiB*p.Time)
+		return config.At("memory_kib",
+			"expected memory_kib times time to be at least 35840, got %d", p.MemoryKiB*p.Time)
 	case p.MemoryKiB*p.Time > maxArgonWork:
-		return config.At("memory_kib", "expected memory_kib times time to be at most %d, got %d", maxArgonWork, p.MemoryKiB*p.Time)
+		return config.At("memory_kib", "expected memory_kib times time to be at most %d, got %d",
+			maxArgonWork, p.MemoryKiB*p.Time)
 	}
 	return nil
 }
@@ -113,36 +123,40 @@ func (r Rate) Validate() error {
 	return errors.Join(errs...)
 }
 
-// Limits is key `limits:` of the issuer's file: how many logins are tried before they are refused unseen. An address is
-// one IPv4 address or one IPv6 /64; a network is an IPv4 /16 or an IPv6 /32. Names count in their normalised form,
-// known ones and others alike.
+// Limits is key `limits:` of the issuer's file: how many logins are tried before they are refused
+// unseen. An address is one IPv4 address or one IPv6 /64; a network is an IPv4 /16 or an IPv6 /32.
+// Names count in their normalised form, known ones and others alike.
 //
-// What is counted is failures, and they are forgotten at the rate given, not by a success: who owns one account must
-// not win back his guesses at others. Attempts that were refused unseen count for nothing.
+// What is counted is failures, and they are forgotten at the rate given, not by a success: who owns
+// one account must not win back his guesses at others. Attempts that were refused unseen count for
+// nothing.
 //
-// A name must not be locked by strangers. So each address has a count of its own for each name (PairFailures). Failures
-// from everywhere together (NameFailures) bound what many addresses can try; when they have used that up, a user still
-// gets in from an address where he has logged in before, and from any network from which nobody has been guessing
-// (NetworkFailures, for each name counted in 64 groups of networks). Nor may one of many behind an address lock out the
-// others: when the address has used up its counts, who has logged in from it before still gets in, by a right password.
+// A name must not be locked by strangers. So each address has a count of its own for each name
+// (PairFailures). Failures from everywhere together (NameFailures) bound what many addresses can
+// try; when they have used that up, a user still gets in from an address where he has logged in
+// before, and from any network from which nobody has been guessing (NetworkFailures, for each name
+// counted in 64 groups of networks). Nor may one of many behind an address lock out the others:
+// when the address has used up its counts, who has logged in from it before still gets in, by a
+// right password.
 //
-// How often a name may log in (NameLogins) bounds what an account can store in Redis; it counts successes alone, so that
-// only who knows the password meets it.
+// How often a name may log in (NameLogins) bounds what an account can store in Redis; it counts
+// successes alone, so that only who knows the password meets it.
 //
-// Counts, and the addresses where a user has logged in, are kept by each process for itself and start anew with it: N
-// issuers behind one address let through up to N times as much.
+// Counts, and the addresses where a user has logged in, are kept by each process for itself and
+// start anew with it: N issuers behind one address let through up to N times as much.
 type Limits struct {
 	AddressAttempts Rate `yaml:"address_attempts"` // logins from an address, right or wrong
 	AddressFailures Rate `yaml:"address_failures"` // failures from an address, whatever the names
 	PairFailures    Rate `yaml:"pair_failures"`    // failures from an address for one name
 	NameFailures    Rate `yaml:"name_failures"`    // failures for one name, wherever from
-	NetworkFailures Rate `yaml:"network_failures"` // failures for one name from a group of networks, beyond NameFailures
-	NameLogins      Rate `yaml:"name_logins"`      // successful logins of one name, wherever from
+	// failures for one name from a group of networks, beyond NameFailures
+	NetworkFailures Rate `yaml:"network_failures"`
+	NameLogins      Rate `yaml:"name_logins"` // successful logins of one name, wherever from
 }
 
-// DefaultLimits let one address try a name 5 times and then once a minute; and all addresses together 30 times and then
-// every other minute, plus at most 128 times and then 64 times every two hours by those who command networks
-// everywhere.
+// DefaultLimits let one address try a name 5 times and then once a minute; and all addresses
+// together 30 times and then every other minute, plus at most 128 times and then 64 times every two
+// hours by those who command networks everywhere.
 func DefaultLimits() Limits {
 	return Limits{
 		AddressAttempts: Rate{Burst: 100, Every: 100 * time.Millisecond},

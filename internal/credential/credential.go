@@ -1,16 +1,20 @@
 // Package credential knows users and checks passwords.
 //
 // It promises:
-//   - A login costs exactly one password hash, whether the name is known, unknown or disabled, or none at all when it
-//     is refused before that; which of the two does not depend on whether the name is known. The hash of an unknown
-//     name costs what a user's would. (With Config.UpgradeHashes a right password may cost another, behind its answer.)
-//   - Hashing stays within a fixed number of processors and a fixed amount of memory; whoever has to wait longer than
-//     a fixed time, or finds no place in the queue, is told so at once. Turns go round by network, so that no network's
-//     flood takes another's, and a user who has logged in from an address before has a place that strangers cannot take.
-//   - All spellings of a name are one name: to the directory, to throttling, to tokens. See Normalize.
-//   - Failures are counted by name and by address, in fixed memory. No number of other names makes a count smaller,
-//     and failures from elsewhere do not lock a user out. See Limits.
-//   - A users file that does not load leaves the users as they were, and says so in the log and in metrics.
+//   - A login costs exactly one password hash, whether the name is known, unknown or disabled, or
+//     none at all when it is refused before that; which of the two does not depend on whether the
+//     name is known. The hash of an unknown name costs what a user's would. (With
+//     Config.UpgradeHashes a right password may cost another, behind its answer.)
+//   - Hashing stays within a fixed number of processors and a fixed amount of memory; whoever has
+//     to wait longer than a fixed time, or finds no place in the queue, is told so at once. Turns
+//     go round by network, so that no network's flood takes another's, and a user who has logged
+//     in from an address before has a place that strangers cannot take.
+//   - All spellings of a name are one name: to the directory, to throttling, to tokens. See
+//     Normalize.
+//   - Failures are counted by name and by address, in fixed memory. No number of other names makes
+//     a count smaller, and failures from elsewhere do not lock a user out. See Limits.
+//   - A users file that does not load leaves the users as they were, and says so in the log and in
+//     metrics.
 //   - No password and no hash is in any error, log or metric.
 package credential
 
@@ -31,7 +35,8 @@ import (
 
 // What Verify and Lookup answer besides a user.
 var (
-	// ErrInvalid: the name or the password is wrong, or the user is disabled; which of these is not said.
+	// ErrInvalid: the name or the password is wrong, or the user is disabled; which of these is not
+	// said.
 	ErrInvalid = errors.New("credential: name or password is wrong")
 	// ErrTooLong: the password is longer than any password may be. It is an ErrInvalid.
 	ErrTooLong = fmt.Errorf("credential: the password is too long: %w", ErrInvalid)
@@ -52,8 +57,9 @@ type User struct {
 	Scopes   []string // not to be changed: it is shared
 	Tenant   string
 	Disabled bool // never true in what Verify and Lookup return
-	// Credential names the password: another one each time it is set, also to the same word. Rights names roles, scopes and
-	// tenant. Both are digests that tell nothing of a password; a session keeps those of its login.
+	// Credential names the password: another one each time it is set, also to the same word. Rights
+	// names roles, scopes and tenant. Both are digests that tell nothing of a password; a session
+	// keeps those of its login.
 	Credential, Rights string
 }
 
@@ -68,8 +74,8 @@ type Account struct {
 type Directory interface {
 	// Find returns the account with a normalised name, and whether there is one.
 	Find(ctx context.Context, name string) (Account, bool, error)
-	// MayReturn reports whether a name that Find does not know was known a moment ago, so that it may only be missing from what
-	// is being written.
+	// MayReturn reports whether a name that Find does not know was known a moment ago, so that it
+	// may only be missing from what is being written.
 	MayReturn(name string) bool
 	// Costs tells how much work its hashes are, for decoys to be as much.
 	Costs() *Costs
@@ -81,9 +87,11 @@ type Options struct {
 	Logger   *slog.Logger          // nil logs nothing
 	Registry prometheus.Registerer // nil for no metrics
 	Limits   Limits                // zero for DefaultLimits
-	// OnChange is told the names of users whose sessions of before must end: they are gone or disabled, have another password
-	// or tenant, or have lost a role or scope. It is called once the change is in force, and must not block; of users who are gone it
-	// is told two seconds later, when a file that was only being written has them again. Look each up. nil: nobody is told.
+	// OnChange is told the names of users whose sessions of before must end: they are gone or
+	// disabled, have another password or tenant, or have lost a role or scope. It is called once
+	// the change is in force, and must not block; of users who are gone it is told two seconds
+	// later, when a file that was only being written has them again. Look each up. nil: nobody is
+	// told.
 	OnChange func(names []string)
 }
 
@@ -99,7 +107,8 @@ type Store struct {
 	upgrades *upgrades // nil: the file is not ours to write
 }
 
-// Open reads the users. Its error names the file, line and column of everything that is wrong with them.
+// Open reads the users. Its error names the file, line and column of everything that is wrong with
+// them.
 func Open(cfg Config, o Options) (*Store, error) {
 	if o.Now == nil {
 		o.Now = time.Now
@@ -140,15 +149,17 @@ func newStore(cfg Config, o Options, f *file, m *metrics) (*Store, error) {
 	return s, nil
 }
 
-// Verify checks one login that comes from the address: its own, not one that the client may choose. The zero address
-// stands for all whose address is not known. Besides a user it returns one of the errors above, or the context's.
+// Verify checks one login that comes from the address: its own, not one that the client may choose.
+// The zero address stands for all whose address is not known. Besides a user it returns one of the
+// errors above, or the context's.
 func (s *Store) Verify(ctx context.Context, name, password string, from netip.Addr) (User, error) {
 	user, outcome, err := s.verify(ctx, name, password, from)
 	s.metrics.logins.WithLabelValues(outcome).Inc()
 	return user, err
 }
 
-func (s *Store) verify(ctx context.Context, name, password string, from netip.Addr) (User, string, error) {
+func (s *Store) verify(ctx context.Context, name, password string,
+	from netip.Addr) (User, string, error) {
 	if len(password) > s.max {
 		return User{}, "too_long", ErrTooLong
 	}
@@ -179,7 +190,8 @@ func (s *Store) verify(ctx context.Context, name, password string, from netip.Ad
 		}
 		return User{}, "invalid", ErrInvalid
 	}
-	// Only now: whoever is told of it knows the password, so it tells nobody that there is such a user.
+	// Only now: whoever is told of it knows the password, so it tells nobody that there is such a
+	// user.
 	if often := attempt.succeed(); often != nil {
 		return User{}, "throttled_" + often.By, often
 	}
@@ -203,9 +215,9 @@ func (s *Store) check(ctx context.Context, stored hash, password string, from pl
 	return stored.matches(prepare(password)), nil
 }
 
-// Lookup finds a user by name, for a refresh: as the users are now, whatever they were at login. A user that is gone or
-// disabled is ErrNoUser; ErrUnavailable says that nobody knows, which is so for two seconds of one who is gone: the file
-// may be in the middle of being written.
+// Lookup finds a user by name, for a refresh: as the users are now, whatever they were at login. A
+// user that is gone or disabled is ErrNoUser; ErrUnavailable says that nobody knows, which is so
+// for two seconds of one who is gone: the file may be in the middle of being written.
 func (s *Store) Lookup(ctx context.Context, name string) (User, error) {
 	normal, err := Normalize(name)
 	if err != nil {
@@ -223,8 +235,8 @@ func (s *Store) Lookup(ctx context.Context, name string) (User, error) {
 	return account.User, nil
 }
 
-// Run follows changes of the users until ctx ends; it then returns nil. Verify and Lookup see changes without it too:
-// it is there to tell of a broken file before someone logs in.
+// Run follows changes of the users until ctx ends; it then returns nil. Verify and Lookup see
+// changes without it too: it is there to tell of a broken file before someone logs in.
 func (s *Store) Run(ctx context.Context) error {
 	if s.upgrades != nil {
 		var done sync.WaitGroup
@@ -236,7 +248,8 @@ func (s *Store) Run(ctx context.Context) error {
 	return s.file.follow(ctx)
 }
 
-// Digest is the beginning of the SHA-256 of the file whose users are in force, as sha256sum shows it: 12 hexadecimal digits.
+// Digest is the beginning of the SHA-256 of the file whose users are in force, as sha256sum shows
+// it: 12 hexadecimal digits.
 func (s *Store) Digest() string {
 	digest := s.file.current.Load().digest
 	return hex.EncodeToString(digest[:6])

@@ -87,7 +87,8 @@ func TestUsersThatCannotBeReadRefuseEveryone(t *testing.T) {
 	if got := try(s, "alice", "wonderland", "192.0.2.1"); got != "unavailable" {
 		t.Errorf("got %s", got)
 	}
-	if _, err := s.Lookup(context.Background(), "alice"); !errors.Is(err, ErrUnavailable) || errors.Is(err, ErrNoUser) {
+	if _, err := s.Lookup(context.Background(), "alice"); !errors.Is(err, ErrUnavailable) ||
+		errors.Is(err, ErrNoUser) {
 		t.Errorf("got %v", err)
 	}
 	if hashes, _ := n.take(); hashes != 0 {
@@ -107,7 +108,8 @@ func TestLookupFindsWhoMayGoOn(t *testing.T) {
 		t.Errorf("%+v, %v", u, err)
 	}
 	for _, name := range []string{"nobody", "dora", "", "al ice", strings.Repeat("a", 300)} {
-		if u, err := s.Lookup(context.Background(), name); !errors.Is(err, ErrNoUser) || !reflect.DeepEqual(u, User{}) {
+		if u, err := s.Lookup(context.Background(), name); !errors.Is(err, ErrNoUser) ||
+			!reflect.DeepEqual(u, User{}) {
 			t.Errorf("%q: %+v, %v", name, u, err)
 		}
 	}
@@ -120,7 +122,8 @@ func TestACallerWhoHasGoneCostsNoHash(t *testing.T) {
 	s, n, _ := newFake(t, Limits{}, Hashing{})
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
-	if _, err := s.Verify(ctx, "alice", "wonderland", ip("192.0.2.1")); !errors.Is(err, context.Canceled) {
+	if _, err := s.Verify(ctx, "alice", "wonderland", ip("192.0.2.1")); !errors.Is(err,
+		context.Canceled) {
 		t.Errorf("got %v", err)
 	}
 	if hashes, _ := n.take(); hashes != 0 {
@@ -128,13 +131,14 @@ func TestACallerWhoHasGoneCostsNoHash(t *testing.T) {
 	}
 }
 
-// TestAFloodOfLoginsStaysWithinItsProcessorsAndItsMemory sends many at once: some are checked, the others are told that
-// it is busy, and never more run at once than may.
+// TestAFloodOfLoginsStaysWithinItsProcessorsAndItsMemory sends many at once: some are checked, the
+// others are told that it is busy, and never more run at once than may.
 func TestAFloodOfLoginsStaysWithinItsProcessorsAndItsMemory(t *testing.T) {
 	many := Rate{Burst: 1_000_000, Every: time.Millisecond}
 	for name, h := range map[string]Hashing{
 		"processors": {Concurrency: 3, MemoryMiB: 64, Queue: 5, Wait: time.Minute},
-		"memory":     {Concurrency: 64, MemoryMiB: 3, Queue: 5, Wait: time.Minute}, // a fake hash takes 1 MiB
+		// a fake hash takes 1 MiB
+		"memory": {Concurrency: 64, MemoryMiB: 3, Queue: 5, Wait: time.Minute},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s, n, _ := newFake(t, Limits{many, many, many, many, many, many}, h)
@@ -171,7 +175,9 @@ func TestNoErrorNamesThePassword(t *testing.T) {
 	const canary = "canary-password"
 	for _, password := range []string{canary, strings.Repeat(canary, 100)} {
 		for range 10 {
-			if _, err := s.Verify(context.Background(), "alice", password, ip("192.0.2.1")); err == nil || strings.Contains(fmt.Sprintf("%v %+v", err, err), canary) {
+			if _, err := s.Verify(context.Background(), "alice", password,
+				ip("192.0.2.1")); err == nil ||
+				strings.Contains(fmt.Sprintf("%v %+v", err, err), canary) {
 				t.Errorf("got %v", err)
 			}
 		}

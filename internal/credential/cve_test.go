@@ -36,7 +36,8 @@ func TestCVE(t *testing.T) {
 	}
 }
 
-// Known, unknown and disabled names: one hash of equal cost, the same error; throttled: none for any.
+// Known, unknown and disabled names: one hash of equal cost, the same error; throttled: none for
+// any.
 func unknownUsersCostWhatKnownOnesDo(t *testing.T) {
 	f := newUsersFile(t, "users:\n"+user("alice", "")+user("dora", "    disabled: true\n"))
 	s := f.open()
@@ -52,7 +53,10 @@ func unknownUsersCostWhatKnownOnesDo(t *testing.T) {
 	if texts[0] != texts[1] || texts[1] != texts[2] {
 		t.Errorf("texts differ: %q", texts)
 	}
-	if got, want := s.users.Costs().decoy("nobody").cost(), (cost{algorithm: "bcrypt", settings: "05", memory: 8 << 10}); got != want {
+	if got, want := s.users.Costs().
+		decoy("nobody").
+		cost(),
+		(cost{algorithm: "bcrypt", settings: "05", memory: 8 << 10}); got != want {
 		t.Errorf("an unknown name costs %+v", got)
 	}
 }
@@ -62,7 +66,8 @@ func hashesOf(s *Store) int { return int(testutil.ToFloat64(s.metrics.hashes)) }
 // 20 equal logins at the same moment cost 20 hashes, for a known name and an unknown one.
 func equalLoginsAreNotMadeOne(t *testing.T) {
 	for _, name := range []string{"alice", "nobody"} {
-		s, n, _ := newFake(t, wide(), Hashing{Concurrency: 20, MemoryMiB: 64, Queue: 64, Wait: time.Minute})
+		s, n, _ := newFake(t, wide(),
+			Hashing{Concurrency: 20, MemoryMiB: 64, Queue: 64, Wait: time.Minute})
 		n.hold = make(chan struct{})
 		var wg sync.WaitGroup
 		for range 20 {
@@ -88,13 +93,15 @@ func spellingsShareOneCount(t *testing.T) {
 	}
 	expect(t, s, "alice", "wonderland", "192.0.2.1", "throttled by name")
 	expect(t, s, "ALICE", "wonderland", "192.0.2.2", "throttled by name")
-	for _, spelled := range []string{"jos\u00e9", "jose\u0301", "JOSE\u0301", "Jos\u00e9", "JOS\u00c9", "jose\u0301 "} { // nobody's name, all the same
+	// nobody's name, all the same
+	for _, spelled := range []string{"jos\u00e9", "jose\u0301", "JOSE\u0301", "Jos\u00e9", "JOS\u00c9", "jose\u0301 "} {
 		expect(t, s, spelled, "wrong", "192.0.2.1", "invalid")
 	}
 	expect(t, s, "jos\u00e9", "wrong", "192.0.2.1", "throttled by name")
 }
 
-// A million failing names (fewer under the race detector), then the victim's next guess: still throttled, in the same memory.
+// A million failing names (fewer under the race detector), then the victim's next guess: still
+// throttled, in the same memory.
 func floodingOtherNamesKeepsTheVictimsCount(t *testing.T) {
 	s, _, _ := newFake(t, Limits{}, Hashing{})
 	th := s.throttle
@@ -123,8 +130,8 @@ func floodingOtherNamesKeepsTheVictimsCount(t *testing.T) {
 	}
 }
 
-// Failures from elsewhere never lock the owner out. That two users with one name are refused at load is
-// TestEachUsersFixtureIsRefusedInItsOwnWords.
+// Failures from elsewhere never lock the owner out. That two users with one name are refused at
+// load is TestEachUsersFixtureIsRefusedInItsOwnWords.
 func nobodyLocksTheOwnerOut(t *testing.T) {
 	s, _, _ := newFake(t, DefaultLimits(), Hashing{})
 	expect(t, s, "alice", "wonderland", "198.51.100.7", "ok")
@@ -133,7 +140,8 @@ func nobodyLocksTheOwnerOut(t *testing.T) {
 	}
 	expect(t, s, "alice", "wonderland", "198.51.100.7", "ok")
 	for _, file := range []string{"same_name_in_other_case", "same_name_full_width", "same_name_decomposed"} {
-		if _, err := Open(usersConfig("testdata/bad/"+file+".yaml"), Options{}); err == nil || !strings.Contains(err.Error(), "is the same one") {
+		if _, err := Open(usersConfig("testdata/bad/"+file+".yaml"), Options{}); err == nil ||
+			!strings.Contains(err.Error(), "is the same one") {
 			t.Errorf("%s: %v", file, err)
 		}
 	}
@@ -162,12 +170,15 @@ func longPasswordsAreRefusedBeforeHashing(t *testing.T) {
 	if hashes, _ := n.take(); hashes != 0 {
 		t.Errorf("%d hashes", hashes)
 	}
-	if _, err := s.Verify(context.Background(), "alice", strings.Repeat("a", 1025), ip("192.0.2.1")); !errors.Is(err, ErrInvalid) || !errors.Is(err, ErrTooLong) {
+	if _, err := s.Verify(context.Background(), "alice", strings.Repeat("a", 1025),
+		ip("192.0.2.1")); !errors.Is(err, ErrInvalid) ||
+		!errors.Is(err, ErrTooLong) {
 		t.Errorf("got %v", err)
 	}
 }
 
-// crypt_blowfish's own vector for a password beyond 72 bytes: the rest does not count for bcrypt, so it must for us.
+// crypt_blowfish's own vector for a password beyond 72 bytes: the rest does not count for bcrypt,
+// so it must for us.
 func bcryptPasswordsAreReadInFull(t *testing.T) {
 	const long = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789chars after 72 are ignored"
 	h, err := parseHash("$2a$05$abcdefghijklmnopqrstuu5s2v8.iXieOjg/.AySBTTZIIVFJeBui")
@@ -229,15 +240,20 @@ func secretsAreComparedInConstantTime(t *testing.T) {
 			}
 			switch x, _ := s.X.(*ast.Ident); {
 			case x == nil:
-			case x.Name == "bytes" && (s.Sel.Name == "Equal" || s.Sel.Name == "Compare"), x.Name == "reflect", x.Name == "slices" && s.Sel.Name == "Equal":
+			case x.Name == "bytes" && (s.Sel.Name == "Equal" || s.Sel.Name == "Compare"),
+				x.Name == "reflect",
+				x.Name == "slices" && s.Sel.Name == "Equal":
 				t.Errorf("%v: %s.%s", set.Position(s.Pos()), x.Name, s.Sel.Name)
-			case x.Name == "subtle" && s.Sel.Name == "ConstantTimeCompare", s.Sel.Name == "MatchBytesAdvanced":
+			case x.Name == "subtle" && s.Sel.Name == "ConstantTimeCompare",
+				s.Sel.Name == "MatchBytesAdvanced":
 				compared++
 			}
 			return true
 		})
 	}
-	if compared != 2 { // argon2id's, and that of what other systems derive; the library compares the others, by subtle too
+	// argon2id's, and that of what other systems derive; the library compares the others, by subtle
+	// too
+	if compared != 2 {
 		t.Errorf("%d comparisons by subtle, want 2: this test no longer sees them", compared)
 	}
 }

@@ -9,12 +9,14 @@ import (
 	"strings"
 )
 
-// Costs says what kinds of hashes a directory has, and how many of each. A name that nobody has gets a hash of one of
-// these kinds to compute, always the same one, as often as users have them: where some users' hashes are of another
-// system and take longer or shorter, the time an answer takes says nothing of whether the user exists.
+// Costs says what kinds of hashes a directory has, and how many of each. A name that nobody has
+// gets a hash of one of these kinds to compute, always the same one, as often as users have them:
+// where some users' hashes are of another system and take longer or shorter, the time an answer
+// takes says nothing of whether the user exists.
 type Costs struct {
 	kinds []costKind
-	key   []byte // for choosing; unknown to strangers, and the same in every process that has the same users
+	// for choosing; unknown to strangers, and the same in every process that has the same users
+	key []byte
 }
 
 type costKind struct {
@@ -45,8 +47,8 @@ func newCosts(encoded []string, hashes []hash, p Params) *Costs {
 	return c
 }
 
-// chooseKey is the least digest of the stored hashes: it stays the same when other users come, go or change, and who
-// does not know the hashes does not know it.
+// chooseKey is the least digest of the stored hashes: it stays the same when other users come, go
+// or change, and who does not know the hashes does not know it.
 func chooseKey(encoded []string) []byte {
 	least := ""
 	for _, e := range encoded {

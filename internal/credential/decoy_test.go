@@ -34,7 +34,8 @@ func TestUnknownNamesCostWhatUsersCostAsOften(t *testing.T) {
 }
 
 func TestAnUnknownNameCostsTheSameEachTimeAndInEachProcess(t *testing.T) {
-	a, b := mixed(map[string]int{"argon2id": 50, "bcrypt": 50}), mixed(map[string]int{"argon2id": 50, "bcrypt": 50})
+	a, b := mixed(map[string]int{"argon2id": 50, "bcrypt": 50}), mixed(
+		map[string]int{"argon2id": 50, "bcrypt": 50})
 	for i := range 1000 {
 		name := fmt.Sprint("nobody", i)
 		if first := kindOf(a, name); kindOf(a, name) != first || kindOf(b, name) != first {
@@ -44,7 +45,8 @@ func TestAnUnknownNameCostsTheSameEachTimeAndInEachProcess(t *testing.T) {
 }
 
 func TestAUserMoreOrLessHardlyChangesWhatUnknownNamesCost(t *testing.T) {
-	before, after := mixed(map[string]int{"argon2id": 50, "bcrypt": 50}), mixed(map[string]int{"argon2id": 53, "bcrypt": 50})
+	before, after := mixed(map[string]int{"argon2id": 50, "bcrypt": 50}), mixed(
+		map[string]int{"argon2id": 53, "bcrypt": 50})
 	if string(before.key) != string(after.key) {
 		t.Fatal("one of the new users happens to have the least digest: take others")
 	}

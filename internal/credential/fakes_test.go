@@ -104,7 +104,10 @@ func newFake(t *testing.T, l Limits, h Hashing) (*Store, *counts, *clock) {
 	if l == (Limits{}) {
 		l = DefaultLimits()
 	}
-	s := &Store{users: d, pool: newPool(h), throttle: newThrottle(l, c.Now), metrics: newMetrics(), max: 1024}
+	s := &Store{
+		users: d, pool: newPool(h), throttle: newThrottle(l, c.Now), metrics: newMetrics(),
+		max: 1024,
+	}
 	return s, n, c
 }
 

@@ -8,8 +8,9 @@ import (
 	"time"
 )
 
-// TestFiftyWrongGuessesLockNobodyOutWhoHasLoggedInFromThere: everybody is behind one address, as behind a company's NAT or where
-// Kubernetes hides clients' addresses, and a stranger there uses up all that an address may try and fail.
+// TestFiftyWrongGuessesLockNobodyOutWhoHasLoggedInFromThere: everybody is behind one address, as
+// behind a company's NAT or where Kubernetes hides clients' addresses, and a stranger there uses up
+// all that an address may try and fail.
 func TestFiftyWrongGuessesLockNobodyOutWhoHasLoggedInFromThere(t *testing.T) {
 	s, _, _ := newFake(t, DefaultLimits(), Hashing{})
 	expect(t, s, "alice", "wonderland", "192.0.2.1", "ok")
@@ -40,8 +41,8 @@ func TestAttemptsOfOthersAtAnAddressKeepNoRegularOut(t *testing.T) {
 	expect(t, s, "alice", "wonderland", "192.0.2.1", "throttled by address_attempts")
 }
 
-// TestNoAnswerTellsWhoHasLoggedInFromAnAddress: with the limits used up, a wrong password of a regular is answered as one of
-// anybody else, whether he exists or not.
+// TestNoAnswerTellsWhoHasLoggedInFromAnAddress: with the limits used up, a wrong password of a
+// regular is answered as one of anybody else, whether he exists or not.
 func TestNoAnswerTellsWhoHasLoggedInFromAnAddress(t *testing.T) {
 	for name, prepare := range map[string]func(s *Store){
 		"the address's": func(s *Store) {
@@ -89,7 +90,8 @@ func TestNoAnswerTellsWhoHasLoggedInFromAnAddress(t *testing.T) {
 	}
 }
 
-// TestARegularsGuessesCountLikeAnyones: a stranger behind the regular's address has five guesses, and then one a minute.
+// TestARegularsGuessesCountLikeAnyones: a stranger behind the regular's address has five guesses,
+// and then one a minute.
 func TestARegularsGuessesCountLikeAnyones(t *testing.T) {
 	s, n, _ := newFake(t, DefaultLimits(), Hashing{})
 	expect(t, s, "alice", "wonderland", "192.0.2.1", "ok")
@@ -105,8 +107,8 @@ func TestARegularsGuessesCountLikeAnyones(t *testing.T) {
 	}
 }
 
-// TestANameLogsInNoOftenerThanItsRate: each session is stored, and a right password must not fill Redis. Only who knows it learns
-// of it, and failures have no part in it.
+// TestANameLogsInNoOftenerThanItsRate: each session is stored, and a right password must not fill
+// Redis. Only who knows it learns of it, and failures have no part in it.
 func TestANameLogsInNoOftenerThanItsRate(t *testing.T) {
 	l := wide()
 	l.NameLogins = Rate{Burst: 3, Every: time.Minute}
@@ -117,7 +119,8 @@ func TestANameLogsInNoOftenerThanItsRate(t *testing.T) {
 	n.take()
 	_, err := s.Verify(context.Background(), "ALICE", "wonderland", ip("192.0.2.9"))
 	var throttled *ThrottledError
-	if !errors.As(err, &throttled) || throttled.By != ByNameLogins || throttled.RetryAfter != time.Minute {
+	if !errors.As(err, &throttled) || throttled.By != ByNameLogins ||
+		throttled.RetryAfter != time.Minute {
 		t.Errorf("got %v", err)
 	}
 	expect(t, s, "alice", "wrong", "192.0.2.9", "invalid")

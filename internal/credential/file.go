@@ -15,8 +15,8 @@ import (
 	"github.com/sallyport/sallyport/internal/config"
 )
 
-// file is a Directory kept in a YAML file. It is read again as soon as it has changed: a login or a refresh that begins
-// after a change was written sees it.
+// file is a Directory kept in a YAML file. It is read again as soon as it has changed: a login or a
+// refresh that begins after a change was written sees it.
 type file struct {
 	path    string
 	params  Params
@@ -40,7 +40,8 @@ type users struct {
 	digest   [sha256.Size]byte // of the file they were read from
 }
 
-// version tells one state of the file from the next. It is that of the file last looked at, whether it loaded or not.
+// version tells one state of the file from the next. It is that of the file last looked at, whether
+// it loaded or not.
 type version struct {
 	info    os.FileInfo // nil when the file could not be found
 	digest  [sha256.Size]byte
@@ -49,15 +50,16 @@ type version struct {
 	err     error
 }
 
-// racy is how long a file may change again without a change of its size and modification time, whose clock is coarse.
-// Until it has passed, only the content tells.
+// racy is how long a file may change again without a change of its size and modification time,
+// whose clock is coarse. Until it has passed, only the content tells.
 const racy = 2 * time.Second
 
 // is reports whether info certainly belongs to the version that was read.
 func (v *version) is(info os.FileInfo) bool { return v.settled && v.same(info) }
 
 func (v *version) same(info os.FileInfo) bool {
-	return v.info != nil && info != nil && os.SameFile(v.info, info) && v.info.Size() == info.Size() && v.info.ModTime().Equal(info.ModTime())
+	return v.info != nil && info != nil && os.SameFile(v.info, info) && v.info.Size() == info.Size() &&
+		v.info.ModTime().Equal(info.ModTime())
 }
 
 // poll is how often follow looks at the file.
@@ -109,7 +111,8 @@ func (f *file) follow(ctx context.Context) error {
 	}
 }
 
-// refresh reads the file again if it has changed. What is wrong with it has been logged when it returns.
+// refresh reads the file again if it has changed. What is wrong with it has been logged when it
+// returns.
 func (f *file) refresh() {
 	info, err := os.Stat(f.path)
 	if err == nil && f.seen.Load().is(info) {
@@ -131,8 +134,8 @@ func (f *file) reload() error {
 	return f.load(nil)
 }
 
-// load reads the file and, if its content is not that of the version known, puts its users in force. The caller holds
-// mu.
+// load reads the file and, if its content is not that of the version known, puts its users in
+// force. The caller holds mu.
 func (f *file) load(known *version) error {
 	next, content := f.look(known)
 	// Only once the users are in force: who finds the version known must find its users too.
@@ -153,8 +156,8 @@ func (f *file) load(known *version) error {
 	return nil
 }
 
-// look tells which version of the file there is, and gives its content: read once, so that the digest is that of what is loaded, also
-// of a file that is being written.
+// look tells which version of the file there is, and gives its content: read once, so that the
+// digest is that of what is loaded, also of a file that is being written.
 func (f *file) look(known *version) (v *version, content []byte) {
 	v = &version{since: f.now()}
 	if v.info, v.err = os.Stat(f.path); v.err != nil {
@@ -179,7 +182,8 @@ func (f *file) failed(err error, known *version) error {
 	f.metrics.loads.WithLabelValues("failed").Inc()
 	if f.current.Load() != nil {
 		f.metrics.broken.Set(1)
-		f.log.Error("the users file cannot be loaded: the users stay as they were", "file", f.path, "error", full)
+		f.log.Error("the users file cannot be loaded: the users stay as they were", "file",
+			f.path, "error", full)
 	}
 	return full
 }
@@ -208,8 +212,9 @@ func (f *file) inForce(u *users) {
 	f.log.Info(message, "file", f.path, "users", len(u.accounts), "outdated_hashes", outdatedHashes)
 }
 
-// change puts users in force in the place of others, and tells who has lost something, and later who is gone: a file that is being
-// written is empty, or ends after some of its users, and loads all the same. Whoever is told looks at the users as they are then.
+// change puts users in force in the place of others, and tells who has lost something, and later
+// who is gone: a file that is being written is empty, or ends after some of its users, and loads
+// all the same. Whoever is told looks at the users as they are then.
 func (f *file) change(before, u *users) {
 	lost, gone := outdatedUsers(before.accounts, u.accounts)
 	for _, name := range gone {

@@ -34,8 +34,8 @@ func (d *derived) matches(password []byte) bool {
 	return err == nil && subtle.ConstantTimeCompare(key, d.key) == 1 && !slices.Contains(password, 0)
 }
 
-// parseForeign reads what does not begin with a dollar: Werkzeug's, Django's and the schemes of LDAP servers. It returns
-// errNoHash for what looks like none of them.
+// parseForeign reads what does not begin with a dollar: Werkzeug's, Django's and the schemes of
+// LDAP servers. It returns errNoHash for what looks like none of them.
 func parseForeign(encoded string) (hash, error) {
 	if strings.HasPrefix(encoded, "{") {
 		return parseScheme(encoded)
@@ -64,7 +64,8 @@ func parseForeign(encoded string) (hash, error) {
 	case "bcrypt_sha256":
 		return parseDjangoBcrypt(rest)
 	}
-	if strings.Count(rest, "$") == 0 || strings.Trim(method, "abcdefghijklmnopqrstuvwxyz0123456789_-") != "" {
+	if strings.Count(rest, "$") == 0 ||
+		strings.Trim(method, "abcdefghijklmnopqrstuvwxyz0123456789_-") != "" {
 		return nil, errNoHash
 	}
 	return nil, errAlgorithm
@@ -75,10 +76,16 @@ var digests = map[string]struct {
 	new  func() gohash.Hash
 	size int
 }{
-	"sha1": {sha1.New, sha1.Size}, "sha256": {sha256.New, sha256.Size}, "sha512": {sha512.New, sha512.Size},
+	"sha1": {
+		sha1.New,
+		sha1.Size,
+	},
+	"sha256": {sha256.New, sha256.Size},
+	"sha512": {sha512.New, sha512.Size},
 }
 
-// newPBKDF2 makes a hash of PBKDF2 (RFC 8018). Its key is one block: more would multiply the work, for us alone.
+// newPBKDF2 makes a hash of PBKDF2 (RFC 8018). Its key is one block: more would multiply the work,
+// for us alone.
 func newPBKDF2(digest, rounds string, salt, key []byte) (hash, error) {
 	d, ok := digests[digest]
 	if !ok {
@@ -106,7 +113,8 @@ func parseRounds(s string) (int, error) {
 		return 0, errFormat
 	}
 	if n < minPBKDF2Rounds || n > maxPBKDF2Rounds {
-		return 0, fmt.Errorf("expected %d to %d rounds of PBKDF2, got another number", minPBKDF2Rounds, maxPBKDF2Rounds)
+		return 0, fmt.Errorf("expected %d to %d rounds of PBKDF2, got another number",
+			minPBKDF2Rounds, maxPBKDF2Rounds)
 	}
 	return n, nil
 }
@@ -124,8 +132,11 @@ func newScrypt(n, r, p int, salt, key []byte) (hash, error) {
 		return nil, errFormat
 	}
 	return &derived{
-		key:    key,
-		work:   cost{algorithm: "scrypt", settings: fmt.Sprintf("ln=%d,r=%d,p=%d", log, r, p), memory: 128 * int64(r) << log},
+		key: key,
+		work: cost{
+			algorithm: "scrypt", settings: fmt.Sprintf("ln=%d,r=%d,p=%d", log, r, p),
+			memory: 128 * int64(r) << log,
+		},
 		derive: func(password []byte) ([]byte, error) { return scrypt.Key(password, salt, n, r, p, len(key)) },
 	}, nil
 }
@@ -220,8 +231,8 @@ func parseDjangoArgon2(rest string) (hash, error) {
 	return parseArgon2id("$" + rest)
 }
 
-// parseDjangoBcrypt reads bcrypt_sha256$$2b$12$...: bcrypt of the password's SHA-256 in hexadecimal digits, so that bcrypt sees
-// all of a password, however long it is and whatever is in it.
+// parseDjangoBcrypt reads bcrypt_sha256$$2b$12$...: bcrypt of the password's SHA-256 in hexadecimal
+// digits, so that bcrypt sees all of a password, however long it is and whatever is in it.
 func parseDjangoBcrypt(rest string) (hash, error) {
 	inner, err := parseBcrypt(rest)
 	if err != nil {
@@ -237,7 +248,8 @@ func (p prehashed) matches(password []byte) bool {
 	return p.hash.matches([]byte(hex.EncodeToString(sum[:])))
 }
 
-// parseScheme reads {SCHEME} and what follows, as LDAP servers (RFC 3112) and others write it. The scheme has no case.
+// parseScheme reads {SCHEME} and what follows, as LDAP servers (RFC 3112) and others write it. The
+// scheme has no case.
 func parseScheme(encoded string) (hash, error) {
 	scheme, rest, closed := strings.Cut(encoded[1:], "}")
 	if !closed {
@@ -280,8 +292,8 @@ func parseSalted(digest, rest string) (hash, error) {
 	}, nil
 }
 
-// quick is a hash that takes no time: one round of a digest. An argon2id hash is computed along with it, so that the time of
-// an answer does not say whose password is this badly kept.
+// quick is a hash that takes no time: one round of a digest. An argon2id hash is computed along
+// with it, so that the time of an answer does not say whose password is this badly kept.
 type quick struct {
 	derived
 	pad *argon2id
@@ -299,7 +311,8 @@ func (q *quick) matches(password []byte) bool {
 	return match
 }
 
-// parsePHCPBKDF2 reads $pbkdf2-sha256$i=rounds[,l=length]$salt$key, the PHC form, also with sha1 and sha512.
+// parsePHCPBKDF2 reads $pbkdf2-sha256$i=rounds[,l=length]$salt$key, the PHC form, also with sha1
+// and sha512.
 func parsePHCPBKDF2(name string, parts []string) (hash, error) {
 	rounds, length, sized := strings.Cut(parts[2], ",")
 	salt, err := base64.RawStdEncoding.Strict().DecodeString(parts[3])
@@ -315,10 +328,12 @@ func parsePHCPBKDF2(name string, parts []string) (hash, error) {
 
 // checkScrypt refuses costs that are no protection, and those that no login could bear.
 func checkScrypt(log, r, p int) error {
-	if log < minScryptLog || log > maxScryptLog || r < 1 || r > 64 || p < 1 || p > 64 || r*p<<log > maxScryptWork {
+	if log < minScryptLog || log > maxScryptLog || r < 1 || r > 64 || p < 1 || p > 64 ||
+		r*p<<log > maxScryptWork {
 		return errScrypt
 	}
 	return nil
 }
 
-var errScrypt = errors.New("expected scrypt with N of 2^10 to 2^20, r and p of 1 to 64, and N*r*p of at most 2^23, got others")
+var errScrypt = errors.New(
+	"expected scrypt with N of 2^10 to 2^20, r and p of 1 to 64, and N*r*p of at most 2^23, got others")

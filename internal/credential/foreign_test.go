@@ -17,42 +17,108 @@ import (
 const goldenPassword = "correct horse battery staple"
 
 var golden = map[string]struct{ encoded, work string }{
-	"Werkzeug 3.1.9, scrypt": {"scrypt:32768:8:1$oSRw9r78BXrV0EQI$f4e8c953bfb8280f161df7fde3d9672fef0873e4ce048a46ce3da5c4eb886122" +
-		"666e48f3a9428a44dbe48e2a15fef34f0c9e0566eb761b98208db39c63d21714", "scrypt ln=15,r=8,p=1"},
-	"Werkzeug 3.1.9, pbkdf2":      {"pbkdf2:sha256:1000000$wg94PkkUzMKLv8un$5ed2dc8806d9894ebe0f0276277b18ef2e37cf2282e38969e2faca75774f9959", "pbkdf2-sha256 1000000"},
-	"Werkzeug 3.1.9, pbkdf2:sha1": {"pbkdf2:sha1:2000$QzHeEZy6z2n2fo5q$e1b61fa7cbb69a2620862f6b9ae82850d14f54f1", "pbkdf2-sha1 2000"},
-	"Werkzeug 3.1.9, pbkdf2:sha512": {"pbkdf2:sha512:2000$oXwS2ztd$ba008f80a8f5d98436eb64d7813d2bbd21454c96814f20c2edde45357d18e678" +
-		"b65f538745505b3d20cccdd58a8e085da674f816b3684dc58472e0e43ecbb44a", "pbkdf2-sha512 2000"},
-	"Django 5.2.19, pbkdf2_sha256": {"pbkdf2_sha256$1000000$saltSALTsaltSALTsalt22$bz1lAUUgJY0JWwQ56abOAWTYVwmWH6teq675VC1W27I=", "pbkdf2-sha256 1000000"},
-	"Django 5.2.19, pbkdf2_sha1":   {"pbkdf2_sha1$5000$saltSALT$1aQr2U2yl7gn5QHB46FZQ9QKqSY=", "pbkdf2-sha1 5000"},
-	"Django 5.2.19, argon2": {"argon2$argon2id$v=19$m=102400,t=2,p=8$c2FsdFNBTFRzYWx0U0FMVHNhbHQyMg$0JHnyQQCmVVR2p7ghemT9bGr9G9pE98Pv6ew2xG20qE",
-		"argon2id m=102400,t=2,p=8"},
-	"Django 5.2.19, bcrypt_sha256": {"bcrypt_sha256$$2b$05$vUkhhCWnfSioXLBPgCFc/.0bhgj5NylIMti.ATNOQ3wZTXE21SQfy", "bcrypt 05"},
-	"Django 5.2.19, bcrypt":        {"bcrypt$$2b$05$EUu9Ywo/9684aLoWunekdOIpEyaJ7L2.ffjzGhqh0i2kkF.glyCXO", "bcrypt 05"},
-	"Django 5.2.19, scrypt": {"scrypt$16384$saltSALTsaltSALTsalt22$8$5$JoHrTtzYR4dlGq/6l1LHv0MWJFLPpCr/ZwvvlJnwLJ0cmV6TDB9PH8+0xxd6U2Zeox7WvLGWrcvepK4Xa1AC9w==",
-		"scrypt ln=14,r=8,p=5"},
-	"passlib 1.7.4, pbkdf2_sha1":   {"$pbkdf2$2000$EqJUSkmpNSZEiHHOOYcw5g$LPhoBEq9vW1JSJlFQkqgeyaKVZA", "pbkdf2-sha1 2000"},
-	"passlib 1.7.4, pbkdf2_sha256": {"$pbkdf2-sha256$2000$UUrpPcc4Zyxl7J2TEoIQog$acOe4LvXweUGezFLxfUxWlTFRf9qt0dslMWd2z6P7NU", "pbkdf2-sha256 2000"},
-	"passlib 1.7.4, scrypt":        {"$scrypt$ln=14,r=8,p=1$7b33vncOYSxFiNF6LwUgpA$voY/y6ELjVBpEW9VSYnuSqpT9zPEjSNoWnm06C0OjEU", "scrypt ln=14,r=8,p=1"},
-	"@phc/pbkdf2 1.1.14, sha512": {"$pbkdf2-sha512$i=25000$dkpMcv4hW0qGqUsZJ5KIDg$R66L91zlks5hlALODl3UW5pVu0eJtlzVe8/c7tEiyciiwmTrq+14sZJkJHJtNkZwr9Px/f0xMYJXzWlHlJMTJg",
-		"pbkdf2-sha512 25000"},
-	"@phc/pbkdf2 1.1.14, sha256": {"$pbkdf2-sha256$i=10000$CqfVVJPMIkQLqX08u81S7Q$dfQy+UQMD1ddldNv4pkC4pRk8K2QPX1dQyEL8SmoCsk", "pbkdf2-sha256 10000"},
-	"@phc/pbkdf2 1.1.14, sha1":   {"$pbkdf2-sha1$i=5000$FAe39iH16AN19gvxdFqfGA$jhgqTOelKhi4Wh1bogdhYeLPAhU", "pbkdf2-sha1 5000"},
-	"passlib 1.7.4, {SSHA}":      {"{SSHA}G6PqGS/c5UfB6EctRVpRNeK8aj5by5mT", "argon2id m=19456,t=2,p=1"},
-	"passlib 1.7.4, {SSHA256}":   {"{SSHA256}xU4Aj7MaqXq59m/lpPrMJWuDqWJYMPQ9dg01lYpO8L/3nrP2fo8RQg==", "argon2id m=19456,t=2,p=1"},
-	"passlib 1.7.4, {SSHA512}": {"{SSHA512}BhFSTq32ZWW2xPpc5QNgmSZamFddpTxv1afeEE3MHhgol/iPyr5SNvhfAHPOp4WQfZpA+rzvmYoxppjN3Bxx550zZqxVytn7",
-		"argon2id m=19456,t=2,p=1"},
-	"bcrypt 5.0.0":           {"$2b$05$1CGl5OCfBXrLKTz.mz5PV.AUBg0A1RMTI8/ruTsr2EZL0B0PTIeOm", "bcrypt 05"},
-	"bcrypt 5.0.0, {BCRYPT}": {"{BCRYPT}$2b$05$1CGl5OCfBXrLKTz.mz5PV.AUBg0A1RMTI8/ruTsr2EZL0B0PTIeOm", "bcrypt 05"},
-	"bcrypt 5.0.0, {bcrypt}": {"{bcrypt}$2a$05$1CGl5OCfBXrLKTz.mz5PV.AUBg0A1RMTI8/ruTsr2EZL0B0PTIeOm", "bcrypt 05"},
-	"bcrypt 5.0.0, {CRYPT}":  {"{CRYPT}$2b$05$1CGl5OCfBXrLKTz.mz5PV.AUBg0A1RMTI8/ruTsr2EZL0B0PTIeOm", "bcrypt 05"},
+	"Werkzeug 3.1.9, scrypt": {
+		"scrypt:32768:8:1$oSRw9r78BXrV0EQI$f4e8c953bfb8280f161df7fde3d9672fef0873e4ce048a46ce3da5c4eb886122" +
+			"666e48f3a9428a44dbe48e2a15fef34f0c9e0566eb761b98208db39c63d21714",
+		"scrypt ln=15,r=8,p=1",
+	},
+	"Werkzeug 3.1.9, pbkdf2": {
+		"pbkdf2:sha256:1000000$wg94PkkUzMKLv8un$5ed2dc8806d9894ebe0f0276277b18ef2e37cf2282e38969e2faca75774f9959",
+		"pbkdf2-sha256 1000000",
+	},
+	"Werkzeug 3.1.9, pbkdf2:sha1": {
+		"pbkdf2:sha1:2000$QzHeEZy6z2n2fo5q$e1b61fa7cbb69a2620862f6b9ae82850d14f54f1",
+		"pbkdf2-sha1 2000",
+	},
+	"Werkzeug 3.1.9, pbkdf2:sha512": {
+		"pbkdf2:sha512:2000$oXwS2ztd$ba008f80a8f5d98436eb64d7813d2bbd21454c96814f20c2edde45357d18e678" +
+			"b65f538745505b3d20cccdd58a8e085da674f816b3684dc58472e0e43ecbb44a",
+		"pbkdf2-sha512 2000",
+	},
+	"Django 5.2.19, pbkdf2_sha256": {
+		"pbkdf2_sha256$1000000$saltSALTsaltSALTsalt22$bz1lAUUgJY0JWwQ56abOAWTYVwmWH6teq675VC1W27I=",
+		"pbkdf2-sha256 1000000",
+	},
+	"Django 5.2.19, pbkdf2_sha1": {
+		"pbkdf2_sha1$5000$saltSALT$1aQr2U2yl7gn5QHB46FZQ9QKqSY=",
+		"pbkdf2-sha1 5000",
+	},
+	"Django 5.2.19, argon2": {
+		"argon2$argon2id$v=19$m=102400,t=2,p=8$c2FsdFNBTFRzYWx0U0FMVHNhbHQyMg$0JHnyQQCmVVR2p7ghemT9bGr9G9pE98Pv6ew2xG20qE",
+		"argon2id m=102400,t=2,p=8",
+	},
+	"Django 5.2.19, bcrypt_sha256": {
+		"bcrypt_sha256$$2b$05$vUkhhCWnfSioXLBPgCFc/.0bhgj5NylIMti.ATNOQ3wZTXE21SQfy",
+		"bcrypt 05",
+	},
+	"Django 5.2.19, bcrypt": {
+		"bcrypt$$2b$05$EUu9Ywo/9684aLoWunekdOIpEyaJ7L2.ffjzGhqh0i2kkF.glyCXO",
+		"bcrypt 05",
+	},
+	"Django 5.2.19, scrypt": {
+		"scrypt$16384$saltSALTsaltSALTsalt22$8$5$JoHrTtzYR4dlGq/6l1LHv0MWJFLPpCr/ZwvvlJnwLJ0cmV6TDB9PH8+0xxd6U2Zeox7WvLGWrcvepK4Xa1AC9w==",
+		"scrypt ln=14,r=8,p=5",
+	},
+	"passlib 1.7.4, pbkdf2_sha1": {
+		"$pbkdf2$2000$EqJUSkmpNSZEiHHOOYcw5g$LPhoBEq9vW1JSJlFQkqgeyaKVZA",
+		"pbkdf2-sha1 2000",
+	},
+	"passlib 1.7.4, pbkdf2_sha256": {
+		"$pbkdf2-sha256$2000$UUrpPcc4Zyxl7J2TEoIQog$acOe4LvXweUGezFLxfUxWlTFRf9qt0dslMWd2z6P7NU",
+		"pbkdf2-sha256 2000",
+	},
+	"passlib 1.7.4, scrypt": {
+		"$scrypt$ln=14,r=8,p=1$7b33vncOYSxFiNF6LwUgpA$voY/y6ELjVBpEW9VSYnuSqpT9zPEjSNoWnm06C0OjEU",
+		"scrypt ln=14,r=8,p=1",
+	},
+	"@phc/pbkdf2 1.1.14, sha512": {
+		"$pbkdf2-sha512$i=25000$dkpMcv4hW0qGqUsZJ5KIDg$R66L91zlks5hlALODl3UW5pVu0eJtlzVe8/c7tEiyciiwmTrq+14sZJkJHJtNkZwr9Px/f0xMYJXzWlHlJMTJg",
+		"pbkdf2-sha512 25000",
+	},
+	"@phc/pbkdf2 1.1.14, sha256": {
+		"$pbkdf2-sha256$i=10000$CqfVVJPMIkQLqX08u81S7Q$dfQy+UQMD1ddldNv4pkC4pRk8K2QPX1dQyEL8SmoCsk",
+		"pbkdf2-sha256 10000",
+	},
+	"@phc/pbkdf2 1.1.14, sha1": {
+		"$pbkdf2-sha1$i=5000$FAe39iH16AN19gvxdFqfGA$jhgqTOelKhi4Wh1bogdhYeLPAhU",
+		"pbkdf2-sha1 5000",
+	},
+	"passlib 1.7.4, {SSHA}": {
+		"{SSHA}G6PqGS/c5UfB6EctRVpRNeK8aj5by5mT",
+		"argon2id m=19456,t=2,p=1",
+	},
+	"passlib 1.7.4, {SSHA256}": {
+		"{SSHA256}xU4Aj7MaqXq59m/lpPrMJWuDqWJYMPQ9dg01lYpO8L/3nrP2fo8RQg==",
+		"argon2id m=19456,t=2,p=1",
+	},
+	"passlib 1.7.4, {SSHA512}": {
+		"{SSHA512}BhFSTq32ZWW2xPpc5QNgmSZamFddpTxv1afeEE3MHhgol/iPyr5SNvhfAHPOp4WQfZpA+rzvmYoxppjN3Bxx550zZqxVytn7",
+		"argon2id m=19456,t=2,p=1",
+	},
+	"bcrypt 5.0.0": {
+		"$2b$05$1CGl5OCfBXrLKTz.mz5PV.AUBg0A1RMTI8/ruTsr2EZL0B0PTIeOm",
+		"bcrypt 05",
+	},
+	"bcrypt 5.0.0, {BCRYPT}": {
+		"{BCRYPT}$2b$05$1CGl5OCfBXrLKTz.mz5PV.AUBg0A1RMTI8/ruTsr2EZL0B0PTIeOm",
+		"bcrypt 05",
+	},
+	"bcrypt 5.0.0, {bcrypt}": {
+		"{bcrypt}$2a$05$1CGl5OCfBXrLKTz.mz5PV.AUBg0A1RMTI8/ruTsr2EZL0B0PTIeOm",
+		"bcrypt 05",
+	},
+	"bcrypt 5.0.0, {CRYPT}": {
+		"{CRYPT}$2b$05$1CGl5OCfBXrLKTz.mz5PV.AUBg0A1RMTI8/ruTsr2EZL0B0PTIeOm",
+		"bcrypt 05",
+	},
 }
 
 func TestHashesThatOtherLibrariesMadeMatchAndCostWhatTheySay(t *testing.T) {
 	for name, g := range golden {
 		t.Run(name, func(t *testing.T) {
 			wrong := []string{goldenPassword + "x", goldenPassword + "\x00"}
-			if strings.Contains(g.encoded, "1000000$") || strings.Contains(g.encoded, "scrypt") { // each takes seconds under the race detector
+			// each takes seconds under the race detector
+			if strings.Contains(g.encoded, "1000000$") || strings.Contains(g.encoded, "scrypt") {
 				wrong = nil
 			}
 			checkForeign(t, g.encoded, goldenPassword, wrong...)
@@ -63,7 +129,8 @@ func TestHashesThatOtherLibrariesMadeMatchAndCostWhatTheySay(t *testing.T) {
 			if got := h.cost().algorithm + " " + h.cost().settings; got != g.work {
 				t.Errorf("it costs %s, expected %s", got, g.work)
 			}
-			if own := strings.HasPrefix(g.encoded, "argon2$"); NeedsRehash(g.encoded, DefaultParams()) == own {
+			if own := strings.HasPrefix(g.encoded, "argon2$"); NeedsRehash(g.encoded,
+				DefaultParams()) == own {
 				t.Errorf("it is to be replaced: %v", !own)
 			}
 		})
@@ -111,7 +178,8 @@ func TestHashesOfTheRealLibrariesMatch(t *testing.T) {
 			if err := json.Unmarshal(lines.Bytes(), &made); err != nil {
 				t.Fatal(err)
 			}
-			t.Run(made.Kind, func(t *testing.T) { checkForeign(t, made.Hash, password, password[1:], password+"\x00") })
+			t.Run(made.Kind,
+				func(t *testing.T) { checkForeign(t, made.Hash, password, password[1:], password+"\x00") })
 		}
 		if kinds < 22 {
 			t.Errorf("only %d kinds were made", kinds)
@@ -119,10 +187,12 @@ func TestHashesOfTheRealLibrariesMatch(t *testing.T) {
 	}
 }
 
-// TestLongPasswordsOfDjangosBcryptAreReadInFull: it hashes the password first, so that bcrypt's 72 bytes and NUL do not matter.
+// TestLongPasswordsOfDjangosBcryptAreReadInFull: it hashes the password first, so that bcrypt's 72
+// bytes and NUL do not matter.
 func TestLongPasswordsOfDjangosBcryptAreReadInFull(t *testing.T) {
 	const long = "0123456789012345678901234567890123456789012345678901234567890123456789012345678901234567890123456789"
-	h, err := parseHash("bcrypt_sha256$$2b$05$uxJty5AiidDwS/uX/LyqOutFz7hLfQexmmZEqmnyTCMv5tKOVOi.O") // Django 5.2.19
+	// Django 5.2.19
+	h, err := parseHash("bcrypt_sha256$$2b$05$uxJty5AiidDwS/uX/LyqOutFz7hLfQexmmZEqmnyTCMv5tKOVOi.O")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -132,7 +202,8 @@ func TestLongPasswordsOfDjangosBcryptAreReadInFull(t *testing.T) {
 		}
 	}
 	plain, err := parseHash("bcrypt$$2b$05$EUu9Ywo/9684aLoWunekdOIpEyaJ7L2.ffjzGhqh0i2kkF.glyCXO")
-	if err != nil || plain.matches([]byte(goldenPassword+"\x00")) || plain.matches(bytes.Repeat([]byte("a"), 73)) {
+	if err != nil || plain.matches([]byte(goldenPassword+"\x00")) ||
+		plain.matches(bytes.Repeat([]byte("a"), 73)) {
 		t.Errorf("Django's plain bcrypt is read beyond what it sees: %v", err)
 	}
 }
@@ -183,10 +254,11 @@ func TestHashesThatCostTooMuchOrNothingAreRefused(t *testing.T) {
 	}
 }
 
-// TestABadlyKeptPasswordTakesTheTimeOfAnother: an issuer computes argon2id along with a salted digest, by its own settings, and
-// nothing tells the two apart by their cost.
+// TestABadlyKeptPasswordTakesTheTimeOfAnother: an issuer computes argon2id along with a salted
+// digest, by its own settings, and nothing tells the two apart by their cost.
 func TestABadlyKeptPasswordTakesTheTimeOfAnother(t *testing.T) {
-	f := newUsersFile(t, "users:\n- {name: old, password_hash: \"{SSHA}G6PqGS/c5UfB6EctRVpRNeK8aj5by5mT\"}\n")
+	f := newUsersFile(t,
+		"users:\n- {name: old, password_hash: \"{SSHA}G6PqGS/c5UfB6EctRVpRNeK8aj5by5mT\"}\n")
 	cfg := usersConfig(f.path)
 	cfg.Argon2 = light
 	s, err := Open(cfg, Options{})

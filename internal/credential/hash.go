@@ -35,9 +35,9 @@ type Params struct {
 	Threads   int `yaml:"threads" flag:"-" usage:"argon2id lanes"`
 }
 
-// DefaultParams are two passes over 19 MiB in one lane, the first choice of OWASP's password storage cheat sheet: about
-// 40 ms on one core of a present server, so 25 logins a second and core. RFC 9106's 64 MiB, three passes and four lanes
-// are about five times as much.
+// DefaultParams are two passes over 19 MiB in one lane, the first choice of OWASP's password
+// storage cheat sheet: about 40 ms on one core of a present server, so 25 logins a second and core.
+// RFC 9106's 64 MiB, three passes and four lanes are about five times as much.
 func DefaultParams() Params { return Params{Time: 2, MemoryKiB: 19 << 10, Threads: 1} }
 
 const (
@@ -48,17 +48,20 @@ const (
 	maxArgonWork    = 4 << 20 // KiB times passes: some seconds of one core
 )
 
-var errArgon = errors.New("expected argon2id with at most 1 GiB, 16 passes, 4 GiB in all of them together, and 16 lanes, got more")
+var errArgon = errors.New(
+	"expected argon2id with at most 1 GiB, 16 passes, 4 GiB in all of them together, and 16 lanes, got more")
 
-// Hash makes the hash of a new password with a fresh salt, as argon2id in PHC form: $argon2id$v=19$m=...,t=...,p=...$
-// followed by salt and key. The password is not checked for strength; see CheckNew.
+// Hash makes the hash of a new password with a fresh salt, as argon2id in PHC form:
+// $argon2id$v=19$m=...,t=...,p=...$ followed by salt and key. The password is not checked for
+// strength; see CheckNew.
 func Hash(password []byte, p Params) (string, error) {
 	if err := p.Validate(); err != nil {
 		return "", fmt.Errorf("credential: argon2: %w", err)
 	}
 	password = norm.NFC.Bytes(password)
 	if len(password) == 0 || len(password) > maxNewPassword {
-		return "", fmt.Errorf("credential: expected a password of 1 to %d bytes, got %d", maxNewPassword, len(password))
+		return "", fmt.Errorf("credential: expected a password of 1 to %d bytes, got %d",
+			maxNewPassword, len(password))
 	}
 	a := argon2id{params: p, salt: make([]byte, saltSize)}
 	rand.Read(a.salt)
@@ -66,7 +69,8 @@ func Hash(password []byte, p Params) (string, error) {
 	return a.String(), nil
 }
 
-// NeedsRehash reports whether a stored hash is of another kind, or weaker, than Hash would make with these parameters.
+// NeedsRehash reports whether a stored hash is of another kind, or weaker, than Hash would make
+// with these parameters.
 func NeedsRehash(encoded string, p Params) bool {
 	h, err := parseHash(encoded)
 	return err != nil || outdated(h, p)
@@ -74,7 +78,8 @@ func NeedsRehash(encoded string, p Params) bool {
 
 func outdated(h hash, p Params) bool {
 	a, ok := h.(*argon2id)
-	return !ok || a.params.MemoryKiB < p.MemoryKiB || a.params.Time < p.Time || len(a.key) < keySize || len(a.salt) < saltSize
+	return !ok || a.params.MemoryKiB < p.MemoryKiB || a.params.Time < p.Time || len(a.key) < keySize ||
+		len(a.salt) < saltSize
 }
 
 // argon2id is the only kind of hash that is made here.
@@ -84,7 +89,8 @@ type argon2id struct {
 }
 
 func (a *argon2id) derive(password []byte, size int) []byte {
-	return argon2.IDKey(password, a.salt, uint32(a.params.Time), uint32(a.params.MemoryKiB), uint8(a.params.Threads), uint32(size))
+	return argon2.IDKey(password, a.salt, uint32(a.params.Time), uint32(a.params.MemoryKiB),
+		uint8(a.params.Threads), uint32(size))
 }
 
 func (a *argon2id) matches(password []byte) bool {
@@ -102,7 +108,8 @@ func (a *argon2id) settings() string {
 // String gives the PHC form.
 func (a *argon2id) String() string {
 	b64 := base64.RawStdEncoding.EncodeToString
-	return fmt.Sprintf("$argon2id$v=%d$%s$%s$%s", argon2.Version, a.settings(), b64(a.salt), b64(a.key))
+	return fmt.Sprintf("$argon2id$v=%d$%s$%s$%s", argon2.Version, a.settings(), b64(a.salt),
+		b64(a.key))
 }
 
 // parseHash reads a stored hash. No error of it repeats any part of the hash.
@@ -125,7 +132,8 @@ func parseHash(encoded string) (hash, error) {
 const maxEncoded = 512
 
 var (
-	errNoHash = errors.New("expected a password hash such as sallyport passwd makes, got something else; a password itself must not stand here")
+	errNoHash = errors.New(
+		"expected a password hash such as sallyport passwd makes, got something else; a password itself must not stand here")
 	errFormat = errors.New("expected a complete hash, got one that is damaged or out of bounds")
 )
 
@@ -154,7 +162,8 @@ func parseArgon2id(encoded string) (hash, error) {
 		return nil, errFormat
 	}
 	p := a.params
-	if p.MemoryKiB > 1<<20 || p.Time > maxArgonTime || p.Threads > maxArgonThreads || p.MemoryKiB*p.Time > maxArgonWork {
+	if p.MemoryKiB > 1<<20 || p.Time > maxArgonTime || p.Threads > maxArgonThreads ||
+		p.MemoryKiB*p.Time > maxArgonWork {
 		return nil, errArgon
 	}
 	bounded := p.MemoryKiB >= 8*p.Threads && p.Time >= 1 && p.Threads >= 1

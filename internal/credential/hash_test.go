@@ -75,7 +75,8 @@ func TestHashRefusesWhatItMustNotHash(t *testing.T) {
 }
 
 func TestTheDefaultsAreOWASPs(t *testing.T) {
-	if DefaultParams() != (Params{Time: 2, MemoryKiB: 19456, Threads: 1}) || DefaultParams().Validate() != nil {
+	if DefaultParams() != (Params{Time: 2, MemoryKiB: 19456, Threads: 1}) ||
+		DefaultParams().Validate() != nil {
 		t.Errorf("%+v", DefaultParams())
 	}
 }
@@ -97,15 +98,33 @@ func adapted(s string) string { return strings.ReplaceAll(s, "+", ".") }
 // vectors are hashes that others have published.
 func vectors(t *testing.T) map[string]struct{ encoded, password string } {
 	return map[string]struct{ encoded, password string }{
-		"argon2id, the reference implementation's": {"$argon2id$v=19$m=65536,t=2,p=1$c29tZXNhbHQ$CTFhFdXPJO1aFaMaO6Mm5c8y7cJHAph8ArZWb2GRPPc", "password"},
-		"bcrypt 2a, crypt_blowfish's":              {"$2a$05$CCCCCCCCCCCCCCCCCCCCC.E5YPO9kmyuRGyh0XouQYb4YMJKvyOeW", "U*U"},
-		"bcrypt 2b":                                {"$2b$05$CCCCCCCCCCCCCCCCCCCCC.E5YPO9kmyuRGyh0XouQYb4YMJKvyOeW", "U*U"},
-		"bcrypt 2y":                                {"$2y$05$CCCCCCCCCCCCCCCCCCCCC.VGOzA784oUp/Z0DY336zx7pLYAy0lwK", "U*U*"},
+		"argon2id, the reference implementation's": {
+			"$argon2id$v=19$m=65536,t=2,p=1$c29tZXNhbHQ$CTFhFdXPJO1aFaMaO6Mm5c8y7cJHAph8ArZWb2GRPPc",
+			"password",
+		},
+		"bcrypt 2a, crypt_blowfish's": {
+			"$2a$05$CCCCCCCCCCCCCCCCCCCCC.E5YPO9kmyuRGyh0XouQYb4YMJKvyOeW",
+			"U*U",
+		},
+		"bcrypt 2b": {
+			"$2b$05$CCCCCCCCCCCCCCCCCCCCC.E5YPO9kmyuRGyh0XouQYb4YMJKvyOeW",
+			"U*U",
+		},
+		"bcrypt 2y": {
+			"$2y$05$CCCCCCCCCCCCCCCCCCCCC.VGOzA784oUp/Z0DY336zx7pLYAy0lwK",
+			"U*U*",
+		},
 		"scrypt, RFC 7914 section 12": {"$scrypt$ln=14,r=8,p=1$" + b64("SodiumChloride") + "$" +
-			b64hex(t, "7023bdcb3afd7348461c06cd81fd38ebfda8fbba904f8e3ea9b543f6545da1f2d5432955613f0fcf62d49705242a9af9e61e85dc0d651e40dfcf017b45575887"), "pleaseletmein"},
+			b64hex(t,
+				"7023bdcb3afd7348461c06cd81fd38ebfda8fbba904f8e3ea9b543f6545da1f2d5432955613f0fcf62d49705242a9af9e61e85dc0d651e40dfcf017b45575887"), "pleaseletmein"},
 		"PBKDF2 with SHA-256, RFC 7914 section 11": {"$pbkdf2-sha256$80000$" + b64("NaCl") + "$" +
-			adapted(b64hex(t, "4ddcd8f60b98be21830cee5ef22701f9641a4418d04c0414aeff08876b34ab56")), "Password"},
-		"PBKDF2 with SHA-1, RFC 6070": {"$pbkdf2$4096$" + b64("salt") + "$" + adapted(b64hex(t, "4b007901b765489abead49d926f721d065a429c1")), "password"},
+			adapted(
+				b64hex(t, "4ddcd8f60b98be21830cee5ef22701f9641a4418d04c0414aeff08876b34ab56")), "Password"},
+		"PBKDF2 with SHA-1, RFC 6070": {
+			"$pbkdf2$4096$" + b64("salt") + "$" + adapted(
+				b64hex(t, "4b007901b765489abead49d926f721d065a429c1")),
+			"password",
+		},
 	}
 }
 
@@ -225,7 +244,8 @@ func FuzzParseHash(f *testing.F) {
 		if w := h.cost(); w.memory <= 0 || w.memory > 1<<30 || w.settings == "" {
 			t.Errorf("%q costs %+v", encoded, w)
 		}
-		if a, ok := h.(*argon2id); ok && a.String() != strings.TrimPrefix(encoded, "argon2") { // as Django writes it
+		// as Django writes it
+		if a, ok := h.(*argon2id); ok && a.String() != strings.TrimPrefix(encoded, "argon2") {
 			t.Errorf("%q is also %q", encoded, a.String())
 		}
 	})

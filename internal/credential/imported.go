@@ -13,10 +13,10 @@ import (
 	"github.com/go-crypt/crypt/algorithm/scrypt"
 )
 
-// imported is a hash that another system has made, and the library reads: bcrypt, scrypt or PBKDF2. It serves until the password
-// is next set; the spellings that the library does not know are in foreign.go.
-// Passwords are in NFC when they are hashed here; a password whose letters that system hashed in decomposed form does
-// not match, and must be set anew.
+// imported is a hash that another system has made, and the library reads: bcrypt, scrypt or PBKDF2.
+// It serves until the password is next set; the spellings that the library does not know are in
+// foreign.go. Passwords are in NFC when they are hashed here; a password whose letters that system
+// hashed in decomposed form does not match, and must be set anew.
 type imported struct {
 	digest algorithm.Digest
 	work   cost
@@ -25,9 +25,10 @@ type imported struct {
 
 func (i *imported) cost() cost { return i.work }
 
-// matches refuses what bcrypt would not see in full: it reads 72 bytes, and some implementations stop at a NUL; and HMAC, which
-// PBKDF2 and scrypt are made of, takes a password with a NUL behind it for the one without. The hash is computed all the
-// same, so that the answer takes as long as any.
+// matches refuses what bcrypt would not see in full: it reads 72 bytes, and some implementations
+// stop at a NUL; and HMAC, which PBKDF2 and scrypt are made of, takes a password with a NUL behind
+// it for the one without. The hash is computed all the same, so that the answer takes as long as
+// any.
 func (i *imported) matches(password []byte) bool {
 	whole := !slices.Contains(password, 0)
 	if i.limit > 0 && (len(password) > i.limit || !whole) {
@@ -41,8 +42,10 @@ func (i *imported) matches(password []byte) bool {
 // bcryptLimit is how many bytes of a password bcrypt reads.
 const bcryptLimit = 72
 
-var errAlgorithm = errors.New("expected a hash of argon2id, bcrypt, scrypt or PBKDF2, in the form of crypt, PHC, passlib, Werkzeug or Django, or of " +
-	"{BCRYPT}, {CRYPT} with bcrypt, {SSHA}, {SSHA256} or {SSHA512}, got another kind: the password must be set anew")
+var errAlgorithm = errors.New(
+	"expected a hash of argon2id, bcrypt, scrypt or PBKDF2, in the form of crypt, PHC, passlib, Werkzeug or Django, or of " +
+		"{BCRYPT}, {CRYPT} with bcrypt, {SSHA}, {SSHA256} or {SSHA512}, got another kind: the password must be set anew",
+)
 
 func parseImported(name, encoded string) (hash, error) {
 	switch name {
@@ -71,14 +74,18 @@ func parseBcrypt(encoded string) (hash, error) {
 	}
 	rounds, err := strconv.Atoi(parts[2])
 	if err != nil || rounds < minBcryptCost || rounds > maxBcryptCost {
-		return nil, fmt.Errorf("expected a bcrypt cost of %d to %d, got another", minBcryptCost, maxBcryptCost)
+		return nil, fmt.Errorf("expected a bcrypt cost of %d to %d, got another", minBcryptCost,
+			maxBcryptCost)
 	}
 	digest, err := bcrypt.DecodeVariant(bcrypt.VariantStandard)(encoded)
 	// The library writes every version as 2b, and a cost below 10 as one digit.
 	if err != nil || fmt.Sprintf("$2b$%d$%s", rounds, parts[3]) != digest.Encode() {
 		return nil, errFormat
 	}
-	return &imported{digest: digest, work: cost{algorithm: "bcrypt", settings: parts[2], memory: 8 << 10}, limit: bcryptLimit}, nil
+	return &imported{
+		digest: digest, work: cost{algorithm: "bcrypt", settings: parts[2], memory: 8 << 10},
+		limit: bcryptLimit,
+	}, nil
 }
 
 func parseScrypt(encoded string) (hash, error) {
@@ -97,7 +104,10 @@ func parseScrypt(encoded string) (hash, error) {
 	if err != nil || digest.Encode() != encoded || !sized(digest, 64) {
 		return nil, errFormat
 	}
-	return &imported{digest: digest, work: cost{algorithm: "scrypt", settings: parts[2], memory: 128 * int64(r) << log}}, nil
+	return &imported{
+		digest: digest,
+		work:   cost{algorithm: "scrypt", settings: parts[2], memory: 128 * int64(r) << log},
+	}, nil
 }
 
 func parsePBKDF2(name, encoded string) (hash, error) {
@@ -120,10 +130,13 @@ func parsePBKDF2(name, encoded string) (hash, error) {
 	if name == "pbkdf2" {
 		name = "pbkdf2-sha1"
 	}
-	return &imported{digest: digest, work: cost{algorithm: name, settings: parts[2], memory: 4 << 10}}, nil
+	return &imported{
+		digest: digest, work: cost{algorithm: name, settings: parts[2], memory: 4 << 10},
+	}, nil
 }
 
-// sized reports whether salt and key have lengths that make sense, so that no empty or one-byte key matches anything.
+// sized reports whether salt and key have lengths that make sense, so that no empty or one-byte key
+// matches anything.
 func sized(d algorithm.Digest, longest int) bool {
 	return len(d.Key()) >= 16 && len(d.Key()) <= longest && len(d.Salt()) >= 4 && len(d.Salt()) <= 128
 }

@@ -31,19 +31,22 @@ func newMetrics() *metrics {
 			Name: "sallyport_password_checks_total", Help: "Passwords that were to be checked, by outcome.",
 		}, []string{"outcome"}),
 		hashes: prometheus.NewCounter(prometheus.CounterOpts{
-			Name: "sallyport_password_hashes_total", Help: "Password hashes computed: one for each check that was not refused before.",
+			Name: "sallyport_password_hashes_total",
+			Help: "Password hashes computed: one for each check that was not refused before.",
 		}),
 		loads: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "sallyport_users_loads_total", Help: "Times the users were read, by result (ok, failed).",
 		}, []string{"result"}),
 		broken: prometheus.NewGauge(prometheus.GaugeOpts{
-			Name: "sallyport_users_broken", Help: "1 while the users file cannot be loaded and earlier users are in force.",
+			Name: "sallyport_users_broken",
+			Help: "1 while the users file cannot be loaded and earlier users are in force.",
 		}),
 		users: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "sallyport_users", Help: "Users in force.",
 		}),
 		outdated: prometheus.NewGauge(prometheus.GaugeOpts{
-			Name: "sallyport_users_outdated_hashes", Help: "Users whose password hash is of another kind or weaker than new ones.",
+			Name: "sallyport_users_outdated_hashes",
+			Help: "Users whose password hash is of another kind or weaker than new ones.",
 		}),
 	}
 	m.weak = prometheus.NewCounter(prometheus.CounterOpts{
@@ -72,7 +75,8 @@ func (m *metrics) register(r prometheus.Registerer, p *pool) error {
 		Name: "sallyport_password_hashes_running", Help: "Password hashes being computed.",
 	}, func() float64 { n, _ := p.load(); return float64(n) })
 	waiting := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-		Name: "sallyport_password_hashes_waiting", Help: "Logins waiting for their password to be checked.",
+		Name: "sallyport_password_hashes_waiting",
+		Help: "Logins waiting for their password to be checked.",
 	}, func() float64 { _, n := p.load(); return float64(n) })
 	var errs []error
 	for _, c := range []prometheus.Collector{m.logins, m.hashes, m.loads, m.broken, m.users, m.outdated, m.weak, m.upgrades, running, waiting} {

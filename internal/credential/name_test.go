@@ -49,8 +49,8 @@ func TestWhatIsNoNameIsRefused(t *testing.T) {
 	}
 }
 
-// FuzzNormalize holds that a normalised name is normal, short and plain, and that neither case nor composition nor
-// blanks around it make another name of it.
+// FuzzNormalize holds that a normalised name is normal, short and plain, and that neither case nor
+// composition nor blanks around it make another name of it.
 func FuzzNormalize(f *testing.F) {
 	for _, s := range []string{"alice", "ÅSA", "ＡＬＩＣＥ", "σς", "İ", "ı", "ß", "ẞ", "ﬁ", "K", "e\u0301", "אב", "ا", "\u0345", "ǅ", "ŉ"} {
 		f.Add(s)
@@ -60,7 +60,8 @@ func FuzzNormalize(f *testing.F) {
 		if err != nil {
 			return
 		}
-		if got == "" || len(got) > maxName || strings.TrimSpace(got) != got || strings.ContainsAny(got, "\x00\r\n\x1b ") {
+		if got == "" || len(got) > maxName || strings.TrimSpace(got) != got ||
+			strings.ContainsAny(got, "\x00\r\n\x1b ") {
 			t.Fatalf("%+q became %+q", s, got)
 		}
 		for _, again := range []string{got, " " + got + "\n"} {

@@ -6,8 +6,9 @@ import (
 	"time"
 )
 
-// pool bounds how many hashes are computed at once and the memory they take together. Who has to wait does so in a
-// queue of bounded length for a bounded time, and takes turns with others by network: see fairQueue.
+// pool bounds how many hashes are computed at once and the memory they take together. Who has to
+// wait does so in a queue of bounded length for a bounded time, and takes turns with others by
+// network: see fairQueue.
 type pool struct {
 	slots  int
 	memory int64 // bytes
@@ -20,7 +21,10 @@ type pool struct {
 }
 
 func newPool(h Hashing) *pool {
-	return &pool{slots: h.slots(), memory: int64(h.MemoryMiB) << 20, waiting: newFairQueue(h.Queue), wait: h.Wait}
+	return &pool{
+		slots: h.slots(), memory: int64(h.MemoryMiB) << 20, waiting: newFairQueue(h.Queue),
+		wait: h.Wait,
+	}
 }
 
 // acquire takes a slot and so many bytes, or returns ErrBusy or the context's error.
@@ -96,7 +100,8 @@ func (p *pool) give(memory int64) {
 	p.grant()
 }
 
-// grant lets those whose turn it is go while there is room. Nobody overtakes: a large one would wait for ever.
+// grant lets those whose turn it is go while there is room. Nobody overtakes: a large one would
+// wait for ever.
 func (p *pool) grant() {
 	for t := p.waiting.first(); t != nil && p.fits(t.memory); t = p.waiting.first() {
 		p.take(t.memory)

@@ -17,7 +17,8 @@ func TestWhoWaitsTooLongIsToldThatItIsBusy(t *testing.T) {
 			t.Fatal(err)
 		}
 		begun := time.Now()
-		if err := p.acquire(t.Context(), mib(1), place{}); !errors.Is(err, ErrBusy) || time.Since(begun) != 2*time.Second {
+		if err := p.acquire(t.Context(), mib(1), place{}); !errors.Is(err, ErrBusy) ||
+			time.Since(begun) != 2*time.Second {
 			t.Errorf("got %v after %v", err, time.Since(begun))
 		}
 		p.release(mib(1))
@@ -50,7 +51,8 @@ func TestWhoGoesAwayLeavesTheQueue(t *testing.T) {
 	})
 }
 
-// TestTurnsAreGrantedInOrder also holds when the first needs more memory than the second: else it would wait for ever.
+// TestTurnsAreGrantedInOrder also holds when the first needs more memory than the second: else it
+// would wait for ever.
 func TestTurnsAreGrantedInOrder(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newPool(Hashing{Concurrency: 4, MemoryMiB: 10, Queue: 10, Wait: time.Minute})

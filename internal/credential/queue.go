@@ -9,15 +9,15 @@ import (
 type place struct {
 	// familiar: the name has logged in from this address before.
 	familiar bool
-	// path are, from wide to narrow, whom the login shares its turns with: the network, the smaller network or address in
-	// it, and the name at that address.
+	// path are, from wide to narrow, whom the login shares its turns with: the network, the smaller
+	// network or address in it, and the name at that address.
 	path [placeDepth]digest
 }
 
 const placeDepth = 3
 
-// turn is a wait in the queue. done is closed, under the pool's mutex, once the room is taken for it, or its place is lost to
-// others.
+// turn is a wait in the queue. done is closed, under the pool's mutex, once the room is taken for
+// it, or its place is lost to others.
 type turn struct {
 	memory int64
 	done   chan struct{}
@@ -27,11 +27,13 @@ type turn struct {
 	here *list.Element // in at.turns
 }
 
-// fairQueue gives turns to networks one after another, then to addresses within a network, then to names at an address:
-// however many requests one of them sends, it gets one turn a round. Logins from where the name has logged in before are a
-// queue of their own with places of its own, and take every second turn.
+// fairQueue gives turns to networks one after another, then to addresses within a network, then to
+// names at an address: however many requests one of them sends, it gets one turn a round. Logins
+// from where the name has logged in before are a queue of their own with places of its own, and
+// take every second turn.
 //
-// When its places are all taken, who has most of them loses its newest: a flood displaces itself and nobody else.
+// When its places are all taken, who has most of them loses its newest: a flood displaces itself
+// and nobody else.
 type fairQueue struct {
 	root   branch
 	places map[digest]int // of each of the two queues
@@ -40,7 +42,8 @@ type fairQueue struct {
 // The names of the two queues in root.
 var strangers, regulars = digest{0}, digest{1}
 
-// branch is a set of turns that share: at the leaves the turns themselves, above them branches in the order of their turns.
+// branch is a set of turns that share: at the leaves the turns themselves, above them branches in
+// the order of their turns.
 type branch struct {
 	key   digest
 	up    *branch
@@ -78,7 +81,8 @@ func (b *branch) grow(by int) {
 	}
 }
 
-// newFairQueue makes a queue with so many places for strangers, and a quarter as many more for those who are no strangers.
+// newFairQueue makes a queue with so many places for strangers, and a quarter as many more for
+// those who are no strangers.
 func newFairQueue(places int) *fairQueue {
 	return &fairQueue{places: map[digest]int{strangers: places, regulars: (places + 3) / 4}}
 }
@@ -97,7 +101,8 @@ func (b *branch) child(key digest) *branch {
 	return c
 }
 
-// prune removes empty branches from b upwards. A removed one's place in the order is the last when it comes back.
+// prune removes empty branches from b upwards. A removed one's place in the order is the last when
+// it comes back.
 func (b *branch) prune() {
 	for ; b.up != nil && b.size == 0; b = b.up {
 		b.up.order.Remove(b.here)
@@ -106,7 +111,8 @@ func (b *branch) prune() {
 	}
 }
 
-// join gives the turn a place. It returns the turn that loses its place to it, which may be the newcomer itself, or nil.
+// join gives the turn a place. It returns the turn that loses its place to it, which may be the
+// newcomer itself, or nil.
 func (q *fairQueue) join(t *turn, p place) (loser *turn) {
 	if p.familiar {
 		if loser = q.add(t, regulars, p.path); loser != t {
@@ -131,7 +137,8 @@ func (q *fairQueue) add(t *turn, queue digest, path [placeDepth]digest) (loser *
 	return loser
 }
 
-// greediest gives the newest turn of who has most: the newcomer's, which path leads to, if nobody has more.
+// greediest gives the newest turn of who has most: the newcomer's, which path leads to, if nobody
+// has more.
 func (q *fairQueue) greediest(queue digest, path [placeDepth]digest) *turn {
 	b := q.root.below[queue]
 	for _, key := range path {
@@ -165,7 +172,8 @@ func (q *fairQueue) first() *turn {
 	return b.turns.Front().Value.(*turn)
 }
 
-// serve takes out the one whose turn it is, and sends all that it shares with to the end of their orders.
+// serve takes out the one whose turn it is, and sends all that it shares with to the end of their
+// orders.
 func (q *fairQueue) serve(t *turn) {
 	for b := t.at; b.up != nil; b = b.up {
 		b.up.order.MoveToBack(b.here)

@@ -18,12 +18,16 @@ func at(familiar bool, wide, narrow, name int) place {
 		}
 		return d
 	}
-	return place{familiar: familiar, path: [placeDepth]digest{key(1, wide), key(2, wide, narrow), key(3, wide, narrow, name)}}
+	return place{
+		familiar: familiar,
+		path:     [placeDepth]digest{key(1, wide), key(2, wide, narrow), key(3, wide, narrow, name)},
+	}
 }
 
 func anyPlace(t *rapid.T) place {
 	few := rapid.IntRange(0, 3)
-	return at(rapid.Bool().Draw(t, "familiar"), few.Draw(t, "wide"), few.Draw(t, "narrow"), few.Draw(t, "name"))
+	return at(rapid.Bool().Draw(t, "familiar"), few.Draw(t, "wide"), few.Draw(t, "narrow"),
+		few.Draw(t, "name"))
 }
 
 // checkBranch counts a branch's turns and holds its books against them.
@@ -44,8 +48,9 @@ func checkBranch(t *rapid.T, b *branch) int {
 	return n
 }
 
-// TestTheQueueKeepsItsPlacesAndLosesNobody drives the queue through any order of comings, turns and goings: each turn ends in
-// exactly one way, the places are never exceeded, only the greediest loses one, and nothing is kept of those who have gone.
+// TestTheQueueKeepsItsPlacesAndLosesNobody drives the queue through any order of comings, turns and
+// goings: each turn ends in exactly one way, the places are never exceeded, only the greediest
+// loses one, and nothing is kept of those who have gone.
 func TestTheQueueKeepsItsPlacesAndLosesNobody(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		places := rapid.IntRange(0, 12).Draw(t, "places")
@@ -72,7 +77,9 @@ func TestTheQueueKeepsItsPlacesAndLosesNobody(t *testing.T) {
 				case loser == n:
 					for network, size := range before {
 						if size > before[p.path[0]]+1 {
-							t.Fatalf("turned away with %d of its network waiting, while %v has %d", before[p.path[0]], network, size)
+							t.Fatalf(
+								"turned away with %d of its network waiting, while %v has %d",
+								before[p.path[0]], network, size)
 						}
 					}
 				case loser != nil:
@@ -88,7 +95,8 @@ func TestTheQueueKeepsItsPlacesAndLosesNobody(t *testing.T) {
 					}
 					for network, size := range sizes {
 						if size > sizes[lost.path[0]]+1 {
-							t.Fatalf("%v had %d turns and lost none, one with %d did", network, size, sizes[lost.path[0]]+1)
+							t.Fatalf("%v had %d turns and lost none, one with %d did", network,
+								size, sizes[lost.path[0]]+1)
 						}
 					}
 				default:
@@ -130,7 +138,8 @@ func TestTheQueueKeepsItsPlacesAndLosesNobody(t *testing.T) {
 	})
 }
 
-// TestNobodyWaitsLongerThanARound: whatever the others send, who waits has its turn before any network has two of its own.
+// TestNobodyWaitsLongerThanARound: whatever the others send, who waits has its turn before any
+// network has two of its own.
 func TestNobodyWaitsLongerThanARound(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		q := newFairQueue(1000)
@@ -162,8 +171,8 @@ func TestNobodyWaitsLongerThanARound(t *testing.T) {
 	})
 }
 
-// TestAFloodDisplacesItselfAlone: one network sends any number, in any names and subnets; each of the others keeps its places,
-// and finds one.
+// TestAFloodDisplacesItselfAlone: one network sends any number, in any names and subnets; each of
+// the others keeps its places, and finds one.
 func TestAFloodDisplacesItselfAlone(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		const places = 16
@@ -172,7 +181,8 @@ func TestAFloodDisplacesItselfAlone(t *testing.T) {
 		flood := func() {
 			for range rapid.IntRange(0, 40).Draw(t, "flood") {
 				n := &turn{}
-				loser := q.join(n, at(false, 0, rapid.IntRange(0, 255).Draw(t, "subnet"), rapid.IntRange(0, 999).Draw(t, "name")))
+				loser := q.join(n,
+					at(false, 0, rapid.IntRange(0, 255).Draw(t, "subnet"), rapid.IntRange(0, 999).Draw(t, "name")))
 				if honest[loser] {
 					t.Fatal("the flood took an honest one's place")
 				}
@@ -208,13 +218,21 @@ func TestTurnsGoRoundByNetworkThenAddressThenName(t *testing.T) {
 		names[n] = fmt.Sprintf("%d.%d.%d", p.path[0][3], p.path[1][5], p.path[2][7])
 		q.join(n, p)
 	}
-	if got, want := order(q, names), []string{"1.1.1", "2.1.1", "1.2.1", "1.1.2", "1.1.1", "1.1.1"}; !slices.Equal(got, want) {
+	if got, want := order(q, names), []string{
+		"1.1.1",
+		"2.1.1",
+		"1.2.1",
+		"1.1.2",
+		"1.1.1",
+		"1.1.1",
+	}; !slices.Equal(got, want) {
 		t.Errorf("got %v, want %v", got, want)
 	}
 }
 
-// TestWhoHasBeenThereBeforeHasEverySecondTurn: a hundred networks of strangers wait, and the regular is next or next but one; and
-// when strangers have taken every place of theirs, there is one for the regular.
+// TestWhoHasBeenThereBeforeHasEverySecondTurn: a hundred networks of strangers wait, and the
+// regular is next or next but one; and when strangers have taken every place of theirs, there is
+// one for the regular.
 func TestWhoHasBeenThereBeforeHasEverySecondTurn(t *testing.T) {
 	q := newFairQueue(100)
 	for i := range 300 {

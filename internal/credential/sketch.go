@@ -5,11 +5,12 @@ import (
 	"time"
 )
 
-// sketch counts, for any number of keys in fixed memory, how much of a Rate each has used up. It is a count-min sketch
-// (Cormode and Muthukrishnan, 2005) of leaky buckets with conservative update: a key has a cell in each of four rows,
-// and its count is the least of them. Other keys in its cells can only make a count larger, never smaller: however many
-// names are tried, no failure is forgotten before its time. And they hardly make it larger: each failure that is
-// counted has cost a password hash, and no machine computes enough of these to fill the cells faster than they leak.
+// sketch counts, for any number of keys in fixed memory, how much of a Rate each has used up. It is
+// a count-min sketch (Cormode and Muthukrishnan, 2005) of leaky buckets with conservative update: a
+// key has a cell in each of four rows, and its count is the least of them. Other keys in its cells
+// can only make a count larger, never smaller: however many names are tried, no failure is
+// forgotten before its time. And they hardly make it larger: each failure that is counted has cost
+// a password hash, and no machine computes enough of these to fill the cells faster than they leak.
 type sketch struct {
 	by    string
 	burst time.Duration // what may be in a bucket
@@ -24,7 +25,9 @@ const (
 )
 
 func newSketch(by string, r Rate) *sketch {
-	s := &sketch{by: by, burst: time.Duration(r.Burst) * r.Every, every: r.Every, under: map[digest]int{}}
+	s := &sketch{
+		by: by, burst: time.Duration(r.Burst) * r.Every, every: r.Every, under: map[digest]int{},
+	}
 	for i := range s.rows {
 		s.rows[i] = make([]time.Duration, sketchCells)
 	}
@@ -71,9 +74,9 @@ func (s *sketch) exit(key digest) {
 	}
 }
 
-// familiar remembers from which addresses names have logged in, in fixed memory. Only a login that worked is remembered,
-// in a set that depends on the name: nobody makes it forget another's but by owning an account whose name falls into
-// the same one of 16,384 sets, which he cannot know.
+// familiar remembers from which addresses names have logged in, in fixed memory. Only a login that
+// worked is remembered, in a set that depends on the name: nobody makes it forget another's but by
+// owning an account whose name falls into the same one of 16,384 sets, which he cannot know.
 type familiar struct {
 	sets [][familiarWays]uint64 // the newest first; 0 is none
 }

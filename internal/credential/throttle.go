@@ -19,13 +19,15 @@ type ThrottledError struct {
 
 // Error tells the wait, rounded up to seconds.
 func (e *ThrottledError) Error() string {
-	return fmt.Sprintf("%v: expected the next one in %v", ErrThrottled, e.RetryAfter.Truncate(time.Second)+time.Second)
+	return fmt.Sprintf("%v: expected the next one in %v", ErrThrottled,
+		e.RetryAfter.Truncate(time.Second)+time.Second)
 }
 
 // Unwrap gives ErrThrottled.
 func (e *ThrottledError) Unwrap() error { return ErrThrottled }
 
-// throttle decides whether a login is looked at. See Limits for the rules and sketch for how counts are kept.
+// throttle decides whether a login is looked at. See Limits for the rules and sketch for how counts
+// are kept.
 type throttle struct {
 	now   func() time.Time
 	start time.Time
@@ -64,8 +66,8 @@ func newThrottle(l Limits, now func() time.Time) *throttle {
 	return t
 }
 
-// attempt is one login that is being looked at. Until it ends it counts as a failure, so that many at once are no more
-// than many in a row.
+// attempt is one login that is being looked at. Until it ends it counts as a failure, so that many
+// at once are no more than many in a row.
 type attempt struct {
 	throttle *throttle
 	address  digest
@@ -75,8 +77,9 @@ type attempt struct {
 	failed   bool
 
 	place place // in the queue for a password hash
-	// over is the limit that others at this address, or for this name, have used up: only the right password passes then. A
-	// wrong one is answered as if it had not been looked at, so that the answer does not tell who has logged in from here.
+	// over is the limit that others at this address, or for this name, have used up: only the right
+	// password passes then. A wrong one is answered as if it had not been looked at, so that the
+	// answer does not tell who has logged in from here.
 	over *ThrottledError
 }
 
@@ -95,8 +98,8 @@ func (t *throttle) begin(name string, from netip.Addr) (*attempt, *ThrottledErro
 	if byName := t.name.refuse(now, a.name); byName != nil && t.network.refuse(now, a.network) != nil {
 		shared = longest(shared, byName)
 	}
-	// What others have used up does not keep out a name that has logged in from this address. Its own counts do: what it may
-	// fail, and what an address may try, here counted for it alone.
+	// What others have used up does not keep out a name that has logged in from this address. Its
+	// own counts do: what it may fail, and what an address may try, here counted for it alone.
 	own := t.pair.refuse(now, a.pair)
 	switch {
 	case !a.place.familiar:
@@ -122,7 +125,8 @@ func (t *throttle) begin(name string, from netip.Addr) (*attempt, *ThrottledErro
 // fail makes the attempt count as a failure.
 func (a *attempt) fail() { a.failed = true }
 
-// succeed makes the address a familiar one of the name. It says so when the name has logged in too often.
+// succeed makes the address a familiar one of the name. It says so when the name has logged in too
+// often.
 func (a *attempt) succeed() *ThrottledError {
 	t := a.throttle
 	t.mu.Lock()
@@ -161,7 +165,9 @@ func (t *throttle) identify(name string, from netip.Addr) *attempt {
 	pair := t.digestOf("pair", name, address)
 	wide, narrow := neighbours(from)
 	return &attempt{
-		place:    place{path: [placeDepth]digest{t.digestOf("wide", "", wide), t.digestOf("narrow", "", narrow), pair}},
+		place: place{
+			path: [placeDepth]digest{t.digestOf("wide", "", wide), t.digestOf("narrow", "", narrow), pair},
+		},
 		throttle: t,
 		address:  t.digestOf("address", "", address),
 		pair:     pair,
@@ -170,8 +176,8 @@ func (t *throttle) identify(name string, from netip.Addr) *attempt {
 	}
 }
 
-// places gives the address and the network that a login is counted under: what one subscriber, and what one provider or
-// company, is usually given. An address that is not known is one address.
+// places gives the address and the network that a login is counted under: what one subscriber, and
+// what one provider or company, is usually given. An address that is not known is one address.
 func places(from netip.Addr) (address, network string) {
 	from = from.Unmap().WithZone("")
 	narrow, wide := 64, 32
@@ -186,7 +192,8 @@ func places(from netip.Addr) (address, network string) {
 	return a.String(), n.String()
 }
 
-// neighbours gives the networks that a login takes turns by: what one site is given at most, and what one subscriber is.
+// neighbours gives the networks that a login takes turns by: what one site is given at most, and
+// what one subscriber is.
 func neighbours(from netip.Addr) (wide, narrow string) {
 	from = from.Unmap().WithZone("")
 	wideBits, narrowBits := 48, 56
@@ -204,7 +211,8 @@ func neighbours(from netip.Addr) (wide, narrow string) {
 // digest stands for a name, an address or both.
 type digest [sha256.Size]byte
 
-// digestOf hashes what is counted, keyed by a secret prefix: digests never leave the process, so nobody can extend one.
+// digestOf hashes what is counted, keyed by a secret prefix: digests never leave the process, so
+// nobody can extend one.
 func (t *throttle) digestOf(kind, name, place string) digest {
 	b := make([]byte, 0, 256)
 	b = append(b, t.key[:]...)

@@ -14,7 +14,10 @@ import (
 // wide are limits that do nothing; tests narrow one of them.
 func wide() Limits {
 	r := Rate{Burst: 1_000_000, Every: time.Millisecond}
-	return Limits{AddressAttempts: r, AddressFailures: r, PairFailures: r, NameFailures: r, NetworkFailures: r, NameLogins: r}
+	return Limits{
+		AddressAttempts: r, AddressFailures: r, PairFailures: r, NameFailures: r,
+		NetworkFailures: r, NameLogins: r,
+	}
 }
 
 func expect(t *testing.T, s *Store, name, password, from, want string) {
@@ -33,7 +36,9 @@ func TestAnAddressThatGuessesANameIsThrottledAndForgivenInTime(t *testing.T) {
 	}
 	_, err := s.Verify(context.Background(), "alice", "wonderland", ip("192.0.2.1"))
 	var throttled *ThrottledError
-	if !errors.As(err, &throttled) || !errors.Is(err, ErrThrottled) || throttled.RetryAfter != time.Minute || throttled.By != "pair" {
+	if !errors.As(err, &throttled) || !errors.Is(err, ErrThrottled) ||
+		throttled.RetryAfter != time.Minute ||
+		throttled.By != "pair" {
 		t.Errorf("got %#v", err)
 	}
 	if err.Error() != "credential: too many attempts: expected the next one in 1m1s" {
@@ -113,14 +118,16 @@ func TestAnAddressIsWhatOneSubscriberHas(t *testing.T) {
 			l.AddressFailures = Rate{Burst: 1, Every: time.Minute}
 			s, _, _ := newFake(t, l, Hashing{})
 			expect(t, s, "alice", "wrong", c.first, "invalid")
-			expect(t, s, "bob", "wrong", c.second, map[bool]string{true: "throttled by address", false: "invalid"}[c.same])
+			expect(t, s, "bob", "wrong", c.second,
+				map[bool]string{true: "throttled by address", false: "invalid"}[c.same])
 		})
 	}
 	l := wide()
 	l.AddressFailures = Rate{Burst: 1, Every: time.Minute}
 	s, _, _ := newFake(t, l, Hashing{})
 	for _, want := range []error{ErrInvalid, ErrThrottled} { // all that are not known are one
-		if _, err := s.Verify(context.Background(), "alice", "wrong", netip.Addr{}); !errors.Is(err, want) {
+		if _, err := s.Verify(context.Background(), "alice", "wrong", netip.Addr{}); !errors.Is(
+			err, want) {
 			t.Errorf("got %v, want %v", err, want)
 		}
 	}
@@ -208,13 +215,15 @@ func TestFailuresFromElsewhereDoNotLockTheOwnerOut(t *testing.T) {
 			try(s, "alice", "wrong", fmt.Sprintf("100.%d.1.2", 64+i))
 		}
 	}
-	if refused := s.throttle.name.refuse(s.throttle.clock(), s.throttle.identify("alice", ip("198.51.100.7")).name); refused == nil {
+	if refused := s.throttle.name.refuse(s.throttle.clock(),
+		s.throttle.identify("alice", ip("198.51.100.7")).name); refused == nil {
 		t.Fatal("the attack has not used up what a name has")
 	}
 	for range 3 {
 		expect(t, s, "alice", "wonderland", "198.51.100.7", "ok")
 	}
-	// From where she has never been, she gets in unless someone has been guessing from the same group of networks.
+	// From where she has never been, she gets in unless someone has been guessing from the same
+	// group of networks.
 	in := 0
 	for i := range 100 {
 		if try(s, "alice", "wonderland", fmt.Sprintf("203.%d.1.2", i)) == "ok" {
@@ -249,7 +258,8 @@ func TestAnAddressIsFamiliarForItsOwnNameOnly(t *testing.T) {
 	expect(t, s, "bob", "builder-bob", "192.0.2.1", "ok")
 }
 
-// TestEachNamesFamiliarAddressesAreTheLatest holds the table's order, and that one name does not push another's out.
+// TestEachNamesFamiliarAddressesAreTheLatest holds the table's order, and that one name does not
+// push another's out.
 func TestEachNamesFamiliarAddressesAreTheLatest(t *testing.T) {
 	s, _, _ := newFake(t, Limits{}, Hashing{})
 	f, th := newFamiliar(), s.throttle
@@ -275,7 +285,8 @@ func TestEachNamesFamiliarAddressesAreTheLatest(t *testing.T) {
 	}
 }
 
-// TestNoNumberOfOtherNamesMakesACountSmaller compares the sketch with exact counts under a load that fills it.
+// TestNoNumberOfOtherNamesMakesACountSmaller compares the sketch with exact counts under a load
+// that fills it.
 func TestNoNumberOfOtherNamesMakesACountSmaller(t *testing.T) {
 	s, _, _ := newFake(t, Limits{}, Hashing{})
 	sketch := newSketch("name", Rate{Burst: 10, Every: time.Second})

@@ -21,7 +21,8 @@ type upgrade struct {
 // maxUpgrades is how many wait; who finds no room has his hash made anew at another login.
 const maxUpgrades = 16
 
-// upgrades replaces hashes of another kind, or weaker than new ones, in the users file, once their users have logged in.
+// upgrades replaces hashes of another kind, or weaker than new ones, in the users file, once their
+// users have logged in.
 type upgrades struct {
 	store *Store
 	queue chan upgrade
@@ -51,10 +52,12 @@ func (u *upgrades) run(ctx context.Context) {
 	}
 }
 
-// one makes a hash and puts it into the file. What fails is counted and logged, and tried again at the user's next login.
+// one makes a hash and puts it into the file. What fails is counted and logged, and tried again at
+// the user's next login.
 func (u *upgrades) one(ctx context.Context, next upgrade) {
 	s := u.store
-	if now, known, err := s.users.Find(ctx, next.account.User.Name); err != nil || !known || now.encoded != next.account.encoded {
+	if now, known, err := s.users.Find(ctx, next.account.User.Name); err != nil || !known ||
+		now.encoded != next.account.encoded {
 		return // done meanwhile, or the password was set
 	}
 	memory := (&argon2id{params: s.params}).cost().memory
@@ -75,8 +78,9 @@ func (u *upgrades) one(ctx context.Context, next upgrade) {
 	s.metrics.upgrades.WithLabelValues(result).Inc()
 }
 
-// keeps stands between a hash that was made anew and the digest that sessions know the password by (User.Credential). The
-// password is the same, so its sessions go on. It is part of the hash's text: who sets a password replaces both.
+// keeps stands between a hash that was made anew and the digest that sessions know the password by
+// (User.Credential). The password is the same, so its sessions go on. It is part of the hash's
+// text: who sets a password replaces both.
 const keeps = "#credential="
 
 // splitCredential gives the hash, and the digest that it keeps.
@@ -90,8 +94,8 @@ func splitCredential(text string) (encoded, credential string, err error) {
 
 const base64URL = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
 
-// replaceHash writes the users file with another hash of the same password in one user's entry, and everything else as it was. It
-// fails rather than undo what somebody else changes at the same time.
+// replaceHash writes the users file with another hash of the same password in one user's entry, and
+// everything else as it was. It fails rather than undo what somebody else changes at the same time.
 func (f *file) replaceHash(a Account, encoded string) (err error) {
 	path, err := filepath.EvalSymlinks(f.path) // the file is replaced, not the link to it
 	if err != nil {
@@ -130,7 +134,9 @@ func (f *file) replaceHash(a Account, encoded string) (err error) {
 func replaceOnce(text, old, new string) (string, error) {
 	at := strings.Index(text, old)
 	if at < 1 || strings.Count(text, old) != 1 {
-		return "", fmt.Errorf("expected the hash once in the file, and spelled as it is, got it %d times", strings.Count(text, old))
+		return "", fmt.Errorf(
+			"expected the hash once in the file, and spelled as it is, got it %d times",
+			strings.Count(text, old))
 	}
 	before, after := text[at-1], byte('\n')
 	if end := at + len(old); end < len(text) {
@@ -146,7 +152,8 @@ func replaceOnce(text, old, new string) (string, error) {
 	return text[:at] + new + text[at+len(old):], nil
 }
 
-// sameUsers checks that a new file says of every user what the old one says, but for one user's hash.
+// sameUsers checks that a new file says of every user what the old one says, but for one user's
+// hash.
 func (f *file) sameUsers(path string, old, new []byte, name string) error {
 	before, err := readUsers(path, old, f.params, f.memory)
 	if err != nil {
@@ -161,7 +168,8 @@ func (f *file) sameUsers(path string, old, new []byte, name string) error {
 	}
 	for n, was := range before.accounts {
 		is, there := after.accounts[n]
-		same := there && is.User.Credential == was.User.Credential && is.User.Rights == was.User.Rights && is.User.Disabled == was.User.Disabled
+		same := there && is.User.Credential == was.User.Credential && is.User.Rights == was.User.Rights &&
+			is.User.Disabled == was.User.Disabled
 		if !same || (is.encoded == was.encoded) == (n == name) {
 			return errChanged
 		}
@@ -177,7 +185,8 @@ func keepOwner(path string, to *os.File) error {
 	if err != nil {
 		return err
 	}
-	if owner, ok := info.Sys().(*syscall.Stat_t); ok && (int(owner.Uid) != os.Geteuid() || int(owner.Gid) != os.Getegid()) {
+	if owner, ok := info.Sys().(*syscall.Stat_t); ok &&
+		(int(owner.Uid) != os.Geteuid() || int(owner.Gid) != os.Getegid()) {
 		if err := to.Chown(int(owner.Uid), int(owner.Gid)); err != nil {
 			return err
 		}

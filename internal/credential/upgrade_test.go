@@ -16,7 +16,8 @@ import (
 	"github.com/sallyport/sallyport/internal/ownfile"
 )
 
-// upgrading opens a users file whose hashes are to be replaced, and runs what does it until the test ends.
+// upgrading opens a users file whose hashes are to be replaced, and runs what does it until the
+// test ends.
 func upgrading(t *testing.T, text string, changed func([]string)) (*Store, string) {
 	t.Helper()
 	f := newUsersFile(t, text)
@@ -60,8 +61,9 @@ func readText(t *testing.T, path string) string {
 	return string(b)
 }
 
-// TestAHashOfAnotherSystemIsReplacedWhenItsUserLogsIn, and nothing else in the file; the password is the same, so that what a session
-// knows it by stays, and nobody is told that the user has another.
+// TestAHashOfAnotherSystemIsReplacedWhenItsUserLogsIn, and nothing else in the file; the password
+// is the same, so that what a session knows it by stays, and nobody is told that the user has
+// another.
 func TestAHashOfAnotherSystemIsReplacedWhenItsUserLogsIn(t *testing.T) {
 	for name, written := range map[string]string{
 		"double": `"{SSHA}G6PqGS/c5UfB6EctRVpRNeK8aj5by5mT"`, "single": `'{SSHA}G6PqGS/c5UfB6EctRVpRNeK8aj5by5mT'`,
@@ -69,21 +71,28 @@ func TestAHashOfAnotherSystemIsReplacedWhenItsUserLogsIn(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			const before, after = "# who may log in\nusers:\n- name: old # since 2011\n  password_hash: ", "  # imported\n  roles: [admin]\n- {name: bob, password_hash: \"" + uuHash + "\"}\n"
-			s, path := upgrading(t, before+written+after, func(names []string) { t.Errorf("told of %v", names) })
+			s, path := upgrading(t, before+written+after,
+				func(names []string) { t.Errorf("told of %v", names) })
 			first, err := s.Verify(t.Context(), "old", goldenPassword, ip("192.0.2.1"))
 			if err != nil {
 				t.Fatal(err)
 			}
 			eventually(t, "the hash to be replaced", func() bool { return s.upgradesCounted("ok") == 1 })
 			text := readText(t, path)
-			if !strings.HasPrefix(text, before) || !strings.HasSuffix(text, after) || strings.Contains(text, "SSHA") || !strings.Contains(text, "$argon2id$v=19$m=7168,t=5,p=1$") {
+			if !strings.HasPrefix(text, before) || !strings.HasSuffix(text, after) ||
+				strings.Contains(text, "SSHA") ||
+				!strings.Contains(text, "$argon2id$v=19$m=7168,t=5,p=1$") {
 				t.Errorf("the file is now\n%s", text)
 			}
 			second, err := s.Verify(t.Context(), "old", goldenPassword, ip("192.0.2.1"))
 			if err != nil || second.Credential != first.Credential || second.Rights != first.Rights {
 				t.Errorf("%+v, then %+v, %v", first, second, err)
 			}
-			if _, err := s.Verify(t.Context(), "old", goldenPassword+"x", ip("192.0.2.1")); !errors.Is(err, ErrInvalid) {
+			if _, err := s.Verify(t.Context(), "old", goldenPassword+"x",
+				ip("192.0.2.1")); !errors.Is(
+				err,
+				ErrInvalid,
+			) {
 				t.Errorf("got %v", err)
 			}
 			if got := s.upgradesCounted("ok") + s.upgradesCounted("failed"); got != 1 {
@@ -95,7 +104,8 @@ func TestAHashOfAnotherSystemIsReplacedWhenItsUserLogsIn(t *testing.T) {
 
 // TestASetPasswordIsAnotherOneAlsoAfterAnUpgrade: the digest that a hash keeps goes with it.
 func TestASetPasswordIsAnotherOneAlsoAfterAnUpgrade(t *testing.T) {
-	s, path := upgrading(t, "users:\n- {name: old, password_hash: \"{SSHA}G6PqGS/c5UfB6EctRVpRNeK8aj5by5mT\"}\n", nil)
+	s, path := upgrading(t,
+		"users:\n- {name: old, password_hash: \"{SSHA}G6PqGS/c5UfB6EctRVpRNeK8aj5by5mT\"}\n", nil)
 	first, err := s.Verify(t.Context(), "old", goldenPassword, ip("192.0.2.1"))
 	if err != nil {
 		t.Fatal(err)
@@ -105,7 +115,9 @@ func TestASetPasswordIsAnotherOneAlsoAfterAnUpgrade(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(path, []byte(fmt.Sprintf("users:\n- {name: old, password_hash: %q}\n", anew)), 0o600); err != nil {
+	if err := os.WriteFile(path,
+		[]byte(fmt.Sprintf("users:\n- {name: old, password_hash: %q}\n", anew)),
+		0o600); err != nil {
 		t.Fatal(err)
 	}
 	second, err := s.Verify(t.Context(), "old", goldenPassword, ip("192.0.2.1"))
@@ -135,7 +147,8 @@ func TestAFileThatCannotBeWrittenStaysAndIsCounted(t *testing.T) {
 		if got := try(s, "old", goldenPassword, "192.0.2.1"); got != "ok" {
 			t.Fatalf("got %s", got)
 		}
-		eventually(t, "the failure to be counted", func() bool { return s.upgradesCounted("failed") == i+1 })
+		eventually(t, "the failure to be counted",
+			func() bool { return s.upgradesCounted("failed") == i+1 })
 	}
 	if readText(t, path) != text {
 		t.Error("the file has changed")
@@ -146,7 +159,8 @@ func TestAFileThatCannotBeWrittenStaysAndIsCounted(t *testing.T) {
 	}
 }
 
-// TestAnUpgradeUndoesNobodysChange: an operator disables users, one after another, while others log in and their hashes are replaced.
+// TestAnUpgradeUndoesNobodysChange: an operator disables users, one after another, while others log
+// in and their hashes are replaced.
 func TestAnUpgradeUndoesNobodysChange(t *testing.T) {
 	const users = 12
 	var text strings.Builder
@@ -190,16 +204,19 @@ func TestAnUpgradeUndoesNobodysChange(t *testing.T) {
 				lines[j] = strings.Replace(line, "disabled: false", "disabled: true", 1)
 			}
 		}
-		if err := errors.Join(ownfile.Write(f.path, ".edit-*", []byte(strings.Join(lines, ""))), unlock()); err != nil {
+		if err := errors.Join(ownfile.Write(f.path, ".edit-*", []byte(strings.Join(lines, ""))),
+			unlock()); err != nil {
 			t.Fatal(err)
 		}
 	}
-	eventually(t, "hashes to be replaced", func() bool { return s.upgradesCounted("ok")+s.upgradesCounted("failed") > 0 })
+	eventually(t, "hashes to be replaced",
+		func() bool { return s.upgradesCounted("ok")+s.upgradesCounted("failed") > 0 })
 	stop()
 	running.Wait()
 	final := readText(t, f.path)
 	for i := range users {
-		if want := fmt.Sprint("disabled: ", i >= users/2); !strings.Contains(strings.Split(final, "\n")[i+1], want) {
+		if want := fmt.Sprint("disabled: ", i >= users/2); !strings.Contains(
+			strings.Split(final, "\n")[i+1], want) {
 			t.Errorf("user%d is not %s:\n%s", i, want, final)
 		}
 	}
@@ -208,7 +225,8 @@ func TestAnUpgradeUndoesNobodysChange(t *testing.T) {
 func TestADamagedDigestOfAHashIsRefused(t *testing.T) {
 	for _, kept := range []string{"", "short", strings.Repeat("a", 15), strings.Repeat("a", 17), strings.Repeat("+", 16), strings.Repeat("a", 16) + keeps + strings.Repeat("a", 16)} {
 		f := newUsersFile(t, "users:\n- {name: old, password_hash: \""+uuHash+keeps+kept+"\"}\n")
-		if _, err := Open(usersConfig(f.path), Options{}); err == nil || !strings.Contains(err.Error(), ":2:") {
+		if _, err := Open(usersConfig(f.path), Options{}); err == nil ||
+			!strings.Contains(err.Error(), ":2:") {
 			t.Errorf("%q: %v", kept, err)
 		}
 	}

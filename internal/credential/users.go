@@ -21,7 +21,8 @@ func (u *usersFile) Validate() error {
 		at := fmt.Sprintf("users[%d]", i)
 		name, err := e.check(at)
 		if first, twice := spelled[name]; err == nil && twice {
-			err = config.At(at+".name", "expected another name than user %q has: %q is the same one", first, e.Name)
+			err = config.At(at+".name",
+				"expected another name than user %q has: %q is the same one", first, e.Name)
 		}
 		h, hashErr := e.parse(at, u.params, u.memory)
 		if err = errors.Join(err, hashErr); err != nil {
@@ -51,7 +52,8 @@ func (e *userEntry) check(at string) (string, error) {
 	if err != nil {
 		errs = append(errs, config.At(at+".name", "%w, got %q", err, shorten(e.Name)))
 	}
-	errs = append(errs, checkWords(at+".roles", "role", e.Roles), checkWords(at+".scopes", "scope", e.Scopes))
+	errs = append(errs, checkWords(at+".roles", "role", e.Roles),
+		checkWords(at+".scopes", "scope", e.Scopes))
 	if e.Tenant != "" && !plainWord(e.Tenant) {
 		errs = append(errs, config.At(at+".tenant", "%s, got %q", plainWordRule, shorten(e.Tenant)))
 	}
@@ -92,7 +94,8 @@ func plainWord(s string) bool {
 // parse reads the user's hash.
 func (e *userEntry) parse(at string, p Params, memory int64) (hash, error) {
 	if e.Hash.IsZero() {
-		return nil, config.At(at+".password_hash", "expected a password hash such as sallyport passwd makes, got nothing")
+		return nil, config.At(at+".password_hash",
+			"expected a password hash such as sallyport passwd makes, got nothing")
 	}
 	encoded, _, err := splitCredential(e.Hash.Reveal())
 	var h hash
@@ -106,7 +109,9 @@ func (e *userEntry) parse(at string, p Params, memory int64) (hash, error) {
 		q.pad = newPad(p)
 	}
 	if need := h.cost().memory; need > memory {
-		return nil, config.At(at+".password_hash", "expected a hash that takes at most the %d MiB of users.hashing.memory_mib, got one of %d MiB", memory>>20, need>>20)
+		return nil, config.At(at+".password_hash",
+			"expected a hash that takes at most the %d MiB of users.hashing.memory_mib, got one of %d MiB",
+			memory>>20, need>>20)
 	}
 	return h, nil
 }

@@ -29,8 +29,8 @@ func usersConfig(file string) Config {
 	return c
 }
 
-// TestEachUsersFixtureIsRefusedInItsOwnWords loads each file of testdata/bad. The lines that begin it with "#= " are
-// the whole error.
+// TestEachUsersFixtureIsRefusedInItsOwnWords loads each file of testdata/bad. The lines that begin
+// it with "#= " are the whole error.
 func TestEachUsersFixtureIsRefusedInItsOwnWords(t *testing.T) {
 	files, err := filepath.Glob("testdata/bad/*.yaml")
 	if err != nil || len(files) == 0 {
@@ -70,13 +70,18 @@ func TestUsersAreWhatTheirFileSays(t *testing.T) {
 	}
 	got, err := s.Verify(context.Background(), "ALICE", "U*U", ip("192.0.2.1"))
 	want := User{
-		Name: "alice", Roles: []string{"admin", "team/a"}, Scopes: []string{"read", "write"}, Tenant: "north",
-		Credential: got.Credential, Rights: got.Rights, // TestWhoseSessionsMustEndIsTold is about these
+		Name:       "alice",
+		Roles:      []string{"admin", "team/a"},
+		Scopes:     []string{"read", "write"},
+		Tenant:     "north",
+		Credential: got.Credential,
+		Rights:     got.Rights, // TestWhoseSessionsMustEndIsTold is about these
 	}
 	if err != nil || !reflect.DeepEqual(got, want) {
 		t.Errorf("got %+v, %v", got, err)
 	}
-	if got, err = s.Lookup(context.Background(), "alice"); err != nil || !reflect.DeepEqual(got, want) {
+	if got, err = s.Lookup(context.Background(), "alice"); err != nil ||
+		!reflect.DeepEqual(got, want) {
 		t.Errorf("got %+v, %v", got, err)
 	}
 	if _, err := s.Lookup(context.Background(), "bob"); !errors.Is(err, ErrNoUser) {
@@ -90,7 +95,8 @@ func TestUsersAreWhatTheirFileSays(t *testing.T) {
 		# TYPE sallyport_users_outdated_hashes gauge
 		sallyport_users_outdated_hashes 2
 	`
-	if err := testutil.GatherAndCompare(registry, strings.NewReader(expected), "sallyport_users", "sallyport_users_outdated_hashes"); err != nil {
+	if err := testutil.GatherAndCompare(registry, strings.NewReader(expected), "sallyport_users",
+		"sallyport_users_outdated_hashes"); err != nil {
 		t.Error(err)
 	}
 }
@@ -109,9 +115,13 @@ func TestSettingsOfUsersOutOfBoundsAreRefused(t *testing.T) {
 	c.MaxPassword, c.Hashing = 10, Hashing{Concurrency: -1, MemoryMiB: 0, Queue: -1, Wait: 0}
 	c.Argon2.Time = 99
 	want := []string{
-		"file: expected the path of the users file, got nothing", "argon2.time: expected 1 to 16, got 99",
-		"hashing.concurrency: expected 0 to 1024, got -1", "hashing.memory_mib: expected 1 to 1048576, got 0", "hashing.queue: expected 0 to 100000, got -1",
-		"hashing.wait: expected more than 0 and at most 1m, got 0s", "max_password: expected 64 to 4096 bytes, got 10",
+		"file: expected the path of the users file, got nothing",
+		"argon2.time: expected 1 to 16, got 99",
+		"hashing.concurrency: expected 0 to 1024, got -1",
+		"hashing.memory_mib: expected 1 to 1048576, got 0",
+		"hashing.queue: expected 0 to 100000, got -1",
+		"hashing.wait: expected more than 0 and at most 1m, got 0s",
+		"max_password: expected 64 to 4096 bytes, got 10",
 		"hashing.memory_mib: expected at least the 19 MiB that one argon2 hash takes, got 0",
 	}
 	if err := c.Validate(); err == nil || err.Error() != strings.Join(want, "\n") {
@@ -132,7 +142,10 @@ type usersFileOnDisk struct {
 }
 
 func newUsersFile(t *testing.T, text string) *usersFileOnDisk {
-	f := &usersFileOnDisk{t: t, path: filepath.Join(t.TempDir(), "users.yaml"), clock: &clock{now: time.Unix(1_800_000_000, 0)}}
+	f := &usersFileOnDisk{
+		t: t, path: filepath.Join(t.TempDir(), "users.yaml"),
+		clock: &clock{now: time.Unix(1_800_000_000, 0)},
+	}
 	f.write(text)
 	return f
 }
@@ -146,7 +159,8 @@ func (f *usersFileOnDisk) write(text string) {
 
 func (f *usersFileOnDisk) open() *Store {
 	f.t.Helper()
-	s, err := Open(usersConfig(f.path), Options{Now: f.clock.Now, Logger: slog.New(slog.NewTextHandler(&f.log, nil))})
+	s, err := Open(usersConfig(f.path),
+		Options{Now: f.clock.Now, Logger: slog.New(slog.NewTextHandler(&f.log, nil))})
 	if err != nil {
 		f.t.Fatal(err)
 	}
@@ -172,8 +186,8 @@ func user(name, more string) string {
 	return "  - name: " + name + "\n    password_hash: \"" + uuHash + "\"\n" + more
 }
 
-// TestTheNextLoginOrRefreshSeesAChangeOfTheFile also holds for changes that leave size and time as they were, for a
-// while after the file was first read and later, and for a file that is replaced.
+// TestTheNextLoginOrRefreshSeesAChangeOfTheFile also holds for changes that leave size and time as
+// they were, for a while after the file was first read and later, and for a file that is replaced.
 func TestTheNextLoginOrRefreshSeesAChangeOfTheFile(t *testing.T) {
 	f := newUsersFile(t, "users:\n"+user("alice", "    roles: [one]\n"))
 	f.open()
@@ -230,7 +244,10 @@ func TestAChangeBehindASymbolicLinkIsSeen(t *testing.T) {
 	if err := os.Symlink("1", link); err != nil {
 		t.Fatal(err)
 	}
-	f := &usersFileOnDisk{t: t, path: filepath.Join(link, "users.yaml"), clock: &clock{now: time.Unix(1_800_000_000, 0)}}
+	f := &usersFileOnDisk{
+		t: t, path: filepath.Join(link, "users.yaml"),
+		clock: &clock{now: time.Unix(1_800_000_000, 0)},
+	}
 	f.open()
 	f.clock.pass(time.Hour)
 	if f.lookup("alice") == "none" {
@@ -269,7 +286,8 @@ func TestABrokenUsersFileKeepsTheUsersAndSaysSoOnce(t *testing.T) {
 		if got := try(f.store, "alice", "U*U", "192.0.2.1"); got != "ok" {
 			t.Errorf("%s: %s", name, got)
 		}
-		if n := strings.Count(f.log.String(), "level=ERROR"); n != 1 || !strings.Contains(f.log.String(), "the users stay as they were") {
+		if n := strings.Count(f.log.String(), "level=ERROR"); n != 1 ||
+			!strings.Contains(f.log.String(), "the users stay as they were") {
 			t.Errorf("%s: %d errors logged:\n%s", name, n, f.log.String())
 		}
 		if got := testutil.ToFloat64(m.loads.WithLabelValues("failed")) - failed; got != 1 {
@@ -278,7 +296,8 @@ func TestABrokenUsersFileKeepsTheUsersAndSaysSoOnce(t *testing.T) {
 		if testutil.ToFloat64(m.broken) != 1 {
 			t.Errorf("%s: the metric does not say so", name)
 		}
-		if err := f.store.Reload(context.Background()); err == nil || !strings.HasPrefix(err.Error(), "credential: users: ") {
+		if err := f.store.Reload(context.Background()); err == nil ||
+			!strings.HasPrefix(err.Error(), "credential: users: ") {
 			t.Errorf("%s: Reload returned %v", name, err)
 		}
 		_ = os.Remove(f.path)
@@ -351,7 +370,8 @@ func FuzzUsersFile(f *testing.F) {
 		}
 		for name, a := range u.accounts {
 			normal, err := Normalize(name)
-			if err != nil || normal != name || a.User.Name != name || a.hash == nil || a.hash.cost().memory > 64<<20 {
+			if err != nil || normal != name || a.User.Name != name || a.hash == nil ||
+				a.hash.cost().memory > 64<<20 {
 				t.Fatalf("%q is %+v, %v", name, a.User, err)
 			}
 		}

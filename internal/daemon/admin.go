@@ -17,7 +17,10 @@ import (
 // timeouts of the admin port's connections.
 type timeouts struct{ header, read, write, idle time.Duration }
 
-var adminTimeouts = timeouts{header: 5 * time.Second, read: 10 * time.Second, write: 30 * time.Second, idle: 30 * time.Second}
+var adminTimeouts = timeouts{
+	header: 5 * time.Second, read: 10 * time.Second, write: 30 * time.Second,
+	idle: 30 * time.Second,
+}
 
 const (
 	maxAdminConnections = 128
@@ -60,7 +63,8 @@ func adminListener(o Options) (net.Listener, error) {
 	return listener, nil
 }
 
-// newAdminServer bounds what one connection can take. It speaks HTTP/1.1 only: no upgrade leads anywhere else.
+// newAdminServer bounds what one connection can take. It speaks HTTP/1.1 only: no upgrade leads
+// anywhere else.
 func newAdminServer(h http.Handler, t timeouts) *http.Server {
 	protocols := new(http.Protocols)
 	protocols.SetHTTP1(true)
@@ -113,7 +117,8 @@ func profiles(mux *http.ServeMux) {
 	}
 }
 
-// unhurried lifts the write time-out from a profile, which is written at its end; it has its own duration.
+// unhurried lifts the write time-out from a profile, which is written at its end; it has its own
+// duration.
 func unhurried(h http.HandlerFunc) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		if err := http.NewResponseController(w).SetWriteDeadline(time.Time{}); err != nil {

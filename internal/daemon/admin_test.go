@@ -28,7 +28,8 @@ func serving(t *testing.T, o daemon.Options) *process {
 
 func TestTheAdminPortServesItsOwnPathsAndNoOthers(t *testing.T) {
 	p := serving(t, daemon.Options{Handlers: map[string]http.Handler{
-		"GET /status": http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "fine") }),
+		"GET /status": http.HandlerFunc(
+			func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "fine") }),
 	}})
 	for path, want := range map[string]int{
 		"/livez": 200, "/readyz": 200, "/metrics": 200, "/status": 200,
@@ -47,7 +48,8 @@ func TestTheAdminPortServesItsOwnPathsAndNoOthers(t *testing.T) {
 		}
 	}
 	_, _, h := p.request("GET", "/readyz")
-	if h.Get("Cache-Control") != "no-store" || h.Get("X-Content-Type-Options") != "nosniff" || h.Get("Content-Type") != "application/json" {
+	if h.Get("Cache-Control") != "no-store" || h.Get("X-Content-Type-Options") != "nosniff" ||
+		h.Get("Content-Type") != "application/json" {
 		t.Errorf("headers %v", h)
 	}
 }
@@ -89,7 +91,8 @@ func TestProfilesAreServedOnlyWhenAskedForAndOnLoopback(t *testing.T) {
 	if status, _ := p.get("/debug/pprof/trace?seconds=0.01"); status != 200 {
 		t.Errorf("trace: %d", status)
 	}
-	err := daemon.Run(context.Background(), daemon.Options{Admin: daemon.Config{Listen: "0.0.0.0:0", Pprof: true}})
+	err := daemon.Run(context.Background(),
+		daemon.Options{Admin: daemon.Config{Listen: "0.0.0.0:0", Pprof: true}})
 	want := `daemon: admin: pprof: expected a loopback address in listen, got "0.0.0.0:0": profiles are for this host only`
 	if err == nil || err.Error() != want {
 		t.Errorf("got %v", err)
@@ -101,7 +104,8 @@ func TestAnAdminHandlerThatPanicsAnswers500AndShowsNothing(t *testing.T) {
 		"GET /boom": http.HandlerFunc(func(http.ResponseWriter, *http.Request) { panic("canary") }),
 	}})
 	status, body := p.get("/boom")
-	if status != 500 || strings.Contains(body+p.log.String(), "canary") || !strings.Contains(p.log.String(), "an admin handler has panicked") {
+	if status != 500 || strings.Contains(body+p.log.String(), "canary") ||
+		!strings.Contains(p.log.String(), "an admin handler has panicked") {
 		t.Errorf("%d %q\n%s", status, body, p.log)
 	}
 	if !p.ready() {
@@ -115,7 +119,13 @@ func TestAdminPatternsInConflictAreAnError(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer l.Close()
-	err = daemon.Run(context.Background(), daemon.Options{AdminListener: l, Handlers: map[string]http.Handler{"GET /livez": http.NotFoundHandler()}})
+	err = daemon.Run(
+		context.Background(),
+		daemon.Options{
+			AdminListener: l,
+			Handlers:      map[string]http.Handler{"GET /livez": http.NotFoundHandler()},
+		},
+	)
 	if err == nil || !strings.HasPrefix(err.Error(), "daemon: admin handlers: ") {
 		t.Errorf("got %v", err)
 	}

@@ -14,7 +14,8 @@ import (
 // Config is the admin port, key `admin:` of a daemon's file.
 type Config struct {
 	Listen string `yaml:"listen" usage:"address of /livez, /readyz and /metrics, host:port"`
-	// Hosts are names besides localhost, that of Listen, and addresses: what a browser asks for in another name is refused.
+	// Hosts are names besides localhost, that of Listen, and addresses: what a browser asks for in
+	// another name is refused.
 	Hosts []string `yaml:"hosts" usage:"names by which the admin port is asked, besides localhost and addresses; .example.com is all names under it"`
 	Pprof bool     `yaml:"pprof" flag:"-" usage:"serve /debug/pprof there; the address must be loopback"`
 }
@@ -26,17 +27,22 @@ func (c Config) Validate() error {
 	}
 	for i, name := range c.Hosts {
 		if !isHostName(name) {
-			return config.At(fmt.Sprintf("hosts[%d]", i), "expected a host's name without a port, such as \"issuer.example.com\", got %q", name)
+			return config.At(fmt.Sprintf("hosts[%d]", i),
+				"expected a host's name without a port, such as \"issuer.example.com\", got %q",
+				name)
 		}
 	}
 	host, _, _ := net.SplitHostPort(c.Listen) // it can be split
 	if c.Pprof && !loopback(host) {
-		return config.At("pprof", "expected a loopback address in listen, got %q: profiles are for this host only", c.Listen)
+		return config.At("pprof",
+			"expected a loopback address in listen, got %q: profiles are for this host only",
+			c.Listen)
 	}
 	return nil
 }
 
-// CheckListen refuses what is no address to listen on: host:port, the host being a name, an IP address or empty. path is the setting's.
+// CheckListen refuses what is no address to listen on: host:port, the host being a name, an IP
+// address or empty. path is the setting's.
 func CheckListen(path, address string) error {
 	host, port, err := net.SplitHostPort(address)
 	if err != nil {

@@ -62,27 +62,37 @@ func TestCVE(t *testing.T) {
 	t.Run("CVE-2022-41721", func(t *testing.T) { // an upgrade to h2c smuggled requests in a body
 		p := serving(t, daemon.Options{})
 		smuggled := "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\nGET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n"
-		got := p.raw(fmt.Sprintf("GET /livez HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade, HTTP2-Settings, close\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQAAP__\r\nContent-Length: %d\r\n\r\n%s", len(smuggled), smuggled))
-		if !strings.HasPrefix(got, "HTTP/1.1 200 ") || strings.Contains(got, "101 Switching") || strings.Count(got, "HTTP/1.1 ") != 1 || strings.Contains(got, "go_goroutines") {
+		got := p.raw(
+			fmt.Sprintf(
+				"GET /livez HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade, HTTP2-Settings, close\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQAAP__\r\nContent-Length: %d\r\n\r\n%s",
+				len(smuggled), smuggled),
+		)
+		if !strings.HasPrefix(got, "HTTP/1.1 200 ") || strings.Contains(got, "101 Switching") ||
+			strings.Count(got, "HTTP/1.1 ") != 1 ||
+			strings.Contains(got, "go_goroutines") {
 			t.Errorf("got %.300q", got)
 		}
 	})
 	t.Run("CVE-2023-45288", func(t *testing.T) { // HTTP/2 is not spoken here, so none of its floods
 		p := serving(t, daemon.Options{})
 		got := p.raw("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\x00\x00\x00\x04\x00\x00\x00\x00\x00")
-		if answer, err := http.ReadResponse(bufio.NewReader(strings.NewReader(got)), nil); err != nil || answer.StatusCode < 400 {
+		if answer, err := http.ReadResponse(bufio.NewReader(strings.NewReader(got)),
+			nil); err != nil ||
+			answer.StatusCode < 400 {
 			t.Errorf("got %q", got)
 		}
 	})
 	t.Run("CVE-2026-56853", func(t *testing.T) { // HTTP/2's preface was awaited without a time-out
-		cutOff(t, "", "G", "GET /livez HTTP/1.1\r\nHost: localhost\r\n", "PRI * HTTP/2.0\r\n\r\nS", "GET /livez HTTP/1.1\r\nHost: x\r\n\r\n")
+		cutOff(t, "", "G", "GET /livez HTTP/1.1\r\nHost: localhost\r\n",
+			"PRI * HTTP/2.0\r\n\r\nS", "GET /livez HTTP/1.1\r\nHost: x\r\n\r\n")
 	})
 	t.Run("GHSA-xr7q-jx4m-x55m", func(t *testing.T) { // logging a context printed bearer tokens
 		var out bytes.Buffer
 		log := daemon.NewLogger(&out, daemon.LogConfig{Level: "debug", Format: "json"})
 		type key string
 		ctx := context.WithValue(context.Background(), key("authorization"), "Bearer "+canaryToken)
-		log.DebugContext(ctx, "a request", "context", fmt.Sprint(ctx), "header", http.Header{"Authorization": {"Bearer " + canaryToken}})
+		log.DebugContext(ctx, "a request", "context", fmt.Sprint(ctx), "header",
+			http.Header{"Authorization": {"Bearer " + canaryToken}})
 		log.Error("failed", "error", fmt.Errorf("calling with %v: %w", ctx, errors.New(canaryToken)))
 		if strings.Contains(out.String(), "c2lnbmF0dXJl") {
 			t.Errorf("the log holds the token:\n%s", out.String())

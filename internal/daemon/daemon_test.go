@@ -66,7 +66,9 @@ func (p *process) end() error {
 	}
 }
 
-var client = &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: 10 * time.Second}
+var client = &http.Client{
+	Transport: &http.Transport{DisableKeepAlives: true}, Timeout: 10 * time.Second,
+}
 
 func (p *process) request(method, path string) (int, string, http.Header) {
 	p.t.Helper()
@@ -131,7 +133,9 @@ func forever(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }
 
 func TestReadyOnlyWhileEveryPartSaysSo(t *testing.T) {
 	var mu sync.Mutex
-	why := map[string]error{"keys": errors.New("no key set yet"), "log": errors.New("no complete copy")}
+	why := map[string]error{
+		"keys": errors.New("no key set yet"), "log": errors.New("no complete copy"),
+	}
 	check := func(name string) func() error {
 		return func() error { mu.Lock(); defer mu.Unlock(); return why[name] }
 	}
@@ -165,7 +169,8 @@ func TestReadyOnlyWhileEveryPartSaysSo(t *testing.T) {
 }
 
 func TestACheckThatPanicsIsNotReady(t *testing.T) {
-	p := run(t, daemon.Options{}, daemon.Part{Name: "keys", Run: forever, Ready: func() error { panic("canary") }})
+	p := run(t, daemon.Options{},
+		daemon.Part{Name: "keys", Run: forever, Ready: func() error { panic("canary") }})
 	until(t, "the process has started", func() bool {
 		_, body := p.get("/readyz")
 		return body == `{"ready":false,"waiting":{"keys":"its check has panicked"}}`+"\n"
@@ -227,17 +232,37 @@ func TestAPartThatEndsTooEarlyStopsTheProcess(t *testing.T) {
 		run  func(context.Context) error
 		want string
 	}{
-		"fails":                  {func(context.Context) error { return errors.New("port taken") }, "daemon: part server: port taken"},
-		"returns":                {func(context.Context) error { return nil }, "daemon: part server: expected it to run until told to stop, but it returned"},
-		"panics":                 {func(context.Context) error { panic(errors.New("canary")) }, "daemon: part server: panic: *errors.errorString\n"},
-		"crashes":                {func(context.Context) error { broken["a"] = 1; return nil }, "daemon: part server: panic: assignment to entry in nil map\n"},
-		"is cancelled by nobody": {func(context.Context) error { return context.Canceled }, "daemon: part server: context canceled"},
+		"fails": {
+			func(context.Context) error { return errors.New("port taken") },
+			"daemon: part server: port taken",
+		},
+		"returns": {
+			func(context.Context) error { return nil },
+			"daemon: part server: expected it to run until told to stop, but it returned",
+		},
+		"panics": {
+			func(context.Context) error { panic(errors.New("canary")) },
+			"daemon: part server: panic: *errors.errorString\n",
+		},
+		"crashes": {
+			func(context.Context) error { broken["a"] = 1; return nil },
+			"daemon: part server: panic: assignment to entry in nil map\n",
+		},
+		"is cancelled by nobody": {
+			func(context.Context) error { return context.Canceled },
+			"daemon: part server: context canceled",
+		},
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
 			stopped := false
-			p := run(t, daemon.Options{},
-				daemon.Part{Name: "redis", Run: func(ctx context.Context) error { <-ctx.Done(); stopped = true; return nil }},
+			p := run(
+				t,
+				daemon.Options{},
+				daemon.Part{
+					Name: "redis",
+					Run:  func(ctx context.Context) error { <-ctx.Done(); stopped = true; return nil },
+				},
 				daemon.Part{Name: "server", Run: c.run},
 			)
 			err := p.end()
@@ -255,7 +280,14 @@ func TestAPartThatEndsTooEarlyStopsTheProcess(t *testing.T) {
 }
 
 func TestAPartThatStopsWithAnErrorIsReported(t *testing.T) {
-	p := run(t, daemon.Options{}, daemon.Part{Name: "log", Run: func(ctx context.Context) error { <-ctx.Done(); return errors.New("not flushed") }})
+	p := run(
+		t,
+		daemon.Options{},
+		daemon.Part{
+			Name: "log",
+			Run:  func(ctx context.Context) error { <-ctx.Done(); return errors.New("not flushed") },
+		},
+	)
 	until(t, "ready", p.ready)
 	p.stop()
 	if err := p.end(); err == nil || err.Error() != "daemon: part log: stopping: not flushed" {
@@ -288,7 +320,11 @@ func TestADrainThatPanicsDoesNotKeepTheOthersFromDraining(t *testing.T) {
 	if err := p.end(); err != nil || !drained {
 		t.Errorf("drained %v, %v", drained, err)
 	}
-	if !strings.Contains(p.log.String(), `"msg":"draining failed","part":"server","error":"panic: string`) || strings.Contains(p.log.String(), "canary") {
+	if !strings.Contains(
+		p.log.String(),
+		`"msg":"draining failed","part":"server","error":"panic: string`,
+	) ||
+		strings.Contains(p.log.String(), "canary") {
 		t.Errorf("log:\n%s", p.log)
 	}
 }
@@ -313,7 +349,8 @@ func TestReloadOnHangup(t *testing.T) {
 		}
 		until(t, want, func() bool { _, body := p.get("/metrics"); return strings.Contains(body, want) })
 		gauge := "sallyport_reload_last_ok " + map[bool]string{true: "1", false: "0"}[answers[i] == nil]
-		until(t, gauge, func() bool { _, body := p.get("/metrics"); return strings.Contains(body, gauge) })
+		until(t, gauge,
+			func() bool { _, body := p.get("/metrics"); return strings.Contains(body, gauge) })
 		if !p.ready() {
 			t.Error("not ready after a reload")
 		}
@@ -322,12 +359,16 @@ func TestReloadOnHangup(t *testing.T) {
 	if err := p.end(); err != nil {
 		t.Error(err)
 	}
-	if log := p.log.String(); !strings.Contains(log, `"msg":"reload failed: the old settings stay in force","error":"users.yaml:3:1: broken"`) {
+	if log := p.log.String(); !strings.Contains(
+		log,
+		`"msg":"reload failed: the old settings stay in force","error":"users.yaml:3:1: broken"`,
+	) {
 		t.Errorf("log:\n%s", log)
 	}
 }
 
-// TestAReloadSaysWhatHasChanged, or that nothing has: then whoever has edited a file has edited another one.
+// TestAReloadSaysWhatHasChanged, or that nothing has: then whoever has edited a file has edited
+// another one.
 func TestAReloadSaysWhatHasChanged(t *testing.T) {
 	var digest atomic.Value
 	digest.Store("111111111111")
@@ -347,10 +388,14 @@ func TestAReloadSaysWhatHasChanged(t *testing.T) {
 	}
 	hangup("111111111111", `"msg":"reloaded: nothing has changed"`)
 	hangup("222222222222", `"changed":["policy: 111111111111 -> 222222222222"]`)
-	if status, body := p.get("/readyz"); status != 200 || !strings.Contains(body, `"in_force":{"policy":"222222222222","users":"abc"}`) {
+	if status, body := p.get("/readyz"); status != 200 ||
+		!strings.Contains(body, `"in_force":{"policy":"222222222222","users":"abc"}`) {
 		t.Errorf("/readyz: %d %s", status, body)
 	}
-	if _, body := p.get("/metrics"); !strings.Contains(body, `sallyport_in_force_info{digest="222222222222",what="policy"} 1`) {
+	if _, body := p.get("/metrics"); !strings.Contains(
+		body,
+		`sallyport_in_force_info{digest="222222222222",what="policy"} 1`,
+	) {
 		t.Error("the metrics do not show the digest")
 	}
 	p.stop()
@@ -359,9 +404,11 @@ func TestAReloadSaysWhatHasChanged(t *testing.T) {
 	}
 }
 
-// TestWhatEndsADaemonIsToldOnce: whoever prints the error of Run asks whether it stands in the log already.
+// TestWhatEndsADaemonIsToldOnce: whoever prints the error of Run asks whether it stands in the log
+// already.
 func TestWhatEndsADaemonIsToldOnce(t *testing.T) {
-	p := run(t, daemon.Options{}, daemon.Part{Name: "log", Run: func(context.Context) error { return errors.New("a finding") }})
+	p := run(t, daemon.Options{},
+		daemon.Part{Name: "log", Run: func(context.Context) error { return errors.New("a finding") }})
 	err := p.end()
 	if err == nil || !daemon.Told(err) || strings.Count(p.log.String(), "a finding") != 1 {
 		t.Errorf("got %v, told: %v, and the log\n%s", err, daemon.Told(err), p.log.String())
@@ -380,7 +427,8 @@ func TestAReloadThatPanicsOrIsMissingChangesNothing(t *testing.T) {
 				t.Fatal(err)
 			}
 			until(t, "the log tells of it", func() bool {
-				return strings.Contains(p.log.String(), "reload failed") || strings.Contains(p.log.String(), "nothing to reload")
+				return strings.Contains(p.log.String(), "reload failed") ||
+					strings.Contains(p.log.String(), "nothing to reload")
 			})
 			if !p.ready() {
 				t.Error("not ready")
@@ -399,12 +447,17 @@ func TestAnAdminPortThatIsTakenIsAnError(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer l.Close()
-	err = daemon.Run(context.Background(), daemon.Options{Admin: daemon.Config{Listen: l.Addr().String()}}, daemon.Part{Name: "server", Run: forever})
-	if err == nil || !strings.HasPrefix(err.Error(), "daemon: admin port: listen tcp "+l.Addr().String()+": bind: address already in use") {
+	err = daemon.Run(context.Background(),
+		daemon.Options{Admin: daemon.Config{Listen: l.Addr().String()}},
+		daemon.Part{Name: "server", Run: forever})
+	if err == nil ||
+		!strings.HasPrefix(err.Error(),
+			"daemon: admin port: listen tcp "+l.Addr().String()+": bind: address already in use") {
 		t.Errorf("got %v", err)
 	}
 	err = daemon.Run(context.Background(), daemon.Options{})
-	if err == nil || err.Error() != `daemon: admin: listen: expected host:port such as "127.0.0.1:9101", got ""` {
+	if err == nil ||
+		err.Error() != `daemon: admin: listen: expected host:port such as "127.0.0.1:9101", got ""` {
 		t.Errorf("got %v", err)
 	}
 }
@@ -437,10 +490,14 @@ func TestLogsHoldNoCredentialWhoeverLogsIt(t *testing.T) {
 	for _, format := range []string{"json", "text"} {
 		var out bytes.Buffer
 		log := daemon.NewLogger(&out, daemon.LogConfig{Level: "debug", Format: format})
-		log.Info("got "+canary, "a", canary, "err", errors.New("bad token "+canary), "s", stringer(canary), "b", []byte(canary),
-			"many", []string{"x", canary}, "map", map[string][]string{"x": {canary}},
-			"request", &http.Request{Header: http.Header{"Cookie": {"session=hunter2"}}}, "header", http.Header{"X": {"hunter2"}}, "odd", func() {}, slog.Group("g", "header", "Bearer "+canary))
-		log.With("bound", canary).Debug("x", "password", "hunter2", "Authorization", "Basic aHVudGVyMg==", "refresh_token", 5)
+		log.Info("got "+canary, "a", canary, "err", errors.New("bad token "+canary), "s",
+			stringer(canary), "b", []byte(canary), "many", []string{"x", canary}, "map",
+			map[string][]string{"x": {canary}}, "request",
+			&http.Request{Header: http.Header{"Cookie": {"session=hunter2"}}}, "header",
+			http.Header{"X": {"hunter2"}}, "odd", func() {},
+			slog.Group("g", "header", "Bearer "+canary))
+		log.With("bound", canary).
+			Debug("x", "password", "hunter2", "Authorization", "Basic aHVudGVyMg==", "refresh_token", 5)
 		for _, bad := range []string{"c2lnbmF0dXJl", "hunter2", "aHVudGVyMg"} {
 			if strings.Contains(out.String(), bad) {
 				t.Errorf("%s log holds %s:\n%s", format, bad, out.String())

@@ -80,7 +80,8 @@ type readiness struct {
 	InForce map[string]string `json:"in_force,omitempty"`
 }
 
-// serveReady answers 200 {"ready":true}, or 503 with what the process waits for; both with the digests of what is in force.
+// serveReady answers 200 {"ready":true}, or 503 with what the process waits for; both with the
+// digests of what is in force.
 func (h *health) serveReady(w http.ResponseWriter, _ *http.Request) {
 	waiting := h.waiting()
 	status := http.StatusOK
@@ -94,8 +95,8 @@ func (h *health) serveReady(w http.ResponseWriter, _ *http.Request) {
 	writeJSON(w, status, readiness{Ready: len(waiting) == 0, Waiting: waiting, InForce: inForce})
 }
 
-// serveLive answers 200 for as long as the process can answer at all: whether it should be restarted is a question of
-// its parts' failures, which end it anyway.
+// serveLive answers 200 for as long as the process can answer at all: whether it should be
+// restarted is a question of its parts' failures, which end it anyway.
 func serveLive(w http.ResponseWriter, _ *http.Request) {
 	writeJSON(w, http.StatusOK, map[string]bool{"live": true})
 }

@@ -12,7 +12,8 @@ import (
 
 // hosts are the names by which the admin port may be asked.
 type hosts struct {
-	names []string // in lower case, without a dot at the end; with one at the front: all names under it
+	// in lower case, without a dot at the end; with one at the front: all names under it
+	names []string
 	said  atomic.Bool
 	log   *slog.Logger
 }
@@ -34,8 +35,9 @@ func newHosts(c Config, log *slog.Logger) *hosts {
 
 func plainName(name string) string { return strings.TrimSuffix(strings.ToLower(name), ".") }
 
-// knows reports whether a Host header names this port. A page that has its own name lead here (DNS rebinding) still says its
-// name. An address is nobody's name: no name server decides where it leads. Without a Host it is HTTP/1.0, and no browser.
+// knows reports whether a Host header names this port. A page that has its own name lead here (DNS
+// rebinding) still says its name. An address is nobody's name: no name server decides where it
+// leads. Without a Host it is HTTP/1.0, and no browser.
 func (h *hosts) knows(host string) bool {
 	if host == "" {
 		return true
@@ -53,7 +55,8 @@ func (h *hosts) knows(host string) bool {
 	})
 }
 
-// guard refuses requests that name another host. The log says so once: whoever asks chooses how often.
+// guard refuses requests that name another host. The log says so once: whoever asks chooses how
+// often.
 func (h *hosts) guard(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if h.knows(r.Host) {
@@ -61,10 +64,13 @@ func (h *hosts) guard(next http.Handler) http.Handler {
 			return
 		}
 		if !h.said.Swap(true) {
-			h.log.Warn("a request to the admin port names another host and is refused; if the name is this port's, add it to admin.hosts",
+			h.log.Warn(
+				"a request to the admin port names another host and is refused; if the name is this port's, add it to admin.hosts",
 				"host", r.Host, "peer", r.RemoteAddr)
 		}
-		http.Error(w, "expected localhost, an address or a name out of admin.hosts as the host, got another", http.StatusMisdirectedRequest)
+		http.Error(w,
+			"expected localhost, an address or a name out of admin.hosts as the host, got another",
+			http.StatusMisdirectedRequest)
 	})
 }
 
@@ -75,7 +81,8 @@ func isHostName(s string) bool {
 		return false
 	}
 	for label := range strings.SplitSeq(strings.ToLower(s), ".") {
-		if label == "" || len(label) > 63 || strings.Trim(label, "abcdefghijklmnopqrstuvwxyz0123456789-_") != "" {
+		if label == "" || len(label) > 63 ||
+			strings.Trim(label, "abcdefghijklmnopqrstuvwxyz0123456789-_") != "" {
 			return false
 		}
 	}

@@ -29,11 +29,15 @@ func (p *process) as(host string) (status int, body string) {
 	return res.StatusCode, string(text)
 }
 
-// TestTheAdminPortAnswersToItsOwnNamesOnly is the attack of DNS rebinding: a page whose name now leads to the admin port would
-// read it with the operator's browser. The browser still says the page's name.
+// TestTheAdminPortAnswersToItsOwnNamesOnly is the attack of DNS rebinding: a page whose name now
+// leads to the admin port would read it with the operator's browser. The browser still says the
+// page's name.
 func TestTheAdminPortAnswersToItsOwnNamesOnly(t *testing.T) {
 	p := serving(t, daemon.Options{
-		Admin: daemon.Config{Listen: "admin.internal:9101", Hosts: []string{"issuer", "Gate.Example.", ".sallyport.svc"}},
+		Admin: daemon.Config{
+			Listen: "admin.internal:9101",
+			Hosts:  []string{"issuer", "Gate.Example.", ".sallyport.svc"},
+		},
 	})
 	for host, want := range map[string]int{
 		"localhost": 200, "localhost:9101": 200, "LOCALHOST:1": 200, "localhost.": 200, "127.0.0.1": 200, "127.0.0.1:9101": 200, "[::1]:9101": 200,

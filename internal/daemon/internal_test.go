@@ -11,7 +11,10 @@ import (
 
 func newLife(delay, timeout time.Duration) (*life, *strings.Builder) {
 	log := &strings.Builder{}
-	return &life{log: slog.New(slog.NewTextHandler(log, nil)), health: newHealth(nil), delay: delay, timeout: timeout}, log
+	return &life{
+		log: slog.New(slog.NewTextHandler(log, nil)), health: newHealth(nil), delay: delay,
+		timeout: timeout,
+	}, log
 }
 
 func TestTheDrainDelayPassesBeforeAnythingDrains(t *testing.T) {
@@ -43,10 +46,14 @@ func TestAPartThatNeverDrainsOrStopsHoldsTheProcessUpForABoundedTime(t *testing.
 		other := false
 		err := l.run(ctx, []Part{
 			{Name: "first", Run: func(ctx context.Context) error { <-ctx.Done(); other = true; return nil }},
-			{Name: "hung", Run: func(context.Context) error { <-release; return nil }, Drain: func(context.Context) { <-release }},
+			{
+				Name: "hung", Run: func(context.Context) error { <-release; return nil },
+				Drain: func(context.Context) { <-release },
+			},
 		})
 		synctest.Wait()
-		if err == nil || err.Error() != "daemon: part hung: expected it to stop within 10s, but it runs on" {
+		if err == nil ||
+			err.Error() != "daemon: part hung: expected it to stop within 10s, but it runs on" {
 			t.Errorf("got %v", err)
 		}
 		if took := time.Since(begun); took != 21*time.Second || !other {
@@ -60,7 +67,8 @@ func TestAPartThatNeverDrainsOrStopsHoldsTheProcessUpForABoundedTime(t *testing.
 
 func TestTheAdminServerHasItsBounds(t *testing.T) {
 	s := newAdminServer(nil, adminTimeouts)
-	if s.ReadHeaderTimeout <= 0 || s.ReadTimeout <= 0 || s.WriteTimeout <= 0 || s.IdleTimeout <= 0 || s.MaxHeaderBytes > 64<<10 {
+	if s.ReadHeaderTimeout <= 0 || s.ReadTimeout <= 0 || s.WriteTimeout <= 0 || s.IdleTimeout <= 0 ||
+		s.MaxHeaderBytes > 64<<10 {
 		t.Errorf("%+v", s)
 	}
 	if s.Protocols.HTTP2() || s.Protocols.UnencryptedHTTP2() || !s.Protocols.HTTP1() {

@@ -71,7 +71,8 @@ func (l *life) wait(ctx context.Context, failed <-chan *running) error {
 	case r := <-failed:
 		<-r.done
 		l.health.set(stopping)
-		l.log.Error("a part has failed: stopping", "part", r.Name) // why is said at the end, with what else went wrong
+		// why is said at the end, with what else went wrong
+		l.log.Error("a part has failed: stopping", "part", r.Name)
 		return r.failure()
 	case <-ctx.Done():
 		l.log.Info("told to stop", "drain_delay", l.delay.String(), "drain_timeout", l.timeout.String())
@@ -82,7 +83,8 @@ func (l *life) wait(ctx context.Context, failed <-chan *running) error {
 // failure says why a part that should be running is not.
 func (r *running) failure() error {
 	if r.err == nil {
-		return fmt.Errorf("daemon: part %s: expected it to run until told to stop, but it returned", r.Name)
+		return fmt.Errorf(
+			"daemon: part %s: expected it to run until told to stop, but it returned", r.Name)
 	}
 	return fmt.Errorf("daemon: part %s: %w", r.Name, r.err)
 }
@@ -116,11 +118,12 @@ func (l *life) drain(base context.Context, all []*running) {
 	}
 }
 
-// lastCall is how long parts that were not yet told to stop have for it when an earlier one has used up the time.
+// lastCall is how long parts that were not yet told to stop have for it when an earlier one has
+// used up the time.
 const lastCall = time.Second
 
-// stop ends the parts, the last one first, all within one bound. It returns what went wrong beyond known, the failure
-// that led here.
+// stop ends the parts, the last one first, all within one bound. It returns what went wrong beyond
+// known, the failure that led here.
 func (l *life) stop(base context.Context, all []*running, known error) error {
 	bound, cancel := context.WithTimeout(base, l.timeout)
 	defer cancel()
@@ -135,7 +138,8 @@ func (l *life) stop(base context.Context, all []*running, known error) error {
 		// A part may have ended by being drained; one that failed before has been reported already.
 		switch {
 		case !r.await(bound):
-			errs = append(errs, fmt.Errorf("daemon: part %s: expected it to stop within %v, but it runs on", r.Name, l.timeout))
+			errs = append(errs,
+				fmt.Errorf("daemon: part %s: expected it to stop within %v, but it runs on", r.Name, l.timeout))
 		case r.err != nil && !errors.Is(known, r.err):
 			errs = append(errs, fmt.Errorf("daemon: part %s: stopping: %w", r.Name, r.err))
 		}

@@ -13,8 +13,9 @@ import (
 	"github.com/sallyport/sallyport/internal/config"
 )
 
-// NewLogger logs to w: a JSON object a line, unless cfg says otherwise. Whoever logs, what has the shape of a token or
-// of a password hash, and every value whose key names a secret, is written as "[redacted]".
+// NewLogger logs to w: a JSON object a line, unless cfg says otherwise. Whoever logs, what has the
+// shape of a token or of a password hash, and every value whose key names a secret, is written as
+// "[redacted]".
 func NewLogger(w io.Writer, cfg LogConfig) *slog.Logger {
 	var level slog.Level
 	if err := level.UnmarshalText([]byte(cfg.Level)); err != nil {
@@ -29,9 +30,21 @@ func NewLogger(w io.Writer, cfg LogConfig) *slog.Logger {
 
 // secretKeys are the names whose values are never logged.
 var secretKeys = map[string]bool{
-	"password": true, "passphrase": true, "secret": true, "token": true, "access_token": true, "refresh_token": true,
-	"id_token": true, "client_secret": true, "password_hash": true, "private_key": true, "authorization": true,
-	"proxy-authorization": true, "x-access-token": true, "cookie": true, "set-cookie": true,
+	"password":            true,
+	"passphrase":          true,
+	"secret":              true,
+	"token":               true,
+	"access_token":        true,
+	"refresh_token":       true,
+	"id_token":            true,
+	"client_secret":       true,
+	"password_hash":       true,
+	"private_key":         true,
+	"authorization":       true,
+	"proxy-authorization": true,
+	"x-access-token":      true,
+	"cookie":              true,
+	"set-cookie":          true,
 }
 
 const redacted = "[redacted]"
@@ -51,8 +64,8 @@ func redact(_ []string, a slog.Attr) slog.Attr {
 	return a
 }
 
-// redactAny logs errors and the like as the text they are, and what holds requests not at all; anything else as its
-// handler does, unless there is a credential in it.
+// redactAny logs errors and the like as the text they are, and what holds requests not at all;
+// anything else as its handler does, unless there is a credential in it.
 func redactAny(a slog.Attr) slog.Attr {
 	switch v := a.Value.Any().(type) {
 	case *slog.Source, slog.Level, config.Secret:

@@ -10,7 +10,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 )
 
-// register adds the metrics that every process has. What the caller has registered already stays as it is.
+// register adds the metrics that every process has. What the caller has registered already stays as
+// it is.
 func register(o Options, h *health, r *reloader) error {
 	all := []prometheus.Collector{
 		collectors.NewGoCollector(),
@@ -57,8 +58,10 @@ func revision() string {
 }
 
 var (
-	readyDesc = prometheus.NewDesc("sallyport_ready", "1 while the process is ready, as /readyz says.", nil, nil)
-	partDesc  = prometheus.NewDesc("sallyport_part_ready", "1 while the part is ready.", []string{"part"}, nil)
+	readyDesc = prometheus.NewDesc("sallyport_ready",
+		"1 while the process is ready, as /readyz says.", nil, nil)
+	partDesc = prometheus.NewDesc("sallyport_part_ready", "1 while the part is ready.",
+		[]string{"part"}, nil)
 )
 
 // readyMetrics shows what /readyz says.

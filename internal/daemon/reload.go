@@ -31,7 +31,8 @@ func newReloader(o Options) *reloader {
 			Name: "sallyport_reloads_total", Help: "Reloads on SIGHUP, by result (ok, failed).",
 		}, []string{"result"}),
 		success: prometheus.NewGauge(prometheus.GaugeOpts{
-			Name: "sallyport_reload_last_ok", Help: "1 if the last reload on SIGHUP worked, or there was none; 0 if it failed and the old settings are in force.",
+			Name: "sallyport_reload_last_ok",
+			Help: "1 if the last reload on SIGHUP worked, or there was none; 0 if it failed and the old settings are in force.",
 		}),
 	}
 	r.total.WithLabelValues("ok")
@@ -92,7 +93,8 @@ func changes(before, after map[string]string) []string {
 }
 
 var inForceDesc = prometheus.NewDesc("sallyport_in_force_info",
-	"Always 1; digest is the beginning of the SHA-256 of the file that what is in force was read from.", []string{"what", "digest"}, nil)
+	"Always 1; digest is the beginning of the SHA-256 of the file that what is in force was read from.",
+	[]string{"what", "digest"}, nil)
 
 // inForceMetrics shows the digests.
 type inForceMetrics struct{ digests func() map[string]string }

@@ -7,8 +7,9 @@ import (
 	"syscall"
 )
 
-// Signals returns a context that ends with the first SIGINT or SIGTERM. The second one has its default effect: it ends
-// the process at once. Calling stop, which is needed, ends the context too and leaves signals alone again.
+// Signals returns a context that ends with the first SIGINT or SIGTERM. The second one has its
+// default effect: it ends the process at once. Calling stop, which is needed, ends the context too
+// and leaves signals alone again.
 func Signals(ctx context.Context) (context.Context, context.CancelFunc) {
 	ctx, cancel := context.WithCancel(ctx)
 	// Two, so that a second signal on the heels of the first is not lost.

@@ -13,7 +13,8 @@ import (
 	"github.com/sallyport/sallyport/internal/daemon"
 )
 
-// TestSignalsChild is not a test of its own: it is the process that the tests below send signals to.
+// TestSignalsChild is not a test of its own: it is the process that the tests below send signals
+// to.
 func TestSignalsChild(t *testing.T) {
 	if os.Getenv("SALLYPORT_TEST_SIGNALS") == "" {
 		return

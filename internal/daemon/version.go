@@ -2,11 +2,12 @@ package daemon
 
 import "runtime/debug"
 
-// maxVersion is the longest version in bytes: it stands in the lines that processes write into Redis.
+// maxVersion is the longest version in bytes: it stands in the lines that processes write into
+// Redis.
 const maxVersion = 64
 
-// BuildVersion is what the build has set (-ldflags "-X main.version=..."), else what the Go toolchain knows: the module's
-// version, or the commit that it was built from.
+// BuildVersion is what the build has set (-ldflags "-X main.version=..."), else what the Go
+// toolchain knows: the module's version, or the commit that it was built from.
 func BuildVersion(set string) string {
 	version := set
 	if version == "" {

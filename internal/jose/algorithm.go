@@ -17,7 +17,8 @@ const (
 	familyOct family = "oct"
 )
 
-// algorithm is one way to sign. The list is fixed; there is no none, and nothing a token says adds to it.
+// algorithm is one way to sign. The list is fixed; there is no none, and nothing a token says adds
+// to it.
 type algorithm struct {
 	name   string
 	family family

@@ -9,7 +9,8 @@ import (
 	"github.com/sallyport/sallyport/internal/token"
 )
 
-// TestEveryAttackIsRefusedByItsReason: no hostile token is accepted, by keys of any kind, and each is refused for what it is.
+// TestEveryAttackIsRefusedByItsReason: no hostile token is accepted, by keys of any kind, and each
+// is refused for what it is.
 func TestEveryAttackIsRefusedByItsReason(t *testing.T) {
 	for _, alg := range []string{"ES256", "ES384", "ES512", "EdDSA", "RS256", "PS256"} {
 		t.Run(alg, func(t *testing.T) {
@@ -33,7 +34,8 @@ func TestEveryAttackIsRefusedByItsReason(t *testing.T) {
 	}
 }
 
-// TestAttacksAreAllThere guards the catalogue itself: a part of it that comes back empty would pass every other test.
+// TestAttacksAreAllThere guards the catalogue itself: a part of it that comes back empty would pass
+// every other test.
 func TestAttacksAreAllThere(t *testing.T) {
 	s := setup("ES256")
 	attacks := s.Attacks()
@@ -58,7 +60,8 @@ func TestAttacksAreAllThere(t *testing.T) {
 	t.Logf("%d attacks, %d reasons", len(attacks), len(reasons))
 }
 
-// TestTheTwinOfATokenIsTheSameToken: an ECDSA signature has a second form that is as good, so nothing that a revocation names may hang on it.
+// TestTheTwinOfATokenIsTheSameToken: an ECDSA signature has a second form that is as good, so
+// nothing that a revocation names may hang on it.
 func TestTheTwinOfATokenIsTheSameToken(t *testing.T) {
 	for _, alg := range []string{"ES256", "ES384", "ES512"} {
 		s := setup(alg)
@@ -80,7 +83,13 @@ func TestEscapedTwinOfATokenID(t *testing.T) {
 	s := setup("ES256")
 	d := newDoor(s.Key)
 	plain := d.mustAccept(t, s.Good())
-	twin := d.mustAccept(t, s.Key.Token(s.Key.Header("at+jwt").JSON(), s.Claims.With("jti", `"\u0030\u0031\u0032\u0033456789abcdef"`).JSON()))
+	twin := d.mustAccept(
+		t,
+		s.Key.Token(
+			s.Key.Header("at+jwt").JSON(),
+			s.Claims.With("jti", `"\u0030\u0031\u0032\u0033456789abcdef"`).JSON(),
+		),
+	)
 	if plain.ID != twin.ID {
 		t.Errorf("expected the same id, got %q and %q", plain.ID, twin.ID)
 	}
@@ -91,7 +100,8 @@ func TestConfusableSubjectIsAnother(t *testing.T) {
 	s := setup("ES256")
 	d := newDoor(s.Key)
 	for _, sub := range []string{"аlice", "Alice", "alice ", "ａlice", "alíce", "ali\u0301ce"} {
-		got := d.mustAccept(t, s.Key.Token(s.Key.Header("at+jwt").JSON(), s.Claims.With("sub", josetest.Text(sub)).JSON()))
+		got := d.mustAccept(t,
+			s.Key.Token(s.Key.Header("at+jwt").JSON(), s.Claims.With("sub", josetest.Text(sub)).JSON()))
 		if got.Subject != sub {
 			t.Errorf("expected %q as it stands, got %q", sub, got.Subject)
 		}
@@ -102,10 +112,17 @@ func TestConfusableSubjectIsAnother(t *testing.T) {
 func TestHeaderMayCarryThumbprints(t *testing.T) {
 	s := setup("ES256")
 	d := newDoor(s.Key)
-	d.mustAccept(t, s.Key.Token(s.Key.Header("at+jwt").And("x5t", `"abc"`).And("x5t#S256", `"def"`).JSON(), s.Claims.JSON()))
+	d.mustAccept(
+		t,
+		s.Key.Token(
+			s.Key.Header("at+jwt").And("x5t", `"abc"`).And("x5t#S256", `"def"`).JSON(),
+			s.Claims.JSON(),
+		),
+	)
 }
 
-// TestRefusalDoesNotCostInProportion: what is refused for its length or form takes the same memory at any length.
+// TestRefusalDoesNotCostInProportion: what is refused for its length or form takes the same memory
+// at any length.
 func TestRefusalDoesNotCostInProportion(t *testing.T) {
 	d := newDoor()
 	few := allocated(t, d, "..")

@@ -13,8 +13,9 @@ import (
 	"github.com/sallyport/sallyport/internal/jose"
 )
 
-// BenchmarkVerify puts the judging of a whole token beside the bare signature check of the standard library, with hash and encoding
-// of the signature done beforehand: what we add should be at most a fifth.
+// BenchmarkVerify puts the judging of a whole token beside the bare signature check of the standard
+// library, with hash and encoding of the signature done beforehand: what we add should be at most a
+// fifth.
 func BenchmarkVerify(b *testing.B) {
 	for _, alg := range []string{"ES256", "EdDSA", "RS256"} {
 		s := setup(alg)
@@ -41,7 +42,12 @@ func bare(b *testing.B, key crypto.PublicKey, compact string) {
 	var check func() bool
 	switch k := key.(type) {
 	case *ecdsa.PublicKey:
-		der, err := asn1.Marshal(struct{ R, S *big.Int }{new(big.Int).SetBytes(p.Signature[:32]), new(big.Int).SetBytes(p.Signature[32:])})
+		der, err := asn1.Marshal(
+			struct{ R, S *big.Int }{
+				new(big.Int).SetBytes(p.Signature[:32]),
+				new(big.Int).SetBytes(p.Signature[32:]),
+			},
+		)
 		if err != nil {
 			b.Fatal(err)
 		}
@@ -90,7 +96,11 @@ func BenchmarkRefuse(b *testing.B) {
 	d := newDoor(s.Key)
 	for _, a := range s.Attacks() {
 		switch a.Name {
-		case "a million dots", "kid of another key", "claims nested deeply", "jwk of the thief", "signature by another's key":
+		case "a million dots",
+			"kid of another key",
+			"claims nested deeply",
+			"jwk of the thief",
+			"signature by another's key":
 			b.Run(a.Name, func(b *testing.B) {
 				b.ReportAllocs()
 				for b.Loop() {

@@ -10,7 +10,8 @@ import (
 // MaxToken is the most bytes that a token may have.
 const MaxToken = 8 << 10
 
-// Parsed is a token that has been read and not been verified: nothing that it says is to be believed yet.
+// Parsed is a token that has been read and not been verified: nothing that it says is to be
+// believed yet.
 type Parsed struct {
 	Header       Header
 	Payload      string // the claims as JSON, decoded
@@ -22,18 +23,20 @@ type Parsed struct {
 	reader  *Reader // nil: nothing is remembered
 }
 
-// Reader reads tokens, and remembers the headers of those that were verified. The zero value is ready. It may be used from many
-// goroutines; two of them share nothing.
+// Reader reads tokens, and remembers the headers of those that were verified. The zero value is
+// ready. It may be used from many goroutines; two of them share nothing.
 type Reader struct{ headers memory }
 
 // Parse reads a token as Reader does, without a memory.
 func Parse(compact string) (Parsed, error) { return (*Reader)(nil).Parse(compact) }
 
-// Parse reads the compact form: three parts of unpadded base64url, of which the first is a header that Header describes. It
-// uses no memory in proportion to what it refuses. Its errors are *token.Error.
+// Parse reads the compact form: three parts of unpadded base64url, of which the first is a header
+// that Header describes. It uses no memory in proportion to what it refuses. Its errors are
+// *token.Error.
 func (r *Reader) Parse(compact string) (Parsed, error) {
 	if len(compact) > MaxToken {
-		return Parsed{}, token.Refuse(token.ReasonTooLong, "expected at most %d bytes, got %d", MaxToken, len(compact))
+		return Parsed{}, token.Refuse(token.ReasonTooLong, "expected at most %d bytes, got %d",
+			MaxToken, len(compact))
 	}
 	header, payload, signature, ok := cut(compact)
 	if !ok {
@@ -65,7 +68,8 @@ func (r *Reader) Parse(compact string) (Parsed, error) {
 	}, nil
 }
 
-// cut parts a token at its two dots. The signature may be empty here, so that a header that asks for none is refused as that.
+// cut parts a token at its two dots. The signature may be empty here, so that a header that asks
+// for none is refused as that.
 func cut(compact string) (header, payload, signature string, ok bool) {
 	header, rest, ok := strings.Cut(compact, ".")
 	if !ok {
@@ -78,7 +82,8 @@ func cut(compact string) (header, payload, signature string, ok bool) {
 	return header, payload, signature, true
 }
 
-// strictBase64 refuses padding, other alphabets and trailing bits that are not zero; line breaks, which it would skip, decode refuses.
+// strictBase64 refuses padding, other alphabets and trailing bits that are not zero; line breaks,
+// which it would skip, decode refuses.
 var strictBase64 = base64.RawURLEncoding.Strict()
 
 func decode(segment, what string) ([]byte, error) {
@@ -92,12 +97,14 @@ func decodeInto(out []byte, segment, what string) ([]byte, error) {
 	}
 	out, err := strictBase64.AppendDecode(out, []byte(segment))
 	if err != nil {
-		return nil, token.Refuse(token.ReasonBase64, "expected %s in base64url without padding or stray bits", what)
+		return nil, token.Refuse(token.ReasonBase64,
+			"expected %s in base64url without padding or stray bits", what)
 	}
 	return out, nil
 }
 
-// Body reads the claims strictly as JSON. A Parsed is for one goroutine: it keeps what Body has read.
+// Body reads the claims strictly as JSON. A Parsed is for one goroutine: it keeps what Body has
+// read.
 func (p *Parsed) Body() (token.Body, error) {
 	if p.body == nil {
 		b, err := token.ReadBody(p.Payload)
@@ -109,8 +116,8 @@ func (p *Parsed) Body() (token.Body, error) {
 	return *p.body, nil
 }
 
-// Issuer gives iss, by which profile and keys are chosen, out of claims that are read strictly as a whole. It is not to be
-// believed, logged as a fact or used for anything else before Verify.
+// Issuer gives iss, by which profile and keys are chosen, out of claims that are read strictly as a
+// whole. It is not to be believed, logged as a fact or used for anything else before Verify.
 func (p *Parsed) Issuer() (string, error) {
 	b, err := p.Body()
 	if err != nil {
@@ -119,9 +126,10 @@ func (p *Parsed) Issuer() (string, error) {
 	return b.Issuer()
 }
 
-// Verify does all of the judging that does not depend on the time, in this order: the header against the profile, the claims
-// against the profile, the key against the header, the signature. Only without an error are the claims to be believed; then
-// profile.CheckTime is left. A nil key refuses the token as one with an unknown key.
+// Verify does all of the judging that does not depend on the time, in this order: the header
+// against the profile, the claims against the profile, the key against the header, the signature.
+// Only without an error are the claims to be believed; then profile.CheckTime is left. A nil key
+// refuses the token as one with an unknown key.
 func (p *Parsed) Verify(profile *token.Profile, key *PublicKey) (*token.Claims, error) {
 	if err := profile.CheckHeader(p.Header.Algorithm, p.Header.Type); err != nil {
 		return nil, err

@@ -15,8 +15,8 @@ import (
 	claims "github.com/sallyport/sallyport/internal/token"
 )
 
-// TestCVE shows, for what others got wrong with the form of tokens and with keys, that we do not have it. Where the attack
-// catalogue has the very attack, the case takes it from there by name.
+// TestCVE shows, for what others got wrong with the form of tokens and with keys, that we do not
+// have it. Where the attack catalogue has the very attack, the case takes it from there by name.
 func TestCVE(t *testing.T) {
 	s := setup("ES256")
 	d := newDoor(s.Key)
@@ -162,7 +162,8 @@ func mustNotImport(t *testing.T, barred ...string) {
 	}
 }
 
-// macsAreComparedInConstantTime reads the package's source: no comparison of bytes but hmac.Equal and crypto/subtle.
+// macsAreComparedInConstantTime reads the package's source: no comparison of bytes but hmac.Equal
+// and crypto/subtle.
 func macsAreComparedInConstantTime(t *testing.T) {
 	entries, err := os.ReadDir(".")
 	if err != nil {
@@ -186,7 +187,13 @@ func macsAreComparedInConstantTime(t *testing.T) {
 			switch name := calledName(call); name {
 			case "hmac.Equal", "subtle.ConstantTimeCompare":
 				constant++
-			case "bytes.Equal", "bytes.Compare", "bytes.EqualFold", "slices.Equal", "slices.Compare", "reflect.DeepEqual", "strings.Compare":
+			case "bytes.Equal",
+				"bytes.Compare",
+				"bytes.EqualFold",
+				"slices.Equal",
+				"slices.Compare",
+				"reflect.DeepEqual",
+				"strings.Compare":
 				t.Errorf("%s: %s takes longer the more is right", files.Position(call.Pos()), name)
 			}
 			return true

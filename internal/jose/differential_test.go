@@ -33,13 +33,18 @@ func fuzzKey() *josetest.Key {
 	return &josetest.Key{Algorithm: "EdDSA", ID: public.ID(), Signer: signer}
 }
 
-// FuzzDifferential: whatever header and claims are signed, what we accept go-jose, golang-jwt and jwx accept too, and
-// read the same from it. The last argument, when it is not empty, takes the place of the signed token.
+// FuzzDifferential: whatever header and claims are signed, what we accept go-jose, golang-jwt and
+// jwx accept too, and read the same from it. The last argument, when it is not empty, takes the
+// place of the signed token.
 func FuzzDifferential(f *testing.F) {
 	k := fuzzKey()
 	s := josetest.Setup{Key: k, Claims: goodClaims(), Now: now}
 	f.Add(k.Header("at+jwt").JSON(), goodClaims().JSON(), "")
-	f.Add(k.Header("at+jwt").And("x5t", `"abc"`).JSON(), goodClaims().And("x", `{"a":[1,2,{"b":null}]}`).JSON(), "")
+	f.Add(
+		k.Header("at+jwt").And("x5t", `"abc"`).JSON(),
+		goodClaims().And("x", `{"a":[1,2,{"b":null}]}`).JSON(),
+		"",
+	)
 	for i, a := range s.Attacks() {
 		if len(a.Token) < 2000 && i%5 == 0 {
 			f.Add("", "", a.Token)
@@ -75,7 +80,8 @@ func FuzzDifferential(f *testing.F) {
 // oracles are other people's readers. Each verifies and gives the claims.
 var oracles = map[string]func(compact string, k *josetest.Key) (map[string]any, error){
 	"go-jose": func(compact string, k *josetest.Key) (map[string]any, error) {
-		parsed, err := gojwt.ParseSigned(compact, []gojose.SignatureAlgorithm{gojose.SignatureAlgorithm(k.Algorithm)})
+		parsed, err := gojwt.ParseSigned(compact,
+			[]gojose.SignatureAlgorithm{gojose.SignatureAlgorithm(k.Algorithm)})
 		if err != nil {
 			return nil, err
 		}
@@ -84,7 +90,9 @@ var oracles = map[string]func(compact string, k *josetest.Key) (map[string]any, 
 		if err := parsed.Claims(k.Signer.Public(), &raw, &standard); err != nil {
 			return nil, err
 		}
-		if err := standard.ValidateWithLeeway(gojwt.Expected{Issuer: trusted, AnyAudience: gojwt.Audience{audience}, Time: now}, 30*time.Second); err != nil {
+		if err := standard.ValidateWithLeeway(
+			gojwt.Expected{Issuer: trusted, AnyAudience: gojwt.Audience{audience}, Time: now},
+			30*time.Second); err != nil {
 			return nil, err
 		}
 		return decodeClaims(raw)
@@ -92,12 +100,15 @@ var oracles = map[string]func(compact string, k *josetest.Key) (map[string]any, 
 	"golang-jwt": func(compact string, k *josetest.Key) (map[string]any, error) {
 		claims := jwt.MapClaims{}
 		_, err := jwt.NewParser(jwt.WithValidMethods([]string{k.Algorithm}), jwt.WithJSONNumber(), jwt.WithStrictDecoding(), jwt.WithIssuer(trusted), jwt.WithAudience(audience),
-			jwt.WithExpirationRequired(), jwt.WithIssuedAt(), jwt.WithLeeway(30*time.Second), jwt.WithTimeFunc(func() time.Time { return now })).
+			jwt.WithExpirationRequired(),
+			jwt.WithIssuedAt(),
+			jwt.WithLeeway(30*time.Second), jwt.WithTimeFunc(func() time.Time { return now })).
 			ParseWithClaims(compact, claims, func(*jwt.Token) (any, error) { return k.Signer.Public(), nil })
 		return claims, err
 	},
 	"jwx": func(compact string, k *josetest.Key) (map[string]any, error) {
-		payload, err := jws.Verify([]byte(compact), jws.WithKey(jwa.SignatureAlgorithm(k.Algorithm), k.Signer.Public()))
+		payload, err := jws.Verify([]byte(compact),
+			jws.WithKey(jwa.SignatureAlgorithm(k.Algorithm), k.Signer.Public()))
 		if err != nil {
 			return nil, err
 		}
@@ -177,8 +188,8 @@ func TestWhatWeSignOthersAccept(t *testing.T) {
 	}
 }
 
-// TestHonestTokensPassAndAlteredOnesDoNot: over claims of all kinds, what we mint we accept as what it was, and a change of any one
-// byte, to any other, is refused.
+// TestHonestTokensPassAndAlteredOnesDoNot: over claims of all kinds, what we mint we accept as what
+// it was, and a change of any one byte, to any other, is refused.
 func TestHonestTokensPassAndAlteredOnesDoNot(t *testing.T) {
 	k := fuzzKey()
 	d := newDoor(k)
@@ -224,9 +235,16 @@ func drawClaims(t *rapid.T) *token.Claims {
 	}
 	issued := now.Unix() - rapid.Int64Range(0, 1000).Draw(t, "age")
 	c := &token.Claims{
-		Issuer: trusted, Subject: text.Draw(t, "sub"), ID: text.Draw(t, "jti"), ClientID: text.Draw(t, "client"),
-		Audience: append(optional("aud"), audience), Roles: optional("roles"), Scope: optional("scope"), AMR: optional("amr"),
-		IssuedAt: issued, Expiry: now.Unix() + rapid.Int64Range(1, 2000).Draw(t, "left"),
+		Issuer:   trusted,
+		Subject:  text.Draw(t, "sub"),
+		ID:       text.Draw(t, "jti"),
+		ClientID: text.Draw(t, "client"),
+		Audience: append(optional("aud"), audience),
+		Roles:    optional("roles"),
+		Scope:    optional("scope"),
+		AMR:      optional("amr"),
+		IssuedAt: issued,
+		Expiry:   now.Unix() + rapid.Int64Range(1, 2000).Draw(t, "left"),
 	}
 	if rapid.Bool().Draw(t, "session") {
 		c.SessionID, c.AuthTime = text.Draw(t, "sid"), issued

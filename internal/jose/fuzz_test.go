@@ -14,7 +14,8 @@ import (
 	"github.com/sallyport/sallyport/internal/token"
 )
 
-// FuzzParse: what is accepted, encodes again to the very same bytes, and its header has one spelling but for the order of names.
+// FuzzParse: what is accepted, encodes again to the very same bytes, and its header has one
+// spelling but for the order of names.
 func FuzzParse(f *testing.F) {
 	s := josetest.Setup{Key: fuzzKey(), Claims: goodClaims(), Now: now}
 	f.Add(s.Good())
@@ -33,7 +34,10 @@ func FuzzParse(f *testing.F) {
 		}
 		header, _, _ := strings.Cut(compact, ".")
 		text := josetest.Decode(header)
-		if again := josetest.Encode(text) + "." + josetest.Encode(p.Payload) + "." + josetest.Encode(string(p.Signature)); again != compact {
+		if again := josetest.Encode(text) + "." + josetest.Encode(
+			p.Payload) + "." + josetest.Encode(
+			string(p.Signature),
+		); again != compact {
 			t.Fatalf("accepted %q, which encodes again to %q", compact, again)
 		}
 		if again := respell(t, text, p.Header); again != text {
@@ -45,7 +49,8 @@ func FuzzParse(f *testing.F) {
 	})
 }
 
-// respell reads a header with another reader and writes it anew, in the same order; it fails when that reader reads something else.
+// respell reads a header with another reader and writes it anew, in the same order; it fails when
+// that reader reads something else.
 func respell(t *testing.T, text string, h jose.Header) string {
 	t.Helper()
 	if !json.Valid([]byte(text)) {
@@ -64,13 +69,15 @@ func respell(t *testing.T, text string, h jose.Header) string {
 		got[m.Name] = value
 		parts = append(parts, `"`+m.Name+`":"`+value+`"`)
 	}
-	if got["alg"] != h.Algorithm || got["kid"] != h.KeyID || got["typ"] != h.Type || strings.EqualFold(h.Algorithm, "none") {
+	if got["alg"] != h.Algorithm || got["kid"] != h.KeyID || got["typ"] != h.Type ||
+		strings.EqualFold(h.Algorithm, "none") {
 		t.Fatalf("read %q as %+v", text, h)
 	}
 	return "{" + strings.Join(parts, ",") + "}"
 }
 
-// FuzzKeySet: what is accepted, jwx reads too, as the same keys; and it comes back through our own writer.
+// FuzzKeySet: what is accepted, jwx reads too, as the same keys; and it comes back through our own
+// writer.
 func FuzzKeySet(f *testing.F) {
 	for _, alg := range []string{"ES256", "ES384", "ES512", "EdDSA", "RS256"} {
 		doc, err := jose.MarshalKeySet([]*jose.PublicKey{josetest.NewKey(alg, "k").Public()})
@@ -79,7 +86,9 @@ func FuzzKeySet(f *testing.F) {
 		}
 		f.Add(doc)
 	}
-	f.Add([]byte(`{"keys":[{"kty":"oct","kid":"s","k":"AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8"}]}`))
+	f.Add(
+		[]byte(`{"keys":[{"kty":"oct","kid":"s","k":"AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8"}]}`),
+	)
 	f.Add([]byte(`{"keys":[{"kty":"EC","crv":"P-256","kid":"a","use":"enc","x":"","y":""},{}]}`))
 	f.Fuzz(func(t *testing.T, doc []byte) {
 		keys, _, err := jose.ParseKeySet(doc)

@@ -27,7 +27,10 @@ type door struct {
 }
 
 func newDoor(keys ...*josetest.Key) *door {
-	d := &door{reader: &jose.Reader{}, profile: token.DefaultProfile(), keys: map[string]*jose.PublicKey{}}
+	d := &door{
+		reader: &jose.Reader{}, profile: token.DefaultProfile(),
+		keys: map[string]*jose.PublicKey{},
+	}
 	d.profile.Issuer, d.profile.Audiences, d.profile.Ours = trusted, []string{audience}, true
 	for _, k := range keys {
 		d.keys[k.ID] = k.Public()
@@ -81,11 +84,24 @@ func (d *door) mustAccept(t *testing.T, compact string) *token.Claims {
 
 func goodClaims() josetest.Object {
 	return josetest.Object{
-		{Name: "iss", Raw: josetest.Text(trusted)}, {Name: "sub", Raw: `"alice"`}, {Name: "aud", Raw: josetest.Text(audience)},
-		{Name: "exp", Raw: josetest.Seconds(now.Add(30 * time.Minute))}, {Name: "iat", Raw: josetest.Seconds(now.Add(-time.Minute))},
-		{Name: "jti", Raw: `"0123456789abcdef"`}, {Name: "client_id", Raw: `"web"`},
-		{Name: "sid", Raw: `"tag~session"`}, {Name: "auth_time", Raw: josetest.Seconds(now.Add(-time.Minute))},
-		{Name: "scope", Raw: `"read write"`}, {Name: "roles", Raw: `["admin"]`},
+		{
+			Name: "iss", Raw: josetest.Text(trusted),
+		},
+		{Name: "sub", Raw: `"alice"`},
+		{Name: "aud", Raw: josetest.Text(audience)},
+		{
+			Name: "exp", Raw: josetest.Seconds(now.Add(30 * time.Minute)),
+		},
+		{Name: "iat", Raw: josetest.Seconds(now.Add(-time.Minute))},
+		{Name: "jti", Raw: `"0123456789abcdef"`},
+		{Name: "client_id", Raw: `"web"`},
+		{
+			Name: "sid",
+			Raw:  `"tag~session"`,
+		},
+		{Name: "auth_time", Raw: josetest.Seconds(now.Add(-time.Minute))},
+		{Name: "scope", Raw: `"read write"`},
+		{Name: "roles", Raw: `["admin"]`},
 	}
 }
 

@@ -16,14 +16,18 @@ const (
 	maxHeaders     = 64  // headers of one issuer that are remembered
 )
 
-// Header is what a token's header says. Beside these names only x5t and x5t#S256 may stand in it, and they are ignored.
+// Header is what a token's header says. Beside these names only x5t and x5t#S256 may stand in it,
+// and they are ignored.
 type Header struct {
-	Algorithm string // alg, as it stands; never empty, never a spelling of none; whether it is one of ours, the profile says
+	// alg, as it stands; never empty, never a spelling of none; whether it is one of ours, the
+	// profile says
+	Algorithm string
 	KeyID     string // kid, never empty
 	Type      string // typ; "" when absent
 }
 
-// readHeader reads the first part of a token. Those of tokens that were verified before are remembered, as all tokens of a key have the same.
+// readHeader reads the first part of a token. Those of tokens that were verified before are
+// remembered, as all tokens of a key have the same.
 func (r *Reader) readHeader(segment string) (Header, error) {
 	if r != nil {
 		if h, ok := r.headers.recall(segment); ok {
@@ -45,7 +49,9 @@ func parseHeader(text string) (Header, error) {
 	case errors.Is(err, strict.ErrNotPlain):
 		return Header{}, token.Refuse(token.ReasonHeader, "expected JSON without white space and escapes")
 	case err != nil || root.Kind() != strict.Object:
-		return Header{}, token.Refuse(token.ReasonHeader, "expected a JSON object, nested at most %d deep, and nothing after it", maxHeaderDepth)
+		return Header{}, token.Refuse(token.ReasonHeader,
+			"expected a JSON object, nested at most %d deep, and nothing after it",
+			maxHeaderDepth)
 	}
 	for _, m := range root.Members() {
 		if err := checkName(m); err != nil {
@@ -63,14 +69,16 @@ func parseHeader(text string) (Header, error) {
 	return h, err
 }
 
-// checkName refuses every name that is not one of the five, those with a history by a reason of their own.
+// checkName refuses every name that is not one of the five, those with a history by a reason of
+// their own.
 func checkName(m strict.Member) error {
 	switch m.Name {
 	case "alg", "kid", "typ":
 		return nil
 	case "x5t", "x5t#S256":
 		if m.Value.Kind() != strict.String {
-			return token.Refuse(token.ReasonHeader, "expected %s to be a string, got %s", m.Name, m.Value.Kind())
+			return token.Refuse(token.ReasonHeader, "expected %s to be a string, got %s", m.Name,
+				m.Value.Kind())
 		}
 		return nil
 	case "crit", "b64":
@@ -83,7 +91,8 @@ func checkName(m strict.Member) error {
 	return token.Refuse(token.ReasonHeaderUnknown, "expected alg, kid and typ alone, got another name")
 }
 
-// readAlgorithm refuses none in every spelling by its own reason, so that it is counted apart from mere mistakes.
+// readAlgorithm refuses none in every spelling by its own reason, so that it is counted apart from
+// mere mistakes.
 func readAlgorithm(root strict.Value) (string, error) {
 	alg, ok := root.Member("alg")
 	switch {
@@ -101,7 +110,8 @@ func readKeyID(root strict.Value) (string, error) {
 		return "", token.Refuse(token.ReasonKeyIDMissing, "expected kid, got none")
 	}
 	if kid.Kind() != strict.String || !fitKeyID(kid.Text()) {
-		return "", token.Refuse(token.ReasonKeyID, "expected kid to be a string of 1 to %d printable ASCII characters", maxKeyID)
+		return "", token.Refuse(token.ReasonKeyID,
+			"expected kid to be a string of 1 to %d printable ASCII characters", maxKeyID)
 	}
 	return strings.Clone(kid.Text()), nil
 }
@@ -130,9 +140,10 @@ func readType(root strict.Value) (string, error) {
 	return strings.Clone(typ.Text()), nil
 }
 
-// memory remembers headers of verified tokens. What a header says follows from its bytes alone, so it never grows stale; as only
-// keys of trusted issuers get one in, strangers can neither fill it nor empty it. Each issuer has room of its own: one whose
-// headers differ without end begins again with its own, and costs the others nothing.
+// memory remembers headers of verified tokens. What a header says follows from its bytes alone, so
+// it never grows stale; as only keys of trusted issuers get one in, strangers can neither fill it
+// nor empty it. Each issuer has room of its own: one whose headers differ without end begins again
+// with its own, and costs the others nothing.
 type memory struct {
 	mu    sync.Mutex // of writers
 	known atomic.Pointer[map[string]remembered]

@@ -13,8 +13,8 @@ import (
 	"github.com/sallyport/sallyport/internal/token"
 )
 
-// TestTokensShapedLikeEachIssuers: signed by a key under that issuer's kid, through the whole of reading and verifying; and by
-// another's key under the same kid, refused.
+// TestTokensShapedLikeEachIssuers: signed by a key under that issuer's kid, through the whole of
+// reading and verifying; and by another's key under the same kid, refused.
 func TestTokensShapedLikeEachIssuers(t *testing.T) {
 	files, err := filepath.Glob("../token/testdata/issuers/*/access_token.json")
 	if err != nil || len(files) != 8 {
@@ -32,10 +32,14 @@ func TestTokensShapedLikeEachIssuers(t *testing.T) {
 			if err := verify(t, profile, key.Token(header, claims), key.Public()); err != nil {
 				t.Errorf("refused: %v", err)
 			}
-			if err := verify(t, profile, thief.Token(header, claims), key.Public()); token.ReasonOf(err) != token.ReasonSignature {
+			if err := verify(t, profile, thief.Token(header, claims),
+				key.Public()); token.ReasonOf(
+				err,
+			) != token.ReasonSignature {
 				t.Errorf("signed by another under the same kid: got %v", err)
 			}
-			if err := verify(t, profile, key.Token(header, claims), nil); token.ReasonOf(err) != token.ReasonUnknownKey {
+			if err := verify(t, profile, key.Token(header, claims), nil); token.ReasonOf(
+				err) != token.ReasonUnknownKey {
 				t.Errorf("without a key: got %v", err)
 			}
 		})
@@ -100,7 +104,8 @@ func compactJSON(t *testing.T, v any) string {
 	return string(b)
 }
 
-// TestAKidOfTwoIssuersOpensForEachItsOwn: the key is chosen by issuer and kid, and holds for that issuer's tokens alone.
+// TestAKidOfTwoIssuersOpensForEachItsOwn: the key is chosen by issuer and kid, and holds for that
+// issuer's tokens alone.
 func TestAKidOfTwoIssuersOpensForEachItsOwn(t *testing.T) {
 	a, b := setup("ES256"), setup("ES256")
 	a.Key = josetest.NewKey("ES256", "shared")

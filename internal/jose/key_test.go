@@ -19,14 +19,27 @@ import (
 	"github.com/sallyport/sallyport/internal/token"
 )
 
-// TestEachAlgorithmTakesItsOwnKeysOnly: a key of another type, curve or alg never verifies, whatever the token says.
+// TestEachAlgorithmTakesItsOwnKeysOnly: a key of another type, curve or alg never verifies,
+// whatever the token says.
 func TestEachAlgorithmTakesItsOwnKeysOnly(t *testing.T) {
-	algs := []string{"ES256", "ES384", "ES512", "EdDSA", "RS256", "RS384", "RS512", "PS256", "PS384", "PS512"}
+	algs := []string{
+		"ES256",
+		"ES384",
+		"ES512",
+		"EdDSA",
+		"RS256",
+		"RS384",
+		"RS512",
+		"PS256",
+		"PS384",
+		"PS512",
+	}
 	keys := map[string]*josetest.Key{}
 	for _, alg := range algs {
 		keys[alg] = josetest.NewKey(alg, "k")
 	}
-	secret, err := jose.NewSecretKey("k", []byte("0123456789abcdefghijklmnopqrstuvwxyz0123456789abcdefghijklmnopqrstuvwxyz"))
+	secret, err := jose.NewSecretKey("k",
+		[]byte("0123456789abcdefghijklmnopqrstuvwxyz0123456789abcdefghijklmnopqrstuvwxyz"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -41,7 +54,9 @@ func TestEachAlgorithmTakesItsOwnKeysOnly(t *testing.T) {
 			if said != of && token.ReasonOf(err) != token.ReasonKeyType {
 				t.Errorf("%s key, token says %s: expected %s, got %v", of, said, token.ReasonKeyType, err)
 			}
-			if err := secret.Public().Verify(said, input, sig); err == nil || strings.HasPrefix(said, "HS") && said != "HS256" && token.ReasonOf(err) != token.ReasonKeyType {
+			if err := secret.Public().
+				Verify(said, input, sig); err == nil ||
+				strings.HasPrefix(said, "HS") && said != "HS256" && token.ReasonOf(err) != token.ReasonKeyType {
 				t.Errorf("secret, token says %s: got %v", said, err)
 			}
 		}
@@ -53,7 +68,8 @@ func TestEachAlgorithmTakesItsOwnKeysOnly(t *testing.T) {
 	}
 }
 
-// TestRSAKeyWithoutAlgorithm: it takes those of RSA, and the profile says which; the others stay what they are.
+// TestRSAKeyWithoutAlgorithm: it takes those of RSA, and the profile says which; the others stay
+// what they are.
 func TestRSAKeyWithoutAlgorithm(t *testing.T) {
 	k := josetest.NewKey("RS256", "k")
 	free, err := jose.NewPublicKey("", "k", k.Signer.Public())
@@ -70,7 +86,8 @@ func TestRSAKeyWithoutAlgorithm(t *testing.T) {
 			t.Errorf("%s signature as %s: expected %s, got %s", alg, swapped, token.ReasonSignature, got)
 		}
 	}
-	if got := token.ReasonOf(free.Verify("ES256", "x", k.Sign("RS256", "x"))); got != token.ReasonKeyType {
+	if got := token.ReasonOf(
+		free.Verify("ES256", "x", k.Sign("RS256", "x"))); got != token.ReasonKeyType {
 		t.Errorf("expected %s, got %s", token.ReasonKeyType, got)
 	}
 }
@@ -92,7 +109,8 @@ func TestPSSSaltHasTheHashsLength(t *testing.T) {
 			t.Errorf("salt of %d bytes: %v", salt, err)
 		}
 	}
-	longest, err := k.Signer.Sign(rand.Reader, digest[:], &rsa.PSSOptions{SaltLength: rsa.PSSSaltLengthAuto, Hash: crypto.SHA256})
+	longest, err := k.Signer.Sign(rand.Reader, digest[:],
+		&rsa.PSSOptions{SaltLength: rsa.PSSSaltLengthAuto, Hash: crypto.SHA256})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -191,7 +209,11 @@ func TestPrivatePEMIsReadStrictly(t *testing.T) {
 			}
 		})
 	}
-	if _, err := jose.ParsePrivatePEM(append([]byte("\n\n"), append(bytes.ReplaceAll(good, []byte("\n"), []byte("\r\n")), "\n\n"...)...)); err != nil {
+	if _, err := jose.ParsePrivatePEM(
+		append(
+			[]byte("\n\n"),
+			append(bytes.ReplaceAll(good, []byte("\n"), []byte("\r\n")), "\n\n"...)...),
+	); err != nil {
 		t.Errorf("white space around and CR LF inside: %v", err)
 	}
 }
@@ -210,21 +232,30 @@ func TestPublicPEMIsReadStrictly(t *testing.T) {
 	}
 }
 
-// TestSecretMustBeOne: short, blank and repeated ones, and every spelling of a public key, are refused at load.
+// TestSecretMustBeOne: short, blank and repeated ones, and every spelling of a public key, are
+// refused at load.
 func TestSecretMustBeOne(t *testing.T) {
 	refused := map[string]struct {
 		secret []byte
 		want   jose.KeyProblem
 	}{
-		"nothing":            {nil, jose.ProblemShortSecret},
-		"31 bytes":           {[]byte("0123456789abcdefghijklmnopqrstu"), jose.ProblemShortSecret},
-		"31 and a newline":   {[]byte("0123456789abcdefghijklmnopqrstu\n"), jose.ProblemShortSecret},
-		"a word and blanks":  {[]byte("secret" + strings.Repeat(" ", 40)), jose.ProblemShortSecret},
-		"blanks":             {bytes.Repeat([]byte(" "), 64), jose.ProblemShortSecret},
-		"zeros":              {make([]byte, 64), jose.ProblemShortSecret},
-		"changeme repeated":  {bytes.Repeat([]byte("change"), 10), jose.ProblemShortSecret},
-		"an SSH private key": {[]byte("-----BEGIN OPENSSH PRIVATE KEY-----\nb3BlbnNzaC1rZXktdjEAAAAA\n-----END OPENSSH PRIVATE KEY-----\n"), jose.ProblemNotSecret},
-		"SSH2's own form":    {[]byte("---- BEGIN SSH2 PUBLIC KEY ----\nAAAAC3NzaC1lZDI1NTE5AAAAIA\n---- END SSH2 PUBLIC KEY ----"), jose.ProblemNotSecret},
+		"nothing":           {nil, jose.ProblemShortSecret},
+		"31 bytes":          {[]byte("0123456789abcdefghijklmnopqrstu"), jose.ProblemShortSecret},
+		"31 and a newline":  {[]byte("0123456789abcdefghijklmnopqrstu\n"), jose.ProblemShortSecret},
+		"a word and blanks": {[]byte("secret" + strings.Repeat(" ", 40)), jose.ProblemShortSecret},
+		"blanks":            {bytes.Repeat([]byte(" "), 64), jose.ProblemShortSecret},
+		"zeros":             {make([]byte, 64), jose.ProblemShortSecret},
+		"changeme repeated": {bytes.Repeat([]byte("change"), 10), jose.ProblemShortSecret},
+		"an SSH private key": {
+			[]byte(
+				"-----BEGIN OPENSSH PRIVATE KEY-----\nb3BlbnNzaC1rZXktdjEAAAAA\n-----END OPENSSH PRIVATE KEY-----\n"),
+			jose.ProblemNotSecret,
+		},
+		"SSH2's own form": {
+			[]byte(
+				"---- BEGIN SSH2 PUBLIC KEY ----\nAAAAC3NzaC1lZDI1NTE5AAAAIA\n---- END SSH2 PUBLIC KEY ----"),
+			jose.ProblemNotSecret,
+		},
 	}
 	for _, alg := range []string{"ES256", "EdDSA", "RS256"} {
 		k := josetest.NewKey(alg, "")
@@ -274,7 +305,8 @@ func TestRandomSecretsAreNeverRefused(t *testing.T) {
 	}
 }
 
-// TestSecretsIDTellsNothing: it is no hash of the secret alone that a list of words could be tried on elsewhere, and it stays.
+// TestSecretsIDTellsNothing: it is no hash of the secret alone that a list of words could be tried
+// on elsewhere, and it stays.
 func TestSecretsIDTellsNothing(t *testing.T) {
 	secret := []byte("q83vEjRWeJCrze8SNFZ4kKvN7xI0VniQ")
 	a, err := jose.NewSecretKey("", secret)
@@ -310,7 +342,8 @@ func TestKeysMustFitTheirAlgorithm(t *testing.T) {
 		if _, err := k.Private().WithID(kid); jose.ProblemOf(err) != jose.ProblemKeyID {
 			t.Errorf("%q: got %v", kid, err)
 		}
-		if _, err := jose.NewPrivateKey("ES256", kid, k.Signer); jose.ProblemOf(err) != jose.ProblemKeyID {
+		if _, err := jose.NewPrivateKey("ES256", kid, k.Signer); jose.ProblemOf(
+			err) != jose.ProblemKeyID {
 			t.Errorf("%q: got %v", kid, err)
 		}
 	}

@@ -24,10 +24,11 @@ const MaxKeys = 100
 // ErrNoKeys is the error for a key set in which there is no key that could verify a token.
 var ErrNoKeys = errors.New("jose: expected a key set with at least one usable key, got none")
 
-// ParseKeySet reads a JWK Set (RFC 7517 section 5) as an issuer publishes it. A key that cannot be used, because it is weak or of a
-// type or for a purpose that is not ours, is left out, and skipped says which and why (*KeyError). The whole set is refused
-// when it is not JSON in one meaning, when two signature keys share a kid, when it shows a private or secret key, and when
-// no usable key is left (ErrNoKeys, with skipped).
+// ParseKeySet reads a JWK Set (RFC 7517 section 5) as an issuer publishes it. A key that cannot be
+// used, because it is weak or of a type or for a purpose that is not ours, is left out, and skipped
+// says which and why (*KeyError). The whole set is refused when it is not JSON in one meaning, when
+// two signature keys share a kid, when it shows a private or secret key, and when no usable key is
+// left (ErrNoKeys, with skipped).
 func ParseKeySet(doc []byte) (keys []*PublicKey, skipped []error, err error) {
 	entries, err := keySetEntries(doc)
 	if err != nil {
@@ -62,7 +63,8 @@ func ParseKeySet(doc []byte) (keys []*PublicKey, skipped []error, err error) {
 
 func keySetEntries(doc []byte) ([]strict.Member, error) {
 	if len(doc) > maxKeySet {
-		return nil, fmt.Errorf("jose: expected a key set of at most %d bytes, got %d", maxKeySet, len(doc))
+		return nil, fmt.Errorf("jose: expected a key set of at most %d bytes, got %d", maxKeySet,
+			len(doc))
 	}
 	root, err := strict.Parse(string(doc), strict.Rules{MaxDepth: maxKeySetDepth})
 	if err != nil {
@@ -77,13 +79,15 @@ func keySetEntries(doc []byte) ([]strict.Member, error) {
 	}
 	for _, m := range list.Members() {
 		if m.Value.Kind() != strict.Object {
-			return nil, fmt.Errorf("jose: expected each key of a key set to be an object, got %s", m.Value.Kind())
+			return nil, fmt.Errorf("jose: expected each key of a key set to be an object, got %s",
+				m.Value.Kind())
 		}
 	}
 	return list.Members(), nil
 }
 
-// MarshalKeySet writes the keys as a JWK Set, each with kid, alg (unless it has none) and use sig. Secrets are refused.
+// MarshalKeySet writes the keys as a JWK Set, each with kid, alg (unless it has none) and use sig.
+// Secrets are refused.
 func MarshalKeySet(keys []*PublicKey) ([]byte, error) {
 	set := jwk.NewSet()
 	for _, k := range keys {
@@ -151,12 +155,14 @@ type jsonKey struct{ strict.Value }
 // privateParts are the members of private and secret keys (RFC 7518 section 6).
 var privateParts = []string{"d", "p", "q", "dp", "dq", "qi", "oth", "k"}
 
-// noPrivateParts: whoever publishes these has lost the key, and probably the right file. In capitals too: many readers of JSON
-// take those for the same names.
+// noPrivateParts: whoever publishes these has lost the key, and probably the right file. In
+// capitals too: many readers of JSON take those for the same names.
 func (j jsonKey) noPrivateParts() error {
 	for _, m := range j.Members() {
-		if slices.ContainsFunc(privateParts, func(name string) bool { return strings.EqualFold(name, m.Name) }) {
-			return keyError(ProblemPrivate, j.kid(), "expected public keys, got one with %s", strings.ToLower(m.Name))
+		if slices.ContainsFunc(privateParts,
+			func(name string) bool { return strings.EqualFold(name, m.Name) }) {
+			return keyError(ProblemPrivate, j.kid(), "expected public keys, got one with %s",
+				strings.ToLower(m.Name))
 		}
 	}
 	return nil
@@ -189,7 +195,8 @@ func (j jsonKey) kid() string {
 func (j jsonKey) public() (*PublicKey, error) {
 	kid := j.kid()
 	if kid == "" {
-		return nil, keyError(ProblemKeyID, "", "expected a kid of 1 to %d printable ASCII characters", maxKeyID)
+		return nil, keyError(ProblemKeyID, "",
+			"expected a kid of 1 to %d printable ASCII characters", maxKeyID)
 	}
 	var alg string
 	if v, ok := j.Member("alg"); ok {

@@ -141,7 +141,8 @@ func nextPrime(n *big.Int) *big.Int {
 	return p
 }
 
-// TestKeySetsAreRefusedAsAWhole: what shows that the document is not what its issuer means to publish.
+// TestKeySetsAreRefusedAsAWhole: what shows that the document is not what its issuer means to
+// publish.
 func TestKeySetsAreRefusedAsAWhole(t *testing.T) {
 	k := entry(t, josetest.NewKey("ES256", "one"))
 	other := entry(t, josetest.NewKey("ES256", "one"))
@@ -196,9 +197,14 @@ func TestKeySetWithoutAUsableKeySaysWhy(t *testing.T) {
 	}
 }
 
-// TestKeySetMayHoldMoreThanKeys: unknown members are ignored (RFC 7517 section 5), as certificates beside keys, which many publish.
+// TestKeySetMayHoldMoreThanKeys: unknown members are ignored (RFC 7517 section 5), as certificates
+// beside keys, which many publish.
 func TestKeySetMayHoldMoreThanKeys(t *testing.T) {
-	k := entry(t, josetest.NewKey("RS256", "one")).Without("alg").And("x5c", `["MIIC"]`).And("x5t", `"abc"`).And("issuer", `"https://issuer.example.com"`).And("key_ops", `["verify"]`)
+	k := entry(t, josetest.NewKey("RS256", "one")).Without("alg").
+		And("x5c", `["MIIC"]`).
+		And("x5t", `"abc"`).
+		And("issuer", `"https://issuer.example.com"`).
+		And("key_ops", `["verify"]`)
 	enc := entry(t, josetest.NewKey("RS256", "one")).With("use", `"enc"`)
 	doc := `{ "keys": [ ` + k.JSON() + ` , ` + enc.JSON() + ` ] , "more": {"a": [1]} }` + "\n"
 	keys, skipped, err := jose.ParseKeySet([]byte(doc))

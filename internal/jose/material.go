@@ -11,7 +11,9 @@ import (
 	"github.com/sallyport/sallyport/internal/token/strict"
 )
 
-var curves = map[string]elliptic.Curve{"P-256": elliptic.P256(), "P-384": elliptic.P384(), "P-521": elliptic.P521()}
+var curves = map[string]elliptic.Curve{
+	"P-256": elliptic.P256(), "P-384": elliptic.P384(), "P-521": elliptic.P521(),
+}
 
 // material reads the key itself (RFC 7518 section 6, RFC 8037 section 2).
 func (j jsonKey) material() (crypto.PublicKey, error) {
@@ -45,7 +47,8 @@ func (j jsonKey) ec() (*ecdsa.PublicKey, error) {
 			return nil, err
 		}
 		if len(coordinate) != size {
-			return nil, keyError(ProblemMalformed, "", "expected %d bytes in %s, got %d", size, name, len(coordinate))
+			return nil, keyError(ProblemMalformed, "", "expected %d bytes in %s, got %d", size,
+				name, len(coordinate))
 		}
 		point = append(point, coordinate...)
 	}
@@ -71,7 +74,8 @@ func (j jsonKey) rsa() (*rsa.PublicKey, error) {
 	}
 	n, e := numbers[0], numbers[1]
 	if e.BitLen() > 31 {
-		return nil, keyError(ProblemRSAExponent, "", "expected an exponent of at most 31 bits, got %d", e.BitLen())
+		return nil, keyError(ProblemRSAExponent, "",
+			"expected an exponent of at most 31 bits, got %d", e.BitLen())
 	}
 	return &rsa.PublicKey{N: n, E: int(e.Int64())}, nil
 }
@@ -92,7 +96,8 @@ func (j jsonKey) bytes(name string) ([]byte, error) {
 	}
 	b, err := decode(v.Text(), name)
 	if err != nil || len(b) == 0 {
-		return nil, keyError(ProblemMalformed, "", "expected %s in base64url without padding or stray bits", name)
+		return nil, keyError(ProblemMalformed, "",
+			"expected %s in base64url without padding or stray bits", name)
 	}
 	return b, nil
 }

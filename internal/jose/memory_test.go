@@ -68,7 +68,8 @@ func TestAnIssuerWithManyHeadersCostsOthersNothing(t *testing.T) {
 		k := &josetest.Key{Algorithm: k.Algorithm, ID: fmt.Sprint("key-", i), Signer: k.Signer}
 		loud := newDoor(k)
 		loud.reader, loud.profile.Issuer = d.reader, other
-		loud.mustAccept(t, josetest.Setup{Key: k, Claims: goodClaims().With("iss", josetest.Text(other)), Now: now}.Good())
+		loud.mustAccept(t,
+			josetest.Setup{Key: k, Claims: goodClaims().With("iss", josetest.Text(other)), Now: now}.Good())
 		if !d.reader.IsRemembered(quiet.Good()) {
 			t.Fatalf("after %d headers of another issuer, the only one of this one is forgotten", i+1)
 		}
@@ -88,7 +89,8 @@ func TestReadersShareNothing(t *testing.T) {
 	}
 }
 
-// TestRememberedHeaderIsJudgedAnew: what is remembered is what the header says, not that it was right: another profile refuses it.
+// TestRememberedHeaderIsJudgedAnew: what is remembered is what the header says, not that it was
+// right: another profile refuses it.
 func TestRememberedHeaderIsJudgedAnew(t *testing.T) {
 	s := setup("ES256")
 	d := newDoor(s.Key)
@@ -118,7 +120,8 @@ func TestParsedHoldsTheTokensBytes(t *testing.T) {
 	if p.Header != (jose.Header{Algorithm: "ES256", KeyID: s.Key.ID, Type: "at+jwt"}) {
 		t.Errorf("header: %+v", p.Header)
 	}
-	if p.Payload != s.Claims.JSON() || p.SigningInput+"."+josetest.Encode(string(p.Signature)) != good {
+	if p.Payload != s.Claims.JSON() ||
+		p.SigningInput+"."+josetest.Encode(string(p.Signature)) != good {
 		t.Error("the token's parts are not its own")
 	}
 }

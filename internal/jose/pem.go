@@ -15,8 +15,9 @@ const (
 	pemSecret  = "HMAC SECRET KEY"
 )
 
-// ParsePrivatePEM reads one private key in PKCS #8, unencrypted, or an HMAC secret as MarshalPEM writes it: one PEM block without
-// headers and nothing but white space around it. Its id is the thumbprint; an RSA key signs RS256 (WithAlgorithm changes that).
+// ParsePrivatePEM reads one private key in PKCS #8, unencrypted, or an HMAC secret as MarshalPEM
+// writes it: one PEM block without headers and nothing but white space around it. Its id is the
+// thumbprint; an RSA key signs RS256 (WithAlgorithm changes that).
 func ParsePrivatePEM(data []byte) (*PrivateKey, error) {
 	block, err := onePEM(data)
 	if err != nil {
@@ -31,7 +32,8 @@ func ParsePrivatePEM(data []byte) (*PrivateKey, error) {
 	case pemPrivate:
 		parsed, err := x509.ParsePKCS8PrivateKey(block.Bytes)
 		if err != nil || !oneDER(block.Bytes) {
-			return nil, keyError(ProblemMalformed, "", "expected a private key in PKCS #8 inside the PEM block")
+			return nil, keyError(ProblemMalformed, "",
+				"expected a private key in PKCS #8 inside the PEM block")
 		}
 		signer, ok := parsed.(crypto.Signer)
 		if !ok {
@@ -39,17 +41,25 @@ func ParsePrivatePEM(data []byte) (*PrivateKey, error) {
 		}
 		return NewPrivateKey("", "", signer)
 	}
-	return nil, keyError(ProblemMalformed, "", "expected a PEM block %q, got %.32q: convert it with `openssl pkcs8 -topk8 -nocrypt`", pemPrivate, block.Type)
+	return nil, keyError(
+		ProblemMalformed,
+		"",
+		"expected a PEM block %q, got %.32q: convert it with `openssl pkcs8 -topk8 -nocrypt`",
+		pemPrivate,
+		block.Type,
+	)
 }
 
-// ParsePublicPEM reads one public key (SubjectPublicKeyInfo). Its id is the thumbprint; an RSA key is free among RSA's algorithms.
+// ParsePublicPEM reads one public key (SubjectPublicKeyInfo). Its id is the thumbprint; an RSA key
+// is free among RSA's algorithms.
 func ParsePublicPEM(data []byte) (*PublicKey, error) {
 	block, err := onePEM(data)
 	if err != nil {
 		return nil, err
 	}
 	if block.Type != pemPublic {
-		return nil, keyError(ProblemMalformed, "", "expected a PEM block %q, got %.32q", pemPublic, block.Type)
+		return nil, keyError(ProblemMalformed, "", "expected a PEM block %q, got %.32q",
+			pemPublic, block.Type)
 	}
 	key, err := x509.ParsePKIXPublicKey(block.Bytes)
 	if err != nil {
@@ -72,7 +82,8 @@ func onePEM(data []byte) (*pem.Block, error) {
 	case len(bytes.TrimSpace(rest)) != 0:
 		return nil, keyError(ProblemMalformed, "", "expected one PEM block and nothing after it")
 	case len(block.Headers) != 0:
-		return nil, keyError(ProblemMalformed, "", "expected a PEM block without headers (an encrypted one in the old style has them)")
+		return nil, keyError(ProblemMalformed, "",
+			"expected a PEM block without headers (an encrypted one in the old style has them)")
 	}
 	return block, nil
 }
@@ -96,19 +107,25 @@ func (k *PrivateKey) MarshalPEM() ([]byte, error) {
 	return pem.EncodeToMemory(&pem.Block{Type: pemPrivate, Bytes: der}), nil
 }
 
-// WithAlgorithm gives the same key under the same id for another algorithm of its family, as PS256 for an RSA key.
+// WithAlgorithm gives the same key under the same id for another algorithm of its family, as PS256
+// for an RSA key.
 func (k *PrivateKey) WithAlgorithm(alg string) (*PrivateKey, error) {
 	a, ok := algorithms[alg]
 	if !ok || !k.public.key.fits(a) {
 		return nil, keyError(ProblemAlgorithm, k.ID(), "expected an algorithm for this type of key")
 	}
-	return &PrivateKey{public: &PublicKey{id: k.public.id, alg: alg, key: k.public.key}, key: k.key}, nil
+	return &PrivateKey{
+		public: &PublicKey{id: k.public.id, alg: alg, key: k.public.key}, key: k.key,
+	}, nil
 }
 
 // WithID gives the same key under another id.
 func (k *PrivateKey) WithID(kid string) (*PrivateKey, error) {
 	if !writableKeyID(kid) {
-		return nil, keyError(ProblemKeyID, "", "expected a kid of 1 to %d letters, digits and -_.~:/+=", maxKeyID)
+		return nil, keyError(ProblemKeyID, "",
+			"expected a kid of 1 to %d letters, digits and -_.~:/+=", maxKeyID)
 	}
-	return &PrivateKey{public: &PublicKey{id: kid, alg: k.public.alg, key: k.public.key}, key: k.key}, nil
+	return &PrivateKey{
+		public: &PublicKey{id: kid, alg: k.public.alg, key: k.public.key}, key: k.key,
+	}, nil
 }

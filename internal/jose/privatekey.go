@@ -23,11 +23,13 @@ type PrivateKey struct {
 
 const rsaBits = 3072 // of new keys
 
-// GenerateKey makes a key for one of the algorithms of the package; its id is its thumbprint (RFC 7638).
+// GenerateKey makes a key for one of the algorithms of the package; its id is its thumbprint (RFC
+// 7638).
 func GenerateKey(alg string) (*PrivateKey, error) {
 	a, ok := algorithms[alg]
 	if !ok {
-		return nil, keyError(ProblemAlgorithm, "", "expected an algorithm that is supported, as ES256, EdDSA or RS256")
+		return nil, keyError(ProblemAlgorithm, "",
+			"expected an algorithm that is supported, as ES256, EdDSA or RS256")
 	}
 	var key crypto.Signer
 	var err error
@@ -49,8 +51,9 @@ func GenerateKey(alg string) (*PrivateKey, error) {
 	return NewPrivateKey(alg, "", key)
 }
 
-// NewPrivateKey makes a key of *ecdsa.PrivateKey, *rsa.PrivateKey or ed25519.PrivateKey. An empty alg takes the curve's own, and RS256
-// for RSA; an empty kid takes the thumbprint. Weak keys are refused with a *KeyError.
+// NewPrivateKey makes a key of *ecdsa.PrivateKey, *rsa.PrivateKey or ed25519.PrivateKey. An empty
+// alg takes the curve's own, and RS256 for RSA; an empty kid takes the thumbprint. Weak keys are
+// refused with a *KeyError.
 func NewPrivateKey(alg, kid string, key crypto.Signer) (*PrivateKey, error) {
 	switch k := key.(type) {
 	case *ecdsa.PrivateKey, ed25519.PrivateKey:
@@ -65,7 +68,8 @@ func NewPrivateKey(alg, kid string, key crypto.Signer) (*PrivateKey, error) {
 		return nil, keyError(ProblemType, kid, "expected an EC, RSA or Ed25519 key")
 	}
 	if kid != "" && !writableKeyID(kid) {
-		return nil, keyError(ProblemKeyID, "", "expected a kid of 1 to %d letters, digits and -_.~:/+=", maxKeyID)
+		return nil, keyError(ProblemKeyID, "",
+			"expected a kid of 1 to %d letters, digits and -_.~:/+=", maxKeyID)
 	}
 	public, err := NewPublicKey(alg, kid, key.Public())
 	if err != nil {
@@ -87,7 +91,8 @@ func writableKeyID(kid string) bool {
 	return kid != "" && len(kid) <= maxKeyID
 }
 
-// newSecretKey wraps an HMAC secret that was found good. Its id, unless given, is derived so that it tells nothing of it.
+// newSecretKey wraps an HMAC secret that was found good. Its id, unless given, is derived so that
+// it tells nothing of it.
 func newSecretKey(alg, kid string, secret []byte) (*PrivateKey, error) {
 	if kid == "" {
 		h := hmac.New(sha256.New, secret)
@@ -95,7 +100,8 @@ func newSecretKey(alg, kid string, secret []byte) (*PrivateKey, error) {
 		kid = base64.RawURLEncoding.EncodeToString(h.Sum(nil)[:16])
 	}
 	if !fitKeyID(kid) {
-		return nil, keyError(ProblemKeyID, "", "expected a kid of 1 to %d printable ASCII characters", maxKeyID)
+		return nil, keyError(ProblemKeyID, "",
+			"expected a kid of 1 to %d printable ASCII characters", maxKeyID)
 	}
 	return &PrivateKey{public: &PublicKey{id: kid, alg: alg, key: secretKey(secret)}, key: secret}, nil
 }
@@ -112,8 +118,8 @@ func (k *PrivateKey) Public() *PublicKey { return k.public }
 // Format prints the id and nothing more, by every verb.
 func (k PrivateKey) Format(f fmt.State, _ rune) { fmt.Fprintf(f, "private key %s", k.public.id) }
 
-// Sign makes a token with the header alg, kid and, unless it is empty, typ. It refuses what a gate would refuse to read: a
-// token above MaxToken, say, because its roles are too many.
+// Sign makes a token with the header alg, kid and, unless it is empty, typ. It refuses what a gate
+// would refuse to read: a token above MaxToken, say, because its roles are too many.
 func (k *PrivateKey) Sign(typ string, claims []byte) (string, error) {
 	header := jws.NewHeaders()
 	if err := header.Set(jws.KeyIDKey, k.public.id); err != nil {
@@ -124,7 +130,8 @@ func (k *PrivateKey) Sign(typ string, claims []byte) (string, error) {
 			return "", fmt.Errorf("jose: signing: setting typ: %w", err)
 		}
 	}
-	signed, err := jws.Sign(claims, jws.WithKey(jwa.SignatureAlgorithm(k.public.alg), k.key, jws.WithProtectedHeaders(header)))
+	signed, err := jws.Sign(claims,
+		jws.WithKey(jwa.SignatureAlgorithm(k.public.alg), k.key, jws.WithProtectedHeaders(header)))
 	if err != nil {
 		return "", fmt.Errorf("jose: signing with %s: %w", k.public.alg, err)
 	}

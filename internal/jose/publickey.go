@@ -12,9 +12,10 @@ import (
 	"github.com/sallyport/sallyport/internal/token"
 )
 
-// PublicKey verifies signatures of one key. It is bound to one algorithm, or, for an RSA key that was published without alg, to
-// those of RSA; which of them a token may use, the issuer's profile says. For HS256 it holds the secret, and is never published.
-// It is made once and safe for use by many.
+// PublicKey verifies signatures of one key. It is bound to one algorithm, or, for an RSA key that
+// was published without alg, to those of RSA; which of them a token may use, the issuer's profile
+// says. For HS256 it holds the secret, and is never published. It is made once and safe for use by
+// many.
 type PublicKey struct {
 	id  string
 	alg string // "" for any of RSA
@@ -29,9 +30,9 @@ type verifier interface {
 	raw() crypto.PublicKey // nil for a secret
 }
 
-// NewPublicKey makes a key of *ecdsa.PublicKey, *rsa.PublicKey or ed25519.PublicKey. An empty alg takes the curve's own, and leaves
-// an RSA key free among RSA's; an empty kid takes the thumbprint (RFC 7638). Weak keys and keys that are not for alg are
-// refused with a *KeyError.
+// NewPublicKey makes a key of *ecdsa.PublicKey, *rsa.PublicKey or ed25519.PublicKey. An empty alg
+// takes the curve's own, and leaves an RSA key free among RSA's; an empty kid takes the thumbprint
+// (RFC 7638). Weak keys and keys that are not for alg are refused with a *KeyError.
 func NewPublicKey(alg, kid string, key crypto.PublicKey) (*PublicKey, error) {
 	v, implied, err := newVerifier(key)
 	if err != nil {
@@ -43,7 +44,8 @@ func NewPublicKey(alg, kid string, key crypto.PublicKey) (*PublicKey, error) {
 	if a, ok := algorithms[alg]; alg != "" && !ok {
 		return nil, keyError(ProblemAlgorithm, kid, "expected an algorithm that is supported")
 	} else if alg != "" && !v.fits(a) {
-		return nil, keyError(ProblemAlgorithm, kid, "expected a key for %s, got one of another type or curve", alg)
+		return nil, keyError(ProblemAlgorithm, kid,
+			"expected a key for %s, got one of another type or curve", alg)
 	}
 	if kid == "" {
 		if kid, err = thumbprint(key); err != nil {
@@ -51,12 +53,14 @@ func NewPublicKey(alg, kid string, key crypto.PublicKey) (*PublicKey, error) {
 		}
 	}
 	if !fitKeyID(kid) {
-		return nil, keyError(ProblemKeyID, "", "expected a kid of 1 to %d printable ASCII characters", maxKeyID)
+		return nil, keyError(ProblemKeyID, "",
+			"expected a kid of 1 to %d printable ASCII characters", maxKeyID)
 	}
 	return &PublicKey{id: kid, alg: alg, key: v}, nil
 }
 
-// newVerifier gives the verifier of a good key, and the algorithm that its type implies, if it does.
+// newVerifier gives the verifier of a good key, and the algorithm that its type implies, if it
+// does.
 func newVerifier(key crypto.PublicKey) (v verifier, alg string, err error) {
 	switch k := key.(type) {
 	case *ecdsa.PublicKey:
@@ -87,17 +91,20 @@ func (k *PublicKey) Equal(other *PublicKey) bool {
 	return k.id == other.id && k.alg == other.alg && k.key.equal(other.key)
 }
 
-// Verify checks a signature over signingInput. It refuses with token.ReasonAlg an algorithm that there is not, with
-// token.ReasonKeyType one that is not this key's, with token.ReasonSignature a signature that is not right.
+// Verify checks a signature over signingInput. It refuses with token.ReasonAlg an algorithm that
+// there is not, with token.ReasonKeyType one that is not this key's, with token.ReasonSignature a
+// signature that is not right.
 func (k *PublicKey) Verify(alg, signingInput string, sig []byte) error {
 	a, ok := algorithms[alg]
 	switch {
 	case !ok:
 		return token.Refuse(token.ReasonAlg, "expected an algorithm that is supported")
 	case k.alg != "" && k.alg != alg || !k.key.fits(a):
-		return token.Refuse(token.ReasonKeyType, "expected a token signed as the key's type and alg allow")
+		return token.Refuse(token.ReasonKeyType,
+			"expected a token signed as the key's type and alg allow")
 	case !k.key.verify(a, signingInput, sig):
-		return token.Refuse(token.ReasonSignature, "expected the signature of the issuer's key over this token")
+		return token.Refuse(token.ReasonSignature,
+			"expected the signature of the issuer's key over this token")
 	}
 	return nil
 }
@@ -113,15 +120,16 @@ func (k ecKey) equal(o verifier) bool {
 	return ok && k.PublicKey.Equal(other.PublicKey)
 }
 
-// verify takes r and s side by side, each as long as the curve's order (RFC 7518 section 3.4), and no other form. That they
-// lie between 1 and n-1, crypto/ecdsa checks.
+// verify takes r and s side by side, each as long as the curve's order (RFC 7518 section 3.4), and
+// no other form. That they lie between 1 and n-1, crypto/ecdsa checks.
 func (k ecKey) verify(a algorithm, input string, sig []byte) bool {
 	size := (a.curve.Params().N.BitLen() + 7) / 8
 	if len(sig) != 2*size {
 		return false
 	}
 	var buf [160]byte
-	return ecdsa.VerifyASN1(k.PublicKey, a.digest(input), derSignature(buf[:0], sig[:size], sig[size:]))
+	return ecdsa.VerifyASN1(k.PublicKey, a.digest(input),
+		derSignature(buf[:0], sig[:size], sig[size:]))
 }
 
 // derSignature writes SEQUENCE { INTEGER r, INTEGER s }, as crypto/ecdsa takes it.
@@ -173,7 +181,8 @@ func (k rsaKey) equal(o verifier) bool {
 // verify: of PSS, only a salt as long as the hash (RFC 7518 section 3.5).
 func (k rsaKey) verify(a algorithm, input string, sig []byte) bool {
 	if a.pss {
-		return rsa.VerifyPSS(k.PublicKey, a.hash, a.digest(input), sig, &rsa.PSSOptions{SaltLength: rsa.PSSSaltLengthEqualsHash}) == nil
+		return rsa.VerifyPSS(k.PublicKey, a.hash, a.digest(input), sig,
+			&rsa.PSSOptions{SaltLength: rsa.PSSSaltLengthEqualsHash}) == nil
 	}
 	return rsa.VerifyPKCS1v15(k.PublicKey, a.hash, a.digest(input), sig) == nil
 }
@@ -190,14 +199,17 @@ func (k edKey) equal(o verifier) bool {
 }
 
 func (k edKey) verify(_ algorithm, input string, sig []byte) bool {
-	return len(sig) == ed25519.SignatureSize && ed25519.Verify(ed25519.PublicKey(k), []byte(input), sig)
+	return len(sig) == ed25519.SignatureSize &&
+		ed25519.Verify(ed25519.PublicKey(k), []byte(input), sig)
 }
 
 // secretKey is shared by both sides (RFC 7518 section 3.2).
 type secretKey []byte
 
 // fits: a secret is at least as long as the hash.
-func (k secretKey) fits(a algorithm) bool { return a.family == familyOct && len(k) >= a.hash.Size() }
+func (k secretKey) fits(a algorithm) bool {
+	return a.family == familyOct && len(k) >= a.hash.Size()
+}
 
 func (k secretKey) raw() crypto.PublicKey { return nil }
 

@@ -14,9 +14,10 @@ const (
 	minDistinct = 8  // different bytes: chance alone falls below that never
 )
 
-// NewSecretKey makes an HS256 key out of a secret that issuer and gates share; its Public half verifies. It refuses what is no
-// secret: fewer than 32 bytes, a few bytes over and over, and public keys and certificates in PEM, DER, JWK or SSH form, however
-// wrapped: they are known to everyone. An empty kid takes one that is derived from the secret and tells nothing of it.
+// NewSecretKey makes an HS256 key out of a secret that issuer and gates share; its Public half
+// verifies. It refuses what is no secret: fewer than 32 bytes, a few bytes over and over, and
+// public keys and certificates in PEM, DER, JWK or SSH form, however wrapped: they are known to
+// everyone. An empty kid takes one that is derived from the secret and tells nothing of it.
 func NewSecretKey(kid string, secret []byte) (*PrivateKey, error) {
 	if err := checkSecret(secret); err != nil {
 		return nil, withKeyID(err, kid)
@@ -28,7 +29,8 @@ func checkSecret(secret []byte) error {
 	trimmed := trim(secret)
 	switch {
 	case len(secret) < minSecret || utf8.Valid(secret) && len(bytes.TrimSpace(secret)) < minSecret:
-		return keyError(ProblemShortSecret, "", "expected at least %d bytes besides white space", minSecret)
+		return keyError(ProblemShortSecret, "", "expected at least %d bytes besides white space",
+			minSecret)
 	case distinct(secret) < minDistinct:
 		return keyError(ProblemShortSecret, "", "expected random bytes, got a few over and over")
 	case isKeyText(trimmed) || isKeyDER(secret) || isKeyDER(trimmed) || isKeyDER(fromBase64(trimmed)) || isKeyText(fromBase64(trimmed)):
@@ -47,10 +49,12 @@ func distinct(b []byte) int {
 
 // trim takes away what editors and copying add to text.
 func trim(secret []byte) []byte {
-	return bytes.TrimFunc(secret, func(r rune) bool { return unicode.IsSpace(r) || unicode.IsControl(r) || r == '\ufeff' })
+	return bytes.TrimFunc(secret,
+		func(r rune) bool { return unicode.IsSpace(r) || unicode.IsControl(r) || r == '\ufeff' })
 }
 
-// isKeyText knows the spellings of keys as text: PEM, JWK and JWK Set, SSH's three, and those in UTF-16.
+// isKeyText knows the spellings of keys as text: PEM, JWK and JWK Set, SSH's three, and those in
+// UTF-16.
 func isKeyText(text []byte) bool {
 	plain := strings.ToLower(string(bytes.ReplaceAll(text, []byte{0}, nil)))
 	if strings.Contains(plain, "-----begin ") || strings.Contains(plain, "---- begin ") {
@@ -89,7 +93,8 @@ var keyParsers = []func(der []byte) error{
 	func(der []byte) error { _, err := x509.ParseECPrivateKey(der); return err },
 }
 
-// fromBase64 undoes base64 in any of its alphabets, with or without line breaks and padding; nil when it is none.
+// fromBase64 undoes base64 in any of its alphabets, with or without line breaks and padding; nil
+// when it is none.
 func fromBase64(text []byte) []byte {
 	compact := strings.TrimRight(strings.Join(strings.Fields(string(text)), ""), "=")
 	compact = strings.NewReplacer("+", "-", "/", "_").Replace(compact)

@@ -9,25 +9,33 @@ import (
 	"math/big"
 )
 
-// KeyProblem is why a key was refused: a short, stable code out of a fixed list, fit to label metrics.
+// KeyProblem is why a key was refused: a short, stable code out of a fixed list, fit to label
+// metrics.
 type KeyProblem string
 
 // The problems that a key can have.
 const (
-	ProblemMalformed   KeyProblem = "malformed"           // not a key in its one spelling
-	ProblemType        KeyProblem = "unknown_type"        // a kty or curve that is not supported
-	ProblemAlgorithm   KeyProblem = "wrong_algorithm"     // an alg that is not supported, or not one for this key
-	ProblemUse         KeyProblem = "wrong_use"           // published for something else than verifying signatures
-	ProblemKeyID       KeyProblem = "bad_kid"             // without a kid, or with one that cannot be
-	ProblemDuplicate   KeyProblem = "duplicate_kid"       // two keys with one kid
-	ProblemPrivate     KeyProblem = "private_key"         // a private or secret key where public ones belong
-	ProblemRSASize     KeyProblem = "rsa_size"            // RSA below 2048 or above 8192 bits
-	ProblemRSAExponent KeyProblem = "rsa_exponent"        // an even exponent, or 1, or one of more than 31 bits
-	ProblemRSAModulus  KeyProblem = "rsa_modulus"         // a modulus that is easily taken apart
-	ProblemOffCurve    KeyProblem = "off_curve"           // not a point of its curve, or the point at infinity
-	ProblemLowOrder    KeyProblem = "low_order"           // an Ed25519 point that makes forging easy
-	ProblemShortSecret KeyProblem = "short_secret"        // an HMAC secret of less than 32 bytes, or a blank one
-	ProblemNotSecret   KeyProblem = "secret_is_no_secret" // an HMAC secret that is a key in PEM, DER, JWK or SSH form
+	ProblemMalformed KeyProblem = "malformed"    // not a key in its one spelling
+	ProblemType      KeyProblem = "unknown_type" // a kty or curve that is not supported
+	// an alg that is not supported, or not one for this key
+	ProblemAlgorithm KeyProblem = "wrong_algorithm"
+	// published for something else than verifying signatures
+	ProblemUse       KeyProblem = "wrong_use"
+	ProblemKeyID     KeyProblem = "bad_kid"       // without a kid, or with one that cannot be
+	ProblemDuplicate KeyProblem = "duplicate_kid" // two keys with one kid
+	// a private or secret key where public ones belong
+	ProblemPrivate KeyProblem = "private_key"
+	ProblemRSASize KeyProblem = "rsa_size" // RSA below 2048 or above 8192 bits
+	// an even exponent, or 1, or one of more than 31 bits
+	ProblemRSAExponent KeyProblem = "rsa_exponent"
+	ProblemRSAModulus  KeyProblem = "rsa_modulus" // a modulus that is easily taken apart
+	// not a point of its curve, or the point at infinity
+	ProblemOffCurve KeyProblem = "off_curve"
+	ProblemLowOrder KeyProblem = "low_order" // an Ed25519 point that makes forging easy
+	// an HMAC secret of less than 32 bytes, or a blank one
+	ProblemShortSecret KeyProblem = "short_secret"
+	// an HMAC secret that is a key in PEM, DER, JWK or SSH form
+	ProblemNotSecret KeyProblem = "secret_is_no_secret"
 )
 
 // KeyError is a key that was refused. It never shows the key.
@@ -77,13 +85,16 @@ func checkRSA(k *rsa.PublicKey) error {
 		return keyError(ProblemMalformed, "", "expected an RSA key, got none")
 	}
 	if bits := k.N.BitLen(); bits < minRSA || bits > maxRSA {
-		return keyError(ProblemRSASize, "", "expected RSA with %d to %d bits, got %d", minRSA, maxRSA, bits)
+		return keyError(ProblemRSASize, "", "expected RSA with %d to %d bits, got %d", minRSA,
+			maxRSA, bits)
 	}
 	if k.E < 3 || k.E&1 == 0 || int64(k.E) > 1<<31-1 {
-		return keyError(ProblemRSAExponent, "", "expected an odd exponent from 3 to 2^31-1 (65537 is usual)")
+		return keyError(ProblemRSAExponent, "",
+			"expected an odd exponent from 3 to 2^31-1 (65537 is usual)")
 	}
 	if hasSmallFactor(k.N) || hasCloseFactors(k.N) || isROCA(k.N) {
-		return keyError(ProblemRSAModulus, "", "expected a product of two large random primes, got a number that is easily factored")
+		return keyError(ProblemRSAModulus, "",
+			"expected a product of two large random primes, got a number that is easily factored")
 	}
 	return nil
 }
@@ -103,7 +114,8 @@ func hasSmallFactor(n *big.Int) bool {
 	return new(big.Int).GCD(nil, nil, n, smallPrimes).Cmp(one) != 0
 }
 
-// hasCloseFactors tries Fermat's method a hundred times: keys of some generators fall at once (CVE-2022-26320).
+// hasCloseFactors tries Fermat's method a hundred times: keys of some generators fall at once
+// (CVE-2022-26320).
 func hasCloseFactors(n *big.Int) bool {
 	a := new(big.Int).Sqrt(n)
 	if new(big.Int).Mul(a, a).Cmp(n) == 0 {
@@ -121,8 +133,9 @@ func hasCloseFactors(n *big.Int) bool {
 	return false
 }
 
-// isROCA knows the keys of a common smart card library, whose primes are powers of 65537 in disguise (CVE-2017-15361): modulo each
-// small prime the modulus is a power of 65537 too. Of other keys fewer than one in 2^27 looks like that.
+// isROCA knows the keys of a common smart card library, whose primes are powers of 65537 in
+// disguise (CVE-2017-15361): modulo each small prime the modulus is a power of 65537 too. Of other
+// keys fewer than one in 2^27 looks like that.
 func isROCA(n *big.Int) bool {
 	for p := int64(3); p <= 167; p += 2 {
 		if !big.NewInt(p).ProbablyPrime(0) {
@@ -148,7 +161,8 @@ func checkEC(k *ecdsa.PublicKey) (algorithm, error) {
 	}
 	a, ok := ofCurve(k.Curve)
 	if !ok {
-		return algorithm{}, keyError(ProblemType, "", "expected the curve P-256, P-384 or P-521, got another")
+		return algorithm{}, keyError(ProblemType, "",
+			"expected the curve P-256, P-384 or P-521, got another")
 	}
 	if _, err := k.Bytes(); err != nil {
 		return algorithm{}, keyError(ProblemOffCurve, "", "expected a point of %s", k.Curve.Params().Name)
@@ -161,7 +175,8 @@ func checkEC(k *ecdsa.PublicKey) (algorithm, error) {
 
 func checkEd25519(k ed25519.PublicKey) error {
 	if len(k) != ed25519.PublicKeySize {
-		return keyError(ProblemMalformed, "", "expected %d bytes of Ed25519 key, got %d", ed25519.PublicKeySize, len(k))
+		return keyError(ProblemMalformed, "", "expected %d bytes of Ed25519 key, got %d",
+			ed25519.PublicKeySize, len(k))
 	}
 	y := ed25519Y(k)
 	if y.Cmp(field25519) >= 0 {
@@ -181,7 +196,8 @@ var (
 	// field25519 is 2^255 - 19.
 	field25519 = new(big.Int).Sub(new(big.Int).Lsh(one, 255), big.NewInt(19))
 	// d25519 is the curve's d, -121665/121666 (RFC 8032 section 5.1).
-	d25519 = mod(new(big.Int).Mul(big.NewInt(-121665), new(big.Int).ModInverse(big.NewInt(121666), field25519)))
+	d25519 = mod(
+		new(big.Int).Mul(big.NewInt(-121665), new(big.Int).ModInverse(big.NewInt(121666), field25519)))
 )
 
 func mod(n *big.Int) *big.Int { return n.Mod(n, field25519) }
@@ -196,7 +212,8 @@ func ed25519Y(k ed25519.PublicKey) *big.Int {
 	return new(big.Int).SetBytes(be)
 }
 
-// xSquared gives x^2 = (y^2 - 1)/(d y^2 + 1), from the curve's equation. The denominator is never 0, as -1/d is no square.
+// xSquared gives x^2 = (y^2 - 1)/(d y^2 + 1), from the curve's equation. The denominator is never
+// 0, as -1/d is no square.
 func xSquared(y *big.Int) *big.Int {
 	y2 := mod(new(big.Int).Mul(y, y))
 	below := mod(new(big.Int).Add(new(big.Int).Mul(d25519, y2), one))
@@ -205,8 +222,9 @@ func xSquared(y *big.Int) *big.Int {
 
 func onEd25519(y *big.Int) bool { return big.Jacobi(xSquared(y), field25519) >= 0 }
 
-// ofSmallOrder says whether eight times the point is the neutral one, whose y is 1: under such a key, one signature can be
-// right for many messages. Doubling needs only y: y' = (y^2 + x^2)/(1 - d x^2 y^2).
+// ofSmallOrder says whether eight times the point is the neutral one, whose y is 1: under such a
+// key, one signature can be right for many messages. Doubling needs only y: y' = (y^2 + x^2)/(1 - d
+// x^2 y^2).
 func ofSmallOrder(y *big.Int) bool {
 	for range 3 {
 		x2, y2 := xSquared(y), mod(new(big.Int).Mul(y, y))

@@ -19,29 +19,45 @@ import (
 )
 
 // The vectors of Wycheproof, as far as they speak of our profile. What is left out:
-//   - JWE, of which there is none here, and every algorithm that is not in RFC 7518 section 3.1 or RFC 8037;
+//   - JWE, of which there is none here, and every algorithm that is not in RFC 7518 section 3.1 or
+//     RFC 8037;
 //   - HMAC with tags that were cut, or with secrets shorter than the hash;
 //   - PSS with a salt that is not as long as the hash, of which every vector must be refused;
 //   - tokens without claims, of which the same holds.
 //
-// An invalid vector, or one that is only acceptable, must be refused, in the profile or out of it, unless mistaken names it. A valid one must be accepted, unless
-// contested names it.
+// An invalid vector, or one that is only acceptable, must be refused, in the profile or out of it,
+// unless mistaken names it. A valid one must be accepted, unless contested names it.
 
-// contested are vectors that Wycheproof calls valid and we refuse, by file and number, each with the reason.
+// contested are vectors that Wycheproof calls valid and we refuse, by file and number, each with
+// the reason.
 var contested = map[string]map[int]string{
 	"json_web_signature_test.json": {
-		259: "no claims", 264: "no claims", 268: "no claims", 272: "no claims", 320: "no claims", 325: "no claims",
-		346: "signed PS384 with a key published for PS256", 350: "signed PS384 with a key published for PS256",
-		347: "its key is published for ES521, which there is not", 351: "its key is published for ES521, which there is not",
-		372: "a letter inside the header that is not base64url", 373: "a letter inside the claims that is not base64url",
-		376: "white space in the header: not its one spelling", 377: "white space in the header: not its one spelling",
+		259: "no claims",
+		264: "no claims",
+		268: "no claims",
+		272: "no claims",
+		320: "no claims",
+		325: "no claims",
+		346: "signed PS384 with a key published for PS256",
+		350: "signed PS384 with a key published for PS256",
+		347: "its key is published for ES521, which there is not",
+		351: "its key is published for ES521, which there is not",
+		372: "a letter inside the header that is not base64url",
+		373: "a letter inside the claims that is not base64url",
+		376: "white space in the header: not its one spelling",
+		377: "white space in the header: not its one spelling",
 	},
 }
 
 // mistaken are vectors that Wycheproof calls invalid, and that are not.
 var mistaken = map[string]map[int]string{
-	"json_web_signature_test.json":         {367: "the very bytes of the valid vector 357", 370: "the very bytes of the valid vector 357"},
-	"rsa_pss_2048_sha256_mgf1_0_test.json": {69: "invalid for a salt of 0 bytes, as its salt has the 32 that PS256 wants"},
+	"json_web_signature_test.json": {
+		367: "the very bytes of the valid vector 357",
+		370: "the very bytes of the valid vector 357",
+	},
+	"rsa_pss_2048_sha256_mgf1_0_test.json": {
+		69: "invalid for a salt of 0 bytes, as its salt has the 32 that PS256 wants",
+	},
 }
 
 type vector struct {
@@ -123,7 +139,8 @@ func (c *tally) check(t *testing.T, v vector, inProfile bool, err error) {
 
 func (c *tally) report(t *testing.T) {
 	t.Helper()
-	t.Logf("%s: %d valid accepted, %d invalid refused, %d valid out of profile refused, %d contested, %d invalid accepted",
+	t.Logf(
+		"%s: %d valid accepted, %d invalid refused, %d valid out of profile refused, %d contested, %d invalid accepted",
 		c.file, c.accepted, c.refused, c.outOfProfile, c.contested, c.soft)
 	if c.refused+c.outOfProfile == 0 || c.accepted+c.outOfProfile == 0 {
 		t.Errorf("%s: nothing was judged", c.file)
@@ -173,7 +190,8 @@ func verifyVector(keys []*jose.PublicKey, jws any) error {
 	return keys[i].Verify(p.Header.Algorithm, p.SigningInput, p.Signature)
 }
 
-// vectorKeys loads a group's keys as a gate would: a lone kind of secrets as a secret file each, all else as a key set.
+// vectorKeys loads a group's keys as a gate would: a lone kind of secrets as a secret file each,
+// all else as a key set.
 func vectorKeys(t *testing.T, g vectorGroup) ([]*jose.PublicKey, error) {
 	t.Helper()
 	doc := g.Public
@@ -189,7 +207,8 @@ func vectorKeys(t *testing.T, g vectorGroup) ([]*jose.PublicKey, error) {
 			set.Keys = nil
 		}
 	}
-	if !slices.ContainsFunc(set.Keys, func(k map[string]string) bool { return k["kty"] != "oct" }) && len(set.Keys) > 0 {
+	if !slices.ContainsFunc(set.Keys, func(k map[string]string) bool { return k["kty"] != "oct" }) &&
+		len(set.Keys) > 0 {
 		return secretKeys(set.Keys)
 	}
 	keys, _, err := jose.ParseKeySet(doc)
@@ -205,7 +224,8 @@ func secretKeys(entries []map[string]string) (keys []*jose.PublicKey, err error)
 		}
 		k, err := jose.NewSecretKey(e["kid"], secret)
 		if bytes.Equal(secret, make([]byte, 32)) {
-			// The vectors on base64 are keyed with zeros, which we refuse as no secret; what they ask is worth asking all the same.
+			// The vectors on base64 are keyed with zeros, which we refuse as no secret; what they
+			// ask is worth asking all the same.
 			k, err = jose.UncheckedSecretKey(e["kid"], secret)
 		}
 		if err != nil {
@@ -239,7 +259,8 @@ func TestWycheproofSignatures(t *testing.T) {
 	}
 }
 
-// TestWycheproofPSSWithOtherSalts: salts of another length than the hash, and other hashes, are refused even when they are valid PSS.
+// TestWycheproofPSSWithOtherSalts: salts of another length than the hash, and other hashes, are
+// refused even when they are valid PSS.
 func TestWycheproofPSSWithOtherSalts(t *testing.T) {
 	for file, alg := range map[string]string{
 		"rsa_pss_2048_sha256_mgf1_0_test.json": "PS256", "rsa_pss_2048_sha256_mgf1sha1_20_test.json": "PS256", "rsa_pss_2048_sha1_mgf1_20_test.json": "PS256",

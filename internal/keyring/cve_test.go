@@ -18,7 +18,8 @@ import (
 	"time"
 )
 
-// TestCVE holds published vulnerabilities of systems like ours, as far as they concern an issuer's keys.
+// TestCVE holds published vulnerabilities of systems like ours, as far as they concern an issuer's
+// keys.
 func TestCVE(t *testing.T) {
 	t.Run("CVE-2026-90942", testNothingPrivateIsShown)
 	t.Run("CVE-2022-23539", testKeyOfAnotherTypeIsRefused)
@@ -59,7 +60,8 @@ func testNothingPrivateIsShown(t *testing.T) {
 		if jsonErr != nil {
 			t.Fatal(jsonErr)
 		}
-		shown := string(r.KeySet()) + err.Error() + b.log.String() + string(list) + fmt.Sprintf("%v %+v", keys, r.current.Load().signer)
+		shown := string(r.KeySet()) + err.Error() + b.log.String() + string(list) + fmt.Sprintf(
+			"%v %+v", keys, r.current.Load().signer)
 		for _, secret := range b.secrets() {
 			if strings.Contains(shown, secret) {
 				t.Errorf("%s: a secret is shown", alg)
@@ -89,8 +91,19 @@ func (b *bench) secrets() (lines []string) {
 // Each algorithm with a key of each other type: refused at load, whatever the manifest calls it.
 func testKeyOfAnotherTypeIsRefused(t *testing.T) {
 	kinds := map[string]string{
-		"ES256": "P-256", "ES384": "P-384", "ES512": "P-521", "EdDSA": "Ed25519",
-		"RS256": "RSA", "RS384": "RSA", "RS512": "RSA", "PS256": "RSA", "PS384": "RSA", "PS512": "RSA", "HS256": "secret", "HS384": "secret 48", "HS512": "secret 64",
+		"ES256": "P-256",
+		"ES384": "P-384",
+		"ES512": "P-521",
+		"EdDSA": "Ed25519",
+		"RS256": "RSA",
+		"RS384": "RSA",
+		"RS512": "RSA",
+		"PS256": "RSA",
+		"PS384": "RSA",
+		"PS512": "RSA",
+		"HS256": "secret",
+		"HS384": "secret 48",
+		"HS512": "secret 64",
 	}
 	for _, have := range []string{"ES256", "ES384", "ES512", "EdDSA", "RS256", "HS256"} {
 		b := newBench(t, algorithm(have))
@@ -117,8 +130,10 @@ func testKeyOfAnotherTypeIsRefused(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	weak.write(weak.path(weak.key(Signing, Next).File), string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})))
-	if _, err := Open(weak.config, weak.options2()); err == nil || !strings.Contains(err.Error(), "rsa_size") {
+	weak.write(weak.path(weak.key(Signing, Next).File),
+		string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})))
+	if _, err := Open(weak.config, weak.options2()); err == nil ||
+		!strings.Contains(err.Error(), "rsa_size") {
 		t.Errorf("RSA of 1024 bits: expected a refusal by name, got %v", err)
 	}
 }
@@ -195,7 +210,8 @@ func TestOpenNeedsAClockAndNothingElse(t *testing.T) {
 	if _, err := Open(b.config, Options{}); err == nil || !strings.Contains(err.Error(), "clock") {
 		t.Errorf("expected a clock to be asked for, got %v", err)
 	}
-	if _, err := Open(b.config, Options{Now: time.Now, Logger: slog.New(slog.DiscardHandler)}); err != nil {
+	if _, err := Open(b.config,
+		Options{Now: time.Now, Logger: slog.New(slog.DiscardHandler)}); err != nil {
 		t.Error(err)
 	}
 }

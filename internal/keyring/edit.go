@@ -13,7 +13,8 @@ import (
 	"github.com/sallyport/sallyport/internal/ownfile"
 )
 
-// edit is a change of the ring under way: a manifest to be written, and the files of the keys that are new in it.
+// edit is a change of the ring under way: a manifest to be written, and the files of the keys that
+// are new in it.
 type edit struct {
 	*manifest
 	store *store
@@ -77,7 +78,8 @@ func (e *edit) unlock() (err error) {
 	return nil
 }
 
-// write puts the new files into the folder, the manifest last: the keys must be on the disk before it names them.
+// write puts the new files into the folder, the manifest last: the keys must be on the disk before
+// it names them.
 func (e *edit) write() error {
 	raw, err := json.MarshalIndent(e.manifest, "", "  ")
 	if err != nil {

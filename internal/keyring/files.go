@@ -22,9 +22,10 @@ const (
 	fileMax      = 1 << 20
 )
 
-// ReadPrivate reads a file that holds a secret. It refuses one that others may read or write (with groupReadable, its group may
-// read it, as Kubernetes mounts a Secret for a pod with an fsGroup), one that is no regular file, and one larger than 1 MiB.
-// A symbolic link is followed: Kubernetes' files are such links.
+// ReadPrivate reads a file that holds a secret. It refuses one that others may read or write (with
+// groupReadable, its group may read it, as Kubernetes mounts a Secret for a pod with an fsGroup),
+// one that is no regular file, and one larger than 1 MiB. A symbolic link is followed: Kubernetes'
+// files are such links.
 func ReadPrivate(path string, groupReadable bool) ([]byte, error) {
 	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0) // not to hang on a pipe
 	if err != nil {
@@ -73,12 +74,14 @@ func CheckFolder(dir string) error {
 	}
 	// With the sticky bit nobody can replace another's file; Kubernetes mounts Secrets so.
 	if mode := info.Mode(); mode&0o022 != 0 && mode&fs.ModeSticky == 0 {
-		return fmt.Errorf("%s: mode %04o lets others put keys into this folder; chmod 0700 it", dir, mode.Perm())
+		return fmt.Errorf("%s: mode %04o lets others put keys into this folder; chmod 0700 it",
+			dir, mode.Perm())
 	}
 	return nil
 }
 
-// readPassphrase reads a passphrase file; one trailing newline is not part of the passphrase. path "" is no passphrase.
+// readPassphrase reads a passphrase file; one trailing newline is not part of the passphrase. path
+// "" is no passphrase.
 func readPassphrase(path string, groupReadable bool) ([]byte, error) {
 	if path == "" {
 		return nil, nil
@@ -89,7 +92,8 @@ func readPassphrase(path string, groupReadable bool) ([]byte, error) {
 	}
 	b = []byte(strings.TrimSuffix(strings.TrimSuffix(string(b), "\n"), "\r"))
 	if len(b) < passphraseMin {
-		return nil, fmt.Errorf("passphrase_file: %s: expected at least %d bytes, got %d", path, passphraseMin, len(b))
+		return nil, fmt.Errorf("passphrase_file: %s: expected at least %d bytes, got %d", path,
+			passphraseMin, len(b))
 	}
 	return b, nil
 }
@@ -101,8 +105,9 @@ const (
 	lockPause    = 20 * time.Millisecond
 )
 
-// lock takes the folder's lock, which all issuers and commands that change the folder hold while they do. It waits for ten
-// seconds at most. The operating system frees the lock of a process that dies.
+// lock takes the folder's lock, which all issuers and commands that change the folder hold while
+// they do. It waits for ten seconds at most. The operating system frees the lock of a process that
+// dies.
 func lock(ctx context.Context, dir string) (unlock func() error, err error) {
 	f, err := os.OpenFile(filepath.Join(dir, lockFile), os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
@@ -125,7 +130,9 @@ func lock(ctx context.Context, dir string) (unlock func() error, err error) {
 		}
 		select {
 		case <-ctx.Done():
-			return nil, errors.Join(fmt.Errorf("lock %s: held by another process: %w", f.Name(), context.Cause(ctx)), f.Close())
+			return nil, errors.Join(
+				fmt.Errorf("lock %s: held by another process: %w", f.Name(), context.Cause(ctx)),
+				f.Close())
 		case <-pause.C:
 		}
 	}

@@ -44,15 +44,17 @@ type Key struct {
 	Until time.Time `json:"until,omitzero"`
 }
 
-// Folder is a key ring's folder as an operator's command works on it. Dir is required; the rest may stay zero. Every change takes
-// the folder's lock, so any number of commands and issuers may work on one folder. A Folder itself is for one goroutine. Whoever changes a folder
-// runs as the user that owns it, or as root, whose new files go to the folder's owner.
+// Folder is a key ring's folder as an operator's command works on it. Dir is required; the rest may
+// stay zero. Every change takes the folder's lock, so any number of commands and issuers may work
+// on one folder. A Folder itself is for one goroutine. Whoever changes a folder runs as the user
+// that owns it, or as root, whose new files go to the folder's owner.
 type Folder struct {
 	Dir            string
 	PassphraseFile string           // as in Config
 	GroupReadable  bool             // as in Config
 	Now            func() time.Time // nil: time.Now
-	Lifetimes      Lifetimes        // the issuer's, if known; where the ring's manifest has longer ones, those count; a new ring's
+	// the issuer's, if known; where the ring's manifest has longer ones, those count; a new ring's
+	Lifetimes Lifetimes
 
 	once  sync.Once
 	store *store
@@ -60,7 +62,10 @@ type Folder struct {
 
 func (f *Folder) open() *store {
 	f.once.Do(func() {
-		f.store = &store{dir: f.Dir, passphraseFile: f.PassphraseFile, groupReadable: f.GroupReadable, lifetimes: f.Lifetimes, now: f.Now}
+		f.store = &store{
+			dir: f.Dir, passphraseFile: f.PassphraseFile, groupReadable: f.GroupReadable,
+			lifetimes: f.Lifetimes, now: f.Now,
+		}
 		if f.store.now == nil {
 			f.store.now = time.Now
 		}
@@ -68,8 +73,8 @@ func (f *Folder) open() *store {
 	return f.store
 }
 
-// List tells the ring's keys: signing before refresh, active before next before retired. It reads the manifest alone, so that it
-// works without the passphrase and on a ring with a broken key.
+// List tells the ring's keys: signing before refresh, active before next before retired. It reads
+// the manifest alone, so that it works without the passphrase and on a ring with a broken key.
 func (f *Folder) List(ctx context.Context) ([]Key, error) {
 	m, _, err := f.open().manifest()
 	if err != nil {
@@ -78,8 +83,8 @@ func (f *Folder) List(ctx context.Context) ([]Key, error) {
 	return m.list(), nil
 }
 
-// Lengthen writes the Folder's Lifetimes into the ring's manifest where they are longer, and gives those that count from now on. Where none
-// is longer it only reads.
+// Lengthen writes the Folder's Lifetimes into the ring's manifest where they are longer, and gives
+// those that count from now on. Where none is longer it only reads.
 func (f *Folder) Lengthen(ctx context.Context) (Lifetimes, error) {
 	if err := f.Lifetimes.check(); err != nil {
 		return Lifetimes{}, fmt.Errorf("keyring: %w", err)
@@ -91,9 +96,10 @@ func (f *Folder) Lengthen(ctx context.Context) (Lifetimes, error) {
 	return m.Lifetimes, nil
 }
 
-// Rotate goes one step round the ring: the next key of that use becomes active, the active one retired, and a new next one is made
-// for alg ("": as the active one). Where there is no next key, making one is the step. It refuses with ErrTooEarly while the next key
-// has not been published long enough, unless force. Retired keys with nothing left to verify leave the ring.
+// Rotate goes one step round the ring: the next key of that use becomes active, the active one
+// retired, and a new next one is made for alg ("": as the active one). Where there is no next key,
+// making one is the step. It refuses with ErrTooEarly while the next key has not been published
+// long enough, unless force. Retired keys with nothing left to verify leave the ring.
 func (f *Folder) Rotate(ctx context.Context, use Use, alg string, force bool) ([]Key, error) {
 	if use != Signing && use != Refresh {
 		return nil, fmt.Errorf("keyring: expected use %q or %q, got %q", Signing, Refresh, use)
@@ -119,7 +125,8 @@ func (f *Folder) Rotate(ctx context.Context, use Use, alg string, force bool) ([
 	return m.list(), nil
 }
 
-// Promote makes the next key kid active and retires the active one; ErrTooEarly as in Rotate. It makes no new next key.
+// Promote makes the next key kid active and retires the active one; ErrTooEarly as in Rotate. It
+// makes no new next key.
 func (f *Folder) Promote(ctx context.Context, kid string, force bool) (Key, error) {
 	m, err := f.open().change(ctx, func(e *edit) error { return e.promote(kid, e.now, force) })
 	if err != nil {
@@ -132,20 +139,23 @@ func (f *Folder) Promote(ctx context.Context, kid string, force bool) (Key, erro
 	return m.describe(e), nil
 }
 
-// Retire takes kid out of signing. The active key hands over to the next one (ErrTooEarly as in Rotate); a next key, which has
-// signed nothing, leaves the ring. It returns the key as it now is, or was when it left.
+// Retire takes kid out of signing. The active key hands over to the next one (ErrTooEarly as in
+// Rotate); a next key, which has signed nothing, leaves the ring. It returns the key as it now is,
+// or was when it left.
 func (f *Folder) Retire(ctx context.Context, kid string, force bool) (Key, error) {
 	return f.leave(ctx, kid, func(e *edit) error { return e.retire(kid, e.now, force) })
 }
 
-// Remove takes kid out of the ring and deletes its file, at once: nothing that it signed is known from then on, save where gates still
-// hold the key, so revoke it too. An active key's place is taken by the next one however young, else by a new one. The subject tag key
-// can not be removed. It returns the key as it was.
+// Remove takes kid out of the ring and deletes its file, at once: nothing that it signed is known
+// from then on, save where gates still hold the key, so revoke it too. An active key's place is
+// taken by the next one however young, else by a new one. The subject tag key can not be removed.
+// It returns the key as it was.
 func (f *Folder) Remove(ctx context.Context, kid string) (Key, error) {
 	return f.leave(ctx, kid, func(e *edit) error { return e.remove(kid, e.now, e.fresh("")) })
 }
 
-func (f *Folder) leave(ctx context.Context, kid string, step func(*edit) error) (was Key, err error) {
+func (f *Folder) leave(ctx context.Context, kid string,
+	step func(*edit) error) (was Key, err error) {
 	m, err := f.open().change(ctx, func(e *edit) error {
 		k, err := e.find(kid)
 		if err != nil {
@@ -165,8 +175,15 @@ func (f *Folder) leave(ctx context.Context, kid string, step func(*edit) error) 
 
 func (m *manifest) describe(e *entry) Key {
 	k := Key{
-		ID: e.ID, Use: e.Use, Algorithm: e.Algorithm, State: e.State, File: e.File, Encrypted: m.Encrypted,
-		Created: e.Created, Activated: e.Activated, Retired: e.Retired,
+		ID:        e.ID,
+		Use:       e.Use,
+		Algorithm: e.Algorithm,
+		State:     e.State,
+		File:      e.File,
+		Encrypted: m.Encrypted,
+		Created:   e.Created,
+		Activated: e.Activated,
+		Retired:   e.Retired,
 	}
 	switch e.State {
 	case Next:

@@ -22,7 +22,13 @@ func TestGenerateMakesARingOfAnActiveAndANextKey(t *testing.T) {
 	for _, k := range keys {
 		got = append(got, string(k.Use)+" "+string(k.State)+" "+k.Algorithm)
 	}
-	want := []string{"signing active ES256", "signing next ES256", "refresh active HS256", "refresh next HS256", "subject_tag active HS256"}
+	want := []string{
+		"signing active ES256",
+		"signing next ES256",
+		"refresh active HS256",
+		"refresh next HS256",
+		"subject_tag active HS256",
+	}
 	if !slices.Equal(got, want) {
 		t.Fatalf("expected %v, got %v", want, got)
 	}
@@ -108,7 +114,8 @@ func TestNextKeyDoesNotSignBeforeEveryReaderKnowsIt(t *testing.T) {
 		"retire":  func() error { _, err := b.folder.Retire(t.Context(), b.key(Signing, Active).ID, false); return err },
 	}
 	for name, step := range steps {
-		if err := step(); !errors.Is(err, ErrTooEarly) || !strings.Contains(err.Error(), next.Ready.Format(time.RFC3339)) {
+		if err := step(); !errors.Is(err, ErrTooEarly) ||
+			!strings.Contains(err.Error(), next.Ready.Format(time.RFC3339)) {
 			t.Errorf("%s: expected ErrTooEarly with the time from when on, got %v", name, err)
 		}
 	}
@@ -135,12 +142,14 @@ func TestIssuersLongerLifetimesCountForCommands(t *testing.T) {
 	b.edit(func(m *manifest) { m.Lifetimes = Lifetimes{} })
 	b.open().tend(t.Context())
 	next := b.key(Signing, Next)
-	if got, want := next.Ready.Sub(next.Created), 15*time.Minute+2*time.Minute+time.Minute; got != want {
+	if got, want := next.Ready.Sub(
+		next.Created), 15*time.Minute+2*time.Minute+time.Minute; got != want {
 		t.Fatalf("expected a command to wait for the issuer's %v, got %v", want, got)
 	}
 }
 
-// When nobody rotates but the operator, the folder has to be told: by shorter lifetimes a command would drop keys whose tokens are still valid.
+// When nobody rotates but the operator, the folder has to be told: by shorter lifetimes a command
+// would drop keys whose tokens are still valid.
 func TestFolderWithShorterLifetimesThanTheIssuersIsToldOf(t *testing.T) {
 	b := newBench(t)
 	before := b.read(manifestFile)
@@ -153,21 +162,26 @@ func TestFolderWithShorterLifetimesThanTheIssuersIsToldOf(t *testing.T) {
 	for range 3 {
 		r.tend(t.Context())
 	}
-	if n := strings.Count(b.log.String(), "sallyport keys lifetimes"); n != 1 || !strings.Contains(b.log.String(), "--key-set-max-age=1h0m0s --max-lifetime=8h0m0s") {
+	if n := strings.Count(b.log.String(), "sallyport keys lifetimes"); n != 1 ||
+		!strings.Contains(b.log.String(), "--key-set-max-age=1h0m0s --max-lifetime=8h0m0s") {
 		t.Errorf("expected to be told once what to do, got %d times in %s", n, b.log)
 	}
 	if b.metric("sallyport_keyring_short_lifetimes") != 1 || b.read(manifestFile) != before {
 		t.Error("expected a metric and an unchanged folder")
 	}
 
-	operator := &Folder{Dir: b.folder.Dir, Now: b.clock.now, Lifetimes: Lifetimes{Token: 8 * time.Hour, Publish: time.Hour, Spread: time.Second}}
+	operator := &Folder{
+		Dir: b.folder.Dir, Now: b.clock.now,
+		Lifetimes: Lifetimes{Token: 8 * time.Hour, Publish: time.Hour, Spread: time.Second},
+	}
 	want := DefaultLifetimes()
 	want.Token, want.Publish = 8*time.Hour, time.Hour
 	if got, err := operator.Lengthen(t.Context()); err != nil || got != want {
 		t.Fatalf("expected the longest of each, %+v, got %+v, %v", want, got, err)
 	}
 	after := b.read(manifestFile)
-	if got, err := operator.Lengthen(t.Context()); err != nil || got != want || b.read(manifestFile) != after {
+	if got, err := operator.Lengthen(t.Context()); err != nil || got != want ||
+		b.read(manifestFile) != after {
 		t.Errorf("expected nothing to be written for nothing, got %+v, %v", got, err)
 	}
 	r.tend(t.Context())
@@ -212,7 +226,9 @@ func TestRingDoesNotOutgrowWhatGatesRead(t *testing.T) {
 		}
 	}
 	before := b.read(manifestFile)
-	if _, err := b.folder.Rotate(t.Context(), Signing, "", true); err == nil || !strings.Contains(err.Error(), "100 signing keys") || b.read(manifestFile) != before {
+	if _, err := b.folder.Rotate(t.Context(), Signing, "",
+		true); err == nil || !strings.Contains(err.Error(), "100 signing keys") ||
+		b.read(manifestFile) != before {
 		t.Fatalf("expected the step to be refused, got %v", err)
 	}
 	if _, err := b.folder.Remove(t.Context(), b.key(Signing, Retired).ID); err != nil {
@@ -228,7 +244,8 @@ func TestRotationTooOftenForTheLifetimeOfTokensIsRefusedAtTheStart(t *testing.T)
 	b := newBench(t, rotating(20*time.Minute))
 	o := b.options()
 	o.MaxLifetime = 48 * time.Hour
-	if _, err := Open(b.config, o); err == nil || !strings.Contains(err.Error(), "more than 100 keys") {
+	if _, err := Open(b.config, o); err == nil ||
+		!strings.Contains(err.Error(), "more than 100 keys") {
 		t.Errorf("expected a refusal that says why, got %v", err)
 	}
 	b.other()
@@ -236,7 +253,8 @@ func TestRotationTooOftenForTheLifetimeOfTokensIsRefusedAtTheStart(t *testing.T)
 
 func TestLifetimesBelowZeroAreRefused(t *testing.T) {
 	b := newBench(t)
-	if _, err := (&Folder{Dir: b.folder.Dir, Lifetimes: Lifetimes{Token: -1}}).Lengthen(t.Context()); err == nil {
+	if _, err := (&Folder{Dir: b.folder.Dir, Lifetimes: Lifetimes{Token: -1}}).Lengthen(
+		t.Context()); err == nil {
 		t.Error("accepted")
 	}
 }
@@ -250,7 +268,8 @@ func TestRetireTakesANextKeyOut(t *testing.T) {
 	if _, there := b.listing()[next.File]; there {
 		t.Error("the file is still there")
 	}
-	if _, err := b.folder.Retire(t.Context(), b.key(Signing, Active).ID, true); err == nil || !strings.Contains(err.Error(), "rotate first") {
+	if _, err := b.folder.Retire(t.Context(), b.key(Signing, Active).ID, true); err == nil ||
+		!strings.Contains(err.Error(), "rotate first") {
 		t.Errorf("expected the last signing key to stay, got %v", err)
 	}
 	if _, err := b.folder.Rotate(t.Context(), Signing, "", false); err != nil {
@@ -334,7 +353,8 @@ func TestStepsOnAnUnknownKeyAreRefused(t *testing.T) {
 			t.Errorf("%s: expected ErrUnknownKey, got %v", name, err)
 		}
 	}
-	if _, err := b.folder.Promote(t.Context(), b.key(Signing, Active).ID, true); err == nil || !strings.Contains(err.Error(), "expected a next one") {
+	if _, err := b.folder.Promote(t.Context(), b.key(Signing, Active).ID, true); err == nil ||
+		!strings.Contains(err.Error(), "expected a next one") {
 		t.Errorf("promote an active key: expected a refusal, got %v", err)
 	}
 }
@@ -344,7 +364,8 @@ func TestFolderWithoutARingSaysHowToMakeOne(t *testing.T) {
 	if err := os.Chmod(f.Dir, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := f.List(t.Context()); err == nil || !strings.Contains(err.Error(), "sallyport keygen") {
+	if _, err := f.List(t.Context()); err == nil ||
+		!strings.Contains(err.Error(), "sallyport keygen") {
 		t.Fatalf("expected the command that makes a ring, got %v", err)
 	}
 }
@@ -363,7 +384,9 @@ func TestNoNewKeyLooksLikeAnOption(t *testing.T) {
 }
 
 func TestANewRingHasTheTimesThatItsFolderNames(t *testing.T) {
-	short := Lifetimes{Publish: time.Second, Token: time.Minute, Session: time.Hour, Spread: time.Second}
+	short := Lifetimes{
+		Publish: time.Second, Token: time.Minute, Session: time.Hour, Spread: time.Second,
+	}
 	f := &Folder{Dir: t.TempDir(), Lifetimes: short}
 	keys, err := f.Generate(t.Context(), "EdDSA")
 	if err != nil {
@@ -371,7 +394,8 @@ func TestANewRingHasTheTimesThatItsFolderNames(t *testing.T) {
 	}
 	for _, k := range keys {
 		if k.Use == Signing && k.State == Next && k.Ready.Sub(k.Created) != short.wait(Signing) {
-			t.Errorf("the next key may sign %v after it was made, expected %v", k.Ready.Sub(k.Created), short.wait(Signing))
+			t.Errorf("the next key may sign %v after it was made, expected %v",
+				k.Ready.Sub(k.Created), short.wait(Signing))
 		}
 	}
 }

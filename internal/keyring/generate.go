@@ -8,9 +8,10 @@ import (
 	"os"
 )
 
-// Generate makes a new ring: an active and a next signing key for alg, the same for refresh tokens, and the subject tag key. The
-// folder is made when it is missing. One that holds a ring already stays as it is: ErrExists. The manifest gets the Folder's Lifetimes,
-// or DefaultLifetimes when it has none; an issuer with longer ones makes them longer.
+// Generate makes a new ring: an active and a next signing key for alg, the same for refresh tokens,
+// and the subject tag key. The folder is made when it is missing. One that holds a ring already
+// stays as it is: ErrExists. The manifest gets the Folder's Lifetimes, or DefaultLifetimes when it
+// has none; an issuer with longer ones makes them longer.
 func (f *Folder) Generate(ctx context.Context, alg string) ([]Key, error) {
 	s := f.open()
 	if err := os.MkdirAll(s.dir, 0o700); err != nil {
@@ -70,8 +71,9 @@ func (e *edit) add(use Use, state State, alg string) error {
 	return nil
 }
 
-// Reseal encrypts every key of the ring anew under the passphrase in newPassphraseFile; "" leaves them unencrypted. Running issuers go on
-// with the ring that they hold until their passphrase_file agrees.
+// Reseal encrypts every key of the ring anew under the passphrase in newPassphraseFile; "" leaves
+// them unencrypted. Running issuers go on with the ring that they hold until their passphrase_file
+// agrees.
 func (f *Folder) Reseal(ctx context.Context, newPassphraseFile string) error {
 	s := f.open()
 	passphrase, err := readPassphrase(newPassphraseFile, s.groupReadable)
@@ -98,7 +100,8 @@ func (f *Folder) Reseal(ctx context.Context, newPassphraseFile string) error {
 	return err
 }
 
-// reseal gives k a file of another name, since the manifest that is in force until the end names the old one.
+// reseal gives k a file of another name, since the manifest that is in force until the end names
+// the old one.
 func (e *edit) reseal(k *entry, old []byte) error {
 	content, err := e.store.vault.plain(e.store.dir, k, old, e.store.groupReadable)
 	if err != nil {

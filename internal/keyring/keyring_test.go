@@ -102,8 +102,13 @@ func encrypted(passphrase string) func(*bench) {
 
 func (b *bench) options() Options {
 	return Options{
-		Now: b.clock.now, Logger: slog.New(slog.NewJSONHandler(b.log, nil)), Registry: b.reg,
-		PublishFor: 15 * time.Minute, MaxLifetime: time.Hour, SessionLifetime: 24 * time.Hour, ClockSkew: 30 * time.Second,
+		Now:             b.clock.now,
+		Logger:          slog.New(slog.NewJSONHandler(b.log, nil)),
+		Registry:        b.reg,
+		PublishFor:      15 * time.Minute,
+		MaxLifetime:     time.Hour,
+		SessionLifetime: 24 * time.Hour,
+		ClockSkew:       30 * time.Second,
 	}
 }
 

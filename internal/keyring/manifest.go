@@ -13,7 +13,8 @@ import (
 
 // Errors of an operator's step that the ring does not allow.
 var (
-	// ErrTooEarly says that a next key has not been published long enough: some gate could not verify what it signs.
+	// ErrTooEarly says that a next key has not been published long enough: some gate could not
+	// verify what it signs.
 	ErrTooEarly = errors.New("the next key has not been published long enough")
 	// ErrUnknownKey says that the ring has no key of that id.
 	ErrUnknownKey = errors.New("no key of that id in the ring")
@@ -54,7 +55,8 @@ var (
 	filePattern = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_.-]{0,199}\.pem$`)
 )
 
-// parseManifest reads a manifest strictly: an unknown name in it is a newer version's, and guessing at keys is worse than stopping.
+// parseManifest reads a manifest strictly: an unknown name in it is a newer version's, and guessing
+// at keys is worse than stopping.
 func parseManifest(b []byte) (*manifest, error) {
 	var m manifest
 	if err := decodeStrict(b, &m); err != nil {

@@ -14,13 +14,29 @@ import (
 	"github.com/sallyport/sallyport/internal/jose"
 )
 
-// secretSize is the length of the ring's HMAC keys: that of SHA-256's output (RFC 7518 section 3.2).
+// secretSize is the length of the ring's HMAC keys: that of SHA-256's output (RFC 7518 section
+// 3.2).
 const secretSize = 32
 
 // algorithms are those that a ring makes keys for.
-var algorithms = []string{"ES256", "ES384", "ES512", "EdDSA", "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "HS256", "HS384", "HS512"}
+var algorithms = []string{
+	"ES256",
+	"ES384",
+	"ES512",
+	"EdDSA",
+	"RS256",
+	"RS384",
+	"RS512",
+	"PS256",
+	"PS384",
+	"PS512",
+	"HS256",
+	"HS384",
+	"HS512",
+}
 
-// symmetric reports whether keys for alg have no public half, so that they never appear in the JWKS.
+// symmetric reports whether keys for alg have no public half, so that they never appear in the
+// JWKS.
 func symmetric(alg string) bool { return strings.HasPrefix(alg, "HS") }
 
 // material is the secret of one key, out of its file.
@@ -39,7 +55,8 @@ func newKey(use Use, alg string, now time.Time) (entry, []byte, error) {
 		return e, pem.EncodeToMemory(&pem.Block{Type: blockSecret, Bytes: random(secretSize)}), nil
 	}
 	key, err := jose.GenerateKey(alg)
-	for err == nil && strings.HasPrefix(key.ID(), "-") { // on a command line that would be taken for an option
+	// on a command line that would be taken for an option
+	for err == nil && strings.HasPrefix(key.ID(), "-") {
 		key, err = jose.GenerateKey(alg)
 	}
 	if err != nil {
@@ -59,7 +76,8 @@ func random(n int) []byte {
 }
 
 // load reads and checks e's key.
-func (v *vault) load(dir string, e *entry, passphrase []byte, groupReadable bool) (material, error) {
+func (v *vault) load(dir string, e *entry, passphrase []byte,
+	groupReadable bool) (material, error) {
 	content, err := v.plain(dir, e, passphrase, groupReadable)
 	if err != nil {
 		return material{}, err
@@ -71,8 +89,8 @@ func (v *vault) load(dir string, e *entry, passphrase []byte, groupReadable bool
 	return m, nil
 }
 
-// plain reads e's file and decrypts it. With a passphrase an unencrypted file is refused: whoever can write to the folder but does not
-// know the passphrase must not be able to plant a key.
+// plain reads e's file and decrypts it. With a passphrase an unencrypted file is refused: whoever
+// can write to the folder but does not know the passphrase must not be able to plant a key.
 func (v *vault) plain(dir string, e *entry, passphrase []byte, groupReadable bool) ([]byte, error) {
 	path := filepath.Join(dir, e.File)
 	content, err := ReadPrivate(path, groupReadable)
@@ -95,7 +113,8 @@ func (v *vault) plain(dir string, e *entry, passphrase []byte, groupReadable boo
 	return content, nil
 }
 
-// oneBlock reads a PEM file (RFC 7468) of exactly one block, with nothing but white space around it.
+// oneBlock reads a PEM file (RFC 7468) of exactly one block, with nothing but white space around
+// it.
 func oneBlock(content []byte) (*pem.Block, error) {
 	content = bytes.TrimSpace(content)
 	if !bytes.HasPrefix(content, []byte("-----BEGIN ")) {
@@ -119,7 +138,8 @@ func (e *entry) material(content []byte) (material, error) {
 	}
 	if e.Use != Signing {
 		if block.Type != blockSecret || len(block.Bytes) != secretSize {
-			return material{}, fmt.Errorf("expected a PEM block %q of %d bytes, got %q of %d", blockSecret, secretSize, block.Type, len(block.Bytes))
+			return material{}, fmt.Errorf("expected a PEM block %q of %d bytes, got %q of %d",
+				blockSecret, secretSize, block.Type, len(block.Bytes))
 		}
 		return material{secret: block.Bytes}, nil
 	}

@@ -22,16 +22,20 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 			Name: "sallyport_keyring_keys", Help: "Keys of the ring in force, by use and state.",
 		}, []string{"use", "state"}),
 		activeSince: prometheus.NewGaugeVec(prometheus.GaugeOpts{
-			Name: "sallyport_keyring_active_since_timestamp_seconds", Help: "When the active key became active, in Unix seconds.",
+			Name: "sallyport_keyring_active_since_timestamp_seconds",
+			Help: "When the active key became active, in Unix seconds.",
 		}, []string{"use"}),
 		activations: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "sallyport_keyring_activations_total", Help: "Keys that this issuer made active by automatic rotation.",
+			Name: "sallyport_keyring_activations_total",
+			Help: "Keys that this issuer made active by automatic rotation.",
 		}, []string{"use"}),
 		revision: prometheus.NewGauge(prometheus.GaugeOpts{
-			Name: "sallyport_keyring_revision", Help: "Revision of the ring in force; issuers on one folder agree on it.",
+			Name: "sallyport_keyring_revision",
+			Help: "Revision of the ring in force; issuers on one folder agree on it.",
 		}),
 		broken: prometheus.NewGauge(prometheus.GaugeOpts{
-			Name: "sallyport_keyring_broken", Help: "1 while the folder is broken and an older ring is in force, else 0.",
+			Name: "sallyport_keyring_broken",
+			Help: "1 while the folder is broken and an older ring is in force, else 0.",
 		}),
 		failures: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "sallyport_keyring_reload_failures_total", Help: "Readings of the folder that failed.",
@@ -40,7 +44,8 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 			Name: "sallyport_keyring_rotation_failures_total", Help: "Automatic rotations that failed.",
 		}),
 		shortLifetimes: prometheus.NewGauge(prometheus.GaugeOpts{
-			Name: "sallyport_keyring_short_lifetimes", Help: "1 while the folder says shorter lifetimes than this issuer has and nobody but the operator rotates, else 0.",
+			Name: "sallyport_keyring_short_lifetimes",
+			Help: "1 while the folder says shorter lifetimes than this issuer has and nobody but the operator rotates, else 0.",
 		}),
 	}
 	if reg == nil {

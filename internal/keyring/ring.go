@@ -17,7 +17,8 @@ import (
 	"github.com/sallyport/sallyport/internal/jose"
 )
 
-// Ring is the key ring of a running issuer. All methods may be called from many goroutines; those of the request path take no lock.
+// Ring is the key ring of a running issuer. All methods may be called from many goroutines; those
+// of the request path take no lock.
 type Ring struct {
 	store     *store
 	algorithm string
@@ -32,7 +33,8 @@ type Ring struct {
 	short   bool       // the folder says shorter lifetimes than this issuer has
 }
 
-// Open reads the ring in cfg.Dir. A folder without a ring, or one that is broken, is an error that says what to do.
+// Open reads the ring in cfg.Dir. A folder without a ring, or one that is broken, is an error that
+// says what to do.
 func Open(cfg Config, o Options) (*Ring, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
@@ -40,7 +42,9 @@ func Open(cfg Config, o Options) (*Ring, error) {
 	if o.Now == nil {
 		return nil, errors.New("keyring: expected a clock in the options, got none")
 	}
-	r := &Ring{store: newStore(cfg, o), algorithm: cfg.Algorithm, every: cfg.RotateEvery, log: o.Logger}
+	r := &Ring{
+		store: newStore(cfg, o), algorithm: cfg.Algorithm, every: cfg.RotateEvery, log: o.Logger,
+	}
 	if r.log == nil {
 		r.log = slog.New(slog.DiscardHandler)
 	}
@@ -62,30 +66,42 @@ func (r *Ring) checkRotation(cfg Config) error {
 		return nil
 	}
 	if wait := r.current.Load().Lifetimes.wait(Signing); cfg.RotateEvery < wait {
-		return fmt.Errorf("keyring: expected keys.rotate_every of at least %v, as long as a next key must be published before it signs, got %v", wait, cfg.RotateEvery)
+		return fmt.Errorf(
+			"keyring: expected keys.rotate_every of at least %v, as long as a next key must be published before it signs, got %v",
+			wait, cfg.RotateEvery)
 	}
-	if n, linger := jose.MaxKeys-3, r.current.Load().Lifetimes.linger(Signing); cfg.RotateEvery < linger/time.Duration(n) {
-		return fmt.Errorf("keyring: expected keys.rotate_every of at least %v, since retired keys stay for %v and gates read no key set with more than %d keys, got %v",
+	if n, linger := jose.MaxKeys-3, r.current.Load().Lifetimes.linger(
+		Signing); cfg.RotateEvery < linger/time.Duration(
+		n,
+	) {
+		return fmt.Errorf(
+			"keyring: expected keys.rotate_every of at least %v, since retired keys stay for %v and gates read no key set with more than %d keys, got %v",
 			linger/time.Duration(n), linger, jose.MaxKeys, cfg.RotateEvery)
 	}
 	unlock, err := lock(context.Background(), r.store.dir)
 	if err != nil {
-		return fmt.Errorf("keyring: keys.rotate_every needs a folder that can be written to; leave it out to rotate by hand: %w", err)
+		return fmt.Errorf(
+			"keyring: keys.rotate_every needs a folder that can be written to; leave it out to rotate by hand: %w",
+			err)
 	}
 	return unlock()
 }
 
-// Sign makes a compact JWS with header type typ over claims, with the active key (RFC 7515 section 7.1).
+// Sign makes a compact JWS with header type typ over claims, with the active key (RFC 7515 section
+// 7.1).
 func (r *Ring) Sign(typ string, claims []byte) (string, error) {
 	return r.current.Load().signer.Sign(typ, claims)
 }
 
 // ErrRevoked says that every key that may sign is revoked.
-var ErrRevoked = errors.New("keyring: the active signing key is revoked, and so is the next one if there is one")
+var ErrRevoked = errors.New(
+	"keyring: the active signing key is revoked, and so is the next one if there is one")
 
-// SignUnless is Sign for whoever knows of revoked keys: the next key, which is published already, takes the place of an active one that
-// is, as it does in the folder. This process may not have read the folder anew yet.
-func (r *Ring) SignUnless(revoked func(kid string) bool, typ string, claims []byte) (string, error) {
+// SignUnless is Sign for whoever knows of revoked keys: the next key, which is published already,
+// takes the place of an active one that is, as it does in the folder. This process may not have
+// read the folder anew yet.
+func (r *Ring) SignUnless(revoked func(kid string) bool, typ string,
+	claims []byte) (string, error) {
 	s := r.current.Load()
 	for _, key := range []*jose.PrivateKey{s.signer, s.next} {
 		if key != nil && !revoked(key.ID()) {
@@ -95,11 +111,12 @@ func (r *Ring) SignUnless(revoked func(kid string) bool, typ string, claims []by
 	return "", ErrRevoked
 }
 
-// KeySet is the JWKS document to publish (RFC 7517 section 5): the active, next and retired signing keys, public halves only.
-// Callers must not change it.
+// KeySet is the JWKS document to publish (RFC 7517 section 5): the active, next and retired signing
+// keys, public halves only. Callers must not change it.
 func (r *Ring) KeySet() []byte { return r.current.Load().document }
 
-// Digest is the beginning of the SHA-256 of the manifest of the ring in force, ring.json, as sha256sum shows it: 12 hexadecimal digits.
+// Digest is the beginning of the SHA-256 of the manifest of the ring in force, ring.json, as
+// sha256sum shows it: 12 hexadecimal digits.
 func (r *Ring) Digest() string {
 	sum := sha256.Sum256(r.current.Load().raw)
 	return hex.EncodeToString(sum[:6])
@@ -116,8 +133,8 @@ func (r *Ring) RefreshMAC(msg []byte) []byte {
 	return mac(r.current.Load().refresh[0], msg)
 }
 
-// CheckRefreshMAC reports whether given is msg's MAC under any refresh key of the ring: active, next (another issuer may use it already) or
-// retired. It takes the same time whichever key it is.
+// CheckRefreshMAC reports whether given is msg's MAC under any refresh key of the ring: active,
+// next (another issuer may use it already) or retired. It takes the same time whichever key it is.
 func (r *Ring) CheckRefreshMAC(msg, given []byte) bool {
 	found := false
 	for _, key := range r.current.Load().refresh {
@@ -128,12 +145,13 @@ func (r *Ring) CheckRefreshMAC(msg, given []byte) bool {
 	return found
 }
 
-// SubjectTag is a name for a subject that tells nothing about it: 22 characters of base64url (128 bits), the same for as long as the
-// ring lives.
+// SubjectTag is a name for a subject that tells nothing about it: 22 characters of base64url (128
+// bits), the same for as long as the ring lives.
 func (r *Ring) SubjectTag(issuer, subject string) string {
 	h := hmac.New(sha256.New, r.current.Load().tag)
 	var size [8]byte
-	binary.BigEndian.PutUint64(size[:], uint64(len(issuer))) // so that no two pairs run into the same bytes
+	// so that no two pairs run into the same bytes
+	binary.BigEndian.PutUint64(size[:], uint64(len(issuer)))
 	h.Write([]byte("sallyport subject tag 1\n"))
 	h.Write(size[:])
 	h.Write([]byte(issuer))

@@ -20,7 +20,8 @@ func TestRetiredKeyStaysPublishedUntilItsLastTokenExpired(t *testing.T) {
 		t.Fatal(err)
 	}
 	retired := b.key(Signing, Retired)
-	// An issuer that hears of the rotation last signs for Spread more; its token lives for an hour, plus the skew.
+	// An issuer that hears of the rotation last signs for Spread more; its token lives for an hour,
+	// plus the skew.
 	for b.clock.now().Before(retired.Until.Add(-time.Minute)) {
 		if err := r.Reload(t.Context()); err != nil {
 			t.Fatal(err)
@@ -31,7 +32,8 @@ func TestRetiredKeyStaysPublishedUntilItsLastTokenExpired(t *testing.T) {
 		b.clock.advance(time.Minute)
 	}
 	if retired.Until.Sub(retired.Retired) < time.Hour+4*time.Minute {
-		t.Fatalf("expected a retired key to stay for an hour and more, got %v", retired.Until.Sub(retired.Retired))
+		t.Fatalf("expected a retired key to stay for an hour and more, got %v",
+			retired.Until.Sub(retired.Retired))
 	}
 	b.clock.advance(time.Minute)
 	if err := r.Reload(t.Context()); err != nil {
@@ -97,10 +99,12 @@ func TestRotationNeedsAFolderThatCanBeWrittenTo(t *testing.T) {
 	if err := os.Remove(b.path(lockFile)); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.Mkdir(b.path(lockFile), 0o700); err != nil { // root may write anywhere, but not into a folder as if it were a file
+	// root may write anywhere, but not into a folder as if it were a file
+	if err := os.Mkdir(b.path(lockFile), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Open(b.config, b.options()); err == nil || !strings.Contains(err.Error(), "rotate_every") {
+	if _, err := Open(b.config, b.options()); err == nil ||
+		!strings.Contains(err.Error(), "rotate_every") {
 		t.Fatalf("expected the setting in the error, got %v", err)
 	}
 }
@@ -113,7 +117,9 @@ func TestFailedRotationIsToldAndTriedAgain(t *testing.T) {
 	b.must(os.Mkdir(b.path(lockFile), 0o700))
 	b.clock.advance(25 * time.Hour)
 	r.tend(t.Context())
-	if b.metric("sallyport_keyring_rotation_failures_total") != 1 || !strings.Contains(b.log.String(), "rotation failed") || signer(t, sign(t, r)) != first {
+	if b.metric("sallyport_keyring_rotation_failures_total") != 1 ||
+		!strings.Contains(b.log.String(), "rotation failed") ||
+		signer(t, sign(t, r)) != first {
 		t.Fatalf("expected to be told and to go on with %q: %s", first, b.log)
 	}
 	b.must(os.Remove(b.path(lockFile)))
@@ -146,7 +152,8 @@ func TestNewFilesBelongToTheFoldersOwner(t *testing.T) {
 
 func TestRotationFasterThanReadersLearnIsRefused(t *testing.T) {
 	b := newBench(t, rotating(10*time.Minute))
-	if _, err := Open(b.config, b.options()); err == nil || !strings.Contains(err.Error(), "at least 18m0s") {
+	if _, err := Open(b.config, b.options()); err == nil ||
+		!strings.Contains(err.Error(), "at least 18m0s") {
 		t.Fatalf("expected the least time in the error, got %v", err)
 	}
 }
@@ -177,7 +184,8 @@ func TestSeveralIssuersOverOneFolderAgree(t *testing.T) {
 	if err := json.Unmarshal([]byte(b.read(manifestFile)), &m); err != nil {
 		t.Fatal(err)
 	}
-	// The first turn also writes down the issuers' longer lifetimes; one revision a turn besides the first.
+	// The first turn also writes down the issuers' longer lifetimes; one revision a turn besides
+	// the first.
 	if m.Revision > 6 {
 		t.Errorf("expected each rotation to happen once, got revision %d", m.Revision)
 	}
@@ -197,7 +205,9 @@ func TestKeysChangeWhileTheRingIsInUse(t *testing.T) {
 				default:
 				}
 				compact, err := r.Sign("at+jwt", []byte(`{}`))
-				if err != nil || !r.CheckRefreshMAC([]byte("m"), r.RefreshMAC([]byte("m"))) || len(r.KeySet()) == 0 || compact == "" {
+				if err != nil || !r.CheckRefreshMAC([]byte("m"), r.RefreshMAC([]byte("m"))) ||
+					len(r.KeySet()) == 0 ||
+					compact == "" {
 					t.Errorf("signing in the midst of a change: %v", err)
 					return
 				}
@@ -287,7 +297,8 @@ func TestSubjectTagNeverChangesAndTellsNothing(t *testing.T) {
 	}
 }
 
-// TestARevokedKeySignsNothing: the next one does, until the folder is read anew; without a next one nothing is signed.
+// TestARevokedKeySignsNothing: the next one does, until the folder is read anew; without a next one
+// nothing is signed.
 func TestARevokedKeySignsNothing(t *testing.T) {
 	b := newBench(t, rotating(24*time.Hour))
 	r := b.open()
@@ -295,7 +306,11 @@ func TestARevokedKeySignsNothing(t *testing.T) {
 	r.tend(t.Context())
 	revoked := map[string]bool{}
 	signed := func() (string, error) {
-		return r.SignUnless(func(kid string) bool { return revoked[kid] }, "at+jwt", []byte(`{"iss":"https://issuer.example"}`))
+		return r.SignUnless(
+			func(kid string) bool { return revoked[kid] },
+			"at+jwt",
+			[]byte(`{"iss":"https://issuer.example"}`),
+		)
 	}
 	active, err := signed()
 	if err != nil || signer(t, active) != signer(t, sign(t, r)) {
@@ -303,7 +318,8 @@ func TestARevokedKeySignsNothing(t *testing.T) {
 	}
 	revoked[signer(t, active)] = true
 	next, err := signed()
-	if err != nil || signer(t, next) == signer(t, active) || !verifies(t, published(t, r.KeySet()), next) {
+	if err != nil || signer(t, next) == signer(t, active) ||
+		!verifies(t, published(t, r.KeySet()), next) {
 		t.Fatalf("expected a token under the next key, which is published: %v", err)
 	}
 	revoked[signer(t, next)] = true

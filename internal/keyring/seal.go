@@ -21,8 +21,9 @@ const (
 	blockSealed = "SALLYPORT ENCRYPTED KEY" // the PEM of a key, encrypted
 )
 
-// sealing is how a passphrase becomes a key: argon2id (RFC 9106). It stands in the header of each sealed block, and all files of
-// a ring share one, so that a ring of many keys costs one derivation.
+// sealing is how a passphrase becomes a key: argon2id (RFC 9106). It stands in the header of each
+// sealed block, and all files of a ring share one, so that a ring of many keys costs one
+// derivation.
 type sealing struct {
 	time, memory uint32 // passes, KiB
 	threads      uint8
@@ -44,15 +45,19 @@ const (
 
 func (s sealing) headers() map[string]string {
 	return map[string]string{
-		"Cipher": "AES-256-GCM", "KDF": "argon2id",
-		"Time": strconv.Itoa(int(s.time)), "Memory-KiB": strconv.Itoa(int(s.memory)), "Threads": strconv.Itoa(int(s.threads)),
-		"Salt": base64.RawStdEncoding.EncodeToString(s.salt[:]),
+		"Cipher":     "AES-256-GCM",
+		"KDF":        "argon2id",
+		"Time":       strconv.Itoa(int(s.time)),
+		"Memory-KiB": strconv.Itoa(int(s.memory)),
+		"Threads":    strconv.Itoa(int(s.threads)),
+		"Salt":       base64.RawStdEncoding.EncodeToString(s.salt[:]),
 	}
 }
 
 func parseSealing(h map[string]string) (s sealing, err error) {
 	if h["Cipher"] != "AES-256-GCM" || h["KDF"] != "argon2id" || len(h) != 6 {
-		return s, errors.New("expected the headers Cipher: AES-256-GCM, KDF: argon2id, Time, Memory-KiB, Threads and Salt")
+		return s, errors.New(
+			"expected the headers Cipher: AES-256-GCM, KDF: argon2id, Time, Memory-KiB, Threads and Salt")
 	}
 	time, err1 := strconv.ParseUint(h["Time"], 10, 32)
 	memory, err2 := strconv.ParseUint(h["Memory-KiB"], 10, 32)
@@ -61,7 +66,8 @@ func parseSealing(h map[string]string) (s sealing, err error) {
 	if err := errors.Join(err1, err2, err3, err4); err != nil {
 		return s, fmt.Errorf("headers of the encryption: %w", err)
 	}
-	if time < 1 || time > sealTimeMax || memory < 8*threads || memory > sealMemoryMax || threads < 1 || len(salt) != len(s.salt) {
+	if time < 1 || time > sealTimeMax || memory < 8*threads || memory > sealMemoryMax || threads < 1 ||
+		len(salt) != len(s.salt) {
 		return s, errors.New("headers of the encryption are out of bounds")
 	}
 	s.time, s.memory, s.threads = uint32(time), uint32(memory), uint8(threads)
@@ -71,10 +77,12 @@ func parseSealing(h map[string]string) (s sealing, err error) {
 
 // bound is what a sealed block is tied to, so that one key's file does not pass for another's.
 func (s sealing) bound(e *entry) []byte {
-	return fmt.Appendf(nil, "sallyport key 1\n%s\n%s\n%s\n%d %d %d %x", e.Use, e.ID, e.Algorithm, s.time, s.memory, s.threads, s.salt)
+	return fmt.Appendf(nil, "sallyport key 1\n%s\n%s\n%s\n%d %d %d %x", e.Use, e.ID, e.Algorithm,
+		s.time, s.memory, s.threads, s.salt)
 }
 
-// vault derives keys from passphrases and remembers them, since a reload must not cost a derivation.
+// vault derives keys from passphrases and remembers them, since a reload must not cost a
+// derivation.
 type vault struct {
 	mu   sync.Mutex
 	keys map[vaultKey]cipher.AEAD
@@ -115,10 +123,12 @@ func (v *vault) seal(plain []byte, e *entry, passphrase []byte, s sealing) ([]by
 	if err != nil {
 		return nil, err
 	}
-	return pem.EncodeToMemory(&pem.Block{Type: blockSealed, Headers: s.headers(), Bytes: c.Seal(nil, nil, plain, s.bound(e))}), nil
+	return pem.EncodeToMemory(
+		&pem.Block{Type: blockSealed, Headers: s.headers(), Bytes: c.Seal(nil, nil, plain, s.bound(e))}), nil
 }
 
-var errPassphrase = errors.New("does not open with this passphrase: another passphrase, or the file was changed or belongs to another key")
+var errPassphrase = errors.New(
+	"does not open with this passphrase: another passphrase, or the file was changed or belongs to another key")
 
 // unseal is seal's inverse.
 func (v *vault) unseal(b *pem.Block, e *entry, passphrase []byte) ([]byte, error) {

@@ -13,7 +13,8 @@ const passphrase = "correct horse battery staple"
 func TestEncryptedRingWorksWithItsPassphraseOnly(t *testing.T) {
 	b := newBench(t, encrypted(passphrase))
 	for name, content := range b.listing() {
-		if strings.HasSuffix(name, ".pem") && !strings.HasPrefix(content, "-----BEGIN SALLYPORT ENCRYPTED KEY-----") {
+		if strings.HasSuffix(name, ".pem") &&
+			!strings.HasPrefix(content, "-----BEGIN SALLYPORT ENCRYPTED KEY-----") {
 			t.Errorf("%s: not encrypted", name)
 		}
 	}
@@ -37,12 +38,15 @@ func TestEncryptedRingWorksWithItsPassphraseOnly(t *testing.T) {
 		"no such file":       {filepath.Join(t.TempDir(), "none"), "passphrase_file"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			cfg, folder := b.config, &Folder{Dir: b.folder.Dir, PassphraseFile: change.file, Now: b.clock.now}
+			cfg, folder := b.config, &Folder{
+				Dir: b.folder.Dir, PassphraseFile: change.file, Now: b.clock.now,
+			}
 			cfg.PassphraseFile = configPath(change.file)
 			if _, err := Open(cfg, b.options2()); err == nil || !strings.Contains(err.Error(), change.want) {
 				t.Errorf("open: expected %q, got %v", change.want, err)
 			}
-			if _, err := folder.Rotate(t.Context(), Signing, "", true); err == nil || !strings.Contains(err.Error(), change.want) {
+			if _, err := folder.Rotate(t.Context(), Signing, "", true); err == nil ||
+				!strings.Contains(err.Error(), change.want) {
 				t.Errorf("rotate: expected %q, got %v", change.want, err)
 			}
 			if err := r.Reload(t.Context()); err != nil {
@@ -65,11 +69,13 @@ func TestPlantedKeyIsRefusedInAnEncryptedRing(t *testing.T) {
 		k, _ := m.find(active.ID)
 		k.ID, k.File = e.ID, e.File
 	})
-	if err := r.Reload(t.Context()); err == nil || !strings.Contains(err.Error(), "got an unencrypted one") {
+	if err := r.Reload(t.Context()); err == nil ||
+		!strings.Contains(err.Error(), "got an unencrypted one") {
 		t.Fatalf("expected the unencrypted key to be refused, got %v", err)
 	}
 	b.edit(func(m *manifest) { m.Encrypted = false })
-	if err := r.Reload(t.Context()); err == nil || !strings.Contains(err.Error(), "this ring is not encrypted") {
+	if err := r.Reload(t.Context()); err == nil ||
+		!strings.Contains(err.Error(), "this ring is not encrypted") {
 		t.Fatalf("expected a ring that says it is not encrypted to be refused, got %v", err)
 	}
 	if signer(t, sign(t, r)) != active.ID {
@@ -83,7 +89,8 @@ func TestSealedFileServesItsOwnKeyOnly(t *testing.T) {
 	active, next := b.key(Refresh, Active), b.key(Refresh, Next)
 	a, n := b.read(active.File), b.read(next.File)
 	b.write(b.path(active.File), n)
-	if err := r.Reload(t.Context()); err == nil || !strings.Contains(err.Error(), "belongs to another key") {
+	if err := r.Reload(t.Context()); err == nil ||
+		!strings.Contains(err.Error(), "belongs to another key") {
 		t.Fatalf("expected files in each other's place to be refused, got %v", err)
 	}
 	for name, change := range map[string]func(*pem.Block){
@@ -187,7 +194,8 @@ func TestReadPrivateRefusesFilesThatOthersMayRead(t *testing.T) {
 		}
 		_, err := ReadPrivate(path, c.groupReadable)
 		if (err == nil) != c.ok || err != nil && !strings.Contains(err.Error(), "chmod 0600") {
-			t.Errorf("mode %04o, group_readable %v: expected ok %v, got %v", c.mode, c.groupReadable, c.ok, err)
+			t.Errorf("mode %04o, group_readable %v: expected ok %v, got %v", c.mode,
+				c.groupReadable, c.ok, err)
 		}
 		if err := os.Remove(path); err != nil {
 			t.Fatal(err)

@@ -6,7 +6,8 @@ import (
 	"time"
 )
 
-// The steps of the ring. After an error the manifest is to be thrown away: nothing of it has been written.
+// The steps of the ring. After an error the manifest is to be thrown away: nothing of it has been
+// written.
 
 // promote makes the next key id active and retires the active one.
 func (m *manifest) promote(id string, now time.Time, force bool) error {
@@ -18,7 +19,9 @@ func (m *manifest) promote(id string, now time.Time, force bool) error {
 		return fmt.Errorf("key %q is %s, expected a next one", id, e.State)
 	}
 	if at := m.ready(e); now.Before(at) && !force {
-		return fmt.Errorf("%w: key %q may sign from %s on; wait, or force it and have tokens refused meanwhile", ErrTooEarly, id, at.UTC().Format(time.RFC3339))
+		return fmt.Errorf(
+			"%w: key %q may sign from %s on; wait, or force it and have tokens refused meanwhile",
+			ErrTooEarly, id, at.UTC().Format(time.RFC3339))
 	}
 	if old := m.in(e.Use, Active); old != nil {
 		// A clock that is behind the one that activated the key must not shorten the key's afterlife.
@@ -44,14 +47,18 @@ func (m *manifest) retire(id string, now time.Time, force bool) error {
 	}
 	next := m.in(e.Use, Next)
 	if next == nil {
-		return fmt.Errorf("key %q is active and there is no next %s key to take over; rotate first, which makes one", id, e.Use)
+		return fmt.Errorf(
+			"key %q is active and there is no next %s key to take over; rotate first, which makes one",
+			id, e.Use)
 	}
 	return m.promote(next.ID, now, force)
 }
 
-var errTagStays = errors.New("the subject tag key never rotates: every session's name is made with it")
+var errTagStays = errors.New(
+	"the subject tag key never rotates: every session's name is made with it")
 
-// remove takes id out at once. An active key's place is taken by the next one however young, else by heir, which must then be given.
+// remove takes id out at once. An active key's place is taken by the next one however young, else
+// by heir, which must then be given.
 func (m *manifest) remove(id string, now time.Time, heir func(Use) (entry, error)) error {
 	e, err := m.find(id)
 	if err != nil {
@@ -103,8 +110,9 @@ func (m *manifest) purge(now time.Time) (gone []string) {
 	return gone
 }
 
-// period is how long a key of use stays active when signing keys do for every. Refresh keys live by sessions: rotating them faster would only pile up
-// retired ones that each refresh must be checked against.
+// period is how long a key of use stays active when signing keys do for every. Refresh keys live by
+// sessions: rotating them faster would only pile up retired ones that each refresh must be checked
+// against.
 func (m *manifest) period(use Use, every time.Duration) time.Duration {
 	if use == Refresh {
 		return max(every, m.Lifetimes.Session)
@@ -136,7 +144,8 @@ func (m *manifest) turn(next, active *entry, now time.Time, every time.Duration)
 }
 
 // maintain does what is due at now, and tells the keys that became active.
-func (m *manifest) maintain(now time.Time, every time.Duration, fresh func(Use) (entry, error)) (activated []entry, err error) {
+func (m *manifest) maintain(now time.Time, every time.Duration,
+	fresh func(Use) (entry, error)) (activated []entry, err error) {
 	for _, use := range []Use{Signing, Refresh} {
 		if next := m.in(use, Next); next != nil && m.turn(next, m.in(use, Active), now, every) {
 			if err := m.promote(next.ID, now, false); err != nil {

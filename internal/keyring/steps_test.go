@@ -10,7 +10,8 @@ import (
 	"pgregory.net/rapid"
 )
 
-// world is issuers over one folder and gates that read their JWKS, each at times of its own and by a clock of its own, as far off as is allowed.
+// world is issuers over one folder and gates that read their JWKS, each at times of its own and by
+// a clock of its own, as far off as is allowed.
 type world struct {
 	*rapid.T
 	now     time.Time
@@ -42,7 +43,11 @@ type modelToken struct {
 func newWorld(t *rapid.T) *world {
 	w := &world{T: t, now: time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)}
 	w.folder = manifest{Version: manifestVersion, Revision: 1, Lifetimes: Lifetimes{
-		Publish: 15 * time.Minute, Token: time.Hour, Session: 24 * time.Hour, Spread: 3 * time.Minute, Skew: 2 * time.Minute,
+		Publish: 15 * time.Minute,
+		Token:   time.Hour,
+		Session: 24 * time.Hour,
+		Spread:  3 * time.Minute,
+		Skew:    2 * time.Minute,
 	}}
 	w.every = rapid.SampledFrom([]time.Duration{0, 30 * time.Minute, 3 * time.Hour}).Draw(t, "every")
 	for _, k := range []struct {
@@ -71,7 +76,9 @@ func (w *world) fresh(now time.Time) func(Use) (entry, error) {
 	return func(u Use) (entry, error) {
 		w.serial++
 		id := fmt.Sprintf("%s-%d", u, w.serial)
-		return entry{ID: id, Use: u, Algorithm: "ES256", State: Next, File: id + ".pem", Created: now}, nil
+		return entry{
+			ID: id, Use: u, Algorithm: "ES256", State: Next, File: id + ".pem", Created: now,
+		}, nil
 	}
 }
 
@@ -143,7 +150,8 @@ func (w *world) check() {
 		if t.use == Signing {
 			for _, g := range w.gates {
 				if !g.kids[t.kid] {
-					w.Fatalf("a gate refuses a valid token of key %s at %v; it knows %v", t.kid, w.now, slices.Sorted(maps.Keys(g.kids)))
+					w.Fatalf("a gate refuses a valid token of key %s at %v; it knows %v", t.kid,
+						w.now, slices.Sorted(maps.Keys(g.kids)))
 				}
 			}
 			continue
@@ -156,7 +164,8 @@ func (w *world) check() {
 	}
 }
 
-// moment is how long there is until the next change by i's clock, or until just before a token dies.
+// moment is how long there is until the next change by i's clock, or until just before a token
+// dies.
 func (w *world) moment(i *modelIssuer) time.Duration {
 	var moments []time.Duration
 	for _, e := range w.folder.Keys {
@@ -199,11 +208,18 @@ func TestNoRotationMakesAnyoneRefuseAValidToken(t *testing.T) {
 			"an issuer signs": func(*rapid.T) {
 				i, l := w.issuer(), w.folder.Lifetimes
 				// A gate adds its leeway, and may be that much behind itself.
-				w.tokens = append(w.tokens, modelToken{kid: i.view.in(Signing, Active).ID, use: Signing, dies: w.now.Add(l.Token + 2*l.Skew)})
+				w.tokens = append(
+					w.tokens,
+					modelToken{
+						kid: i.view.in(Signing, Active).ID, use: Signing,
+						dies: w.now.Add(l.Token + 2*l.Skew),
+					},
+				)
 			},
 			"a session begins": func(*rapid.T) {
 				i, l := w.issuer(), w.folder.Lifetimes
-				w.tokens = append(w.tokens, modelToken{kid: i.view.in(Refresh, Active).ID, use: Refresh, dies: w.now.Add(l.Session)})
+				w.tokens = append(w.tokens,
+					modelToken{kid: i.view.in(Refresh, Active).ID, use: Refresh, dies: w.now.Add(l.Session)})
 			},
 			"an issuer reads the folder": func(*rapid.T) { w.reload(w.issuer()) },
 			"a gate fetches":             func(t *rapid.T) { w.fetch(w.gates[rapid.IntRange(0, len(w.gates)-1).Draw(t, "gate")], w.issuer()) },
@@ -213,7 +229,8 @@ func TestNoRotationMakesAnyoneRefuseAValidToken(t *testing.T) {
 				if w.every == 0 || !w.folder.due(now, w.every) {
 					return
 				}
-				w.step("maintain", func(m *manifest) error { _, err := m.maintain(now, w.every, w.fresh(now)); return err })
+				w.step("maintain",
+					func(m *manifest) error { _, err := m.maintain(now, w.every, w.fresh(now)); return err })
 				if w.folder.due(now, w.every) {
 					w.Fatal("something is still due")
 				}
@@ -231,7 +248,10 @@ func TestNoRotationMakesAnyoneRefuseAValidToken(t *testing.T) {
 				})
 			},
 			"an operator retires": func(t *rapid.T) {
-				use, state := rapid.SampledFrom([]Use{Signing, Refresh, SubjectTag}).Draw(t, "use"), rapid.SampledFrom([]State{Active, Next}).Draw(t, "state")
+				use, state := rapid.SampledFrom([]Use{Signing, Refresh, SubjectTag}).
+					Draw(t, "use"),
+					rapid.SampledFrom([]State{Active, Next}).
+						Draw(t, "state")
 				if e := w.folder.in(use, state); e != nil {
 					id := e.ID
 					w.step("retire", func(m *manifest) error { return m.retire(id, w.now, false) })
@@ -252,7 +272,8 @@ func TestNoStepBreaksTheRing(t *testing.T) {
 				}
 			},
 			"time passes": func(t *rapid.T) {
-				w.now = w.now.Add(time.Duration(rapid.Int64Range(-int64(time.Hour), int64(48*time.Hour)).Draw(t, "for")))
+				w.now = w.now.Add(
+					time.Duration(rapid.Int64Range(-int64(time.Hour), int64(48*time.Hour)).Draw(t, "for")))
 			},
 			"anything is done to any key": func(t *rapid.T) {
 				keys := w.folder.Keys

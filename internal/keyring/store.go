@@ -59,21 +59,26 @@ func (s *store) manifest() (*manifest, []byte, error) {
 // attempts bounds how often a reader starts anew because the ring changed under it.
 const attempts = 5
 
-// load reads the whole ring. All or nothing: a ring with one broken key is a broken ring, since its JWKS would lack a key that is in use.
+// load reads the whole ring. All or nothing: a ring with one broken key is a broken ring, since its
+// JWKS would lack a key that is in use.
 func (s *store) load() (*contents, error) {
 	for try := 1; ; try++ {
 		c, err := s.loadOnce()
 		if err == nil {
 			return c, nil
 		}
-		// The error may be that of a change under way, which removes files after it has replaced the manifest.
-		if raw, readErr := readBounded(s.manifestPath()); try == attempts || readErr != nil || c == nil || bytes.Equal(raw, c.raw) {
+		// The error may be that of a change under way, which removes files after it has replaced
+		// the manifest.
+		if raw, readErr := readBounded(
+			s.manifestPath()); try == attempts || readErr != nil || c == nil ||
+			bytes.Equal(raw, c.raw) {
 			return nil, fmt.Errorf("keyring: %w", err)
 		}
 	}
 }
 
-// loadOnce returns the contents that it failed on beside an error, when it got as far as the manifest.
+// loadOnce returns the contents that it failed on beside an error, when it got as far as the
+// manifest.
 func (s *store) loadOnce() (*contents, error) {
 	m, raw, err := s.manifest()
 	if err != nil {
@@ -101,13 +106,16 @@ func (s *store) passphrase(m *manifest) ([]byte, error) {
 	case p == nil && m.Encrypted:
 		return nil, errors.New("this ring is encrypted; name its passphrase_file")
 	case p != nil && !m.Encrypted:
-		return nil, errors.New("passphrase_file is set, but this ring is not encrypted; encrypt it with `sallyport keys reseal`, or leave passphrase_file out")
+		return nil, errors.New(
+			"passphrase_file is set, but this ring is not encrypted; encrypt it with `sallyport keys reseal`, or leave passphrase_file out",
+		)
 	}
 	return p, nil
 }
 
-// change makes one step of the ring: it takes the lock, hands an edit to step, and writes new keys, then the manifest, then
-// deletes the files of keys that left. Readers see the ring before or after it, never between.
+// change makes one step of the ring: it takes the lock, hands an edit to step, and writes new keys,
+// then the manifest, then deletes the files of keys that left. Readers see the ring before or after
+// it, never between.
 func (s *store) change(ctx context.Context, step func(*edit) error) (*manifest, error) {
 	m, err := s.locked(ctx, func() (*manifest, error) {
 		m, _, err := s.manifest()
@@ -122,8 +130,9 @@ func (s *store) change(ctx context.Context, step func(*edit) error) (*manifest, 
 	return m, nil
 }
 
-// lengthen writes the store's lifetimes into the manifest where they are longer, so that whoever works on the folder without knowing them
-// obeys them too. When the manifest says so already, nothing is written.
+// lengthen writes the store's lifetimes into the manifest where they are longer, so that whoever
+// works on the folder without knowing them obeys them too. When the manifest says so already,
+// nothing is written.
 func (s *store) lengthen(ctx context.Context) (*manifest, error) {
 	m, _, err := s.manifest()
 	if err != nil {
@@ -150,7 +159,8 @@ func (s *store) locked(ctx context.Context, do func() (*manifest, error)) (*mani
 	return m, nil
 }
 
-// sweep deletes what a crashed step left half written. Whoever holds the lock is the only one who writes.
+// sweep deletes what a crashed step left half written. Whoever holds the lock is the only one who
+// writes.
 func (s *store) sweep() error {
 	names, err := filepath.Glob(filepath.Join(s.dir, tempPrefix+"*"))
 	for _, name := range names {
@@ -173,7 +183,11 @@ func (s *store) apply(m *manifest, step func(*edit) error) (*manifest, error) {
 		return nil, fmt.Errorf("the step would break the ring: %w", err)
 	}
 	if n := m.signing(); n > jose.MaxKeys && n > signing {
-		return nil, fmt.Errorf("the ring has %d signing keys, and gates read no key set with more than %d: wait until the first of the retired ones leaves it, as `sallyport keys list` tells", signing, jose.MaxKeys)
+		return nil, fmt.Errorf(
+			"the ring has %d signing keys, and gates read no key set with more than %d: wait until the first of the retired ones leaves it, as `sallyport keys list` tells",
+			signing,
+			jose.MaxKeys,
+		)
 	}
 	if err := ed.write(); err != nil {
 		return nil, err
@@ -191,7 +205,8 @@ func (s *store) discard(files map[string]string) error {
 	var failed error
 	for id, name := range files {
 		if err := os.Remove(filepath.Join(s.dir, name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			failed = errors.Join(failed, fmt.Errorf("key %q has left the ring, but its file is still there; delete it: %w", id, err))
+			failed = errors.Join(failed,
+				fmt.Errorf("key %q has left the ring, but its file is still there; delete it: %w", id, err))
 		}
 	}
 	return errors.Join(failed, ownfile.SyncFolder(s.dir))

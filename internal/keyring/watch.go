@@ -10,15 +10,18 @@ import (
 	"github.com/fsnotify/fsnotify"
 )
 
-// quiet is how long after a first sign of change the folder is read: a change comes as several events.
+// quiet is how long after a first sign of change the folder is read: a change comes as several
+// events.
 const quiet = 100 * time.Millisecond
 
-// Run keeps the ring as the folder has it and, when cfg.RotateEvery is set, rotates. The folder is read at each change that the system
-// tells of, and every few seconds besides, since it does not tell of changes made on another machine. It returns nil when ctx ends.
+// Run keeps the ring as the folder has it and, when cfg.RotateEvery is set, rotates. The folder is
+// read at each change that the system tells of, and every few seconds besides, since it does not
+// tell of changes made on another machine. It returns nil when ctx ends.
 func (r *Ring) Run(ctx context.Context) error {
 	watcher, err := fsnotify.NewWatcher()
 	if err != nil {
-		r.log.Warn("key ring: no notice of changes, reading the folder from time to time", "every", r.poll(), "error", err)
+		r.log.Warn("key ring: no notice of changes, reading the folder from time to time",
+			"every", r.poll(), "error", err)
 		watcher = &fsnotify.Watcher{} // its channels are nil and never ready
 	} else {
 		defer watcher.Close()
@@ -54,7 +57,8 @@ func (r *Ring) Run(ctx context.Context) error {
 	}
 }
 
-// poll is how often the folder is read without notice: several times within the Spread that all issuers reckon with.
+// poll is how often the folder is read without notice: several times within the Spread that all
+// issuers reckon with.
 func (r *Ring) poll() time.Duration {
 	return min(max(r.store.lifetimes.Spread/8, time.Second), 15*time.Second)
 }
@@ -89,7 +93,8 @@ func (r *Ring) Reload(context.Context) error {
 		r.metrics.broken.Set(1)
 		if r.trouble != err.Error() {
 			r.trouble = err.Error()
-			r.log.Error("key ring: the folder is broken, going on with the ring read before", "revision", r.current.Load().Revision, "error", err)
+			r.log.Error("key ring: the folder is broken, going on with the ring read before",
+				"revision", r.current.Load().Revision, "error", err)
 		}
 		return err
 	}
@@ -98,7 +103,8 @@ func (r *Ring) Reload(context.Context) error {
 	}
 	r.trouble = ""
 	if !bytes.Equal(snap.raw, r.current.Load().raw) {
-		r.log.Info("key ring: read anew", "revision", snap.Revision, "active", snap.signer.ID(), "algorithm", snap.signer.Algorithm())
+		r.log.Info("key ring: read anew", "revision", snap.Revision, "active", snap.signer.ID(),
+			"algorithm", snap.signer.Algorithm())
 	}
 	r.take(snap)
 	return nil
@@ -114,7 +120,8 @@ func (r *Ring) read() (*snapshot, error) {
 		return nil, err
 	}
 	if held := r.current.Load(); held != nil && !hmac.Equal(held.tag, snap.tag) {
-		return nil, errors.New("keyring: the folder's subject tag key is not the one of the running ring: another ring? It names all sessions; restart the issuer if this is meant")
+		return nil, errors.New(
+			"keyring: the folder's subject tag key is not the one of the running ring: another ring? It names all sessions; restart the issuer if this is meant")
 	}
 	return snap, nil
 }
@@ -125,14 +132,18 @@ func (r *Ring) take(s *snapshot) {
 	r.tellLifetimes(s)
 }
 
-// tellLifetimes warns of a folder that says shorter lifetimes than this issuer has, unless the next rotation is this issuer's own and
-// corrects it. An operator's command goes by what the folder says: it would let a next key sign before every reader knows it, and drop
-// a retired one whose tokens live on.
+// tellLifetimes warns of a folder that says shorter lifetimes than this issuer has, unless the next
+// rotation is this issuer's own and corrects it. An operator's command goes by what the folder
+// says: it would let a next key sign before every reader knows it, and drop a retired one whose
+// tokens live on.
 func (r *Ring) tellLifetimes(s *snapshot) {
 	short := s.outdated && r.every == 0
 	if short && !r.short {
-		r.log.Error("key ring: the folder says shorter lifetimes than this issuer has, and a rotation would go by them; run `sallyport keys lifetimes` on it first",
-			"flags", r.store.lifetimes.flags())
+		r.log.Error(
+			"key ring: the folder says shorter lifetimes than this issuer has, and a rotation would go by them; run `sallyport keys lifetimes` on it first",
+			"flags",
+			r.store.lifetimes.flags(),
+		)
 	}
 	r.short = short
 	r.metrics.short(short)

@@ -52,7 +52,8 @@ func TestChangeOfTheFolderComesIntoForceByItself(t *testing.T) {
 	}
 }
 
-// A mounted Kubernetes Secret: each name is a link into ..data, which is a link to a folder that is replaced whole.
+// A mounted Kubernetes Secret: each name is a link into ..data, which is a link to a folder that is
+// replaced whole.
 func TestKubernetesSecretIsReadAndFollowed(t *testing.T) {
 	b := newBench(t, func(b *bench) { b.config.GroupReadable = true })
 	source := b.folder.Dir
@@ -89,7 +90,8 @@ func TestKubernetesSecretIsReadAndFollowed(t *testing.T) {
 	eventually(t, "the new Secret is in force", func() bool { return signer(t, sign(t, r)) == want })
 
 	b.config.GroupReadable = false
-	if _, err := Open(b.config, b.options2()); err == nil || !strings.Contains(err.Error(), "group_readable") {
+	if _, err := Open(b.config, b.options2()); err == nil ||
+		!strings.Contains(err.Error(), "group_readable") {
 		t.Errorf("expected the setting that permits such files in the error, got %v", err)
 	}
 	if b.folder.Dir != source {
@@ -97,7 +99,8 @@ func TestKubernetesSecretIsReadAndFollowed(t *testing.T) {
 	}
 }
 
-// Of a folder that takes another's place no notice comes: it is another machine's change, or another mount.
+// Of a folder that takes another's place no notice comes: it is another machine's change, or
+// another mount.
 func TestChangeWithoutNoticeIsFoundFromTimeToTime(t *testing.T) {
 	b := newBench(t)
 	b.config.Spread = time.Second

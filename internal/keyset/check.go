@@ -10,8 +10,9 @@ import (
 	"github.com/sallyport/sallyport/internal/ownfile"
 )
 
-// Check reads what is on this machine as a running gate would, keys, secrets and authorities, and returns all that is wrong with it. It
-// asks no issuer and puts nothing in force. A gate starts in spite of what it finds, and refuses that issuer's tokens.
+// Check reads what is on this machine as a running gate would, keys, secrets and authorities, and
+// returns all that is wrong with it. It asks no issuer and puts nothing in force. A gate starts in
+// spite of what it finds, and refuses that issuer's tokens.
 func (s *Sets) Check(ctx context.Context) error {
 	var errs []error
 	for _, i := range s.issuers {
@@ -38,7 +39,8 @@ func (i *Issuer) check(ctx context.Context) error {
 	return err
 }
 
-// CheckCacheDir returns what keeps a folder from being key_cache_dir. It changes nothing; a folder that is not there is made at a start.
+// CheckCacheDir returns what keeps a folder from being key_cache_dir. It changes nothing; a folder
+// that is not there is made at a start.
 func CheckCacheDir(dir string) error {
 	if dir == "" {
 		return nil

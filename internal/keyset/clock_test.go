@@ -5,7 +5,8 @@ import (
 	"time"
 )
 
-// TestAClockThatIsSetBackDelaysNoFetch: it would be hours until the time at which the next one was to come.
+// TestAClockThatIsSetBackDelaysNoFetch: it would be hours until the time at which the next one was
+// to come.
 func TestAClockThatIsSetBackDelaysNoFetch(t *testing.T) {
 	b := newKeptBench(t)
 	k := newKey(t, "ES256")

@@ -11,22 +11,31 @@ import (
 	"github.com/sallyport/sallyport/internal/token"
 )
 
-// Config is one entry of the setting `issuers` of a gate: whom it trusts, and where that issuer's keys are. Exactly one of JWKSURL,
-// JWKSFile and SecretFile is set. A duration of 0 stands for its default.
+// Config is one entry of the setting `issuers` of a gate: whom it trusts, and where that issuer's
+// keys are. Exactly one of JWKSURL, JWKSFile and SecretFile is set. A duration of 0 stands for its
+// default.
 type Config struct {
 	token.Profile `yaml:",inline"`
 
-	JWKSURL       string      `yaml:"jwks_url"`       // http or https address of the issuer's JWKS
-	CAFile        config.Path `yaml:"ca_file"`        // PEM roots to trust for jwks_url instead of the system's; read at each fetch
-	JWKSFile      config.Path `yaml:"jwks_file"`      // the JWKS as a file; read again every few seconds
-	SecretFile    config.Path `yaml:"secret_file"`    // the secret of HS256 tokens: at least 32 bytes, less one trailing newline; or HS256 keys of a Sallyport ring
-	KeyID         string      `yaml:"key_id"`         // the kid of tokens made with a plain secret_file; "" is the one that a ring would give it
-	GroupReadable bool        `yaml:"group_readable"` // permit a secret_file that its group may read
+	JWKSURL string `yaml:"jwks_url"` // http or https address of the issuer's JWKS
+	// PEM roots to trust for jwks_url instead of the system's; read at each fetch
+	CAFile config.Path `yaml:"ca_file"`
+	// the JWKS as a file; read again every few seconds
+	JWKSFile config.Path `yaml:"jwks_file"`
+	// the secret of HS256 tokens: at least 32 bytes, less one trailing newline; or HS256 keys of a
+	// Sallyport ring
+	SecretFile config.Path `yaml:"secret_file"`
+	// the kid of tokens made with a plain secret_file; "" is the one that a ring would give it
+	KeyID         string `yaml:"key_id"`
+	GroupReadable bool   `yaml:"group_readable"` // permit a secret_file that its group may read
 
-	RefreshMin time.Duration `yaml:"refresh_min"` // least time between refreshes, whatever Cache-Control says; default 30s
+	// least time between refreshes, whatever Cache-Control says; default 30s
+	RefreshMin time.Duration `yaml:"refresh_min"`
 	RefreshMax time.Duration `yaml:"refresh_max"` // most time between refreshes; default 15m
-	MaxAge     time.Duration `yaml:"max_age"`     // a kept key set that was confirmed longer ago is not used at a start; default 24h
-	Timeout    time.Duration `yaml:"timeout"`     // of one fetch, from the connection to the last byte; default 5s
+	// a kept key set that was confirmed longer ago is not used at a start; default 24h
+	MaxAge time.Duration `yaml:"max_age"`
+	// of one fetch, from the connection to the last byte; default 5s
+	Timeout time.Duration `yaml:"timeout"`
 }
 
 const (
@@ -59,7 +68,8 @@ func (c Config) withDefaults() Config {
 	return c
 }
 
-// Validate implements the configuration's check. Only the entry's form is judged: keys that can not be had stop nothing but their issuer.
+// Validate implements the configuration's check. Only the entry's form is judged: keys that can not
+// be had stop nothing but their issuer.
 func (c *Config) Validate() error {
 	var errs []error
 	for _, p := range c.Problems() {
@@ -76,16 +86,21 @@ func (c *Config) checkSource() error {
 			given++
 		}
 	}
-	symmetric := slices.ContainsFunc(c.Algorithms, func(a string) bool { return strings.HasPrefix(a, "HS") })
+	symmetric := slices.ContainsFunc(c.Algorithms,
+		func(a string) bool { return strings.HasPrefix(a, "HS") })
 	switch {
 	case given == 0:
-		return config.At("", "expected jwks_url or jwks_file, or secret_file for HS256, to say where the issuer's keys are")
+		return config.At("",
+			"expected jwks_url or jwks_file, or secret_file for HS256, to say where the issuer's keys are")
 	case given > 1:
 		return config.At("", "expected one of jwks_url, jwks_file and secret_file, got %d", given)
 	case symmetric && c.SecretFile == "":
-		return config.At("algorithms", "expected secret_file for HS256: a secret is never taken from a published set")
+		return config.At("algorithms",
+			"expected secret_file for HS256: a secret is never taken from a published set")
 	case !symmetric && c.SecretFile != "":
-		return config.At("secret_file", "expected algorithms: [HS256] beside a secret, got %v; public keys go into jwks_file", c.Algorithms)
+		return config.At("secret_file",
+			"expected algorithms: [HS256] beside a secret, got %v; public keys go into jwks_file",
+			c.Algorithms)
 	case symmetric && len(c.Algorithms) > 1:
 		return config.At("algorithms", "expected one algorithm for one secret, got %v", c.Algorithms)
 	case c.KeyID != "" && c.SecretFile == "":
@@ -106,7 +121,8 @@ func (c *Config) checkURL() error {
 	u, err := url.Parse(c.JWKSURL)
 	switch {
 	case err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Hostname() == "":
-		return config.At("jwks_url", "expected an address such as https://issuer.example.com/.well-known/jwks.json")
+		return config.At("jwks_url",
+			"expected an address such as https://issuer.example.com/.well-known/jwks.json")
 	case u.User != nil:
 		return config.At("jwks_url", "expected no user or password in the address: a JWKS is public")
 	case u.Fragment != "":

@@ -24,7 +24,8 @@ import (
 	"github.com/sallyport/sallyport/internal/jose"
 )
 
-// TestCVE holds published vulnerabilities of systems like ours, as far as they concern a gate's keys.
+// TestCVE holds published vulnerabilities of systems like ours, as far as they concern a gate's
+// keys.
 func TestCVE(t *testing.T) {
 	for id, test := range map[string]func(*testing.T){
 		"CVE-2025-22149":  testDroppedKeyStops,
@@ -86,7 +87,9 @@ func testOneKidOfTwoIssuersIsTwoKeys(t *testing.T) {
 	}
 	a, b := shared(keys[0]), shared(keys[1])
 	docs := map[string]string{"a.example": jwks(t, a), "b.example": jwks(t, b)}
-	o := &origin{answer: func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, docs[r.URL.Host]) }}
+	o := &origin{
+		answer: func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, docs[r.URL.Host]) },
+	}
 	for _, order := range [][]string{{issuerA, issuerB}, {issuerB, issuerA}} {
 		g := newGate(t, Options{Transport: o}, trust(issuerA), trust(issuerB))
 		for _, issuer := range order {
@@ -126,7 +129,8 @@ func testNoTokenChangesWhereKeysAreAskedFor(t *testing.T) {
 			t.Fatalf("expected unknown kids to make fetches, got %d", len(o.asked))
 		}
 		for _, r := range o.asked {
-			if r.URL.String() != issuerA+"/jwks" || r.Host != "a.example" && r.Host != "" || len(r.Header) != 1 {
+			if r.URL.String() != issuerA+"/jwks" || r.Host != "a.example" && r.Host != "" ||
+				len(r.Header) != 1 {
 				t.Errorf("a request to %s of %q with %v", r.URL, r.Host, r.Header)
 			}
 		}
@@ -218,9 +222,21 @@ func testRedirectsElsewhereAreNotFollowed(t *testing.T) {
 	}
 }
 
-// Each algorithm with each key of another type, curve or purpose: skipped with a warning, and the kid is unknown.
+// Each algorithm with each key of another type, curve or purpose: skipped with a warning, and the
+// kid is unknown.
 func testKeyOfAnotherAlgorithmIsSkipped(t *testing.T) {
-	all := []string{"ES256", "ES384", "ES512", "EdDSA", "RS256", "RS384", "RS512", "PS256", "PS384", "PS512"}
+	all := []string{
+		"ES256",
+		"ES384",
+		"ES512",
+		"EdDSA",
+		"RS256",
+		"RS384",
+		"RS512",
+		"PS256",
+		"PS384",
+		"PS512",
+	}
 	rsaKey := newKey(t, "RS256")
 	keys := map[string]*jose.PrivateKey{}
 	for _, alg := range all {
@@ -290,7 +306,11 @@ func testKeyOffItsCurveIsSkipped(t *testing.T) {
 		"x empty":               {nil, y},
 		"y empty":               {x, nil},
 	} {
-		bad := fmt.Sprintf(`{"kty":"EC","crv":"P-256","alg":"ES256","use":"sig","kid":"bad","x":%q,"y":%q}`, b64(c[0]), b64(c[1]))
+		bad := fmt.Sprintf(
+			`{"kty":"EC","crv":"P-256","alg":"ES256","use":"sig","kid":"bad","x":%q,"y":%q}`,
+			b64(c[0]),
+			b64(c[1]),
+		)
 		o := &origin{}
 		o.set(serve(strings.Replace(jwks(t, good), `"keys":[`, `"keys":[`+bad+`,`, 1)))
 		g := newGate(t, Options{Transport: o}, trust(issuerA))
@@ -331,7 +351,11 @@ func TestWeakKeysOfASetAreSkippedByName(t *testing.T) {
 		"a square":        {new(big.Int).Mul(big2048.Primes[0], big2048.Primes[0]), 65537, "rsa_modulus"},
 		"a huge exponent": {big2048.N, 1 << 40, "rsa_exponent"},
 	} {
-		weak := fmt.Sprintf(`{"kty":"RSA","alg":"RS256","kid":"weak","n":%q,"e":%q}`, b64(c.n.Bytes()), b64(big.NewInt(c.e).Bytes()))
+		weak := fmt.Sprintf(
+			`{"kty":"RSA","alg":"RS256","kid":"weak","n":%q,"e":%q}`,
+			b64(c.n.Bytes()),
+			b64(big.NewInt(c.e).Bytes()),
+		)
 		o := &origin{}
 		o.set(serve(strings.Replace(jwks(t, good), `"keys":[`, `"keys":[`+weak+`,`, 1)))
 		g := newGate(t, Options{Transport: o}, trust(issuerA, algs("RS256")))
@@ -410,10 +434,14 @@ func testWeakSecretIsRefused(t *testing.T) {
 }
 
 func hmacPEM() string {
-	return string(pem.EncodeToMemory(&pem.Block{Type: "HMAC SECRET KEY", Bytes: []byte("0123456789abcdefghijklmnopqrstuv")}))
+	return string(
+		pem.EncodeToMemory(
+			&pem.Block{Type: "HMAC SECRET KEY", Bytes: []byte("0123456789abcdefghijklmnopqrstuv")}),
+	)
 }
 
-// The secrets of a Sallyport ring serve a gate of the same trust domain, the next one before it signs.
+// The secrets of a Sallyport ring serve a gate of the same trust domain, the next one before it
+// signs.
 func TestSecretsOfARingServeTheGate(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "secrets")
 	active, next := newKey(t, "HS256"), newKey(t, "HS256")
@@ -478,7 +506,8 @@ func load(t *testing.T, entries string) error {
 	var c struct {
 		Issuers []Config `yaml:"issuers"`
 	}
-	return config.Load(&c, config.Options{File: path, LookupEnv: func(string) (string, bool) { return "", false }})
+	return config.Load(&c,
+		config.Options{File: path, LookupEnv: func(string) (string, bool) { return "", false }})
 }
 
 func testAlgorithmListIsPinned(t *testing.T) {
@@ -490,7 +519,8 @@ func testAlgorithmListIsPinned(t *testing.T) {
 		"[]": "authz.yaml:5:5: issuers[0].algorithms: expected at least one", "[ES256, HS256]": "authz.yaml:5:25: issuers[0].algorithms[1]", "[HS256, RS256]": "authz.yaml:5:25: issuers[0].algorithms[1]",
 		"[none]": "authz.yaml:5:18: issuers[0].algorithms[0]", "[ES256, ES256]": "authz.yaml:5:25: issuers[0].algorithms[1]", "[es256]": "authz.yaml:5:18: issuers[0].algorithms[0]",
 	} {
-		if err := load(t, head+"    algorithms: "+list+"\n"); err == nil || !strings.Contains(err.Error(), want) {
+		if err := load(t, head+"    algorithms: "+list+"\n"); err == nil ||
+			!strings.Contains(err.Error(), want) {
 			t.Errorf("%s: expected %q, got %v", list, want, err)
 		}
 	}
@@ -500,7 +530,9 @@ func testIssuerWithoutAudienceIsRefused(t *testing.T) {
 	const head = "  - issuer: https://a.example\n    jwks_url: https://a.example/jwks\n"
 	for _, audiences := range []string{"", "    audiences: []\n", "    any_audience: false\n"} {
 		err := load(t, head+audiences)
-		if err == nil || !strings.Contains(err.Error(), "issuers[0].audiences") || !strings.Contains(err.Error(), "audiences: [NAME]") || !strings.Contains(err.Error(), "authz.yaml:") {
+		if err == nil || !strings.Contains(err.Error(), "issuers[0].audiences") ||
+			!strings.Contains(err.Error(), "audiences: [NAME]") ||
+			!strings.Contains(err.Error(), "authz.yaml:") {
 			t.Errorf("%q: expected the file, the line and what to add, got %v", audiences, err)
 		}
 	}

@@ -27,9 +27,10 @@ const (
 
 // Outcomes of an unknown kid, as labels of a metric.
 const (
-	outcomeFound   = "found"   // the issuer has it: it is in force now
-	outcomeAbsent  = "absent"  // the issuer does not have it, or could not be asked
-	outcomeLimited = "limited" // a fetch for an unknown kid was made a moment ago; another is due in the background
+	outcomeFound  = "found"  // the issuer has it: it is in force now
+	outcomeAbsent = "absent" // the issuer does not have it, or could not be asked
+	// a fetch for an unknown kid was made a moment ago; another is due in the background
+	outcomeLimited = "limited"
 	outcomeCrowded = "crowded" // too many callers wait already
 	outcomeRevoked = "revoked" // the kid is revoked
 	outcomeGaveUp  = "gave_up" // the caller's own time ended
@@ -105,7 +106,8 @@ func earliest(a, b time.Time) time.Time {
 	return a
 }
 
-// start begins a fetch, or finds the one under way. It returns nil when the gate is not running. The caller holds i.mu.
+// start begins a fetch, or finds the one under way. It returns nil when the gate is not running.
+// The caller holds i.mu.
 func (i *Issuer) start() *flight {
 	if i.demand.flight != nil {
 		return i.demand.flight

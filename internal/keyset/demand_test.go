@@ -37,7 +37,8 @@ func TestUnknownKidIsFetchedOnceForAllWhoWait(t *testing.T) {
 		g.wants(issuerA, keys[0])
 		before := o.requests()
 		doc := jwks(t, keys...)
-		o.set(func(w http.ResponseWriter, _ *http.Request) { time.Sleep(time.Second); fmt.Fprint(w, doc) })
+		o.set(
+			func(w http.ResponseWriter, _ *http.Request) { time.Sleep(time.Second); fmt.Fprint(w, doc) })
 		var found atomic.Int32
 		var wg sync.WaitGroup
 		for range waitingMax {
@@ -49,7 +50,8 @@ func TestUnknownKidIsFetchedOnceForAllWhoWait(t *testing.T) {
 		}
 		wg.Wait()
 		if found.Load() != waitingMax || o.requests() != before+1 {
-			t.Fatalf("expected %d callers to be served by one fetch, got %d by %d", waitingMax, found.Load(), o.requests()-before)
+			t.Fatalf("expected %d callers to be served by one fetch, got %d by %d", waitingMax,
+				found.Load(), o.requests()-before)
 		}
 		g.wants(issuerA, keys...)
 		if !g.Await(t.Context(), issuerA, keys[0].ID()) || o.requests() != before+1 {
@@ -90,7 +92,8 @@ func TestGarbageKidsDoNotHammerTheIssuer(t *testing.T) {
 	})
 }
 
-// Someone who floods a gate with garbage kids does not keep a new key out for longer than the limit.
+// Someone who floods a gate with garbage kids does not keep a new key out for longer than the
+// limit.
 func TestNewKeyIsFoundInTheMidstOfGarbage(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		o := &origin{}
@@ -121,7 +124,8 @@ func TestWaitersAreBounded(t *testing.T) {
 		g := newGate(t, Options{Transport: o, Now: time.Now}, trust(issuerA))
 		defer start(t, g)()
 		doc := jwks(t, k)
-		o.set(func(w http.ResponseWriter, _ *http.Request) { time.Sleep(time.Second); fmt.Fprint(w, doc) })
+		o.set(
+			func(w http.ResponseWriter, _ *http.Request) { time.Sleep(time.Second); fmt.Fprint(w, doc) })
 		var wg sync.WaitGroup
 		for range waitingMax {
 			wg.Go(func() { g.Await(t.Context(), issuerA, "x") })
@@ -146,7 +150,8 @@ func TestCallerWaitsNoLongerThanItsOwnTime(t *testing.T) {
 		g := newGate(t, Options{Transport: o, Now: time.Now}, trust(issuerA))
 		defer start(t, g)()
 		doc := jwks(t, keys...)
-		o.set(func(w http.ResponseWriter, _ *http.Request) { time.Sleep(time.Second); fmt.Fprint(w, doc) })
+		o.set(
+			func(w http.ResponseWriter, _ *http.Request) { time.Sleep(time.Second); fmt.Fprint(w, doc) })
 		ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 		defer cancel()
 		began := time.Now()
@@ -168,7 +173,8 @@ func TestCallerWithoutAnyTimeHasTheKeyFetchedForThoseAfterIt(t *testing.T) {
 		g := newGate(t, Options{Transport: o, Now: time.Now}, trust(issuerA))
 		defer start(t, g)()
 		doc := jwks(t, keys...)
-		o.set(func(w http.ResponseWriter, _ *http.Request) { time.Sleep(time.Second); fmt.Fprint(w, doc) })
+		o.set(
+			func(w http.ResponseWriter, _ *http.Request) { time.Sleep(time.Second); fmt.Fprint(w, doc) })
 		began := time.Now()
 		if g.Await(canceled(t), issuerA, keys[1].ID()) || time.Since(began) != 0 {
 			t.Errorf("expected to be turned away at once, took %v", time.Since(began))
@@ -288,7 +294,8 @@ func TestGateWaitsForIssuersButNotForever(t *testing.T) {
 		}
 		defer start(t, g)()
 		time.Sleep(patience - time.Second)
-		if err := g.Ready(); err == nil || !strings.Contains(err.Error(), issuerB) || strings.Contains(err.Error(), issuerA) {
+		if err := g.Ready(); err == nil || !strings.Contains(err.Error(), issuerB) ||
+			strings.Contains(err.Error(), issuerA) {
 			t.Errorf("expected to wait for %s, got %v", issuerB, err)
 		}
 		time.Sleep(time.Second)
@@ -297,7 +304,9 @@ func TestGateWaitsForIssuersButNotForever(t *testing.T) {
 		}
 		g.wants(issuerA, k)
 		g.wants(issuerB)
-		if !strings.Contains(g.log.String(), "ready without") || g.metric("sallyport_keyset_keys", issuerB) != 0 || g.issuer(issuerB).HasKeys() {
+		if !strings.Contains(g.log.String(), "ready without") ||
+			g.metric("sallyport_keyset_keys", issuerB) != 0 ||
+			g.issuer(issuerB).HasKeys() {
 			t.Error("the missing keys are not told")
 		}
 		late := newKey(t, "ES256")

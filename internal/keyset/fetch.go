@@ -18,11 +18,12 @@ import (
 	"github.com/sallyport/sallyport/internal/livefile"
 )
 
-// transport makes the round tripper for a set of roots (nil: the system's). Tests put in one of their own.
+// transport makes the round tripper for a set of roots (nil: the system's). Tests put in one of
+// their own.
 type transport func(roots *x509.CertPool) http.RoundTripper
 
-// newTransport connects anew for each fetch, directly: a fetch happens every few minutes, and no setting in the environment may lead it
-// elsewhere.
+// newTransport connects anew for each fetch, directly: a fetch happens every few minutes, and no
+// setting in the environment may lead it elsewhere.
 func newTransport(roots *x509.CertPool) http.RoundTripper {
 	return &http.Transport{
 		Proxy:                  nil,
@@ -81,10 +82,12 @@ func (u *urlSource) withRoots(pool *x509.CertPool) *http.Client {
 
 const redirectsMax = 3
 
-// stayHere follows a redirect within the configured scheme, host and port only. Any other is an answer like any with a wrong status.
+// stayHere follows a redirect within the configured scheme, host and port only. Any other is an
+// answer like any with a wrong status.
 func stayHere(req *http.Request, via []*http.Request) error {
 	first := via[0].URL
-	if len(via) > redirectsMax || req.URL.Scheme != first.Scheme || req.URL.Host != first.Host || req.URL.User != nil {
+	if len(via) > redirectsMax || req.URL.Scheme != first.Scheme || req.URL.Host != first.Host ||
+		req.URL.User != nil {
 		return http.ErrUseLastResponse
 	}
 	return nil
@@ -129,12 +132,16 @@ func read(res *http.Response, etag string) (answer, error) {
 		a.unchanged, a.etag = true, etag
 		return a, nil
 	case res.StatusCode >= 300 && res.StatusCode < 400 && res.StatusCode != http.StatusNotModified:
-		return answer{}, fmt.Errorf("expected status 200, got %d: redirects to another host or scheme are not followed; write the final address into jwks_url", res.StatusCode)
+		return answer{}, fmt.Errorf(
+			"expected status 200, got %d: redirects to another host or scheme are not followed; write the final address into jwks_url",
+			res.StatusCode)
 	case res.StatusCode != http.StatusOK:
 		return answer{}, fmt.Errorf("expected status 200, got %d", res.StatusCode)
 	}
-	if coding := res.Header.Get("Content-Encoding"); coding != "" && !strings.EqualFold(coding, "identity") {
-		return answer{}, errors.New("expected a key set as it is, got a compressed one that was not asked for")
+	if coding := res.Header.Get("Content-Encoding"); coding != "" &&
+		!strings.EqualFold(coding, "identity") {
+		return answer{}, errors.New(
+			"expected a key set as it is, got a compressed one that was not asked for")
 	}
 	doc, err := io.ReadAll(io.LimitReader(res.Body, setMax+1))
 	if err != nil {
@@ -155,7 +162,8 @@ func cleanETag(s string) string {
 	return s
 }
 
-// refreshAfter is how long the answer may be kept (RFC 9111 section 5.2.2): max-age less Age. 0: it does not say; -1: not at all.
+// refreshAfter is how long the answer may be kept (RFC 9111 section 5.2.2): max-age less Age. 0: it
+// does not say; -1: not at all.
 func refreshAfter(h http.Header) time.Duration {
 	var age, maxAge int64
 	said := false

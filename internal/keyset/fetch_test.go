@@ -48,12 +48,15 @@ func badAnswers(t *testing.T) map[string]struct {
 		answer http.HandlerFunc
 		want   string
 	}{
-		"500":           {status(500), "got 500"},
-		"503":           {status(503), "got 503"},
-		"404":           {status(404), "got 404"},
-		"401":           {status(401), "got 401"},
-		"204":           {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(204) }, "got 204"},
-		"201":           {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(201); fmt.Fprint(w, good) }, "got 201"},
+		"500": {status(500), "got 500"},
+		"503": {status(503), "got 503"},
+		"404": {status(404), "got 404"},
+		"401": {status(401), "got 401"},
+		"204": {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(204) }, "got 204"},
+		"201": {
+			func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(201); fmt.Fprint(w, good) },
+			"got 201",
+		},
 		"304 unasked":   {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(304) }, "got 304"},
 		"empty":         {serve(""), "key set"},
 		"HTML":          {serve("<!doctype html><title>Sign in</title>"), "key set"},
@@ -66,10 +69,15 @@ func badAnswers(t *testing.T) map[string]struct {
 		"cut":           {serve(good[:len(good)-5]), "key set"},
 		"twice keys":    {serve(strings.Replace(good, `"keys":`, `"keys":[],"keys":`, 1)), "key set"},
 		"private key":   {serve(strings.Replace(good, `"kid":`, `"d":"AAAA","kid":`, 1)), "private_key"},
-		"secret key":    {serve(`{"keys":[{"kty":"oct","kid":"k","alg":"HS256","k":"` + strings.Repeat("QUJD", 16) + `"}]}`), "private_key"},
-		"PEM":           {serve(string(private)), "key set"},
-		"other kinds":   {serve(jwks(t, newKey(t, "EdDSA"))), "found none"},
-		"too large":     {serve(`{"keys":[],"x":"` + strings.Repeat("x", setMax) + `"}`), "at most"},
+		"secret key": {
+			serve(
+				`{"keys":[{"kty":"oct","kid":"k","alg":"HS256","k":"` + strings.Repeat("QUJD", 16) + `"}]}`,
+			),
+			"private_key",
+		},
+		"PEM":         {serve(string(private)), "key set"},
+		"other kinds": {serve(jwks(t, newKey(t, "EdDSA"))), "found none"},
+		"too large":   {serve(`{"keys":[],"x":"` + strings.Repeat("x", setMax) + `"}`), "at most"},
 		"compressed": {func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Encoding", "gzip")
 			w.Write(zipped.Bytes())
@@ -95,7 +103,8 @@ func TestLastGoodSetStaysThroughBadAnswers(t *testing.T) {
 			s := serverOf(t, o)
 			k := newKey(t, "ES256")
 			o.publish(t, k)
-			g := newGate(t, Options{}, trust(issuerA, at(s.URL), func(c *Config) { c.Timeout = time.Minute }))
+			g := newGate(t, Options{},
+				trust(issuerA, at(s.URL), func(c *Config) { c.Timeout = time.Minute }))
 			g.mustFetch()
 			if name == "too slow" {
 				g.issuer(issuerA).source.(*urlSource).timeout = 200 * time.Millisecond
@@ -103,7 +112,8 @@ func TestLastGoodSetStaysThroughBadAnswers(t *testing.T) {
 			generation := g.Generation()
 			o.set(c.answer)
 			for range 3 {
-				if err := g.fetch(); err == nil || !strings.Contains(err.Error(), c.want) || !strings.Contains(err.Error(), issuerA) {
+				if err := g.fetch(); err == nil || !strings.Contains(err.Error(), c.want) ||
+					!strings.Contains(err.Error(), issuerA) {
 					t.Fatalf("expected an error with the issuer and %q, got %v", c.want, err)
 				}
 			}
@@ -114,7 +124,8 @@ func TestLastGoodSetStaysThroughBadAnswers(t *testing.T) {
 			if n := strings.Count(g.log.String(), "fetch failed"); n != 1 {
 				t.Errorf("expected to be told once, got %d: %s", n, g.log)
 			}
-			if g.metric("sallyport_keyset_fetches_total", issuerA, "failed") != 3 || g.Status()[0].LastError == "" {
+			if g.metric("sallyport_keyset_fetches_total", issuerA, "failed") != 3 ||
+				g.Status()[0].LastError == "" {
 				t.Error("metric and status do not tell")
 			}
 			o.publish(t, k)
@@ -136,7 +147,8 @@ func TestUnusableKeysOfASetAreLeftOutAndNamed(t *testing.T) {
 	if err := json.Unmarshal([]byte(jwks(t, good, foreign)), &doc); err != nil {
 		t.Fatal(err)
 	}
-	doc.Keys = append(doc.Keys, map[string]any{"kty": "RSA", "kid": "weak", "n": strings.Repeat("AQAB", 32), "e": "AQAB"})
+	doc.Keys = append(doc.Keys,
+		map[string]any{"kty": "RSA", "kid": "weak", "n": strings.Repeat("AQAB", 32), "e": "AQAB"})
 	text, err := json.Marshal(doc)
 	if err != nil {
 		t.Fatal(err)
@@ -146,7 +158,9 @@ func TestUnusableKeysOfASetAreLeftOutAndNamed(t *testing.T) {
 	g.mustFetch()
 	g.mustFetch()
 	g.wants(issuerA, good)
-	if n := strings.Count(g.log.String(), "can not be used"); n != 1 || !strings.Contains(g.log.String(), "rsa_size") || !strings.Contains(g.log.String(), "ES384") {
+	if n := strings.Count(g.log.String(),
+		"can not be used"); n != 1 || !strings.Contains(g.log.String(), "rsa_size") ||
+		!strings.Contains(g.log.String(), "ES384") {
 		t.Errorf("expected both keys to be named once, got %s", g.log)
 	}
 	if g.metric("sallyport_keyset_skipped_keys", issuerA) != 2 {
@@ -157,14 +171,20 @@ func TestUnusableKeysOfASetAreLeftOutAndNamed(t *testing.T) {
 // withUse gives an RSA key for another purpose to a set.
 func withUse(t *testing.T, set, kid, use string) string {
 	t.Helper()
-	other := strings.Replace(jwks(t, newKey(t, "RS256")), `"use":"sig"`, fmt.Sprintf(`"use":%q`, use), 1)
+	other := strings.Replace(
+		jwks(t, newKey(t, "RS256")),
+		`"use":"sig"`,
+		fmt.Sprintf(`"use":%q`, use),
+		1,
+	)
 	if strings.Contains(other, `"use":"sig"`) {
 		t.Fatal("the key is still one for signatures")
 	}
 	var one, all struct {
 		Keys []map[string]any `json:"keys"`
 	}
-	if err := errors.Join(json.Unmarshal([]byte(other), &one), json.Unmarshal([]byte(set), &all)); err != nil {
+	if err := errors.Join(json.Unmarshal([]byte(other), &one),
+		json.Unmarshal([]byte(set), &all)); err != nil {
 		t.Fatal(err)
 	}
 	one.Keys[0]["kid"] = kid
@@ -175,8 +195,9 @@ func withUse(t *testing.T, set, kid, use string) string {
 	return string(text)
 }
 
-// TestKeysForOtherPurposesAreNoWarning: an issuer that publishes keys for encryption beside those for signatures is
-// quite in order. They are told of once, and the metric of what cannot be used does not count them.
+// TestKeysForOtherPurposesAreNoWarning: an issuer that publishes keys for encryption beside those
+// for signatures is quite in order. They are told of once, and the metric of what cannot be used
+// does not count them.
 func TestKeysForOtherPurposesAreNoWarning(t *testing.T) {
 	o := &origin{}
 	good := newKey(t, "ES256")
@@ -187,20 +208,26 @@ func TestKeysForOtherPurposesAreNoWarning(t *testing.T) {
 	}
 	g.wants(issuerA, good)
 	log := g.log.String()
-	if strings.Contains(log, "WARN") || strings.Count(log, "for-encryption") != 1 || !strings.Contains(log, "for other purposes") {
+	if strings.Contains(log, "WARN") || strings.Count(log, "for-encryption") != 1 ||
+		!strings.Contains(log, "for other purposes") {
 		t.Errorf("expected one line at info, got %s", log)
 	}
 	if n := g.metric("sallyport_keyset_skipped_keys", issuerA); n != 0 {
 		t.Errorf("%v keys count as unusable", n)
 	}
-	only := newGate(t, Options{Transport: &origin{answer: serve(withUse(t, `{"keys":[]}`, "for-encryption", "enc"))}}, trust(issuerA))
+	only := newGate(
+		t,
+		Options{Transport: &origin{answer: serve(withUse(t, `{"keys":[]}`, "for-encryption", "enc"))}},
+		trust(issuerA),
+	)
 	if err := only.fetch(); err == nil || !strings.Contains(err.Error(), "for-encryption") {
 		t.Errorf("a set with nothing else: got %v", err)
 	}
 }
 
-// TestAFirstFetchThatFailsIsNoErrorAtOnce: an issuer that starts beside its gates is not there yet. When it stays away,
-// the log says so as an error, and never speaks of a last good set that there was not.
+// TestAFirstFetchThatFailsIsNoErrorAtOnce: an issuer that starts beside its gates is not there yet.
+// When it stays away, the log says so as an error, and never speaks of a last good set that there
+// was not.
 func TestAFirstFetchThatFailsIsNoErrorAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		o := &origin{}
@@ -209,12 +236,15 @@ func TestAFirstFetchThatFailsIsNoErrorAtOnce(t *testing.T) {
 		defer start(t, g)()
 		time.Sleep(patience - time.Second)
 		synctest.Wait()
-		if log := g.log.String(); strings.Contains(log, "ERROR") || strings.Count(log, "fetch failed") != 1 || !strings.Contains(log, "no keys") {
+		if log := g.log.String(); strings.Contains(log, "ERROR") ||
+			strings.Count(log, "fetch failed") != 1 ||
+			!strings.Contains(log, "no keys") {
 			t.Errorf("while the issuer may be starting: %s", log)
 		}
 		time.Sleep(2 * retryBare)
 		synctest.Wait()
-		if log := g.log.String(); strings.Count(log, "ERROR") != 1 || strings.Contains(log, "last good set") {
+		if log := g.log.String(); strings.Count(log, "ERROR") != 1 ||
+			strings.Contains(log, "last good set") {
 			t.Errorf("when it has stayed away: %s", log)
 		}
 		k := newKey(t, "ES256")
@@ -226,7 +256,8 @@ func TestAFirstFetchThatFailsIsNoErrorAtOnce(t *testing.T) {
 		if err := g.fetch(); err == nil {
 			t.Error("the fetch has not failed")
 		}
-		if log := g.log.String(); strings.Count(log, "ERROR") != 2 || !strings.Contains(log, "last good set") {
+		if log := g.log.String(); strings.Count(log, "ERROR") != 2 ||
+			!strings.Contains(log, "last good set") {
 			t.Errorf("when a set was had: %s", log)
 		}
 	})
@@ -335,11 +366,15 @@ func TestCAFileIsWhatIsTrustedAndIsReadAgain(t *testing.T) {
 	defer s.Close()
 	ca := filepath.Join(t.TempDir(), "ca.pem")
 	write(t, ca, "nothing")
-	g := newGate(t, Options{}, trust(issuerA, at(s.URL), func(c *Config) { c.CAFile = config.Path(ca) }), trust(issuerB, at(s.URL)))
-	if err := g.fetch(); err == nil || !strings.Contains(err.Error(), "found none") || !strings.Contains(err.Error(), "certificate") {
+	g := newGate(t, Options{},
+		trust(issuerA, at(s.URL), func(c *Config) { c.CAFile = config.Path(ca) }),
+		trust(issuerB, at(s.URL)))
+	if err := g.fetch(); err == nil || !strings.Contains(err.Error(), "found none") ||
+		!strings.Contains(err.Error(), "certificate") {
 		t.Fatalf("expected one error of the file and one of the certificate, got %v", err)
 	}
-	write(t, ca, string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: s.Certificate().Raw})))
+	write(t, ca,
+		string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: s.Certificate().Raw})))
 	if err := g.fetch(); err == nil || strings.Contains(err.Error(), issuerA) {
 		t.Fatalf("expected only %s to fail, got %v", issuerB, err)
 	}
@@ -347,7 +382,8 @@ func TestCAFileIsWhatIsTrustedAndIsReadAgain(t *testing.T) {
 	g.wants(issuerB)
 }
 
-// TestAReplacedAuthorityOfAnIssuerIsTrusted from the next fetch on; a broken file keeps the authority of before.
+// TestAReplacedAuthorityOfAnIssuerIsTrusted from the next fetch on; a broken file keeps the
+// authority of before.
 func TestAReplacedAuthorityOfAnIssuerIsTrusted(t *testing.T) {
 	o := &origin{}
 	k := newKey(t, "ES256")
@@ -372,7 +408,8 @@ func TestAReplacedAuthorityOfAnIssuerIsTrusted(t *testing.T) {
 	write(t, ca, string(renew().PEM()))
 	s.StartTLS()
 	defer s.Close()
-	g := newGate(t, Options{}, trust(issuerA, at(s.URL), func(c *Config) { c.CAFile = config.Path(ca) }))
+	g := newGate(t, Options{},
+		trust(issuerA, at(s.URL), func(c *Config) { c.CAFile = config.Path(ca) }))
 	g.mustFetch()
 	g.wants(issuerA, k)
 	next := renew()

@@ -106,19 +106,22 @@ func (i *Issuer) take(a answer, began time.Time) error {
 	}
 	i.metrics.fetches.WithLabelValues(i.Profile.Issuer, result).Inc()
 	if result == "new" || i.trouble != "" {
-		i.log.Info("key set: in force", "issuer", i.Profile.Issuer, "source", i.source.String(), "keys", len(fresh.keys))
+		i.log.Info("key set: in force", "issuer", i.Profile.Issuer, "source", i.source.String(),
+			"keys", len(fresh.keys))
 	}
 	i.failures, i.trouble, i.alarmed = 0, "", false
 	i.last, i.next = began, began.Add(i.after(a.refresh))
 	return nil
 }
 
-// usable picks the keys that this issuer can have signed with. A set without one is no answer: the last good set stays.
+// usable picks the keys that this issuer can have signed with. A set without one is no answer: the
+// last good set stays.
 func (i *Issuer) usable(a answer) (map[string]*jose.PublicKey, []error, error) {
 	keys, skipped := make(map[string]*jose.PublicKey, len(a.keys)), a.skipped
 	for _, k := range a.keys {
 		if !fits(k, i.Profile.Algorithms) {
-			skipped = append(skipped, fmt.Errorf("key %q is for %s, expected one of %v", k.ID(), k.Algorithm(), i.Profile.Algorithms))
+			skipped = append(skipped,
+				fmt.Errorf("key %q is for %s, expected one of %v", k.ID(), k.Algorithm(), i.Profile.Algorithms))
 			continue
 		}
 		if _, twice := keys[k.ID()]; twice {
@@ -127,13 +130,15 @@ func (i *Issuer) usable(a answer) (map[string]*jose.PublicKey, []error, error) {
 		keys[k.ID()] = k
 	}
 	if len(keys) == 0 {
-		return nil, skipped, fmt.Errorf("expected a key for %v in the set, found none", i.Profile.Algorithms)
+		return nil, skipped, fmt.Errorf("expected a key for %v in the set, found none",
+			i.Profile.Algorithms)
 	}
 	return keys, skipped, nil
 }
 
 // unrevoked leaves out the keys that must not come back yet, by a fetch that began then.
-func (i *Issuer) unrevoked(keys map[string]*jose.PublicKey, began time.Time) map[string]*jose.PublicKey {
+func (i *Issuer) unrevoked(keys map[string]*jose.PublicKey,
+	began time.Time) map[string]*jose.PublicKey {
 	for kid, until := range i.revoked {
 		if began.After(until) {
 			delete(i.revoked, kid)
@@ -144,7 +149,8 @@ func (i *Issuer) unrevoked(keys map[string]*jose.PublicKey, began time.Time) map
 	return keys
 }
 
-// put makes s the set in force. First the set, then the generation: what was verified between the two counts as verified before.
+// put makes s the set in force. First the set, then the generation: what was verified between the
+// two counts as verified before.
 func (i *Issuer) put(s *set) {
 	old := i.current.Swap(s)
 	for kid, k := range old.keys {
@@ -191,15 +197,18 @@ func (i *Issuer) failed(err error, began time.Time) {
 	i.trouble, i.alarmed = text, level == slog.LevelError
 	about := []any{"issuer", i.Profile.Issuer, "source", i.source.String(), "error", err}
 	if held.confirmed.IsZero() {
-		i.log.Log(context.Background(), level, "key set: fetch failed, and there are no keys yet: the issuer's tokens are refused until one succeeds", about...)
+		i.log.Log(context.Background(), level,
+			"key set: fetch failed, and there are no keys yet: the issuer's tokens are refused until one succeeds",
+			about...)
 		return
 	}
 	i.log.Log(context.Background(), level, "key set: fetch failed, going on with the last good set",
 		append(about, "keys", len(held.keys), "confirmed", held.confirmed)...)
 }
 
-// tell tells of keys that are left out, once for as long as they are the same. Those for another purpose than signatures are in
-// order beside keys that can be used, and are neither warned of nor counted.
+// tell tells of keys that are left out, once for as long as they are the same. Those for another
+// purpose than signatures are in order beside keys that can be used, and are neither warned of nor
+// counted.
 func (i *Issuer) tell(skipped []error, usable bool) {
 	var others, broken []error
 	for _, err := range skipped {
@@ -217,12 +226,14 @@ func (i *Issuer) tell(skipped []error, usable bool) {
 func (i *Issuer) tellOnce(level slog.Level, what string, skipped []error) {
 	text := summary(skipped)
 	if text != i.said[level] && text != "" {
-		i.log.Log(context.Background(), level, what, "issuer", i.Profile.Issuer, "source", i.source.String(), "skipped", len(skipped), "reasons", text)
+		i.log.Log(context.Background(), level, what, "issuer", i.Profile.Issuer, "source",
+			i.source.String(), "skipped", len(skipped), "reasons", text)
 	}
 	i.said[level] = text
 }
 
-// after is when to refresh a set that its source allows to be kept for said: ahead of need, and not at the same time as every other gate.
+// after is when to refresh a set that its source allows to be kept for said: ahead of need, and not
+// at the same time as every other gate.
 func (i *Issuer) after(said time.Duration) time.Duration {
 	switch {
 	case i.cfg.JWKSURL == "":
@@ -276,5 +287,6 @@ func (i *Issuer) remove(kid string, until time.Time) {
 		}
 	}
 	i.put(&fresh)
-	i.log.Warn("key set: a revoked key is out of force", "issuer", i.Profile.Issuer, "kid", kid, "until", until)
+	i.log.Warn("key set: a revoked key is out of force", "issuer", i.Profile.Issuer, "kid", kid,
+		"until", until)
 }

@@ -26,8 +26,9 @@ type keptFile struct {
 	source    string
 }
 
-// kept is the file's content. It is believed only for the issuer and the address that it was written for. It has no ETag: the first fetch
-// after a start takes the whole set, which may hold keys that an earlier configuration left out.
+// kept is the file's content. It is believed only for the issuer and the address that it was
+// written for. It has no ETag: the first fetch after a start takes the whole set, which may hold
+// keys that an earlier configuration left out.
 type kept struct {
 	Version   int                  `json:"version"`
 	Issuer    string               `json:"issuer"`
@@ -55,7 +56,10 @@ func newKeptFile(dir string, c Config) (*keptFile, error) {
 		return nil, fmt.Errorf("keyset: key_cache_dir: %w", err)
 	}
 	sum := sha256.Sum256([]byte(c.Issuer))
-	return &keptFile{dir: dir, name: hex.EncodeToString(sum[:16]) + ".json", issuer: c.Issuer, source: c.JWKSURL}, nil
+	return &keptFile{
+		dir: dir, name: hex.EncodeToString(sum[:16]) + ".json", issuer: c.Issuer,
+		source: c.JWKSURL,
+	}, nil
 }
 
 // load reads the file. No file is no error and no set.
@@ -81,7 +85,8 @@ func (f *keptFile) load(now time.Time, maxAge time.Duration) (*set, map[string]t
 	case k.Confirmed.IsZero(): // kept for what is revoked alone
 		return nil, k.Revoked, nil
 	case age > maxAge:
-		return nil, k.Revoked, fmt.Errorf("it was confirmed %v ago, longer than max_age %v", age.Round(time.Second), maxAge)
+		return nil, k.Revoked, fmt.Errorf("it was confirmed %v ago, longer than max_age %v",
+			age.Round(time.Second), maxAge)
 	case age < -ahead:
 		return nil, k.Revoked, errors.New("it is dated in the future")
 	}
@@ -102,7 +107,8 @@ func (f *keptFile) load(now time.Time, maxAge time.Duration) (*set, map[string]t
 }
 
 func (f *keptFile) read() ([]byte, error) {
-	file, err := os.OpenFile(filepath.Join(f.dir, f.name), os.O_RDONLY|syscall.O_NONBLOCK, 0) // not to hang on a pipe
+	// not to hang on a pipe
+	file, err := os.OpenFile(filepath.Join(f.dir, f.name), os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if err != nil {
 		return nil, err
 	}
@@ -123,7 +129,10 @@ func (f *keptFile) read() ([]byte, error) {
 
 // save writes the file anew, whole.
 func (f *keptFile) save(s *set, revoked map[string]time.Time) error {
-	k := kept{Version: keptVersion, Issuer: f.issuer, Source: f.source, Confirmed: s.confirmed, Revoked: revoked}
+	k := kept{
+		Version: keptVersion, Issuer: f.issuer, Source: f.source, Confirmed: s.confirmed,
+		Revoked: revoked,
+	}
 	if len(s.keys) > 0 {
 		keys := make([]*jose.PublicKey, 0, len(s.keys))
 		for _, key := range s.keys {
@@ -148,7 +157,8 @@ func (i *Issuer) restore() {
 	}
 	s, revoked, err := i.kept.load(i.now(), i.cfg.MaxAge)
 	if err != nil {
-		i.log.Warn("key set: the kept set is not used", "issuer", i.Profile.Issuer, "file", i.kept.name, "reason", err)
+		i.log.Warn("key set: the kept set is not used", "issuer", i.Profile.Issuer, "file",
+			i.kept.name, "reason", err)
 	}
 	for kid, until := range revoked {
 		i.revoked[kid] = until
@@ -163,12 +173,14 @@ func (i *Issuer) restore() {
 		}
 	}
 	if len(s.keys) == 0 && before > 0 {
-		i.log.Warn("key set: the kept set is not used", "issuer", i.Profile.Issuer, "file", i.kept.name, "reason", "no key in it is for the algorithms of this issuer")
+		i.log.Warn("key set: the kept set is not used", "issuer", i.Profile.Issuer, "file",
+			i.kept.name, "reason", "no key in it is for the algorithms of this issuer")
 		return
 	}
 	i.current.Store(s)
 	i.metrics.show(i.Profile.Issuer, s)
-	i.log.Info("key set: the kept set is in force until a fetch", "issuer", i.Profile.Issuer, "keys", len(s.keys), "confirmed", s.confirmed)
+	i.log.Info("key set: the kept set is in force until a fetch", "issuer", i.Profile.Issuer,
+		"keys", len(s.keys), "confirmed", s.confirmed)
 }
 
 // save keeps the set in force, when there is something new in it.
@@ -186,7 +198,8 @@ func (i *Issuer) save() {
 	}
 	if err := i.kept.save(s, revoked); err != nil {
 		i.metrics.unkept.WithLabelValues(i.Profile.Issuer).Inc()
-		i.log.Error("key set: could not be kept for the next start", "issuer", i.Profile.Issuer, "error", err)
+		i.log.Error("key set: could not be kept for the next start", "issuer", i.Profile.Issuer,
+			"error", err)
 		i.mu.Lock()
 		i.unsaved = true
 		i.mu.Unlock()

@@ -24,7 +24,9 @@ type keptBench struct {
 }
 
 func newKeptBench(t *testing.T) *keptBench {
-	return &keptBench{T: t, dir: filepath.Join(t.TempDir(), "cache"), clock: newClock(), origin: &origin{}}
+	return &keptBench{
+		T: t, dir: filepath.Join(t.TempDir(), "cache"), clock: newClock(), origin: &origin{},
+	}
 }
 
 func (b *keptBench) start(cfgs ...Config) *gate {
@@ -154,7 +156,8 @@ func TestKeptFileThatCanNotBeBelievedIsNotUsed(t *testing.T) {
 	}
 }
 
-// Whoever can put a file into the folder before the gate does, as in /tmp, would name the keys that it trusts.
+// Whoever can put a file into the folder before the gate does, as in /tmp, would name the keys that
+// it trusts.
 func TestKeptFileOfAnotherUserIsNotBelieved(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "file")
 	write(t, path, "{}")
@@ -209,10 +212,14 @@ func TestFolderThatOthersMayWriteToIsRefused(t *testing.T) {
 	if err := os.Chmod(dir, 0o777); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := New([]Config{trust(issuerA)}, Options{Now: time.Now, CacheDir: dir}); err == nil || !strings.Contains(err.Error(), "key_cache_dir") {
+	if _, err := New([]Config{trust(issuerA)},
+		Options{Now: time.Now, CacheDir: dir}); err == nil ||
+		!strings.Contains(err.Error(), "key_cache_dir") {
 		t.Fatalf("expected the setting in the error, got %v", err)
 	}
-	if _, err := New([]Config{trust(issuerA)}, Options{Now: time.Now, CacheDir: filepath.Join(write2(t), "x")}); err == nil || !strings.Contains(err.Error(), "key_cache_dir") {
+	if _, err := New([]Config{trust(issuerA)},
+		Options{Now: time.Now, CacheDir: filepath.Join(write2(t), "x")}); err == nil ||
+		!strings.Contains(err.Error(), "key_cache_dir") {
 		t.Fatalf("expected the setting in the error, got %v", err)
 	}
 }
@@ -233,7 +240,8 @@ func TestFailureToKeepIsToldAndTriedAgain(t *testing.T) {
 		t.Fatal(err)
 	}
 	b.saved(g)
-	if !strings.Contains(g.log.String(), "could not be kept") || g.metric("sallyport_keyset_keep_failures_total", issuerA) != 1 {
+	if !strings.Contains(g.log.String(), "could not be kept") ||
+		g.metric("sallyport_keyset_keep_failures_total", issuerA) != 1 {
 		t.Error("neither log nor metric tell")
 	}
 	if err := os.Mkdir(b.dir, 0o700); err != nil {
@@ -330,7 +338,8 @@ func TestRevokedSecretIsOutOfForceWhileItsFileIsThere(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "secret")
 	write(t, path, "0123456789abcdefghijklmnopqrstuvwxyz\n")
 	c := newClock()
-	g := newGate(t, Options{Now: c.now}, trust(issuerA, secret(path), func(c *Config) { c.KeyID = "k1" }))
+	g := newGate(t, Options{Now: c.now},
+		trust(issuerA, secret(path), func(c *Config) { c.KeyID = "k1" }))
 	g.mustFetch()
 	g.mustHave(1)
 	g.RemoveKey(issuerA, "k1", c.now().Add(time.Hour))

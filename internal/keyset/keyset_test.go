@@ -358,15 +358,20 @@ func TestConfigNamesTheSettingThatIsWrong(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			cfg := trust(issuerA, c.change)
-			if err := cfg.Validate(); err == nil || !strings.Contains(err.Error(), c.want) || name != "no source of keys" && name != "two sources of keys" && !strings.HasPrefix(err.Error(), c.want) {
+			if err := cfg.Validate(); err == nil || !strings.Contains(err.Error(), c.want) ||
+				name != "no source of keys" && name != "two sources of keys" &&
+					!strings.HasPrefix(err.Error(), c.want) {
 				t.Errorf("validate: expected %q, got %v", c.want, err)
 			}
-			if _, err := New([]Config{trust(issuerB), cfg}, Options{Now: time.Now}); err == nil || !strings.Contains(err.Error(), "issuers[1]") {
+			if _, err := New([]Config{trust(issuerB), cfg}, Options{Now: time.Now}); err == nil ||
+				!strings.Contains(err.Error(), "issuers[1]") {
 				t.Errorf("new: expected the entry's number in the error, got %v", err)
 			}
 		})
 	}
-	if _, err := New([]Config{trust(issuerA), trust(issuerB), trust(issuerA)}, Options{Now: time.Now}); err == nil || !strings.Contains(err.Error(), "issuers[2].issuer") {
+	if _, err := New([]Config{trust(issuerA), trust(issuerB), trust(issuerA)},
+		Options{Now: time.Now}); err == nil ||
+		!strings.Contains(err.Error(), "issuers[2].issuer") {
 		t.Errorf("an issuer twice: expected a refusal, got %v", err)
 	}
 	if _, err := New([]Config{trust(issuerA)}, Options{}); err == nil {
@@ -375,9 +380,11 @@ func TestConfigNamesTheSettingThatIsWrong(t *testing.T) {
 }
 
 func TestConfigWithoutDefaultsHasThem(t *testing.T) {
-	g := newGate(t, Options{}, Config{Profile: token.Profile{Issuer: issuerA, Audiences: []string{"api"}}, JWKSURL: issuerA})
+	g := newGate(t, Options{},
+		Config{Profile: token.Profile{Issuer: issuerA, Audiences: []string{"api"}}, JWKSURL: issuerA})
 	i := g.issuer(issuerA)
-	if i.cfg.RefreshMax != defaultRefreshMax || i.cfg.Timeout != defaultTimeout || !slices.Equal(i.Profile.Algorithms, []string{"ES256"}) {
+	if i.cfg.RefreshMax != defaultRefreshMax || i.cfg.Timeout != defaultTimeout ||
+		!slices.Equal(i.Profile.Algorithms, []string{"ES256"}) {
 		t.Fatalf("got %+v", i.cfg)
 	}
 }

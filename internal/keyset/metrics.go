@@ -6,7 +6,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// metrics are labelled by issuer: their number is that of the configuration's entries, whatever tokens say.
+// metrics are labelled by issuer: their number is that of the configuration's entries, whatever
+// tokens say.
 type metrics struct {
 	keys, confirmed, skipped *prometheus.GaugeVec   // issuer
 	fetches                  *prometheus.CounterVec // issuer, result
@@ -16,19 +17,27 @@ type metrics struct {
 
 func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 	gauge := func(name, help string) *prometheus.GaugeVec {
-		return prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "sallyport_keyset_" + name, Help: help}, []string{"issuer"})
+		return prometheus.NewGaugeVec(
+			prometheus.GaugeOpts{Name: "sallyport_keyset_" + name, Help: help},
+			[]string{"issuer"})
 	}
 	counter := func(name, help string, more ...string) *prometheus.CounterVec {
-		return prometheus.NewCounterVec(prometheus.CounterOpts{Name: "sallyport_keyset_" + name, Help: help}, append([]string{"issuer"}, more...))
+		return prometheus.NewCounterVec(
+			prometheus.CounterOpts{Name: "sallyport_keyset_" + name, Help: help},
+			append([]string{"issuer"}, more...))
 	}
 	m := &metrics{
-		keys:      gauge("keys", "Keys in force."),
-		confirmed: gauge("confirmed_timestamp_seconds", "When the issuer last said that these are its keys, in Unix seconds; 0: never."),
-		skipped:   gauge("skipped_keys", "Keys of the last set that can not be used: weak, of another algorithm, or malformed."),
-		fetches:   counter("fetches_total", "Fetches, by result: new, unchanged, failed.", "result"),
-		unknown:   counter("unknown_kids_total", "Tokens that named a key that was not in the set, by outcome.", "outcome"),
-		removed:   counter("removals_total", "Times that keys left the set or changed in it."),
-		unkept:    counter("keep_failures_total", "Times that the set could not be written to key_cache_dir."),
+		keys: gauge("keys", "Keys in force."),
+		confirmed: gauge("confirmed_timestamp_seconds",
+			"When the issuer last said that these are its keys, in Unix seconds; 0: never."),
+		skipped: gauge("skipped_keys",
+			"Keys of the last set that can not be used: weak, of another algorithm, or malformed."),
+		fetches: counter("fetches_total", "Fetches, by result: new, unchanged, failed.", "result"),
+		unknown: counter("unknown_kids_total",
+			"Tokens that named a key that was not in the set, by outcome.", "outcome"),
+		removed: counter("removals_total", "Times that keys left the set or changed in it."),
+		unkept: counter("keep_failures_total",
+			"Times that the set could not be written to key_cache_dir."),
 	}
 	if reg == nil {
 		return m, nil

@@ -12,7 +12,8 @@ import (
 	"github.com/sallyport/sallyport/internal/jose"
 )
 
-// The set in force is, after any history: the last good answer's keys, less those that were revoked and not fetched since.
+// The set in force is, after any history: the last good answer's keys, less those that were revoked
+// and not fetched since.
 func TestSetInForceIsTheLastGoodOneLessWhatIsRevoked(t *testing.T) {
 	pool := newKeys(t, 4)
 	byID := map[string]*jose.PrivateKey{}
@@ -26,7 +27,10 @@ func TestSetInForceIsTheLastGoodOneLessWhatIsRevoked(t *testing.T) {
 		runs++
 		c, o := newClock(), &origin{}
 		o.set(status(500))
-		options := Options{Transport: o, Now: c.now, CacheDir: filepath.Join(folder, time.Duration(runs).String())}
+		options := Options{
+			Transport: o, Now: c.now,
+			CacheDir: filepath.Join(folder, time.Duration(runs).String()),
+		}
 		open := func() *Sets {
 			s, err := New([]Config{trust(issuerA)}, options)
 			if err != nil {
@@ -64,7 +68,12 @@ func TestSetInForceIsTheLastGoodOneLessWhatIsRevoked(t *testing.T) {
 			},
 			"the issuer fails": func(rt *rapid.T) {
 				published = nil
-				o.set(serve(rapid.SampledFrom([]string{"", "{}", `{"keys":[]}`, "<html>", `{"keys":[{"kty":"oct","k":"AAAA","kid":"x"}]}`}).Draw(rt, "answer")))
+				o.set(
+					serve(
+						rapid.SampledFrom([]string{"", "{}", `{"keys":[]}`, "<html>", `{"keys":[{"kty":"oct","k":"AAAA","kid":"x"}]}`}).
+							Draw(rt, "answer"),
+					),
+				)
 			},
 			"a fetch": func(rt *rapid.T) {
 				generation = s.Generation()

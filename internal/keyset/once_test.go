@@ -13,7 +13,12 @@ import (
 // TestAProblemOfAnEntryIsToldOnce: by file and line, and with what to write instead.
 func TestAProblemOfAnEntryIsToldOnce(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "authz.yaml")
-	if err := os.WriteFile(file, []byte("issuers:\n  - issuer: https://a.example\n    jwks_url: https://a.example/keys\n    algorithms: [none]\n"), 0o600); err != nil {
+	if err := os.WriteFile(
+		file,
+		[]byte(
+			"issuers:\n  - issuer: https://a.example\n    jwks_url: https://a.example/keys\n    algorithms: [none]\n"),
+		0o600,
+	); err != nil {
 		t.Fatal(err)
 	}
 	var gate struct {

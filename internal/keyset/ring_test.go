@@ -13,8 +13,8 @@ import (
 	"github.com/sallyport/sallyport/internal/keyring"
 )
 
-// A real ring that rotates as fast as it may, and a gate that only refreshes: no token is signed by a key that the gate does not know, and
-// none outlives its key.
+// A real ring that rotates as fast as it may, and a gate that only refreshes: no token is signed by
+// a key that the gate does not know, and none outlives its key.
 func TestRotationsOfARingRefuseNoValidToken(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "keys")
 	synctest.Test(t, func(t *testing.T) {
@@ -24,7 +24,8 @@ func TestRotationsOfARingRefuseNoValidToken(t *testing.T) {
 		}
 		cfg := keyring.DefaultConfig()
 		cfg.Dir = config.Path(dir)
-		ring, err := keyring.Open(cfg, keyring.Options{Now: time.Now, PublishFor: 15 * time.Minute, MaxLifetime: time.Hour})
+		ring, err := keyring.Open(cfg,
+			keyring.Options{Now: time.Now, PublishFor: 15 * time.Minute, MaxLifetime: time.Hour})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -41,7 +42,8 @@ func TestRotationsOfARingRefuseNoValidToken(t *testing.T) {
 		var tokens []live
 		kids := map[string]bool{}
 		for range 120 { // six hours
-			if _, err := folder.Rotate(t.Context(), keyring.Signing, "", false); err != nil && !errors.Is(err, keyring.ErrTooEarly) {
+			if _, err := folder.Rotate(t.Context(), keyring.Signing, "", false); err != nil &&
+				!errors.Is(err, keyring.ErrTooEarly) {
 				t.Fatal(err)
 			}
 			if err := ring.Reload(t.Context()); err != nil {

@@ -23,7 +23,8 @@ import (
 	"github.com/sallyport/sallyport/internal/livefile"
 )
 
-// Sets are the key sets of all issuers that a gate trusts. All methods may be called from many goroutines.
+// Sets are the key sets of all issuers that a gate trusts. All methods may be called from many
+// goroutines.
 type Sets struct {
 	issuers []*Issuer // as configured
 	byName  map[string]*Issuer
@@ -41,15 +42,17 @@ type Options struct {
 	Now      func() time.Time      // required
 	Logger   *slog.Logger          // nil: silent
 	Registry prometheus.Registerer // nil: metrics go nowhere
-	CacheDir string                // key_cache_dir: the folder in which last good sets are kept; "" keeps none
-	Files    *livefile.Files       // which looks after the files of authorities; nil: nobody does
+	// key_cache_dir: the folder in which last good sets are kept; "" keeps none
+	CacheDir string
+	Files    *livefile.Files // which looks after the files of authorities; nil: nobody does
 
 	// Transport replaces the way to the issuers, in tests.
 	Transport http.RoundTripper
 }
 
-// New takes the configuration and the key sets kept from before. It makes no request. An entry that can not be (no audience, mixed
-// algorithms, no source of keys, an issuer twice) is an error; keys that can not be had are none, here and later.
+// New takes the configuration and the key sets kept from before. It makes no request. An entry that
+// can not be (no audience, mixed algorithms, no source of keys, an issuer twice) is an error; keys
+// that can not be had are none, here and later.
 func New(cfgs []Config, o Options) (*Sets, error) {
 	if o.Now == nil {
 		return nil, errors.New("keyset: expected a clock in the options, got none")
@@ -75,7 +78,8 @@ func (s *Sets) add(n int, c Config, o Options, m *metrics) error {
 		return fmt.Errorf("keyset: issuers[%d]: %w", n, err)
 	}
 	if s.byName[c.Issuer] != nil {
-		return config.At(fmt.Sprintf("issuers[%d].issuer", n), "expected each issuer once, got %q twice", c.Issuer)
+		return config.At(fmt.Sprintf("issuers[%d].issuer", n),
+			"expected each issuer once, got %q twice", c.Issuer)
 	}
 	c = c.withDefaults()
 	kept, err := newKeptFile(o.CacheDir, c)
@@ -84,9 +88,18 @@ func (s *Sets) add(n int, c Config, o Options, m *metrics) error {
 	}
 	profile := c.Profile
 	i := &Issuer{
-		Profile: &profile, cfg: c, source: newSource(c, via(o.Transport), o.Files), now: o.Now, log: o.Logger, metrics: m, kept: kept,
-		moved: func() { s.generation.Add(1) }, runner: &s.runner, woken: make(chan struct{}, 1), revoked: map[string]time.Time{},
-		said: map[slog.Level]string{},
+		Profile: &profile,
+		cfg:     c,
+		source:  newSource(c, via(o.Transport), o.Files),
+		now:     o.Now,
+		log:     o.Logger,
+		metrics: m,
+		kept:    kept,
+		moved:   func() { s.generation.Add(1) },
+		runner:  &s.runner,
+		woken:   make(chan struct{}, 1),
+		revoked: map[string]time.Time{},
+		said:    map[slog.Level]string{},
 	}
 	i.current.Store(&set{keys: map[string]*jose.PublicKey{}})
 	m.show(c.Issuer, i.current.Load())
@@ -106,10 +119,13 @@ func via(given http.RoundTripper) transport {
 // warn tells at every start of what an operator may have meant but should not forget.
 func (s *Sets) warn(c Config) {
 	if c.AnyAudience {
-		s.log.Warn("any_audience: tokens that this issuer made for any other service are accepted too", "issuer", c.Issuer)
+		s.log.Warn(
+			"any_audience: tokens that this issuer made for any other service are accepted too",
+			"issuer", c.Issuer)
 	}
 	if u, err := url.Parse(c.JWKSURL); err == nil && u.Scheme == "http" && !loopback(u.Hostname()) {
-		s.log.Warn("jwks_url: http lets anyone on the way put in keys of their own; use https", "issuer", c.Issuer, "jwks_url", c.JWKSURL)
+		s.log.Warn("jwks_url: http lets anyone on the way put in keys of their own; use https",
+			"issuer", c.Issuer, "jwks_url", c.JWKSURL)
 	}
 }
 
@@ -138,7 +154,8 @@ func (s *Sets) Run(ctx context.Context) error {
 	return nil
 }
 
-// patience is how long a gate waits for an issuer that it has no keys of before it is ready without.
+// patience is how long a gate waits for an issuer that it has no keys of before it is ready
+// without.
 const patience = 30 * time.Second
 
 // Ready is nil once the gate may be asked; see the package's comment for the rule. It stays nil.
@@ -158,7 +175,8 @@ func (s *Sets) Ready() error {
 		return errors.New("keyset: not running yet")
 	case len(without) == 0:
 	case late && len(without) < len(s.issuers):
-		s.log.Error("key set: ready without the keys of some issuers, whose tokens are denied", "issuers", without)
+		s.log.Error("key set: ready without the keys of some issuers, whose tokens are denied",
+			"issuers", without)
 	default:
 		return fmt.Errorf("keyset: no keys yet of %s", strings.Join(without, "; "))
 	}
@@ -166,7 +184,8 @@ func (s *Sets) Ready() error {
 	return nil
 }
 
-// Reload fetches every set now and returns what failed; the sets that could be had are in force all the same.
+// Reload fetches every set now and returns what failed; the sets that could be had are in force all
+// the same.
 func (s *Sets) Reload(ctx context.Context) error {
 	errs := make([]error, len(s.issuers))
 	var wg sync.WaitGroup
@@ -186,20 +205,23 @@ func (s *Sets) Issuer(iss string) (*Issuer, bool) {
 // Issuers are all trusted issuers, as configured.
 func (s *Sets) Issuers() []*Issuer { return slices.Clone(s.issuers) }
 
-// Await joins or starts the one fetch for a kid that is not in the issuer's set, and reports whether it is there afterwards. It returns at
-// once when a fetch for an unknown kid was made in the last ten seconds, when too many callers wait already and when the kid is
-// revoked; otherwise when the fetch or ctx ends.
+// Await joins or starts the one fetch for a kid that is not in the issuer's set, and reports
+// whether it is there afterwards. It returns at once when a fetch for an unknown kid was made in
+// the last ten seconds, when too many callers wait already and when the kid is revoked; otherwise
+// when the fetch or ctx ends.
 func (s *Sets) Await(ctx context.Context, iss, kid string) bool {
 	i, ok := s.byName[iss]
 	return ok && i.await(ctx, kid)
 }
 
-// Generation moves whenever a key leaves any set or changes. What was verified under another generation must be verified anew. Read it
-// before the key: then a key that leaves in between can not be taken for one that stayed.
+// Generation moves whenever a key leaves any set or changes. What was verified under another
+// generation must be verified anew. Read it before the key: then a key that leaves in between can
+// not be taken for one that stayed.
 func (s *Sets) Generation() uint64 { return s.generation.Load() }
 
-// RemoveKey takes a revoked key out of the issuer's set at once, and soon after out of its kept file. It comes back only by a fetch that
-// began after until. An issuer that is not trusted here is none of ours.
+// RemoveKey takes a revoked key out of the issuer's set at once, and soon after out of its kept
+// file. It comes back only by a fetch that began after until. An issuer that is not trusted here is
+// none of ours.
 func (s *Sets) RemoveKey(iss, kid string, until time.Time) {
 	if i, ok := s.byName[iss]; ok {
 		i.remove(kid, until)
@@ -209,12 +231,14 @@ func (s *Sets) RemoveKey(iss, kid string, until time.Time) {
 
 // Status is what a gate knows of one issuer's keys.
 type Status struct {
-	Issuer    string    `json:"issuer"`
-	Source    string    `json:"source"`               // where the keys come from, as configured
-	Keys      []string  `json:"keys"`                 // kids in force, sorted
-	Fetched   time.Time `json:"fetched,omitzero"`     // when the issuer last said that these are its keys
-	FromFile  bool      `json:"from_file,omitempty"`  // they are kept from before this start and not confirmed since
-	LastError string    `json:"last_error,omitempty"` // why the last fetch failed; "" after a good one
+	Issuer string   `json:"issuer"`
+	Source string   `json:"source"` // where the keys come from, as configured
+	Keys   []string `json:"keys"`   // kids in force, sorted
+	// when the issuer last said that these are its keys
+	Fetched time.Time `json:"fetched,omitzero"`
+	// they are kept from before this start and not confirmed since
+	FromFile  bool   `json:"from_file,omitempty"`
+	LastError string `json:"last_error,omitempty"` // why the last fetch failed; "" after a good one
 }
 
 // Status tells the state of every issuer's keys, as configured.

@@ -80,7 +80,9 @@ func readPublic(path string) ([]byte, error) {
 		return nil, err
 	}
 	if !info.Mode().IsRegular() || info.Mode().Perm()&0o002 != 0 {
-		return nil, fmt.Errorf("%s: expected a regular file that not everyone may write to, got mode %v", path, info.Mode())
+		return nil, fmt.Errorf(
+			"%s: expected a regular file that not everyone may write to, got mode %v", path,
+			info.Mode())
 	}
 	doc, err := io.ReadAll(io.LimitReader(file, setMax+1))
 	if err == nil && len(doc) > setMax {
@@ -89,7 +91,8 @@ func readPublic(path string) ([]byte, error) {
 	return doc, err
 }
 
-// secretSource is a secret that issuer and gate share: its plain bytes, or the HMAC keys of a Sallyport ring, one PEM block each.
+// secretSource is a secret that issuer and gate share: its plain bytes, or the HMAC keys of a
+// Sallyport ring, one PEM block each.
 type secretSource struct {
 	path, kid, algorithm string
 	groupReadable        bool
@@ -115,7 +118,8 @@ func (s secretSource) keys(content []byte) (keys []*jose.PublicKey, err error) {
 	rest := bytes.TrimSpace(content)
 	if !bytes.HasPrefix(rest, []byte(blockBegin)) {
 		return s.add(nil, func() (*jose.PrivateKey, error) {
-			return jose.NewSecretKey(s.kid, bytes.TrimSuffix(bytes.TrimSuffix(content, []byte("\n")), []byte("\r")))
+			return jose.NewSecretKey(s.kid,
+				bytes.TrimSuffix(bytes.TrimSuffix(content, []byte("\n")), []byte("\r")))
 		})
 	}
 	if s.kid != "" {
@@ -126,7 +130,8 @@ func (s secretSource) keys(content []byte) (keys []*jose.PublicKey, err error) {
 		if block == nil || !bytes.HasPrefix(rest, []byte("-----BEGIN "+block.Type+"-----")) {
 			return nil, errors.New("expected PEM blocks and nothing between them")
 		}
-		keys, err = s.add(keys, func() (*jose.PrivateKey, error) { return jose.ParsePrivatePEM(rest[:len(rest)-len(after)]) })
+		keys, err = s.add(keys,
+			func() (*jose.PrivateKey, error) { return jose.ParsePrivatePEM(rest[:len(rest)-len(after)]) })
 		if err != nil {
 			return nil, err
 		}
@@ -135,7 +140,8 @@ func (s secretSource) keys(content []byte) (keys []*jose.PublicKey, err error) {
 	return keys, nil
 }
 
-func (s secretSource) add(keys []*jose.PublicKey, read func() (*jose.PrivateKey, error)) ([]*jose.PublicKey, error) {
+func (s secretSource) add(keys []*jose.PublicKey,
+	read func() (*jose.PrivateKey, error)) ([]*jose.PublicKey, error) {
 	key, err := read()
 	if err == nil && key.Algorithm() != s.algorithm {
 		key, err = key.WithAlgorithm(s.algorithm)
@@ -146,8 +152,8 @@ func (s secretSource) add(keys []*jose.PublicKey, read func() (*jose.PrivateKey,
 	return append(keys, key.Public()), nil
 }
 
-// parseSet reads a JWKS. It is someone else's text: should reading it fail in a way that nobody thought of, then the set is refused and the
-// gate goes on.
+// parseSet reads a JWKS. It is someone else's text: should reading it fail in a way that nobody
+// thought of, then the set is refused and the gate goes on.
 func parseSet(doc []byte) (keys []*jose.PublicKey, skipped []error, err error) {
 	defer func() {
 		if p := recover(); p != nil {
@@ -180,5 +186,6 @@ func fits(k *jose.PublicKey, algorithms []string) bool {
 	if alg := k.Algorithm(); alg != "" {
 		return slices.Contains(algorithms, alg)
 	}
-	return slices.ContainsFunc(algorithms, func(a string) bool { return strings.HasPrefix(a, "RS") || strings.HasPrefix(a, "PS") })
+	return slices.ContainsFunc(algorithms,
+		func(a string) bool { return strings.HasPrefix(a, "RS") || strings.HasPrefix(a, "PS") })
 }

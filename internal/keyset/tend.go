@@ -33,11 +33,12 @@ func (i *Issuer) due() time.Duration {
 	return 0
 }
 
-// notYet reports whether the next fetch is still to come. When the clock has gone back behind the last one, nobody knows how long ago that
-// was, and the fetch is due. The caller holds i.mu.
+// notYet reports whether the next fetch is still to come. When the clock has gone back behind the
+// last one, nobody knows how long ago that was, and the fetch is due. The caller holds i.mu.
 func (i *Issuer) notYet(now time.Time) bool { return now.Before(i.next) && !now.Before(i.last) }
 
-// refresh makes the fetch that is due, unless one was made in the meantime. It serves an unknown kid that came too soon, too.
+// refresh makes the fetch that is due, unless one was made in the meantime. It serves an unknown
+// kid that came too soon, too.
 func (i *Issuer) refresh(ctx context.Context) {
 	i.mu.Lock()
 	now := i.now()
@@ -87,7 +88,10 @@ func (i *Issuer) status() Status {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	held := i.current.Load()
-	s := Status{Issuer: i.Profile.Issuer, Source: i.source.String(), Keys: []string{}, Fetched: held.confirmed, FromFile: held.fromFile, LastError: i.trouble}
+	s := Status{
+		Issuer: i.Profile.Issuer, Source: i.source.String(), Keys: []string{},
+		Fetched: held.confirmed, FromFile: held.fromFile, LastError: i.trouble,
+	}
 	for kid := range held.keys {
 		s.Keys = append(s.Keys, kid)
 	}

@@ -20,20 +20,22 @@ import (
 // MaxSize is the most bytes that a file may have.
 const MaxSize = 1 << 20
 
-// racy is how long a file may change again without a change of its size and modification time, whose clock is coarse. Until it has
-// passed, only the content tells.
+// racy is how long a file may change again without a change of its size and modification time,
+// whose clock is coarse. Until it has passed, only the content tells.
 const racy = 2 * time.Second
 
 // Spec says which files hold a value, and how it is read from them.
 type Spec[T any] struct {
 	Setting string   // which names the files, as "redis.tls.ca_file"
 	Paths   []string // all of them are read together: a certificate and its key are one value
-	// Parse makes the value of the files' contents, in the order of Paths. Its error must quote nothing of them.
+	// Parse makes the value of the files' contents, in the order of Paths. Its error must quote
+	// nothing of them.
 	Parse func(contents [][]byte) (T, error)
-	// Quiet puts a change in force only when the next look, [Interval] later, finds the same content: for what can be read half
-	// written without a sign of it.
+	// Quiet puts a change in force only when the next look, [Interval] later, finds the same
+	// content: for what can be read half written without a sign of it.
 	Quiet bool
-	// Then is told each value that comes into force after the first. It must not block. nil: nobody is told.
+	// Then is told each value that comes into force after the first. It must not block. nil: nobody
+	// is told.
 	Then func(T)
 }
 
@@ -63,7 +65,8 @@ type look struct {
 	settled bool      // no change can hide behind these infos
 }
 
-// Open reads the files, which must be whole, and has files look after them from then on. With nil for files nobody but Value does.
+// Open reads the files, which must be whole, and has files look after them from then on. With nil
+// for files nobody but Value does.
 func Open[T any](files *Files, spec Spec[T]) (*File[T], error) {
 	f := &File[T]{spec: spec, of: files}
 	next := f.stat()
@@ -89,8 +92,8 @@ func Fixed[T any](value T) *File[T] {
 	return f
 }
 
-// Value looks at the files, reads them if they have changed, and gives what is in force: what they hold, or, while they cannot be
-// used, what they held before.
+// Value looks at the files, reads them if they have changed, and gives what is in force: what they
+// hold, or, while they cannot be used, what they held before.
 func (f *File[T]) Value() T {
 	if !f.spec.Quiet {
 		f.look(false)
@@ -98,8 +101,8 @@ func (f *File[T]) Value() T {
 	return f.current.Load().value
 }
 
-// Digest is the beginning of the SHA-256 of the content in force, as sha256sum shows it of a single file: 12 hexadecimal digits. A value
-// that no file holds has none.
+// Digest is the beginning of the SHA-256 of the content in force, as sha256sum shows it of a single
+// file: 12 hexadecimal digits. A value that no file holds has none.
 func (f *File[T]) Digest() string {
 	if len(f.spec.Paths) == 0 {
 		return ""
@@ -108,7 +111,8 @@ func (f *File[T]) Digest() string {
 	return hex.EncodeToString(d[:6])
 }
 
-// Reload reads the files now, changed or not, and waits for no second look. On an error what was in force stays so.
+// Reload reads the files now, changed or not, and waits for no second look. On an error what was in
+// force stays so.
 func (f *File[T]) Reload() error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -122,7 +126,9 @@ func (f *File[T]) look(tick bool) {
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if again := tick && (f.trouble != "" || f.pending != [sha256.Size]byte{}); !again && f.unchanged(f.seen.Load(), f.stat()) {
+	if again := tick &&
+		(f.trouble != "" || f.pending != [sha256.Size]byte{}); !again &&
+		f.unchanged(f.seen.Load(), f.stat()) {
 		return
 	}
 	_ = f.load(tick, false) // told of there
@@ -173,7 +179,8 @@ func (f *File[T]) load(again, now bool) error {
 func (f *File[T]) broken(err error) {
 	if text := err.Error(); text != f.trouble {
 		f.trouble = text
-		f.of.logger().Error("a file cannot be used: what it held before stays in force", append(f.attributes(), "error", err)...)
+		f.of.logger().
+			Error("a file cannot be used: what it held before stays in force", append(f.attributes(), "error", err)...)
 	}
 }
 
@@ -185,7 +192,10 @@ func (f *File[T]) whole() {
 }
 
 func (f *File[T]) attributes() []any {
-	return []any{slog.String("setting", f.spec.Setting), slog.String("file", strings.Join(f.spec.Paths, ", "))}
+	return []any{
+		slog.String("setting", f.spec.Setting),
+		slog.String("file", strings.Join(f.spec.Paths, ", ")),
+	}
 }
 
 // named says which files an error of their content is about.
@@ -269,5 +279,6 @@ func readBounded(path string) ([]byte, error) {
 	return b, err
 }
 
-// ErrNotRegular says that a path leads to no file that can be read twice: a folder, a device or a pipe.
+// ErrNotRegular says that a path leads to no file that can be read twice: a folder, a device or a
+// pipe.
 var ErrNotRegular = errors.New("expected a regular file, got a folder, a device or a pipe")

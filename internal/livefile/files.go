@@ -1,16 +1,18 @@
-// Package livefile has in force what files hold now: certificates, keys, passwords, tokens and rules that somebody renews while the
-// process runs, by writing into a file, by putting another one in its place, or, as Kubernetes does for a Secret or a ConfigMap, by
-// moving the symbolic link that it is reached through.
+// Package livefile has in force what files hold now: certificates, keys, passwords, tokens and
+// rules that somebody renews while the process runs, by writing into a file, by putting another one
+// in its place, or, as Kubernetes does for a Secret or a ConfigMap, by moving the symbolic link
+// that it is reached through.
 //
 // It promises:
-//   - Whoever asks for a value gets what the files hold at that moment. Besides, a process looks at all of them every [Interval], so
-//     that what is wrong is told before it is needed.
-//   - Files that are missing, empty, half written or not what they should be change nothing: what they held before stays in force. The
-//     log says so once, with the setting, the file and what is wrong, and a metric for as long as it is so.
+//   - Whoever asks for a value gets what the files hold at that moment. Besides, a process looks
+//     at all of them every [Interval], so that what is wrong is told before it is needed.
+//   - Files that are missing, empty, half written or not what they should be change nothing: what
+//     they held before stays in force. The log says so once, with the setting, the file and what
+//     is wrong, and a metric for as long as it is so.
 //   - Nothing of a file's content is in a log line, an error or a metric.
 //
-// What belongs together, as a certificate and its key, is one value: between the replacing of the one and of the other, the old two are
-// in force.
+// What belongs together, as a certificate and its key, is one value: between the replacing of the
+// one and of the other, the old two are in force.
 package livefile
 
 import (
@@ -92,7 +94,8 @@ func (f *Files) Run(ctx context.Context) error {
 	}
 }
 
-// Reload reads all files now and returns what is wrong with them; those that are whole are in force all the same.
+// Reload reads all files now and returns what is wrong with them; those that are whole are in force
+// all the same.
 func (f *Files) Reload(context.Context) error {
 	var errs []error
 	for _, w := range f.list() {
@@ -102,7 +105,8 @@ func (f *Files) Reload(context.Context) error {
 }
 
 var brokenDesc = prometheus.NewDesc("sallyport_file_broken",
-	"1 while a file cannot be used and what it held before stays in force, by the setting that names it.", []string{"setting"}, nil)
+	"1 while a file cannot be used and what it held before stays in force, by the setting that names it.",
+	[]string{"setting"}, nil)
 
 // Describe implements prometheus.Collector.
 func (f *Files) Describe(c chan<- *prometheus.Desc) { c <- brokenDesc }

@@ -63,17 +63,21 @@ func write(t *testing.T, path, content string) {
 
 // words is a value that is broken unless the file says "good: ...".
 func words(paths ...string) livefile.Spec[string] {
-	return livefile.Spec[string]{Setting: "some.file", Paths: paths, Parse: func(c [][]byte) (string, error) {
-		var all []string
-		for _, content := range c {
-			word, good := strings.CutPrefix(string(content), "good: ")
-			if !good {
-				return "", errors.New("expected something good")
+	return livefile.Spec[string]{
+		Setting: "some.file",
+		Paths:   paths,
+		Parse: func(c [][]byte) (string, error) {
+			var all []string
+			for _, content := range c {
+				word, good := strings.CutPrefix(string(content), "good: ")
+				if !good {
+					return "", errors.New("expected something good")
+				}
+				all = append(all, word)
 			}
-			all = append(all, word)
-		}
-		return strings.Join(all, "+"), nil
-	}}
+			return strings.Join(all, "+"), nil
+		},
+	}
 }
 
 func TestAValueIsWhatItsFileHoldsNow(t *testing.T) {
@@ -83,7 +87,8 @@ func TestAValueIsWhatItsFileHoldsNow(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// In place, of the same length and within the same tick of the file system's clock; and by another file in its place.
+	// In place, of the same length and within the same tick of the file system's clock; and by
+	// another file in its place.
 	for _, next := range []string{"2", "3", "4"} {
 		write(t, path, "good: "+next)
 		if got := f.Value(); got != next {
@@ -162,10 +167,13 @@ func TestABrokenFileKeepsTheOldAndIsToldOfOnce(t *testing.T) {
 					t.Errorf("got %q", got)
 				}
 			}
-			if err := files.Reload(t.Context()); err == nil || !strings.Contains(err.Error(), path) || !strings.Contains(err.Error(), "some.file") {
+			if err := files.Reload(
+				t.Context()); err == nil || !strings.Contains(err.Error(), path) ||
+				!strings.Contains(err.Error(), "some.file") {
 				t.Errorf("a reload says %v", err)
 			}
-			if n := log.count("cannot be used"); n != 1 || log.count(path) == 0 || log.count("some.file") == 0 {
+			if n := log.count("cannot be used"); n != 1 || log.count(path) == 0 ||
+				log.count("some.file") == 0 {
 				t.Errorf("expected one line with setting and file, got %s", &log.b)
 			}
 			if log.count("secret") > 0 {
@@ -175,7 +183,8 @@ func TestABrokenFileKeepsTheOldAndIsToldOfOnce(t *testing.T) {
 				t.Helper()
 				text := "# HELP sallyport_file_broken 1 while a file cannot be used and what it held before stays in force, by the setting that names it.\n" +
 					"# TYPE sallyport_file_broken gauge\nsallyport_file_broken{setting=\"some.file\"} " + want + "\n"
-				if err := testutil.GatherAndCompare(registry, strings.NewReader(text), "sallyport_file_broken"); err != nil {
+				if err := testutil.GatherAndCompare(registry, strings.NewReader(text),
+					"sallyport_file_broken"); err != nil {
 					t.Error(err)
 				}
 			}
@@ -269,7 +278,8 @@ func TestWhatCanBeReadHalfWrittenWaitsForASecondLook(t *testing.T) {
 	})
 }
 
-// TestAnAuthorityThatIsHalfWrittenIsBroken, also when an earlier one in the file is whole: servers of the other would be refused.
+// TestAnAuthorityThatIsHalfWrittenIsBroken, also when an earlier one in the file is whole: servers
+// of the other would be refused.
 func TestAnAuthorityThatIsHalfWrittenIsBroken(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "ca.pem")
 	one, two := authority(t), authority(t)
@@ -277,7 +287,8 @@ func TestAnAuthorityThatIsHalfWrittenIsBroken(t *testing.T) {
 		"nothing": "", "garbage": "hello", "no end": one[:len(one)/2], "a whole one before": one + two[:len(two)/2],
 	} {
 		write(t, path, content)
-		if _, err := livefile.OpenRoots(nil, "ca_file", path); err == nil || !strings.Contains(err.Error(), path) {
+		if _, err := livefile.OpenRoots(nil, "ca_file", path); err == nil ||
+			!strings.Contains(err.Error(), path) {
 			t.Errorf("%s: got %v", name, err)
 		}
 	}
@@ -294,7 +305,10 @@ func authority(t *testing.T) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour), IsCA: true, BasicConstraintsValid: true}
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour), IsCA: true,
+		BasicConstraintsValid: true,
+	}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
 	if err != nil {
 		t.Fatal(err)

@@ -10,11 +10,18 @@ import (
 
 // OpenRoots reads a file of certificate authorities in PEM.
 func OpenRoots(files *Files, setting, path string) (*File[*x509.CertPool], error) {
-	return Open(files, Spec[*x509.CertPool]{Setting: setting, Paths: []string{path}, Parse: func(c [][]byte) (*x509.CertPool, error) { return parseRoots(c[0]) }})
+	return Open(
+		files,
+		Spec[*x509.CertPool]{
+			Setting: setting, Paths: []string{path},
+			Parse: func(c [][]byte) (*x509.CertPool, error) { return parseRoots(c[0]) },
+		},
+	)
 }
 
-// parseRoots takes what x509.AppendCertsFromPEM does, which skips what it cannot read, but for a file that ends within a certificate: it
-// is being written, and whoever took a part of it would refuse servers.
+// parseRoots takes what x509.AppendCertsFromPEM does, which skips what it cannot read, but for a
+// file that ends within a certificate: it is being written, and whoever took a part of it would
+// refuse servers.
 func parseRoots(content []byte) (*x509.CertPool, error) {
 	pool := x509.NewCertPool()
 	if !pool.AppendCertsFromPEM(content) {
@@ -32,11 +39,18 @@ func parseRoots(content []byte) (*x509.CertPool, error) {
 
 // OpenPair reads a certificate and its key, both in PEM. setting names the certificate's file.
 func OpenPair(files *Files, setting, certificate, key string) (*File[*tls.Certificate], error) {
-	return Open(files, Spec[*tls.Certificate]{Setting: setting, Paths: []string{certificate, key}, Parse: func(c [][]byte) (*tls.Certificate, error) {
-		pair, err := tls.X509KeyPair(c[0], c[1])
-		if err != nil {
-			return nil, err
-		}
-		return &pair, nil
-	}})
+	return Open(
+		files,
+		Spec[*tls.Certificate]{
+			Setting: setting,
+			Paths:   []string{certificate, key},
+			Parse: func(c [][]byte) (*tls.Certificate, error) {
+				pair, err := tls.X509KeyPair(c[0], c[1])
+				if err != nil {
+					return nil, err
+				}
+				return &pair, nil
+			},
+		},
+	)
 }

@@ -14,8 +14,8 @@ import (
 	"time"
 )
 
-// Child is one process of a mesh. A child that is ended by Kill or Terminate may be started again by Restart; one that dies
-// in any other way ends the mesh.
+// Child is one process of a mesh. A child that is ended by Kill or Terminate may be started again
+// by Restart; one that dies in any other way ends the mesh.
 type Child struct {
 	name       string
 	generation int // children of a higher one need those of a lower one, and are ended before them
@@ -56,7 +56,8 @@ func (c *Child) PID() int {
 	return c.now.cmd.Process.Pid
 }
 
-// Signal sends a signal to the child. An end that follows from it ends the mesh: see Kill and Terminate.
+// Signal sends a signal to the child. An end that follows from it ends the mesh: see Kill and
+// Terminate.
 func (c *Child) Signal(sig syscall.Signal) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -82,15 +83,16 @@ func (c *Child) Kill() error {
 	return nil
 }
 
-// Terminate asks the child to end, with SIGTERM, and returns when it is gone. The mesh goes on. A child that is still there
-// when ctx ends is killed; that, and any exit status but 0, is an error.
+// Terminate asks the child to end, with SIGTERM, and returns when it is gone. The mesh goes on. A
+// child that is still there when ctx ends is killed; that, and any exit status but 0, is an error.
 func (c *Child) Terminate(ctx context.Context) error {
 	l, err := c.mean()
 	if err != nil {
 		return err
 	}
 	asked := time.Now()
-	for _, sig := range []syscall.Signal{syscall.SIGTERM, syscall.SIGCONT} { // a stopped process hears nothing until it continues
+	// a stopped process hears nothing until it continues
+	for _, sig := range []syscall.Signal{syscall.SIGTERM, syscall.SIGCONT} {
 		if err := l.cmd.Process.Signal(sig); err != nil && !errors.Is(err, os.ErrProcessDone) {
 			return fmt.Errorf("mesh: signal %s: %w", c.name, err)
 		}
@@ -102,7 +104,8 @@ func (c *Child) Terminate(ctx context.Context) error {
 			return err
 		}
 		<-l.gone
-		return fmt.Errorf("mesh: %s did not end within %v of SIGTERM and was killed%s", c.name, time.Since(asked).Round(time.Millisecond), c.tail(l))
+		return fmt.Errorf("mesh: %s did not end within %v of SIGTERM and was killed%s", c.name,
+			time.Since(asked).Round(time.Millisecond), c.tail(l))
 	}
 	if l.err != nil {
 		return c.obituary(l)
@@ -110,8 +113,8 @@ func (c *Child) Terminate(ctx context.Context) error {
 	return nil
 }
 
-// Restart starts the child again, on its old ports and with its old arguments, and returns when it is ready. A child that
-// is still running is killed first.
+// Restart starts the child again, on its old ports and with its old arguments, and returns when it
+// is ready. A child that is still running is killed first.
 func (c *Child) Restart(ctx context.Context) error {
 	if err := c.Kill(); err != nil && !errors.Is(err, errNotRunning) {
 		return err
@@ -219,5 +222,6 @@ func (c *Child) tail(l *life) string {
 	if text = bytes.TrimSpace(text); len(text) == 0 {
 		return "; it has written nothing"
 	}
-	return fmt.Sprintf("; the end of its log, %s:\n    %s", c.logFile, bytes.ReplaceAll(text, []byte("\n"), []byte("\n    ")))
+	return fmt.Sprintf("; the end of its log, %s:\n    %s", c.logFile,
+		bytes.ReplaceAll(text, []byte("\n"), []byte("\n    ")))
 }

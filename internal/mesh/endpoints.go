@@ -10,7 +10,8 @@ import (
 	"github.com/sallyport/sallyport/internal/ownfile"
 )
 
-// Endpoints says where the parts of a mesh are and what one needs to use them. It is the content of endpoints.json.
+// Endpoints says where the parts of a mesh are and what one needs to use them. It is the content of
+// endpoints.json.
 type Endpoints struct {
 	Gateway     string `json:"gateway"`      // base URL of Envoy, as http://127.0.0.1:10000
 	Issuer      string `json:"issuer"`       // base URL of the first issuer

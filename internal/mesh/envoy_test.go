@@ -40,7 +40,8 @@ func TestAGateThatDiesOrHangsCostsNoRequest(t *testing.T) {
 			}
 			hurt.Wait()
 			if len(refused) > 0 {
-				t.Errorf("%d of 300 requests were refused, from %s to %s", len(refused), refused[0], refused[len(refused)-1])
+				t.Errorf("%d of 300 requests were refused, from %s to %s", len(refused),
+					refused[0], refused[len(refused)-1])
 			}
 			if err := row.mended(gate); err != nil {
 				t.Fatal(err)
@@ -61,8 +62,10 @@ func TestWithoutAnyGateNothingPasses(t *testing.T) {
 	}
 	for _, path := range []string{"/public", "/protected", "/nowhere"} {
 		got := s.Call(path, "")
-		if got.Status != http.StatusServiceUnavailable || got.Header.Get("X-Sallyport-Reason") != "no_gate" {
-			t.Errorf("%s: expected 503 for want of a gate, got %d %q", path, got.Status, got.Header.Get("X-Sallyport-Reason"))
+		if got.Status != http.StatusServiceUnavailable ||
+			got.Header.Get("X-Sallyport-Reason") != "no_gate" {
+			t.Errorf("%s: expected 503 for want of a gate, got %d %q", path, got.Status,
+				got.Header.Get("X-Sallyport-Reason"))
 		}
 		var body struct {
 			Error       string `json:"error"`
@@ -80,14 +83,17 @@ func TestWithoutAnyGateNothingPasses(t *testing.T) {
 	}
 }
 
-// On a route that asks no gate, nobody overwrites what a client says of itself: Envoy must have removed it.
+// On a route that asks no gate, nobody overwrites what a client says of itself: Envoy must have
+// removed it.
 func TestAClientsIdentityHeadersAreRemovedOnEveryRoute(t *testing.T) {
 	s := meshtest.Start(t, meshtest.Options{Mesh: func(o *mesh.Options) {
 		o.Rewrite = func(name, content string) string {
 			if name != "envoy.yaml" {
 				return content
 			}
-			changed := strings.Replace(content, "cluster: issuer\n                            idle_timeout", "cluster: upstream\n                            idle_timeout", 1)
+			changed := strings.Replace(content,
+				"cluster: issuer\n                            idle_timeout",
+				"cluster: upstream\n                            idle_timeout", 1)
 			if changed == content {
 				t.Error("envoy.yaml has no route to the issuer to be changed")
 			}
@@ -95,8 +101,19 @@ func TestAClientsIdentityHeadersAreRemovedOnEveryRoute(t *testing.T) {
 		}
 	}})
 	spoofed := []string{
-		"x-auth-subject", "x-auth-roles", "x-auth-scope", "x-auth-session", "x-auth-token-id", "x-auth-anything", "x-sallyport-reason",
-		"X-Auth-Tenant", "x_auth_subject", "x.auth.roles", "x-auth_scope", "x-auth.session", "x_sallyport_reason",
+		"x-auth-subject",
+		"x-auth-roles",
+		"x-auth-scope",
+		"x-auth-session",
+		"x-auth-token-id",
+		"x-auth-anything",
+		"x-sallyport-reason",
+		"X-Auth-Tenant",
+		"x_auth_subject",
+		"x.auth.roles",
+		"x-auth_scope",
+		"x-auth.session",
+		"x_sallyport_reason",
 	}
 	for _, path := range []string{"/login", "/.well-known/jwks.json", "/public"} {
 		var headers []string
@@ -110,7 +127,8 @@ func TestAClientsIdentityHeadersAreRemovedOnEveryRoute(t *testing.T) {
 			}
 		}
 		if received.Headers["x-auth"] != "kept" || received.Headers["x-author"] != "kept" {
-			t.Errorf("%s: headers of other names were removed, the upstream received %v", path, received.Headers)
+			t.Errorf("%s: headers of other names were removed, the upstream received %v", path,
+				received.Headers)
 		}
 	}
 }

@@ -37,8 +37,9 @@ func newFamily() *family {
 	return f
 }
 
-// midwife starts every child from one thread that lives as long as the family. Linux ties a child's parent-death signal to
-// the thread that forked it, and Go ends idle threads at will: without this, children would be killed out of the blue.
+// midwife starts every child from one thread that lives as long as the family. Linux ties a child's
+// parent-death signal to the thread that forked it, and Go ends idle threads at will: without this,
+// children would be killed out of the blue.
 func (f *family) midwife() {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
@@ -47,8 +48,8 @@ func (f *family) midwife() {
 	}
 }
 
-// bear begins a life of a child. The family's lock is held until the child is known to be alive, so that none is born into a
-// family that is being ended, and none is forgotten when it ends.
+// bear begins a life of a child. The family's lock is held until the child is known to be alive, so
+// that none is born into a family that is being ended, and none is forgotten when it ends.
 func (f *family) bear(c *Child, l *life) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -69,7 +70,8 @@ func (f *family) bear(c *Child, l *life) error {
 	return nil
 }
 
-// mourn reports the death of a child that nobody meant, the first one only: what follows from it says less.
+// mourn reports the death of a child that nobody meant, the first one only: what follows from it
+// says less.
 func (f *family) mourn(err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -82,8 +84,8 @@ func (f *family) mourn(err error) {
 	}
 }
 
-// end ends all children, the youngest generation first, and returns when they are gone. The error says which of them had to
-// be killed, or failed.
+// end ends all children, the youngest generation first, and returns when they are gone. The error
+// says which of them had to be killed, or failed.
 func (f *family) end(within time.Duration) error {
 	f.mu.Lock()
 	if f.ending {

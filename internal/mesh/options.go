@@ -17,7 +17,8 @@ const stopWithin = 10 * time.Second
 // withDefaults checks the options and fills in what they leave open.
 func (o Options) withDefaults() (Options, error) {
 	if o.Dir == "" || o.Binaries == "" || o.Envoy == "" {
-		return o, errors.New("mesh: expected a folder (Dir), the folder of the programs (Binaries) and the path of envoy (Envoy)")
+		return o, errors.New(
+			"mesh: expected a folder (Dir), the folder of the programs (Binaries) and the path of envoy (Envoy)")
 	}
 	for _, path := range []*string{&o.Dir, &o.Binaries, &o.Envoy, &o.RedisServer} {
 		if *path == "" {
@@ -44,7 +45,9 @@ func (o Options) withDefaults() (Options, error) {
 func (o Options) checkNumbers() error {
 	switch {
 	case o.Port < 0 || o.Port > maxPort:
-		return fmt.Errorf("mesh: expected a port from 0 (all free ones) to %d, as the ports above it are used too, got %d", maxPort, o.Port)
+		return fmt.Errorf(
+			"mesh: expected a port from 0 (all free ones) to %d, as the ports above it are used too, got %d",
+			maxPort, o.Port)
 	case o.Gates > maxGates:
 		return fmt.Errorf("mesh: expected at most %d gates, got %d", maxGates, o.Gates)
 	case o.Issuers > maxIssuers:
@@ -63,7 +66,10 @@ func (o Options) checkPrograms() error {
 	for _, path := range needed {
 		info, err := os.Stat(path)
 		if err != nil {
-			return fmt.Errorf("mesh: a program is missing (`make build` builds issuer, authz and sallyport into one folder): %w", err)
+			return fmt.Errorf(
+				"mesh: a program is missing (`make build` builds issuer, authz and sallyport into one folder): %w",
+				err,
+			)
 		}
 		if info.IsDir() || info.Mode()&0o111 == 0 {
 			return fmt.Errorf("mesh: %s is not a program", path)
@@ -88,7 +94,8 @@ func withPasswords(users []User) []User {
 	return users
 }
 
-// newPassword makes a password of 80 random bits that can be read aloud, and needs no quotes in a shell.
+// newPassword makes a password of 80 random bits that can be read aloud, and needs no quotes in a
+// shell.
 func newPassword() string {
 	text := strings.ToLower(rand.Text())[:16]
 	return text[:4] + "-" + text[4:8] + "-" + text[8:12] + "-" + text[12:]

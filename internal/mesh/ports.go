@@ -12,13 +12,15 @@ import (
 // loopback is where everything listens.
 const loopback = "127.0.0.1"
 
-// ports hands out the ports of a mesh: counted from the gateway's when that is given, free ones otherwise.
+// ports hands out the ports of a mesh: counted from the gateway's when that is given, free ones
+// otherwise.
 type ports struct {
 	base int
 	held []*os.File // sockets that keep free ports ours until a child listens on them
 }
 
-// Each part's distance from the gateway's port. An admin port is adminOffset above the port it belongs to.
+// Each part's distance from the gateway's port. An admin port is adminOffset above the port it
+// belongs to.
 const (
 	issuerOffset   = 1
 	upstreamOffset = 2
@@ -32,7 +34,8 @@ const (
 	maxPort    = 65535 - 2*adminOffset
 )
 
-// take gives an address for whoever wants one. It is checked to be free, and stays so as far as the system allows.
+// take gives an address for whoever wants one. It is checked to be free, and stays so as far as the
+// system allows.
 func (p *ports) take(offset int, whose string) (string, error) {
 	if p.base == 0 {
 		file, port, err := holdPort(0)

@@ -9,8 +9,8 @@ import (
 	"syscall"
 )
 
-// holdPort finds a free port when port is 0. Only Linux can also keep it for us until a child listens on it: elsewhere
-// another program may be faster, and Start chooses another.
+// holdPort finds a free port when port is 0. Only Linux can also keep it for us until a child
+// listens on it: elsewhere another program may be faster, and Start chooses another.
 func holdPort(port int) (*os.File, int, error) {
 	l, err := net.Listen("tcp4", address(port))
 	if err != nil {

@@ -19,7 +19,8 @@ func TestATakenPortIsNamedWithWhoWantedIt(t *testing.T) {
 	taken := l.Addr().(*net.TCPAddr).Port
 	p := &ports{base: taken - issuerOffset}
 	_, err = p.take(issuerOffset, "issuer-1")
-	if !errors.Is(err, ErrPort) || !strings.Contains(err.Error(), strconv.Itoa(taken)) || !strings.Contains(err.Error(), "issuer-1") {
+	if !errors.Is(err, ErrPort) || !strings.Contains(err.Error(), strconv.Itoa(taken)) ||
+		!strings.Contains(err.Error(), "issuer-1") {
 		t.Errorf("got: %v", err)
 	}
 	if _, err = p.listen(issuerOffset, "issuer-1"); !errors.Is(err, ErrPort) {
@@ -33,7 +34,8 @@ func TestAPortWhoseLastOwnerHasJustLeftIsNotTaken(t *testing.T) {
 		t.Fatal(err)
 	}
 	server, client := connect(t, l)
-	for _, c := range []net.Conn{server, client, nil} { // the server's side closes first and is left in TIME_WAIT
+	// the server's side closes first and is left in TIME_WAIT
+	for _, c := range []net.Conn{server, client, nil} {
 		if c != nil {
 			c.Close()
 		}

@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// Processes are child processes of the caller's own choice, supervised as those of a mesh are: for tests that put together
-// what no mesh is, such as several Redis servers with sentinels.
+// Processes are child processes of the caller's own choice, supervised as those of a mesh are: for
+// tests that put together what no mesh is, such as several Redis servers with sentinels.
 type Processes struct {
 	dir    string
 	family *family
@@ -26,7 +26,8 @@ type Spec struct {
 	Ready func(context.Context) error
 }
 
-// NewProcesses makes a group of processes without any in it. Their logs are put into dir, which must be there.
+// NewProcesses makes a group of processes without any in it. Their logs are put into dir, which
+// must be there.
 func NewProcesses(dir string) *Processes {
 	return &Processes{dir: dir, family: newFamily()}
 }
@@ -37,8 +38,14 @@ func (p *Processes) Address(whose string) (string, error) { return p.ports.take(
 // Start starts a process and returns when it is ready.
 func (p *Processes) Start(ctx context.Context, s Spec) (*Child, error) {
 	c := &Child{
-		name: s.Name, path: s.Path, args: s.Args, dir: s.Dir, env: append(childEnvironment(os.Environ()), s.Env...),
-		logFile: filepath.Join(p.dir, s.Name+".log"), ready: s.Ready, family: p.family,
+		name:    s.Name,
+		path:    s.Path,
+		args:    s.Args,
+		dir:     s.Dir,
+		env:     append(childEnvironment(os.Environ()), s.Env...),
+		logFile: filepath.Join(p.dir, s.Name+".log"),
+		ready:   s.Ready,
+		family:  p.family,
 	}
 	if err := c.start(); err != nil {
 		return nil, err
@@ -49,7 +56,8 @@ func (p *Processes) Start(ctx context.Context, s Spec) (*Child, error) {
 // Died gives the first death that nobody meant.
 func (p *Processes) Died() <-chan error { return p.family.dead }
 
-// End asks all processes to end, kills those that are still there after within, and returns when they are gone.
+// End asks all processes to end, kills those that are still there after within, and returns when
+// they are gone.
 func (p *Processes) End(within time.Duration) error {
 	err := p.family.end(within)
 	if releaseErr := p.ports.release(); err == nil {
@@ -58,7 +66,8 @@ func (p *Processes) End(within time.Duration) error {
 	return err
 }
 
-// Expect notes that the child's end is wanted from now on, for an end that has another cause than Kill or Terminate.
+// Expect notes that the child's end is wanted from now on, for an end that has another cause than
+// Kill or Terminate.
 func (c *Child) Expect() error {
 	_, err := c.mean()
 	return err

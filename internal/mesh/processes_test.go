@@ -17,7 +17,10 @@ func TestProcessesOfTheCallersChoiceAreSupervised(t *testing.T) {
 	}
 	started := filepath.Join(dir, "started")
 	c, err := p.Start(t.Context(), Spec{
-		Name: "it", Path: "/bin/sh", Args: []string{"-c", "echo once >> " + started + "; exec sleep 600"}, Dir: dir,
+		Name:  "it",
+		Path:  "/bin/sh",
+		Args:  []string{"-c", "echo once >> " + started + "; exec sleep 600"},
+		Dir:   dir,
 		Ready: func(context.Context) error { _, err := os.Stat(started); return err },
 	})
 	if err != nil {

@@ -13,13 +13,15 @@ import (
 // readyWithin is how long a child may take until it is ready.
 const readyWithin = 60 * time.Second
 
-// probeEvery is how often a child is asked whether it is ready, probeWithin how long it may think about the answer.
+// probeEvery is how often a child is asked whether it is ready, probeWithin how long it may think
+// about the answer.
 const (
 	probeEvery  = 25 * time.Millisecond
 	probeWithin = 2 * time.Second
 )
 
-// awaitReady returns nil once the child is ready; an error when it has ended, is not ready in time, or ctx has ended.
+// awaitReady returns nil once the child is ready; an error when it has ended, is not ready in time,
+// or ctx has ended.
 func (c *Child) awaitReady(ctx context.Context) error {
 	c.mu.Lock()
 	l := c.now
@@ -37,7 +39,8 @@ func (c *Child) awaitReady(ctx context.Context) error {
 		case <-late.C:
 			return fmt.Errorf("mesh: %s is not ready after %v: %w%s", c.name, readyWithin, err, c.tail(l))
 		case <-ctx.Done():
-			return fmt.Errorf("mesh: waiting for %s to be ready: %w (it says: %v)", c.name, context.Cause(ctx), err)
+			return fmt.Errorf("mesh: waiting for %s to be ready: %w (it says: %v)", c.name,
+				context.Cause(ctx), err)
 		case <-time.After(probeEvery):
 		}
 	}
@@ -49,7 +52,8 @@ func probe(ctx context.Context, ready func(context.Context) error) error {
 	return ready(ctx)
 }
 
-// prober asks admin ports. It keeps no connection, so that a child's end leaves nothing behind here.
+// prober asks admin ports. It keeps no connection, so that a child's end leaves nothing behind
+// here.
 var prober = &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
 
 // answersOK is ready once url answers 200.
@@ -82,7 +86,8 @@ func get(ctx context.Context, url string) (string, error) {
 	return text, nil
 }
 
-// healthyGates is ready once Envoy holds all gates to be healthy; before, it might answer 503 in place of one of them.
+// healthyGates is ready once Envoy holds all gates to be healthy; before, it might answer 503 in
+// place of one of them.
 func healthyGates(envoyAdmin string, gates int) func(context.Context) error {
 	want := fmt.Sprintf("cluster.authz.membership_healthy: %d", gates)
 	return func(ctx context.Context) error {

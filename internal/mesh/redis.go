@@ -62,9 +62,9 @@ func (m *Mesh) startRedisServer(ctx context.Context, p *ports) (string, error) {
 	if err := makeDirs(dir); err != nil {
 		return "", err
 	}
-	c := m.child("redis", generationRedis, m.options.RedisServer,
-		"--bind", loopback, "--port", portOf(at), "--dir", dir,
-		"--save", "", "--appendonly", "yes", "--appendfsync", "always", "--maxmemory-policy", "noeviction")
+	c := m.child("redis", generationRedis, m.options.RedisServer, "--bind", loopback, "--port",
+		portOf(at), "--dir", dir, "--save", "", "--appendonly", "yes", "--appendfsync", "always",
+		"--maxmemory-policy", "noeviction")
 	c.ready = func(ctx context.Context) error { return ping(ctx, at) }
 	return at, m.startChildren(ctx, c)
 }

@@ -113,7 +113,8 @@ func (s settings) writeConfig(dir string, rewrite func(name, content string) str
 	return nil
 }
 
-// written is what every configuration file says that was made here, and that may therefore be made anew.
+// written is what every configuration file says that was made here, and that may therefore be made
+// anew.
 const written = `Written by "sallyport demo"`
 
 // mayReplace refuses to overwrite a configuration file of somebody's own.
@@ -126,12 +127,15 @@ func mayReplace(path string) error {
 		return fmt.Errorf("mesh: %w", err)
 	}
 	if !bytes.Contains(content, []byte(written)) {
-		return fmt.Errorf("mesh: %s is not a file that %q wrote, and would be overwritten: choose another folder", path, "sallyport demo")
+		return fmt.Errorf(
+			"mesh: %s is not a file that %q wrote, and would be overwritten: choose another folder",
+			path, "sallyport demo")
 	}
 	return nil
 }
 
-// makeDirs makes the mesh's folder and those in it. They hold private keys and passwords: nobody else may look.
+// makeDirs makes the mesh's folder and those in it. They hold private keys and passwords: nobody
+// else may look.
 func makeDirs(dir string, names ...string) error {
 	for _, path := range append([]string{dir}, names...) {
 		if path != dir {

@@ -14,11 +14,22 @@ func rendered(t *testing.T, issuers, gates int) map[string]string {
 	t.Helper()
 	take := func(offset int, _ string) hostPort { return hostPort(address(10000 + offset)) }
 	s := settings{
-		Iss: "http://127.0.0.1:10001", Audience: "sallyport-demo", JWKS: "http://127.0.0.1:10001/.well-known/jwks.json",
-		Keys: "./keys", UsersFile: "./users.yaml", Processors: 2, Redis: "127.0.0.1:10079",
-		Gateway: take(0, ""), EnvoyAdmin: take(adminOffset, ""), Upstream: take(upstreamOffset, ""),
-		AllowedHeaders: allowedHeaders, EncodeRawHeaders: true,
-		Users: []userEntry{{Name: "alice", Roles: []string{"admin", "ops"}, PasswordHash: "$argon2id$x"}, {Name: "bob", PasswordHash: "$argon2id$y"}},
+		Iss:              "http://127.0.0.1:10001",
+		Audience:         "sallyport-demo",
+		JWKS:             "http://127.0.0.1:10001/.well-known/jwks.json",
+		Keys:             "./keys",
+		UsersFile:        "./users.yaml",
+		Processors:       2,
+		Redis:            "127.0.0.1:10079",
+		Gateway:          take(0, ""),
+		EnvoyAdmin:       take(adminOffset, ""),
+		Upstream:         take(upstreamOffset, ""),
+		AllowedHeaders:   allowedHeaders,
+		EncodeRawHeaders: true,
+		Users: []userEntry{
+			{Name: "alice", Roles: []string{"admin", "ops"}, PasswordHash: "$argon2id$x"},
+			{Name: "bob", PasswordHash: "$argon2id$y"},
+		},
 	}
 	for i := range issuers {
 		s.Issuers = append(s.Issuers, newIssuer(i, take))
@@ -107,8 +118,10 @@ func TestEnvoyNeverLetsARequestPassUnasked(t *testing.T) {
 	}
 	manager := file.StaticResources.Listeners[0].FilterChains[0].Filters[0].TypedConfig
 	filter := manager.HTTPFilters[0]
-	if filter.Name != "envoy.filters.http.ext_authz" || filter.TypedConfig["failure_mode_allow"] != false {
-		t.Errorf("the first filter is %s, failure_mode_allow %v", filter.Name, filter.TypedConfig["failure_mode_allow"])
+	if filter.Name != "envoy.filters.http.ext_authz" ||
+		filter.TypedConfig["failure_mode_allow"] != false {
+		t.Errorf("the first filter is %s, failure_mode_allow %v", filter.Name,
+			filter.TypedConfig["failure_mode_allow"])
 	}
 	exempt := map[string]bool{}
 	for _, route := range manager.RouteConfig.VirtualHosts[0].Routes {
@@ -133,8 +146,13 @@ func TestEnvoyNeverLetsARequestPassUnasked(t *testing.T) {
 
 func TestChildrenDoNotInheritSettingsThatWouldWinOverTheirFiles(t *testing.T) {
 	got := childEnvironment([]string{
-		"PATH=/bin", "SALLYPORT_LISTEN=:1", "SALLYPORT_REDIS_ADDRESS=elsewhere:1", "SALLYPORT_REDIS_ADDRESSES=a,b",
-		"SALLYPORT_REDIS_MODE=cluster", "SALLYPORT_REDIS_PASSWORD_FILE=/secret", "SALLYPORT_ENVOY=/envoy",
+		"PATH=/bin",
+		"SALLYPORT_LISTEN=:1",
+		"SALLYPORT_REDIS_ADDRESS=elsewhere:1",
+		"SALLYPORT_REDIS_ADDRESSES=a,b",
+		"SALLYPORT_REDIS_MODE=cluster",
+		"SALLYPORT_REDIS_PASSWORD_FILE=/secret",
+		"SALLYPORT_ENVOY=/envoy",
 	})
 	if want := "PATH=/bin SALLYPORT_REDIS_PASSWORD_FILE=/secret"; strings.Join(got, " ") != want {
 		t.Errorf("expected %s, got %v", want, got)
@@ -144,7 +162,8 @@ func TestChildrenDoNotInheritSettingsThatWouldWinOverTheirFiles(t *testing.T) {
 func TestAUserWithoutAPasswordGetsARandomOne(t *testing.T) {
 	users := withPasswords([]User{{Name: "carol"}, {Name: "dave", Password: "kept"}})
 	again := withPasswords([]User{{Name: "carol"}})
-	if len(users[0].Password) < 16 || users[0].Password == again[0].Password || users[1].Password != "kept" {
+	if len(users[0].Password) < 16 || users[0].Password == again[0].Password ||
+		users[1].Password != "kept" {
 		t.Errorf("got %+v and %+v", users, again)
 	}
 	if strings.ContainsAny(users[0].Password, `"'\$ `) {

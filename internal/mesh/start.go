@@ -60,7 +60,8 @@ func (m *Mesh) bringUp(ctx context.Context) error {
 	}
 	m.closers = append(m.closers, unlock)
 	// One that a former mesh has left would send people to ports where nobody is.
-	if err := os.Remove(filepath.Join(dir, endpointsFile)); err != nil && !errors.Is(err, os.ErrNotExist) {
+	if err := os.Remove(filepath.Join(dir, endpointsFile)); err != nil &&
+		!errors.Is(err, os.ErrNotExist) {
 		return fmt.Errorf("mesh: %w", err)
 	}
 	s, err := m.prepare(ctx)
@@ -74,7 +75,8 @@ func (m *Mesh) bringUp(ctx context.Context) error {
 	return m.endpoints.write(dir)
 }
 
-// prepare chooses the ports, starts what needs no configuration file, and writes the files that the rest needs.
+// prepare chooses the ports, starts what needs no configuration file, and writes the files that the
+// rest needs.
 func (m *Mesh) prepare(ctx context.Context) (settings, error) {
 	p := &ports{base: m.options.Port}
 	m.closers = append(m.closers, p.release)
@@ -107,8 +109,13 @@ func (m *Mesh) prepare(ctx context.Context) (settings, error) {
 // addresses chooses the ports of all children.
 func (m *Mesh) addresses(p *ports) (settings, error) {
 	s := settings{
-		Audience: "sallyport-demo", Keys: "./" + keysDir, UsersFile: "./" + usersFile, AdminToken: "./" + tokenFile, Processors: min(runtime.NumCPU(), 8),
-		AllowedHeaders: allowedHeaders, EncodeRawHeaders: m.options.EncodeRawHeaders,
+		Audience:         "sallyport-demo",
+		Keys:             "./" + keysDir,
+		UsersFile:        "./" + usersFile,
+		AdminToken:       "./" + tokenFile,
+		Processors:       min(runtime.NumCPU(), 8),
+		AllowedHeaders:   allowedHeaders,
+		EncodeRawHeaders: m.options.EncodeRawHeaders,
 	}
 	var errs []error
 	take := func(offset int, whose string) hostPort {
@@ -142,9 +149,19 @@ func newIssuer(i int, take func(int, string) hostPort) place {
 		offset = spareIssuers + i
 	}
 	name := "issuer-" + strconv.Itoa(i+1)
-	p := place{Name: name, Listen: take(offset, name), Admin: take(offset+adminOffset, name+"'s admin port")}
+	p := place{
+		Name: name, Listen: take(offset, name),
+		Admin: take(offset+adminOffset, name+"'s admin port"),
+	}
 	if i > 0 {
-		p.Flags = []string{"--name", name, "--listen", string(p.Listen), "--admin-listen", string(p.Admin)}
+		p.Flags = []string{
+			"--name",
+			name,
+			"--listen",
+			string(p.Listen),
+			"--admin-listen",
+			string(p.Admin),
+		}
 	}
 	return p
 }
@@ -158,7 +175,16 @@ func newGate(i int, take func(int, string) hostPort) place {
 		Cache:  "./" + cacheDir + "/" + name,
 	}
 	if i > 0 {
-		g.Flags = []string{"--name", name, "--listen", string(g.Listen), "--admin-listen", string(g.Admin), "--key-cache-dir", g.Cache}
+		g.Flags = []string{
+			"--name",
+			name,
+			"--listen",
+			string(g.Listen),
+			"--admin-listen",
+			string(g.Admin),
+			"--key-cache-dir",
+			g.Cache,
+		}
 	}
 	return g
 }
@@ -169,7 +195,10 @@ func (m *Mesh) startUpstream(p *ports) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	server := &http.Server{Handler: m.options.Upstream, ReadHeaderTimeout: 10 * time.Second, Protocols: UpstreamProtocols()}
+	server := &http.Server{
+		Handler: m.options.Upstream, ReadHeaderTimeout: 10 * time.Second,
+		Protocols: UpstreamProtocols(),
+	}
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(l) }()
 	m.closers = append(m.closers, func() error {
@@ -182,7 +211,8 @@ func (m *Mesh) startUpstream(p *ports) (string, error) {
 	return l.Addr().String(), nil
 }
 
-// noDrainDelay lets a gate end at once: Envoy, which would need the time to notice, is ended before it.
+// noDrainDelay lets a gate end at once: Envoy, which would need the time to notice, is ended before
+// it.
 var noDrainDelay = []string{"--drain-delay", "0s"}
 
 // startParts starts issuers and Envoy, then, when there are keys to fetch, the gates.
@@ -190,17 +220,20 @@ func (m *Mesh) startParts(ctx context.Context, s settings) error {
 	dir := m.options.Dir
 	var first, gates []*Child
 	for _, issuer := range s.Issuers {
-		args := slices.Concat([]string{"serve", "--config", filepath.Join(dir, issuerFile)}, issuer.Flags, m.options.IssuerArgs)
+		args := slices.Concat([]string{"serve", "--config", filepath.Join(dir, issuerFile)},
+			issuer.Flags, m.options.IssuerArgs)
 		c := m.child(issuer.Name, generationIssuer, m.options.issuer(), args...)
 		c.ready = answersOK("http://" + string(issuer.Admin) + "/readyz")
 		first = append(first, c)
 	}
 	admin := "http://" + string(s.EnvoyAdmin)
-	envoy := m.child("envoy", generationEnvoy, m.options.Envoy,
-		"-c", filepath.Join(dir, envoyFile), "--concurrency", "2", "-l", "warning", "--disable-hot-restart")
+	envoy := m.child("envoy", generationEnvoy, m.options.Envoy, "-c",
+		filepath.Join(dir, envoyFile), "--concurrency", "2", "-l", "warning",
+		"--disable-hot-restart")
 	envoy.ready = answersOK(admin + "/ready")
 	for _, gate := range s.Gates {
-		args := slices.Concat([]string{"serve", "--config", filepath.Join(dir, authzFile)}, gate.Flags, noDrainDelay, m.options.GateArgs)
+		args := slices.Concat([]string{"serve", "--config", filepath.Join(dir, authzFile)},
+			gate.Flags, noDrainDelay, m.options.GateArgs)
 		c := m.child(gate.Name, generationGate, m.options.authz(), args...)
 		c.ready = answersOK("http://" + string(gate.Admin) + "/readyz")
 		gates = append(gates, c)
@@ -246,14 +279,17 @@ func (m *Mesh) startChildren(ctx context.Context, children ...*Child) error {
 	return errors.Join(errs...)
 }
 
-// childEnvironment is ours without the settings of Sallyport's own programs, which would win over the configuration files.
-// What a Redis wants to know (password, TLS) remains: it has no place in a file that the demo writes.
+// childEnvironment is ours without the settings of Sallyport's own programs, which would win over
+// the configuration files. What a Redis wants to know (password, TLS) remains: it has no place in a
+// file that the demo writes.
 func childEnvironment(ours []string) []string {
 	var theirs []string
 	for _, variable := range ours {
 		name, _, _ := strings.Cut(variable, "=")
-		where := name == "SALLYPORT_REDIS_ADDRESS" || name == "SALLYPORT_REDIS_ADDRESSES" || name == "SALLYPORT_REDIS_MODE"
-		if !strings.HasPrefix(name, "SALLYPORT_") || strings.HasPrefix(name, "SALLYPORT_REDIS_") && !where {
+		where := name == "SALLYPORT_REDIS_ADDRESS" || name == "SALLYPORT_REDIS_ADDRESSES" ||
+			name == "SALLYPORT_REDIS_MODE"
+		if !strings.HasPrefix(name, "SALLYPORT_") ||
+			strings.HasPrefix(name, "SALLYPORT_REDIS_") && !where {
 			theirs = append(theirs, variable)
 		}
 	}
@@ -263,18 +299,24 @@ func childEnvironment(ours []string) []string {
 // describe gives what endpoints.json says.
 func (m *Mesh) describe(s settings) Endpoints {
 	e := Endpoints{
-		Gateway:    "http://" + string(s.Gateway),
-		EnvoyAdmin: "http://" + string(s.EnvoyAdmin),
-		Upstream:   "http://" + string(s.Upstream),
-		Redis:      s.Redis, Iss: s.Iss, Audience: s.Audience,
-		KeyDir: filepath.Join(m.options.Dir, keysDir), AdminTokenFile: filepath.Join(m.options.Dir, tokenFile), Users: m.options.Users,
+		Gateway:        "http://" + string(s.Gateway),
+		EnvoyAdmin:     "http://" + string(s.EnvoyAdmin),
+		Upstream:       "http://" + string(s.Upstream),
+		Redis:          s.Redis,
+		Iss:            s.Iss,
+		Audience:       s.Audience,
+		KeyDir:         filepath.Join(m.options.Dir, keysDir),
+		AdminTokenFile: filepath.Join(m.options.Dir, tokenFile),
+		Users:          m.options.Users,
 	}
 	for _, i := range s.Issuers {
-		e.Issuers = append(e.Issuers, Issuer{Name: i.Name, URL: "http://" + string(i.Listen), Admin: "http://" + string(i.Admin)})
+		e.Issuers = append(e.Issuers,
+			Issuer{Name: i.Name, URL: "http://" + string(i.Listen), Admin: "http://" + string(i.Admin)})
 	}
 	e.Issuer, e.IssuerAdmin = e.Issuers[0].URL, e.Issuers[0].Admin
 	for _, g := range s.Gates {
-		e.Gates = append(e.Gates, Gate{Name: g.Name, GRPC: string(g.Listen), Admin: "http://" + string(g.Admin)})
+		e.Gates = append(e.Gates,
+			Gate{Name: g.Name, GRPC: string(g.Listen), Admin: "http://" + string(g.Admin)})
 	}
 	return e
 }

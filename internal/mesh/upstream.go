@@ -9,21 +9,25 @@ import (
 
 // Received is what an upstream behind Envoy gets to see of a request.
 type Received struct {
-	Method  string            `json:"method"`
-	Path    string            `json:"path"`    // as it arrived, with the query
-	Headers map[string]string `json:"headers"` // by lower-case name; several lines of one name are joined with ","
+	Method string `json:"method"`
+	Path   string `json:"path"` // as it arrived, with the query
+	// by lower-case name; several lines of one name are joined with ","
+	Headers map[string]string `json:"headers"`
 }
 
 // Receive describes a request.
 func Receive(r *http.Request) Received {
-	received := Received{Method: r.Method, Path: r.RequestURI, Headers: map[string]string{"host": r.Host}}
+	received := Received{
+		Method: r.Method, Path: r.RequestURI, Headers: map[string]string{"host": r.Host},
+	}
 	for name, values := range r.Header {
 		received.Headers[strings.ToLower(name)] = strings.Join(values, ",")
 	}
 	return received
 }
 
-// UpstreamProtocols are what an upstream of Envoy's speaks without TLS: HTTP/1.1, and HTTP/2 for gRPC.
+// UpstreamProtocols are what an upstream of Envoy's speaks without TLS: HTTP/1.1, and HTTP/2 for
+// gRPC.
 func UpstreamProtocols() *http.Protocols {
 	p := new(http.Protocols)
 	p.SetHTTP1(true)

@@ -36,7 +36,8 @@ func (r *Response) JSON(dst any) {
 	}
 }
 
-// Received gives what the upstream says it has received. The test fails when the answer is not the upstream's.
+// Received gives what the upstream says it has received. The test fails when the answer is not the
+// upstream's.
 func (r *Response) Received() mesh.Received {
 	r.s.t.Helper()
 	if r.Status != http.StatusOK {
@@ -65,7 +66,8 @@ func (s *Stack) Do(request *http.Request) *Response {
 // NewRequest makes a request through the gateway. Headers are "Name: value".
 func (s *Stack) NewRequest(method, path, body string, headers ...string) *http.Request {
 	s.t.Helper()
-	request, err := http.NewRequestWithContext(s.t.Context(), method, s.Endpoints().Gateway+path, strings.NewReader(body))
+	request, err := http.NewRequestWithContext(s.t.Context(), method, s.Endpoints().Gateway+path,
+		strings.NewReader(body))
 	if err != nil {
 		s.t.Fatal(err)
 	}
@@ -99,7 +101,13 @@ func (s *Stack) Post(path string, body any, headers ...string) *Response {
 		}
 		text = b.String()
 	}
-	return s.Do(s.NewRequest(http.MethodPost, path, text, append([]string{"Content-Type: application/json"}, headers...)...))
+	return s.Do(
+		s.NewRequest(
+			http.MethodPost,
+			path,
+			text,
+			append([]string{"Content-Type: application/json"}, headers...)...),
+	)
 }
 
 // User gives a user of the mesh.
@@ -116,7 +124,8 @@ func (s *Stack) User(name string) mesh.User {
 // Login logs a user of the mesh in.
 func (s *Stack) Login(name string) Tokens {
 	s.t.Helper()
-	return s.tokens(s.Post("/login", map[string]string{"username": name, "password": s.User(name).Password}))
+	return s.tokens(
+		s.Post("/login", map[string]string{"username": name, "password": s.User(name).Password}))
 }
 
 // Refresh spends a refresh token.
@@ -128,7 +137,8 @@ func (s *Stack) Refresh(t Tokens) Tokens {
 // Logout ends a session by its access token.
 func (s *Stack) Logout(t Tokens) {
 	s.t.Helper()
-	response := s.Do(s.NewRequest(http.MethodPost, "/logout", "", "Authorization: Bearer "+t.AccessToken))
+	response := s.Do(
+		s.NewRequest(http.MethodPost, "/logout", "", "Authorization: Bearer "+t.AccessToken))
 	var answer struct {
 		Revoked bool `json:"revoked"`
 	}

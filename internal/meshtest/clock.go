@@ -10,7 +10,9 @@ import (
 	"time"
 )
 
-// Clock moves the clocks of one process: of our programs from [MovableBinaries], or of another with a [PreloadedClock]. It may be moved while the process runs, or is stopped, and keeps its place over restarts.
+// Clock moves the clocks of one process: of our programs from [MovableBinaries], or of another with
+// a [PreloadedClock]. It may be moved while the process runs, or is stopped, and keeps its place
+// over restarts.
 type Clock struct{ path string }
 
 // NewClock makes a clock that goes right, kept in a file that must not be there yet.
@@ -29,8 +31,9 @@ func NewClock(path string) (*Clock, error) {
 // Env is what a process must have in its environment to go by this clock.
 func (c *Clock) Env() []string { return []string{"MOVABLE_CLOCK=" + c.path} }
 
-// Move sets how far the process' wall clock is ahead of the machine's, and its monotonic clock ahead of where it would be. A
-// suspended machine's monotonic clock stands, so it falls behind. Only our own programs heed the latter.
+// Move sets how far the process' wall clock is ahead of the machine's, and its monotonic clock
+// ahead of where it would be. A suspended machine's monotonic clock stands, so it falls behind.
+// Only our own programs heed the latter.
 func (c *Clock) Move(wall, monotonic time.Duration) error {
 	f, err := os.OpenFile(c.path, os.O_WRONLY, 0)
 	if err != nil {
@@ -45,8 +48,9 @@ func (c *Clock) Move(wall, monotonic time.Duration) error {
 	return nil
 }
 
-// PreloadedClock gives what a program like redis-server must have in its environment besides [Clock.Env], so that its wall clock
-// is moved. binaries is the folder from [MovableBinaries], or another with the library from [BuildPreloaded].
+// PreloadedClock gives what a program like redis-server must have in its environment besides
+// [Clock.Env], so that its wall clock is moved. binaries is the folder from [MovableBinaries], or
+// another with the library from [BuildPreloaded].
 func PreloadedClock(binaries string) string {
 	return "LD_PRELOAD=" + filepath.Join(binaries, preloaded)
 }
@@ -69,9 +73,12 @@ func buildPreloaded(root, dir string) error {
 		compiler = "gcc"
 	}
 	source := filepath.Join(root, "internal", "meshtest", "testdata", "movableclock.c")
-	cmd := exec.Command(compiler, "-O2", "-Wall", "-Wextra", "-shared", "-fPIC", "-o", filepath.Join(dir, preloaded), source)
+	cmd := exec.Command(compiler, "-O2", "-Wall", "-Wextra", "-shared", "-fPIC", "-o",
+		filepath.Join(dir, preloaded), source)
 	if out, err := cmd.CombinedOutput(); err != nil {
-		return fmt.Errorf("meshtest: building what moves the clocks of other programs (it needs a C compiler, as the race detector does): %w\n%s", err, out)
+		return fmt.Errorf(
+			"meshtest: building what moves the clocks of other programs (it needs a C compiler, as the race detector does): %w\n%s",
+			err, out)
 	}
 	return nil
 }

@@ -9,8 +9,8 @@ import (
 	"github.com/sallyport/sallyport/internal/meshtest"
 )
 
-// TestOnlyProgramsBuiltForTestsCanBeToldAnotherTime looks for the one door to the clocks in the programs as they are shipped,
-// and in those built to be moved, where it must be found.
+// TestOnlyProgramsBuiltForTestsCanBeToldAnotherTime looks for the one door to the clocks in the
+// programs as they are shipped, and in those built to be moved, where it must be found.
 func TestOnlyProgramsBuiltForTestsCanBeToldAnotherTime(t *testing.T) {
 	door := []byte("MOVABLE" + "_CLOCK")
 	for dir, want := range map[string]bool{meshtest.Binaries(t, false): false, meshtest.MovableBinaries(t): true} {

@@ -9,7 +9,8 @@ import (
 	"strings"
 )
 
-// DeployedRedis is what Redis is deployed with: tests run their servers with these files, so that what is deployed is what is tried.
+// DeployedRedis is what Redis is deployed with: tests run their servers with these files, so that
+// what is deployed is what is tried.
 type DeployedRedis struct {
 	settings string // deploy/config/redis.conf
 	users    string // deploy/redis/users.acl
@@ -32,16 +33,26 @@ func Deployed(root string) (DeployedRedis, error) {
 type Place struct {
 	Dir, Port string
 	Users     string // the file of the access list; without one there is none
-	// Certificate and Key are files; without them the server talks no TLS. The certificate is its own authority.
+	// Certificate and Key are files; without them the server talks no TLS. The certificate is its
+	// own authority.
 	Certificate, Key string
 }
 
-// Settings gives the lines of a server's file: those that are deployed, with its folder, its port and its files in the places of
-// theirs. A setting that is to be replaced and is not there is an error: the files would no longer be those that are tried.
+// Settings gives the lines of a server's file: those that are deployed, with its folder, its port
+// and its files in the places of theirs. A setting that is to be replaced and is not there is an
+// error: the files would no longer be those that are tried.
 func (d DeployedRedis) Settings(p Place) ([]string, error) {
 	replace := map[string]string{
-		"bind": "bind 127.0.0.1", "dir": "dir " + p.Dir, "aclfile": "", "port": "port " + p.Port,
-		"tls-port": "", "tls-cert-file": "", "tls-key-file": "", "tls-ca-cert-file": "", "tls-auth-clients": "", "tls-protocols": "",
+		"bind":             "bind 127.0.0.1",
+		"dir":              "dir " + p.Dir,
+		"aclfile":          "",
+		"port":             "port " + p.Port,
+		"tls-port":         "",
+		"tls-cert-file":    "",
+		"tls-key-file":     "",
+		"tls-ca-cert-file": "",
+		"tls-auth-clients": "",
+		"tls-protocols":    "",
 	}
 	if p.Users != "" {
 		replace["aclfile"] = "aclfile " + p.Users
@@ -67,7 +78,9 @@ func (d DeployedRedis) Settings(p Place) ([]string, error) {
 		}
 	}
 	for setting := range replace {
-		return nil, fmt.Errorf("meshtest: deploy/config/redis.conf says nothing of %s, which a test puts a value of its own in the place of", setting)
+		return nil, fmt.Errorf(
+			"meshtest: deploy/config/redis.conf says nothing of %s, which a test puts a value of its own in the place of",
+			setting)
 	}
 	return lines, nil
 }
@@ -86,8 +99,8 @@ func (d DeployedRedis) Users(passwords map[string]string) (string, error) {
 	return list, nil
 }
 
-// The users that servers with replicas need besides those that are deployed, as docs/operations.md names them: for a replica at its
-// primary, and for the sentinels.
+// The users that servers with replicas need besides those that are deployed, as docs/operations.md
+// names them: for a replica at its primary, and for the sentinels.
 const (
 	replicaUser  = "user replica on >%s resetkeys resetchannels -@all +psync +replconf +ping\n"
 	sentinelUser = "user sentinel on >%s resetkeys allchannels -@all +multi +exec +slaveof +ping +subscribe +publish +info +role " +

@@ -8,7 +8,8 @@ import (
 	"testing"
 )
 
-// TestTheUsersOfServersAreThoseThatAreDocumented: what an operator copies is what the tests run with.
+// TestTheUsersOfServersAreThoseThatAreDocumented: what an operator copies is what the tests run
+// with.
 func TestTheUsersOfServersAreThoseThatAreDocumented(t *testing.T) {
 	text, err := os.ReadFile(filepath.Join(Root(t), "docs", "operations.md"))
 	if err != nil {
@@ -21,7 +22,8 @@ func TestTheUsersOfServersAreThoseThatAreDocumented(t *testing.T) {
 	}
 }
 
-// TestServersOfTestsHaveTheSettingsThatAreDeployed: only where they are differs, and nothing that is replaced may be missing.
+// TestServersOfTestsHaveTheSettingsThatAreDeployed: only where they are differs, and nothing that
+// is replaced may be missing.
 func TestServersOfTestsHaveTheSettingsThatAreDeployed(t *testing.T) {
 	d, err := Deployed(Root(t))
 	if err != nil {

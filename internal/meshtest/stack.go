@@ -12,13 +12,15 @@ import (
 	"github.com/sallyport/sallyport/internal/mesh"
 )
 
-// Options say what a stack consists of. The zero value is one issuer, one gate, Envoy and a real redis-server.
+// Options say what a stack consists of. The zero value is one issuer, one gate, Envoy and a real
+// redis-server.
 type Options struct {
 	Gates   int // 0 means 1
 	Issuers int // 0 means 1
 	// Race builds the daemons with the race detector.
 	Race bool
-	// Embedded takes miniredis instead of a redis-server. It loses everything when it ends, and has no WAIT to speak of.
+	// Embedded takes miniredis instead of a redis-server. It loses everything when it ends, and has
+	// no WAIT to speak of.
 	Embedded bool
 	// Mesh, when set, may change any option of the mesh before it starts.
 	Mesh func(*mesh.Options)

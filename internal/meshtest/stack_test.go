@@ -18,7 +18,9 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 func TestAStackIsReadyAndNotesWhatReachesTheUpstream(t *testing.T) {
 	s := meshtest.Start(t, meshtest.Options{Gates: 2})
 	alice := s.Login("alice")
-	if got := s.Call("/protected?x=1", alice.AccessToken, "X-Auth-Subject: mallory").Received(); got.Headers["x-auth-subject"] != "alice" || got.Path != "/protected?x=1" {
+	if got := s.Call("/protected?x=1", alice.AccessToken, "X-Auth-Subject: mallory").
+		Received(); got.Headers["x-auth-subject"] != "alice" ||
+		got.Path != "/protected?x=1" {
 		t.Errorf("the upstream received %+v", got)
 	}
 	if got := s.Call("/protected", "").Status; got != http.StatusUnauthorized {
@@ -27,7 +29,8 @@ func TestAStackIsReadyAndNotesWhatReachesTheUpstream(t *testing.T) {
 	next := s.Refresh(alice)
 	s.Logout(next)
 	s.Eventually("both gates refuse the token", func() bool {
-		return s.Call("/protected", next.AccessToken).Status == http.StatusUnauthorized && s.Call("/protected", alice.AccessToken).Status == http.StatusUnauthorized
+		return s.Call("/protected", next.AccessToken).Status == http.StatusUnauthorized &&
+			s.Call("/protected", alice.AccessToken).Status == http.StatusUnauthorized
 	})
 	if seen := s.Seen(); len(seen) == 0 || seen[0].Path != "/protected?x=1" {
 		t.Errorf("noted %+v", seen)
@@ -54,11 +57,13 @@ func TestAStackTakesAnyOptionOfTheMesh(t *testing.T) {
 	if want := []string{"issuer-1", "issuer-2", "envoy", "gate-1"}; !slices.Equal(names, want) {
 		t.Errorf("expected %v, got %v", want, names)
 	}
-	// Two issuers share keys and sessions: what one has handed out, the other ends, and with one of them gone all goes on.
+	// Two issuers share keys and sessions: what one has handed out, the other ends, and with one of
+	// them gone all goes on.
 	if err := s.Child("issuer-1").Kill(); err != nil {
 		t.Fatal(err)
 	}
-	s.Eventually("Envoy asks the other issuer", func() bool { return s.Call("/.well-known/jwks.json", "").Status == http.StatusOK })
+	s.Eventually("Envoy asks the other issuer",
+		func() bool { return s.Call("/.well-known/jwks.json", "").Status == http.StatusOK })
 	s.Logout(s.Login("carol"))
 }
 

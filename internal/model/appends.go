@@ -30,8 +30,8 @@ func (m *model) appendStep(s *state, q, x int, f emit) {
 	}
 }
 
-// appendFaults are the faults that fall between an append's being sent and its answer: the connection is cut, before or
-// after Redis has taken its step.
+// appendFaults are the faults that fall between an append's being sent and its answer: the
+// connection is cut, before or after Redis has taken its step.
 func (m *model) appendFaults(s *state, q, n, x int, a result, f emit) {
 	cut := step{kind: stCut, n: int8(n), x: appends, y: int8(x), order: 9}
 	if !m.limits.Split {
@@ -111,7 +111,8 @@ func (m *model) confirmStep(s *state, q, x int, f emit) {
 	f(step{kind: stConfirm, n: int8(n), x: int8(q), y: int8(x), order: 5}, &t)
 }
 
-// holderStep looks for a second holder: by the lines of the last heartbeat, while it is recent, or by reading them.
+// holderStep looks for a second holder: by the lines of the last heartbeat, while it is recent, or
+// by reading them.
 func (m *model) holderStep(s *state, q, x int, f emit) {
 	t := *s
 	r := &t.reqs[q]

@@ -26,7 +26,9 @@ func (m *model) beatSteps(s *state, n int, f emit) {
 }
 
 func (m *model) sendStep(s *state, n, x int, f emit) {
-	if s.faults > 0 { // what its cut connection would have brought, only the process itself knows: it is cut just before it is used
+	// what its cut connection would have brought, only the process itself knows: it is cut just
+	// before it is used
+	if s.faults > 0 {
 		t := *s
 		t.faults--
 		m.drop(&t, n, heartbeats)
@@ -99,8 +101,8 @@ func (m *model) answerStep(s *state, n, x int, did step, f emit) (answered bool)
 	return true
 }
 
-// observe takes the issuers' lines that came with a heartbeat; true means that what the issuer has applied is held
-// twice.
+// observe takes the issuers' lines that came with a heartbeat; true means that what the issuer has
+// applied is held twice.
 func (m *model) observe(s *state, n int, met bool) bool {
 	p := &s.procs[n]
 	b := m.procs[p.id].beat

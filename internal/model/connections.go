@@ -6,8 +6,9 @@ func (m *model) target(s *state, n, purpose int) (int, bool) {
 	return to, !s.nodes[to].paused && s.nodes[to].of != gone
 }
 
-// using calls f as a connection is used that nothing is under way on; if it leads to a server that is not the primary any
-// more, also as it is found broken, and a new one leads to the primary: until it is used, that makes no difference.
+// using calls f as a connection is used that nothing is under way on; if it leads to a server that
+// is not the primary any more, also as it is found broken, and a new one leads to the primary:
+// until it is used, that makes no difference.
 func (m *model) using(s *state, n, purpose int, f func(*state)) {
 	f(s)
 	if m.astray(s, n, purpose) {
@@ -27,10 +28,12 @@ func (m *model) reaches(s *state, n, purpose int) bool {
 	return there || m.astray(s, n, purpose) && !s.nodes[s.primary].paused
 }
 
-// dropSteps breaks connections that lead to a server which was deposed or does not answer: in time each breaks.
+// dropSteps breaks connections that lead to a server which was deposed or does not answer: in time
+// each breaks.
 func (m *model) dropSteps(s *state, n int, f emit) {
 	for purpose, x := range s.procs[n].conns {
-		if m.isUnderWay(&s.procs[n], purpose) && (x != s.primary && s.nodes[x].of == none || x == s.primary && s.nodes[x].paused && m.begins(s)) {
+		if m.isUnderWay(&s.procs[n], purpose) &&
+			(x != s.primary && s.nodes[x].of == none || x == s.primary && s.nodes[x].paused && m.begins(s)) {
 			t := *s
 			m.drop(&t, n, purpose)
 			f(step{kind: stDrop, n: int8(n), x: int8(purpose), y: x, order: 0}, &t)

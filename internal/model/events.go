@@ -4,7 +4,8 @@ import (
 	"github.com/sallyport/sallyport/internal/revocation"
 )
 
-// The events here mirror what package redislog's driver does with the machines and Redis, step by step.
+// The events here mirror what package redislog's driver does with the machines and Redis, step by
+// step.
 
 func (m *model) passed(p procID) procID {
 	return m.once(event{kind: evPass, proc: p}, func() result {
@@ -26,20 +27,23 @@ func (m *model) connectedTo(p procID) procID {
 
 // beatSent makes a heartbeat of process n and lets Redis take its step.
 func (m *model) beatSent(n int, p procID, d dataID, epochs uint8, watched bool) result {
-	return m.once(event{evBeat, p, d, int32(epochs)<<3 | int32(bit(watched))<<2 | int32(n)}, func() result {
-		c, r := m.procs[p].clone(), result{data: d, epochs: epochs}
-		if c.w == nil {
-			hb := c.r.Beat(now)
-			c.beat = &beat{hb: hb, reply: m.datas[d].reply(&hb), same: true}
-			m.mutateHead(c, m.datas[d])
-		} else {
-			after := m.datas[d].clone()
-			r.epochs += m.issuerBeat(n-1, c, after, epochs, watched)
-			r.data = m.data(after)
-		}
-		r.proc = m.proc(c)
-		return r
-	})
+	return m.once(
+		event{evBeat, p, d, int32(epochs)<<3 | int32(bit(watched))<<2 | int32(n)},
+		func() result {
+			c, r := m.procs[p].clone(), result{data: d, epochs: epochs}
+			if c.w == nil {
+				hb := c.r.Beat(now)
+				c.beat = &beat{hb: hb, reply: m.datas[d].reply(&hb), same: true}
+				m.mutateHead(c, m.datas[d])
+			} else {
+				after := m.datas[d].clone()
+				r.epochs += m.issuerBeat(n-1, c, after, epochs, watched)
+				r.data = m.data(after)
+			}
+			r.proc = m.proc(c)
+			return r
+		},
+	)
 }
 
 // issuerBeat is the heartbeat script. It returns how many epochs it began.
@@ -80,8 +84,8 @@ func (c *proc) failBeat(m Mutation) {
 	}
 }
 
-// answered brings a heartbeat's answer, with what WAIT answered; acked says that what an issuer's heartbeat found is
-// held twice.
+// answered brings a heartbeat's answer, with what WAIT answered; acked says that what an issuer's
+// heartbeat found is held twice.
 func (m *model) answered(p procID, replicas int, acked bool) result {
 	number := int32(replicas)<<1 | int32(bit(acked))
 	return m.once(event{kind: evAnswered, proc: p, number: number}, func() result {
@@ -89,7 +93,8 @@ func (m *model) answered(p procID, replicas int, acked bool) result {
 		b := c.beat
 		c.beat = nil
 		b.reply.Replicas = replicas
-		founded := replicas >= m.limits.MinReplicas && b.reply.HeadFound && b.reply.Head.Mending <= b.reply.Time
+		founded := replicas >= m.limits.MinReplicas && b.reply.HeadFound &&
+			b.reply.Head.Mending <= b.reply.Time
 		m.mutateAnswer(c, b)
 		if acked && c.w != nil {
 			c.w.Acknowledged(b.hb)

@@ -46,7 +46,8 @@ func (m *model) appendBatch(c *proc, d dataID, epochs uint8, q int8, b revocatio
 	return result{proc: m.proc(c), data: m.data(after), epochs: epochs, ok: true}
 }
 
-// mendSent looks for what the log has lost and lets Redis append it again. Not ok: there is nothing.
+// mendSent looks for what the log has lost and lets Redis append it again. Not ok: there is
+// nothing.
 func (m *model) mendSent(p procID, d dataID, epochs uint8) result {
 	return m.once(event{evMend, p, d, int32(epochs)}, func() result {
 		c := m.procs[p].clone()

@@ -41,7 +41,8 @@ func (r *Report) String() string {
 		r.Limits, r.States, r.Depth, r.Acknowledged, r.Tried, r.Took.Round(10*time.Millisecond))
 }
 
-// Explore visits every state within limits, breadth first, and stops at the first that breaks a promise.
+// Explore visits every state within limits, breadth first, and stops at the first that breaks a
+// promise.
 func Explore(l Limits, mutation Mutation) (Report, error) {
 	began := time.Now()
 	if err := l.validate(); err != nil {
@@ -233,15 +234,20 @@ func (e *explorer) checkGate(s *state) string {
 			return fmt.Sprintf("S3: the gate allows session %d, which it has denied", i)
 		case denies || !fresh || s.acked[i] == 0 || !e.mustSurvive():
 		case int(s.acked[i]-1) > e.limits.MaxStaleness:
-			return fmt.Sprintf("S1, S6: the gate allows session %d, whose end was acknowledged %d heartbeats ago", i, s.acked[i]-1)
+			return fmt.Sprintf(
+				"S1, S6: the gate allows session %d, whose end was acknowledged %d heartbeats ago",
+				i, s.acked[i]-1)
 		case s.acked[i]-1 > last:
-			return fmt.Sprintf("S4: the gate allows session %d, and was confirmed %d heartbeats ago, after its end was acknowledged (%d)", i, last, s.acked[i]-1)
+			return fmt.Sprintf(
+				"S4: the gate allows session %d, and was confirmed %d heartbeats ago, after its end was acknowledged (%d)",
+				i, last, s.acked[i]-1)
 		}
 	}
 	return ""
 }
 
-// violated finds the way to a state by its choices, from the last back to the first, and writes it down.
+// violated finds the way to a state by its choices, from the last back to the first, and writes it
+// down.
 func (e *explorer) violated(promise string, number int) {
 	var choices []uint16
 	for at := e.parents.at(number); at.from >= 0; at = e.parents.at(int(at.from)) {

@@ -1,8 +1,8 @@
 package model
 
-// nodeSteps are what servers do by themselves: replicas fall behind for less than a heartbeat and catch up, what was
-// paused goes on, what was deposed or dead comes back as a replica. All that is taken to happen as a tick begins: until
-// then it is as if it had happened and nobody had used it.
+// nodeSteps are what servers do by themselves: replicas fall behind for less than a heartbeat and
+// catch up, what was paused goes on, what was deposed or dead comes back as a replica. All that is
+// taken to happen as a tick begins: until then it is as if it had happened and nobody had used it.
 func (m *model) nodeSteps(s *state, f emit) {
 	for x := range m.limits.Nodes {
 		nd := &s.nodes[x]
@@ -83,7 +83,10 @@ func (m *model) processFaults(s *state, n int, fault func(step, func(*state))) {
 		return
 	}
 	fault(step{kind: stCrash, n: int8(n)}, func(t *state) {
-		t.procs[n] = process{status: down, beaten: p.beaten, conns: [purposes]int8{t.primary, t.primary, t.primary}}
+		t.procs[n] = process{
+			status: down, beaten: p.beaten,
+			conns: [purposes]int8{t.primary, t.primary, t.primary},
+		}
 		for q := range m.limits.Requests {
 			if r := &t.reqs[q]; int(r.issuer) == n && r.phase != idle && r.phase != acknowledged {
 				*r = request{phase: failed, issuer: r.issuer, session: r.session}
@@ -147,7 +150,8 @@ func (m *model) serverFaults(s *state, fault func(step, func(*state))) {
 			continue
 		}
 		if s.due == none {
-			fault(step{kind: stDoomed, n: int8(r)}, func(t *state) { t.nodes[r].lag, t.due = max(t.nodes[r].lag, doomed), int8(r) })
+			fault(step{kind: stDoomed, n: int8(r)},
+				func(t *state) { t.nodes[r].lag, t.due = max(t.nodes[r].lag, doomed), int8(r) })
 		}
 		if s.nodes[r].lag == inStep {
 			fault(step{kind: stCutOff, n: int8(r)}, func(t *state) { t.nodes[r].lag = cutOff })
@@ -177,8 +181,8 @@ func (m *model) unused(s *state, x int) bool {
 	return true
 }
 
-// takeOver makes the replica that is due the primary in the place of x. x dies or answers on; a third node goes along
-// with the new one or, if x answers on, stays with x.
+// takeOver makes the replica that is due the primary in the place of x. x dies or answers on; a
+// third node goes along with the new one or, if x answers on, stays with x.
 func (m *model) takeOver(s *state, f emit) {
 	x, r := int(s.primary), int(s.due)
 	promote := func(t *state) {

@@ -1,6 +1,7 @@
 package model
 
-// fold makes states alike that can only behave alike, and be judged alike: what nothing that may come asks for is forgotten.
+// fold makes states alike that can only behave alike, and be judged alike: what nothing that may
+// come asks for is forgotten.
 func (m *model) fold(s *state) {
 	if s.faults == 0 {
 		m.foldEnd(s)
@@ -32,7 +33,8 @@ func (m *model) fold(s *state) {
 	s.disk = m.withoutLines(s.disk)
 }
 
-// foldEnd forgets what only a fault would bring to light: the old disk, and which of two equal servers is read.
+// foldEnd forgets what only a fault would bring to light: the old disk, and which of two equal
+// servers is read.
 func (m *model) foldEnd(s *state) {
 	s.disk = 0
 	if s.due != none {
@@ -71,9 +73,12 @@ func (m *model) withoutLines(d dataID) dataID {
 func (m *model) mustSurvive() bool { return m.limits.Faults <= min(m.limits.Issuers, 2) }
 
 // observes says whether issuer n may ever make use of the other's line.
-func (m *model) observes(s *state, n int) bool { return m.asks(s) && (n == 1 || m.limits.Requests > 1) }
+func (m *model) observes(s *state, n int) bool {
+	return m.asks(s) && (n == 1 || m.limits.Requests > 1)
+}
 
-// watched says whether anybody may ever look at issuer n's line: only another issuer that is asked to end a session.
+// watched says whether anybody may ever look at issuer n's line: only another issuer that is asked
+// to end a session.
 func (m *model) watched(s *state, n int) bool {
 	return m.asks(s) && m.limits.Issuers > 1 && (n > 1 || m.limits.Requests > 1)
 }

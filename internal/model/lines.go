@@ -23,9 +23,11 @@ func (m *model) locate(p procID, q, s int) (posID, bool) {
 	return r.at, r.ok
 }
 
-// holder judges the issuers' lines: the other's as found, and whether it lies on the log. How old one is that is there,
-// the issuer is taken to know exactly; one that is not there it last saw to move sight ago.
-func (m *model) holder(other line, sight uint8, onLog bool, at revocation.Position) revocation.Holder {
+// holder judges the issuers' lines: the other's as found, and whether it lies on the log. How old
+// one is that is there, the issuer is taken to know exactly; one that is not there it last saw to
+// move sight ago.
+func (m *model) holder(other line, sight uint8, onLog bool,
+	at revocation.Position) revocation.Holder {
 	var l revocation.Lines
 	lines := []revocation.Line{{Name: "other", Position: other.at, OnLog: onLog}}
 	age := sight

@@ -4,8 +4,8 @@ import (
 	"fmt"
 )
 
-// fair takes the step that comes first in a schedule without further faults: everyone runs, everything heals, what can
-// be done is done, then time passes.
+// fair takes the step that comes first in a schedule without further faults: everyone runs,
+// everything heals, what can be done is done, then time passes.
 func (m *model) fair(s *state) (after state, did step, found bool) {
 	did.order = 9
 	m.steps(s, func(st step, t *state) {

@@ -59,12 +59,14 @@ func (m *model) mendedStep(s *state, n, x int, f emit) {
 	f(step{kind: stMended, n: int8(n), x: int8(x), y: int8(bit(r.ok)), order: 1}, &t)
 }
 
-// saving lets a change of the log happen twice: as it is, and with the server's old disk keeping what was before.
+// saving lets a change of the log happen twice: as it is, and with the server's old disk keeping
+// what was before.
 func (m *model) saving(s *state, x int, after dataID, f emit, change func(*state) step) {
 	t := *s
 	did := change(&t)
 	f(did, &t)
-	if before := s.nodes[x].data; s.faults > 0 && x == int(s.primary) && before != s.disk && before != after {
+	if before := s.nodes[x].data; s.faults > 0 && x == int(s.primary) && before != s.disk &&
+		before != after {
 		t := *s
 		did := change(&t)
 		t.disk, did.order = before, 9

@@ -9,8 +9,9 @@ import (
 )
 
 var (
-	exhaust  = flag.Bool("exhaust", false, "explore two faults to the end: make model")
-	vast     = flag.Bool("vast", false, "explore what takes hours and most of 24 GB of memory: make model-vast")
+	exhaust = flag.Bool("exhaust", false, "explore two faults to the end: make model")
+	vast    = flag.Bool("vast", false,
+		"explore what takes hours and most of 24 GB of memory: make model-vast")
 	progress = flag.Bool("progress", false, "print each level of an exploration")
 )
 
@@ -48,8 +49,9 @@ func with(l model.Limits, change func(*model.Limits)) model.Limits {
 func explorations() []exploration {
 	backwards := func(l *model.Limits) { l.Backwards = true }
 	split := func(l *model.Limits) { l.Split = true }
-	// With settle at two heartbeats, a third node and two faults, a mark of mending runs out while Redis stands still for less than half of
-	// settle: issuers miss one heartbeat, and the gate's is the first afterwards. Settings must have settle at four heartbeats or more.
+	// With settle at two heartbeats, a third node and two faults, a mark of mending runs out while
+	// Redis stands still for less than half of settle: issuers miss one heartbeat, and the gate's
+	// is the first afterwards. Settings must have settle at four heartbeats or more.
 	together := func(l *model.Limits) { l.Together, l.Settle, l.MaxStaleness = true, 3, 4 }
 	return []exploration{
 		{"one node, one issuer, one fault", short, model.Small(1, 1, 1)},

@@ -59,7 +59,8 @@ func (m *model) mutateHeld(c *proc, out *revocation.Outcome) {
 		return
 	}
 	for s := range m.limits.Sessions {
-		if out.Resync != "" && c.r.Set().Check(&revocation.Facts{Issuer: iss, SessionID: sid(s)}).Revoked {
+		if out.Resync != "" &&
+			c.r.Set().Check(&revocation.Facts{Issuer: iss, SessionID: sid(s)}).Revoked {
 			c.dropped |= 1 << s
 		}
 		for i := range out.Applied {

@@ -25,10 +25,23 @@ const (
 )
 
 var mutationNames = [...]string{
-	"none", "seq without chain", "head not applied", "no settling on reconnect", "WAIT not compared",
-	"heartbeat by a read", "own set after the acknowledgement", "no re-append", "mending ignored", "mending never released",
-	"held dropped on reload", "ready before the last page",
-	"gap taken as nothing new", "second holder ignored", "append error ignored", "loss invisible to the writer", "head not created",
+	"none",
+	"seq without chain",
+	"head not applied",
+	"no settling on reconnect",
+	"WAIT not compared",
+	"heartbeat by a read",
+	"own set after the acknowledgement",
+	"no re-append",
+	"mending ignored",
+	"mending never released",
+	"held dropped on reload",
+	"ready before the last page",
+	"gap taken as nothing new",
+	"second holder ignored",
+	"append error ignored",
+	"loss invisible to the writer",
+	"head not created",
 }
 
 func (m Mutation) String() string { return mutationNames[m] }

@@ -82,9 +82,11 @@ func (t step) String() string {
 	case stMended:
 		return fmt.Sprintf("%s: appending again answered by node %d: %s", name(t.n), t.x, ok(t.y))
 	case stReadOnly:
-		return fmt.Sprintf("%s: READONLY on its %s connection to node %d", name(t.n), purposeNames[t.x], t.y)
+		return fmt.Sprintf("%s: READONLY on its %s connection to node %d", name(t.n),
+			purposeNames[t.x], t.y)
 	case stDrop:
-		return fmt.Sprintf("%s: its %s connection to node %d breaks at last", name(t.n), purposeNames[t.x], t.y)
+		return fmt.Sprintf("%s: its %s connection to node %d breaks at last", name(t.n),
+			purposeNames[t.x], t.y)
 	case stRequest:
 		return fmt.Sprintf("request %d: end session %d, at %s", t.x, t.y, name(t.n))
 	case stMark, stBegin, stHolder, stFinish:
@@ -103,7 +105,9 @@ func (t step) String() string {
 func (t step) event() string {
 	switch t.kind {
 	case stDoomed:
-		return fmt.Sprintf("FAULT: node %d gets nothing from its primary any more, and is about to take its place", t.n)
+		return fmt.Sprintf(
+			"FAULT: node %d gets nothing from its primary any more, and is about to take its place",
+			t.n)
 	case stCatchUp:
 		return fmt.Sprintf("node %d catches up", t.n)
 	case stJoin:
@@ -117,14 +121,17 @@ func (t step) event() string {
 	case stCrash:
 		return fmt.Sprintf("FAULT: %s dies", name(t.n))
 	case stCutBefore:
-		return fmt.Sprintf("FAULT: %s: its %s connection to node %d is cut before what it sent arrived", name(t.n), purposeNames[t.x], t.y)
+		return fmt.Sprintf(
+			"FAULT: %s: its %s connection to node %d is cut before what it sent arrived",
+			name(t.n), purposeNames[t.x], t.y)
 	case stStop:
 		if t.x == 1 {
 			return fmt.Sprintf("FAULT: %s is stopped while its heartbeat is under way", name(t.n))
 		}
 		return fmt.Sprintf("FAULT: %s is stopped", name(t.n))
 	case stCut:
-		return fmt.Sprintf("FAULT: %s: its %s connection to node %d is cut", name(t.n), purposeNames[t.x], t.y)
+		return fmt.Sprintf("FAULT: %s: its %s connection to node %d is cut", name(t.n),
+			purposeNames[t.x], t.y)
 	case stFlush:
 		return "FAULT: FLUSHALL"
 	case stTrim:
@@ -144,7 +151,9 @@ func (t step) event() string {
 	case stDeposed:
 		return fmt.Sprintf("node %d takes the primary's place, which answers on", t.n)
 	case stSplit:
-		return fmt.Sprintf("node %d takes the primary's place, which answers on and keeps its other replica", t.n)
+		return fmt.Sprintf(
+			"node %d takes the primary's place, which answers on and keeps its other replica",
+			t.n)
 	case stCutOff:
 		return fmt.Sprintf("FAULT: node %d is cut off from its primary", t.n)
 	}

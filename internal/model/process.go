@@ -7,7 +7,8 @@ import (
 	"github.com/sallyport/sallyport/internal/revocation"
 )
 
-// Now stands still in the model: every process and every server is at this instant, and what they remember gets older.
+// Now stands still in the model: every process and every server is at this instant, and what they
+// remember gets older.
 const (
 	redisNow = int64(1_700_000_000_000)
 	lifetime = time.Hour
@@ -54,7 +55,8 @@ func newProc(l *Limits, issuer bool) *proc {
 		MaxStaleness: time.Duration(l.MaxStaleness) * tick, Settle: time.Duration(l.Settle) * tick,
 		ClockSkew: skew, MinReplicas: l.MinReplicas, Page: pageSize,
 	}
-	set := revocation.NewSet(revocation.SetConfig{ClockSkew: skew, Key: revocation.Key{K0: 1, K1: 2}, Shards: 1})
+	set := revocation.NewSet(
+		revocation.SetConfig{ClockSkew: skew, Key: revocation.Key{K0: 1, K1: 2}, Shards: 1})
 	if !issuer {
 		return &proc{r: revocation.NewReplica(cfg, set)}
 	}
@@ -86,10 +88,12 @@ func (p *proc) key(buf []byte) []byte {
 	}
 	buf = append(buf, p.dropped, bit(p.beat != nil), bit(p.app != nil))
 	if b := p.beat; b != nil {
-		buf = append(buf, bit(b.same), bit(b.hb.Mend), bit(b.hb.Holds), byte(b.hb.Stored), byte((now.Mono-b.hb.At.Mono)/tick))
+		buf = append(buf, bit(b.same), bit(b.hb.Mend), bit(b.hb.Holds), byte(b.hb.Stored),
+			byte((now.Mono-b.hb.At.Mono)/tick))
 		buf = appendPosition(buf, b.hb.Position)
 		h := &b.reply.Head
-		buf = append(buf, bit(b.reply.HeadFound), byte(max(h.Mending-b.reply.Time, 0)/tick.Milliseconds()), byte(h.First))
+		buf = append(buf, bit(b.reply.HeadFound),
+			byte(max(h.Mending-b.reply.Time, 0)/tick.Milliseconds()), byte(h.First))
 		buf = appendPosition(buf, h.Position())
 		buf = append(append(buf, bit(b.reply.AtMineFound)), b.reply.AtMine[:]...)
 		buf = appendPosition(append(buf, bit(b.other.there), b.other.age), b.other.at)
@@ -146,7 +150,8 @@ func (p *proc) connected() {
 }
 
 func (p *proc) denies(s int) bool {
-	return p.dropped>>s&1 == 0 && p.r.Set().Check(&revocation.Facts{Issuer: iss, SessionID: sid(s)}).Revoked
+	return p.dropped>>s&1 == 0 &&
+		p.r.Set().Check(&revocation.Facts{Issuer: iss, SessionID: sid(s)}).Revoked
 }
 
 func (p *proc) view() (fresh bool, last uint8) {
@@ -157,5 +162,7 @@ func (p *proc) view() (fresh bool, last uint8) {
 func sid(s int) string { return fmt.Sprintf("s%d", s) }
 
 func requestFor(q, s int) []revocation.Request {
-	return []revocation.Request{{Kind: revocation.KindSID, Issuer: iss, Value: sid(s), Actor: fmt.Sprintf("q%d", q)}}
+	return []revocation.Request{
+		{Kind: revocation.KindSID, Issuer: iss, Value: sid(s), Actor: fmt.Sprintf("q%d", q)},
+	}
 }

@@ -4,13 +4,15 @@ import (
 	"github.com/sallyport/sallyport/internal/revocation"
 )
 
-// mayRead says whether it can make a difference that a process reads now, and not later: before its own next heartbeat or
-// append, before somebody may change the log or ask for its line, and before time passes.
+// mayRead says whether it can make a difference that a process reads now, and not later: before its
+// own next heartbeat or append, before somebody may change the log or ask for its line, and before
+// time passes.
 func (m *model) mayRead(s *state, n int) bool {
 	if s.faults > 0 || s.due != none {
 		return true
 	}
-	if turn := m.turn(s); turn == n || turn == int(none) || turn > 0 && !m.datas[s.nodes[s.procs[turn].conns[heartbeats]].data].whole() {
+	if turn := m.turn(s); turn == n || turn == int(none) ||
+		turn > 0 && !m.datas[s.nodes[s.procs[turn].conns[heartbeats]].data].whole() {
 		return true
 	}
 	for q := range m.limits.Requests {
@@ -44,7 +46,8 @@ func (m *model) readStep(s *state, n int, f emit) {
 	}
 }
 
-// readOnce does one read; while it waits for what comes, an issuer says how far it is. False: nothing happens.
+// readOnce does one read; while it waits for what comes, an issuer says how far it is. False:
+// nothing happens.
 func (m *model) readOnce(t *state, n int) (step, bool) {
 	p := &t.procs[n]
 	x, there := m.target(t, n, reading)
@@ -56,7 +59,8 @@ func (m *model) readOnce(t *state, n int) (step, bool) {
 	next := c.r.Next()
 	at := m.pos(c.r.Position())
 	told := &m.datas[d].lines[max(n-1, 0)]
-	tells := n > 0 && m.watched(t, n) && next.Mode == revocation.ReadTail && !(told.there && told.at == m.poss[at])
+	tells := n > 0 && m.watched(t, n) && next.Mode == revocation.ReadTail &&
+		!(told.there && told.at == m.poss[at])
 	r := m.read(p.id, d)
 	if !r.changed && !tells {
 		return step{}, false

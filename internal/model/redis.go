@@ -86,7 +86,8 @@ func (d *data) at(seq uint64) (revocation.Chain, bool) {
 // whole is what the scripts call so.
 func (d *data) whole() bool {
 	c, there := d.at(d.seq)
-	return d.head && len(d.entries) > 0 && uint64(len(d.entries)) == d.seq-d.first+1 && there && c == d.chain
+	return d.head && len(d.entries) > 0 && uint64(len(d.entries)) == d.seq-d.first+1 && there &&
+		c == d.chain
 }
 
 // onLog is what the scripts call so.
@@ -142,7 +143,8 @@ func (d *data) append(b *revocation.Batch) (first uint64, before revocation.Chai
 // misses says whether an issuer's heartbeat finds that the log may lack what the issuer holds.
 func (d *data) misses(hb *revocation.Heartbeat) bool {
 	mine, found := d.at(hb.Position.Seq)
-	onIt := d.head && hb.Position.Epoch == d.epoch && (found && mine == hb.Position.Chain || hb.Position == d.position())
+	onIt := d.head && hb.Position.Epoch == d.epoch &&
+		(found && mine == hb.Position.Chain || hb.Position == d.position())
 	return hb.Holds && (hb.Mend || !onIt || hb.Stored > d.seq)
 }
 
@@ -162,7 +164,12 @@ func (d *data) reply(hb *revocation.Heartbeat) revocation.HeartbeatReply {
 	r := revocation.HeartbeatReply{Time: redisNow, HeadFound: d.head}
 	if d.head {
 		r.Head = revocation.Head{
-			Epoch: d.epoch, Seq: d.seq, Chain: d.chain, First: d.first, MaxTokenLifetime: lifetime, Era: "era",
+			Epoch:            d.epoch,
+			Seq:              d.seq,
+			Chain:            d.chain,
+			First:            d.first,
+			MaxTokenLifetime: lifetime,
+			Era:              "era",
 		}
 		if d.mending > 0 {
 			r.Head.Mending = redisNow + int64(d.mending)*tick.Milliseconds()

@@ -36,11 +36,16 @@ func startScripted(t *testing.T) *scripted {
 		t.Fatal(err)
 	}
 	socket := filepath.Join(dir, "s")
-	cmd := exec.Command("redis-server", "--port", "0", "--unixsocket", socket, "--save", "", "--dir", dir, "--loglevel", "warning")
+	cmd := exec.Command("redis-server", "--port", "0", "--unixsocket", socket, "--save", "",
+		"--dir", dir, "--loglevel", "warning")
 	if err := cmd.Start(); err != nil {
 		t.Fatalf("redis-server (Debian: apt install redis-server): %v", err)
 	}
-	s := &scripted{redis.NewClient(&redis.Options{Network: "unix", Addr: socket, Protocol: 2, DisableIdentity: true}), map[string]string{}}
+	s := &scripted{
+		redis.NewClient(
+			&redis.Options{Network: "unix", Addr: socket, Protocol: 2, DisableIdentity: true}),
+		map[string]string{},
+	}
 	t.Cleanup(func() {
 		_ = s.Close()
 		_ = cmd.Process.Kill()
@@ -81,7 +86,8 @@ type pair struct {
 
 func (p *pair) run(name, third string, args ...any) []any {
 	p.Helper()
-	answer, err := p.real.Eval(context.Background(), p.real.sources[name], []string{logKey, headKey, third}, args...).Result()
+	answer, err := p.real.Eval(context.Background(), p.real.sources[name], []string{logKey, headKey, third}, args...).
+		Result()
 	if err != nil {
 		p.Fatalf("%s: %v", name, err)
 	}
@@ -130,8 +136,9 @@ func (p *pair) heartbeat() {
 		Position: p.place(), Mend: rapid.Bool().Draw(p.T, "mend"), Holds: rapid.Bool().Draw(p.T, "holds"),
 		Stored: uint64(rapid.IntRange(0, 6).Draw(p.T, "stored")),
 	}
-	out := p.run("heartbeat", linesKey, epochBits(p.epochs), lifetime.Milliseconds(), long, issuerName(i), lineText(hb.Position),
-		hb.Position.Epoch.String(), hb.Position.Seq, hb.Position.Chain.String(), bit(hb.Mend), bit(hb.Holds), hb.Stored, long, 1000, 0, 0)
+	out := p.run("heartbeat", linesKey, epochBits(p.epochs), lifetime.Milliseconds(), long,
+		issuerName(i), lineText(hb.Position), hb.Position.Epoch.String(), hb.Position.Seq,
+		hb.Position.Chain.String(), bit(hb.Mend), bit(hb.Holds), hb.Stored, long, 1000, 0, 0)
 	if p.model.ensure(p.epochs, p.at()) {
 		p.epochs++
 	}
@@ -153,14 +160,31 @@ func (p *pair) append() {
 	for range rapid.IntRange(1, 2).Draw(p.T, "entries") {
 		p.serial++
 		b.Entries = append(b.Entries, revocation.Entry{
-			Kind: revocation.KindSID, Issuer: iss, Value: fmt.Sprint("s", p.serial), Actor: "a", At: redisNow, Expires: redisNow + 1000*long,
+			Kind:    revocation.KindSID,
+			Issuer:  iss,
+			Value:   fmt.Sprint("s", p.serial),
+			Actor:   "a",
+			At:      redisNow,
+			Expires: redisNow + 1000*long,
 		})
 	}
 	mode := "new"
 	if b.Again {
 		mode = "again"
 	}
-	args := []any{epochBits(p.epochs), lifetime.Milliseconds(), long, 0, mode, b.Expect.Epoch.String(), b.Expect.Seq, b.Expect.Chain.String(), 0, 0, 0}
+	args := []any{
+		epochBits(p.epochs),
+		lifetime.Milliseconds(),
+		long,
+		0,
+		mode,
+		b.Expect.Epoch.String(),
+		b.Expect.Seq,
+		b.Expect.Chain.String(),
+		0,
+		0,
+		0,
+	}
 	for i := range b.Entries {
 		args = append(args, b.Entries[i].Body())
 	}
@@ -170,13 +194,16 @@ func (p *pair) append() {
 	}
 	first, before, ok := p.model.append(&b)
 	status := map[bool]string{true: "OK", false: "MOVED"}[ok]
-	p.same("the append's answer", fmt.Sprint(out[:5]), fmt.Sprint([]any{status, p.model.epoch, first, p.model.seq, before}))
+	p.same("the append's answer", fmt.Sprint(out[:5]),
+		fmt.Sprint([]any{status, p.model.epoch, first, p.model.seq, before}))
 }
 
 func (p *pair) confirm() {
 	i, at := rapid.IntRange(0, maxIssuers-1).Draw(p.T, "issuer"), p.place()
-	out := p.run("confirm", linesKey, at.Epoch.String(), at.Seq, at.Chain.String(), issuerName(i), lineText(at))
-	p.same("the confirmation's answer", fmt.Sprint(out), fmt.Sprint([]any{bit(p.model.confirm(i, at, true))}))
+	out := p.run("confirm", linesKey, at.Epoch.String(), at.Seq, at.Chain.String(), issuerName(i),
+		lineText(at))
+	p.same("the confirmation's answer", fmt.Sprint(out),
+		fmt.Sprint([]any{bit(p.model.confirm(i, at, true))}))
 }
 
 func (p *pair) lines() {
@@ -186,7 +213,8 @@ func (p *pair) lines() {
 	for k := 1; k+2 < len(out); k += 3 {
 		for i := range p.model.lines {
 			if out[k] == issuerName(i) && p.model.lines[i].at.Epoch != (revocation.Epoch{}) {
-				p.same("whether a line lies on the log", fmt.Sprint(out[k+2]), fmt.Sprint(bit(p.model.onLog(p.model.lines[i].at))))
+				p.same("whether a line lies on the log", fmt.Sprint(out[k+2]),
+					fmt.Sprint(bit(p.model.onLog(p.model.lines[i].at))))
 			}
 		}
 	}
@@ -235,7 +263,8 @@ func (p *pair) judge(*rapid.T) {
 	}
 	p.same("the head", fmt.Sprint(head), fmt.Sprint(want))
 	mending, _ := strconv.ParseInt(p.real.HGet(context.Background(), headKey, "mending").Val(), 10, 64)
-	p.same("whether it is being mended", fmt.Sprint(mending > time.Now().UnixMilli()), fmt.Sprint(p.model.mending > 0))
+	p.same("whether it is being mended", fmt.Sprint(mending > time.Now().UnixMilli()),
+		fmt.Sprint(p.model.mending > 0))
 	p.same("the entries", fmt.Sprint(p.entries()), fmt.Sprint(p.model.entries))
 	lines := p.real.HGetAll(context.Background(), linesKey).Val()
 	for i, l := range p.model.lines {
@@ -250,19 +279,32 @@ func (p *pair) judge(*rapid.T) {
 	}
 }
 
-// TestTheModelsRedisTakesTheScriptsSteps: what the explorer believes of Redis is what the scripts that ship do there.
+// TestTheModelsRedisTakesTheScriptsSteps: what the explorer believes of Redis is what the scripts
+// that ship do there.
 func TestTheModelsRedisTakesTheScriptsSteps(t *testing.T) {
 	real := startScripted(t)
 	appended, moved := 0, 0
 	rapid.Check(t, func(t *rapid.T) {
-		p := &pair{T: t, real: real, model: &data{}, places: []revocation.Position{{}, {Epoch: revocation.Epoch{9}, Seq: 2, Chain: revocation.Chain{9}}}}
+		p := &pair{
+			T:     t,
+			real:  real,
+			model: &data{},
+			places: []revocation.Position{
+				{},
+				{Epoch: revocation.Epoch{9}, Seq: 2, Chain: revocation.Chain{9}},
+			},
+		}
 		p.do("FLUSHALL")
 		t.Repeat(map[string]func(*rapid.T){
-			"":          p.judge,
-			"heartbeat": func(*rapid.T) { p.heartbeat() }, "append": func(*rapid.T) { p.append() },
-			"confirm": func(*rapid.T) { p.confirm() }, "lines": func(*rapid.T) { p.lines() },
-			"flush": func(*rapid.T) { p.flush() }, "trim": func(*rapid.T) { p.trim() }, "delete the head": func(*rapid.T) { p.deleteHead() },
-			"append more": func(*rapid.T) { p.append() },
+			"":                p.judge,
+			"heartbeat":       func(*rapid.T) { p.heartbeat() },
+			"append":          func(*rapid.T) { p.append() },
+			"confirm":         func(*rapid.T) { p.confirm() },
+			"lines":           func(*rapid.T) { p.lines() },
+			"flush":           func(*rapid.T) { p.flush() },
+			"trim":            func(*rapid.T) { p.trim() },
+			"delete the head": func(*rapid.T) { p.deleteHead() },
+			"append more":     func(*rapid.T) { p.append() },
 		})
 		appended += p.serial
 		moved += int(p.epochs)

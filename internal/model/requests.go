@@ -4,7 +4,8 @@ import (
 	"github.com/sallyport/sallyport/internal/session"
 )
 
-// requestSteps carry a request to end a session on, as session.Store.End does: session.End says what is next.
+// requestSteps carry a request to end a session on, as session.Store.End does: session.End says
+// what is next.
 func (m *model) requestSteps(s *state, q int, f emit) {
 	r := &s.reqs[q]
 	if r.phase == idle {
@@ -46,8 +47,9 @@ func (m *model) requestOn(s *state, q, n, x int, f emit) {
 	}
 }
 
-// arrivals begin a request at any issuer, about any session. Issuers are alike until one has been asked, and so are
-// sessions: the first request may be taken to be the first issuer's, about the first session.
+// arrivals begin a request at any issuer, about any session. Issuers are alike until one has been
+// asked, and so are sessions: the first request may be taken to be the first issuer's, about the
+// first session.
 func (m *model) arrivals(s *state, q int, f emit) {
 	if q > 0 && s.reqs[q-1].phase == idle {
 		return
@@ -80,7 +82,8 @@ func (m *model) fail(t *state, q int) {
 	*r = request{phase: failed, issuer: r.issuer, session: r.session}
 }
 
-// wait is a script and WAIT in one step: done when WAIT has answered, met when enough replicas have it.
+// wait is a script and WAIT in one step: done when WAIT has answered, met when enough replicas have
+// it.
 func (m *model) wait(s *state, x int) (met, done bool) {
 	replicas, done := m.waited(s, x, m.followers(s, x))
 	return replicas >= m.limits.MinReplicas || m.mutation == WaitNotCompared, done
@@ -138,8 +141,8 @@ func (m *model) ack(t *state, q int) {
 	}
 }
 
-// settleAck forgets when a session's end was acknowledged once the gate denies it: it has to deny it for ever then, and
-// a gate that starts anew does all it does after the acknowledgement.
+// settleAck forgets when a session's end was acknowledged once the gate denies it: it has to deny
+// it for ever then, and a gate that starts anew does all it does after the acknowledgement.
 func (m *model) settleAck(t *state, i int) {
 	if t.acked[i] > 0 && (t.denied>>i&1 == 1 || t.procs[0].status == down || m.limits.Gates == 0) {
 		t.acked[i] = m.oldest()

@@ -13,22 +13,26 @@ type (
 	posID  int32
 )
 
-// state is one state of the whole: everything that what may happen next depends on, and what the checks remember.
+// state is one state of the whole: everything that what may happen next depends on, and what the
+// checks remember.
 type state struct {
 	procs   [maxProcs]process // the gate first, then the issuers
 	nodes   [maxNodes]node
-	primary int8   // the one new connections lead to
-	due     int8   // the replica that is about to take its place, and gets nothing from it any more; none: nobody
-	disk    dataID // what the primary's old disk holds
-	reqs    [maxRequests]request
-	faults  int8 // still to come
-	epochs  uint8
+	primary int8 // the one new connections lead to
+	// the replica that is about to take its place, and gets nothing from it any more; none: nobody
+	due    int8
+	disk   dataID // what the primary's old disk holds
+	reqs   [maxRequests]request
+	faults int8 // still to come
+	epochs uint8
 
-	acked  [maxSessions]uint8 // ticks since its end was acknowledged, plus 1; 0: it was not; oldest once the gate denies it
-	stored uint8              // sessions whose entry was once on a server that takes writes and min_replicas replicas
-	denied uint8              // sessions the gate has denied since it runs
-	broken bool               // a heartbeat of the gate counted that must not
-	loaded bool               // the gate has had a complete copy since it runs
+	// ticks since its end was acknowledged, plus 1; 0: it was not; oldest once the gate denies it
+	acked [maxSessions]uint8
+	// sessions whose entry was once on a server that takes writes and min_replicas replicas
+	stored uint8
+	denied uint8 // sessions the gate has denied since it runs
+	broken bool  // a heartbeat of the gate counted that must not
+	loaded bool  // the gate has had a complete copy since it runs
 }
 
 type status uint8
@@ -58,7 +62,8 @@ type process struct {
 	conns  [purposes]int8
 	have   [purposes]uint8 // nodes with the write of the call under way
 
-	// Of an issuer: how long ago it last saw the other issuer's line move, and how old the newest heartbeat is.
+	// Of an issuer: how long ago it last saw the other issuer's line move, and how old the newest
+	// heartbeat is.
 	sight  uint8
 	recent uint8 // noLines: there was none
 }
@@ -124,8 +129,8 @@ func digestBytes(b []byte) digest {
 	return digest{maphash.Bytes(hashSeeds[0], b), maphash.Bytes(hashSeeds[1], b)}
 }
 
-// model drives the machines. What is equal is kept once and known by its number, and what an event makes of it is
-// worked out once.
+// model drives the machines. What is equal is kept once and known by its number, and what an event
+// makes of it is worked out once.
 type model struct {
 	limits   Limits
 	mutation Mutation

@@ -58,7 +58,8 @@ func (m *model) followers(s *state, x int) (mask uint8) {
 	return mask
 }
 
-// waited is what WAIT answers for a call on x that is on the nodes of have; false when it waits still.
+// waited is what WAIT answers for a call on x that is on the nodes of have; false when it waits
+// still.
 func (m *model) waited(s *state, x int, have uint8) (int, bool) {
 	met := bits.OnesCount8(have)
 	if met >= m.limits.MinReplicas {
@@ -116,5 +117,8 @@ func (m *model) start(s *state, n int, f emit) {
 
 func (m *model) started(s *state, n int) process {
 	p := m.proc(newProc(&m.limits, n > 0))
-	return process{id: m.connectedTo(p), conns: [purposes]int8{s.primary, s.primary, s.primary}, recent: noLines, sight: m.old()}
+	return process{
+		id: m.connectedTo(p), conns: [purposes]int8{s.primary, s.primary, s.primary},
+		recent: noLines, sight: m.old(),
+	}
 }

@@ -2,8 +2,8 @@ package model
 
 import "iter"
 
-// digests is a set of digests without pointers: an exploration has hundreds of millions. It is kept in parts, so that no more than
-// a small one of them is there twice while it grows.
+// digests is a set of digests without pointers: an exploration has hundreds of millions. It is kept
+// in parts, so that no more than a small one of them is there twice while it grows.
 type digests struct {
 	parts [1 << partBits]digestTable
 }
@@ -65,7 +65,8 @@ func (s *digestTable) grow() {
 	}
 }
 
-// list is a long list, kept in pieces: it grows without being copied, and can be let go of piece by piece.
+// list is a long list, kept in pieces: it grows without being copied, and can be let go of piece by
+// piece.
 type list[T any] struct {
 	pieces [][]T
 	n      int

@@ -47,8 +47,8 @@ func (m *model) begins(s *state) bool {
 	return true
 }
 
-// pending says, a bit for each, which processes have something left to do before time passes: a heartbeat, what they do
-// without waiting, and what their requests do.
+// pending says, a bit for each, which processes have something left to do before time passes: a
+// heartbeat, what they do without waiting, and what their requests do.
 func (m *model) pending(s *state) (mask uint8) {
 	if turn := m.turn(s); turn >= 0 {
 		mask |= 1 << turn
@@ -70,7 +70,8 @@ func (m *model) pending(s *state) (mask uint8) {
 	return mask
 }
 
-// owes says whether a process has an answer to take, something to read, or something to append again.
+// owes says whether a process has an answer to take, something to read, or something to append
+// again.
 func (m *model) owes(s *state, n int) (due bool) {
 	p := &s.procs[n]
 	if x, there := m.target(s, n, heartbeats); there && m.procs[p.id].beat != nil {

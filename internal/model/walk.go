@@ -2,10 +2,11 @@ package model
 
 import "fmt"
 
-// Walk takes one schedule of length steps within limits: choose says which of n things happens next, and whether faults
-// are among them. Faults over, all must converge. It gives the first violation, nil if there is none, and the number of
-// sessions whose end was acknowledged.
-func Walk(l Limits, length int, choose func(what string, n int) int) (v *Violation, acknowledged int, err error) {
+// Walk takes one schedule of length steps within limits: choose says which of n things happens
+// next, and whether faults are among them. Faults over, all must converge. It gives the first
+// violation, nil if there is none, and the number of sessions whose end was acknowledged.
+func Walk(l Limits, length int,
+	choose func(what string, n int) int) (v *Violation, acknowledged int, err error) {
 	if err := l.validate(); err != nil {
 		return nil, 0, err
 	}
@@ -41,7 +42,8 @@ func Walk(l Limits, length int, choose func(what string, n int) int) (v *Violati
 	return nil, acknowledged, nil
 }
 
-// choose lets one of all steps happen. Faults are one choice among many, or nothing else would ever happen.
+// choose lets one of all steps happen. Faults are one choice among many, or nothing else would ever
+// happen.
 func (e *explorer) choose(s *state, choose func(string, int) int) (did step, after state) {
 	type option struct {
 		did   step

@@ -1,5 +1,5 @@
-// Package ownfile is about the files that we write ourselves: they are replaced as a whole, and one that a process wrote for its next life
-// is believed only if nobody else can have had a hand in it.
+// Package ownfile is about the files that we write ourselves: they are replaced as a whole, and one
+// that a process wrote for its next life is believed only if nobody else can have had a hand in it.
 package ownfile
 
 import (
@@ -9,9 +9,9 @@ import (
 	"syscall"
 )
 
-// Believable refuses a file that somebody else may have put there or changed: the folder may be another user's, or, as /tmp,
-// everybody's, and the file's name is no secret. info is of the opened file, euid the process's effective user. What we write is ours,
-// or root's, and has mode 0600.
+// Believable refuses a file that somebody else may have put there or changed: the folder may be
+// another user's, or, as /tmp, everybody's, and the file's name is no secret. info is of the opened
+// file, euid the process's effective user. What we write is ours, or root's, and has mode 0600.
 func Believable(info fs.FileInfo, euid int) error {
 	owner, ok := info.Sys().(*syscall.Stat_t)
 	switch {

@@ -8,9 +8,10 @@ import (
 	"syscall"
 )
 
-// Replace writes a file so that a reader, or a crash, meets the old one or the new one whole, and a power cut after Replace has returned
-// nil does not bring the old one back. write gets a new file of mode 0600 in the same folder, under a name after pattern (see
-// [os.CreateTemp]); it may give it another mode and owner. Of a failure nothing is left behind; of a crash, a file of that name.
+// Replace writes a file so that a reader, or a crash, meets the old one or the new one whole, and a
+// power cut after Replace has returned nil does not bring the old one back. write gets a new file
+// of mode 0600 in the same folder, under a name after pattern (see [os.CreateTemp]); it may give it
+// another mode and owner. Of a failure nothing is left behind; of a crash, a file of that name.
 func Replace(path, pattern string, write func(*os.File) error) (err error) {
 	dir := filepath.Dir(path)
 	f, err := os.CreateTemp(dir, pattern)
@@ -19,7 +20,8 @@ func Replace(path, pattern string, write func(*os.File) error) (err error) {
 	}
 	defer func() {
 		if err != nil {
-			_ = os.Remove(f.Name()) // there is none once it has been moved; else the error that led here is the one to tell
+			// there is none once it has been moved; else the error that led here is the one to tell
+			_ = os.Remove(f.Name())
 		}
 	}()
 	if err := errors.Join(write(f), f.Sync(), f.Close()); err != nil {
@@ -31,7 +33,8 @@ func Replace(path, pattern string, write func(*os.File) error) (err error) {
 	return SyncFolder(dir)
 }
 
-// Write replaces a file by one of mode 0600 with the content data, for the folder's owner when root makes it.
+// Write replaces a file by one of mode 0600 with the content data, for the folder's owner when root
+// makes it.
 func Write(path, pattern string, data []byte) error {
 	return Replace(path, pattern, func(f *os.File) error {
 		_, err := f.Write(data)
@@ -39,7 +42,8 @@ func Write(path, pattern string, data []byte) error {
 	})
 }
 
-// SyncFolder makes the names in dir outlast a power cut, as far as its file system can: some know no such thing for folders.
+// SyncFolder makes the names in dir outlast a power cut, as far as its file system can: some know
+// no such thing for folders.
 func SyncFolder(dir string) error {
 	d, err := os.Open(dir)
 	if err != nil {
@@ -52,8 +56,8 @@ func SyncFolder(dir string) error {
 	return errors.Join(err, d.Close())
 }
 
-// Inherit gives a file that root makes to the owner of its folder: what an operator's command writes must not lock out the process
-// that is to read it.
+// Inherit gives a file that root makes to the owner of its folder: what an operator's command
+// writes must not lock out the process that is to read it.
 func Inherit(f *os.File) error {
 	if os.Geteuid() != 0 {
 		return nil

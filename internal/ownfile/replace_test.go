@@ -72,13 +72,18 @@ func TestAFailureLeavesTheOldFileAlone(t *testing.T) {
 	if err := os.Mkdir(filepath.Join(dir, "folder"), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	if err := Replace(filepath.Join(dir, "folder"), ".new-", func(*os.File) error { return nil }); err == nil {
+	if err := Replace(filepath.Join(dir, "folder"), ".new-",
+		func(*os.File) error { return nil }); err == nil {
 		t.Error("a folder was replaced by a file")
 	}
 	if names, err := filepath.Glob(filepath.Join(dir, ".new-*")); err != nil || len(names) != 0 {
 		t.Errorf("left behind: %q, %v", names, err)
 	}
-	if err := Replace(filepath.Join(dir, "none", "file"), ".new-", func(*os.File) error { return nil }); !errors.Is(err, os.ErrNotExist) {
+	if err := Replace(filepath.Join(dir, "none", "file"), ".new-",
+		func(*os.File) error { return nil }); !errors.Is(
+		err,
+		os.ErrNotExist,
+	) {
 		t.Errorf("a folder that is not there: %v", err)
 	}
 }

@@ -9,10 +9,12 @@ import (
 	"syscall"
 )
 
-// Access' question whether a file may be written to, or a folder have new names (POSIX access, W_OK).
+// Access' question whether a file may be written to, or a folder have new names (POSIX access,
+// W_OK).
 const mayWrite = 2
 
-// Writable returns nil if this process can write to a file, or make it in its folder where there is none. It changes nothing.
+// Writable returns nil if this process can write to a file, or make it in its folder where there is
+// none. It changes nothing.
 func Writable(path string) error {
 	info, err := os.Stat(path)
 	switch {
@@ -32,7 +34,8 @@ func Writable(path string) error {
 	return nil
 }
 
-// Folder returns nil if this process can put files into a folder, or make it where there is none. It changes nothing.
+// Folder returns nil if this process can put files into a folder, or make it where there is none.
+// It changes nothing.
 func Folder(dir string) error {
 	info, err := os.Stat(dir)
 	switch {

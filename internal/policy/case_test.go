@@ -41,7 +41,13 @@ func callers() (all []caller) {
 	for _, stale := range []bool{false, true} {
 		for _, roles := range []string{"", "a", "b", "a b"} {
 			for _, scopes := range []string{"", "r", "w", "r w"} {
-				all = append(all, caller{token: true, stale: stale, roles: strings.Fields(roles), scopes: strings.Fields(scopes)})
+				all = append(
+					all,
+					caller{
+						token: true, stale: stale, roles: strings.Fields(roles),
+						scopes: strings.Fields(scopes),
+					},
+				)
 			}
 		}
 	}
@@ -71,8 +77,13 @@ func forEachRequest(do func(method, path string)) {
 
 func drawRoute(t *rapid.T) Route {
 	r := Route{
-		Match: Match{Path: "/" + strings.Join(rapid.SliceOfN(rapid.SampledFrom(append([]string{"*", "*"}, words...)), 0, 3).Draw(t, "path"), "/")},
-		Allow: rapid.SampledFrom([]string{"public", "optional", "authenticated", "authenticated", "nobody"}).Draw(t, "allow"),
+		Match: Match{
+			Path: "/" + strings.Join(
+				rapid.SliceOfN(rapid.SampledFrom(append([]string{"*", "*"}, words...)), 0, 3).Draw(t, "path"),
+				"/"),
+		},
+		Allow: rapid.SampledFrom([]string{"public", "optional", "authenticated", "authenticated", "nobody"}).
+			Draw(t, "allow"),
 	}
 	if rapid.Bool().Draw(t, "rest") {
 		r.Match.Path = strings.TrimSuffix(r.Match.Path, "/") + "/**"
@@ -94,14 +105,16 @@ func drawConfig(t *rapid.T) Config {
 	return Config{Routes: reachable(rapid.SliceOfN(rapid.Custom(drawRoute), 1, 6).Draw(t, "routes"))}
 }
 
-// matches says that a route matches a request, literally or as an upstream that ignores case reads it.
-// It is the plain reading of docs/configuration.md, and shares no code with the tree.
+// matches says that a route matches a request, literally or as an upstream that ignores case reads
+// it. It is the plain reading of docs/configuration.md, and shares no code with the tree.
 func matches(r Route, method, path string, insensitive bool) bool {
 	equal := func(a, b string) bool { return a == b || insensitive && folded(a) == folded(b) }
-	if len(r.Match.Methods) > 0 && !slices.ContainsFunc(r.Match.Methods, func(m string) bool { return equal(m, method) }) {
+	if len(r.Match.Methods) > 0 &&
+		!slices.ContainsFunc(r.Match.Methods, func(m string) bool { return equal(m, method) }) {
 		return false
 	}
-	want, have := strings.Split(strings.Trim(r.Match.Path, "/"), "/"), strings.Split(strings.Trim(path, "/"), "/")
+	want, have := strings.Split(strings.Trim(r.Match.Path, "/"), "/"), strings.Split(
+		strings.Trim(path, "/"), "/")
 	if len(have) == 1 && have[0] == "" {
 		have = nil
 	}
@@ -141,7 +154,9 @@ func TestAnotherCaseNeverPermitsMore(t *testing.T) {
 			found, insensitive := p.Find(method, "h", path), first(c, p, method, path, true)
 			for _, who := range everybody {
 				if who.passes(found.Rule) && !who.passes(insensitive) {
-					t.Fatalf("%+v passes %s %s by route %d, and not by %v, without regard to case", who, method, path, found.Rule.Index, insensitive)
+					t.Fatalf(
+						"%+v passes %s %s by route %d, and not by %v, without regard to case",
+						who, method, path, found.Rule.Index, insensitive)
 				}
 			}
 			switch {
@@ -180,8 +195,10 @@ func TestARequestIsRefusedForItsCaseOnlyBesideAStricterRoute(t *testing.T) {
 			if !matches(c.Routes[stricter.Index], method, path, true) {
 				t.Fatalf("%s %s: refused for route %d, which is another path", method, path, stricter.Index)
 			}
-			if !slices.ContainsFunc(everybody, func(who caller) bool { return who.passes(own) && !who.passes(stricter) }) {
-				t.Fatalf("%s %s: refused for route %d, which is no stricter than %d", method, path, stricter.Index, own.Index)
+			if !slices.ContainsFunc(everybody,
+				func(who caller) bool { return who.passes(own) && !who.passes(stricter) }) {
+				t.Fatalf("%s %s: refused for route %d, which is no stricter than %d", method,
+					path, stricter.Index, own.Index)
 			}
 		})
 	})
@@ -227,7 +244,8 @@ func TestACaseSensitiveUpstreamHasItsWay(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if f := p.Find("GET", "h", "/files/Private/x"); (f.Reason == token.ReasonPathCase) != row.refused {
+		if f := p.Find("GET", "h",
+			"/files/Private/x"); (f.Reason == token.ReasonPathCase) != row.refused {
 			t.Errorf("%s: got route %d, reason %q", name, f.Rule.Index, f.Reason)
 		}
 		if f := p.Find("GET", "h", "/files/private/X"); f.Rule.Index != 0 {
@@ -241,7 +259,10 @@ func TestACaseSensitiveUpstreamHasItsWay(t *testing.T) {
 func TestMethodsHaveCaseWhateverThePathsHave(t *testing.T) {
 	for _, setting := range []string{"insensitive", "sensitive"} {
 		p, err := Compile(Config{PathCase: setting, Routes: []Route{
-			{Match: Match{Path: "/x", Methods: []string{"POST"}}, Require: Require{Roles: []string{"admin"}}},
+			{
+				Match:   Match{Path: "/x", Methods: []string{"POST"}},
+				Require: Require{Roles: []string{"admin"}},
+			},
 			{Match: Match{Path: "/x"}, Allow: "public"},
 		}})
 		if err != nil {
@@ -288,7 +309,8 @@ func TestAHiddenSpellingCountsForNothing(t *testing.T) {
 }
 
 func TestPathParametersOfAWeakerRouteAreNoWayIn(t *testing.T) {
-	p := compile(t, Route{Match: Match{Path: "/account/**"}}, Route{Match: Match{Path: "/**"}, PathParameters: true})
+	p := compile(t, Route{Match: Match{Path: "/account/**"}},
+		Route{Match: Match{Path: "/**"}, PathParameters: true})
 	for path, refused := range map[string]bool{"/Account;x/y": true, "/Account/y": false, "/other;x": false} {
 		if f := p.Find("GET", "h", path); (f.Reason == token.ReasonPathCase) != refused {
 			t.Errorf("%s: got route %d, reason %q", path, f.Rule.Index, f.Reason)
@@ -335,7 +357,12 @@ func TestCapitalLettersCostNoMemory(t *testing.T) {
 func BenchmarkFindCapitals(b *testing.B) {
 	var routes []Route
 	for i := range 1000 {
-		routes = append(routes, Route{Match: Match{Path: fmt.Sprintf("/api/V%d/*/things/**", i), Methods: []string{"GET", "PUT"}}})
+		routes = append(
+			routes,
+			Route{
+				Match: Match{Path: fmt.Sprintf("/api/V%d/*/things/**", i), Methods: []string{"GET", "PUT"}},
+			},
+		)
 	}
 	p := compile(b, routes...)
 	b.ReportAllocs()

@@ -6,15 +6,16 @@ import (
 	"strings"
 )
 
-// CaseNotes tells, a sentence a route, what becomes of paths that differ only in case from those of a
-// stricter route. What begins with "warning" deserves a second look: a route that takes such paths
-// because it is said to be case-sensitive, and one whose own paths are refused.
+// CaseNotes tells, a sentence a route, what becomes of paths that differ only in case from those of
+// a stricter route. What begins with "warning" deserves a second look: a route that takes such
+// paths because it is said to be case-sensitive, and one whose own paths are refused.
 func (p *Policy) CaseNotes() (notes []string) {
 	for _, c := range p.candidates {
 		var beside, own []*Rule
 		for _, other := range p.candidates {
 			path, method, host, flipped, ok := between(c, other)
-			if !ok || c.rule.atLeastAsStrictAs(other.rule, false) || p.tree.find(path.Value, method, host) != c.rule {
+			if !ok || c.rule.atLeastAsStrictAs(other.rule, false) ||
+				p.tree.find(path.Value, method, host) != c.rule {
 				continue
 			}
 			stricter := p.searchStricter(c.rule, method, host, &path, false)
@@ -34,18 +35,27 @@ func (p *Policy) CaseNotes() (notes []string) {
 func notesOn(r *Rule, beside, own []*Rule) (notes []string) {
 	if r.caseSensitive {
 		if all := append(own, beside...); len(all) > 0 {
-			notes = append(notes, fmt.Sprintf("warning: %s has path_case: sensitive, so it takes paths that differ only in case"+
-				" from those of %s, which %s stricter: be sure that the upstream tells them apart", r, list(all), are(all)))
+			notes = append(
+				notes,
+				fmt.Sprintf("warning: %s has path_case: sensitive, so it takes paths that differ only in case"+
+					" from those of %s, which %s stricter: be sure that the upstream tells them apart", r, list(all), are(all)),
+			)
 		}
 		return notes
 	}
 	if len(own) > 0 {
-		notes = append(notes, fmt.Sprintf("warning: %s differs only in case from %s, which %s stricter, so its requests are"+
-			" refused (path_case): if the upstream tells them apart, write path_case: sensitive", r, list(own), are(own)))
+		notes = append(
+			notes,
+			fmt.Sprintf("warning: %s differs only in case from %s, which %s stricter, so its requests are"+
+				" refused (path_case): if the upstream tells them apart, write path_case: sensitive", r, list(own), are(own)),
+		)
 	}
 	if len(beside) > 0 {
-		notes = append(notes, fmt.Sprintf("note: %s does not take paths that differ only in case from those of %s, which %s"+
-			" stricter: they are refused (path_case)", r, list(beside), are(beside)))
+		notes = append(
+			notes,
+			fmt.Sprintf("note: %s does not take paths that differ only in case from those of %s, which %s"+
+				" stricter: they are refused (path_case)", r, list(beside), are(beside)),
+		)
 	}
 	return notes
 }
@@ -75,9 +85,9 @@ func list(rules []*Rule) string {
 	return text
 }
 
-// between gives a request that falls under a as written, as far as other routes let it, and under b but
-// for its case. flipped says that it takes a change of case from how b is written for a wildcard of a
-// to hold it.
+// between gives a request that falls under a as written, as far as other routes let it, and under b
+// but for its case. flipped says that it takes a change of case from how b is written for a
+// wildcard of a to hold it.
 func between(a, b *candidate) (path Path, method, host string, flipped, ok bool) {
 	method, ok = commonMethod(a.methods, b.methods)
 	if !ok {

@@ -11,29 +11,35 @@ import (
 
 // Config is the setting `policy` of a gate.
 type Config struct {
-	// Routes are tried in order, and the first that matches decides. A request that none matches is refused.
+	// Routes are tried in order, and the first that matches decides. A request that none matches is
+	// refused.
 	Routes []Route `yaml:"routes"`
-	// PathCase says whether the upstreams tell paths apart by case: insensitive (they may not: a request is refused that would
-	// fall under a stricter route in another case; the default) or sensitive.
+	// PathCase says whether the upstreams tell paths apart by case: insensitive (they may not: a
+	// request is refused that would fall under a stricter route in another case; the default) or
+	// sensitive.
 	PathCase string `yaml:"path_case" usage:"whether upstreams tell paths apart by case: sensitive or insensitive"`
 }
 
 // DefaultConfig has no routes, which refuses everything.
 func DefaultConfig() Config { return Config{PathCase: caseInsensitive} }
 
-// Route says what one kind of request needs. A route with neither `allow` nor `require` needs a valid token, whoever's.
+// Route says what one kind of request needs. A route with neither `allow` nor `require` needs a
+// valid token, whoever's.
 type Route struct {
 	Match   Match   `yaml:"match"`
 	Require Require `yaml:"require"`
-	// Allow is who may pass: public (no token is looked at), optional (no token is fine, a bad one is not), authenticated
-	// (a valid token; the default) or nobody.
+	// Allow is who may pass: public (no token is looked at), optional (no token is fine, a bad one
+	// is not), authenticated (a valid token; the default) or nobody.
 	Allow string `yaml:"allow"`
-	// AllowStale lets valid tokens pass while the gate's copy of the revocation log is older than max_staleness. Tokens
-	// known to be revoked are refused all the same, and so is everything before the first complete copy.
+	// AllowStale lets valid tokens pass while the gate's copy of the revocation log is older than
+	// max_staleness. Tokens known to be revoked are refused all the same, and so is everything
+	// before the first complete copy.
 	AllowStale bool `yaml:"allow_stale"`
-	// OutlivesToken lets a request that began with a valid token go on after the token has expired: for long downloads.
+	// OutlivesToken lets a request that began with a valid token go on after the token has expired:
+	// for long downloads.
 	OutlivesToken bool `yaml:"outlives_token"`
-	// PathParameters permits `;` in the path, as in /a;v=1/b. Parameters are ignored for matching: that path is /a/b.
+	// PathParameters permits `;` in the path, as in /a;v=1/b. Parameters are ignored for matching:
+	// that path is /a/b.
 	PathParameters bool `yaml:"path_parameters"`
 	// PathCase is the policy's for requests that fall under this route, unless it says otherwise.
 	PathCase string `yaml:"path_case"`
@@ -41,13 +47,14 @@ type Route struct {
 
 // Match says which requests a route is for: all that it names must fit.
 type Match struct {
-	// Path is a pattern: literal segments, `*` for one segment, `**` at the end for the rest, be it nothing:
-	// /admin/** matches /admin too. One slash at the end makes no difference. A literal star is written %2A.
+	// Path is a pattern: literal segments, `*` for one segment, `**` at the end for the rest, be it
+	// nothing: /admin/** matches /admin too. One slash at the end makes no difference. A literal
+	// star is written %2A.
 	Path string `yaml:"path"`
 	// Methods are upper-case method names; none means all of them. GET does not stand for HEAD.
 	Methods []string `yaml:"methods"`
-	// Hosts are host names without port, in any case; *.example.com matches every name below example.com and not that
-	// name itself. None means all of them.
+	// Hosts are host names without port, in any case; *.example.com matches every name below
+	// example.com and not that name itself. None means all of them.
 	Hosts []string `yaml:"hosts"`
 }
 
@@ -78,7 +85,8 @@ func (c Config) Validate() error {
 	return c.validateReach()
 }
 
-// validateReach refuses a route that an earlier one hides: whoever wrote it believes in a rule that is never applied.
+// validateReach refuses a route that an earlier one hides: whoever wrote it believes in a rule that
+// is never applied.
 func (c Config) validateReach() error {
 	matchers := make([]*matcher, len(c.Routes))
 	var errs []error
@@ -91,7 +99,8 @@ func (c Config) validateReach() error {
 		for j, earlier := range matchers[:i] {
 			if earlier != nil && earlier.covers(m) {
 				errs = append(errs, config.At(fmt.Sprintf("routes[%d]", i),
-					"never reached: routes[%d] (%s) matches everything that this route (%s) matches; put this one before it", j, c.Routes[j].Match.Path, r.Match.Path))
+					"never reached: routes[%d] (%s) matches everything that this route (%s) matches; put this one before it",
+					j, c.Routes[j].Match.Path, r.Match.Path))
 				break
 			}
 		}
@@ -109,7 +118,11 @@ func (r Route) Validate() error {
 		return config.At("path_case", "%w", err)
 	}
 	if access != Authenticated && (len(r.Require.Roles) > 0 || len(r.Require.Scopes) > 0) {
-		return config.At("require", "roles and scopes need a token, which `allow: %s` does not ask for: leave out one of the two", r.Allow)
+		return config.At(
+			"require",
+			"roles and scopes need a token, which `allow: %s` does not ask for: leave out one of the two",
+			r.Allow,
+		)
 	}
 	if r.AllowStale && (access == Public || access == Nobody) {
 		return config.At("allow_stale", "has no meaning with `allow: %s`: leave it out", r.Allow)

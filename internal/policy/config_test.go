@@ -43,7 +43,9 @@ func TestAPolicyIsReadAsDocumented(t *testing.T) {
 		t.Fatal(err)
 	}
 	f := p.Find("PUT", "x.corp.example.com", "/admin;v=1/x")
-	if f.Rule.Index != 1 || strings.Join(f.Rule.Roles, " ") != "admin root" || strings.Join(f.Rule.Scopes, " ") != "read" || !f.Rule.AllowStale {
+	if f.Rule.Index != 1 || strings.Join(f.Rule.Roles, " ") != "admin root" ||
+		strings.Join(f.Rule.Scopes, " ") != "read" ||
+		!f.Rule.AllowStale {
 		t.Errorf("got %+v", f.Rule)
 	}
 }
@@ -123,7 +125,8 @@ func TestCompileRefusesWhatLoadRefuses(t *testing.T) {
 		"role":    {Match: policy.Match{Path: "/a"}, Require: policy.Require{Roles: []string{""}}},
 		"require": {Match: policy.Match{Path: "/a"}, Allow: "public", Require: policy.Require{Roles: []string{"a"}}},
 	} {
-		if _, err := policy.Compile(policy.Config{Routes: []policy.Route{r}}); err == nil || !strings.Contains(err.Error(), "routes[0]") {
+		if _, err := policy.Compile(policy.Config{Routes: []policy.Route{r}}); err == nil ||
+			!strings.Contains(err.Error(), "routes[0]") {
 			t.Errorf("%s: got %v", name, err)
 		}
 	}

@@ -41,7 +41,8 @@ func TestAnotherCaseIsNoWayAroundAnExamplesRule(t *testing.T) {
 	} {
 		f := example(t, row.file).Find(row.method, row.host, row.path)
 		if f.Rule.Access != policy.Nobody || f.Reason != "path_case" {
-			t.Errorf("%s: %s %s: falls under routes[%d] (%s), reason %q", row.file, row.method, row.path, f.Rule.Index, f.Rule.Access, f.Reason)
+			t.Errorf("%s: %s %s: falls under routes[%d] (%s), reason %q", row.file, row.method,
+				row.path, f.Rule.Index, f.Rule.Access, f.Reason)
 		}
 	}
 }
@@ -60,7 +61,8 @@ func TestPathsAsTheExamplesWriteThemPass(t *testing.T) {
 		{"api.yaml", "GET", "h", "/api/Users/Me", 6},
 	} {
 		if f := example(t, row.file).Find(row.method, row.host, row.path); f.Rule.Index != row.want {
-			t.Errorf("%s: %s %s: got routes[%d] (%s %s), want routes[%d]", row.file, row.method, row.path, f.Rule.Index, f.Reason, f.Detail, row.want)
+			t.Errorf("%s: %s %s: got routes[%d] (%s %s), want routes[%d]", row.file, row.method,
+				row.path, f.Rule.Index, f.Reason, f.Detail, row.want)
 		}
 	}
 }

@@ -9,7 +9,8 @@ import (
 	"github.com/sallyport/sallyport/internal/config"
 )
 
-// hostSet is a list of host names and of suffixes that begin with a dot; an empty one stands for all.
+// hostSet is a list of host names and of suffixes that begin with a dot; an empty one stands for
+// all.
 type hostSet struct {
 	names    []string
 	suffixes []string
@@ -26,7 +27,8 @@ func compileHosts(hosts []string) (hostSet, error) {
 		name, port, ok := splitHost(plain)
 		switch {
 		case !ok || (below && strings.ContainsAny(name, "[:")):
-			return hostSet{}, config.At(at, "expected a host as api.example.com or *.example.com, found %q", written)
+			return hostSet{}, config.At(at,
+				"expected a host as api.example.com or *.example.com, found %q", written)
 		case port:
 			return hostSet{}, config.At(at, "ports are not compared: write %q without it", written)
 		}
@@ -50,7 +52,8 @@ func (s hostSet) contains(host string) bool {
 }
 
 func (s hostSet) containsBelow(host string) bool {
-	return slices.ContainsFunc(s.suffixes, func(suffix string) bool { return len(host) > len(suffix) && strings.HasSuffix(host, suffix) })
+	return slices.ContainsFunc(s.suffixes,
+		func(suffix string) bool { return len(host) > len(suffix) && strings.HasSuffix(host, suffix) })
 }
 
 func (s hostSet) covers(other hostSet) bool {
@@ -59,10 +62,12 @@ func (s hostSet) covers(other hostSet) bool {
 	}
 	return !other.any() &&
 		!slices.ContainsFunc(other.names, func(h string) bool { return !s.contains(h) }) &&
-		!slices.ContainsFunc(other.suffixes, func(h string) bool { return !slices.Contains(s.suffixes, h) && !s.containsBelow(h) })
+		!slices.ContainsFunc(other.suffixes,
+			func(h string) bool { return !slices.Contains(s.suffixes, h) && !s.containsBelow(h) })
 }
 
-// canonicalHost gives a request's host in lower case, without port and trailing dot. It is false for what is not a host.
+// canonicalHost gives a request's host in lower case, without port and trailing dot. It is false
+// for what is not a host.
 func canonicalHost(host string) (string, bool) {
 	name, _, ok := splitHost(host)
 	if !ok {
@@ -103,7 +108,8 @@ func isPort(s string) bool {
 	return s != "" && len(s) <= 5 && strings.Trim(s, "0123456789") == ""
 }
 
-// isName says that s is made of labels of letters, digits, hyphens and underscores, with or without a dot at the end.
+// isName says that s is made of labels of letters, digits, hyphens and underscores, with or without
+// a dot at the end.
 func isName(s string) bool {
 	if len(s) > maxHost {
 		return false
@@ -123,5 +129,6 @@ func isName(s string) bool {
 	return s != "" && s != "."
 }
 
-// lower is strings.ToLower for ASCII, which is all that a host has; it allocates only when something changes.
+// lower is strings.ToLower for ASCII, which is all that a host has; it allocates only when
+// something changes.
 func lower(s string) string { return strings.ToLower(s) }

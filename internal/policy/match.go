@@ -10,7 +10,9 @@ import (
 
 // matcher is one compiled Match.
 type matcher struct {
-	segments []string // `*` for any one, a last `**` for the rest; a literal star cannot be told from them, so it carries a mark
+	// `*` for any one, a last `**` for the rest; a literal star cannot be told from them, so it
+	// carries a mark
+	segments []string
 	methods  methodSet
 	hosts    hostSet
 }
@@ -74,12 +76,15 @@ func compileSegment(written, literal string, last bool) (string, error) {
 	case written == "**":
 		return "", fmt.Errorf("expected ** only as the last segment")
 	case strings.Contains(written, "*"):
-		return "", fmt.Errorf("expected * and ** only as segments of their own (%%2A is a literal star), found %q", written)
+		return "", fmt.Errorf(
+			"expected * and ** only as segments of their own (%%2A is a literal star), found %q",
+			written)
 	}
 	return literal, nil
 }
 
-// splitPath gives the segments of a path that judgeSegments has passed; a slash at the end adds none.
+// splitPath gives the segments of a path that judgeSegments has passed; a slash at the end adds
+// none.
 func splitPath(path string) []string {
 	path = strings.Trim(path, "/")
 	if path == "" {
@@ -90,7 +95,8 @@ func splitPath(path string) []string {
 
 // covers says that whatever other matches, m matches too.
 func (m *matcher) covers(other *matcher) bool {
-	return coversPath(m.segments, other.segments) && m.methods.covers(other.methods) && m.hosts.covers(other.hosts)
+	return coversPath(m.segments, other.segments) && m.methods.covers(other.methods) &&
+		m.hosts.covers(other.hosts)
 }
 
 func coversPath(a, b []string) bool {
@@ -120,7 +126,9 @@ func compileMethods(methods []string) (methodSet, error) {
 		case !isMethod(m):
 			return nil, config.At(at, "expected a method's name as GET, found %q", m)
 		case m != strings.ToUpper(m):
-			return nil, config.At(at, "methods are told apart by case (RFC 9110 section 9.1): write %s, found %s", strings.ToUpper(m), m)
+			return nil, config.At(at,
+				"methods are told apart by case (RFC 9110 section 9.1): write %s, found %s",
+				strings.ToUpper(m), m)
 		case slices.Contains(methods[:i], m):
 			return nil, config.At(at, "%s is there twice", m)
 		}

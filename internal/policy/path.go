@@ -6,7 +6,8 @@ import (
 	"unicode/utf8"
 )
 
-// PathProblem is why a request target is refused before any route is looked at. The empty one is none.
+// PathProblem is why a request target is refused before any route is looked at. The empty one is
+// none.
 type PathProblem string
 
 // The problems, in words for people.
@@ -21,8 +22,9 @@ const (
 
 // Path is the one spelling of a request's path that routes are matched against.
 type Path struct {
-	// Value is the part before `?`, percent-decoded once, without path parameters: it begins with a slash, and none of
-	// its segments is empty (except a last one, after a slash at the end), `.` or `..`.
+	// Value is the part before `?`, percent-decoded once, without path parameters: it begins with a
+	// slash, and none of its segments is empty (except a last one, after a slash at the end), `.`
+	// or `..`.
 	Value string
 	// Parameters says that the path had `;`.
 	Parameters bool
@@ -35,9 +37,9 @@ const (
 	maxPathSegments = 256
 )
 
-// Read takes a request target in origin form (RFC 9112 section 3.2.1), with or without its query. It gives the problem
-// when two servers might read that target differently, and then leaves p empty. Ordinary paths cost no allocation; Value
-// is then a part of target.
+// Read takes a request target in origin form (RFC 9112 section 3.2.1), with or without its query.
+// It gives the problem when two servers might read that target differently, and then leaves p
+// empty. Ordinary paths cost no allocation; Value is then a part of target.
 func (p *Path) Read(target string) PathProblem {
 	*p = Path{}
 	raw, query, _ := strings.Cut(target, "?")
@@ -102,8 +104,8 @@ func scan(raw string) (s sighted, problem PathProblem) {
 	return s, ""
 }
 
-// decode resolves percent-encoding once. It refuses whatever would change the path's structure for a server that
-// decodes later, earlier or twice.
+// decode resolves percent-encoding once. It refuses whatever would change the path's structure for
+// a server that decodes later, earlier or twice.
 func decode(raw string) (string, PathProblem) {
 	out := make([]byte, 0, len(raw))
 	for i := 0; i < len(raw); i++ {

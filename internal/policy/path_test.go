@@ -147,8 +147,8 @@ func TestOrdinaryPathsCostNothing(t *testing.T) {
 	}
 }
 
-// FuzzPath: what is accepted has one meaning, for us and for whoever decodes it once with a decoder of its own, and spelling
-// that meaning out again gives the same path.
+// FuzzPath: what is accepted has one meaning, for us and for whoever decodes it once with a decoder
+// of its own, and spelling that meaning out again gives the same path.
 func FuzzPath(f *testing.F) {
 	for _, seed := range []string{
 		"/", "/a/b?c=d", "/a/../b", "/%2e%2e/a", "/a%2Fb", "/a%252Fb", "/..;/a", "/a;x=1/b", "//a", "/a#b", "/caf%C3%A9", "/100%25",
@@ -168,19 +168,24 @@ func FuzzPath(f *testing.F) {
 		checkCanonical(t, target, p)
 		checkStandardLibrary(t, target, p)
 		var again Path
-		spelt := (&url.URL{Path: p.Value}).EscapedPath() // three bytes for one, which may be more than a path may have
-		if problem := again.Read(spelt); p.plain() && len(spelt) <= maxPath && (problem != "" || again.Value != p.Value) {
-			t.Fatalf("%q: read as %q, which spelt out again is %q (%s)", target, p.Value, again.Value, problem)
+		// three bytes for one, which may be more than a path may have
+		spelt := (&url.URL{Path: p.Value}).EscapedPath()
+		if problem := again.Read(spelt); p.plain() && len(spelt) <= maxPath &&
+			(problem != "" || again.Value != p.Value) {
+			t.Fatalf("%q: read as %q, which spelt out again is %q (%s)", target, p.Value,
+				again.Value, problem)
 		}
 	})
 }
 
-// plain says that net/url spells the path as we read it: it writes ; and a literal % in forms that we refuse as ambiguous.
+// plain says that net/url spells the path as we read it: it writes ; and a literal % in forms that
+// we refuse as ambiguous.
 func (p Path) plain() bool { return !strings.ContainsAny(p.Value, "%;") }
 
 func checkCanonical(t *testing.T, target string, p Path) {
 	t.Helper()
-	if !strings.HasPrefix(p.Value, "/") || !utf8.ValidString(p.Value) || strings.ContainsAny(p.Value, "\\;?#\x00\r\n\t\x7f") {
+	if !strings.HasPrefix(p.Value, "/") || !utf8.ValidString(p.Value) ||
+		strings.ContainsAny(p.Value, "\\;?#\x00\r\n\t\x7f") {
 		t.Fatalf("%q: read as %q, which is not canonical", target, p.Value)
 	}
 	segments := strings.Split(p.Value[1:], "/")

@@ -35,7 +35,8 @@ func (a Access) String() string {
 type Finding struct {
 	Rule   *Rule        // never nil
 	Reason token.Reason // "" unless Rule.Access is Nobody
-	Detail string       // for people: what is wrong with the path or host; from a fixed list, "" when nothing is
+	// for people: what is wrong with the path or host; from a fixed list, "" when nothing is
+	Detail string
 	// Stricter is the rule that the request would fall under in another case, when that is the reason.
 	Stricter *Rule
 }
@@ -59,7 +60,8 @@ type Rule struct {
 // nobody is the rule behind the last route.
 var nobody = &Rule{Access: Nobody, Index: -1}
 
-// Policy is a compiled Config. The zero value lets nobody pass. It may be used from many goroutines.
+// Policy is a compiled Config. The zero value lets nobody pass. It may be used from many
+// goroutines.
 type Policy struct {
 	tree       node
 	folded     node // the same patterns, with small letters for all
@@ -102,10 +104,15 @@ func (p *Policy) add(index int, r Route) error {
 		return err
 	}
 	rule := &Rule{
-		Access: access, Roles: slices.Clone(r.Require.Roles), Scopes: slices.Clone(r.Require.Scopes), AllowStale: r.AllowStale,
-		OutlivesToken: r.OutlivesToken,
-		Index:         index, Pattern: r.Match.Path, permitParameters: r.PathParameters,
-		caseSensitive: r.PathCase == caseSensitive,
+		Access:           access,
+		Roles:            slices.Clone(r.Require.Roles),
+		Scopes:           slices.Clone(r.Require.Scopes),
+		AllowStale:       r.AllowStale,
+		OutlivesToken:    r.OutlivesToken,
+		Index:            index,
+		Pattern:          r.Match.Path,
+		permitParameters: r.PathParameters,
+		caseSensitive:    r.PathCase == caseSensitive,
 	}
 	p.rules = append(p.rules, rule)
 	p.judgeHosts = p.judgeHosts || !m.hosts.any()
@@ -131,7 +138,10 @@ func (p *Policy) Find(method, host, path string) Finding {
 	if p.judgeHosts {
 		var ok bool
 		if name, ok = canonicalHost(host); !ok {
-			return Finding{Rule: nobody, Reason: token.ReasonBadRequest, Detail: "the host is not a host name"}
+			return Finding{
+				Rule: nobody, Reason: token.ReasonBadRequest,
+				Detail: "the host is not a host name",
+			}
 		}
 	}
 	rule := p.tree.find(canonical.Value, method, name)
@@ -149,9 +159,11 @@ func (p *Policy) Find(method, host, path string) Finding {
 	return Finding{Rule: rule}
 }
 
-// Permits gives "" when a valid token with these roles and scopes may pass the rule, else the reason why not.
+// Permits gives "" when a valid token with these roles and scopes may pass the rule, else the
+// reason why not.
 func (r *Rule) Permits(roles, scopes []string) token.Reason {
-	if len(r.Roles) > 0 && !slices.ContainsFunc(r.Roles, func(role string) bool { return slices.Contains(roles, role) }) {
+	if len(r.Roles) > 0 &&
+		!slices.ContainsFunc(r.Roles, func(role string) bool { return slices.Contains(roles, role) }) {
 		return token.ReasonInsufficientRole
 	}
 	for _, scope := range r.Scopes {

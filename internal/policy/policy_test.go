@@ -85,7 +85,8 @@ func TestTheFirstRouteThatMatchesDecides(t *testing.T) {
 		{"", "x", "/a/zzz/c", 4},
 	} {
 		if f := p.Find(row.method, row.host, row.path); f.Rule.Index != row.want {
-			t.Errorf("%s %s%s: got route %d, want %d", row.method, row.host, row.path, f.Rule.Index, row.want)
+			t.Errorf("%s %s%s: got route %d, want %d", row.method, row.host, row.path,
+				f.Rule.Index, row.want)
 		}
 	}
 	if f := p.Find("GET", "x", "/a/closed"); f.Reason != token.ReasonDenied {
@@ -203,7 +204,8 @@ func TestAMalformedHostDoesNotMatterToAPolicyWithoutHosts(t *testing.T) {
 }
 
 func TestPathParametersNeedTheRoutesPermission(t *testing.T) {
-	p := compile(t, Route{Match: Match{Path: "/admin/**"}}, Route{Match: Match{Path: "/matrix/*"}, PathParameters: true, Allow: "public"})
+	p := compile(t, Route{Match: Match{Path: "/admin/**"}},
+		Route{Match: Match{Path: "/matrix/*"}, PathParameters: true, Allow: "public"})
 	for path, want := range map[string]Access{
 		"/matrix/a;x=1": Public, "/matrix;v=2/a": Public, "/matrix/a": Public,
 		"/admin;x/y": Nobody, "/admin/y;": Nobody, "/admin/y": Authenticated, "/matrix/..;/a": Nobody,
@@ -215,17 +217,22 @@ func TestPathParametersNeedTheRoutesPermission(t *testing.T) {
 }
 
 func TestAccessAndRequirements(t *testing.T) {
-	p := compile(t,
+	p := compile(
+		t,
 		Route{Match: Match{Path: "/1"}},
 		Route{Match: Match{Path: "/2"}, Allow: "authenticated", AllowStale: true},
 		Route{Match: Match{Path: "/3"}, Allow: "optional"},
 		Route{Match: Match{Path: "/4"}, Allow: "public"},
 		Route{Match: Match{Path: "/5"}, Allow: "nobody"},
-		Route{Match: Match{Path: "/6"}, Require: Require{Roles: []string{"a", "b.*"}, Scopes: []string{"r", "w"}}},
+		Route{
+			Match:   Match{Path: "/6"},
+			Require: Require{Roles: []string{"a", "b.*"}, Scopes: []string{"r", "w"}},
+		},
 	)
 	want := []Access{Authenticated, Authenticated, Optional, Public, Nobody, Authenticated}
 	for i, access := range want {
-		if f := p.Find("GET", "h", fmt.Sprintf("/%d", i+1)); f.Rule.Access != access || f.Rule.AllowStale != (i == 1) {
+		if f := p.Find("GET", "h", fmt.Sprintf("/%d", i+1)); f.Rule.Access != access ||
+			f.Rule.AllowStale != (i == 1) {
 			t.Errorf("route %d: got %s, stale %v", i, f.Rule.Access, f.Rule.AllowStale)
 		}
 	}
@@ -260,8 +267,17 @@ func TestTheZeroPolicyLetsNobodyPass(t *testing.T) {
 }
 
 func TestMatchingAllocatesNothing(t *testing.T) {
-	p := compile(t, Route{Match: Match{Path: "/api/*/things/**", Hosts: []string{"*.example.com"}, Methods: []string{"GET", "PUT"}}})
-	if n := testing.AllocsPerRun(100, func() { p.Find("PUT", "a.example.com:443", "/api/v1/things/42?expand=all") }); n != 0 {
+	p := compile(
+		t,
+		Route{
+			Match: Match{
+				Path: "/api/*/things/**", Hosts: []string{"*.example.com"},
+				Methods: []string{"GET", "PUT"},
+			},
+		},
+	)
+	if n := testing.AllocsPerRun(100,
+		func() { p.Find("PUT", "a.example.com:443", "/api/v1/things/42?expand=all") }); n != 0 {
 		t.Errorf("matching allocates %v times", n)
 	}
 }
@@ -270,7 +286,12 @@ func TestMatchingAllocatesNothing(t *testing.T) {
 func BenchmarkFind(b *testing.B) {
 	var routes []Route
 	for i := range 1000 {
-		routes = append(routes, Route{Match: Match{Path: fmt.Sprintf("/api/v%d/*/things/**", i), Methods: []string{"GET", "PUT"}}})
+		routes = append(
+			routes,
+			Route{
+				Match: Match{Path: fmt.Sprintf("/api/v%d/*/things/**", i), Methods: []string{"GET", "PUT"}},
+			},
+		)
 	}
 	p := compile(b, routes...)
 	b.ReportAllocs()

@@ -18,7 +18,8 @@ type candidate struct {
 	hosts    hostSet
 }
 
-// insert adds a route. Routes are inserted in their order, so that each list has the earliest first.
+// insert adds a route. Routes are inserted in their order, so that each list has the earliest
+// first.
 func (n *node) insert(segments []string, c *candidate) {
 	if len(segments) == 0 {
 		n.end = append(n.end, c)
@@ -55,8 +56,8 @@ type search struct {
 	best         *Rule
 }
 
-// walk visits every node that path reaches. Each node is reached by one way at most, so that the walk is bounded by
-// the size of the policy.
+// walk visits every node that path reaches. Each node is reached by one way at most, so that the
+// walk is bounded by the size of the policy.
 func (s *search) walk(n *node, path string) {
 	s.consider(n.rest)
 	if path == "" {

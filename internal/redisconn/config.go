@@ -70,7 +70,10 @@ func (c Config) Validate() error {
 			bad("address", "%v", err)
 		}
 		if len(c.Addresses) > 0 {
-			bad("addresses", "redis: mode single has one `address`; `addresses` is for mode sentinel or cluster")
+			bad(
+				"addresses",
+				"redis: mode single has one `address`; `addresses` is for mode sentinel or cluster",
+			)
 		}
 	case ModeSentinel, ModeCluster:
 		if len(c.Addresses) == 0 {
@@ -85,7 +88,8 @@ func (c Config) Validate() error {
 		bad("mode", "redis: expected mode single, sentinel or cluster, got %q", c.Mode)
 	}
 	if (c.Mode == ModeSentinel) != (c.MasterName != "") {
-		bad("master_name", "redis: mode sentinel, and only it, needs master_name: the name the sentinels know the primary by")
+		bad("master_name",
+			"redis: mode sentinel, and only it, needs master_name: the name the sentinels know the primary by")
 	}
 	if c.Checks != ChecksEnforce && c.Checks != ChecksWarn {
 		bad("checks", "redis: expected checks enforce or warn, got %q", c.Checks)

@@ -16,7 +16,8 @@ import (
 	"github.com/sallyport/sallyport/internal/livefile"
 )
 
-// dialer makes connections with what the files hold at that moment: those who renew a certificate or a password restart nothing.
+// dialer makes connections with what the files hold at that moment: those who renew a certificate
+// or a password restart nothing.
 type dialer struct {
 	cfg              Config
 	password         *livefile.File[config.Secret]
@@ -30,16 +31,19 @@ func newDialer(cfg Config, files *livefile.Files) (d *dialer, err error) {
 	if d.password, err = cfg.Password.Live(files, "redis.password", nil); err != nil {
 		return nil, fmt.Errorf("redisconn: %w", err)
 	}
-	if d.sentinelPassword, err = cfg.SentinelPassword.Live(files, "redis.sentinel_password", nil); err != nil {
+	if d.sentinelPassword, err = cfg.SentinelPassword.Live(files, "redis.sentinel_password",
+		nil); err != nil {
 		return nil, fmt.Errorf("redisconn: %w", err)
 	}
 	if cfg.TLS.Enabled && cfg.TLS.CAFile != "" {
-		if d.roots, err = livefile.OpenRoots(files, "redis.tls.ca_file", string(cfg.TLS.CAFile)); err != nil {
+		if d.roots, err = livefile.OpenRoots(files, "redis.tls.ca_file",
+			string(cfg.TLS.CAFile)); err != nil {
 			return nil, fmt.Errorf("redisconn: %w", err)
 		}
 	}
 	if cfg.TLS.Enabled && cfg.TLS.CertFile != "" {
-		if d.pair, err = livefile.OpenPair(files, "redis.tls.cert_file", string(cfg.TLS.CertFile), string(cfg.TLS.KeyFile)); err != nil {
+		if d.pair, err = livefile.OpenPair(files, "redis.tls.cert_file", string(cfg.TLS.CertFile),
+			string(cfg.TLS.KeyFile)); err != nil {
 			return nil, fmt.Errorf("redisconn: %w", err)
 		}
 	}
@@ -79,7 +83,9 @@ func (d *dialer) dialNode(ctx context.Context, network, addr string) (net.Conn, 
 }
 
 // keepAlive is go-redis' own: it notices a peer that is gone within three quarters of a minute.
-var keepAlive = net.KeepAliveConfig{Enable: true, Idle: 30 * time.Second, Interval: 5 * time.Second, Count: 3}
+var keepAlive = net.KeepAliveConfig{
+	Enable: true, Idle: 30 * time.Second, Interval: 5 * time.Second, Count: 3,
+}
 
 func (d *dialer) dial(ctx context.Context, network, addr string) (net.Conn, error) {
 	conn, err := (&net.Dialer{KeepAliveConfig: keepAlive}).DialContext(ctx, network, addr)
@@ -100,7 +106,8 @@ func (d *dialer) dial(ctx context.Context, network, addr string) (net.Conn, erro
 	return secured, nil
 }
 
-// tlsConfig keeps no sessions: one that is resumed would skip the check against authorities that have been replaced.
+// tlsConfig keeps no sessions: one that is resumed would skip the check against authorities that
+// have been replaced.
 func (d *dialer) tlsConfig(addr string) *tls.Config {
 	t := &tls.Config{MinVersion: tls.VersionTLS12, ServerName: d.cfg.TLS.ServerName}
 	if t.ServerName == "" {

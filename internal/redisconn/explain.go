@@ -13,8 +13,9 @@ import (
 	"time"
 )
 
-// SettingError is an error that lasts until somebody changes a setting, here or in Redis: it names the address, the user and the setting.
-// It wraps nothing: go-redis hands on what is inside the error of a connection's beginning.
+// SettingError is an error that lasts until somebody changes a setting, here or in Redis: it names
+// the address, the user and the setting. It wraps nothing: go-redis hands on what is inside the
+// error of a connection's beginning.
 type SettingError struct{ text string }
 
 // Error says what is wrong and which setting is about it.
@@ -24,8 +25,9 @@ func settingError(format string, args ...any) error {
 	return &SettingError{fmt.Sprintf("redisconn: "+format, args...)}
 }
 
-// Explain makes a SettingError of an error that a command gave, when it says that Redis refuses who we are, and finds the one that is in it
-// already, whatever was to be done meanwhile. Where nobody has answered it adds the address. Others it returns as they are.
+// Explain makes a SettingError of an error that a command gave, when it says that Redis refuses who
+// we are, and finds the one that is in it already, whatever was to be done meanwhile. Where nobody
+// has answered it adds the address. Others it returns as they are.
 func (c *Client) Explain(err error) error {
 	return c.dialer.explainAt(c.where(), dataSide, err)
 }
@@ -78,22 +80,30 @@ func (d *dialer) explain(addr string, s side, user, file string, err error) erro
 	}
 	switch text := err.Error(); {
 	case strings.Contains(text, "WRONGPASS"), strings.Contains(text, "invalid password"):
-		return settingError("%s at %s refuses the user %q: %s or %s is wrong, or the user is disabled there: WRONGPASS", s.what, addr, user, setting, s.user)
+		return settingError(
+			"%s at %s refuses the user %q: %s or %s is wrong, or the user is disabled there: WRONGPASS",
+			s.what, addr, user, setting, s.user)
 	case strings.Contains(text, "NOAUTH"):
-		return settingError("%s at %s wants to know who asks: set %s, and %s for an ACL user: NOAUTH", s.what, addr, s.password+"_file", s.user)
+		return settingError(
+			"%s at %s wants to know who asks: set %s, and %s for an ACL user: NOAUTH", s.what,
+			addr, s.password+"_file", s.user)
 	case strings.Contains(text, "without any password configured"):
-		return settingError("%s at %s knows no password for the user %q: leave %s out, or set one there", s.what, addr, user, setting)
+		return settingError(
+			"%s at %s knows no password for the user %q: leave %s out, or set one there", s.what,
+			addr, user, setting)
 	case strings.Contains(text, "NOPERM"):
-		return settingError("%s at %s does not let the user %q (%s) do this; see its ACL: %s", s.what, addr, user, s.user, text)
+		return settingError("%s at %s does not let the user %q (%s) do this; see its ACL: %s",
+			s.what, addr, user, s.user, text)
 	}
 	return err
 }
 
-// probe is how long a server may take to show what it speaks: none of ours needs longer, since it has accepted the connection already.
+// probe is how long a server may take to show what it speaks: none of ours needs longer, since it
+// has accepted the connection already.
 const probe = 250 * time.Millisecond
 
-// handshake is TLS's own. When it takes its time, which a server without TLS never ends, the server is asked on another connection
-// whether it speaks plain Redis.
+// handshake is TLS's own. When it takes its time, which a server without TLS never ends, the server
+// is asked on another connection whether it speaks plain Redis.
 func (d *dialer) handshake(ctx context.Context, conn *tls.Conn, network, addr string) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -121,10 +131,14 @@ func (d *dialer) handshake(ctx context.Context, conn *tls.Conn, network, addr st
 	probing.Wait()
 	var header tls.RecordHeaderError
 	if plain || errors.As(err, &header) {
-		return settingError("%s answers without TLS: set redis.tls.enabled: false, or give the address of its TLS port", addr)
+		return settingError(
+			"%s answers without TLS: set redis.tls.enabled: false, or give the address of its TLS port",
+			addr)
 	}
 	if wrong := (*tls.CertificateVerificationError)(nil); errors.As(err, &wrong) {
-		return settingError("TLS with %s: its certificate is not trusted (redis.tls.ca_file, redis.tls.server_name): %v", addr, wrong.Err)
+		return settingError(
+			"TLS with %s: its certificate is not trusted (redis.tls.ca_file, redis.tls.server_name): %v",
+			addr, wrong.Err)
 	}
 	return fmt.Errorf("redisconn: TLS with %s: %w", addr, err)
 }
@@ -140,7 +154,8 @@ func half(ctx context.Context) time.Duration {
 	return time.Until(deadline) / 2
 }
 
-// speaksPlain reports whether a server answers a PING that is not encrypted. It tells it nothing else.
+// speaksPlain reports whether a server answers a PING that is not encrypted. It tells it nothing
+// else.
 func speaksPlain(ctx context.Context, network, addr string) bool {
 	ctx, cancel := context.WithTimeout(ctx, probe)
 	defer cancel()
@@ -193,9 +208,11 @@ func (s *suspicious) Read(b []byte) (int, error) {
 	return n, err
 }
 
-// speaksTLS reports whether a server answers the beginning of a TLS handshake, whatever it thinks of us or we of it.
+// speaksTLS reports whether a server answers the beginning of a TLS handshake, whatever it thinks
+// of us or we of it.
 func (d *dialer) speaksTLS(addr string) bool {
-	// A handshake takes computing at both ends, which a busy machine has no time for at once; nothing else waits for this one.
+	// A handshake takes computing at both ends, which a busy machine has no time for at once;
+	// nothing else waits for this one.
 	ctx, cancel := context.WithTimeout(context.Background(), 8*probe)
 	defer cancel()
 	conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", addr)
@@ -206,5 +223,6 @@ func (d *dialer) speaksTLS(addr string) bool {
 	err = tls.Client(conn, d.tlsConfig(addr)).HandshakeContext(ctx)
 	var untrusted *tls.CertificateVerificationError
 	var alert *net.OpError
-	return err == nil || errors.As(err, &untrusted) || errors.As(err, &alert) && alert.Op == "remote error"
+	return err == nil || errors.As(err, &untrusted) ||
+		errors.As(err, &alert) && alert.Op == "remote error"
 }

@@ -15,7 +15,8 @@ import (
 	"github.com/sallyport/sallyport/internal/redisconn/redistest"
 )
 
-// refused wants an error of both kinds of connection that names all of wants, and says that a setting is to be changed.
+// refused wants an error of both kinds of connection that names all of wants, and says that a
+// setting is to be changed.
 func refused(t *testing.T, c *redisconn.Client, wants ...string) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
@@ -44,7 +45,8 @@ func TestTLSAgainstAPlainPortSaysSo(t *testing.T) {
 	t.Parallel()
 	s := redistest.NewServer(t)
 	s.StartPlain()
-	refused(t, open(t, newTLSFiles(t).config(s)), s.Address(), "answers without TLS", "redis.tls.enabled")
+	refused(t, open(t, newTLSFiles(t).config(s)), s.Address(), "answers without TLS",
+		"redis.tls.enabled")
 }
 
 func TestPlainAgainstATLSPortSaysSo(t *testing.T) {
@@ -70,7 +72,8 @@ func TestAnUntrustedCertificateNamesAddressAndSettings(t *testing.T) {
 	refused(t, open(t, cfg), s.Address(), "redis.tls.server_name", "not another")
 }
 
-// TestSilenceNamesTheAddress: of a server that takes connections and says nothing, as one that is cut off or stopped.
+// TestSilenceNamesTheAddress: of a server that takes connections and says nothing, as one that is
+// cut off or stopped.
 func TestSilenceNamesTheAddress(t *testing.T) {
 	t.Parallel()
 	silent, err := net.Listen("tcp", "127.0.0.1:0")
@@ -89,7 +92,8 @@ func TestSilenceNamesTheAddress(t *testing.T) {
 	}
 	defer conn.Close()
 	err = c.Explain(fmt.Errorf("heartbeat: %w", conn.Ping(ctx).Err()))
-	if err == nil || !strings.Contains(err.Error(), cfg.Address) || !strings.Contains(err.Error(), "heartbeat") {
+	if err == nil || !strings.Contains(err.Error(), cfg.Address) ||
+		!strings.Contains(err.Error(), "heartbeat") {
 		t.Errorf("expected the address and what was to be done in %v", err)
 	}
 	if strings.Count(c.Explain(err).Error(), cfg.Address) != 1 {
@@ -106,7 +110,15 @@ func TestAWrongPasswordNamesAddressUserAndSetting(t *testing.T) {
 	cfg := redisconn.DefaultConfig()
 	cfg.Address, cfg.Username, cfg.Password = s.Address(), "sally", fromFile(t, file)
 	c := open(t, cfg)
-	refused(t, c, s.Address(), `"sally"`, "redis.username", "redis.password_file ("+file+")", "WRONGPASS")
+	refused(
+		t,
+		c,
+		s.Address(),
+		`"sally"`,
+		"redis.username",
+		"redis.password_file ("+file+")",
+		"WRONGPASS",
+	)
 	if err := c.Explain(ping(t, c)); strings.Contains(err.Error(), "wrong-password") {
 		t.Error("the password is in the error")
 	}
@@ -119,7 +131,17 @@ func TestAWrongSentinelPasswordNamesAddressUserAndSetting(t *testing.T) {
 	s := redistest.NewServer(t)
 	s.StartSentinel("requirepass right-password\nsentinel monitor main 127.0.0.1 1 1\n")
 	cfg := redisconn.DefaultConfig()
-	cfg.Mode, cfg.Address, cfg.Addresses, cfg.MasterName = redisconn.ModeSentinel, "", []string{s.Address()}, "main"
+	cfg.Mode, cfg.Address, cfg.Addresses, cfg.MasterName = redisconn.ModeSentinel, "", []string{
+		s.Address(),
+	}, "main"
 	cfg.SentinelPassword = config.NewSecret("wrong-password")
-	refused(t, open(t, cfg), s.Address(), "the sentinel", `"default"`, "redis.sentinel_password", "redis.sentinel_username")
+	refused(
+		t,
+		open(t, cfg),
+		s.Address(),
+		"the sentinel",
+		`"default"`,
+		"redis.sentinel_password",
+		"redis.sentinel_username",
+	)
 }

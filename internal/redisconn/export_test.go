@@ -9,7 +9,8 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// DialsOf counts the dials of a single server's client while do runs; c must not have dialled before.
+// DialsOf counts the dials of a single server's client while do runs; c must not have dialled
+// before.
 func DialsOf(c *Client, do func()) int64 {
 	var dials atomic.Int64
 	o := c.universal.(*redis.Client).Options()

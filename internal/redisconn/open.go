@@ -19,8 +19,9 @@ func open(cfg Config, d *dialer) redis.UniversalClient {
 	return redis.NewClient(singleOptions(cfg, d))
 }
 
-// openFailover has the dialer told by the network's name which addresses are data nodes: go-redis dials these and the sentinels by one
-// function, and takes the sentinels' password once, at the beginning. So the dialer gives it to them.
+// openFailover has the dialer told by the network's name which addresses are data nodes: go-redis
+// dials these and the sentinels by one function, and takes the sentinels' password once, at the
+// beginning. So the dialer gives it to them.
 func openFailover(o *redis.FailoverOptions) redis.UniversalClient {
 	c := redis.NewFailoverClient(o)
 	find := c.Options().Dialer // asks the sentinels for the primary, and dials it
@@ -28,7 +29,8 @@ func openFailover(o *redis.FailoverOptions) redis.UniversalClient {
 	return c
 }
 
-// Retries are off everywhere: a client that repeats an append on another connection forges its acknowledgement.
+// Retries are off everywhere: a client that repeats an append on another connection forges its
+// acknowledgement.
 const noRetries = -1
 
 func singleOptions(cfg Config, d *dialer) *redis.Options {
@@ -37,19 +39,38 @@ func singleOptions(cfg Config, d *dialer) *redis.Options {
 		network = "unix"
 	}
 	return &redis.Options{
-		Network: network, Addr: cfg.Address, Dialer: d.dialNode, CredentialsProviderContext: d.credentials,
-		DialTimeout: cfg.DialTimeout, ReadTimeout: cfg.ReadTimeout, WriteTimeout: cfg.WriteTimeout,
-		PoolSize: cfg.PoolSize, MaxRetries: noRetries, ContextTimeoutEnabled: true, DialerRetries: 1,
-		Protocol: 2, DisableIdentity: true, MaintNotificationsConfig: noNotifications(),
+		Network:                    network,
+		Addr:                       cfg.Address,
+		Dialer:                     d.dialNode,
+		CredentialsProviderContext: d.credentials,
+		DialTimeout:                cfg.DialTimeout,
+		ReadTimeout:                cfg.ReadTimeout,
+		WriteTimeout:               cfg.WriteTimeout,
+		PoolSize:                   cfg.PoolSize,
+		MaxRetries:                 noRetries,
+		ContextTimeoutEnabled:      true,
+		DialerRetries:              1,
+		Protocol:                   2,
+		DisableIdentity:            true,
+		MaintNotificationsConfig:   noNotifications(),
 	}
 }
 
 func sentinelOptions(cfg Config, d *dialer) *redis.FailoverOptions {
 	return &redis.FailoverOptions{
-		MasterName: cfg.MasterName, SentinelAddrs: cfg.Addresses, Dialer: d.dialAny, CredentialsProviderContext: d.credentials,
-		DialTimeout: cfg.DialTimeout, ReadTimeout: cfg.ReadTimeout, WriteTimeout: cfg.WriteTimeout,
-		PoolSize: cfg.PoolSize, MaxRetries: noRetries, ContextTimeoutEnabled: true, DialerRetries: 1,
-		Protocol: 2, DisableIdentity: true,
+		MasterName:                 cfg.MasterName,
+		SentinelAddrs:              cfg.Addresses,
+		Dialer:                     d.dialAny,
+		CredentialsProviderContext: d.credentials,
+		DialTimeout:                cfg.DialTimeout,
+		ReadTimeout:                cfg.ReadTimeout,
+		WriteTimeout:               cfg.WriteTimeout,
+		PoolSize:                   cfg.PoolSize,
+		MaxRetries:                 noRetries,
+		ContextTimeoutEnabled:      true,
+		DialerRetries:              1,
+		Protocol:                   2,
+		DisableIdentity:            true,
 	}
 }
 
@@ -66,7 +87,8 @@ func noNotifications() *maintnotifications.Config {
 	return &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
 }
 
-// silent takes what go-redis would write to standard error, past our logs: every error it tells of is also returned.
+// silent takes what go-redis would write to standard error, past our logs: every error it tells of
+// is also returned.
 type silent struct{}
 
 func (silent) Printf(context.Context, string, ...any) {}

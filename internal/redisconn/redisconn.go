@@ -1,8 +1,10 @@
-// Package redisconn opens the one Redis client a daemon uses, from configuration alone: a single server, Sentinel or
-// Cluster, with TLS and an ACL user if asked. Each connection is made with the certificates, authorities and passwords that their files
-// hold at that moment. What it hands out obeys its context's deadline, and never repeats a command
-// by itself, so that an answer is always the answer to the one command that was sent. The one exception is Universal over
-// a Cluster, which goes after a slot that has moved or whose node is gone: what must happen once goes over Dedicated.
+// Package redisconn opens the one Redis client a daemon uses, from configuration alone: a single
+// server, Sentinel or Cluster, with TLS and an ACL user if asked. Each connection is made with the
+// certificates, authorities and passwords that their files hold at that moment. What it hands out
+// obeys its context's deadline, and never repeats a command by itself, so that an answer is always
+// the answer to the one command that was sent. The one exception is Universal over a Cluster, which
+// goes after a slot that has moved or whose node is gone: what must happen once goes over
+// Dedicated.
 package redisconn
 
 import (
@@ -36,7 +38,8 @@ type source struct {
 // Open makes a client. It does not connect: the first command does.
 func Open(cfg Config) (*Client, error) { return OpenWith(cfg, nil) }
 
-// OpenWith is Open for a process that looks after its files: it tells of those that are broken before the next connection needs them.
+// OpenWith is Open for a process that looks after its files: it tells of those that are broken
+// before the next connection needs them.
 func OpenWith(cfg Config, files *livefile.Files) (*Client, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
@@ -54,9 +57,10 @@ func (c *Client) Universal() redis.UniversalClient { return c.universal }
 // Config is what the client was opened with.
 func (c *Client) Config() Config { return c.cfg }
 
-// Dedicated gives one connection, newly dialled by its first command, to the primary that holds key. Every command on
-// it goes over that connection; once it has had any error it stays broken: close it and take a new one. Its commands
-// wait as long as their contexts let them: give each a deadline.
+// Dedicated gives one connection, newly dialled by its first command, to the primary that holds
+// key. Every command on it goes over that connection; once it has had any error it stays broken:
+// close it and take a new one. Its commands wait as long as their contexts let them: give each a
+// deadline.
 func (c *Client) Dedicated(ctx context.Context, key string) (*redis.Conn, error) {
 	primary, err := c.primary(ctx, key)
 	if err != nil {
@@ -79,15 +83,17 @@ func (c *Client) dedicate(primary *redis.Client) (*redis.Conn, error) {
 		c.dedicated[addr] = from
 	}
 	from.used = now
-	// An ephemeral connection is thrown away at its end, so the pool it comes from never has a used one to give.
+	// An ephemeral connection is thrown away at its end, so the pool it comes from never has a used
+	// one to give.
 	return from.EphemeralConn(), nil
 }
 
-// keptSources is how many sources are kept without looking at them: primaries change their addresses at each fail-over, or with
-// each new container, for as long as the process runs.
+// keptSources is how many sources are kept without looking at them: primaries change their
+// addresses at each fail-over, or with each new container, for as long as the process runs.
 const keptSources = 16
 
-// evict closes the sources that have no connection and have given none for so long that one is not about to be dialled.
+// evict closes the sources that have no connection and have given none for so long that one is not
+// about to be dialled.
 func (c *Client) evict(now time.Time) {
 	if len(c.dedicated) < keptSources {
 		return
@@ -100,9 +106,11 @@ func (c *Client) evict(now time.Time) {
 	}
 }
 
-// EachPrimary calls f with a dedicated connection to every primary, one after the other, until f returns an error: to the
-// one of a single Redis or of sentinels, whose node is then empty, or to all of a cluster's, by their addresses.
-func (c *Client) EachPrimary(ctx context.Context, f func(node string, conn *redis.Conn) error) error {
+// EachPrimary calls f with a dedicated connection to every primary, one after the other, until f
+// returns an error: to the one of a single Redis or of sentinels, whose node is then empty, or to
+// all of a cluster's, by their addresses.
+func (c *Client) EachPrimary(ctx context.Context,
+	f func(node string, conn *redis.Conn) error) error {
 	one := func(node string, primary *redis.Client) error {
 		conn, err := c.dedicate(primary)
 		if err != nil {
@@ -144,8 +152,9 @@ func (c *Client) primary(ctx context.Context, key string) (*redis.Client, error)
 // longestWait bounds a command on a dedicated connection whose context has no deadline.
 const longestWait = time.Minute
 
-// dedicatedOptions copies the options of a client that has been made: there a value that stands for "off" has become 0,
-// which a new client would take as "unset". What must be off is therefore said again.
+// dedicatedOptions copies the options of a client that has been made: there a value that stands for
+// "off" has become 0, which a new client would take as "unset". What must be off is therefore said
+// again.
 func dedicatedOptions(from *redis.Options) *redis.Options {
 	o := *from
 	o.ReadTimeout, o.PoolSize, o.MinIdleConns = longestWait, 64, 0

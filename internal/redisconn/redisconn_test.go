@@ -24,7 +24,8 @@ func server(t *testing.T, port int, args ...string) (pid int) {
 		t.Fatal("redis-server is missing: install it (Debian: apt install redis-server)")
 	}
 	dir := t.TempDir()
-	cmd := exec.Command("redis-server", append(args, "--dir", dir, "--bind", "127.0.0.1", "--loglevel", "warning")...)
+	cmd := exec.Command("redis-server",
+		append(args, "--dir", dir, "--bind", "127.0.0.1", "--loglevel", "warning")...)
 	log, err := os.Create(filepath.Join(dir, "log"))
 	if err != nil {
 		t.Fatal(err)
@@ -103,7 +104,8 @@ func eventually(t *testing.T, what string, ok func() bool) {
 func TestSingleWithUser(t *testing.T) {
 	t.Parallel()
 	port := freePort(t)
-	server(t, port, "--port", strconv.Itoa(port), "--user", "default", "off", "--user", "sally", "on", ">secret", "~*", "+@all")
+	server(t, port, "--port", strconv.Itoa(port), "--user", "default", "off", "--user", "sally",
+		"on", ">secret", "~*", "+@all")
 	cfg := redisconn.DefaultConfig()
 	cfg.Address, cfg.Username, cfg.Password = address(port), "sally", config.NewSecret("secret")
 	if err := ping(t, open(t, cfg)); err != nil {
@@ -136,11 +138,14 @@ func TestTLS(t *testing.T) {
 	t.Parallel()
 	port := freePort(t)
 	cert, key := meshtest.Certificate(t)
-	server(t, port, "--port", "0", "--tls-port", strconv.Itoa(port), "--tls-cert-file", cert, "--tls-key-file", key,
-		"--tls-ca-cert-file", cert)
+	server(t, port, "--port", "0", "--tls-port", strconv.Itoa(port), "--tls-cert-file", cert,
+		"--tls-key-file", key, "--tls-ca-cert-file", cert)
 	cfg := redisconn.DefaultConfig()
 	cfg.Address = address(port)
-	cfg.TLS = redisconn.TLSConfig{Enabled: true, CAFile: config.Path(cert), CertFile: config.Path(cert), KeyFile: config.Path(key)}
+	cfg.TLS = redisconn.TLSConfig{
+		Enabled: true, CAFile: config.Path(cert), CertFile: config.Path(cert),
+		KeyFile: config.Path(key),
+	}
 	if err := ping(t, open(t, cfg)); err != nil {
 		t.Errorf("with a client certificate: %v", err)
 	}
@@ -169,18 +174,24 @@ func TestSentinelFollowsThePrimary(t *testing.T) {
 	t.Parallel()
 	primary, replica := freePort(t), freePort(t)
 	primaryPID := server(t, primary, "--port", strconv.Itoa(primary), "--save", "")
-	server(t, replica, "--port", strconv.Itoa(replica), "--save", "", "--replicaof", fmt.Sprintf("127.0.0.1 %d", primary),
-		"--repl-diskless-sync-delay", "0")
+	server(t, replica, "--port", strconv.Itoa(replica), "--save", "", "--replicaof",
+		fmt.Sprintf("127.0.0.1 %d", primary), "--repl-diskless-sync-delay", "0")
 	port := freePort(t)
 	file := filepath.Join(t.TempDir(), "sentinel.conf")
-	text := fmt.Sprintf("port %d\nsentinel monitor main 127.0.0.1 %d 1\nsentinel down-after-milliseconds main 500\n"+
-		"sentinel failover-timeout main 2000\n", port, primary)
+	text := fmt.Sprintf(
+		"port %d\nsentinel monitor main 127.0.0.1 %d 1\nsentinel down-after-milliseconds main 500\n"+
+			"sentinel failover-timeout main 2000\n",
+		port,
+		primary,
+	)
 	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	server(t, port, file, "--sentinel")
 	cfg := redisconn.DefaultConfig()
-	cfg.Mode, cfg.Address, cfg.Addresses, cfg.MasterName = redisconn.ModeSentinel, "", []string{address(port)}, "main"
+	cfg.Mode, cfg.Address, cfg.Addresses, cfg.MasterName = redisconn.ModeSentinel, "", []string{
+		address(port),
+	}, "main"
 	c := open(t, cfg)
 	eventually(t, "the primary takes writes", func() bool { return ping(t, c) == nil })
 	watcher := redisconn.DefaultConfig()
@@ -209,7 +220,8 @@ func TestClusterFindsThePrimaryOfAKey(t *testing.T) {
 		addresses = append(addresses, address(port))
 	}
 	args := append([]string{"--cluster", "create"}, addresses...)
-	if out, err := exec.Command("redis-cli", append(args, "--cluster-yes")...).CombinedOutput(); err != nil {
+	if out, err := exec.Command("redis-cli", append(args, "--cluster-yes")...).
+		CombinedOutput(); err != nil {
 		t.Fatalf("redis-cli --cluster create: %v: %s", err, out)
 	}
 	cfg := redisconn.DefaultConfig()

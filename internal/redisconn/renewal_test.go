@@ -41,7 +41,14 @@ func (f tlsFiles) renew(t *testing.T, a *redistest.Authority) {
 func newTLSFiles(t *testing.T) tlsFiles {
 	dir := t.TempDir()
 	at := func(name string) string { return filepath.Join(dir, name) }
-	f := tlsFiles{at("server-ca.pem"), at("server.crt"), at("server.key"), at("ca.pem"), at("client.crt"), at("client.key")}
+	f := tlsFiles{
+		at("server-ca.pem"),
+		at("server.crt"),
+		at("server.key"),
+		at("ca.pem"),
+		at("client.crt"),
+		at("client.key"),
+	}
 	f.renew(t, redistest.NewAuthority(t))
 	return f
 }
@@ -49,11 +56,15 @@ func newTLSFiles(t *testing.T) tlsFiles {
 func (f tlsFiles) config(s *redistest.Server) redisconn.Config {
 	cfg := redisconn.DefaultConfig()
 	cfg.Address = s.Address()
-	cfg.TLS = redisconn.TLSConfig{Enabled: true, CAFile: config.Path(f.ca), CertFile: config.Path(f.clientCert), KeyFile: config.Path(f.clientKey)}
+	cfg.TLS = redisconn.TLSConfig{
+		Enabled: true, CAFile: config.Path(f.ca), CertFile: config.Path(f.clientCert),
+		KeyFile: config.Path(f.clientKey),
+	}
 	return cfg
 }
 
-// TestReplacedAuthorityAndCertificatesServeTheNextConnection: one client, whose connections break as its Redis starts again on new files.
+// TestReplacedAuthorityAndCertificatesServeTheNextConnection: one client, whose connections break
+// as its Redis starts again on new files.
 func TestReplacedAuthorityAndCertificatesServeTheNextConnection(t *testing.T) {
 	t.Parallel()
 	f := newTLSFiles(t)
@@ -85,11 +96,13 @@ func TestReplacedAuthorityAndCertificatesServeTheNextConnection(t *testing.T) {
 	}
 }
 
-// TestAReplacedPasswordServesTheNextConnection, also through the symbolic links that Kubernetes makes for a Secret.
+// TestAReplacedPasswordServesTheNextConnection, also through the symbolic links that Kubernetes
+// makes for a Secret.
 func TestAReplacedPasswordServesTheNextConnection(t *testing.T) {
 	t.Parallel()
 	s := redistest.NewServer(t)
-	s.StartPlain("--user", "default", "off", "~*", "&*", "+@all", "--user", "sally", "on", ">first-password", "~*", "+@all")
+	s.StartPlain("--user", "default", "off", "~*", "&*", "+@all", "--user", "sally", "on",
+		">first-password", "~*", "+@all")
 	dir := t.TempDir()
 	secret := func(version, password string) {
 		t.Helper()
@@ -109,12 +122,15 @@ func TestAReplacedPasswordServesTheNextConnection(t *testing.T) {
 		t.Fatal(err)
 	}
 	cfg := redisconn.DefaultConfig()
-	cfg.Address, cfg.Username, cfg.Password = s.Address(), "sally", fromFile(t, filepath.Join(dir, "password"))
+	cfg.Address, cfg.Username, cfg.Password = s.Address(), "sally", fromFile(t,
+		filepath.Join(dir, "password"))
 	c := open(t, cfg)
 	if err := ping(t, c); err != nil {
 		t.Fatal(err)
 	}
-	if err := c.Universal().Do(t.Context(), "ACL", "SETUSER", "sally", "resetpass", ">second-password").Err(); err != nil {
+	if err := c.Universal().
+		Do(t.Context(), "ACL", "SETUSER", "sally", "resetpass", ">second-password").
+		Err(); err != nil {
 		t.Fatal(err)
 	}
 	secret("..2", "second-password")
@@ -129,27 +145,36 @@ func TestAReplacedPasswordServesTheNextConnection(t *testing.T) {
 	}
 }
 
-// TestAReplacedSentinelPasswordServesTheNextConnection: sentinel and primary have passwords of their own.
+// TestAReplacedSentinelPasswordServesTheNextConnection: sentinel and primary have passwords of
+// their own.
 func TestAReplacedSentinelPasswordServesTheNextConnection(t *testing.T) {
 	t.Parallel()
 	primary, sentinel := redistest.NewServer(t), redistest.NewServer(t)
 	primary.StartPlain("--requirepass", "primary-password")
 	monitor := func(password string) string {
-		return fmt.Sprintf("requirepass %s\nsentinel monitor main 127.0.0.1 %d 1\nsentinel auth-pass main primary-password\n", password, primary.Port)
+		return fmt.Sprintf(
+			"requirepass %s\nsentinel monitor main 127.0.0.1 %d 1\nsentinel auth-pass main primary-password\n",
+			password, primary.Port)
 	}
 	sentinel.StartSentinel(monitor("first-password"))
 	file := filepath.Join(t.TempDir(), "sentinel-password")
 	redistest.Write(t, file, []byte("first-password\n"))
 	cfg := redisconn.DefaultConfig()
-	cfg.Mode, cfg.Address, cfg.Addresses, cfg.MasterName = redisconn.ModeSentinel, "", []string{sentinel.Address()}, "main"
+	cfg.Mode, cfg.Address, cfg.Addresses, cfg.MasterName = redisconn.ModeSentinel, "", []string{
+		sentinel.Address(),
+	}, "main"
 	cfg.Password, cfg.SentinelPassword = config.NewSecret("primary-password"), fromFile(t, file)
 	c := open(t, cfg)
 	eventually(t, "the primary takes writes", func() bool { return ping(t, c) == nil })
 	sentinel.Stop()
 	sentinel.StartSentinel(monitor("second-password"))
 	redistest.Write(t, file, []byte("second-password\n"))
-	if err := c.Universal().Do(t.Context(), "CLIENT", "KILL", "TYPE", "normal", "SKIPME", "no").Err(); err != nil && !strings.Contains(err.Error(), "EOF") {
+	if err := c.Universal().
+		Do(t.Context(), "CLIENT", "KILL", "TYPE", "normal", "SKIPME", "no").
+		Err(); err != nil &&
+		!strings.Contains(err.Error(), "EOF") {
 		t.Logf("cutting the connections: %v", err) // it cuts its own
 	}
-	eventually(t, "the primary is found with the sentinel's new password", func() bool { return ping(t, c) == nil })
+	eventually(t, "the primary is found with the sentinel's new password",
+		func() bool { return ping(t, c) == nil })
 }

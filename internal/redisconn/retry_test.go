@@ -14,8 +14,8 @@ import (
 	"github.com/sallyport/sallyport/internal/redisconn"
 )
 
-// dropper is a server that counts connections and what it is asked, and ends each connection unanswered at the first
-// command after HELLO, which it does not know.
+// dropper is a server that counts connections and what it is asked, and ends each connection
+// unanswered at the first command after HELLO, which it does not know.
 type dropper struct {
 	addr string
 
@@ -51,7 +51,8 @@ func startDropper(t *testing.T) *dropper {
 	return d
 }
 
-// serve reads commands as they are on the wire: the word after an array's head and a length is the command's name.
+// serve reads commands as they are on the wire: the word after an array's head and a length is the
+// command's name.
 func (d *dropper) serve(c net.Conn) {
 	defer c.Close()
 	_ = c.SetDeadline(time.Now().Add(20 * time.Second))
@@ -88,8 +89,8 @@ func (d *dropper) count(name string) (asked, connections int) {
 	return d.asked[name], d.connections
 }
 
-// TestNoCommandIsSentTwice: whoever gets no answer must not be answered for by a repetition on another connection: WAIT
-// there knows nothing of the write (S7).
+// TestNoCommandIsSentTwice: whoever gets no answer must not be answered for by a repetition on
+// another connection: WAIT there knows nothing of the write (S7).
 func TestNoCommandIsSentTwice(t *testing.T) {
 	t.Parallel()
 	set := func(ctx context.Context, c redis.Cmdable) error { return c.Set(ctx, "k", "v", 0).Err() }
@@ -118,14 +119,16 @@ func TestNoCommandIsSentTwice(t *testing.T) {
 				t.Errorf("%s, dedicated %v: no error of a server that never answers", name, dedicated)
 			}
 			if asked, connections := d.count("set"); asked != 1 || connections != 1 {
-				t.Errorf("%s, dedicated %v: SET came %d times over %d connections, want once over one (all: %v)",
+				t.Errorf(
+					"%s, dedicated %v: SET came %d times over %d connections, want once over one (all: %v)",
 					name, dedicated, asked, connections, d.asked)
 			}
 		}
 	}
 }
 
-// TestADeadServerIsDialledOnce: who looks for another primary must hear at once that this one is gone.
+// TestADeadServerIsDialledOnce: who looks for another primary must hear at once that this one is
+// gone.
 func TestADeadServerIsDialledOnce(t *testing.T) {
 	t.Parallel()
 	cfg := redisconn.DefaultConfig()

@@ -10,7 +10,8 @@ import (
 	"github.com/sallyport/sallyport/internal/config"
 )
 
-// AnswersStrangers reports whether the Redis of a configuration answers a connection that names no user and no password.
+// AnswersStrangers reports whether the Redis of a configuration answers a connection that names no
+// user and no password.
 func AnswersStrangers(ctx context.Context, cfg Config) (bool, error) {
 	cfg.Username, cfg.Password = "", config.Secret{}
 	c, err := Open(cfg)

@@ -2,9 +2,10 @@ package revocation
 
 import "time"
 
-// bounds remembers what Redis' clock and this machine's have agreed on, carried on by the monotonic clock, which nobody sets:
-// the earliest and the latest within the last one to two lives of an entry. While a clock is wrong for less than that, what it
-// says neither ends the life of an entry nor shortens that of a new one; a clock that was put right is believed after that.
+// bounds remembers what Redis' clock and this machine's have agreed on, carried on by the monotonic
+// clock, which nobody sets: the earliest and the latest within the last one to two lives of an
+// entry. While a clock is wrong for less than that, what it says neither ends the life of an entry
+// nor shortens that of a new one; a clock that was put right is believed after that.
 type bounds struct {
 	since        time.Duration // monotonic: when this began
 	this, before agreed

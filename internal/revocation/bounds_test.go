@@ -10,8 +10,9 @@ import (
 // life is how long an entry lives in these tests.
 var life = lifetime + 2*skew + times().MaxStaleness
 
-// TestClocksThatLeapAheadTogetherForgetNothing: Redis' clock and this machine's are set ahead by the same wrong source for a
-// while. What was revoked before stays so until it has expired by the time that there was before, carried on.
+// TestClocksThatLeapAheadTogetherForgetNothing: Redis' clock and this machine's are set ahead by
+// the same wrong source for a while. What was revoked before stays so until it has expired by the
+// time that there was before, carried on.
 func TestClocksThatLeapAheadTogetherForgetNothing(t *testing.T) {
 	d := newDesk(t)
 	right := d.log.now
@@ -26,8 +27,9 @@ func TestClocksThatLeapAheadTogetherForgetNothing(t *testing.T) {
 	}
 }
 
-// TestATimeThatLastsIsBelieved (L3): when clocks that were behind have been put right, what expires is let go again after an
-// entry's life, and at once what had expired by the clocks that were behind.
+// TestATimeThatLastsIsBelieved (L3): when clocks that were behind have been put right, what expires
+// is let go again after an entry's life, and at once what had expired by the clocks that were
+// behind.
 func TestATimeThatLastsIsBelieved(t *testing.T) {
 	d := newDesk(t)
 	d.moveAll(2 * time.Hour)
@@ -41,8 +43,9 @@ func TestATimeThatLastsIsBelieved(t *testing.T) {
 	}
 }
 
-// TestNewEntriesOutliveEveryTokenWhateverRedisClockSays: an entry that is made while Redis' clock is behind would expire before
-// the tokens it names, and its cutoff would miss sessions that have begun.
+// TestNewEntriesOutliveEveryTokenWhateverRedisClockSays: an entry that is made while Redis' clock
+// is behind would expire before the tokens it names, and its cutoff would miss sessions that have
+// begun.
 func TestNewEntriesOutliveEveryTokenWhateverRedisClockSays(t *testing.T) {
 	for name, move := range map[string]func(*desk){
 		"Redis' clock behind":                   func(d *desk) { d.moveRedis(-300 * time.Second) },
@@ -65,8 +68,8 @@ func TestNewEntriesOutliveEveryTokenWhateverRedisClockSays(t *testing.T) {
 	}
 }
 
-// TestACutoffIsMadeByRedisClockWhileClocksAgree: a login right after it must work, so a machine's clock that is a little ahead
-// counts for nothing.
+// TestACutoffIsMadeByRedisClockWhileClocksAgree: a login right after it must work, so a machine's
+// clock that is a little ahead counts for nothing.
 func TestACutoffIsMadeByRedisClockWhileClocksAgree(t *testing.T) {
 	d := newDesk(t)
 	d.moveRedis(-20 * time.Second)
@@ -76,12 +79,16 @@ func TestACutoffIsMadeByRedisClockWhileClocksAgree(t *testing.T) {
 	}
 }
 
-// TestAMachineWhoseClockIsFarOffMakesNoLastingEntry: its cutoff would shut a tenant out for good, its entry stay for good, and one
-// from later than an entry can hold would leave no reader a complete copy.
+// TestAMachineWhoseClockIsFarOffMakesNoLastingEntry: its cutoff would shut a tenant out for good,
+// its entry stay for good, and one from later than an entry can hold would leave no reader a
+// complete copy.
 func TestAMachineWhoseClockIsFarOffMakesNoLastingEntry(t *testing.T) {
 	for _, ahead := range []time.Duration{30 * 24 * time.Hour, 150 * 365 * 24 * time.Hour} {
 		log := &fakeLog{now: at * 1000}
-		d := &desk{t: t, clocks: clocks{log: log, off: -ahead}, log: log, w: revocation.NewWriter(times(), lifetime, newSet(1))}
+		d := &desk{
+			t: t, clocks: clocks{log: log, off: -ahead}, log: log,
+			w: revocation.NewWriter(times(), lifetime, newSet(1)),
+		}
 		d.w.Connected()
 		d.health(8)
 		e := d.begin(request(revocation.KindTenant, "t")).Entries[0]
@@ -94,7 +101,8 @@ func TestAMachineWhoseClockIsFarOffMakesNoLastingEntry(t *testing.T) {
 	}
 }
 
-// TestWhatTheLogLosesWhileRedisIsAheadIsMissing: by Redis' clock all has expired, and it is appended again all the same.
+// TestWhatTheLogLosesWhileRedisIsAheadIsMissing: by Redis' clock all has expired, and it is
+// appended again all the same.
 func TestWhatTheLogLosesWhileRedisIsAheadIsMissing(t *testing.T) {
 	d := newDesk(t)
 	d.store(d.begin(request(revocation.KindSID, "s")))
@@ -112,11 +120,13 @@ func TestWhatTheLogLosesWhileRedisIsAheadIsMissing(t *testing.T) {
 	d.moveRedis(0)
 	d.health(8)
 	if d.w.Missing() != 0 || len(d.log.entries) != 2 {
-		t.Errorf("missing %d, the log has %d entries, want the genesis and the one", d.w.Missing(), len(d.log.entries))
+		t.Errorf("missing %d, the log has %d entries, want the genesis and the one",
+			d.w.Missing(), len(d.log.entries))
 	}
 }
 
-// TestNothingIsTrimmedAheadOfTheIssuersOwnTime: trimmed by Redis' clock alone, it would be lost to every gate that starts.
+// TestNothingIsTrimmedAheadOfTheIssuersOwnTime: trimmed by Redis' clock alone, it would be lost to
+// every gate that starts.
 func TestNothingIsTrimmedAheadOfTheIssuersOwnTime(t *testing.T) {
 	d := newDesk(t)
 	d.store(d.begin(request(revocation.KindSID, "s")))
@@ -128,7 +138,8 @@ func TestNothingIsTrimmedAheadOfTheIssuersOwnTime(t *testing.T) {
 	}
 }
 
-// TestAJumpOfRedisClockSettlesAnew: marks of mending are times. Until issuers have renewed theirs, a heartbeat says nothing.
+// TestAJumpOfRedisClockSettlesAnew: marks of mending are times. Until issuers have renewed theirs,
+// a heartbeat says nothing.
 func TestAJumpOfRedisClockSettlesAnew(t *testing.T) {
 	for _, by := range []time.Duration{5 * time.Second, -5 * time.Second, 700 * time.Millisecond, -20 * time.Second} {
 		b := newBench(t).settled()
@@ -153,7 +164,8 @@ func TestAJumpOfRedisClockSettlesAnew(t *testing.T) {
 	}
 }
 
-// TestAMarkFromAWrongClockEnds (L1): set while Redis' clock was ahead, it would keep every heartbeat from counting until then.
+// TestAMarkFromAWrongClockEnds (L1): set while Redis' clock was ahead, it would keep every
+// heartbeat from counting until then.
 func TestAMarkFromAWrongClockEnds(t *testing.T) {
 	d := newDesk(t)
 	d.log.head.Mending = d.log.now + 300_000
@@ -163,7 +175,8 @@ func TestAMarkFromAWrongClockEnds(t *testing.T) {
 	}
 }
 
-// TestTheBelievedTimeIsRedisOwnCarriedOn: a clock that leaps ahead must not make the log's last heartbeat look old.
+// TestTheBelievedTimeIsRedisOwnCarriedOn: a clock that leaps ahead must not make the log's last
+// heartbeat look old.
 func TestTheBelievedTimeIsRedisOwnCarriedOn(t *testing.T) {
 	d := newDesk(t)
 	before := d.log.now

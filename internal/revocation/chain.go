@@ -11,8 +11,8 @@ func Seed(e Epoch) Chain {
 	return sha1.Sum([]byte(e.String()))
 }
 
-// After is the chain at e, given the chain at the entry before it: SHA-1 over that chain, e's place and its body. The
-// scripts compute the same.
+// After is the chain at e, given the chain at the entry before it: SHA-1 over that chain, e's place
+// and its body. The scripts compute the same.
 func (e *Entry) After(previous Chain) Chain {
 	var array [512]byte
 	buf := hex.AppendEncode(array[:0], previous[:])

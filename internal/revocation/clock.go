@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// Clock is the time by which tokens expire at a process: its wall clock, except that between two counting heartbeats it
-// never goes back. It may be read by any number of goroutines.
+// Clock is the time by which tokens expire at a process: its wall clock, except that between two
+// counting heartbeats it never goes back. It may be read by any number of goroutines.
 type Clock struct{ floor atomic.Int64 }
 
 // Now is the time, given the wall clock's.
@@ -49,9 +49,11 @@ func (t redisTime) earliest(now Instant) int64 {
 	return t.at + (now.Mono - t.answered.Mono).Milliseconds()
 }
 
-// jumped says that Redis' time, read between two moments, is certainly further than by from where it should be.
+// jumped says that Redis' time, read between two moments, is certainly further than by from where
+// it should be.
 func (t redisTime) jumped(at int64, sent, answered Instant, by time.Duration) bool {
-	return t.known && (at < t.earliest(sent)-by.Milliseconds() || at > t.latest(answered)+by.Milliseconds())
+	return t.known &&
+		(at < t.earliest(sent)-by.Milliseconds() || at > t.latest(answered)+by.Milliseconds())
 }
 
 // skew is how far the wall clock certainly was from Redis' time.
@@ -69,8 +71,9 @@ func (r *Replica) Skew() time.Duration {
 	return r.redis.skew()
 }
 
-// Expired is the time (unix ms) up to which entries may be forgotten: neither Redis' clock nor the one tokens expire by
-// is behind it, nor what the two have agreed on. False while Redis' time is not known.
+// Expired is the time (unix ms) up to which entries may be forgotten: neither Redis' clock nor the
+// one tokens expire by is behind it, nor what the two have agreed on. False while Redis' time is
+// not known.
 func (r *Replica) Expired(now Instant) (int64, bool) {
 	if !r.redis.known {
 		return 0, false

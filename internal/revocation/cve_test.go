@@ -10,17 +10,25 @@ import (
 // TestCVE holds published vulnerabilities of systems like this one against the set.
 func TestCVE(t *testing.T) {
 	for id, test := range map[string]func(*testing.T){
-		"CVE-2026-18218": cutoffsOfEveryAgeAndOrder,        // a client's cutoff ignored when an older one of the realm existed
-		"CVE-2020-26892": TestLayeredCutoffsTakeTheMaximum, // compared with the present, not with the time of issue
+		// a client's cutoff ignored when an older one of the realm existed
+		"CVE-2026-18218": cutoffsOfEveryAgeAndOrder,
+		// compared with the present, not with the time of issue
+		"CVE-2020-26892": TestLayeredCutoffsTakeTheMaximum,
 	} {
 		t.Run(id, test)
 	}
 }
 
-// cutoffsOfEveryAgeAndOrder: on user, client, tenant and issuer, each absent, older or newer than the token, and added in every
-// order: a token is denied if any one of them is not older than it, and only then.
+// cutoffsOfEveryAgeAndOrder: on user, client, tenant and issuer, each absent, older or newer than
+// the token, and added in every order: a token is denied if any one of them is not older than it,
+// and only then.
 func cutoffsOfEveryAgeAndOrder(t *testing.T) {
-	kinds := []revocation.Kind{revocation.KindSub, revocation.KindClient, revocation.KindTenant, revocation.KindIss}
+	kinds := []revocation.Kind{
+		revocation.KindSub,
+		revocation.KindClient,
+		revocation.KindTenant,
+		revocation.KindIss,
+	}
 	values := []string{"sub", "client", "tenant", ""}
 	const absent, older, newer = 0, 1, 2
 	cases := 0

@@ -12,7 +12,8 @@ import (
 // Epoch names one life of the log: 128 random bits.
 type Epoch [16]byte
 
-// Chain is the hash that ties an entry to all before it in its epoch. It finds divergence; it is no seal.
+// Chain is the hash that ties an entry to all before it in its epoch. It finds divergence; it is no
+// seal.
 type Chain [sha1.Size]byte
 
 // String is the epoch as 32 hexadecimal digits, as Redis holds it; empty for the zero Epoch.
@@ -45,7 +46,8 @@ func ParseChain(s string) (c Chain, err error) {
 
 func parseHex(dst []byte, s string) error {
 	if len(s) != 2*len(dst) {
-		return fmt.Errorf("revocation: expected %d hexadecimal digits, got %d characters", 2*len(dst), len(s))
+		return fmt.Errorf("revocation: expected %d hexadecimal digits, got %d characters",
+			2*len(dst), len(s))
 	}
 	for i := range dst {
 		hi, lo := hexDigit(s[2*i]), hexDigit(s[2*i+1])
@@ -97,10 +99,12 @@ const (
 	ChainField = "c"
 )
 
-// separator stands between the fields of a body. No field can hold it: none may hold a control character.
+// separator stands between the fields of a body. No field can hold it: none may hold a control
+// character.
 const separator = '\t'
 
-// Body is the entry as it is stored: version, kind, issuer, value, issued_before, expires, reason, actor, time.
+// Body is the entry as it is stored: version, kind, issuer, value, issued_before, expires, reason,
+// actor, time.
 func (e *Entry) Body() string { return string(e.appendBody(nil)) }
 
 func (e *Entry) appendBody(buf []byte) []byte {
@@ -116,8 +120,8 @@ func (e *Entry) appendBody(buf []byte) []byte {
 	return strconv.AppendInt(append(buf, separator), e.At, 10)
 }
 
-// Decode reads an entry as it is stored. Whatever this version cannot read to the last field gives an entry of kind 0,
-// which no replica applies or skips.
+// Decode reads an entry as it is stored. Whatever this version cannot read to the last field gives
+// an entry of kind 0, which no replica applies or skips.
 func Decode(seq uint64, body, chain string) Entry {
 	unknown := Entry{Seq: seq}
 	var f [9]string

@@ -24,10 +24,17 @@ func TestEntryIsReadAsItWasStored(t *testing.T) {
 	text := rapid.StringOf(rapid.RuneFrom(nil, unicode.L, unicode.P, unicode.Zs, unicode.S))
 	rapid.Check(t, func(t *rapid.T) {
 		e := revocation.Entry{
-			Seq: rapid.Uint64Range(1, 1<<50).Draw(t, "seq"), Kind: rapid.SampledFrom(revocation.Kinds()).Draw(t, "kind"),
-			Issuer: text.Draw(t, "issuer"), Value: text.Draw(t, "value"), Reason: text.Draw(t, "reason"),
-			Actor: text.Draw(t, "actor"), IssuedBefore: rapid.Int64Range(0, 1<<42-1).Draw(t, "before"),
-			Expires: rapid.Int64Range(0, 1<<42-1).Draw(t, "expires"), At: rapid.Int64Range(0, 1<<42-1).Draw(t, "at"),
+			Seq: rapid.Uint64Range(1, 1<<50).
+				Draw(t, "seq"),
+			Kind:         rapid.SampledFrom(revocation.Kinds()).Draw(t, "kind"),
+			Issuer:       text.Draw(t, "issuer"),
+			Value:        text.Draw(t, "value"),
+			Reason:       text.Draw(t, "reason"),
+			Actor:        text.Draw(t, "actor"),
+			IssuedBefore: rapid.Int64Range(0, 1<<42-1).Draw(t, "before"),
+			Expires: rapid.Int64Range(0, 1<<42-1).
+				Draw(t, "expires"),
+			At: rapid.Int64Range(0, 1<<42-1).Draw(t, "at"),
 		}
 		e.Chain = e.After(revocation.Chain{1})
 		if got := revocation.Decode(e.Seq, e.Body(), e.Chain.String()); got != e {
@@ -75,7 +82,8 @@ func TestUnreadableEntry(t *testing.T) {
 	}
 }
 
-// TestChainKeepsFieldsApart: moving a byte from one field to the next, or an entry to another place, changes the chain.
+// TestChainKeepsFieldsApart: moving a byte from one field to the next, or an entry to another
+// place, changes the chain.
 func TestChainKeepsFieldsApart(t *testing.T) {
 	seen := map[revocation.Chain]string{}
 	for name, e := range map[string]revocation.Entry{
@@ -102,7 +110,9 @@ func TestChainKeepsFieldsApart(t *testing.T) {
 
 // TestRefusedRequests: each row is one way a request can be wrong.
 func TestRefusedRequests(t *testing.T) {
-	good := revocation.Request{Kind: revocation.KindSID, Issuer: iss, Value: "x", Reason: "logout", Actor: "admin"}
+	good := revocation.Request{
+		Kind: revocation.KindSID, Issuer: iss, Value: "x", Reason: "logout", Actor: "admin",
+	}
 	if err := good.Validate(); err != nil {
 		t.Fatalf("a good request: %v", err)
 	}

@@ -8,11 +8,15 @@ import (
 type Facts struct {
 	Issuer, TokenID, SessionID, Subject, ClientID, Tenant, KeyID string
 	IssuedAt                                                     int64 // iat, unix seconds
-	AuthTime                                                     int64 // when the session began, unix seconds; 0 if the token has none
-	Ours                                                         bool  // minted by an issuer that ends a user's sessions by their sids, and whose auth_time is not before the user's last log out everywhere
+	// when the session began, unix seconds; 0 if the token has none
+	AuthTime int64
+	// minted by an issuer that ends a user's sessions by their sids, and whose auth_time is not
+	// before the user's last log out everywhere
+	Ours bool
 }
 
-// Verdict says whether a token is revoked, and by which entry. The zero Verdict is "not revoked": ask [Freshness] too.
+// Verdict says whether a token is revoked, and by which entry. The zero Verdict is "not revoked":
+// ask [Freshness] too.
 type Verdict struct {
 	Revoked bool
 	Kind    Kind
@@ -20,8 +24,8 @@ type Verdict struct {
 	Seq     uint64 // the entry's place in the log; 0 while an issuer's own entry has none yet
 }
 
-// Instant is a moment on both of a machine's clocks: the monotonic one stops while the machine is suspended, the
-// wall clock may be set. Read it once per request.
+// Instant is a moment on both of a machine's clocks: the monotonic one stops while the machine is
+// suspended, the wall clock may be set. Read it once per request.
 type Instant struct {
 	Mono time.Duration // since any fixed moment of this process
 	Wall time.Time
@@ -34,9 +38,10 @@ func (t Instant) Since(u Instant) time.Duration {
 
 // Why a process is not fresh. The empty string means it is.
 const (
-	WhyNoCopy  = "no_copy"       // no complete and confirmed copy of the log yet
-	WhyStale   = "stale"         // nothing has been confirmed for longer than max_staleness
-	WhyClock   = "clock"         // this machine's clock is too far from Redis': of a gate while it has no confirmed copy yet
+	WhyNoCopy = "no_copy" // no complete and confirmed copy of the log yet
+	WhyStale  = "stale"   // nothing has been confirmed for longer than max_staleness
+	// this machine's clock is too far from Redis': of a gate while it has no confirmed copy yet
+	WhyClock   = "clock"
 	WhyUnknown = "unknown_entry" // the log holds an entry this version cannot read
 )
 

@@ -22,7 +22,8 @@ const lifetime = time.Hour
 // whole begins a new epoch unless head and log are both there and nothing is missing.
 func (l *fakeLog) whole() {
 	n := len(l.entries)
-	if l.present && n > 0 && uint64(n) == l.head.Seq-l.head.First+1 && l.entries[n-1].Chain == l.head.Chain {
+	if l.present && n > 0 && uint64(n) == l.head.Seq-l.head.First+1 &&
+		l.entries[n-1].Chain == l.head.Chain {
 		return
 	}
 	l.epochs++
@@ -33,7 +34,13 @@ func (l *fakeLog) whole() {
 	genesis := revocation.Genesis(epoch, l.now)
 	l.entries, l.present = []revocation.Entry{genesis}, true
 	l.head = revocation.Head{
-		Epoch: epoch, Seq: 1, Chain: genesis.Chain, First: 1, Mending: l.head.Mending, MaxTokenLifetime: lifetime, Era: "era",
+		Epoch:            epoch,
+		Seq:              1,
+		Chain:            genesis.Chain,
+		First:            1,
+		Mending:          l.head.Mending,
+		MaxTokenLifetime: lifetime,
+		Era:              "era",
 	}
 }
 
@@ -70,13 +77,16 @@ func (l *fakeLog) onLog(p revocation.Position) bool {
 
 // gateBeat answers a gate's heartbeat.
 func (l *fakeLog) gateBeat(hb revocation.Heartbeat) revocation.HeartbeatReply {
-	r := revocation.HeartbeatReply{Replicas: l.replicas, Time: l.now, HeadFound: l.present, Head: l.head}
+	r := revocation.HeartbeatReply{
+		Replicas: l.replicas, Time: l.now, HeadFound: l.present, Head: l.head,
+	}
 	r.AtMine, r.AtMineFound = l.at(hb.Position.Seq)
 	return r
 }
 
 // issuerBeat answers an issuer's heartbeat.
-func (l *fakeLog) issuerBeat(hb revocation.Heartbeat, settle time.Duration) revocation.HeartbeatReply {
+func (l *fakeLog) issuerBeat(hb revocation.Heartbeat,
+	settle time.Duration) revocation.HeartbeatReply {
 	l.whole()
 	for over := min(l.now, hb.Sight.Expired) - skew.Milliseconds(); l.head.First < l.head.Seq && l.entries[0].Expires <= over; l.head.First++ {
 		l.entries = l.entries[1:]

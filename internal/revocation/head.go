@@ -6,11 +6,12 @@ import (
 
 // Head is the log's head as one answer of Redis gave it.
 type Head struct {
-	Epoch            Epoch
-	Seq              uint64 // the newest entry
-	Chain            Chain  // the chain there
-	First            uint64 // the oldest entry not trimmed
-	Mending          int64  // until this Redis time (unix ms) an issuer is appending entries that the log has lost
+	Epoch Epoch
+	Seq   uint64 // the newest entry
+	Chain Chain  // the chain there
+	First uint64 // the oldest entry not trimmed
+	// until this Redis time (unix ms) an issuer is appending entries that the log has lost
+	Mending          int64
 	MaxTokenLifetime time.Duration
 	Era              string // sessions of another era must log in again
 }
@@ -27,14 +28,15 @@ type Heartbeat struct {
 	generation uint64
 	Mend       bool // an issuer's: live entries it holds are missing from the log, or may be
 	Holds      bool // an issuer's: it holds live entries
-	// Stored is an issuer's: up to this place of Position's epoch its appends have stored entries. A log that ends
-	// before it has lost them, and is to be marked as mending in the heartbeat's own step.
+	// Stored is an issuer's: up to this place of Position's epoch its appends have stored entries.
+	// A log that ends before it has lost them, and is to be marked as mending in the heartbeat's
+	// own step.
 	Stored uint64
 	Sight  Sight // an issuer's
 }
 
-// HeartbeatReply is Redis' answer to a Heartbeat, every part of it from one atomic step but Replicas, which is WAIT's
-// answer on the same connection right after it.
+// HeartbeatReply is Redis' answer to a Heartbeat, every part of it from one atomic step but
+// Replicas, which is WAIT's answer on the same connection right after it.
 type HeartbeatReply struct {
 	Replicas    int
 	Time        int64 // Redis' TIME, unix ms
@@ -61,11 +63,21 @@ const (
 
 // Causes are all causes, for a metric's labels.
 func Causes() []Cause {
-	return []Cause{CauseStart, CauseEpoch, CauseRollback, CauseTrimmed, CauseChain, CauseGap, CauseVanished, CauseUnknown}
+	return []Cause{
+		CauseStart,
+		CauseEpoch,
+		CauseRollback,
+		CauseTrimmed,
+		CauseChain,
+		CauseGap,
+		CauseVanished,
+		CauseUnknown,
+	}
 }
 
-// judge says whether the process that sent hb is on the log that r describes: if and only if the epoch is the same and
-// the log's chain at its place is its own; if that entry has been trimmed, only if its place is the head's.
+// judge says whether the process that sent hb is on the log that r describes: if and only if the
+// epoch is the same and the log's chain at its place is its own; if that entry has been trimmed,
+// only if its place is the head's.
 func judge(hb *Heartbeat, r *HeartbeatReply) Cause {
 	p, h := hb.Position, &r.Head
 	switch {

@@ -4,7 +4,8 @@ import (
 	"time"
 )
 
-// Beat makes the next heartbeat. One is under way at a time: answer it with Answered or BeatFailed before the next.
+// Beat makes the next heartbeat. One is under way at a time: answer it with Answered or BeatFailed
+// before the next.
 func (r *Replica) Beat(now Instant) Heartbeat {
 	r.beats++
 	r.passed = r.passed[:0]
@@ -43,8 +44,8 @@ func (r *Replica) Answered(hb Heartbeat, a HeartbeatReply, now Instant) Outcome 
 	return r.confirm(&hb, &a.Head, now, out)
 }
 
-// tell takes Redis' time. When that has jumped, marks of mending that it was to count down mean nothing until issuers have
-// renewed them: the connection settles anew, as after a pause.
+// tell takes Redis' time. When that has jumped, marks of mending that it was to count down mean
+// nothing until issuers have renewed them: the connection settles anew, as after a pause.
 func (r *Replica) tell(hb *Heartbeat, a *HeartbeatReply, now Instant) {
 	if r.redis.jumped(a.Time, hb.At, now, r.cfg.Settle/2) {
 		r.unsettle()
@@ -114,8 +115,8 @@ func (r *Replica) confirm(hb *Heartbeat, h *Head, now Instant, out Outcome) Outc
 	return out
 }
 
-// count confirms the copy as of sent. A process with a clock that is off never gets its first confirmation: it could
-// not tell which tokens have expired.
+// count confirms the copy as of sent. A process with a clock that is off never gets its first
+// confirmation: it could not tell which tokens have expired.
 func (r *Replica) count(sent, now Instant, out *Outcome) {
 	skewed := r.redis.skew() > r.cfg.ClockSkew
 	if skewed && !r.counted {

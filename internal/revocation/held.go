@@ -2,14 +2,16 @@ package revocation
 
 import "strings"
 
-// held keeps entries in full, in the order they came, found by what they name. It is cut into chunks that are let go
-// one by one as all in them is dropped: entries come and expire in about the same order.
+// held keeps entries in full, in the order they came, found by what they name. It is cut into
+// chunks that are let go one by one as all in them is dropped: entries come and expire in about the
+// same order.
 type held struct {
 	chunks []*heldChunk    // nil once nothing is left in it
 	base   uint64          // number of the first item of chunks[0]
 	next   uint64          // number of the next item
 	byName map[name]uint64 // the newest item of each name
-	// crowds has the items of names that have many: a stranger who logs out everywhere again and again makes entries of one name.
+	// crowds has the items of names that have many: a stranger who logs out everywhere again and
+	// again makes entries of one name.
 	crowds map[name]map[Entry]uint64
 	live   int
 	cursor uint64 // where forget goes on
@@ -34,9 +36,10 @@ type name struct {
 }
 
 type heldItem struct {
-	entry    Entry
-	present  bool
-	chained  bool // older is the number of the next older item of the same name; numbers are never used twice
+	entry   Entry
+	present bool
+	// older is the number of the next older item of the same name; numbers are never used twice
+	chained  bool
 	followed bool // newer is that of the next newer one
 	older    uint64
 	newer    uint64
@@ -70,7 +73,8 @@ func (h *held) ofName(k name, f func(uint64, *heldItem) bool) {
 	}
 }
 
-// find returns the item that is the same revocation as e. It looks at a bounded number of items, however many have e's name.
+// find returns the item that is the same revocation as e. It looks at a bounded number of items,
+// however many have e's name.
 func (h *held) find(e *Entry) (number uint64, found *heldItem) {
 	want, k, passed := e.bare(), nameOf(e), 0
 	if members, crowded := h.crowds[k]; crowded {
@@ -111,7 +115,8 @@ func (h *held) get(e *Entry) *heldItem {
 	return item
 }
 
-// add keeps a copy of e that holds on to no larger buffer. What most entries have in common is kept once.
+// add keeps a copy of e that holds on to no larger buffer. What most entries have in common is kept
+// once.
 func (h *held) add(e *Entry) *heldItem {
 	own := func(last *string, s string) string {
 		if *last != s {
@@ -120,8 +125,16 @@ func (h *held) add(e *Entry) *heldItem {
 		return *last
 	}
 	return h.put(heldItem{entry: Entry{
-		Seq: e.Seq, Kind: e.Kind, Issuer: own(&h.issuer, e.Issuer), Value: strings.Clone(e.Value), IssuedBefore: e.IssuedBefore,
-		Expires: e.Expires, Reason: own(&h.reason, e.Reason), Actor: own(&h.actor, e.Actor), At: e.At, Chain: e.Chain,
+		Seq:          e.Seq,
+		Kind:         e.Kind,
+		Issuer:       own(&h.issuer, e.Issuer),
+		Value:        strings.Clone(e.Value),
+		IssuedBefore: e.IssuedBefore,
+		Expires:      e.Expires,
+		Reason:       own(&h.reason, e.Reason),
+		Actor:        own(&h.actor, e.Actor),
+		At:           e.At,
+		Chain:        e.Chain,
 	}})
 }
 
@@ -169,8 +182,8 @@ func (h *held) remove(n uint64, item *heldItem) {
 	h.release(i)
 }
 
-// release lets go of chunk i if nothing is left in it, and of those before it that are gone. The last one stays: it is
-// being filled.
+// release lets go of chunk i if nothing is left in it, and of those before it that are gone. The
+// last one stays: it is being filled.
 func (h *held) release(i int) {
 	if i < 0 || i == len(h.chunks)-1 || h.chunks[i] == nil || h.chunks[i].live > 0 {
 		return
@@ -217,7 +230,8 @@ func (h *held) each(f func(*heldItem) bool) {
 	}
 }
 
-// forget drops what has expired at now among the next n items in turn, but nothing that is being appended.
+// forget drops what has expired at now among the next n items in turn, but nothing that is being
+// appended.
 func (h *held) forget(now int64, n int) {
 	for range n {
 		if h.cursor < h.base || h.cursor >= h.next {

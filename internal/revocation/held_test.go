@@ -8,7 +8,9 @@ import (
 )
 
 func item(n int) *Entry {
-	return &Entry{Kind: KindSID, Issuer: "iss", Value: fmt.Sprint(n % 50), At: int64(n), Expires: int64(n)}
+	return &Entry{
+		Kind: KindSID, Issuer: "iss", Value: fmt.Sprint(n % 50), At: int64(n), Expires: int64(n),
+	}
 }
 
 // TestHeldIsBounded (L3): what comes and goes leaves nothing behind.
@@ -21,15 +23,16 @@ func TestHeldIsBounded(t *testing.T) {
 		expiring.forget(int64(n)-1000, 4)
 	}
 	if n := len(passing.chunks); n > 2 || passing.live != 0 || len(passing.byName) != 0 {
-		t.Errorf("%d chunks, %d live, %d names left of what was dropped", n, passing.live, len(passing.byName))
+		t.Errorf("%d chunks, %d live, %d names left of what was dropped", n, passing.live,
+			len(passing.byName))
 	}
 	if n := len(expiring.chunks); n > 6 || expiring.live > 2000 {
 		t.Errorf("%d chunks, %d live of 1000", n, expiring.live)
 	}
 }
 
-// TestManyEntriesOfOneNameCostNoMoreThanOthers (L3): whoever logs out everywhere again and again makes them. Were all of them looked
-// through for each, this test would not end.
+// TestManyEntriesOfOneNameCostNoMoreThanOthers (L3): whoever logs out everywhere again and again
+// makes them. Were all of them looked through for each, this test would not end.
 func TestManyEntriesOfOneNameCostNoMoreThanOthers(t *testing.T) {
 	const many = 300_000
 	var h held
@@ -54,8 +57,8 @@ func TestManyEntriesOfOneNameCostNoMoreThanOthers(t *testing.T) {
 	}
 }
 
-// TestHeldAgainstAMap: through any run of additions, removals and mergers, it holds exactly what a map would, and
-// finds it by name.
+// TestHeldAgainstAMap: through any run of additions, removals and mergers, it holds exactly what a
+// map would, and finds it by name.
 func TestHeldAgainstAMap(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		var h, other held

@@ -7,14 +7,15 @@ type Kind uint8
 
 // The kinds of entries.
 const (
-	KindEpoch  Kind = iota + 1 // the first entry of an epoch; revokes nothing
-	KindJTI                    // one token, by its jti
-	KindSID                    // every token of a session
-	KindSub                    // tokens of a subject issued before a time; of our sessions those that began up to its second
-	KindClient                 // tokens of a client issued before a time
-	KindTenant                 // tokens of a tenant issued before a time
-	KindKID                    // every token signed with a key
-	KindIss                    // tokens of an issuer issued before a time
+	KindEpoch Kind = iota + 1 // the first entry of an epoch; revokes nothing
+	KindJTI                   // one token, by its jti
+	KindSID                   // every token of a session
+	// tokens of a subject issued before a time; of our sessions those that began up to its second
+	KindSub
+	KindClient // tokens of a client issued before a time
+	KindTenant // tokens of a tenant issued before a time
+	KindKID    // every token signed with a key
+	KindIss    // tokens of an issuer issued before a time
 	kindEnd
 )
 
@@ -32,7 +33,9 @@ func ParseKind(s string) (Kind, error) {
 			return k, nil
 		}
 	}
-	return 0, fmt.Errorf("revocation: expected a kind of epoch, jti, sid, sub, client, tenant, kid or iss, got %.20q", s)
+	return 0, fmt.Errorf(
+		"revocation: expected a kind of epoch, jti, sid, sub, client, tenant, kid or iss, got %.20q",
+		s)
 }
 
 func (k Kind) String() string {

@@ -17,8 +17,8 @@ type Line struct {
 	Shared   bool // it says that another process writes this line, too
 }
 
-// Lines watches other processes' lines: a line is as old as the observer's last sight of its counter moving, by the
-// observer's own monotonic clock, so nobody's clock matters.
+// Lines watches other processes' lines: a line is as old as the observer's last sight of its
+// counter moving, by the observer's own monotonic clock, so nobody's clock matters.
 type Lines struct{ seen map[string]sighting }
 
 type sighting struct {
@@ -32,21 +32,24 @@ type sighting struct {
 	left     bool          // the life that was seen here has said that it answers nobody any more
 }
 
-// rememberGone is how long a line is remembered that readings do not show any more: longer than any that counts. maxGone is how
-// many are, those that moved last: whoever may write a line can give it another name before each reading.
+// rememberGone is how long a line is remembered that readings do not show any more: longer than any
+// that counts. maxGone is how many are, those that moved last: whoever may write a line can give it
+// another name before each reading.
 const (
 	rememberGone = 2 * time.Hour
 	maxGone      = 2048
 )
 
-// Observe takes a reading of all lines. A line seen for the first time counts as moved: it may be alive. One that is not
-// there any more is remembered and grows old: what empties Redis does not end the processes whose lines were in it.
+// Observe takes a reading of all lines. A line seen for the first time counts as moved: it may be
+// alive. One that is not there any more is remembered and grows old: what empties Redis does not
+// end the processes whose lines were in it.
 func (l *Lines) Observe(lines []Line, now Instant) {
 	fresh := make(map[string]sighting, len(lines))
 	for _, line := range lines {
 		s, ok := l.seen[line.Name]
 		if !ok || s.instance != line.Instance || s.counter != line.Counter {
-			// A last word counts only from the life that was seen alive under this name: another one may be at work.
+			// A last word counts only from the life that was seen alive under this name: another
+			// one may be at work.
 			left := line.Left && ok && s.instance == line.Instance
 			s = s.next(&line, now)
 			s.left = left
@@ -63,7 +66,8 @@ func (l *Lines) Observe(lines []Line, now Instant) {
 		}
 	}
 	if len(gone) > maxGone {
-		slices.SortFunc(gone, func(a, b string) int { return cmp.Compare(fresh[b].moved, fresh[a].moved) })
+		slices.SortFunc(gone,
+			func(a, b string) int { return cmp.Compare(fresh[b].moved, fresh[a].moved) })
 		for _, name := range gone[maxGone:] {
 			delete(fresh, name)
 		}
@@ -73,7 +77,10 @@ func (l *Lines) Observe(lines []Line, now Instant) {
 
 // next is the sighting of a line that has moved.
 func (s sighting) next(line *Line, now Instant) sighting {
-	n := sighting{instance: line.Instance, counter: line.Counter, moved: now.Mono, former: s.former, back: s.back, backAt: s.backAt}
+	n := sighting{
+		instance: line.Instance, counter: line.Counter, moved: now.Mono, former: s.former,
+		back: s.back, backAt: s.backAt,
+	}
 	if line.Instance == s.instance {
 		return n
 	}
@@ -83,8 +90,8 @@ func (s sighting) next(line *Line, now Instant) sighting {
 	return n
 }
 
-// Shared reports whether more than one process writes a line: its writer says so, or two lives of it have been seen to take turns
-// within the last while.
+// Shared reports whether more than one process writes a line: its writer says so, or two lives of
+// it have been seen to take turns within the last while.
 func (l *Lines) Shared(line *Line, within time.Duration, now Instant) bool {
 	s := l.seen[line.Name]
 	return line.Shared || s.back && now.Mono-s.backAt <= within
@@ -117,9 +124,10 @@ const (
 	HolderNone                 // no other issuer's line has moved within settle: go alone
 )
 
-// SecondHolder judges a reading of the issuers' lines: whether an issuer other than self has applied the log up to at,
-// which the same reading found on the log.
-func (l *Lines) SecondHolder(lines []Line, self string, at Position, settle time.Duration, now Instant) Holder {
+// SecondHolder judges a reading of the issuers' lines: whether an issuer other than self has
+// applied the log up to at, which the same reading found on the log.
+func (l *Lines) SecondHolder(lines []Line, self string, at Position, settle time.Duration,
+	now Instant) Holder {
 	answer := HolderNone
 	for _, line := range lines {
 		if line.Name == self {
@@ -140,8 +148,9 @@ func (l *Lines) SecondHolder(lines []Line, self string, at Position, settle time
 	return answer
 }
 
-// Covers reports whether the line's process has applied the log up to at, a position that lies on the log as it was when
-// the line was read: places alone say nothing once a log has gone back and grown again.
+// Covers reports whether the line's process has applied the log up to at, a position that lies on
+// the log as it was when the line was read: places alone say nothing once a log has gone back and
+// grown again.
 func (line *Line) Covers(at Position) bool {
 	return line.OnLog && line.Position.Epoch == at.Epoch && line.Position.Seq >= at.Seq
 }
@@ -149,10 +158,12 @@ func (line *Line) Covers(at Position) bool {
 // HasLeft reports whether the process behind a line has said that it answers nobody any more.
 func (l *Lines) HasLeft(name string) bool { return l.seen[name].left }
 
-// Applied counts the live lines that cover at: a line leaves the count only when it is older than oldest, or its process
-// has left. onLog says whether the same reading found at on the log; if not, nobody has applied it. A line that has vanished is
-// behind, and so is one that several write: what one of them has applied, another need not have.
-func (l *Lines) Applied(lines []Line, at Position, onLog bool, oldest time.Duration, now Instant) (applied, total int, behind []string) {
+// Applied counts the live lines that cover at: a line leaves the count only when it is older than
+// oldest, or its process has left. onLog says whether the same reading found at on the log; if not,
+// nobody has applied it. A line that has vanished is behind, and so is one that several write: what
+// one of them has applied, another need not have.
+func (l *Lines) Applied(lines []Line, at Position, onLog bool, oldest time.Duration,
+	now Instant) (applied, total int, behind []string) {
 	for _, line := range lines {
 		if age, ok := l.Age(line.Name, now); !ok || age > oldest || l.HasLeft(line.Name) {
 			continue

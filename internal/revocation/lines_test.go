@@ -15,7 +15,11 @@ func moment(d time.Duration) revocation.Instant {
 
 func lineAt(name string, counter uint64, seq uint64, onLog bool) revocation.Line {
 	return revocation.Line{
-		Name: name, Instance: "i", Counter: counter, OnLog: onLog, Position: revocation.Position{Epoch: revocation.Epoch{1}, Seq: seq},
+		Name:     name,
+		Instance: "i",
+		Counter:  counter,
+		OnLog:    onLog,
+		Position: revocation.Position{Epoch: revocation.Epoch{1}, Seq: seq},
 	}
 }
 
@@ -49,14 +53,17 @@ func TestSecondHolder(t *testing.T) {
 	}
 }
 
-// TestALineThatHasVanishedStillCounts: what empties Redis does not end the gates whose lines were in it.
+// TestALineThatHasVanishedStillCounts: what empties Redis does not end the gates whose lines were
+// in it.
 func TestALineThatHasVanishedStillCounts(t *testing.T) {
 	const oldest = 11 * time.Second
 	place := revocation.Position{Epoch: revocation.Epoch{1}, Seq: 5}
 	var l revocation.Lines
 	l.Observe([]revocation.Line{lineAt("gate", 1, 5, true)}, moment(0))
 	l.Observe(nil, moment(time.Second))
-	if applied, total, behind := l.Applied(nil, place, true, oldest, moment(time.Second)); applied != 0 || total != 1 || len(behind) != 1 {
+	if applied, total, behind := l.Applied(nil, place, true, oldest,
+		moment(time.Second)); applied != 0 || total != 1 ||
+		len(behind) != 1 {
 		t.Errorf("just vanished: %d/%d, behind %v, expected 0/1", applied, total, behind)
 	}
 	if old := l.Older(500*time.Millisecond, moment(time.Second)); len(old) != 0 {
@@ -68,13 +75,15 @@ func TestALineThatHasVanishedStillCounts(t *testing.T) {
 	}
 	back := []revocation.Line{lineAt("gate", 2, 5, true)}
 	l.Observe(back, moment(13*time.Second))
-	if applied, total, _ := l.Applied(back, place, true, oldest, moment(13*time.Second)); applied != 1 || total != 1 {
+	if applied, total, _ := l.Applied(back, place, true, oldest,
+		moment(13*time.Second)); applied != 1 ||
+		total != 1 {
 		t.Errorf("back again: %d/%d, expected 1/1", applied, total)
 	}
 }
 
-// TestLinesThatChangeTheirNamesAreRememberedWithinBounds: whoever has a gate's Redis user can give all lines other names before
-// each reading.
+// TestLinesThatChangeTheirNamesAreRememberedWithinBounds: whoever has a gate's Redis user can give
+// all lines other names before each reading.
 func TestLinesThatChangeTheirNamesAreRememberedWithinBounds(t *testing.T) {
 	const readings, places, most = 100, 99, 2048
 	place := revocation.Position{Epoch: revocation.Epoch{1}, Seq: 5}
@@ -90,7 +99,9 @@ func TestLinesThatChangeTheirNamesAreRememberedWithinBounds(t *testing.T) {
 	now := moment(readings * time.Millisecond)
 	_, total, behind := l.Applied(lines, place, true, time.Hour, now)
 	if total > most+places || len(behind) > most {
-		t.Errorf("%d lines count and %d are behind after %d readings of %d new names, expected at most %d", total, len(behind), readings, places, most)
+		t.Errorf(
+			"%d lines count and %d are behind after %d readings of %d new names, expected at most %d",
+			total, len(behind), readings, places, most)
 	}
 	if last := fmt.Sprintf("gate-%d#0", readings-2); !slices.Contains(behind, last) {
 		t.Errorf("%s, which vanished last, is not among those behind", last)
@@ -106,7 +117,11 @@ func TestAppliedCount(t *testing.T) {
 	restarted := lineAt("restarted", 7, 5, true)
 	restarted.Instance = "j"
 	now := []revocation.Line{
-		lineAt("dead", 1, 9, true), restarted, lineAt("z-behind", 2, 4, true), lineAt("forked", 2, 9, false), lineAt("there", 2, 5, true),
+		lineAt("dead", 1, 9, true),
+		restarted,
+		lineAt("z-behind", 2, 4, true),
+		lineAt("forked", 2, 9, false),
+		lineAt("there", 2, 5, true),
 	}
 	l.Observe(now, moment(12*time.Second))
 	applied, total, behind := l.Applied(now, place, true, 11*time.Second, moment(12*time.Second))
@@ -122,8 +137,9 @@ func TestAppliedCount(t *testing.T) {
 	}
 }
 
-// TestALastWord: a gate that has stopped to answer leaves the count at once, and nobody else does by its word: not a gate that
-// was never seen at work, not another life under the same name, not one that appears again.
+// TestALastWord: a gate that has stopped to answer leaves the count at once, and nobody else does
+// by its word: not a gate that was never seen at work, not another life under the same name, not
+// one that appears again.
 func TestALastWord(t *testing.T) {
 	place := revocation.Position{Epoch: revocation.Epoch{1}, Seq: 5}
 	at := func(instance string, counter uint64, left bool) []revocation.Line {

@@ -18,8 +18,8 @@ func lossy(t *testing.T) *desk {
 	return d
 }
 
-// TestMendingIsMarkedUntilTheEntriesAreStored: while they are on their way, however long that takes, a gate that reads the
-// log must not take it for complete.
+// TestMendingIsMarkedUntilTheEntriesAreStored: while they are on their way, however long that
+// takes, a gate that reads the log must not take it for complete.
 func TestMendingIsMarkedUntilTheEntriesAreStored(t *testing.T) {
 	d := lossy(t)
 	b, found := d.w.Mend(d.instant(), 10)
@@ -47,8 +47,8 @@ func TestMendingIsMarkedUntilTheEntriesAreStored(t *testing.T) {
 	}
 }
 
-// TestAStartingIssuerMarksNothing: what it has read so far of the log that it loads is not missing there, however long that
-// takes. When that log is lost meanwhile, it says so.
+// TestAStartingIssuerMarksNothing: what it has read so far of the log that it loads is not missing
+// there, however long that takes. When that log is lost meanwhile, it says so.
 func TestAStartingIssuerMarksNothing(t *testing.T) {
 	full := newDesk(t)
 	for n := range 3 * times().Page {
@@ -64,7 +64,10 @@ func TestAStartingIssuerMarksNothing(t *testing.T) {
 	} {
 		log := *full.log
 		log.entries = slices.Clone(full.log.entries)
-		d := &desk{t: t, clocks: clocks{log: &log}, log: &log, w: revocation.NewWriter(times(), lifetime, newSet(1))}
+		d := &desk{
+			t: t, clocks: clocks{log: &log}, log: &log,
+			w: revocation.NewWriter(times(), lifetime, newSet(1)),
+		}
 		d.w.Connected()
 		d.beat()
 		rd := d.w.Next()
@@ -96,18 +99,21 @@ func TestAStartingIssuerMarksNothing(t *testing.T) {
 	}
 }
 
-// TestAMendFollowsTheHead: what others have appended meanwhile, even some of the very entries, makes it neither wrong nor
-// late.
+// TestAMendFollowsTheHead: what others have appended meanwhile, even some of the very entries,
+// makes it neither wrong nor late.
 func TestAMendFollowsTheHead(t *testing.T) {
 	d := lossy(t)
 	b, _ := d.w.Mend(d.instant(), 10)
-	d.log.append(revocation.Batch{Entries: []revocation.Entry{*entry(revocation.KindSID, "other"), b.Entries[0]}})
+	d.log.append(
+		revocation.Batch{Entries: []revocation.Entry{*entry(revocation.KindSID, "other"), b.Entries[0]}})
 	if again, found := d.w.Rebase(b); !found || len(again.Entries) != 2 {
 		t.Errorf("before the log is read: %+v", again)
 	}
 	d.health(1)
 	again, found := d.w.Rebase(b)
-	if !found || len(again.Entries) != 1 || again.Entries[0] != b.Entries[1] || again.Expect != d.log.head.Position() || !again.Again {
+	if !found || len(again.Entries) != 1 || again.Entries[0] != b.Entries[1] ||
+		again.Expect != d.log.head.Position() ||
+		!again.Again {
 		t.Fatalf("%v %+v", found, again)
 	}
 	d.store(again)

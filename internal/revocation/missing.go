@@ -32,8 +32,9 @@ func (w *Writer) meet(e *Entry) {
 	w.seen.add(e)
 }
 
-// lost notes that the log of an epoch ends at seq, though appends of this issuer have stored entries behind that: it has
-// gone back. They are missing then, even though the copy never came to where they were.
+// lost notes that the log of an epoch ends at seq, though appends of this issuer have stored
+// entries behind that: it has gone back. They are missing then, even though the copy never came to
+// where they were.
 func (w *Writer) lost(epoch Epoch, seq uint64) {
 	w.unseen.each(func(item *heldItem) bool {
 		if item.epoch == epoch && item.seq > seq {
@@ -46,8 +47,9 @@ func (w *Writer) lost(epoch Epoch, seq uint64) {
 	}
 }
 
-// missing reports whether the log, of which the copy is complete, lacks an item: no append of a new one is under way, and
-// none has put it where the copy has yet to come. One that is being mended is missing until it is known to be stored.
+// missing reports whether the log, of which the copy is complete, lacks an item: no append of a new
+// one is under way, and none has put it where the copy has yet to come. One that is being mended is
+// missing until it is known to be stored.
 func (w *Writer) missing(item *heldItem, expired int64) bool {
 	switch {
 	case item.inFlight > 0 && !item.mending:
@@ -82,12 +84,14 @@ func (w *Writer) missingFirst(now Instant, most int) []Entry {
 	return found
 }
 
-// Missing is the number of live entries that are held here and not in the log as far as it is known.
+// Missing is the number of live entries that are held here and not in the log as far as it is
+// known.
 func (w *Writer) Missing() int { return w.unseen.live }
 
-// Mend makes a batch of at most most entries that the log has lost, the same in every field as they were. It is
-// computed against the head as it is known: if the log's is another one, nothing of it may be appended. False when
-// there is nothing to mend, or the copy is not complete, so that this cannot be known.
+// Mend makes a batch of at most most entries that the log has lost, the same in every field as they
+// were. It is computed against the head as it is known: if the log's is another one, nothing of it
+// may be appended. False when there is nothing to mend, or the copy is not complete, so that this
+// cannot be known.
 func (w *Writer) Mend(now Instant, most int) (Batch, bool) {
 	if !w.complete || !w.redis.known {
 		return Batch{}, false
@@ -102,8 +106,9 @@ func (w *Writer) Mend(now Instant, most int) (Batch, bool) {
 	return Batch{Entries: entries, Again: true, Expect: w.pos, More: more}, len(entries) > 0
 }
 
-// Rebase computes a batch of Mend anew after some time has passed: against the head as it is known now, and without what
-// the log has got meanwhile. False when nothing is left, or this cannot be known now: then b has Failed.
+// Rebase computes a batch of Mend anew after some time has passed: against the head as it is known
+// now, and without what the log has got meanwhile. False when nothing is left, or this cannot be
+// known now: then b has Failed.
 func (w *Writer) Rebase(b Batch) (Batch, bool) {
 	if !w.complete || !w.redis.known {
 		return Batch{}, false
@@ -117,19 +122,22 @@ func (w *Writer) Rebase(b Batch) (Batch, bool) {
 	return again, len(again.Entries) > 0
 }
 
-// Acknowledged says that everything up to the position a heartbeat was sent with is stored as an append must be: the
-// heartbeat found the position on the log, its WAIT was met, and the second holder is there.
+// Acknowledged says that everything up to the position a heartbeat was sent with is stored as an
+// append must be: the heartbeat found the position on the log, its WAIT was met, and the second
+// holder is there.
 func (w *Writer) Acknowledged(hb Heartbeat) {
 	if w.complete && hb.generation == w.generation && hb.Position.Seq > w.acked {
 		w.acked = hb.Position.Seq
 	}
 }
 
-// findAmong is how many entries of one name Find looks at: what it overlooks is only appended once more.
+// findAmong is how many entries of one name Find looks at: what it overlooks is only appended once
+// more.
 const findAmong = 1000
 
-// Find looks for live and acknowledged entries in the log that do what reqs ask, and returns the place of the last.
-// False unless there is one for each: for a kind with a cutoff, one at or after an IssuedBefore that must be given.
+// Find looks for live and acknowledged entries in the log that do what reqs ask, and returns the
+// place of the last. False unless there is one for each: for a kind with a cutoff, one at or after
+// an IssuedBefore that must be given.
 func (w *Writer) Find(reqs []Request, now Instant) (Position, bool) {
 	if !w.complete || !w.redis.known || len(reqs) == 0 {
 		return Position{}, false
@@ -142,7 +150,8 @@ func (w *Writer) Find(reqs []Request, now Instant) (Position, bool) {
 		}
 		w.seen.ofName(name{q.Kind, q.Issuer, q.Value}, func(_ uint64, item *heldItem) bool {
 			e := &item.entry
-			if e.Seq <= w.acked && e.Expires > redisNow && (!q.Kind.Cutoff() || e.IssuedBefore >= q.IssuedBefore.UnixMilli()) {
+			if e.Seq <= w.acked && e.Expires > redisNow &&
+				(!q.Kind.Cutoff() || e.IssuedBefore >= q.IssuedBefore.UnixMilli()) {
 				found, last = true, later(last, e)
 			}
 			left--
@@ -164,7 +173,8 @@ func later(p Position, e *Entry) Position {
 	return p
 }
 
-// Locate tells where the entries of a batch are in the log: the place of the last. False while any has not been seen.
+// Locate tells where the entries of a batch are in the log: the place of the last. False while any
+// has not been seen.
 func (w *Writer) Locate(b Batch) (Position, bool) {
 	last := Position{Epoch: w.pos.Epoch}
 	for i := range b.Entries {

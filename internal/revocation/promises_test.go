@@ -7,7 +7,8 @@ import (
 	"github.com/sallyport/sallyport/internal/revocation"
 )
 
-// TestASuspendedMachineIsStale (S2): the monotonic clock stops while a machine sleeps, revocations do not.
+// TestASuspendedMachineIsStale (S2): the monotonic clock stops while a machine sleeps, revocations
+// do not.
 func TestASuspendedMachineIsStale(t *testing.T) {
 	b := newBench(t).settled()
 	b.log.now += (10*time.Second + heartbeat).Milliseconds() // and not the monotonic clock
@@ -19,22 +20,25 @@ func TestASuspendedMachineIsStale(t *testing.T) {
 	}
 }
 
-// TestASessionsTokensAreRevokedWheneverTheyWereMade (S6): an issuer that had not heard yet may mint one after its session's
-// end, and whoever stole a key picks iat at will.
+// TestASessionsTokensAreRevokedWheneverTheyWereMade (S6): an issuer that had not heard yet may mint
+// one after its session's end, and whoever stole a key picks iat at will.
 func TestASessionsTokensAreRevokedWheneverTheyWereMade(t *testing.T) {
 	d := newDesk(t)
 	d.store(d.begin(request(revocation.KindSID, "s")))
 	d.read()
 	for _, off := range []int64{-3600, 0, 1, 60, 3600} {
-		f := &revocation.Facts{Issuer: iss, SessionID: "s", TokenID: "t", IssuedAt: d.log.now/1000 + off, AuthTime: at, Ours: true}
+		f := &revocation.Facts{
+			Issuer: iss, SessionID: "s", TokenID: "t", IssuedAt: d.log.now/1000 + off,
+			AuthTime: at, Ours: true,
+		}
 		if !d.w.Set().Check(f).Revoked {
 			t.Errorf("a token made %d s after its session's end passes", off)
 		}
 	}
 }
 
-// TestALoadBeginsInItsEpoch: what another server's log holds, whose epoch is not the head's, is no part of the copy from
-// its first entry on.
+// TestALoadBeginsInItsEpoch: what another server's log holds, whose epoch is not the head's, is no
+// part of the copy from its first entry on.
 func TestALoadBeginsInItsEpoch(t *testing.T) {
 	epochs := [2]revocation.Epoch{{1}, {2}}
 	if revocation.Seed(epochs[0]) == revocation.Seed(epochs[1]) {
@@ -45,7 +49,9 @@ func TestALoadBeginsInItsEpoch(t *testing.T) {
 	other := &fakeLog{now: b.log.now, epochs: 7}
 	other.append(revocation.Batch{Entries: []revocation.Entry{*entry(revocation.KindSID, "other")}})
 	rd := b.r.Next()
-	if out := b.r.Entries(rd, other.read(rd), b.instant()); out.Resync != revocation.CauseChain || len(out.Applied) > 0 || b.denies("other") {
+	if out := b.r.Entries(rd, other.read(rd),
+		b.instant()); out.Resync != revocation.CauseChain || len(out.Applied) > 0 ||
+		b.denies("other") {
 		t.Errorf("entries of another epoch: %+v", out)
 	}
 }

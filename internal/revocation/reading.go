@@ -31,8 +31,8 @@ func (r *Replica) Next() Read {
 	return Read{}
 }
 
-// Entries takes what a Read returned, in order. The entries are applied up to the first that does not follow; the Read
-// of an earlier generation means nothing.
+// Entries takes what a Read returned, in order. The entries are applied up to the first that does
+// not follow; the Read of an earlier generation means nothing.
 func (r *Replica) Entries(rd Read, entries []Entry, now Instant) Outcome {
 	if rd.generation != r.generation || rd.Mode == ReadNothing {
 		return Outcome{}
@@ -82,7 +82,8 @@ func (r *Replica) reached(now Instant, out *Outcome) Cause {
 	return ""
 }
 
-// page applies a page of a load. The copy is complete when the target's place is reached without a gap and in its chain.
+// page applies a page of a load. The copy is complete when the target's place is reached without a
+// gap and in its chain.
 func (r *Replica) page(entries []Entry) Outcome {
 	l, done := &r.load, false
 	for i := range entries {
@@ -108,8 +109,8 @@ func (r *Replica) page(entries []Entry) Outcome {
 	return Outcome{Applied: entries, Completed: done}
 }
 
-// accepts wants the entry that comes next. What came before the first entry of a trimmed log is not known: its chain is
-// taken at its word, and proved by the head's.
+// accepts wants the entry that comes next. What came before the first entry of a trimmed log is not
+// known: its chain is taken at its word, and proved by the head's.
 func (l *load) accepts(e *Entry) Cause {
 	if l.next != l.first || l.first == 1 {
 		return follows(e, l.next, l.chain)
@@ -135,8 +136,8 @@ func follows(e *Entry, seq uint64, previous Chain) Cause {
 	return ""
 }
 
-// refuse gives up the position at an entry that does not follow. One that cannot be read is never skipped: no copy is
-// complete, nor fresh, until the log has left it behind.
+// refuse gives up the position at an entry that does not follow. One that cannot be read is never
+// skipped: no copy is complete, nor fresh, until the log has left it behind.
 func (r *Replica) refuse(e *Entry, cause Cause, applied []Entry) Outcome {
 	epoch := r.pos.Epoch
 	if r.load.active {

@@ -13,9 +13,10 @@ type ReplicaConfig struct {
 	Page         int // entries in one read
 }
 
-// Replica is a process's copy of the log: where it stands, whether the copy is complete, and when that was last
-// confirmed. It is a state machine without a clock or a connection: the driver sends what Beat and Next say and tells
-// the outcome. Its Set may be read by others at any time; all else is for one goroutine at a time.
+// Replica is a process's copy of the log: where it stands, whether the copy is complete, and when
+// that was last confirmed. It is a state machine without a clock or a connection: the driver sends
+// what Beat and Next say and tells the outcome. Its Set may be read by others at any time; all else
+// is for one goroutine at a time.
 type Replica struct {
 	cfg   ReplicaConfig
 	set   *Set
@@ -52,7 +53,8 @@ type load struct {
 	target Position
 }
 
-// blind is the place of an entry this version cannot read: no copy of this log is complete while it holds it.
+// blind is the place of an entry this version cannot read: no copy of this log is complete while it
+// holds it.
 type blind struct {
 	on    bool
 	epoch Epoch
@@ -86,9 +88,10 @@ func NewReplica(cfg ReplicaConfig, set *Set) *Replica {
 	return &Replica{cfg: cfg, set: set, clock: &Clock{}, resyncs: map[Cause]uint64{}}
 }
 
-// Restore begins with a snapshot's position, whose Set this replica must have been made with. It confirms nothing: what
-// the first heartbeat shows decides whether reading goes on from there or the log is loaded whole, and the one that
-// counts allows something. Only a replica that has been told of nothing yet can restore.
+// Restore begins with a snapshot's position, whose Set this replica must have been made with. It
+// confirms nothing: what the first heartbeat shows decides whether reading goes on from there or
+// the log is loaded whole, and the one that counts allows something. Only a replica that has been
+// told of nothing yet can restore.
 func (r *Replica) Restore(p Position) {
 	if r.generation != 0 || r.complete || p.Seq == 0 {
 		return
@@ -125,7 +128,8 @@ type Outcome struct {
 	Stalled   bool    // the log moves on and nothing arrives: the reading connection must be renewed
 }
 
-// lose gives up the position. What is held stays in force; freshness runs on from the last heartbeat that counted.
+// lose gives up the position. What is held stays in force; freshness runs on from the last
+// heartbeat that counted.
 func (r *Replica) lose(c Cause) Outcome {
 	r.resyncs[c]++
 	r.complete, r.load, r.behind = false, load{}, behind{}
@@ -137,5 +141,7 @@ func (r *Replica) lose(c Cause) Outcome {
 // begin starts to load the log that h describes.
 func (r *Replica) begin(h *Head) {
 	r.generation++
-	r.load = load{active: true, first: h.First, next: h.First, chain: Seed(h.Epoch), target: h.Position()}
+	r.load = load{
+		active: true, first: h.First, next: h.First, chain: Seed(h.Epoch), target: h.Position(),
+	}
 }

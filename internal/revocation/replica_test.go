@@ -80,7 +80,8 @@ func (b *bench) settled() *bench {
 	return b
 }
 
-// TestNotReadyBeforeTheLastPage (S2, CVE-2022-41316): nothing counts before the copy is complete, settled and confirmed.
+// TestNotReadyBeforeTheLastPage (S2, CVE-2022-41316): nothing counts before the copy is complete,
+// settled and confirmed.
 func TestNotReadyBeforeTheLastPage(t *testing.T) {
 	b := newBench(t)
 	if out := b.beat(); out.Resync != revocation.CauseStart {
@@ -109,8 +110,8 @@ func TestNotReadyBeforeTheLastPage(t *testing.T) {
 	}
 }
 
-// TestDoesNotCount: each row is one reason why a heartbeat that would have counted does not, and must not keep a gate
-// fresh beyond max_staleness.
+// TestDoesNotCount: each row is one reason why a heartbeat that would have counted does not, and
+// must not keep a gate fresh beyond max_staleness.
 func TestDoesNotCount(t *testing.T) {
 	reply := func(change func(*revocation.HeartbeatReply)) func(*bench) revocation.Outcome {
 		return func(b *bench) revocation.Outcome {
@@ -173,8 +174,8 @@ func TestDoesNotCount(t *testing.T) {
 	}
 }
 
-// TestSettlingTakesSettle: after a new connection, the first heartbeat that counts was sent settle after the first good
-// one was answered.
+// TestSettlingTakesSettle: after a new connection, the first heartbeat that counts was sent settle
+// after the first good one was answered.
 func TestSettlingTakesSettle(t *testing.T) {
 	b := newBench(t).settled()
 	b.r.Connected()
@@ -210,7 +211,8 @@ func TestSettlesAnewOnAnotherEpoch(t *testing.T) {
 	}
 }
 
-// TestAnswerFromBeforeALoad: a heartbeat sent before a load had ended says nothing of the copy it made.
+// TestAnswerFromBeforeALoad: a heartbeat sent before a load had ended says nothing of the copy it
+// made.
 func TestAnswerFromBeforeALoad(t *testing.T) {
 	b := newBench(t).settled()
 	b.log.flush()
@@ -219,13 +221,14 @@ func TestAnswerFromBeforeALoad(t *testing.T) {
 	hb := b.r.Beat(b.instant())
 	answer := b.log.gateBeat(hb)
 	b.read()
-	if out := b.r.Answered(hb, answer, b.instant()); out.Counted || out.Resync != "" || !b.r.Complete() {
+	if out := b.r.Answered(hb, answer, b.instant()); out.Counted || out.Resync != "" ||
+		!b.r.Complete() {
 		t.Errorf("%+v", out)
 	}
 }
 
-// TestLoadOfATrimmedLogEndsInItsChain: what came before the first entry is not known, so entries of another log would
-// follow each other well: the head's chain tells.
+// TestLoadOfATrimmedLogEndsInItsChain: what came before the first entry is not known, so entries of
+// another log would follow each other well: the head's chain tells.
 func TestLoadOfATrimmedLogEndsInItsChain(t *testing.T) {
 	b := newBench(t)
 	b.log.entries, b.log.head.First = b.log.entries[3:], 4
@@ -265,8 +268,8 @@ func TestFreshFromWhenItWasSent(t *testing.T) {
 	}
 }
 
-// TestCountsOnceItsHeadIsApplied: under steady traffic the head is always a little ahead. A heartbeat counts, as of its
-// sending, when that head is reached in the same chain.
+// TestCountsOnceItsHeadIsApplied: under steady traffic the head is always a little ahead. A
+// heartbeat counts, as of its sending, when that head is reached in the same chain.
 func TestCountsOnceItsHeadIsApplied(t *testing.T) {
 	b := newBench(t).settled()
 	b.add("new")
@@ -284,8 +287,8 @@ func TestCountsOnceItsHeadIsApplied(t *testing.T) {
 	}
 }
 
-// TestCountsWhenReadingWasFaster: what was applied between a heartbeat's sending and its answer does not hide that its
-// head is part of it.
+// TestCountsWhenReadingWasFaster: what was applied between a heartbeat's sending and its answer
+// does not hide that its head is part of it.
 func TestCountsWhenReadingWasFaster(t *testing.T) {
 	b := newBench(t).settled()
 	hb := b.r.Beat(b.instant())
@@ -302,7 +305,8 @@ func TestCountsWhenReadingWasFaster(t *testing.T) {
 	answer.Head.Chain = revocation.Chain{1}
 	b.add("four")
 	b.read()
-	if out := b.r.Answered(hb, answer, b.instant()); out.Counted || out.Resync != revocation.CauseChain {
+	if out := b.r.Answered(hb, answer, b.instant()); out.Counted ||
+		out.Resync != revocation.CauseChain {
 		t.Errorf("a head in another chain: %+v", out)
 	}
 }
@@ -354,8 +358,8 @@ func TestTrimmedHeadIsMine(t *testing.T) {
 	}
 }
 
-// TestBadReads: each row is something a read may return that does not follow. It is not applied, and the copy is loaded
-// again.
+// TestBadReads: each row is something a read may return that does not follow. It is not applied,
+// and the copy is loaded again.
 func TestBadReads(t *testing.T) {
 	for name, c := range map[string]struct {
 		change func([]revocation.Entry) []revocation.Entry
@@ -410,7 +414,8 @@ func TestUnknownEntryIsNeverSkipped(t *testing.T) {
 		b.read()
 		b.pass(heartbeat)
 		v := b.r.View()
-		if f := v.Freshness(b.instant()); f.Fresh || f.Why != revocation.WhyUnknown || v.Ready(b.instant()) == nil {
+		if f := v.Freshness(b.instant()); f.Fresh || f.Why != revocation.WhyUnknown ||
+			v.Ready(b.instant()) == nil {
 			t.Fatalf("beside an unknown entry: %+v", f)
 		}
 	}
@@ -429,7 +434,8 @@ func TestUnknownEntryIsNeverSkipped(t *testing.T) {
 	}
 }
 
-// TestLoadingIsWhole: each row is a log that changes while it is loaded: never complete with something missing.
+// TestLoadingIsWhole: each row is a log that changes while it is loaded: never complete with
+// something missing.
 func TestLoadingIsWhole(t *testing.T) {
 	for name, change := range map[string]func(*bench){
 		"trimmed":         func(b *bench) { b.log.entries, b.log.head.First = b.log.entries[6:], 7 },
@@ -478,7 +484,8 @@ func TestLoadingIsWhole(t *testing.T) {
 	}
 }
 
-// TestStalledReader: a head that moves on while nothing arrives means that the reading connection is dead.
+// TestStalledReader: a head that moves on while nothing arrives means that the reading connection
+// is dead.
 func TestStalledReader(t *testing.T) {
 	b := newBench(t).settled()
 	b.add("x")
@@ -494,8 +501,8 @@ func TestStalledReader(t *testing.T) {
 	}
 }
 
-// TestClock: between counting heartbeats the clock that tokens expire by does not go back; a counting one lets it,
-// unless the wall clock is then further than clock_skew from Redis'.
+// TestClock: between counting heartbeats the clock that tokens expire by does not go back; a
+// counting one lets it, unless the wall clock is then further than clock_skew from Redis'.
 func TestClock(t *testing.T) {
 	b := newBench(t).settled()
 	c := b.r.Clock()
@@ -513,7 +520,8 @@ func TestClock(t *testing.T) {
 		hb := b.r.Beat(behind(d))
 		return b.r.Answered(hb, b.log.gateBeat(hb), behind(d))
 	}
-	if out := beat(300 * time.Second); out.SetBack || !c.Now(behind(300*time.Second).Wall).Equal(wall) {
+	if out := beat(300 * time.Second); out.SetBack ||
+		!c.Now(behind(300*time.Second).Wall).Equal(wall) {
 		t.Error("set back 300 s, which is more than clock_skew")
 	}
 	if v := b.r.View(); v.Ready(behind(300*time.Second)) == nil {
@@ -526,7 +534,8 @@ func TestClock(t *testing.T) {
 		}
 		b.pass(heartbeat)
 	}
-	if out := beat(20 * time.Second); !out.Counted || !out.SetBack || !c.Now(behind(20*time.Second).Wall).Equal(behind(20*time.Second).Wall) {
+	if out := beat(20 * time.Second); !out.Counted || !out.SetBack ||
+		!c.Now(behind(20*time.Second).Wall).Equal(behind(20*time.Second).Wall) {
 		t.Errorf("not set back within clock_skew: %+v", out)
 	}
 }
@@ -563,7 +572,8 @@ func TestCloneBehavesTheSame(t *testing.T) {
 	if string(b.r.AppendState(nil)) == state {
 		t.Error("applying an entry left the state as it was")
 	}
-	if string(c.AppendState(nil)) != state || c.Set().Check(&revocation.Facts{Issuer: iss, SessionID: "x"}).Revoked {
+	if string(c.AppendState(nil)) != state ||
+		c.Set().Check(&revocation.Facts{Issuer: iss, SessionID: "x"}).Revoked {
 		t.Error("the original changed its clone")
 	}
 }

@@ -21,8 +21,9 @@ type Request struct {
 	Kind   Kind
 	Issuer string // the iss claim of the tokens meant
 	Value  string // the jti, sid, sub, client_id, tenant or kid; for kind iss empty
-	// IssuedBefore is for kinds with a cutoff: tokens issued, and sessions begun, up to this time are revoked. Zero
-	// means now. A time in the future is refused: an entry speaks of tokens that exist.
+	// IssuedBefore is for kinds with a cutoff: tokens issued, and sessions begun, up to this time
+	// are revoked. Zero means now. A time in the future is refused: an entry speaks of tokens that
+	// exist.
 	IssuedBefore time.Time
 	Reason       string // short and stable, a-z 0-9 and _: logout, reuse, admin, ...
 	Actor        string // who asked
@@ -53,7 +54,8 @@ func (r Request) Validate() error {
 	if !r.Kind.Cutoff() && !r.IssuedBefore.IsZero() {
 		return bad("a revocation of kind %s has no issued_before", r.Kind)
 	}
-	if len(r.Reason) > MaxReason || strings.Trim(r.Reason, "abcdefghijklmnopqrstuvwxyz0123456789_") != "" {
+	if len(r.Reason) > MaxReason ||
+		strings.Trim(r.Reason, "abcdefghijklmnopqrstuvwxyz0123456789_") != "" {
 		return bad("expected a reason of up to %d of a-z, 0-9 and _", MaxReason)
 	}
 	if r.Actor != "" {

@@ -6,11 +6,13 @@ import (
 	"time"
 )
 
-// Set is the live entries that tokens are checked against. Check takes no lock and never waits; Add and Sweep lock
-// each other out. A Set only forgets what has expired: what was once added denies until then, whatever log it came
-// from. Two entries of one kind, issuer and value are one in the Set, with the later cutoff and the later expiry.
+// Set is the live entries that tokens are checked against. Check takes no lock and never waits; Add
+// and Sweep lock each other out. A Set only forgets what has expired: what was once added denies
+// until then, whatever log it came from. Two entries of one kind, issuer and value are one in the
+// Set, with the later cutoff and the later expiry.
 //
-// A name is held as a digest of 128 bits and an entry takes 33 bytes, of tables that are at least five sixths full.
+// A name is held as a digest of 128 bits and an entry takes 33 bytes, of tables that are at least
+// five sixths full.
 type Set struct {
 	key    Key
 	skew   int64 // ms
@@ -26,7 +28,8 @@ type Set struct {
 
 const (
 	defaultShards = 1024
-	maxReasons    = 4096 // further ones read "other": a caller must not be able to grow the list for ever
+	// further ones read "other": a caller must not be able to grow the list for ever
+	maxReasons = 4096
 )
 
 // SetConfig says how a Set judges and where its entries go.
@@ -49,8 +52,8 @@ func NewSet(cfg SetConfig) *Set {
 	return s
 }
 
-// Check says whether a token is revoked: by its session, by itself, by a cutoff or by its key. Revoked tokens stay so
-// until the entry is swept, which is after the token has expired.
+// Check says whether a token is revoked: by its session, by itself, by a cutoff or by its key.
+// Revoked tokens stay so until the entry is swept, which is after the token has expired.
 func (s *Set) Check(f *Facts) Verdict {
 	if f.SessionID != "" {
 		if v := s.named(KindSID, f.Issuer, f.SessionID); v.Revoked {
@@ -70,11 +73,13 @@ func (s *Set) Check(f *Facts) Verdict {
 	return s.checkCutoffs(f)
 }
 
-// checkCutoffs judges a session's token from our issuers by when the session began, any other by its iat with one
-// clock_skew: its issuer's clock is not Redis'. Of our sessions a sub entry denies all that began up to the cutoff's own second: their
-// sids are entries of their own, unless Redis had lost the sessions before their user was logged out everywhere. Issuers see to it that a
-// session which begins behind a log out everywhere has an auth_time in a later second, also when a clock that was ahead has made
-// it: no other cutoff believes that a session began after its token was issued.
+// checkCutoffs judges a session's token from our issuers by when the session began, any other by
+// its iat with one clock_skew: its issuer's clock is not Redis'. Of our sessions a sub entry denies
+// all that began up to the cutoff's own second: their sids are entries of their own, unless Redis
+// had lost the sessions before their user was logged out everywhere. Issuers see to it that a
+// session which begins behind a log out everywhere has an auth_time in a later second, also when a
+// clock that was ahead has made it: no other cutoff believes that a session began after its token
+// was issued.
 func (s *Set) checkCutoffs(f *Facts) Verdict {
 	session := f.Ours && f.SessionID != ""
 	from, leeway := f.IssuedAt, s.skew
@@ -102,8 +107,9 @@ func (s *Set) checkCutoffs(f *Facts) Verdict {
 	return s.since(KindIss, f.Issuer, "", from, leeway)
 }
 
-// CheckSession says whether a session that began at began may be refreshed: not when its sid is revoked, nor when its
-// subject, client, tenant or issuer has a cutoff at or after its beginning. KeyID, TokenID and times in f are ignored.
+// CheckSession says whether a session that began at began may be refreshed: not when its sid is
+// revoked, nor when its subject, client, tenant or issuer has a cutoff at or after its beginning.
+// KeyID, TokenID and times in f are ignored.
 func (s *Set) CheckSession(f *Facts, began time.Time) Verdict {
 	if v := s.named(KindSID, f.Issuer, f.SessionID); v.Revoked {
 		return v
@@ -115,7 +121,8 @@ func (s *Set) CheckSession(f *Facts, began time.Time) Verdict {
 		if c.value == "" && c.kind != KindIss {
 			continue
 		}
-		if cutoff, expiry, ok := s.find(c.kind, f.Issuer, c.value); ok && began.UnixMilli() <= issuedBefore(cutoff) {
+		if cutoff, expiry, ok := s.find(c.kind, f.Issuer, c.value); ok &&
+			began.UnixMilli() <= issuedBefore(cutoff) {
 			return s.verdict(cutoff, expiry)
 		}
 	}
@@ -140,7 +147,10 @@ func (s *Set) since(k Kind, issuer, value string, from, leeway int64) Verdict {
 }
 
 func (s *Set) verdict(cutoff, expiry uint64) Verdict {
-	return Verdict{Revoked: true, Kind: kindOf(cutoff), Reason: (*s.reasons.Load())[reasonOf(cutoff)], Seq: seqOf(expiry)}
+	return Verdict{
+		Revoked: true, Kind: kindOf(cutoff), Reason: (*s.reasons.Load())[reasonOf(cutoff)],
+		Seq: seqOf(expiry),
+	}
 }
 
 func (s *Set) find(k Kind, issuer, value string) (cutoff, expiry uint64, ok bool) {

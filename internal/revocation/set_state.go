@@ -6,7 +6,8 @@ import (
 	"slices"
 )
 
-// Clone is a copy that shares nothing with s that either can change. Nothing may write to s meanwhile.
+// Clone is a copy that shares nothing with s that either can change. Nothing may write to s
+// meanwhile.
 func (s *Set) Clone() *Set {
 	c := NewSet(SetConfig{Key: s.key, Shards: len(s.shards)})
 	c.skew, c.swept, c.byReason = s.skew, s.swept, maps.Clone(s.byReason)
@@ -22,8 +23,9 @@ func (s *Set) Clone() *Set {
 	return c
 }
 
-// AppendState appends a canonical form of all that Check and Sweep depend on: two sets under one Key with the same
-// state judge alike for ever. Reasons and places in the log, which decide nothing, are left out.
+// AppendState appends a canonical form of all that Check and Sweep depend on: two sets under one
+// Key with the same state judge alike for ever. Reasons and places in the log, which decide
+// nothing, are left out.
 func (s *Set) AppendState(buf []byte) []byte {
 	var all []slot
 	for i := range s.shards {

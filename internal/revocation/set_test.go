@@ -17,14 +17,18 @@ const (
 )
 
 func newSet(shards int) *revocation.Set {
-	return revocation.NewSet(revocation.SetConfig{ClockSkew: skew, Key: revocation.Key{K0: 1, K1: 2}, Shards: shards})
+	return revocation.NewSet(
+		revocation.SetConfig{ClockSkew: skew, Key: revocation.Key{K0: 1, K1: 2}, Shards: shards})
 }
 
 // at is a time in the tests' own calendar, in unix seconds.
 const at = int64(1_800_000_000)
 
 func entry(k revocation.Kind, value string) *revocation.Entry {
-	e := &revocation.Entry{Seq: 7, Kind: k, Issuer: iss, Value: value, Expires: (at + 3660) * 1000, At: at * 1000, Reason: "test"}
+	e := &revocation.Entry{
+		Seq: 7, Kind: k, Issuer: iss, Value: value, Expires: (at + 3660) * 1000, At: at * 1000,
+		Reason: "test",
+	}
 	if k.Cutoff() {
 		e.IssuedBefore = at * 1000
 	}
@@ -34,8 +38,16 @@ func entry(k revocation.Kind, value string) *revocation.Entry {
 // ours is a session's token of our own issuer.
 func ours() revocation.Facts {
 	return revocation.Facts{
-		Issuer: iss, TokenID: "jti", SessionID: "sid", Subject: "sub", ClientID: "client", Tenant: "tenant", KeyID: "kid",
-		IssuedAt: at - 10, AuthTime: at - 100, Ours: true,
+		Issuer:    iss,
+		TokenID:   "jti",
+		SessionID: "sid",
+		Subject:   "sub",
+		ClientID:  "client",
+		Tenant:    "tenant",
+		KeyID:     "kid",
+		IssuedAt:  at - 10,
+		AuthTime:  at - 100,
+		Ours:      true,
 	}
 }
 
@@ -49,9 +61,11 @@ func TestRules(t *testing.T) {
 	foreign := func(f *revocation.Facts) { f.Ours = false }
 	machine := func(f *revocation.Facts) { f.SessionID, f.AuthTime = "", 0 }
 	begun := func(off int64) revocation.Facts {
-		return with(func(f *revocation.Facts) { f.IssuedAt, f.AuthTime = max(f.IssuedAt, at+off), at+off })
+		return with(
+			func(f *revocation.Facts) { f.IssuedAt, f.AuthTime = max(f.IssuedAt, at+off), at+off })
 	}
-	ahead := with(func(f *revocation.Facts) { f.IssuedAt, f.AuthTime = at, at+300 }) // it began after a log out everywhere by a clock that was ahead
+	// it began after a log out everywhere by a clock that was ahead
+	ahead := with(func(f *revocation.Facts) { f.IssuedAt, f.AuthTime = at, at+300 })
 	issued := func(off int64) revocation.Facts {
 		return with(func(f *revocation.Facts) { foreign(f); f.IssuedAt = at + off })
 	}
@@ -136,8 +150,8 @@ func TestSessionRules(t *testing.T) {
 	}
 }
 
-// TestLayeredCutoffsTakeTheMaximum (CVE-2026-18218): in whatever order they come, the latest cutoff and the latest
-// expiry stand.
+// TestLayeredCutoffsTakeTheMaximum (CVE-2026-18218): in whatever order they come, the latest cutoff
+// and the latest expiry stand.
 func TestLayeredCutoffsTakeTheMaximum(t *testing.T) {
 	cutoffs := []int64{at - 50, at, at - 20}
 	expiries := []int64{at + 100, at + 50, at + 300}
@@ -170,8 +184,8 @@ func TestLayeredCutoffsTakeTheMaximum(t *testing.T) {
 	}
 }
 
-// TestSetIsExact: against a plain map, through any run of additions and sweeps, the set denies exactly what has been
-// added and not swept, and a clone goes its own way.
+// TestSetIsExact: against a plain map, through any run of additions and sweeps, the set denies
+// exactly what has been added and not swept, and a clone goes its own way.
 func TestSetIsExact(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		s := newSet(rapid.SampledFrom([]int{1, 2, 8}).Draw(t, "shards"))
@@ -214,7 +228,8 @@ func TestSetIsExact(t *testing.T) {
 	})
 }
 
-// TestReadersNeverMiss: while entries come and expired ones go, whatever was added and lives is denied at every moment.
+// TestReadersNeverMiss: while entries come and expired ones go, whatever was added and lives is
+// denied at every moment.
 func TestReadersNeverMiss(t *testing.T) {
 	s := newSet(4)
 	lasting := make([]revocation.Facts, 50)
@@ -253,7 +268,8 @@ func TestReadersNeverMiss(t *testing.T) {
 	readers.Wait()
 }
 
-// TestReasonsAreBounded: no caller makes the list of reasons grow for ever, and a reason beyond it still denies.
+// TestReasonsAreBounded: no caller makes the list of reasons grow for ever, and a reason beyond it
+// still denies.
 func TestReasonsAreBounded(t *testing.T) {
 	s := newSet(1)
 	for n := range 5000 {

@@ -13,7 +13,8 @@ func (s *Set) Add(e *Entry) {
 	d := digestOf(s.key, e.Kind, e.Issuer, e.Value)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	cutoff, expiry := packCutoff(e.IssuedBefore, e.Kind, s.reason(e.Reason)), packExpiry(e.Expires, e.Seq)
+	cutoff, expiry := packCutoff(e.IssuedBefore, e.Kind, s.reason(e.Reason)), packExpiry(
+		e.Expires, e.Seq)
 	shard := s.shard(d)
 	t := shard.Load()
 	if t != nil {
@@ -32,7 +33,8 @@ func (s *Set) Add(e *Entry) {
 	shard.Store(t)
 }
 
-// raise takes the later cutoff with its reason, the later expiry, and the place in the log if there is a new one.
+// raise takes the later cutoff with its reason, the later expiry, and the place in the log if there
+// is a new one.
 func (held *slot) raise(cutoff, expiry uint64) {
 	if issuedBefore(cutoff) >= issuedBefore(held.cutoff) {
 		atomic.StoreUint64(&held.cutoff, cutoff)
@@ -58,9 +60,10 @@ func (s *Set) reason(r string) int {
 	return len(known) - 1
 }
 
-// Sweep drops what has expired at now (unix milliseconds of a clock that is not ahead of any that tokens are judged
-// by) from the next few shards in turn, and returns how many entries that were. A shard with few expired entries is
-// left for later: at most a sixteenth of a Set is past its expiry.
+// Sweep drops what has expired at now (unix milliseconds of a clock that is not ahead of any that
+// tokens are judged by) from the next few shards in turn, and returns how many entries that were. A
+// shard with few expired entries is left for later: at most a sixteenth of a Set is past its
+// expiry.
 func (s *Set) Sweep(now int64, shards int) int {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -5,9 +5,9 @@ import (
 	"math/bits"
 )
 
-// digest stands for a name in the set: 128 bits of SipHash-2-4 (Aumasson and Bernstein, "SipHash: a fast short-input
-// PRF", with the 128-bit output of its reference code) under a key no token's author knows, so that two names share
-// one with a chance of 2^-128 and nobody can look for a pair.
+// digest stands for a name in the set: 128 bits of SipHash-2-4 (Aumasson and Bernstein, "SipHash: a
+// fast short-input PRF", with the 128-bit output of its reference code) under a key no token's
+// author knows, so that two names share one with a chance of 2^-128 and nobody can look for a pair.
 type digest struct{ lo, hi uint64 }
 
 // Key keys the digests of a Set: 128 bits from crypto/rand, anything fixed in a model.

@@ -13,8 +13,9 @@ import (
 	"time"
 )
 
-// Snapshot is a complete copy of the log at one place, as a gate keeps it on disk for its next start. It proves nothing:
-// a Replica that begins with it allows nothing before a heartbeat that counts.
+// Snapshot is a complete copy of the log at one place, as a gate keeps it on disk for its next
+// start. It proves nothing: a Replica that begins with it allows nothing before a heartbeat that
+// counts.
 type Snapshot struct {
 	Position Position
 	Taken    time.Time    // to the millisecond, by the wall clock of whoever took it
@@ -22,7 +23,8 @@ type Snapshot struct {
 	Set      *Set         // holds every live entry up to Position; later ones may be among them
 }
 
-// RevokedKey is an entry of kind kid by its name: whoever holds keys must be told, and a Set knows no names.
+// RevokedKey is an entry of kind kid by its name: whoever holds keys must be told, and a Set knows
+// no names.
 type RevokedKey struct {
 	Issuer, KeyID string
 	Expires       int64 // unix ms
@@ -35,7 +37,8 @@ func (e *Entry) RevokedKey() (RevokedKey, bool) {
 }
 
 func (k *RevokedKey) valid() bool {
-	return checkText("issuer", k.Issuer, MaxIssuer) == nil && checkText("kid", k.KeyID, MaxValue) == nil
+	return checkText("issuer", k.Issuer, MaxIssuer) == nil &&
+		checkText("kid", k.KeyID, MaxValue) == nil
 }
 
 // CompareRevokedKeys orders keys by their names, as a Snapshot's must be.
@@ -43,20 +46,22 @@ func CompareRevokedKeys(a, b RevokedKey) int {
 	return cmp.Or(strings.Compare(a.Issuer, b.Issuer), strings.Compare(a.KeyID, b.KeyID))
 }
 
-// A snapshot's bytes, numbers in little-endian order: magic, format, version of the entries and number of their kinds,
-// shards, the digests' key, the time, the position; the revoked keys; each shard's slots, sorted by digest; the reasons;
-// and SHA-256 of all before it. There is one spelling: what is accepted is written again to the same bytes.
+// A snapshot's bytes, numbers in little-endian order: magic, format, version of the entries and
+// number of their kinds, shards, the digests' key, the time, the position; the revoked keys; each
+// shard's slots, sorted by digest; the reasons; and SHA-256 of all before it. There is one
+// spelling: what is accepted is written again to the same bytes.
 const (
 	snapshotMagic  = "sallyrev"
 	snapshotFormat = 1
 	slotBytes      = 32
 )
 
-// Encode writes the snapshot. Readers of its Set do not wait; whoever writes to it waits for the copying of one shard at
-// most.
+// Encode writes the snapshot. Readers of its Set do not wait; whoever writes to it waits for the
+// copying of one shard at most.
 func (s *Snapshot) Encode(w io.Writer) error {
 	if len(s.Keys) > maxRevokedKeys {
-		return fmt.Errorf("revocation: expected at most %d revoked keys in a snapshot, got %d", maxRevokedKeys, len(s.Keys))
+		return fmt.Errorf("revocation: expected at most %d revoked keys in a snapshot, got %d",
+			maxRevokedKeys, len(s.Keys))
 	}
 	sum := sha256.New()
 	buffered := bufio.NewWriterSize(io.MultiWriter(w, sum), 1<<16)
@@ -156,7 +161,10 @@ func (e *encoder) text(s string) {
 
 // adopt makes a set of a snapshot's content.
 func (c *snapshotContent) adopt(skew time.Duration) *Set {
-	s := &Set{key: c.key, skew: skew.Milliseconds(), shards: make([]atomic.Pointer[table], len(c.tables)), byReason: map[string]int{}}
+	s := &Set{
+		key: c.key, skew: skew.Milliseconds(),
+		shards: make([]atomic.Pointer[table], len(c.tables)), byReason: map[string]int{},
+	}
 	for i, r := range c.reasons {
 		s.byReason[r] = i
 	}

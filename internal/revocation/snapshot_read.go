@@ -22,8 +22,8 @@ var (
 // maxRevokedKeys bounds the keys revoked at once: far more than anyone has.
 const maxRevokedKeys = 1 << 16
 
-// ReadSnapshot reads a snapshot of size bytes, and nothing is believed of it before its checksum is. It takes no more
-// memory than the bytes it has read justify. skew is the new Set's clock_skew.
+// ReadSnapshot reads a snapshot of size bytes, and nothing is believed of it before its checksum
+// is. It takes no more memory than the bytes it has read justify. skew is the new Set's clock_skew.
 func ReadSnapshot(r io.Reader, size int64, skew time.Duration) (*Snapshot, error) {
 	d := &snapshotReader{left: size - sha256.Size, sum: sha256.New()}
 	d.r = bufio.NewReaderSize(r, 1<<16)
@@ -53,7 +53,8 @@ type snapshotContent struct {
 	maxReason int
 }
 
-// snapshotReader reads within what is left before the checksum, and sums what it reads. After an error it reads nothing.
+// snapshotReader reads within what is left before the checksum, and sums what it reads. After an
+// error it reads nothing.
 type snapshotReader struct {
 	r     *bufio.Reader
 	sum   hash.Hash
@@ -158,7 +159,10 @@ func (d *snapshotReader) head(s *Snapshot, c *snapshotContent) int {
 func (d *snapshotReader) keys(s *Snapshot) {
 	last := RevokedKey{}
 	for range d.count(maxRevokedKeys, 2+2+8) {
-		k := RevokedKey{Issuer: d.text("an issuer", MaxIssuer), KeyID: d.text("a kid", MaxValue), Expires: d.millis()}
+		k := RevokedKey{
+			Issuer: d.text("an issuer", MaxIssuer), KeyID: d.text("a kid", MaxValue),
+			Expires: d.millis(),
+		}
 		if !k.valid() || CompareRevokedKeys(last, k) >= 0 {
 			d.fail("expected the name of a key, each once and in order")
 		}
@@ -169,8 +173,8 @@ func (d *snapshotReader) keys(s *Snapshot) {
 	}
 }
 
-// table reads one of shards shards; nil when it is empty. It is made once its entries have been read, so that a number
-// of them that is not true gets no memory.
+// table reads one of shards shards; nil when it is empty. It is made once its entries have been
+// read, so that a number of them that is not true gets no memory.
 func (d *snapshotReader) table(c *snapshotContent, shard, shards int) *table {
 	n := d.count(math.MaxInt32, slotBytes)
 	d.slots = d.slots[:0]

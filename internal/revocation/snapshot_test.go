@@ -17,8 +17,12 @@ func taken(t testing.TB, entries int) (*revocation.Snapshot, []byte) {
 	t.Helper()
 	s := &revocation.Snapshot{
 		Position: revocation.Position{Epoch: revocation.Epoch{1}, Seq: 9, Chain: revocation.Chain{2}},
-		Taken:    time.UnixMilli(at * 1000), Set: newSet(4),
-		Keys: []revocation.RevokedKey{{Issuer: iss, KeyID: "kid-1", Expires: at * 1000}, {Issuer: iss, KeyID: "kid-2", Expires: at}},
+		Taken:    time.UnixMilli(at * 1000),
+		Set:      newSet(4),
+		Keys: []revocation.RevokedKey{
+			{Issuer: iss, KeyID: "kid-1", Expires: at * 1000},
+			{Issuer: iss, KeyID: "kid-2", Expires: at},
+		},
 	}
 	for _, k := range revocation.Kinds() {
 		for n := range entries {
@@ -43,14 +47,16 @@ func read(b []byte) (*revocation.Snapshot, error) {
 	return revocation.ReadSnapshot(bytes.NewReader(b), int64(len(b)), skew)
 }
 
-// TestSnapshotHoldsAll: what a set denied, the one read from its snapshot denies too, for the same reason.
+// TestSnapshotHoldsAll: what a set denied, the one read from its snapshot denies too, for the same
+// reason.
 func TestSnapshotHoldsAll(t *testing.T) {
 	was, b := taken(t, 200)
 	s, err := read(b)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if s.Position != was.Position || !s.Taken.Equal(was.Taken) || len(s.Keys) != 2 || s.Keys[1] != was.Keys[1] {
+	if s.Position != was.Position || !s.Taken.Equal(was.Taken) || len(s.Keys) != 2 ||
+		s.Keys[1] != was.Keys[1] {
 		t.Errorf("read %+v, want %+v", s, was)
 	}
 	for n := range 200 {
@@ -64,7 +70,8 @@ func TestSnapshotHoldsAll(t *testing.T) {
 			}
 		}
 	}
-	if f := (revocation.Facts{Issuer: iss, SessionID: "another", IssuedAt: at + 99}); s.Set.Check(&f).Revoked {
+	if f := (revocation.Facts{Issuer: iss, SessionID: "another", IssuedAt: at + 99}); s.Set.Check(
+		&f).Revoked {
 		t.Error("it denies what was never revoked")
 	}
 	for _, k := range revocation.Kinds() {
@@ -72,7 +79,8 @@ func TestSnapshotHoldsAll(t *testing.T) {
 			t.Errorf("%s: %d live, want %d", k, s.Set.Live(k), was.Set.Live(k))
 		}
 	}
-	if !bytes.Equal(was.Set.AppendState(nil), s.Set.AppendState(nil)) || !bytes.Equal(b, encoded(t, s)) {
+	if !bytes.Equal(was.Set.AppendState(nil), s.Set.AppendState(nil)) ||
+		!bytes.Equal(b, encoded(t, s)) {
 		t.Error("it is not the same set")
 	}
 	s.Set.Add(entry(revocation.KindSID, "later"))
@@ -139,7 +147,8 @@ func TestBrokenSnapshots(t *testing.T) {
 	}
 }
 
-// TestASnapshotTakesNoMoreMemoryThanItsBytes: a file that claims four thousand million entries gets memory for none.
+// TestASnapshotTakesNoMoreMemoryThanItsBytes: a file that claims four thousand million entries gets
+// memory for none.
 func TestASnapshotTakesNoMoreMemoryThanItsBytes(t *testing.T) {
 	_, good := taken(t, 0)
 	b := bytes.Clone(good)
@@ -170,7 +179,8 @@ func FuzzSnapshot(f *testing.F) {
 		b := append(bytes.Clone(body), sum[:]...)
 		s, err := read(b)
 		if err != nil {
-			if !errors.Is(err, revocation.ErrSnapshotBroken) && !errors.Is(err, revocation.ErrSnapshotVersion) {
+			if !errors.Is(err, revocation.ErrSnapshotBroken) &&
+				!errors.Is(err, revocation.ErrSnapshotVersion) {
 				t.Errorf("an error of no kind: %v", err)
 			}
 			return
@@ -181,8 +191,9 @@ func FuzzSnapshot(f *testing.F) {
 	})
 }
 
-// TestASnapshotConfirmsNothing: S2 and S3 over a restart. Whatever the log has become since, a replica that begins with
-// a snapshot allows nothing before a heartbeat that counts, and denies what the snapshot denies from the first moment.
+// TestASnapshotConfirmsNothing: S2 and S3 over a restart. Whatever the log has become since, a
+// replica that begins with a snapshot allows nothing before a heartbeat that counts, and denies
+// what the snapshot denies from the first moment.
 func TestASnapshotConfirmsNothing(t *testing.T) {
 	for name, c := range map[string]struct {
 		since  func(b *bench)
@@ -205,7 +216,8 @@ func TestASnapshotConfirmsNothing(t *testing.T) {
 				b.add(sid)
 			}
 			b.read()
-			file := encoded(t, &revocation.Snapshot{Position: b.r.Position(), Taken: b.instant().Wall, Set: b.r.Set()})
+			file := encoded(t,
+				&revocation.Snapshot{Position: b.r.Position(), Taken: b.instant().Wall, Set: b.r.Set()})
 			c.since(b)
 			s, err := read(file)
 			if err != nil {

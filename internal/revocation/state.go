@@ -18,8 +18,8 @@ func (r *Replica) Clone() *Replica {
 	return &c
 }
 
-// Pass makes all that r remembers older by d, but nothing older than most, seen from now: so a model can let time go by
-// while now stands still. most must be longer than every time r judges by.
+// Pass makes all that r remembers older by d, but nothing older than most, seen from now: so a
+// model can let time go by while now stands still. most must be longer than every time r judges by.
 func (r *Replica) Pass(d, most time.Duration, now Instant) {
 	back := func(t *Instant) {
 		if *t != (Instant{}) {
@@ -51,14 +51,16 @@ func (r *Replica) Pass(d, most time.Duration, now Instant) {
 	}
 }
 
-// AppendState appends a canonical form of all that r's answers to coming events depend on. Two replicas with one
-// configuration and the same state behave alike for ever. Counters that only tell how often something happened are
-// left out, and numbers of connections and generations, which are only compared with those of answers under way; so is
-// the place of the newest head seen: what is judged is the head of the answer at hand.
+// AppendState appends a canonical form of all that r's answers to coming events depend on. Two
+// replicas with one configuration and the same state behave alike for ever. Counters that only tell
+// how often something happened are left out, and numbers of connections and generations, which are
+// only compared with those of answers under way; so is the place of the newest head seen: what is
+// judged is the head of the answer at hand.
 func (r *Replica) AppendState(buf []byte) []byte {
 	buf = r.set.AppendState(buf)
 	buf = appendPosition(buf, r.pos)
-	buf = appendBools(buf, r.complete, r.load.active, r.blind.on, r.settle.begun, r.counted, r.headKnown, r.redis.known, r.behind.on)
+	buf = appendBools(buf, r.complete, r.load.active, r.blind.on, r.settle.begun, r.counted,
+		r.headKnown, r.redis.known, r.behind.on)
 	buf = appendInts(buf, int64(r.load.first), int64(r.load.next))
 	buf = append(buf, r.load.chain[:]...)
 	buf = appendPosition(buf, r.load.target)
@@ -76,7 +78,8 @@ func (r *Replica) AppendState(buf []byte) []byte {
 	buf = appendInts(buf, int64(r.head.MaxTokenLifetime), int64(len(r.head.Era)))
 	buf = append(buf, r.head.Era...)
 	buf = r.bounds.appendState(buf)
-	return appendInts(buf, r.redis.at, int64(r.behind.since), int64(r.behind.seq), r.clock.floor.Load())
+	return appendInts(buf, r.redis.at, int64(r.behind.since), int64(r.behind.seq),
+		r.clock.floor.Load())
 }
 
 // appendState leaves out when the bounds began while all that is known of them is one and the same.

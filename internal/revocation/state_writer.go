@@ -15,7 +15,8 @@ func (w *Writer) Clone() *Writer {
 	return &c
 }
 
-// AppendState appends a canonical form of all that w's answers to coming events depend on, as Replica.AppendState does.
+// AppendState appends a canonical form of all that w's answers to coming events depend on, as
+// Replica.AppendState does.
 func (w *Writer) AppendState(buf []byte) []byte {
 	buf = w.Replica.AppendState(buf)
 	buf = w.seen.appendState(buf)
@@ -45,7 +46,8 @@ func (h *held) appendState(buf []byte) []byte {
 		for _, s := range []string{e.Issuer, e.Value, e.Reason, e.Actor} {
 			buf = append(binary.AppendUvarint(buf, uint64(len(s))), s...)
 		}
-		buf = appendInts(buf, int64(e.Kind), e.IssuedBefore, e.Expires, e.At, int64(e.Seq), int64(item.inFlight))
+		buf = appendInts(buf, int64(e.Kind), e.IssuedBefore, e.Expires, e.At, int64(e.Seq),
+			int64(item.inFlight))
 		buf = strconv.AppendBool(buf, item.mending)
 		buf = appendPosition(buf, Position{Epoch: item.epoch, Seq: item.seq})
 		return true

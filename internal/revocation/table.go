@@ -5,18 +5,19 @@ import (
 	"sync/atomic"
 )
 
-// table is one shard's hash table: open addressing over groups of eight slots. A group has one word of tags, a byte for
-// each slot, zero while the slot is empty, so that a look-up that finds nothing touches little more than one word.
-// One writer at a time changes it; readers take no lock. A slot, once filled, keeps its digest: expired entries leave
-// with the whole table, when a smaller one takes its place.
+// table is one shard's hash table: open addressing over groups of eight slots. A group has one word
+// of tags, a byte for each slot, zero while the slot is empty, so that a look-up that finds nothing
+// touches little more than one word. One writer at a time changes it; readers take no lock. A slot,
+// once filled, keeps its digest: expired entries leave with the whole table, when a smaller one
+// takes its place.
 type table struct {
 	tags  []uint64
 	slots []slot
 	used  int // the writer's
 }
 
-// slot is 32 bytes without a pointer. Its two facts only ever grow, each in one atomic store, so a reader who sees one
-// new and one old still sees a state between the two.
+// slot is 32 bytes without a pointer. Its two facts only ever grow, each in one atomic store, so a
+// reader who sees one new and one old still sees a state between the two.
 type slot struct {
 	digest digest
 	cutoff uint64 // issued_before in ms, 42 bits; kind, 4; number of the reason, 18
@@ -52,8 +53,8 @@ func newTable(groups int) *table {
 	return &table{tags: make([]uint64, groups), slots: make([]slot, groups*groupSize)}
 }
 
-// full is the number of slots from which the table must grow: one of the last group's always stays empty, or a look-up
-// for a name that is not there would never end.
+// full is the number of slots from which the table must grow: one of the last group's always stays
+// empty, or a look-up for a name that is not there would never end.
 func (t *table) full() int { return len(t.slots) - len(t.slots)/16 - 1 }
 
 func tagOf(d digest) uint64 { return 0x80 | d.hi>>57 }
@@ -110,7 +111,8 @@ func (t *table) each(f func(*slot)) {
 	}
 }
 
-// rebuilt is a table with room for extra more entries that holds what keep keeps; nil when nothing remains.
+// rebuilt is a table with room for extra more entries that holds what keep keeps; nil when nothing
+// remains.
 func (t *table) rebuilt(extra int, keep func(*slot) bool) *table {
 	n := extra
 	t.each(func(s *slot) {

@@ -40,7 +40,8 @@ func TestDigestsKeepNamesApart(t *testing.T) {
 	}
 }
 
-// TestEntriesAreSmall: a million entries take at most 48 bytes each, all that the Set holds counted.
+// TestEntriesAreSmall: a million entries take at most 48 bytes each, all that the Set holds
+// counted.
 func TestEntriesAreSmall(t *testing.T) {
 	s, n := filled(1_000_000)
 	if each := bytesEach(s, n); each > 48 {
@@ -60,8 +61,9 @@ func bytesEach(s *Set, n int) float64 {
 	return float64(bytes) / float64(n)
 }
 
-// BenchmarkTenMillion: ten million entries take at most 40 bytes each, those that the heap rounds up to included; what it reports
-// as ns/op is a look-up of a token that is not among them, or is, in memory that no cache holds.
+// BenchmarkTenMillion: ten million entries take at most 40 bytes each, those that the heap rounds
+// up to included; what it reports as ns/op is a look-up of a token that is not among them, or is,
+// in memory that no cache holds.
 func BenchmarkTenMillion(b *testing.B) {
 	var before, after runtime.MemStats
 	runtime.GC()
@@ -92,8 +94,8 @@ func BenchmarkCheck(b *testing.B) {
 	b.Run("present", func(b *testing.B) { lookUp(b, s, n, 0) })
 }
 
-// lookUp looks up names of n from first on, in an order that no cache and no prefetching can follow. The token itself is at hand, as it
-// is at a gate: only the Set's memory is cold.
+// lookUp looks up names of n from first on, in an order that no cache and no prefetching can
+// follow. The token itself is at hand, as it is at a gate: only the Set's memory is cold.
 func lookUp(b *testing.B, s *Set, n, first int) {
 	name := make([]byte, 0, 20)
 	f := Facts{Issuer: "https://issuer.example"}
@@ -112,7 +114,14 @@ func lookUp(b *testing.B, s *Set, n, first int) {
 func filled(n int) (*Set, int) {
 	s := NewSet(SetConfig{Key: Key{1, 2}})
 	for i := range n {
-		s.Add(&Entry{Kind: KindJTI, Issuer: "https://issuer.example", Value: strconv.Itoa(i), Expires: 1 << 41})
+		s.Add(
+			&Entry{
+				Kind:    KindJTI,
+				Issuer:  "https://issuer.example",
+				Value:   strconv.Itoa(i),
+				Expires: 1 << 41,
+			},
+		)
 	}
 	return s, n
 }

@@ -10,8 +10,8 @@ import (
 	"github.com/sallyport/sallyport/internal/revocation"
 )
 
-// world is issuers and gates on one log, moved step by step by rapid: heartbeats in any order, answers lost, appends that
-// happen or not, and a budget of faults.
+// world is issuers and gates on one log, moved step by step by rapid: heartbeats in any order,
+// answers lost, appends that happen or not, and a budget of faults.
 type world struct {
 	*rapid.T
 	clocks
@@ -73,7 +73,10 @@ func (w *world) issuer(name string) *member {
 }
 
 func (w *world) gate(name string) *member {
-	m := &member{name: name, r: revocation.NewReplica(times(), newSet(1)), denied: map[string]bool{}, up: w.mono}
+	m := &member{
+		name: name, r: revocation.NewReplica(times(), newSet(1)), denied: map[string]bool{},
+		up: w.mono,
+	}
 	m.r.Connected()
 	return m
 }
@@ -130,7 +133,8 @@ func (w *world) read(m *member) {
 	}
 }
 
-// round is one heartbeat of every issuer and, as rapid likes, of the gates, with some reading, in rapid's order.
+// round is one heartbeat of every issuer and, as rapid likes, of the gates, with some reading, in
+// rapid's order.
 func (w *world) round(rough bool) {
 	all := append(append([]*member(nil), w.issuers...), w.gates...)
 	if rough {
@@ -159,14 +163,16 @@ func (w *world) revoke() {
 	m := rapid.SampledFrom(w.issuers).Draw(w.T, "issuer")
 	w.serial++
 	id := fmt.Sprintf("s%d", w.serial)
-	b, err := m.w.Begin([]revocation.Request{{Kind: revocation.KindSID, Issuer: iss, Value: id}}, w.instant())
+	b, err := m.w.Begin([]revocation.Request{{Kind: revocation.KindSID, Issuer: iss, Value: id}},
+		w.instant())
 	if err != nil {
 		return
 	}
 	if !m.r.Set().Check(&revocation.Facts{Issuer: iss, SessionID: id}).Revoked {
 		w.Fatalf("%s: not in the issuer's own set first", id)
 	}
-	switch rapid.SampledFrom([]string{"stored", "stored", "stored", "answer lost", "not stored"}).Draw(w.T, "append") {
+	switch rapid.SampledFrom([]string{"stored", "stored", "stored", "answer lost", "not stored"}).
+		Draw(w.T, "append") {
 	case "stored":
 		if p, ok := w.store(m, b); ok {
 			w.waiting = append(w.waiting, &pending{m, id, p})
@@ -208,7 +214,8 @@ func (w *world) fault() {
 		return
 	}
 	w.faults--
-	switch rapid.SampledFrom([]string{"flush", "trim", "delete", "old disk", "gate", "issuer", "clock"}).Draw(w.T, "fault") {
+	switch rapid.SampledFrom([]string{"flush", "trim", "delete", "old disk", "gate", "issuer", "clock"}).
+		Draw(w.T, "fault") {
 	case "flush":
 		w.log.flush()
 	case "trim":
@@ -223,7 +230,14 @@ func (w *world) fault() {
 		}
 	case "clock":
 		w.moveRedis(rapid.SampledFrom([]time.Duration{
-			300 * time.Second, -300 * time.Second, 2 * time.Hour, -2 * time.Hour, 50 * time.Hour, 20 * time.Second, -20 * time.Second, 1300 * time.Millisecond,
+			300 * time.Second,
+			-300 * time.Second,
+			2 * time.Hour,
+			-2 * time.Hour,
+			50 * time.Hour,
+			20 * time.Second,
+			-20 * time.Second,
+			1300 * time.Millisecond,
 		}).Draw(w.T, "by"))
 	case "gate":
 		n := rapid.IntRange(0, len(w.gates)-1).Draw(w.T, "which")
@@ -247,13 +261,15 @@ func (w *world) judge() {
 			}
 			g.denied[id] = g.denied[id] || revoked
 			if acked, ok := w.acked[id]; ok && fresh && !revoked && acked <= v.Last.Mono {
-				w.Fatalf("S4: %s was confirmed at %s and allows %s, acknowledged at %s (now %s)", g.name, v.Last.Mono, id, acked, w.mono)
+				w.Fatalf("S4: %s was confirmed at %s and allows %s, acknowledged at %s (now %s)",
+					g.name, v.Last.Mono, id, acked, w.mono)
 			}
 		}
 	}
 }
 
-// TestNothingAcknowledgedIsLost drives issuers and gates through random schedules with as many faults as S4 allows.
+// TestNothingAcknowledgedIsLost drives issuers and gates through random schedules with as many
+// faults as S4 allows.
 func TestNothingAcknowledgedIsLost(t *testing.T) {
 	for _, c := range []struct{ issuers, faults int }{{1, 1}, {2, 2}, {3, 2}} {
 		t.Run(fmt.Sprintf("%d issuers, %d faults", c.issuers, c.faults), func(t *testing.T) {
@@ -281,7 +297,8 @@ func TestNothingAcknowledgedIsLost(t *testing.T) {
 				}
 				for _, g := range w.gates {
 					if v := g.r.View(); !v.Freshness(w.instant()).Fresh {
-						t.Fatalf("L1: %s is not fresh ten seconds after the last fault: %v", g.name, v.Ready(w.instant()))
+						t.Fatalf("L1: %s is not fresh ten seconds after the last fault: %v",
+							g.name, v.Ready(w.instant()))
 					}
 				}
 				acked += len(w.acked)

@@ -19,7 +19,10 @@ type desk struct {
 
 func newDesk(t *testing.T) *desk {
 	log := &fakeLog{now: at * 1000}
-	d := &desk{t: t, clocks: clocks{log: log}, log: log, w: revocation.NewWriter(times(), lifetime, newSet(1))}
+	d := &desk{
+		t: t, clocks: clocks{log: log}, log: log,
+		w: revocation.NewWriter(times(), lifetime, newSet(1)),
+	}
 	d.w.Connected()
 	d.health(8)
 	return d
@@ -78,7 +81,8 @@ func (d *desk) denies(sid string) bool {
 	return d.w.Set().Check(&revocation.Facts{Issuer: iss, SessionID: sid, Ours: true}).Revoked
 }
 
-// TestEntryOfARequest: what is asked becomes an entry in Redis' time that outlives every token it can name.
+// TestEntryOfARequest: what is asked becomes an entry in Redis' time that outlives every token it
+// can name.
 func TestEntryOfARequest(t *testing.T) {
 	d := newDesk(t)
 	for _, k := range revocation.Kinds() {
@@ -90,13 +94,15 @@ func TestEntryOfARequest(t *testing.T) {
 		if e.At < d.log.now || e.At > d.log.now+300 {
 			t.Errorf("%s: made at %d, Redis has %d", k, e.At, d.log.now)
 		}
-		if life := e.Expires - e.At; life < (lifetime+2*skew).Milliseconds() || life > (lifetime+3*skew).Milliseconds() {
+		if life := e.Expires - e.At; life < (lifetime+2*skew).Milliseconds() ||
+			life > (lifetime+3*skew).Milliseconds() {
 			t.Errorf("%s: lives %d ms", k, life)
 		}
 		if want := map[bool]int64{true: e.At}[k.Cutoff()]; e.IssuedBefore != want {
 			t.Errorf("%s: cutoff %d, want %d", k, e.IssuedBefore, want)
 		}
-		if e.Kind != k || e.Issuer != iss || e.Value != q.Value || e.Reason != "test" || e.Actor != "admin" {
+		if e.Kind != k || e.Issuer != iss || e.Value != q.Value || e.Reason != "test" ||
+			e.Actor != "admin" {
 			t.Errorf("%s: %+v", k, e)
 		}
 	}
@@ -122,7 +128,11 @@ func TestRefusedBegin(t *testing.T) {
 		}
 	}
 	d.pass(11 * time.Second)
-	if _, err := d.w.Begin([]revocation.Request{request(revocation.KindSID, "s")}, d.instant()); !errors.Is(err, revocation.ErrNoTime) {
+	if _, err := d.w.Begin([]revocation.Request{request(revocation.KindSID, "s")},
+		d.instant()); !errors.Is(
+		err,
+		revocation.ErrNoTime,
+	) {
 		t.Errorf("with Redis' time unknown: %v", err)
 	}
 	if d.denies("s") || d.w.Missing() != 0 {
@@ -130,7 +140,8 @@ func TestRefusedBegin(t *testing.T) {
 	}
 }
 
-// TestOwnSetFirst: from Begin on, the issuer denies what it was asked to revoke, whatever becomes of the append.
+// TestOwnSetFirst: from Begin on, the issuer denies what it was asked to revoke, whatever becomes
+// of the append.
 func TestOwnSetFirst(t *testing.T) {
 	d := newDesk(t)
 	b := d.begin(request(revocation.KindSID, "s"))
@@ -143,8 +154,8 @@ func TestOwnSetFirst(t *testing.T) {
 	}
 }
 
-// TestWhatIsMissing: each row is what became of an append; whether the log then lacks the entry, and whether the next
-// heartbeat says so.
+// TestWhatIsMissing: each row is what became of an append; whether the log then lacks the entry,
+// and whether the next heartbeat says so.
 func TestWhatIsMissing(t *testing.T) {
 	for name, c := range map[string]struct {
 		fate func(d *desk, b revocation.Batch)
@@ -314,7 +325,8 @@ func TestFindCutoff(t *testing.T) {
 	}
 }
 
-// TestTooEarly: entries that Redis' clock finds too short-lived get a later life, and nothing is kept of the earlier.
+// TestTooEarly: entries that Redis' clock finds too short-lived get a later life, and nothing is
+// kept of the earlier.
 func TestTooEarly(t *testing.T) {
 	d := newDesk(t)
 	b := d.begin(request(revocation.KindSID, "s"))
@@ -330,7 +342,8 @@ func TestTooEarly(t *testing.T) {
 	}
 }
 
-// TestAnAppendThatWasTooEarlyHidesNoJump: the heartbeat after it settles anew, since marks of mending have run out meanwhile.
+// TestAnAppendThatWasTooEarlyHidesNoJump: the heartbeat after it settles anew, since marks of
+// mending have run out meanwhile.
 func TestAnAppendThatWasTooEarlyHidesNoJump(t *testing.T) {
 	d := newDesk(t)
 	b := d.begin(request(revocation.KindSID, "s"))
@@ -359,7 +372,8 @@ func TestForget(t *testing.T) {
 	now, _ := d.w.Expired(d.instant())
 	d.w.Forget(now, 10_000)
 	if d.beat(); !d.w.Beat(d.instant()).Holds || d.w.Missing() != 1 {
-		t.Errorf("holds %v, missing %d; want the young one alone", d.w.Beat(d.instant()).Holds, d.w.Missing())
+		t.Errorf("holds %v, missing %d; want the young one alone", d.w.Beat(d.instant()).Holds,
+			d.w.Missing())
 	}
 	d.pass(2 * time.Hour)
 	d.health(1)

@@ -12,7 +12,8 @@ import (
 	"github.com/sallyport/sallyport/internal/session/sessiontest"
 )
 
-// TestSessionsLiveOnACluster walks every script over a real Redis Cluster, which refuses one that leaves its slot.
+// TestSessionsLiveOnACluster walks every script over a real Redis Cluster, which refuses one that
+// leaves its slot.
 func TestSessionsLiveOnACluster(t *testing.T) {
 	w := newWorld(t, startCluster(t))
 	g := w.login("alice")
@@ -40,7 +41,8 @@ func TestSessionsLiveOnACluster(t *testing.T) {
 func startCluster(t *testing.T) *redisconn.Client {
 	t.Helper()
 	port := freePort(t)
-	socket, _ := sessiontest.StartRedis(t, "--port", port, "--cluster-enabled", "yes", "--cluster-port", freePort(t))
+	socket, _ := sessiontest.StartRedis(t, "--port", port, "--cluster-enabled", "yes",
+		"--cluster-port", freePort(t))
 	node := redis.NewClient(&redis.Options{Addr: socket, MaxRetries: -1})
 	defer func() { _ = node.Close() }()
 	if err := node.ClusterAddSlotsRange(t.Context(), 0, 16383).Err(); err != nil {

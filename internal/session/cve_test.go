@@ -30,13 +30,20 @@ func TestAttacks(t *testing.T) {
 // TestCVE holds published vulnerabilities of systems like this one against sessions.
 func TestCVE(t *testing.T) {
 	for id, test := range map[string]func(*testing.T){
-		"CVE-2020-15223": TestEachCallThatFailsIsNeverAnAnswer,                   // a storage error answered as success
-		"CVE-2026-1035":  TestRefreshBesideRefresh,                               // check and update were not atomic
-		"CVE-2020-10594": TestASelectorKeepsSessionsFromRefreshing,               // revoked, and still refreshed
-		"CVE-2026-55672": TestAnotherClientsTokenIsRefusedAndStillWorksForItsOwn, // refresh not bound to the client
-		"CVE-2026-27840": TestSpellingsThatAreNotGenuineChangeNothing,            // truncated tokens still validated
-		"CVE-2026-56750": thiefRotatesFirst,                                      // theft noticed, the thief's session lived on
-		"CVE-2020-26892": TestACutoffIsComparedWithTheSessionsBeginning,          // compared with the present time
+		// a storage error answered as success
+		"CVE-2020-15223": TestEachCallThatFailsIsNeverAnAnswer,
+		// check and update were not atomic
+		"CVE-2026-1035": TestRefreshBesideRefresh,
+		// revoked, and still refreshed
+		"CVE-2020-10594": TestASelectorKeepsSessionsFromRefreshing,
+		// refresh not bound to the client
+		"CVE-2026-55672": TestAnotherClientsTokenIsRefusedAndStillWorksForItsOwn,
+		// truncated tokens still validated
+		"CVE-2026-27840": TestSpellingsThatAreNotGenuineChangeNothing,
+		// theft noticed, the thief's session lived on
+		"CVE-2026-56750": thiefRotatesFirst,
+		// compared with the present time
+		"CVE-2020-26892": TestACutoffIsComparedWithTheSessionsBeginning,
 	} {
 		t.Run(id, test)
 	}

@@ -2,15 +2,19 @@
 //
 // It promises:
 //
-//   - A refresh token works once. The same token again within the grace window, from when it was first spent, gives the same
-//     successor, whether that is spent or not; a spent token after that, or one of more than eight spent since, ends the session and
-//     revokes it (S5).
-//   - Once the end of a session is acknowledged, no refresh token of it works, and its revocation is stored in the log (S6).
-//     The record of a session alone never earns an acknowledgement: the log does.
+//   - A refresh token works once. The same token again within the grace window, from when it was
+//     first spent, gives the same successor, whether that is spent or not; a spent token after
+//     that, or one of more than eight spent since, ends the session and revokes it (S5).
+//   - Once the end of a session is acknowledged, no refresh token of it works, and its revocation
+//     is stored in the log (S6). The record of a session alone never earns an acknowledgement: the
+//     log does.
 //   - Nothing is acknowledged that Redis did not store on as many replicas as configured (S7).
-//   - Redis holds a counter and the session's facts, never a token: whoever steals its memory can refresh nothing.
-//   - Everything expires by itself: a session's record with the session, a user's record with the last of the user's sessions.
+//   - Redis holds a counter and the session's facts, never a token: whoever steals its memory can
+//     refresh nothing.
+//   - Everything expires by itself: a session's record with the session, a user's record with the
+//     last of the user's sessions.
 //
-// A user's keys are {tag}:user, {tag}:sessions and {tag}:s:<id>, all in one slot of a cluster, so that every step is one script.
-// Each script writes, even when it only repeats an answer, so that the WAIT behind it covers what it read.
+// A user's keys are {tag}:user, {tag}:sessions and {tag}:s:<id>, all in one slot of a cluster, so
+// that every step is one script. Each script writes, even when it only repeats an answer, so that
+// the WAIT behind it covers what it read.
 package session

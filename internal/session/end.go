@@ -8,16 +8,23 @@ import (
 	"github.com/sallyport/sallyport/internal/revocation/redislog"
 )
 
-// End ends a session and every access token of it. It returns nil only when the revocation is stored; it may be called again
-// for a session that has ended. reason is short and stable (a-z 0-9 _), actor who asked. A client that leaves does not stop it halfway.
-func (s *Store) End(ctx context.Context, sessionID, reason, actor string) (redislog.Receipt, error) {
+// End ends a session and every access token of it. It returns nil only when the revocation is
+// stored; it may be called again for a session that has ended. reason is short and stable (a-z 0-9
+// _), actor who asked. A client that leaves does not stop it halfway.
+func (s *Store) End(ctx context.Context,
+	sessionID, reason, actor string) (redislog.Receipt, error) {
 	id, err := ParseID(sessionID)
 	if err != nil {
 		return redislog.Receipt{}, err
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.cfg.EndTimeout)
 	defer cancel()
-	request := []revocation.Request{{Kind: revocation.KindSID, Issuer: s.cfg.Issuer, Value: id.String(), Reason: reason, Actor: actor}}
+	request := []revocation.Request{
+		{
+			Kind: revocation.KindSID, Issuer: s.cfg.Issuer, Value: id.String(), Reason: reason,
+			Actor: actor,
+		},
+	}
 	var (
 		machine End
 		receipt redislog.Receipt
@@ -53,8 +60,10 @@ func (s *Store) End(ctx context.Context, sessionID, reason, actor string) (redis
 	}
 }
 
-// EndByToken ends the session of a genuine refresh token, spent or not. A token that is not genuine is a *Refusal.
-func (s *Store) EndByToken(ctx context.Context, token, reason string) (sessionID string, receipt redislog.Receipt, err error) {
+// EndByToken ends the session of a genuine refresh token, spent or not. A token that is not genuine
+// is a *Refusal.
+func (s *Store) EndByToken(ctx context.Context,
+	token, reason string) (sessionID string, receipt redislog.Receipt, err error) {
 	t, err := s.genuine(token)
 	if err != nil {
 		return "", redislog.Receipt{}, err
@@ -75,7 +84,8 @@ func (s *Store) mark(ctx context.Context, id ID) (State, error) {
 	return parseState(answer[0])
 }
 
-// finish marks sessions of one user as ended and lets their records go when the last access token has.
+// finish marks sessions of one user as ended and lets their records go when the last access token
+// has.
 func (s *Store) finish(ctx context.Context, tag string, uniques []string) error {
 	now, ok := s.log.Time()
 	if !ok {
@@ -98,8 +108,9 @@ func (s *Store) finish(ctx context.Context, tag string, uniques []string) error 
 	return nil
 }
 
-// EndAgain marks sessions as ending whose entries the log has lost and is about to get again: the records may have been lost
-// with them. Sessions of other issuers are left alone. It is made for redislog.Options.OnReappend.
+// EndAgain marks sessions as ending whose entries the log has lost and is about to get again: the
+// records may have been lost with them. Sessions of other issuers are left alone. It is made for
+// redislog.Options.OnReappend.
 func (s *Store) EndAgain(ctx context.Context, refs []redislog.SessionRef) error {
 	for _, ref := range refs {
 		id, err := ParseID(ref.SessionID)

@@ -31,8 +31,10 @@ func TestAnEndedSessionRefreshesNoMore(t *testing.T) {
 	eachRedis(t, func(t *testing.T, w *world) {
 		g, bob := w.login("alice"), w.login("bob")
 		receipt := w.mustEnd(g.Session.ID)
-		if receipt.Seq == 0 || w.log.InLog(g.Session.ID) != 1 || w.field(g.Session.ID, "state") != "ended" {
-			t.Errorf("acknowledged %+v with %d entries and state %s", receipt, w.log.InLog(g.Session.ID), w.field(g.Session.ID, "state"))
+		if receipt.Seq == 0 || w.log.InLog(g.Session.ID) != 1 ||
+			w.field(g.Session.ID, "state") != "ended" {
+			t.Errorf("acknowledged %+v with %d entries and state %s", receipt,
+				w.log.InLog(g.Session.ID), w.field(g.Session.ID, "state"))
 		}
 		w.refused(g.RefreshToken, session.ReasonEnded)
 		w.mustRefresh(bob.RefreshToken)
@@ -139,15 +141,16 @@ func TestLogOutEverywhereEndsAllSessionsOfOneUser(t *testing.T) {
 		}
 		entries := w.log.Entries()
 		last := entries[len(entries)-1]
-		if now, _ := w.log.Time(); last.Kind != revocation.KindSub || last.Value != "alice" || !last.IssuedBefore.Equal(now) {
+		if now, _ := w.log.Time(); last.Kind != revocation.KindSub || last.Value != "alice" ||
+			!last.IssuedBefore.Equal(now) {
 			t.Errorf("the batch ends in %+v, expected the subject's cutoff", last)
 		}
 		w.mustRefresh(bob.RefreshToken)
 	})
 }
 
-// TestALoginInTheSameInstantAsALogOutEverywhereWorks: the log's clock does not move between the two, and at the issuer of the
-// login it is even behind.
+// TestALoginInTheSameInstantAsALogOutEverywhereWorks: the log's clock does not move between the
+// two, and at the issuer of the login it is even behind.
 func TestALoginInTheSameInstantAsALogOutEverywhereWorks(t *testing.T) {
 	eachRedis(t, func(t *testing.T, w *world) {
 		w.login("alice")
@@ -161,8 +164,9 @@ func TestALoginInTheSameInstantAsALogOutEverywhereWorks(t *testing.T) {
 	})
 }
 
-// TestATokenTellsOfABeginningInALaterSecondThanTheLogOutEverywhereItFollowed: gates deny tokens that do not, since Redis may have lost
-// the session, or the log out. The issuer of the login may have a clock that is a second behind.
+// TestATokenTellsOfABeginningInALaterSecondThanTheLogOutEverywhereItFollowed: gates deny tokens
+// that do not, since Redis may have lost the session, or the log out. The issuer of the login may
+// have a clock that is a second behind.
 func TestATokenTellsOfABeginningInALaterSecondThanTheLogOutEverywhereItFollowed(t *testing.T) {
 	eachRedis(t, func(t *testing.T, w *world) {
 		now, _ := w.log.Time()
@@ -212,7 +216,8 @@ func TestALoginThatWasUnderWayDuringALogOutEverywhereBeginsNoSession(t *testing.
 			if _, err := w.EndAll(t.Context(), name, "admin", ""); err != nil {
 				t.Fatal(err)
 			}
-			if _, err := w.Begin(t.Context(), a, session.Facts{Subject: name}); !errors.Is(err, session.ErrMoved) {
+			if _, err := w.Begin(t.Context(), a, session.Facts{Subject: name}); !errors.Is(err,
+				session.ErrMoved) {
 				t.Errorf("%s: got %v", name, err)
 			}
 			w.login(name)
@@ -220,7 +225,8 @@ func TestALoginThatWasUnderWayDuringALogOutEverywhereBeginsNoSession(t *testing.
 	})
 }
 
-// TestALogOutEverywhereThatRedisHasLostStillCounts: a failover took the user's record back; this issuer's own set knows better.
+// TestALogOutEverywhereThatRedisHasLostStillCounts: a failover took the user's record back; this
+// issuer's own set knows better.
 func TestALogOutEverywhereThatRedisHasLostStillCounts(t *testing.T) {
 	eachRedis(t, func(t *testing.T, w *world) {
 		g := w.login("alice")
@@ -241,7 +247,8 @@ func TestALogOutEverywhereThatRedisHasLostStillCounts(t *testing.T) {
 		w.log.LoseCutoffs()
 		w.log.Advance(time.Second)
 		w.refused(g.RefreshToken, session.ReasonRevoked)
-		if _, err := w.Begin(t.Context(), under, session.Facts{Subject: "alice"}); !errors.Is(err, session.ErrMoved) {
+		if _, err := w.Begin(t.Context(), under, session.Facts{Subject: "alice"}); !errors.Is(err,
+			session.ErrMoved) {
 			t.Errorf("a login from before the log out everywhere: %v", err)
 		}
 		w.mustRefresh(w.login("alice").RefreshToken)
@@ -281,8 +288,8 @@ func TestASessionOfAnOlderGenerationIsRefusedAndRevoked(t *testing.T) {
 	})
 }
 
-// TestASelectorKeepsSessionsFromRefreshing is about revocations that name more than one session: also long after their entries
-// have expired.
+// TestASelectorKeepsSessionsFromRefreshing is about revocations that name more than one session:
+// also long after their entries have expired.
 func TestASelectorKeepsSessionsFromRefreshing(t *testing.T) {
 	for name, request := range map[string]revocation.Request{
 		"session": {Kind: revocation.KindSID},
@@ -321,7 +328,8 @@ func TestASelectorKeepsSessionsFromRefreshing(t *testing.T) {
 	}
 }
 
-// TestTheIssuersOwnCopyIsEnough: an entry that this issuer holds counts, whatever Redis remembers of cutoffs.
+// TestTheIssuersOwnCopyIsEnough: an entry that this issuer holds counts, whatever Redis remembers
+// of cutoffs.
 func TestTheIssuersOwnCopyIsEnough(t *testing.T) {
 	for _, request := range []revocation.Request{
 		{Kind: revocation.KindClient, Issuer: issuerName, Value: "sallyport"},
@@ -350,7 +358,9 @@ func TestACutoffIsComparedWithTheSessionsBeginning(t *testing.T) {
 		now, _ := w.log.Time()
 		w.log.Advance(time.Millisecond)
 		after := w.login("carol")
-		request := []revocation.Request{{Kind: revocation.KindTenant, Issuer: issuerName, Value: "acme", IssuedBefore: now}}
+		request := []revocation.Request{
+			{Kind: revocation.KindTenant, Issuer: issuerName, Value: "acme", IssuedBefore: now},
+		}
 		if _, err := w.log.Append(t.Context(), request); err != nil {
 			t.Fatal(err)
 		}
@@ -394,7 +404,8 @@ func TestAnEndedSessionsRecordGoesWithItsLastAccessToken(t *testing.T) {
 	})
 }
 
-// TestRefreshBesideRefresh: 50 clients at two issuers with one refresh token get one successor, and the counter moves once.
+// TestRefreshBesideRefresh: 50 clients at two issuers with one refresh token get one successor, and
+// the counter moves once.
 func TestRefreshBesideRefresh(t *testing.T) {
 	sessiontest.EachRedis(t, func(t *testing.T, c *redisconn.Client) {
 		log, ring := sessiontest.NewLog(), sessiontest.NewRing()
@@ -427,8 +438,8 @@ func TestRefreshBesideRefresh(t *testing.T) {
 	})
 }
 
-// TestRefreshBesideEnd: once an end is acknowledged no refresh begun afterwards passes, and one that passed meanwhile gave a
-// token that works no more and a clock from before the end.
+// TestRefreshBesideEnd: once an end is acknowledged no refresh begun afterwards passes, and one
+// that passed meanwhile gave a token that works no more and a clock from before the end.
 func TestRefreshBesideEnd(t *testing.T) {
 	eachRedis(t, func(t *testing.T, w *world) {
 		for range 20 {
@@ -451,9 +462,9 @@ func TestRefreshBesideEnd(t *testing.T) {
 	})
 }
 
-// TestAnEndThatOnlyTheSessionsShardHasLostStaysInForce (S6): in a cluster the session's record lies on another shard than the log.
-// That shard restarts with an older disk, the log does not, so nothing is appended again; the session idles until its entry
-// has expired.
+// TestAnEndThatOnlyTheSessionsShardHasLostStaysInForce (S6): in a cluster the session's record lies
+// on another shard than the log. That shard restarts with an older disk, the log does not, so
+// nothing is appended again; the session idles until its entry has expired.
 func TestAnEndThatOnlyTheSessionsShardHasLostStaysInForce(t *testing.T) {
 	for name, end := range map[string]func(w *world, g session.Grant){
 		"log out": func(w *world, g session.Grant) { w.mustEnd(g.Session.ID) },
@@ -510,13 +521,16 @@ func (w *world) snapshot(sessionID string) disk {
 func (d disk) restore() {
 	d.w.t.Helper()
 	for key, content := range d.keys {
-		if err := d.w.redis.Universal().RestoreReplace(d.w.t.Context(), key, 720*time.Hour, content).Err(); err != nil {
+		if err := d.w.redis.Universal().
+			RestoreReplace(d.w.t.Context(), key, 720*time.Hour, content).
+			Err(); err != nil {
 			d.w.t.Fatal(err)
 		}
 	}
 }
 
-// TestWhatAPartlyFailedLogOutEverywhereHasStoredIsNotAppendedAgain: the next attempt appends the rest, and the user's cutoff.
+// TestWhatAPartlyFailedLogOutEverywhereHasStoredIsNotAppendedAgain: the next attempt appends the
+// rest, and the user's cutoff.
 func TestWhatAPartlyFailedLogOutEverywhereHasStoredIsNotAppendedAgain(t *testing.T) {
 	const sessions, stored = 35, 2 * sessiontest.Part
 	for name, end := range map[string]func(w *world) (session.Everywhere, error){
@@ -557,7 +571,8 @@ func TestWhatAPartlyFailedLogOutEverywhereHasStoredIsNotAppendedAgain(t *testing
 					}
 				}
 				if again != sessions+1-stored {
-					t.Errorf("%d sessions were appended, expected the %d that were not stored", again, sessions+1-stored)
+					t.Errorf("%d sessions were appended, expected the %d that were not stored",
+						again, sessions+1-stored)
 				}
 				for _, g := range append(all, late) {
 					if n := w.log.InLog(g.Session.ID); n != 1 {

@@ -3,7 +3,8 @@ package session
 // State is what the record of a session says of it.
 type State uint8
 
-// The states of a session's record. Missing is the zero value: what is not known to live is not alive.
+// The states of a session's record. Missing is the zero value: what is not known to live is not
+// alive.
 const (
 	Missing State = iota // no record: expired, or lost by Redis
 	Active
@@ -18,7 +19,8 @@ func (s State) String() string {
 // Step is what the end of a session needs next.
 type Step uint8
 
-// The steps of an end, in their order. Fail is the zero value: an end that does not know what to do has not happened.
+// The steps of an end, in their order. Fail is the zero value: an end that does not know what to do
+// has not happened.
 const (
 	Fail   Step = iota // answer with an error: nothing is acknowledged
 	Mark               // mark the record `ending`, on enough replicas
@@ -31,12 +33,13 @@ func (s Step) String() string {
 	return [...]string{"fail", "mark", "append", "finish", "answer"}[s]
 }
 
-// End is the state machine of one request that ends a session: what happened goes in, the next step comes out. It does
-// nothing itself, so that a test can drive it through every order of events. The zero value is ready for its first step, Mark.
+// End is the state machine of one request that ends a session: what happened goes in, the next step
+// comes out. It does nothing itself, so that a test can drive it through every order of events. The
+// zero value is ready for its first step, Mark.
 //
-// No path leads to Answer without the session's entry in the log: either this request appended it, or the record was
-// `ending` or `ended` before and the entry was found alive in the log. An active session is appended anew even then, since
-// a token minted meanwhile might outlive the older entry.
+// No path leads to Answer without the session's entry in the log: either this request appended it,
+// or the record was `ending` or `ended` before and the entry was found alive in the log. An active
+// session is appended anew even then, since a token minted meanwhile might outlive the older entry.
 type End struct {
 	due    Step
 	before State
@@ -48,7 +51,8 @@ func (e *End) Begin() Step {
 	return e.due
 }
 
-// Marked says what the record said before it was marked, and whether a live entry of the session was then found in the log.
+// Marked says what the record said before it was marked, and whether a live entry of the session
+// was then found in the log.
 func (e *End) Marked(before State, inLog bool) Step {
 	if e.due != Mark {
 		return e.fail()
@@ -83,7 +87,8 @@ func (e *End) Finished() Step {
 	return e.due
 }
 
-// Failed says that the step under way failed, or that its outcome is unknown. The next request starts over.
+// Failed says that the step under way failed, or that its outcome is unknown. The next request
+// starts over.
 func (e *End) Failed() Step { return e.fail() }
 
 func (e *End) fail() Step {

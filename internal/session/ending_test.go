@@ -2,8 +2,8 @@ package session
 
 import "testing"
 
-// TestNothingButTheLogEarnsAnAnswer drives the end of a session through every sequence of events up to a depth, expected or
-// not, and holds what led to each answer against the rule.
+// TestNothingButTheLogEarnsAnAnswer drives the end of a session through every sequence of events up
+// to a depth, expected or not, and holds what led to each answer against the rule.
 func TestNothingButTheLogEarnsAnAnswer(t *testing.T) {
 	type event struct {
 		name string
@@ -12,13 +12,15 @@ func TestNothingButTheLogEarnsAnAnswer(t *testing.T) {
 	var events []event
 	for state := Missing; state <= Ended; state++ {
 		for _, live := range []bool{false, true} {
-			events = append(events, event{"marked " + state.String(), func(e *End) Step { return e.Marked(state, live) }})
+			events = append(events,
+				event{"marked " + state.String(), func(e *End) Step { return e.Marked(state, live) }})
 			if live {
 				events[len(events)-1].name += " live"
 			}
 		}
 	}
-	events = append(events, event{"appended", (*End).Appended}, event{"finished", (*End).Finished}, event{"failed", (*End).Failed})
+	events = append(events, event{"appended", (*End).Appended},
+		event{"finished", (*End).Finished}, event{"failed", (*End).Failed})
 	answers := 0
 	var explore func(done []string, e End, depth int)
 	explore = func(done []string, e End, depth int) {

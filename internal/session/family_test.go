@@ -14,7 +14,8 @@ import (
 	"github.com/sallyport/sallyport/internal/session/sessiontest"
 )
 
-// TestEverySpentTokenWithinTheGraceWindowGivesItsOwnSuccessor (S5): a slow tab repeats n when another has used n+1 already, and n+2.
+// TestEverySpentTokenWithinTheGraceWindowGivesItsOwnSuccessor (S5): a slow tab repeats n when
+// another has used n+1 already, and n+2.
 func TestEverySpentTokenWithinTheGraceWindowGivesItsOwnSuccessor(t *testing.T) {
 	eachRedis(t, func(t *testing.T, w *world) {
 		tokens := w.family(5, 600*time.Millisecond)
@@ -45,7 +46,8 @@ func TestASpentTokenIsHeldAgainstItsOwnTimeOfSpending(t *testing.T) {
 	})
 }
 
-// TestNoMoreThanEightSpentTokensAreRemembered: one behind them is taken for reuse, however young, and Redis keeps no more of them.
+// TestNoMoreThanEightSpentTokensAreRemembered: one behind them is taken for reuse, however young,
+// and Redis keeps no more of them.
 func TestNoMoreThanEightSpentTokensAreRemembered(t *testing.T) {
 	eachRedis(t, func(t *testing.T, w *world) {
 		tokens := w.family(40, 10*time.Millisecond)
@@ -61,8 +63,8 @@ func TestNoMoreThanEightSpentTokensAreRemembered(t *testing.T) {
 	})
 }
 
-// TestWhatAnEarlierVersionDoesNotRememberIsReuse: a record that an issuer of an earlier version has moved on says nothing true of
-// what was spent before.
+// TestWhatAnEarlierVersionDoesNotRememberIsReuse: a record that an issuer of an earlier version has
+// moved on says nothing true of what was spent before.
 func TestWhatAnEarlierVersionDoesNotRememberIsReuse(t *testing.T) {
 	eachRedis(t, func(t *testing.T, w *world) {
 		tokens := w.family(4, time.Second)
@@ -73,7 +75,8 @@ func TestWhatAnEarlierVersionDoesNotRememberIsReuse(t *testing.T) {
 	})
 }
 
-// family gives the first tokens of a session, all spent but the last, one after the other with a time between.
+// family gives the first tokens of a session, all spent but the last, one after the other with a
+// time between.
 func (w *world) family(size int, between time.Duration) []string {
 	w.t.Helper()
 	tokens := []string{w.login("alice").RefreshToken}
@@ -84,10 +87,12 @@ func (w *world) family(size int, between time.Duration) []string {
 	return tokens
 }
 
-// reference is what a refresh family is to a client that knows when it spent what: the rule itself, with nothing forgotten but what
-// is behind the eight last ones.
+// reference is what a refresh family is to a client that knows when it spent what: the rule itself,
+// with nothing forgotten but what is behind the eight last ones.
 type reference struct {
-	spent []time.Time // of each token, by its number less one: when it was first spent, as far as the clock of now can tell
+	// of each token, by its number less one: when it was first spent, as far as the clock of now
+	// can tell
+	spent []time.Time
 	ended bool
 }
 
@@ -96,18 +101,21 @@ const (
 	referenceGrace   = 10 * time.Second
 )
 
-// spend says what spending token n at a time gives: a new successor, the same one again, or the end.
+// spend says what spending token n at a time gives: a new successor, the same one again, or the
+// end.
 func (r *reference) spend(n int, now time.Time) string {
 	switch last := len(r.spent); {
 	case r.ended:
 		return "ended"
 	case n > last:
 		known := true
-		for i, t := range slices.Backward(r.spent) { // whatever was spent before was not spent later than now
+		// whatever was spent before was not spent later than now
+		for i, t := range slices.Backward(r.spent) {
 			if r.spent[i] = t; t.After(now) {
 				r.spent[i] = now
 			}
-			// Too old; or by a clock that has gone back, so that nobody knows how old it is, nor what was spent before it.
+			// Too old; or by a clock that has gone back, so that nobody knows how old it is, nor
+			// what was spent before it.
 			if known = known && now.Sub(t).Abs() <= referenceGrace; !known {
 				r.spent[i] = time.Time{}
 			}
@@ -121,7 +129,8 @@ func (r *reference) spend(n int, now time.Time) string {
 	return "reuse"
 }
 
-// TestARefreshFamilyIsWhatItsRuleSays, in any order of spending its tokens, with clocks that go on, and back.
+// TestARefreshFamilyIsWhatItsRuleSays, in any order of spending its tokens, with clocks that go on,
+// and back.
 func TestARefreshFamilyIsWhatItsRuleSays(t *testing.T) {
 	client := sessiontest.Open(t, miniredis.RunT(t).Addr())
 	rapid.Check(t, func(r *rapid.T) {
@@ -131,9 +140,14 @@ func TestARefreshFamilyIsWhatItsRuleSays(t *testing.T) {
 		for range rapid.IntRange(1, 40).Draw(r, "steps") {
 			w.log.Advance(rapid.OneOf(
 				rapid.Just(time.Duration(0)),
-				rapid.Map(rapid.IntRange(0, 3000), func(ms int) time.Duration { return time.Duration(ms) * time.Millisecond }),
+				rapid.Map(rapid.IntRange(0, 3000),
+					func(ms int) time.Duration { return time.Duration(ms) * time.Millisecond }),
 				rapid.SampledFrom([]time.Duration{
-					referenceGrace, referenceGrace + time.Millisecond, -time.Second, -referenceGrace, -referenceGrace - time.Millisecond,
+					referenceGrace,
+					referenceGrace + time.Millisecond,
+					-time.Second,
+					-referenceGrace,
+					-referenceGrace - time.Millisecond,
 				}),
 			).Draw(r, "passes"))
 			n := len(tokens)

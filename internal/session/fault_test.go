@@ -14,8 +14,9 @@ import (
 	"github.com/sallyport/sallyport/internal/session/sessiontest"
 )
 
-// TestEachCallThatFailsIsNeverAnAnswer makes every call that an operation makes to Redis or the log fail in turn, before it
-// happens and after, and wants no answer out of it; and wants the retry to succeed.
+// TestEachCallThatFailsIsNeverAnAnswer makes every call that an operation makes to Redis or the log
+// fail in turn, before it happens and after, and wants no answer out of it; and wants the retry to
+// succeed.
 func TestEachCallThatFailsIsNeverAnAnswer(t *testing.T) {
 	operations := map[string]func(w *world, g session.Grant) error{
 		"arrive": func(w *world, _ session.Grant) error {
@@ -48,7 +49,9 @@ func TestEachCallThatFailsIsNeverAnAnswer(t *testing.T) {
 						g := w.login("alice")
 						faults.At(n, lose)
 						if err := operation(w, g); !errors.Is(err, sessiontest.ErrInjected) {
-							t.Errorf("call %d of %d failed (answer lost: %t), and the operation answered %v", n, calls, lose, err)
+							t.Errorf(
+								"call %d of %d failed (answer lost: %t), and the operation answered %v",
+								n, calls, lose, err)
 						}
 						faults.At(0, false)
 						if err := operation(w, g); err != nil {
@@ -61,7 +64,8 @@ func TestEachCallThatFailsIsNeverAnAnswer(t *testing.T) {
 	}
 }
 
-func countCalls(t *testing.T, c *redisconn.Client, faults *sessiontest.Faults, operation func(*world, session.Grant) error) int64 {
+func countCalls(t *testing.T, c *redisconn.Client, faults *sessiontest.Faults,
+	operation func(*world, session.Grant) error) int64 {
 	t.Helper()
 	w := newWorld(t, c)
 	g := w.login("alice")
@@ -86,7 +90,8 @@ func TestALogThatFailsIsNeverAnAnswer(t *testing.T) {
 				if _, err := w.end(g.Session.ID); !errors.Is(err, sessiontest.ErrInjected) {
 					t.Errorf("end: %v", err)
 				}
-				if _, err := w.EndAll(t.Context(), "alice", "admin", ""); !errors.Is(err, sessiontest.ErrInjected) {
+				if _, err := w.EndAll(t.Context(), "alice", "admin", ""); !errors.Is(err,
+					sessiontest.ErrInjected) {
 					t.Errorf("log out everywhere: %v", err)
 				}
 				w.log.Fail(nil)
@@ -115,8 +120,8 @@ func TestCutoffsAndEndsThatCanNotBeReadGrantNothing(t *testing.T) {
 	})
 }
 
-// TestARefreshAsksRedisThreeTimes: for the record, for what is remembered of it beside the log, and to move the counter; in that order, and
-// no more often after something was cut off.
+// TestARefreshAsksRedisThreeTimes: for the record, for what is remembered of it beside the log, and
+// to move the counter; in that order, and no more often after something was cut off.
 func TestARefreshAsksRedisThreeTimes(t *testing.T) {
 	sessiontest.EachRedis(t, func(t *testing.T, c *redisconn.Client) {
 		faults := sessiontest.Inject(c)
@@ -125,7 +130,10 @@ func TestARefreshAsksRedisThreeTimes(t *testing.T) {
 		cut, _ := w.log.Time()
 		for _, cutoff := range []time.Time{{}, cut.Add(-time.Hour)} {
 			if !cutoff.IsZero() {
-				request := revocation.Request{Kind: revocation.KindTenant, Issuer: issuerName, Value: "acme", IssuedBefore: cutoff}
+				request := revocation.Request{
+					Kind: revocation.KindTenant, Issuer: issuerName, Value: "acme",
+					IssuedBefore: cutoff,
+				}
 				if _, err := w.log.Append(t.Context(), []revocation.Request{request}); err != nil {
 					t.Fatal(err)
 				}
@@ -142,8 +150,8 @@ func TestARefreshAsksRedisThreeTimes(t *testing.T) {
 	})
 }
 
-// TestAWriteThatTooFewReplicasHaveIsNoAnswer: a Redis without replicas can not fulfil WAIT 1, not even for an answer that only
-// repeats what an earlier call has written.
+// TestAWriteThatTooFewReplicasHaveIsNoAnswer: a Redis without replicas can not fulfil WAIT 1, not
+// even for an answer that only repeats what an earlier call has written.
 func TestAWriteThatTooFewReplicasHaveIsNoAnswer(t *testing.T) {
 	sessiontest.EachRedis(t, func(t *testing.T, c *redisconn.Client) {
 		log, ring := sessiontest.NewLog(), sessiontest.NewRing()
@@ -171,7 +179,8 @@ func TestAWriteThatTooFewReplicasHaveIsNoAnswer(t *testing.T) {
 	})
 }
 
-// TestAClientThatLeavesDoesNotStopAnEndHalfway: a session that is marked and not appended would be revoked nowhere.
+// TestAClientThatLeavesDoesNotStopAnEndHalfway: a session that is marked and not appended would be
+// revoked nowhere.
 func TestAClientThatLeavesDoesNotStopAnEndHalfway(t *testing.T) {
 	eachRedis(t, func(t *testing.T, w *world) {
 		g := w.login("alice")

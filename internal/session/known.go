@@ -5,12 +5,14 @@ import (
 	"fmt"
 )
 
-// What users were when all of their older sessions had last ended is kept in one hash beside the sessions, {tag}:users, whose tag is that
-// of no user. It does not expire: there are no more of them than users.
+// What users were when all of their older sessions had last ended is kept in one hash beside the
+// sessions, {tag}:users, whose tag is that of no user. It does not expire: there are no more of
+// them than users.
 
 func (s *Store) knownKey() string { return "{" + s.ring.SubjectTag(s.cfg.Issuer, "") + "}:users" }
 
-// KnownUsers gives what SetKnownUsers has been told, by name. It may be older than that: what it is for may be done again.
+// KnownUsers gives what SetKnownUsers has been told, by name. It may be older than that: what it is
+// for may be done again.
 func (s *Store) KnownUsers(ctx context.Context) (map[string]string, error) {
 	known, err := s.redis.Universal().HGetAll(ctx, s.knownKey()).Result()
 	if err != nil {

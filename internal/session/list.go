@@ -8,8 +8,8 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// Listed is a session as its record tells it, for an operator: it may come from a server that is no longer the primary, and
-// nothing is granted or ended by it.
+// Listed is a session as its record tells it, for an operator: it may come from a server that is no
+// longer the primary, and nothing is granted or ended by it.
 type Listed struct {
 	Session
 	State State
@@ -25,9 +25,10 @@ func (s *Store) Look(ctx context.Context, sessionID string) (Listed, error) {
 	return Listed{Session: rec.session, State: rec.state}, err
 }
 
-// List gives the sessions of a user that live or are being ended, the next to expire first: at most limit of them, and how
-// many there are in all.
-func (s *Store) List(ctx context.Context, subject string, limit int) (found []Listed, total int, err error) {
+// List gives the sessions of a user that live or are being ended, the next to expire first: at most
+// limit of them, and how many there are in all.
+func (s *Store) List(ctx context.Context, subject string,
+	limit int) (found []Listed, total int, err error) {
 	now, ok := s.log.Time()
 	if !ok {
 		return nil, 0, fmt.Errorf("%w: its time is not known", ErrNotFresh)
@@ -36,7 +37,8 @@ func (s *Store) List(ctx context.Context, subject string, limit int) (found []Li
 	pipe := s.redis.Universal().Pipeline()
 	alive := "(" + millis(now)
 	counted := pipe.ZCount(ctx, indexKey(tag), alive, "+inf")
-	listed := pipe.ZRangeByScore(ctx, indexKey(tag), &redis.ZRangeBy{Min: alive, Max: "+inf", Count: int64(limit)})
+	listed := pipe.ZRangeByScore(ctx, indexKey(tag),
+		&redis.ZRangeBy{Min: alive, Max: "+inf", Count: int64(limit)})
 	if _, err := pipe.Exec(ctx); err != nil {
 		s.redis.Refresh(ctx)
 		return nil, 0, fmt.Errorf("session: listing a user's sessions: %w", err)

@@ -13,8 +13,8 @@ import (
 	"github.com/sallyport/sallyport/internal/session/sessiontest"
 )
 
-// TestWhatALoginAndALogoutLeaveInRedis measures what docs/operations.md says of the memory that Redis needs: run it with -v. The
-// bounds are what is said there.
+// TestWhatALoginAndALogoutLeaveInRedis measures what docs/operations.md says of the memory that
+// Redis needs: run it with -v. The bounds are what is said there.
 func TestWhatALoginAndALogoutLeaveInRedis(t *testing.T) {
 	t.Run("single", func(t *testing.T) {
 		loginAndLogoutLeave(t, sessiontest.Open(t, sessiontest.RealRedis(t)), 730, 0)
@@ -28,8 +28,12 @@ func loginAndLogoutLeave(t *testing.T, client *redisconn.Client, atOnce, remaini
 	const pairs = 1000
 	store := realStore(t, client)
 	facts := session.Facts{
-		Subject: "alice@example.com", Tenant: "acme", Scope: []string{"orders.read", "orders.write"}, AMR: []string{"pwd"},
-		Credential: strings.Repeat("c", 22), Rights: strings.Repeat("r", 22),
+		Subject:    "alice@example.com",
+		Tenant:     "acme",
+		Scope:      []string{"orders.read", "orders.write"},
+		AMR:        []string{"pwd"},
+		Credential: strings.Repeat("c", 22),
+		Rights:     strings.Repeat("r", 22),
 	}
 	pair := func() {
 		a, err := store.Arrive(t.Context(), facts.Subject)
@@ -56,7 +60,8 @@ func loginAndLogoutLeave(t *testing.T, client *redisconn.Client, atOnce, remaini
 	redisClient := client.Universal()
 	for keys := redisClient.Scan(t.Context(), 0, "*:s:*", 1000).Iterator(); keys.Next(t.Context()); {
 		if left := redisClient.PTTL(t.Context(), keys.Val()).Val(); left <= 0 || left > config().Retain {
-			t.Errorf("the record of an ended session is kept for %v, expected at most %v", left, config().Retain)
+			t.Errorf("the record of an ended session is kept for %v, expected at most %v", left,
+				config().Retain)
 		}
 		redisClient.Del(t.Context(), keys.Val()) // as when it has expired
 	}
@@ -78,14 +83,17 @@ func loginAndLogoutLeave(t *testing.T, client *redisconn.Client, atOnce, remaini
 	}
 	t.Logf("%d bytes for each login and logout, %d of them for max_session_lifetime", grown, stays)
 	if grown > atOnce || stays > remaining {
-		t.Errorf("a login and a logout leave %d bytes and %d of them for long, expected at most %d and %d", grown, stays, atOnce, remaining)
+		t.Errorf(
+			"a login and a logout leave %d bytes and %d of them for long, expected at most %d and %d",
+			grown, stays, atOnce, remaining)
 	}
 }
 
 // realStore is a store on a real revocation log.
 func realStore(t *testing.T, client *redisconn.Client) *session.Store {
 	t.Helper()
-	log, err := redislog.NewIssuer(client, redislog.DefaultConfig(), redislog.Options{Name: "issuer-1"})
+	log, err := redislog.NewIssuer(client, redislog.DefaultConfig(),
+		redislog.Options{Name: "issuer-1"})
 	if err != nil {
 		t.Fatal(err)
 	}

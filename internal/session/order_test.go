@@ -8,18 +8,23 @@ import (
 	"github.com/sallyport/sallyport/internal/session"
 )
 
-// TestTheClockIsReadBeforeAnythingElse: were it read after the counter moved, a token could outlive the revocation of a session
-// that was ended in between.
+// TestTheClockIsReadBeforeAnythingElse: were it read after the counter moved, a token could outlive
+// the revocation of a session that was ended in between.
 func TestTheClockIsReadBeforeAnythingElse(t *testing.T) {
 	eachRedis(t, func(t *testing.T, w *world) {
 		first := w.login("alice")
 		before, _ := w.log.Time()
-		g, err := w.Refresh(t.Context(), first.RefreshToken, func(context.Context, session.Session) (string, error) {
-			w.log.Advance(time.Hour)
-			return "", nil
-		})
+		g, err := w.Refresh(
+			t.Context(),
+			first.RefreshToken,
+			func(context.Context, session.Session) (string, error) {
+				w.log.Advance(time.Hour)
+				return "", nil
+			},
+		)
 		if err != nil || !g.Now.Equal(before) {
-			t.Errorf("expected the time from before the user was looked up, %v, got %v (%v)", before, g.Now, err)
+			t.Errorf("expected the time from before the user was looked up, %v, got %v (%v)",
+				before, g.Now, err)
 		}
 	})
 }
@@ -64,7 +69,8 @@ func TestNoRefreshPassesOnceTheEntryIsOnItsWay(t *testing.T) {
 	})
 }
 
-// TestWhatChangesBetweenLookAndMoveCounts: the record is read first and moved later, and the move looks again by itself.
+// TestWhatChangesBetweenLookAndMoveCounts: the record is read first and moved later, and the move
+// looks again by itself.
 func TestWhatChangesBetweenLookAndMoveCounts(t *testing.T) {
 	for want, change := range map[session.Reason]func(w *world, sessionID string){
 		session.ReasonEnded:   func(w *world, sessionID string) { w.mustEnd(sessionID) },
@@ -74,10 +80,14 @@ func TestWhatChangesBetweenLookAndMoveCounts(t *testing.T) {
 		t.Run(string(want), func(t *testing.T) {
 			eachRedis(t, func(t *testing.T, w *world) {
 				g := w.login("alice")
-				_, err := w.Refresh(t.Context(), g.RefreshToken, func(_ context.Context, s session.Session) (string, error) {
-					change(w, s.ID)
-					return "", nil
-				})
+				_, err := w.Refresh(
+					t.Context(),
+					g.RefreshToken,
+					func(_ context.Context, s session.Session) (string, error) {
+						change(w, s.ID)
+						return "", nil
+					},
+				)
 				wantRefusal(t, err, want)
 			})
 		})

@@ -37,18 +37,24 @@ func (w *world) endOutdated(f session.Facts) session.Everywhere {
 	return done
 }
 
-// TestWhatGoesByAnOlderPasswordOrOlderRightsEnds, whatever issuer notices, and however often; what goes by the present ones goes on.
+// TestWhatGoesByAnOlderPasswordOrOlderRightsEnds, whatever issuer notices, and however often; what
+// goes by the present ones goes on.
 func TestWhatGoesByAnOlderPasswordOrOlderRightsEnds(t *testing.T) {
 	eachRedis(t, func(t *testing.T, w *world) {
-		password, rights := w.loginWith(facts("alice", "old", "few")), w.loginWith(facts("alice", "new", "many"))
-		current, bob := w.loginWith(facts("alice", "new", "few")), w.loginWith(facts("bob", "old", "many"))
-		if done := w.endOutdated(facts("alice", "new", "few")); done.Sessions != 2 || done.Receipt.Seq == 0 {
+		password, rights := w.loginWith(facts("alice", "old", "few")), w.loginWith(
+			facts("alice", "new", "many"))
+		current, bob := w.loginWith(facts("alice", "new", "few")), w.loginWith(
+			facts("bob", "old", "many"))
+		if done := w.endOutdated(facts("alice", "new", "few")); done.Sessions != 2 ||
+			done.Receipt.Seq == 0 {
 			t.Errorf("got %+v, expected two sessions", done)
 		}
 		w.refused(password.RefreshToken, session.ReasonEnded)
 		w.refused(rights.RefreshToken, session.ReasonEnded)
 		later := w.loginWith(facts("alice", "new", "few"))
-		if done := w.endOutdated(facts("alice", "new", "few")); done.Sessions != 0 || done.Receipt.Seq != 0 { // the other issuer
+		// the other issuer
+		if done := w.endOutdated(facts("alice", "new", "few")); done.Sessions != 0 ||
+			done.Receipt.Seq != 0 {
 			t.Errorf("got %+v, expected nothing more to end", done)
 		}
 		for _, g := range []session.Grant{current, later, bob} {
@@ -63,8 +69,8 @@ func TestWhatGoesByAnOlderPasswordOrOlderRightsEnds(t *testing.T) {
 	})
 }
 
-// TestATokenOfRightsGivenAndTakenAgainDoesNotLiveOn: the session began with the rights that are in force again, and was refreshed
-// while it had more.
+// TestATokenOfRightsGivenAndTakenAgainDoesNotLiveOn: the session began with the rights that are in
+// force again, and was refreshed while it had more.
 func TestATokenOfRightsGivenAndTakenAgainDoesNotLiveOn(t *testing.T) {
 	for name, between := range map[string][]string{"given, then taken": {"many"}, "and refreshed after": {"many", "few"}} {
 		t.Run(name, func(t *testing.T) {
@@ -72,7 +78,8 @@ func TestATokenOfRightsGivenAndTakenAgainDoesNotLiveOn(t *testing.T) {
 				g := w.loginWith(facts("alice", "p", "few"))
 				token := g.RefreshToken
 				for _, rights := range between {
-					next, err := w.Refresh(t.Context(), token, func(context.Context, session.Session) (string, error) { return rights, nil })
+					next, err := w.Refresh(t.Context(), token,
+						func(context.Context, session.Session) (string, error) { return rights, nil })
 					if err != nil {
 						t.Fatal(err)
 					}
@@ -87,7 +94,8 @@ func TestATokenOfRightsGivenAndTakenAgainDoesNotLiveOn(t *testing.T) {
 	}
 }
 
-// TestALoginUnderWayWithTheOldPasswordBeginsNoSession: the password was checked before the change and the session begins after.
+// TestALoginUnderWayWithTheOldPasswordBeginsNoSession: the password was checked before the change
+// and the session begins after.
 func TestALoginUnderWayWithTheOldPasswordBeginsNoSession(t *testing.T) {
 	eachRedis(t, func(t *testing.T, w *world) {
 		a, err := w.Arrive(t.Context(), "alice")
@@ -95,7 +103,8 @@ func TestALoginUnderWayWithTheOldPasswordBeginsNoSession(t *testing.T) {
 			t.Fatal(err)
 		}
 		w.endOutdated(facts("alice", "new", "few"))
-		if _, err := w.Begin(t.Context(), a, facts("alice", "old", "few")); !errors.Is(err, session.ErrMoved) {
+		if _, err := w.Begin(t.Context(), a, facts("alice", "old", "few")); !errors.Is(err,
+			session.ErrMoved) {
 			t.Errorf("got %v", err)
 		}
 		w.mustRefresh(w.loginWith(facts("alice", "new", "few")).RefreshToken)
@@ -107,12 +116,14 @@ func TestAnInterruptedEndOfWhatIsOutdatedIsFinishedByTheNext(t *testing.T) {
 	eachRedis(t, func(t *testing.T, w *world) {
 		g := w.loginWith(facts("alice", "old", "few"))
 		w.log.Fail(func(string) error { return sessiontest.ErrInjected })
-		if _, err := w.EndOutdated(t.Context(), facts("alice", "new", "few"), "user_changed", ""); err == nil {
+		if _, err := w.EndOutdated(t.Context(), facts("alice", "new", "few"), "user_changed",
+			""); err == nil {
 			t.Fatal("acknowledged without the log")
 		}
 		w.log.Fail(nil)
 		w.log.Forget()
-		if done := w.endOutdated(facts("alice", "new", "few")); done.Sessions != 1 || w.log.InLog(g.Session.ID) != 1 {
+		if done := w.endOutdated(facts("alice", "new", "few")); done.Sessions != 1 ||
+			w.log.InLog(g.Session.ID) != 1 {
 			t.Errorf("got %+v", done)
 		}
 	})
@@ -122,21 +133,26 @@ func TestAnInterruptedEndOfWhatIsOutdatedIsFinishedByTheNext(t *testing.T) {
 func TestAnotherPasswordThanAtLoginIsRefusedAndTheSessionEnds(t *testing.T) {
 	eachRedis(t, func(t *testing.T, w *world) {
 		g := w.loginWith(facts("alice", "old", "few"))
-		_, err := w.Refresh(t.Context(), g.RefreshToken, func(_ context.Context, s session.Session) (string, error) {
-			if s.Credential != "old" || s.Rights != "few" {
-				t.Errorf("asked about %q, %q", s.Credential, s.Rights)
-			}
-			return "", session.ErrPassword
-		})
-		if refused := wantRefusal(t, err, session.ReasonPassword); !refused.Ended || w.log.InLog(g.Session.ID) != 1 {
+		_, err := w.Refresh(
+			t.Context(),
+			g.RefreshToken,
+			func(_ context.Context, s session.Session) (string, error) {
+				if s.Credential != "old" || s.Rights != "few" {
+					t.Errorf("asked about %q, %q", s.Credential, s.Rights)
+				}
+				return "", session.ErrPassword
+			},
+		)
+		if refused := wantRefusal(t, err, session.ReasonPassword); !refused.Ended ||
+			w.log.InLog(g.Session.ID) != 1 {
 			t.Errorf("got %+v", refused)
 		}
 		w.refused(g.RefreshToken, session.ReasonEnded)
 	})
 }
 
-// TestAGenuineRefreshTokenTellsWhoseItIs, whichever session it is of, spent or not; one that is not genuine, or whose session nobody
-// remembers, does not. So its user is logged out everywhere by it.
+// TestAGenuineRefreshTokenTellsWhoseItIs, whichever session it is of, spent or not; one that is not
+// genuine, or whose session nobody remembers, does not. So its user is logged out everywhere by it.
 func TestAGenuineRefreshTokenTellsWhoseItIs(t *testing.T) {
 	eachRedis(t, func(t *testing.T, w *world) {
 		first, second, bob := w.login("alice"), w.login("alice"), w.login("bob")

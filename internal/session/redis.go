@@ -20,9 +20,11 @@ func keysOf(id ID) []string { return []string{userKey(id.tag), indexKey(id.tag),
 
 func millis(t time.Time) string { return strconv.FormatInt(t.UnixMilli(), 10) }
 
-// run runs one script and waits until enough replicas have what it wrote, as one pipeline on one connection. Only when both
-// the script and WAIT have succeeded, on that connection, is the answer true of what a failover would leave.
-func (s *Store) run(ctx context.Context, script string, keys []string, args ...any) ([]string, error) {
+// run runs one script and waits until enough replicas have what it wrote, as one pipeline on one
+// connection. Only when both the script and WAIT have succeeded, on that connection, is the answer
+// true of what a failover would leave.
+func (s *Store) run(ctx context.Context, script string, keys []string,
+	args ...any) ([]string, error) {
 	primary, err := s.primary(ctx, keys[0])
 	if err != nil {
 		return nil, err
@@ -39,7 +41,8 @@ func (s *Store) run(ctx context.Context, script string, keys []string, args ...a
 		return nil, fmt.Errorf("session: waiting for replicas: %w", err)
 	}
 	if got < int64(s.cfg.MinReplicas) {
-		return nil, fmt.Errorf("session: expected the write on %d replicas, it is on %d", s.cfg.MinReplicas, got)
+		return nil, fmt.Errorf("session: expected the write on %d replicas, it is on %d",
+			s.cfg.MinReplicas, got)
 	}
 	list, err := answer.StringSlice()
 	if err != nil {
@@ -51,7 +54,8 @@ func (s *Store) run(ctx context.Context, script string, keys []string, args ...a
 	return list, nil
 }
 
-// primary gives the one server that a pipeline about key goes to: a cluster's client would send the WAIT elsewhere.
+// primary gives the one server that a pipeline about key goes to: a cluster's client would send the
+// WAIT elsewhere.
 func (s *Store) primary(ctx context.Context, key string) (*redis.Client, error) {
 	switch u := s.redis.Universal().(type) {
 	case *redis.Client:
@@ -67,9 +71,22 @@ func (s *Store) primary(ctx context.Context, key string) (*redis.Client, error) 
 }
 
 // recordFields are the record's fields in the order in which record reads them.
-var recordFields = []string{"state", "sub", "client", "tenant", "scope", "amr", "begun", "exp", "cut", "cred", "rights"}
+var recordFields = []string{
+	"state",
+	"sub",
+	"client",
+	"tenant",
+	"scope",
+	"amr",
+	"begun",
+	"exp",
+	"cut",
+	"cred",
+	"rights",
+}
 
-// optionalFields are the last of recordFields: a record of an earlier version lacks them, and its session must log in again.
+// optionalFields are the last of recordFields: a record of an earlier version lacks them, and its
+// session must log in again.
 const optionalFields = 2
 
 // record is a session's record as it is stored.
@@ -79,7 +96,8 @@ type record struct {
 	cut     time.Time // the user's last log out everywhere before the session began
 }
 
-// load reads a session's record. It may come from a server that is no longer the primary: nothing is granted by it alone.
+// load reads a session's record. It may come from a server that is no longer the primary: nothing
+// is granted by it alone.
 func (s *Store) load(ctx context.Context, id ID) (record, error) {
 	values, err := s.redis.Universal().HMGet(ctx, recordKey(id), recordFields...).Result()
 	if err != nil {
@@ -113,8 +131,14 @@ func parseRecord(id ID, values []any) (record, error) {
 	}
 	return record{
 		session: Session{
-			Facts: Facts{Subject: f[1], Tenant: f[3], Scope: strings.Fields(f[4]), AMR: strings.Fields(f[5]), Credential: f[9], Rights: f[10]},
-			ID:    id.String(), ClientID: f[2], Began: times[0], Expires: times[1],
+			Facts: Facts{
+				Subject: f[1], Tenant: f[3], Scope: strings.Fields(f[4]),
+				AMR: strings.Fields(f[5]), Credential: f[9], Rights: f[10],
+			},
+			ID:       id.String(),
+			ClientID: f[2],
+			Began:    times[0],
+			Expires:  times[1],
 		},
 		state: state, cut: times[2],
 	}, nil

@@ -10,21 +10,26 @@ import (
 	"github.com/sallyport/sallyport/internal/revocation"
 )
 
-// maxSpent is how many spent refresh tokens of a session are remembered, with the time that each was spent: more rotations than that
-// within the grace window come from a client that repeats nothing, or from a thief, so what is older is taken for reuse.
+// maxSpent is how many spent refresh tokens of a session are remembered, with the time that each
+// was spent: more rotations than that within the grace window come from a client that repeats
+// nothing, or from a thief, so what is older is taken for reuse.
 const maxSpent = 8
 
-// askAgain is how long a log out everywhere that failed halfway may be asked for again with the same refresh token.
+// askAgain is how long a log out everywhere that failed halfway may be asked for again with the
+// same refresh token.
 const askAgain = time.Minute
 
-// Admit says whether a session's user may go on, and names the rights that tokens minted now will carry.
+// Admit says whether a session's user may go on, and names the rights that tokens minted now will
+// carry.
 type Admit func(context.Context, Session) (rights string, err error)
 
-// Refresh spends a refresh token and gives leave to mint the next pair. admit is asked about the user before the token is
-// spent: ErrBarred and ErrPassword end the session, any other error leaves everything as it was.
+// Refresh spends a refresh token and gives leave to mint the next pair. admit is asked about the
+// user before the token is spent: ErrBarred and ErrPassword end the session, any other error leaves
+// everything as it was.
 //
-// The order is what makes it safe: the clock first, then what could forbid it, then the compare-and-set on enough replicas;
-// the caller mints last. A refused token is a *Refusal; every other error means that nothing is known, and nothing is handed out.
+// The order is what makes it safe: the clock first, then what could forbid it, then the
+// compare-and-set on enough replicas; the caller mints last. A refused token is a *Refusal; every
+// other error means that nothing is known, and nothing is handed out.
 func (s *Store) Refresh(ctx context.Context, token string, admit Admit) (Grant, error) {
 	t, err := s.genuine(token)
 	if err != nil {
@@ -74,7 +79,8 @@ func (s *Store) checkOwn(id ID, rec record) error {
 }
 
 // mayGoOn looks for what forbids a refresh of the session, other than its counter.
-func (s *Store) mayGoOn(ctx context.Context, id ID, rec record, admit Admit) (rights string, err error) {
+func (s *Store) mayGoOn(ctx context.Context, id ID, rec record,
+	admit Admit) (rights string, err error) {
 	if err := s.checkOwn(id, rec); err != nil {
 		return "", err
 	}
@@ -94,13 +100,18 @@ func (s *Store) mayGoOn(ctx context.Context, id ID, rec record, admit Admit) (ri
 	return rights, err
 }
 
-// checkRevoked asks this issuer's own copy, and then Redis about ends and cutoffs whose entries have expired. A session or user that is
-// revoked ends the record too, so that it stays ended after the entry has gone.
+// checkRevoked asks this issuer's own copy, and then Redis about ends and cutoffs whose entries
+// have expired. A session or user that is revoked ends the record too, so that it stays ended after
+// the entry has gone.
 func (s *Store) checkRevoked(ctx context.Context, id ID, rec record) error {
 	session := rec.session
 	refusal := &Refusal{Reason: ReasonRevoked, SessionID: session.ID, Subject: session.Subject}
 	own := s.log.CheckSession(&revocation.Facts{
-		Issuer: s.cfg.Issuer, SessionID: session.ID, ClientID: session.ClientID, Tenant: session.Tenant, Ours: true,
+		Issuer:    s.cfg.Issuer,
+		SessionID: session.ID,
+		ClientID:  session.ClientID,
+		Tenant:    session.Tenant,
+		Ours:      true,
 	}, session.Began)
 	if (own.Revoked && own.Kind == revocation.KindSID) || s.checkSubject(rec).Revoked {
 		return s.refuseAndEnd(ctx, id, session.Subject, ReasonRevoked)
@@ -108,7 +119,8 @@ func (s *Store) checkRevoked(ctx context.Context, id ID, rec record) error {
 	if own.Revoked {
 		return refusal
 	}
-	found, err := s.log.Remembered(ctx, s.cfg.Issuer, session.ID, session.Subject, session.ClientID, session.Tenant)
+	found, err := s.log.Remembered(ctx, s.cfg.Issuer, session.ID, session.Subject,
+		session.ClientID, session.Tenant)
 	switch {
 	case err != nil:
 		return fmt.Errorf("session: asking for what Redis remembers of the session: %w", err)
@@ -123,7 +135,8 @@ func (s *Store) checkRevoked(ctx context.Context, id ID, rec record) error {
 }
 
 // move spends the token by compare-and-set.
-func (s *Store) move(ctx context.Context, t refreshToken, session Session, rights string, now time.Time, era string) (Grant, error) {
+func (s *Store) move(ctx context.Context, t refreshToken, session Session, rights string,
+	now time.Time, era string) (Grant, error) {
 	answer, err := s.run(ctx, moveScript, keysOf(t.id), s.moveArgs(t, rights, now, era, "spend")...)
 	if err != nil {
 		return Grant{}, err
@@ -149,8 +162,15 @@ func (s *Store) refuseMove(ctx context.Context, id ID, session Session, answer s
 // moveArgs are the script's arguments.
 func (s *Store) moveArgs(t refreshToken, rights string, now time.Time, era, mode string) []any {
 	return []any{
-		strconv.FormatInt(t.n, 10), millis(now), strconv.FormatInt(s.cfg.Grace.Milliseconds(), 10), era, s.cfg.ClientID, rights,
-		strconv.Itoa(maxSpent), mode, strconv.FormatInt(askAgain.Milliseconds(), 10),
+		strconv.FormatInt(t.n, 10),
+		millis(now),
+		strconv.FormatInt(s.cfg.Grace.Milliseconds(), 10),
+		era,
+		s.cfg.ClientID,
+		rights,
+		strconv.Itoa(maxSpent),
+		mode,
+		strconv.FormatInt(askAgain.Milliseconds(), 10),
 	}
 }
 
@@ -160,7 +180,8 @@ func (s *Store) grant(id ID, session Session, now time.Time, answer []string) (G
 	}
 	next, ok := parseCounter(answer[1])
 	if !ok {
-		return Grant{}, fmt.Errorf("session: a session's counter is not a number of up to %d digits", maxDigits)
+		return Grant{}, fmt.Errorf(
+			"session: a session's counter is not a number of up to %d digits", maxDigits)
 	}
 	token := makeRefreshToken(s.ring, s.cfg.Issuer, id, next)
 	return Grant{Session: session, RefreshToken: token, Now: now, Repeated: answer[0] == "again"}, nil
@@ -189,12 +210,14 @@ func refusalFor(answer string) (reason Reason, ends bool) {
 	return "", false
 }
 
-// refuseAndEnd ends the session and then refuses. When the end could not be stored that is the error instead: the session is
-// marked, so no refresh passes, and the next request tries again.
+// refuseAndEnd ends the session and then refuses. When the end could not be stored that is the
+// error instead: the session is marked, so no refresh passes, and the next request tries again.
 func (s *Store) refuseAndEnd(ctx context.Context, id ID, subject string, reason Reason) error {
 	receipt, err := s.End(ctx, id.String(), "refresh_"+string(reason), subject)
 	if err != nil {
 		return err
 	}
-	return &Refusal{Reason: reason, SessionID: id.String(), Subject: subject, Ended: true, Seq: receipt.Seq}
+	return &Refusal{
+		Reason: reason, SessionID: id.String(), Subject: subject, Ended: true, Seq: receipt.Seq,
+	}
 }

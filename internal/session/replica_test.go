@@ -14,8 +14,9 @@ import (
 	"github.com/sallyport/sallyport/internal/session/sessiontest"
 )
 
-// TestAWriteCountsOnceItsReplicaHasIt has a real primary and a real replica that stops for a while: what has not reached it is
-// no answer, also when another connection wrote it and this one only repeats it.
+// TestAWriteCountsOnceItsReplicaHasIt has a real primary and a real replica that stops for a while:
+// what has not reached it is no answer, also when another connection wrote it and this one only
+// repeats it.
 func TestAWriteCountsOnceItsReplicaHasIt(t *testing.T) {
 	port := freePort(t)
 	primary, _ := sessiontest.StartRedis(t, "--port", port, "--repl-diskless-sync-delay", "0")
@@ -54,7 +55,8 @@ func TestAWriteCountsOnceItsReplicaHasIt(t *testing.T) {
 	}
 }
 
-// TestNothingIsAnsweredBeforeTheReplicaHasIt: WAIT waits for the very write, though the replica has all that was written before.
+// TestNothingIsAnsweredBeforeTheReplicaHasIt: WAIT waits for the very write, though the replica has
+// all that was written before.
 func TestNothingIsAnsweredBeforeTheReplicaHasIt(t *testing.T) {
 	for name, operation := range map[string]func(*world, session.Grant) error{
 		"login":   func(w *world, _ session.Grant) error { return second(w.tryLogin("bob")) },
@@ -72,7 +74,8 @@ func TestNothingIsAnsweredBeforeTheReplicaHasIt(t *testing.T) {
 			_, process := sessiontest.StartRedis(t, "--replicaof", "127.0.0.1 "+port)
 			cfg := config()
 			cfg.MinReplicas, cfg.WaitTimeout = 1, 100*time.Millisecond
-			alone := newWorldWith(t, sessiontest.Open(t, primary), config(), sessiontest.NewLog(), sessiontest.NewRing())
+			alone := newWorldWith(t, sessiontest.Open(t, primary), config(), sessiontest.NewLog(),
+				sessiontest.NewRing())
 			w := newWorldWith(t, alone.redis, cfg, alone.log, alone.ring)
 			awaitReplica(t, primary)
 			g := alone.login("alice")
@@ -88,15 +91,16 @@ func TestNothingIsAnsweredBeforeTheReplicaHasIt(t *testing.T) {
 	}
 }
 
-// TestASessionThatHasGoneMeanwhileIsFinishedOnTheReplicaToo: what is found to be gone is believed when the replica has nothing of it
-// either, which a script that writes nothing cannot tell.
+// TestASessionThatHasGoneMeanwhileIsFinishedOnTheReplicaToo: what is found to be gone is believed
+// when the replica has nothing of it either, which a script that writes nothing cannot tell.
 func TestASessionThatHasGoneMeanwhileIsFinishedOnTheReplicaToo(t *testing.T) {
 	port := freePort(t)
 	primary, _ := sessiontest.StartRedis(t, "--port", port, "--repl-diskless-sync-delay", "0")
 	_, process := sessiontest.StartRedis(t, "--replicaof", "127.0.0.1 "+port)
 	cfg := config()
 	cfg.MinReplicas, cfg.WaitTimeout = 1, 100*time.Millisecond
-	w := newWorldWith(t, sessiontest.Open(t, primary), cfg, sessiontest.NewLog(), sessiontest.NewRing())
+	w := newWorldWith(t, sessiontest.Open(t, primary), cfg, sessiontest.NewLog(),
+		sessiontest.NewRing())
 	awaitReplica(t, primary)
 	g := w.login("alice")
 	w.log.Fail(func(call string) error { // the session has been marked

@@ -1,21 +1,24 @@
 package session
 
-// Every script gets the same three keys (the user's record, the index of the user's sessions, one session's record; the last
-// may be unused) and writes at least one field whenever its answer will be acted upon, so that WAIT covers it: from Redis 7.2 on WAIT
-// waits for the connection's own last write alone. An answer that only refuses ('moved', 'missing' to a refresh) may have written nothing.
+// Every script gets the same three keys (the user's record, the index of the user's sessions, one
+// session's record; the last may be unused) and writes at least one field whenever its answer will
+// be acted upon, so that WAIT covers it: from Redis 7.2 on WAIT waits for the connection's own last
+// write alone. An answer that only refuses ('moved', 'missing' to a refresh) may have written
+// nothing.
 //
 // {tag}:user      gen: moves at each log out everywhere; cut: the time of the last one
-// {tag}:sessions  sorted set: the ids' random parts by expiry; holds sessions that are active or ending
-// {tag}:s:<id>    state, sub, client, tenant, amr, scope, cred, rights, begun, exp, era, gen, cut (the user's, when it began),
+// {tag}:sessions  sorted set: the ids' random parts by expiry; holds sessions that are active or
+// ending {tag}:s:<id>    state, sub, client, tenant, amr, scope, cred, rights, begun, exp, era,
+// gen, cut (the user's, when it began),
 //
 //	n (the counter that works next), moved (when it last moved), spent (when it moved before that)
 //
-// All times are Unix milliseconds. They come from the caller, who carries the log's clock: the scripts of one session may run on
-// several nodes in turn.
+// All times are Unix milliseconds. They come from the caller, who carries the log's clock: the
+// scripts of one session may run on several nodes in turn.
 
-// beginScript makes a session, unless the user's generation has moved since it was read.
-// ARGV: generation, now ms, expiry ms, most sessions, id's random part, a time that the last log out everywhere was not before (0: none),
-// then the record's fields and values.
+// beginScript makes a session, unless the user's generation has moved since it was read. ARGV:
+// generation, now ms, expiry ms, most sessions, id's random part, a time that the last log out
+// everywhere was not before (0: none), then the record's fields and values.
 const beginScript = `
 local gen = redis.call('HGET', KEYS[1], 'gen') or '0'
 if gen ~= ARGV[1] then return {'moved'} end
@@ -37,18 +40,21 @@ end
 return {'begun', cut}
 `
 
-// moveScript spends a refresh token, a compare-and-set of the counter, or looks whether it could be spent, by the same rules. A spent
-// token gives its own successor again for the grace window from when it was first spent; `spent` remembers that of the last ones, in 64
-// bytes: the counter they belong to, so that nothing is read into what an issuer of an earlier version left, and how long before `moved`
-// each was spent, the latest first. Whatever is not remembered is reuse.
+// moveScript spends a refresh token, a compare-and-set of the counter, or looks whether it could be
+// spent, by the same rules. A spent token gives its own successor again for the grace window from
+// when it was first spent; `spent` remembers that of the last ones, in 64 bytes: the counter they
+// belong to, so that nothing is read into what an issuer of an earlier version left, and how long
+// before `moved` each was spent, the latest first. Whatever is not remembered is reuse.
 //
-// What was spent before was not spent later than now, whatever the clock said then; but a move that lies further ahead than the grace window
-// was made by a clock that has gone back since: nobody knows how old it is, nor what is before it, so they are too old. Reuse is found whatever
-// the era: it ends the session's access tokens, and those of a session that must log in again are still good. A session whose tokens have
-// carried more than one set of rights goes by none from then on (*): nobody knows which of them the tokens in the field carry.
-// To look works on a session that is ending, too, for a while after its user was to be logged out everywhere: whoever asked for that may
-// ask again.
-// ARGV: n, now ms, grace ms, era, client, rights, how many spent tokens are remembered, spend or look, that while in ms.
+// What was spent before was not spent later than now, whatever the clock said then; but a move that
+// lies further ahead than the grace window was made by a clock that has gone back since: nobody
+// knows how old it is, nor what is before it, so they are too old. Reuse is found whatever the era:
+// it ends the session's access tokens, and those of a session that must log in again are still
+// good. A session whose tokens have carried more than one set of rights goes by none from then on
+// (*): nobody knows which of them the tokens in the field carry. To look works on a session that is
+// ending, too, for a while after its user was to be logged out everywhere: whoever asked for that
+// may ask again. ARGV: n, now ms, grace ms, era, client, rights, how many spent tokens are
+// remembered, spend or look, that while in ms.
 const moveScript = `
 local s = redis.call('HMGET', KEYS[3], 'state', 'client', 'exp', 'era', 'gen', 'n', 'moved', 'rights', 'spent')
 if not s[1] then return {'missing'} end
@@ -102,7 +108,8 @@ end
 return {'next', next}
 `
 
-// confirmLines have a script that has found nothing to write write all the same, for WAIT to wait for. Nothing is left of it.
+// confirmLines have a script that has found nothing to write write all the same, for WAIT to wait
+// for. Nothing is left of it.
 const confirmLines = `
 local function confirm()
   redis.call('HSET', KEYS[3], 'state', 'missing')
@@ -122,8 +129,8 @@ redis.call('HSET', KEYS[3], 'state', state == 'active' and 'ending' or state)
 return {state}
 `
 
-// finishScript marks sessions as ended. KEYS[3] and all behind it are records, ARGV[2] and all behind it their ids' random parts.
-// ARGV[1]: when the records may go, ms.
+// finishScript marks sessions as ended. KEYS[3] and all behind it are records, ARGV[2] and all
+// behind it their ids' random parts. ARGV[1]: when the records may go, ms.
 const finishScript = confirmLines + `
 local found = false
 for i = 3, #KEYS do
@@ -139,9 +146,9 @@ if not found then confirm() end
 return {'ended'}
 `
 
-// everywhereScript moves the user's generation and marks all of the user's sessions as ending; it returns their ids' random parts, each
-// with the state that it was in.
-// ARGV: new generation, cutoff ms, expiry of the user's record ms, prefix of records, now ms.
+// everywhereScript moves the user's generation and marks all of the user's sessions as ending; it
+// returns their ids' random parts, each with the state that it was in. ARGV: new generation, cutoff
+// ms, expiry of the user's record ms, prefix of records, now ms.
 const everywhereScript = `
 local cut = math.max(tonumber(redis.call('HGET', KEYS[1], 'cut') or '0'), tonumber(ARGV[2]))
 redis.call('HSET', KEYS[1], 'gen', ARGV[1], 'cut', string.format('%.0f', cut))
@@ -163,10 +170,11 @@ end
 return found
 `
 
-// outdatedScript moves the user's generation, so that no login under way ends up in a session, takes along the sessions that
-// go by the given credential and rights, and marks all others as ending; it returns the ids' random parts of those and
-// their states, as everywhereScript does.
-// ARGV: new generation, expiry of the user's record ms, prefix of records, now ms, credential, rights.
+// outdatedScript moves the user's generation, so that no login under way ends up in a session,
+// takes along the sessions that go by the given credential and rights, and marks all others as
+// ending; it returns the ids' random parts of those and their states, as everywhereScript does.
+// ARGV: new generation, expiry of the user's record ms, prefix of records, now ms, credential,
+// rights.
 const outdatedScript = `
 local gen = redis.call('HGET', KEYS[1], 'gen') or '0'
 redis.call('HSET', KEYS[1], 'gen', ARGV[1])

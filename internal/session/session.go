@@ -14,15 +14,19 @@ import (
 
 // Config is what a Store must know. All fields are required.
 type Config struct {
-	Issuer      string        // the tokens' iss: sessions of two issuers on one Redis never meet
-	ClientID    string        // the client that this issuer serves: another one's sessions are left alone
-	Lifetime    time.Duration // of a session, from its login
-	Grace       time.Duration // how long each spent refresh token gives its successor again; 0: not at all
-	Retain      time.Duration // how long an ended session's record is kept: longer than any of its access tokens lives
+	Issuer string // the tokens' iss: sessions of two issuers on one Redis never meet
+	// the client that this issuer serves: another one's sessions are left alone
+	ClientID string
+	Lifetime time.Duration // of a session, from its login
+	// how long each spent refresh token gives its successor again; 0: not at all
+	Grace time.Duration
+	// how long an ended session's record is kept: longer than any of its access tokens lives
+	Retain      time.Duration
 	MaxPerUser  int           // sessions of one user at a time; a further one ends the oldest
 	MinReplicas int           // replicas that must have a write before it counts
 	WaitTimeout time.Duration // longest wait for them
-	EndTimeout  time.Duration // longest time for the whole end of a session; it goes on when the client has left
+	// longest time for the whole end of a session; it goes on when the client has left
+	EndTimeout time.Duration
 }
 
 func (c Config) validate() error {
@@ -46,14 +50,15 @@ type Ring interface {
 	SubjectTag(issuer, subject string) string
 }
 
-// Redis is where sessions live; *redisconn.Client is one. It must not repeat commands by itself: WAIT on another connection than
-// the write's answers at once.
+// Redis is where sessions live; *redisconn.Client is one. It must not repeat commands by itself:
+// WAIT on another connection than the write's answers at once.
 type Redis interface {
 	Universal() redis.UniversalClient
 	Refresh(ctx context.Context)
 }
 
-// Appender stores revocations. Append returns nil only when they are stored so that no single fault loses them.
+// Appender stores revocations. Append returns nil only when they are stored so that no single fault
+// loses them.
 type Appender interface {
 	Append(ctx context.Context, requests []revocation.Request) (redislog.Receipt, error)
 	Live(requests []revocation.Request) (redislog.Receipt, bool)
@@ -71,7 +76,8 @@ type Revocations interface {
 	Freshness(now revocation.Instant) revocation.Freshness
 	Instant() revocation.Instant
 	CheckSession(f *revocation.Facts, began time.Time) revocation.Verdict
-	Remembered(ctx context.Context, issuer, sessionID, subject, client, tenant string) (redislog.Remembered, error)
+	Remembered(ctx context.Context,
+		issuer, sessionID, subject, client, tenant string) (redislog.Remembered, error)
 }
 
 // Log is the revocation log as an issuer has it; *redislog.Issuer is one.
@@ -81,7 +87,8 @@ type Log interface {
 	Revocations
 }
 
-// Store keeps the sessions of one issuer. All methods may be called from many goroutines and at many issuers at a time.
+// Store keeps the sessions of one issuer. All methods may be called from many goroutines and at
+// many issuers at a time.
 type Store struct {
 	cfg   Config
 	ring  Ring
@@ -97,13 +104,15 @@ func New(cfg Config, r Redis, log Log, ring Ring) (*Store, error) {
 	return &Store{cfg: cfg, ring: ring, redis: r, log: log}, nil
 }
 
-// Facts are what a session keeps of its login. Roles are not among them: each refresh reads them anew.
+// Facts are what a session keeps of its login. Roles are not among them: each refresh reads them
+// anew.
 type Facts struct {
 	Subject string
 	Tenant  string
 	Scope   []string
 	AMR     []string // how the user was authenticated (RFC 8176)
-	// Credential and Rights name what the login went by, as credential.User does: the password, and what the user was allowed.
+	// Credential and Rights name what the login went by, as credential.User does: the password, and
+	// what the user was allowed.
 	Credential, Rights string
 }
 
@@ -112,18 +121,21 @@ type Session struct {
 	Facts
 	ID       string
 	ClientID string
-	Began    time.Time // in the log's time; the tokens' auth_time, and then in a later second than the user's last log out everywhere
-	Expires  time.Time
+	// in the log's time; the tokens' auth_time, and then in a later second than the user's last log
+	// out everywhere
+	Began   time.Time
+	Expires time.Time
 }
 
 // Grant is leave to mint tokens: it exists only after what it says is stored.
 type Grant struct {
 	Session      Session
 	RefreshToken string
-	// Now is the log's time from before the counter moved. iat and exp must come from it: a token then never outlives the
-	// revocation of a session that was ended meanwhile.
+	// Now is the log's time from before the counter moved. iat and exp must come from it: a token
+	// then never outlives the revocation of a session that was ended meanwhile.
 	Now time.Time
-	// Repeated says that the refresh token had been spent just before and that this is the same successor again.
+	// Repeated says that the refresh token had been spent just before and that this is the same
+	// successor again.
 	Repeated bool
 }
 
@@ -132,22 +144,27 @@ type Reason string
 
 // The reasons. All of them are invalid_grant to the client (RFC 6749 section 5.2).
 const (
-	ReasonMalformed  Reason = "malformed"        // not a refresh token
-	ReasonForged     Reason = "forged"           // its code is not of this key ring
-	ReasonClient     Reason = "client"           // another client's; its session is left as it is
-	ReasonMissing    Reason = "session_unknown"  // expired, or lost by Redis
-	ReasonExpired    Reason = "session_expired"  //
-	ReasonEnded      Reason = "session_ended"    //
-	ReasonEra        Reason = "era"              // Redis has lost the log since the session began
-	ReasonReuse      Reason = "reuse"            // spent before; this ended the session
-	ReasonAhead      Reason = "counter_ahead"    // Redis has lost a refresh; this ended the session
-	ReasonGeneration Reason = "generation"       // the user was logged out everywhere; this ended the session
-	ReasonRevoked    Reason = "revoked"          // the session, its user, client, tenant or issuer is revoked
-	ReasonBarred     Reason = "account_disabled" // the user is disabled or gone; this ended the session
-	ReasonPassword   Reason = "password_changed" // the password is another one than at login; this ended the session
+	ReasonMalformed Reason = "malformed"       // not a refresh token
+	ReasonForged    Reason = "forged"          // its code is not of this key ring
+	ReasonClient    Reason = "client"          // another client's; its session is left as it is
+	ReasonMissing   Reason = "session_unknown" // expired, or lost by Redis
+	ReasonExpired   Reason = "session_expired" //
+	ReasonEnded     Reason = "session_ended"   //
+	ReasonEra       Reason = "era"             // Redis has lost the log since the session began
+	ReasonReuse     Reason = "reuse"           // spent before; this ended the session
+	ReasonAhead     Reason = "counter_ahead"   // Redis has lost a refresh; this ended the session
+	// the user was logged out everywhere; this ended the session
+	ReasonGeneration Reason = "generation"
+	// the session, its user, client, tenant or issuer is revoked
+	ReasonRevoked Reason = "revoked"
+	// the user is disabled or gone; this ended the session
+	ReasonBarred Reason = "account_disabled"
+	// the password is another one than at login; this ended the session
+	ReasonPassword Reason = "password_changed"
 )
 
-// Refusal says that a refresh token was refused. SessionID and Subject are filled in when the token was genuine and they are known.
+// Refusal says that a refresh token was refused. SessionID and Subject are filled in when the token
+// was genuine and they are known.
 type Refusal struct {
 	Reason    Reason
 	SessionID string
@@ -159,13 +176,16 @@ type Refusal struct {
 func (e *Refusal) Error() string { return "session: refresh token refused: " + string(e.Reason) }
 
 var (
-	// ErrMoved says that the user was logged out everywhere while a login was under way: check the password again.
+	// ErrMoved says that the user was logged out everywhere while a login was under way: check the
+	// password again.
 	ErrMoved = errors.New("session: the user was logged out everywhere during the login")
 	// ErrBarred is what an admission check returns for a user who may not go on: the session ends.
 	ErrBarred = errors.New("session: the user may not go on")
-	// ErrPassword is what an admission check returns when the password is another one than at login: the session ends.
+	// ErrPassword is what an admission check returns when the password is another one than at
+	// login: the session ends.
 	ErrPassword = errors.New("session: the password has been changed since the login")
-	// ErrNotFresh says that this issuer's copy of the revocations, or its clock, is not to be relied on now.
+	// ErrNotFresh says that this issuer's copy of the revocations, or its clock, is not to be
+	// relied on now.
 	ErrNotFresh = errors.New("session: the copy of the revocation log is not fresh")
 )
 
@@ -184,11 +204,14 @@ func (s *Store) now() (time.Time, string, error) {
 	return s.inEra(now)
 }
 
-// mintingNow is now for whoever makes tokens by it: an error too while this issuer's clock and Redis' are too far apart.
+// mintingNow is now for whoever makes tokens by it: an error too while this issuer's clock and
+// Redis' are too far apart.
 func (s *Store) mintingNow() (time.Time, string, error) {
 	now, ok := s.log.MintingTime()
 	if !ok {
-		return time.Time{}, "", fmt.Errorf("%w: its time is not known, or this machine's clock and Redis' are too far apart", ErrNotFresh)
+		return time.Time{}, "", fmt.Errorf(
+			"%w: its time is not known, or this machine's clock and Redis' are too far apart",
+			ErrNotFresh)
 	}
 	return s.inEra(now)
 }

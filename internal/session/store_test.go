@@ -26,8 +26,14 @@ type world struct {
 
 func config() session.Config {
 	return session.Config{
-		Issuer: issuerName, ClientID: "sallyport", Lifetime: 720 * time.Hour, Grace: 10 * time.Second, Retain: time.Hour,
-		MaxPerUser: 100, WaitTimeout: time.Second, EndTimeout: 10 * time.Second,
+		Issuer:      issuerName,
+		ClientID:    "sallyport",
+		Lifetime:    720 * time.Hour,
+		Grace:       10 * time.Second,
+		Retain:      time.Hour,
+		MaxPerUser:  100,
+		WaitTimeout: time.Second,
+		EndTimeout:  10 * time.Second,
 	}
 }
 
@@ -36,7 +42,8 @@ func newWorld(t *testing.T, c *redisconn.Client) *world {
 	return newWorldWith(t, c, config(), sessiontest.NewLog(), sessiontest.NewRing())
 }
 
-func newWorldWith(t *testing.T, c *redisconn.Client, cfg session.Config, log *sessiontest.Log, ring *sessiontest.Ring) *world {
+func newWorldWith(t *testing.T, c *redisconn.Client, cfg session.Config, log *sessiontest.Log,
+	ring *sessiontest.Ring) *world {
 	t.Helper()
 	store, err := session.New(cfg, c, log, ring)
 	if err != nil {
@@ -56,7 +63,14 @@ func (w *world) tryLogin(subject string) (session.Grant, error) {
 	if err != nil {
 		return session.Grant{}, err
 	}
-	return w.Begin(w.t.Context(), a, session.Facts{Subject: subject, Tenant: "acme", Scope: []string{"read", "write"}, AMR: []string{"pwd"}})
+	return w.Begin(
+		w.t.Context(),
+		a,
+		session.Facts{
+			Subject: subject, Tenant: "acme", Scope: []string{"read", "write"},
+			AMR: []string{"pwd"},
+		},
+	)
 }
 
 func (w *world) login(subject string) session.Grant {
@@ -115,7 +129,9 @@ func (w *world) field(sessionID, name string) string {
 func (w *world) setField(sessionID, name, value string) {
 	w.t.Helper()
 	tag, unique, _ := strings.Cut(sessionID, "~")
-	if err := w.redis.Universal().HSet(context.Background(), "{"+tag+"}:s:"+unique, name, value).Err(); err != nil {
+	if err := w.redis.Universal().
+		HSet(context.Background(), "{"+tag+"}:s:"+unique, name, value).
+		Err(); err != nil {
 		w.t.Fatal(err)
 	}
 }
@@ -135,12 +151,15 @@ func TestASessionKeepsWhatItsLoginSaid(t *testing.T) {
 		w.log.Advance(time.Minute)
 		g := w.mustRefresh(first.RefreshToken)
 		s := g.Session
-		if s.ID != first.Session.ID || s.Subject != "alice" || s.Tenant != "acme" || strings.Join(s.Scope, " ") != "read write" ||
-			strings.Join(s.AMR, " ") != "pwd" || s.ClientID != "sallyport" {
+		if s.ID != first.Session.ID || s.Subject != "alice" || s.Tenant != "acme" ||
+			strings.Join(s.Scope, " ") != "read write" ||
+			strings.Join(s.AMR, " ") != "pwd" ||
+			s.ClientID != "sallyport" {
 			t.Errorf("the session changed: %+v", s)
 		}
 		if !s.Began.Equal(first.Session.Began) || !s.Expires.Equal(first.Session.Expires) {
-			t.Errorf("began %v and expires %v, then %v and %v", first.Session.Began, first.Session.Expires, s.Began, s.Expires)
+			t.Errorf("began %v and expires %v, then %v and %v", first.Session.Began,
+				first.Session.Expires, s.Began, s.Expires)
 		}
 		if now, _ := w.log.Time(); !g.Now.Equal(now) {
 			t.Errorf("expected the log's time %v, got %v", now, g.Now)
@@ -162,7 +181,10 @@ func TestRedisHoldsNoTokenAndEverythingExpires(t *testing.T) {
 			if !strings.HasPrefix(key, "{"+tag+"}:") {
 				t.Errorf("%s lies in another slot than its user", key)
 			}
-			if ttl, err := w.redis.Universal().PTTL(ctx, key).Result(); err != nil || ttl <= 0 || ttl > 721*time.Hour {
+			if ttl, err := w.redis.Universal().
+				PTTL(ctx, key).
+				Result(); err != nil || ttl <= 0 ||
+				ttl > 721*time.Hour {
 				t.Errorf("%s expires in %v (%v)", key, ttl, err)
 			}
 			all, err := w.redis.Universal().HGetAll(ctx, key).Result()
@@ -223,7 +245,8 @@ func TestARetryDoesNotProlongTheGraceWindow(t *testing.T) {
 	})
 }
 
-// TestAClockThatWentBackLengthensNoGraceWindow (S5): a token spent while Redis' clock was ahead works no longer than any other.
+// TestAClockThatWentBackLengthensNoGraceWindow (S5): a token spent while Redis' clock was ahead
+// works no longer than any other.
 func TestAClockThatWentBackLengthensNoGraceWindow(t *testing.T) {
 	eachRedis(t, func(t *testing.T, w *world) {
 		first := w.login("alice")
@@ -256,7 +279,8 @@ func TestReuseEndsTheSession(t *testing.T) {
 				first := w.login("alice")
 				thief := reuse(w, first)
 				refused := w.refused(first.RefreshToken, session.ReasonReuse)
-				if !refused.Ended || refused.Subject != "alice" || refused.SessionID != first.Session.ID || refused.Seq == 0 {
+				if !refused.Ended || refused.Subject != "alice" || refused.SessionID != first.Session.ID ||
+					refused.Seq == 0 {
 					t.Errorf("the refusal does not say what ended: %+v", refused)
 				}
 				if n := w.log.InLog(first.Session.ID); n != 1 {
@@ -288,7 +312,8 @@ func TestACounterAboveTheStoredOneEndsTheSession(t *testing.T) {
 	eachRedis(t, func(t *testing.T, w *world) {
 		g := w.login("alice")
 		token := w.mustRefresh(w.mustRefresh(g.RefreshToken).RefreshToken).RefreshToken
-		w.setField(g.Session.ID, "n", "2") // as after a failover to a replica that missed the last refresh
+		// as after a failover to a replica that missed the last refresh
+		w.setField(g.Session.ID, "n", "2")
 		w.refused(token, session.ReasonAhead)
 		if w.log.InLog(g.Session.ID) != 1 {
 			t.Error("the session was not revoked")
@@ -313,7 +338,8 @@ func TestSpellingsThatAreNotGenuineChangeNothing(t *testing.T) {
 		} {
 			_, err := w.refresh(token)
 			var refused *session.Refusal
-			if !errors.As(err, &refused) || (refused.Reason != session.ReasonMalformed && refused.Reason != session.ReasonForged) {
+			if !errors.As(err, &refused) ||
+				(refused.Reason != session.ReasonMalformed && refused.Reason != session.ReasonForged) {
 				t.Errorf("%s: %v", name, err)
 			}
 		}
@@ -325,7 +351,8 @@ func TestSpellingsThatAreNotGenuineChangeNothing(t *testing.T) {
 			} {
 				_, err := w.refresh(token)
 				var refused *session.Refusal
-				if !errors.As(err, &refused) || (refused.Reason != session.ReasonMalformed && refused.Reason != session.ReasonForged) {
+				if !errors.As(err, &refused) ||
+					(refused.Reason != session.ReasonMalformed && refused.Reason != session.ReasonForged) {
 					t.Fatalf("byte %d %s: %v", i, name, err)
 				}
 				if _, _, err := w.EndByToken(t.Context(), token, "logout"); !errors.As(err, &refused) {
@@ -335,7 +362,8 @@ func TestSpellingsThatAreNotGenuineChangeNothing(t *testing.T) {
 		}
 		other := newWorldWith(t, w.redis, config(), w.log, sessiontest.NewRing())
 		wantRefusal(t, second(other.refresh(g.RefreshToken)), session.ReasonForged)
-		if w.field(g.Session.ID, "state") != "active" || w.counter(g.Session.ID) != 1 || len(w.log.Entries()) != 0 {
+		if w.field(g.Session.ID, "state") != "active" || w.counter(g.Session.ID) != 1 ||
+			len(w.log.Entries()) != 0 {
 			t.Error("a token that is not genuine changed the session")
 		}
 		w.mustRefresh(g.RefreshToken)
@@ -377,7 +405,8 @@ func TestASessionOfAnOlderEraMustLogInAgain(t *testing.T) {
 	})
 }
 
-// TestReuseEndsASessionOfAnOlderEraToo (S5): its refresh tokens are refused anyway, and its access tokens are still good.
+// TestReuseEndsASessionOfAnOlderEraToo (S5): its refresh tokens are refused anyway, and its access
+// tokens are still good.
 func TestReuseEndsASessionOfAnOlderEraToo(t *testing.T) {
 	eachRedis(t, func(t *testing.T, w *world) {
 		g := w.login("alice")
@@ -419,12 +448,16 @@ func TestNothingIsGrantedWithoutClockEraOrAFreshCopy(t *testing.T) {
 func TestABarredUserIsRefusedAndTheirSessionEnds(t *testing.T) {
 	eachRedis(t, func(t *testing.T, w *world) {
 		g := w.login("alice")
-		_, err := w.Refresh(t.Context(), g.RefreshToken, func(_ context.Context, s session.Session) (string, error) {
-			if s.Subject != "alice" || s.ID != g.Session.ID {
-				t.Errorf("asked about another session: %+v", s)
-			}
-			return "", session.ErrBarred
-		})
+		_, err := w.Refresh(
+			t.Context(),
+			g.RefreshToken,
+			func(_ context.Context, s session.Session) (string, error) {
+				if s.Subject != "alice" || s.ID != g.Session.ID {
+					t.Errorf("asked about another session: %+v", s)
+				}
+				return "", session.ErrBarred
+			},
+		)
 		wantRefusal(t, err, session.ReasonBarred)
 		w.refused(g.RefreshToken, session.ReasonEnded) // enabled again: the old session stays dead
 		if w.log.InLog(g.Session.ID) != 1 {
@@ -437,7 +470,11 @@ func TestAUserDirectoryThatFailsLeavesTheTokenUnspent(t *testing.T) {
 	eachRedis(t, func(t *testing.T, w *world) {
 		g := w.login("alice")
 		broken := errors.New("directory away")
-		if _, err := w.Refresh(t.Context(), g.RefreshToken, func(context.Context, session.Session) (string, error) { return "", broken }); !errors.Is(err, broken) {
+		if _, err := w.Refresh(t.Context(), g.RefreshToken,
+			func(context.Context, session.Session) (string, error) { return "", broken }); !errors.Is(
+			err,
+			broken,
+		) {
 			t.Errorf("got %v", err)
 		}
 		if w.counter(g.Session.ID) != 1 || len(w.log.Entries()) != 0 {

@@ -21,8 +21,8 @@ var encoding = base64.RawURLEncoding.Strict()
 
 var errRefreshToken = errors.New("session: malformed refresh token")
 
-// ID is a session's id, `<tag>~<128 random bits>`. The tag is the key ring's for issuer and subject: it alone finds the
-// session's slot in a Redis Cluster. The zero ID is of no session.
+// ID is a session's id, `<tag>~<128 random bits>`. The tag is the key ring's for issuer and
+// subject: it alone finds the session's slot in a Redis Cluster. The zero ID is of no session.
 type ID struct {
 	tag    string
 	unique string
@@ -52,14 +52,16 @@ func (id ID) String() string {
 	return id.tag + "~" + id.unique
 }
 
-// refreshToken is `sid.n.mac`: the session, the counter's value that it spends, and the code that only a key ring can make.
+// refreshToken is `sid.n.mac`: the session, the counter's value that it spends, and the code that
+// only a key ring can make.
 type refreshToken struct {
 	id  ID
 	n   int64
 	mac [macBytes]byte
 }
 
-// parseRefreshToken reads a refresh token strictly: it accepts what formatRefreshToken makes and no other spelling of it.
+// parseRefreshToken reads a refresh token strictly: it accepts what formatRefreshToken makes and no
+// other spelling of it.
 func parseRefreshToken(s string) (refreshToken, error) {
 	if len(s) > maxTagLength+128 {
 		return refreshToken{}, errRefreshToken
@@ -84,10 +86,16 @@ func parseRefreshToken(s string) (refreshToken, error) {
 	return t, nil
 }
 
-// message is what the token's code is computed over. The issuer is part of it: two issuers that share a key ring do not
-// honour each other's tokens.
+// message is what the token's code is computed over. The issuer is part of it: two issuers that
+// share a key ring do not honour each other's tokens.
 func (t refreshToken) message(issuer string) []byte {
-	return []byte(macDomain + strconv.Itoa(len(issuer)) + "|" + issuer + "|" + t.id.String() + "." + strconv.FormatInt(t.n, 10))
+	return []byte(
+		macDomain + strconv.Itoa(
+			len(issuer)) + "|" + issuer + "|" + t.id.String() + "." + strconv.FormatInt(
+			t.n,
+			10,
+		),
+	)
 }
 
 // makeRefreshToken makes the token that spends the counter's value n.

@@ -18,7 +18,8 @@ func TestARefreshTokenHasOneSpelling(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if parsed.id != id || parsed.n != 12 || !ring.CheckRefreshMAC(parsed.message(testIssuer), parsed.mac[:]) {
+	if parsed.id != id || parsed.n != 12 ||
+		!ring.CheckRefreshMAC(parsed.message(testIssuer), parsed.mac[:]) {
 		t.Fatalf("the token does not read back as it was made: %+v", parsed)
 	}
 	sid, rest, _ := strings.Cut(good, ".")
@@ -114,7 +115,10 @@ func FuzzARefreshTokenThatIsAcceptedSpellsItself(f *testing.F) {
 		if err != nil {
 			return
 		}
-		if again := p.id.String() + "." + strconv.FormatInt(p.n, 10) + "." + encoding.EncodeToString(p.mac[:]); again != s {
+		if again := p.id.String() + "." + strconv.FormatInt(p.n,
+			10) + "." + encoding.EncodeToString(
+			p.mac[:],
+		); again != s {
 			t.Errorf("accepted %q, which spells itself %q", s, again)
 		}
 	})

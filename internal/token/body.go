@@ -15,7 +15,8 @@ const (
 	maxDate   = 253402300799 // the last second of the year 9999
 )
 
-// Body is the claims part of a token, read strictly as JSON and not judged yet: Profile.Judge does that. The zero Body has no claims.
+// Body is the claims part of a token, read strictly as JSON and not judged yet: Profile.Judge does
+// that. The zero Body has no claims.
 type Body struct{ root strict.Value }
 
 // ReadBody reads the claims part. Its errors have ReasonClaims or ReasonClaimDuplicate.
@@ -36,7 +37,8 @@ func ReadBody(claimsJSON string) (Body, error) {
 	return Body{root: root}, nil
 }
 
-// Issuer gives iss, by which profile and keys are chosen. Nothing else may be done with it before the signature is verified.
+// Issuer gives iss, by which profile and keys are chosen. Nothing else may be done with it before
+// the signature is verified.
 func (b Body) Issuer() (string, error) {
 	v, ok := b.root.Member("iss")
 	if !ok {
@@ -72,20 +74,24 @@ func unclean(s string) string {
 	return ""
 }
 
-// unprintable names what shows as nothing, turns the line around or breaks it: two strings that differ by it look the same.
+// unprintable names what shows as nothing, turns the line around or breaks it: two strings that
+// differ by it look the same.
 func unprintable(r rune) bool {
-	return unicode.In(r, unicode.Cc, unicode.Cf, unicode.Zl, unicode.Zp) || r == unicode.ReplacementChar || !unicode.IsPrint(r) && !unicode.IsSpace(r)
+	return unicode.In(r, unicode.Cc, unicode.Cf, unicode.Zl, unicode.Zp) ||
+		r == unicode.ReplacementChar ||
+		!unicode.IsPrint(r) && !unicode.IsSpace(r)
 }
 
-// date reads a NumericDate: whole seconds, as digits. RFC 7519 would allow fractions and exponents; no issuer has use for them,
-// and readers differ on them.
+// date reads a NumericDate: whole seconds, as digits. RFC 7519 would allow fractions and exponents;
+// no issuer has use for them, and readers differ on them.
 func date(v strict.Value, claim string) (int64, error) {
 	if v.Kind() != strict.Number {
 		return 0, Refuse(ReasonDate, "expected %s to be a number, got %s", claim, v.Kind())
 	}
 	n, err := strconv.ParseInt(v.Text(), 10, 64)
 	if err != nil || n < 1 || n > maxDate {
-		return 0, Refuse(ReasonDate, "expected %s to be whole seconds from 1 to %d", claim, int64(maxDate))
+		return 0, Refuse(ReasonDate, "expected %s to be whole seconds from 1 to %d", claim,
+			int64(maxDate))
 	}
 	return n, nil
 }

@@ -11,12 +11,13 @@ import (
 
 // Claims is what a token says, once read: values are as the token has them, dates are Unix seconds.
 type Claims struct {
-	Issuer    string   // iss: who made the token
-	Subject   string   // sub: whom it speaks of
-	Audience  []string // aud: whom it is for
-	ID        string   // jti, or what the profile names: the token itself; "" when the profile says none
-	ClientID  string   // client_id: through which client the subject logged in
-	SessionID string   // sid: the session; "" when there is none
+	Issuer   string   // iss: who made the token
+	Subject  string   // sub: whom it speaks of
+	Audience []string // aud: whom it is for
+	// jti, or what the profile names: the token itself; "" when the profile says none
+	ID        string
+	ClientID  string // client_id: through which client the subject logged in
+	SessionID string // sid: the session; "" when there is none
 	Tenant    string
 	Scope     []string
 	Roles     []string
@@ -28,8 +29,9 @@ type Claims struct {
 	AuthTime  int64 // auth_time: when the session began; 0 when absent
 }
 
-// Marshal writes the claims as RFC 9068 section 2.2 has them, in one fixed order, leaving out what is absent. It refuses what a
-// gate would refuse to read back: an error here is a token that would have been no use.
+// Marshal writes the claims as RFC 9068 section 2.2 has them, in one fixed order, leaving out what
+// is absent. It refuses what a gate would refuse to read back: an error here is a token that would
+// have been no use.
 func (c *Claims) Marshal() ([]byte, error) {
 	if err := c.complete(); err != nil {
 		return nil, err
@@ -87,12 +89,15 @@ func (c *Claims) complete() error {
 func (c *Claims) datesInRange() error {
 	for claim, d := range map[string]int64{"exp": c.Expiry, "iat": c.IssuedAt} {
 		if d < 1 || d > maxDate {
-			return fmt.Errorf("token: expected %s to be Unix seconds from 1 to %d, got %d", claim, int64(maxDate), d)
+			return fmt.Errorf("token: expected %s to be Unix seconds from 1 to %d, got %d", claim,
+				int64(maxDate), d)
 		}
 	}
 	for claim, d := range map[string]int64{"nbf": c.NotBefore, "auth_time": c.AuthTime} {
 		if d < 0 || d > maxDate {
-			return fmt.Errorf("token: expected %s to be Unix seconds up to %d or 0 for none, got %d", claim, int64(maxDate), d)
+			return fmt.Errorf(
+				"token: expected %s to be Unix seconds up to %d or 0 for none, got %d", claim,
+				int64(maxDate), d)
 		}
 	}
 	if c.Expiry <= c.IssuedAt {

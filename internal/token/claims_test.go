@@ -16,7 +16,15 @@ import (
 
 // base is what an honest issuer's claims look like, to be changed.
 func base() map[string]any {
-	return map[string]any{"iss": "https://issuer.example.com", "sub": "alice", "aud": "orders", "exp": issuedAt + 3600, "iat": issuedAt, "jti": "a", "client_id": "web"}
+	return map[string]any{
+		"iss":       "https://issuer.example.com",
+		"sub":       "alice",
+		"aud":       "orders",
+		"exp":       issuedAt + 3600,
+		"iat":       issuedAt,
+		"jti":       "a",
+		"client_id": "web",
+	}
 }
 
 func text(t *testing.T, claims map[string]any) []byte {
@@ -28,8 +36,8 @@ func text(t *testing.T, claims map[string]any) []byte {
 	return b
 }
 
-// TestClaimsAreReadInTheirOneShape: what a claim may be, and by which reason anything else is refused. The last column is how
-// the accepted value shows.
+// TestClaimsAreReadInTheirOneShape: what a claim may be, and by which reason anything else is
+// refused. The last column is how the accepted value shows.
 func TestClaimsAreReadInTheirOneShape(t *testing.T) {
 	long := strings.Repeat("x", 513)
 	for _, c := range []struct {
@@ -111,12 +119,17 @@ func TestNamesOfClaimsAreTheProfiles(t *testing.T) {
 	claims["roles"] = []string{"not asked for"}
 	claims["sid"] = "not asked for"
 	p := good()
-	p.Claims = token.ClaimNames{Roles: []string{"/realm/roles", "https://example.com/roles", "realm.roles", "/absent/roles"}, Tenant: "/realm/deep~1er/t~0", Session: "none"}
+	p.Claims = token.ClaimNames{
+		Roles:   []string{"/realm/roles", "https://example.com/roles", "realm.roles", "/absent/roles"},
+		Tenant:  "/realm/deep~1er/t~0",
+		Session: "none",
+	}
 	got, err := p.Read(text(t, claims))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !slices.Equal(got.Roles, []string{"a", "b", "c", "d"}) || got.Tenant != "acme" || got.SessionID != "" {
+	if !slices.Equal(got.Roles, []string{"a", "b", "c", "d"}) || got.Tenant != "acme" ||
+		got.SessionID != "" {
 		t.Errorf("got %+v", got)
 	}
 	p.Claims.Roles = []string{}
@@ -207,19 +220,29 @@ func TestTimeHasOneLeeway(t *testing.T) {
 		t.Errorf("iat in the future: got %q", got)
 	}
 	for expiry, want := range map[int64]token.Reason{issuedAt + 3600: "", issuedAt + 3601: token.ReasonLifetime, issuedAt: token.ReasonLifetime, issuedAt - 1: token.ReasonLifetime, 0: token.ReasonLifetime} {
-		if got := token.ReasonOf(p.CheckTime(&token.Claims{IssuedAt: issuedAt, Expiry: expiry}, at(0))); got != want {
+		if got := token.ReasonOf(
+			p.CheckTime(&token.Claims{IssuedAt: issuedAt, Expiry: expiry}, at(0))); got != want {
 			t.Errorf("exp %d: expected %q, got %q", expiry, want, got)
 		}
 	}
 	p.ClockSkew = 0
-	if got := token.ReasonOf(p.CheckTime(&token.Claims{IssuedAt: issuedAt, Expiry: issuedAt + 60}, at(60))); got != token.ReasonExpired {
+	if got := token.ReasonOf(
+		p.CheckTime(&token.Claims{IssuedAt: issuedAt, Expiry: issuedAt + 60}, at(60))); got != token.ReasonExpired {
 		t.Errorf("without leeway: got %q", got)
 	}
 }
 
 // TestClaimsThatNoGateReadsAreNotWritten: the issuer learns it.
 func TestClaimsThatNoGateReadsAreNotWritten(t *testing.T) {
-	whole := token.Claims{Issuer: "https://i", Subject: "alice", Audience: []string{"a"}, ID: "j", ClientID: "c", IssuedAt: issuedAt, Expiry: issuedAt + 60}
+	whole := token.Claims{
+		Issuer:   "https://i",
+		Subject:  "alice",
+		Audience: []string{"a"},
+		ID:       "j",
+		ClientID: "c",
+		IssuedAt: issuedAt,
+		Expiry:   issuedAt + 60,
+	}
 	if _, err := whole.Marshal(); err != nil {
 		t.Fatal(err)
 	}
@@ -255,8 +278,23 @@ func TestClaimsThatNoGateReadsAreNotWritten(t *testing.T) {
 // TestClaimsHaveOneOrder: as RFC 9068 section 2.2 lists them, so that equal claims are equal bytes.
 func TestClaimsHaveOneOrder(t *testing.T) {
 	c := token.Claims{
-		Issuer: "https://i", Subject: "al\"ice", Audience: []string{"a", "b"}, ID: "j", ClientID: "c", SessionID: "s", Tenant: "t",
-		Scope: []string{"x", "y"}, Roles: []string{"r"}, AMR: []string{"pwd"}, Expiry: 200, IssuedAt: 100, NotBefore: 90, AuthTime: 80,
+		Issuer:    "https://i",
+		Subject:   "al\"ice",
+		Audience:  []string{"a", "b"},
+		ID:        "j",
+		ClientID:  "c",
+		SessionID: "s",
+		Tenant:    "t",
+		Scope: []string{
+			"x",
+			"y",
+		},
+		Roles:     []string{"r"},
+		AMR:       []string{"pwd"},
+		Expiry:    200,
+		IssuedAt:  100,
+		NotBefore: 90,
+		AuthTime:  80,
 	}
 	want := `{"iss":"https://i","sub":"al\"ice","aud":["a","b"],"exp":200,"iat":100,"nbf":90,"jti":"j","client_id":"c","sid":"s","auth_time":80,"scope":"x y","roles":["r"],"tenant":"t","amr":["pwd"]}`
 	if got, err := c.Marshal(); err != nil || string(got) != want {
@@ -270,9 +308,17 @@ func TestWhatIsWrittenIsRead(t *testing.T) {
 		word := rapid.StringMatching(`[^\pC\pZ]{1,20}`)
 		words := rapid.SliceOfN(word, 1, 3)
 		c := &token.Claims{
-			Issuer: "https://issuer.example.com", Subject: word.Draw(t, "sub"), ID: word.Draw(t, "jti"), ClientID: word.Draw(t, "client"),
-			Audience: append(words.Draw(t, "aud"), "orders"), Roles: words.Draw(t, "roles"), Scope: words.Draw(t, "scope"),
-			IssuedAt: rapid.Int64Range(1, 1<<37).Draw(t, "iat"), SessionID: word.Draw(t, "sid"), AuthTime: rapid.Int64Range(1, 1<<37).Draw(t, "auth_time"),
+			Issuer:   "https://issuer.example.com",
+			Subject:  word.Draw(t, "sub"),
+			ID:       word.Draw(t, "jti"),
+			ClientID: word.Draw(t, "client"),
+			Audience: append(words.Draw(t, "aud"), "orders"),
+			Roles:    words.Draw(t, "roles"),
+			Scope:    words.Draw(t, "scope"),
+			IssuedAt: rapid.Int64Range(1, 1<<37).
+				Draw(t, "iat"),
+			SessionID: word.Draw(t, "sid"),
+			AuthTime:  rapid.Int64Range(1, 1<<37).Draw(t, "auth_time"),
 		}
 		c.Expiry = c.IssuedAt + rapid.Int64Range(1, 3600).Draw(t, "life")
 		b, err := c.Marshal()
@@ -291,9 +337,12 @@ func TestWhatIsWrittenIsRead(t *testing.T) {
 	})
 }
 
-// FuzzClaims: what is accepted, encoding/json reads as the same; and what we write of it, we read again as the same.
+// FuzzClaims: what is accepted, encoding/json reads as the same; and what we write of it, we read
+// again as the same.
 func FuzzClaims(f *testing.F) {
-	f.Add(`{"iss":"https://issuer.example.com","sub":"alice","aud":"orders","exp":1800003600,"iat":1800000000,"jti":"a","client_id":"web","sid":"s","auth_time":1800000000,"roles":["a"],"scope":"x y"}`)
+	f.Add(
+		`{"iss":"https://issuer.example.com","sub":"alice","aud":"orders","exp":1800003600,"iat":1800000000,"jti":"a","client_id":"web","sid":"s","auth_time":1800000000,"roles":["a"],"scope":"x y"}`,
+	)
 	f.Add(`{"iss":"https://issuer.example.com","sub":"\u0061lice","aud":["orders"],"exp":1,"iat":1e3}`)
 	f.Add(`{"iss":"https://issuer.example.com","sub":"a","sub":"b"}`)
 	f.Add(`[]`)
@@ -312,11 +361,14 @@ func FuzzClaims(f *testing.F) {
 		if err := d.Decode(&exact); err != nil || !json.Valid([]byte(claims)) {
 			t.Fatalf("accepted %q, encoding/json does not: %v", claims, err)
 		}
-		if got.Subject != exact["sub"] || got.ID != exact["jti"] || got.Issuer != exact["iss"] || json.Number(strconv.FormatInt(got.Expiry, 10)) != exact["exp"] || json.Number(strconv.FormatInt(got.IssuedAt, 10)) != exact["iat"] {
+		if got.Subject != exact["sub"] || got.ID != exact["jti"] || got.Issuer != exact["iss"] ||
+			json.Number(strconv.FormatInt(got.Expiry, 10)) != exact["exp"] ||
+			json.Number(strconv.FormatInt(got.IssuedAt, 10)) != exact["iat"] {
 			t.Fatalf("read %q as %+v", claims, got)
 		}
 		_ = p.CheckTime(got, time.Unix(issuedAt, 0))
-		if got.ClientID == "" || got.Expiry <= got.IssuedAt || got.SessionID != "" && got.AuthTime == 0 || slices.ContainsFunc(got.Scope, func(s string) bool { return strings.Contains(s, " ") }) {
+		if got.ClientID == "" || got.Expiry <= got.IssuedAt || got.SessionID != "" && got.AuthTime == 0 ||
+			slices.ContainsFunc(got.Scope, func(s string) bool { return strings.Contains(s, " ") }) {
 			return // a foreign token: ours would not be written so
 		}
 		b, err := got.Marshal()

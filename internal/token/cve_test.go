@@ -88,8 +88,9 @@ func TestCVE(t *testing.T) {
 	}
 }
 
-// claimsAreAFixedList: there is no place in our claims into which an operator's or a user's data could bring a name of its own, and
-// what a profile maps roles and scopes from is never a claim with another meaning.
+// claimsAreAFixedList: there is no place in our claims into which an operator's or a user's data
+// could bring a name of its own, and what a profile maps roles and scopes from is never a claim
+// with another meaning.
 func claimsAreAFixedList(t *testing.T) {
 	kinds := []reflect.Kind{reflect.String, reflect.Slice, reflect.Int64}
 	for _, f := range reflect.VisibleFields(reflect.TypeFor[token.Claims]()) {

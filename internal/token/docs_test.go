@@ -27,7 +27,9 @@ func TestEveryReasonIsDocumented(t *testing.T) {
 		t.Fatal(err)
 	}
 	if string(got) != want {
-		t.Errorf("%s is not what token.Reasons says: run go test ./internal/token -run %s -update", reasonsPage, t.Name())
+		t.Errorf(
+			"%s is not what token.Reasons says: run go test ./internal/token -run %s -update",
+			reasonsPage, t.Name())
 	}
 }
 
@@ -50,6 +52,8 @@ meets them. Two more with status 503 are the proxy's own words, for want of a ga
 	for i, r := range token.Reserved() {
 		b.WriteString([]string{" ", ", "}[min(i, 1)] + "`" + string(r) + "`")
 	}
-	b.WriteString(". Every other one is given by Envoy's check. In the metric `sallyport_gate_decisions_total` each\nhas its series from the start, under the labels `code` and `reason`; nothing that a caller sends becomes a label.\n")
+	b.WriteString(
+		". Every other one is given by Envoy's check. In the metric `sallyport_gate_decisions_total` each\nhas its series from the start, under the labels `code` and `reason`; nothing that a caller sends becomes a label.\n",
+	)
 	return b.String()
 }

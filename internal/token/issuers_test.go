@@ -22,7 +22,8 @@ type entry struct {
 	CAFile        config.Path `yaml:"ca_file"`
 }
 
-// example is a token shaped like an issuer's, less its signature, and for one that must be refused the reason.
+// example is a token shaped like an issuer's, less its signature, and for one that must be refused
+// the reason.
 type example struct {
 	Reason token.Reason
 	Header struct{ Alg, Kid, Typ string }
@@ -71,7 +72,8 @@ func judge(p *token.Profile, e example) (*token.Claims, error) {
 
 const issuedAt = 1_800_000_000
 
-// TestTokensOfEachIssuerAreRead: by the example of its configuration, to what revocations and policies go by.
+// TestTokensOfEachIssuerAreRead: by the example of its configuration, to what revocations and
+// policies go by.
 func TestTokensOfEachIssuerAreRead(t *testing.T) {
 	for name, want := range map[string]*token.Claims{
 		"sallyport": {
@@ -130,7 +132,8 @@ func TestTokensOfEachIssuerAreRead(t *testing.T) {
 	}
 }
 
-// TestOtherTokensOfEachIssuerAreRefused: those that its keys sign as well, for others or for other ends.
+// TestOtherTokensOfEachIssuerAreRefused: those that its keys sign as well, for others or for other
+// ends.
 func TestOtherTokensOfEachIssuerAreRefused(t *testing.T) {
 	dirs, err := filepath.Glob(filepath.Join(issuers, "*"))
 	if err != nil || len(dirs) != 8 {
@@ -143,15 +146,18 @@ func TestOtherTokensOfEachIssuerAreRefused(t *testing.T) {
 		}
 		p := loadEntry(t, filepath.Join(dir, "issuer.yaml"))
 		for _, file := range files {
-			t.Run(filepath.Base(dir)+"/"+strings.TrimSuffix(filepath.Base(file), ".json"), func(t *testing.T) {
-				e := loadExample(t, file)
-				if !e.Reason.Known() {
-					t.Fatalf("the example names no reason, or an unknown one: %q", e.Reason)
-				}
-				if _, err := judge(&p, e); token.ReasonOf(err) != e.Reason {
-					t.Errorf("expected %s, got %v", e.Reason, err)
-				}
-			})
+			t.Run(
+				filepath.Base(dir)+"/"+strings.TrimSuffix(filepath.Base(file), ".json"),
+				func(t *testing.T) {
+					e := loadExample(t, file)
+					if !e.Reason.Known() {
+						t.Fatalf("the example names no reason, or an unknown one: %q", e.Reason)
+					}
+					if _, err := judge(&p, e); token.ReasonOf(err) != e.Reason {
+						t.Errorf("expected %s, got %v", e.Reason, err)
+					}
+				},
+			)
 		}
 	}
 }
@@ -168,14 +174,16 @@ func TestNoIssuerReadsAnothers(t *testing.T) {
 				continue
 			}
 			p := loadEntry(t, filepath.Join(filepath.Dir(by), "issuer.yaml"))
-			if _, err := p.Read(loadExample(t, of).Claims); token.ReasonOf(err) != token.ReasonUnknownIssuer {
+			if _, err := p.Read(loadExample(t, of).Claims); token.ReasonOf(
+				err) != token.ReasonUnknownIssuer {
 				t.Errorf("%s under %s: got %v", of, by, err)
 			}
 		}
 	}
 }
 
-// TestForeignTokensMustEnd: for each issuer, exp absent, past and too far away, and iat in the future, are refused.
+// TestForeignTokensMustEnd: for each issuer, exp absent, past and too far away, and iat in the
+// future, are refused.
 func TestForeignTokensMustEnd(t *testing.T) {
 	files, err := filepath.Glob(filepath.Join(issuers, "*", "access_token.json"))
 	if err != nil || len(files) != 8 {

@@ -2,8 +2,9 @@ package token
 
 import "time"
 
-// Profile is how one trusted issuer's tokens are read, and what they must satisfy. Where a field's zero value makes no sense it
-// stands for the default that is named beside it. A Profile without Audiences (and without AnyAudience) allows no token.
+// Profile is how one trusted issuer's tokens are read, and what they must satisfy. Where a field's
+// zero value makes no sense it stands for the default that is named beside it. A Profile without
+// Audiences (and without AnyAudience) allows no token.
 type Profile struct {
 	Issuer         string        `yaml:"issuer" usage:"iss of its tokens, compared letter by letter"`
 	Audiences      []string      `yaml:"audiences" usage:"a token must name one of these"`
@@ -16,16 +17,19 @@ type Profile struct {
 	TokenID        string        `yaml:"token_id" usage:"the claim that names the token: jti unless said, uti, or none: then it is revocable by session, subject, client and key only"`
 	Claims         ClaimNames    `yaml:"claims"`
 
-	// Ours marks the tokens of a Sallyport issuer, whose client_id is required, whose sid comes with auth_time, and whose dates
-	// are in the revocation log's time. Revocations with a cutoff judge the tokens of its sessions by auth_time, and all but those by
-	// subject by iat where that is earlier; without the mark they judge by iat with a leeway, which is safe, but refuses a login within
-	// clock_skew after a revocation.
+	// Ours marks the tokens of a Sallyport issuer, whose client_id is required, whose sid comes
+	// with auth_time, and whose dates are in the revocation log's time. Revocations with a cutoff
+	// judge the tokens of its sessions by auth_time, and all but those by subject by iat where that
+	// is earlier; without the mark they judge by iat with a leeway, which is safe, but refuses a
+	// login within clock_skew after a revocation.
 	Ours bool `yaml:"ours" usage:"it is a Sallyport issuer"`
 }
 
-// ClaimNames says under which names an issuer's tokens carry what we look for. A name that begins with a slash is a path into
-// nested objects, a JSON Pointer (RFC 6901): /realm_access/roles. Any other is a top-level name as it stands; dots, colons and
-// slashes inside are part of it: https://example.com/roles. "none" means that the tokens do not carry it, or that it is not to be believed.
+// ClaimNames says under which names an issuer's tokens carry what we look for. A name that begins
+// with a slash is a path into nested objects, a JSON Pointer (RFC 6901): /realm_access/roles. Any
+// other is a top-level name as it stands; dots, colons and slashes inside are part of it:
+// https://example.com/roles. "none" means that the tokens do not carry it, or that it is not to be
+// believed.
 type ClaimNames struct {
 	Subject  string   `yaml:"subject" usage:"sub unless said; must never pass from one user to another"`
 	Audience string   `yaml:"audience" usage:"aud unless said"`
@@ -43,16 +47,20 @@ const (
 	defaultClockSkew   = 30 * time.Second
 )
 
-// DefaultProfile is the profile that a configuration starts from: that of our own tokens, less issuer and audiences and Ours.
+// DefaultProfile is the profile that a configuration starts from: that of our own tokens, less
+// issuer and audiences and Ours.
 func DefaultProfile() Profile {
-	return Profile{Type: defaultType, MaxLifetime: defaultMaxLifetime, ClockSkew: defaultClockSkew, TokenID: "jti"}
+	return Profile{
+		Type: defaultType, MaxLifetime: defaultMaxLifetime, ClockSkew: defaultClockSkew,
+		TokenID: "jti",
+	}
 }
 
 // SetDefaults makes p the DefaultProfile, before a configuration fills it.
 func (p *Profile) SetDefaults() { *p = DefaultProfile() }
 
-// CheckHeader holds a header's alg and typ against the profile: before any key is looked up, so that a key never decides how
-// it is used (RFC 8725 section 3.1).
+// CheckHeader holds a header's alg and typ against the profile: before any key is looked up, so
+// that a key never decides how it is used (RFC 8725 section 3.1).
 func (p *Profile) CheckHeader(alg, typ string) error {
 	if !p.allows(alg) {
 		return Refuse(ReasonAlg, "expected alg %s", names(p.algorithms()))

@@ -67,7 +67,8 @@ func TestProfilesThatCannotBeAreRefusedByPath(t *testing.T) {
 			p := good()
 			c.change(&p)
 			problems := p.Problems()
-			if len(problems) != 1 || problems[0].Path != c.path || !strings.Contains(problems[0].Problem, " ") {
+			if len(problems) != 1 || problems[0].Path != c.path ||
+				!strings.Contains(problems[0].Problem, " ") {
 				t.Fatalf("expected one problem at %s, got %v", c.path, p.Validate())
 			}
 			if err := p.Validate(); err == nil || !strings.HasPrefix(err.Error(), "token: "+c.path+": ") {
@@ -88,7 +89,12 @@ func TestAllProblemsAreToldAtOnce(t *testing.T) {
 	for _, problem := range p.Problems() {
 		paths = append(paths, problem.Path)
 	}
-	if want := []string{"issuer", "audiences", "algorithms[0]", "clock_skew"}; !slices.Equal(paths, want) {
+	if want := []string{
+		"issuer",
+		"audiences",
+		"algorithms[0]",
+		"clock_skew",
+	}; !slices.Equal(paths, want) {
 		t.Errorf("expected problems at %v, got %v", want, paths)
 	}
 	var setting *token.SettingError
@@ -99,7 +105,9 @@ func TestAllProblemsAreToldAtOnce(t *testing.T) {
 
 // TestAZeroProfileAllowsNothing: deny is the zero value.
 func TestAZeroProfileAllowsNothing(t *testing.T) {
-	claims := []byte(`{"iss":"https://issuer.example.com","sub":"alice","aud":"orders","exp":1800003600,"iat":1800000000,"jti":"a"}`)
+	claims := []byte(
+		`{"iss":"https://issuer.example.com","sub":"alice","aud":"orders","exp":1800003600,"iat":1800000000,"jti":"a"}`,
+	)
 	p := token.Profile{}
 	if _, err := p.Read(claims); token.ReasonOf(err) != token.ReasonUnknownIssuer {
 		t.Errorf("got %v", err)
@@ -145,7 +153,8 @@ func TestHeaderIsHeldAgainstTheProfile(t *testing.T) {
 		p := good()
 		p.Algorithms, p.Type = c.algorithms, c.wantType
 		if got := token.ReasonOf(p.CheckHeader(c.alg, c.typ)); got != c.want {
-			t.Errorf("%v %q, token says %q %q: expected %q, got %q", c.algorithms, c.wantType, c.alg, c.typ, c.want, got)
+			t.Errorf("%v %q, token says %q %q: expected %q, got %q", c.algorithms, c.wantType,
+				c.alg, c.typ, c.want, got)
 		}
 	}
 }
@@ -153,7 +162,12 @@ func TestHeaderIsHeldAgainstTheProfile(t *testing.T) {
 // TestEmptyAlgorithmsInAFileAreRefused: a list that someone emptied does not become the default.
 func TestEmptyAlgorithmsInAFileAreRefused(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "authz.yaml")
-	if err := os.WriteFile(file, []byte("issuer: https://issuer.example.com\njwks_url: https://issuer.example.com/keys\naudiences: [orders]\nalgorithms: []\n"), 0o600); err != nil {
+	if err := os.WriteFile(
+		file,
+		[]byte(
+			"issuer: https://issuer.example.com\njwks_url: https://issuer.example.com/keys\naudiences: [orders]\nalgorithms: []\n"),
+		0o600,
+	); err != nil {
 		t.Fatal(err)
 	}
 	var e entry

@@ -7,8 +7,9 @@ import (
 	"github.com/sallyport/sallyport/internal/token/strict"
 )
 
-// Read reads claims and holds them against the profile in everything that does not depend on the time: its result may be kept.
-// It believes the claims; whether they are signed is another question.
+// Read reads claims and holds them against the profile in everything that does not depend on the
+// time: its result may be kept. It believes the claims; whether they are signed is another
+// question.
 func (p *Profile) Read(claimsJSON []byte) (*Claims, error) {
 	b, err := ReadBody(string(claimsJSON))
 	if err != nil {
@@ -71,7 +72,8 @@ func (r *reading) issuer() (err error) {
 	return nil
 }
 
-// dates: exp and iat are required (RFC 9068 section 2.2), nbf and auth_time are optional, all are real numbers.
+// dates: exp and iat are required (RFC 9068 section 2.2), nbf and auth_time are optional, all are
+// real numbers.
 func (r *reading) dates() error {
 	c := r.claims
 	for _, d := range []struct {
@@ -126,7 +128,8 @@ func (r *reading) tokenID() error {
 	return err
 }
 
-// audience: a string or a list of strings (RFC 7519 section 4.1.3), one of which is ours, letter for letter.
+// audience: a string or a list of strings (RFC 7519 section 4.1.3), one of which is ours, letter
+// for letter.
 func (r *reading) audience() error {
 	name := or(r.profile.Claims.Audience, "aud")
 	v, ok := r.body.Lookup(name)
@@ -148,7 +151,8 @@ func (r *reading) audience() error {
 			return nil
 		}
 	}
-	return Refuse(ReasonAudience, "expected %s to name one of %s, got others", name, names(r.profile.Audiences))
+	return Refuse(ReasonAudience, "expected %s to name one of %s, got others", name,
+		names(r.profile.Audiences))
 }
 
 func audiences(v strict.Value, name string) ([]string, error) {
@@ -163,8 +167,8 @@ func audiences(v strict.Value, name string) ([]string, error) {
 	return all, err
 }
 
-// session: what a revocation of the session or client names. In a token of ours a session has a beginning, for revocations by
-// subject compare it.
+// session: what a revocation of the session or client names. In a token of ours a session has a
+// beginning, for revocations by subject compare it.
 func (r *reading) session() (err error) {
 	c, names := r.claims, &r.profile.Claims
 	if c.SessionID, err = r.optional(or(names.Session, "sid"), ReasonSessionID); err != nil {
@@ -209,7 +213,8 @@ func (r *reading) grants() (err error) {
 	return nil
 }
 
-// required: what else the profile asks for, to tell this issuer's access tokens from its other tokens.
+// required: what else the profile asks for, to tell this issuer's access tokens from its other
+// tokens.
 func (r *reading) required() error {
 	for _, entry := range r.profile.RequiredClaims {
 		name, want, hasValue := strings.Cut(entry, "=")

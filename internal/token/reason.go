@@ -6,17 +6,19 @@ import (
 	"strings"
 )
 
-// Reason is why a request or a token was refused: a short, stable code in snake case. Its values are a fixed list, so that it
-// may label metrics. Each one is described by Reasons.
+// Reason is why a request or a token was refused: a short, stable code in snake case. Its values
+// are a fixed list, so that it may label metrics. Each one is described by Reasons.
 type Reason string
 
 // Of the compact form and the header (RFC 7515, RFC 8725).
 const (
 	// ReasonTooLong: the token has more than 8 KiB.
 	ReasonTooLong Reason = "too_long"
-	// ReasonSegments: the token is not three non-empty parts between two dots (RFC 7515 section 7.1). An encrypted token has five.
+	// ReasonSegments: the token is not three non-empty parts between two dots (RFC 7515 section
+	// 7.1). An encrypted token has five.
 	ReasonSegments Reason = "segments"
-	// ReasonBase64: a part is not base64url without padding, white space or stray trailing bits (RFC 7515 section 2).
+	// ReasonBase64: a part is not base64url without padding, white space or stray trailing bits
+	// (RFC 7515 section 2).
 	ReasonBase64 Reason = "base64"
 	// ReasonHeader: the header is not one JSON object, written compactly and without escapes.
 	ReasonHeader Reason = "header"
@@ -24,11 +26,13 @@ const (
 	ReasonHeaderDuplicate Reason = "header_duplicate"
 	// ReasonHeaderUnknown: the header has a name other than alg, kid, typ, x5t and x5t#S256.
 	ReasonHeaderUnknown Reason = "header_unknown"
-	// ReasonHeaderCrit: the header asks for extensions by crit or b64 (RFC 7515 section 4.1.11, RFC 7797).
+	// ReasonHeaderCrit: the header asks for extensions by crit or b64 (RFC 7515 section 4.1.11, RFC
+	// 7797).
 	ReasonHeaderCrit Reason = "header_crit"
 	// ReasonHeaderKey: the header brings or points to a key of its own: jwk, jku, x5u, x5c.
 	ReasonHeaderKey Reason = "header_key"
-	// ReasonHeaderEncrypted: the header is that of an encrypted, compressed or nested token: enc, zip, cty, p2c and the like.
+	// ReasonHeaderEncrypted: the header is that of an encrypted, compressed or nested token: enc,
+	// zip, cty, p2c and the like.
 	ReasonHeaderEncrypted Reason = "header_encrypted"
 	// ReasonAlgMissing: alg is absent, empty or not a string.
 	ReasonAlgMissing Reason = "alg_missing"
@@ -36,7 +40,8 @@ const (
 	ReasonAlgNone Reason = "alg_none"
 	// ReasonAlg: alg is not one that this issuer signs with.
 	ReasonAlg Reason = "alg"
-	// ReasonTyp: typ is not what this issuer's access tokens carry (RFC 9068 section 2.1): perhaps an ID or logout token.
+	// ReasonTyp: typ is not what this issuer's access tokens carry (RFC 9068 section 2.1): perhaps
+	// an ID or logout token.
 	ReasonTyp Reason = "typ"
 	// ReasonKeyIDMissing: the header names no key.
 	ReasonKeyIDMissing Reason = "kid_missing"
@@ -52,7 +57,8 @@ const (
 
 // Of the claims (RFC 7519, RFC 9068).
 const (
-	// ReasonClaims: the claims are not one JSON object in valid UTF-8, nested at most 16 deep, and nothing after it.
+	// ReasonClaims: the claims are not one JSON object in valid UTF-8, nested at most 16 deep, and
+	// nothing after it.
 	ReasonClaims Reason = "claims"
 	// ReasonClaimDuplicate: a name stands twice in the claims (RFC 7519 section 4).
 	ReasonClaimDuplicate Reason = "claim_duplicate"
@@ -68,13 +74,17 @@ const (
 	ReasonAudienceMissing Reason = "audience_missing"
 	// ReasonAudience: the token was made for another service.
 	ReasonAudience Reason = "audience"
-	// ReasonSubject: the subject is absent, empty, too long, not a string, or has control or invisible characters.
+	// ReasonSubject: the subject is absent, empty, too long, not a string, or has control or
+	// invisible characters.
 	ReasonSubject Reason = "subject"
-	// ReasonTokenID: the token's own id (jti, or what the profile names) is absent, empty or not a string.
+	// ReasonTokenID: the token's own id (jti, or what the profile names) is absent, empty or not a
+	// string.
 	ReasonTokenID Reason = "token_id"
-	// ReasonSessionID: the session id is there, but it is empty or not a string; or it comes without auth_time in a token of ours.
+	// ReasonSessionID: the session id is there, but it is empty or not a string; or it comes
+	// without auth_time in a token of ours.
 	ReasonSessionID Reason = "session_id"
-	// ReasonDate: a date is not a whole JSON number of seconds in the years 1970 to 9999 (RFC 7519 section 2).
+	// ReasonDate: a date is not a whole JSON number of seconds in the years 1970 to 9999 (RFC 7519
+	// section 2).
 	ReasonDate Reason = "date"
 	// ReasonExpiryMissing: the token never expires.
 	ReasonExpiryMissing Reason = "expiry_missing"
@@ -96,7 +106,8 @@ const (
 	ReasonNoToken Reason = "no_token"
 	// ReasonManyTokens: the request carries more than one token, or one in more than one place.
 	ReasonManyTokens Reason = "many_tokens"
-	// ReasonScheme: the Authorization header is there but is not one Bearer credential (RFC 6750 section 2.1).
+	// ReasonScheme: the Authorization header is there but is not one Bearer credential (RFC 6750
+	// section 2.1).
 	ReasonScheme Reason = "scheme"
 	// ReasonUnknownKey: the issuer has published no key by the token's kid.
 	ReasonUnknownKey Reason = "unknown_key"
@@ -108,7 +119,8 @@ const (
 	ReasonNoCopy Reason = "no_copy"
 	// ReasonNoKeys: the gate has never had this issuer's keys.
 	ReasonNoKeys Reason = "no_keys"
-	// ReasonIssuerLifetime: the issuer's max_lifetime exceeds how long revocations are kept, so that a revoked token could outlive its revocation.
+	// ReasonIssuerLifetime: the issuer's max_lifetime exceeds how long revocations are kept, so
+	// that a revoked token could outlive its revocation.
 	ReasonIssuerLifetime Reason = "issuer_lifetime"
 	// ReasonInsufficientRole: the route asks for a role that the token does not have.
 	ReasonInsufficientRole Reason = "insufficient_role"
@@ -124,7 +136,8 @@ const (
 	ReasonBadPath Reason = "bad_path"
 	// ReasonPathCase: the path or the method differs only in case from that of a stricter route.
 	ReasonPathCase Reason = "path_case"
-	// ReasonBadRequest: the check request lacks what every request has, or a judged header is malformed.
+	// ReasonBadRequest: the check request lacks what every request has, or a judged header is
+	// malformed.
 	ReasonBadRequest Reason = "bad_request"
 	// ReasonUntrustedPeer: the check did not come from a proxy that may ask.
 	ReasonUntrustedPeer Reason = "untrusted_peer"
@@ -134,16 +147,17 @@ const (
 	ReasonInternal Reason = "internal"
 )
 
-// Error is a refusal: why, and a detail for the log. The detail never holds a part of the token; at most it names a claim or a
-// header name out of a fixed list, a limit, or what the profile asks for.
+// Error is a refusal: why, and a detail for the log. The detail never holds a part of the token; at
+// most it names a claim or a header name out of a fixed list, a limit, or what the profile asks
+// for.
 type Error struct {
 	Reason Reason
 	format string
 	args   []any
 }
 
-// Detail says which claim or header name was wrong and what was expected, "" when the reason says it all. The text is made
-// here: most refusals are counted and their detail never read.
+// Detail says which claim or header name was wrong and what was expected, "" when the reason says
+// it all. The text is made here: most refusals are counted and their detail never read.
 func (e *Error) Detail() string {
 	if len(e.args) == 0 {
 		return e.format
@@ -171,7 +185,8 @@ func Refuse(r Reason, format string, args ...any) error {
 	return &Error{Reason: r, format: format, args: args}
 }
 
-// ReasonOf gives the reason that err carries. An error without one is our own failure: ReasonInternal. No error has no reason: "".
+// ReasonOf gives the reason that err carries. An error without one is our own failure:
+// ReasonInternal. No error has no reason: "".
 func ReasonOf(err error) Reason {
 	if err == nil {
 		return ""

@@ -38,13 +38,18 @@ func declaredReasons(t *testing.T) map[token.Reason]bool {
 	return declared
 }
 
-// TestEveryReasonIsDescribed: each has a comment, a status, a meaning and a remedy, once, and there is none without a constant.
+// TestEveryReasonIsDescribed: each has a comment, a status, a meaning and a remedy, once, and there
+// is none without a constant.
 func TestEveryReasonIsDescribed(t *testing.T) {
 	declared := declaredReasons(t)
 	if len(declared) < 50 {
 		t.Fatalf("found only %d reasons in the source", len(declared))
 	}
-	name, sentence := regexp.MustCompile(`^[a-z][a-z0-9]*(_[a-z]+)*$`), regexp.MustCompile("^[A-Z`].*\\.$")
+	name, sentence := regexp.MustCompile(
+		`^[a-z][a-z0-9]*(_[a-z]+)*$`,
+	), regexp.MustCompile(
+		"^[A-Z`].*\\.$",
+	)
 	seen := map[token.Reason]bool{}
 	for _, d := range token.Reasons() {
 		if seen[d.Reason] {
@@ -98,7 +103,8 @@ func TestAnErrorWithoutAReasonIsOurFailure(t *testing.T) {
 	if got := token.ReasonOf(nil); got != "" {
 		t.Errorf("no error has the reason %s", got)
 	}
-	if got := token.Refuse(token.ReasonAudience, "expected %q", "a").Error(); got != `token: audience: expected "a"` {
+	if got := token.Refuse(token.ReasonAudience, "expected %q", "a").
+		Error(); got != `token: audience: expected "a"` {
 		t.Errorf("got %q", got)
 	}
 	if token.Reason("no_such").Known() {

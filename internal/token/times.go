@@ -2,8 +2,8 @@ package token
 
 import "time"
 
-// CheckTime holds the claims' dates against now: exp, nbf and iat with the profile's leeway, and the lifetime. It is called on
-// every request, also when what Read said is kept.
+// CheckTime holds the claims' dates against now: exp, nbf and iat with the profile's leeway, and
+// the lifetime. It is called on every request, also when what Read said is kept.
 func (p *Profile) CheckTime(c *Claims, now time.Time) error {
 	switch skew := p.ClockSkew; {
 	case c.Expiry <= c.IssuedAt:

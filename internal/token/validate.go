@@ -9,8 +9,9 @@ import (
 	"time"
 )
 
-// algorithms are those that a profile may list, each with its family: a secret shared by both sides, or a pair of keys.
-// There is no none (RFC 8725 section 3.1), and ES256K, Ed448 and encryption are not among them.
+// algorithms are those that a profile may list, each with its family: a secret shared by both
+// sides, or a pair of keys. There is no none (RFC 8725 section 3.1), and ES256K, Ed448 and
+// encryption are not among them.
 var algorithms = map[string]string{
 	"HS256": secret, "HS384": secret, "HS512": secret,
 	"RS256": pair, "RS384": pair, "RS512": pair,
@@ -26,7 +27,8 @@ const (
 
 const maxClockSkew = 5 * time.Minute
 
-// SettingError is one setting of a profile that cannot be: its path, relative to the profile, and what to write instead.
+// SettingError is one setting of a profile that cannot be: its path, relative to the profile, and
+// what to write instead.
 type SettingError struct {
 	Path    string // as in "algorithms[1]"
 	Problem string
@@ -44,7 +46,8 @@ func (p *Profile) Validate() error {
 	return errors.Join(errs...)
 }
 
-// Problems lists every setting that cannot be, so that whoever loads the configuration can show its file and line.
+// Problems lists every setting that cannot be, so that whoever loads the configuration can show its
+// file and line.
 func (p *Profile) Problems() []*SettingError {
 	var l problems
 	l.issuer(p)
@@ -65,7 +68,8 @@ func (l *problems) add(path, format string, args ...any) {
 
 func (l *problems) issuer(p *Profile) {
 	if problem := unclean(p.Issuer); problem != "" || strings.ContainsAny(p.Issuer, " \t") {
-		l.add("issuer", "expected the iss of the issuer's tokens, letter by letter, as https://issuer.example.com")
+		l.add("issuer",
+			"expected the iss of the issuer's tokens, letter by letter, as https://issuer.example.com")
 	}
 	if typ := p.Type; typ != "" && (unclean(typ) != "" || strings.Contains(typ, " ")) {
 		l.add("typ", "expected the header's typ, as at+jwt or JWT, or none")
@@ -76,7 +80,10 @@ func (l *problems) issuer(p *Profile) {
 func (l *problems) audiences(p *Profile) {
 	switch {
 	case len(p.Audiences) == 0 && !p.AnyAudience:
-		l.add("audiences", "expected at least one: add the line `audiences: [NAME]` with what the issuer puts into aud for this service, or `any_audience: true` to accept tokens made for any service")
+		l.add(
+			"audiences",
+			"expected at least one: add the line `audiences: [NAME]` with what the issuer puts into aud for this service, or `any_audience: true` to accept tokens made for any service",
+		)
 	case len(p.Audiences) > 0 && p.AnyAudience:
 		l.add("any_audience", "expected either audiences or any_audience: remove one of them")
 	}
@@ -91,7 +98,8 @@ func (l *problems) audiences(p *Profile) {
 	}
 }
 
-// algorithms: never an empty list, never a public key where a secret could be taken for it (RFC 8725 section 3.1).
+// algorithms: never an empty list, never a public key where a secret could be taken for it (RFC
+// 8725 section 3.1).
 func (l *problems) algorithms(p *Profile) {
 	if p.Algorithms != nil && len(p.Algorithms) == 0 {
 		l.add("algorithms", "expected at least one, as [ES256]; leave the line out for ES256")
@@ -104,7 +112,9 @@ func (l *problems) algorithms(p *Profile) {
 		case slices.Contains(p.Algorithms[:i], a):
 			l.add(at, "%q stands twice", a)
 		case algorithms[a] != algorithms[p.Algorithms[0]]:
-			l.add(at, "expected algorithms of one kind: %s cannot stand beside %s; write two entries with different issuers", a, p.Algorithms[0])
+			l.add(at,
+				"expected algorithms of one kind: %s cannot stand beside %s; write two entries with different issuers",
+				a, p.Algorithms[0])
 		}
 	}
 }
@@ -118,7 +128,8 @@ func (l *problems) times(p *Profile) {
 	}
 }
 
-// registered are claims with a meaning of their own (RFC 7519 section 4.1): what a user may do is never read from them.
+// registered are claims with a meaning of their own (RFC 7519 section 4.1): what a user may do is
+// never read from them.
 var registered = []string{"iss", "sub", "aud", "exp", "nbf", "iat", "jti"}
 
 func (l *problems) names(p *Profile) {
@@ -158,7 +169,8 @@ func (l *problems) name(path, name string, mayBeNone bool) {
 	case unclean(name) != "":
 		l.add(path, "expected a claim's name without control characters, at most %d bytes", maxString)
 	case strings.HasPrefix(name, "/") && !pointer(name):
-		l.add(path, "expected a path as /realm_access/roles, with ~1 for a slash and ~0 for a tilde inside a name")
+		l.add(path,
+			"expected a path as /realm_access/roles, with ~1 for a slash and ~0 for a tilde inside a name")
 	}
 }
 
@@ -196,7 +208,8 @@ func (l *problems) ours(p *Profile) {
 	if or(p.TokenID, "jti") != "jti" {
 		l.add("token_id", "expected jti for a Sallyport issuer (ours: true), got %q", p.TokenID)
 	}
-	if c := p.Claims; c.Subject+c.Audience+c.ClientID+c.Session+c.Tenant+c.Scope != "" || c.Roles != nil {
+	if c := p.Claims; c.Subject+c.Audience+c.ClientID+c.Session+c.Tenant+c.Scope != "" ||
+		c.Roles != nil {
 		l.add("claims", "expected none for a Sallyport issuer (ours: true): its claims have fixed names")
 	}
 }

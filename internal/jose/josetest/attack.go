@@ -15,7 +15,8 @@ type Attack struct {
 	Reason token.Reason
 }
 
-// Setup is an honest issuer, as the attacked gate trusts it: Key is published, Claims and Type are those of a token that it would accept at Now.
+// Setup is an honest issuer, as the attacked gate trusts it: Key is published, Claims and Type are
+// those of a token that it would accept at Now.
 type Setup struct {
 	Key    *Key
 	Claims Object
@@ -28,7 +29,8 @@ func (s Setup) Good() string { return s.Key.Token(s.header().JSON(), s.Claims.JS
 
 // Attacks are all attacks.
 func (s Setup) Attacks() []Attack {
-	return slices.Concat(s.AlgorithmAttacks(), s.HeaderAttacks(), s.SpellingAttacks(), s.SignatureAttacks(), s.ClaimFormAttacks(), s.ClaimAttacks())
+	return slices.Concat(s.AlgorithmAttacks(), s.HeaderAttacks(), s.SpellingAttacks(),
+		s.SignatureAttacks(), s.ClaimFormAttacks(), s.ClaimAttacks())
 }
 
 func (s Setup) header() Object {

@@ -47,12 +47,30 @@ func (s Setup) ClaimFormAttacks() []Attack {
 	sort.Slice(all, func(i, j int) bool { return all[i].Name < all[j].Name })
 	for _, name := range []string{"iss", "sub", "aud", "exp", "iat", "jti"} {
 		escaped := `\u00` + hex(name[0]) + name[1:]
-		all = append(all,
-			s.withClaims(name+" twice", s.Claims.And(name, s.Claims.Get(name)).JSON(), token.ReasonClaimDuplicate),
-			s.withClaims(name+" twice, another first", s.Claims.Before(name, `"x"`).JSON(), token.ReasonClaimDuplicate),
-			s.withClaims(name+" twice, once with an escape", s.Claims.And(escaped, `9999999999`).JSON(), token.ReasonClaimDuplicate))
+		all = append(
+			all,
+			s.withClaims(name+" twice", s.Claims.And(name, s.Claims.Get(name)).JSON(),
+				token.ReasonClaimDuplicate),
+			s.withClaims(
+				name+" twice, another first",
+				s.Claims.Before(name, `"x"`).JSON(),
+				token.ReasonClaimDuplicate,
+			),
+			s.withClaims(
+				name+" twice, once with an escape",
+				s.Claims.And(escaped, `9999999999`).JSON(),
+				token.ReasonClaimDuplicate,
+			),
+		)
 	}
-	return append(all, s.withClaims("a name twice further down", s.Claims.And("x", `{"y":[{"z":1,"z":2}]}`).JSON(), token.ReasonClaimDuplicate))
+	return append(
+		all,
+		s.withClaims(
+			"a name twice further down",
+			s.Claims.And("x", `{"y":[{"z":1,"z":2}]}`).JSON(),
+			token.ReasonClaimDuplicate,
+		),
+	)
 }
 
 func hex(c byte) string {
@@ -69,10 +87,16 @@ func (s Setup) ClaimAttacks() []Attack {
 		return s.withClaims(name+" absent", s.Claims.Without(name).JSON(), r)
 	}
 	all := []Attack{
-		without("exp", token.ReasonExpiryMissing), without("iat", token.ReasonIssuedAtMissing), without("iss", token.ReasonIssuer),
-		without("sub", token.ReasonSubject), without("jti", token.ReasonTokenID), without("aud", token.ReasonAudienceMissing),
+		without("exp", token.ReasonExpiryMissing),
+		without("iat", token.ReasonIssuedAtMissing),
+		without("iss", token.ReasonIssuer),
+		without("sub", token.ReasonSubject),
+		without("jti", token.ReasonTokenID),
+		without("aud", token.ReasonAudienceMissing),
 		s.withClaims("no claims at all", "{}", token.ReasonIssuer),
-		s.withClaims("exp in other case", s.Claims.Without("exp").And("EXP", s.Claims.Get("exp")).JSON(), token.ReasonExpiryMissing),
+		s.withClaims("exp in other case",
+			s.Claims.Without("exp").And("EXP", s.Claims.Get("exp")).JSON(),
+			token.ReasonExpiryMissing),
 	}
 	for _, date := range []string{"exp", "iat", "nbf"} {
 		for _, raw := range badDates {
@@ -81,7 +105,8 @@ func (s Setup) ClaimAttacks() []Attack {
 		all = append(all, with(date, `"`+Seconds(s.Now)+`"`, token.ReasonDate))
 	}
 	for _, raw := range notStrings {
-		all = append(all, with("iss", raw, token.ReasonIssuer), with("sub", raw, token.ReasonSubject), with("jti", raw, token.ReasonTokenID))
+		all = append(all, with("iss", raw, token.ReasonIssuer),
+			with("sub", raw, token.ReasonSubject), with("jti", raw, token.ReasonTokenID))
 	}
 	for _, raw := range append([]string{`1`, `null`, `true`, `{}`}, badAudiences...) {
 		all = append(all, with("aud", raw, token.ReasonAudience))
@@ -91,16 +116,60 @@ func (s Setup) ClaimAttacks() []Attack {
 }
 
 var badDates = []string{
-	`0`, `-1`, `-0`, `-9223372036854775808`, `253402300800`, `9223372036854775807`, `9223372036854775808`, `18446744073709551616`,
-	`1e300`, `1E9`, `1e9`, `1700000000.5`, `1700000000.0`, `"2099-01-01T00:00:00Z"`, `"never"`, `""`, `null`, `true`, `[]`, `[1700000000]`, `{}`,
+	`0`,
+	`-1`,
+	`-0`,
+	`-9223372036854775808`,
+	`253402300800`,
+	`9223372036854775807`,
+	`9223372036854775808`,
+	`18446744073709551616`,
+	`1e300`,
+	`1E9`,
+	`1e9`,
+	`1700000000.5`,
+	`1700000000.0`,
+	`"2099-01-01T00:00:00Z"`,
+	`"never"`,
+	`""`,
+	`null`,
+	`true`,
+	`[]`,
+	`[1700000000]`,
+	`{}`,
 }
 
 var notStrings = []string{
-	`""`, `1`, `null`, `true`, `[]`, `["alice"]`, `{}`, `"a\u0000"`, `"\u0000"`, `"a\nb"`, `"a\u007f"`, `"a\u0085b"`, "\"a\u200bb\"", "\"a\u202eb\"", "\"\ufeffa\"", `"a\u2028b"`, "\"a\ufffdb\"",
+	`""`,
+	`1`,
+	`null`,
+	`true`,
+	`[]`,
+	`["alice"]`,
+	`{}`,
+	`"a\u0000"`,
+	`"\u0000"`,
+	`"a\nb"`,
+	`"a\u007f"`,
+	`"a\u0085b"`,
+	"\"a\u200bb\"",
+	"\"a\u202eb\"",
+	"\"\ufeffa\"",
+	`"a\u2028b"`,
+	"\"a\ufffdb\"",
 }
 
 var badAudiences = []string{
-	`""`, `"another-service"`, `[]`, `[""]`, `["another-service"]`, `["another-service","third"]`, `[["another-service"]]`, `["another-service",1]`, `[null]`, `{"another-service":true}`,
+	`""`,
+	`"another-service"`,
+	`[]`,
+	`[""]`,
+	`["another-service"]`,
+	`["another-service","third"]`,
+	`[["another-service"]]`,
+	`["another-service",1]`,
+	`[null]`,
+	`{"another-service":true}`,
 }
 
 // strangeIssuers are almost the trusted one.
@@ -111,25 +180,49 @@ func (s Setup) strangeIssuers() []Attack {
 		"iss with a slash more": iss + "/", "iss with a letter less": iss[:len(iss)-1], "iss in other case": swapCase(iss), "iss with something behind": iss + ".evil.example",
 		"iss inside another": "https://evil.example/" + iss, "iss with a blank": iss + " ", "iss that is another": "https://evil.example",
 	} {
-		all = append(all, s.withClaims(name, s.Claims.With("iss", Text(other)).JSON(), token.ReasonUnknownIssuer))
+		all = append(all,
+			s.withClaims(name, s.Claims.With("iss", Text(other)).JSON(), token.ReasonUnknownIssuer))
 	}
 	sort.Slice(all, func(i, j int) bool { return all[i].Name < all[j].Name })
-	return append(all,
-		s.withClaims("iss a list with the trusted one", s.Claims.With("iss", "["+s.Claims.Get("iss")+"]").JSON(), token.ReasonIssuer),
-		s.withClaims("iss a list that begins with the trusted one", s.Claims.With("iss", "["+s.Claims.Get("iss")+`,"https://evil.example"]`).JSON(), token.ReasonIssuer))
+	return append(
+		all,
+		s.withClaims("iss a list with the trusted one",
+			s.Claims.With("iss", "["+s.Claims.Get("iss")+"]").JSON(), token.ReasonIssuer),
+		s.withClaims(
+			"iss a list that begins with the trusted one",
+			s.Claims.With("iss", "["+s.Claims.Get("iss")+`,"https://evil.example"]`).JSON(),
+			token.ReasonIssuer,
+		),
+	)
 }
 
 // outOfTime are too old, too young, too long.
 func (s Setup) outOfTime() []Attack {
 	at := func(d time.Duration) string { return Seconds(s.Now.Add(d)) }
 	return []Attack{
-		s.withClaims("expired a minute ago", s.Claims.With("iat", at(-30*time.Minute)).With("exp", at(-time.Minute)).JSON(), token.ReasonExpired),
-		s.withClaims("expired long ago", s.Claims.With("iat", `1000000000`).With("exp", `1000000060`).JSON(), token.ReasonExpired),
-		s.withClaims("nbf in the future", s.Claims.With("nbf", at(5*time.Minute)).JSON(), token.ReasonNotYetValid),
-		s.withClaims("iat in the future", s.Claims.With("iat", at(5*time.Minute)).With("exp", at(10*time.Minute)).JSON(), token.ReasonIssuedInFuture),
-		s.withClaims("a lifetime of ten years", s.Claims.With("exp", at(10*365*24*hour)).JSON(), token.ReasonLifetime),
-		s.withClaims("exp in the year 9999", s.Claims.With("exp", `253402300799`).JSON(), token.ReasonLifetime),
-		s.withClaims("exp before iat", s.Claims.With("iat", at(time.Second)).With("exp", at(0)).JSON(), token.ReasonLifetime),
+		s.withClaims("expired a minute ago",
+			s.Claims.With("iat", at(-30*time.Minute)).With("exp", at(-time.Minute)).JSON(),
+			token.ReasonExpired),
+		s.withClaims(
+			"expired long ago",
+			s.Claims.With("iat", `1000000000`).With("exp", `1000000060`).JSON(),
+			token.ReasonExpired,
+		),
+		s.withClaims("nbf in the future", s.Claims.With("nbf", at(5*time.Minute)).JSON(),
+			token.ReasonNotYetValid),
+		s.withClaims("iat in the future",
+			s.Claims.With("iat", at(5*time.Minute)).With("exp", at(10*time.Minute)).JSON(),
+			token.ReasonIssuedInFuture),
+		s.withClaims("a lifetime of ten years", s.Claims.With("exp", at(10*365*24*hour)).JSON(),
+			token.ReasonLifetime),
+		s.withClaims(
+			"exp in the year 9999",
+			s.Claims.With("exp", `253402300799`).JSON(),
+			token.ReasonLifetime,
+		),
+		s.withClaims("exp before iat",
+			s.Claims.With("iat", at(time.Second)).With("exp", at(0)).JSON(),
+			token.ReasonLifetime),
 	}
 }
 

@@ -25,8 +25,8 @@ type Key struct {
 	Signer    crypto.Signer
 }
 
-// NewKey makes a key for ES256, ES384, ES512, EdDSA, or an RSA algorithm (with 2048 bits, of primes that everyone knows).
-// An empty kid takes the thumbprint.
+// NewKey makes a key for ES256, ES384, ES512, EdDSA, or an RSA algorithm (with 2048 bits, of primes
+// that everyone knows). An empty kid takes the thumbprint.
 func NewKey(alg, kid string) *Key {
 	var signer crypto.Signer
 	var err error
@@ -46,7 +46,8 @@ func NewKey(alg, kid string) *Key {
 	return newKey(alg, kid, signer)
 }
 
-// FromPEM reads a private key in PKCS #8, such as those of a key ring that is not encrypted. An empty kid takes the thumbprint.
+// FromPEM reads a private key in PKCS #8, such as those of a key ring that is not encrypted. An
+// empty kid takes the thumbprint.
 func FromPEM(alg, kid string, data []byte) *Key {
 	block, _ := pem.Decode(data)
 	if block == nil {
@@ -78,7 +79,8 @@ func (k *Key) Header(typ string) Object {
 	return Object{{"alg", Text(k.Algorithm)}, {"kid", Text(k.ID)}, {"typ", Text(typ)}}
 }
 
-// Token signs header and claims, both JSON as they stand, with the key's algorithm, whatever the header says.
+// Token signs header and claims, both JSON as they stand, with the key's algorithm, whatever the
+// header says.
 func (k *Key) Token(header, claims string) string {
 	input := Encode(header) + "." + Encode(claims)
 	return input + "." + Encode(string(k.Sign(k.Algorithm, input)))

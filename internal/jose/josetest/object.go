@@ -7,7 +7,8 @@ import (
 	"time"
 )
 
-// Object is a JSON object that may be anything that honest writers cannot make: names may stand twice, values are raw text.
+// Object is a JSON object that may be anything that honest writers cannot make: names may stand
+// twice, values are raw text.
 type Object []Member
 
 // Member is a name, as it stands between its quotes, and the raw text of its value.

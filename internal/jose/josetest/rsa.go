@@ -8,8 +8,8 @@ import (
 	"sync/atomic"
 )
 
-// primes of 1024 bits, one a line in hexadecimal. Keys made of them are known to everyone who has the source: for tests, which would
-// otherwise spend most of their time on finding primes.
+// primes of 1024 bits, one a line in hexadecimal. Keys made of them are known to everyone who has
+// the source: for tests, which would otherwise spend most of their time on finding primes.
 //
 //go:embed primes.txt
 var primes string

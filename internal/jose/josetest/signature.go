@@ -24,7 +24,8 @@ func joinRS(r, s *big.Int, size int) []byte {
 	return out
 }
 
-// Twin gives the other signature (r, n-s) of a token signed by an EC key: as good as the first, and other bytes.
+// Twin gives the other signature (r, n-s) of a token signed by an EC key: as good as the first, and
+// other bytes.
 func Twin(k *Key, compact string) string {
 	input, r, s := splitEC(k, compact)
 	s.Sub(order(k), s)
@@ -35,7 +36,10 @@ func splitEC(k *Key, compact string) (input string, r, s *big.Int) {
 	dot := strings.LastIndexByte(compact, '.')
 	sig := Decode(compact[dot+1:])
 	n := size(k)
-	return compact[:dot], new(big.Int).SetBytes([]byte(sig[:n])), new(big.Int).SetBytes([]byte(sig[n:]))
+	return compact[:dot], new(
+			big.Int,
+		).SetBytes([]byte(sig[:n])),
+		new(big.Int).SetBytes([]byte(sig[n:]))
 }
 
 func isEC(k *Key) bool {
@@ -47,7 +51,8 @@ func order(k *Key) *big.Int { return new(big.Int).Set(k.Signer.(*ecdsa.PrivateKe
 
 func size(k *Key) int { return (k.Signer.(*ecdsa.PrivateKey).Params().BitSize + 7) / 8 }
 
-// ecSignatures are signatures of an EC key that are none: zero and out of range (CVE-2022-21449), ASN.1, too short, too long.
+// ecSignatures are signatures of an EC key that are none: zero and out of range (CVE-2022-21449),
+// ASN.1, too short, too long.
 func ecSignatures(k *Key, good string) map[string]string {
 	input, r, s := splitEC(k, good)
 	n, zero, z := order(k), new(big.Int), size(k)
@@ -55,7 +60,8 @@ func ecSignatures(k *Key, good string) map[string]string {
 	der, err := asn1.Marshal(ecSignature{r, s})
 	must(err)
 	raw := string(joinRS(r, s, z))
-	fits := func(x *big.Int) *big.Int { // so that a number that needs one byte more still is one that cannot be right
+	// so that a number that needs one byte more still is one that cannot be right
+	fits := func(x *big.Int) *big.Int {
 		if x.BitLen() > 8*z {
 			return n
 		}

@@ -18,8 +18,18 @@ func (s Setup) SpellingAttacks() []Attack {
 		{"two parts", h + "." + c, token.ReasonSegments},
 		{"four parts", good + "." + sig, token.ReasonSegments},
 		{"five parts", h + ".AAAA.AAAA.AAAA.AAAA", token.ReasonSegments},
-		{"five parts, compressed", Encode(`{"alg":"dir","enc":"A128GCM","zip":"DEF"}`) + "..AAAA." + Encode(Deflated(1<<20)) + ".AAAA", token.ReasonSegments},
-		{"three parts, compressed", Encode(`{"alg":"dir","enc":"A128GCM","zip":"DEF"}`) + "." + Encode(Deflated(1<<20)) + ".AAAA", token.ReasonHeaderEncrypted},
+		{
+			"five parts, compressed",
+			Encode(
+				`{"alg":"dir","enc":"A128GCM","zip":"DEF"}`,
+			) + "..AAAA." + Encode(Deflated(1<<20)) + ".AAAA",
+			token.ReasonSegments,
+		},
+		{
+			"three parts, compressed",
+			Encode(`{"alg":"dir","enc":"A128GCM","zip":"DEF"}`) + "." + Encode(Deflated(1<<20)) + ".AAAA",
+			token.ReasonHeaderEncrypted,
+		},
 		{"two dots", "..", token.ReasonSegments},
 		{"no header", "." + c + "." + sig, token.ReasonSegments},
 		{"no claims", h + ".." + sig, token.ReasonSegments},
@@ -27,9 +37,21 @@ func (s Setup) SpellingAttacks() []Attack {
 		{"a dot before", "." + good, token.ReasonSegments},
 		{"a million dots", strings.Repeat(".", 1_000_000), token.ReasonTooLong},
 		{"eight thousand dots", strings.Repeat(".", 8000), token.ReasonSegments},
-		{"over 8 KiB", s.Key.Token(s.header().JSON(), s.Claims.And("pad", Text(strings.Repeat("x", 7000))).JSON()), token.ReasonTooLong},
-		{"flattened JSON", `{"protected":"` + h + `","payload":"` + c + `","signature":"` + sig + `"}`, token.ReasonSegments},
-		{"general JSON", `{"payload":"` + c + `","signatures":[{"protected":"` + h + `","signature":"` + sig + `"}]}`, token.ReasonSegments},
+		{
+			"over 8 KiB",
+			s.Key.Token(s.header().JSON(), s.Claims.And("pad", Text(strings.Repeat("x", 7000))).JSON()),
+			token.ReasonTooLong,
+		},
+		{
+			"flattened JSON",
+			`{"protected":"` + h + `","payload":"` + c + `","signature":"` + sig + `"}`,
+			token.ReasonSegments,
+		},
+		{
+			"general JSON",
+			`{"payload":"` + c + `","signatures":[{"protected":"` + h + `","signature":"` + sig + `"}]}`,
+			token.ReasonSegments,
+		},
 		{"general JSON, none good", `{"payload":"` + c + `","signatures":[]}`, token.ReasonSegments},
 		{"a refresh token", "c2lk~MDEyMzQ1Njc4OWFiY2RlZg.7.bWFj", token.ReasonBase64},
 		{"an opaque token", "ory_at_Wnk3bTFIR0pTQ0pYT0Q", token.ReasonSegments},
@@ -44,14 +66,17 @@ func (s Setup) base64Attacks(h, c, sig string) []Attack {
 		for i, which := range []string{"header", "claims", "signature"} {
 			parts := []string{h, c, sig}
 			if parts[i] = part(parts[i]); parts[i] != []string{h, c, sig}[i] {
-				all = append(all, Attack{name + " in the " + which, strings.Join(parts, "."), token.ReasonBase64})
+				all = append(all,
+					Attack{name + " in the " + which, strings.Join(parts, "."), token.ReasonBase64})
 			}
 		}
 	}
 	respell("padding", func(p string) string { return p + "=" })
-	respell("padding as standard has it", func(p string) string { return p + strings.Repeat("=", (4-len(p)%4)%4) })
+	respell("padding as standard has it",
+		func(p string) string { return p + strings.Repeat("=", (4-len(p)%4)%4) })
 	respell("stray trailing bits", strayBits)
-	respell("the standard alphabet", func(p string) string { return p[:len(p)-4] + strings.NewReplacer("-", "+", "_", "/").Replace("_-_-") })
+	respell("the standard alphabet",
+		func(p string) string { return p[:len(p)-4] + strings.NewReplacer("-", "+", "_", "/").Replace("_-_-") })
 	respell("a percent escape", func(p string) string { return p[:len(p)-1] + "%41" })
 	respell("a NUL", func(p string) string { return p + "\x00" })
 	respell("a letter that is not ASCII", func(p string) string { return p[:len(p)-1] + "é" })
@@ -60,7 +85,8 @@ func (s Setup) base64Attacks(h, c, sig string) []Attack {
 	return all
 }
 
-// strayBits sets bits of the last letter that decode to nothing: lenient readers give the same bytes.
+// strayBits sets bits of the last letter that decode to nothing: lenient readers give the same
+// bytes.
 func strayBits(p string) string {
 	const alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
 	if len(p)%4 == 0 {
@@ -101,20 +127,48 @@ func (s Setup) SignatureAttacks() []Attack {
 		{"signature stripped", h + "." + c + ".", token.ReasonUnsigned},
 		{"signature cut in half", h + "." + c + "." + Encode(raw[:len(raw)/2]), token.ReasonSignature},
 		{"signature of one byte", h + "." + c + "." + Encode("\x00"), token.ReasonSignature},
-		{"signature of zeros", h + "." + c + "." + Encode(strings.Repeat("\x00", len(raw))), token.ReasonSignature},
-		{"signature of ones", h + "." + c + "." + Encode(strings.Repeat("\xff", len(raw))), token.ReasonSignature},
+		{
+			"signature of zeros",
+			h + "." + c + "." + Encode(strings.Repeat("\x00", len(raw))),
+			token.ReasonSignature,
+		},
+		{
+			"signature of ones",
+			h + "." + c + "." + Encode(strings.Repeat("\xff", len(raw))),
+			token.ReasonSignature,
+		},
 		{"signature one byte longer", h + "." + c + "." + Encode(raw+"\x00"), token.ReasonSignature},
 		{"signature twice", h + "." + c + "." + Encode(raw+raw), token.ReasonSignature},
 		{"signature of another token", h + "." + c + "." + other[2], token.ReasonSignature},
 		{"claims of another token", h + "." + other[1] + "." + sig, token.ReasonSignature},
-		{"signature by another's key", thief.Token(s.header().JSON(), s.Claims.JSON()), token.ReasonSignature},
-		{"role added", h + "." + Encode(s.Claims.With("roles", `["admin","root"]`).JSON()) + "." + sig, token.ReasonSignature},
-		{"expired and badly signed", thief.Token(s.header().JSON(), s.Claims.With("iat", Seconds(s.Now.Add(-2*hour))).With("exp", Seconds(s.Now.Add(-hour))).JSON()), token.ReasonSignature},
+		{
+			"signature by another's key",
+			thief.Token(s.header().JSON(), s.Claims.JSON()),
+			token.ReasonSignature,
+		},
+		{
+			"role added",
+			h + "." + Encode(s.Claims.With("roles", `["admin","root"]`).JSON()) + "." + sig,
+			token.ReasonSignature,
+		},
+		{
+			"expired and badly signed",
+			thief.Token(s.header().JSON(),
+				s.Claims.With("iat", Seconds(s.Now.Add(-2*hour))).With("exp", Seconds(s.Now.Add(-hour))).JSON()),
+			token.ReasonSignature,
+		},
 	}
 	for _, at := range []int{0, len(raw) / 2, len(raw) - 1} {
 		flipped := []byte(raw)
 		flipped[at] ^= 1
-		all = append(all, Attack{"signature with one bit flipped", h + "." + c + "." + Encode(string(flipped)), token.ReasonSignature})
+		all = append(
+			all,
+			Attack{
+				"signature with one bit flipped",
+				h + "." + c + "." + Encode(string(flipped)),
+				token.ReasonSignature,
+			},
+		)
 	}
 	if !isEC(s.Key) {
 		return all

@@ -11,7 +11,8 @@ import (
 	"time"
 )
 
-// Server is a redis-server, or a sentinel, on a port of its own that it keeps when it is started again.
+// Server is a redis-server, or a sentinel, on a port of its own that it keeps when it is started
+// again.
 type Server struct {
 	Port int
 	Dir  string // where its files are kept from one start to the next
@@ -39,14 +40,16 @@ func NewServer(t testing.TB) *Server {
 // Address is where it listens.
 func (s *Server) Address() string { return "127.0.0.1:" + strconv.Itoa(s.Port) }
 
-// Start runs it until Stop, or the test's end, and waits until it listens. It stores like a server in production.
+// Start runs it until Stop, or the test's end, and waits until it listens. It stores like a server
+// in production.
 func (s *Server) Start(args ...string) {
 	s.t.Helper()
 	binary, err := exec.LookPath("redis-server")
 	if err != nil {
 		s.t.Fatal("redis-server is missing: install it (Debian: apt install redis-server)")
 	}
-	all := append(args, "--dir", s.Dir, "--bind", "127.0.0.1", "--save", "", "--appendonly", "yes", "--appendfsync", "always", "--logfile", filepath.Join(s.Dir, "log"))
+	all := append(args, "--dir", s.Dir, "--bind", "127.0.0.1", "--save", "", "--appendonly",
+		"yes", "--appendfsync", "always", "--logfile", filepath.Join(s.Dir, "log"))
 	s.run(exec.Command(binary, all...))
 }
 
@@ -54,7 +57,8 @@ func (s *Server) Start(args ...string) {
 func (s *Server) StartSentinel(config string) {
 	s.t.Helper()
 	file := filepath.Join(s.Dir, "sentinel.conf")
-	text := fmt.Sprintf("port %d\nbind 127.0.0.1\ndir %s\nlogfile %s\n%s", s.Port, s.Dir, filepath.Join(s.Dir, "log"), config)
+	text := fmt.Sprintf("port %d\nbind 127.0.0.1\ndir %s\nlogfile %s\n%s", s.Port, s.Dir,
+		filepath.Join(s.Dir, "log"), config)
 	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 		s.t.Fatal(err)
 	}
@@ -80,11 +84,25 @@ func (s *Server) run(cmd *exec.Cmd) {
 	}
 }
 
-// StartTLS is Start with TLS alone, its files being those of a pair and the authority that clients must have.
+// StartTLS is Start with TLS alone, its files being those of a pair and the authority that clients
+// must have.
 func (s *Server) StartTLS(certificate, key, authority string, args ...string) {
 	s.t.Helper()
-	s.Start(append([]string{"--port", "0", "--tls-port", strconv.Itoa(s.Port), "--tls-cert-file", certificate, "--tls-key-file", key,
-		"--tls-ca-cert-file", authority}, args...)...)
+	s.Start(
+		append(
+			[]string{
+				"--port",
+				"0",
+				"--tls-port",
+				strconv.Itoa(s.Port),
+				"--tls-cert-file",
+				certificate,
+				"--tls-key-file",
+				key,
+				"--tls-ca-cert-file",
+				authority,
+			},
+			args...)...)
 }
 
 // StartPlain is Start without TLS.

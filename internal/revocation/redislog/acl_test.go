@@ -15,7 +15,8 @@ import (
 const gateRules = "resetkeys %R~{sallyport}:rev:* ~{sallyport}:replica:[1-9] ~{sallyport}:replica:[1-9][0-9] -@all +set +getrange +hmget " +
 	"+xrange +xread +wait +multi +exec +discard +time +hello +ping"
 
-// TestGateNeedsNoMoreThanItsUserMay: a gate works as a user that can neither append, nor read sessions, nor flush.
+// TestGateNeedsNoMoreThanItsUserMay: a gate works as a user that can neither append, nor read
+// sessions, nor flush.
 func TestGateNeedsNoMoreThanItsUserMay(t *testing.T) {
 	t.Parallel()
 	r := startRedis(t)
@@ -37,7 +38,8 @@ func TestGateNeedsNoMoreThanItsUserMay(t *testing.T) {
 		t.Fatal(err)
 	}
 	running(t, g.Run)
-	eventually(t, "the gate is fresh", func() bool { return g.Freshness(g.Instant()).Fresh && i.fresh() })
+	eventually(t, "the gate is fresh",
+		func() bool { return g.Freshness(g.Instant()).Fresh && i.fresh() })
 	revoke(t, i, sid("s1"))
 	eventually(t, "the gate denies", func() bool { return g.Check(session("s1")).Revoked })
 	for _, command := range []string{
@@ -52,7 +54,10 @@ func TestGateNeedsNoMoreThanItsUserMay(t *testing.T) {
 		for n, w := range words {
 			args[n] = w
 		}
-		if err := c.Universal().Do(t.Context(), args...).Err(); err == nil || !redis.HasErrorPrefix(err, "NOPERM") {
+		if err := c.Universal().
+			Do(t.Context(), args...).
+			Err(); err == nil ||
+			!redis.HasErrorPrefix(err, "NOPERM") {
 			t.Errorf("%s: %v, want NOPERM", command, err)
 		}
 	}

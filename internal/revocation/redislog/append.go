@@ -26,10 +26,10 @@ type result struct {
 	err error
 }
 
-// Append revokes: it returns nil only when every request is in the log, on min_replicas replicas and, if another issuer
-// is alive, applied there. Every other outcome is an error that wraps ErrUnavailable (503) or
-// revocation.ErrInvalidRequest (400); in the former case, unless Redis' time is unknown, this issuer denies what was
-// asked from now on and goes on trying to append it.
+// Append revokes: it returns nil only when every request is in the log, on min_replicas replicas
+// and, if another issuer is alive, applied there. Every other outcome is an error that wraps
+// ErrUnavailable (503) or revocation.ErrInvalidRequest (400); in the former case, unless Redis'
+// time is unknown, this issuer denies what was asked from now on and goes on trying to append it.
 func (i *Issuer) Append(ctx context.Context, reqs []revocation.Request) (Receipt, error) {
 	ctx, cancel := context.WithTimeout(ctx, i.cfg.AppendTimeout)
 	defer cancel()
@@ -59,9 +59,10 @@ func (i *Issuer) Append(ctx context.Context, reqs []revocation.Request) (Receipt
 	return i.acknowledgeAll(ctx, stored, began)
 }
 
-// acknowledgeAll acknowledges every part: the log may have gone back between two of them, and then whoever holds the last need not
-// hold the first. It returns the receipt of the last.
-func (i *Issuer) acknowledgeAll(ctx context.Context, stored []Receipt, began revocation.Instant) (last Receipt, err error) {
+// acknowledgeAll acknowledges every part: the log may have gone back between two of them, and then
+// whoever holds the last need not hold the first. It returns the receipt of the last.
+func (i *Issuer) acknowledgeAll(ctx context.Context, stored []Receipt,
+	began revocation.Instant) (last Receipt, err error) {
 	alone := false
 	for _, receipt := range stored {
 		if last, err = i.acknowledge(ctx, receipt, began); err != nil {
@@ -73,9 +74,10 @@ func (i *Issuer) acknowledgeAll(ctx context.Context, stored []Receipt, began rev
 	return last, nil
 }
 
-// Live reports whether every one of reqs is in force by a live entry that is found in the log and was acknowledged, by
-// whichever issuer: stored on min_replicas replicas and held by every process that Append would ask for. The receipt
-// names the last. A kind with a cutoff must give it. What only this issuer's own set holds does not count.
+// Live reports whether every one of reqs is in force by a live entry that is found in the log and
+// was acknowledged, by whichever issuer: stored on min_replicas replicas and held by every process
+// that Append would ask for. The receipt names the last. A kind with a cutoff must give it. What
+// only this issuer's own set holds does not count.
 func (i *Issuer) Live(reqs []revocation.Request) (Receipt, bool) {
 	now := i.instant()
 	if !i.Freshness(now).Fresh {
@@ -108,8 +110,8 @@ func split(b revocation.Batch) []revocation.Batch {
 	return parts
 }
 
-// store has a batch appended. When that fails, the batch may be in the log all the same, or be mended into it: then it
-// is found there and confirmed, for as long as ctx allows.
+// store has a batch appended. When that fails, the batch may be in the log all the same, or be
+// mended into it: then it is found there and confirmed, for as long as ctx allows.
 func (i *Issuer) store(ctx context.Context, b revocation.Batch) (revocation.Position, error) {
 	j := &job{batch: b}
 	at, err := i.run(ctx, j)
@@ -158,7 +160,8 @@ func (i *Issuer) failed(jobs ...*job) {
 	}
 }
 
-// appends runs jobs over one dedicated connection until ctx ends: as many new entries in one call as are waiting.
+// appends runs jobs over one dedicated connection until ctx ends: as many new entries in one call
+// as are waiting.
 func (i *Issuer) appends(ctx context.Context) {
 	a := appender{Issuer: i}
 	defer func() { closeConn(a.conn) }()
@@ -189,7 +192,8 @@ func (i *Issuer) appends(ctx context.Context) {
 // simple jobs may share a call of the script.
 func (j *job) simple() bool { return !j.confirm && !j.batch.Again }
 
-// gather takes the jobs that are waiting into one group, up to maxBatch entries. The job that did not fit is returned.
+// gather takes the jobs that are waiting into one group, up to maxBatch entries. The job that did
+// not fit is returned.
 func (i *Issuer) gather(first *job) (group []*job, rest *job) {
 	group = []*job{first}
 	n := len(first.batch.Entries)

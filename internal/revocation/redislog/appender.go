@@ -69,7 +69,8 @@ func (a *appender) confirm(ctx context.Context, j *job) error {
 	case answer != int64(1):
 		r.err = errMoved
 	case replicas < a.cfg.MinReplicas:
-		r.err, err = errReplicas, errReplicas // as with a heartbeat, another server may be the primary now
+		// as with a heartbeat, another server may be the primary now
+		r.err, err = errReplicas, errReplicas
 	}
 	finish([]*job{j}, r)
 	return err
@@ -116,8 +117,9 @@ func (a *appender) append(ctx context.Context, group []*job) error {
 	return err
 }
 
-// follow appends again what was computed against a head that has moved since, as soon as this issuer's copy has come to
-// where it is. New entries wait for that: while there is always one under way, it would never be the turn of those lost.
+// follow appends again what was computed against a head that has moved since, as soon as this
+// issuer's copy has come to where it is. New entries wait for that: while there is always one under
+// way, it would never be the turn of those lost.
 func (a *appender) follow(ctx context.Context, j *job, s stored) (stored, error) {
 	var err error
 	for err == nil && s.status == "MOVED" && a.reach(ctx, s) {
@@ -133,7 +135,8 @@ func (a *appender) follow(ctx context.Context, j *job, s stored) (stored, error)
 	return s, err
 }
 
-// reach waits until the copy has come to where the log's end was. False if it is another log, or ctx has ended.
+// reach waits until the copy has come to where the log's end was. False if it is another log, or
+// ctx has ended.
 func (a *appender) reach(ctx context.Context, s stored) bool {
 	for {
 		changed := a.applied.next()
@@ -201,9 +204,17 @@ func (a *appender) call(ctx context.Context, group []*job) (s stored, err error)
 	sight := a.writer.Sight(a.instant())
 	a.mu.Unlock()
 	args := []any{
-		random, a.cfg.MaxTokenLifetime.Milliseconds(), a.cfg.ClockSkew.Milliseconds(), a.cfg.MaxSessionLifetime.Milliseconds(),
-		mode, b.Expect.Epoch.String(), b.Expect.Seq, b.Expect.Chain.String(), mending.Milliseconds(),
-		sight.Expired, sight.Redis,
+		random,
+		a.cfg.MaxTokenLifetime.Milliseconds(),
+		a.cfg.ClockSkew.Milliseconds(),
+		a.cfg.MaxSessionLifetime.Milliseconds(),
+		mode,
+		b.Expect.Epoch.String(),
+		b.Expect.Seq,
+		b.Expect.Chain.String(),
+		mending.Milliseconds(),
+		sight.Expired,
+		sight.Redis,
 	}
 	for _, j := range group {
 		for k := range j.batch.Entries {
@@ -211,7 +222,8 @@ func (a *appender) call(ctx context.Context, group []*job) (s stored, err error)
 		}
 	}
 	keys := []string{a.keys.log, a.keys.head, a.keys.cutoffs}
-	if a.client.Config().Mode == redisconn.ModeCluster { // else sessions share the log's fate, and no end needs to be remembered beside it
+	// else sessions share the log's fate, and no end needs to be remembered beside it
+	if a.client.Config().Mode == redisconn.ModeCluster {
 		keys = append(keys, a.keys.cutoffs)
 	}
 	answer, replicas, err := a.writeAndWait(ctx, a.conn, appendScript, keys, args, a.attempt()*3/4)

@@ -11,8 +11,9 @@ import (
 	"github.com/sallyport/sallyport/internal/revocation"
 )
 
-// Applied waits until every live gate has applied what r names, or ctx ends, and tells how many have. It looks once however soon
-// ctx ends, by a reading that others share. An error means that this could not be found out.
+// Applied waits until every live gate has applied what r names, or ctx ends, and tells how many
+// have. It looks once however soon ctx ends, by a reading that others share. An error means that
+// this could not be found out.
 func (i *Issuer) Applied(ctx context.Context, r Receipt) (Applied, error) {
 	at, err := r.position()
 	if err != nil {
@@ -30,10 +31,11 @@ func (i *Issuer) Applied(ctx context.Context, r Receipt) (Applied, error) {
 	return last, nil
 }
 
-// look reads the gates' lines once. It does not end with ctx: what is stored is not to be answered with an error because its
-// caller had little time left.
+// look reads the gates' lines once. It does not end with ctx: what is stored is not to be answered
+// with an error because its caller had little time left.
 func (i *Issuer) look(ctx context.Context, at revocation.Position) (Applied, error) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*i.oneLook()) // one may be under way that does not ask for at
+	// one may be under way that does not ask for at
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*i.oneLook())
 	defer cancel()
 	lines, onLog, err := i.readLines(ctx, i.gateLines, at)
 	if err != nil {
@@ -42,7 +44,8 @@ func (i *Issuer) look(ctx context.Context, at revocation.Position) (Applied, err
 	return i.appliedBy(lines, onLog, at), nil
 }
 
-// ofFormerVersion stands for gates of an earlier version among those behind: their lines are not read.
+// ofFormerVersion stands for gates of an earlier version among those behind: their lines are not
+// read.
 const ofFormerVersion = "(a gate of an earlier version)"
 
 func (i *Issuer) appliedBy(lines []line, onLog bool, at revocation.Position) (a Applied) {
@@ -63,11 +66,12 @@ func (i *Issuer) appliedBy(lines []line, onLog bool, at revocation.Position) (a 
 	return a
 }
 
-// goneAfter is the age at which a line is removed: its process will not come back under that name unnoticed.
+// goneAfter is the age at which a line is removed: its process will not come back under that name
+// unnoticed.
 const goneAfter = 10 * time.Minute
 
-// watchGates keeps the ages of all gates' lines known, and removes both kinds of lines long after their process has
-// gone, until ctx ends.
+// watchGates keeps the ages of all gates' lines known, and removes both kinds of lines long after
+// their process has gone, until ctx ends.
 func (i *Issuer) watchGates(ctx context.Context) {
 	for sleep(ctx, i.cfg.Settle, nil) {
 		bounded, cancel := context.WithTimeout(ctx, i.cfg.Settle)
@@ -82,8 +86,9 @@ func (i *Issuer) watchGates(ctx context.Context) {
 	}
 }
 
-// watchFormer takes away, unread, what gates of an earlier version write of themselves. While they are at work it is there again
-// the next time: so many logouts that wait for all gates are told that one is behind.
+// watchFormer takes away, unread, what gates of an earlier version write of themselves. While they
+// are at work it is there again the next time: so many logouts that wait for all gates are told
+// that one is behind.
 func (i *Issuer) watchFormer(ctx context.Context) {
 	if seen, err := i.seesFormer(ctx); err != nil || !seen {
 		return
@@ -92,13 +97,14 @@ func (i *Issuer) watchFormer(ctx context.Context) {
 	defer i.linesMu.Unlock()
 	now := i.instant()
 	if i.former == nil {
-		i.log.Warn("gates of an earlier version are at work: until they are updated, logouts that wait for all gates are answered 202")
+		i.log.Warn(
+			"gates of an earlier version are at work: until they are updated, logouts that wait for all gates are answered 202")
 	}
 	i.former = &now
 }
 
-// seesFormer reports whether a gate of an earlier version has written of itself since the last look, or whether another issuer says
-// so, which may have taken it away just before.
+// seesFormer reports whether a gate of an earlier version has written of itself since the last
+// look, or whether another issuer says so, which may have taken it away just before.
 func (i *Issuer) seesFormer(ctx context.Context) (bool, error) {
 	n, err := i.client.Universal().Unlink(ctx, i.keys.formerGates).Result()
 	switch {
@@ -107,7 +113,9 @@ func (i *Issuer) seesFormer(ctx context.Context) (bool, error) {
 	case n > 0:
 		err := i.client.Universal().Set(ctx, i.keys.formerSeen, 1, 3*i.cfg.Settle).Err()
 		if err != nil {
-			i.log.Warn("other issuers could not be told that gates of an earlier version are at work", "error", oneLine(err.Error()))
+			i.log.Warn(
+				"other issuers could not be told that gates of an earlier version are at work",
+				"error", oneLine(err.Error()))
 		}
 		return true, nil
 	}
@@ -115,7 +123,8 @@ func (i *Issuer) seesFormer(ctx context.Context) (bool, error) {
 	return n > 0, err
 }
 
-// removeGone removes the lines of processes that have gone. A gate's expires by itself, unless somebody else has written it.
+// removeGone removes the lines of processes that have gone. A gate's expires by itself, unless
+// somebody else has written it.
 func (i *Issuer) removeGone(ctx context.Context) {
 	i.linesMu.Lock()
 	now := i.instant()
@@ -133,7 +142,8 @@ func (i *Issuer) removeGone(ctx context.Context) {
 		return
 	}
 	if _, err := pipe.Exec(ctx); err != nil {
-		i.log.Warn("lines of processes that have gone could not be removed", "error", oneLine(err.Error()))
+		i.log.Warn("lines of processes that have gone could not be removed", "error",
+			oneLine(err.Error()))
 	}
 }
 
@@ -147,7 +157,8 @@ func (i *Issuer) Issuers(ctx context.Context) ([]Line, error) {
 	return i.list(ctx, i.issuerLines, &i.peers)
 }
 
-func (i *Issuer) list(ctx context.Context, lr *lineReader, lines *revocation.Lines) ([]Line, error) {
+func (i *Issuer) list(ctx context.Context, lr *lineReader,
+	lines *revocation.Lines) ([]Line, error) {
 	found, _, err := i.readLines(ctx, lr, revocation.Position{})
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrUnavailable, err)
@@ -167,10 +178,17 @@ func (i *Issuer) list(ctx context.Context, lr *lineReader, lines *revocation.Lin
 	for _, l := range found {
 		age, _ := lines.Age(l.Name, now)
 		out = append(out, Line{
-			Name: nameIn(l.Name), Version: l.details.Version, Epoch: l.Position.Epoch.String(), Seq: l.Position.Seq, OnLog: l.OnLog,
-			Age: age, Live: age <= oldest && !lines.HasLeft(l.Name), Left: lines.HasLeft(l.Name),
-			Ready:        l.details.Ready,
-			Shared:       age <= oldest && (atWork[nameIn(l.Name)] > 1 || lines.Shared(&l.Line, oldest, now)),
+			Name:    nameIn(l.Name),
+			Version: l.details.Version,
+			Epoch:   l.Position.Epoch.String(),
+			Seq:     l.Position.Seq,
+			OnLog:   l.OnLog,
+			Age:     age,
+			Live:    age <= oldest && !lines.HasLeft(l.Name),
+			Left:    lines.HasLeft(l.Name),
+			Ready:   l.details.Ready,
+			Shared: age <= oldest &&
+				(atWork[nameIn(l.Name)] > 1 || lines.Shared(&l.Line, oldest, now)),
 			MaxStaleness: time.Duration(l.details.MaxMS) * time.Millisecond,
 			Staleness:    time.Duration(l.details.StalenessMS) * time.Millisecond,
 			KeySetAge:    time.Duration(l.details.KeySetAgeMS) * time.Millisecond,
@@ -187,7 +205,8 @@ func nameIn(field string) string {
 
 // Entries reads up to limit entries of the log after a place, oldest first.
 func (i *Issuer) Entries(ctx context.Context, after uint64, limit int) ([]revocation.Entry, error) {
-	raw := redis.NewRawCmd(ctx, "XRANGE", i.keys.log, fmt.Sprintf("%d-0", after+1), "+", "COUNT", limit)
+	raw := redis.NewRawCmd(ctx, "XRANGE", i.keys.log, fmt.Sprintf("%d-0", after+1), "+", "COUNT",
+		limit)
 	if err := i.client.Universal().Process(ctx, raw); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrUnavailable, err)
 	}

@@ -2,8 +2,9 @@ package redislog_test
 
 import "testing"
 
-// TestAttacks are the attacks on the revocation log, by their numbers: against real Redis servers, with issuers and gates in this
-// process. Each is held against the same promises; e2e has those of them that Envoy sees.
+// TestAttacks are the attacks on the revocation log, by their numbers: against real Redis servers,
+// with issuers and gates in this process. Each is held against the same promises; e2e has those of
+// them that Envoy sees.
 func TestAttacks(t *testing.T) {
 	for name, test := range map[string]func(*testing.T){
 		"85_gate_restarts_while_redis_is_down":       TestGateWithoutRedisAllowsNothing,
@@ -23,7 +24,8 @@ func TestAttacks(t *testing.T) {
 	}
 }
 
-// survives holds a fault of the log against what TestFaultsOfTheLog promises: two issuers, two gates.
+// survives holds a fault of the log against what TestFaultsOfTheLog promises: two issuers, two
+// gates.
 func survives(fault func(m *mesh)) func(*testing.T) {
 	return func(t *testing.T) {
 		t.Parallel()

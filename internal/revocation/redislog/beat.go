@@ -10,7 +10,8 @@ import (
 	"github.com/sallyport/sallyport/internal/revocation"
 )
 
-// beats sends heartbeats over one dedicated connection until ctx ends. Any error costs the connection.
+// beats sends heartbeats over one dedicated connection until ctx ends. Any error costs the
+// connection.
 func (f *follower) beats(ctx context.Context) {
 	var conn *redis.Conn
 	defer func() { closeConn(conn) }()
@@ -70,14 +71,15 @@ func (f *follower) beat(ctx context.Context, conn *redis.Conn) bool {
 		f.client.Refresh(ctx)
 		return false
 	}
-	out := f.change(func(now revocation.Instant) revocation.Outcome { return f.machine.Answered(hb, reply, now) })
+	out := f.change(
+		func(now revocation.Instant) revocation.Outcome { return f.machine.Answered(hb, reply, now) })
 	outcome := outcomeOf(&reply, &out, f.cfg.MinReplicas)
 	f.metrics.heartbeat(outcome, nil)
 	f.setCause(f.causeOf(outcome, &reply))
 	poke(f.wake)
 	if reply.Replicas < f.cfg.MinReplicas {
-		// A server that cannot fulfil WAIT may have been deposed, and would go on answering so. Whoever stayed with it
-		// could not say in time what the log of the new primary lacks.
+		// A server that cannot fulfil WAIT may have been deposed, and would go on answering so.
+		// Whoever stayed with it could not say in time what the log of the new primary lacks.
 		f.client.Refresh(ctx)
 		return false
 	}
@@ -89,11 +91,14 @@ func (f *follower) heartbeatFailed(err error) {
 	f.setCause("no heartbeat: " + f.client.Explain(err).Error())
 }
 
-// causeOf says in words why an answered heartbeat kept nothing fresh, where somebody has to do something about it.
+// causeOf says in words why an answered heartbeat kept nothing fresh, where somebody has to do
+// something about it.
 func (f *follower) causeOf(outcome string, reply *revocation.HeartbeatReply) string {
 	switch outcome {
 	case "replicas_missing":
-		return fmt.Sprintf("%d replicas of Redis have the heartbeat, and revocation.min_replicas is %d", reply.Replicas, f.cfg.MinReplicas)
+		return fmt.Sprintf(
+			"%d replicas of Redis have the heartbeat, and revocation.min_replicas is %d",
+			reply.Replicas, f.cfg.MinReplicas)
 	case "head_missing":
 		return "the log has no head in Redis; an issuer makes it"
 	}
@@ -129,8 +134,10 @@ func (f *follower) gateCommands(hb *revocation.Heartbeat, key string) [][]any {
 	}
 }
 
-// multiAndWait runs commands in one MULTI and then WAIT, in one pipeline on one connection, and reads all answers.
-func (f *follower) multiAndWait(ctx context.Context, conn *redis.Conn, commands [][]any) ([]any, int, error) {
+// multiAndWait runs commands in one MULTI and then WAIT, in one pipeline on one connection, and
+// reads all answers.
+func (f *follower) multiAndWait(ctx context.Context, conn *redis.Conn,
+	commands [][]any) ([]any, int, error) {
 	pipe := conn.Pipeline()
 	pipe.Do(ctx, "MULTI")
 	for _, c := range commands {
@@ -159,7 +166,8 @@ func (f *follower) multiAndWait(ctx context.Context, conn *redis.Conn, commands 
 }
 
 // sendByGate is a gate's heartbeat.
-func (g *Gate) sendByGate(ctx context.Context, conn *redis.Conn, hb revocation.Heartbeat) (r revocation.HeartbeatReply, err error) {
+func (g *Gate) sendByGate(ctx context.Context, conn *redis.Conn,
+	hb revocation.Heartbeat) (r revocation.HeartbeatReply, err error) {
 	place, err := g.places.find(ctx, conn)
 	if err != nil {
 		return r, fmt.Errorf("redislog: heartbeat: %w", err)
@@ -186,7 +194,8 @@ func (g *Gate) sendByGate(ctx context.Context, conn *redis.Conn, hb revocation.H
 	return r, err
 }
 
-// chainOf finds the chain in the answer to an XRANGE of one entry. One without a readable chain is there and nobody's.
+// chainOf finds the chain in the answer to an XRANGE of one entry. One without a readable chain is
+// there and nobody's.
 func chainOf(v any) (c revocation.Chain, found bool, err error) {
 	entries, ok := v.([]any)
 	if !ok {

@@ -23,13 +23,21 @@ func BenchmarkLoad(b *testing.B) {
 		for range pageSize {
 			seq++
 			e := revocation.Entry{
-				Seq: seq, Kind: revocation.KindSID, Issuer: "https://issuer.example", Value: fmt.Sprintf("tagtagtagtag~%032x", seq),
-				Expires: 1 << 41, Reason: "logout", Actor: "alice", At: 1 << 40,
+				Seq:     seq,
+				Kind:    revocation.KindSID,
+				Issuer:  "https://issuer.example",
+				Value:   fmt.Sprintf("tagtagtagtag~%032x", seq),
+				Expires: 1 << 41,
+				Reason:  "logout",
+				Actor:   "alice",
+				At:      1 << 40,
 			}
 			e.Chain = e.After(chain)
 			chain = e.Chain
 			id := fmt.Sprintf("%d-0", seq)
-			fmt.Fprintf(&s, "*2\r\n$%d\r\n%s\r\n*4\r\n$1\r\ne\r\n$%d\r\n%s\r\n$1\r\nc\r\n$40\r\n%s\r\n", len(id), id, len(e.Body()), e.Body(), e.Chain)
+			fmt.Fprintf(&s,
+				"*2\r\n$%d\r\n%s\r\n*4\r\n$1\r\ne\r\n$%d\r\n%s\r\n$1\r\nc\r\n$40\r\n%s\r\n",
+				len(id), id, len(e.Body()), e.Body(), e.Chain)
 		}
 		raw[p] = s.String()
 	}

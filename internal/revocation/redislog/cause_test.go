@@ -45,14 +45,17 @@ func (l *logBuffer) lines(t *testing.T, level string) (lines []string) {
 	return lines
 }
 
-// TestAWrongPasswordIsSaidOnceAsAnErrorAndIsWhatReadySays, by a gate and by an issuer: with address, user and setting, and never the
-// password.
+// TestAWrongPasswordIsSaidOnceAsAnErrorAndIsWhatReadySays, by a gate and by an issuer: with
+// address, user and setting, and never the password.
 func TestAWrongPasswordIsSaidOnceAsAnErrorAndIsWhatReadySays(t *testing.T) {
 	s := startRedis(t)
 	s.do("ACL", "SETUSER", "gate", "on", ">right-password", "~*", "+@all")
 	for _, kind := range []string{"gate", "issuer"} {
 		log := &logBuffer{}
-		o := redislog.Options{Name: kind + "-1", Version: "test", Logger: slog.New(slog.NewJSONHandler(log, nil)), Registry: prometheus.NewRegistry()}
+		o := redislog.Options{
+			Name: kind + "-1", Version: "test", Logger: slog.New(slog.NewJSONHandler(log, nil)),
+			Registry: prometheus.NewRegistry(),
+		}
 		rc := redisconn.DefaultConfig()
 		rc.Address, rc.Username, rc.Password = s.addr(), "gate", config.NewSecret("wrong-password")
 		client, err := redisconn.Open(rc)
@@ -65,9 +68,11 @@ func TestAWrongPasswordIsSaidOnceAsAnErrorAndIsWhatReadySays(t *testing.T) {
 		ended := make(chan error, 1)
 		go func() { ended <- run(ctx) }()
 		wants := []string{s.addr(), `"gate"`, "redis.username", "redis.password", "WRONGPASS"}
-		eventually(t, kind+" says why it is not ready", func() bool { err := ready(); return err != nil && containsAll(err.Error(), wants) })
+		eventually(t, kind+" says why it is not ready",
+			func() bool { err := ready(); return err != nil && containsAll(err.Error(), wants) })
 		// Fifty milliseconds apart at least: time for two more lines, if one a second were said.
-		eventually(t, "many heartbeats have failed", func() bool { return failedHeartbeats(t, o.Registry) >= 50 })
+		eventually(t, "many heartbeats have failed",
+			func() bool { return failedHeartbeats(t, o.Registry) >= 50 })
 		if got := log.lines(t, "ERROR"); len(got) != 1 || !containsAll(got[0], wants) {
 			t.Errorf("%s: expected one ERROR with all of %q, got %q", kind, wants, got)
 		}
@@ -103,7 +108,8 @@ func failedHeartbeats(t *testing.T, r *prometheus.Registry) float64 {
 	return 0
 }
 
-func processOf(t *testing.T, kind string, client *redisconn.Client, o redislog.Options) (run func(context.Context) error, ready func() error) {
+func processOf(t *testing.T, kind string, client *redisconn.Client,
+	o redislog.Options) (run func(context.Context) error, ready func() error) {
 	t.Helper()
 	if kind == "gate" {
 		g, err := redislog.NewGate(client, quick(), o)
@@ -139,18 +145,26 @@ func TestTLSThatIsNotThereIsSaidOnceAsAnError(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = client.Close() })
-	o := redislog.Options{Name: "gate-1", Version: "test", Logger: slog.New(slog.NewJSONHandler(log, nil)), Registry: prometheus.NewRegistry()}
+	o := redislog.Options{
+		Name: "gate-1", Version: "test", Logger: slog.New(slog.NewJSONHandler(log, nil)),
+		Registry: prometheus.NewRegistry(),
+	}
 	run, ready := processOf(t, "gate", client, o)
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
 	go func() { ended <- run(ctx) }()
 	eventually(t, "ready says what is wrong", func() bool {
-		return containsAll(ready().Error(), []string{s.addr(), "answers without TLS", "redis.tls.enabled"})
+		return containsAll(ready().Error(),
+			[]string{s.addr(), "answers without TLS", "redis.tls.enabled"})
 	})
 	said := failedHeartbeats(t, o.Registry)
-	eventually(t, "more heartbeats have failed, each of which takes half of settle at least", func() bool {
-		return failedHeartbeats(t, o.Registry) >= said+20
-	})
+	eventually(
+		t,
+		"more heartbeats have failed, each of which takes half of settle at least",
+		func() bool {
+			return failedHeartbeats(t, o.Registry) >= said+20
+		},
+	)
 	cancel()
 	if err := <-ended; err != nil {
 		t.Error(err)
@@ -169,7 +183,8 @@ func TestReadySaysWhyTheCopyIsStale(t *testing.T) {
 	s.kill()
 	eventually(t, "the gate is stale and says that nobody answers", func() bool {
 		err := g.Ready()
-		return err != nil && containsAll(err.Error(), []string{s.addr(), "connection refused", "max_staleness"})
+		return err != nil &&
+			containsAll(err.Error(), []string{s.addr(), "connection refused", "max_staleness"})
 	})
 	s.start()
 	eventually(t, "the gate is ready again", func() bool { return g.Ready() == nil })

@@ -26,10 +26,11 @@ type checker struct {
 	cluster   bool // has replicas to fail over to
 }
 
-// CheckRedis reports every way in which Redis is not what the promises need, each naming the setting to change. A check
-// that cannot be made is a failed one. In a cluster every primary is checked: the log is on one, sessions are on all. So is every
-// replica that answers, since it has settings and users of its own and may be the primary after the next fault. The
-// second result is an error of a connection: then it is not known what there is to find.
+// CheckRedis reports every way in which Redis is not what the promises need, each naming the
+// setting to change. A check that cannot be made is a failed one. In a cluster every primary is
+// checked: the log is on one, sessions are on all. So is every replica that answers, since it has
+// settings and users of its own and may be the primary after the next fault. The second result is
+// an error of a connection: then it is not known what there is to find.
 func (i *Issuer) CheckRedis(ctx context.Context) ([]error, error) {
 	var failed []error
 	err := i.client.EachPrimary(ctx, func(node string, conn *redis.Conn) error {
@@ -57,10 +58,12 @@ func (i *Issuer) checker(ctx context.Context, node string, conn *redis.Conn) *ch
 	}
 }
 
-// replicaPatience is how long one replica may take to be checked. Issuers must start while one is down.
+// replicaPatience is how long one replica may take to be checked. Issuers must start while one is
+// down.
 const replicaPatience = time.Second
 
-// checkReplica checks a replica. One that does not answer is no finding, for what is down must not keep issuers down; the log names it.
+// checkReplica checks a replica. One that does not answer is no finding, for what is down must not
+// keep issuers down; the log names it.
 func (i *Issuer) checkReplica(ctx context.Context, node string, conn *redis.Conn) []error {
 	ctx, cancel := context.WithTimeout(ctx, replicaPatience)
 	defer cancel()
@@ -69,12 +72,17 @@ func (i *Issuer) checkReplica(ctx context.Context, node string, conn *redis.Conn
 	switch {
 	case err == nil:
 		return c.failed
-	case redis.HasErrorPrefix(err, "NOAUTH"), redis.HasErrorPrefix(err, "WRONGPASS"), redis.HasErrorPrefix(err, "NOPERM"):
+	case redis.HasErrorPrefix(err, "NOAUTH"),
+		redis.HasErrorPrefix(err, "WRONGPASS"),
+		redis.HasErrorPrefix(err, "NOPERM"):
 		c.failed = nil
-		c.fail("this replica refuses the issuer, and would as a primary: give it the users of the others: %w", err)
+		c.fail(
+			"this replica refuses the issuer, and would as a primary: give it the users of the others: %w",
+			err)
 		return c.failed
 	}
-	i.log.Warn("a replica of Redis does not answer, so its settings are not checked", "replica", node, "error", oneLine(err.Error()))
+	i.log.Warn("a replica of Redis does not answer, so its settings are not checked", "replica",
+		node, "error", oneLine(err.Error()))
 	return nil
 }
 
@@ -92,7 +100,8 @@ func (c *checker) check(ctx context.Context, conn *redis.Conn) error {
 	c.replicas()
 	c.exposure(ctx)
 	c.replay(ctx, conn)
-	// A connection that broke on the way stays broken: what could not be checked for that is no finding.
+	// A connection that broke on the way stays broken: what could not be checked for that is no
+	// finding.
 	return conn.Ping(ctx).Err()
 }
 
@@ -165,13 +174,16 @@ func (c *checker) durability() {
 	} else if got, err := c.config("appendfsync"); err != nil {
 		c.fail("appendfsync cannot be checked, and must be everysec or always: %w", err)
 	} else if got != "everysec" && got != "always" {
-		c.fail("appendfsync is %q, and must be everysec or always: machines that lose power together would forget more than the last second", got)
+		c.fail(
+			"appendfsync is %q, and must be everysec or always: machines that lose power together would forget more than the last second",
+			got)
 	}
-	c.want("maxmemory-policy", "noeviction", "a full Redis would drop revocations instead of refusing writes")
+	c.want("maxmemory-policy", "noeviction",
+		"a full Redis would drop revocations instead of refusing writes")
 }
 
-// replicas checks what keeps a deposed primary from being believed: a write that counts is on a majority of the data
-// nodes, and a primary without replicas is deposed in time.
+// replicas checks what keeps a deposed primary from being believed: a write that counts is on a
+// majority of the data nodes, and a primary without replicas is deposed in time.
 func (c *checker) replicas() {
 	if !c.cluster {
 		return
@@ -182,19 +194,25 @@ func (c *checker) replicas() {
 		return
 	}
 	if need := max((connected+1)/2, 1); c.cfg.MinReplicas < need {
-		c.fail("revocation.min_replicas is %d, and must be at least %d with %d data nodes", c.cfg.MinReplicas, need, connected+1)
+		c.fail("revocation.min_replicas is %d, and must be at least %d with %d data nodes",
+			c.cfg.MinReplicas, need, connected+1)
 	}
 	c.deposition()
 }
 
-// deposition checks that a primary without replicas stops taking writes before anyone's copy is stale.
+// deposition checks that a primary without replicas stops taking writes before anyone's copy is
+// stale.
 func (c *checker) deposition() {
 	if n, ok := c.number("min-replicas-to-write"); ok && n < 1 {
-		c.fail("min-replicas-to-write is %d, and must be at least 1: a deposed primary would go on taking writes", n)
+		c.fail(
+			"min-replicas-to-write is %d, and must be at least 1: a deposed primary would go on taking writes",
+			n)
 	}
 	lag, ok := c.number("min-replicas-max-lag")
 	if d := time.Duration(lag)*time.Second + time.Second; ok && (lag <= 0 || d >= c.cfg.MaxStaleness) {
-		c.fail("min-replicas-max-lag is %d, and must be from 1 to less than revocation.max_staleness (%s) less 1s", lag, c.cfg.MaxStaleness)
+		c.fail(
+			"min-replicas-max-lag is %d, and must be from 1 to less than revocation.max_staleness (%s) less 1s",
+			lag, c.cfg.MaxStaleness)
 	}
 }
 
@@ -233,19 +251,23 @@ func (c *checker) secrecy(ctx context.Context) {
 		asked = c.strangers(c.node)
 	}
 	if c.redis.Password.IsZero() {
-		c.fail("redis.password is empty, and a Redis beyond this machine must ask for one, or for an ACL user")
+		c.fail(
+			"redis.password is empty, and a Redis beyond this machine must ask for one, or for an ACL user")
 	} else if open, err := redisconn.AnswersStrangers(ctx, asked); err != nil {
 		c.fail("whether it answers without a password cannot be checked: %w", err)
 	} else if open {
-		c.fail("it answers without a password: set requirepass, or disable the ACL user default (%s)", disabledDefault)
+		c.fail(
+			"it answers without a password: set requirepass, or disable the ACL user default (%s)",
+			disabledDefault)
 	}
 }
 
 // disabledDefault keeps strangers out and lets Redis read its own file.
 const disabledDefault = "user default off resetpass ~* &* +@all"
 
-// replay checks that the default user has its rights, disabled or not. Redis 7.0 reads its append-only file as that user, and a
-// transaction or script whose commands it may not run is dropped at a restart, with a line in the log of Redis alone.
+// replay checks that the default user has its rights, disabled or not. Redis 7.0 reads its
+// append-only file as that user, and a transaction or script whose commands it may not run is
+// dropped at a restart, with a line in the log of Redis alone.
 func (c *checker) replay(ctx context.Context, conn *redis.Conn) {
 	for _, key := range []string{c.cfg.Prefix + ":rev:log", "{session}"} {
 		for _, command := range replayed {
@@ -255,12 +277,19 @@ func (c *checker) replay(ctx context.Context, conn *redis.Conn) {
 			}
 			answer, err := conn.Do(ctx, args...).Text()
 			if err != nil {
-				c.fail("whether the ACL user default has its rights cannot be checked: allow +acl|dryrun: %w", err)
+				c.fail(
+					"whether the ACL user default has its rights cannot be checked: allow +acl|dryrun: %w",
+					err)
 				return
 			}
 			if answer != "OK" {
-				c.fail("the ACL user default may not run %s on %s, so a restart would drop acknowledged writes from the append-only "+
-					"file: write %q, which keeps strangers out as well", strings.ToUpper(args[3].(string)), key, disabledDefault)
+				c.fail(
+					"the ACL user default may not run %s on %s, so a restart would drop acknowledged writes from the append-only "+
+						"file: write %q, which keeps strangers out as well",
+					strings.ToUpper(args[3].(string)),
+					key,
+					disabledDefault,
+				)
 				return
 			}
 		}
@@ -269,8 +298,17 @@ func (c *checker) replay(ctx context.Context, conn *redis.Conn) {
 
 // replayed are the commands that our transactions and scripts leave in the append-only file.
 var replayed = []string{
-	"multi", "exec", "select 0", "xadd KEY * f v", "xdel KEY 1-0", "hset KEY f v", "zadd KEY 1 m", "zrem KEY m",
-	"zremrangebyscore KEY 0 1", "pexpireat KEY 1", "del KEY",
+	"multi",
+	"exec",
+	"select 0",
+	"xadd KEY * f v",
+	"xdel KEY 1-0",
+	"hset KEY f v",
+	"zadd KEY 1 m",
+	"zrem KEY m",
+	"zremrangebyscore KEY 0 1",
+	"pexpireat KEY 1",
+	"del KEY",
 }
 
 func onThisMachine(address string) bool {

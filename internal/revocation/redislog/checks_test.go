@@ -9,7 +9,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// breaking passes connections on to a server, except that each ends when a word is first sent over it.
+// breaking passes connections on to a server, except that each ends when a word is first sent over
+// it.
 func breaking(t *testing.T, addr, word string) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -48,7 +49,8 @@ func pass(c net.Conn, addr string, word []byte) {
 	}
 }
 
-// TestABrokenConnectionIsNoFinding: an issuer that starts while Redis is in trouble asks again, and does not give up.
+// TestABrokenConnectionIsNoFinding: an issuer that starts while Redis is in trouble asks again, and
+// does not give up.
 func TestABrokenConnectionIsNoFinding(t *testing.T) {
 	t.Parallel()
 	r := startRedis(t)
@@ -68,7 +70,12 @@ func TestHowFullRedisIsIsShown(t *testing.T) {
 	s.o.Registry = prometheus.NewRegistry()
 	startIssuer(t, r.addr(), s)
 	eventually(t, "the metrics tell of it", func() bool {
-		used, limit := gathered(t, s.o.Registry, "sallyport_revocation_redis_used_bytes"), gathered(t, s.o.Registry, "sallyport_revocation_redis_limit_bytes")
+		used, limit := gathered(t, s.o.Registry,
+			"sallyport_revocation_redis_used_bytes"), gathered(
+			t,
+			s.o.Registry,
+			"sallyport_revocation_redis_limit_bytes",
+		)
 		return used > 500_000 && used < 64<<20 && limit == 64<<20
 	})
 }

@@ -40,8 +40,9 @@ func (m *mesh) skewed() {
 	}
 }
 
-// TestAMovedClockOfRedisLosesNothing: whatever else happens meanwhile, what was revoked before and during it is in force
-// afterwards at every gate (S3), also at one that knows only the log (S4); nobody has to log in again.
+// TestAMovedClockOfRedisLosesNothing: whatever else happens meanwhile, what was revoked before and
+// during it is in force afterwards at every gate (S3), also at one that knows only the log (S4);
+// nobody has to log in again.
 func TestAMovedClockOfRedisLosesNothing(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
@@ -78,7 +79,8 @@ func TestAMovedClockOfRedisLosesNothing(t *testing.T) {
 			m.denied()
 			move(0)
 			m.survived()
-			if first := r.do("HGET", headKey, "first"); first != "1" && first != "2" { // the genesis lives no longer than it must
+			// the genesis lives no longer than it must
+			if first := r.do("HGET", headKey, "first"); first != "1" && first != "2" {
 				t.Errorf("live entries were trimmed: first is %v", first)
 			}
 			if now := r.do("HGET", headKey, "era"); now != era && !strings.HasSuffix(name, "emptied") {
@@ -88,8 +90,8 @@ func TestAMovedClockOfRedisLosesNothing(t *testing.T) {
 	}
 }
 
-// TestAStaleIssuerWhoseClockIsNotRedisMintsNothing: a copy that is not confirmed any more says nothing of the clocks, and a token made by one
-// that is ahead outlives its revocation.
+// TestAStaleIssuerWhoseClockIsNotRedisMintsNothing: a copy that is not confirmed any more says
+// nothing of the clocks, and a token made by one that is ahead outlives its revocation.
 func TestAStaleIssuerWhoseClockIsNotRedisMintsNothing(t *testing.T) {
 	t.Parallel()
 	r := startRedis(t)
@@ -111,7 +113,8 @@ func TestAStaleIssuerWhoseClockIsNotRedisMintsNothing(t *testing.T) {
 	}
 }
 
-// TestAnEntryMadeWhileRedisIsBehindOutlivesItsTokens: by Redis' clock alone it would expire 300 s before them.
+// TestAnEntryMadeWhileRedisIsBehindOutlivesItsTokens: by Redis' clock alone it would expire 300 s
+// before them.
 func TestAnEntryMadeWhileRedisIsBehindOutlivesItsTokens(t *testing.T) {
 	t.Parallel()
 	r, move := startMovable(t)
@@ -125,7 +128,8 @@ func TestAnEntryMadeWhileRedisIsBehindOutlivesItsTokens(t *testing.T) {
 		t.Errorf("expires %v before tokens that exist", least.Sub(time.UnixMilli(made.Expires)))
 	}
 	if sessions := least.Add(-quick().MaxTokenLifetime); made.IssuedBefore < sessions.UnixMilli() {
-		t.Errorf("its cutoff is %v before sessions that have begun", sessions.Sub(time.UnixMilli(made.IssuedBefore)))
+		t.Errorf("its cutoff is %v before sessions that have begun",
+			sessions.Sub(time.UnixMilli(made.IssuedBefore)))
 	}
 }
 

@@ -8,7 +8,8 @@ import (
 	"github.com/sallyport/sallyport/internal/config"
 )
 
-// Config is the key `revocation:` in both daemons' files. Gates and issuers on one log must agree on all of it.
+// Config is the key `revocation:` in both daemons' files. Gates and issuers on one log must agree
+// on all of it.
 type Config struct {
 	MaxStaleness       time.Duration `yaml:"max_staleness" usage:"age of the last confirmed copy of the log from which a gate denies everything"`
 	Settle             time.Duration `yaml:"settle" usage:"age of a connection's first good heartbeat from which its heartbeats count"`
@@ -39,10 +40,12 @@ func (c Config) Validate() error {
 		bad("heartbeat", "revocation: expected a heartbeat from 10ms to 10s, got %s", c.Heartbeat)
 	}
 	if c.Settle < 4*c.Heartbeat {
-		bad("settle", "revocation: settle must be at least four heartbeats (%s), got %s", 4*c.Heartbeat, c.Settle)
+		bad("settle", "revocation: settle must be at least four heartbeats (%s), got %s",
+			4*c.Heartbeat, c.Settle)
 	}
 	if c.MaxStaleness < c.Settle+4*c.Heartbeat {
-		bad("max_staleness", "revocation: max_staleness must be at least settle + 4 heartbeats (%s), got %s",
+		bad("max_staleness",
+			"revocation: max_staleness must be at least settle + 4 heartbeats (%s), got %s",
 			c.Settle+4*c.Heartbeat, c.MaxStaleness)
 	}
 	if c.MaxStaleness > time.Hour {
@@ -55,17 +58,21 @@ func (c Config) Validate() error {
 		bad("clock_skew", "revocation: expected a clock_skew from 1s to 10m, got %s", c.ClockSkew)
 	}
 	if c.MaxTokenLifetime < time.Second || c.MaxTokenLifetime > 90*24*time.Hour {
-		bad("max_token_lifetime", "revocation: expected a max_token_lifetime from 1s to 2160h, got %s", c.MaxTokenLifetime)
+		bad("max_token_lifetime",
+			"revocation: expected a max_token_lifetime from 1s to 2160h, got %s",
+			c.MaxTokenLifetime)
 	}
 	if c.MaxSessionLifetime < c.MaxTokenLifetime {
-		bad("max_session_lifetime", "revocation: max_session_lifetime must be at least max_token_lifetime (%s), got %s",
+		bad("max_session_lifetime",
+			"revocation: max_session_lifetime must be at least max_token_lifetime (%s), got %s",
 			c.MaxTokenLifetime, c.MaxSessionLifetime)
 	}
 	if c.MaxGates < 1 || c.MaxGates > 999 {
 		bad("max_gates", "revocation: expected 1 to 999 gates, got %d", c.MaxGates)
 	}
 	if c.AppendTimeout < 10*time.Millisecond || c.AppendTimeout > time.Minute {
-		bad("append_timeout", "revocation: expected an append_timeout from 10ms to 1m, got %s", c.AppendTimeout)
+		bad("append_timeout", "revocation: expected an append_timeout from 10ms to 1m, got %s",
+			c.AppendTimeout)
 	}
 	if err := checkPrefix(c.Prefix); err != nil {
 		bad("prefix", "%v", err)
@@ -73,11 +80,14 @@ func (c Config) Validate() error {
 	return errors.Join(errs...)
 }
 
-// checkPrefix wants exactly one hash tag around the whole prefix, so that all keys lie in one slot of a cluster.
+// checkPrefix wants exactly one hash tag around the whole prefix, so that all keys lie in one slot
+// of a cluster.
 func checkPrefix(p string) error {
 	tag := strings.TrimSuffix(strings.TrimPrefix(p, "{"), "}")
-	if len(p) != len(tag)+2 || tag == "" || strings.Trim(tag, "abcdefghijklmnopqrstuvwxyz0123456789-_.") != "" {
-		return errors.New("revocation: expected a prefix of a-z, 0-9, -, _ and . in braces, as {sallyport}")
+	if len(p) != len(tag)+2 || tag == "" ||
+		strings.Trim(tag, "abcdefghijklmnopqrstuvwxyz0123456789-_.") != "" {
+		return errors.New(
+			"revocation: expected a prefix of a-z, 0-9, -, _ and . in braces, as {sallyport}")
 	}
 	return nil
 }

@@ -8,7 +8,8 @@ import (
 	"testing"
 )
 
-// door is an address that leads each new connection to where it leads then, as a resolver of the primary does.
+// door is an address that leads each new connection to where it leads then, as a resolver of the
+// primary does.
 type door struct {
 	net.Listener
 	to atomic.Pointer[string]
@@ -49,8 +50,9 @@ func carry(dst, src net.Conn) {
 	_ = src.Close()
 }
 
-// TestDeposedPrimaryIsLeft: a primary that was replaced and answers on, with nobody to fulfil WAIT, keeps no connection.
-// Else an issuer could not say in time what the new primary's log lacks (S4), and a gate would stay stale (L1).
+// TestDeposedPrimaryIsLeft: a primary that was replaced and answers on, with nobody to fulfil WAIT,
+// keeps no connection. Else an issuer could not say in time what the new primary's log lacks (S4),
+// and a gate would stay stale (L1).
 func TestDeposedPrimaryIsLeft(t *testing.T) {
 	t.Parallel()
 	old := startRedis(t)
@@ -69,7 +71,9 @@ func TestDeposedPrimaryIsLeft(t *testing.T) {
 	next.do("REPLICAOF", "NO", "ONE")
 	replicaOf(t, next)
 	before := next.lines(issuersKey)
-	eventually(t, "the issuer's heartbeats reach the new primary", func() bool { return !maps.Equal(next.lines(issuersKey), before) })
+	eventually(t, "the issuer's heartbeats reach the new primary",
+		func() bool { return !maps.Equal(next.lines(issuersKey), before) })
 	revoke(t, i, sid("after"))
-	eventually(t, "the gate hears of it there", func() bool { return g.Check(session("after")).Revoked && g.fresh() })
+	eventually(t, "the gate hears of it there",
+		func() bool { return g.Check(session("after")).Revoked && g.fresh() })
 }

@@ -6,13 +6,15 @@ import (
 	"github.com/sallyport/sallyport/internal/revocation"
 )
 
-// BeatOnce sends one heartbeat over a connection of its own, for a process that does not run. The answer changes nothing.
+// BeatOnce sends one heartbeat over a connection of its own, for a process that does not run. The
+// answer changes nothing.
 func (f *follower) BeatOnce(ctx context.Context) (revocation.HeartbeatReply, error) {
 	return f.BeatWith(ctx, f.machine.Beat(f.instant()))
 }
 
 // BeatWith sends a heartbeat made by the caller.
-func (f *follower) BeatWith(ctx context.Context, hb revocation.Heartbeat) (revocation.HeartbeatReply, error) {
+func (f *follower) BeatWith(ctx context.Context,
+	hb revocation.Heartbeat) (revocation.HeartbeatReply, error) {
 	conn, err := f.client.Dedicated(ctx, f.keys.log)
 	if err != nil {
 		return revocation.HeartbeatReply{}, err
@@ -21,8 +23,10 @@ func (f *follower) BeatWith(ctx context.Context, hb revocation.Heartbeat) (revoc
 	return f.send(ctx, conn, hb)
 }
 
-// AppendOnce runs the append script once, and gives its status and on how many replicas WAIT found it.
-func (i *Issuer) AppendOnce(ctx context.Context, b revocation.Batch) (status string, replicas int, err error) {
+// AppendOnce runs the append script once, and gives its status and on how many replicas WAIT found
+// it.
+func (i *Issuer) AppendOnce(ctx context.Context,
+	b revocation.Batch) (status string, replicas int, err error) {
 	conn, err := i.client.Dedicated(ctx, i.keys.log)
 	if err != nil {
 		return "", 0, err

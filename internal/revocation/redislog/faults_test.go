@@ -20,7 +20,8 @@ const (
 	headKey = "{sallyport}:rev:head"
 )
 
-// mesh is one Redis, issuers and gates. healthy gives one on which, if it has issuers, some sessions are revoked.
+// mesh is one Redis, issuers and gates. healthy gives one on which, if it has issuers, some
+// sessions are revoked.
 type mesh struct {
 	*server
 	issuers []issuer
@@ -76,7 +77,8 @@ func (m *mesh) denied() {
 	m.t.Helper()
 	for n, g := range m.gates {
 		for _, id := range m.revoked {
-			eventually(m.t, fmt.Sprintf("gate %d denies %s", n+1, id), func() bool { return g.Check(session(id)).Revoked })
+			eventually(m.t, fmt.Sprintf("gate %d denies %s", n+1, id),
+				func() bool { return g.Check(session(id)).Revoked })
 		}
 		if g.Check(session("other")).Revoked {
 			m.t.Errorf("gate %d denies a session nobody revoked (S8)", n+1)
@@ -84,7 +86,8 @@ func (m *mesh) denied() {
 	}
 }
 
-// neverAllows watches, until the test's end, that no running gate allows what was revoked by now (S3).
+// neverAllows watches, until the test's end, that no running gate allows what was revoked by now
+// (S3).
 func (m *mesh) neverAllows() {
 	done, stopped := make(chan struct{}), make(chan struct{})
 	gates, revoked := m.gates, append([]string(nil), m.revoked...)
@@ -109,8 +112,8 @@ func (m *mesh) neverAllows() {
 	m.t.Cleanup(func() { close(done); <-stopped })
 }
 
-// survived is what must hold after any fault has ended: all converge, what was revoked is still in force, also at a gate
-// that starts now and knows only the log (S4), and revoking goes on.
+// survived is what must hold after any fault has ended: all converge, what was revoked is still in
+// force, also at a gate that starts now and knows only the log (S4), and revoking goes on.
 func (m *mesh) survived() {
 	m.t.Helper()
 	m.converge()
@@ -119,15 +122,17 @@ func (m *mesh) survived() {
 	eventually(m.t, "a new gate is fresh", late.fresh)
 	for _, id := range m.revoked {
 		if !late.Check(session(id)).Revoked {
-			m.t.Errorf("a gate that starts after the fault allows %s, which was acknowledged as revoked (S4)", id)
+			m.t.Errorf(
+				"a gate that starts after the fault allows %s, which was acknowledged as revoked (S4)",
+				id)
 		}
 	}
 	m.revoke("afterwards")
 	m.denied()
 }
 
-// TestFaultsOfTheLog: whatever happens to the log, nothing acknowledged is lost (S4), nothing denied is allowed again
-// (S3), and all is well again soon (L1) without a restart.
+// TestFaultsOfTheLog: whatever happens to the log, nothing acknowledged is lost (S4), nothing
+// denied is allowed again (S3), and all is well again soon (L1) without a restart.
 func TestFaultsOfTheLog(t *testing.T) {
 	for name, fault := range map[string]func(m *mesh){
 		"flushed":               func(m *mesh) { m.do("FLUSHALL") },
@@ -160,7 +165,8 @@ func TestFaultsOfTheLog(t *testing.T) {
 	}
 }
 
-// TestOlderDisk: Redis comes back with the disk of some time ago. What was revoked since is not lost.
+// TestOlderDisk: Redis comes back with the disk of some time ago. What was revoked since is not
+// lost.
 func TestOlderDisk(t *testing.T) {
 	t.Parallel()
 	m := healthy(t, 2, 2)
@@ -186,8 +192,8 @@ func run(t *testing.T, name string, args ...string) {
 	}
 }
 
-// TestOutage: a Redis that does not answer denies nobody at first (L2), everybody from max_staleness on (S2), what is
-// revoked all the while (S3), and nobody again once it answers (L1).
+// TestOutage: a Redis that does not answer denies nobody at first (L2), everybody from
+// max_staleness on (S2), what is revoked all the while (S3), and nobody again once it answers (L1).
 func TestOutage(t *testing.T) {
 	t.Parallel()
 	m := healthy(t, 1, 1)
@@ -201,7 +207,8 @@ func TestOutage(t *testing.T) {
 			t.Fatalf("stale %s after an outage began", time.Since(began))
 		}
 	}
-	eventually(t, "the gate is stale", func() bool { return g.Freshness(g.Instant()).Why == revocation.WhyStale })
+	eventually(t, "the gate is stale",
+		func() bool { return g.Freshness(g.Instant()).Why == revocation.WhyStale })
 	if err := g.Ready(); err == nil {
 		t.Error("a stale gate calls itself ready")
 	}
@@ -217,8 +224,8 @@ func signal(t *testing.T, pid int, s syscall.Signal) {
 	}
 }
 
-// TestUnacknowledgedIsInForceHereAndComesLater: an append that fails is an error (S7), denied at once by the issuer
-// itself, and in the log as soon as there is one.
+// TestUnacknowledgedIsInForceHereAndComesLater: an append that fails is an error (S7), denied at
+// once by the issuer itself, and in the log as soon as there is one.
 func TestUnacknowledgedIsInForceHereAndComesLater(t *testing.T) {
 	t.Parallel()
 	m := healthy(t, 1, 1)
@@ -241,7 +248,8 @@ func TestMissingHeadWithGatesOnly(t *testing.T) {
 	t.Parallel()
 	r := startRedis(t)
 	g := startGate(t, r.addr(), named("gate-1"))
-	eventually(t, "the gate has sent heartbeats", func() bool { return r.do("EXISTS", gateKey(1)) == int64(1) })
+	eventually(t, "the gate has sent heartbeats",
+		func() bool { return r.do("EXISTS", gateKey(1)) == int64(1) })
 	if f := g.Freshness(g.Instant()); f.Fresh || f.Why != revocation.WhyNoCopy {
 		t.Errorf("freshness without a log: %+v", f)
 	}
@@ -252,7 +260,8 @@ func TestMissingHeadWithGatesOnly(t *testing.T) {
 	eventually(t, "an idle issuer has created the head and the gate is fresh", g.fresh)
 }
 
-// TestGateWithoutRedisAllowsNothing (S2): a gate that starts while Redis is down is neither fresh nor ready.
+// TestGateWithoutRedisAllowsNothing (S2): a gate that starts while Redis is down is neither fresh
+// nor ready.
 func TestGateWithoutRedisAllowsNothing(t *testing.T) {
 	t.Parallel()
 	m := healthy(t, 1, 0)
@@ -268,7 +277,8 @@ func TestGateWithoutRedisAllowsNothing(t *testing.T) {
 	m.survived()
 }
 
-// TestClocks: a process whose clock is further than clock_skew from Redis' is not ready, and a new one not fresh either.
+// TestClocks: a process whose clock is further than clock_skew from Redis' is not ready, and a new
+// one not fresh either.
 func TestClocks(t *testing.T) {
 	t.Parallel()
 	m := healthy(t, 1, 0)
@@ -294,8 +304,9 @@ func TestClocks(t *testing.T) {
 	}
 }
 
-// TestClockNeverRevivesAToken: the time tokens expire by does not follow a wall clock that goes back by more than
-// clock_skew, and follows one that goes back by less only once a heartbeat has counted.
+// TestClockNeverRevivesAToken: the time tokens expire by does not follow a wall clock that goes
+// back by more than clock_skew, and follows one that goes back by less only once a heartbeat has
+// counted.
 func TestClockNeverRevivesAToken(t *testing.T) {
 	t.Parallel()
 	m := healthy(t, 1, 0)
@@ -311,7 +322,8 @@ func TestClockNeverRevivesAToken(t *testing.T) {
 		t.Error("the clock went back an hour")
 	}
 	clock.move(time.Hour - 20*time.Second)
-	eventually(t, "the clock is set back within clock_skew", func() bool { return g.Now().Before(before) })
+	eventually(t, "the clock is set back within clock_skew",
+		func() bool { return g.Now().Before(before) })
 }
 
 // TestContext: an append whose caller has gone is not an acknowledgement.
@@ -320,7 +332,8 @@ func TestContext(t *testing.T) {
 	m := healthy(t, 1, 0)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, err := m.issuers[0].Append(ctx, []revocation.Request{sid("x")}); !errors.Is(err, redislog.ErrUnavailable) {
+	if _, err := m.issuers[0].Append(ctx, []revocation.Request{sid("x")}); !errors.Is(err,
+		redislog.ErrUnavailable) {
 		t.Errorf("append with a cancelled context: %v", err)
 	}
 	if _, err := m.issuers[0].Append(t.Context(), nil); !errors.Is(err, revocation.ErrInvalidRequest) {

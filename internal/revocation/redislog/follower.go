@@ -32,12 +32,13 @@ type machine interface {
 
 // follower keeps a machine's copy of the log complete and fresh.
 type follower struct {
-	client  *redisconn.Client
-	cfg     Config
-	o       Options
-	keys    keys
-	field   string                  // this process's name among the lines
-	tell    func(line string) []any // the command that writes its line; nil: it has no place for one yet
+	client *redisconn.Client
+	cfg    Config
+	o      Options
+	keys   keys
+	field  string // this process's name among the lines
+	// the command that writes its line; nil: it has no place for one yet
+	tell    func(line string) []any
 	log     *slog.Logger
 	metrics *metrics
 	instant func() revocation.Instant
@@ -47,7 +48,8 @@ type follower struct {
 	mu      sync.Mutex // guards the machine
 	machine machine
 	replica *revocation.Replica // the machine's
-	noted   map[keyName]int64   // when the entries that revoke keys expire (unix ms), for a snapshot; nil without one
+	// when the entries that revoke keys expire (unix ms), for a snapshot; nil without one
+	noted map[keyName]int64
 
 	set     *revocation.Set
 	clock   *revocation.Clock
@@ -58,8 +60,9 @@ type follower struct {
 	counter atomic.Uint64                      // of the line
 	wrote   atomic.Bool                        // a heartbeat has written our line
 	rival   atomic.Pointer[revocation.Instant] // when another process was last seen to write our line
-	cause   atomic.Pointer[string]             // why the last heartbeat did nothing for the copy; nil when it did
-	applied *signal                            // told after every change
+	// why the last heartbeat did nothing for the copy; nil when it did
+	cause   atomic.Pointer[string]
+	applied *signal // told after every change
 }
 
 const pageSize = 2000
@@ -72,7 +75,9 @@ func newFollower(client *redisconn.Client, cfg Config, o Options) (*follower, er
 	if _, err := rand.Read(bits[:]); err != nil {
 		return nil, fmt.Errorf("redislog: random bits: %w", err)
 	}
-	key := revocation.Key{K0: binary.NativeEndian.Uint64(bits[:]), K1: binary.NativeEndian.Uint64(bits[8:])}
+	key := revocation.Key{
+		K0: binary.NativeEndian.Uint64(bits[:]), K1: binary.NativeEndian.Uint64(bits[8:]),
+	}
 	f := &follower{
 		client: client, cfg: cfg, o: o, keys: keysUnder(cfg.Prefix), log: o.Logger, instant: o.Instant,
 		id:   hex.EncodeToString(bits[16:]),
@@ -102,7 +107,11 @@ func (f *follower) adopt(m machine, r *revocation.Replica) error {
 
 func (c Config) replica() revocation.ReplicaConfig {
 	return revocation.ReplicaConfig{
-		MaxStaleness: c.MaxStaleness, Settle: c.Settle, ClockSkew: c.ClockSkew, MinReplicas: c.MinReplicas, Page: pageSize,
+		MaxStaleness: c.MaxStaleness,
+		Settle:       c.Settle,
+		ClockSkew:    c.ClockSkew,
+		MinReplicas:  c.MinReplicas,
+		Page:         pageSize,
 	}
 }
 
@@ -118,7 +127,9 @@ func (o Options) validate() error {
 
 func checkName(name string) error {
 	if name == "" || len(name) > 128 || oneLine(name) != name || strings.Contains(name, "#") {
-		return fmt.Errorf("redislog: expected a name of 1 to 128 bytes without # and control characters, got %q", name)
+		return fmt.Errorf(
+			"redislog: expected a name of 1 to 128 bytes without # and control characters, got %q",
+			name)
 	}
 	return nil
 }
@@ -132,7 +143,8 @@ func machineClocks() func() revocation.Instant {
 	}
 }
 
-// Ready says why the copy is not to be relied on, nil if it is: complete, confirmed, fresh, clocks in step.
+// Ready says why the copy is not to be relied on, nil if it is: complete, confirmed, fresh, clocks
+// in step.
 func (f *follower) Ready() error { return f.because(f.view.Load().Ready(f.instant())) }
 
 // because puts why the last heartbeat came to nothing before what follows from it.
@@ -160,8 +172,8 @@ func (f *follower) shared(now revocation.Instant) bool {
 	return seen != nil && now.Since(*seen) < f.cfg.MaxStaleness
 }
 
-// Check says whether a token is revoked. It takes no lock and makes no call. Ask Freshness too: "not revoked" is worth
-// something only while the copy is fresh.
+// Check says whether a token is revoked. It takes no lock and makes no call. Ask Freshness too:
+// "not revoked" is worth something only while the copy is fresh.
 func (f *follower) Check(facts *revocation.Facts) revocation.Verdict { return f.set.Check(facts) }
 
 // Freshness says whether anything may be allowed at now.
@@ -175,15 +187,16 @@ func (f *follower) Instant() revocation.Instant { return f.instant() }
 // Now is the time by which tokens expire here: between two counting heartbeats it never goes back.
 func (f *follower) Now() time.Time { return f.clock.Now(f.instant().Wall) }
 
-// MaxTokenLifetime is the longest token life the log covers: an issuer whose tokens live longer must be refused. False
-// while no head has been seen.
+// MaxTokenLifetime is the longest token life the log covers: an issuer whose tokens live longer
+// must be refused. False while no head has been seen.
 func (f *follower) MaxTokenLifetime() (time.Duration, bool) {
 	v := f.view.Load()
 	return v.MaxTokenLifetime, v.Head
 }
 
 // change runs one event on the machine and hands its consequences around.
-func (f *follower) change(event func(now revocation.Instant) revocation.Outcome) revocation.Outcome {
+func (f *follower) change(
+	event func(now revocation.Instant) revocation.Outcome) revocation.Outcome {
 	f.mu.Lock()
 	before := f.view.Load()
 	out := event(f.instant())
@@ -200,7 +213,8 @@ func (f *follower) change(event func(now revocation.Instant) revocation.Outcome)
 		poke(f.wake)
 	}
 	if out.Stalled || out.Resync != "" {
-		// What this connection reads is not what heartbeats are told of: it may lead to a primary that was deposed.
+		// What this connection reads is not what heartbeats are told of: it may lead to a primary
+		// that was deposed.
 		f.renew.Store(true)
 	}
 	if len(out.Applied) > 0 || out.Completed || out.Resync != "" {
@@ -234,8 +248,10 @@ func (f *follower) details() details {
 	now := f.instant()
 	view := f.view.Load()
 	d := details{
-		Version: f.o.Version, StalenessMS: view.Freshness(now).Staleness.Milliseconds(), Ready: view.Ready(now) == nil,
-		MaxMS: f.cfg.MaxStaleness.Milliseconds(),
+		Version:     f.o.Version,
+		StalenessMS: view.Freshness(now).Staleness.Milliseconds(),
+		Ready:       view.Ready(now) == nil,
+		MaxMS:       f.cfg.MaxStaleness.Milliseconds(),
 	}
 	if _, gate := f.machine.(*revocation.Replica); gate {
 		d.Name, d.Shared = f.o.Name, f.shared(now)

@@ -8,7 +8,8 @@ import (
 	"github.com/sallyport/sallyport/internal/revocation"
 )
 
-// Gate is a reader of the revocation log: a complete copy in memory, and the knowledge of how old it is.
+// Gate is a reader of the revocation log: a complete copy in memory, and the knowledge of how old
+// it is.
 type Gate struct {
 	*follower
 	keeper *keeper // nil without a snapshot file
@@ -46,10 +47,11 @@ func (g *Gate) Run(ctx context.Context) error {
 	return nil
 }
 
-// leave says as this gate's last word that it answers nobody any more, so that acknowledged logouts do not wait for it. It
-// says nothing unless it knows: a gate that still answers must be counted.
+// leave says as this gate's last word that it answers nobody any more, so that acknowledged logouts
+// do not wait for it. It says nothing unless it knows: a gate that still answers must be counted.
 func (g *Gate) leave(ctx context.Context) {
-	if g.o.Stopped == nil || !g.o.Stopped() || !g.wrote.Load() { // with a line written there is a place for it
+	// with a line written there is a place for it
+	if g.o.Stopped == nil || !g.o.Stopped() || !g.wrote.Load() {
 		return
 	}
 	ctx, cancel := context.WithTimeout(ctx, g.cfg.Settle)
@@ -61,7 +63,9 @@ func (g *Gate) leave(ctx context.Context) {
 	d.Ready, d.Left = false, true
 	command := g.places.tell(formatLine(position, g.counter.Add(1), g.id, d))
 	if err := g.client.Universal().Do(ctx, command...).Err(); err != nil {
-		g.log.Warn("the last word could not be left on the log: this gate counts as behind until its line is old", "error", oneLine(err.Error()))
+		g.log.Warn(
+			"the last word could not be left on the log: this gate counts as behind until its line is old",
+			"error", oneLine(err.Error()))
 	}
 }
 

@@ -44,14 +44,15 @@ func NewIssuer(client *redisconn.Client, cfg Config, o Options) (*Issuer, error)
 	i := &Issuer{
 		follower: f, writer: w, jobs: make(chan *job, maxQueue), mend: make(chan struct{}, 1)}
 	i.issuerLines, i.gateLines = &lineReader{read: i.readIssuers}, &lineReader{read: i.readGates}
-	// Each life of an issuer has a field of its own: one that took another's line for its own would append alone beside it.
+	// Each life of an issuer has a field of its own: one that took another's line for its own would
+	// append alone beside it.
 	f.field, f.send = f.o.Name+"#"+f.id, i.sendByIssuer
 	f.tell = func(line string) []any { return []any{"HSET", f.keys.issuers, f.field, line} }
 	return i, f.adopt(w, w.Replica)
 }
 
-// Run keeps the copy complete and fresh, appends, and mends the log, until ctx ends. It first checks Redis: with
-// redis.checks: enforce, one that the promises cannot be kept on is an error.
+// Run keeps the copy complete and fresh, appends, and mends the log, until ctx ends. It first
+// checks Redis: with redis.checks: enforce, one that the promises cannot be kept on is an error.
 func (i *Issuer) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -66,7 +67,8 @@ func (i *Issuer) Run(ctx context.Context) error {
 	return failed
 }
 
-// leave takes this issuer's line away: nobody waits for an issuer, and no other life will write the line again.
+// leave takes this issuer's line away: nobody waits for an issuer, and no other life will write the
+// line again.
 func (i *Issuer) leave(ctx context.Context) {
 	if !i.view.Load().Head { // no heartbeat was answered: there is none
 		return
@@ -74,7 +76,9 @@ func (i *Issuer) leave(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, i.cfg.Settle)
 	defer cancel()
 	if err := i.client.Universal().HDel(ctx, i.keys.issuers, i.field).Err(); err != nil {
-		i.log.Warn("this issuer's line could not be taken away: it is shown as gone until it is removed", "error", oneLine(err.Error()))
+		i.log.Warn(
+			"this issuer's line could not be taken away: it is shown as gone until it is removed",
+			"error", oneLine(err.Error()))
 	}
 }
 
@@ -105,7 +109,9 @@ func (i *Issuer) check(ctx context.Context) error {
 func (i *Issuer) judge(findings []error) error {
 	i.metrics.failedChecks.Set(float64(len(findings)))
 	if len(findings) > 0 && i.client.Config().Checks == redisconn.ChecksEnforce {
-		return fmt.Errorf("redislog: Redis is not safely set up (redis.checks: warn starts all the same): %w", errors.Join(findings...))
+		return fmt.Errorf(
+			"redislog: Redis is not safely set up (redis.checks: warn starts all the same): %w",
+			errors.Join(findings...))
 	}
 	for _, finding := range findings {
 		i.log.Warn("Redis is not safely set up", "finding", finding)
@@ -114,14 +120,14 @@ func (i *Issuer) judge(findings []error) error {
 	return nil
 }
 
-// Time is Redis' time: by the last heartbeat, carried on by the monotonic clock. Stamp iat, auth_time and cutoffs with
-// it. False when the last heartbeat is older than max_staleness.
+// Time is Redis' time: by the last heartbeat, carried on by the monotonic clock. Stamp iat,
+// auth_time and cutoffs with it. False when the last heartbeat is older than max_staleness.
 func (i *Issuer) Time() (time.Time, bool) {
 	return i.view.Load().Time(i.instant())
 }
 
-// MintingTime is Time for whoever makes tokens by it: false too while this issuer's clock and Redis' are more than clock_skew apart,
-// however fresh or stale the copy is.
+// MintingTime is Time for whoever makes tokens by it: false too while this issuer's clock and
+// Redis' are more than clock_skew apart, however fresh or stale the copy is.
 func (i *Issuer) MintingTime() (time.Time, bool) {
 	view := i.view.Load() // one view: the next may tell of a clock that has jumped
 	if !view.InStep() {
@@ -130,9 +136,10 @@ func (i *Issuer) MintingTime() (time.Time, bool) {
 	return view.Time(i.instant())
 }
 
-// Freshness is the copy's, and not fresh while this issuer's clock and Redis' are more than clock_skew apart: whoever is wrong,
-// no token is to be minted by Redis' time, which could make it outlive the revocations of others, or be refused as one of the
-// future. Revocations are appended all the same.
+// Freshness is the copy's, and not fresh while this issuer's clock and Redis' are more than
+// clock_skew apart: whoever is wrong, no token is to be minted by Redis' time, which could make it
+// outlive the revocations of others, or be refused as one of the future. Revocations are appended
+// all the same.
 func (i *Issuer) Freshness(now revocation.Instant) revocation.Freshness {
 	view := i.view.Load()
 	f := view.Freshness(now)
@@ -142,32 +149,46 @@ func (i *Issuer) Freshness(now revocation.Instant) revocation.Freshness {
 	return f
 }
 
-// Era names the era of the log: sessions carry the era they began in, and those of another era must log in again.
-// False while no head has been seen.
+// Era names the era of the log: sessions carry the era they began in, and those of another era must
+// log in again. False while no head has been seen.
 func (i *Issuer) Era() (string, bool) {
 	v := i.view.Load()
 	return v.Era, v.Era != ""
 }
 
-// CheckSession says whether a session may still be refreshed by this issuer's own set: revoked when its sid is, or its
-// subject, client, tenant or issuer has a cutoff at or after its beginning (Redis' time, to the millisecond). Like
-// Check, it is worth something only while the copy is fresh.
+// CheckSession says whether a session may still be refreshed by this issuer's own set: revoked when
+// its sid is, or its subject, client, tenant or issuer has a cutoff at or after its beginning
+// (Redis' time, to the millisecond). Like Check, it is worth something only while the copy is
+// fresh.
 func (i *Issuer) CheckSession(f *revocation.Facts, began time.Time) revocation.Verdict {
 	return i.set.CheckSession(f, began)
 }
 
-// sendByIssuer is an issuer's heartbeat: the script with the same steps as a gate's, which also creates a missing head,
-// trims, and says when this issuer has something to mend.
-func (i *Issuer) sendByIssuer(ctx context.Context, conn *redis.Conn, hb revocation.Heartbeat) (r revocation.HeartbeatReply, err error) {
+// sendByIssuer is an issuer's heartbeat: the script with the same steps as a gate's, which also
+// creates a missing head, trims, and says when this issuer has something to mend.
+func (i *Issuer) sendByIssuer(ctx context.Context, conn *redis.Conn,
+	hb revocation.Heartbeat) (r revocation.HeartbeatReply, err error) {
 	random, err := randomBits()
 	if err != nil {
 		return r, err
 	}
 	p := hb.Position
 	args := []any{
-		random, i.cfg.MaxTokenLifetime.Milliseconds(), i.cfg.ClockSkew.Milliseconds(), i.field, i.line(p),
-		p.Epoch.String(), p.Seq, p.Chain.String(), flag(hb.Mend), flag(hb.Holds), hb.Stored, i.cfg.Settle.Milliseconds(), maxTrim,
-		hb.Sight.Expired, hb.Sight.Redis,
+		random,
+		i.cfg.MaxTokenLifetime.Milliseconds(),
+		i.cfg.ClockSkew.Milliseconds(),
+		i.field,
+		i.line(p),
+		p.Epoch.String(),
+		p.Seq,
+		p.Chain.String(),
+		flag(hb.Mend),
+		flag(hb.Holds),
+		hb.Stored,
+		i.cfg.Settle.Milliseconds(),
+		maxTrim,
+		hb.Sight.Expired,
+		hb.Sight.Redis,
 	}
 	keys := []string{i.keys.log, i.keys.head, i.keys.issuers}
 	answer, replicas, err := i.writeAndWait(ctx, conn, heartbeatScript, keys, args, i.cfg.Settle/2)
@@ -211,9 +232,11 @@ func flag(b bool) string {
 // maxTrim is how many entries one heartbeat trims at most.
 const maxTrim = 1000
 
-// writeAndWait runs a script and WAIT in one pipeline on one connection, and reads both answers. A script Redis does
-// not know by its hash has done nothing, and the WAIT behind it speaks of an older write: both are sent again.
-func (f *follower) writeAndWait(ctx context.Context, conn *redis.Conn, s script, keys []string, args []any, wait time.Duration) (any, int, error) {
+// writeAndWait runs a script and WAIT in one pipeline on one connection, and reads both answers. A
+// script Redis does not know by its hash has done nothing, and the WAIT behind it speaks of an
+// older write: both are sent again.
+func (f *follower) writeAndWait(ctx context.Context, conn *redis.Conn, s script, keys []string,
+	args []any, wait time.Duration) (any, int, error) {
 	for _, whole := range []bool{false, true} {
 		pipe := conn.Pipeline()
 		did := pipe.Do(ctx, s.command(whole, keys, args)...)

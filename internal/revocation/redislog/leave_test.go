@@ -8,13 +8,14 @@ import (
 	"github.com/sallyport/sallyport/internal/revocation/redislog"
 )
 
-// TestAGateThatHasStoppedIsNotWaitedFor: once it answers nobody, a logout is acknowledged everywhere without it. One that
-// may still answer is waited for, and so is one that comes back.
+// TestAGateThatHasStoppedIsNotWaitedFor: once it answers nobody, a logout is acknowledged
+// everywhere without it. One that may still answer is waited for, and so is one that comes back.
 func TestAGateThatHasStoppedIsNotWaitedFor(t *testing.T) {
 	t.Parallel()
 	r := startRedis(t)
 	patient := named("issuer-1")
-	patient.cfg.MaxStaleness = time.Minute // on a busy machine, too, the one that may still answer is not yet old
+	// on a busy machine, too, the one that may still answer is not yet old
+	patient.cfg.MaxStaleness = time.Minute
 	i := startIssuer(t, r.addr(), patient)
 	start := func(name string, stopped func() bool) gate {
 		s := named(name)
@@ -59,7 +60,8 @@ func TestAGateThatHasStoppedIsNotWaitedFor(t *testing.T) {
 func TestAnIssuerThatHasStoppedIsShownNoMore(t *testing.T) {
 	t.Parallel()
 	r := startRedis(t)
-	stays, leaves := startIssuer(t, r.addr(), named("stays")), startIssuer(t, r.addr(), named("leaves"))
+	stays, leaves := startIssuer(t, r.addr(), named("stays")), startIssuer(t, r.addr(),
+		named("leaves"))
 	names := func() (found []string) {
 		lines, err := stays.Issuers(t.Context())
 		if err != nil {

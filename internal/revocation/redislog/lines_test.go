@@ -26,7 +26,8 @@ func asUser(t *testing.T, r *server, name string, rules ...string) *redisconn.Cl
 	}
 	r.do(args...)
 	cfg := redisconn.DefaultConfig()
-	cfg.Address, cfg.Username, cfg.Password, cfg.Checks = r.addr(), name, config.NewSecret("secret"), redisconn.ChecksWarn
+	cfg.Address, cfg.Username, cfg.Password, cfg.Checks = r.addr(), name, config.NewSecret(
+		"secret"), redisconn.ChecksWarn
 	cfg.ReadTimeout, cfg.WriteTimeout = 10*time.Second, 10*time.Second // what a thief writes is huge
 	return open(t, cfg)
 }
@@ -81,7 +82,8 @@ func TestAGatesUserCannotStopTheService(t *testing.T) {
 			r := startRedis(t)
 			metrics, s, gs := prometheus.NewRegistry(), named("issuer-1"), named("gate-1")
 			s.o.Registry = metrics
-			s.cfg.MaxStaleness = 20 * time.Second // Redis takes its time to write hundreds of megabytes to disk
+			// Redis takes its time to write hundreds of megabytes to disk
+			s.cfg.MaxStaleness = 20 * time.Second
 			gs.cfg.MaxStaleness = s.cfg.MaxStaleness
 			i := startIssuer(t, r.addr(), s)
 			rules := deployedGateRules(t)
@@ -133,7 +135,8 @@ func TestAGatesUserCannotStopTheService(t *testing.T) {
 				return true
 			})
 			eventually(t, "what was dropped is counted", func() bool {
-				return name != "huge lines" || metric(t, metrics, "sallyport_revocation_dropped_lines_total") > 0
+				return name != "huge lines" ||
+					metric(t, metrics, "sallyport_revocation_dropped_lines_total") > 0
 			})
 		})
 	}
@@ -145,8 +148,10 @@ func TestAGateWithAUserOfItsOwnHasItsOwnLine(t *testing.T) {
 	t.Parallel()
 	r := startRedis(t)
 	i := startIssuer(t, r.addr(), named("issuer-1"))
-	own := strings.Fields("resetkeys %R~{sallyport}:rev:* ~{sallyport}:replica:7 -@all +set +getrange +hmget +xrange +xread +wait +multi +exec " +
-		"+discard +time +hello +ping")
+	own := strings.Fields(
+		"resetkeys %R~{sallyport}:rev:* ~{sallyport}:replica:7 -@all +set +getrange +hmget +xrange +xread +wait +multi +exec " +
+			"+discard +time +hello +ping",
+	)
 	c := asUser(t, r, "gate-7", own...)
 	g := gateAs(t, c, named("gate-7"))
 	other := gateAs(t, asUser(t, r, "gate", deployedGateRules(t)...), named("other"))
@@ -160,15 +165,22 @@ func TestAGateWithAUserOfItsOwnHasItsOwnLine(t *testing.T) {
 	if text := fmt.Sprint(r.do("GET", gateKey(7))); !strings.Contains(text, `"gate-7"`) {
 		t.Errorf("its line: %s", text)
 	}
-	if err := c.Universal().Set(t.Context(), gateKey(1), "x", 0).Err(); !redis.HasErrorPrefix(err, "NOPERM") {
+	if err := c.Universal().
+		Set(t.Context(), gateKey(1), "x", 0).
+		Err(); !redis.HasErrorPrefix(
+		err,
+		"NOPERM",
+	) {
 		t.Errorf("it writes another gate's line: %v", err)
 	}
-	none := asUser(t, r, "none", strings.Fields("resetkeys %R~{sallyport}:rev:* -@all +set +getrange +hmget +hello")...)
+	none := asUser(t, r, "none",
+		strings.Fields("resetkeys %R~{sallyport}:rev:* -@all +set +getrange +hmget +hello")...)
 	lost, err := redislog.NewGate(none, quick(), named("lost").options(t))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := lost.BeatOnce(t.Context()); err == nil || !strings.Contains(err.Error(), "allow it one") {
+	if _, err := lost.BeatOnce(t.Context()); err == nil ||
+		!strings.Contains(err.Error(), "allow it one") {
 		t.Errorf("a gate that may write no line says %v", err)
 	}
 }
@@ -356,7 +368,8 @@ func deployedLimits(t *testing.T) (args []string) {
 		t.Fatal(err)
 	}
 	for l := range strings.Lines(string(conf)) {
-		if words := strings.Fields(l); len(words) == 2 && (strings.HasPrefix(words[0], "maxmemory") || words[0] == "proto-max-bulk-len") {
+		if words := strings.Fields(l); len(words) == 2 &&
+			(strings.HasPrefix(words[0], "maxmemory") || words[0] == "proto-max-bulk-len") {
 			args = append(args, "--"+words[0], words[1])
 		}
 	}
@@ -393,11 +406,13 @@ func TestAGatesUserCannotFillRedis(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer func() { _ = c.Close() }()
-		if _, err := fmt.Fprint(c, "AUTH thief secret\r\n", strings.Repeat("XRANGE {sallyport}:rev:log - +\r\n", 10)); err != nil {
+		if _, err := fmt.Fprint(c, "AUTH thief secret\r\n",
+			strings.Repeat("XRANGE {sallyport}:rev:log - +\r\n", 10)); err != nil {
 			t.Fatal(err)
 		}
 		revoke(t, i, sid(fmt.Sprint("unread answers ", n)))
 	}
-	eventually(t, "Redis has what it had before", func() bool { return r.do("EXISTS", gateKey(2), gateKey(99)) == int64(0) })
+	eventually(t, "Redis has what it had before",
+		func() bool { return r.do("EXISTS", gateKey(2), gateKey(99)) == int64(0) })
 	revoke(t, i, sid("afterwards"))
 }

@@ -8,14 +8,15 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// memoryEvery is how often an issuer asks Redis how full it is: a full Redis is an outage, and it fills slowly.
+// memoryEvery is how often an issuer asks Redis how full it is: a full Redis is an outage, and it
+// fills slowly.
 const memoryEvery = 15 * time.Second
 
 // memory is how much of its memory a server of Redis uses.
 type memory struct{ used, limit float64 } // bytes; limit 0: none
 
-// fuller reports whether a server is nearer to its limit than another one. One without a limit is judged by its size among others
-// without.
+// fuller reports whether a server is nearer to its limit than another one. One without a limit is
+// judged by its size among others without.
 func (m memory) fuller(than memory) bool {
 	if m.limit > 0 && than.limit > 0 {
 		return m.used/m.limit > than.used/than.limit

@@ -7,7 +7,8 @@ import (
 	"github.com/sallyport/sallyport/internal/revocation"
 )
 
-// mends appends again what the log has lost, whenever a heartbeat has shown what the log holds, until ctx ends.
+// mends appends again what the log has lost, whenever a heartbeat has shown what the log holds,
+// until ctx ends.
 func (i *Issuer) mends(ctx context.Context) {
 	var owed []SessionRef // sessions still to be ended again
 	for {
@@ -36,8 +37,8 @@ func (i *Issuer) mends(ctx context.Context) {
 	}
 }
 
-// mendOne appends a batch again and waits until it has been read back, so that the next is computed against the head it
-// left. It reports whether to go on at once.
+// mendOne appends a batch again and waits until it has been read back, so that the next is computed
+// against the head it left. It reports whether to go on at once.
 func (i *Issuer) mendOne(ctx context.Context, b revocation.Batch) bool {
 	ctx, cancel := context.WithTimeout(ctx, i.cfg.AppendTimeout)
 	defer cancel()
@@ -53,11 +54,13 @@ func (i *Issuer) mendOne(ctx context.Context, b revocation.Batch) bool {
 	}
 	at, err := i.run(ctx, &job{batch: b})
 	if err != nil {
-		i.log.Warn("revocations the log has lost could not be appended again yet", "entries", len(b.Entries), "error", err)
+		i.log.Warn("revocations the log has lost could not be appended again yet", "entries",
+			len(b.Entries), "error", err)
 		return false
 	}
 	i.metrics.mended.Add(float64(len(b.Entries)))
-	i.log.Warn("appended again revocations that the log had lost", "entries", len(b.Entries), "seq", at.Seq)
+	i.log.Warn("appended again revocations that the log had lost", "entries", len(b.Entries),
+		"seq", at.Seq)
 	for {
 		changed := i.applied.next()
 		i.mu.Lock()
@@ -82,11 +85,12 @@ func sessionsOf(b revocation.Batch) []SessionRef {
 	return refs
 }
 
-// endAtOnce is how many sessions are ended again in one call: it is done, or to be repeated, as a whole.
+// endAtOnce is how many sessions are ended again in one call: it is done, or to be repeated, as a
+// whole.
 const endAtOnce = 50
 
-// endAgain ends sessions again, as many as there is time for, and returns those still to be. The entries are appended whatever
-// comes of it: they must not wait for the sessions' store.
+// endAgain ends sessions again, as many as there is time for, and returns those still to be. The
+// entries are appended whatever comes of it: they must not wait for the sessions' store.
 func (i *Issuer) endAgain(ctx context.Context, refs []SessionRef) []SessionRef {
 	if len(refs) == 0 || i.o.OnReappend == nil {
 		return nil
@@ -96,7 +100,9 @@ func (i *Issuer) endAgain(ctx context.Context, refs []SessionRef) []SessionRef {
 	for len(refs) > 0 {
 		n := min(len(refs), endAtOnce)
 		if err := i.o.OnReappend(ctx, refs[:n]); err != nil {
-			i.log.Error("sessions whose revocations the log had lost could not be ended again yet", "sessions", len(refs), "error", err)
+			i.log.Error(
+				"sessions whose revocations the log had lost could not be ended again yet",
+				"sessions", len(refs), "error", err)
 			return refs
 		}
 		refs = refs[n:]

@@ -39,37 +39,49 @@ const namespace, subsystem = "sallyport", "revocation"
 
 func newMetrics(f *follower, r *prometheus.Registry) (*metrics, error) {
 	counter := func(name, help string) prometheus.Counter {
-		return prometheus.NewCounter(prometheus.CounterOpts{Namespace: namespace, Subsystem: subsystem, Name: name, Help: help})
+		return prometheus.NewCounter(
+			prometheus.CounterOpts{Namespace: namespace, Subsystem: subsystem, Name: name, Help: help})
 	}
 	vec := func(name, help, label string) *prometheus.CounterVec {
-		return prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: namespace, Subsystem: subsystem, Name: name, Help: help}, []string{label})
+		return prometheus.NewCounterVec(
+			prometheus.CounterOpts{Namespace: namespace, Subsystem: subsystem, Name: name, Help: help},
+			[]string{label})
 	}
 	m := &metrics{
-		f:          f,
-		resyncs:    vec("resyncs_total", "Times the log was loaded again, by cause.", "cause"),
-		heartbeats: vec("heartbeats_total", "Heartbeats by outcome; only counted ones keep the copy fresh.", "outcome"),
+		f:       f,
+		resyncs: vec("resyncs_total", "Times the log was loaded again, by cause.", "cause"),
+		heartbeats: vec("heartbeats_total",
+			"Heartbeats by outcome; only counted ones keep the copy fresh.", "outcome"),
 		readErrors: counter("read_errors_total", "Errors of the connection that reads the log."),
 		setBacks:   counter("clock_set_back_total", "Times this machine's wall clock had gone back."),
-		appends:    vec("appends_total", "Appends by outcome; only acknowledged ones were answered with success.", "outcome"),
-		alone:      counter("appended_alone_total", "Appends acknowledged while no other issuer was alive."),
-		mended:     counter("mended_entries_total", "Entries appended again because the log had lost them."),
-		dropped:    counter("dropped_lines_total", "Gates' lines dropped unread: somebody else has written there."),
+		appends: vec("appends_total",
+			"Appends by outcome; only acknowledged ones were answered with success.", "outcome"),
+		alone: counter("appended_alone_total",
+			"Appends acknowledged while no other issuer was alive."),
+		mended: counter("mended_entries_total",
+			"Entries appended again because the log had lost them."),
+		dropped: counter("dropped_lines_total",
+			"Gates' lines dropped unread: somebody else has written there."),
 		failedChecks: prometheus.NewGauge(prometheus.GaugeOpts{
 			Namespace: namespace, Subsystem: subsystem, Name: "failed_redis_checks",
 			Help: "Ways in which Redis is not what the promises need, as found at the start.",
 		}),
 	}
 	gauge := func(name, help string) prometheus.Gauge {
-		return prometheus.NewGauge(prometheus.GaugeOpts{Namespace: namespace, Subsystem: subsystem, Name: name, Help: help})
+		return prometheus.NewGauge(
+			prometheus.GaugeOpts{Namespace: namespace, Subsystem: subsystem, Name: name, Help: help})
 	}
-	m.redisUsed = gauge("redis_used_bytes", "Memory in use of the Redis server that is nearest to its limit.")
-	m.redisLimit = gauge("redis_limit_bytes", "Most memory that this server may use (maxmemory); 0: without a limit.")
+	m.redisUsed = gauge("redis_used_bytes",
+		"Memory in use of the Redis server that is nearest to its limit.")
+	m.redisLimit = gauge("redis_limit_bytes",
+		"Most memory that this server may use (maxmemory); 0: without a limit.")
 	for _, c := range revocation.Causes() {
 		m.resyncs.WithLabelValues(string(c))
 	}
 	collectors := []prometheus.Collector{m.resyncs, m.heartbeats, m.readErrors, m.setBacks, m}
 	if _, ok := f.machine.(*revocation.Writer); ok {
-		collectors = append(collectors, m.appends, m.alone, m.mended, m.dropped, m.failedChecks, m.redisUsed, m.redisLimit)
+		collectors = append(collectors, m.appends, m.alone, m.mended, m.dropped, m.failedChecks,
+			m.redisUsed, m.redisLimit)
 	}
 	var errs []error
 	for _, c := range collectors {
@@ -81,14 +93,17 @@ func newMetrics(f *follower, r *prometheus.Registry) (*metrics, error) {
 // snapshotMetrics are those of a gate that keeps a snapshot.
 func snapshotMetrics(r *prometheus.Registry) (loads, writes *prometheus.CounterVec, err error) {
 	vec := func(name, help string, outcomes ...string) *prometheus.CounterVec {
-		v := prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: namespace, Subsystem: subsystem, Name: name, Help: help}, []string{"outcome"})
+		v := prometheus.NewCounterVec(
+			prometheus.CounterOpts{Namespace: namespace, Subsystem: subsystem, Name: name, Help: help},
+			[]string{"outcome"})
 		for _, o := range outcomes {
 			v.WithLabelValues(o)
 		}
 		return v
 	}
-	loads = vec("snapshot_loads_total", "Snapshots read at the start, by outcome; but for used the log is loaded whole.",
-		"used", "absent", "broken", "version", "foreign", "old", "future", "unreadable")
+	loads = vec("snapshot_loads_total",
+		"Snapshots read at the start, by outcome; but for used the log is loaded whole.", "used",
+		"absent", "broken", "version", "foreign", "old", "future", "unreadable")
 	writes = vec("snapshot_writes_total", "Snapshots written, by outcome.", "written", "failed")
 	if r == nil {
 		return loads, writes, nil
@@ -101,14 +116,18 @@ func describe(name, help string, labels ...string) *prometheus.Desc {
 }
 
 var (
-	descStaleness = describe("staleness_seconds", "Age of the last confirmation of the copy; absent while there is none.")
-	descFresh     = describe("fresh", "1 while the copy may be relied on.")
-	descApplied   = describe("applied_seq", "Place of the newest entry applied.")
-	descLag       = describe("lag_entries", "Entries between the newest applied and the log's head as last seen.")
-	descLive      = describe("live_entries", "Entries in force, by kind.", "kind")
-	descLength    = describe("log_length", "Entries in the log as last seen, expired ones not yet trimmed included.")
-	descSkew      = describe("clock_skew_seconds", "How far this machine's clock is from Redis' at least.")
-	descMissing   = describe("missing_entries", "Entries held here and not known to be in the log.")
+	descStaleness = describe("staleness_seconds",
+		"Age of the last confirmation of the copy; absent while there is none.")
+	descFresh   = describe("fresh", "1 while the copy may be relied on.")
+	descApplied = describe("applied_seq", "Place of the newest entry applied.")
+	descLag     = describe("lag_entries",
+		"Entries between the newest applied and the log's head as last seen.")
+	descLive   = describe("live_entries", "Entries in force, by kind.", "kind")
+	descLength = describe("log_length",
+		"Entries in the log as last seen, expired ones not yet trimmed included.")
+	descSkew = describe("clock_skew_seconds",
+		"How far this machine's clock is from Redis' at least.")
+	descMissing = describe("missing_entries", "Entries held here and not known to be in the log.")
 )
 
 // Describe implements prometheus.Collector.
@@ -124,7 +143,8 @@ func (m *metrics) Collect(c chan<- prometheus.Metric) {
 		c <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
 	}
 	fresh := m.f.Freshness(m.f.instant())
-	if fresh.Why != revocation.WhyNoCopy && fresh.Why != revocation.WhyUnknown && fresh.Why != revocation.WhyClock {
+	if fresh.Why != revocation.WhyNoCopy && fresh.Why != revocation.WhyUnknown &&
+		fresh.Why != revocation.WhyClock {
 		gauge(descStaleness, fresh.Staleness.Seconds())
 	}
 	gauge(descFresh, map[bool]float64{true: 1}[fresh.Fresh])
@@ -176,8 +196,9 @@ func (m *metrics) readFailed(err error) {
 	m.logError("the log cannot be read", err)
 }
 
-// logError logs an error of Redis, at most one a second: an outage must not fill the disk. One that lasts until somebody changes a
-// setting is an error, and said again once a minute while it is the same.
+// logError logs an error of Redis, at most one a second: an outage must not fill the disk. One that
+// lasts until somebody changes a setting is an error, and said again once a minute while it is the
+// same.
 func (m *metrics) logError(what string, err error) {
 	if err == nil {
 		return
@@ -201,7 +222,8 @@ func (m *metrics) logError(what string, err error) {
 }
 
 // report logs and counts what an event changed.
-func (f *follower) report(out *revocation.Outcome, before, after *revocation.View, p revocation.Position) {
+func (f *follower) report(out *revocation.Outcome, before, after *revocation.View,
+	p revocation.Position) {
 	if out.Resync != "" {
 		f.metrics.resyncs.WithLabelValues(string(out.Resync)).Inc()
 		level := slog.LevelWarn

@@ -36,20 +36,23 @@ func fill(t testing.TB, r *server, n int) revocation.Position {
 				}
 				e.Chain = e.After(before)
 			}
-			pipe.Do(ctx, "XADD", "{sallyport}:rev:log", fmt.Sprintf("%d-0", seq), revocation.BodyField, e.Body(), revocation.ChainField, e.Chain.String())
+			pipe.Do(ctx, "XADD", "{sallyport}:rev:log", fmt.Sprintf("%d-0", seq),
+				revocation.BodyField, e.Body(), revocation.ChainField, e.Chain.String())
 		}
 		if _, err := pipe.Exec(ctx); err != nil {
 			t.Fatal(err)
 		}
 	}
 	p := revocation.Position{Epoch: epoch, Seq: uint64(n) + 1, Chain: e.Chain}
-	r.do("HSET", "{sallyport}:rev:head", "epoch", epoch.String(), "seq", p.Seq, "chain", p.Chain.String(), "first", 1,
-		"beat", now, "mending", 0, "max_token_lifetime", 3_600_000, "era", "era")
+	r.do("HSET", "{sallyport}:rev:head", "epoch", epoch.String(), "seq", p.Seq, "chain",
+		p.Chain.String(), "first", 1, "beat", now, "mending", 0, "max_token_lifetime", 3_600_000,
+		"era", "era")
 	return p
 }
 
-// BenchmarkStartWithAMillion starts a gate on a log of a million live entries: from Redis, and from its snapshot. It tells
-// the seconds until the copy is complete and until it counts, and how many heartbeats there were meanwhile.
+// BenchmarkStartWithAMillion starts a gate on a log of a million live entries: from Redis, and from
+// its snapshot. It tells the seconds until the copy is complete and until it counts, and how many
+// heartbeats there were meanwhile.
 func BenchmarkStartWithAMillion(b *testing.B) {
 	const entries = 1_000_000
 	r := startRedis(b, "--appendonly", "no")
@@ -65,7 +68,10 @@ func BenchmarkStartWithAMillion(b *testing.B) {
 				}
 				registry := prometheus.NewRegistry()
 				cfg := redislog.DefaultConfig()
-				o := redislog.Options{Name: "gate-1", Registry: registry, Snapshot: redislog.SnapshotConfig{File: file, Every: time.Hour}}
+				o := redislog.Options{
+					Name: "gate-1", Registry: registry,
+					Snapshot: redislog.SnapshotConfig{File: file, Every: time.Hour},
+				}
 				began, spent := time.Now(), processor(b)
 				g, err := redislog.NewGate(connect(b, r.addr()), cfg, o)
 				if err != nil {
@@ -95,7 +101,8 @@ func BenchmarkStartWithAMillion(b *testing.B) {
 	}
 }
 
-// processor is the processor time that this process has had: other work on the machine does not lengthen it much.
+// processor is the processor time that this process has had: other work on the machine does not
+// lengthen it much.
 func processor(t testing.TB) time.Duration {
 	t.Helper()
 	var r syscall.Rusage

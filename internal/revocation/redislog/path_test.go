@@ -6,7 +6,8 @@ import (
 	"github.com/alicebob/miniredis/v2"
 )
 
-// TestLogoutIsInForceAtEveryGate runs the whole path on both the real server and the one in the demo's own process.
+// TestLogoutIsInForceAtEveryGate runs the whole path on both the real server and the one in the
+// demo's own process.
 func TestLogoutIsInForceAtEveryGate(t *testing.T) {
 	t.Run("redis", func(t *testing.T) { testWholePath(t, startRedis(t).addr()) })
 	t.Run("miniredis", func(t *testing.T) { testWholePath(t, miniredis.RunT(t).Addr()) })
@@ -15,7 +16,8 @@ func TestLogoutIsInForceAtEveryGate(t *testing.T) {
 func testWholePath(t *testing.T, addr string) {
 	i := startIssuer(t, addr, named("issuer-1"))
 	gates := []gate{startGate(t, addr, named("gate-1")), startGate(t, addr, named("gate-2"))}
-	eventually(t, "all are fresh", func() bool { return i.fresh() && gates[0].fresh() && gates[1].fresh() })
+	eventually(t, "all are fresh",
+		func() bool { return i.fresh() && gates[0].fresh() && gates[1].fresh() })
 	receipt := revoke(t, i, sid("s1"))
 	if receipt.Seq != 2 || !receipt.Alone {
 		t.Errorf("receipt %+v, want place 2, alone", receipt)

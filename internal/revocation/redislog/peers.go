@@ -9,10 +9,12 @@ import (
 	"github.com/sallyport/sallyport/internal/revocation"
 )
 
-// observePeers takes the issuers' lines that came with a heartbeat. Of their positions, two are known to lie on the log:
-// the head's, and this issuer's own if the heartbeat found it there. What lies before that and is held by another issuer
-// too, or by the only one there is, is as safe as if it had just been acknowledged.
-func (i *Issuer) observePeers(fields []string, hb *revocation.Heartbeat, r *revocation.HeartbeatReply) {
+// observePeers takes the issuers' lines that came with a heartbeat. Of their positions, two are
+// known to lie on the log: the head's, and this issuer's own if the heartbeat found it there. What
+// lies before that and is held by another issuer too, or by the only one there is, is as safe as if
+// it had just been acknowledged.
+func (i *Issuer) observePeers(fields []string, hb *revocation.Heartbeat,
+	r *revocation.HeartbeatReply) {
 	onLog := r.AtMineFound && r.AtMine == hb.Position.Chain && r.Head.Epoch == hb.Position.Epoch
 	var lines []line
 	for k := 0; k+1 < len(fields); k += 2 {
@@ -41,8 +43,10 @@ func bare(lines []line) []revocation.Line {
 	return out
 }
 
-// acknowledge waits until another issuer has applied what is stored since began, or none is alive to.
-func (i *Issuer) acknowledge(ctx context.Context, r Receipt, began revocation.Instant) (Receipt, error) {
+// acknowledge waits until another issuer has applied what is stored since began, or none is alive
+// to.
+func (i *Issuer) acknowledge(ctx context.Context, r Receipt,
+	began revocation.Instant) (Receipt, error) {
 	at, err := r.position()
 	if err != nil {
 		return Receipt{}, err
@@ -65,7 +69,8 @@ func (i *Issuer) acknowledge(ctx context.Context, r Receipt, began revocation.In
 		}
 		if err == errMoved || !sleep(ctx, pause, nil) {
 			i.metrics.appends.WithLabelValues("no_second_holder").Inc()
-			return Receipt{}, fmt.Errorf("%w: stored, but no other issuer has applied it: %w", ErrUnavailable, cause(ctx, err))
+			return Receipt{}, fmt.Errorf("%w: stored, but no other issuer has applied it: %w",
+				ErrUnavailable, cause(ctx, err))
 		}
 	}
 }
@@ -88,8 +93,9 @@ func (i *Issuer) alone(r Receipt) Receipt {
 	return i.success(r)
 }
 
-// aloneByHeartbeat judges by the lines of the last heartbeat before the append, while that is recent: most single issuers
-// need no further look. A later heartbeat may have found a log, and lines, that began anew without what was stored.
+// aloneByHeartbeat judges by the lines of the last heartbeat before the append, while that is
+// recent: most single issuers need no further look. A later heartbeat may have found a log, and
+// lines, that began anew without what was stored.
 func (i *Issuer) aloneByHeartbeat(at revocation.Position, began revocation.Instant) bool {
 	i.linesMu.Lock()
 	defer i.linesMu.Unlock()
@@ -97,7 +103,8 @@ func (i *Issuer) aloneByHeartbeat(at revocation.Position, began revocation.Insta
 	if i.recent == nil || now.Since(i.seenAt) > 2*i.cfg.Heartbeat || i.seenAt.Mono > began.Mono {
 		return false
 	}
-	return i.peers.SecondHolder(bare(i.recent), i.field, at, i.cfg.Settle, now) == revocation.HolderNone
+	return i.peers.SecondHolder(bare(i.recent), i.field, at, i.cfg.Settle,
+		now) == revocation.HolderNone
 }
 
 func (i *Issuer) holder(lines []line, at revocation.Position) revocation.Holder {

@@ -16,9 +16,10 @@ import (
 // gate take one of them.
 type places struct {
 	*follower
-	taken  atomic.Int32 // the number of this gate's line; 0: none yet
-	others int          // heartbeats in a row that found another gate's line there; of the goroutine that sends them
-	full   atomic.Bool  // it was said that there is no free place
+	taken atomic.Int32 // the number of this gate's line; 0: none yet
+	// heartbeats in a row that found another gate's line there; of the goroutine that sends them
+	others int
+	full   atomic.Bool // it was said that there is no free place
 }
 
 // tell is the command that writes this gate's line, nil while it has no place.
@@ -47,7 +48,8 @@ func (p *places) beware(last string) {
 	if !same {
 		p.others++
 	} else if before == nil {
-		p.log.Error("another process writes this one's line: give each a name of its own", "name", p.o.Name)
+		p.log.Error("another process writes this one's line: give each a name of its own", "name",
+			p.o.Name)
 	}
 }
 
@@ -93,7 +95,8 @@ func (p *places) look(ctx context.Context, conn *redis.Conn) ([]spot, error) {
 	_, failed := pipe.Exec(ctx)
 	var all []spot
 	for k, read := range reads {
-		// Each command tells for itself, unless none was sent: go-redis puts what Redis says to its greeting into none of them.
+		// Each command tells for itself, unless none was sent: go-redis puts what Redis says to its
+		// greeting into none of them.
 		if read.Err() == nil && read.Val() == nil && failed != nil {
 			return nil, failed
 		}
@@ -108,7 +111,8 @@ func (p *places) look(ctx context.Context, conn *redis.Conn) ([]spot, error) {
 		}
 	}
 	if len(all) == 0 {
-		return nil, fmt.Errorf("this gate's Redis user may read and write none of %s1 to %s%d: allow it one at least: %w",
+		return nil, fmt.Errorf(
+			"this gate's Redis user may read and write none of %s1 to %s%d: allow it one at least: %w",
 			p.keys.gates, p.keys.gates, p.cfg.MaxGates, reads[0].Err())
 	}
 	return all, nil
@@ -128,7 +132,8 @@ func (p *places) choose(ctx context.Context, conn *redis.Conn, all []spot, avoid
 			continue
 		}
 		// Whoever starts at the same moment finds the same ones free.
-		err := conn.Do(ctx, "SET", p.keys.gate(s.n), p.line(p.position()), "NX", "PX", lineLife.Milliseconds()).Err()
+		err := conn.Do(ctx, "SET", p.keys.gate(s.n), p.line(p.position()), "NX", "PX", lineLife.Milliseconds()).
+			Err()
 		if err == nil {
 			return s.n, nil
 		}
@@ -145,8 +150,12 @@ func (p *places) choose(ctx context.Context, conn *redis.Conn, all []spot, avoid
 		return avoid, nil
 	}
 	if len(all) > 1 && !p.full.Swap(true) {
-		p.log.Error("all places for gates' lines are taken: this gate shares one with another, and logouts that wait for all gates "+
-			"are answered 202: raise revocation.max_gates everywhere, and the keys a gate's Redis user may write", "max_gates", p.cfg.MaxGates)
+		p.log.Error(
+			"all places for gates' lines are taken: this gate shares one with another, and logouts that wait for all gates "+
+				"are answered 202: raise revocation.max_gates everywhere, and the keys a gate's Redis user may write",
+			"max_gates",
+			p.cfg.MaxGates,
+		)
 	}
 	h := fnv.New32a()
 	_, _ = h.Write([]byte(p.o.Name)) // never fails

@@ -111,11 +111,15 @@ func (g gate) fresh() bool   { return g.Freshness(g.Instant()).Fresh }
 func (i issuer) fresh() bool { return i.Freshness(i.Instant()).Fresh }
 
 func sid(value string) revocation.Request {
-	return revocation.Request{Kind: revocation.KindSID, Issuer: iss, Value: value, Reason: "logout", Actor: "test"}
+	return revocation.Request{
+		Kind: revocation.KindSID, Issuer: iss, Value: value, Reason: "logout", Actor: "test",
+	}
 }
 
 func session(value string) *revocation.Facts {
-	return &revocation.Facts{Issuer: iss, SessionID: value, TokenID: "jti-" + value, Subject: "alice", Ours: true}
+	return &revocation.Facts{
+		Issuer: iss, SessionID: value, TokenID: "jti-" + value, Subject: "alice", Ours: true,
+	}
 }
 
 func revoke(t testing.TB, i issuer, reqs ...revocation.Request) redislog.Receipt {
@@ -131,7 +135,8 @@ func timeout(t testing.TB, d time.Duration) (context.Context, context.CancelFunc
 	return context.WithTimeout(t.Context(), d)
 }
 
-// refused asserts that an append is not acknowledged within a time that is plenty on a healthy log (S7).
+// refused asserts that an append is not acknowledged within a time that is plenty on a healthy log
+// (S7).
 func refused(t testing.TB, i issuer, why string, req revocation.Request) {
 	t.Helper()
 	ctx, cancel := timeout(t, time.Second)

@@ -10,7 +10,8 @@ import (
 	"github.com/sallyport/sallyport/internal/revocation"
 )
 
-// read follows the log over one dedicated connection until ctx ends: pages while a copy is loaded, then what comes.
+// read follows the log over one dedicated connection until ctx ends: pages while a copy is loaded,
+// then what comes.
 func (f *follower) read(ctx context.Context) {
 	r := reader{follower: f}
 	defer r.drop()
@@ -34,7 +35,8 @@ func (f *follower) read(ctx context.Context) {
 	}
 }
 
-// reader is the connection that reads, the line last written over it, and the page that is being fetched ahead.
+// reader is the connection that reads, the line last written over it, and the page that is being
+// fetched ahead.
 type reader struct {
 	*follower
 	conn    *redis.Conn
@@ -42,7 +44,8 @@ type reader struct {
 	ahead   *page
 }
 
-// page is a page of the log on its way: Redis makes the next one while this process works on the last.
+// page is a page of the log on its way: Redis makes the next one while this process works on the
+// last.
 type page struct {
 	after uint64
 	raw   []byte
@@ -67,7 +70,8 @@ func (r *reader) settleAhead() *page {
 }
 
 // step does one read and hands what it returns to the machine.
-func (r *reader) step(ctx context.Context, next revocation.Read, position revocation.Position) error {
+func (r *reader) step(ctx context.Context, next revocation.Read,
+	position revocation.Position) error {
 	outer, block := ctx, r.cfg.Heartbeat
 	ctx, cancel := r.bounded(outer, block)
 	defer cancel()
@@ -88,20 +92,24 @@ func (r *reader) step(ctx context.Context, next revocation.Read, position revoca
 	if err != nil {
 		return err
 	}
-	out := r.change(func(now revocation.Instant) revocation.Outcome { return r.machine.Entries(next, entries, now) })
+	out := r.change(
+		func(now revocation.Instant) revocation.Outcome { return r.machine.Entries(next, entries, now) })
 	r.tellKeys(out.Applied)
 	if out.Resync != "" {
-		// What was read contradicts what the heartbeat was told: this connection may lead to another server.
+		// What was read contradicts what the heartbeat was told: this connection may lead to
+		// another server.
 		r.drop()
 	}
 	return nil
 }
 
-func (r *reader) bounded(ctx context.Context, block time.Duration) (context.Context, context.CancelFunc) {
+func (r *reader) bounded(ctx context.Context,
+	block time.Duration) (context.Context, context.CancelFunc) {
 	return context.WithTimeout(ctx, block+max(r.cfg.Settle, r.client.Config().ReadTimeout))
 }
 
-// loadPage gives the page that was fetched ahead, if it is the one wanted, and has the next one fetched.
+// loadPage gives the page that was fetched ahead, if it is the one wanted, and has the next one
+// fetched.
 func (r *reader) loadPage(ctx context.Context, next revocation.Read) ([]revocation.Entry, error) {
 	p := r.settleAhead()
 	if p == nil || p.after != next.After {
@@ -124,7 +132,8 @@ func (r *reader) fetch(ctx context.Context, after uint64, count int) *page {
 		defer close(p.done)
 		ctx, cancel := r.bounded(ctx, 0)
 		defer cancel()
-		raw := redis.NewRawCmd(ctx, "XRANGE", r.keys.log, fmt.Sprintf("%d-0", after+1), "+", "COUNT", count)
+		raw := redis.NewRawCmd(ctx, "XRANGE", r.keys.log, fmt.Sprintf("%d-0", after+1), "+",
+			"COUNT", count)
 		p.err = conn.Process(ctx, raw)
 		p.raw = raw.Val()
 	}()
@@ -132,7 +141,8 @@ func (r *reader) fetch(ctx context.Context, after uint64, count int) *page {
 }
 
 // tail waits for what comes. It first says how far this process is: others wait for that.
-func (r *reader) tail(ctx context.Context, next revocation.Read, position revocation.Position, block time.Duration) ([]revocation.Entry, error) {
+func (r *reader) tail(ctx context.Context, next revocation.Read, position revocation.Position,
+	block time.Duration) ([]revocation.Entry, error) {
 	r.settleAhead()
 	pipe := r.conn.Pipeline()
 	if r.written != position {
@@ -140,8 +150,8 @@ func (r *reader) tail(ctx context.Context, next revocation.Read, position revoca
 			pipe.Do(ctx, command...)
 		}
 	}
-	raw := redis.NewRawCmd(ctx, "XREAD", "COUNT", next.Count, "BLOCK", block.Milliseconds(), "STREAMS", r.keys.log,
-		fmt.Sprintf("%d-0", next.After))
+	raw := redis.NewRawCmd(ctx, "XREAD", "COUNT", next.Count, "BLOCK", block.Milliseconds(),
+		"STREAMS", r.keys.log, fmt.Sprintf("%d-0", next.After))
 	_ = pipe.Process(ctx, raw) // queues; Exec tells
 	if _, err := pipe.Exec(ctx); err != nil {
 		return nil, fmt.Errorf("redislog: reading: %w", err)

@@ -61,7 +61,8 @@ func (lr *lineReader) give(at revocation.Position) {
 
 // readLines reads all lines of a kind, with which of them lie on the log as it is now, and
 // whether at does.
-func (i *Issuer) readLines(ctx context.Context, lr *lineReader, at revocation.Position) ([]line, bool, error) {
+func (i *Issuer) readLines(ctx context.Context, lr *lineReader,
+	at revocation.Position) ([]line, bool, error) {
 	i.linesMu.Lock()
 	lr.want(at)
 	i.linesMu.Unlock()
@@ -117,7 +118,8 @@ func (i *Issuer) oneLook() time.Duration { return i.cfg.Settle }
 
 // run runs a script that reads lines. Its answer begins with what is said of the positions, which
 // r keeps.
-func (r *reading) run(ctx context.Context, i *Issuer, s script, keys []string, args []any) (rest []string, err error) {
+func (r *reading) run(ctx context.Context, i *Issuer, s script, keys []string,
+	args []any) (rest []string, err error) {
 	for _, p := range r.asked {
 		args = append(args, p.Epoch.String(), p.Seq, p.Chain.String())
 	}
@@ -193,7 +195,9 @@ func (i *Issuer) droppedLines(text string) {
 	if last != 0 && now-last < int64(time.Second) || !i.droppedAt.CompareAndSwap(last, now) {
 		return
 	}
-	i.log.Error("dropped what somebody with a gate's Redis user has written in place of a gate's line", "lines", n)
+	i.log.Error(
+		"dropped what somebody with a gate's Redis user has written in place of a gate's line",
+		"lines", n)
 	if i.o.OnLinesDropped != nil {
 		i.o.OnLinesDropped(n)
 	}

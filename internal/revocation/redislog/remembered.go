@@ -11,16 +11,21 @@ import (
 	"github.com/sallyport/sallyport/internal/revocation"
 )
 
-// Remembered is what Redis knows of a session's end for as long as the session could have lived, its entries expired or not. A session that
-// began at or before a cutoff must not be refreshed.
+// Remembered is what Redis knows of a session's end for as long as the session could have lived,
+// its entries expired or not. A session that began at or before a cutoff must not be refreshed.
 type Remembered struct {
-	Ended   bool      // the session itself was ended, whatever its own record says, which may lie on a shard that has lost its newest writes
+	// the session itself was ended, whatever its own record says, which may lie on a shard that has
+	// lost its newest writes
+	Ended   bool
 	Subject time.Time // the cutoff of its user; zero when there is none
-	Others  time.Time // the latest one of its client, its tenant and its issuer as a whole; zero when there is none
+	// the latest one of its client, its tenant and its issuer as a whole; zero when there is none
+	Others time.Time
 }
 
-// Remembered asks in one round trip what Redis remembers within max_session_lifetime. An empty name asks for none of its kind.
-func (i *Issuer) Remembered(ctx context.Context, issuer, sessionID, subject, client, tenant string) (Remembered, error) {
+// Remembered asks in one round trip what Redis remembers within max_session_lifetime. An empty name
+// asks for none of its kind.
+func (i *Issuer) Remembered(ctx context.Context,
+	issuer, sessionID, subject, client, tenant string) (Remembered, error) {
 	pipe := i.client.Universal().Pipeline()
 	ask := func(kind revocation.Kind, value string) *redis.FloatCmd {
 		if value == "" && kind != revocation.KindIss {
@@ -29,7 +34,11 @@ func (i *Issuer) Remembered(ctx context.Context, issuer, sessionID, subject, cli
 		return pipe.ZScore(ctx, i.keys.cutoffs, cutoffMember(kind, issuer, value))
 	}
 	ended, subjects := ask(revocation.KindSID, sessionID), ask(revocation.KindSub, subject)
-	others := []*redis.FloatCmd{ask(revocation.KindIss, ""), ask(revocation.KindClient, client), ask(revocation.KindTenant, tenant)}
+	others := []*redis.FloatCmd{
+		ask(revocation.KindIss, ""),
+		ask(revocation.KindClient, client),
+		ask(revocation.KindTenant, tenant),
+	}
 	if _, err := pipe.Exec(ctx); err != nil && !errors.Is(err, redis.Nil) {
 		return Remembered{}, fmt.Errorf("%w: cutoffs and ended sessions: %w", ErrUnavailable, err)
 	}
@@ -49,7 +58,8 @@ func (i *Issuer) Remembered(ctx context.Context, issuer, sessionID, subject, cli
 	return found, nil
 }
 
-// latestOf gives the latest of times that Redis keeps as scores, zero when it has none. nil was not asked for.
+// latestOf gives the latest of times that Redis keeps as scores, zero when it has none. nil was not
+// asked for.
 func latestOf(scores ...*redis.FloatCmd) (time.Time, error) {
 	latest := 0.0
 	for _, s := range scores {
@@ -68,7 +78,8 @@ func latestOf(scores ...*redis.FloatCmd) (time.Time, error) {
 	return time.UnixMilli(int64(latest)), nil
 }
 
-// cutoffMember is a cutoff's, or an ended session's, name in its sorted set; the append script makes the same.
+// cutoffMember is a cutoff's, or an ended session's, name in its sorted set; the append script
+// makes the same.
 func cutoffMember(k revocation.Kind, issuer, value string) string {
 	return fmt.Sprintf("%s:%d:%s:%s", k, len(issuer), issuer, value)
 }

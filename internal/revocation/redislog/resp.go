@@ -12,8 +12,8 @@ import (
 // errReply means that Redis' answer is not of the form the command has.
 var errReply = errors.New("redislog: an answer of Redis has not the expected form")
 
-// decoder reads RESP2 from a string. Entries are read without the maps a general client would make: a million of them
-// are loaded within seconds.
+// decoder reads RESP2 from a string. Entries are read without the maps a general client would make:
+// a million of them are loaded within seconds.
 type decoder struct{ rest string }
 
 // line reads one line with its type byte.
@@ -108,7 +108,8 @@ func (d *decoder) entry() (revocation.Entry, error) {
 	return d.fields(id, n)
 }
 
-// fields reads an entry's fields. Any but the known two in their order make it an entry of no known kind.
+// fields reads an entry's fields. Any but the known two in their order make it an entry of no known
+// kind.
 func (d *decoder) fields(id string, n int) (revocation.Entry, error) {
 	var names, values [2]string
 	for i := range max(n, 0) / 2 {

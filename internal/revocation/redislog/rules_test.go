@@ -23,7 +23,8 @@ func shortLived(name string) settings {
 	return s
 }
 
-// TestTrimmed (L3): what has expired leaves the log and every process, and nobody takes that for a fault.
+// TestTrimmed (L3): what has expired leaves the log and every process, and nobody takes that for a
+// fault.
 func TestTrimmed(t *testing.T) {
 	t.Parallel()
 	r := startRedis(t)
@@ -40,11 +41,15 @@ func TestTrimmed(t *testing.T) {
 	revoke(t, i, reqs...)
 	eventually(t, "the gate denies", func() bool { return g.Check(session("s2299")).Revoked })
 	epoch := r.do("HGET", headKey, "epoch")
-	eventually(t, "the log is trimmed to its newest entry", func() bool { return r.do("XLEN", logKey) == int64(1) })
-	eventually(t, "the head's first has moved", func() bool { return r.do("HGET", headKey, "first") == "2301" })
-	eventually(t, "the gate has let go of nearly all", func() bool { return liveEntries(t, metrics, "sid") < 2300/16 })
+	eventually(t, "the log is trimmed to its newest entry",
+		func() bool { return r.do("XLEN", logKey) == int64(1) })
+	eventually(t, "the head's first has moved",
+		func() bool { return r.do("HGET", headKey, "first") == "2301" })
+	eventually(t, "the gate has let go of nearly all",
+		func() bool { return liveEntries(t, metrics, "sid") < 2300/16 })
 	revoke(t, i, sid("next"))
-	eventually(t, "the gate denies what came after", func() bool { return g.Check(session("next")).Revoked })
+	eventually(t, "the gate denies what came after",
+		func() bool { return g.Check(session("next")).Revoked })
 	if now := r.do("HGET", headKey, "epoch"); now != epoch {
 		t.Errorf("trimming began a new epoch")
 	}
@@ -68,7 +73,8 @@ func metric(t *testing.T, r *prometheus.Registry, name string, label ...string) 
 			continue
 		}
 		for _, m := range f.GetMetric() {
-			if len(label) == 0 || m.GetLabel()[0].GetName() == label[0] && m.GetLabel()[0].GetValue() == label[1] {
+			if len(label) == 0 ||
+				m.GetLabel()[0].GetName() == label[0] && m.GetLabel()[0].GetValue() == label[1] {
 				return m.GetGauge().GetValue() + m.GetCounter().GetValue()
 			}
 		}
@@ -77,8 +83,8 @@ func metric(t *testing.T, r *prometheus.Registry, name string, label ...string) 
 	return 0
 }
 
-// TestUnknownEntry: a process that meets an entry it cannot read has no complete copy, says so, and never skips it; once
-// the log has left it behind, all is well.
+// TestUnknownEntry: a process that meets an entry it cannot read has no complete copy, says so, and
+// never skips it; once the log has left it behind, all is well.
 func TestUnknownEntry(t *testing.T) {
 	t.Parallel()
 	body := "1\tsid\t" + iss + "\tx\t0\t1\t\t\t1"
@@ -102,7 +108,8 @@ func TestUnknownEntry(t *testing.T) {
 			})
 			m.denied()
 			late := startGate(t, m.addr(), named("gate-late"))
-			eventually(t, "so does a new gate", func() bool { return late.Freshness(late.Instant()).Why == revocation.WhyUnknown })
+			eventually(t, "so does a new gate",
+				func() bool { return late.Freshness(late.Instant()).Why == revocation.WhyUnknown })
 			m.do("DEL", logKey)
 			m.issuers[0] = startIssuer(t, m.addr(), named("issuer-1"))
 			eventually(t, "both are fresh on another log", func() bool { return g.fresh() && late.fresh() })
@@ -110,13 +117,15 @@ func TestUnknownEntry(t *testing.T) {
 	}
 }
 
-// TestKeysAreReported: every kid entry, also one loaded at a start, is told to whoever holds the keys.
+// TestKeysAreReported: every kid entry, also one loaded at a start, is told to whoever holds the
+// keys.
 func TestKeysAreReported(t *testing.T) {
 	t.Parallel()
 	r := startRedis(t)
 	i := startIssuer(t, r.addr(), named("issuer-1"))
 	eventually(t, "fresh", i.fresh)
-	revoke(t, i, revocation.Request{Kind: revocation.KindKID, Issuer: iss, Value: "key-1", Reason: "stolen"})
+	revoke(t, i,
+		revocation.Request{Kind: revocation.KindKID, Issuer: iss, Value: "key-1", Reason: "stolen"})
 	var mu sync.Mutex
 	told := map[string]time.Time{}
 	s := named("gate-1")
@@ -141,8 +150,8 @@ func TestKeysAreReported(t *testing.T) {
 	}
 }
 
-// TestEra: sessions of before a lost head, or of before a silence longer than an entry lives, must begin anew; those of
-// before a lost log need not.
+// TestEra: sessions of before a lost head, or of before a silence longer than an entry lives, must
+// begin anew; those of before a lost log need not.
 func TestEra(t *testing.T) {
 	t.Parallel()
 	r := startRedis(t)
@@ -155,7 +164,8 @@ func TestEra(t *testing.T) {
 	}
 	epoch := r.do("HGET", headKey, "epoch")
 	r.do("DEL", logKey)
-	eventually(t, "a new epoch has begun", func() bool { return r.do("HGET", headKey, "epoch") != epoch })
+	eventually(t, "a new epoch has begun",
+		func() bool { return r.do("HGET", headKey, "epoch") != epoch })
 	beats(t, r, "issuer-1", 3)
 	if era() != first {
 		t.Error("a lost log began a new era")
@@ -167,8 +177,8 @@ func TestEra(t *testing.T) {
 	eventually(t, "a long silence begins a new era", func() bool { return era() != second })
 }
 
-// TestCutoffs: client, tenant and issuer cutoffs are remembered for refresh, the latest of all counts, also after their
-// entries have expired.
+// TestCutoffs: client, tenant and issuer cutoffs are remembered for refresh, the latest of all
+// counts, also after their entries have expired.
 func TestCutoffs(t *testing.T) {
 	t.Parallel()
 	r := startRedis(t)
@@ -179,10 +189,19 @@ func TestCutoffs(t *testing.T) {
 		t.Fatal("no time on a fresh log")
 	}
 	older := now.Add(-time.Minute).Truncate(time.Millisecond)
-	revoke(t, i,
+	revoke(
+		t,
+		i,
 		revocation.Request{Kind: revocation.KindClient, Issuer: iss, Value: "app", IssuedBefore: older},
-		revocation.Request{Kind: revocation.KindTenant, Issuer: iss, Value: "acme", IssuedBefore: older.Add(-time.Second)},
-		revocation.Request{Kind: revocation.KindClient, Issuer: iss, Value: "app", IssuedBefore: older.Add(-2 * time.Second)})
+		revocation.Request{
+			Kind: revocation.KindTenant, Issuer: iss, Value: "acme",
+			IssuedBefore: older.Add(-time.Second),
+		},
+		revocation.Request{
+			Kind: revocation.KindClient, Issuer: iss, Value: "app",
+			IssuedBefore: older.Add(-2 * time.Second),
+		},
+	)
 	expect := func(client, tenant string, want time.Time) {
 		t.Helper()
 		got, err := i.Remembered(t.Context(), iss, "", "alice", client, tenant)
@@ -193,7 +212,8 @@ func TestCutoffs(t *testing.T) {
 	expect("app", "acme", older)
 	expect("", "acme", older.Add(-time.Second))
 	expect("other", "", time.Time{})
-	eventually(t, "the entries have left the log", func() bool { return r.do("XLEN", logKey) == int64(1) })
+	eventually(t, "the entries have left the log",
+		func() bool { return r.do("XLEN", logKey) == int64(1) })
 	expect("app", "", older)
 	r.kill()
 	if _, err := i.Remembered(t.Context(), iss, "", "", "app", ""); err == nil {
@@ -201,13 +221,14 @@ func TestCutoffs(t *testing.T) {
 	}
 }
 
-// TestEndedSessionsAreRememberedBeyondTheirEntries on a Cluster: for as long as a session can live and no longer, by every issuer, and again
-// after the log was lost and mended.
+// TestEndedSessionsAreRememberedBeyondTheirEntries on a Cluster: for as long as a session can live
+// and no longer, by every issuer, and again after the log was lost and mended.
 func TestEndedSessionsAreRememberedBeyondTheirEntries(t *testing.T) {
 	t.Parallel()
 	r := startRedis(t, "--cluster-enabled", "yes", "--cluster-port", strconv.Itoa(freePort(t)))
 	r.do("CLUSTER", "ADDSLOTSRANGE", 0, 16383)
-	eventually(t, "the cluster to be there", func() bool { return strings.Contains(fmt.Sprint(r.do("CLUSTER", "INFO")), "cluster_state:ok") })
+	eventually(t, "the cluster to be there",
+		func() bool { return strings.Contains(fmt.Sprint(r.do("CLUSTER", "INFO")), "cluster_state:ok") })
 	s := shortLived("issuer-1")
 	cluster := redisconn.DefaultConfig()
 	cluster.Mode, cluster.Address, cluster.Addresses = redisconn.ModeCluster, "", []string{r.addr()}
@@ -228,24 +249,29 @@ func TestEndedSessionsAreRememberedBeyondTheirEntries(t *testing.T) {
 	}
 	revoke(t, i, sid("s1"), revocation.Request{Kind: revocation.KindJTI, Issuer: iss, Value: "s2"})
 	r.do("FLUSHALL")
-	eventually(t, "the end is remembered anew when its entry is mended", func() bool { return ended("s1") })
-	eventually(t, "the entries have left the log", func() bool { return r.do("XLEN", logKey) == int64(1) })
+	eventually(t, "the end is remembered anew when its entry is mended",
+		func() bool { return ended("s1") })
+	eventually(t, "the entries have left the log",
+		func() bool { return r.do("XLEN", logKey) == int64(1) })
 	if !ended("s1") || ended("s2") || ended("s3") {
 		t.Errorf("ended: s1 %t, s2 %t, s3 %t; expected s1 alone", ended("s1"), ended("s2"), ended("s3"))
 	}
 	cutoffs := headKey[:len(headKey)-len("head")] + "cutoffs"
-	r.do("ZADD", cutoffs, time.Now().Add(-s.cfg.MaxSessionLifetime-time.Minute).UnixMilli(), "sid:"+fmt.Sprint(len(iss))+":"+iss+":s0")
+	r.do("ZADD", cutoffs, time.Now().Add(-s.cfg.MaxSessionLifetime-time.Minute).UnixMilli(),
+		"sid:"+fmt.Sprint(len(iss))+":"+iss+":s0")
 	if !ended("s0") {
 		t.Fatal("the test does not know the member's name")
 	}
 	revoke(t, i, sid("s4"))
 	if ended("s0") || !ended("s1") || !ended("s4") {
-		t.Errorf("ended: s0 %t, s1 %t, s4 %t; expected what no session can be older than to be forgotten", ended("s0"), ended("s1"), ended("s4"))
+		t.Errorf(
+			"ended: s0 %t, s1 %t, s4 %t; expected what no session can be older than to be forgotten",
+			ended("s0"), ended("s1"), ended("s4"))
 	}
 }
 
-// TestReappendedSessionsAreEndedAgain: an issuer that appends a sid entry again has the session ended again, however
-// often that fails at first.
+// TestReappendedSessionsAreEndedAgain: an issuer that appends a sid entry again has the session
+// ended again, however often that fails at first.
 func TestReappendedSessionsAreEndedAgain(t *testing.T) {
 	t.Parallel()
 	r := startRedis(t)
@@ -275,8 +301,8 @@ func TestReappendedSessionsAreEndedAgain(t *testing.T) {
 	eventually(t, "the entries are back", func() bool { return r.do("XLEN", logKey) == int64(3) })
 }
 
-// TestSlowSessionsAreAllEndedAgain: more than can be ended in the time there is for it at once end bit by bit, and none of it
-// keeps the entries waiting.
+// TestSlowSessionsAreAllEndedAgain: more than can be ended in the time there is for it at once end
+// bit by bit, and none of it keeps the entries waiting.
 func TestSlowSessionsAreAllEndedAgain(t *testing.T) {
 	t.Parallel()
 	r := startRedis(t)
@@ -310,7 +336,8 @@ func TestSlowSessionsAreAllEndedAgain(t *testing.T) {
 	})
 }
 
-// TestChecks: an issuer does not start on a Redis that would lose revocations, unless it is told to only warn.
+// TestChecks: an issuer does not start on a Redis that would lose revocations, unless it is told to
+// only warn.
 func TestChecks(t *testing.T) {
 	t.Parallel()
 	safe := startRedis(t)
@@ -377,18 +404,21 @@ func enforcing(t *testing.T, addr string) *redislog.Issuer {
 	return i
 }
 
-// TestEndedSessionsAreNotRememberedWhereTheyShareTheLogsFate: without a Cluster the session's own record and the log go back together, and
-// what each end costs is gone with its entry.
+// TestEndedSessionsAreNotRememberedWhereTheyShareTheLogsFate: without a Cluster the session's own
+// record and the log go back together, and what each end costs is gone with its entry.
 func TestEndedSessionsAreNotRememberedWhereTheyShareTheLogsFate(t *testing.T) {
 	t.Parallel()
 	r := startRedis(t)
 	i := startIssuer(t, r.addr(), shortLived("issuer-1"))
 	eventually(t, "fresh", i.fresh)
 	revoke(t, i, sid("s1"), revocation.Request{Kind: revocation.KindSub, Issuer: iss, Value: "alice"})
-	if found, err := i.Remembered(t.Context(), iss, "s1", "alice", "", ""); err != nil || found.Ended || found.Subject.IsZero() {
+	if found, err := i.Remembered(t.Context(), iss, "s1", "alice", "",
+		""); err != nil || found.Ended ||
+		found.Subject.IsZero() {
 		t.Errorf("got %+v, %v; expected the user's cutoff alone", found, err)
 	}
-	eventually(t, "the entries have left the log", func() bool { return r.do("XLEN", logKey) == int64(1) })
+	eventually(t, "the entries have left the log",
+		func() bool { return r.do("XLEN", logKey) == int64(1) })
 	cutoffs := headKey[:len(headKey)-len("head")] + "cutoffs"
 	if n := r.do("ZCARD", cutoffs); n != int64(1) {
 		t.Errorf("%v are remembered, expected the user's cutoff alone", n)

@@ -28,8 +28,8 @@ var linesSource string
 //go:embed lua/gates.lua
 var gatesSource string
 
-// script is a Lua script that Redis may know by its hash. It is sent by its hash first; the answer NOSCRIPT says that
-// nothing was done, whatever a WAIT behind it says.
+// script is a Lua script that Redis may know by its hash. It is sent by its hash first; the answer
+// NOSCRIPT says that nothing was done, whatever a WAIT behind it says.
 type script struct{ source, hash string }
 
 func newScript(body string) script {
@@ -69,7 +69,8 @@ type keys struct {
 	log, head, cutoffs, issuers string
 	gates                       string // the start of the gates' lines
 	formerGates                 string // the hash where gates of earlier versions keep their lines
-	formerSeen                  string // there for a while after an issuer has found and taken away that hash
+	// there for a while after an issuer has found and taken away that hash
+	formerSeen string
 }
 
 // gate is the key of the gates' line of a number.

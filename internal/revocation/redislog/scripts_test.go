@@ -47,7 +47,8 @@ func (i idle) beat(hb ...revocation.Heartbeat) revocation.HeartbeatReply {
 // appended appends entries as something that the log has had before.
 func (i idle) appended(expect revocation.Position, entries ...revocation.Entry) string {
 	i.t.Helper()
-	status, _, err := i.AppendOnce(i.t.Context(), revocation.Batch{Entries: entries, Again: true, Expect: expect})
+	status, _, err := i.AppendOnce(i.t.Context(),
+		revocation.Batch{Entries: entries, Again: true, Expect: expect})
 	if err != nil {
 		i.t.Fatalf("append: %v", err)
 	}
@@ -57,7 +58,10 @@ func (i idle) appended(expect revocation.Position, entries ...revocation.Entry) 
 func (i idle) length() int64 { return i.do("XLEN", logKey).(int64) }
 
 func lasting(id string, expires int64) revocation.Entry {
-	return revocation.Entry{Kind: revocation.KindSID, Issuer: iss, Value: id, Reason: "logout", Actor: "test", Expires: expires, At: 1}
+	return revocation.Entry{
+		Kind: revocation.KindSID, Issuer: iss, Value: id, Reason: "logout", Actor: "test",
+		Expires: expires, At: 1,
+	}
 }
 
 // TestAnIdleIssuerCreatesTheHead: with nothing to say and nothing held.
@@ -86,13 +90,15 @@ func TestALogWithoutItsEntriesIsAnotherLog(t *testing.T) {
 			t.Fatalf("append: %s", s)
 		}
 		i.do(lose...)
-		if after := i.beat(); after.Head.Epoch == before.Head.Epoch || after.Head.Seq != 1 || i.length() != 1 {
+		if after := i.beat(); after.Head.Epoch == before.Head.Epoch || after.Head.Seq != 1 ||
+			i.length() != 1 {
 			t.Errorf("%s: the same epoch goes on at %d", name, after.Head.Seq)
 		}
 	}
 }
 
-// TestTheChainBeginsWithTheEpoch: an entry of one epoch never follows one of another. The sum is made here by hand.
+// TestTheChainBeginsWithTheEpoch: an entry of one epoch never follows one of another. The sum is
+// made here by hand.
 func TestTheChainBeginsWithTheEpoch(t *testing.T) {
 	t.Parallel()
 	i := newIdle(t)
@@ -112,24 +118,32 @@ func TestATrimMovesFirst(t *testing.T) {
 	before := i.beat()
 	i.appended(before.Head.Position(), lasting("a", before.Time+time.Hour.Milliseconds()))
 	var after revocation.HeartbeatReply
-	agreed := revocation.Heartbeat{Sight: revocation.Sight{Expired: before.Time + time.Minute.Milliseconds()}}
-	eventually(t, "the first entry has left the log", func() bool { after = i.beat(agreed); return i.length() == 1 })
-	if after = i.beat(agreed); after.Head.First != 2 || after.Head.Seq != 2 || after.Head.Epoch != before.Head.Epoch {
-		t.Errorf("first is %d, seq %d, the epoch is the same: %t", after.Head.First, after.Head.Seq, after.Head.Epoch == before.Head.Epoch)
+	agreed := revocation.Heartbeat{
+		Sight: revocation.Sight{Expired: before.Time + time.Minute.Milliseconds()},
+	}
+	eventually(t, "the first entry has left the log",
+		func() bool { after = i.beat(agreed); return i.length() == 1 })
+	if after = i.beat(agreed); after.Head.First != 2 || after.Head.Seq != 2 ||
+		after.Head.Epoch != before.Head.Epoch {
+		t.Errorf("first is %d, seq %d, the epoch is the same: %t", after.Head.First,
+			after.Head.Seq, after.Head.Epoch == before.Head.Epoch)
 	}
 }
 
-// TestNothingLeavesTheLogEarly: an entry is trimmed a clock_skew after it has expired by Redis' clock, whatever the issuer's
-// clock says.
+// TestNothingLeavesTheLogEarly: an entry is trimmed a clock_skew after it has expired by Redis'
+// clock, whatever the issuer's clock says.
 func TestNothingLeavesTheLogEarly(t *testing.T) {
 	t.Parallel()
 	clock := newShift()
 	i := newIdle(t, func(s *settings) { s.o.Instant = clock.instant })
 	before := i.beat()
-	i.appended(before.Head.Position(), lasting("a", before.Time+5000), lasting("b", before.Time+time.Hour.Milliseconds()))
+	i.appended(before.Head.Position(), lasting("a", before.Time+5000),
+		lasting("b", before.Time+time.Hour.Milliseconds()))
 	clock.move(25 * time.Second) // clock_skew is 30 s
 	for _, expired := range []int64{before.Time + 25_000, before.Time + time.Hour.Milliseconds(), before.Time, 0} {
-		if r := i.beat(revocation.Heartbeat{Sight: revocation.Sight{Expired: expired}}); r.Head.First != 1 || i.length() != 3 {
+		if r := i.beat(
+			revocation.Heartbeat{Sight: revocation.Sight{Expired: expired}}); r.Head.First != 1 ||
+			i.length() != 3 {
 			t.Fatalf("trimmed up to %d, %d entries are left of 3", r.Head.First, i.length())
 		}
 	}
@@ -158,14 +172,16 @@ func TestAppendingAgainIsBoundToItsHead(t *testing.T) {
 	}
 }
 
-// TestMendingLastsFromTheLastHeartbeatThatAsksForIt: one settle, however long ago it was marked first.
+// TestMendingLastsFromTheLastHeartbeatThatAsksForIt: one settle, however long ago it was marked
+// first.
 func TestMendingLastsFromTheLastHeartbeatThatAsksForIt(t *testing.T) {
 	t.Parallel()
 	i := newIdle(t)
 	lacking := revocation.Heartbeat{Holds: true, Mend: true}
 	first := i.beat(lacking)
 	var r revocation.HeartbeatReply
-	eventually(t, "Redis' time has moved", func() bool { r = i.beat(lacking); return r.Time > first.Time })
+	eventually(t, "Redis' time has moved",
+		func() bool { r = i.beat(lacking); return r.Time > first.Time })
 	cfg := quick()
 	if left := r.Head.Mending - r.Time; left != cfg.Settle.Milliseconds() {
 		t.Errorf("marked for %d ms more, expected settle", left)

@@ -52,8 +52,22 @@ func (s *server) addr() string { return fmt.Sprintf("127.0.0.1:%d", s.port) }
 func (s *server) start() {
 	s.t.Helper()
 	args := append([]string{
-		"--port", strconv.Itoa(s.port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "yes",
-		"--appendfsync", "always", "--dir", s.dir, "--loglevel", "warning", "--repl-diskless-sync-delay", "0",
+		"--port",
+		strconv.Itoa(s.port),
+		"--bind",
+		"127.0.0.1",
+		"--save",
+		"",
+		"--appendonly",
+		"yes",
+		"--appendfsync",
+		"always",
+		"--dir",
+		s.dir,
+		"--loglevel",
+		"warning",
+		"--repl-diskless-sync-delay",
+		"0",
 	}, s.args...)
 	s.launch(args...)
 }
@@ -73,7 +87,8 @@ func (s *server) launch(args ...string) {
 	}
 	_ = out.Close()
 	c := s.client()
-	eventually(s.t, "redis-server answers", func() bool { return c.Ping(context.Background()).Err() == nil })
+	eventually(s.t, "redis-server answers",
+		func() bool { return c.Ping(context.Background()).Err() == nil })
 }
 
 // kill ends the server as a crash would.

@@ -34,7 +34,8 @@ func (c SnapshotConfig) Validate() error {
 	return nil
 }
 
-// Check returns what would keep a gate from keeping a snapshot. It changes nothing; a folder that is not there is made at a start.
+// Check returns what would keep a gate from keeping a snapshot. It changes nothing; a folder that
+// is not there is made at a start.
 func (c SnapshotConfig) Check() error {
 	if c.File == "" {
 		return nil
@@ -62,7 +63,8 @@ type keeper struct {
 	savedAt time.Duration       // monotonic
 }
 
-// openKeeper loads the file, if there is one that may be used: then the follower's set is the file's.
+// openKeeper loads the file, if there is one that may be used: then the follower's set is the
+// file's.
 func openKeeper(f *follower) (*keeper, *revocation.Snapshot, error) {
 	c := f.o.Snapshot
 	if c.File == "" {
@@ -83,12 +85,15 @@ func openKeeper(f *follower) (*keeper, *revocation.Snapshot, error) {
 	k.loads.WithLabelValues(outcome).Inc()
 	switch outcome {
 	case "used":
-		f.log.Info("the snapshot of the revocation log is read; nothing is allowed before the log confirms it", "seq", s.Position.Seq,
-			"taken", s.Taken.UTC(), "took", time.Since(began).Round(time.Millisecond).String())
+		f.log.Info(
+			"the snapshot of the revocation log is read; nothing is allowed before the log confirms it",
+			"seq", s.Position.Seq, "taken", s.Taken.UTC(), "took",
+			time.Since(began).Round(time.Millisecond).String())
 	case "absent":
 		f.log.Info("there is no snapshot of the revocation log yet", "file", string(c.File))
 	default:
-		f.log.Warn("the snapshot of the revocation log is not used", "file", string(c.File), "reason", refused)
+		f.log.Warn("the snapshot of the revocation log is not used", "file", string(c.File),
+			"reason", refused)
 	}
 	f.noteKeys()
 	if s == nil {
@@ -123,7 +128,8 @@ func loadOutcome(err error) string {
 	return "unreadable"
 }
 
-// run writes the file every so often until ctx ends, and then once more: a clean stop leaves the newest.
+// run writes the file every so often until ctx ends, and then once more: a clean stop leaves the
+// newest.
 func (k *keeper) run(ctx context.Context) {
 	for sleep(ctx, k.every, nil) {
 		k.save()
@@ -131,8 +137,9 @@ func (k *keeper) run(ctx context.Context) {
 	k.save()
 }
 
-// save writes the file if this process may rely on its copy and the file lacks something. The set is copied after the
-// place has been noted, so that it holds at least what the log does up to there.
+// save writes the file if this process may rely on its copy and the file lacks something. The set
+// is copied after the place has been noted, so that it holds at least what the log does up to
+// there.
 func (k *keeper) save() {
 	f := k.f
 	f.mu.Lock()
@@ -150,7 +157,8 @@ func (k *keeper) save() {
 	}
 	if err := k.file.save(&s); err != nil {
 		k.writes.WithLabelValues("failed").Inc()
-		f.log.Error("the snapshot of the revocation log could not be written", "file", string(k.file), "error", err)
+		f.log.Error("the snapshot of the revocation log could not be written", "file",
+			string(k.file), "error", err)
 		return
 	}
 	k.writes.WithLabelValues("written").Inc()
@@ -180,7 +188,8 @@ func (f *follower) noteApplied(entries []revocation.Entry) {
 	}
 }
 
-// notedKeys are the keys that are revoked at now (unix milliseconds), as a snapshot wants them; f.mu is held.
+// notedKeys are the keys that are revoked at now (unix milliseconds), as a snapshot wants them;
+// f.mu is held.
 func (f *follower) notedKeys(now int64) []revocation.RevokedKey {
 	keys := make([]revocation.RevokedKey, 0, len(f.noted))
 	for name, expires := range f.noted {

@@ -29,8 +29,8 @@ var (
 	errFuture  = errors.New("redislog: the snapshot is dated in the future")
 )
 
-// prepare makes the folder, refuses one in which others could put a file in the snapshot's place, and removes what an
-// earlier life had not finished to write.
+// prepare makes the folder, refuses one in which others could put a file in the snapshot's place,
+// and removes what an earlier life had not finished to write.
 func (f snapshotFile) prepare() error {
 	dir := filepath.Dir(string(f))
 	if err := os.MkdirAll(dir, 0o700); err != nil {
@@ -58,7 +58,8 @@ func (f snapshotFile) prepare() error {
 // ofOthers refuses a folder in which others could put a file in the snapshot's place.
 func ofOthers(folder fs.FileInfo) error {
 	if mode := folder.Mode(); mode&0o022 != 0 && mode&fs.ModeSticky == 0 {
-		return fmt.Errorf("mode %04o of the folder lets others replace files in it; chmod 0700 it", mode.Perm())
+		return fmt.Errorf(
+			"mode %04o of the folder lets others replace files in it; chmod 0700 it", mode.Perm())
 	}
 	return nil
 }
@@ -81,7 +82,8 @@ func (f snapshotFile) load(now time.Time, most, skew time.Duration) (*revocation
 		return nil, fmt.Errorf("%w: %w", errForeign, err)
 	}
 	if info.Size() > maxSnapshot {
-		return nil, fmt.Errorf("%w: expected at most %d bytes, got %d", revocation.ErrSnapshotBroken, int64(maxSnapshot), info.Size())
+		return nil, fmt.Errorf("%w: expected at most %d bytes, got %d",
+			revocation.ErrSnapshotBroken, int64(maxSnapshot), info.Size())
 	}
 	s, err := revocation.ReadSnapshot(file, info.Size(), skew)
 	if err != nil {
@@ -89,15 +91,16 @@ func (f snapshotFile) load(now time.Time, most, skew time.Duration) (*revocation
 	}
 	switch age := now.Sub(s.Taken); {
 	case age > most:
-		return nil, fmt.Errorf("%w: taken %s ago, all that it holds has expired after %s", errOld, age.Round(time.Second), most)
+		return nil, fmt.Errorf("%w: taken %s ago, all that it holds has expired after %s", errOld,
+			age.Round(time.Second), most)
 	case age < -ahead:
 		return nil, fmt.Errorf("%w: by %s", errFuture, -age.Round(time.Second))
 	}
 	return s, nil
 }
 
-// save writes the file so that a reader, or a crash, meets the old one or the new one whole. Its mode is 0600: it holds
-// the key of its digests, and with it one can ask whether a name is revoked.
+// save writes the file so that a reader, or a crash, meets the old one or the new one whole. Its
+// mode is 0600: it holds the key of its digests, and with it one can ask whether a name is revoked.
 func (f snapshotFile) save(s *revocation.Snapshot) error {
 	return ownfile.Replace(string(f), f.pattern(), func(file *os.File) error { return s.Encode(file) })
 }

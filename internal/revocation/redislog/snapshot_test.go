@@ -28,7 +28,10 @@ type kept struct {
 }
 
 func newKept(t *testing.T, addr string) *kept {
-	return &kept{t: t, addr: addr, file: filepath.Join(t.TempDir(), "state", "log.snapshot"), settings: named("gate-1")}
+	return &kept{
+		t: t, addr: addr, file: filepath.Join(t.TempDir(), "state", "log.snapshot"),
+		settings: named("gate-1"),
+	}
 }
 
 func (k *kept) start() gate {
@@ -36,7 +39,9 @@ func (k *kept) start() gate {
 	k.registry = prometheus.NewRegistry()
 	k.keys = map[string]time.Time{}
 	s := k.settings
-	s.o.Registry, s.o.Snapshot = k.registry, redislog.SnapshotConfig{File: config.Path(k.file), Every: time.Hour}
+	s.o.Registry, s.o.Snapshot = k.registry, redislog.SnapshotConfig{
+		File: config.Path(k.file), Every: time.Hour,
+	}
 	s.o.OnKeyRevoked = func(_, kid string, until time.Time) {
 		k.mu.Lock()
 		defer k.mu.Unlock()
@@ -68,8 +73,8 @@ func (k *kept) resyncs() (n float64) {
 	return n
 }
 
-// TestAGateStartsFromItsSnapshot: it denies what it denied before Redis says a word, allows nothing until a heartbeat
-// counts (S2), and reads only what came while it was away.
+// TestAGateStartsFromItsSnapshot: it denies what it denied before Redis says a word, allows nothing
+// until a heartbeat counts (S2), and reads only what came while it was away.
 func TestAGateStartsFromItsSnapshot(t *testing.T) {
 	t.Parallel()
 	r := startRedis(t)
@@ -77,8 +82,17 @@ func TestAGateStartsFromItsSnapshot(t *testing.T) {
 	k := newKept(t, r.addr())
 	g := k.start()
 	eventually(t, "all are fresh", func() bool { return g.fresh() && i.fresh() })
-	revoke(t, i, sid("s1"), revocation.Request{Kind: revocation.KindKID, Issuer: iss, Value: "stolen", Reason: "admin", Actor: "test"})
-	eventually(t, "the gate denies", func() bool { return g.Check(session("s1")).Revoked && k.told("stolen") })
+	revoke(
+		t,
+		i,
+		sid("s1"),
+		revocation.Request{
+			Kind: revocation.KindKID, Issuer: iss, Value: "stolen", Reason: "admin",
+			Actor: "test",
+		},
+	)
+	eventually(t, "the gate denies",
+		func() bool { return g.Check(session("s1")).Revoked && k.told("stolen") })
 	g.stop()
 	if k.metric(loads, "outcome", "absent") != 1 || k.metric(writes, "outcome", "written") != 1 {
 		t.Error("the clean stop wrote no snapshot")
@@ -98,11 +112,13 @@ func TestAGateStartsFromItsSnapshot(t *testing.T) {
 	r.start()
 	startIssuer(t, r.addr(), named("issuer-1"))
 	eventually(t, "the gate is fresh", g.fresh)
-	if !g.Check(session("s1")).Revoked || !g.Check(session("s2")).Revoked || g.Check(session("s3")).Revoked {
+	if !g.Check(session("s1")).Revoked || !g.Check(session("s2")).Revoked ||
+		g.Check(session("s3")).Revoked {
 		t.Error("fresh without all that the log holds")
 	}
 	if k.metric(loads, "outcome", "used") != 1 || k.resyncs() != 0 {
-		t.Errorf("used %v snapshots and loaded the log %v times, want 1 and 0", k.metric(loads, "outcome", "used"), k.resyncs())
+		t.Errorf("used %v snapshots and loaded the log %v times, want 1 and 0",
+			k.metric(loads, "outcome", "used"), k.resyncs())
 	}
 }
 
@@ -190,12 +206,14 @@ func TestSnapshotsThatAreNotUsed(t *testing.T) {
 				t.Errorf("%v loads counted as %s, want 1", n, outcome)
 			}
 			clocks.move(-c.wall) // the machine's clock is set right
-			eventually(t, "the gate is fresh and denies", func() bool { return g.fresh() && g.Check(session("s1")).Revoked })
+			eventually(t, "the gate is fresh and denies",
+				func() bool { return g.fresh() && g.Check(session("s1")).Revoked })
 		})
 	}
 }
 
-// TestSnapshotFolders: one in which others can put files is refused at the start, and so is what is no folder.
+// TestSnapshotFolders: one in which others can put files is refused at the start, and so is what is
+// no folder.
 func TestSnapshotFolders(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -208,14 +226,16 @@ func TestSnapshotFolders(t *testing.T) {
 	for name, want := range map[string]string{filepath.Join(open, "snapshot"): "lets others", filepath.Join(file, "snapshot"): "snapshot"} {
 		s := named("gate-1")
 		s.o.Snapshot = redislog.SnapshotConfig{File: config.Path(name), Every: time.Minute}
-		if _, err := redislog.NewGate(connect(t, "127.0.0.1:1"), s.cfg, s.options(t)); err == nil || !strings.Contains(err.Error(), want) {
+		if _, err := redislog.NewGate(connect(t, "127.0.0.1:1"), s.cfg,
+			s.options(t)); err == nil ||
+			!strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v, want an error with %q", name, err, want)
 		}
 	}
 }
 
-// TestASnapshotIsWrittenWhole: what a crash left half written is no snapshot, and is cleared away; one that cannot be
-// written leaves the one before.
+// TestASnapshotIsWrittenWhole: what a crash left half written is no snapshot, and is cleared away;
+// one that cannot be written leaves the one before.
 func TestASnapshotIsWrittenWhole(t *testing.T) {
 	t.Parallel()
 	r := startRedis(t)

@@ -22,7 +22,8 @@ func TestAnIssuerThatStartsLeavesGatesFresh(t *testing.T) {
 	g := startGate(t, r.addr(), named("gate-1"))
 	eventually(t, "the gate is fresh", g.fresh)
 
-	i, err := redislog.NewIssuer(connect(t, slow(t, r.addr(), 20*time.Millisecond)), s.cfg, s.options(t))
+	i, err := redislog.NewIssuer(connect(t, slow(t, r.addr(), 20*time.Millisecond)), s.cfg,
+		s.options(t))
 	if err != nil {
 		t.Fatal(err)
 	}

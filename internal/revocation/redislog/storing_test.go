@@ -30,8 +30,8 @@ func replicaOf(t *testing.T, primary *server) *server {
 	return r
 }
 
-// TestMinReplicas: an append that too few replicas have is an error (S7), and heartbeats they do not have do not count
-// (S2): a deposed primary cannot keep anyone fresh.
+// TestMinReplicas: an append that too few replicas have is an error (S7), and heartbeats they do
+// not have do not count (S2): a deposed primary cannot keep anyone fresh.
 func TestMinReplicas(t *testing.T) {
 	t.Parallel()
 	primary := startRedis(t)
@@ -49,8 +49,10 @@ func TestMinReplicas(t *testing.T) {
 	if _, live := i.Live([]revocation.Request{sid("during")}); live {
 		t.Error("an entry that no replica has is called acknowledged")
 	}
-	eventually(t, "the gate denies all the same", func() bool { return g.Check(session("during")).Revoked })
-	eventually(t, "the gate is stale", func() bool { return g.Freshness(g.Instant()).Why == revocation.WhyStale })
+	eventually(t, "the gate denies all the same",
+		func() bool { return g.Check(session("during")).Revoked })
+	eventually(t, "the gate is stale",
+		func() bool { return g.Freshness(g.Instant()).Why == revocation.WhyStale })
 	eventually(t, "the issuer is stale", func() bool { return !i.fresh() })
 
 	signal(t, replica.cmd.Process.Pid, syscall.SIGCONT)
@@ -62,8 +64,8 @@ func TestMinReplicas(t *testing.T) {
 	})
 }
 
-// TestFailoverThatMissedWrites: the server behind the address is replaced by one that never got some entries. The issuer
-// that holds them appends them again (S4).
+// TestFailoverThatMissedWrites: the server behind the address is replaced by one that never got
+// some entries. The issuer that holds them appends them again (S4).
 func TestFailoverThatMissedWrites(t *testing.T) {
 	t.Parallel()
 	m := healthy(t, 1, 1)
@@ -79,8 +81,8 @@ func TestFailoverThatMissedWrites(t *testing.T) {
 	m.survived()
 }
 
-// TestSecondHolder: with another issuer alive, an append is acknowledged only when that one has applied it; once its
-// line stands still, this one goes alone.
+// TestSecondHolder: with another issuer alive, an append is acknowledged only when that one has
+// applied it; once its line stands still, this one goes alone.
 func TestSecondHolder(t *testing.T) {
 	t.Parallel()
 	r := startRedis(t)
@@ -98,8 +100,8 @@ func TestSecondHolder(t *testing.T) {
 	}
 }
 
-// TestSecondHolderThatHangs: an issuer whose line moves and does not take in the entry is alive: no acknowledgement
-// without it. A gate's line never stands in for an issuer's.
+// TestSecondHolderThatHangs: an issuer whose line moves and does not take in the entry is alive: no
+// acknowledgement without it. A gate's line never stands in for an issuer's.
 func TestSecondHolderThatHangs(t *testing.T) {
 	t.Parallel()
 	r := startRedis(t)
@@ -108,7 +110,8 @@ func TestSecondHolderThatHangs(t *testing.T) {
 	i := startIssuer(t, r.addr(), s)
 	g := startGate(t, r.addr(), named("gate-1"))
 	eventually(t, "both are fresh", func() bool { return i.fresh() && g.fresh() })
-	hanging := keepWriting(r, func(n int) []any { return []any{"HSET", issuersKey, "issuer-b", fmt.Sprintf("0 0 0 %d x {}", n)} })
+	hanging := keepWriting(r,
+		func(n int) []any { return []any{"HSET", issuersKey, "issuer-b", fmt.Sprintf("0 0 0 %d x {}", n)} })
 	eventually(t, "the line is there", func() bool { return r.do("HLEN", issuersKey) == int64(2) })
 	beats(t, r, "issuer-a", 2)
 	refused(t, i, "beside an issuer that hangs", sid("s1"))
@@ -176,8 +179,9 @@ func keepWriting(r *server, command func(int) []any) (stop func()) {
 	return stop
 }
 
-// TestAppliedNamesTheGatesBehind: a gate that has not applied an entry is named for as long as its line may still be
-// alive; a line of another epoch or with a chain that is not the log's is behind, however high its place.
+// TestAppliedNamesTheGatesBehind: a gate that has not applied an entry is named for as long as its
+// line may still be alive; a line of another epoch or with a chain that is not the log's is behind,
+// however high its place.
 func TestAppliedNamesTheGatesBehind(t *testing.T) {
 	t.Parallel()
 	r := startRedis(t)
@@ -189,9 +193,11 @@ func TestAppliedNamesTheGatesBehind(t *testing.T) {
 	r.do("SET", gateKey(99), "garbage")
 	stops := []func(){
 		keepWriting(r, func(n int) []any { return gateLine(7, "other-chain", epoch+" "+high, n) }),
-		keepWriting(r, func(n int) []any { return gateLine(50, "other-epoch", strings.Repeat("cd", 16)+" "+high, n) }),
+		keepWriting(r,
+			func(n int) []any { return gateLine(50, "other-epoch", strings.Repeat("cd", 16)+" "+high, n) }),
 	}
-	eventually(t, "all lines are there", func() bool { return r.do("EXISTS", gateKey(1), gateKey(7), gateKey(50), gateKey(99)) == int64(4) })
+	eventually(t, "all lines are there",
+		func() bool { return r.do("EXISTS", gateKey(1), gateKey(7), gateKey(50), gateKey(99)) == int64(4) })
 	receipt := revoke(t, i, sid("s1"))
 	ctx, cancel := timeout(t, 200*time.Millisecond)
 	defer cancel()
@@ -213,7 +219,8 @@ func TestAppliedNamesTheGatesBehind(t *testing.T) {
 		t.Errorf("gates left the count after %s, before they could have gone stale", waited)
 	}
 	lines, err := i.Gates(t.Context())
-	if err != nil || len(lines) != 4 || lines[0].Name != "gate-1" || !lines[0].OnLog || lines[1].OnLog {
+	if err != nil || len(lines) != 4 || lines[0].Name != "gate-1" || !lines[0].OnLog ||
+		lines[1].OnLog {
 		t.Errorf("gates: %+v, %v", lines, err)
 	}
 	if left := r.do("PTTL", gateKey(1)).(int64); left <= 0 || left > time.Hour.Milliseconds() {
@@ -254,8 +261,8 @@ func TestBatch(t *testing.T) {
 	m.survived()
 }
 
-// TestPartsOfABatchThatWereNeverSentAreMended: a batch is sent in parts of a thousand, and those behind one that failed are as much
-// owed to the log as it is.
+// TestPartsOfABatchThatWereNeverSentAreMended: a batch is sent in parts of a thousand, and those
+// behind one that failed are as much owed to the log as it is.
 func TestPartsOfABatchThatWereNeverSentAreMended(t *testing.T) {
 	t.Parallel()
 	m := healthy(t, 1, 1)
@@ -273,7 +280,8 @@ func TestPartsOfABatchThatWereNeverSentAreMended(t *testing.T) {
 	m.survived()
 }
 
-// TestEveryPartOfABatchIsAcknowledged: when the log goes back between two parts, whoever holds the last need not hold the first.
+// TestEveryPartOfABatchIsAcknowledged: when the log goes back between two parts, whoever holds the
+// last need not hold the first.
 func TestEveryPartOfABatchIsAcknowledged(t *testing.T) {
 	t.Parallel()
 	m := healthy(t, 2, 0)
@@ -284,13 +292,15 @@ func TestEveryPartOfABatchIsAcknowledged(t *testing.T) {
 	if _, err := m.issuers[0].AcknowledgeAll(t.Context(), last); err != nil {
 		t.Errorf("the last part alone: %v", err)
 	}
-	if _, err := m.issuers[0].AcknowledgeAll(t.Context(), first, last); !errors.Is(err, redislog.ErrUnavailable) {
+	if _, err := m.issuers[0].AcknowledgeAll(t.Context(), first, last); !errors.Is(err,
+		redislog.ErrUnavailable) {
 		t.Errorf("a part that the log has lost since is acknowledged with the last one: %v", err)
 	}
 }
 
-// TestTwoOfOneName: two issuers of one name are still two to each other. Two gates of one name go on answering, since whoever has a
-// gate's Redis user could write any name, and are counted as behind by logouts that wait. Operators are shown both.
+// TestTwoOfOneName: two issuers of one name are still two to each other. Two gates of one name go
+// on answering, since whoever has a gate's Redis user could write any name, and are counted as
+// behind by logouts that wait. Operators are shown both.
 func TestTwoOfOneName(t *testing.T) {
 	t.Parallel()
 	r := startRedis(t)
@@ -311,19 +321,22 @@ func TestTwoOfOneName(t *testing.T) {
 		}
 		return n
 	}
-	eventually(t, "both issuers are shown to share a name", func() bool { return shared(a.Issuers, "issuer") == 2 })
+	eventually(t, "both issuers are shown to share a name",
+		func() bool { return shared(a.Issuers, "issuer") == 2 })
 	g := startGate(t, r.addr(), named("gate"))
 	eventually(t, "one gate is ready", func() bool { return g.Ready() == nil })
 	if n := shared(a.Gates, "gate"); n != 0 {
 		t.Errorf("%d gates are shown to share a name with another, of one", n)
 	}
 	h := startGate(t, r.addr(), named("gate"))
-	eventually(t, "two gates are shown to share a name", func() bool { return shared(a.Gates, "gate") == 1 })
+	eventually(t, "two gates are shown to share a name",
+		func() bool { return shared(a.Gates, "gate") == 1 })
 	eventually(t, "both are fresh", func() bool { return g.fresh() && h.fresh() })
 	receipt := revoke(t, a, sid("s2"))
 	ctx, cancel := timeout(t, 200*time.Millisecond)
 	defer cancel()
-	if got, err := a.Applied(ctx, receipt); err != nil || got.All() || fmt.Sprint(got.Behind) != "[gate]" {
+	if got, err := a.Applied(ctx, receipt); err != nil || got.All() ||
+		fmt.Sprint(got.Behind) != "[gate]" {
 		t.Errorf("two gates of one name: %+v, %v; want it behind", got, err)
 	}
 	for _, both := range []gate{g, h} {
@@ -333,7 +346,8 @@ func TestTwoOfOneName(t *testing.T) {
 	}
 	h.stop()
 	b.stop()
-	eventually(t, "the one that stays is alone", func() bool { return shared(a.Gates, "gate") == 0 && shared(a.Issuers, "issuer") == 0 })
+	eventually(t, "the one that stays is alone",
+		func() bool { return shared(a.Gates, "gate") == 0 && shared(a.Issuers, "issuer") == 0 })
 	all, cancelAll := timeout(t, 10*time.Second)
 	defer cancelAll()
 	if got, err := a.Applied(all, receipt); err != nil || !got.All() {

@@ -40,8 +40,8 @@ func over(t *testing.T, redis redisconn.Config, s settings) (issuer, gate) {
 	return issuer{i, running(t, i.Run)}, gate{g, running(t, g.Run)}
 }
 
-// TestSentinelFailover: the primary dies and a replica is promoted. Nothing acknowledged is lost, nothing denied is
-// allowed, and all goes on by itself.
+// TestSentinelFailover: the primary dies and a replica is promoted. Nothing acknowledged is lost,
+// nothing denied is allowed, and all goes on by itself.
 func TestSentinelFailover(t *testing.T) {
 	t.Parallel()
 	cfg, primary, replicas := startSentinel(t)
@@ -93,12 +93,15 @@ func startSentinel(t *testing.T) (cfg redisconn.Config, primary *server, replica
 	})
 
 	cfg = redisconn.DefaultConfig()
-	cfg.Mode, cfg.Address, cfg.Addresses, cfg.MasterName = redisconn.ModeSentinel, "", []string{sentinel.addr()}, "main"
+	cfg.Mode, cfg.Address, cfg.Addresses, cfg.MasterName = redisconn.ModeSentinel, "", []string{
+		sentinel.addr(),
+	}, "main"
 	cfg.Checks = redisconn.ChecksWarn
 	return cfg, primary, replicas
 }
 
-// TestCluster: the same on a cluster, by configuration alone: every key of the log lies in one slot.
+// TestCluster: the same on a cluster, by configuration alone: every key of the log lies in one
+// slot.
 func TestCluster(t *testing.T) {
 	t.Parallel()
 	cfg, _ := startCluster(t)
@@ -110,7 +113,8 @@ func TestCluster(t *testing.T) {
 	if a, err := i.Applied(t.Context(), receipt); err != nil || a.Total != 1 || !a.All() {
 		t.Errorf("applied %+v, %v", a, err)
 	}
-	if found, err := i.Remembered(t.Context(), iss, "s1", "alice", "app", "acme"); err != nil || !found.Ended {
+	if found, err := i.Remembered(t.Context(), iss, "s1", "alice", "app", "acme"); err != nil ||
+		!found.Ended {
 		t.Errorf("remembered: %+v, %v", found, err)
 	}
 	if entries, err := i.Entries(t.Context(), 1, 10); err != nil || len(entries) != 1 {
@@ -118,8 +122,8 @@ func TestCluster(t *testing.T) {
 	}
 }
 
-// TestClusterFailover: the node that holds the log's slot dies, or stands still, and its replica takes over. Issuer and
-// gate find it by themselves, and what was acknowledged is still denied.
+// TestClusterFailover: the node that holds the log's slot dies, or stands still, and its replica
+// takes over. Issuer and gate find it by themselves, and what was acknowledged is still denied.
 func TestClusterFailover(t *testing.T) {
 	t.Parallel()
 	for name, fail := range map[string]func(*server){
@@ -132,7 +136,8 @@ func TestClusterFailover(t *testing.T) {
 
 func failOver(t *testing.T, fail func(*server)) {
 	node := func() *server {
-		return startRedis(t, "--cluster-enabled", "yes", "--cluster-port", strconv.Itoa(freePort(t)), "--cluster-announce-ip", "127.0.0.1")
+		return startRedis(t, "--cluster-enabled", "yes", "--cluster-port",
+			strconv.Itoa(freePort(t)), "--cluster-announce-ip", "127.0.0.1")
 	}
 	primary, replica := node(), node()
 	primary.do("CLUSTER", "ADDSLOTSRANGE", 0, 16383)
@@ -147,7 +152,10 @@ func failOver(t *testing.T, fail func(*server)) {
 		return strings.Contains(fmt.Sprint(primary.do("INFO", "replication")), "state=online")
 	})
 	cfg := redisconn.DefaultConfig()
-	cfg.Mode, cfg.Address, cfg.Addresses, cfg.Checks = redisconn.ModeCluster, "", []string{primary.addr(), replica.addr()}, redisconn.ChecksWarn
+	cfg.Mode, cfg.Address, cfg.Addresses, cfg.Checks = redisconn.ModeCluster, "", []string{
+		primary.addr(),
+		replica.addr(),
+	}, redisconn.ChecksWarn
 	s := named("issuer-1")
 	i, g := over(t, cfg, s)
 	m := &mesh{server: primary, issuers: []issuer{i}, gates: []gate{g}}
@@ -178,7 +186,8 @@ func startCluster(t *testing.T) (cfg redisconn.Config, nodes []*server) {
 		nodes, addresses = append(nodes, n), append(addresses, n.addr())
 	}
 	args := append([]string{"--cluster", "create"}, addresses...)
-	if out, err := exec.Command("redis-cli", append(args, "--cluster-yes")...).CombinedOutput(); err != nil {
+	if out, err := exec.Command("redis-cli", append(args, "--cluster-yes")...).
+		CombinedOutput(); err != nil {
 		t.Fatalf("redis-cli --cluster create: %v: %s", err, out)
 	}
 	cfg = redisconn.DefaultConfig()
@@ -186,7 +195,8 @@ func startCluster(t *testing.T) (cfg redisconn.Config, nodes []*server) {
 	return cfg, nodes
 }
 
-// TestEveryPrimaryOfAClusterIsChecked: sessions are on all of them, so one that would forget them is as bad as the log's.
+// TestEveryPrimaryOfAClusterIsChecked: sessions are on all of them, so one that would forget them
+// is as bad as the log's.
 func TestEveryPrimaryOfAClusterIsChecked(t *testing.T) {
 	t.Parallel()
 	cfg, nodes := startCluster(t)
@@ -213,7 +223,8 @@ func TestEveryPrimaryOfAClusterIsChecked(t *testing.T) {
 	}
 }
 
-// TestEveryReplicaIsChecked: a replica has settings and users of its own, and is the primary after the next fault.
+// TestEveryReplicaIsChecked: a replica has settings and users of its own, and is the primary after
+// the next fault.
 func TestEveryReplicaIsChecked(t *testing.T) {
 	t.Parallel()
 	for name, start := range map[string]func(*testing.T) (redisconn.Config, *server){
@@ -263,7 +274,8 @@ func TestEveryReplicaIsChecked(t *testing.T) {
 					if want == "" {
 						return len(findings) == 0
 					}
-					return len(findings) == 1 && strings.Contains(findings[0].Error(), want) && strings.Contains(findings[0].Error(), replica.addr())
+					return len(findings) == 1 && strings.Contains(findings[0].Error(), want) &&
+						strings.Contains(findings[0].Error(), replica.addr())
 				})
 			}
 			check("all is as it should be", "")

@@ -15,7 +15,8 @@ import (
 	"github.com/sallyport/sallyport/internal/revocation/redislog"
 )
 
-// patient are settings for one replica, with time enough for it in health: WAIT waits for half of settle.
+// patient are settings for one replica, with time enough for it in health: WAIT waits for half of
+// settle.
 func patient() settings {
 	s := named("issuer-1")
 	s.cfg.MinReplicas, s.cfg.Settle, s.cfg.MaxStaleness = 1, 2*time.Second, 10*time.Second
@@ -23,15 +24,17 @@ func patient() settings {
 	return s
 }
 
-// stuck is an idle issuer on a primary whose replica stays connected and takes in nothing from when freeze is called, which
-// waits until it has said that it has all there is: WAIT on a connection that knows of nothing newer is met from then on.
+// stuck is an idle issuer on a primary whose replica stays connected and takes in nothing from when
+// freeze is called, which waits until it has said that it has all there is: WAIT on a connection
+// that knows of nothing newer is met from then on.
 func stuck(t *testing.T) (i idle, freeze func()) {
 	t.Helper()
 	i = newIdle(t, func(s *settings) { *s = patient() })
 	replica := replicaOf(t, i.server)
 	return i, func() {
 		t.Helper()
-		eventually(t, "the replica has said that it has everything", func() bool { return acknowledged(i.server) })
+		eventually(t, "the replica has said that it has everything",
+			func() bool { return acknowledged(i.server) })
 		signal(t, replica.cmd.Process.Pid, syscall.SIGSTOP)
 		t.Cleanup(func() { signal(t, replica.cmd.Process.Pid, syscall.SIGCONT) })
 	}
@@ -45,7 +48,8 @@ func acknowledged(primary *server) bool {
 	return strings.Contains(info, ",offset="+written+",")
 }
 
-// TestAHeartbeatHasNoReplicaThatHasNotTakenItIn: it is a write, and WAIT waits for that very write, though nobody else writes.
+// TestAHeartbeatHasNoReplicaThatHasNotTakenItIn: it is a write, and WAIT waits for that very write,
+// though nobody else writes.
 func TestAHeartbeatHasNoReplicaThatHasNotTakenItIn(t *testing.T) {
 	t.Parallel()
 	for name, of := range map[string]func(idle) func(context.Context) (revocation.HeartbeatReply, error){
@@ -79,13 +83,18 @@ func TestAnAppendHasNoReplicaThatHasNotTakenItIn(t *testing.T) {
 	i, freeze := stuck(t)
 	r := i.beat()
 	freeze()
-	b := revocation.Batch{Again: true, Expect: r.Head.Position(), Entries: []revocation.Entry{lasting("a", r.Time+time.Hour.Milliseconds())}}
-	if status, replicas, err := i.AppendOnce(t.Context(), b); err != nil || status != "OK" || replicas != 0 {
+	b := revocation.Batch{
+		Again: true, Expect: r.Head.Position(),
+		Entries: []revocation.Entry{lasting("a", r.Time+time.Hour.Milliseconds())},
+	}
+	if status, replicas, err := i.AppendOnce(t.Context(), b); err != nil || status != "OK" ||
+		replicas != 0 {
 		t.Errorf("%s on %d replicas (%v)", status, replicas, err)
 	}
 }
 
-// TestAnAppendThatTooFewReplicasHaveIsNotAcknowledged (S7): WAIT that ends in time and gives too few is an error.
+// TestAnAppendThatTooFewReplicasHaveIsNotAcknowledged (S7): WAIT that ends in time and gives too
+// few is an error.
 func TestAnAppendThatTooFewReplicasHaveIsNotAcknowledged(t *testing.T) {
 	t.Parallel()
 	i, freeze := stuck(t)
@@ -94,13 +103,14 @@ func TestAnAppendThatTooFewReplicasHaveIsNotAcknowledged(t *testing.T) {
 	running := startIssuer(t, i.addr(), s)
 	eventually(t, "fresh", running.fresh)
 	freeze()
-	if receipt, err := running.Append(t.Context(), asked("first")); !errors.Is(err, redislog.ErrUnavailable) {
+	if receipt, err := running.Append(t.Context(), asked("first")); !errors.Is(err,
+		redislog.ErrUnavailable) {
 		t.Errorf("%+v, %v, want ErrUnavailable", receipt, err)
 	}
 }
 
-// TestAnAppendWhoseConnectionIsCutIsAnError (S7): whatever another connection says, which may lead to another server with a
-// replica of its own.
+// TestAnAppendWhoseConnectionIsCutIsAnError (S7): whatever another connection says, which may lead
+// to another server with a replica of its own.
 func TestAnAppendWhoseConnectionIsCutIsAnError(t *testing.T) {
 	t.Parallel()
 	old, freeze := stuck(t)
@@ -114,7 +124,10 @@ func TestAnAppendWhoseConnectionIsCutIsAnError(t *testing.T) {
 	freeze()
 	cut := make(chan error, 1)
 	go func() { cut <- cutWaiting(old.client(), d, next.addr()) }()
-	b := revocation.Batch{Again: true, Expect: r.Head.Position(), Entries: []revocation.Entry{lasting("a", r.Time+time.Hour.Milliseconds())}}
+	b := revocation.Batch{
+		Again: true, Expect: r.Head.Position(),
+		Entries: []revocation.Entry{lasting("a", r.Time+time.Hour.Milliseconds())},
+	}
 	if status, replicas, err := i.AppendOnce(t.Context(), b); err == nil {
 		t.Errorf("%s on %d replicas, though the connection was cut", status, replicas)
 	}
@@ -123,7 +136,8 @@ func TestAnAppendWhoseConnectionIsCutIsAnError(t *testing.T) {
 	}
 }
 
-// cutWaiting waits for a connection that waits for replicas, has new ones lead elsewhere, and cuts it.
+// cutWaiting waits for a connection that waits for replicas, has new ones lead elsewhere, and cuts
+// it.
 func cutWaiting(c *redis.Client, d *door, elsewhere string) error {
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
@@ -135,13 +149,15 @@ func cutWaiting(c *redis.Client, d *door, elsewhere string) error {
 		for client := range strings.Lines(list) {
 			if strings.Contains(client, " cmd=wait ") {
 				d.to.Store(&elsewhere)
-				return c.ClientKillByFilter(ctx, "ID", strings.TrimPrefix(strings.Fields(client)[0], "id=")).Err()
+				return c.ClientKillByFilter(ctx, "ID", strings.TrimPrefix(strings.Fields(client)[0], "id=")).
+					Err()
 			}
 		}
 	}
 }
 
-// TestAnAppendWhoseScriptRedisHasForgottenIsStored: NOSCRIPT means that nothing was done, whatever WAIT says (S7).
+// TestAnAppendWhoseScriptRedisHasForgottenIsStored: NOSCRIPT means that nothing was done, whatever
+// WAIT says (S7).
 func TestAnAppendWhoseScriptRedisHasForgottenIsStored(t *testing.T) {
 	t.Parallel()
 	r := startRedis(t)

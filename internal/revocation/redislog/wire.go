@@ -10,8 +10,9 @@ import (
 	"github.com/sallyport/sallyport/internal/revocation"
 )
 
-// line is what a process says of itself: epoch, seq, chain, counter, instance, then details as JSON. The scripts read its first
-// three words. An issuer's is a field of its own in a hash; a gate's is the value of a key with a number.
+// line is what a process says of itself: epoch, seq, chain, counter, instance, then details as
+// JSON. The scripts read its first three words. An issuer's is a field of its own in a hash; a
+// gate's is the value of a key with a number.
 type line struct {
 	revocation.Line
 	details details
@@ -25,7 +26,8 @@ type details struct {
 	MaxMS       int64  `json:"max_staleness_ms,omitempty"` // the setting
 	Left        bool   `json:"left,omitempty"`             // its last word
 	Name        string `json:"name,omitempty"`             // a gate's
-	Shared      bool   `json:"shared,omitempty"`           // a gate's: another process has written this line as its own
+	// a gate's: another process has written this line as its own
+	Shared bool `json:"shared,omitempty"`
 }
 
 // maxLine bounds a line, in bytes: a gate writes its own, and a gate may be in the wrong hands.
@@ -34,8 +36,8 @@ const maxLine = 2048
 // lineLife is how long a gate's line stays in Redis after its last heartbeat.
 const lineLife = goneAfter
 
-// parseGateLine reads the gates' line of a number. Which process it is of it says itself: the number keeps apart those that say
-// the same.
+// parseGateLine reads the gates' line of a number. Which process it is of it says itself: the
+// number keeps apart those that say the same.
 func parseGateLine(n int, text string, onLog bool) line {
 	l := parseLine("", text, onLog)
 	name := l.details.Name
@@ -58,7 +60,8 @@ func formatLine(p revocation.Position, counter uint64, instance string, d detail
 	return fmt.Sprintf("%s %d %s %d %s %s", epoch, p.Seq, chain, counter, instance, tail)
 }
 
-// parseLine reads a line; whatever does not have its form is the line of a process that has applied nothing.
+// parseLine reads a line; whatever does not have its form is the line of a process that has applied
+// nothing.
 func parseLine(name, text string, onLog bool) line {
 	l := line{Line: revocation.Line{Name: name}}
 	words := strings.SplitN(text, " ", 6)

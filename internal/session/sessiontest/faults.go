@@ -25,7 +25,8 @@ func Inject(c *redisconn.Client) *Faults {
 	return f
 }
 
-// At makes the n-th call from now on fail, 1 being the next: before it reaches Redis, or, with lose, after. 0: none.
+// At makes the n-th call from now on fail, 1 being the next: before it reaches Redis, or, with
+// lose, after. 0: none.
 func (f *Faults) At(n int64, lose bool) {
 	f.calls.Store(0)
 	f.lose.Store(lose)

@@ -14,7 +14,8 @@ import (
 // ErrInjected is the error of every injected fault.
 var ErrInjected = errors.New("sessiontest: injected fault")
 
-// Log is a revocation log in memory, of as many issuers as share it. Its methods may be called from many goroutines.
+// Log is a revocation log in memory, of as many issuers as share it. Its methods may be called from
+// many goroutines.
 type Log struct {
 	mu        sync.Mutex
 	now       time.Time
@@ -41,7 +42,10 @@ type Entry struct {
 
 // NewLog makes a log that is fresh, at a time near the machine's.
 func NewLog() *Log {
-	return &Log{now: time.Now().Truncate(time.Millisecond), known: true, fresh: true, era: "era-1", longer: map[string]time.Time{}}
+	return &Log{
+		now: time.Now().Truncate(time.Millisecond), known: true, fresh: true, era: "era-1",
+		longer: map[string]time.Time{},
+	}
 }
 
 // Advance moves the log's clock.
@@ -58,8 +62,9 @@ func (l *Log) Set(timeKnown, fresh bool, era string) {
 	l.known, l.fresh, l.era = timeKnown, fresh, era
 }
 
-// Fail makes every call ask fault first: "append" before anything is stored, "part" before each further part
-// of a batch, "lost" after it is stored and before that is known, "remembered", "applied".
+// Fail makes every call ask fault first: "append" before anything is stored, "part" before each
+// further part of a batch, "lost" after it is stored and before that is known, "remembered",
+// "applied".
 func (l *Log) Fail(fault func(call string) error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -119,7 +124,8 @@ func (l *Log) failing(call string) error {
 	return l.fault(call)
 }
 
-// Append puts the entries into the issuer's own set first, as an issuer does, and then into the log.
+// Append puts the entries into the issuer's own set first, as an issuer does, and then into the
+// log.
 func (l *Log) Append(ctx context.Context, requests []revocation.Request) (redislog.Receipt, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -165,7 +171,8 @@ func (l *Log) Live(requests []revocation.Request) (redislog.Receipt, bool) {
 	var last uint64
 	for _, r := range requests {
 		i := slices.IndexFunc(l.entries, func(e Entry) bool {
-			return e.InLog && e.Kind == r.Kind && e.Issuer == r.Issuer && e.Value == r.Value && !e.IssuedBefore.Before(r.IssuedBefore)
+			return e.InLog && e.Kind == r.Kind && e.Issuer == r.Issuer && e.Value == r.Value &&
+				!e.IssuedBefore.Before(r.IssuedBefore)
 		})
 		if i < 0 {
 			return redislog.Receipt{}, false
@@ -182,7 +189,8 @@ func (l *Log) Time() (time.Time, bool) {
 	return l.now, l.known
 }
 
-// MintingTime is the log's clock: this issuer's is in step with it, unless OutOfStep says otherwise.
+// MintingTime is the log's clock: this issuer's is in step with it, unless OutOfStep says
+// otherwise.
 func (l *Log) MintingTime() (time.Time, bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -225,7 +233,8 @@ func (l *Log) check(f *revocation.Facts, began func(revocation.Kind) time.Time) 
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, e := range l.entries {
-		if e.Issuer == f.Issuer && names(e, f) && (!e.Kind.Cutoff() || !began(e.Kind).After(e.IssuedBefore)) {
+		if e.Issuer == f.Issuer && names(e, f) &&
+			(!e.Kind.Cutoff() || !began(e.Kind).After(e.IssuedBefore)) {
 			return revocation.Verdict{Revoked: true, Kind: e.Kind, Reason: e.Reason, Seq: e.Seq}
 		}
 	}
@@ -254,7 +263,8 @@ func names(e Entry, f *revocation.Facts) bool {
 }
 
 // Remembered remembers cutoffs and ended sessions after their entries.
-func (l *Log) Remembered(_ context.Context, _, sessionID, subject, client, tenant string) (redislog.Remembered, error) {
+func (l *Log) Remembered(_ context.Context,
+	_, sessionID, subject, client, tenant string) (redislog.Remembered, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if err := l.failing("remembered"); err != nil {

@@ -1,5 +1,6 @@
-// Package sessiontest holds what tests of sessions, and of what stands on them, need: a real Redis, a ring of throwaway keys, a
-// revocation log in memory whose clock and faults are in the test's hands, and faults on the way to Redis.
+// Package sessiontest holds what tests of sessions, and of what stands on them, need: a real Redis,
+// a ring of throwaway keys, a revocation log in memory whose clock and faults are in the test's
+// hands, and faults on the way to Redis.
 package sessiontest
 
 import (
@@ -32,12 +33,28 @@ func StartRedis(t testing.TB, settings ...string) (address string, process *os.P
 	if err != nil {
 		t.Fatalf("this test needs redis-server 7.0 or newer: apt-get install redis-server: %v", err)
 	}
-	dir, err := os.MkdirTemp("", "sp-redis-") // shorter than t.TempDir: a socket's path has at most 107 bytes
+	// shorter than t.TempDir: a socket's path has at most 107 bytes
+	dir, err := os.MkdirTemp("", "sp-redis-")
 	if err != nil {
 		t.Fatal(err)
 	}
 	socket := filepath.Join(dir, "s")
-	args := append([]string{"--port", "0", "--unixsocket", socket, "--save", "", "--appendonly", "yes", "--appendfsync", "always", "--dir", dir}, settings...)
+	args := append(
+		[]string{
+			"--port",
+			"0",
+			"--unixsocket",
+			socket,
+			"--save",
+			"",
+			"--appendonly",
+			"yes",
+			"--appendfsync",
+			"always",
+			"--dir",
+			dir,
+		},
+		settings...)
 	cmd := exec.Command(binary, args...)
 	dieWithParent(cmd)
 	started, end, ended := make(chan error), make(chan struct{}), make(chan struct{})

@@ -18,12 +18,14 @@ var (
 
 // Rules bounds what Parse accepts.
 type Rules struct {
-	MaxDepth int  // how deep objects and arrays may be nested; the outermost counts 1
-	Plain    bool // neither white space between tokens nor escapes in strings: the one spelling that needs no decoding
+	MaxDepth int // how deep objects and arrays may be nested; the outermost counts 1
+	// neither white space between tokens nor escapes in strings: the one spelling that needs no
+	// decoding
+	Plain bool
 }
 
-// Parse reads a document that is one JSON value. Strings without escapes are views of it, not copies. Errors name an offset in
-// bytes and never show the document.
+// Parse reads a document that is one JSON value. Strings without escapes are views of it, not
+// copies. Errors name an offset in bytes and never show the document.
 func Parse(document string, r Rules) (Value, error) {
 	s := scanner{text: document, rules: r}
 	v, err := s.value(0)
@@ -47,7 +49,8 @@ type scanner struct {
 
 func (s *scanner) fail(err error) error { return fmt.Errorf("%w (at byte %d)", err, s.at) }
 
-// peek gives the next byte, 0 at the end: NUL is no byte of JSON outside of strings, nor, unescaped, inside.
+// peek gives the next byte, 0 at the end: NUL is no byte of JSON outside of strings, nor,
+// unescaped, inside.
 func (s *scanner) peek() byte {
 	if s.at < len(s.text) {
 		return s.text[s.at]
@@ -182,7 +185,8 @@ func (s *scanner) member(depth int, k Kind) (m Member, err error) {
 	return m, err
 }
 
-// names finds names that stand twice: by looking at the members so far while they are few, else by a set.
+// names finds names that stand twice: by looking at the members so far while they are few, else by
+// a set.
 type names struct{ set map[string]struct{} }
 
 const fewMembers = 24

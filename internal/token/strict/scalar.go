@@ -73,7 +73,16 @@ func (s *scanner) escaped(start int) (string, error) {
 	return "", s.fail(ErrSyntax)
 }
 
-var shortEscapes = [256]byte{'"': '"', '\\': '\\', '/': '/', 'b': '\b', 'f': '\f', 'n': '\n', 'r': '\r', 't': '\t'}
+var shortEscapes = [256]byte{
+	'"':  '"',
+	'\\': '\\',
+	'/':  '/',
+	'b':  '\b',
+	'f':  '\f',
+	'n':  '\n',
+	'r':  '\r',
+	't':  '\t',
+}
 
 func (s *scanner) escape() (rune, error) {
 	s.at++

@@ -114,7 +114,10 @@ func TestPlainMeansOneSpelling(t *testing.T) {
 }
 
 func TestValuesAreKeptAsTheyStand(t *testing.T) {
-	v, err := strict.Parse(` {"s":"a\"\\\/\b\f\n\r\t\u00e4\ud83d\ude00ä😀","n":-12.50e+3,"big":123456789012345678901234567890,"t":true,"f":false,"z":null,"l":[1,"x",[]],"o":{"a/b":{"m~n":1}},"e":""} `, lenient)
+	v, err := strict.Parse(
+		` {"s":"a\"\\\/\b\f\n\r\t\u00e4\ud83d\ude00ä😀","n":-12.50e+3,"big":123456789012345678901234567890,"t":true,"f":false,"z":null,"l":[1,"x",[]],"o":{"a/b":{"m~n":1}},"e":""} `,
+		lenient,
+	)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -151,8 +154,8 @@ func TestNamesThatStandOnceAreNoDuplicates(t *testing.T) {
 	}
 }
 
-// FuzzParse holds the reader against encoding/json: what we accept it accepts, with the same values; what only it accepts has
-// a name twice, is nested too deeply, or is not UTF-8.
+// FuzzParse holds the reader against encoding/json: what we accept it accepts, with the same
+// values; what only it accepts has a name twice, is nested too deeply, or is not UTF-8.
 func FuzzParse(f *testing.F) {
 	for _, seed := range []string{`{"a":[1,2.5e3,"x\u00e4",{"b":null}],"c":true}`, `{"a":1,"a":2}`, `"\ud83d\ude00"`, `"\ud800"`, `[[[[1]]]]`, ` { } `, `-0`, "\"\xff\"", `{"a":1,"\u0061":2}`} {
 		f.Add(seed)

@@ -56,8 +56,8 @@ func (v Value) Member(name string) (Value, bool) {
 	return Value{}, false
 }
 
-// Lookup gives what name stands for: with a leading slash, a path through nested objects (RFC 6901, without array indexes);
-// else the member of that very name.
+// Lookup gives what name stands for: with a leading slash, a path through nested objects (RFC 6901,
+// without array indexes); else the member of that very name.
 func (v Value) Lookup(name string) (Value, bool) {
 	rest, isPath := strings.CutPrefix(name, "/")
 	if !isPath {
