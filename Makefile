@@ -56,10 +56,12 @@ vet: ## gofmt, go vet, staticcheck
 	@unformatted=$$(gofmt -l $$(git ls-files --cached --others --exclude-standard '*.go')); \
 	    [ -z "$$unformatted" ] || { echo "gofmt -w these files:"; echo "$$unformatted"; exit 1; }
 	$(GO) vet ./...
-	$(GO) tool staticcheck ./...
+	$(GO) vet -tags model ./internal/...
+	$(GO) tool staticcheck -tags model ./...
 
 test: envoy test-tools vet ## all tests, end to end ones on the real Envoy and Redis included
-	$(GO) test $(TEST_FLAGS) -timeout $(TEST_TIMEOUT) $$($(GO) list $(PACKAGES) | grep -v /e2e)
+	@# The tag adds the model, and what lets it copy and compare the state machines.
+	$(GO) test $(TEST_FLAGS) -tags model -timeout $(TEST_TIMEOUT) $$($(GO) list $(PACKAGES) | grep -v /e2e)
 	@# One after the other: each of these has a mesh of processes to itself, and judges how soon a logout is in force.
 	$(GO) test $(TEST_FLAGS) -timeout $(TEST_TIMEOUT) -p 1 ./e2e/...
 	cd deploy/tools && $(GO) test -count=1 ./... # what it checks lies outside its module, where the cache does not look
@@ -86,10 +88,10 @@ faults: test-tools ## random schedules of faults on real servers, judged by the 
 	$(GO) test ./e2e/faults -run TestSchedules -v -timeout 24h -schedules $(N) -seed $(SEED) -topology '$(TOPOLOGY)'
 
 model: ## explore every order of events within two faults: half an hour, and several GB of memory
-	$(GO) test ./internal/model -run 'TestModel$$' -count=1 -v -timeout 4h -parallel 2 -exhaust
+	$(GO) test -tags model ./internal/model -run 'TestModel$$' -count=1 -v -timeout 4h -parallel 2 -exhaust
 
 model-vast: ## the same of three servers with two issuers: hours, and most of 24 GB of memory
-	GOGC=30 $(GO) test ./internal/model -run 'TestModel$$' -count=1 -v -timeout 24h -vast -progress
+	GOGC=30 $(GO) test -tags model ./internal/model -run 'TestModel$$' -count=1 -v -timeout 24h -vast -progress
 
 bugs: test-tools ## seed 41 bugs, one by one, and print which test catches each: BUGS=8,17c
 	$(GO) run ./e2e/bugs -only '$(BUGS)'

@@ -121,7 +121,7 @@ func (s *Server) revokedByOperator(
 	ctx context.Context,
 	event audit.Event,
 	wait time.Duration,
-	receipt redislog.Receipt,
+	receipt revocation.Receipt,
 	sessions *int,
 	err error,
 ) (reply, error) {
@@ -186,7 +186,7 @@ func ofOurs(wanted *revocation.Request) (err error) {
 // carryOut ends sessions of our own where that is what was asked for, so that their refresh tokens
 // end too; else it appends. Of our own sessions it tells how many were known.
 func (s *Server) carryOut(ctx context.Context,
-	wanted revocation.Request) (redislog.Receipt, *int, error) {
+	wanted revocation.Request) (revocation.Receipt, *int, error) {
 	ours := wanted.Issuer == s.cfg.Issuer
 	switch {
 	case ours && wanted.Kind == revocation.KindSID:
@@ -197,17 +197,17 @@ func (s *Server) carryOut(ctx context.Context,
 	}
 	receipt, err := s.log.Append(ctx, []revocation.Request{wanted})
 	if errors.Is(err, revocation.ErrInvalidRequest) {
-		return redislog.Receipt{}, nil, invalidRequest(strings.TrimPrefix(err.Error(), "revocation: "))
+		return revocation.Receipt{}, nil, invalidRequest(strings.TrimPrefix(err.Error(), "revocation: "))
 	}
 	return receipt, nil, err
 }
 
 // endOne ends a session whether its record is known or not: its tokens may outlive the record.
 func (s *Server) endOne(ctx context.Context,
-	wanted revocation.Request) (redislog.Receipt, *int, error) {
+	wanted revocation.Request) (revocation.Receipt, *int, error) {
 	found, err := s.sessions.Look(ctx, wanted.Value)
 	if err != nil {
-		return redislog.Receipt{}, nil, err
+		return revocation.Receipt{}, nil, err
 	}
 	known := 0
 	if found.State != session.Missing {

@@ -9,7 +9,7 @@ import (
 
 	"github.com/sallyport/sallyport/internal/credential"
 	"github.com/sallyport/sallyport/internal/redisconn"
-	"github.com/sallyport/sallyport/internal/revocation/redislog"
+	"github.com/sallyport/sallyport/internal/revocation"
 	"github.com/sallyport/sallyport/internal/session/sessiontest"
 )
 
@@ -318,13 +318,13 @@ func TestARevokedIssuerCanStillLogItsUsersOut(t *testing.T) {
 func TestLogoutWaitsForGatesWhenAsked(t *testing.T) {
 	eachRedis(t, func(t *testing.T, h *house) {
 		a := h.login("alice")
-		h.log.SetApplied(redislog.Applied{Applied: 3, Total: 3})
+		h.log.SetApplied(revocation.Applied{Applied: 3, Total: 3})
 		out := h.post("/logout?wait=2s", "", bearer(a.str("access_token")))
 		wantStatus(t, out, http.StatusOK, "")
 		if out.str("applied") != "3/3" {
 			t.Errorf("got %s", out.text)
 		}
-		h.log.SetApplied(redislog.Applied{Applied: 2, Total: 3, Behind: []string{"gate-2"}})
+		h.log.SetApplied(revocation.Applied{Applied: 2, Total: 3, Behind: []string{"gate-2"}})
 		out = h.post("/logout?wait=2s", "", bearer(a.str("access_token")))
 		wantStatus(t, out, http.StatusAccepted, "")
 		if behind, _ := out.json["behind"].([]any); out.str("applied") != "2/3" || len(behind) != 1 ||

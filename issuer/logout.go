@@ -11,7 +11,6 @@ import (
 	"github.com/sallyport/sallyport/internal/audit"
 	"github.com/sallyport/sallyport/internal/jose"
 	"github.com/sallyport/sallyport/internal/revocation"
-	"github.com/sallyport/sallyport/internal/revocation/redislog"
 	"github.com/sallyport/sallyport/internal/session"
 	"github.com/sallyport/sallyport/internal/token"
 )
@@ -111,10 +110,10 @@ func logoutToken(r *request) (bearer, refresh string, err error) {
 // endByAccessToken ends what an access token of ours belongs to: its session, or, if it has none,
 // itself.
 func (s *Server) endByAccessToken(ctx context.Context, bearer string,
-	event *audit.Event) (redislog.Receipt, error) {
+	event *audit.Event) (revocation.Receipt, error) {
 	claims, kid, err := s.genuine(bearer)
 	if err != nil {
-		return redislog.Receipt{}, err
+		return revocation.Receipt{}, err
 	}
 	event.Subject, event.SessionID, event.TokenID, event.Tenant = claims.Subject, claims.SessionID, claims.ID, claims.Tenant
 	event.KeyID = kid
@@ -133,10 +132,10 @@ func (s *Server) endByAccessToken(ctx context.Context, bearer string,
 // gates would let pass: one that somebody finds years later would log its user out for ever, and
 // who has one that is revoked has no say in what its user has begun since.
 func (s *Server) endAllByAccessToken(ctx context.Context, bearer string,
-	event *audit.Event) (redislog.Receipt, error) {
+	event *audit.Event) (revocation.Receipt, error) {
 	claims, kid, err := s.genuine(bearer)
 	if err != nil {
-		return redislog.Receipt{}, err
+		return revocation.Receipt{}, err
 	}
 	event.Subject, event.SessionID, event.TokenID, event.Tenant = claims.Subject, claims.SessionID, claims.ID, claims.Tenant
 	event.KeyID, event.Value = kid, claims.Subject
@@ -225,12 +224,12 @@ func (s *Server) keyRevoked(kid string) bool {
 }
 
 func (s *Server) endByRefreshToken(ctx context.Context, refresh string,
-	event *audit.Event) (redislog.Receipt, error) {
+	event *audit.Event) (revocation.Receipt, error) {
 	id, receipt, err := s.sessions.EndByToken(ctx, refresh, "logout")
 	event.SessionID = id
 	var refused *session.Refusal
 	if errors.As(err, &refused) {
-		return redislog.Receipt{}, errInvalidToken
+		return revocation.Receipt{}, errInvalidToken
 	}
 	return receipt, err
 }
@@ -238,11 +237,11 @@ func (s *Server) endByRefreshToken(ctx context.Context, refresh string,
 // endAllByRefreshToken logs the user of a refresh token out everywhere, if a refresh by it would
 // pass.
 func (s *Server) endAllByRefreshToken(ctx context.Context, refresh string,
-	event *audit.Event) (redislog.Receipt, error) {
+	event *audit.Event) (revocation.Receipt, error) {
 	of, err := s.sessions.Owner(ctx, refresh)
 	event.SessionID, event.Subject, event.Value, event.Tenant = of.ID, of.Subject, of.Subject, of.Tenant
 	if err != nil {
-		return redislog.Receipt{}, refusedIsInvalid(err)
+		return revocation.Receipt{}, refusedIsInvalid(err)
 	}
 	return s.endAllBy(ctx, credentialOf(of.ID, ""), of.Subject, func(ctx context.Context) error {
 		_, err := s.sessions.Standing(ctx, refresh)
@@ -257,10 +256,10 @@ func credentialOf(sessionID, tokenID string) string { return orElse(sessionID, t
 // very log out everywhere that it asked for is stored, while the answer to that was an error, is
 // told so; it ends nothing more.
 func (s *Server) endAllBy(ctx context.Context, credential, user string,
-	may func(context.Context) error) (redislog.Receipt, error) {
+	may func(context.Context) error) (revocation.Receipt, error) {
 	asking, err := s.sessions.Now()
 	if err != nil {
-		return redislog.Receipt{}, err
+		return revocation.Receipt{}, err
 	}
 	done, err := s.everywhere.do(ctx, user, may)
 	var refused *refusal
@@ -270,19 +269,19 @@ func (s *Server) endAllBy(ctx context.Context, credential, user string,
 		return done.Receipt, nil
 	case !errors.As(err, &refused):
 		s.unanswered.note(credential, asking, s.now())
-		return redislog.Receipt{}, err
+		return revocation.Receipt{}, err
 	case refused != errInvalidToken:
-		return redislog.Receipt{}, err
+		return revocation.Receipt{}, err
 	}
 	since, asked := s.unanswered.since(credential, s.now())
 	if !asked {
-		return redislog.Receipt{}, err
+		return revocation.Receipt{}, err
 	}
 	receipt, stored := s.log.Live([]revocation.Request{
 		{Kind: revocation.KindSub, Issuer: s.cfg.Issuer, Value: user, IssuedBefore: since},
 	})
 	if !stored {
-		return redislog.Receipt{}, fmt.Errorf(
+		return revocation.Receipt{}, fmt.Errorf(
 			"issuer: a log out everywhere is not stored yet: %w", errUnavailable)
 	}
 	s.unanswered.drop(credential)
@@ -290,7 +289,7 @@ func (s *Server) endAllBy(ctx context.Context, credential, user string,
 }
 
 // acknowledge says that the revocation is stored, and, if asked to wait, who has applied it.
-func (s *Server) acknowledge(ctx context.Context, receipt redislog.Receipt,
+func (s *Server) acknowledge(ctx context.Context, receipt revocation.Receipt,
 	wait time.Duration) (reply, error) {
 	answer := revoked{Revoked: true, Seq: receipt.Seq}
 	if wait == 0 {

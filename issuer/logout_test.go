@@ -6,7 +6,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/sallyport/sallyport/internal/revocation/redislog"
+	"github.com/sallyport/sallyport/internal/revocation"
 )
 
 // waysOut is every way to log a user out everywhere.
@@ -83,13 +83,13 @@ func TestEveryLogoutWaitsForGatesAlike(t *testing.T) {
 	for name, logout := range ways {
 		t.Run(name, func(t *testing.T) {
 			h := onMiniredis(t, nil)
-			h.log.SetApplied(redislog.Applied{Applied: 3, Total: 3})
+			h.log.SetApplied(revocation.Applied{Applied: 3, Total: 3})
 			out := logout(h, h.login("alice"), "&wait=2s")
 			wantStatus(t, out, http.StatusOK, "")
 			if out.str("applied") != "3/3" || out.json["behind"] != nil || out.json["seq"] == nil {
 				t.Errorf("got %s", out.text)
 			}
-			h.log.SetApplied(redislog.Applied{Applied: 1, Total: 3, Behind: []string{"gate-2", "gate-3"}})
+			h.log.SetApplied(revocation.Applied{Applied: 1, Total: 3, Behind: []string{"gate-2", "gate-3"}})
 			a := h.login("alice")
 			out = logout(h, a, "&wait=2s")
 			wantStatus(t, out, http.StatusAccepted, "")

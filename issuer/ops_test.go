@@ -10,7 +10,6 @@ import (
 
 	"github.com/sallyport/sallyport/internal/config"
 	"github.com/sallyport/sallyport/internal/revocation"
-	"github.com/sallyport/sallyport/internal/revocation/redislog"
 )
 
 func (h *house) metrics() string {
@@ -206,7 +205,7 @@ func TestAnOperatorLogsAUserOutEverywhere(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			eachRedis(t, func(t *testing.T, h *house) {
 				first, second, bob := h.login("alice"), h.login("alice"), h.login("bob")
-				h.log.SetApplied(redislog.Applied{Applied: 1, Total: 1})
+				h.log.SetApplied(revocation.Applied{Applied: 1, Total: 1})
 				out := do(h)
 				wantStatus(t, out, http.StatusOK, "")
 				if out.str("applied") != "1/1" {
@@ -303,7 +302,7 @@ func TestARevocationsAuditLineNamesWhoOrderedItAndWhy(t *testing.T) {
 			before := len(h.audited.String())
 			h.log.Fail(func(call string) error {
 				if fails && call == "append" {
-					return redislog.ErrUnavailable
+					return revocation.ErrUnavailable
 				}
 				return nil
 			})

@@ -23,7 +23,6 @@ import (
 	"github.com/sallyport/sallyport/internal/jose"
 	"github.com/sallyport/sallyport/internal/livefile"
 	"github.com/sallyport/sallyport/internal/revocation"
-	"github.com/sallyport/sallyport/internal/revocation/redislog"
 	"github.com/sallyport/sallyport/internal/session"
 	"github.com/sallyport/sallyport/internal/token"
 )
@@ -43,10 +42,10 @@ type Users interface {
 
 // Log is the revocation log beyond what sessions need of it; *redislog.Issuer is one.
 type Log interface {
-	Append(ctx context.Context, requests []revocation.Request) (redislog.Receipt, error)
-	Live(requests []revocation.Request) (redislog.Receipt, bool)
+	Append(ctx context.Context, requests []revocation.Request) (revocation.Receipt, error)
+	Live(requests []revocation.Request) (revocation.Receipt, bool)
 	Check(f *revocation.Facts) revocation.Verdict
-	Applied(ctx context.Context, r redislog.Receipt) (redislog.Applied, error)
+	Applied(ctx context.Context, r revocation.Receipt) (revocation.Applied, error)
 }
 
 // Recorder keeps security events; *audit.Log is one.

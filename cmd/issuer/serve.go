@@ -161,7 +161,7 @@ func (h *house) buildOnRedis(cfg issuer.Config, events *audit.Log, logger *slog.
 				},
 			)
 		},
-		OnReappend: func(ctx context.Context, refs []redislog.SessionRef) error { return h.sessions.EndAgain(ctx, refs) },
+		OnReappend: func(ctx context.Context, refs []revocation.SessionRef) error { return h.sessions.EndAgain(ctx, refs) },
 	})
 	if err != nil {
 		return err

@@ -59,11 +59,11 @@ var table = []row{
 		{"internal/revocation/redislog/lua/log.lua", "chain_after(redis.sha1hex(random), 1, body)", "chain_after(redis.sha1hex(''), 1, body)"},
 	}, append(machines("TestALoadBeginsInItsEpoch"), log("TestTheChainBeginsWithTheEpoch")...)},
 	{"5", "settle not restarted on reconnect", []edit{
-		{"internal/revocation/settle.go", `	r.settle = settle{connection: r.settle.connection + 1}
+		{"internal/revocation/heartbeat.go", `	r.settle = settle{connection: r.settle.connection + 1}
 	r.passed = nil
 `, `	r.settle.connection++
 `},
-		{"internal/revocation/settle.go", `	if hb.connection == r.settle.connection {
+		{"internal/revocation/heartbeat.go", `	if hb.connection == r.settle.connection {
 		r.unsettle()
 	}
 `, ""},
@@ -72,7 +72,7 @@ var table = []row{
 		{"internal/revocation/settle.go", " || s.epoch != epoch", ""},
 	}, machines("TestSettlesAnewOnAnotherEpoch")},
 	{"7", "heartbeat error ignored", []edit{
-		{"internal/revocation/settle.go", `	if hb.connection == r.settle.connection {
+		{"internal/revocation/heartbeat.go", `	if hb.connection == r.settle.connection {
 		r.unsettle()
 	}
 `, ""},
@@ -195,7 +195,7 @@ var table = []row{
 		{"internal/revocation/redislog/issuer.go", `		if !whole && isNoScript(did.Err()) {
 `, `		if !whole && isNoScript(did.Err()) && waited.Err() == nil && s == appendScript {
 			f.mu.Lock()
-			p := f.replica.Position()
+			p := f.copy.Position()
 			f.mu.Unlock()
 			last := int64(p.Seq) + int64(len(args)-11)
 			replicas, err := waited.Int()
@@ -308,9 +308,14 @@ h = ensure(ARGV[1], tonumber(ARGV[2]), skew, t, tonumber(ARGV[15]))`},
 		{"internal/revocation/redislog/lua/log.lua", "return type(n) == 'number' and n > 0 and n == h.seq - h.first + 1 and chain_at(h.seq) == h.chain", "return true"},
 	}, log("TestALogWithoutItsEntriesIsAnotherLog")},
 	{"21", "held entries dropped on reload", []edit{
-		{"internal/revocation/replica.go", `	r.complete, r.load, r.behind = false, load{}, behind{}
+		{"internal/revocation/copy.go", `	r.complete, r.load, r.behind = false, load{}, behind{}
 	r.generation++
-`, `	r.set.Sweep(1<<63-1, r.set.Shards())
+`, `	if s, ok := r.set.(interface {
+		Sweep(int64, int) int
+		Shards() int
+	}); ok {
+		s.Sweep(1<<63-1, s.Shards())
+	}
 	r.complete, r.load, r.behind = false, load{}, behind{}
 	r.generation++
 `},
@@ -337,7 +342,7 @@ h = ensure(ARGV[1], tonumber(ARGV[2]), skew, t, tonumber(ARGV[15]))`},
 	{"25", "append before end", []edit{
 		{"internal/session/end.go", `	for step := machine.Begin(); ; {
 `, `	if receipt, err = s.log.Append(ctx, request); err != nil {
-		return redislog.Receipt{}, err
+		return revocation.Receipt{}, err
 	}
 	for step := machine.Begin(); ; {
 `},
@@ -351,10 +356,10 @@ h = ensure(ARGV[1], tonumber(ARGV[2]), skew, t, tonumber(ARGV[15]))`},
 `},
 	}, sessions("TestTheClockIsReadBeforeAnythingElse")},
 	{"27", "sid entry compared with iat", []edit{
-		{"internal/revocation/set.go", `		if v := s.named(KindSID, f.Issuer, f.SessionID); v.Revoked {
+		{"internal/revocation/liveset/set.go", `		if v := s.named(revocation.KindSID, f.Issuer, f.SessionID); v.Revoked {
 			return v
-`, `		if v := s.named(KindSID, f.Issuer, f.SessionID); v.Revoked {
-			return s.since(KindSID, f.Issuer, f.SessionID, f.IssuedAt, 0)
+`, `		if v := s.named(revocation.KindSID, f.Issuer, f.SessionID); v.Revoked {
+			return s.since(revocation.KindSID, f.Issuer, f.SessionID, f.IssuedAt, 0)
 `},
 		{"internal/revocation/writer.go", `	if q.Kind.Cutoff() {
 `, `	if q.Kind.Cutoff() || q.Kind == KindSID {
@@ -433,16 +438,16 @@ h = ensure(ARGV[1], tonumber(ARGV[2]), skew, t, tonumber(ARGV[15]))`},
 		{"internal/revocation/redislog/lua/heartbeat.lua", "redis.call('HSET', LINES, ARGV[4], ARGV[5])", ""},
 	}, log("TestAHeartbeatHasNoReplicaThatHasNotTakenItIn/issuer")},
 	{"40", "snapshot file grants freshness", []edit{
-		{"internal/revocation/view.go", `	return v
+		{"internal/revocation/copy.go", `	return v
 }
 
-// Time is Redis' time`, `	if r.complete && r.generation == 1 {
+// Skew is`, `	if r.complete && r.generation == 1 {
 		v.Counted, v.MaxStaleness = true, 1<<63-1
 	}
 	return v
 }
 
-// Time is Redis' time`},
+// Skew is`},
 	}, append(machines("TestASnapshotConfirmsNothing"), log("TestAGateStartsFromItsSnapshot")...)},
 	{"41a", "only the last spent refresh token remembered", []edit{
 		{"internal/session/scripts.go", "if of == s[6] then", "if false then"},

@@ -1,7 +1,7 @@
 // Package model explores what replica, writer and the ending of a session do, in every order of
 // events, within limits.
 //
-// It drives the very code that ships: [revocation.Replica], [revocation.Writer], [revocation.Lines]
+// It drives the very code that ships: [revocation.Copy], [revocation.Writer], [revocation.Lines]
 // and [session.End] are pure state machines, and what package redislog does around them, step by
 // step, is mirrored here (events.go, step.go, requests.go and their neighbours). Redis is a small
 // model of its own: servers that hold a log, a head, lines and session records, and take the same

@@ -1,315 +1,206 @@
+//go:build model
+
 package model
 
 import (
-	"context"
+	"encoding/binary"
 	"fmt"
-	"os"
-	"os/exec"
-	"path/filepath"
-	"strconv"
-	"strings"
-	"testing"
-	"time"
-
-	"github.com/redis/go-redis/v9"
-	"pgregory.net/rapid"
 
 	"github.com/sallyport/sallyport/internal/revocation"
+	"github.com/sallyport/sallyport/internal/session"
 )
 
-// scripted is a real Redis on which the log's own scripts run.
-type scripted struct {
-	*redis.Client
-	sources map[string]string
+// data is all that one Redis server holds. It is never changed once it has a number.
+type data struct {
+	head     bool // the head's key is there
+	epoch    revocation.Epoch
+	seq      uint64
+	chain    revocation.Chain
+	first    uint64
+	mending  uint8 // heartbeats until it has passed
+	entries  []revocation.Entry
+	sessions [maxSessions]session.State
+	lines    [maxIssuers]line
+
+	has uint8 // which sessions have an entry
 }
 
-const (
-	logKey, headKey, linesKey = "{p}:rev:log", "{p}:rev:head", "{p}:issuers"
-
-	long = int64(1_000_000_000) // ms: no entry expires and no mending passes while the test runs
-)
-
-func startScripted(t *testing.T) *scripted {
-	t.Helper()
-	dir, err := os.MkdirTemp("", "model") // a socket's path must be short
-	if err != nil {
-		t.Fatal(err)
-	}
-	socket := filepath.Join(dir, "s")
-	cmd := exec.Command("redis-server", "--port", "0", "--unixsocket", socket, "--save", "",
-		"--dir", dir, "--loglevel", "warning")
-	if err := cmd.Start(); err != nil {
-		t.Fatalf("redis-server (Debian: apt install redis-server): %v", err)
-	}
-	s := &scripted{
-		redis.NewClient(
-			&redis.Options{Network: "unix", Addr: socket, Protocol: 2, DisableIdentity: true}),
-		map[string]string{},
-	}
-	t.Cleanup(func() {
-		_ = s.Close()
-		_ = cmd.Process.Kill()
-		_ = cmd.Wait()
-		_ = os.RemoveAll(dir)
-	})
-	for deadline := time.Now().Add(20 * time.Second); s.Ping(t.Context()).Err() != nil; {
-		if time.Now().After(deadline) {
-			t.Fatal("redis-server does not answer")
-		}
-		time.Sleep(2 * time.Millisecond)
-	}
-	common := source(t, "log")
-	for _, name := range []string{"append", "heartbeat", "confirm", "lines"} {
-		s.sources[name] = common + "\n" + source(t, name)
-	}
-	return s
+// line is an issuer's line.
+type line struct {
+	there bool
+	at    revocation.Position
+	age   uint8 // heartbeats since it was written
 }
 
-func source(t *testing.T, name string) string {
-	t.Helper()
-	text, err := os.ReadFile("../revocation/redislog/lua/" + name + ".lua")
-	if err != nil {
-		t.Fatal(err)
+func (d *data) key(buf []byte) []byte {
+	buf = append(buf, bit(d.head))
+	if d.head {
+		buf = append(buf, d.epoch[:]...)
+		buf = binary.BigEndian.AppendUint64(buf, d.seq)
+		buf = append(buf, d.chain[:]...)
+		buf = binary.BigEndian.AppendUint64(buf, d.first)
+		buf = append(buf, d.mending)
 	}
-	return string(text)
+	for i := range d.sessions {
+		buf = append(buf, byte(d.sessions[i]))
+	}
+	for i := range d.lines {
+		buf = appendPosition(append(buf, bit(d.lines[i].there), d.lines[i].age), d.lines[i].at)
+	}
+	for i := range d.entries {
+		buf = append(binary.BigEndian.AppendUint64(buf, d.entries[i].Seq), d.entries[i].Chain[:]...)
+	}
+	return buf
 }
 
-// pair is a data of the model and a real Redis that have taken the same steps.
-type pair struct {
-	*rapid.T
-	real   *scripted
-	model  *data
-	epochs uint8
-	places []revocation.Position // where the log has been, and where it never was
-	serial int
+func appendPosition(buf []byte, p revocation.Position) []byte {
+	buf = append(buf, p.Epoch[:]...)
+	buf = binary.BigEndian.AppendUint64(buf, p.Seq)
+	return append(buf, p.Chain[:]...)
 }
 
-func (p *pair) run(name, third string, args ...any) []any {
-	p.Helper()
-	answer, err := p.real.Eval(context.Background(), p.real.sources[name], []string{logKey, headKey, third}, args...).
-		Result()
-	if err != nil {
-		p.Fatalf("%s: %v", name, err)
-	}
-	if list, ok := answer.([]any); ok {
-		return list
-	}
-	return []any{answer}
-}
-
-// at is the time of the log's first entry, for the model to begin its epoch at.
-func (p *pair) at() int64 {
-	for _, e := range p.entries() {
-		if e.Seq == 1 {
-			return e.At
-		}
+func bit(b bool) byte {
+	if b {
+		return 1
 	}
 	return 0
 }
 
-func (p *pair) entries() (out []revocation.Entry) {
-	found, err := p.real.XRange(context.Background(), logKey, "-", "+").Result()
-	if err != nil {
-		p.Fatal(err)
-	}
-	for _, m := range found {
-		seq, err := strconv.ParseUint(strings.TrimSuffix(m.ID, "-0"), 10, 64)
-		if err != nil {
-			p.Fatal(err)
+// clone is a copy to be changed; its entries must not be changed in place.
+func (d *data) clone() *data {
+	c := *d
+	return &c
+}
+
+func (d *data) position() revocation.Position {
+	return revocation.Position{Epoch: d.epoch, Seq: d.seq, Chain: d.chain}
+}
+
+func (d *data) at(seq uint64) (revocation.Chain, bool) {
+	for i := range d.entries {
+		if d.entries[i].Seq == seq {
+			return d.entries[i].Chain, true
 		}
-		out = append(out, revocation.Decode(seq, m.Values["e"].(string), m.Values["c"].(string)))
 	}
-	return out
+	return revocation.Chain{}, false
 }
 
-func (p *pair) place() revocation.Position { return rapid.SampledFrom(p.places).Draw(p.T, "place") }
-
-func lineText(p revocation.Position) string {
-	return fmt.Sprintf("%s %d %s 1 x", p.Epoch, p.Seq, p.Chain)
+// whole is what the scripts call so.
+func (d *data) whole() bool {
+	c, there := d.at(d.seq)
+	return d.head && len(d.entries) > 0 && uint64(len(d.entries)) == d.seq-d.first+1 && there &&
+		c == d.chain
 }
 
-func issuerName(i int) string { return fmt.Sprintf("issuer-%d", i) }
-
-func (p *pair) heartbeat() {
-	i := rapid.IntRange(0, maxIssuers-1).Draw(p.T, "issuer")
-	hb := revocation.Heartbeat{
-		Position: p.place(), Mend: rapid.Bool().Draw(p.T, "mend"), Holds: rapid.Bool().Draw(p.T, "holds"),
-		Stored: uint64(rapid.IntRange(0, 6).Draw(p.T, "stored")),
+// onLog is what the scripts call so.
+func (d *data) onLog(p revocation.Position) bool {
+	if !d.head || p.Epoch != d.epoch || p.Seq < 1 {
+		return false
 	}
-	out := p.run("heartbeat", linesKey, epochBits(p.epochs), lifetime.Milliseconds(), long,
-		issuerName(i), lineText(hb.Position), hb.Position.Epoch.String(), hb.Position.Seq,
-		hb.Position.Chain.String(), bit(hb.Mend), bit(hb.Holds), hb.Stored, long, 1000, 0, 0)
-	if p.model.ensure(p.epochs, p.at()) {
-		p.epochs++
-	}
-	if p.model.misses(&hb) {
-		p.model.mending = 2
-	}
-	p.model.lines[i] = line{there: true, at: hb.Position}
-	r := p.model.reply(&hb)
-	mine := ""
-	if r.AtMineFound {
-		mine = r.AtMine.String()
-	}
-	p.same("the heartbeat's answer", fmt.Sprint(out[1:5], out[8:10]), fmt.Sprint([]any{
-		r.Head.Epoch, r.Head.Seq, r.Head.Chain, r.Head.First}, []any{mine, len(p.model.entries)}))
+	c, there := d.at(p.Seq)
+	return there && c == p.Chain || p == d.position()
 }
 
-func (p *pair) append() {
-	b := revocation.Batch{Again: rapid.Bool().Draw(p.T, "again"), Expect: p.place()}
-	for range rapid.IntRange(1, 2).Draw(p.T, "entries") {
-		p.serial++
-		b.Entries = append(b.Entries, revocation.Entry{
-			Kind:    revocation.KindSID,
-			Issuer:  iss,
-			Value:   fmt.Sprint("s", p.serial),
-			Actor:   "a",
-			At:      redisNow,
-			Expires: redisNow + 1000*long,
-		})
+// ensure begins a new epoch at Redis' time at, unless the log is whole, and reports whether it did.
+func (d *data) ensure(random uint8, at int64) bool {
+	if d.whole() {
+		return false
 	}
-	mode := "new"
-	if b.Again {
-		mode = "again"
+	epoch, err := revocation.ParseEpoch(epochBits(random))
+	if err != nil {
+		panic(err) // 32 hexadecimal digits
 	}
-	args := []any{
-		epochBits(p.epochs),
-		lifetime.Milliseconds(),
-		long,
-		0,
-		mode,
-		b.Expect.Epoch.String(),
-		b.Expect.Seq,
-		b.Expect.Chain.String(),
-		0,
-		0,
-		0,
+	genesis := revocation.Genesis(epoch, at)
+	if !d.head {
+		d.mending = 0
 	}
+	d.head, d.epoch, d.seq, d.chain, d.first = true, epoch, 1, genesis.Chain, 1
+	d.entries = []revocation.Entry{genesis}
+	return true
+}
+
+// epochBits are the random bits of an epoch.
+func epochBits(random uint8) string { return fmt.Sprintf("%032x", int(random)+1) }
+
+// write appends an entry.
+func (d *data) write(e revocation.Entry) {
+	e.Seq = d.seq + 1
+	e.Chain = e.After(d.chain)
+	d.seq, d.chain = e.Seq, e.Chain
+	d.entries = append(d.entries[:len(d.entries):len(d.entries)], e)
+}
+
+// append is the append script after ensure; false means that the head is not the expected one.
+func (d *data) append(b *revocation.Batch) (first uint64, before revocation.Chain, ok bool) {
+	if b.Again && b.Expect != d.position() {
+		return 0, d.chain, false
+	}
+	first, before = d.seq+1, d.chain
 	for i := range b.Entries {
-		args = append(args, b.Entries[i].Body())
+		d.write(b.Entries[i])
 	}
-	out := p.run("append", "{p}:rev:cutoffs", args...)
-	if p.model.ensure(p.epochs, p.at()) {
-		p.epochs++
-	}
-	first, before, ok := p.model.append(&b)
-	status := map[bool]string{true: "OK", false: "MOVED"}[ok]
-	p.same("the append's answer", fmt.Sprint(out[:5]),
-		fmt.Sprint([]any{status, p.model.epoch, first, p.model.seq, before}))
+	return first, before, true
 }
 
-func (p *pair) confirm() {
-	i, at := rapid.IntRange(0, maxIssuers-1).Draw(p.T, "issuer"), p.place()
-	out := p.run("confirm", linesKey, at.Epoch.String(), at.Seq, at.Chain.String(), issuerName(i),
-		lineText(at))
-	p.same("the confirmation's answer", fmt.Sprint(out),
-		fmt.Sprint([]any{bit(p.model.confirm(i, at, true))}))
+// misses says whether an issuer's heartbeat finds that the log may lack what the issuer holds.
+func (d *data) misses(hb *revocation.Heartbeat) bool {
+	mine, found := d.at(hb.Position.Seq)
+	onIt := d.head && hb.Position.Epoch == d.epoch &&
+		(found && mine == hb.Position.Chain || hb.Position == d.position())
+	return hb.Holds && (hb.Mend || !onIt || hb.Stored > d.seq)
 }
 
-func (p *pair) lines() {
-	at := p.place()
-	out := p.run("lines", linesKey, at.Epoch.String(), at.Seq, at.Chain.String())
-	p.same("whether a place lies on the log", fmt.Sprint(out[0]), fmt.Sprint(bit(p.model.onLog(at))))
-	for k := 1; k+2 < len(out); k += 3 {
-		for i := range p.model.lines {
-			if out[k] == issuerName(i) && p.model.lines[i].at.Epoch != (revocation.Epoch{}) {
-				p.same("whether a line lies on the log", fmt.Sprint(out[k+2]),
-					fmt.Sprint(bit(p.model.onLog(p.model.lines[i].at))))
+// confirm is the confirm script.
+func (d *data) confirm(i int, p revocation.Position, watched bool) bool {
+	if !d.whole() || !d.onLog(p) {
+		return false
+	}
+	if watched {
+		d.lines[i] = line{there: true, at: p}
+	}
+	return true
+}
+
+// reply is what both heartbeats read in their one step.
+func (d *data) reply(hb *revocation.Heartbeat) revocation.HeartbeatReply {
+	r := revocation.HeartbeatReply{Time: redisNow, HeadFound: d.head}
+	if d.head {
+		r.Head = revocation.Head{
+			Epoch:            d.epoch,
+			Seq:              d.seq,
+			Chain:            d.chain,
+			First:            d.first,
+			MaxTokenLifetime: lifetime,
+			Era:              "era",
+		}
+		if d.mending > 0 {
+			r.Head.Mending = redisNow + int64(d.mending)*tick.Milliseconds()
+		}
+	}
+	r.AtMine, r.AtMineFound = d.at(hb.Position.Seq)
+	return r
+}
+
+// read answers XRANGE and XREAD alike: what lies behind a place, silently without what is gone.
+func (d *data) read(after uint64, count int) []revocation.Entry {
+	for i := range d.entries {
+		if d.entries[i].Seq > after {
+			return d.entries[i:min(i+count, len(d.entries))]
+		}
+	}
+	return nil
+}
+
+// mark is the script that marks a session as ending; it returns what it was.
+func (d *data) mark(value string) session.State {
+	for s := range d.sessions {
+		if sid(s) == value {
+			before := d.sessions[s]
+			if before == session.Active {
+				d.sessions[s] = session.Ending
 			}
+			return before
 		}
 	}
-}
-
-func (p *pair) do(args ...any) {
-	if err := p.real.Do(context.Background(), args...).Err(); err != nil {
-		p.Fatal(err)
-	}
-}
-
-func (p *pair) flush() {
-	p.do("FLUSHALL")
-	*p.model = data{}
-}
-
-func (p *pair) trim() {
-	if n := len(p.model.entries); n > 0 {
-		k := rapid.IntRange(1, n).Draw(p.T, "trimmed")
-		p.do("XTRIM", logKey, "MAXLEN", n-k)
-		p.model.entries = p.model.entries[k:]
-	}
-}
-
-func (p *pair) deleteHead() {
-	p.do("DEL", headKey)
-	p.model.head, p.model.mending = false, 0
-}
-
-func (p *pair) same(what, real, model string) {
-	p.Helper()
-	if real != model {
-		p.Fatalf("%s:\nRedis: %s\nmodel: %s", what, real, model)
-	}
-}
-
-// judge compares all that the two hold.
-func (p *pair) judge(*rapid.T) {
-	head, err := p.real.HMGet(context.Background(), headKey, "epoch", "seq", "chain", "first").Result()
-	if err != nil {
-		p.Fatal(err)
-	}
-	want := []any{nil, nil, nil, nil}
-	if p.model.head {
-		want = []any{p.model.epoch, p.model.seq, p.model.chain, p.model.first}
-	}
-	p.same("the head", fmt.Sprint(head), fmt.Sprint(want))
-	mending, _ := strconv.ParseInt(p.real.HGet(context.Background(), headKey, "mending").Val(), 10, 64)
-	p.same("whether it is being mended", fmt.Sprint(mending > time.Now().UnixMilli()),
-		fmt.Sprint(p.model.mending > 0))
-	p.same("the entries", fmt.Sprint(p.entries()), fmt.Sprint(p.model.entries))
-	lines := p.real.HGetAll(context.Background(), linesKey).Val()
-	for i, l := range p.model.lines {
-		text := ""
-		if l.there {
-			text = lineText(l.at)
-		}
-		p.same("a line", lines[issuerName(i)], text)
-	}
-	if p.model.head {
-		p.places = append(p.places, p.model.position())
-	}
-}
-
-// TestTheModelsRedisTakesTheScriptsSteps: what the explorer believes of Redis is what the scripts
-// that ship do there.
-func TestTheModelsRedisTakesTheScriptsSteps(t *testing.T) {
-	real := startScripted(t)
-	appended, moved := 0, 0
-	rapid.Check(t, func(t *rapid.T) {
-		p := &pair{
-			T:     t,
-			real:  real,
-			model: &data{},
-			places: []revocation.Position{
-				{},
-				{Epoch: revocation.Epoch{9}, Seq: 2, Chain: revocation.Chain{9}},
-			},
-		}
-		p.do("FLUSHALL")
-		t.Repeat(map[string]func(*rapid.T){
-			"":                p.judge,
-			"heartbeat":       func(*rapid.T) { p.heartbeat() },
-			"append":          func(*rapid.T) { p.append() },
-			"confirm":         func(*rapid.T) { p.confirm() },
-			"lines":           func(*rapid.T) { p.lines() },
-			"flush":           func(*rapid.T) { p.flush() },
-			"trim":            func(*rapid.T) { p.trim() },
-			"delete the head": func(*rapid.T) { p.deleteHead() },
-			"append more":     func(*rapid.T) { p.append() },
-		})
-		appended += p.serial
-		moved += int(p.epochs)
-	})
-	if appended == 0 || moved == 0 {
-		t.Errorf("nothing was tried: %d entries, %d epochs", appended, moved)
-	}
+	return session.Missing
 }

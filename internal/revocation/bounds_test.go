@@ -85,9 +85,10 @@ func TestACutoffIsMadeByRedisClockWhileClocksAgree(t *testing.T) {
 func TestAMachineWhoseClockIsFarOffMakesNoLastingEntry(t *testing.T) {
 	for _, ahead := range []time.Duration{30 * 24 * time.Hour, 150 * 365 * 24 * time.Hour} {
 		log := &fakeLog{now: at * 1000}
+		set := newSet()
 		d := &desk{
 			t: t, clocks: clocks{log: log, off: -ahead}, log: log,
-			w: revocation.NewWriter(times(), lifetime, newSet(1)),
+			w: revocation.NewWriter(times(), lifetime, set), set: set,
 		}
 		d.w.Connected()
 		d.health(8)

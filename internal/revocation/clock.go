@@ -62,22 +62,3 @@ func (t redisTime) skew() time.Duration {
 	late := time.Duration(t.at-t.answered.Wall.UnixMilli()-1) * time.Millisecond
 	return max(early, late, 0)
 }
-
-// Skew is how far this process' wall clock was from Redis' time at the last good heartbeat.
-func (r *Replica) Skew() time.Duration {
-	if !r.redis.known {
-		return 0
-	}
-	return r.redis.skew()
-}
-
-// Expired is the time (unix ms) up to which entries may be forgotten: neither Redis' clock nor the
-// one tokens expire by is behind it, nor what the two have agreed on. False while Redis' time is
-// not known.
-func (r *Replica) Expired(now Instant) (int64, bool) {
-	if !r.redis.known {
-		return 0, false
-	}
-	wall := min(r.clock.Now(now.Wall).UnixMilli(), now.Wall.UnixMilli())
-	return min(r.redis.earliest(now), wall, r.bounds.earliest(now.Mono)), true
-}

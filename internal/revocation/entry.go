@@ -145,8 +145,8 @@ func Decode(seq uint64, body, chain string) Entry {
 	return e
 }
 
-// maxMillis bounds the times an entry can hold: more than 130 years after 1970.
-const maxMillis = 1 << 42
+// MaxMillis bounds the times an entry can hold: more than 130 years after 1970.
+const MaxMillis = 1 << 42
 
 var errMillis = errors.New("revocation: expected a time in milliseconds")
 
@@ -158,7 +158,7 @@ func parseMillis(s string) (int64, error) {
 		}
 		n = 10*n + int64(s[i]-'0')
 	}
-	if s == "" || n >= maxMillis {
+	if s == "" || n >= MaxMillis {
 		return 0, errMillis
 	}
 	return n, nil

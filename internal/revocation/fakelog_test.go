@@ -148,8 +148,8 @@ func (c *clocks) pass(d time.Duration) {
 }
 
 // times are the documented ones.
-func times() revocation.ReplicaConfig {
-	return revocation.ReplicaConfig{
+func times() revocation.CopyConfig {
+	return revocation.CopyConfig{
 		MaxStaleness: 10 * time.Second, Settle: time.Second, ClockSkew: skew, Page: 3,
 	}
 }

@@ -6,7 +6,7 @@ import (
 
 // Beat makes the next heartbeat. One is under way at a time: answer it with Answered or BeatFailed
 // before the next.
-func (r *Replica) Beat(now Instant) Heartbeat {
+func (r *Copy) Beat(now Instant) Heartbeat {
 	r.beats++
 	r.passed = r.passed[:0]
 	return Heartbeat{
@@ -16,7 +16,7 @@ func (r *Replica) Beat(now Instant) Heartbeat {
 }
 
 // Answered takes the answer to a heartbeat.
-func (r *Replica) Answered(hb Heartbeat, a HeartbeatReply, now Instant) Outcome {
+func (r *Copy) Answered(hb Heartbeat, a HeartbeatReply, now Instant) Outcome {
 	if hb.connection != r.settle.connection {
 		return Outcome{}
 	}
@@ -46,7 +46,7 @@ func (r *Replica) Answered(hb Heartbeat, a HeartbeatReply, now Instant) Outcome 
 
 // tell takes Redis' time. When that has jumped, marks of mending that it was to count down mean
 // nothing until issuers have renewed them: the connection settles anew, as after a pause.
-func (r *Replica) tell(hb *Heartbeat, a *HeartbeatReply, now Instant) {
+func (r *Copy) tell(hb *Heartbeat, a *HeartbeatReply, now Instant) {
 	if r.redis.jumped(a.Time, hb.At, now, r.cfg.Settle/2) {
 		r.unsettle()
 	}
@@ -56,12 +56,12 @@ func (r *Replica) tell(hb *Heartbeat, a *HeartbeatReply, now Instant) {
 }
 
 // life is how long an entry lives.
-func (r *Replica) life() time.Duration {
+func (r *Copy) life() time.Duration {
 	return r.head.MaxTokenLifetime + 2*r.cfg.ClockSkew + r.cfg.MaxStaleness
 }
 
 // pursue keeps a load going while it can still end in a complete copy, and else begins one for h.
-func (r *Replica) pursue(h *Head) Outcome {
+func (r *Copy) pursue(h *Head) Outcome {
 	if r.blind.on {
 		if h.Epoch == r.blind.epoch && h.First <= r.blind.seq {
 			return Outcome{}
@@ -86,7 +86,7 @@ func (r *Replica) pursue(h *Head) Outcome {
 }
 
 // confirm counts a heartbeat whose head is applied; one whose head is ahead waits for it.
-func (r *Replica) confirm(hb *Heartbeat, h *Head, now Instant, out Outcome) Outcome {
+func (r *Copy) confirm(hb *Heartbeat, h *Head, now Instant, out Outcome) Outcome {
 	at := place{h.Seq, h.Chain}
 	if h.Seq > r.pos.Seq {
 		if len(r.wait) < maxCandidates {
@@ -117,7 +117,7 @@ func (r *Replica) confirm(hb *Heartbeat, h *Head, now Instant, out Outcome) Outc
 
 // count confirms the copy as of sent. A process with a clock that is off never gets its first
 // confirmation: it could not tell which tokens have expired.
-func (r *Replica) count(sent, now Instant, out *Outcome) {
+func (r *Copy) count(sent, now Instant, out *Outcome) {
 	skewed := r.redis.skew() > r.cfg.ClockSkew
 	if skewed && !r.counted {
 		return
@@ -132,7 +132,7 @@ func (r *Replica) count(sent, now Instant, out *Outcome) {
 }
 
 // stalled reports that the head has been ahead for longer than Settle while nothing arrived.
-func (r *Replica) stalled(h *Head, now Instant) bool {
+func (r *Copy) stalled(h *Head, now Instant) bool {
 	if h.Seq <= r.pos.Seq {
 		r.behind = behind{}
 		return false
@@ -146,4 +146,23 @@ func (r *Replica) stalled(h *Head, now Instant) bool {
 	}
 	r.behind = behind{}
 	return true
+}
+
+// Connected says that heartbeats go over a new connection from now on: it must settle, and answers
+// to earlier heartbeats mean nothing.
+func (r *Copy) Connected() {
+	r.settle = settle{connection: r.settle.connection + 1}
+	r.passed = nil
+}
+
+// BeatFailed says that a heartbeat got an error or no answer: settling starts anew.
+func (r *Copy) BeatFailed(hb Heartbeat) {
+	if hb.connection == r.settle.connection {
+		r.unsettle()
+	}
+}
+
+func (r *Copy) unsettle() {
+	r.settle = settle{connection: r.settle.connection}
+	r.passed = nil
 }

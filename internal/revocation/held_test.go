@@ -101,7 +101,7 @@ func TestHeldAgainstAMap(t *testing.T) {
 			}
 		}
 		seen := 0
-		c := h.clone()
+		c := h
 		c.each(func(i *heldItem) bool {
 			if !model[i.entry] {
 				t.Fatalf("holds %+v", i.entry)

@@ -26,6 +26,12 @@ func Kinds() []Kind {
 	return []Kind{KindSID, KindJTI, KindSub, KindClient, KindTenant, KindKID, KindIss}
 }
 
+// NumKinds is the length of an array with a place for every Kind, the zero one among them.
+const NumKinds = int(kindEnd)
+
+// Revokes reports whether an entry of this kind revokes something: one of kind epoch does not.
+func (k Kind) Revokes() bool { return k > KindEpoch && k < kindEnd }
+
 // ParseKind reads a kind's name as the log and the operator's command spell it.
 func ParseKind(s string) (Kind, error) {
 	for k := KindEpoch; k < kindEnd; k++ {

@@ -64,15 +64,16 @@ func TestAStartingIssuerMarksNothing(t *testing.T) {
 	} {
 		log := *full.log
 		log.entries = slices.Clone(full.log.entries)
+		set := newSet()
 		d := &desk{
 			t: t, clocks: clocks{log: &log}, log: &log,
-			w: revocation.NewWriter(times(), lifetime, newSet(1)),
+			w: revocation.NewWriter(times(), lifetime, set), set: set,
 		}
 		d.w.Connected()
 		d.beat()
 		rd := d.w.Next()
 		d.w.Entries(rd, log.read(rd), d.instant())
-		if d.w.Complete() || d.w.Set().Live(revocation.KindSID) == 0 {
+		if d.w.Complete() || d.set.Live(revocation.KindSID) == 0 {
 			t.Fatalf("%s: the log was not read in part", name)
 		}
 		for range 20 {

@@ -31,7 +31,7 @@ func TestASessionsTokensAreRevokedWheneverTheyWereMade(t *testing.T) {
 			Issuer: iss, SessionID: "s", TokenID: "t", IssuedAt: d.log.now/1000 + off,
 			AuthTime: at, Ours: true,
 		}
-		if !d.w.Set().Check(f).Revoked {
+		if !d.set.Check(f).Revoked {
 			t.Errorf("a token made %d s after its session's end passes", off)
 		}
 	}

@@ -19,7 +19,7 @@ const (
 )
 
 // Next says what to read.
-func (r *Replica) Next() Read {
+func (r *Copy) Next() Read {
 	switch {
 	case r.blind.on:
 		return Read{}
@@ -33,7 +33,7 @@ func (r *Replica) Next() Read {
 
 // Entries takes what a Read returned, in order. The entries are applied up to the first that does
 // not follow; the Read of an earlier generation means nothing.
-func (r *Replica) Entries(rd Read, entries []Entry, now Instant) Outcome {
+func (r *Copy) Entries(rd Read, entries []Entry, now Instant) Outcome {
 	if rd.generation != r.generation || rd.Mode == ReadNothing {
 		return Outcome{}
 	}
@@ -43,7 +43,7 @@ func (r *Replica) Entries(rd Read, entries []Entry, now Instant) Outcome {
 	return r.page(entries)
 }
 
-func (r *Replica) tail(entries []Entry, now Instant) Outcome {
+func (r *Copy) tail(entries []Entry, now Instant) Outcome {
 	out := Outcome{}
 	for i := range entries {
 		e := &entries[i]
@@ -66,7 +66,7 @@ func (r *Replica) tail(entries []Entry, now Instant) Outcome {
 }
 
 // reached counts the heartbeats that waited for the place just applied.
-func (r *Replica) reached(now Instant, out *Outcome) Cause {
+func (r *Copy) reached(now Instant, out *Outcome) Cause {
 	kept := r.wait[:0]
 	for _, c := range r.wait {
 		switch {
@@ -84,7 +84,7 @@ func (r *Replica) reached(now Instant, out *Outcome) Cause {
 
 // page applies a page of a load. The copy is complete when the target's place is reached without a
 // gap and in its chain.
-func (r *Replica) page(entries []Entry) Outcome {
+func (r *Copy) page(entries []Entry) Outcome {
 	l, done := &r.load, false
 	for i := range entries {
 		e := &entries[i]
@@ -138,7 +138,7 @@ func follows(e *Entry, seq uint64, previous Chain) Cause {
 
 // refuse gives up the position at an entry that does not follow. One that cannot be read is never
 // skipped: no copy is complete, nor fresh, until the log has left it behind.
-func (r *Replica) refuse(e *Entry, cause Cause, applied []Entry) Outcome {
+func (r *Copy) refuse(e *Entry, cause Cause, applied []Entry) Outcome {
 	epoch := r.pos.Epoch
 	if r.load.active {
 		epoch = r.load.target.Epoch
@@ -152,4 +152,4 @@ func (r *Replica) refuse(e *Entry, cause Cause, applied []Entry) Outcome {
 	return out
 }
 
-func (r *Replica) apply(e *Entry) { r.set.Add(e) }
+func (r *Copy) apply(e *Entry) { r.set.Add(e) }

@@ -37,7 +37,7 @@ func (r Request) Validate() error {
 	bad := func(format string, args ...any) error {
 		return fmt.Errorf("%w: %s", ErrInvalidRequest, fmt.Sprintf(format, args...))
 	}
-	if r.Kind <= KindEpoch || r.Kind >= kindEnd {
+	if !r.Kind.Revokes() {
 		return bad("expected a kind of jti, sid, sub, client, tenant, kid or iss, got %s", r.Kind)
 	}
 	if err := checkText("issuer", r.Issuer, MaxIssuer); err != nil {

@@ -15,25 +15,6 @@ type settle struct {
 	last       Instant       // when the last good one was sent
 }
 
-// Connected says that heartbeats go over a new connection from now on: it must settle, and answers
-// to earlier heartbeats mean nothing.
-func (r *Replica) Connected() {
-	r.settle = settle{connection: r.settle.connection + 1}
-	r.passed = nil
-}
-
-// BeatFailed says that a heartbeat got an error or no answer: settling starts anew.
-func (r *Replica) BeatFailed(hb Heartbeat) {
-	if hb.connection == r.settle.connection {
-		r.unsettle()
-	}
-}
-
-func (r *Replica) unsettle() {
-	r.settle = settle{connection: r.settle.connection}
-	r.passed = nil
-}
-
 // good notes a good heartbeat on the log of an epoch and reports whether the connection had settled
 // when it was sent.
 func (s *settle) good(epoch Epoch, sent Instant, answered Instant, need time.Duration) bool {

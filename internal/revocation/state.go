@@ -1,3 +1,5 @@
+//go:build model
+
 package revocation
 
 import (
@@ -7,10 +9,11 @@ import (
 	"time"
 )
 
-// Clone is a copy that shares nothing with r that either can change.
-func (r *Replica) Clone() *Replica {
+// Clone returns a copy of r that shares nothing with it that either can change, and fills set: a
+// clone of r's own.
+func (r *Copy) Clone(set Set) *Copy {
 	c := *r
-	c.set = r.set.Clone()
+	c.set = set
 	c.clock = &Clock{}
 	c.clock.floor.Store(r.clock.floor.Load())
 	c.wait, c.passed = slices.Clone(r.wait), slices.Clone(r.passed)
@@ -20,7 +23,7 @@ func (r *Replica) Clone() *Replica {
 
 // Pass makes all that r remembers older by d, but nothing older than most, seen from now: so a
 // model can let time go by while now stands still. most must be longer than every time r judges by.
-func (r *Replica) Pass(d, most time.Duration, now Instant) {
+func (r *Copy) Pass(d, most time.Duration, now Instant) {
 	back := func(t *Instant) {
 		if *t != (Instant{}) {
 			age := min(now.Mono-t.Mono+d, most)
@@ -51,13 +54,13 @@ func (r *Replica) Pass(d, most time.Duration, now Instant) {
 	}
 }
 
-// AppendState appends a canonical form of all that r's answers to coming events depend on. Two
+// AppendState appends a canonical form of all that r's answers to coming events depend on, its Set
+// excepted, which only takes entries. Two
 // replicas with one configuration and the same state behave alike for ever. Counters that only tell
 // how often something happened are left out, and numbers of connections and generations, which are
 // only compared with those of answers under way; so is the place of the newest head seen: what is
 // judged is the head of the answer at hand.
-func (r *Replica) AppendState(buf []byte) []byte {
-	buf = r.set.AppendState(buf)
+func (r *Copy) AppendState(buf []byte) []byte {
 	buf = appendPosition(buf, r.pos)
 	buf = appendBools(buf, r.complete, r.load.active, r.blind.on, r.settle.begun, r.counted,
 		r.headKnown, r.redis.known, r.behind.on)

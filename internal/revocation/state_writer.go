@@ -1,3 +1,5 @@
+//go:build model
+
 package revocation
 
 import (
@@ -7,18 +9,19 @@ import (
 	"strconv"
 )
 
-// Clone is a copy that shares nothing with w that either can change.
-func (w *Writer) Clone() *Writer {
+// Clone returns a copy of w that shares nothing with it that either can change, and fills set: a
+// clone of w's own.
+func (w *Writer) Clone(set Set) *Writer {
 	c := *w
-	c.Replica = w.Replica.Clone()
+	c.Copy = w.Copy.Clone(set)
 	c.seen, c.unseen = w.seen.clone(), w.unseen.clone()
 	return &c
 }
 
 // AppendState appends a canonical form of all that w's answers to coming events depend on, as
-// Replica.AppendState does.
+// Copy.AppendState does.
 func (w *Writer) AppendState(buf []byte) []byte {
-	buf = w.Replica.AppendState(buf)
+	buf = w.Copy.AppendState(buf)
 	buf = w.seen.appendState(buf)
 	buf = w.unseen.appendState(buf)
 	return appendInts(appendPosition(buf, w.newest), int64(w.acked))

@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// View is a Replica's freshness at one moment, small enough to be handed to every reader after each
+// View is a Copy's freshness at one moment, small enough to be handed to every reader after each
 // event.
 type View struct {
 	Counted      bool
@@ -21,16 +21,6 @@ type View struct {
 	Era              string
 
 	redis redisTime
-}
-
-// View is the replica's freshness now.
-func (r *Replica) View() View {
-	v := View{
-		Counted: r.counted, Last: r.last, Blind: r.blind.on, Complete: r.complete,
-		Skew: r.Skew(), MaxSkew: r.cfg.ClockSkew, MaxStaleness: r.cfg.MaxStaleness,
-		Head: r.headKnown, MaxTokenLifetime: r.head.MaxTokenLifetime, Era: r.head.Era, redis: r.redis,
-	}
-	return v
 }
 
 // Time is Redis' time: the newest good heartbeat's, carried on by the monotonic clock. False when

@@ -8,6 +8,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/sallyport/sallyport/internal/revocation"
+	"github.com/sallyport/sallyport/internal/revocation/liveset"
 )
 
 // world is issuers and gates on one log, moved step by step by rapid: heartbeats in any order,
@@ -28,7 +29,8 @@ type world struct {
 // member is one process.
 type member struct {
 	name   string
-	r      *revocation.Replica
+	r      *revocation.Copy
+	set    *liveset.Set
 	w      *revocation.Writer // of an issuer
 	denied map[string]bool
 	up     time.Duration // since when it runs
@@ -66,15 +68,19 @@ func newWorld(t *rapid.T, issuers, gates, faults int) *world {
 }
 
 func (w *world) issuer(name string) *member {
-	m := &member{name: name, w: revocation.NewWriter(times(), lifetime, newSet(1)), up: w.mono}
-	m.r = m.w.Replica
+	set := newSet()
+	m := &member{
+		name: name, w: revocation.NewWriter(times(), lifetime, set), set: set, up: w.mono,
+	}
+	m.r = m.w.Copy
 	m.w.Connected()
 	return m
 }
 
 func (w *world) gate(name string) *member {
+	set := newSet()
 	m := &member{
-		name: name, r: revocation.NewReplica(times(), newSet(1)), denied: map[string]bool{},
+		name: name, r: revocation.NewCopy(times(), set), set: set, denied: map[string]bool{},
 		up: w.mono,
 	}
 	m.r.Connected()
@@ -168,7 +174,7 @@ func (w *world) revoke() {
 	if err != nil {
 		return
 	}
-	if !m.r.Set().Check(&revocation.Facts{Issuer: iss, SessionID: id}).Revoked {
+	if !m.set.Check(&revocation.Facts{Issuer: iss, SessionID: id}).Revoked {
 		w.Fatalf("%s: not in the issuer's own set first", id)
 	}
 	switch rapid.SampledFrom([]string{"stored", "stored", "stored", "answer lost", "not stored"}).
@@ -255,7 +261,7 @@ func (w *world) judge() {
 		fresh := v.Freshness(w.instant()).Fresh
 		for n := 1; n <= w.serial; n++ {
 			id := fmt.Sprintf("s%d", n)
-			revoked := g.r.Set().Check(&revocation.Facts{Issuer: iss, SessionID: id}).Revoked
+			revoked := g.set.Check(&revocation.Facts{Issuer: iss, SessionID: id}).Revoked
 			if g.denied[id] && !revoked {
 				w.Fatalf("S3: %s allows %s, which it has denied", g.name, id)
 			}

@@ -6,11 +6,11 @@ import (
 	"time"
 )
 
-// Writer is an issuer's side of the log: a Replica that also appends. What it was asked to revoke
+// Writer is an issuer's side of the log: a Copy that also appends. What it was asked to revoke
 // is in its own set before it is anywhere else, and stays there; what the log has lost it appends
 // again, the same in every field.
 type Writer struct {
-	*Replica
+	*Copy
 	lifetime time.Duration // this issuer's max_token_lifetime
 	// Every live entry in full: those seen in the log as it is now, and the others. When the
 	// position is given up, all are unseen again until the load has met them.
@@ -25,9 +25,9 @@ var ErrNoTime = errors.New(
 
 // NewWriter makes a writer that holds nothing and fills set. maxTokenLifetime is the longest life
 // of any token that is to be revocable: entries live as long, and two clock_skew more.
-func NewWriter(cfg ReplicaConfig, maxTokenLifetime time.Duration, set *Set) *Writer {
+func NewWriter(cfg CopyConfig, maxTokenLifetime time.Duration, set Set) *Writer {
 	return &Writer{
-		Replica: NewReplica(cfg, set), lifetime: maxTokenLifetime, seen: held{}, unseen: held{},
+		Copy: NewCopy(cfg, set), lifetime: maxTokenLifetime, seen: held{}, unseen: held{},
 	}
 }
 
@@ -181,7 +181,7 @@ func (w *Writer) TooEarly(b Batch, redisNow int64, lifetime time.Duration) Batch
 
 // Beat makes the next heartbeat, which also says whether this issuer holds what the log may lack.
 func (w *Writer) Beat(now Instant) Heartbeat {
-	hb := w.Replica.Beat(now)
+	hb := w.Copy.Beat(now)
 	hb.Sight = w.Sight(now)
 	// What has been seen in a log that is still being loaded is in it as far as is known: it is
 	// missing once that log is lost, and then it is unseen. Gates that were confirmed by that log
@@ -196,7 +196,7 @@ func (w *Writer) Beat(now Instant) Heartbeat {
 
 // Answered takes the answer to a heartbeat.
 func (w *Writer) Answered(hb Heartbeat, a HeartbeatReply, now Instant) Outcome {
-	out := w.Replica.Answered(hb, a, now)
+	out := w.Copy.Answered(hb, a, now)
 	w.note(&out)
 	if a.HeadFound && a.Head.Epoch == hb.Position.Epoch && a.Head.Seq < hb.Stored {
 		w.lost(hb.Position.Epoch, a.Head.Seq)
@@ -206,7 +206,7 @@ func (w *Writer) Answered(hb Heartbeat, a HeartbeatReply, now Instant) Outcome {
 
 // Entries takes what a Read returned.
 func (w *Writer) Entries(rd Read, entries []Entry, now Instant) Outcome {
-	out := w.Replica.Entries(rd, entries, now)
+	out := w.Copy.Entries(rd, entries, now)
 	w.note(&out)
 	return out
 }

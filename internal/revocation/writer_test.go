@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/sallyport/sallyport/internal/revocation"
+	"github.com/sallyport/sallyport/internal/revocation/liveset"
 )
 
 // desk is one issuer on one log.
@@ -15,13 +16,15 @@ type desk struct {
 	clocks
 	log *fakeLog
 	w   *revocation.Writer
+	set *liveset.Set
 }
 
 func newDesk(t *testing.T) *desk {
 	log := &fakeLog{now: at * 1000}
+	set := newSet()
 	d := &desk{
 		t: t, clocks: clocks{log: log}, log: log,
-		w: revocation.NewWriter(times(), lifetime, newSet(1)),
+		w: revocation.NewWriter(times(), lifetime, set), set: set,
 	}
 	d.w.Connected()
 	d.health(8)
@@ -78,7 +81,7 @@ func request(k revocation.Kind, value string) revocation.Request {
 }
 
 func (d *desk) denies(sid string) bool {
-	return d.w.Set().Check(&revocation.Facts{Issuer: iss, SessionID: sid, Ours: true}).Revoked
+	return d.set.Check(&revocation.Facts{Issuer: iss, SessionID: sid, Ours: true}).Revoked
 }
 
 // TestEntryOfARequest: what is asked becomes an entry in Redis' time that outlives every token it
@@ -381,25 +384,5 @@ func TestForget(t *testing.T) {
 	d.w.Forget(now, 10_000)
 	if d.w.Beat(d.instant()).Holds {
 		t.Error("holds entries after all have expired")
-	}
-}
-
-// TestWriterClone: a clone has the same state and goes its own way.
-func TestWriterClone(t *testing.T) {
-	d := newDesk(t)
-	d.store(d.begin(request(revocation.KindSID, "a")))
-	d.read()
-	d.w.Failed(d.begin(request(revocation.KindSID, "b")))
-	c := d.w.Clone()
-	state := string(c.AppendState(nil))
-	if state != string(d.w.AppendState(nil)) {
-		t.Fatal("a clone has another state")
-	}
-	d.begin(request(revocation.KindSID, "c"))
-	mend, _ := d.w.Mend(d.instant(), 10)
-	d.store(mend)
-	d.read()
-	if string(d.w.AppendState(nil)) == state || string(c.AppendState(nil)) != state {
-		t.Error("original and clone share what changes")
 	}
 }

@@ -5,17 +5,16 @@ import (
 	"fmt"
 
 	"github.com/sallyport/sallyport/internal/revocation"
-	"github.com/sallyport/sallyport/internal/revocation/redislog"
 )
 
 // End ends a session and every access token of it. It returns nil only when the revocation is
 // stored; it may be called again for a session that has ended. reason is short and stable (a-z 0-9
 // _), actor who asked. A client that leaves does not stop it halfway.
 func (s *Store) End(ctx context.Context,
-	sessionID, reason, actor string) (redislog.Receipt, error) {
+	sessionID, reason, actor string) (revocation.Receipt, error) {
 	id, err := ParseID(sessionID)
 	if err != nil {
-		return redislog.Receipt{}, err
+		return revocation.Receipt{}, err
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.cfg.EndTimeout)
 	defer cancel()
@@ -27,7 +26,7 @@ func (s *Store) End(ctx context.Context,
 	}
 	var (
 		machine End
-		receipt redislog.Receipt
+		receipt revocation.Receipt
 	)
 	for step := machine.Begin(); ; {
 		switch step {
@@ -55,7 +54,7 @@ func (s *Store) End(ctx context.Context,
 		case Answer:
 			return receipt, nil
 		default:
-			return redislog.Receipt{}, fmt.Errorf("session: ending a session: %w", err)
+			return revocation.Receipt{}, fmt.Errorf("session: ending a session: %w", err)
 		}
 	}
 }
@@ -63,10 +62,10 @@ func (s *Store) End(ctx context.Context,
 // EndByToken ends the session of a genuine refresh token, spent or not. A token that is not genuine
 // is a *Refusal.
 func (s *Store) EndByToken(ctx context.Context,
-	token, reason string) (sessionID string, receipt redislog.Receipt, err error) {
+	token, reason string) (sessionID string, receipt revocation.Receipt, err error) {
 	t, err := s.genuine(token)
 	if err != nil {
-		return "", redislog.Receipt{}, err
+		return "", revocation.Receipt{}, err
 	}
 	receipt, err = s.End(ctx, t.id.String(), reason, "")
 	return t.id.String(), receipt, err
@@ -111,7 +110,7 @@ func (s *Store) finish(ctx context.Context, tag string, uniques []string) error 
 // EndAgain marks sessions as ending whose entries the log has lost and is about to get again: the
 // records may have been lost with them. Sessions of other issuers are left alone. It is made for
 // redislog.Options.OnReappend.
-func (s *Store) EndAgain(ctx context.Context, refs []redislog.SessionRef) error {
+func (s *Store) EndAgain(ctx context.Context, refs []revocation.SessionRef) error {
 	for _, ref := range refs {
 		id, err := ParseID(ref.SessionID)
 		if ref.Issuer != s.cfg.Issuer || err != nil {

@@ -9,16 +9,15 @@ import (
 
 	"github.com/sallyport/sallyport/internal/redisconn"
 	"github.com/sallyport/sallyport/internal/revocation"
-	"github.com/sallyport/sallyport/internal/revocation/redislog"
 	"github.com/sallyport/sallyport/internal/session"
 	"github.com/sallyport/sallyport/internal/session/sessiontest"
 )
 
-func (w *world) end(sessionID string) (redislog.Receipt, error) {
+func (w *world) end(sessionID string) (revocation.Receipt, error) {
 	return w.End(w.t.Context(), sessionID, "logout", "alice")
 }
 
-func (w *world) mustEnd(sessionID string) redislog.Receipt {
+func (w *world) mustEnd(sessionID string) revocation.Receipt {
 	w.t.Helper()
 	r, err := w.end(sessionID)
 	if err != nil {
@@ -375,7 +374,7 @@ func TestASessionWhoseEntryIsAppendedAgainIsEndedAgain(t *testing.T) {
 		g, other := w.login("alice"), w.login("bob")
 		w.mustEnd(g.Session.ID)
 		w.setField(g.Session.ID, "state", "active") // a failover took the record back
-		refs := []redislog.SessionRef{
+		refs := []revocation.SessionRef{
 			{Issuer: issuerName, SessionID: g.Session.ID},
 			{Issuer: issuerName, SessionID: "not one of ours"},
 			{Issuer: "https://another.example", SessionID: other.Session.ID},

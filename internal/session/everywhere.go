@@ -9,14 +9,13 @@ import (
 	"time"
 
 	"github.com/sallyport/sallyport/internal/revocation"
-	"github.com/sallyport/sallyport/internal/revocation/redislog"
 )
 
 // Everywhere is what ending several of a user's sessions has done. Without a session that had to
 // end there is no receipt.
 type Everywhere struct {
 	Sessions int
-	Receipt  redislog.Receipt
+	Receipt  revocation.Receipt
 }
 
 // EndAll logs a user out everywhere: every session of theirs, and every login that had begun
@@ -95,7 +94,7 @@ func (s *Store) endMarked(ctx context.Context, tag string, sessions []marked,
 	reason, actor string, more ...revocation.Request) (Everywhere, error) {
 	requests := make([]revocation.Request, 0, len(sessions)+len(more))
 	uniques := make([]string, len(sessions))
-	var receipt redislog.Receipt
+	var receipt revocation.Receipt
 	for i, m := range sessions {
 		uniques[i] = m.unique
 		request := revocation.Request{

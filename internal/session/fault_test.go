@@ -9,7 +9,6 @@ import (
 
 	"github.com/sallyport/sallyport/internal/redisconn"
 	"github.com/sallyport/sallyport/internal/revocation"
-	"github.com/sallyport/sallyport/internal/revocation/redislog"
 	"github.com/sallyport/sallyport/internal/session"
 	"github.com/sallyport/sallyport/internal/session/sessiontest"
 )
@@ -238,6 +237,6 @@ func TestAStoreWithoutItsSettingsIsNotMade(t *testing.T) {
 	}
 }
 
-func refsOf(g session.Grant) []redislog.SessionRef {
-	return []redislog.SessionRef{{Issuer: issuerName, SessionID: g.Session.ID}}
+func refsOf(g session.Grant) []revocation.SessionRef {
+	return []revocation.SessionRef{{Issuer: issuerName, SessionID: g.Session.ID}}
 }

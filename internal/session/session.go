@@ -60,8 +60,8 @@ type Redis interface {
 // Appender stores revocations. Append returns nil only when they are stored so that no single fault
 // loses them.
 type Appender interface {
-	Append(ctx context.Context, requests []revocation.Request) (redislog.Receipt, error)
-	Live(requests []revocation.Request) (redislog.Receipt, bool)
+	Append(ctx context.Context, requests []revocation.Request) (revocation.Receipt, error)
+	Live(requests []revocation.Request) (revocation.Receipt, bool)
 }
 
 // Clock is the log's clock and calendar.

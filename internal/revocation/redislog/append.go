@@ -30,21 +30,21 @@ type result struct {
 // and, if another issuer is alive, applied there. Every other outcome is an error that wraps
 // ErrUnavailable (503) or revocation.ErrInvalidRequest (400); in the former case, unless Redis'
 // time is unknown, this issuer denies what was asked from now on and goes on trying to append it.
-func (i *Issuer) Append(ctx context.Context, reqs []revocation.Request) (Receipt, error) {
+func (i *Issuer) Append(ctx context.Context, reqs []revocation.Request) (revocation.Receipt, error) {
 	ctx, cancel := context.WithTimeout(ctx, i.cfg.AppendTimeout)
 	defer cancel()
 	if len(reqs) == 0 {
-		return Receipt{}, fmt.Errorf("%w: expected at least one", revocation.ErrInvalidRequest)
+		return revocation.Receipt{}, fmt.Errorf("%w: expected at least one", revocation.ErrInvalidRequest)
 	}
 	began := i.instant()
 	i.mu.Lock()
 	batch, err := i.writer.Begin(reqs, began)
 	i.mu.Unlock()
 	if err != nil {
-		return Receipt{}, unlessInvalid(err)
+		return revocation.Receipt{}, unlessInvalid(err)
 	}
 	parts := split(batch)
-	stored := make([]Receipt, 0, len(parts))
+	stored := make([]revocation.Receipt, 0, len(parts))
 	for n, part := range parts {
 		at, err := i.store(ctx, part)
 		if err != nil {
@@ -52,7 +52,7 @@ func (i *Issuer) Append(ctx context.Context, reqs []revocation.Request) (Receipt
 			for _, unsent := range parts[n+1:] { // to be mended into the log
 				i.failed(&job{batch: unsent})
 			}
-			return Receipt{}, err
+			return revocation.Receipt{}, err
 		}
 		stored = append(stored, receiptFor(at))
 	}
@@ -61,12 +61,12 @@ func (i *Issuer) Append(ctx context.Context, reqs []revocation.Request) (Receipt
 
 // acknowledgeAll acknowledges every part: the log may have gone back between two of them, and then
 // whoever holds the last need not hold the first. It returns the receipt of the last.
-func (i *Issuer) acknowledgeAll(ctx context.Context, stored []Receipt,
-	began revocation.Instant) (last Receipt, err error) {
+func (i *Issuer) acknowledgeAll(ctx context.Context, stored []revocation.Receipt,
+	began revocation.Instant) (last revocation.Receipt, err error) {
 	alone := false
 	for _, receipt := range stored {
 		if last, err = i.acknowledge(ctx, receipt, began); err != nil {
-			return Receipt{}, err
+			return revocation.Receipt{}, err
 		}
 		alone = alone || last.Alone
 	}
@@ -78,10 +78,10 @@ func (i *Issuer) acknowledgeAll(ctx context.Context, stored []Receipt,
 // was acknowledged, by whichever issuer: stored on min_replicas replicas and held by every process
 // that Append would ask for. The receipt names the last. A kind with a cutoff must give it. What
 // only this issuer's own set holds does not count.
-func (i *Issuer) Live(reqs []revocation.Request) (Receipt, bool) {
+func (i *Issuer) Live(reqs []revocation.Request) (revocation.Receipt, bool) {
 	now := i.instant()
 	if !i.Freshness(now).Fresh {
-		return Receipt{}, false
+		return revocation.Receipt{}, false
 	}
 	i.mu.Lock()
 	defer i.mu.Unlock()
@@ -89,15 +89,15 @@ func (i *Issuer) Live(reqs []revocation.Request) (Receipt, bool) {
 	return receiptFor(at), found
 }
 
-func receiptFor(at revocation.Position) Receipt {
-	return Receipt{Seq: at.Seq, Epoch: at.Epoch.String(), Chain: at.Chain.String()}
+func receiptFor(at revocation.Position) revocation.Receipt {
+	return revocation.Receipt{Seq: at.Seq, Epoch: at.Epoch.String(), Chain: at.Chain.String()}
 }
 
 func unlessInvalid(err error) error {
 	if errors.Is(err, revocation.ErrInvalidRequest) {
 		return err
 	}
-	return fmt.Errorf("%w: %w", ErrUnavailable, err)
+	return fmt.Errorf("%w: %w", revocation.ErrUnavailable, err)
 }
 
 func split(b revocation.Batch) []revocation.Batch {
@@ -139,16 +139,16 @@ func (i *Issuer) run(ctx context.Context, j *job) (revocation.Position, error) {
 	case i.jobs <- j:
 	case <-ctx.Done():
 		i.failed(j)
-		return revocation.Position{}, fmt.Errorf("%w: too many appends are waiting", ErrUnavailable)
+		return revocation.Position{}, fmt.Errorf("%w: too many appends are waiting", revocation.ErrUnavailable)
 	}
 	select {
 	case r := <-j.done:
 		if r.err != nil {
-			return r.at, fmt.Errorf("%w: %w", ErrUnavailable, r.err)
+			return r.at, fmt.Errorf("%w: %w", revocation.ErrUnavailable, r.err)
 		}
 		return r.at, nil
 	case <-ctx.Done():
-		return revocation.Position{}, fmt.Errorf("%w: not stored in time", ErrUnavailable)
+		return revocation.Position{}, fmt.Errorf("%w: not stored in time", revocation.ErrUnavailable)
 	}
 }
 

@@ -53,7 +53,7 @@ func finish(group []*job, r result) {
 
 func (a *appender) confirm(ctx context.Context, j *job) error {
 	a.mu.Lock()
-	p := a.replica.Position()
+	p := a.copy.Position()
 	a.mu.Unlock()
 	if p.Epoch != j.at.Epoch || p.Seq < j.at.Seq {
 		finish([]*job{j}, result{err: errMoved})
@@ -141,7 +141,7 @@ func (a *appender) reach(ctx context.Context, s stored) bool {
 	for {
 		changed := a.applied.next()
 		a.mu.Lock()
-		p := a.replica.Position()
+		p := a.copy.Position()
 		a.mu.Unlock()
 		if p.Epoch != s.epoch || p.Seq >= s.last {
 			return p.Epoch == s.epoch

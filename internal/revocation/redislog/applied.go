@@ -14,10 +14,10 @@ import (
 // Applied waits until every live gate has applied what r names, or ctx ends, and tells how many
 // have. It looks once however soon ctx ends, by a reading that others share. An error means that
 // this could not be found out.
-func (i *Issuer) Applied(ctx context.Context, r Receipt) (Applied, error) {
-	at, err := r.position()
+func (i *Issuer) Applied(ctx context.Context, r revocation.Receipt) (revocation.Applied, error) {
+	at, err := positionOf(r)
 	if err != nil {
-		return Applied{}, err
+		return revocation.Applied{}, err
 	}
 	last, err := i.look(ctx, at)
 	for pause := 2 * time.Millisecond; (err != nil || !last.All()) && sleep(ctx, pause, nil); pause = min(2*pause, 25*time.Millisecond) {
@@ -26,20 +26,20 @@ func (i *Issuer) Applied(ctx context.Context, r Receipt) (Applied, error) {
 		}
 	}
 	if err != nil {
-		return Applied{}, fmt.Errorf("%w: the gates' lines: %w", ErrUnavailable, err)
+		return revocation.Applied{}, fmt.Errorf("%w: the gates' lines: %w", revocation.ErrUnavailable, err)
 	}
 	return last, nil
 }
 
 // look reads the gates' lines once. It does not end with ctx: what is stored is not to be answered
 // with an error because its caller had little time left.
-func (i *Issuer) look(ctx context.Context, at revocation.Position) (Applied, error) {
+func (i *Issuer) look(ctx context.Context, at revocation.Position) (revocation.Applied, error) {
 	// one may be under way that does not ask for at
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*i.oneLook())
 	defer cancel()
 	lines, onLog, err := i.readLines(ctx, i.gateLines, at)
 	if err != nil {
-		return Applied{}, err
+		return revocation.Applied{}, err
 	}
 	return i.appliedBy(lines, onLog, at), nil
 }
@@ -48,7 +48,7 @@ func (i *Issuer) look(ctx context.Context, at revocation.Position) (Applied, err
 // read.
 const ofFormerVersion = "(a gate of an earlier version)"
 
-func (i *Issuer) appliedBy(lines []line, onLog bool, at revocation.Position) (a Applied) {
+func (i *Issuer) appliedBy(lines []line, onLog bool, at revocation.Position) (a revocation.Applied) {
 	i.linesMu.Lock()
 	defer i.linesMu.Unlock()
 	now := i.instant()
@@ -161,7 +161,7 @@ func (i *Issuer) list(ctx context.Context, lr *lineReader,
 	lines *revocation.Lines) ([]Line, error) {
 	found, _, err := i.readLines(ctx, lr, revocation.Position{})
 	if err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrUnavailable, err)
+		return nil, fmt.Errorf("%w: %w", revocation.ErrUnavailable, err)
 	}
 	i.linesMu.Lock()
 	defer i.linesMu.Unlock()
@@ -208,7 +208,7 @@ func (i *Issuer) Entries(ctx context.Context, after uint64, limit int) ([]revoca
 	raw := redis.NewRawCmd(ctx, "XRANGE", i.keys.log, fmt.Sprintf("%d-0", after+1), "+", "COUNT",
 		limit)
 	if err := i.client.Universal().Process(ctx, raw); err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrUnavailable, err)
+		return nil, fmt.Errorf("%w: %w", revocation.ErrUnavailable, err)
 	}
 	return (&decoder{string(raw.Val())}).entries()
 }

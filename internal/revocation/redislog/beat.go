@@ -225,7 +225,7 @@ func chainOf(v any) (c revocation.Chain, found bool, err error) {
 // forget drops what has expired, a little at a time.
 func (f *follower) forget() {
 	f.mu.Lock()
-	now, known := f.replica.Expired(f.instant())
+	now, known := f.copy.Expired(f.instant())
 	if w, ok := f.machine.(*revocation.Writer); ok && known {
 		w.Forget(now, 1024)
 	}

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/sallyport/sallyport/internal/revocation"
+
+	"github.com/sallyport/sallyport/internal/revocation/liveset"
 )
 
 // BenchmarkLoad takes in pages of the log as Redis sends them: decoded, chained, put into the set.
@@ -51,8 +53,8 @@ func BenchmarkLoad(b *testing.B) {
 	entries := 0
 	began := cpu()
 	for b.Loop() {
-		set := revocation.NewSet(revocation.SetConfig{})
-		r := revocation.NewReplica(revocation.ReplicaConfig{Page: pageSize}, set)
+		set := liveset.New(liveset.Config{})
+		r := revocation.NewCopy(revocation.CopyConfig{Page: pageSize}, set)
 		r.Connected()
 		hb := r.Beat(revocation.Instant{})
 		r.Answered(hb, revocation.HeartbeatReply{HeadFound: true, Head: revocation.Head{

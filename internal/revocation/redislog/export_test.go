@@ -38,7 +38,7 @@ func (i *Issuer) AppendOnce(ctx context.Context,
 }
 
 // AcknowledgeAll acknowledges the parts of a batch that were stored.
-func (i *Issuer) AcknowledgeAll(ctx context.Context, parts ...Receipt) (Receipt, error) {
+func (i *Issuer) AcknowledgeAll(ctx context.Context, parts ...revocation.Receipt) (revocation.Receipt, error) {
 	return i.acknowledgeAll(ctx, parts, i.instant())
 }
 

@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"github.com/sallyport/sallyport/internal/revocation"
-	"github.com/sallyport/sallyport/internal/revocation/redislog"
 )
 
 const (
@@ -54,7 +53,7 @@ func healthyOn(t *testing.T, r *server, issuers, gates int) *mesh {
 	return m
 }
 
-func (m *mesh) revoke(id string) redislog.Receipt {
+func (m *mesh) revoke(id string) revocation.Receipt {
 	m.t.Helper()
 	r := revoke(m.t, m.issuers[len(m.revoked)%len(m.issuers)], sid(id))
 	m.revoked = append(m.revoked, id)
@@ -333,7 +332,7 @@ func TestContext(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	if _, err := m.issuers[0].Append(ctx, []revocation.Request{sid("x")}); !errors.Is(err,
-		redislog.ErrUnavailable) {
+		revocation.ErrUnavailable) {
 		t.Errorf("append with a cancelled context: %v", err)
 	}
 	if _, err := m.issuers[0].Append(t.Context(), nil); !errors.Is(err, revocation.ErrInvalidRequest) {

@@ -18,9 +18,11 @@ import (
 
 	"github.com/sallyport/sallyport/internal/redisconn"
 	"github.com/sallyport/sallyport/internal/revocation"
+
+	"github.com/sallyport/sallyport/internal/revocation/liveset"
 )
 
-// machine is what gates and issuers have in common: a Replica, or a Writer that also is one.
+// machine is what gates and issuers have in common: a Copy, or a Writer that also is one.
 type machine interface {
 	Connected()
 	Beat(revocation.Instant) revocation.Heartbeat
@@ -47,11 +49,11 @@ type follower struct {
 
 	mu      sync.Mutex // guards the machine
 	machine machine
-	replica *revocation.Replica // the machine's
+	copy    *revocation.Copy // the machine's
 	// when the entries that revoke keys expire (unix ms), for a snapshot; nil without one
 	noted map[keyName]int64
 
-	set     *revocation.Set
+	set     *liveset.Set
 	clock   *revocation.Clock
 	view    atomic.Pointer[revocation.View]
 	kick    chan struct{}                      // asks for a heartbeat now
@@ -75,13 +77,13 @@ func newFollower(client *redisconn.Client, cfg Config, o Options) (*follower, er
 	if _, err := rand.Read(bits[:]); err != nil {
 		return nil, fmt.Errorf("redislog: random bits: %w", err)
 	}
-	key := revocation.Key{
+	key := liveset.Key{
 		K0: binary.NativeEndian.Uint64(bits[:]), K1: binary.NativeEndian.Uint64(bits[8:]),
 	}
 	f := &follower{
 		client: client, cfg: cfg, o: o, keys: keysUnder(cfg.Prefix), log: o.Logger, instant: o.Instant,
 		id:   hex.EncodeToString(bits[16:]),
-		set:  revocation.NewSet(revocation.SetConfig{ClockSkew: cfg.ClockSkew, Key: key}),
+		set:  liveset.New(liveset.Config{ClockSkew: cfg.ClockSkew, Key: key}),
 		kick: make(chan struct{}, 1), wake: make(chan struct{}, 1), applied: newSignal(),
 	}
 	if f.log == nil {
@@ -94,8 +96,8 @@ func newFollower(client *redisconn.Client, cfg Config, o Options) (*follower, er
 	return f, nil
 }
 
-func (f *follower) adopt(m machine, r *revocation.Replica) error {
-	f.machine, f.replica, f.clock = m, r, r.Clock()
+func (f *follower) adopt(m machine, r *revocation.Copy) error {
+	f.machine, f.copy, f.clock = m, r, r.Clock()
 	registry := f.o.Registry
 	if registry == nil {
 		registry = prometheus.NewRegistry()
@@ -105,8 +107,8 @@ func (f *follower) adopt(m machine, r *revocation.Replica) error {
 	return err
 }
 
-func (c Config) replica() revocation.ReplicaConfig {
-	return revocation.ReplicaConfig{
+func (c Config) copy() revocation.CopyConfig {
+	return revocation.CopyConfig{
 		MaxStaleness: c.MaxStaleness,
 		Settle:       c.Settle,
 		ClockSkew:    c.ClockSkew,
@@ -200,11 +202,11 @@ func (f *follower) change(
 	f.mu.Lock()
 	before := f.view.Load()
 	out := event(f.instant())
-	view := f.replica.View()
+	view := f.copy.View()
 	if view != *before {
 		f.view.Store(&view)
 	}
-	position := f.replica.Position()
+	position := f.copy.Position()
 	f.noteApplied(out.Applied)
 	f.mu.Unlock()
 	f.report(&out, before, &view, position)
@@ -238,7 +240,7 @@ func (f *follower) line(p revocation.Position) string {
 func (f *follower) position() revocation.Position {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return f.replica.Position()
+	return f.copy.Position()
 }
 
 // tellLine is the command that writes this process's line now; nil if it has no place for one yet.
@@ -253,7 +255,7 @@ func (f *follower) details() details {
 		Ready:       view.Ready(now) == nil,
 		MaxMS:       f.cfg.MaxStaleness.Milliseconds(),
 	}
-	if _, gate := f.machine.(*revocation.Replica); gate {
+	if _, gate := f.machine.(*revocation.Copy); gate {
 		d.Name, d.Shared = f.o.Name, f.shared(now)
 	}
 	if f.o.KeySetAge != nil {

@@ -26,7 +26,7 @@ func NewGate(client *redisconn.Client, cfg Config, o Options) (*Gate, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := revocation.NewReplica(cfg.replica(), f.set)
+	r := revocation.NewCopy(cfg.copy(), f.set)
 	if s != nil {
 		r.Restore(s.Position)
 	}
@@ -57,7 +57,7 @@ func (g *Gate) leave(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, g.cfg.Settle)
 	defer cancel()
 	g.mu.Lock()
-	position := g.replica.Position()
+	position := g.copy.Position()
 	g.mu.Unlock()
 	d := g.details()
 	d.Ready, d.Left = false, true

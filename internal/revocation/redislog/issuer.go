@@ -40,7 +40,7 @@ func NewIssuer(client *redisconn.Client, cfg Config, o Options) (*Issuer, error)
 	if err != nil {
 		return nil, err
 	}
-	w := revocation.NewWriter(cfg.replica(), cfg.MaxTokenLifetime, f.set)
+	w := revocation.NewWriter(cfg.copy(), cfg.MaxTokenLifetime, f.set)
 	i := &Issuer{
 		follower: f, writer: w, jobs: make(chan *job, maxQueue), mend: make(chan struct{}, 1)}
 	i.issuerLines, i.gateLines = &lineReader{read: i.readIssuers}, &lineReader{read: i.readGates}
@@ -48,7 +48,7 @@ func NewIssuer(client *redisconn.Client, cfg Config, o Options) (*Issuer, error)
 	// append alone beside it.
 	f.field, f.send = f.o.Name+"#"+f.id, i.sendByIssuer
 	f.tell = func(line string) []any { return []any{"HSET", f.keys.issuers, f.field, line} }
-	return i, f.adopt(w, w.Replica)
+	return i, f.adopt(w, w.Copy)
 }
 
 // Run keeps the copy complete and fresh, appends, and mends the log, until ctx ends. It first

@@ -5,7 +5,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/sallyport/sallyport/internal/revocation/redislog"
+	"github.com/sallyport/sallyport/internal/revocation"
 )
 
 // TestAGateThatHasStoppedIsNotWaitedFor: once it answers nobody, a logout is acknowledged
@@ -25,7 +25,7 @@ func TestAGateThatHasStoppedIsNotWaitedFor(t *testing.T) {
 	yes, no := func() bool { return true }, func() bool { return false }
 	stays, leaves := start("stays", no), start("leaves", yes)
 	eventually(t, "all are fresh", func() bool { return i.fresh() && stays.fresh() && leaves.fresh() })
-	applied := func(receipt redislog.Receipt) redislog.Applied {
+	applied := func(receipt revocation.Receipt) revocation.Applied {
 		ctx, cancel := timeout(t, 2*time.Second)
 		defer cancel()
 		a, err := i.Applied(ctx, receipt)

@@ -14,6 +14,7 @@ import (
 
 	"github.com/sallyport/sallyport/internal/config"
 	"github.com/sallyport/sallyport/internal/redisconn"
+	"github.com/sallyport/sallyport/internal/revocation"
 	"github.com/sallyport/sallyport/internal/revocation/redislog"
 )
 
@@ -241,7 +242,7 @@ func TestAGateOfAnEarlierVersionIsBehind(t *testing.T) {
 	old := keepWriting(r, func(n int) []any {
 		return []any{"HSET", "{sallyport}:replicas", "old", fmt.Sprintf("0 0 0 %d x {}", n)}
 	})
-	look := func(d time.Duration) redislog.Applied {
+	look := func(d time.Duration) revocation.Applied {
 		ctx, cancel := timeout(t, d)
 		defer cancel()
 		a, err := i.Applied(ctx, revoke(t, i, sid("s1")))

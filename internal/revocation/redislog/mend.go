@@ -10,7 +10,7 @@ import (
 // mends appends again what the log has lost, whenever a heartbeat has shown what the log holds,
 // until ctx ends.
 func (i *Issuer) mends(ctx context.Context) {
-	var owed []SessionRef // sessions still to be ended again
+	var owed []revocation.SessionRef // sessions still to be ended again
 	for {
 		select {
 		case <-i.mend:
@@ -64,7 +64,7 @@ func (i *Issuer) mendOne(ctx context.Context, b revocation.Batch) bool {
 	for {
 		changed := i.applied.next()
 		i.mu.Lock()
-		p := i.replica.Position()
+		p := i.copy.Position()
 		i.mu.Unlock()
 		if p.Epoch != at.Epoch || p.Seq >= at.Seq {
 			return p.Epoch == at.Epoch
@@ -75,11 +75,11 @@ func (i *Issuer) mendOne(ctx context.Context, b revocation.Batch) bool {
 	}
 }
 
-func sessionsOf(b revocation.Batch) []SessionRef {
-	var refs []SessionRef
+func sessionsOf(b revocation.Batch) []revocation.SessionRef {
+	var refs []revocation.SessionRef
 	for _, e := range b.Entries {
 		if e.Kind == revocation.KindSID {
-			refs = append(refs, SessionRef{e.Issuer, e.Value})
+			refs = append(refs, revocation.SessionRef{Issuer: e.Issuer, SessionID: e.Value})
 		}
 	}
 	return refs
@@ -91,7 +91,7 @@ const endAtOnce = 50
 
 // endAgain ends sessions again, as many as there is time for, and returns those still to be. The
 // entries are appended whatever comes of it: they must not wait for the sessions' store.
-func (i *Issuer) endAgain(ctx context.Context, refs []SessionRef) []SessionRef {
+func (i *Issuer) endAgain(ctx context.Context, refs []revocation.SessionRef) []revocation.SessionRef {
 	if len(refs) == 0 || i.o.OnReappend == nil {
 		return nil
 	}

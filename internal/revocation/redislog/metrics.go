@@ -149,8 +149,8 @@ func (m *metrics) Collect(c chan<- prometheus.Metric) {
 	}
 	gauge(descFresh, map[bool]float64{true: 1}[fresh.Fresh])
 	m.f.mu.Lock()
-	p, skew := m.f.replica.Position(), m.f.replica.Skew()
-	h, known := m.f.replica.Head()
+	p, skew := m.f.copy.Position(), m.f.copy.Skew()
+	h, known := m.f.copy.Head()
 	missing := 0
 	w, issuer := m.f.machine.(*revocation.Writer)
 	if issuer {

@@ -2,7 +2,6 @@ package redislog
 
 import (
 	"context"
-	"errors"
 	"log/slog"
 	"time"
 
@@ -23,7 +22,7 @@ type Options struct {
 	// OnReappend is called by an issuer that appends live sid entries to a log that has lost them,
 	// before it does: the sessions must be ended again. An error is logged and the call repeated
 	// until it succeeds.
-	OnReappend func(ctx context.Context, sids []SessionRef) error
+	OnReappend func(ctx context.Context, sids []revocation.SessionRef) error
 	// OnLinesDropped is called by an issuer that has dropped gates' lines unread, since they were
 	// no lines, at most once a second. It must not block.
 	OnLinesDropped func(lines int)
@@ -37,29 +36,6 @@ type Options struct {
 	// Instant reads both clocks; nil means the machine's. For tests.
 	Instant func() revocation.Instant
 }
-
-// SessionRef names a session of an issuer.
-type SessionRef struct{ Issuer, SessionID string }
-
-// ErrUnavailable is wrapped by every error that means "not acknowledged, try again": a 503.
-var ErrUnavailable = errors.New("redislog: revocation log unavailable")
-
-// Receipt is the acknowledgement of an append: where its last entry is.
-type Receipt struct {
-	Seq   uint64
-	Epoch string
-	Chain string // of that entry: a place alone says nothing once a log has gone back and grown again
-	Alone bool   // no other issuer was alive to hold the entries too
-}
-
-// Applied says how many live gates have applied what a receipt names.
-type Applied struct {
-	Applied, Total int
-	Behind         []string // the names of those that have not, sorted
-}
-
-// All reports whether every live gate has.
-func (a Applied) All() bool { return a.Applied == a.Total }
 
 // Line is what one process says of itself on the log, for `sallyport status`.
 type Line struct {

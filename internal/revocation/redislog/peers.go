@@ -45,11 +45,11 @@ func bare(lines []line) []revocation.Line {
 
 // acknowledge waits until another issuer has applied what is stored since began, or none is alive
 // to.
-func (i *Issuer) acknowledge(ctx context.Context, r Receipt,
-	began revocation.Instant) (Receipt, error) {
-	at, err := r.position()
+func (i *Issuer) acknowledge(ctx context.Context, r revocation.Receipt,
+	began revocation.Instant) (revocation.Receipt, error) {
+	at, err := positionOf(r)
 	if err != nil {
-		return Receipt{}, err
+		return revocation.Receipt{}, err
 	}
 	if i.aloneByHeartbeat(at, began) {
 		return i.alone(r), nil
@@ -69,8 +69,8 @@ func (i *Issuer) acknowledge(ctx context.Context, r Receipt,
 		}
 		if err == errMoved || !sleep(ctx, pause, nil) {
 			i.metrics.appends.WithLabelValues("no_second_holder").Inc()
-			return Receipt{}, fmt.Errorf("%w: stored, but no other issuer has applied it: %w",
-				ErrUnavailable, cause(ctx, err))
+			return revocation.Receipt{}, fmt.Errorf("%w: stored, but no other issuer has applied it: %w",
+				revocation.ErrUnavailable, cause(ctx, err))
 		}
 	}
 }
@@ -82,12 +82,12 @@ func cause(ctx context.Context, err error) error {
 	return ctx.Err()
 }
 
-func (i *Issuer) success(r Receipt) Receipt {
+func (i *Issuer) success(r revocation.Receipt) revocation.Receipt {
 	i.metrics.appends.WithLabelValues("acknowledged").Inc()
 	return r
 }
 
-func (i *Issuer) alone(r Receipt) Receipt {
+func (i *Issuer) alone(r revocation.Receipt) revocation.Receipt {
 	i.metrics.alone.Inc()
 	r.Alone = true
 	return i.success(r)
@@ -115,7 +115,7 @@ func (i *Issuer) holder(lines []line, at revocation.Position) revocation.Holder 
 	return i.peers.SecondHolder(bare(lines), i.field, at, i.cfg.Settle, now)
 }
 
-func (r Receipt) position() (revocation.Position, error) {
+func positionOf(r revocation.Receipt) (revocation.Position, error) {
 	p, err := parsePosition(r.Epoch, strconv.FormatUint(r.Seq, 10), r.Chain)
 	if err != nil {
 		return p, fmt.Errorf("redislog: not a receipt: %w", err)

@@ -122,7 +122,7 @@ func session(value string) *revocation.Facts {
 	}
 }
 
-func revoke(t testing.TB, i issuer, reqs ...revocation.Request) redislog.Receipt {
+func revoke(t testing.TB, i issuer, reqs ...revocation.Request) revocation.Receipt {
 	t.Helper()
 	r, err := i.Append(context.Background(), reqs)
 	if err != nil {
@@ -141,7 +141,7 @@ func refused(t testing.TB, i issuer, why string, req revocation.Request) {
 	t.Helper()
 	ctx, cancel := timeout(t, time.Second)
 	defer cancel()
-	if _, err := i.Append(ctx, []revocation.Request{req}); !errors.Is(err, redislog.ErrUnavailable) {
+	if _, err := i.Append(ctx, []revocation.Request{req}); !errors.Is(err, revocation.ErrUnavailable) {
 		t.Errorf("append %s: %v, want ErrUnavailable (S7)", why, err)
 	}
 }

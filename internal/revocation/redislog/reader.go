@@ -17,7 +17,7 @@ func (f *follower) read(ctx context.Context) {
 	defer r.drop()
 	for ctx.Err() == nil {
 		f.mu.Lock()
-		next, position := f.machine.Next(), f.replica.Position()
+		next, position := f.machine.Next(), f.copy.Position()
 		f.mu.Unlock()
 		if next.Mode == revocation.ReadNothing {
 			sleep(ctx, f.cfg.Heartbeat, f.wake)

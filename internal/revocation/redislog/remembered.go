@@ -40,7 +40,7 @@ func (i *Issuer) Remembered(ctx context.Context,
 		ask(revocation.KindTenant, tenant),
 	}
 	if _, err := pipe.Exec(ctx); err != nil && !errors.Is(err, redis.Nil) {
-		return Remembered{}, fmt.Errorf("%w: cutoffs and ended sessions: %w", ErrUnavailable, err)
+		return Remembered{}, fmt.Errorf("%w: cutoffs and ended sessions: %w", revocation.ErrUnavailable, err)
 	}
 	var found Remembered
 	var err error
@@ -53,7 +53,7 @@ func (i *Issuer) Remembered(ctx context.Context,
 	found.Subject, subjectErr = latestOf(subjects)
 	found.Others, othersErr = latestOf(others...)
 	if err = errors.Join(err, subjectErr, othersErr); err != nil {
-		return Remembered{}, fmt.Errorf("%w: cutoffs and ended sessions: %w", ErrUnavailable, err)
+		return Remembered{}, fmt.Errorf("%w: cutoffs and ended sessions: %w", revocation.ErrUnavailable, err)
 	}
 	return found, nil
 }

@@ -278,7 +278,7 @@ func TestReappendedSessionsAreEndedAgain(t *testing.T) {
 	var mu sync.Mutex
 	calls, ended := 0, map[string]bool{}
 	s := named("issuer-1")
-	s.o.OnReappend = func(_ context.Context, sids []redislog.SessionRef) error {
+	s.o.OnReappend = func(_ context.Context, sids []revocation.SessionRef) error {
 		mu.Lock()
 		defer mu.Unlock()
 		if calls++; calls < 3 {
@@ -309,7 +309,7 @@ func TestSlowSessionsAreAllEndedAgain(t *testing.T) {
 	var mu sync.Mutex
 	ended := map[string]bool{}
 	s := named("issuer-1")
-	s.o.OnReappend = func(ctx context.Context, sids []redislog.SessionRef) error {
+	s.o.OnReappend = func(ctx context.Context, sids []revocation.SessionRef) error {
 		for _, ref := range sids {
 			if time.Sleep(2 * time.Millisecond); ctx.Err() != nil {
 				return ctx.Err()

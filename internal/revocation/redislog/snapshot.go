@@ -15,6 +15,8 @@ import (
 	"github.com/sallyport/sallyport/internal/config"
 	"github.com/sallyport/sallyport/internal/ownfile"
 	"github.com/sallyport/sallyport/internal/revocation"
+
+	"github.com/sallyport/sallyport/internal/revocation/liveset"
 )
 
 // SnapshotConfig is the key `snapshot:` under a gate's `revocation:`.
@@ -65,7 +67,7 @@ type keeper struct {
 
 // openKeeper loads the file, if there is one that may be used: then the follower's set is the
 // file's.
-func openKeeper(f *follower) (*keeper, *revocation.Snapshot, error) {
+func openKeeper(f *follower) (*keeper, *liveset.Snapshot, error) {
 	c := f.o.Snapshot
 	if c.File == "" {
 		return nil, nil, nil
@@ -114,9 +116,9 @@ func loadOutcome(err error) string {
 		return "used"
 	case errors.Is(err, fs.ErrNotExist):
 		return "absent"
-	case errors.Is(err, revocation.ErrSnapshotBroken):
+	case errors.Is(err, liveset.ErrSnapshotBroken):
 		return "broken"
-	case errors.Is(err, revocation.ErrSnapshotVersion):
+	case errors.Is(err, liveset.ErrSnapshotVersion):
 		return "version"
 	case errors.Is(err, errForeign):
 		return "foreign"
@@ -143,8 +145,8 @@ func (k *keeper) run(ctx context.Context) {
 func (k *keeper) save() {
 	f := k.f
 	f.mu.Lock()
-	s := revocation.Snapshot{Position: f.replica.Position(), Set: f.set}
-	complete := f.replica.Complete()
+	s := liveset.Snapshot{Position: f.copy.Position(), Set: f.set}
+	complete := f.copy.Complete()
 	now := f.instant()
 	s.Taken, s.Keys = now.Wall, f.notedKeys(now.Wall.UnixMilli())
 	f.mu.Unlock()

@@ -10,7 +10,8 @@ import (
 	"time"
 
 	"github.com/sallyport/sallyport/internal/ownfile"
-	"github.com/sallyport/sallyport/internal/revocation"
+
+	"github.com/sallyport/sallyport/internal/revocation/liveset"
 )
 
 // snapshotFile is where a gate keeps its copy of the log for its next start.
@@ -68,7 +69,7 @@ func ofOthers(folder fs.FileInfo) error {
 func (f snapshotFile) pattern() string { return "." + filepath.Base(string(f)) + ".tmp-*" }
 
 // load reads the file. What it tells is to be confirmed by the log.
-func (f snapshotFile) load(now time.Time, most, skew time.Duration) (*revocation.Snapshot, error) {
+func (f snapshotFile) load(now time.Time, most, skew time.Duration) (*liveset.Snapshot, error) {
 	file, err := os.OpenFile(string(f), os.O_RDONLY|syscall.O_NONBLOCK, 0) // not to hang on a pipe
 	if err != nil {
 		return nil, err
@@ -83,9 +84,9 @@ func (f snapshotFile) load(now time.Time, most, skew time.Duration) (*revocation
 	}
 	if info.Size() > maxSnapshot {
 		return nil, fmt.Errorf("%w: expected at most %d bytes, got %d",
-			revocation.ErrSnapshotBroken, int64(maxSnapshot), info.Size())
+			liveset.ErrSnapshotBroken, int64(maxSnapshot), info.Size())
 	}
-	s, err := revocation.ReadSnapshot(file, info.Size(), skew)
+	s, err := liveset.ReadSnapshot(file, info.Size(), skew)
 	if err != nil {
 		return nil, err
 	}
@@ -101,6 +102,6 @@ func (f snapshotFile) load(now time.Time, most, skew time.Duration) (*revocation
 
 // save writes the file so that a reader, or a crash, meets the old one or the new one whole. Its
 // mode is 0600: it holds the key of its digests, and with it one can ask whether a name is revoked.
-func (f snapshotFile) save(s *revocation.Snapshot) error {
+func (f snapshotFile) save(s *liveset.Snapshot) error {
 	return ownfile.Replace(string(f), f.pattern(), func(file *os.File) error { return s.Encode(file) })
 }

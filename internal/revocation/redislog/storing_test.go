@@ -273,7 +273,7 @@ func TestPartsOfABatchThatWereNeverSentAreMended(t *testing.T) {
 		m.revoked = append(m.revoked, reqs[n].Value)
 	}
 	m.kill()
-	if _, err := m.issuers[0].Append(t.Context(), reqs); !errors.Is(err, redislog.ErrUnavailable) {
+	if _, err := m.issuers[0].Append(t.Context(), reqs); !errors.Is(err, revocation.ErrUnavailable) {
 		t.Errorf("an append without Redis: %v", err)
 	}
 	m.start()
@@ -293,7 +293,7 @@ func TestEveryPartOfABatchIsAcknowledged(t *testing.T) {
 		t.Errorf("the last part alone: %v", err)
 	}
 	if _, err := m.issuers[0].AcknowledgeAll(t.Context(), first, last); !errors.Is(err,
-		redislog.ErrUnavailable) {
+		revocation.ErrUnavailable) {
 		t.Errorf("a part that the log has lost since is acknowledged with the last one: %v", err)
 	}
 }

@@ -104,7 +104,7 @@ func TestAnAppendThatTooFewReplicasHaveIsNotAcknowledged(t *testing.T) {
 	eventually(t, "fresh", running.fresh)
 	freeze()
 	if receipt, err := running.Append(t.Context(), asked("first")); !errors.Is(err,
-		redislog.ErrUnavailable) {
+		revocation.ErrUnavailable) {
 		t.Errorf("%+v, %v, want ErrUnavailable", receipt, err)
 	}
 }

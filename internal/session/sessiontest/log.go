@@ -27,7 +27,7 @@ type Log struct {
 	entries   []Entry
 	longer    map[string]time.Time // cutoffs beyond their entries' life
 	fault     func(call string) error
-	applied   redislog.Applied
+	applied   revocation.Applied
 }
 
 // Part is how many entries of a batch are stored at once, or not at all.
@@ -111,7 +111,7 @@ func (l *Log) InLog(sessionID string) int {
 }
 
 // SetApplied says what Applied answers.
-func (l *Log) SetApplied(a redislog.Applied) {
+func (l *Log) SetApplied(a revocation.Applied) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.applied = a
@@ -126,13 +126,13 @@ func (l *Log) failing(call string) error {
 
 // Append puts the entries into the issuer's own set first, as an issuer does, and then into the
 // log.
-func (l *Log) Append(ctx context.Context, requests []revocation.Request) (redislog.Receipt, error) {
+func (l *Log) Append(ctx context.Context, requests []revocation.Request) (revocation.Receipt, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	first := len(l.entries)
 	for _, r := range requests {
 		if err := r.Validate(); err != nil {
-			return redislog.Receipt{}, err
+			return revocation.Receipt{}, err
 		}
 		if r.Kind.Cutoff() && r.IssuedBefore.IsZero() {
 			r.IssuedBefore = l.now
@@ -140,12 +140,12 @@ func (l *Log) Append(ctx context.Context, requests []revocation.Request) (redisl
 		l.entries = append(l.entries, Entry{Request: r})
 	}
 	if err := errors.Join(ctx.Err(), l.failing("append")); err != nil {
-		return redislog.Receipt{}, err
+		return revocation.Receipt{}, err
 	}
 	for i := first; i < len(l.entries); i++ {
 		if i > first && (i-first)%Part == 0 {
 			if err := l.failing("part"); err != nil {
-				return redislog.Receipt{}, err
+				return revocation.Receipt{}, err
 			}
 		}
 		l.seq++
@@ -159,13 +159,13 @@ func (l *Log) Append(ctx context.Context, requests []revocation.Request) (redisl
 		}
 	}
 	if err := l.failing("lost"); err != nil {
-		return redislog.Receipt{}, err
+		return revocation.Receipt{}, err
 	}
-	return redislog.Receipt{Seq: l.seq, Epoch: "e"}, nil
+	return revocation.Receipt{Seq: l.seq, Epoch: "e"}, nil
 }
 
 // Live finds entries that are in the log.
-func (l *Log) Live(requests []revocation.Request) (redislog.Receipt, bool) {
+func (l *Log) Live(requests []revocation.Request) (revocation.Receipt, bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	var last uint64
@@ -175,11 +175,11 @@ func (l *Log) Live(requests []revocation.Request) (redislog.Receipt, bool) {
 				!e.IssuedBefore.Before(r.IssuedBefore)
 		})
 		if i < 0 {
-			return redislog.Receipt{}, false
+			return revocation.Receipt{}, false
 		}
 		last = max(last, l.entries[i].Seq)
 	}
-	return redislog.Receipt{Seq: last, Epoch: "e"}, true
+	return revocation.Receipt{Seq: last, Epoch: "e"}, true
 }
 
 // Time is the log's clock.
@@ -281,11 +281,11 @@ func (l *Log) Remembered(_ context.Context,
 }
 
 // Applied answers what SetApplied said.
-func (l *Log) Applied(context.Context, redislog.Receipt) (redislog.Applied, error) {
+func (l *Log) Applied(context.Context, revocation.Receipt) (revocation.Applied, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if err := l.failing("applied"); err != nil {
-		return redislog.Applied{}, err
+		return revocation.Applied{}, err
 	}
 	return l.applied, nil
 }

@@ -1,0 +1,175 @@
+//go:build model
+
+package model
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/sallyport/sallyport/internal/revocation"
+
+	"github.com/sallyport/sallyport/internal/revocation/liveset"
+)
+
+// Now stands still in the model: every process and every server is at this instant, and what they
+// remember gets older.
+const (
+	redisNow = int64(1_700_000_000_000)
+	lifetime = time.Hour
+	skew     = 30 * time.Second
+	iss      = "https://issuer.example"
+	pageSize = 2
+	mendSize = 2
+)
+
+var now = revocation.Instant{Mono: 1000 * tick, Wall: time.UnixMilli(redisNow)}
+
+// proc is what one process has in memory. It is never changed once it has a number.
+type proc struct {
+	w    *revocation.Writer // an issuer's
+	r    *revocation.Copy
+	set  *liveset.Set
+	beat *beat
+	app  *appending
+
+	// What a mutant remembers.
+	dropped uint8
+}
+
+// beat is a heartbeat under way: Redis has taken its step, the answer has not arrived.
+type beat struct {
+	hb    revocation.Heartbeat
+	reply revocation.HeartbeatReply
+	other line // an issuer's: the other issuer's line as found
+	same  bool // the process has not begun to read from another place meanwhile
+}
+
+// appending is a call of the appending connection under way.
+type appending struct {
+	request int8 // which request's; -1: entries appended again
+	confirm bool
+	batch   revocation.Batch
+	ok      bool // the script's answer
+	epoch   revocation.Epoch
+	first   uint64
+	before  revocation.Chain
+}
+
+func newProc(l *Limits, issuer bool) *proc {
+	cfg := revocation.CopyConfig{
+		MaxStaleness: time.Duration(l.MaxStaleness) * tick, Settle: time.Duration(l.Settle) * tick,
+		ClockSkew: skew, MinReplicas: l.MinReplicas, Page: pageSize,
+	}
+	set := liveset.New(
+		liveset.Config{ClockSkew: skew, Key: liveset.Key{K0: 1, K1: 2}, Shards: 1})
+	if !issuer {
+		return &proc{r: revocation.NewCopy(cfg, set), set: set}
+	}
+	w := revocation.NewWriter(cfg, lifetime, set)
+	return &proc{w: w, r: w.Copy, set: set}
+}
+
+func (p *proc) clone() *proc {
+	c := *p
+	c.set = p.set.Clone()
+	if p.w != nil {
+		c.w = p.w.Clone(c.set)
+		c.r = c.w.Copy
+	} else {
+		c.r = p.r.Clone(c.set)
+	}
+	if p.beat != nil {
+		b := *p.beat
+		c.beat = &b
+	}
+	return &c
+}
+
+// key is canonical: numbers of connections and generations are in it only as "still the same".
+func (p *proc) key(buf []byte) []byte {
+	if p.w != nil {
+		buf = p.w.AppendState(append(buf, 1))
+	} else {
+		buf = p.r.AppendState(append(buf, 0))
+	}
+	buf = p.set.AppendState(buf)
+	buf = append(buf, p.dropped, bit(p.beat != nil), bit(p.app != nil))
+	if b := p.beat; b != nil {
+		buf = append(buf, bit(b.same), bit(b.hb.Mend), bit(b.hb.Holds), byte(b.hb.Stored),
+			byte((now.Mono-b.hb.At.Mono)/tick))
+		buf = appendPosition(buf, b.hb.Position)
+		h := &b.reply.Head
+		buf = append(buf, bit(b.reply.HeadFound),
+			byte(max(h.Mending-b.reply.Time, 0)/tick.Milliseconds()), byte(h.First))
+		buf = appendPosition(buf, h.Position())
+		buf = append(append(buf, bit(b.reply.AtMineFound)), b.reply.AtMine[:]...)
+		buf = appendPosition(append(buf, bit(b.other.there), b.other.age), b.other.at)
+	}
+	if a := p.app; a != nil {
+		buf = append(buf, byte(a.request), bit(a.confirm), bit(a.ok), bit(a.batch.Again), byte(a.first))
+		buf = append(append(buf, a.epoch[:]...), a.before[:]...)
+		for i := range a.batch.Entries {
+			e := &a.batch.Entries[i]
+			buf = append(append(append(buf, e.Value...), e.Actor...), ';')
+		}
+	}
+	return buf
+}
+
+func (p *proc) entries(rd revocation.Read, es []revocation.Entry) revocation.Outcome {
+	var out revocation.Outcome
+	if p.w != nil {
+		out = p.w.Entries(rd, es, now)
+	} else {
+		out = p.r.Entries(rd, es, now)
+	}
+	p.moved(&out)
+	return out
+}
+
+// moved notes whether the heartbeat under way still speaks of the same copy.
+func (p *proc) moved(out *revocation.Outcome) {
+	if p.beat != nil && (out.Resync != "" || out.Completed) {
+		p.beat.same = false
+	}
+}
+
+func (p *proc) pass(l *Limits) {
+	p.r.Pass(tick, l.most(), now)
+	if p.beat != nil {
+		b := p.beat
+		age := min(now.Mono-b.hb.At.Mono+tick, l.most())
+		b.hb.At = revocation.Instant{Mono: now.Mono - age, Wall: now.Wall.Add(-age)}
+		then := redisNow - age.Milliseconds()
+		if b.reply.Head.Mending > 0 {
+			b.reply.Head.Mending += then - b.reply.Time
+		}
+		b.reply.Time = then
+	}
+}
+
+func (p *proc) connected() {
+	if p.w != nil {
+		p.w.Connected()
+	} else {
+		p.r.Connected()
+	}
+}
+
+func (p *proc) denies(s int) bool {
+	return p.dropped>>s&1 == 0 &&
+		p.set.Check(&revocation.Facts{Issuer: iss, SessionID: sid(s)}).Revoked
+}
+
+func (p *proc) view() (fresh bool, last uint8) {
+	v := p.r.View()
+	return v.Freshness(now).Fresh, uint8((now.Mono - v.Last.Mono) / tick)
+}
+
+func sid(s int) string { return fmt.Sprintf("s%d", s) }
+
+func requestFor(q, s int) []revocation.Request {
+	return []revocation.Request{
+		{Kind: revocation.KindSID, Issuer: iss, Value: sid(s), Actor: fmt.Sprintf("q%d", q)},
+	}
+}

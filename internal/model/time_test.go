@@ -1,0 +1,127 @@
+//go:build model
+
+package model
+
+import (
+	"slices"
+)
+
+// processes are the numbers of the processes there are: the gate is 0, if there is one.
+func (m *model) processes() []int {
+	all := []int{0, 1, 2}[:1+m.limits.Issuers]
+	if m.limits.Gates == 0 {
+		return all[1:]
+	}
+	return all
+}
+
+// order is the order of heartbeats in every tick.
+func (m *model) order() []int {
+	all := m.processes()
+	if m.limits.Backwards {
+		all = slices.Clone(all)
+		slices.Reverse(all)
+	}
+	return all
+}
+
+// turn is whose heartbeat comes next in this tick; none: nobody's.
+func (m *model) turn(s *state) int {
+	for _, n := range m.order() {
+		p := &s.procs[n]
+		if p.status != running || p.beaten || m.procs[p.id].beat != nil {
+			continue
+		}
+		if m.reaches(s, n, heartbeats) {
+			return n
+		}
+	}
+	return int(none)
+}
+
+// begins says that no process has had its heartbeat in this tick yet.
+func (m *model) begins(s *state) bool {
+	for _, n := range m.processes() {
+		if s.procs[n].beaten {
+			return false
+		}
+	}
+	return true
+}
+
+// pending says, a bit for each, which processes have something left to do before time passes: a
+// heartbeat, what they do without waiting, and what their requests do.
+func (m *model) pending(s *state) (mask uint8) {
+	if turn := m.turn(s); turn >= 0 {
+		mask |= 1 << turn
+	}
+	for _, n := range m.processes() {
+		if s.procs[n].status == running && mask>>n&1 == 0 && m.owes(s, n) {
+			mask |= 1 << n
+		}
+	}
+	for q := range m.limits.Requests {
+		if r := &s.reqs[q]; r.phase != idle && mask>>r.issuer&1 == 0 {
+			m.requestSteps(s, q, func(_ step, t *state) {
+				if *t != *s {
+					mask |= 1 << r.issuer
+				}
+			})
+		}
+	}
+	return mask
+}
+
+// owes says whether a process has an answer to take, something to read, or something to append
+// again.
+func (m *model) owes(s *state, n int) (due bool) {
+	p := &s.procs[n]
+	if x, there := m.target(s, n, heartbeats); there && m.procs[p.id].beat != nil {
+		if _, done := m.waited(s, x, p.have[heartbeats]); done {
+			return true
+		}
+	}
+	t := *s
+	if _, due = m.readOnce(&t, n); !due && n > 0 {
+		m.mendSteps(s, n, func(step, *state) { due = true })
+	}
+	return due
+}
+
+func (m *model) tick(s *state, f emit) {
+	t := *s
+	for _, n := range m.processes() {
+		p := &t.procs[n]
+		p.id, p.beaten = m.passed(p.id), false
+		if n > 0 {
+			p.sight, p.recent = min(p.sight+1, m.old()), min(p.recent+1, noLines)
+		}
+	}
+	for x := range m.limits.Nodes {
+		t.nodes[x].data = m.older(t.nodes[x].data)
+	}
+	t.disk = m.older(t.disk)
+	for i := range t.acked {
+		if t.acked[i] > 0 {
+			t.acked[i] = min(t.acked[i]+1, m.oldest())
+		}
+	}
+	for q := range t.reqs {
+		t.reqs[q].rests = false
+	}
+	f(step{kind: stTick, order: 6}, &t)
+}
+
+// older is what a server holds a tick later.
+func (m *model) older(d dataID) dataID {
+	return m.once(event{kind: evOlder, data: d}, func() result {
+		c := m.datas[d].clone()
+		c.mending = max(c.mending, 1) - 1
+		for i := range c.lines {
+			if c.lines[i].there {
+				c.lines[i].age = min(c.lines[i].age+1, m.old())
+			}
+		}
+		return result{data: m.data(c)}
+	}).data
+}

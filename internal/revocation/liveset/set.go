@@ -1,0 +1,179 @@
+package liveset
+
+import (
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/sallyport/sallyport/internal/revocation"
+)
+
+// Set is the live entries that tokens are checked against. Check takes no lock and never waits; Add
+// and Sweep lock each other out. A Set only forgets what has expired: what was once added denies
+// until then, whatever log it came from. Two entries of one kind, issuer and value are one in the
+// Set, with the later cutoff and the later expiry.
+//
+// A name is held as a digest of 128 bits and an entry takes 33 bytes, of tables that are at least
+// five sixths full.
+type Set struct {
+	key    Key
+	skew   int64 // ms
+	shards []atomic.Pointer[table]
+	live   [revocation.NumKinds]atomic.Int64
+
+	reasons atomic.Pointer[[]string] // grows only; a slot holds an index
+
+	mu       sync.Mutex
+	byReason map[string]int
+	swept    int // the next shard to sweep
+}
+
+const (
+	defaultShards = 1024
+	// further ones read "other": a caller must not be able to grow the list for ever
+	maxReasons = 4096
+)
+
+// Config says how a Set judges and where its entries go.
+type Config struct {
+	ClockSkew time.Duration
+	Key       Key
+	Shards    int // a power of two; 0 means 1024, for a million entries and more
+}
+
+// New makes an empty set.
+func New(cfg Config) *Set {
+	if cfg.Shards == 0 {
+		cfg.Shards = defaultShards
+	}
+	s := &Set{
+		key: cfg.Key, skew: cfg.ClockSkew.Milliseconds(),
+		shards: make([]atomic.Pointer[table], cfg.Shards), byReason: map[string]int{"other": 0},
+	}
+	s.reasons.Store(&[]string{"other"})
+	return s
+}
+
+// Check says whether a token is revoked: by its session, by itself, by a cutoff or by its key.
+// Revoked tokens stay so until the entry is swept, which is after the token has expired.
+func (s *Set) Check(f *revocation.Facts) revocation.Verdict {
+	if f.SessionID != "" {
+		if v := s.named(revocation.KindSID, f.Issuer, f.SessionID); v.Revoked {
+			return v
+		}
+	}
+	if f.TokenID != "" {
+		if v := s.named(revocation.KindJTI, f.Issuer, f.TokenID); v.Revoked {
+			return v
+		}
+	}
+	if f.KeyID != "" {
+		if v := s.named(revocation.KindKID, f.Issuer, f.KeyID); v.Revoked {
+			return v
+		}
+	}
+	return s.checkCutoffs(f)
+}
+
+// checkCutoffs judges a session's token from our issuers by when the session began, any other by
+// its iat with one clock_skew: its issuer's clock is not Redis'. Of our sessions a sub entry denies
+// all that began up to the cutoff's own second: their sids are entries of their own, unless Redis
+// had lost the sessions before their user was logged out everywhere. Issuers see to it that a
+// session which begins behind a log out everywhere has an auth_time in a later second, also when a
+// clock that was ahead has made it: no other cutoff believes that a session began after its token
+// was issued.
+func (s *Set) checkCutoffs(f *revocation.Facts) revocation.Verdict {
+	session := f.Ours && f.SessionID != ""
+	from, leeway := f.IssuedAt, s.skew
+	if session {
+		from, leeway = f.AuthTime, 0
+	}
+	if f.Subject != "" {
+		if v := s.since(revocation.KindSub, f.Issuer, f.Subject, from, leeway); v.Revoked {
+			return v
+		}
+	}
+	if session {
+		from = min(from, f.IssuedAt)
+	}
+	if f.ClientID != "" {
+		if v := s.since(revocation.KindClient, f.Issuer, f.ClientID, from, leeway); v.Revoked {
+			return v
+		}
+	}
+	if f.Tenant != "" {
+		if v := s.since(revocation.KindTenant, f.Issuer, f.Tenant, from, leeway); v.Revoked {
+			return v
+		}
+	}
+	return s.since(revocation.KindIss, f.Issuer, "", from, leeway)
+}
+
+// CheckSession says whether a session that began at began may be refreshed: not when its sid is
+// revoked, nor when its subject, client, tenant or issuer has a cutoff at or after its beginning.
+// KeyID, TokenID and times in f are ignored.
+func (s *Set) CheckSession(f *revocation.Facts, began time.Time) revocation.Verdict {
+	if v := s.named(revocation.KindSID, f.Issuer, f.SessionID); v.Revoked {
+		return v
+	}
+	for _, c := range [...]struct {
+		kind  revocation.Kind
+		value string
+	}{{revocation.KindSub, f.Subject}, {revocation.KindClient, f.ClientID}, {revocation.KindTenant, f.Tenant}, {revocation.KindIss, ""}} {
+		if c.value == "" && c.kind != revocation.KindIss {
+			continue
+		}
+		if cutoff, expiry, ok := s.find(c.kind, f.Issuer, c.value); ok &&
+			began.UnixMilli() <= issuedBefore(cutoff) {
+			return s.verdict(cutoff, expiry)
+		}
+	}
+	return revocation.Verdict{}
+}
+
+func (s *Set) named(k revocation.Kind, issuer, value string) revocation.Verdict {
+	cutoff, expiry, ok := s.find(k, issuer, value)
+	if !ok {
+		return revocation.Verdict{}
+	}
+	return s.verdict(cutoff, expiry)
+}
+
+// since judges a time in unix seconds against a cutoff in milliseconds.
+func (s *Set) since(k revocation.Kind, issuer, value string, from, leeway int64) revocation.Verdict {
+	cutoff, expiry, ok := s.find(k, issuer, value)
+	if !ok || from > (issuedBefore(cutoff)+leeway)/1000 {
+		return revocation.Verdict{}
+	}
+	return s.verdict(cutoff, expiry)
+}
+
+func (s *Set) verdict(cutoff, expiry uint64) revocation.Verdict {
+	return revocation.Verdict{
+		Revoked: true, Kind: kindOf(cutoff), Reason: (*s.reasons.Load())[reasonOf(cutoff)],
+		Seq: seqOf(expiry),
+	}
+}
+
+func (s *Set) find(k revocation.Kind, issuer, value string) (cutoff, expiry uint64, ok bool) {
+	if s.live[k].Load() == 0 {
+		return 0, 0, false
+	}
+	d := digestOf(s.key, k, issuer, value)
+	t := s.shard(d).Load()
+	if t == nil {
+		return 0, 0, false
+	}
+	found := t.find(d)
+	if found == nil {
+		return 0, 0, false
+	}
+	return atomic.LoadUint64(&found.cutoff), atomic.LoadUint64(&found.expiry), true
+}
+
+func (s *Set) shard(d digest) *atomic.Pointer[table] {
+	return &s.shards[d.hi&uint64(len(s.shards)-1)]
+}
+
+// Live is the number of entries held of a kind.
+func (s *Set) Live(k revocation.Kind) int64 { return s.live[k].Load() }
