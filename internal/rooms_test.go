@@ -44,6 +44,7 @@ var floors = [][]string{
 	{"internal/clock"},
 	{"internal/livefile"},
 	{"internal/ownfile"},
+	{"internal/eventually"},
 }
 
 // reserved says who alone may import a library. The reason is printed when the rule is broken.
