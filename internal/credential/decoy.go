@@ -37,10 +37,10 @@ func newCosts(encoded []string, hashes []hash, p Params) *costs {
 		none := newPad(p)
 		weights[none.cost()], sample[none.cost()] = 1, none
 	}
-	// In a fixed order, so that every process that has the same users chooses the same decoys.
 	for k, h := range sample {
 		c.kinds = append(c.kinds, costKind{hash: h, weight: float64(weights[k])})
 	}
+	// In a fixed order: two kinds with the same score must not change places between processes.
 	slices.SortFunc(c.kinds, func(a, b costKind) int {
 		x, y := a.hash.cost(), b.hash.cost()
 		return strings.Compare(x.algorithm+" "+x.settings, y.algorithm+" "+y.settings)
