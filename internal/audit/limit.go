@@ -119,6 +119,7 @@ func (l *limiter) summaries() []Event {
 			t.leftOut = 0
 		}
 	}
+	// A map has no order, and lines that come in one are easier to compare.
 	slices.SortFunc(events, func(a, b Event) int {
 		return cmp.Or(cmp.Compare(a.Name, b.Name), strings.Compare(a.Reason, b.Reason))
 	})

@@ -34,6 +34,7 @@ func compileHosts(hosts []string) (hostSet, error) {
 		}
 		name = strings.ToLower(strings.TrimSuffix(name, "."))
 		list := &s.names
+		// With its dot, so that notexample.com is not below example.com.
 		if below {
 			list, name = &s.suffixes, "."+name
 		}
@@ -81,6 +82,7 @@ const maxHost = 255 // octets of a host name (RFC 1035 section 2.3.4)
 // splitHost takes `host` or `host:port` (RFC 3986 section 3.2, without user information) apart.
 func splitHost(authority string) (name string, port, ok bool) {
 	name = authority
+	// An IPv6 address has colons of its own: it stands in brackets, and its port behind them.
 	if strings.HasPrefix(authority, "[") {
 		end := strings.IndexByte(authority, ']')
 		if end < 0 || !isIPv6(authority[1:end]) {

@@ -99,7 +99,7 @@ func scan(raw string) (has rawBytes, problem pathProblem) {
 			has.wide = true
 		case c <= ' ', c == 0x7f, c == '#':
 			return has, badCharacters
-		case c == '\\':
+		case c == '\\': // to some servers a slash
 			return has, badEncoding
 		}
 	}
@@ -157,6 +157,7 @@ func clean(value string) bool {
 
 // withoutParameters cuts each segment at its first `;`, as servlet containers do.
 func withoutParameters(value string) string {
+	// Cut off before segments are judged: `/..;/admin` is `/../admin` to those who cut later.
 	out := make([]byte, 0, len(value))
 	inside := false
 	for i := range len(value) {
