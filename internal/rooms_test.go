@@ -44,6 +44,7 @@ var floors = [][]string{
 	{"internal/clock"},
 	{"internal/livefile"},
 	{"internal/ownfile"},
+	{"internal/gcra"},
 	{"internal/eventually"},
 }
 
