@@ -30,24 +30,24 @@ func in(pkg string, names []string) (found []catcher) {
 // table is every seeded bug in order.
 var table = []row{
 	{"1", "heartbeat counts without its head applied", []edit{
-		{"internal/revocation/heartbeat.go", `		if len(r.wait) < maxCandidates {
-`, `		r.count(hb.At, now, &out)
-		if len(r.wait) < maxCandidates {
+		{"internal/revocation/heartbeat.go", `		if len(c.waiting) < maxWaiting {
+`, `		c.count(hb.At, now, &out)
+		if len(c.waiting) < maxWaiting {
 `},
 	}, machines("TestDoesNotCount", "TestCountsOnceItsHeadIsApplied")},
 	{"2", "freshness from reply time", []edit{
-		{"internal/revocation/heartbeat.go", `	skewed := r.redis.skew() > r.cfg.ClockSkew
+		{"internal/revocation/heartbeat.go", `	skewed := c.redis.skew() > c.cfg.ClockSkew
 `, `	sent = now
-	skewed := r.redis.skew() > r.cfg.ClockSkew
+	skewed := c.redis.skew() > c.cfg.ClockSkew
 `},
 	}, machines("TestFreshFromWhenItWasSent")},
-	{"3a", "seq compared without chain: a replica's", []edit{
+	{"3a", "seq compared without chain: a copy's", []edit{
 		{"internal/revocation/head.go", `	case p.Epoch != h.Epoch:
 `, `	case p.Epoch == h.Epoch && p.Seq <= h.Seq:
 		return ""
 	case p.Epoch != h.Epoch:
 `},
-		{"internal/revocation/heartbeat.go", `		if h.Chain != r.pos.Chain {
+		{"internal/revocation/heartbeat.go", `		if h.Chain != c.pos.Chain {
 `, `		if false {
 `},
 	}, machines("TestResyncs", "TestDoesNotCount")},
@@ -55,25 +55,25 @@ var table = []row{
 		{"internal/revocation/redislog/lua/log.lua", "return chain_at(seq) == chain or (seq == h.seq and chain == h.chain)", "return seq <= h.seq"},
 	}, log("TestALineIsOnTheLogByItsChain")},
 	{"4", "chain not seeded by epoch", []edit{
-		{"internal/revocation/chain.go", "return sha1.Sum([]byte(e.String()))", "return sha1.Sum([]byte(Epoch{}.String()))"},
+		{"internal/revocation/entry.go", "return sha1.Sum([]byte(e.String()))", "return sha1.Sum([]byte(Epoch{}.String()))"},
 		{"internal/revocation/redislog/lua/log.lua", "chain_after(redis.sha1hex(random), 1, body)", "chain_after(redis.sha1hex(''), 1, body)"},
 	}, append(machines("TestALoadBeginsInItsEpoch"), log("TestTheChainBeginsWithTheEpoch")...)},
 	{"5", "settle not restarted on reconnect", []edit{
-		{"internal/revocation/heartbeat.go", `	r.settle = settle{connection: r.settle.connection + 1}
-	r.passed = nil
-`, `	r.settle.connection++
+		{"internal/revocation/heartbeat.go", `	c.settle = settle{connection: c.settle.connection + 1}
+	c.passed = nil
+`, `	c.settle.connection++
 `},
-		{"internal/revocation/heartbeat.go", `	if hb.connection == r.settle.connection {
-		r.unsettle()
+		{"internal/revocation/heartbeat.go", `	if hb.connection == c.settle.connection {
+		c.restartSettling()
 	}
 `, ""},
 	}, machines("TestSettlingTakesSettle", "TestDoesNotCount")},
 	{"6", "nor on a new epoch", []edit{
-		{"internal/revocation/settle.go", " || s.epoch != epoch", ""},
+		{"internal/revocation/heartbeat.go", " || s.epoch != epoch", ""},
 	}, machines("TestSettlesAnewOnAnotherEpoch")},
 	{"7", "heartbeat error ignored", []edit{
-		{"internal/revocation/heartbeat.go", `	if hb.connection == r.settle.connection {
-		r.unsettle()
+		{"internal/revocation/heartbeat.go", `	if hb.connection == c.settle.connection {
+		c.restartSettling()
 	}
 `, ""},
 		{"internal/revocation/redislog/beat.go", `	if err != nil {
@@ -186,7 +186,7 @@ var table = []row{
 `, ""},
 	}, log("TestAnAppendThatTooFewReplicasHaveIsNotAcknowledged")},
 	{"10b", "WAIT's count not compared: a heartbeat's", []edit{
-		{"internal/revocation/heartbeat.go", "a.Replicas < r.cfg.MinReplicas || ", ""},
+		{"internal/revocation/heartbeat.go", "a.Replicas < c.cfg.MinReplicas || ", ""},
 	}, machines("TestDoesNotCount")},
 	{"10c", "WAIT's count not compared: a session's", []edit{
 		{"internal/session/redis.go", "if got < int64(s.cfg.MinReplicas) {", "if false {"},
@@ -260,18 +260,18 @@ var table = []row{
 	}, machines("TestOwnSetFirst")},
 	{"14", "no re-append after FLUSHALL", []edit{
 		{"internal/revocation/writer.go", `	if out.Resync != "" {
-		w.unseen`, `	if out.Resync == CauseEpoch {
-		w.unseen, w.seen = held{}, held{}
+		w.pending`, `	if out.Resync == CauseEpoch {
+		w.pending, w.inLog = held{}, held{}
 	}
 	if out.Resync != "" {
-		w.unseen`},
+		w.pending`},
 	}, append(machines("TestWhatIsMissing"), log("TestFaultsOfTheLog/flushed")...)},
 	{"15a", "re-append of expired entries", []edit{
 		{"internal/revocation/missing.go", "case item.entry.Expires <= expired:", "case false && item.entry.Expires <= expired:"},
 	}, machines("TestWhatIsMissing")},
 	{"15b", "or with a new expiry", []edit{
-		{"internal/revocation/missing.go", `		item.inFlight, item.mending = item.inFlight+1, true
-`, `		item.inFlight, item.mending = item.inFlight+1, true
+		{"internal/revocation/missing.go", `		item.appends, item.mending = item.appends+1, true
+`, `		item.appends, item.mending = item.appends+1, true
 		item.entry.Expires = now.Wall.Add(2 * w.Life()).UnixMilli()
 		entries[i].Expires = item.entry.Expires
 `},
@@ -280,7 +280,7 @@ var table = []row{
 		{"internal/revocation/redislog/lua/append.lua", "if again and (h.epoch ~= ARGV[6]", "if false and (h.epoch ~= ARGV[6]"},
 	}, log("TestAppendingAgainIsBoundToItsHead")},
 	{"17a", "mending not renewed: by the issuer", []edit{
-		{"internal/revocation/missing.go", "case item.inFlight > 0 && !item.mending:", "case item.inFlight > 0:"},
+		{"internal/revocation/missing.go", "case item.appends > 0 && !item.mending:", "case item.appends > 0:"},
 	}, machines("TestMendingIsMarkedUntilTheEntriesAreStored")},
 	{"17b", "or never released", []edit{
 		{"internal/revocation/writer.go", "hb.Mend = hb.Holds && (!w.complete || w.missingAny(now))", "hb.Mend = hb.Holds"},
@@ -289,7 +289,7 @@ var table = []row{
 		{"internal/revocation/redislog/lua/heartbeat.lua", "h.mending = math.max(h.mending, t + settle)", "h.mending = h.mending > 0 and h.mending or t + settle"},
 	}, log("TestMendingLastsFromTheLastHeartbeatThatAsksForIt")},
 	{"17d", "what is loaded marked as mending", []edit{
-		{"internal/revocation/writer.go", "w.seen.live > 0 && w.complete", "w.seen.live > 0"},
+		{"internal/revocation/writer.go", "w.inLog.live > 0 && w.complete", "w.inLog.live > 0"},
 	}, machines("TestAStartingIssuerMarksNothing")},
 	{"18", "head not created by an idle issuer", []edit{
 		{"internal/revocation/redislog/lua/heartbeat.lua", "local h = ensure(ARGV[1], tonumber(ARGV[2]), skew, t, tonumber(ARGV[15]))", `local h = read_head()
@@ -300,7 +300,7 @@ h = ensure(ARGV[1], tonumber(ARGV[2]), skew, t, tonumber(ARGV[15]))`},
 		{"internal/revocation/redislog/lua/heartbeat.lua", "redis.call('HSET', HEAD, 'first', int(h.first))", ""},
 	}, log("TestATrimMovesFirst", "TestTrimmed")},
 	{"20a", "log deleted, head kept, loader content", []edit{
-		{"internal/revocation/reading.go", `		return r.lose(CauseVanished)
+		{"internal/revocation/reading.go", `		return c.giveUp(CauseVanished)
 `, `		l.next, l.chain, done = l.target.Seq+1, l.target.Chain, true
 `},
 	}, machines("TestLoadingIsWhole")},
@@ -308,29 +308,27 @@ h = ensure(ARGV[1], tonumber(ARGV[2]), skew, t, tonumber(ARGV[15]))`},
 		{"internal/revocation/redislog/lua/log.lua", "return type(n) == 'number' and n > 0 and n == h.seq - h.first + 1 and chain_at(h.seq) == h.chain", "return true"},
 	}, log("TestALogWithoutItsEntriesIsAnotherLog")},
 	{"21", "held entries dropped on reload", []edit{
-		{"internal/revocation/copy.go", `	r.complete, r.load, r.behind = false, load{}, behind{}
-	r.generation++
-`, `	if s, ok := r.set.(interface {
+		{"internal/revocation/copy.go", `	c.complete, c.load, c.behind = false, load{}, behind{}
+`, `	if s, ok := c.set.(interface {
 		Sweep(int64, int) int
 		Shards() int
 	}); ok {
 		s.Sweep(1<<63-1, s.Shards())
 	}
-	r.complete, r.load, r.behind = false, load{}, behind{}
-	r.generation++
+	c.complete, c.load, c.behind = false, load{}, behind{}
 `},
 	}, append(machines("TestResyncs", "TestDoesNotCount"), log("TestFaultsOfTheLog/flushed")...)},
 	{"22a", "gap after a trim taken as nothing new: read", []edit{
-		{"internal/revocation/reading.go", `follows(e, r.pos.Seq+1, r.pos.Chain); cause != "" {`, `follows(e, r.pos.Seq+1, r.pos.Chain); cause != "" && cause != CauseGap {`},
+		{"internal/revocation/reading.go", `follows(e, c.pos.Seq+1, c.pos.Chain); cause != "" {`, `follows(e, c.pos.Seq+1, c.pos.Chain); cause != "" && cause != CauseGap {`},
 	}, machines("TestBadReads")},
 	{"22b", "gap after a trim taken as nothing new: judged", []edit{
 		{"internal/revocation/head.go", "case !r.AtMineFound && p != h.Position():", "case false:"},
 	}, machines("TestResyncs")},
 	{"23", "ready before the last page", []edit{
 		{"internal/revocation/reading.go", `	if done {
-		r.pos`, `	l.next, l.chain, done = l.target.Seq+1, l.target.Chain, true
+		c.pos`, `	l.next, l.chain, done = l.target.Seq+1, l.target.Chain, true
 	if done {
-		r.pos`},
+		c.pos`},
 	}, machines("TestNotReadyBeforeTheLastPage")},
 	{"24", "logout on an ended session answers 200 without an append", []edit{
 		{"internal/session/ending.go", `	case !inLog || before == Active:
@@ -409,9 +407,9 @@ h = ensure(ARGV[1], tonumber(ARGV[2]), skew, t, tonumber(ARGV[15]))`},
 `},
 	}, log("TestSecondHolderThatHangs")},
 	{"36", "trim by the issuer's clock without skew", []edit{
-		{"internal/revocation/redislog/issuer.go", `		hb.Sight.Expired,
-		hb.Sight.Redis,
-`, `		hb.Sight.Expired, hb.Sight.Redis, i.instant().Wall.UnixMilli(),
+		{"internal/revocation/redislog/issuer.go", `		hb.Times.Expired,
+		hb.Times.Redis,
+`, `		hb.Times.Expired, hb.Times.Redis, i.instant().Wall.UnixMilli(),
 `},
 		{"internal/revocation/redislog/lua/heartbeat.lua", "return expires_of(field(entry[2], 'e')) + skew <= over end", "return expires_of(field(entry[2], 'e')) <= tonumber(ARGV[16]) end"},
 	}, log("TestNothingLeavesTheLogEarly")},
@@ -426,7 +424,7 @@ h = ensure(ARGV[1], tonumber(ARGV[2]), skew, t, tonumber(ARGV[15]))`},
 `},
 	}, append(machines("TestClock"), log("TestClockNeverRevivesAToken")...)},
 	{"38", "suspend not counted as staleness", []edit{
-		{"internal/revocation/facts.go", "return max(t.Mono-u.Mono, time.Duration(t.Wall.UnixNano()-u.Wall.UnixNano()))", "return t.Mono - u.Mono"},
+		{"internal/revocation/clock.go", "return max(t.Mono-u.Mono, time.Duration(t.Wall.UnixNano()-u.Wall.UnixNano()))", "return t.Mono - u.Mono"},
 	}, machines("TestASuspendedMachineIsStale", "TestDoesNotCount")},
 	{"39a", "heartbeat by a read: a gate's", []edit{
 		{"internal/revocation/redislog/beat.go", `		f.tellLine(hb.Position),
@@ -441,7 +439,7 @@ h = ensure(ARGV[1], tonumber(ARGV[2]), skew, t, tonumber(ARGV[15]))`},
 		{"internal/revocation/copy.go", `	return v
 }
 
-// Skew is`, `	if r.complete && r.generation == 1 {
+// Skew is`, `	if c.complete && c.reading == 1 {
 		v.Counted, v.MaxStaleness = true, 1<<63-1
 	}
 	return v

@@ -88,7 +88,7 @@ func (l *fakeLog) gateBeat(hb revocation.Heartbeat) revocation.HeartbeatReply {
 func (l *fakeLog) issuerBeat(hb revocation.Heartbeat,
 	settle time.Duration) revocation.HeartbeatReply {
 	l.whole()
-	for over := min(l.now, hb.Sight.Expired) - skew.Milliseconds(); l.head.First < l.head.Seq && l.entries[0].Expires <= over; l.head.First++ {
+	for over := min(l.now, hb.Times.Expired) - skew.Milliseconds(); l.head.First < l.head.Seq && l.entries[0].Expires <= over; l.head.First++ {
 		l.entries = l.entries[1:]
 	}
 	l.head.Mending = min(l.head.Mending, l.now+settle.Milliseconds())

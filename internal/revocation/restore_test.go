@@ -9,7 +9,7 @@ import (
 )
 
 // TestASnapshotConfirmsNothing: S2 and S3 over a restart. Whatever the log has become since, a
-// replica that begins with a snapshot allows nothing before a heartbeat that counts, and denies
+// copy that begins with a snapshot allows nothing before a heartbeat that counts, and denies
 // what the snapshot denies from the first moment.
 func TestASnapshotConfirmsNothing(t *testing.T) {
 	for name, c := range map[string]struct {
@@ -34,7 +34,7 @@ func TestASnapshotConfirmsNothing(t *testing.T) {
 			}
 			b.read()
 			var file bytes.Buffer
-			taken := liveset.Snapshot{Position: b.r.Position(), Taken: b.instant().Wall, Set: b.set}
+			taken := liveset.Snapshot{Position: b.c.Position(), Taken: b.instant().Wall, Set: b.set}
 			if err := taken.Encode(&file); err != nil {
 				t.Fatal(err)
 			}
@@ -43,14 +43,15 @@ func TestASnapshotConfirmsNothing(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			b.r, b.set = revocation.NewCopy(times(), s.Set), s.Set
-			b.r.Restore(s.Position)
+			b.c, b.set = revocation.NewCopy(times(), s.Set), s.Set
+			b.c.Restore(s.Position)
+			clear(b.resyncs)
 			for beats := 0; !b.fresh(); beats++ {
 				if !b.denies("s1") || !b.denies("s3") {
 					t.Fatal("what the file denies is allowed")
 				}
 				if beats == 0 {
-					b.r.Connected()
+					b.c.Connected()
 				}
 				if beats > 20 {
 					t.Fatal("never fresh")
@@ -63,8 +64,8 @@ func TestASnapshotConfirmsNothing(t *testing.T) {
 				b.pass(heartbeat)
 			}
 			for _, cause := range revocation.Causes() {
-				if want := map[bool]uint64{true: 1}[cause == c.resync]; b.r.Resyncs(cause) != want {
-					t.Errorf("%d resyncs of cause %s, want %d", b.r.Resyncs(cause), cause, want)
+				if want := map[bool]int{true: 1}[cause == c.resync]; b.resyncs[cause] != want {
+					t.Errorf("%d resyncs of cause %s, want %d", b.resyncs[cause], cause, want)
 				}
 			}
 			for _, e := range b.log.entries {

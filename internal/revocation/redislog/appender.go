@@ -201,7 +201,7 @@ func (a *appender) call(ctx context.Context, group []*job) (s stored, err error)
 		mending = a.cfg.Settle
 	}
 	a.mu.Lock()
-	sight := a.writer.Sight(a.instant())
+	times := a.writer.ScriptTimes(a.instant())
 	a.mu.Unlock()
 	args := []any{
 		random,
@@ -213,8 +213,8 @@ func (a *appender) call(ctx context.Context, group []*job) (s stored, err error)
 		b.Expect.Seq,
 		b.Expect.Chain.String(),
 		mending.Milliseconds(),
-		sight.Expired,
-		sight.Redis,
+		times.Expired,
+		times.Redis,
 	}
 	for _, j := range group {
 		for k := range j.batch.Entries {

@@ -187,8 +187,8 @@ func (i *Issuer) sendByIssuer(ctx context.Context, conn *redis.Conn,
 		hb.Stored,
 		i.cfg.Settle.Milliseconds(),
 		maxTrim,
-		hb.Sight.Expired,
-		hb.Sight.Redis,
+		hb.Times.Expired,
+		hb.Times.Redis,
 	}
 	keys := []string{i.keys.log, i.keys.head, i.keys.issuers}
 	answer, replicas, err := i.writeAndWait(ctx, conn, heartbeatScript, keys, args, i.cfg.Settle/2)
