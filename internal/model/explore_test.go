@@ -241,7 +241,8 @@ func (e *explorer) checkGate(s *state) string {
 				i, s.acked[i]-1)
 		case s.acked[i]-1 > last:
 			return fmt.Sprintf(
-				"S4: the gate allows session %d, and was confirmed %d heartbeats ago, after its end was acknowledged (%d)",
+				"S4: the gate allows session %d, and was confirmed %d heartbeats ago, "+
+					"after its end was acknowledged (%d)",
 				i, last, s.acked[i]-1)
 		}
 	}

@@ -18,8 +18,8 @@ import "time"
 //	latest    5:15 + 13:00 = 18:15   an entry made after the clocks have been put right again still
 //	                                 reaches the tokens that were issued at "18:10"
 //
-// An offset is forgotten one to two lives after it was last noted: each entry that was made while it
-// held has expired by then. So a change that lasts is believed in the end.
+// An offset is forgotten one to two lives after it was last noted: each entry that was made while
+// it held has expired by then. So a change that lasts is believed in the end.
 type bounds struct {
 	began             time.Duration // monotonic: when current began
 	current, previous offsets       // of the current life of an entry and of the one before it

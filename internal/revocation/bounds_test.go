@@ -142,7 +142,9 @@ func TestNothingIsTrimmedAheadOfTheIssuersOwnTime(t *testing.T) {
 // TestAJumpOfRedisClockSettlesAnew: marks of mending are times. Until issuers have renewed theirs,
 // a heartbeat says nothing.
 func TestAJumpOfRedisClockSettlesAnew(t *testing.T) {
-	for _, by := range []time.Duration{5 * time.Second, -5 * time.Second, 700 * time.Millisecond, -20 * time.Second} {
+	for _, by := range []time.Duration{
+		5 * time.Second, -5 * time.Second, 700 * time.Millisecond, -20 * time.Second,
+	} {
 		b := newBench(t).settled()
 		b.moveRedis(by)
 		counted := b.beat().Counted

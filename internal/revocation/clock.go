@@ -19,8 +19,8 @@ func (t Instant) Since(u Instant) time.Duration {
 }
 
 // Clock is the time by which tokens expire at a process: its wall clock, except that between two
-// counting heartbeats it never goes back, so that no expired token is valid again. It may be read by
-// any number of goroutines.
+// counting heartbeats it never goes back, so that no expired token is valid again. It may be read
+// by any number of goroutines.
 type Clock struct{ floor atomic.Int64 }
 
 // Now returns the time, given the wall clock's.
@@ -54,8 +54,8 @@ type redisTime struct {
 	sent, answered Instant
 }
 
-// latest is the latest that Redis' time can be now, as far as both clocks run alike: as if Redis had
-// read it when the heartbeat was sent, and a millisecond for what Redis rounded off.
+// latest is the latest that Redis' time can be now, as far as both clocks run alike: as if Redis
+// had read it when the heartbeat was sent, and a millisecond for what Redis rounded off.
 func (t redisTime) latest(now Instant) int64 {
 	return t.at + (now.Mono - t.sent.Mono).Milliseconds() + 1
 }

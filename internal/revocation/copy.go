@@ -45,7 +45,8 @@ type Copy struct {
 	behind    behind
 }
 
-// load is a reading of the whole log that is under way, from first to what was the head as it began.
+// load is a reading of the whole log that is under way, from first to what was the head as it
+// began.
 type load struct {
 	active bool
 	first  uint64
@@ -100,8 +101,8 @@ func NewCopy(cfg CopyConfig, set Set) *Copy {
 
 // Restore begins at the position of a snapshot, whose Set the Copy must have been made with. It
 // confirms nothing: the first heartbeat shows whether reading goes on from there or the log is
-// loaded whole, and nothing is allowed before one counts. A Copy that knows of a log already is left
-// as it is.
+// loaded whole, and nothing is allowed before one counts. A Copy that knows of a log already is
+// left as it is.
 func (c *Copy) Restore(p Position) {
 	if c.reading != 0 || c.complete || p.Seq == 0 {
 		return
@@ -171,8 +172,8 @@ func (c *Copy) Skew() time.Duration {
 }
 
 // Expired returns the time (unix ms) up to which entries may be forgotten; false while Redis' time
-// is not known. It is the earliest of all that this process knows of the time: an entry forgotten by
-// one clock that is ahead would let a token pass that another clock takes for valid.
+// is not known. It is the earliest of all that this process knows of the time: an entry forgotten
+// by one clock that is ahead would let a token pass that another clock takes for valid.
 func (c *Copy) Expired(now Instant) (int64, bool) {
 	if !c.redis.known {
 		return 0, false

@@ -136,15 +136,25 @@ func TestDoesNotCount(t *testing.T) {
 		}
 	}
 	for name, beat := range map[string]func(*bench) revocation.Outcome{
-		"no head":                 reply(func(r *revocation.HeartbeatReply) { r.HeadFound = false }),
-		"too few replicas":        reply(func(r *revocation.HeartbeatReply) { r.Replicas = -1 }),
-		"mending":                 reply(func(r *revocation.HeartbeatReply) { r.Head.Mending = r.Time + 1 }),
-		"another epoch":           reply(func(r *revocation.HeartbeatReply) { r.Head.Epoch = revocation.Epoch{9} }),
-		"another entry at my seq": reply(func(r *revocation.HeartbeatReply) { r.AtMine = revocation.Chain{9} }),
-		"my entry gone":           reply(func(r *revocation.HeartbeatReply) { r.AtMineFound, r.Head.Chain = false, revocation.Chain{9} }),
-		"head behind me":          reply(func(r *revocation.HeartbeatReply) { r.Head.Seq-- }),
-		"head's chain not mine":   reply(func(r *revocation.HeartbeatReply) { r.Head.Chain = revocation.Chain{9} }),
-		"head not applied":        reply(func(r *revocation.HeartbeatReply) { r.Head.Seq++ }),
+		"no head":          reply(func(r *revocation.HeartbeatReply) { r.HeadFound = false }),
+		"too few replicas": reply(func(r *revocation.HeartbeatReply) { r.Replicas = -1 }),
+		"mending": reply(func(r *revocation.HeartbeatReply) {
+			r.Head.Mending = r.Time + 1
+		}),
+		"another epoch": reply(func(r *revocation.HeartbeatReply) {
+			r.Head.Epoch = revocation.Epoch{9}
+		}),
+		"another entry at my seq": reply(func(r *revocation.HeartbeatReply) {
+			r.AtMine = revocation.Chain{9}
+		}),
+		"my entry gone": reply(func(r *revocation.HeartbeatReply) {
+			r.AtMineFound, r.Head.Chain = false, revocation.Chain{9}
+		}),
+		"head behind me": reply(func(r *revocation.HeartbeatReply) { r.Head.Seq-- }),
+		"head's chain not mine": reply(func(r *revocation.HeartbeatReply) {
+			r.Head.Chain = revocation.Chain{9}
+		}),
+		"head not applied": reply(func(r *revocation.HeartbeatReply) { r.Head.Seq++ }),
 		"answer to an older connection": func(b *bench) revocation.Outcome {
 			hb := b.c.Beat(b.instant())
 			b.c.Connected()
@@ -155,9 +165,18 @@ func TestDoesNotCount(t *testing.T) {
 			b.c.BeatFailed(b.c.Beat(b.instant()))
 			return b.beat()
 		},
-		"after a pause":                   func(b *bench) revocation.Outcome { b.pass(1100 * time.Millisecond); return b.beat() },
-		"after half a settle without one": func(b *bench) revocation.Outcome { b.pass(300 * time.Millisecond); return b.beat() },
-		"after a suspension":              func(b *bench) revocation.Outcome { b.log.now += 2000; return b.beat() },
+		"after a pause": func(b *bench) revocation.Outcome {
+			b.pass(1100 * time.Millisecond)
+			return b.beat()
+		},
+		"after half a settle without one": func(b *bench) revocation.Outcome {
+			b.pass(300 * time.Millisecond)
+			return b.beat()
+		},
+		"after a suspension": func(b *bench) revocation.Outcome {
+			b.log.now += 2000
+			return b.beat()
+		},
 	} {
 		b := newBench(t).settled()
 		if !b.beat().Counted {
@@ -331,11 +350,23 @@ func TestResyncs(t *testing.T) {
 		change func(*bench)
 		want   revocation.Cause
 	}{
-		"another epoch":       {func(b *bench) { b.log.flush(); b.log.whole() }, revocation.CauseEpoch},
-		"lost its newest":     {func(b *bench) { cut(b.log, 2) }, revocation.CauseRollback},
-		"lost and grew again": {func(b *bench) { cut(b.log, 2); b.add("x"); b.add("y"); b.add("z") }, revocation.CauseChain},
-		"grew as far":         {func(b *bench) { cut(b.log, 2); b.add("x"); b.add("y") }, revocation.CauseChain},
-		"trimmed past us":     {func(b *bench) { b.add("x"); b.add("y"); b.log.entries = b.log.entries[8:]; b.log.head.First = 9 }, revocation.CauseTrimmed},
+		"another epoch":   {func(b *bench) { b.log.flush(); b.log.whole() }, revocation.CauseEpoch},
+		"lost its newest": {func(b *bench) { cut(b.log, 2) }, revocation.CauseRollback},
+		"lost and grew again": {
+			func(b *bench) { cut(b.log, 2); b.add("x"); b.add("y"); b.add("z") }, revocation.CauseChain,
+		},
+		"grew as far": {
+			func(b *bench) { cut(b.log, 2); b.add("x"); b.add("y") }, revocation.CauseChain,
+		},
+		"trimmed past us": {
+			func(b *bench) {
+				b.add("x")
+				b.add("y")
+				b.log.entries = b.log.entries[8:]
+				b.log.head.First = 9
+			},
+			revocation.CauseTrimmed,
+		},
 	} {
 		b := newBench(t).settled()
 		c.change(b)
@@ -379,13 +410,33 @@ func TestBadReads(t *testing.T) {
 		change func([]revocation.Entry) []revocation.Entry
 		want   revocation.Cause
 	}{
-		"gap":           {func(e []revocation.Entry) []revocation.Entry { return e[1:] }, revocation.CauseGap},
-		"gap inside":    {func(e []revocation.Entry) []revocation.Entry { return append(e[:1:1], e[2:]...) }, revocation.CauseGap},
-		"twice":         {func(e []revocation.Entry) []revocation.Entry { return append(e[:1:1], e...) }, revocation.CauseGap},
-		"altered":       {func(e []revocation.Entry) []revocation.Entry { e[0].Value = "other"; return e }, revocation.CauseChain},
-		"another chain": {func(e []revocation.Entry) []revocation.Entry { e[0].Chain[0]++; return e }, revocation.CauseChain},
-		"unknown":       {func(e []revocation.Entry) []revocation.Entry { e[0].Kind = 0; return e }, revocation.CauseUnknown},
-		"epoch within":  {func(e []revocation.Entry) []revocation.Entry { e[0].Kind = revocation.KindEpoch; return e }, revocation.CauseUnknown},
+		"gap": {
+			func(e []revocation.Entry) []revocation.Entry { return e[1:] }, revocation.CauseGap,
+		},
+		"gap inside": {
+			func(e []revocation.Entry) []revocation.Entry { return append(e[:1:1], e[2:]...) },
+			revocation.CauseGap,
+		},
+		"twice": {
+			func(e []revocation.Entry) []revocation.Entry { return append(e[:1:1], e...) },
+			revocation.CauseGap,
+		},
+		"altered": {
+			func(e []revocation.Entry) []revocation.Entry { e[0].Value = "other"; return e },
+			revocation.CauseChain,
+		},
+		"another chain": {
+			func(e []revocation.Entry) []revocation.Entry { e[0].Chain[0]++; return e },
+			revocation.CauseChain,
+		},
+		"unknown": {
+			func(e []revocation.Entry) []revocation.Entry { e[0].Kind = 0; return e },
+			revocation.CauseUnknown,
+		},
+		"epoch within": {
+			func(e []revocation.Entry) []revocation.Entry { e[0].Kind = revocation.KindEpoch; return e },
+			revocation.CauseUnknown,
+		},
 	} {
 		b := newBench(t).settled()
 		for n := range 3 {

@@ -104,8 +104,8 @@ const (
 // character.
 const separator = '\t'
 
-// Body returns the entry as it is stored: version, kind, issuer, value, issued_before, expires, reason,
-// actor, time.
+// Body returns the entry as it is stored: version, kind, issuer, value, issued_before, expires,
+// reason, actor, time.
 func (e *Entry) Body() string { return string(e.appendBody(nil)) }
 
 func (e *Entry) appendBody(buf []byte) []byte {
@@ -152,8 +152,8 @@ func Seed(e Epoch) Chain {
 	return sha1.Sum([]byte(e.String()))
 }
 
-// After returns the chain at e, given the chain at the entry before it: SHA-1 over that chain, e's place
-// and its body. The scripts compute the same.
+// After returns the chain at e, given the chain at the entry before it: SHA-1 over that chain, e's
+// place and its body. The scripts compute the same.
 func (e *Entry) After(previous Chain) Chain {
 	var array [512]byte
 	buf := hex.AppendEncode(array[:0], previous[:])

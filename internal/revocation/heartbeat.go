@@ -2,8 +2,8 @@ package revocation
 
 import "time"
 
-// A heartbeat confirms a copy: it shows that the copy has all that was in the log when the heartbeat
-// was sent. For that it must pass a row of tests, in this order, and each has its reason:
+// A heartbeat confirms a copy: it shows that the copy has all that was in the log when the
+// heartbeat was sent. For that it must pass a row of tests, in this order, and each has its reason:
 //
 //  1. it went over the connection that is in use: an answer of an earlier one may be of an earlier
 //     primary;
@@ -16,8 +16,8 @@ import "time"
 // It then counts from when it was sent: what was revoked after that, it cannot have shown.
 
 // settle is what is known of the heartbeat's connection. Its heartbeats count from the moment its
-// first good one is Settle old: by then whoever still wrote to a deposed primary, or could mend this
-// log, has shown it.
+// first good one is Settle old: by then whoever still wrote to a deposed primary, or could mend
+// this log, has shown it.
 type settle struct {
 	connection uint64
 	begun      bool
@@ -41,8 +41,8 @@ func (s *settle) good(epoch Epoch, sent Instant, answered Instant, need time.Dur
 	return sent.Mono-s.first >= need
 }
 
-// Beat returns the next heartbeat. One is under way at a time: answer it with Answered or BeatFailed
-// before the next.
+// Beat returns the next heartbeat. One is under way at a time: answer it with Answered or
+// BeatFailed before the next.
 func (c *Copy) Beat(now Instant) Heartbeat {
 	c.beats++
 	c.passed = c.passed[:0]

@@ -253,8 +253,8 @@ func (h *held) forget(now int64, n int) {
 
 // merged returns all that a and b hold. Both are used up.
 func merged(a, b held) held {
-	// The smaller goes into the larger: a log of a million entries may be given up while one of them is
-	// pending.
+	// The smaller goes into the larger: a log of a million entries may be given up while one of them
+	// is pending.
 	if a.live < b.live {
 		a, b = b, a
 	}

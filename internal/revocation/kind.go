@@ -10,7 +10,7 @@ const (
 	KindEpoch  Kind = iota + 1 // the first entry of an epoch; revokes nothing
 	KindJTI                    // one token, by its jti
 	KindSID                    // every token of a session
-	KindSub                    // tokens of a subject issued before a time, and its sessions begun before
+	KindSub                    // tokens and sessions of a subject from before a time
 	KindClient                 // tokens of a client issued before a time
 	KindTenant                 // tokens of a tenant issued before a time
 	KindKID                    // every token signed with a key

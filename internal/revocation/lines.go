@@ -33,8 +33,8 @@ type observation struct {
 }
 
 // rememberGone is how long a line is remembered that readings do not show any more: longer than
-// anybody asks for. maxGone is how many are, those that moved last: whoever may write a line can give
-// it another name before each reading.
+// anybody asks for. maxGone is how many are, those that moved last: whoever may write a line can
+// give it another name before each reading.
 const (
 	rememberGone = 2 * time.Hour
 	maxGone      = 2048
@@ -166,8 +166,8 @@ func (line *Line) Covers(at Position) bool {
 func (l *Lines) HasLeft(name string) bool { return l.known[name].left }
 
 // Applied counts the live lines that cover at, and names the others: a line leaves the count only
-// when it is older than oldest, or its process has left. onLog is whether the same reading had at on
-// the log; if not, nobody has applied it.
+// when it is older than oldest, or its process has left. onLog is whether the same reading had at
+// on the log; if not, nobody has applied it.
 func (l *Lines) Applied(lines []Line, at Position, onLog bool, oldest time.Duration,
 	now Instant) (applied, total int, behind []string) {
 	for _, line := range lines {

@@ -9,8 +9,8 @@ func (w *Writer) appendBegun(e *Entry) {
 	item.appends++
 }
 
-// appendEnded notes that an append of e has ended, well or not. It returns what is pending of e: nil
-// when the copy has met it in the log already.
+// appendEnded notes that an append of e has ended, well or not. It returns what is pending of e:
+// nil when the copy has met it in the log already.
 func (w *Writer) appendEnded(e *Entry) *heldItem {
 	item := w.pending.get(e)
 	if item != nil && item.appends > 0 {
@@ -94,9 +94,9 @@ func (w *Writer) missingFirst(now Instant, most int) []Entry {
 func (w *Writer) Missing() int { return w.pending.live }
 
 // Mend returns a batch of at most most entries that the log has lost, the same in every field as
-// they were. It is computed against the head as it is known: if the log's is another one, nothing of
-// it may be appended. It reports false when there is nothing to mend, or the copy is not complete,
-// so that this cannot be known.
+// they were. It is computed against the head as it is known: if the log's is another one, nothing
+// of it may be appended. It reports false when there is nothing to mend, or the copy is not
+// complete, so that this cannot be known.
 func (w *Writer) Mend(now Instant, most int) (Batch, bool) {
 	if !w.complete || !w.redis.known {
 		return Batch{}, false

@@ -16,11 +16,17 @@ func TestASnapshotConfirmsNothing(t *testing.T) {
 		since  func(b *bench)
 		resync revocation.Cause // "" : reading goes on from the snapshot's place
 	}{
-		"nothing":                    {func(*bench) {}, ""},
-		"more entries":               {func(b *bench) { b.add("s7"); b.add("s8"); b.add("s9"); b.add("s10") }, ""},
-		"a new epoch":                {func(b *bench) { b.log.flush(); b.log.whole(); b.add("s7") }, revocation.CauseEpoch},
-		"an old disk":                {func(b *bench) { cut(b.log, 2) }, revocation.CauseRollback},
-		"another entry in its place": {func(b *bench) { cut(b.log, 1); b.add("other"); b.add("s8") }, revocation.CauseChain},
+		"nothing": {func(*bench) {}, ""},
+		"more entries": {
+			func(b *bench) { b.add("s7"); b.add("s8"); b.add("s9"); b.add("s10") }, "",
+		},
+		"a new epoch": {
+			func(b *bench) { b.log.flush(); b.log.whole(); b.add("s7") }, revocation.CauseEpoch,
+		},
+		"an old disk": {func(b *bench) { cut(b.log, 2) }, revocation.CauseRollback},
+		"another entry in its place": {
+			func(b *bench) { cut(b.log, 1); b.add("other"); b.add("s8") }, revocation.CauseChain,
+		},
 		"trimmed": {func(b *bench) {
 			b.add("s7")
 			b.add("s8")

@@ -19,8 +19,8 @@ func (c *Copy) Clone(set Set) *Copy {
 	return &clone
 }
 
-// Pass makes all that c remembers older by d, but nothing older than most, as of now: so a model can
-// let time go by while now stands still. most must be longer than every time c judges by.
+// Pass makes all that c remembers older by d, but nothing older than most, as of now: so a model
+// can let time go by while now stands still. most must be longer than every time c judges by.
 func (c *Copy) Pass(d, most time.Duration, now Instant) {
 	// The zero Instant stands for "never", and stays so.
 	back := func(t *Instant) {
@@ -58,8 +58,8 @@ func (c *Copy) Pass(d, most time.Duration, now Instant) {
 // AppendState appends a canonical form of all that c's answers to coming events depend on, its Set
 // excepted, which only takes entries. Two copies with one configuration and the same state behave
 // alike for ever. Counters that only tell how often something happened are left out, and numbers of
-// connections and readings, which are only compared with those of answers under way; so is the place
-// of the newest head: what is judged is the head of the answer at hand.
+// connections and readings, which are only compared with those of answers under way; so is the
+// place of the newest head: what is judged is the head of the answer at hand.
 func (c *Copy) AppendState(buf []byte) []byte {
 	buf = appendPosition(buf, c.pos)
 	buf = appendBools(buf, c.complete, c.load.active, c.unreadable.on, c.settle.begun, c.counted,

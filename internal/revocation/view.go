@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// View is all of a Copy that decides on its freshness, as it was after one event: small enough to be
-// handed to every reader after each.
+// View is all of a Copy that decides on its freshness, as it was after one event: small enough to
+// be handed to every reader after each.
 type View struct {
 	Counted      bool    // a heartbeat has counted
 	Last         Instant // when the newest one that did was sent
@@ -55,8 +55,8 @@ func (v *View) Freshness(now Instant) Freshness {
 	return Freshness{Fresh: true, Staleness: staleness}
 }
 
-// Ready returns why the process should get no work: nil when its copy is fresh and its clock in step
-// with Redis'.
+// Ready returns why the process should get no work: nil when its copy is fresh and its clock in
+// step with Redis'.
 func (v *View) Ready(now Instant) error {
 	f := v.Freshness(now)
 	switch {

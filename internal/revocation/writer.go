@@ -6,12 +6,12 @@ import (
 	"time"
 )
 
-// Writer is an issuer's side of the log: a Copy that also appends. What it was asked to revoke is in
-// its own set before it is anywhere else, and stays there; what the log has lost it appends again,
-// the same in every field.
+// Writer is an issuer's side of the log: a Copy that also appends. What it was asked to revoke is
+// in its own set before it is anywhere else, and stays there; what the log has lost it appends
+// again, the same in every field.
 //
-// writer.go has the way of a batch into the log and the issuer's heartbeats, missing.go what becomes
-// of entries that the log lacks.
+// writer.go has the way of a batch into the log and the issuer's heartbeats, missing.go what
+// becomes of entries that the log lacks.
 type Writer struct {
 	*Copy
 	lifetime time.Duration // this issuer's max_token_lifetime
@@ -173,9 +173,9 @@ func (w *Writer) Failed(b Batch) {
 	}
 }
 
-// TooEarly tells that a batch was refused because Redis' clock, at redisNow (unix ms), or the head's
-// max_token_lifetime, is ahead of what was believed. It returns the batch with a later life, to be
-// tried again.
+// TooEarly tells that a batch was refused because Redis' clock, at redisNow (unix ms), or the
+// head's max_token_lifetime, is ahead of what was believed. It returns the batch with a later life,
+// to be tried again.
 func (w *Writer) TooEarly(b Batch, redisNow int64, lifetime time.Duration) Batch {
 	// Redis' time itself is for the next heartbeat to tell, which sees how far it has jumped.
 	w.head.MaxTokenLifetime = max(w.head.MaxTokenLifetime, lifetime)
@@ -192,7 +192,8 @@ func (w *Writer) TooEarly(b Batch, redisNow int64, lifetime time.Duration) Batch
 	return later
 }
 
-// Beat returns the next heartbeat, which also tells whether this issuer holds what the log may lack.
+// Beat returns the next heartbeat, which also tells whether this issuer holds what the log may
+// lack.
 func (w *Writer) Beat(now Instant) Heartbeat {
 	hb := w.Copy.Beat(now)
 	hb.Times = w.ScriptTimes(now)
@@ -251,8 +252,8 @@ func (w *Writer) Acknowledged(hb Heartbeat) {
 const findAmong = 1000
 
 // Find looks for live and acknowledged entries in the log that do what reqs ask, and returns the
-// place of the last. It reports false unless there is one for each: for a kind with a cutoff, one at
-// or after an IssuedBefore that must be given.
+// place of the last. It reports false unless there is one for each: for a kind with a cutoff, one
+// at or after an IssuedBefore that must be given.
 func (w *Writer) Find(reqs []Request, now Instant) (Position, bool) {
 	if !w.complete || !w.redis.known || len(reqs) == 0 {
 		return Position{}, false

@@ -110,7 +110,9 @@ func TestASpentRefreshTokenStillLogsOut(t *testing.T) {
 
 func TestWhatIsNotASessionIDIsRefusedBeforeAnythingIsDone(t *testing.T) {
 	eachRedis(t, func(t *testing.T, w *world) {
-		for _, id := range []string{"", "x", "tag~short", "}x{~" + strings.Repeat("A", 22), strings.Repeat("A", 5000)} {
+		for _, id := range []string{
+			"", "x", "tag~short", "}x{~" + strings.Repeat("A", 22), strings.Repeat("A", 5000),
+		} {
 			if _, err := w.end(id); err == nil {
 				t.Errorf("%q: accepted", id)
 			}
@@ -533,7 +535,9 @@ func (d disk) restore() {
 func TestWhatAPartlyFailedLogOutEverywhereHasStoredIsNotAppendedAgain(t *testing.T) {
 	const sessions, stored = 35, 2 * sessiontest.Part
 	for name, end := range map[string]func(w *world) (session.Everywhere, error){
-		"log out everywhere": func(w *world) (session.Everywhere, error) { return w.EndAll(w.t.Context(), "alice", "admin", "") },
+		"log out everywhere": func(w *world) (session.Everywhere, error) {
+			return w.EndAll(w.t.Context(), "alice", "admin", "")
+		},
 		"outdated": func(w *world) (session.Everywhere, error) {
 			return w.EndOutdated(w.t.Context(), facts("alice", "new", ""), "user_changed", "")
 		},

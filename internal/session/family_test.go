@@ -122,7 +122,8 @@ func (r *reference) spend(n int, now time.Time) string {
 		}
 		r.spent = append(r.spent, now)
 		return "next"
-	case n > last-rememberedSpends && !r.spent[last-1].After(now.Add(referenceGrace)) && now.Sub(r.spent[n-1]) <= referenceGrace:
+	case n > last-rememberedSpends && !r.spent[last-1].After(now.Add(referenceGrace)) &&
+		now.Sub(r.spent[n-1]) <= referenceGrace:
 		return "again"
 	}
 	r.ended = true

@@ -5,8 +5,8 @@ import (
 	"strconv"
 	"strings"
 	"testing"
-	"time"
 
+	"github.com/sallyport/sallyport/internal/eventually"
 	"github.com/sallyport/sallyport/internal/redisconn"
 	"github.com/sallyport/sallyport/internal/revocation/redislog"
 	"github.com/sallyport/sallyport/internal/session"
@@ -110,14 +110,11 @@ func realStore(t *testing.T, client *redisconn.Client) *session.Store {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(5 * time.Millisecond) {
-		if _, known := log.MintingTime(); known {
-			return store
-		}
-		if time.Now().After(deadline) {
-			t.Fatal("Redis' time is not known")
-		}
-	}
+	eventually.True(t, "Redis' time is known", func() bool {
+		_, known := log.MintingTime()
+		return known
+	})
+	return store
 }
 
 func usedMemory(t *testing.T, client *redisconn.Client) int {

@@ -73,8 +73,10 @@ func TestNoRefreshPassesOnceTheEntryIsOnItsWay(t *testing.T) {
 // looks again by itself.
 func TestWhatChangesBetweenLookAndMoveCounts(t *testing.T) {
 	for want, change := range map[session.Reason]func(w *world, sessionID string){
-		session.ReasonEnded:   func(w *world, sessionID string) { w.mustEnd(sessionID) },
-		session.ReasonClient:  func(w *world, sessionID string) { w.setField(sessionID, "client", "another") },
+		session.ReasonEnded: func(w *world, sessionID string) { w.mustEnd(sessionID) },
+		session.ReasonClient: func(w *world, sessionID string) {
+			w.setField(sessionID, "client", "another")
+		},
 		session.ReasonMissing: func(w *world, _ string) { w.redis.Universal().FlushAll(w.t.Context()) },
 	} {
 		t.Run(string(want), func(t *testing.T) {

@@ -72,7 +72,9 @@ func TestWhatGoesByAnOlderPasswordOrOlderRightsEnds(t *testing.T) {
 // TestATokenOfRightsGivenAndTakenAgainDoesNotLiveOn: the session began with the rights that are in
 // force again, and was refreshed while it had more.
 func TestATokenOfRightsGivenAndTakenAgainDoesNotLiveOn(t *testing.T) {
-	for name, between := range map[string][]string{"given, then taken": {"many"}, "and refreshed after": {"many", "few"}} {
+	for name, between := range map[string][]string{
+		"given, then taken": {"many"}, "and refreshed after": {"many", "few"},
+	} {
 		t.Run(name, func(t *testing.T) {
 			eachRedis(t, func(t *testing.T, w *world) {
 				g := w.loginWith(facts("alice", "p", "few"))
