@@ -32,7 +32,7 @@ const (
 	vaster             // make model-vast
 )
 
-// wanted says what is explored this time.
+// wanted returns what is explored this time.
 func wanted() size {
 	switch {
 	case *vast:

@@ -74,7 +74,7 @@ type place struct {
 	chain Chain
 }
 
-// behind tells since when the head has been ahead of what is applied.
+// behind is since when the head has been ahead of what is applied.
 type behind struct {
 	on    bool
 	since time.Duration // monotonic

@@ -203,14 +203,14 @@ func (c *Copy) stalled(h *Head, now Instant) bool {
 	return true
 }
 
-// Connected tells that heartbeats go over a new connection from now on: it must settle, and answers
+// Connected notes that heartbeats go over a new connection from now on: it must settle, and answers
 // to earlier heartbeats mean nothing.
 func (c *Copy) Connected() {
 	c.settle = settle{connection: c.settle.connection + 1}
 	c.passed = nil
 }
 
-// BeatFailed tells that a heartbeat got an error or no answer: settling starts anew.
+// BeatFailed notes that a heartbeat got an error or no answer: settling starts anew.
 func (c *Copy) BeatFailed(hb Heartbeat) {
 	if hb.connection == c.settle.connection {
 		c.restartSettling()

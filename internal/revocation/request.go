@@ -94,7 +94,7 @@ type Receipt struct {
 	Alone bool   // no other issuer was alive to hold the entries as well
 }
 
-// Applied says how many live gates have applied what a receipt names.
+// Applied is how many live gates have applied what a receipt names.
 type Applied struct {
 	Applied, Total int
 	Behind         []string // the names of those that have not, sorted

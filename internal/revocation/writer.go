@@ -146,7 +146,7 @@ func (w *Writer) Life() time.Duration {
 // Lifetime is this issuer's max_token_lifetime.
 func (w *Writer) Lifetime() time.Duration { return w.lifetime }
 
-// Stored tells that a batch is in the log of an epoch: its entries from first on, in order, behind
+// Stored notes that a batch is in the log of an epoch: its entries from first on, in order, behind
 // one with chain before. It returns the place of the last. That is not an acknowledgement yet.
 func (w *Writer) Stored(b Batch, epoch Epoch, first uint64, before Chain) Position {
 	last := Position{epoch, first - 1, before}
@@ -165,7 +165,7 @@ func (w *Writer) Stored(b Batch, epoch Epoch, first uint64, before Chain) Positi
 	return last
 }
 
-// Failed tells that a batch may or may not be in the log. What does not come back from it will be
+// Failed notes that a batch may or may not be in the log. What does not come back from it will be
 // missing.
 func (w *Writer) Failed(b Batch) {
 	for i := range b.Entries {
@@ -173,7 +173,7 @@ func (w *Writer) Failed(b Batch) {
 	}
 }
 
-// TooEarly tells that a batch was refused because Redis' clock, at redisNow (unix ms), or the
+// TooEarly notes that a batch was refused because Redis' clock, at redisNow (unix ms), or the
 // head's max_token_lifetime, is ahead of what was believed. It returns the batch with a later life,
 // to be tried again.
 func (w *Writer) TooEarly(b Batch, redisNow int64, lifetime time.Duration) Batch {
@@ -238,7 +238,7 @@ func (w *Writer) note(out *Outcome) {
 	}
 }
 
-// Acknowledged tells that everything up to the position a heartbeat was sent with is stored as an
+// Acknowledged notes that everything up to the position a heartbeat was sent with is stored as an
 // append must be: the heartbeat found the position on the log, its WAIT was met, and another issuer
 // holds it.
 func (w *Writer) Acknowledged(hb Heartbeat) {
