@@ -142,8 +142,8 @@ func newGeneration() string {
 
 // markMany runs a script that marks sessions of one user and answers with the random parts of their
 // ids, each with what it was before.
-func (s *Store) markMany(ctx context.Context, script, tag string, args ...any) ([]marked, error) {
-	answer, err := s.run(ctx, script, []string{userKey(tag), indexKey(tag), recordPrefix(tag)},
+func (s *Store) markMany(ctx context.Context, sc *script, tag string, args ...any) ([]marked, error) {
+	answer, err := s.run(ctx, sc, []string{userKey(tag), indexKey(tag), recordPrefix(tag)},
 		args...)
 	if err != nil {
 		return nil, err

@@ -4,11 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/redis/go-redis/v9"
+
+	"github.com/sallyport/sallyport/internal/redisconn"
 )
 
 func userKey(tag string) string      { return "{" + tag + "}:user" }
@@ -20,31 +23,21 @@ func keysOf(id ID) []string { return []string{userKey(id.tag), indexKey(id.tag),
 
 func millis(t time.Time) string { return strconv.FormatInt(t.UnixMilli(), 10) }
 
-// run runs one script and waits until enough replicas have what it wrote, as one pipeline on one
-// connection. Only when both the script and WAIT have succeeded, on that connection, is the answer
-// true of what a failover would leave.
-func (s *Store) run(ctx context.Context, script string, keys []string,
-	args ...any) ([]string, error) {
-	primary, err := s.primary(ctx, keys[0])
-	if err != nil {
-		return nil, err
-	}
-	pipe := primary.Pipeline()
-	answer := pipe.Eval(ctx, script, keys, args...)
-	replicas := pipe.Do(ctx, "WAIT", s.cfg.MinReplicas, max(1, s.cfg.WaitTimeout.Milliseconds()))
-	if _, err := pipe.Exec(ctx); err != nil {
-		s.redis.Refresh(ctx)
-		return nil, fmt.Errorf("session: running a script: %w", err)
-	}
-	got, err := replicas.Int64()
-	if err != nil {
-		return nil, fmt.Errorf("session: waiting for replicas: %w", err)
-	}
-	if got < int64(s.cfg.MinReplicas) {
-		return nil, fmt.Errorf("session: expected the write on %d replicas, it is on %d",
-			s.cfg.MinReplicas, got)
-	}
-	list, err := answer.StringSlice()
+// script is a script and the first words of its answers: those that it gives only after a write,
+// which may be acted upon once enough replicas have that, and those that refuse something, which it
+// may give after having read alone. Any other answer is an error.
+type script struct {
+	*redis.Script
+	wrote, refuses []string
+}
+
+func newScript(source string, wrote, refuses []string) *script {
+	return &script{redis.NewScript(source), wrote, refuses}
+}
+
+// words reads a script's answer, of at least one word.
+func words(answer any) ([]string, error) {
+	list, err := redis.NewCmdResult(answer, nil).StringSlice()
 	if err != nil {
 		return nil, fmt.Errorf("session: reading a script's answer: %w", err)
 	}
@@ -54,20 +47,29 @@ func (s *Store) run(ctx context.Context, script string, keys []string,
 	return list, nil
 }
 
-// primary gives the one server that a pipeline about key goes to: a cluster's client would send the
-// WAIT elsewhere.
-func (s *Store) primary(ctx context.Context, key string) (*redis.Client, error) {
-	switch u := s.redis.Universal().(type) {
-	case *redis.Client:
-		return u, nil
-	case *redis.ClusterClient:
-		node, err := u.MasterForKey(ctx, key)
-		if err != nil {
-			return nil, fmt.Errorf("session: finding the primary of a user's sessions: %w", err)
+// run runs one script and waits until enough replicas have what it wrote. Only then is its answer
+// true of what a fail-over would leave.
+func (s *Store) run(ctx context.Context, sc *script, keys []string, args ...any) ([]string, error) {
+	done, err := s.redis.WriteAndWait(ctx, keys[0], redisconn.Write{
+		Script: sc.Script, Keys: keys, Args: args, Whole: true,
+		Wrote: func(answer any) bool {
+			list, err := words(answer)
+			return err == nil && slices.Contains(sc.wrote, list[0])
+		},
+		Replicas: s.cfg.MinReplicas, Timeout: s.cfg.WaitTimeout,
+	})
+	switch {
+	case err == nil:
+		return words(done.Answer)
+	case errors.Is(err, redisconn.ErrNothingWritten):
+		// A refusal needs no proof: nothing is granted by it.
+		if list, unread := words(done.Answer); unread == nil && slices.Contains(sc.refuses, list[0]) {
+			return list, nil
 		}
-		return node, nil
+	case !errors.Is(err, redisconn.ErrTooFewReplicas):
+		s.redis.Refresh(ctx)
 	}
-	return nil, errors.New("session: expected a Redis client or a cluster's, got another kind")
+	return nil, fmt.Errorf("session: running a script: %w", err)
 }
 
 // recordFields are the record's fields in the order in which record reads them.

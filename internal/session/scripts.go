@@ -2,9 +2,8 @@ package session
 
 // Every script gets the same three keys (the user's record, the index of the user's sessions, one
 // session's record; the last may be unused) and writes at least one field whenever its answer will
-// be acted upon, so that WAIT covers it: from Redis 7.2 on WAIT waits for the connection's own last
-// write alone. An answer that only refuses ('moved', 'missing' to a refresh) may have written
-// nothing.
+// be acted upon, so that the WAIT behind it speaks of this call (redisconn.WriteAndWait). An answer
+// that only refuses may have written nothing.
 //
 // {tag}:user      gen: moves at each log out everywhere; cut: the time of the last one
 // {tag}:sessions  sorted set: the ids' random parts by expiry; holds sessions that are active or
@@ -16,10 +15,21 @@ package session
 // All times are Unix milliseconds. They come from the caller, who carries the log's clock: the
 // scripts of one session may run on several nodes in turn.
 
-// beginScript makes a session, unless the user's generation has moved since it was read. ARGV:
+var (
+	beginScript = newScript(beginSource, []string{"begun"}, []string{"moved", "full"})
+	moveScript  = newScript(moveSource,
+		[]string{"next", "again", "good", "generation", "ahead", "reuse"},
+		[]string{"missing", "client", "expired", "era", "ending", "ended"})
+	markScript       = newScript(markSource, []string{"missing", "active", "ending", "ended"}, nil)
+	finishScript     = newScript(finishSource, []string{"ended"}, nil)
+	everywhereScript = newScript(everywhereSource, []string{"everywhere"}, nil)
+	outdatedScript   = newScript(outdatedSource, []string{"outdated"}, nil)
+)
+
+// beginSource makes a session, unless the user's generation has moved since it was read. ARGV:
 // generation, now ms, expiry ms, most sessions, id's random part, a time that the last log out
 // everywhere was not before (0: none), then the record's fields and values.
-const beginScript = `
+const beginSource = `
 local gen = redis.call('HGET', KEYS[1], 'gen') or '0'
 if gen ~= ARGV[1] then return {'moved'} end
 redis.call('ZREMRANGEBYSCORE', KEYS[2], '-inf', ARGV[2])
@@ -40,7 +50,7 @@ end
 return {'begun', cut}
 `
 
-// moveScript spends a refresh token, a compare-and-set of the counter, or looks whether it could be
+// moveSource spends a refresh token, a compare-and-set of the counter, or looks whether it could be
 // spent, by the same rules. A spent token gives its own successor again for the grace window from
 // when it was first spent; `spent` remembers that of the last ones, in 64 bytes: the counter they
 // belong to, so that nothing is read into what an issuer of an earlier version left, and how long
@@ -55,7 +65,7 @@ return {'begun', cut}
 // ending, too, for a while after its user was to be logged out everywhere: whoever asked for that
 // may ask again. ARGV: n, now ms, grace ms, era, client, rights, how many spent tokens are
 // remembered, spend or look, that while in ms.
-const moveScript = `
+const moveSource = `
 local s = redis.call('HMGET', KEYS[3], 'state', 'client', 'exp', 'era', 'gen', 'n', 'moved', 'rights', 'spent')
 if not s[1] then return {'missing'} end
 if s[2] ~= ARGV[5] then return {'client'} end
@@ -117,8 +127,8 @@ local function confirm()
 end
 `
 
-// markScript marks a session as ending and tells what it was. ARGV: id's random part.
-const markScript = confirmLines + `
+// markSource marks a session as ending and tells what it was. ARGV: id's random part.
+const markSource = confirmLines + `
 local state = redis.call('HGET', KEYS[3], 'state')
 if not state then
   redis.call('ZREM', KEYS[2], ARGV[1])
@@ -129,9 +139,9 @@ redis.call('HSET', KEYS[3], 'state', state == 'active' and 'ending' or state)
 return {state}
 `
 
-// finishScript marks sessions as ended. KEYS[3] and all behind it are records, ARGV[2] and all
+// finishSource marks sessions as ended. KEYS[3] and all behind it are records, ARGV[2] and all
 // behind it their ids' random parts. ARGV[1]: when the records may go, ms.
-const finishScript = confirmLines + `
+const finishSource = confirmLines + `
 local found = false
 for i = 3, #KEYS do
   if redis.call('EXISTS', KEYS[i]) == 1 then
@@ -146,10 +156,10 @@ if not found then confirm() end
 return {'ended'}
 `
 
-// everywhereScript moves the user's generation and marks all of the user's sessions as ending; it
+// everywhereSource moves the user's generation and marks all of the user's sessions as ending; it
 // returns their ids' random parts, each with the state that it was in. ARGV: new generation, cutoff
 // ms, expiry of the user's record ms, prefix of records, now ms.
-const everywhereScript = `
+const everywhereSource = `
 local cut = math.max(tonumber(redis.call('HGET', KEYS[1], 'cut') or '0'), tonumber(ARGV[2]))
 redis.call('HSET', KEYS[1], 'gen', ARGV[1], 'cut', string.format('%.0f', cut))
 local left = redis.call('PTTL', KEYS[1])
@@ -170,12 +180,12 @@ end
 return found
 `
 
-// outdatedScript moves the user's generation, so that no login under way ends up in a session,
+// outdatedSource moves the user's generation, so that no login under way ends up in a session,
 // takes along the sessions that go by the given credential and rights, and marks all others as
-// ending; it returns the ids' random parts of those and their states, as everywhereScript does.
+// ending; it returns the ids' random parts of those and their states, as everywhereSource does.
 // ARGV: new generation, expiry of the user's record ms, prefix of records, now ms, credential,
 // rights.
-const outdatedScript = `
+const outdatedSource = `
 local gen = redis.call('HGET', KEYS[1], 'gen') or '0'
 redis.call('HSET', KEYS[1], 'gen', ARGV[1])
 local left = redis.call('PTTL', KEYS[1])

@@ -8,6 +8,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"github.com/sallyport/sallyport/internal/redisconn"
 	"github.com/sallyport/sallyport/internal/revocation"
 	"github.com/sallyport/sallyport/internal/revocation/redislog"
 )
@@ -50,10 +51,10 @@ type Ring interface {
 	SubjectTag(issuer, subject string) string
 }
 
-// Redis is where sessions live; *redisconn.Client is one. It must not repeat commands by itself:
-// WAIT on another connection than the write's answers at once.
+// Redis is where sessions live; *redisconn.Client is one.
 type Redis interface {
 	Universal() redis.UniversalClient
+	WriteAndWait(ctx context.Context, key string, w redisconn.Write) (redisconn.Written, error)
 	Refresh(ctx context.Context)
 }
 
