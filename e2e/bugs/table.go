@@ -377,16 +377,16 @@ h = ensure(ARGV[1], tonumber(ARGV[2]), skew, t, tonumber(ARGV[15]))`},
 		{"internal/session/end.go", "if ref.Issuer != s.cfg.Issuer || err != nil {", "if true || err != nil {"},
 	}, sessions("TestASessionWhoseEntryIsAppendedAgainIsEndedAgain")},
 	{"30a", "era ignored: by refresh", []edit{
-		{"internal/session/scripts.go", "if s[4] ~= ARGV[4] then return {'era'} end", ""},
+		{"internal/session/lua/move.lua", "if s[4] ~= era then return {'era'} end", ""},
 	}, sessions("TestASessionOfAnOlderEraMustLogInAgain")},
 	{"30b", "era ignored: by a silence", []edit{
 		{"internal/revocation/redislog/lua/log.lua", " and at - h.beat <= math.max(h.life, lifetime) + 2 * skew", ""},
 	}, log("TestALongSilenceBeginsANewEra", "TestEra")},
 	{"31", "n above the stored one accepted", []edit{
-		{"internal/session/scripts.go", "if n > stored then return ending('ahead') end", ""},
+		{"internal/session/lua/move.lua", "if n > stored then return ending('ahead') end", ""},
 	}, sessions("TestACounterAboveTheStoredOneEndsTheSession")},
-	{"32", "generation not checked at session creation", []edit{
-		{"internal/session/scripts.go", "if gen ~= ARGV[1] then return {'moved'} end", ""},
+	{"32", "stamp not checked at session creation", []edit{
+		{"internal/session/lua/begin.lua", "if (redis.call('HGET', KEYS[1], 'gen') or '0') ~= stamp then return {'moved'} end", ""},
 	}, sessions("TestALoginThatWasUnderWayDuringALogOutEverywhereBeginsNoSession")},
 	{"33", "?wait by seq only", []edit{
 		{"internal/revocation/lines.go", "return line.OnLog && line.Position.Epoch == at.Epoch && line.Position.Seq >= at.Seq", "return line.Position.Seq >= at.Seq"},
@@ -448,9 +448,9 @@ h = ensure(ARGV[1], tonumber(ARGV[2]), skew, t, tonumber(ARGV[15]))`},
 // Skew is`},
 	}, append(machines("TestASnapshotConfirmsNothing"), log("TestAGateStartsFromItsSnapshot")...)},
 	{"41a", "only the last spent refresh token remembered", []edit{
-		{"internal/session/scripts.go", "if of == s[6] then", "if false then"},
+		{"internal/session/lua/move.lua", "if of == s[6] then", "if false then"},
 	}, sessions("TestEverySpentTokenWithinTheGraceWindowGivesItsOwnSuccessor", "TestARefreshFamilyIsWhatItsRuleSays")},
 	{"41b", "spent refresh tokens judged by the last one's time", []edit{
-		{"internal/session/scripts.go", "if not note(moved - tonumber(d)) then break end", "note(moved)"},
+		{"internal/session/lua/move.lua", "if not note(moved - tonumber(d)) then break end", "note(moved)"},
 	}, sessions("TestASpentTokenIsHeldAgainstItsOwnTimeOfSpending", "TestARefreshFamilyIsWhatItsRuleSays")},
 }

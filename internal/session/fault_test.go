@@ -19,7 +19,7 @@ import (
 func TestEachCallThatFailsIsNeverAnAnswer(t *testing.T) {
 	operations := map[string]func(w *world, g session.Grant) error{
 		"arrive": func(w *world, _ session.Grant) error {
-			_, err := w.Arrive(w.t.Context(), "bob")
+			_, err := w.StartLogin(w.t.Context(), "bob")
 			return err
 		},
 		"login":   func(w *world, _ session.Grant) error { return second(w.tryLogin("bob")) },

@@ -27,7 +27,7 @@ func TestWhatALoginAndALogoutLeaveInRedis(t *testing.T) {
 func loginAndLogoutLeave(t *testing.T, client *redisconn.Client, atOnce, remaining int) {
 	const pairs = 1000
 	store := realStore(t, client)
-	facts := session.Facts{
+	facts := session.Login{
 		Subject:    "alice@example.com",
 		Tenant:     "acme",
 		Scope:      []string{"orders.read", "orders.write"},
@@ -36,7 +36,7 @@ func loginAndLogoutLeave(t *testing.T, client *redisconn.Client, atOnce, remaini
 		Rights:     strings.Repeat("r", 22),
 	}
 	pair := func() {
-		a, err := store.Arrive(t.Context(), facts.Subject)
+		a, err := store.StartLogin(t.Context(), facts.Subject)
 		if err != nil {
 			t.Fatal(err)
 		}
