@@ -79,8 +79,8 @@ func (m *model) observes(s *state, n int) bool {
 	return m.asks(s) && (n == 1 || m.limits.Requests > 1)
 }
 
-// watched reports whether anybody may ever look at issuer n's line: only another issuer that is asked
-// to end a session.
+// watched reports whether anybody may ever look at issuer n's line: only another issuer that is
+// asked to end a session.
 func (m *model) watched(s *state, n int) bool {
 	return m.asks(s) && m.limits.Issuers > 1 && (n > 1 || m.limits.Requests > 1)
 }

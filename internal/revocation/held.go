@@ -93,6 +93,8 @@ func (h *held) find(e *Entry) (number uint64, found *heldItem) {
 		passed++
 		return found == nil
 	})
+	// Once a search has been long, an index is worth its memory: it stays until the name's last item
+	// is dropped.
 	if passed > maxSearch {
 		h.makeIndex(k)
 	}

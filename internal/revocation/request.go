@@ -74,6 +74,7 @@ func checkText(name, s string, most int) error {
 		return fmt.Errorf("expected %s of up to %d bytes, got %d", name, most, len(s))
 	case !utf8.ValidString(s):
 		return fmt.Errorf("expected %s in UTF-8", name)
+	// An entry's fields are kept apart by a control character.
 	case strings.ContainsFunc(s, func(r rune) bool { return r < 0x20 || r == 0x7f }):
 		return fmt.Errorf("expected %s without control characters", name)
 	}

@@ -58,6 +58,7 @@ func (v *View) Freshness(now Instant) Freshness {
 // Ready returns why the process should get no work: nil when its copy is fresh and its clock in
 // step with Redis'.
 func (v *View) Ready(now Instant) error {
+	// The clock last: whoever lacks a copy is to hear of that first.
 	f := v.Freshness(now)
 	switch {
 	case f.Why == WhyUnknown:

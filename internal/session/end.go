@@ -23,7 +23,7 @@ func (s *Store) End(ctx context.Context,
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.cfg.EndTimeout)
 	defer cancel()
 	request := []revocation.Request{s.sidRequest(id, reason, actor)}
-	// Why the steps are in this order, and which of them may be left out, is End's to say.
+	// The type End says why the steps are in this order, and which of them may be left out.
 	var (
 		machine End
 		receipt revocation.Receipt
@@ -150,6 +150,8 @@ func (s *Store) EndAll(ctx context.Context, subject, reason, actor string) (Ever
 	if err != nil {
 		return Everywhere{}, err
 	}
+	// In End's order: mark, append, finish. The mark changes the user's stamp as well, so that a
+	// login under way cannot slip in between.
 	tag := s.ring.SubjectTag(s.cfg.Issuer, subject)
 	sessions, err := s.markMany(ctx, everywhereScript, tag, newStamp(), millis(now),
 		millis(now.Add(s.cfg.Lifetime)), recordPrefix(tag), millis(now))

@@ -39,16 +39,16 @@ func (s Step) String() string {
 //
 // Each step has its place for a reason:
 //
-//   - Mark comes first. From here on no refresh passes, so that no access token is minted beside the
-//     entry that is to revoke it, or after it.
-//   - Append comes next, and returns only once the log has acknowledged the entry. Before it nothing
-//     may be answered: the record is this one Redis' word, and Redis may lose it.
+//   - Mark comes first. From here on no refresh passes, so that no access token is minted beside
+//     the entry that is to revoke it, or after it.
+//   - Append comes next, and returns only once the log has acknowledged the entry. Before that
+//     nothing may be answered: the record is this one Redis' word, and Redis may lose it.
 //   - Finish comes after the entry is in the log, never before: a record that says `ended` claims
 //     that it is. Until then every request about the session tries its end again.
 //   - Answer is last, and no path leads to it without the session's entry in the log. Either this
 //     request appended it, or the record was `ending` or `ended` before and the entry was found
-//     alive in the log. An active session is appended anew even then, since a token minted meanwhile
-//     might outlive the older entry.
+//     alive in the log. An active session is appended anew even then, since a token minted
+//     meanwhile might outlive the older entry.
 //
 // Whatever fails ends the request with an error. Nothing is undone: the marks and entries that are
 // there deny, and the next request goes through all steps again.
@@ -60,8 +60,8 @@ func (e *End) Begin() Step {
 	return e.due
 }
 
-// Marked takes what the record said before it was marked, and whether a live entry of the session was
-// then found in the log. It returns the next step.
+// Marked takes what the record said before it was marked, and whether a live entry of the session
+// was then found in the log. It returns the next step.
 func (e *End) Marked(before State, inLog bool) Step {
 	if e.due != Mark {
 		return e.Failed()

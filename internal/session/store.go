@@ -284,6 +284,7 @@ func (s *Store) KnownUsers(ctx context.Context) (map[string]string, error) {
 
 // SetKnownUsers remembers what users are, all of whose sessions go by that; "" forgets one.
 func (s *Store) SetKnownUsers(ctx context.Context, users map[string]string) error {
+	// Without waiting for replicas: what is lost of this is found out and done again.
 	pipe := s.redis.Universal().Pipeline()
 	for name, is := range users {
 		if is == "" {

@@ -39,6 +39,7 @@ func ReadSnapshot(r io.Reader, size int64, skew time.Duration) (*Snapshot, error
 		c.tables = append(c.tables, d.table(c, i, shards))
 	}
 	d.reasons(c)
+	// The Set is made last: nobody gets one of a file whose checksum is wrong.
 	if d.checksum(); d.err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrSnapshotBroken, d.err)
 	}

@@ -3,8 +3,8 @@
 -- ARGV: the token's n, now, the grace window, era, client, the rights that the next access token
 -- will carry, how many spent tokens are remembered, 'spend' or 'look', how long after a log out
 -- everywhere a look works on a session that is ending.
--- Returns 'next' and the successor's n; 'again' and the same for a token that was spent just before;
--- 'good' to a look; or why it is refused.
+-- Returns 'next' and the successor's n; 'again' and the same for a token that was spent just
+-- before; 'good' to a look; or why it is refused.
 local n, now, grace = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
 local era, client, rights = ARGV[4], ARGV[5], ARGV[6]
 local most, look, retry = tonumber(ARGV[7]), ARGV[8] == 'look', tonumber(ARGV[9])
@@ -44,8 +44,8 @@ local function note(t)
   times[#times + 1] = math.min(t, now)
   return true
 end
--- A move that lies further ahead than the grace window was made by a clock that has gone back since.
--- Nobody knows how old it is, nor what was before it: so all of them are too old.
+-- A move that lies further ahead than the grace window was made by a clock that has gone back
+-- since. Nobody knows how old it is, nor what was before it: so all of them are too old.
 if stored > 1 and moved - now <= grace and note(moved) then
   local of, before = string.match(s[9] or '', '^(%d+)(.*)$')
   if of == s[6] then

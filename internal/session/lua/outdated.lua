@@ -1,6 +1,7 @@
 -- Changes the user's stamp, so that no login under way ends up in a session, gives the new one to
 -- the sessions that go by the given credential and rights, and marks all others as ending.
--- ARGV: the new stamp, when the user's record may go, the prefix of records, now, credential, rights.
+-- ARGV: the new stamp, when the user's record may go, the prefix of records, now, the credential,
+-- the rights.
 -- Returns 'outdated', then each session marked: the random part of its id, and what it was.
 local stamp, expires, prefix = ARGV[1], tonumber(ARGV[2]), ARGV[3]
 local now, credential, rights = tonumber(ARGV[4]), ARGV[5], ARGV[6]
