@@ -219,14 +219,15 @@ func (a *appender) call(ctx context.Context, group []*job) (s stored, err error)
 	if a.client.Config().Mode == redisconn.ModeCluster {
 		keys = append(keys, a.keys.cutoffs)
 	}
-	done, err := redisconn.WriteAndWait(ctx, a.conn, redisconn.Write{
+	w := redisconn.Write{
 		Script: appendScript, Keys: keys, Args: args,
 		Wrote: func(answer any) bool {
 			s, err := parseStored(answer)
 			return err == nil && s.status == "OK"
 		},
 		Replicas: a.cfg.MinReplicas, Timeout: a.attempt() * 3 / 4,
-	})
+	}
+	done, err := redisconn.WriteAndWait(ctx, a.conn, w)
 	var unsafe error
 	switch {
 	case err == nil:
