@@ -3,13 +3,13 @@ package revocation
 import "time"
 
 // A heartbeat confirms a copy: it shows that the copy has all that was in the log when the
-// heartbeat was sent. For that it must pass a row of tests, in this order, and each has its reason:
+// heartbeat was sent. It counts only if all of this is so, which Answered asks in this order:
 //
 //  1. it went over the connection that is in use: an answer of an earlier one may be of an earlier
 //     primary;
 //  2. as many replicas as configured have taken its write: a deposed primary has none;
-//  3. the connection has settled: whoever still wrote to another primary has noticed;
-//  4. this process is on the log, by epoch and chain: see judge;
+//  3. the copy is complete, and on the log by epoch and chain: see judge;
+//  4. the connection has settled: whoever still wrote to another primary has noticed;
 //  5. nobody is mending the log: all that was revoked is in it;
 //  6. the head that it returned has been applied.
 //
