@@ -58,7 +58,7 @@ func (s *Server) known(ctx context.Context, name string) string {
 // nobody stands for what can be no user's name, so that it costs what a name costs.
 const nobody = "\x00"
 
-// signIn checks the password between taking note of the user's generation and making the session.
+// signIn checks the password between taking note of the user's stamp and making the session.
 // If the user was logged out everywhere meanwhile the password is checked once more: it may have
 // been changed.
 func (s *Server) signIn(ctx context.Context, name, password string,
@@ -68,7 +68,7 @@ func (s *Server) signIn(ctx context.Context, name, password string,
 		subject = nobody
 	}
 	for attempt := 0; ; attempt++ {
-		arrival, err := s.sessions.Arrive(ctx, subject)
+		started, err := s.sessions.StartLogin(ctx, subject)
 		if err != nil {
 			return credential.User{}, session.Grant{}, err
 		}
@@ -76,7 +76,7 @@ func (s *Server) signIn(ctx context.Context, name, password string,
 		if err != nil {
 			return credential.User{}, session.Grant{}, err
 		}
-		grant, err := s.sessions.Begin(ctx, arrival, session.Facts{
+		grant, err := s.sessions.Begin(ctx, started, session.Login{
 			Subject: user.Name, Tenant: user.Tenant, Scope: user.Scopes, AMR: []string{"pwd"},
 			Credential: user.Credential, Rights: user.Rights,
 		})

@@ -184,7 +184,7 @@ func (s *Server) checkStanding(ctx context.Context, claims *token.Claims, kid st
 	if claims.SessionID == "" {
 		return s.sessions.Fresh()
 	}
-	return refusedIsInvalid(s.sessions.CheckStanding(ctx, claims.SessionID))
+	return refusedIsInvalid(s.sessions.CheckNotEnded(ctx, claims.SessionID))
 }
 
 // refusedIsInvalid is the answer to a credential that sessions refuse; any other error stays what
@@ -244,7 +244,7 @@ func (s *Server) endAllByRefreshToken(ctx context.Context, refresh string,
 		return revocation.Receipt{}, refusedIsInvalid(err)
 	}
 	return s.endAllBy(ctx, credentialOf(of.ID, ""), of.Subject, func(ctx context.Context) error {
-		_, err := s.sessions.Standing(ctx, refresh)
+		_, err := s.sessions.CheckRefreshToken(ctx, refresh)
 		return refusedIsInvalid(err)
 	})
 }

@@ -200,7 +200,7 @@ func (s *Server) endChangesOf(ctx context.Context, name string, again bool) erro
 		event.RevocationReason = "user_changed"
 		done, err = s.sessions.EndOutdated(
 			ctx,
-			session.Facts{
+			session.Login{
 				Subject: name, Credential: user.Credential, Rights: user.Rights,
 			},
 			event.RevocationReason,
