@@ -52,6 +52,8 @@ type Options struct {
 	// flags as BindFlags declares them; only those the user set count
 	Flags   *pflag.FlagSet
 	MaxSize int64 // the file's greatest size in bytes; 0 for MaxSize
+	// told of each setting that is given by a former name (see Renamer); nil for nobody
+	Warn func(*Problem)
 }
 
 // Defaulter is implemented by structs that stand in lists and maps and have defaults: SetDefaults
@@ -73,7 +75,7 @@ func Load(dst any, o Options) error {
 		return err
 	}
 	l := newLoader(o)
-	all, err := settings(v.Type())
+	all, err := settingsOf(v)
 	if err == nil {
 		err = l.name(all)
 	}
@@ -108,6 +110,7 @@ type loader struct {
 	leaves    map[string]setting
 	problems  []*Problem
 	noted     map[string]bool
+	warn      func(*Problem)
 }
 
 func newLoader(o Options) *loader {
@@ -121,6 +124,10 @@ func newLoader(o Options) *loader {
 		origins: map[string]origin{},
 		leaves:  map[string]setting{},
 		noted:   map[string]bool{},
+		warn:    o.Warn,
+	}
+	if l.warn == nil {
+		l.warn = func(*Problem) {}
 	}
 	if l.lookup == nil {
 		l.lookup = os.LookupEnv
@@ -137,7 +144,7 @@ func (l *loader) name(all []setting) error {
 	vars := map[string]string{}
 	for _, s := range all {
 		l.leaves[s.path] = s
-		for _, name := range s.variables("X") {
+		for _, name := range append(s.variables("X"), s.formerVariables("X")...) {
 			if other, taken := vars[name]; taken {
 				return fmt.Errorf(
 					"config: settings %s and %s would share one variable: rename one", other,
@@ -165,6 +172,7 @@ func (l *loader) readFile(v reflect.Value, o Options) bool {
 	if root == nil {
 		return false
 	}
+	l.rename(root, formerNames(v))
 	l.origins[""] = origin{line: root.line, column: root.column}
 	l.fill(v, root, "")
 	return true

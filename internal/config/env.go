@@ -13,9 +13,10 @@ func (l *loader) readEnv(v reflect.Value, all []setting) {
 		return
 	}
 	l.misspelt(all)
+	spell := func(path string) string { return variable(l.prefix, path) }
 	for _, s := range all {
 		names := s.variables(l.prefix)
-		value, set := l.lookup(names[0])
+		name, value, set := l.given(s, spell, l.lookup)
 		if len(names) > 1 {
 			file, fileSet := l.lookup(names[1])
 			if set && fileSet {
@@ -28,8 +29,7 @@ func (l *loader) readEnv(v reflect.Value, all []setting) {
 			}
 		}
 		if set {
-			l.origins[s.path] = origin{source: names[0]}
-			l.sourced(s, names[0], setAny(s.in(v), value))
+			l.sourced(s, name, setAny(s.in(v), value))
 		}
 	}
 }
@@ -39,13 +39,15 @@ func (l *loader) readEnv(v reflect.Value, all []setting) {
 // name.
 func (l *loader) misspelt(all []setting) {
 	const slips = 2
-	var known []string
+	var known, former []string // a former name is accepted, but nobody is told to write it
 	for _, s := range all {
 		known = append(known, s.variables(l.prefix)...)
+		former = append(former, s.formerVariables(l.prefix)...)
 	}
 	for _, entry := range l.environ() {
 		name, _, _ := strings.Cut(entry, "=")
-		if !strings.HasPrefix(strings.ToUpper(name), l.prefix) || slices.Contains(known, name) {
+		if !strings.HasPrefix(strings.ToUpper(name), l.prefix) || slices.Contains(known, name) ||
+			slices.Contains(former, name) {
 			continue
 		}
 		i := slices.IndexFunc(known, func(k string) bool { return edits(plain(name), plain(k)) <= slips })

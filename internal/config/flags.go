@@ -20,7 +20,7 @@ func BindFlags(fs *pflag.FlagSet, dst any) {
 	if err != nil {
 		panic(err)
 	}
-	all, err := settings(v.Type())
+	all, err := settingsOf(v)
 	if err != nil {
 		panic(err)
 	}
@@ -28,9 +28,12 @@ func BindFlags(fs *pflag.FlagSet, dst any) {
 		if s.flag() == "" {
 			continue
 		}
-		f := fs.VarPF(&flagValue{typ: s.typ, text: show(v, s)}, s.flag(), "", s.usage)
-		if s.typ.Kind() == reflect.Bool {
-			f.NoOptDefVal = "true"
+		for _, path := range append([]string{s.path}, s.former...) {
+			f := fs.VarPF(&flagValue{typ: s.typ, text: show(v, s)}, flagName(path), "", s.usage)
+			f.Hidden = path != s.path
+			if s.typ.Kind() == reflect.Bool {
+				f.NoOptDefVal = "true"
+			}
 		}
 	}
 }
@@ -40,12 +43,21 @@ func (l *loader) readFlags(v reflect.Value, all []setting, fs *pflag.FlagSet) {
 	if fs == nil {
 		return
 	}
+	spell := func(path string) string { return "--" + flagName(path) }
 	for _, s := range all {
-		f := fs.Lookup(s.flag())
-		if s.flag() == "" || f == nil || !f.Changed {
+		if s.flag() == "" {
 			continue
 		}
-		l.sourced(s, "--"+s.flag(), setAny(s.in(v), flagText(f.Value)))
+		name, value, set := l.given(s, spell, func(name string) (string, bool) {
+			f := fs.Lookup(strings.TrimPrefix(name, "--"))
+			if f == nil || !f.Changed {
+				return "", false
+			}
+			return flagText(f.Value), true
+		})
+		if set {
+			l.sourced(s, name, setAny(s.in(v), value))
+		}
 	}
 }
 

@@ -11,8 +11,9 @@ import (
 // setting is one leaf of a settings struct that a variable or a flag can give: a scalar or a list
 // of scalars.
 type setting struct {
-	path   string // "redis.address"
-	index  []int  // for field
+	path   string   // "redis.address"
+	former []string // paths that it had before
+	index  []int    // for field
 	typ    reflect.Type
 	usage  string
 	noFlag bool
@@ -165,22 +166,39 @@ func setDefaults(pointer reflect.Value) {
 	}
 }
 
-// variables gives the names that the setting has in the environment.
+// variable returns the name that a path has in the environment.
+func variable(prefix, path string) string {
+	return prefix + "_" + strings.ToUpper(strings.NewReplacer(".", "_", "-", "_").Replace(path))
+}
+
+// variables returns the names that the setting has in the environment, former ones apart.
 func (s setting) variables(prefix string) []string {
-	name := prefix + "_" + strings.ToUpper(strings.NewReplacer(".", "_", "-", "_").Replace(s.path))
+	name := variable(prefix, s.path)
 	if s.typ == secretType && !s.noFile {
 		return []string{name, name + "_FILE"}
 	}
 	return []string{name}
 }
 
-// flag gives the setting's name as a flag, without the dashes in front; "" when it has none.
+// formerVariables returns the names that the setting once had in the environment.
+func (s setting) formerVariables(prefix string) []string {
+	var names []string
+	for _, path := range s.former {
+		names = append(names, variable(prefix, path))
+	}
+	return names
+}
+
+// flag returns the setting's name as a flag, without the dashes in front; "" when it has none.
 func (s setting) flag() string {
 	if s.noFlag {
 		return ""
 	}
-	return strings.NewReplacer(".", "-", "_", "-").Replace(s.path)
+	return flagName(s.path)
 }
+
+// flagName returns the name that a path has as a flag.
+func flagName(path string) string { return strings.NewReplacer(".", "-", "_", "-").Replace(path) }
 
 func join(prefix, key string) string {
 	if prefix == "" || key == "" {

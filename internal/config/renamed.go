@@ -1,0 +1,145 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"reflect"
+	"slices"
+	"strings"
+)
+
+// Renamer is implemented by the struct given to Load if some of its settings once had other names.
+// FormerNames returns the name of today for each former one, both of a setting or both of a mapping
+// of settings: {"http.drain_delay": "drain.delay"}. Load takes the former name wherever it takes
+// today's, and tells Options.Warn; both in the file, both in the environment or both as flags is an
+// error. Secrets, and settings within lists, have no former names.
+type Renamer interface{ FormerNames() map[string]string }
+
+// settingsOf lists the leaves of a settings struct with their former names.
+func settingsOf(v reflect.Value) ([]setting, error) {
+	all, err := settings(v.Type())
+	if err != nil {
+		return nil, err
+	}
+	names := formerNames(v)
+	for _, former := range slices.Sorted(maps.Keys(names)) {
+		used := false
+		for i := range all {
+			rest, below := strings.CutPrefix(all[i].path, names[former])
+			if below && (rest == "" || rest[0] == '.') && !isSecret(all[i].typ) {
+				all[i].former = append(all[i].former, former+rest)
+				used = true
+			}
+		}
+		if !used {
+			return nil, fmt.Errorf("config: expected %s to be a setting's name today, got none of that name",
+				names[former])
+		}
+	}
+	return all, nil
+}
+
+func formerNames(v reflect.Value) map[string]string {
+	if r, ok := v.Addr().Interface().(Renamer); ok {
+		return r.FormerNames()
+	}
+	return nil
+}
+
+// rename gives what the document has under former names the names of today.
+func (l *loader) rename(root *node, names map[string]string) {
+	for _, former := range slices.Sorted(maps.Keys(names)) {
+		e, given := root.take(former)
+		if !given {
+			continue
+		}
+		p := &Problem{File: l.file, Line: e.line, Column: e.column, Path: former}
+		if now, both := root.entry(names[former]); both {
+			p.Err = fmt.Errorf("expected this or %s, its name today, got both: line %d has the other",
+				names[former], now.line)
+			l.add(p)
+			continue
+		}
+		root.put(names[former], e)
+		p.Err = formerName(names[former])
+		l.warn(p)
+	}
+}
+
+// formerName is what a warning says.
+func formerName(today string) error {
+	return errors.New("this is a former name, which is still accepted: write " + today)
+}
+
+// given returns what one source other than the file has for a setting, under its name or under a
+// former one. spell returns the name that a path has there, and look what is given under a name.
+func (l *loader) given(s setting, spell func(path string) string,
+	look func(name string) (string, bool)) (name, value string, set bool) {
+	name = spell(s.path)
+	value, set = look(name)
+	for _, former := range s.former {
+		old := spell(former)
+		text, oldSet := look(old)
+		switch {
+		case oldSet && set:
+			l.add(&Problem{Source: old, Path: s.path,
+				Err: fmt.Errorf("expected %s or %s, got both", name, old)})
+		case oldSet:
+			l.warn(&Problem{Source: old, Path: s.path, Err: formerName(name)})
+			name, value, set = old, text, true
+		}
+	}
+	return name, value, set
+}
+
+// entry returns the entry at a path, through mappings alone.
+func (n *node) entry(path string) (entry, bool) {
+	key, rest, deeper := strings.Cut(path, ".")
+	i := slices.IndexFunc(n.entries, func(e entry) bool { return e.key == key })
+	switch {
+	case i < 0:
+		return entry{}, false
+	case deeper:
+		return n.entries[i].value.entry(rest)
+	}
+	return n.entries[i], true
+}
+
+// take is entry, and takes the entry out. A mapping that has nothing else goes with it: it need not
+// be one that there is today.
+func (n *node) take(path string) (e entry, given bool) {
+	key, rest, deeper := strings.Cut(path, ".")
+	i := slices.IndexFunc(n.entries, func(e entry) bool { return e.key == key })
+	if i < 0 {
+		return entry{}, false
+	}
+	e, given = n.entries[i], true
+	if deeper {
+		e, given = n.entries[i].value.take(rest)
+	}
+	if given && (!deeper || len(n.entries[i].value.entries) == 0) {
+		n.entries = slices.Delete(n.entries, i, i+1)
+	}
+	return e, given
+}
+
+// put adds an entry at a path, where there is none. The mappings around it that are not there are
+// made, and stand where the entry does.
+func (n *node) put(path string, e entry) {
+	key, rest, deeper := strings.Cut(path, ".")
+	if n.kind == null { // "drain:" with nothing under it
+		n.kind = mapping
+	}
+	if !deeper {
+		n.entries = append(n.entries, entry{key: key, line: e.line, column: e.column, value: e.value})
+		return
+	}
+	i := slices.IndexFunc(n.entries, func(in entry) bool { return in.key == key })
+	if i < 0 {
+		i = len(n.entries)
+		inner := &node{kind: mapping, line: e.line, column: e.column}
+		n.entries = append(n.entries, entry{key: key, line: e.line, column: e.column, value: inner})
+	}
+	n.entries[i].value.put(rest, e)
+}
