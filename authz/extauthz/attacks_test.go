@@ -180,7 +180,7 @@ func TestAttacksThroughCheck(t *testing.T) {
 	attacks := base.Setup().Attacks()
 	for _, row := range catalogue {
 		t.Run(row.name, func(t *testing.T) {
-			g := &attacked{start(t, base.Again(), roomy, everyLine), attacks}
+			g := &attacked{start(t, base.Again(), roomy), attacks}
 			for _, name := range row.tokens {
 				for _, a := range g.named(t, name) {
 					g.refuses(t, a.Name, a.Token, a.Reason)
@@ -195,9 +195,6 @@ func TestAttacksThroughCheck(t *testing.T) {
 		})
 	}
 }
-
-// everyLine has no audit line suppressed.
-func everyLine(c *Config) { c.Audit = AuditConfig{Rate: 1e6, Burst: 1e6} }
 
 // named gives the hostile tokens of a name with at most one *, which must be some.
 func (g *attacked) named(t *testing.T, name string) (found []josetest.Attack) {
@@ -462,7 +459,7 @@ func weakSecret(t *testing.T, g *attacked) {
 // is listed as reserved.
 func TestEveryReasonIsGivenByCheck(t *testing.T) {
 	w := authztest.New()
-	g := &attacked{bench: start(t, w, everyLine)}
+	g := &attacked{bench: start(t, w)}
 	setup := w.Setup()
 	with := func(name, raw string) string {
 		return w.Key.Token(w.Key.Header("at+jwt").JSON(), setup.Claims.With(name, raw).JSON())

@@ -13,13 +13,6 @@ type auditor struct {
 	metrics  *metrics
 }
 
-func newAuditor(c AuditConfig, recorder Recorder, m *metrics) *auditor {
-	if c.Rate == 0 {
-		recorder = nil
-	}
-	return &auditor{recorder: recorder, metrics: m}
-}
-
 // refused records why, what for, from where, and who, when the token was genuine. All but the
 // reason is put together only when the recorder has a line for it.
 func (a *auditor) refused(r *checkRequest, d *authz.Decision) {

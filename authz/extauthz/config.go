@@ -5,7 +5,6 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/sallyport/sallyport/internal/audit"
 	"github.com/sallyport/sallyport/internal/config"
 )
 
@@ -20,7 +19,6 @@ type Config struct {
 	Strip          string        `yaml:"strip" usage:"misspelt identity headers to remove: seen (in the check request) or all (those with _ and . whether seen or not)"`
 	KeepOverrides  bool          `yaml:"keep_overrides" usage:"pass on X-HTTP-Method-Override, X-Original-URL and their kin"`
 	Streams        StreamConfig  `yaml:"streams"`
-	Audit          AuditConfig   `yaml:"audit"`
 }
 
 // StreamConfig says what happens to requests that outlive their token: websockets, gRPC calls,
@@ -32,16 +30,6 @@ type StreamConfig struct {
 	// Least is what a request gets whose token is about to expire.
 	Least time.Duration `yaml:"least" usage:"how long a request may last at least"`
 }
-
-// AuditConfig bounds the audit lines that refused requests make, for each reason by itself, so that
-// a flood of one leaves the others theirs. What is left out is counted.
-type AuditConfig struct {
-	Rate  float64 `yaml:"rate" usage:"audit lines a second for refusals of one reason; 0 for none"`
-	Burst int     `yaml:"burst" usage:"and at once"`
-}
-
-// Limit is what the recorder is to keep to.
-func (c AuditConfig) Limit() audit.Limit { return audit.Limit{Rate: c.Rate, Burst: c.Burst} }
 
 // The values of Config.Strip.
 const (
@@ -60,16 +48,15 @@ func DefaultConfig() Config {
 		KeyWaiters:     256,
 		Strip:          stripAll,
 		Streams:        StreamConfig{EndAtExpiry: true, Least: 5 * time.Second},
-		Audit:          AuditConfig{Rate: 20, Burst: 100},
 	}
 }
 
 // Validate checks the bounds.
 func (c Config) Validate() error {
 	var errs []error
-	check := func(ok bool, path, expected string, found any) {
+	check := func(ok bool, path, expected string, got any) {
 		if !ok {
-			errs = append(errs, config.At(path, "expected %s, found %v", expected, found))
+			errs = append(errs, config.At(path, "expected %s, got %v", expected, got))
 		}
 	}
 	_, err := c.mode()
@@ -87,17 +74,7 @@ func (c Config) Validate() error {
 // Validate checks the bounds.
 func (c StreamConfig) Validate() error {
 	if c.EndAtExpiry && (c.Least < 100*time.Millisecond || c.Least > time.Hour) {
-		return config.At("least", "expected 100ms to 1h, found %v", c.Least)
-	}
-	return nil
-}
-
-// Validate checks the bounds.
-func (c AuditConfig) Validate() error {
-	if c.Rate < 0 || c.Burst < 0 || (c.Rate > 0 && c.Burst == 0) {
-		return config.At("rate",
-			"expected a rate and a burst of 1 or more, or a rate of 0, found %v and %d", c.Rate,
-			c.Burst)
+		return config.At("least", "expected 100ms to 1h, got %v", c.Least)
 	}
 	return nil
 }

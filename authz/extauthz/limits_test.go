@@ -21,6 +21,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/sallyport/sallyport/authz/authztest"
+	"github.com/sallyport/sallyport/internal/eventually"
 )
 
 func asIsOption() grpc.CallOption { return grpc.ForceCodecV2(asIs{encoding.GetCodecV2("proto")}) }
@@ -237,7 +238,7 @@ func TestConnectionsAreBounded(t *testing.T) {
 	if err := b.conn.Close(); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "the second connection is served", func() bool {
+	eventually.True(t, "the second connection is served", func() bool {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
 		return second.Invoke(ctx, "/"+serviceName+"/Check", request, &authv3.CheckResponse{},

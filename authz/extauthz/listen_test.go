@@ -16,6 +16,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/sallyport/sallyport/authz/authztest"
+	"github.com/sallyport/sallyport/internal/eventually"
 	"github.com/sallyport/sallyport/internal/jose/josetest"
 )
 
@@ -116,7 +117,7 @@ func TestDrainFinishesWhatIsUnderWay(t *testing.T) {
 	tok := never.Token(never.Header("at+jwt").JSON(), b.world.Setup().Claims.JSON())
 	answers := make(chan authztest.Answer, 1)
 	go func() { answers <- b.ask(t, false)(authztest.Get("/protected", "authorization", "Bearer "+tok)) }()
-	eventually(t, "the check is under way", func() bool { return b.world.Keys.Awaited() == 1 })
+	eventually.True(t, "the check is under way", func() bool { return b.world.Keys.Awaited() == 1 })
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 	defer cancel()
 	b.server.Drain(ctx)
@@ -143,7 +144,7 @@ func TestDrainEndsWithItsContext(t *testing.T) {
 	go func() {
 		ended <- b.conn.Invoke(context.Background(), "/"+serviceName+"/Check", message(encoded(authztest.Get("/protected", "authorization", "Bearer "+tok), false)), &authv3.CheckResponse{}, asIsOption())
 	}()
-	eventually(t, "the check is under way", func() bool { return b.world.Keys.Awaited() == 1 })
+	eventually.True(t, "the check is under way", func() bool { return b.world.Keys.Awaited() == 1 })
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	b.server.Drain(ctx)

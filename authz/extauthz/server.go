@@ -68,7 +68,7 @@ func New(engine *authz.Engine, c Config, o Options) (*Server, error) {
 	if engine == nil || o.Instant == nil || o.Ready == nil {
 		return nil, errors.New("extauthz: expected an engine, Instant and Ready, got none")
 	}
-	if err := errors.Join(c.Validate(), c.Streams.Validate(), c.Audit.Validate()); err != nil {
+	if err := errors.Join(c.Validate(), c.Streams.Validate()); err != nil {
 		return nil, fmt.Errorf("extauthz: %w", err)
 	}
 	broken, ok := engine.Refusal(token.ReasonInternal).Wire.(*answer)
@@ -84,7 +84,7 @@ func New(engine *authz.Engine, c Config, o Options) (*Server, error) {
 		metrics: newMetrics(o.Registry),
 		panics:  rate.NewLimiter(panicRate, panicBurst),
 	}
-	s.audit = newAuditor(c.Audit, o.Audit, s.metrics)
+	s.audit = &auditor{recorder: o.Audit, metrics: s.metrics}
 	s.grpc = grpc.NewServer(serverOptions(c)...)
 	s.grpc.RegisterService(&serviceDesc, s)
 	healthpb.RegisterHealthServer(s.grpc, health{ready: o.Ready})

@@ -20,6 +20,7 @@ import (
 
 	"github.com/sallyport/sallyport/authz"
 	"github.com/sallyport/sallyport/authz/authztest"
+	"github.com/sallyport/sallyport/internal/eventually"
 	"github.com/sallyport/sallyport/internal/jose/josetest"
 	"github.com/sallyport/sallyport/internal/token"
 )
@@ -221,7 +222,7 @@ func TestOnlySoManyChecksWaitForKeys(t *testing.T) {
 			b.server.check(ctx, r)
 		})
 	}
-	eventually(t, "all places are taken", func() bool { return b.world.Keys.Awaited() == places })
+	eventually.True(t, "all places are taken", func() bool { return b.world.Keys.Awaited() == places })
 	authztest.Compare(t, authztest.Invalid(token.ReasonUnknownKey), answerOf(t, b.send(t, request)))
 	if n := b.world.Keys.Awaited(); n != places+1 {
 		t.Errorf("keys were asked for %d times, want %d", n, places+1)
@@ -340,15 +341,5 @@ func unmarshal(t testing.TB, a *answer, to *authv3.CheckResponse) {
 	}
 	if err != nil {
 		t.Fatal(err)
-	}
-}
-
-// eventually waits for a condition.
-func eventually(t testing.TB, what string, condition func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); !condition(); time.Sleep(time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("waited in vain: %s", what)
-		}
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/sallyport/sallyport/internal/config"
+	"github.com/sallyport/sallyport/internal/eventually"
 	"github.com/sallyport/sallyport/internal/redisconn"
 	"github.com/sallyport/sallyport/internal/redisconn/redistest"
 	"github.com/sallyport/sallyport/internal/revocation"
@@ -44,7 +45,7 @@ func TestAGateIsFreshAgainAfterRedisGotAnotherAuthority(t *testing.T) {
 			Redis redisconn.Config `yaml:"redis"`
 		}
 		file.Redis = redisconn.DefaultConfig()
-		must(t, config.Load(&file, config.Options{EnvPrefix: envPrefix}))
+		must(t, config.Load(&file, config.Options{EnvPrefix: "SALLYPORT"}))
 		c.Password = file.Redis.Password
 	})
 	r := s.serve("--redis-tls-enabled", "--redis-tls-ca-file", at("ca.pem"), "--redis-tls-cert-file", at("client.crt"), "--redis-tls-key-file", at("client.key")).
@@ -52,12 +53,12 @@ func TestAGateIsFreshAgainAfterRedisGotAnotherAuthority(t *testing.T) {
 	live, gone := s.token("s-1"), s.token("s-2")
 	r.wants(200, "", "/protected", live)
 	server.Stop()
-	eventually(t, "the gate is stale",
+	eventually.True(t, "the gate is stale",
 		func() bool { _, reason, _ := r.ask("/protected", live); return reason == "stale" })
 	renew("the second password")
-	eventually(t, "the gate is fresh again",
+	eventually.True(t, "the gate is fresh again",
 		func() bool { status, _, _ := r.ask("/protected", live); return status == 200 })
-	eventually(t, "a revocation is acknowledged", func() bool {
+	eventually.True(t, "a revocation is acknowledged", func() bool {
 		_, err := s.log.Append(
 			t.Context(),
 			[]revocation.Request{
@@ -66,7 +67,7 @@ func TestAGateIsFreshAgainAfterRedisGotAnotherAuthority(t *testing.T) {
 		)
 		return err == nil
 	})
-	eventually(t, "the revocation is in force",
+	eventually.True(t, "the revocation is in force",
 		func() bool { _, reason, _ := r.ask("/protected", gone); return reason == "revoked" })
 	r.stopped()
 }
@@ -94,15 +95,15 @@ func TestAChangedPolicyIsInForceWithoutASignal(t *testing.T) {
 	r.wants(200, "", "/protected", tok)
 	s.configure("{match: {path: /protected}, require: {roles: [nobody]}}")
 	mount("..2")
-	eventually(t, "the new policy is in force",
+	eventually.True(t, "the new policy is in force",
 		func() bool { _, reason, _ := r.ask("/protected", tok); return reason == "insufficient_role" })
 	s.configure("{match: {path: protected}}")
 	mount("..3")
-	eventually(t, "the broken policy is told of",
+	eventually.True(t, "the broken policy is told of",
 		func() bool { return strings.Contains(r.log.String(), "does not begin with a slash") })
 	r.wants(403, "insufficient_role", "/protected", tok)
 	must(t, os.Remove(link))
-	eventually(t, "the missing policy is told of",
+	eventually.True(t, "the missing policy is told of",
 		func() bool { return strings.Contains(r.log.String(), "no such file") })
 	r.wants(403, "insufficient_role", "/protected", tok)
 	if n := strings.Count(r.log.String(), "does not begin with a slash"); n != 1 {
@@ -129,7 +130,7 @@ func TestAReloadSaysWhetherThePolicyHasChanged(t *testing.T) {
 	r := s.serve().ready()
 	first := digest()
 	must(t, syscall.Kill(os.Getpid(), syscall.SIGHUP))
-	eventually(t, "the reload says that nothing has changed", func() bool {
+	eventually.True(t, "the reload says that nothing has changed", func() bool {
 		return strings.Contains(r.log.String(), "reloaded: nothing has changed") &&
 			strings.Contains(r.log.String(), first)
 	})
@@ -138,7 +139,7 @@ func TestAReloadSaysWhetherThePolicyHasChanged(t *testing.T) {
 	}
 	s.configure("{match: {path: /elsewhere}}")
 	must(t, syscall.Kill(os.Getpid(), syscall.SIGHUP))
-	eventually(t, "another policy is in force",
+	eventually.True(t, "another policy is in force",
 		func() bool { _, reason, _ := r.ask("/protected", s.token("s-1")); return reason == "no_route" })
 	if text := r.get("/readyz", 200); !strings.Contains(text, `"policy":"`+digest()+`"`) {
 		t.Errorf("/readyz shows another digest than %s: %s", digest(), text)

@@ -14,6 +14,7 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"github.com/sallyport/sallyport/internal/eventually"
 	"golang.org/x/crypto/argon2"
 )
 
@@ -79,7 +80,7 @@ func TestAFloodFromOneNetworkKeepsNobodyFromLoggingIn(t *testing.T) {
 			}
 		})
 	}
-	await(t, "the flood to fill the queue", func() bool { return turnedAway.Load() > 0 })
+	eventually.True(t, "the flood to fill the queue", func() bool { return turnedAway.Load() > 0 })
 	statuses := map[int]int{}
 	const honest = 33
 	for i := range honest {
@@ -205,7 +206,7 @@ func TestAnUpgradedHashEndsNoSession(t *testing.T) {
 	r := f.start("one")
 	first := r.login()
 	path := filepath.Join(f.dir, "users.yaml")
-	await(t, "the hash to be replaced", func() bool {
+	eventually.True(t, "the hash to be replaced", func() bool {
 		text, err := os.ReadFile(path)
 		return err == nil && strings.Contains(string(text), "$argon2id$") &&
 			!strings.Contains(string(text), "pbkdf2")

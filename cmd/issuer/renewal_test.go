@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/sallyport/sallyport/internal/eventually"
 	"github.com/sallyport/sallyport/internal/redisconn/redistest"
 )
 
@@ -43,11 +44,11 @@ func TestLoginsWorkAfterRedisGotAnotherAuthorityCertificateAndPassword(t *testin
 	before := one.login()
 	s.Stop()
 	renew("the second password")
-	await(t, "a login to work again", func() bool {
+	eventually.True(t, "a login to work again", func() bool {
 		return post(t, one.url+"/login", "",
 			map[string]string{"username": "alice", "password": password}).status == http.StatusOK
 	})
-	await(t, "a logout of a session of before to be acknowledged", func() bool {
+	eventually.True(t, "a logout of a session of before to be acknowledged", func() bool {
 		return post(t, one.url+"/logout", before.str("access_token"), nil).status == http.StatusOK
 	})
 	if all := one.stdout.String() + one.stderr.String(); strings.Contains(all, "second password") {
@@ -97,7 +98,7 @@ func TestAReloadSaysWhetherAnythingHasChanged(t *testing.T) {
 	if err := syscall.Kill(os.Getpid(), syscall.SIGHUP); err != nil {
 		t.Fatal(err)
 	}
-	await(t, "the reload of what is as it was to say so", func() bool {
+	eventually.True(t, "the reload of what is as it was to say so", func() bool {
 		return strings.Contains(one.stderr.String(), `"msg":"reloaded: nothing has changed"`) &&
 			strings.Contains(one.stderr.String(), first)
 	})

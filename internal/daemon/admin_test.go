@@ -11,12 +11,13 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/sallyport/sallyport/internal/daemon"
+	"github.com/sallyport/sallyport/internal/eventually"
 )
 
 // serving is a process whose admin port is asked.
 func serving(t *testing.T, o daemon.Options) *process {
 	p := run(t, o, daemon.Part{Name: "server", Run: forever, Ready: func() error { return nil }})
-	until(t, "ready", p.ready)
+	eventually.True(t, "ready", p.ready)
 	t.Cleanup(func() {
 		p.stop()
 		if err := p.end(); err != nil {
@@ -71,7 +72,7 @@ func TestOneRegistryMayServeTwoRuns(t *testing.T) {
 	registry := prometheus.NewRegistry()
 	for range 2 {
 		p := run(t, daemon.Options{Registry: registry}, daemon.Part{Name: "server", Run: forever})
-		until(t, "ready", p.ready)
+		eventually.True(t, "ready", p.ready)
 		p.stop()
 		if err := p.end(); err != nil {
 			t.Fatal(err)

@@ -1,12 +1,14 @@
 package daemon
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/sallyport/sallyport/internal/config"
 )
@@ -39,6 +41,26 @@ func (c Config) Validate() error {
 			c.Listen)
 	}
 	return nil
+}
+
+// DrainConfig is key `drain:` of a daemon's file: how it stops.
+type DrainConfig struct {
+	Delay time.Duration `yaml:"delay" usage:"how long to go on answering after saying that it is not ready, so that load balancers and Envoys have seen it"`
+	// Timeout is the bound of draining, and again of stopping; 0 is 10 s.
+	Timeout time.Duration `yaml:"timeout" usage:"how long what is under way may take to end"`
+}
+
+// Validate refuses a stop that nobody would wait for.
+func (c DrainConfig) Validate() error {
+	var errs []error
+	check := func(path string, d time.Duration) {
+		if d < 0 || d > time.Hour {
+			errs = append(errs, config.At(path, "expected 0s to 1h, got %v", d))
+		}
+	}
+	check("delay", c.Delay)
+	check("timeout", c.Timeout)
+	return errors.Join(errs...)
 }
 
 // CheckListen refuses what is no address to listen on: host:port, the host being a name, an IP

@@ -20,6 +20,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/sallyport/sallyport/internal/daemon"
+	"github.com/sallyport/sallyport/internal/eventually"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -94,18 +95,6 @@ func (p *process) get(path string) (int, string) {
 	return status, body
 }
 
-// until waits for a condition.
-func until(t *testing.T, what string, ok func() bool) {
-	t.Helper()
-	deadline := time.Now().Add(20 * time.Second)
-	for !ok() {
-		if time.Now().After(deadline) {
-			t.Fatalf("waited in vain until %s", what)
-		}
-		time.Sleep(time.Millisecond)
-	}
-}
-
 func (p *process) ready() bool {
 	status, _ := p.get("/readyz")
 	return status == http.StatusOK
@@ -157,7 +146,7 @@ func TestReadyOnlyWhileEveryPartSaysSo(t *testing.T) {
 		mu.Lock()
 		delete(why, s.settle)
 		mu.Unlock()
-		until(t, "/readyz says "+s.body, func() bool {
+		eventually.True(t, "/readyz says "+s.body, func() bool {
 			status, body := p.get("/readyz")
 			return status == s.status && body == s.body+"\n"
 		})
@@ -171,7 +160,7 @@ func TestReadyOnlyWhileEveryPartSaysSo(t *testing.T) {
 func TestACheckThatPanicsIsNotReady(t *testing.T) {
 	p := run(t, daemon.Options{},
 		daemon.Part{Name: "keys", Run: forever, Ready: func() error { panic("canary") }})
-	until(t, "the process has started", func() bool {
+	eventually.True(t, "the process has started", func() bool {
 		_, body := p.get("/readyz")
 		return body == `{"ready":false,"waiting":{"keys":"its check has panicked"}}`+"\n"
 	})
@@ -213,7 +202,7 @@ func TestStoppingIsNotReadyThenDrainsThenStopsTheLastPartFirst(t *testing.T) {
 	}
 	p = run(t, daemon.Options{}, part("redis"), part("log"), part("server"))
 	close(started)
-	until(t, "ready", p.ready)
+	eventually.True(t, "ready", p.ready)
 	p.stop()
 	if err := p.end(); err != nil {
 		t.Error(err)
@@ -288,7 +277,7 @@ func TestAPartThatStopsWithAnErrorIsReported(t *testing.T) {
 			Run:  func(ctx context.Context) error { <-ctx.Done(); return errors.New("not flushed") },
 		},
 	)
-	until(t, "ready", p.ready)
+	eventually.True(t, "ready", p.ready)
 	p.stop()
 	if err := p.end(); err == nil || err.Error() != "daemon: part log: stopping: not flushed" {
 		t.Errorf("got %v", err)
@@ -302,7 +291,7 @@ func TestAPartMayEndByBeingDrained(t *testing.T) {
 		Run:   func(context.Context) error { <-drained; return http.ErrServerClosed },
 		Drain: func(context.Context) { close(drained) },
 	})
-	until(t, "ready", p.ready)
+	eventually.True(t, "ready", p.ready)
 	p.stop()
 	if err := p.end(); err != nil {
 		t.Errorf("got %v", err)
@@ -315,7 +304,7 @@ func TestADrainThatPanicsDoesNotKeepTheOthersFromDraining(t *testing.T) {
 		daemon.Part{Name: "log", Run: forever, Drain: func(context.Context) { drained = true }},
 		daemon.Part{Name: "server", Run: forever, Drain: func(context.Context) { panic("canary") }},
 	)
-	until(t, "ready", p.ready)
+	eventually.True(t, "ready", p.ready)
 	p.stop()
 	if err := p.end(); err != nil || !drained {
 		t.Errorf("drained %v, %v", drained, err)
@@ -340,16 +329,16 @@ func TestReloadOnHangup(t *testing.T) {
 		calls++
 		return answers[calls-1]
 	}}, daemon.Part{Name: "server", Run: forever})
-	until(t, "ready", p.ready)
+	eventually.True(t, "ready", p.ready)
 	for i, want := range []string{
 		`sallyport_reloads_total{result="ok"} 1`, `sallyport_reloads_total{result="failed"} 1`, `sallyport_reloads_total{result="ok"} 2`,
 	} {
 		if err := syscall.Kill(syscall.Getpid(), syscall.SIGHUP); err != nil {
 			t.Fatal(err)
 		}
-		until(t, want, func() bool { _, body := p.get("/metrics"); return strings.Contains(body, want) })
+		eventually.True(t, want, func() bool { _, body := p.get("/metrics"); return strings.Contains(body, want) })
 		gauge := "sallyport_reload_last_ok " + map[bool]string{true: "1", false: "0"}[answers[i] == nil]
-		until(t, gauge,
+		eventually.True(t, gauge,
 			func() bool { _, body := p.get("/metrics"); return strings.Contains(body, gauge) })
 		if !p.ready() {
 			t.Error("not ready after a reload")
@@ -377,14 +366,14 @@ func TestAReloadSaysWhatHasChanged(t *testing.T) {
 		InForce: func() map[string]string { return map[string]string{"policy": digest.Load().(string), "users": "abc"} },
 		Reload:  func(context.Context) error { digest.Store(<-next); return nil },
 	}, daemon.Part{Name: "server", Run: forever})
-	until(t, "ready", p.ready)
+	eventually.True(t, "ready", p.ready)
 	hangup := func(then, want string) {
 		t.Helper()
 		next <- then
 		if err := syscall.Kill(syscall.Getpid(), syscall.SIGHUP); err != nil {
 			t.Fatal(err)
 		}
-		until(t, want, func() bool { return strings.Contains(p.log.String(), want) })
+		eventually.True(t, want, func() bool { return strings.Contains(p.log.String(), want) })
 	}
 	hangup("111111111111", `"msg":"reloaded: nothing has changed"`)
 	hangup("222222222222", `"changed":["policy: 111111111111 -> 222222222222"]`)
@@ -422,11 +411,11 @@ func TestAReloadThatPanicsOrIsMissingChangesNothing(t *testing.T) {
 	for name, reload := range map[string]func(context.Context) error{"panics": func(context.Context) error { panic("canary") }, "missing": nil} {
 		t.Run(name, func(t *testing.T) {
 			p := run(t, daemon.Options{Reload: reload}, daemon.Part{Name: "server", Run: forever})
-			until(t, "ready", p.ready)
+			eventually.True(t, "ready", p.ready)
 			if err := syscall.Kill(syscall.Getpid(), syscall.SIGHUP); err != nil {
 				t.Fatal(err)
 			}
-			until(t, "the log tells of it", func() bool {
+			eventually.True(t, "the log tells of it", func() bool {
 				return strings.Contains(p.log.String(), "reload failed") ||
 					strings.Contains(p.log.String(), "nothing to reload")
 			})
