@@ -94,8 +94,8 @@ const minAdminToken = 32
 type AuditConfig struct {
 	File config.Path `yaml:"file" usage:"file that security events are appended to; empty: standard output"`
 	// Failures are what strangers can make happen as often as they like.
-	Rate  float64 `yaml:"rate" flag:"-" usage:"lines a second of failures of one kind and reason; more are counted"`
-	Burst int     `yaml:"burst" flag:"-" usage:"and at once"`
+	Rate  float64 `yaml:"rate" usage:"lines a second of failures of one kind and reason; more are counted"`
+	Burst int     `yaml:"burst" usage:"and at once"`
 }
 
 // Validate refuses limits that leave nothing, or everything.
