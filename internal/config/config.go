@@ -28,8 +28,6 @@ package config
 
 import (
 	"fmt"
-	"os"
-	"path/filepath"
 	"reflect"
 
 	"github.com/spf13/pflag"
@@ -97,83 +95,4 @@ func target(dst any) (reflect.Value, error) {
 		return reflect.Value{}, fmt.Errorf("config: expected a pointer to a struct, got %T", dst)
 	}
 	return v.Elem(), nil
-}
-
-// loader is the state of one Load: what is wrong so far, and where each value came from.
-type loader struct {
-	file, dir string
-	prefix    string
-	lookup    func(string) (string, bool)
-	environ   func() []string
-	flags     bool
-	origins   map[string]origin
-	leaves    map[string]setting
-	problems  []*Problem
-	noted     map[string]bool
-	warn      func(*Problem)
-}
-
-func newLoader(o Options) *loader {
-	l := &loader{
-		file:    o.File,
-		dir:     filepath.Dir(o.File),
-		prefix:  o.EnvPrefix,
-		lookup:  o.LookupEnv,
-		environ: func() []string { return nil },
-		flags:   o.Flags != nil,
-		origins: map[string]origin{},
-		leaves:  map[string]setting{},
-		noted:   map[string]bool{},
-		warn:    o.Warn,
-	}
-	if l.warn == nil {
-		l.warn = func(*Problem) {}
-	}
-	if l.lookup == nil {
-		l.lookup = os.LookupEnv
-		l.environ = os.Environ
-	}
-	if o.Environ != nil {
-		l.environ = o.Environ
-	}
-	return l
-}
-
-// name refuses a struct two of whose settings would share one variable or flag.
-func (l *loader) name(all []setting) error {
-	vars := map[string]string{}
-	for _, s := range all {
-		l.leaves[s.path] = s
-		for _, name := range append(s.variables("X"), s.formerVariables("X")...) {
-			if other, taken := vars[name]; taken {
-				return fmt.Errorf(
-					"config: settings %s and %s would share one variable: rename one", other,
-					s.path)
-			}
-			vars[name] = s.path
-		}
-	}
-	return nil
-}
-
-// readFile fills v from the file, if there is one; false when the file could not be read at all.
-func (l *loader) readFile(v reflect.Value, o Options) bool {
-	if o.File == "" {
-		return true
-	}
-	limit := o.MaxSize
-	if limit == 0 {
-		limit = MaxSize
-	}
-	root, problems := readDocument(o.File, o.Content, limit)
-	for _, p := range problems {
-		l.add(p)
-	}
-	if root == nil {
-		return false
-	}
-	l.rename(root, formerNames(v))
-	l.origins[""] = origin{line: root.line, column: root.column}
-	l.fill(v, root, "")
-	return true
 }

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"path/filepath"
 	"reflect"
-	"strings"
 )
 
 // fill gives v the value of n. It notes every problem and goes on.
@@ -184,31 +183,4 @@ func (l *loader) fillNew(v reflect.Value, n *node, path string) {
 		return
 	}
 	l.fill(v, n, path)
-}
-
-// fileKey is the key that names a secret's file; "" when the field is no secret.
-func (f field) fileKey() string {
-	if f.noFile || deref(f.typ) != secretType {
-		return ""
-	}
-	return f.key + "_file"
-}
-
-func keysOf(fields []field) []string {
-	var keys []string
-	for _, f := range fields {
-		keys = append(keys, f.key)
-		if f.fileKey() != "" {
-			keys = append(keys, f.fileKey())
-		}
-	}
-	return keys
-}
-
-// unknownKey names the nearest known key, or all of them when none is near.
-func unknownKey(key string, known []string) error {
-	if near := nearest(key, known); near != "" {
-		return fmt.Errorf("unknown key: did you mean %s?", near)
-	}
-	return fmt.Errorf("unknown key: expected one of %s", strings.Join(known, ", "))
 }

@@ -38,29 +38,6 @@ func BindFlags(fs *pflag.FlagSet, dst any) {
 	}
 }
 
-// readFlags fills v from the flags that the user set.
-func (l *loader) readFlags(v reflect.Value, all []setting, fs *pflag.FlagSet) {
-	if fs == nil {
-		return
-	}
-	spell := func(path string) string { return "--" + flagName(path) }
-	for _, s := range all {
-		if s.flag() == "" {
-			continue
-		}
-		name, value, set := l.given(s, spell, func(name string) (string, bool) {
-			f := fs.Lookup(strings.TrimPrefix(name, "--"))
-			if f == nil || !f.Changed {
-				return "", false
-			}
-			return flagText(f.Value), true
-		})
-		if set {
-			l.sourced(s, name, setAny(s.in(v), value))
-		}
-	}
-}
-
 // flagText gives a flag's value as the environment would spell it, also for flags that BindFlags
 // did not declare.
 func flagText(value pflag.Value) string {

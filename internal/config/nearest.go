@@ -1,6 +1,9 @@
 package config
 
-import "strings"
+import (
+	"fmt"
+	"strings"
+)
 
 // nearest returns the known word that a typist most likely meant by word; "" when none is near.
 func nearest(word string, known []string) string {
@@ -44,4 +47,12 @@ func edits(a, b string) int {
 		}
 	}
 	return current[len(b)]
+}
+
+// unknownKey names the nearest known key, or all of them when none is near.
+func unknownKey(key string, known []string) error {
+	if near := nearest(key, known); near != "" {
+		return fmt.Errorf("unknown key: did you mean %s?", near)
+	}
+	return fmt.Errorf("unknown key: expected one of %s", strings.Join(known, ", "))
 }

@@ -47,50 +47,9 @@ func formerNames(v reflect.Value) map[string]string {
 	return nil
 }
 
-// rename gives what the document has under former names the names of today.
-func (l *loader) rename(root *node, names map[string]string) {
-	for _, former := range slices.Sorted(maps.Keys(names)) {
-		e, given := root.take(former)
-		if !given {
-			continue
-		}
-		p := &Problem{File: l.file, Line: e.line, Column: e.column, Path: former}
-		if now, both := root.entry(names[former]); both {
-			p.Err = fmt.Errorf("expected this or %s, its name today, got both: line %d has the other",
-				names[former], now.line)
-			l.add(p)
-			continue
-		}
-		root.put(names[former], e)
-		p.Err = formerName(names[former])
-		l.warn(p)
-	}
-}
-
 // formerName is what a warning says.
 func formerName(today string) error {
 	return errors.New("this is a former name, which is still accepted: write " + today)
-}
-
-// given returns what one source other than the file has for a setting, under its name or under a
-// former one. spell returns the name that a path has there, and look what is given under a name.
-func (l *loader) given(s setting, spell func(path string) string,
-	look func(name string) (string, bool)) (name, value string, set bool) {
-	name = spell(s.path)
-	value, set = look(name)
-	for _, former := range s.former {
-		old := spell(former)
-		text, oldSet := look(old)
-		switch {
-		case oldSet && set:
-			l.add(&Problem{Source: old, Path: s.path,
-				Err: fmt.Errorf("expected %s or %s, got both", name, old)})
-		case oldSet:
-			l.warn(&Problem{Source: old, Path: s.path, Err: formerName(name)})
-			name, value, set = old, text, true
-		}
-	}
-	return name, value, set
 }
 
 // entry returns the entry at a path, through mappings alone.

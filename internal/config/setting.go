@@ -242,3 +242,22 @@ func isScalar(t reflect.Type) bool {
 func isSecret(t reflect.Type) bool {
 	return t == secretType || t.Kind() == reflect.Slice && deref(t.Elem()) == secretType
 }
+
+// fileKey is the key that names a secret's file; "" when the field is no secret.
+func (f field) fileKey() string {
+	if f.noFile || deref(f.typ) != secretType {
+		return ""
+	}
+	return f.key + "_file"
+}
+
+func keysOf(fields []field) []string {
+	var keys []string
+	for _, f := range fields {
+		keys = append(keys, f.key)
+		if f.fileKey() != "" {
+			keys = append(keys, f.fileKey())
+		}
+	}
+	return keys
+}

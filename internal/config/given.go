@@ -5,7 +5,30 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+
+	"github.com/spf13/pflag"
 )
+
+// given returns what one source other than the file has for a setting, under its name or under a
+// former one. spell returns the name that a path has there, and look what is given under a name.
+func (l *loader) given(s setting, spell func(path string) string,
+	look func(name string) (string, bool)) (name, value string, set bool) {
+	name = spell(s.path)
+	value, set = look(name)
+	for _, former := range s.former {
+		old := spell(former)
+		text, oldSet := look(old)
+		switch {
+		case oldSet && set:
+			l.add(&Problem{Source: old, Path: s.path,
+				Err: fmt.Errorf("expected %s or %s, got both", name, old)})
+		case oldSet:
+			l.warn(&Problem{Source: old, Path: s.path, Err: formerName(name)})
+			name, value, set = old, text, true
+		}
+	}
+	return name, value, set
+}
 
 // readEnv fills v from the environment.
 func (l *loader) readEnv(v reflect.Value, all []setting) {
@@ -71,5 +94,28 @@ func (l *loader) sourced(s setting, source string, err error) {
 	l.origins[s.path] = origin{source: source}
 	if err != nil {
 		l.problem(s.path, err)
+	}
+}
+
+// readFlags fills v from the flags that the user set.
+func (l *loader) readFlags(v reflect.Value, all []setting, fs *pflag.FlagSet) {
+	if fs == nil {
+		return
+	}
+	spell := func(path string) string { return "--" + flagName(path) }
+	for _, s := range all {
+		if s.flag() == "" {
+			continue
+		}
+		name, value, set := l.given(s, spell, func(name string) (string, bool) {
+			f := fs.Lookup(strings.TrimPrefix(name, "--"))
+			if f == nil || !f.Changed {
+				return "", false
+			}
+			return flagText(f.Value), true
+		})
+		if set {
+			l.sourced(s, name, setAny(s.in(v), value))
+		}
 	}
 }
