@@ -52,7 +52,7 @@ func newAnswer(message []byte) *answer {
 	return &answer{buffers: mem.BufferSlice{mem.SliceBuffer(message)}}
 }
 
-// and gives an answer that goes on behind a, which stays as it is.
+// and returns an answer that goes on behind a, which stays as it is.
 func (a *answer) and(more []byte) *answer {
 	buffers := make(mem.BufferSlice, 0, len(a.buffers)+1)
 	return &answer{buffers: append(append(buffers, a.buffers...), mem.SliceBuffer(more))}
@@ -70,7 +70,7 @@ func (r *checkRequest) receive(message mem.Buffer) {
 	r.read(message.ReadOnlyData())
 }
 
-// free gives the message back. Nothing that is a view of it may be used any more.
+// free returns the message to its pool. Nothing that is a view of it may be used any more.
 func (r *checkRequest) free() {
 	if r.buffer != nil {
 		r.buffer.Free()

@@ -21,7 +21,7 @@ type Config struct {
 	Streams        StreamConfig  `yaml:"streams"`
 }
 
-// StreamConfig says what happens to requests that outlive their token: websockets, gRPC calls,
+// StreamConfig is what happens to requests that outlive their token: websockets, gRPC calls,
 // event streams, downloads.
 type StreamConfig struct {
 	// EndAtExpiry has Envoy end them when their token expires, by the header
@@ -37,7 +37,7 @@ const (
 	stripAll  = "all"
 )
 
-// DefaultConfig suits one Envoy or a few hundred.
+// DefaultConfig returns what suits one Envoy or a few hundred.
 func DefaultConfig() Config {
 	return Config{
 		SocketMode:     "0660",
@@ -65,6 +65,7 @@ func (c Config) Validate() error {
 		c.MaxMessage)
 	check(c.MaxStreams >= 1 && c.MaxStreams <= 1<<20, "max_streams", "1 to 1048576", c.MaxStreams)
 	check(c.MaxConnections >= 1, "max_connections", "1 or more", c.MaxConnections)
+	// Longer than any client waits would only keep places from others.
 	check(c.KeyWait >= 0 && c.KeyWait <= 10*time.Second, "key_wait", "0s to 10s", c.KeyWait)
 	check(c.KeyWaiters >= 0, "key_waiters", "0 or more", c.KeyWaiters)
 	check(c.Strip == stripSeen || c.Strip == stripAll, "strip", "seen or all", strconv.Quote(c.Strip))

@@ -207,7 +207,7 @@ func TestAResetRequestHoldsNothing(t *testing.T) {
 	r := new(checkRequest)
 	r.read(generated(t, full()))
 	r.reset()
-	if len(r.Headers) != 0 || r.Path != "" || r.source != nil || r.id != "" || r.once != 0 ||
+	if len(r.Headers) != 0 || r.Path != "" || r.source != nil || r.id != "" || r.has != 0 ||
 		r.path != "" {
 		t.Errorf("got %+v", r)
 	}

@@ -60,7 +60,7 @@ func (c AuditConfig) Validate() error {
 
 func (c AuditConfig) limit() audit.Limit { return audit.Limit{Rate: c.Rate, Burst: c.Burst} }
 
-// DefaultConfig returns what stands where a file says nothing: all but the name, issuers and routes.
+// DefaultConfig returns the defaults: of everything but the issuers and the routes.
 func DefaultConfig() Config {
 	return Config{
 		Listen:     "127.0.0.1:10003",

@@ -1,9 +1,9 @@
 // Package gate is a whole gate, put together from its configuration: key sets, a copy of the
 // revocation log, the policy, the engine, and the server that Envoy asks.
 //
-// Load reads a Config, New puts a gate together, and Run runs it: cmd/authz does no more. Whoever
-// decides within their own process asks the Engine while Run runs, and decides nothing before Ready
-// says so.
+// Load reads a Config, New puts a gate together, and Run runs it: cmd/authz does no more. A
+// program that decides in its own process asks Engine while Run runs; the engine refuses what it
+// cannot know yet, and Ready returns what it waits for.
 package gate
 
 import (
@@ -161,7 +161,7 @@ func (g *Gate) openPolicy() (err error) {
 	return err
 }
 
-// inForce puts another policy in force, and tells of other settings that have changed with it.
+// inForce puts another policy in force, and warns of other settings that have changed with it.
 func (g *Gate) inForce(r *ruled) {
 	g.engine.SetPolicy(r.rules)
 	g.options.Logger.Info("gate: policy in force", "routes", len(r.config.Policy.Routes))
@@ -256,19 +256,19 @@ func (g *Gate) reload(ctx context.Context) error {
 	return errors.Join(g.files.Reload(ctx), g.keys.Reload(ctx))
 }
 
-// Close gives back what New has opened.
+// Close closes what New has opened.
 func (g *Gate) Close() error {
 	var errs []error
 	if g.redis != nil {
 		errs = append(errs, g.redis.Close())
 	}
-	// The last of all, so that it has what others have to say.
+	// The audit log last, so that it has the lines of all others.
 	return errors.Join(append(errs, g.audit.Close())...)
 }
 
 // Check puts the gate together as Run would need it, starts nothing and writes nothing, and returns
-// what Run would have met, and what would keep the gate from being ready; besides, what the policy's
-// author may not have meant.
+// what Run would have met and what would keep the gate from being ready, besides notes on what the
+// policy's author may not have meant.
 func Check(ctx context.Context, c *Config, o Options) (notes []string, err error) {
 	errs := []error{
 		keyset.CheckCacheDir(string(c.KeyCacheDir)),

@@ -1,5 +1,6 @@
-// Command issuer is Sallyport's first door: it checks who somebody is, hands out tokens, and writes
-// the revocation log.
+// Command issuer checks who somebody is, hands out tokens, and writes the revocation log.
+//
+//	issuer serve --config issuer.yaml
 package main
 
 import (

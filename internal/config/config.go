@@ -41,7 +41,7 @@ type Options struct {
 	File string // path of the YAML file; "" for none
 	// what is in File, for whoever has read it already; nil: Load reads it
 	Content []byte
-	// "SALLYPORT": redis.address is SALLYPORT_REDIS_ADDRESS; "" for no environment
+	// as in "SALLYPORT": redis.address is then SALLYPORT_REDIS_ADDRESS; "" for no environment
 	EnvPrefix string
 	LookupEnv func(string) (string, bool) // nil for os.LookupEnv
 	// all variables, "NAME=value", to find misspelt ones; nil for os.Environ, or for none when
@@ -80,10 +80,11 @@ func Load(dst any, o Options) error {
 	if err != nil {
 		return err
 	}
+	// In this order, since each overwrites what those before it have set.
 	read := l.readFile(v, o)
 	l.readEnv(v, all)
 	l.readFlags(v, all, o.Flags)
-	if read {
+	if read { // else every setting of the file would be reported as missing
 		l.validate(v)
 	}
 	return l.err()

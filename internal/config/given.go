@@ -19,7 +19,7 @@ func (l *loader) given(s setting, spell func(path string) string,
 		old := spell(former)
 		text, oldSet := look(old)
 		switch {
-		case oldSet && set:
+		case oldSet && set: // nobody knows which of the two was changed last
 			l.add(&Problem{Source: old, Path: s.path,
 				Err: fmt.Errorf("expected %s or %s, got both", name, old)})
 		case oldSet:
@@ -80,6 +80,7 @@ func (l *loader) misspelt(all []setting) {
 	}
 }
 
+// readEnvSecret fills a secret from the file that a variable names.
 func (l *loader) readEnvSecret(v reflect.Value, s setting, variable, file string) {
 	secret, err := readSecret(file)
 	l.sourced(s, variable, err)

@@ -52,7 +52,7 @@ func newLoader(o Options) *loader {
 	return l
 }
 
-// name refuses a struct two of whose settings would share one variable or flag.
+// name refuses a struct two of whose settings would share one variable, as a.b_c and a_b.c would.
 func (l *loader) name(all []setting) error {
 	vars := map[string]string{}
 	for _, s := range all {
@@ -69,7 +69,8 @@ func (l *loader) name(all []setting) error {
 	return nil
 }
 
-// readFile fills v from the file, if there is one; false when the file could not be read at all.
+// readFile fills v from the file, if there is one. It returns false if the file could not be read at
+// all.
 func (l *loader) readFile(v reflect.Value, o Options) bool {
 	if o.File == "" {
 		return true
@@ -86,12 +87,13 @@ func (l *loader) readFile(v reflect.Value, o Options) bool {
 		return false
 	}
 	l.rename(root, formerNames(v))
+	// A setting that is missing is reported where the file begins.
 	l.origins[""] = origin{line: root.line, column: root.column}
 	l.fill(v, root, "")
 	return true
 }
 
-// rename gives what the document has under former names the names of today.
+// rename moves what the document has under former names to the names of today.
 func (l *loader) rename(root *node, names map[string]string) {
 	for _, former := range slices.Sorted(maps.Keys(names)) {
 		e, given := root.take(former)
@@ -105,7 +107,7 @@ func (l *loader) rename(root *node, names map[string]string) {
 			l.add(p)
 			continue
 		}
-		root.put(names[former], e)
+		root.put(names[former], e) // with its place in the file, for whatever is wrong with it
 		p.Err = formerName(names[former])
 		l.warn(p)
 	}
@@ -127,6 +129,7 @@ const maxProblems = 100
 
 func (l *loader) add(p *Problem) {
 	text := p.Error()
+	// A rule that several values break alike is said once.
 	if l.noted[text] || len(l.problems) == maxProblems {
 		return
 	}
@@ -134,8 +137,8 @@ func (l *loader) add(p *Problem) {
 	l.problems = append(l.problems, p)
 }
 
-// locate finds where the setting at path was given, or where it should have been: in the innermost
-// mapping around it.
+// locate returns the problem with the place where the setting at path was given, or where it should
+// have been: in the innermost mapping around it.
 func (l *loader) locate(path string, err error) *Problem {
 	p := &Problem{Path: path, Err: err}
 	o, given := l.origins[path]
@@ -154,7 +157,7 @@ func (l *loader) locate(path string, err error) *Problem {
 	return p
 }
 
-// names tells how to give a setting when there is no file.
+// names returns how to give a setting when there is no file.
 func (l *loader) names(path string) string {
 	s, leaf := l.leaves[path]
 	if !leaf {
@@ -185,8 +188,8 @@ func blames(problems []*Problem, path string) bool {
 	})
 }
 
-// err joins the problems: those of the file in its order, then the others in the order they were
-// found.
+// err returns the problems as one error: those of the file in its order, then the others in the order
+// in which they were found.
 func (l *loader) err() error {
 	slices.SortStableFunc(l.problems, func(a, b *Problem) int {
 		if a.Source != "" || b.Source != "" {

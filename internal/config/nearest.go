@@ -27,6 +27,7 @@ func plain(s string) string {
 // edits counts the letters to add, drop, change or swap with their neighbour (the restricted
 // Damerau-Levenshtein distance).
 func edits(a, b string) int {
+	// Three rows of the table are enough: a swap looks back two.
 	var before, previous []int
 	current := make([]int, len(b)+1)
 	for j := range current {

@@ -15,7 +15,7 @@ type Problem struct {
 	Err          error  // what was expected and what came
 }
 
-// Error gives "file:line:column: setting: what is wrong", or the variable or flag in the file's
+// Error returns "file:line:column: setting: what is wrong", or has the variable or flag in the file's
 // place.
 func (p *Problem) Error() string {
 	var b strings.Builder
@@ -27,7 +27,7 @@ func (p *Problem) Error() string {
 	case p.File != "":
 		fmt.Fprintf(&b, "%s: ", p.File)
 	}
-	if p.Path != "" && p.Source == "" {
+	if p.Path != "" && p.Source == "" { // a variable or a flag names its setting itself
 		fmt.Fprintf(&b, "%s: ", p.Path)
 	}
 	b.WriteString(p.Err.Error())
@@ -69,7 +69,7 @@ func Within(path string, err error) error {
 			out = append(out, &settingError{path: path, err: e})
 		case e == error(about):
 			out = append(out, &settingError{path: join(path, about.path), err: about.err})
-		default:
+		default: // wrapped: the words around it stay, and it is found by its path
 			out = append(out, &settingError{path: join(path, about.path), err: e})
 		}
 	}

@@ -27,6 +27,7 @@ func settingsOf(v reflect.Value) ([]setting, error) {
 		used := false
 		for i := range all {
 			rest, below := strings.CutPrefix(all[i].path, names[former])
+			// A secret has a file's name besides, in other words in each source: none has been renamed.
 			if below && (rest == "" || rest[0] == '.') && !isSecret(all[i].typ) {
 				all[i].former = append(all[i].former, former+rest)
 				used = true
@@ -47,7 +48,7 @@ func formerNames(v reflect.Value) map[string]string {
 	return nil
 }
 
-// formerName is what a warning says.
+// formerName returns what a warning says.
 func formerName(today string) error {
 	return errors.New("this is a former name, which is still accepted: write " + today)
 }
@@ -65,7 +66,7 @@ func (n *node) entry(path string) (entry, bool) {
 	return n.entries[i], true
 }
 
-// take is entry, and takes the entry out. A mapping that has nothing else goes with it: it need not
+// take is entry, and removes it. A mapping that has nothing else goes with it: it need not
 // be one that there is today.
 func (n *node) take(path string) (e entry, given bool) {
 	key, rest, deeper := strings.Cut(path, ".")

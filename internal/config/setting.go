@@ -40,7 +40,7 @@ func walkFields(t reflect.Type, around setting, depth int, leaf func(setting)) e
 		s := around.with(f)
 		switch {
 		case isScalar(s.typ), s.typ.Kind() == reflect.Slice && isScalar(deref(s.typ.Elem())):
-			s.noFlag = s.noFlag || isSecret(s.typ)
+			s.noFlag = s.noFlag || isSecret(s.typ) // the process list shows flags
 			leaf(s)
 		case s.typ.Kind() == reflect.Struct:
 			err = walkFields(s.typ, s, depth+1, leaf)
@@ -54,7 +54,7 @@ func walkFields(t reflect.Type, around setting, depth int, leaf func(setting)) e
 	return nil
 }
 
-// with gives the setting that a field of s is.
+// with returns the setting that a field of s is.
 func (s setting) with(f field) setting {
 	return setting{
 		path:   join(s.path, f.key),
@@ -99,7 +99,7 @@ func fieldsOf(t reflect.Type) ([]field, error) {
 	seen := map[string]bool{}
 	for i := range t.NumField() {
 		f := t.Field(i)
-		if !f.IsExported() && !f.Anonymous {
+		if !f.IsExported() && !f.Anonymous { // an embedded type may have exported fields itself
 			continue
 		}
 		group, err := fieldsOfOne(t, f)
@@ -140,7 +140,7 @@ func fieldsOfOne(t reflect.Type, f reflect.StructField) ([]field, error) {
 	return []field{one}, nil
 }
 
-// in gives the setting's value within v, making what pointers on the way need.
+// in returns the setting's value within v, making what pointers on the way need.
 func (s setting) in(v reflect.Value) reflect.Value {
 	for _, i := range s.index {
 		v = settle(v).Field(i)
@@ -224,7 +224,7 @@ var (
 	unmarshalType = reflect.TypeFor[encoding.TextUnmarshaler]()
 )
 
-// isScalar reports whether one text gives a value of type t.
+// isScalar reports whether one text makes a value of type t.
 func isScalar(t reflect.Type) bool {
 	if t == secretType || reflect.PointerTo(t).Implements(unmarshalType) {
 		return true
@@ -243,7 +243,7 @@ func isSecret(t reflect.Type) bool {
 	return t == secretType || t.Kind() == reflect.Slice && deref(t.Elem()) == secretType
 }
 
-// fileKey is the key that names a secret's file; "" when the field is no secret.
+// fileKey returns the key that names a secret's file; "" when the field is no secret.
 func (f field) fileKey() string {
 	if f.noFile || deref(f.typ) != secretType {
 		return ""

@@ -79,7 +79,7 @@ func CheckListen(path, address string) error {
 	return nil
 }
 
-// hostSigns are what names of hosts consist of.
+// hostSigns is what names of hosts consist of.
 const hostSigns = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._"
 
 func loopback(host string) bool {
@@ -93,7 +93,7 @@ type LogConfig struct {
 	Format string `yaml:"format" usage:"json, or text for people"`
 }
 
-// DefaultLogConfig logs JSON from level info on.
+// DefaultLogConfig returns JSON from level info on.
 func DefaultLogConfig() LogConfig { return LogConfig{Level: "info", Format: "json"} }
 
 var (

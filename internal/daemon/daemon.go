@@ -2,8 +2,8 @@
 // port.
 //
 // It promises:
-//   - The process is ready only while every part says so, and not ready from the moment it is told
-//     to stop.
+//   - The process is ready only while every part is, and not ready from the moment it is told to
+//     stop.
 //   - It stops in order: not ready, DrainDelay for load balancers to notice, then every part
 //     drains, then every part stops, the last one first; the admin port answers until the end.
 //     Each step has a bound in time.
@@ -55,7 +55,7 @@ type Options struct {
 	DrainTimeout  time.Duration           // bound of draining, and again of stopping; 0 is 10 s
 	Reload        func(context.Context) error
 	// InForce names what can change while the process runs, each with a digest of what is in force:
-	// /readyz shows them, and a reload says which have changed. nil: nothing can.
+	// /readyz shows them, and a reload logs which have changed. nil: nothing can.
 	InForce func() map[string]string
 }
 
@@ -77,6 +77,7 @@ func Run(ctx context.Context, o Options, parts ...Part) error {
 	if err != nil {
 		return err
 	}
+	// The admin port is the first to start and the last to stop: it answers all the while.
 	all := append([]Part{admin.part()}, parts...)
 	all = append(all, r.part())
 	l := &life{log: o.Logger, health: h, delay: o.DrainDelay, timeout: o.DrainTimeout}
@@ -91,14 +92,13 @@ func Run(ctx context.Context, o Options, parts ...Part) error {
 	return nil
 }
 
-// toldError is one that stands in the log already.
+// toldError is an error that is in the log already.
 type toldError struct{ error }
 
 // Unwrap returns what went wrong.
 func (e *toldError) Unwrap() error { return e.error }
 
-// Told reports whether an error of Run stands in the log already, so that nobody needs to print it
-// again.
+// Told reports whether an error of Run is in the log already, so that nobody needs to print it again.
 func Told(err error) bool {
 	var told *toldError
 	return errors.As(err, &told)

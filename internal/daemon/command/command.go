@@ -5,8 +5,8 @@
 // It promises:
 //   - The configuration comes from a file (--config), the environment and flags, for every command
 //     in the same way.
-//   - The exit status is 0 if all went well, and 1 otherwise; what went wrong is said once, in the
-//     log by whoever has one already, else on standard error.
+//   - The exit status is 0 if all went well, and 1 otherwise; what went wrong is written once, to the
+//     log of a daemon that has one already, else to standard error.
 //   - A setting that is given by a former name is accepted. serve warns of it in its log, check in
 //     its answer.
 package command
@@ -127,7 +127,7 @@ func (p Program[C]) version() *cobra.Command {
 	}
 }
 
-// configured returns a command that reads the configuration first.
+// configured returns a command that takes every setting as a flag, and reads the configuration first.
 func (p Program[C]) configured(use, short string,
 	run func(*cobra.Command, Loaded[C]) error) *cobra.Command {
 	cmd := &cobra.Command{Use: use, Short: short, Args: cobra.NoArgs}
@@ -145,6 +145,7 @@ func (p Program[C]) configured(use, short string,
 			again.Content = content
 			return p.load(again)
 		}
+		// Whoever reads the file again has been warned of it.
 		first := o
 		first.Warn = func(w *config.Problem) { c.warnings = append(c.warnings, w) }
 		var err error
