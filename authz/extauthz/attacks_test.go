@@ -278,7 +278,9 @@ func swappedRSA(t *testing.T, g *attacked) {
 
 func duplicateKeyID(t *testing.T, g *attacked) {
 	thief := josetest.NewKey("ES256", authztest.KeyID)
-	for _, two := range [][]*jose.PublicKey{{g.world.Key.Public(), thief.Public()}, {thief.Public(), g.world.Key.Public()}} {
+	for _, two := range [][]*jose.PublicKey{
+		{g.world.Key.Public(), thief.Public()}, {thief.Public(), g.world.Key.Public()},
+	} {
 		set, err := jose.MarshalKeySet(two)
 		if err != nil || strings.Count(string(set), `"kid":"`+authztest.KeyID+`"`) != 2 {
 			t.Fatalf("expected a set with one kid twice, got %s, %v", set, err)
@@ -392,9 +394,10 @@ func weakRSA(t *testing.T, g *attacked) {
 	good := josetest.NewKey("RS256", "good")
 	modulus := good.Signer.Public().(*rsa.PublicKey).N
 	jwk := func(n *big.Int, e string) string {
-		return `{"kty":"RSA","alg":"RS256","use":"sig","kid":"weak","n":"` + base64.RawURLEncoding.EncodeToString(
-			n.Bytes(),
-		) + `","e":"` + e + `"}`
+		return `{"kty":"RSA","alg":"RS256","use":"sig","kid":"weak","n":"` +
+			base64.RawURLEncoding.EncodeToString(
+				n.Bytes(),
+			) + `","e":"` + e + `"}`
 	}
 	input := josetest.Encode(
 		good.Header("at+jwt").With("kid", `"weak"`).JSON(),
@@ -430,7 +433,8 @@ func offCurve(t *testing.T, g *attacked) {
 		published(
 			t,
 			good,
-			`{"kty":"EC","crv":"P-256","alg":"ES256","use":"sig","kid":"off-curve","x":"`+coordinate+`","y":"`+coordinate+`"}`,
+			`{"kty":"EC","crv":"P-256","alg":"ES256","use":"sig","kid":"off-curve","x":"`+coordinate+
+				`","y":"`+coordinate+`"}`,
 		)...)
 	g.allows(t, g.signed(good))
 	g.refuses(t, "a key that is on no curve", g.signed(thief), token.ReasonUnknownKey)

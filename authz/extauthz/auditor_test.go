@@ -127,9 +127,19 @@ func TestALineOfARefusalSaysWhatWasExpected(t *testing.T) {
 	}
 	guest := with(func(c *token.Claims) { c.Roles, c.Scope = []string{"canary"}, nil })
 	for want, r := range map[string]authz.Request{
-		"expected aud to name one of things, got others":                                                       authztest.Get("/protected", "authorization", with(func(c *token.Claims) { c.Audience = []string{"canary"} })),
-		"expected exp to be later than now, within clock_skew":                                                 authztest.Get("/protected", "authorization", with(func(c *token.Claims) { c.Expiry = w.Now.Add(-time.Hour / 4).Unix(); c.IssuedAt = c.Expiry - 60 })),
-		"expected a lifetime of at most 1h0m0s":                                                                authztest.Get("/protected", "authorization", with(func(c *token.Claims) { c.Expiry = w.Now.Add(5 * time.Hour).Unix() })),
+		"expected aud to name one of things, got others": authztest.Get("/protected", "authorization",
+			with(func(c *token.Claims) {
+				c.Audience = []string{"canary"}
+			})),
+		"expected exp to be later than now, within clock_skew": authztest.Get("/protected",
+			"authorization", with(func(c *token.Claims) {
+				c.Expiry = w.Now.Add(-time.Hour / 4).Unix()
+				c.IssuedAt = c.Expiry - 60
+			})),
+		"expected a lifetime of at most 1h0m0s": authztest.Get("/protected", "authorization",
+			with(func(c *token.Claims) {
+				c.Expiry = w.Now.Add(5 * time.Hour).Unix()
+			})),
 		"expected sub to be a string, got a number":                                                            authztest.Get("/protected", "authorization", raw("sub", "7")),
 		"iss is none of the trusted issuers":                                                                   authztest.Get("/protected", "authorization", raw("iss", `"https://canary.example"`)),
 		`expected typ "at+jwt"`:                                                                                authztest.Get("/protected", "authorization", "Bearer "+w.Key.Token(w.Key.Header("canary").JSON(), w.Setup().Claims.JSON())),

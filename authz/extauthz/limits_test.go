@@ -38,7 +38,11 @@ func TestAMessageOverTheLimitIsNotRead(t *testing.T) {
 
 func TestOtherMethodsAreNotServed(t *testing.T) {
 	b := start(t, authztest.New())
-	for _, method := range []string{"/" + serviceName + "/check", "/" + serviceName + "/", "/envoy.service.auth.v2.Authorization/Check", "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo", "/x/y"} {
+	for _, method := range []string{
+		"/" + serviceName + "/check", "/" + serviceName + "/",
+		"/envoy.service.auth.v2.Authorization/Check",
+		"/grpc.reflection.v1.ServerReflection/ServerReflectionInfo", "/x/y",
+	} {
 		if err := b.conn.Invoke(t.Context(), method, message(nil), &authv3.CheckResponse{},
 			asIsOption()); status.Code(
 			err,

@@ -54,7 +54,8 @@ func headerBlock(b *testing.B) []byte {
 	var block bytes.Buffer
 	e := hpack.NewEncoder(&block)
 	for _, h := range [][2]string{
-		{":method", "POST"}, {":scheme", "http"}, {":path", "/" + serviceName + "/Check"}, {":authority", "authz"},
+		{":method", "POST"}, {":scheme", "http"},
+		{":path", "/" + serviceName + "/Check"}, {":authority", "authz"},
 		{"te", "trailers"}, {"content-type", "application/grpc"}, {"grpc-timeout", "10S"},
 	} {
 		if err := e.WriteField(hpack.HeaderField{Name: h[0], Value: h[1], Sensitive: true}); err != nil {

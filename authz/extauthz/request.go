@@ -228,7 +228,9 @@ func (r *checkRequest) first(s fieldSet) bool {
 	return true
 }
 
-func (r *checkRequest) take(s fieldSet, to *string, value []byte) { r.takeString(s, to, view(value)) }
+func (r *checkRequest) take(s fieldSet, to *string, value []byte) {
+	r.takeString(s, to, view(value))
+}
 
 func (r *checkRequest) takeString(s fieldSet, to *string, value string) {
 	if r.first(s) {

@@ -88,7 +88,8 @@ func TestFormerNamesAreAccepted(t *testing.T) {
 		}
 	}
 	_, _, err := load(t, goodConfig+"audit: {rate: 3}\next_authz: {audit: {burst: 4}}\n", nil)
-	if err == nil || !strings.Contains(err.Error(), "authz.yaml:4:13: ext_authz.audit: expected this or audit") {
+	if err == nil ||
+		!strings.Contains(err.Error(), "authz.yaml:4:13: ext_authz.audit: expected this or audit") {
 		t.Errorf("got %v", err)
 	}
 }

@@ -83,7 +83,8 @@ func TestAGateWhosePortIsTakenSaysSo(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := g.Run(t.Context()); err == nil || !strings.Contains(err.Error(), "address already in use") {
+	if err := g.Run(t.Context()); err == nil ||
+		!strings.Contains(err.Error(), "address already in use") {
 		t.Errorf("got %v", err)
 	}
 }

@@ -329,7 +329,10 @@ func TestAGateServesFromItsFile(t *testing.T) {
 	r.wants(200, "", "/protected", admin)
 
 	metrics := r.get("/metrics", 200)
-	for _, want := range []string{`sallyport_gate_decisions_total{code="401",reason="revoked"} 1`, "sallyport_keyset_keys", "sallyport_gate_tokens_total"} {
+	for _, want := range []string{
+		`sallyport_gate_decisions_total{code="401",reason="revoked"} 1`, "sallyport_keyset_keys",
+		"sallyport_gate_tokens_total",
+	} {
 		if !strings.Contains(metrics, want) {
 			t.Errorf("the metrics lack %s", want)
 		}
@@ -405,7 +408,8 @@ func TestAGateIsNotReadyWithoutALog(t *testing.T) {
 	r.get("/livez", 200)
 	r.wants(503, "no_copy", "/protected", s.token("s-1"))
 	r.wants(401, "no_token", "/protected", "")
-	if err := daemon.AskReady(t.Context(), s.admin); err == nil || !strings.Contains(err.Error(), "503") {
+	if err := daemon.AskReady(t.Context(), s.admin); err == nil ||
+		!strings.Contains(err.Error(), "503") {
 		t.Errorf("healthcheck: got %v", err)
 	}
 	r.stopped()
@@ -568,10 +572,12 @@ func TestCheckTellsOfPathsThatDifferInCaseAlone(t *testing.T) {
 	for name, row := range map[string]struct{ policy, want string }{
 		"refused": {
 			"policy: {routes: [{match: {path: /account/**}}, {match: {path: /**}, allow: public}]}\n",
-			"note: routes[1] (/**) does not take paths that differ only in case from those of routes[0] (/account/**)",
+			"note: routes[1] (/**) does not take paths that differ only in case from those of routes[0] " +
+				"(/account/**)",
 		},
 		"sensitive": {
-			"policy: {path_case: sensitive, routes: [{match: {path: /account/**}}, {match: {path: /**}, allow: public}]}\n",
+			"policy: {path_case: sensitive, routes: [{match: {path: /account/**}}, {match: {path: /**}, " +
+				"allow: public}]}\n",
 			"warning: routes[1] (/**) has path_case: sensitive",
 		},
 		"two of a name": {
@@ -611,23 +617,37 @@ func TestMistakesNameFileLineAndWhatToWrite(t *testing.T) {
 	const issuers = `issuers: [{issuer: "https://a.example", jwks_url: "https://a.example/jwks", audiences: [x]}]` + "\n"
 	const routes = "policy: {routes: [{match: {path: /a}}]}\n"
 	for name, row := range map[string]struct{ yaml, want string }{
-		"unknown key":        {issuers + routes + "lissten: 127.0.0.1:1\n", "authz.yaml:3:1"},
-		"no issuers":         {routes, "issuers"},
-		"no audience":        {`issuers: [{issuer: "https://a.example", jwks_url: "https://a.example/jwks"}]` + "\n" + routes, "authz.yaml:1:"},
-		"no routes":          {issuers, "routes"},
-		"bad route":          {issuers + "policy: {routes: [{match: {path: a}}]}\n", "authz.yaml:2:"},
-		"bad path case":      {issuers + "policy: {path_case: off, routes: [{match: {path: /a}}]}\n", "insensitive or sensitive"},
-		"bad realm":          {issuers + routes + `realm: 'a"b'` + "\n", "authz.yaml:3:"},
-		"no listen":          {issuers + routes + `listen: ""` + "\n", "authz.yaml:3:"},
-		"bad limit":          {issuers + routes + "ext_authz: {max_message: 10}\n", "max_message"},
-		"bad strip":          {issuers + routes + "ext_authz: {strip: some}\n", "seen or all"},
-		"bad socket mode":    {issuers + routes + "ext_authz: {socket_mode: \"0999\"}\n", "octal"},
-		"bad audit rate":     {issuers + routes + "audit: {rate: -1}\n", "authz.yaml:3:15: audit.rate"},
-		"bad stream time":    {issuers + routes + "ext_authz: {streams: {least: 0s}}\n", "least"},
-		"bad drain":          {issuers + routes + "drain: {delay: 2h}\n", "delay"},
-		"bad cache":          {issuers + routes + "cache: {entries: -1}\n", "entries"},
-		"leeway beyond log":  {`issuers: [{issuer: "https://a.example", jwks_url: "https://a.example/jwks", audiences: [x], clock_skew: 5m}]` + "\n" + routes, "outlive its revocation"},
-		"two issuers of one": {strings.Replace(issuers, "]\n", `, {issuer: "https://a.example", jwks_url: "https://b.example/jwks", audiences: [x]}]`+"\n", 1) + routes, "a.example"},
+		"unknown key": {issuers + routes + "lissten: 127.0.0.1:1\n", "authz.yaml:3:1"},
+		"no issuers":  {routes, "issuers"},
+		"no audience": {
+			`issuers: [{issuer: "https://a.example", jwks_url: "https://a.example/jwks"}]` + "\n" + routes,
+			"authz.yaml:1:",
+		},
+		"no routes": {issuers, "routes"},
+		"bad route": {issuers + "policy: {routes: [{match: {path: a}}]}\n", "authz.yaml:2:"},
+		"bad path case": {
+			issuers + "policy: {path_case: off, routes: [{match: {path: /a}}]}\n",
+			"insensitive or sensitive",
+		},
+		"bad realm":       {issuers + routes + `realm: 'a"b'` + "\n", "authz.yaml:3:"},
+		"no listen":       {issuers + routes + `listen: ""` + "\n", "authz.yaml:3:"},
+		"bad limit":       {issuers + routes + "ext_authz: {max_message: 10}\n", "max_message"},
+		"bad strip":       {issuers + routes + "ext_authz: {strip: some}\n", "seen or all"},
+		"bad socket mode": {issuers + routes + "ext_authz: {socket_mode: \"0999\"}\n", "octal"},
+		"bad audit rate":  {issuers + routes + "audit: {rate: -1}\n", "authz.yaml:3:15: audit.rate"},
+		"bad stream time": {issuers + routes + "ext_authz: {streams: {least: 0s}}\n", "least"},
+		"bad drain":       {issuers + routes + "drain: {delay: 2h}\n", "delay"},
+		"bad cache":       {issuers + routes + "cache: {entries: -1}\n", "entries"},
+		"leeway beyond log": {
+			`issuers: [{issuer: "https://a.example", jwks_url: "https://a.example/jwks", audiences: [x], clock_skew: 5m}]` + "\n" + routes,
+			"outlive its revocation",
+		},
+		"two issuers of one": {
+			strings.Replace(issuers, "]\n",
+				`, {issuer: "https://a.example", jwks_url: "https://b.example/jwks", audiences: [x]}]`+
+					"\n", 1) + routes,
+			"a.example",
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			file := filepath.Join(t.TempDir(), "authz.yaml")

@@ -48,7 +48,8 @@ func TestAGateIsFreshAgainAfterRedisGotAnotherAuthority(t *testing.T) {
 		must(t, config.Load(&file, config.Options{EnvPrefix: "SALLYPORT"}))
 		c.Password = file.Redis.Password
 	})
-	r := s.serve("--redis-tls-enabled", "--redis-tls-ca-file", at("ca.pem"), "--redis-tls-cert-file", at("client.crt"), "--redis-tls-key-file", at("client.key")).
+	r := s.serve("--redis-tls-enabled", "--redis-tls-ca-file", at("ca.pem"), "--redis-tls-cert-file",
+		at("client.crt"), "--redis-tls-key-file", at("client.key")).
 		ready()
 	live, gone := s.token("s-1"), s.token("s-2")
 	r.wants(200, "", "/protected", live)
@@ -173,23 +174,41 @@ func TestCheckFindsWhatServeWouldFindInFiles(t *testing.T) {
 	const secret = `issuers: [{issuer: "https://a.example", audiences: [x], algorithms: [HS256], secret_file: `
 	const url = `issuers: [{issuer: "https://a.example", audiences: [x], jwks_url: "https://a.example/jwks"`
 	for name, row := range map[string]struct{ yaml, want string }{
-		"a secret that is too short":            {secret + "short}]", "short"},
-		"a secret that everybody reads":         {secret + "public}]", "mode 0644"},
-		"a secret that is not there":            {secret + "nowhere}]", "nowhere"},
-		"a key set that is not there":           {`issuers: [{issuer: "https://a.example", audiences: [x], jwks_file: nowhere.json}]`, "nowhere.json"},
-		"a key set without keys":                {`issuers: [{issuer: "https://a.example", audiences: [x], jwks_file: none.json}]`, "none.json"},
+		"a secret that is too short":    {secret + "short}]", "short"},
+		"a secret that everybody reads": {secret + "public}]", "mode 0644"},
+		"a secret that is not there":    {secret + "nowhere}]", "nowhere"},
+		"a key set that is not there": {
+			`issuers: [{issuer: "https://a.example", audiences: [x], jwks_file: nowhere.json}]`,
+			"nowhere.json",
+		},
+		"a key set without keys": {
+			`issuers: [{issuer: "https://a.example", audiences: [x], jwks_file: none.json}]`, "none.json",
+		},
 		"authorities of a key set that are not": {url + ", ca_file: short}]", "ca_file"},
 		"a folder that others write to":         {url + "}]\nkey_cache_dir: open", "key_cache_dir"},
 		"a folder that is a file":               {url + "}]\nkey_cache_dir: good", "key_cache_dir"},
-		"a snapshot that others write to":       {url + "}]\nrevocation: {snapshot: {file: open/snapshot}}", "snapshot"},
-		"a certificate and another one's key":   {url + "}]\nredis: {tls: {enabled: true, cert_file: client.crt, key_file: other.key}}", "redis.tls.cert_file"},
-		"authorities of Redis that are not":     {url + "}]\nredis: {tls: {enabled: true, ca_file: empty}}", "redis.tls.ca_file"},
-		"an empty password":                     {url + "}]\nredis: {password_file: empty}", "password_file"},
-		"an address without a port":             {url + "}]\nlisten: localhost", "listen"},
-		"an address with a port that is none":   {url + "}]\nlisten: 127.0.0.1:grpc", "listen"},
-		"a socket in no folder":                 {url + "}]\nlisten: unix:" + at("nowhere/gate.sock"), "nowhere"},
-		"a socket with a long name":             {url + "}]\nlisten: unix:/" + strings.Repeat("x", 120), "listen"},
-		"a good one":                            {secret + "good}]\nkey_cache_dir: cache\nrevocation: {snapshot: {file: snapshots/snapshot}}", ""},
+		"a snapshot that others write to": {
+			url + "}]\nrevocation: {snapshot: {file: open/snapshot}}", "snapshot",
+		},
+		"a certificate and another one's key": {
+			url + "}]\nredis: {tls: {enabled: true, cert_file: client.crt, key_file: other.key}}",
+			"redis.tls.cert_file",
+		},
+		"authorities of Redis that are not": {
+			url + "}]\nredis: {tls: {enabled: true, ca_file: empty}}", "redis.tls.ca_file",
+		},
+		"an empty password": {
+			url + "}]\nredis: {password_file: empty}", "password_file",
+		},
+		"an address without a port":           {url + "}]\nlisten: localhost", "listen"},
+		"an address with a port that is none": {url + "}]\nlisten: 127.0.0.1:grpc", "listen"},
+		"a socket in no folder": {
+			url + "}]\nlisten: unix:" + at("nowhere/gate.sock"), "nowhere",
+		},
+		"a socket with a long name": {url + "}]\nlisten: unix:/" + strings.Repeat("x", 120), "listen"},
+		"a good one": {
+			secret + "good}]\nkey_cache_dir: cache\nrevocation: {snapshot: {file: snapshots/snapshot}}", "",
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			write("authz.yaml", row.yaml+"\npolicy: {routes: [{match: {path: /a}}]}\n", 0o600)

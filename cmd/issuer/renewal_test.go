@@ -39,7 +39,9 @@ func TestLoginsWorkAfterRedisGotAnotherAuthorityCertificateAndPassword(t *testin
 			filepath.Join(f.dir, "ca.pem"), "--requirepass", password)
 	}
 	renew("the first password")
-	f.redis = s.Address() + ", password_file: redis-password, tls: {enabled: true, ca_file: ca.pem, cert_file: client.crt, key_file: client.key}"
+	f.redis = s.Address() +
+		", password_file: redis-password, tls: {enabled: true, ca_file: ca.pem, cert_file: " +
+		"client.crt, key_file: client.key}"
 	one := f.start("one")
 	before := one.login()
 	s.Stop()
@@ -136,19 +138,55 @@ func TestCheckFindsWhatServeWouldFindInFiles(t *testing.T) {
 		env  map[string]string
 		want string
 	}{
-		"a certificate and another one's key": {args: []string{"--redis-tls-enabled", "--redis-tls-cert-file", at("client.crt"), "--redis-tls-key-file", at("other.key")}, want: "redis.tls.cert_file"},
-		"a certificate that is none":          {args: []string{"--redis-tls-enabled", "--redis-tls-cert-file", at("short"), "--redis-tls-key-file", at("other.key")}, want: "redis.tls.cert_file"},
-		"authorities that are none":           {args: []string{"--redis-tls-enabled", "--redis-tls-ca-file", at("short")}, want: "redis.tls.ca_file"},
-		"authorities that are not there":      {args: []string{"--redis-tls-enabled", "--redis-tls-ca-file", at("none")}, want: "redis.tls.ca_file"},
-		"an empty password":                   {env: map[string]string{"SALLYPORT_REDIS_PASSWORD_FILE": at("empty")}, want: "SALLYPORT_REDIS_PASSWORD_FILE"},
-		"a password that is not there":        {env: map[string]string{"SALLYPORT_REDIS_SENTINEL_PASSWORD_FILE": at("none")}, want: "SALLYPORT_REDIS_SENTINEL_PASSWORD_FILE"},
-		"an address without a port":           {args: []string{"--listen", "localhost"}, want: "--listen"},
-		"an address with a port that is none": {args: []string{"--listen", "127.0.0.1:http"}, want: "--listen"},
-		"an address that is a URL":            {args: []string{"--listen", "http://localhost:80"}, want: "--listen"},
-		"an admin address with a large port":  {args: []string{"--admin-listen", "127.0.0.1:70000"}, want: "--admin-listen"},
-		"an audit file in no folder":          {args: []string{"--audit-file", at("none/audit")}, want: "audit.file"},
-		"an audit file that is a folder":      {args: []string{"--audit-file", f.dir}, want: "audit.file"},
-		"a passphrase of a ring without one":  {args: []string{"--keys-passphrase-file", at("short")}, want: "passphrase_file"},
+		"a certificate and another one's key": {
+			args: []string{
+				"--redis-tls-enabled", "--redis-tls-cert-file", at("client.crt"), "--redis-tls-key-file",
+				at("other.key"),
+			},
+			want: "redis.tls.cert_file",
+		},
+		"a certificate that is none": {
+			args: []string{
+				"--redis-tls-enabled", "--redis-tls-cert-file", at("short"), "--redis-tls-key-file",
+				at("other.key"),
+			},
+			want: "redis.tls.cert_file",
+		},
+		"authorities that are none": {
+			args: []string{"--redis-tls-enabled", "--redis-tls-ca-file", at("short")},
+			want: "redis.tls.ca_file",
+		},
+		"authorities that are not there": {
+			args: []string{"--redis-tls-enabled", "--redis-tls-ca-file", at("none")},
+			want: "redis.tls.ca_file",
+		},
+		"an empty password": {
+			env:  map[string]string{"SALLYPORT_REDIS_PASSWORD_FILE": at("empty")},
+			want: "SALLYPORT_REDIS_PASSWORD_FILE",
+		},
+		"a password that is not there": {
+			env:  map[string]string{"SALLYPORT_REDIS_SENTINEL_PASSWORD_FILE": at("none")},
+			want: "SALLYPORT_REDIS_SENTINEL_PASSWORD_FILE",
+		},
+		"an address without a port": {
+			args: []string{"--listen", "localhost"}, want: "--listen",
+		},
+		"an address with a port that is none": {
+			args: []string{"--listen", "127.0.0.1:http"}, want: "--listen",
+		},
+		"an address that is a URL": {
+			args: []string{"--listen", "http://localhost:80"}, want: "--listen",
+		},
+		"an admin address with a large port": {
+			args: []string{"--admin-listen", "127.0.0.1:70000"}, want: "--admin-listen",
+		},
+		"an audit file in no folder": {
+			args: []string{"--audit-file", at("none/audit")}, want: "audit.file",
+		},
+		"an audit file that is a folder": {args: []string{"--audit-file", f.dir}, want: "audit.file"},
+		"a passphrase of a ring without one": {
+			args: []string{"--keys-passphrase-file", at("short")}, want: "passphrase_file",
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			for variable, value := range row.env {

@@ -283,7 +283,8 @@ func (r *running) logOutUntilItAppendsNoMore(access string) float64 {
 // head is the place of the log's last entry.
 func (r *running) head() float64 {
 	r.t.Helper()
-	return want(r.t, get(r.t, r.admin+"/admin/status", adminToken), 200).json["head"].(map[string]any)["seq"].(float64)
+	return want(r.t, get(r.t, r.admin+"/admin/status", adminToken),
+		200).json["head"].(map[string]any)["seq"].(float64)
 }
 
 // TestIssuersNoticeWhatAUserHasLost: the file is edited by hand, and nobody asks. Sessions and
@@ -318,7 +319,9 @@ func TestIssuersNoticeWhatAUserHasLost(t *testing.T) {
 	last := one.login()
 	ended = revoked()
 	f.users(", disabled: true")
-	eventually.True(t, "the session of a disabled user to be revoked", func() bool { return revoked() > ended })
+	eventually.True(t, "the session of a disabled user to be revoked", func() bool {
+		return revoked() > ended
+	})
 	want(t, two.refresh(last.str("refresh_token")), 401)
 	f.users("")
 	want(t, two.refresh(one.login().str("refresh_token")), 200)
@@ -370,7 +373,8 @@ func TestWhatAUserLostWhileNoIssuerRanEndsAtTheNextStart(t *testing.T) {
 			again := f.start("one")
 			eventually.True(t, "all to be done at the start", func() bool { return known() != before })
 			revoked := len(
-				want(t, get(t, again.admin+"/admin/revocations?kind=sid", adminToken), 200).json["entries"].([]any))
+				want(t, get(t, again.admin+"/admin/revocations?kind=sid", adminToken),
+					200).json["entries"].([]any))
 			if ends := map[bool]int{true: 2, false: 1}[c.ends]; revoked != ends {
 				t.Errorf("%d sessions have ended, expected %d, bob's among them", revoked, ends)
 			}
@@ -471,9 +475,11 @@ func TestCheckReadsWhatServeWouldRead(t *testing.T) {
 		"no configuration": {"check"},
 		"an unknown flag":  {"check", "--config", path, "--redis-password", "x"},
 		"no keys":          {"check", "--config", path, "--keys-dir", f.dir},
-		"no users":         {"check", "--config", path, "--users-file", filepath.Join(f.dir, "nobody.yaml")},
-		"an argument":      {"check", "--config", path, "please"},
-		"no such file":     {"check", "--config", filepath.Join(f.dir, "none.yaml")},
+		"no users": {
+			"check", "--config", path, "--users-file", filepath.Join(f.dir, "nobody.yaml"),
+		},
+		"an argument":  {"check", "--config", path, "please"},
+		"no such file": {"check", "--config", filepath.Join(f.dir, "none.yaml")},
 	} {
 		if err := execute(t.Context(), io.Discard, io.Discard, args...); err == nil {
 			t.Errorf("%s: accepted", name)

@@ -339,14 +339,20 @@ func TestProblemsNameTheVariableOrTheFlagThatGaveTheValue(t *testing.T) {
 }
 
 func TestAMisspeltVariableIsRefused(t *testing.T) {
-	for _, name := range []string{"SALLYPORT_REDIS_ADRESS", "SALLYPORT_REDIS_ADDRES", "SALLYPORT_REDISADDRESS", "sallyport_redis_address"} {
+	for _, name := range []string{
+		"SALLYPORT_REDIS_ADRESS", "SALLYPORT_REDIS_ADDRES", "SALLYPORT_REDISADDRESS",
+		"sallyport_redis_address",
+	} {
 		_, err := load(t, "redis: {address: 'a:1'}", map[string]string{name: "b:2"})
 		if err == nil || err.Error() != name+": unknown variable; did you mean SALLYPORT_REDIS_ADDRESS?" {
 			t.Errorf("%s: got %v", name, err)
 		}
 	}
 	// What Kubernetes sets for Services, and what belongs to others.
-	for _, name := range []string{"SALLYPORT_PORT", "SALLYPORT_SERVICE_HOST", "SALLYPORT_REDIS_PORT_6379_TCP_ADDR", "SALLYPORT_IMAGE", "REDIS_ADRESS"} {
+	for _, name := range []string{
+		"SALLYPORT_PORT", "SALLYPORT_SERVICE_HOST", "SALLYPORT_REDIS_PORT_6379_TCP_ADDR",
+		"SALLYPORT_IMAGE", "REDIS_ADRESS",
+	} {
 		if _, err := load(t, "redis: {address: 'a:1'}",
 			map[string]string{name: "tcp://10.0.0.1:80"}); err != nil {
 			t.Errorf("%s: %v", name, err)

@@ -137,11 +137,13 @@ func TestASettingGivenByBothItsNamesIsRefused(t *testing.T) {
 		},
 		"a mapping in the file": {
 			text: "audit: {rate: 1}\nchecks: {audit: {burst: 3}}\n",
-			want: "a.yaml:2:10: checks.audit: expected this or audit, its name today, got both: line 1 has the other",
+			want: "a.yaml:2:10: checks.audit: expected this or audit, its name today, got both: line 1 " +
+				"has the other",
 		},
 		"in the environment": {
-			env:  map[string]string{"SALLYPORT_HTTP_DRAIN_DELAY": "3s", "SALLYPORT_DRAIN_DELAY": "3s"},
-			want: "SALLYPORT_HTTP_DRAIN_DELAY: expected SALLYPORT_DRAIN_DELAY or SALLYPORT_HTTP_DRAIN_DELAY, got both",
+			env: map[string]string{"SALLYPORT_HTTP_DRAIN_DELAY": "3s", "SALLYPORT_DRAIN_DELAY": "3s"},
+			want: "SALLYPORT_HTTP_DRAIN_DELAY: expected SALLYPORT_DRAIN_DELAY or " +
+				"SALLYPORT_HTTP_DRAIN_DELAY, got both",
 		},
 		"as flags": {
 			args: []string{"--http-drain-delay", "3s", "--drain-delay", "3s"},

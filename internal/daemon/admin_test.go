@@ -146,7 +146,11 @@ func TestSettingsOutOfBoundsAreRefused(t *testing.T) {
 			t.Errorf("got  %v\nwant %s", err, want)
 		}
 	}
-	for _, ok := range []daemon.Config{{Listen: "127.0.0.1:0"}, {Listen: "[::1]:9101", Pprof: true}, {Listen: "localhost:1", Pprof: true}, {Listen: ":9101"}, {Listen: "[::ffff:127.0.0.1]:1", Pprof: true}} {
+	for _, ok := range []daemon.Config{
+		{Listen: "127.0.0.1:0"}, {Listen: "[::1]:9101", Pprof: true},
+		{Listen: "localhost:1", Pprof: true}, {Listen: ":9101"},
+		{Listen: "[::ffff:127.0.0.1]:1", Pprof: true},
+	} {
 		if err := ok.Validate(); err != nil {
 			t.Errorf("%+v: %v", ok, err)
 		}

@@ -336,7 +336,10 @@ func TestReloadOnHangup(t *testing.T) {
 		if err := syscall.Kill(syscall.Getpid(), syscall.SIGHUP); err != nil {
 			t.Fatal(err)
 		}
-		eventually.True(t, want, func() bool { _, body := p.get("/metrics"); return strings.Contains(body, want) })
+		eventually.True(t, want, func() bool {
+			_, body := p.get("/metrics")
+			return strings.Contains(body, want)
+		})
 		gauge := "sallyport_reload_last_ok " + map[bool]string{true: "1", false: "0"}[answers[i] == nil]
 		eventually.True(t, gauge,
 			func() bool { _, body := p.get("/metrics"); return strings.Contains(body, gauge) })
@@ -363,8 +366,10 @@ func TestAReloadSaysWhatHasChanged(t *testing.T) {
 	digest.Store("111111111111")
 	next := make(chan string, 1)
 	p := run(t, daemon.Options{
-		InForce: func() map[string]string { return map[string]string{"policy": digest.Load().(string), "users": "abc"} },
-		Reload:  func(context.Context) error { digest.Store(<-next); return nil },
+		InForce: func() map[string]string {
+			return map[string]string{"policy": digest.Load().(string), "users": "abc"}
+		},
+		Reload: func(context.Context) error { digest.Store(<-next); return nil },
 	}, daemon.Part{Name: "server", Run: forever})
 	eventually.True(t, "ready", p.ready)
 	hangup := func(then, want string) {
@@ -408,7 +413,9 @@ func TestWhatEndsADaemonIsToldOnce(t *testing.T) {
 }
 
 func TestAReloadThatPanicsOrIsMissingChangesNothing(t *testing.T) {
-	for name, reload := range map[string]func(context.Context) error{"panics": func(context.Context) error { panic("canary") }, "missing": nil} {
+	for name, reload := range map[string]func(context.Context) error{
+		"panics": func(context.Context) error { panic("canary") }, "missing": nil,
+	} {
 		t.Run(name, func(t *testing.T) {
 			p := run(t, daemon.Options{Reload: reload}, daemon.Part{Name: "server", Run: forever})
 			eventually.True(t, "ready", p.ready)

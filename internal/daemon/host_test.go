@@ -49,7 +49,8 @@ func TestTheAdminPortAnswersToItsOwnNamesOnly(t *testing.T) {
 	} {
 		if status, body := p.as(host); status != want {
 			t.Errorf("%s: %d, want %d", host, status, want)
-		} else if want == 421 && (!strings.Contains(body, "admin.hosts") || strings.Contains(body, "evil")) {
+		} else if want == 421 && (!strings.Contains(body, "admin.hosts") ||
+			strings.Contains(body, "evil")) {
 			t.Errorf("%s: got %s", host, body)
 		}
 	}
@@ -61,7 +62,8 @@ func TestTheAdminPortAnswersToItsOwnNamesOnly(t *testing.T) {
 func TestNamesOfTheAdminPortAreChecked(t *testing.T) {
 	for host, good := range map[string]bool{
 		"issuer": true, "a.b-c.example": true, ".svc": true, "": false, ".": false, "*": false, "*.example": false, "issuer:9101": false,
-		"http://issuer": false, "a b": false, "[::1]": false, "a..b": false, strings.Repeat("a", 254): false,
+		"http://issuer": false, "a b": false, "[::1]": false, "a..b": false,
+		strings.Repeat("a", 254): false,
 	} {
 		c := daemon.Config{Listen: "127.0.0.1:9101", Hosts: []string{host}}
 		if err := c.Validate(); (err == nil) != good {
