@@ -325,10 +325,8 @@ func twinOfRevoked(t *testing.T, g *attacked) {
 
 func escapedTwin(t *testing.T, g *attacked) {
 	k := g.world.Key
-	twin := k.Token(
-		k.Header("at+jwt").JSON(),
-		g.world.Setup().Claims.With("jti", `"\u0074oken-\u0031"`).JSON(),
-	)
+	twin := k.Token(k.Header("at+jwt").JSON(),
+		g.world.Setup().Claims.With("jti", `"\u0074oken-\u0031"`).JSON())
 	g.allows(t, twin)
 	g.revoke()
 	g.refuses(t, "the escaped twin", twin, token.ReasonRevoked)
@@ -339,11 +337,8 @@ func confusableSubject(t *testing.T, g *attacked) {
 	g.world.Revocations.Revoke(func(f *revocation.Facts) bool { return f.Subject == "alice" })
 	g.refuses(t, "alice", g.world.Token(), token.ReasonRevoked)
 	for _, sub := range []string{"аlice", "Alice", "alice ", "ａlice", "ali\u0301ce"} {
-		got := g.allows(
-			t,
-			k.Token(k.Header("at+jwt").JSON(),
-				g.world.Setup().Claims.With("sub", josetest.Text(sub)).JSON()),
-		)
+		got := g.allows(t, k.Token(k.Header("at+jwt").JSON(),
+			g.world.Setup().Claims.With("sub", josetest.Text(sub)).JSON()))
 		for _, h := range got.Set {
 			if h.Name == "x-auth-subject" && h.Value == "alice" {
 				t.Errorf("%q became alice", sub)
@@ -395,9 +390,7 @@ func weakRSA(t *testing.T, g *attacked) {
 	modulus := good.Signer.Public().(*rsa.PublicKey).N
 	jwk := func(n *big.Int, e string) string {
 		return `{"kty":"RSA","alg":"RS256","use":"sig","kid":"weak","n":"` +
-			base64.RawURLEncoding.EncodeToString(
-				n.Bytes(),
-			) + `","e":"` + e + `"}`
+			base64.RawURLEncoding.EncodeToString(n.Bytes()) + `","e":"` + e + `"}`
 	}
 	input := josetest.Encode(
 		good.Header("at+jwt").With("kid", `"weak"`).JSON(),
@@ -428,14 +421,9 @@ func padded(digest []byte, size int) string {
 func offCurve(t *testing.T, g *attacked) {
 	good, thief := g.world.Key, josetest.NewKey("ES256", "off-curve")
 	coordinate := base64.RawURLEncoding.EncodeToString([]byte(strings.Repeat("\x07", 32)))
-	g.trust(
-		"ES256",
-		published(
-			t,
-			good,
-			`{"kty":"EC","crv":"P-256","alg":"ES256","use":"sig","kid":"off-curve","x":"`+coordinate+
-				`","y":"`+coordinate+`"}`,
-		)...)
+	g.trust("ES256", published(t, good,
+		`{"kty":"EC","crv":"P-256","alg":"ES256","use":"sig","kid":"off-curve","x":"`+coordinate+
+			`","y":"`+coordinate+`"}`)...)
 	g.allows(t, g.signed(good))
 	g.refuses(t, "a key that is on no curve", g.signed(thief), token.ReasonUnknownKey)
 }

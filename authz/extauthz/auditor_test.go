@@ -23,10 +23,8 @@ func TestARefusalHasAnAuditLine(t *testing.T) {
 		t.Fatalf("an allowed request has %d lines", n)
 	}
 	b.world.Revocations.Revoke(func(*revocation.Facts) bool { return true })
-	ask(
-		authztest.Get("/protected?token=secret", "authorization", "Bearer "+tok, "user-agent",
-			"curl", "x-request-id", "r-1"),
-	)
+	ask(authztest.Get("/protected?token=secret", "authorization", "Bearer "+tok, "user-agent",
+		"curl", "x-request-id", "r-1"))
 	want := audit.Event{
 		Name:      audit.Deny,
 		Outcome:   audit.Failure,
@@ -67,10 +65,8 @@ func TestNoTokenIsInAnAuditLine(t *testing.T) {
 	b := start(t, authztest.New(), roomy)
 	const canary = "canaryCanary"
 	for _, a := range b.world.Setup().Attacks() {
-		b.ask(t, false)(
-			authztest.Get("/protected?access_token="+canary, "authorization",
-				"Bearer "+a.Token+canary, "cookie", canary),
-		)
+		b.ask(t, false)(authztest.Get("/protected?access_token="+canary, "authorization",
+			"Bearer "+a.Token+canary, "cookie", canary))
 		b.ask(t, true)(authztest.Get("/protected", "x-access-token", canary, "x-access-token", a.Token))
 	}
 	for _, e := range b.lines.all() {
@@ -176,15 +172,10 @@ func TestARefusalWithoutALineCostsNoText(t *testing.T) {
 	b := start(t, authztest.New())
 	b.server.audit.recorder = silent{t}
 	r := &checkRequest{
-		Request: authztest.Get(
-			"/protected",
-			"user-agent",
-			"curl",
-			"authorization",
+		Request: authztest.Get("/protected", "user-agent", "curl", "authorization",
 			"Bearer "+b.world.Token(func(c *token.Claims) {
 				c.Expiry = b.world.Now.Add(-time.Minute * 5).Unix()
-			}),
-		),
+			})),
 	}
 	b.server.check(t.Context(), r)
 	// the error, and what is handed to the recorder

@@ -44,9 +44,7 @@ func TestOtherMethodsAreNotServed(t *testing.T) {
 		"/grpc.reflection.v1.ServerReflection/ServerReflectionInfo", "/x/y",
 	} {
 		if err := b.conn.Invoke(t.Context(), method, message(nil), &authv3.CheckResponse{},
-			asIsOption()); status.Code(
-			err,
-		) != codes.Unimplemented {
+			asIsOption()); status.Code(err) != codes.Unimplemented {
 			t.Errorf("%s: got %v", method, err)
 		}
 	}
@@ -110,22 +108,20 @@ func connect(t *testing.T, address string) *raw {
 // open writes the headers of a check as stream id, and more of them as name, value.
 func (r *raw) open(id uint32, more ...string) error {
 	r.block.Reset()
-	all := append(
-		[]string{
-			":method",
-			"POST",
-			":scheme",
-			"http",
-			":path",
-			"/" + serviceName + "/Check",
-			":authority",
-			"authz",
-			"content-type",
-			"application/grpc",
-			"te",
-			"trailers",
-		},
-		more...)
+	all := append([]string{
+		":method",
+		"POST",
+		":scheme",
+		"http",
+		":path",
+		"/" + serviceName + "/Check",
+		":authority",
+		"authz",
+		"content-type",
+		"application/grpc",
+		"te",
+		"trailers",
+	}, more...)
 	for h := range slices.Chunk(all, 2) {
 		if err := r.headers.WriteField(hpack.HeaderField{Name: h[0], Value: h[1]}); err != nil {
 			return err

@@ -75,11 +75,9 @@ func (l *loader) run(n int) error {
 		batch.Reset()
 		for ; n > 0 && open < atATime && l.window >= len(l.data); n, open = n-1, open+1 {
 			l.window -= len(l.data)
-			if err := errors.Join(
-				writer.WriteHeaders(
-					http2.HeadersFrameParam{StreamID: l.next, BlockFragment: l.headers, EndHeaders: true}),
-				writer.WriteData(l.next, true, l.data),
-			); err != nil {
+			if err := errors.Join(writer.WriteHeaders(
+				http2.HeadersFrameParam{StreamID: l.next, BlockFragment: l.headers, EndHeaders: true}),
+				writer.WriteData(l.next, true, l.data)); err != nil {
 				return err
 			}
 			l.next += 2

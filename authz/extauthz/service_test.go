@@ -74,9 +74,8 @@ func TestWhatIsNoRequestIsRefused(t *testing.T) {
 	b := start(t, authztest.New())
 	good := encoded(authztest.Get("/public"), false)
 	http := func(more ...[]byte) []byte {
-		all := appendBytes(
-			appendBytes(appendBytes(nil, fieldMethod, "GET"), fieldPath, "/public"), fieldHost,
-			authztest.Host)
+		all := appendBytes(appendBytes(appendBytes(nil, fieldMethod, "GET"), fieldPath, "/public"),
+			fieldHost, authztest.Host)
 		for _, m := range more {
 			all = append(all, m...)
 		}
@@ -152,9 +151,8 @@ func TestBothKindsOfHeadersAreJudged(t *testing.T) {
 		string(appendBytes(nil, fieldMapHeaders, string(entry("authorization", tok, fieldRawValue)))))
 	text := appendBytes(nil, fieldHeaderMap,
 		string(appendBytes(nil, fieldMapHeaders, string(entry("authorization", tok, fieldValue)))))
-	http := appendBytes(
-		appendBytes(appendBytes(nil, fieldMethod, "GET"), fieldPath, "/protected"), fieldHost,
-		authztest.Host)
+	http := appendBytes(appendBytes(appendBytes(nil, fieldMethod, "GET"), fieldPath, "/protected"),
+		fieldHost, authztest.Host)
 	join := func(parts ...[]byte) []byte {
 		all := append([]byte(nil), http...)
 		for _, p := range parts {

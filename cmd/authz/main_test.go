@@ -267,12 +267,9 @@ func (r *running) ask(path, tok string) (status int, reason, subject string) {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
-	a, err := r.check.Check(
-		ctx,
-		&authv3.CheckRequest{
-			Attributes: &authv3.AttributeContext{Request: &authv3.AttributeContext_Request{Http: http}},
-		},
-	)
+	a, err := r.check.Check(ctx, &authv3.CheckRequest{
+		Attributes: &authv3.AttributeContext{Request: &authv3.AttributeContext_Request{Http: http}},
+	})
 	must(r.t, err)
 	if a.GetStatus().GetCode() == 0 {
 		return 200, "", header(a.GetOkResponse().GetHeaders(), "x-auth-subject")
@@ -312,12 +309,9 @@ func TestAGateServesFromItsFile(t *testing.T) {
 		t.Errorf("the upstream is told %q", subject)
 	}
 
-	receipt, err := s.log.Append(
-		t.Context(),
-		[]revocation.Request{
-			{Kind: revocation.KindSID, Issuer: issuerName, Value: "s-1", Reason: "logout", Actor: "alice"},
-		},
-	)
+	receipt, err := s.log.Append(t.Context(), []revocation.Request{
+		{Kind: revocation.KindSID, Issuer: issuerName, Value: "s-1", Reason: "logout", Actor: "alice"},
+	})
 	must(t, err)
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 	defer cancel()
@@ -419,12 +413,9 @@ func TestAStaleGateRefusesAndStillKnowsTheRevoked(t *testing.T) {
 	s := newStage(t)
 	r := s.serve().ready()
 	gone, live := s.token("s-1"), s.token("s-2")
-	_, err := s.log.Append(
-		t.Context(),
-		[]revocation.Request{
-			{Kind: revocation.KindSID, Issuer: issuerName, Value: "s-1", Reason: "logout", Actor: "alice"},
-		},
-	)
+	_, err := s.log.Append(t.Context(), []revocation.Request{
+		{Kind: revocation.KindSID, Issuer: issuerName, Value: "s-1", Reason: "logout", Actor: "alice"},
+	})
 	must(t, err)
 	eventually.True(t, "the revocation is applied",
 		func() bool { status, _, _ := r.ask("/protected", gone); return status == 401 })
@@ -444,15 +435,12 @@ func TestARevokedKeyIsTakenOutOfTheGatesSet(t *testing.T) {
 	r := s.serve().ready()
 	tok := s.token("s-1")
 	r.wants(200, "", "/protected", tok)
-	_, err := s.log.Append(
-		t.Context(),
-		[]revocation.Request{
-			{
-				Kind: revocation.KindKID, Issuer: issuerName, Value: s.key.ID(), Reason: "stolen",
-				Actor: "root",
-			},
+	_, err := s.log.Append(t.Context(), []revocation.Request{
+		{
+			Kind: revocation.KindKID, Issuer: issuerName, Value: s.key.ID(), Reason: "stolen",
+			Actor: "root",
 		},
-	)
+	})
 	must(t, err)
 	none := fmt.Sprintf(`sallyport_keyset_keys{issuer=%q} 0`, issuerName)
 	eventually.True(t, "the key is gone",
@@ -547,18 +535,11 @@ func runCommand(t *testing.T, args ...string) (string, error) {
 
 func TestCheckSaysWhatIsInTheFile(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "authz.yaml")
-	must(
-		t,
-		os.WriteFile(
-			file,
-			[]byte(
-				`issuers: [{issuer: "https://a.example", jwks_url: "https://a.example/jwks", audiences: [x]}]
+	must(t, os.WriteFile(file, []byte(
+		`issuers: [{issuer: "https://a.example", jwks_url: "https://a.example/jwks", audiences: [x]}]
 policy: {routes: [{match: {path: /a}}, {match: {path: /b}, allow: public}]}
 `,
-			),
-			0o600,
-		),
-	)
+	), 0o600))
 	out, err := runCommand(t, "check", "--config", file, "--name", "gate-7")
 	if err != nil || out != "ok: gate gate-7 trusts 1 issuers and has 2 routes\n" {
 		t.Errorf("got %q, %v", out, err)

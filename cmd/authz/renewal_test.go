@@ -60,12 +60,9 @@ func TestAGateIsFreshAgainAfterRedisGotAnotherAuthority(t *testing.T) {
 	eventually.True(t, "the gate is fresh again",
 		func() bool { status, _, _ := r.ask("/protected", live); return status == 200 })
 	eventually.True(t, "a revocation is acknowledged", func() bool {
-		_, err := s.log.Append(
-			t.Context(),
-			[]revocation.Request{
-				{Kind: revocation.KindSID, Issuer: issuerName, Value: "s-2", Reason: "logout", Actor: "alice"},
-			},
-		)
+		_, err := s.log.Append(t.Context(), []revocation.Request{
+			{Kind: revocation.KindSID, Issuer: issuerName, Value: "s-2", Reason: "logout", Actor: "alice"},
+		})
 		return err == nil
 	})
 	eventually.True(t, "the revocation is in force",
@@ -110,10 +107,8 @@ func TestAChangedPolicyIsInForceWithoutASignal(t *testing.T) {
 	if n := strings.Count(r.log.String(), "does not begin with a slash"); n != 1 {
 		t.Errorf("the broken policy is told of %d times", n)
 	}
-	if text := r.get("/metrics", 200); !strings.Contains(
-		text,
-		`sallyport_file_broken{setting="policy"} 1`,
-	) {
+	if text := r.get("/metrics", 200); !strings.Contains(text,
+		`sallyport_file_broken{setting="policy"} 1`) {
 		t.Error("the metrics do not show that the policy's file is broken")
 	}
 	r.stopped()

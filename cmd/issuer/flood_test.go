@@ -114,19 +114,13 @@ func TestANameThatLogsInTooOftenIsToldToWait(t *testing.T) {
 	t.Setenv("SALLYPORT_LIMITS_NAME_LOGINS_BURST", "3")
 	t.Setenv("SALLYPORT_LIMITS_NAME_LOGINS_EVERY", "1h")
 	f := newFolder(t)
-	f.write(
-		"users.yaml",
-		fmt.Sprintf(
-			"users:\n- {name: alice, password_hash: %q}\n- {name: bob, password_hash: %q}\n",
-			f.hash, f.hash),
-	)
+	f.write("users.yaml", fmt.Sprintf(
+		"users:\n- {name: alice, password_hash: %q}\n- {name: bob, password_hash: %q}\n",
+		f.hash, f.hash))
 	r := f.start("one")
 	log := func(name, word string) *http.Response {
-		res, err := http.Post(
-			r.url+"/login",
-			"application/json",
-			strings.NewReader(fmt.Sprintf(`{"username":%q,"password":%q}`, name, word)),
-		)
+		res, err := http.Post(r.url+"/login", "application/json",
+			strings.NewReader(fmt.Sprintf(`{"username":%q,"password":%q}`, name, word)))
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -245,9 +245,7 @@ func TestTwoIssuersShareTheirSessions(t *testing.T) {
 	first := one.login()
 	second := want(t, two.refresh(first.str("refresh_token")), 200)
 	if again := want(t, one.refresh(first.str("refresh_token")), 200); again.str(
-		"refresh_token") != second.str(
-		"refresh_token",
-	) {
+		"refresh_token") != second.str("refresh_token") {
 		t.Error("the retry at the other issuer gave another token")
 	}
 	out := want(t, post(t, one.url+"/logout?wait=1s", second.str("access_token"), nil), 200)
@@ -372,9 +370,8 @@ func TestWhatAUserLostWhileNoIssuerRanEndsAtTheNextStart(t *testing.T) {
 			users(c.after, "", c.gone)
 			again := f.start("one")
 			eventually.True(t, "all to be done at the start", func() bool { return known() != before })
-			revoked := len(
-				want(t, get(t, again.admin+"/admin/revocations?kind=sid", adminToken),
-					200).json["entries"].([]any))
+			revoked := len(want(t, get(t, again.admin+"/admin/revocations?kind=sid", adminToken),
+				200).json["entries"].([]any))
 			if ends := map[bool]int{true: 2, false: 1}[c.ends]; revoked != ends {
 				t.Errorf("%d sessions have ended, expected %d, bob's among them", revoked, ends)
 			}

@@ -427,13 +427,10 @@ func TestAPathIsRelativeToTheFileThatNamesIt(t *testing.T) {
 				t.Fatal(err)
 			}
 			s := defaults()
-			err := config.Load(
-				s,
-				config.Options{
-					File: file, EnvPrefix: "SALLYPORT",
-					LookupEnv: func(k string) (string, bool) { v, ok := c.env[k]; return v, ok },
-				},
-			)
+			err := config.Load(s, config.Options{
+				File: file, EnvPrefix: "SALLYPORT",
+				LookupEnv: func(k string) (string, bool) { v, ok := c.env[k]; return v, ok },
+			})
 			if err != nil {
 				t.Fatal(err)
 			}

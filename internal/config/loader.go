@@ -59,8 +59,7 @@ func (l *loader) name(all []setting) error {
 		l.leaves[s.path] = s
 		for _, name := range append(s.variables("X"), s.formerVariables("X")...) {
 			if other, taken := vars[name]; taken {
-				return fmt.Errorf(
-					"config: settings %s and %s would share one variable: rename one", other,
+				return fmt.Errorf("config: settings %s and %s would share one variable: rename one", other,
 					s.path)
 			}
 			vars[name] = s.path

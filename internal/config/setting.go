@@ -134,8 +134,8 @@ func fieldsOfOne(t reflect.Type, f reflect.StructField) ([]field, error) {
 		}
 		return inner, err
 	case key == "":
-		return nil, fmt.Errorf(
-			"config: field %s of %s has no yaml tag: name it, or write yaml:\"-\"", f.Name, t)
+		return nil, fmt.Errorf("config: field %s of %s has no yaml tag: name it, or write yaml:\"-\"",
+			f.Name, t)
 	}
 	return []field{one}, nil
 }

@@ -120,13 +120,10 @@ func TestAdminPatternsInConflictAreAnError(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer l.Close()
-	err = daemon.Run(
-		context.Background(),
-		daemon.Options{
-			AdminListener: l,
-			Handlers:      map[string]http.Handler{"GET /livez": http.NotFoundHandler()},
-		},
-	)
+	err = daemon.Run(context.Background(), daemon.Options{
+		AdminListener: l,
+		Handlers:      map[string]http.Handler{"GET /livez": http.NotFoundHandler()},
+	})
 	if err == nil || !strings.HasPrefix(err.Error(), "daemon: admin handlers: ") {
 		t.Errorf("got %v", err)
 	}

@@ -245,15 +245,10 @@ func TestAPartThatEndsTooEarlyStopsTheProcess(t *testing.T) {
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
 			stopped := false
-			p := run(
-				t,
-				daemon.Options{},
-				daemon.Part{
-					Name: "redis",
-					Run:  func(ctx context.Context) error { <-ctx.Done(); stopped = true; return nil },
-				},
-				daemon.Part{Name: "server", Run: c.run},
-			)
+			p := run(t, daemon.Options{}, daemon.Part{
+				Name: "redis",
+				Run:  func(ctx context.Context) error { <-ctx.Done(); stopped = true; return nil },
+			}, daemon.Part{Name: "server", Run: c.run})
 			err := p.end()
 			if err == nil || !strings.HasPrefix(err.Error(), c.want) {
 				t.Errorf("Run returned %v, want %s", err, c.want)
@@ -269,14 +264,10 @@ func TestAPartThatEndsTooEarlyStopsTheProcess(t *testing.T) {
 }
 
 func TestAPartThatStopsWithAnErrorIsReported(t *testing.T) {
-	p := run(
-		t,
-		daemon.Options{},
-		daemon.Part{
-			Name: "log",
-			Run:  func(ctx context.Context) error { <-ctx.Done(); return errors.New("not flushed") },
-		},
-	)
+	p := run(t, daemon.Options{}, daemon.Part{
+		Name: "log",
+		Run:  func(ctx context.Context) error { <-ctx.Done(); return errors.New("not flushed") },
+	})
 	eventually.True(t, "ready", p.ready)
 	p.stop()
 	if err := p.end(); err == nil || err.Error() != "daemon: part log: stopping: not flushed" {
@@ -309,10 +300,8 @@ func TestADrainThatPanicsDoesNotKeepTheOthersFromDraining(t *testing.T) {
 	if err := p.end(); err != nil || !drained {
 		t.Errorf("drained %v, %v", drained, err)
 	}
-	if !strings.Contains(
-		p.log.String(),
-		`"msg":"draining failed","part":"server","error":"panic: string`,
-	) ||
+	if !strings.Contains(p.log.String(),
+		`"msg":"draining failed","part":"server","error":"panic: string`) ||
 		strings.Contains(p.log.String(), "canary") {
 		t.Errorf("log:\n%s", p.log)
 	}
@@ -351,10 +340,8 @@ func TestReloadOnHangup(t *testing.T) {
 	if err := p.end(); err != nil {
 		t.Error(err)
 	}
-	if log := p.log.String(); !strings.Contains(
-		log,
-		`"msg":"reload failed: the old settings stay in force","error":"users.yaml:3:1: broken"`,
-	) {
+	if log := p.log.String(); !strings.Contains(log,
+		`"msg":"reload failed: the old settings stay in force","error":"users.yaml:3:1: broken"`) {
 		t.Errorf("log:\n%s", log)
 	}
 }
@@ -386,10 +373,8 @@ func TestAReloadSaysWhatHasChanged(t *testing.T) {
 		!strings.Contains(body, `"in_force":{"policy":"222222222222","users":"abc"}`) {
 		t.Errorf("/readyz: %d %s", status, body)
 	}
-	if _, body := p.get("/metrics"); !strings.Contains(
-		body,
-		`sallyport_in_force_info{digest="222222222222",what="policy"} 1`,
-	) {
+	if _, body := p.get("/metrics"); !strings.Contains(body,
+		`sallyport_in_force_info{digest="222222222222",what="policy"} 1`) {
 		t.Error("the metrics do not show the digest")
 	}
 	p.stop()

@@ -63,10 +63,8 @@ func (h *hosts) guard(next http.Handler) http.Handler {
 		}
 		// Once: whoever asks could fill the log.
 		if !h.said.Swap(true) {
-			h.log.Warn(
-				"a request to the admin port names another host and is refused; "+
-					"if the name is this port's, add it to admin.hosts",
-				"host", r.Host, "peer", r.RemoteAddr)
+			h.log.Warn("a request to the admin port names another host and is refused; "+
+				"if the name is this port's, add it to admin.hosts", "host", r.Host, "peer", r.RemoteAddr)
 		}
 		http.Error(w,
 			"expected localhost, an address or a name out of admin.hosts as the host, got another",

@@ -85,8 +85,8 @@ func (l *life) wait(ctx context.Context, failed <-chan *running) error {
 // failure returns why a part that should be running is not.
 func (r *running) failure() error {
 	if r.err == nil {
-		return fmt.Errorf(
-			"daemon: part %s: expected it to run until told to stop, but it returned", r.Name)
+		return fmt.Errorf("daemon: part %s: expected it to run until told to stop, but it returned",
+			r.Name)
 	}
 	return fmt.Errorf("daemon: part %s: %w", r.Name, r.err)
 }
