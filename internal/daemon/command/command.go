@@ -111,7 +111,11 @@ func (p Program[C]) healthcheck() *cobra.Command {
 	short := fmt.Sprintf("Ask the running %s whether it is ready: exit status 0 if so, 1 if not",
 		p.Noun)
 	return p.configured("healthcheck", short, func(cmd *cobra.Command, c Loaded[C]) error {
-		return daemon.AskReady(cmd.Context(), p.Admin(c.Config).Listen)
+		err := daemon.AskReady(cmd.Context(), p.Admin(c.Config).Listen)
+		if err != nil && p.ErrorPrefix == "" { // then the program's own errors begin with its name
+			return fmt.Errorf("%s: %w", p.Name, err)
+		}
+		return err
 	})
 }
 
