@@ -196,7 +196,7 @@ func TestAttacksThroughCheck(t *testing.T) {
 	}
 }
 
-// named gives the hostile tokens of a name with at most one *, which must be some.
+// named returns the hostile tokens of a name with at most one *, which must be some.
 func (g *attacked) named(t *testing.T, name string) (found []josetest.Attack) {
 	t.Helper()
 	before, after, wild := strings.Cut(name, "*")
@@ -364,7 +364,7 @@ func saltLength(t *testing.T, g *attacked) {
 	}
 }
 
-// published gives the keys that a gate takes from a set with one bad key beside a good one.
+// published returns the keys that a gate takes from a set with one bad key beside a good one.
 func published(t *testing.T, good *josetest.Key, bad string) []*jose.PublicKey {
 	t.Helper()
 	set, err := jose.MarshalKeySet([]*jose.PublicKey{good.Public()})

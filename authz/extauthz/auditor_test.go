@@ -136,13 +136,19 @@ func TestALineOfARefusalSaysWhatWasExpected(t *testing.T) {
 			with(func(c *token.Claims) {
 				c.Expiry = w.Now.Add(5 * time.Hour).Unix()
 			})),
-		"expected sub to be a string, got a number":                                                            authztest.Get("/protected", "authorization", raw("sub", "7")),
-		"iss is none of the trusted issuers":                                                                   authztest.Get("/protected", "authorization", raw("iss", `"https://canary.example"`)),
-		`expected typ "at+jwt"`:                                                                                authztest.Get("/protected", "authorization", "Bearer "+w.Key.Token(w.Key.Header("canary").JSON(), w.Setup().Claims.JSON())),
-		"routes[6] (/admin/**) asks for one of the roles admin, root":                                          authztest.Get("/admin/canary", "authorization", guest),
-		"routes[7] (/scoped) asks for the scopes read, write":                                                  authztest.Get("/scoped?canary", "authorization", guest),
-		"the path has an empty segment, `.` or `..`":                                                           authztest.Get("/canary//"),
-		"the path or the method differs only in case from that of a stricter route: routes[4] (/api/closed/*)": authztest.Get("/api/Closed/canary", "authorization", guest),
+		"expected sub to be a string, got a number": authztest.Get("/protected", "authorization",
+			raw("sub", "7")),
+		"iss is none of the trusted issuers": authztest.Get("/protected", "authorization",
+			raw("iss", `"https://canary.example"`)),
+		`expected typ "at+jwt"`: authztest.Get("/protected", "authorization",
+			"Bearer "+w.Key.Token(w.Key.Header("canary").JSON(), w.Setup().Claims.JSON())),
+		"routes[6] (/admin/**) asks for one of the roles admin, root": authztest.Get("/admin/canary",
+			"authorization", guest),
+		"routes[7] (/scoped) asks for the scopes read, write": authztest.Get("/scoped?canary",
+			"authorization", guest),
+		"the path has an empty segment, `.` or `..`": authztest.Get("/canary//"),
+		"the path or the method differs only in case from that of a stricter route: routes[4] (/api/closed/*)": authztest.Get("/api/Closed/canary", "authorization",
+			guest),
 	} {
 		before := len(b.lines.all())
 		b.ask(t, false)(r)

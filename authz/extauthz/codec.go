@@ -8,8 +8,8 @@ import (
 	"google.golang.org/grpc/mem"
 )
 
-// codec walks check requests and hands out answers that are marshalled already. All else, which is
-// the health service, goes through gRPC's own codec.
+// codec reads check requests without unmarshalling them, and sends answers that are marshalled
+// already. All else, which is the health service, goes through gRPC's own codec.
 type codec struct {
 	plain encoding.CodecV2
 	pool  mem.BufferPool
@@ -32,7 +32,7 @@ func (c codec) Unmarshal(data mem.BufferSlice, v any) error {
 	return c.plain.Unmarshal(data, v)
 }
 
-// Marshal refuses to make an empty answer, which Envoy would take for leave to pass.
+// Marshal refuses to send an empty answer, which Envoy would take for an allowed request.
 func (c codec) Marshal(v any) (mem.BufferSlice, error) {
 	a, ok := v.(*answer)
 	if !ok {

@@ -17,7 +17,7 @@ type Config struct {
 	KeyWait        time.Duration `yaml:"key_wait" usage:"how long a check may wait for a key that the gate does not have"`
 	KeyWaiters     int           `yaml:"key_waiters" usage:"most checks that wait for keys at a time"`
 	Strip          string        `yaml:"strip" usage:"misspelt identity headers to remove: seen (in the check request) or all (those with _ and . whether seen or not)"`
-	KeepOverrides  bool          `yaml:"keep_overrides" usage:"pass on X-HTTP-Method-Override, X-Original-URL and their kin"`
+	KeepOverrides  bool          `yaml:"keep_overrides" usage:"pass on X-HTTP-Method-Override, X-Original-URL and the like"`
 	Streams        StreamConfig  `yaml:"streams"`
 }
 

@@ -131,7 +131,7 @@ func (r *raw) open(id uint32, more ...string) error {
 		http2.HeadersFrameParam{StreamID: id, BlockFragment: r.block.Bytes(), EndHeaders: true})
 }
 
-// trailer reads until some stream has ended, and gives a field of its trailer.
+// trailer reads until some stream has ended, and returns a field of its trailer.
 func (r *raw) trailer(t *testing.T, name string) (value string) {
 	t.Helper()
 	decoder := hpack.NewDecoder(4096, func(f hpack.HeaderField) {

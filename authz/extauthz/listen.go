@@ -33,8 +33,8 @@ func CheckListen(path, address string) error {
 	return nil
 }
 
-// CheckSocket returns what would keep Listen from making a Unix socket, and nil for other addresses.
-// It changes nothing.
+// CheckSocket returns what would keep Listen from making a Unix socket, and nil for other
+// addresses. It changes nothing.
 func CheckSocket(address string) error {
 	socket, unix := strings.CutPrefix(address, unixPrefix)
 	if !unix {

@@ -21,7 +21,8 @@ type checkRequest struct {
 	path, method, authority string // the pseudo-headers, among the headers
 }
 
-// problem is what is wrong with a message, "" when nothing is. It is all that a refusal tells of it.
+// problem is what is wrong with a message, "" when nothing is. It is all that a refusal tells of
+// it.
 type problem string
 
 const (
@@ -217,8 +218,8 @@ func (r *checkRequest) comparePseudo() {
 	}
 }
 
-// first notes a field, and reports whether it is the first of its kind. Protobuf merges two, or takes
-// the last; nobody honest sends two.
+// first notes a field, and reports whether it is the first of its kind. Protobuf merges two, or
+// takes the last; nobody honest sends two.
 func (r *checkRequest) first(s fieldSet) bool {
 	if r.has&s != 0 {
 		r.fault(badTwice)

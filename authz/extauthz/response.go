@@ -40,8 +40,8 @@ type answers struct {
 	remove []string // headers that every allowed request loses
 }
 
-// NewWire returns what an engine needs to marshal answers once. The engine of a Server must have the
-// Wire of its Config.
+// NewWire returns what an engine needs to marshal answers once. The engine of a Server must have
+// the Wire of its Config.
 func NewWire(c Config) authz.Wire { return newAnswers(c) }
 
 func newAnswers(c Config) answers {

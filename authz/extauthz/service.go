@@ -89,9 +89,9 @@ func (s *Server) decide(ctx context.Context, r *checkRequest) authz.Decision {
 	return s.engine.Decide(&r.Request)
 }
 
-// await has a missing key fetched, and reports whether it is there now. Only so many checks may wait
-// at a time, each within its budget; the others have it fetched for those who come later, and are
-// decided without it: whoever takes all places with keys of slow issuers must not keep another
+// await has a missing key fetched, and reports whether it is there now. Only so many checks may
+// wait at a time, each within its budget; the others have it fetched for those who come later, and
+// are decided without it: whoever takes all places with keys of slow issuers must not keep another
 // issuer's new key out.
 func (s *Server) await(ctx context.Context, missing authz.Missing) bool {
 	if s.options.Keys == nil {

@@ -164,7 +164,8 @@ func TestBothKindsOfHeadersAreJudged(t *testing.T) {
 		m    []byte
 		want authztest.Want
 	}{
-		"plain": {join(plain), authztest.Alice}, "raw": {join(raw), authztest.Alice}, "text in the map": {join(text), authztest.Alice},
+		"plain": {join(plain), authztest.Alice}, "raw": {join(raw), authztest.Alice},
+		"text in the map": {join(text), authztest.Alice},
 		"both": {
 			join(plain, raw), authztest.Invalid(token.ReasonManyTokens),
 		}, "plain twice": {join(plain, plain), authztest.Invalid(token.ReasonManyTokens)},

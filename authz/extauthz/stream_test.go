@@ -10,7 +10,7 @@ import (
 	"github.com/sallyport/sallyport/internal/token"
 )
 
-// duration asks, and gives the milliseconds for which Envoy may let the stream live; -1 when
+// duration asks, and returns the milliseconds for which Envoy may let the stream live; -1 when
 // nothing was said.
 func (b *bench) duration(t *testing.T, r authz.Request) int {
 	t.Helper()

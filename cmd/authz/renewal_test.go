@@ -28,7 +28,8 @@ func TestAGateIsFreshAgainAfterRedisGotAnotherAuthority(t *testing.T) {
 		cert, key := a.Pair()
 		clientCert, clientKey := a.Pair()
 		for name, content := range map[string][]byte{
-			"redis.crt": cert, "redis.key": key, "ca.pem": a.PEM(), "client.crt": clientCert, "client.key": clientKey, "password": []byte(password),
+			"redis.crt": cert, "redis.key": key, "ca.pem": a.PEM(), "client.crt": clientCert,
+			"client.key": clientKey, "password": []byte(password),
 		} {
 			redistest.Write(t, at(name), content)
 		}

@@ -30,7 +30,8 @@ func TestLoginsWorkAfterRedisGotAnotherAuthorityCertificateAndPassword(t *testin
 		cert, key := a.Pair()
 		clientCert, clientKey := a.Pair()
 		for name, content := range map[string][]byte{
-			"redis.crt": cert, "redis.key": key, "ca.pem": a.PEM(), "client.crt": clientCert, "client.key": clientKey,
+			"redis.crt": cert, "redis.key": key, "ca.pem": a.PEM(), "client.crt": clientCert,
+			"client.key":     clientKey,
 			"redis-password": []byte(password + "\n"),
 		} {
 			redistest.Write(t, filepath.Join(f.dir, name), content)

@@ -23,7 +23,7 @@
 //
 // In the environment, redis.address is PREFIX_REDIS_ADDRESS; a list is separated by commas. A
 // variable that is set counts, even when it is empty. A variable whose name is a slip or two away
-// from a setting's is refused; others that begin with PREFIX are nobody's business here.
+// from a setting's is refused; others that begin with PREFIX are left alone.
 package config
 
 import (

@@ -365,9 +365,13 @@ func TestWithoutAFileAProblemNamesTheWaysToGiveTheSetting(t *testing.T) {
 	fs := pflag.NewFlagSet("test", pflag.ContinueOnError)
 	config.BindFlags(fs, s)
 	for want, o := range map[string]config.Options{
-		"redis.address (SALLYPORT_REDIS_ADDRESS, --redis-address): expected host:port, got nothing": {EnvPrefix: "SALLYPORT", Flags: fs},
-		"redis.address (SALLYPORT_REDIS_ADDRESS): expected host:port, got nothing":                  {EnvPrefix: "SALLYPORT"},
-		"redis.address: expected host:port, got nothing":                                            {},
+		"redis.address (SALLYPORT_REDIS_ADDRESS, --redis-address): expected host:port, got nothing": {
+			EnvPrefix: "SALLYPORT", Flags: fs,
+		},
+		"redis.address (SALLYPORT_REDIS_ADDRESS): expected host:port, got nothing": {
+			EnvPrefix: "SALLYPORT",
+		},
+		"redis.address: expected host:port, got nothing": {},
 	} {
 		o.LookupEnv = func(string) (string, bool) { return "", false }
 		if err := config.Load(&settings{}, o); err == nil || err.Error() != want {

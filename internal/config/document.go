@@ -49,8 +49,8 @@ type entry struct {
 	value        *node
 }
 
-// readDocument reads a file of at most limit bytes, unless its content is given. It returns no node if
-// the file could not be read at all.
+// readDocument reads a file of at most limit bytes, unless its content is given. It returns no node
+// if the file could not be read at all.
 func readDocument(name string, content []byte, limit int64) (*node, []*Problem) {
 	if content == nil {
 		var problem *Problem

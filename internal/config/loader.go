@@ -68,8 +68,8 @@ func (l *loader) name(all []setting) error {
 	return nil
 }
 
-// readFile fills v from the file, if there is one. It returns false if the file could not be read at
-// all.
+// readFile fills v from the file, if there is one. It returns false if the file could not be read
+// at all.
 func (l *loader) readFile(v reflect.Value, o Options) bool {
 	if o.File == "" {
 		return true
@@ -187,8 +187,8 @@ func blames(problems []*Problem, path string) bool {
 	})
 }
 
-// err returns the problems as one error: those of the file in its order, then the others in the order
-// in which they were found.
+// err returns the problems as one error: those of the file in its order, then the others in the
+// order in which they were found.
 func (l *loader) err() error {
 	slices.SortStableFunc(l.problems, func(a, b *Problem) int {
 		if a.Source != "" || b.Source != "" {

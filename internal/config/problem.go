@@ -15,8 +15,8 @@ type Problem struct {
 	Err          error  // what was expected and what came
 }
 
-// Error returns "file:line:column: setting: what is wrong", or has the variable or flag in the file's
-// place.
+// Error returns "file:line:column: setting: what is wrong", or has the variable or flag in the
+// file's place.
 func (p *Problem) Error() string {
 	var b strings.Builder
 	switch {

@@ -12,8 +12,8 @@ import (
 	"unicode/utf8"
 )
 
-// setText sets v, a scalar, to the value that s spells. The error says what was expected and, unless
-// v is a secret, what came.
+// setText sets v, a scalar, to the value that s spells. The error says what was expected and,
+// unless v is a secret, what came.
 func setText(v reflect.Value, s string) error {
 	t := v.Type()
 	if t == secretType { // before anything whose error quotes what came

@@ -38,8 +38,8 @@ func (s Secret) IsZero() bool { return s.value == "" }
 // File returns the path that the secret was read from; "" when it was given itself.
 func (s Secret) File() string { return s.file }
 
-// Place returns the secret without what it holds if that is in a file, where it may change: two that
-// name one file are then equal.
+// Place returns the secret without what it holds if that is in a file, where it may change: two
+// that name one file are then equal.
 func (s Secret) Place() Secret {
 	if s.file != "" {
 		s.value = ""
@@ -47,9 +47,9 @@ func (s Secret) Place() Secret {
 	return s
 }
 
-// Live returns the secret as its file has it now; for good if it was given itself, or in a file that
-// can be read once only, as a pipe. setting is the secret's, "redis.password". check, which may be
-// nil, returns what is wrong with a new one; its error must not quote it.
+// Live returns the secret as its file has it now; for good if it was given itself, or in a file
+// that can be read once only, as a pipe. setting is the secret's, "redis.password". check, which
+// may be nil, returns what is wrong with a new one; its error must not quote it.
 func (s Secret) Live(files *livefile.Files, setting string,
 	check func(Secret) error) (*livefile.File[Secret], error) {
 	if s.file == "" {

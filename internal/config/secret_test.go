@@ -162,8 +162,10 @@ func TestFlagsShowDefaultsAndHelpAndAreCheckedWhenParsed(t *testing.T) {
 	config.BindFlags(fs, defaults())
 	usage := fs.FlagUsages()
 	for _, want := range []string{
-		"--name string", `the gate's name (default "gate")`, "--redis-address string", `host:port (default "127.0.0.1:6379")`,
-		"--redis-timeout duration", "(default 1s)", "--audience strings", "--enabled", "--mode string", `(default "enforce")`, "--redis-tls-ca-file path",
+		"--name string", `the gate's name (default "gate")`, "--redis-address string",
+		`host:port (default "127.0.0.1:6379")`,
+		"--redis-timeout duration", "(default 1s)", "--audience strings", "--enabled", "--mode string",
+		`(default "enforce")`, "--redis-tls-ca-file path",
 	} {
 		if !strings.Contains(usage, want) {
 			t.Errorf("the help lacks %q:\n%s", want, usage)

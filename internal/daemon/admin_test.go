@@ -34,8 +34,10 @@ func TestTheAdminPortServesItsOwnPathsAndNoOthers(t *testing.T) {
 	}})
 	for path, want := range map[string]int{
 		"/livez": 200, "/readyz": 200, "/metrics": 200, "/status": 200,
-		"/": 404, "/healthz": 404, "/livez/": 404, "/metrics/x": 404, "/debug/vars": 404, "/debug/pprof/": 404,
-		"/debug/pprof/cmdline": 404, "/debug/pprof/heap": 404, "/debug/pprof/profile": 404, "/config": 404, "/LIVEZ": 404,
+		"/": 404, "/healthz": 404, "/livez/": 404, "/metrics/x": 404, "/debug/vars": 404,
+		"/debug/pprof/":        404,
+		"/debug/pprof/cmdline": 404, "/debug/pprof/heap": 404, "/debug/pprof/profile": 404,
+		"/config": 404, "/LIVEZ": 404,
 	} {
 		if status, _ := p.get(path); status != want {
 			t.Errorf("%s: %d, want %d", path, status, want)
@@ -59,7 +61,8 @@ func TestMetricsTellTheBuildAndTheRuntime(t *testing.T) {
 	p := serving(t, daemon.Options{Name: "issuer", Version: "9.9"})
 	_, body := p.get("/metrics")
 	for _, want := range []string{
-		`sallyport_build_info{go="go`, `name="issuer"`, `version="9.9"`, "sallyport_ready 1", `sallyport_part_ready{part="server"} 1`,
+		`sallyport_build_info{go="go`, `name="issuer"`, `version="9.9"`, "sallyport_ready 1",
+		`sallyport_part_ready{part="server"} 1`,
 		"go_goroutines ", "process_open_fds ", `sallyport_reloads_total{result="ok"} 0`,
 	} {
 		if !strings.Contains(body, want) {
@@ -83,7 +86,8 @@ func TestOneRegistryMayServeTwoRuns(t *testing.T) {
 func TestProfilesAreServedOnlyWhenAskedForAndOnLoopback(t *testing.T) {
 	p := serving(t, daemon.Options{Admin: daemon.Config{Listen: "127.0.0.1:0", Pprof: true}})
 	for path, want := range map[string]int{
-		"/debug/pprof/": 200, "/debug/pprof/heap": 200, "/debug/pprof/goroutine": 200, "/debug/pprof/cmdline": 404, "/debug/pprof/symbol": 404, "/debug/pprof/none": 404,
+		"/debug/pprof/": 200, "/debug/pprof/heap": 200, "/debug/pprof/goroutine": 200,
+		"/debug/pprof/cmdline": 404, "/debug/pprof/symbol": 404, "/debug/pprof/none": 404,
 	} {
 		if status, _ := p.get(path); status != want {
 			t.Errorf("%s: %d, want %d", path, status, want)

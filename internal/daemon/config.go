@@ -73,14 +73,14 @@ func CheckListen(path, address string) error {
 	if _, err := strconv.ParseUint(port, 10, 16); err != nil {
 		return config.At(path, "expected a port of 0 to 65535, got %q", port)
 	}
-	if _, err := netip.ParseAddr(host); err != nil && strings.Trim(host, hostSigns) != "" {
+	if _, err := netip.ParseAddr(host); err != nil && strings.Trim(host, hostChars) != "" {
 		return config.At(path, "expected a name or an IP address before the port, got %q", host)
 	}
 	return nil
 }
 
-// hostSigns is what names of hosts consist of.
-const hostSigns = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._"
+// hostChars is what names of hosts consist of.
+const hostChars = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._"
 
 func loopback(host string) bool {
 	ip, err := netip.ParseAddr(host)

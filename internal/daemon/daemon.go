@@ -7,11 +7,11 @@
 //   - It stops in order: not ready, DrainDelay for load balancers to notice, then every part
 //     drains, then every part stops, the last one first; the admin port answers until the end.
 //     Each step has a bound in time.
-//   - A part that panics, fails or just returns ends the process with an error; it never lingers
-//     half alive.
+//   - A part that panics, fails or just returns ends the process with an error: it never goes on
+//     without one of its parts.
 //   - The admin port serves /livez, /readyz, /metrics and what it was given, 404 for the rest, and
 //     profiles only when the configuration asks for them on a loopback address.
-//   - Logs hold no token: what has the shape of one, or a name like password, is redacted whoever
+//   - Logs hold no token: what has the shape of one, or a name like password, is redacted, whoever
 //     logs it.
 package daemon
 
@@ -98,7 +98,8 @@ type toldError struct{ error }
 // Unwrap returns what went wrong.
 func (e *toldError) Unwrap() error { return e.error }
 
-// Told reports whether an error of Run is in the log already, so that nobody needs to print it again.
+// Told reports whether an error of Run is in the log already, so that nobody needs to print it
+// again.
 func Told(err error) bool {
 	var told *toldError
 	return errors.As(err, &told)

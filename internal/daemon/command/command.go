@@ -5,8 +5,8 @@
 // It promises:
 //   - The configuration comes from a file (--config), the environment and flags, for every command
 //     in the same way.
-//   - The exit status is 0 if all went well, and 1 otherwise; what went wrong is written once, to the
-//     log of a daemon that has one already, else to standard error.
+//   - The exit status is 0 if all went well, and 1 otherwise; what went wrong is written once, to
+//     the log of a daemon that has one already, else to standard error.
 //   - A setting that is given by a former name is accepted. serve warns of it in its log, check in
 //     its answer.
 package command
@@ -131,7 +131,8 @@ func (p Program[C]) version() *cobra.Command {
 	}
 }
 
-// configured returns a command that takes every setting as a flag, and reads the configuration first.
+// configured returns a command that takes every setting as a flag, and reads the configuration
+// first.
 func (p Program[C]) configured(use, short string,
 	run func(*cobra.Command, Loaded[C]) error) *cobra.Command {
 	cmd := &cobra.Command{Use: use, Short: short, Args: cobra.NoArgs}
