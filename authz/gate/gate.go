@@ -226,17 +226,17 @@ func (g *Gate) Run(ctx context.Context) error {
 	}
 	g.options.Logger.Info("gate: starting", "name", g.config.Name, "listen",
 		listener.Addr().String(), "version", g.options.Version)
+	// At once, not only when the server drains: during the drain's delay each Envoy has to see it.
 	defer context.AfterFunc(ctx, func() { g.stopping.Store(true) })()
 	err = daemon.Run(ctx, daemon.Options{
-		Name:         "authz",
-		Version:      g.options.Version,
-		Admin:        g.config.Admin,
-		Logger:       g.options.Logger,
-		Registry:     g.registry,
-		DrainDelay:   g.config.Drain.Delay,
-		DrainTimeout: g.config.Drain.Timeout,
-		Reload:       g.reload,
-		InForce:      func() map[string]string { return map[string]string{"policy": g.policy.Digest()} },
+		Name:     "authz",
+		Version:  g.options.Version,
+		Admin:    g.config.Admin,
+		Logger:   g.options.Logger,
+		Registry: g.registry,
+		Drain:    g.config.Drain,
+		Reload:   g.reload,
+		InForce:  func() map[string]string { return map[string]string{"policy": g.policy.Digest()} },
 	},
 		daemon.Part{Name: "files", Run: g.files.Run},
 		daemon.Part{Name: "keys", Run: g.keys.Run, Ready: g.keys.Ready},

@@ -50,14 +50,13 @@ func serve(ctx context.Context, c command.Loaded[issuer.Config], out io.Writer,
 	logger.Info("issuer listens", "address", listener.Addr().String(), "issuer", cfg.Issuer,
 		"version", daemon.BuildVersion(version))
 	return daemon.Run(ctx, daemon.Options{
-		Name:         "issuer",
-		Version:      daemon.BuildVersion(version),
-		Admin:        cfg.Admin.Config,
-		Logger:       logger,
-		Registry:     registry,
-		Handlers:     a.server.AdminHandlers(),
-		DrainDelay:   cfg.Drain.Delay,
-		DrainTimeout: cfg.Drain.Timeout,
+		Name:     "issuer",
+		Version:  daemon.BuildVersion(version),
+		Admin:    cfg.Admin.Config,
+		Logger:   logger,
+		Registry: registry,
+		Handlers: a.server.AdminHandlers(),
+		Drain:    cfg.Drain,
 		Reload: func(ctx context.Context) error {
 			return errors.Join(a.keys.Reload(ctx), a.users.Reload(ctx), a.files.Reload(ctx))
 		},

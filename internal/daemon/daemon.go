@@ -4,7 +4,7 @@
 // It promises:
 //   - The process is ready only while every part is, and not ready from the moment it is told to
 //     stop.
-//   - It stops in order: not ready, DrainDelay for load balancers to notice, then every part
+//   - It stops in order: not ready, Drain.Delay for load balancers to notice, then every part
 //     drains, then every part stops, the last one first; the admin port answers until the end.
 //     Each step has a bound in time.
 //   - A part that panics, fails or just returns ends the process with an error: it never goes on
@@ -51,8 +51,7 @@ type Options struct {
 	Logger        *slog.Logger            // nil logs nothing
 	Registry      *prometheus.Registry    // what /metrics shows; nil makes a new one
 	Handlers      map[string]http.Handler // more of the admin port, by the patterns of http.ServeMux
-	DrainDelay    time.Duration           // how long to go on as before, not ready, once told to stop
-	DrainTimeout  time.Duration           // bound of draining, and again of stopping; 0 is 10 s
+	Drain         DrainConfig             // how to stop
 	Reload        func(context.Context) error
 	// InForce names what can change while the process runs, each with a digest of what is in force:
 	// /readyz shows them, and a reload logs which have changed. nil: nothing can.
@@ -80,7 +79,7 @@ func Run(ctx context.Context, o Options, parts ...Part) error {
 	// The admin port is the first to start and the last to stop: it answers all the while.
 	all := append([]Part{admin.part()}, parts...)
 	all = append(all, r.part())
-	l := &life{log: o.Logger, health: h, delay: o.DrainDelay, timeout: o.DrainTimeout}
+	l := &life{log: o.Logger, health: h, delay: o.Drain.Delay, timeout: o.Drain.Timeout}
 	o.Logger.Info("starting", "name", o.Name, "version", o.Version, "admin",
 		admin.listener.Addr().String())
 	err = l.run(ctx, all)
@@ -115,7 +114,7 @@ func (o *Options) fill() {
 	if o.Registry == nil {
 		o.Registry = prometheus.NewRegistry()
 	}
-	if o.DrainTimeout <= 0 {
-		o.DrainTimeout = defaultDrainTimeout
+	if o.Drain.Timeout <= 0 {
+		o.Drain.Timeout = defaultDrainTimeout
 	}
 }
