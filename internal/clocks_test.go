@@ -14,8 +14,8 @@ import (
 // it for all of them.
 func TestTheDaemonsHandInTheTimeOfTheClockRoom(t *testing.T) {
 	read := 0
-	for _, daemon := range []string{"issuer", "authz"} {
-		files, err := filepath.Glob(filepath.Join("..", "cmd", daemon, "*.go"))
+	for _, room := range []string{"cmd/issuer", "cmd/authz", "authz/gate"} {
+		files, err := filepath.Glob(filepath.Join("..", room, "*.go"))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -43,7 +43,7 @@ func TestTheDaemonsHandInTheTimeOfTheClockRoom(t *testing.T) {
 			})
 		}
 	}
-	if read < 8 {
+	if read < 5 {
 		t.Fatalf("read only %d files of the daemons", read)
 	}
 }

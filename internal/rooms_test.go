@@ -24,6 +24,7 @@ var floors = [][]string{
 	{"cmd/issuer", "cmd/authz", "cmd/sallyport"},
 	{"internal/mesh"},
 	{"internal/doctor"},
+	{"authz/gate"},
 	{"authz/extauthz"},
 	{"authz/httpcheck"},
 	{"authz", "issuer"},

@@ -19,25 +19,26 @@ import (
 
 // Config is the issuer's file, issuer.yaml.
 type Config struct {
-	Name                 string            `yaml:"name" usage:"this issuer's name among the issuers; empty: host name and address"`
-	Issuer               string            `yaml:"issuer" usage:"the tokens' iss: the issuer's URL, as gates know it"`
-	Audience             []string          `yaml:"audience" usage:"the tokens' aud: the services they are for"`
-	Listen               string            `yaml:"listen" usage:"address to serve on"`
-	ClientID             string            `yaml:"client_id" usage:"the tokens' client_id"`
-	AccessTokenLifetime  time.Duration     `yaml:"access_token_lifetime" usage:"how long an access token is valid"`
-	RefreshTokenLifetime time.Duration     `yaml:"refresh_token_lifetime" usage:"how long a session lasts"`
-	RefreshGrace         time.Duration     `yaml:"refresh_grace" usage:"how long a spent refresh token may be repeated"`
-	MaxSessionsPerUser   int               `yaml:"max_sessions_per_user" usage:"sessions of one user at a time; one more ends the oldest"`
-	KeySetMaxAge         time.Duration     `yaml:"key_set_max_age" usage:"how long readers may keep the key set"`
-	HTTP                 HTTPConfig        `yaml:"http"`
-	Keys                 keyring.Config    `yaml:"keys"`
-	Users                credential.Config `yaml:"users"`
-	Limits               credential.Limits `yaml:"limits"`
-	Redis                redisconn.Config  `yaml:"redis"`
-	Revocation           redislog.Config   `yaml:"revocation"`
-	Admin                AdminConfig       `yaml:"admin"`
-	Log                  daemon.LogConfig  `yaml:"log"`
-	Audit                AuditConfig       `yaml:"audit"`
+	Name                 string             `yaml:"name" usage:"this issuer's name among the issuers; empty: host name and address"`
+	Issuer               string             `yaml:"issuer" usage:"the tokens' iss: the issuer's URL, as gates know it"`
+	Audience             []string           `yaml:"audience" usage:"the tokens' aud: the services they are for"`
+	Listen               string             `yaml:"listen" usage:"address to serve on"`
+	ClientID             string             `yaml:"client_id" usage:"the tokens' client_id"`
+	AccessTokenLifetime  time.Duration      `yaml:"access_token_lifetime" usage:"how long an access token is valid"`
+	RefreshTokenLifetime time.Duration      `yaml:"refresh_token_lifetime" usage:"how long a session lasts"`
+	RefreshGrace         time.Duration      `yaml:"refresh_grace" usage:"how long a spent refresh token may be repeated"`
+	MaxSessionsPerUser   int                `yaml:"max_sessions_per_user" usage:"sessions of one user at a time; one more ends the oldest"`
+	KeySetMaxAge         time.Duration      `yaml:"key_set_max_age" usage:"how long readers may keep the key set"`
+	HTTP                 HTTPConfig         `yaml:"http"`
+	Keys                 keyring.Config     `yaml:"keys"`
+	Users                credential.Config  `yaml:"users"`
+	Limits               credential.Limits  `yaml:"limits"`
+	Redis                redisconn.Config   `yaml:"redis"`
+	Revocation           redislog.Config    `yaml:"revocation"`
+	Admin                AdminConfig        `yaml:"admin"`
+	Log                  daemon.LogConfig   `yaml:"log"`
+	Audit                AuditConfig        `yaml:"audit"`
+	Drain                daemon.DrainConfig `yaml:"drain"`
 }
 
 // HTTPConfig bounds what strangers can make the issuer do.
@@ -54,8 +55,6 @@ type HTTPConfig struct {
 	WriteTimeout   time.Duration   `yaml:"write_timeout" usage:"longest time from a request to the end of its answer"`
 	IdleTimeout    time.Duration   `yaml:"idle_timeout" usage:"how long an idle connection is kept"`
 	MaxWait        time.Duration   `yaml:"max_wait" usage:"longest ?wait= of a logout"`
-	DrainDelay     time.Duration   `yaml:"drain_delay" usage:"time between not ready and no more connections, for load balancers to notice"`
-	DrainTimeout   time.Duration   `yaml:"drain_timeout" usage:"longest time to finish what is under way at the end"`
 }
 
 // AdminConfig is the admin port and what it lets an operator do.
@@ -95,8 +94,8 @@ const minAdminToken = 32
 type AuditConfig struct {
 	File config.Path `yaml:"file" usage:"file that security events are appended to; empty: standard output"`
 	// Failures are what strangers can make happen as often as they like.
-	Rate  float64 `yaml:"rate" flag:"-" usage:"lines a second of failures of one kind and reason; more are counted"`
-	Burst int     `yaml:"burst" flag:"-" usage:"and at once"`
+	Rate  float64 `yaml:"rate" usage:"lines a second of failures of one kind and reason; more are counted"`
+	Burst int     `yaml:"burst" usage:"and at once"`
 }
 
 // Validate refuses limits that leave nothing, or everything.
@@ -130,7 +129,6 @@ func DefaultConfig() Config {
 			WriteTimeout:   30 * time.Second,
 			IdleTimeout:    time.Minute,
 			MaxWait:        10 * time.Second,
-			DrainTimeout:   15 * time.Second,
 		},
 		Keys:       keyring.DefaultConfig(),
 		Users:      credential.DefaultConfig(),
@@ -140,7 +138,13 @@ func DefaultConfig() Config {
 		Admin:      AdminConfig{Config: daemon.Config{Listen: "127.0.0.1:9101"}},
 		Log:        daemon.DefaultLogConfig(),
 		Audit:      AuditConfig{Rate: 20, Burst: 100},
+		Drain:      daemon.DrainConfig{Timeout: 15 * time.Second},
 	}
+}
+
+// FormerNames returns the settings that had other names.
+func (c Config) FormerNames() map[string]string {
+	return map[string]string{"http.drain_delay": "drain.delay", "http.drain_timeout": "drain.timeout"}
 }
 
 // Validate checks what is the issuer's own; each room checks its part.
@@ -250,11 +254,6 @@ func (c HTTPConfig) Validate() error {
 	for path, d := range map[string]time.Duration{"read_timeout": c.ReadTimeout, "write_timeout": c.WriteTimeout, "idle_timeout": c.IdleTimeout} {
 		if d < 100*time.Millisecond || d > time.Hour {
 			errs = append(errs, config.At(path, "issuer: expected 100ms to 1h, got %s", d))
-		}
-	}
-	for path, d := range map[string]time.Duration{"drain_delay": c.DrainDelay, "drain_timeout": c.DrainTimeout} {
-		if d < 0 || d > time.Hour {
-			errs = append(errs, config.At(path, "issuer: expected 0s to 1h, got %s", d))
 		}
 	}
 	if c.MaxWait < 0 || c.MaxWait >= c.WriteTimeout {

@@ -2,12 +2,15 @@ package issuer
 
 import (
 	"errors"
+	"fmt"
 	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/spf13/pflag"
 
 	"github.com/sallyport/sallyport/internal/config"
 )
@@ -20,19 +23,30 @@ users: {file: users.yaml}
 
 func load(t *testing.T, text string) (Config, error) {
 	t.Helper()
+	cfg, _, err := loadFrom(t, text, nil)
+	return cfg, err
+}
+
+// loadFrom loads a file's text, the environment and flags, and returns what was warned of.
+func loadFrom(t *testing.T, text string, env map[string]string, args ...string) (cfg Config,
+	warnings []string, err error) {
+	t.Helper()
 	file := filepath.Join(t.TempDir(), "issuer.yaml")
 	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	cfg := DefaultConfig()
-	err := config.Load(
-		&cfg,
-		config.Options{
-			File: file, EnvPrefix: "SALLYPORT",
-			LookupEnv: func(string) (string, bool) { return "", false },
-		},
-	)
-	return cfg, err
+	cfg = DefaultConfig()
+	flags := pflag.NewFlagSet("issuer", pflag.ContinueOnError)
+	config.BindFlags(flags, &cfg)
+	if err := flags.Parse(args); err != nil {
+		t.Fatal(err)
+	}
+	err = config.Load(&cfg, config.Options{
+		File: file, EnvPrefix: "SALLYPORT", Flags: flags,
+		LookupEnv: func(name string) (string, bool) { value, set := env[name]; return value, set },
+		Warn:      func(p *config.Problem) { warnings = append(warnings, p.Error()) },
+	})
+	return cfg, warnings, err
 }
 
 func TestFourLinesAreAConfiguration(t *testing.T) {
@@ -73,7 +87,7 @@ func TestConfigurationsThatWouldBeUnsafeAreRefused(t *testing.T) {
 		"no connections":        {goodConfig + "http: {max_connections: 0}\n", "max_connections"},
 		"no time-out":           {goodConfig + "http: {read_timeout: 0s}\n", "read_timeout"},
 		"waits beyond answers":  {goodConfig + "http: {max_wait: 30s}\n", "max_wait"},
-		"an endless drain":      {goodConfig + "http: {drain_timeout: 100h}\n", "drain_timeout"},
+		"an endless drain":      {goodConfig + "drain: {timeout: 100h}\n", "drain.timeout"},
 		"an admin port of none": {goodConfig + "admin: {listen: nowhere}\n", "admin.listen"},
 		"a weak admin token":    {goodConfig + "admin: {token: \"short\"}\n", "admin.token"},
 		"no audit lines":        {goodConfig + "audit: {rate: 0}\n", "audit.rate"},
@@ -85,6 +99,47 @@ func TestConfigurationsThatWouldBeUnsafeAreRefused(t *testing.T) {
 		if err == nil || !strings.Contains(err.Error(), c.want) ||
 			!strings.Contains(err.Error(), "issuer.yaml:") {
 			t.Errorf("%s: expected an error with its place that names %s, got %v", name, c.want, err)
+		}
+	}
+}
+
+// TestFormerNamesAreAccepted with a warning, in the file, the environment and as flags; but not
+// beside the names of today.
+func TestFormerNamesAreAccepted(t *testing.T) {
+	for former, row := range map[string]struct {
+		today  string
+		inFile string
+		value  func(Config) time.Duration
+	}{
+		"http.drain_delay": {"drain.delay", "http: {drain_delay: 7s}\n",
+			func(c Config) time.Duration { return c.Drain.Delay }},
+		"http.drain_timeout": {"drain.timeout", "http: {drain_timeout: 7s}\n",
+			func(c Config) time.Duration { return c.Drain.Timeout }},
+	} {
+		section, key, _ := strings.Cut(row.today, ".")
+		today := fmt.Sprintf("%s: {%s: 7s}\n", section, key)
+		variable := "SALLYPORT_" + strings.ToUpper(strings.ReplaceAll(former, ".", "_"))
+		flag := "--" + strings.NewReplacer(".", "-", "_", "-").Replace(former)
+		for source, given := range map[string]struct {
+			text  string
+			env   map[string]string
+			flags []string
+		}{
+			"issuer.yaml:5:8: " + former: {text: row.inFile},
+			variable:                     {env: map[string]string{variable: "7s"}},
+			flag:                         {flags: []string{flag, "7s"}},
+		} {
+			cfg, warnings, err := loadFrom(t, goodConfig+given.text, given.env, given.flags...)
+			if err != nil || row.value(cfg) != 7*time.Second {
+				t.Errorf("%s: got %+v, %v", source, cfg.Drain, err)
+			}
+			if len(warnings) != 1 || !strings.Contains(warnings[0], source+": this is a former name") {
+				t.Errorf("%s: got the warnings %q", source, warnings)
+			}
+		}
+		if _, _, err := loadFrom(t, goodConfig+row.inFile+today, nil); err == nil ||
+			!strings.Contains(err.Error(), "issuer.yaml:5:8: "+former+": expected this or "+row.today) {
+			t.Errorf("%s and %s: got %v", former, row.today, err)
 		}
 	}
 }

@@ -180,7 +180,7 @@ func TestAttacksThroughCheck(t *testing.T) {
 	attacks := base.Setup().Attacks()
 	for _, row := range catalogue {
 		t.Run(row.name, func(t *testing.T) {
-			g := &attacked{start(t, base.Again(), roomy, everyLine), attacks}
+			g := &attacked{start(t, base.Again(), roomy), attacks}
 			for _, name := range row.tokens {
 				for _, a := range g.named(t, name) {
 					g.refuses(t, a.Name, a.Token, a.Reason)
@@ -196,10 +196,7 @@ func TestAttacksThroughCheck(t *testing.T) {
 	}
 }
 
-// everyLine has no audit line suppressed.
-func everyLine(c *Config) { c.Audit = AuditConfig{Rate: 1e6, Burst: 1e6} }
-
-// named gives the hostile tokens of a name with at most one *, which must be some.
+// named returns the hostile tokens of a name with at most one *, which must be some.
 func (g *attacked) named(t *testing.T, name string) (found []josetest.Attack) {
 	t.Helper()
 	before, after, wild := strings.Cut(name, "*")
@@ -281,7 +278,9 @@ func swappedRSA(t *testing.T, g *attacked) {
 
 func duplicateKeyID(t *testing.T, g *attacked) {
 	thief := josetest.NewKey("ES256", authztest.KeyID)
-	for _, two := range [][]*jose.PublicKey{{g.world.Key.Public(), thief.Public()}, {thief.Public(), g.world.Key.Public()}} {
+	for _, two := range [][]*jose.PublicKey{
+		{g.world.Key.Public(), thief.Public()}, {thief.Public(), g.world.Key.Public()},
+	} {
 		set, err := jose.MarshalKeySet(two)
 		if err != nil || strings.Count(string(set), `"kid":"`+authztest.KeyID+`"`) != 2 {
 			t.Fatalf("expected a set with one kid twice, got %s, %v", set, err)
@@ -326,10 +325,8 @@ func twinOfRevoked(t *testing.T, g *attacked) {
 
 func escapedTwin(t *testing.T, g *attacked) {
 	k := g.world.Key
-	twin := k.Token(
-		k.Header("at+jwt").JSON(),
-		g.world.Setup().Claims.With("jti", `"\u0074oken-\u0031"`).JSON(),
-	)
+	twin := k.Token(k.Header("at+jwt").JSON(),
+		g.world.Setup().Claims.With("jti", `"\u0074oken-\u0031"`).JSON())
 	g.allows(t, twin)
 	g.revoke()
 	g.refuses(t, "the escaped twin", twin, token.ReasonRevoked)
@@ -340,11 +337,8 @@ func confusableSubject(t *testing.T, g *attacked) {
 	g.world.Revocations.Revoke(func(f *revocation.Facts) bool { return f.Subject == "alice" })
 	g.refuses(t, "alice", g.world.Token(), token.ReasonRevoked)
 	for _, sub := range []string{"аlice", "Alice", "alice ", "ａlice", "ali\u0301ce"} {
-		got := g.allows(
-			t,
-			k.Token(k.Header("at+jwt").JSON(),
-				g.world.Setup().Claims.With("sub", josetest.Text(sub)).JSON()),
-		)
+		got := g.allows(t, k.Token(k.Header("at+jwt").JSON(),
+			g.world.Setup().Claims.With("sub", josetest.Text(sub)).JSON()))
 		for _, h := range got.Set {
 			if h.Name == "x-auth-subject" && h.Value == "alice" {
 				t.Errorf("%q became alice", sub)
@@ -370,7 +364,7 @@ func saltLength(t *testing.T, g *attacked) {
 	}
 }
 
-// published gives the keys that a gate takes from a set with one bad key beside a good one.
+// published returns the keys that a gate takes from a set with one bad key beside a good one.
 func published(t *testing.T, good *josetest.Key, bad string) []*jose.PublicKey {
 	t.Helper()
 	set, err := jose.MarshalKeySet([]*jose.PublicKey{good.Public()})
@@ -395,9 +389,8 @@ func weakRSA(t *testing.T, g *attacked) {
 	good := josetest.NewKey("RS256", "good")
 	modulus := good.Signer.Public().(*rsa.PublicKey).N
 	jwk := func(n *big.Int, e string) string {
-		return `{"kty":"RSA","alg":"RS256","use":"sig","kid":"weak","n":"` + base64.RawURLEncoding.EncodeToString(
-			n.Bytes(),
-		) + `","e":"` + e + `"}`
+		return `{"kty":"RSA","alg":"RS256","use":"sig","kid":"weak","n":"` +
+			base64.RawURLEncoding.EncodeToString(n.Bytes()) + `","e":"` + e + `"}`
 	}
 	input := josetest.Encode(
 		good.Header("at+jwt").With("kid", `"weak"`).JSON(),
@@ -428,13 +421,9 @@ func padded(digest []byte, size int) string {
 func offCurve(t *testing.T, g *attacked) {
 	good, thief := g.world.Key, josetest.NewKey("ES256", "off-curve")
 	coordinate := base64.RawURLEncoding.EncodeToString([]byte(strings.Repeat("\x07", 32)))
-	g.trust(
-		"ES256",
-		published(
-			t,
-			good,
-			`{"kty":"EC","crv":"P-256","alg":"ES256","use":"sig","kid":"off-curve","x":"`+coordinate+`","y":"`+coordinate+`"}`,
-		)...)
+	g.trust("ES256", published(t, good,
+		`{"kty":"EC","crv":"P-256","alg":"ES256","use":"sig","kid":"off-curve","x":"`+coordinate+
+			`","y":"`+coordinate+`"}`)...)
 	g.allows(t, g.signed(good))
 	g.refuses(t, "a key that is on no curve", g.signed(thief), token.ReasonUnknownKey)
 }
@@ -462,7 +451,7 @@ func weakSecret(t *testing.T, g *attacked) {
 // is listed as reserved.
 func TestEveryReasonIsGivenByCheck(t *testing.T) {
 	w := authztest.New()
-	g := &attacked{bench: start(t, w, everyLine)}
+	g := &attacked{bench: start(t, w)}
 	setup := w.Setup()
 	with := func(name, raw string) string {
 		return w.Key.Token(w.Key.Header("at+jwt").JSON(), setup.Claims.With(name, raw).JSON())

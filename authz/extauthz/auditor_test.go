@@ -23,10 +23,8 @@ func TestARefusalHasAnAuditLine(t *testing.T) {
 		t.Fatalf("an allowed request has %d lines", n)
 	}
 	b.world.Revocations.Revoke(func(*revocation.Facts) bool { return true })
-	ask(
-		authztest.Get("/protected?token=secret", "authorization", "Bearer "+tok, "user-agent",
-			"curl", "x-request-id", "r-1"),
-	)
+	ask(authztest.Get("/protected?token=secret", "authorization", "Bearer "+tok, "user-agent",
+		"curl", "x-request-id", "r-1"))
 	want := audit.Event{
 		Name:      audit.Deny,
 		Outcome:   audit.Failure,
@@ -67,10 +65,8 @@ func TestNoTokenIsInAnAuditLine(t *testing.T) {
 	b := start(t, authztest.New(), roomy)
 	const canary = "canaryCanary"
 	for _, a := range b.world.Setup().Attacks() {
-		b.ask(t, false)(
-			authztest.Get("/protected?access_token="+canary, "authorization",
-				"Bearer "+a.Token+canary, "cookie", canary),
-		)
+		b.ask(t, false)(authztest.Get("/protected?access_token="+canary, "authorization",
+			"Bearer "+a.Token+canary, "cookie", canary))
 		b.ask(t, true)(authztest.Get("/protected", "x-access-token", canary, "x-access-token", a.Token))
 	}
 	for _, e := range b.lines.all() {
@@ -85,7 +81,7 @@ func TestNoTokenIsInAnAuditLine(t *testing.T) {
 // hide another.
 func TestAuditLinesAreBoundedAndTheRestIsCounted(t *testing.T) {
 	var out bytes.Buffer
-	log := audit.New(&out, audit.Options{Limit: AuditConfig{Rate: 0.001, Burst: 5}.Limit()})
+	log := audit.New(&out, audit.Options{Limit: audit.Limit{Rate: 0.001, Burst: 5}})
 	b := start(t, authztest.New())
 	b.server.audit.recorder = log
 	for range 20 {
@@ -107,10 +103,11 @@ func TestAuditLinesAreBoundedAndTheRestIsCounted(t *testing.T) {
 	if !strings.Contains(out.String(), `"reason":"no_token","suppressed":15}`) {
 		t.Errorf("no line tells of those that have none:\n%s", out.String())
 	}
-	quiet := start(t, authztest.New(), func(c *Config) { c.Audit = AuditConfig{} })
+	quiet := start(t, authztest.New())
+	quiet.server.audit.recorder = nil
 	quiet.ask(t, false)(authztest.Get("/protected"))
 	if n := len(quiet.lines.all()); n != 0 {
-		t.Errorf("without a rate: got %d lines", n)
+		t.Errorf("without a recorder: got %d lines", n)
 	}
 }
 
@@ -126,16 +123,32 @@ func TestALineOfARefusalSaysWhatWasExpected(t *testing.T) {
 	}
 	guest := with(func(c *token.Claims) { c.Roles, c.Scope = []string{"canary"}, nil })
 	for want, r := range map[string]authz.Request{
-		"expected aud to name one of things, got others":                                                       authztest.Get("/protected", "authorization", with(func(c *token.Claims) { c.Audience = []string{"canary"} })),
-		"expected exp to be later than now, within clock_skew":                                                 authztest.Get("/protected", "authorization", with(func(c *token.Claims) { c.Expiry = w.Now.Add(-time.Hour / 4).Unix(); c.IssuedAt = c.Expiry - 60 })),
-		"expected a lifetime of at most 1h0m0s":                                                                authztest.Get("/protected", "authorization", with(func(c *token.Claims) { c.Expiry = w.Now.Add(5 * time.Hour).Unix() })),
-		"expected sub to be a string, got a number":                                                            authztest.Get("/protected", "authorization", raw("sub", "7")),
-		"iss is none of the trusted issuers":                                                                   authztest.Get("/protected", "authorization", raw("iss", `"https://canary.example"`)),
-		`expected typ "at+jwt"`:                                                                                authztest.Get("/protected", "authorization", "Bearer "+w.Key.Token(w.Key.Header("canary").JSON(), w.Setup().Claims.JSON())),
-		"routes[6] (/admin/**) asks for one of the roles admin, root":                                          authztest.Get("/admin/canary", "authorization", guest),
-		"routes[7] (/scoped) asks for the scopes read, write":                                                  authztest.Get("/scoped?canary", "authorization", guest),
-		"the path has an empty segment, `.` or `..`":                                                           authztest.Get("/canary//"),
-		"the path or the method differs only in case from that of a stricter route: routes[4] (/api/closed/*)": authztest.Get("/api/Closed/canary", "authorization", guest),
+		"expected aud to name one of things, got others": authztest.Get("/protected", "authorization",
+			with(func(c *token.Claims) {
+				c.Audience = []string{"canary"}
+			})),
+		"expected exp to be later than now, within clock_skew": authztest.Get("/protected",
+			"authorization", with(func(c *token.Claims) {
+				c.Expiry = w.Now.Add(-time.Hour / 4).Unix()
+				c.IssuedAt = c.Expiry - 60
+			})),
+		"expected a lifetime of at most 1h0m0s": authztest.Get("/protected", "authorization",
+			with(func(c *token.Claims) {
+				c.Expiry = w.Now.Add(5 * time.Hour).Unix()
+			})),
+		"expected sub to be a string, got a number": authztest.Get("/protected", "authorization",
+			raw("sub", "7")),
+		"iss is none of the trusted issuers": authztest.Get("/protected", "authorization",
+			raw("iss", `"https://canary.example"`)),
+		`expected typ "at+jwt"`: authztest.Get("/protected", "authorization",
+			"Bearer "+w.Key.Token(w.Key.Header("canary").JSON(), w.Setup().Claims.JSON())),
+		"routes[6] (/admin/**) asks for one of the roles admin, root": authztest.Get("/admin/canary",
+			"authorization", guest),
+		"routes[7] (/scoped) asks for the scopes read, write": authztest.Get("/scoped?canary",
+			"authorization", guest),
+		"the path has an empty segment, `.` or `..`": authztest.Get("/canary//"),
+		"the path or the method differs only in case from that of a stricter route: routes[4] (/api/closed/*)": authztest.Get("/api/Closed/canary", "authorization",
+			guest),
 	} {
 		before := len(b.lines.all())
 		b.ask(t, false)(r)
@@ -165,15 +178,10 @@ func TestARefusalWithoutALineCostsNoText(t *testing.T) {
 	b := start(t, authztest.New())
 	b.server.audit.recorder = silent{t}
 	r := &checkRequest{
-		Request: authztest.Get(
-			"/protected",
-			"user-agent",
-			"curl",
-			"authorization",
+		Request: authztest.Get("/protected", "user-agent", "curl", "authorization",
 			"Bearer "+b.world.Token(func(c *token.Claims) {
 				c.Expiry = b.world.Now.Add(-time.Minute * 5).Unix()
-			}),
-		),
+			})),
 	}
 	b.server.check(t.Context(), r)
 	// the error, and what is handed to the recorder

@@ -8,8 +8,8 @@ import (
 	"google.golang.org/grpc/mem"
 )
 
-// codec walks check requests and hands out answers that are marshalled already. All else, which is
-// the health service, goes through gRPC's own codec.
+// codec reads check requests without unmarshalling them, and sends answers that are marshalled
+// already. All else, which is the health service, goes through gRPC's own codec.
 type codec struct {
 	plain encoding.CodecV2
 	pool  mem.BufferPool
@@ -32,7 +32,7 @@ func (c codec) Unmarshal(data mem.BufferSlice, v any) error {
 	return c.plain.Unmarshal(data, v)
 }
 
-// Marshal refuses to make an empty answer, which Envoy would take for leave to pass.
+// Marshal refuses to send an empty answer, which Envoy would take for an allowed request.
 func (c codec) Marshal(v any) (mem.BufferSlice, error) {
 	a, ok := v.(*answer)
 	if !ok {
@@ -52,7 +52,7 @@ func newAnswer(message []byte) *answer {
 	return &answer{buffers: mem.BufferSlice{mem.SliceBuffer(message)}}
 }
 
-// and gives an answer that goes on behind a, which stays as it is.
+// and returns an answer that goes on behind a, which stays as it is.
 func (a *answer) and(more []byte) *answer {
 	buffers := make(mem.BufferSlice, 0, len(a.buffers)+1)
 	return &answer{buffers: append(append(buffers, a.buffers...), mem.SliceBuffer(more))}
@@ -70,7 +70,7 @@ func (r *checkRequest) receive(message mem.Buffer) {
 	r.read(message.ReadOnlyData())
 }
 
-// free gives the message back. Nothing that is a view of it may be used any more.
+// free returns the message to its pool. Nothing that is a view of it may be used any more.
 func (r *checkRequest) free() {
 	if r.buffer != nil {
 		r.buffer.Free()

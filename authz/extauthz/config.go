@@ -5,7 +5,6 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/sallyport/sallyport/internal/audit"
 	"github.com/sallyport/sallyport/internal/config"
 )
 
@@ -18,12 +17,11 @@ type Config struct {
 	KeyWait        time.Duration `yaml:"key_wait" usage:"how long a check may wait for a key that the gate does not have"`
 	KeyWaiters     int           `yaml:"key_waiters" usage:"most checks that wait for keys at a time"`
 	Strip          string        `yaml:"strip" usage:"misspelt identity headers to remove: seen (in the check request) or all (those with _ and . whether seen or not)"`
-	KeepOverrides  bool          `yaml:"keep_overrides" usage:"pass on X-HTTP-Method-Override, X-Original-URL and their kin"`
+	KeepOverrides  bool          `yaml:"keep_overrides" usage:"pass on X-HTTP-Method-Override, X-Original-URL and the like"`
 	Streams        StreamConfig  `yaml:"streams"`
-	Audit          AuditConfig   `yaml:"audit"`
 }
 
-// StreamConfig says what happens to requests that outlive their token: websockets, gRPC calls,
+// StreamConfig is what happens to requests that outlive their token: websockets, gRPC calls,
 // event streams, downloads.
 type StreamConfig struct {
 	// EndAtExpiry has Envoy end them when their token expires, by the header
@@ -33,23 +31,13 @@ type StreamConfig struct {
 	Least time.Duration `yaml:"least" usage:"how long a request may last at least"`
 }
 
-// AuditConfig bounds the audit lines that refused requests make, for each reason by itself, so that
-// a flood of one leaves the others theirs. What is left out is counted.
-type AuditConfig struct {
-	Rate  float64 `yaml:"rate" usage:"audit lines a second for refusals of one reason; 0 for none"`
-	Burst int     `yaml:"burst" usage:"and at once"`
-}
-
-// Limit is what the recorder is to keep to.
-func (c AuditConfig) Limit() audit.Limit { return audit.Limit{Rate: c.Rate, Burst: c.Burst} }
-
 // The values of Config.Strip.
 const (
 	stripSeen = "seen"
 	stripAll  = "all"
 )
 
-// DefaultConfig suits one Envoy or a few hundred.
+// DefaultConfig returns what suits one Envoy or a few hundred.
 func DefaultConfig() Config {
 	return Config{
 		SocketMode:     "0660",
@@ -60,16 +48,15 @@ func DefaultConfig() Config {
 		KeyWaiters:     256,
 		Strip:          stripAll,
 		Streams:        StreamConfig{EndAtExpiry: true, Least: 5 * time.Second},
-		Audit:          AuditConfig{Rate: 20, Burst: 100},
 	}
 }
 
 // Validate checks the bounds.
 func (c Config) Validate() error {
 	var errs []error
-	check := func(ok bool, path, expected string, found any) {
+	check := func(ok bool, path, expected string, got any) {
 		if !ok {
-			errs = append(errs, config.At(path, "expected %s, found %v", expected, found))
+			errs = append(errs, config.At(path, "expected %s, got %v", expected, got))
 		}
 	}
 	_, err := c.mode()
@@ -78,6 +65,7 @@ func (c Config) Validate() error {
 		c.MaxMessage)
 	check(c.MaxStreams >= 1 && c.MaxStreams <= 1<<20, "max_streams", "1 to 1048576", c.MaxStreams)
 	check(c.MaxConnections >= 1, "max_connections", "1 or more", c.MaxConnections)
+	// Longer than any client waits would only keep places from others.
 	check(c.KeyWait >= 0 && c.KeyWait <= 10*time.Second, "key_wait", "0s to 10s", c.KeyWait)
 	check(c.KeyWaiters >= 0, "key_waiters", "0 or more", c.KeyWaiters)
 	check(c.Strip == stripSeen || c.Strip == stripAll, "strip", "seen or all", strconv.Quote(c.Strip))
@@ -87,17 +75,7 @@ func (c Config) Validate() error {
 // Validate checks the bounds.
 func (c StreamConfig) Validate() error {
 	if c.EndAtExpiry && (c.Least < 100*time.Millisecond || c.Least > time.Hour) {
-		return config.At("least", "expected 100ms to 1h, found %v", c.Least)
-	}
-	return nil
-}
-
-// Validate checks the bounds.
-func (c AuditConfig) Validate() error {
-	if c.Rate < 0 || c.Burst < 0 || (c.Rate > 0 && c.Burst == 0) {
-		return config.At("rate",
-			"expected a rate and a burst of 1 or more, or a rate of 0, found %v and %d", c.Rate,
-			c.Burst)
+		return config.At("least", "expected 100ms to 1h, got %v", c.Least)
 	}
 	return nil
 }

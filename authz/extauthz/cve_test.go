@@ -48,7 +48,9 @@ func bothWays(t *testing.T, w *authztest.World, want authztest.Want, r authz.Req
 func severalHeaders(t *testing.T) {
 	w := authztest.New()
 	good := "Bearer " + w.Token()
-	for _, headers := range [][]string{{good, "Bearer x"}, {"Bearer x", good}, {good, good}, {good + ",Bearer x"}, {"Bearer x," + good}} {
+	for _, headers := range [][]string{
+		{good, "Bearer x"}, {"Bearer x", good}, {good, good}, {good + ",Bearer x"}, {"Bearer x," + good},
+	} {
 		var all []string
 		for _, h := range headers {
 			all = append(all, "authorization", h)
@@ -73,7 +75,9 @@ func bytesThatAreNotText(t *testing.T) {
 			ask := b.ask(t, raw)
 			authztest.Compare(t, authztest.NoToken,
 				ask(authztest.Get("/protected", "x-any", odd, "cookie", odd, "x"+odd, "y")))
-			for _, bad := range []string{odd + good, good + odd, "Bearer " + odd, strings.Replace(good, ".", odd, 1)} {
+			for _, bad := range []string{
+				odd + good, good + odd, "Bearer " + odd, strings.Replace(good, ".", odd, 1),
+			} {
 				if got := ask(authztest.Get("/protected", "authorization", bad)); got.Status != 401 {
 					t.Fatalf("%#x in the token: got %d", c, got.Status)
 				}

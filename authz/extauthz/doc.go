@@ -9,7 +9,7 @@
 //   - Nil, empty, contradictory and malformed requests are refused.
 //   - What a stranger can send is bounded: message size, streams of a connection, connections,
 //     waiting for keys, audit lines, and the labels of metrics.
-//   - The health service says SERVING only while the gate is ready, asked anew each time.
+//   - The health service answers SERVING only while the gate is ready, asked anew each time.
 //
 // A CheckRequest is not unmarshalled: its bytes are walked once, taking views of what a decision
 // needs. An answer that is the same for a token or a reason is marshalled once.

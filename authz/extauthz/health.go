@@ -8,7 +8,7 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-// health is gRPC's health service (grpc.health.v1). It is SERVING exactly while ready says so.
+// health is gRPC's health service (grpc.health.v1). It is SERVING exactly while ready returns nil.
 type health struct {
 	healthpb.UnimplementedHealthServer
 	ready func() error

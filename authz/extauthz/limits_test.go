@@ -21,6 +21,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/sallyport/sallyport/authz/authztest"
+	"github.com/sallyport/sallyport/internal/eventually"
 )
 
 func asIsOption() grpc.CallOption { return grpc.ForceCodecV2(asIs{encoding.GetCodecV2("proto")}) }
@@ -37,11 +38,13 @@ func TestAMessageOverTheLimitIsNotRead(t *testing.T) {
 
 func TestOtherMethodsAreNotServed(t *testing.T) {
 	b := start(t, authztest.New())
-	for _, method := range []string{"/" + serviceName + "/check", "/" + serviceName + "/", "/envoy.service.auth.v2.Authorization/Check", "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo", "/x/y"} {
+	for _, method := range []string{
+		"/" + serviceName + "/check", "/" + serviceName + "/",
+		"/envoy.service.auth.v2.Authorization/Check",
+		"/grpc.reflection.v1.ServerReflection/ServerReflectionInfo", "/x/y",
+	} {
 		if err := b.conn.Invoke(t.Context(), method, message(nil), &authv3.CheckResponse{},
-			asIsOption()); status.Code(
-			err,
-		) != codes.Unimplemented {
+			asIsOption()); status.Code(err) != codes.Unimplemented {
 			t.Errorf("%s: got %v", method, err)
 		}
 	}
@@ -105,22 +108,20 @@ func connect(t *testing.T, address string) *raw {
 // open writes the headers of a check as stream id, and more of them as name, value.
 func (r *raw) open(id uint32, more ...string) error {
 	r.block.Reset()
-	all := append(
-		[]string{
-			":method",
-			"POST",
-			":scheme",
-			"http",
-			":path",
-			"/" + serviceName + "/Check",
-			":authority",
-			"authz",
-			"content-type",
-			"application/grpc",
-			"te",
-			"trailers",
-		},
-		more...)
+	all := append([]string{
+		":method",
+		"POST",
+		":scheme",
+		"http",
+		":path",
+		"/" + serviceName + "/Check",
+		":authority",
+		"authz",
+		"content-type",
+		"application/grpc",
+		"te",
+		"trailers",
+	}, more...)
 	for h := range slices.Chunk(all, 2) {
 		if err := r.headers.WriteField(hpack.HeaderField{Name: h[0], Value: h[1]}); err != nil {
 			return err
@@ -130,7 +131,7 @@ func (r *raw) open(id uint32, more ...string) error {
 		http2.HeadersFrameParam{StreamID: id, BlockFragment: r.block.Bytes(), EndHeaders: true})
 }
 
-// trailer reads until some stream has ended, and gives a field of its trailer.
+// trailer reads until some stream has ended, and returns a field of its trailer.
 func (r *raw) trailer(t *testing.T, name string) (value string) {
 	t.Helper()
 	decoder := hpack.NewDecoder(4096, func(f hpack.HeaderField) {
@@ -237,7 +238,7 @@ func TestConnectionsAreBounded(t *testing.T) {
 	if err := b.conn.Close(); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "the second connection is served", func() bool {
+	eventually.True(t, "the second connection is served", func() bool {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
 		return second.Invoke(ctx, "/"+serviceName+"/Check", request, &authv3.CheckResponse{},

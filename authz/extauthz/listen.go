@@ -17,24 +17,24 @@ import (
 
 const unixPrefix = "unix:"
 
-// CheckListen refuses what Listen can not open, as far as that shows without opening it. path is
-// the setting's.
+// CheckListen refuses what Listen cannot open, as far as that can be known without opening it. path
+// is the setting's.
 func CheckListen(path, address string) error {
 	socket, unix := strings.CutPrefix(address, unixPrefix)
 	switch {
 	case !unix:
 		return daemon.CheckListen(path, address)
 	case socket == "":
-		return config.At(path, "expected host:port or unix:/path, found %q", address)
+		return config.At(path, "expected host:port or unix:/path, got %q", address)
 	case len(socket) > maxSocket:
-		return config.At(path, "expected a path of at most %d bytes for a socket, found %d",
+		return config.At(path, "expected a path of at most %d bytes for a socket, got %d",
 			maxSocket, len(socket))
 	}
 	return nil
 }
 
-// CheckSocket returns what would keep Listen from making a Unix socket. It changes nothing, and
-// says nothing of other addresses.
+// CheckSocket returns what would keep Listen from making a Unix socket, and nil for other
+// addresses. It changes nothing.
 func CheckSocket(address string) error {
 	socket, unix := strings.CutPrefix(address, unixPrefix)
 	if !unix {
@@ -66,7 +66,7 @@ func Listen(address string, c Config) (net.Listener, error) {
 	}
 	mode, err := c.mode()
 	if err != nil {
-		return nil, err
+		return nil, err // Validate refuses it
 	}
 	l, err := listenUnix(path, fs.FileMode(mode))
 	if err != nil {
@@ -81,6 +81,7 @@ func listenUnix(path string, mode fs.FileMode) (net.Listener, error) {
 	if err := vacant(path); err != nil {
 		return nil, err
 	}
+	// A name of this process' own: what stands there is left by one of the same number that died.
 	beside := fmt.Sprintf("%s.%d", path, os.Getpid())
 	if err := os.Remove(beside); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
@@ -89,7 +90,7 @@ func listenUnix(path string, mode fs.FileMode) (net.Listener, error) {
 	if err != nil {
 		return nil, err
 	}
-	l.SetUnlinkOnClose(false)
+	l.SetUnlinkOnClose(false) // it would remove the name that the socket does not have any more
 	bound, err := place(beside, path, mode)
 	if err != nil {
 		return nil, errors.Join(err, l.Close(), os.Remove(beside))
@@ -97,6 +98,7 @@ func listenUnix(path string, mode fs.FileMode) (net.Listener, error) {
 	return &unixListener{UnixListener: l, path: path, bound: bound}, nil
 }
 
+// place moves a socket to its path once it has its mode.
 func place(beside, path string, mode fs.FileMode) (fs.FileInfo, error) {
 	if err := os.Chmod(beside, mode); err != nil {
 		return nil, err
@@ -117,11 +119,11 @@ func vacant(path string) error {
 	case err != nil:
 		return err
 	case info.Mode().Type() != fs.ModeSocket:
-		return errors.New("expected a socket or nothing there, found something else")
+		return errors.New("expected a socket or nothing there, got something else")
 	}
 	conn, err := net.Dial("unix", path)
 	if err != nil {
-		return nil
+		return nil // left by a process that is gone: the rename takes its place
 	}
 	return errors.Join(errors.New("another process answers there already"), conn.Close())
 }

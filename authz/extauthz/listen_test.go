@@ -16,6 +16,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/sallyport/sallyport/authz/authztest"
+	"github.com/sallyport/sallyport/internal/eventually"
 	"github.com/sallyport/sallyport/internal/jose/josetest"
 )
 
@@ -101,7 +102,9 @@ func TestASocketOfASuccessorIsNotRemoved(t *testing.T) {
 }
 
 func TestListenSaysWhatIsWrong(t *testing.T) {
-	for address, want := range map[string]string{"127.0.0.1:99999": "port", "unix:/nonexistent/gate.sock": "/nonexistent", "nonsense": "address"} {
+	for address, want := range map[string]string{
+		"127.0.0.1:99999": "port", "unix:/nonexistent/gate.sock": "/nonexistent", "nonsense": "address",
+	} {
 		if _, err := Listen(address, DefaultConfig()); err == nil ||
 			!strings.Contains(err.Error(), want) {
 			t.Errorf("%s: got %v", address, err)
@@ -115,8 +118,10 @@ func TestDrainFinishesWhatIsUnderWay(t *testing.T) {
 	never := josetest.NewKey("ES256", "key-3")
 	tok := never.Token(never.Header("at+jwt").JSON(), b.world.Setup().Claims.JSON())
 	answers := make(chan authztest.Answer, 1)
-	go func() { answers <- b.ask(t, false)(authztest.Get("/protected", "authorization", "Bearer "+tok)) }()
-	eventually(t, "the check is under way", func() bool { return b.world.Keys.Awaited() == 1 })
+	go func() {
+		answers <- b.ask(t, false)(authztest.Get("/protected", "authorization", "Bearer "+tok))
+	}()
+	eventually.True(t, "the check is under way", func() bool { return b.world.Keys.Awaited() == 1 })
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 	defer cancel()
 	b.server.Drain(ctx)
@@ -141,9 +146,11 @@ func TestDrainEndsWithItsContext(t *testing.T) {
 	tok := never.Token(never.Header("at+jwt").JSON(), b.world.Setup().Claims.JSON())
 	ended := make(chan error, 1)
 	go func() {
-		ended <- b.conn.Invoke(context.Background(), "/"+serviceName+"/Check", message(encoded(authztest.Get("/protected", "authorization", "Bearer "+tok), false)), &authv3.CheckResponse{}, asIsOption())
+		ended <- b.conn.Invoke(context.Background(), "/"+serviceName+"/Check",
+			message(encoded(authztest.Get("/protected", "authorization", "Bearer "+tok),
+				false)), &authv3.CheckResponse{}, asIsOption())
 	}()
-	eventually(t, "the check is under way", func() bool { return b.world.Keys.Awaited() == 1 })
+	eventually.True(t, "the check is under way", func() bool { return b.world.Keys.Awaited() == 1 })
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	b.server.Drain(ctx)

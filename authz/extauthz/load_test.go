@@ -54,7 +54,8 @@ func headerBlock(b *testing.B) []byte {
 	var block bytes.Buffer
 	e := hpack.NewEncoder(&block)
 	for _, h := range [][2]string{
-		{":method", "POST"}, {":scheme", "http"}, {":path", "/" + serviceName + "/Check"}, {":authority", "authz"},
+		{":method", "POST"}, {":scheme", "http"},
+		{":path", "/" + serviceName + "/Check"}, {":authority", "authz"},
 		{"te", "trailers"}, {"content-type", "application/grpc"}, {"grpc-timeout", "10S"},
 	} {
 		if err := e.WriteField(hpack.HeaderField{Name: h[0], Value: h[1], Sensitive: true}); err != nil {
@@ -74,11 +75,9 @@ func (l *loader) run(n int) error {
 		batch.Reset()
 		for ; n > 0 && open < atATime && l.window >= len(l.data); n, open = n-1, open+1 {
 			l.window -= len(l.data)
-			if err := errors.Join(
-				writer.WriteHeaders(
-					http2.HeadersFrameParam{StreamID: l.next, BlockFragment: l.headers, EndHeaders: true}),
-				writer.WriteData(l.next, true, l.data),
-			); err != nil {
+			if err := errors.Join(writer.WriteHeaders(
+				http2.HeadersFrameParam{StreamID: l.next, BlockFragment: l.headers, EndHeaders: true}),
+				writer.WriteData(l.next, true, l.data)); err != nil {
 				return err
 			}
 			l.next += 2

@@ -29,7 +29,8 @@ func newMetrics(registry prometheus.Registerer) *metrics {
 	}, []string{"code", "reason"})
 	tokens := prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "sallyport_gate_tokens_total",
-		Help: "Genuine tokens by whether their signature had been verified before (hit) or was verified (miss).",
+		Help: "Genuine tokens by whether their signature had been verified before (hit) or was " +
+			"verified (miss).",
 	}, []string{"cache"})
 	suppressed := prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "sallyport_gate_audit_suppressed_total",
@@ -42,19 +43,8 @@ func newMetrics(registry prometheus.Registerer) *metrics {
 			Name: "sallyport_gate_check_seconds",
 			Help: "Time that a check took, without its transport.",
 			Buckets: []float64{
-				2e-6,
-				5e-6,
-				10e-6,
-				20e-6,
-				50e-6,
-				100e-6,
-				200e-6,
-				500e-6,
-				1e-3,
-				5e-3,
-				20e-3,
-				100e-3,
-				250e-3,
+				2e-6, 5e-6, 10e-6, 20e-6, 50e-6, 100e-6, 200e-6, 500e-6,
+				1e-3, 5e-3, 20e-3, 100e-3, 250e-3,
 			},
 		}),
 		notAwaited: prometheus.NewCounter(prometheus.CounterOpts{
@@ -66,6 +56,7 @@ func newMetrics(registry prometheus.Registerer) *metrics {
 		}),
 	}
 	m.allowed = decisions.WithLabelValues("200", "allowed")
+	// All that there can be, so that a series begins at 0, and a check looks none up by its labels.
 	for _, d := range token.Reasons() {
 		m.refused[d.Reason] = decisions.WithLabelValues(strconv.Itoa(d.Status), string(d.Reason))
 		m.notAudited[d.Reason] = suppressed.WithLabelValues(string(d.Reason))
@@ -77,6 +68,7 @@ func newMetrics(registry prometheus.Registerer) *metrics {
 	return m
 }
 
+// decided counts a decision and the time that it took.
 func (m *metrics) decided(d *authz.Decision, took time.Duration) {
 	switch {
 	case d.Cached:

@@ -58,7 +58,10 @@ func TestDecisionsAreCountedByReason(t *testing.T) {
 	ask(authztest.Get("/protected"))
 	ask(authztest.Get("//"))
 	ask(authztest.Get("/closed", "authorization", alice))
-	for labels, want := range map[string]float64{"code=200 reason=allowed": 3, "code=401 reason=no_token": 1, "code=400 reason=bad_path": 1, "code=403 reason=denied": 1, "": 6} {
+	for labels, want := range map[string]float64{
+		"code=200 reason=allowed": 3, "code=401 reason=no_token": 1, "code=400 reason=bad_path": 1,
+		"code=403 reason=denied": 1, "": 6,
+	} {
 		if got := value(t, b.registry, "sallyport_gate_decisions_total", labels); got != want {
 			t.Errorf("%s: got %v, want %v", labels, got, want)
 		}

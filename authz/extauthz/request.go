@@ -17,11 +17,12 @@ type checkRequest struct {
 	decided   authz.Decision // what was refused, for its audit line
 
 	buffer                  mem.Buffer // the message, until free
-	once                    seen
+	has                     fieldSet
 	path, method, authority string // the pseudo-headers, among the headers
 }
 
-// problem is what is wrong with a message, "" when nothing is.
+// problem is what is wrong with a message, "" when nothing is. It is all that a refusal tells of
+// it.
 type problem string
 
 const (
@@ -59,22 +60,22 @@ const (
 	fieldRawValue protowire.Number = 3 // of HeaderValue alone
 )
 
-// seen remembers which of the fields that may stand once have been seen.
-type seen uint16
+// fieldSet is which of the fields that may stand once a message has had.
+type fieldSet uint16
 
 const (
-	seenAttributes seen = 1 << iota
-	seenSource
-	seenRequest
-	seenHTTP
-	seenID
-	seenMethod
-	seenPath
-	seenHost
-	seenHeaderMap
-	seenPseudoPath
-	seenPseudoMethod
-	seenPseudoAuthority
+	hasAttributes fieldSet = 1 << iota
+	hasSource
+	hasRequest
+	hasHTTP
+	hasID
+	hasMethod
+	hasPath
+	hasHost
+	hasHeaderMap
+	hasPseudoPath
+	hasPseudoMethod
+	hasPseudoAuthority
 )
 
 // reset empties the request for the next message, keeping the memory for headers.
@@ -88,12 +89,12 @@ func (r *checkRequest) reset() {
 func (r *checkRequest) read(message []byte) {
 	f := fields{rest: message}
 	for f.next() {
-		if f.has(fieldAttributes) && r.first(seenAttributes) {
+		if f.has(fieldAttributes) && r.first(hasAttributes) {
 			r.readAttributes(f.value)
 		}
 	}
 	r.end(&f)
-	if r.once&seenHTTP == 0 {
+	if r.has&hasHTTP == 0 {
 		r.fault(badNoRequest)
 	}
 	r.comparePseudo()
@@ -103,9 +104,9 @@ func (r *checkRequest) readAttributes(message []byte) {
 	f := fields{rest: message}
 	for f.next() {
 		switch {
-		case f.has(fieldSource) && r.first(seenSource):
+		case f.has(fieldSource) && r.first(hasSource):
 			r.source = f.value
-		case f.has(fieldRequest) && r.first(seenRequest):
+		case f.has(fieldRequest) && r.first(hasRequest):
 			r.readRequest(f.value)
 		}
 	}
@@ -115,7 +116,7 @@ func (r *checkRequest) readAttributes(message []byte) {
 func (r *checkRequest) readRequest(message []byte) {
 	f := fields{rest: message}
 	for f.next() {
-		if f.has(fieldHTTP) && r.first(seenHTTP) {
+		if f.has(fieldHTTP) && r.first(hasHTTP) {
 			r.readHTTP(f.value)
 		}
 	}
@@ -125,22 +126,22 @@ func (r *checkRequest) readRequest(message []byte) {
 func (r *checkRequest) readHTTP(message []byte) {
 	f := fields{rest: message}
 	for f.next() {
-		if f.value == nil {
+		if f.value == nil { // a number, of which none is of interest
 			continue
 		}
 		switch f.number {
 		case fieldID:
-			r.take(seenID, &r.id, f.value)
+			r.take(hasID, &r.id, f.value)
 		case fieldMethod:
-			r.take(seenMethod, &r.Method, f.value)
+			r.take(hasMethod, &r.Method, f.value)
 		case fieldPath:
-			r.take(seenPath, &r.Path, f.value)
+			r.take(hasPath, &r.Path, f.value)
 		case fieldHost:
-			r.take(seenHost, &r.Host, f.value)
+			r.take(hasHost, &r.Host, f.value)
 		case fieldHeaders:
 			r.readHeader(f.value, false)
 		case fieldHeaderMap:
-			if r.first(seenHeaderMap) {
+			if r.first(hasHeaderMap) {
 				r.readHeaderMap(f.value)
 			}
 		}
@@ -174,6 +175,7 @@ func (r *checkRequest) readHeader(message []byte, mayBeRaw bool) {
 		}
 	}
 	r.end(&f)
+	// Envoy fills in one of them; which one another reader would take is not known.
 	if len(value) > 0 && len(raw) > 0 {
 		r.fault(badValues)
 	}
@@ -186,7 +188,7 @@ func (r *checkRequest) readHeader(message []byte, mayBeRaw bool) {
 func (r *checkRequest) addHeader(name, value string) {
 	switch {
 	case name == "":
-	case name[0] == ':':
+	case name[0] == ':': // no header of the client's
 		r.takePseudo(name, value)
 	case len(r.Headers) == maxHeaders:
 		r.fault(badMany)
@@ -198,38 +200,40 @@ func (r *checkRequest) addHeader(name, value string) {
 func (r *checkRequest) takePseudo(name, value string) {
 	switch name {
 	case ":path":
-		r.takeString(seenPseudoPath, &r.path, value)
+		r.takeString(hasPseudoPath, &r.path, value)
 	case ":method":
-		r.takeString(seenPseudoMethod, &r.method, value)
+		r.takeString(hasPseudoMethod, &r.method, value)
 	case ":authority":
-		r.takeString(seenPseudoAuthority, &r.authority, value)
+		r.takeString(hasPseudoAuthority, &r.authority, value)
 	}
 }
 
 // comparePseudo refuses a message whose headers name another path, method or host than the request
 // that is judged.
 func (r *checkRequest) comparePseudo() {
-	if (r.once&seenPseudoPath != 0 && r.path != r.Path) ||
-		(r.once&seenPseudoMethod != 0 && r.method != r.Method) ||
-		(r.once&seenPseudoAuthority != 0 && r.authority != r.Host) {
+	if (r.has&hasPseudoPath != 0 && r.path != r.Path) ||
+		(r.has&hasPseudoMethod != 0 && r.method != r.Method) ||
+		(r.has&hasPseudoAuthority != 0 && r.authority != r.Host) {
 		r.fault(badPseudo)
 	}
 }
 
-// first says that a field is seen for the first time. Protobuf merges two, or takes the last;
-// nobody honest sends two.
-func (r *checkRequest) first(s seen) bool {
-	if r.once&s != 0 {
+// first notes a field, and reports whether it is the first of its kind. Protobuf merges two, or
+// takes the last; nobody honest sends two.
+func (r *checkRequest) first(s fieldSet) bool {
+	if r.has&s != 0 {
 		r.fault(badTwice)
 		return false
 	}
-	r.once |= s
+	r.has |= s
 	return true
 }
 
-func (r *checkRequest) take(s seen, to *string, value []byte) { r.takeString(s, to, view(value)) }
+func (r *checkRequest) take(s fieldSet, to *string, value []byte) {
+	r.takeString(s, to, view(value))
+}
 
-func (r *checkRequest) takeString(s seen, to *string, value string) {
+func (r *checkRequest) takeString(s fieldSet, to *string, value string) {
 	if r.first(s) {
 		*to = value
 	}
@@ -254,7 +258,7 @@ func (r *checkRequest) end(f *fields) {
 	}
 }
 
-// header gives the value of the first header of that lower-case name.
+// header returns the value of the first header of that lower-case name.
 func (r *checkRequest) header(name string) string {
 	for i := range r.Headers {
 		if r.Headers[i].Name == name {

@@ -184,7 +184,10 @@ func TestTheAddressIsThatOfTheSource(t *testing.T) {
 	if got := address(r.source); got != "192.0.2.7" {
 		t.Errorf("got %q", got)
 	}
-	for _, odd := range [][]byte{nil, {0xff}, {0x0a}, {0x0a, 0x01, 0xff}, appendBytes(nil, fieldPeerAddress, string(appendBytes(nil, 2, "/a/pipe")))} {
+	for _, odd := range [][]byte{
+		nil, {0xff}, {0x0a}, {0x0a, 0x01, 0xff},
+		appendBytes(nil, fieldPeerAddress, string(appendBytes(nil, 2, "/a/pipe"))),
+	} {
 		if got := address(odd); got != "" {
 			t.Errorf("%x: got %q", odd, got)
 		}
@@ -207,7 +210,7 @@ func TestAResetRequestHoldsNothing(t *testing.T) {
 	r := new(checkRequest)
 	r.read(generated(t, full()))
 	r.reset()
-	if len(r.Headers) != 0 || r.Path != "" || r.source != nil || r.id != "" || r.once != 0 ||
+	if len(r.Headers) != 0 || r.Path != "" || r.source != nil || r.id != "" || r.has != 0 ||
 		r.path != "" {
 		t.Errorf("got %+v", r)
 	}

@@ -40,8 +40,8 @@ type answers struct {
 	remove []string // headers that every allowed request loses
 }
 
-// NewWire gives what an engine needs to marshal answers once. The engine of a Server must have the
-// Wire of its Config.
+// NewWire returns what an engine needs to marshal answers once. The engine of a Server must have
+// the Wire of its Config.
 func NewWire(c Config) authz.Wire { return newAnswers(c) }
 
 func newAnswers(c Config) answers {
@@ -108,7 +108,7 @@ func refuse(r *authz.Refusal) []byte {
 	return protowire.AppendBytes(out, denied)
 }
 
-// codeOf gives the code of CheckResponse.status for a refusal. It is never OK.
+// codeOf returns the code of CheckResponse.status for a refusal. It is never OK.
 func codeOf(status int) codes.Code {
 	switch status {
 	case http.StatusBadRequest:

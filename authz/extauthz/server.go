@@ -24,7 +24,7 @@ import (
 
 // Keys fetches what the engine misses.
 type Keys interface {
-	// Await has the keys of an issuer fetched, unless that was done lately, and says whether the
+	// Await has the keys of an issuer fetched, unless that was done lately, and reports whether the
 	// key is there now. It returns when ctx ends at the latest.
 	Await(ctx context.Context, issuer, keyID string) bool
 }
@@ -32,12 +32,12 @@ type Keys interface {
 // Recorder takes audit events, within a limit of its own: *audit.Log is one.
 type Recorder interface {
 	// Offer records an event of which only the name, the outcome and the reason are known, and
-	// reports whether it has a line; fill, called before Offer returns, says the rest, and is
+	// reports whether it has a line; fill, called before Offer returns, fills in the rest, and is
 	// called only then. It must not block.
 	Offer(e audit.Event, fill func(*audit.Event)) bool
 }
 
-// Options is what a Server stands on beside its engine. Instant and Ready are needed.
+// Options is what a Server needs beside its engine. Instant and Ready are needed.
 type Options struct {
 	Instant  func() revocation.Instant // the clocks by which the revocations' freshness is told
 	Ready    func() error              // nil while the gate may be asked
@@ -68,9 +68,10 @@ func New(engine *authz.Engine, c Config, o Options) (*Server, error) {
 	if engine == nil || o.Instant == nil || o.Ready == nil {
 		return nil, errors.New("extauthz: expected an engine, Instant and Ready, got none")
 	}
-	if err := errors.Join(c.Validate(), c.Streams.Validate(), c.Audit.Validate()); err != nil {
+	if err := errors.Join(c.Validate(), c.Streams.Validate()); err != nil {
 		return nil, fmt.Errorf("extauthz: %w", err)
 	}
+	// Made ahead, so that there is a refusal to send whatever fails later.
 	broken, ok := engine.Refusal(token.ReasonInternal).Wire.(*answer)
 	if !ok {
 		return nil, errors.New("extauthz: expected an engine made with NewWire")
@@ -84,7 +85,7 @@ func New(engine *authz.Engine, c Config, o Options) (*Server, error) {
 		metrics: newMetrics(o.Registry),
 		panics:  rate.NewLimiter(panicRate, panicBurst),
 	}
-	s.audit = newAuditor(c.Audit, o.Audit, s.metrics)
+	s.audit = &auditor{recorder: o.Audit, metrics: s.metrics}
 	s.grpc = grpc.NewServer(serverOptions(c)...)
 	s.grpc.RegisterService(&serviceDesc, s)
 	healthpb.RegisterHealthServer(s.grpc, health{ready: o.Ready})

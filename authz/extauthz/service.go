@@ -5,6 +5,7 @@ import (
 	"runtime/debug"
 	"strings"
 	"sync"
+	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/status"
@@ -28,7 +29,7 @@ type checker interface {
 	check(context.Context, *checkRequest) *answer
 }
 
-// requests are kept for their memory.
+// requests are used again, for their memory.
 var requests = sync.Pool{New: func() any { return new(checkRequest) }}
 
 // handleCheck answers one Check. Its error is nil whatever happens, as long as Envoy waits for the
@@ -52,6 +53,8 @@ func handleCheck(srv any, ctx context.Context, receive func(any) error,
 
 // check judges one request and accounts for it.
 func (s *Server) check(ctx context.Context, r *checkRequest) (a *answer) {
+	// Not recovered from, a panic would end the process; and an error is for Envoy a gate that fails,
+	// which it may be set to let pass.
 	defer func() {
 		if value := recover(); value != nil {
 			s.metrics.refused[token.ReasonInternal].Inc()
@@ -82,13 +85,13 @@ func (s *Server) decide(ctx context.Context, r *checkRequest) authz.Decision {
 	if !d.Missing.Needed() || !s.await(ctx, d.Missing) {
 		return d
 	}
-	r.At = s.options.Instant()
+	r.At = s.options.Instant() // the wait has taken time, in which the token may have expired
 	return s.engine.Decide(&r.Request)
 }
 
-// await has a missing key fetched, and says whether it is there now. Only so many checks may wait
-// at a time, each within its budget; the others have it fetched for those who come later, and are
-// decided without it: whoever takes all places with keys of slow issuers must not keep another
+// await has a missing key fetched, and reports whether it is there now. Only so many checks may
+// wait at a time, each within its budget; the others have it fetched for those who come later, and
+// are decided without it: whoever takes all places with keys of slow issuers must not keep another
 // issuer's new key out.
 func (s *Server) await(ctx context.Context, missing authz.Missing) bool {
 	if s.options.Keys == nil {
@@ -100,15 +103,15 @@ func (s *Server) await(ctx context.Context, missing authz.Missing) bool {
 		defer func() { <-s.waiting }()
 	default:
 		s.metrics.notAwaited.Inc()
-		wait = 0
+		wait = 0 // Await begins the fetch all the same
 	}
 	ctx, cancel := context.WithTimeout(ctx, wait)
 	defer cancel()
 	return s.options.Keys.Await(ctx, strings.Clone(missing.Issuer), strings.Clone(missing.KeyID))
 }
 
-// allow gives the answer that was marshalled with the identity, and what this request needs
-// besides.
+// allow returns the answer that was marshalled with the identity, and behind it what this request
+// alone needs.
 func (s *Server) allow(d *authz.Decision) *answer {
 	a := s.made(d.Identity.Wire)
 	lifetime := s.config.Streams.lifetime(d)
@@ -118,10 +121,26 @@ func (s *Server) allow(d *authz.Decision) *answer {
 	return a.and(besides(d.Strip, lifetime))
 }
 
-// made gives an answer that the engine has kept. What was made by nobody is a refusal.
+// made returns an answer that the engine has kept. If nobody made one, it is a refusal.
 func (s *Server) made(wire any) *answer {
 	if a, ok := wire.(*answer); ok && a != nil {
 		return a
 	}
 	return s.broken
+}
+
+// headerStreamDuration limits the life of the upstream stream; Envoy takes it from an allowed
+// request and removes it. 0 would mean no limit.
+const headerStreamDuration = "x-envoy-upstream-stream-duration-ms"
+
+// lifetime returns for how long an allowed request may last; 0 if that is not limited.
+//
+// Every request that passes by a token has this limit, whatever it says of itself: whether its
+// answer is a stream is known to the upstream alone, and a client that could choose would outlive
+// its token by asking for */*. An answer that is over before costs Envoy a timer.
+func (c StreamConfig) lifetime(d *authz.Decision) time.Duration {
+	if !c.EndAtExpiry || !d.EndsWithToken {
+		return 0
+	}
+	return max(d.Remaining, c.Least)
 }

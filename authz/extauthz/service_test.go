@@ -20,6 +20,7 @@ import (
 
 	"github.com/sallyport/sallyport/authz"
 	"github.com/sallyport/sallyport/authz/authztest"
+	"github.com/sallyport/sallyport/internal/eventually"
 	"github.com/sallyport/sallyport/internal/jose/josetest"
 	"github.com/sallyport/sallyport/internal/token"
 )
@@ -57,7 +58,10 @@ func TestTheAnswersCodeIsNeverZeroForARefusal(t *testing.T) {
 		}
 		var r authv3.CheckResponse
 		unmarshal(t, a, &r)
-		want := map[int]codes.Code{400: codes.InvalidArgument, 401: codes.Unauthenticated, 403: codes.PermissionDenied, 503: codes.Unavailable}[d.Status]
+		want := map[int]codes.Code{
+			400: codes.InvalidArgument, 401: codes.Unauthenticated, 403: codes.PermissionDenied,
+			503: codes.Unavailable,
+		}[d.Status]
 		if codes.Code(r.GetStatus().GetCode()) != want || want == codes.OK ||
 			int(r.GetDeniedResponse().GetStatus().GetCode()) != d.Status ||
 			r.GetOkResponse() != nil {
@@ -70,9 +74,8 @@ func TestWhatIsNoRequestIsRefused(t *testing.T) {
 	b := start(t, authztest.New())
 	good := encoded(authztest.Get("/public"), false)
 	http := func(more ...[]byte) []byte {
-		all := appendBytes(
-			appendBytes(appendBytes(nil, fieldMethod, "GET"), fieldPath, "/public"), fieldHost,
-			authztest.Host)
+		all := appendBytes(appendBytes(appendBytes(nil, fieldMethod, "GET"), fieldPath, "/public"),
+			fieldHost, authztest.Host)
 		for _, m := range more {
 			all = append(all, m...)
 		}
@@ -82,36 +85,53 @@ func TestWhatIsNoRequestIsRefused(t *testing.T) {
 		t.Fatalf("the request that all others are made of is refused: %v", r)
 	}
 	for name, m := range map[string][]byte{
-		"empty":                         nil,
-		"nil attributes":                generated(t, &authv3.CheckRequest{}),
-		"empty attributes":              generated(t, &authv3.CheckRequest{Attributes: &authv3.AttributeContext{}}),
-		"empty request":                 generated(t, &authv3.CheckRequest{Attributes: &authv3.AttributeContext{Request: &authv3.AttributeContext_Request{}}}),
-		"garbage":                       []byte("\xff\xff\xff\xff garbage"),
-		"text":                          []byte("GET /public HTTP/1.1"),
-		"cut off":                       good[:len(good)-1],
-		"and more":                      append(append([]byte(nil), good...), 0xff),
-		"twice":                         append(append([]byte(nil), good...), good...),
-		"a tag of zero":                 append([]byte{0, 0}, good...),
-		"a group":                       append([]byte{0x7b, 0x7c}, good...),
-		"a length beyond the message":   {0x0a, 0xff, 0xff, 0xff, 0xff, 0x0f},
-		"a length that overflows":       {0x0a, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x01},
-		"two paths":                     http(appendBytes(nil, fieldPath, "/public")),
-		"two methods":                   http(appendBytes(nil, fieldMethod, "GET")),
-		"two hosts":                     http(appendBytes(nil, fieldHost, authztest.Host)),
-		"another :path":                 http(appendBytes(nil, fieldHeaders, string(entry(":path", "/protected", fieldValue)))),
-		"another :method":               http(appendBytes(nil, fieldHeaders, string(entry(":method", "PUT", fieldValue)))),
-		"another :authority":            http(appendBytes(nil, fieldHeaders, string(entry(":authority", "evil", fieldValue)))),
-		"two :path":                     http(appendBytes(nil, fieldHeaders, string(entry(":path", "/public", fieldValue))), appendBytes(nil, fieldHeaders, string(entry(":path", "/public", fieldValue)))),
-		"an empty :path":                http(appendBytes(nil, fieldHeaders, string(entry(":path", "", fieldValue)))),
-		"two header maps":               http(appendBytes(nil, fieldHeaderMap, ""), appendBytes(nil, fieldHeaderMap, "")),
-		"a header with two values":      http(appendBytes(nil, fieldHeaderMap, string(appendBytes(nil, fieldMapHeaders, string(append(entry("a", "b", fieldValue), appendBytes(nil, fieldRawValue, "c")...)))))),
-		"a header with a value twice":   http(appendBytes(nil, fieldHeaders, string(append(entry("a", "b", fieldValue), appendBytes(nil, fieldValue, "c")...)))),
-		"a header with a name twice":    http(appendBytes(nil, fieldHeaders, string(append(entry("a", "b", fieldValue), appendBytes(nil, fieldKey, "c")...)))),
-		"a malformed header":            http(appendBytes(nil, fieldHeaders, "\xff")),
-		"a malformed header map":        http(appendBytes(nil, fieldHeaderMap, "\xff")),
-		"more headers than there are":   http([]byte(strings.Repeat(string(appendBytes(nil, fieldHeaders, string(entry("a", "b", fieldValue)))), maxHeaders+1))),
-		"a path of another type":        enclosed([]byte{0x12, 0x03, 'G', 'E', 'T', 0x20, 0x01}),
-		"two attributes, one of a kind": append(generated(t, &authv3.CheckRequest{Attributes: &authv3.AttributeContext{}}), good...),
+		"empty":          nil,
+		"nil attributes": generated(t, &authv3.CheckRequest{}),
+		"empty attributes": generated(t,
+			&authv3.CheckRequest{Attributes: &authv3.AttributeContext{}}),
+		"empty request": generated(t,
+			&authv3.CheckRequest{Attributes: &authv3.AttributeContext{Request: &authv3.AttributeContext_Request{}}}),
+		"garbage":                     []byte("\xff\xff\xff\xff garbage"),
+		"text":                        []byte("GET /public HTTP/1.1"),
+		"cut off":                     good[:len(good)-1],
+		"and more":                    append(append([]byte(nil), good...), 0xff),
+		"twice":                       append(append([]byte(nil), good...), good...),
+		"a tag of zero":               append([]byte{0, 0}, good...),
+		"a group":                     append([]byte{0x7b, 0x7c}, good...),
+		"a length beyond the message": {0x0a, 0xff, 0xff, 0xff, 0xff, 0x0f},
+		"a length that overflows": {
+			0x0a, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x01,
+		},
+		"two paths":   http(appendBytes(nil, fieldPath, "/public")),
+		"two methods": http(appendBytes(nil, fieldMethod, "GET")),
+		"two hosts":   http(appendBytes(nil, fieldHost, authztest.Host)),
+		"another :path": http(appendBytes(nil, fieldHeaders, string(entry(":path",
+			"/protected", fieldValue)))),
+		"another :method": http(appendBytes(nil, fieldHeaders, string(entry(":method",
+			"PUT", fieldValue)))),
+		"another :authority": http(appendBytes(nil, fieldHeaders, string(entry(":authority",
+			"evil", fieldValue)))),
+		"two :path": http(appendBytes(nil, fieldHeaders, string(entry(":path",
+			"/public", fieldValue))), appendBytes(nil, fieldHeaders, string(entry(":path", "/public",
+			fieldValue)))),
+		"an empty :path": http(appendBytes(nil, fieldHeaders, string(entry(":path", "",
+			fieldValue)))),
+		"two header maps": http(appendBytes(nil, fieldHeaderMap, ""), appendBytes(nil,
+			fieldHeaderMap, "")),
+		"a header with two values": http(appendBytes(nil, fieldHeaderMap, string(appendBytes(nil,
+			fieldMapHeaders, string(append(entry("a", "b", fieldValue), appendBytes(nil, fieldRawValue,
+				"c")...)))))),
+		"a header with a value twice": http(appendBytes(nil, fieldHeaders, string(append(entry("a",
+			"b", fieldValue), appendBytes(nil, fieldValue, "c")...)))),
+		"a header with a name twice": http(appendBytes(nil, fieldHeaders, string(append(entry("a",
+			"b", fieldValue), appendBytes(nil, fieldKey, "c")...)))),
+		"a malformed header":     http(appendBytes(nil, fieldHeaders, "\xff")),
+		"a malformed header map": http(appendBytes(nil, fieldHeaderMap, "\xff")),
+		"more headers than there are": http([]byte(strings.Repeat(string(appendBytes(nil, fieldHeaders,
+			string(entry("a", "b", fieldValue)))), maxHeaders+1))),
+		"a path of another type": enclosed([]byte{0x12, 0x03, 'G', 'E', 'T', 0x20, 0x01}),
+		"two attributes, one of a kind": append(generated(t,
+			&authv3.CheckRequest{Attributes: &authv3.AttributeContext{}}), good...),
 	} {
 		t.Run(name, func(t *testing.T) {
 			got := answerOf(t, b.send(t, m))
@@ -131,9 +151,8 @@ func TestBothKindsOfHeadersAreJudged(t *testing.T) {
 		string(appendBytes(nil, fieldMapHeaders, string(entry("authorization", tok, fieldRawValue)))))
 	text := appendBytes(nil, fieldHeaderMap,
 		string(appendBytes(nil, fieldMapHeaders, string(entry("authorization", tok, fieldValue)))))
-	http := appendBytes(
-		appendBytes(appendBytes(nil, fieldMethod, "GET"), fieldPath, "/protected"), fieldHost,
-		authztest.Host)
+	http := appendBytes(appendBytes(appendBytes(nil, fieldMethod, "GET"), fieldPath, "/protected"),
+		fieldHost, authztest.Host)
 	join := func(parts ...[]byte) []byte {
 		all := append([]byte(nil), http...)
 		for _, p := range parts {
@@ -145,8 +164,11 @@ func TestBothKindsOfHeadersAreJudged(t *testing.T) {
 		m    []byte
 		want authztest.Want
 	}{
-		"plain": {join(plain), authztest.Alice}, "raw": {join(raw), authztest.Alice}, "text in the map": {join(text), authztest.Alice},
-		"both": {join(plain, raw), authztest.Invalid(token.ReasonManyTokens)}, "plain twice": {join(plain, plain), authztest.Invalid(token.ReasonManyTokens)},
+		"plain": {join(plain), authztest.Alice}, "raw": {join(raw), authztest.Alice},
+		"text in the map": {join(text), authztest.Alice},
+		"both": {
+			join(plain, raw), authztest.Invalid(token.ReasonManyTokens),
+		}, "plain twice": {join(plain, plain), authztest.Invalid(token.ReasonManyTokens)},
 	} {
 		t.Run(name, func(t *testing.T) { authztest.Compare(t, row.want, answerOf(t, b.send(t, row.m))) })
 	}
@@ -221,7 +243,7 @@ func TestOnlySoManyChecksWaitForKeys(t *testing.T) {
 			b.server.check(ctx, r)
 		})
 	}
-	eventually(t, "all places are taken", func() bool { return b.world.Keys.Awaited() == places })
+	eventually.True(t, "all places are taken", func() bool { return b.world.Keys.Awaited() == places })
 	authztest.Compare(t, authztest.Invalid(token.ReasonUnknownKey), answerOf(t, b.send(t, request)))
 	if n := b.world.Keys.Awaited(); n != places+1 {
 		t.Errorf("keys were asked for %d times, want %d", n, places+1)
@@ -340,15 +362,5 @@ func unmarshal(t testing.TB, a *answer, to *authv3.CheckResponse) {
 	}
 	if err != nil {
 		t.Fatal(err)
-	}
-}
-
-// eventually waits for a condition.
-func eventually(t testing.TB, what string, condition func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); !condition(); time.Sleep(time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("waited in vain: %s", what)
-		}
 	}
 }

@@ -10,7 +10,7 @@ import (
 	"github.com/sallyport/sallyport/internal/token"
 )
 
-// duration asks, and gives the milliseconds for which Envoy may let the stream live; -1 when
+// duration asks, and returns the milliseconds for which Envoy may let the stream live; -1 when
 // nothing was said.
 func (b *bench) duration(t *testing.T, r authz.Request) int {
 	t.Helper()
@@ -39,22 +39,51 @@ func TestWhatATokenOpensEndsWithIt(t *testing.T) {
 		r    authz.Request
 		want int
 	}{
-		"a websocket":                        {authztest.Get("/protected", "authorization", alice, "connection", "Upgrade", "upgrade", "websocket"), left},
-		"a gRPC call":                        {authztest.Do("POST", "/protected", "authorization", alice, "content-type", "application/grpc+proto"), left},
-		"a gRPC call in capitals":            {authztest.Do("POST", "/protected", "authorization", alice, "content-type", "Application/GRPC"), left},
-		"an event stream":                    {authztest.Get("/protected", "authorization", alice, "accept", "text/event-stream"), left},
-		"an event stream in capitals":        {authztest.Get("/protected", "authorization", alice, "accept", "Text/Event-Stream"), left},
-		"anything that there is":             {authztest.Get("/protected", "authorization", alice, "accept", "*/*"), left},
-		"an extended CONNECT":                {authztest.Do("CONNECT", "/protected", "authorization", alice), left},
-		"what says nothing":                  {authztest.Get("/protected", "authorization", alice), left},
-		"what says that it is no stream":     {authztest.Get("/protected", "authorization", alice, "accept", "text/html", "content-type", "application/json"), left},
-		"where a token is optional":          {authztest.Get("/maybe", "authorization", alice), left},
-		"where it may be stale":              {authztest.Get("/tolerant", "authorization", alice), left},
-		"with a header to be removed":        {authztest.Get("/protected", "authorization", alice, "x_auth_subject", "root"), left},
-		"where the route says otherwise":     {authztest.Get("/download", "authorization", alice, "accept", "text/event-stream"), -1},
-		"a websocket for anybody":            {authztest.Get("/public", "upgrade", "websocket"), -1},
-		"anybody's, with a token":            {authztest.Get("/public", "authorization", alice), -1},
-		"where a token is optional, without": {authztest.Get("/maybe", "accept", "text/event-stream"), -1},
+		"a websocket": {
+			authztest.Get("/protected", "authorization", alice, "connection", "Upgrade", "upgrade",
+				"websocket"),
+			left,
+		},
+		"a gRPC call": {
+			authztest.Do("POST", "/protected", "authorization", alice, "content-type",
+				"application/grpc+proto"),
+			left,
+		},
+		"a gRPC call in capitals": {
+			authztest.Do("POST", "/protected", "authorization", alice, "content-type", "Application/GRPC"),
+			left,
+		},
+		"an event stream": {
+			authztest.Get("/protected", "authorization", alice, "accept", "text/event-stream"), left,
+		},
+		"an event stream in capitals": {
+			authztest.Get("/protected", "authorization", alice, "accept", "Text/Event-Stream"), left,
+		},
+		"anything that there is": {
+			authztest.Get("/protected", "authorization", alice, "accept", "*/*"), left,
+		},
+		"an extended CONNECT": {
+			authztest.Do("CONNECT", "/protected", "authorization", alice), left,
+		},
+		"what says nothing": {authztest.Get("/protected", "authorization", alice), left},
+		"what says that it is no stream": {
+			authztest.Get("/protected", "authorization", alice, "accept", "text/html", "content-type",
+				"application/json"),
+			left,
+		},
+		"where a token is optional": {authztest.Get("/maybe", "authorization", alice), left},
+		"where it may be stale":     {authztest.Get("/tolerant", "authorization", alice), left},
+		"with a header to be removed": {
+			authztest.Get("/protected", "authorization", alice, "x_auth_subject", "root"), left,
+		},
+		"where the route says otherwise": {
+			authztest.Get("/download", "authorization", alice, "accept", "text/event-stream"), -1,
+		},
+		"a websocket for anybody": {authztest.Get("/public", "upgrade", "websocket"), -1},
+		"anybody's, with a token": {authztest.Get("/public", "authorization", alice), -1},
+		"where a token is optional, without": {
+			authztest.Get("/maybe", "accept", "text/event-stream"), -1,
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if got := b.duration(t, row.r); got != row.want {
@@ -69,7 +98,8 @@ func TestAStreamWhoseTokenIsAboutToExpireHasALeastTime(t *testing.T) {
 	for _, left := range []time.Duration{time.Second, 0, -20 * time.Second} {
 		tok := b.world.Token(func(c *token.Claims) { c.Expiry = b.world.Now.Add(left).Unix() })
 		if got := b.duration(t,
-			authztest.Get("/protected", "authorization", "Bearer "+tok, "upgrade", "websocket")); got != 5000 {
+			authztest.Get("/protected", "authorization", "Bearer "+tok, "upgrade",
+				"websocket")); got != 5000 {
 			t.Errorf("%v before its expiry: got %d ms", left, got)
 		}
 	}
@@ -78,7 +108,8 @@ func TestAStreamWhoseTokenIsAboutToExpireHasALeastTime(t *testing.T) {
 func TestStreamsAreLeftAloneWhenConfiguredSo(t *testing.T) {
 	b := start(t, authztest.New(), func(c *Config) { c.Streams = StreamConfig{} })
 	if got := b.duration(t,
-		authztest.Get("/protected", "authorization", "Bearer "+b.world.Token(), "upgrade", "websocket")); got != -1 {
+		authztest.Get("/protected", "authorization", "Bearer "+b.world.Token(), "upgrade",
+			"websocket")); got != -1 {
 		t.Errorf("got %d ms", got)
 	}
 }

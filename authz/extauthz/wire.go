@@ -17,8 +17,8 @@ type fields struct {
 	varint uint64
 }
 
-// next goes to the next field; it is false at the end, and where the message is malformed. Groups,
-// which no message of Envoy's has, are refused.
+// next goes to the next field. It returns false at the end, and where the message is malformed.
+// Groups, which no message of Envoy's has, are refused.
 func (f *fields) next() bool {
 	if len(f.rest) == 0 || f.malformed {
 		return false
@@ -35,7 +35,7 @@ func (f *fields) next() bool {
 		f.varint, n = protowire.ConsumeVarint(f.rest)
 	case protowire.Fixed32Type, protowire.Fixed64Type:
 		n = protowire.ConsumeFieldValue(number, kind, f.rest)
-	default:
+	default: // groups
 		return f.stop()
 	}
 	if n < 0 {
@@ -50,8 +50,9 @@ func (f *fields) stop() bool {
 	return false
 }
 
-// has says that the field is the one of that number, with a content.
+// has reports whether the field is the one of that number, with a content.
 func (f *fields) has(number protowire.Number) bool { return f.number == number && f.value != nil }
 
-// view gives bytes as a string without copying them. It is good for as long as nobody changes them.
+// view returns bytes as a string without copying them. It is good for as long as nobody changes
+// them.
 func view(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }

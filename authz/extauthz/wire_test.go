@@ -12,7 +12,10 @@ func encoded(r authz.Request, raw bool) []byte {
 	var http []byte
 	http = appendBytes(http, fieldID, "1234")
 	http = appendBytes(http, fieldMethod, r.Method)
-	for _, h := range append([]authz.Header{{Name: ":path", Value: r.Path}, {Name: ":method", Value: r.Method}, {Name: ":authority", Value: r.Host}}, r.Headers...) {
+	for _, h := range append([]authz.Header{
+		{Name: ":path", Value: r.Path}, {Name: ":method", Value: r.Method},
+		{Name: ":authority", Value: r.Host},
+	}, r.Headers...) {
 		if !raw {
 			http = appendBytes(http, fieldHeaders, string(entry(h.Name, h.Value, fieldValue)))
 		}

@@ -11,7 +11,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -21,10 +20,13 @@ import (
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
 	"github.com/redis/go-redis/v9"
+	"github.com/spf13/cobra"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 
+	"github.com/sallyport/sallyport/internal/daemon"
+	"github.com/sallyport/sallyport/internal/eventually"
 	"github.com/sallyport/sallyport/internal/jose"
 	"github.com/sallyport/sallyport/internal/redisconn"
 	"github.com/sallyport/sallyport/internal/revocation"
@@ -123,7 +125,7 @@ func (s *stage) startLog() {
 		<-ended
 		_ = client.Close() // Redis may be gone already
 	})
-	eventually(s.t, "the issuer's end of the log is ready",
+	eventually.True(s.t, "the issuer's end of the log is ready",
 		func() bool { return s.log.Ready() == nil })
 }
 
@@ -144,7 +146,7 @@ func startRedis(t *testing.T) string {
 	})
 	client := redis.NewClient(&redis.Options{Addr: address})
 	defer client.Close()
-	eventually(t, "redis-server answers",
+	eventually.True(t, "redis-server answers",
 		func() bool { return client.Ping(context.Background()).Err() == nil })
 	return address
 }
@@ -155,15 +157,6 @@ func freeAddress(t *testing.T) string {
 	must(t, err)
 	defer l.Close()
 	return l.Addr().String()
-}
-
-func eventually(t *testing.T, what string, condition func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(30 * time.Second); !condition(); time.Sleep(10 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("waited in vain: %s", what)
-		}
-	}
 }
 
 // token signs what an issuer would, for a session.
@@ -187,6 +180,14 @@ func (s *stage) token(session string, roles ...string) string {
 	signed, err := s.key.Sign("at+jwt", text)
 	must(s.t, err)
 	return signed
+}
+
+// newCommand returns the command line, which writes to out and log.
+func newCommand(out, log io.Writer) *cobra.Command {
+	cmd := program().Command()
+	cmd.SetOut(out)
+	cmd.SetErr(log)
+	return cmd
 }
 
 // buffer is a writer for many.
@@ -223,7 +224,7 @@ func (s *stage) serve(flags ...string) *running {
 	r := &running{stage: s, ended: make(chan error, 1)}
 	ctx, cancel := context.WithCancel(context.Background())
 	r.stop = cancel
-	cmd := command(&r.out, &r.log)
+	cmd := newCommand(&r.out, &r.log)
 	cmd.SetArgs(append([]string{"serve", "--config", s.config()}, flags...))
 	go func() { r.ended <- cmd.ExecuteContext(ctx) }()
 	s.t.Cleanup(cancel)
@@ -243,7 +244,7 @@ func (r *running) serving() bool {
 
 func (r *running) ready() *running {
 	r.t.Helper()
-	eventually(r.t, "the gate is ready", func() bool {
+	eventually.True(r.t, "the gate is ready", func() bool {
 		select {
 		case err := <-r.ended:
 			r.t.Fatalf("the gate ended: %v\n%s", err, r.log.String())
@@ -266,12 +267,9 @@ func (r *running) ask(path, tok string) (status int, reason, subject string) {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
-	a, err := r.check.Check(
-		ctx,
-		&authv3.CheckRequest{
-			Attributes: &authv3.AttributeContext{Request: &authv3.AttributeContext_Request{Http: http}},
-		},
-	)
+	a, err := r.check.Check(ctx, &authv3.CheckRequest{
+		Attributes: &authv3.AttributeContext{Request: &authv3.AttributeContext_Request{Http: http}},
+	})
 	must(r.t, err)
 	if a.GetStatus().GetCode() == 0 {
 		return 200, "", header(a.GetOkResponse().GetHeaders(), "x-auth-subject")
@@ -311,12 +309,9 @@ func TestAGateServesFromItsFile(t *testing.T) {
 		t.Errorf("the upstream is told %q", subject)
 	}
 
-	receipt, err := s.log.Append(
-		t.Context(),
-		[]revocation.Request{
-			{Kind: revocation.KindSID, Issuer: issuerName, Value: "s-1", Reason: "logout", Actor: "alice"},
-		},
-	)
+	receipt, err := s.log.Append(t.Context(), []revocation.Request{
+		{Kind: revocation.KindSID, Issuer: issuerName, Value: "s-1", Reason: "logout", Actor: "alice"},
+	})
 	must(t, err)
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 	defer cancel()
@@ -328,7 +323,10 @@ func TestAGateServesFromItsFile(t *testing.T) {
 	r.wants(200, "", "/protected", admin)
 
 	metrics := r.get("/metrics", 200)
-	for _, want := range []string{`sallyport_gate_decisions_total{code="401",reason="revoked"} 1`, "sallyport_keyset_keys", "sallyport_gate_tokens_total"} {
+	for _, want := range []string{
+		`sallyport_gate_decisions_total{code="401",reason="revoked"} 1`, "sallyport_keyset_keys",
+		"sallyport_gate_tokens_total",
+	} {
 		if !strings.Contains(metrics, want) {
 			t.Errorf("the metrics lack %s", want)
 		}
@@ -393,7 +391,7 @@ func TestAGateIsNotReadyWithoutALog(t *testing.T) {
 	s := newStage(t)
 	nowhere := freeAddress(t)
 	r := s.serve("--redis-address", nowhere)
-	eventually(t, "the gate answers", func() bool {
+	eventually.True(t, "the gate answers", func() bool {
 		_, err := r.health.Check(t.Context(), &healthpb.HealthCheckRequest{})
 		return err == nil
 	})
@@ -404,7 +402,8 @@ func TestAGateIsNotReadyWithoutALog(t *testing.T) {
 	r.get("/livez", 200)
 	r.wants(503, "no_copy", "/protected", s.token("s-1"))
 	r.wants(401, "no_token", "/protected", "")
-	if err := healthcheck(t.Context(), s.admin); err == nil || !strings.Contains(err.Error(), "503") {
+	if err := daemon.AskReady(t.Context(), s.admin); err == nil ||
+		!strings.Contains(err.Error(), "503") {
 		t.Errorf("healthcheck: got %v", err)
 	}
 	r.stopped()
@@ -414,19 +413,16 @@ func TestAStaleGateRefusesAndStillKnowsTheRevoked(t *testing.T) {
 	s := newStage(t)
 	r := s.serve().ready()
 	gone, live := s.token("s-1"), s.token("s-2")
-	_, err := s.log.Append(
-		t.Context(),
-		[]revocation.Request{
-			{Kind: revocation.KindSID, Issuer: issuerName, Value: "s-1", Reason: "logout", Actor: "alice"},
-		},
-	)
+	_, err := s.log.Append(t.Context(), []revocation.Request{
+		{Kind: revocation.KindSID, Issuer: issuerName, Value: "s-1", Reason: "logout", Actor: "alice"},
+	})
 	must(t, err)
-	eventually(t, "the revocation is applied",
+	eventually.True(t, "the revocation is applied",
 		func() bool { status, _, _ := r.ask("/protected", gone); return status == 401 })
 	client := redis.NewClient(&redis.Options{Addr: s.redis})
 	defer client.Close()
 	_ = client.ShutdownNoSave(t.Context()) // the answer is a closed connection
-	eventually(t, "the gate is stale",
+	eventually.True(t, "the gate is stale",
 		func() bool { _, reason, _ := r.ask("/protected", live); return reason == "stale" })
 	r.wants(401, "revoked", "/protected", gone)
 	r.wants(200, "", "/public", "")
@@ -439,18 +435,15 @@ func TestARevokedKeyIsTakenOutOfTheGatesSet(t *testing.T) {
 	r := s.serve().ready()
 	tok := s.token("s-1")
 	r.wants(200, "", "/protected", tok)
-	_, err := s.log.Append(
-		t.Context(),
-		[]revocation.Request{
-			{
-				Kind: revocation.KindKID, Issuer: issuerName, Value: s.key.ID(), Reason: "stolen",
-				Actor: "root",
-			},
+	_, err := s.log.Append(t.Context(), []revocation.Request{
+		{
+			Kind: revocation.KindKID, Issuer: issuerName, Value: s.key.ID(), Reason: "stolen",
+			Actor: "root",
 		},
-	)
+	})
 	must(t, err)
 	none := fmt.Sprintf(`sallyport_keyset_keys{issuer=%q} 0`, issuerName)
-	eventually(t, "the key is gone",
+	eventually.True(t, "the key is gone",
 		func() bool { return strings.Contains(r.get("/metrics", 200), none) })
 	r.wants(401, "revoked", "/protected", tok)
 	r.stopped()
@@ -460,7 +453,7 @@ func TestAGateWithoutKeysSaysThatItCannotKnow(t *testing.T) {
 	s := newStage(t)
 	must(t, os.Remove(filepath.Join(s.dir, "jwks.json")))
 	r := s.serve()
-	eventually(t, "the gate answers", func() bool {
+	eventually.True(t, "the gate answers", func() bool {
 		_, err := r.health.Check(t.Context(), &healthpb.HealthCheckRequest{})
 		return err == nil
 	})
@@ -489,11 +482,11 @@ func TestAHangupPutsAnotherPolicyInForce(t *testing.T) {
 	r.wants(200, "", "/protected", tok)
 	s.configure("{match: {path: /protected}, require: {roles: [nobody]}}")
 	must(t, syscall.Kill(os.Getpid(), syscall.SIGHUP))
-	eventually(t, "the new policy is in force",
+	eventually.True(t, "the new policy is in force",
 		func() bool { _, reason, _ := r.ask("/protected", tok); return reason == "insufficient_role" })
 	s.configure("{match: {path: protected}}")
 	must(t, syscall.Kill(os.Getpid(), syscall.SIGHUP))
-	eventually(t, "the broken policy is reported",
+	eventually.True(t, "the broken policy is reported",
 		func() bool { return strings.Contains(r.log.String(), "does not begin with a slash") })
 	r.wants(403, "insufficient_role", "/protected", tok)
 	r.stopped()
@@ -503,9 +496,20 @@ func TestAStoppingGateSaysSoFirst(t *testing.T) {
 	s := newStage(t)
 	r := s.serve("--drain-delay", "2s").ready()
 	r.stop()
-	eventually(t, "the gate is not serving any more", func() bool { return !r.serving() })
+	eventually.True(t, "the gate is not serving any more", func() bool { return !r.serving() })
 	r.wants(200, "", "/public", "")
 	r.stopped()
+}
+
+// TestAGateWithoutARateWritesNoAuditLines of those that it refuses.
+func TestAGateWithoutARateWritesNoAuditLines(t *testing.T) {
+	s := newStage(t)
+	r := s.serve("--audit-rate", "0").ready()
+	r.wants(401, "no_token", "/protected", "")
+	r.stopped()
+	if out := r.out.String(); out != "" {
+		t.Errorf("got %s", out)
+	}
 }
 
 func TestServeOnAUnixSocket(t *testing.T) {
@@ -523,7 +527,7 @@ func TestServeOnAUnixSocket(t *testing.T) {
 func runCommand(t *testing.T, args ...string) (string, error) {
 	t.Helper()
 	var out, log buffer
-	cmd := command(&out, &log)
+	cmd := newCommand(&out, &log)
 	cmd.SetArgs(args)
 	err := cmd.ExecuteContext(t.Context())
 	return out.String(), err
@@ -531,18 +535,11 @@ func runCommand(t *testing.T, args ...string) (string, error) {
 
 func TestCheckSaysWhatIsInTheFile(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "authz.yaml")
-	must(
-		t,
-		os.WriteFile(
-			file,
-			[]byte(
-				`issuers: [{issuer: "https://a.example", jwks_url: "https://a.example/jwks", audiences: [x]}]
+	must(t, os.WriteFile(file, []byte(
+		`issuers: [{issuer: "https://a.example", jwks_url: "https://a.example/jwks", audiences: [x]}]
 policy: {routes: [{match: {path: /a}}, {match: {path: /b}, allow: public}]}
 `,
-			),
-			0o600,
-		),
-	)
+	), 0o600))
 	out, err := runCommand(t, "check", "--config", file, "--name", "gate-7")
 	if err != nil || out != "ok: gate gate-7 trusts 1 issuers and has 2 routes\n" {
 		t.Errorf("got %q, %v", out, err)
@@ -556,10 +553,12 @@ func TestCheckTellsOfPathsThatDifferInCaseAlone(t *testing.T) {
 	for name, row := range map[string]struct{ policy, want string }{
 		"refused": {
 			"policy: {routes: [{match: {path: /account/**}}, {match: {path: /**}, allow: public}]}\n",
-			"note: routes[1] (/**) does not take paths that differ only in case from those of routes[0] (/account/**)",
+			"note: routes[1] (/**) does not take paths that differ only in case from those of routes[0] " +
+				"(/account/**)",
 		},
 		"sensitive": {
-			"policy: {path_case: sensitive, routes: [{match: {path: /account/**}}, {match: {path: /**}, allow: public}]}\n",
+			"policy: {path_case: sensitive, routes: [{match: {path: /account/**}}, {match: {path: /**}, " +
+				"allow: public}]}\n",
 			"warning: routes[1] (/**) has path_case: sensitive",
 		},
 		"two of a name": {
@@ -576,27 +575,60 @@ func TestCheckTellsOfPathsThatDifferInCaseAlone(t *testing.T) {
 	}
 }
 
+// TestCheckWarnsOfFormerNames of settings.
+func TestCheckWarnsOfFormerNames(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "authz.yaml")
+	must(t, os.WriteFile(file, []byte(`issuers:
+- {issuer: "https://a.example", jwks_url: "https://a.example/jwks", audiences: [x]}
+policy: {routes: [{match: {path: /a}}]}
+ext_authz:
+  audit: {rate: 2}
+name: gate-7
+`), 0o600))
+	out, err := runCommand(t, "check", "--config", file)
+	want := "warning: " + file + ":5:3: ext_authz.audit: " +
+		"this is a former name, which is still accepted: write audit\n" +
+		"ok: gate gate-7 trusts 1 issuers and has 1 routes\n"
+	if err != nil || out != want {
+		t.Errorf("got %q, %v", out, err)
+	}
+}
+
 func TestMistakesNameFileLineAndWhatToWrite(t *testing.T) {
 	const issuers = `issuers: [{issuer: "https://a.example", jwks_url: "https://a.example/jwks", audiences: [x]}]` + "\n"
 	const routes = "policy: {routes: [{match: {path: /a}}]}\n"
 	for name, row := range map[string]struct{ yaml, want string }{
-		"unknown key":        {issuers + routes + "lissten: 127.0.0.1:1\n", "authz.yaml:3:1"},
-		"no issuers":         {routes, "issuers"},
-		"no audience":        {`issuers: [{issuer: "https://a.example", jwks_url: "https://a.example/jwks"}]` + "\n" + routes, "authz.yaml:1:"},
-		"no routes":          {issuers, "routes"},
-		"bad route":          {issuers + "policy: {routes: [{match: {path: a}}]}\n", "authz.yaml:2:"},
-		"bad path case":      {issuers + "policy: {path_case: off, routes: [{match: {path: /a}}]}\n", "insensitive or sensitive"},
-		"bad realm":          {issuers + routes + `realm: 'a"b'` + "\n", "authz.yaml:3:"},
-		"no listen":          {issuers + routes + `listen: ""` + "\n", "authz.yaml:3:"},
-		"bad limit":          {issuers + routes + "ext_authz: {max_message: 10}\n", "max_message"},
-		"bad strip":          {issuers + routes + "ext_authz: {strip: some}\n", "seen or all"},
-		"bad socket mode":    {issuers + routes + "ext_authz: {socket_mode: \"0999\"}\n", "octal"},
-		"bad audit rate":     {issuers + routes + "ext_authz: {audit: {rate: -1}}\n", "rate"},
-		"bad stream time":    {issuers + routes + "ext_authz: {streams: {least: 0s}}\n", "least"},
-		"bad drain":          {issuers + routes + "drain: {delay: 2h}\n", "delay"},
-		"bad cache":          {issuers + routes + "cache: {entries: -1}\n", "entries"},
-		"leeway beyond log":  {`issuers: [{issuer: "https://a.example", jwks_url: "https://a.example/jwks", audiences: [x], clock_skew: 5m}]` + "\n" + routes, "outlive its revocation"},
-		"two issuers of one": {strings.Replace(issuers, "]\n", `, {issuer: "https://a.example", jwks_url: "https://b.example/jwks", audiences: [x]}]`+"\n", 1) + routes, "a.example"},
+		"unknown key": {issuers + routes + "lissten: 127.0.0.1:1\n", "authz.yaml:3:1"},
+		"no issuers":  {routes, "issuers"},
+		"no audience": {
+			`issuers: [{issuer: "https://a.example", jwks_url: "https://a.example/jwks"}]` + "\n" + routes,
+			"authz.yaml:1:",
+		},
+		"no routes": {issuers, "routes"},
+		"bad route": {issuers + "policy: {routes: [{match: {path: a}}]}\n", "authz.yaml:2:"},
+		"bad path case": {
+			issuers + "policy: {path_case: off, routes: [{match: {path: /a}}]}\n",
+			"insensitive or sensitive",
+		},
+		"bad realm":       {issuers + routes + `realm: 'a"b'` + "\n", "authz.yaml:3:"},
+		"no listen":       {issuers + routes + `listen: ""` + "\n", "authz.yaml:3:"},
+		"bad limit":       {issuers + routes + "ext_authz: {max_message: 10}\n", "max_message"},
+		"bad strip":       {issuers + routes + "ext_authz: {strip: some}\n", "seen or all"},
+		"bad socket mode": {issuers + routes + "ext_authz: {socket_mode: \"0999\"}\n", "octal"},
+		"bad audit rate":  {issuers + routes + "audit: {rate: -1}\n", "authz.yaml:3:15: audit.rate"},
+		"bad stream time": {issuers + routes + "ext_authz: {streams: {least: 0s}}\n", "least"},
+		"bad drain":       {issuers + routes + "drain: {delay: 2h}\n", "delay"},
+		"bad cache":       {issuers + routes + "cache: {entries: -1}\n", "entries"},
+		"leeway beyond log": {
+			`issuers: [{issuer: "https://a.example", jwks_url: "https://a.example/jwks", audiences: [x], clock_skew: 5m}]` + "\n" + routes,
+			"outlive its revocation",
+		},
+		"two issuers of one": {
+			strings.Replace(issuers, "]\n",
+				`, {issuer: "https://a.example", jwks_url: "https://b.example/jwks", audiences: [x]}]`+
+					"\n", 1) + routes,
+			"a.example",
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			file := filepath.Join(t.TempDir(), "authz.yaml")
@@ -625,32 +657,5 @@ func TestVersion(t *testing.T) {
 	if err != nil || !strings.HasPrefix(out, "authz ") ||
 		strings.TrimSpace(strings.TrimPrefix(out, "authz ")) == "" {
 		t.Errorf("got %q, %v", out, err)
-	}
-}
-
-func TestHealthcheckAsksLoopback(t *testing.T) {
-	for listen, want := range map[string]string{
-		":9102": "127.0.0.1:9102", "0.0.0.0:9102": "127.0.0.1:9102", "[::]:9102": "127.0.0.1:9102", "127.0.0.1:1": "127.0.0.1:1", "10.0.0.1:2": "10.0.0.1:2", "gate:3": "gate:3",
-	} {
-		if got := reachable(listen); got != want {
-			t.Errorf("%s: got %s, want %s", listen, got, want)
-		}
-	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	must(t, err)
-	asked := make(chan string, 1)
-	server := &http.Server{
-		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { asked <- r.URL.Path }),
-	}
-	ended := make(chan error, 1)
-	go func() { ended <- server.Serve(l) }()
-	must(t, healthcheck(t.Context(), ":"+strconv.Itoa(l.Addr().(*net.TCPAddr).Port)))
-	if path := <-asked; path != "/readyz" {
-		t.Errorf("asked for %s", path)
-	}
-	must(t, server.Close())
-	<-ended
-	if err := healthcheck(t.Context(), l.Addr().String()); err == nil {
-		t.Error("nobody answers, and all is well")
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/sallyport/sallyport/internal/config"
+	"github.com/sallyport/sallyport/internal/eventually"
 	"github.com/sallyport/sallyport/internal/redisconn"
 	"github.com/sallyport/sallyport/internal/redisconn/redistest"
 	"github.com/sallyport/sallyport/internal/revocation"
@@ -27,7 +28,8 @@ func TestAGateIsFreshAgainAfterRedisGotAnotherAuthority(t *testing.T) {
 		cert, key := a.Pair()
 		clientCert, clientKey := a.Pair()
 		for name, content := range map[string][]byte{
-			"redis.crt": cert, "redis.key": key, "ca.pem": a.PEM(), "client.crt": clientCert, "client.key": clientKey, "password": []byte(password),
+			"redis.crt": cert, "redis.key": key, "ca.pem": a.PEM(), "client.crt": clientCert,
+			"client.key": clientKey, "password": []byte(password),
 		} {
 			redistest.Write(t, at(name), content)
 		}
@@ -44,29 +46,27 @@ func TestAGateIsFreshAgainAfterRedisGotAnotherAuthority(t *testing.T) {
 			Redis redisconn.Config `yaml:"redis"`
 		}
 		file.Redis = redisconn.DefaultConfig()
-		must(t, config.Load(&file, config.Options{EnvPrefix: envPrefix}))
+		must(t, config.Load(&file, config.Options{EnvPrefix: "SALLYPORT"}))
 		c.Password = file.Redis.Password
 	})
-	r := s.serve("--redis-tls-enabled", "--redis-tls-ca-file", at("ca.pem"), "--redis-tls-cert-file", at("client.crt"), "--redis-tls-key-file", at("client.key")).
+	r := s.serve("--redis-tls-enabled", "--redis-tls-ca-file", at("ca.pem"), "--redis-tls-cert-file",
+		at("client.crt"), "--redis-tls-key-file", at("client.key")).
 		ready()
 	live, gone := s.token("s-1"), s.token("s-2")
 	r.wants(200, "", "/protected", live)
 	server.Stop()
-	eventually(t, "the gate is stale",
+	eventually.True(t, "the gate is stale",
 		func() bool { _, reason, _ := r.ask("/protected", live); return reason == "stale" })
 	renew("the second password")
-	eventually(t, "the gate is fresh again",
+	eventually.True(t, "the gate is fresh again",
 		func() bool { status, _, _ := r.ask("/protected", live); return status == 200 })
-	eventually(t, "a revocation is acknowledged", func() bool {
-		_, err := s.log.Append(
-			t.Context(),
-			[]revocation.Request{
-				{Kind: revocation.KindSID, Issuer: issuerName, Value: "s-2", Reason: "logout", Actor: "alice"},
-			},
-		)
+	eventually.True(t, "a revocation is acknowledged", func() bool {
+		_, err := s.log.Append(t.Context(), []revocation.Request{
+			{Kind: revocation.KindSID, Issuer: issuerName, Value: "s-2", Reason: "logout", Actor: "alice"},
+		})
 		return err == nil
 	})
-	eventually(t, "the revocation is in force",
+	eventually.True(t, "the revocation is in force",
 		func() bool { _, reason, _ := r.ask("/protected", gone); return reason == "revoked" })
 	r.stopped()
 }
@@ -94,24 +94,22 @@ func TestAChangedPolicyIsInForceWithoutASignal(t *testing.T) {
 	r.wants(200, "", "/protected", tok)
 	s.configure("{match: {path: /protected}, require: {roles: [nobody]}}")
 	mount("..2")
-	eventually(t, "the new policy is in force",
+	eventually.True(t, "the new policy is in force",
 		func() bool { _, reason, _ := r.ask("/protected", tok); return reason == "insufficient_role" })
 	s.configure("{match: {path: protected}}")
 	mount("..3")
-	eventually(t, "the broken policy is told of",
+	eventually.True(t, "the broken policy is told of",
 		func() bool { return strings.Contains(r.log.String(), "does not begin with a slash") })
 	r.wants(403, "insufficient_role", "/protected", tok)
 	must(t, os.Remove(link))
-	eventually(t, "the missing policy is told of",
+	eventually.True(t, "the missing policy is told of",
 		func() bool { return strings.Contains(r.log.String(), "no such file") })
 	r.wants(403, "insufficient_role", "/protected", tok)
 	if n := strings.Count(r.log.String(), "does not begin with a slash"); n != 1 {
 		t.Errorf("the broken policy is told of %d times", n)
 	}
-	if text := r.get("/metrics", 200); !strings.Contains(
-		text,
-		`sallyport_file_broken{setting="policy"} 1`,
-	) {
+	if text := r.get("/metrics", 200); !strings.Contains(text,
+		`sallyport_file_broken{setting="policy"} 1`) {
 		t.Error("the metrics do not show that the policy's file is broken")
 	}
 	r.stopped()
@@ -129,7 +127,7 @@ func TestAReloadSaysWhetherThePolicyHasChanged(t *testing.T) {
 	r := s.serve().ready()
 	first := digest()
 	must(t, syscall.Kill(os.Getpid(), syscall.SIGHUP))
-	eventually(t, "the reload says that nothing has changed", func() bool {
+	eventually.True(t, "the reload says that nothing has changed", func() bool {
 		return strings.Contains(r.log.String(), "reloaded: nothing has changed") &&
 			strings.Contains(r.log.String(), first)
 	})
@@ -138,7 +136,7 @@ func TestAReloadSaysWhetherThePolicyHasChanged(t *testing.T) {
 	}
 	s.configure("{match: {path: /elsewhere}}")
 	must(t, syscall.Kill(os.Getpid(), syscall.SIGHUP))
-	eventually(t, "another policy is in force",
+	eventually.True(t, "another policy is in force",
 		func() bool { _, reason, _ := r.ask("/protected", s.token("s-1")); return reason == "no_route" })
 	if text := r.get("/readyz", 200); !strings.Contains(text, `"policy":"`+digest()+`"`) {
 		t.Errorf("/readyz shows another digest than %s: %s", digest(), text)
@@ -172,23 +170,41 @@ func TestCheckFindsWhatServeWouldFindInFiles(t *testing.T) {
 	const secret = `issuers: [{issuer: "https://a.example", audiences: [x], algorithms: [HS256], secret_file: `
 	const url = `issuers: [{issuer: "https://a.example", audiences: [x], jwks_url: "https://a.example/jwks"`
 	for name, row := range map[string]struct{ yaml, want string }{
-		"a secret that is too short":            {secret + "short}]", "short"},
-		"a secret that everybody reads":         {secret + "public}]", "mode 0644"},
-		"a secret that is not there":            {secret + "nowhere}]", "nowhere"},
-		"a key set that is not there":           {`issuers: [{issuer: "https://a.example", audiences: [x], jwks_file: nowhere.json}]`, "nowhere.json"},
-		"a key set without keys":                {`issuers: [{issuer: "https://a.example", audiences: [x], jwks_file: none.json}]`, "none.json"},
+		"a secret that is too short":    {secret + "short}]", "short"},
+		"a secret that everybody reads": {secret + "public}]", "mode 0644"},
+		"a secret that is not there":    {secret + "nowhere}]", "nowhere"},
+		"a key set that is not there": {
+			`issuers: [{issuer: "https://a.example", audiences: [x], jwks_file: nowhere.json}]`,
+			"nowhere.json",
+		},
+		"a key set without keys": {
+			`issuers: [{issuer: "https://a.example", audiences: [x], jwks_file: none.json}]`, "none.json",
+		},
 		"authorities of a key set that are not": {url + ", ca_file: short}]", "ca_file"},
 		"a folder that others write to":         {url + "}]\nkey_cache_dir: open", "key_cache_dir"},
 		"a folder that is a file":               {url + "}]\nkey_cache_dir: good", "key_cache_dir"},
-		"a snapshot that others write to":       {url + "}]\nrevocation: {snapshot: {file: open/snapshot}}", "snapshot"},
-		"a certificate and another one's key":   {url + "}]\nredis: {tls: {enabled: true, cert_file: client.crt, key_file: other.key}}", "redis.tls.cert_file"},
-		"authorities of Redis that are not":     {url + "}]\nredis: {tls: {enabled: true, ca_file: empty}}", "redis.tls.ca_file"},
-		"an empty password":                     {url + "}]\nredis: {password_file: empty}", "password_file"},
-		"an address without a port":             {url + "}]\nlisten: localhost", "listen"},
-		"an address with a port that is none":   {url + "}]\nlisten: 127.0.0.1:grpc", "listen"},
-		"a socket in no folder":                 {url + "}]\nlisten: unix:" + at("nowhere/gate.sock"), "nowhere"},
-		"a socket with a long name":             {url + "}]\nlisten: unix:/" + strings.Repeat("x", 120), "listen"},
-		"a good one":                            {secret + "good}]\nkey_cache_dir: cache\nrevocation: {snapshot: {file: snapshots/snapshot}}", ""},
+		"a snapshot that others write to": {
+			url + "}]\nrevocation: {snapshot: {file: open/snapshot}}", "snapshot",
+		},
+		"a certificate and another one's key": {
+			url + "}]\nredis: {tls: {enabled: true, cert_file: client.crt, key_file: other.key}}",
+			"redis.tls.cert_file",
+		},
+		"authorities of Redis that are not": {
+			url + "}]\nredis: {tls: {enabled: true, ca_file: empty}}", "redis.tls.ca_file",
+		},
+		"an empty password": {
+			url + "}]\nredis: {password_file: empty}", "password_file",
+		},
+		"an address without a port":           {url + "}]\nlisten: localhost", "listen"},
+		"an address with a port that is none": {url + "}]\nlisten: 127.0.0.1:grpc", "listen"},
+		"a socket in no folder": {
+			url + "}]\nlisten: unix:" + at("nowhere/gate.sock"), "nowhere",
+		},
+		"a socket with a long name": {url + "}]\nlisten: unix:/" + strings.Repeat("x", 120), "listen"},
+		"a good one": {
+			secret + "good}]\nkey_cache_dir: cache\nrevocation: {snapshot: {file: snapshots/snapshot}}", "",
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			write("authz.yaml", row.yaml+"\npolicy: {routes: [{match: {path: /a}}]}\n", 0o600)

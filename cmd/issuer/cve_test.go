@@ -4,6 +4,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/sallyport/sallyport/internal/eventually"
 	"github.com/sallyport/sallyport/internal/session/sessiontest"
 )
 
@@ -34,12 +35,12 @@ func reuseAfterEverythingHasRestarted(t *testing.T) {
 	client := sessiontest.Open(t, f.redis).Universal()
 	before := client.InfoMap(t.Context(), "server").Item("Server", "run_id")
 	_ = client.Do(t.Context(), "DEBUG", "RESTART").Err() // the connection breaks off
-	await(t, "Redis to be another one with the old one's disk", func() bool {
+	eventually.True(t, "Redis to be another one with the old one's disk", func() bool {
 		now := client.InfoMap(t.Context(), "server").Item("Server", "run_id")
 		return now != "" && now != before && client.Exists(t.Context(), "{sallyport}:rev:head").Val() == 1
 	})
 	again := f.start("one")
-	await(t, "the grace window to end",
+	eventually.True(t, "the grace window to end",
 		func() bool { return again.refresh(first.str("refresh_token")).status != 200 })
 	want(t, again.refresh(first.str("refresh_token")), 401)
 	want(t, again.refresh(second.str("refresh_token")), 401)

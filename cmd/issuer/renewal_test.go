@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/sallyport/sallyport/internal/eventually"
 	"github.com/sallyport/sallyport/internal/redisconn/redistest"
 )
 
@@ -29,7 +30,8 @@ func TestLoginsWorkAfterRedisGotAnotherAuthorityCertificateAndPassword(t *testin
 		cert, key := a.Pair()
 		clientCert, clientKey := a.Pair()
 		for name, content := range map[string][]byte{
-			"redis.crt": cert, "redis.key": key, "ca.pem": a.PEM(), "client.crt": clientCert, "client.key": clientKey,
+			"redis.crt": cert, "redis.key": key, "ca.pem": a.PEM(), "client.crt": clientCert,
+			"client.key":     clientKey,
 			"redis-password": []byte(password + "\n"),
 		} {
 			redistest.Write(t, filepath.Join(f.dir, name), content)
@@ -38,16 +40,18 @@ func TestLoginsWorkAfterRedisGotAnotherAuthorityCertificateAndPassword(t *testin
 			filepath.Join(f.dir, "ca.pem"), "--requirepass", password)
 	}
 	renew("the first password")
-	f.redis = s.Address() + ", password_file: redis-password, tls: {enabled: true, ca_file: ca.pem, cert_file: client.crt, key_file: client.key}"
+	f.redis = s.Address() +
+		", password_file: redis-password, tls: {enabled: true, ca_file: ca.pem, cert_file: " +
+		"client.crt, key_file: client.key}"
 	one := f.start("one")
 	before := one.login()
 	s.Stop()
 	renew("the second password")
-	await(t, "a login to work again", func() bool {
+	eventually.True(t, "a login to work again", func() bool {
 		return post(t, one.url+"/login", "",
 			map[string]string{"username": "alice", "password": password}).status == http.StatusOK
 	})
-	await(t, "a logout of a session of before to be acknowledged", func() bool {
+	eventually.True(t, "a logout of a session of before to be acknowledged", func() bool {
 		return post(t, one.url+"/logout", before.str("access_token"), nil).status == http.StatusOK
 	})
 	if all := one.stdout.String() + one.stderr.String(); strings.Contains(all, "second password") {
@@ -97,7 +101,7 @@ func TestAReloadSaysWhetherAnythingHasChanged(t *testing.T) {
 	if err := syscall.Kill(os.Getpid(), syscall.SIGHUP); err != nil {
 		t.Fatal(err)
 	}
-	await(t, "the reload of what is as it was to say so", func() bool {
+	eventually.True(t, "the reload of what is as it was to say so", func() bool {
 		return strings.Contains(one.stderr.String(), `"msg":"reloaded: nothing has changed"`) &&
 			strings.Contains(one.stderr.String(), first)
 	})
@@ -135,19 +139,55 @@ func TestCheckFindsWhatServeWouldFindInFiles(t *testing.T) {
 		env  map[string]string
 		want string
 	}{
-		"a certificate and another one's key": {args: []string{"--redis-tls-enabled", "--redis-tls-cert-file", at("client.crt"), "--redis-tls-key-file", at("other.key")}, want: "redis.tls.cert_file"},
-		"a certificate that is none":          {args: []string{"--redis-tls-enabled", "--redis-tls-cert-file", at("short"), "--redis-tls-key-file", at("other.key")}, want: "redis.tls.cert_file"},
-		"authorities that are none":           {args: []string{"--redis-tls-enabled", "--redis-tls-ca-file", at("short")}, want: "redis.tls.ca_file"},
-		"authorities that are not there":      {args: []string{"--redis-tls-enabled", "--redis-tls-ca-file", at("none")}, want: "redis.tls.ca_file"},
-		"an empty password":                   {env: map[string]string{"SALLYPORT_REDIS_PASSWORD_FILE": at("empty")}, want: "SALLYPORT_REDIS_PASSWORD_FILE"},
-		"a password that is not there":        {env: map[string]string{"SALLYPORT_REDIS_SENTINEL_PASSWORD_FILE": at("none")}, want: "SALLYPORT_REDIS_SENTINEL_PASSWORD_FILE"},
-		"an address without a port":           {args: []string{"--listen", "localhost"}, want: "--listen"},
-		"an address with a port that is none": {args: []string{"--listen", "127.0.0.1:http"}, want: "--listen"},
-		"an address that is a URL":            {args: []string{"--listen", "http://localhost:80"}, want: "--listen"},
-		"an admin address with a large port":  {args: []string{"--admin-listen", "127.0.0.1:70000"}, want: "--admin-listen"},
-		"an audit file in no folder":          {args: []string{"--audit-file", at("none/audit")}, want: "audit.file"},
-		"an audit file that is a folder":      {args: []string{"--audit-file", f.dir}, want: "audit.file"},
-		"a passphrase of a ring without one":  {args: []string{"--keys-passphrase-file", at("short")}, want: "passphrase_file"},
+		"a certificate and another one's key": {
+			args: []string{
+				"--redis-tls-enabled", "--redis-tls-cert-file", at("client.crt"), "--redis-tls-key-file",
+				at("other.key"),
+			},
+			want: "redis.tls.cert_file",
+		},
+		"a certificate that is none": {
+			args: []string{
+				"--redis-tls-enabled", "--redis-tls-cert-file", at("short"), "--redis-tls-key-file",
+				at("other.key"),
+			},
+			want: "redis.tls.cert_file",
+		},
+		"authorities that are none": {
+			args: []string{"--redis-tls-enabled", "--redis-tls-ca-file", at("short")},
+			want: "redis.tls.ca_file",
+		},
+		"authorities that are not there": {
+			args: []string{"--redis-tls-enabled", "--redis-tls-ca-file", at("none")},
+			want: "redis.tls.ca_file",
+		},
+		"an empty password": {
+			env:  map[string]string{"SALLYPORT_REDIS_PASSWORD_FILE": at("empty")},
+			want: "SALLYPORT_REDIS_PASSWORD_FILE",
+		},
+		"a password that is not there": {
+			env:  map[string]string{"SALLYPORT_REDIS_SENTINEL_PASSWORD_FILE": at("none")},
+			want: "SALLYPORT_REDIS_SENTINEL_PASSWORD_FILE",
+		},
+		"an address without a port": {
+			args: []string{"--listen", "localhost"}, want: "--listen",
+		},
+		"an address with a port that is none": {
+			args: []string{"--listen", "127.0.0.1:http"}, want: "--listen",
+		},
+		"an address that is a URL": {
+			args: []string{"--listen", "http://localhost:80"}, want: "--listen",
+		},
+		"an admin address with a large port": {
+			args: []string{"--admin-listen", "127.0.0.1:70000"}, want: "--admin-listen",
+		},
+		"an audit file in no folder": {
+			args: []string{"--audit-file", at("none/audit")}, want: "audit.file",
+		},
+		"an audit file that is a folder": {args: []string{"--audit-file", f.dir}, want: "audit.file"},
+		"a passphrase of a ring without one": {
+			args: []string{"--keys-passphrase-file", at("short")}, want: "passphrase_file",
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			for variable, value := range row.env {

@@ -8,15 +8,15 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"sync/atomic"
 
 	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/collectors"
-	"github.com/spf13/cobra"
 
 	"github.com/sallyport/sallyport/internal/audit"
 	"github.com/sallyport/sallyport/internal/clock"
 	"github.com/sallyport/sallyport/internal/credential"
 	"github.com/sallyport/sallyport/internal/daemon"
+	"github.com/sallyport/sallyport/internal/daemon/command"
 	"github.com/sallyport/sallyport/internal/keyring"
 	"github.com/sallyport/sallyport/internal/livefile"
 	"github.com/sallyport/sallyport/internal/ownfile"
@@ -27,40 +27,21 @@ import (
 	"github.com/sallyport/sallyport/issuer"
 )
 
-func serveCommand() *cobra.Command {
-	cmd := &cobra.Command{
-		Use:   "serve",
-		Short: "Run the issuer until SIGINT or SIGTERM; SIGHUP reads keys and users again",
-		Args:  cobra.NoArgs,
-	}
-	load := configured(cmd)
-	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		cfg, err := load()
-		if err != nil {
-			return err
-		}
-		return serve(cmd.Context(), cfg, cmd.OutOrStdout(), cmd.ErrOrStderr())
-	}
-	return cmd
-}
-
-// serve composes the issuer and runs it until ctx ends.
-func serve(ctx context.Context, cfg issuer.Config, stdout, stderr io.Writer) (err error) {
-	logger := daemon.NewLogger(stderr, cfg.Log)
+// serve puts the issuer together and runs it until ctx ends.
+func serve(ctx context.Context, c command.Loaded[issuer.Config], out io.Writer,
+	logger *slog.Logger) (err error) {
+	cfg := c.Config
 	registry := prometheus.NewRegistry()
-	registry.MustRegister(collectors.NewGoCollector(),
-		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-
-	events, closeEvents, err := openAudit(cfg.Audit, stdout, logger, registry)
+	events, closeEvents, err := openAudit(cfg.Audit, out, logger, registry)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, closeEvents()) }()
-	h, err := build(cfg, events, logger, registry)
+	a, err := assemble(cfg, events, logger, registry)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, h.redis.Close()) }()
+	defer func() { err = errors.Join(err, a.redis.Close()) }()
 	listener, err := net.Listen("tcp", cfg.Listen)
 	if err != nil {
 		return fmt.Errorf("issuer: listening on %s (setting listen): %w", cfg.Listen, err)
@@ -69,31 +50,32 @@ func serve(ctx context.Context, cfg issuer.Config, stdout, stderr io.Writer) (er
 	logger.Info("issuer listens", "address", listener.Addr().String(), "issuer", cfg.Issuer,
 		"version", daemon.BuildVersion(version))
 	return daemon.Run(ctx, daemon.Options{
-		Name:         "issuer",
-		Version:      daemon.BuildVersion(version),
-		Admin:        cfg.Admin.Config,
-		Logger:       logger,
-		Registry:     registry,
-		Handlers:     h.server.AdminHandlers(),
-		DrainDelay:   cfg.HTTP.DrainDelay,
-		DrainTimeout: cfg.HTTP.DrainTimeout,
+		Name:     "issuer",
+		Version:  daemon.BuildVersion(version),
+		Admin:    cfg.Admin.Config,
+		Logger:   logger,
+		Registry: registry,
+		Handlers: a.server.AdminHandlers(),
+		Drain:    cfg.Drain,
 		Reload: func(ctx context.Context) error {
-			return errors.Join(h.keys.Reload(ctx), h.users.Reload(ctx), h.files.Reload(ctx))
+			return errors.Join(a.keys.Reload(ctx), a.users.Reload(ctx), a.files.Reload(ctx))
 		},
-		InForce: func() map[string]string { return map[string]string{"keys": h.keys.Digest(), "users": h.users.Digest()} },
-	}, h.parts(listener)...)
+		InForce: func() map[string]string {
+			return map[string]string{"keys": a.keys.Digest(), "users": a.users.Digest()}
+		},
+	}, a.parts(listener)...)
 }
 
 // check puts the issuer together as serve does, starts nothing and writes nothing, and returns what
 // serve would have met.
-func check(cfg issuer.Config) (err error) {
+func check(cfg *issuer.Config) (err error) {
 	// The ring is only read: the lock of one that rotates is taken for a moment, as serve does.
 	logger, registry := slog.New(slog.DiscardHandler), prometheus.NewRegistry()
 	events := audit.New(io.Discard, audit.Options{Now: clock.Now, Logger: logger})
 	defer func() { err = errors.Join(err, events.Close()) }()
-	h, err := build(cfg, events, logger, registry)
+	a, err := assemble(cfg, events, logger, registry)
 	if err == nil {
-		err = h.redis.Close()
+		err = a.redis.Close()
 	}
 	if cfg.Audit.File != "" {
 		if unwritable := ownfile.Writable(string(cfg.Audit.File)); unwritable != nil {
@@ -103,8 +85,13 @@ func check(cfg issuer.Config) (err error) {
 	return err
 }
 
-// house is everything an issuer is made of.
-type house struct {
+// assembly is everything an issuer is made of.
+type assembly struct {
+	cfg      *issuer.Config
+	events   *audit.Log
+	logger   *slog.Logger
+	registry *prometheus.Registry
+
 	files    *livefile.Files
 	redis    *redisconn.Client
 	keys     *keyring.Ring
@@ -114,109 +101,82 @@ type house struct {
 	server   *issuer.Server
 }
 
-func build(cfg issuer.Config, events *audit.Log, logger *slog.Logger,
-	registry *prometheus.Registry) (*house, error) {
-	var (
-		h   = &house{}
-		err error
-	)
-	if h.files, err = livefile.New(logger, registry); err != nil {
-		return nil, err
+// assemble puts an issuer together and starts nothing. Whoever has it closes its Redis.
+func assemble(cfg *issuer.Config, events *audit.Log, logger *slog.Logger,
+	registry *prometheus.Registry) (*assembly, error) {
+	a := &assembly{cfg: cfg, events: events, logger: logger, registry: registry}
+	// Each of these stands on those before it.
+	for _, open := range []func() error{
+		a.openFiles, a.openKeys, a.openUsers, a.openRedis, a.openLog, a.openSessions, a.openServer,
+	} {
+		if err := open(); err != nil {
+			if a.redis != nil {
+				err = errors.Join(err, a.redis.Close())
+			}
+			return nil, err
+		}
 	}
-	if h.keys, err = keyring.Open(cfg.Keys, keyringOptions(cfg, logger, registry)); err != nil {
-		return nil, err
-	}
-	if h.users, err = credential.Open(cfg.Users, credential.Options{
-		Now: clock.Steady, Logger: logger, Registry: registry, Limits: cfg.Limits,
-		OnChange: func(names []string) { h.server.UsersChanged(names) }, // not before the parts run
-	}); err != nil {
-		return nil, err
-	}
-	if h.redis, err = redisconn.OpenWith(cfg.Redis, h.files); err != nil {
-		return nil, err
-	}
-	if err := h.buildOnRedis(cfg, events, logger, registry); err != nil {
-		return nil, errors.Join(err, h.redis.Close())
-	}
-	return h, nil
+	return a, nil
 }
 
-func (h *house) buildOnRedis(cfg issuer.Config, events *audit.Log, logger *slog.Logger,
-	registry *prometheus.Registry) (err error) {
-	name, err := nameOf(cfg)
-	if err != nil {
-		return err
-	}
-	h.log, err = redislog.NewIssuer(h.redis, cfg.Revocation, redislog.Options{
-		Name:     name,
-		Version:  daemon.BuildVersion(version),
-		Logger:   logger,
-		Registry: registry,
-		Instant:  instant,
-		OnLinesDropped: func(int) {
-			events.Record(
-				audit.Event{
-					Name: audit.GateLine, Outcome: audit.Failure, Reason: "not_a_line",
-					Issuer: cfg.Issuer,
-				},
-			)
-		},
-		OnReappend: func(ctx context.Context, refs []revocation.SessionRef) error { return h.sessions.EndAgain(ctx, refs) },
-	})
-	if err != nil {
-		return err
-	}
-	if h.sessions, err = session.New(sessionConfig(cfg), h.redis, h.log, h.keys); err != nil {
-		return err
-	}
-	door := &opening{ready: h.log.Ready}
-	h.server, err = issuer.New(issuer.Options{
-		Config:    cfg,
-		Keys:      h.keys,
-		Users:     h.users,
-		Directory: h.users,
-		Sessions:  h.sessions,
-		Log:       h.log,
-		Inventory: h.log,
-		Audit:     events,
-		Open:      door.check,
-		Logger:    logger,
-		Registry:  registry,
-		Now:       clock.Steady,
-		Files:     h.files,
+func (a *assembly) openFiles() (err error) {
+	a.files, err = livefile.New(a.logger, a.registry)
+	return err
+}
+
+func (a *assembly) openKeys() (err error) {
+	a.keys, err = keyring.Open(a.cfg.Keys, keyring.Options{
+		Now:             clock.Now,
+		Logger:          a.logger,
+		Registry:        a.registry,
+		PublishFor:      a.cfg.KeySetMaxAge,
+		MaxLifetime:     a.cfg.AccessTokenLifetime,
+		SessionLifetime: a.cfg.RefreshTokenLifetime,
+		ClockSkew:       a.cfg.Revocation.ClockSkew,
 	})
 	return err
 }
 
-func (h *house) parts(l net.Listener) []daemon.Part {
-	return []daemon.Part{
-		{Name: "files", Run: h.files.Run},
-		{Name: "keys", Run: h.keys.Run},
-		{Name: "users", Run: h.users.Run},
-		{Name: "changed_users", Run: h.server.EndChanged},
-		{Name: "log", Run: h.log.Run, Ready: h.log.Ready},
-		{
-			Name: "http", Run: func(ctx context.Context) error { return h.server.Serve(ctx, l) },
-			Drain: h.server.Drain,
+func (a *assembly) openUsers() (err error) {
+	a.users, err = credential.Open(a.cfg.Users, credential.Options{
+		Now: clock.Steady, Logger: a.logger, Registry: a.registry, Limits: a.cfg.Limits,
+		// No user changes before the parts run, and then there is a server.
+		OnChange: func(names []string) { a.server.UsersChanged(names) },
+	})
+	return err
+}
+
+func (a *assembly) openRedis() (err error) {
+	a.redis, err = redisconn.OpenWith(a.cfg.Redis, a.files)
+	return err
+}
+
+func (a *assembly) openLog() error {
+	name, err := nameOf(a.cfg)
+	if err != nil {
+		return err
+	}
+	notALine := audit.Event{
+		Name: audit.GateLine, Outcome: audit.Failure, Reason: "not_a_line", Issuer: a.cfg.Issuer,
+	}
+	a.log, err = redislog.NewIssuer(a.redis, a.cfg.Revocation, redislog.Options{
+		Name:           name,
+		Version:        daemon.BuildVersion(version),
+		Logger:         a.logger,
+		Registry:       a.registry,
+		OnLinesDropped: func(int) { a.events.Record(notALine) },
+		// The log lost entries of sessions that had ended, and their records may be lost as well: a
+		// refresh token must not bring such a session back.
+		OnReappend: func(ctx context.Context, refs []revocation.SessionRef) error {
+			return a.sessions.EndAgain(ctx, refs)
 		},
-	}
+	})
+	return err
 }
 
-func keyringOptions(cfg issuer.Config, logger *slog.Logger,
-	registry prometheus.Registerer) keyring.Options {
-	return keyring.Options{
-		Now:             clock.Now,
-		Logger:          logger,
-		Registry:        registry,
-		PublishFor:      cfg.KeySetMaxAge,
-		MaxLifetime:     cfg.AccessTokenLifetime,
-		SessionLifetime: cfg.RefreshTokenLifetime,
-		ClockSkew:       cfg.Revocation.ClockSkew,
-	}
-}
-
-func sessionConfig(cfg issuer.Config) session.Config {
-	return session.Config{
+func (a *assembly) openSessions() (err error) {
+	cfg := a.cfg
+	a.sessions, err = session.New(session.Config{
 		Issuer:      cfg.Issuer,
 		ClientID:    cfg.ClientID,
 		Lifetime:    cfg.RefreshTokenLifetime,
@@ -227,11 +187,65 @@ func sessionConfig(cfg issuer.Config) session.Config {
 		// Shorter than the connection's own time-out, which would leave the outcome unknown.
 		WaitTimeout: min(cfg.Revocation.AppendTimeout, cfg.Redis.ReadTimeout*4/5),
 		EndTimeout:  2*cfg.Revocation.AppendTimeout + 4*cfg.Redis.ReadTimeout,
+	}, a.redis, a.log, a.keys)
+	return err
+}
+
+func (a *assembly) openServer() (err error) {
+	o := &opening{ready: a.log.Ready}
+	a.server, err = issuer.New(issuer.Options{
+		Config:    *a.cfg,
+		Keys:      a.keys,
+		Users:     a.users,
+		Directory: a.users,
+		Sessions:  a.sessions,
+		Log:       a.log,
+		Inventory: a.log,
+		Audit:     a.events,
+		Open:      o.check,
+		Logger:    a.logger,
+		Registry:  a.registry,
+		Now:       clock.Steady,
+		Files:     a.files,
+	})
+	return err
+}
+
+// opening keeps the issuer from serving until the log has been ready once: until then Redis may not
+// have been checked, and is perhaps one that loses what it acknowledges. Afterwards each request
+// finds out for itself what it needs.
+type opening struct {
+	ready  func() error
+	opened atomic.Bool
+}
+
+func (o *opening) check() error {
+	if o.opened.Load() {
+		return nil
+	}
+	err := o.ready()
+	if err == nil {
+		o.opened.Store(true)
+	}
+	return err
+}
+
+func (a *assembly) parts(l net.Listener) []daemon.Part {
+	return []daemon.Part{
+		{Name: "files", Run: a.files.Run},
+		{Name: "keys", Run: a.keys.Run},
+		{Name: "users", Run: a.users.Run},
+		{Name: "changed_users", Run: a.server.EndChanged},
+		{Name: "log", Run: a.log.Run, Ready: a.log.Ready},
+		{
+			Name: "http", Run: func(ctx context.Context) error { return a.server.Serve(ctx, l) },
+			Drain: a.server.Drain,
+		},
 	}
 }
 
-// nameOf gives this issuer's name among the issuers, each of which must have its own.
-func nameOf(cfg issuer.Config) (string, error) {
+// nameOf returns this issuer's name among the issuers, each of which must have its own.
+func nameOf(cfg *issuer.Config) (string, error) {
 	if cfg.Name != "" {
 		return cfg.Name, nil
 	}
@@ -260,11 +274,6 @@ func openAudit(cfg issuer.AuditConfig, stdout io.Writer, logger *slog.Logger,
 		return nil, nil, fmt.Errorf("issuer: opening audit.file: %w", err)
 	}
 	events := audit.New(f, o)
+	// The lines that still wait go into the file before it is closed.
 	return events, func() error { return errors.Join(events.Close(), f.Close()) }, nil
-}
-
-// instant reads this machine's clocks.
-func instant() revocation.Instant {
-	monotonic, wall := clock.Read()
-	return revocation.Instant{Mono: monotonic, Wall: wall}
 }

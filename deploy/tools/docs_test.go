@@ -47,7 +47,7 @@ func TestEverySettingIsDocumented(t *testing.T) {
 		shared += section(t, issuer, heading)
 	}
 	listed, _, _ := strings.Cut(authz, "\n### issuers")
-	listed += section(t, authz, "### cache and drain") + section(t, authz,
+	listed += section(t, authz, "### cache, audit and drain") + section(t, authz,
 		"### ext_authz: towards Envoy")
 	for daemon, keys := range map[string][]string{
 		"issuer": keysIn(issuer),
@@ -111,7 +111,7 @@ func TestNoSettingIsForgotten(t *testing.T) {
 	page := readFile(t, "docs/configuration.md")
 	tag := regexp.MustCompile("yaml:\"([a-z0-9_]+)")
 	found := 0
-	for _, room := range []string{"issuer", "authz", "authz/extauthz", "cmd/authz", "internal/audit", "internal/credential", "internal/daemon",
+	for _, room := range []string{"issuer", "authz", "authz/extauthz", "authz/gate", "internal/audit", "internal/credential", "internal/daemon",
 		"internal/keyring", "internal/keyset", "internal/policy", "internal/redisconn", "internal/revocation/redislog", "internal/token"} {
 		files, err := filepath.Glob(filepath.Join(root, room, "*.go"))
 		if err != nil || len(files) == 0 {

@@ -42,7 +42,8 @@ keys: {dir: ./keys}
 users:
   file: ./users.yaml
   hashing: {concurrency: 2, queue: 100, wait: 3s}
-http: {drain_timeout: 2s, requests: {burst: 100000, every: 10s}}
+drain: {timeout: 2s}
+http: {requests: {burst: 100000, every: 10s}}
 limits:
   address_attempts: {burst: 100000, every: 10s}
   address_failures: {burst: 100000, every: 10s}

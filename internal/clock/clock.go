@@ -12,9 +12,9 @@ import "time"
 // start is the moment from which the monotonic time counts.
 var start = time.Now()
 
-// Read reads both clocks by one call: Go's time carries the monotonic one along.
+// Read returns what both clocks show at one moment.
 func Read() (monotonic time.Duration, wall time.Time) {
-	now := time.Now()
+	now := time.Now() // Go's time carries the monotonic clock along: one call reads both
 	byMonotonic, byWall := moved()
 	return now.Sub(start) + byMonotonic, now.Round(0).Add(byWall)
 }
@@ -27,7 +27,7 @@ func Steady() time.Time {
 	return start.Add(monotonic)
 }
 
-// Now is the time, as time.Now gives it.
+// Now returns the time, as time.Now does.
 func Now() time.Time {
 	_, wall := moved()
 	return time.Now().Add(wall)

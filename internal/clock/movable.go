@@ -11,9 +11,9 @@ import (
 	"unsafe"
 )
 
-// variable names the file that says by how much the clocks are moved: two numbers of nanoseconds,
-// of 64 bits in this machine's order, the wall clock's and the monotonic one's. It is mapped into
-// memory, so that what is written there holds at once.
+// variable names the variable that holds the path of a file by which the clocks are moved: two
+// numbers of nanoseconds, of 64 bits in this machine's order, the wall clock's and the monotonic
+// one's. It is mapped into memory, so that what is written there holds at once.
 const variable = "MOVABLE_CLOCK"
 
 var offsets = mapped(os.Getenv(variable))
@@ -36,6 +36,7 @@ func mapped(path string) *[2]atomic.Int64 {
 	return (*[2]atomic.Int64)(unsafe.Pointer(unsafe.SliceData(page)))
 }
 
+// moved returns by how much the clocks have been moved.
 func moved() (monotonic, wall time.Duration) {
 	return time.Duration(offsets[1].Load()), time.Duration(offsets[0].Load())
 }

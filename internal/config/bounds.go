@@ -18,7 +18,7 @@ const (
 	maxKeys   = 2048 // keys of one mapping
 )
 
-// checkSize refuses what would take the library long to take apart.
+// checkSize refuses a file that would take the library long to parse.
 func checkSize(b []byte) *Problem {
 	marks := bytes.Count(b, []byte("\n"))
 	for _, c := range []byte("[]{},:-?\"'#&*!|>") {
@@ -39,7 +39,7 @@ func checkBytes(b []byte) *Problem {
 		r, n := utf8.DecodeRune(b[i:])
 		if r == utf8.RuneError && n == 1 || control(r) ||
 			r == '\r' && !bytes.HasPrefix(b[i+1:], []byte("\n")) {
-			column := utf8.RuneCount(b[start:i]) + 1
+			column := utf8.RuneCount(b[start:i]) + 1 // editors count characters, not bytes
 			return &Problem{
 				Line: line, Column: column,
 				Err: fmt.Errorf("expected UTF-8 text, got the byte 0x%02x", b[i]),
@@ -71,6 +71,7 @@ type block struct{ column, keys int }
 // checkTokens refuses what configuration does not need and what would let a small file grow large
 // or deep.
 func checkTokens(tokens token.Tokens) *Problem {
+	// The number first: what comes after it takes time for each of them.
 	if len(tokens) > maxTokens {
 		return problemAt(tokens[maxTokens],
 			fmt.Sprintf("expected at most %d words and marks, got more", maxTokens))
@@ -87,6 +88,7 @@ func checkTokens(tokens token.Tokens) *Problem {
 	return nil
 }
 
+// unused returns what to write instead of a part of YAML that no settings need; "" for others.
 func unused(t token.Type) string {
 	switch t {
 	case token.AnchorType, token.AliasType, token.MergeKeyType:
@@ -99,7 +101,9 @@ func unused(t token.Type) string {
 	return ""
 }
 
+// next notes a token, and refuses it where it goes too deep or adds a key too many.
 func (b *bounds) next(t *token.Token) error {
+	// "- - - x" nests as deep as it has dashes, all of them in one line.
 	if t.Position.Line != b.line {
 		b.line, b.dashes = t.Position.Line, 0
 	}

@@ -23,13 +23,11 @@
 //
 // In the environment, redis.address is PREFIX_REDIS_ADDRESS; a list is separated by commas. A
 // variable that is set counts, even when it is empty. A variable whose name is a slip or two away
-// from a setting's is refused; others that begin with PREFIX are nobody's business here.
+// from a setting's is refused; others that begin with PREFIX are left alone.
 package config
 
 import (
 	"fmt"
-	"os"
-	"path/filepath"
 	"reflect"
 
 	"github.com/spf13/pflag"
@@ -43,7 +41,7 @@ type Options struct {
 	File string // path of the YAML file; "" for none
 	// what is in File, for whoever has read it already; nil: Load reads it
 	Content []byte
-	// "SALLYPORT": redis.address is SALLYPORT_REDIS_ADDRESS; "" for no environment
+	// as in "SALLYPORT": redis.address is then SALLYPORT_REDIS_ADDRESS; "" for no environment
 	EnvPrefix string
 	LookupEnv func(string) (string, bool) // nil for os.LookupEnv
 	// all variables, "NAME=value", to find misspelt ones; nil for os.Environ, or for none when
@@ -52,6 +50,8 @@ type Options struct {
 	// flags as BindFlags declares them; only those the user set count
 	Flags   *pflag.FlagSet
 	MaxSize int64 // the file's greatest size in bytes; 0 for MaxSize
+	// told of each setting that is given by a former name (see Renamer); nil for nobody
+	Warn func(*Problem)
 }
 
 // Defaulter is implemented by structs that stand in lists and maps and have defaults: SetDefaults
@@ -73,17 +73,18 @@ func Load(dst any, o Options) error {
 		return err
 	}
 	l := newLoader(o)
-	all, err := settings(v.Type())
+	all, err := settingsOf(v)
 	if err == nil {
 		err = l.name(all)
 	}
 	if err != nil {
 		return err
 	}
+	// In this order, since each overwrites what those before it have set.
 	read := l.readFile(v, o)
 	l.readEnv(v, all)
 	l.readFlags(v, all, o.Flags)
-	if read {
+	if read { // else every setting of the file would be reported as missing
 		l.validate(v)
 	}
 	return l.err()
@@ -95,77 +96,4 @@ func target(dst any) (reflect.Value, error) {
 		return reflect.Value{}, fmt.Errorf("config: expected a pointer to a struct, got %T", dst)
 	}
 	return v.Elem(), nil
-}
-
-// loader is the state of one Load: what is wrong so far, and where each value came from.
-type loader struct {
-	file, dir string
-	prefix    string
-	lookup    func(string) (string, bool)
-	environ   func() []string
-	flags     bool
-	origins   map[string]origin
-	leaves    map[string]setting
-	problems  []*Problem
-	noted     map[string]bool
-}
-
-func newLoader(o Options) *loader {
-	l := &loader{
-		file:    o.File,
-		dir:     filepath.Dir(o.File),
-		prefix:  o.EnvPrefix,
-		lookup:  o.LookupEnv,
-		environ: func() []string { return nil },
-		flags:   o.Flags != nil,
-		origins: map[string]origin{},
-		leaves:  map[string]setting{},
-		noted:   map[string]bool{},
-	}
-	if l.lookup == nil {
-		l.lookup = os.LookupEnv
-		l.environ = os.Environ
-	}
-	if o.Environ != nil {
-		l.environ = o.Environ
-	}
-	return l
-}
-
-// name refuses a struct two of whose settings would share one variable or flag.
-func (l *loader) name(all []setting) error {
-	vars := map[string]string{}
-	for _, s := range all {
-		l.leaves[s.path] = s
-		for _, name := range s.variables("X") {
-			if other, taken := vars[name]; taken {
-				return fmt.Errorf(
-					"config: settings %s and %s would share one variable: rename one", other,
-					s.path)
-			}
-			vars[name] = s.path
-		}
-	}
-	return nil
-}
-
-// readFile fills v from the file, if there is one; false when the file could not be read at all.
-func (l *loader) readFile(v reflect.Value, o Options) bool {
-	if o.File == "" {
-		return true
-	}
-	limit := o.MaxSize
-	if limit == 0 {
-		limit = MaxSize
-	}
-	root, problems := readDocument(o.File, o.Content, limit)
-	for _, p := range problems {
-		l.add(p)
-	}
-	if root == nil {
-		return false
-	}
-	l.origins[""] = origin{line: root.line, column: root.column}
-	l.fill(v, root, "")
-	return true
 }

@@ -339,14 +339,20 @@ func TestProblemsNameTheVariableOrTheFlagThatGaveTheValue(t *testing.T) {
 }
 
 func TestAMisspeltVariableIsRefused(t *testing.T) {
-	for _, name := range []string{"SALLYPORT_REDIS_ADRESS", "SALLYPORT_REDIS_ADDRES", "SALLYPORT_REDISADDRESS", "sallyport_redis_address"} {
+	for _, name := range []string{
+		"SALLYPORT_REDIS_ADRESS", "SALLYPORT_REDIS_ADDRES", "SALLYPORT_REDISADDRESS",
+		"sallyport_redis_address",
+	} {
 		_, err := load(t, "redis: {address: 'a:1'}", map[string]string{name: "b:2"})
 		if err == nil || err.Error() != name+": unknown variable; did you mean SALLYPORT_REDIS_ADDRESS?" {
 			t.Errorf("%s: got %v", name, err)
 		}
 	}
 	// What Kubernetes sets for Services, and what belongs to others.
-	for _, name := range []string{"SALLYPORT_PORT", "SALLYPORT_SERVICE_HOST", "SALLYPORT_REDIS_PORT_6379_TCP_ADDR", "SALLYPORT_IMAGE", "REDIS_ADRESS"} {
+	for _, name := range []string{
+		"SALLYPORT_PORT", "SALLYPORT_SERVICE_HOST", "SALLYPORT_REDIS_PORT_6379_TCP_ADDR",
+		"SALLYPORT_IMAGE", "REDIS_ADRESS",
+	} {
 		if _, err := load(t, "redis: {address: 'a:1'}",
 			map[string]string{name: "tcp://10.0.0.1:80"}); err != nil {
 			t.Errorf("%s: %v", name, err)
@@ -359,9 +365,13 @@ func TestWithoutAFileAProblemNamesTheWaysToGiveTheSetting(t *testing.T) {
 	fs := pflag.NewFlagSet("test", pflag.ContinueOnError)
 	config.BindFlags(fs, s)
 	for want, o := range map[string]config.Options{
-		"redis.address (SALLYPORT_REDIS_ADDRESS, --redis-address): expected host:port, got nothing": {EnvPrefix: "SALLYPORT", Flags: fs},
-		"redis.address (SALLYPORT_REDIS_ADDRESS): expected host:port, got nothing":                  {EnvPrefix: "SALLYPORT"},
-		"redis.address: expected host:port, got nothing":                                            {},
+		"redis.address (SALLYPORT_REDIS_ADDRESS, --redis-address): expected host:port, got nothing": {
+			EnvPrefix: "SALLYPORT", Flags: fs,
+		},
+		"redis.address (SALLYPORT_REDIS_ADDRESS): expected host:port, got nothing": {
+			EnvPrefix: "SALLYPORT",
+		},
+		"redis.address: expected host:port, got nothing": {},
 	} {
 		o.LookupEnv = func(string) (string, bool) { return "", false }
 		if err := config.Load(&settings{}, o); err == nil || err.Error() != want {
@@ -421,13 +431,10 @@ func TestAPathIsRelativeToTheFileThatNamesIt(t *testing.T) {
 				t.Fatal(err)
 			}
 			s := defaults()
-			err := config.Load(
-				s,
-				config.Options{
-					File: file, EnvPrefix: "SALLYPORT",
-					LookupEnv: func(k string) (string, bool) { v, ok := c.env[k]; return v, ok },
-				},
-			)
+			err := config.Load(s, config.Options{
+				File: file, EnvPrefix: "SALLYPORT",
+				LookupEnv: func(k string) (string, bool) { v, ok := c.env[k]; return v, ok },
+			})
 			if err != nil {
 				t.Fatal(err)
 			}

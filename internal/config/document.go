@@ -15,7 +15,7 @@ import (
 	"github.com/goccy/go-yaml/token"
 )
 
-// kind says what a node of the document is.
+// kind is what a node of the document is.
 type kind uint8
 
 const (
@@ -29,7 +29,9 @@ const (
 )
 
 func (k kind) String() string {
-	return [...]string{"nothing", "a string", "a whole number", "a number", "true or false", "a mapping", "a list"}[k]
+	return [...]string{
+		"nothing", "a string", "a whole number", "a number", "true or false", "a mapping", "a list",
+	}[k]
 }
 
 // node is one value of the document.
@@ -47,8 +49,8 @@ type entry struct {
 	value        *node
 }
 
-// readDocument reads a file of at most limit bytes, unless its content is given. Without a node,
-// the file could not be read at all.
+// readDocument reads a file of at most limit bytes, unless its content is given. It returns no node
+// if the file could not be read at all.
 func readDocument(name string, content []byte, limit int64) (*node, []*Problem) {
 	if content == nil {
 		var problem *Problem
@@ -107,6 +109,7 @@ func parse(b []byte) (root *node, problems []*Problem) {
 
 // parseBody checks the text and has the library parse it; nil for an empty document.
 func parseBody(b []byte) (ast.Node, *Problem) {
+	// Each check bounds what the next one, and at last the library, has to do.
 	if p := checkBytes(b); p != nil {
 		return nil, p
 	}
@@ -117,6 +120,7 @@ func parseBody(b []byte) (ast.Node, *Problem) {
 	if p := checkTokens(tokens); p != nil {
 		return nil, p
 	}
+	// Of duplicates the converter says more than the library: where the first one stands.
 	file, err := parser.Parse(tokens, 0, parser.AllowDuplicateMapKey())
 	switch {
 	case err != nil:
@@ -163,6 +167,7 @@ func (c *converter) convert(n ast.Node, depth int) *node {
 	if t != nil && t.Position != nil {
 		out.line, out.column = t.Position.Line, t.Position.Column
 	}
+	// Within brackets and blocks together it may be deeper than checkTokens, which counts them apart.
 	if depth > maxDepth {
 		c.note(t, errDepth.Error())
 		return out
@@ -212,7 +217,7 @@ func (c *converter) mapping(out *node, values []*ast.MappingValueNode, depth int
 	seen := map[string]int{}
 	for _, v := range values {
 		t := v.Key.GetToken()
-		if len(seen) == 0 {
+		if len(seen) == 0 { // the library has the first colon as the place of a mapping
 			out.line, out.column = t.Position.Line, t.Position.Column
 		}
 		key, ok := v.Key.(*ast.StringNode)

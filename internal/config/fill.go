@@ -5,12 +5,12 @@ import (
 	"fmt"
 	"path/filepath"
 	"reflect"
-	"strings"
 )
 
-// fill gives v the value of n. It notes every problem and goes on.
+// fill sets v to the value of n. It notes every problem and goes on.
 func (l *loader) fill(v reflect.Value, n *node, path string) {
 	v = settle(v)
+	// An entry's own place, at its key or its value, was noted by the mapping around it.
 	if _, known := l.origins[path]; !known {
 		l.origins[path] = origin{line: n.line, column: n.column}
 	}
@@ -49,7 +49,7 @@ func (l *loader) wrongKind(t reflect.Type, n *node) error {
 	switch {
 	case n.kind == mapping, n.kind == list:
 		return fmt.Errorf("expected %s, got %s", want, n.kind)
-	case n.kind == null && isText(t):
+	case n.kind == null && isText(t): // `name:` may mean no name, or one still to come
 		return fmt.Errorf("expected %s, got nothing: write \"\" if an empty one is meant", want)
 	case n.kind == null:
 		return fmt.Errorf("expected %s, got nothing: write a value, or leave the key out", want)
@@ -96,7 +96,7 @@ func place(e entry) origin {
 	return origin{line: e.value.line, column: e.value.column}
 }
 
-// fillField fills the field that the entry names; false if there is none.
+// fillField fills the field that the entry names, and reports whether there is one.
 func (l *loader) fillField(v reflect.Value, fields []field, e entry, around *node,
 	path string) bool {
 	for _, f := range fields {
@@ -125,6 +125,7 @@ func (l *loader) fillSecret(v reflect.Value, key string, e entry, around *node, 
 	}
 	var name Path
 	nv := reflect.ValueOf(&name).Elem()
+	// A name that is no string has been reported already, and names no file.
 	before := len(l.problems)
 	l.fillScalar(nv, e.value, at)
 	if len(l.problems) > before {
@@ -147,7 +148,7 @@ func (l *loader) fillList(v reflect.Value, n *node, path string) {
 	case n.kind != list && (n.kind == mapping || !isScalar(deref(v.Type().Elem()))):
 		l.problem(path, fmt.Errorf("expected a list, got %s", n.kind))
 		return
-	case n.kind != list:
+	case n.kind != list: // one value is a list of one
 		items = []*node{n}
 	}
 	out := reflect.MakeSlice(v.Type(), len(items), len(items))
@@ -178,37 +179,11 @@ func (l *loader) fillNew(v reflect.Value, n *node, path string) {
 	if v.Kind() == reflect.Struct {
 		setDefaults(v.Addr())
 	}
+	// Outside lists and maps, null leaves a default as it is; here there is none.
 	if n.kind == null {
 		l.origins[path] = origin{line: n.line, column: n.column}
 		l.problem(path, errors.New("expected a value, got nothing"))
 		return
 	}
 	l.fill(v, n, path)
-}
-
-// fileKey is the key that names a secret's file; "" when the field is no secret.
-func (f field) fileKey() string {
-	if f.noFile || deref(f.typ) != secretType {
-		return ""
-	}
-	return f.key + "_file"
-}
-
-func keysOf(fields []field) []string {
-	var keys []string
-	for _, f := range fields {
-		keys = append(keys, f.key)
-		if f.fileKey() != "" {
-			keys = append(keys, f.fileKey())
-		}
-	}
-	return keys
-}
-
-// unknownKey names the nearest known key, or all of them when none is near.
-func unknownKey(key string, known []string) error {
-	if near := nearest(key, known); near != "" {
-		return fmt.Errorf("unknown key: did you mean %s?", near)
-	}
-	return fmt.Errorf("unknown key: expected one of %s", strings.Join(known, ", "))
 }

@@ -20,7 +20,7 @@ func BindFlags(fs *pflag.FlagSet, dst any) {
 	if err != nil {
 		panic(err)
 	}
-	all, err := settings(v.Type())
+	all, err := settingsOf(v)
 	if err != nil {
 		panic(err)
 	}
@@ -28,28 +28,17 @@ func BindFlags(fs *pflag.FlagSet, dst any) {
 		if s.flag() == "" {
 			continue
 		}
-		f := fs.VarPF(&flagValue{typ: s.typ, text: show(v, s)}, s.flag(), "", s.usage)
-		if s.typ.Kind() == reflect.Bool {
-			f.NoOptDefVal = "true"
+		for _, path := range append([]string{s.path}, s.former...) {
+			f := fs.VarPF(&flagValue{typ: s.typ, text: show(v, s)}, flagName(path), "", s.usage)
+			f.Hidden = path != s.path // a former name is accepted, but not for new users
+			if s.typ.Kind() == reflect.Bool {
+				f.NoOptDefVal = "true"
+			}
 		}
 	}
 }
 
-// readFlags fills v from the flags that the user set.
-func (l *loader) readFlags(v reflect.Value, all []setting, fs *pflag.FlagSet) {
-	if fs == nil {
-		return
-	}
-	for _, s := range all {
-		f := fs.Lookup(s.flag())
-		if s.flag() == "" || f == nil || !f.Changed {
-			continue
-		}
-		l.sourced(s, "--"+s.flag(), setAny(s.in(v), flagText(f.Value)))
-	}
-}
-
-// flagText gives a flag's value as the environment would spell it, also for flags that BindFlags
+// flagText returns a flag's value as the environment would spell it, also for flags that BindFlags
 // did not declare.
 func flagText(value pflag.Value) string {
 	if many, ok := value.(pflag.SliceValue); ok {
@@ -96,11 +85,11 @@ func (f *flagValue) Type() string {
 	return "string" + many
 }
 
-// show spells a setting's present value.
+// show returns how a setting's present value is spelt.
 func show(v reflect.Value, s setting) string {
 	for _, i := range s.index {
 		for v.Kind() == reflect.Pointer {
-			if v.IsNil() {
+			if v.IsNil() { // nothing is made here: the help must not change what it shows
 				return ""
 			}
 			v = v.Elem()

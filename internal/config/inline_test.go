@@ -65,8 +65,12 @@ func TestEachProblemIsToldOnce(t *testing.T) {
 		"an outer struct that has its say": {"issuers:\n- keys: x\n", &struct {
 			Issuers []promoted `yaml:"issuers"`
 		}{}, "2:3: issuers[0]: something is wrong with the audience"},
-		"at the top, answered for":             {"keys: x\n", &trust{}, "1:1: audience: expected a name, got nothing"},
-		"at the top, without a say of its own": {"keys: x\n", &plain{}, "1:1: something is wrong with the audience"},
+		"at the top, answered for": {
+			"keys: x\n", &trust{}, "1:1: audience: expected a name, got nothing",
+		},
+		"at the top, without a say of its own": {
+			"keys: x\n", &plain{}, "1:1: something is wrong with the audience",
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if err := os.WriteFile(file, []byte(row.yaml), 0o600); err != nil {

@@ -1,6 +1,9 @@
 package config
 
-import "strings"
+import (
+	"fmt"
+	"strings"
+)
 
 // nearest returns the known word that a typist most likely meant by word; "" when none is near.
 func nearest(word string, known []string) string {
@@ -24,6 +27,7 @@ func plain(s string) string {
 // edits counts the letters to add, drop, change or swap with their neighbour (the restricted
 // Damerau-Levenshtein distance).
 func edits(a, b string) int {
+	// Three rows of the table are enough: a swap looks back two.
 	var before, previous []int
 	current := make([]int, len(b)+1)
 	for j := range current {
@@ -44,4 +48,12 @@ func edits(a, b string) int {
 		}
 	}
 	return current[len(b)]
+}
+
+// unknownKey names the nearest known key, or all of them when none is near.
+func unknownKey(key string, known []string) error {
+	if near := nearest(key, known); near != "" {
+		return fmt.Errorf("unknown key: did you mean %s?", near)
+	}
+	return fmt.Errorf("unknown key: expected one of %s", strings.Join(known, ", "))
 }

@@ -1,10 +1,8 @@
 package config
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 )
 
@@ -17,8 +15,8 @@ type Problem struct {
 	Err          error  // what was expected and what came
 }
 
-// Error gives "file:line:column: setting: what is wrong", or the variable or flag in the file's
-// place.
+// Error returns "file:line:column: setting: what is wrong", or has the variable or flag in the
+// file's place.
 func (p *Problem) Error() string {
 	var b strings.Builder
 	switch {
@@ -29,7 +27,7 @@ func (p *Problem) Error() string {
 	case p.File != "":
 		fmt.Fprintf(&b, "%s: ", p.File)
 	}
-	if p.Path != "" && p.Source == "" {
+	if p.Path != "" && p.Source == "" { // a variable or a flag names its setting itself
 		fmt.Fprintf(&b, "%s: ", p.Path)
 	}
 	b.WriteString(p.Err.Error())
@@ -71,7 +69,7 @@ func Within(path string, err error) error {
 			out = append(out, &settingError{path: path, err: e})
 		case e == error(about):
 			out = append(out, &settingError{path: join(path, about.path), err: about.err})
-		default:
+		default: // wrapped: the words around it stay, and it is found by its path
 			out = append(out, &settingError{path: join(path, about.path), err: e})
 		}
 	}
@@ -106,94 +104,4 @@ func flatten(err error) []error {
 		out = append(out, flatten(e)...)
 	}
 	return out
-}
-
-// origin is where a value was given.
-type origin struct {
-	line, column int
-	source       string
-}
-
-// problem notes what is wrong with the setting at path.
-func (l *loader) problem(path string, err error) {
-	l.add(l.locate(path, err))
-}
-
-// maxProblems is how many problems are reported at once.
-const maxProblems = 100
-
-func (l *loader) add(p *Problem) {
-	text := p.Error()
-	if l.noted[text] || len(l.problems) == maxProblems {
-		return
-	}
-	l.noted[text] = true
-	l.problems = append(l.problems, p)
-}
-
-// locate finds where the setting at path was given, or where it should have been: in the innermost
-// mapping around it.
-func (l *loader) locate(path string, err error) *Problem {
-	p := &Problem{Path: path, Err: err}
-	o, given := l.origins[path]
-	for at := path; !given && at != ""; {
-		at = parent(at)
-		o, given = l.origins[at]
-	}
-	switch {
-	case o.source != "":
-		p.Source = o.source
-	case l.file != "":
-		p.File, p.Line, p.Column = l.file, o.line, o.column
-	default:
-		p.Source = l.names(path)
-	}
-	return p
-}
-
-// names tells how to give a setting when there is no file.
-func (l *loader) names(path string) string {
-	s, leaf := l.leaves[path]
-	if !leaf {
-		return path
-	}
-	var names []string
-	if l.prefix != "" {
-		names = append(names, s.variables(l.prefix)[0])
-	}
-	if l.flags && s.flag() != "" {
-		names = append(names, "--"+s.flag())
-	}
-	if len(names) == 0 {
-		return path
-	}
-	return fmt.Sprintf("%s (%s)", path, strings.Join(names, ", "))
-}
-
-func parent(path string) string {
-	return path[:max(0, strings.LastIndexAny(path, ".["))]
-}
-
-// blames reports whether one of the problems is about the setting at path or about one around it.
-func blames(problems []*Problem, path string) bool {
-	return slices.ContainsFunc(problems, func(p *Problem) bool {
-		rest, within := strings.CutPrefix(path, p.Path)
-		return p.Path != "" && within && (rest == "" || rest[0] == '.' || rest[0] == '[')
-	})
-}
-
-// err joins the problems: those of the file in its order, then the others in the order they were
-// found.
-func (l *loader) err() error {
-	slices.SortStableFunc(l.problems, func(a, b *Problem) int {
-		if a.Source != "" || b.Source != "" {
-			return min(len(a.Source), 1) - min(len(b.Source), 1)
-		}
-		return cmp.Or(cmp.Compare(a.Line, b.Line), cmp.Compare(a.Column, b.Column))
-	})
-	errs := make([]error, len(l.problems))
-	for i, p := range l.problems {
-		errs[i] = p
-	}
-	return errors.Join(errs...)
 }

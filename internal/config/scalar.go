@@ -12,11 +12,11 @@ import (
 	"unicode/utf8"
 )
 
-// setText gives v, a scalar, the value that s spells. The error says what was expected and, unless
-// v is a secret, what came.
+// setText sets v, a scalar, to the value that s spells. The error says what was expected and,
+// unless v is a secret, what came.
 func setText(v reflect.Value, s string) error {
 	t := v.Type()
-	if t == secretType {
+	if t == secretType { // before anything whose error quotes what came
 		v.Set(reflect.ValueOf(NewSecret(s)))
 		return nil
 	}
@@ -47,7 +47,7 @@ func setBasic(v reflect.Value, s string) error {
 		v.SetString(s)
 		return nil
 	case t.Kind() == reflect.Bool:
-		if s != "true" && s != "false" {
+		if s != "true" && s != "false" { // no yes, 1 or T: the file takes none of them either
 			return errSpelling
 		}
 		v.SetBool(s == "true")
@@ -82,7 +82,7 @@ func setNumber(v reflect.Value, s string) error {
 	return err
 }
 
-// expected says in words what a value of type t looks like. A type that reads text can say it
+// expected returns in words what a value of type t looks like. A type that reads text can say it
 // itself, by a method Expected() string: "one of allow, deny".
 func expected(t reflect.Type) string {
 	switch v := reflect.New(t).Interface().(type) {
@@ -147,12 +147,12 @@ func quote(s string) string {
 	return strconv.Quote(s[:cut]) + "..."
 }
 
-// setList gives v, a list of scalars, the values in s, which commas separate.
+// setList sets v, a list of scalars, to the values in s, which commas separate.
 func setList(v reflect.Value, s string) error {
 	out := reflect.MakeSlice(v.Type(), 0, 0)
 	for item := range strings.SplitSeq(s, ",") {
 		item = strings.TrimSpace(item)
-		if item == "" && strings.TrimSpace(s) == "" {
+		if item == "" && strings.TrimSpace(s) == "" { // no text is no items, not an empty one
 			break
 		}
 		elem := reflect.New(v.Type().Elem()).Elem()
@@ -165,7 +165,7 @@ func setList(v reflect.Value, s string) error {
 	return nil
 }
 
-// setAny gives v, a scalar or a list of scalars, the value that s spells.
+// setAny sets v, a scalar or a list of scalars, to the value that s spells.
 func setAny(v reflect.Value, s string) error {
 	if isScalar(v.Type()) {
 		return setText(v, s)

@@ -35,11 +35,11 @@ func (s Secret) Reveal() string { return s.value }
 // IsZero reports whether the secret is empty.
 func (s Secret) IsZero() bool { return s.value == "" }
 
-// File is the path that the secret was read from; "" when it was given itself.
+// File returns the path that the secret was read from; "" when it was given itself.
 func (s Secret) File() string { return s.file }
 
-// Place is the secret without what it holds if that is in a file, where it may change: what is left
-// of two that name one file is equal.
+// Place returns the secret without what it holds if that is in a file, where it may change: two
+// that name one file are then equal.
 func (s Secret) Place() Secret {
 	if s.file != "" {
 		s.value = ""
@@ -47,9 +47,9 @@ func (s Secret) Place() Secret {
 	return s
 }
 
-// Live is the secret as its file has it now, and for good if no file has it or one that can be read
-// once only, as a pipe. setting is the secret's, "redis.password". check, which may be nil, says
-// what is wrong with a new one; its error must not quote it.
+// Live returns the secret as its file has it now; for good if it was given itself, or in a file
+// that can be read once only, as a pipe. setting is the secret's, "redis.password". check, which
+// may be nil, returns what is wrong with a new one; its error must not quote it.
 func (s Secret) Live(files *livefile.Files, setting string,
 	check func(Secret) error) (*livefile.File[Secret], error) {
 	if s.file == "" {
@@ -60,7 +60,7 @@ func (s Secret) Live(files *livefile.Files, setting string,
 	}
 	parse := func(contents [][]byte) (Secret, error) {
 		read := Secret{value: secretIn(contents[0]), file: s.file}
-		if read.IsZero() {
+		if read.IsZero() { // a file that is just being written, perhaps
 			return read, errors.New("expected a secret, got an empty file")
 		}
 		if check != nil {
@@ -81,10 +81,10 @@ func (s Secret) GoString() string { return redacted }
 // Format writes "[redacted]" for every verb; without it, %x and %d would show the bytes.
 func (s Secret) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, redacted) }
 
-// MarshalText gives "[redacted]", for JSON, YAML and the like.
+// MarshalText returns "[redacted]", for JSON, YAML and the like.
 func (s Secret) MarshalText() ([]byte, error) { return []byte(redacted), nil }
 
-// LogValue gives "[redacted]" to slog.
+// LogValue returns "[redacted]", for slog.
 func (s Secret) LogValue() slog.Value { return slog.StringValue(redacted) }
 
 // maxSecret is the size in bytes that a secret's file may have.
@@ -98,7 +98,7 @@ func readSecret(path string) (Secret, error) {
 		return Secret{}, fmt.Errorf("cannot read the secret: %w", err)
 	}
 	defer f.Close()
-	b, err := io.ReadAll(io.LimitReader(f, maxSecret+1))
+	b, err := io.ReadAll(io.LimitReader(f, maxSecret+1)) // one more shows that it is too large
 	switch {
 	case err != nil:
 		return Secret{}, fmt.Errorf("cannot read the secret: %w", err)
@@ -113,7 +113,7 @@ func readSecret(path string) (Secret, error) {
 	return Secret{value: text, file: path}, nil
 }
 
-// secretIn is a file's content less one line break at its end.
+// secretIn returns a file's content less one line break at its end.
 func secretIn(content []byte) string {
 	return strings.TrimSuffix(strings.TrimSuffix(string(content), "\n"), "\r")
 }

@@ -25,7 +25,9 @@ func TestASecretIsNeverPrinted(t *testing.T) {
 		Named map[string]*config.Secret
 	}{s, []config.Secret{s}, map[string]*config.Secret{"a": &s}}
 	var out bytes.Buffer
-	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%X", "%d", "%o", "%T", "%10.3s", "%c", "%U"} {
+	for _, verb := range []string{
+		"%v", "%+v", "%#v", "%s", "%q", "%x", "%X", "%d", "%o", "%T", "%10.3s", "%c", "%U",
+	} {
 		fmt.Fprintf(&out, verb+" "+verb+"\n", s, inside)
 	}
 	for _, v := range []any{s, &s, inside} {
@@ -37,7 +39,9 @@ func TestASecretIsNeverPrinted(t *testing.T) {
 	}
 	slog.New(slog.NewJSONHandler(&out, nil)).Info("x", "secret", s, "inside", inside)
 	slog.New(slog.NewTextHandler(&out, nil)).Info("x", "secret", s, "inside", inside)
-	for _, form := range []string{canary, fmt.Sprintf("%x", canary), fmt.Sprintf("%X", canary), fmt.Sprint([]byte(canary))} {
+	for _, form := range []string{
+		canary, fmt.Sprintf("%x", canary), fmt.Sprintf("%X", canary), fmt.Sprint([]byte(canary)),
+	} {
 		if strings.Contains(out.String(), form) {
 			t.Errorf("the secret is in the output as %s:\n%s", form, out.String())
 		}
@@ -48,7 +52,9 @@ func TestASecretIsNeverPrinted(t *testing.T) {
 }
 
 func TestASecretComesFromAFileLessOneLineBreak(t *testing.T) {
-	for content, want := range map[string]string{"a\n": "a", "a": "a", "a\n\n": "a\n", "a\r\n": "a", " a \n": " a ", "\na": "\na"} {
+	for content, want := range map[string]string{
+		"a\n": "a", "a": "a", "a\n\n": "a\n", "a\r\n": "a", " a \n": " a ", "\na": "\na",
+	} {
 		file := filepath.Join(t.TempDir(), "secret")
 		if err := os.WriteFile(file, []byte(content), 0o600); err != nil {
 			t.Fatal(err)
@@ -72,7 +78,8 @@ func TestASecretComesFromAFileLessOneLineBreak(t *testing.T) {
 func TestASecretGivenInTwoWaysIsRefused(t *testing.T) {
 	_, err := load(t, "",
 		map[string]string{"SALLYPORT_REDIS_PASSWORD": canary, "SALLYPORT_REDIS_PASSWORD_FILE": "/none"})
-	want := "SALLYPORT_REDIS_PASSWORD_FILE: expected SALLYPORT_REDIS_PASSWORD or SALLYPORT_REDIS_PASSWORD_FILE, got both"
+	want := "SALLYPORT_REDIS_PASSWORD_FILE: expected SALLYPORT_REDIS_PASSWORD or " +
+		"SALLYPORT_REDIS_PASSWORD_FILE, got both"
 	if err == nil || err.Error() != want {
 		t.Errorf("got %v", err)
 	}
@@ -80,15 +87,20 @@ func TestASecretGivenInTwoWaysIsRefused(t *testing.T) {
 
 func TestASecretFileThatIsEmptyOrTooLargeIsRefused(t *testing.T) {
 	dir := t.TempDir()
-	for name, content := range map[string]string{"empty": "\n", "large": strings.Repeat(canary, 5000)} {
+	for name, content := range map[string]string{
+		"empty": "\n", "large": strings.Repeat(canary, 5000),
+	} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
 	for name, want := range map[string]string{
-		"empty": "SALLYPORT_REDIS_PASSWORD_FILE: expected a secret in " + dir + "/empty, got an empty file",
-		"large": "SALLYPORT_REDIS_PASSWORD_FILE: expected a secret of at most 65536 bytes in " + dir + "/large, got more",
-		"none":  "SALLYPORT_REDIS_PASSWORD_FILE: cannot read the secret: open " + dir + "/none: no such file or directory",
+		"empty": "SALLYPORT_REDIS_PASSWORD_FILE: expected a secret in " + dir +
+			"/empty, got an empty file",
+		"large": "SALLYPORT_REDIS_PASSWORD_FILE: expected a secret of at most 65536 bytes in " + dir +
+			"/large, got more",
+		"none": "SALLYPORT_REDIS_PASSWORD_FILE: cannot read the secret: open " + dir +
+			"/none: no such file or directory",
 	} {
 		_, err := load(t, "",
 			map[string]string{"SALLYPORT_REDIS_PASSWORD_FILE": filepath.Join(dir, name)})
@@ -135,7 +147,8 @@ func TestNoSecretIsAFlag(t *testing.T) {
 	config.BindFlags(fs, s)
 	var names []string
 	fs.VisitAll(func(f *pflag.Flag) { names = append(names, f.Name) })
-	want := "audience bind enabled log-level mode name optional ratio redis-address redis-timeout redis-tls-ca-file small trusted workers"
+	want := "audience bind enabled log-level mode name optional ratio redis-address redis-timeout " +
+		"redis-tls-ca-file small trusted workers"
 	if got := strings.Join(names, " "); got != want {
 		t.Errorf("flags %s\nwant  %s", got, want)
 	}
@@ -149,8 +162,10 @@ func TestFlagsShowDefaultsAndHelpAndAreCheckedWhenParsed(t *testing.T) {
 	config.BindFlags(fs, defaults())
 	usage := fs.FlagUsages()
 	for _, want := range []string{
-		"--name string", `the gate's name (default "gate")`, "--redis-address string", `host:port (default "127.0.0.1:6379")`,
-		"--redis-timeout duration", "(default 1s)", "--audience strings", "--enabled", "--mode string", `(default "enforce")`, "--redis-tls-ca-file path",
+		"--name string", `the gate's name (default "gate")`, "--redis-address string",
+		`host:port (default "127.0.0.1:6379")`,
+		"--redis-timeout duration", "(default 1s)", "--audience strings", "--enabled", "--mode string",
+		`(default "enforce")`, "--redis-tls-ca-file path",
 	} {
 		if !strings.Contains(usage, want) {
 			t.Errorf("the help lacks %q:\n%s", want, usage)

@@ -11,8 +11,9 @@ import (
 // setting is one leaf of a settings struct that a variable or a flag can give: a scalar or a list
 // of scalars.
 type setting struct {
-	path   string // "redis.address"
-	index  []int  // for field
+	path   string   // "redis.address"
+	former []string // paths that it had before
+	index  []int    // for field
 	typ    reflect.Type
 	usage  string
 	noFlag bool
@@ -39,7 +40,7 @@ func walkFields(t reflect.Type, around setting, depth int, leaf func(setting)) e
 		s := around.with(f)
 		switch {
 		case isScalar(s.typ), s.typ.Kind() == reflect.Slice && isScalar(deref(s.typ.Elem())):
-			s.noFlag = s.noFlag || isSecret(s.typ)
+			s.noFlag = s.noFlag || isSecret(s.typ) // the process list shows flags
 			leaf(s)
 		case s.typ.Kind() == reflect.Struct:
 			err = walkFields(s.typ, s, depth+1, leaf)
@@ -53,7 +54,7 @@ func walkFields(t reflect.Type, around setting, depth int, leaf func(setting)) e
 	return nil
 }
 
-// with gives the setting that a field of s is.
+// with returns the setting that a field of s is.
 func (s setting) with(f field) setting {
 	return setting{
 		path:   join(s.path, f.key),
@@ -98,7 +99,7 @@ func fieldsOf(t reflect.Type) ([]field, error) {
 	seen := map[string]bool{}
 	for i := range t.NumField() {
 		f := t.Field(i)
-		if !f.IsExported() && !f.Anonymous {
+		if !f.IsExported() && !f.Anonymous { // an embedded type may have exported fields itself
 			continue
 		}
 		group, err := fieldsOfOne(t, f)
@@ -133,13 +134,13 @@ func fieldsOfOne(t reflect.Type, f reflect.StructField) ([]field, error) {
 		}
 		return inner, err
 	case key == "":
-		return nil, fmt.Errorf(
-			"config: field %s of %s has no yaml tag: name it, or write yaml:\"-\"", f.Name, t)
+		return nil, fmt.Errorf("config: field %s of %s has no yaml tag: name it, or write yaml:\"-\"",
+			f.Name, t)
 	}
 	return []field{one}, nil
 }
 
-// in gives the setting's value within v, making what pointers on the way need.
+// in returns the setting's value within v, making what pointers on the way need.
 func (s setting) in(v reflect.Value) reflect.Value {
 	for _, i := range s.index {
 		v = settle(v).Field(i)
@@ -165,22 +166,39 @@ func setDefaults(pointer reflect.Value) {
 	}
 }
 
-// variables gives the names that the setting has in the environment.
+// variable returns the name that a path has in the environment.
+func variable(prefix, path string) string {
+	return prefix + "_" + strings.ToUpper(strings.NewReplacer(".", "_", "-", "_").Replace(path))
+}
+
+// variables returns the names that the setting has in the environment, former ones apart.
 func (s setting) variables(prefix string) []string {
-	name := prefix + "_" + strings.ToUpper(strings.NewReplacer(".", "_", "-", "_").Replace(s.path))
+	name := variable(prefix, s.path)
 	if s.typ == secretType && !s.noFile {
 		return []string{name, name + "_FILE"}
 	}
 	return []string{name}
 }
 
-// flag gives the setting's name as a flag, without the dashes in front; "" when it has none.
+// formerVariables returns the names that the setting once had in the environment.
+func (s setting) formerVariables(prefix string) []string {
+	var names []string
+	for _, path := range s.former {
+		names = append(names, variable(prefix, path))
+	}
+	return names
+}
+
+// flag returns the setting's name as a flag, without the dashes in front; "" when it has none.
 func (s setting) flag() string {
 	if s.noFlag {
 		return ""
 	}
-	return strings.NewReplacer(".", "-", "_", "-").Replace(s.path)
+	return flagName(s.path)
 }
+
+// flagName returns the name that a path has as a flag.
+func flagName(path string) string { return strings.NewReplacer(".", "-", "_", "-").Replace(path) }
 
 func join(prefix, key string) string {
 	if prefix == "" || key == "" {
@@ -206,7 +224,7 @@ var (
 	unmarshalType = reflect.TypeFor[encoding.TextUnmarshaler]()
 )
 
-// isScalar reports whether one text gives a value of type t.
+// isScalar reports whether one text makes a value of type t.
 func isScalar(t reflect.Type) bool {
 	if t == secretType || reflect.PointerTo(t).Implements(unmarshalType) {
 		return true
@@ -223,4 +241,23 @@ func isScalar(t reflect.Type) bool {
 // isSecret reports whether t is a Secret or a list of them.
 func isSecret(t reflect.Type) bool {
 	return t == secretType || t.Kind() == reflect.Slice && deref(t.Elem()) == secretType
+}
+
+// fileKey returns the key that names a secret's file; "" when the field is no secret.
+func (f field) fileKey() string {
+	if f.noFile || deref(f.typ) != secretType {
+		return ""
+	}
+	return f.key + "_file"
+}
+
+func keysOf(fields []field) []string {
+	var keys []string
+	for _, f := range fields {
+		keys = append(keys, f.key)
+		if f.fileKey() != "" {
+			keys = append(keys, f.fileKey())
+		}
+	}
+	return keys
 }

@@ -14,6 +14,7 @@ func (l *loader) validate(v reflect.Value) {
 	l.validateIn(v, "", slices.Clone(l.problems))
 }
 
+// validateIn validates the value at path. unread are the problems of values that could not be read.
 func (l *loader) validateIn(v reflect.Value, path string, unread []*Problem) {
 	switch v.Kind() {
 	case reflect.Pointer:
@@ -30,7 +31,7 @@ func (l *loader) validateIn(v reflect.Value, path string, unread []*Problem) {
 	case reflect.Map:
 		l.validateMap(v, path, unread)
 	}
-	l.ask(v, path, unread)
+	l.ask(v, path, unread) // after what is in it, so that the innermost reason comes first
 }
 
 func (l *loader) validateFields(v reflect.Value, path string, unread []*Problem) {
@@ -72,12 +73,14 @@ func (l *loader) validateMap(v reflect.Value, path string, unread []*Problem) {
 	slices.SortFunc(keys,
 		func(a, b reflect.Value) int { return strings.Compare(a.String(), b.String()) })
 	for _, k := range keys {
+		// A map's values have no address, and Validate may want a pointer.
 		elem := reflect.New(v.Type().Elem()).Elem()
 		elem.Set(v.MapIndex(k))
 		l.validateIn(elem, join(path, k.String()), unread)
 	}
 }
 
+// ask notes what the value at path has to say of itself.
 func (l *loader) ask(v reflect.Value, path string, unread []*Problem) {
 	asked, ok := v.Addr().Interface().(Validator)
 	if !ok {
@@ -89,6 +92,7 @@ func (l *loader) ask(v reflect.Value, path string, unread []*Problem) {
 		if errors.As(err, &about) {
 			at = join(path, about.path)
 		}
+		// The place is reported beside the error; in its words it would stand twice.
 		if own, direct := err.(*settingError); direct {
 			err = own.err
 		}

@@ -117,8 +117,8 @@ func profiles(mux *http.ServeMux) {
 	}
 }
 
-// unhurried lifts the write time-out from a profile, which is written at its end; it has its own
-// duration.
+// unhurried lifts the write time-out from a profile, which takes as long as it was asked for and is
+// written at its end.
 func unhurried(h http.HandlerFunc) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		if err := http.NewResponseController(w).SetWriteDeadline(time.Time{}); err != nil {
@@ -139,7 +139,7 @@ func protect(h http.Handler, log *slog.Logger) http.Handler {
 			if v == nil {
 				return
 			}
-			if v == http.ErrAbortHandler {
+			if v == http.ErrAbortHandler { // the handler's way to break off an answer
 				panic(v)
 			}
 			log.Error("an admin handler has panicked", "error", panicError(v))
@@ -149,7 +149,7 @@ func protect(h http.Handler, log *slog.Logger) http.Handler {
 	})
 }
 
-// part serves until its context ends.
+// part returns the part that serves the port, until its context ends.
 func (a *admin) part() Part {
 	return Part{Name: "admin", Run: func(ctx context.Context) error {
 		served := make(chan error, 1)

@@ -11,12 +11,13 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/sallyport/sallyport/internal/daemon"
+	"github.com/sallyport/sallyport/internal/eventually"
 )
 
 // serving is a process whose admin port is asked.
 func serving(t *testing.T, o daemon.Options) *process {
 	p := run(t, o, daemon.Part{Name: "server", Run: forever, Ready: func() error { return nil }})
-	until(t, "ready", p.ready)
+	eventually.True(t, "ready", p.ready)
 	t.Cleanup(func() {
 		p.stop()
 		if err := p.end(); err != nil {
@@ -33,8 +34,10 @@ func TestTheAdminPortServesItsOwnPathsAndNoOthers(t *testing.T) {
 	}})
 	for path, want := range map[string]int{
 		"/livez": 200, "/readyz": 200, "/metrics": 200, "/status": 200,
-		"/": 404, "/healthz": 404, "/livez/": 404, "/metrics/x": 404, "/debug/vars": 404, "/debug/pprof/": 404,
-		"/debug/pprof/cmdline": 404, "/debug/pprof/heap": 404, "/debug/pprof/profile": 404, "/config": 404, "/LIVEZ": 404,
+		"/": 404, "/healthz": 404, "/livez/": 404, "/metrics/x": 404, "/debug/vars": 404,
+		"/debug/pprof/":        404,
+		"/debug/pprof/cmdline": 404, "/debug/pprof/heap": 404, "/debug/pprof/profile": 404,
+		"/config": 404, "/LIVEZ": 404,
 	} {
 		if status, _ := p.get(path); status != want {
 			t.Errorf("%s: %d, want %d", path, status, want)
@@ -58,7 +61,8 @@ func TestMetricsTellTheBuildAndTheRuntime(t *testing.T) {
 	p := serving(t, daemon.Options{Name: "issuer", Version: "9.9"})
 	_, body := p.get("/metrics")
 	for _, want := range []string{
-		`sallyport_build_info{go="go`, `name="issuer"`, `version="9.9"`, "sallyport_ready 1", `sallyport_part_ready{part="server"} 1`,
+		`sallyport_build_info{go="go`, `name="issuer"`, `version="9.9"`, "sallyport_ready 1",
+		`sallyport_part_ready{part="server"} 1`,
 		"go_goroutines ", "process_open_fds ", `sallyport_reloads_total{result="ok"} 0`,
 	} {
 		if !strings.Contains(body, want) {
@@ -71,7 +75,7 @@ func TestOneRegistryMayServeTwoRuns(t *testing.T) {
 	registry := prometheus.NewRegistry()
 	for range 2 {
 		p := run(t, daemon.Options{Registry: registry}, daemon.Part{Name: "server", Run: forever})
-		until(t, "ready", p.ready)
+		eventually.True(t, "ready", p.ready)
 		p.stop()
 		if err := p.end(); err != nil {
 			t.Fatal(err)
@@ -82,7 +86,8 @@ func TestOneRegistryMayServeTwoRuns(t *testing.T) {
 func TestProfilesAreServedOnlyWhenAskedForAndOnLoopback(t *testing.T) {
 	p := serving(t, daemon.Options{Admin: daemon.Config{Listen: "127.0.0.1:0", Pprof: true}})
 	for path, want := range map[string]int{
-		"/debug/pprof/": 200, "/debug/pprof/heap": 200, "/debug/pprof/goroutine": 200, "/debug/pprof/cmdline": 404, "/debug/pprof/symbol": 404, "/debug/pprof/none": 404,
+		"/debug/pprof/": 200, "/debug/pprof/heap": 200, "/debug/pprof/goroutine": 200,
+		"/debug/pprof/cmdline": 404, "/debug/pprof/symbol": 404, "/debug/pprof/none": 404,
 	} {
 		if status, _ := p.get(path); status != want {
 			t.Errorf("%s: %d, want %d", path, status, want)
@@ -119,13 +124,10 @@ func TestAdminPatternsInConflictAreAnError(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer l.Close()
-	err = daemon.Run(
-		context.Background(),
-		daemon.Options{
-			AdminListener: l,
-			Handlers:      map[string]http.Handler{"GET /livez": http.NotFoundHandler()},
-		},
-	)
+	err = daemon.Run(context.Background(), daemon.Options{
+		AdminListener: l,
+		Handlers:      map[string]http.Handler{"GET /livez": http.NotFoundHandler()},
+	})
 	if err == nil || !strings.HasPrefix(err.Error(), "daemon: admin handlers: ") {
 		t.Errorf("got %v", err)
 	}
@@ -145,7 +147,11 @@ func TestSettingsOutOfBoundsAreRefused(t *testing.T) {
 			t.Errorf("got  %v\nwant %s", err, want)
 		}
 	}
-	for _, ok := range []daemon.Config{{Listen: "127.0.0.1:0"}, {Listen: "[::1]:9101", Pprof: true}, {Listen: "localhost:1", Pprof: true}, {Listen: ":9101"}, {Listen: "[::ffff:127.0.0.1]:1", Pprof: true}} {
+	for _, ok := range []daemon.Config{
+		{Listen: "127.0.0.1:0"}, {Listen: "[::1]:9101", Pprof: true},
+		{Listen: "localhost:1", Pprof: true}, {Listen: ":9101"},
+		{Listen: "[::ffff:127.0.0.1]:1", Pprof: true},
+	} {
 		if err := ok.Validate(); err != nil {
 			t.Errorf("%+v: %v", ok, err)
 		}

@@ -1,12 +1,14 @@
 package daemon
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/sallyport/sallyport/internal/config"
 )
@@ -41,6 +43,26 @@ func (c Config) Validate() error {
 	return nil
 }
 
+// DrainConfig is key `drain:` of a daemon's file: how it stops.
+type DrainConfig struct {
+	Delay time.Duration `yaml:"delay" usage:"how long to go on answering after saying that it is not ready, so that load balancers and Envoys have seen it"`
+	// Timeout is the bound of draining, and again of stopping; 0 is 10 s.
+	Timeout time.Duration `yaml:"timeout" usage:"how long what is under way may take to end"`
+}
+
+// Validate refuses a stop that nobody would wait for.
+func (c DrainConfig) Validate() error {
+	var errs []error
+	check := func(path string, d time.Duration) {
+		if d < 0 || d > time.Hour {
+			errs = append(errs, config.At(path, "expected 0s to 1h, got %v", d))
+		}
+	}
+	check("delay", c.Delay)
+	check("timeout", c.Timeout)
+	return errors.Join(errs...)
+}
+
 // CheckListen refuses what is no address to listen on: host:port, the host being a name, an IP
 // address or empty. path is the setting's.
 func CheckListen(path, address string) error {
@@ -51,14 +73,14 @@ func CheckListen(path, address string) error {
 	if _, err := strconv.ParseUint(port, 10, 16); err != nil {
 		return config.At(path, "expected a port of 0 to 65535, got %q", port)
 	}
-	if _, err := netip.ParseAddr(host); err != nil && strings.Trim(host, hostSigns) != "" {
+	if _, err := netip.ParseAddr(host); err != nil && strings.Trim(host, hostChars) != "" {
 		return config.At(path, "expected a name or an IP address before the port, got %q", host)
 	}
 	return nil
 }
 
-// hostSigns are what names of hosts consist of.
-const hostSigns = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._"
+// hostChars is what names of hosts consist of.
+const hostChars = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._"
 
 func loopback(host string) bool {
 	ip, err := netip.ParseAddr(host)
@@ -71,7 +93,7 @@ type LogConfig struct {
 	Format string `yaml:"format" usage:"json, or text for people"`
 }
 
-// DefaultLogConfig logs JSON from level info on.
+// DefaultLogConfig returns JSON from level info on.
 func DefaultLogConfig() LogConfig { return LogConfig{Level: "info", Format: "json"} }
 
 var (

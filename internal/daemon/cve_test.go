@@ -41,7 +41,9 @@ func (p *process) raw(sent string) string {
 func TestCVE(t *testing.T) {
 	t.Run("CVE-2026-40173", func(t *testing.T) { // pprof's cmdline showed a secret
 		p := serving(t, daemon.Options{Admin: daemon.Config{Listen: "127.0.0.1:0", Pprof: true}})
-		for _, path := range []string{"/debug/pprof/cmdline", "/debug/vars", "/debug/pprof/cmdline/", "/debug/pprof//cmdline"} {
+		for _, path := range []string{
+			"/debug/pprof/cmdline", "/debug/vars", "/debug/pprof/cmdline/", "/debug/pprof//cmdline",
+		} {
 			if status, body := p.get(path); status != 404 || strings.Contains(body, "-test.") {
 				t.Errorf("%s: %d %.80q", path, status, body)
 			}
@@ -62,11 +64,10 @@ func TestCVE(t *testing.T) {
 	t.Run("CVE-2022-41721", func(t *testing.T) { // an upgrade to h2c smuggled requests in a body
 		p := serving(t, daemon.Options{})
 		smuggled := "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\nGET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n"
-		got := p.raw(
-			fmt.Sprintf(
-				"GET /livez HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade, HTTP2-Settings, close\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQAAP__\r\nContent-Length: %d\r\n\r\n%s",
-				len(smuggled), smuggled),
-		)
+		got := p.raw(fmt.Sprintf(
+			"GET /livez HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade, HTTP2-Settings, "+
+				"close\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQAAP__\r\nContent-Length: %d\r\n\r\n%s",
+			len(smuggled), smuggled))
 		if !strings.HasPrefix(got, "HTTP/1.1 200 ") || strings.Contains(got, "101 Switching") ||
 			strings.Count(got, "HTTP/1.1 ") != 1 ||
 			strings.Contains(got, "go_goroutines") {

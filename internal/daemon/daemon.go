@@ -2,16 +2,16 @@
 // port.
 //
 // It promises:
-//   - The process is ready only while every part says so, and not ready from the moment it is told
-//     to stop.
-//   - It stops in order: not ready, DrainDelay for load balancers to notice, then every part
+//   - The process is ready only while every part is, and not ready from the moment it is told to
+//     stop.
+//   - It stops in order: not ready, Drain.Delay for load balancers to notice, then every part
 //     drains, then every part stops, the last one first; the admin port answers until the end.
 //     Each step has a bound in time.
-//   - A part that panics, fails or just returns ends the process with an error; it never lingers
-//     half alive.
+//   - A part that panics, fails or just returns ends the process with an error: it never goes on
+//     without one of its parts.
 //   - The admin port serves /livez, /readyz, /metrics and what it was given, 404 for the rest, and
 //     profiles only when the configuration asks for them on a loopback address.
-//   - Logs hold no token: what has the shape of one, or a name like password, is redacted whoever
+//   - Logs hold no token: what has the shape of one, or a name like password, is redacted, whoever
 //     logs it.
 package daemon
 
@@ -51,11 +51,10 @@ type Options struct {
 	Logger        *slog.Logger            // nil logs nothing
 	Registry      *prometheus.Registry    // what /metrics shows; nil makes a new one
 	Handlers      map[string]http.Handler // more of the admin port, by the patterns of http.ServeMux
-	DrainDelay    time.Duration           // how long to go on as before, not ready, once told to stop
-	DrainTimeout  time.Duration           // bound of draining, and again of stopping; 0 is 10 s
+	Drain         DrainConfig             // how to stop
 	Reload        func(context.Context) error
 	// InForce names what can change while the process runs, each with a digest of what is in force:
-	// /readyz shows them, and a reload says which have changed. nil: nothing can.
+	// /readyz shows them, and a reload logs which have changed. nil: nothing can.
 	InForce func() map[string]string
 }
 
@@ -77,9 +76,10 @@ func Run(ctx context.Context, o Options, parts ...Part) error {
 	if err != nil {
 		return err
 	}
+	// The admin port is the first to start and the last to stop: it answers all the while.
 	all := append([]Part{admin.part()}, parts...)
 	all = append(all, r.part())
-	l := &life{log: o.Logger, health: h, delay: o.DrainDelay, timeout: o.DrainTimeout}
+	l := &life{log: o.Logger, health: h, delay: o.Drain.Delay, timeout: o.Drain.Timeout}
 	o.Logger.Info("starting", "name", o.Name, "version", o.Version, "admin",
 		admin.listener.Addr().String())
 	err = l.run(ctx, all)
@@ -91,13 +91,13 @@ func Run(ctx context.Context, o Options, parts ...Part) error {
 	return nil
 }
 
-// toldError is one that stands in the log already.
+// toldError is an error that is in the log already.
 type toldError struct{ error }
 
 // Unwrap returns what went wrong.
 func (e *toldError) Unwrap() error { return e.error }
 
-// Told reports whether an error of Run stands in the log already, so that nobody needs to print it
+// Told reports whether an error of Run is in the log already, so that nobody needs to print it
 // again.
 func Told(err error) bool {
 	var told *toldError
@@ -114,7 +114,7 @@ func (o *Options) fill() {
 	if o.Registry == nil {
 		o.Registry = prometheus.NewRegistry()
 	}
-	if o.DrainTimeout <= 0 {
-		o.DrainTimeout = defaultDrainTimeout
+	if o.Drain.Timeout <= 0 {
+		o.Drain.Timeout = defaultDrainTimeout
 	}
 }

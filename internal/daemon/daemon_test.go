@@ -20,6 +20,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/sallyport/sallyport/internal/daemon"
+	"github.com/sallyport/sallyport/internal/eventually"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -94,18 +95,6 @@ func (p *process) get(path string) (int, string) {
 	return status, body
 }
 
-// until waits for a condition.
-func until(t *testing.T, what string, ok func() bool) {
-	t.Helper()
-	deadline := time.Now().Add(20 * time.Second)
-	for !ok() {
-		if time.Now().After(deadline) {
-			t.Fatalf("waited in vain until %s", what)
-		}
-		time.Sleep(time.Millisecond)
-	}
-}
-
 func (p *process) ready() bool {
 	status, _ := p.get("/readyz")
 	return status == http.StatusOK
@@ -157,7 +146,7 @@ func TestReadyOnlyWhileEveryPartSaysSo(t *testing.T) {
 		mu.Lock()
 		delete(why, s.settle)
 		mu.Unlock()
-		until(t, "/readyz says "+s.body, func() bool {
+		eventually.True(t, "/readyz says "+s.body, func() bool {
 			status, body := p.get("/readyz")
 			return status == s.status && body == s.body+"\n"
 		})
@@ -171,7 +160,7 @@ func TestReadyOnlyWhileEveryPartSaysSo(t *testing.T) {
 func TestACheckThatPanicsIsNotReady(t *testing.T) {
 	p := run(t, daemon.Options{},
 		daemon.Part{Name: "keys", Run: forever, Ready: func() error { panic("canary") }})
-	until(t, "the process has started", func() bool {
+	eventually.True(t, "the process has started", func() bool {
 		_, body := p.get("/readyz")
 		return body == `{"ready":false,"waiting":{"keys":"its check has panicked"}}`+"\n"
 	})
@@ -213,7 +202,7 @@ func TestStoppingIsNotReadyThenDrainsThenStopsTheLastPartFirst(t *testing.T) {
 	}
 	p = run(t, daemon.Options{}, part("redis"), part("log"), part("server"))
 	close(started)
-	until(t, "ready", p.ready)
+	eventually.True(t, "ready", p.ready)
 	p.stop()
 	if err := p.end(); err != nil {
 		t.Error(err)
@@ -256,15 +245,10 @@ func TestAPartThatEndsTooEarlyStopsTheProcess(t *testing.T) {
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
 			stopped := false
-			p := run(
-				t,
-				daemon.Options{},
-				daemon.Part{
-					Name: "redis",
-					Run:  func(ctx context.Context) error { <-ctx.Done(); stopped = true; return nil },
-				},
-				daemon.Part{Name: "server", Run: c.run},
-			)
+			p := run(t, daemon.Options{}, daemon.Part{
+				Name: "redis",
+				Run:  func(ctx context.Context) error { <-ctx.Done(); stopped = true; return nil },
+			}, daemon.Part{Name: "server", Run: c.run})
 			err := p.end()
 			if err == nil || !strings.HasPrefix(err.Error(), c.want) {
 				t.Errorf("Run returned %v, want %s", err, c.want)
@@ -280,15 +264,11 @@ func TestAPartThatEndsTooEarlyStopsTheProcess(t *testing.T) {
 }
 
 func TestAPartThatStopsWithAnErrorIsReported(t *testing.T) {
-	p := run(
-		t,
-		daemon.Options{},
-		daemon.Part{
-			Name: "log",
-			Run:  func(ctx context.Context) error { <-ctx.Done(); return errors.New("not flushed") },
-		},
-	)
-	until(t, "ready", p.ready)
+	p := run(t, daemon.Options{}, daemon.Part{
+		Name: "log",
+		Run:  func(ctx context.Context) error { <-ctx.Done(); return errors.New("not flushed") },
+	})
+	eventually.True(t, "ready", p.ready)
 	p.stop()
 	if err := p.end(); err == nil || err.Error() != "daemon: part log: stopping: not flushed" {
 		t.Errorf("got %v", err)
@@ -302,7 +282,7 @@ func TestAPartMayEndByBeingDrained(t *testing.T) {
 		Run:   func(context.Context) error { <-drained; return http.ErrServerClosed },
 		Drain: func(context.Context) { close(drained) },
 	})
-	until(t, "ready", p.ready)
+	eventually.True(t, "ready", p.ready)
 	p.stop()
 	if err := p.end(); err != nil {
 		t.Errorf("got %v", err)
@@ -315,15 +295,13 @@ func TestADrainThatPanicsDoesNotKeepTheOthersFromDraining(t *testing.T) {
 		daemon.Part{Name: "log", Run: forever, Drain: func(context.Context) { drained = true }},
 		daemon.Part{Name: "server", Run: forever, Drain: func(context.Context) { panic("canary") }},
 	)
-	until(t, "ready", p.ready)
+	eventually.True(t, "ready", p.ready)
 	p.stop()
 	if err := p.end(); err != nil || !drained {
 		t.Errorf("drained %v, %v", drained, err)
 	}
-	if !strings.Contains(
-		p.log.String(),
-		`"msg":"draining failed","part":"server","error":"panic: string`,
-	) ||
+	if !strings.Contains(p.log.String(),
+		`"msg":"draining failed","part":"server","error":"panic: string`) ||
 		strings.Contains(p.log.String(), "canary") {
 		t.Errorf("log:\n%s", p.log)
 	}
@@ -340,16 +318,20 @@ func TestReloadOnHangup(t *testing.T) {
 		calls++
 		return answers[calls-1]
 	}}, daemon.Part{Name: "server", Run: forever})
-	until(t, "ready", p.ready)
+	eventually.True(t, "ready", p.ready)
 	for i, want := range []string{
-		`sallyport_reloads_total{result="ok"} 1`, `sallyport_reloads_total{result="failed"} 1`, `sallyport_reloads_total{result="ok"} 2`,
+		`sallyport_reloads_total{result="ok"} 1`, `sallyport_reloads_total{result="failed"} 1`,
+		`sallyport_reloads_total{result="ok"} 2`,
 	} {
 		if err := syscall.Kill(syscall.Getpid(), syscall.SIGHUP); err != nil {
 			t.Fatal(err)
 		}
-		until(t, want, func() bool { _, body := p.get("/metrics"); return strings.Contains(body, want) })
+		eventually.True(t, want, func() bool {
+			_, body := p.get("/metrics")
+			return strings.Contains(body, want)
+		})
 		gauge := "sallyport_reload_last_ok " + map[bool]string{true: "1", false: "0"}[answers[i] == nil]
-		until(t, gauge,
+		eventually.True(t, gauge,
 			func() bool { _, body := p.get("/metrics"); return strings.Contains(body, gauge) })
 		if !p.ready() {
 			t.Error("not ready after a reload")
@@ -359,10 +341,8 @@ func TestReloadOnHangup(t *testing.T) {
 	if err := p.end(); err != nil {
 		t.Error(err)
 	}
-	if log := p.log.String(); !strings.Contains(
-		log,
-		`"msg":"reload failed: the old settings stay in force","error":"users.yaml:3:1: broken"`,
-	) {
+	if log := p.log.String(); !strings.Contains(log,
+		`"msg":"reload failed: the old settings stay in force","error":"users.yaml:3:1: broken"`) {
 		t.Errorf("log:\n%s", log)
 	}
 }
@@ -374,17 +354,19 @@ func TestAReloadSaysWhatHasChanged(t *testing.T) {
 	digest.Store("111111111111")
 	next := make(chan string, 1)
 	p := run(t, daemon.Options{
-		InForce: func() map[string]string { return map[string]string{"policy": digest.Load().(string), "users": "abc"} },
-		Reload:  func(context.Context) error { digest.Store(<-next); return nil },
+		InForce: func() map[string]string {
+			return map[string]string{"policy": digest.Load().(string), "users": "abc"}
+		},
+		Reload: func(context.Context) error { digest.Store(<-next); return nil },
 	}, daemon.Part{Name: "server", Run: forever})
-	until(t, "ready", p.ready)
+	eventually.True(t, "ready", p.ready)
 	hangup := func(then, want string) {
 		t.Helper()
 		next <- then
 		if err := syscall.Kill(syscall.Getpid(), syscall.SIGHUP); err != nil {
 			t.Fatal(err)
 		}
-		until(t, want, func() bool { return strings.Contains(p.log.String(), want) })
+		eventually.True(t, want, func() bool { return strings.Contains(p.log.String(), want) })
 	}
 	hangup("111111111111", `"msg":"reloaded: nothing has changed"`)
 	hangup("222222222222", `"changed":["policy: 111111111111 -> 222222222222"]`)
@@ -392,10 +374,8 @@ func TestAReloadSaysWhatHasChanged(t *testing.T) {
 		!strings.Contains(body, `"in_force":{"policy":"222222222222","users":"abc"}`) {
 		t.Errorf("/readyz: %d %s", status, body)
 	}
-	if _, body := p.get("/metrics"); !strings.Contains(
-		body,
-		`sallyport_in_force_info{digest="222222222222",what="policy"} 1`,
-	) {
+	if _, body := p.get("/metrics"); !strings.Contains(body,
+		`sallyport_in_force_info{digest="222222222222",what="policy"} 1`) {
 		t.Error("the metrics do not show the digest")
 	}
 	p.stop()
@@ -419,14 +399,16 @@ func TestWhatEndsADaemonIsToldOnce(t *testing.T) {
 }
 
 func TestAReloadThatPanicsOrIsMissingChangesNothing(t *testing.T) {
-	for name, reload := range map[string]func(context.Context) error{"panics": func(context.Context) error { panic("canary") }, "missing": nil} {
+	for name, reload := range map[string]func(context.Context) error{
+		"panics": func(context.Context) error { panic("canary") }, "missing": nil,
+	} {
 		t.Run(name, func(t *testing.T) {
 			p := run(t, daemon.Options{Reload: reload}, daemon.Part{Name: "server", Run: forever})
-			until(t, "ready", p.ready)
+			eventually.True(t, "ready", p.ready)
 			if err := syscall.Kill(syscall.Getpid(), syscall.SIGHUP); err != nil {
 				t.Fatal(err)
 			}
-			until(t, "the log tells of it", func() bool {
+			eventually.True(t, "the log tells of it", func() bool {
 				return strings.Contains(p.log.String(), "reload failed") ||
 					strings.Contains(p.log.String(), "nothing to reload")
 			})

@@ -28,7 +28,7 @@ func newHealth(parts []Part) *health { return &health{parts: parts} }
 
 func (h *health) set(p phase) { h.phase.Store(int32(p)) }
 
-// waiting says what keeps the process from being ready, by part; empty when it is ready.
+// waiting returns what keeps the process from being ready, by part; empty when it is ready.
 func (h *health) waiting() map[string]string {
 	out := map[string]string{}
 	switch phase(h.phase.Load()) {
@@ -45,7 +45,7 @@ func (h *health) waiting() map[string]string {
 	return out
 }
 
-// notReady says why the part is not ready; "" when it is.
+// notReady returns why the part is not ready; "" when it is.
 func (p Part) notReady() string {
 	if p.Ready == nil {
 		return ""

@@ -35,18 +35,17 @@ func newHosts(c Config, log *slog.Logger) *hosts {
 
 func plainName(name string) string { return strings.TrimSuffix(strings.ToLower(name), ".") }
 
-// knows reports whether a Host header names this port. A page that has its own name lead here (DNS
-// rebinding) still says its name. An address is nobody's name: no name server decides where it
-// leads. Without a Host it is HTTP/1.0, and no browser.
+// knows reports whether a Host header names this port. A web page can have its own name resolve to
+// this machine (DNS rebinding), but the browser still sends that name.
 func (h *hosts) knows(host string) bool {
-	if host == "" {
+	if host == "" { // HTTP/1.0: no browser
 		return true
 	}
 	if name, _, err := net.SplitHostPort(host); err == nil {
 		host = name
 	}
 	host = strings.TrimSuffix(strings.TrimPrefix(host, "["), "]")
-	if _, err := netip.ParseAddr(host); err == nil {
+	if _, err := netip.ParseAddr(host); err == nil { // no name server decides where that leads
 		return true
 	}
 	host = plainName(host)
@@ -55,18 +54,17 @@ func (h *hosts) knows(host string) bool {
 	})
 }
 
-// guard refuses requests that name another host. The log says so once: whoever asks chooses how
-// often.
+// guard refuses requests that name another host.
 func (h *hosts) guard(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if h.knows(r.Host) {
 			next.ServeHTTP(w, r)
 			return
 		}
+		// Once: whoever asks could fill the log.
 		if !h.said.Swap(true) {
-			h.log.Warn(
-				"a request to the admin port names another host and is refused; if the name is this port's, add it to admin.hosts",
-				"host", r.Host, "peer", r.RemoteAddr)
+			h.log.Warn("a request to the admin port names another host and is refused; "+
+				"if the name is this port's, add it to admin.hosts", "host", r.Host, "peer", r.RemoteAddr)
 		}
 		http.Error(w,
 			"expected localhost, an address or a name out of admin.hosts as the host, got another",

@@ -40,16 +40,21 @@ func TestTheAdminPortAnswersToItsOwnNamesOnly(t *testing.T) {
 		},
 	})
 	for host, want := range map[string]int{
-		"localhost": 200, "localhost:9101": 200, "LOCALHOST:1": 200, "localhost.": 200, "127.0.0.1": 200, "127.0.0.1:9101": 200, "[::1]:9101": 200,
+		"localhost": 200, "localhost:9101": 200, "LOCALHOST:1": 200, "localhost.": 200, "127.0.0.1": 200,
+		"127.0.0.1:9101": 200, "[::1]:9101": 200,
 		"10.2.3.4:9101": 200, "[fd00::1]": 200, // nobody is asked what an address means
-		"issuer": 200, "ISSUER:9101": 200, "gate.example": 200, "gate.example.:80": 200, "one.sallyport.svc:9101": 200, "a.b.sallyport.svc": 200,
+		"issuer": 200, "ISSUER:9101": 200, "gate.example": 200, "gate.example.:80": 200,
+		"one.sallyport.svc:9101": 200, "a.b.sallyport.svc": 200,
 		"admin.internal": 200, "admin.internal:80": 200,
-		"evil.example": 421, "evil.example:9101": 421, "localhost.evil.example": 421, "127.0.0.1.evil.example": 421, "xissuer": 421,
-		"issuer.evil.example": 421, "sallyport.svc": 421, "xsallyport.svc": 421, "0x7f000001": 421, "2130706433": 421, "127.1": 421,
+		"evil.example": 421, "evil.example:9101": 421, "localhost.evil.example": 421,
+		"127.0.0.1.evil.example": 421, "xissuer": 421,
+		"issuer.evil.example": 421, "sallyport.svc": 421, "xsallyport.svc": 421, "0x7f000001": 421,
+		"2130706433": 421, "127.1": 421,
 	} {
 		if status, body := p.as(host); status != want {
 			t.Errorf("%s: %d, want %d", host, status, want)
-		} else if want == 421 && (!strings.Contains(body, "admin.hosts") || strings.Contains(body, "evil")) {
+		} else if want == 421 && (!strings.Contains(body, "admin.hosts") ||
+			strings.Contains(body, "evil")) {
 			t.Errorf("%s: got %s", host, body)
 		}
 	}
@@ -60,8 +65,10 @@ func TestTheAdminPortAnswersToItsOwnNamesOnly(t *testing.T) {
 
 func TestNamesOfTheAdminPortAreChecked(t *testing.T) {
 	for host, good := range map[string]bool{
-		"issuer": true, "a.b-c.example": true, ".svc": true, "": false, ".": false, "*": false, "*.example": false, "issuer:9101": false,
-		"http://issuer": false, "a b": false, "[::1]": false, "a..b": false, strings.Repeat("a", 254): false,
+		"issuer": true, "a.b-c.example": true, ".svc": true, "": false, ".": false, "*": false,
+		"*.example": false, "issuer:9101": false,
+		"http://issuer": false, "a b": false, "[::1]": false, "a..b": false,
+		strings.Repeat("a", 254): false,
 	} {
 		c := daemon.Config{Listen: "127.0.0.1:9101", Hosts: []string{host}}
 		if err := c.Validate(); (err == nil) != good {

@@ -35,6 +35,7 @@ func (l *life) run(ctx context.Context, parts []Part) error {
 	}
 	l.health.set(started)
 	err := l.wait(ctx, failed)
+	// From here on nobody new is sent to this process; who still comes during the pause is served.
 	l.health.set(stopping)
 	l.pause()
 	l.drain(base, all)
@@ -55,6 +56,7 @@ func start(base context.Context, p Part, failed chan<- *running) *running {
 			return p.Run(ctx)
 		})
 		told := ctx.Err() != nil
+		// What a part returns for having been told to stop is no failure.
 		if errors.Is(r.err, http.ErrServerClosed) || told && errors.Is(r.err, context.Canceled) {
 			r.err = nil
 		}
@@ -80,16 +82,16 @@ func (l *life) wait(ctx context.Context, failed <-chan *running) error {
 	}
 }
 
-// failure says why a part that should be running is not.
+// failure returns why a part that should be running is not.
 func (r *running) failure() error {
 	if r.err == nil {
-		return fmt.Errorf(
-			"daemon: part %s: expected it to run until told to stop, but it returned", r.Name)
+		return fmt.Errorf("daemon: part %s: expected it to run until told to stop, but it returned",
+			r.Name)
 	}
 	return fmt.Errorf("daemon: part %s: %w", r.Name, r.err)
 }
 
-// pause leaves load balancers the time to see that the process is not ready, while it still serves.
+// pause waits while load balancers see that the process is not ready, and it still serves.
 func (l *life) pause() {
 	if l.delay > 0 {
 		time.Sleep(l.delay)
@@ -105,6 +107,7 @@ func (l *life) drain(base context.Context, all []*running) {
 		if r.Drain == nil || r.ended() {
 			continue
 		}
+		// A part that hangs must not take the time of its stop, nor keep the others from draining.
 		drained := make(chan error, 1)
 		go func() { drained <- Guard(func() error { r.Drain(ctx); return nil }) }()
 		select {

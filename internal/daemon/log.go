@@ -67,6 +67,7 @@ func redact(_ []string, a slog.Attr) slog.Attr {
 // redactAny logs errors and the like as the text they are, and what holds requests not at all;
 // anything else as its handler does, unless there is a credential in it.
 func redactAny(a slog.Attr) slog.Attr {
+	// What a request, a header or a context holds nobody here can tell; it may be a credential.
 	switch v := a.Value.Any().(type) {
 	case *slog.Source, slog.Level, config.Secret:
 		return a
@@ -83,7 +84,7 @@ func redactAny(a slog.Attr) slog.Attr {
 	if err != nil {
 		return slog.String(a.Key, fmt.Sprintf("[%T]", a.Value.Any()))
 	}
-	if clean := audit.Redact(string(text)); clean != string(text) {
+	if clean := audit.Redact(string(text)); clean != string(text) { // else as the handler would
 		return slog.String(a.Key, clean)
 	}
 	return a

@@ -24,6 +24,7 @@ func register(o Options, h *health, r *reloader) error {
 	}
 	for _, c := range all {
 		err := o.Registry.Register(c)
+		// Whoever has given the registry may have the collectors of Go and of the process in it.
 		var known prometheus.AlreadyRegisteredError
 		if err != nil && !errors.As(err, &known) {
 			return fmt.Errorf("daemon: metrics: %w", err)
@@ -64,7 +65,7 @@ var (
 		[]string{"part"}, nil)
 )
 
-// readyMetrics shows what /readyz says.
+// readyMetrics shows what /readyz does.
 type readyMetrics struct{ health *health }
 
 // Describe names the metrics.

@@ -32,17 +32,21 @@ func newReloader(o Options) *reloader {
 		}, []string{"result"}),
 		success: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "sallyport_reload_last_ok",
-			Help: "1 if the last reload on SIGHUP worked, or there was none; 0 if it failed and the old settings are in force.",
+			Help: "1 if the last reload on SIGHUP worked, or there was none; 0 if it failed and the " +
+				"old settings are in force.",
 		}),
 	}
+	// A series that begins at 0 shows its first increase.
 	r.total.WithLabelValues("ok")
 	r.total.WithLabelValues("failed")
 	r.success.Set(1)
 	return r
 }
 
-// part listens for SIGHUP, also when there is nothing to reload: its default is to end the process.
+// part returns the part that listens for SIGHUP.
 func (r *reloader) part() Part {
+	// Also when there is nothing to reload: by default, SIGHUP ends the process. And from now on, not
+	// from when the part runs.
 	hup := make(chan os.Signal, 1)
 	signal.Notify(hup, syscall.SIGHUP)
 	return Part{Name: "reload", Run: func(ctx context.Context) error {
@@ -81,7 +85,7 @@ func (r *reloader) once(ctx context.Context) {
 	r.log.Info(message, "changed", changed, "in_force", after, "took", time.Since(begun).String())
 }
 
-// changes tells what has another digest than before, as "policy: 0123456789ab -> ba9876543210".
+// changes returns what has another digest than before, as "policy: 0123456789ab -> ba9876543210".
 func changes(before, after map[string]string) []string {
 	changed := []string{}
 	for _, what := range slices.Sorted(maps.Keys(after)) {
@@ -93,7 +97,8 @@ func changes(before, after map[string]string) []string {
 }
 
 var inForceDesc = prometheus.NewDesc("sallyport_in_force_info",
-	"Always 1; digest is the beginning of the SHA-256 of the file that what is in force was read from.",
+	"Always 1; digest is the beginning of the SHA-256 of the file that what is in force was "+
+		"read from.",
 	[]string{"what", "digest"}, nil)
 
 // inForceMetrics shows the digests.

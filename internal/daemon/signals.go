@@ -29,7 +29,7 @@ func Signals(ctx context.Context) (context.Context, context.CancelFunc) {
 	return ctx, cancel
 }
 
-// raise gives the process a signal that nobody listens for any more.
+// raise sends the process a signal that nobody listens for any more.
 func raise(s os.Signal) {
 	if self, err := os.FindProcess(os.Getpid()); err == nil {
 		_ = self.Signal(s) // it cannot fail for one's own process

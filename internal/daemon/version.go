@@ -6,7 +6,7 @@ import "runtime/debug"
 // Redis.
 const maxVersion = 64
 
-// BuildVersion is what the build has set (-ldflags "-X main.version=..."), else what the Go
+// BuildVersion returns what the build has set (-ldflags "-X main.version=..."), else what the Go
 // toolchain knows: the module's version, or the commit that it was built from.
 func BuildVersion(set string) string {
 	version := set

@@ -16,6 +16,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/redis/go-redis/v9"
 
+	"github.com/sallyport/sallyport/internal/clock"
 	"github.com/sallyport/sallyport/internal/redisconn"
 	"github.com/sallyport/sallyport/internal/revocation"
 
@@ -90,7 +91,7 @@ func newFollower(client *redisconn.Client, cfg Config, o Options) (*follower, er
 		f.log = slog.New(slog.DiscardHandler)
 	}
 	if f.instant == nil {
-		f.instant = machineClocks()
+		f.instant = machineClocks
 	}
 	f.view.Store(&revocation.View{MaxStaleness: cfg.MaxStaleness, MaxSkew: cfg.ClockSkew})
 	return f, nil
@@ -136,13 +137,10 @@ func checkName(name string) error {
 	return nil
 }
 
-// machineClocks reads both clocks by one call: Go's time carries the monotonic one along.
-func machineClocks() func() revocation.Instant {
-	start := time.Now()
-	return func() revocation.Instant {
-		now := time.Now()
-		return revocation.Instant{Mono: now.Sub(start), Wall: now.Round(0)}
-	}
+// machineClocks reads both clocks of this machine.
+func machineClocks() revocation.Instant {
+	monotonic, wall := clock.Read()
+	return revocation.Instant{Mono: monotonic, Wall: wall}
 }
 
 // Ready says why the copy is not to be relied on, nil if it is: complete, confirmed, fresh, clocks

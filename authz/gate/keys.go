@@ -1,9 +1,6 @@
-package main
+package gate
 
 import (
-	"time"
-
-	"github.com/sallyport/sallyport/internal/clock"
 	"github.com/sallyport/sallyport/internal/jose"
 	"github.com/sallyport/sallyport/internal/keyset"
 	"github.com/sallyport/sallyport/internal/token"
@@ -12,7 +9,7 @@ import (
 // keys shows the key sets to the engine.
 type keys struct{ *keyset.Sets }
 
-// Profile gives an issuer's rules.
+// Profile returns an issuer's rules.
 func (k keys) Profile(issuer string) (*token.Profile, bool) {
 	i, ok := k.Issuer(issuer)
 	if !ok {
@@ -21,7 +18,7 @@ func (k keys) Profile(issuer string) (*token.Profile, bool) {
 	return i.Profile, true
 }
 
-// Key gives an issuer's key, and whether its keys were ever had.
+// Key returns an issuer's key, and whether its keys were ever had.
 func (k keys) Key(issuer, keyID string) (*jose.PublicKey, bool) {
 	i, ok := k.Issuer(issuer)
 	if !ok {
@@ -31,15 +28,4 @@ func (k keys) Key(issuer, keyID string) (*jose.PublicKey, bool) {
 		return key, true
 	}
 	return nil, i.HasKeys()
-}
-
-// keySetAge is the age of the oldest key set, for the list of gates; 0 while there is none.
-func (g *gate) keySetAge() time.Duration {
-	var oldest time.Duration
-	for _, s := range g.keys.Status() {
-		if !s.Fetched.IsZero() {
-			oldest = max(oldest, clock.Now().Sub(s.Fetched))
-		}
-	}
-	return oldest
 }

@@ -1,0 +1,132 @@
+package gate
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/sallyport/sallyport/authz"
+	"github.com/sallyport/sallyport/authz/extauthz"
+	"github.com/sallyport/sallyport/internal/audit"
+	"github.com/sallyport/sallyport/internal/config"
+	"github.com/sallyport/sallyport/internal/daemon"
+	"github.com/sallyport/sallyport/internal/keyset"
+	"github.com/sallyport/sallyport/internal/policy"
+	"github.com/sallyport/sallyport/internal/redisconn"
+	"github.com/sallyport/sallyport/internal/revocation/redislog"
+)
+
+// Config is a gate's configuration file, authz.yaml.
+type Config struct {
+	Name        string             `yaml:"name" usage:"this gate's name in the list of gates; the machine's name by default"`
+	Listen      string             `yaml:"listen" usage:"where Envoy asks: host:port or unix:/path"`
+	Realm       string             `yaml:"realm" usage:"realm of the challenge in a 401"`
+	Issuers     []keyset.Config    `yaml:"issuers"`
+	KeyCacheDir config.Path        `yaml:"key_cache_dir" usage:"folder for the last good key sets"`
+	Policy      policy.Config      `yaml:"policy"`
+	Cache       authz.CacheConfig  `yaml:"cache"`
+	ExtAuthz    extauthz.Config    `yaml:"ext_authz"`
+	Redis       redisconn.Config   `yaml:"redis"`
+	Revocation  RevocationConfig   `yaml:"revocation"`
+	Admin       daemon.Config      `yaml:"admin"`
+	Log         daemon.LogConfig   `yaml:"log"`
+	Audit       AuditConfig        `yaml:"audit"`
+	Drain       daemon.DrainConfig `yaml:"drain"`
+}
+
+// RevocationConfig is what gates and issuers have in common, and what a gate has besides.
+type RevocationConfig struct {
+	redislog.Config `yaml:",inline"`
+	Snapshot        redislog.SnapshotConfig `yaml:"snapshot"`
+}
+
+// AuditConfig bounds the audit lines that refused requests make, for each reason by itself, so that
+// a flood of one leaves the others theirs. What is left out is counted.
+type AuditConfig struct {
+	Rate  float64 `yaml:"rate" usage:"audit lines a second for refusals of one reason; 0 for none"`
+	Burst int     `yaml:"burst" usage:"and at once"`
+}
+
+// Validate checks the bounds.
+func (c AuditConfig) Validate() error {
+	if c.Rate < 0 || c.Burst < 0 || (c.Rate > 0 && c.Burst == 0) {
+		return config.At("rate",
+			"expected a rate and a burst of 1 or more, or a rate of 0, got %v and %d", c.Rate, c.Burst)
+	}
+	return nil
+}
+
+func (c AuditConfig) limit() audit.Limit { return audit.Limit{Rate: c.Rate, Burst: c.Burst} }
+
+// DefaultConfig returns the defaults: of everything but the issuers and the routes.
+func DefaultConfig() Config {
+	return Config{
+		Listen:     "127.0.0.1:10003",
+		Realm:      authz.DefaultRealm,
+		Policy:     policy.DefaultConfig(),
+		Cache:      authz.DefaultCacheConfig(),
+		ExtAuthz:   extauthz.DefaultConfig(),
+		Redis:      redisconn.DefaultConfig(),
+		Revocation: RevocationConfig{redislog.DefaultConfig(), redislog.DefaultSnapshotConfig()},
+		Admin:      daemon.Config{Listen: "127.0.0.1:9102"},
+		Log:        daemon.DefaultLogConfig(),
+		Audit:      AuditConfig{Rate: 20, Burst: 100},
+		Drain:      daemon.DrainConfig{Delay: time.Second, Timeout: 5 * time.Second},
+	}
+}
+
+// Load reads a configuration. A gate without a name of its own has the machine's.
+func Load(o config.Options) (*Config, error) {
+	c := DefaultConfig()
+	err := config.Load(&c, o)
+	if err != nil {
+		return nil, err
+	}
+	if c.Name == "" {
+		if c.Name, err = os.Hostname(); err != nil {
+			return nil, fmt.Errorf("the gate's name: %w; write `name` in %s", err, o.File)
+		}
+	}
+	c.Name = strings.TrimSpace(c.Name)
+	return &c, nil
+}
+
+// FormerNames returns the settings that had other names.
+func (c Config) FormerNames() map[string]string {
+	return map[string]string{"ext_authz.audit": "audit"}
+}
+
+// Validate checks what no room checks by itself.
+func (c Config) Validate() error {
+	var errs []error
+	if err := authz.ValidateRealm(c.Realm); err != nil {
+		errs = append(errs, config.At("realm", "%w", err))
+	}
+	if err := extauthz.CheckListen("listen", c.Listen); err != nil {
+		errs = append(errs, err)
+	}
+	if len(c.Issuers) == 0 {
+		errs = append(errs, config.At("issuers", "expected at least one issuer to trust: "+
+			"write `issuers: [{issuer: ..., jwks_url: ..., audiences: [...]}]`"))
+	}
+	for i, issuer := range c.Issuers {
+		// The log keeps an entry for as long as its own leeway says that a token may still pass.
+		if issuer.ClockSkew > c.Revocation.ClockSkew {
+			errs = append(errs, config.At(fmt.Sprintf("issuers[%d].clock_skew", i),
+				"expected at most revocation.clock_skew (%v), got %v: a token could outlive its revocation",
+				c.Revocation.ClockSkew, issuer.ClockSkew))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// apartFromPolicy returns what takes a restart to change: not the policy, nor secrets, which are
+// read from their files again.
+func (c Config) apartFromPolicy() Config {
+	c.Policy = policy.Config{}
+	c.Redis.Password = c.Redis.Password.Place()
+	c.Redis.SentinelPassword = c.Redis.SentinelPassword.Place()
+	return c
+}

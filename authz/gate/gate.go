@@ -1,0 +1,287 @@
+// Package gate is a whole gate, put together from its configuration: key sets, a copy of the
+// revocation log, the policy, the engine, and the server that Envoy asks.
+//
+// Load reads a Config, New puts a gate together, and Run runs it: cmd/authz does no more. A
+// program that decides in its own process asks Engine while Run runs; the engine refuses what it
+// cannot know yet, and Ready returns what it waits for.
+package gate
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"os"
+	"reflect"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/sallyport/sallyport/authz"
+	"github.com/sallyport/sallyport/authz/extauthz"
+	"github.com/sallyport/sallyport/internal/audit"
+	"github.com/sallyport/sallyport/internal/clock"
+	"github.com/sallyport/sallyport/internal/daemon"
+	"github.com/sallyport/sallyport/internal/keyset"
+	"github.com/sallyport/sallyport/internal/livefile"
+	"github.com/sallyport/sallyport/internal/policy"
+	"github.com/sallyport/sallyport/internal/redisconn"
+	"github.com/sallyport/sallyport/internal/revocation/redislog"
+)
+
+// Options is what a gate gets from the program that it runs in. Audit is needed.
+type Options struct {
+	Version string       // of the program, in the log, metrics and the list of gates
+	Audit   io.Writer    // where security events go, one JSON line each
+	Logger  *slog.Logger // nil: silent
+	// File is where the configuration was read from, and Read reads it again from other content. The
+	// policy in it is put in force when the file changes; without a file it stays as it is.
+	File string
+	Read func(content []byte) (*Config, error)
+}
+
+// Gate is all that decides on requests in a process.
+type Gate struct {
+	config      *Config
+	options     Options
+	registry    *prometheus.Registry
+	files       *livefile.Files
+	policy      *livefile.File[*ruled]
+	redis       *redisconn.Client
+	keys        *keyset.Sets
+	revocations *redislog.Gate
+	engine      *authz.Engine
+	server      *extauthz.Server
+	audit       *audit.Log
+
+	stopping atomic.Bool // Run has been told to stop
+	stopped  atomic.Bool // the server answers nobody any more
+}
+
+// New puts a gate together and starts nothing. Whoever does not run it closes it.
+func New(c *Config, o Options) (*Gate, error) {
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	g := &Gate{config: c, options: o, registry: prometheus.NewRegistry()}
+	g.audit = audit.New(o.Audit, audit.Options{
+		Now:      clock.Now,
+		Logger:   o.Logger,
+		Registry: g.registry,
+		Queue:    auditQueue,
+		Limit:    c.Audit.limit(),
+	})
+	// Each of these stands on those before it.
+	for _, open := range []func() error{
+		g.openFiles, g.openKeys, g.openRevocations, g.openPolicy, g.openEngine, g.openServer,
+	} {
+		if err := open(); err != nil {
+			return nil, errors.Join(err, g.Close())
+		}
+	}
+	return g, nil
+}
+
+// auditQueue is how many audit lines may wait to be written before one is dropped and counted.
+const auditQueue = 4096
+
+func (g *Gate) openFiles() (err error) {
+	g.files, err = livefile.New(g.options.Logger, g.registry)
+	return err
+}
+
+func (g *Gate) openKeys() (err error) {
+	g.keys, err = keyset.New(g.config.Issuers, keyset.Options{
+		Now:      clock.Now,
+		Logger:   g.options.Logger,
+		Registry: g.registry,
+		CacheDir: string(g.config.KeyCacheDir),
+		Files:    g.files,
+	})
+	return err
+}
+
+func (g *Gate) openRevocations() (err error) {
+	if g.redis, err = redisconn.OpenWith(g.config.Redis, g.files); err != nil {
+		return err
+	}
+	g.revocations, err = redislog.NewGate(g.redis, g.config.Revocation.Config, redislog.Options{
+		Name:         g.config.Name,
+		Version:      g.options.Version,
+		Logger:       g.options.Logger,
+		Registry:     g.registry,
+		OnKeyRevoked: g.keys.RemoveKey,
+		KeySetAge:    g.keySetAge,
+		Snapshot:     g.config.Revocation.Snapshot,
+		Stopped:      g.stopped.Load,
+	})
+	return err
+}
+
+// keySetAge returns the age of the oldest key set, for the list of gates; 0 while there is none.
+func (g *Gate) keySetAge() time.Duration {
+	var oldest time.Duration
+	for _, s := range g.keys.Status() {
+		if !s.Fetched.IsZero() {
+			oldest = max(oldest, clock.Now().Sub(s.Fetched))
+		}
+	}
+	return oldest
+}
+
+// ruled is a configuration with its policy compiled.
+type ruled struct {
+	config *Config
+	rules  *policy.Policy
+}
+
+// openPolicy reads the policy out of the configuration's file, and again when that changes. Of a
+// file that is being written, a part may read like a policy that lets more through, so a change
+// must stay as it is from one look to the next.
+func (g *Gate) openPolicy() (err error) {
+	// Nothing can be read a second time from no file, and from a pipe.
+	info, statErr := os.Stat(g.options.File)
+	if g.options.File == "" || statErr == nil && !info.Mode().IsRegular() {
+		rules, err := policy.Compile(g.config.Policy)
+		g.policy = livefile.Fixed(&ruled{g.config, rules})
+		return err
+	}
+	g.policy, err = livefile.Open(g.files, livefile.Spec[*ruled]{
+		Setting: "policy", Paths: []string{g.options.File}, Quiet: true, Then: g.inForce,
+		Parse: func(contents [][]byte) (*ruled, error) {
+			c, err := g.options.Read(contents[0])
+			if err != nil {
+				return nil, err
+			}
+			rules, err := policy.Compile(c.Policy)
+			return &ruled{c, rules}, err
+		},
+	})
+	return err
+}
+
+// inForce puts another policy in force, and warns of other settings that have changed with it.
+func (g *Gate) inForce(r *ruled) {
+	g.engine.SetPolicy(r.rules)
+	g.options.Logger.Info("gate: policy in force", "routes", len(r.config.Policy.Routes))
+	if !reflect.DeepEqual(r.config.apartFromPolicy(), g.config.apartFromPolicy()) {
+		g.options.Logger.Warn("gate: settings other than the policy have changed; they take a restart")
+	}
+}
+
+func (g *Gate) openEngine() (err error) {
+	g.engine, err = authz.New(g.policy.Value().rules, authz.Options{
+		Keys:          keys{g.keys},
+		Revocations:   g.revocations,
+		Realm:         g.config.Realm,
+		Cache:         g.config.Cache,
+		Wire:          extauthz.NewWire(g.config.ExtAuthz),
+		KeepOverrides: g.config.ExtAuthz.KeepOverrides,
+		// There is a server before anybody asks the engine.
+		OnPanic:     func(what string, stack []byte) { g.server.Panicked(what, stack) },
+		MaxLifetime: g.revocations.MaxTokenLifetime,
+	})
+	return err
+}
+
+func (g *Gate) openServer() (err error) {
+	o := extauthz.Options{
+		Instant:  g.revocations.Instant,
+		Ready:    g.Ready,
+		Keys:     g.keys,
+		Logger:   g.options.Logger,
+		Registry: g.registry,
+	}
+	if g.config.Audit.Rate > 0 { // else a refusal need not even be described
+		o.Audit = g.audit
+	}
+	g.server, err = extauthz.New(g.engine, g.config.ExtAuthz, o)
+	return err
+}
+
+// Engine returns what decides. It may be asked while Run runs.
+func (g *Gate) Engine() *authz.Engine { return g.engine }
+
+// Metrics returns the metrics of the gate and, once Run runs, of the process.
+func (g *Gate) Metrics() *prometheus.Registry { return g.registry }
+
+var errStopping = errors.New("stopping")
+
+// Ready returns nil while the gate may be asked, and otherwise what it waits for. From the moment
+// that Run is told to stop it is not ready, so that Envoy sends no more requests to it, and still
+// answers those that come.
+func (g *Gate) Ready() error {
+	if g.stopping.Load() {
+		return errStopping
+	}
+	return errors.Join(g.keys.Ready(), g.revocations.Ready())
+}
+
+// Run opens the gate's ports and runs it until ctx ends. It closes the gate.
+func (g *Gate) Run(ctx context.Context) error {
+	listener, err := extauthz.Listen(g.config.Listen, g.config.ExtAuthz)
+	if err != nil {
+		return errors.Join(err, g.Close())
+	}
+	g.options.Logger.Info("gate: starting", "name", g.config.Name, "listen",
+		listener.Addr().String(), "version", g.options.Version)
+	// At once, not only when the server drains: during the drain's delay each Envoy has to see it.
+	defer context.AfterFunc(ctx, func() { g.stopping.Store(true) })()
+	err = daemon.Run(ctx, daemon.Options{
+		Name:     "authz",
+		Version:  g.options.Version,
+		Admin:    g.config.Admin,
+		Logger:   g.options.Logger,
+		Registry: g.registry,
+		Drain:    g.config.Drain,
+		Reload:   g.reload,
+		InForce:  func() map[string]string { return map[string]string{"policy": g.policy.Digest()} },
+	},
+		daemon.Part{Name: "files", Run: g.files.Run},
+		daemon.Part{Name: "keys", Run: g.keys.Run, Ready: g.keys.Ready},
+		daemon.Part{Name: "revocation", Run: g.revocations.Run, Ready: g.revocations.Ready},
+		daemon.Part{Name: "ext_authz", Drain: g.server.Drain, Run: func(ctx context.Context) error {
+			err := g.server.Run(ctx, listener)
+			g.stopped.Store(true) // not after a panic: then nobody knows
+			return err
+		}},
+	)
+	return errors.Join(err, g.Close())
+}
+
+// reload puts in force what all files hold now, the policy's too, and has all key sets fetched. A
+// file that is not right changes nothing.
+func (g *Gate) reload(ctx context.Context) error {
+	return errors.Join(g.files.Reload(ctx), g.keys.Reload(ctx))
+}
+
+// Close closes what New has opened.
+func (g *Gate) Close() error {
+	var errs []error
+	if g.redis != nil {
+		errs = append(errs, g.redis.Close())
+	}
+	// The audit log last, so that it has the lines of all others.
+	return errors.Join(append(errs, g.audit.Close())...)
+}
+
+// Check puts the gate together as Run would need it, starts nothing and writes nothing, and returns
+// what Run would have met and what would keep the gate from being ready, besides notes on what the
+// policy's author may not have meant.
+func Check(ctx context.Context, c *Config, o Options) (notes []string, err error) {
+	errs := []error{
+		keyset.CheckCacheDir(string(c.KeyCacheDir)),
+		c.Revocation.Snapshot.Check(),
+		extauthz.CheckSocket(c.Listen),
+	}
+	still := *c
+	still.KeyCacheDir, still.Revocation.Snapshot.File = "", "" // whose folders a gate makes and tidies
+	o.Audit, o.Logger = io.Discard, nil
+	g, err := New(&still, o)
+	if err != nil {
+		return nil, errors.Join(append(errs, err)...)
+	}
+	notes = g.policy.Value().rules.CaseNotes()
+	return notes, errors.Join(append(errs, g.keys.Check(ctx), g.Close())...)
+}
