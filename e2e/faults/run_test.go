@@ -63,9 +63,9 @@ func Run(ctx context.Context, plan Plan, dir, binaries string, redis Redis) (*Re
 		}
 	}
 	select {
-	case died := <-w.processes.Died():
+	case err := <-w.processes.Failed():
 		r.Violations = append(r.Violations,
-			Violation{Promise: "running", What: "a process died by itself", Slice: []string{died.Error()}})
+			Violation{Promise: "running", What: "a process died by itself", Slice: []string{err.Error()}})
 	default:
 	}
 	return r, errors.Join(err, w.end())

@@ -201,7 +201,7 @@ func (w *world) end() error {
 	for _, n := range w.nodes { // one that is stopped hears nothing, one that is down is no concern
 		_ = n.child.Expect()
 	}
-	err := w.processes.End(5 * time.Second)
+	err := w.processes.Stop(5 * time.Second)
 	for _, c := range slices.Backward(w.closers) {
 		err = errors.Join(err, c())
 	}

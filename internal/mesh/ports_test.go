@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/sallyport/sallyport/internal/eventually"
 )
 
 func TestATakenPortIsNamedWithWhoWantedIt(t *testing.T) {
@@ -82,10 +84,10 @@ func TestAFreePortStaysOursUntilAChildListensOnIt(t *testing.T) {
 		}
 		l.Close()
 	}
-	f := newFamily()
-	defer f.end(time.Second)
-	c := startChild(t, f, "listen "+at)
-	eventually(t, "the child listens", func() bool {
+	s := newSupervisor()
+	defer s.stop(time.Second)
+	c := startChild(t, s, "listen "+at)
+	eventually.True(t, "the child listens", func() bool {
 		conn, err := net.Dial("tcp4", at)
 		if err == nil {
 			conn.Close()
@@ -98,7 +100,7 @@ func TestAFreePortStaysOursUntilAChildListensOnIt(t *testing.T) {
 	if err := c.start(); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "it listens again on the same port", func() bool {
+	eventually.True(t, "it listens again on the same port", func() bool {
 		conn, err := net.Dial("tcp4", at)
 		if err == nil {
 			conn.Close()

@@ -9,7 +9,7 @@ import (
 	"github.com/goccy/go-yaml"
 )
 
-// rendered gives the files of a mesh with so many issuers and gates on ports counted from 10000.
+// rendered returns the files of a mesh with so many issuers and gates on ports counted from 10000.
 func rendered(t *testing.T, issuers, gates int) map[string]string {
 	t.Helper()
 	take := func(offset int, _ string) hostPort { return hostPort(address(10000 + offset)) }
