@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/redis/go-redis/v9"
+	"github.com/sallyport/sallyport/internal/eventually"
 )
 
 // TestTheDeployedAccessListIsEnoughAndNoMore: the whole path works with the users of
@@ -59,7 +60,7 @@ func TestTheDeployedAccessListIsEnoughAndNoMore(t *testing.T) {
 		bearer(alice.Access)).status; got != http.StatusOK {
 		t.Fatalf("a logout was answered %d", got)
 	}
-	eventually(t, "the logout to be in force", func() bool {
+	eventually.True(t, "the logout to be in force", func() bool {
 		return gateway.get(t, "/protected", bearer(alice.Access)).status == http.StatusUnauthorized
 	})
 }

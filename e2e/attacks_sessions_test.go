@@ -16,6 +16,7 @@ import (
 	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
 	"github.com/redis/go-redis/v9"
 
+	"github.com/sallyport/sallyport/internal/eventually"
 	"github.com/sallyport/sallyport/internal/mesh"
 	"github.com/sallyport/sallyport/internal/meshtest"
 )
@@ -125,7 +126,7 @@ func (b *besieged) restart(child string) {
 func (b *besieged) healthy() {
 	b.Helper()
 	var fresh tokens
-	eventually(b.T, "logins to work", func() bool {
+	eventually.True(b.T, "logins to work", func() bool {
 		a := b.calls.post(b.T, "/login",
 			map[string]string{"username": b.alice.Name, "password": b.alice.Password})
 		if a.status == http.StatusOK {
@@ -134,10 +135,10 @@ func (b *besieged) healthy() {
 		return a.status == http.StatusOK
 	})
 	for i, gate := range b.gates {
-		eventually(b.T, fmt.Sprintf("gate %d to allow", i+1),
+		eventually.True(b.T, fmt.Sprintf("gate %d to allow", i+1),
 			func() bool { return check(b.T, gate, fresh.Access) == http.StatusOK })
 	}
-	eventually(b.T, "every gate to apply a logout", func() bool {
+	eventually.True(b.T, "every gate to apply a logout", func() bool {
 		return b.calls.send(b.T, http.MethodPost, "/logout?wait=2s", nil,
 			bearer(fresh.Access)).status == http.StatusOK
 	})
@@ -247,7 +248,7 @@ func (b *besieged) olderDiskRevivesNoSession() {
 		}
 	}
 	refused()
-	eventually(b.T, "the session's record to be ended again",
+	eventually.True(b.T, "the session's record to be ended again",
 		func() bool { refused(); return record() != "active" })
 	b.healthy()
 	b.restart("issuer-1")
@@ -277,7 +278,7 @@ func (b *besieged) gateRestartsWithoutRedis() {
 	defer cancel()
 	go func() { restarted <- b.stack.Child("gate-1").Restart(ctx) }()
 	refusals := 0
-	eventually(b.T, "the new gate to refuse a hundred times", func() bool {
+	eventually.True(b.T, "the new gate to refuse a hundred times", func() bool {
 		status := tryCheck(b.gates[0], good)
 		if status == http.StatusOK && refusals > 0 { // before that it may be the old one that answers
 			b.Fatal("a gate without a copy of the log allows (S2)")
@@ -323,7 +324,7 @@ func (b *besieged) storageError() {
 	if err := stopped.Signal(syscall.SIGCONT); err != nil {
 		b.Fatal(err)
 	}
-	eventually(b.T, "the retry to be acknowledged",
+	eventually.True(b.T, "the retry to be acknowledged",
 		func() bool { return forms["logout"]().status == http.StatusOK })
 	b.logout(pair.Access)
 	b.refused(pair.Access)
@@ -501,7 +502,7 @@ func (b *besieged) reuseAfterARestart() {
 	}
 	b.healthy()
 	var reuse answer
-	eventually(b.T, "the grace window to end", func() bool {
+	eventually.True(b.T, "the grace window to end", func() bool {
 		reuse = b.refresh(first.Refresh)
 		return reuse.status != http.StatusOK
 	})
@@ -509,7 +510,7 @@ func (b *besieged) reuseAfterARestart() {
 		b.Errorf("reuse: %d %s", reuse.status, reuse.body)
 	}
 	for _, gate := range b.gates {
-		eventually(b.T, "every gate to refuse the session's token",
+		eventually.True(b.T, "every gate to refuse the session's token",
 			func() bool { return check(b.T, gate, thief.Access) == http.StatusUnauthorized })
 	}
 	b.refused(first.Access)
@@ -536,7 +537,7 @@ func (b *besieged) disabledUserRefreshes() {
 	}
 	for _, gate := range b.gates {
 		for _, token := range []string{bob.Access, idle.Access} {
-			eventually(b.T, "every gate to refuse a disabled user's token",
+			eventually.True(b.T, "every gate to refuse a disabled user's token",
 				func() bool { return check(b.T, gate, token) == http.StatusUnauthorized })
 		}
 	}

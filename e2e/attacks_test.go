@@ -17,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/sallyport/sallyport/internal/eventually"
 	"github.com/sallyport/sallyport/internal/jose/josetest"
 	"github.com/sallyport/sallyport/internal/mesh"
 	"github.com/sallyport/sallyport/internal/meshtest"
@@ -183,7 +184,7 @@ func TestATokenCausesNoRequest(t *testing.T) {
 		t.Fatal(err)
 	}
 	conn.Close()
-	eventually(t, "the trap to notice the test's own visit", func() bool { return asked.Load() > 0 })
+	eventually.True(t, "the trap to notice the test's own visit", func() bool { return asked.Load() > 0 })
 	if err := listener.Close(); err != nil {
 		t.Fatal(err)
 	}

@@ -6,6 +6,7 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/sallyport/sallyport/internal/eventually"
 	"github.com/sallyport/sallyport/internal/mesh"
 	"github.com/sallyport/sallyport/internal/meshtest"
 )
@@ -172,14 +173,14 @@ func TestAGateThatCannotKnowSaysSo(t *testing.T) {
 	if a := c.send(t, "POST", "/logout", nil, bearer(ended)); a.status != 200 {
 		t.Fatalf("logout: %d %s", a.status, a.body)
 	}
-	eventually(t, "the ended session to be refused",
+	eventually.True(t, "the ended session to be refused",
 		func() bool { return c.get(t, "/protected", bearer(ended)).status == 401 })
 
 	redis := s.Child("redis")
 	if err := redis.Signal(syscall.SIGSTOP); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "the gate to stop allowing",
+	eventually.True(t, "the gate to stop allowing",
 		func() bool { return c.get(t, "/protected", bearer(good)).status != 200 })
 	c.get(t, "/protected", bearer(good)).refused(t, 503, "temporarily_unavailable", "stale")
 	c.get(t, "/protected", bearer(ended)).refused(t, 401, "invalid_token", "revoked")
@@ -188,7 +189,7 @@ func TestAGateThatCannotKnowSaysSo(t *testing.T) {
 	if err := redis.Signal(syscall.SIGCONT); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "the gate to allow again",
+	eventually.True(t, "the gate to allow again",
 		func() bool { return c.get(t, "/protected", bearer(good)).status == 200 })
 	c.get(t, "/protected", bearer(ended)).refused(t, 401, "invalid_token", "revoked")
 }

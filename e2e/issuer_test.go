@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/sallyport/sallyport/internal/eventually"
 	"github.com/sallyport/sallyport/internal/mesh"
 	"github.com/sallyport/sallyport/internal/meshtest"
 )
@@ -153,12 +154,12 @@ func TestRefreshTokenWorksOnce(t *testing.T) {
 	}
 
 	var reuse answer
-	eventually(t, "the grace window to end",
+	eventually.True(t, "the grace window to end",
 		func() bool { reuse = refresh(first.Refresh); return reuse.status != 200 })
 	if reuse.status != 401 || reuse.field(t, "error") != "invalid_grant" {
 		t.Errorf("reuse: %d %s", reuse.status, reuse.body)
 	}
-	eventually(t, "the session's access token to be refused", func() bool {
+	eventually.True(t, "the session's access token to be refused", func() bool {
 		return c.get(t, "/protected", bearer(second.Access)).status == 401
 	})
 	c.get(t, "/protected", bearer(second.Access)).refused(t, 401, "invalid_token", "revoked")
@@ -220,7 +221,7 @@ func TestLogoutEndsTheSession(t *testing.T) {
 				}
 			}
 			for _, token := range []string{older.Access, newer.Access} {
-				eventually(t, "the token to be refused",
+				eventually.True(t, "the token to be refused",
 					func() bool { return c.get(t, "/protected", bearer(token)).status == 401 })
 				c.get(t, "/protected", bearer(token)).refused(t, 401, "invalid_token", "revoked")
 			}
@@ -259,7 +260,7 @@ func TestLogoutTakesAnExpiredTokenButNoForgedOne(t *testing.T) {
 	if a := c.send(t, "POST", "/logout", nil, bearer(expired)); a.status != 200 {
 		t.Fatalf("expired but genuine: %d %s", a.status, a.body)
 	}
-	eventually(t, "the session's living token to be refused",
+	eventually.True(t, "the session's living token to be refused",
 		func() bool { return c.get(t, "/protected", bearer(pair.Access)).status == 401 })
 }
 

@@ -12,6 +12,7 @@ import (
 
 	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
 
+	"github.com/sallyport/sallyport/internal/eventually"
 	"github.com/sallyport/sallyport/internal/mesh"
 	"github.com/sallyport/sallyport/internal/meshtest"
 )
@@ -168,7 +169,7 @@ func TestAShortOutageOfRedisDeniesNobody(t *testing.T) {
 	load := watchingBy(t, append(pastEnvoy(gates, good), throughEnvoy(c, good, 4)...))
 	revoked := watchingBy(t, append(pastEnvoy(gates, ended), throughEnvoy(c, ended, 1)...))
 	outage(t, s, shortOutage)
-	eventually(t, "a revocation after the outage to be stored", func() bool {
+	eventually.True(t, "a revocation after the outage to be stored", func() bool {
 		return c.send(t, "POST", "/logout", nil, bearer(other)).status == 200
 	})
 	if took := untilRefusedEverywhere(t, gates, other, time.Now()); took > outageStaleness {
@@ -228,7 +229,7 @@ func TestALongOutageOfRedisAllowsNothingStale(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, gate := range gates {
-		eventually(t, "a gate to allow again",
+		eventually.True(t, "a gate to allow again",
 			func() bool { return check(t, gate, good) == http.StatusOK })
 	}
 	c.get(t, "/protected", bearer(good)).reached(t)

@@ -17,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/sallyport/sallyport/internal/eventually"
 	"github.com/sallyport/sallyport/internal/keyring"
 	"github.com/sallyport/sallyport/internal/mesh"
 	"github.com/sallyport/sallyport/internal/meshtest"
@@ -45,7 +46,7 @@ func TestRotationUnderLoadRefusesNoValidToken(t *testing.T) {
 	l.awaitCalls(kids[0])
 	for _, step := range []string{"rotate", "promote"} {
 		next := find(t, operator("list"), keyring.Next)
-		eventually(t, "the next key to have been published long enough",
+		eventually.True(t, "the next key to have been published long enough",
 			func() bool { return time.Now().After(next.Ready) })
 		if step == "rotate" {
 			operator("rotate")
@@ -168,7 +169,7 @@ func keysCommand(t *testing.T, s *meshtest.Stack) func(args ...string) []keyring
 	}
 }
 
-// find gives the signing key in a state.
+// find returns the signing key in a state.
 func find(t *testing.T, all []keyring.Key, state keyring.State) keyring.Key {
 	t.Helper()
 	for _, k := range all {
@@ -341,7 +342,7 @@ func (l *load) awaitCalls(kids ...string) {
 	const many = 1500
 	before := l.byKey(kids)
 	for i, kid := range kids {
-		eventually(l.t, "calls with tokens of key "+kid,
+		eventually.True(l.t, "calls with tokens of key "+kid,
 			func() bool { return l.byKey(kids)[i] >= before[i]+many })
 	}
 }

@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/sallyport/sallyport/internal/eventually"
 	"github.com/sallyport/sallyport/internal/mesh"
 	"github.com/sallyport/sallyport/internal/meshtest"
 )
@@ -33,7 +34,7 @@ func crowd(t *testing.T, s *meshtest.Stack, connections int, method, path string
 			wait.Go(func() { unfinished(ctx, http2, method, s.Endpoints().Gateway+path, edits) })
 		}
 	}
-	eventually(t, "Envoy to have the crowd's requests", func() bool {
+	eventually.True(t, "Envoy to have the crowd's requests", func() bool {
 		return active(t, s) >= before+connections*streams
 	})
 }
@@ -69,7 +70,7 @@ func active(t *testing.T, s *meshtest.Stack) int {
 	return stat(t, s, "http.gateway.downstream_rq_active")
 }
 
-// stat gives one of Envoy's figures, which must be there.
+// stat returns one of Envoy's figures, which must be there.
 func stat(t *testing.T, s *meshtest.Stack, name string) int {
 	t.Helper()
 	admin := newCaller(t, s.Endpoints().EnvoyAdmin)
@@ -189,7 +190,7 @@ func TestStrangersTakePlacesOfStrangersAlone(t *testing.T) {
 	known := get("/protected", bearer(token))
 	before := honest(t, 100, known, gateway)
 	crowd(t, s, 11, http.MethodGet, "/public")
-	eventually(t, "the places of strangers to be taken", func() bool {
+	eventually.True(t, "the places of strangers to be taken", func() bool {
 		return stat(t, s, "cluster.public.circuit_breakers.default.cx_open") == 1
 	})
 	t.Logf("99 %% within %v, before the crowd %v", honest(t, 100, known, gateway), before)
@@ -214,7 +215,7 @@ func TestSlowUploadsOfOneUserKeepNoRequestOut(t *testing.T) {
 	bob := newCaller(t, gateway).login(t, user(t, s, "bob")).Access
 	alice := newCaller(t, gateway).login(t, user(t, s, "alice")).Access
 	crowd(t, s, 2, http.MethodPost, "/protected", bearer(bob))
-	eventually(t, "the places of uploads to be taken", func() bool {
+	eventually.True(t, "the places of uploads to be taken", func() bool {
 		return stat(t, s, "cluster.upstream_streams.circuit_breakers.default.cx_open") == 1
 	})
 	honest(t, 20, post("/protected", bearer(alice)), gateway)
@@ -237,7 +238,7 @@ func TestEnvoysStatusIsSeenWhenAllConnectionsAreTaken(t *testing.T) {
 		}
 		t.Cleanup(func() { _ = conn.Close() })
 	}
-	eventually(t, "the gateway to take no more", func() bool {
+	eventually.True(t, "the gateway to take no more", func() bool {
 		_, err := newCaller(t, s.Endpoints().Gateway).try("GET", "/public", nil)
 		return err != nil
 	})

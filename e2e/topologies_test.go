@@ -16,6 +16,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"github.com/sallyport/sallyport/internal/eventually"
 	"github.com/sallyport/sallyport/internal/mesh"
 	"github.com/sallyport/sallyport/internal/meshtest"
 )
@@ -221,7 +222,7 @@ func (r *installation) stack(t *testing.T) *meshtest.Stack {
 	)
 }
 
-// data gives the servers that are no sentinels.
+// data returns the servers that are no sentinels.
 func (r *installation) data() (servers []*launched) {
 	for _, s := range r.launched {
 		if s.admin != nil {
@@ -386,7 +387,7 @@ func (r *installation) launch(t *testing.T, s *launched, lines []string) {
 
 func (r *installation) answers(t *testing.T, s *launched) {
 	t.Helper()
-	eventually(t, "a server answers at "+s.at, func() bool {
+	eventually.True(t, "a server answers at "+s.at, func() bool {
 		conn, err := net.Dial("tcp", s.at)
 		if err != nil {
 			return false
@@ -418,7 +419,7 @@ func (r *installation) restart(t *testing.T) {
 	}
 	for _, s := range r.data() {
 		c := r.client(t, s.at)
-		eventually(t, s.at+" has its replica, or its primary", func() bool {
+		eventually.True(t, s.at+" has its replica, or its primary", func() bool {
 			info := c.Info(t.Context(), "replication", "cluster").Val()
 			if strings.Contains(info, "cluster_enabled:1") &&
 				!strings.Contains(c.ClusterInfo(t.Context()).Val(), "cluster_state:ok") {
@@ -442,7 +443,7 @@ func (r *installation) client(t *testing.T, at string) *redis.Client {
 func (r *installation) await(t *testing.T, at, what string) {
 	t.Helper()
 	c := r.client(t, at)
-	eventually(t, at+" says "+what, func() bool {
+	eventually.True(t, at+" says "+what, func() bool {
 		return strings.Contains(c.Info(t.Context(), "replication").Val(), what) &&
 			strings.Contains(c.Info(t.Context(), "replication").Val(), "state=online")
 	})

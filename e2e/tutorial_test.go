@@ -83,8 +83,8 @@ type block struct {
 	says     []*regexp.Regexp
 }
 
-// pageBlocks gives the blocks of a page: those marked sh are commands, one marked text is what the
-// commands before it print.
+// pageBlocks returns the blocks of a page: those marked sh are commands, one marked text is what
+// the commands before it print.
 func pageBlocks(t *testing.T, page string) []block {
 	t.Helper()
 	var blocks []block

@@ -15,7 +15,7 @@ import (
 
 const root = "../.."
 
-// parsed gives the syntax of Go files.
+// parsed returns the syntax of Go files.
 func parsed(t *testing.T, pattern string) (files []*ast.File) {
 	t.Helper()
 	names, err := filepath.Glob(filepath.Join(root, pattern))

@@ -185,7 +185,7 @@ func (w *world) timed(e Event, at *node, do func(*Event)) Event {
 	do(&e)
 	e.End = w.now()
 	if at.current() == before {
-		e.Life = before
+		e.Run = before
 	}
 	w.record(e)
 	return e
@@ -255,7 +255,7 @@ func (w *world) timedLater(e Event, at *node, do func(*Event)) Event {
 	do(&e)
 	e.End = w.now()
 	if at.current() == before {
-		e.Life = before
+		e.Run = before
 	}
 	return e
 }

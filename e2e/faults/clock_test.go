@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// movesClock says that the fault moves a wall clock.
+// movesClock reports whether the fault moves a wall clock.
 func (i Injection) movesClock() bool {
 	return i.Kind == GateClock || i.Kind == IssuerClock || i.Kind == RedisClock
 }

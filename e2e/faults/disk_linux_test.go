@@ -11,7 +11,7 @@ import (
 // diskSize is what a Redis may fill that is to find its disk full: far more than a schedule writes.
 const diskSize = "48m"
 
-// canFill says whether disks can be made that are small enough to be filled.
+// canFill reports whether disks can be made that are small enough to be filled.
 func canFill() bool { return os.Geteuid() == 0 }
 
 // mountSmall puts a small disk at dir, and gives what takes it away.

@@ -132,7 +132,7 @@ type identity struct {
 	old  time.Duration // how long ago it says that it was made
 }
 
-// factsOf gives what selectors name in the tokens of a user's sessions.
+// factsOf returns what selectors name in the tokens of a user's sessions.
 func (w *world) factsOf(u user) Facts {
 	return Facts{Issuer: issuerName, Subject: u.name, Client: "sallyport", Tenant: u.tenant}
 }

@@ -62,7 +62,7 @@ const (
 	headKey = "{sallyport}:rev:head"
 )
 
-// loses says whether a fault of a kind can make Redis lose sessions that it had acknowledged.
+// loses reports whether a fault of a kind can make Redis lose sessions that it had acknowledged.
 func (w *world) loses(k Kind) bool {
 	switch k {
 	case FlushAll, EmptyDisk, OldDisk, Failover, StaleReplica, Deposed:
@@ -88,7 +88,7 @@ func sleep(ctx context.Context, d time.Duration) bool {
 	}
 }
 
-// victim gives the primary that a fault hurts: in a cluster every other time the log's, else that
+// victim returns the primary that a fault hurts: in a cluster every other time the log's, else that
 // of another shard, which holds sessions.
 func (w *world) victim(ctx context.Context, i Injection) *server {
 	if w.plan.Topology == Cluster && i.Pick%2 == 1 {
@@ -100,7 +100,7 @@ func (w *world) victim(ctx context.Context, i Injection) *server {
 func (w *world) gateOf(i Injection) *gate     { return w.gates[i.Pick%len(w.gates)] }
 func (w *world) issuerOf(i Injection) *issuer { return w.issuers[i.Pick%len(w.issuers)] }
 
-// everybody gives the names of all daemons.
+// everybody returns the names of all daemons.
 func (w *world) everybody() (names []string) {
 	for _, i := range w.issuers {
 		names = append(names, i.name)
@@ -246,7 +246,7 @@ func (w *world) fullDisk(ctx context.Context, i Injection) error {
 	return s.restart(ctx)
 }
 
-// onLog gives a fault that is a command on the log's primary.
+// onLog returns a fault that is a command on the log's primary.
 func (w *world) onLog(command ...any) func(context.Context, Injection) error {
 	return func(ctx context.Context, _ Injection) error { return w.command(ctx, w.primary, command...) }
 }
@@ -439,7 +439,7 @@ func (w *world) cutBus(ctx context.Context, i Injection) error {
 	return nil
 }
 
-// among gives the ways on which a cluster's node and all others gossip.
+// among returns the ways on which a cluster's node and all others gossip.
 func among(s *server, servers []*server) []pair {
 	ways := []pair{{to: busOf(s.name)}}
 	for _, other := range servers {

@@ -7,15 +7,15 @@ import (
 	"time"
 )
 
-// Judge gives every promise that the history shows to be broken, with the part of the history that
-// shows it. It knows of the promises what a client can see:
+// Judge returns every promise that the history shows to be broken, with the part of the history
+// that shows it. It knows of the promises what a client can see:
 //
 //	S1  what was acknowledged is in force max_staleness later, or, when all was found to be well after it, from then on
 //	    (endedStaysEnded); where the answer says that all gates have applied it, at once (waitedIsApplied). That p99 is at most
 //	    50 ms is measured elsewhere.
-//	S2  a gate that nothing from Redis can reach allows nothing once that has lasted max_staleness, and nothing at all in a life
+//	S2  a gate that nothing from Redis can reach allows nothing once that has lasted max_staleness, and nothing at all in a run
 //	    that began since (isolatedKnowsNothing)
-//	S3  what a gate has denied as revoked, it never allows in the same life (deniedStaysDenied)
+//	S3  what a gate has denied as revoked, it never allows in the same run (deniedStaysDenied)
 //	S4  S1, for what was acknowledged before or during a fault, and for gates started since (endedStaysEnded)
 //	S5  one refresh token has one successor and does not work after the grace (refreshWorksOnce); within it, it is not refused,
 //	    its successor spent or not (spentIsRepeated); its reuse ends the session (ended, endedStaysEnded)
@@ -78,7 +78,7 @@ type judge struct {
 // story is what happened to one session, in the order of beginnings.
 type story struct {
 	id      string
-	born    *Event // its Login or Mint
+	begun   *Event // its Login or Mint
 	calls   []*Event
 	changes []*Event          // what its clients did to it: logins, refreshes and logouts
 	minted  map[string]*Event // by access token
@@ -100,8 +100,8 @@ func (j *judge) add(e *Event) {
 		s.calls = append(s.calls, e)
 		return
 	}
-	if s.born == nil && (e.Op == Login || e.Op == Mint) {
-		s.born = e
+	if s.begun == nil && (e.Op == Login || e.Op == Mint) {
+		s.begun = e
 	}
 	s.changes = append(s.changes, e)
 	if e.Token != "" && e.Status == 200 {
@@ -136,7 +136,7 @@ func spanOf(events ...*Event) Span {
 
 func overlap(a, b Span) bool { return a.From <= b.To && b.From <= a.To }
 
-// any says whether there is a span that overlaps a stretch of time and is what is asked for.
+// any reports whether there is a span that overlaps a stretch of time and is what is asked for.
 func (j *judge) any(from, to time.Duration, wanted func(*Span) bool) bool {
 	return slices.ContainsFunc(j.Spans,
 		func(s Span) bool { return overlap(s, Span{From: from, To: to}) && wanted(&s) })
@@ -146,7 +146,7 @@ func (j *judge) faulty(from, to time.Duration) bool {
 	return j.any(from, to, func(s *Span) bool { return s.Kind == Fault })
 }
 
-// lossy says whether Redis may have lost sessions between two times.
+// lossy reports whether Redis may have lost sessions between two times.
 func (j *judge) lossy(from, to time.Duration) bool {
 	return j.any(from, to, func(s *Span) bool { return s.Kind == Fault && s.Loses || j.unplanned(s) })
 }
@@ -154,13 +154,13 @@ func (j *judge) lossy(from, to time.Duration) bool {
 // electing is how long after a fault its consequences may still make Redis choose other primaries.
 const electing = 5 * time.Second
 
-// unplanned says that Redis chose another primary although no fault gave it cause: the machine was
-// too busy for it.
+// unplanned reports whether Redis chose another primary although no fault gave it cause: the
+// machine was too busy for it.
 func (j *judge) unplanned(s *Span) bool {
 	return s.Kind == Promoted && !j.faulty(s.From-electing, s.To)
 }
 
-// doubt says why what happened in a stretch of time proves nothing of a promise that holds while
+// doubt returns why what happened in a stretch of time proves nothing of a promise that holds while
 // all is well, or within a time.
 func (j *judge) doubt(from, to time.Duration) string {
 	switch {
@@ -172,8 +172,8 @@ func (j *judge) doubt(from, to time.Duration) string {
 	return ""
 }
 
-// overBudget says why a revocation may be lost all the same: there was one more fault than the plan
-// has.
+// overBudget returns why a revocation may be lost all the same: there was one more fault than the
+// plan has.
 func (j *judge) overBudget(from, to time.Duration) string {
 	if j.any(from, to, j.unplanned) {
 		return "Redis changed its primary by itself"
@@ -181,8 +181,8 @@ func (j *judge) overBudget(from, to time.Duration) string {
 	return ""
 }
 
-// bornAfter says that the gate's life at the call began after t.
-func (j *judge) bornAfter(e *Event, t time.Duration) bool {
-	births := j.Births[e.At]
-	return e.Life > 0 && e.Life <= len(births) && births[e.Life-1] > t
+// startedAfter reports whether the gate's run at the call began after t.
+func (j *judge) startedAfter(e *Event, t time.Duration) bool {
+	starts := j.Starts[e.At]
+	return e.Run > 0 && e.Run <= len(starts) && starts[e.Run-1] > t
 }

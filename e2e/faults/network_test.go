@@ -156,7 +156,7 @@ func (n *network) name() {
 	}
 }
 
-// rule gives what holds for a pair. The caller holds the lock.
+// rule returns what holds for a pair. The caller holds the lock.
 func (n *network) rule(p pair) (m manner) {
 	for _, key := range []pair{p, {p.from, ""}, {"", p.to}, {"", ""}} {
 		for _, one := range n.rules[key] {

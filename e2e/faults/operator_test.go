@@ -110,7 +110,7 @@ func (c *client) endTenant() {
 	}
 }
 
-// ownOf gives the client's sessions of a user.
+// ownOf returns the client's sessions of a user.
 func (c *client) ownOf(u user) (mine []*session) {
 	for _, s := range c.own {
 		if s.facts.Issuer == issuerName && s.facts.Subject == u.name {

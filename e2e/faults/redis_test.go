@@ -277,10 +277,10 @@ func (s *server) answers(ctx context.Context) error {
 	return err
 }
 
-// primary gives the server that holds the log, as those who choose primaries see it.
+// primary returns the server that holds the log, as those who choose primaries see it.
 func (w *world) primary(ctx context.Context) *server { return w.primaryOf(ctx, w.logShard) }
 
-// primaryOf gives the primary of a shard.
+// primaryOf returns the primary of a shard.
 func (w *world) primaryOf(ctx context.Context, shard int) *server {
 	switch w.plan.Topology {
 	case Cluster:
@@ -291,7 +291,7 @@ func (w *world) primaryOf(ctx context.Context, shard int) *server {
 	return w.servers[0]
 }
 
-// sentinelPrimary gives the server that most sentinels hold to be the primary.
+// sentinelPrimary returns the server that most sentinels hold to be the primary.
 func (w *world) sentinelPrimary(ctx context.Context) *server {
 	votes := map[string]int{}
 	for _, s := range w.sentinels {
@@ -312,7 +312,7 @@ func (w *world) sentinelPrimary(ctx context.Context) *server {
 	return best
 }
 
-// others gives the servers of a primary's shard besides itself, in an order that pick chooses.
+// others returns the servers of a primary's shard besides itself, in an order that pick chooses.
 func (w *world) others(primary *server, pick int) []*server {
 	var others []*server
 	for i := range w.servers {
@@ -323,8 +323,8 @@ func (w *world) others(primary *server, pick int) []*server {
 	return others
 }
 
-// redisWell says why Redis is not yet as it should be: primaries that all agree on, take writes and
-// have all their replicas.
+// redisWell returns why Redis is not yet as it should be: primaries that all agree on, take writes
+// and have all their replicas.
 func (w *world) redisWell(ctx context.Context) error {
 	switch w.plan.Topology {
 	case Cluster:
@@ -356,7 +356,7 @@ func (w *world) sentinelsWell(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-// follows says why a replica does not follow a primary.
+// follows returns why a replica does not follow a primary.
 func (s *server) follows(ctx context.Context, primary *server) error {
 	role, err := s.client.Do(ctx, "ROLE").Slice()
 	if err == nil &&
@@ -369,7 +369,7 @@ func (s *server) follows(ctx context.Context, primary *server) error {
 	return nil
 }
 
-// sentinelEpoch gives the epoch of the newest primary that a sentinel knows.
+// sentinelEpoch returns the epoch of the newest primary that a sentinel knows.
 func (s *server) sentinelEpoch(ctx context.Context) (int64, error) {
 	facts, err := s.client.Do(ctx, "SENTINEL", "MASTER", masterName).StringSlice()
 	for i := 0; i+1 < len(facts); i += 2 {

@@ -65,7 +65,7 @@ func Run(ctx context.Context, plan Plan, dir, binaries string, redis Redis) (*Re
 	select {
 	case err := <-w.processes.Failed():
 		r.Violations = append(r.Violations,
-			Violation{Promise: "running", What: "a process died by itself", Slice: []string{err.Error()}})
+			Violation{Promise: "running", What: "a process exited by itself", Slice: []string{err.Error()}})
 	default:
 	}
 	return r, errors.Join(err, w.end())
@@ -81,10 +81,10 @@ func (w *world) history() *History {
 		ConvergeLimit: convergeLimit,
 		Events:        w.events,
 		Spans:         w.spans,
-		Births:        map[string][]time.Duration{},
+		Starts:        map[string][]time.Duration{},
 	}
 	for name, n := range w.nodes {
-		h.Births[name] = n.births
+		h.Starts[name] = n.starts
 	}
 	return h
 }
@@ -221,8 +221,8 @@ func (w *world) well(ctx context.Context) error {
 	return nil
 }
 
-// fresh says why a gate's copy has not been confirmed just now. A gate is ready as long as an older
-// confirmation lasts; only from a new one on can it sit out what may come.
+// fresh returns why a gate's copy has not been confirmed just now. A gate is ready as long as an
+// older confirmation lasts; only from a new one on can it sit out what may come.
 func (w *world) fresh(ctx context.Context, g *gate) error {
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, g.admin+"/metrics", nil)
 	if err != nil {
@@ -243,7 +243,8 @@ func (w *world) fresh(ctx context.Context, g *gate) error {
 	return errors.Join(err, fmt.Errorf("%s does not say how stale it is", g.name))
 }
 
-// works says whether a session can be begun and ended at an issuer, with every gate following.
+// works returns why no session can be begun and ended at an issuer, with every gate following; nil
+// when one can.
 func (w *world) works(i *issuer) error {
 	s := w.login(i, prober)
 	if s == nil {
@@ -373,7 +374,7 @@ func (w *world) watchPromotions(ctx context.Context, stop <-chan struct{}) {
 	}
 }
 
-// promotions gives a number that grows with every choice of a primary: the newest epoch that
+// promotions returns a number that grows with every choice of a primary: the newest epoch that
 // anybody knows who may vote.
 func (w *world) promotions(ctx context.Context) (newest int64) {
 	ctx, cancel := context.WithTimeout(ctx, 300*time.Millisecond)

@@ -70,9 +70,9 @@ type node struct {
 	slept time.Duration // by how much its monotonic clock is behind
 
 	mu     sync.Mutex
-	life   int  // which one it is in, or was in
+	run    int  // which one it is in, or was in
 	up     bool // whether it is in it
-	births []time.Duration
+	starts []time.Duration
 }
 
 type issuer struct {
@@ -86,7 +86,7 @@ type gate struct {
 	check authv3.AuthorizationClient
 }
 
-// now gives the time of the history.
+// now returns the time of the history.
 func (w *world) now() time.Duration { return time.Since(w.began) }
 
 // start starts a process.
@@ -100,7 +100,7 @@ func (w *world) start(ctx context.Context, spec mesh.Spec) (*node, error) {
 	if spec.Path == w.redis.Server {
 		spec.Env = append(spec.Env, meshtest.PreloadedClock(w.binaries))
 	}
-	n.born()
+	n.started()
 	if n.child, err = w.processes.Start(ctx, spec); err != nil {
 		return nil, err
 	}
@@ -110,21 +110,21 @@ func (w *world) start(ctx context.Context, spec mesh.Spec) (*node, error) {
 	return n, nil
 }
 
-func (n *node) born() {
+func (n *node) started() {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	n.life, n.up = n.life+1, true
-	n.births = append(n.births, time.Since(n.began))
+	n.run, n.up = n.run+1, true
+	n.starts = append(n.starts, time.Since(n.began))
 }
 
-// current gives the number of the life the process is in, 0 when it is in none.
+// current returns the number of the run the process is in, 0 when it is in none.
 func (n *node) current() int {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if !n.up {
 		return 0
 	}
-	return n.life
+	return n.run
 }
 
 // kill ends the process with SIGKILL.
@@ -137,7 +137,7 @@ func (n *node) kill() error {
 
 // restart starts it again.
 func (n *node) restart(ctx context.Context) error {
-	n.born()
+	n.started()
 	return n.child.Restart(ctx)
 }
 
@@ -208,7 +208,7 @@ func (w *world) end() error {
 	return err
 }
 
-// limitDisk gives a server a small disk when the plan wants to fill it.
+// limitDisk returns a server a small disk when the plan wants to fill it.
 func (w *world) limitDisk(dir string) error {
 	wanted := slices.ContainsFunc(w.plan.Rounds, func(round []Injection) bool {
 		return slices.ContainsFunc(round, func(i Injection) bool { return i.Kind == FullDisk })

@@ -82,7 +82,7 @@ func (p *ports) hold(file *os.File) {
 	}
 }
 
-// release gives all ports back.
+// release returns all ports back.
 func (p *ports) release() error {
 	var errs []error
 	for _, file := range p.held {

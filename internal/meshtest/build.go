@@ -13,7 +13,7 @@ import (
 	"github.com/sallyport/sallyport/internal/mesh"
 )
 
-// Root gives the folder of this working tree: the one with go.mod.
+// Root returns the folder of this working tree: the one with go.mod.
 func Root(t testing.TB) string {
 	t.Helper()
 	dir, err := os.Getwd()
@@ -95,7 +95,7 @@ func build(root, folder string, flags ...string) (string, error) {
 	return dir, nil
 }
 
-// Envoy gives the path of the real Envoy. Without one the test fails and says how to get it.
+// Envoy returns the path of the real Envoy. Without one the test fails and says how to get it.
 func Envoy(t testing.TB) string {
 	t.Helper()
 	path, err := mesh.FindEnvoy(Root(t))
@@ -105,7 +105,7 @@ func Envoy(t testing.TB) string {
 	return path
 }
 
-// RedisServer gives the path of the real redis-server. Without one the test fails and says how to
+// RedisServer returns the path of the real redis-server. Without one the test fails and says how to
 // get it.
 func RedisServer(t testing.TB) string {
 	t.Helper()

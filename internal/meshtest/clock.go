@@ -48,7 +48,7 @@ func (c *Clock) Move(wall, monotonic time.Duration) error {
 	return nil
 }
 
-// PreloadedClock gives what a program like redis-server must have in its environment besides
+// PreloadedClock returns what a program like redis-server must have in its environment besides
 // [Clock.Env], so that its wall clock is moved. binaries is the folder from [MovableBinaries], or
 // another with the library from [BuildPreloaded].
 func PreloadedClock(binaries string) string {

@@ -38,7 +38,7 @@ type Place struct {
 	Certificate, Key string
 }
 
-// Settings gives the lines of a server's file: those that are deployed, with its folder, its port
+// Settings returns the lines of a server's file: those that are deployed, with its folder, its port
 // and its files in the places of theirs. A setting that is to be replaced and is not there is an
 // error: the files would no longer be those that are tried.
 func (d DeployedRedis) Settings(p Place) ([]string, error) {
@@ -85,7 +85,7 @@ func (d DeployedRedis) Settings(p Place) ([]string, error) {
 	return lines, nil
 }
 
-// Users gives the access list with the passwords of the users that it names.
+// Users returns the access list with the passwords of the users that it names.
 func (d DeployedRedis) Users(passwords map[string]string) (string, error) {
 	list := d.users
 	for user, password := range passwords {
@@ -107,7 +107,7 @@ const (
 		"+config|rewrite +client|setname +client|kill +script|kill\n"
 )
 
-// ServerUsers gives the lines of the users replica and sentinel, with one password.
+// ServerUsers returns the lines of the users replica and sentinel, with one password.
 func ServerUsers(password string) string {
 	return fmt.Sprintf(replicaUser+sentinelUser, password, password)
 }

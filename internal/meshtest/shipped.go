@@ -57,7 +57,7 @@ func RunShipped(t testing.TB, o *mesh.Options, changes ...Change) {
 	}
 }
 
-// readdressed says how the addresses of the shipped file become those of the mesh's own.
+// readdressed returns what turns the addresses of the shipped file into those of the mesh's own.
 func readdressed(t testing.TB, own string, changes []Change) []Change {
 	type address struct {
 		Address struct {
@@ -121,7 +121,7 @@ func readdressed(t testing.TB, own string, changes []Change) []Change {
 	return here
 }
 
-// Status gives the address of the status listener of a mesh that runs the shipped file.
+// Status returns the address of the status listener of a mesh that runs the shipped file.
 func (s *Stack) Status() string {
 	s.t.Helper()
 	request, err := s.HTTP.Get(s.Endpoints().EnvoyAdmin + "/listeners?format=json")

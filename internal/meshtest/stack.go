@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/sallyport/sallyport/internal/eventually"
 	"github.com/sallyport/sallyport/internal/mesh"
 )
 
@@ -73,7 +74,7 @@ func Start(t testing.TB, o Options) *Stack {
 	return s
 }
 
-// For gives the same stack for use in a subtest: what fails there, fails that.
+// For returns the same stack for use in a subtest: what fails there, fails that.
 func (s *Stack) For(t testing.TB) *Stack {
 	other := *s
 	other.t = t
@@ -112,7 +113,7 @@ func (s *Stack) recorder(next http.Handler) http.Handler {
 	})
 }
 
-// Seen gives all requests that have reached the upstream so far, or since the last Forget.
+// Seen returns all requests that have reached the upstream so far, or since the last Forget.
 func (s *Stack) Seen() []mesh.Received {
 	s.seen.mu.Lock()
 	defer s.seen.mu.Unlock()
@@ -126,12 +127,8 @@ func (s *Stack) Forget() {
 	s.seen.requests = nil
 }
 
-// Eventually waits for a condition, and fails the test when it does not come to pass within 30 s.
+// Eventually is eventually.True for the stack's test.
 func (s *Stack) Eventually(what string, condition func() bool) {
 	s.t.Helper()
-	for deadline := time.Now().Add(30 * time.Second); !condition(); time.Sleep(5 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			s.t.Fatalf("not within 30s: %s", what)
-		}
-	}
+	eventually.True(s.t, what, condition)
 }
