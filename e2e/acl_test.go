@@ -26,12 +26,19 @@ func TestTheDeployedAccessListIsEnoughAndNoMore(t *testing.T) {
 
 	for user, forbidden := range map[string][]string{
 		"gate": {
-			"XADD {sallyport}:rev:log * a b", "HSET {sallyport}:rev:head seq 0", "DEL {sallyport}:rev:log", "HSET {sallyport}:replicas a b", "DEL {sallyport}:replica:1",
-			"SET {sallyport}:replica:100 x", "APPEND {sallyport}:replica:1 x", "XTRIM {sallyport}:rev:log MAXLEN 0",
-			"XDEL {sallyport}:rev:log 1-0", "EVALSHA 0 0", "EVAL return 0", "FCALL x 0", "GET any", "HGETALL " + session(t, address, passwords["issuer"]),
-			"FLUSHALL", "FLUSHDB", "KEYS *", "SCAN 0", "CONFIG GET *", "SHUTDOWN", "ACL LIST", "MONITOR", "REPLICAOF NO ONE", "CLIENT KILL ID 1", "PUBLISH a b", "SUBSCRIBE a",
+			"XADD {sallyport}:rev:log * a b", "HSET {sallyport}:rev:head seq 0",
+			"DEL {sallyport}:rev:log", "HSET {sallyport}:replicas a b",
+			"DEL {sallyport}:replica:1", "SET {sallyport}:replica:100 x",
+			"APPEND {sallyport}:replica:1 x", "XTRIM {sallyport}:rev:log MAXLEN 0",
+			"XDEL {sallyport}:rev:log 1-0", "EVALSHA 0 0", "EVAL return 0", "FCALL x 0", "GET any",
+			"HGETALL " + session(t, address, passwords["issuer"]),
+			"FLUSHALL", "FLUSHDB", "KEYS *", "SCAN 0", "CONFIG GET *", "SHUTDOWN", "ACL LIST",
+			"MONITOR", "REPLICAOF NO ONE", "CLIENT KILL ID 1", "PUBLISH a b", "SUBSCRIBE a",
 		},
-		"issuer": {"FLUSHALL", "FLUSHDB", "KEYS *", "CONFIG SET appendonly no", "SHUTDOWN", "ACL LIST", "MONITOR", "REPLICAOF NO ONE", "SWAPDB 0 1", "PUBLISH a b"},
+		"issuer": {
+			"FLUSHALL", "FLUSHDB", "KEYS *", "CONFIG SET appendonly no", "SHUTDOWN", "ACL LIST",
+			"MONITOR", "REPLICAOF NO ONE", "SWAPDB 0 1", "PUBLISH a b",
+		},
 	} {
 		client := redis.NewClient(
 			&redis.Options{Addr: address, Username: user, Password: passwords[user]})

@@ -38,8 +38,12 @@ func TestAttacks(t *testing.T) {
 		{"92_storage_error", (*besieged).storageError},
 		{"86_flushall", func(b *besieged) { b.survives(func() { b.do("FLUSHALL") }) }},
 		{"86_flushall_before_a_log_out_everywhere", (*besieged).flushedBeforeALogout},
-		{"87_trimmed_log", func(b *besieged) { b.survives(func() { b.do("XTRIM", "{sallyport}:rev:log", "MAXLEN", 1) }) }},
-		{"90_dropped_connection_and_missed_entries", func(b *besieged) { b.survives(func() { b.do("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes") }) }},
+		{"87_trimmed_log", func(b *besieged) {
+			b.survives(func() { b.do("XTRIM", "{sallyport}:rev:log", "MAXLEN", 1) })
+		}},
+		{"90_dropped_connection_and_missed_entries", func(b *besieged) {
+			b.survives(func() { b.do("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes") })
+		}},
 		{"91_log_id_goes_back", (*besieged).logGoesBack},
 		{"91_older_disk_with_the_session_in_it", (*besieged).olderDiskRevivesNoSession},
 		{"85_gate_restarts_while_redis_is_down", (*besieged).gateRestartsWithoutRedis},
@@ -303,9 +307,15 @@ func (b *besieged) gateRestartsWithoutRedis() {
 func (b *besieged) storageError() {
 	pair := b.calls.login(b.T, b.bob)
 	forms := map[string]func() answer{
-		"logout":                  func() answer { return b.calls.send(b.T, "POST", "/logout", nil, bearer(pair.Access)) },
-		"logout by refresh token": func() answer { return b.calls.post(b.T, "/logout", map[string]string{"refresh_token": pair.Refresh}) },
-		"log out everywhere":      func() answer { return b.calls.send(b.T, "POST", "/logout?everywhere=true", nil, bearer(pair.Access)) },
+		"logout": func() answer {
+			return b.calls.send(b.T, "POST", "/logout", nil, bearer(pair.Access))
+		},
+		"logout by refresh token": func() answer {
+			return b.calls.post(b.T, "/logout", map[string]string{"refresh_token": pair.Refresh})
+		},
+		"log out everywhere": func() answer {
+			return b.calls.send(b.T, "POST", "/logout?everywhere=true", nil, bearer(pair.Access))
+		},
 	}
 	stopped := b.stack.Child("redis")
 	if err := stopped.Signal(syscall.SIGSTOP); err != nil {
@@ -546,7 +556,8 @@ func (b *besieged) disabledUserRefreshes() {
 		b.Errorf("a disabled user's other refresh: %d %s", a.status, a.body)
 	}
 	if a := b.calls.post(b.T, "/login",
-		map[string]string{"username": b.bob.Name, "password": b.bob.Password}); a.status != http.StatusUnauthorized {
+		map[string]string{"username": b.bob.Name, "password": b.bob.Password},
+	); a.status != http.StatusUnauthorized {
 		b.Errorf("a disabled user's login: %d %s", a.status, a.body)
 	}
 	b.calls.get(b.T, "/protected", bearer(b.refresh(alice.Refresh).tokens(b.T).Access)).reached(b.T)

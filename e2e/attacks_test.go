@@ -167,8 +167,10 @@ func TestATokenCausesNoRequest(t *testing.T) {
 	trap := "http://" + listener.Addr().String()
 	head := setup.Key.Header("at+jwt")
 	for name, token := range map[string]string{
-		"jku": setup.Key.Token(head.And("jku", josetest.Text(trap+"/jwks.json")).JSON(), setup.Claims.JSON()),
-		"x5u": setup.Key.Token(head.And("x5u", josetest.Text(trap+"/cert.pem")).JSON(), setup.Claims.JSON()),
+		"jku": setup.Key.Token(
+			head.And("jku", josetest.Text(trap+"/jwks.json")).JSON(), setup.Claims.JSON()),
+		"x5u": setup.Key.Token(
+			head.And("x5u", josetest.Text(trap+"/cert.pem")).JSON(), setup.Claims.JSON()),
 		"kid": setup.Key.Token(head.With("kid", josetest.Text(trap+"/key")).JSON(), setup.Claims.JSON()),
 		"iss": setup.Key.Token(head.JSON(), setup.Claims.With("iss", josetest.Text(trap)).JSON()),
 		"aud": setup.Key.Token(head.JSON(), setup.Claims.With("aud", josetest.Text(trap)).JSON()),
@@ -184,7 +186,8 @@ func TestATokenCausesNoRequest(t *testing.T) {
 		t.Fatal(err)
 	}
 	conn.Close()
-	eventually.True(t, "the trap to notice the test's own visit", func() bool { return asked.Load() > 0 })
+	eventually.True(t, "the trap to notice the test's own visit",
+		func() bool { return asked.Load() > 0 })
 	if err := listener.Close(); err != nil {
 		t.Fatal(err)
 	}
@@ -229,7 +232,8 @@ func TestTheTwinOfARevokedTokenIsRevoked(t *testing.T) {
 		t.Fatalf("logout: %d %s", a.status, a.body)
 	}
 	for name, twin := range twins {
-		t.Run(name,
-			func(t *testing.T) { c.get(t, "/protected", bearer(twin)).refused(t, 401, "invalid_token", "revoked") })
+		t.Run(name, func(t *testing.T) {
+			c.get(t, "/protected", bearer(twin)).refused(t, 401, "invalid_token", "revoked")
+		})
 	}
 }

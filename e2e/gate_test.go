@@ -62,7 +62,10 @@ func TestAClientCannotNameItself(t *testing.T) {
 	token := c.login(t, user(t, s, "bob")).Access
 	var spoofed []edit
 	for _, name := range identity {
-		for _, spelling := range []string{name, strings.ToUpper(name), strings.ReplaceAll(name, "-", "_"), strings.ReplaceAll(name, "-", "."), strings.Replace(name, "-", "_", 1)} {
+		for _, spelling := range []string{
+			name, strings.ToUpper(name), strings.ReplaceAll(name, "-", "_"),
+			strings.ReplaceAll(name, "-", "."), strings.Replace(name, "-", "_", 1),
+		} {
 			spoofed = append(spoofed, func(r *http.Request) { r.Header[spelling] = []string{"mallory"} })
 		}
 	}
@@ -103,7 +106,9 @@ func TestOneTokenFromOnePlace(t *testing.T) {
 				"two Authorization, good first": {bearer(token), bearer("garbage")},
 				"two Authorization, good last":  {bearer("garbage"), bearer(token)},
 				"joined by hand":                {header("Authorization", "Bearer "+token+", Bearer "+token)},
-				"x-access-token twice":          {header("x-access-token", token), header("x-access-token", token)},
+				"x-access-token twice": {
+					header("x-access-token", token), header("x-access-token", token),
+				},
 			} {
 				t.Run(name, func(t *testing.T) {
 					a := c.get(t, "/protected", edits...)

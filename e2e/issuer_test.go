@@ -57,8 +57,11 @@ func TestLoginRefusals(t *testing.T) {
 	c := newCaller(t, s.Endpoints().Gateway)
 	alice := user(t, s, "alice")
 	valid := fmt.Sprintf(`{"username":%q,"password":%q}`, alice.Name, alice.Password)
-	asJSON := header("Content-Type", "application/json")
+	asJSON := []edit{header("Content-Type", "application/json")}
+	asForm := []edit{header("Content-Type", "application/x-www-form-urlencoded")}
 
+	const wrong, invalid = "invalid_credentials", "invalid_request"
+	long := `{"username":"alice","password":"` + strings.Repeat("x", 64<<10) + `"}`
 	for _, row := range []struct {
 		name   string
 		method string
@@ -67,20 +70,20 @@ func TestLoginRefusals(t *testing.T) {
 		status int
 		code   string
 	}{
-		{"wrong password", "POST", `{"username":"alice","password":"not it"}`, []edit{asJSON}, 401, "invalid_credentials"},
-		{"unknown name", "POST", `{"username":"nobody","password":"not it"}`, []edit{asJSON}, 401, "invalid_credentials"},
-		{"empty body", "POST", ``, []edit{asJSON}, 400, "invalid_request"},
-		{"half an object", "POST", `{"username":"alice"`, []edit{asJSON}, 400, "invalid_request"},
-		{"no password", "POST", `{"username":"alice"}`, []edit{asJSON}, 400, "invalid_request"},
-		{"a password that is a number", "POST", `{"username":"alice","password":1}`, []edit{asJSON}, 400, "invalid_request"},
-		{"an array", "POST", `[]`, []edit{asJSON}, 400, "invalid_request"},
-		{"something after the object", "POST", valid + `{}`, []edit{asJSON}, 400, "invalid_request"},
-		{"a name twice", "POST", `{"username":"bob",` + valid[1:], []edit{asJSON}, 400, "invalid_request"},
-		{"a form", "POST", `username=alice&password=x`, []edit{header("Content-Type", "application/x-www-form-urlencoded")}, 415, "unsupported_media_type"},
+		{"wrong password", "POST", `{"username":"alice","password":"not it"}`, asJSON, 401, wrong},
+		{"unknown name", "POST", `{"username":"nobody","password":"not it"}`, asJSON, 401, wrong},
+		{"empty body", "POST", ``, asJSON, 400, invalid},
+		{"half an object", "POST", `{"username":"alice"`, asJSON, 400, invalid},
+		{"no password", "POST", `{"username":"alice"}`, asJSON, 400, invalid},
+		{"a number as password", "POST", `{"username":"alice","password":1}`, asJSON, 400, invalid},
+		{"an array", "POST", `[]`, asJSON, 400, invalid},
+		{"something after the object", "POST", valid + `{}`, asJSON, 400, invalid},
+		{"a name twice", "POST", `{"username":"bob",` + valid[1:], asJSON, 400, invalid},
+		{"a form", "POST", `username=alice&password=x`, asForm, 415, "unsupported_media_type"},
 		{"no content type", "POST", valid, nil, 415, "unsupported_media_type"},
-		{"over 64 KiB", "POST", `{"username":"alice","password":"` + strings.Repeat("x", 64<<10) + `"}`, []edit{asJSON}, 413, "request_too_large"},
+		{"over 64 KiB", "POST", long, asJSON, 413, "request_too_large"},
 		{"GET", "GET", ``, nil, 405, "method_not_allowed"},
-		{"PUT", "PUT", valid, []edit{asJSON}, 405, "method_not_allowed"},
+		{"PUT", "PUT", valid, asJSON, 405, "method_not_allowed"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			a := c.send(t, row.method, "/login", []byte(row.body), row.edits...)
@@ -203,8 +206,12 @@ func TestLogoutEndsTheSession(t *testing.T) {
 		name   string
 		logout func(tokens) answer
 	}{
-		{"by access token", func(p tokens) answer { return c.send(t, "POST", "/logout", nil, bearer(p.Access)) }},
-		{"by refresh token", func(p tokens) answer { return c.post(t, "/logout", map[string]string{"refresh_token": p.Refresh}) }},
+		{"by access token", func(p tokens) answer {
+			return c.send(t, "POST", "/logout", nil, bearer(p.Access))
+		}},
+		{"by refresh token", func(p tokens) answer {
+			return c.post(t, "/logout", map[string]string{"refresh_token": p.Refresh})
+		}},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			older := c.login(t, user(t, s, "bob"))
@@ -300,7 +307,8 @@ func TestNothingIsAcknowledgedThatWasNotStored(t *testing.T) {
 	}
 
 	for name, a := range map[string]answer{
-		"login":                  c.post(t, "/login", map[string]string{"username": alice.Name, "password": alice.Password}),
+		"login": c.post(t, "/login",
+			map[string]string{"username": alice.Name, "password": alice.Password}),
 		"refresh":                c.post(t, "/refresh", map[string]string{"refresh_token": pair.Refresh}),
 		"logout":                 c.send(t, "POST", "/logout", nil, bearer(pair.Access)),
 		"logout by refreshtoken": c.post(t, "/logout", map[string]string{"refresh_token": pair.Refresh}),

@@ -81,9 +81,9 @@ func TestAStolenKeyIsRevokedEverywhereInOneStep(t *testing.T) {
 	}
 
 	program := filepath.Join(meshtest.Binaries(t, false), "sallyport")
-	out, err := exec.CommandContext(t.Context(), program, "keys", "revoke", thief.Key.ID, "--dir", s.Endpoints().KeyDir,
-		"--issuer-admin", s.Endpoints().IssuerAdmin, "--token-file", s.Endpoints().AdminTokenFile).
-		CombinedOutput()
+	out, err := exec.CommandContext(t.Context(), program, "keys", "revoke", thief.Key.ID,
+		"--dir", s.Endpoints().KeyDir, "--issuer-admin", s.Endpoints().IssuerAdmin,
+		"--token-file", s.Endpoints().AdminTokenFile).CombinedOutput()
 	if err != nil || !strings.Contains(string(out), "applied by 3/3 gates") {
 		t.Fatalf("sallyport keys revoke: %v\n%s", err, out)
 	}

@@ -113,7 +113,8 @@ func (w *watch) note(sent time.Duration, status int, reason string) {
 	if bound := w.bound.Load(); bound > 0 && int64(sent) > bound {
 		w.late.Add(1)
 	}
-	for old := w.lastAllowed.Load(); old < int64(sent) && !w.lastAllowed.CompareAndSwap(old, int64(sent)); {
+	old := w.lastAllowed.Load()
+	for old < int64(sent) && !w.lastAllowed.CompareAndSwap(old, int64(sent)) {
 		old = w.lastAllowed.Load()
 	}
 }

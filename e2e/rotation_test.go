@@ -59,7 +59,8 @@ func TestRotationUnderLoadRefusesNoValidToken(t *testing.T) {
 	l.end()
 
 	t.Logf(
-		"%d calls in %v (%.0f a second), %d refreshes, %d logins, %d of them to be tried again; calls by key in the order of the keys: %v; wrong denials: %d",
+		"%d calls in %v (%.0f a second), %d refreshes, %d logins, %d of them to be tried again; "+
+			"calls by key in the order of the keys: %v; wrong denials: %d",
 		l.calls.Load(), l.took.Round(time.Millisecond), float64(l.calls.Load())/l.took.Seconds(),
 		l.refreshes.Load(), l.logins.Load(), l.again.Load(), l.byKey(kids), len(l.denied))
 	if again, done := l.again.Load(), l.refreshes.Load()+l.logins.Load(); again > done/20 {

@@ -207,8 +207,10 @@ func TestSlowUploadsOfOneUserKeepNoRequestOut(t *testing.T) {
 			}
 		})
 		meshtest.RunShipped(t, o, meshtest.Change{
-			Old: "&long {thresholds: [{max_connections: 4096, max_pending_requests: 1024, max_requests: 4096}]}",
-			New: "&long {thresholds: [{max_connections: 128, max_pending_requests: 128, max_requests: 256}]}",
+			Old: "&long {thresholds: [{" +
+				"max_connections: 4096, max_pending_requests: 1024, max_requests: 4096}]}",
+			New: "&long {thresholds: [{" +
+				"max_connections: 128, max_pending_requests: 128, max_requests: 256}]}",
 		})
 	}))
 	gateway := s.Endpoints().Gateway

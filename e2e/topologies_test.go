@@ -26,18 +26,21 @@ import (
 // they acknowledged. Nothing but `redis:` and min_replicas differs. Every server has the settings
 // that are deployed.
 func TestEveryRedisIsAMatterOfSettings(t *testing.T) {
-	for name, start := range map[string]func(*installation, *testing.T){
-		"single":                            (*installation).single,
-		"single with TLS":                   func(r *installation, t *testing.T) { r.encrypt(t); r.single(t) },
-		"single with TLS and users":         func(r *installation, t *testing.T) { r.secure(t); r.single(t) },
-		"sentinel with passwords":           func(r *installation, t *testing.T) { r.guard(t); r.sentinel(t) },
-		"sentinel with TLS and users":       func(r *installation, t *testing.T) { r.secure(t); r.sentinel(t) },
-		"cluster of six":                    (*installation).cluster,
-		"cluster of six with TLS and users": func(r *installation, t *testing.T) { r.secure(t); r.cluster(t) },
+	type steps []func(*installation, *testing.T)
+	for name, steps := range map[string]steps{
+		"single":                            {(*installation).single},
+		"single with TLS":                   {(*installation).encrypt, (*installation).single},
+		"single with TLS and users":         {(*installation).secure, (*installation).single},
+		"sentinel with passwords":           {(*installation).guard, (*installation).sentinel},
+		"sentinel with TLS and users":       {(*installation).secure, (*installation).sentinel},
+		"cluster of six":                    {(*installation).cluster},
+		"cluster of six with TLS and users": {(*installation).secure, (*installation).cluster},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := newInstallation(t)
-			start(r, t)
+			for _, step := range steps {
+				step(r, t)
+			}
 			walk(t, r.stack(t))
 		})
 	}
@@ -312,7 +315,8 @@ func (r *installation) sentinel(t *testing.T) {
 	at := freeAddress(t)
 	lines := append([]string{"sentinel monitor main " + host + " " + port + " 1"}, r.sentinels...)
 	r.launch(t, &launched{at: at, args: []string{"--sentinel"}}, append(lines, r.listen(at)...))
-	r.settings["mode"], r.settings["master_name"], r.settings["addresses"] = "sentinel", "main", "["+at+"]"
+	r.settings["mode"], r.settings["master_name"] = "sentinel", "main"
+	r.settings["addresses"] = "[" + at + "]"
 	r.addresses = []string{primary}
 	r.await(t, primary, "connected_slaves:1")
 }

@@ -50,7 +50,9 @@ func TestTheTutorialIsTrue(t *testing.T) {
 	if err := shell.Run(); err != nil {
 		t.Errorf("the page's commands: %v\n%s\n%s", err, lastBytes(stdout.String()),
 			lastBytes(stderr.String()))
-		for _, name := range []string{"redis.log", "issuer.log", "authz.log", "service.log", "envoy.log"} {
+		for _, name := range []string{
+			"redis.log", "issuer.log", "authz.log", "service.log", "envoy.log",
+		} {
 			if log, err := os.ReadFile(filepath.Join(source, "mine", name)); err == nil {
 				t.Logf("%s: %s", name, lastBytes(string(log)))
 			}
@@ -88,7 +90,8 @@ type block struct {
 func pageBlocks(t *testing.T, page string) []block {
 	t.Helper()
 	var blocks []block
-	for _, m := range regexp.MustCompile("(?ms)^```(\\w*)\n(.*?)^```$").FindAllStringSubmatch(page, -1) {
+	fenced := regexp.MustCompile("(?ms)^```(\\w*)\n(.*?)^```$")
+	for _, m := range fenced.FindAllStringSubmatch(page, -1) {
 		switch {
 		case m[1] == "sh":
 			blocks = append(blocks, block{commands: m[2]})

@@ -152,11 +152,11 @@ func TestOnlyAFailureOfTheTestCounts(t *testing.T) {
 // built.
 func TestABugThatIsNotCaughtIsReported(t *testing.T) {
 	w := &workshop{root, t.TempDir()}
+	const file, rule = "internal/ownfile/ownfile.go", "package ownfile"
+	by := []catcher{{"internal/ownfile", "TestAFailureLeavesTheOldFileAlone"}}
 	for name, r := range map[string]row{
-		"harmless": {"1", "x", []edit{{"internal/ownfile/ownfile.go", "package ownfile", "package ownfile // harmless"}},
-			[]catcher{{"internal/ownfile", "TestAFailureLeavesTheOldFileAlone"}}},
-		"no program": {"1", "x", []edit{{"internal/ownfile/ownfile.go", "package ownfile", "package ownfile\n\nvar x int = \"\""}},
-			[]catcher{{"internal/ownfile", "TestAFailureLeavesTheOldFileAlone"}}},
+		"harmless":   {"1", "x", []edit{{file, rule, rule + " // harmless"}}, by},
+		"no program": {"1", "x", []edit{{file, rule, rule + "\n\nvar x int = \"\""}}, by},
 	} {
 		absolute, err := filepath.Abs(root)
 		if err != nil {

@@ -68,7 +68,8 @@ func (c *client) act() {
 		}
 	case n < 72:
 		c.spend(s, -1)
-	case n < 74: // the same one once more, its answer may have got lost; or one from before, as a slow tab does
+	case n < 74:
+		// The same one once more, as when its answer was lost; or an earlier one, as a slow tab does.
 		c.spend(s, -2-c.random.IntN(3))
 	case n < 75:
 		c.spend(s, 0)

@@ -15,8 +15,9 @@ func (i Injection) movesClock() bool {
 // than any entry lives, around clock_skew, and by so little that nobody may notice.
 func (i Injection) moved() time.Duration {
 	by := [...]time.Duration{
-		300 * time.Second, 300 * time.Second, 2*time.Hour + 333*time.Millisecond, 300 * time.Second, 31 * time.Second, 7301 * time.Millisecond,
-		900 * time.Millisecond, 2 * time.Hour, 50 * time.Hour, 29 * time.Second,
+		300 * time.Second, 300 * time.Second, 2*time.Hour + 333*time.Millisecond,
+		300 * time.Second, 31 * time.Second, 7301 * time.Millisecond, 900 * time.Millisecond,
+		2 * time.Hour, 50 * time.Hour, 29 * time.Second,
 	}[i.Pick/6%10]
 	if i.Hard {
 		return -by

@@ -22,7 +22,9 @@ const (
 )
 
 func (o Op) String() string {
-	return [...]string{"call", "login", "refresh", "logout", "mint", "revoke", "everywhere", "disable"}[o]
+	return [...]string{
+		"call", "login", "refresh", "logout", "mint", "revoke", "everywhere", "disable",
+	}[o]
 }
 
 // Facts are what selectors name in a token.
@@ -69,7 +71,8 @@ func (e *Event) String() string {
 		fmt.Fprintf(&b, " run %d", e.Run)
 	}
 	for _, one := range []struct{ name, value string }{
-		{"session", e.Session}, {"token", e.Token}, {e.Selector, e.Value}, {"of", e.Facts.Issuer}, {"user", e.Facts.Subject},
+		{"session", e.Session}, {"token", e.Token}, {e.Selector, e.Value}, {"of", e.Facts.Issuer},
+		{"user", e.Facts.Subject},
 	} {
 		if one.value != "" {
 			b.WriteString(" " + strings.TrimSpace(one.name+" "+one.value))
@@ -103,7 +106,10 @@ const (
 )
 
 func (k SpanKind) String() string {
-	return [...]string{"fault", "isolated", "healthy", "stalled", "converged", "starting", "stopped", "promoted", "skewed"}[k]
+	return [...]string{
+		"fault", "isolated", "healthy", "stalled", "converged", "starting", "stopped", "promoted",
+		"skewed",
+	}[k]
 }
 
 // Span is a stretch of time of which something is known.

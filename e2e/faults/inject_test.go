@@ -21,40 +21,65 @@ func (w *world) inject(ctx context.Context, i Injection) error {
 	if !sleep(ctx, i.At) {
 		return ctx.Err()
 	}
-	do := map[Kind]func(context.Context, Injection) error{
-		KillGate:     func(ctx context.Context, i Injection) error { return w.killNode(ctx, w.gateOf(i).node, i.For) },
-		KillIssuer:   func(ctx context.Context, i Injection) error { return w.killNode(ctx, w.issuerOf(i).node, i.For) },
-		KillSentinel: w.killSentinel,
-		StopGate:     func(ctx context.Context, i Injection) error { return w.stopNode(ctx, w.gateOf(i).node, i.For) },
-		StopIssuer:   func(ctx context.Context, i Injection) error { return w.stopNode(ctx, w.issuerOf(i).node, i.For) },
-		CutGate:      func(ctx context.Context, i Injection) error { return w.cutNode(ctx, w.gateOf(i).node, i) },
-		CutIssuer:    func(ctx context.Context, i Injection) error { return w.cutNode(ctx, w.issuerOf(i).node, i) },
-		KillRedis:    w.killRedis,
-		StopRedis:    w.stopRedis,
-		EmptyDisk:    w.killRedis,
-		OldDisk:      w.killRedis,
-		FullDisk:     w.fullDisk,
-		FlushAll:     w.flush,
-		TrimLog:      w.trimLog,
-		DeleteLog:    w.onLog("DEL", logKey),
-		DeleteHead:   w.onLog("DEL", headKey),
-		CutRedis:     w.cutRedis,
-		SlowRedis:    w.slowRedis,
-		DropAll:      w.dropAll,
-		Failover:     w.orderedFailover,
-		StaleReplica: w.staleReplica,
-		Deposed:      w.deposed,
-		CutReplica:   w.cutReplica,
-		CutBus:       w.cutBus,
-		GateClock:    func(ctx context.Context, i Injection) error { return w.moveClock(ctx, w.gateOf(i).node, i) },
-		IssuerClock:  func(ctx context.Context, i Injection) error { return w.moveClock(ctx, w.issuerOf(i).node, i) },
-		RedisClock:   w.moveRedisClock,
-		SuspendGate:  w.suspendGate,
-	}[i.Kind]
-	if do == nil {
-		return fmt.Errorf("faults: nobody knows how to bring about %q", i.Kind)
+	switch i.Kind {
+	case KillGate:
+		return w.killNode(ctx, w.gateOf(i).node, i.For)
+	case KillIssuer:
+		return w.killNode(ctx, w.issuerOf(i).node, i.For)
+	case KillSentinel:
+		return w.killSentinel(ctx, i)
+	case StopGate:
+		return w.stopNode(ctx, w.gateOf(i).node, i.For)
+	case StopIssuer:
+		return w.stopNode(ctx, w.issuerOf(i).node, i.For)
+	case CutGate:
+		return w.cutNode(ctx, w.gateOf(i).node, i)
+	case CutIssuer:
+		return w.cutNode(ctx, w.issuerOf(i).node, i)
+	case KillRedis:
+		return w.killRedis(ctx, i)
+	case StopRedis:
+		return w.stopRedis(ctx, i)
+	case EmptyDisk:
+		return w.killRedis(ctx, i)
+	case OldDisk:
+		return w.killRedis(ctx, i)
+	case FullDisk:
+		return w.fullDisk(ctx, i)
+	case FlushAll:
+		return w.flush(ctx, i)
+	case TrimLog:
+		return w.trimLog(ctx, i)
+	case DeleteLog:
+		return w.command(ctx, w.primary, "DEL", logKey)
+	case DeleteHead:
+		return w.command(ctx, w.primary, "DEL", headKey)
+	case CutRedis:
+		return w.cutRedis(ctx, i)
+	case SlowRedis:
+		return w.slowRedis(ctx, i)
+	case DropAll:
+		return w.dropAll(ctx, i)
+	case Failover:
+		return w.orderedFailover(ctx, i)
+	case StaleReplica:
+		return w.staleReplica(ctx, i)
+	case Deposed:
+		return w.deposed(ctx, i)
+	case CutReplica:
+		return w.cutReplica(ctx, i)
+	case CutBus:
+		return w.cutBus(ctx, i)
+	case GateClock:
+		return w.moveClock(ctx, w.gateOf(i).node, i)
+	case IssuerClock:
+		return w.moveClock(ctx, w.issuerOf(i).node, i)
+	case RedisClock:
+		return w.moveRedisClock(ctx, i)
+	case SuspendGate:
+		return w.suspendGate(ctx, i)
 	}
-	return do(ctx, i)
+	return fmt.Errorf("faults: nobody knows how to bring about %q", i.Kind)
 }
 
 const (
@@ -244,11 +269,6 @@ func (w *world) fullDisk(ctx context.Context, i Injection) error {
 		return err
 	}
 	return s.restart(ctx)
-}
-
-// onLog returns a fault that is a command on the log's primary.
-func (w *world) onLog(command ...any) func(context.Context, Injection) error {
-	return func(ctx context.Context, _ Injection) error { return w.command(ctx, w.primary, command...) }
 }
 
 // flush empties a Redis.

@@ -10,23 +10,26 @@ import (
 // Judge returns every promise that the history shows to be broken, with the part of the history
 // that shows it. It knows of the promises what a client can see:
 //
-//	S1  what was acknowledged is in force max_staleness later, or, when all was found to be well after it, from then on
-//	    (endedStaysEnded); where the answer says that all gates have applied it, at once (waitedIsApplied). That p99 is at most
-//	    50 ms is measured elsewhere.
-//	S2  a gate that nothing from Redis can reach allows nothing once that has lasted max_staleness, and nothing at all in a run
-//	    that began since (isolatedKnowsNothing)
+//	S1  what was acknowledged is in force max_staleness later, or, when all was found to be well
+//	    after it, from then on (endedStaysEnded); where the answer says that all gates have applied
+//	    it, at once (waitedIsApplied). That p99 is at most 50 ms is measured elsewhere.
+//	S2  a gate that nothing from Redis can reach allows nothing once that has lasted max_staleness,
+//	    and nothing at all in a run that began since (isolatedKnowsNothing)
 //	S3  what a gate has denied as revoked, it never allows in the same run (deniedStaysDenied)
-//	S4  S1, for what was acknowledged before or during a fault, and for gates started since (endedStaysEnded)
-//	S5  one refresh token has one successor and does not work after the grace (refreshWorksOnce); within it, it is not refused,
-//	    its successor spent or not (spentIsRepeated); its reuse ends the session (ended, endedStaysEnded)
-//	S6  no token of an ended session passes, whenever it was made, nor does a refresh (endedStaysEnded); a disabled user neither
-//	    logs in nor refreshes (disabledStaysOut)
-//	S7  an issuer that nothing from Redis can reach acknowledges nothing (isolatedKnowsNothing); whatever is acknowledged without
-//	    having been stored breaks S4
-//	S8  a token that nobody has tried to end is never denied as one that is not valid, and while all is well never at all
-//	    (validIsAllowed)
+//	S4  S1, for what was acknowledged before or during a fault, and for gates started since
+//	    (endedStaysEnded)
+//	S5  one refresh token has one successor and does not work after the grace (refreshWorksOnce);
+//	    within it, it is not refused, its successor spent or not (spentIsRepeated); its reuse ends
+//	    the session (ended, endedStaysEnded)
+//	S6  no token of an ended session passes, whenever it was made, nor does a refresh
+//	    (endedStaysEnded); a disabled user neither logs in nor refreshes (disabledStaysOut)
+//	S7  an issuer that nothing from Redis can reach acknowledges nothing (isolatedKnowsNothing);
+//	    whatever is acknowledged without having been stored breaks S4
+//	S8  a token that nobody has tried to end is never denied as one that is not valid, and while all
+//	    is well never at all (validIsAllowed)
 //	L1  all is well again within a limit after the faults have ended (converges)
-//	L2  for as long after the first fault as an outage may last, a gate that was not hurt itself denies nothing (validIsAllowed)
+//	L2  for as long after the first fault as an outage may last, a gate that was not hurt itself
+//	    denies nothing (validIsAllowed)
 func Judge(h *History) []Violation {
 	j := newJudge(h)
 	for _, id := range j.order {

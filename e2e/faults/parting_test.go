@@ -112,7 +112,9 @@ func TestARefusedConnectionEnds(t *testing.T) {
 
 func TestOthersAreNotParted(t *testing.T) {
 	n, at := newTestNetwork(t)
-	for _, p := range []pair{{"us", "other server"}, {"them", "server"}, {from: "them"}, {to: "other server"}} {
+	for _, p := range []pair{
+		{"us", "other server"}, {"them", "server"}, {from: "them"}, {to: "other server"},
+	} {
 		defer n.impose(p, manner{refuse: true})()
 	}
 	if !ask(dial(t, at), long) {

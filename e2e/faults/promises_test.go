@@ -134,7 +134,8 @@ func (j *judge) refreshWorksOnce(s *story) {
 			case again.Spent == first.Spent && again.Begin > first.End+j.graceOf(first, again):
 				j.violated("S5", "", evidence, spanOf(evidence...),
 					"refresh token %d of session %s worked twice", first.Spent, s.id)
-			case again.Spent < first.Spent && again.Begin > first.End+j.graceOf(first, again): // it was spent before first
+			case again.Spent < first.Spent && again.Begin > first.End+j.graceOf(first, again):
+				// It was spent before first.
 				j.violated("S5", "", evidence, spanOf(evidence...),
 					"refresh token %d of session %s worked long after its successor", again.Spent,
 					s.id)

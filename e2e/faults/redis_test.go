@@ -167,8 +167,8 @@ func (w *world) writeAccessList() error {
 	if err != nil {
 		return err
 	}
-	list += meshtest.ServerUsers(
-		w.passwords[serverUser]) + "user " + harnessUser + " on >" + w.passwords[harnessUser] + " ~* &* +@all\n"
+	list += meshtest.ServerUsers(w.passwords[serverUser]) +
+		"user " + harnessUser + " on >" + w.passwords[harnessUser] + " ~* &* +@all\n"
 	errs := []error{os.WriteFile(w.accessList(), []byte(list), 0o600)}
 	for user, password := range daemons {
 		errs = append(errs, os.WriteFile(filepath.Join(w.dir, user+"-password"), []byte(password), 0o600))
@@ -220,8 +220,8 @@ func (w *world) sentinelSettings(s *server) []string {
 // quicken makes a sentinel look around more often than its defaults, and soon forget that the
 // machine was busy.
 func (s *server) quicken(ctx context.Context) error {
-	return s.client.Do(ctx, "SENTINEL", "DEBUG", "INFO-PERIOD", 500, "PUBLISH-PERIOD", 500, "ASK-PERIOD", 300, "TILT-TRIGGER", 5000, "TILT-PERIOD", 1000).
-		Err()
+	return s.client.Do(ctx, "SENTINEL", "DEBUG", "INFO-PERIOD", 500, "PUBLISH-PERIOD", 500,
+		"ASK-PERIOD", 300, "TILT-TRIGGER", 5000, "TILT-PERIOD", 1000).Err()
 }
 
 // startServer starts a server with a file of these lines, and more arguments.
@@ -295,9 +295,8 @@ func (w *world) primaryOf(ctx context.Context, shard int) *server {
 func (w *world) sentinelPrimary(ctx context.Context) *server {
 	votes := map[string]int{}
 	for _, s := range w.sentinels {
-		if at, err := s.client.Do(ctx, "SENTINEL", "get-master-addr-by-name", masterName).
-			StringSlice(); err == nil &&
-			len(at) == 2 {
+		at, err := s.client.Do(ctx, "SENTINEL", "get-master-addr-by-name", masterName).StringSlice()
+		if err == nil && len(at) == 2 {
 			votes[at[1]]++
 		}
 	}
@@ -359,8 +358,8 @@ func (w *world) sentinelsWell(ctx context.Context) error {
 // follows returns why a replica does not follow a primary.
 func (s *server) follows(ctx context.Context, primary *server) error {
 	role, err := s.client.Do(ctx, "ROLE").Slice()
-	if err == nil &&
-		(len(role) < 4 || role[0] != "slave" || role[3] != "connected" || !strings.HasSuffix(primary.address, fmt.Sprintf(":%v", role[2]))) {
+	if err == nil && (len(role) < 4 || role[0] != "slave" || role[3] != "connected" ||
+		!strings.HasSuffix(primary.address, fmt.Sprintf(":%v", role[2]))) {
 		err = fmt.Errorf("its role is %v", role)
 	}
 	if err != nil {

@@ -335,7 +335,8 @@ func TestJudge(t *testing.T) {
 		}, healthy(sec, 2*sec), Span{Kind: Promoted, From: 3 * sec, To: 3100 * ms}), "L2?"},
 		"503 soon, the primary had to change": {past([]Event{
 			denied(3900*ms, "gate-1", 1, 503, "stale"),
-		}, healthy(sec, 2*sec), fault(2500*ms, 2600*ms, true), Span{Kind: Promoted, From: 3 * sec, To: 3100 * ms}), "L2"},
+		}, healthy(sec, 2*sec), fault(2500*ms, 2600*ms, true),
+			Span{Kind: Promoted, From: 3 * sec, To: 3100 * ms}), "L2"},
 		"lost, but the primary changed": {past([]Event{
 			logout(sec, 200), allowed(9*sec, "gate-1", 1),
 		}, Span{Kind: Promoted, From: 3 * sec, To: 3100 * ms}), "S1?"},
@@ -387,7 +388,8 @@ func TestJudge(t *testing.T) {
 			revoke(3*sec, "tenant", "acme"), refresh(9*sec, 1, 2, 200),
 		}), "S6"},
 		"by tenant, right behind a log out": {past(
-			append(behind, with(of("new", allowed(4*sec, "gate-1", 1)), func(e *Event) { e.Token = "later" })),
+			append(behind,
+				with(of("new", allowed(4*sec, "gate-1", 1)), func(e *Event) { e.Token = "later" })),
 		), ""},
 		"the same, and the same token": {past(
 			append(behind, of("new", allowed(4*sec, "gate-1", 1))),

@@ -146,10 +146,12 @@ func (n *node) suspend() error {
 	if err := n.child.Signal(syscall.SIGSTOP); err != nil {
 		return err
 	}
-	for deadline := time.Now().Add(5 * time.Second); !isStopped(n.child.PID()); time.Sleep(time.Millisecond) {
+	deadline := time.Now().Add(5 * time.Second)
+	for !isStopped(n.child.PID()) {
 		if time.Now().After(deadline) {
 			return fmt.Errorf("faults: %s does not stop", n.name)
 		}
+		time.Sleep(time.Millisecond)
 	}
 	return nil
 }

@@ -127,11 +127,13 @@ func TestOptionsThatCannotWorkAreRefused(t *testing.T) {
 		change func(*Options)
 		want   string
 	}{
-		"no folder":           {func(o *Options) { o.Dir = "" }, "a folder (Dir)"},
-		"port too high":       {func(o *Options) { o.Port = 65500 }, "got 65500"},
-		"negative port":       {func(o *Options) { o.Port = -1 }, "got -1"},
-		"too many gates":      {func(o *Options) { o.Gates = 41 }, "at most 40 gates"},
-		"two kinds of Redis":  {func(o *Options) { o.RedisAddress, o.RedisServer = "127.0.0.1:1", self }, "got both"},
+		"no folder":      {func(o *Options) { o.Dir = "" }, "a folder (Dir)"},
+		"port too high":  {func(o *Options) { o.Port = 65500 }, "got 65500"},
+		"negative port":  {func(o *Options) { o.Port = -1 }, "got -1"},
+		"too many gates": {func(o *Options) { o.Gates = 41 }, "at most 40 gates"},
+		"two kinds of Redis": {func(o *Options) {
+			o.RedisAddress, o.RedisServer = "127.0.0.1:1", self
+		}, "got both"},
 		"no issuer":           {func(o *Options) { o.Binaries = t.TempDir() }, "issuer: no such file"},
 		"envoy not a program": {func(o *Options) { o.Envoy = t.TempDir() }, "is not a program"},
 	} {

@@ -74,8 +74,10 @@ func TestEveryFileIsYAMLThatEndsInANewlineAndFitsAScreen(t *testing.T) {
 func TestTheFilesNameTheFlagsOfFurtherIssuersAndGates(t *testing.T) {
 	files := rendered(t, 2, 2)
 	for name, want := range map[string]string{
-		issuerFile: "#   issuer serve --config issuer.yaml --name issuer-2 --listen 127.0.0.1:10051 --admin-listen 127.0.0.1:10151\n",
-		authzFile:  "#   authz serve --config authz.yaml --name gate-2 --listen 127.0.0.1:10004 --admin-listen 127.0.0.1:10104 --key-cache-dir ./cache/gate-2\n",
+		issuerFile: "#   issuer serve --config issuer.yaml --name issuer-2 " +
+			"--listen 127.0.0.1:10051 --admin-listen 127.0.0.1:10151\n",
+		authzFile: "#   authz serve --config authz.yaml --name gate-2 --listen 127.0.0.1:10004 " +
+			"--admin-listen 127.0.0.1:10104 --key-cache-dir ./cache/gate-2\n",
 	} {
 		if !strings.Contains(files[name], want) {
 			t.Errorf("expected %q in\n%s", want, files[name])

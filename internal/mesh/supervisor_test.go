@@ -337,7 +337,8 @@ func TestTheTailOfALogBeginsWithThisRunAndAWholeLine(t *testing.T) {
 			t.Errorf("a cut line: %q", l)
 		}
 	}
-	if tail := c.logTail(&run{offset: int64(len(content))}); !strings.Contains(tail, "written nothing") {
+	tail = c.logTail(&run{offset: int64(len(content))})
+	if !strings.Contains(tail, "written nothing") {
 		t.Errorf("got %q", tail)
 	}
 }

@@ -111,9 +111,8 @@ func RedisServer(t testing.TB) string {
 	t.Helper()
 	path, err := exec.LookPath("redis-server")
 	if err != nil {
-		t.Fatal(
-			"meshtest: redis-server (7.0 or newer) is missing: run `make test`, or on Debian and Ubuntu: apt-get install redis-server",
-		)
+		t.Fatal("meshtest: redis-server (7.0 or newer) is missing: run `make test`, " +
+			"or on Debian and Ubuntu: apt-get install redis-server")
 	}
 	return path
 }

@@ -76,9 +76,8 @@ func buildPreloaded(root, dir string) error {
 	cmd := exec.Command(compiler, "-O2", "-Wall", "-Wextra", "-shared", "-fPIC", "-o",
 		filepath.Join(dir, preloaded), source)
 	if out, err := cmd.CombinedOutput(); err != nil {
-		return fmt.Errorf(
-			"meshtest: building what moves the clocks of other programs (it needs a C compiler, as the race detector does): %w\n%s",
-			err, out)
+		return fmt.Errorf("meshtest: building what moves the clocks of other programs "+
+			"(it needs a C compiler, as the race detector does): %w\n%s", err, out)
 	}
 	return nil
 }

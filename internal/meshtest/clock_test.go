@@ -13,7 +13,9 @@ import (
 // programs as they are shipped, and in those built to be moved, where it must be found.
 func TestOnlyProgramsBuiltForTestsCanBeToldAnotherTime(t *testing.T) {
 	door := []byte("MOVABLE" + "_CLOCK")
-	for dir, want := range map[string]bool{meshtest.Binaries(t, false): false, meshtest.MovableBinaries(t): true} {
+	for dir, want := range map[string]bool{
+		meshtest.Binaries(t, false): false, meshtest.MovableBinaries(t): true,
+	} {
 		for _, program := range []string{"authz", "issuer"} {
 			content, err := os.ReadFile(filepath.Join(dir, program))
 			if err != nil {

@@ -57,12 +57,14 @@ func (d DeployedRedis) Settings(p Place) ([]string, error) {
 	if p.Users != "" {
 		replace["aclfile"] = "aclfile " + p.Users
 	}
+	// With TLS, what is deployed of it stays, but for the files.
 	if p.Certificate != "" {
 		delete(replace, "port")
 		delete(replace, "tls-auth-clients")
 		delete(replace, "tls-protocols")
 		replace["tls-port"] = "tls-port " + p.Port
-		replace["tls-cert-file"], replace["tls-key-file"] = "tls-cert-file "+p.Certificate, "tls-key-file "+p.Key
+		replace["tls-cert-file"] = "tls-cert-file " + p.Certificate
+		replace["tls-key-file"] = "tls-key-file " + p.Key
 		replace["tls-ca-cert-file"] = "tls-ca-cert-file " + p.Certificate
 	}
 	var lines []string
@@ -78,8 +80,7 @@ func (d DeployedRedis) Settings(p Place) ([]string, error) {
 		}
 	}
 	for setting := range replace {
-		return nil, fmt.Errorf(
-			"meshtest: deploy/config/redis.conf says nothing of %s, which a test puts a value of its own in the place of",
+		return nil, fmt.Errorf("meshtest: deploy/config/redis.conf has no %s for a test to replace",
 			setting)
 	}
 	return lines, nil
@@ -103,8 +104,8 @@ func (d DeployedRedis) Users(passwords map[string]string) (string, error) {
 // names them: for a replica at its primary, and for the sentinels.
 const (
 	replicaUser  = "user replica on >%s resetkeys resetchannels -@all +psync +replconf +ping\n"
-	sentinelUser = "user sentinel on >%s resetkeys allchannels -@all +multi +exec +slaveof +ping +subscribe +publish +info +role " +
-		"+config|rewrite +client|setname +client|kill +script|kill\n"
+	sentinelUser = "user sentinel on >%s resetkeys allchannels -@all +multi +exec +slaveof +ping " +
+		"+subscribe +publish +info +role +config|rewrite +client|setname +client|kill +script|kill\n"
 )
 
 // ServerUsers returns the lines of the users replica and sentinel, with one password.
