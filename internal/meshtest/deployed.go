@@ -33,8 +33,7 @@ func Deployed(root string) (DeployedRedis, error) {
 type Place struct {
 	Dir, Port string
 	Users     string // the file of the access list; without one there is none
-	// Certificate and Key are files; without them the server talks no TLS. The certificate is its
-	// own authority.
+	// Certificate and Key are files, as from [Certificate]; without them the server talks no TLS.
 	Certificate, Key string
 }
 
