@@ -215,8 +215,8 @@ func readHouse(t *testing.T) []*sourceFile {
 	return files
 }
 
-// seeded is in two parts because e2e/bugs has a test that finds the word in tests, too.
-const seeded = "seed" + "ed"
+// switchWord is in two parts because e2e/bugs has a test that finds the word in tests, too.
+const switchWord = "seed" + "ed"
 
 // bugWord fits names, build tags and environment variables that speak of bugs, not debug.
 var bugWord = regexp.MustCompile(`(^|_)[bB]ugs?($|[A-Z_])|[a-z]Bugs?($|[A-Z_])|(^|_)BUGS?($|_)`)
@@ -239,7 +239,7 @@ func readSource(t *testing.T, name string) *sourceFile {
 			f.long++
 			f.note("%s:%d: %d columns", name, f.lines, n)
 		}
-		if strings.Contains(strings.ToLower(line), seeded) {
+		if strings.Contains(strings.ToLower(line), switchWord) {
 			f.switches = append(f.switches, fmt.Sprintf("%s:%d", name, f.lines))
 		}
 	}
