@@ -26,7 +26,7 @@ var (
 	)
 )
 
-// metricsInCode gives the names of all metrics that the code registers.
+// metricsInCode returns the names of all metrics that the code registers.
 func metricsInCode(t *testing.T) map[string]bool {
 	t.Helper()
 	names := map[string]bool{}
