@@ -48,18 +48,16 @@ func TestTheDeployedAccessListIsEnoughAndNoMore(t *testing.T) {
 			for word := range strings.FieldsSeq(command) {
 				args = append(args, word)
 			}
-			if err := client.Do(t.Context(), args...).
-				Err(); err == nil ||
-				!strings.HasPrefix(err.Error(), "NOPERM") {
+			err := client.Do(t.Context(), args...).Err()
+			if err == nil || !strings.HasPrefix(err.Error(), "NOPERM") {
 				t.Errorf("%s as %s: expected NOPERM, got %v", command, user, err)
 			}
 		}
 	}
 	stranger := redis.NewClient(&redis.Options{Addr: address})
 	defer stranger.Close()
-	if err := stranger.Ping(t.Context()).
-		Err(); err == nil ||
-		!strings.HasPrefix(err.Error(), "NOAUTH") {
+	err := stranger.Ping(t.Context()).Err()
+	if err == nil || !strings.HasPrefix(err.Error(), "NOAUTH") {
 		t.Errorf("without a password: %v", err)
 	}
 

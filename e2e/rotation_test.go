@@ -109,9 +109,7 @@ func quickRing(t *testing.T) func(*mesh.Options) {
 	return func(o *mesh.Options) {
 		o.Upstream = mesh.Echo
 		o.IssuerArgs = []string{
-			"--key-set-max-age=2s",
-			"--keys-spread=1s",
-			"--revocation-clock-skew=" + skew,
+			"--key-set-max-age=2s", "--keys-spread=1s", "--revocation-clock-skew=" + skew,
 		}
 		o.GateArgs = []string{"--revocation-clock-skew=" + skew}
 		o.Rewrite = func(name, content string) string {
@@ -294,13 +292,8 @@ func (l *load) expect(what string, a answer, err error) bool {
 	defer l.mu.Unlock()
 	l.denied = append(l.denied, fmt.Sprintf(
 		"%v after the beginning %s was answered %d %s %s %v",
-		time.Since(l.began).
-			Round(time.Millisecond),
-		what,
-		a.status,
-		a.header.Get("X-Sallyport-Reason"),
-		a.body,
-		err,
+		time.Since(l.began).Round(time.Millisecond), what, a.status,
+		a.header.Get("X-Sallyport-Reason"), a.body, err,
 	))
 	return false
 }

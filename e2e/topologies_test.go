@@ -305,9 +305,7 @@ func (r *installation) single(t *testing.T) {
 func (r *installation) sentinel(t *testing.T) {
 	r.replicas = 1
 	replicated := []string{
-		"min-replicas-to-write 1",
-		"min-replicas-max-lag 3",
-		"repl-diskless-sync-delay 0",
+		"min-replicas-to-write 1", "min-replicas-max-lag 3", "repl-diskless-sync-delay 0",
 	}
 	primary := r.server(t, replicated...)
 	host, port, _ := strings.Cut(primary, ":")
@@ -324,9 +322,7 @@ func (r *installation) sentinel(t *testing.T) {
 func (r *installation) cluster(t *testing.T) {
 	r.replicas = 1
 	lines := []string{
-		"cluster-enabled yes",
-		"min-replicas-to-write 1",
-		"min-replicas-max-lag 3",
+		"cluster-enabled yes", "min-replicas-to-write 1", "min-replicas-max-lag 3",
 		"repl-diskless-sync-delay 0",
 	}
 	if r.tls {
@@ -338,12 +334,12 @@ func (r *installation) cluster(t *testing.T) {
 	}
 	create := append(append([]string{"--cluster", "create"}, r.addresses...),
 		"--cluster-replicas", "1", "--cluster-yes")
-	if out, err := exec.Command("redis-cli", append(create, r.cli...)...).
-		CombinedOutput(); err != nil {
+	out, err := exec.Command("redis-cli", append(create, r.cli...)...).CombinedOutput()
+	if err != nil {
 		t.Fatalf("redis-cli --cluster create: %v: %s", err, out)
 	}
-	r.settings["mode"], r.settings["addresses"] = "cluster", "["+strings.Join(r.addresses[:3],
-		", ")+"]"
+	r.settings["mode"] = "cluster"
+	r.settings["addresses"] = "[" + strings.Join(r.addresses[:3], ", ") + "]"
 	for _, primary := range r.addresses[:3] { // redis-cli makes primaries of the first ones
 		r.await(t, primary, "connected_slaves:1")
 	}

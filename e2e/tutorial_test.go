@@ -112,8 +112,8 @@ func pageBlocks(t *testing.T, page string) []block {
 	if len(blocks) < 8 {
 		t.Fatalf("only %d blocks of commands", len(blocks))
 	}
-	if regexp.MustCompile(`(?m)^    \S`).
-		MatchString(regexp.MustCompile("(?ms)^```.*?^```$").ReplaceAllString(page, "")) {
+	prose := regexp.MustCompile("(?ms)^```.*?^```$").ReplaceAllString(page, "")
+	if regexp.MustCompile(`(?m)^    \S`).MatchString(prose) {
 		t.Fatal("the page has an indented block, which nobody walks: mark it sh or text")
 	}
 	return blocks

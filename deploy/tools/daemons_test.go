@@ -78,9 +78,8 @@ func TestEveryProgramTellsTheVersionThatItsBuildHasSet(t *testing.T) {
 	bin, _ := programs(t)
 	for _, name := range []string{"issuer", "authz", "sallyport"} {
 		out, err := exec.CommandContext(t.Context(), filepath.Join(bin, name), "version").CombinedOutput()
-		if words := strings.Fields(
-			string(out)); err != nil || len(words) < 2 || words[0] != name ||
-			words[1] != builtVersion {
+		words := strings.Fields(string(out))
+		if err != nil || len(words) < 2 || words[0] != name || words[1] != builtVersion {
 			t.Errorf("%s version: %v, %q", name, err, out)
 		}
 	}

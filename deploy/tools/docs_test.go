@@ -6,6 +6,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -270,9 +271,9 @@ func TestThePagesForOperatorsNameWhatThereIs(t *testing.T) {
 		}
 		words := strings.Fields(inside)
 		for i, word := range words {
-			if name := filepath.Base(
-				word); (name == "sallyport" || name == "operator" || name == "issuer" || name == "authz") &&
-				i+1 < len(words) {
+			name := filepath.Base(word)
+			ours := slices.Contains([]string{"sallyport", "operator", "issuer", "authz"}, name)
+			if ours && i+1 < len(words) {
 				program, arguments := name, words[i+1:]
 				if name == "operator" {
 					program = "sallyport"

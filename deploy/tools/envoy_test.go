@@ -84,10 +84,8 @@ func TestNothingPassesWithoutAGate(t *testing.T) {
 			if dig(t, overrides, "envoy.filters.http.ext_authz", "disabled") != true {
 				t.Errorf("an override that is not `disabled`: %v", overrides)
 			}
-			if limit := dig(t, overrides, "envoy.filters.http.buffer", "buffer",
-				"max_request_bytes"); limit != float64(
-				64<<10,
-			) {
+			limit := dig(t, overrides, "envoy.filters.http.buffer", "buffer", "max_request_bytes")
+			if limit != float64(64<<10) {
 				t.Errorf("the issuer takes bodies of %v bytes, expected 64 KiB", limit)
 			}
 			match := dig(t, r, "match").(map[string]any)
@@ -99,12 +97,8 @@ func TestNothingPassesWithoutAGate(t *testing.T) {
 			t.Errorf("route %v to %s: exempt from the gates is %v", dig(t, r, "match"), cluster, exempt)
 		}
 	}
-	if want := []string{
-		"/login",
-		"/refresh",
-		"/.well-known/",
-		"/logout",
-	}; !slices.Equal(ungated, want) {
+	want := []string{"/login", "/refresh", "/.well-known/", "/logout"}
+	if !slices.Equal(ungated, want) {
 		t.Errorf("exempt from the gates: %v, expected %v", ungated, want)
 	}
 	filters := dig(t, m, "http_filters").([]any)

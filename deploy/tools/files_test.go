@@ -126,10 +126,8 @@ func TestSecretsAreNeverCommitted(t *testing.T) {
 func TestDockerfileBuildsAnywhere(t *testing.T) {
 	dockerfile := readFile(t, "deploy/Dockerfile")
 	for _, line := range []string{
-		"ARG GO_IMAGE=golang:1.26.8-bookworm",
-		"FROM ${GO_IMAGE} AS build",
-		"ARG BASE_IMAGE=gcr.io/distroless/static-debian12:nonroot",
-		"FROM ${BASE_IMAGE}",
+		"ARG GO_IMAGE=golang:1.26.8-bookworm", "FROM ${GO_IMAGE} AS build",
+		"ARG BASE_IMAGE=gcr.io/distroless/static-debian12:nonroot", "FROM ${BASE_IMAGE}",
 		"USER 65532:65532",
 	} {
 		if !strings.Contains(dockerfile, "\n"+line+"\n") {

@@ -142,10 +142,8 @@ func TestEachAlertsSectionStandsAlone(t *testing.T) {
 			}
 			last = at
 		}
-		if commands := regexp.MustCompile(`(?m)^    (docker|kubectl|curl|sallyport) `).
-			FindAllString(text, -1); len(
-			commands,
-		) != 3 {
+		command := regexp.MustCompile(`(?m)^    (docker|kubectl|curl|sallyport) `)
+		if commands := command.FindAllString(text, -1); len(commands) != 3 {
 			t.Errorf("%s has %d commands to paste, expected three", m[1], len(commands))
 		}
 		if !strings.Contains(metrics, "(alerts.md#"+strings.ToLower(m[1])+")") {

@@ -36,12 +36,10 @@ func (w *world) skew(from time.Duration, by time.Duration, gates ...*gate) {
 		return
 	}
 	for _, g := range gates {
-		w.span(
-			Span{
-				Kind: Skewed, From: from, To: w.now() + w.plan.maxStaleness(), Who: g.name,
-				Note: by.String(),
-			},
-		)
+		w.span(Span{
+			Kind: Skewed, From: from, To: w.now() + w.plan.maxStaleness(), Who: g.name,
+			Note: by.String(),
+		})
 	}
 }
 

@@ -60,26 +60,16 @@ func (s *server) clusterSettings() []string {
 	_, bus, _ := strings.Cut(s.bus, ":")
 	_, announcedBus, _ := strings.Cut(s.busAddress, ":")
 	return []string{
-		"--cluster-enabled",
-		"yes",
-		"--cluster-config-file",
-		"nodes.conf",
-		"--cluster-port",
-		bus,
-		"--cluster-announce-ip",
-		"127.0.0.1",
-		"--cluster-announce-port",
-		announced,
-		"--cluster-announce-bus-port",
-		announcedBus,
-		"--cluster-node-timeout",
-		strconv.FormatInt(nodeTimeout.Milliseconds(), 10),
-		"--cluster-replica-validity-factor",
-		"0",
-		"--cluster-allow-replica-migration",
-		"no",
-		"--cluster-require-full-coverage",
-		"no",
+		"--cluster-enabled", "yes",
+		"--cluster-config-file", "nodes.conf",
+		"--cluster-port", bus,
+		"--cluster-announce-ip", "127.0.0.1",
+		"--cluster-announce-port", announced,
+		"--cluster-announce-bus-port", announcedBus,
+		"--cluster-node-timeout", strconv.FormatInt(nodeTimeout.Milliseconds(), 10),
+		"--cluster-replica-validity-factor", "0",
+		"--cluster-allow-replica-migration", "no",
+		"--cluster-require-full-coverage", "no",
 	}
 }
 

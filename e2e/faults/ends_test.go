@@ -104,13 +104,13 @@ func (j *judge) cutOff(s *story, e *Event) (end, bool) {
 		after = skew
 	}
 	moved := j.clocksMoved(s.begun.Begin-s.begun.Old, e.End)
-	// what was wrong with either time may be wrong with the other alone
+	// What was wrong with either time may be wrong with the other alone.
 	if j.clocksMoved(0, max(e.End, s.begun.End)) {
 		after += 2 * skew
 	}
-	return end{
-		by: e, certain: e.Acknowledged() && !moved && s.begun.End-s.begun.Old+margin < e.Begin,
-	}, s.begun.Begin-s.begun.Old <= e.End+after
+	before := s.begun.End-s.begun.Old+margin < e.Begin
+	return end{by: e, certain: e.Acknowledged() && !moved && before},
+		s.begun.Begin-s.begun.Old <= e.End+after
 }
 
 // clocksMoved reports whether somebody's idea of the time may have been wrong between two times, or
@@ -133,10 +133,9 @@ func (j *judge) meantByUser(s *story, e *Event) (end, bool) {
 		// A login begins behind the cutoff whatever it was made by. A token that was made past the
 		// issuers knows neither of one in its second nor of one that a clock which was ahead has
 		// put into the future.
-		return end{
-				by: e,
-			}, s.begun.Op == Mint &&
-				(s.begun.Begin-s.begun.Old <= e.End+margin || j.clocksMoved(0, s.begun.End))
+		maybe := s.begun.Op == Mint &&
+			(s.begun.Begin-s.begun.Old <= e.End+margin || j.clocksMoved(0, s.begun.End))
+		return end{by: e}, maybe
 	}
 	made := s.begun.End - s.begun.Old
 	recorded := s.begun.Op == Login && s.begun.End < e.Begin && !j.lossy(s.begun.Begin, e.End)

@@ -150,12 +150,10 @@ func (w *world) injectAll(ctx context.Context, r *Result, round []Injection) {
 		all.Go(func() {
 			from := w.now()
 			errs[k] = w.inject(ctx, i)
-			w.span(
-				Span{
-					Kind: Fault, From: from, To: w.now(), Who: string(i.Kind), Note: i.String(),
-					Loses: w.loses(i.Kind),
-				},
-			)
+			w.span(Span{
+				Kind: Fault, From: from, To: w.now(), Who: string(i.Kind), Note: i.String(),
+				Loses: w.loses(i.Kind),
+			})
 		})
 	}
 	all.Wait()
@@ -301,12 +299,10 @@ func (w *world) auditFresh(ctx context.Context, number int) error {
 		func(ctx context.Context) error { return w.answersOK(ctx, g.admin+"/readyz") })
 	w.span(Span{Kind: Starting, From: from, To: w.now(), Who: g.name})
 	if err != nil {
-		w.span(
-			Span{
-				Kind: Converged, From: from, To: w.now(), Failed: true,
-				Note: g.name + " restarted: " + err.Error(),
-			},
-		)
+		w.span(Span{
+			Kind: Converged, From: from, To: w.now(), Failed: true,
+			Note: g.name + " restarted: " + err.Error(),
+		})
 		return nil
 	}
 	w.audit(g)
@@ -339,12 +335,10 @@ func (w *world) watchStalls(stop <-chan struct{}) {
 		case now-last > stall:
 			w.span(Span{Kind: Stalled, From: last, To: now})
 		case late > lateness:
-			w.span(
-				Span{
-					Kind: Stalled, From: window, To: now,
-					Note: fmt.Sprintf("%v late in all", late.Round(time.Millisecond)),
-				},
-			)
+			w.span(Span{
+				Kind: Stalled, From: window, To: now,
+				Note: fmt.Sprintf("%v late in all", late.Round(time.Millisecond)),
+			})
 		}
 		last = now
 		if now-window > watched || late > lateness {

@@ -242,9 +242,9 @@ func TestJudge(t *testing.T) {
 			refresh(sec, 1, 2, 200), refresh(1400*ms, 1, 0, 401),
 		}, fault(1100*ms, 1300*ms, true)), ""},
 		"refused in the grace, nine since": {past(append(spends(1, 9), refresh(1900*ms, 1, 0, 401))), ""},
-		"refused in the grace, eight since": {past(
-			append(spends(1, 8), refresh(1900*ms, 1, 0, 401)),
-		), "S5"},
+		"refused in the grace, eight since": {
+			past(append(spends(1, 8), refresh(1900*ms, 1, 0, 401))), "S5",
+		},
 		"refused after the grace": {past([]Event{
 			refresh(sec, 1, 2, 200), refresh(3100*ms, 1, 0, 401),
 		}), ""},
@@ -391,9 +391,9 @@ func TestJudge(t *testing.T) {
 			append(behind,
 				with(of("new", allowed(4*sec, "gate-1", 1)), func(e *Event) { e.Token = "later" })),
 		), ""},
-		"the same, and the same token": {past(
-			append(behind, of("new", allowed(4*sec, "gate-1", 1))),
-		), "S3"},
+		"the same, and the same token": {
+			past(append(behind, of("new", allowed(4*sec, "gate-1", 1)))), "S3",
+		},
 		"another tenant": {past([]Event{
 			revoke(3*sec, "tenant", "other"), denied(7*sec, "gate-1", 1, 401, "revoked"),
 		}), "S8"},

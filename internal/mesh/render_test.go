@@ -148,13 +148,9 @@ func TestEnvoyNeverLetsARequestPassUnasked(t *testing.T) {
 
 func TestChildrenDoNotInheritSettingsThatWouldWinOverTheirFiles(t *testing.T) {
 	got := childEnvironment([]string{
-		"PATH=/bin",
-		"SALLYPORT_LISTEN=:1",
-		"SALLYPORT_REDIS_ADDRESS=elsewhere:1",
-		"SALLYPORT_REDIS_ADDRESSES=a,b",
-		"SALLYPORT_REDIS_MODE=cluster",
-		"SALLYPORT_REDIS_PASSWORD_FILE=/secret",
-		"SALLYPORT_ENVOY=/envoy",
+		"PATH=/bin", "SALLYPORT_LISTEN=:1", "SALLYPORT_REDIS_ADDRESS=elsewhere:1",
+		"SALLYPORT_REDIS_ADDRESSES=a,b", "SALLYPORT_REDIS_MODE=cluster",
+		"SALLYPORT_REDIS_PASSWORD_FILE=/secret", "SALLYPORT_ENVOY=/envoy",
 	})
 	if want := "PATH=/bin SALLYPORT_REDIS_PASSWORD_FILE=/secret"; strings.Join(got, " ") != want {
 		t.Errorf("expected %s, got %v", want, got)
