@@ -150,7 +150,7 @@ func (b *besieged) healthy() {
 
 // survives ends a session, lets something happen to the log, and holds all gates against it: none
 // allows the session's token while they run (S3), nor does one that starts afterwards and knows
-// only the log (S4); its refresh token is dead; and all is well again.
+// only the log (S4); its refresh token is refused; and all is well again.
 func (b *besieged) survives(fault func()) {
 	b.Helper()
 	ended := b.calls.login(b.T, b.bob)
@@ -171,8 +171,8 @@ func (b *besieged) survives(fault func()) {
 }
 
 // flushedBeforeALogout: Redis has lost the user's sessions when the user is logged out everywhere,
-// so nobody knows their ids. Their access tokens end all the same, and a login in the same second
-// lasts.
+// so that no issuer knows their ids. Their access tokens are revoked all the same, and a login in
+// the same second stays valid.
 func (b *besieged) flushedBeforeALogout() {
 	lost, other := b.calls.login(b.T, b.bob), b.calls.login(b.T, b.alice)
 	b.do("FLUSHALL")
@@ -195,8 +195,8 @@ func (b *besieged) flushedBeforeALogout() {
 	b.calls.get(b.T, "/protected", bearer(other.Access)).reached(b.T)
 }
 
-// image takes the keys of a pattern as they are now. What it gives puts them in place of those
-// there are then, in one step.
+// image copies the keys of a pattern as they are now. The function that it returns puts them in
+// place of those that exist then, in one step.
 func (b *besieged) image(pattern string) (restore func()) {
 	b.Helper()
 	keys := func() []string {
@@ -228,8 +228,8 @@ func (b *besieged) image(pattern string) (restore func()) {
 	}
 }
 
-// logGoesBack puts an older log in place of the newest, as a disk of a while ago does: places that
-// were taken are given again.
+// logGoesBack puts an older log in place of the newest, as a restart with an older disk does:
+// sequence numbers that were taken are taken again.
 func (b *besieged) logGoesBack() { b.survives(b.image("{sallyport}:rev:*")) }
 
 // olderDiskRevivesNoSession: all of Redis goes back to a moment at which a session lived that has
@@ -341,7 +341,7 @@ func (b *besieged) storageError() {
 	b.healthy()
 }
 
-// loginInTheSecondOfALogout: a login right behind a log out everywhere lasts, and nothing from
+// loginInTheSecondOfALogout: a login right after a log out everywhere stays valid, and nothing from
 // before it does.
 func (b *besieged) loginInTheSecondOfALogout() {
 	var last tokens
@@ -400,7 +400,7 @@ func (b *besieged) refreshBesideRefresh() {
 	b.refresh(next).tokens(b.T)
 }
 
-// refreshBesideLogout: whatever a refresh handed out that ran beside a logout is dead when the
+// refreshBesideLogout: whatever a refresh handed out that ran beside a logout is revoked when the
 // logout is in force everywhere.
 func (b *besieged) refreshBesideLogout() {
 	won := 0
@@ -436,7 +436,7 @@ func (b *besieged) refreshBesideLogout() {
 			}
 		}
 	}
-	b.Logf("%d refreshes were answered beside 10 logouts; all they handed out is dead", won)
+	b.Logf("%d refreshes were answered beside 10 logouts; all they handed out is revoked", won)
 }
 
 // entriesOutliveTheirTokens: the entry of a session lives longer than any token of it, the newest

@@ -112,7 +112,8 @@ func clean(value string) bool {
 	return strings.IndexFunc(value, func(r rune) bool { return r < ' ' || r > '~' }) < 0
 }
 
-// sendBytes sends a request as it is written, and gives the answer's status and the gate's reason.
+// sendBytes sends a request as it is written, and returns the answer's status and the gate's
+// reason.
 func sendBytes(t *testing.T, s stack, request string) (status int, reason string) {
 	t.Helper()
 	conn, err := net.DialTimeout("tcp", strings.TrimPrefix(s.Endpoints().Gateway, "http://"),

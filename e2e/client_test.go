@@ -175,7 +175,7 @@ func (a answer) refused(t *testing.T, status int, code, reason string) {
 	}
 }
 
-// reached asserts that the request came through, and gives what the upstream received.
+// reached asserts that the request came through, and returns what the upstream received.
 func (a answer) reached(t *testing.T) mesh.Received {
 	t.Helper()
 	if a.status != http.StatusOK {

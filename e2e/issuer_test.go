@@ -124,7 +124,7 @@ func TestLoginDoesNotTellWhoExists(t *testing.T) {
 	}
 }
 
-// TestRefreshTokenWorksOnce (S5): a refresh gives a new pair and spends the old token; a retry
+// TestRefreshTokenWorksOnce (S5): a refresh returns a new pair and spends the old token; a retry
 // within the grace window gets the same next refresh token; later use is reuse, and ends the
 // session with its access tokens.
 func TestRefreshTokenWorksOnce(t *testing.T) {

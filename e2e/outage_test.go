@@ -30,7 +30,7 @@ func outageStack(t *testing.T) *meshtest.Stack {
 	}})
 }
 
-// asker sends one request with a token, and gives the status and the gate's reason.
+// asker sends one request with a token, and returns the status and the gate's reason.
 type asker func() (status int, reason string, err error)
 
 // watch asks without a pause until it is told to stop, and notes what it was told and when.

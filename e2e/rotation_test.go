@@ -149,7 +149,7 @@ func replace(t *testing.T, content, old, new string) string {
 	return strings.Replace(content, old, new, 1)
 }
 
-// keysCommand runs `sallyport keys`, which must succeed, and gives what it prints.
+// keysCommand runs `sallyport keys`, which must succeed, and returns what it prints.
 func keysCommand(t *testing.T, s *meshtest.Stack) func(args ...string) []keyring.Key {
 	program := filepath.Join(meshtest.Binaries(t, false), "sallyport")
 	return func(args ...string) (printed []keyring.Key) {

@@ -25,8 +25,8 @@ import (
 	"github.com/sallyport/sallyport/internal/meshtest"
 )
 
-// keyServer stands between gates and an issuer. Until it is slow, it gives a set with another
-// key alone; then it gives the issuer's, and takes 100 ms for it.
+// keyServer stands between gates and an issuer. Until it is slow, it answers with a set of one
+// other key; then with the issuer's, and takes 100 ms for it.
 type keyServer struct {
 	*httptest.Server
 	mu     sync.Mutex

@@ -105,7 +105,7 @@ func post(path string, edits ...edit) sending {
 }
 
 // honest sends requests one after the other, each of which must be answered with 200 within ten
-// seconds, and gives the time that all but the slowest in a hundred took at most.
+// seconds, and returns the time that all but the slowest in a hundred took at most.
 func honest(t *testing.T, n int, send sending, gateway string) time.Duration {
 	t.Helper()
 	c := newCaller(t, gateway)

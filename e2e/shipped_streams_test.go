@@ -193,7 +193,7 @@ func openEvents(t *testing.T, gateway, token string, up *streaming) conversation
 	}
 }
 
-// begin sends a GET and gives its answer unread. It has half a minute.
+// begin sends a GET and returns its answer unread. It has half a minute.
 func begin(t *testing.T, url string, edits ...edit) *http.Response {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)

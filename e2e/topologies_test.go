@@ -345,7 +345,7 @@ func (r *installation) cluster(t *testing.T) {
 	}
 }
 
-// server starts a redis-server and gives its address.
+// server starts a redis-server and returns its address.
 func (r *installation) server(t *testing.T, lines ...string) string {
 	at := freeAddress(t)
 	place := r.place

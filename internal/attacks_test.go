@@ -94,7 +94,7 @@ func TestEveryAdvisoryOnRevocationHasItsTest(t *testing.T) {
 	}
 }
 
-// casesOf gives the folders of the test functions of that name in which a text stands that matches,
+// casesOf returns the folders of the test functions of that name in which a text stands that matches,
 // by its first group.
 func casesOf(t *testing.T, function string, name *regexp.Regexp) map[string][]string {
 	t.Helper()

@@ -375,8 +375,8 @@ func TestEveryMountedSecretIsMade(t *testing.T) {
 	}
 }
 
-// redisWithOurSettings starts a real redis-server from deploy/config/redis.conf and gives a command
-// that talks to it.
+// redisWithOurSettings starts a real redis-server from deploy/config/redis.conf and returns a
+// command that talks to it.
 func redisWithOurSettings(t *testing.T) (ask func(user string, command ...string) string) {
 	t.Helper()
 	for _, name := range []string{"redis-server", "redis-cli"} {

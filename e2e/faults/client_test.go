@@ -268,7 +268,7 @@ func (s *session) add(pair pairAnswer, e *Event) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.access = append(s.access, access{jti, pair.Access})
-	// a repetition gives one that is there, and perhaps spent
+	// A repeated refresh returns one that is known already, and perhaps spent.
 	if !slices.Contains(s.refresh, pair.Refresh) {
 		s.refresh = append(s.refresh, pair.Refresh)
 	}
@@ -327,7 +327,7 @@ func (w *world) spendAt(i *issuer, s *session, which int) {
 	})
 }
 
-// logout asks an issuer to end a session, and gives its answer.
+// logout asks an issuer to end a session, and returns its answer.
 func (w *world) logout(i *issuer, s *session, wait, byRefresh bool) int {
 	s.mu.Lock()
 	bearer, body := s.access[len(s.access)-1].compact, any(nil)
@@ -348,8 +348,8 @@ func (w *world) logout(i *issuer, s *session, wait, byRefresh bool) int {
 	}).Status
 }
 
-// post sends JSON, or with a nil body nothing, and gives the status: 0 when there is no answer, or
-// not the whole of it.
+// post sends JSON, or with a nil body nothing, and returns the status: 0 when there is no answer,
+// or not the whole of it.
 func (w *world) post(url string, body any, bearer string, into any) int {
 	var content []byte
 	if body != nil {

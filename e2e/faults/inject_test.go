@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// errSkipped is what a fault gives that cannot be brought about here.
+// errSkipped is returned by a fault that cannot be brought about here.
 var errSkipped = errors.New("not possible here")
 
 // patience is how long a fault waits for what it needs, such as a Redis that another fault has
@@ -294,7 +294,7 @@ func (w *world) trimLog(ctx context.Context, i Injection) error {
 	return w.command(ctx, w.primary, "XTRIM", logKey, "MAXLEN", i.Pick%20)
 }
 
-// cutRedis parts the primary from everybody.
+// cutRedis cuts the primary off from everybody.
 func (w *world) cutRedis(ctx context.Context, i Injection) error {
 	lift := w.part(i.cut(), w.victim(ctx, i))
 	from := w.now()
@@ -314,7 +314,7 @@ func (w *world) slowRedis(ctx context.Context, i Injection) error {
 	return nil
 }
 
-// dropAll ends all connections at once. New ones are welcome.
+// dropAll ends all connections at once. New ones are accepted.
 func (w *world) dropAll(context.Context, Injection) error {
 	w.network.impose(pair{}, manner{refuse: true})()
 	return nil
@@ -426,8 +426,8 @@ func (w *world) takeover(ctx context.Context, i Injection, primary *server) erro
 	return errors.Join(err, mend(ctx))
 }
 
-// deposed parts the primary from all other servers alone: another is promoted, and it goes on
-// answering.
+// deposed cuts the primary off from the other servers alone: another is promoted, and it goes on
+// answering the daemons.
 func (w *world) deposed(ctx context.Context, i Injection) error {
 	if !canPart {
 		return errSkipped
@@ -448,7 +448,7 @@ func (w *world) deposed(ctx context.Context, i Injection) error {
 	return nil
 }
 
-// cutBus parts a cluster's primary from the other nodes' gossip: its replica goes on copying it,
+// cutBus cuts a cluster's primary off from the other nodes' gossip: its replica goes on copying it,
 // and may be promoted.
 func (w *world) cutBus(ctx context.Context, i Injection) error {
 	if !canPart {
@@ -470,7 +470,7 @@ func among(s *server, servers []*server) []pair {
 	return ways
 }
 
-// part parts a server from everybody, and gives what joins them again.
+// part cuts a server off from everybody, and returns what undoes it.
 func (w *world) part(m manner, s *server) (lift func()) {
 	ways := []pair{{to: s.name}, {from: s.name}}
 	if w.plan.Topology == Cluster {

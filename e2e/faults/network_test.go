@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// manner is how a network treats what one process and a Redis server have to say to each other.
+// manner is how the network treats the traffic between one process and a Redis server.
 type manner struct {
 	// nothing comes through until the rule is lifted; connections stay, and what was sent arrives then
 	hold   bool
@@ -21,7 +21,8 @@ type manner struct {
 type pair struct{ from, to string }
 
 // network carries all connections to Redis servers, each through a listener of the server's own. It
-// knows which process is at the other end of each connection, so that any two can be parted.
+// knows which process is at the other end of each connection, so that any two can be cut off from
+// each other.
 type network struct {
 	owner func(net.Conn) string // the name of the process at the other end
 	wait  sync.WaitGroup
@@ -46,7 +47,7 @@ func newNetwork(owner func(net.Conn) string) *network {
 	return n
 }
 
-// listen makes the server at backend reachable at the address it gives, under the server's name.
+// listen returns an address at which the server at backend is reachable under its name.
 func (n *network) listen(name, backend string) (string, error) {
 	l, err := net.Listen("tcp4", "127.0.0.1:0")
 	if err != nil {
@@ -106,7 +107,7 @@ func (n *network) leave(l *line) {
 	delete(n.lines, l)
 }
 
-// copy hands on what one side says to the other. When it can not, the connection ends both ways.
+// copy hands on what one side sends to the other. When it cannot, the connection ends both ways.
 func (n *network) copy(l *line, to, from net.Conn) {
 	defer l.client.Close()
 	defer l.server.Close()
@@ -130,7 +131,7 @@ func (n *network) copy(l *line, to, from net.Conn) {
 	}
 }
 
-// pass waits for as long as the pair is held or delayed, and says whether it may speak at all.
+// pass waits for as long as the pair is held or delayed, and reports whether it may talk at all.
 func (n *network) pass(l *line) bool {
 	n.mu.Lock()
 	delay := n.rule(l.pair).delay
@@ -166,7 +167,7 @@ func (n *network) rule(p pair) (m manner) {
 	return m
 }
 
-// impose makes a rule, and gives what lifts it. When impose has returned, the rule is in force.
+// impose makes a rule, and returns what lifts it. When impose has returned, the rule is in force.
 func (n *network) impose(p pair, m manner) (lift func()) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -187,7 +188,7 @@ func (n *network) impose(p pair, m manner) (lift func()) {
 	})
 }
 
-// imposeAll makes a rule for several pairs, and gives what lifts it for all of them.
+// imposeAll makes a rule for several pairs, and returns what lifts it for all of them.
 func (n *network) imposeAll(pairs []pair, m manner) (lift func()) {
 	var lifts []func()
 	for _, p := range pairs {

@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// echo answers each line with itself, and gives where.
+// echo answers each line with itself, and returns where.
 func echo(t *testing.T) string {
 	t.Helper()
 	l, err := net.Listen("tcp4", "127.0.0.1:0")

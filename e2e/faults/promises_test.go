@@ -110,7 +110,7 @@ func (j *judge) waitedIsApplied(s *story) {
 	}
 }
 
-// refreshWorksOnce judges S5. What Redis has lost, it cannot hold against anybody.
+// refreshWorksOnce judges S5. That a token was spent may be among what Redis has lost.
 func (j *judge) refreshWorksOnce(s *story) {
 	for i, first := range s.changes {
 		if first.Op != Refresh || first.Status != 200 {
@@ -191,8 +191,8 @@ func (s *story) mayHaveEnded(e *Event) bool {
 	})
 }
 
-// graceOf is how long a spent refresh token gives its successor again: clocks may be wrong by
-// clock_skew, unnoticed.
+// graceOf is how long a spent refresh token may be exchanged for its successor again: clocks may be
+// wrong by clock_skew, unnoticed.
 func (j *judge) graceOf(first, again *Event) time.Duration {
 	if j.clocksMoved(0, again.End) {
 		return j.Grace + skew

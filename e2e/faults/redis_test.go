@@ -119,7 +119,7 @@ func (w *world) newServer(name string) (*server, error) {
 	return s, nil
 }
 
-// newSentinel makes a sentinel, which asks nobody who they are.
+// newSentinel makes a sentinel, which asks for no password.
 func (w *world) newSentinel(name string) (*server, error) {
 	s, err := w.place(name)
 	if err != nil {
@@ -217,8 +217,8 @@ func (w *world) sentinelSettings(s *server) []string {
 	}
 }
 
-// quicken makes a sentinel look around more often than its defaults, and soon forget that the
-// machine was busy.
+// quicken makes a sentinel check more often than by default, and recover sooner from TILT, the mode
+// in which a busy machine puts it.
 func (s *server) quicken(ctx context.Context) error {
 	return s.client.Do(ctx, "SENTINEL", "DEBUG", "INFO-PERIOD", 500, "PUBLISH-PERIOD", 500,
 		"ASK-PERIOD", 300, "TILT-TRIGGER", 5000, "TILT-PERIOD", 1000).Err()
@@ -238,8 +238,8 @@ func (w *world) startServer(ctx context.Context, s *server, lines []string, args
 	return err
 }
 
-// silent takes what go-redis would write about servers that are down on purpose: every error it
-// tells of is also returned.
+// silent drops what go-redis would log about servers that are down on purpose: each of these errors
+// is also returned.
 type silent struct{}
 
 func (silent) Printf(context.Context, string, ...any) {}

@@ -169,7 +169,7 @@ func (w *world) injectAll(ctx context.Context, r *Result, round []Injection) {
 	}
 }
 
-// await waits until a condition holds, and gives what it said last.
+// await waits until a condition holds, and returns what it said last.
 func (w *world) await(ctx context.Context, limit time.Duration,
 	condition func(context.Context) error) error {
 	ctx, cancel := context.WithTimeout(ctx, limit)
@@ -188,8 +188,8 @@ func (w *world) await(ctx context.Context, limit time.Duration,
 }
 
 // recover waits until all is well: everybody says so, each issuer begins and ends a session, every
-// gate has applied that, allows what is valid and denies what is not. It gives the time before
-// which everything acknowledged is known to be in force at every gate.
+// gate has applied that, allows what is valid and denies what is not. What was acknowledged before
+// covers is then known to be in force at every gate.
 func (w *world) recover(ctx context.Context,
 	limit time.Duration) (covers time.Duration, err error) {
 	err = w.await(ctx, limit, func(ctx context.Context) error {
@@ -220,7 +220,7 @@ func (w *world) well(ctx context.Context) error {
 }
 
 // fresh returns why a gate's copy has not been confirmed just now. A gate is ready as long as an
-// older confirmation lasts; only from a new one on can it sit out what may come.
+// older confirmation lasts; only after a new one can it outlast an outage of the promised length.
 func (w *world) fresh(ctx context.Context, g *gate) error {
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, g.admin+"/metrics", nil)
 	if err != nil {
@@ -286,7 +286,7 @@ func (w *world) audit(gates ...*gate) {
 	}
 }
 
-// auditFresh asks a gate that has been started anew, and so knows only what the log has.
+// auditFresh asks a gate that has been restarted, and so knows only what the log has.
 func (w *world) auditFresh(ctx context.Context, number int) error {
 	g := w.gates[(int(w.plan.Seed%3)+number)%len(w.gates)]
 	g.hurt.Lock()

@@ -25,7 +25,7 @@ import (
 	"github.com/sallyport/sallyport/internal/meshtest"
 )
 
-// world is an installation that is being hurt, and the record of what happens in it.
+// world is an installation in which faults happen, and the record of what happens in it.
 type world struct {
 	plan     Plan
 	dir      string
@@ -58,11 +58,11 @@ type world struct {
 	sessions []*session
 }
 
-// node is a process that can be hurt.
+// node is a process that faults can happen to.
 type node struct {
 	name  string
 	child *mesh.Child
-	hurt  sync.Mutex // held by the fault that has it
+	hurt  sync.Mutex // held by the fault that happens to it
 	began time.Time
 
 	clock *meshtest.Clock
@@ -210,7 +210,7 @@ func (w *world) end() error {
 	return err
 }
 
-// limitDisk returns a server a small disk when the plan wants to fill it.
+// limitDisk puts a server on a small disk when the plan wants to fill it.
 func (w *world) limitDisk(dir string) error {
 	wanted := slices.ContainsFunc(w.plan.Rounds, func(round []Injection) bool {
 		return slices.ContainsFunc(round, func(i Injection) bool { return i.Kind == FullDisk })

@@ -204,6 +204,7 @@ const (
 // awaitReady returns nil once the child is ready; an error when it has ended, is not ready in time,
 // or ctx has ended.
 func (c *Child) awaitReady(ctx context.Context) error {
+	// The run that was just started: when it exits there is nothing more to wait for.
 	c.mu.Lock()
 	r := c.last
 	c.mu.Unlock()

@@ -10,8 +10,7 @@ import (
 // wheelEnvoy is where Envoy lies in a folder that `make envoy` has filled.
 const wheelEnvoy = ".tools/venv/lib/python3*/site-packages/envoy/_bin/envoy"
 
-// ErrNoEnvoy is returned when there is no Envoy; it says how to get one.
-var ErrNoEnvoy = errors.New("mesh: no envoy found: run `make envoy` in a clone of Sallyport, " +
+var errNoEnvoy = errors.New("mesh: no envoy found: run `make envoy` in a clone of Sallyport, " +
 	"install envoy into $PATH, or name it in $SALLYPORT_ENVOY")
 
 // FindEnvoy looks for an envoy program: $SALLYPORT_ENVOY, then what `make envoy` has put below one
@@ -32,5 +31,5 @@ func FindEnvoy(folders ...string) (string, error) {
 	if path, err := exec.LookPath("envoy"); err == nil {
 		return path, nil
 	}
-	return "", ErrNoEnvoy
+	return "", errNoEnvoy
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"time"
 )
 
 // Mesh is a running mesh. Stop ends it.
@@ -81,10 +82,13 @@ func (m *Mesh) Stop() error {
 	return m.Wait()
 }
 
+// stopWithin is how long children have to exit when they are asked to, before they are killed.
+const stopWithin = 10 * time.Second
+
 // shutDown stops everything, once. cause is why, nil when it is wanted.
 func (m *Mesh) shutDown(cause error) {
 	m.stop.Do(func() {
-		err := m.supervisor.stop(m.options.StopWithin)
+		err := m.supervisor.stop(stopWithin)
 		if cause != nil {
 			err = nil // what else went wrong follows from the cause, and would hide it
 		}

@@ -1,7 +1,6 @@
 package mesh
 
 import (
-	"cmp"
 	"crypto/rand"
 	"errors"
 	"fmt"
@@ -10,7 +9,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"time"
 )
 
 // Options say what a mesh consists of. Dir, Binaries and Envoy are needed; the zero value of
@@ -58,9 +56,6 @@ type Options struct {
 	// Progress, when set, is told what is being done, as "waiting for gate-1 to be ready", from one
 	// goroutine at a time.
 	Progress func(doing string)
-	// StopWithin is how long children have to exit when they are asked to, before they are killed; 0
-	// means 10 s.
-	StopWithin time.Duration
 }
 
 // User is someone who can log in to the mesh.
@@ -89,7 +84,6 @@ func (o Options) withDefaults() (Options, error) {
 	}
 	o.Gates = max(o.Gates, 1)
 	o.Issuers = max(o.Issuers, 1)
-	o.StopWithin = cmp.Or(o.StopWithin, 10*time.Second)
 	if o.Upstream == nil {
 		o.Upstream = Echo
 	}

@@ -30,7 +30,7 @@ func Root(t testing.TB) string {
 }
 
 // Binaries builds issuer, authz and sallyport from this working tree, once in a test process, and
-// gives the folder they are in. With race they have the race detector: a race makes a daemon end
+// returns the folder they are in. With race they have the race detector: a race makes a daemon end
 // with a status that fails the test.
 func Binaries(t testing.TB, race bool) string {
 	t.Helper()
@@ -68,15 +68,16 @@ func (b *building) done(t testing.TB, folder string, flags ...string) string {
 }
 
 // build puts the programs where the next test process finds them: the linker then has nothing to
-// do. A lock keeps test processes that run side by side from building them at once.
+// do.
 func build(root, folder string, flags ...string) (string, error) {
 	dir := filepath.Join(root, ".tools", "test", folder)
 	args := append(append([]string{"build"}, flags...), "-o", dir+string(filepath.Separator))
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return "", fmt.Errorf("meshtest: %w", err)
 	}
-	lock, err := os.OpenFile(filepath.Join(root, ".tools", "test", "lock"), os.O_CREATE|os.O_RDWR,
-		0o644)
+	// Test processes run side by side: one may not start a program that another is writing.
+	lock, err := os.OpenFile(
+		filepath.Join(root, ".tools", "test", "lock"), os.O_CREATE|os.O_RDWR, 0o644)
 	if err != nil {
 		return "", fmt.Errorf("meshtest: %w", err)
 	}

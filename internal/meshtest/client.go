@@ -101,13 +101,8 @@ func (s *Stack) Post(path string, body any, headers ...string) *Response {
 		}
 		text = b.String()
 	}
-	return s.Do(
-		s.NewRequest(
-			http.MethodPost,
-			path,
-			text,
-			append([]string{"Content-Type: application/json"}, headers...)...),
-	)
+	headers = append([]string{"Content-Type: application/json"}, headers...)
+	return s.Do(s.NewRequest(http.MethodPost, path, text, headers...))
 }
 
 // User returns a user of the mesh.

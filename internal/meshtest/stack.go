@@ -18,8 +18,6 @@ import (
 type Options struct {
 	Gates   int // 0 means 1
 	Issuers int // 0 means 1
-	// Race builds the daemons with the race detector.
-	Race bool
 	// Embedded takes miniredis instead of a redis-server. It loses everything when it ends, and has
 	// no WAIT to speak of.
 	Embedded bool
@@ -49,14 +47,16 @@ func Start(t testing.TB, o Options) *Stack {
 	s := &Stack{
 		Dir: t.TempDir(),
 		HTTP: &http.Client{
-			Timeout:       30 * time.Second,
-			Transport:     &http.Transport{MaxIdleConnsPerHost: 64},
-			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+			Timeout:   30 * time.Second,
+			Transport: &http.Transport{MaxIdleConnsPerHost: 64},
+			CheckRedirect: func(*http.Request, []*http.Request) error {
+				return http.ErrUseLastResponse // a redirect is an answer to be judged
+			},
 		},
 		t: t, seen: &seen{},
 	}
 	options := mesh.Options{
-		Dir: s.Dir, Binaries: Binaries(t, o.Race), Envoy: Envoy(t),
+		Dir: s.Dir, Binaries: Binaries(t, false), Envoy: Envoy(t),
 		Gates: o.Gates, Issuers: o.Issuers, Upstream: s.recorder(mesh.Echo),
 	}
 	if !o.Embedded {
@@ -81,7 +81,7 @@ func (s *Stack) For(t testing.TB) *Stack {
 	return &other
 }
 
-// end stops the stack; a child that died, or did not end as it should, fails the test.
+// end stops the stack; a child that did not exit as it should fails the test.
 func (s *Stack) end() {
 	s.HTTP.CloseIdleConnections()
 	if err := s.Stop(); err != nil {
