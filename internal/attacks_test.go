@@ -80,11 +80,8 @@ func TestEveryAttackOnRevocationHasItsTest(t *testing.T) {
 
 // TestEveryAdvisoryOnRevocationHasItsTest is the same for advisories.
 func TestEveryAdvisoryOnRevocationHasItsTest(t *testing.T) {
-	found := casesOf(
-		t,
-		"TestCVE",
-		regexp.MustCompile(`^((?:CVE-\d{4}-\d+)|(?:GHSA(?:-[a-z0-9]{4}){3}))$`),
-	)
+	found := casesOf(t, "TestCVE",
+		regexp.MustCompile(`^((?:CVE-\d{4}-\d+)|(?:GHSA(?:-[a-z0-9]{4}){3}))$`))
 	for _, id := range advisories {
 		if rooms := found[id]; len(rooms) == 0 {
 			t.Errorf("%s has no case in any TestCVE", id)

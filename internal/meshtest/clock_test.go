@@ -22,7 +22,7 @@ func TestOnlyProgramsBuiltForTestsCanBeToldAnotherTime(t *testing.T) {
 				t.Fatal(err)
 			}
 			if got := bytes.Contains(content, door); got != want {
-				t.Errorf("%s names %s: %t, want %t", filepath.Join(dir, program), door, got, want)
+				t.Errorf("%s names %s: expected %t, got %t", filepath.Join(dir, program), door, want, got)
 			}
 		}
 	}
