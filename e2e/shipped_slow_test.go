@@ -34,7 +34,7 @@ func crowd(t *testing.T, s *meshtest.Stack, connections int, method, path string
 			wait.Go(func() { unfinished(ctx, http2, method, s.Endpoints().Gateway+path, edits) })
 		}
 	}
-	eventually.True(t, "Envoy to have the crowd's requests", func() bool {
+	eventually.Within(t, time.Minute, "Envoy to have the crowd's requests", func() bool {
 		return active(t, s) >= before+connections*streams
 	})
 }
