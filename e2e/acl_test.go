@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/redis/go-redis/v9"
+	"github.com/sallyport/sallyport/internal/eventually"
 )
 
 // TestTheDeployedAccessListIsEnoughAndNoMore: the whole path works with the users of
@@ -25,12 +26,19 @@ func TestTheDeployedAccessListIsEnoughAndNoMore(t *testing.T) {
 
 	for user, forbidden := range map[string][]string{
 		"gate": {
-			"XADD {sallyport}:rev:log * a b", "HSET {sallyport}:rev:head seq 0", "DEL {sallyport}:rev:log", "HSET {sallyport}:replicas a b", "DEL {sallyport}:replica:1",
-			"SET {sallyport}:replica:100 x", "APPEND {sallyport}:replica:1 x", "XTRIM {sallyport}:rev:log MAXLEN 0",
-			"XDEL {sallyport}:rev:log 1-0", "EVALSHA 0 0", "EVAL return 0", "FCALL x 0", "GET any", "HGETALL " + session(t, address, passwords["issuer"]),
-			"FLUSHALL", "FLUSHDB", "KEYS *", "SCAN 0", "CONFIG GET *", "SHUTDOWN", "ACL LIST", "MONITOR", "REPLICAOF NO ONE", "CLIENT KILL ID 1", "PUBLISH a b", "SUBSCRIBE a",
+			"XADD {sallyport}:rev:log * a b", "HSET {sallyport}:rev:head seq 0",
+			"DEL {sallyport}:rev:log", "HSET {sallyport}:replicas a b",
+			"DEL {sallyport}:replica:1", "SET {sallyport}:replica:100 x",
+			"APPEND {sallyport}:replica:1 x", "XTRIM {sallyport}:rev:log MAXLEN 0",
+			"XDEL {sallyport}:rev:log 1-0", "EVALSHA 0 0", "EVAL return 0", "FCALL x 0", "GET any",
+			"HGETALL " + session(t, address, passwords["issuer"]),
+			"FLUSHALL", "FLUSHDB", "KEYS *", "SCAN 0", "CONFIG GET *", "SHUTDOWN", "ACL LIST",
+			"MONITOR", "REPLICAOF NO ONE", "CLIENT KILL ID 1", "PUBLISH a b", "SUBSCRIBE a",
 		},
-		"issuer": {"FLUSHALL", "FLUSHDB", "KEYS *", "CONFIG SET appendonly no", "SHUTDOWN", "ACL LIST", "MONITOR", "REPLICAOF NO ONE", "SWAPDB 0 1", "PUBLISH a b"},
+		"issuer": {
+			"FLUSHALL", "FLUSHDB", "KEYS *", "CONFIG SET appendonly no", "SHUTDOWN", "ACL LIST",
+			"MONITOR", "REPLICAOF NO ONE", "SWAPDB 0 1", "PUBLISH a b",
+		},
 	} {
 		client := redis.NewClient(
 			&redis.Options{Addr: address, Username: user, Password: passwords[user]})
@@ -40,18 +48,16 @@ func TestTheDeployedAccessListIsEnoughAndNoMore(t *testing.T) {
 			for word := range strings.FieldsSeq(command) {
 				args = append(args, word)
 			}
-			if err := client.Do(t.Context(), args...).
-				Err(); err == nil ||
-				!strings.HasPrefix(err.Error(), "NOPERM") {
+			err := client.Do(t.Context(), args...).Err()
+			if err == nil || !strings.HasPrefix(err.Error(), "NOPERM") {
 				t.Errorf("%s as %s: expected NOPERM, got %v", command, user, err)
 			}
 		}
 	}
 	stranger := redis.NewClient(&redis.Options{Addr: address})
 	defer stranger.Close()
-	if err := stranger.Ping(t.Context()).
-		Err(); err == nil ||
-		!strings.HasPrefix(err.Error(), "NOAUTH") {
+	err := stranger.Ping(t.Context()).Err()
+	if err == nil || !strings.HasPrefix(err.Error(), "NOAUTH") {
 		t.Errorf("without a password: %v", err)
 	}
 
@@ -59,7 +65,7 @@ func TestTheDeployedAccessListIsEnoughAndNoMore(t *testing.T) {
 		bearer(alice.Access)).status; got != http.StatusOK {
 		t.Fatalf("a logout was answered %d", got)
 	}
-	eventually(t, "the logout to be in force", func() bool {
+	eventually.True(t, "the logout to be in force", func() bool {
 		return gateway.get(t, "/protected", bearer(alice.Access)).status == http.StatusUnauthorized
 	})
 }

@@ -16,6 +16,7 @@ import (
 	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
 	"github.com/redis/go-redis/v9"
 
+	"github.com/sallyport/sallyport/internal/eventually"
 	"github.com/sallyport/sallyport/internal/mesh"
 	"github.com/sallyport/sallyport/internal/meshtest"
 )
@@ -37,8 +38,12 @@ func TestAttacks(t *testing.T) {
 		{"92_storage_error", (*besieged).storageError},
 		{"86_flushall", func(b *besieged) { b.survives(func() { b.do("FLUSHALL") }) }},
 		{"86_flushall_before_a_log_out_everywhere", (*besieged).flushedBeforeALogout},
-		{"87_trimmed_log", func(b *besieged) { b.survives(func() { b.do("XTRIM", "{sallyport}:rev:log", "MAXLEN", 1) }) }},
-		{"90_dropped_connection_and_missed_entries", func(b *besieged) { b.survives(func() { b.do("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes") }) }},
+		{"87_trimmed_log", func(b *besieged) {
+			b.survives(func() { b.do("XTRIM", "{sallyport}:rev:log", "MAXLEN", 1) })
+		}},
+		{"90_dropped_connection_and_missed_entries", func(b *besieged) {
+			b.survives(func() { b.do("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes") })
+		}},
 		{"91_log_id_goes_back", (*besieged).logGoesBack},
 		{"91_older_disk_with_the_session_in_it", (*besieged).olderDiskRevivesNoSession},
 		{"85_gate_restarts_while_redis_is_down", (*besieged).gateRestartsWithoutRedis},
@@ -125,7 +130,7 @@ func (b *besieged) restart(child string) {
 func (b *besieged) healthy() {
 	b.Helper()
 	var fresh tokens
-	eventually(b.T, "logins to work", func() bool {
+	eventually.True(b.T, "logins to work", func() bool {
 		a := b.calls.post(b.T, "/login",
 			map[string]string{"username": b.alice.Name, "password": b.alice.Password})
 		if a.status == http.StatusOK {
@@ -134,10 +139,10 @@ func (b *besieged) healthy() {
 		return a.status == http.StatusOK
 	})
 	for i, gate := range b.gates {
-		eventually(b.T, fmt.Sprintf("gate %d to allow", i+1),
+		eventually.True(b.T, fmt.Sprintf("gate %d to allow", i+1),
 			func() bool { return check(b.T, gate, fresh.Access) == http.StatusOK })
 	}
-	eventually(b.T, "every gate to apply a logout", func() bool {
+	eventually.True(b.T, "every gate to apply a logout", func() bool {
 		return b.calls.send(b.T, http.MethodPost, "/logout?wait=2s", nil,
 			bearer(fresh.Access)).status == http.StatusOK
 	})
@@ -145,7 +150,7 @@ func (b *besieged) healthy() {
 
 // survives ends a session, lets something happen to the log, and holds all gates against it: none
 // allows the session's token while they run (S3), nor does one that starts afterwards and knows
-// only the log (S4); its refresh token is dead; and all is well again.
+// only the log (S4); its refresh token is refused; and all is well again.
 func (b *besieged) survives(fault func()) {
 	b.Helper()
 	ended := b.calls.login(b.T, b.bob)
@@ -166,8 +171,8 @@ func (b *besieged) survives(fault func()) {
 }
 
 // flushedBeforeALogout: Redis has lost the user's sessions when the user is logged out everywhere,
-// so nobody knows their ids. Their access tokens end all the same, and a login in the same second
-// lasts.
+// so that no issuer knows their ids. Their access tokens are revoked all the same, and a login in
+// the same second stays valid.
 func (b *besieged) flushedBeforeALogout() {
 	lost, other := b.calls.login(b.T, b.bob), b.calls.login(b.T, b.alice)
 	b.do("FLUSHALL")
@@ -190,8 +195,8 @@ func (b *besieged) flushedBeforeALogout() {
 	b.calls.get(b.T, "/protected", bearer(other.Access)).reached(b.T)
 }
 
-// image takes the keys of a pattern as they are now. What it gives puts them in place of those
-// there are then, in one step.
+// image copies the keys of a pattern as they are now. The function that it returns puts them in
+// place of those that exist then, in one step.
 func (b *besieged) image(pattern string) (restore func()) {
 	b.Helper()
 	keys := func() []string {
@@ -223,8 +228,8 @@ func (b *besieged) image(pattern string) (restore func()) {
 	}
 }
 
-// logGoesBack puts an older log in place of the newest, as a disk of a while ago does: places that
-// were taken are given again.
+// logGoesBack puts an older log in place of the newest, as a restart with an older disk does:
+// sequence numbers that were taken are taken again.
 func (b *besieged) logGoesBack() { b.survives(b.image("{sallyport}:rev:*")) }
 
 // olderDiskRevivesNoSession: all of Redis goes back to a moment at which a session lived that has
@@ -247,7 +252,7 @@ func (b *besieged) olderDiskRevivesNoSession() {
 		}
 	}
 	refused()
-	eventually(b.T, "the session's record to be ended again",
+	eventually.True(b.T, "the session's record to be ended again",
 		func() bool { refused(); return record() != "active" })
 	b.healthy()
 	b.restart("issuer-1")
@@ -277,7 +282,7 @@ func (b *besieged) gateRestartsWithoutRedis() {
 	defer cancel()
 	go func() { restarted <- b.stack.Child("gate-1").Restart(ctx) }()
 	refusals := 0
-	eventually(b.T, "the new gate to refuse a hundred times", func() bool {
+	eventually.True(b.T, "the new gate to refuse a hundred times", func() bool {
 		status := tryCheck(b.gates[0], good)
 		if status == http.StatusOK && refusals > 0 { // before that it may be the old one that answers
 			b.Fatal("a gate without a copy of the log allows (S2)")
@@ -302,9 +307,15 @@ func (b *besieged) gateRestartsWithoutRedis() {
 func (b *besieged) storageError() {
 	pair := b.calls.login(b.T, b.bob)
 	forms := map[string]func() answer{
-		"logout":                  func() answer { return b.calls.send(b.T, "POST", "/logout", nil, bearer(pair.Access)) },
-		"logout by refresh token": func() answer { return b.calls.post(b.T, "/logout", map[string]string{"refresh_token": pair.Refresh}) },
-		"log out everywhere":      func() answer { return b.calls.send(b.T, "POST", "/logout?everywhere=true", nil, bearer(pair.Access)) },
+		"logout": func() answer {
+			return b.calls.send(b.T, "POST", "/logout", nil, bearer(pair.Access))
+		},
+		"logout by refresh token": func() answer {
+			return b.calls.post(b.T, "/logout", map[string]string{"refresh_token": pair.Refresh})
+		},
+		"log out everywhere": func() answer {
+			return b.calls.send(b.T, "POST", "/logout?everywhere=true", nil, bearer(pair.Access))
+		},
 	}
 	stopped := b.stack.Child("redis")
 	if err := stopped.Signal(syscall.SIGSTOP); err != nil {
@@ -323,14 +334,14 @@ func (b *besieged) storageError() {
 	if err := stopped.Signal(syscall.SIGCONT); err != nil {
 		b.Fatal(err)
 	}
-	eventually(b.T, "the retry to be acknowledged",
+	eventually.True(b.T, "the retry to be acknowledged",
 		func() bool { return forms["logout"]().status == http.StatusOK })
 	b.logout(pair.Access)
 	b.refused(pair.Access)
 	b.healthy()
 }
 
-// loginInTheSecondOfALogout: a login right behind a log out everywhere lasts, and nothing from
+// loginInTheSecondOfALogout: a login right after a log out everywhere stays valid, and nothing from
 // before it does.
 func (b *besieged) loginInTheSecondOfALogout() {
 	var last tokens
@@ -389,7 +400,7 @@ func (b *besieged) refreshBesideRefresh() {
 	b.refresh(next).tokens(b.T)
 }
 
-// refreshBesideLogout: whatever a refresh handed out that ran beside a logout is dead when the
+// refreshBesideLogout: whatever a refresh handed out that ran beside a logout is revoked when the
 // logout is in force everywhere.
 func (b *besieged) refreshBesideLogout() {
 	won := 0
@@ -425,7 +436,7 @@ func (b *besieged) refreshBesideLogout() {
 			}
 		}
 	}
-	b.Logf("%d refreshes were answered beside 10 logouts; all they handed out is dead", won)
+	b.Logf("%d refreshes were answered beside 10 logouts; all they handed out is revoked", won)
 }
 
 // entriesOutliveTheirTokens: the entry of a session lives longer than any token of it, the newest
@@ -501,7 +512,7 @@ func (b *besieged) reuseAfterARestart() {
 	}
 	b.healthy()
 	var reuse answer
-	eventually(b.T, "the grace window to end", func() bool {
+	eventually.True(b.T, "the grace window to end", func() bool {
 		reuse = b.refresh(first.Refresh)
 		return reuse.status != http.StatusOK
 	})
@@ -509,7 +520,7 @@ func (b *besieged) reuseAfterARestart() {
 		b.Errorf("reuse: %d %s", reuse.status, reuse.body)
 	}
 	for _, gate := range b.gates {
-		eventually(b.T, "every gate to refuse the session's token",
+		eventually.True(b.T, "every gate to refuse the session's token",
 			func() bool { return check(b.T, gate, thief.Access) == http.StatusUnauthorized })
 	}
 	b.refused(first.Access)
@@ -536,7 +547,7 @@ func (b *besieged) disabledUserRefreshes() {
 	}
 	for _, gate := range b.gates {
 		for _, token := range []string{bob.Access, idle.Access} {
-			eventually(b.T, "every gate to refuse a disabled user's token",
+			eventually.True(b.T, "every gate to refuse a disabled user's token",
 				func() bool { return check(b.T, gate, token) == http.StatusUnauthorized })
 		}
 	}
@@ -545,7 +556,8 @@ func (b *besieged) disabledUserRefreshes() {
 		b.Errorf("a disabled user's other refresh: %d %s", a.status, a.body)
 	}
 	if a := b.calls.post(b.T, "/login",
-		map[string]string{"username": b.bob.Name, "password": b.bob.Password}); a.status != http.StatusUnauthorized {
+		map[string]string{"username": b.bob.Name, "password": b.bob.Password},
+	); a.status != http.StatusUnauthorized {
 		b.Errorf("a disabled user's login: %d %s", a.status, a.body)
 	}
 	b.calls.get(b.T, "/protected", bearer(b.refresh(alice.Refresh).tokens(b.T).Access)).reached(b.T)

@@ -17,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/sallyport/sallyport/internal/eventually"
 	"github.com/sallyport/sallyport/internal/jose/josetest"
 	"github.com/sallyport/sallyport/internal/mesh"
 	"github.com/sallyport/sallyport/internal/meshtest"
@@ -111,7 +112,8 @@ func clean(value string) bool {
 	return strings.IndexFunc(value, func(r rune) bool { return r < ' ' || r > '~' }) < 0
 }
 
-// sendBytes sends a request as it is written, and gives the answer's status and the gate's reason.
+// sendBytes sends a request as it is written, and returns the answer's status and the gate's
+// reason.
 func sendBytes(t *testing.T, s stack, request string) (status int, reason string) {
 	t.Helper()
 	conn, err := net.DialTimeout("tcp", strings.TrimPrefix(s.Endpoints().Gateway, "http://"),
@@ -166,8 +168,10 @@ func TestATokenCausesNoRequest(t *testing.T) {
 	trap := "http://" + listener.Addr().String()
 	head := setup.Key.Header("at+jwt")
 	for name, token := range map[string]string{
-		"jku": setup.Key.Token(head.And("jku", josetest.Text(trap+"/jwks.json")).JSON(), setup.Claims.JSON()),
-		"x5u": setup.Key.Token(head.And("x5u", josetest.Text(trap+"/cert.pem")).JSON(), setup.Claims.JSON()),
+		"jku": setup.Key.Token(
+			head.And("jku", josetest.Text(trap+"/jwks.json")).JSON(), setup.Claims.JSON()),
+		"x5u": setup.Key.Token(
+			head.And("x5u", josetest.Text(trap+"/cert.pem")).JSON(), setup.Claims.JSON()),
 		"kid": setup.Key.Token(head.With("kid", josetest.Text(trap+"/key")).JSON(), setup.Claims.JSON()),
 		"iss": setup.Key.Token(head.JSON(), setup.Claims.With("iss", josetest.Text(trap)).JSON()),
 		"aud": setup.Key.Token(head.JSON(), setup.Claims.With("aud", josetest.Text(trap)).JSON()),
@@ -183,7 +187,8 @@ func TestATokenCausesNoRequest(t *testing.T) {
 		t.Fatal(err)
 	}
 	conn.Close()
-	eventually(t, "the trap to notice the test's own visit", func() bool { return asked.Load() > 0 })
+	eventually.True(t, "the trap to notice the test's own visit",
+		func() bool { return asked.Load() > 0 })
 	if err := listener.Close(); err != nil {
 		t.Fatal(err)
 	}
@@ -228,7 +233,8 @@ func TestTheTwinOfARevokedTokenIsRevoked(t *testing.T) {
 		t.Fatalf("logout: %d %s", a.status, a.body)
 	}
 	for name, twin := range twins {
-		t.Run(name,
-			func(t *testing.T) { c.get(t, "/protected", bearer(twin)).refused(t, 401, "invalid_token", "revoked") })
+		t.Run(name, func(t *testing.T) {
+			c.get(t, "/protected", bearer(twin)).refused(t, 401, "invalid_token", "revoked")
+		})
 	}
 }

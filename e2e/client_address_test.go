@@ -48,8 +48,8 @@ func TestClientsBehindEnvoyAreToldApart(t *testing.T) {
 		lines.Write(log)
 	}
 	for _, address := range []string{"127.0.0.77", "127.0.0.78"} {
-		if !regexp.MustCompile(`"event":"login".*"address":"` + regexp.QuoteMeta(address) + `"`).
-			MatchString(lines.String()) {
+		line := `"event":"login".*"address":"` + regexp.QuoteMeta(address) + `"`
+		if !regexp.MustCompile(line).MatchString(lines.String()) {
 			t.Errorf("no login is held against %s", address)
 		}
 	}

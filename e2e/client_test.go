@@ -21,7 +21,7 @@ type answer struct {
 	body   []byte
 }
 
-// field gives one member of a JSON object body, nil when it is not there.
+// field returns one member of a JSON object body, nil when it is not there.
 func (a answer) field(t *testing.T, name string) any {
 	t.Helper()
 	return a.object(t)[name]
@@ -175,7 +175,7 @@ func (a answer) refused(t *testing.T, status int, code, reason string) {
 	}
 }
 
-// reached asserts that the request came through, and gives what the upstream received.
+// reached asserts that the request came through, and returns what the upstream received.
 func (a answer) reached(t *testing.T) mesh.Received {
 	t.Helper()
 	if a.status != http.StatusOK {
@@ -187,17 +187,4 @@ func (a answer) reached(t *testing.T) mesh.Received {
 		t.Fatalf("not the upstream's answer: %v\n%s", err, a.body)
 	}
 	return got
-}
-
-// eventually waits until condition holds. It fails the test with what was waited for after a
-// deadline far beyond any bound.
-func eventually(t *testing.T, what string, condition func() bool) {
-	t.Helper()
-	deadline := time.Now().Add(40 * time.Second)
-	for !condition() {
-		if time.Now().After(deadline) {
-			t.Fatalf("waited in vain for: %s", what)
-		}
-		time.Sleep(5 * time.Millisecond)
-	}
 }

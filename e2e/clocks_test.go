@@ -8,6 +8,7 @@ import (
 
 	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
 
+	"github.com/sallyport/sallyport/internal/eventually"
 	"github.com/sallyport/sallyport/internal/mesh"
 	"github.com/sallyport/sallyport/internal/meshtest"
 )
@@ -66,7 +67,7 @@ func (m *apart) move(name string, by time.Duration) {
 	}
 }
 
-// ready says whether a process says that it is.
+// ready reports whether a process says that it is.
 func (m *apart) ready(name string) bool {
 	return m.admin[name].get(m.t, "/readyz").status == http.StatusOK
 }
@@ -76,7 +77,7 @@ func (m *apart) allReady() {
 	m.t.Helper()
 	for name := range m.clocks {
 		if name != "redis" {
-			eventually(m.t, name+" to be ready", func() bool { return m.ready(name) })
+			eventually.True(m.t, name+" to be ready", func() bool { return m.ready(name) })
 		}
 	}
 }
@@ -84,7 +85,7 @@ func (m *apart) allReady() {
 // end ends a session at an issuer, and waits until every gate refuses its token.
 func (m *apart) end(token string, issuer int) {
 	m.t.Helper()
-	eventually(m.t, "a logout to be acknowledged", func() bool {
+	eventually.True(m.t, "a logout to be acknowledged", func() bool {
 		return m.issuer[issuer].send(m.t, "POST", "/logout", nil, bearer(token)).status == http.StatusOK
 	})
 	untilRefusedEverywhere(m.t, m.gates, token, time.Now())
@@ -131,7 +132,7 @@ func TestClocksThreeHundredSecondsApart(t *testing.T) {
 			m.end(first, 0)
 
 			m.move("gate-2", by)
-			eventually(t, "gate-2 not to be ready", func() bool { return !m.ready("gate-2") })
+			eventually.True(t, "gate-2 not to be ready", func() bool { return !m.ready("gate-2") })
 			m.allows(m.good, 0)
 			m.end(second, 1)
 			m.nothingRevived()
@@ -139,7 +140,7 @@ func TestClocksThreeHundredSecondsApart(t *testing.T) {
 			m.wellAgain(bob)
 
 			m.move("issuer-2", by)
-			eventually(t, "issuer-2 not to be ready", func() bool { return !m.ready("issuer-2") })
+			eventually.True(t, "issuer-2 not to be ready", func() bool { return !m.ready("issuer-2") })
 			m.mintsNothing(1, bob)
 			m.allows(m.good, 0, 1)
 			m.end(third, 1)
@@ -148,7 +149,7 @@ func TestClocksThreeHundredSecondsApart(t *testing.T) {
 
 			last := m.issuer[0].login(t, bob).Access
 			m.move("redis", by)
-			eventually(t, "nobody to be ready", func() bool {
+			eventually.True(t, "nobody to be ready", func() bool {
 				return !m.ready("issuer-1") && !m.ready("issuer-2") && !m.ready("gate-1") && !m.ready("gate-2")
 			})
 			m.mintsNothing(0, bob)
@@ -188,6 +189,6 @@ func (m *apart) wellAgain(u mesh.User) {
 	if err := gate.Restart(m.t.Context()); err != nil {
 		m.t.Fatal(err)
 	}
-	eventually(m.t, "gate-2 to answer", func() bool { return m.ready("gate-2") })
+	eventually.True(m.t, "gate-2 to answer", func() bool { return m.ready("gate-2") })
 	m.nothingRevived()
 }

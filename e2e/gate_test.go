@@ -6,6 +6,7 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/sallyport/sallyport/internal/eventually"
 	"github.com/sallyport/sallyport/internal/mesh"
 	"github.com/sallyport/sallyport/internal/meshtest"
 )
@@ -61,7 +62,10 @@ func TestAClientCannotNameItself(t *testing.T) {
 	token := c.login(t, user(t, s, "bob")).Access
 	var spoofed []edit
 	for _, name := range identity {
-		for _, spelling := range []string{name, strings.ToUpper(name), strings.ReplaceAll(name, "-", "_"), strings.ReplaceAll(name, "-", "."), strings.Replace(name, "-", "_", 1)} {
+		for _, spelling := range []string{
+			name, strings.ToUpper(name), strings.ReplaceAll(name, "-", "_"),
+			strings.ReplaceAll(name, "-", "."), strings.Replace(name, "-", "_", 1),
+		} {
 			spoofed = append(spoofed, func(r *http.Request) { r.Header[spelling] = []string{"mallory"} })
 		}
 	}
@@ -102,7 +106,9 @@ func TestOneTokenFromOnePlace(t *testing.T) {
 				"two Authorization, good first": {bearer(token), bearer("garbage")},
 				"two Authorization, good last":  {bearer("garbage"), bearer(token)},
 				"joined by hand":                {header("Authorization", "Bearer "+token+", Bearer "+token)},
-				"x-access-token twice":          {header("x-access-token", token), header("x-access-token", token)},
+				"x-access-token twice": {
+					header("x-access-token", token), header("x-access-token", token),
+				},
 			} {
 				t.Run(name, func(t *testing.T) {
 					a := c.get(t, "/protected", edits...)
@@ -172,14 +178,14 @@ func TestAGateThatCannotKnowSaysSo(t *testing.T) {
 	if a := c.send(t, "POST", "/logout", nil, bearer(ended)); a.status != 200 {
 		t.Fatalf("logout: %d %s", a.status, a.body)
 	}
-	eventually(t, "the ended session to be refused",
+	eventually.True(t, "the ended session to be refused",
 		func() bool { return c.get(t, "/protected", bearer(ended)).status == 401 })
 
 	redis := s.Child("redis")
 	if err := redis.Signal(syscall.SIGSTOP); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "the gate to stop allowing",
+	eventually.True(t, "the gate to stop allowing",
 		func() bool { return c.get(t, "/protected", bearer(good)).status != 200 })
 	c.get(t, "/protected", bearer(good)).refused(t, 503, "temporarily_unavailable", "stale")
 	c.get(t, "/protected", bearer(ended)).refused(t, 401, "invalid_token", "revoked")
@@ -188,7 +194,7 @@ func TestAGateThatCannotKnowSaysSo(t *testing.T) {
 	if err := redis.Signal(syscall.SIGCONT); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "the gate to allow again",
+	eventually.True(t, "the gate to allow again",
 		func() bool { return c.get(t, "/protected", bearer(good)).status == 200 })
 	c.get(t, "/protected", bearer(ended)).refused(t, 401, "invalid_token", "revoked")
 }

@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/sallyport/sallyport/internal/eventually"
 	"github.com/sallyport/sallyport/internal/meshtest"
 )
 
@@ -24,7 +25,7 @@ func TestEnvoySeesWhoIsReady(t *testing.T) {
 		return n
 	}
 	for _, cluster := range []string{"authz", "issuer", "logout"} {
-		eventually(t, "Envoy to find both of "+cluster+" healthy",
+		eventually.True(t, "Envoy to find both of "+cluster+" healthy",
 			func() bool { return healthy(cluster, "healthy") == 2 })
 	}
 }

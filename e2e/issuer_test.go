@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/sallyport/sallyport/internal/eventually"
 	"github.com/sallyport/sallyport/internal/mesh"
 	"github.com/sallyport/sallyport/internal/meshtest"
 )
@@ -56,8 +57,11 @@ func TestLoginRefusals(t *testing.T) {
 	c := newCaller(t, s.Endpoints().Gateway)
 	alice := user(t, s, "alice")
 	valid := fmt.Sprintf(`{"username":%q,"password":%q}`, alice.Name, alice.Password)
-	asJSON := header("Content-Type", "application/json")
+	asJSON := []edit{header("Content-Type", "application/json")}
+	asForm := []edit{header("Content-Type", "application/x-www-form-urlencoded")}
 
+	const wrong, invalid = "invalid_credentials", "invalid_request"
+	long := `{"username":"alice","password":"` + strings.Repeat("x", 64<<10) + `"}`
 	for _, row := range []struct {
 		name   string
 		method string
@@ -66,20 +70,20 @@ func TestLoginRefusals(t *testing.T) {
 		status int
 		code   string
 	}{
-		{"wrong password", "POST", `{"username":"alice","password":"not it"}`, []edit{asJSON}, 401, "invalid_credentials"},
-		{"unknown name", "POST", `{"username":"nobody","password":"not it"}`, []edit{asJSON}, 401, "invalid_credentials"},
-		{"empty body", "POST", ``, []edit{asJSON}, 400, "invalid_request"},
-		{"half an object", "POST", `{"username":"alice"`, []edit{asJSON}, 400, "invalid_request"},
-		{"no password", "POST", `{"username":"alice"}`, []edit{asJSON}, 400, "invalid_request"},
-		{"a password that is a number", "POST", `{"username":"alice","password":1}`, []edit{asJSON}, 400, "invalid_request"},
-		{"an array", "POST", `[]`, []edit{asJSON}, 400, "invalid_request"},
-		{"something after the object", "POST", valid + `{}`, []edit{asJSON}, 400, "invalid_request"},
-		{"a name twice", "POST", `{"username":"bob",` + valid[1:], []edit{asJSON}, 400, "invalid_request"},
-		{"a form", "POST", `username=alice&password=x`, []edit{header("Content-Type", "application/x-www-form-urlencoded")}, 415, "unsupported_media_type"},
+		{"wrong password", "POST", `{"username":"alice","password":"not it"}`, asJSON, 401, wrong},
+		{"unknown name", "POST", `{"username":"nobody","password":"not it"}`, asJSON, 401, wrong},
+		{"empty body", "POST", ``, asJSON, 400, invalid},
+		{"half an object", "POST", `{"username":"alice"`, asJSON, 400, invalid},
+		{"no password", "POST", `{"username":"alice"}`, asJSON, 400, invalid},
+		{"a number as password", "POST", `{"username":"alice","password":1}`, asJSON, 400, invalid},
+		{"an array", "POST", `[]`, asJSON, 400, invalid},
+		{"something after the object", "POST", valid + `{}`, asJSON, 400, invalid},
+		{"a name twice", "POST", `{"username":"bob",` + valid[1:], asJSON, 400, invalid},
+		{"a form", "POST", `username=alice&password=x`, asForm, 415, "unsupported_media_type"},
 		{"no content type", "POST", valid, nil, 415, "unsupported_media_type"},
-		{"over 64 KiB", "POST", `{"username":"alice","password":"` + strings.Repeat("x", 64<<10) + `"}`, []edit{asJSON}, 413, "request_too_large"},
+		{"over 64 KiB", "POST", long, asJSON, 413, "request_too_large"},
 		{"GET", "GET", ``, nil, 405, "method_not_allowed"},
-		{"PUT", "PUT", valid, []edit{asJSON}, 405, "method_not_allowed"},
+		{"PUT", "PUT", valid, asJSON, 405, "method_not_allowed"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			a := c.send(t, row.method, "/login", []byte(row.body), row.edits...)
@@ -120,7 +124,7 @@ func TestLoginDoesNotTellWhoExists(t *testing.T) {
 	}
 }
 
-// TestRefreshTokenWorksOnce (S5): a refresh gives a new pair and spends the old token; a retry
+// TestRefreshTokenWorksOnce (S5): a refresh returns a new pair and spends the old token; a retry
 // within the grace window gets the same next refresh token; later use is reuse, and ends the
 // session with its access tokens.
 func TestRefreshTokenWorksOnce(t *testing.T) {
@@ -153,12 +157,12 @@ func TestRefreshTokenWorksOnce(t *testing.T) {
 	}
 
 	var reuse answer
-	eventually(t, "the grace window to end",
+	eventually.True(t, "the grace window to end",
 		func() bool { reuse = refresh(first.Refresh); return reuse.status != 200 })
 	if reuse.status != 401 || reuse.field(t, "error") != "invalid_grant" {
 		t.Errorf("reuse: %d %s", reuse.status, reuse.body)
 	}
-	eventually(t, "the session's access token to be refused", func() bool {
+	eventually.True(t, "the session's access token to be refused", func() bool {
 		return c.get(t, "/protected", bearer(second.Access)).status == 401
 	})
 	c.get(t, "/protected", bearer(second.Access)).refused(t, 401, "invalid_token", "revoked")
@@ -202,8 +206,12 @@ func TestLogoutEndsTheSession(t *testing.T) {
 		name   string
 		logout func(tokens) answer
 	}{
-		{"by access token", func(p tokens) answer { return c.send(t, "POST", "/logout", nil, bearer(p.Access)) }},
-		{"by refresh token", func(p tokens) answer { return c.post(t, "/logout", map[string]string{"refresh_token": p.Refresh}) }},
+		{"by access token", func(p tokens) answer {
+			return c.send(t, "POST", "/logout", nil, bearer(p.Access))
+		}},
+		{"by refresh token", func(p tokens) answer {
+			return c.post(t, "/logout", map[string]string{"refresh_token": p.Refresh})
+		}},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			older := c.login(t, user(t, s, "bob"))
@@ -220,7 +228,7 @@ func TestLogoutEndsTheSession(t *testing.T) {
 				}
 			}
 			for _, token := range []string{older.Access, newer.Access} {
-				eventually(t, "the token to be refused",
+				eventually.True(t, "the token to be refused",
 					func() bool { return c.get(t, "/protected", bearer(token)).status == 401 })
 				c.get(t, "/protected", bearer(token)).refused(t, 401, "invalid_token", "revoked")
 			}
@@ -259,7 +267,7 @@ func TestLogoutTakesAnExpiredTokenButNoForgedOne(t *testing.T) {
 	if a := c.send(t, "POST", "/logout", nil, bearer(expired)); a.status != 200 {
 		t.Fatalf("expired but genuine: %d %s", a.status, a.body)
 	}
-	eventually(t, "the session's living token to be refused",
+	eventually.True(t, "the session's living token to be refused",
 		func() bool { return c.get(t, "/protected", bearer(pair.Access)).status == 401 })
 }
 
@@ -299,7 +307,8 @@ func TestNothingIsAcknowledgedThatWasNotStored(t *testing.T) {
 	}
 
 	for name, a := range map[string]answer{
-		"login":                  c.post(t, "/login", map[string]string{"username": alice.Name, "password": alice.Password}),
+		"login": c.post(t, "/login",
+			map[string]string{"username": alice.Name, "password": alice.Password}),
 		"refresh":                c.post(t, "/refresh", map[string]string{"refresh_token": pair.Refresh}),
 		"logout":                 c.send(t, "POST", "/logout", nil, bearer(pair.Access)),
 		"logout by refreshtoken": c.post(t, "/logout", map[string]string{"refresh_token": pair.Refresh}),

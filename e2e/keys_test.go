@@ -11,6 +11,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
 
+	"github.com/sallyport/sallyport/internal/eventually"
 	"github.com/sallyport/sallyport/internal/meshtest"
 )
 
@@ -33,7 +34,7 @@ func TestAGateStartsFromItsLastGoodKeysWhileTheIssuerIsDown(t *testing.T) {
 	if err := gate.Restart(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "Envoy to ask the gate again",
+	eventually.True(t, "Envoy to ask the gate again",
 		func() bool { return c.get(t, "/protected", bearer(token)).status == 200 })
 	for range 50 {
 		c.get(t, "/protected", bearer(token)).reached(t)
@@ -57,7 +58,7 @@ func TestAGateStartsFromItsLastGoodKeysWhileTheIssuerIsDown(t *testing.T) {
 	if err := issuer.Restart(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "Envoy to send logins to the issuer again",
+	eventually.True(t, "Envoy to send logins to the issuer again",
 		func() bool { return c.get(t, "/.well-known/jwks.json").status == 200 })
 	c.get(t, "/protected", bearer(c.login(t, user(t, s, "bob")).Access)).reached(t)
 }
@@ -80,9 +81,9 @@ func TestAStolenKeyIsRevokedEverywhereInOneStep(t *testing.T) {
 	}
 
 	program := filepath.Join(meshtest.Binaries(t, false), "sallyport")
-	out, err := exec.CommandContext(t.Context(), program, "keys", "revoke", thief.Key.ID, "--dir", s.Endpoints().KeyDir,
-		"--issuer-admin", s.Endpoints().IssuerAdmin, "--token-file", s.Endpoints().AdminTokenFile).
-		CombinedOutput()
+	out, err := exec.CommandContext(t.Context(), program, "keys", "revoke", thief.Key.ID,
+		"--dir", s.Endpoints().KeyDir, "--issuer-admin", s.Endpoints().IssuerAdmin,
+		"--token-file", s.Endpoints().AdminTokenFile).CombinedOutput()
 	if err != nil || !strings.Contains(string(out), "applied by 3/3 gates") {
 		t.Fatalf("sallyport keys revoke: %v\n%s", err, out)
 	}
@@ -98,7 +99,7 @@ func TestAStolenKeyIsRevokedEverywhereInOneStep(t *testing.T) {
 			}
 		}
 	}
-	eventually(t, "the issuer to sign with the next key", func() bool {
+	eventually.True(t, "the issuer to sign with the next key", func() bool {
 		a := c.post(t, "/refresh", map[string]string{"refresh_token": held.Refresh})
 		held = a.tokens(t)
 		return keyOf(held.Access) != thief.Key.ID

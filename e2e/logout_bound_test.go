@@ -114,7 +114,7 @@ func (s *sessions) next() string {
 	return s.sign(s.head, s.claims)
 }
 
-// endOne logs one session out, and gives the time from the answer until every gate refuses.
+// endOne logs one session out, and returns the time from the answer until every gate refuses.
 func endOne(t *testing.T, c *caller, gates []authv3.AuthorizationClient,
 	token string) time.Duration {
 	for i, gate := range gates {
@@ -152,8 +152,8 @@ func untilRefusedEverywhere(t *testing.T, gates []authv3.AuthorizationClient, to
 	return slices.Max(took)
 }
 
-// check asks one gate as Envoy would, and gives the HTTP status that the client would get: 200 when
-// it allows.
+// check asks one gate as Envoy would, and returns the HTTP status that the client would get: 200
+// when it allows.
 func check(t *testing.T, gate authv3.AuthorizationClient, token string) int {
 	status, _, err := ask(gate, token)
 	if err != nil {

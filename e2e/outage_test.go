@@ -12,6 +12,7 @@ import (
 
 	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
 
+	"github.com/sallyport/sallyport/internal/eventually"
 	"github.com/sallyport/sallyport/internal/mesh"
 	"github.com/sallyport/sallyport/internal/meshtest"
 )
@@ -29,7 +30,7 @@ func outageStack(t *testing.T) *meshtest.Stack {
 	}})
 }
 
-// asker sends one request with a token, and gives the status and the gate's reason.
+// asker sends one request with a token, and returns the status and the gate's reason.
 type asker func() (status int, reason string, err error)
 
 // watch asks without a pause until it is told to stop, and notes what it was told and when.
@@ -112,7 +113,8 @@ func (w *watch) note(sent time.Duration, status int, reason string) {
 	if bound := w.bound.Load(); bound > 0 && int64(sent) > bound {
 		w.late.Add(1)
 	}
-	for old := w.lastAllowed.Load(); old < int64(sent) && !w.lastAllowed.CompareAndSwap(old, int64(sent)); {
+	old := w.lastAllowed.Load()
+	for old < int64(sent) && !w.lastAllowed.CompareAndSwap(old, int64(sent)) {
 		old = w.lastAllowed.Load()
 	}
 }
@@ -168,7 +170,7 @@ func TestAShortOutageOfRedisDeniesNobody(t *testing.T) {
 	load := watchingBy(t, append(pastEnvoy(gates, good), throughEnvoy(c, good, 4)...))
 	revoked := watchingBy(t, append(pastEnvoy(gates, ended), throughEnvoy(c, ended, 1)...))
 	outage(t, s, shortOutage)
-	eventually(t, "a revocation after the outage to be stored", func() bool {
+	eventually.True(t, "a revocation after the outage to be stored", func() bool {
 		return c.send(t, "POST", "/logout", nil, bearer(other)).status == 200
 	})
 	if took := untilRefusedEverywhere(t, gates, other, time.Now()); took > outageStaleness {
@@ -228,7 +230,7 @@ func TestALongOutageOfRedisAllowsNothingStale(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, gate := range gates {
-		eventually(t, "a gate to allow again",
+		eventually.True(t, "a gate to allow again",
 			func() bool { return check(t, gate, good) == http.StatusOK })
 	}
 	c.get(t, "/protected", bearer(good)).reached(t)

@@ -17,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/sallyport/sallyport/internal/eventually"
 	"github.com/sallyport/sallyport/internal/keyring"
 	"github.com/sallyport/sallyport/internal/mesh"
 	"github.com/sallyport/sallyport/internal/meshtest"
@@ -45,7 +46,7 @@ func TestRotationUnderLoadRefusesNoValidToken(t *testing.T) {
 	l.awaitCalls(kids[0])
 	for _, step := range []string{"rotate", "promote"} {
 		next := find(t, operator("list"), keyring.Next)
-		eventually(t, "the next key to have been published long enough",
+		eventually.True(t, "the next key to have been published long enough",
 			func() bool { return time.Now().After(next.Ready) })
 		if step == "rotate" {
 			operator("rotate")
@@ -58,7 +59,8 @@ func TestRotationUnderLoadRefusesNoValidToken(t *testing.T) {
 	l.end()
 
 	t.Logf(
-		"%d calls in %v (%.0f a second), %d refreshes, %d logins, %d of them to be tried again; calls by key in the order of the keys: %v; wrong denials: %d",
+		"%d calls in %v (%.0f a second), %d refreshes, %d logins, %d of them to be tried again; "+
+			"calls by key in the order of the keys: %v; wrong denials: %d",
 		l.calls.Load(), l.took.Round(time.Millisecond), float64(l.calls.Load())/l.took.Seconds(),
 		l.refreshes.Load(), l.logins.Load(), l.again.Load(), l.byKey(kids), len(l.denied))
 	if again, done := l.again.Load(), l.refreshes.Load()+l.logins.Load(); again > done/20 {
@@ -107,9 +109,7 @@ func quickRing(t *testing.T) func(*mesh.Options) {
 	return func(o *mesh.Options) {
 		o.Upstream = mesh.Echo
 		o.IssuerArgs = []string{
-			"--key-set-max-age=2s",
-			"--keys-spread=1s",
-			"--revocation-clock-skew=" + skew,
+			"--key-set-max-age=2s", "--keys-spread=1s", "--revocation-clock-skew=" + skew,
 		}
 		o.GateArgs = []string{"--revocation-clock-skew=" + skew}
 		o.Rewrite = func(name, content string) string {
@@ -149,7 +149,7 @@ func replace(t *testing.T, content, old, new string) string {
 	return strings.Replace(content, old, new, 1)
 }
 
-// keysCommand runs `sallyport keys`, which must succeed, and gives what it prints.
+// keysCommand runs `sallyport keys`, which must succeed, and returns what it prints.
 func keysCommand(t *testing.T, s *meshtest.Stack) func(args ...string) []keyring.Key {
 	program := filepath.Join(meshtest.Binaries(t, false), "sallyport")
 	return func(args ...string) (printed []keyring.Key) {
@@ -168,7 +168,7 @@ func keysCommand(t *testing.T, s *meshtest.Stack) func(args ...string) []keyring
 	}
 }
 
-// find gives the signing key in a state.
+// find returns the signing key in a state.
 func find(t *testing.T, all []keyring.Key, state keyring.State) keyring.Key {
 	t.Helper()
 	for _, k := range all {
@@ -292,13 +292,8 @@ func (l *load) expect(what string, a answer, err error) bool {
 	defer l.mu.Unlock()
 	l.denied = append(l.denied, fmt.Sprintf(
 		"%v after the beginning %s was answered %d %s %s %v",
-		time.Since(l.began).
-			Round(time.Millisecond),
-		what,
-		a.status,
-		a.header.Get("X-Sallyport-Reason"),
-		a.body,
-		err,
+		time.Since(l.began).Round(time.Millisecond), what, a.status,
+		a.header.Get("X-Sallyport-Reason"), a.body, err,
 	))
 	return false
 }
@@ -341,7 +336,7 @@ func (l *load) awaitCalls(kids ...string) {
 	const many = 1500
 	before := l.byKey(kids)
 	for i, kid := range kids {
-		eventually(l.t, "calls with tokens of key "+kid,
+		eventually.True(l.t, "calls with tokens of key "+kid,
 			func() bool { return l.byKey(kids)[i] >= before[i]+many })
 	}
 }

@@ -18,14 +18,15 @@ import (
 	"github.com/goccy/go-yaml"
 
 	"github.com/sallyport/sallyport/authz/extauthz"
+	"github.com/sallyport/sallyport/internal/eventually"
 	"github.com/sallyport/sallyport/internal/jose"
 	"github.com/sallyport/sallyport/internal/jose/josetest"
 	"github.com/sallyport/sallyport/internal/mesh"
 	"github.com/sallyport/sallyport/internal/meshtest"
 )
 
-// keyServer stands between gates and an issuer. Until it is slow, it gives a set with another
-// key alone; then it gives the issuer's, and takes 100 ms for it.
+// keyServer stands between gates and an issuer. Until it is slow, it answers with a set of one
+// other key; then with the issuer's, and takes 100 ms for it.
 type keyServer struct {
 	*httptest.Server
 	mu     sync.Mutex
@@ -177,14 +178,14 @@ func TestALateGateIsNotSaidToBeDead(t *testing.T) {
 	if err := gate.Signal(syscall.SIGSTOP); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "all of the gate to have stopped", func() bool {
+	eventually.True(t, "all of the gate to have stopped", func() bool {
 		return c.get(t, "/protected", bearer(token)).status != 200
 	})
 	c.get(t, "/protected", bearer(token)).refused(t, 503, "temporarily_unavailable", "gate_late")
 	if err := gate.Signal(syscall.SIGCONT); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "the gate to answer again", func() bool {
+	eventually.True(t, "the gate to answer again", func() bool {
 		return c.get(t, "/protected", bearer(token)).status == 200
 	})
 	if err := gate.Kill(); err != nil {

@@ -105,7 +105,7 @@ func TestNoHeaderOfAClientBecomesAnIdentity(t *testing.T) {
 }
 
 // spoof sends every identity header and every override with one sign between its words, and
-// gives the program's environment.
+// returns the program's environment.
 func spoof(t *testing.T, c *caller, path, sign string, who edit) string {
 	t.Helper()
 	edits := []edit{header("x-author", "kept")}

@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/sallyport/sallyport/internal/eventually"
 	"github.com/sallyport/sallyport/internal/mesh"
 	"github.com/sallyport/sallyport/internal/meshtest"
 )
@@ -33,7 +34,7 @@ func crowd(t *testing.T, s *meshtest.Stack, connections int, method, path string
 			wait.Go(func() { unfinished(ctx, http2, method, s.Endpoints().Gateway+path, edits) })
 		}
 	}
-	eventually(t, "Envoy to have the crowd's requests", func() bool {
+	eventually.Within(t, time.Minute, "Envoy to have the crowd's requests", func() bool {
 		return active(t, s) >= before+connections*streams
 	})
 }
@@ -69,7 +70,7 @@ func active(t *testing.T, s *meshtest.Stack) int {
 	return stat(t, s, "http.gateway.downstream_rq_active")
 }
 
-// stat gives one of Envoy's figures, which must be there.
+// stat returns one of Envoy's figures, which must be there.
 func stat(t *testing.T, s *meshtest.Stack, name string) int {
 	t.Helper()
 	admin := newCaller(t, s.Endpoints().EnvoyAdmin)
@@ -104,7 +105,7 @@ func post(path string, edits ...edit) sending {
 }
 
 // honest sends requests one after the other, each of which must be answered with 200 within ten
-// seconds, and gives the time that all but the slowest in a hundred took at most.
+// seconds, and returns the time that all but the slowest in a hundred took at most.
 func honest(t *testing.T, n int, send sending, gateway string) time.Duration {
 	t.Helper()
 	c := newCaller(t, gateway)
@@ -189,7 +190,7 @@ func TestStrangersTakePlacesOfStrangersAlone(t *testing.T) {
 	known := get("/protected", bearer(token))
 	before := honest(t, 100, known, gateway)
 	crowd(t, s, 11, http.MethodGet, "/public")
-	eventually(t, "the places of strangers to be taken", func() bool {
+	eventually.True(t, "the places of strangers to be taken", func() bool {
 		return stat(t, s, "cluster.public.circuit_breakers.default.cx_open") == 1
 	})
 	t.Logf("99 %% within %v, before the crowd %v", honest(t, 100, known, gateway), before)
@@ -206,15 +207,17 @@ func TestSlowUploadsOfOneUserKeepNoRequestOut(t *testing.T) {
 			}
 		})
 		meshtest.RunShipped(t, o, meshtest.Change{
-			Old: "&long {thresholds: [{max_connections: 4096, max_pending_requests: 1024, max_requests: 4096}]}",
-			New: "&long {thresholds: [{max_connections: 128, max_pending_requests: 128, max_requests: 256}]}",
+			Old: "&long {thresholds: [{" +
+				"max_connections: 4096, max_pending_requests: 1024, max_requests: 4096}]}",
+			New: "&long {thresholds: [{" +
+				"max_connections: 128, max_pending_requests: 128, max_requests: 256}]}",
 		})
 	}))
 	gateway := s.Endpoints().Gateway
 	bob := newCaller(t, gateway).login(t, user(t, s, "bob")).Access
 	alice := newCaller(t, gateway).login(t, user(t, s, "alice")).Access
 	crowd(t, s, 2, http.MethodPost, "/protected", bearer(bob))
-	eventually(t, "the places of uploads to be taken", func() bool {
+	eventually.True(t, "the places of uploads to be taken", func() bool {
 		return stat(t, s, "cluster.upstream_streams.circuit_breakers.default.cx_open") == 1
 	})
 	honest(t, 20, post("/protected", bearer(alice)), gateway)
@@ -237,7 +240,7 @@ func TestEnvoysStatusIsSeenWhenAllConnectionsAreTaken(t *testing.T) {
 		}
 		t.Cleanup(func() { _ = conn.Close() })
 	}
-	eventually(t, "the gateway to take no more", func() bool {
+	eventually.True(t, "the gateway to take no more", func() bool {
 		_, err := newCaller(t, s.Endpoints().Gateway).try("GET", "/public", nil)
 		return err != nil
 	})

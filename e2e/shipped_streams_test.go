@@ -21,6 +21,7 @@ import (
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
+	"github.com/sallyport/sallyport/internal/eventually"
 	"github.com/sallyport/sallyport/internal/mesh"
 	"github.com/sallyport/sallyport/internal/meshtest"
 )
@@ -192,7 +193,7 @@ func openEvents(t *testing.T, gateway, token string, up *streaming) conversation
 	}
 }
 
-// begin sends a GET and gives its answer unread. It has half a minute.
+// begin sends a GET and returns its answer unread. It has half a minute.
 func begin(t *testing.T, url string, edits ...edit) *http.Response {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
@@ -366,7 +367,7 @@ func TestTheGatewayAnswersOnIPv4AndIPv6(t *testing.T) {
 		c := newCaller(t, strings.Replace(gateway, "127.0.0.1", host, 1))
 		c.get(t, "/protected", bearer(token)).reached(t)
 		c.get(t, "/protected").refused(t, 401, "unauthorized", "no_token")
-		eventually(t, "Envoy to log a request of "+client, func() bool {
+		eventually.True(t, "Envoy to log a request of "+client, func() bool {
 			log, err := os.ReadFile(s.Child("envoy").LogFile())
 			return err == nil && strings.Contains(string(log), `{"client":"`+client+`",`)
 		})

@@ -41,7 +41,7 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// shared gives the mesh that tests share. A test that stops or signals a process starts its own.
+// shared returns the mesh that tests share. A test that stops or signals a process starts its own.
 func shared(t *testing.T) stack {
 	t.Helper()
 	common.start.Do(func() {

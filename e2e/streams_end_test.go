@@ -48,6 +48,7 @@ func TestAnEventStreamEndsWithItsTokenHoweverItWasAskedFor(t *testing.T) {
 	// Long after the token's end, and long before the end that a route has for other reasons.
 	ctx, cancel := context.WithTimeout(t.Context(), lifetime+20*time.Second)
 	defer cancel()
+	asPost := func(r *http.Request) { r.Method = http.MethodPost }
 	var streams sync.WaitGroup
 	for name, edits := range map[string][]edit{
 		"as is usual":      {header("Accept", "text/event-stream")},
@@ -59,8 +60,8 @@ func TestAnEventStreamEndsWithItsTokenHoweverItWasAskedFor(t *testing.T) {
 		"nothing":          {},
 		"an empty Accept":  {header("Accept", "")},
 		"no body, as PUT":  {func(r *http.Request) { r.Method = http.MethodPut }},
-		"a form, as POST":  {func(r *http.Request) { r.Method = http.MethodPost }, header("Content-Type", "application/x-www-form-urlencoded")},
-		"gRPC in capitals": {func(r *http.Request) { r.Method = http.MethodPost }, header("Content-Type", "Application/gRPC-Web")},
+		"a form, as POST":  {asPost, header("Content-Type", "application/x-www-form-urlencoded")},
+		"gRPC in capitals": {asPost, header("Content-Type", "Application/gRPC-Web")},
 	} {
 		streams.Go(func() {
 			got, err := c.stream(ctx, "/protected", append(edits, bearer(token))...)

@@ -16,6 +16,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"github.com/sallyport/sallyport/internal/eventually"
 	"github.com/sallyport/sallyport/internal/mesh"
 	"github.com/sallyport/sallyport/internal/meshtest"
 )
@@ -25,18 +26,21 @@ import (
 // they acknowledged. Nothing but `redis:` and min_replicas differs. Every server has the settings
 // that are deployed.
 func TestEveryRedisIsAMatterOfSettings(t *testing.T) {
-	for name, start := range map[string]func(*installation, *testing.T){
-		"single":                            (*installation).single,
-		"single with TLS":                   func(r *installation, t *testing.T) { r.encrypt(t); r.single(t) },
-		"single with TLS and users":         func(r *installation, t *testing.T) { r.secure(t); r.single(t) },
-		"sentinel with passwords":           func(r *installation, t *testing.T) { r.guard(t); r.sentinel(t) },
-		"sentinel with TLS and users":       func(r *installation, t *testing.T) { r.secure(t); r.sentinel(t) },
-		"cluster of six":                    (*installation).cluster,
-		"cluster of six with TLS and users": func(r *installation, t *testing.T) { r.secure(t); r.cluster(t) },
+	type steps []func(*installation, *testing.T)
+	for name, steps := range map[string]steps{
+		"single":                            {(*installation).single},
+		"single with TLS":                   {(*installation).encrypt, (*installation).single},
+		"single with TLS and users":         {(*installation).secure, (*installation).single},
+		"sentinel with passwords":           {(*installation).guard, (*installation).sentinel},
+		"sentinel with TLS and users":       {(*installation).secure, (*installation).sentinel},
+		"cluster of six":                    {(*installation).cluster},
+		"cluster of six with TLS and users": {(*installation).secure, (*installation).cluster},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := newInstallation(t)
-			start(r, t)
+			for _, step := range steps {
+				step(r, t)
+			}
 			walk(t, r.stack(t))
 		})
 	}
@@ -221,7 +225,7 @@ func (r *installation) stack(t *testing.T) *meshtest.Stack {
 	)
 }
 
-// data gives the servers that are no sentinels.
+// data returns the servers that are no sentinels.
 func (r *installation) data() (servers []*launched) {
 	for _, s := range r.launched {
 		if s.admin != nil {
@@ -301,9 +305,7 @@ func (r *installation) single(t *testing.T) {
 func (r *installation) sentinel(t *testing.T) {
 	r.replicas = 1
 	replicated := []string{
-		"min-replicas-to-write 1",
-		"min-replicas-max-lag 3",
-		"repl-diskless-sync-delay 0",
+		"min-replicas-to-write 1", "min-replicas-max-lag 3", "repl-diskless-sync-delay 0",
 	}
 	primary := r.server(t, replicated...)
 	host, port, _ := strings.Cut(primary, ":")
@@ -311,7 +313,8 @@ func (r *installation) sentinel(t *testing.T) {
 	at := freeAddress(t)
 	lines := append([]string{"sentinel monitor main " + host + " " + port + " 1"}, r.sentinels...)
 	r.launch(t, &launched{at: at, args: []string{"--sentinel"}}, append(lines, r.listen(at)...))
-	r.settings["mode"], r.settings["master_name"], r.settings["addresses"] = "sentinel", "main", "["+at+"]"
+	r.settings["mode"], r.settings["master_name"] = "sentinel", "main"
+	r.settings["addresses"] = "[" + at + "]"
 	r.addresses = []string{primary}
 	r.await(t, primary, "connected_slaves:1")
 }
@@ -319,9 +322,7 @@ func (r *installation) sentinel(t *testing.T) {
 func (r *installation) cluster(t *testing.T) {
 	r.replicas = 1
 	lines := []string{
-		"cluster-enabled yes",
-		"min-replicas-to-write 1",
-		"min-replicas-max-lag 3",
+		"cluster-enabled yes", "min-replicas-to-write 1", "min-replicas-max-lag 3",
 		"repl-diskless-sync-delay 0",
 	}
 	if r.tls {
@@ -333,18 +334,18 @@ func (r *installation) cluster(t *testing.T) {
 	}
 	create := append(append([]string{"--cluster", "create"}, r.addresses...),
 		"--cluster-replicas", "1", "--cluster-yes")
-	if out, err := exec.Command("redis-cli", append(create, r.cli...)...).
-		CombinedOutput(); err != nil {
+	out, err := exec.Command("redis-cli", append(create, r.cli...)...).CombinedOutput()
+	if err != nil {
 		t.Fatalf("redis-cli --cluster create: %v: %s", err, out)
 	}
-	r.settings["mode"], r.settings["addresses"] = "cluster", "["+strings.Join(r.addresses[:3],
-		", ")+"]"
+	r.settings["mode"] = "cluster"
+	r.settings["addresses"] = "[" + strings.Join(r.addresses[:3], ", ") + "]"
 	for _, primary := range r.addresses[:3] { // redis-cli makes primaries of the first ones
 		r.await(t, primary, "connected_slaves:1")
 	}
 }
 
-// server starts a redis-server and gives its address.
+// server starts a redis-server and returns its address.
 func (r *installation) server(t *testing.T, lines ...string) string {
 	at := freeAddress(t)
 	place := r.place
@@ -386,7 +387,7 @@ func (r *installation) launch(t *testing.T, s *launched, lines []string) {
 
 func (r *installation) answers(t *testing.T, s *launched) {
 	t.Helper()
-	eventually(t, "a server answers at "+s.at, func() bool {
+	eventually.True(t, "a server answers at "+s.at, func() bool {
 		conn, err := net.Dial("tcp", s.at)
 		if err != nil {
 			return false
@@ -418,7 +419,7 @@ func (r *installation) restart(t *testing.T) {
 	}
 	for _, s := range r.data() {
 		c := r.client(t, s.at)
-		eventually(t, s.at+" has its replica, or its primary", func() bool {
+		eventually.True(t, s.at+" has its replica, or its primary", func() bool {
 			info := c.Info(t.Context(), "replication", "cluster").Val()
 			if strings.Contains(info, "cluster_enabled:1") &&
 				!strings.Contains(c.ClusterInfo(t.Context()).Val(), "cluster_state:ok") {
@@ -442,7 +443,7 @@ func (r *installation) client(t *testing.T, at string) *redis.Client {
 func (r *installation) await(t *testing.T, at, what string) {
 	t.Helper()
 	c := r.client(t, at)
-	eventually(t, at+" says "+what, func() bool {
+	eventually.True(t, at+" says "+what, func() bool {
 		return strings.Contains(c.Info(t.Context(), "replication").Val(), what) &&
 			strings.Contains(c.Info(t.Context(), "replication").Val(), "state=online")
 	})

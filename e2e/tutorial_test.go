@@ -50,7 +50,9 @@ func TestTheTutorialIsTrue(t *testing.T) {
 	if err := shell.Run(); err != nil {
 		t.Errorf("the page's commands: %v\n%s\n%s", err, lastBytes(stdout.String()),
 			lastBytes(stderr.String()))
-		for _, name := range []string{"redis.log", "issuer.log", "authz.log", "service.log", "envoy.log"} {
+		for _, name := range []string{
+			"redis.log", "issuer.log", "authz.log", "service.log", "envoy.log",
+		} {
 			if log, err := os.ReadFile(filepath.Join(source, "mine", name)); err == nil {
 				t.Logf("%s: %s", name, lastBytes(string(log)))
 			}
@@ -83,12 +85,13 @@ type block struct {
 	says     []*regexp.Regexp
 }
 
-// pageBlocks gives the blocks of a page: those marked sh are commands, one marked text is what the
-// commands before it print.
+// pageBlocks returns the blocks of a page: those marked sh are commands, one marked text is what
+// the commands before it print.
 func pageBlocks(t *testing.T, page string) []block {
 	t.Helper()
 	var blocks []block
-	for _, m := range regexp.MustCompile("(?ms)^```(\\w*)\n(.*?)^```$").FindAllStringSubmatch(page, -1) {
+	fenced := regexp.MustCompile("(?ms)^```(\\w*)\n(.*?)^```$")
+	for _, m := range fenced.FindAllStringSubmatch(page, -1) {
 		switch {
 		case m[1] == "sh":
 			blocks = append(blocks, block{commands: m[2]})
@@ -109,8 +112,8 @@ func pageBlocks(t *testing.T, page string) []block {
 	if len(blocks) < 8 {
 		t.Fatalf("only %d blocks of commands", len(blocks))
 	}
-	if regexp.MustCompile(`(?m)^    \S`).
-		MatchString(regexp.MustCompile("(?ms)^```.*?^```$").ReplaceAllString(page, "")) {
+	prose := regexp.MustCompile("(?ms)^```.*?^```$").ReplaceAllString(page, "")
+	if regexp.MustCompile(`(?m)^    \S`).MatchString(prose) {
 		t.Fatal("the page has an indented block, which nobody walks: mark it sh or text")
 	}
 	return blocks

@@ -80,11 +80,8 @@ func TestEveryAttackOnRevocationHasItsTest(t *testing.T) {
 
 // TestEveryAdvisoryOnRevocationHasItsTest is the same for advisories.
 func TestEveryAdvisoryOnRevocationHasItsTest(t *testing.T) {
-	found := casesOf(
-		t,
-		"TestCVE",
-		regexp.MustCompile(`^((?:CVE-\d{4}-\d+)|(?:GHSA(?:-[a-z0-9]{4}){3}))$`),
-	)
+	found := casesOf(t, "TestCVE",
+		regexp.MustCompile(`^((?:CVE-\d{4}-\d+)|(?:GHSA(?:-[a-z0-9]{4}){3}))$`))
 	for _, id := range advisories {
 		if rooms := found[id]; len(rooms) == 0 {
 			t.Errorf("%s has no case in any TestCVE", id)
@@ -94,7 +91,7 @@ func TestEveryAdvisoryOnRevocationHasItsTest(t *testing.T) {
 	}
 }
 
-// casesOf gives the folders of the test functions of that name in which a text stands that matches,
+// casesOf returns the folders of the test functions of that name in which a text stands that matches,
 // by its first group.
 func casesOf(t *testing.T, function string, name *regexp.Regexp) map[string][]string {
 	t.Helper()

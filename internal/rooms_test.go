@@ -82,7 +82,8 @@ var barred = []struct {
 			"internal/redisconn",
 			"internal/revocation/redislog",
 		},
-		"the engine knows no transport: keys, revocations and clock come through small interfaces that it declares",
+		"the engine knows no transport: keys, revocations and clock come through small interfaces " +
+			"that it declares",
 	},
 	{"internal/revocation/liveset", []string{"github.com/redis", "net", "net/http"},
 		"the set is pure: time is an argument"},
@@ -181,7 +182,7 @@ func judgeLibraries(t *testing.T, name, from, to string) {
 	}
 }
 
-// within says whether package p is library or lies inside it. A name without a slash, as "net",
+// within reports whether package p is library or lies inside it. A name without a slash, as "net",
 // means that package alone: net/netip and net/url are values, not a network.
 func within(p, library string) bool {
 	if !strings.Contains(library, "/") {
@@ -190,7 +191,7 @@ func within(p, library string) bool {
 	return p == library || strings.HasPrefix(p, strings.TrimSuffix(library, "/")+"/")
 }
 
-// room gives the room that a package lies in: the longest one that is the package's path or a
+// room returns the room that a package lies in: the longest one that is the package's path or a
 // folder above it.
 func room(importPath string) string {
 	for p, ok := strings.CutPrefix(importPath, module); ok && p != "."; p = path.Dir(p) {

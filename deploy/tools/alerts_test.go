@@ -36,7 +36,17 @@ type history struct {
 	fires       []string
 }
 
-const aGate, anIssuer = `sallyport_build_info{name="authz",instance="gate"} 1x99`, `sallyport_build_info{name="issuer",instance="issuer"} 1x99`
+const (
+	aGate    = `sallyport_build_info{name="authz",instance="gate"} 1x99`
+	anIssuer = `sallyport_build_info{name="issuer",instance="issuer"} 1x99`
+
+	// Of one Envoy and of one issuer's keys: what is put behind them are their values.
+	unanswered = "envoy_http_ext_authz_error" + ofEnvoy
+	denials    = "envoy_http_ext_authz_denied" + ofEnvoy
+	ofEnvoy    = `{envoy_http_conn_manager_prefix="gateway",instance="envoy"} `
+	confirmed  = "sallyport_keyset_confirmed_timestamp_seconds" +
+		`{issuer="https://x.example",instance="gate"} `
+)
 
 var histories = []history{
 	{
@@ -77,9 +87,7 @@ var histories = []history{
 	{
 		"NoGateAnswers",
 		"Envoy without gates",
-		[]string{
-			`envoy_http_ext_authz_error{envoy_http_conn_manager_prefix="gateway",instance="envoy"} 0x9 0+15x20`,
-		},
+		[]string{unanswered + "0x9 0+15x20"},
 		6 * time.Minute,
 		[]string{"envoy"},
 	},
@@ -87,8 +95,8 @@ var histories = []history{
 		"NoGateAnswers",
 		"gates that refuse",
 		[]string{
-			`envoy_http_ext_authz_error{envoy_http_conn_manager_prefix="gateway",instance="envoy"} 7x40`,
-			`envoy_http_ext_authz_denied{envoy_http_conn_manager_prefix="gateway",instance="envoy"} 0+500x40`,
+			unanswered + "7x40",
+			denials + "0+500x40",
 		},
 		6 * time.Minute,
 		nil,
@@ -400,18 +408,14 @@ var histories = []history{
 	{
 		"KeysNotConfirmed",
 		"keys of two hours ago",
-		[]string{
-			`sallyport_keyset_confirmed_timestamp_seconds{issuer="https://x.example",instance="gate"} 60x800`,
-		},
+		[]string{confirmed + "60x800"},
 		2 * time.Hour,
 		[]string{"gate"},
 	},
 	{
 		"KeysNotConfirmed",
 		"keys of now",
-		[]string{
-			`sallyport_keyset_confirmed_timestamp_seconds{issuer="https://x.example",instance="gate"} 0+15x800`,
-		},
+		[]string{confirmed + "0+15x800"},
 		2 * time.Hour,
 		nil,
 	},
@@ -596,7 +600,9 @@ func TestPrometheusScrapesWhatTheAlertsRead(t *testing.T) {
 	if len(ports) > 0 {
 		t.Errorf("not scraped: %v", ports)
 	}
-	for name, port := range map[string]string{"issuer.yaml": ":9101", "authz.yaml": ":9102", "envoy.yaml": "port_value: 10002"} {
+	for name, port := range map[string]string{
+		"issuer.yaml": ":9101", "authz.yaml": ":9102", "envoy.yaml": "port_value: 10002",
+	} {
 		if !strings.Contains(readFile(t, filepath.Join("deploy/config", name)), port) {
 			t.Errorf("deploy/config/%s has no %s", name, port)
 		}

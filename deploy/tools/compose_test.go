@@ -113,12 +113,12 @@ func TestEveryServiceHasAHealthCheck(t *testing.T) {
 			}
 		}
 	}
-	for name, needs := range map[string][]string{"issuer": {"keys", "redis"}, "authz": {"issuer", "redis"}, "envoy": {"authz", "issuer", "upstream"}} {
-		if got := slices.Sorted(
-			slices.Values(project.Services[name].GetDependencies())); !slices.Equal(
-			got,
-			needs,
-		) {
+	for name, needs := range map[string][]string{
+		"issuer": {"keys", "redis"}, "authz": {"issuer", "redis"},
+		"envoy": {"authz", "issuer", "upstream"},
+	} {
+		got := slices.Sorted(slices.Values(project.Services[name].GetDependencies()))
+		if !slices.Equal(got, needs) {
 			t.Errorf("%s depends on %v, expected %v", name, got, needs)
 		}
 	}
@@ -184,7 +184,9 @@ func TestSecretsComeAsFiles(t *testing.T) {
 				folder = inside
 			}
 		}
-		want := map[string]string{"issuer": "issuer", "operator": "issuer", "authz": "authz", "redis": "redis"}[name]
+		want := map[string]string{
+			"issuer": "issuer", "operator": "issuer", "authz": "authz", "redis": "redis",
+		}[name]
 		if folder != want {
 			t.Errorf("%s gets the secrets of %q, expected %q", name, folder, want)
 		}

@@ -62,7 +62,8 @@ func programs(t *testing.T) (dir, secrets string) {
 		make.Env, make.Stdout, make.Stderr = append(os.Environ(),
 			"SALLYPORT="+dir+"/bin/sallyport"), &manifests, &said
 		built.failure = make.Run()
-		built.said, built.manifests, built.failureOutput = said.String(), manifests.String(), said.String()
+		built.said, built.manifests = said.String(), manifests.String()
+		built.failureOutput = built.said
 	})
 	if built.failure != nil {
 		t.Fatalf("%v\n%s", built.failure, built.failureOutput)
@@ -77,9 +78,8 @@ func TestEveryProgramTellsTheVersionThatItsBuildHasSet(t *testing.T) {
 	bin, _ := programs(t)
 	for _, name := range []string{"issuer", "authz", "sallyport"} {
 		out, err := exec.CommandContext(t.Context(), filepath.Join(bin, name), "version").CombinedOutput()
-		if words := strings.Fields(
-			string(out)); err != nil || len(words) < 2 || words[0] != name ||
-			words[1] != builtVersion {
+		words := strings.Fields(string(out))
+		if err != nil || len(words) < 2 || words[0] != name || words[1] != builtVersion {
 			t.Errorf("%s version: %v, %q", name, err, out)
 		}
 	}
@@ -112,13 +112,14 @@ func localise(t *testing.T, name string, replacements ...string) string {
 func TestTheDaemonsAcceptTheirConfiguration(t *testing.T) {
 	bin, _ := programs(t)
 	for _, daemon := range []string{"issuer", "authz"} {
-		out, err := exec.CommandContext(t.Context(), filepath.Join(bin, daemon), "check", "--config", localise(t, daemon+".yaml")).
-			CombinedOutput()
-		if err != nil {
+		check := func(file string) ([]byte, error) {
+			return exec.CommandContext(t.Context(), filepath.Join(bin, daemon),
+				"check", "--config", file).CombinedOutput()
+		}
+		if out, err := check(localise(t, daemon+".yaml")); err != nil {
 			t.Errorf("%s check: %v\n%s", daemon, err, out)
 		}
-		out, err = exec.CommandContext(t.Context(), filepath.Join(bin, daemon), "check", "--config",
-			localise(t, daemon+".yaml", "\nlisten:", "\nlisten_on:")).CombinedOutput()
+		out, err := check(localise(t, daemon+".yaml", "\nlisten:", "\nlisten_on:"))
 		if err == nil || !strings.Contains(string(out), daemon+".yaml:") {
 			t.Errorf("%s check lets an unknown key pass, or does not say where it is: %v\n%s",
 				daemon, err, out)
@@ -219,13 +220,19 @@ func TestARenewedSecretReachesEveryFolder(t *testing.T) {
 		t.Fatalf("%v\n%s", err, out)
 	}
 	after := contents(t, dir)
-	for _, name := range []string{"authz/redis_gate_password", "redis/redis_ca.crt", "redis/redis.crt", "redis/redis.key", "redis/redis_users.acl"} {
+	for _, name := range []string{
+		"authz/redis_gate_password", "redis/redis_ca.crt", "redis/redis.crt", "redis/redis.key",
+		"redis/redis_users.acl",
+	} {
 		if path := filepath.Join(dir, name); after[path] == before[path] || after[path] == "" {
 			t.Errorf("%s is not new", name)
 		}
 	}
-	for name, of := range map[string]string{"redis/redis_gate_password": "authz/redis_gate_password",
-		"issuer/redis_ca.crt": "redis/redis_ca.crt", "authz/redis_ca.crt": "redis/redis_ca.crt"} {
+	for name, of := range map[string]string{
+		"redis/redis_gate_password": "authz/redis_gate_password",
+		"issuer/redis_ca.crt":       "redis/redis_ca.crt",
+		"authz/redis_ca.crt":        "redis/redis_ca.crt",
+	} {
 		if after[filepath.Join(dir, name)] != after[filepath.Join(dir, of)] {
 			t.Errorf("%s is not that of %s", name, of)
 		}
@@ -248,8 +255,9 @@ func TestContainersCanReadTheirSecrets(t *testing.T) {
 	if err := os.Chmod(users, 0o644); err != nil {
 		t.Fatal(err)
 	}
-	if out, err := exec.CommandContext(t.Context(), filepath.Join(bin, "sallyport"), "users", "disable", "bob", "--file", users).
-		CombinedOutput(); err != nil {
+	disable := exec.CommandContext(t.Context(), filepath.Join(bin, "sallyport"),
+		"users", "disable", "bob", "--file", users)
+	if out, err := disable.CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
 	if info, err := os.Stat(users); err != nil || info.Mode().Perm() != 0o644 {
@@ -347,8 +355,11 @@ func TestEveryMountedSecretIsMade(t *testing.T) {
 	if len(mounted) != len(made) {
 		t.Errorf("made %d secrets, mounted %d", len(made), len(mounted))
 	}
-	for daemon, file := range map[string]string{"issuer": "issuer.yaml", "authz": "authz.yaml", "redis": "redis.conf"} {
-		for _, m := range regexp.MustCompile(`/run/secrets/([\w.]+)`).FindAllStringSubmatch(readFile(t, "deploy/config/"+file), -1) {
+	secret := regexp.MustCompile(`/run/secrets/([\w.]+)`)
+	for daemon, file := range map[string]string{
+		"issuer": "issuer.yaml", "authz": "authz.yaml", "redis": "redis.conf",
+	} {
+		for _, m := range secret.FindAllStringSubmatch(readFile(t, "deploy/config/"+file), -1) {
 			content, err := os.ReadFile(filepath.Join(secrets, daemon, m[1]))
 			if err != nil {
 				t.Error(err)
@@ -364,8 +375,8 @@ func TestEveryMountedSecretIsMade(t *testing.T) {
 	}
 }
 
-// redisWithOurSettings starts a real redis-server from deploy/config/redis.conf and gives a command
-// that talks to it.
+// redisWithOurSettings starts a real redis-server from deploy/config/redis.conf and returns a
+// command that talks to it.
 func redisWithOurSettings(t *testing.T) (ask func(user string, command ...string) string) {
 	t.Helper()
 	for _, name := range []string{"redis-server", "redis-cli"} {
@@ -422,7 +433,9 @@ func startRedis(t *testing.T) (ask func(user string, command ...string) string, 
 		said := askRedis(t, port, "gate", "ping")
 		if said == "PONG" {
 			t.Cleanup(stop)
-			return func(user string, command ...string) string { return askRedis(t, port, user, command...) }, ""
+			return func(user string, command ...string) string {
+				return askRedis(t, port, user, command...)
+			}, ""
 		}
 		if time.Now().After(deadline) {
 			stop()
@@ -431,7 +444,7 @@ func startRedis(t *testing.T) (ask func(user string, command ...string) string, 
 	}
 }
 
-// askRedis gives Redis' answer as text; errors are text too.
+// askRedis returns Redis' answer as text; errors are text too.
 func askRedis(t *testing.T, port, user string, command ...string) string {
 	t.Helper()
 	_, secrets := programs(t)
@@ -480,10 +493,12 @@ func TestAGateCanOnlyReadTheLog(t *testing.T) {
 		"role", "time")
 	may("issuer", false, "flushall", "flushdb", "keys x", "config set appendonly no", "shutdown",
 		"acl list", "replicaof no one", "client kill id 1", "subscribe x")
-	for setting, want := range map[string]string{"appendonly": "yes", "appendfsync": "always", "maxmemory-policy": "noeviction", "proto-max-bulk-len": "1048576"} {
-		if got := slices.Collect(
-			strings.Lines(ask("issuer", "config", "get", setting))); len(got) != 2 ||
-			got[1] != want {
+	for setting, want := range map[string]string{
+		"appendonly": "yes", "appendfsync": "always", "maxmemory-policy": "noeviction",
+		"proto-max-bulk-len": "1048576",
+	} {
+		got := slices.Collect(strings.Lines(ask("issuer", "config", "get", setting)))
+		if len(got) != 2 || got[1] != want {
 			t.Errorf("%s is %q, expected %s", setting, got, want)
 		}
 	}

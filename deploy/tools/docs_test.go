@@ -6,11 +6,12 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 )
 
-// section gives the text of a page from one heading to the next of the same level.
+// section returns the text of a page from one heading to the next of the same level.
 func section(t *testing.T, page, heading string) string {
 	t.Helper()
 	_, rest, ok := strings.Cut(page, "\n"+heading+"\n")
@@ -22,7 +23,7 @@ func section(t *testing.T, page, heading string) string {
 	return before
 }
 
-// keysIn gives the settings in the first column of a section's tables.
+// keysIn returns the settings in the first column of a section's tables.
 func keysIn(text string) []string {
 	var keys []string
 	for line := range strings.Lines(text) {
@@ -63,7 +64,8 @@ func TestEverySettingIsDocumented(t *testing.T) {
 			t.Fatalf("%v\n%s", err, help)
 		}
 		flags := map[string]bool{}
-		for _, m := range regexp.MustCompile(`(?m)^\s+(?:-\w, )?--([a-z0-9-]+)`).FindAllStringSubmatch(string(help), -1) {
+		flag := regexp.MustCompile(`(?m)^\s+(?:-\w, )?--([a-z0-9-]+)`)
+		for _, m := range flag.FindAllStringSubmatch(string(help), -1) {
 			flags[m[1]] = true
 			if m[1] != "config" && m[1] != "help" && !documented[m[1]] {
 				t.Errorf("%s: the setting behind --%s is not documented", daemon, m[1])
@@ -97,8 +99,8 @@ func isSetting(t *testing.T, daemon, key string) bool {
 		0o600); err != nil {
 		t.Fatal(err)
 	}
-	out, err := exec.CommandContext(t.Context(), filepath.Join(bin, daemon), "check", "--config", file).
-		CombinedOutput()
+	out, err := exec.CommandContext(t.Context(), filepath.Join(bin, daemon),
+		"check", "--config", file).CombinedOutput()
 	if err == nil {
 		t.Fatalf("%s check takes any value for %s", daemon, key)
 	}
@@ -111,8 +113,11 @@ func TestNoSettingIsForgotten(t *testing.T) {
 	page := readFile(t, "docs/configuration.md")
 	tag := regexp.MustCompile("yaml:\"([a-z0-9_]+)")
 	found := 0
-	for _, room := range []string{"issuer", "authz", "authz/extauthz", "authz/gate", "internal/audit", "internal/credential", "internal/daemon",
-		"internal/keyring", "internal/keyset", "internal/policy", "internal/redisconn", "internal/revocation/redislog", "internal/token"} {
+	for _, room := range []string{
+		"issuer", "authz", "authz/extauthz", "authz/gate", "internal/audit", "internal/credential",
+		"internal/daemon", "internal/keyring", "internal/keyset", "internal/policy",
+		"internal/redisconn", "internal/revocation/redislog", "internal/token",
+	} {
 		files, err := filepath.Glob(filepath.Join(root, room, "*.go"))
 		if err != nil || len(files) == 0 {
 			t.Fatalf("%s: %d files, %v", room, len(files), err)
@@ -183,14 +188,15 @@ func TestLinksLeadSomewhere(t *testing.T) {
 	}
 }
 
-// hasAnchor says whether a page has a heading that is linked to by that name.
+// hasAnchor reports whether a page has a heading that is linked to by that name.
 func hasAnchor(t *testing.T, page, anchor string) bool {
 	t.Helper()
 	text, err := os.ReadFile(page)
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, heading := range regexp.MustCompile(`(?m)^#+ (.*)$`).FindAllStringSubmatch(string(text), -1) {
+	headings := regexp.MustCompile(`(?m)^#+ (.*)$`)
+	for _, heading := range headings.FindAllStringSubmatch(string(text), -1) {
 		name := regexp.MustCompile(`[^a-z0-9 _-]`).ReplaceAllString(strings.ToLower(heading[1]), "")
 		if strings.ReplaceAll(name, " ", "-") == anchor {
 			return true
@@ -224,8 +230,8 @@ func TestExamplePoliciesAreAccepted(t *testing.T) {
 		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		if out, err := exec.CommandContext(t.Context(), filepath.Join(bin, "authz"), "check", "--config", file).
-			CombinedOutput(); err != nil {
+		check := exec.CommandContext(t.Context(), filepath.Join(bin, "authz"), "check", "--config", file)
+		if out, err := check.CombinedOutput(); err != nil {
 			t.Errorf("%s: %v\n%s", path, err, out)
 		}
 	}
@@ -235,8 +241,10 @@ func TestExamplePoliciesAreAccepted(t *testing.T) {
 func TestTheReadmeShowsHowToStartFirst(t *testing.T) {
 	text := readFile(t, "README.md")
 	last := -1
-	for _, part := range []string{"make demo ", "deploy/secrets.sh ", "make image ", "docker compose up -d", "(docs/tutorial.md)", "(docs/day-2.md)",
-		"(docs/production.md)", "\n## What is promised\n"} {
+	for _, part := range []string{
+		"make demo ", "deploy/secrets.sh ", "make image ", "docker compose up -d",
+		"(docs/tutorial.md)", "(docs/day-2.md)", "(docs/production.md)", "\n## What is promised\n",
+	} {
 		at := strings.Index(text, part)
 		if at <= last {
 			t.Errorf("README.md has no %q, or not in its place", part)
@@ -244,6 +252,10 @@ func TestTheReadmeShowsHowToStartFirst(t *testing.T) {
 		last = at
 	}
 }
+
+// composeCommand finds the service that a command of Docker Compose names.
+var composeCommand = regexp.MustCompile(
+	`docker compose (?:exec|restart|kill -s HUP|run --rm(?: -u \S+)?) ([a-z]+)`)
 
 // TestThePagesForOperatorsNameWhatThereIs: every service, deployment, file and command that their
 // command lines name.
@@ -259,9 +271,9 @@ func TestThePagesForOperatorsNameWhatThereIs(t *testing.T) {
 		}
 		words := strings.Fields(inside)
 		for i, word := range words {
-			if name := filepath.Base(
-				word); (name == "sallyport" || name == "operator" || name == "issuer" || name == "authz") &&
-				i+1 < len(words) {
+			name := filepath.Base(word)
+			ours := slices.Contains([]string{"sallyport", "operator", "issuer", "authz"}, name)
+			if ours && i+1 < len(words) {
 				program, arguments := name, words[i+1:]
 				if name == "operator" {
 					program = "sallyport"
@@ -286,9 +298,10 @@ func TestThePagesForOperatorsNameWhatThereIs(t *testing.T) {
 					program != "sallyport" {
 					known = known[:1]
 				}
-				out, err := exec.CommandContext(t.Context(), filepath.Join(bin, program), append(known, "--help")...).
-					CombinedOutput()
-				if err != nil || !strings.Contains(string(out), "\n  "+program+" "+strings.Join(known, " ")) {
+				out, err := exec.CommandContext(t.Context(), filepath.Join(bin, program),
+					append(known, "--help")...).CombinedOutput()
+				usage := "\n  " + program + " " + strings.Join(known, " ")
+				if err != nil || !strings.Contains(string(out), usage) {
 					t.Errorf("%s: %s has no command %v: %s", page, program, known, line)
 				}
 				for _, a := range arguments {
@@ -300,7 +313,7 @@ func TestThePagesForOperatorsNameWhatThereIs(t *testing.T) {
 				break
 			}
 		}
-		for _, m := range regexp.MustCompile(`docker compose (?:exec|restart|kill -s HUP|run --rm(?: -u \S+)?) ([a-z]+)`).FindAllStringSubmatch(line, -1) {
+		for _, m := range composeCommand.FindAllStringSubmatch(line, -1) {
 			if _, ok := project.Services[m[1]]; !ok {
 				t.Errorf("%s: no service %s: %s", page, m[1], line)
 			}

@@ -26,9 +26,9 @@ func envoyBinary(t *testing.T) string {
 
 // TestEnvoyAcceptsItsConfiguration and finds nothing in it that a later release will drop.
 func TestEnvoyAcceptsItsConfiguration(t *testing.T) {
-	out, err := exec.CommandContext(t.Context(), envoyBinary(t), "--mode", "validate", "--use-dynamic-base-id", "-l", "warning",
-		"-c", filepath.Join(root, "deploy/config/envoy.yaml")).
-		CombinedOutput()
+	out, err := exec.CommandContext(t.Context(), envoyBinary(t), "--mode", "validate",
+		"--use-dynamic-base-id", "-l", "warning",
+		"-c", filepath.Join(root, "deploy/config/envoy.yaml")).CombinedOutput()
 	if err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
@@ -37,7 +37,7 @@ func TestEnvoyAcceptsItsConfiguration(t *testing.T) {
 	}
 }
 
-// manager gives the connection manager of the listener by that name.
+// manager returns the connection manager of the listener by that name.
 func manager(t *testing.T, listener string) map[string]any {
 	t.Helper()
 	var whole map[string]any
@@ -84,10 +84,8 @@ func TestNothingPassesWithoutAGate(t *testing.T) {
 			if dig(t, overrides, "envoy.filters.http.ext_authz", "disabled") != true {
 				t.Errorf("an override that is not `disabled`: %v", overrides)
 			}
-			if limit := dig(t, overrides, "envoy.filters.http.buffer", "buffer",
-				"max_request_bytes"); limit != float64(
-				64<<10,
-			) {
+			limit := dig(t, overrides, "envoy.filters.http.buffer", "buffer", "max_request_bytes")
+			if limit != float64(64<<10) {
 				t.Errorf("the issuer takes bodies of %v bytes, expected 64 KiB", limit)
 			}
 			match := dig(t, r, "match").(map[string]any)
@@ -99,12 +97,8 @@ func TestNothingPassesWithoutAGate(t *testing.T) {
 			t.Errorf("route %v to %s: exempt from the gates is %v", dig(t, r, "match"), cluster, exempt)
 		}
 	}
-	if want := []string{
-		"/login",
-		"/refresh",
-		"/.well-known/",
-		"/logout",
-	}; !slices.Equal(ungated, want) {
+	want := []string{"/login", "/refresh", "/.well-known/", "/logout"}
+	if !slices.Equal(ungated, want) {
 		t.Errorf("exempt from the gates: %v, expected %v", ungated, want)
 	}
 	filters := dig(t, m, "http_filters").([]any)
@@ -160,7 +154,8 @@ func TestEveryRouteIsBoundedOrAStream(t *testing.T) {
 		buffer, _ := overrides["envoy.filters.http.buffer"].(map[string]any)
 		streams := strings.HasSuffix(route["cluster"].(string), "_grpc") || route["timeout"] == "0s"
 		switch {
-		case streams && (route["timeout"] != "0s" || route["max_stream_duration"] != nil || buffer["disabled"] != true):
+		case streams && (route["timeout"] != "0s" || route["max_stream_duration"] != nil ||
+			buffer["disabled"] != true):
 			t.Errorf("%v: a stream with a limit: %v, %v", match, route, overrides)
 		case !streams && (route["idle_timeout"] == nil || route["max_stream_duration"] == nil):
 			t.Errorf("%v: a request without limits: %v", match, route)

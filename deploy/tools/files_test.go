@@ -13,7 +13,7 @@ import (
 // root is the repository's folder.
 const root = "../.."
 
-// readFile gives a file of the repository.
+// readFile returns a file of the repository.
 func readFile(t *testing.T, name string) string {
 	t.Helper()
 	content, err := os.ReadFile(filepath.Join(root, name))
@@ -29,9 +29,9 @@ var secretShapes = map[string]*regexp.Regexp{
 	"a password hash": regexp.MustCompile(
 		`\$(argon2(id|i|d)|2[aby]|6|scrypt|pbkdf2[a-z0-9-]*)\$[A-Za-z0-9./+,=$-]{20,}`,
 	),
-	"a password": regexp.MustCompile(
-		`(?im)^[^#\n]*\b(password|passwd|requirepass|masterauth|secret|auth_token|client_secret)\b["']?\s*[:=]\s*["']?[A-Za-z0-9+/_-]{6,}["']?\s*$`,
-	),
+	"a password": regexp.MustCompile(`(?im)^[^#\n]*` +
+		`\b(password|passwd|requirepass|masterauth|secret|auth_token|client_secret)\b` +
+		`["']?\s*[:=]\s*["']?[A-Za-z0-9+/_-]{6,}["']?\s*$`),
 	"a token":                   regexp.MustCompile(`\beyJ[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]{10,}`),
 	"an ACL line with a secret": regexp.MustCompile(`(?m)^user \S+ .*[#>][0-9A-Za-z]{16,}`),
 	"a Secret with content":     regexp.MustCompile(`(?m)^kind: Secret\b`),
@@ -41,7 +41,9 @@ var secretShapes = map[string]*regexp.Regexp{
 // file that deploy/secrets.sh makes, outside the repository.
 func TestNoFileHoldsASecret(t *testing.T) {
 	read := 0
-	for _, name := range []string{"docker-compose.yaml", "deploy", "k8s", "examples", "docs", "README.md"} {
+	for _, name := range []string{
+		"docker-compose.yaml", "deploy", "k8s", "examples", "docs", "README.md",
+	} {
 		err := filepath.WalkDir(
 			filepath.Join(root, name),
 			func(path string, d fs.DirEntry, err error) error {
@@ -80,8 +82,9 @@ func TestNoFileHoldsASecret(t *testing.T) {
 
 func TestSecretShapesKnowASecret(t *testing.T) {
 	for what, example := range map[string]string{
-		"a private key":             "-----BEGIN " + "EC PRIVATE KEY-----",
-		"a password hash":           `password_hash: "$argon2id$v=19$m=19456,t=2,p=1$c2FsdHNhbHRzYWx0$aGFzaGhhc2g"`,
+		"a private key": "-----BEGIN " + "EC PRIVATE KEY-----",
+		"a password hash": `password_hash: ` +
+			`"$argon2id$v=19$m=19456,t=2,p=1$c2FsdHNhbHRzYWx0$aGFzaGhhc2g"`,
 		"a password":                "  password: hunter22",
 		"a token":                   "Bearer eyJhbGciOiJFUzI1NiJ9.eyJzdWIiOiJhbGljZSJ9.c2ln",
 		"an ACL line with a secret": "user gate on #" + strings.Repeat("0a", 32) + " ~*",
@@ -91,7 +94,10 @@ func TestSecretShapesKnowASecret(t *testing.T) {
 			t.Errorf("%q is not known to be %s", example, what)
 		}
 	}
-	for _, harmless := range []string{"  password_file: /run/secrets/redis_issuer_password", "# password: the ACL user's", "secretName: issuer-keys"} {
+	for _, harmless := range []string{
+		"  password_file: /run/secrets/redis_issuer_password", "# password: the ACL user's",
+		"secretName: issuer-keys",
+	} {
 		for what, shape := range secretShapes {
 			if shape.MatchString(harmless) {
 				t.Errorf("%q is taken for %s", harmless, what)
@@ -120,10 +126,8 @@ func TestSecretsAreNeverCommitted(t *testing.T) {
 func TestDockerfileBuildsAnywhere(t *testing.T) {
 	dockerfile := readFile(t, "deploy/Dockerfile")
 	for _, line := range []string{
-		"ARG GO_IMAGE=golang:1.26.8-bookworm",
-		"FROM ${GO_IMAGE} AS build",
-		"ARG BASE_IMAGE=gcr.io/distroless/static-debian12:nonroot",
-		"FROM ${BASE_IMAGE}",
+		"ARG GO_IMAGE=golang:1.26.8-bookworm", "FROM ${GO_IMAGE} AS build",
+		"ARG BASE_IMAGE=gcr.io/distroless/static-debian12:nonroot", "FROM ${BASE_IMAGE}",
 		"USER 65532:65532",
 	} {
 		if !strings.Contains(dockerfile, "\n"+line+"\n") {
@@ -142,8 +146,11 @@ func TestDockerfileBuildsAnywhere(t *testing.T) {
 func TestImagesAreNamedByExactVersions(t *testing.T) {
 	exact := regexp.MustCompile(`:v?\d+\.\d+\.\d+(-[a-z]+)?$`)
 	found := 0
-	for _, name := range []string{"docker-compose.yaml", "k8s/base/redis.yaml", "k8s/base/envoy.yaml", "deploy/Dockerfile"} {
-		for _, m := range regexp.MustCompile(`(?m)(?:^ *image: |^ARG [A-Z]+_IMAGE=)([a-z][^\s$]*)$`).FindAllStringSubmatch(readFile(t, name), -1) {
+	image := regexp.MustCompile(`(?m)(?:^ *image: |^ARG [A-Z]+_IMAGE=)([a-z][^\s$]*)$`)
+	for _, name := range []string{
+		"docker-compose.yaml", "k8s/base/redis.yaml", "k8s/base/envoy.yaml", "deploy/Dockerfile",
+	} {
+		for _, m := range image.FindAllStringSubmatch(readFile(t, name), -1) {
 			found++
 			// distroless has no tags with versions.
 			if !exact.MatchString(m[1]) && m[1] != "gcr.io/distroless/static-debian12:nonroot" {

@@ -82,7 +82,7 @@ func newObject(kind string) any {
 	return nil
 }
 
-// pods gives the pod templates of an overlay by the name of what makes them.
+// pods returns the pod templates of an overlay by the name of what makes them.
 func pods(t *testing.T, folder string) map[string]corev1.PodTemplateSpec {
 	t.Helper()
 	templates := map[string]corev1.PodTemplateSpec{}
@@ -123,11 +123,15 @@ func TestTheSchemasRefuse(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	of := func(version, kind string) string {
+		return "apiVersion: " + version + "\nkind: " + kind + "\nmetadata: {name: a}\nspec: "
+	}
 	for name, manifest := range map[string]string{
-		"unknown field":          "apiVersion: v1\nkind: Service\nmetadata: {name: a}\nspec: {port: 1}\n",
-		"wrong type":             "apiVersion: v1\nkind: Service\nmetadata: {name: a}\nspec: {ports: [{port: http}]}\n",
-		"required field missing": "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: a}\nspec: {replicas: 1}\n",
-		"unknown deep field":     "apiVersion: policy/v1\nkind: PodDisruptionBudget\nmetadata: {name: a}\nspec: {selector: {matchLabel: {a: b}}}\n",
+		"unknown field":          of("v1", "Service") + "{port: 1}\n",
+		"wrong type":             of("v1", "Service") + "{ports: [{port: http}]}\n",
+		"required field missing": of("apps/v1", "Deployment") + "{replicas: 1}\n",
+		"unknown deep field": of("policy/v1", "PodDisruptionBudget") +
+			"{selector: {matchLabel: {a: b}}}\n",
 	} {
 		for _, result := range check.Validate(name, io.NopCloser(strings.NewReader(manifest))) {
 			if result.Status != validator.Invalid {
@@ -177,15 +181,13 @@ func TestPodsMeetPodSecurityRestricted(t *testing.T) {
 
 func checkContainer(t *testing.T, where string, c corev1.Container) {
 	t.Helper()
-	if s := c.SecurityContext; s == nil || s.AllowPrivilegeEscalation == nil || *s.AllowPrivilegeEscalation || s.ReadOnlyRootFilesystem == nil ||
-		!*s.ReadOnlyRootFilesystem ||
-		s.Capabilities == nil ||
-		!slices.Equal(s.Capabilities.Drop, []corev1.Capability{"ALL"}) ||
-		len(s.Capabilities.Add) > 0 ||
-		s.Privileged != nil {
-		t.Errorf(
-			"%s: expected no privilege escalation, a read-only root and all capabilities dropped",
-			where)
+	if s := c.SecurityContext; s == nil ||
+		s.AllowPrivilegeEscalation == nil || *s.AllowPrivilegeEscalation ||
+		s.ReadOnlyRootFilesystem == nil || !*s.ReadOnlyRootFilesystem ||
+		s.Capabilities == nil || len(s.Capabilities.Add) > 0 ||
+		!slices.Equal(s.Capabilities.Drop, []corev1.Capability{"ALL"}) || s.Privileged != nil {
+		t.Errorf("%s: expected no privilege escalation, a read-only root and "+
+			"all capabilities dropped", where)
 	}
 	if c.Resources.Requests.Cpu().IsZero() || c.Resources.Requests.Memory().IsZero() ||
 		c.Resources.Limits.Memory().IsZero() {

@@ -26,7 +26,7 @@ var (
 	)
 )
 
-// metricsInCode gives the names of all metrics that the code registers.
+// metricsInCode returns the names of all metrics that the code registers.
 func metricsInCode(t *testing.T) map[string]bool {
 	t.Helper()
 	names := map[string]bool{}
@@ -142,10 +142,8 @@ func TestEachAlertsSectionStandsAlone(t *testing.T) {
 			}
 			last = at
 		}
-		if commands := regexp.MustCompile(`(?m)^    (docker|kubectl|curl|sallyport) `).
-			FindAllString(text, -1); len(
-			commands,
-		) != 3 {
+		command := regexp.MustCompile(`(?m)^    (docker|kubectl|curl|sallyport) `)
+		if commands := command.FindAllString(text, -1); len(commands) != 3 {
 			t.Errorf("%s has %d commands to paste, expected three", m[1], len(commands))
 		}
 		if !strings.Contains(metrics, "(alerts.md#"+strings.ToLower(m[1])+")") {

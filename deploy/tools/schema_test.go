@@ -24,11 +24,8 @@ const oldest = "v1.21.2"
 func schemas(t *testing.T) string {
 	t.Helper()
 	document := new(openapi_v2.Document)
-	if err := proto.Unmarshal(
-		kubernetesapi.OpenAPIMustAsset[oldest](
-			"kubernetesapi/"+strings.ReplaceAll(oldest, ".", "_")+"/swagger.pb"),
-		document,
-	); err != nil {
+	asset := "kubernetesapi/" + strings.ReplaceAll(oldest, ".", "_") + "/swagger.pb"
+	if err := proto.Unmarshal(kubernetesapi.OpenAPIMustAsset[oldest](asset), document); err != nil {
 		t.Fatal(err)
 	}
 	var swagger spec.Swagger

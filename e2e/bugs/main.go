@@ -33,7 +33,7 @@ func main() {
 	}
 }
 
-// chosen are the table's rows that a list of numbers names; all for an empty one.
+// chosen returns the table's rows that a list of numbers names; all for an empty one.
 func chosen(list string) []row {
 	if list == "" {
 		return table
@@ -55,6 +55,7 @@ func run(ctx context.Context, rows []row, all bool, jobs int) error {
 		return err
 	}
 	defer w.remove()
+	// All rows first: that a rule has changed is known before an hour of tests, not after.
 	for _, r := range rows {
 		if _, err := r.apply(w.root); err != nil {
 			return err
@@ -70,8 +71,8 @@ func run(ctx context.Context, rows []row, all bool, jobs int) error {
 		fmt.Fprintf(os.Stderr, "%d of %d: %s\n", done.Add(1), len(rows), rows[n].bug)
 	})
 	missed := report(results)
-	fmt.Printf("%d bugs in %d forms, %d caught, %s\n", numbers(rows), len(rows), len(rows)-missed,
-		time.Since(began).Round(time.Second))
+	fmt.Printf("%d bugs in %d forms, %d caught, %s\n",
+		numbers(rows), len(rows), len(rows)-missed, time.Since(began).Round(time.Second))
 	if missed > 0 {
 		return fmt.Errorf("bugs: %d of %d forms were not caught", missed, len(rows))
 	}
@@ -102,8 +103,9 @@ func (w *workshop) control(ctx context.Context, rows []row, jobs int) error {
 		binaries[c.pkg] = binary
 	}
 	outcomes := make([]outcome, len(used))
-	each(jobs, len(used),
-		func(n int) { outcomes[n] = used[n].run(ctx, binaries[used[n].pkg], w.root) })
+	each(jobs, len(used), func(n int) {
+		outcomes[n] = used[n].run(ctx, binaries[used[n].pkg], w.root)
+	})
 	var failed []string
 	for n, o := range outcomes {
 		if !o.passed {
@@ -113,8 +115,8 @@ func (w *workshop) control(ctx context.Context, rows []row, jobs int) error {
 	if len(failed) > 0 {
 		return fmt.Errorf("bugs: these tests fail by themselves:\n%s", strings.Join(failed, "\n"))
 	}
-	fmt.Printf("%d tests pass without a bug, in %s\n\n", len(used),
-		time.Since(began).Round(time.Second))
+	fmt.Printf("%d tests pass without a bug, in %s\n\n",
+		len(used), time.Since(began).Round(time.Second))
 	return nil
 }
 

@@ -14,7 +14,7 @@ import (
 	"time"
 )
 
-// workshop is a folder with the files that bugs replace and the test binaries built of them.
+// workshop is a folder with the files that bugs are put into and the test binaries built of them.
 type workshop struct {
 	root string // of the module
 	dir  string
@@ -39,6 +39,7 @@ func (w *workshop) remove() { _ = os.RemoveAll(w.dir) } // in the temporary fold
 func (r *row) apply(root string) (map[string]string, error) {
 	files := map[string]string{}
 	for _, e := range r.edits {
+		// A second edit of one file is made in what the first one left.
 		text, ok := files[e.file]
 		if !ok {
 			raw, err := os.ReadFile(filepath.Join(root, e.file))
@@ -48,9 +49,8 @@ func (r *row) apply(root string) (map[string]string, error) {
 			text = string(raw)
 		}
 		if n := strings.Count(text, e.rule); n != 1 {
-			return nil, fmt.Errorf(
-				"bugs: %s: expected the rule once in %s, found it %d times:\n%s", r.bug, e.file,
-				n, e.rule)
+			return nil, fmt.Errorf("bugs: %s: expected the rule once in %s, got it %d times:\n%s",
+				r.bug, e.file, n, e.rule)
 		}
 		files[e.file] = strings.Replace(text, e.rule, e.bug, 1)
 	}
@@ -101,22 +101,22 @@ func (w *workshop) build(ctx context.Context, pkg string, r *row) (binary string
 	cmd := exec.CommandContext(ctx, "go", append(args, "-o", binary, "./"+pkg)...)
 	cmd.Dir = w.root
 	if out, err := cmd.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("bugs: building the tests of %s with the bug %s: %w\n%s", pkg, name,
-			err, out)
+		return "", fmt.Errorf("bugs: building the tests of %s with the bug %s: %w\n%s",
+			pkg, name, err, out)
 	}
 	return binary, nil
 }
 
-// catchers are all that rows name, each once.
-func catchers(rows []row) (found []catcher) {
+// catchers returns all that rows name, each once.
+func catchers(rows []row) (all []catcher) {
 	for _, r := range rows {
 		for _, c := range r.catchers {
-			if !slices.Contains(found, c) {
-				found = append(found, c)
+			if !slices.Contains(all, c) {
+				all = append(all, c)
 			}
 		}
 	}
-	return found
+	return all
 }
 
 func (c catcher) String() string { return filepath.Base(c.pkg) + " " + c.test }
@@ -140,12 +140,13 @@ func (c catcher) run(ctx context.Context, binary, root string) outcome {
 		parts[i] = "^" + p
 	}
 	parts[0] += "$"
-	cmd := exec.CommandContext(ctx, binary, "-test.run", strings.Join(parts, "/"), "-test.v",
-		"-test.failfast")
+	cmd := exec.CommandContext(ctx, binary,
+		"-test.run", strings.Join(parts, "/"), "-test.v", "-test.failfast")
 	cmd.Dir = filepath.Join(root, c.pkg)
 	out, err := cmd.CombinedOutput()
 	text, name := string(out), strings.Split(c.test, "/")[0]
 	o := outcome{output: text}
+	// Only the test's own verdict counts: a binary that crashed or ran no test has caught nothing.
 	var exit *exec.ExitError
 	switch {
 	case ctx.Err() != nil:

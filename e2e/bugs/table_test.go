@@ -15,7 +15,7 @@ import (
 
 const root = "../.."
 
-// parsed gives the syntax of Go files.
+// parsed returns the syntax of Go files.
 func parsed(t *testing.T, pattern string) (files []*ast.File) {
 	t.Helper()
 	names, err := filepath.Glob(filepath.Join(root, pattern))
@@ -106,19 +106,17 @@ func TestARuleThatIsGoneIsAnError(t *testing.T) {
 // TestTheProductKnowsNothingOfBugs: no switch for one stands between a reader and the rules.
 func TestTheProductKnowsNothingOfBugs(t *testing.T) {
 	for _, top := range []string{"internal", "authz", "issuer", "cmd"} {
-		err := filepath.WalkDir(
-			filepath.Join(root, top),
-			func(path string, d fs.DirEntry, err error) error {
-				if err != nil || d.IsDir() || filepath.Ext(path) != ".go" {
-					return err
-				}
-				source, err := os.ReadFile(path)
-				if bytes.Contains(bytes.ToLower(source), []byte("seeded")) {
-					t.Errorf("%s speaks of seeded bugs", path)
-				}
+		look := func(path string, d fs.DirEntry, err error) error {
+			if err != nil || d.IsDir() || filepath.Ext(path) != ".go" {
 				return err
-			},
-		)
+			}
+			source, err := os.ReadFile(path)
+			if bytes.Contains(bytes.ToLower(source), []byte("seeded")) {
+				t.Errorf("%s speaks of seeded bugs", path)
+			}
+			return err
+		}
+		err := filepath.WalkDir(filepath.Join(root, top), look)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -152,11 +150,11 @@ func TestOnlyAFailureOfTheTestCounts(t *testing.T) {
 // built.
 func TestABugThatIsNotCaughtIsReported(t *testing.T) {
 	w := &workshop{root, t.TempDir()}
+	const file, rule = "internal/ownfile/ownfile.go", "package ownfile"
+	by := []catcher{{"internal/ownfile", "TestAFailureLeavesTheOldFileAlone"}}
 	for name, r := range map[string]row{
-		"harmless": {"1", "x", []edit{{"internal/ownfile/ownfile.go", "package ownfile", "package ownfile // harmless"}},
-			[]catcher{{"internal/ownfile", "TestAFailureLeavesTheOldFileAlone"}}},
-		"no program": {"1", "x", []edit{{"internal/ownfile/ownfile.go", "package ownfile", "package ownfile\n\nvar x int = \"\""}},
-			[]catcher{{"internal/ownfile", "TestAFailureLeavesTheOldFileAlone"}}},
+		"harmless":   {"1", "x", []edit{{file, rule, rule + " // harmless"}}, by},
+		"no program": {"1", "x", []edit{{file, rule, rule + "\n\nvar x int = \"\""}}, by},
 	} {
 		absolute, err := filepath.Abs(root)
 		if err != nil {

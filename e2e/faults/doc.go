@@ -1,5 +1,5 @@
-// Package faults hurts a whole installation on purpose, and judges what it did by the promises S1
-// to S8, L1 and L2.
+// Package faults brings faults about in a whole installation, and judges what it did by the
+// promises S1 to S8, L1 and L2. All of it is test files: make faults runs it.
 //
 // A schedule is made from a seed: real redis-servers (one, a primary with replicas and sentinels,
 // or a cluster), one or two issuers and three gates as processes, and clients that log in, refresh,

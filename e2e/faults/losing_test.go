@@ -11,6 +11,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"github.com/sallyport/sallyport/internal/eventually"
 	"github.com/sallyport/sallyport/internal/meshtest"
 	"github.com/sallyport/sallyport/internal/redisconn"
 )
@@ -70,7 +71,7 @@ func dropsTransactions(t *testing.T, program string) bool {
 		},
 	)
 	defer client.Close()
-	live := func(do func(context.Context)) {
+	running := func(do func(context.Context)) {
 		cmd := exec.Command(program, "--port", "0", "--unixsocket", socket, "--dir", dir,
 			"--save", "", "--appendonly", "yes", "--user", "default", "off", "--user", "admin",
 			"on", ">secret", "~*", "&*", "+@all")
@@ -81,14 +82,11 @@ func dropsTransactions(t *testing.T, program string) bool {
 			_ = cmd.Process.Kill()
 			_ = cmd.Wait() // it was killed
 		}()
-		for deadline := time.Now().Add(20 * time.Second); client.Ping(t.Context()).Err() != nil; time.Sleep(5 * time.Millisecond) {
-			if time.Now().After(deadline) {
-				t.Fatal("redis-server does not answer")
-			}
-		}
+		eventually.True(t, "redis-server to answer",
+			func() bool { return client.Ping(t.Context()).Err() == nil })
 		do(t.Context())
 	}
-	live(func(ctx context.Context) {
+	running(func(ctx context.Context) {
 		pipe := client.TxPipeline()
 		pipe.Set(ctx, "kept", "1", 0)
 		pipe.Set(ctx, "kept too", "1", 0) // one command alone would be no transaction in the file
@@ -97,6 +95,6 @@ func dropsTransactions(t *testing.T, program string) bool {
 		}
 	})
 	var kept int64
-	live(func(ctx context.Context) { kept = client.Exists(ctx, "kept", "kept too").Val() })
+	running(func(ctx context.Context) { kept = client.Exists(ctx, "kept", "kept too").Val() })
 	return kept == 0
 }

@@ -28,7 +28,7 @@ var (
 // few is how many schedules every test run plays: eight of each topology.
 const few = 24
 
-// plans gives the schedules to play.
+// plans returns the schedules to play.
 func plans() []Plan {
 	count := *schedules
 	if count == 0 {
@@ -145,7 +145,7 @@ func again(p Plan) string {
 	return fmt.Sprintf("again: make faults N=1 SEED=%d TOPOLOGY=%s", p.Seed, p.Topology)
 }
 
-// listed gives the first few of violations.
+// listed returns the first few of violations.
 func listed(all []Violation) string {
 	var out strings.Builder
 	for i, v := range all {

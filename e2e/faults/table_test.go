@@ -112,7 +112,7 @@ func (r *topologyRow) convergence() string {
 		r.converged[len(r.converged)-1].Round(time.Millisecond))
 }
 
-// kinds gives every kind of fault, once.
+// kinds returns every kind of fault, once.
 func kinds() (all []Kind) {
 	for _, k := range slices.Concat(everywhere, ofSingle, ofSentinel, ofCluster) {
 		if !slices.Contains(all, k) {

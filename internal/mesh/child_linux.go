@@ -2,8 +2,8 @@ package mesh
 
 import "syscall"
 
-// leader makes a process the leader of a group of its own, so that a terminal's Ctrl-C reaches it
-// only through us, and has the kernel kill it when we die, however we die.
-func leader() *syscall.SysProcAttr {
+// groupLeader makes a process the leader of a group of its own, so that a terminal's Ctrl-C reaches
+// it only through us, and has the kernel kill it when this process ends, however it ends.
+func groupLeader() *syscall.SysProcAttr {
 	return &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 }

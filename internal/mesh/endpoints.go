@@ -2,15 +2,11 @@ package mesh
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
-
-	"github.com/sallyport/sallyport/internal/ownfile"
 )
 
-// Endpoints says where the parts of a mesh are and what one needs to use them. It is the content of
+// Endpoints is where the parts of a mesh are, and what is needed to use them: the content of
 // endpoints.json.
 type Endpoints struct {
 	Gateway     string `json:"gateway"`      // base URL of Envoy, as http://127.0.0.1:10000
@@ -32,14 +28,14 @@ type Endpoints struct {
 	Upstream string `json:"-"`
 }
 
-// Gate says where one gate is.
+// Gate is where one gate is.
 type Gate struct {
 	Name  string `json:"name"`
 	GRPC  string `json:"grpc"`  // host:port of ext_authz
 	Admin string `json:"admin"` // base URL
 }
 
-// Issuer says where one issuer is.
+// Issuer is where one issuer is.
 type Issuer struct {
 	Name  string
 	URL   string // base URL
@@ -56,16 +52,4 @@ func (e Endpoints) write(dir string) error {
 		return fmt.Errorf("mesh: endpoints: %w", err)
 	}
 	return replaceFile(filepath.Join(dir, endpointsFile), append(content, '\n'), 0o600)
-}
-
-// replaceFile writes a file under another name and moves it into place.
-func replaceFile(path string, content []byte, mode os.FileMode) error {
-	err := ownfile.Replace(path, "."+filepath.Base(path)+".*", func(f *os.File) error {
-		_, err := f.Write(content)
-		return errors.Join(err, f.Chmod(mode))
-	})
-	if err != nil {
-		return fmt.Errorf("mesh: write %s: %w", path, err)
-	}
-	return nil
 }

@@ -10,10 +10,8 @@ import (
 // wheelEnvoy is where Envoy lies in a folder that `make envoy` has filled.
 const wheelEnvoy = ".tools/venv/lib/python3*/site-packages/envoy/_bin/envoy"
 
-// ErrNoEnvoy says how to get an Envoy.
-var ErrNoEnvoy = errors.New(
-	"mesh: no envoy found: run `make envoy` in a clone of Sallyport, install envoy into $PATH, or name it in $SALLYPORT_ENVOY",
-)
+var errNoEnvoy = errors.New("mesh: no envoy found: run `make envoy` in a clone of Sallyport, " +
+	"install envoy into $PATH, or name it in $SALLYPORT_ENVOY")
 
 // FindEnvoy looks for an envoy program: $SALLYPORT_ENVOY, then what `make envoy` has put below one
 // of the folders, then $PATH.
@@ -33,5 +31,5 @@ func FindEnvoy(folders ...string) (string, error) {
 	if path, err := exec.LookPath("envoy"); err == nil {
 		return path, nil
 	}
-	return "", ErrNoEnvoy
+	return "", errNoEnvoy
 }

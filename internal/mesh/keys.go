@@ -6,13 +6,12 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
-	"syscall"
 
+	"github.com/sallyport/sallyport/internal/credential"
 	"github.com/sallyport/sallyport/internal/keyring"
 )
 
-// makeKeys makes a key ring in dir, unless there is one already.
+// makeKeys creates a key ring in dir, unless there is one already.
 func makeKeys(ctx context.Context, dir string) error {
 	folder := keyring.Folder{Dir: dir}
 	_, err := folder.Generate(ctx, keyring.DefaultConfig().Algorithm)
@@ -22,7 +21,7 @@ func makeKeys(ctx context.Context, dir string) error {
 	return nil
 }
 
-// makeAdminToken makes the token of the admin API, unless there is one already.
+// makeAdminToken creates the token of the admin API, unless there is one already.
 func makeAdminToken(path string) error {
 	if _, err := os.Stat(path); !errors.Is(err, os.ErrNotExist) {
 		if err != nil {
@@ -33,21 +32,15 @@ func makeAdminToken(path string) error {
 	return replaceFile(path, []byte(rand.Text()+rand.Text()+"\n"), 0o600)
 }
 
-// lockFile keeps two meshes from using one folder.
-const lockFile = ".lock"
-
-// lockDir takes the folder for this mesh alone, until it ends or this process dies.
-func lockDir(dir string) (unlock func() error, err error) {
-	f, err := os.OpenFile(filepath.Join(dir, lockFile), os.O_CREATE|os.O_RDWR, 0o600)
-	if err != nil {
-		return nil, fmt.Errorf("mesh: %w", err)
-	}
-	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
-		f.Close()
-		if errors.Is(err, syscall.EWOULDBLOCK) {
-			return nil, fmt.Errorf("mesh: another mesh is using %s: choose another folder", dir)
+// hashPasswords returns the entries of users.yaml.
+func hashPasswords(users []User) ([]userEntry, error) {
+	entries := make([]userEntry, len(users))
+	for i, u := range users {
+		hash, err := credential.Hash([]byte(u.Password), credential.DefaultParams())
+		if err != nil {
+			return nil, fmt.Errorf("mesh: password of %s: %w", u.Name, err)
 		}
-		return nil, fmt.Errorf("mesh: lock %s: %w", f.Name(), err)
+		entries[i] = userEntry{Name: u.Name, Roles: u.Roles, PasswordHash: hash}
 	}
-	return f.Close, nil
+	return entries, nil
 }

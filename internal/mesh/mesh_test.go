@@ -23,7 +23,7 @@ func options(t *testing.T) mesh.Options {
 	}
 }
 
-// start starts a mesh that the test ends itself.
+// start starts a mesh that the test stops itself.
 func start(t *testing.T, o mesh.Options) *mesh.Mesh {
 	t.Helper()
 	m, err := mesh.Start(t.Context(), o)
@@ -34,7 +34,7 @@ func start(t *testing.T, o mesh.Options) *mesh.Mesh {
 	return m
 }
 
-// gone fails unless no process is left of a mesh that has ended.
+// gone fails when a process is left of a mesh that has stopped.
 func gone(t *testing.T, m *mesh.Mesh) {
 	t.Helper()
 	for _, c := range m.Children() {
@@ -44,7 +44,7 @@ func gone(t *testing.T, m *mesh.Mesh) {
 	}
 }
 
-func TestStopEndsEverythingByItself(t *testing.T) {
+func TestStopStopsEverythingWithoutKilling(t *testing.T) {
 	o := options(t)
 	o.RedisServer = meshtest.RedisServer(t)
 	m := start(t, o)
@@ -64,7 +64,7 @@ func TestStopEndsEverythingByItself(t *testing.T) {
 	}
 }
 
-func TestADeathNobodyMeantEndsTheMesh(t *testing.T) {
+func TestAnExitNobodyExpectedStopsTheMesh(t *testing.T) {
 	o := options(t)
 	o.Gates = 2
 	m := start(t, o)
@@ -79,7 +79,7 @@ func TestADeathNobodyMeantEndsTheMesh(t *testing.T) {
 	gone(t, m)
 }
 
-func TestADeathThatIsMeantLeavesTheMeshRunning(t *testing.T) {
+func TestAnExitThatIsExpectedLeavesTheMeshRunning(t *testing.T) {
 	o := options(t)
 	o.Gates = 2
 	m := start(t, o)

@@ -34,8 +34,7 @@ const (
 	maxPort    = 65535 - 2*adminOffset
 )
 
-// take gives an address for whoever wants one. It is checked to be free, and stays so as far as the
-// system allows.
+// take returns a free address for whoever wants one, and keeps it free as far as the system allows.
 func (p *ports) take(offset int, whose string) (string, error) {
 	if p.base == 0 {
 		file, port, err := holdPort(0)
@@ -83,7 +82,7 @@ func (p *ports) hold(file *os.File) {
 	}
 }
 
-// release gives all ports back.
+// release returns all ports back.
 func (p *ports) release() error {
 	var errs []error
 	for _, file := range p.held {

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/sallyport/sallyport/internal/eventually"
 )
 
 func TestATakenPortIsNamedWithWhoWantedIt(t *testing.T) {
@@ -82,10 +84,10 @@ func TestAFreePortStaysOursUntilAChildListensOnIt(t *testing.T) {
 		}
 		l.Close()
 	}
-	f := newFamily()
-	defer f.end(time.Second)
-	c := startChild(t, f, "listen "+at)
-	eventually(t, "the child listens", func() bool {
+	s := newSupervisor()
+	defer s.stop(time.Second)
+	c := startChild(t, s, "listen "+at)
+	eventually.True(t, "the child listens", func() bool {
 		conn, err := net.Dial("tcp4", at)
 		if err == nil {
 			conn.Close()
@@ -98,7 +100,7 @@ func TestAFreePortStaysOursUntilAChildListensOnIt(t *testing.T) {
 	if err := c.start(); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "it listens again on the same port", func() bool {
+	eventually.True(t, "it listens again on the same port", func() bool {
 		conn, err := net.Dial("tcp4", at)
 		if err == nil {
 			conn.Close()
@@ -125,11 +127,13 @@ func TestOptionsThatCannotWorkAreRefused(t *testing.T) {
 		change func(*Options)
 		want   string
 	}{
-		"no folder":           {func(o *Options) { o.Dir = "" }, "a folder (Dir)"},
-		"port too high":       {func(o *Options) { o.Port = 65500 }, "got 65500"},
-		"negative port":       {func(o *Options) { o.Port = -1 }, "got -1"},
-		"too many gates":      {func(o *Options) { o.Gates = 41 }, "at most 40 gates"},
-		"two kinds of Redis":  {func(o *Options) { o.RedisAddress, o.RedisServer = "127.0.0.1:1", self }, "got both"},
+		"no folder":      {func(o *Options) { o.Dir = "" }, "a folder (Dir)"},
+		"port too high":  {func(o *Options) { o.Port = 65500 }, "got 65500"},
+		"negative port":  {func(o *Options) { o.Port = -1 }, "got -1"},
+		"too many gates": {func(o *Options) { o.Gates = 41 }, "at most 40 gates"},
+		"two kinds of Redis": {func(o *Options) {
+			o.RedisAddress, o.RedisServer = "127.0.0.1:1", self
+		}, "got both"},
 		"no issuer":           {func(o *Options) { o.Binaries = t.TempDir() }, "issuer: no such file"},
 		"envoy not a program": {func(o *Options) { o.Envoy = t.TempDir() }, "is not a program"},
 	} {

@@ -10,9 +10,9 @@ import (
 // Processes are child processes of the caller's own choice, supervised as those of a mesh are: for
 // tests that put together what no mesh is, such as several Redis servers with sentinels.
 type Processes struct {
-	dir    string
-	family *family
-	ports  ports
+	dir        string
+	supervisor *supervisor
+	ports      ports
 }
 
 // Spec describes a process to start.
@@ -26,26 +26,21 @@ type Spec struct {
 	Ready func(context.Context) error
 }
 
-// NewProcesses makes a group of processes without any in it. Their logs are put into dir, which
+// NewProcesses returns Processes of which none is started yet. Their logs are put into dir, which
 // must be there.
 func NewProcesses(dir string) *Processes {
-	return &Processes{dir: dir, family: newFamily()}
+	return &Processes{dir: dir, supervisor: newSupervisor()}
 }
 
-// Address gives a free host:port on loopback, and keeps others from it until End.
+// Address returns a free host:port on loopback, and keeps others from it until Stop.
 func (p *Processes) Address(whose string) (string, error) { return p.ports.take(0, whose) }
 
 // Start starts a process and returns when it is ready.
 func (p *Processes) Start(ctx context.Context, s Spec) (*Child, error) {
 	c := &Child{
-		name:    s.Name,
-		path:    s.Path,
-		args:    s.Args,
-		dir:     s.Dir,
+		name: s.Name, path: s.Path, args: s.Args, dir: s.Dir, ready: s.Ready,
 		env:     append(childEnvironment(os.Environ()), s.Env...),
-		logFile: filepath.Join(p.dir, s.Name+".log"),
-		ready:   s.Ready,
-		family:  p.family,
+		logFile: filepath.Join(p.dir, s.Name+".log"), supervisor: p.supervisor,
 	}
 	if err := c.start(); err != nil {
 		return nil, err
@@ -53,22 +48,15 @@ func (p *Processes) Start(ctx context.Context, s Spec) (*Child, error) {
 	return c, c.awaitReady(ctx)
 }
 
-// Died gives the first death that nobody meant.
-func (p *Processes) Died() <-chan error { return p.family.dead }
+// Failed receives the error of the first process that exited unexpectedly.
+func (p *Processes) Failed() <-chan error { return p.supervisor.failed }
 
-// End asks all processes to end, kills those that are still there after within, and returns when
-// they are gone.
-func (p *Processes) End(within time.Duration) error {
-	err := p.family.end(within)
+// Stop asks all processes to exit, kills those that are still there after within, and returns when
+// they have exited.
+func (p *Processes) Stop(within time.Duration) error {
+	err := p.supervisor.stop(within)
 	if releaseErr := p.ports.release(); err == nil {
 		err = releaseErr
 	}
-	return err
-}
-
-// Expect notes that the child's end is wanted from now on, for an end that has another cause than
-// Kill or Terminate.
-func (c *Child) Expect() error {
-	_, err := c.mean()
 	return err
 }

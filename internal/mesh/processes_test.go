@@ -6,6 +6,8 @@ import (
 	"path/filepath"
 	"testing"
 	"time"
+
+	"github.com/sallyport/sallyport/internal/eventually"
 )
 
 func TestProcessesOfTheCallersChoiceAreSupervised(t *testing.T) {
@@ -38,10 +40,10 @@ func TestProcessesOfTheCallersChoiceAreSupervised(t *testing.T) {
 	if err := signalGroup(c.PID(), 9); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "it has ended", func() bool { return c.Expect() != nil })
+	eventually.True(t, "it has exited", func() bool { return c.Expect() != nil })
 	select {
-	case err := <-p.Died():
-		t.Errorf("an end that was expected is mourned: %v", err)
+	case err := <-p.Failed():
+		t.Errorf("an exit that was expected is reported: %v", err)
 	default:
 	}
 	if err := c.Restart(t.Context()); err != nil {
@@ -51,11 +53,11 @@ func TestProcessesOfTheCallersChoiceAreSupervised(t *testing.T) {
 		t.Fatal(err)
 	}
 	select {
-	case <-p.Died():
+	case <-p.Failed():
 	case <-time.After(20 * time.Second):
-		t.Error("a death that nobody meant is not told")
+		t.Error("an exit that nobody expected is not reported")
 	}
-	if err := p.End(5 * time.Second); err != nil {
+	if err := p.Stop(5 * time.Second); err != nil {
 		t.Error(err)
 	}
 }

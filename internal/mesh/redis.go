@@ -11,7 +11,7 @@ import (
 	"github.com/alicebob/miniredis/v2"
 )
 
-// startRedis sees to it that a Redis answers at the address it gives.
+// startRedis starts a Redis, unless one runs already, and returns its address.
 func (m *Mesh) startRedis(ctx context.Context, p *ports) (string, error) {
 	switch o := m.options; {
 	case o.RedisAddress != "":
@@ -23,7 +23,8 @@ func (m *Mesh) startRedis(ctx context.Context, p *ports) (string, error) {
 	}
 }
 
-// reachable says early, and in plain words, that nobody answers at the address that the user gave.
+// reachable returns an error when nobody answers at the address that the user gave, before a daemon
+// would say so in its log.
 func reachable(ctx context.Context, address string) error {
 	ctx, cancel := context.WithTimeout(ctx, probeWithin)
 	defer cancel()
@@ -62,14 +63,14 @@ func (m *Mesh) startRedisServer(ctx context.Context, p *ports) (string, error) {
 	if err := makeDirs(dir); err != nil {
 		return "", err
 	}
-	c := m.child("redis", generationRedis, m.options.RedisServer, "--bind", loopback, "--port",
-		portOf(at), "--dir", dir, "--save", "", "--appendonly", "yes", "--appendfsync", "always",
-		"--maxmemory-policy", "noeviction")
+	c := m.child("redis", stageRedis, m.options.RedisServer,
+		"--bind", loopback, "--port", portOf(at), "--dir", dir, "--save", "",
+		"--appendonly", "yes", "--appendfsync", "always", "--maxmemory-policy", "noeviction")
 	c.ready = func(ctx context.Context) error { return ping(ctx, at) }
 	return at, m.startChildren(ctx, c)
 }
 
-// ping is nil once Redis has loaded its data and answers.
+// ping returns nil once Redis has loaded its data and answers.
 func ping(ctx context.Context, address string) error {
 	conn, err := new(net.Dialer).DialContext(ctx, "tcp", address)
 	if err != nil {
@@ -81,6 +82,7 @@ func ping(ctx context.Context, address string) error {
 			return err
 		}
 	}
+	// By hand: a client library would retry, and log, while Redis is not up yet.
 	if _, err := conn.Write([]byte("PING\r\n")); err != nil {
 		return err
 	}

@@ -1,12 +1,8 @@
 package mesh
 
 import (
-	"bytes"
 	"embed"
-	"errors"
 	"fmt"
-	"io/fs"
-	"os"
 	"path/filepath"
 	"strings"
 	"text/template"
@@ -108,41 +104,6 @@ func (s settings) writeConfig(dir string, rewrite func(name, content string) str
 		}
 		if err := replaceFile(filepath.Join(dir, name), []byte(content), 0o600); err != nil {
 			return err
-		}
-	}
-	return nil
-}
-
-// written is what every configuration file says that was made here, and that may therefore be made
-// anew.
-const written = `Written by "sallyport demo"`
-
-// mayReplace refuses to overwrite a configuration file of somebody's own.
-func mayReplace(path string) error {
-	content, err := os.ReadFile(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
-		return fmt.Errorf("mesh: %w", err)
-	}
-	if !bytes.Contains(content, []byte(written)) {
-		return fmt.Errorf(
-			"mesh: %s is not a file that %q wrote, and would be overwritten: choose another folder",
-			path, "sallyport demo")
-	}
-	return nil
-}
-
-// makeDirs makes the mesh's folder and those in it. They hold private keys and passwords: nobody
-// else may look.
-func makeDirs(dir string, names ...string) error {
-	for _, path := range append([]string{dir}, names...) {
-		if path != dir {
-			path = filepath.Join(dir, path)
-		}
-		if err := os.MkdirAll(path, 0o700); err != nil {
-			return fmt.Errorf("mesh: %w", err)
 		}
 	}
 	return nil

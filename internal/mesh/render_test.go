@@ -9,7 +9,7 @@ import (
 	"github.com/goccy/go-yaml"
 )
 
-// rendered gives the files of a mesh with so many issuers and gates on ports counted from 10000.
+// rendered returns the files of a mesh with so many issuers and gates on ports counted from 10000.
 func rendered(t *testing.T, issuers, gates int) map[string]string {
 	t.Helper()
 	take := func(offset int, _ string) hostPort { return hostPort(address(10000 + offset)) }
@@ -74,8 +74,10 @@ func TestEveryFileIsYAMLThatEndsInANewlineAndFitsAScreen(t *testing.T) {
 func TestTheFilesNameTheFlagsOfFurtherIssuersAndGates(t *testing.T) {
 	files := rendered(t, 2, 2)
 	for name, want := range map[string]string{
-		issuerFile: "#   issuer serve --config issuer.yaml --name issuer-2 --listen 127.0.0.1:10051 --admin-listen 127.0.0.1:10151\n",
-		authzFile:  "#   authz serve --config authz.yaml --name gate-2 --listen 127.0.0.1:10004 --admin-listen 127.0.0.1:10104 --key-cache-dir ./cache/gate-2\n",
+		issuerFile: "#   issuer serve --config issuer.yaml --name issuer-2 " +
+			"--listen 127.0.0.1:10051 --admin-listen 127.0.0.1:10151\n",
+		authzFile: "#   authz serve --config authz.yaml --name gate-2 --listen 127.0.0.1:10004 " +
+			"--admin-listen 127.0.0.1:10104 --key-cache-dir ./cache/gate-2\n",
 	} {
 		if !strings.Contains(files[name], want) {
 			t.Errorf("expected %q in\n%s", want, files[name])
@@ -146,13 +148,9 @@ func TestEnvoyNeverLetsARequestPassUnasked(t *testing.T) {
 
 func TestChildrenDoNotInheritSettingsThatWouldWinOverTheirFiles(t *testing.T) {
 	got := childEnvironment([]string{
-		"PATH=/bin",
-		"SALLYPORT_LISTEN=:1",
-		"SALLYPORT_REDIS_ADDRESS=elsewhere:1",
-		"SALLYPORT_REDIS_ADDRESSES=a,b",
-		"SALLYPORT_REDIS_MODE=cluster",
-		"SALLYPORT_REDIS_PASSWORD_FILE=/secret",
-		"SALLYPORT_ENVOY=/envoy",
+		"PATH=/bin", "SALLYPORT_LISTEN=:1", "SALLYPORT_REDIS_ADDRESS=elsewhere:1",
+		"SALLYPORT_REDIS_ADDRESSES=a,b", "SALLYPORT_REDIS_MODE=cluster",
+		"SALLYPORT_REDIS_PASSWORD_FILE=/secret", "SALLYPORT_ENVOY=/envoy",
 	})
 	if want := "PATH=/bin SALLYPORT_REDIS_PASSWORD_FILE=/secret"; strings.Join(got, " ") != want {
 		t.Errorf("expected %s, got %v", want, got)

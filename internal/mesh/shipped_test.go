@@ -72,7 +72,7 @@ func TestTheDemosEnvoyIsTheOneThatIsShipped(t *testing.T) {
 	}
 }
 
-// gatewayOf gives the settings of the gateway's connection manager that are to be the same.
+// gatewayOf returns the settings of the gateway's connection manager that are to be the same.
 func gatewayOf(t *testing.T, s envoySettings) map[string]any {
 	t.Helper()
 	gateway := s.Resources.Listeners[0]

@@ -13,37 +13,35 @@ import (
 	"strings"
 	"sync"
 	"time"
-
-	"github.com/sallyport/sallyport/internal/credential"
 )
 
-// The order in which parts start; they end the other way round.
+// The stages in which parts start; they are stopped in the reverse order.
 const (
-	generationRedis = iota
-	generationIssuer
-	generationGate
-	generationEnvoy
+	stageRedis = iota
+	stageIssuer
+	stageGate
+	stageEnvoy
 )
 
 // start brings a mesh up once.
 func start(ctx context.Context, o Options) (*Mesh, error) {
-	m := &Mesh{options: o, family: newFamily(), stopped: make(chan struct{})}
+	m := &Mesh{options: o, supervisor: newSupervisor(), stopped: make(chan struct{})}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	go m.watch(cancel)
 	if err := m.bringUp(ctx); err != nil {
-		m.end(nil)
+		m.shutDown(nil)
 		return nil, errors.Join(err, m.err)
 	}
 	return m, nil
 }
 
-// watch ends the mesh, and a start that is under way, when a child dies.
+// watch stops the mesh, and a start that is under way, when a child exits unexpectedly.
 func (m *Mesh) watch(cancel context.CancelCauseFunc) {
 	select {
-	case err := <-m.family.dead:
+	case err := <-m.supervisor.failed:
 		cancel(err)
-		m.end(err)
+		m.shutDown(err)
 	case <-m.stopped:
 	}
 }
@@ -59,7 +57,7 @@ func (m *Mesh) bringUp(ctx context.Context) error {
 		return err
 	}
 	m.closers = append(m.closers, unlock)
-	// One that a former mesh has left would send people to ports where nobody is.
+	// The file of an earlier mesh would send people to ports where nobody listens.
 	if err := os.Remove(filepath.Join(dir, endpointsFile)); err != nil &&
 		!errors.Is(err, os.ErrNotExist) {
 		return fmt.Errorf("mesh: %w", err)
@@ -137,7 +135,7 @@ func (m *Mesh) addresses(p *ports) (settings, error) {
 	}
 	s.Iss = "http://" + string(s.Issuers[0].Listen)
 	s.JWKS = s.Iss + "/.well-known/jwks.json"
-	if len(s.Issuers) > 1 { // through Envoy, which knows which issuer is well
+	if len(s.Issuers) > 1 { // through Envoy, which knows which issuers are healthy
 		s.JWKS = "http://" + string(s.Gateway) + "/.well-known/jwks.json"
 	}
 	return s, nil
@@ -153,14 +151,9 @@ func newIssuer(i int, take func(int, string) hostPort) place {
 		Name: name, Listen: take(offset, name),
 		Admin: take(offset+adminOffset, name+"'s admin port"),
 	}
-	if i > 0 {
+	if i > 0 { // issuer.yaml is the first one's
 		p.Flags = []string{
-			"--name",
-			name,
-			"--listen",
-			string(p.Listen),
-			"--admin-listen",
-			string(p.Admin),
+			"--name", name, "--listen", string(p.Listen), "--admin-listen", string(p.Admin),
 		}
 	}
 	return p
@@ -174,16 +167,10 @@ func newGate(i int, take func(int, string) hostPort) place {
 		Admin:  take(gateOffset+i+adminOffset, name+"'s admin port"),
 		Cache:  "./" + cacheDir + "/" + name,
 	}
-	if i > 0 {
+	if i > 0 { // authz.yaml is the first one's
 		g.Flags = []string{
-			"--name",
-			name,
-			"--listen",
-			string(g.Listen),
-			"--admin-listen",
-			string(g.Admin),
-			"--key-cache-dir",
-			g.Cache,
+			"--name", name, "--listen", string(g.Listen), "--admin-listen", string(g.Admin),
+			"--key-cache-dir", g.Cache,
 		}
 	}
 	return g
@@ -196,8 +183,8 @@ func (m *Mesh) startUpstream(p *ports) (string, error) {
 		return "", err
 	}
 	server := &http.Server{
-		Handler: m.options.Upstream, ReadHeaderTimeout: 10 * time.Second,
-		Protocols: UpstreamProtocols(),
+		Handler: m.options.Upstream, Protocols: UpstreamProtocols(),
+		ReadHeaderTimeout: 10 * time.Second,
 	}
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(l) }()
@@ -211,8 +198,8 @@ func (m *Mesh) startUpstream(p *ports) (string, error) {
 	return l.Addr().String(), nil
 }
 
-// noDrainDelay lets a gate end at once: Envoy, which would need the time to notice, is ended before
-// it.
+// noDrainDelay lets a gate exit at once: Envoy, which would need the time to notice, is stopped
+// before it.
 var noDrainDelay = []string{"--drain-delay", "0s"}
 
 // startParts starts issuers and Envoy, then, when there are keys to fetch, the gates.
@@ -222,22 +209,22 @@ func (m *Mesh) startParts(ctx context.Context, s settings) error {
 	for _, issuer := range s.Issuers {
 		args := slices.Concat([]string{"serve", "--config", filepath.Join(dir, issuerFile)},
 			issuer.Flags, m.options.IssuerArgs)
-		c := m.child(issuer.Name, generationIssuer, m.options.issuer(), args...)
+		c := m.child(issuer.Name, stageIssuer, m.options.issuer(), args...)
 		c.ready = answersOK("http://" + string(issuer.Admin) + "/readyz")
 		first = append(first, c)
 	}
 	admin := "http://" + string(s.EnvoyAdmin)
-	envoy := m.child("envoy", generationEnvoy, m.options.Envoy, "-c",
-		filepath.Join(dir, envoyFile), "--concurrency", "2", "-l", "warning",
-		"--disable-hot-restart")
+	envoy := m.child("envoy", stageEnvoy, m.options.Envoy, "-c", filepath.Join(dir, envoyFile),
+		"--concurrency", "2", "-l", "warning", "--disable-hot-restart")
 	envoy.ready = answersOK(admin + "/ready")
 	for _, gate := range s.Gates {
 		args := slices.Concat([]string{"serve", "--config", filepath.Join(dir, authzFile)},
 			gate.Flags, noDrainDelay, m.options.GateArgs)
-		c := m.child(gate.Name, generationGate, m.options.authz(), args...)
+		c := m.child(gate.Name, stageGate, m.options.authz(), args...)
 		c.ready = answersOK("http://" + string(gate.Admin) + "/readyz")
 		gates = append(gates, c)
 	}
+	// Envoy before the gates: with several issuers, gates fetch their keys through it.
 	m.progress("starting %s and Envoy", names(first))
 	if err := m.startChildren(ctx, append(first, envoy)...); err != nil {
 		return err
@@ -246,20 +233,21 @@ func (m *Mesh) startParts(ctx context.Context, s settings) error {
 	if err := m.startChildren(ctx, gates...); err != nil {
 		return err
 	}
+	// The gates are ready, but until Envoy has found that out it may answer 503 in their place.
 	m.progress("waiting for Envoy to find %s healthy", names(gates))
 	envoy.ready = healthyGates(admin, len(gates))
 	return envoy.awaitReady(ctx)
 }
 
-// child describes a child; startChildren starts it.
-func (m *Mesh) child(name string, generation int, path string, args ...string) *Child {
+// child returns a child that startChildren is to start.
+func (m *Mesh) child(name string, stage int, path string, args ...string) *Child {
 	env := childEnvironment(os.Environ())
 	if m.options.Env != nil {
 		env = append(env, m.options.Env(name)...)
 	}
 	return &Child{
-		name: name, generation: generation, path: path, args: args, dir: m.options.Dir, env: env,
-		logFile: filepath.Join(m.options.Dir, logDir, name+".log"), family: m.family,
+		name: name, stage: stage, path: path, args: args, dir: m.options.Dir, env: env,
+		logFile: filepath.Join(m.options.Dir, logDir, name+".log"), supervisor: m.supervisor,
 	}
 }
 
@@ -279,24 +267,24 @@ func (m *Mesh) startChildren(ctx context.Context, children ...*Child) error {
 	return errors.Join(errs...)
 }
 
-// childEnvironment is ours without the settings of Sallyport's own programs, which would win over
-// the configuration files. What a Redis wants to know (password, TLS) remains: it has no place in a
-// file that the demo writes.
+// childEnvironment returns our environment without the settings of Sallyport's own programs, which
+// would win over the configuration files. Redis' password and TLS settings remain: they have no
+// place in a file that the demo writes.
 func childEnvironment(ours []string) []string {
 	var theirs []string
 	for _, variable := range ours {
 		name, _, _ := strings.Cut(variable, "=")
-		where := name == "SALLYPORT_REDIS_ADDRESS" || name == "SALLYPORT_REDIS_ADDRESSES" ||
+		address := name == "SALLYPORT_REDIS_ADDRESS" || name == "SALLYPORT_REDIS_ADDRESSES" ||
 			name == "SALLYPORT_REDIS_MODE"
 		if !strings.HasPrefix(name, "SALLYPORT_") ||
-			strings.HasPrefix(name, "SALLYPORT_REDIS_") && !where {
+			strings.HasPrefix(name, "SALLYPORT_REDIS_") && !address {
 			theirs = append(theirs, variable)
 		}
 	}
 	return theirs
 }
 
-// describe gives what endpoints.json says.
+// describe returns what endpoints.json says.
 func (m *Mesh) describe(s settings) Endpoints {
 	e := Endpoints{
 		Gateway:        "http://" + string(s.Gateway),
@@ -310,13 +298,15 @@ func (m *Mesh) describe(s settings) Endpoints {
 		Users:          m.options.Users,
 	}
 	for _, i := range s.Issuers {
-		e.Issuers = append(e.Issuers,
-			Issuer{Name: i.Name, URL: "http://" + string(i.Listen), Admin: "http://" + string(i.Admin)})
+		e.Issuers = append(e.Issuers, Issuer{
+			Name: i.Name, URL: "http://" + string(i.Listen), Admin: "http://" + string(i.Admin),
+		})
 	}
 	e.Issuer, e.IssuerAdmin = e.Issuers[0].URL, e.Issuers[0].Admin
 	for _, g := range s.Gates {
-		e.Gates = append(e.Gates,
-			Gate{Name: g.Name, GRPC: string(g.Listen), Admin: "http://" + string(g.Admin)})
+		e.Gates = append(e.Gates, Gate{
+			Name: g.Name, GRPC: string(g.Listen), Admin: "http://" + string(g.Admin),
+		})
 	}
 	return e
 }
@@ -330,17 +320,4 @@ func names(children []*Child) string {
 		all[i] = c.name
 	}
 	return strings.Join(all, ", ")
-}
-
-// hashPasswords makes the entries of users.yaml.
-func hashPasswords(users []User) ([]userEntry, error) {
-	entries := make([]userEntry, len(users))
-	for i, u := range users {
-		hash, err := credential.Hash([]byte(u.Password), credential.DefaultParams())
-		if err != nil {
-			return nil, fmt.Errorf("mesh: password of %s: %w", u.Name, err)
-		}
-		entries[i] = userEntry{Name: u.Name, Roles: u.Roles, PasswordHash: hash}
-	}
-	return entries, nil
 }

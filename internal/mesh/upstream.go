@@ -11,14 +11,15 @@ import (
 type Received struct {
 	Method string `json:"method"`
 	Path   string `json:"path"` // as it arrived, with the query
-	// by lower-case name; several lines of one name are joined with ","
+	// Headers are by lower-case name; several lines of one name are joined with ",".
 	Headers map[string]string `json:"headers"`
 }
 
-// Receive describes a request.
+// Receive returns what r says, for an upstream to answer with.
 func Receive(r *http.Request) Received {
 	received := Received{
-		Method: r.Method, Path: r.RequestURI, Headers: map[string]string{"host": r.Host},
+		Method: r.Method, Path: r.RequestURI,
+		Headers: map[string]string{"host": r.Host},
 	}
 	for name, values := range r.Header {
 		received.Headers[strings.ToLower(name)] = strings.Join(values, ",")

@@ -13,7 +13,7 @@ import (
 	"github.com/sallyport/sallyport/internal/mesh"
 )
 
-// Root gives the folder of this working tree: the one with go.mod.
+// Root returns the folder of this working tree: the one with go.mod.
 func Root(t testing.TB) string {
 	t.Helper()
 	dir, err := os.Getwd()
@@ -30,7 +30,7 @@ func Root(t testing.TB) string {
 }
 
 // Binaries builds issuer, authz and sallyport from this working tree, once in a test process, and
-// gives the folder they are in. With race they have the race detector: a race makes a daemon end
+// returns the folder they are in. With race they have the race detector: a race makes a daemon end
 // with a status that fails the test.
 func Binaries(t testing.TB, race bool) string {
 	t.Helper()
@@ -68,15 +68,16 @@ func (b *building) done(t testing.TB, folder string, flags ...string) string {
 }
 
 // build puts the programs where the next test process finds them: the linker then has nothing to
-// do. A lock keeps test processes that run side by side from building them at once.
+// do.
 func build(root, folder string, flags ...string) (string, error) {
 	dir := filepath.Join(root, ".tools", "test", folder)
 	args := append(append([]string{"build"}, flags...), "-o", dir+string(filepath.Separator))
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return "", fmt.Errorf("meshtest: %w", err)
 	}
-	lock, err := os.OpenFile(filepath.Join(root, ".tools", "test", "lock"), os.O_CREATE|os.O_RDWR,
-		0o644)
+	// Test processes run side by side: one may not start a program that another is writing.
+	lock, err := os.OpenFile(
+		filepath.Join(root, ".tools", "test", "lock"), os.O_CREATE|os.O_RDWR, 0o644)
 	if err != nil {
 		return "", fmt.Errorf("meshtest: %w", err)
 	}
@@ -95,7 +96,7 @@ func build(root, folder string, flags ...string) (string, error) {
 	return dir, nil
 }
 
-// Envoy gives the path of the real Envoy. Without one the test fails and says how to get it.
+// Envoy returns the path of the real Envoy. Without one the test fails and says how to get it.
 func Envoy(t testing.TB) string {
 	t.Helper()
 	path, err := mesh.FindEnvoy(Root(t))
@@ -105,15 +106,14 @@ func Envoy(t testing.TB) string {
 	return path
 }
 
-// RedisServer gives the path of the real redis-server. Without one the test fails and says how to
+// RedisServer returns the path of the real redis-server. Without one the test fails and says how to
 // get it.
 func RedisServer(t testing.TB) string {
 	t.Helper()
 	path, err := exec.LookPath("redis-server")
 	if err != nil {
-		t.Fatal(
-			"meshtest: redis-server (7.0 or newer) is missing: run `make test`, or on Debian and Ubuntu: apt-get install redis-server",
-		)
+		t.Fatal("meshtest: redis-server (7.0 or newer) is missing: run `make test`, " +
+			"or on Debian and Ubuntu: apt-get install redis-server")
 	}
 	return path
 }

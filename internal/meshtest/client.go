@@ -36,8 +36,8 @@ func (r *Response) JSON(dst any) {
 	}
 }
 
-// Received gives what the upstream says it has received. The test fails when the answer is not the
-// upstream's.
+// Received returns what the upstream says it has received. The test fails when the answer is not
+// the upstream's.
 func (r *Response) Received() mesh.Received {
 	r.s.t.Helper()
 	if r.Status != http.StatusOK {
@@ -101,16 +101,11 @@ func (s *Stack) Post(path string, body any, headers ...string) *Response {
 		}
 		text = b.String()
 	}
-	return s.Do(
-		s.NewRequest(
-			http.MethodPost,
-			path,
-			text,
-			append([]string{"Content-Type: application/json"}, headers...)...),
-	)
+	headers = append([]string{"Content-Type: application/json"}, headers...)
+	return s.Do(s.NewRequest(http.MethodPost, path, text, headers...))
 }
 
-// User gives a user of the mesh.
+// User returns a user of the mesh.
 func (s *Stack) User(name string) mesh.User {
 	s.t.Helper()
 	users := s.Endpoints().Users

@@ -48,7 +48,7 @@ func (c *Clock) Move(wall, monotonic time.Duration) error {
 	return nil
 }
 
-// PreloadedClock gives what a program like redis-server must have in its environment besides
+// PreloadedClock returns what a program like redis-server must have in its environment besides
 // [Clock.Env], so that its wall clock is moved. binaries is the folder from [MovableBinaries], or
 // another with the library from [BuildPreloaded].
 func PreloadedClock(binaries string) string {
@@ -76,9 +76,8 @@ func buildPreloaded(root, dir string) error {
 	cmd := exec.Command(compiler, "-O2", "-Wall", "-Wextra", "-shared", "-fPIC", "-o",
 		filepath.Join(dir, preloaded), source)
 	if out, err := cmd.CombinedOutput(); err != nil {
-		return fmt.Errorf(
-			"meshtest: building what moves the clocks of other programs (it needs a C compiler, as the race detector does): %w\n%s",
-			err, out)
+		return fmt.Errorf("meshtest: building what moves the clocks of other programs "+
+			"(it needs a C compiler, as the race detector does): %w\n%s", err, out)
 	}
 	return nil
 }

@@ -13,14 +13,16 @@ import (
 // programs as they are shipped, and in those built to be moved, where it must be found.
 func TestOnlyProgramsBuiltForTestsCanBeToldAnotherTime(t *testing.T) {
 	door := []byte("MOVABLE" + "_CLOCK")
-	for dir, want := range map[string]bool{meshtest.Binaries(t, false): false, meshtest.MovableBinaries(t): true} {
+	for dir, want := range map[string]bool{
+		meshtest.Binaries(t, false): false, meshtest.MovableBinaries(t): true,
+	} {
 		for _, program := range []string{"authz", "issuer"} {
 			content, err := os.ReadFile(filepath.Join(dir, program))
 			if err != nil {
 				t.Fatal(err)
 			}
 			if got := bytes.Contains(content, door); got != want {
-				t.Errorf("%s names %s: %t, want %t", filepath.Join(dir, program), door, got, want)
+				t.Errorf("%s names %s: expected %t, got %t", filepath.Join(dir, program), door, want, got)
 			}
 		}
 	}

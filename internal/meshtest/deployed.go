@@ -33,12 +33,11 @@ func Deployed(root string) (DeployedRedis, error) {
 type Place struct {
 	Dir, Port string
 	Users     string // the file of the access list; without one there is none
-	// Certificate and Key are files; without them the server talks no TLS. The certificate is its
-	// own authority.
+	// Certificate and Key are files, as from [Certificate]; without them the server talks no TLS.
 	Certificate, Key string
 }
 
-// Settings gives the lines of a server's file: those that are deployed, with its folder, its port
+// Settings returns the lines of a server's file: those that are deployed, with its folder, its port
 // and its files in the places of theirs. A setting that is to be replaced and is not there is an
 // error: the files would no longer be those that are tried.
 func (d DeployedRedis) Settings(p Place) ([]string, error) {
@@ -57,12 +56,14 @@ func (d DeployedRedis) Settings(p Place) ([]string, error) {
 	if p.Users != "" {
 		replace["aclfile"] = "aclfile " + p.Users
 	}
+	// With TLS, what is deployed of it stays, but for the files.
 	if p.Certificate != "" {
 		delete(replace, "port")
 		delete(replace, "tls-auth-clients")
 		delete(replace, "tls-protocols")
 		replace["tls-port"] = "tls-port " + p.Port
-		replace["tls-cert-file"], replace["tls-key-file"] = "tls-cert-file "+p.Certificate, "tls-key-file "+p.Key
+		replace["tls-cert-file"] = "tls-cert-file " + p.Certificate
+		replace["tls-key-file"] = "tls-key-file " + p.Key
 		replace["tls-ca-cert-file"] = "tls-ca-cert-file " + p.Certificate
 	}
 	var lines []string
@@ -78,14 +79,13 @@ func (d DeployedRedis) Settings(p Place) ([]string, error) {
 		}
 	}
 	for setting := range replace {
-		return nil, fmt.Errorf(
-			"meshtest: deploy/config/redis.conf says nothing of %s, which a test puts a value of its own in the place of",
+		return nil, fmt.Errorf("meshtest: deploy/config/redis.conf has no %s for a test to replace",
 			setting)
 	}
 	return lines, nil
 }
 
-// Users gives the access list with the passwords of the users that it names.
+// Users returns the access list with the passwords of the users that it names.
 func (d DeployedRedis) Users(passwords map[string]string) (string, error) {
 	list := d.users
 	for user, password := range passwords {
@@ -103,11 +103,11 @@ func (d DeployedRedis) Users(passwords map[string]string) (string, error) {
 // names them: for a replica at its primary, and for the sentinels.
 const (
 	replicaUser  = "user replica on >%s resetkeys resetchannels -@all +psync +replconf +ping\n"
-	sentinelUser = "user sentinel on >%s resetkeys allchannels -@all +multi +exec +slaveof +ping +subscribe +publish +info +role " +
-		"+config|rewrite +client|setname +client|kill +script|kill\n"
+	sentinelUser = "user sentinel on >%s resetkeys allchannels -@all +multi +exec +slaveof +ping " +
+		"+subscribe +publish +info +role +config|rewrite +client|setname +client|kill +script|kill\n"
 )
 
-// ServerUsers gives the lines of the users replica and sentinel, with one password.
+// ServerUsers returns the lines of the users replica and sentinel, with one password.
 func ServerUsers(password string) string {
 	return fmt.Sprintf(replicaUser+sentinelUser, password, password)
 }

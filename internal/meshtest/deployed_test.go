@@ -34,7 +34,8 @@ func TestServersOfTestsHaveTheSettingsThatAreDeployed(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, want := range []string{
-		"appendonly yes", "appendfsync always", `save ""`, "maxmemory 256mb", "maxmemory-policy noeviction", "port 1", "dir /d", "aclfile /u", "bind 127.0.0.1",
+		"appendonly yes", "appendfsync always", `save ""`, "maxmemory 256mb",
+		"maxmemory-policy noeviction", "port 1", "dir /d", "aclfile /u", "bind 127.0.0.1",
 	} {
 		if !slices.Contains(lines, want) {
 			t.Errorf("the settings lack %q", want)

@@ -1,4 +1,4 @@
-// Package meshtest gives tests a whole stack of real processes: redis-server, issuers, gates and
+// Package meshtest runs for tests a whole stack of real processes: redis-server, issuers, gates and
 // Envoy, built from this working tree.
 //
 // It promises: a stack that Start returns is ready; it is gone when the test ends; a program that

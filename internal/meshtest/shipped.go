@@ -1,6 +1,7 @@
 package meshtest
 
 import (
+	"encoding/json"
 	"fmt"
 	"net"
 	"os"
@@ -45,7 +46,7 @@ func RunShipped(t testing.TB, o *mesh.Options, changes ...Change) {
 		if name != filepath.Base(Shipped) {
 			return own
 		}
-		// The mesh tells its own files by this line.
+		// The mesh replaces only files with this line, which it takes for its own.
 		shipped := `# Written by "sallyport demo"` + "\n" + string(content)
 		for _, c := range slices.Concat(changes, readdressed(t, own, changes)) {
 			if !strings.Contains(shipped, c.Old) {
@@ -57,7 +58,7 @@ func RunShipped(t testing.TB, o *mesh.Options, changes ...Change) {
 	}
 }
 
-// readdressed says how the addresses of the shipped file become those of the mesh's own.
+// readdressed returns what turns the addresses of the shipped file into those of the mesh's own.
 func readdressed(t testing.TB, own string, changes []Change) []Change {
 	type address struct {
 		Address struct {
@@ -115,20 +116,21 @@ func readdressed(t testing.TB, own string, changes []Change) []Change {
 			strings.Join(hosts, ", "),
 		})
 	}
+	// A cluster that has been renamed would keep an address where nobody listens.
 	if len(ports) > 0 {
 		t.Fatalf("meshtest: the mesh's own envoy.yaml has no cluster for %v", ports)
 	}
 	return here
 }
 
-// Status gives the address of the status listener of a mesh that runs the shipped file.
+// Status returns the address of the status listener of a mesh that runs the shipped file.
 func (s *Stack) Status() string {
 	s.t.Helper()
-	request, err := s.HTTP.Get(s.Endpoints().EnvoyAdmin + "/listeners?format=json")
+	response, err := s.HTTP.Get(s.Endpoints().EnvoyAdmin + "/listeners?format=json")
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	defer request.Body.Close()
+	defer response.Body.Close()
 	var listeners struct {
 		Statuses []struct {
 			Name  string `json:"name"`
@@ -140,7 +142,7 @@ func (s *Stack) Status() string {
 			} `json:"local_address"`
 		} `json:"listener_statuses"`
 	}
-	if err := yaml.NewDecoder(request.Body).Decode(&listeners); err != nil {
+	if err := json.NewDecoder(response.Body).Decode(&listeners); err != nil {
 		s.t.Fatal(err)
 	}
 	for _, l := range listeners.Statuses {

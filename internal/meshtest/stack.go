@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/sallyport/sallyport/internal/eventually"
 	"github.com/sallyport/sallyport/internal/mesh"
 )
 
@@ -17,8 +18,6 @@ import (
 type Options struct {
 	Gates   int // 0 means 1
 	Issuers int // 0 means 1
-	// Race builds the daemons with the race detector.
-	Race bool
 	// Embedded takes miniredis instead of a redis-server. It loses everything when it ends, and has
 	// no WAIT to speak of.
 	Embedded bool
@@ -48,14 +47,16 @@ func Start(t testing.TB, o Options) *Stack {
 	s := &Stack{
 		Dir: t.TempDir(),
 		HTTP: &http.Client{
-			Timeout:       30 * time.Second,
-			Transport:     &http.Transport{MaxIdleConnsPerHost: 64},
-			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+			Timeout:   30 * time.Second,
+			Transport: &http.Transport{MaxIdleConnsPerHost: 64},
+			CheckRedirect: func(*http.Request, []*http.Request) error {
+				return http.ErrUseLastResponse // a redirect is an answer to be judged
+			},
 		},
 		t: t, seen: &seen{},
 	}
 	options := mesh.Options{
-		Dir: s.Dir, Binaries: Binaries(t, o.Race), Envoy: Envoy(t),
+		Dir: s.Dir, Binaries: Binaries(t, false), Envoy: Envoy(t),
 		Gates: o.Gates, Issuers: o.Issuers, Upstream: s.recorder(mesh.Echo),
 	}
 	if !o.Embedded {
@@ -73,14 +74,14 @@ func Start(t testing.TB, o Options) *Stack {
 	return s
 }
 
-// For gives the same stack for use in a subtest: what fails there, fails that.
+// For returns the same stack for use in a subtest: what fails there, fails that.
 func (s *Stack) For(t testing.TB) *Stack {
 	other := *s
 	other.t = t
 	return &other
 }
 
-// end stops the stack; a child that died, or did not end as it should, fails the test.
+// end stops the stack; a child that did not exit as it should fails the test.
 func (s *Stack) end() {
 	s.HTTP.CloseIdleConnections()
 	if err := s.Stop(); err != nil {
@@ -112,7 +113,7 @@ func (s *Stack) recorder(next http.Handler) http.Handler {
 	})
 }
 
-// Seen gives all requests that have reached the upstream so far, or since the last Forget.
+// Seen returns all requests that have reached the upstream so far, or since the last Forget.
 func (s *Stack) Seen() []mesh.Received {
 	s.seen.mu.Lock()
 	defer s.seen.mu.Unlock()
@@ -126,12 +127,8 @@ func (s *Stack) Forget() {
 	s.seen.requests = nil
 }
 
-// Eventually waits for a condition, and fails the test when it does not come to pass within 30 s.
+// Eventually is eventually.True for the stack's test.
 func (s *Stack) Eventually(what string, condition func() bool) {
 	s.t.Helper()
-	for deadline := time.Now().Add(30 * time.Second); !condition(); time.Sleep(5 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			s.t.Fatalf("not within 30s: %s", what)
-		}
-	}
+	eventually.True(s.t, what, condition)
 }

@@ -18,9 +18,8 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 func TestAStackIsReadyAndNotesWhatReachesTheUpstream(t *testing.T) {
 	s := meshtest.Start(t, meshtest.Options{Gates: 2})
 	alice := s.Login("alice")
-	if got := s.Call("/protected?x=1", alice.AccessToken, "X-Auth-Subject: mallory").
-		Received(); got.Headers["x-auth-subject"] != "alice" ||
-		got.Path != "/protected?x=1" {
+	got := s.Call("/protected?x=1", alice.AccessToken, "X-Auth-Subject: mallory").Received()
+	if got.Headers["x-auth-subject"] != "alice" || got.Path != "/protected?x=1" {
 		t.Errorf("the upstream received %+v", got)
 	}
 	if got := s.Call("/protected", "").Status; got != http.StatusUnauthorized {

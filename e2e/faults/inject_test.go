@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// errSkipped is what a fault gives that cannot be brought about here.
+// errSkipped is returned by a fault that cannot be brought about here.
 var errSkipped = errors.New("not possible here")
 
 // patience is how long a fault waits for what it needs, such as a Redis that another fault has
@@ -21,40 +21,65 @@ func (w *world) inject(ctx context.Context, i Injection) error {
 	if !sleep(ctx, i.At) {
 		return ctx.Err()
 	}
-	do := map[Kind]func(context.Context, Injection) error{
-		KillGate:     func(ctx context.Context, i Injection) error { return w.killNode(ctx, w.gateOf(i).node, i.For) },
-		KillIssuer:   func(ctx context.Context, i Injection) error { return w.killNode(ctx, w.issuerOf(i).node, i.For) },
-		KillSentinel: w.killSentinel,
-		StopGate:     func(ctx context.Context, i Injection) error { return w.stopNode(ctx, w.gateOf(i).node, i.For) },
-		StopIssuer:   func(ctx context.Context, i Injection) error { return w.stopNode(ctx, w.issuerOf(i).node, i.For) },
-		CutGate:      func(ctx context.Context, i Injection) error { return w.cutNode(ctx, w.gateOf(i).node, i) },
-		CutIssuer:    func(ctx context.Context, i Injection) error { return w.cutNode(ctx, w.issuerOf(i).node, i) },
-		KillRedis:    w.killRedis,
-		StopRedis:    w.stopRedis,
-		EmptyDisk:    w.killRedis,
-		OldDisk:      w.killRedis,
-		FullDisk:     w.fullDisk,
-		FlushAll:     w.flush,
-		TrimLog:      w.trimLog,
-		DeleteLog:    w.onLog("DEL", logKey),
-		DeleteHead:   w.onLog("DEL", headKey),
-		CutRedis:     w.cutRedis,
-		SlowRedis:    w.slowRedis,
-		DropAll:      w.dropAll,
-		Failover:     w.orderedFailover,
-		StaleReplica: w.staleReplica,
-		Deposed:      w.deposed,
-		CutReplica:   w.cutReplica,
-		CutBus:       w.cutBus,
-		GateClock:    func(ctx context.Context, i Injection) error { return w.moveClock(ctx, w.gateOf(i).node, i) },
-		IssuerClock:  func(ctx context.Context, i Injection) error { return w.moveClock(ctx, w.issuerOf(i).node, i) },
-		RedisClock:   w.moveRedisClock,
-		SuspendGate:  w.suspendGate,
-	}[i.Kind]
-	if do == nil {
-		return fmt.Errorf("faults: nobody knows how to bring about %q", i.Kind)
+	switch i.Kind {
+	case KillGate:
+		return w.killNode(ctx, w.gateOf(i).node, i.For)
+	case KillIssuer:
+		return w.killNode(ctx, w.issuerOf(i).node, i.For)
+	case KillSentinel:
+		return w.killSentinel(ctx, i)
+	case StopGate:
+		return w.stopNode(ctx, w.gateOf(i).node, i.For)
+	case StopIssuer:
+		return w.stopNode(ctx, w.issuerOf(i).node, i.For)
+	case CutGate:
+		return w.cutNode(ctx, w.gateOf(i).node, i)
+	case CutIssuer:
+		return w.cutNode(ctx, w.issuerOf(i).node, i)
+	case KillRedis:
+		return w.killRedis(ctx, i)
+	case StopRedis:
+		return w.stopRedis(ctx, i)
+	case EmptyDisk:
+		return w.killRedis(ctx, i)
+	case OldDisk:
+		return w.killRedis(ctx, i)
+	case FullDisk:
+		return w.fullDisk(ctx, i)
+	case FlushAll:
+		return w.flush(ctx, i)
+	case TrimLog:
+		return w.trimLog(ctx, i)
+	case DeleteLog:
+		return w.command(ctx, w.primary, "DEL", logKey)
+	case DeleteHead:
+		return w.command(ctx, w.primary, "DEL", headKey)
+	case CutRedis:
+		return w.cutRedis(ctx, i)
+	case SlowRedis:
+		return w.slowRedis(ctx, i)
+	case DropAll:
+		return w.dropAll(ctx, i)
+	case Failover:
+		return w.orderedFailover(ctx, i)
+	case StaleReplica:
+		return w.staleReplica(ctx, i)
+	case Deposed:
+		return w.deposed(ctx, i)
+	case CutReplica:
+		return w.cutReplica(ctx, i)
+	case CutBus:
+		return w.cutBus(ctx, i)
+	case GateClock:
+		return w.moveClock(ctx, w.gateOf(i).node, i)
+	case IssuerClock:
+		return w.moveClock(ctx, w.issuerOf(i).node, i)
+	case RedisClock:
+		return w.moveRedisClock(ctx, i)
+	case SuspendGate:
+		return w.suspendGate(ctx, i)
 	}
-	return do(ctx, i)
+	return fmt.Errorf("faults: nobody knows how to bring about %q", i.Kind)
 }
 
 const (
@@ -62,7 +87,7 @@ const (
 	headKey = "{sallyport}:rev:head"
 )
 
-// loses says whether a fault of a kind can make Redis lose sessions that it had acknowledged.
+// loses reports whether a fault of a kind can make Redis lose sessions that it had acknowledged.
 func (w *world) loses(k Kind) bool {
 	switch k {
 	case FlushAll, EmptyDisk, OldDisk, Failover, StaleReplica, Deposed:
@@ -88,7 +113,7 @@ func sleep(ctx context.Context, d time.Duration) bool {
 	}
 }
 
-// victim gives the primary that a fault hurts: in a cluster every other time the log's, else that
+// victim returns the primary that a fault hurts: in a cluster every other time the log's, else that
 // of another shard, which holds sessions.
 func (w *world) victim(ctx context.Context, i Injection) *server {
 	if w.plan.Topology == Cluster && i.Pick%2 == 1 {
@@ -100,7 +125,7 @@ func (w *world) victim(ctx context.Context, i Injection) *server {
 func (w *world) gateOf(i Injection) *gate     { return w.gates[i.Pick%len(w.gates)] }
 func (w *world) issuerOf(i Injection) *issuer { return w.issuers[i.Pick%len(w.issuers)] }
 
-// everybody gives the names of all daemons.
+// everybody returns the names of all daemons.
 func (w *world) everybody() (names []string) {
 	for _, i := range w.issuers {
 		names = append(names, i.name)
@@ -246,11 +271,6 @@ func (w *world) fullDisk(ctx context.Context, i Injection) error {
 	return s.restart(ctx)
 }
 
-// onLog gives a fault that is a command on the log's primary.
-func (w *world) onLog(command ...any) func(context.Context, Injection) error {
-	return func(ctx context.Context, _ Injection) error { return w.command(ctx, w.primary, command...) }
-}
-
 // flush empties a Redis.
 func (w *world) flush(ctx context.Context, i Injection) error {
 	return w.command(ctx, func(ctx context.Context) *server { return w.victim(ctx, i) },
@@ -274,7 +294,7 @@ func (w *world) trimLog(ctx context.Context, i Injection) error {
 	return w.command(ctx, w.primary, "XTRIM", logKey, "MAXLEN", i.Pick%20)
 }
 
-// cutRedis parts the primary from everybody.
+// cutRedis cuts the primary off from everybody.
 func (w *world) cutRedis(ctx context.Context, i Injection) error {
 	lift := w.part(i.cut(), w.victim(ctx, i))
 	from := w.now()
@@ -294,7 +314,7 @@ func (w *world) slowRedis(ctx context.Context, i Injection) error {
 	return nil
 }
 
-// dropAll ends all connections at once. New ones are welcome.
+// dropAll ends all connections at once. New ones are accepted.
 func (w *world) dropAll(context.Context, Injection) error {
 	w.network.impose(pair{}, manner{refuse: true})()
 	return nil
@@ -406,8 +426,8 @@ func (w *world) takeover(ctx context.Context, i Injection, primary *server) erro
 	return errors.Join(err, mend(ctx))
 }
 
-// deposed parts the primary from all other servers alone: another is promoted, and it goes on
-// answering.
+// deposed cuts the primary off from the other servers alone: another is promoted, and it goes on
+// answering the daemons.
 func (w *world) deposed(ctx context.Context, i Injection) error {
 	if !canPart {
 		return errSkipped
@@ -428,7 +448,7 @@ func (w *world) deposed(ctx context.Context, i Injection) error {
 	return nil
 }
 
-// cutBus parts a cluster's primary from the other nodes' gossip: its replica goes on copying it,
+// cutBus cuts a cluster's primary off from the other nodes' gossip: its replica goes on copying it,
 // and may be promoted.
 func (w *world) cutBus(ctx context.Context, i Injection) error {
 	if !canPart {
@@ -439,7 +459,7 @@ func (w *world) cutBus(ctx context.Context, i Injection) error {
 	return nil
 }
 
-// among gives the ways on which a cluster's node and all others gossip.
+// among returns the ways on which a cluster's node and all others gossip.
 func among(s *server, servers []*server) []pair {
 	ways := []pair{{to: busOf(s.name)}}
 	for _, other := range servers {
@@ -450,7 +470,7 @@ func among(s *server, servers []*server) []pair {
 	return ways
 }
 
-// part parts a server from everybody, and gives what joins them again.
+// part cuts a server off from everybody, and returns what undoes it.
 func (w *world) part(m manner, s *server) (lift func()) {
 	ways := []pair{{to: s.name}, {from: s.name}}
 	if w.plan.Topology == Cluster {

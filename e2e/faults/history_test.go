@@ -22,7 +22,9 @@ const (
 )
 
 func (o Op) String() string {
-	return [...]string{"call", "login", "refresh", "logout", "mint", "revoke", "everywhere", "disable"}[o]
+	return [...]string{
+		"call", "login", "refresh", "logout", "mint", "revoke", "everywhere", "disable",
+	}[o]
 }
 
 // Facts are what selectors name in a token.
@@ -34,7 +36,7 @@ type Event struct {
 	Op         Op
 	Begin, End time.Duration // before the request was sent; after the answer was read
 	At         string        // the process asked: gate-1, issuer-2
-	Life       int           // which of its lives, when it was the same before and after; 0 otherwise
+	Run        int           // which of its runs, when it was the same before and after; 0 otherwise
 	Session    string        // the session; of a token without one, the token
 	// of a Call the access token's id; of a Login, Refresh or Mint, of the one that was made
 	Token string
@@ -50,26 +52,27 @@ type Event struct {
 	Reason   string // of a gate's refusal
 }
 
-// Allowed says that a gate let the call pass.
+// Allowed reports whether a gate let the call pass.
 func (e *Event) Allowed() bool { return e.Op == Call && e.Status == 200 }
 
-// Revoked says that a gate refused the call because the token was revoked.
+// Revoked reports whether a gate refused the call because the token was revoked.
 func (e *Event) Revoked() bool { return e.Op == Call && e.Status == 401 && e.Reason == "revoked" }
 
-// Ends says that it was asked that something end.
+// Ends reports whether it was asked that something end.
 func (e *Event) Ends() bool { return e.Op == Logout || e.Op == Revoke || e.Op == Everywhere }
 
-// Acknowledged says that the issuer acknowledged that something has ended.
+// Acknowledged reports whether the issuer acknowledged that something has ended.
 func (e *Event) Acknowledged() bool { return e.Ends() && (e.Status == 200 || e.Status == 202) }
 
 func (e *Event) String() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%9.3f..%9.3f %-7s %-8s", e.Begin.Seconds(), e.End.Seconds(), e.Op, e.At)
-	if e.Life != 0 {
-		fmt.Fprintf(&b, " life %d", e.Life)
+	if e.Run != 0 {
+		fmt.Fprintf(&b, " run %d", e.Run)
 	}
 	for _, one := range []struct{ name, value string }{
-		{"session", e.Session}, {"token", e.Token}, {e.Selector, e.Value}, {"of", e.Facts.Issuer}, {"user", e.Facts.Subject},
+		{"session", e.Session}, {"token", e.Token}, {e.Selector, e.Value}, {"of", e.Facts.Issuer},
+		{"user", e.Facts.Subject},
 	} {
 		if one.value != "" {
 			b.WriteString(" " + strings.TrimSpace(one.name+" "+one.value))
@@ -103,7 +106,10 @@ const (
 )
 
 func (k SpanKind) String() string {
-	return [...]string{"fault", "isolated", "healthy", "stalled", "converged", "starting", "stopped", "promoted", "skewed"}[k]
+	return [...]string{
+		"fault", "isolated", "healthy", "stalled", "converged", "starting", "stopped", "promoted",
+		"skewed",
+	}[k]
 }
 
 // Span is a stretch of time of which something is known.
@@ -132,8 +138,8 @@ type History struct {
 	ConvergeLimit time.Duration // L1
 	Events        []Event
 	Spans         []Span
-	// of each process: before each of its lives was started; life n is [n-1]
-	Births map[string][]time.Duration
+	// of each process: before each of its runs was started; run n is [n-1]
+	Starts map[string][]time.Duration
 }
 
 // Violation is a broken promise.
@@ -142,7 +148,7 @@ type Violation struct {
 	What    string
 	Slice   []string // the part of the history that shows it
 	Lost    bool     // it is that something acknowledged as ended was served again
-	// Doubt says why the history does not prove it: the machine was too busy to run anything, or
+	// Doubt is why the history does not prove it: the machine was too busy to run anything, or
 	// Redis changed its primary on its own, which is a fault beyond those that the plan allows for.
 	Doubt string
 }

@@ -63,9 +63,9 @@ func Run(ctx context.Context, plan Plan, dir, binaries string, redis Redis) (*Re
 		}
 	}
 	select {
-	case died := <-w.processes.Died():
+	case err := <-w.processes.Failed():
 		r.Violations = append(r.Violations,
-			Violation{Promise: "running", What: "a process died by itself", Slice: []string{died.Error()}})
+			Violation{Promise: "running", What: "a process exited by itself", Slice: []string{err.Error()}})
 	default:
 	}
 	return r, errors.Join(err, w.end())
@@ -81,10 +81,10 @@ func (w *world) history() *History {
 		ConvergeLimit: convergeLimit,
 		Events:        w.events,
 		Spans:         w.spans,
-		Births:        map[string][]time.Duration{},
+		Starts:        map[string][]time.Duration{},
 	}
 	for name, n := range w.nodes {
-		h.Births[name] = n.births
+		h.Starts[name] = n.starts
 	}
 	return h
 }
@@ -150,12 +150,10 @@ func (w *world) injectAll(ctx context.Context, r *Result, round []Injection) {
 		all.Go(func() {
 			from := w.now()
 			errs[k] = w.inject(ctx, i)
-			w.span(
-				Span{
-					Kind: Fault, From: from, To: w.now(), Who: string(i.Kind), Note: i.String(),
-					Loses: w.loses(i.Kind),
-				},
-			)
+			w.span(Span{
+				Kind: Fault, From: from, To: w.now(), Who: string(i.Kind), Note: i.String(),
+				Loses: w.loses(i.Kind),
+			})
 		})
 	}
 	all.Wait()
@@ -171,7 +169,7 @@ func (w *world) injectAll(ctx context.Context, r *Result, round []Injection) {
 	}
 }
 
-// await waits until a condition holds, and gives what it said last.
+// await waits until a condition holds, and returns what it said last.
 func (w *world) await(ctx context.Context, limit time.Duration,
 	condition func(context.Context) error) error {
 	ctx, cancel := context.WithTimeout(ctx, limit)
@@ -190,8 +188,8 @@ func (w *world) await(ctx context.Context, limit time.Duration,
 }
 
 // recover waits until all is well: everybody says so, each issuer begins and ends a session, every
-// gate has applied that, allows what is valid and denies what is not. It gives the time before
-// which everything acknowledged is known to be in force at every gate.
+// gate has applied that, allows what is valid and denies what is not. What was acknowledged before
+// covers is then known to be in force at every gate.
 func (w *world) recover(ctx context.Context,
 	limit time.Duration) (covers time.Duration, err error) {
 	err = w.await(ctx, limit, func(ctx context.Context) error {
@@ -221,8 +219,8 @@ func (w *world) well(ctx context.Context) error {
 	return nil
 }
 
-// fresh says why a gate's copy has not been confirmed just now. A gate is ready as long as an older
-// confirmation lasts; only from a new one on can it sit out what may come.
+// fresh returns why a gate's copy has not been confirmed just now. A gate is ready as long as an
+// older confirmation lasts; only after a new one can it outlast an outage of the promised length.
 func (w *world) fresh(ctx context.Context, g *gate) error {
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, g.admin+"/metrics", nil)
 	if err != nil {
@@ -243,7 +241,8 @@ func (w *world) fresh(ctx context.Context, g *gate) error {
 	return errors.Join(err, fmt.Errorf("%s does not say how stale it is", g.name))
 }
 
-// works says whether a session can be begun and ended at an issuer, with every gate following.
+// works returns why no session can be begun and ended at an issuer, with every gate following; nil
+// when one can.
 func (w *world) works(i *issuer) error {
 	s := w.login(i, prober)
 	if s == nil {
@@ -287,7 +286,7 @@ func (w *world) audit(gates ...*gate) {
 	}
 }
 
-// auditFresh asks a gate that has been started anew, and so knows only what the log has.
+// auditFresh asks a gate that has been restarted, and so knows only what the log has.
 func (w *world) auditFresh(ctx context.Context, number int) error {
 	g := w.gates[(int(w.plan.Seed%3)+number)%len(w.gates)]
 	g.hurt.Lock()
@@ -300,12 +299,10 @@ func (w *world) auditFresh(ctx context.Context, number int) error {
 		func(ctx context.Context) error { return w.answersOK(ctx, g.admin+"/readyz") })
 	w.span(Span{Kind: Starting, From: from, To: w.now(), Who: g.name})
 	if err != nil {
-		w.span(
-			Span{
-				Kind: Converged, From: from, To: w.now(), Failed: true,
-				Note: g.name + " restarted: " + err.Error(),
-			},
-		)
+		w.span(Span{
+			Kind: Converged, From: from, To: w.now(), Failed: true,
+			Note: g.name + " restarted: " + err.Error(),
+		})
 		return nil
 	}
 	w.audit(g)
@@ -338,12 +335,10 @@ func (w *world) watchStalls(stop <-chan struct{}) {
 		case now-last > stall:
 			w.span(Span{Kind: Stalled, From: last, To: now})
 		case late > lateness:
-			w.span(
-				Span{
-					Kind: Stalled, From: window, To: now,
-					Note: fmt.Sprintf("%v late in all", late.Round(time.Millisecond)),
-				},
-			)
+			w.span(Span{
+				Kind: Stalled, From: window, To: now,
+				Note: fmt.Sprintf("%v late in all", late.Round(time.Millisecond)),
+			})
 		}
 		last = now
 		if now-window > watched || late > lateness {
@@ -373,7 +368,7 @@ func (w *world) watchPromotions(ctx context.Context, stop <-chan struct{}) {
 	}
 }
 
-// promotions gives a number that grows with every choice of a primary: the newest epoch that
+// promotions returns a number that grows with every choice of a primary: the newest epoch that
 // anybody knows who may vote.
 func (w *world) promotions(ctx context.Context) (newest int64) {
 	ctx, cancel := context.WithTimeout(ctx, 300*time.Millisecond)

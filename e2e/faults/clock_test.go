@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// movesClock says that the fault moves a wall clock.
+// movesClock reports whether the fault moves a wall clock.
 func (i Injection) movesClock() bool {
 	return i.Kind == GateClock || i.Kind == IssuerClock || i.Kind == RedisClock
 }
@@ -15,8 +15,9 @@ func (i Injection) movesClock() bool {
 // than any entry lives, around clock_skew, and by so little that nobody may notice.
 func (i Injection) moved() time.Duration {
 	by := [...]time.Duration{
-		300 * time.Second, 300 * time.Second, 2*time.Hour + 333*time.Millisecond, 300 * time.Second, 31 * time.Second, 7301 * time.Millisecond,
-		900 * time.Millisecond, 2 * time.Hour, 50 * time.Hour, 29 * time.Second,
+		300 * time.Second, 300 * time.Second, 2*time.Hour + 333*time.Millisecond,
+		300 * time.Second, 31 * time.Second, 7301 * time.Millisecond, 900 * time.Millisecond,
+		2 * time.Hour, 50 * time.Hour, 29 * time.Second,
 	}[i.Pick/6%10]
 	if i.Hard {
 		return -by
@@ -35,12 +36,10 @@ func (w *world) skew(from time.Duration, by time.Duration, gates ...*gate) {
 		return
 	}
 	for _, g := range gates {
-		w.span(
-			Span{
-				Kind: Skewed, From: from, To: w.now() + w.plan.maxStaleness(), Who: g.name,
-				Note: by.String(),
-			},
-		)
+		w.span(Span{
+			Kind: Skewed, From: from, To: w.now() + w.plan.maxStaleness(), Who: g.name,
+			Note: by.String(),
+		})
 	}
 }
 

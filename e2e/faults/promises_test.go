@@ -9,7 +9,7 @@ import (
 func (j *judge) deniedStaysDenied(s *story) {
 	type one struct {
 		gate, token string
-		life        int
+		run         int
 	}
 	denied := map[one]*Event{}
 	of := func(e *Event) one {
@@ -17,17 +17,17 @@ func (j *judge) deniedStaysDenied(s *story) {
 		// after a clock has moved, and in the second of a log out everywhere, behind which
 		// auth_time is the next second's.
 		if s.byToken() || j.clocksMoved(0, e.End) || j.rightBehind(s) {
-			return one{e.At, e.Token, e.Life}
+			return one{e.At, e.Token, e.Run}
 		}
-		return one{e.At, "", e.Life}
+		return one{e.At, "", e.Run}
 	}
 	for _, e := range s.calls {
-		if key := of(e); e.Revoked() && e.Life != 0 && (denied[key] == nil || e.End < denied[key].End) {
+		if key := of(e); e.Revoked() && e.Run != 0 && (denied[key] == nil || e.End < denied[key].End) {
 			denied[key] = e
 		}
 	}
 	for _, e := range s.calls {
-		if before := denied[of(e)]; e.Allowed() && e.Life != 0 && before != nil && e.Begin > before.End {
+		if before := denied[of(e)]; e.Allowed() && e.Run != 0 && before != nil && e.Begin > before.End {
 			j.violated("S3", "", []*Event{before, e}, spanOf(before, e),
 				"%s denied session %s as revoked and allowed it later", e.At, s.id)
 			return
@@ -35,17 +35,17 @@ func (j *judge) deniedStaysDenied(s *story) {
 	}
 }
 
-// rightBehind says whether a session's login followed a log out everywhere of its user within about
-// a second.
+// rightBehind reports whether a session's login followed a log out everywhere of its user within
+// about a second.
 func (j *judge) rightBehind(s *story) bool {
-	return s.born != nil && s.born.Op == Login && slices.ContainsFunc(j.broad, func(e *Event) bool {
-		return (e.Op == Everywhere || e.Op == Disable) && e.Value == s.born.Facts.Subject &&
-			e.Begin < s.born.End && e.End+margin > s.born.Begin
+	return s.begun != nil && s.begun.Op == Login && slices.ContainsFunc(j.broad, func(e *Event) bool {
+		return (e.Op == Everywhere || e.Op == Disable) && e.Value == s.begun.Facts.Subject &&
+			e.Begin < s.begun.End && e.End+margin > s.begun.Begin
 	})
 }
 
-// inForce gives the time from which a revocation acknowledged at a time is in force at every gate:
-// max_staleness later, or when all was found to be well.
+// inForce returns the time from which a revocation acknowledged at a time is in force at every
+// gate: max_staleness later, or when all was found to be well.
 func (j *judge) inForce(acknowledged time.Duration) time.Duration {
 	from := acknowledged + j.MaxStaleness
 	for _, s := range j.Spans {
@@ -71,7 +71,7 @@ func (j *judge) endedStaysEnded(s *story) {
 			promise, evidence = "S6", append(evidence, minted)
 		case ended.Op == Refresh:
 			promise = "S5"
-		case j.faulty(ended.End, e.End) || j.bornAfter(e, ended.End):
+		case j.faulty(ended.End, e.End) || j.startedAfter(e, ended.End):
 			promise = "S4"
 		}
 		j.violated(promise, j.overBudget(ended.Begin-electing, e.End), evidence,
@@ -91,7 +91,7 @@ func (j *judge) endedStaysEnded(s *story) {
 	}
 }
 
-// waitedIsApplied judges S1 where the end was answered 200 with ?wait=: every gate that lived then
+// waitedIsApplied judges S1 where the end was answered 200 with ?wait=: every gate that ran then
 // has applied it.
 func (j *judge) waitedIsApplied(s *story) {
 	for i := range s.ends {
@@ -100,8 +100,8 @@ func (j *judge) waitedIsApplied(s *story) {
 			continue
 		}
 		for _, e := range s.calls {
-			if e.Allowed() && n.about(e.Token) && e.Begin > n.by.End && e.Life != 0 &&
-				!j.bornAfter(e, n.by.Begin) {
+			if e.Allowed() && n.about(e.Token) && e.Begin > n.by.End && e.Run != 0 &&
+				!j.startedAfter(e, n.by.Begin) {
 				j.violated("S1", "", []*Event{n.by, e}, spanOf(n.by, e),
 					"%s allowed session %s after an end that every gate had applied", e.At, s.id)
 				return
@@ -110,7 +110,7 @@ func (j *judge) waitedIsApplied(s *story) {
 	}
 }
 
-// refreshWorksOnce judges S5. What Redis has lost, it cannot hold against anybody.
+// refreshWorksOnce judges S5. That a token was spent may be among what Redis has lost.
 func (j *judge) refreshWorksOnce(s *story) {
 	for i, first := range s.changes {
 		if first.Op != Refresh || first.Status != 200 {
@@ -134,7 +134,8 @@ func (j *judge) refreshWorksOnce(s *story) {
 			case again.Spent == first.Spent && again.Begin > first.End+j.graceOf(first, again):
 				j.violated("S5", "", evidence, spanOf(evidence...),
 					"refresh token %d of session %s worked twice", first.Spent, s.id)
-			case again.Spent < first.Spent && again.Begin > first.End+j.graceOf(first, again): // it was spent before first
+			case again.Spent < first.Spent && again.Begin > first.End+j.graceOf(first, again):
+				// It was spent before first.
 				j.violated("S5", "", evidence, spanOf(evidence...),
 					"refresh token %d of session %s worked long after its successor", again.Spent,
 					s.id)
@@ -181,8 +182,8 @@ func (s *story) spentBy(e *Event) (newest int) {
 	return newest
 }
 
-// mayHaveEnded says whether anybody but a refresh that was answered 200 may have ended the session
-// before the answer to e.
+// mayHaveEnded reports whether anybody but a refresh that was answered 200 may have ended the
+// session before the answer to e.
 func (s *story) mayHaveEnded(e *Event) bool {
 	return slices.ContainsFunc(s.ends, func(n end) bool {
 		return n.by != e && n.token == "" && n.by.Begin < e.End &&
@@ -190,8 +191,8 @@ func (s *story) mayHaveEnded(e *Event) bool {
 	})
 }
 
-// graceOf is how long a spent refresh token gives its successor again: clocks may be wrong by
-// clock_skew, unnoticed.
+// graceOf is how long a spent refresh token may be exchanged for its successor again: clocks may be
+// wrong by clock_skew, unnoticed.
 func (j *judge) graceOf(first, again *Event) time.Duration {
 	if j.clocksMoved(0, again.End) {
 		return j.Grace + skew
@@ -221,8 +222,8 @@ func (j *judge) validIsAllowed(s *story) {
 	}
 }
 
-// skewed says that the gate could not tell the time: it is not ready then, and may deny what is
-// valid. What it knew wrongly it knows until it has heard of Redis again.
+// skewed reports whether the gate could not tell the time: it is not ready then, and may deny what
+// is valid. What it knew wrongly it knows until it has heard of Redis again.
 func (j *judge) skewed(e *Event) bool {
 	return slices.ContainsFunc(j.Spans, func(s Span) bool {
 		if s.Kind != Skewed || s.Who != e.At {
@@ -254,11 +255,11 @@ func (j *judge) owed(e *Event) string {
 	return ""
 }
 
-// hurt says whether a gate was itself stopped or killed since from, or is being started at the time
-// of a call.
+// hurt reports whether a gate was itself stopped or killed since from, or is being started at the
+// time of a call.
 func (j *judge) hurt(gate string, from, begin, end time.Duration) bool {
-	for _, birth := range j.Births[gate] {
-		if birth > from && birth < end {
+	for _, start := range j.Starts[gate] {
+		if start > from && start < end {
 			return true
 		}
 	}
@@ -275,7 +276,7 @@ func (j *judge) disabledStaysOut() {
 		}
 		for _, id := range j.order {
 			s := j.stories[id]
-			if s.born == nil || s.born.Facts.Subject != d.Value || s.born.Facts.Issuer != issuerName {
+			if s.begun == nil || s.begun.Facts.Subject != d.Value || s.begun.Facts.Issuer != issuerName {
 				continue
 			}
 			for _, e := range s.changes {
@@ -308,7 +309,7 @@ func (j *judge) isolatedKnowsNothing() {
 				j.violated("S2", "", []*Event{e}, s,
 					"%s allowed a call %v after the last it can have heard of Redis", e.At,
 					(e.Begin - s.From).Round(time.Millisecond))
-			case j.bornAfter(e, s.From):
+			case j.startedAfter(e, s.From):
 				j.violated("S2", "", []*Event{e}, s, "%s was started without Redis and allowed a call", e.At)
 			default:
 				continue
@@ -333,7 +334,7 @@ func (j *judge) converges() {
 	}
 }
 
-// stalledFor gives how long the machine ran nothing within a span.
+// stalledFor returns how long the machine ran nothing within a span.
 func (j *judge) stalledFor(within Span) (sum time.Duration) {
 	for _, s := range j.Spans {
 		if s.Kind == Stalled && overlap(s, within) {

@@ -68,7 +68,8 @@ func (c *client) act() {
 		}
 	case n < 72:
 		c.spend(s, -1)
-	case n < 74: // the same one once more, its answer may have got lost; or one from before, as a slow tab does
+	case n < 74:
+		// The same one once more, as when its answer was lost; or an earlier one, as a slow tab does.
 		c.spend(s, -2-c.random.IntN(3))
 	case n < 75:
 		c.spend(s, 0)
@@ -185,7 +186,7 @@ func (w *world) timed(e Event, at *node, do func(*Event)) Event {
 	do(&e)
 	e.End = w.now()
 	if at.current() == before {
-		e.Life = before
+		e.Run = before
 	}
 	w.record(e)
 	return e
@@ -255,7 +256,7 @@ func (w *world) timedLater(e Event, at *node, do func(*Event)) Event {
 	do(&e)
 	e.End = w.now()
 	if at.current() == before {
-		e.Life = before
+		e.Run = before
 	}
 	return e
 }
@@ -267,7 +268,7 @@ func (s *session) add(pair pairAnswer, e *Event) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.access = append(s.access, access{jti, pair.Access})
-	// a repetition gives one that is there, and perhaps spent
+	// A repeated refresh returns one that is known already, and perhaps spent.
 	if !slices.Contains(s.refresh, pair.Refresh) {
 		s.refresh = append(s.refresh, pair.Refresh)
 	}
@@ -326,7 +327,7 @@ func (w *world) spendAt(i *issuer, s *session, which int) {
 	})
 }
 
-// logout asks an issuer to end a session, and gives its answer.
+// logout asks an issuer to end a session, and returns its answer.
 func (w *world) logout(i *issuer, s *session, wait, byRefresh bool) int {
 	s.mu.Lock()
 	bearer, body := s.access[len(s.access)-1].compact, any(nil)
@@ -347,8 +348,8 @@ func (w *world) logout(i *issuer, s *session, wait, byRefresh bool) int {
 	}).Status
 }
 
-// post sends JSON, or with a nil body nothing, and gives the status: 0 when there is no answer, or
-// not the whole of it.
+// post sends JSON, or with a nil body nothing, and returns the status: 0 when there is no answer,
+// or not the whole of it.
 func (w *world) post(url string, body any, bearer string, into any) int {
 	var content []byte
 	if body != nil {

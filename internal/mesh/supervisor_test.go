@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/sallyport/sallyport/internal/eventually"
 	"go.uber.org/goleak"
 )
 
@@ -35,8 +36,8 @@ func play(role string) int {
 	signal.Notify(term, syscall.SIGTERM)
 	fmt.Println("playing", role)
 	switch name, argument, _ := strings.Cut(role, " "); name {
-	case "good": // ends when asked
-	case "deaf":
+	case "good": // exits when asked
+	case "deaf": // ignores what asks it to exit
 		signal.Ignore(syscall.SIGTERM)
 		fmt.Println("deaf by now")
 		term = nil
@@ -60,11 +61,11 @@ func play(role string) int {
 		}
 		fmt.Println("child", child.Process.Pid)
 	case "mesh": // of two children, for a test that kills it with SIGKILL
-		f := newFamily()
+		s := newSupervisor()
 		for range 2 {
 			c := &Child{
 				name: "good", path: os.Args[0], env: append(os.Environ(), helper+"=good"),
-				logFile: os.DevNull, family: f,
+				logFile: os.DevNull, supervisor: s,
 			}
 			if err := c.start(); err != nil {
 				fmt.Println(err)
@@ -78,20 +79,20 @@ func play(role string) int {
 	return 0
 }
 
-// newChild gives a child that plays a role, not started yet.
-func newChild(t *testing.T, f *family, role string) *Child {
+// newChild returns a child that plays a role, not started yet.
+func newChild(t *testing.T, s *supervisor, role string) *Child {
 	t.Helper()
 	name := strings.Fields(role)[0]
 	return &Child{
 		name: name, path: os.Args[0], env: append(os.Environ(), helper+"="+role),
-		logFile: filepath.Join(t.TempDir(), name+".log"), family: f,
+		logFile: filepath.Join(t.TempDir(), name+".log"), supervisor: s,
 	}
 }
 
 // startChild starts a child and returns once it plays.
-func startChild(t *testing.T, f *family, role string) *Child {
+func startChild(t *testing.T, s *supervisor, role string) *Child {
 	t.Helper()
-	c := newChild(t, f, role)
+	c := newChild(t, s, role)
 	if err := c.start(); err != nil {
 		t.Fatal(err)
 	}
@@ -103,7 +104,7 @@ func startChild(t *testing.T, f *family, role string) *Child {
 func awaitLog(t *testing.T, path, text string) string {
 	t.Helper()
 	var found string
-	eventually(t, fmt.Sprintf("%q in %s", text, path), func() bool {
+	eventually.True(t, fmt.Sprintf("%q in %s", text, path), func() bool {
 		content, _ := os.ReadFile(path) // not there yet: asked again
 		for line := range strings.Lines(string(content)) {
 			if strings.Contains(line, text) && strings.HasSuffix(line, "\n") {
@@ -116,16 +117,7 @@ func awaitLog(t *testing.T, path, text string) string {
 	return found
 }
 
-func eventually(t *testing.T, what string, condition func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); !condition(); time.Sleep(5 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("not within 20s: %s", what)
-		}
-	}
-}
-
-// alive says whether a process runs; a zombie does not.
+// alive reports whether a process runs; a zombie does not.
 func alive(t *testing.T, pid int) bool {
 	t.Helper()
 	status, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "stat"))
@@ -139,29 +131,29 @@ func alive(t *testing.T, pid int) bool {
 	return !strings.HasPrefix(after, "Z")
 }
 
-func TestAChildThatDiesIsMournedWithTheEndOfItsLog(t *testing.T) {
-	f := newFamily()
-	defer f.end(time.Second)
-	c := startChild(t, f, "good")
-	other := startChild(t, f, "good")
+func TestAChildThatExitsIsReportedWithTheEndOfItsLog(t *testing.T) {
+	s := newSupervisor()
+	defer s.stop(time.Second)
+	c := startChild(t, s, "good")
+	other := startChild(t, s, "good")
 	if err := syscall.Kill(c.PID(), syscall.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
-	err := <-f.dead
+	err := <-s.failed
 	for _, want := range []string{"good ended", "killed", "playing good", c.LogFile()} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("expected %q in: %v", want, err)
 		}
 	}
 	if !alive(t, other.PID()) {
-		t.Error("the family ended its other child: that is the mesh's business")
+		t.Error("the supervisor stopped its other child: that is left to the mesh")
 	}
 }
 
-func TestADeathThatIsMeantIsNotMourned(t *testing.T) {
-	f := newFamily()
-	defer f.end(time.Second)
-	killed, asked := startChild(t, f, "good"), startChild(t, f, "good")
+func TestAnExitThatIsExpectedIsNotReported(t *testing.T) {
+	s := newSupervisor()
+	defer s.stop(time.Second)
+	killed, asked := startChild(t, s, "good"), startChild(t, s, "good")
 	if err := killed.Kill(); err != nil {
 		t.Fatal(err)
 	}
@@ -175,16 +167,16 @@ func TestADeathThatIsMeantIsNotMourned(t *testing.T) {
 		t.Errorf("expected %q, got %v", errNotRunning, err)
 	}
 	select {
-	case err := <-f.dead:
-		t.Errorf("mourned: %v", err)
+	case err := <-s.failed:
+		t.Errorf("reported: %v", err)
 	default:
 	}
 }
 
-func TestAChildLivesAgainAfterRestart(t *testing.T) {
-	f := newFamily()
-	defer f.end(time.Second)
-	c := startChild(t, f, "good")
+func TestAChildRunsAgainAfterRestart(t *testing.T) {
+	s := newSupervisor()
+	defer s.stop(time.Second)
+	c := startChild(t, s, "good")
 	before := c.PID()
 	c.ready = func(context.Context) error { return nil }
 	if err := c.Restart(t.Context()); err != nil {
@@ -195,21 +187,21 @@ func TestAChildLivesAgainAfterRestart(t *testing.T) {
 	}
 }
 
-func TestEndAsksKillsTheDeafAndSaysSo(t *testing.T) {
+func TestStopAsksThenKillsAndSaysSo(t *testing.T) {
 	for _, row := range []struct{ role, want string }{
 		{role: "good"},
 		{role: "deaf", want: "deaf did not end within"},
 		{role: "bad", want: "bad ended (exit status 3)"},
 	} {
 		t.Run(row.role, func(t *testing.T) {
-			f := newFamily()
-			c := startChild(t, f, row.role)
+			s := newSupervisor()
+			c := startChild(t, s, row.role)
 			within := 20 * time.Second
 			if row.role == "deaf" {
 				awaitLog(t, c.logFile, "deaf by now")
 				within = 50 * time.Millisecond
 			}
-			err := f.end(within)
+			err := s.stop(within)
 			if row.want == "" && err != nil ||
 				row.want != "" && (err == nil || !strings.Contains(err.Error(), row.want)) {
 				t.Errorf("expected %q, got: %v", row.want, err)
@@ -217,28 +209,28 @@ func TestEndAsksKillsTheDeafAndSaysSo(t *testing.T) {
 			if alive(t, c.PID()) {
 				t.Error("the child is still there")
 			}
-			if err := newChild(t, f, "good").start(); !errors.Is(err, errEnding) {
-				t.Errorf("a child was born into a family that has ended: %v", err)
+			if err := newChild(t, s, "good").start(); !errors.Is(err, errStopping) {
+				t.Errorf("a child was started by a supervisor that has stopped: %v", err)
 			}
 		})
 	}
 }
 
-func TestEndReachesAStoppedProcess(t *testing.T) {
-	f := newFamily()
-	c := startChild(t, f, "good")
+func TestStopReachesASuspendedProcess(t *testing.T) {
+	s := newSupervisor()
+	c := startChild(t, s, "good")
 	if err := c.Signal(syscall.SIGSTOP); err != nil {
 		t.Fatal(err)
 	}
-	if err := f.end(20 * time.Second); err != nil {
-		t.Errorf("a stopped child did not end by itself: %v", err)
+	if err := s.stop(20 * time.Second); err != nil {
+		t.Errorf("a suspended child did not exit by itself: %v", err)
 	}
 }
 
-func TestAChildTakesItsOwnChildrenAlong(t *testing.T) {
-	f := newFamily()
-	defer f.end(time.Second)
-	c := startChild(t, f, "parent")
+func TestAChildsOwnChildrenAreStoppedWithIt(t *testing.T) {
+	s := newSupervisor()
+	defer s.stop(time.Second)
+	c := startChild(t, s, "parent")
 	grandchild, err := strconv.Atoi(strings.TrimPrefix(awaitLog(t, c.logFile, "child"), "child "))
 	if err != nil {
 		t.Fatal(err)
@@ -246,10 +238,10 @@ func TestAChildTakesItsOwnChildrenAlong(t *testing.T) {
 	if err := c.Terminate(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "the grandchild is gone", func() bool { return !alive(t, grandchild) })
+	eventually.True(t, "the grandchild is gone", func() bool { return !alive(t, grandchild) })
 }
 
-func TestChildrenDieWithAParentThatIsKilled(t *testing.T) {
+func TestChildrenAreKilledWithTheirParent(t *testing.T) {
 	parent := exec.Command(os.Args[0])
 	parent.Env = append(os.Environ(), helper+"=mesh")
 	out, err := parent.StdoutPipe()
@@ -270,23 +262,23 @@ func TestChildrenDieWithAParentThatIsKilled(t *testing.T) {
 		}
 	}
 	if len(children) != 2 || !alive(t, children[0]) || !alive(t, children[1]) {
-		t.Fatalf("expected two children that live, got %v", children)
+		t.Fatalf("expected two children that run, got %v", children)
 	}
 	if err := parent.Process.Kill(); err != nil {
 		t.Fatal(err)
 	}
 	_ = parent.Wait() // it was killed
 	for _, pid := range children {
-		eventually(t, "child "+strconv.Itoa(pid)+" is gone", func() bool { return !alive(t, pid) })
+		eventually.True(t, "child "+strconv.Itoa(pid)+" is gone", func() bool { return !alive(t, pid) })
 	}
 }
 
 // A terminal's Ctrl-C goes to a whole process group: it must reach children only through us, in
 // order.
 func TestEachChildLeadsAGroupOfItsOwn(t *testing.T) {
-	f := newFamily()
-	defer f.end(time.Second)
-	c := startChild(t, f, "good")
+	s := newSupervisor()
+	defer s.stop(time.Second)
+	c := startChild(t, s, "good")
 	group, err := syscall.Getpgid(c.PID())
 	if err != nil {
 		t.Fatal(err)
@@ -302,9 +294,9 @@ func TestAChildThatFindsItsPortTakenSaysSo(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer l.Close()
-	f := newFamily()
-	defer f.end(time.Second)
-	c := newChild(t, f, "listen "+l.Addr().String())
+	s := newSupervisor()
+	defer s.stop(time.Second)
+	c := newChild(t, s, "listen "+l.Addr().String())
 	c.ready = func(context.Context) error { return errors.New("never") }
 	if err := c.start(); err != nil {
 		t.Fatal(err)
@@ -315,9 +307,9 @@ func TestAChildThatFindsItsPortTakenSaysSo(t *testing.T) {
 }
 
 func TestWaitingForAChildEndsWithItsContextAndSaysWhatItSaid(t *testing.T) {
-	f := newFamily()
-	defer f.end(time.Second)
-	c := startChild(t, f, "good")
+	s := newSupervisor()
+	defer s.stop(time.Second)
+	c := startChild(t, s, "good")
 	c.ready = func(context.Context) error { return errors.New("no keys yet") }
 	ctx, cancel := context.WithCancelCause(t.Context())
 	cancel(errors.New("ctrl-c"))
@@ -328,14 +320,14 @@ func TestWaitingForAChildEndsWithItsContextAndSaysWhatItSaid(t *testing.T) {
 	}
 }
 
-func TestTheTailOfALogBeginsWithThisLifeAndAWholeLine(t *testing.T) {
+func TestTheTailOfALogBeginsWithThisRunAndAWholeLine(t *testing.T) {
 	c := &Child{name: "x", logFile: filepath.Join(t.TempDir(), "x.log")}
 	line := strings.Repeat("y", 99) + "\n"
-	content := "former life\n" + strings.Repeat(line, 100) + "last words\n"
+	content := "former run\n" + strings.Repeat(line, 100) + "last words\n"
 	if err := os.WriteFile(c.logFile, []byte(content), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	tail := c.tail(&life{offset: int64(len("former life\n"))})
+	tail := c.logTail(&run{offset: int64(len("former run\n"))})
 	if !strings.HasSuffix(tail, "last words") || strings.Contains(tail, "former") ||
 		len(tail) > tailBytes+500 {
 		t.Errorf("got %d bytes: %s", len(tail), tail)
@@ -345,7 +337,8 @@ func TestTheTailOfALogBeginsWithThisLifeAndAWholeLine(t *testing.T) {
 			t.Errorf("a cut line: %q", l)
 		}
 	}
-	if tail := c.tail(&life{offset: int64(len(content))}); !strings.Contains(tail, "written nothing") {
+	tail = c.logTail(&run{offset: int64(len(content))})
+	if !strings.Contains(tail, "written nothing") {
 		t.Errorf("got %q", tail)
 	}
 }

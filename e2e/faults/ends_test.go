@@ -13,7 +13,7 @@ type end struct {
 	certain bool
 }
 
-// about says whether an end is about a token.
+// about reports whether an end is about a token.
 func (n *end) about(token string) bool { return n.token == "" || n.token == token }
 
 // margin is how far a cutoff, in seconds of Redis' time as an issuer knows it, may lie from the
@@ -43,18 +43,18 @@ func (j *judge) settleEnds(s *story) {
 	slices.SortStableFunc(s.ends, func(a, b end) int { return int(a.by.End - b.by.End) })
 }
 
-// refusedForGood says that a refusal is the end of the session: the token was known to be spent for
-// longer than the grace (S5), or its user is disabled. It says so only while Redis has lost
-// nothing: a session it no longer knows is refused too, and is not ended.
+// refusedForGood reports whether a refusal is the end of the session: the token was known to be
+// spent for longer than the grace (S5), or its user is disabled. It says so only while Redis has
+// lost nothing: a session it no longer knows is refused too, and is not ended.
 func (j *judge) refusedForGood(s *story, e *Event) bool {
-	disabled := s.born != nil && slices.ContainsFunc(j.broad, func(d *Event) bool {
-		return d.Op == Disable && d.Value == s.born.Facts.Subject && d.End < e.Begin
+	disabled := s.begun != nil && slices.ContainsFunc(j.broad, func(d *Event) bool {
+		return d.Op == Disable && d.Value == s.begun.Facts.Subject && d.End < e.Begin
 	})
 	return (disabled || j.reused(s, e)) && !j.lossy(s.changes[0].Begin, e.End)
 }
 
-// reused says that the refresh spent a token that had been spent, as had every one before a spent
-// one, longer than the grace ago.
+// reused reports whether the refresh spent a token that had been spent, as had every one before a
+// spent one, longer than the grace ago.
 func (j *judge) reused(s *story, e *Event) bool {
 	return slices.ContainsFunc(s.changes, func(other *Event) bool {
 		return other.Op == Refresh && other.Status == 200 && other.Spent >= e.Spent &&
@@ -62,19 +62,19 @@ func (j *judge) reused(s *story, e *Event) bool {
 	})
 }
 
-// doubtful says that a refresh may have been taken for a reuse, although it was answered 200: a
-// token was spent twice.
+// doubtful reports whether a refresh may have been taken for a reuse, although it was answered 200:
+// a token was spent twice.
 func (j *judge) doubtful(s *story, e *Event) bool {
 	return slices.ContainsFunc(s.changes,
 		func(other *Event) bool { return other != e && other.Op == Refresh && other.Spent == e.Spent })
 }
 
-// meant says whether a revocation from above may be about a session, and whether it certainly is.
+// meant returns the end that a revocation from above is of a session; ok is whether it may be one.
 func (j *judge) meant(s *story, e *Event) (n end, ok bool) {
-	if s.born == nil {
+	if s.begun == nil {
 		return end{}, false
 	}
-	f := s.born.Facts
+	f := s.begun.Facts
 	if e.Op == Everywhere || e.Op == Disable {
 		return j.meantByUser(s, e)
 	}
@@ -100,20 +100,20 @@ func (j *judge) meant(s *story, e *Event) (n end, ok bool) {
 // account, well before it was asked for; not what was made well after.
 func (j *judge) cutOff(s *story, e *Event) (end, bool) {
 	after := margin
-	if s.born.Facts.Issuer != issuerName {
+	if s.begun.Facts.Issuer != issuerName {
 		after = skew
 	}
-	moved := j.clocksMoved(s.born.Begin-s.born.Old, e.End)
-	// what was wrong with either time may be wrong with the other alone
-	if j.clocksMoved(0, max(e.End, s.born.End)) {
+	moved := j.clocksMoved(s.begun.Begin-s.begun.Old, e.End)
+	// What was wrong with either time may be wrong with the other alone.
+	if j.clocksMoved(0, max(e.End, s.begun.End)) {
 		after += 2 * skew
 	}
-	return end{
-		by: e, certain: e.Acknowledged() && !moved && s.born.End-s.born.Old+margin < e.Begin,
-	}, s.born.Begin-s.born.Old <= e.End+after
+	before := s.begun.End-s.begun.Old+margin < e.Begin
+	return end{by: e, certain: e.Acknowledged() && !moved && before},
+		s.begun.Begin-s.begun.Old <= e.End+after
 }
 
-// clocksMoved says whether somebody's idea of the time may have been wrong between two times, or
+// clocksMoved reports whether somebody's idea of the time may have been wrong between two times, or
 // just before.
 func (j *judge) clocksMoved(from, to time.Duration) bool {
 	return j.any(from-margin, to, func(s *Span) bool {
@@ -125,32 +125,31 @@ func (j *judge) clocksMoved(from, to time.Duration) bool {
 // and none that a login begins after. Issuers know them by Redis; sessions of which it has no
 // record are ended when they began, by their own account, well before.
 func (j *judge) meantByUser(s *story, e *Event) (end, bool) {
-	f := s.born.Facts
+	f := s.begun.Facts
 	if e.Value != f.Subject || f.Issuer != issuerName {
 		return end{}, false
 	}
-	if s.born.Begin-s.born.Old > e.End {
+	if s.begun.Begin-s.begun.Old > e.End {
 		// A login begins behind the cutoff whatever it was made by. A token that was made past the
 		// issuers knows neither of one in its second nor of one that a clock which was ahead has
 		// put into the future.
-		return end{
-				by: e,
-			}, s.born.Op == Mint &&
-				(s.born.Begin-s.born.Old <= e.End+margin || j.clocksMoved(0, s.born.End))
+		maybe := s.begun.Op == Mint &&
+			(s.begun.Begin-s.begun.Old <= e.End+margin || j.clocksMoved(0, s.begun.End))
+		return end{by: e}, maybe
 	}
-	made := s.born.End - s.born.Old
-	recorded := s.born.Op == Login && s.born.End < e.Begin && !j.lossy(s.born.Begin, e.End)
+	made := s.begun.End - s.begun.Old
+	recorded := s.begun.Op == Login && s.begun.End < e.Begin && !j.lossy(s.begun.Begin, e.End)
 	older := made+margin < e.Begin && !j.clocksMoved(made, e.End)
 	return end{by: e, certain: e.Acknowledged() && (recorded || older)}, true
 }
 
-// byToken says whether somebody tried to end one token of several, so that what holds for one says
-// nothing of the others.
+// byToken reports whether somebody tried to end one token of several, so that what holds for one
+// says nothing of the others.
 func (s *story) byToken() bool {
 	return slices.ContainsFunc(s.ends, func(n end) bool { return n.token != "" })
 }
 
-// ended gives the first certain end of a token.
+// ended returns the first certain end of a token.
 func (s *story) ended(token string) *Event {
 	for i := range s.ends {
 		if s.ends[i].certain && s.ends[i].about(token) {
@@ -160,7 +159,7 @@ func (s *story) ended(token string) *Event {
 	return nil
 }
 
-// validUntil gives the time from which somebody may have ended a token.
+// validUntil returns the time from which somebody may have ended a token.
 func (s *story) validUntil(token string) time.Duration {
 	until := time.Duration(1<<63 - 1)
 	for i := range s.ends {

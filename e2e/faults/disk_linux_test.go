@@ -11,10 +11,10 @@ import (
 // diskSize is what a Redis may fill that is to find its disk full: far more than a schedule writes.
 const diskSize = "48m"
 
-// canFill says whether disks can be made that are small enough to be filled.
+// canFill reports whether disks can be made that are small enough to be filled.
 func canFill() bool { return os.Geteuid() == 0 }
 
-// mountSmall puts a small disk at dir, and gives what takes it away.
+// mountSmall puts a small disk at dir, and returns what takes it away.
 func mountSmall(dir string) (func() error, error) {
 	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size="+diskSize); err != nil {
 		return nil, fmt.Errorf("faults: a small disk at %s: %w", dir, err)
@@ -22,7 +22,7 @@ func mountSmall(dir string) (func() error, error) {
 	return func() error { return syscall.Unmount(dir, syscall.MNT_DETACH) }, nil
 }
 
-// fill takes all the space that is left where dir is, and gives what frees it again.
+// fill takes all the space that is left where dir is, and returns what frees it again.
 func fill(dir string) (func() error, error) {
 	path := filepath.Join(dir, "filler")
 	f, err := os.Create(path)

@@ -25,7 +25,7 @@ import (
 	"github.com/sallyport/sallyport/internal/meshtest"
 )
 
-// world is an installation that is being hurt, and the record of what happens in it.
+// world is an installation in which faults happen, and the record of what happens in it.
 type world struct {
 	plan     Plan
 	dir      string
@@ -58,11 +58,11 @@ type world struct {
 	sessions []*session
 }
 
-// node is a process that can be hurt.
+// node is a process that faults can happen to.
 type node struct {
 	name  string
 	child *mesh.Child
-	hurt  sync.Mutex // held by the fault that has it
+	hurt  sync.Mutex // held by the fault that happens to it
 	began time.Time
 
 	clock *meshtest.Clock
@@ -70,9 +70,9 @@ type node struct {
 	slept time.Duration // by how much its monotonic clock is behind
 
 	mu     sync.Mutex
-	life   int  // which one it is in, or was in
+	run    int  // which one it is in, or was in
 	up     bool // whether it is in it
-	births []time.Duration
+	starts []time.Duration
 }
 
 type issuer struct {
@@ -86,7 +86,7 @@ type gate struct {
 	check authv3.AuthorizationClient
 }
 
-// now gives the time of the history.
+// now returns the time of the history.
 func (w *world) now() time.Duration { return time.Since(w.began) }
 
 // start starts a process.
@@ -100,7 +100,7 @@ func (w *world) start(ctx context.Context, spec mesh.Spec) (*node, error) {
 	if spec.Path == w.redis.Server {
 		spec.Env = append(spec.Env, meshtest.PreloadedClock(w.binaries))
 	}
-	n.born()
+	n.started()
 	if n.child, err = w.processes.Start(ctx, spec); err != nil {
 		return nil, err
 	}
@@ -110,21 +110,21 @@ func (w *world) start(ctx context.Context, spec mesh.Spec) (*node, error) {
 	return n, nil
 }
 
-func (n *node) born() {
+func (n *node) started() {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	n.life, n.up = n.life+1, true
-	n.births = append(n.births, time.Since(n.began))
+	n.run, n.up = n.run+1, true
+	n.starts = append(n.starts, time.Since(n.began))
 }
 
-// current gives the number of the life the process is in, 0 when it is in none.
+// current returns the number of the run the process is in, 0 when it is in none.
 func (n *node) current() int {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if !n.up {
 		return 0
 	}
-	return n.life
+	return n.run
 }
 
 // kill ends the process with SIGKILL.
@@ -137,7 +137,7 @@ func (n *node) kill() error {
 
 // restart starts it again.
 func (n *node) restart(ctx context.Context) error {
-	n.born()
+	n.started()
 	return n.child.Restart(ctx)
 }
 
@@ -146,10 +146,12 @@ func (n *node) suspend() error {
 	if err := n.child.Signal(syscall.SIGSTOP); err != nil {
 		return err
 	}
-	for deadline := time.Now().Add(5 * time.Second); !isStopped(n.child.PID()); time.Sleep(time.Millisecond) {
+	deadline := time.Now().Add(5 * time.Second)
+	for !isStopped(n.child.PID()) {
 		if time.Now().After(deadline) {
 			return fmt.Errorf("faults: %s does not stop", n.name)
 		}
+		time.Sleep(time.Millisecond)
 	}
 	return nil
 }
@@ -201,14 +203,14 @@ func (w *world) end() error {
 	for _, n := range w.nodes { // one that is stopped hears nothing, one that is down is no concern
 		_ = n.child.Expect()
 	}
-	err := w.processes.End(5 * time.Second)
+	err := w.processes.Stop(5 * time.Second)
 	for _, c := range slices.Backward(w.closers) {
 		err = errors.Join(err, c())
 	}
 	return err
 }
 
-// limitDisk gives a server a small disk when the plan wants to fill it.
+// limitDisk puts a server on a small disk when the plan wants to fill it.
 func (w *world) limitDisk(dir string) error {
 	wanted := slices.ContainsFunc(w.plan.Rounds, func(round []Injection) bool {
 		return slices.ContainsFunc(round, func(i Injection) bool { return i.Kind == FullDisk })

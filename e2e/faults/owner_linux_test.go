@@ -11,11 +11,11 @@ import (
 	"unsafe"
 )
 
-// canPart says that the network knows which process a connection belongs to.
+// canPart is whether the network knows which process a connection belongs to.
 const canPart = true
 
-// ownerOf gives the process, of those in pids, that has the other end of a connection, "" when none
-// has.
+// ownerOf returns the process, of those in pids, that has the other end of a connection, "" when
+// none has.
 func ownerOf(c net.Conn, pids map[string]int) string {
 	inode, err := peerInode(c)
 	if err != nil {
@@ -59,7 +59,7 @@ const (
 	answerInode      = 16 + 68 // in inet_diag_msg, after the header
 )
 
-// peerInode gives the inode of the socket at the other end of a connection on this machine.
+// peerInode returns the inode of the socket at the other end of a connection on this machine.
 // /proc/net/tcp has it too, but takes long to read on a machine with many connections.
 func peerInode(c net.Conn) (uint32, error) {
 	peer, here := c.RemoteAddr().(*net.TCPAddr), c.LocalAddr().(*net.TCPAddr)
@@ -97,7 +97,7 @@ func peerInode(c net.Conn) (uint32, error) {
 	return binary.NativeEndian.Uint32(answer[answerInode:]), nil
 }
 
-// isStopped says that a process no longer runs after SIGSTOP.
+// isStopped reports whether a process no longer runs after SIGSTOP.
 func isStopped(pid int) bool {
 	content, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
 	if err != nil {

@@ -60,26 +60,16 @@ func (s *server) clusterSettings() []string {
 	_, bus, _ := strings.Cut(s.bus, ":")
 	_, announcedBus, _ := strings.Cut(s.busAddress, ":")
 	return []string{
-		"--cluster-enabled",
-		"yes",
-		"--cluster-config-file",
-		"nodes.conf",
-		"--cluster-port",
-		bus,
-		"--cluster-announce-ip",
-		"127.0.0.1",
-		"--cluster-announce-port",
-		announced,
-		"--cluster-announce-bus-port",
-		announcedBus,
-		"--cluster-node-timeout",
-		strconv.FormatInt(nodeTimeout.Milliseconds(), 10),
-		"--cluster-replica-validity-factor",
-		"0",
-		"--cluster-allow-replica-migration",
-		"no",
-		"--cluster-require-full-coverage",
-		"no",
+		"--cluster-enabled", "yes",
+		"--cluster-config-file", "nodes.conf",
+		"--cluster-port", bus,
+		"--cluster-announce-ip", "127.0.0.1",
+		"--cluster-announce-port", announced,
+		"--cluster-announce-bus-port", announcedBus,
+		"--cluster-node-timeout", strconv.FormatInt(nodeTimeout.Milliseconds(), 10),
+		"--cluster-replica-validity-factor", "0",
+		"--cluster-allow-replica-migration", "no",
+		"--cluster-require-full-coverage", "no",
 	}
 }
 
@@ -141,7 +131,7 @@ func (s *server) views(ctx context.Context) ([]view, error) {
 	return all, nil
 }
 
-// clusterPrimary gives the server that most nodes hold to be the primary of a shard. On a draw it
+// clusterPrimary returns the server that most nodes hold to be the primary of a shard. On a draw it
 // is the replica of the beginning: it has been promoted, and the old primary and one more do not
 // know yet.
 func (w *world) clusterPrimary(ctx context.Context, shard int) *server {
@@ -166,7 +156,7 @@ func (w *world) clusterPrimary(ctx context.Context, shard int) *server {
 	return w.servers[shard+shards]
 }
 
-// clusterWell says why the cluster is not yet as it should be: all nodes agree that all is well,
+// clusterWell returns why the cluster is not yet as it should be: all nodes agree that all is well,
 // each primary takes writes and has its replica.
 func (w *world) clusterWell(ctx context.Context) error {
 	for shard := range shards {
@@ -187,7 +177,7 @@ func (w *world) clusterWell(ctx context.Context) error {
 	return nil
 }
 
-// agrees says in what a node does not hold a shard to be well.
+// agrees returns in what way a node does not take a shard to be well, nil when it does.
 func (s *server) agrees(ctx context.Context, primary, replica *server) error {
 	views, err := s.views(ctx)
 	if err != nil {
@@ -252,8 +242,8 @@ func together(servers []*server, do func(int, *server) error) error {
 	return errors.Join(errs...)
 }
 
-// clusterEpoch gives the newest epoch that a node knows. Somebody who wants to be a primary begins
-// one.
+// clusterEpoch returns the newest epoch that a node knows. Somebody who wants to be a primary
+// begins one.
 func (s *server) clusterEpoch(ctx context.Context) (int64, error) {
 	info, err := s.client.ClusterInfo(ctx).Result()
 	for line := range strings.Lines(info) {

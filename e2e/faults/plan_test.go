@@ -63,39 +63,13 @@ var topologies = []Topology{Single, Sentinel, Cluster}
 
 var (
 	everywhere = []Kind{
-		KillGate,
-		KillIssuer,
-		KillRedis,
-		StopGate,
-		StopIssuer,
-		StopRedis,
-		FlushAll,
-		TrimLog,
-		DeleteLog,
-		DeleteHead,
-		CutGate,
-		CutIssuer,
-		CutRedis,
-		SlowRedis,
-		DropAll,
-		EmptyDisk,
-		OldDisk,
-		FullDisk,
-		GateClock,
-		IssuerClock,
-		RedisClock,
-		RedisClock,
-		SuspendGate,
+		KillGate, KillIssuer, KillRedis, StopGate, StopIssuer, StopRedis, FlushAll, TrimLog, DeleteLog,
+		DeleteHead, CutGate, CutIssuer, CutRedis, SlowRedis, DropAll, EmptyDisk, OldDisk, FullDisk,
+		GateClock, IssuerClock, RedisClock, RedisClock, SuspendGate,
 	}
 	ofSingle   = []Kind{EmptyDisk, OldDisk} // once more: here nobody else has a copy
 	ofSentinel = []Kind{
-		Failover,
-		StaleReplica,
-		Deposed,
-		KillSentinel,
-		CutReplica,
-		StaleReplica,
-		Deposed,
+		Failover, StaleReplica, Deposed, KillSentinel, CutReplica, StaleReplica, Deposed,
 	}
 	ofCluster = []Kind{Failover, StaleReplica, Deposed, CutBus, CutReplica, StaleReplica, Deposed}
 )

@@ -74,7 +74,8 @@ issuers:
   routes:
   - match: {path: /protected}
     allow: authenticated
-`, name, listen, admin, issuerName, audience, foreign.String()) + w.redisConfig(false, snapshotOf(name))
+`, name, listen, admin, issuerName, audience, foreign.String()) +
+		w.redisConfig(false, snapshotOf(name))
 }
 
 // snapshotOf lets all gates but the first start from a file of their own copy.
@@ -108,7 +109,8 @@ func (w *world) redisConfig(ofIssuer bool, more string) string {
 	}
 	fmt.Fprintf(&b, "  username: %s\n  password_file: ./%s-password\n", user, user)
 	fmt.Fprintf(&b,
-		"revocation:\n  max_staleness: %v\n  settle: %v\n  heartbeat: %v\n  min_replicas: %d\n  append_timeout: 1500ms\n",
+		"revocation:\n  max_staleness: %v\n  settle: %v\n  heartbeat: %v\n  min_replicas: %d\n"+
+			"  append_timeout: 1500ms\n",
 		w.plan.maxStaleness(), settle, heartbeat, replicas)
 	b.WriteString(more + "log: {level: info}\n")
 	return b.String()

@@ -103,7 +103,9 @@ func cheapHash() (string, error) {
 	const rounds = 1000
 	salt := []byte(rand.Text())[:16]
 	key, err := pbkdf2.Key(sha256.New, password, salt, rounds, 32)
-	adapted := func(b []byte) string { return strings.ReplaceAll(base64.RawStdEncoding.EncodeToString(b), "+", ".") }
+	adapted := func(b []byte) string {
+		return strings.ReplaceAll(base64.RawStdEncoding.EncodeToString(b), "+", ".")
+	}
 	return fmt.Sprintf("$pbkdf2-sha256$%d$%s$%s", rounds, adapted(salt), adapted(key)), err
 }
 
@@ -132,7 +134,7 @@ type identity struct {
 	old  time.Duration // how long ago it says that it was made
 }
 
-// factsOf gives what selectors name in the tokens of a user's sessions.
+// factsOf returns what selectors name in the tokens of a user's sessions.
 func (w *world) factsOf(u user) Facts {
 	return Facts{Issuer: issuerName, Subject: u.name, Client: "sallyport", Tenant: u.tenant}
 }

@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// endBy has an issuer's operator revoke what a selector names, and gives the answer's status.
+// endBy has an issuer's operator revoke what a selector names, and returns the answer's status.
 func (w *world) endBy(i *issuer, selector, value, of string, wait bool) int {
 	e := Event{Op: Revoke, Selector: selector, Value: value, Facts: Facts{Issuer: of}, Wait: wait}
 	return w.operate(i, e, "/admin/revocations",
@@ -110,7 +110,7 @@ func (c *client) endTenant() {
 	}
 }
 
-// ownOf gives the client's sessions of a user.
+// ownOf returns the client's sessions of a user.
 func (c *client) ownOf(u user) (mine []*session) {
 	for _, s := range c.own {
 		if s.facts.Issuer == issuerName && s.facts.Subject == u.name {

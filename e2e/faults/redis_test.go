@@ -119,7 +119,7 @@ func (w *world) newServer(name string) (*server, error) {
 	return s, nil
 }
 
-// newSentinel makes a sentinel, which asks nobody who they are.
+// newSentinel makes a sentinel, which asks for no password.
 func (w *world) newSentinel(name string) (*server, error) {
 	s, err := w.place(name)
 	if err != nil {
@@ -167,8 +167,8 @@ func (w *world) writeAccessList() error {
 	if err != nil {
 		return err
 	}
-	list += meshtest.ServerUsers(
-		w.passwords[serverUser]) + "user " + harnessUser + " on >" + w.passwords[harnessUser] + " ~* &* +@all\n"
+	list += meshtest.ServerUsers(w.passwords[serverUser]) +
+		"user " + harnessUser + " on >" + w.passwords[harnessUser] + " ~* &* +@all\n"
 	errs := []error{os.WriteFile(w.accessList(), []byte(list), 0o600)}
 	for user, password := range daemons {
 		errs = append(errs, os.WriteFile(filepath.Join(w.dir, user+"-password"), []byte(password), 0o600))
@@ -217,11 +217,11 @@ func (w *world) sentinelSettings(s *server) []string {
 	}
 }
 
-// quicken makes a sentinel look around more often than its defaults, and soon forget that the
-// machine was busy.
+// quicken makes a sentinel check more often than by default, and recover sooner from TILT, the mode
+// in which a busy machine puts it.
 func (s *server) quicken(ctx context.Context) error {
-	return s.client.Do(ctx, "SENTINEL", "DEBUG", "INFO-PERIOD", 500, "PUBLISH-PERIOD", 500, "ASK-PERIOD", 300, "TILT-TRIGGER", 5000, "TILT-PERIOD", 1000).
-		Err()
+	return s.client.Do(ctx, "SENTINEL", "DEBUG", "INFO-PERIOD", 500, "PUBLISH-PERIOD", 500,
+		"ASK-PERIOD", 300, "TILT-TRIGGER", 5000, "TILT-PERIOD", 1000).Err()
 }
 
 // startServer starts a server with a file of these lines, and more arguments.
@@ -238,8 +238,8 @@ func (w *world) startServer(ctx context.Context, s *server, lines []string, args
 	return err
 }
 
-// silent takes what go-redis would write about servers that are down on purpose: every error it
-// tells of is also returned.
+// silent drops what go-redis would log about servers that are down on purpose: each of these errors
+// is also returned.
 type silent struct{}
 
 func (silent) Printf(context.Context, string, ...any) {}
@@ -277,10 +277,10 @@ func (s *server) answers(ctx context.Context) error {
 	return err
 }
 
-// primary gives the server that holds the log, as those who choose primaries see it.
+// primary returns the server that holds the log, as those who choose primaries see it.
 func (w *world) primary(ctx context.Context) *server { return w.primaryOf(ctx, w.logShard) }
 
-// primaryOf gives the primary of a shard.
+// primaryOf returns the primary of a shard.
 func (w *world) primaryOf(ctx context.Context, shard int) *server {
 	switch w.plan.Topology {
 	case Cluster:
@@ -291,13 +291,12 @@ func (w *world) primaryOf(ctx context.Context, shard int) *server {
 	return w.servers[0]
 }
 
-// sentinelPrimary gives the server that most sentinels hold to be the primary.
+// sentinelPrimary returns the server that most sentinels hold to be the primary.
 func (w *world) sentinelPrimary(ctx context.Context) *server {
 	votes := map[string]int{}
 	for _, s := range w.sentinels {
-		if at, err := s.client.Do(ctx, "SENTINEL", "get-master-addr-by-name", masterName).
-			StringSlice(); err == nil &&
-			len(at) == 2 {
+		at, err := s.client.Do(ctx, "SENTINEL", "get-master-addr-by-name", masterName).StringSlice()
+		if err == nil && len(at) == 2 {
 			votes[at[1]]++
 		}
 	}
@@ -312,7 +311,7 @@ func (w *world) sentinelPrimary(ctx context.Context) *server {
 	return best
 }
 
-// others gives the servers of a primary's shard besides itself, in an order that pick chooses.
+// others returns the servers of a primary's shard besides itself, in an order that pick chooses.
 func (w *world) others(primary *server, pick int) []*server {
 	var others []*server
 	for i := range w.servers {
@@ -323,8 +322,8 @@ func (w *world) others(primary *server, pick int) []*server {
 	return others
 }
 
-// redisWell says why Redis is not yet as it should be: primaries that all agree on, take writes and
-// have all their replicas.
+// redisWell returns why Redis is not yet as it should be: primaries that all agree on, take writes
+// and have all their replicas.
 func (w *world) redisWell(ctx context.Context) error {
 	switch w.plan.Topology {
 	case Cluster:
@@ -356,11 +355,11 @@ func (w *world) sentinelsWell(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-// follows says why a replica does not follow a primary.
+// follows returns why a replica does not follow a primary.
 func (s *server) follows(ctx context.Context, primary *server) error {
 	role, err := s.client.Do(ctx, "ROLE").Slice()
-	if err == nil &&
-		(len(role) < 4 || role[0] != "slave" || role[3] != "connected" || !strings.HasSuffix(primary.address, fmt.Sprintf(":%v", role[2]))) {
+	if err == nil && (len(role) < 4 || role[0] != "slave" || role[3] != "connected" ||
+		!strings.HasSuffix(primary.address, fmt.Sprintf(":%v", role[2]))) {
 		err = fmt.Errorf("its role is %v", role)
 	}
 	if err != nil {
@@ -369,7 +368,7 @@ func (s *server) follows(ctx context.Context, primary *server) error {
 	return nil
 }
 
-// sentinelEpoch gives the epoch of the newest primary that a sentinel knows.
+// sentinelEpoch returns the epoch of the newest primary that a sentinel knows.
 func (s *server) sentinelEpoch(ctx context.Context) (int64, error) {
 	facts, err := s.client.Do(ctx, "SENTINEL", "MASTER", masterName).StringSlice()
 	for i := 0; i+1 < len(facts); i += 2 {
