@@ -15,6 +15,8 @@ import (
 	"github.com/sallyport/sallyport/internal/keyring"
 	"github.com/sallyport/sallyport/internal/redisconn"
 	"github.com/sallyport/sallyport/internal/revocation/redislog"
+	"github.com/sallyport/sallyport/issuer/admin"
+	"github.com/sallyport/sallyport/issuer/httpapi"
 )
 
 // Config is the issuer's file, issuer.yaml.
@@ -35,7 +37,7 @@ type Config struct {
 	Limits               credential.Limits `yaml:"limits"`
 	Redis                redisconn.Config  `yaml:"redis"`
 	Revocation           redislog.Config   `yaml:"revocation"`
-	Admin                AdminConfig       `yaml:"admin"`
+	Admin                admin.Config      `yaml:"admin"`
 	Log                  daemon.LogConfig  `yaml:"log"`
 	Audit                AuditConfig       `yaml:"audit"`
 }
@@ -44,7 +46,7 @@ type Config struct {
 type HTTPConfig struct {
 	// TrustedProxies are those whose X-Forwarded-For is believed; it is read from its end, through
 	// trusted addresses only.
-	TrustedProxies []Network `yaml:"trusted_proxies" usage:"addresses or networks whose X-Forwarded-For is believed, as 10.0.0.7 or 10.0.0.0/24"`
+	TrustedProxies []httpapi.Network `yaml:"trusted_proxies" usage:"addresses or networks whose X-Forwarded-For is believed, as 10.0.0.7 or 10.0.0.0/24"`
 	// Requests is how many requests one address may make to the endpoints that take a password or a
 	// token, before anything of them is read.
 	Requests       credential.Rate `yaml:"requests"`
@@ -57,39 +59,6 @@ type HTTPConfig struct {
 	DrainDelay     time.Duration   `yaml:"drain_delay" usage:"time between not ready and no more connections, for load balancers to notice"`
 	DrainTimeout   time.Duration   `yaml:"drain_timeout" usage:"longest time to finish what is under way at the end"`
 }
-
-// AdminConfig is the admin port and what it lets an operator do.
-type AdminConfig struct {
-	daemon.Config `yaml:",inline"`
-	// Token is the secret that the admin API's bearer token must equal; without one there is no
-	// admin API. In a file it is token_file, in the environment SALLYPORT_ADMIN_TOKEN_FILE.
-	Token config.Secret `yaml:"token"`
-}
-
-// Validate checks the port and the secret.
-func (c AdminConfig) Validate() error {
-	err := c.Config.Validate()
-	if !c.Token.IsZero() {
-		if short := checkAdminToken(c.Token); short != nil {
-			err = errors.Join(err, config.At("token", "%w", short))
-		}
-	}
-	return err
-}
-
-func checkAdminToken(s config.Secret) error {
-	if n := len(s.Reveal()); n < minAdminToken {
-		return fmt.Errorf(
-			"issuer: expected an admin token of at least %d bytes, got %d: make one with `openssl rand -base64 32`",
-			minAdminToken,
-			n,
-		)
-	}
-	return nil
-}
-
-// minAdminToken is the least length in bytes of the admin API's secret.
-const minAdminToken = 32
 
 // AuditConfig says where security events go.
 type AuditConfig struct {
@@ -137,7 +106,7 @@ func DefaultConfig() Config {
 		Limits:     credential.DefaultLimits(),
 		Redis:      redisconn.DefaultConfig(),
 		Revocation: redislog.DefaultConfig(),
-		Admin:      AdminConfig{Config: daemon.Config{Listen: "127.0.0.1:9101"}},
+		Admin:      admin.Config{Config: daemon.Config{Listen: "127.0.0.1:9101"}},
 		Log:        daemon.DefaultLogConfig(),
 		Audit:      AuditConfig{Rate: 20, Burst: 100},
 	}

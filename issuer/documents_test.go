@@ -53,8 +53,8 @@ func TestNoAnswerHoldsAPrivateKey(t *testing.T) {
 		h.post("/logout", "", bearer(a.str("access_token"))),
 		h.post("/login", "{}"),
 	}
-	for _, e := range endpoints(h.cfg) {
-		answers = append(answers, h.do(http.MethodGet, h.url+e.path, ""))
+	for _, e := range h.server.endpoints() {
+		answers = append(answers, h.do(http.MethodGet, h.url+e.Path, ""))
 	}
 	for _, a := range answers {
 		var walk func(v any)

@@ -94,18 +94,18 @@ func notOffered(feature string, places ...string) func(*testing.T) {
 					http.StatusNotFound, "not_found")
 			}
 		}
-		for _, e := range endpoints(h.cfg) {
-			if e.method != http.MethodPost {
+		for _, e := range h.server.endpoints() {
+			if e.Method != http.MethodPost {
 				continue
 			}
 			got := h.post(
-				e.path,
+				e.Path,
 				body("grant_type", feature, "subject_token", pair.str("access_token"), "token",
 					pair.str("access_token")),
 			)
 			if got.status != http.StatusBadRequest || strings.Contains(got.text, "active") ||
 				got.str("access_token") != "" {
-				t.Errorf("%s takes the parameters of %s: %d %s", e.path, feature, got.status, got.text)
+				t.Errorf("%s takes the parameters of %s: %d %s", e.Path, feature, got.status, got.text)
 			}
 		}
 		wantStatus(t, h.refresh(pair.str("refresh_token")), http.StatusOK, "")
@@ -227,10 +227,10 @@ func TestASigningKeyThatFailsIs503(t *testing.T) {
 	eachRedis(t, func(t *testing.T, h *house) {
 		a := h.login("alice")
 		broken := &brokenKeys{keys: h.keys}
-		h.server.keys = broken
+		h.server.tokens.keys = broken
 		want503(t, h.post("/login", body("username", "alice", "password", password)))
 		want503(t, h.refresh(a.str("refresh_token")))
-		h.server.keys = h.keys
+		h.server.tokens.keys = h.keys
 		wantStatus(t, h.refresh(a.str("refresh_token")), http.StatusOK, "") // within the grace window
 	})
 }

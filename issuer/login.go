@@ -10,42 +10,49 @@ import (
 	"github.com/sallyport/sallyport/internal/audit"
 	"github.com/sallyport/sallyport/internal/credential"
 	"github.com/sallyport/sallyport/internal/session"
+	"github.com/sallyport/sallyport/issuer/httpapi"
 )
 
+var errInvalidCredentials = &httpapi.Refusal{
+	Status: http.StatusUnauthorized, Code: "invalid_credentials",
+	Description: "The username or password is wrong.",
+}
+
 // login answers POST /login {"username","password"}: a pair of tokens for a new session.
-func (s *Server) login(r *request) (reply, error) {
-	members, err := r.members("username", "password")
+func (s *Server) login(r *httpapi.Request) (httpapi.Reply, error) {
+	members, err := r.Members("username", "password")
 	if err != nil {
-		return reply{}, err
+		return httpapi.Reply{}, err
 	}
-	values, err := require(members, "username", "password")
+	values, err := httpapi.Require(members, "username", "password")
 	if err != nil {
-		return reply{}, err
+		return httpapi.Reply{}, err
 	}
 	name, password := values[0], values[1]
-	event := s.event(r, audit.Login)
-	user, grant, err := s.signIn(r.Context(), name, password, r.from.counted)
+	event := s.trail.Event(r, audit.Login)
+	user, grant, err := s.signIn(r.Context(), name, password, r.From.Counted)
 	if err != nil {
 		outcome, refused := loginRefusal(err)
 		event.Subject = s.known(r.Context(), name)
 		s.metrics.logins.WithLabelValues(outcome).Inc()
-		s.record(event, outcome)
+		s.trail.Record(event, outcome)
 		if refused != nil {
-			return reply{}, refused
+			return httpapi.Reply{}, refused
 		}
-		return reply{}, err
+		return httpapi.Reply{}, err
 	}
-	tokens, err := s.mint(grant, user.Roles, grant.Session.Scope)
+	tokens, err := s.tokens.mint(grant, user.Roles, grant.Session.Scope)
 	if err != nil {
-		return reply{}, err
+		return httpapi.Reply{}, err
 	}
-	event.Subject, event.SessionID, event.TokenID, event.Tenant = user.Name, grant.Session.ID, tokens.id, user.Tenant
+	event.Subject, event.Tenant = user.Name, user.Tenant
+	event.SessionID, event.TokenID = grant.Session.ID, tokens.id
 	s.metrics.logins.WithLabelValues("success").Inc()
-	s.record(event, "")
-	return reply{status: http.StatusOK, body: tokens}, nil
+	s.trail.Record(event, "")
+	return httpapi.Reply{Status: http.StatusOK, Body: tokens}, nil
 }
 
-// known gives the name of a user there is, for the record of a failed login. What is nobody's name
+// known returns the name of a user there is, for the record of a failed login. What is nobody's name
 // is not recorded: it may well be a password, typed into the wrong field.
 func (s *Server) known(ctx context.Context, name string) string {
 	user, err := s.users.Lookup(ctx, name)
@@ -68,6 +75,8 @@ func (s *Server) signIn(ctx context.Context, name, password string,
 		subject = nobody
 	}
 	for attempt := 0; ; attempt++ {
+		// Before the password: a log out everywhere that comes in between is noticed by Begin, and
+		// the session it should have ended is never made.
 		arrival, err := s.sessions.Arrive(ctx, subject)
 		if err != nil {
 			return credential.User{}, session.Grant{}, err
@@ -90,7 +99,7 @@ func (s *Server) signIn(ctx context.Context, name, password string,
 	}
 }
 
-// loginRefusal gives a failed login's name in metrics and events, and the answer; no refusal means
+// loginRefusal returns a failed login's name in metrics and events, and the answer; no refusal means
 // 503.
 func loginRefusal(err error) (outcome string, refused error) {
 	var throttled *credential.ThrottledError
@@ -98,11 +107,11 @@ func loginRefusal(err error) (outcome string, refused error) {
 	case errors.Is(err, credential.ErrInvalid):
 		return "invalid", errInvalidCredentials
 	case errors.As(err, &throttled) && throttled.By == credential.ByNameLogins:
-		return "login_rate", tooManyRequests(throttled.RetryAfter)
+		return "login_rate", httpapi.TooManyRequests(throttled.RetryAfter)
 	case errors.As(err, &throttled):
-		return "throttled", tooManyRequests(throttled.RetryAfter)
+		return "throttled", httpapi.TooManyRequests(throttled.RetryAfter)
 	case errors.Is(err, credential.ErrBusy):
-		return "busy", errBusy
+		return "busy", httpapi.ErrBusy
 	}
 	return "unavailable", nil
 }

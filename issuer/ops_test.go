@@ -4,10 +4,12 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"net/url"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/sallyport/sallyport/internal/adminapi"
 	"github.com/sallyport/sallyport/internal/config"
 	"github.com/sallyport/sallyport/internal/revocation"
 )
@@ -31,8 +33,8 @@ func TestStrangersMakeNoNewSeries(t *testing.T) {
 	h := onMiniredis(t, nil)
 	methods := []string{"GET", "POST", "PUT", "X"}
 	visit := func(i int) {
-		for _, e := range endpoints(h.cfg) {
-			h.do(methods[i%len(methods)], h.url+e.path, "")
+		for _, e := range h.server.endpoints() {
+			h.do(methods[i%len(methods)], h.url+e.Path, "")
 		}
 		h.do(fmt.Sprintf("M%d", i), h.url+fmt.Sprintf("/p%d", i), "",
 			withHeader("User-Agent", fmt.Sprint(i)),
@@ -144,10 +146,16 @@ func TestOnlyTheAdminTokenOperates(t *testing.T) {
 		"twice":        {bearer(adminToken), bearer(adminToken)},
 		"other scheme": {withHeader("Authorization", "Basic "+adminToken)},
 	} {
-		for _, e := range adminEndpoints() {
-			got := h.do(e.method, h.admin+strings.Replace(e.path, "{name}", "alice", 1), "", options...)
+		for _, e := range [][2]string{
+			{http.MethodPost, "/admin/revocations"},
+			{http.MethodGet, "/admin/revocations"},
+			{http.MethodGet, "/admin/revocations/1"},
+			{http.MethodPost, "/admin/users/alice/logout"},
+			{http.MethodGet, "/admin/status"},
+		} {
+			got := h.do(e[0], h.admin+e[1], "", options...)
 			if got.status != http.StatusUnauthorized || got.header.Get("WWW-Authenticate") == "" {
-				t.Errorf("%s: %s %s: got %d %s", name, e.method, e.path, got.status, got.text)
+				t.Errorf("%s: %s %s: got %d %s", name, e[0], e[1], got.status, got.text)
 			}
 		}
 	}
@@ -158,7 +166,7 @@ func TestOnlyTheAdminTokenOperates(t *testing.T) {
 
 func TestWithoutAnAdminTokenThereIsNoAdminAPI(t *testing.T) {
 	h := onMiniredis(t, func(c *Config) { c.Admin.Token = config.NewSecret("") })
-	if handlers := h.server.AdminHandlers(); len(handlers) != 0 {
+	if handlers := h.issuer.Admin.Handlers(); len(handlers) != 0 {
 		t.Errorf("got %d handlers", len(handlers))
 	}
 }
@@ -359,4 +367,107 @@ func TestARevocationSaysHowManySessionsWereKnown(t *testing.T) {
 			}
 		}
 	})
+}
+
+// decode reads an answer into dst, strictly: every member is one that dst declares.
+func decode(t *testing.T, a answer, dst any) {
+	t.Helper()
+	wantStatus(t, a, http.StatusOK, "")
+	d := json.NewDecoder(strings.NewReader(a.text))
+	d.DisallowUnknownFields()
+	if err := d.Decode(dst); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (h *house) preview(members ...string) (p adminapi.Preview) {
+	h.t.Helper()
+	decode(h.t, h.operate(http.MethodPost, "/admin/revocations?dry_run=true", body(members...)), &p)
+	if !p.DryRun || p.Effect == "" || p.Sessions == nil {
+		h.t.Errorf("got %+v", p)
+	}
+	return p
+}
+
+func TestADryRunTellsWhatWouldEndAndEndsNothing(t *testing.T) {
+	eachRedis(t, func(t *testing.T, h *house) {
+		first, second := h.login("alice"), h.login("alice")
+		h.login("bob")
+		sid := h.claims(first.str("access_token")).SessionID
+
+		p := h.preview("kind", "sid", "value", sid)
+		if !p.SessionsKnown || p.SessionsTotal != 1 || p.Sessions[0].ID != sid ||
+			p.Sessions[0].Subject != "alice" ||
+			p.Sessions[0].State != "active" ||
+			*p.Revoked {
+			t.Errorf("a session: %+v", p)
+		}
+		if p = h.preview("kind", "sub", "value",
+			"Alice"); !p.SessionsKnown || p.SessionsTotal != 2 || len(p.Sessions) != 2 ||
+			p.Value != "alice" {
+			t.Errorf("a user: %+v", p)
+		}
+		if p = h.preview("kind", "sub", "value", "nobody"); !p.SessionsKnown || p.SessionsTotal != 0 {
+			t.Errorf("a user without sessions: %+v", p)
+		}
+		if p = h.preview("kind", "jti", "value", "x"); !p.SessionsKnown || p.SessionsTotal != 0 ||
+			*p.Revoked {
+			t.Errorf("a token: %+v", p)
+		}
+		for _, members := range [][]string{{"kind", "client", "value", "x"}, {"kind", "tenant", "value", "x"}, {"kind", "iss", "issuer", "https://other.example"}, {"kind", "sub", "value", "x", "issuer", "https://other.example"}} {
+			if p = h.preview(members...); p.SessionsKnown || p.SessionsTotal != 0 || p.Revoked != nil {
+				t.Errorf("%v: %+v", members, p)
+			}
+		}
+
+		if entries := h.log.Entries(); len(entries) != 0 {
+			t.Fatalf("a dry run has revoked %+v", entries)
+		}
+		wantStatus(t, h.refresh(second.str("refresh_token")), http.StatusOK, "")
+		wantStatus(
+			t,
+			h.operate(http.MethodPost, "/admin/revocations?dry_run=false",
+				body("kind", "sid", "value", sid)),
+			http.StatusOK,
+			"",
+		)
+		if p = h.preview("kind", "sid", "value", sid); !*p.Revoked || p.Sessions[0].State != "ended" {
+			t.Errorf("a session that has ended: %+v", p)
+		}
+		if p = h.preview("kind", "sub", "value", "alice"); p.SessionsTotal != 1 {
+			t.Errorf("a user after one session has ended: %+v", p)
+		}
+	})
+}
+
+func TestADryRunRefusesWhatWouldBeRefused(t *testing.T) {
+	h := onMiniredis(t, nil)
+	for name, members := range map[string][]string{
+		"no session":         {"kind", "sid", "value", "x"},
+		"a cutoff of a user": {"kind", "sub", "value", "alice", "issued_before", "2026-01-31T12:00:00Z"},
+		"no user":            {"kind", "sub", "value", "a\u2028b"},
+		"no kind":            {"value", "x"},
+	} {
+		got := h.operate(http.MethodPost, "/admin/revocations?dry_run=true", body(members...))
+		if got.status != http.StatusBadRequest {
+			t.Errorf("%s: got %d %s", name, got.status, got.text)
+		}
+	}
+	for _, text := range []string{"1", "yes", "TRUE"} { // who meant a dry run must not get a real one
+		got := h.operate(http.MethodPost, "/admin/revocations?dry_run="+url.QueryEscape(text),
+			body("kind", "jti", "value", "x"))
+		wantStatus(t, got, http.StatusBadRequest, "invalid_request")
+	}
+	if len(h.log.Entries()) != 0 {
+		t.Error("something was revoked")
+	}
+}
+
+func TestAUserIsRevokedUnderTheOneSpellingOfTheName(t *testing.T) {
+	h := onMiniredis(t, nil)
+	a := h.login("alice")
+	wantStatus(t,
+		h.operate(http.MethodPost, "/admin/revocations", body("kind", "sub", "value", "ALICE")),
+		http.StatusOK, "")
+	wantStatus(t, h.refresh(a.str("refresh_token")), http.StatusUnauthorized, "invalid_grant")
 }

@@ -97,6 +97,8 @@ func TestOnlyJSONIsTaken(t *testing.T) {
 }
 
 // TestALargeBodyIsRefusedBeforeItIsRead says how much is coming and never sends it.
+const maxBody = 64 << 10 // the most bytes that a body may have
+
 func TestALargeBodyIsRefusedBeforeItIsRead(t *testing.T) {
 	h := onMiniredis(t, nil)
 	for _, path := range []string{"/login", "/refresh", "/logout"} {

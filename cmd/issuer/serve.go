@@ -74,7 +74,7 @@ func serve(ctx context.Context, cfg issuer.Config, stdout, stderr io.Writer) (er
 		Admin:        cfg.Admin.Config,
 		Logger:       logger,
 		Registry:     registry,
-		Handlers:     h.server.AdminHandlers(),
+		Handlers:     h.issuer.Admin.Handlers(),
 		DrainDelay:   cfg.HTTP.DrainDelay,
 		DrainTimeout: cfg.HTTP.DrainTimeout,
 		Reload: func(ctx context.Context) error {
@@ -111,7 +111,7 @@ type house struct {
 	users    *credential.Store
 	log      *redislog.Issuer
 	sessions *session.Store
-	server   *issuer.Server
+	issuer   *issuer.Issuer
 }
 
 func build(cfg issuer.Config, events *audit.Log, logger *slog.Logger,
@@ -128,7 +128,7 @@ func build(cfg issuer.Config, events *audit.Log, logger *slog.Logger,
 	}
 	if h.users, err = credential.Open(cfg.Users, credential.Options{
 		Now: clock.Steady, Logger: logger, Registry: registry, Limits: cfg.Limits,
-		OnChange: func(names []string) { h.server.UsersChanged(names) }, // not before the parts run
+		OnChange: func(names []string) { h.issuer.Users.Noticed(names) }, // not before the parts run
 	}); err != nil {
 		return nil, err
 	}
@@ -170,7 +170,7 @@ func (h *house) buildOnRedis(cfg issuer.Config, events *audit.Log, logger *slog.
 		return err
 	}
 	door := &opening{ready: h.log.Ready}
-	h.server, err = issuer.New(issuer.Options{
+	h.issuer, err = issuer.New(issuer.Options{
 		Config:    cfg,
 		Keys:      h.keys,
 		Users:     h.users,
@@ -193,11 +193,11 @@ func (h *house) parts(l net.Listener) []daemon.Part {
 		{Name: "files", Run: h.files.Run},
 		{Name: "keys", Run: h.keys.Run},
 		{Name: "users", Run: h.users.Run},
-		{Name: "changed_users", Run: h.server.EndChanged},
+		{Name: "changed_users", Run: h.issuer.Users.Run},
 		{Name: "log", Run: h.log.Run, Ready: h.log.Ready},
 		{
-			Name: "http", Run: func(ctx context.Context) error { return h.server.Serve(ctx, l) },
-			Drain: h.server.Drain,
+			Name: "http", Run: func(ctx context.Context) error { return h.issuer.Public.Serve(ctx, l) },
+			Drain: h.issuer.Public.Drain,
 		},
 	}
 }

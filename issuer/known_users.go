@@ -4,16 +4,10 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"maps"
 	"time"
 
 	"github.com/sallyport/sallyport/internal/credential"
 )
-
-// Directory gives all users there are, by name, the disabled ones too; *credential.Store is one.
-type Directory interface {
-	All() map[string]credential.User
-}
 
 // knownUser is what is remembered of a user in Redis: enough to tell whether something was lost
 // since.
@@ -33,7 +27,7 @@ func writeKnown(u credential.User) (string, error) {
 	return string(text), nil
 }
 
-// readKnown gives what a user was. What can't be read was something else: the user's sessions are
+// readKnown returns what a user was. What can't be read was something else: the user's sessions are
 // held against what is.
 func readKnown(text string) credential.User {
 	var was knownUser
@@ -57,21 +51,23 @@ const mayBeBack = 2 * time.Second
 // compare notes who has lost something since it was known what they were, and remembers who has got
 // something. Of whoever is not known nothing is known to have been lost: at the first start ever
 // that is everybody.
-func (s *Server) compare(ctx context.Context) error {
-	if s.directory == nil {
+func (c *ChangedUsers) compare(ctx context.Context) error {
+	if c.directory == nil {
 		return nil
 	}
-	if s.wereUsers == nil {
-		users, err := s.sessions.KnownUsers(ctx)
+	if c.known == nil {
+		users, err := c.sessions.KnownUsers(ctx)
 		if err != nil {
 			return err
 		}
-		if err := s.awaitMissing(ctx, users); err != nil {
+		if err := c.awaitMissing(ctx, users); err != nil {
 			return err
 		}
-		s.wereUsers = users
+		c.known = users
 	}
-	all := s.directory.All()
+	all := c.directory.All()
+	// Who has lost something is not remembered here but once it has ended (see endPart): otherwise
+	// an issuer that stops in between would leave nobody to know of it.
 	var lost []string
 	changed := map[string]string{}
 	for name, is := range all {
@@ -79,7 +75,7 @@ func (s *Server) compare(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		switch was, there := s.wereUsers[name]; {
+		switch was, there := c.known[name]; {
 		case was == now:
 		case there && credential.Outdates(readKnown(was), is):
 			lost = append(lost, name)
@@ -87,19 +83,19 @@ func (s *Server) compare(ctx context.Context) error {
 			changed[name] = now
 		}
 	}
-	for name := range s.wereUsers {
+	for name := range c.known {
 		if _, there := all[name]; !there {
 			lost = append(lost, name)
 		}
 	}
-	s.changes.add(lost...)
-	return s.remember(ctx, changed)
+	c.pending.add(lost...)
+	return c.remember(ctx, changed)
 }
 
 // awaitMissing waits a moment if users are known who are not there: a file that is being written is
 // empty first.
-func (s *Server) awaitMissing(ctx context.Context, users map[string]string) error {
-	all := s.directory.All()
+func (c *ChangedUsers) awaitMissing(ctx context.Context, users map[string]string) error {
+	all := c.directory.All()
 	for name := range users {
 		if _, there := all[name]; there {
 			continue
@@ -115,27 +111,27 @@ func (s *Server) awaitMissing(ctx context.Context, users map[string]string) erro
 }
 
 // remember keeps what users are, "" for those who are gone, in parts.
-func (s *Server) remember(ctx context.Context, changed map[string]string) error {
+func (c *ChangedUsers) remember(ctx context.Context, changed map[string]string) error {
 	const most = 1000
 	part := make(map[string]string, min(most, len(changed)))
 	store := func() error {
 		if len(part) == 0 {
 			return nil
 		}
-		if err := s.sessions.SetKnownUsers(ctx, part); err != nil {
+		if err := c.sessions.SetKnownUsers(ctx, part); err != nil {
 			return err
 		}
 		for name, is := range part {
 			if is == "" {
-				delete(s.wereUsers, name)
+				delete(c.known, name)
 			} else {
-				s.wereUsers[name] = is
+				c.known[name] = is
 			}
 		}
 		clear(part)
 		return nil
 	}
-	for name, is := range maps.All(changed) {
+	for name, is := range changed {
 		if part[name] = is; len(part) == most {
 			if err := store(); err != nil {
 				return err

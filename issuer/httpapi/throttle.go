@@ -1,4 +1,4 @@
-package issuer
+package httpapi
 
 import (
 	"encoding/binary"
@@ -15,11 +15,11 @@ const (
 	throttleColumns = 1 << 15
 )
 
-// throttle lets each address through at a rate, in fixed memory however many addresses there are.
+// Throttle lets each address through at a rate, in fixed memory however many addresses there are.
 // It is a generic cell rate algorithm over a sketch: an address has one cell in each row, and the
 // emptier one counts. An address is refused only when others fill both of its cells, and no flood
 // of addresses makes it forget one.
-type throttle struct {
+type Throttle struct {
 	every time.Duration
 	slack time.Duration
 	seeds [throttleRows]maphash.Seed
@@ -28,17 +28,18 @@ type throttle struct {
 	start time.Time
 }
 
-func newThrottle(rate credential.Rate, start time.Time) *throttle {
-	t := &throttle{every: rate.Every, slack: time.Duration(rate.Burst-1) * rate.Every, start: start}
+// NewThrottle makes a Throttle whose times are counted from start.
+func NewThrottle(rate credential.Rate, start time.Time) *Throttle {
+	t := &Throttle{every: rate.Every, slack: time.Duration(rate.Burst-1) * rate.Every, start: start}
 	for i := range t.seeds {
 		t.seeds[i] = maphash.MakeSeed()
 	}
 	return t
 }
 
-// take counts one request. It gives how long to wait when the address has made too many; a refused
-// request is not counted.
-func (t *throttle) take(a netip.Addr, now time.Time) (wait time.Duration) {
+// Take counts one request. It returns how long to wait when the address has made too many; a
+// refused request is not counted.
+func (t *Throttle) Take(a netip.Addr, now time.Time) (wait time.Duration) {
 	key := throttleKey(a)
 	since := int64(now.Sub(t.start))
 	var cells [throttleRows]*atomic.Int64
@@ -56,7 +57,7 @@ func (t *throttle) take(a netip.Addr, now time.Time) (wait time.Duration) {
 	return 0
 }
 
-func (t *throttle) count(c *atomic.Int64, since int64) {
+func (t *Throttle) count(c *atomic.Int64, since int64) {
 	for {
 		old := c.Load()
 		if c.CompareAndSwap(old, max(old, since)+int64(t.every)) {
