@@ -24,6 +24,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"github.com/sallyport/sallyport/internal/eventually"
 	"github.com/sallyport/sallyport/internal/mesh"
 	"github.com/sallyport/sallyport/internal/meshtest"
 )
@@ -107,7 +108,7 @@ func (p *process) wait() error {
 // serving waits for the end of the tour.
 func (p *process) serving() {
 	p.t.Helper()
-	p.eventually("the demo serves", func() bool {
+	eventually.Within(p.t, aMinute, "the demo serves", func() bool {
 		select {
 		case <-p.ended:
 			p.t.Fatalf("the demo ended: %v", p.err)
@@ -117,16 +118,10 @@ func (p *process) serving() {
 	})
 }
 
-func (p *process) eventually(what string, condition func() bool) {
-	p.t.Helper()
-	for deadline := time.Now().Add(60 * time.Second); !condition(); time.Sleep(10 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			p.t.Fatalf("not within 60s: %s", what)
-		}
-	}
-}
+// aMinute is what a whole stack may take to start or to stop, on a machine that does much else.
+const aMinute = time.Minute
 
-// children gives the demo's child processes by the names of their programs.
+// children returns the demo's child processes by the names of their programs.
 func (p *process) children() map[int]string {
 	p.t.Helper()
 	children := map[int]string{}
@@ -161,7 +156,7 @@ func (p *process) children() map[int]string {
 func (p *process) gone(pids map[int]string) {
 	p.t.Helper()
 	for pid, name := range pids {
-		p.eventually(fmt.Sprintf("%s, process %d, is gone", name, pid), func() bool {
+		eventually.Within(p.t, aMinute, fmt.Sprintf("%s, process %d, is gone", name, pid), func() bool {
 			content, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "stat"))
 			_, state, _ := strings.Cut(string(content), ") ")
 			return err != nil || strings.HasPrefix(state, "Z")
@@ -269,7 +264,7 @@ func startRedis(t *testing.T) (address string) {
 		_ = cmd.Process.Kill()
 		_ = cmd.Wait() // it was killed
 	})
-	(&process{t: t}).eventually("redis-server answers", func() bool {
+	eventually.Within(t, aMinute, "redis-server answers", func() bool {
 		conn, err := net.Dial("tcp4", address)
 		if err != nil {
 			return false
@@ -285,7 +280,7 @@ func startRedis(t *testing.T) (address string) {
 func TestEndpointsSayWhereEverythingIs(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "made", "by", "the", "demo")
 	p := startDemo(t, "--gates", "2", "--dir", dir)
-	p.eventually("endpoints.json",
+	eventually.Within(p.t, aMinute, "endpoints.json",
 		func() bool { _, err := os.Stat(filepath.Join(dir, "endpoints.json")); return err == nil })
 	e := p.endpoints()
 

@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/sallyport/sallyport/internal/adminapi"
 	"github.com/sallyport/sallyport/internal/keyring"
 )
 
@@ -52,7 +53,7 @@ func (k *keyRevocation) run(ctx context.Context, out io.Writer, kid string) erro
 	if err != nil {
 		return err
 	}
-	if err := api.call(ctx, http.MethodGet, "/admin/status", nil, nil); err != nil {
+	if err := api.call(ctx, http.MethodGet, adminapi.StatusPath, nil, nil); err != nil {
 		return fmt.Errorf("nothing was changed: %w", err)
 	}
 	if !k.removed {
@@ -77,7 +78,7 @@ func (k *keyRevocation) run(ctx context.Context, out io.Writer, kid string) erro
 	return k.revoke(ctx, out, api, kid)
 }
 
-// inRing says whether the ring has the key, as far as can be told.
+// inRing reports whether the ring has the key, as far as can be told.
 func (k *keyRevocation) inRing(ctx context.Context, kid string) bool {
 	keys, err := k.ring.folder().List(ctx)
 	return err != nil || slices.ContainsFunc(keys, func(key keyring.Key) bool { return key.ID == kid })
@@ -85,21 +86,19 @@ func (k *keyRevocation) inRing(ctx context.Context, kid string) bool {
 
 // revoke has the key written into the log; the issuer answers only once that is stored. A failed
 // attempt is repeated: a second entry of one key does no harm.
-func (k *keyRevocation) revoke(ctx context.Context, out io.Writer, api *adminAPI,
+func (k *keyRevocation) revoke(ctx context.Context, out io.Writer, api *adminClient,
 	kid string) error {
-	path := waiting("/admin/revocations", k.wait)
-	var got revocationAnswer
+	wanted := adminapi.Revocation{Kind: "kid", Value: kid, Reason: k.order.reason, Actor: k.order.by()}
+	var got adminapi.Revoked
 	err := errors.New("not tried")
 	for attempt := 0; attempt < 3 && err != nil && ctx.Err() == nil; attempt++ {
-		got = revocationAnswer{}
-		err = api.call(ctx, http.MethodPost, path,
-			k.order.write(map[string]string{"kind": "kid", "value": kid}), &got)
+		got = adminapi.Revoked{}
+		err = api.call(ctx, http.MethodPost, waiting(adminapi.RevocationsPath, k.wait), wanted, &got)
 	}
 	if err != nil {
-		return fmt.Errorf(
-			"key %s is out of the ring, but its revocation is not acknowledged, and gates may still accept what it signed; run the same command with --removed: %w",
-			kid, err)
+		return fmt.Errorf("key %s is out of the ring, but its revocation is not acknowledged, and "+
+			"gates may still accept what it signed; run the same command with --removed: %w", kid, err)
 	}
-	_, err = fmt.Fprintf(out, "revoked everything that it signed: %s\n", got)
+	_, err = fmt.Fprintf(out, "revoked everything that it signed: %s\n", acknowledged(got))
 	return err
 }

@@ -14,8 +14,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
+	"github.com/sallyport/sallyport/internal/adminapi"
 	"github.com/sallyport/sallyport/internal/meshtest"
 )
 
@@ -72,40 +72,20 @@ func (o *operator) run(want int, args ...string) string {
 	return out
 }
 
-// The parts of what the commands print as JSON that these tests look at.
-type (
-	logEntry struct {
-		Seq          uint64     `json:"seq"`
-		Kind         string     `json:"kind"`
-		Issuer       string     `json:"issuer"`
-		Reason       string     `json:"reason"`
-		Actor        string     `json:"actor"`
-		IssuedBefore *time.Time `json:"issued_before"`
-		AppliedBy    []string   `json:"applied_by"`
-		NotYetBy     []string   `json:"not_yet_by"`
-	}
-	stateOf struct {
-		Name      string   `json:"name"`
-		State     string   `json:"state"`
-		Version   string   `json:"version"`
-		Ready     bool     `json:"ready"`
-		Lag       *uint64  `json:"lag"`
-		Staleness *float64 `json:"staleness_seconds"`
-		KeySetAge *float64 `json:"key_set_age_seconds"`
-	}
-	statusOfAll struct {
-		Well    bool      `json:"well"`
-		Head    *struct{} `json:"head"`
-		Gates   []stateOf `json:"gates"`
-		Issuers []stateOf `json:"issuers"`
-	}
-)
+// logEntry is an entry as "show" prints it.
+type logEntry struct {
+	adminapi.Entry
+	AppliedBy []string `json:"applied_by"`
+	NotYetBy  []string `json:"not_yet_by"`
+}
 
-// json runs a command that succeeds and reads what it prints.
+// json runs a command that succeeds and reads what it prints, strictly.
 func (o *operator) json(dst any, args ...string) {
 	o.t.Helper()
 	out := o.run(0, append(args, "--json")...)
-	if err := json.Unmarshal([]byte(out), dst); err != nil {
+	d := json.NewDecoder(strings.NewReader(out))
+	d.DisallowUnknownFields()
+	if err := d.Decode(dst); err != nil {
 		o.t.Fatalf("sallyport %s: %v in %s", strings.Join(args, " "), err, out)
 	}
 }
@@ -251,11 +231,7 @@ func TestADryRunShowsTheSessionsAndLeavesThemAlone(t *testing.T) {
 	if !strings.Contains(out, "2 sessions") {
 		t.Errorf("got\n%s", out)
 	}
-	var p struct {
-		DryRun        bool `json:"dry_run"`
-		SessionsTotal int  `json:"sessions_total"`
-		Sessions      []struct{ Subject, State string }
-	}
+	var p adminapi.Preview
 	o.json(&p, "revoke", "--sid", o.claim(one.AccessToken, "sid"), "--dry-run")
 	if !p.DryRun || p.SessionsTotal != 1 || p.Sessions[0].Subject != "alice" ||
 		p.Sessions[0].State != "active" {
@@ -307,7 +283,7 @@ func (o *operator) gate(flags ...string) {
 // revocation passes it by.
 func TestStatusFailsWhileAGateIsBehind(t *testing.T) {
 	o := operate(t, meshtest.Options{Gates: 2, Issuers: 2})
-	var got statusOfAll
+	var got adminapi.Status
 	o.json(&got, "status")
 	if !got.Well || got.Head == nil || len(got.Gates) != 2 || len(got.Issuers) != 2 {
 		t.Fatalf("got %+v", got)

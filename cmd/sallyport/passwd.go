@@ -43,7 +43,7 @@ user's sessions of before, and their access tokens, within about a second; with 
 			if file == "" && len(roles) > 0 {
 				return errors.New("--role belongs to a user: it needs --file and a name")
 			}
-			var api *adminAPI
+			var api *adminClient
 			if now && file == "" || wait < 0 {
 				return errors.New(
 					"--now belongs to a user: it needs --file and a name, and --wait as a time of 0 or more")

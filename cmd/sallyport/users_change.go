@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -15,6 +14,8 @@ import (
 	"github.com/goccy/go-yaml"
 	"github.com/goccy/go-yaml/ast"
 	"github.com/spf13/cobra"
+
+	"github.com/sallyport/sallyport/internal/adminapi"
 )
 
 // usersChange is what the flags of `sallyport users` say.
@@ -112,7 +113,7 @@ func (c *usersChange) run(ctx context.Context, out io.Writer, name string,
 	if c.file == "" || c.wait < 0 {
 		return errors.New("expected --file, and --wait as a time of 0 or more")
 	}
-	var api *adminAPI
+	var api *adminClient
 	if c.now { // a token that is not there must not be found out after the change
 		var err error
 		if api, err = c.admin.open(); err != nil {
@@ -135,25 +136,20 @@ func (c *usersChange) run(ctx context.Context, out io.Writer, name string,
 }
 
 // endNow logs a user out everywhere by an issuer's admin API.
-func endNow(ctx context.Context, out io.Writer, api *adminAPI, name string, wait time.Duration,
+func endNow(ctx context.Context, out io.Writer, api *adminClient, name string, wait time.Duration,
 	o *order) error {
-	var got revocationAnswer
-	path := waiting("/admin/users/"+url.PathEscape(name)+"/logout", wait)
-	if err := api.call(ctx, http.MethodPost, path, o.write(map[string]string{}), &got); err != nil {
-		return fmt.Errorf(
-			"the file is changed, but the end of the user's sessions is not acknowledged, so give the same command again: %w",
-			err)
+	var got adminapi.Revoked
+	err := api.call(ctx, http.MethodPost, waiting(adminapi.LogoutOf(name), wait),
+		adminapi.Order{Reason: o.reason, Actor: o.by()}, &got)
+	if err != nil {
+		return fmt.Errorf("the file is changed, but the end of the user's sessions is not "+
+			"acknowledged, so give the same command again: %w", err)
 	}
-	if _, err := fmt.Fprintf(out, "ended the sessions of %s: %s\n", printable(name), got); err != nil {
+	_, err = fmt.Fprintf(out, "ended the sessions of %s: %s\n", printable(name), acknowledged(got))
+	if err != nil {
 		return err
 	}
-	if len(got.Behind) > 0 {
-		return exitError{
-			errors.New("stored, but not applied by every live gate yet"),
-			statusNotEverywhere,
-		}
-	}
-	return nil
+	return everywhere(got)
 }
 
 // userFields is one field of a user's entry, by its key.

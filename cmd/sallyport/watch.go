@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+
+	"github.com/sallyport/sallyport/internal/adminapi"
 )
 
 // watch follows the log.
@@ -87,7 +89,7 @@ func (w *watch) run(ctx context.Context) error {
 }
 
 // begin finds out where the log is now. Whoever cannot be asked at all is no one to watch.
-func (w *watch) begin(ctx context.Context, api *adminAPI) error {
+func (w *watch) begin(ctx context.Context, api *adminClient) error {
 	page, err := api.page(ctx, nil, 0, 1)
 	if err != nil {
 		return err
@@ -101,9 +103,9 @@ func (w *watch) begin(ctx context.Context, api *adminAPI) error {
 	return nil
 }
 
-// step prints what is new, and says whether there may be more at once.
-func (w *watch) step(ctx context.Context, api *adminAPI, filter url.Values) (more bool, err error) {
-	page, err := api.page(ctx, filter, w.after, maxPage)
+// step prints what is new, and reports whether there may be more at once.
+func (w *watch) step(ctx context.Context, api *adminClient, filter url.Values) (more bool, err error) {
+	page, err := api.page(ctx, filter, w.after, adminapi.MaxEntries)
 	if err != nil {
 		return false, err
 	}
@@ -118,7 +120,7 @@ func (w *watch) step(ctx context.Context, api *adminAPI, filter url.Values) (mor
 		return true, nil
 	}
 	for _, e := range page.Entries {
-		if err := w.print(&e); err != nil {
+		if err := w.print(e); err != nil {
 			return false, err
 		}
 	}
@@ -126,12 +128,12 @@ func (w *watch) step(ctx context.Context, api *adminAPI, filter url.Values) (mor
 	return page.Next > 0, nil
 }
 
-func (w *watch) print(e *logEntry) error {
+func (w *watch) print(e adminapi.Entry) error {
 	if w.json {
 		return json.NewEncoder(w.out).Encode(e)
 	}
 	line := tabwriter.NewWriter(w.out, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(line, e.row())
+	fmt.Fprintln(line, row(e))
 	return line.Flush()
 }
 
