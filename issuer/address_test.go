@@ -78,7 +78,10 @@ func TestAnAddressIsReadHoweverALoadBalancerWritesIt(t *testing.T) {
 func TestWhatIsNoAddressNeverMakesClientsOne(t *testing.T) {
 	h := onMiniredis(t, trusting(t, "127.0.0.0/8"))
 	at := map[netip.Addr]string{}
-	for _, text := range []string{"unknown", "_hidden", "a", "host.example", "1.2.3.4.5", "198.51.100.7:99999x", "[198.51.100.8]", "[2001:db8::1", `"`, strings.Repeat("1", 20000)} {
+	for _, text := range []string{
+		"unknown", "_hidden", "a", "host.example", "1.2.3.4.5", "198.51.100.7:99999x", "[198.51.100.8]",
+		"[2001:db8::1", `"`, strings.Repeat("1", 20000),
+	} {
 		got := h.seenFrom("203.0.113.9, " + text)
 		if first, twice := at[got]; twice {
 			t.Errorf("%.20q and %.20q are one client", first, text)
@@ -158,7 +161,8 @@ func TestAnUntrustedProxyIsWarnedOfOnce(t *testing.T) {
 
 func TestABareAddressIsATrustedProxy(t *testing.T) {
 	for text, want := range map[string]string{
-		"10.0.0.7": "10.0.0.7/32", `"fd00::7"`: "fd00::7/128", "10.0.0.0/8": "10.0.0.0/8", "10.0.0.7/24": "10.0.0.0/24",
+		"10.0.0.7": "10.0.0.7/32", `"fd00::7"`: "fd00::7/128", "10.0.0.0/8": "10.0.0.0/8",
+		"10.0.0.7/24":       "10.0.0.0/24",
 		`"::ffff:10.0.0.7"`: "10.0.0.7/32", `"::ffff:10.0.0.0/104"`: "10.0.0.0/8",
 	} {
 		cfg, err := load(t, goodConfig+"http: {trusted_proxies: ["+text+"]}\n")
@@ -168,9 +172,11 @@ func TestABareAddressIsATrustedProxy(t *testing.T) {
 		}
 	}
 	for text, want := range map[string]string{
-		"envoy":       `expected an address such as "10.0.0.7" or a network such as "10.0.0.0/24", got "envoy"`,
+		"envoy": `expected an address such as "10.0.0.7" or a network such as "10.0.0.0/24", ` +
+			`got "envoy"`,
 		"10.0.0.7/33": "expected an address", `"fe80::1%eth0"`: "expected an address",
-		`"::ffff:0.0.0.0/96"`: "which is everyone", `"::ffff:0:0/90"`: "expected an address", "0.0.0.0/0": "which is everyone",
+		`"::ffff:0.0.0.0/96"`: "which is everyone", `"::ffff:0:0/90"`: "expected an address",
+		"0.0.0.0/0": "which is everyone",
 	} {
 		if _, err := load(t, goodConfig+"http: {trusted_proxies: ["+text+"]}\n"); err == nil ||
 			!strings.Contains(err.Error(), want) {

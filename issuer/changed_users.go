@@ -15,8 +15,8 @@ import (
 )
 
 // ChangedUsers ends the sessions of users who have lost something: a password, a role, a scope,
-// their tenant, the account. Every issuer does so by itself: whoever comes second finds nothing left
-// to end.
+// their tenant, the account. Every issuer does so by itself: whoever comes second finds nothing
+// left to end.
 type ChangedUsers struct {
 	shared
 	users     Users
@@ -47,8 +47,8 @@ func (c *ChangedUsers) Noticed(names []string) { c.pending.add(names...) }
 const retryChanges = time.Second
 
 // Run ends what is outdated of users who have changed, until ctx ends, and tries again what could
-// not be stored. What was lost while no issuer ran, or was left undone by one that stopped, is found
-// by comparing the users with what is known of them in Redis.
+// not be stored. What was lost while no issuer ran, or was left undone by one that stopped, is
+// found by comparing the users with what is known of them in Redis.
 func (c *ChangedUsers) Run(ctx context.Context) error {
 	retry, compare := time.NewTicker(retryChanges), time.NewTicker(compareUsers)
 	defer retry.Stop()
@@ -177,6 +177,8 @@ func (c *ChangedUsers) endOne(ctx context.Context, name string, again bool) erro
 		Name: audit.Revoke, Issuer: c.trail.Issuer, ClientID: c.trail.ClientID,
 		Kind: revocation.KindSub.String(), Value: name, Actor: "users",
 	}
+	// Any other error than that there is no such user ends nothing: a directory that is away must
+	// not log everybody out.
 	user, err := c.users.Lookup(ctx, name)
 	var done session.Everywhere
 	switch {
@@ -215,7 +217,9 @@ type pending struct {
 	some  chan struct{}   // takes one: there are some
 }
 
-func newPending() *pending { return &pending{names: map[string]bool{}, some: make(chan struct{}, 1)} }
+func newPending() *pending {
+	return &pending{names: map[string]bool{}, some: make(chan struct{}, 1)}
+}
 
 func (p *pending) add(names ...string) {
 	p.mu.Lock()

@@ -46,8 +46,11 @@ func TestWhoLosesSomethingLosesTheSessionsOfBefore(t *testing.T) {
 		barred bool
 	}{
 		"another password": {func(u *credential.User) { u.Credential = "new" }, "user_changed", false},
-		"a role less":      {func(u *credential.User) { u.Roles, u.Rights = []string{"dev"}, "fewer" }, "user_changed", false},
-		"disabled":         {func(u *credential.User) { u.Disabled = true }, "user_disabled", true},
+		"a role less": {
+			func(u *credential.User) { u.Roles, u.Rights = []string{"dev"}, "fewer" }, "user_changed",
+			false,
+		},
+		"disabled": {func(u *credential.User) { u.Disabled = true }, "user_disabled", true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			eachRedis(t, func(t *testing.T, h *house) {
@@ -240,7 +243,9 @@ func TestManyChangedUsersAreDoneAtOnce(t *testing.T) {
 	h.users.onLookup = func(string) {
 		now := inside.Add(1)
 		defer inside.Add(-1)
-		for before := most.Load(); now > before && !most.CompareAndSwap(before, now); before = most.Load() {
+		for before := most.Load(); now > before && !most.CompareAndSwap(
+			before, now,
+		); before = most.Load() {
 		}
 		if now == changesAtOnce {
 			select {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/url"
 	"path"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -21,25 +22,29 @@ import (
 
 // Config is the issuer's file, issuer.yaml.
 type Config struct {
-	Name                 string            `yaml:"name" usage:"this issuer's name among the issuers; empty: host name and address"`
-	Issuer               string            `yaml:"issuer" usage:"the tokens' iss: the issuer's URL, as gates know it"`
-	Audience             []string          `yaml:"audience" usage:"the tokens' aud: the services they are for"`
-	Listen               string            `yaml:"listen" usage:"address to serve on"`
-	ClientID             string            `yaml:"client_id" usage:"the tokens' client_id"`
-	AccessTokenLifetime  time.Duration     `yaml:"access_token_lifetime" usage:"how long an access token is valid"`
-	RefreshTokenLifetime time.Duration     `yaml:"refresh_token_lifetime" usage:"how long a session lasts"`
-	RefreshGrace         time.Duration     `yaml:"refresh_grace" usage:"how long a spent refresh token may be repeated"`
-	MaxSessionsPerUser   int               `yaml:"max_sessions_per_user" usage:"sessions of one user at a time; one more ends the oldest"`
-	KeySetMaxAge         time.Duration     `yaml:"key_set_max_age" usage:"how long readers may keep the key set"`
-	HTTP                 HTTPConfig        `yaml:"http"`
-	Keys                 keyring.Config    `yaml:"keys"`
-	Users                credential.Config `yaml:"users"`
-	Limits               credential.Limits `yaml:"limits"`
-	Redis                redisconn.Config  `yaml:"redis"`
-	Revocation           redislog.Config   `yaml:"revocation"`
-	Admin                admin.Config      `yaml:"admin"`
-	Log                  daemon.LogConfig  `yaml:"log"`
-	Audit                AuditConfig       `yaml:"audit"`
+	Name     string   `yaml:"name" usage:"this issuer's name among the issuers; empty: host name and address"`
+	Issuer   string   `yaml:"issuer" usage:"the tokens' iss: the issuer's URL, as gates know it"`
+	Audience []string `yaml:"audience" usage:"the tokens' aud: the services they are for"`
+
+	Listen   string `yaml:"listen" usage:"address to serve on"`
+	ClientID string `yaml:"client_id" usage:"the tokens' client_id"`
+
+	AccessTokenLifetime  time.Duration `yaml:"access_token_lifetime" usage:"how long an access token is valid"`
+	RefreshTokenLifetime time.Duration `yaml:"refresh_token_lifetime" usage:"how long a session lasts"`
+	RefreshGrace         time.Duration `yaml:"refresh_grace" usage:"how long a spent refresh token may be repeated"`
+
+	MaxSessionsPerUser int           `yaml:"max_sessions_per_user" usage:"sessions of one user at a time; one more ends the oldest"`
+	KeySetMaxAge       time.Duration `yaml:"key_set_max_age" usage:"how long readers may keep the key set"`
+
+	HTTP       HTTPConfig        `yaml:"http"`
+	Keys       keyring.Config    `yaml:"keys"`
+	Users      credential.Config `yaml:"users"`
+	Limits     credential.Limits `yaml:"limits"`
+	Redis      redisconn.Config  `yaml:"redis"`
+	Revocation redislog.Config   `yaml:"revocation"`
+	Admin      admin.Config      `yaml:"admin"`
+	Log        daemon.LogConfig  `yaml:"log"`
+	Audit      AuditConfig       `yaml:"audit"`
 }
 
 // HTTPConfig bounds what strangers can make the issuer do.
@@ -60,7 +65,7 @@ type HTTPConfig struct {
 	DrainTimeout   time.Duration   `yaml:"drain_timeout" usage:"longest time to finish what is under way at the end"`
 }
 
-// AuditConfig says where security events go.
+// AuditConfig is where security events go, and how many of them.
 type AuditConfig struct {
 	File config.Path `yaml:"file" usage:"file that security events are appended to; empty: standard output"`
 	// Failures are what strangers can make happen as often as they like.
@@ -143,16 +148,20 @@ func checkIssuer(s string) error {
 	case strings.ContainsAny(s, "?#") || strings.HasSuffix(s, "/"):
 		return config.At("issuer",
 			"issuer: expected a URL without query, fragment and slash at the end, got %q", s)
-	case u.Path != "" && (path.Clean(u.Path) != u.Path || strings.Trim(strings.ToLower(u.EscapedPath()), "abcdefghijklmnopqrstuvwxyz0123456789-._~/") != ""):
+	case u.Path != "" && (path.Clean(u.Path) != u.Path || !plainPath.MatchString(u.EscapedPath())):
 		return config.At("issuer", "issuer: expected a path of letters, digits, -, . _ and ~, got %q", s)
 	}
 	return nil
 }
 
+// plainPath is what a router, a proxy and a gate read alike.
+var plainPath = regexp.MustCompile(`^[A-Za-z0-9._~/-]*$`)
+
 func checkAudience(a []string) error {
 	if len(a) == 0 || slices.Contains(a, "") {
 		return config.At("audience",
-			"issuer: expected the name of the service the tokens are for, got nothing: write audience: my-service")
+			"issuer: expected the name of the service the tokens are for, got nothing: "+
+				"write audience: my-service")
 	}
 	return nil
 }
@@ -164,24 +173,21 @@ func (c Config) checkLifetimes() error {
 			errs = append(errs, config.At(path, "issuer: expected %s to %s, got %s", least, most, d))
 		}
 	}
+	// The log's entries live as long as these, which all issuers of it agree on: a token or session
+	// that lived longer would outlive its revocation.
 	in("access_token_lifetime", c.AccessTokenLifetime, time.Second, c.Revocation.MaxTokenLifetime)
 	in("refresh_token_lifetime", c.RefreshTokenLifetime, time.Second, c.Revocation.MaxSessionLifetime)
 	in("refresh_grace", c.RefreshGrace, 0, 10*time.Minute)
 	in("key_set_max_age", c.KeySetMaxAge, 0, 24*time.Hour)
 	if c.AccessTokenLifetime > c.RefreshTokenLifetime {
-		errs = append(
-			errs,
-			config.At("access_token_lifetime",
-				"issuer: expected at most refresh_token_lifetime (%s), got %s",
-				c.RefreshTokenLifetime, c.AccessTokenLifetime),
-		)
+		errs = append(errs, config.At("access_token_lifetime",
+			"issuer: expected at most refresh_token_lifetime (%s), got %s",
+			c.RefreshTokenLifetime, c.AccessTokenLifetime))
 	}
+	// NumericDates are whole seconds, and expires_in is to be what the token says.
 	if c.AccessTokenLifetime%time.Second != 0 {
-		errs = append(
-			errs,
-			config.At("access_token_lifetime", "issuer: expected whole seconds, got %s",
-				c.AccessTokenLifetime),
-		)
+		errs = append(errs, config.At("access_token_lifetime",
+			"issuer: expected whole seconds, got %s", c.AccessTokenLifetime))
 	}
 	if c.MaxSessionsPerUser < 1 || c.MaxSessionsPerUser > 100000 {
 		errs = append(errs,
@@ -195,43 +201,40 @@ func (c HTTPConfig) Validate() error {
 	var errs []error
 	for i, p := range c.TrustedProxies {
 		if p.Bits() == 0 { // believing everyone is believing no one
-			errs = append(
-				errs,
-				config.At(fmt.Sprintf("trusted_proxies[%d]", i),
-					"issuer: expected the addresses of your proxies, got %s, which is everyone",
-					p),
-			)
+			errs = append(errs, config.At(fmt.Sprintf("trusted_proxies[%d]", i),
+				"issuer: expected the addresses of your proxies, got %s, which is everyone", p))
 		}
 	}
 	if c.Requests.Burst < 1 || c.Requests.Every <= 0 {
-		errs = append(
-			errs,
-			config.At("requests",
-				"issuer: expected a burst of at least 1 and a time above 0, got %d and %s",
-				c.Requests.Burst, c.Requests.Every),
-		)
+		errs = append(errs, config.At("requests",
+			"issuer: expected a burst of at least 1 and a time above 0, got %d and %s",
+			c.Requests.Burst, c.Requests.Every))
 	}
-	for path, n := range map[string]int{"max_concurrent": c.MaxConcurrent, "max_connections": c.MaxConnections} {
+	for path, n := range map[string]int{
+		"max_concurrent": c.MaxConcurrent, "max_connections": c.MaxConnections,
+	} {
 		if n < 1 || n > 1000000 {
 			errs = append(errs, config.At(path, "issuer: expected 1 to 1000000, got %d", n))
 		}
 	}
-	for path, d := range map[string]time.Duration{"read_timeout": c.ReadTimeout, "write_timeout": c.WriteTimeout, "idle_timeout": c.IdleTimeout} {
+	for path, d := range map[string]time.Duration{
+		"read_timeout": c.ReadTimeout, "write_timeout": c.WriteTimeout, "idle_timeout": c.IdleTimeout,
+	} {
 		if d < 100*time.Millisecond || d > time.Hour {
 			errs = append(errs, config.At(path, "issuer: expected 100ms to 1h, got %s", d))
 		}
 	}
-	for path, d := range map[string]time.Duration{"drain_delay": c.DrainDelay, "drain_timeout": c.DrainTimeout} {
+	for path, d := range map[string]time.Duration{
+		"drain_delay": c.DrainDelay, "drain_timeout": c.DrainTimeout,
+	} {
 		if d < 0 || d > time.Hour {
 			errs = append(errs, config.At(path, "issuer: expected 0s to 1h, got %s", d))
 		}
 	}
+	// An answer that comes after the time for writing it would never arrive.
 	if c.MaxWait < 0 || c.MaxWait >= c.WriteTimeout {
-		errs = append(
-			errs,
-			config.At("max_wait", "issuer: expected less than write_timeout (%s), got %s",
-				c.WriteTimeout, c.MaxWait),
-		)
+		errs = append(errs, config.At("max_wait",
+			"issuer: expected less than write_timeout (%s), got %s", c.WriteTimeout, c.MaxWait))
 	}
 	return errors.Join(errs...)
 }

@@ -40,7 +40,8 @@ func (d *documents) metadata(r *httpapi.Request) (httpapi.Reply, error) {
 
 // cacheable is a document that readers may keep, with a tag by which they ask whether it has
 // changed (RFC 9110 section 8.8.3).
-func (d *documents) cacheable(r *httpapi.Request, document []byte, contentType string) httpapi.Reply {
+func (d *documents) cacheable(r *httpapi.Request, document []byte,
+	contentType string) httpapi.Reply {
 	sum := sha256.Sum256(document)
 	tag := `"` + base64.RawURLEncoding.EncodeToString(sum[:12]) + `"`
 	header := http.Header{
@@ -69,9 +70,9 @@ func matches(lines []string, tag string) bool {
 
 const metadataPath = "/.well-known/oauth-authorization-server"
 
-// description is the issuer's description of itself (RFC 8414 section 2). It offers what there is and
-// nothing else: no grant of OAuth, no way for a client to authenticate. The endpoints have names of
-// their own, as the RFC permits.
+// description is the issuer's description of itself (RFC 8414 section 2). It offers what there is
+// and nothing else: no grant of OAuth, no way for a client to authenticate. The endpoints have
+// names of their own, as the RFC permits.
 type description struct {
 	Issuer          string   `json:"issuer"`
 	KeySet          string   `json:"jwks_uri"`

@@ -27,11 +27,11 @@ type everywhere struct {
 	guarded func(func() error) error // makes a panic an error
 
 	mu sync.Mutex
-	// the next turn of users who had one just now; nil: nobody waits for it
+	// users are those who had a turn just now, each with the next one; nil: nobody waits for it
 	users map[string]*everywhereTurn
 }
 
-// everywhereTurn is one time.
+// everywhereTurn is one log out everywhere of one user, and those who share it.
 type everywhereTurn struct {
 	asking []*asking
 	done   chan struct{} // closed when the rest is there
@@ -65,6 +65,7 @@ func (e *everywhere) do(ctx context.Context, user string,
 	}
 	select {
 	case <-turn.done:
+		// Its own credential may have ended while it waited, and the turn may have been taken for others.
 		if me.err != nil {
 			return session.Everywhere{}, me.err
 		}
@@ -80,7 +81,7 @@ func (e *everywhere) join(ctx context.Context, user string, me *asking) (*everyw
 	defer e.mu.Unlock()
 	turn, resting := e.users[user]
 	switch {
-	case !resting:
+	case !resting: // at once; what is begun is finished, although the client goes
 		turn = &everywhereTurn{asking: []*asking{me}, done: make(chan struct{})}
 		e.users[user] = nil
 		go e.run(context.WithoutCancel(ctx), user, turn,
@@ -101,6 +102,7 @@ func (e *everywhere) run(ctx context.Context, user string, turn *everywhereTurn,
 	take func() error) {
 	turn.err = e.guarded(take)
 	close(turn.done)
+	// Who had nothing to end waits longer: that is what costs an entry at every gate for nothing.
 	pause := everywherePause
 	if turn.err == nil && turn.result.Sessions == 0 {
 		pause = everywhereIdle

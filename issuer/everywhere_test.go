@@ -88,7 +88,10 @@ func TestNobodyFillsTheIssuerWithLogOutsEverywhere(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		hold := make(chan struct{})
 		e := newEverywhere(
-			func(context.Context, string) (session.Everywhere, error) { <-hold; return session.Everywhere{}, nil },
+			func(context.Context, string) (session.Everywhere, error) {
+				<-hold
+				return session.Everywhere{}, nil
+			},
 			daemon.Guard)
 		ctx, cancel := context.WithCancel(t.Context())
 		refused, gone := 0, 0
@@ -174,7 +177,11 @@ func TestWhoWaitsForATurnThatEndsTheirCredentialHasNoOther(t *testing.T) {
 func TestAPanicInALogOutEverywhereIsA503AndNothingElse(t *testing.T) {
 	h := onMiniredis(t, nil)
 	good := h.server.everywhere.end
-	h.server.everywhere.end = func(context.Context, string) (session.Everywhere, error) { panic("a " + password) }
+	h.server.everywhere.end = func(context.Context, string) (
+		session.Everywhere, error,
+	) {
+		panic("a " + password)
+	}
 	a := h.login("alice")
 	want503(t, h.post("/logout?everywhere=true", "", bearer(a.str("access_token"))))
 	if logged := h.logged.String(); !strings.Contains(logged, "everywhere_test.go") ||

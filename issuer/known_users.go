@@ -103,7 +103,7 @@ func (c *ChangedUsers) awaitMissing(ctx context.Context, users map[string]string
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
-		case <-time.After(mayBeBack):
+		case <-time.After(mayBeBack): // who is missing still has gone
 			return nil
 		}
 	}
@@ -121,6 +121,7 @@ func (c *ChangedUsers) remember(ctx context.Context, changed map[string]string) 
 		if err := c.sessions.SetKnownUsers(ctx, part); err != nil {
 			return err
 		}
+		// Only now: what is not stored has to be found different once more.
 		for name, is := range part {
 			if is == "" {
 				delete(c.known, name)

@@ -33,6 +33,7 @@ func (s *Server) login(r *httpapi.Request) (httpapi.Reply, error) {
 	user, grant, err := s.signIn(r.Context(), name, password, r.From.Counted)
 	if err != nil {
 		outcome, refused := loginRefusal(err)
+		// After the password was checked, so that the answer's time tells nothing of the name.
 		event.Subject = s.known(r.Context(), name)
 		s.metrics.logins.WithLabelValues(outcome).Inc()
 		s.trail.Record(event, outcome)
@@ -52,8 +53,8 @@ func (s *Server) login(r *httpapi.Request) (httpapi.Reply, error) {
 	return httpapi.Reply{Status: http.StatusOK, Body: tokens}, nil
 }
 
-// known returns the name of a user there is, for the record of a failed login. What is nobody's name
-// is not recorded: it may well be a password, typed into the wrong field.
+// known returns the name of a user there is, for the record of a failed login. What is nobody's
+// name is not recorded: it may well be a password, typed into the wrong field.
 func (s *Server) known(ctx context.Context, name string) string {
 	user, err := s.users.Lookup(ctx, name)
 	if err != nil {
@@ -99,8 +100,8 @@ func (s *Server) signIn(ctx context.Context, name, password string,
 	}
 }
 
-// loginRefusal returns a failed login's name in metrics and events, and the answer; no refusal means
-// 503.
+// loginRefusal returns a failed login's name in metrics and events, and the answer; no refusal
+// means 503.
 func loginRefusal(err error) (outcome string, refused error) {
 	var throttled *credential.ThrottledError
 	switch {

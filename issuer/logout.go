@@ -56,7 +56,6 @@ func (s *Server) logout(r *httpapi.Request) (httpapi.Reply, error) {
 		end = s.endByRefreshToken
 	}
 	receipt, err := end(r.Context(), bearer+refresh, &event) // one of the two is empty
-	// A receipt may come with an error: what is not acknowledged may have been stored all the same.
 	event.Seq = receipt.Seq
 	if err != nil {
 		outcome := "unavailable"
@@ -117,8 +116,8 @@ func (s *Server) endByAccessToken(ctx context.Context, bearer string,
 }
 
 // endAllByAccessToken logs the user of an access token out everywhere. The token must be one that
-// gates would let pass: else one that somebody finds years later would log its user out for ever, and
-// one that is revoked would end what its user has begun since.
+// gates would let pass: else one that somebody finds years later would log its user out for ever,
+// and one that is revoked would end what its user has begun since.
 func (s *Server) endAllByAccessToken(ctx context.Context, bearer string,
 	event *audit.Event) (revocation.Receipt, error) {
 	claims, kid, err := s.tokens.read(bearer)
@@ -183,7 +182,8 @@ func (s *Server) endByRefreshToken(ctx context.Context, refresh string,
 func (s *Server) endAllByRefreshToken(ctx context.Context, refresh string,
 	event *audit.Event) (revocation.Receipt, error) {
 	of, err := s.sessions.Owner(ctx, refresh)
-	event.SessionID, event.Subject, event.Tenant, event.Value = of.ID, of.Subject, of.Tenant, of.Subject
+	event.SessionID, event.Subject, event.Tenant = of.ID, of.Subject, of.Tenant
+	event.Value = of.Subject
 	if err != nil {
 		return revocation.Receipt{}, refusedIsInvalid(err)
 	}
@@ -193,9 +193,9 @@ func (s *Server) endAllByRefreshToken(ctx context.Context, refresh string,
 	})
 }
 
-// endAllBy logs a user out everywhere if the credential that asks may. One that may not, because the
-// very log out everywhere that it asked for was stored while the answer to it was an error, is told
-// that it is stored; it ends nothing more.
+// endAllBy logs a user out everywhere if the credential that asks may. One that may not, because
+// the very log out everywhere that it asked for was stored while the answer to it was an error, is
+// told that it is stored; it ends nothing more.
 func (s *Server) endAllBy(ctx context.Context, credential, user string,
 	may func(context.Context) error) (revocation.Receipt, error) {
 	// Before anything is ended: the entry to look for, should this fail, is one from now on.

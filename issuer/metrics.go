@@ -12,8 +12,8 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 	m := &metrics{
 		logins: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "sallyport_issuer_logins_total",
-			Help: "Logins by outcome: success, invalid, throttled, login_rate (a right password, too often), " +
-				"busy, unavailable.",
+			Help: "Logins by outcome: success, invalid, throttled, login_rate (a right password, too " +
+				"often), busy, unavailable.",
 		}, []string{"outcome"}),
 		refused: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "sallyport_issuer_refresh_refused_total",

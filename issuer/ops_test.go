@@ -179,14 +179,64 @@ func TestAnOperatorRevokesByEverySelector(t *testing.T) {
 			body string
 			want revocation.Request
 		}{
-			{body("kind", "jti", "value", "j1", "reason", "leaked", "actor", "ops"), revocation.Request{Kind: revocation.KindJTI, Issuer: issuerURL, Value: "j1", Reason: "leaked", Actor: "ops"}},
-			{body("kind", "sid", "value", sid), revocation.Request{Kind: revocation.KindSID, Issuer: issuerURL, Value: sid, Reason: "operator", Actor: "operator"}},
-			{body("kind", "sid", "value", "s1", "issuer", "https://other.example"), revocation.Request{Kind: revocation.KindSID, Issuer: "https://other.example", Value: "s1", Reason: "operator", Actor: "operator"}},
-			{body("kind", "sub", "value", "u1", "issuer", "https://other.example", "issued_before", "2026-01-31T12:00:00Z"), revocation.Request{Kind: revocation.KindSub, Issuer: "https://other.example", Value: "u1", IssuedBefore: time.Date(2026, 1, 31, 12, 0, 0, 0, time.UTC), Reason: "operator", Actor: "operator"}},
-			{body("kind", "client", "value", "app"), revocation.Request{Kind: revocation.KindClient, Issuer: issuerURL, Value: "app", Reason: "operator", Actor: "operator"}},
-			{body("kind", "tenant", "value", "umbrella"), revocation.Request{Kind: revocation.KindTenant, Issuer: issuerURL, Value: "umbrella", Reason: "operator", Actor: "operator"}},
-			{body("kind", "kid", "value", "k1"), revocation.Request{Kind: revocation.KindKID, Issuer: issuerURL, Value: "k1", Reason: "operator", Actor: "operator"}},
-			{body("kind", "iss", "issuer", "https://other.example"), revocation.Request{Kind: revocation.KindIss, Issuer: "https://other.example", Reason: "operator", Actor: "operator"}},
+			{
+				body("kind", "jti", "value", "j1", "reason", "leaked", "actor", "ops"),
+				revocation.Request{
+					Kind: revocation.KindJTI, Issuer: issuerURL, Value: "j1", Reason: "leaked", Actor: "ops",
+				},
+			},
+			{
+				body("kind", "sid", "value", sid),
+				revocation.Request{
+					Kind: revocation.KindSID, Issuer: issuerURL, Value: sid, Reason: "operator", Actor: "operator",
+				},
+			},
+			{
+				body("kind", "sid", "value", "s1", "issuer", "https://other.example"),
+				revocation.Request{
+					Kind: revocation.KindSID, Issuer: "https://other.example", Value: "s1", Reason: "operator",
+					Actor: "operator",
+				},
+			},
+			{
+				body(
+					"kind", "sub", "value", "u1", "issuer", "https://other.example", "issued_before",
+					"2026-01-31T12:00:00Z",
+				),
+				revocation.Request{
+					Kind: revocation.KindSub, Issuer: "https://other.example", Value: "u1",
+					IssuedBefore: time.Date(2026, 1, 31, 12, 0, 0, 0, time.UTC), Reason: "operator",
+					Actor: "operator",
+				},
+			},
+			{
+				body("kind", "client", "value", "app"),
+				revocation.Request{
+					Kind: revocation.KindClient, Issuer: issuerURL, Value: "app", Reason: "operator",
+					Actor: "operator",
+				},
+			},
+			{
+				body("kind", "tenant", "value", "umbrella"),
+				revocation.Request{
+					Kind: revocation.KindTenant, Issuer: issuerURL, Value: "umbrella", Reason: "operator",
+					Actor: "operator",
+				},
+			},
+			{
+				body("kind", "kid", "value", "k1"),
+				revocation.Request{
+					Kind: revocation.KindKID, Issuer: issuerURL, Value: "k1", Reason: "operator",
+					Actor: "operator",
+				},
+			},
+			{
+				body("kind", "iss", "issuer", "https://other.example"),
+				revocation.Request{
+					Kind: revocation.KindIss, Issuer: "https://other.example", Reason: "operator",
+					Actor: "operator",
+				},
+			},
 		} {
 			out := h.operate(http.MethodPost, "/admin/revocations", c.body)
 			wantStatus(t, out, http.StatusOK, "")
@@ -205,9 +255,13 @@ func TestAnOperatorRevokesByEverySelector(t *testing.T) {
 
 func TestAnOperatorLogsAUserOutEverywhere(t *testing.T) {
 	for name, do := range map[string]func(h *house) answer{
-		"by name": func(h *house) answer { return h.operate(http.MethodPost, "/admin/users/Alice/logout?wait=1s", "") },
+		"by name": func(h *house) answer {
+			return h.operate(http.MethodPost, "/admin/users/Alice/logout?wait=1s", "")
+		},
 		"by selector": func(h *house) answer {
-			return h.operate(http.MethodPost, "/admin/revocations?wait=1s", body("kind", "sub", "value", "alice"))
+			return h.operate(
+				http.MethodPost, "/admin/revocations?wait=1s", body("kind", "sub", "value", "alice"),
+			)
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -231,14 +285,18 @@ func TestAnOperatorLogsAUserOutEverywhere(t *testing.T) {
 func TestARevocationThatMeansNothingIsRefused(t *testing.T) {
 	h := onMiniredis(t, nil)
 	for name, text := range map[string]string{
-		"no kind":              body("value", "x"),
-		"unknown kind":         body("kind", "ip", "value", "x"),
-		"the log's own kind":   body("kind", "epoch", "value", "x"),
-		"no value":             body("kind", "jti"),
-		"a value for iss":      body("kind", "iss", "value", "x"),
-		"no session":           body("kind", "sid", "value", "x"),
-		"a cutoff for a jti":   body("kind", "jti", "value", "x", "issued_before", "2026-01-31T12:00:00Z"),
-		"a cutoff for a user":  body("kind", "sub", "value", "alice", "issued_before", "2026-01-31T12:00:00Z"),
+		"no kind":            body("value", "x"),
+		"unknown kind":       body("kind", "ip", "value", "x"),
+		"the log's own kind": body("kind", "epoch", "value", "x"),
+		"no value":           body("kind", "jti"),
+		"a value for iss":    body("kind", "iss", "value", "x"),
+		"no session":         body("kind", "sid", "value", "x"),
+		"a cutoff for a jti": body(
+			"kind", "jti", "value", "x", "issued_before", "2026-01-31T12:00:00Z",
+		),
+		"a cutoff for a user": body(
+			"kind", "sub", "value", "alice", "issued_before", "2026-01-31T12:00:00Z",
+		),
 		"no time":              body("kind", "client", "value", "x", "issued_before", "yesterday"),
 		"a reason with blanks": body("kind", "jti", "value", "x", "reason", "no good"),
 		"a line in the actor":  body("kind", "jti", "value", "x", "actor", "a\nb"),
@@ -271,7 +329,9 @@ func TestAnOperatorSeesGatesAndEntries(t *testing.T) {
 		t.Errorf("got %s", list.text)
 	}
 	want503(t, h.operate(http.MethodGet, "/admin/revocations?after=1", ""))
-	for _, query := range []string{"after=x", "after=-1", "limit=0", "limit=1001", "limit=x", "limit=1&limit=2", "x=1"} {
+	for _, query := range []string{
+		"after=x", "after=-1", "limit=0", "limit=1001", "limit=x", "limit=1&limit=2", "x=1",
+	} {
 		wantStatus(t, h.operate(http.MethodGet, "/admin/revocations?"+query, ""),
 			http.StatusBadRequest, "invalid_request")
 	}
@@ -304,7 +364,9 @@ func TestARevocationsAuditLineNamesWhoOrderedItAndWhy(t *testing.T) {
 	ordered := body("reason", "left_the_company", "actor", "dana")
 	for path, text := range map[string]string{
 		"/admin/users/alice/logout": ordered,
-		"/admin/revocations":        body("kind", "sub", "value", "alice", "reason", "left_the_company", "actor", "dana"),
+		"/admin/revocations": body(
+			"kind", "sub", "value", "alice", "reason", "left_the_company", "actor", "dana",
+		),
 	} {
 		for _, fails := range []bool{false, true} {
 			before := len(h.audited.String())
@@ -317,8 +379,11 @@ func TestARevocationsAuditLineNamesWhoOrderedItAndWhy(t *testing.T) {
 			h.operate(http.MethodPost, path, text)
 			line := h.audited.String()[before:]
 			for _, want := range []string{
-				`"event":"revoke"`, `"actor":"dana"`, `"revocation_reason":"left_the_company"`, `"kind":"sub"`, `"value":"alice"`,
-				map[bool]string{false: `"outcome":"success"`, true: `"outcome":"failure","reason":"unavailable"`}[fails],
+				`"event":"revoke"`, `"actor":"dana"`, `"revocation_reason":"left_the_company"`,
+				`"kind":"sub"`, `"value":"alice"`,
+				map[bool]string{
+					false: `"outcome":"success"`, true: `"outcome":"failure","reason":"unavailable"`,
+				}[fails],
 			} {
 				if !strings.Contains(line, want) {
 					t.Errorf("%s, fails %t: no %s in %s", path, fails, want, line)
@@ -327,7 +392,9 @@ func TestARevocationsAuditLineNamesWhoOrderedItAndWhy(t *testing.T) {
 		}
 	}
 	for name, text := range map[string]string{
-		"a reason with blanks": body("reason", "no good"), "a line in the actor": body("actor", "a\nb"), "a member too many": body("value", "bob"),
+		"a reason with blanks": body(
+			"reason", "no good",
+		), "a line in the actor": body("actor", "a\nb"), "a member too many": body("value", "bob"),
 	} {
 		if got := h.operate(http.MethodPost, "/admin/users/alice/logout",
 			text); got.status != http.StatusBadRequest {
@@ -414,7 +481,11 @@ func TestADryRunTellsWhatWouldEndAndEndsNothing(t *testing.T) {
 			*p.Revoked {
 			t.Errorf("a token: %+v", p)
 		}
-		for _, members := range [][]string{{"kind", "client", "value", "x"}, {"kind", "tenant", "value", "x"}, {"kind", "iss", "issuer", "https://other.example"}, {"kind", "sub", "value", "x", "issuer", "https://other.example"}} {
+		for _, members := range [][]string{
+			{"kind", "client", "value", "x"}, {"kind", "tenant", "value", "x"},
+			{"kind", "iss", "issuer", "https://other.example"},
+			{"kind", "sub", "value", "x", "issuer", "https://other.example"},
+		} {
 			if p = h.preview(members...); p.SessionsKnown || p.SessionsTotal != 0 || p.Revoked != nil {
 				t.Errorf("%v: %+v", members, p)
 			}

@@ -76,6 +76,7 @@ func (s *Server) refreshRefusal(event audit.Event, err error) error {
 	if refused.Ended {
 		s.metrics.ended.WithLabelValues("refresh_" + string(refused.Reason)).Inc()
 	}
+	// Two had the same token, so one of them has stolen it: an event that somebody is to be woken for.
 	if refused.Reason == session.ReasonReuse {
 		event.Name = audit.Reuse
 	}

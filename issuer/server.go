@@ -47,17 +47,18 @@ func newServer(o Options, shared shared) (*Server, error) {
 	}
 	c := o.Config.HTTP
 	s := &Server{
-		shared:      shared,
-		cfg:         o.Config,
-		tokens:      newTokens(o.Config, o.Keys, o.Log),
-		users:       o.Users,
-		sessions:    o.Sessions,
-		log:         o.Log,
-		logger:      o.Logger,
-		now:         o.Now,
-		open:        o.Open,
-		proxies:     httpapi.NewProxies(c.TrustedProxies, o.Logger, o.Registry),
-		throttle:    httpapi.NewThrottle(c.Requests, o.Now()),
+		shared:   shared,
+		cfg:      o.Config,
+		tokens:   newTokens(o.Config, o.Keys, o.Log),
+		users:    o.Users,
+		sessions: o.Sessions,
+		log:      o.Log,
+		logger:   o.Logger,
+		now:      o.Now,
+		open:     o.Open,
+		proxies:  httpapi.NewProxies(c.TrustedProxies, o.Logger, o.Registry),
+		throttle: httpapi.NewThrottle(c.Requests, o.Now()),
+		// A logout that finds its own places taken takes one of these; the reverse never happens.
 		slots:       make(chan struct{}, c.MaxConcurrent),
 		logoutSlots: make(chan struct{}, max(1, c.MaxConcurrent/2)),
 		documents:   published,
@@ -117,6 +118,7 @@ func (s *Server) Handler() http.Handler {
 			admit = s.admitSecret
 		}
 		mux.Handle(e.Method+" "+e.Path, s.handlers.Endpoint(e.Endpoint, places, admit))
+		// The router answers HEAD wherever GET is offered.
 		allow := e.Method
 		if allow == http.MethodGet {
 			allow = "GET, HEAD"

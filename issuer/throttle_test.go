@@ -56,7 +56,10 @@ func TestAClientCanNotChooseItsAddress(t *testing.T) {
 
 func TestBrokenForwardingHeadersChangeNoAnswer(t *testing.T) {
 	h := onMiniredis(t, trusting(t, "127.0.0.0/8"))
-	for _, value := range []string{"a", "", ",", " ", "1.2.3.4.5", "fe80::1%eth0", "[::1]:80", "192.0.2.1:99", fmt.Sprintf("%0100000d", 1)} {
+	for _, value := range []string{
+		"a", "", ",", " ", "1.2.3.4.5", "fe80::1%eth0", "[::1]:80", "192.0.2.1:99",
+		fmt.Sprintf("%0100000d", 1),
+	} {
 		if len(value) > 30000 {
 			value = value[:30000]
 		}

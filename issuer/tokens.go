@@ -86,6 +86,8 @@ func (t *tokens) read(bearer string) (*token.Claims, string, error) {
 	if err != nil {
 		return nil, "", errInvalidToken
 	}
+	// By the key's id alone, and never by what else the header says: an algorithm of the token's own
+	// choice would be judged by the profile, a key that it brings along is not looked at.
 	kid := parsed.Header.KeyID
 	key, ok := t.keys.Public(kid)
 	if !ok || t.keyRevoked(kid) {

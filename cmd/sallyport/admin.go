@@ -87,6 +87,8 @@ func readToken(path string) (config.Secret, error) {
 	if err != nil {
 		return config.Secret{}, fmt.Errorf("the admin token: %w", err)
 	}
+	// A line's end is an editor's. Anything else that no header can hold means that this is another
+	// file, whose content must not be sent anywhere.
 	token := strings.TrimSuffix(strings.TrimSuffix(string(content), "\n"), "\r")
 	if token == "" || len(content) > maxToken ||
 		strings.ContainsFunc(token, func(r rune) bool { return r <= ' ' || r >= 0x7f }) {
@@ -207,7 +209,7 @@ func (o *order) bind(f *pflag.FlagSet, reason string) {
 		"who, for the log and the audit lines; nobody checks it (default: your name on this machine)")
 }
 
-// check finds out what is wrong with an order before anything is changed.
+// check returns what is wrong with an order, before anything is changed.
 func (o *order) check() error {
 	r := revocation.Request{
 		Kind: revocation.KindIss, Issuer: "any", Reason: o.reason, Actor: o.by(),

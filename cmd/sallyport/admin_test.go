@@ -93,17 +93,23 @@ func TestNothingIsAskedForThatMakesNoSense(t *testing.T) {
 		args []string
 		want string
 	}{
-		"no selector":           {[]string{"revoke"}, "exactly one of --jti"},
-		"two selectors":         {[]string{"revoke", "--jti", "a", "--sid", "b"}, "exactly one of --jti"},
-		"iss as whose":          {[]string{"revoke", "--sub", "a", "--iss", "b"}, "--issuer says whose"},
-		"iss and issuer":        {[]string{"revoke", "--iss", "a", "--issuer", "b"}, "exactly one of --jti"},
-		"an empty value":        {[]string{"revoke", "--sub", ""}, "a value for --sub"},
-		"no time":               {[]string{"revoke", "--client", "a", "--issued-before", "yesterday"}, "2026-01-31T12:00:00Z"},
-		"a wait below 0":        {[]string{"revoke", "--jti", "a", "--wait", "-1s"}, "0 or more"},
-		"an argument":           {[]string{"revoke", "alice"}, "unknown command"},
-		"a list below 0":        {[]string{"revocations", "list", "--limit", "-1"}, "0 or more"},
-		"show of nothing":       {[]string{"revocations", "show"}, "the place of an entry"},
-		"show of both":          {[]string{"revocations", "show", "1", "--jti", "a"}, "the place of an entry"},
+		"no selector":   {[]string{"revoke"}, "exactly one of --jti"},
+		"two selectors": {[]string{"revoke", "--jti", "a", "--sid", "b"}, "exactly one of --jti"},
+		"iss as whose":  {[]string{"revoke", "--sub", "a", "--iss", "b"}, "--issuer says whose"},
+		"iss and issuer": {
+			[]string{"revoke", "--iss", "a", "--issuer", "b"}, "exactly one of --jti",
+		},
+		"an empty value": {[]string{"revoke", "--sub", ""}, "a value for --sub"},
+		"no time": {
+			[]string{"revoke", "--client", "a", "--issued-before", "yesterday"}, "2026-01-31T12:00:00Z",
+		},
+		"a wait below 0":  {[]string{"revoke", "--jti", "a", "--wait", "-1s"}, "0 or more"},
+		"an argument":     {[]string{"revoke", "alice"}, "unknown command"},
+		"a list below 0":  {[]string{"revocations", "list", "--limit", "-1"}, "0 or more"},
+		"show of nothing": {[]string{"revocations", "show"}, "the place of an entry"},
+		"show of both": {
+			[]string{"revocations", "show", "1", "--jti", "a"}, "the place of an entry",
+		},
 		"show of no place":      {[]string{"revocations", "show", "x"}, "as 17"},
 		"a watch without pause": {[]string{"revocations", "watch", "--interval", "1ms"}, "at least 50ms"},
 		"an address of none":    {[]string{"status", "--issuer-admin", "here"}, `got "here"`},
@@ -153,7 +159,8 @@ func TestNoNameReachesTheTerminalRaw(t *testing.T) {
 		case r.Method == http.MethodPost && r.URL.Query().Has("dry_run"):
 			_, _ = io.WriteString(
 				w,
-				`{"dry_run":true,"issuer":`+raw+`,"effect":`+raw+`,"sessions_known":true,"sessions_total":1,"sessions":[{"id":`+raw+`,"subject":`+raw+`}]}`,
+				`{"dry_run":true,"issuer":`+raw+`,"effect":`+raw+`,"sessions_known":true,`+
+					`"sessions_total":1,"sessions":[{"id":`+raw+`,"subject":`+raw+`}]}`,
 			)
 		case r.Method == http.MethodPost:
 			w.WriteHeader(http.StatusAccepted)
@@ -161,12 +168,14 @@ func TestNoNameReachesTheTerminalRaw(t *testing.T) {
 		case r.URL.Path == "/admin/status":
 			_, _ = io.WriteString(
 				w,
-				`{"head":{"epoch":`+raw+`},"gates":[{"name":`+raw+`,"version":`+raw+`,"state":`+raw+`,"live":true}],"issuers":[]}`,
+				`{"head":{"epoch":`+raw+`},"gates":[{"name":`+raw+`,"version":`+raw+`,"state":`+raw+
+					`,"live":true}],"issuers":[]}`,
 			)
 		case r.URL.Path == "/admin/revocations":
 			_, _ = io.WriteString(
 				w,
-				`{"entries":[{"seq":1,"kind":"jti","value":`+raw+`,"reason":`+raw+`,"actor":`+raw+`}],"last":1}`,
+				`{"entries":[{"seq":1,"kind":"jti","value":`+raw+`,"reason":`+raw+`,"actor":`+raw+
+					`}],"last":1}`,
 			)
 		default:
 			_, _ = io.WriteString(
@@ -176,7 +185,9 @@ func TestNoNameReachesTheTerminalRaw(t *testing.T) {
 		}
 	})
 	for _, args := range [][]string{
-		{"status"}, {"revoke", "--jti", hostile}, {"revoke", "--jti", hostile, "--dry-run"}, {"revocations", "list"}, {"revocations", "show", "1"},
+		{"status"}, {"revoke", "--jti", hostile}, {
+			"revoke", "--jti", hostile, "--dry-run",
+		}, {"revocations", "list"}, {"revocations", "show", "1"},
 	} {
 		out, _, err := sallyport("", args...)
 		if err != nil {
@@ -193,8 +204,10 @@ func TestNoNameReachesTheTerminalRaw(t *testing.T) {
 func TestStatusWaitsForWhoIsOnlyBehind(t *testing.T) {
 	looks := 0
 	answers := []string{
-		`{"head":{"epoch":"e","seq":7},"gates":[{"name":"g","state":"behind","epoch":"e","seq":6,"lag":1,"live":true}]}`,
-		`{"head":{"epoch":"e","seq":9},"gates":[{"name":"g","state":"behind","epoch":"e","seq":7,"lag":2,"live":true}]}`,
+		`{"head":{"epoch":"e","seq":7},"gates":[{"name":"g","state":"behind","epoch":"e","seq":6,` +
+			`"lag":1,"live":true}]}`,
+		`{"head":{"epoch":"e","seq":9},"gates":[{"name":"g","state":"behind","epoch":"e","seq":7,` +
+			`"lag":2,"live":true}]}`,
 	}
 	adminServer(t, func(w http.ResponseWriter, _ *http.Request) {
 		_, _ = io.WriteString(w, answers[min(looks, len(answers)-1)])
@@ -232,7 +245,8 @@ func TestStatusForgivesTheGoneOnlyWhenAskedTo(t *testing.T) {
 func TestAWatchBeginsAnewWithTheLog(t *testing.T) {
 	asked := make(chan string, 100)
 	lives := map[string]string{
-		"0": `{"head":{"epoch":"b","seq":2},"entries":[{"seq":1,"kind":"epoch"},{"seq":2,"kind":"jti","value":"second"}],"last":2}`,
+		"0": `{"head":{"epoch":"b","seq":2},"entries":[{"seq":1,"kind":"epoch"},` +
+			`{"seq":2,"kind":"jti","value":"second"}],"last":2}`,
 		"7": `{"head":{"epoch":"b","seq":2},"entries":[],"last":7}`,
 		"2": `{"head":{"epoch":"b","seq":2},"entries":[],"last":2}`,
 	}
@@ -279,7 +293,9 @@ func TestAWatchBeginsAnewWithTheLog(t *testing.T) {
 }
 
 func TestTimesAreShortEnoughToRead(t *testing.T) {
-	for seconds, want := range map[float64]string{0.26: "300ms", 9.94: "9.9s", 59.6: "1m0s", 3700: "1h2m"} {
+	for seconds, want := range map[float64]string{
+		0.26: "300ms", 9.94: "9.9s", 59.6: "1m0s", 3700: "1h2m",
+	} {
 		if got := ago(&seconds); got != want {
 			t.Errorf("%v s (%s): expected %s, got %s", seconds, time.Duration(seconds*1e9), want, got)
 		}
@@ -290,7 +306,9 @@ func TestTimesAreShortEnoughToRead(t *testing.T) {
 }
 
 func TestPathsAreQuotedForTheShell(t *testing.T) {
-	for path, want := range map[string]string{"/tmp/a-b_c.d": "/tmp/a-b_c.d", "/a b": "'/a b'", "/it's": `'/it'\''s'`, "/$(x)": "'/$(x)'"} {
+	for path, want := range map[string]string{
+		"/tmp/a-b_c.d": "/tmp/a-b_c.d", "/a b": "'/a b'", "/it's": `'/it'\''s'`, "/$(x)": "'/$(x)'",
+	} {
 		if got := shellQuote(path); got != want {
 			t.Errorf("%s: expected %s, got %s", path, want, got)
 		}

@@ -103,7 +103,9 @@ func TestTheRingIsPrintedForPeople(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"STATE", "KEY ID", find(t, made, keyring.Active).ID, "may sign from"} {
+	for _, want := range []string{
+		"STATE", "KEY ID", find(t, made, keyring.Active).ID, "may sign from",
+	} {
 		if !strings.Contains(out, want) {
 			t.Errorf("expected %q in\n%s", want, out)
 		}
@@ -129,7 +131,9 @@ func TestARingIsSealedAndUnsealed(t *testing.T) {
 }
 
 func TestPasswdPrintsAHashAndNothingElse(t *testing.T) {
-	for name, stdin := range map[string]string{"a line": "correct horse\n", "no newline": "correct horse", "a DOS line": "correct horse\r\n"} {
+	for name, stdin := range map[string]string{
+		"a line": "correct horse\n", "no newline": "correct horse", "a DOS line": "correct horse\r\n",
+	} {
 		t.Run(name, func(t *testing.T) {
 			out, errOut, err := sallyport(stdin, "passwd")
 			if err != nil {
@@ -180,7 +184,10 @@ func TestPasswdRefusesWhatItCannotDo(t *testing.T) {
 		"a name without a file":  {"x\n", []string{"alice"}, "a user's name and --file"},
 		"a file without a name":  {"x\n", []string{"--file", path}, "a user's name and --file"},
 		"a role without a user":  {"x\n", []string{"--role", "admin"}, "--role"},
-		"roles of an old user":   {"long enough\n", []string{"--file", path, "--role", "admin", "bob"}, "change the roles in the file"},
+		"roles of an old user": {
+			"long enough\n", []string{"--file", path, "--role", "admin", "bob"},
+			"change the roles in the file",
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			out, _, err := sallyport(row.stdin, append([]string{"passwd"}, row.args...)...)

@@ -219,7 +219,10 @@ func TestTheDemoTakesItsTourAndEndsWithStatus0(t *testing.T) {
 	if got := p.statuses(); !slices.Equal(got, expectedTour) {
 		t.Errorf("expected the statuses %v, got %v", expectedTour, got)
 	}
-	for _, want := range []string{"x-auth-subject   alice", "x-auth-roles     admin", "after the logout's answer, at the gate", "All 11 steps went as expected.", "Everything is stopped."} {
+	for _, want := range []string{
+		"x-auth-subject   alice", "x-auth-roles     admin", "after the logout's answer, at the gate",
+		"All 11 steps went as expected.", "Everything is stopped.",
+	} {
 		if !strings.Contains(p.output.String(), want) {
 			t.Errorf("expected %q in the output", want)
 		}
@@ -292,7 +295,10 @@ func TestEndpointsSayWhereEverythingIs(t *testing.T) {
 	if err := json.Unmarshal(content, &raw); err != nil {
 		t.Fatal(err)
 	}
-	for _, name := range []string{"gateway", "issuer", "issuer_admin", "envoy_admin", "gates", "redis", "iss", "audience", "key_dir", "users", "admin_token_file"} {
+	for _, name := range []string{
+		"gateway", "issuer", "issuer_admin", "envoy_admin", "gates", "redis", "iss", "audience",
+		"key_dir", "users", "admin_token_file",
+	} {
 		if raw[name] == nil {
 			t.Errorf("endpoints.json has no %s", name)
 		}
@@ -303,7 +309,11 @@ func TestEndpointsSayWhereEverythingIs(t *testing.T) {
 	}
 
 	// Whoever sees the file sees a mesh that is ready.
-	for _, url := range []string{e.Gateway + "/public", e.Issuer + "/.well-known/jwks.json", e.Gateway + "/.well-known/jwks.json", e.IssuerAdmin + "/readyz", e.EnvoyAdmin + "/ready", e.Gates[0].Admin + "/readyz", e.Gates[1].Admin + "/readyz"} {
+	for _, url := range []string{
+		e.Gateway + "/public", e.Issuer + "/.well-known/jwks.json", e.Gateway + "/.well-known/jwks.json",
+		e.IssuerAdmin + "/readyz", e.EnvoyAdmin + "/ready", e.Gates[0].Admin + "/readyz",
+		e.Gates[1].Admin + "/readyz",
+	} {
 		if status := get(t, url); status != http.StatusOK {
 			t.Errorf("%s answered %d", url, status)
 		}
@@ -397,7 +407,9 @@ func TestWhatAsksTheDemoToEndEndsItCleanly(t *testing.T) {
 }
 
 func TestAChildThatDiesEndsTheDemoWithAnErrorThatSaysWhich(t *testing.T) {
-	for program, name := range map[string]string{"issuer": "issuer-1", "authz": "gate-1", "envoy": "envoy"} {
+	for program, name := range map[string]string{
+		"issuer": "issuer-1", "authz": "gate-1", "envoy": "envoy",
+	} {
 		t.Run(program, func(t *testing.T) {
 			p := startDemo(t)
 			p.serving()
@@ -514,7 +526,8 @@ var shellAnswer = regexp.MustCompile(`HTTP/1\.1 (\d+)|ANSWER {"access_token":`)
 func TestTheToursLinesDoTheSameInAShell(t *testing.T) {
 	if _, err := exec.LookPath("curl"); err != nil {
 		t.Fatalf(
-			"the tour prints lines for curl, and curl is missing (on Debian and Ubuntu: apt-get install curl): %v",
+			"the tour prints lines for curl, and curl is missing (on Debian and Ubuntu: "+
+				"apt-get install curl): %v",
 			err)
 	}
 	p := startDemo(t)

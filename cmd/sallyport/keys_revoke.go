@@ -28,10 +28,12 @@ func (r *ringFlags) revoke() *cobra.Command {
 	k := &keyRevocation{ring: r}
 	cmd := &cobra.Command{
 		Use:   "revoke KID",
-		Short: "For a stolen key: take it out of the ring and revoke everything that it signed, in one step",
-		Long: `Takes a key out of the ring, as "remove" does, and has an issuer write the key into the revocation log, so that every gate
-refuses what it signed at once and forgets the key. Its users refresh or log in again. Nothing is changed unless the issuer's admin API
-answers and the ring has the key. Should the revocation then not be stored, the error says how to try it again.`,
+		Short: "For a stolen key: take it out of the ring and revoke all that it signed, in one step",
+		Long: `Takes a key out of the ring, as "remove" does, and has an issuer write the key into the
+revocation log, so that every gate refuses what it signed at once and forgets the key. Users
+whose tokens it signed refresh or log in again. Nothing is changed unless the issuer's admin
+API answers and the ring has the key. Should the revocation then not be stored, the error
+says how to try it again.`,
 		Args: argument("the id of a key", 1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return k.run(cmd.Context(), cmd.OutOrStdout(), args[0])
@@ -88,6 +90,7 @@ func (k *keyRevocation) inRing(ctx context.Context, kid string) bool {
 // attempt is repeated: a second entry of one key does no harm.
 func (k *keyRevocation) revoke(ctx context.Context, out io.Writer, api *adminClient,
 	kid string) error {
+	// The key is out of the ring by now, so that a failure here leaves gates that still accept it.
 	wanted := adminapi.Revocation{Kind: "kid", Value: kid, Reason: k.order.reason, Actor: k.order.by()}
 	var got adminapi.Revoked
 	err := errors.New("not tried")

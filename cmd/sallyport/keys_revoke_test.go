@@ -55,7 +55,8 @@ func TestAStolenKeyIsRemovedAndRevokedInOneStep(t *testing.T) {
 	if err != nil || !strings.Contains(out, "entry 7") || !strings.Contains(out, "3/3 gates") {
 		t.Errorf("%v\n%s", err, out)
 	}
-	want := `POST /admin/revocations?wait=5s {"actor":"dana","kind":"kid","reason":"key_revoked","value":"` + stolen.ID + `"}`
+	want := `POST /admin/revocations?wait=5s {"actor":"dana","kind":"kid","reason":"key_revoked",` +
+		`"value":"` + stolen.ID + `"}`
 	if len(*asked) != 2 || (*asked)[1] != want {
 		t.Errorf("asked %q, expected %q", *asked, want)
 	}

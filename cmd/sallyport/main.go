@@ -62,8 +62,8 @@ func group(cmd *cobra.Command, args []string) error {
 	return fmt.Errorf("%s has no command %q; %s", cmd.CommandPath(), args[0], hint)
 }
 
-// argument wants at least one argument and at most so many, or any number when most is 0; what
-// names the first.
+// argument returns a check for at least one argument and at most so many, or any number when most
+// is 0; what names the first.
 func argument(what string, most int) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {
 		if len(args) == 0 || most > 0 && len(args) > most {

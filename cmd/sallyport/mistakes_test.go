@@ -27,7 +27,9 @@ func TestAMistakeIsAnErrorThatSaysWhatToWriteInstead(t *testing.T) {
 }
 
 func TestCommandsThatOnlyHaveOthersShowThem(t *testing.T) {
-	for line, want := range map[string]string{"": "revocations", "revocations": "watch", "keys": "rotate", "users": "disable"} {
+	for line, want := range map[string]string{
+		"": "revocations", "revocations": "watch", "keys": "rotate", "users": "disable",
+	} {
 		if out, _, err := sallyport(
 			"",
 			strings.Fields(line)...); err != nil ||

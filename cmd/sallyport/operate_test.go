@@ -296,7 +296,10 @@ func TestStatusFailsWhileAGateIsBehind(t *testing.T) {
 		}
 	}
 	table := o.run(0, "status")
-	for _, want := range []string{"NAME", "LAG", "STALENESS", "KEY SET", "READY", "VERSION", "gate-1", "gate-2", "issuer-1", "issuer-2"} {
+	for _, want := range []string{
+		"NAME", "LAG", "STALENESS", "KEY SET", "READY", "VERSION", "gate-1", "gate-2", "issuer-1",
+		"issuer-2",
+	} {
 		if !strings.Contains(table, want) {
 			t.Errorf("no %q in\n%s", want, table)
 		}

@@ -20,8 +20,8 @@ type exitError struct {
 
 func (e exitError) Unwrap() error { return e.error }
 
-// printable makes a text from elsewhere harmless for a terminal: gates choose their names, and
-// tokens what they hold.
+// printable returns a text from elsewhere as it is harmless for a terminal: gates choose their
+// names, and tokens what they hold.
 func printable(text string) string {
 	return strings.Map(func(r rune) rune {
 		if unicode.IsPrint(r) {

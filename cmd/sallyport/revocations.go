@@ -55,8 +55,9 @@ func newRevocationsList() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "list",
 		Short: "List the newest entries of the log, or those of a selector",
-		Long: `Lists entries of the revocation log, oldest first: the newest ones, or with --after those behind a place. An entry stays until no token
-that it names can be valid any more. A revocation of a user has an entry for each session, and one of kind sub.`,
+		Long: `Lists entries of the revocation log, oldest first: the newest ones, or with --after those
+behind a place. An entry stays until no token that it names can be valid any more. Ending a
+user's sessions writes an entry of kind sid for each, and one of kind sub.`,
 		Example: `  sallyport revocations list --limit 20
   sallyport revocations list --sub alice
   sallyport revocations list --after 0 --limit 0 --json`,
@@ -99,6 +100,7 @@ func (l *revocationsList) run(ctx context.Context, out, notes io.Writer) error {
 	if err := printEntries(out, entries); err != nil {
 		return err
 	}
+	// Not among the entries: those may be piped into another program.
 	if next > 0 {
 		fmt.Fprintf(notes, "there may be more: --after %d\n", next)
 	}
@@ -110,6 +112,8 @@ func (l *revocationsList) run(ctx context.Context, out, notes io.Writer) error {
 func (l *revocationsList) collect(ctx context.Context, api *adminClient,
 	filter url.Values) (entries []adminapi.Entry, next uint64, err error) {
 	after := l.after
+	// The newest of all are where the log ends, so that it need not be read from its beginning. Those
+	// of a selector may be anywhere.
 	if !l.behind && len(filter) == 0 && l.limit > 0 {
 		first, err := api.page(ctx, nil, 0, 1)
 		if err != nil {
@@ -133,6 +137,7 @@ func (l *revocationsList) collect(ctx context.Context, api *adminClient,
 		if !l.behind && l.limit > 0 && len(entries) > l.limit {
 			entries = slices.Clone(entries[len(entries)-l.limit:])
 		}
+		// A page that does not lead on must not be asked for again and again.
 		if page.Next <= after { // also 0: that was all
 			return entries, 0, nil
 		}
@@ -183,8 +188,8 @@ func newRevocationsShow() *cobra.Command {
 				return err
 			}
 			if (len(args) == 1) == (filter.Get("kind") != "") {
-				return errors.New(
-					"expected the place of an entry, or one of --jti, --sid, --sub, --client, --tenant, --kid and --iss")
+				return errors.New("expected the place of an entry, or one of --jti, --sid, --sub, " +
+					"--client, --tenant, --kid and --iss")
 			}
 			api, err := admin.open()
 			if err != nil {
@@ -211,7 +216,8 @@ func (a *adminClient) find(ctx context.Context, args []string,
 		if err != nil || seq == 0 {
 			return e, fmt.Errorf("expected the place of an entry, as 17, got %q", args[0])
 		}
-		err = a.call(ctx, http.MethodGet, adminapi.RevocationsPath+"/"+strconv.FormatUint(seq, 10), nil, &e)
+		path := adminapi.RevocationsPath + "/" + strconv.FormatUint(seq, 10)
+		err = a.call(ctx, http.MethodGet, path, nil, &e)
 		return e, err
 	}
 	all := &revocationsList{limit: 1}
@@ -233,7 +239,8 @@ type shown struct {
 	NotYetBy  []string `json:"not_yet_by"`
 }
 
-func show(ctx context.Context, out io.Writer, api *adminClient, e adminapi.Entry, asJSON bool) error {
+func show(ctx context.Context, out io.Writer, api *adminClient, e adminapi.Entry,
+	asJSON bool) error {
 	var status adminapi.Status
 	if err := api.call(ctx, http.MethodGet, adminapi.StatusPath, nil, &status); err != nil {
 		return err
@@ -241,7 +248,7 @@ func show(ctx context.Context, out io.Writer, api *adminClient, e adminapi.Entry
 	s := shown{Entry: e, AppliedBy: []string{}, NotYetBy: []string{}}
 	for _, g := range status.Gates {
 		switch {
-		case !g.Live:
+		case !g.Live: // it refuses everything, or answers nobody
 		case g.OnLog && g.Seq >= e.Seq:
 			s.AppliedBy = append(s.AppliedBy, g.Name)
 		default:

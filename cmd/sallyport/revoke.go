@@ -29,11 +29,13 @@ func newRevoke() *cobra.Command {
 	r := &revoke{}
 	cmd := &cobra.Command{
 		Use:   "revoke",
-		Short: "Revoke a token, a session, a user's sessions, or what a client, tenant, key or issuer has out",
-		Long: `Has an issuer write a revocation into the log, and waits for the gates to have applied it. It is stored when this command says so: an
-error means that it is not known to be, and that the same command may be given again.
+		Short: "Revoke a token, a session, or all of a user, client, tenant, key or issuer",
+		Long: `Has an issuer write a revocation into the log, and waits for the gates to have applied it.
+It is stored when this command says so: an error means that it is not known to be, and that
+the same command may be given again.
 
-Exit status: 0 when every live gate refuses what was revoked, 2 when it is stored and some gate has not applied it yet, 1 on an error.`,
+Exit status: 0 when every live gate refuses what was revoked, 2 when it is stored and some
+gate has not applied it yet, 1 on an error.`,
 		Example: `  sallyport revoke --sub alice --reason left_the_company
   sallyport revoke --sid 'dGFn~cmFuZG9t' --dry-run
   sallyport revoke --client app --issued-before 2026-01-31T12:00:00Z
@@ -48,7 +50,8 @@ Exit status: 0 when every live gate refuses what was revoked, 2 when it is store
 	f := cmd.Flags()
 	r.selector.bind(f)
 	f.StringVar(&r.issuedBefore, "issued-before", "",
-		"with --client, --tenant and --iss: the time up to which it reaches, as 2026-01-31T12:00:00Z (default: now)")
+		"with --client, --tenant and --iss: the time up to which it reaches, "+
+			"as 2026-01-31T12:00:00Z (default: now)")
 	r.order.bind(f, "operator")
 	f.BoolVar(&r.dryRun, "dry-run", false, "change nothing, and tell what it would end")
 	f.DurationVar(&r.wait, "wait", 2*time.Second,
@@ -89,6 +92,7 @@ func (r *revoke) carryOut(ctx context.Context, out io.Writer, api *adminClient,
 	var got adminapi.Revoked
 	if err := api.call(ctx, http.MethodPost, waiting(adminapi.RevocationsPath, r.wait), wanted,
 		&got); err != nil {
+		// These two mean that nothing was done, and that the same command would be refused again.
 		if refused(err, http.StatusBadRequest) || refused(err, http.StatusUnauthorized) {
 			return err
 		}

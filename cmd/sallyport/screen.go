@@ -42,7 +42,7 @@ func (s *screen) print(format string, args ...any) {
 	fmt.Fprintf(s.out, format+"\n", args...)
 }
 
-// progress says what is under way: at once on a terminal, in a line that the next one overwrites;
+// progress shows what is under way: at once on a terminal, in a line that the next one overwrites;
 // elsewhere only when it takes long.
 func (s *screen) progress(doing string) {
 	s.mu.Lock()
@@ -54,10 +54,11 @@ func (s *screen) progress(doing string) {
 		s.shown = true
 		return
 	}
+	// In a file each word stays: only what takes long is worth one.
 	s.slow = time.AfterFunc(slowAfter, func() {
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		if s.doing == doing {
+		if s.doing == doing { // the timer may have fired just before it was stopped
 			fmt.Fprintln(s.out, doing, "...")
 		}
 	})

@@ -23,11 +23,9 @@ var selectorKinds = [...]struct{ kind, usage string }{
 	{"jti", "one access token, by its jti"},
 	{"sid", "a session, by its sid: every token of it, its refresh token included"},
 	{"sub", "a user: every session of theirs; a login right after it works"},
-	{
-		"client",
-		"tokens of a client, by client_id, issued up to --issued-before, and sessions begun up to then",
-	},
-	{"tenant", "the same of a tenant"},
+	{"client", "a client, by client_id: its tokens issued up to --issued-before, and its sessions " +
+		"begun up to then"},
+	{"tenant", "a tenant, in the same way as a client"},
 	{"kid", "everything that a key has signed; `sallyport keys revoke` also takes it out of the ring"},
 	{"iss", "everything that an issuer has issued up to --issued-before, by its iss"},
 }
@@ -38,14 +36,17 @@ func (s *selector) bind(f *pflag.FlagSet) {
 		f.StringVar(&s.values[i], k.kind, "", strings.ReplaceAll(k.usage, "`", "\""))
 	}
 	f.StringVar(&s.issuer, "issuer", "",
-		"the issuer, by its iss, whose token, session, user, client, tenant or key is meant (default: the one that is asked)")
+		"the issuer, by its iss, whose token, session, user, client, tenant or key is meant "+
+			"(default: the one that is asked)")
 }
 
-var errSelector = errors.New(
-	"expected exactly one of --jti, --sid, --sub, --client, --tenant, --kid and --iss; --iss names everything of an issuer, --issuer says whose the others are")
+var errSelector = errors.New("expected exactly one of --jti, --sid, --sub, --client, --tenant, " +
+	"--kid and --iss; --iss names everything of an issuer, --issuer says whose the others are")
 
 // chosen returns the kind and value that were selected; found is false when none was.
 func (s *selector) chosen() (kind, value string, found bool, err error) {
+	// Whether a flag was given, not whether it holds something: --sub "$USER" of an empty variable
+	// must not be another selector.
 	for i, k := range selectorKinds {
 		if !s.flags.Changed(k.kind) {
 			continue

@@ -28,22 +28,26 @@ func newStatus() *cobra.Command {
 	s := &status{}
 	cmd := &cobra.Command{
 		Use:   "status",
-		Short: "Show every gate and issuer: how far it has read the revocation log, and how stale it is",
-		Long: `Shows every gate and issuer by the line that it writes with each heartbeat.
+		Short: "Show how far every gate and issuer has read the revocation log, and how stale it is",
+		Long: `Shows every gate and issuer by its line in Redis, which it writes with each heartbeat.
 
   ok         it has applied the whole log
-  behind     it has not applied, --within the time given, what was in the log when this command looked first
-  off_log    what it has applied is not the log as it is now: it is loading it again
-  shared     another process has the same name: give each a name of its own. Logouts wait for a gate that is counted once and is two
-  unlike     its revocation.max_staleness is another than that of the issuer that was asked: give all of them the same
+  behind     it has not applied, --within the time given, what was in the log when this
+             command looked first
+  off_log    what it has applied is not the log as it is now: it is loading the log anew
+  shared     another process writes its line, mostly one of the same name: give each a name
+             of its own. Both go on answering; a logout that waits for the gates gets 202
+  unlike     its revocation.max_staleness differs from that of the issuer that was asked:
+             give all of them the same
   not_ready  it says that its copy is not to be relied on yet
   stale      its copy was last confirmed more than max_staleness ago: it refuses everything
-  gone       nothing was heard of it for max_staleness and settle: it has ended, or is cut off and refuses everything. Its line is
-             removed after 10 minutes
-  left       a gate that was stopped, and said as its last word that it answers nobody any more: no logout waits for it. An issuer
-             takes its line away instead
+  gone       nothing was heard of it for max_staleness and settle: it has ended, or is cut
+             off and refuses everything. Its line is removed after 10 minutes
+  left       a gate that was stopped, and said so last of all: it answers nobody, and no
+             logout waits for it. An issuer that is stopped removes its line instead
 
-Exit status: 0 when all of them are ok or have left, 2 when one is not, 1 when it cannot be known.`,
+Exit status: 0 when all of them are ok or have left, 2 when one is not, 1 when it cannot be
+known.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			ctx, stop := untilSignal(cmd.Context())
@@ -53,7 +57,8 @@ Exit status: 0 when all of them are ok or have left, 2 when one is not, 1 when i
 	}
 	f := cmd.Flags()
 	f.DurationVar(&s.within, "within", time.Second,
-		"how long a process may take to be ready and have applied what was in the log at the first look; its line is up to a heartbeat old")
+		"how long a process may take to be ready and have applied what was in the log at the first "+
+			"look; its line is up to a heartbeat old")
 	f.BoolVar(&s.ignoreGone, "ignore-gone", false,
 		"a process that has gone is no reason for exit status 2")
 	f.BoolVar(&s.json, "json", false, "print JSON")
@@ -93,6 +98,7 @@ func (s *status) look(ctx context.Context, api *adminClient) (*adminapi.Status, 
 		if first == nil {
 			first = got.Head
 		}
+		// Others than those who are behind do not come right by waiting.
 		if !catchUp(got, first) || !time.Now().Before(deadline) {
 			return got, nil
 		}
@@ -173,6 +179,6 @@ func printProcess(w io.Writer, role string, l adminapi.Process) {
 	if l.Ready {
 		ready = "yes"
 	}
-	fmt.Fprintf(w, "%s\t%s\t%s\t%d\t%s\t%s\t%s\t%s\t%s\n", role, orDash(l.Name), orDash(string(l.State)),
-		l.Seq, lag, ago(l.Staleness), ago(l.KeySetAge), ready, orDash(l.Version))
+	fmt.Fprintf(w, "%s\t%s\t%s\t%d\t%s\t%s\t%s\t%s\t%s\n", role, orDash(l.Name),
+		orDash(string(l.State)), l.Seq, lag, ago(l.Staleness), ago(l.KeySetAge), ready, orDash(l.Version))
 }

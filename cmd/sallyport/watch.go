@@ -69,6 +69,7 @@ func (w *watch) run(ctx context.Context) error {
 	if err := w.begin(ctx, api); err != nil {
 		return err
 	}
+	// An issuer that is away for a while does not end a watch: the place in the log is kept.
 	for ctx.Err() == nil {
 		more, err := w.step(ctx, api, filter)
 		if err != nil && ctx.Err() == nil {
@@ -88,7 +89,7 @@ func (w *watch) run(ctx context.Context) error {
 	return nil
 }
 
-// begin finds out where the log is now. Whoever cannot be asked at all is no one to watch.
+// begin finds where the log is now. A watch does not begin at an issuer that does not answer.
 func (w *watch) begin(ctx context.Context, api *adminClient) error {
 	page, err := api.page(ctx, nil, 0, 1)
 	if err != nil {
@@ -104,12 +105,14 @@ func (w *watch) begin(ctx context.Context, api *adminClient) error {
 }
 
 // step prints what is new, and reports whether there may be more at once.
-func (w *watch) step(ctx context.Context, api *adminClient, filter url.Values) (more bool, err error) {
+func (w *watch) step(ctx context.Context, api *adminClient,
+	filter url.Values) (more bool, err error) {
 	page, err := api.page(ctx, filter, w.after, adminapi.MaxEntries)
 	if err != nil {
 		return false, err
 	}
 	if head := page.Head; head != nil && head.Epoch != w.epoch {
+		// Places of another epoch are other entries: begin with the first one.
 		began := w.epoch != ""
 		w.epoch, w.after = head.Epoch, 0
 		if began {
@@ -137,7 +140,7 @@ func (w *watch) print(e adminapi.Entry) error {
 	return line.Flush()
 }
 
-// note tells once that the issuer cannot be asked; the watch goes on.
+// note reports once that the issuer cannot be asked; the watch goes on.
 func (w *watch) note(err error) {
 	if !w.failing {
 		fmt.Fprintf(w.notes, "%v; trying again\n", err)

@@ -123,7 +123,7 @@ type Entry struct {
 	Issuer       string     `json:"issuer,omitempty"`
 	Value        string     `json:"value,omitempty"`
 	IssuedBefore *time.Time `json:"issued_before,omitempty"` // absent: tokens of any age
-	Expires      time.Time  `json:"expires"`                 // when no token it names can be valid any more
+	Expires      time.Time  `json:"expires"`                 // no token it names is valid then
 	Reason       string     `json:"reason,omitempty"`
 	Actor        string     `json:"actor,omitempty"`
 	At           time.Time  `json:"at"` // when it was ordered, by Redis' clock

@@ -147,6 +147,8 @@ func (a *API) Handlers() map[string]http.Handler {
 	if a.cfg.Config.Token.IsZero() {
 		return nil
 	}
+	// The router would answer a wrong method itself, in its own words and without
+	// X-Content-Type-Options.
 	mux := http.NewServeMux()
 	allowed := map[string][]string{}
 	for _, e := range a.endpoints() {

@@ -236,11 +236,14 @@ func TestEntriesAreFoundBySelectorAcrossPages(t *testing.T) {
 		"issuer=https://other.example":  {[]uint64{2400}, 0},
 		"kind=sid&issuer=https://other": {nil, 0},
 	} {
-		if seqs, next := list(t, api, query); fmt.Sprint(seqs) != fmt.Sprint(want.seqs) || next != want.next {
+		seqs, next := list(t, api, query)
+		if fmt.Sprint(seqs) != fmt.Sprint(want.seqs) || next != want.next {
 			t.Errorf("%s: expected %v and %d, got %v and %d", query, want.seqs, want.next, seqs, next)
 		}
 	}
-	for _, query := range []string{"value=x", "kind=ip", "after=99999999999999999999", "kind=sid&kind=jti"} {
+	for _, query := range []string{
+		"value=x", "kind=ip", "after=99999999999999999999", "kind=sid&kind=jti",
+	} {
 		wantRefusal(t, api, "/admin/revocations?"+query, http.StatusBadRequest, "invalid_request")
 	}
 }
@@ -255,7 +258,8 @@ func TestOneSearchLooksAtABoundedPartOfTheLog(t *testing.T) {
 		r.reads != maxSearch/adminapi.MaxEntries {
 		t.Errorf("found %v, next %d, after %d reads", seqs, next, r.reads)
 	}
-	if seqs, next := list(t, api, fmt.Sprint("kind=sid&after=", maxSearch)); len(seqs) != 0 || next != 0 {
+	seqs, next := list(t, api, fmt.Sprint("kind=sid&after=", maxSearch))
+	if len(seqs) != 0 || next != 0 {
 		t.Errorf("found %v, next %d", seqs, next)
 	}
 }

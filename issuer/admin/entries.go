@@ -71,6 +71,7 @@ type search struct {
 }
 
 func parseSearch(query url.Values) (f search, err error) {
+	// 53 bits: what a place in JSON can be to a reader in any language.
 	if f.after, err = strconv.ParseUint(cmp.Or(query.Get("after"), "0"), 10, 53); err != nil {
 		return f, httpapi.InvalidRequest("after is not a place in the log")
 	}

@@ -100,8 +100,8 @@ func effectOf(k revocation.Kind, ours bool) string {
 		return "Logs the user out everywhere: every session, refresh tokens included. " +
 			"A login right after it works."
 	case k == revocation.KindIss && ours:
-		return "Refuses every token that this issuer has issued, and ends every session that has begun, " +
-			"up to issued_before."
+		return "Refuses every token that this issuer has issued, and ends every session that has " +
+			"begun, up to issued_before."
 	case ours:
 		return "Refuses tokens issued, and ends sessions begun, up to issued_before. " +
 			"Which sessions those are is not kept."

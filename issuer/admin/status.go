@@ -82,6 +82,7 @@ func (a *API) stateOf(l redislog.Line, lag *uint64) adminapi.State {
 		return adminapi.Left
 	case !l.Live:
 		return adminapi.Gone
+	// As the gate itself counts, who knows how old its confirmation was when it wrote the line.
 	case l.Staleness+l.Age > a.cfg.MaxStaleness:
 		return adminapi.Stale
 	case l.Shared:

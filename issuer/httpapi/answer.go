@@ -17,8 +17,8 @@ type Reply struct {
 	Body   any         // JSON; []byte as it is
 }
 
-// Refusal is an answer that refuses, out of a fixed catalogue. Its text never depends on what the request
-// held.
+// Refusal is an answer that refuses, out of a fixed catalogue. Its text never depends on what the
+// request held.
 type Refusal struct {
 	Status      int
 	Code        string // error, as in RFC 6749 section 5.2 and RFC 6750 section 3.1

@@ -75,10 +75,11 @@ func isTrusted(a netip.Addr, trusted []Network) bool {
 	return false
 }
 
-// forwardedFor gives the hops of every X-Forwarded-For line in their order; no more than a chain of
-// proxies can have. A header that names nobody at all is none.
+// forwardedFor returns the hops of every X-Forwarded-For line in their order; no more than a chain
+// of proxies can have. A header that names nobody at all is none.
 func forwardedFor(h http.Header) []string {
 	const maxHops = 32
+	// From the end, where trusted proxies write: what a client put before it may be of any length.
 	all := strings.Join(h.Values("X-Forwarded-For"), ",")
 	if strings.Trim(all, ", \t") == "" {
 		return nil
@@ -117,7 +118,7 @@ func parseHop(hop string) (netip.Addr, bool) {
 
 var standInSeed = maphash.MakeSeed()
 
-// standIn gives an address to count a client under whom a proxy names by a text: one /64 of the
+// standIn returns an address to count a client under whom a proxy names by a text: one /64 of the
 // proxy's own /48, out of the range 100::/8, which RFC 4291 reserves and nobody has. A port at the
 // text's end is not part of it: the client has chosen that, and would be another one with each
 // connection.
@@ -148,6 +149,7 @@ func (n *Network) UnmarshalText(text []byte) error {
 	if err != nil {
 		return fmt.Errorf("issuer: expected an address or a network: %w", err)
 	}
+	// A client's address is unmapped, so a network written in IPv6 would never hold one of IPv4.
 	if a := p.Addr(); a.Is4In6() {
 		if p.Bits() < 96 {
 			return fmt.Errorf("issuer: expected a network of IPv4 or of IPv6, got %s, which is of both", p)
@@ -158,7 +160,7 @@ func (n *Network) UnmarshalText(text []byte) error {
 	return nil
 }
 
-// Expected says what can be read, for the error of what can not.
+// Expected returns what can be read, for the error of what can not.
 func (Network) Expected() string {
 	return `an address such as "10.0.0.7" or a network such as "10.0.0.0/24"`
 }
@@ -187,7 +189,7 @@ func (w *warnings) first(network netip.Prefix) bool {
 	return true
 }
 
-// Proxies is whose X-Forwarded-For is believed.
+// Proxies are those whose X-Forwarded-For is believed.
 type Proxies struct {
 	trusted  []Network
 	logger   *slog.Logger
@@ -205,6 +207,7 @@ func NewProxies(trusted []Network, logger *slog.Logger, registry prometheus.Regi
 				"(http.trusted_proxies does not name the peer), missing, unreadable.",
 		}, []string{"why"}),
 	}
+	// From the start, so that a counter at 0 tells that nothing was wrong.
 	for _, why := range flaws {
 		p.unusable.WithLabelValues(string(why))
 	}

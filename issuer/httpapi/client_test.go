@@ -17,14 +17,24 @@ func TestTheAddressIsTheLastOneThatIsNoTrustedProxy(t *testing.T) {
 		"no proxy trusted":           {"10.0.0.1:1", []string{"192.0.2.1"}, nil, "10.0.0.1"},
 		"a peer that is not trusted": {"192.0.2.9:1", []string{"192.0.2.1"}, trusted, "192.0.2.9"},
 		"one proxy":                  {"10.0.0.1:1", []string{"192.0.2.1"}, trusted, "192.0.2.1"},
-		"what the client wrote":      {"10.0.0.1:1", []string{"203.0.113.7, 192.0.2.1"}, trusted, "192.0.2.1"},
-		"in a line of its own":       {"10.0.0.1:1", []string{"203.0.113.7", "192.0.2.1"}, trusted, "192.0.2.1"},
-		"two proxies":                {"10.0.0.1:1", []string{"203.0.113.7, 192.0.2.1, 10.2.3.4"}, trusted, "192.0.2.1"},
-		"proxies only":               {"10.0.0.1:1", []string{"10.9.9.9, 10.2.3.4"}, trusted, "10.9.9.9"},
-		"garbage behind a proxy":     {"10.0.0.1:1", []string{"192.0.2.1, x, 10.2.3.4"}, trusted, "10.2.3.4"},
-		"IPv6":                       {"[fd00::1]:1", []string{"2001:db8::5"}, trusted, "2001:db8::5"},
-		"IPv4 in IPv6":               {"[::ffff:10.0.0.1]:1", []string{"::ffff:192.0.2.1"}, trusted, "192.0.2.1"},
-		"no header":                  {"10.0.0.1:1", nil, trusted, "10.0.0.1"},
+		"what the client wrote": {
+			"10.0.0.1:1", []string{"203.0.113.7, 192.0.2.1"}, trusted, "192.0.2.1",
+		},
+		"in a line of its own": {
+			"10.0.0.1:1", []string{"203.0.113.7", "192.0.2.1"}, trusted, "192.0.2.1",
+		},
+		"two proxies": {
+			"10.0.0.1:1", []string{"203.0.113.7, 192.0.2.1, 10.2.3.4"}, trusted, "192.0.2.1",
+		},
+		"proxies only": {"10.0.0.1:1", []string{"10.9.9.9, 10.2.3.4"}, trusted, "10.9.9.9"},
+		"garbage behind a proxy": {
+			"10.0.0.1:1", []string{"192.0.2.1, x, 10.2.3.4"}, trusted, "10.2.3.4",
+		},
+		"IPv6": {"[fd00::1]:1", []string{"2001:db8::5"}, trusted, "2001:db8::5"},
+		"IPv4 in IPv6": {
+			"[::ffff:10.0.0.1]:1", []string{"::ffff:192.0.2.1"}, trusted, "192.0.2.1",
+		},
+		"no header": {"10.0.0.1:1", nil, trusted, "10.0.0.1"},
 	} {
 		r := &http.Request{RemoteAddr: c.peer, Header: http.Header{}}
 		for _, line := range c.headers {

@@ -45,8 +45,8 @@ type Handlers struct {
 	panics   prometheus.Counter
 }
 
-// NewHandlers makes the Handlers of the issuer of that URL. now is for the limit on lines in the log.
-// The labels of the metrics are out of fixed lists: no stranger can make a new series.
+// NewHandlers makes the Handlers of the issuer of that URL. now is for the limit on lines in the
+// log. The labels of the metrics are out of fixed lists: no stranger can make a new series.
 func NewHandlers(issuer string, logger *slog.Logger, registry prometheus.Registerer,
 	now func() time.Time) *Handlers {
 	h := &Handlers{
@@ -153,8 +153,8 @@ func (h *Handlers) answering(name string,
 	})
 }
 
-// Guard runs what a goroutine of its own does for a request: its panic is an error, which is answered
-// with 503 and has been logged.
+// Guard runs what a goroutine of its own does for a request: its panic is an error, which is
+// answered with 503 and has been logged.
 func (h *Handlers) Guard(f func() error) error {
 	err := daemon.Guard(f)
 	if errors.Is(err, daemon.ErrPanic) {

@@ -43,7 +43,7 @@ func (r *Request) Members(allowed ...string) (map[string]string, error) {
 // Read reads the body as Members does into a pointer to a struct, whose fields are the members: all
 // of them strings with a tag.
 func (r *Request) Read(dst any) error {
-	into := reflect.ValueOf(dst).Elem()
+	into := reflect.ValueOf(dst).Elem() // anything but a pointer to such a struct panics in any test
 	var allowed []string
 	for field := range into.Type().Fields() {
 		name, _, _ := strings.Cut(field.Tag.Get("json"), ",")
@@ -76,6 +76,7 @@ func receive(w http.ResponseWriter, r *http.Request, from Client) (*Request, err
 	if r.ContentLength == 0 {
 		return received, nil
 	}
+	// Of a wrong type only so much is read as shows whether the body says anything at all.
 	wrongType, most := checkContentType(r.Header), int64(maxBody)
 	if wrongType != nil {
 		most = maxNothing
@@ -107,8 +108,8 @@ func saysNothing(body []byte) bool {
 	return len(body) == 0 || bytes.Equal(body, []byte("null"))
 }
 
-// checkContentType wants application/json in UTF-8, said once, and not compressed. It also keeps
-// simple forms of foreign pages out, which browsers send without asking.
+// checkContentType refuses all but application/json in UTF-8, said once, and not compressed. It
+// also keeps simple forms of foreign pages out, which browsers send without asking.
 func checkContentType(h http.Header) error {
 	types := h.Values("Content-Type")
 	if len(types) != 1 || len(h.Values("Content-Encoding")) > 0 {
@@ -153,6 +154,7 @@ func parseBody(raw []byte, allowed []string) (map[string]string, error) {
 	if !utf8.Valid(raw) || !json.Valid(raw) {
 		return nil, InvalidRequest("the body is not valid JSON in UTF-8")
 	}
+	// By tokens: json.Unmarshal takes the last of two members of one name, and any case of a name.
 	d := json.NewDecoder(bytes.NewReader(raw))
 	if open, err := d.Token(); err != nil || open != json.Delim('{') {
 		return nil, InvalidRequest("the body is not a JSON object")

@@ -43,11 +43,12 @@ func (t *Throttle) Take(a netip.Addr, now time.Time) (wait time.Duration) {
 	key := throttleKey(a)
 	since := int64(now.Sub(t.start))
 	var cells [throttleRows]*atomic.Int64
-	wait = 1<<63 - 1
+	wait = 1<<63 - 1 // the emptier cell counts: it has fewer of others' requests in it
 	for i := range cells {
 		cells[i] = &t.cells[i][maphash.Bytes(t.seeds[i], key[:])%throttleColumns]
 		wait = min(wait, time.Duration(cells[i].Load()-since)-t.slack)
 	}
+	// Not counted: who keeps on asking is let in again at the same rate as who waits.
 	if wait > 0 {
 		return wait
 	}

@@ -42,8 +42,8 @@ func (w *Waits) Asked(r *Request) (time.Duration, error) {
 	return wait, nil
 }
 
-// Acknowledge says in answer that the revocation is stored, and, if asked to wait, who has applied
-// it: 200, or 202 while some gate has not.
+// Acknowledge returns the reply that the revocation is stored, and, if asked to wait, who has
+// applied it: 200, or 202 while some gate has not.
 func (w *Waits) Acknowledge(ctx context.Context, receipt revocation.Receipt, wait time.Duration,
 	answer adminapi.Revoked) (Reply, error) {
 	answer.Revoked, answer.Seq = true, receipt.Seq
