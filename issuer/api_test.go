@@ -147,9 +147,8 @@ func TestRefreshSeesTheUserAsItIsNow(t *testing.T) {
 				b := h.refresh(a.str("refresh_token"))
 				if !c.ends {
 					wantStatus(t, b, http.StatusOK, "")
-					if got := h.claims(
-						b.str("access_token")); !slices.Equal(got.Roles, c.roles) ||
-						!slices.Equal(got.Scope, c.scope) {
+					got := h.claims(b.str("access_token"))
+					if !slices.Equal(got.Roles, c.roles) || !slices.Equal(got.Scope, c.scope) {
 						t.Errorf("got roles %q and scope %q", got.Roles, got.Scope)
 					}
 					return

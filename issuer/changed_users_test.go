@@ -243,9 +243,11 @@ func TestManyChangedUsersAreDoneAtOnce(t *testing.T) {
 	h.users.onLookup = func(string) {
 		now := inside.Add(1)
 		defer inside.Add(-1)
-		for before := most.Load(); now > before && !most.CompareAndSwap(
-			before, now,
-		); before = most.Load() {
+		for {
+			before := most.Load()
+			if now <= before || most.CompareAndSwap(before, now) {
+				break
+			}
 		}
 		if now == changesAtOnce {
 			select {

@@ -101,9 +101,8 @@ func TestADeadCredentialLogsNobodyOutEverywhere(t *testing.T) {
 func (h *house) setField(sessionID, name, value string) {
 	h.t.Helper()
 	tag, unique, _ := strings.Cut(sessionID, "~")
-	if err := h.redis.Universal().
-		HSet(h.t.Context(), "{"+tag+"}:s:"+unique, name, value).
-		Err(); err != nil {
+	key := "{" + tag + "}:s:" + unique
+	if err := h.redis.Universal().HSet(h.t.Context(), key, name, value).Err(); err != nil {
 		h.t.Fatal(err)
 	}
 }

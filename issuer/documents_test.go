@@ -29,17 +29,13 @@ func TestTheKeySetMayBeKeptAndAskedForAgain(t *testing.T) {
 			t.Errorf("%s: got %d %s", known, again.status, again.text)
 		}
 	}
-	if again := h.do(
-		http.MethodGet,
-		h.url+"/.well-known/jwks.json",
-		"",
-		withHeader("If-None-Match", `"other"`),
-	); again.status != http.StatusOK {
+	again := h.do(http.MethodGet, h.url+"/.well-known/jwks.json", "",
+		withHeader("If-None-Match", `"other"`))
+	if again.status != http.StatusOK {
 		t.Errorf("another tag: got %d", again.status)
 	}
-	if head := h.do(http.MethodHead, h.url+"/.well-known/jwks.json",
-		""); head.status != http.StatusOK ||
-		head.header.Get("Etag") != tag {
+	head := h.do(http.MethodHead, h.url+"/.well-known/jwks.json", "")
+	if head.status != http.StatusOK || head.header.Get("Etag") != tag {
 		t.Errorf("HEAD: got %d", head.status)
 	}
 }

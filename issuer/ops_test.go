@@ -396,8 +396,8 @@ func TestARevocationsAuditLineNamesWhoOrderedItAndWhy(t *testing.T) {
 			"reason", "no good",
 		), "a line in the actor": body("actor", "a\nb"), "a member too many": body("value", "bob"),
 	} {
-		if got := h.operate(http.MethodPost, "/admin/users/alice/logout",
-			text); got.status != http.StatusBadRequest {
+		got := h.operate(http.MethodPost, "/admin/users/alice/logout", text)
+		if got.status != http.StatusBadRequest {
 			t.Errorf("%s: got %d %s", name, got.status, got.text)
 		}
 	}
@@ -469,9 +469,8 @@ func TestADryRunTellsWhatWouldEndAndEndsNothing(t *testing.T) {
 			*p.Revoked {
 			t.Errorf("a session: %+v", p)
 		}
-		if p = h.preview("kind", "sub", "value",
-			"Alice"); !p.SessionsKnown || p.SessionsTotal != 2 || len(p.Sessions) != 2 ||
-			p.Value != "alice" {
+		p = h.preview("kind", "sub", "value", "Alice")
+		if !p.SessionsKnown || p.SessionsTotal != 2 || len(p.Sessions) != 2 || p.Value != "alice" {
 			t.Errorf("a user: %+v", p)
 		}
 		if p = h.preview("kind", "sub", "value", "nobody"); !p.SessionsKnown || p.SessionsTotal != 0 {
@@ -495,13 +494,9 @@ func TestADryRunTellsWhatWouldEndAndEndsNothing(t *testing.T) {
 			t.Fatalf("a dry run has revoked %+v", entries)
 		}
 		wantStatus(t, h.refresh(second.str("refresh_token")), http.StatusOK, "")
-		wantStatus(
-			t,
-			h.operate(http.MethodPost, "/admin/revocations?dry_run=false",
-				body("kind", "sid", "value", sid)),
-			http.StatusOK,
-			"",
-		)
+		done := h.operate(http.MethodPost, "/admin/revocations?dry_run=false",
+			body("kind", "sid", "value", sid))
+		wantStatus(t, done, http.StatusOK, "")
 		if p = h.preview("kind", "sid", "value", sid); !*p.Revoked || p.Sessions[0].State != "ended" {
 			t.Errorf("a session that has ended: %+v", p)
 		}

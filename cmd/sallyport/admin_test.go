@@ -178,10 +178,8 @@ func TestNoNameReachesTheTerminalRaw(t *testing.T) {
 					`}],"last":1}`,
 			)
 		default:
-			_, _ = io.WriteString(
-				w,
-				`{"seq":1,"kind":"jti","value":`+raw+`,"reason":`+raw+`,"actor":`+raw+`}`,
-			)
+			_, _ = io.WriteString(w,
+				`{"seq":1,"kind":"jti","value":`+raw+`,"reason":`+raw+`,"actor":`+raw+`}`)
 		}
 	})
 	for _, args := range [][]string{
@@ -227,10 +225,8 @@ func TestStatusWaitsForWhoIsOnlyBehind(t *testing.T) {
 
 func TestStatusForgivesTheGoneOnlyWhenAskedTo(t *testing.T) {
 	adminServer(t, func(w http.ResponseWriter, _ *http.Request) {
-		_, _ = io.WriteString(
-			w,
-			`{"head":{"epoch":"e","seq":7},"gates":[{"name":"g","state":"gone","epoch":"e","seq":6}]}`,
-		)
+		_, _ = io.WriteString(w,
+			`{"head":{"epoch":"e","seq":7},"gates":[{"name":"g","state":"gone","epoch":"e","seq":6}]}`)
 	})
 	if _, _, err := sallyport("", "status"); exitStatus(err) != 2 ||
 		!strings.Contains(err.Error(), "g is gone") {
@@ -255,10 +251,8 @@ func TestAWatchBeginsAnewWithTheLog(t *testing.T) {
 		after := r.URL.Query().Get("after")
 		if first {
 			first = false
-			_, _ = io.WriteString(
-				w,
-				`{"head":{"epoch":"a","seq":7},"entries":[{"seq":1,"kind":"epoch"}],"last":1,"next":1}`,
-			)
+			_, _ = io.WriteString(w,
+				`{"head":{"epoch":"a","seq":7},"entries":[{"seq":1,"kind":"epoch"}],"last":1,"next":1}`)
 			return
 		}
 		select {

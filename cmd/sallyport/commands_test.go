@@ -79,9 +79,8 @@ func TestTheRingTurns(t *testing.T) {
 		t.Errorf("after a rotation: %+v", rotated)
 	}
 	newest := find(t, rotated, keyring.Next)
-	if promoted := keys(t, "keys", "promote", newest.ID, "--dir", dir,
-		"--force"); promoted[0].ID != newest.ID ||
-		promoted[0].State != keyring.Active {
+	promoted := keys(t, "keys", "promote", newest.ID, "--dir", dir, "--force")
+	if promoted[0].ID != newest.ID || promoted[0].State != keyring.Active {
 		t.Errorf("after a promotion: %+v", promoted)
 	}
 	removed := keys(t, "keys", "remove", was.ID, "--dir", dir)
@@ -116,12 +115,12 @@ func TestARingIsSealedAndUnsealed(t *testing.T) {
 	dir, secret := t.TempDir(), filepath.Join(t.TempDir(), "passphrase")
 	write(t, secret, "correct horse battery staple\n")
 	keys(t, "keygen", "--dir", dir)
-	if sealed := keys(t, "keys", "reseal", "--dir", dir, "--new-passphrase-file",
-		secret); !sealed[0].Encrypted {
+	sealed := keys(t, "keys", "reseal", "--dir", dir, "--new-passphrase-file", secret)
+	if !sealed[0].Encrypted {
 		t.Errorf("not encrypted: %+v", sealed)
 	}
-	if plain := keys(t, "keys", "reseal", "--dir", dir, "--passphrase-file", secret,
-		"--plain"); plain[0].Encrypted {
+	plain := keys(t, "keys", "reseal", "--dir", dir, "--passphrase-file", secret, "--plain")
+	if plain[0].Encrypted {
 		t.Errorf("still encrypted: %+v", plain)
 	}
 	if _, _, err := sallyport("", "keys", "reseal", "--dir", dir); err == nil ||

@@ -142,8 +142,8 @@ func TestARevocationByEverySelectorIsInForceWhenTheCommandSaysSo(t *testing.T) {
 	o.run(0, "revoke", "--sid", o.claim(one.AccessToken, "sid"))
 	o.refused(one.AccessToken)
 	o.passes(other.AccessToken)
-	if got := s.Post("/refresh",
-		map[string]string{"refresh_token": one.RefreshToken}); got.Status != http.StatusUnauthorized {
+	got := s.Post("/refresh", map[string]string{"refresh_token": one.RefreshToken})
+	if got.Status != http.StatusUnauthorized {
 		t.Errorf("the session goes on: %d", got.Status)
 	}
 
@@ -157,11 +157,8 @@ func TestARevocationByEverySelectorIsInForceWhenTheCommandSaysSo(t *testing.T) {
 	if strings.Contains(out, "note:") || !strings.Contains(out, "at issuer "+s.Endpoints().Iss) {
 		t.Errorf("got %s", out)
 	}
-	if out := o.run(0, "revoke", "--sub", "alice", "--issuer",
-		"https://other.example"); !strings.Contains(
-		out,
-		"alice at issuer https://other.example:",
-	) {
+	out = o.run(0, "revoke", "--sub", "alice", "--issuer", "https://other.example")
+	if !strings.Contains(out, "alice at issuer https://other.example:") {
 		t.Errorf("the issuer is not named: %s", out)
 	}
 	o.refused(other.AccessToken)
@@ -309,19 +306,17 @@ func TestStatusFailsWhileAGateIsBehind(t *testing.T) {
 	if err := stopped.Signal(syscall.SIGSTOP); err != nil {
 		t.Fatal(err)
 	}
-	if out := o.run(2, "revoke", "--jti", "x", "--wait", "200ms"); !strings.Contains(out,
-		"1/2 gates; not yet by gate-2") {
+	out := o.run(2, "revoke", "--jti", "x", "--wait", "200ms")
+	if !strings.Contains(out, "1/2 gates; not yet by gate-2") {
 		t.Errorf("got %s", out)
 	}
-	if status, out, said := o.try("status", "--within",
-		"200ms"); status != 2 || !strings.Contains(said, "gate-2 is ") ||
-		strings.Contains(said, "gate-1") {
+	status, out, said := o.try("status", "--within", "200ms")
+	if status != 2 || !strings.Contains(said, "gate-2 is ") || strings.Contains(said, "gate-1") {
 		t.Errorf("status %d\n%s%s", status, out, said)
 	}
 	var found logEntry
-	if o.json(&found, "revocations", "show", "--jti",
-		"x"); len(found.AppliedBy) != 1 || len(found.NotYetBy) != 1 ||
-		found.NotYetBy[0] != "gate-2" {
+	o.json(&found, "revocations", "show", "--jti", "x")
+	if len(found.AppliedBy) != 1 || len(found.NotYetBy) != 1 || found.NotYetBy[0] != "gate-2" {
 		t.Errorf("got %+v", found)
 	}
 	if err := stopped.Signal(syscall.SIGCONT); err != nil {
@@ -342,15 +337,11 @@ func TestAWatchPrintsRevocationsAsTheyCome(t *testing.T) {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	o.stack.Eventually(
-		"the watch shows what was there",
-		func() bool { return strings.Contains(printed.String(), `"before"`) },
-	)
+	o.stack.Eventually("the watch shows what was there",
+		func() bool { return strings.Contains(printed.String(), `"before"`) })
 	o.run(0, "revoke", "--jti", "now")
-	o.stack.Eventually(
-		"the watch shows what has come",
-		func() bool { return strings.Contains(printed.String(), `"now"`) },
-	)
+	o.stack.Eventually("the watch shows what has come",
+		func() bool { return strings.Contains(printed.String(), `"now"`) })
 	if err := cmd.Process.Signal(syscall.SIGINT); err != nil {
 		t.Fatal(err)
 	}

@@ -90,15 +90,14 @@ func (r *revoke) run(ctx context.Context, out io.Writer) error {
 func (r *revoke) carryOut(ctx context.Context, out io.Writer, api *adminClient,
 	wanted adminapi.Revocation) error {
 	var got adminapi.Revoked
-	if err := api.call(ctx, http.MethodPost, waiting(adminapi.RevocationsPath, r.wait), wanted,
-		&got); err != nil {
+	err := api.call(ctx, http.MethodPost, waiting(adminapi.RevocationsPath, r.wait), wanted, &got)
+	if err != nil {
 		// These two mean that nothing was done, and that the same command would be refused again.
 		if refused(err, http.StatusBadRequest) || refused(err, http.StatusUnauthorized) {
 			return err
 		}
 		return fmt.Errorf("the revocation is not acknowledged, so give the same command again: %w", err)
 	}
-	var err error
 	if r.json {
 		err = printJSON(out, got)
 	} else {
@@ -145,8 +144,8 @@ func at(wanted adminapi.Revocation, got adminapi.Revoked) string {
 func (r *revoke) preview(ctx context.Context, out io.Writer, api *adminClient,
 	wanted adminapi.Revocation) error {
 	var got adminapi.Preview
-	if err := api.call(ctx, http.MethodPost, adminapi.RevocationsPath+"?dry_run=true", wanted,
-		&got); err != nil {
+	err := api.call(ctx, http.MethodPost, adminapi.RevocationsPath+"?dry_run=true", wanted, &got)
+	if err != nil {
 		return err
 	}
 	if r.json {

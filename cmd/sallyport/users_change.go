@@ -49,23 +49,12 @@ on an error; then give the same command again.`,
 		"with --now: how long to wait for the gates to have applied it; 0: not at all")
 	c.admin.bind(f)
 	c.order.bind(f, "user_changed")
+	oneUser := argument("the name of a user", 1)
 	cmd.AddCommand(
-		c.command(
-			"disable NAME",
-			"Keep a user out, and end every session of theirs",
-			argument("the name of a user", 1),
-			func([]string) userFields {
-				return userFields{Disabled: true}.with("disabled")
-			},
-		),
-		c.command(
-			"enable NAME",
-			"Let a user in again",
-			argument("the name of a user", 1),
-			func([]string) userFields {
-				return userFields{}.with("disabled")
-			},
-		),
+		c.command("disable NAME", "Keep a user out, and end every session of theirs", oneUser,
+			func([]string) userFields { return userFields{Disabled: true}.with("disabled") }),
+		c.command("enable NAME", "Let a user in again", oneUser,
+			func([]string) userFields { return userFields{}.with("disabled") }),
 		c.roles(),
 	)
 	return cmd
@@ -75,14 +64,9 @@ on an error; then give the same command again.`,
 // mostly wants to see the roles.
 func (c *usersChange) roles() *cobra.Command {
 	none := false
-	cmd := c.command(
-		"roles NAME ROLE...",
-		"Set a user's roles to those named",
+	cmd := c.command("roles NAME ROLE...", "Set a user's roles to those named",
 		argument("the name of a user", 0),
-		func(args []string) userFields {
-			return userFields{Roles: args[1:]}.with("roles")
-		},
-	)
+		func(args []string) userFields { return userFields{Roles: args[1:]}.with("roles") })
 	cmd.Flags().BoolVar(&none, "none", false, "take every role away")
 	cmd.Args = func(cmd *cobra.Command, args []string) error {
 		switch {

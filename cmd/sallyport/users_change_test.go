@@ -77,9 +77,8 @@ func TestAUsersFieldThatCannotBeSetSafelyIsLeftAlone(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			path := filepath.Join(t.TempDir(), "users.yaml")
 			write(t, path, row.before)
-			if _, err := changeUser(path, "alice",
-				userFields{Roles: []string{"dev"}}.with("roles")); err == nil ||
-				!strings.Contains(err.Error(), row.want) {
+			_, err := changeUser(path, "alice", userFields{Roles: []string{"dev"}}.with("roles"))
+			if err == nil || !strings.Contains(err.Error(), row.want) {
 				t.Errorf("expected %q, got: %v", row.want, err)
 			}
 			if got := read(t, path); got != row.before {
@@ -87,8 +86,8 @@ func TestAUsersFieldThatCannotBeSetSafelyIsLeftAlone(t *testing.T) {
 			}
 		})
 	}
-	if _, err := changeUser(filepath.Join(t.TempDir(), "users.yaml"), "alice",
-		userFields{}.with("disabled")); err == nil {
+	missing := filepath.Join(t.TempDir(), "users.yaml")
+	if _, err := changeUser(missing, "alice", userFields{}.with("disabled")); err == nil {
 		t.Error("a file that is not there was changed")
 	}
 }
