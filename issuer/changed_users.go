@@ -26,9 +26,9 @@ type ChangedUsers struct {
 	open      func() error
 
 	pending *pending
-	// known is what users were when their sessions had last been held against it; nil: not read yet.
-	// It lies in Redis, so that what was lost while no issuer ran, or was noticed by one that stopped
-	// before it was done, is found at the next start. Only Run touches it.
+	// known is what users were when their sessions were last compared with them, as text by name; nil:
+	// not read yet. It is kept in Redis, so that a loss is found at the next start that happened while
+	// no issuer ran, or that an issuer noticed and stopped before it was done. Only Run touches it.
 	known map[string]string
 }
 
@@ -39,8 +39,8 @@ func newChangedUsers(o Options, shared shared) *ChangedUsers {
 	}
 }
 
-// Noticed takes note of users who have lost something: their sessions of before end as soon as Run
-// gets to it. It never blocks; it is made for credential.Options.OnChange.
+// Noticed takes note of users who have lost something: Run ends the sessions that they began
+// before. It never blocks; it is made for credential.Options.OnChange.
 func (c *ChangedUsers) Noticed(names []string) { c.pending.add(names...) }
 
 // retryChanges is how long to wait until what could not be stored is tried again.
@@ -68,8 +68,8 @@ func (c *ChangedUsers) Run(ctx context.Context) error {
 				due, told = false, false
 			}
 		}
-		// Only once a comparison that is due has succeeded: what ends is remembered by changing what
-		// is known, so that has to be there.
+		// Not before a comparison that is due has succeeded: end updates what is known in Redis, so that
+		// must have been read.
 		if !due {
 			failed = !c.end(ctx, c.pending.take())
 		}
@@ -95,12 +95,12 @@ const (
 	// changesAtOnce is how many users' sessions are ended at a time: their entries share calls of
 	// the log's script.
 	changesAtOnce = 16
-	// changesInPart is after how many users it is remembered what was done.
+	// changesInPart is how many users are done before that is stored in Redis.
 	changesInPart = 256
 )
 
-// end ends what is outdated of some users, a bounded number of them at a time, and reports whether
-// all of it is stored. Who is left when ctx ends is not remembered as done.
+// end ends the outdated sessions of some users, a bounded number of users at a time, and reports
+// whether all of that is stored. Users who are left when ctx ends stay to be done.
 func (c *ChangedUsers) end(ctx context.Context, names map[string]bool) (all bool) {
 	all = true
 	part := make(map[string]bool, changesInPart)
@@ -158,7 +158,7 @@ func (c *ChangedUsers) endPart(ctx context.Context, names map[string]bool) bool 
 	if c.directory == nil || ctx.Err() != nil && len(done) == 0 {
 		return ended
 	}
-	// What has ended is remembered although the issuer stops: else the next one looks at it once more.
+	// Stored even if the issuer is stopping: else the next start does the same work again.
 	if err := c.remember(context.WithoutCancel(ctx), done); err != nil {
 		c.logger.Warn("what was ended of users who have changed could not be remembered: it is looked "+
 			"at again", "error", err)
@@ -170,15 +170,15 @@ func (c *ChangedUsers) endPart(ctx context.Context, names map[string]bool) bool 
 	return ended
 }
 
-// endOne holds a user's sessions against what the user is now, not against what was noticed: it may
-// have changed again. What fails again is counted, and not told again.
+// endOne ends the sessions of one user that what the user is now makes outdated; not what was
+// noticed, since that may have changed again. again says that it has failed before: then another
+// failure is counted, and neither logged nor recorded.
 func (c *ChangedUsers) endOne(ctx context.Context, name string, again bool) error {
 	event := audit.Event{
 		Name: audit.Revoke, Issuer: c.trail.Issuer, ClientID: c.trail.ClientID,
 		Kind: revocation.KindSub.String(), Value: name, Actor: "users",
 	}
-	// Any other error than that there is no such user ends nothing: a directory that is away must
-	// not log everybody out.
+	// Any error but "no such user" ends nothing: users that cannot be read must not log everybody out.
 	user, err := c.users.Lookup(ctx, name)
 	var done session.Everywhere
 	switch {
@@ -210,7 +210,7 @@ func (c *ChangedUsers) endOne(ctx context.Context, name string, again bool) erro
 	return err
 }
 
-// pending are the users whose sessions of before have to end.
+// pending are the users whose outdated sessions have to end.
 type pending struct {
 	mu    sync.Mutex
 	names map[string]bool // true: it has been tried in vain
@@ -232,7 +232,7 @@ func (p *pending) add(names ...string) {
 	p.signal()
 }
 
-// addFailed notes a user for whom it was tried in vain.
+// addFailed notes a user whose sessions could not be ended.
 func (p *pending) addFailed(name string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -73,7 +73,7 @@ type AuditConfig struct {
 	Burst int     `yaml:"burst" flag:"-" usage:"and at once"`
 }
 
-// Validate refuses limits that leave nothing, or everything.
+// Validate refuses limits that let nothing or everything through.
 func (c AuditConfig) Validate() error {
 	var errs []error
 	if !(c.Rate >= 0.1 && c.Rate <= 100000) {
@@ -135,8 +135,8 @@ func required(path, value, what string) error {
 	return nil
 }
 
-// checkIssuer holds the issuer identifier against RFC 8414 section 2: a URL without query and
-// fragment. http is let through for meshes that add TLS underneath.
+// checkIssuer checks the issuer identifier as RFC 8414 section 2 has it: a URL without query and
+// fragment. http is accepted for meshes that add TLS underneath.
 func checkIssuer(s string) error {
 	u, err := url.Parse(s)
 	switch {
@@ -154,7 +154,7 @@ func checkIssuer(s string) error {
 	return nil
 }
 
-// plainPath is what a router, a proxy and a gate read alike.
+// plainPath is a path that routers, proxies and gates all read in the same way.
 var plainPath = regexp.MustCompile(`^[A-Za-z0-9._~/-]*$`)
 
 func checkAudience(a []string) error {
@@ -173,8 +173,8 @@ func (c Config) checkLifetimes() error {
 			errs = append(errs, config.At(path, "issuer: expected %s to %s, got %s", least, most, d))
 		}
 	}
-	// The log's entries live as long as these, which all issuers of it agree on: a token or session
-	// that lived longer would outlive its revocation.
+	// Entries of the log live as long as revocation.max_token_lifetime and max_session_lifetime say: a
+	// token or session that lived longer would outlive its revocation.
 	in("access_token_lifetime", c.AccessTokenLifetime, time.Second, c.Revocation.MaxTokenLifetime)
 	in("refresh_token_lifetime", c.RefreshTokenLifetime, time.Second, c.Revocation.MaxSessionLifetime)
 	in("refresh_grace", c.RefreshGrace, 0, 10*time.Minute)

@@ -19,9 +19,9 @@ const (
 	everywhereQueue = 16                     // requests of one user that may wait for a round
 )
 
-// everywhere logs users out everywhere, in rounds: one at a time of one user. Requests that come
-// while a user's round runs, or in the pause after it, share the next round. It begins after each of
-// them came, so that it ends all that there was when they did.
+// everywhere logs users out everywhere, in rounds: of one user, one at a time. Requests that come
+// while a user's round runs, or in the pause after it, share the next round. It begins after each
+// of them came, so that it ends all that there was when they did.
 type everywhere struct {
 	end     func(ctx context.Context, user string) (session.Everywhere, error)
 	guarded func(func() error) error // makes a panic an error
@@ -147,8 +147,8 @@ const (
 )
 
 // unanswered remembers for a while which credentials asked to log their user out everywhere and got
-// an error: it may have been stored all the same, and then whoever asks again is to be told. It is
-// bounded; who is forgotten gets 401 for a token that has ended.
+// an error. The log out may have been stored all the same, and have ended the credential: then a
+// second attempt is to be answered 200. It is bounded; a credential that is forgotten gets 401.
 type unanswered struct {
 	mu    sync.Mutex
 	asked map[string]unansweredAsk

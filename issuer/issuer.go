@@ -1,4 +1,4 @@
-// Package issuer is door one: it checks who you are and hands out tokens, over HTTP.
+// Package issuer is door one: it checks who somebody is and hands out tokens, over HTTP.
 //
 // It promises:
 //
@@ -113,7 +113,7 @@ func New(o Options) (*Issuer, error) {
 	shared := shared{
 		handlers: httpapi.NewHandlers(cfg.Issuer, o.Logger, o.Registry, o.Now),
 		trail:    httpapi.Trail{Issuer: cfg.Issuer, ClientID: cfg.ClientID, To: o.Audit},
-		// Half as many as logouts have places, so that those that wait leave places too.
+		// Half as many as there are places for logouts, so that waiting ones never take them all.
 		waits:   httpapi.NewWaits(o.Log, cfg.HTTP.MaxWait, max(1, cfg.HTTP.MaxConcurrent/4)),
 		metrics: newMetrics(o.Registry),
 	}

@@ -27,8 +27,8 @@ func writeKnown(u credential.User) (string, error) {
 	return string(text), nil
 }
 
-// readKnown returns what a user was. What can't be read was something else: the user's sessions are
-// held against what is.
+// readKnown returns what a user was. For a text that cannot be read that is the zero User, whose
+// password differs from any: the sessions are then compared with what the user is now.
 func readKnown(text string) credential.User {
 	var was knownUser
 	if json.Unmarshal([]byte(text), &was) != nil {
@@ -40,17 +40,18 @@ func readKnown(text string) credential.User {
 	}
 }
 
-// compareUsers is how often users are compared with what is known of them: who gets a role is told
-// to nobody, and may lose it again while no issuer runs.
+// compareUsers is how often users are compared with what is known of them. Noticed is called for
+// losses only: a role that is given has to be found here, since it may be taken away again while no
+// issuer runs.
 const compareUsers = 30 * time.Second
 
-// mayBeBack is how long a user who is missing at the start may only be missing in a file that is
-// being written.
+// mayBeBack is how long to wait, at the start, for users who are missing: the file may be half
+// written.
 const mayBeBack = 2 * time.Second
 
-// compare notes who has lost something since it was known what they were, and remembers who has got
-// something. Of whoever is not known nothing is known to have been lost: at the first start ever
-// that is everybody.
+// compare compares the users with what is known of them. It marks those who have lost something as
+// pending, and stores what the others have become. A user who is not known yet has lost nothing: at
+// the very first start that is everybody.
 func (c *ChangedUsers) compare(ctx context.Context) error {
 	if c.directory == nil {
 		return nil
@@ -66,8 +67,8 @@ func (c *ChangedUsers) compare(ctx context.Context) error {
 		c.known = users
 	}
 	all := c.directory.All()
-	// Who has lost something is not remembered here but once it has ended (see endPart): otherwise
-	// an issuer that stops in between would leave nobody to know of it.
+	// What somebody has lost is stored by endPart, once the sessions have ended: stored here, it would
+	// be forgotten if the issuer stopped in between.
 	var lost []string
 	changed := map[string]string{}
 	for name, is := range all {
@@ -92,8 +93,8 @@ func (c *ChangedUsers) compare(ctx context.Context) error {
 	return c.remember(ctx, changed)
 }
 
-// awaitMissing waits a moment if users are known who are not there: a file that is being written is
-// empty first.
+// awaitMissing waits a moment if known users are missing: a file that is being written is empty at
+// first.
 func (c *ChangedUsers) awaitMissing(ctx context.Context, users map[string]string) error {
 	all := c.directory.All()
 	for name := range users {
@@ -110,7 +111,7 @@ func (c *ChangedUsers) awaitMissing(ctx context.Context, users map[string]string
 	return nil
 }
 
-// remember keeps what users are, "" for those who are gone, in parts.
+// remember stores what users are, "" for those who are gone, a bounded number of them at a time.
 func (c *ChangedUsers) remember(ctx context.Context, changed map[string]string) error {
 	const most = 1000
 	part := make(map[string]string, min(most, len(changed)))
@@ -121,7 +122,7 @@ func (c *ChangedUsers) remember(ctx context.Context, changed map[string]string) 
 		if err := c.sessions.SetKnownUsers(ctx, part); err != nil {
 			return err
 		}
-		// Only now: what is not stored has to be found different once more.
+		// Only after it is stored: otherwise the next comparison would not find the difference again.
 		for name, is := range part {
 			if is == "" {
 				delete(c.known, name)

@@ -63,12 +63,12 @@ func (s *Server) known(ctx context.Context, name string) string {
 	return user.Name
 }
 
-// nobody stands for what can be no user's name, so that it costs what a name costs.
+// nobody stands for a text that can be no user's name, so that it takes as long as a name.
 const nobody = "\x00"
 
-// signIn checks the password between taking note of the user's generation and making the session.
-// If the user was logged out everywhere meanwhile the password is checked once more: it may have
-// been changed.
+// signIn checks the password between Arrive and Begin, which refuses with ErrMoved if the user was
+// logged out everywhere in between. Then the password is checked once more: it may have been
+// changed.
 func (s *Server) signIn(ctx context.Context, name, password string,
 	from netip.Addr) (credential.User, session.Grant, error) {
 	subject, err := credential.Normalize(name)
@@ -76,8 +76,8 @@ func (s *Server) signIn(ctx context.Context, name, password string,
 		subject = nobody
 	}
 	for attempt := 0; ; attempt++ {
-		// Before the password: a log out everywhere that comes in between is noticed by Begin, and
-		// the session it should have ended is never made.
+		// Before the password is checked: otherwise a log out everywhere during the check would not end
+		// the session that is about to be made.
 		arrival, err := s.sessions.Arrive(ctx, subject)
 		if err != nil {
 			return credential.User{}, session.Grant{}, err
@@ -100,8 +100,8 @@ func (s *Server) signIn(ctx context.Context, name, password string,
 	}
 }
 
-// loginRefusal returns a failed login's name in metrics and events, and the answer; no refusal
-// means 503.
+// loginRefusal returns what a failed login is called in metrics and events, and the answer to it;
+// without a refusal that is 503.
 func loginRefusal(err error) (outcome string, refused error) {
 	var throttled *credential.ThrottledError
 	switch {

@@ -73,7 +73,7 @@ func (s *Server) logout(r *httpapi.Request) (httpapi.Reply, error) {
 // logoutToken takes the token from exactly one place.
 func logoutToken(r *httpapi.Request) (bearer, refresh string, err error) {
 	headers := r.Header.Values("Authorization")
-	// a body that says nothing is none, see receive
+	// an empty object or null counts as no body
 	if len(headers) > 1 || (len(headers) == 1 && r.HasBody()) {
 		return "", "", httpapi.InvalidRequest("send one token, in one place")
 	}
@@ -150,14 +150,14 @@ func (s *Server) checkStanding(ctx context.Context, claims *token.Claims, kid st
 		return err
 	}
 	if claims.SessionID == "" {
-		// No session vouches for it, so this issuer's copy of the log must be fresh.
+		// Without a session there is no record to look at: this issuer's copy of the log must be fresh.
 		return s.sessions.Fresh()
 	}
 	return refusedIsInvalid(s.sessions.CheckStanding(ctx, claims.SessionID))
 }
 
-// refusedIsInvalid is the answer to a credential that sessions refuse; any other error stays what
-// it is.
+// refusedIsInvalid returns errInvalidToken for a refusal of the session store, and any other error
+// as it is.
 func refusedIsInvalid(err error) error {
 	var refused *session.Refusal
 	if errors.As(err, &refused) {
@@ -193,12 +193,12 @@ func (s *Server) endAllByRefreshToken(ctx context.Context, refresh string,
 	})
 }
 
-// endAllBy logs a user out everywhere if the credential that asks may. One that may not, because
-// the very log out everywhere that it asked for was stored while the answer to it was an error, is
-// told that it is stored; it ends nothing more.
+// endAllBy logs a user out everywhere, if may allows the credential to. A credential may have been
+// ended by the very log out everywhere that it asked for, which was stored although the answer was
+// an error: then it is told so, and ends nothing more.
 func (s *Server) endAllBy(ctx context.Context, credential, user string,
 	may func(context.Context) error) (revocation.Receipt, error) {
-	// Before anything is ended: the entry to look for, should this fail, is one from now on.
+	// Read before anything is ended: should this fail, the entry to look for is from this time on.
 	asking, err := s.sessions.Now()
 	if err != nil {
 		return revocation.Receipt{}, err
@@ -219,7 +219,7 @@ func (s *Server) endAllBy(ctx context.Context, credential, user string,
 	if !asked {
 		return revocation.Receipt{}, err
 	}
-	// Only the log itself earns a 200: that the credential has ended may have another reason.
+	// The credential may have ended for another reason: only the entry in the log earns a 200.
 	receipt, stored := s.log.Live([]revocation.Request{
 		{Kind: revocation.KindSub, Issuer: s.cfg.Issuer, Value: user, IssuedBefore: since},
 	})

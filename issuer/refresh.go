@@ -49,9 +49,9 @@ func (s *Server) refresh(r *httpapi.Request) (httpapi.Reply, error) {
 	return httpapi.Reply{Status: http.StatusOK, Body: tokens}, nil
 }
 
-// admit reads the user anew. One who is disabled or gone may not go on, nor one who has moved to
-// another tenant: the session and its tokens are of the old one. With another password than at
-// login the session may be a thief's.
+// admit reads the user anew. A user who is disabled or gone may not go on, nor one who has moved to
+// another tenant: the session and its tokens are of the old one. After a change of the password the
+// session may be that of whoever knew the old one.
 func (s *Server) admit(ctx context.Context, live session.Session) (credential.User, error) {
 	user, err := s.users.Lookup(ctx, live.Subject)
 	if errors.Is(err, credential.ErrNoUser) ||
@@ -76,7 +76,7 @@ func (s *Server) refreshRefusal(event audit.Event, err error) error {
 	if refused.Ended {
 		s.metrics.ended.WithLabelValues("refresh_" + string(refused.Reason)).Inc()
 	}
-	// Two had the same token, so one of them has stolen it: an event that somebody is to be woken for.
+	// The token was stolen, or its client is broken: an event of its own, for alerts.
 	if refused.Reason == session.ReasonReuse {
 		event.Name = audit.Reuse
 	}

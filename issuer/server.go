@@ -31,7 +31,8 @@ type Server struct {
 
 	proxies  *httpapi.Proxies
 	throttle *httpapi.Throttle
-	// One for each request under way. Strangers must not keep those out who log out.
+	// One for each request under way. Logouts have some of their own, which a flood of logins cannot
+	// take.
 	slots, logoutSlots chan struct{}
 
 	documents  *documents
@@ -58,7 +59,7 @@ func newServer(o Options, shared shared) (*Server, error) {
 		open:     o.Open,
 		proxies:  httpapi.NewProxies(c.TrustedProxies, o.Logger, o.Registry),
 		throttle: httpapi.NewThrottle(c.Requests, o.Now()),
-		// A logout that finds its own places taken takes one of these; the reverse never happens.
+		// A logout may take one of these when its own are taken; no other request takes a logout's.
 		slots:       make(chan struct{}, c.MaxConcurrent),
 		logoutSlots: make(chan struct{}, max(1, c.MaxConcurrent/2)),
 		documents:   published,
@@ -103,8 +104,8 @@ func (s *Server) endpoints() []endpoint {
 	return list
 }
 
-// Handler serves all endpoints.
-func (s *Server) Handler() http.Handler {
+// handler serves all endpoints.
+func (s *Server) handler() http.Handler {
 	mux := http.NewServeMux()
 	var known []string
 	for _, e := range s.endpoints() {
@@ -152,8 +153,7 @@ func (s *Server) admitReader(r *http.Request) (httpapi.Client, error) {
 func (s *Server) admitSecret(r *http.Request) (httpapi.Client, error) {
 	from := s.proxies.ClientOf(r)
 	s.proxies.Notice(from)
-	// The throttle first: it costs nothing, and a stranger's flood is to be counted while the issuer
-	// is closed, too.
+	// The throttle first: it is cheap, and a flood counts while the issuer is not open, too.
 	if wait := s.throttle.Take(from.Counted, s.now()); wait > 0 {
 		return from, httpapi.TooManyRequests(wait)
 	}
@@ -166,7 +166,7 @@ func (s *Server) admitSecret(r *http.Request) (httpapi.Client, error) {
 func (s *Server) newHTTP() *http.Server {
 	c := s.cfg.HTTP
 	return &http.Server{
-		Handler:           s.Handler(),
+		Handler:           s.handler(),
 		ReadHeaderTimeout: min(c.ReadTimeout, 5*time.Second),
 		ReadTimeout:       c.ReadTimeout,
 		WriteTimeout:      c.WriteTimeout,

@@ -40,8 +40,8 @@ func newTokens(cfg Config, keys Keys, log Log) *tokens {
 	return &tokens{cfg: cfg, keys: keys, log: log, profile: ownProfile(cfg)}
 }
 
-// mint makes the access token that a grant gives leave for. Roles are the user's as they are now;
-// scopes are those of the login that the user still has. It expires with the session at the latest.
+// mint makes the access token of a grant. Roles are the user's as they are now; scopes are those of
+// the login that the user still has. It expires with the session at the latest.
 func (t *tokens) mint(g session.Grant, roles, scope []string) (pair, error) {
 	var random [16]byte
 	_, _ = rand.Read(random[:]) // never fails: crypto/rand ends the process instead
@@ -66,7 +66,7 @@ func (t *tokens) mint(g session.Grant, roles, scope []string) (pair, error) {
 	if err != nil {
 		return pair{}, fmt.Errorf("issuer: writing claims: %w", err)
 	}
-	// Under another key if the active one was revoked a moment ago: no gate would take its token.
+	// By the next key if the active one was revoked a moment ago: no gate would accept its token.
 	access, err := t.keys.SignUnless(t.keyRevoked, accessTokenType, body)
 	if err != nil {
 		return pair{}, fmt.Errorf("issuer: signing: %w", err)
@@ -78,16 +78,16 @@ func (t *tokens) mint(g session.Grant, roles, scope []string) (pair, error) {
 	}, nil
 }
 
-// read believes an access token that one of our published keys has signed, whenever it expires, and
-// returns the key's id with its claims. A key that was revoked vouches for nothing: who stole it
-// could end anybody's session.
+// read returns the claims of an access token that one of our published keys has signed, expired or
+// not, and the key's id. A token of a revoked key is refused: whoever stole the key could end
+// anybody's session.
 func (t *tokens) read(bearer string) (*token.Claims, string, error) {
 	parsed, err := jose.Parse(bearer)
 	if err != nil {
 		return nil, "", errInvalidToken
 	}
-	// By the key's id alone, and never by what else the header says: an algorithm of the token's own
-	// choice would be judged by the profile, a key that it brings along is not looked at.
+	// The key is chosen by its id alone. Which algorithms pass is up to the profile, and a key inside
+	// the header is never looked at.
 	kid := parsed.Header.KeyID
 	key, ok := t.keys.Public(kid)
 	if !ok || t.keyRevoked(kid) {
@@ -100,9 +100,9 @@ func (t *tokens) read(bearer string) (*token.Claims, string, error) {
 	return claims, kid, nil
 }
 
-// checkInForce refuses a token that a gate would refuse now. An entry that this issuer holds but
-// could not store yet is no end of a session or user: the log out everywhere that failed is to be
-// tried again, by the same token.
+// checkInForce refuses a token that a gate would refuse now. An entry for its session or user that
+// this issuer could not store yet does not count: the log out everywhere that failed may be tried
+// again with the same token.
 func (t *tokens) checkInForce(claims *token.Claims, kid string, now time.Time) error {
 	if t.profile.CheckTime(claims, now) != nil {
 		return errInvalidToken
@@ -113,8 +113,8 @@ func (t *tokens) checkInForce(claims *token.Claims, kid string, now time.Time) e
 		IssuedAt: claims.IssuedAt, AuthTime: claims.AuthTime, Ours: true,
 	}
 	verdict := t.log.Check(&facts)
-	// An entry without a place in the log is not stored. It may hide one that is: ask once more for
-	// everything else that the token is known by.
+	// An entry whose Seq is 0 is not stored. It may hide one that is, so ask again without the session
+	// and the user.
 	notStored := verdict.Revoked && verdict.Seq == 0
 	if notStored && (verdict.Kind == revocation.KindSID || verdict.Kind == revocation.KindSub) {
 		facts.SessionID, facts.Subject = "", ""
@@ -126,16 +126,15 @@ func (t *tokens) checkInForce(claims *token.Claims, kid string, now time.Time) e
 	return nil
 }
 
-// keyRevoked looks at the entry of the key alone: one of the whole issuer has a cutoff and speaks
-// of tokens, not of who may end them.
+// keyRevoked reports whether the key itself was revoked. An entry for the whole issuer does not
+// count: its tokens are refused, and may still be used to log out.
 func (t *tokens) keyRevoked(kid string) bool {
 	verdict := t.log.Check(&revocation.Facts{Issuer: t.cfg.Issuer, KeyID: kid})
 	return verdict.Revoked && verdict.Kind == revocation.KindKID
 }
 
-// ownProfile is how this issuer reads its own tokens. Whom they are for does not matter here:
-// signed by our key is enough, and an audience taken out of the configuration must not keep its
-// tokens from being revoked.
+// ownProfile returns how this issuer reads its own tokens. Their audience does not matter: tokens
+// for one that has been taken out of the configuration must still be revocable.
 func ownProfile(cfg Config) token.Profile {
 	p := token.DefaultProfile()
 	p.Issuer, p.AnyAudience, p.Ours = cfg.Issuer, true, true
@@ -143,7 +142,7 @@ func ownProfile(cfg Config) token.Profile {
 	p.Algorithms = []string{
 		"ES256", "ES384", "ES512", "EdDSA", "RS256", "RS384", "RS512", "PS256", "PS384", "PS512",
 	}
-	// A secret beside public keys: with both allowed, a public key could be taken for a secret.
+	// Never both kinds: a public key could be used as an HMAC secret.
 	if cfg.Keys.Algorithm == "HS256" {
 		p.Algorithms = []string{"HS256"}
 	}

@@ -1,6 +1,6 @@
-// Package admin is the issuer's admin API: what operators revoke by, and see the log and those who
-// follow it by. It is served on the admin port, to whoever has the admin token, and only if one is
-// configured. Its JSON is declared in internal/adminapi.
+// Package admin is the issuer's admin API, by which operators revoke, and look at the revocation
+// log and at the processes that follow it. It is served on the admin port, to whoever has the admin
+// token, and only if one is configured. Its JSON is declared in internal/adminapi.
 //
 // A revocation is answered with 200 or 202 only if it is stored (S7), and every one is recorded,
 // with who ordered it and why.
@@ -180,7 +180,7 @@ func (a *API) operator(r *http.Request) (httpapi.Client, error) {
 		return from, errNotOperator
 	}
 	scheme, secret, _ := strings.Cut(lines[0], " ")
-	// Sums are of one length, so that the comparison takes the same time whatever was sent.
+	// Hashes are of one length, so that the comparison takes the same time whatever was sent.
 	given, want := sha256.Sum256([]byte(secret)), sha256.Sum256([]byte(a.token.Value().Reveal()))
 	if subtle.ConstantTimeCompare(given[:], want[:]) != 1 || !strings.EqualFold(scheme, "Bearer") {
 		return from, errNotOperator
@@ -203,7 +203,7 @@ func (a *API) revoke(r *httpapi.Request) (httpapi.Reply, error) {
 	if err != nil {
 		return httpapi.Reply{}, err
 	}
-	// Only after all of it has been checked: a dry run refuses what would be refused.
+	// After everything has been checked: a dry run refuses what a real one would.
 	if dry, err := r.Flag("dry_run"); err != nil {
 		return httpapi.Reply{}, err
 	} else if dry {

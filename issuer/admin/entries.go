@@ -24,8 +24,8 @@ func (a *API) entries(r *httpapi.Request) (httpapi.Reply, error) {
 	if err != nil {
 		return httpapi.Reply{}, err
 	}
-	// The head is read first: should the log begin anew in between, its readers see another epoch
-	// next time, and read it from the beginning.
+	// The head is read before the entries: should the log begin anew in between, the reader sees
+	// another epoch in the next answer, and starts from its beginning.
 	gates, issuers, err := a.lines(r.Context())
 	if err != nil {
 		return httpapi.Reply{}, err
@@ -71,7 +71,7 @@ type search struct {
 }
 
 func parseSearch(query url.Values) (f search, err error) {
-	// 53 bits: what a place in JSON can be to a reader in any language.
+	// 53 bits, as JSON numbers have in most languages.
 	if f.after, err = strconv.ParseUint(cmp.Or(query.Get("after"), "0"), 10, 53); err != nil {
 		return f, httpapi.InvalidRequest("after is not a place in the log")
 	}

@@ -23,7 +23,7 @@ func (a *API) preview(ctx context.Context, wanted revocation.Request) (httpapi.R
 	if !wanted.IssuedBefore.IsZero() {
 		p.IssuedBefore = &wanted.IssuedBefore
 	}
-	// An entry with a cutoff may be there and still not reach a token: only what is exact is known.
+	// An entry with a cutoff names some tokens and not others: for those kinds there is no answer.
 	if facts, exact := factsOf(wanted); exact {
 		revoked := a.cfg.Log.Check(&facts).Revoked
 		p.Revoked = &revoked
@@ -68,7 +68,8 @@ func showSession(l session.Listed) adminapi.Session {
 	}
 }
 
-// factsOf returns what an entry names whatever the age of the token is.
+// factsOf returns what a token must be to be named by an entry of that kind; exact is false for
+// kinds that also depend on the token's age.
 func factsOf(wanted revocation.Request) (f revocation.Facts, exact bool) {
 	f.Issuer = wanted.Issuer
 	switch wanted.Kind {

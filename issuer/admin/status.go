@@ -82,7 +82,7 @@ func (a *API) stateOf(l redislog.Line, lag *uint64) adminapi.State {
 		return adminapi.Left
 	case !l.Live:
 		return adminapi.Gone
-	// As the gate itself counts, who knows how old its confirmation was when it wrote the line.
+	// The gate counts in the same way, and refuses everything from then on.
 	case l.Staleness+l.Age > a.cfg.MaxStaleness:
 		return adminapi.Stale
 	case l.Shared:

@@ -1,8 +1,8 @@
-// Package httpapi is what an issuer's two APIs, the public one and the operators', are served
-// through. It promises that a request is read strictly before anything is looked up: its path, its
-// method, its origin, its parameters, its type and its size; that a stranger's requests are bounded
-// in number, bytes and time; and that an answer is either a Reply or a Refusal out of a fixed
-// catalogue, so that what went wrong underneath stays in the log.
+// Package httpapi has what an issuer's two APIs, the public one and the operators', are served
+// with. It promises that a request is read strictly before anything is looked up: its path, method,
+// origin, parameters, type and size; that the requests of one address, and their bytes, are
+// bounded; and that an answer is either a Reply or a Refusal of a fixed text, so that what went
+// wrong underneath is told in the log alone.
 package httpapi
 
 import (
@@ -128,7 +128,7 @@ func (h *Handlers) answering(name string,
 		defer func() {
 			if p := recover(); p != nil {
 				h.panics.Inc()
-				// The panic's type and place, and never its value: that may hold a password.
+				// Its type and place, never its value: that may hold a password.
 				h.failures.log(slog.LevelError, "a request panicked", name,
 					slog.String("panic", fmt.Sprintf("%T", p)), slog.String("stack", string(debug.Stack())))
 				if sent.status == 0 {
@@ -144,8 +144,8 @@ func (h *Handlers) answering(name string,
 			return
 		}
 		refused := refusalOf(err)
-		// ErrUnavailable itself has been thought of by whoever returned it; anything else that
-		// becomes a 503 has a cause that the operator is to see.
+		// Whoever returns ErrUnavailable has dealt with the cause. Anything else that becomes a 503 has
+		// one that the operator must see.
 		if refused == ErrUnavailable && !errors.Is(err, ErrUnavailable) {
 			h.failures.log(slog.LevelWarn, "a request failed", name, slog.Any("error", err))
 		}

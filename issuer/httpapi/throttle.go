@@ -48,7 +48,7 @@ func (t *Throttle) Take(a netip.Addr, now time.Time) (wait time.Duration) {
 		cells[i] = &t.cells[i][maphash.Bytes(t.seeds[i], key[:])%throttleColumns]
 		wait = min(wait, time.Duration(cells[i].Load()-since)-t.slack)
 	}
-	// Not counted: who keeps on asking is let in again at the same rate as who waits.
+	// A refused request is not counted: who goes on asking is let in as soon as who waits.
 	if wait > 0 {
 		return wait
 	}
