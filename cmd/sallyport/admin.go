@@ -22,8 +22,8 @@ import (
 	"github.com/sallyport/sallyport/internal/revocation"
 )
 
-// The variables that say where an issuer's admin API is. The second one is also the issuer's own
-// setting of that name.
+// The environment variables that say where an issuer's admin API is and which file has its token.
+// The issuer itself reads the second one as its setting admin.token_file.
 const (
 	adminURLVariable   = "SALLYPORT_ADMIN_URL"
 	adminTokenVariable = "SALLYPORT_ADMIN_TOKEN_FILE"
@@ -31,7 +31,7 @@ const (
 
 const defaultAdminURL = "http://127.0.0.1:9101"
 
-// adminFlags say where an issuer's admin API is and what opens it.
+// adminFlags are the flags that say where an issuer's admin API is and which file has its token.
 type adminFlags struct {
 	url       string
 	tokenFile string
@@ -45,7 +45,7 @@ func (a *adminFlags) bind(f *pflag.FlagSet) {
 			adminTokenVariable+")")
 }
 
-// open makes a client; nothing is asked yet.
+// open returns a client for the API; it sends nothing yet.
 func (a *adminFlags) open() (*adminClient, error) {
 	base := cmp.Or(a.url, os.Getenv(adminURLVariable), defaultAdminURL)
 	at, err := url.Parse(base)
@@ -68,7 +68,7 @@ func (a *adminFlags) open() (*adminClient, error) {
 		base: strings.TrimSuffix(base, "/"), token: token,
 		http: &http.Client{
 			Timeout: 30 * time.Second,
-			// The token goes where it was meant to, and nowhere that an answer names.
+			// A redirect must not send the token to another server.
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		},
 	}, nil
@@ -87,8 +87,8 @@ func readToken(path string) (config.Secret, error) {
 	if err != nil {
 		return config.Secret{}, fmt.Errorf("the admin token: %w", err)
 	}
-	// A line's end is an editor's. Anything else that no header can hold means that this is another
-	// file, whose content must not be sent anywhere.
+	// Editors end the last line. Anything else that no header can hold means that the file is not a
+	// token's, and then its content must not be sent anywhere.
 	token := strings.TrimSuffix(strings.TrimSuffix(string(content), "\n"), "\r")
 	if token == "" || len(content) > maxToken ||
 		strings.ContainsFunc(token, func(r rune) bool { return r <= ' ' || r >= 0x7f }) {
@@ -138,7 +138,7 @@ func (a *adminClient) call(ctx context.Context, method, path string, body, dst a
 	if err != nil {
 		return fmt.Errorf("the issuer's admin API: %w", err)
 	}
-	// The status before the size: a refusal says more than that its text is too long.
+	// The status before the size: of a refusal that is too long, the status still helps.
 	if response.StatusCode != http.StatusOK && response.StatusCode != http.StatusAccepted {
 		text := adminProblem(response.StatusCode, answer)
 		if response.StatusCode == http.StatusServiceUnavailable {

@@ -36,7 +36,7 @@ func keys(t *testing.T, args ...string) []keyring.Key {
 	return all
 }
 
-// find gives the signing key in a state.
+// find returns the signing key in a state.
 func find(t *testing.T, all []keyring.Key, state keyring.State) keyring.Key {
 	t.Helper()
 	for _, k := range all {

@@ -63,14 +63,13 @@ everything is; it appears when everything is ready.`,
 }
 
 // untilSignal ends the context on the first signal that asks for an end; a second one ends the
-// process at once. A reader of our output that has gone asks for an end, too, and goes on being
-// harmless: what is to be stopped must be stopped.
+// process at once. SIGPIPE, a reader of our output that has gone, ends the context too, and never
+// the process: what was started has to be stopped first.
 func untilSignal(parent context.Context) (context.Context, context.CancelFunc) {
 	ctx, stop := signal.NotifyContext(parent, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
 	ctx, cancel := context.WithCancel(ctx)
 	context.AfterFunc(ctx, stop)
-	// Caught, so that writing to a reader that has gone is an error and no end of this process, which
-	// would leave everything that it has started running.
+	// Not handled, SIGPIPE would end this process and leave the processes that it has started running.
 	broken := make(chan os.Signal, 1)
 	signal.Notify(broken, syscall.SIGPIPE)
 	go func() {
@@ -196,7 +195,7 @@ func (d *demo) options() (mesh.Options, error) {
 	return o, err
 }
 
-// explain adds to an error of the start what the user can do.
+// explain adds what the user can do to an error of the start.
 func (d *demo) explain(ctx context.Context, err error) error {
 	switch {
 	case ctx.Err() != nil:

@@ -188,7 +188,7 @@ func (p *process) endpoints() mesh.Endpoints {
 
 var stepLine = regexp.MustCompile(`(?m)^ *(\d+) .* \d+\.\d ms   (\d+)$`)
 
-// statuses gives the statuses of the tour's steps.
+// statuses returns the statuses of the tour's steps.
 func (p *process) statuses() []string {
 	var all []string
 	for _, m := range stepLine.FindAllStringSubmatch(p.output.String(), -1) {

@@ -71,8 +71,8 @@ that does not, run "keys lifetimes" whenever they become longer.`,
 	return cmd
 }
 
-// bindLifetimes binds the issuer's times that the ring's rules depend on; what they are is their
-// default.
+// bindLifetimes binds the issuer's times that the ring's rules depend on; their values are the
+// defaults.
 func bindLifetimes(flags *pflag.FlagSet, l *keyring.Lifetimes) {
 	flags.DurationVar(&l.Publish, "key-set-max-age", l.Publish,
 		"the issuer's key_set_max_age: how long a reader may keep the key set")

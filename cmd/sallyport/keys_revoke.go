@@ -15,7 +15,7 @@ import (
 	"github.com/sallyport/sallyport/internal/keyring"
 )
 
-// keyRevocation is the emergency: a key has been stolen.
+// keyRevocation is what the flags of `sallyport keys revoke` say.
 type keyRevocation struct {
 	ring    *ringFlags
 	admin   adminFlags
@@ -65,8 +65,7 @@ func (k *keyRevocation) run(ctx context.Context, out io.Writer, kid string) erro
 				"nothing was changed: %w (--removed revokes a key that is in the ring no more)",
 				err)
 		}
-		// the ring is without it, but something is left behind: what it signed has to be revoked
-		// all the same
+		// the key is out of the ring, though its file is still there: what it signed has to be revoked
 		if err != nil {
 			fmt.Fprintf(out, "removed key %s from %s, but: %v\n", kid, k.ring.dir, err)
 			return k.revoke(ctx, out, api, kid)
@@ -90,7 +89,7 @@ func (k *keyRevocation) inRing(ctx context.Context, kid string) bool {
 // attempt is repeated: a second entry of one key does no harm.
 func (k *keyRevocation) revoke(ctx context.Context, out io.Writer, api *adminClient,
 	kid string) error {
-	// The key is out of the ring by now, so that a failure here leaves gates that still accept it.
+	// The key is out of the ring by now, but until this is stored gates still accept what it signed.
 	wanted := adminapi.Revocation{Kind: "kid", Value: kid, Reason: k.order.reason, Actor: k.order.by()}
 	var got adminapi.Revoked
 	err := errors.New("not tried")

@@ -48,7 +48,7 @@ func (o *operator) command(args ...string) *exec.Cmd {
 	return cmd
 }
 
-// try runs a command and gives its exit status.
+// try runs a command and returns its exit status.
 func (o *operator) try(args ...string) (status int, out, errOut string) {
 	o.t.Helper()
 	var stdout, stderr bytes.Buffer

@@ -54,7 +54,7 @@ func (s *screen) progress(doing string) {
 		s.shown = true
 		return
 	}
-	// In a file each word stays: only what takes long is worth one.
+	// Where nothing can be overwritten, only what takes long gets a line.
 	s.slow = time.AfterFunc(slowAfter, func() {
 		s.mu.Lock()
 		defer s.mu.Unlock()
@@ -71,7 +71,7 @@ func (s *screen) done() {
 	s.quiet()
 }
 
-// quiet takes back what progress has shown. The lock is held.
+// quiet removes what progress has shown. The lock is held.
 func (s *screen) quiet() {
 	if s.shown {
 		fmt.Fprint(s.out, "\r\x1b[K")

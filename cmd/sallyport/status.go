@@ -98,7 +98,7 @@ func (s *status) look(ctx context.Context, api *adminClient) (*adminapi.Status, 
 		if first == nil {
 			first = got.Head
 		}
-		// Others than those who are behind do not come right by waiting.
+		// Every other state needs more than a moment, or an operator.
 		if !catchUp(got, first) || !time.Now().Before(deadline) {
 			return got, nil
 		}
@@ -110,8 +110,8 @@ func (s *status) look(ctx context.Context, api *adminClient) (*adminapi.Status, 
 	}
 }
 
-// catchUp calls those ok that have come to where the log was at the first look, and reports whether
-// others may yet.
+// catchUp marks as ok the processes that have applied what was in the log at the first look, and
+// reports whether others may do so soon.
 func catchUp(a *adminapi.Status, first *adminapi.Head) (others bool) {
 	a.Well = true
 	for _, list := range [][]adminapi.Process{a.Gates, a.Issuers} {

@@ -149,7 +149,7 @@ func (t *tour) refresh(ctx context.Context) error {
 	})
 }
 
-// logout ends alice's session and measures from when on her token opens nothing.
+// logout ends alice's session and measures how long after that every gate refuses her token.
 func (t *tour) logout(ctx context.Context) error {
 	leave := step{
 		title: "alice logs out", method: "POST", path: "/logout", header: withAlice, want: 200,
@@ -175,12 +175,12 @@ func (t *tour) logout(ctx context.Context) error {
 // maxStaleness is when a logout is in force at the latest, whatever happens.
 const maxStaleness = 10 * time.Second
 
-// untilRefused asks until every gate must have refused: Envoy asks them in turn. It gives the first
-// refusal that no other answer has followed, and how long after since it came.
+// untilRefused asks until every gate must have refused: Envoy asks them in turn. It returns the
+// first refusal that only refusals followed, and how long after since it came.
 func (t *tour) untilRefused(ctx context.Context, s step,
 	since time.Time) (first answer, after time.Duration, err error) {
 	refused := 0 // in a row
-	// Twice round, since where Envoy begins is not known.
+	// Twice the number of gates, since it is not known with which one Envoy begins.
 	for refused < 2*len(t.mesh.Gates) {
 		a, err := t.send(ctx, s)
 		if err != nil {

@@ -33,7 +33,7 @@ func setPassword(path, name, hash string, roles []string) (done string, err erro
 	}
 	defer func() { err = errors.Join(err, unlock()) }()
 	f, err := readUsersFile(path)
-	// A file that is not there is made: the first user is added as any other is.
+	// A file that is not there is made.
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		return "", err
 	}
@@ -66,7 +66,7 @@ func setPassword(path, name, hash string, roles []string) (done string, err erro
 	return done + " in " + f.path, err
 }
 
-// lockUsersFile keeps other commands, and issuers that make hashes anew, from changing the file
+// lockUsersFile keeps other commands, and issuers that replace old hashes, from changing the file
 // meanwhile.
 func lockUsersFile(path string) (unlock func() error, err error) {
 	if real, err := filepath.EvalSymlinks(path); err == nil {
@@ -171,8 +171,8 @@ func (f *usersFile) set(entry ast.Node, hash string) error {
 		return fmt.Errorf("%s:%d: the user has no password_hash to replace", f.path,
 			entry.GetToken().Position.Line)
 	}
-	// By position, so that quotes, blanks and comments around it stay as they are. A value that the
-	// line does not show as the parser has it (folded, or with an anchor) is left alone.
+	// Replaced in the line, so that blanks and comments around it stay as they are. A value that the
+	// parser has in another form than the line (folded, or with an anchor) is left alone.
 	at := value.GetToken()
 	line, old := f.lines[at.Position.Line-1], strings.TrimSpace(at.Origin)
 	column := byteOffset(line, at.Position.Column)
@@ -201,7 +201,7 @@ func (f *usersFile) add(users *ast.SequenceNode, name, hash string, roles []stri
 	}
 	indent := ""
 	switch {
-	// "users:" or "users: []", or neither: what is added needs a block list's head.
+	// no users yet, written as "users:", "users: []" or not at all: begin a block list
 	case users == nil || len(users.Values) == 0:
 		f.lines = slices.DeleteFunc(f.lines,
 			func(line string) bool { return strings.HasPrefix(line, "users:") })

@@ -69,7 +69,7 @@ func (w *watch) run(ctx context.Context) error {
 	if err := w.begin(ctx, api); err != nil {
 		return err
 	}
-	// An issuer that is away for a while does not end a watch: the place in the log is kept.
+	// An error does not end a watch: the place in the log is kept until the issuer answers again.
 	for ctx.Err() == nil {
 		more, err := w.step(ctx, api, filter)
 		if err != nil && ctx.Err() == nil {
