@@ -47,6 +47,7 @@ var floors = [][]string{
 	{"internal/clock"},
 	{"internal/livefile"},
 	{"internal/ownfile"},
+	{"internal/gcra"},
 	{"internal/eventually"},
 }
 

@@ -187,7 +187,7 @@ func (c *ChangedUsers) endOne(ctx context.Context, name string, again bool) erro
 		done, err = c.sessions.EndAll(ctx, name, event.RevocationReason, event.Actor)
 	case err == nil:
 		event.RevocationReason = "user_changed"
-		now := session.Facts{Subject: name, Credential: user.Credential, Rights: user.Rights}
+		now := session.Login{Subject: name, Credential: user.Credential, Rights: user.Rights}
 		done, err = c.sessions.EndOutdated(ctx, now, event.RevocationReason, event.Actor)
 	}
 	if err == nil && done.Sessions == 0 {

@@ -66,7 +66,7 @@ func (s *Server) known(ctx context.Context, name string) string {
 // nobody stands for a text that can be no user's name, so that it takes as long as a name.
 const nobody = "\x00"
 
-// signIn checks the password between Arrive and Begin, which refuses with ErrMoved if the user was
+// signIn checks the password between StartLogin and Begin, which refuses with ErrMoved if the user was
 // logged out everywhere in between. Then the password is checked once more: it may have been
 // changed.
 func (s *Server) signIn(ctx context.Context, name, password string,
@@ -78,7 +78,7 @@ func (s *Server) signIn(ctx context.Context, name, password string,
 	for attempt := 0; ; attempt++ {
 		// Before the password is checked: otherwise a log out everywhere during the check would not end
 		// the session that is about to be made.
-		arrival, err := s.sessions.Arrive(ctx, subject)
+		started, err := s.sessions.StartLogin(ctx, subject)
 		if err != nil {
 			return credential.User{}, session.Grant{}, err
 		}
@@ -86,7 +86,7 @@ func (s *Server) signIn(ctx context.Context, name, password string,
 		if err != nil {
 			return credential.User{}, session.Grant{}, err
 		}
-		grant, err := s.sessions.Begin(ctx, arrival, session.Facts{
+		grant, err := s.sessions.Begin(ctx, started, session.Login{
 			Subject: user.Name, Tenant: user.Tenant, Scope: user.Scopes, AMR: []string{"pwd"},
 			Credential: user.Credential, Rights: user.Rights,
 		})

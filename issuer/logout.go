@@ -153,7 +153,7 @@ func (s *Server) checkStanding(ctx context.Context, claims *token.Claims, kid st
 		// Without a session there is no record to look at: this issuer's copy of the log must be fresh.
 		return s.sessions.Fresh()
 	}
-	return refusedIsInvalid(s.sessions.CheckStanding(ctx, claims.SessionID))
+	return refusedIsInvalid(s.sessions.CheckNotEnded(ctx, claims.SessionID))
 }
 
 // refusedIsInvalid returns errInvalidToken for a refusal of the session store, and any other error
@@ -188,7 +188,7 @@ func (s *Server) endAllByRefreshToken(ctx context.Context, refresh string,
 		return revocation.Receipt{}, refusedIsInvalid(err)
 	}
 	return s.endAllBy(ctx, of.ID, of.Subject, func(ctx context.Context) error {
-		_, err := s.sessions.Standing(ctx, refresh)
+		_, err := s.sessions.CheckRefreshToken(ctx, refresh)
 		return refusedIsInvalid(err)
 	})
 }

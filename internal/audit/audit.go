@@ -4,18 +4,18 @@
 // It promises:
 //   - One event is one line, and one line is one valid JSON object of plain ASCII, whatever bytes
 //     a stranger put into it: line breaks, quotes, escape sequences, invalid UTF-8, letters that
-//     reorder text.
+//     reverse the direction of text.
 //   - A field keeps at most 256 bytes of what it is given.
 //   - The fields are those of Event and no others. There is none for a token, a password or a key,
 //     and what has the shape of one is redacted wherever it turns up.
-//   - Failures write at most so many lines a second, for each event and reason (Limit); what is
-//     left out is counted, and a line says how many there were.
+//   - Failures write at most so many lines a second, for each event and reason (Limit); those left
+//     out are counted, and a line tells how many there were.
 //   - An event that could not be written is counted and reported in the log, never silently lost.
 package audit
 
 import "time"
 
-// Name says what happened.
+// Name is what happened.
 type Name string
 
 // The events.
@@ -28,12 +28,12 @@ const (
 	Reuse   Name = "reuse"   // a spent refresh token came back, and its session was ended
 	Key     Name = "key"     // a signing key was made, promoted, retired or removed
 	Users   Name = "users"   // the users were read anew
-	// GateLine: something that is no line lay in place of a gate's line in Redis, and was dropped:
-	// a gate's Redis user is in other hands.
+	// GateLine: what stood in place of a gate's line in Redis was no line, and was dropped: somebody
+	// else uses a gate's Redis user.
 	GateLine Name = "gate_line"
 )
 
-// Outcome says how it ended.
+// Outcome is how it ended.
 type Outcome string
 
 // The outcomes.
@@ -42,8 +42,7 @@ const (
 	Failure Outcome = "failure"
 )
 
-// Event is one line. Empty fields are left out; the time, the name and the outcome are always
-// there.
+// Event is one line. Empty fields are left out; time, name and outcome are always there.
 type Event struct {
 	Time    time.Time // zero: now
 	Name    Name      // "event" in the line
@@ -69,9 +68,8 @@ type Event struct {
 	Value     string // the one that it names
 	// RevocationReason is why it was ordered, in the words of who ordered it.
 	RevocationReason string
-	Seq              uint64 // the revocation log's number of the entry; 0 is left out
-	// Suppressed is how many events with this name and reason had no line, in the one that tells of
-	// them; 0 is left out.
+	Seq              uint64 // the entry's number in the revocation log; 0 is left out
+	// Suppressed is set in a summary only: how many events with this name and reason had no line.
 	Suppressed uint64
 }
 

@@ -105,8 +105,8 @@ func lines(t *testing.T, events ...audit.Event) string {
 	return out.String()
 }
 
-// TestEachKindOfEventHasExactlyTheseFields fails when a line changes, so that a new field is looked
-// at before it is written: run with -update, and read the difference.
+// TestEachKindOfEventHasExactlyTheseFields fails when a line changes, so that a new field is
+// looked at before it is written: run with -update, and read the difference.
 func TestEachKindOfEventHasExactlyTheseFields(t *testing.T) {
 	got := lines(t, golden...)
 	const file = "testdata/events.jsonl"
@@ -260,7 +260,8 @@ func TestALongFieldIsCutBetweenCharacters(t *testing.T) {
 }
 
 const (
-	accessToken  = "eyJhbGciOiJFUzI1NiIsInR5cCI6ImF0K2p3dCJ9.eyJzdWIiOiJhbGljZSJ9.Y2FuYXJ5LXNpZ25hdHVyZQ"
+	accessToken = "eyJhbGciOiJFUzI1NiIsInR5cCI6ImF0K2p3dCJ9.eyJzdWIiOiJhbGljZSJ9.Y2FuYXJ5LXNpZ25h" +
+		"dHVyZQ"
 	refreshToken = "dGFn~Y2FuYXJ5LXNpZC0xMjM0NQ.17.Y2FuYXJ5LW1hYy0xMjM0NTY3ODkw"
 )
 
@@ -356,7 +357,8 @@ func TestALostLineIsCountedAndLoggedOnce(t *testing.T) {
 	if n := strings.Count(w.got.String(), "\n"); n != 2 {
 		t.Errorf("%d lines", n)
 	}
-	want := "level=ERROR msg=\"audit: events are being lost: their lines cannot be written\" error=\"disk full\"\n" +
+	want := "level=ERROR msg=\"audit: events are being lost: their lines cannot be written\" " +
+		"error=\"disk full\"\n" +
 		"level=WARN msg=\"audit: events are being written again\"\n"
 	if log.String() != want {
 		t.Errorf("log:\n%s", log.String())

@@ -1,6 +1,7 @@
 package audit
 
 import (
+	"cmp"
 	"slices"
 	"strings"
 	"sync"
@@ -18,15 +19,16 @@ type Limit struct {
 	Burst int     // and at once
 }
 
-// summaryAfter is how long after the first event without a line the line comes that says how many
-// there were.
+// summaryAfter is how long after the first event without a line its summary comes: the line that
+// tells how many there were.
 const summaryAfter = 10 * time.Second
 
-// maxKinds is how many events and reasons are told apart. There are fewer: it keeps a caller who
-// makes reasons up from filling the memory. Those beyond share one for each event.
+// maxKinds is how many pairs of event and reason have a limit of their own. There are fewer: it
+// keeps a caller who makes reasons up from filling the memory. Those beyond share one limit for
+// each event.
 const maxKinds = 128
 
-// beyond is the reason of what is not told apart.
+// beyond is the reason that those beyond maxKinds are counted under.
 const beyond = "other"
 
 // kind is what has a limit of its own.
@@ -35,12 +37,12 @@ type kind struct{ event, reason string }
 // limiter is a Limit at work. It counts what it leaves out, and has that written.
 type limiter struct {
 	limit      Limit
-	summarise  func() // called summaryAfter the first event that was left out
+	summarise  func() // called summaryAfter the first event that is left out
 	suppressed *prometheus.CounterVec
 
 	mu      sync.Mutex
 	kinds   map[kind]*tally
-	timer   *time.Timer // runs while something was left out of which no line tells yet
+	timer   *time.Timer // runs while events were left out of which no summary tells yet
 	stopped bool
 }
 
@@ -60,8 +62,7 @@ func newLimiter(l Limit, summarise func()) *limiter {
 	}
 }
 
-// admits reports whether an event may have its line, and counts it if not. The limit measures how
-// long something takes, so that a clock that is set back silences nobody.
+// admits reports whether an event may have its line, and counts it if not.
 func (l *limiter) admits(event, reason string) bool {
 	if l.limit == (Limit{}) {
 		return true
@@ -69,6 +70,8 @@ func (l *limiter) admits(event, reason string) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	t := l.tally(event, reason)
+	// time.Now, and not Options.Now: it is monotonic, so that a clock that is set back silences
+	// nobody.
 	if t.rate.AllowN(time.Now(), 1) {
 		return true
 	}
@@ -80,11 +83,12 @@ func (l *limiter) admits(event, reason string) bool {
 	return false
 }
 
-// tally returns that of a kind; the caller holds mu.
+// tally returns the tally of a kind; the caller holds mu.
 func (l *limiter) tally(event, reason string) *tally {
 	if t := l.kinds[kind{event, reason}]; t != nil {
 		return t
 	}
+	// A copy: the reason may be a part of a request that must not be kept.
 	k := kind{event, strings.Clone(cut(reason))}
 	if len(l.kinds) >= maxKinds {
 		k.reason = beyond
@@ -115,13 +119,14 @@ func (l *limiter) summaries() []Event {
 			t.leftOut = 0
 		}
 	}
+	// A map has no order, and lines that come in one are easier to compare.
 	slices.SortFunc(events, func(a, b Event) int {
-		return strings.Compare(string(a.Name)+" "+a.Reason, string(b.Name)+" "+b.Reason)
+		return cmp.Or(cmp.Compare(a.Name, b.Name), strings.Compare(a.Reason, b.Reason))
 	})
 	return events
 }
 
-// stop has no summary begin any more by itself.
+// stop keeps any more summaries from coming by themselves.
 func (l *limiter) stop() {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -50,7 +50,8 @@ func (l limited) lines(t *testing.T) (lines []line) {
 	return lines
 }
 
-// count says how many lines of their own the events of a reason have, and how many the others were.
+// count says how many lines of their own the events of a reason have, and how many the others
+// were.
 func count(lines []line, reason string) (own, suppressed int) {
 	for _, l := range lines {
 		switch {

@@ -1,6 +1,7 @@
 package audit
 
 import (
+	"cmp"
 	"io"
 	"log/slog"
 	"sync"
@@ -16,7 +17,7 @@ type Options struct {
 	Registry prometheus.Registerer // for the metrics sallyport_audit_...; nil for none
 	Limit    Limit                 // of the lines of failures; zero: each has its line
 	// Queue is how many lines may wait to be written. With 0, Record returns when its line is
-	// written: nothing gets lost while the writer works, and a slow writer slows its callers down.
+	// written: nothing gets lost unless the writer fails, and a slow writer slows its callers down.
 	// With more, Record never waits: a line that finds the queue full is lost, and counted.
 	Queue int
 }
@@ -44,12 +45,9 @@ type Log struct {
 
 // New returns a log that writes to w, one Write for each line.
 func New(w io.Writer, o Options) *Log {
-	l := &Log{w: w, now: o.Now, log: o.Logger}
+	l := &Log{w: w, now: o.Now, log: cmp.Or(o.Logger, slog.New(slog.DiscardHandler))}
 	if l.now == nil {
 		l.now = time.Now
-	}
-	if l.log == nil {
-		l.log = slog.New(slog.DiscardHandler)
 	}
 	l.limits = newLimiter(o.Limit, l.summarise)
 	l.measure(o.Registry)
@@ -77,8 +75,8 @@ func (l *Log) measure(r prometheus.Registerer) {
 func (l *Log) Record(e Event) { l.Offer(e, nil) }
 
 // Offer records an event of which only the name, the outcome and the reason are known yet, and
-// reports whether it has a line. fill, if not nil, says the rest, and is called only then: what is
-// beyond the limit costs its caller next to nothing.
+// reports whether it has a line. fill, if not nil, sets the rest, and is called only if it has
+// one: an event beyond the limit costs its caller next to nothing.
 func (l *Log) Offer(e Event, fill func(*Event)) bool {
 	name, outcome := e.labels()
 	l.events.WithLabelValues(name, outcome).Inc()
@@ -116,7 +114,8 @@ func (l *Log) put(e Event) {
 	l.write(l.buf)
 }
 
-// labels keeps the number of series fixed, whatever a caller names its event.
+// labels returns the event's labels, of which there are so many and no more, whatever a caller
+// names its event.
 func (e *Event) labels() (name, outcome string) {
 	switch e.Name {
 	case Login, Refresh, Logout, Revoke, Deny, Reuse, Key, Users:
@@ -147,10 +146,11 @@ func (l *Log) drain() {
 	}
 }
 
-// write writes one line; the caller holds mu. It logs when writing begins to fail and when it works
-// again.
+// write writes one line; the caller holds mu. It logs when writing begins to fail and when it
+// works again.
 func (l *Log) write(line []byte) {
 	_, err := l.w.Write(line)
+	// Once for each time that it begins or ends: a full disk must not fill the log as well.
 	switch {
 	case err != nil:
 		l.lost.Inc()
@@ -171,6 +171,7 @@ func (l *Log) Close() error {
 	if l.queue == nil {
 		return nil
 	}
+	// Whoever is about to send holds closing for reading, so that nobody sends on a closed channel.
 	l.closing.Lock()
 	first := !l.closed
 	l.closed = true

@@ -1,6 +1,9 @@
 package audit
 
-import "strings"
+import (
+	"slices"
+	"strings"
+)
 
 const redacted = "[redacted]"
 
@@ -27,19 +30,18 @@ func Redact(s string) string {
 
 // suspect reports whether s could hold any of the shapes; nearly all texts do not.
 func suspect(s string) bool {
-	for _, mark := range []string{"eyJ", "~", "$", "earer", "EARER", "asic", "ASIC"} {
-		if strings.Contains(s, mark) {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(marks, func(mark string) bool { return strings.Contains(s, mark) })
 }
+
+// marks are what one of the shapes has in it, whatever else.
+var marks = []string{"eyJ", "~", "$", "earer", "EARER", "asic", "ASIC"}
 
 // credential returns how many bytes of s from i on are a credential; 0 when none begins there. It
 // looks further than one byte only where a word begins, so that no text makes it slow.
 func credential(s string, i int) int {
 	rest := s[i:]
 	switch {
+	// A dollar is no part of a word, so a hash may begin in the middle of one.
 	case rest[0] == '$' && hashed(rest):
 		return run(rest, hashByte)
 	case i > 0 && word(s[i-1]), !word(rest[0]):
@@ -80,12 +82,11 @@ func refresh(s string) bool {
 }
 
 func hashed(s string) bool {
-	for _, prefix := range []string{"$argon2", "$2a$", "$2b$", "$2y$", "$bcrypt", "$scrypt$", "$pbkdf2", "$5$", "$6$", "$1$", "$y$"} {
-		if strings.HasPrefix(s, prefix) {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(hashPrefixes, func(p string) bool { return strings.HasPrefix(s, p) })
+}
+
+var hashPrefixes = []string{
+	"$argon2", "$2a$", "$2b$", "$2y$", "$bcrypt", "$scrypt$", "$pbkdf2", "$5$", "$6$", "$1$", "$y$",
 }
 
 // run counts the bytes at the start of s for which ok holds.

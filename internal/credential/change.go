@@ -7,15 +7,15 @@ import (
 	"strconv"
 )
 
-// outdatedUsers are those of before whose sessions must end now, sorted by name: who has lost
+// outdatedUsers returns those of before whose sessions must end now, sorted by name: who has lost
 // something, and who is gone. Who has got a role or scope, or is enabled again, is not among them:
 // a role takes effect with the next refresh, the rest with the next login.
-func outdatedUsers(before, now map[string]Account) (lost, gone []string) {
+func outdatedUsers(before, now map[string]account) (lost, gone []string) {
 	for name, was := range before {
 		switch is, there := now[name]; {
 		case !there:
 			gone = append(gone, name)
-		case outdates(was.User, is.User):
+		case Outdates(was.User, is.User):
 			lost = append(lost, name)
 		}
 	}
@@ -24,19 +24,20 @@ func outdatedUsers(before, now map[string]Account) (lost, gone []string) {
 	return lost, gone
 }
 
-func outdates(was, is User) bool {
-	return is.Disabled && !was.Disabled || was.Credential != is.Credential || was.Tenant != is.Tenant ||
-		lost(was.Roles, is.Roles) ||
-		lost(was.Scopes, is.Scopes)
+// Outdates reports whether a user's sessions of before must end because of what the user is now:
+// disabled, with another password or tenant, or without a role or scope.
+func Outdates(was, is User) bool {
+	return is.Disabled && !was.Disabled || was.Credential != is.Credential ||
+		was.Tenant != is.Tenant || lost(was.Roles, is.Roles) || lost(was.Scopes, is.Scopes)
 }
 
-// lost says whether something of before is not there now.
+// lost reports whether something of before is not there now.
 func lost(before, now []string) bool {
 	return slices.ContainsFunc(before, func(word string) bool { return !slices.Contains(now, word) })
 }
 
-// digestOf names texts: 96 bits of a SHA-256 over them and their lengths. A hash of a password has
-// its own salt of 128 bits, so that nothing can be guessed from its digest.
+// digestOf returns 96 bits of a SHA-256 over texts and their lengths. The hash of a password has a
+// salt of its own, so that nothing can be guessed from the hash's digest.
 func digestOf(use string, texts ...string) string {
 	h := sha256.New()
 	for _, text := range append([]string{"sallyport." + use}, texts...) {
@@ -45,6 +46,8 @@ func digestOf(use string, texts ...string) string {
 	return base64.RawURLEncoding.EncodeToString(h.Sum(nil)[:12])
 }
 
+// rightsOf returns the digest User.Rights: the same in whatever order roles and scopes are
+// written.
 func rightsOf(e userEntry) string {
 	texts := []string{e.Tenant, strconv.Itoa(len(e.Roles))}
 	texts = append(texts, slices.Sorted(slices.Values(e.Roles))...)

@@ -21,8 +21,10 @@ func TestWhoseSessionsMustEndIsTold(t *testing.T) {
 		alice string
 		told  bool
 	}{
-		"nothing":              {user("alice", all), false},
-		"another order":        {user("alice", "    roles: [b, a]\n    scopes: [write, read]\n    tenant: north\n"), false},
+		"nothing": {user("alice", all), false},
+		"another order": {
+			user("alice", "    roles: [b, a]\n    scopes: [write, read]\n    tenant: north\n"), false,
+		},
 		"a role more":          {user("alice", strings.Replace(all, "a, b", "a, b, c", 1)), false},
 		"a scope more":         {user("alice", strings.Replace(all, "read,", "read, list,", 1)), false},
 		"a role less":          {user("alice", strings.Replace(all, "a, b", "a", 1)), true},
@@ -87,10 +89,10 @@ func (h *hearsay) heard() []string {
 	return slices.Clone(h.names)
 }
 
-// TestAFileThatIsBeingWrittenEndsNothing: emptied first, or cut off behind a user, it loads all the
-// same. Whoever is told looks at the users as they are then, so nobody is told of those who come
-// back as they were; of those who come back with less they are. A refresh meanwhile may be tried
-// again.
+// TestAFileThatIsBeingWrittenEndsNothing: emptied first, or cut off behind a user, it loads all
+// the same. Whoever is told looks at the users as they are then, so nobody is told of those who
+// come back as they were; of those who come back with less they are. A refresh meanwhile may be
+// tried again.
 func TestAFileThatIsBeingWrittenEndsNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		whole := "users:\n" + user("alice", "") + user("bob", "    roles: [a, b]\n") + user(
@@ -130,8 +132,8 @@ func TestAFileThatIsBeingWrittenEndsNothing(t *testing.T) {
 	})
 }
 
-// TestWhoIsGoneIsGoneForGoodAfterTwoSeconds: who is missing from the file, and was never there, has
-// no such respite.
+// TestWhoIsGoneIsGoneForGoodAfterTwoSeconds: who is missing from the file, and was never there,
+// has no such respite.
 func TestWhoIsGoneIsGoneForGoodAfterTwoSeconds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newUsersFile(t, "users:\n"+user("alice", "")+user("bob", ""))
@@ -173,7 +175,10 @@ func TestCredentialAndRightsNameWhatTheyAreOf(t *testing.T) {
 		t.Errorf("the same user is named in two ways: %+v, %+v", plain, again)
 	}
 	seen := map[string]string{plain.Rights: "no rights"}
-	for _, more := range []string{"    roles: [a]\n", "    scopes: [a]\n", "    tenant: a\n", "    roles: [a, b]\n", "    roles: [a]\n    scopes: [b]\n", "    roles: [ab]\n"} {
+	for _, more := range []string{
+		"    roles: [a]\n", "    scopes: [a]\n", "    tenant: a\n", "    roles: [a, b]\n",
+		"    roles: [a]\n    scopes: [b]\n", "    roles: [ab]\n",
+	} {
 		u := of(user("alice", more))
 		if first, twice := seen[u.Rights]; twice || u.Credential != plain.Credential {
 			t.Errorf("%q is named like %q", more, first)

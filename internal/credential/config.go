@@ -1,6 +1,7 @@
 package credential
 
 import (
+	"cmp"
 	"errors"
 	"runtime"
 	"time"
@@ -18,9 +19,9 @@ type Config struct {
 	Hashing       Hashing `yaml:"hashing"`
 }
 
-// Hashing bounds what checking passwords may take from the machine. The process's memory peaks at a
-// little more than twice MemoryMiB, since what a hash has used stays for the garbage collector: 290
-// MB were measured with 128 MiB full.
+// Hashing bounds what checking passwords may take from the machine. The process's memory peaks at
+// a little more than twice MemoryMiB, since what a hash has used stays for the garbage collector:
+// 290 MB were measured with 128 MiB full.
 type Hashing struct {
 	Concurrency int           `yaml:"concurrency" flag:"-" usage:"passwords checked at once; 0: one less than the processors, at least one"`
 	MemoryMiB   int           `yaml:"memory_mib" flag:"-" usage:"memory of all passwords being checked at once"`
@@ -28,7 +29,7 @@ type Hashing struct {
 	Wait        time.Duration `yaml:"wait" flag:"-" usage:"longest wait for a turn"`
 }
 
-// DefaultConfig has every setting but the file.
+// DefaultConfig returns every setting but the file.
 func DefaultConfig() Config {
 	return Config{
 		MaxPassword: 1024,
@@ -49,12 +50,9 @@ func (c Config) Validate() error {
 		errs = append(errs, config.At("max_password", "expected 64 to 4096 bytes, got %d", c.MaxPassword))
 	}
 	if need := c.Argon2.MemoryKiB >> 10; need > c.Hashing.MemoryMiB {
-		errs = append(
-			errs,
-			config.At("hashing.memory_mib",
-				"expected at least the %d MiB that one argon2 hash takes, got %d", need,
-				c.Hashing.MemoryMiB),
-		)
+		errs = append(errs, config.At("hashing.memory_mib",
+			"expected at least the %d MiB that one argon2 hash takes, got %d", need,
+			c.Hashing.MemoryMiB))
 	}
 	return errors.Join(errs...)
 }
@@ -70,6 +68,7 @@ func (p Params) Validate() error {
 	case p.Threads < 1 || p.Threads > maxArgonThreads:
 		return config.At("threads", "expected 1 to %d, got %d", maxArgonThreads, p.Threads)
 	case p.MemoryKiB*p.Time < 35<<10:
+		// The least of what OWASP's cheat sheet has for argon2id: 5 passes over 7 MiB.
 		return config.At("memory_kib",
 			"expected memory_kib times time to be at least 35840, got %d", p.MemoryKiB*p.Time)
 	case p.MemoryKiB*p.Time > maxArgonWork:
@@ -99,10 +98,7 @@ func (h Hashing) Validate() error {
 
 // slots is how many hashes run at once. One processor is left for those who are logged in already.
 func (h Hashing) slots() int {
-	if h.Concurrency > 0 {
-		return h.Concurrency
-	}
-	return max(1, runtime.GOMAXPROCS(0)-1)
+	return cmp.Or(h.Concurrency, max(1, runtime.GOMAXPROCS(0)-1))
 }
 
 // Rate lets Burst through at once, and one more after each Every.
@@ -123,13 +119,13 @@ func (r Rate) Validate() error {
 	return errors.Join(errs...)
 }
 
-// Limits is key `limits:` of the issuer's file: how many logins are tried before they are refused
-// unseen. An address is one IPv4 address or one IPv6 /64; a network is an IPv4 /16 or an IPv6 /32.
-// Names count in their normalised form, known ones and others alike.
+// Limits is key `limits:` of the issuer's file: how many logins are tried before more are refused
+// without a look at the password. An address is one IPv4 address or one IPv6 /64; a network is an
+// IPv4 /16 or an IPv6 /32. Names count in their normalised form, known ones and others alike.
 //
-// What is counted is failures, and they are forgotten at the rate given, not by a success: who owns
-// one account must not win back his guesses at others. Attempts that were refused unseen count for
-// nothing.
+// What is counted is failures, and they are forgotten at the rate given, not by a success: else
+// who owns one account could log in to it and have his guesses at others forgotten. Attempts that
+// were refused without a look at the password are not counted.
 //
 // A name must not be locked by strangers. So each address has a count of its own for each name
 // (PairFailures). Failures from everywhere together (NameFailures) bound what many addresses can
@@ -154,9 +150,9 @@ type Limits struct {
 	NameLogins      Rate `yaml:"name_logins"` // successful logins of one name, wherever from
 }
 
-// DefaultLimits let one address try a name 5 times and then once a minute; and all addresses
-// together 30 times and then every other minute, plus at most 128 times and then 64 times every two
-// hours by those who command networks everywhere.
+// DefaultLimits returns limits that let one address try a name 5 times and then once a minute; and
+// all addresses together 30 times and then every other minute, plus at most 128 times and then 64
+// times every two hours by those who command networks everywhere.
 func DefaultLimits() Limits {
 	return Limits{
 		AddressAttempts: Rate{Burst: 100, Every: 100 * time.Millisecond},

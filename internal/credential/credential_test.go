@@ -83,7 +83,7 @@ func TestVerifyAnswersInTheUsersOneName(t *testing.T) {
 
 func TestUsersThatCannotBeReadRefuseEveryone(t *testing.T) {
 	s, n, _ := newFake(t, Limits{}, Hashing{})
-	s.users.(*fakeDirectory).err = errors.New("connection refused")
+	read := s.users.current.Swap(nil)
 	if got := try(s, "alice", "wonderland", "192.0.2.1"); got != "unavailable" {
 		t.Errorf("got %s", got)
 	}
@@ -94,7 +94,7 @@ func TestUsersThatCannotBeReadRefuseEveryone(t *testing.T) {
 	if hashes, _ := n.take(); hashes != 0 {
 		t.Errorf("%d hashes", hashes)
 	}
-	s.users.(*fakeDirectory).err = nil
+	s.users.current.Store(read)
 	for range 2 * DefaultLimits().PairFailures.Burst { // nothing was counted against anyone
 		if got := try(s, "alice", "wonderland", "192.0.2.1"); got != "ok" {
 			t.Fatalf("got %s", got)
@@ -122,8 +122,8 @@ func TestACallerWhoHasGoneCostsNoHash(t *testing.T) {
 	s, n, _ := newFake(t, Limits{}, Hashing{})
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
-	if _, err := s.Verify(ctx, "alice", "wonderland", ip("192.0.2.1")); !errors.Is(err,
-		context.Canceled) {
+	_, err := s.Verify(ctx, "alice", "wonderland", ip("192.0.2.1"))
+	if !errors.Is(err, context.Canceled) {
 		t.Errorf("got %v", err)
 	}
 	if hashes, _ := n.take(); hashes != 0 {
@@ -175,9 +175,8 @@ func TestNoErrorNamesThePassword(t *testing.T) {
 	const canary = "canary-password"
 	for _, password := range []string{canary, strings.Repeat(canary, 100)} {
 		for range 10 {
-			if _, err := s.Verify(context.Background(), "alice", password,
-				ip("192.0.2.1")); err == nil ||
-				strings.Contains(fmt.Sprintf("%v %+v", err, err), canary) {
+			_, err := s.Verify(t.Context(), "alice", password, ip("192.0.2.1"))
+			if err == nil || strings.Contains(fmt.Sprintf("%v %+v", err, err), canary) {
 				t.Errorf("got %v", err)
 			}
 		}

@@ -9,11 +9,11 @@ import (
 	"strings"
 )
 
-// Costs says what kinds of hashes a directory has, and how many of each. A name that nobody has
-// gets a hash of one of these kinds to compute, always the same one, as often as users have them:
-// where some users' hashes are of another system and take longer or shorter, the time an answer
-// takes says nothing of whether the user exists.
-type Costs struct {
+// costs are the kinds of hashes that the users have, and how many of each. For a name that nobody
+// has, a hash of one of these kinds is computed, always the same kind, and each kind for as large
+// a share of such names as it has among the users: where some users' hashes are of another system
+// and take longer or shorter, the time an answer takes tells nothing of whether the user exists.
+type costs struct {
 	kinds []costKind
 	// for choosing; unknown to strangers, and the same in every process that has the same users
 	key []byte
@@ -24,9 +24,9 @@ type costKind struct {
 	weight float64
 }
 
-// newCosts counts the costs of accounts; without any, decoys cost what p says.
-func newCosts(encoded []string, hashes []hash, p Params) *Costs {
-	c := &Costs{key: chooseKey(encoded)}
+// newCosts counts the kinds of the users' hashes; without any, decoys cost what p asks for.
+func newCosts(encoded []string, hashes []hash, p Params) *costs {
+	c := &costs{key: chooseKey(encoded)}
 	weights := map[cost]int{}
 	sample := map[cost]hash{}
 	for _, h := range hashes {
@@ -40,6 +40,7 @@ func newCosts(encoded []string, hashes []hash, p Params) *Costs {
 	for k, h := range sample {
 		c.kinds = append(c.kinds, costKind{hash: h, weight: float64(weights[k])})
 	}
+	// In a fixed order: two kinds with the same score must not change places between processes.
 	slices.SortFunc(c.kinds, func(a, b costKind) int {
 		x, y := a.hash.cost(), b.hash.cost()
 		return strings.Compare(x.algorithm+" "+x.settings, y.algorithm+" "+y.settings)
@@ -47,8 +48,8 @@ func newCosts(encoded []string, hashes []hash, p Params) *Costs {
 	return c
 }
 
-// chooseKey is the least digest of the stored hashes: it stays the same when other users come, go
-// or change, and who does not know the hashes does not know it.
+// chooseKey returns the least digest of the stored hashes: it stays the same when nearly any user
+// comes, goes or changes, and who does not know the hashes does not know it.
 func chooseKey(encoded []string) []byte {
 	least := ""
 	for _, e := range encoded {
@@ -61,7 +62,7 @@ func chooseKey(encoded []string) []byte {
 }
 
 // decoy returns a hash to compute for a name that nobody has. Whether it matches means nothing.
-func (c *Costs) decoy(name string) hash {
+func (c *costs) decoy(name string) hash {
 	best, score := 0, math.Inf(1)
 	for i, k := range c.kinds {
 		// Rendezvous hashing: a kind keeps its names when the others' weights change.

@@ -6,7 +6,7 @@ import (
 )
 
 // mixed makes the costs of a directory with so many users of each kind.
-func mixed(kinds map[string]int) *Costs {
+func mixed(kinds map[string]int) *costs {
 	var encoded []string
 	var hashes []hash
 	for kind, n := range kinds {
@@ -18,7 +18,7 @@ func mixed(kinds map[string]int) *Costs {
 	return newCosts(encoded, hashes, DefaultParams())
 }
 
-func kindOf(c *Costs, name string) string { return c.decoy(name).cost().algorithm }
+func kindOf(c *costs, name string) string { return c.decoy(name).cost().algorithm }
 
 func TestUnknownNamesCostWhatUsersCostAsOften(t *testing.T) {
 	c := mixed(map[string]int{"argon2id": 70, "bcrypt": 20, "scrypt": 10})

@@ -1,6 +1,7 @@
 package credential
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"net/netip"
@@ -58,22 +59,6 @@ func (f fakeHash) matches(password []byte) bool {
 	return f.right != "" && string(password) == f.right
 }
 
-// fakeDirectory has alice, bob and dora, who is disabled.
-type fakeDirectory struct {
-	accounts map[string]Account
-	costs    *Costs
-	err      error
-}
-
-func (d *fakeDirectory) Find(_ context.Context, name string) (Account, bool, error) {
-	a, ok := d.accounts[name]
-	return a, ok, d.err
-}
-
-func (d *fakeDirectory) MayReturn(string) bool { return false }
-
-func (d *fakeDirectory) Costs() *Costs { return d.costs }
-
 // clock is a time that tests move.
 type clock struct {
 	mu  sync.Mutex
@@ -86,34 +71,36 @@ func (c *clock) pass(d time.Duration) { c.mu.Lock(); defer c.mu.Unlock(); c.now 
 
 var fakeWork = cost{algorithm: "fake", settings: "1", memory: 1 << 20}
 
-// newFake returns a store whose hashes cost nothing.
+// newFake returns a store whose hashes cost nothing. It has alice, bob and dora, who is disabled.
 func newFake(t *testing.T, l Limits, h Hashing) (*Store, *counts, *clock) {
 	t.Helper()
 	n := &counts{}
 	one := func(right string) hash { return fakeHash{right: right, work: fakeWork, count: n} }
-	d := &fakeDirectory{accounts: map[string]Account{
-		"alice": {User: User{Name: "alice", Roles: []string{"admin"}}, hash: one("wonderland")},
-		"bob":   {User: User{Name: "bob"}, hash: one("builder-bob")},
-		"dora":  {User: User{Name: "dora", Disabled: true}, hash: one("explorer")},
-	}}
-	d.costs = newCosts([]string{"a"}, []hash{one("")}, DefaultParams())
+	f := &file{metrics: newMetrics()}
+	f.lookedAt.Store(&version{}) // there is no file to look at
+	f.current.Store(&users{
+		accounts: map[string]account{
+			"alice": {User: User{Name: "alice", Roles: []string{"admin"}}, hash: one("wonderland")},
+			"bob":   {User: User{Name: "bob"}, hash: one("builder-bob")},
+			"dora":  {User: User{Name: "dora", Disabled: true}, hash: one("explorer")},
+		},
+		costs: newCosts([]string{"a"}, []hash{one("")}, DefaultParams()),
+	})
 	c := &clock{now: time.Unix(1_800_000_000, 0)}
-	if h == (Hashing{}) {
-		h = Hashing{Concurrency: 4, MemoryMiB: 64, Queue: 64, Wait: time.Second}
-	}
-	if l == (Limits{}) {
-		l = DefaultLimits()
-	}
+	h = cmp.Or(h, Hashing{Concurrency: 4, MemoryMiB: 64, Queue: 64, Wait: time.Second})
 	s := &Store{
-		users: d, pool: newPool(h), throttle: newThrottle(l, c.Now), metrics: newMetrics(),
-		max: 1024,
+		users:    f,
+		pool:     newPool(h),
+		throttle: newThrottle(cmp.Or(l, DefaultLimits()), c.Now),
+		metrics:  f.metrics,
+		max:      1024,
 	}
 	return s, n, c
 }
 
 func ip(s string) netip.Addr { return netip.MustParseAddr(s) }
 
-// try logs in and says how that ended.
+// try logs in and returns how that ended.
 func try(s *Store, name, password, from string) string {
 	_, err := s.Verify(context.Background(), name, password, ip(from))
 	var throttled *ThrottledError

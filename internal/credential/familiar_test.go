@@ -9,8 +9,8 @@ import (
 )
 
 // TestFiftyWrongGuessesLockNobodyOutWhoHasLoggedInFromThere: everybody is behind one address, as
-// behind a company's NAT or where Kubernetes hides clients' addresses, and a stranger there uses up
-// all that an address may try and fail.
+// behind a company's NAT or where Kubernetes hides clients' addresses, and a stranger there uses
+// up all that an address may try and fail.
 func TestFiftyWrongGuessesLockNobodyOutWhoHasLoggedInFromThere(t *testing.T) {
 	s, _, _ := newFake(t, DefaultLimits(), Hashing{})
 	expect(t, s, "alice", "wonderland", "192.0.2.1", "ok")
@@ -139,12 +139,15 @@ func TestANameLogsInNoOftenerThanItsRate(t *testing.T) {
 
 // TestARegularFindsAPlaceWhereStrangersHaveTakenAll has strangers of every network fill the queue.
 func TestARegularFindsAPlaceWhereStrangersHaveTakenAll(t *testing.T) {
-	s, n, _ := newFake(t, wide(), Hashing{Concurrency: 1, MemoryMiB: 64, Queue: 20, Wait: time.Minute})
+	s, n, _ := newFake(t, wide(),
+		Hashing{Concurrency: 1, MemoryMiB: 64, Queue: 20, Wait: time.Minute})
 	expect(t, s, "alice", "wonderland", "198.51.100.7", "ok")
 	n.hold = make(chan struct{})
 	results := make(chan string, 100)
 	for i := range 21 {
-		go func() { results <- try(s, fmt.Sprint("user", i), "wrong", fmt.Sprintf("100.%d.1.2", 64+i)) }()
+		go func() {
+			results <- try(s, fmt.Sprint("user", i), "wrong", fmt.Sprintf("100.%d.1.2", 64+i))
+		}()
 	}
 	waits := func(want int) {
 		for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {

@@ -11,12 +11,10 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
-
-	"github.com/sallyport/sallyport/internal/config"
 )
 
-// file is a Directory kept in a YAML file. It is read again as soon as it has changed: a login or a
-// refresh that begins after a change was written sees it.
+// file has the users, which are kept in a YAML file. It is read again as soon as it has changed: a
+// login or a refresh that begins after a change was written sees it.
 type file struct {
 	path    string
 	params  Params
@@ -24,24 +22,16 @@ type file struct {
 	now     func() time.Time
 	log     *slog.Logger
 	metrics *metrics
-	changed func(names []string)
+	changed func(names []string) // nil: nobody is told
 
-	current atomic.Pointer[users]
-	seen    atomic.Pointer[version]
-	missing sync.Map // name -> the *users without it, until it is certain that the name is gone
+	current  atomic.Pointer[users]
+	lookedAt atomic.Pointer[version]
+	missing  sync.Map // name -> the *users without it, until it is certain that the name is gone
 
 	mu sync.Mutex // of reading
 }
 
-// users are the accounts of one version of the file.
-type users struct {
-	accounts map[string]Account
-	costs    *Costs
-	digest   [sha256.Size]byte // of the file they were read from
-}
-
-// version tells one state of the file from the next. It is that of the file last looked at, whether
-// it loaded or not.
+// version identifies one state of the file, whether it loaded or not.
 type version struct {
 	info    os.FileInfo // nil when the file could not be found
 	digest  [sha256.Size]byte
@@ -81,21 +71,21 @@ func openFile(cfg Config, o Options, m *metrics) (*file, error) {
 	return f, nil
 }
 
-// Find looks the name up in the file as it is now.
-func (f *file) Find(_ context.Context, name string) (Account, bool, error) {
+// latest returns the users in the file as it is now; those of before when it does not load. Its
+// error is ErrUnavailable.
+func (f *file) latest() (*users, error) {
 	f.refresh()
-	a, ok := f.current.Load().accounts[name]
-	return a, ok, nil
+	if u := f.current.Load(); u != nil {
+		return u, nil
+	}
+	return nil, fmt.Errorf("%w: expected the file to be read first", ErrUnavailable)
 }
 
-// MayReturn reports whether a user who is not in the file was in it less than two seconds ago.
-func (f *file) MayReturn(name string) bool {
+// mayReturn reports whether a user who is not in the file was in it less than two seconds ago.
+func (f *file) mayReturn(name string) bool {
 	_, missing := f.missing.Load(name)
 	return missing
 }
-
-// Costs tells the hashes' costs.
-func (f *file) Costs() *Costs { return f.current.Load().costs }
 
 // follow looks at the file until ctx ends.
 func (f *file) follow(ctx context.Context) error {
@@ -115,16 +105,19 @@ func (f *file) follow(ctx context.Context) error {
 // returns.
 func (f *file) refresh() {
 	info, err := os.Stat(f.path)
-	if err == nil && f.seen.Load().is(info) {
+	if err == nil && f.lookedAt.Load().is(info) {
 		return
 	}
+	// A mutex, and not singleflight: whoever joins a reading that has begun may miss a change that
+	// was written since, and it is promised that nobody does. After the wait it is looked again
+	// whether the reading of another has seen the same file; then it is shared.
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	seen := f.seen.Load()
-	if err == nil && seen.is(info) || err != nil && seen.info == nil {
+	known := f.lookedAt.Load()
+	if err == nil && known.is(info) || err != nil && known.info == nil {
 		return
 	}
-	_ = f.load(seen) // logged there, and counted
+	_ = f.load(known) // logged there, and counted
 }
 
 // reload reads the file, changed or not.
@@ -138,8 +131,8 @@ func (f *file) reload() error {
 // force. The caller holds mu.
 func (f *file) load(known *version) error {
 	next, content := f.look(known)
-	// Only once the users are in force: who finds the version known must find its users too.
-	defer f.seen.Store(next)
+	// Only once the users are in force: who finds this version must find its users too.
+	defer f.lookedAt.Store(next)
 	if known != nil && next.err == nil && known.digest == next.digest {
 		next.err = known.err
 		return nil
@@ -156,13 +149,14 @@ func (f *file) load(known *version) error {
 	return nil
 }
 
-// look tells which version of the file there is, and gives its content: read once, so that the
-// digest is that of what is loaded, also of a file that is being written.
+// look returns which version of the file there is, and its content: read once, so that the digest
+// is that of what is loaded, also of a file that is being written.
 func (f *file) look(known *version) (v *version, content []byte) {
 	v = &version{since: f.now()}
 	if v.info, v.err = os.Stat(f.path); v.err != nil {
 		return v, nil
 	}
+	// Until size and time have stood still for a while they prove nothing: see racy.
 	if known != nil && known.same(v.info) {
 		v.since = known.since
 	}
@@ -174,9 +168,8 @@ func (f *file) look(known *version) (v *version, content []byte) {
 
 // failed counts and logs that the file cannot be loaded, once for each way in which it cannot.
 func (f *file) failed(err error, known *version) error {
-	repeated := known != nil && known.err != nil && known.err.Error() == err.Error()
 	full := fmt.Errorf("credential: users: %w", err)
-	if repeated {
+	if known != nil && known.err != nil && known.err.Error() == err.Error() {
 		return full
 	}
 	f.metrics.loads.WithLabelValues("failed").Inc()
@@ -188,6 +181,7 @@ func (f *file) failed(err error, known *version) error {
 	return full
 }
 
+// inForce puts users in force.
 func (f *file) inForce(u *users) {
 	before := f.current.Load()
 	if before == nil {
@@ -212,9 +206,9 @@ func (f *file) inForce(u *users) {
 	f.log.Info(message, "file", f.path, "users", len(u.accounts), "outdated_hashes", outdatedHashes)
 }
 
-// change puts users in force in the place of others, and tells who has lost something, and later
-// who is gone: a file that is being written is empty, or ends after some of its users, and loads
-// all the same. Whoever is told looks at the users as they are then.
+// change puts users in force in the place of others, and calls changed with who has lost
+// something, and later with who is gone: a file that is being written is empty, or ends after some
+// of its users, and loads all the same. Whoever is called looks at the users as they are then.
 func (f *file) change(before, u *users) {
 	lost, gone := outdatedUsers(before.accounts, u.accounts)
 	for _, name := range gone {
@@ -233,7 +227,7 @@ func (f *file) change(before, u *users) {
 		for _, name := range gone {
 			f.missing.CompareAndDelete(name, u)
 			// Who is back is judged as if they had never been away.
-			if is, back := now.accounts[name]; !back || outdates(before.accounts[name].User, is.User) {
+			if is, back := now.accounts[name]; !back || Outdates(before.accounts[name].User, is.User) {
 				still = append(still, name)
 			}
 		}
@@ -266,34 +260,4 @@ func readBounded(path string) ([]byte, error) {
 		err = errTooLarge
 	}
 	return b, err
-}
-
-// maxUsersFile is the size in bytes that a users file may have: some 20,000 users.
-const maxUsersFile = 8 << 20
-
-// usersFile is the file's form.
-type usersFile struct {
-	Users []userEntry `yaml:"users"`
-
-	params Params
-	memory int64
-	loaded *users
-}
-
-type userEntry struct {
-	Name     string        `yaml:"name"`
-	Hash     config.Secret `yaml:"password_hash" file:"-"`
-	Roles    []string      `yaml:"roles"`
-	Scopes   []string      `yaml:"scopes"`
-	Tenant   string        `yaml:"tenant"`
-	Disabled bool          `yaml:"disabled"`
-}
-
-func readUsers(path string, content []byte, p Params, memory int64) (*users, error) {
-	u := &usersFile{params: p, memory: memory}
-	err := config.Load(u, config.Options{File: path, Content: content, MaxSize: maxUsersFile})
-	if err != nil {
-		return nil, err
-	}
-	return u.loaded, nil
 }

@@ -19,7 +19,8 @@ import (
 	"golang.org/x/crypto/scrypt"
 )
 
-// derived is a hash whose key other software has derived from a password, in a spelling of its own.
+// derived is a hash whose key other software has derived from a password, in a spelling of its
+// own.
 type derived struct {
 	derive func(password []byte) ([]byte, error)
 	key    []byte
@@ -71,21 +72,18 @@ func parseForeign(encoded string) (hash, error) {
 	return nil, errAlgorithm
 }
 
-// digests are the hash functions that other systems use PBKDF2 with, by their names.
+// digests are the hash functions that other systems use, by their names.
 var digests = map[string]struct {
 	new  func() gohash.Hash
 	size int
 }{
-	"sha1": {
-		sha1.New,
-		sha1.Size,
-	},
+	"sha1":   {sha1.New, sha1.Size},
 	"sha256": {sha256.New, sha256.Size},
 	"sha512": {sha512.New, sha512.Size},
 }
 
-// newPBKDF2 makes a hash of PBKDF2 (RFC 8018). Its key is one block: more would multiply the work,
-// for us alone.
+// newPBKDF2 returns a hash of PBKDF2 (RFC 8018). Its key is one block: more would multiply the
+// work, for us alone.
 func newPBKDF2(digest, rounds string, salt, key []byte) (hash, error) {
 	d, ok := digests[digest]
 	if !ok {
@@ -95,6 +93,7 @@ func newPBKDF2(digest, rounds string, salt, key []byte) (hash, error) {
 	if err != nil {
 		return nil, err
 	}
+	// A key of a few bytes would match any password in a few guesses.
 	if len(key) < 16 || len(key) > d.size || !saltFits(salt) {
 		return nil, errFormat
 	}
@@ -119,7 +118,7 @@ func parseRounds(s string) (int, error) {
 	return n, nil
 }
 
-// newScrypt makes a hash of scrypt (RFC 7914).
+// newScrypt returns a hash of scrypt (RFC 7914).
 func newScrypt(n, r, p int, salt, key []byte) (hash, error) {
 	log := bits.Len(uint(max(n, 1))) - 1
 	if n != 1<<log {
@@ -137,7 +136,9 @@ func newScrypt(n, r, p int, salt, key []byte) (hash, error) {
 			algorithm: "scrypt", settings: fmt.Sprintf("ln=%d,r=%d,p=%d", log, r, p),
 			memory: 128 * int64(r) << log,
 		},
-		derive: func(password []byte) ([]byte, error) { return scrypt.Key(password, salt, n, r, p, len(key)) },
+		derive: func(password []byte) ([]byte, error) {
+			return scrypt.Key(password, salt, n, r, p, len(key))
+		},
 	}, nil
 }
 
@@ -231,8 +232,9 @@ func parseDjangoArgon2(rest string) (hash, error) {
 	return parseArgon2id("$" + rest)
 }
 
-// parseDjangoBcrypt reads bcrypt_sha256$$2b$12$...: bcrypt of the password's SHA-256 in hexadecimal
-// digits, so that bcrypt sees all of a password, however long it is and whatever is in it.
+// parseDjangoBcrypt reads bcrypt_sha256$$2b$12$...: bcrypt of the password's SHA-256 in
+// hexadecimal digits, so that bcrypt sees all of a password, however long it is and whatever is in
+// it.
 func parseDjangoBcrypt(rest string) (hash, error) {
 	inner, err := parseBcrypt(rest)
 	if err != nil {
@@ -257,6 +259,7 @@ func parseScheme(encoded string) (hash, error) {
 	}
 	switch strings.ToUpper(scheme) {
 	case "BCRYPT", "BLF-CRYPT", "CRYPT":
+		// {CRYPT} is whatever the system's crypt(3) knows: bcrypt is all that is read of it.
 		if !strings.HasPrefix(rest, "$2") {
 			return nil, errAlgorithm
 		}
@@ -288,12 +291,12 @@ func parseSalted(digest, rest string) (hash, error) {
 				return h.Sum(nil), nil
 			},
 		},
-		pad: newPad(DefaultParams()),
+		pad: newPad(DefaultParams()), // until userEntry.parse knows the issuer's own
 	}, nil
 }
 
-// quick is a hash that takes no time: one round of a digest. An argon2id hash is computed along
-// with it, so that the time of an answer does not say whose password is this badly kept.
+// quick is a hash that takes next to no time: one round of a digest. An argon2id hash is computed
+// along with it, so that the time of an answer does not say whose password is this badly kept.
 type quick struct {
 	derived
 	pad *argon2id
@@ -307,7 +310,7 @@ func (q *quick) cost() cost { return q.pad.cost() }
 
 func (q *quick) matches(password []byte) bool {
 	match := q.derived.matches(password)
-	q.pad.matches(password)
+	q.pad.matches(password) // for its time alone
 	return match
 }
 
@@ -335,5 +338,5 @@ func checkScrypt(log, r, p int) error {
 	return nil
 }
 
-var errScrypt = errors.New(
-	"expected scrypt with N of 2^10 to 2^20, r and p of 1 to 64, and N*r*p of at most 2^23, got others")
+var errScrypt = errors.New("expected scrypt with N of 2^10 to 2^20, r and p of 1 to 64, and " +
+	"N*r*p of at most 2^23, got others")

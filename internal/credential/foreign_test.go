@@ -18,12 +18,13 @@ const goldenPassword = "correct horse battery staple"
 
 var golden = map[string]struct{ encoded, work string }{
 	"Werkzeug 3.1.9, scrypt": {
-		"scrypt:32768:8:1$oSRw9r78BXrV0EQI$f4e8c953bfb8280f161df7fde3d9672fef0873e4ce048a46ce3da5c4eb886122" +
-			"666e48f3a9428a44dbe48e2a15fef34f0c9e0566eb761b98208db39c63d21714",
+		"scrypt:32768:8:1$oSRw9r78BXrV0EQI$f4e8c953bfb8280f161df7fde3d9672fef0873e4ce048a46ce3da5c4eb" +
+			"886122666e48f3a9428a44dbe48e2a15fef34f0c9e0566eb761b98208db39c63d21714",
 		"scrypt ln=15,r=8,p=1",
 	},
 	"Werkzeug 3.1.9, pbkdf2": {
-		"pbkdf2:sha256:1000000$wg94PkkUzMKLv8un$5ed2dc8806d9894ebe0f0276277b18ef2e37cf2282e38969e2faca75774f9959",
+		"pbkdf2:sha256:1000000$wg94PkkUzMKLv8un$5ed2dc8806d9894ebe0f0276277b18ef2e37cf2282e38969e2fac" +
+			"a75774f9959",
 		"pbkdf2-sha256 1000000",
 	},
 	"Werkzeug 3.1.9, pbkdf2:sha1": {
@@ -44,7 +45,8 @@ var golden = map[string]struct{ encoded, work string }{
 		"pbkdf2-sha1 5000",
 	},
 	"Django 5.2.19, argon2": {
-		"argon2$argon2id$v=19$m=102400,t=2,p=8$c2FsdFNBTFRzYWx0U0FMVHNhbHQyMg$0JHnyQQCmVVR2p7ghemT9bGr9G9pE98Pv6ew2xG20qE",
+		"argon2$argon2id$v=19$m=102400,t=2,p=8$c2FsdFNBTFRzYWx0U0FMVHNhbHQyMg$0JHnyQQCmVVR2p7ghemT9bG" +
+			"r9G9pE98Pv6ew2xG20qE",
 		"argon2id m=102400,t=2,p=8",
 	},
 	"Django 5.2.19, bcrypt_sha256": {
@@ -56,7 +58,8 @@ var golden = map[string]struct{ encoded, work string }{
 		"bcrypt 05",
 	},
 	"Django 5.2.19, scrypt": {
-		"scrypt$16384$saltSALTsaltSALTsalt22$8$5$JoHrTtzYR4dlGq/6l1LHv0MWJFLPpCr/ZwvvlJnwLJ0cmV6TDB9PH8+0xxd6U2Zeox7WvLGWrcvepK4Xa1AC9w==",
+		"scrypt$16384$saltSALTsaltSALTsalt22$8$5$JoHrTtzYR4dlGq/6l1LHv0MWJFLPpCr/ZwvvlJnwLJ0cmV6TDB9P" +
+			"H8+0xxd6U2Zeox7WvLGWrcvepK4Xa1AC9w==",
 		"scrypt ln=14,r=8,p=5",
 	},
 	"passlib 1.7.4, pbkdf2_sha1": {
@@ -72,7 +75,8 @@ var golden = map[string]struct{ encoded, work string }{
 		"scrypt ln=14,r=8,p=1",
 	},
 	"@phc/pbkdf2 1.1.14, sha512": {
-		"$pbkdf2-sha512$i=25000$dkpMcv4hW0qGqUsZJ5KIDg$R66L91zlks5hlALODl3UW5pVu0eJtlzVe8/c7tEiyciiwmTrq+14sZJkJHJtNkZwr9Px/f0xMYJXzWlHlJMTJg",
+		"$pbkdf2-sha512$i=25000$dkpMcv4hW0qGqUsZJ5KIDg$R66L91zlks5hlALODl3UW5pVu0eJtlzVe8/c7tEiyciiwm" +
+			"Trq+14sZJkJHJtNkZwr9Px/f0xMYJXzWlHlJMTJg",
 		"pbkdf2-sha512 25000",
 	},
 	"@phc/pbkdf2 1.1.14, sha256": {
@@ -92,7 +96,8 @@ var golden = map[string]struct{ encoded, work string }{
 		"argon2id m=19456,t=2,p=1",
 	},
 	"passlib 1.7.4, {SSHA512}": {
-		"{SSHA512}BhFSTq32ZWW2xPpc5QNgmSZamFddpTxv1afeEE3MHhgol/iPyr5SNvhfAHPOp4WQfZpA+rzvmYoxppjN3Bxx550zZqxVytn7",
+		"{SSHA512}BhFSTq32ZWW2xPpc5QNgmSZamFddpTxv1afeEE3MHhgol/iPyr5SNvhfAHPOp4WQfZpA+rzvmYoxppjN3Bx" +
+			"x550zZqxVytn7",
 		"argon2id m=19456,t=2,p=1",
 	},
 	"bcrypt 5.0.0": {
@@ -129,8 +134,7 @@ func TestHashesThatOtherLibrariesMadeMatchAndCostWhatTheySay(t *testing.T) {
 			if got := h.cost().algorithm + " " + h.cost().settings; got != g.work {
 				t.Errorf("it costs %s, expected %s", got, g.work)
 			}
-			if own := strings.HasPrefix(g.encoded, "argon2$"); NeedsRehash(g.encoded,
-				DefaultParams()) == own {
+			if own := strings.HasPrefix(g.encoded, "argon2$"); outdated(h, DefaultParams()) == own {
 				t.Errorf("it is to be replaced: %v", !own)
 			}
 		})
@@ -190,13 +194,16 @@ func TestHashesOfTheRealLibrariesMatch(t *testing.T) {
 // TestLongPasswordsOfDjangosBcryptAreReadInFull: it hashes the password first, so that bcrypt's 72
 // bytes and NUL do not matter.
 func TestLongPasswordsOfDjangosBcryptAreReadInFull(t *testing.T) {
-	const long = "0123456789012345678901234567890123456789012345678901234567890123456789012345678901234567890123456789"
+	const long = "01234567890123456789012345678901234567890123456789012345678901234567890123456789" +
+		"01234567890123456789"
 	// Django 5.2.19
 	h, err := parseHash("bcrypt_sha256$$2b$05$uxJty5AiidDwS/uX/LyqOutFz7hLfQexmmZEqmnyTCMv5tKOVOi.O")
 	if err != nil {
 		t.Fatal(err)
 	}
-	for password, want := range map[string]bool{long: true, long[:99]: false, long[:72]: false, long + "x": false, long + "\x00": false} {
+	for password, want := range map[string]bool{
+		long: true, long[:99]: false, long[:72]: false, long + "x": false, long + "\x00": false,
+	} {
 		if got := h.matches(prepare(password)); got != want {
 			t.Errorf("%d bytes: %v", len(password), got)
 		}
@@ -211,39 +218,76 @@ func TestLongPasswordsOfDjangosBcryptAreReadInFull(t *testing.T) {
 func TestHashesThatCostTooMuchOrNothingAreRefused(t *testing.T) {
 	key32, key64 := strings.Repeat("ab", 32), strings.Repeat("ab", 64)
 	for name, c := range map[string]struct{ encoded, want string }{
-		"Werkzeug scrypt, memory":     {"scrypt:2097152:8:1$saltsalt$" + key64, "expected scrypt with N of"},
-		"Werkzeug scrypt, work":       {"scrypt:1048576:8:2$saltsalt$" + key64, "expected scrypt with N of"},
-		"Werkzeug scrypt, r of 2^40":  {"scrypt:1024:1099511627776:1$saltsalt$" + key64, "expected scrypt with N of"},
-		"Werkzeug scrypt, N is odd":   {"scrypt:32767:8:1$saltsalt$" + key64, "damaged"},
-		"Werkzeug scrypt, N below 0":  {"scrypt:-1024:8:1$saltsalt$" + key64, "damaged"},
-		"Werkzeug scrypt, N weak":     {"scrypt:2:8:1$saltsalt$" + key64, "expected scrypt with N of"},
-		"Werkzeug scrypt, short key":  {"scrypt:32768:8:1$saltsalt$" + key32, "damaged"},
-		"Werkzeug scrypt, no key":     {"scrypt:32768:8:1$saltsalt$", "damaged"},
-		"Werkzeug scrypt, no salt":    {"scrypt:32768:8:1$$" + key64, "damaged"},
-		"Werkzeug scrypt, upper case": {"scrypt:32768:8:1$saltsalt$" + strings.ToUpper(key64), "damaged"},
-		"Werkzeug scrypt, more":       {"scrypt:32768:8:1:1$saltsalt$" + key64, "damaged"},
-		"Werkzeug pbkdf2, rounds":     {"pbkdf2:sha256:100000000$saltsalt$" + key32, "expected 1000 to 2000000 rounds"},
-		"Werkzeug pbkdf2, one round":  {"pbkdf2:sha256:1$saltsalt$" + key32, "expected 1000 to 2000000 rounds"},
-		"Werkzeug pbkdf2, 01000":      {"pbkdf2:sha256:01000$saltsalt$" + key32, "damaged"},
-		"Werkzeug pbkdf2, none":       {"pbkdf2:sha256$saltsalt$" + key32, "damaged"},
-		"Werkzeug pbkdf2, md5":        {"pbkdf2:md5:10000$saltsalt$" + key32, "got another kind"},
-		"Werkzeug plain":              {"plain$$hunter2hunter2", "got another kind"},
-		"Werkzeug sha256":             {"sha256$saltsalt$" + key32, "got another kind"},
-		"Django md5":                  {"md5$saltsalt$" + key32, "got another kind"},
-		"Django argon2i":              {"argon2$argon2i$v=19$m=512,t=2,p=2$c29tZXNhbHQ$CTFhFdXPJO1aFaMaO6Mm5c8y7cJHAph8ArZWb2GRPPc", "got another kind"},
-		"Django argon2, memory":       {"argon2$argon2id$v=19$m=10485760,t=2,p=8$c29tZXNhbHQ$CTFhFdXPJO1aFaMaO6Mm5c8y7cJHAph8ArZWb2GRPPc", "at most 1 GiB"},
-		"argon2id, work":              {"$argon2id$v=19$m=1048576,t=5,p=8$c29tZXNhbHQ$CTFhFdXPJO1aFaMaO6Mm5c8y7cJHAph8ArZWb2GRPPc", "4 GiB in all of them"},
-		"Django bcrypt, cost":         {"bcrypt_sha256$$2b$20$vUkhhCWnfSioXLBPgCFc/.0bhgj5NylIMti.ATNOQ3wZTXE21SQfy", "expected a bcrypt cost of 4 to 14"},
-		"Django scrypt, work":         {"scrypt$1048576$saltSALT$8$5$" + "JoHrTtzYR4dlGq/6l1LHv0MWJFLPpCr/ZwvvlJnwLJ0cmV6TDB9PH8+0xxd6U2Zeox7WvLGWrcvepK4Xa1AC9w==", "expected scrypt with N of"},
-		"PHC pbkdf2, rounds":          {"$pbkdf2-sha256$i=4000000000$CqfVVJPMIkQLqX08u81S7Q$dfQy+UQMD1ddldNv4pkC4pRk8K2QPX1dQyEL8SmoCsk", "expected 1000 to 2000000 rounds"},
-		"PHC pbkdf2, other length":    {"$pbkdf2-sha256$i=10000,l=16$CqfVVJPMIkQLqX08u81S7Q$dfQy+UQMD1ddldNv4pkC4pRk8K2QPX1dQyEL8SmoCsk", "damaged"},
-		"a scheme of nobody":          {"{CLEARTEXT}hunter2hunter2", "got another kind"},
-		"a scheme without an end":     {"{SSHAhunter2hunter2", "a password itself must not stand here"},
-		"crypt of another kind":       {"{CRYPT}$6$saltsalt$hunter2", "got another kind"},
-		"SSHA, padding left out":      {"{SSHA}G6PqGS/c5UfB6EctRVpRNeK8aj5by5m", "damaged"},
-		"SSHA, a line break":          {"{SSHA}G6PqGS/c5UfB6EctRVpR\nNeK8aj5by5mT", "damaged"},
-		"a password with a dollar":    {"Tr0ub4dor&3$hunter2", "a password itself must not stand here"},
-		"a password in braces":        {"}{$hunter2", "a password itself must not stand here"},
+		"Werkzeug scrypt, memory": {
+			"scrypt:2097152:8:1$saltsalt$" + key64, "expected scrypt with N of",
+		},
+		"Werkzeug scrypt, work": {
+			"scrypt:1048576:8:2$saltsalt$" + key64, "expected scrypt with N of",
+		},
+		"Werkzeug scrypt, r of 2^40": {
+			"scrypt:1024:1099511627776:1$saltsalt$" + key64, "expected scrypt with N of",
+		},
+		"Werkzeug scrypt, N is odd":  {"scrypt:32767:8:1$saltsalt$" + key64, "damaged"},
+		"Werkzeug scrypt, N below 0": {"scrypt:-1024:8:1$saltsalt$" + key64, "damaged"},
+		"Werkzeug scrypt, N weak":    {"scrypt:2:8:1$saltsalt$" + key64, "expected scrypt with N of"},
+		"Werkzeug scrypt, short key": {"scrypt:32768:8:1$saltsalt$" + key32, "damaged"},
+		"Werkzeug scrypt, no key":    {"scrypt:32768:8:1$saltsalt$", "damaged"},
+		"Werkzeug scrypt, no salt":   {"scrypt:32768:8:1$$" + key64, "damaged"},
+		"Werkzeug scrypt, upper case": {
+			"scrypt:32768:8:1$saltsalt$" + strings.ToUpper(key64), "damaged",
+		},
+		"Werkzeug scrypt, more": {"scrypt:32768:8:1:1$saltsalt$" + key64, "damaged"},
+		"Werkzeug pbkdf2, rounds": {
+			"pbkdf2:sha256:100000000$saltsalt$" + key32, "expected 1000 to 2000000 rounds",
+		},
+		"Werkzeug pbkdf2, one round": {
+			"pbkdf2:sha256:1$saltsalt$" + key32, "expected 1000 to 2000000 rounds",
+		},
+		"Werkzeug pbkdf2, 01000": {"pbkdf2:sha256:01000$saltsalt$" + key32, "damaged"},
+		"Werkzeug pbkdf2, none":  {"pbkdf2:sha256$saltsalt$" + key32, "damaged"},
+		"Werkzeug pbkdf2, md5":   {"pbkdf2:md5:10000$saltsalt$" + key32, "got another kind"},
+		"Werkzeug plain":         {"plain$$hunter2hunter2", "got another kind"},
+		"Werkzeug sha256":        {"sha256$saltsalt$" + key32, "got another kind"},
+		"Django md5":             {"md5$saltsalt$" + key32, "got another kind"},
+		"Django argon2i": {
+			"argon2$argon2i$v=19$m=512,t=2,p=2$c29tZXNhbHQ$CTFhFdXPJO1aFaMaO6Mm5c8y7cJHAph8ArZWb2GRPPc",
+			"got another kind",
+		},
+		"Django argon2, memory": {
+			"argon2$argon2id$v=19$m=10485760,t=2,p=8$c29tZXNhbHQ$CTFhFdXPJO1aFaMaO6Mm5c8y7cJHAph8ArZWb2G" +
+				"RPPc",
+			"at most 1 GiB",
+		},
+		"argon2id, work": {
+			"$argon2id$v=19$m=1048576,t=5,p=8$c29tZXNhbHQ$CTFhFdXPJO1aFaMaO6Mm5c8y7cJHAph8ArZWb2GRPPc",
+			"4 GiB in all of them",
+		},
+		"Django bcrypt, cost": {
+			"bcrypt_sha256$$2b$20$vUkhhCWnfSioXLBPgCFc/.0bhgj5NylIMti.ATNOQ3wZTXE21SQfy",
+			"expected a bcrypt cost of 4 to 14",
+		},
+		"Django scrypt, work": {
+			"scrypt$1048576$saltSALT$8$5$" + "JoHrTtzYR4dlGq/6l1LHv0MWJFLPpCr/ZwvvlJnwLJ0cmV6TDB9PH8+0xx" +
+				"d6U2Zeox7WvLGWrcvepK4Xa1AC9w==",
+			"expected scrypt with N of",
+		},
+		"PHC pbkdf2, rounds": {
+			"$pbkdf2-sha256$i=4000000000$CqfVVJPMIkQLqX08u81S7Q$dfQy+UQMD1ddldNv4pkC4pRk8K2QPX1dQyEL8Smo" +
+				"Csk",
+			"expected 1000 to 2000000 rounds",
+		},
+		"PHC pbkdf2, other length": {
+			"$pbkdf2-sha256$i=10000,l=16$CqfVVJPMIkQLqX08u81S7Q$dfQy+UQMD1ddldNv4pkC4pRk8K2QPX1dQyEL8Smo" +
+				"Csk",
+			"damaged",
+		},
+		"a scheme of nobody":       {"{CLEARTEXT}hunter2hunter2", "got another kind"},
+		"a scheme without an end":  {"{SSHAhunter2hunter2", "a password itself must not stand here"},
+		"crypt of another kind":    {"{CRYPT}$6$saltsalt$hunter2", "got another kind"},
+		"SSHA, padding left out":   {"{SSHA}G6PqGS/c5UfB6EctRVpRNeK8aj5by5m", "damaged"},
+		"SSHA, a line break":       {"{SSHA}G6PqGS/c5UfB6EctRVpR\nNeK8aj5by5mT", "damaged"},
+		"a password with a dollar": {"Tr0ub4dor&3$hunter2", "a password itself must not stand here"},
+		"a password in braces":     {"}{$hunter2", "a password itself must not stand here"},
 	} {
 		_, err := parseHash(c.encoded)
 		if err == nil || !strings.Contains(err.Error(), c.want) {
@@ -265,14 +309,15 @@ func TestABadlyKeptPasswordTakesTheTimeOfAnother(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	old, known, err := s.users.Find(t.Context(), "old")
-	if err != nil || !known {
-		t.Fatal(known, err)
+	users := s.users.current.Load()
+	old, known := users.accounts["old"]
+	if !known {
+		t.Fatal("there is no such user")
 	}
 	if got, want := old.hash.cost(), (&argon2id{params: light}).cost(); got != want {
 		t.Errorf("it costs %+v, a hash of today %+v", got, want)
 	}
-	if got := s.users.Costs().decoy("nobody").cost(); got != old.hash.cost() {
+	if got := users.costs.decoy("nobody").cost(); got != old.hash.cost() {
 		t.Errorf("an unknown name costs %+v", got)
 	}
 	for want, password := range []string{"wrong", goldenPassword} {

@@ -35,9 +35,9 @@ type Params struct {
 	Threads   int `yaml:"threads" flag:"-" usage:"argon2id lanes"`
 }
 
-// DefaultParams are two passes over 19 MiB in one lane, the first choice of OWASP's password
-// storage cheat sheet: about 40 ms on one core of a present server, so 25 logins a second and core.
-// RFC 9106's 64 MiB, three passes and four lanes are about five times as much.
+// DefaultParams returns two passes over 19 MiB in one lane, the first choice of OWASP's password
+// storage cheat sheet: about 40 ms on one core of a present server, so 25 logins a second and
+// core. RFC 9106's 64 MiB, three passes and four lanes are about five times as much.
 func DefaultParams() Params { return Params{Time: 2, MemoryKiB: 19 << 10, Threads: 1} }
 
 const (
@@ -48,10 +48,10 @@ const (
 	maxArgonWork    = 4 << 20 // KiB times passes: some seconds of one core
 )
 
-var errArgon = errors.New(
-	"expected argon2id with at most 1 GiB, 16 passes, 4 GiB in all of them together, and 16 lanes, got more")
+var errArgon = errors.New("expected argon2id with at most 1 GiB, 16 passes, 4 GiB in all of them " +
+	"together, and 16 lanes, got more")
 
-// Hash makes the hash of a new password with a fresh salt, as argon2id in PHC form:
+// Hash returns the hash of a new password with a fresh salt, as argon2id in PHC form:
 // $argon2id$v=19$m=...,t=...,p=...$ followed by salt and key. The password is not checked for
 // strength; see CheckNew.
 func Hash(password []byte, p Params) (string, error) {
@@ -69,13 +69,8 @@ func Hash(password []byte, p Params) (string, error) {
 	return a.String(), nil
 }
 
-// NeedsRehash reports whether a stored hash is of another kind, or weaker, than Hash would make
-// with these parameters.
-func NeedsRehash(encoded string, p Params) bool {
-	h, err := parseHash(encoded)
-	return err != nil || outdated(h, p)
-}
-
+// outdated reports whether a stored hash is of another kind, or weaker, than Hash would make with
+// these parameters.
 func outdated(h hash, p Params) bool {
 	a, ok := h.(*argon2id)
 	return !ok || a.params.MemoryKiB < p.MemoryKiB || a.params.Time < p.Time || len(a.key) < keySize ||
@@ -105,7 +100,7 @@ func (a *argon2id) settings() string {
 	return fmt.Sprintf("m=%d,t=%d,p=%d", a.params.MemoryKiB, a.params.Time, a.params.Threads)
 }
 
-// String gives the PHC form.
+// String returns the PHC form.
 func (a *argon2id) String() string {
 	b64 := base64.RawStdEncoding.EncodeToString
 	return fmt.Sprintf("$argon2id$v=%d$%s$%s$%s", argon2.Version, a.settings(), b64(a.salt),
@@ -118,7 +113,7 @@ func parseHash(encoded string) (hash, error) {
 	switch {
 	case len(encoded) > maxEncoded:
 		return nil, errNoHash
-	case strings.ContainsFunc(encoded, unicode.IsControl): // readers of base64 skip line breaks
+	case strings.ContainsFunc(encoded, unicode.IsControl): // base64's decoder skips line breaks
 		return nil, errFormat
 	case !strings.HasPrefix(encoded, "$"):
 		return parseForeign(encoded)
@@ -132,8 +127,8 @@ func parseHash(encoded string) (hash, error) {
 const maxEncoded = 512
 
 var (
-	errNoHash = errors.New(
-		"expected a password hash such as sallyport passwd makes, got something else; a password itself must not stand here")
+	errNoHash = errors.New("expected a password hash such as sallyport passwd makes, got something " +
+		"else; a password itself must not stand here")
 	errFormat = errors.New("expected a complete hash, got one that is damaged or out of bounds")
 )
 
@@ -167,7 +162,9 @@ func parseArgon2id(encoded string) (hash, error) {
 		return nil, errArgon
 	}
 	bounded := p.MemoryKiB >= 8*p.Threads && p.Time >= 1 && p.Threads >= 1
-	if !bounded || a.String() != encoded { // names, version, and one spelling only
+	// Written again it must be the same text: this checks the names m, t, p and the version, and has
+	// each hash in one spelling only.
+	if !bounded || a.String() != encoded {
 		return nil, errFormat
 	}
 	return a, nil

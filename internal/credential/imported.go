@@ -13,10 +13,10 @@ import (
 	"github.com/go-crypt/crypt/algorithm/scrypt"
 )
 
-// imported is a hash that another system has made, and the library reads: bcrypt, scrypt or PBKDF2.
-// It serves until the password is next set; the spellings that the library does not know are in
-// foreign.go. Passwords are in NFC when they are hashed here; a password whose letters that system
-// hashed in decomposed form does not match, and must be set anew.
+// imported is a hash that another system has made, and the library reads: bcrypt, scrypt or
+// PBKDF2. It is good until the password is next set; the spellings that the library does not know
+// are in foreign.go. Passwords are in NFC when they are hashed here; a password that the other
+// system has hashed in decomposed form does not match, and must be set anew.
 type imported struct {
 	digest algorithm.Digest
 	work   cost
@@ -42,10 +42,9 @@ func (i *imported) matches(password []byte) bool {
 // bcryptLimit is how many bytes of a password bcrypt reads.
 const bcryptLimit = 72
 
-var errAlgorithm = errors.New(
-	"expected a hash of argon2id, bcrypt, scrypt or PBKDF2, in the form of crypt, PHC, passlib, Werkzeug or Django, or of " +
-		"{BCRYPT}, {CRYPT} with bcrypt, {SSHA}, {SSHA256} or {SSHA512}, got another kind: the password must be set anew",
-)
+var errAlgorithm = errors.New("expected a hash of argon2id, bcrypt, scrypt or PBKDF2, in the form " +
+	"of crypt, PHC, passlib, Werkzeug or Django, or of {BCRYPT}, {CRYPT} with bcrypt, {SSHA}, " +
+	"{SSHA256} or {SSHA512}, got another kind: the password must be set anew")
 
 func parseImported(name, encoded string) (hash, error) {
 	switch name {
@@ -121,22 +120,23 @@ func parsePBKDF2(name, encoded string) (hash, error) {
 	if _, err := parseRounds(parts[2]); err != nil {
 		return nil, err
 	}
-	// More key than one block of the hash function multiplies the work, for us alone.
-	block := map[string]int{"pbkdf2": 20, "pbkdf2-sha1": 20, "pbkdf2-sha256": 32, "pbkdf2-sha512": 64}[name]
+	if name == "pbkdf2" {
+		name = "pbkdf2-sha1"
+	}
+	// More key than one block of the hash function multiplies the work for who checks a password, and
+	// not for who guesses: the first block is enough to tell.
+	block := digests[strings.TrimPrefix(name, "pbkdf2-")].size
 	digest, err := pbkdf2.Decode(encoded)
 	if err != nil || digest.Encode() != encoded || !sized(digest, block) {
 		return nil, errFormat
-	}
-	if name == "pbkdf2" {
-		name = "pbkdf2-sha1"
 	}
 	return &imported{
 		digest: digest, work: cost{algorithm: name, settings: parts[2], memory: 4 << 10},
 	}, nil
 }
 
-// sized reports whether salt and key have lengths that make sense, so that no empty or one-byte key
-// matches anything.
+// sized reports whether salt and key have lengths that make sense, so that no empty or one-byte
+// key matches anything.
 func sized(d algorithm.Digest, longest int) bool {
 	return len(d.Key()) >= 16 && len(d.Key()) <= longest && len(d.Salt()) >= 4 && len(d.Salt()) <= 128
 }

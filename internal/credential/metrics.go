@@ -79,7 +79,10 @@ func (m *metrics) register(r prometheus.Registerer, p *pool) error {
 		Help: "Logins waiting for their password to be checked.",
 	}, func() float64 { _, n := p.load(); return float64(n) })
 	var errs []error
-	for _, c := range []prometheus.Collector{m.logins, m.hashes, m.loads, m.broken, m.users, m.outdated, m.weak, m.upgrades, running, waiting} {
+	for _, c := range []prometheus.Collector{
+		m.logins, m.hashes, m.loads, m.broken, m.users, m.outdated, m.weak, m.upgrades, running,
+		waiting,
+	} {
 		errs = append(errs, r.Register(c))
 	}
 	if err := errors.Join(errs...); err != nil {

@@ -13,14 +13,14 @@ import (
 // maxName is how many bytes a name may have, however it is spelled.
 const maxName = 256
 
-var errName = errors.New(
-	"expected a name of 1 to 256 bytes made of letters, digits and ASCII punctuation, without blanks inside")
+var errName = errors.New("expected a name of 1 to 256 bytes made of letters, digits and ASCII " +
+	"punctuation, without blanks inside")
 
 // Normalize returns the one form that all spellings of a name have: without white space around it,
 // full-width and half-width characters made ordinary, in lower case and in Unicode's NFC, as RFC
-// 8265 section 3.3 (UsernameCaseMapped) has it. So "Alice", " alice " and "ＡＬＩＣＥ" are one name, and
-// so are both ways to write an é. What that profile does not allow in a name (blanks, control and
-// invisible characters, ligatures, symbols beyond ASCII) is an error: nobody has such a name.
+// 8265 section 3.3 (UsernameCaseMapped) has it. So "Alice", " alice " and "ＡＬＩＣＥ" are one name,
+// and so are both ways to write an é. What that profile does not allow in a name (blanks, control
+// and invisible characters, ligatures, symbols beyond ASCII) is an error: nobody has such a name.
 func Normalize(name string) (string, error) {
 	// first: blanks around a name are no part of its length
 	name = strings.TrimFunc(name, unicode.IsSpace)
@@ -50,8 +50,8 @@ func nameOrNone(name string) string {
 	return normal
 }
 
-// prepare gives the bytes of a password that are hashed: in NFC, since keyboards differ in how they
-// write an é. Nothing else is changed (compare RFC 8265 section 4.2, OpaqueString).
+// prepare returns the bytes of a password that are hashed: in NFC, since keyboards differ in how
+// they write an é. Nothing else is changed (compare RFC 8265 section 4.2, OpaqueString).
 func prepare(password string) []byte { return norm.NFC.Bytes([]byte(password)) }
 
 const (
@@ -59,7 +59,8 @@ const (
 	maxNewPassword = 1024 // bytes, also after NFC
 )
 
-// CheckNew refuses a password that is too short to be guarded by throttling, too long, or not text.
+// CheckNew refuses a password that is too short to be guarded by throttling, too long, or not
+// text.
 func CheckNew(password string) error {
 	normal := prepare(password)
 	switch {

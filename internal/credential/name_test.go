@@ -7,7 +7,9 @@ import (
 
 func TestAllSpellingsOfANameAreOneName(t *testing.T) {
 	for want, spellings := range map[string][]string{
-		"alice":             {"alice", "Alice", "ALICE", " alice", "alice\t\r\n", "\u00a0alice\u3000", "ａｌｉｃｅ", "ＡＬＩＣＥ"},
+		"alice": {
+			"alice", "Alice", "ALICE", " alice", "alice\t\r\n", "\u00a0alice\u3000", "ａｌｉｃｅ", "ＡＬＩＣＥ",
+		},
 		"k":                 {"K", "k", "\u212a"}, // the Kelvin sign
 		"åsa":               {"åsa", "Åsa", "A\u030asa", "a\u030asa", "\u212bsa"},
 		"jos\u00e9":         {"jos\u00e9", "JOSE\u0301", "jose\u0301"},
@@ -29,13 +31,20 @@ func TestAllSpellingsOfANameAreOneName(t *testing.T) {
 
 func TestWhatIsNoNameIsRefused(t *testing.T) {
 	for name, s := range map[string]string{
-		"empty": "", "blank": " \t ", "blank inside": "al ice", "no-break space inside": "al\u00a0ice", "tab inside": "al\tice",
-		"line break inside": "al\nice", "NUL": "alice\x00", "escape": "\x1b[2Jalice", "invalid UTF-8": "alice\xff",
-		"zero-width space": "al\u200bice", "zero-width joiner": "al\u200dice", "soft hyphen": "al\u00adice", "byte order mark": "\ufeffalice",
-		"right to left override": "\u202ealice", "variation selector": "alice\ufe0f", "ligature": "\ufb01nn", "superscript": "alice\u00b2",
-		"circled": "\u24d0lice", "mathematical": "\U0001d41alice", "long s": "\u017fam", "emoji": "alice\U0001f600", "roman numeral": "\u2160",
-		"private use": "\ue000", "unassigned": "\u0378", "too long": strings.Repeat("a", 257), "too long in blanks": " " + strings.Repeat("a", 257) + " ", "long once composed": strings.Repeat("\u1e9e", 86),
-		"mixed directions": "aאb", "tag": "a\U000e0041",
+		"empty": "", "blank": " \t ", "blank inside": "al ice", "no-break space inside": "al\u00a0ice",
+		"tab inside":        "al\tice",
+		"line break inside": "al\nice", "NUL": "alice\x00", "escape": "\x1b[2Jalice",
+		"invalid UTF-8":    "alice\xff",
+		"zero-width space": "al\u200bice", "zero-width joiner": "al\u200dice",
+		"soft hyphen": "al\u00adice", "byte order mark": "\ufeffalice",
+		"right to left override": "\u202ealice", "variation selector": "alice\ufe0f",
+		"ligature": "\ufb01nn", "superscript": "alice\u00b2",
+		"circled": "\u24d0lice", "mathematical": "\U0001d41alice", "long s": "\u017fam",
+		"emoji": "alice\U0001f600", "roman numeral": "\u2160",
+		"private use": "\ue000", "unassigned": "\u0378", "too long": strings.Repeat("a", 257),
+		"too long in blanks": " " + strings.Repeat("a", 257) + " ",
+		"long once composed": strings.Repeat("\u1e9e", 86),
+		"mixed directions":   "aאb", "tag": "a\U000e0041",
 	} {
 		if got, err := Normalize(s); err == nil {
 			t.Errorf("%s: %+q became %+q", name, s, got)
@@ -52,7 +61,10 @@ func TestWhatIsNoNameIsRefused(t *testing.T) {
 // FuzzNormalize holds that a normalised name is normal, short and plain, and that neither case nor
 // composition nor blanks around it make another name of it.
 func FuzzNormalize(f *testing.F) {
-	for _, s := range []string{"alice", "ÅSA", "ＡＬＩＣＥ", "σς", "İ", "ı", "ß", "ẞ", "ﬁ", "K", "e\u0301", "אב", "ا", "\u0345", "ǅ", "ŉ"} {
+	for _, s := range []string{
+		"alice", "ÅSA", "ＡＬＩＣＥ", "σς", "İ", "ı", "ß", "ẞ", "ﬁ", "K", "e\u0301", "אב", "ا", "\u0345", "ǅ",
+		"ŉ",
+	} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {
@@ -83,7 +95,9 @@ func TestANewPasswordMustBeTextOfSomeLength(t *testing.T) {
 			t.Errorf("got %v, want %s", err, want)
 		}
 	}
-	for _, p := range []string{"12345678", "correct horse battery staple", "пароль-пароль", strings.Repeat("a", 1024)} {
+	for _, p := range []string{
+		"12345678", "correct horse battery staple", "пароль-пароль", strings.Repeat("a", 1024),
+	} {
 		if err := CheckNew(p); err != nil {
 			t.Errorf("%q: %v", p, err)
 		}

@@ -9,6 +9,9 @@ import (
 // pool bounds how many hashes are computed at once and the memory they take together. Who has to
 // wait does so in a queue of bounded length for a bounded time, and takes turns with others by
 // network: see fairQueue.
+//
+// It is no semaphore.Weighted: that one serves in the order of arrival, from a queue without a
+// bound, so that whoever sends most gets most; and here two things are taken at once, or neither.
 type pool struct {
 	slots  int
 	memory int64 // bytes
@@ -22,13 +25,16 @@ type pool struct {
 
 func newPool(h Hashing) *pool {
 	return &pool{
-		slots: h.slots(), memory: int64(h.MemoryMiB) << 20, waiting: newFairQueue(h.Queue),
-		wait: h.Wait,
+		slots:   h.slots(),
+		memory:  int64(h.MemoryMiB) << 20,
+		wait:    h.Wait,
+		waiting: newFairQueue(h.Queue),
 	}
 }
 
 // acquire takes a slot and so many bytes, or returns ErrBusy or the context's error.
 func (p *pool) acquire(ctx context.Context, memory int64, from place) error {
+	// A caller who has gone must not take room that is free: nobody would read the answer.
 	if err := ctx.Err(); err != nil {
 		return err
 	}
@@ -55,6 +61,7 @@ func (p *pool) acquire(ctx context.Context, memory int64, from place) error {
 func (p *pool) enter(memory int64, from place) (*turn, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	// Who waits goes first, also when this one would fit and the one that waits does not.
 	if p.waiting.first() == nil && p.fits(memory) {
 		p.take(memory)
 		return nil, nil
@@ -77,7 +84,7 @@ func (p *pool) leave(t *turn, why error) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	select {
-	case <-t.done:
+	case <-t.done: // granted, or lost, between the caller's giving up and the lock
 		if !t.lost {
 			p.give(t.memory)
 		}
@@ -100,8 +107,8 @@ func (p *pool) give(memory int64) {
 	p.grant()
 }
 
-// grant lets those whose turn it is go while there is room. Nobody overtakes: a large one would
-// wait for ever.
+// grant lets those whose turn it is go while there is room. Nobody overtakes: else one that needs
+// much would wait for ever.
 func (p *pool) grant() {
 	for t := p.waiting.first(); t != nil && p.fits(t.memory); t = p.waiting.first() {
 		p.take(t.memory)
@@ -110,7 +117,7 @@ func (p *pool) grant() {
 	}
 }
 
-// fits reports whether there is room. One that needs more than all of it has it alone.
+// fits reports whether there is room. One that needs more than all of the memory has it alone.
 func (p *pool) fits(memory int64) bool {
 	return p.inUse < p.slots && (p.used+memory <= p.memory || p.inUse == 0)
 }
@@ -120,7 +127,7 @@ func (p *pool) take(memory int64) {
 	p.used += memory
 }
 
-// load tells how many hashes run and how many logins wait.
+// load returns how many hashes run and how many logins wait.
 func (p *pool) load() (running, waiting int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -27,19 +27,22 @@ type turn struct {
 	here *list.Element // in at.turns
 }
 
-// fairQueue gives turns to networks one after another, then to addresses within a network, then to
-// names at an address: however many requests one of them sends, it gets one turn a round. Logins
-// from where the name has logged in before are a queue of their own with places of its own, and
-// take every second turn.
+// fairQueue lets networks take turns, then addresses within a network, then names at an address:
+// however many requests one of them sends, it gets one turn a round. Logins from where the name
+// has logged in before are a queue of their own with places of its own, and take every second
+// turn.
 //
-// When its places are all taken, who has most of them loses its newest: a flood displaces itself
-// and nobody else.
+// When all places are taken, the network (address, name) that has most of them loses its newest: a
+// flood displaces itself and nobody else.
+//
+// The queue is a tree whose leaves hold the turns. Coming, going and being served take time
+// logarithmic in the number of branches.
 type fairQueue struct {
 	root   branch
 	places map[digest]int // of each of the two queues
 }
 
-// The names of the two queues in root.
+// The keys of the two queues in root.
 var strangers, regulars = digest{0}, digest{1}
 
 // branch is a set of turns that share: at the leaves the turns themselves, above them branches in
@@ -56,7 +59,7 @@ type branch struct {
 	turns list.List // of *turn
 }
 
-// bySize is a heap of branches, the largest first.
+// bySize is a heap of branches, the one with most turns first.
 type bySize []*branch
 
 func (s bySize) Len() int           { return len(s) }
@@ -81,13 +84,13 @@ func (b *branch) grow(by int) {
 	}
 }
 
-// newFairQueue makes a queue with so many places for strangers, and a quarter as many more for
+// newFairQueue returns a queue with so many places for strangers, and a quarter as many more for
 // those who are no strangers.
 func newFairQueue(places int) *fairQueue {
 	return &fairQueue{places: map[digest]int{strangers: places, regulars: (places + 3) / 4}}
 }
 
-// child gives the branch of that key, a new one last in turn.
+// child returns the branch of that key; a new one is the last to have its turn.
 func (b *branch) child(key digest) *branch {
 	if c := b.below[key]; c != nil {
 		return c
@@ -101,8 +104,7 @@ func (b *branch) child(key digest) *branch {
 	return c
 }
 
-// prune removes empty branches from b upwards. A removed one's place in the order is the last when
-// it comes back.
+// prune removes empty branches from b upwards. One that comes back is the last in the order.
 func (b *branch) prune() {
 	for ; b.up != nil && b.size == 0; b = b.up {
 		b.up.order.Remove(b.here)
@@ -114,6 +116,7 @@ func (b *branch) prune() {
 // join gives the turn a place. It returns the turn that loses its place to it, which may be the
 // newcomer itself, or nil.
 func (q *fairQueue) join(t *turn, p place) (loser *turn) {
+	// A regular who finds no place among the regulars may still find one among the strangers.
 	if p.familiar {
 		if loser = q.add(t, regulars, p.path); loser != t {
 			return loser
@@ -137,12 +140,14 @@ func (q *fairQueue) add(t *turn, queue digest, path [placeDepth]digest) (loser *
 	return loser
 }
 
-// greediest gives the newest turn of who has most: the newcomer's, which path leads to, if nobody
-// has more.
+// greediest returns the newest turn of who has most: the newcomer's, which path leads to, if
+// nobody has more.
 func (q *fairQueue) greediest(queue digest, path [placeDepth]digest) *turn {
 	b := q.root.below[queue]
 	for _, key := range path {
 		own, most := b.below[key], b.sizes[0]
+		// Among equals it is the newcomer who goes: who waits already is not displaced by one who would
+		// then have as many.
 		if own != nil && own.size == most.size {
 			most = own
 		}
@@ -160,7 +165,7 @@ func (q *fairQueue) remove(t *turn) {
 	t.at, t.here = nil, nil
 }
 
-// first gives whose turn it is, nil when nobody waits.
+// first returns whose turn it is, nil when nobody waits.
 func (q *fairQueue) first() *turn {
 	if q.root.size == 0 {
 		return nil

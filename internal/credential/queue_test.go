@@ -48,8 +48,8 @@ func checkBranch(t *rapid.T, b *branch) int {
 	return n
 }
 
-// TestTheQueueKeepsItsPlacesAndLosesNobody drives the queue through any order of comings, turns and
-// goings: each turn ends in exactly one way, the places are never exceeded, only the greediest
+// TestTheQueueKeepsItsPlacesAndLosesNobody drives the queue through any order of comings, turns
+// and goings: each turn ends in exactly one way, the places are never exceeded, only the greediest
 // loses one, and nothing is kept of those who have gone.
 func TestTheQueueKeepsItsPlacesAndLosesNobody(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
@@ -180,10 +180,9 @@ func TestAFloodDisplacesItselfAlone(t *testing.T) {
 		honest := map[*turn]bool{}
 		flood := func() {
 			for range rapid.IntRange(0, 40).Draw(t, "flood") {
-				n := &turn{}
-				loser := q.join(n,
-					at(false, 0, rapid.IntRange(0, 255).Draw(t, "subnet"), rapid.IntRange(0, 999).Draw(t, "name")))
-				if honest[loser] {
+				subnet := rapid.IntRange(0, 255).Draw(t, "subnet")
+				name := rapid.IntRange(0, 999).Draw(t, "name")
+				if honest[q.join(&turn{}, at(false, 0, subnet, name))] {
 					t.Fatal("the flood took an honest one's place")
 				}
 			}
@@ -212,7 +211,8 @@ func order(q *fairQueue, names map[*turn]string) []string {
 func TestTurnsGoRoundByNetworkThenAddressThenName(t *testing.T) {
 	q, names := newFairQueue(100), map[*turn]string{}
 	for _, p := range []place{
-		at(false, 1, 1, 1), at(false, 1, 1, 1), at(false, 1, 1, 1), at(false, 1, 1, 2), at(false, 1, 2, 1), at(false, 2, 1, 1),
+		at(false, 1, 1, 1), at(false, 1, 1, 1), at(false, 1, 1, 1), at(false, 1, 1, 2),
+		at(false, 1, 2, 1), at(false, 2, 1, 1),
 	} {
 		n := &turn{}
 		names[n] = fmt.Sprintf("%d.%d.%d", p.path[0][3], p.path[1][5], p.path[2][7])
@@ -256,8 +256,10 @@ func TestWhoHasBeenThereBeforeHasEverySecondTurn(t *testing.T) {
 
 func TestNetworksThatTakeTurnsAreWhatOneSiteIsGiven(t *testing.T) {
 	for from, want := range map[string][2]string{
-		"2001:db8:1:2::1": {"2001:db8:1::/48", "2001:db8:1::/56"}, "2001:db8:1:1ff::1": {"2001:db8:1::/48", "2001:db8:1:100::/56"},
-		"198.51.100.7": {"198.51.100.0/24", "198.51.100.7/32"}, "::ffff:198.51.100.7": {"198.51.100.0/24", "198.51.100.7/32"},
+		"2001:db8:1:2::1":     {"2001:db8:1::/48", "2001:db8:1::/56"},
+		"2001:db8:1:1ff::1":   {"2001:db8:1::/48", "2001:db8:1:100::/56"},
+		"198.51.100.7":        {"198.51.100.0/24", "198.51.100.7/32"},
+		"::ffff:198.51.100.7": {"198.51.100.0/24", "198.51.100.7/32"},
 	} {
 		if wide, narrow := neighbours(ip(from)); wide != want[0] || narrow != want[1] {
 			t.Errorf("%s: got %s and %s", from, wide, narrow)

@@ -9,40 +9,39 @@ import (
 	"strconv"
 	"sync"
 	"time"
+
+	"github.com/sallyport/sallyport/internal/gcra"
 )
 
-// ThrottledError is an ErrThrottled that says when it is worth trying again.
+// ThrottledError says that there were too many attempts, and when it is worth trying again.
 type ThrottledError struct {
 	RetryAfter time.Duration
 	By         string // which limit: address_attempts, address, pair, name or name_logins
 }
 
-// Error tells the wait, rounded up to seconds.
+// Error returns the wait, rounded up to seconds.
 func (e *ThrottledError) Error() string {
-	return fmt.Sprintf("%v: expected the next one in %v", ErrThrottled,
+	return fmt.Sprintf("credential: too many attempts: expected the next one in %v",
 		e.RetryAfter.Truncate(time.Second)+time.Second)
 }
 
-// Unwrap gives ErrThrottled.
-func (e *ThrottledError) Unwrap() error { return ErrThrottled }
-
-// throttle decides whether a login is looked at. See Limits for the rules and sketch for how counts
+// throttle decides whether a login is looked at. See Limits for the rules and limit for how counts
 // are kept.
 type throttle struct {
 	now   func() time.Time
 	start time.Time
-	key   [32]byte // strangers cannot know whose counts share a cell
+	key   [32]byte // of the digests
 
 	mu       sync.Mutex
-	attempts *sketch
-	address  *sketch
-	pair     *sketch
-	name     *sketch
-	network  *sketch
+	attempts *limit
+	address  *limit
+	pair     *limit
+	name     *limit
+	network  *limit
 	familiar *familiar
 
-	pairAttempts *sketch // AddressAttempts again, of each familiar name at an address by itself
-	logins       *sketch // by name
+	pairAttempts *limit // AddressAttempts again, of each familiar name at an address by itself
+	logins       *limit // by name
 }
 
 // networkGroups is how many groups of networks a name's NetworkFailures are counted in.
@@ -52,18 +51,50 @@ func newThrottle(l Limits, now func() time.Time) *throttle {
 	t := &throttle{
 		now:      now,
 		start:    now(),
-		attempts: newSketch("address_attempts", l.AddressAttempts),
-		address:  newSketch("address", l.AddressFailures),
-		pair:     newSketch("pair", l.PairFailures),
-		name:     newSketch("name", l.NameFailures),
-		network:  newSketch("name", l.NetworkFailures),
+		attempts: newLimit("address_attempts", l.AddressAttempts),
+		address:  newLimit("address", l.AddressFailures),
+		pair:     newLimit("pair", l.PairFailures),
+		name:     newLimit("name", l.NameFailures),
+		network:  newLimit("name", l.NetworkFailures),
 		familiar: newFamiliar(),
 
-		pairAttempts: newSketch("address_attempts", l.AddressAttempts),
-		logins:       newSketch(ByNameLogins, l.NameLogins),
+		pairAttempts: newLimit("address_attempts", l.AddressAttempts),
+		logins:       newLimit(ByNameLogins, l.NameLogins),
 	}
 	rand.Read(t.key[:])
 	return t
+}
+
+// limit is one Rate at work, for any number of keys in fixed memory. Keys that share cells of the
+// sketch hardly push each other up: each failure that is counted has cost a password hash, and no
+// machine computes enough of these to fill the cells faster than they empty.
+type limit struct {
+	by     string // ThrottledError.By
+	counts *gcra.Sketch[digest]
+	under  map[digest]int // attempts under way, as many as may hash or wait
+}
+
+const limitColumns = 1 << 16 // a limit takes 2 MiB
+
+func newLimit(by string, r Rate) *limit {
+	counts := gcra.New[digest](r.Burst, r.Every, limitColumns)
+	return &limit{by: by, counts: counts, under: map[digest]int{}}
+}
+
+// refuse returns when there will be room for one more besides those under way; nil when there is.
+func (l *limit) refuse(now time.Duration, key digest) *ThrottledError {
+	if wait := l.counts.Wait(now, key, l.under[key]+1); wait > 0 {
+		return &ThrottledError{RetryAfter: wait, By: l.by}
+	}
+	return nil
+}
+
+func (l *limit) enter(key digest) { l.under[key]++ }
+
+func (l *limit) exit(key digest) {
+	if l.under[key]--; l.under[key] <= 0 {
+		delete(l.under, key)
+	}
 }
 
 // attempt is one login that is being looked at. Until it ends it counts as a failure, so that many
@@ -86,7 +117,7 @@ type attempt struct {
 // ByNameLogins is ThrottledError.By of a right password: the name has logged in too often.
 const ByNameLogins = "name_logins"
 
-// begin admits a login or says why not. The caller must call end.
+// begin admits a login, or returns why not. The caller must call end.
 func (t *throttle) begin(name string, from netip.Addr) (*attempt, *ThrottledError) {
 	a := t.identify(name, from)
 	t.mu.Lock()
@@ -95,6 +126,8 @@ func (t *throttle) begin(name string, from netip.Addr) (*attempt, *ThrottledErro
 	a.place.familiar = t.familiar.has(a.name, a.pair)
 	attempts := t.attempts.refuse(now, a.address)
 	shared := longest(attempts, t.address.refuse(now, a.address))
+	// NameFailures alone would let strangers lock a user out, NetworkFailures alone would let those
+	// with many networks guess as often as they like: only both together refuse.
 	if byName := t.name.refuse(now, a.name); byName != nil && t.network.refuse(now, a.network) != nil {
 		shared = longest(shared, byName)
 	}
@@ -111,10 +144,12 @@ func (t *throttle) begin(name string, from netip.Addr) (*attempt, *ThrottledErro
 		return nil, own
 	}
 	a.over = shared
+	// A regular who passes although the address has used up its attempts adds nothing to them: else
+	// he would keep out the newcomers behind his address for longer.
 	if attempts == nil {
-		t.attempts.add(now, a.address)
+		t.attempts.counts.Add(now, a.address)
 	}
-	t.pairAttempts.add(now, a.pair)
+	t.pairAttempts.counts.Add(now, a.pair)
 	t.address.enter(a.address)
 	t.pair.enter(a.pair)
 	t.name.enter(a.name)
@@ -125,8 +160,8 @@ func (t *throttle) begin(name string, from netip.Addr) (*attempt, *ThrottledErro
 // fail makes the attempt count as a failure.
 func (a *attempt) fail() { a.failed = true }
 
-// succeed makes the address a familiar one of the name. It says so when the name has logged in too
-// often.
+// succeed makes the address a familiar one of the name. It returns an error when the name has
+// logged in too often.
 func (a *attempt) succeed() *ThrottledError {
 	t := a.throttle
 	t.mu.Lock()
@@ -136,7 +171,7 @@ func (a *attempt) succeed() *ThrottledError {
 	if refused := t.logins.refuse(now, a.name); refused != nil {
 		return refused
 	}
-	t.logins.add(now, a.name)
+	t.logins.counts.Add(now, a.name)
 	return nil
 }
 
@@ -146,38 +181,41 @@ func (a *attempt) end() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	now := t.clock()
+	// AddressAttempts and NameLogins are not among these: they have been counted when they happened.
 	for _, c := range []struct {
-		sketch *sketch
-		key    digest
+		limit *limit
+		key   digest
 	}{{t.address, a.address}, {t.pair, a.pair}, {t.name, a.name}, {t.network, a.network}} {
-		c.sketch.exit(c.key)
+		c.limit.exit(c.key)
 		if a.failed {
-			c.sketch.add(now, c.key)
+			c.limit.counts.Add(now, c.key)
 		}
 	}
 }
 
-// identify gives what the login is counted under.
+// identify returns the attempt with all that the login is counted under.
 func (t *throttle) identify(name string, from netip.Addr) *attempt {
 	address, network := places(from)
+	// The group of networks depends on the name, and on the secret key: nobody can choose networks
+	// that fall into the same group as a user's.
 	hashed := t.digestOf("group", name, network)
 	group := binary.BigEndian.Uint64(hashed[:8]) % networkGroups
 	pair := t.digestOf("pair", name, address)
 	wide, narrow := neighbours(from)
 	return &attempt{
-		place: place{
-			path: [placeDepth]digest{t.digestOf("wide", "", wide), t.digestOf("narrow", "", narrow), pair},
-		},
 		throttle: t,
 		address:  t.digestOf("address", "", address),
 		pair:     pair,
 		name:     t.digestOf("name", name, ""),
 		network:  t.digestOf("network", name, strconv.FormatUint(group, 10)),
+		place: place{path: [placeDepth]digest{
+			t.digestOf("wide", "", wide), t.digestOf("narrow", "", narrow), pair,
+		}},
 	}
 }
 
-// places gives the address and the network that a login is counted under: what one subscriber, and
-// what one provider or company, is usually given. An address that is not known is one address.
+// places returns the address and the network that a login is counted under: what one subscriber,
+// and what one provider or company, is usually given. An address that is not known is one address.
 func places(from netip.Addr) (address, network string) {
 	from = from.Unmap().WithZone("")
 	narrow, wide := 64, 32
@@ -192,7 +230,7 @@ func places(from netip.Addr) (address, network string) {
 	return a.String(), n.String()
 }
 
-// neighbours gives the networks that a login takes turns by: what one site is given at most, and
+// neighbours returns the networks that a login takes turns by: what one site is given at most, and
 // what one subscriber is.
 func neighbours(from netip.Addr) (wide, narrow string) {
 	from = from.Unmap().WithZone("")
@@ -225,12 +263,10 @@ func (t *throttle) digestOf(kind, name, place string) digest {
 // clock is the time since the start: it never goes back, whatever the wall clock does.
 func (t *throttle) clock() time.Duration { return t.now().Sub(t.start) }
 
-func longest(all ...*ThrottledError) *ThrottledError {
-	var out *ThrottledError
-	for _, e := range all {
-		if e != nil && (out == nil || e.RetryAfter > out.RetryAfter) {
-			out = e
-		}
+// longest returns the longer wait of two; nil is none.
+func longest(a, b *ThrottledError) *ThrottledError {
+	if a == nil || b != nil && b.RetryAfter > a.RetryAfter {
+		return b
 	}
-	return out
+	return a
 }

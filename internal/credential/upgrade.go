@@ -14,7 +14,7 @@ import (
 
 // upgrade is a password that was right, and whose hash is to be made anew.
 type upgrade struct {
-	account  Account
+	account  account
 	password string
 }
 
@@ -24,16 +24,17 @@ const maxUpgrades = 16
 // upgrades replaces hashes of another kind, or weaker than new ones, in the users file, once their
 // users have logged in.
 type upgrades struct {
-	store *Store
+	users *file
+	pool  *pool
 	queue chan upgrade
 }
 
-func (s *Store) newUpgrades() *upgrades {
-	return &upgrades{store: s, queue: make(chan upgrade, maxUpgrades)}
+func newUpgrades(users *file, p *pool) *upgrades {
+	return &upgrades{users: users, pool: p, queue: make(chan upgrade, maxUpgrades)}
 }
 
 // offer takes an upgrade on if there is room.
-func (u *upgrades) offer(a Account, password string) {
+func (u *upgrades) offer(a account, password string) {
 	select {
 	case u.queue <- upgrade{a, password}:
 	default:
@@ -55,27 +56,29 @@ func (u *upgrades) run(ctx context.Context) {
 // one makes a hash and puts it into the file. What fails is counted and logged, and tried again at
 // the user's next login.
 func (u *upgrades) one(ctx context.Context, next upgrade) {
-	s := u.store
-	if now, known, err := s.users.Find(ctx, next.account.User.Name); err != nil || !known ||
-		now.encoded != next.account.encoded {
+	f, name := u.users, next.account.User.Name
+	users, err := f.latest()
+	if err != nil || users.accounts[name].encoded != next.account.encoded {
 		return // done meanwhile, or the password was set
 	}
-	memory := (&argon2id{params: s.params}).cost().memory
-	if err := s.pool.acquire(ctx, memory, place{}); err != nil {
+	// It waits as a stranger does, and as one network of its own: a login never waits behind more
+	// than one of these.
+	memory := (&argon2id{params: f.params}).cost().memory
+	if err := u.pool.acquire(ctx, memory, place{}); err != nil {
 		return
 	}
-	encoded, err := Hash([]byte(next.password), s.params)
-	s.pool.release(memory)
+	encoded, err := Hash([]byte(next.password), f.params)
+	u.pool.release(memory)
 	if err == nil {
-		err = s.file.replaceHash(next.account, encoded)
+		err = f.replaceHash(next.account, encoded)
 	}
 	result := "ok"
 	if err != nil {
 		result = "failed"
-		s.file.log.Warn("a password's hash could not be replaced by a new one: it stays as it was",
-			"file", s.file.path, "user", next.account.User.Name, "error", err)
+		f.log.Warn("a password's hash could not be replaced by a new one: it stays as it was",
+			"file", f.path, "user", name, "error", err)
 	}
-	s.metrics.upgrades.WithLabelValues(result).Inc()
+	f.metrics.upgrades.WithLabelValues(result).Inc()
 }
 
 // keeps stands between a hash that was made anew and the digest that sessions know the password by
@@ -83,7 +86,7 @@ func (u *upgrades) one(ctx context.Context, next upgrade) {
 // text: who sets a password replaces both.
 const keeps = "#credential="
 
-// splitCredential gives the hash, and the digest that it keeps.
+// splitCredential returns the hash, and the digest that it keeps.
 func splitCredential(text string) (encoded, credential string, err error) {
 	encoded, credential, kept := strings.Cut(text, keeps)
 	if kept && (len(credential) != len(digestOf("")) || strings.Trim(credential, base64URL) != "") {
@@ -94,13 +97,16 @@ func splitCredential(text string) (encoded, credential string, err error) {
 
 const base64URL = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
 
-// replaceHash writes the users file with another hash of the same password in one user's entry, and
-// everything else as it was. It fails rather than undo what somebody else changes at the same time.
-func (f *file) replaceHash(a Account, encoded string) (err error) {
+// replaceHash writes the users file with another hash of the same password in one user's entry,
+// and everything else as it was. It fails rather than undo what somebody else changes at the same
+// time.
+func (f *file) replaceHash(a account, encoded string) (err error) {
 	path, err := filepath.EvalSymlinks(f.path) // the file is replaced, not the link to it
 	if err != nil {
 		return err
 	}
+	// Other issuers may share the file, and sallyport passwd writes it: who finds it locked gives up,
+	// and the user's next login tries again.
 	unlock, err := ownfile.Lock(path, false)
 	if err != nil {
 		return err
@@ -138,6 +144,7 @@ func replaceOnce(text, old, new string) (string, error) {
 			"expected the hash once in the file, and spelled as it is, got it %d times",
 			strings.Count(text, old))
 	}
+	// The text is edited, not written anew from what was read, so that comments and order stay.
 	before, after := text[at-1], byte('\n')
 	if end := at + len(old); end < len(text) {
 		after = text[end]
@@ -170,6 +177,7 @@ func (f *file) sameUsers(path string, old, new []byte, name string) error {
 		is, there := after.accounts[n]
 		same := there && is.User.Credential == was.User.Credential && is.User.Rights == was.User.Rights &&
 			is.User.Disabled == was.User.Disabled
+		// Exactly one user's text differs: the one whose hash was to be replaced.
 		if !same || (is.encoded == was.encoded) == (n == name) {
 			return errChanged
 		}

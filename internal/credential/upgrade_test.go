@@ -9,10 +9,10 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
+	"github.com/sallyport/sallyport/internal/eventually"
 	"github.com/sallyport/sallyport/internal/ownfile"
 )
 
@@ -43,15 +43,6 @@ func (s *Store) upgradesCounted(result string) int {
 	return int(testutil.ToFloat64(s.metrics.upgrades.WithLabelValues(result)))
 }
 
-func eventually(t *testing.T, what string, condition func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); !condition(); time.Sleep(2 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("waited in vain for: %s", what)
-		}
-	}
-}
-
 func readText(t *testing.T, path string) string {
 	t.Helper()
 	b, err := os.ReadFile(path)
@@ -66,18 +57,21 @@ func readText(t *testing.T, path string) string {
 // another.
 func TestAHashOfAnotherSystemIsReplacedWhenItsUserLogsIn(t *testing.T) {
 	for name, written := range map[string]string{
-		"double": `"{SSHA}G6PqGS/c5UfB6EctRVpRNeK8aj5by5mT"`, "single": `'{SSHA}G6PqGS/c5UfB6EctRVpRNeK8aj5by5mT'`,
-		"bare": `$2b$05$1CGl5OCfBXrLKTz.mz5PV.AUBg0A1RMTI8/ruTsr2EZL0B0PTIeOm`,
+		"double": `"{SSHA}G6PqGS/c5UfB6EctRVpRNeK8aj5by5mT"`,
+		"single": `'{SSHA}G6PqGS/c5UfB6EctRVpRNeK8aj5by5mT'`,
+		"bare":   `$2b$05$1CGl5OCfBXrLKTz.mz5PV.AUBg0A1RMTI8/ruTsr2EZL0B0PTIeOm`,
 	} {
 		t.Run(name, func(t *testing.T) {
-			const before, after = "# who may log in\nusers:\n- name: old # since 2011\n  password_hash: ", "  # imported\n  roles: [admin]\n- {name: bob, password_hash: \"" + uuHash + "\"}\n"
+			const before, after = "# who may log in\nusers:\n- name: old # since 2011\n" +
+				"  password_hash: ", "  # imported\n  roles: [admin]\n" +
+				"- {name: bob, password_hash: \"" + uuHash + "\"}\n"
 			s, path := upgrading(t, before+written+after,
 				func(names []string) { t.Errorf("told of %v", names) })
 			first, err := s.Verify(t.Context(), "old", goldenPassword, ip("192.0.2.1"))
 			if err != nil {
 				t.Fatal(err)
 			}
-			eventually(t, "the hash to be replaced", func() bool { return s.upgradesCounted("ok") == 1 })
+			eventually.True(t, "the hash to be replaced", func() bool { return s.upgradesCounted("ok") == 1 })
 			text := readText(t, path)
 			if !strings.HasPrefix(text, before) || !strings.HasSuffix(text, after) ||
 				strings.Contains(text, "SSHA") ||
@@ -88,11 +82,8 @@ func TestAHashOfAnotherSystemIsReplacedWhenItsUserLogsIn(t *testing.T) {
 			if err != nil || second.Credential != first.Credential || second.Rights != first.Rights {
 				t.Errorf("%+v, then %+v, %v", first, second, err)
 			}
-			if _, err := s.Verify(t.Context(), "old", goldenPassword+"x",
-				ip("192.0.2.1")); !errors.Is(
-				err,
-				ErrInvalid,
-			) {
+			_, err = s.Verify(t.Context(), "old", goldenPassword+"x", ip("192.0.2.1"))
+			if !errors.Is(err, ErrInvalid) {
 				t.Errorf("got %v", err)
 			}
 			if got := s.upgradesCounted("ok") + s.upgradesCounted("failed"); got != 1 {
@@ -110,7 +101,7 @@ func TestASetPasswordIsAnotherOneAlsoAfterAnUpgrade(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "the hash to be replaced", func() bool { return s.upgradesCounted("ok") == 1 })
+	eventually.True(t, "the hash to be replaced", func() bool { return s.upgradesCounted("ok") == 1 })
 	anew, err := Hash([]byte(goldenPassword), light)
 	if err != nil {
 		t.Fatal(err)
@@ -127,7 +118,8 @@ func TestASetPasswordIsAnotherOneAlsoAfterAnUpgrade(t *testing.T) {
 }
 
 func TestAWrongPasswordAndADisabledUserReplaceNoHash(t *testing.T) {
-	const text = "users:\n- {name: old, password_hash: \"{SSHA}G6PqGS/c5UfB6EctRVpRNeK8aj5by5mT\", disabled: true}\n- {name: bob, password_hash: \"" + uuHash + "\"}\n"
+	const text = "users:\n- {name: old, password_hash: \"{SSHA}G6PqGS/c5UfB6EctRVpRNeK8aj5by5mT\"," +
+		" disabled: true}\n- {name: bob, password_hash: \"" + uuHash + "\"}\n"
 	s, path := upgrading(t, text, nil)
 	for _, c := range [][2]string{{"old", goldenPassword}, {"bob", "wrong"}, {"nobody", "wrong"}} {
 		if _, err := s.Verify(t.Context(), c[0], c[1], ip("192.0.2.1")); !errors.Is(err, ErrInvalid) {
@@ -141,13 +133,14 @@ func TestAWrongPasswordAndADisabledUserReplaceNoHash(t *testing.T) {
 
 // TestAFileThatCannotBeWrittenStaysAndIsCounted: the login works, and works again.
 func TestAFileThatCannotBeWrittenStaysAndIsCounted(t *testing.T) {
-	const text = "users:\n- {name: old, password_hash: \"{SSHA}G6PqGS/c5UfB6EctRVpRNeK8aj5by5mT\"}\n# not {SSHA}G6PqGS/c5UfB6EctRVpRNeK8aj5by5mT\n"
+	const text = "users:\n- {name: old, password_hash: \"{SSHA}G6PqGS/c5UfB6EctRVpRNeK8aj5by5mT\"}" +
+		"\n# not {SSHA}G6PqGS/c5UfB6EctRVpRNeK8aj5by5mT\n"
 	s, path := upgrading(t, text, nil)
 	for i := range 2 {
 		if got := try(s, "old", goldenPassword, "192.0.2.1"); got != "ok" {
 			t.Fatalf("got %s", got)
 		}
-		eventually(t, "the failure to be counted",
+		eventually.True(t, "the failure to be counted",
 			func() bool { return s.upgradesCounted("failed") == i+1 })
 	}
 	if readText(t, path) != text {
@@ -159,8 +152,8 @@ func TestAFileThatCannotBeWrittenStaysAndIsCounted(t *testing.T) {
 	}
 }
 
-// TestAnUpgradeUndoesNobodysChange: an operator disables users, one after another, while others log
-// in and their hashes are replaced.
+// TestAnUpgradeUndoesNobodysChange: an operator disables users, one after another, while others
+// log in and their hashes are replaced.
 func TestAnUpgradeUndoesNobodysChange(t *testing.T) {
 	const users = 12
 	var text strings.Builder
@@ -209,7 +202,7 @@ func TestAnUpgradeUndoesNobodysChange(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	eventually(t, "hashes to be replaced",
+	eventually.True(t, "hashes to be replaced",
 		func() bool { return s.upgradesCounted("ok")+s.upgradesCounted("failed") > 0 })
 	stop()
 	running.Wait()
@@ -223,7 +216,10 @@ func TestAnUpgradeUndoesNobodysChange(t *testing.T) {
 }
 
 func TestADamagedDigestOfAHashIsRefused(t *testing.T) {
-	for _, kept := range []string{"", "short", strings.Repeat("a", 15), strings.Repeat("a", 17), strings.Repeat("+", 16), strings.Repeat("a", 16) + keeps + strings.Repeat("a", 16)} {
+	for _, kept := range []string{
+		"", "short", strings.Repeat("a", 15), strings.Repeat("a", 17), strings.Repeat("+", 16),
+		strings.Repeat("a", 16) + keeps + strings.Repeat("a", 16),
+	} {
 		f := newUsersFile(t, "users:\n- {name: old, password_hash: \""+uuHash+keeps+kept+"\"}\n")
 		if _, err := Open(usersConfig(f.path), Options{}); err == nil ||
 			!strings.Contains(err.Error(), ":2:") {

@@ -1,6 +1,7 @@
 package credential
 
 import (
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"strings"
@@ -10,10 +11,55 @@ import (
 	"github.com/sallyport/sallyport/internal/config"
 )
 
+// users are the accounts of one version of the file.
+type users struct {
+	accounts map[string]account // by normalised name
+	costs    *costs
+	digest   [sha256.Size]byte // of the file they were read from
+}
+
+// account is a user with the password's hash.
+type account struct {
+	User    User
+	hash    hash
+	encoded config.Secret // as it stands in the file
+}
+
+// maxUsersFile is the size in bytes that a users file may have: some 20,000 users.
+const maxUsersFile = 8 << 20
+
+// readUsers reads the users in a file's content. memory is how many bytes one hash may take.
+func readUsers(path string, content []byte, p Params, memory int64) (*users, error) {
+	u := &usersFile{params: p, memory: memory}
+	err := config.Load(u, config.Options{File: path, Content: content, MaxSize: maxUsersFile})
+	if err != nil {
+		return nil, err
+	}
+	return u.loaded, nil
+}
+
+// usersFile is the file's form.
+type usersFile struct {
+	Users []userEntry `yaml:"users"`
+
+	params Params
+	memory int64
+	loaded *users // what Validate has made
+}
+
+type userEntry struct {
+	Name     string        `yaml:"name"`
+	Hash     config.Secret `yaml:"password_hash" file:"-"`
+	Roles    []string      `yaml:"roles"`
+	Scopes   []string      `yaml:"scopes"`
+	Tenant   string        `yaml:"tenant"`
+	Disabled bool          `yaml:"disabled"`
+}
+
 // Validate checks every user and makes the accounts.
 func (u *usersFile) Validate() error {
-	loaded := &users{accounts: make(map[string]Account, len(u.Users))}
-	spelled := map[string]string{}
+	loaded := &users{accounts: make(map[string]account, len(u.Users))}
+	spelled := map[string]string{} // normalised name -> as it is written
 	var errs []error
 	var encoded []string
 	var hashes []hash
@@ -31,7 +77,7 @@ func (u *usersFile) Validate() error {
 		}
 		spelled[name] = e.Name
 		encoded, hashes = append(encoded, e.Hash.Reveal()), append(hashes, h)
-		loaded.accounts[name] = Account{
+		loaded.accounts[name] = account{
 			User: User{
 				Name: name, Roles: e.Roles, Scopes: e.Scopes, Tenant: e.Tenant, Disabled: e.Disabled,
 				Credential: e.credential(), Rights: rightsOf(e),
@@ -87,7 +133,9 @@ func checkWords(at, what string, words []string) error {
 }
 
 func plainWord(s string) bool {
-	bad := func(r rune) bool { return unicode.IsSpace(r) || unicode.IsControl(r) || r == utf8.RuneError }
+	bad := func(r rune) bool {
+		return unicode.IsSpace(r) || unicode.IsControl(r) || r == utf8.RuneError
+	}
 	return s != "" && len(s) <= maxWord && !strings.ContainsFunc(s, bad)
 }
 
@@ -105,6 +153,7 @@ func (e *userEntry) parse(at string, p Params, memory int64) (hash, error) {
 	if err != nil {
 		return nil, config.At(at+".password_hash", "%w", err)
 	}
+	// A badly kept password must take as long to check as a hash that is made today.
 	if q, ok := h.(*quick); ok {
 		q.pad = newPad(p)
 	}

@@ -232,7 +232,9 @@ func TestTheNextLoginOrRefreshSeesAChangeOfTheFile(t *testing.T) {
 // TestAChangeBehindASymbolicLinkIsSeen is how Kubernetes changes a mounted file.
 func TestAChangeBehindASymbolicLinkIsSeen(t *testing.T) {
 	dir := t.TempDir()
-	for name, text := range map[string]string{"1": "users:\n" + user("alice", ""), "2": "users:\n" + user("carol", "")} {
+	for name, text := range map[string]string{
+		"1": "users:\n" + user("alice", ""), "2": "users:\n" + user("carol", ""),
+	} {
 		if err := os.Mkdir(filepath.Join(dir, name), 0o700); err != nil {
 			t.Fatal(err)
 		}

@@ -121,7 +121,7 @@ func (m *model) holderStep(s *state, q, x int, f emit) {
 	p := &t.procs[r.issuer]
 	at := m.poss[r.at]
 	did := step{kind: stHolder, n: r.issuer, x: int8(q), order: 5}
-	if r.before && p.recent < noLines && int(p.sight) > m.limits.Settle {
+	if r.before && p.recent < noLines && int(p.peerAge) > m.limits.Settle {
 		m.appended(&t, q)
 		f(did, &t)
 		t = *s
@@ -133,7 +133,7 @@ func (m *model) holderStep(s *state, q, x int, f emit) {
 		return
 	}
 	other := d.lines[2-r.issuer]
-	if m.holder(other, p.sight, d.onLog(other.at), at) != revocation.HolderWaited {
+	if m.holder(other, p.peerAge, d.onLog(other.at), at) != revocation.HolderWaited {
 		m.appended(&t, q)
 	}
 	f(did, &t)

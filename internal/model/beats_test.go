@@ -110,10 +110,10 @@ func (m *model) observe(s *state, n int, met bool) bool {
 	b := m.procs[p.id].beat
 	head, mine := b.reply.Head.Position(), b.hb.Position
 	onLog := b.reply.AtMineFound && b.reply.AtMine == mine.Chain && head.Epoch == mine.Epoch
-	h := m.holder(b.other, p.sight, b.other.at == head || onLog && b.other.at == mine, mine)
+	h := m.holder(b.other, p.peerAge, b.other.at == head || onLog && b.other.at == mine, mine)
 	p.recent = 0
 	if b.other.there {
-		p.sight = b.other.age
+		p.peerAge = b.other.age
 	}
 	for q := range m.limits.Requests {
 		if r := &s.reqs[q]; int(r.issuer) == n {

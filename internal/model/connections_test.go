@@ -24,7 +24,7 @@ func (m *model) astray(s *state, n, purpose int) bool {
 	return s.procs[n].conns[purpose] != s.primary && !m.isUnderWay(&s.procs[n], purpose)
 }
 
-// reaches says whether a use of a connection, or of the one that takes its place, gets an answer.
+// reaches reports whether a use of a connection, or of the one that takes its place, is answered.
 func (m *model) reaches(s *state, n, purpose int) bool {
 	_, there := m.target(s, n, purpose)
 	return there || m.astray(s, n, purpose) && !s.nodes[s.primary].paused

@@ -1,12 +1,23 @@
-// Package model explores what replica, writer and the ending of a session do, in every order of
-// events, within limits.
+// Package model explores what a copy of the log, a writer and the ending of a session do, in every
+// order of events, within limits.
+//
+// It is nothing but tests. All of it, this comment excepted, is built with the tag model, as are
+// the files state*.go of the packages that it drives:
+//
+//	go test -tags model ./internal/model    one fault on one and two nodes, random schedules, and
+//	                                        the rules left out one by one, in seconds
+//	make model                              two faults on one to three nodes: half an hour, and
+//	                                        several GB of memory
+//
+// state_test.go and events_test.go are the places to begin: what a state consists of, and the
+// events that change it.
 //
 // It drives the very code that ships: [revocation.Copy], [revocation.Writer], [revocation.Lines]
 // and [session.End] are pure state machines, and what package redislog does around them, step by
-// step, is mirrored here (events.go, step.go, requests.go and their neighbours). Redis is a small
-// model of its own: servers that hold a log, a head, lines and session records, and take the same
-// steps as the scripts. A test runs those steps side by side with the real scripts on a real Redis,
-// so that the two cannot drift apart.
+// step, is mirrored here (events_test.go, step_test.go, requests_test.go and their neighbours).
+// Redis is a small model of its own: servers that hold a log, a head, lines and session records,
+// and take the same steps as the scripts. A test runs those steps side by side with the real
+// scripts on a real Redis, so that the two cannot drift apart.
 //
 // # What is explored
 //

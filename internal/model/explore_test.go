@@ -63,7 +63,7 @@ func Explore(l Limits, mutation Mutation) (Report, error) {
 
 type explorer struct {
 	*model
-	seen    digests
+	visited digests
 	fine    digests      // states from which the fair schedule leads to a healthy one
 	parents list[parent] // of each state, in the order found
 	first   int          // number of the first state of the level that is explored
@@ -115,7 +115,7 @@ func (e *explorer) healthy() (state, error) {
 }
 
 func (e *explorer) run(start state) error {
-	e.seen.add(digestOf(start))
+	e.visited.add(digestOf(start))
 	e.parents.add(parent{-1, 0})
 	e.next.add(start)
 	for e.next.n > 0 {
@@ -162,7 +162,7 @@ func (e *explorer) expand(s *state, from int) {
 		e.noteStored(t)
 		e.judgeAck(s, t)
 		e.fold(t)
-		if !e.seen.add(digestOf(*t)) && e.bad == "" {
+		if !e.visited.add(digestOf(*t)) && e.bad == "" {
 			return
 		}
 		e.parents.add(parent{int32(from), choice - 1})
@@ -241,7 +241,8 @@ func (e *explorer) checkGate(s *state) string {
 				i, s.acked[i]-1)
 		case s.acked[i]-1 > last:
 			return fmt.Sprintf(
-				"S4: the gate allows session %d, and was confirmed %d heartbeats ago, after its end was acknowledged (%d)",
+				"S4: the gate allows session %d, and was confirmed %d heartbeats ago, "+
+					"after its end was acknowledged (%d)",
 				i, last, s.acked[i]-1)
 		}
 	}

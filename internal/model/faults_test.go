@@ -161,7 +161,7 @@ func (m *model) serverFaults(s *state, fault func(step, func(*state))) {
 	}
 }
 
-// alike says that another replica is in all like r, and has been dealt with.
+// alike reports whether another replica is in all like r, and has been dealt with.
 func (m *model) alike(s *state, r int) bool {
 	for y := range r {
 		if s.nodes[y] == s.nodes[r] && m.unused(s, y) && m.unused(s, r) {
@@ -171,7 +171,7 @@ func (m *model) alike(s *state, r int) bool {
 	return false
 }
 
-// unused says that no connection leads to a node, and no call under way is told apart by it.
+// unused reports whether no connection leads to a node and no call under way is told apart by it.
 func (m *model) unused(s *state, x int) bool {
 	for n := range s.procs {
 		for purpose, to := range s.procs[n].conns {

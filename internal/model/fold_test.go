@@ -27,7 +27,7 @@ func (m *model) fold(s *state) {
 		s.reqs[q] = request{phase: failed}
 	}
 	for n := 1; n <= m.limits.Issuers; n++ {
-		s.procs[n].sight, s.procs[n].recent = m.old(), noLines
+		s.procs[n].peerAge, s.procs[n].recent = m.old(), noLines
 	}
 	for x := range m.limits.Nodes {
 		s.nodes[x].data = m.withoutLines(s.nodes[x].data)
@@ -50,7 +50,7 @@ func (m *model) foldEnd(s *state) {
 	}
 }
 
-// asks says whether a request is under way or may come.
+// asks reports whether a request is under way or may come.
 func (m *model) asks(s *state) bool {
 	for q := range m.limits.Requests {
 		if s.reqs[q].phase < acknowledged {
@@ -71,16 +71,16 @@ func (m *model) withoutLines(d dataID) dataID {
 	}).data
 }
 
-// mustSurvive says whether S4 speaks of so many faults.
+// mustSurvive reports whether S4 speaks of so many faults.
 func (m *model) mustSurvive() bool { return m.limits.Faults <= min(m.limits.Issuers, 2) }
 
-// observes says whether issuer n may ever make use of the other's line.
+// observes reports whether issuer n may ever make use of the other's line.
 func (m *model) observes(s *state, n int) bool {
 	return m.asks(s) && (n == 1 || m.limits.Requests > 1)
 }
 
-// watched says whether anybody may ever look at issuer n's line: only another issuer that is asked
-// to end a session.
+// watched reports whether anybody may ever look at issuer n's line: only another issuer that is
+// asked to end a session.
 func (m *model) watched(s *state, n int) bool {
 	return m.asks(s) && m.limits.Issuers > 1 && (n > 1 || m.limits.Requests > 1)
 }

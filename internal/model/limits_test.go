@@ -53,17 +53,18 @@ func Small(nodes, issuers, faults int) Limits {
 
 func (l Limits) String() string {
 	return fmt.Sprintf(
-		"%d nodes, min_replicas %d, %d issuers, %d gates, %d requests on %d sessions, %d faults, settle %d, max_staleness %d",
+		"%d nodes, min_replicas %d, %d issuers, %d gates, %d requests on %d sessions, %d faults, "+
+			"settle %d, max_staleness %d",
 		l.Nodes, l.MinReplicas, l.Issuers, l.Gates, l.Requests, l.Sessions, l.Faults, l.Settle,
 		l.MaxStaleness)
 }
 
 func (l Limits) validate() error {
 	in := func(n, least, most int) bool { return n >= least && n <= most }
-	if !in(l.Nodes, 1, maxNodes) || !in(l.Issuers, 1, maxIssuers) || !in(l.Gates, 0, 1) || !in(l.Requests, 0, maxRequests) ||
-		!in(l.Sessions, 1, maxSessions) || !in(l.Faults, 0, 8) || !in(l.MinReplicas, 0, l.Nodes-1) ||
-		l.Settle < 2 ||
-		!in(l.MaxStaleness, l.Settle+1, 60) ||
+	if !in(l.Nodes, 1, maxNodes) || !in(l.MinReplicas, 0, l.Nodes-1) ||
+		!in(l.Issuers, 1, maxIssuers) || !in(l.Gates, 0, 1) ||
+		!in(l.Requests, 0, maxRequests) || !in(l.Sessions, 1, maxSessions) ||
+		!in(l.Faults, 0, 8) || l.Settle < 2 || !in(l.MaxStaleness, l.Settle+1, 60) ||
 		l.LiveEvery < 1 {
 		return fmt.Errorf("model: limits out of range: %+v", l)
 	}

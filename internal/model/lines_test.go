@@ -27,12 +27,12 @@ func (m *model) locate(p procID, q, s int) (posID, bool) {
 
 // holder judges the issuers' lines: the other's as found, and whether it lies on the log. How old
 // one is that is there, the issuer is taken to know exactly; one that is not there it last saw to
-// move sight ago.
-func (m *model) holder(other line, sight uint8, onLog bool,
+// move peerAge ago.
+func (m *model) holder(other line, peerAge uint8, onLog bool,
 	at revocation.Position) revocation.Holder {
 	var l revocation.Lines
 	lines := []revocation.Line{{Name: "other", Position: other.at, OnLog: onLog}}
-	age := sight
+	age := peerAge
 	if other.there {
 		age = other.age
 	}

@@ -18,7 +18,7 @@ func (m *model) fair(s *state) (after state, did step, found bool) {
 	return after, did, found
 }
 
-// mayTickOnly says that all there is to do is to let time pass.
+// mayTickOnly reports whether all there is to do is to let time pass.
 func (m *model) mayTickOnly(s *state) bool {
 	only := true
 	m.steps(s, func(st step, t *state) {
@@ -76,7 +76,7 @@ func (e *explorer) checkLive(s *state) string {
 	return ""
 }
 
-// unhealthy says what is not as it is while all is well.
+// unhealthy returns what is not as it is while all is well.
 func (m *model) unhealthy(s *state) string {
 	d := m.datas[s.nodes[s.primary].data]
 	if !d.whole() {

@@ -32,7 +32,7 @@ const (
 	vaster             // make model-vast
 )
 
-// wanted says what is explored this time.
+// wanted returns what is explored this time.
 func wanted() size {
 	switch {
 	case *vast:
@@ -81,7 +81,9 @@ func TestModel(t *testing.T) {
 			t.Parallel()
 			l := x.limits
 			if *progress {
-				l.Progress = func(depth, states, last int) { t.Logf("%s: depth %d, %d states, %d new", x.name, depth, states, last) }
+				l.Progress = func(depth, states, last int) {
+					t.Logf("%s: depth %d, %d states, %d new", x.name, depth, states, last)
+				}
 			}
 			report, err := model.Explore(l, model.Unmutated)
 			if err != nil {

@@ -92,8 +92,10 @@ func (t step) String() string {
 	case stRequest:
 		return fmt.Sprintf("request %d: end session %d, at %s", t.x, t.y, name(t.n))
 	case stMark, stBegin, stHolder, stFinish:
-		what := map[stepKind]string{stMark: "marks the session as ending", stBegin: "puts the entry into its own set",
-			stHolder: "looks for a second holder", stFinish: "marks the session as ended"}[t.kind]
+		what := map[stepKind]string{
+			stMark: "marks the session as ending", stBegin: "puts the entry into its own set",
+			stHolder: "looks for a second holder", stFinish: "marks the session as ended",
+		}[t.kind]
 		return fmt.Sprintf("request %d: %s %s", t.x, name(t.n), what)
 	case stAppend, stConfirm:
 		what := map[stepKind]string{stAppend: "appends", stConfirm: "confirms"}[t.kind]

@@ -85,7 +85,7 @@ func (p *proc) clone() *proc {
 	return &c
 }
 
-// key is canonical: numbers of connections and generations are in it only as "still the same".
+// key is canonical: numbers of connections and readings are in it only as "still the same".
 func (p *proc) key(buf []byte) []byte {
 	if p.w != nil {
 		buf = p.w.AppendState(append(buf, 1))

@@ -6,9 +6,9 @@ import (
 	"github.com/sallyport/sallyport/internal/revocation"
 )
 
-// mayRead says whether it can make a difference that a process reads now, and not later: before its
-// own next heartbeat or append, before somebody may change the log or ask for its line, and before
-// time passes.
+// mayRead reports whether it can make a difference that a process reads now, and not later: before
+// its own next heartbeat or append, before somebody may change the log or ask for its line, and
+// before time passes.
 func (m *model) mayRead(s *state, n int) bool {
 	if s.faults > 0 || s.due != none {
 		return true

@@ -88,8 +88,8 @@ type pair struct {
 
 func (p *pair) run(name, third string, args ...any) []any {
 	p.Helper()
-	answer, err := p.real.Eval(context.Background(), p.real.sources[name], []string{logKey, headKey, third}, args...).
-		Result()
+	keys := []string{logKey, headKey, third}
+	answer, err := p.real.Eval(context.Background(), p.real.sources[name], keys, args...).Result()
 	if err != nil {
 		p.Fatalf("%s: %v", name, err)
 	}

@@ -142,7 +142,7 @@ func (d *data) append(b *revocation.Batch) (first uint64, before revocation.Chai
 	return first, before, true
 }
 
-// misses says whether an issuer's heartbeat finds that the log may lack what the issuer holds.
+// misses reports whether an issuer's heartbeat finds that the log may lack what the issuer holds.
 func (d *data) misses(hb *revocation.Heartbeat) bool {
 	mine, found := d.at(hb.Position.Seq)
 	onIt := d.head && hb.Position.Epoch == d.epoch &&

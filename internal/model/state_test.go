@@ -66,8 +66,8 @@ type process struct {
 
 	// Of an issuer: how long ago it last saw the other issuer's line move, and how old the newest
 	// heartbeat is.
-	sight  uint8
-	recent uint8 // noLines: there was none
+	peerAge uint8
+	recent  uint8 // noLines: there was none
 }
 
 const noLines = 3

@@ -121,6 +121,6 @@ func (m *model) started(s *state, n int) process {
 	p := m.proc(newProc(&m.limits, n > 0))
 	return process{
 		id: m.connectedTo(p), conns: [purposes]int8{s.primary, s.primary, s.primary},
-		recent: noLines, sight: m.old(),
+		recent: noLines, peerAge: m.old(),
 	}
 }

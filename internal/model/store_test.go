@@ -87,7 +87,7 @@ func (l *list[T]) add(v T) {
 
 func (l *list[T]) at(i int) T { return l.pieces[i/piece][i%piece] }
 
-// drain gives each element with its place, and lets go of what has been given.
+// drain returns each element with its place, and lets go of what has been given.
 func (l *list[T]) drain() iter.Seq2[int, *T] {
 	return func(yield func(int, *T) bool) {
 		for p := range l.pieces {

@@ -39,7 +39,7 @@ func (m *model) turn(s *state) int {
 	return int(none)
 }
 
-// begins says that no process has had its heartbeat in this tick yet.
+// begins reports whether no process has had its heartbeat in this tick yet.
 func (m *model) begins(s *state) bool {
 	for _, n := range m.processes() {
 		if s.procs[n].beaten {
@@ -72,7 +72,7 @@ func (m *model) pending(s *state) (mask uint8) {
 	return mask
 }
 
-// owes says whether a process has an answer to take, something to read, or something to append
+// owes reports whether a process has an answer to take, something to read, or something to append
 // again.
 func (m *model) owes(s *state, n int) (due bool) {
 	p := &s.procs[n]
@@ -94,7 +94,7 @@ func (m *model) tick(s *state, f emit) {
 		p := &t.procs[n]
 		p.id, p.beaten = m.passed(p.id), false
 		if n > 0 {
-			p.sight, p.recent = min(p.sight+1, m.old()), min(p.recent+1, noLines)
+			p.peerAge, p.recent = min(p.peerAge+1, m.old()), min(p.recent+1, noLines)
 		}
 	}
 	for x := range m.limits.Nodes {

@@ -5,7 +5,7 @@ package model
 import "fmt"
 
 // Walk takes one schedule of length steps within limits: choose says which of n things happens
-// next, and whether faults are among them. Faults over, all must converge. It gives the first
+// next, and whether faults are among them. Faults over, all must converge. It returns the first
 // violation, nil if there is none, and the number of sessions whose end was acknowledged.
 func Walk(l Limits, length int,
 	choose func(what string, n int) int) (v *Violation, acknowledged int, err error) {

@@ -9,11 +9,11 @@ import (
 	"unicode/utf8"
 )
 
-// Upstreams differ in whether case makes a difference to a path: to a file system on Linux it does,
-// to those that ignore case it does not. The gate matches literally, so that for one of the latter
-// another spelling of a protected path would reach the same resource under a weaker rule. A request
-// is therefore refused when, in the case that a stricter route is written in, it would fall under
-// that route. Methods have case, too (RFC 9110 section 9.1), which frameworks of PHP ignore.
+// Some upstreams take /Admin and /admin for two resources, others for one. The gate matches letter
+// by letter, so that at an upstream of the second kind another spelling of a protected path would
+// reach the same resource under a weaker rule. A request is therefore refused when, spelt in the
+// case that a stricter route is written in, it would fall under that route. Methods have case, too
+// (RFC 9110 section 9.1), which frameworks of PHP ignore.
 
 // What the setting `path_case` may say.
 const (
@@ -26,14 +26,14 @@ func validateCase(setting string) error {
 	case "", caseInsensitive, caseSensitive:
 		return nil
 	}
-	return fmt.Errorf("expected insensitive or sensitive, found %q", setting)
+	return fmt.Errorf("expected insensitive or sensitive, got %q", setting)
 }
 
-// otherCase is what Find says of a path that differs from a stricter route's only in case.
+// otherCase is the Detail of a path that differs from a stricter route's only in case.
 const otherCase = "the path or the method differs only in case from that of a stricter route"
 
-// fold gives one rune for all that some server takes for the same letter in another case. Kelvin's
-// sign is a k to some, and a dotless i an i.
+// fold returns one rune for all that some server takes for the same letter in another case: to
+// some the Kelvin sign is a k, and a dotless i an i.
 func fold(r rune) rune { return unicode.ToLower(unicode.ToUpper(r)) }
 
 // appendFolded appends s with each letter folded.
@@ -53,7 +53,7 @@ func appendFolded(b []byte, s string) []byte {
 
 func folded(s string) string { return string(appendFolded(nil, s)) }
 
-// foldedSegments are a pattern's segments with the literals folded. A wildcard has no letters.
+// foldedSegments returns a pattern's segments with the literals folded. A wildcard has no letters.
 func foldedSegments(segments []string) []string {
 	all := make([]string, len(segments))
 	for i, s := range segments {
@@ -86,10 +86,10 @@ func within(these, those []string) bool {
 	return !slices.ContainsFunc(these, func(s string) bool { return !slices.Contains(those, s) })
 }
 
-// stricter gives the rule of a route that the request falls under when it is spelt in that route's
-// case, and that the request's own rule is weaker than; nil if there is none. Ordinary requests, in
-// small letters under a policy in small letters, cost two comparisons.
-func (p *Policy) stricter(rule *Rule, method, host string, path *Path) *Rule {
+// stricter returns the rule of a route that the request falls under when it is spelt in that
+// route's case, and that is stricter than the request's own rule; nil if there is none. Ordinary
+// requests, in small letters under a policy in small letters, cost two comparisons.
+func (p *Policy) stricter(rule *Rule, method, host string, path *requestPath) *Rule {
 	folds := !rule.caseSensitive && (p.mixed || path.mixed)
 	if !folds && isUpper(method) {
 		return nil
@@ -97,15 +97,16 @@ func (p *Policy) stricter(rule *Rule, method, host string, path *Path) *Rule {
 	return p.searchStricter(rule, method, host, path, rule.caseSensitive)
 }
 
-func (p *Policy) searchStricter(rule *Rule, method, host string, path *Path, literally bool) *Rule {
+func (p *Policy) searchStricter(rule *Rule, method, host string, path *requestPath,
+	literally bool) *Rule {
 	s := caseSearch{
-		policy: p, rule: rule, path: path.Value, parameters: path.Parameters, host: host,
+		policy: p, rule: rule, path: path.value, parameters: path.parameters, host: host,
 		method: method, upper: strings.ToUpper(method),
 	}
-	var buffer [256]byte
-	tree, value := &p.folded, appendFolded(buffer[:0], path.Value)
+	var buffer [256]byte // so that the folding of an ordinary path allocates nothing
+	tree, value := &p.folded, appendFolded(buffer[:0], path.value)
 	if literally {
-		tree, value = &p.tree, append(buffer[:0], path.Value...)
+		tree, value = &p.tree, append(buffer[:0], path.value...)
 	}
 	s.walk(tree, bytes.TrimSuffix(value[1:], []byte("/")))
 	return s.found
@@ -166,7 +167,7 @@ func (s *caseSearch) isFor(c *candidate) bool {
 		return false
 	}
 	if method == s.method && c.isSpelt(s.path) {
-		return false // it has been considered, and an earlier route was found
+		return false // it is the request as it came, and Find has preferred an earlier route
 	}
 	return s.policy.tree.find(c.spell(s.path), method, s.host) == c.rule
 }
@@ -175,16 +176,16 @@ func (s *caseSearch) isFor(c *candidate) bool {
 func (c *candidate) isSpelt(path string) bool {
 	rest := strings.TrimSuffix(path[1:], "/")
 	for _, segment := range c.segments {
-		var have string
-		have, rest, _ = strings.Cut(rest, "/")
-		if !isWild(segment) && segment != have {
+		var got string
+		got, rest, _ = strings.Cut(rest, "/")
+		if !isWild(segment) && segment != got {
 			return false
 		}
 	}
 	return true
 }
 
-// spell gives a path that matches c but for case with the literals of c.
+// spell returns a path that matches c but for case, with the literals of c.
 func (c *candidate) spell(path string) string {
 	segments := splitPath(path)
 	for i, segment := range c.segments {

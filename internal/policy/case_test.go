@@ -12,7 +12,8 @@ import (
 	"github.com/sallyport/sallyport/internal/token"
 )
 
-// caller is what a token says; no roles and no scopes, a bad token and none at all are callers too.
+// caller is what a token says; no roles and no scopes, a bad token and none at all are callers
+// too.
 type caller struct {
 	token, stale  bool
 	bad           bool
@@ -76,14 +77,12 @@ func forEachRequest(do func(method, path string)) {
 }
 
 func drawRoute(t *rapid.T) Route {
+	segment := rapid.SampledFrom(append([]string{"*", "*"}, words...))
+	allow := rapid.SampledFrom(
+		[]string{"public", "optional", "authenticated", "authenticated", "nobody"})
 	r := Route{
-		Match: Match{
-			Path: "/" + strings.Join(
-				rapid.SliceOfN(rapid.SampledFrom(append([]string{"*", "*"}, words...)), 0, 3).Draw(t, "path"),
-				"/"),
-		},
-		Allow: rapid.SampledFrom([]string{"public", "optional", "authenticated", "authenticated", "nobody"}).
-			Draw(t, "allow"),
+		Match: Match{Path: "/" + strings.Join(rapid.SliceOfN(segment, 0, 3).Draw(t, "path"), "/")},
+		Allow: allow.Draw(t, "allow"),
 	}
 	if rapid.Bool().Draw(t, "rest") {
 		r.Match.Path = strings.TrimSuffix(r.Match.Path, "/") + "/**"
@@ -105,7 +104,7 @@ func drawConfig(t *rapid.T) Config {
 	return Config{Routes: reachable(rapid.SliceOfN(rapid.Custom(drawRoute), 1, 6).Draw(t, "routes"))}
 }
 
-// matches says that a route matches a request, literally or as an upstream that ignores case reads
+// matches reports whether a route matches a request, literally or as an upstream that ignores case reads
 // it. It is the plain reading of docs/configuration.md, and shares no code with the tree.
 func matches(r Route, method, path string, insensitive bool) bool {
 	equal := func(a, b string) bool { return a == b || insensitive && folded(a) == folded(b) }
@@ -113,8 +112,8 @@ func matches(r Route, method, path string, insensitive bool) bool {
 		!slices.ContainsFunc(r.Match.Methods, func(m string) bool { return equal(m, method) }) {
 		return false
 	}
-	want, have := strings.Split(strings.Trim(r.Match.Path, "/"), "/"), strings.Split(
-		strings.Trim(path, "/"), "/")
+	want := strings.Split(strings.Trim(r.Match.Path, "/"), "/")
+	have := strings.Split(strings.Trim(path, "/"), "/")
 	if len(have) == 1 && have[0] == "" {
 		have = nil
 	}
@@ -226,7 +225,9 @@ func TestSmallLettersAreNeverRefusedForTheirCase(t *testing.T) {
 }
 
 func TestACaseSensitiveUpstreamHasItsWay(t *testing.T) {
-	admin := Route{Match: Match{Path: "/files/private/**"}, Require: Require{Roles: []string{"admin"}}}
+	admin := Route{
+		Match: Match{Path: "/files/private/**"}, Require: Require{Roles: []string{"admin"}},
+	}
 	open := Route{Match: Match{Path: "/files/**"}, Allow: "public"}
 	strictAgain, sensitive := open, open
 	strictAgain.PathCase, sensitive.PathCase = "insensitive", "sensitive"
@@ -234,11 +235,17 @@ func TestACaseSensitiveUpstreamHasItsWay(t *testing.T) {
 		config  Config
 		refused bool
 	}{
-		"by default":                        {Config{Routes: []Route{admin, open}}, true},
-		"said so":                           {Config{PathCase: "insensitive", Routes: []Route{admin, open}}, true},
-		"the policy's":                      {Config{PathCase: "sensitive", Routes: []Route{admin, open}}, false},
-		"the route's":                       {Config{Routes: []Route{admin, sensitive}}, false},
-		"the policy's, but not the route's": {Config{PathCase: "sensitive", Routes: []Route{admin, strictAgain}}, true},
+		"by default": {Config{Routes: []Route{admin, open}}, true},
+		"said so": {
+			Config{PathCase: "insensitive", Routes: []Route{admin, open}}, true,
+		},
+		"the policy's": {
+			Config{PathCase: "sensitive", Routes: []Route{admin, open}}, false,
+		},
+		"the route's": {Config{Routes: []Route{admin, sensitive}}, false},
+		"the policy's, but not the route's": {
+			Config{PathCase: "sensitive", Routes: []Route{admin, strictAgain}}, true,
+		},
 	} {
 		p, err := Compile(row.config)
 		if err != nil {
@@ -294,14 +301,18 @@ func TestRoutesThatDifferInCaseAlone(t *testing.T) {
 	}
 }
 
-// TestAHiddenSpellingCountsForNothing: /admin/health is public as written, though /admin/** is not.
+// TestAHiddenSpellingCountsForNothing: /admin/health is public as written, though /admin/** is
+// not.
 func TestAHiddenSpellingCountsForNothing(t *testing.T) {
 	p := compile(t,
 		Route{Match: Match{Path: "/admin/health"}, Allow: "public"},
 		Route{Match: Match{Path: "/admin/**"}, Require: Require{Roles: []string{"admin"}}},
 		Route{Match: Match{Path: "/**"}},
 	)
-	for path, want := range map[string]int{"/admin/health": 0, "/admin/Health": 1, "/ADMIN/health": 2, "/ADMIN/Health": -1, "/Admin": -1, "/Other": 2} {
+	for path, want := range map[string]int{
+		"/admin/health": 0, "/admin/Health": 1, "/ADMIN/health": 2, "/ADMIN/Health": -1, "/Admin": -1,
+		"/Other": 2,
+	} {
 		if f := p.Find("GET", "h", path); f.Rule.Index != want {
 			t.Errorf("%s: got route %d (%s), want %d", path, f.Rule.Index, f.Reason, want)
 		}
@@ -311,7 +322,9 @@ func TestAHiddenSpellingCountsForNothing(t *testing.T) {
 func TestPathParametersOfAWeakerRouteAreNoWayIn(t *testing.T) {
 	p := compile(t, Route{Match: Match{Path: "/account/**"}},
 		Route{Match: Match{Path: "/**"}, PathParameters: true})
-	for path, refused := range map[string]bool{"/Account;x/y": true, "/Account/y": false, "/other;x": false} {
+	for path, refused := range map[string]bool{
+		"/Account;x/y": true, "/Account/y": false, "/other;x": false,
+	} {
 		if f := p.Find("GET", "h", path); (f.Reason == token.ReasonPathCase) != refused {
 			t.Errorf("%s: got route %d, reason %q", path, f.Rule.Index, f.Reason)
 		}
@@ -322,7 +335,9 @@ func TestPathParametersOfAWeakerRouteAreNoWayIn(t *testing.T) {
 // change to capitals or to small letters, makes equal to another.
 func TestWhatAnyServerTakesForTheSameLetterIsFolded(t *testing.T) {
 	for r := range unicode.MaxRune + 1 {
-		for _, same := range []rune{unicode.SimpleFold(r), unicode.ToUpper(r), unicode.ToLower(r), unicode.ToTitle(r)} {
+		for _, same := range []rune{
+			unicode.SimpleFold(r), unicode.ToUpper(r), unicode.ToLower(r), unicode.ToTitle(r),
+		} {
 			if fold(same) != fold(r) {
 				t.Errorf("%U and %U are taken for two letters", r, same)
 			}
@@ -342,7 +357,9 @@ func TestCapitalLettersCostNoMemory(t *testing.T) {
 		Route{Match: Match{Path: "/api/orderItems/**"}},
 		Route{Match: Match{Path: "/**"}, Allow: "public"},
 	)
-	for path, want := range map[string]int{"/api/orderItems/A-17": 1, "/api/orderItems/refund": 0, "/Pictures/A.png": 2} {
+	for path, want := range map[string]int{
+		"/api/orderItems/A-17": 1, "/api/orderItems/refund": 0, "/Pictures/A.png": 2,
+	} {
 		if n := testing.AllocsPerRun(100, func() {
 			if p.Find("GET", "h", path).Rule.Index != want {
 				t.Fatal(path)
@@ -357,12 +374,8 @@ func TestCapitalLettersCostNoMemory(t *testing.T) {
 func BenchmarkFindCapitals(b *testing.B) {
 	var routes []Route
 	for i := range 1000 {
-		routes = append(
-			routes,
-			Route{
-				Match: Match{Path: fmt.Sprintf("/api/V%d/*/things/**", i), Methods: []string{"GET", "PUT"}},
-			},
-		)
+		routes = append(routes, Route{Match: Match{Path: fmt.Sprintf("/api/V%d/*/things/**", i),
+			Methods: []string{"GET", "PUT"}}})
 	}
 	p := compile(b, routes...)
 	b.ReportAllocs()

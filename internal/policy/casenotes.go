@@ -6,16 +6,18 @@ import (
 	"strings"
 )
 
-// CaseNotes tells, a sentence a route, what becomes of paths that differ only in case from those of
-// a stricter route. What begins with "warning" deserves a second look: a route that takes such
+// CaseNotes returns, a sentence a route, what becomes of paths that differ only in case from those
+// of a stricter route. What begins with "warning" deserves a second look: a route that takes such
 // paths because it is said to be case-sensitive, and one whose own paths are refused.
 func (p *Policy) CaseNotes() (notes []string) {
 	for _, c := range p.candidates {
 		var beside, own []*Rule
 		for _, other := range p.candidates {
+			// No list of requests would do: one is made that falls under c, and under other but for
+			// its case, and it is asked what becomes of it.
 			path, method, host, flipped, ok := between(c, other)
 			if !ok || c.rule.atLeastAsStrictAs(other.rule, false) ||
-				p.tree.find(path.Value, method, host) != c.rule {
+				p.tree.find(path.value, method, host) != c.rule {
 				continue
 			}
 			stricter := p.searchStricter(c.rule, method, host, &path, false)
@@ -32,36 +34,29 @@ func (p *Policy) CaseNotes() (notes []string) {
 	return notes
 }
 
+// notesOn writes the notes on r, of which own are the stricter rules that refuse paths as r spells
+// them, and beside those that refuse other spellings of what its wildcards hold.
 func notesOn(r *Rule, beside, own []*Rule) (notes []string) {
-	if r.caseSensitive {
-		if all := append(own, beside...); len(all) > 0 {
-			notes = append(
-				notes,
-				fmt.Sprintf("warning: %s has path_case: sensitive, so it takes paths that differ only in case"+
-					" from those of %s, which %s stricter: be sure that the upstream tells them apart", r, list(all), are(all)),
-			)
+	note := func(format string, stricter []*Rule) {
+		if len(stricter) > 0 {
+			notes = append(notes, fmt.Sprintf(format, r, list(stricter), are(stricter)))
 		}
+	}
+	if r.caseSensitive {
+		note("warning: %s has path_case: sensitive, so it takes paths that differ only in case"+
+			" from those of %s, which %s stricter: be sure that the upstream tells them apart",
+			append(own, beside...))
 		return notes
 	}
-	if len(own) > 0 {
-		notes = append(
-			notes,
-			fmt.Sprintf("warning: %s differs only in case from %s, which %s stricter, so its requests are"+
-				" refused (path_case): if the upstream tells them apart, write path_case: sensitive", r, list(own), are(own)),
-		)
-	}
-	if len(beside) > 0 {
-		notes = append(
-			notes,
-			fmt.Sprintf("note: %s does not take paths that differ only in case from those of %s, which %s"+
-				" stricter: they are refused (path_case)", r, list(beside), are(beside)),
-		)
-	}
+	note("warning: %s differs only in case from %s, which %s stricter, so its requests are"+
+		" refused (path_case): if the upstream tells them apart, write path_case: sensitive", own)
+	note("note: %s does not take paths that differ only in case from those of %s, which %s"+
+		" stricter: they are refused (path_case)", beside)
 	return notes
 }
 
 // String names a rule by its place and its path.
-func (r *Rule) String() string { return fmt.Sprintf("routes[%d] (%s)", r.Index, r.Pattern) }
+func (r *Rule) String() string { return fmt.Sprintf("routes[%d] (%s)", r.Index, r.pattern) }
 
 func are(rules []*Rule) string {
 	if len(rules) == 1 {
@@ -85,40 +80,40 @@ func list(rules []*Rule) string {
 	return text
 }
 
-// between gives a request that falls under a as written, as far as other routes let it, and under b
-// but for its case. flipped says that it takes a change of case from how b is written for a
-// wildcard of a to hold it.
-func between(a, b *candidate) (path Path, method, host string, flipped, ok bool) {
-	method, ok = commonMethod(a.methods, b.methods)
-	if !ok {
-		return path, "", "", false, false
-	}
-	if host, ok = commonHost(a.hosts, b.hosts); !ok {
-		return path, "", "", false, false
-	}
-	var segments []string
-	for i := range max(len(a.segments), len(b.segments)) {
-		inA, inB := segmentAt(a.segments, i), segmentAt(b.segments, i)
+// between returns a request that falls under a as written, as far as other routes let it, and
+// under b but for its case. flipped reports whether it is a wildcard of a that holds a name of b
+// in another case.
+func between(a, b *candidate) (path requestPath, method, host string, flipped, ok bool) {
+	segments, flipped, onPath := betweenPaths(a.segments, b.segments)
+	method, byMethod := commonMethod(a.methods, b.methods)
+	host, byHost := commonHost(a.hosts, b.hosts)
+	path = requestPath{value: "/" + strings.Join(segments, "/"), mixed: true}
+	return path, method, host, flipped, onPath && byMethod && byHost
+}
+
+func betweenPaths(a, b []string) (segments []string, flipped, ok bool) {
+	for i := range max(len(a), len(b)) {
+		inA, inB := segmentAt(a, i), segmentAt(b, i)
 		switch {
 		case inA == "" || inB == "":
-			return path, "", "", false, false
+			return nil, false, false
 		case inA == anyRest && inB == anyRest:
 		case !isWild(inA) && !isWild(inB) && folded(inA) != folded(inB):
-			return path, "", "", false, false
+			return nil, false, false
 		case !isWild(inA):
 			segments = append(segments, inA)
 		case isWild(inB):
-			segments = append(segments, "x")
+			segments = append(segments, "x") // any name does
 		default:
 			segment := otherSpelling(inB)
 			flipped = flipped || segment != inB
 			segments = append(segments, segment)
 		}
 	}
-	return Path{Value: "/" + strings.Join(segments, "/"), mixed: true}, method, host, flipped, true
+	return segments, flipped, true
 }
 
-// segmentAt gives a pattern's segment, "" where it has none.
+// segmentAt returns a pattern's segment, "" where it has none.
 func segmentAt(segments []string, i int) string {
 	last := len(segments) - 1
 	switch {
@@ -138,7 +133,7 @@ func otherSpelling(segment string) string {
 }
 
 func commonMethod(a, b methodSet) (string, bool) {
-	for _, m := range append(append([]string{"GET"}, a...), b...) {
+	for _, m := range slices.Concat([]string{"GET"}, a, b) {
 		if a.contains(m) && b.contains(m) {
 			return m, true
 		}
@@ -147,8 +142,8 @@ func commonMethod(a, b methodSet) (string, bool) {
 }
 
 func commonHost(a, b hostSet) (string, bool) {
-	hosts := append(append([]string{""}, a.names...), b.names...)
-	for _, suffix := range append(append([]string(nil), a.suffixes...), b.suffixes...) {
+	hosts := slices.Concat([]string{""}, a.names, b.names)
+	for _, suffix := range slices.Concat(a.suffixes, b.suffixes) {
 		hosts = append(hosts, "x"+suffix)
 	}
 	for _, h := range hosts {

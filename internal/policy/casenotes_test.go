@@ -30,18 +30,25 @@ func TestCaseNotesNameTheRoutesConcerned(t *testing.T) {
 		},
 		"said to be sensitive": {
 			[]Route{at("/a/**", ""), at("/**", "public", "sensitive")},
-			[]string{"warning: routes[1] (/**) has path_case: sensitive|routes[0] (/a/**), which is stricter"},
+			[]string{
+				"warning: routes[1] (/**) has path_case: sensitive|routes[0] (/a/**), which is stricter",
+			},
 		},
 		"the same path in another case": {
 			[]Route{at("/A/**", "public"), at("/a/**", "")},
-			[]string{"warning: routes[0] (/A/**) differs only in case from routes[1] (/a/**)|refused (path_case)"},
+			[]string{
+				"warning: routes[0] (/A/**) differs only in case from routes[1] (/a/**)|refused (path_case)",
+			},
 		},
 		"the same path in another case, sensitive": {
 			[]Route{at("/A/**", "public", "sensitive"), at("/a/**", "")},
 			[]string{"warning: routes[0] (/A/**) has path_case: sensitive|routes[1] (/a/**)"},
 		},
 		"many": {
-			[]Route{at("/a", ""), at("/b", ""), at("/c", ""), at("/d", ""), at("/e", ""), at("/f", ""), at("/g", ""), at("/*", "public")},
+			[]Route{
+				at("/a", ""), at("/b", ""), at("/c", ""), at("/d", ""), at("/e", ""), at("/f", ""),
+				at("/g", ""), at("/*", "public"),
+			},
 			[]string{"note: routes[7] (/*)|routes[4] (/e) and 2 more, which are stricter"},
 		},
 		"the root": {[]Route{at("/", ""), at("/*", "public")}, nil},
@@ -62,7 +69,9 @@ func TestCaseNotesNameTheRoutesConcerned(t *testing.T) {
 
 func TestCaseNotesLookAtHosts(t *testing.T) {
 	strict := Route{Match: Match{Path: "/a", Hosts: []string{"*.example.com"}}}
-	for host, notes := range map[string]int{"x.example.com": 1, "example.com": 0, "*.x.example.com": 1, "example.org": 0} {
+	for host, notes := range map[string]int{
+		"x.example.com": 1, "example.com": 0, "*.x.example.com": 1, "example.org": 0,
+	} {
 		open := Route{Match: Match{Path: "/**", Hosts: []string{host}}, Allow: "public"}
 		if got := compile(t, strict, open).CaseNotes(); len(got) != notes {
 			t.Errorf("%s: got %q", host, got)

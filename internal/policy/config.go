@@ -14,7 +14,7 @@ type Config struct {
 	// Routes are tried in order, and the first that matches decides. A request that none matches is
 	// refused.
 	Routes []Route `yaml:"routes"`
-	// PathCase says whether the upstreams tell paths apart by case: insensitive (they may not: a
+	// PathCase is whether the upstreams tell paths apart by case: insensitive (they may not: a
 	// request is refused that would fall under a stricter route in another case; the default) or
 	// sensitive.
 	PathCase string `yaml:"path_case" usage:"whether upstreams tell paths apart by case: sensitive or insensitive"`
@@ -77,7 +77,7 @@ func (c Config) Validate() error {
 	case len(c.Routes) == 0:
 		return config.At("routes", "expected at least one route: without one, everything is refused")
 	case len(c.Routes) > maxRoutes:
-		return config.At("routes", "expected at most %d routes, found %d", maxRoutes, len(c.Routes))
+		return config.At("routes", "expected at most %d routes, got %d", maxRoutes, len(c.Routes))
 	}
 	if err := validateCase(c.PathCase); err != nil {
 		return config.At("path_case", "%w", err)
@@ -85,8 +85,8 @@ func (c Config) Validate() error {
 	return c.validateReach()
 }
 
-// validateReach refuses a route that an earlier one hides: whoever wrote it believes in a rule that
-// is never applied.
+// validateReach refuses a route that an earlier one hides: whoever wrote it believes in a rule
+// that is never applied.
 func (c Config) validateReach() error {
 	matchers := make([]*matcher, len(c.Routes))
 	var errs []error
@@ -99,8 +99,8 @@ func (c Config) validateReach() error {
 		for j, earlier := range matchers[:i] {
 			if earlier != nil && earlier.covers(m) {
 				errs = append(errs, config.At(fmt.Sprintf("routes[%d]", i),
-					"never reached: routes[%d] (%s) matches everything that this route (%s) matches; put this one before it",
-					j, c.Routes[j].Match.Path, r.Match.Path))
+					"never reached: routes[%d] (%s) matches everything that this route (%s) matches;"+
+						" put this one before it", j, c.Routes[j].Match.Path, r.Match.Path))
 				break
 			}
 		}
@@ -118,11 +118,8 @@ func (r Route) Validate() error {
 		return config.At("path_case", "%w", err)
 	}
 	if access != Authenticated && (len(r.Require.Roles) > 0 || len(r.Require.Scopes) > 0) {
-		return config.At(
-			"require",
-			"roles and scopes need a token, which `allow: %s` does not ask for: leave out one of the two",
-			r.Allow,
-		)
+		return config.At("require", "roles and scopes need a token, which `allow: %s` does not ask"+
+			" for: leave out one of the two", r.Allow)
 	}
 	if r.AllowStale && (access == Public || access == Nobody) {
 		return config.At("allow_stale", "has no meaning with `allow: %s`: leave it out", r.Allow)
@@ -146,15 +143,15 @@ func (r Require) Validate() error {
 
 func validateNames(key string, names []string) error {
 	if len(names) > maxNames {
-		return config.At(key, "expected at most %d names, found %d", maxNames, len(names))
+		return config.At(key, "expected at most %d names, got %d", maxNames, len(names))
 	}
 	for i, name := range names {
 		at := fmt.Sprintf("%s[%d]", key, i)
 		switch {
 		case name == "":
-			return config.At(at, "expected a name, found an empty string")
+			return config.At(at, "expected a name, got an empty string")
 		case key == "scopes" && strings.ContainsAny(name, " \t"):
-			return config.At(at, "expected one scope, found %q: write a list", name)
+			return config.At(at, "expected one scope, got %q: write a list", name)
 		case slices.Contains(names[:i], name):
 			return config.At(at, "%q is there twice", name)
 		}
@@ -173,5 +170,5 @@ func parseAccess(allow string) (Access, error) {
 	case "nobody":
 		return Nobody, nil
 	}
-	return Nobody, fmt.Errorf("expected public, optional, authenticated or nobody, found %q", allow)
+	return Nobody, fmt.Errorf("expected public, optional, authenticated or nobody, got %q", allow)
 }

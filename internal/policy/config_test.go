@@ -53,43 +53,89 @@ func TestAPolicyIsReadAsDocumented(t *testing.T) {
 func TestMistakesAreRefusedAtLoad(t *testing.T) {
 	route := func(s string) string { return "policy:\n  routes:\n    - " + s + "\n" }
 	for name, row := range map[string]struct{ yaml, want string }{
-		"no routes":                {"policy: {routes: []}\n", "at least one route"},
-		"unknown key":              {route("{match: {path: /a}, role: [x]}"), "role"},
-		"unknown access":           {route("{match: {path: /a}, allow: pubic}"), "public, optional, authenticated or nobody"},
-		"no path":                  {route("{match: {methods: [GET]}, allow: public}"), "expected a path"},
-		"path without slash":       {route("{match: {path: admin}}"), "does not begin with a slash"},
-		"path with query":          {route("{match: {path: /a?b}}"), "without query"},
-		"path with parameters":     {route("{match: {path: /a;b}}"), "without query and parameters"},
-		"path with fragment":       {route(`{match: {path: "/a#b"}}`), "`#`"},
-		"path that climbs":         {route("{match: {path: /a/../b}}"), "`..`"},
-		"empty segment":            {route("{match: {path: /a//b}}"), "empty segment"},
-		"encoded slash":            {route("{match: {path: /a%2Fb}}"), "encoded delimiter"},
-		"star beside a name":       {route(`{match: {path: "/admin*"}}`), "segments of their own"},
-		"two stars beside a name":  {route(`{match: {path: "/admin**"}}`), "segments of their own"},
-		"two stars in the middle":  {route(`{match: {path: "/a/**/b"}}`), "only as the last segment"},
-		"too many segments":        {route("{match: {path: " + strings.Repeat("/a", 65) + "}}"), "at most 64 segments"},
-		"method in lower case":     {route("{match: {path: /a, methods: [get]}}"), "write GET"},
-		"method that is none":      {route(`{match: {path: /a, methods: ["GET,PUT"]}}`), "expected a method's name"},
-		"method twice":             {route("{match: {path: /a, methods: [GET, GET]}}"), "twice"},
-		"host with port":           {route(`{match: {path: /a, hosts: ["a.example:80"]}}`), "without it"},
-		"host with scheme":         {route(`{match: {path: /a, hosts: ["http://a.example"]}}`), "expected a host"},
-		"host with star inside":    {route(`{match: {path: /a, hosts: ["a.*.example"]}}`), "expected a host"},
-		"host that is a star":      {route(`{match: {path: /a, hosts: ["*"]}}`), "expected a host"},
-		"host twice in other case": {route(`{match: {path: /a, hosts: [a.example, A.example.]}}`), "twice"},
-		"empty role":               {route(`{match: {path: /a}, require: {roles: [""]}}`), "empty string"},
-		"role twice":               {route(`{match: {path: /a}, require: {roles: [a, a]}}`), "twice"},
-		"two scopes in one":        {route(`{match: {path: /a}, require: {scopes: ["a b"]}}`), "write a list"},
-		"public with roles":        {route(`{match: {path: /a}, allow: public, require: {roles: [a]}}`), "need a token"},
-		"optional with scopes":     {route(`{match: {path: /a}, allow: optional, require: {scopes: [a]}}`), "need a token"},
-		"nobody with roles":        {route(`{match: {path: /a}, allow: nobody, require: {roles: [a]}}`), "need a token"},
-		"public that outlives":     {route(`{match: {path: /a}, allow: public, outlives_token: true}`), "no meaning"},
-		"path case":                {"policy: {path_case: no, routes: [{match: {path: /a}}]}\n", "insensitive or sensitive"},
-		"path case of a route":     {route(`{match: {path: /a}, path_case: Sensitive}`), "insensitive or sensitive"},
-		"public and stale":         {route(`{match: {path: /a}, allow: public, allow_stale: true}`), "no meaning"},
-		"hidden by a wider path":   {route("{match: {path: /**}}\n    - {match: {path: /admin}, require: {roles: [a]}}"), "never reached"},
-		"hidden by its equal":      {route("{match: {path: /a/}}\n    - {match: {path: /%61}}"), "never reached"},
-		"hidden by more methods":   {route("{match: {path: /*, methods: [GET, PUT]}}\n    - {match: {path: /a, methods: [PUT]}}"), "never reached"},
-		"hidden by a wider host":   {route(`{match: {path: /a, hosts: ["*.example"]}}` + "\n    - " + `{match: {path: /a, hosts: ["*.a.example", b.example]}}`), "never reached"},
+		"no routes":   {"policy: {routes: []}\n", "at least one route"},
+		"unknown key": {route("{match: {path: /a}, role: [x]}"), "role"},
+		"unknown access": {
+			route("{match: {path: /a}, allow: pubic}"), "public, optional, authenticated or nobody",
+		},
+		"no path": {
+			route("{match: {methods: [GET]}, allow: public}"), "expected a path",
+		},
+		"path without slash":      {route("{match: {path: admin}}"), "does not begin with a slash"},
+		"path with query":         {route("{match: {path: /a?b}}"), "without query"},
+		"path with parameters":    {route("{match: {path: /a;b}}"), "without query and parameters"},
+		"path with fragment":      {route(`{match: {path: "/a#b"}}`), "`#`"},
+		"path that climbs":        {route("{match: {path: /a/../b}}"), "`..`"},
+		"empty segment":           {route("{match: {path: /a//b}}"), "empty segment"},
+		"encoded slash":           {route("{match: {path: /a%2Fb}}"), "encoded delimiter"},
+		"star beside a name":      {route(`{match: {path: "/admin*"}}`), "segments of their own"},
+		"two stars beside a name": {route(`{match: {path: "/admin**"}}`), "segments of their own"},
+		"two stars in the middle": {route(`{match: {path: "/a/**/b"}}`), "only as the last segment"},
+		"too many segments": {
+			route("{match: {path: " + strings.Repeat("/a", 65) + "}}"), "at most 64 segments",
+		},
+		"method in lower case": {route("{match: {path: /a, methods: [get]}}"), "write GET"},
+		"method that is none": {
+			route(`{match: {path: /a, methods: ["GET,PUT"]}}`), "expected a method's name",
+		},
+		"method twice": {route("{match: {path: /a, methods: [GET, GET]}}"), "twice"},
+		"host with port": {
+			route(`{match: {path: /a, hosts: ["a.example:80"]}}`), "without it",
+		},
+		"host with scheme": {
+			route(`{match: {path: /a, hosts: ["http://a.example"]}}`), "expected a host",
+		},
+		"host with star inside": {
+			route(`{match: {path: /a, hosts: ["a.*.example"]}}`), "expected a host",
+		},
+		"host that is a star": {route(`{match: {path: /a, hosts: ["*"]}}`), "expected a host"},
+		"host twice in other case": {
+			route(`{match: {path: /a, hosts: [a.example, A.example.]}}`), "twice",
+		},
+		"empty role": {
+			route(`{match: {path: /a}, require: {roles: [""]}}`), "empty string",
+		},
+		"role twice": {route(`{match: {path: /a}, require: {roles: [a, a]}}`), "twice"},
+		"two scopes in one": {
+			route(`{match: {path: /a}, require: {scopes: ["a b"]}}`), "write a list",
+		},
+		"public with roles": {
+			route(`{match: {path: /a}, allow: public, require: {roles: [a]}}`), "need a token",
+		},
+		"optional with scopes": {
+			route(`{match: {path: /a}, allow: optional, require: {scopes: [a]}}`), "need a token",
+		},
+		"nobody with roles": {
+			route(`{match: {path: /a}, allow: nobody, require: {roles: [a]}}`), "need a token",
+		},
+		"public that outlives": {
+			route(`{match: {path: /a}, allow: public, outlives_token: true}`), "no meaning",
+		},
+		"path case": {
+			"policy: {path_case: no, routes: [{match: {path: /a}}]}\n", "insensitive or sensitive",
+		},
+		"path case of a route": {
+			route(`{match: {path: /a}, path_case: Sensitive}`), "insensitive or sensitive",
+		},
+		"public and stale": {
+			route(`{match: {path: /a}, allow: public, allow_stale: true}`), "no meaning",
+		},
+		"hidden by a wider path": {
+			route("{match: {path: /**}}\n    - {match: {path: /admin}, require: {roles: [a]}}"),
+			"never reached",
+		},
+		"hidden by its equal": {
+			route("{match: {path: /a/}}\n    - {match: {path: /%61}}"), "never reached",
+		},
+		"hidden by more methods": {
+			route("{match: {path: /*, methods: [GET, PUT]}}\n    - {match: {path: /a, methods: [PUT]}}"),
+			"never reached",
+		},
+		"hidden by a wider host": {
+			route(`{match: {path: /a, hosts: ["*.example"]}}` + "\n    - " +
+				`{match: {path: /a, hosts: ["*.a.example", b.example]}}`),
+			"never reached",
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := load(t, row.yaml)
@@ -105,11 +151,16 @@ func TestMistakesAreRefusedAtLoad(t *testing.T) {
 
 func TestWhatIsNotHiddenIsAccepted(t *testing.T) {
 	for name, yaml := range map[string]string{
-		"narrower first":  "policy:\n  routes:\n    - {match: {path: /admin}}\n    - {match: {path: /**}}\n",
-		"other methods":   "policy:\n  routes:\n    - {match: {path: /a, methods: [GET]}}\n    - {match: {path: /a}}\n",
-		"other hosts":     "policy:\n  routes:\n    - {match: {path: /a, hosts: [\"*.example\"]}}\n    - {match: {path: /a, hosts: [example]}}\n",
-		"star and rest":   "policy:\n  routes:\n    - {match: {path: /a/*}}\n    - {match: {path: /a/**}}\n",
-		"rest and parent": "policy:\n  routes:\n    - {match: {path: /a/b/**}}\n    - {match: {path: /a/*/c}}\n",
+		"narrower first": "policy:\n  routes:\n    - {match: {path: /admin}}\n" +
+			"    - {match: {path: /**}}\n",
+		"other methods": "policy:\n  routes:\n    - {match: {path: /a, methods: [GET]}}\n" +
+			"    - {match: {path: /a}}\n",
+		"other hosts": "policy:\n  routes:\n    - {match: {path: /a, hosts: [\"*.example\"]}}\n" +
+			"    - {match: {path: /a, hosts: [example]}}\n",
+		"star and rest": "policy:\n  routes:\n    - {match: {path: /a/*}}\n" +
+			"    - {match: {path: /a/**}}\n",
+		"rest and parent": "policy:\n  routes:\n    - {match: {path: /a/b/**}}\n" +
+			"    - {match: {path: /a/*/c}}\n",
 	} {
 		if _, err := load(t, yaml); err != nil {
 			t.Errorf("%s: %v", name, err)
@@ -120,10 +171,12 @@ func TestWhatIsNotHiddenIsAccepted(t *testing.T) {
 // TestCompileRefusesWhatLoadRefuses: whoever makes a Config in code meets the same checks.
 func TestCompileRefusesWhatLoadRefuses(t *testing.T) {
 	for name, r := range map[string]policy.Route{
-		"path":    {Match: policy.Match{Path: "a"}},
-		"access":  {Match: policy.Match{Path: "/a"}, Allow: "everybody"},
-		"role":    {Match: policy.Match{Path: "/a"}, Require: policy.Require{Roles: []string{""}}},
-		"require": {Match: policy.Match{Path: "/a"}, Allow: "public", Require: policy.Require{Roles: []string{"a"}}},
+		"path":   {Match: policy.Match{Path: "a"}},
+		"access": {Match: policy.Match{Path: "/a"}, Allow: "everybody"},
+		"role":   {Match: policy.Match{Path: "/a"}, Require: policy.Require{Roles: []string{""}}},
+		"require": {
+			Match: policy.Match{Path: "/a"}, Allow: "public", Require: policy.Require{Roles: []string{"a"}},
+		},
 	} {
 		if _, err := policy.Compile(policy.Config{Routes: []policy.Route{r}}); err == nil ||
 			!strings.Contains(err.Error(), "routes[0]") {

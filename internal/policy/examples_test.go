@@ -41,7 +41,7 @@ func TestAnotherCaseIsNoWayAroundAnExamplesRule(t *testing.T) {
 	} {
 		f := example(t, row.file).Find(row.method, row.host, row.path)
 		if f.Rule.Access != policy.Nobody || f.Reason != "path_case" {
-			t.Errorf("%s: %s %s: falls under routes[%d] (%s), reason %q", row.file, row.method,
+			t.Errorf("%s: %s %s: falls under routes[%d] (%v), reason %q", row.file, row.method,
 				row.path, f.Rule.Index, f.Rule.Access, f.Reason)
 		}
 	}

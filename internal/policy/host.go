@@ -18,7 +18,7 @@ type hostSet struct {
 
 func compileHosts(hosts []string) (hostSet, error) {
 	if len(hosts) > maxNames {
-		return hostSet{}, config.At("hosts", "expected at most %d hosts, found %d", maxNames, len(hosts))
+		return hostSet{}, config.At("hosts", "expected at most %d hosts, got %d", maxNames, len(hosts))
 	}
 	var s hostSet
 	for i, written := range hosts {
@@ -28,12 +28,13 @@ func compileHosts(hosts []string) (hostSet, error) {
 		switch {
 		case !ok || (below && strings.ContainsAny(name, "[:")):
 			return hostSet{}, config.At(at,
-				"expected a host as api.example.com or *.example.com, found %q", written)
+				"expected a host as api.example.com or *.example.com, got %q", written)
 		case port:
 			return hostSet{}, config.At(at, "ports are not compared: write %q without it", written)
 		}
-		name = lower(strings.TrimSuffix(name, "."))
+		name = strings.ToLower(strings.TrimSuffix(name, "."))
 		list := &s.names
+		// With its dot, so that notexample.com is not below example.com.
 		if below {
 			list, name = &s.suffixes, "."+name
 		}
@@ -66,14 +67,14 @@ func (s hostSet) covers(other hostSet) bool {
 			func(h string) bool { return !slices.Contains(s.suffixes, h) && !s.containsBelow(h) })
 }
 
-// canonicalHost gives a request's host in lower case, without port and trailing dot. It is false
-// for what is not a host.
+// canonicalHost returns a request's host in lower case, without port and trailing dot; false for
+// what is not a host.
 func canonicalHost(host string) (string, bool) {
 	name, _, ok := splitHost(host)
 	if !ok {
 		return "", false
 	}
-	return lower(strings.TrimSuffix(name, ".")), true
+	return strings.ToLower(strings.TrimSuffix(name, ".")), true
 }
 
 const maxHost = 255 // octets of a host name (RFC 1035 section 2.3.4)
@@ -81,6 +82,7 @@ const maxHost = 255 // octets of a host name (RFC 1035 section 2.3.4)
 // splitHost takes `host` or `host:port` (RFC 3986 section 3.2, without user information) apart.
 func splitHost(authority string) (name string, port, ok bool) {
 	name = authority
+	// An IPv6 address has colons of its own: it stands in brackets, and its port behind them.
 	if strings.HasPrefix(authority, "[") {
 		end := strings.IndexByte(authority, ']')
 		if end < 0 || !isIPv6(authority[1:end]) {
@@ -108,8 +110,8 @@ func isPort(s string) bool {
 	return s != "" && len(s) <= 5 && strings.Trim(s, "0123456789") == ""
 }
 
-// isName says that s is made of labels of letters, digits, hyphens and underscores, with or without
-// a dot at the end.
+// isName reports whether s is made of labels of letters, digits, hyphens and underscores, with or
+// without a dot at the end.
 func isName(s string) bool {
 	if len(s) > maxHost {
 		return false
@@ -122,13 +124,10 @@ func isName(s string) bool {
 				return false
 			}
 			start = i + 1
-		case !('a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || c == '-' || c == '_'):
+		case !('a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' ||
+			c == '-' || c == '_'):
 			return false
 		}
 	}
 	return s != "" && s != "."
 }
-
-// lower is strings.ToLower for ASCII, which is all that a host has; it allocates only when
-// something changes.
-func lower(s string) string { return strings.ToLower(s) }

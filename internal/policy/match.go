@@ -10,14 +10,12 @@ import (
 
 // matcher is one compiled Match.
 type matcher struct {
-	// `*` for any one, a last `**` for the rest; a literal star cannot be told from them, so it
-	// carries a mark
-	segments []string
+	segments []string // literals, anyOne, and anyRest as the last
 	methods  methodSet
 	hosts    hostSet
 }
 
-// The two wildcards as segments. No literal segment begins with a slash.
+// The two wildcards as segments. No literal segment has a slash, so that none is taken for them.
 const (
 	anyOne  = "/*"
 	anyRest = "/**"
@@ -42,19 +40,19 @@ func compileMatch(m Match) (*matcher, error) {
 // compilePath cuts a pattern into segments. The pattern is read exactly as a request's path is.
 func compilePath(pattern string) ([]string, error) {
 	if pattern == "" {
-		return nil, fmt.Errorf("expected a path as /api/**, found none")
+		return nil, fmt.Errorf("expected a path as /api/**, got none")
 	}
 	if strings.ContainsAny(pattern, "?;") {
-		return nil, fmt.Errorf("expected a path without query and parameters, found %q", pattern)
+		return nil, fmt.Errorf("expected a path without query and parameters, got %q", pattern)
 	}
-	var canonical Path
-	if problem := canonical.Read(pattern); problem != "" {
+	var canonical requestPath
+	if problem := canonical.read(pattern); problem != "" {
 		return nil, fmt.Errorf("no request falls under %q: %s", pattern, problem)
 	}
 	var segments []string
 	// Wildcards are those of the pattern as written: %2A is a star by name.
 	written := splitPath(pattern)
-	for i, literal := range splitPath(canonical.Value) {
+	for i, literal := range splitPath(canonical.value) {
 		segment, err := compileSegment(written[i], literal, i == len(written)-1)
 		if err != nil {
 			return nil, fmt.Errorf("%w in %q", err, pattern)
@@ -62,7 +60,7 @@ func compilePath(pattern string) ([]string, error) {
 		segments = append(segments, segment)
 	}
 	if len(segments) > maxSegments {
-		return nil, fmt.Errorf("expected at most %d segments, found %d", maxSegments, len(segments))
+		return nil, fmt.Errorf("expected at most %d segments, got %d", maxSegments, len(segments))
 	}
 	return segments, nil
 }
@@ -77,13 +75,13 @@ func compileSegment(written, literal string, last bool) (string, error) {
 		return "", fmt.Errorf("expected ** only as the last segment")
 	case strings.Contains(written, "*"):
 		return "", fmt.Errorf(
-			"expected * and ** only as segments of their own (%%2A is a literal star), found %q",
+			"expected * and ** only as segments of their own (%%2A is a literal star), got %q",
 			written)
 	}
 	return literal, nil
 }
 
-// splitPath gives the segments of a path that judgeSegments has passed; a slash at the end adds
+// splitPath returns the segments of a path that judgeSegments has passed; a slash at the end adds
 // none.
 func splitPath(path string) []string {
 	path = strings.Trim(path, "/")
@@ -93,7 +91,7 @@ func splitPath(path string) []string {
 	return strings.Split(path, "/")
 }
 
-// covers says that whatever other matches, m matches too.
+// covers reports whether m matches whatever other matches.
 func (m *matcher) covers(other *matcher) bool {
 	return coversPath(m.segments, other.segments) && m.methods.covers(other.methods) &&
 		m.hosts.covers(other.hosts)
@@ -118,16 +116,16 @@ type methodSet []string
 
 func compileMethods(methods []string) (methodSet, error) {
 	if len(methods) > maxNames {
-		return nil, config.At("methods", "expected at most %d methods, found %d", maxNames, len(methods))
+		return nil, config.At("methods", "expected at most %d methods, got %d", maxNames, len(methods))
 	}
 	for i, m := range methods {
 		at := fmt.Sprintf("methods[%d]", i)
 		switch {
 		case !isMethod(m):
-			return nil, config.At(at, "expected a method's name as GET, found %q", m)
+			return nil, config.At(at, "expected a method's name as GET, got %q", m)
 		case m != strings.ToUpper(m):
 			return nil, config.At(at,
-				"methods are told apart by case (RFC 9110 section 9.1): write %s, found %s",
+				"methods are told apart by case (RFC 9110 section 9.1): write %s, got %s",
 				strings.ToUpper(m), m)
 		case slices.Contains(methods[:i], m):
 			return nil, config.At(at, "%s is there twice", m)
@@ -147,9 +145,10 @@ func (s methodSet) covers(other methodSet) bool {
 	return len(other) > 0 && !slices.ContainsFunc(other, func(m string) bool { return !s.contains(m) })
 }
 
-// isMethod says that m is a token of RFC 9110 section 5.6.2.
+// isMethod reports whether m is a token of RFC 9110 section 5.6.2.
 func isMethod(m string) bool {
 	return m != "" && !strings.ContainsFunc(m, func(r rune) bool {
-		return !('a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9' || strings.ContainsRune("!#$%&'*+-.^_`|~", r))
+		return !('a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9' ||
+			strings.ContainsRune("!#$%&'*+-.^_`|~", r))
 	})
 }

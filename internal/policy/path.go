@@ -6,30 +6,30 @@ import (
 	"unicode/utf8"
 )
 
-// PathProblem is why a request target is refused before any route is looked at. The empty one is
+// pathProblem is why a request target is refused before any route is looked at. The empty one is
 // none.
-type PathProblem string
+type pathProblem string
 
 // The problems, in words for people.
 const (
-	BadForm       PathProblem = "the path does not begin with a slash"
-	BadSegments   PathProblem = "the path has an empty segment, `.` or `..`"
-	BadEncoding   PathProblem = "the path has an encoded delimiter, a backslash, or double or broken percent-encoding"
-	BadCharacters PathProblem = "the path has a control character, a space, `#` or bytes that are not UTF-8"
-	BadParameters PathProblem = "the path has parameters (`;`), which the route does not permit"
-	BadLength     PathProblem = "the path is longer than 8 KiB or has more than 256 segments"
+	badForm     pathProblem = "the path does not begin with a slash"
+	badSegments pathProblem = "the path has an empty segment, `.` or `..`"
+	badEncoding pathProblem = "the path has an encoded delimiter, a backslash, or double or broken" +
+		" percent-encoding"
+	badCharacters pathProblem = "the path has a control character, a space, `#` or bytes that are" +
+		" not UTF-8"
+	badParameters pathProblem = "the path has parameters (`;`), which the route does not permit"
+	badLength     pathProblem = "the path is longer than 8 KiB or has more than 256 segments"
 )
 
-// Path is the one spelling of a request's path that routes are matched against.
-type Path struct {
-	// Value is the part before `?`, percent-decoded once, without path parameters: it begins with a
+// requestPath is the one spelling of a request's path that routes are matched against.
+type requestPath struct {
+	// value is the part before `?`, percent-decoded once, without path parameters: it begins with a
 	// slash, and none of its segments is empty (except a last one, after a slash at the end), `.`
 	// or `..`.
-	Value string
-	// Parameters says that the path had `;`.
-	Parameters bool
-
-	mixed bool // Value may have letters other than small ones
+	value      string
+	parameters bool // the path had `;`
+	mixed      bool // value may have letters other than small ones
 }
 
 const (
@@ -37,76 +37,78 @@ const (
 	maxPathSegments = 256
 )
 
-// Read takes a request target in origin form (RFC 9112 section 3.2.1), with or without its query.
-// It gives the problem when two servers might read that target differently, and then leaves p
-// empty. Ordinary paths cost no allocation; Value is then a part of target.
-func (p *Path) Read(target string) PathProblem {
-	*p = Path{}
+// read takes a request target in origin form (RFC 9112 section 3.2.1), with or without its query.
+// It returns the problem when two servers might read that target differently, and then leaves p
+// empty. Ordinary paths cost no allocation; value is then a part of target.
+func (p *requestPath) read(target string) pathProblem {
+	*p = requestPath{}
 	raw, query, _ := strings.Cut(target, "?")
 	if strings.IndexByte(query, '#') >= 0 {
-		return BadCharacters // RFC 9112 has no fragment in a request target
+		return badCharacters // RFC 9112 has no fragment in a request target
 	}
 	if raw == "" || raw[0] != '/' {
-		return BadForm
+		return badForm
 	}
 	if len(raw) > maxPath {
-		return BadLength
+		return badLength
 	}
-	seen, problem := scan(raw)
+	has, problem := scan(raw)
 	if problem != "" {
 		return problem
 	}
 	value := raw
-	if seen.escape {
+	if has.escape {
 		if value, problem = decode(raw); problem != "" {
 			return problem
 		}
 	}
-	if (seen.escape || seen.wide) && !clean(value) {
-		return BadCharacters
+	// Decoded first, then judged: an escape may hide a control character, a dot or half a letter. But
+	// a decoded `;` or slash is refused by decode, so that parameters are cut off safely after it.
+	if (has.escape || has.wide) && !clean(value) {
+		return badCharacters
 	}
-	if seen.parameter {
+	if has.parameter {
 		value = withoutParameters(value)
 	}
 	if problem := judgeSegments(value); problem != "" {
 		return problem
 	}
-	p.Value, p.Parameters = value, seen.parameter
-	p.mixed = seen.capital || seen.wide || seen.escape
+	p.value, p.parameters = value, has.parameter
+	p.mixed = has.capital || has.wide || has.escape
 	return ""
 }
 
-// sighted is what a path's raw bytes need beyond plain matching.
-type sighted struct {
+// rawBytes is what a path's bytes have in them that needs more than plain matching.
+type rawBytes struct {
 	escape    bool // a `%`
 	parameter bool // a `;`
 	wide      bool // a byte beyond ASCII
 	capital   bool // a letter that is not small
 }
 
-func scan(raw string) (s sighted, problem PathProblem) {
+func scan(raw string) (has rawBytes, problem pathProblem) {
 	for i := range len(raw) {
 		switch c := raw[i]; {
 		case c == '%':
-			s.escape = true
+			has.escape = true
 		case c == ';':
-			s.parameter = true
+			has.parameter = true
 		case 'A' <= c && c <= 'Z':
-			s.capital = true
+			has.capital = true
 		case c >= utf8.RuneSelf:
-			s.wide = true
+			has.wide = true
 		case c <= ' ', c == 0x7f, c == '#':
-			return s, BadCharacters
-		case c == '\\':
-			return s, BadEncoding
+			return has, badCharacters
+		case c == '\\': // to some servers a slash
+			return has, badEncoding
 		}
 	}
-	return s, ""
+	return has, ""
 }
 
 // decode resolves percent-encoding once. It refuses whatever would change the path's structure for
 // a server that decodes later, earlier or twice.
-func decode(raw string) (string, PathProblem) {
+func decode(raw string) (string, pathProblem) {
 	out := make([]byte, 0, len(raw))
 	for i := 0; i < len(raw); i++ {
 		if raw[i] != '%' {
@@ -114,25 +116,27 @@ func decode(raw string) (string, PathProblem) {
 			continue
 		}
 		if i+2 >= len(raw) || !isHex(raw[i+1]) || !isHex(raw[i+2]) {
-			return "", BadEncoding
+			return "", badEncoding
 		}
 		c := unhex(raw[i+1])<<4 | unhex(raw[i+2])
+		// A server that decodes before it looks for these would see another path than one that does not.
 		switch c {
 		case '/', '\\', ';', '?':
-			return "", BadEncoding
+			return "", badEncoding
 		case '#':
-			return "", BadCharacters
+			return "", badCharacters
 		}
 		out = append(out, c)
 		i += 2
 	}
 	if encodedTwice(out) {
-		return "", BadEncoding
+		return "", badEncoding
 	}
 	return string(out), ""
 }
 
-// encodedTwice finds what a second decoding would change: %2F, or %u002F as some servers have it.
+// encodedTwice reports whether a second decoding would change something: %2F, or %u002F, which
+// some servers know.
 func encodedTwice(decoded []byte) bool {
 	for i, c := range decoded {
 		if c != '%' || i+1 == len(decoded) {
@@ -146,13 +150,14 @@ func encodedTwice(decoded []byte) bool {
 	return false
 }
 
-// clean says that value is UTF-8 without control characters.
+// clean reports whether value is UTF-8 without control characters.
 func clean(value string) bool {
 	return utf8.ValidString(value) && strings.IndexFunc(value, unicode.IsControl) < 0
 }
 
 // withoutParameters cuts each segment at its first `;`, as servlet containers do.
 func withoutParameters(value string) string {
+	// Cut off before segments are judged: `/..;/admin` is `/../admin` to those who cut later.
 	out := make([]byte, 0, len(value))
 	inside := false
 	for i := range len(value) {
@@ -170,16 +175,16 @@ func withoutParameters(value string) string {
 }
 
 // judgeSegments refuses empty segments but for a last one, and those that climb.
-func judgeSegments(value string) PathProblem {
+func judgeSegments(value string) pathProblem {
 	count := 0
 	for rest := value[1:]; rest != ""; {
 		var segment string
 		segment, rest, _ = strings.Cut(rest, "/")
 		if segment == "" || segment == "." || segment == ".." {
-			return BadSegments
+			return badSegments
 		}
 		if count++; count > maxPathSegments {
-			return BadLength
+			return badLength
 		}
 	}
 	return ""

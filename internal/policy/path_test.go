@@ -33,88 +33,88 @@ func TestAPathHasOneSpelling(t *testing.T) {
 		"/a:b@c":                 "/a:b@c",
 		"/.well-known/jwks.json": "/.well-known/jwks.json",
 	} {
-		var p Path
-		if problem := p.Read(target); problem != "" || p.Value != want || p.Parameters {
-			t.Errorf("%q: got %q, %q, parameters %v; want %q", target, p.Value, problem, p.Parameters, want)
+		var p requestPath
+		if problem := p.read(target); problem != "" || p.value != want || p.parameters {
+			t.Errorf("%q: got %q, %q, parameters %v; want %q", target, p.value, problem, p.parameters, want)
 		}
 	}
 }
 
 func TestAmbiguousPathsAreRefused(t *testing.T) {
-	for target, want := range map[string]PathProblem{
-		"":                                      BadForm,
-		"*":                                     BadForm,
-		"?x":                                    BadForm,
-		"admin":                                 BadForm,
-		"pkg.Service/Method":                    BadForm,
-		"http://host/admin":                     BadForm,
-		"host:443":                              BadForm,
-		"\\admin":                               BadForm,
-		"%2Fadmin":                              BadForm,
-		"//":                                    BadSegments,
-		"//public/admin":                        BadSegments,
-		"///x":                                  BadSegments,
-		"/a//b":                                 BadSegments,
-		"/a//":                                  BadSegments,
-		"/.":                                    BadSegments,
-		"/..":                                   BadSegments,
-		"/a/.":                                  BadSegments,
-		"/a/./b":                                BadSegments,
-		"/a/..":                                 BadSegments,
-		"/a/../b":                               BadSegments,
-		"/public/../admin":                      BadSegments,
-		"/%2e%2e/admin":                         BadSegments,
-		"/a/%2E./b":                             BadSegments,
-		"/a/.%2e":                               BadSegments,
-		"/..;/admin":                            BadSegments,
-		"/a/..;x=1/b":                           BadSegments,
-		"/.;a=b/c":                              BadSegments,
-		"/;x=1/b":                               BadSegments,
-		"/a/;/b":                                BadSegments,
-		"/%2e%2e;x/b":                           BadSegments,
-		"/a%2Fb":                                BadEncoding,
-		"/a%2fb":                                BadEncoding,
-		"/a%5Cb":                                BadEncoding,
-		"/a%5cb":                                BadEncoding,
-		"/a\\b":                                 BadEncoding,
-		"/..%2fadmin":                           BadEncoding,
-		"/%252e%252e/admin":                     BadEncoding,
-		"/a%252Fb":                              BadEncoding,
-		"/a%255Cb":                              BadEncoding,
-		"/a%25252Fb":                            BadEncoding,
-		"/a%25%32%46b":                          BadEncoding,
-		"/a%25u002fb":                           BadEncoding,
-		"/a%u002fb":                             BadEncoding,
-		"/a%3Bb":                                BadEncoding,
-		"/a%3Fb":                                BadEncoding,
-		"/a%":                                   BadEncoding,
-		"/a%2":                                  BadEncoding,
-		"/a%zz":                                 BadEncoding,
-		"/a%2?b":                                BadEncoding,
-		"/public#/admin":                        BadCharacters,
-		"/admin#/public":                        BadCharacters,
-		"/admin?x#/public":                      BadCharacters,
-		"/public%23/admin":                      BadCharacters,
-		"/a b":                                  BadCharacters,
-		"/a\tb":                                 BadCharacters,
-		"/a\nb":                                 BadCharacters,
-		"/a\x00b":                               BadCharacters,
-		"/a\x7fb":                               BadCharacters,
-		"/a%00b":                                BadCharacters,
-		"/a%0d%0ab":                             BadCharacters,
-		"/a%7f":                                 BadCharacters,
-		"/a%C2%85":                              BadCharacters,
-		"/a\xff":                                BadCharacters,
-		"/a%ff":                                 BadCharacters,
-		"/a%c0%af":                              BadCharacters,
-		"/a%e2%28%a1":                           BadCharacters,
-		"/a%C3":                                 BadCharacters,
-		"/" + strings.Repeat("a", maxPath):      BadLength,
-		strings.Repeat("/a", maxPathSegments+1): BadLength,
+	for target, want := range map[string]pathProblem{
+		"":                                      badForm,
+		"*":                                     badForm,
+		"?x":                                    badForm,
+		"admin":                                 badForm,
+		"pkg.Service/Method":                    badForm,
+		"http://host/admin":                     badForm,
+		"host:443":                              badForm,
+		"\\admin":                               badForm,
+		"%2Fadmin":                              badForm,
+		"//":                                    badSegments,
+		"//public/admin":                        badSegments,
+		"///x":                                  badSegments,
+		"/a//b":                                 badSegments,
+		"/a//":                                  badSegments,
+		"/.":                                    badSegments,
+		"/..":                                   badSegments,
+		"/a/.":                                  badSegments,
+		"/a/./b":                                badSegments,
+		"/a/..":                                 badSegments,
+		"/a/../b":                               badSegments,
+		"/public/../admin":                      badSegments,
+		"/%2e%2e/admin":                         badSegments,
+		"/a/%2E./b":                             badSegments,
+		"/a/.%2e":                               badSegments,
+		"/..;/admin":                            badSegments,
+		"/a/..;x=1/b":                           badSegments,
+		"/.;a=b/c":                              badSegments,
+		"/;x=1/b":                               badSegments,
+		"/a/;/b":                                badSegments,
+		"/%2e%2e;x/b":                           badSegments,
+		"/a%2Fb":                                badEncoding,
+		"/a%2fb":                                badEncoding,
+		"/a%5Cb":                                badEncoding,
+		"/a%5cb":                                badEncoding,
+		"/a\\b":                                 badEncoding,
+		"/..%2fadmin":                           badEncoding,
+		"/%252e%252e/admin":                     badEncoding,
+		"/a%252Fb":                              badEncoding,
+		"/a%255Cb":                              badEncoding,
+		"/a%25252Fb":                            badEncoding,
+		"/a%25%32%46b":                          badEncoding,
+		"/a%25u002fb":                           badEncoding,
+		"/a%u002fb":                             badEncoding,
+		"/a%3Bb":                                badEncoding,
+		"/a%3Fb":                                badEncoding,
+		"/a%":                                   badEncoding,
+		"/a%2":                                  badEncoding,
+		"/a%zz":                                 badEncoding,
+		"/a%2?b":                                badEncoding,
+		"/public#/admin":                        badCharacters,
+		"/admin#/public":                        badCharacters,
+		"/admin?x#/public":                      badCharacters,
+		"/public%23/admin":                      badCharacters,
+		"/a b":                                  badCharacters,
+		"/a\tb":                                 badCharacters,
+		"/a\nb":                                 badCharacters,
+		"/a\x00b":                               badCharacters,
+		"/a\x7fb":                               badCharacters,
+		"/a%00b":                                badCharacters,
+		"/a%0d%0ab":                             badCharacters,
+		"/a%7f":                                 badCharacters,
+		"/a%C2%85":                              badCharacters,
+		"/a\xff":                                badCharacters,
+		"/a%ff":                                 badCharacters,
+		"/a%c0%af":                              badCharacters,
+		"/a%e2%28%a1":                           badCharacters,
+		"/a%C3":                                 badCharacters,
+		"/" + strings.Repeat("a", maxPath):      badLength,
+		strings.Repeat("/a", maxPathSegments+1): badLength,
 	} {
-		var p Path
-		if problem := p.Read(target); problem != want || p != (Path{}) {
-			t.Errorf("%.60q: got %q, %q; want %q", target, p.Value, problem, want)
+		var p requestPath
+		if problem := p.read(target); problem != want || p != (requestPath{}) {
+			t.Errorf("%.60q: got %q, %q; want %q", target, p.value, problem, want)
 		}
 	}
 }
@@ -129,82 +129,83 @@ func TestPathParametersAreSetAside(t *testing.T) {
 		"/a;..":          "/a",
 		"/%61;x=%2e%2e":  "/a",
 	} {
-		var p Path
-		if problem := p.Read(target); problem != "" || p.Value != want || !p.Parameters {
-			t.Errorf("%q: got %q, %q, parameters %v; want %q", target, p.Value, problem, p.Parameters, want)
+		var p requestPath
+		if problem := p.read(target); problem != "" || p.value != want || !p.parameters {
+			t.Errorf("%q: got %q, %q, parameters %v; want %q", target, p.value, problem, p.parameters, want)
 		}
 	}
-	var p Path
-	if p.Read("/a?x;y"); p.Parameters {
+	var p requestPath
+	if p.read("/a?x;y"); p.parameters {
 		t.Error("a semicolon in the query was taken for a path parameter")
 	}
 }
 
 func TestOrdinaryPathsCostNothing(t *testing.T) {
-	var p Path
-	if n := testing.AllocsPerRun(100, func() { p.Read("/api/v1/things/42?expand=all") }); n != 0 {
+	var p requestPath
+	if n := testing.AllocsPerRun(100, func() { p.read("/api/v1/things/42?expand=all") }); n != 0 {
 		t.Errorf("reading an ordinary path allocates %v times", n)
 	}
 }
 
-// FuzzPath: what is accepted has one meaning, for us and for whoever decodes it once with a decoder
-// of its own, and spelling that meaning out again gives the same path.
+// FuzzPath: what is accepted has one meaning, for us and for whoever decodes it once with a
+// decoder of its own, and spelling that meaning out again gives the same path.
 func FuzzPath(f *testing.F) {
 	for _, seed := range []string{
-		"/", "/a/b?c=d", "/a/../b", "/%2e%2e/a", "/a%2Fb", "/a%252Fb", "/..;/a", "/a;x=1/b", "//a", "/a#b", "/caf%C3%A9", "/100%25",
+		"/", "/a/b?c=d", "/a/../b", "/%2e%2e/a", "/a%2Fb", "/a%252Fb", "/..;/a", "/a;x=1/b", "//a",
+		"/a#b", "/caf%C3%A9", "/100%25",
 		"/a\\b", "http://h/p", "/a%00", "/%", "/a%u002f", "/x%3B", "/a/.%2e/b", "/\xff", "/a?#",
 	} {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, target string) {
-		var p Path
-		problem := p.Read(target)
+		var p requestPath
+		problem := p.read(target)
 		if problem != "" {
-			if p != (Path{}) {
-				t.Fatalf("%q: refused (%s), and yet read as %q", target, problem, p.Value)
+			if p != (requestPath{}) {
+				t.Fatalf("%q: refused (%s), and yet read as %q", target, problem, p.value)
 			}
 			return
 		}
 		checkCanonical(t, target, p)
 		checkStandardLibrary(t, target, p)
-		var again Path
+		var again requestPath
 		// three bytes for one, which may be more than a path may have
-		spelt := (&url.URL{Path: p.Value}).EscapedPath()
-		if problem := again.Read(spelt); p.plain() && len(spelt) <= maxPath &&
-			(problem != "" || again.Value != p.Value) {
-			t.Fatalf("%q: read as %q, which spelt out again is %q (%s)", target, p.Value,
-				again.Value, problem)
+		spelt := (&url.URL{Path: p.value}).EscapedPath()
+		if problem := again.read(spelt); p.plain() && len(spelt) <= maxPath &&
+			(problem != "" || again.value != p.value) {
+			t.Fatalf("%q: read as %q, which spelt out again is %q (%s)", target, p.value,
+				again.value, problem)
 		}
 	})
 }
 
-// plain says that net/url spells the path as we read it: it writes ; and a literal % in forms that
+// plain reports whether net/url spells the path as we read it: it writes ; and a literal % in forms that
 // we refuse as ambiguous.
-func (p Path) plain() bool { return !strings.ContainsAny(p.Value, "%;") }
+func (p requestPath) plain() bool { return !strings.ContainsAny(p.value, "%;") }
 
-func checkCanonical(t *testing.T, target string, p Path) {
+func checkCanonical(t *testing.T, target string, p requestPath) {
 	t.Helper()
-	if !strings.HasPrefix(p.Value, "/") || !utf8.ValidString(p.Value) ||
-		strings.ContainsAny(p.Value, "\\;?#\x00\r\n\t\x7f") {
-		t.Fatalf("%q: read as %q, which is not canonical", target, p.Value)
+	if !strings.HasPrefix(p.value, "/") || !utf8.ValidString(p.value) ||
+		strings.ContainsAny(p.value, "\\;?#\x00\r\n\t\x7f") {
+		t.Fatalf("%q: read as %q, which is not canonical", target, p.value)
 	}
-	segments := strings.Split(p.Value[1:], "/")
+	segments := strings.Split(p.value[1:], "/")
 	for i, s := range segments {
 		if s == "." || s == ".." || (s == "" && i < len(segments)-1) {
-			t.Fatalf("%q: read as %q, with the segment %q", target, p.Value, s)
+			t.Fatalf("%q: read as %q, with the segment %q", target, p.value, s)
 		}
 	}
 }
 
 // checkStandardLibrary compares with net/url, which decodes once and has no idea of parameters.
-func checkStandardLibrary(t *testing.T, target string, p Path) {
+func checkStandardLibrary(t *testing.T, target string, p requestPath) {
 	t.Helper()
-	if p.Parameters {
+	if p.parameters {
 		return
 	}
 	raw, _, _ := strings.Cut(target, "?")
 	decoded, err := url.PathUnescape(raw)
-	if err != nil || decoded != p.Value {
-		t.Fatalf("%q: read as %q, by net/url as %q (%v)", target, p.Value, decoded, err)
+	if err != nil || decoded != p.value {
+		t.Fatalf("%q: read as %q, by net/url as %q (%v)", target, p.value, decoded, err)
 	}
 }

@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 
@@ -18,26 +19,13 @@ const (
 	Public               // anybody; no token is looked at
 )
 
-// String gives the word that the setting `allow` has for it.
-func (a Access) String() string {
-	switch a {
-	case Authenticated:
-		return "authenticated"
-	case Optional:
-		return "optional"
-	case Public:
-		return "public"
-	}
-	return "nobody"
-}
-
-// Finding is what Find found: the rule, and why nobody may pass when that is so.
+// Finding is what Find returns: the rule, and why nobody may pass when that is so.
 type Finding struct {
 	Rule   *Rule        // never nil
 	Reason token.Reason // "" unless Rule.Access is Nobody
-	// for people: what is wrong with the path or host; from a fixed list, "" when nothing is
-	Detail string
-	// Stricter is the rule that the request would fall under in another case, when that is the reason.
+	Detail string       // for people: what is wrong with the path or host; from a fixed list, or ""
+	// Stricter is the rule that the request would fall under in another case, when that is the
+	// reason.
 	Stricter *Rule
 }
 
@@ -47,12 +35,12 @@ type Rule struct {
 	Roles      []string // one of these, when there are any
 	Scopes     []string // all of these
 	AllowStale bool
-	// OutlivesToken says that a request may go on after its token has expired.
+	// OutlivesToken is whether a request may go on after its token has expired.
 	OutlivesToken bool
 
-	Index   int    // the route's place in the policy; -1 is the rule behind the last one
-	Pattern string // its path as written, for people
+	Index int // the route's place in the policy; -1 is the rule behind the last one
 
+	pattern          string // its path as written, for people
 	permitParameters bool
 	caseSensitive    bool // its upstream tells paths apart by case
 }
@@ -64,11 +52,11 @@ var nobody = &Rule{Access: Nobody, Index: -1}
 // goroutines.
 type Policy struct {
 	tree       node
-	folded     node // the same patterns, with small letters for all
-	mixed      bool // the two differ
+	folded     node // the same patterns in small letters
+	mixed      bool // the two differ: some pattern has other letters
 	rules      []*Rule
 	candidates []*candidate // one a rule
-	judgeHosts bool         // some route names hosts, so that a malformed one may not slip past it
+	judgeHosts bool         // some route names hosts, so that a malformed host is refused
 }
 
 // Compile checks c as Validate does and makes it ready for matching.
@@ -78,9 +66,7 @@ func Compile(c Config) (*Policy, error) {
 	}
 	p := &Policy{}
 	for i, r := range c.Routes {
-		if r.PathCase == "" {
-			r.PathCase = c.PathCase
-		}
+		r.PathCase = cmp.Or(r.PathCase, c.PathCase)
 		if err := p.add(i, r); err != nil {
 			return nil, fmt.Errorf("policy: routes[%d]: %w", i, err)
 		}
@@ -89,6 +75,8 @@ func Compile(c Config) (*Policy, error) {
 }
 
 func (p *Policy) add(index int, r Route) error {
+	// config.Load has each part of a file validate itself. A Config that code has made has not been
+	// through that, so the parts are checked here again.
 	m, err := compileMatch(r.Match)
 	if err != nil {
 		return err
@@ -110,7 +98,7 @@ func (p *Policy) add(index int, r Route) error {
 		AllowStale:       r.AllowStale,
 		OutlivesToken:    r.OutlivesToken,
 		Index:            index,
-		Pattern:          r.Match.Path,
+		pattern:          r.Match.Path,
 		permitParameters: r.PathParameters,
 		caseSensitive:    r.PathCase == caseSensitive,
 	}
@@ -125,15 +113,16 @@ func (p *Policy) add(index int, r Route) error {
 	return nil
 }
 
-// Rules gives the rules of all routes in their order.
+// Rules returns the rules of all routes in their order.
 func (p *Policy) Rules() []*Rule { return p.rules }
 
-// Find gives the rule that a request falls under. path may carry a query, host a port.
+// Find returns the rule that a request falls under. path may carry a query, host a port.
 func (p *Policy) Find(method, host, path string) Finding {
-	var canonical Path
-	if problem := canonical.Read(path); problem != "" {
+	var canonical requestPath
+	if problem := canonical.read(path); problem != "" {
 		return Finding{Rule: nobody, Reason: token.ReasonBadPath, Detail: string(problem)}
 	}
+	// A policy without hosts does not look at them: a client may send what it likes there.
 	var name string
 	if p.judgeHosts {
 		var ok bool
@@ -144,12 +133,13 @@ func (p *Policy) Find(method, host, path string) Finding {
 			}
 		}
 	}
-	rule := p.tree.find(canonical.Value, method, name)
+	rule := p.tree.find(canonical.value, method, name)
 	switch {
 	case rule == nil:
 		return Finding{Rule: nobody, Reason: token.ReasonNoRoute}
-	case canonical.Parameters && !rule.permitParameters:
-		return Finding{Rule: nobody, Reason: token.ReasonBadPath, Detail: string(BadParameters)}
+	// Only now: whether parameters are permitted is for the route to say.
+	case canonical.parameters && !rule.permitParameters:
+		return Finding{Rule: nobody, Reason: token.ReasonBadPath, Detail: string(badParameters)}
 	case rule.Access == Nobody:
 		return Finding{Rule: rule, Reason: token.ReasonDenied}
 	}
@@ -159,7 +149,7 @@ func (p *Policy) Find(method, host, path string) Finding {
 	return Finding{Rule: rule}
 }
 
-// Permits gives "" when a valid token with these roles and scopes may pass the rule, else the
+// Permits returns "" when a valid token with these roles and scopes may pass the rule, else the
 // reason why not.
 func (r *Rule) Permits(roles, scopes []string) token.Reason {
 	if len(r.Roles) > 0 &&

@@ -27,9 +27,15 @@ func TestPatternsMatchWholeSegments(t *testing.T) {
 		not     string
 	}{
 		{"/", "/ /?x", "/a /a/b"},
-		{"/admin", "/admin /admin/ /%61dmin /admin?x=/public", "/administrator /admin/x /Admin / /adm /admin2 /x/admin"},
+		{
+			"/admin", "/admin /admin/ /%61dmin /admin?x=/public",
+			"/administrator /admin/x /Admin / /adm /admin2 /x/admin",
+		},
 		{"/admin/", "/admin /admin/", "/admin/x"},
-		{"/admin/**", "/admin /admin/ /admin/x /admin/x/y/", "/administrator /administrator/x / /x/admin"},
+		{
+			"/admin/**", "/admin /admin/ /admin/x /admin/x/y/",
+			"/administrator /administrator/x / /x/admin",
+		},
 		{"/**", "/ /a /a/b/c", ""},
 		{"/*", "/a /a/ /*", "/ /a/b"},
 		{"/a/*/c", "/a/b/c /a/b/c/ /a/**/c", "/a/c /a/b/b/c /a/b /a/b/d"},
@@ -132,7 +138,9 @@ func reachable(routes []Route) []Route {
 func compareWithAll(t *testing.T, routes []Route) {
 	t.Helper()
 	p := compile(t, routes...)
-	for _, path := range []string{"/", "/a", "/b", "/a/a", "/a/b", "/b/a", "/x", "/a/x", "/x/x", "/b/x/a", "/a/x/b/c", "/x/x/x"} {
+	for _, path := range []string{
+		"/", "/a", "/b", "/a/a", "/a/b", "/b/a", "/x", "/a/x", "/x/x", "/b/x/a", "/a/x/b/c", "/x/x/x",
+	} {
 		for _, method := range []string{"GET", "PUT", "POST"} {
 			want := -1
 			for i := len(routes) - 1; i >= 0; i-- {
@@ -211,7 +219,7 @@ func TestPathParametersNeedTheRoutesPermission(t *testing.T) {
 		"/admin;x/y": Nobody, "/admin/y;": Nobody, "/admin/y": Authenticated, "/matrix/..;/a": Nobody,
 	} {
 		if f := p.Find("GET", "h", path); f.Rule.Access != want {
-			t.Errorf("%s: got %s (%s)", path, f.Rule.Access, f.Detail)
+			t.Errorf("%s: got %v (%s)", path, f.Rule.Access, f.Detail)
 		}
 	}
 }
@@ -233,7 +241,7 @@ func TestAccessAndRequirements(t *testing.T) {
 	for i, access := range want {
 		if f := p.Find("GET", "h", fmt.Sprintf("/%d", i+1)); f.Rule.Access != access ||
 			f.Rule.AllowStale != (i == 1) {
-			t.Errorf("route %d: got %s, stale %v", i, f.Rule.Access, f.Rule.AllowStale)
+			t.Errorf("route %d: got %v, stale %v", i, f.Rule.Access, f.Rule.AllowStale)
 		}
 	}
 	rule := p.Rules()[5]
@@ -259,7 +267,7 @@ func TestAccessAndRequirements(t *testing.T) {
 func TestTheZeroPolicyLetsNobodyPass(t *testing.T) {
 	var p Policy
 	if f := p.Find("GET", "h", "/"); f.Rule.Access != Nobody || f.Reason != token.ReasonNoRoute {
-		t.Errorf("got %s, %s", f.Rule.Access, f.Reason)
+		t.Errorf("got %v, %s", f.Rule.Access, f.Reason)
 	}
 	if Access(0) != Nobody || (&Rule{}).Access != Nobody {
 		t.Error("the zero Access is not Nobody")
@@ -286,12 +294,8 @@ func TestMatchingAllocatesNothing(t *testing.T) {
 func BenchmarkFind(b *testing.B) {
 	var routes []Route
 	for i := range 1000 {
-		routes = append(
-			routes,
-			Route{
-				Match: Match{Path: fmt.Sprintf("/api/v%d/*/things/**", i), Methods: []string{"GET", "PUT"}},
-			},
-		)
+		routes = append(routes, Route{Match: Match{Path: fmt.Sprintf("/api/v%d/*/things/**", i),
+			Methods: []string{"GET", "PUT"}}})
 	}
 	p := compile(b, routes...)
 	b.ReportAllocs()

@@ -44,7 +44,7 @@ func (n *node) insert(segments []string, c *candidate) {
 	}
 }
 
-// find gives the earliest route that fits, or nil. path is canonical.
+// find returns the earliest route that fits, or nil. path is canonical.
 func (n *node) find(path, method, host string) *Rule {
 	s := search{method: method, host: host}
 	s.walk(n, strings.TrimSuffix(path[1:], "/"))
@@ -75,6 +75,7 @@ func (s *search) walk(n *node, path string) {
 
 func (s *search) consider(candidates []*candidate) {
 	for _, c := range candidates {
+		// The rest of the list comes later still.
 		if s.best != nil && s.best.Index < c.rule.Index {
 			return
 		}

@@ -57,7 +57,7 @@ func (c *Client) Universal() redis.UniversalClient { return c.universal }
 // Config is what the client was opened with.
 func (c *Client) Config() Config { return c.cfg }
 
-// Dedicated gives one connection, newly dialled by its first command, to the primary that holds
+// Dedicated returns one connection, newly dialled by its first command, to the primary that holds
 // key. Every command on it goes over that connection; once it has had any error it stays broken:
 // close it and take a new one. Its commands wait as long as their contexts let them: give each a
 // deadline.
@@ -135,6 +135,8 @@ func (c *Client) EachPrimary(ctx context.Context,
 
 var errUnknownClient = errors.New("redisconn: a client of unknown kind")
 
+// primary returns the one server that everything about key goes to: a cluster's client would send a
+// command without a key, such as WAIT, elsewhere.
 func (c *Client) primary(ctx context.Context, key string) (*redis.Client, error) {
 	switch u := c.universal.(type) {
 	case *redis.Client:

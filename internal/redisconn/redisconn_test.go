@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/sallyport/sallyport/internal/config"
+	"github.com/sallyport/sallyport/internal/eventually"
 	"github.com/sallyport/sallyport/internal/meshtest"
 	"github.com/sallyport/sallyport/internal/redisconn"
 )
@@ -39,7 +40,7 @@ func server(t *testing.T, port int, args ...string) (pid int) {
 		_ = cmd.Wait()
 		_ = log.Close()
 	})
-	eventually(t, fmt.Sprintf("port %d listens", port), func() bool {
+	eventually.True(t, fmt.Sprintf("port %d listens", port), func() bool {
 		c, err := net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", port))
 		if err != nil {
 			return false
@@ -92,15 +93,6 @@ func ping(t *testing.T, c *redisconn.Client) error {
 	return conn.Set(ctx, "{sallyport}:rev:test", "x", 0).Err()
 }
 
-func eventually(t *testing.T, what string, ok func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(30 * time.Second); !ok(); time.Sleep(10 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("waited in vain until %s", what)
-		}
-	}
-}
-
 func TestSingleWithUser(t *testing.T) {
 	t.Parallel()
 	port := freePort(t)
@@ -128,7 +120,7 @@ func TestUnixSocket(t *testing.T) {
 	cfg := redisconn.DefaultConfig()
 	cfg.Address = path
 	c := open(t, cfg)
-	eventually(t, "the socket answers", func() bool { return ping(t, c) == nil })
+	eventually.True(t, "the socket answers", func() bool { return ping(t, c) == nil })
 	if open, err := redisconn.AnswersStrangers(t.Context(), cfg); !open || err != nil {
 		t.Errorf("answers strangers: %v, %v; want yes", open, err)
 	}
@@ -193,11 +185,11 @@ func TestSentinelFollowsThePrimary(t *testing.T) {
 		address(port),
 	}, "main"
 	c := open(t, cfg)
-	eventually(t, "the primary takes writes", func() bool { return ping(t, c) == nil })
+	eventually.True(t, "the primary takes writes", func() bool { return ping(t, c) == nil })
 	watcher := redisconn.DefaultConfig()
 	watcher.Address = address(port)
 	sentinel := open(t, watcher)
-	eventually(t, "the sentinel knows the replica", func() bool {
+	eventually.True(t, "the sentinel knows the replica", func() bool {
 		v, err := sentinel.Universal().Do(t.Context(), "SENTINEL", "REPLICAS", "main").Slice()
 		return err == nil && len(v) == 1
 	})
@@ -208,7 +200,7 @@ func TestSentinelFollowsThePrimary(t *testing.T) {
 	if err := process.Kill(); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "the new primary takes writes", func() bool { return ping(t, c) == nil })
+	eventually.True(t, "the new primary takes writes", func() bool { return ping(t, c) == nil })
 }
 
 func TestClusterFindsThePrimaryOfAKey(t *testing.T) {
@@ -227,7 +219,7 @@ func TestClusterFindsThePrimaryOfAKey(t *testing.T) {
 	cfg := redisconn.DefaultConfig()
 	cfg.Mode, cfg.Address, cfg.Addresses = redisconn.ModeCluster, "", addresses[:1]
 	c := open(t, cfg)
-	eventually(t, "the cluster takes writes", func() bool { return ping(t, c) == nil })
+	eventually.True(t, "the cluster takes writes", func() bool { return ping(t, c) == nil })
 }
 
 func TestValidate(t *testing.T) {

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/sallyport/sallyport/internal/config"
+	"github.com/sallyport/sallyport/internal/eventually"
 	"github.com/sallyport/sallyport/internal/redisconn"
 	"github.com/sallyport/sallyport/internal/redisconn/redistest"
 )
@@ -71,11 +72,11 @@ func TestReplacedAuthorityAndCertificatesServeTheNextConnection(t *testing.T) {
 	s := redistest.NewServer(t)
 	s.StartTLS(f.cert, f.key, f.serverCA)
 	c := open(t, f.config(s))
-	eventually(t, "the old pair serves", func() bool { return ping(t, c) == nil })
+	eventually.True(t, "the old pair serves", func() bool { return ping(t, c) == nil })
 	s.Stop()
 	f.renew(t, redistest.NewAuthority(t))
 	s.StartTLS(f.cert, f.key, f.serverCA)
-	eventually(t, "the new pair serves", func() bool { return ping(t, c) == nil })
+	eventually.True(t, "the new pair serves", func() bool { return ping(t, c) == nil })
 
 	// Broken files keep what was read before in force.
 	for _, broken := range []string{"", "-----BEGIN CERTIFICATE-----\nMII", "garbage"} {
@@ -165,7 +166,7 @@ func TestAReplacedSentinelPasswordServesTheNextConnection(t *testing.T) {
 	}, "main"
 	cfg.Password, cfg.SentinelPassword = config.NewSecret("primary-password"), fromFile(t, file)
 	c := open(t, cfg)
-	eventually(t, "the primary takes writes", func() bool { return ping(t, c) == nil })
+	eventually.True(t, "the primary takes writes", func() bool { return ping(t, c) == nil })
 	sentinel.Stop()
 	sentinel.StartSentinel(monitor("second-password"))
 	redistest.Write(t, file, []byte("second-password\n"))
@@ -175,6 +176,6 @@ func TestAReplacedSentinelPasswordServesTheNextConnection(t *testing.T) {
 		!strings.Contains(err.Error(), "EOF") {
 		t.Logf("cutting the connections: %v", err) // it cuts its own
 	}
-	eventually(t, "the primary is found with the sentinel's new password",
+	eventually.True(t, "the primary is found with the sentinel's new password",
 		func() bool { return ping(t, c) == nil })
 }

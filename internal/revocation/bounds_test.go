@@ -142,7 +142,9 @@ func TestNothingIsTrimmedAheadOfTheIssuersOwnTime(t *testing.T) {
 // TestAJumpOfRedisClockSettlesAnew: marks of mending are times. Until issuers have renewed theirs,
 // a heartbeat says nothing.
 func TestAJumpOfRedisClockSettlesAnew(t *testing.T) {
-	for _, by := range []time.Duration{5 * time.Second, -5 * time.Second, 700 * time.Millisecond, -20 * time.Second} {
+	for _, by := range []time.Duration{
+		5 * time.Second, -5 * time.Second, 700 * time.Millisecond, -20 * time.Second,
+	} {
 		b := newBench(t).settled()
 		b.moveRedis(by)
 		counted := b.beat().Counted
@@ -182,11 +184,11 @@ func TestTheBelievedTimeIsRedisOwnCarriedOn(t *testing.T) {
 	d := newDesk(t)
 	before := d.log.now
 	d.moveRedis(50 * time.Hour)
-	if s := d.w.Beat(d.instant()).Sight; s.Redis < before || s.Redis > before+2000 {
+	if s := d.w.Beat(d.instant()).Times; s.Redis < before || s.Redis > before+2000 {
 		t.Errorf("believes %d ms from the right time", s.Redis-before)
 	}
 	d.pass(2 * life)
-	if s := d.w.Sight(d.instant()); s.Redis != 0 {
+	if s := d.w.ScriptTimes(d.instant()); s.Redis != 0 {
 		t.Error("believes a time from longer ago than an entry lives")
 	}
 }

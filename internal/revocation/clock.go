@@ -5,11 +5,25 @@ import (
 	"time"
 )
 
+// Instant is a moment on both of a machine's clocks: the monotonic one stops while the machine is
+// suspended, the wall clock may be set. Read both once per request.
+type Instant struct {
+	Mono time.Duration // since any fixed moment of this process
+	Wall time.Time
+}
+
+// Since is the larger of the times that have passed on the two clocks since u.
+func (t Instant) Since(u Instant) time.Duration {
+	// A suspended machine's monotonic clock says too little, and so does a wall clock set back.
+	return max(t.Mono-u.Mono, time.Duration(t.Wall.UnixNano()-u.Wall.UnixNano()))
+}
+
 // Clock is the time by which tokens expire at a process: its wall clock, except that between two
-// counting heartbeats it never goes back. It may be read by any number of goroutines.
+// counting heartbeats it never goes back, so that no expired token is valid again. It may be read
+// by any number of goroutines.
 type Clock struct{ floor atomic.Int64 }
 
-// Now is the time, given the wall clock's.
+// Now returns the time, given the wall clock's.
 func (c *Clock) Now(wall time.Time) time.Time {
 	n := wall.UnixNano()
 	for {
@@ -23,7 +37,8 @@ func (c *Clock) Now(wall time.Time) time.Time {
 	}
 }
 
-// setBack follows the wall clock back, if it has gone back.
+// setBack follows the wall clock back, if it has gone back, and reports whether it had. Only a
+// heartbeat that counts may do so: it has found the clock in step with Redis'.
 func (c *Clock) setBack(wall time.Time) bool {
 	n := wall.UnixNano()
 	floor := c.floor.Load()
@@ -35,11 +50,12 @@ func (c *Clock) setBack(wall time.Time) bool {
 // redisTime is Redis' time as the last good heartbeat gave it.
 type redisTime struct {
 	known          bool
-	at             int64 // unix ms, read between the two
+	at             int64 // unix ms: Redis read it between the two moments
 	sent, answered Instant
 }
 
-// latest is the latest that Redis' time can be now, as far as both clocks run alike.
+// latest is the latest that Redis' time can be now, as far as both clocks run alike: as if Redis
+// had read it when the heartbeat was sent, and a millisecond for what Redis rounded off.
 func (t redisTime) latest(now Instant) int64 {
 	return t.at + (now.Mono - t.sent.Mono).Milliseconds() + 1
 }
@@ -49,8 +65,8 @@ func (t redisTime) earliest(now Instant) int64 {
 	return t.at + (now.Mono - t.answered.Mono).Milliseconds()
 }
 
-// jumped says that Redis' time, read between two moments, is certainly further than by from where
-// it should be.
+// jumped reports whether Redis' time, read between two moments, is certainly further than by from
+// where it should be.
 func (t redisTime) jumped(at int64, sent, answered Instant, by time.Duration) bool {
 	return t.known &&
 		(at < t.earliest(sent)-by.Milliseconds() || at > t.latest(answered)+by.Milliseconds())

@@ -1,10 +1,8 @@
 package revocation
 
-import (
-	"time"
-)
+import "time"
 
-// CopyConfig are the times and numbers a Copy judges by.
+// CopyConfig is the times and numbers that a Copy judges by.
 type CopyConfig struct {
 	MaxStaleness time.Duration
 	Settle       time.Duration
@@ -13,25 +11,29 @@ type CopyConfig struct {
 	Page         int // entries in one read
 }
 
-// Copy is a process's copy of the log: where it stands, whether the copy is complete, and when
-// that was last confirmed. It is a state machine without a clock or a connection: the driver sends
-// what Beat and Next say and tells the outcome. Its Set may be read by others at any time; all else
-// is for one goroutine at a time.
+// Copy is what a process has of the log: how far it has read, whether the copy is complete, and
+// when that was last confirmed. It is a state machine without a clock or a connection: the driver
+// reads what Next says and sends what Beat returns, and tells the outcome by Entries and Answered.
+// Its Set may be read by others at any time; all else is for one goroutine at a time.
+//
+// copy.go has what a Copy knows, reading.go how it follows the log, heartbeat.go what confirms it.
 type Copy struct {
 	cfg   CopyConfig
 	set   Set
 	clock *Clock
 
-	pos        Position // what has been applied
-	complete   bool     // pos ends a complete copy of the log of its epoch
-	generation uint64   // moves whenever reading starts from another place: older answers mean nothing
+	pos      Position // what has been applied
+	complete bool     // pos ends a complete copy of the log of its epoch
+	// reading numbers the readings of the log: it moves whenever reading starts from another place.
+	// An answer that belongs to an earlier reading means nothing.
+	reading    uint64
 	load       load
-	blind      blind
+	unreadable unreadable
 
-	beats  uint64
-	settle settle
-	wait   []candidate // heartbeats that count once the head they returned is applied
-	passed []place     // applied since the newest heartbeat was sent
+	beats   uint64
+	settle  settle
+	waiting []waitingBeat // heartbeats that count once the head they returned is applied
+	passed  []place       // applied since the newest heartbeat was sent
 
 	counted bool
 	last    Instant // when the newest counting heartbeat was sent
@@ -41,10 +43,10 @@ type Copy struct {
 	redis     redisTime
 	bounds    bounds
 	behind    behind
-	resyncs   map[Cause]uint64
 }
 
-// load is a whole reading of the log under way, from first to the head it was begun for.
+// load is a reading of the whole log that is under way, from first to what was the head as it
+// began.
 type load struct {
 	active bool
 	first  uint64
@@ -53,17 +55,18 @@ type load struct {
 	target Position
 }
 
-// blind is the place of an entry this version cannot read: no copy of this log is complete while it
-// holds it.
-type blind struct {
+// unreadable is the place of an entry that this version cannot read: no copy is complete while the
+// log holds it.
+type unreadable struct {
 	on    bool
 	epoch Epoch
 	seq   uint64
 }
 
-type candidate struct {
+// waitingBeat is a heartbeat whose answer was good, and whose head was ahead of what is applied.
+type waitingBeat struct {
 	sent Instant
-	at   place
+	head place
 }
 
 type place struct {
@@ -71,16 +74,18 @@ type place struct {
 	chain Chain
 }
 
-// behind tells since when the head has been ahead of what is applied.
+// behind is since when the head has been ahead of what is applied.
 type behind struct {
 	on    bool
-	since time.Duration
-	seq   uint64 // applied then
+	since time.Duration // monotonic
+	seq   uint64        // applied then
 }
 
+// maxWaiting and maxPassed bound what is remembered of heartbeats. What does not fit is a heartbeat
+// that does not count; the next one may.
 const (
-	maxCandidates = 8
-	maxPassed     = 4096
+	maxWaiting = 8
+	maxPassed  = 4096
 )
 
 // Set holds the live entries that tokens are checked against: package liveset has it.
@@ -89,37 +94,34 @@ type Set interface {
 	Add(e *Entry)
 }
 
-// NewCopy makes a replica that holds nothing and fills set.
+// NewCopy returns a copy that holds nothing and fills set.
 func NewCopy(cfg CopyConfig, set Set) *Copy {
-	return &Copy{cfg: cfg, set: set, clock: &Clock{}, resyncs: map[Cause]uint64{}}
+	return &Copy{cfg: cfg, set: set, clock: &Clock{}}
 }
 
-// Restore begins with a snapshot's position, whose Set this replica must have been made with. It
-// confirms nothing: what the first heartbeat shows decides whether reading goes on from there or
-// the log is loaded whole, and the one that counts allows something. Only a replica that has been
-// told of nothing yet can restore.
-func (r *Copy) Restore(p Position) {
-	if r.generation != 0 || r.complete || p.Seq == 0 {
+// Restore begins at the position of a snapshot, whose Set the Copy must have been made with. It
+// confirms nothing: the first heartbeat shows whether reading goes on from there or the log is
+// loaded whole, and nothing is allowed before one counts. A Copy that knows of a log already is
+// left as it is.
+func (c *Copy) Restore(p Position) {
+	if c.reading != 0 || c.complete || p.Seq == 0 {
 		return
 	}
-	r.pos, r.complete = p, true
-	r.generation++
+	c.pos, c.complete = p, true
+	c.reading++
 }
 
 // Clock is the time tokens expire by.
-func (r *Copy) Clock() *Clock { return r.clock }
+func (c *Copy) Clock() *Clock { return c.clock }
 
 // Position is what has been applied: of a log that may be gone, while Complete is false.
-func (r *Copy) Position() Position { return r.pos }
+func (c *Copy) Position() Position { return c.pos }
 
 // Complete reports whether Position ends a complete copy.
-func (r *Copy) Complete() bool { return r.complete }
+func (c *Copy) Complete() bool { return c.complete }
 
-// Head is the newest head seen.
-func (r *Copy) Head() (Head, bool) { return r.head, r.headKnown }
-
-// Resyncs counts the resyncs by cause.
-func (r *Copy) Resyncs(c Cause) uint64 { return r.resyncs[c] }
+// Head returns the newest head that a heartbeat has shown, and whether there was one.
+func (c *Copy) Head() (Head, bool) { return c.head, c.headKnown }
 
 // Outcome is what an event changed.
 type Outcome struct {
@@ -131,49 +133,51 @@ type Outcome struct {
 	Stalled   bool    // the log moves on and nothing arrives: the reading connection must be renewed
 }
 
-// lose gives up the position. What is held stays in force; freshness runs on from the last
-// heartbeat that counted.
-func (r *Copy) lose(c Cause) Outcome {
-	r.resyncs[c]++
-	r.complete, r.load, r.behind = false, load{}, behind{}
-	r.generation++
-	r.wait, r.passed = nil, nil
-	return Outcome{Resync: c}
+// giveUp gives up the position: the log is to be loaded again.
+func (c *Copy) giveUp(cause Cause) Outcome {
+	// What set holds stays in force: a log that has lost entries must not bring revoked tokens back
+	// (S3). So does the last confirmation, until it is stale: what was revoked up to then is held,
+	// whichever log it came from, and a load that takes a second must deny nobody (L2).
+	c.complete, c.load, c.behind = false, load{}, behind{}
+	// Reads under way and heartbeats that wait speak of the log given up.
+	c.reading++
+	c.waiting, c.passed = nil, nil
+	return Outcome{Resync: cause}
 }
 
-// begin starts to load the log that h describes.
-func (r *Copy) begin(h *Head) {
-	r.generation++
-	r.load = load{
+// startLoad starts to load the log that h describes.
+func (c *Copy) startLoad(h *Head) {
+	c.reading++
+	c.load = load{
 		active: true, first: h.First, next: h.First, chain: Seed(h.Epoch), target: h.Position(),
 	}
 }
 
-// View is the replica's freshness now.
-func (r *Copy) View() View {
+// View returns what decides on the copy's freshness, as it is now.
+func (c *Copy) View() View {
 	v := View{
-		Counted: r.counted, Last: r.last, Blind: r.blind.on, Complete: r.complete,
-		Skew: r.Skew(), MaxSkew: r.cfg.ClockSkew, MaxStaleness: r.cfg.MaxStaleness,
-		Head: r.headKnown, MaxTokenLifetime: r.head.MaxTokenLifetime, Era: r.head.Era, redis: r.redis,
+		Counted: c.counted, Last: c.last, Unreadable: c.unreadable.on, Complete: c.complete,
+		Skew: c.Skew(), MaxSkew: c.cfg.ClockSkew, MaxStaleness: c.cfg.MaxStaleness,
+		Head: c.headKnown, MaxTokenLifetime: c.head.MaxTokenLifetime, Era: c.head.Era, redis: c.redis,
 	}
 	return v
 }
 
 // Skew is how far this process' wall clock was from Redis' time at the last good heartbeat.
-func (r *Copy) Skew() time.Duration {
-	if !r.redis.known {
+func (c *Copy) Skew() time.Duration {
+	if !c.redis.known {
 		return 0
 	}
-	return r.redis.skew()
+	return c.redis.skew()
 }
 
-// Expired is the time (unix ms) up to which entries may be forgotten: neither Redis' clock nor the
-// one tokens expire by is behind it, nor what the two have agreed on. False while Redis' time is
-// not known.
-func (r *Copy) Expired(now Instant) (int64, bool) {
-	if !r.redis.known {
+// Expired returns the time (unix ms) up to which entries may be forgotten; false while Redis' time
+// is not known. It is the earliest of all that this process knows of the time: an entry forgotten
+// by one clock that is ahead would let a token pass that another clock takes for valid.
+func (c *Copy) Expired(now Instant) (int64, bool) {
+	if !c.redis.known {
 		return 0, false
 	}
-	wall := min(r.clock.Now(now.Wall).UnixMilli(), now.Wall.UnixMilli())
-	return min(r.redis.earliest(now), wall, r.bounds.earliest(now.Mono)), true
+	wall := min(c.clock.Now(now.Wall).UnixMilli(), now.Wall.UnixMilli())
+	return min(c.redis.earliest(now), wall, c.bounds.earliest(now.Mono)), true
 }

@@ -9,16 +9,17 @@ import (
 	"github.com/sallyport/sallyport/internal/revocation/liveset"
 )
 
-// bench is one replica on one log.
+// bench is one copy of one log.
 type bench struct {
 	t *testing.T
 	clocks
-	log *fakeLog
-	r   *revocation.Copy
-	set *liveset.Set
+	log     *fakeLog
+	c       *revocation.Copy
+	set     *liveset.Set
+	resyncs map[revocation.Cause]int
 }
 
-// newBench is a log with some entries and a replica that has not seen it.
+// newBench is a log with some entries and a copy that has not met it.
 func newBench(t *testing.T, change ...func(*revocation.CopyConfig)) *bench {
 	log := &fakeLog{now: at * 1000}
 	cfg := times()
@@ -27,12 +28,13 @@ func newBench(t *testing.T, change ...func(*revocation.CopyConfig)) *bench {
 	}
 	set := newSet()
 	b := &bench{
-		t: t, clocks: clocks{log: log}, log: log, r: revocation.NewCopy(cfg, set), set: set,
+		t: t, clocks: clocks{log: log}, log: log, c: revocation.NewCopy(cfg, set), set: set,
+		resyncs: map[revocation.Cause]int{},
 	}
 	for n := range 7 {
 		b.add(fmt.Sprintf("s%d", n))
 	}
-	b.r.Connected()
+	b.c.Connected()
 	return b
 }
 
@@ -43,14 +45,21 @@ func (b *bench) add(sid string) {
 }
 
 func (b *bench) beat() revocation.Outcome {
-	hb := b.r.Beat(b.instant())
-	return b.r.Answered(hb, b.log.gateBeat(hb), b.instant())
+	hb := b.c.Beat(b.instant())
+	return b.noted(b.c.Answered(hb, b.log.gateBeat(hb), b.instant()))
+}
+
+func (b *bench) noted(out revocation.Outcome) revocation.Outcome {
+	if out.Resync != "" {
+		b.resyncs[out.Resync]++
+	}
+	return out
 }
 
 // read reads until there is nothing new.
 func (b *bench) read() (last revocation.Outcome) {
 	for {
-		rd := b.r.Next()
+		rd := b.c.Next()
 		if rd.Mode == revocation.ReadNothing {
 			return last
 		}
@@ -58,12 +67,12 @@ func (b *bench) read() (last revocation.Outcome) {
 		if len(entries) == 0 && rd.Mode == revocation.ReadTail {
 			return last
 		}
-		last = b.r.Entries(rd, entries, b.instant())
+		last = b.noted(b.c.Entries(rd, entries, b.instant()))
 	}
 }
 
 func (b *bench) fresh() bool {
-	v := b.r.View()
+	v := b.c.View()
 	return v.Freshness(b.instant()).Fresh
 }
 
@@ -71,7 +80,7 @@ func (b *bench) denies(sid string) bool {
 	return b.set.Check(&revocation.Facts{Issuer: iss, SessionID: sid}).Revoked
 }
 
-// settled brings the replica to a counting heartbeat.
+// settled brings the copy to a counting heartbeat.
 func (b *bench) settled() *bench {
 	b.t.Helper()
 	for range 8 {
@@ -93,16 +102,16 @@ func TestNotReadyBeforeTheLastPage(t *testing.T) {
 		t.Fatalf("first heartbeat: %+v", out)
 	}
 	for page := range 3 {
-		if b.pass(200 * time.Millisecond); b.r.Complete() {
+		if b.pass(200 * time.Millisecond); b.c.Complete() {
 			t.Fatalf("complete before page %d", page)
 		}
 		if b.beat().Counted || b.fresh() {
 			t.Fatalf("a heartbeat counts before page %d", page)
 		}
-		rd := b.r.Next()
-		b.r.Entries(rd, b.log.read(rd), b.instant())
+		rd := b.c.Next()
+		b.c.Entries(rd, b.log.read(rd), b.instant())
 	}
-	if !b.r.Complete() || !b.denies("s0") || !b.denies("s6") || b.fresh() {
+	if !b.c.Complete() || !b.denies("s0") || !b.denies("s6") || b.fresh() {
 		t.Fatal("after the last page: not complete, or fresh already")
 	}
 	b.pass(399 * time.Millisecond)
@@ -120,35 +129,54 @@ func TestNotReadyBeforeTheLastPage(t *testing.T) {
 func TestDoesNotCount(t *testing.T) {
 	reply := func(change func(*revocation.HeartbeatReply)) func(*bench) revocation.Outcome {
 		return func(b *bench) revocation.Outcome {
-			hb := b.r.Beat(b.instant())
+			hb := b.c.Beat(b.instant())
 			r := b.log.gateBeat(hb)
 			change(&r)
-			return b.r.Answered(hb, r, b.instant())
+			return b.c.Answered(hb, r, b.instant())
 		}
 	}
 	for name, beat := range map[string]func(*bench) revocation.Outcome{
-		"no head":                 reply(func(r *revocation.HeartbeatReply) { r.HeadFound = false }),
-		"too few replicas":        reply(func(r *revocation.HeartbeatReply) { r.Replicas = -1 }),
-		"mending":                 reply(func(r *revocation.HeartbeatReply) { r.Head.Mending = r.Time + 1 }),
-		"another epoch":           reply(func(r *revocation.HeartbeatReply) { r.Head.Epoch = revocation.Epoch{9} }),
-		"another entry at my seq": reply(func(r *revocation.HeartbeatReply) { r.AtMine = revocation.Chain{9} }),
-		"my entry gone":           reply(func(r *revocation.HeartbeatReply) { r.AtMineFound, r.Head.Chain = false, revocation.Chain{9} }),
-		"head behind me":          reply(func(r *revocation.HeartbeatReply) { r.Head.Seq-- }),
-		"head's chain not mine":   reply(func(r *revocation.HeartbeatReply) { r.Head.Chain = revocation.Chain{9} }),
-		"head not applied":        reply(func(r *revocation.HeartbeatReply) { r.Head.Seq++ }),
+		"no head":          reply(func(r *revocation.HeartbeatReply) { r.HeadFound = false }),
+		"too few replicas": reply(func(r *revocation.HeartbeatReply) { r.Replicas = -1 }),
+		"mending": reply(func(r *revocation.HeartbeatReply) {
+			r.Head.Mending = r.Time + 1
+		}),
+		"another epoch": reply(func(r *revocation.HeartbeatReply) {
+			r.Head.Epoch = revocation.Epoch{9}
+		}),
+		"another entry at my seq": reply(func(r *revocation.HeartbeatReply) {
+			r.AtMine = revocation.Chain{9}
+		}),
+		"my entry gone": reply(func(r *revocation.HeartbeatReply) {
+			r.AtMineFound, r.Head.Chain = false, revocation.Chain{9}
+		}),
+		"head behind me": reply(func(r *revocation.HeartbeatReply) { r.Head.Seq-- }),
+		"head's chain not mine": reply(func(r *revocation.HeartbeatReply) {
+			r.Head.Chain = revocation.Chain{9}
+		}),
+		"head not applied": reply(func(r *revocation.HeartbeatReply) { r.Head.Seq++ }),
 		"answer to an older connection": func(b *bench) revocation.Outcome {
-			hb := b.r.Beat(b.instant())
-			b.r.Connected()
-			return b.r.Answered(hb, b.log.gateBeat(hb), b.instant())
+			hb := b.c.Beat(b.instant())
+			b.c.Connected()
+			return b.c.Answered(hb, b.log.gateBeat(hb), b.instant())
 		},
-		"new connection": func(b *bench) revocation.Outcome { b.r.Connected(); return b.beat() },
+		"new connection": func(b *bench) revocation.Outcome { b.c.Connected(); return b.beat() },
 		"after an error": func(b *bench) revocation.Outcome {
-			b.r.BeatFailed(b.r.Beat(b.instant()))
+			b.c.BeatFailed(b.c.Beat(b.instant()))
 			return b.beat()
 		},
-		"after a pause":                   func(b *bench) revocation.Outcome { b.pass(1100 * time.Millisecond); return b.beat() },
-		"after half a settle without one": func(b *bench) revocation.Outcome { b.pass(300 * time.Millisecond); return b.beat() },
-		"after a suspension":              func(b *bench) revocation.Outcome { b.log.now += 2000; return b.beat() },
+		"after a pause": func(b *bench) revocation.Outcome {
+			b.pass(1100 * time.Millisecond)
+			return b.beat()
+		},
+		"after half a settle without one": func(b *bench) revocation.Outcome {
+			b.pass(300 * time.Millisecond)
+			return b.beat()
+		},
+		"after a suspension": func(b *bench) revocation.Outcome {
+			b.log.now += 2000
+			return b.beat()
+		},
 	} {
 		b := newBench(t).settled()
 		if !b.beat().Counted {
@@ -183,10 +211,10 @@ func TestDoesNotCount(t *testing.T) {
 // after the first good one was answered.
 func TestSettlingTakesSettle(t *testing.T) {
 	b := newBench(t).settled()
-	b.r.Connected()
-	hb := b.r.Beat(b.instant())
+	b.c.Connected()
+	hb := b.c.Beat(b.instant())
 	b.pass(200 * time.Millisecond) // the answer is slow
-	b.r.Answered(hb, b.log.gateBeat(hb), b.instant())
+	b.c.Answered(hb, b.log.gateBeat(hb), b.instant())
 	for passed := time.Duration(0); passed < time.Second; passed += 100 * time.Millisecond {
 		if b.beat().Counted {
 			t.Fatalf("counted %s after the first good answer", passed)
@@ -223,11 +251,11 @@ func TestAnswerFromBeforeALoad(t *testing.T) {
 	b.log.flush()
 	b.log.whole()
 	b.beat()
-	hb := b.r.Beat(b.instant())
+	hb := b.c.Beat(b.instant())
 	answer := b.log.gateBeat(hb)
 	b.read()
-	if out := b.r.Answered(hb, answer, b.instant()); out.Counted || out.Resync != "" ||
-		!b.r.Complete() {
+	if out := b.c.Answered(hb, answer, b.instant()); out.Counted || out.Resync != "" ||
+		!b.c.Complete() {
 		t.Errorf("%+v", out)
 	}
 }
@@ -250,10 +278,10 @@ func TestLoadOfATrimmedLogEndsInItsChain(t *testing.T) {
 	b.beat()
 	var out revocation.Outcome
 	for range 2 {
-		rd := b.r.Next()
-		out = b.r.Entries(rd, other.read(rd), b.instant())
+		rd := b.c.Next()
+		out = b.c.Entries(rd, other.read(rd), b.instant())
 	}
-	if out.Resync != revocation.CauseChain || b.r.Complete() {
+	if out.Resync != revocation.CauseChain || b.c.Complete() {
 		t.Errorf("%+v, want a resync by chain", out)
 	}
 	b.settled()
@@ -262,9 +290,9 @@ func TestLoadOfATrimmedLogEndsInItsChain(t *testing.T) {
 // TestFreshFromWhenItWasSent: staleness runs from a heartbeat's sending, not from its answer.
 func TestFreshFromWhenItWasSent(t *testing.T) {
 	b := newBench(t).settled()
-	hb := b.r.Beat(b.instant())
+	hb := b.c.Beat(b.instant())
 	b.pass(9 * time.Second)
-	if !b.r.Answered(hb, b.log.gateBeat(hb), b.instant()).Counted {
+	if !b.c.Answered(hb, b.log.gateBeat(hb), b.instant()).Counted {
 		t.Fatal("a slow heartbeat does not count")
 	}
 	b.pass(1001 * time.Millisecond)
@@ -286,7 +314,7 @@ func TestCountsOnceItsHeadIsApplied(t *testing.T) {
 	if out := b.read(); !out.Counted {
 		t.Fatal("does not count once its head is applied")
 	}
-	v := b.r.View()
+	v := b.c.View()
 	if v.Last != sent {
 		t.Errorf("counts as of %v, was sent at %v", v.Last, sent)
 	}
@@ -296,21 +324,21 @@ func TestCountsOnceItsHeadIsApplied(t *testing.T) {
 // does not hide that its head is part of it.
 func TestCountsWhenReadingWasFaster(t *testing.T) {
 	b := newBench(t).settled()
-	hb := b.r.Beat(b.instant())
+	hb := b.c.Beat(b.instant())
 	b.add("one")
 	answer := b.log.gateBeat(hb)
 	b.add("two")
 	b.read()
-	if !b.r.Answered(hb, answer, b.instant()).Counted {
+	if !b.c.Answered(hb, answer, b.instant()).Counted {
 		t.Error("does not count")
 	}
-	hb = b.r.Beat(b.instant())
+	hb = b.c.Beat(b.instant())
 	b.add("three")
 	answer = b.log.gateBeat(hb)
 	answer.Head.Chain = revocation.Chain{1}
 	b.add("four")
 	b.read()
-	if out := b.r.Answered(hb, answer, b.instant()); out.Counted ||
+	if out := b.c.Answered(hb, answer, b.instant()); out.Counted ||
 		out.Resync != revocation.CauseChain {
 		t.Errorf("a head in another chain: %+v", out)
 	}
@@ -322,15 +350,27 @@ func TestResyncs(t *testing.T) {
 		change func(*bench)
 		want   revocation.Cause
 	}{
-		"another epoch":       {func(b *bench) { b.log.flush(); b.log.whole() }, revocation.CauseEpoch},
-		"lost its newest":     {func(b *bench) { cut(b.log, 2) }, revocation.CauseRollback},
-		"lost and grew again": {func(b *bench) { cut(b.log, 2); b.add("x"); b.add("y"); b.add("z") }, revocation.CauseChain},
-		"grew as far":         {func(b *bench) { cut(b.log, 2); b.add("x"); b.add("y") }, revocation.CauseChain},
-		"trimmed past us":     {func(b *bench) { b.add("x"); b.add("y"); b.log.entries = b.log.entries[8:]; b.log.head.First = 9 }, revocation.CauseTrimmed},
+		"another epoch":   {func(b *bench) { b.log.flush(); b.log.whole() }, revocation.CauseEpoch},
+		"lost its newest": {func(b *bench) { cut(b.log, 2) }, revocation.CauseRollback},
+		"lost and grew again": {
+			func(b *bench) { cut(b.log, 2); b.add("x"); b.add("y"); b.add("z") }, revocation.CauseChain,
+		},
+		"grew as far": {
+			func(b *bench) { cut(b.log, 2); b.add("x"); b.add("y") }, revocation.CauseChain,
+		},
+		"trimmed past us": {
+			func(b *bench) {
+				b.add("x")
+				b.add("y")
+				b.log.entries = b.log.entries[8:]
+				b.log.head.First = 9
+			},
+			revocation.CauseTrimmed,
+		},
 	} {
 		b := newBench(t).settled()
 		c.change(b)
-		if out := b.beat(); out.Resync != c.want || b.r.Resyncs(c.want) != 1 {
+		if out := b.beat(); out.Resync != c.want || b.resyncs[c.want] != 1 {
 			t.Errorf("%s: cause %q, want %q", name, out.Resync, c.want)
 		}
 		for range 8 {
@@ -338,7 +378,7 @@ func TestResyncs(t *testing.T) {
 			b.pass(heartbeat)
 			b.beat()
 		}
-		if p := b.r.Position(); p != b.log.head.Position() || !b.fresh() {
+		if p := b.c.Position(); p != b.log.head.Position() || !b.fresh() {
 			t.Errorf("%s: not on the log two seconds later", name)
 		}
 		if !b.denies("s6") {
@@ -370,21 +410,41 @@ func TestBadReads(t *testing.T) {
 		change func([]revocation.Entry) []revocation.Entry
 		want   revocation.Cause
 	}{
-		"gap":           {func(e []revocation.Entry) []revocation.Entry { return e[1:] }, revocation.CauseGap},
-		"gap inside":    {func(e []revocation.Entry) []revocation.Entry { return append(e[:1:1], e[2:]...) }, revocation.CauseGap},
-		"twice":         {func(e []revocation.Entry) []revocation.Entry { return append(e[:1:1], e...) }, revocation.CauseGap},
-		"altered":       {func(e []revocation.Entry) []revocation.Entry { e[0].Value = "other"; return e }, revocation.CauseChain},
-		"another chain": {func(e []revocation.Entry) []revocation.Entry { e[0].Chain[0]++; return e }, revocation.CauseChain},
-		"unknown":       {func(e []revocation.Entry) []revocation.Entry { e[0].Kind = 0; return e }, revocation.CauseUnknown},
-		"epoch within":  {func(e []revocation.Entry) []revocation.Entry { e[0].Kind = revocation.KindEpoch; return e }, revocation.CauseUnknown},
+		"gap": {
+			func(e []revocation.Entry) []revocation.Entry { return e[1:] }, revocation.CauseGap,
+		},
+		"gap inside": {
+			func(e []revocation.Entry) []revocation.Entry { return append(e[:1:1], e[2:]...) },
+			revocation.CauseGap,
+		},
+		"twice": {
+			func(e []revocation.Entry) []revocation.Entry { return append(e[:1:1], e...) },
+			revocation.CauseGap,
+		},
+		"altered": {
+			func(e []revocation.Entry) []revocation.Entry { e[0].Value = "other"; return e },
+			revocation.CauseChain,
+		},
+		"another chain": {
+			func(e []revocation.Entry) []revocation.Entry { e[0].Chain[0]++; return e },
+			revocation.CauseChain,
+		},
+		"unknown": {
+			func(e []revocation.Entry) []revocation.Entry { e[0].Kind = 0; return e },
+			revocation.CauseUnknown,
+		},
+		"epoch within": {
+			func(e []revocation.Entry) []revocation.Entry { e[0].Kind = revocation.KindEpoch; return e },
+			revocation.CauseUnknown,
+		},
 	} {
 		b := newBench(t).settled()
 		for n := range 3 {
 			b.add(fmt.Sprintf("x%d", n))
 		}
-		rd := b.r.Next()
-		out := b.r.Entries(rd, c.change(b.log.read(rd)), b.instant())
-		if out.Resync != c.want || b.r.Complete() {
+		rd := b.c.Next()
+		out := b.c.Entries(rd, c.change(b.log.read(rd)), b.instant())
+		if out.Resync != c.want || b.c.Complete() {
 			t.Errorf("%s: cause %q, want %q", name, out.Resync, c.want)
 		}
 		if b.denies("other") {
@@ -393,7 +453,7 @@ func TestBadReads(t *testing.T) {
 		if fresh := b.fresh(); fresh == (c.want == revocation.CauseUnknown) {
 			t.Errorf("%s: fresh %v", name, fresh)
 		}
-		if again := b.r.Entries(rd, b.log.read(rd), b.instant()); len(again.Applied) > 0 {
+		if again := b.c.Entries(rd, b.log.read(rd), b.instant()); len(again.Applied) > 0 {
 			t.Errorf("%s: the answer to an old read was applied", name)
 		}
 		for range 8 {
@@ -412,13 +472,13 @@ func TestUnknownEntryIsNeverSkipped(t *testing.T) {
 	b := newBench(t).settled()
 	b.add("x")
 	b.log.entries[8].Kind = 0
-	rd := b.r.Next()
-	b.r.Entries(rd, b.log.read(rd), b.instant())
+	rd := b.c.Next()
+	b.c.Entries(rd, b.log.read(rd), b.instant())
 	for range 20 {
 		b.beat()
 		b.read()
 		b.pass(heartbeat)
-		v := b.r.View()
+		v := b.c.View()
 		if f := v.Freshness(b.instant()); f.Fresh || f.Why != revocation.WhyUnknown ||
 			v.Ready(b.instant()) == nil {
 			t.Fatalf("beside an unknown entry: %+v", f)
@@ -462,15 +522,15 @@ func TestLoadingIsWhole(t *testing.T) {
 			b := newBench(t)
 			b.beat()
 			for range pages {
-				rd := b.r.Next()
-				b.r.Entries(rd, b.log.read(rd), b.instant())
+				rd := b.c.Next()
+				b.c.Entries(rd, b.log.read(rd), b.instant())
 			}
 			change(b)
 			for range 12 {
 				b.beat()
-				rd := b.r.Next()
+				rd := b.c.Next()
 				if rd.Mode != revocation.ReadNothing {
-					b.r.Entries(rd, b.log.read(rd), b.instant())
+					b.c.Entries(rd, b.log.read(rd), b.instant())
 				}
 				b.pass(heartbeat)
 				if !b.fresh() {
@@ -510,7 +570,7 @@ func TestStalledReader(t *testing.T) {
 // counting one lets it, unless the wall clock is then further than clock_skew from Redis'.
 func TestClock(t *testing.T) {
 	b := newBench(t).settled()
-	c := b.r.Clock()
+	c := b.c.Clock()
 	wall := b.instant().Wall
 	c.Now(wall)
 	if !c.Now(wall.Add(-20 * time.Second)).Equal(wall) {
@@ -522,14 +582,14 @@ func TestClock(t *testing.T) {
 		return i
 	}
 	beat := func(d time.Duration) revocation.Outcome {
-		hb := b.r.Beat(behind(d))
-		return b.r.Answered(hb, b.log.gateBeat(hb), behind(d))
+		hb := b.c.Beat(behind(d))
+		return b.c.Answered(hb, b.log.gateBeat(hb), behind(d))
 	}
 	if out := beat(300 * time.Second); out.SetBack ||
 		!c.Now(behind(300*time.Second).Wall).Equal(wall) {
 		t.Error("set back 300 s, which is more than clock_skew")
 	}
-	if v := b.r.View(); v.Ready(behind(300*time.Second)) == nil {
+	if v := b.c.View(); v.Ready(behind(300*time.Second)) == nil {
 		t.Error("ready with a clock 300 s off")
 	}
 	// Setting the clock right is a pause to whoever looks at it: the connection settles anew.
@@ -550,15 +610,15 @@ func TestForgetsOnlyWhatHasExpiredByEveryClock(t *testing.T) {
 	b := newBench(t).settled()
 	ahead := b.instant()
 	ahead.Wall = ahead.Wall.Add(2 * time.Hour)
-	if now, ok := b.r.Expired(ahead); !ok || now > b.log.now {
+	if now, ok := b.c.Expired(ahead); !ok || now > b.log.now {
 		t.Errorf("with the wall clock ahead: %d, Redis has %d", now, b.log.now)
 	}
 	b.log.now += 2 * time.Hour.Milliseconds()
 	late := b.instant()
 	late.Wall = late.Wall.Add(-2 * time.Hour)
-	hb := b.r.Beat(late)
-	b.r.Answered(hb, b.log.gateBeat(hb), late)
-	if now, _ := b.r.Expired(late); now > late.Wall.UnixMilli() {
+	hb := b.c.Beat(late)
+	b.c.Answered(hb, b.log.gateBeat(hb), late)
+	if now, _ := b.c.Expired(late); now > late.Wall.UnixMilli() {
 		t.Errorf("with Redis' clock ahead: %d, the wall clock has %d", now, late.Wall.UnixMilli())
 	}
 }

@@ -1,6 +1,7 @@
 package revocation
 
 import (
+	"cmp"
 	"crypto/sha1"
 	"encoding/hex"
 	"errors"
@@ -16,7 +17,7 @@ type Epoch [16]byte
 // seal.
 type Chain [sha1.Size]byte
 
-// String is the epoch as 32 hexadecimal digits, as Redis holds it; empty for the zero Epoch.
+// String returns the epoch as 32 hexadecimal digits, as Redis holds it; empty for the zero Epoch.
 func (e Epoch) String() string {
 	if e == (Epoch{}) {
 		return ""
@@ -24,7 +25,7 @@ func (e Epoch) String() string {
 	return hex.EncodeToString(e[:])
 }
 
-// String is the chain as 40 hexadecimal digits, as Redis holds it; empty for the zero Chain.
+// String returns the chain as 40 hexadecimal digits, as Redis holds it; empty for the zero Chain.
 func (c Chain) String() string {
 	if c == (Chain{}) {
 		return ""
@@ -86,7 +87,7 @@ type Entry struct {
 	Issuer       string
 	Value        string
 	IssuedBefore int64 // the cutoff of kinds that have one, else 0
-	Expires      int64 // from here on, no token it names is valid anyway
+	Expires      int64 // from here on no token that it names is valid anyway
 	Reason       string
 	Actor        string
 	At           int64 // when it was made
@@ -103,8 +104,8 @@ const (
 // character.
 const separator = '\t'
 
-// Body is the entry as it is stored: version, kind, issuer, value, issued_before, expires, reason,
-// actor, time.
+// Body returns the entry as it is stored: version, kind, issuer, value, issued_before, expires,
+// reason, actor, time.
 func (e *Entry) Body() string { return string(e.appendBody(nil)) }
 
 func (e *Entry) appendBody(buf []byte) []byte {
@@ -120,13 +121,14 @@ func (e *Entry) appendBody(buf []byte) []byte {
 	return strconv.AppendInt(append(buf, separator), e.At, 10)
 }
 
-// Decode reads an entry as it is stored. Whatever this version cannot read to the last field gives
-// an entry of kind 0, which no replica applies or skips.
+// Decode reads an entry as it is stored. For whatever this version cannot read to the last field it
+// returns an entry of kind 0, which no copy applies or skips.
 func Decode(seq uint64, body, chain string) Entry {
 	unknown := Entry{Seq: seq}
 	var f [9]string
 	for i := range f {
 		var more bool
+		// A tenth field is refused, too: it may say what this version must not overlook.
 		f[i], body, more = strings.Cut(body, string(separator))
 		if more != (i < len(f)-1) {
 			return unknown
@@ -145,6 +147,29 @@ func Decode(seq uint64, body, chain string) Entry {
 	return e
 }
 
+// Seed returns the chain before the first entry of an epoch: SHA-1 of the epoch as Redis holds it.
+func Seed(e Epoch) Chain {
+	return sha1.Sum([]byte(e.String()))
+}
+
+// After returns the chain at e, given the chain at the entry before it: SHA-1 over that chain, e's
+// place and its body. The scripts compute the same.
+func (e *Entry) After(previous Chain) Chain {
+	var array [512]byte
+	buf := hex.AppendEncode(array[:0], previous[:])
+	buf = append(buf, ':')
+	buf = strconv.AppendUint(buf, e.Seq, 10)
+	buf = append(buf, ':')
+	return sha1.Sum(e.appendBody(buf))
+}
+
+// Genesis returns the first entry of an epoch, made at Redis' time at (unix milliseconds).
+func Genesis(epoch Epoch, at int64) Entry {
+	e := Entry{Seq: 1, Kind: KindEpoch, Value: epoch.String(), Expires: at, At: at}
+	e.Chain = e.After(Seed(epoch))
+	return e
+}
+
 // MaxMillis bounds the times an entry can hold: more than 130 years after 1970.
 const MaxMillis = 1 << 42
 
@@ -152,6 +177,7 @@ var errMillis = errors.New("revocation: expected a time in milliseconds")
 
 func parseMillis(s string) (int64, error) {
 	n := int64(0)
+	// One spelling of each number, or the chain would be computed over another body than Redis has.
 	for i := range len(s) {
 		if s[i] < '0' || s[i] > '9' || i == 13 || i == 1 && s[0] == '0' {
 			return 0, errMillis
@@ -164,8 +190,32 @@ func parseMillis(s string) (int64, error) {
 	return n, nil
 }
 
-// bare is the entry without its place in a log: what makes two entries the same revocation.
+// bare returns the entry without its place in a log: what makes two entries the same revocation.
 func (e Entry) bare() Entry {
 	e.Seq, e.Chain = 0, Chain{}
 	return e
+}
+
+// RevokedKey is what an entry of kind kid names. Whoever holds keys must be told of it, and a Set
+// knows no names.
+type RevokedKey struct {
+	Issuer, KeyID string
+	Expires       int64 // unix ms
+}
+
+// RevokedKey returns the key that e revokes, if e is of kind kid.
+func (e *Entry) RevokedKey() (RevokedKey, bool) {
+	k := RevokedKey{e.Issuer, e.Value, e.Expires}
+	return k, e.Kind == KindKID && k.Valid()
+}
+
+// Valid reports whether k names a key as an entry can.
+func (k *RevokedKey) Valid() bool {
+	return checkText("issuer", k.Issuer, MaxIssuer) == nil &&
+		checkText("kid", k.KeyID, MaxValue) == nil
+}
+
+// CompareRevokedKeys orders keys by their names, as a snapshot's must be.
+func CompareRevokedKeys(a, b RevokedKey) int {
+	return cmp.Or(strings.Compare(a.Issuer, b.Issuer), strings.Compare(a.KeyID, b.KeyID))
 }

@@ -69,11 +69,13 @@ func TestUnreadableEntry(t *testing.T) {
 		"no expiry":            field(5, ""),
 		"time with a fraction": field(8, "1.5"),
 		"a field more":         field(8, "1\t"),
-		"a field less":         func(b, c string) (string, string) { return b[:strings.LastIndex(b, "\t")], c },
-		"empty":                func(_, c string) (string, string) { return "", c },
-		"short chain":          func(b, c string) (string, string) { return b, c[1:] },
-		"chain in capitals":    func(b, _ string) (string, string) { return b, strings.Repeat("A", 40) },
-		"no chain":             func(b, _ string) (string, string) { return b, "" },
+		"a field less": func(b, c string) (string, string) {
+			return b[:strings.LastIndex(b, "\t")], c
+		},
+		"empty":             func(_, c string) (string, string) { return "", c },
+		"short chain":       func(b, c string) (string, string) { return b, c[1:] },
+		"chain in capitals": func(b, _ string) (string, string) { return b, strings.Repeat("A", 40) },
+		"no chain":          func(b, _ string) (string, string) { return b, "" },
 	} {
 		body, chain := change(e.Body(), e.Chain.String())
 		if got := revocation.Decode(9, body, chain); got != (revocation.Entry{Seq: 9}) {
@@ -91,11 +93,15 @@ func TestChainKeepsFieldsApart(t *testing.T) {
 		"another place":   {Seq: 3, Kind: revocation.KindSID, Issuer: "ab", Value: "cd", Reason: "ef"},
 		"moved to issuer": {Seq: 2, Kind: revocation.KindSID, Issuer: "abc", Value: "d", Reason: "ef"},
 		"moved to value":  {Seq: 2, Kind: revocation.KindSID, Issuer: "ab", Value: "cde", Reason: "f"},
-		"moved to actor":  {Seq: 2, Kind: revocation.KindSID, Issuer: "ab", Value: "cd", Reason: "e", Actor: "f"},
-		"colon":           {Seq: 2, Kind: revocation.KindSID, Issuer: "ab", Value: "cd:", Reason: "ef"},
-		"another kind":    {Seq: 2, Kind: revocation.KindJTI, Issuer: "ab", Value: "cd", Reason: "ef"},
+		"moved to actor": {
+			Seq: 2, Kind: revocation.KindSID, Issuer: "ab", Value: "cd", Reason: "e", Actor: "f",
+		},
+		"colon":        {Seq: 2, Kind: revocation.KindSID, Issuer: "ab", Value: "cd:", Reason: "ef"},
+		"another kind": {Seq: 2, Kind: revocation.KindJTI, Issuer: "ab", Value: "cd", Reason: "ef"},
 	} {
-		for previousName, previous := range map[string]revocation.Chain{"": {1}, " after another chain": {2}} {
+		for previousName, previous := range map[string]revocation.Chain{
+			"": {1}, " after another chain": {2},
+		} {
 			c := e.After(previous)
 			if other, twice := seen[c]; twice {
 				t.Errorf("%s%s has the chain of %s", name, previousName, other)
@@ -117,22 +123,28 @@ func TestRefusedRequests(t *testing.T) {
 		t.Fatalf("a good request: %v", err)
 	}
 	for name, change := range map[string]func(*revocation.Request){
-		"no kind":                func(r *revocation.Request) { r.Kind = 0 },
-		"kind epoch":             func(r *revocation.Request) { r.Kind = revocation.KindEpoch },
-		"unknown kind":           func(r *revocation.Request) { r.Kind = 99 },
-		"no issuer":              func(r *revocation.Request) { r.Issuer = "" },
-		"no value":               func(r *revocation.Request) { r.Value = "" },
-		"long value":             func(r *revocation.Request) { r.Value = strings.Repeat("x", revocation.MaxValue+1) },
+		"no kind":      func(r *revocation.Request) { r.Kind = 0 },
+		"kind epoch":   func(r *revocation.Request) { r.Kind = revocation.KindEpoch },
+		"unknown kind": func(r *revocation.Request) { r.Kind = 99 },
+		"no issuer":    func(r *revocation.Request) { r.Issuer = "" },
+		"no value":     func(r *revocation.Request) { r.Value = "" },
+		"long value": func(r *revocation.Request) {
+			r.Value = strings.Repeat("x", revocation.MaxValue+1)
+		},
 		"value not UTF-8":        func(r *revocation.Request) { r.Value = "\xff" },
 		"value with a line feed": func(r *revocation.Request) { r.Value = "a\nb" },
 		"issuer with NUL":        func(r *revocation.Request) { r.Issuer = "a\x00" },
 		"issuer kind with value": func(r *revocation.Request) { r.Kind = revocation.KindIss },
 		"sid with a cutoff":      func(r *revocation.Request) { r.IssuedBefore = time.Unix(1, 0) },
-		"kid with a cutoff":      func(r *revocation.Request) { r.Kind, r.IssuedBefore = revocation.KindKID, time.Unix(1, 0) },
-		"reason in capitals":     func(r *revocation.Request) { r.Reason = "Logout" },
-		"reason with a space":    func(r *revocation.Request) { r.Reason = "log out" },
-		"long reason":            func(r *revocation.Request) { r.Reason = strings.Repeat("x", revocation.MaxReason+1) },
-		"actor with an escape":   func(r *revocation.Request) { r.Actor = "\x1b[2J" },
+		"kid with a cutoff": func(r *revocation.Request) {
+			r.Kind, r.IssuedBefore = revocation.KindKID, time.Unix(1, 0)
+		},
+		"reason in capitals":  func(r *revocation.Request) { r.Reason = "Logout" },
+		"reason with a space": func(r *revocation.Request) { r.Reason = "log out" },
+		"long reason": func(r *revocation.Request) {
+			r.Reason = strings.Repeat("x", revocation.MaxReason+1)
+		},
+		"actor with an escape": func(r *revocation.Request) { r.Actor = "\x1b[2J" },
 	} {
 		r := good
 		change(&r)

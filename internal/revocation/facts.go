@@ -1,21 +1,19 @@
 package revocation
 
-import (
-	"time"
-)
+import "time"
 
 // Facts are what a token says of itself that a revocation may name. An empty string names nothing.
 type Facts struct {
 	Issuer, TokenID, SessionID, Subject, ClientID, Tenant, KeyID string
-	IssuedAt                                                     int64 // iat, unix seconds
-	// when the session began, unix seconds; 0 if the token has none
-	AuthTime int64
-	// minted by an issuer that ends a user's sessions by their sids, and whose auth_time is not
-	// before the user's last log out everywhere
+
+	IssuedAt int64 // iat, unix seconds
+	AuthTime int64 // when the session began, unix seconds; 0 if the token has none
+	// Ours means that the token is of an issuer that ends a user's sessions by their sids, and whose
+	// auth_time is not before the user's last log out everywhere.
 	Ours bool
 }
 
-// Verdict says whether a token is revoked, and by which entry. The zero Verdict is "not revoked":
+// Verdict is whether a token is revoked, and by which entry. The zero Verdict is "not revoked":
 // ask [Freshness] too.
 type Verdict struct {
 	Revoked bool
@@ -24,29 +22,16 @@ type Verdict struct {
 	Seq     uint64 // the entry's place in the log; 0 while an issuer's own entry has none yet
 }
 
-// Instant is a moment on both of a machine's clocks: the monotonic one stops while the machine is
-// suspended, the wall clock may be set. Read it once per request.
-type Instant struct {
-	Mono time.Duration // since any fixed moment of this process
-	Wall time.Time
-}
-
-// Since is the larger of the times that have passed on the two clocks since u.
-func (t Instant) Since(u Instant) time.Duration {
-	return max(t.Mono-u.Mono, time.Duration(t.Wall.UnixNano()-u.Wall.UnixNano()))
-}
-
 // Why a process is not fresh. The empty string means it is.
 const (
-	WhyNoCopy = "no_copy" // no complete and confirmed copy of the log yet
-	WhyStale  = "stale"   // nothing has been confirmed for longer than max_staleness
-	// this machine's clock is too far from Redis': of a gate while it has no confirmed copy yet
-	WhyClock   = "clock"
+	WhyNoCopy  = "no_copy"       // no complete and confirmed copy of the log yet
+	WhyStale   = "stale"         // nothing has been confirmed for longer than max_staleness
+	WhyClock   = "clock"         // no confirmed copy yet, and the clock is too far from Redis'
 	WhyUnknown = "unknown_entry" // the log holds an entry this version cannot read
 )
 
-// Freshness says whether a process may allow anything on the word of its copy of the log.
-// The zero Freshness is not fresh.
+// Freshness is whether a process may allow anything on the word of its copy of the log. The zero
+// Freshness is not fresh.
 type Freshness struct {
 	Fresh     bool
 	Staleness time.Duration // since the newest counting heartbeat was sent; 0 when there was none

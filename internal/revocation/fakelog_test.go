@@ -34,13 +34,8 @@ func (l *fakeLog) whole() {
 	genesis := revocation.Genesis(epoch, l.now)
 	l.entries, l.present = []revocation.Entry{genesis}, true
 	l.head = revocation.Head{
-		Epoch:            epoch,
-		Seq:              1,
-		Chain:            genesis.Chain,
-		First:            1,
-		Mending:          l.head.Mending,
-		MaxTokenLifetime: lifetime,
-		Era:              "era",
+		Epoch: epoch, Seq: 1, Chain: genesis.Chain, First: 1, Mending: l.head.Mending,
+		MaxTokenLifetime: lifetime, Era: "era",
 	}
 }
 
@@ -88,8 +83,10 @@ func (l *fakeLog) gateBeat(hb revocation.Heartbeat) revocation.HeartbeatReply {
 func (l *fakeLog) issuerBeat(hb revocation.Heartbeat,
 	settle time.Duration) revocation.HeartbeatReply {
 	l.whole()
-	for over := min(l.now, hb.Sight.Expired) - skew.Milliseconds(); l.head.First < l.head.Seq && l.entries[0].Expires <= over; l.head.First++ {
+	over := min(l.now, hb.Times.Expired) - skew.Milliseconds()
+	for l.head.First < l.head.Seq && l.entries[0].Expires <= over {
 		l.entries = l.entries[1:]
+		l.head.First++
 	}
 	l.head.Mending = min(l.head.Mending, l.now+settle.Milliseconds())
 	if hb.Holds && (hb.Mend || !l.onLog(hb.Position) || hb.Stored > l.head.Seq) {

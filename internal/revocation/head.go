@@ -1,16 +1,14 @@
 package revocation
 
-import (
-	"time"
-)
+import "time"
 
-// Head is the log's head as one answer of Redis gave it.
+// Head is the log's head as one answer of Redis had it.
 type Head struct {
 	Epoch Epoch
 	Seq   uint64 // the newest entry
 	Chain Chain  // the chain there
 	First uint64 // the oldest entry not trimmed
-	// until this Redis time (unix ms) an issuer is appending entries that the log has lost
+	// Mending is the Redis time (unix ms) up to which an issuer appends entries that the log has lost.
 	Mending          int64
 	MaxTokenLifetime time.Duration
 	Era              string // sessions of another era must log in again
@@ -21,22 +19,26 @@ func (h *Head) Position() Position { return Position{h.Epoch, h.Seq, h.Chain} }
 
 // Heartbeat is one heartbeat to send: what the process says of itself, and the place it asks about.
 type Heartbeat struct {
-	At         Instant // when it is sent
-	Counter    uint64  // moves with every heartbeat
-	Position   Position
-	connection uint64
-	generation uint64
-	Mend       bool // an issuer's: live entries it holds are missing from the log, or may be
-	Holds      bool // an issuer's: it holds live entries
-	// Stored is an issuer's: up to this place of Position's epoch its appends have stored entries.
+	At       Instant // when it is sent
+	Counter  uint64  // moves with every heartbeat
+	Position Position
+
+	// The Copy's numbers of its connection and reading as the heartbeat was sent: they tell whether
+	// the answer still speaks of what the Copy has.
+	connection, reading uint64
+
+	// An issuer's alone.
+	Mend  bool // live entries it holds are missing from the log, or may be
+	Holds bool // it holds live entries
+	// Stored is the place in Position's epoch up to which the issuer's appends have stored entries.
 	// A log that ends before it has lost them, and is to be marked as mending in the heartbeat's
 	// own step.
 	Stored uint64
-	Sight  Sight // an issuer's
+	Times  ScriptTimes
 }
 
-// HeartbeatReply is Redis' answer to a Heartbeat, every part of it from one atomic step but
-// Replicas, which is WAIT's answer on the same connection right after it.
+// HeartbeatReply is Redis' answer to a Heartbeat. All of it is from one atomic step but Replicas,
+// which is WAIT's answer on the same connection right after it.
 type HeartbeatReply struct {
 	Replicas    int
 	Time        int64 // Redis' TIME, unix ms
@@ -46,7 +48,7 @@ type HeartbeatReply struct {
 	AtMine      Chain // the chain of the entry at the Heartbeat's Position.Seq
 }
 
-// Cause says why a process gave up its position and loads the log again.
+// Cause is why a process gave up its position and loads the log again.
 type Cause string
 
 // The causes of a resync.
@@ -64,20 +66,13 @@ const (
 // Causes are all causes, for a metric's labels.
 func Causes() []Cause {
 	return []Cause{
-		CauseStart,
-		CauseEpoch,
-		CauseRollback,
-		CauseTrimmed,
-		CauseChain,
-		CauseGap,
-		CauseVanished,
+		CauseStart, CauseEpoch, CauseRollback, CauseTrimmed, CauseChain, CauseGap, CauseVanished,
 		CauseUnknown,
 	}
 }
 
-// judge says whether the process that sent hb is on the log that r describes: if and only if the
-// epoch is the same and the log's chain at its place is its own; if that entry has been trimmed,
-// only if its place is the head's.
+// judge returns why the process that sent hb is not on the log that r describes, or nothing if it
+// is: if and only if the epoch is the same and the log's chain at its place is its own.
 func judge(hb *Heartbeat, r *HeartbeatReply) Cause {
 	p, h := hb.Position, &r.Head
 	switch {
@@ -86,8 +81,11 @@ func judge(hb *Heartbeat, r *HeartbeatReply) Cause {
 	case p.Seq > h.Seq:
 		return CauseRollback
 	case r.AtMineFound && r.AtMine != p.Chain:
+		// The log has gone back and grown again: a place alone says nothing.
 		return CauseChain
 	case !r.AtMineFound && p != h.Position():
+		// The entry has been trimmed, and so may be some that follow it. If it is the head's, none
+		// follows.
 		return CauseTrimmed
 	case p.Seq == h.Seq && p.Chain != h.Chain:
 		return CauseChain

@@ -1,168 +1,223 @@
 package revocation
 
-import (
-	"time"
-)
+import "time"
 
-// Beat makes the next heartbeat. One is under way at a time: answer it with Answered or BeatFailed
-// before the next.
-func (r *Copy) Beat(now Instant) Heartbeat {
-	r.beats++
-	r.passed = r.passed[:0]
+// A heartbeat confirms a copy: it shows that the copy has all that was in the log when the
+// heartbeat was sent. It counts only if all of this is so, which Answered asks in this order:
+//
+//  1. it went over the connection that is in use: an answer of an earlier one may be of an earlier
+//     primary;
+//  2. as many replicas as configured have taken its write: a deposed primary has none;
+//  3. the copy is complete, and on the log by epoch and chain: see judge;
+//  4. the connection has settled: whoever still wrote to another primary has noticed;
+//  5. nobody is mending the log: all that was revoked is in it;
+//  6. the head that it returned has been applied.
+//
+// It then counts from when it was sent: what was revoked after that, it cannot have shown.
+
+// settle is what is known of the heartbeat's connection. Its heartbeats count from the moment its
+// first good one is Settle old: by then whoever still wrote to a deposed primary, or could mend
+// this log, has shown it.
+type settle struct {
+	connection uint64
+	begun      bool
+	epoch      Epoch
+	first      time.Duration // monotonic: when the first good heartbeat was answered
+	last       Instant       // when the last good one was sent
+}
+
+// good notes a good heartbeat on the log of an epoch and reports whether the connection had settled
+// when it was sent.
+func (s *settle) good(epoch Epoch, sent Instant, answered Instant, need time.Duration) bool {
+	// If Redis stood still for longer than half of need, those who can mend this log need not have
+	// had a heartbeat before need is over.
+	if !s.begun || s.epoch != epoch || sent.Since(s.last) > need/2 {
+		*s = settle{
+			connection: s.connection, begun: true, epoch: epoch, first: answered.Mono, last: sent,
+		}
+		return false
+	}
+	s.last = sent
+	return sent.Mono-s.first >= need
+}
+
+// Beat returns the next heartbeat. One is under way at a time: answer it with Answered or
+// BeatFailed before the next.
+func (c *Copy) Beat(now Instant) Heartbeat {
+	c.beats++
+	c.passed = c.passed[:0]
 	return Heartbeat{
-		At: now, Counter: r.beats, Position: r.pos,
-		connection: r.settle.connection, generation: r.generation,
+		At: now, Counter: c.beats, Position: c.pos,
+		connection: c.settle.connection, reading: c.reading,
 	}
 }
 
 // Answered takes the answer to a heartbeat.
-func (r *Copy) Answered(hb Heartbeat, a HeartbeatReply, now Instant) Outcome {
-	if hb.connection != r.settle.connection {
+func (c *Copy) Answered(hb Heartbeat, a HeartbeatReply, now Instant) Outcome {
+	if hb.connection != c.settle.connection {
 		return Outcome{}
 	}
-	if a.Replicas < r.cfg.MinReplicas || !a.HeadFound {
-		r.unsettle()
+	if a.Replicas < c.cfg.MinReplicas || !a.HeadFound {
+		// Perhaps a deposed primary's. The last confirmation stays until it is stale.
+		c.restartSettling()
 		return Outcome{}
 	}
-	r.tell(&hb, &a, now)
-	settled := r.settle.good(a.Head.Epoch, hb.At, now, r.cfg.Settle)
-	if !r.complete {
-		return r.pursue(&a.Head)
+	c.noteTime(&hb, &a, now)
+	// Before all that may return: a connection settles while the log is loaded, too.
+	settled := c.settle.good(a.Head.Epoch, hb.At, now, c.cfg.Settle)
+	if !c.complete {
+		return c.keepLoading(&a.Head)
 	}
-	if hb.generation != r.generation {
+	if hb.reading != c.reading {
+		// It asked about a position that was given up after it was sent.
 		return Outcome{}
 	}
+	// Judged although the connection has not settled: a wrong position is given up at once, and
+	// only allowing has to wait.
 	if cause := judge(&hb, &a); cause != "" {
-		out := r.lose(cause)
-		r.begin(&a.Head)
+		out := c.giveUp(cause)
+		c.startLoad(&a.Head)
 		return out
 	}
-	out := Outcome{Stalled: r.stalled(&a.Head, now)}
+	out := Outcome{Stalled: c.stalled(&a.Head, now)}
+	// Mending is a time by Redis' clock, and is compared with Redis' time of the same step.
 	if !settled || a.Head.Mending > a.Time {
 		return out
 	}
-	return r.confirm(&hb, &a.Head, now, out)
+	return c.confirm(&hb, &a.Head, now, out)
 }
 
-// tell takes Redis' time. When that has jumped, marks of mending that it was to count down mean
-// nothing until issuers have renewed them: the connection settles anew, as after a pause.
-func (r *Copy) tell(hb *Heartbeat, a *HeartbeatReply, now Instant) {
-	if r.redis.jumped(a.Time, hb.At, now, r.cfg.Settle/2) {
-		r.unsettle()
+// noteTime takes Redis' time and the head.
+func (c *Copy) noteTime(hb *Heartbeat, a *HeartbeatReply, now Instant) {
+	// A mark of mending ends at a time by Redis' clock. When that has jumped, a mark may have ended
+	// early, and means nothing until issuers have renewed it: settle anew, as after a pause.
+	if c.redis.jumped(a.Time, hb.At, now, c.cfg.Settle/2) {
+		c.restartSettling()
 	}
-	r.redis = redisTime{known: true, at: a.Time, sent: hb.At, answered: now}
-	r.head, r.headKnown = a.Head, true
-	r.bounds.note(min(r.redis.earliest(now), now.Wall.UnixMilli()), now.Mono, r.life())
+	c.redis = redisTime{known: true, at: a.Time, sent: hb.At, answered: now}
+	c.head, c.headKnown = a.Head, true
+	c.bounds.note(min(c.redis.earliest(now), now.Wall.UnixMilli()), now.Mono, c.entryLife())
 }
 
-// life is how long an entry lives.
-func (r *Copy) life() time.Duration {
-	return r.head.MaxTokenLifetime + 2*r.cfg.ClockSkew + r.cfg.MaxStaleness
+// entryLife is how long an entry lives.
+func (c *Copy) entryLife() time.Duration {
+	return c.head.MaxTokenLifetime + 2*c.cfg.ClockSkew + c.cfg.MaxStaleness
 }
 
-// pursue keeps a load going while it can still end in a complete copy, and else begins one for h.
-func (r *Copy) pursue(h *Head) Outcome {
-	if r.blind.on {
-		if h.Epoch == r.blind.epoch && h.First <= r.blind.seq {
+// keepLoading leaves a load alone while it can still end in a complete copy, and else starts one of
+// the log that h describes.
+func (c *Copy) keepLoading(h *Head) Outcome {
+	if c.unreadable.on {
+		if h.Epoch == c.unreadable.epoch && h.First <= c.unreadable.seq {
 			return Outcome{}
 		}
-		r.blind = blind{}
+		c.unreadable = unreadable{}
 	}
-	l := &r.load
+	l := &c.load
+	// A head that has moved on is no reason to start anew: a load of a log that grows would never
+	// end. What was added is read as the tail.
 	if l.active && l.target.Epoch == h.Epoch && l.target.Seq <= h.Seq {
 		return Outcome{}
 	}
 	out := Outcome{}
 	switch {
-	case r.generation == 0:
-		out = r.lose(CauseStart)
+	case c.reading == 0:
+		out = c.giveUp(CauseStart)
 	case l.active && l.target.Epoch != h.Epoch:
-		out = r.lose(CauseEpoch)
+		out = c.giveUp(CauseEpoch)
 	case l.active:
-		out = r.lose(CauseRollback)
+		out = c.giveUp(CauseRollback)
 	}
-	r.begin(h)
+	c.startLoad(h)
 	return out
 }
 
 // confirm counts a heartbeat whose head is applied; one whose head is ahead waits for it.
-func (r *Copy) confirm(hb *Heartbeat, h *Head, now Instant, out Outcome) Outcome {
+func (c *Copy) confirm(hb *Heartbeat, h *Head, now Instant, out Outcome) Outcome {
 	at := place{h.Seq, h.Chain}
-	if h.Seq > r.pos.Seq {
-		if len(r.wait) < maxCandidates {
-			r.wait = append(r.wait, candidate{hb.At, at})
+	if h.Seq > c.pos.Seq {
+		if len(c.waiting) < maxWaiting {
+			c.waiting = append(c.waiting, waitingBeat{hb.At, at})
 		}
 		return out
 	}
-	known := h.Seq == hb.Position.Seq // judged already
-	if h.Seq == r.pos.Seq {
+	// Entries may have arrived between the heartbeat's step in Redis and its answer. The head lies
+	// behind the position then, and its chain must be the one that was applied at its place: where
+	// the heartbeat was sent from (judge has compared that), where the copy is now, or a place
+	// passed since. If it is none of them, nothing is known of it, and the heartbeat does not count.
+	known := h.Seq == hb.Position.Seq
+	if h.Seq == c.pos.Seq {
 		known = true
-		if h.Chain != r.pos.Chain {
-			return r.lose(CauseChain)
+		if h.Chain != c.pos.Chain {
+			return c.giveUp(CauseChain)
 		}
 	}
-	for _, p := range r.passed {
+	for _, p := range c.passed {
 		if p.seq == h.Seq {
 			known = true
 			if p.chain != h.Chain {
-				return r.lose(CauseChain)
+				return c.giveUp(CauseChain)
 			}
 		}
 	}
 	if known {
-		r.count(hb.At, now, &out)
+		c.count(hb.At, now, &out)
 	}
 	return out
 }
 
-// count confirms the copy as of sent. A process with a clock that is off never gets its first
-// confirmation: it could not tell which tokens have expired.
-func (r *Copy) count(sent, now Instant, out *Outcome) {
-	skewed := r.redis.skew() > r.cfg.ClockSkew
-	if skewed && !r.counted {
+// count confirms the copy as of sent, which is when its heartbeat left.
+func (c *Copy) count(sent, now Instant, out *Outcome) {
+	skewed := c.redis.skew() > c.cfg.ClockSkew
+	// A process whose clock is off never gets its first confirmation: it could not tell which tokens
+	// have expired. One that has been confirmed goes on, and only says that it is not ready: a clock
+	// that is set wrong must not stop every gate at once.
+	if skewed && !c.counted {
 		return
 	}
-	if !r.counted || sent.Mono > r.last.Mono {
-		r.last = sent
+	// Heartbeats that waited for their head may count after one that was sent later.
+	if !c.counted || sent.Mono > c.last.Mono {
+		c.last = sent
 	}
-	r.counted, out.Counted = true, true
+	c.counted, out.Counted = true, true
 	if !skewed {
-		out.SetBack = r.clock.setBack(now.Wall)
+		out.SetBack = c.clock.setBack(now.Wall)
 	}
 }
 
-// stalled reports that the head has been ahead for longer than Settle while nothing arrived.
-func (r *Copy) stalled(h *Head, now Instant) bool {
-	if h.Seq <= r.pos.Seq {
-		r.behind = behind{}
+// stalled reports whether the head has been ahead for longer than Settle while nothing arrived.
+func (c *Copy) stalled(h *Head, now Instant) bool {
+	if h.Seq <= c.pos.Seq {
+		c.behind = behind{}
 		return false
 	}
-	if !r.behind.on || r.behind.seq != r.pos.Seq {
-		r.behind = behind{on: true, since: now.Mono, seq: r.pos.Seq}
+	if !c.behind.on || c.behind.seq != c.pos.Seq {
+		c.behind = behind{on: true, since: now.Mono, seq: c.pos.Seq}
 		return false
 	}
-	if now.Mono-r.behind.since <= r.cfg.Settle {
+	if now.Mono-c.behind.since <= c.cfg.Settle {
 		return false
 	}
-	r.behind = behind{}
+	// Said once, then timed anew: the connection that is made for it needs a while, too.
+	c.behind = behind{}
 	return true
 }
 
-// Connected says that heartbeats go over a new connection from now on: it must settle, and answers
+// Connected notes that heartbeats go over a new connection from now on: it must settle, and answers
 // to earlier heartbeats mean nothing.
-func (r *Copy) Connected() {
-	r.settle = settle{connection: r.settle.connection + 1}
-	r.passed = nil
+func (c *Copy) Connected() {
+	c.settle = settle{connection: c.settle.connection + 1}
+	c.passed = nil
 }
 
-// BeatFailed says that a heartbeat got an error or no answer: settling starts anew.
-func (r *Copy) BeatFailed(hb Heartbeat) {
-	if hb.connection == r.settle.connection {
-		r.unsettle()
+// BeatFailed notes that a heartbeat got an error or no answer: settling starts anew.
+func (c *Copy) BeatFailed(hb Heartbeat) {
+	if hb.connection == c.settle.connection {
+		c.restartSettling()
 	}
 }
 
-func (r *Copy) unsettle() {
-	r.settle = settle{connection: r.settle.connection}
-	r.passed = nil
+func (c *Copy) restartSettling() {
+	c.settle = settle{connection: c.settle.connection}
+	c.passed = nil
 }

@@ -2,26 +2,26 @@ package revocation
 
 import "strings"
 
-// held keeps entries in full, in the order they came, found by what they name. It is cut into
-// chunks that are let go one by one as all in them is dropped: entries come and expire in about the
-// same order.
+// held keeps entries in full, in the order they came, and finds them by what they name. Items are
+// numbered, and no number is used twice. They lie in chunks, each of which is let go when all in it
+// has been dropped: entries come and expire in about the same order.
 type held struct {
 	chunks []*heldChunk    // nil once nothing is left in it
 	base   uint64          // number of the first item of chunks[0]
 	next   uint64          // number of the next item
-	byName map[name]uint64 // the newest item of each name
-	// crowds has the items of names that have many: a stranger who logs out everywhere again and
-	// again makes entries of one name.
-	crowds map[name]map[Entry]uint64
-	live   int
-	cursor uint64 // where forget goes on
+	byName map[name]uint64 // the newest item of each name; it leads to the older ones
+	// indexes find the items of names that have many: who logs out everywhere again and again makes
+	// many entries of one name, and each look-up among them would take as long as all before it.
+	indexes map[name]map[Entry]uint64
+	live    int
+	cursor  uint64 // where forget goes on
 
 	issuer, reason, actor string // of the newest item
 }
 
 const (
 	chunkItems = 512
-	crowd      = 16 // so many items of a name are looked through; more are indexed
+	maxSearch  = 16 // so many items of a name are looked through; more are indexed
 )
 
 type heldChunk struct {
@@ -38,19 +38,21 @@ type name struct {
 type heldItem struct {
 	entry   Entry
 	present bool
-	// older is the number of the next older item of the same name; numbers are never used twice
-	chained  bool
-	followed bool // newer is that of the next newer one
-	older    uint64
-	newer    uint64
-	inFlight int   // appends under way
-	mending  bool  // they are of what the log was known to lack
-	epoch    Epoch // where an append has stored it
-	seq      uint64
+	// The items of one name are a list: older and newer are the numbers of an item's neighbours,
+	// if it has them.
+	hasOlder, hasNewer bool
+	older, newer       uint64
+
+	// Of a pending item alone.
+	appends int   // appends under way
+	mending bool  // they are of what the log was known to lack
+	epoch   Epoch // where an append has stored it, with seq: 0 if none has
+	seq     uint64
 }
 
 func nameOf(e *Entry) name { return name{e.Kind, e.Issuer, e.Value} }
 
+// at returns item n, or nil once it has been dropped.
 func (h *held) at(n uint64) *heldItem {
 	if n < h.base || n >= h.next {
 		return nil
@@ -69,7 +71,7 @@ func (h *held) ofName(k name, f func(uint64, *heldItem) bool) {
 		if item == nil || !f(n, item) {
 			return
 		}
-		n, ok = item.older, item.chained
+		n, ok = item.older, item.hasOlder
 	}
 }
 
@@ -77,8 +79,8 @@ func (h *held) ofName(k name, f func(uint64, *heldItem) bool) {
 // however many have e's name.
 func (h *held) find(e *Entry) (number uint64, found *heldItem) {
 	want, k, passed := e.bare(), nameOf(e), 0
-	if members, crowded := h.crowds[k]; crowded {
-		n, ok := members[want]
+	if index, indexed := h.indexes[k]; indexed {
+		n, ok := index[want]
 		if !ok {
 			return 0, nil
 		}
@@ -91,23 +93,25 @@ func (h *held) find(e *Entry) (number uint64, found *heldItem) {
 		passed++
 		return found == nil
 	})
-	if passed > crowd {
-		h.index(k)
+	// Once a search has been long, an index is worth its memory: it stays until the name's last item
+	// is dropped.
+	if passed > maxSearch {
+		h.makeIndex(k)
 	}
 	return number, found
 }
 
-// index makes a crowd of the items of a name.
-func (h *held) index(k name) {
-	members := map[Entry]uint64{}
+// makeIndex makes an index of the items of a name.
+func (h *held) makeIndex(k name) {
+	index := map[Entry]uint64{}
 	h.ofName(k, func(n uint64, item *heldItem) bool {
-		members[item.entry.bare()] = n
+		index[item.entry.bare()] = n
 		return true
 	})
-	if h.crowds == nil {
-		h.crowds = map[name]map[Entry]uint64{}
+	if h.indexes == nil {
+		h.indexes = map[name]map[Entry]uint64{}
 	}
-	h.crowds[k] = members
+	h.indexes[k] = index
 }
 
 func (h *held) get(e *Entry) *heldItem {
@@ -115,9 +119,10 @@ func (h *held) get(e *Entry) *heldItem {
 	return item
 }
 
-// add keeps a copy of e that holds on to no larger buffer. What most entries have in common is kept
-// once.
+// add keeps a copy of e.
 func (h *held) add(e *Entry) *heldItem {
+	// A string that was cut out of what Redis sent would keep all of that in memory. What most
+	// entries have in common is kept once.
 	own := func(last *string, s string) string {
 		if *last != s {
 			*last = strings.Clone(s)
@@ -138,6 +143,7 @@ func (h *held) add(e *Entry) *heldItem {
 	}})
 }
 
+// put appends an item and links it into the list of its name.
 func (h *held) put(item heldItem) *heldItem {
 	if h.byName == nil {
 		h.byName = map[name]uint64{}
@@ -150,16 +156,16 @@ func (h *held) put(item heldItem) *heldItem {
 	h.next++
 	c := h.chunks[len(h.chunks)-1]
 	k := nameOf(&item.entry)
-	item.older, item.chained = h.byName[k]
-	item.newer, item.followed = 0, false
+	item.older, item.hasOlder = h.byName[k]
+	item.newer, item.hasNewer = 0, false
 	item.present = true
-	if item.chained {
+	if item.hasOlder {
 		before := h.at(item.older)
-		before.newer, before.followed = n, true
+		before.newer, before.hasNewer = n, true
 	}
 	h.byName[k] = n
-	if members, crowded := h.crowds[k]; crowded {
-		members[item.entry.bare()] = n
+	if index, indexed := h.indexes[k]; indexed {
+		index[item.entry.bare()] = n
 	}
 	c.items = append(c.items, item)
 	c.live++
@@ -189,6 +195,7 @@ func (h *held) release(i int) {
 		return
 	}
 	h.chunks[i] = nil
+	// at finds chunks by their distance from base, so only the first ones can be cut off.
 	for h.chunks[0] == nil {
 		h.chunks, h.base = h.chunks[1:], h.base+chunkItems
 	}
@@ -197,22 +204,22 @@ func (h *held) release(i int) {
 // unlink takes item n out of the list of its name.
 func (h *held) unlink(n uint64, item *heldItem) {
 	k := nameOf(&item.entry)
-	if item.chained {
+	if item.hasOlder {
 		older := h.at(item.older)
-		older.newer, older.followed = item.newer, item.followed
+		older.newer, older.hasNewer = item.newer, item.hasNewer
 	}
 	switch {
-	case item.followed:
+	case item.hasNewer:
 		newer := h.at(item.newer)
-		newer.older, newer.chained = item.older, item.chained
-	case item.chained:
+		newer.older, newer.hasOlder = item.older, item.hasOlder
+	case item.hasOlder:
 		h.byName[k] = item.older
 	default:
 		delete(h.byName, k)
-		delete(h.crowds, k)
+		delete(h.indexes, k)
 	}
-	if members, crowded := h.crowds[k]; crowded {
-		delete(members, item.entry.bare())
+	if index, indexed := h.indexes[k]; indexed {
+		delete(index, item.entry.bare())
 	}
 }
 
@@ -230,23 +237,26 @@ func (h *held) each(f func(*heldItem) bool) {
 	}
 }
 
-// forget drops what has expired at now among the next n items in turn, but nothing that is being
-// appended.
+// forget drops what has expired at now among the next n items in turn: a few at a time, since
+// whoever asks holds a lock.
 func (h *held) forget(now int64, n int) {
 	for range n {
 		if h.cursor < h.base || h.cursor >= h.next {
 			h.cursor = h.base
 		}
 		item := h.at(h.cursor)
-		if item != nil && item.inFlight == 0 && item.entry.Expires <= now {
+		// One that is being appended is left: the outcome of the append is told by it.
+		if item != nil && item.appends == 0 && item.entry.Expires <= now {
 			h.remove(h.cursor, item)
 		}
 		h.cursor++
 	}
 }
 
-// merged holds all that a and b hold, b's after a's unless that would move the more.
+// merged returns all that a and b hold. Both are used up.
 func merged(a, b held) held {
+	// The smaller goes into the larger: a log of a million entries may be given up while one of them
+	// is pending.
 	if a.live < b.live {
 		a, b = b, a
 	}

@@ -52,8 +52,8 @@ func TestManyEntriesOfOneNameCostNoMoreThanOthers(t *testing.T) {
 		}
 		h.drop(&e)
 	}
-	if h.live != 0 || len(h.byName) != 0 || len(h.crowds) != 0 {
-		t.Errorf("%d items, %d names, %d crowds are left", h.live, len(h.byName), len(h.crowds))
+	if h.live != 0 || len(h.byName) != 0 || len(h.indexes) != 0 {
+		t.Errorf("%d items, %d names, %d indexes are left", h.live, len(h.byName), len(h.indexes))
 	}
 }
 

@@ -2,20 +2,19 @@ package revocation
 
 import "fmt"
 
-// Kind says what an entry names. The zero Kind is none.
+// Kind is what an entry names. The zero Kind is none.
 type Kind uint8
 
 // The kinds of entries.
 const (
-	KindEpoch Kind = iota + 1 // the first entry of an epoch; revokes nothing
-	KindJTI                   // one token, by its jti
-	KindSID                   // every token of a session
-	// tokens of a subject issued before a time; of our sessions those that began up to its second
-	KindSub
-	KindClient // tokens of a client issued before a time
-	KindTenant // tokens of a tenant issued before a time
-	KindKID    // every token signed with a key
-	KindIss    // tokens of an issuer issued before a time
+	KindEpoch  Kind = iota + 1 // the first entry of an epoch; revokes nothing
+	KindJTI                    // one token, by its jti
+	KindSID                    // every token of a session
+	KindSub                    // tokens and sessions of a subject from before a time
+	KindClient                 // tokens of a client issued before a time
+	KindTenant                 // tokens of a tenant issued before a time
+	KindKID                    // every token signed with a key
+	KindIss                    // tokens of an issuer issued before a time
 	kindEnd
 )
 

@@ -6,35 +6,35 @@ import (
 	"time"
 )
 
-// Line is what another process says of itself, as one reading of Redis found it.
+// Line is what another process says of itself, as one reading of Redis has it.
 type Line struct {
 	Name     string
 	Instance string // differs between two lives of one process
 	Counter  uint64
 	Position Position
 	OnLog    bool // Position lies on the log as it was when the line was read
-	Left     bool // its last word: it has stopped to answer anybody
+	Left     bool // its last word: it answers nobody any more
 	Shared   bool // it says that another process writes this line, too
 }
 
-// Lines watches other processes' lines: a line is as old as the observer's last sight of its
-// counter moving, by the observer's own monotonic clock, so nobody's clock matters.
-type Lines struct{ seen map[string]sighting }
+// Lines watches other processes' lines. A line is as old as the time since this observer last saw
+// its counter move, by the observer's own monotonic clock: no other clock matters.
+type Lines struct{ known map[string]observation }
 
-type sighting struct {
+type observation struct {
 	instance string
 	counter  uint64
-	moved    time.Duration
+	moved    time.Duration // when the counter was last seen to move
 	gone     bool          // not in the newest reading
 	former   string        // the instance before this one
 	back     bool          // an instance has come back after another: two are at work
-	backAt   time.Duration // when that was last seen
-	left     bool          // the life that was seen here has said that it answers nobody any more
+	backAt   time.Duration // when that last happened
+	left     bool          // the instance has said that it answers nobody any more
 }
 
-// rememberGone is how long a line is remembered that readings do not show any more: longer than any
-// that counts. maxGone is how many are, those that moved last: whoever may write a line can give it
-// another name before each reading.
+// rememberGone is how long a line is remembered that readings do not show any more: longer than
+// anybody asks for. maxGone is how many are, those that moved last: whoever may write a line can
+// give it another name before each reading.
 const (
 	rememberGone = 2 * time.Hour
 	maxGone      = 2048
@@ -44,12 +44,12 @@ const (
 // alive. One that is not there any more is remembered and grows old: what empties Redis does not
 // end the processes whose lines were in it.
 func (l *Lines) Observe(lines []Line, now Instant) {
-	fresh := make(map[string]sighting, len(lines))
+	fresh := make(map[string]observation, len(lines))
 	for _, line := range lines {
-		s, ok := l.seen[line.Name]
+		s, ok := l.known[line.Name]
 		if !ok || s.instance != line.Instance || s.counter != line.Counter {
-			// A last word counts only from the life that was seen alive under this name: another
-			// one may be at work.
+			// A last word counts only from the instance that was seen at work under this name: of
+			// another one, nobody knows whether it is the last that works under it.
 			left := line.Left && ok && s.instance == line.Instance
 			s = s.next(&line, now)
 			s.left = left
@@ -57,8 +57,9 @@ func (l *Lines) Observe(lines []Line, now Instant) {
 		s.gone = false
 		fresh[line.Name] = s
 	}
+	// A process that runs on without its line must still hold up a logout that waits for it (S1).
 	var gone []string
-	for name, s := range l.seen {
+	for name, s := range l.known {
 		if _, there := fresh[name]; !there && now.Mono-s.moved <= rememberGone {
 			s.gone = true
 			fresh[name] = s
@@ -72,18 +73,20 @@ func (l *Lines) Observe(lines []Line, now Instant) {
 			delete(fresh, name)
 		}
 	}
-	l.seen = fresh
+	l.known = fresh
 }
 
-// next is the sighting of a line that has moved.
-func (s sighting) next(line *Line, now Instant) sighting {
-	n := sighting{
+// next returns the observation of a line that has moved.
+func (s observation) next(line *Line, now Instant) observation {
+	n := observation{
 		instance: line.Instance, counter: line.Counter, moved: now.Mono, former: s.former,
 		back: s.back, backAt: s.backAt,
 	}
 	if line.Instance == s.instance {
 		return n
 	}
+	// A restart brings an instance that was never there. One that comes back after another was
+	// there all the time: two processes write the line in turn.
 	if n.former = s.instance; line.Instance == s.former && s.former != "" {
 		n.back, n.backAt = true, now.Mono
 	}
@@ -91,16 +94,16 @@ func (s sighting) next(line *Line, now Instant) sighting {
 }
 
 // Shared reports whether more than one process writes a line: its writer says so, or two lives of
-// it have been seen to take turns within the last while.
+// it have taken turns within the time given.
 func (l *Lines) Shared(line *Line, within time.Duration, now Instant) bool {
-	s := l.seen[line.Name]
+	s := l.known[line.Name]
 	return line.Shared || s.back && now.Mono-s.backAt <= within
 }
 
-// missing lists the lines that the newest reading did not show, and that have moved within age.
+// missing returns the lines that the newest reading did not show, and that have moved within age.
 func (l *Lines) missing(age time.Duration, now Instant) []string {
 	var names []string
-	for name, s := range l.seen {
+	for name, s := range l.known {
 		if s.gone && !s.left && now.Mono-s.moved <= age {
 			names = append(names, name)
 		}
@@ -108,13 +111,13 @@ func (l *Lines) missing(age time.Duration, now Instant) []string {
 	return names
 }
 
-// Age is how long ago a line was last seen to move; false when it is not known.
+// Age returns how long ago a line was last seen to move, and whether the line is known.
 func (l *Lines) Age(name string, now Instant) (time.Duration, bool) {
-	s, ok := l.seen[name]
+	s, ok := l.known[name]
 	return now.Mono - s.moved, ok
 }
 
-// Holder says whether another issuer holds an entry.
+// Holder is whether another issuer holds an entry.
 type Holder int
 
 // The answers to "is there a second holder?".
@@ -133,6 +136,8 @@ func (l *Lines) SecondHolder(lines []Line, self string, at Position, settle time
 		if line.Name == self {
 			continue
 		}
+		// However old its line is: an issuer that has applied the entry keeps it while it lives, and
+		// appends it again if the log loses it.
 		if line.Covers(at) {
 			return HolderFound
 		}
@@ -140,6 +145,8 @@ func (l *Lines) SecondHolder(lines []Line, self string, at Position, settle time
 			answer = HolderWaited
 		}
 	}
+	// An issuer whose line Redis has lost is alive all the same. To go alone then would make its
+	// acknowledgement hang on one process.
 	for _, name := range l.missing(settle, now) {
 		if name != self {
 			answer = HolderWaited
@@ -156,12 +163,11 @@ func (line *Line) Covers(at Position) bool {
 }
 
 // HasLeft reports whether the process behind a line has said that it answers nobody any more.
-func (l *Lines) HasLeft(name string) bool { return l.seen[name].left }
+func (l *Lines) HasLeft(name string) bool { return l.known[name].left }
 
-// Applied counts the live lines that cover at: a line leaves the count only when it is older than
-// oldest, or its process has left. onLog says whether the same reading found at on the log; if not,
-// nobody has applied it. A line that has vanished is behind, and so is one that several write: what
-// one of them has applied, another need not have.
+// Applied counts the live lines that cover at, and names the others: a line leaves the count only
+// when it is older than oldest, or its process has left. onLog is whether the same reading had at
+// on the log; if not, nobody has applied it.
 func (l *Lines) Applied(lines []Line, at Position, onLog bool, oldest time.Duration,
 	now Instant) (applied, total int, behind []string) {
 	for _, line := range lines {
@@ -169,22 +175,24 @@ func (l *Lines) Applied(lines []Line, at Position, onLog bool, oldest time.Durat
 			continue
 		}
 		total++
+		// What one of the processes that share a line has applied, another need not have.
 		if onLog && line.Covers(at) && !l.Shared(&line, oldest, now) {
 			applied++
 		} else {
 			behind = append(behind, line.Name)
 		}
 	}
+	// A line that has vanished is behind: its process may still answer.
 	missing := l.missing(oldest, now)
 	behind = append(behind, missing...)
 	slices.Sort(behind)
 	return applied, total + len(missing), behind
 }
 
-// Older lists the lines that are there and older than age, sorted.
+// Older returns the lines that are there and older than age, sorted.
 func (l *Lines) Older(age time.Duration, now Instant) []string {
 	var names []string
-	for name, s := range l.seen {
+	for name, s := range l.known {
 		if !s.gone && now.Mono-s.moved > age {
 			names = append(names, name)
 		}

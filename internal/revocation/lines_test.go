@@ -33,15 +33,23 @@ func TestSecondHolder(t *testing.T) {
 		age  time.Duration
 		want revocation.Holder
 	}{
-		"has applied it":               {lineAt("b", 2, 5, true), 0, revocation.HolderFound},
-		"is past it":                   {lineAt("b", 2, 9, true), 0, revocation.HolderFound},
-		"is before it":                 {lineAt("b", 2, 4, true), 0, revocation.HolderWaited},
-		"is on another log":            {lineAt("b", 2, 9, false), 0, revocation.HolderWaited},
-		"is in another epoch":          {elsewhere, 0, revocation.HolderWaited},
-		"is before it, and silent":     {lineAt("b", 1, 4, true), 1100 * time.Millisecond, revocation.HolderNone},
-		"is before it, not yet silent": {lineAt("b", 1, 4, true), 900 * time.Millisecond, revocation.HolderWaited},
-		"is this issuer itself":        {lineAt("a", 2, 9, true), 1100 * time.Millisecond, revocation.HolderNone},
-		"has vanished, not yet silent": {lineAt("a", 2, 9, true), 900 * time.Millisecond, revocation.HolderWaited},
+		"has applied it":      {lineAt("b", 2, 5, true), 0, revocation.HolderFound},
+		"is past it":          {lineAt("b", 2, 9, true), 0, revocation.HolderFound},
+		"is before it":        {lineAt("b", 2, 4, true), 0, revocation.HolderWaited},
+		"is on another log":   {lineAt("b", 2, 9, false), 0, revocation.HolderWaited},
+		"is in another epoch": {elsewhere, 0, revocation.HolderWaited},
+		"is before it, and silent": {
+			lineAt("b", 1, 4, true), 1100 * time.Millisecond, revocation.HolderNone,
+		},
+		"is before it, not yet silent": {
+			lineAt("b", 1, 4, true), 900 * time.Millisecond, revocation.HolderWaited,
+		},
+		"is this issuer itself": {
+			lineAt("a", 2, 9, true), 1100 * time.Millisecond, revocation.HolderNone,
+		},
+		"has vanished, not yet silent": {
+			lineAt("a", 2, 9, true), 900 * time.Millisecond, revocation.HolderWaited,
+		},
 	} {
 		var l revocation.Lines
 		l.Observe([]revocation.Line{lineAt("b", 1, 1, true)}, moment(0))
@@ -151,15 +159,31 @@ func TestALastWord(t *testing.T) {
 		readings [][]revocation.Line
 		total    int
 	}{
-		"of the life that was seen":                   {[][]revocation.Line{at("i", 1, false), at("i", 2, true)}, 0},
-		"seen twice":                                  {[][]revocation.Line{at("i", 1, false), at("i", 2, true), at("i", 2, true)}, 0},
-		"and then its line vanishes":                  {[][]revocation.Line{at("i", 1, false), at("i", 2, true), nil}, 0},
-		"of one that was never seen":                  {[][]revocation.Line{at("i", 2, true)}, 1},
-		"of one that was never seen, twice":           {[][]revocation.Line{at("i", 2, true), at("i", 2, true)}, 1},
-		"of an earlier life while another is at work": {[][]revocation.Line{at("i", 1, false), at("j", 1, false), at("i", 2, true)}, 1},
-		"and it goes on":                              {[][]revocation.Line{at("i", 1, false), at("i", 2, true), at("i", 3, false)}, 1},
-		"and another life begins":                     {[][]revocation.Line{at("i", 1, false), at("i", 2, true), at("j", 1, false)}, 1},
-		"and another life begins and vanishes":        {[][]revocation.Line{at("i", 1, false), at("i", 2, true), at("j", 1, false), nil}, 1},
+		"of the life that was seen": {
+			[][]revocation.Line{at("i", 1, false), at("i", 2, true)}, 0,
+		},
+		"seen twice": {
+			[][]revocation.Line{at("i", 1, false), at("i", 2, true), at("i", 2, true)}, 0,
+		},
+		"and then its line vanishes": {
+			[][]revocation.Line{at("i", 1, false), at("i", 2, true), nil}, 0,
+		},
+		"of one that was never seen": {[][]revocation.Line{at("i", 2, true)}, 1},
+		"of one that was never seen, twice": {
+			[][]revocation.Line{at("i", 2, true), at("i", 2, true)}, 1,
+		},
+		"of an earlier life while another is at work": {
+			[][]revocation.Line{at("i", 1, false), at("j", 1, false), at("i", 2, true)}, 1,
+		},
+		"and it goes on": {
+			[][]revocation.Line{at("i", 1, false), at("i", 2, true), at("i", 3, false)}, 1,
+		},
+		"and another life begins": {
+			[][]revocation.Line{at("i", 1, false), at("i", 2, true), at("j", 1, false)}, 1,
+		},
+		"and another life begins and vanishes": {
+			[][]revocation.Line{at("i", 1, false), at("i", 2, true), at("j", 1, false), nil}, 1,
+		},
 	} {
 		var l revocation.Lines
 		now := moment(0)

@@ -48,8 +48,8 @@ func TestALoadBeginsInItsEpoch(t *testing.T) {
 	b.beat()
 	other := &fakeLog{now: b.log.now, epochs: 7}
 	other.append(revocation.Batch{Entries: []revocation.Entry{*entry(revocation.KindSID, "other")}})
-	rd := b.r.Next()
-	if out := b.r.Entries(rd, other.read(rd),
+	rd := b.c.Next()
+	if out := b.c.Entries(rd, other.read(rd),
 		b.instant()); out.Resync != revocation.CauseChain || len(out.Applied) > 0 ||
 		b.denies("other") {
 		t.Errorf("entries of another epoch: %+v", out)

@@ -9,18 +9,24 @@ import (
 )
 
 // TestASnapshotConfirmsNothing: S2 and S3 over a restart. Whatever the log has become since, a
-// replica that begins with a snapshot allows nothing before a heartbeat that counts, and denies
+// copy that begins with a snapshot allows nothing before a heartbeat that counts, and denies
 // what the snapshot denies from the first moment.
 func TestASnapshotConfirmsNothing(t *testing.T) {
 	for name, c := range map[string]struct {
 		since  func(b *bench)
 		resync revocation.Cause // "" : reading goes on from the snapshot's place
 	}{
-		"nothing":                    {func(*bench) {}, ""},
-		"more entries":               {func(b *bench) { b.add("s7"); b.add("s8"); b.add("s9"); b.add("s10") }, ""},
-		"a new epoch":                {func(b *bench) { b.log.flush(); b.log.whole(); b.add("s7") }, revocation.CauseEpoch},
-		"an old disk":                {func(b *bench) { cut(b.log, 2) }, revocation.CauseRollback},
-		"another entry in its place": {func(b *bench) { cut(b.log, 1); b.add("other"); b.add("s8") }, revocation.CauseChain},
+		"nothing": {func(*bench) {}, ""},
+		"more entries": {
+			func(b *bench) { b.add("s7"); b.add("s8"); b.add("s9"); b.add("s10") }, "",
+		},
+		"a new epoch": {
+			func(b *bench) { b.log.flush(); b.log.whole(); b.add("s7") }, revocation.CauseEpoch,
+		},
+		"an old disk": {func(b *bench) { cut(b.log, 2) }, revocation.CauseRollback},
+		"another entry in its place": {
+			func(b *bench) { cut(b.log, 1); b.add("other"); b.add("s8") }, revocation.CauseChain,
+		},
 		"trimmed": {func(b *bench) {
 			b.add("s7")
 			b.add("s8")
@@ -34,7 +40,7 @@ func TestASnapshotConfirmsNothing(t *testing.T) {
 			}
 			b.read()
 			var file bytes.Buffer
-			taken := liveset.Snapshot{Position: b.r.Position(), Taken: b.instant().Wall, Set: b.set}
+			taken := liveset.Snapshot{Position: b.c.Position(), Taken: b.instant().Wall, Set: b.set}
 			if err := taken.Encode(&file); err != nil {
 				t.Fatal(err)
 			}
@@ -43,14 +49,15 @@ func TestASnapshotConfirmsNothing(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			b.r, b.set = revocation.NewCopy(times(), s.Set), s.Set
-			b.r.Restore(s.Position)
+			b.c, b.set = revocation.NewCopy(times(), s.Set), s.Set
+			b.c.Restore(s.Position)
+			clear(b.resyncs)
 			for beats := 0; !b.fresh(); beats++ {
 				if !b.denies("s1") || !b.denies("s3") {
 					t.Fatal("what the file denies is allowed")
 				}
 				if beats == 0 {
-					b.r.Connected()
+					b.c.Connected()
 				}
 				if beats > 20 {
 					t.Fatal("never fresh")
@@ -63,8 +70,8 @@ func TestASnapshotConfirmsNothing(t *testing.T) {
 				b.pass(heartbeat)
 			}
 			for _, cause := range revocation.Causes() {
-				if want := map[bool]uint64{true: 1}[cause == c.resync]; b.r.Resyncs(cause) != want {
-					t.Errorf("%d resyncs of cause %s, want %d", b.r.Resyncs(cause), cause, want)
+				if want := map[bool]int{true: 1}[cause == c.resync]; b.resyncs[cause] != want {
+					t.Errorf("%d resyncs of cause %s, want %d", b.resyncs[cause], cause, want)
 				}
 			}
 			for _, e := range b.log.entries {

@@ -4,26 +4,25 @@ package revocation
 
 import (
 	"encoding/binary"
-	"maps"
 	"slices"
 	"time"
 )
 
-// Clone returns a copy of r that shares nothing with it that either can change, and fills set: a
-// clone of r's own.
-func (r *Copy) Clone(set Set) *Copy {
-	c := *r
-	c.set = set
-	c.clock = &Clock{}
-	c.clock.floor.Store(r.clock.floor.Load())
-	c.wait, c.passed = slices.Clone(r.wait), slices.Clone(r.passed)
-	c.resyncs = maps.Clone(r.resyncs)
-	return &c
+// Clone returns a copy of c that shares nothing with it that either can change, and fills set: a
+// clone of c's own.
+func (c *Copy) Clone(set Set) *Copy {
+	clone := *c
+	clone.set = set
+	clone.clock = &Clock{}
+	clone.clock.floor.Store(c.clock.floor.Load())
+	clone.waiting, clone.passed = slices.Clone(c.waiting), slices.Clone(c.passed)
+	return &clone
 }
 
-// Pass makes all that r remembers older by d, but nothing older than most, seen from now: so a
-// model can let time go by while now stands still. most must be longer than every time r judges by.
-func (r *Copy) Pass(d, most time.Duration, now Instant) {
+// Pass makes all that c remembers older by d, but nothing older than most, as of now: so a model
+// can let time go by while now stands still. most must be longer than every time c judges by.
+func (c *Copy) Pass(d, most time.Duration, now Instant) {
+	// The zero Instant stands for "never", and stays so.
 	back := func(t *Instant) {
 		if *t != (Instant{}) {
 			age := min(now.Mono-t.Mono+d, most)
@@ -31,68 +30,69 @@ func (r *Copy) Pass(d, most time.Duration, now Instant) {
 		}
 	}
 	mono := func(t *time.Duration) { *t = max(*t-d, now.Mono-most) }
-	if r.settle.begun {
-		mono(&r.settle.first)
-		back(&r.settle.last)
+	if c.settle.begun {
+		mono(&c.settle.first)
+		back(&c.settle.last)
 	}
-	if r.behind.on {
-		mono(&r.behind.since)
+	if c.behind.on {
+		mono(&c.behind.since)
 	}
-	for i := range r.wait {
-		back(&r.wait[i].sent)
+	for i := range c.waiting {
+		back(&c.waiting[i].sent)
 	}
-	back(&r.last)
-	if r.redis.known {
-		r.redis.at += now.Mono.Milliseconds() - r.redis.answered.Mono.Milliseconds()
-		back(&r.redis.sent)
-		back(&r.redis.answered)
-		r.redis.at -= now.Mono.Milliseconds() - r.redis.answered.Mono.Milliseconds()
+	back(&c.last)
+	if c.redis.known {
+		// Redis' time moves with the instant of its answer, so that what it is carried on to now
+		// stays as it is.
+		c.redis.at += now.Mono.Milliseconds() - c.redis.answered.Mono.Milliseconds()
+		back(&c.redis.sent)
+		back(&c.redis.answered)
+		c.redis.at -= now.Mono.Milliseconds() - c.redis.answered.Mono.Milliseconds()
 	}
-	mono(&r.bounds.since)
-	if r.head.Mending -= d.Milliseconds(); r.head.Mending <= now.Wall.UnixMilli() {
-		r.head.Mending = 0
+	mono(&c.bounds.began)
+	if c.head.Mending -= d.Milliseconds(); c.head.Mending <= now.Wall.UnixMilli() {
+		c.head.Mending = 0
 	}
 }
 
-// AppendState appends a canonical form of all that r's answers to coming events depend on, its Set
-// excepted, which only takes entries. Two
-// replicas with one configuration and the same state behave alike for ever. Counters that only tell
-// how often something happened are left out, and numbers of connections and generations, which are
-// only compared with those of answers under way; so is the place of the newest head seen: what is
-// judged is the head of the answer at hand.
-func (r *Copy) AppendState(buf []byte) []byte {
-	buf = appendPosition(buf, r.pos)
-	buf = appendBools(buf, r.complete, r.load.active, r.blind.on, r.settle.begun, r.counted,
-		r.headKnown, r.redis.known, r.behind.on)
-	buf = appendInts(buf, int64(r.load.first), int64(r.load.next))
-	buf = append(buf, r.load.chain[:]...)
-	buf = appendPosition(buf, r.load.target)
-	buf = appendPosition(buf, Position{Epoch: r.blind.epoch, Seq: r.blind.seq})
-	buf = append(buf, r.settle.epoch[:]...)
-	buf = appendInts(buf, int64(r.settle.first))
-	buf = appendInstants(buf, r.settle.last, r.last, r.redis.sent, r.redis.answered)
-	buf = appendInts(buf, int64(len(r.wait)), int64(len(r.passed)))
-	for _, c := range r.wait {
-		buf = appendPosition(appendInstants(buf, c.sent), Position{Seq: c.at.seq, Chain: c.at.chain})
+// AppendState appends a canonical form of all that c's answers to coming events depend on, its Set
+// excepted, which only takes entries. Two copies with one configuration and the same state behave
+// alike for ever. Counters that only tell how often something happened are left out, and numbers of
+// connections and readings, which are only compared with those of answers under way; so is the
+// place of the newest head: what is judged is the head of the answer at hand.
+func (c *Copy) AppendState(buf []byte) []byte {
+	buf = appendPosition(buf, c.pos)
+	buf = appendBools(buf, c.complete, c.load.active, c.unreadable.on, c.settle.begun, c.counted,
+		c.headKnown, c.redis.known, c.behind.on)
+	buf = appendInts(buf, int64(c.load.first), int64(c.load.next))
+	buf = append(buf, c.load.chain[:]...)
+	buf = appendPosition(buf, c.load.target)
+	buf = appendPosition(buf, Position{Epoch: c.unreadable.epoch, Seq: c.unreadable.seq})
+	buf = append(buf, c.settle.epoch[:]...)
+	buf = appendInts(buf, int64(c.settle.first))
+	buf = appendInstants(buf, c.settle.last, c.last, c.redis.sent, c.redis.answered)
+	buf = appendInts(buf, int64(len(c.waiting)), int64(len(c.passed)))
+	for _, w := range c.waiting {
+		buf = appendPosition(appendInstants(buf, w.sent), Position{Seq: w.head.seq, Chain: w.head.chain})
 	}
-	for _, p := range r.passed {
+	for _, p := range c.passed {
 		buf = appendPosition(buf, Position{Seq: p.seq, Chain: p.chain})
 	}
-	buf = appendInts(buf, int64(r.head.MaxTokenLifetime), int64(len(r.head.Era)))
-	buf = append(buf, r.head.Era...)
-	buf = r.bounds.appendState(buf)
-	return appendInts(buf, r.redis.at, int64(r.behind.since), int64(r.behind.seq),
-		r.clock.floor.Load())
+	buf = appendInts(buf, int64(c.head.MaxTokenLifetime), int64(len(c.head.Era)))
+	buf = append(buf, c.head.Era...)
+	buf = c.bounds.appendState(buf)
+	return appendInts(buf, c.redis.at, int64(c.behind.since), int64(c.behind.seq),
+		c.clock.floor.Load())
 }
 
 // appendState leaves out when the bounds began while all that is known of them is one and the same.
 func (b *bounds) appendState(buf []byte) []byte {
-	buf = appendBools(buf, b.this.known, b.before.known)
-	buf = appendInts(buf, b.this.least, b.this.most, b.before.least, b.before.most)
-	if b.this.least == b.this.most && (!b.before.known || b.before == b.this) {
+	buf = appendBools(buf, b.current.known, b.previous.known)
+	buf = appendInts(buf, b.current.least, b.current.most, b.previous.least, b.previous.most)
+	if b.current.least == b.current.most && (!b.previous.known || b.previous == b.current) {
 		return buf
 	}
-	return appendInts(buf, int64(b.since))
+	return appendInts(buf, int64(b.began))
 }
 
 func appendPosition(buf []byte, p Position) []byte {

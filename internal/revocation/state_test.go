@@ -12,15 +12,15 @@ import (
 func TestCloneBehavesTheSame(t *testing.T) {
 	b := newBench(t).settled()
 	set := b.set.Clone()
-	c := b.r.Clone(set)
-	if string(c.AppendState(nil)) != string(b.r.AppendState(nil)) {
+	c := b.c.Clone(set)
+	if string(c.AppendState(nil)) != string(b.c.AppendState(nil)) {
 		t.Fatal("a clone has another state")
 	}
 	state := string(c.AppendState(nil))
 	b.add("x")
 	b.beat()
 	b.read()
-	if string(b.r.AppendState(nil)) == state {
+	if string(b.c.AppendState(nil)) == state {
 		t.Error("applying an entry left the state as it was")
 	}
 	if string(c.AppendState(nil)) != state ||

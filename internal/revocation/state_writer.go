@@ -14,7 +14,7 @@ import (
 func (w *Writer) Clone(set Set) *Writer {
 	c := *w
 	c.Copy = w.Copy.Clone(set)
-	c.seen, c.unseen = w.seen.clone(), w.unseen.clone()
+	c.inLog, c.pending = w.inLog.clone(), w.pending.clone()
 	return &c
 }
 
@@ -22,16 +22,16 @@ func (w *Writer) Clone(set Set) *Writer {
 // Copy.AppendState does.
 func (w *Writer) AppendState(buf []byte) []byte {
 	buf = w.Copy.AppendState(buf)
-	buf = w.seen.appendState(buf)
-	buf = w.unseen.appendState(buf)
-	return appendInts(appendPosition(buf, w.newest), int64(w.acked))
+	buf = w.inLog.appendState(buf)
+	buf = w.pending.appendState(buf)
+	return appendInts(appendPosition(buf, w.lastStored), int64(w.acked))
 }
 
 func (h *held) clone() held {
 	c := *h
-	c.byName, c.crowds = maps.Clone(h.byName), maps.Clone(h.crowds)
-	for k, members := range c.crowds {
-		c.crowds[k] = maps.Clone(members)
+	c.byName, c.indexes = maps.Clone(h.byName), maps.Clone(h.indexes)
+	for k, members := range c.indexes {
+		c.indexes[k] = maps.Clone(members)
 	}
 	c.chunks = make([]*heldChunk, len(h.chunks))
 	for i, chunk := range h.chunks {
@@ -50,7 +50,7 @@ func (h *held) appendState(buf []byte) []byte {
 			buf = append(binary.AppendUvarint(buf, uint64(len(s))), s...)
 		}
 		buf = appendInts(buf, int64(e.Kind), e.IssuedBefore, e.Expires, e.At, int64(e.Seq),
-			int64(item.inFlight))
+			int64(item.appends))
 		buf = strconv.AppendBool(buf, item.mending)
 		buf = appendPosition(buf, Position{Epoch: item.epoch, Seq: item.seq})
 		return true

@@ -220,8 +220,8 @@ func (w *world) fault() {
 		return
 	}
 	w.faults--
-	switch rapid.SampledFrom([]string{"flush", "trim", "delete", "old disk", "gate", "issuer", "clock"}).
-		Draw(w.T, "fault") {
+	faults := []string{"flush", "trim", "delete", "old disk", "gate", "issuer", "clock"}
+	switch rapid.SampledFrom(faults).Draw(w.T, "fault") {
 	case "flush":
 		w.log.flush()
 	case "trim":
@@ -236,14 +236,8 @@ func (w *world) fault() {
 		}
 	case "clock":
 		w.moveRedis(rapid.SampledFrom([]time.Duration{
-			300 * time.Second,
-			-300 * time.Second,
-			2 * time.Hour,
-			-2 * time.Hour,
-			50 * time.Hour,
-			20 * time.Second,
-			-20 * time.Second,
-			1300 * time.Millisecond,
+			300 * time.Second, -300 * time.Second, 2 * time.Hour, -2 * time.Hour,
+			50 * time.Hour, 20 * time.Second, -20 * time.Second, 1300 * time.Millisecond,
 		}).Draw(w.T, "by"))
 	case "gate":
 		n := rapid.IntRange(0, len(w.gates)-1).Draw(w.T, "which")

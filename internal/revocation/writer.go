@@ -6,32 +6,36 @@ import (
 	"time"
 )
 
-// Writer is an issuer's side of the log: a Copy that also appends. What it was asked to revoke
-// is in its own set before it is anywhere else, and stays there; what the log has lost it appends
+// Writer is an issuer's side of the log: a Copy that also appends. What it was asked to revoke is
+// in its own set before it is anywhere else, and stays there; what the log has lost it appends
 // again, the same in every field.
+//
+// writer.go has the way of a batch into the log and the issuer's heartbeats, missing.go what
+// becomes of entries that the log lacks.
 type Writer struct {
 	*Copy
 	lifetime time.Duration // this issuer's max_token_lifetime
-	// Every live entry in full: those seen in the log as it is now, and the others. When the
-	// position is given up, all are unseen again until the load has met them.
-	seen, unseen held
-	acked        uint64   // up to this place of the copy all is acknowledged
-	newest       Position // of the entries stored by appends of this issuer
+	// Every live entry in full. inLog has those that the copy has met in the log as it is now,
+	// pending all others: on their way there, or lost. When the position is given up all are
+	// pending again, until the load has met them.
+	inLog, pending held
+	acked          uint64   // up to this place of the copy all is acknowledged
+	lastStored     Position // of the entries stored by appends of this issuer
 }
 
 // ErrNoTime means that Redis' time is not known, so that no entry can be made.
 var ErrNoTime = errors.New(
 	"revocation: Redis' time is not known: no heartbeat within max_staleness")
 
-// NewWriter makes a writer that holds nothing and fills set. maxTokenLifetime is the longest life
+// NewWriter returns a writer that holds nothing and fills set. maxTokenLifetime is the longest life
 // of any token that is to be revocable: entries live as long, and two clock_skew more.
 func NewWriter(cfg CopyConfig, maxTokenLifetime time.Duration, set Set) *Writer {
 	return &Writer{
-		Copy: NewCopy(cfg, set), lifetime: maxTokenLifetime, seen: held{}, unseen: held{},
+		Copy: NewCopy(cfg, set), lifetime: maxTokenLifetime, inLog: held{}, pending: held{},
 	}
 }
 
-// Batch is entries to append in one step. Give its outcome to Stored or Failed, once.
+// Batch is entries to append in one step. Tell its outcome by Stored or Failed, once.
 type Batch struct {
 	Entries []Entry
 	// Again means that the entries were in the log before. They may then be appended only to a log
@@ -44,7 +48,7 @@ type Batch struct {
 // Begin makes entries of requests and puts them into this issuer's own set: from here on it denies
 // what they name, whatever becomes of the batch. Errors wrap ErrInvalidRequest or are ErrNoTime.
 func (w *Writer) Begin(reqs []Request, now Instant) (Batch, error) {
-	at, ok := w.stamp(now)
+	at, ok := w.entryTime(now)
 	if !ok {
 		return Batch{}, ErrNoTime
 	}
@@ -56,9 +60,10 @@ func (w *Writer) Begin(reqs []Request, now Instant) (Batch, error) {
 		}
 		b.Entries = append(b.Entries, e)
 	}
+	// Once all are known to be valid: a batch that is refused must leave nothing behind.
 	for i := range b.Entries {
 		w.set.Add(&b.Entries[i])
-		w.launch(&b.Entries[i])
+		w.appendBegun(&b.Entries[i])
 	}
 	return b, nil
 }
@@ -69,13 +74,15 @@ func (w *Writer) entry(q *Request, at time.Time) (Entry, error) {
 	}
 	e := Entry{
 		Kind: q.Kind, Issuer: q.Issuer, Value: q.Value, Reason: q.Reason, Actor: q.Actor,
-		At: at.UnixMilli(), Expires: at.Add(w.Life() + w.onTheWay()).UnixMilli(),
+		At: at.UnixMilli(), Expires: at.Add(w.Life() + w.extraLife()).UnixMilli(),
 	}
 	if q.Kind.Cutoff() {
 		e.IssuedBefore = e.At
 		if !q.IssuedBefore.IsZero() {
 			e.IssuedBefore = q.IssuedBefore.UnixMilli()
 		}
+		// A cutoff that lies ahead would revoke tokens that do not exist yet, and shut their owners
+		// out.
 		if e.IssuedBefore > at.Add(w.cfg.ClockSkew).UnixMilli() || e.IssuedBefore < 0 {
 			return Entry{}, fmt.Errorf("%w: issued_before %s is in the future", ErrInvalidRequest,
 				q.IssuedBefore.UTC())
@@ -84,51 +91,54 @@ func (w *Writer) entry(q *Request, at time.Time) (Entry, error) {
 	return e, nil
 }
 
-// mostAhead is by how much Redis' clock may have gone back before this issuer started, and its
-// entries still make up for it.
-const mostAhead = 24 * time.Hour
+// maxSetBack is by how much Redis' clock may have been set back before this issuer started, and
+// its entries still make up for it.
+const maxSetBack = 24 * time.Hour
 
-// stamp is the time that entries are made at: Redis', unless this machine's clock, or what the two
-// have agreed on, is later by more than clock_skew. Then Redis' clock may have gone back, and an
-// entry made by it would miss tokens that exist, or expire before they do. This machine's clock
-// alone is believed up to mostAhead: what a wrong one makes, nobody can take back.
-func (w *Writer) stamp(now Instant) (time.Time, bool) {
+// entryTime returns the time that entries are made at: Redis', unless a later one is likely.
+func (w *Writer) entryTime(now Instant) (time.Time, bool) {
 	view := w.View()
 	at, ok := view.Time(now)
 	if !ok {
 		return at, false
 	}
+	// When this machine's clock, or what the two clocks have agreed on, is later than Redis' by more
+	// than clock_skew, Redis' clock may have been set back. An entry made by it would miss tokens
+	// that exist, or expire before they do. This machine's clock alone is believed up to
+	// maxSetBack: what a wrong one makes, nobody can take back.
 	latest := max(at.UnixMilli(), w.bounds.latest(now.Mono))
-	latest = max(latest, min(now.Wall.UnixMilli(), latest+mostAhead.Milliseconds()))
+	latest = max(latest, min(now.Wall.UnixMilli(), latest+maxSetBack.Milliseconds()))
 	if latest > at.Add(w.cfg.ClockSkew).UnixMilli() {
 		at = time.UnixMilli(latest)
 	}
 	return at, true
 }
 
-// Sight is what an issuer knows of the time, so that no script goes by Redis' clock alone. Times
-// are unix ms.
-type Sight struct {
-	Expired int64 // nothing that expires later may be trimmed; 0: nothing at all
-	// Redis' time, carried on from a heartbeat not longer ago than an entry lives; 0 if there was none
+// ScriptTimes is what an issuer tells the scripts of the time, so that none goes by Redis' clock
+// alone: it may have been set. Both are unix ms.
+type ScriptTimes struct {
+	// Expired bounds the trimming: nothing that expires later may be trimmed; 0: nothing at all.
+	Expired int64
+	// Redis is Redis' time carried on from a heartbeat not longer ago than an entry lives; 0 if
+	// there was none.
 	Redis int64
 }
 
-// Sight is what this issuer knows of the time.
-func (w *Writer) Sight(now Instant) (s Sight) {
-	s.Expired, _ = w.Expired(now)
+// ScriptTimes returns what this issuer knows of the time.
+func (w *Writer) ScriptTimes(now Instant) (t ScriptTimes) {
+	t.Expired, _ = w.Expired(now)
 	if w.redis.known && now.Since(w.redis.sent) <= w.Life() {
-		s.Redis = w.redis.latest(now)
+		t.Redis = w.redis.latest(now)
 	}
-	return s
+	return t
 }
 
-// onTheWay is what an entry is given to live longer than it must, because Redis' time goes on until
-// it is in the log.
-func (w *Writer) onTheWay() time.Duration { return w.cfg.MaxStaleness }
+// extraLife is how much longer an entry lives than it must, because Redis' time goes on until it is
+// in the log.
+func (w *Writer) extraLife() time.Duration { return w.cfg.MaxStaleness }
 
-// Life is how long an entry that is stored now must live: as long as any token that exists can be
-// valid, by whichever clock.
+// Life returns how long an entry that is stored now must live: as long as any token that exists can
+// be valid, by whichever clock.
 func (w *Writer) Life() time.Duration {
 	return max(w.lifetime, w.head.MaxTokenLifetime) + 2*w.cfg.ClockSkew
 }
@@ -136,60 +146,65 @@ func (w *Writer) Life() time.Duration {
 // Lifetime is this issuer's max_token_lifetime.
 func (w *Writer) Lifetime() time.Duration { return w.lifetime }
 
-// Stored says that a batch is in the log of an epoch: its entries from first on, in order, after
-// one with chain before. It returns the place of the last.
+// Stored notes that a batch is in the log of an epoch: its entries from first on, in order, behind
+// one with chain before. It returns the place of the last. That is not an acknowledgement yet.
 func (w *Writer) Stored(b Batch, epoch Epoch, first uint64, before Chain) Position {
 	last := Position{epoch, first - 1, before}
 	for i := range b.Entries {
 		e := b.Entries[i]
 		e.Seq = first + uint64(i)
 		last.Seq, last.Chain = e.Seq, e.After(last.Chain)
-		if item := w.land(&b.Entries[i]); item != nil {
+		// The place is remembered until the copy comes to it: up to then the entry is not missing.
+		if item := w.appendEnded(&b.Entries[i]); item != nil {
 			item.epoch, item.seq = epoch, first+uint64(i)
 		}
 	}
-	if epoch != w.newest.Epoch || last.Seq > w.newest.Seq {
-		w.newest = last
+	if epoch != w.lastStored.Epoch || last.Seq > w.lastStored.Seq {
+		w.lastStored = last
 	}
 	return last
 }
 
-// Failed says that a batch may or may not be in the log. What does not come back from it will be
+// Failed notes that a batch may or may not be in the log. What does not come back from it will be
 // missing.
 func (w *Writer) Failed(b Batch) {
 	for i := range b.Entries {
-		w.land(&b.Entries[i])
+		w.appendEnded(&b.Entries[i])
 	}
 }
 
-// TooEarly says that a batch was refused because Redis' clock, at redisNow (unix ms), or the head's
-// max_token_lifetime, is ahead of what was believed. Its entries get a later life, and may be tried
-// again. Redis' time itself is for the next heartbeat to tell, which sees how far it has jumped.
+// TooEarly notes that a batch was refused because Redis' clock, at redisNow (unix ms), or the
+// head's max_token_lifetime, is ahead of what was believed. It returns the batch with a later life,
+// to be tried again.
 func (w *Writer) TooEarly(b Batch, redisNow int64, lifetime time.Duration) Batch {
+	// Redis' time itself is for the next heartbeat to tell, which sees how far it has jumped.
 	w.head.MaxTokenLifetime = max(w.head.MaxTokenLifetime, lifetime)
 	later := Batch{Entries: make([]Entry, len(b.Entries))}
 	for i, e := range b.Entries {
-		w.unseen.drop(&e)
+		// With another time it is another entry: kept, the old one would be appended as missing.
+		w.pending.drop(&e)
 		e.At = max(e.At, redisNow)
-		e.Expires = max(e.Expires, e.At+(w.Life()+w.onTheWay()).Milliseconds())
+		e.Expires = max(e.Expires, e.At+(w.Life()+w.extraLife()).Milliseconds())
 		w.set.Add(&e)
-		w.launch(&e)
+		w.appendBegun(&e)
 		later.Entries[i] = e
 	}
 	return later
 }
 
-// Beat makes the next heartbeat, which also says whether this issuer holds what the log may lack.
+// Beat returns the next heartbeat, which also tells whether this issuer holds what the log may
+// lack.
 func (w *Writer) Beat(now Instant) Heartbeat {
 	hb := w.Copy.Beat(now)
-	hb.Sight = w.Sight(now)
-	// What has been seen in a log that is still being loaded is in it as far as is known: it is
-	// missing once that log is lost, and then it is unseen. Gates that were confirmed by that log
+	hb.Times = w.ScriptTimes(now)
+	// What has been met in a log that is still being loaded is in it as far as is known: it is
+	// missing once that log is lost, and then it is pending. Gates that were confirmed by that log
 	// must settle anew by then, which takes longer than a heartbeat.
-	hb.Holds = w.unseen.live > 0 || w.seen.live > 0 && w.complete
+	hb.Holds = w.pending.live > 0 || w.inLog.live > 0 && w.complete
+	// While the copy is not complete, all that is pending may be missing.
 	hb.Mend = hb.Holds && (!w.complete || w.missingAny(now))
-	if w.newest.Epoch == w.pos.Epoch {
-		hb.Stored = w.newest.Seq
+	if w.lastStored.Epoch == w.pos.Epoch {
+		hb.Stored = w.lastStored.Seq
 	}
 	return hb
 }
@@ -199,7 +214,7 @@ func (w *Writer) Answered(hb Heartbeat, a HeartbeatReply, now Instant) Outcome {
 	out := w.Copy.Answered(hb, a, now)
 	w.note(&out)
 	if a.HeadFound && a.Head.Epoch == hb.Position.Epoch && a.Head.Seq < hb.Stored {
-		w.lost(hb.Position.Epoch, a.Head.Seq)
+		w.logWentBack(hb.Position.Epoch, a.Head.Seq)
 	}
 	return out
 }
@@ -211,13 +226,81 @@ func (w *Writer) Entries(rd Read, entries []Entry, now Instant) Outcome {
 	return out
 }
 
-// note follows what the replica did. Entries applied before a position was given up belong to the
-// log given up.
+// note follows what the copy did.
 func (w *Writer) note(out *Outcome) {
 	for i := range out.Applied {
-		w.meet(&out.Applied[i])
+		w.foundInLog(&out.Applied[i])
 	}
+	// After that: what was applied before the position was given up is of the log given up, and is
+	// pending with the rest.
 	if out.Resync != "" {
-		w.unseen, w.seen, w.acked = merged(w.unseen, w.seen), held{}, 0
+		w.pending, w.inLog, w.acked = merged(w.pending, w.inLog), held{}, 0
 	}
+}
+
+// Acknowledged notes that everything up to the position a heartbeat was sent with is stored as an
+// append must be: the heartbeat found the position on the log, its WAIT was met, and another issuer
+// holds it.
+func (w *Writer) Acknowledged(hb Heartbeat) {
+	if w.complete && hb.reading == w.reading && hb.Position.Seq > w.acked {
+		w.acked = hb.Position.Seq
+	}
+}
+
+// findAmong is how many entries of one name Find looks at: what it overlooks is only appended once
+// more.
+const findAmong = 1000
+
+// Find looks for live and acknowledged entries in the log that do what reqs ask, and returns the
+// place of the last. It reports false unless there is one for each: for a kind with a cutoff, one
+// at or after an IssuedBefore that must be given.
+func (w *Writer) Find(reqs []Request, now Instant) (Position, bool) {
+	if !w.complete || !w.redis.known || len(reqs) == 0 {
+		return Position{}, false
+	}
+	last, redisNow := Position{}, w.redis.latest(now)
+	for i := range reqs {
+		q, found, left := &reqs[i], false, findAmong
+		if q.Kind.Cutoff() && q.IssuedBefore.IsZero() {
+			return Position{}, false
+		}
+		w.inLog.ofName(name{q.Kind, q.Issuer, q.Value}, func(_ uint64, item *heldItem) bool {
+			e := &item.entry
+			// Acknowledged, not merely read: the answer that this earns says that no single fault
+			// loses it.
+			if e.Seq <= w.acked && e.Expires > redisNow &&
+				(!q.Kind.Cutoff() || e.IssuedBefore >= q.IssuedBefore.UnixMilli()) {
+				found, last = true, later(last, e)
+			}
+			left--
+			return !found && left > 0
+		})
+		if !found {
+			return Position{}, false
+		}
+	}
+	last.Epoch = w.pos.Epoch
+	return last, true
+}
+
+// Locate returns where the entries of a batch are in the log: the place of the last. It reports
+// false while the copy has not met each of them.
+func (w *Writer) Locate(b Batch) (Position, bool) {
+	last := Position{Epoch: w.pos.Epoch}
+	for i := range b.Entries {
+		item := w.inLog.get(&b.Entries[i])
+		if item == nil || !w.complete {
+			return Position{}, false
+		}
+		last = later(last, &item.entry)
+	}
+	return last, last.Seq > 0
+}
+
+// later returns the later of a place and an entry's.
+func later(p Position, e *Entry) Position {
+	if e.Seq > p.Seq {
+		p.Seq, p.Chain = e.Seq, e.Chain
+	}
+	return p
 }

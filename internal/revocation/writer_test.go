@@ -111,7 +111,8 @@ func TestEntryOfARequest(t *testing.T) {
 	}
 	d.log.head.MaxTokenLifetime = 2 * lifetime
 	d.health(1)
-	if e := d.begin(request(revocation.KindSID, "y")).Entries[0]; e.Expires-e.At < (2*lifetime + 2*skew).Milliseconds() {
+	e := d.begin(request(revocation.KindSID, "y")).Entries[0]
+	if e.Expires-e.At < (2*lifetime + 2*skew).Milliseconds() {
 		t.Error("an entry does not live as long as the head's max_token_lifetime asks")
 	}
 }
@@ -124,7 +125,9 @@ func TestRefusedBegin(t *testing.T) {
 	for name, reqs := range map[string][]revocation.Request{
 		"cutoff in the future": {future},
 		"invalid":              {{Kind: revocation.KindSID, Issuer: iss}},
-		"one of two invalid":   {request(revocation.KindSID, "s"), {Kind: revocation.KindSID, Issuer: iss}},
+		"one of two invalid": {
+			request(revocation.KindSID, "s"), {Kind: revocation.KindSID, Issuer: iss},
+		},
 	} {
 		if _, err := d.w.Begin(reqs, d.instant()); !errors.Is(err, revocation.ErrInvalidRequest) {
 			t.Errorf("%s: %v", name, err)
@@ -164,13 +167,19 @@ func TestWhatIsMissing(t *testing.T) {
 		fate func(d *desk, b revocation.Batch)
 		want bool
 	}{
-		"under way":              {func(*desk, revocation.Batch) {}, false},
-		"failed":                 {func(d *desk, b revocation.Batch) { d.w.Failed(b) }, true},
-		"stored, not read yet":   {func(d *desk, b revocation.Batch) { d.store(b) }, false},
-		"stored and read":        {func(d *desk, b revocation.Batch) { d.store(b); d.read() }, false},
-		"failed, stored, read":   {func(d *desk, b revocation.Batch) { d.log.append(b); d.w.Failed(b); d.read() }, false},
-		"read before it is told": {func(d *desk, b revocation.Batch) { d.log.append(b); d.read(); d.w.Failed(b) }, false},
-		"stored, log flushed":    {func(d *desk, b revocation.Batch) { d.store(b); d.log.flush(); d.health(2) }, true},
+		"under way":            {func(*desk, revocation.Batch) {}, false},
+		"failed":               {func(d *desk, b revocation.Batch) { d.w.Failed(b) }, true},
+		"stored, not read yet": {func(d *desk, b revocation.Batch) { d.store(b) }, false},
+		"stored and read":      {func(d *desk, b revocation.Batch) { d.store(b); d.read() }, false},
+		"failed, stored, read": {
+			func(d *desk, b revocation.Batch) { d.log.append(b); d.w.Failed(b); d.read() }, false,
+		},
+		"read before it is told": {
+			func(d *desk, b revocation.Batch) { d.log.append(b); d.read(); d.w.Failed(b) }, false,
+		},
+		"stored, log flushed": {
+			func(d *desk, b revocation.Batch) { d.store(b); d.log.flush(); d.health(2) }, true,
+		},
 		"stored, log went back": {func(d *desk, b revocation.Batch) {
 			d.store(b)
 			cut(d.log, 1)
@@ -182,7 +191,9 @@ func TestWhatIsMissing(t *testing.T) {
 			d.log.append(revocation.Batch{Entries: []revocation.Entry{*entry(revocation.KindSID, "other")}})
 			d.health(1)
 		}, true},
-		"failed and expired": {func(d *desk, b revocation.Batch) { d.w.Failed(b); d.pass(2 * time.Hour); d.health(1) }, false},
+		"failed and expired": {
+			func(d *desk, b revocation.Batch) { d.w.Failed(b); d.pass(2 * time.Hour); d.health(1) }, false,
+		},
 	} {
 		d := newDesk(t)
 		b := d.begin(request(revocation.KindSID, "s"))
@@ -320,7 +331,9 @@ func TestFindCutoff(t *testing.T) {
 	d.store(d.begin(made))
 	d.read()
 	d.w.Acknowledged(d.beat())
-	for want, before := range map[time.Time]bool{cutoff.Add(-time.Millisecond): true, cutoff: true, cutoff.Add(time.Millisecond): false, {}: false} {
+	for want, before := range map[time.Time]bool{
+		cutoff.Add(-time.Millisecond): true, cutoff: true, cutoff.Add(time.Millisecond): false, {}: false,
+	} {
 		made.IssuedBefore = want
 		if _, ok := d.w.Find([]revocation.Request{made}, d.instant()); ok != before {
 			t.Errorf("a cutoff at %v is found for %v: %v", cutoff, want, ok)

@@ -10,13 +10,17 @@ import (
 // TestAttacks are the attacks on sessions, by their numbers; e2e has them through Envoy.
 func TestAttacks(t *testing.T) {
 	for name, test := range map[string]func(*testing.T){
-		"88_failover_loses_the_end_of_a_session":     TestAnEndThatOnlyTheSessionsShardHasLostStaysInForce,
-		"88_failover_loses_a_log_out_everywhere":     TestALogOutEverywhereThatRedisHasLostStillCounts,
-		"88_failover_loses_a_refresh":                TestACounterAboveTheStoredOneEndsTheSession,
-		"92_storage_error":                           TestEachCallThatFailsIsNeverAnAnswer,
-		"92_log_error":                               TestALogThatFailsIsNeverAnAnswer,
-		"94_cutoff_and_login_in_one_second":          TestALoginInTheSameInstantAsALogOutEverywhereWorks,
-		"94_cutoff_during_a_login":                   TestALoginThatWasUnderWayDuringALogOutEverywhereBeginsNoSession,
+		"88_failover_loses_the_end_of_a_session": TestAnEndThatOnlyTheSessionsShardHasLostStaysInForce,
+		"88_failover_loses_a_log_out_everywhere": TestALogOutEverywhereThatRedisHasLostStillCounts,
+		"88_failover_loses_a_refresh":            TestACounterAboveTheStoredOneEndsTheSession,
+
+		"92_storage_error": TestEachCallThatFailsIsNeverAnAnswer,
+		"92_log_error":     TestALogThatFailsIsNeverAnAnswer,
+
+		"94_cutoff_and_login_in_one_second": TestALoginInTheSameInstantAsALogOutEverywhereWorks,
+
+		"94_cutoff_during_a_login": TestALoginThatWasUnderWayDuringALogOutEverywhereBeginsNoSession,
+
 		"95_refresh_beside_refresh":                  TestRefreshBesideRefresh,
 		"96_refresh_beside_revoke":                   TestRefreshBesideEnd,
 		"98_entry_dropped_before_its_tokens_expiry":  TestTheClockIsReadBeforeAnythingElse,

@@ -9,12 +9,12 @@
 //     is stored in the log (S6). The record of a session alone never earns an acknowledgement: the
 //     log does.
 //   - Nothing is acknowledged that Redis did not store on as many replicas as configured (S7).
-//   - Redis holds a counter and the session's facts, never a token: whoever steals its memory can
-//     refresh nothing.
+//   - Redis holds a counter and what the session keeps of its login, never a token: whoever steals
+//     its memory can refresh nothing.
 //   - Everything expires by itself: a session's record with the session, a user's record with the
 //     last of the user's sessions.
 //
-// A user's keys are {tag}:user, {tag}:sessions and {tag}:s:<id>, all in one slot of a cluster, so
-// that every step is one script. Each script writes, even when it only repeats an answer, so that
-// the WAIT behind it covers what it read.
+// Every step is one script on a user's keys, which are all in one slot of a cluster: scripts.go
+// says what they hold. [End] has the order in which a session ends, and why it is that one;
+// session.go has what sessions are, store.go the [Store] that keeps them.
 package session

@@ -110,7 +110,9 @@ func TestASpentRefreshTokenStillLogsOut(t *testing.T) {
 
 func TestWhatIsNotASessionIDIsRefusedBeforeAnythingIsDone(t *testing.T) {
 	eachRedis(t, func(t *testing.T, w *world) {
-		for _, id := range []string{"", "x", "tag~short", "}x{~" + strings.Repeat("A", 22), strings.Repeat("A", 5000)} {
+		for _, id := range []string{
+			"", "x", "tag~short", "}x{~" + strings.Repeat("A", 22), strings.Repeat("A", 5000),
+		} {
 			if _, err := w.end(id); err == nil {
 				t.Errorf("%q: accepted", id)
 			}
@@ -208,14 +210,14 @@ func TestALoginThatWasUnderWayDuringALogOutEverywhereBeginsNoSession(t *testing.
 				name = "alice"
 				w.login(name)
 			}
-			a, err := w.Arrive(t.Context(), name)
+			a, err := w.StartLogin(t.Context(), name)
 			if err != nil {
 				t.Fatal(err)
 			}
 			if _, err := w.EndAll(t.Context(), name, "admin", ""); err != nil {
 				t.Fatal(err)
 			}
-			if _, err := w.Begin(t.Context(), a, session.Facts{Subject: name}); !errors.Is(err,
+			if _, err := w.Begin(t.Context(), a, session.Login{Subject: name}); !errors.Is(err,
 				session.ErrMoved) {
 				t.Errorf("%s: got %v", name, err)
 			}
@@ -230,7 +232,7 @@ func TestALogOutEverywhereThatRedisHasLostStillCounts(t *testing.T) {
 	eachRedis(t, func(t *testing.T, w *world) {
 		g := w.login("alice")
 		tag, _, _ := strings.Cut(g.Session.ID, "~")
-		under, err := w.Arrive(t.Context(), "alice")
+		under, err := w.StartLogin(t.Context(), "alice")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -246,7 +248,7 @@ func TestALogOutEverywhereThatRedisHasLostStillCounts(t *testing.T) {
 		w.log.LoseCutoffs()
 		w.log.Advance(time.Second)
 		w.refused(g.RefreshToken, session.ReasonRevoked)
-		if _, err := w.Begin(t.Context(), under, session.Facts{Subject: "alice"}); !errors.Is(err,
+		if _, err := w.Begin(t.Context(), under, session.Login{Subject: "alice"}); !errors.Is(err,
 			session.ErrMoved) {
 			t.Errorf("a login from before the log out everywhere: %v", err)
 		}
@@ -280,7 +282,7 @@ func TestASessionOfAnOlderGenerationIsRefusedAndRevoked(t *testing.T) {
 		}
 		w.log.Lose()
 		w.setField(g.Session.ID, "state", "active")
-		w.refused(g.RefreshToken, session.ReasonGeneration)
+		w.refused(g.RefreshToken, session.ReasonLoggedOut)
 		if w.log.InLog(g.Session.ID) != 1 {
 			t.Error("the session was not revoked")
 		}
@@ -533,7 +535,9 @@ func (d disk) restore() {
 func TestWhatAPartlyFailedLogOutEverywhereHasStoredIsNotAppendedAgain(t *testing.T) {
 	const sessions, stored = 35, 2 * sessiontest.Part
 	for name, end := range map[string]func(w *world) (session.Everywhere, error){
-		"log out everywhere": func(w *world) (session.Everywhere, error) { return w.EndAll(w.t.Context(), "alice", "admin", "") },
+		"log out everywhere": func(w *world) (session.Everywhere, error) {
+			return w.EndAll(w.t.Context(), "alice", "admin", "")
+		},
 		"outdated": func(w *world) (session.Everywhere, error) {
 			return w.EndOutdated(w.t.Context(), facts("alice", "new", ""), "user_changed", "")
 		},

@@ -1,6 +1,6 @@
 package session
 
-// State is what the record of a session says of it.
+// State is what a session's record says of it.
 type State uint8
 
 // The states of a session's record. Missing is the zero value: what is not known to live is not
@@ -37,61 +37,67 @@ func (s Step) String() string {
 // comes out. It does nothing itself, so that a test can drive it through every order of events. The
 // zero value is ready for its first step, Mark.
 //
-// No path leads to Answer without the session's entry in the log: either this request appended it,
-// or the record was `ending` or `ended` before and the entry was found alive in the log. An active
-// session is appended anew even then, since a token minted meanwhile might outlive the older entry.
-type End struct {
-	due    Step
-	before State
-}
+// Each step has its place for a reason:
+//
+//   - Mark comes first. From here on no refresh passes, so that no access token is minted beside
+//     the entry that is to revoke it, or after it.
+//   - Append comes next, and returns only once the log has acknowledged the entry. Before that
+//     nothing may be answered: the record is this one Redis' word, and Redis may lose it.
+//   - Finish comes after the entry is in the log, never before: a record that says `ended` claims
+//     that it is. Until then every request about the session tries its end again.
+//   - Answer is last, and no path leads to it without the session's entry in the log. Either this
+//     request appended it, or the record was `ending` or `ended` before and the entry was found
+//     alive in the log. An active session is appended anew even then, since a token minted
+//     meanwhile might outlive the older entry.
+//
+// Whatever fails ends the request with an error. Nothing is undone: the marks and entries that are
+// there deny, and the next request goes through all steps again.
+type End struct{ due Step }
 
-// Begin gives the first step.
+// Begin returns the first step.
 func (e *End) Begin() Step {
 	e.due = Mark
 	return e.due
 }
 
-// Marked says what the record said before it was marked, and whether a live entry of the session
-// was then found in the log.
+// Marked takes what the record said before it was marked, and whether a live entry of the session
+// was then found in the log. It returns the next step.
 func (e *End) Marked(before State, inLog bool) Step {
 	if e.due != Mark {
-		return e.fail()
+		return e.Failed()
 	}
-	e.before = before
 	switch {
 	case !inLog || before == Active:
 		e.due = Append
 	case before == Ending:
 		e.due = Finish
 	default:
+		// Ended, or no record is left to finish.
 		e.due = Answer
 	}
 	return e.due
 }
 
-// Appended says that the log has acknowledged the entry.
+// Appended takes that the log has acknowledged the entry. It returns the next step.
 func (e *End) Appended() Step {
 	if e.due != Append {
-		return e.fail()
+		return e.Failed()
 	}
 	e.due = Finish
 	return e.due
 }
 
-// Finished says that the record is marked `ended`.
+// Finished takes that the record is marked `ended`. It returns the next step.
 func (e *End) Finished() Step {
 	if e.due != Finish {
-		return e.fail()
+		return e.Failed()
 	}
 	e.due = Answer
 	return e.due
 }
 
-// Failed says that the step under way failed, or that its outcome is unknown. The next request
-// starts over.
-func (e *End) Failed() Step { return e.fail() }
-
-func (e *End) fail() Step {
+// Failed takes that the step under way failed, or that its outcome is unknown.
+func (e *End) Failed() Step {
 	e.due = Fail
 	return e.due
 }

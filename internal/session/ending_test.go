@@ -74,10 +74,14 @@ func earned(path []string) bool {
 
 func TestAnEndThatFailedStaysFailed(t *testing.T) {
 	for name, fail := range map[string]func(*End) Step{
-		"at once":          func(e *End) Step { return e.Failed() },
-		"after the mark":   func(e *End) Step { e.Marked(Active, false); return e.Failed() },
-		"after the append": func(e *End) Step { e.Marked(Active, false); e.Appended(); return e.Failed() },
-		"out of order":     func(e *End) Step { return e.Finished() },
+		"at once":        func(e *End) Step { return e.Failed() },
+		"after the mark": func(e *End) Step { e.Marked(Active, false); return e.Failed() },
+		"after the append": func(e *End) Step {
+			e.Marked(Active, false)
+			e.Appended()
+			return e.Failed()
+		},
+		"out of order": func(e *End) Step { return e.Finished() },
 	} {
 		var e End
 		e.Begin()

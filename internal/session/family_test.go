@@ -75,7 +75,7 @@ func TestWhatAnEarlierVersionDoesNotRememberIsReuse(t *testing.T) {
 	})
 }
 
-// family gives the first tokens of a session, all spent but the last, one after the other with a
+// family returns the first tokens of a session, all spent but the last, one after the other with a
 // time between.
 func (w *world) family(size int, between time.Duration) []string {
 	w.t.Helper()
@@ -101,8 +101,8 @@ const (
 	referenceGrace   = 10 * time.Second
 )
 
-// spend says what spending token n at a time gives: a new successor, the same one again, or the
-// end.
+// spend returns what spending token n at a time leads to: a new successor, the same one again, or
+// the end.
 func (r *reference) spend(n int, now time.Time) string {
 	switch last := len(r.spent); {
 	case r.ended:
@@ -122,7 +122,8 @@ func (r *reference) spend(n int, now time.Time) string {
 		}
 		r.spent = append(r.spent, now)
 		return "next"
-	case n > last-rememberedSpends && !r.spent[last-1].After(now.Add(referenceGrace)) && now.Sub(r.spent[n-1]) <= referenceGrace:
+	case n > last-rememberedSpends && !r.spent[last-1].After(now.Add(referenceGrace)) &&
+		now.Sub(r.spent[n-1]) <= referenceGrace:
 		return "again"
 	}
 	r.ended = true
@@ -170,7 +171,7 @@ func TestARefreshFamilyIsWhatItsRuleSays(t *testing.T) {
 	})
 }
 
-// outcome puts what a refresh gives into a word.
+// outcome puts the result of a refresh into a word.
 func outcome(g session.Grant, err error) (got struct{ what, token string }) {
 	var refused *session.Refusal
 	switch {

@@ -19,17 +19,21 @@ import (
 func TestEachCallThatFailsIsNeverAnAnswer(t *testing.T) {
 	operations := map[string]func(w *world, g session.Grant) error{
 		"arrive": func(w *world, _ session.Grant) error {
-			_, err := w.Arrive(w.t.Context(), "bob")
+			_, err := w.StartLogin(w.t.Context(), "bob")
 			return err
 		},
 		"login":   func(w *world, _ session.Grant) error { return second(w.tryLogin("bob")) },
 		"refresh": func(w *world, g session.Grant) error { return second(w.refresh(g.RefreshToken)) },
 		"end":     func(w *world, g session.Grant) error { return second(w.end(g.Session.ID)) },
-		"end all": func(w *world, _ session.Grant) error { return second(w.EndAll(w.t.Context(), "alice", "admin", "")) },
+		"end all": func(w *world, _ session.Grant) error {
+			return second(w.EndAll(w.t.Context(), "alice", "admin", ""))
+		},
 		"end outdated": func(w *world, _ session.Grant) error {
 			return second(w.EndOutdated(w.t.Context(), facts("alice", "new", ""), "user_changed", ""))
 		},
-		"owner": func(w *world, g session.Grant) error { return second(w.Owner(w.t.Context(), g.RefreshToken)) },
+		"owner": func(w *world, g session.Grant) error {
+			return second(w.Owner(w.t.Context(), g.RefreshToken))
+		},
 		"end again": func(w *world, g session.Grant) error {
 			return w.EndAgain(w.t.Context(), refsOf(g))
 		},

@@ -5,8 +5,8 @@ import (
 	"strconv"
 	"strings"
 	"testing"
-	"time"
 
+	"github.com/sallyport/sallyport/internal/eventually"
 	"github.com/sallyport/sallyport/internal/redisconn"
 	"github.com/sallyport/sallyport/internal/revocation/redislog"
 	"github.com/sallyport/sallyport/internal/session"
@@ -27,7 +27,7 @@ func TestWhatALoginAndALogoutLeaveInRedis(t *testing.T) {
 func loginAndLogoutLeave(t *testing.T, client *redisconn.Client, atOnce, remaining int) {
 	const pairs = 1000
 	store := realStore(t, client)
-	facts := session.Facts{
+	facts := session.Login{
 		Subject:    "alice@example.com",
 		Tenant:     "acme",
 		Scope:      []string{"orders.read", "orders.write"},
@@ -36,7 +36,7 @@ func loginAndLogoutLeave(t *testing.T, client *redisconn.Client, atOnce, remaini
 		Rights:     strings.Repeat("r", 22),
 	}
 	pair := func() {
-		a, err := store.Arrive(t.Context(), facts.Subject)
+		a, err := store.StartLogin(t.Context(), facts.Subject)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -110,14 +110,11 @@ func realStore(t *testing.T, client *redisconn.Client) *session.Store {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(5 * time.Millisecond) {
-		if _, known := log.MintingTime(); known {
-			return store
-		}
-		if time.Now().After(deadline) {
-			t.Fatal("Redis' time is not known")
-		}
-	}
+	eventually.True(t, "Redis' time is known", func() bool {
+		_, known := log.MintingTime()
+		return known
+	})
+	return store
 }
 
 func usedMemory(t *testing.T, client *redisconn.Client) int {

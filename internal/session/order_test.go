@@ -32,12 +32,12 @@ func TestTheClockIsReadBeforeAnythingElse(t *testing.T) {
 func TestASessionBeganBeforeItsPasswordWasChecked(t *testing.T) {
 	eachRedis(t, func(t *testing.T, w *world) {
 		before, _ := w.log.Time()
-		a, err := w.Arrive(t.Context(), "alice")
+		a, err := w.StartLogin(t.Context(), "alice")
 		if err != nil {
 			t.Fatal(err)
 		}
 		w.log.Advance(5 * time.Second) // the password is hashed
-		g, err := w.Begin(t.Context(), a, session.Facts{Subject: "alice"})
+		g, err := w.Begin(t.Context(), a, session.Login{Subject: "alice"})
 		if err != nil || !g.Session.Began.Equal(before) || !g.Now.Equal(before.Add(5*time.Second)) {
 			t.Errorf("began %v, now %v (%v), expected %v and 5s later", g.Session.Began, g.Now, err, before)
 		}
@@ -73,8 +73,10 @@ func TestNoRefreshPassesOnceTheEntryIsOnItsWay(t *testing.T) {
 // looks again by itself.
 func TestWhatChangesBetweenLookAndMoveCounts(t *testing.T) {
 	for want, change := range map[session.Reason]func(w *world, sessionID string){
-		session.ReasonEnded:   func(w *world, sessionID string) { w.mustEnd(sessionID) },
-		session.ReasonClient:  func(w *world, sessionID string) { w.setField(sessionID, "client", "another") },
+		session.ReasonEnded: func(w *world, sessionID string) { w.mustEnd(sessionID) },
+		session.ReasonClient: func(w *world, sessionID string) {
+			w.setField(sessionID, "client", "another")
+		},
 		session.ReasonMissing: func(w *world, _ string) { w.redis.Universal().FlushAll(w.t.Context()) },
 	} {
 		t.Run(string(want), func(t *testing.T) {

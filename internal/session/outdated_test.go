@@ -11,13 +11,13 @@ import (
 )
 
 // facts of a user whose password and rights have these names.
-func facts(subject, password, rights string) session.Facts {
-	return session.Facts{Subject: subject, Credential: password, Rights: rights}
+func facts(subject, password, rights string) session.Login {
+	return session.Login{Subject: subject, Credential: password, Rights: rights}
 }
 
-func (w *world) loginWith(f session.Facts) session.Grant {
+func (w *world) loginWith(f session.Login) session.Grant {
 	w.t.Helper()
-	a, err := w.Arrive(w.t.Context(), f.Subject)
+	a, err := w.StartLogin(w.t.Context(), f.Subject)
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -28,7 +28,7 @@ func (w *world) loginWith(f session.Facts) session.Grant {
 	return g
 }
 
-func (w *world) endOutdated(f session.Facts) session.Everywhere {
+func (w *world) endOutdated(f session.Login) session.Everywhere {
 	w.t.Helper()
 	done, err := w.EndOutdated(w.t.Context(), f, "user_changed", "users")
 	if err != nil {
@@ -72,7 +72,9 @@ func TestWhatGoesByAnOlderPasswordOrOlderRightsEnds(t *testing.T) {
 // TestATokenOfRightsGivenAndTakenAgainDoesNotLiveOn: the session began with the rights that are in
 // force again, and was refreshed while it had more.
 func TestATokenOfRightsGivenAndTakenAgainDoesNotLiveOn(t *testing.T) {
-	for name, between := range map[string][]string{"given, then taken": {"many"}, "and refreshed after": {"many", "few"}} {
+	for name, between := range map[string][]string{
+		"given, then taken": {"many"}, "and refreshed after": {"many", "few"},
+	} {
 		t.Run(name, func(t *testing.T) {
 			eachRedis(t, func(t *testing.T, w *world) {
 				g := w.loginWith(facts("alice", "p", "few"))
@@ -98,7 +100,7 @@ func TestATokenOfRightsGivenAndTakenAgainDoesNotLiveOn(t *testing.T) {
 // and the session begins after.
 func TestALoginUnderWayWithTheOldPasswordBeginsNoSession(t *testing.T) {
 	eachRedis(t, func(t *testing.T, w *world) {
-		a, err := w.Arrive(t.Context(), "alice")
+		a, err := w.StartLogin(t.Context(), "alice")
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"github.com/sallyport/sallyport/internal/eventually"
 	"github.com/sallyport/sallyport/internal/session"
 	"github.com/sallyport/sallyport/internal/session/sessiontest"
 )
@@ -120,20 +121,15 @@ func TestASessionThatHasGoneMeanwhileIsFinishedOnTheReplicaToo(t *testing.T) {
 // awaitAcknowledged waits until the replica has said that it has everything.
 func awaitAcknowledged(t *testing.T, client redis.UniversalClient) {
 	t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); ; {
+	eventually.True(t, "the replica has everything", func() bool {
 		info, err := client.Info(t.Context(), "replication").Result()
 		if err != nil {
 			t.Fatal(err)
 		}
 		_, written, _ := strings.Cut(info, "master_repl_offset:")
 		written, _, _ = strings.Cut(written, "\r\n")
-		if strings.Contains(info, ",offset="+written+",") {
-			return
-		}
-		if time.Now().After(deadline) {
-			t.Fatalf("the replica lags behind: %s", info)
-		}
-	}
+		return strings.Contains(info, ",offset="+written+",")
+	})
 }
 
 func freePort(t *testing.T) string {
@@ -151,19 +147,14 @@ func awaitReplica(t *testing.T, address string) {
 	t.Helper()
 	client := redis.NewClient(&redis.Options{Addr: address, MaxRetries: -1})
 	defer func() { _ = client.Close() }()
-	deadline := time.Now().Add(20 * time.Second)
-	for {
+	eventually.True(t, "the replica follows", func() bool {
 		pipe := client.Pipeline()
 		pipe.Set(t.Context(), "awaited", "1", 0)
 		replicas := pipe.Do(t.Context(), "WAIT", 1, 100)
 		if _, err := pipe.Exec(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		if n, err := replicas.Int64(); err == nil && n == 1 {
-			return
-		}
-		if time.Now().After(deadline) {
-			t.Fatal("the replica does not follow")
-		}
-	}
+		n, err := replicas.Int64()
+		return err == nil && n == 1
+	})
 }

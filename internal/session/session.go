@@ -1,112 +1,16 @@
 package session
 
 import (
-	"context"
 	"errors"
 	"fmt"
+	"strconv"
+	"strings"
 	"time"
-
-	"github.com/redis/go-redis/v9"
-
-	"github.com/sallyport/sallyport/internal/revocation"
-	"github.com/sallyport/sallyport/internal/revocation/redislog"
 )
 
-// Config is what a Store must know. All fields are required.
-type Config struct {
-	Issuer string // the tokens' iss: sessions of two issuers on one Redis never meet
-	// the client that this issuer serves: another one's sessions are left alone
-	ClientID string
-	Lifetime time.Duration // of a session, from its login
-	// how long each spent refresh token gives its successor again; 0: not at all
-	Grace time.Duration
-	// how long an ended session's record is kept: longer than any of its access tokens lives
-	Retain      time.Duration
-	MaxPerUser  int           // sessions of one user at a time; a further one ends the oldest
-	MinReplicas int           // replicas that must have a write before it counts
-	WaitTimeout time.Duration // longest wait for them
-	// longest time for the whole end of a session; it goes on when the client has left
-	EndTimeout time.Duration
-}
-
-func (c Config) validate() error {
-	switch {
-	case c.Issuer == "" || c.ClientID == "":
-		return errors.New("session: expected an issuer and a client id, got none")
-	case c.Lifetime < time.Second || c.Grace < 0 || c.Retain <= 0 || c.WaitTimeout <= 0 || c.EndTimeout <= 0:
-		return errors.New("session: expected times above 0 for lifetime, retain, wait and end")
-	case c.MaxPerUser < 1:
-		return fmt.Errorf("session: expected at least 1 session per user, got %d", c.MaxPerUser)
-	case c.MinReplicas < 0:
-		return fmt.Errorf("session: expected 0 replicas or more, got %d", c.MinReplicas)
-	}
-	return nil
-}
-
-// Ring makes and checks the codes in refresh tokens and names users; *keyring.Ring is one.
-type Ring interface {
-	RefreshMAC(msg []byte) []byte
-	CheckRefreshMAC(msg, mac []byte) bool
-	SubjectTag(issuer, subject string) string
-}
-
-// Redis is where sessions live; *redisconn.Client is one. It must not repeat commands by itself:
-// WAIT on another connection than the write's answers at once.
-type Redis interface {
-	Universal() redis.UniversalClient
-	Refresh(ctx context.Context)
-}
-
-// Appender stores revocations. Append returns nil only when they are stored so that no single fault
-// loses them.
-type Appender interface {
-	Append(ctx context.Context, requests []revocation.Request) (revocation.Receipt, error)
-	Live(requests []revocation.Request) (revocation.Receipt, bool)
-}
-
-// Clock is the log's clock and calendar.
-type Clock interface {
-	Time() (time.Time, bool)
-	MintingTime() (time.Time, bool)
-	Era() (string, bool)
-}
-
-// Revocations is this issuer's own copy of the log, and what Redis remembers for longer than that.
-type Revocations interface {
-	Freshness(now revocation.Instant) revocation.Freshness
-	Instant() revocation.Instant
-	CheckSession(f *revocation.Facts, began time.Time) revocation.Verdict
-	Remembered(ctx context.Context,
-		issuer, sessionID, subject, client, tenant string) (redislog.Remembered, error)
-}
-
-// Log is the revocation log as an issuer has it; *redislog.Issuer is one.
-type Log interface {
-	Appender
-	Clock
-	Revocations
-}
-
-// Store keeps the sessions of one issuer. All methods may be called from many goroutines and at
-// many issuers at a time.
-type Store struct {
-	cfg   Config
-	ring  Ring
-	redis Redis
-	log   Log
-}
-
-// New makes a Store. It does not talk to Redis yet.
-func New(cfg Config, r Redis, log Log, ring Ring) (*Store, error) {
-	if err := cfg.validate(); err != nil {
-		return nil, err
-	}
-	return &Store{cfg: cfg, ring: ring, redis: r, log: log}, nil
-}
-
-// Facts are what a session keeps of its login. Roles are not among them: each refresh reads them
-// anew.
-type Facts struct {
+// Login is what a session keeps of the login that began it. Roles are not part of it: each refresh
+// reads them anew.
+type Login struct {
 	Subject string
 	Tenant  string
 	Scope   []string
@@ -118,11 +22,11 @@ type Facts struct {
 
 // Session is a session that lives.
 type Session struct {
-	Facts
+	Login
 	ID       string
 	ClientID string
-	// in the log's time; the tokens' auth_time, and then in a later second than the user's last log
-	// out everywhere
+	// Began is in the log's time. As the tokens' auth_time it lies in a later second than the user's
+	// last log out everywhere.
 	Began   time.Time
 	Expires time.Time
 }
@@ -134,7 +38,7 @@ type Grant struct {
 	// Now is the log's time from before the counter moved. iat and exp must come from it: a token
 	// then never outlives the revocation of a session that was ended meanwhile.
 	Now time.Time
-	// Repeated says that the refresh token had been spent just before and that this is the same
+	// Repeated means that the refresh token had been spent just before, and that this is the same
 	// successor again.
 	Repeated bool
 }
@@ -148,23 +52,21 @@ const (
 	ReasonForged    Reason = "forged"          // its code is not of this key ring
 	ReasonClient    Reason = "client"          // another client's; its session is left as it is
 	ReasonMissing   Reason = "session_unknown" // expired, or lost by Redis
-	ReasonExpired   Reason = "session_expired" //
-	ReasonEnded     Reason = "session_ended"   //
-	ReasonEra       Reason = "era"             // Redis has lost the log since the session began
-	ReasonReuse     Reason = "reuse"           // spent before; this ended the session
-	ReasonAhead     Reason = "counter_ahead"   // Redis has lost a refresh; this ended the session
-	// the user was logged out everywhere; this ended the session
-	ReasonGeneration Reason = "generation"
-	// the session, its user, client, tenant or issuer is revoked
-	ReasonRevoked Reason = "revoked"
-	// the user is disabled or gone; this ended the session
-	ReasonBarred Reason = "account_disabled"
-	// the password is another one than at login; this ended the session
-	ReasonPassword Reason = "password_changed"
+	ReasonExpired   Reason = "session_expired"
+	ReasonEnded     Reason = "session_ended"
+	ReasonEra       Reason = "era"     // Redis has lost the log since the session began
+	ReasonRevoked   Reason = "revoked" // the session, its user, client, tenant or issuer is
+
+	// What ends the session.
+	ReasonReuse     Reason = "reuse"            // the token was spent before
+	ReasonAhead     Reason = "counter_ahead"    // Redis has lost the refresh that made the token
+	ReasonLoggedOut Reason = "generation"       // the user was logged out everywhere
+	ReasonBarred    Reason = "account_disabled" // the user is disabled or gone
+	ReasonPassword  Reason = "password_changed" // the password is another one than at login
 )
 
-// Refusal says that a refresh token was refused. SessionID and Subject are filled in when the token
-// was genuine and they are known.
+// Refusal is the error of a refresh token that was refused. SessionID and Subject are filled in
+// when the token was genuine and they are known.
 type Refusal struct {
 	Reason    Reason
 	SessionID string
@@ -176,7 +78,7 @@ type Refusal struct {
 func (e *Refusal) Error() string { return "session: refresh token refused: " + string(e.Reason) }
 
 var (
-	// ErrMoved says that the user was logged out everywhere while a login was under way: check the
+	// ErrMoved means that the user was logged out everywhere while a login was under way: check the
 	// password again.
 	ErrMoved = errors.New("session: the user was logged out everywhere during the login")
 	// ErrBarred is what an admission check returns for a user who may not go on: the session ends.
@@ -184,53 +86,102 @@ var (
 	// ErrPassword is what an admission check returns when the password is another one than at
 	// login: the session ends.
 	ErrPassword = errors.New("session: the password has been changed since the login")
-	// ErrNotFresh says that this issuer's copy of the revocations, or its clock, is not to be
+	// ErrNotFresh means that this issuer's copy of the revocations, or its clock, is not to be
 	// relied on now.
 	ErrNotFresh = errors.New("session: the copy of the revocation log is not fresh")
 )
 
-// Now is the log's time, which sessions and tokens go by.
-func (s *Store) Now() (time.Time, error) {
-	now, _, err := s.now()
-	return now, err
+// Listed is a session as its record has it, for an operator: it may come from a server that is no
+// longer the primary, and nothing is granted or ended by it.
+type Listed struct {
+	Session
+	State State
 }
 
-// now gives the log's time and era.
-func (s *Store) now() (time.Time, string, error) {
-	now, ok := s.log.Time()
-	if !ok {
-		return time.Time{}, "", fmt.Errorf("%w: its time is not known", ErrNotFresh)
-	}
-	return s.inEra(now)
+// recordFields are the record's fields in the order in which record reads them.
+var recordFields = []string{
+	"state", "sub", "client", "tenant", "scope", "amr", "begun", "exp", "cut", "cred", "rights",
 }
 
-// mintingNow is now for whoever makes tokens by it: an error too while this issuer's clock and
-// Redis' are too far apart.
-func (s *Store) mintingNow() (time.Time, string, error) {
-	now, ok := s.log.MintingTime()
-	if !ok {
-		return time.Time{}, "", fmt.Errorf(
-			"%w: its time is not known, or this machine's clock and Redis' are too far apart",
-			ErrNotFresh)
-	}
-	return s.inEra(now)
+// optionalFields are the last of recordFields: a record of an earlier version lacks them, and its
+// session must log in again.
+const optionalFields = 2
+
+// record is a session's record as it is stored.
+type record struct {
+	session Session
+	state   State
+	cut     time.Time // when the user was last logged out everywhere before the session began
 }
 
-func (s *Store) inEra(now time.Time) (time.Time, string, error) {
-	era, ok := s.log.Era()
-	if !ok {
-		return time.Time{}, "", fmt.Errorf("%w: its era is not known", ErrNotFresh)
+func parseRecord(id ID, values []any) (record, error) {
+	f := make([]string, len(recordFields))
+	for i, v := range values {
+		text, ok := v.(string)
+		// Strictly: of a session that is known in part, nobody knows what forbids it.
+		if !ok && i < len(recordFields)-optionalFields {
+			return record{}, fmt.Errorf("session: a session's record lacks %s", recordFields[i])
+		}
+		f[i] = text
 	}
-	return now.Truncate(time.Millisecond), era, nil
+	state, err := parseState(f[0])
+	if err != nil {
+		return record{}, err
+	}
+	var times [3]time.Time
+	for i, text := range f[6:9] {
+		if times[i], err = parseMillis(text); err != nil {
+			return record{}, fmt.Errorf("session: a session's %s: %w", recordFields[6+i], err)
+		}
+	}
+	return record{
+		session: Session{
+			Login: Login{
+				Subject: f[1], Tenant: f[3], Scope: strings.Fields(f[4]),
+				AMR: strings.Fields(f[5]), Credential: f[9], Rights: f[10],
+			},
+			ID:       id.String(),
+			ClientID: f[2],
+			Began:    times[0],
+			Expires:  times[1],
+		},
+		state: state, cut: times[2],
+	}, nil
 }
 
-// Fresh is an error while this issuer may not go by its own copy of the log.
-func (s *Store) Fresh() error { return s.fresh() }
-
-// fresh says whether this issuer may go by its own copy of the log.
-func (s *Store) fresh() error {
-	if f := s.log.Freshness(s.log.Instant()); !f.Fresh {
-		return fmt.Errorf("%w: %s", ErrNotFresh, f.Why)
+func parseState(text string) (State, error) {
+	for s := Active; s <= Ended; s++ {
+		if s.String() == text {
+			return s, nil
+		}
 	}
-	return nil
+	return Missing, fmt.Errorf("session: a session's record has an unknown state, %q", text)
+}
+
+func parseMillis(text string) (time.Time, error) {
+	n, err := strconv.ParseInt(text, 10, 64)
+	if err != nil {
+		return time.Time{}, errors.New("expected milliseconds")
+	}
+	return time.UnixMilli(n), nil
+}
+
+// beganForUser returns the session's beginning as a log out everywhere is to judge it: after the
+// one that the user's record knew of, whatever the clocks of two issuers say of the last
+// milliseconds.
+func (r record) beganForUser() time.Time {
+	if after := r.cut.Add(time.Millisecond); after.After(r.session.Began) {
+		return after
+	}
+	return r.session.Began
+}
+
+// authTime returns the session's beginning as its tokens tell it, in whole seconds: after the
+// second of that log out everywhere. Gates deny what began in the very second, for they cannot tell
+// what began before it from what began after it.
+func (r record) authTime() time.Time {
+	if after := r.cut.Truncate(time.Second).Add(time.Second); after.After(r.session.Began) {
+		return after
+	}
+	return r.session.Began
 }

@@ -59,14 +59,14 @@ func eachRedis(t *testing.T, test func(t *testing.T, w *world)) {
 }
 
 func (w *world) tryLogin(subject string) (session.Grant, error) {
-	a, err := w.Arrive(w.t.Context(), subject)
+	a, err := w.StartLogin(w.t.Context(), subject)
 	if err != nil {
 		return session.Grant{}, err
 	}
 	return w.Begin(
 		w.t.Context(),
 		a,
-		session.Facts{
+		session.Login{
 			Subject: subject, Tenant: "acme", Scope: []string{"read", "write"},
 			AMR: []string{"pwd"},
 		},

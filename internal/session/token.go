@@ -28,7 +28,7 @@ type ID struct {
 	unique string
 }
 
-// newID makes the id of a new session of the user with this tag.
+// newID returns the id of a new session of the user with this tag.
 func newID(tag string) ID {
 	var random [secretBytes]byte
 	_, _ = rand.Read(random[:]) // never fails: crypto/rand ends the process instead
@@ -44,7 +44,7 @@ func ParseID(s string) (ID, error) {
 	return ID{tag: tag, unique: unique}, nil
 }
 
-// String gives the id as it stands in tokens (the claim sid) and in the log.
+// String returns the id as it stands in tokens (the claim sid) and in the log.
 func (id ID) String() string {
 	if id == (ID{}) {
 		return ""
@@ -60,9 +60,10 @@ type refreshToken struct {
 	mac [macBytes]byte
 }
 
-// parseRefreshToken reads a refresh token strictly: it accepts what formatRefreshToken makes and no
+// parseRefreshToken reads a refresh token strictly: it accepts what makeRefreshToken makes and no
 // other spelling of it.
 func parseRefreshToken(s string) (refreshToken, error) {
+	// Before anything is cut out of it: the rest has at most 128 characters.
 	if len(s) > maxTagLength+128 {
 		return refreshToken{}, errRefreshToken
 	}
@@ -89,16 +90,12 @@ func parseRefreshToken(s string) (refreshToken, error) {
 // message is what the token's code is computed over. The issuer is part of it: two issuers that
 // share a key ring do not honour each other's tokens.
 func (t refreshToken) message(issuer string) []byte {
-	return []byte(
-		macDomain + strconv.Itoa(
-			len(issuer)) + "|" + issuer + "|" + t.id.String() + "." + strconv.FormatInt(
-			t.n,
-			10,
-		),
-	)
+	// With the issuer's length: no other issuer and id together make the same message.
+	return []byte(macDomain + strconv.Itoa(len(issuer)) + "|" + issuer + "|" + t.id.String() + "." +
+		strconv.FormatInt(t.n, 10))
 }
 
-// makeRefreshToken makes the token that spends the counter's value n.
+// makeRefreshToken returns the token that spends the counter's value n.
 func makeRefreshToken(ring Ring, issuer string, id ID, n int64) string {
 	t := refreshToken{id: id, n: n}
 	mac := ring.RefreshMAC(t.message(issuer))
@@ -144,5 +141,6 @@ func isBase64(s string, size int) bool {
 }
 
 func isBase64Char(c byte) bool {
-	return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || c == '-' || c == '_'
+	return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' ||
+		c == '-' || c == '_'
 }

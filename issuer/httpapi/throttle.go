@@ -2,69 +2,40 @@ package httpapi
 
 import (
 	"encoding/binary"
-	"hash/maphash"
 	"net/netip"
-	"sync/atomic"
+	"sync"
 	"time"
 
 	"github.com/sallyport/sallyport/internal/credential"
+	"github.com/sallyport/sallyport/internal/gcra"
 )
 
-const (
-	throttleRows    = 2
-	throttleColumns = 1 << 15
-)
+// throttleColumns has the counts of all addresses take 512 KiB.
+const throttleColumns = 1 << 14
 
 // Throttle lets each address through at a rate, in fixed memory however many addresses there are.
-// It is a generic cell rate algorithm over a sketch: an address has one cell in each row, and the
-// emptier one counts. An address is refused only when others fill both of its cells, and no flood
-// of addresses makes it forget one.
 type Throttle struct {
-	every time.Duration
-	slack time.Duration
-	seeds [throttleRows]maphash.Seed
-	// when the cell is empty again, in nanoseconds since start
-	cells [throttleRows][throttleColumns]atomic.Int64
-	start time.Time
+	start  time.Time
+	mu     sync.Mutex // of counts
+	counts *gcra.Sketch[[16]byte]
 }
 
 // NewThrottle makes a Throttle whose times are counted from start.
 func NewThrottle(rate credential.Rate, start time.Time) *Throttle {
-	t := &Throttle{every: rate.Every, slack: time.Duration(rate.Burst-1) * rate.Every, start: start}
-	for i := range t.seeds {
-		t.seeds[i] = maphash.MakeSeed()
-	}
-	return t
+	counts := gcra.New[[16]byte](rate.Burst, rate.Every, throttleColumns)
+	return &Throttle{start: start, counts: counts}
 }
 
 // Take counts one request. It returns how long to wait when the address has made too many; a
 // refused request is not counted.
 func (t *Throttle) Take(a netip.Addr, now time.Time) (wait time.Duration) {
-	key := throttleKey(a)
-	since := int64(now.Sub(t.start))
-	var cells [throttleRows]*atomic.Int64
-	wait = 1<<63 - 1 // the emptier cell counts: it has fewer of others' requests in it
-	for i := range cells {
-		cells[i] = &t.cells[i][maphash.Bytes(t.seeds[i], key[:])%throttleColumns]
-		wait = min(wait, time.Duration(cells[i].Load()-since)-t.slack)
+	key, since := throttleKey(a), now.Sub(t.start)
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if wait = t.counts.Wait(since, key, 1); wait == 0 {
+		t.counts.Add(since, key)
 	}
-	// A refused request is not counted: who goes on asking is let in as soon as who waits.
-	if wait > 0 {
-		return wait
-	}
-	for _, c := range cells {
-		t.count(c, since)
-	}
-	return 0
-}
-
-func (t *Throttle) count(c *atomic.Int64, since int64) {
-	for {
-		old := c.Load()
-		if c.CompareAndSwap(old, max(old, since)+int64(t.every)) {
-			return
-		}
-	}
+	return wait
 }
 
 // throttleKey counts an IPv6 client by its /64: a client has all of it.

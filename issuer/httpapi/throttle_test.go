@@ -49,7 +49,7 @@ func TestOneAddressIsNotHeldAgainstAnother(t *testing.T) {
 }
 
 // TestACrowdIsHeldAgainstFew: thousands of addresses at their limit share cells with others, and
-// both cells of one only rarely.
+// all cells of one only rarely.
 func TestACrowdIsHeldAgainstFew(t *testing.T) {
 	start := time.Unix(1000, 0)
 	th := NewThrottle(testRate, start)

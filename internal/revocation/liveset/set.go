@@ -1,3 +1,8 @@
+// Package liveset holds the live entries of the revocation log that each token is checked against:
+// the [Set], which readers ask without a lock, and its [Snapshot] on disk.
+//
+// set.go has what is asked of a Set, set_write.go what changes it; table.go is the hash table under
+// it, siphash.go the digests by which it knows names.
 package liveset
 
 import (
@@ -13,7 +18,7 @@ import (
 // until then, whatever log it came from. Two entries of one kind, issuer and value are one in the
 // Set, with the later cutoff and the later expiry.
 //
-// A name is held as a digest of 128 bits and an entry takes 33 bytes, of tables that are at least
+// A name is held as a digest of 128 bits, and an entry takes 33 bytes, of tables that are at least
 // five sixths full.
 type Set struct {
 	key    Key
@@ -30,18 +35,19 @@ type Set struct {
 
 const (
 	defaultShards = 1024
-	// further ones read "other": a caller must not be able to grow the list for ever
+	// maxReasons bounds the list of reasons, which nobody who revokes may grow for ever: further ones
+	// read "other".
 	maxReasons = 4096
 )
 
-// Config says how a Set judges and where its entries go.
+// Config is how a Set judges and where its entries go.
 type Config struct {
 	ClockSkew time.Duration
 	Key       Key
 	Shards    int // a power of two; 0 means 1024, for a million entries and more
 }
 
-// New makes an empty set.
+// New returns an empty set.
 func New(cfg Config) *Set {
 	if cfg.Shards == 0 {
 		cfg.Shards = defaultShards
@@ -54,7 +60,7 @@ func New(cfg Config) *Set {
 	return s
 }
 
-// Check says whether a token is revoked: by its session, by itself, by a cutoff or by its key.
+// Check reports whether a token is revoked: by its session, by itself, by its key or by a cutoff.
 // Revoked tokens stay so until the entry is swept, which is after the token has expired.
 func (s *Set) Check(f *revocation.Facts) revocation.Verdict {
 	if f.SessionID != "" {
@@ -75,24 +81,26 @@ func (s *Set) Check(f *revocation.Facts) revocation.Verdict {
 	return s.checkCutoffs(f)
 }
 
-// checkCutoffs judges a session's token from our issuers by when the session began, any other by
-// its iat with one clock_skew: its issuer's clock is not Redis'. Of our sessions a sub entry denies
-// all that began up to the cutoff's own second: their sids are entries of their own, unless Redis
-// had lost the sessions before their user was logged out everywhere. Issuers see to it that a
-// session which begins behind a log out everywhere has an auth_time in a later second, also when a
-// clock that was ahead has made it: no other cutoff believes that a session began after its token
-// was issued.
+// checkCutoffs judges a session's token from our issuers by when the session began, and any other
+// by its iat.
 func (s *Set) checkCutoffs(f *revocation.Facts) revocation.Verdict {
 	session := f.Ours && f.SessionID != ""
+	// Another issuer's clock is not Redis', so its iat gets one clock_skew of leeway.
 	from, leeway := f.IssuedAt, s.skew
 	if session {
 		from, leeway = f.AuthTime, 0
 	}
+	// A sub entry denies all of our sessions that began up to the cutoff's own second. Their sids
+	// are entries of their own, unless Redis had lost the sessions before their user was logged out
+	// everywhere. Issuers see to it that a session which begins after that has an auth_time in a
+	// later second.
 	if f.Subject != "" {
 		if v := s.since(revocation.KindSub, f.Issuer, f.Subject, from, leeway); v.Revoked {
 			return v
 		}
 	}
+	// Nobody sees to that for other cutoffs: an auth_time that lies after the token's own iat was
+	// made by a clock that was ahead, and is not believed.
 	if session {
 		from = min(from, f.IssuedAt)
 	}
@@ -109,9 +117,9 @@ func (s *Set) checkCutoffs(f *revocation.Facts) revocation.Verdict {
 	return s.since(revocation.KindIss, f.Issuer, "", from, leeway)
 }
 
-// CheckSession says whether a session that began at began may be refreshed: not when its sid is
-// revoked, nor when its subject, client, tenant or issuer has a cutoff at or after its beginning.
-// KeyID, TokenID and times in f are ignored.
+// CheckSession returns what forbids the refresh of a session that began at began: its sid is
+// revoked, or its subject, client, tenant or issuer has a cutoff at or after its beginning. KeyID,
+// TokenID and times in f are ignored.
 func (s *Set) CheckSession(f *revocation.Facts, began time.Time) revocation.Verdict {
 	if v := s.named(revocation.KindSID, f.Issuer, f.SessionID); v.Revoked {
 		return v
@@ -119,7 +127,10 @@ func (s *Set) CheckSession(f *revocation.Facts, began time.Time) revocation.Verd
 	for _, c := range [...]struct {
 		kind  revocation.Kind
 		value string
-	}{{revocation.KindSub, f.Subject}, {revocation.KindClient, f.ClientID}, {revocation.KindTenant, f.Tenant}, {revocation.KindIss, ""}} {
+	}{
+		{revocation.KindSub, f.Subject}, {revocation.KindClient, f.ClientID},
+		{revocation.KindTenant, f.Tenant}, {revocation.KindIss, ""},
+	} {
 		if c.value == "" && c.kind != revocation.KindIss {
 			continue
 		}
@@ -139,8 +150,10 @@ func (s *Set) named(k revocation.Kind, issuer, value string) revocation.Verdict 
 	return s.verdict(cutoff, expiry)
 }
 
-// since judges a time in unix seconds against a cutoff in milliseconds.
-func (s *Set) since(k revocation.Kind, issuer, value string, from, leeway int64) revocation.Verdict {
+// since judges a time in unix seconds against a name's cutoff, which is in milliseconds. leeway is
+// in milliseconds, too.
+func (s *Set) since(k revocation.Kind, issuer, value string,
+	from, leeway int64) revocation.Verdict {
 	cutoff, expiry, ok := s.find(k, issuer, value)
 	if !ok || from > (issuedBefore(cutoff)+leeway)/1000 {
 		return revocation.Verdict{}
@@ -156,6 +169,7 @@ func (s *Set) verdict(cutoff, expiry uint64) revocation.Verdict {
 }
 
 func (s *Set) find(k revocation.Kind, issuer, value string) (cutoff, expiry uint64, ok bool) {
+	// Most installations have entries of two kinds: the other five cost no hash.
 	if s.live[k].Load() == 0 {
 		return 0, 0, false
 	}

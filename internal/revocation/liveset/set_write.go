@@ -15,8 +15,8 @@ func (s *Set) Add(e *revocation.Entry) {
 	d := digestOf(s.key, e.Kind, e.Issuer, e.Value)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	cutoff, expiry := packCutoff(e.IssuedBefore, e.Kind, s.reason(e.Reason)), packExpiry(
-		e.Expires, e.Seq)
+	cutoff := packCutoff(e.IssuedBefore, e.Kind, s.reason(e.Reason))
+	expiry := packExpiry(e.Expires, e.Seq)
 	shard := s.shard(d)
 	t := shard.Load()
 	if t != nil {
@@ -30,6 +30,8 @@ func (s *Set) Add(e *revocation.Entry) {
 	} else if t.used >= t.full() {
 		t = t.rebuilt(1, func(*slot) bool { return true })
 	}
+	// The number first: a reader that finds none of a kind does not look. The table last, when it
+	// has the entry.
 	s.live[e.Kind].Add(1)
 	t.insert(slot{d, cutoff, expiry})
 	shard.Store(t)
@@ -41,6 +43,7 @@ func (held *slot) raise(cutoff, expiry uint64) {
 	if issuedBefore(cutoff) >= issuedBefore(held.cutoff) {
 		atomic.StoreUint64(&held.cutoff, cutoff)
 	}
+	// An issuer's own entry has no place before it is in the log.
 	seq := seqOf(expiry)
 	if seq == 0 {
 		seq = seqOf(held.expiry)
@@ -48,6 +51,7 @@ func (held *slot) raise(cutoff, expiry uint64) {
 	atomic.StoreUint64(&held.expiry, max(expiry>>seqBits, held.expiry>>seqBits)<<seqBits|seq)
 }
 
+// reason returns the number of a reason in the list.
 func (s *Set) reason(r string) int {
 	if i, ok := s.byReason[r]; ok {
 		return i
@@ -56,6 +60,7 @@ func (s *Set) reason(r string) int {
 	if len(known) >= maxReasons || len(r) > revocation.MaxReason {
 		return 0
 	}
+	// A copy: readers hold the list that was.
 	known = append(slices.Clone(known), r)
 	s.byReason[r] = len(known) - 1
 	s.reasons.Store(&known)
@@ -63,9 +68,7 @@ func (s *Set) reason(r string) int {
 }
 
 // Sweep drops what has expired at now (unix milliseconds of a clock that is not ahead of any that
-// tokens are judged by) from the next few shards in turn, and returns how many entries that were. A
-// shard with few expired entries is left for later: at most a sixteenth of a Set is past its
-// expiry.
+// tokens are judged by) from the next few shards in turn, and returns how many entries that were.
 func (s *Set) Sweep(now int64, shards int) int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -90,6 +93,8 @@ func (s *Set) sweep(shard *atomic.Pointer[table], now int64) int {
 			total++
 		}
 	})
+	// Dropping means building the table anew. A shard with few expired entries is left for later, so
+	// that at most a sixteenth of a Set is past its expiry.
 	if total == 0 || total < t.used/16 {
 		return 0
 	}

@@ -12,7 +12,7 @@ import (
 // author knows, so that two names share one with a chance of 2^-128 and nobody can look for a pair.
 type digest struct{ lo, hi uint64 }
 
-// Key keys the digests of a Set: 128 bits from crypto/rand, anything fixed in a model.
+// Key is the key of the digests of a Set: 128 bits from crypto/rand, anything fixed in a model.
 type Key struct{ K0, K1 uint64 }
 
 func sipHash128(k Key, p []byte) digest {
@@ -59,7 +59,8 @@ func sipRound(v0, v1, v2, v3 uint64) (uint64, uint64, uint64, uint64) {
 	return v0, v1, v2, v3
 }
 
-// digestOf is the digest of a kind, an issuer and a value; the issuer's length keeps the two apart.
+// digestOf returns the digest of a kind, an issuer and a value; the issuer's length keeps the two
+// apart.
 func digestOf(k Key, kind revocation.Kind, issuer, value string) digest {
 	var array [256]byte
 	buf := append(array[:0], byte(kind))

@@ -21,7 +21,7 @@ type Snapshot struct {
 	Position revocation.Position
 	Taken    time.Time               // to the millisecond, by the wall clock of whoever took it
 	Keys     []revocation.RevokedKey // sorted by name, each once
-	Set      *Set                    // holds every live entry up to Position; later ones may be among them
+	Set      *Set                    // every live entry up to Position, and perhaps later ones
 }
 
 // A snapshot's bytes, numbers in little-endian order: magic, format, version of the entries and
@@ -51,7 +51,7 @@ func (s *Snapshot) Encode(w io.Writer) error {
 		slots = s.Set.copyShard(i, slots[:0])
 		e.slots(slots)
 	}
-	// After the slots: the list only grows, so that it has every reason they name.
+	// After the slots: the list only grows, so it has every reason that they name.
 	e.reasons(*s.Set.reasons.Load())
 	if err := buffered.Flush(); err != nil {
 		return err
@@ -62,6 +62,7 @@ func (s *Snapshot) Encode(w io.Writer) error {
 
 // copyShard appends a shard's slots to buf, sorted.
 func (s *Set) copyShard(i int, buf []slot) []slot {
+	// Under the lock, since each is the writer's alone; sorted without it.
 	s.mu.Lock()
 	if t := s.shards[i].Load(); t != nil {
 		t.each(func(e *slot) { buf = append(buf, *e) })
@@ -75,7 +76,7 @@ func compareSlots(a, b slot) int {
 	return cmp.Or(cmp.Compare(a.digest.lo, b.digest.lo), cmp.Compare(a.digest.hi, b.digest.hi))
 }
 
-// encoder keeps its writer's error: bufio's is told by Flush.
+// encoder writes the parts of a snapshot. It ignores errors: Flush returns the first.
 type encoder struct {
 	w   *bufio.Writer
 	buf []byte
@@ -137,8 +138,8 @@ func (e *encoder) text(s string) {
 	e.buf = append(e.buf, s...)
 }
 
-// adopt makes a set of a snapshot's content.
-func (c *snapshotContent) adopt(skew time.Duration) *Set {
+// set returns a Set of a snapshot's content.
+func (c *snapshotContent) set(skew time.Duration) *Set {
 	s := &Set{
 		key: c.key, skew: skew.Milliseconds(),
 		shards: make([]atomic.Pointer[table], len(c.tables)), byReason: map[string]int{},

@@ -39,10 +39,11 @@ func ReadSnapshot(r io.Reader, size int64, skew time.Duration) (*Snapshot, error
 		c.tables = append(c.tables, d.table(c, i, shards))
 	}
 	d.reasons(c)
+	// The Set is made last: nobody gets one of a file whose checksum is wrong.
 	if d.checksum(); d.err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrSnapshotBroken, d.err)
 	}
-	s.Set = c.adopt(skew)
+	s.Set = c.set(skew)
 	return s, nil
 }
 
@@ -75,8 +76,9 @@ func (d *snapshotReader) fail(format string, args ...any) {
 // bytes returns the next n bytes, at most 4096, until the next call; zeros after an error.
 func (d *snapshotReader) bytes(n int) []byte {
 	b := d.buf[:n]
+	// Counted before it is read: a number in the file must not lead the reader past its end.
 	if d.left -= int64(n); d.left < 0 {
-		d.fail("it ends too early")
+		d.fail("expected more bytes before the checksum")
 	}
 	if d.err == nil {
 		if _, err := io.ReadFull(d.r, b); err != nil {
@@ -128,12 +130,13 @@ func (d *snapshotReader) text(name string, most int) string {
 func (d *snapshotReader) version() error {
 	b := d.bytes(len(snapshotMagic) + 4)
 	if d.err == nil && string(b[:len(snapshotMagic)]) != snapshotMagic {
-		d.fail("it does not begin as one")
+		d.fail("expected it to begin with %q", snapshotMagic)
 	}
 	if d.err != nil {
 		return fmt.Errorf("%w: %w", ErrSnapshotBroken, d.err)
 	}
-	got, want := [4]byte(b[len(snapshotMagic):]), [4]byte{snapshotFormat, revocation.Version, byte(revocation.NumKinds), 0}
+	got := [4]byte(b[len(snapshotMagic):])
+	want := [4]byte{snapshotFormat, revocation.Version, byte(revocation.NumKinds), 0}
 	if got != want {
 		return fmt.Errorf("%w: expected %v, got %v", ErrSnapshotVersion, want, got)
 	}
@@ -152,6 +155,7 @@ func (d *snapshotReader) head(s *Snapshot, c *snapshotContent) int {
 	copy(s.Position.Epoch[:], d.bytes(len(s.Position.Epoch)))
 	s.Position.Seq = d.uint64()
 	copy(s.Position.Chain[:], d.bytes(len(s.Position.Chain)))
+	// Only a place that a log can have: the scripts' numbers are exact up to 2^53.
 	if s.Position.Seq == 0 || s.Position.Seq >= 1<<53 || s.Position.Epoch == (revocation.Epoch{}) {
 		d.fail("expected a place on a log, got %d", s.Position.Seq)
 	}
@@ -189,6 +193,7 @@ func (d *snapshotReader) table(c *snapshotContent, shard, shards int) *table {
 	if n == 0 || d.err != nil {
 		return nil
 	}
+	// As rebuilt does: no fuller than five sixths.
 	t := newTable((n + n/5 + groupSize) / groupSize)
 	for i := range d.slots {
 		t.insert(d.slots[i])
@@ -245,7 +250,7 @@ func (d *snapshotReader) checksum() {
 	if _, err := io.ReadFull(d.r, sum[:]); err != nil {
 		d.fail("reading: %w", err)
 	} else if !bytes.Equal(sum[:], d.sum.Sum(nil)) {
-		d.fail("its checksum is of something else")
+		d.fail("expected the checksum of its content, got another")
 	} else if _, err := d.r.ReadByte(); err != io.EOF {
 		d.fail("expected it to end after its checksum")
 	}

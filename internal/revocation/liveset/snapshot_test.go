@@ -63,9 +63,12 @@ func TestSnapshotHoldsAll(t *testing.T) {
 	}
 	for n := range 200 {
 		for _, f := range []revocation.Facts{
-			{Issuer: iss, SessionID: fmt.Sprintf("sid-%d", n)}, {Issuer: iss, TokenID: fmt.Sprintf("jti-%d", n)},
-			{Issuer: iss, KeyID: fmt.Sprintf("kid-%d", n)}, {Issuer: iss, Subject: fmt.Sprintf("sub-%d", n), IssuedAt: at},
-			{Issuer: iss, ClientID: fmt.Sprintf("client-%d", n), IssuedAt: at}, {Issuer: iss, Tenant: fmt.Sprintf("tenant-%d", n), IssuedAt: at},
+			{Issuer: iss, SessionID: fmt.Sprintf("sid-%d", n)},
+			{Issuer: iss, TokenID: fmt.Sprintf("jti-%d", n)},
+			{Issuer: iss, KeyID: fmt.Sprintf("kid-%d", n)},
+			{Issuer: iss, Subject: fmt.Sprintf("sub-%d", n), IssuedAt: at},
+			{Issuer: iss, ClientID: fmt.Sprintf("client-%d", n), IssuedAt: at},
+			{Issuer: iss, Tenant: fmt.Sprintf("tenant-%d", n), IssuedAt: at},
 		} {
 			if got, want := s.Set.Check(&f), was.Set.Check(&f); got != want || !got.Revoked {
 				t.Fatalf("%+v: %+v, want %+v", f, got, want)
@@ -139,8 +142,10 @@ func TestBrokenSnapshots(t *testing.T) {
 		"a million keys":       {put(keys, 1<<20, 4), liveset.ErrSnapshotBroken},
 		"more keys than bytes": {put(keys, 1<<16-1, 4), liveset.ErrSnapshotBroken},
 		"one key fewer":        {put(keys, 1, 4), liveset.ErrSnapshotBroken},
-		"another file":         {[]byte("{\"version\":1,\"issuer\":\"https://issuer.example\"}"), liveset.ErrSnapshotBroken},
-		"an empty file":        {nil, liveset.ErrSnapshotBroken},
+		"another file": {
+			[]byte("{\"version\":1,\"issuer\":\"https://issuer.example\"}"), liveset.ErrSnapshotBroken,
+		},
+		"an empty file": {nil, liveset.ErrSnapshotBroken},
 	} {
 		if _, err := read(c.b); !errors.Is(err, c.want) {
 			t.Errorf("%s: %v, want %v", name, err, c.want)

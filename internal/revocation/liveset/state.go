@@ -8,7 +8,7 @@ import (
 	"slices"
 )
 
-// Clone is a copy that shares nothing with s that either can change. Nothing may write to s
+// Clone returns a copy that shares nothing with s that either can change. Nothing may write to s
 // meanwhile.
 func (s *Set) Clone() *Set {
 	c := New(Config{Key: s.key, Shards: len(s.shards)})
@@ -35,18 +35,7 @@ func (s *Set) AppendState(buf []byte) []byte {
 			t.each(func(e *slot) { all = append(all, *e) })
 		}
 	}
-	slices.SortFunc(all, func(a, b slot) int {
-		if a.digest.lo != b.digest.lo {
-			if a.digest.lo < b.digest.lo {
-				return -1
-			}
-			return 1
-		}
-		if a.digest.hi < b.digest.hi {
-			return -1
-		}
-		return 1
-	})
+	slices.SortFunc(all, compareSlots)
 	buf = binary.AppendUvarint(buf, uint64(len(all)))
 	for _, e := range all {
 		buf = binary.BigEndian.AppendUint64(buf, e.digest.lo)

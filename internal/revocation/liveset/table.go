@@ -71,6 +71,8 @@ func (t *table) find(d digest) *slot {
 	pattern := tagOf(d) * tagOnes
 	for g := t.home(d); ; {
 		tags := atomic.LoadUint64(&t.tags[g])
+		// match has the high bit of each byte that is zero in diff, and perhaps of the one above it:
+		// the digest decides.
 		diff := tags ^ pattern
 		for match := (diff - tagOnes) &^ diff & tagHighs; match != 0; match &= match - 1 {
 			s := &t.slots[g*groupSize+bits.TrailingZeros64(match)/8]
@@ -78,6 +80,7 @@ func (t *table) find(d digest) *slot {
 				return s
 			}
 		}
+		// insert fills the first free slot from home on, so d lies behind no free one.
 		if tags&tagHighs != tagHighs {
 			return nil
 		}
@@ -93,6 +96,7 @@ func (t *table) insert(s slot) {
 		tags := t.tags[g]
 		if empty := ^tags & tagHighs; empty != 0 {
 			i := bits.TrailingZeros64(empty) / 8
+			// The slot before its tag: a reader looks at a slot only when its tag is there.
 			t.slots[g*groupSize+i] = s
 			atomic.StoreUint64(&t.tags[g], tags|tagOf(s.digest)<<(8*i))
 			t.used++
@@ -113,8 +117,8 @@ func (t *table) each(f func(*slot)) {
 	}
 }
 
-// rebuilt is a table with room for extra more entries that holds what keep keeps; nil when nothing
-// remains.
+// rebuilt returns a table with room for extra more entries that holds what keep keeps; nil when
+// nothing remains.
 func (t *table) rebuilt(extra int, keep func(*slot) bool) *table {
 	n := extra
 	t.each(func(s *slot) {

@@ -17,7 +17,8 @@ func TestSipHash128(t *testing.T) {
 	var in []byte
 	key := Key{0x0706050403020100, 0x0f0e0d0c0b0a0908}
 	for n, want := range []string{
-		"a3817f04ba25a8e66df67214c7550293", "da87c1d86b99af44347659119b22fc45", "8177228da4a45dc7fca38bdef60affe4",
+		"a3817f04ba25a8e66df67214c7550293", "da87c1d86b99af44347659119b22fc45",
+		"8177228da4a45dc7fca38bdef60affe4",
 	} {
 		d := sipHash128(key, in)
 		got := binary.LittleEndian.AppendUint64(binary.LittleEndian.AppendUint64(nil, d.lo), d.hi)
@@ -33,8 +34,10 @@ func TestDigestsKeepNamesApart(t *testing.T) {
 	k := Key{1, 2}
 	base := digestOf(k, revocation.KindJTI, "ab", "c")
 	for name, d := range map[string]digest{
-		"value in the issuer": digestOf(k, revocation.KindJTI, "abc", ""), "issuer in the value": digestOf(k, revocation.KindJTI, "a", "bc"),
-		"kind": digestOf(k, revocation.KindSID, "ab", "c"), "key": digestOf(Key{1, 3}, revocation.KindJTI, "ab", "c"),
+		"value in the issuer": digestOf(k, revocation.KindJTI, "abc", ""),
+		"issuer in the value": digestOf(k, revocation.KindJTI, "a", "bc"),
+		"kind":                digestOf(k, revocation.KindSID, "ab", "c"),
+		"key":                 digestOf(Key{1, 3}, revocation.KindJTI, "ab", "c"),
 	} {
 		if d == base {
 			t.Errorf("%s makes no difference", name)

@@ -21,8 +21,6 @@ type appender struct {
 	conn *redis.Conn
 }
 
-var errReplicas = errors.New("redislog: fewer than min_replicas replicas have the write")
-
 // attempt is how long one pipeline may take: a stuck connection must leave time for another.
 func (i *Issuer) attempt() time.Duration { return i.cfg.AppendTimeout / 3 }
 
@@ -59,20 +57,20 @@ func (a *appender) confirm(ctx context.Context, j *job) error {
 		finish([]*job{j}, result{err: errMoved})
 		return nil
 	}
-	keys := []string{a.keys.log, a.keys.head, a.keys.issuers}
-	args := []any{p.Epoch.String(), p.Seq, p.Chain.String(), a.field, a.line(p)}
-	answer, replicas, err := a.writeAndWait(ctx, a.conn, confirmScript, keys, args, a.attempt()*3/4)
-	r := result{at: j.at}
-	switch {
-	case err != nil:
-		r.err = err
-	case answer != int64(1):
-		r.err = errMoved
-	case replicas < a.cfg.MinReplicas:
-		// as with a heartbeat, another server may be the primary now
-		r.err, err = errReplicas, errReplicas
+	_, err := redisconn.WriteAndWait(ctx, a.conn, redisconn.Write{
+		Script: confirmScript, Keys: []string{a.keys.log, a.keys.head, a.keys.issuers},
+		Args:     []any{p.Epoch.String(), p.Seq, p.Chain.String(), a.field, a.line(p)},
+		Wrote:    func(answer any) bool { return answer == int64(1) },
+		Replicas: a.cfg.MinReplicas, Timeout: a.attempt() * 3 / 4,
+	})
+	if errors.Is(err, redisconn.ErrNothingWritten) {
+		// The script found another log. That is no fault of the connection.
+		finish([]*job{j}, result{at: j.at, err: errMoved})
+		return nil
 	}
-	finish([]*job{j}, r)
+	// Any other error costs the connection, too few replicas as well: as with a heartbeat, another
+	// server may be the primary now.
+	finish([]*job{j}, result{at: j.at, err: err})
 	return err
 }
 
@@ -110,9 +108,7 @@ func (a *appender) append(ctx context.Context, group []*job) error {
 		finish(group, result{err: errMoved})
 	default:
 		a.tell(group, stored)
-		if stored.replicas < a.cfg.MinReplicas {
-			return errReplicas
-		}
+		return stored.unsafe
 	}
 	return err
 }
@@ -161,10 +157,6 @@ func entries(group []*job) (n int) {
 
 // tell notes where each job's entries are. They are in the log, whatever WAIT said.
 func (a *appender) tell(group []*job, stored stored) {
-	var err error
-	if stored.replicas < a.cfg.MinReplicas {
-		err = errReplicas
-	}
 	a.mu.Lock()
 	next, before := stored.first, stored.before
 	for _, j := range group {
@@ -173,7 +165,7 @@ func (a *appender) tell(group []*job, stored stored) {
 	}
 	a.mu.Unlock()
 	for _, j := range group {
-		j.done <- result{at: j.at, err: err}
+		j.done <- result{at: j.at, err: stored.unsafe}
 	}
 }
 
@@ -185,6 +177,7 @@ type stored struct {
 	time        int64
 	lifetime    time.Duration
 	replicas    int
+	unsafe      error // what the script wrote is there, and a fail-over may lose it
 }
 
 func (a *appender) call(ctx context.Context, group []*job) (s stored, err error) {
@@ -201,7 +194,7 @@ func (a *appender) call(ctx context.Context, group []*job) (s stored, err error)
 		mending = a.cfg.Settle
 	}
 	a.mu.Lock()
-	sight := a.writer.Sight(a.instant())
+	times := a.writer.ScriptTimes(a.instant())
 	a.mu.Unlock()
 	args := []any{
 		random,
@@ -213,8 +206,8 @@ func (a *appender) call(ctx context.Context, group []*job) (s stored, err error)
 		b.Expect.Seq,
 		b.Expect.Chain.String(),
 		mending.Milliseconds(),
-		sight.Expired,
-		sight.Redis,
+		times.Expired,
+		times.Redis,
 	}
 	for _, j := range group {
 		for k := range j.batch.Entries {
@@ -226,19 +219,36 @@ func (a *appender) call(ctx context.Context, group []*job) (s stored, err error)
 	if a.client.Config().Mode == redisconn.ModeCluster {
 		keys = append(keys, a.keys.cutoffs)
 	}
-	answer, replicas, err := a.writeAndWait(ctx, a.conn, appendScript, keys, args, a.attempt()*3/4)
-	if err != nil {
+	w := redisconn.Write{
+		Script: appendScript, Keys: keys, Args: args,
+		Wrote: func(answer any) bool {
+			s, err := parseStored(answer)
+			return err == nil && s.status == "OK"
+		},
+		Replicas: a.cfg.MinReplicas, Timeout: a.attempt() * 3 / 4,
+	}
+	done, err := redisconn.WriteAndWait(ctx, a.conn, w)
+	var unsafe error
+	switch {
+	case err == nil:
+	case errors.Is(err, redisconn.ErrTooFewReplicas):
+		unsafe = fmt.Errorf("redislog: append: %w", err)
+	case errors.Is(err, redisconn.ErrNothingWritten):
+		// EARLY and MOVED have appended nothing and acknowledge nothing.
+	default:
 		return s, fmt.Errorf("redislog: append: %w", err)
 	}
-	return parseStored(answer, replicas)
+	s, err = parseStored(done.Answer)
+	s.replicas, s.unsafe = done.Replicas, unsafe
+	return s, err
 }
 
-func parseStored(answer any, replicas int) (s stored, err error) {
+func parseStored(answer any) (s stored, err error) {
 	f, err := list(answer, nil, 7)
 	if err != nil {
 		return s, err
 	}
-	s.status, s.replicas = f[0], replicas
+	s.status = f[0]
 	if s.epoch, err = revocation.ParseEpoch(f[1]); err != nil {
 		return s, err
 	}

@@ -2,11 +2,12 @@ package redislog
 
 import (
 	"context"
+	"errors"
 	"fmt"
-	"time"
 
 	"github.com/redis/go-redis/v9"
 
+	"github.com/sallyport/sallyport/internal/redisconn"
 	"github.com/sallyport/sallyport/internal/revocation"
 )
 
@@ -117,11 +118,6 @@ func outcomeOf(reply *revocation.HeartbeatReply, out *revocation.Outcome, minRep
 	return "not_counted"
 }
 
-// wait is the WAIT that every heartbeat and append ends with, on the same connection.
-func (f *follower) waitCommand(timeout time.Duration) []any {
-	return []any{"WAIT", f.cfg.MinReplicas, max(timeout.Milliseconds(), 1)}
-}
-
 // gateCommands are a gate's heartbeat: the few commands a gate may use, for one MULTI.
 func (f *follower) gateCommands(hb *revocation.Heartbeat, key string) [][]any {
 	mine := fmt.Sprintf("%d-0", hb.Position.Seq)
@@ -134,35 +130,25 @@ func (f *follower) gateCommands(hb *revocation.Heartbeat, key string) [][]any {
 	}
 }
 
-// multiAndWait runs commands in one MULTI and then WAIT, in one pipeline on one connection, and
-// reads all answers.
-func (f *follower) multiAndWait(ctx context.Context, conn *redis.Conn,
-	commands [][]any) ([]any, int, error) {
-	pipe := conn.Pipeline()
-	pipe.Do(ctx, "MULTI")
-	for _, c := range commands {
-		pipe.Do(ctx, c...)
-	}
-	exec := pipe.Do(ctx, "EXEC")
-	wait := pipe.Do(ctx, f.waitCommand(f.cfg.Settle/2)...)
-	if _, err := pipe.Exec(ctx); err != nil {
-		return nil, 0, err
-	}
-	answers, ok := exec.Val().([]any)
-	if !ok || len(answers) != len(commands) {
-		return nil, 0, errReply
+// wroteLine reports whether the commands of a gate's heartbeat have written its line.
+func wroteLine(answer any) bool {
+	answers, ok := answer.([]any)
+	return ok && len(answers) == 5 && answers[1] == "OK"
+}
+
+// gateAnswers are the answers to gateCommands, none of which is an error.
+func gateAnswers(answer any) ([]any, error) {
+	answers, ok := answer.([]any)
+	if !ok || len(answers) != 5 {
+		return nil, errReply
 	}
 	for n, a := range answers {
 		// What lay where our line is now may have been no string: it is no longer there.
 		if err, bad := a.(error); bad && (n > 0 || !isWrongType(err)) {
-			return nil, 0, err
+			return nil, err
 		}
 	}
-	replicas, err := wait.Int()
-	if err != nil {
-		return nil, 0, fmt.Errorf("WAIT: %w", err)
-	}
-	return answers, replicas, nil
+	return answers, nil
 }
 
 // sendByGate is a gate's heartbeat.
@@ -172,11 +158,20 @@ func (g *Gate) sendByGate(ctx context.Context, conn *redis.Conn,
 	if err != nil {
 		return r, fmt.Errorf("redislog: heartbeat: %w", err)
 	}
-	answers, replicas, err := g.multiAndWait(ctx, conn, g.gateCommands(&hb, g.keys.gate(place)))
+	done, err := redisconn.WriteAndWait(ctx, conn, redisconn.Write{
+		Commands: g.gateCommands(&hb, g.keys.gate(place)),
+		Wrote:    wroteLine,
+		Replicas: g.cfg.MinReplicas, Timeout: g.cfg.Settle / 2,
+	})
+	// Too few replicas are for the copy to judge.
+	if err != nil && !errors.Is(err, redisconn.ErrTooFewReplicas) {
+		return r, fmt.Errorf("redislog: heartbeat: %w", err)
+	}
+	r.Replicas = done.Replicas
+	answers, err := gateAnswers(done.Answer)
 	if err != nil {
 		return r, fmt.Errorf("redislog: heartbeat: %w", err)
 	}
-	r.Replicas = replicas
 	if last, ok := answers[0].(string); ok {
 		g.places.beware(last)
 	}

@@ -173,12 +173,13 @@ func (i *Issuer) sendByIssuer(ctx context.Context, conn *redis.Conn,
 		return r, err
 	}
 	p := hb.Position
+	line := i.line(p)
 	args := []any{
 		random,
 		i.cfg.MaxTokenLifetime.Milliseconds(),
 		i.cfg.ClockSkew.Milliseconds(),
 		i.field,
-		i.line(p),
+		line,
 		p.Epoch.String(),
 		p.Seq,
 		p.Chain.String(),
@@ -187,26 +188,46 @@ func (i *Issuer) sendByIssuer(ctx context.Context, conn *redis.Conn,
 		hb.Stored,
 		i.cfg.Settle.Milliseconds(),
 		maxTrim,
-		hb.Sight.Expired,
-		hb.Sight.Redis,
+		hb.Times.Expired,
+		hb.Times.Redis,
 	}
-	keys := []string{i.keys.log, i.keys.head, i.keys.issuers}
-	answer, replicas, err := i.writeAndWait(ctx, conn, heartbeatScript, keys, args, i.cfg.Settle/2)
-	if err != nil {
+	done, err := redisconn.WriteAndWait(ctx, conn, redisconn.Write{
+		Script: heartbeatScript, Keys: []string{i.keys.log, i.keys.head, i.keys.issuers}, Args: args,
+		// The answer has all lines as they are after the script. No line was ever like this one:
+		// its counter is new.
+		Wrote:    func(answer any) bool { return hasLine(answer, i.field, line) },
+		Replicas: i.cfg.MinReplicas, Timeout: i.cfg.Settle / 2,
+	})
+	// Too few replicas are for the copy to judge.
+	if err != nil && !errors.Is(err, redisconn.ErrTooFewReplicas) {
 		return r, fmt.Errorf("redislog: heartbeat: %w", err)
 	}
-	fields, err := list(answer, nil, 10)
+	fields, err := list(done.Answer, nil, beatFields)
 	if err != nil {
 		return r, err
 	}
 	if r, err = parseBeat(fields); err != nil {
 		return r, err
 	}
-	r.Replicas = replicas
+	r.Replicas = done.Replicas
 	i.metrics.logLength(fields[9])
-	i.observePeers(fields[10:], &hb, &r)
+	i.observePeers(fields[beatFields:], &hb, &r)
 	poke(i.mend)
 	return r, nil
+}
+
+// beatFields is how many fields the answer to an issuer's heartbeat has before the lines.
+const beatFields = 10
+
+// hasLine reports whether the lines in the answer to an issuer's heartbeat have one under a name.
+func hasLine(answer any, name, line string) bool {
+	fields, err := list(answer, nil, beatFields)
+	for k := beatFields; err == nil && k+1 < len(fields); k += 2 {
+		if fields[k] == name {
+			return fields[k+1] == line
+		}
+	}
+	return false
 }
 
 func parseBeat(f []string) (r revocation.HeartbeatReply, err error) {
@@ -231,28 +252,3 @@ func flag(b bool) string {
 
 // maxTrim is how many entries one heartbeat trims at most.
 const maxTrim = 1000
-
-// writeAndWait runs a script and WAIT in one pipeline on one connection, and reads both answers. A
-// script Redis does not know by its hash has done nothing, and the WAIT behind it speaks of an
-// older write: both are sent again.
-func (f *follower) writeAndWait(ctx context.Context, conn *redis.Conn, s script, keys []string,
-	args []any, wait time.Duration) (any, int, error) {
-	for _, whole := range []bool{false, true} {
-		pipe := conn.Pipeline()
-		did := pipe.Do(ctx, s.command(whole, keys, args)...)
-		waited := pipe.Do(ctx, f.waitCommand(wait)...)
-		_, err := pipe.Exec(ctx)
-		if !whole && isNoScript(did.Err()) {
-			continue
-		}
-		if err != nil {
-			return nil, 0, err
-		}
-		replicas, err := waited.Int()
-		if err != nil {
-			return nil, 0, fmt.Errorf("WAIT: %w", err)
-		}
-		return did.Val(), replicas, nil
-	}
-	return nil, 0, errReply
-}

@@ -242,7 +242,7 @@ func (f *follower) report(out *revocation.Outcome, before, after *revocation.Vie
 	if !before.Counted && after.Counted {
 		f.log.Info("the copy of the revocation log is confirmed")
 	}
-	if !before.Blind && after.Blind {
+	if !before.Unreadable && after.Unreadable {
 		f.log.Error("the revocation log holds an entry this version cannot read: nothing can be allowed")
 	}
 }

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/redis/go-redis/v9"
+
 	"github.com/sallyport/sallyport/internal/revocation"
 )
 
@@ -118,18 +120,12 @@ func (i *Issuer) oneLook() time.Duration { return i.cfg.Settle }
 
 // run runs a script that reads lines. Its answer begins with what is said of the positions, which
 // r keeps.
-func (r *reading) run(ctx context.Context, i *Issuer, s script, keys []string,
+func (r *reading) run(ctx context.Context, i *Issuer, s *redis.Script, keys []string,
 	args []any) (rest []string, err error) {
 	for _, p := range r.asked {
 		args = append(args, p.Epoch.String(), p.Seq, p.Chain.String())
 	}
-	var answer any
-	for _, whole := range []bool{false, true} {
-		answer, err = i.client.Universal().Do(ctx, s.command(whole, keys, args)...).Result()
-		if !isNoScript(err) {
-			break
-		}
-	}
+	answer, err := s.Run(ctx, i.client.Universal(), keys, args...).Result()
 	fields, err := list(answer, err, len(r.asked))
 	if err != nil {
 		return nil, err

@@ -1,9 +1,7 @@
 package redislog
 
 import (
-	"crypto/sha1"
 	_ "embed"
-	"encoding/hex"
 	"strconv"
 	"strings"
 
@@ -28,15 +26,7 @@ var linesSource string
 //go:embed lua/gates.lua
 var gatesSource string
 
-// script is a Lua script that Redis may know by its hash. It is sent by its hash first; the answer
-// NOSCRIPT says that nothing was done, whatever a WAIT behind it says.
-type script struct{ source, hash string }
-
-func newScript(body string) script {
-	source := logSource + "\n" + body
-	sum := sha1.Sum([]byte(source))
-	return script{source, hex.EncodeToString(sum[:])}
-}
+func newScript(body string) *redis.Script { return redis.NewScript(logSource + "\n" + body) }
 
 var (
 	appendScript    = newScript(appendSource)
@@ -45,24 +35,6 @@ var (
 	linesScript     = newScript(linesSource)
 	gatesScript     = newScript(gatesSource)
 )
-
-// command is the script's call: by hash, or whole.
-func (s script) command(whole bool, keys []string, args []any) []any {
-	name, what := "EVALSHA", s.hash
-	if whole {
-		name, what = "EVAL", s.source
-	}
-	out := make([]any, 0, 3+len(keys)+len(args))
-	out = append(out, name, what, len(keys))
-	for _, k := range keys {
-		out = append(out, k)
-	}
-	return append(out, args...)
-}
-
-func isNoScript(err error) bool {
-	return err != nil && redis.HasErrorPrefix(err, "NOSCRIPT")
-}
 
 // keys are the log's keys under one prefix.
 type keys struct {

@@ -119,7 +119,7 @@ func TestATrimMovesFirst(t *testing.T) {
 	i.appended(before.Head.Position(), lasting("a", before.Time+time.Hour.Milliseconds()))
 	var after revocation.HeartbeatReply
 	agreed := revocation.Heartbeat{
-		Sight: revocation.Sight{Expired: before.Time + time.Minute.Milliseconds()},
+		Times: revocation.ScriptTimes{Expired: before.Time + time.Minute.Milliseconds()},
 	}
 	eventually(t, "the first entry has left the log",
 		func() bool { after = i.beat(agreed); return i.length() == 1 })
@@ -142,7 +142,7 @@ func TestNothingLeavesTheLogEarly(t *testing.T) {
 	clock.move(25 * time.Second) // clock_skew is 30 s
 	for _, expired := range []int64{before.Time + 25_000, before.Time + time.Hour.Milliseconds(), before.Time, 0} {
 		if r := i.beat(
-			revocation.Heartbeat{Sight: revocation.Sight{Expired: expired}}); r.Head.First != 1 ||
+			revocation.Heartbeat{Times: revocation.ScriptTimes{Expired: expired}}); r.Head.First != 1 ||
 			i.length() != 3 {
 			t.Fatalf("trimmed up to %d, %d entries are left of 3", r.Head.First, i.length())
 		}

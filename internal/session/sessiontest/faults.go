@@ -33,7 +33,7 @@ func (f *Faults) At(n int64, lose bool) {
 	f.failAt.Store(n)
 }
 
-// Calls says how many calls there were since At.
+// Calls is the number of calls since At.
 func (f *Faults) Calls() int64 { return f.calls.Load() }
 
 func (f *Faults) run(do func() error) error {

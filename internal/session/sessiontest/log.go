@@ -92,7 +92,7 @@ func (l *Log) Lose() {
 	l.entries, l.longer = nil, map[string]time.Time{}
 }
 
-// Entries gives what has been appended, or tried to.
+// Entries returns what has been appended, or tried to.
 func (l *Log) Entries() []Entry {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -110,7 +110,7 @@ func (l *Log) InLog(sessionID string) int {
 	return n
 }
 
-// SetApplied says what Applied answers.
+// SetApplied sets what Applied answers.
 func (l *Log) SetApplied(a revocation.Applied) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -126,7 +126,8 @@ func (l *Log) failing(call string) error {
 
 // Append puts the entries into the issuer's own set first, as an issuer does, and then into the
 // log.
-func (l *Log) Append(ctx context.Context, requests []revocation.Request) (revocation.Receipt, error) {
+func (l *Log) Append(ctx context.Context,
+	requests []revocation.Request) (revocation.Receipt, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	first := len(l.entries)
@@ -197,7 +198,7 @@ func (l *Log) MintingTime() (time.Time, bool) {
 	return l.now, l.known && !l.outOfStep
 }
 
-// OutOfStep says whether this issuer's clock and the log's are too far apart.
+// OutOfStep sets whether this issuer's clock and the log's are too far apart.
 func (l *Log) OutOfStep(apart bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

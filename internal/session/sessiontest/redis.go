@@ -16,10 +16,11 @@ import (
 	"github.com/alicebob/miniredis/v2"
 	"github.com/redis/go-redis/v9"
 
+	"github.com/sallyport/sallyport/internal/eventually"
 	"github.com/sallyport/sallyport/internal/redisconn"
 )
 
-// RealRedis starts a redis-server on a Unix socket, ended with the test, and gives its address.
+// RealRedis starts a redis-server on a Unix socket, stopped with the test, and returns its address.
 func RealRedis(t testing.TB, settings ...string) string {
 	t.Helper()
 	address, _ := StartRedis(t, settings...)
@@ -41,18 +42,8 @@ func StartRedis(t testing.TB, settings ...string) (address string, process *os.P
 	socket := filepath.Join(dir, "s")
 	args := append(
 		[]string{
-			"--port",
-			"0",
-			"--unixsocket",
-			socket,
-			"--save",
-			"",
-			"--appendonly",
-			"yes",
-			"--appendfsync",
-			"always",
-			"--dir",
-			dir,
+			"--port", "0", "--unixsocket", socket, "--save", "", "--appendonly", "yes",
+			"--appendfsync", "always", "--dir", dir,
 		},
 		settings...)
 	cmd := exec.Command(binary, args...)
@@ -88,17 +79,10 @@ func await(t testing.TB, address string) {
 	t.Helper()
 	client := redis.NewClient(&redis.Options{Addr: address, MaxRetries: -1})
 	defer func() { _ = client.Close() }()
-	deadline := time.Now().Add(10 * time.Second)
-	for {
+	eventually.True(t, "redis-server answers", func() bool {
 		err := client.Ping(context.Background()).Err()
-		if err == nil || redis.HasErrorPrefix(err, "NOAUTH") { // one that wants a password answers, too
-			return
-		}
-		if time.Now().After(deadline) {
-			t.Fatalf("redis-server does not answer: %v", err)
-		}
-		time.Sleep(5 * time.Millisecond)
-	}
+		return err == nil || redis.HasErrorPrefix(err, "NOAUTH") // one that wants a password answers, too
+	})
 }
 
 // EachRedis runs a test on a real Redis and on miniredis, which every script must work on too.
@@ -108,7 +92,7 @@ func EachRedis(t *testing.T, test func(t *testing.T, c *redisconn.Client)) {
 	t.Run("miniredis", func(t *testing.T) { test(t, Open(t, miniredis.RunT(t).Addr())) })
 }
 
-// Open gives a client of the Redis at an address, closed with the test.
+// Open returns a client of the Redis at an address, closed with the test.
 func Open(t testing.TB, address string) *redisconn.Client {
 	t.Helper()
 	cfg := redisconn.DefaultConfig()

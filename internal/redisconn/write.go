@@ -1,0 +1,139 @@
+package redisconn
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// Write is something to be written that counts once enough replicas have it.
+type Write struct {
+	Script   *redis.Script // is run with Keys and Args; nil: Commands are run, in one MULTI
+	Keys     []string
+	Args     []any
+	Whole    bool // the script is sent whole, and not by its hash first: always one round trip
+	Commands [][]any
+
+	// Wrote reports whether an answer shows that something was written, whatever was found there
+	// before. Without it, and by every answer for which it is false, nothing was.
+	Wrote    func(answer any) bool
+	Replicas int           // how many replicas must have it
+	Timeout  time.Duration // how long WAIT waits for them, at least a millisecond
+}
+
+// Written is what a Write was answered.
+type Written struct {
+	Answer   any // a script's answer, or a []any with one for each of the commands
+	Replicas int // how many replicas have it, as WAIT says
+}
+
+// The errors of a Write that was answered: the Written beside them is what Redis said, and what it
+// is still good for is the caller's to judge. After any other error nothing is known, not even
+// whether anything was written.
+var (
+	// ErrTooFewReplicas means that WAIT did not find the write on enough replicas: it may be lost
+	// at a fail-over, or this server may have been deposed already.
+	ErrTooFewReplicas = errors.New("redisconn: too few replicas have the write")
+	// ErrNothingWritten means that enough replicas follow, but the answer does not show that
+	// anything was written, so that WAIT says nothing about what was read either. Such an answer
+	// may be used to refuse something, never to grant it.
+	ErrNothingWritten = errors.New("redisconn: the answer does not show that anything was written")
+)
+
+// WriteAndWait writes on a connection to a primary and waits until enough replicas have it. It
+// returns no error only when what the answer says would outlive the primary. Whatever is to be
+// acknowledged is written here, by this one rule:
+//
+// WAIT tells how many replicas have the last write of the connection that it comes over. From Redis
+// 7.2 on, and in Valkey, it waits for nothing else. Behind a script that has only read, or on
+// another connection than the write's, it speaks of some older write, or of none, and answers at
+// once that all is well. So it proves something only when
+//
+//   - write and WAIT are one pipeline on one connection, which nobody repeats on another one;
+//   - the answer shows that this very call wrote, which then covers all that it read, too: a script
+//     that has nothing to write must write a field all the same. Write.Wrote says which answers
+//     show it, so that nobody forgets to ask;
+//   - WAIT stands outside MULTI, where it does not wait;
+//   - the number that WAIT answers is compared: it answers in time, met or not.
+func WriteAndWait(ctx context.Context, conn *redis.Conn, w Write) (Written, error) {
+	switch {
+	case w.Script == nil:
+		return w.send(ctx, conn, w.transaction)
+	case w.Whole:
+		return w.send(ctx, conn, w.whole)
+	}
+	done, err := w.send(ctx, conn, w.byHash)
+	if err != nil && redis.HasErrorPrefix(err, "NOSCRIPT") {
+		// Redis does not know the script and has done nothing; the WAIT behind it spoke of an older
+		// write. Both are sent again, over the same connection.
+		return w.send(ctx, conn, w.whole)
+	}
+	return done, err
+}
+
+func (w *Write) byHash(ctx context.Context, pipe redis.Pipeliner) *redis.Cmd {
+	return w.Script.EvalSha(ctx, pipe, w.Keys, w.Args...)
+}
+
+func (w *Write) whole(ctx context.Context, pipe redis.Pipeliner) *redis.Cmd {
+	return w.Script.Eval(ctx, pipe, w.Keys, w.Args...)
+}
+
+func (w *Write) transaction(ctx context.Context, pipe redis.Pipeliner) *redis.Cmd {
+	pipe.Do(ctx, "MULTI")
+	for _, c := range w.Commands {
+		pipe.Do(ctx, c...)
+	}
+	return pipe.Do(ctx, "EXEC")
+}
+
+// send sends what queue puts into a pipeline and the WAIT for it, and judges the answer.
+func (w *Write) send(ctx context.Context, conn *redis.Conn,
+	queue func(context.Context, redis.Pipeliner) *redis.Cmd) (Written, error) {
+	pipe := conn.Pipeline()
+	answer := queue(ctx, pipe)
+	// WAIT with a time of 0 would wait for ever.
+	waited := pipe.Do(ctx, "WAIT", w.Replicas, max(w.Timeout.Milliseconds(), 1))
+	// The pipeline's own error is the one to look at: what Redis says to a connection's greeting,
+	// as to a wrong password, go-redis puts into none of the commands.
+	if _, err := pipe.Exec(ctx); err != nil {
+		return Written{}, err
+	}
+	replicas, err := waited.Int()
+	if err != nil {
+		return Written{}, fmt.Errorf("redisconn: WAIT: %w", err)
+	}
+	done := Written{answer.Val(), replicas}
+	switch {
+	case replicas < w.Replicas:
+		return done, fmt.Errorf("%w: expected %d, got %d", ErrTooFewReplicas, w.Replicas, replicas)
+	case w.Wrote == nil || !w.Wrote(done.Answer):
+		return done, nothingWritten(done.Answer)
+	}
+	return done, nil
+}
+
+// nothingWritten is ErrNothingWritten with what Redis said against one of the commands of a MULTI.
+func nothingWritten(answer any) error {
+	answers, _ := answer.([]any)
+	for _, a := range answers {
+		if err, failed := a.(error); failed {
+			return fmt.Errorf("%w: %w", ErrNothingWritten, err)
+		}
+	}
+	return ErrNothingWritten
+}
+
+// WriteAndWait is the function of this name over a pooled connection to the primary that holds key.
+func (c *Client) WriteAndWait(ctx context.Context, key string, w Write) (Written, error) {
+	primary, err := c.primary(ctx, key)
+	if err != nil {
+		return Written{}, err
+	}
+	conn := primary.Conn()
+	defer func() { _ = conn.Close() }() // it goes back to the pool, unless it is broken
+	return WriteAndWait(ctx, conn, w)
+}
