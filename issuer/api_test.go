@@ -126,10 +126,18 @@ func TestRefreshSeesTheUserAsItIsNow(t *testing.T) {
 		roles  []string
 		scope  []string
 	}{
-		"a role and a scope less": {change: func(u *credential.User) { u.Roles, u.Scopes = []string{"dev"}, []string{"write"} }, roles: []string{"dev"}, scope: []string{"write"}},
-		"scopes do not widen":     {change: func(u *credential.User) { u.Scopes = []string{"admin", "read", "write"} }, roles: []string{"admin", "dev"}, scope: []string{"read", "write"}},
-		"disabled":                {change: func(u *credential.User) { u.Disabled = true }, ends: true},
-		"moved to another tenant": {change: func(u *credential.User) { u.Tenant = "umbrella" }, ends: true},
+		"a role and a scope less": {
+			change: func(u *credential.User) { u.Roles, u.Scopes = []string{"dev"}, []string{"write"} },
+			roles:  []string{"dev"}, scope: []string{"write"},
+		},
+		"scopes do not widen": {
+			change: func(u *credential.User) { u.Scopes = []string{"admin", "read", "write"} },
+			roles:  []string{"admin", "dev"}, scope: []string{"read", "write"},
+		},
+		"disabled": {change: func(u *credential.User) { u.Disabled = true }, ends: true},
+		"moved to another tenant": {
+			change: func(u *credential.User) { u.Tenant = "umbrella" }, ends: true,
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			eachRedis(t, func(t *testing.T, h *house) {
@@ -139,9 +147,8 @@ func TestRefreshSeesTheUserAsItIsNow(t *testing.T) {
 				b := h.refresh(a.str("refresh_token"))
 				if !c.ends {
 					wantStatus(t, b, http.StatusOK, "")
-					if got := h.claims(
-						b.str("access_token")); !slices.Equal(got.Roles, c.roles) ||
-						!slices.Equal(got.Scope, c.scope) {
+					got := h.claims(b.str("access_token"))
+					if !slices.Equal(got.Roles, c.roles) || !slices.Equal(got.Scope, c.scope) {
 						t.Errorf("got roles %q and scope %q", got.Roles, got.Scope)
 					}
 					return
@@ -178,7 +185,9 @@ func TestRefreshTakesRefreshTokensOnly(t *testing.T) {
 
 func TestLogoutEndsTheSessionByEitherToken(t *testing.T) {
 	for name, logout := range map[string]func(h *house, a answer) answer{
-		"access token": func(h *house, a answer) answer { return h.post("/logout", "", bearer(a.str("access_token"))) },
+		"access token": func(h *house, a answer) answer {
+			return h.post("/logout", "", bearer(a.str("access_token")))
+		},
 		"refresh token": func(h *house, a answer) answer {
 			return h.post("/logout", body("refresh_token", a.str("refresh_token")))
 		},
@@ -244,19 +253,29 @@ func TestLogoutWantsOneGenuineToken(t *testing.T) {
 			"none":                {"", nil, 401, "invalid_token"},
 			"empty object":        {"{}", nil, 401, "invalid_token"},
 			"empty refresh token": {`{"refresh_token":""}`, nil, 401, "invalid_token"},
-			"empty bearer":        {"", []option{withHeader("Authorization", "Bearer ")}, 401, "invalid_token"},
-			"another scheme":      {"", []option{withHeader("Authorization", "Basic YTpi")}, 401, "invalid_token"},
-			"no scheme":           {"", []option{withHeader("Authorization", access)}, 401, "invalid_token"},
-			"refresh as bearer":   {"", []option{bearer(refresh)}, 401, "invalid_token"},
-			"access as refresh":   {body("refresh_token", access), nil, 401, "invalid_token"},
-			"another key":         {"", []option{bearer(forged)}, 401, "invalid_token"},
-			"no access token":     {"", []option{bearer(idToken)}, 401, "invalid_token"},
-			"another issuer":      {"", []option{bearer(foreignToken)}, 401, "invalid_token"},
-			"unsigned":            {"", []option{bearer(access[:strings.LastIndex(access, ".")+1])}, 401, "invalid_token"},
-			"a bit changed":       {"", []option{bearer(flip(access))}, 401, "invalid_token"},
-			"bearer twice":        {"", []option{bearer(access), bearer(access)}, 400, "invalid_request"},
-			"bearer and body":     {body("refresh_token", refresh), []option{bearer(access)}, 400, "invalid_request"},
-			"bearer and no token": {`{"refresh_token":""}`, []option{bearer(access)}, 400, "invalid_request"},
+			"empty bearer": {
+				"", []option{withHeader("Authorization", "Bearer ")}, 401, "invalid_token",
+			},
+			"another scheme": {
+				"", []option{withHeader("Authorization", "Basic YTpi")}, 401, "invalid_token",
+			},
+			"no scheme":         {"", []option{withHeader("Authorization", access)}, 401, "invalid_token"},
+			"refresh as bearer": {"", []option{bearer(refresh)}, 401, "invalid_token"},
+			"access as refresh": {body("refresh_token", access), nil, 401, "invalid_token"},
+			"another key":       {"", []option{bearer(forged)}, 401, "invalid_token"},
+			"no access token":   {"", []option{bearer(idToken)}, 401, "invalid_token"},
+			"another issuer":    {"", []option{bearer(foreignToken)}, 401, "invalid_token"},
+			"unsigned": {
+				"", []option{bearer(access[:strings.LastIndex(access, ".")+1])}, 401, "invalid_token",
+			},
+			"a bit changed": {"", []option{bearer(flip(access))}, 401, "invalid_token"},
+			"bearer twice":  {"", []option{bearer(access), bearer(access)}, 400, "invalid_request"},
+			"bearer and body": {
+				body("refresh_token", refresh), []option{bearer(access)}, 400, "invalid_request",
+			},
+			"bearer and no token": {
+				`{"refresh_token":""}`, []option{bearer(access)}, 400, "invalid_request",
+			},
 		} {
 			got := h.post("/logout", c.body, c.options...)
 			if got.status != c.status || got.str("error") != c.code {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/url"
 	"path"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -15,37 +16,43 @@ import (
 	"github.com/sallyport/sallyport/internal/keyring"
 	"github.com/sallyport/sallyport/internal/redisconn"
 	"github.com/sallyport/sallyport/internal/revocation/redislog"
+	"github.com/sallyport/sallyport/issuer/admin"
+	"github.com/sallyport/sallyport/issuer/httpapi"
 )
 
 // Config is the issuer's file, issuer.yaml.
 type Config struct {
-	Name                 string             `yaml:"name" usage:"this issuer's name among the issuers; empty: host name and address"`
-	Issuer               string             `yaml:"issuer" usage:"the tokens' iss: the issuer's URL, as gates know it"`
-	Audience             []string           `yaml:"audience" usage:"the tokens' aud: the services they are for"`
-	Listen               string             `yaml:"listen" usage:"address to serve on"`
-	ClientID             string             `yaml:"client_id" usage:"the tokens' client_id"`
-	AccessTokenLifetime  time.Duration      `yaml:"access_token_lifetime" usage:"how long an access token is valid"`
-	RefreshTokenLifetime time.Duration      `yaml:"refresh_token_lifetime" usage:"how long a session lasts"`
-	RefreshGrace         time.Duration      `yaml:"refresh_grace" usage:"how long a spent refresh token may be repeated"`
-	MaxSessionsPerUser   int                `yaml:"max_sessions_per_user" usage:"sessions of one user at a time; one more ends the oldest"`
-	KeySetMaxAge         time.Duration      `yaml:"key_set_max_age" usage:"how long readers may keep the key set"`
-	HTTP                 HTTPConfig         `yaml:"http"`
-	Keys                 keyring.Config     `yaml:"keys"`
-	Users                credential.Config  `yaml:"users"`
-	Limits               credential.Limits  `yaml:"limits"`
-	Redis                redisconn.Config   `yaml:"redis"`
-	Revocation           redislog.Config    `yaml:"revocation"`
-	Admin                AdminConfig        `yaml:"admin"`
-	Log                  daemon.LogConfig   `yaml:"log"`
-	Audit                AuditConfig        `yaml:"audit"`
-	Drain                daemon.DrainConfig `yaml:"drain"`
+	Name     string   `yaml:"name" usage:"this issuer's name among the issuers; empty: host name and address"`
+	Issuer   string   `yaml:"issuer" usage:"the tokens' iss: the issuer's URL, as gates know it"`
+	Audience []string `yaml:"audience" usage:"the tokens' aud: the services they are for"`
+
+	Listen   string `yaml:"listen" usage:"address to serve on"`
+	ClientID string `yaml:"client_id" usage:"the tokens' client_id"`
+
+	AccessTokenLifetime  time.Duration `yaml:"access_token_lifetime" usage:"how long an access token is valid"`
+	RefreshTokenLifetime time.Duration `yaml:"refresh_token_lifetime" usage:"how long a session lasts"`
+	RefreshGrace         time.Duration `yaml:"refresh_grace" usage:"how long a spent refresh token may be repeated"`
+
+	MaxSessionsPerUser int           `yaml:"max_sessions_per_user" usage:"sessions of one user at a time; one more ends the oldest"`
+	KeySetMaxAge       time.Duration `yaml:"key_set_max_age" usage:"how long readers may keep the key set"`
+
+	HTTP       HTTPConfig         `yaml:"http"`
+	Keys       keyring.Config     `yaml:"keys"`
+	Users      credential.Config  `yaml:"users"`
+	Limits     credential.Limits  `yaml:"limits"`
+	Redis      redisconn.Config   `yaml:"redis"`
+	Revocation redislog.Config    `yaml:"revocation"`
+	Admin      admin.Config       `yaml:"admin"`
+	Log        daemon.LogConfig   `yaml:"log"`
+	Audit      AuditConfig        `yaml:"audit"`
+	Drain      daemon.DrainConfig `yaml:"drain"`
 }
 
 // HTTPConfig bounds what strangers can make the issuer do.
 type HTTPConfig struct {
 	// TrustedProxies are those whose X-Forwarded-For is believed; it is read from its end, through
 	// trusted addresses only.
-	TrustedProxies []Network `yaml:"trusted_proxies" usage:"addresses or networks whose X-Forwarded-For is believed, as 10.0.0.7 or 10.0.0.0/24"`
+	TrustedProxies []httpapi.Network `yaml:"trusted_proxies" usage:"addresses or networks whose X-Forwarded-For is believed, as 10.0.0.7 or 10.0.0.0/24"`
 	// Requests is how many requests one address may make to the endpoints that take a password or a
 	// token, before anything of them is read.
 	Requests       credential.Rate `yaml:"requests"`
@@ -57,40 +64,7 @@ type HTTPConfig struct {
 	MaxWait        time.Duration   `yaml:"max_wait" usage:"longest ?wait= of a logout"`
 }
 
-// AdminConfig is the admin port and what it lets an operator do.
-type AdminConfig struct {
-	daemon.Config `yaml:",inline"`
-	// Token is the secret that the admin API's bearer token must equal; without one there is no
-	// admin API. In a file it is token_file, in the environment SALLYPORT_ADMIN_TOKEN_FILE.
-	Token config.Secret `yaml:"token"`
-}
-
-// Validate checks the port and the secret.
-func (c AdminConfig) Validate() error {
-	err := c.Config.Validate()
-	if !c.Token.IsZero() {
-		if short := checkAdminToken(c.Token); short != nil {
-			err = errors.Join(err, config.At("token", "%w", short))
-		}
-	}
-	return err
-}
-
-func checkAdminToken(s config.Secret) error {
-	if n := len(s.Reveal()); n < minAdminToken {
-		return fmt.Errorf(
-			"issuer: expected an admin token of at least %d bytes, got %d: make one with `openssl rand -base64 32`",
-			minAdminToken,
-			n,
-		)
-	}
-	return nil
-}
-
-// minAdminToken is the least length in bytes of the admin API's secret.
-const minAdminToken = 32
-
-// AuditConfig says where security events go.
+// AuditConfig is where security events go, and how many of them.
 type AuditConfig struct {
 	File config.Path `yaml:"file" usage:"file that security events are appended to; empty: standard output"`
 	// Failures are what strangers can make happen as often as they like.
@@ -98,7 +72,7 @@ type AuditConfig struct {
 	Burst int     `yaml:"burst" usage:"and at once"`
 }
 
-// Validate refuses limits that leave nothing, or everything.
+// Validate refuses limits that let nothing or everything through.
 func (c AuditConfig) Validate() error {
 	var errs []error
 	if !(c.Rate >= 0.1 && c.Rate <= 100000) {
@@ -135,7 +109,7 @@ func DefaultConfig() Config {
 		Limits:     credential.DefaultLimits(),
 		Redis:      redisconn.DefaultConfig(),
 		Revocation: redislog.DefaultConfig(),
-		Admin:      AdminConfig{Config: daemon.Config{Listen: "127.0.0.1:9101"}},
+		Admin:      admin.Config{Config: daemon.Config{Listen: "127.0.0.1:9101"}},
 		Log:        daemon.DefaultLogConfig(),
 		Audit:      AuditConfig{Rate: 20, Burst: 100},
 		Drain:      daemon.DrainConfig{Timeout: 15 * time.Second},
@@ -165,8 +139,8 @@ func required(path, value, what string) error {
 	return nil
 }
 
-// checkIssuer holds the issuer identifier against RFC 8414 section 2: a URL without query and
-// fragment. http is let through for meshes that add TLS underneath.
+// checkIssuer checks the issuer identifier as RFC 8414 section 2 has it: a URL without query and
+// fragment. http is accepted for meshes that add TLS underneath.
 func checkIssuer(s string) error {
 	u, err := url.Parse(s)
 	switch {
@@ -178,16 +152,20 @@ func checkIssuer(s string) error {
 	case strings.ContainsAny(s, "?#") || strings.HasSuffix(s, "/"):
 		return config.At("issuer",
 			"issuer: expected a URL without query, fragment and slash at the end, got %q", s)
-	case u.Path != "" && (path.Clean(u.Path) != u.Path || strings.Trim(strings.ToLower(u.EscapedPath()), "abcdefghijklmnopqrstuvwxyz0123456789-._~/") != ""):
+	case u.Path != "" && (path.Clean(u.Path) != u.Path || !plainPath.MatchString(u.EscapedPath())):
 		return config.At("issuer", "issuer: expected a path of letters, digits, -, . _ and ~, got %q", s)
 	}
 	return nil
 }
 
+// plainPath is a path that routers, proxies and gates all read in the same way.
+var plainPath = regexp.MustCompile(`^[A-Za-z0-9._~/-]*$`)
+
 func checkAudience(a []string) error {
 	if len(a) == 0 || slices.Contains(a, "") {
 		return config.At("audience",
-			"issuer: expected the name of the service the tokens are for, got nothing: write audience: my-service")
+			"issuer: expected the name of the service the tokens are for, got nothing: "+
+				"write audience: my-service")
 	}
 	return nil
 }
@@ -199,24 +177,21 @@ func (c Config) checkLifetimes() error {
 			errs = append(errs, config.At(path, "issuer: expected %s to %s, got %s", least, most, d))
 		}
 	}
+	// Entries of the log live as long as revocation.max_token_lifetime and max_session_lifetime say: a
+	// token or session that lived longer would outlive its revocation.
 	in("access_token_lifetime", c.AccessTokenLifetime, time.Second, c.Revocation.MaxTokenLifetime)
 	in("refresh_token_lifetime", c.RefreshTokenLifetime, time.Second, c.Revocation.MaxSessionLifetime)
 	in("refresh_grace", c.RefreshGrace, 0, 10*time.Minute)
 	in("key_set_max_age", c.KeySetMaxAge, 0, 24*time.Hour)
 	if c.AccessTokenLifetime > c.RefreshTokenLifetime {
-		errs = append(
-			errs,
-			config.At("access_token_lifetime",
-				"issuer: expected at most refresh_token_lifetime (%s), got %s",
-				c.RefreshTokenLifetime, c.AccessTokenLifetime),
-		)
+		errs = append(errs, config.At("access_token_lifetime",
+			"issuer: expected at most refresh_token_lifetime (%s), got %s",
+			c.RefreshTokenLifetime, c.AccessTokenLifetime))
 	}
+	// NumericDates are whole seconds, and expires_in is to be what the token says.
 	if c.AccessTokenLifetime%time.Second != 0 {
-		errs = append(
-			errs,
-			config.At("access_token_lifetime", "issuer: expected whole seconds, got %s",
-				c.AccessTokenLifetime),
-		)
+		errs = append(errs, config.At("access_token_lifetime",
+			"issuer: expected whole seconds, got %s", c.AccessTokenLifetime))
 	}
 	if c.MaxSessionsPerUser < 1 || c.MaxSessionsPerUser > 100000 {
 		errs = append(errs,
@@ -230,38 +205,33 @@ func (c HTTPConfig) Validate() error {
 	var errs []error
 	for i, p := range c.TrustedProxies {
 		if p.Bits() == 0 { // believing everyone is believing no one
-			errs = append(
-				errs,
-				config.At(fmt.Sprintf("trusted_proxies[%d]", i),
-					"issuer: expected the addresses of your proxies, got %s, which is everyone",
-					p),
-			)
+			errs = append(errs, config.At(fmt.Sprintf("trusted_proxies[%d]", i),
+				"issuer: expected the addresses of your proxies, got %s, which is everyone", p))
 		}
 	}
 	if c.Requests.Burst < 1 || c.Requests.Every <= 0 {
-		errs = append(
-			errs,
-			config.At("requests",
-				"issuer: expected a burst of at least 1 and a time above 0, got %d and %s",
-				c.Requests.Burst, c.Requests.Every),
-		)
+		errs = append(errs, config.At("requests",
+			"issuer: expected a burst of at least 1 and a time above 0, got %d and %s",
+			c.Requests.Burst, c.Requests.Every))
 	}
-	for path, n := range map[string]int{"max_concurrent": c.MaxConcurrent, "max_connections": c.MaxConnections} {
+	for path, n := range map[string]int{
+		"max_concurrent": c.MaxConcurrent, "max_connections": c.MaxConnections,
+	} {
 		if n < 1 || n > 1000000 {
 			errs = append(errs, config.At(path, "issuer: expected 1 to 1000000, got %d", n))
 		}
 	}
-	for path, d := range map[string]time.Duration{"read_timeout": c.ReadTimeout, "write_timeout": c.WriteTimeout, "idle_timeout": c.IdleTimeout} {
+	for path, d := range map[string]time.Duration{
+		"read_timeout": c.ReadTimeout, "write_timeout": c.WriteTimeout, "idle_timeout": c.IdleTimeout,
+	} {
 		if d < 100*time.Millisecond || d > time.Hour {
 			errs = append(errs, config.At(path, "issuer: expected 100ms to 1h, got %s", d))
 		}
 	}
+	// An answer that comes after the time for writing it would never arrive.
 	if c.MaxWait < 0 || c.MaxWait >= c.WriteTimeout {
-		errs = append(
-			errs,
-			config.At("max_wait", "issuer: expected less than write_timeout (%s), got %s",
-				c.WriteTimeout, c.MaxWait),
-		)
+		errs = append(errs, config.At("max_wait",
+			"issuer: expected less than write_timeout (%s), got %s", c.WriteTimeout, c.MaxWait))
 	}
 	return errors.Join(errs...)
 }

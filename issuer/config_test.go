@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/sallyport/sallyport/internal/config"
+	"github.com/sallyport/sallyport/issuer/httpapi"
 )
 
 const goodConfig = `issuer: https://login.example
@@ -63,25 +64,51 @@ func TestFourLinesAreAConfiguration(t *testing.T) {
 
 func TestConfigurationsThatWouldBeUnsafeAreRefused(t *testing.T) {
 	for name, c := range map[string]struct{ text, want string }{
-		"no issuer":             {strings.Replace(goodConfig, "issuer: https://login.example\n", "", 1), "issuer"},
-		"issuer is no URL":      {strings.Replace(goodConfig, "https://login.example", "login", 1), "issuer"},
-		"issuer with a query":   {strings.Replace(goodConfig, "login.example", "login.example?x", 1), "issuer"},
-		"issuer with a slash":   {strings.Replace(goodConfig, "login.example", "login.example/", 1), "issuer"},
-		"issuer with dots":      {strings.Replace(goodConfig, "login.example", "login.example/a/../b", 1), "issuer"},
-		"issuer with a pattern": {strings.Replace(goodConfig, "login.example", "login.example/{x}", 1), "issuer"},
-		"issuer with a user":    {strings.Replace(goodConfig, "login.example", "u:p@login.example", 1), "issuer"},
-		"no audience":           {strings.Replace(goodConfig, "audience: api\n", "", 1), "audience"},
-		"an empty audience":     {strings.Replace(goodConfig, "audience: api\n", "audience: [api, \"\"]\n", 1), "audience"},
+		"no issuer": {
+			strings.Replace(goodConfig, "issuer: https://login.example\n", "", 1), "issuer",
+		},
+		"issuer is no URL": {
+			strings.Replace(goodConfig, "https://login.example", "login", 1), "issuer",
+		},
+		"issuer with a query": {
+			strings.Replace(goodConfig, "login.example", "login.example?x", 1), "issuer",
+		},
+		"issuer with a slash": {
+			strings.Replace(goodConfig, "login.example", "login.example/", 1), "issuer",
+		},
+		"issuer with dots": {
+			strings.Replace(goodConfig, "login.example", "login.example/a/../b", 1), "issuer",
+		},
+		"issuer with a pattern": {
+			strings.Replace(goodConfig, "login.example", "login.example/{x}", 1), "issuer",
+		},
+		"issuer with a user": {
+			strings.Replace(goodConfig, "login.example", "u:p@login.example", 1), "issuer",
+		},
+		"no audience": {strings.Replace(goodConfig, "audience: api\n", "", 1), "audience"},
+		"an empty audience": {
+			strings.Replace(goodConfig, "audience: api\n", "audience: [api, \"\"]\n", 1), "audience",
+		},
 		"no client":             {goodConfig + "client_id: \"\"\n", "client_id"},
 		"tokens beyond the log": {goodConfig + "access_token_lifetime: 2h\n", "access_token_lifetime"},
 		"a sessions shorter":    {goodConfig + "refresh_token_lifetime: 1m\n", "access_token_lifetime"},
-		"sessions beyond cuts":  {goodConfig + "refresh_token_lifetime: 721h\n", "refresh_token_lifetime"},
-		"half a second":         {goodConfig + "access_token_lifetime: 1500ms\n", "access_token_lifetime"},
-		"a long grace":          {goodConfig + "refresh_grace: 1h\n", "refresh_grace"},
-		"no sessions":           {goodConfig + "max_sessions_per_user: 0\n", "max_sessions_per_user"},
-		"every proxy trusted":   {goodConfig + "http: {trusted_proxies: [0.0.0.0/0]}\n", "trusted_proxies[0]"},
-		"every one of IPv6":     {goodConfig + "http: {trusted_proxies: [10.0.0.0/8, \"::/0\"]}\n", "trusted_proxies[1]"},
-		"a proxy by name":       {goodConfig + "http: {trusted_proxies: [envoy]}\n", "trusted_proxies[0]"},
+		"sessions beyond cuts": {
+			goodConfig + "refresh_token_lifetime: 721h\n", "refresh_token_lifetime",
+		},
+		"half a second": {
+			goodConfig + "access_token_lifetime: 1500ms\n", "access_token_lifetime",
+		},
+		"a long grace": {goodConfig + "refresh_grace: 1h\n", "refresh_grace"},
+		"no sessions":  {goodConfig + "max_sessions_per_user: 0\n", "max_sessions_per_user"},
+		"every proxy trusted": {
+			goodConfig + "http: {trusted_proxies: [0.0.0.0/0]}\n", "trusted_proxies[0]",
+		},
+		"every one of IPv6": {
+			goodConfig + "http: {trusted_proxies: [10.0.0.0/8, \"::/0\"]}\n", "trusted_proxies[1]",
+		},
+		"a proxy by name": {
+			goodConfig + "http: {trusted_proxies: [envoy]}\n", "trusted_proxies[0]",
+		},
 		"no requests":           {goodConfig + "http: {requests: {burst: 0}}\n", "requests"},
 		"no concurrency":        {goodConfig + "http: {max_concurrent: 0}\n", "max_concurrent"},
 		"no connections":        {goodConfig + "http: {max_connections: 0}\n", "max_connections"},
@@ -149,7 +176,7 @@ func TestValidateDoesNotNeedAFile(t *testing.T) {
 	if err := errors.Join(cfg.Validate(), cfg.HTTP.Validate(), cfg.Admin.Validate()); err != nil {
 		t.Error(err)
 	}
-	cfg.HTTP.TrustedProxies = []Network{{netip.MustParsePrefix("::/0")}}
+	cfg.HTTP.TrustedProxies = []httpapi.Network{{Prefix: netip.MustParsePrefix("::/0")}}
 	if cfg.HTTP.Validate() == nil {
 		t.Error("everyone is trusted")
 	}

@@ -23,7 +23,9 @@ func TestADeadCredentialLogsNobodyOutEverywhere(t *testing.T) {
 				http.StatusOK, "")
 		}
 	}
-	named := func(value string) func(*house, answer) string { return func(*house, answer) string { return value } }
+	named := func(value string) func(*house, answer) string {
+		return func(*house, answer) string { return value }
+	}
 	everywhere := func(by string) func(*house, answer) {
 		return func(h *house, a answer) {
 			h.t.Helper()
@@ -34,9 +36,16 @@ func TestADeadCredentialLogsNobodyOutEverywhere(t *testing.T) {
 		kill            func(h *house, a answer)
 		access, refresh bool // which of the two credentials it kills
 	}{
-		"logged out":            {func(h *house, a answer) { h.post("/logout", "", bearer(a.str("access_token"))) }, true, true},
-		"its session revoked":   {revoke("sid", func(h *house, a answer) string { return h.claims(a.str("access_token")).SessionID }), true, true},
-		"itself revoked":        {revoke("jti", func(h *house, a answer) string { return h.claims(a.str("access_token")).ID }), true, false},
+		"logged out": {
+			func(h *house, a answer) { h.post("/logout", "", bearer(a.str("access_token"))) },
+			true, true,
+		},
+		"its session revoked": {revoke("sid", func(h *house, a answer) string {
+			return h.claims(a.str("access_token")).SessionID
+		}), true, true},
+		"itself revoked": {revoke("jti", func(h *house, a answer) string {
+			return h.claims(a.str("access_token")).ID
+		}), true, false},
 		"its user revoked":      {revoke("sub", named("alice")), true, true},
 		"its client revoked":    {revoke("client", named("sallyport")), true, true},
 		"its tenant revoked":    {revoke("tenant", named("acme")), true, true},
@@ -92,9 +101,8 @@ func TestADeadCredentialLogsNobodyOutEverywhere(t *testing.T) {
 func (h *house) setField(sessionID, name, value string) {
 	h.t.Helper()
 	tag, unique, _ := strings.Cut(sessionID, "~")
-	if err := h.redis.Universal().
-		HSet(h.t.Context(), "{"+tag+"}:s:"+unique, name, value).
-		Err(); err != nil {
+	key := "{" + tag + "}:s:" + unique
+	if err := h.redis.Universal().HSet(h.t.Context(), key, name, value).Err(); err != nil {
 		h.t.Fatal(err)
 	}
 }
@@ -165,7 +173,10 @@ func TestALogOutWithABodyThatSaysNothingIsOneWithoutABody(t *testing.T) {
 	sessiontest.EachRedis(t, func(t *testing.T, c *redisconn.Client) {
 		h := newHouse(t, c, nil)
 		for _, text := range []string{"", "{}", "null", " {} ", "{ \r\n\t}", "null\n", "  "} {
-			for _, kind := range []string{"", "application/json", "application/json; charset=utf-8", "application/x-www-form-urlencoded", "text/plain"} {
+			for _, kind := range []string{
+				"", "application/json", "application/json; charset=utf-8", "application/x-www-form-urlencoded",
+				"text/plain",
+			} {
 				for _, chunked := range []bool{false, true} {
 					a := h.login("alice")
 					out := h.post("/logout", text, bearer(a.str("access_token")), func(r *http.Request) {
@@ -188,7 +199,10 @@ func TestALogOutWithABodyThatSaysNothingIsOneWithoutABody(t *testing.T) {
 			// no token at all
 			wantStatus(t, h.post("/logout", text), http.StatusUnauthorized, "invalid_token")
 		}
-		for _, text := range []string{`{"refresh_token":""}`, `{"refresh_token":"` + a.str("refresh_token") + `"}`, "[]", `""`, "0", "false", "{}{}", "nul", "{", `{"a":1}`} {
+		for _, text := range []string{
+			`{"refresh_token":""}`, `{"refresh_token":"` + a.str("refresh_token") + `"}`, "[]", `""`, "0",
+			"false", "{}{}", "nul", "{", `{"a":1}`,
+		} {
 			wantStatus(t, h.post("/logout", text, bearer(a.str("access_token"))),
 				http.StatusBadRequest, "invalid_request")
 		}

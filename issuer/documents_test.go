@@ -29,17 +29,13 @@ func TestTheKeySetMayBeKeptAndAskedForAgain(t *testing.T) {
 			t.Errorf("%s: got %d %s", known, again.status, again.text)
 		}
 	}
-	if again := h.do(
-		http.MethodGet,
-		h.url+"/.well-known/jwks.json",
-		"",
-		withHeader("If-None-Match", `"other"`),
-	); again.status != http.StatusOK {
+	again := h.do(http.MethodGet, h.url+"/.well-known/jwks.json", "",
+		withHeader("If-None-Match", `"other"`))
+	if again.status != http.StatusOK {
 		t.Errorf("another tag: got %d", again.status)
 	}
-	if head := h.do(http.MethodHead, h.url+"/.well-known/jwks.json",
-		""); head.status != http.StatusOK ||
-		head.header.Get("Etag") != tag {
+	head := h.do(http.MethodHead, h.url+"/.well-known/jwks.json", "")
+	if head.status != http.StatusOK || head.header.Get("Etag") != tag {
 		t.Errorf("HEAD: got %d", head.status)
 	}
 }
@@ -53,8 +49,8 @@ func TestNoAnswerHoldsAPrivateKey(t *testing.T) {
 		h.post("/logout", "", bearer(a.str("access_token"))),
 		h.post("/login", "{}"),
 	}
-	for _, e := range endpoints(h.cfg) {
-		answers = append(answers, h.do(http.MethodGet, h.url+e.path, ""))
+	for _, e := range h.server.endpoints() {
+		answers = append(answers, h.do(http.MethodGet, h.url+e.Path, ""))
 	}
 	for _, a := range answers {
 		var walk func(v any)

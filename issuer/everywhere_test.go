@@ -14,6 +14,7 @@ import (
 
 	"github.com/sallyport/sallyport/internal/daemon"
 	"github.com/sallyport/sallyport/internal/session"
+	"github.com/sallyport/sallyport/issuer/httpapi"
 )
 
 // TestWhoLogsOutEverywhereAgainAndAgainIsLoggedOutOnceASecond, and everybody who asked is answered
@@ -87,7 +88,10 @@ func TestNobodyFillsTheIssuerWithLogOutsEverywhere(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		hold := make(chan struct{})
 		e := newEverywhere(
-			func(context.Context, string) (session.Everywhere, error) { <-hold; return session.Everywhere{}, nil },
+			func(context.Context, string) (session.Everywhere, error) {
+				<-hold
+				return session.Everywhere{}, nil
+			},
 			daemon.Guard)
 		ctx, cancel := context.WithCancel(t.Context())
 		refused, gone := 0, 0
@@ -101,7 +105,7 @@ func TestNobodyFillsTheIssuerWithLogOutsEverywhere(t *testing.T) {
 				switch {
 				case errors.Is(err, context.Canceled):
 					gone++
-				case err != nil && refusalOf(err).status == http.StatusTooManyRequests:
+				case err != nil && isTooMany(err):
 					refused++
 				}
 			})
@@ -116,6 +120,11 @@ func TestNobodyFillsTheIssuerWithLogOutsEverywhere(t *testing.T) {
 		time.Sleep(2 * everywhereIdle)
 		synctest.Wait()
 	})
+}
+
+func isTooMany(err error) bool {
+	var refused *httpapi.Refusal
+	return errors.As(err, &refused) && refused.Status == http.StatusTooManyRequests
 }
 
 func anybody(context.Context) error { return nil }
@@ -168,7 +177,11 @@ func TestWhoWaitsForATurnThatEndsTheirCredentialHasNoOther(t *testing.T) {
 func TestAPanicInALogOutEverywhereIsA503AndNothingElse(t *testing.T) {
 	h := onMiniredis(t, nil)
 	good := h.server.everywhere.end
-	h.server.everywhere.end = func(context.Context, string) (session.Everywhere, error) { panic("a " + password) }
+	h.server.everywhere.end = func(context.Context, string) (
+		session.Everywhere, error,
+	) {
+		panic("a " + password)
+	}
 	a := h.login("alice")
 	want503(t, h.post("/logout?everywhere=true", "", bearer(a.str("access_token"))))
 	if logged := h.logged.String(); !strings.Contains(logged, "everywhere_test.go") ||

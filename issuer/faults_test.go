@@ -28,11 +28,17 @@ func TestCVE(t *testing.T) {
 		// refresh tokens survived a password reset
 		"GHSA-x4vh-j75g-268g": TestAChangeThatNobodyNoticedIsSeenByTheNextRefresh,
 		// exchange widened scopes
-		"CVE-2026-56668": notOffered("urn:ietf:params:oauth:grant-type:token-exchange", "/token", "/exchange", "/token/exchange"),
+		"CVE-2026-56668": notOffered(
+			"urn:ietf:params:oauth:grant-type:token-exchange", "/token", "/exchange", "/token/exchange",
+		),
 		// exchange took revoked tokens
-		"CVE-2026-9097": notOffered("urn:ietf:params:oauth:grant-type:token-exchange", "/oauth/token", "/oauth2/token"),
+		"CVE-2026-9097": notOffered(
+			"urn:ietf:params:oauth:grant-type:token-exchange", "/oauth/token", "/oauth2/token",
+		),
 		// revoked, and called active
-		"CVE-2026-68481": notOffered("introspection", "/introspect", "/oauth/introspect", "/oauth2/introspect", "/token/introspect"),
+		"CVE-2026-68481": notOffered(
+			"introspection", "/introspect", "/oauth/introspect", "/oauth2/introspect", "/token/introspect",
+		),
 		// told clients about others' tokens
 		"CVE-2026-58425": notOffered("introspection", "/introspection", "/tokeninfo", "/userinfo"),
 		// signed answers about tokens that are not active (RFC 9701)
@@ -94,18 +100,18 @@ func notOffered(feature string, places ...string) func(*testing.T) {
 					http.StatusNotFound, "not_found")
 			}
 		}
-		for _, e := range endpoints(h.cfg) {
-			if e.method != http.MethodPost {
+		for _, e := range h.server.endpoints() {
+			if e.Method != http.MethodPost {
 				continue
 			}
 			got := h.post(
-				e.path,
+				e.Path,
 				body("grant_type", feature, "subject_token", pair.str("access_token"), "token",
 					pair.str("access_token")),
 			)
 			if got.status != http.StatusBadRequest || strings.Contains(got.text, "active") ||
 				got.str("access_token") != "" {
-				t.Errorf("%s takes the parameters of %s: %d %s", e.path, feature, got.status, got.text)
+				t.Errorf("%s takes the parameters of %s: %d %s", e.Path, feature, got.status, got.text)
 			}
 		}
 		wantStatus(t, h.refresh(pair.str("refresh_token")), http.StatusOK, "")
@@ -123,7 +129,9 @@ func eachCallThatFailsIs503(t *testing.T) {
 		}
 	}
 	ends := map[string]endpoint{
-		"logout": func(h *house, a answer) answer { return h.post("/logout", "", bearer(a.str("access_token"))) },
+		"logout": func(h *house, a answer) answer {
+			return h.post("/logout", "", bearer(a.str("access_token")))
+		},
 		"logout by refresh token": func(h *house, a answer) answer {
 			return h.post("/logout", body("refresh_token", a.str("refresh_token")))
 		},
@@ -227,10 +235,10 @@ func TestASigningKeyThatFailsIs503(t *testing.T) {
 	eachRedis(t, func(t *testing.T, h *house) {
 		a := h.login("alice")
 		broken := &brokenKeys{keys: h.keys}
-		h.server.keys = broken
+		h.server.tokens.keys = broken
 		want503(t, h.post("/login", body("username", "alice", "password", password)))
 		want503(t, h.refresh(a.str("refresh_token")))
-		h.server.keys = h.keys
+		h.server.tokens.keys = h.keys
 		wantStatus(t, h.refresh(a.str("refresh_token")), http.StatusOK, "") // within the grace window
 	})
 }
@@ -262,9 +270,15 @@ func TestTheDirectorysAnswersHaveTheirStatuses(t *testing.T) {
 		"too long":    {credential.ErrTooLong, 401, "invalid_credentials"},
 		"busy":        {credential.ErrBusy, 503, "temporarily_unavailable"},
 		"unavailable": {credential.ErrUnavailable, 503, "temporarily_unavailable"},
-		"throttled":   {&credential.ThrottledError{RetryAfter: 90*time.Second + time.Millisecond}, 429, "too_many_requests"},
-		"too often":   {&credential.ThrottledError{RetryAfter: 6 * time.Second, By: credential.ByNameLogins}, 429, "too_many_requests"},
-		"unheard of":  {errors.New("whatever"), 503, "temporarily_unavailable"},
+		"throttled": {
+			&credential.ThrottledError{RetryAfter: 90*time.Second + time.Millisecond}, 429,
+			"too_many_requests",
+		},
+		"too often": {
+			&credential.ThrottledError{RetryAfter: 6 * time.Second, By: credential.ByNameLogins}, 429,
+			"too_many_requests",
+		},
+		"unheard of": {errors.New("whatever"), 503, "temporarily_unavailable"},
 	} {
 		h.users.fail(c.err)
 		got := h.post("/login", body("username", "alice", "password", password))

@@ -39,6 +39,7 @@ const (
 // house is an issuer behind a real HTTP server, with everything around it in the test's hands.
 type house struct {
 	t        *testing.T
+	issuer   *Issuer
 	server   *Server
 	url      string
 	admin    string
@@ -84,7 +85,7 @@ func newHouse(t *testing.T, c *redisconn.Client, change func(*Config)) *house {
 		t.Fatal(err)
 	}
 	logger := slog.New(slog.NewJSONHandler(h.logged, &slog.HandlerOptions{Level: slog.LevelDebug}))
-	h.server, err = New(Options{
+	h.issuer, err = New(Options{
 		Config:    h.cfg,
 		Keys:      h.keys,
 		Users:     h.users,
@@ -99,9 +100,10 @@ func newHouse(t *testing.T, c *redisconn.Client, change func(*Config)) *house {
 	if err != nil {
 		t.Fatal(err)
 	}
+	h.server = h.issuer.Public
 	h.url = serveHTTP(t, h.server.http)
 	mux := http.NewServeMux()
-	for pattern, handler := range h.server.AdminHandlers() {
+	for pattern, handler := range h.issuer.Admin.Handlers() {
 		mux.Handle(pattern, handler)
 	}
 	h.admin = serveHTTP(t, &http.Server{Handler: mux})

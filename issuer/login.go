@@ -10,43 +10,51 @@ import (
 	"github.com/sallyport/sallyport/internal/audit"
 	"github.com/sallyport/sallyport/internal/credential"
 	"github.com/sallyport/sallyport/internal/session"
+	"github.com/sallyport/sallyport/issuer/httpapi"
 )
 
-// login answers POST /login {"username","password"}: a pair of tokens for a new session.
-func (s *Server) login(r *request) (reply, error) {
-	members, err := r.members("username", "password")
-	if err != nil {
-		return reply{}, err
-	}
-	values, err := require(members, "username", "password")
-	if err != nil {
-		return reply{}, err
-	}
-	name, password := values[0], values[1]
-	event := s.event(r, audit.Login)
-	user, grant, err := s.signIn(r.Context(), name, password, r.from.counted)
-	if err != nil {
-		outcome, refused := loginRefusal(err)
-		event.Subject = s.known(r.Context(), name)
-		s.metrics.logins.WithLabelValues(outcome).Inc()
-		s.record(event, outcome)
-		if refused != nil {
-			return reply{}, refused
-		}
-		return reply{}, err
-	}
-	tokens, err := s.mint(grant, user.Roles, grant.Session.Scope)
-	if err != nil {
-		return reply{}, err
-	}
-	event.Subject, event.SessionID, event.TokenID, event.Tenant = user.Name, grant.Session.ID, tokens.id, user.Tenant
-	s.metrics.logins.WithLabelValues("success").Inc()
-	s.record(event, "")
-	return reply{status: http.StatusOK, body: tokens}, nil
+var errInvalidCredentials = &httpapi.Refusal{
+	Status: http.StatusUnauthorized, Code: "invalid_credentials",
+	Description: "The username or password is wrong.",
 }
 
-// known gives the name of a user there is, for the record of a failed login. What is nobody's name
-// is not recorded: it may well be a password, typed into the wrong field.
+// login answers POST /login {"username","password"}: a pair of tokens for a new session.
+func (s *Server) login(r *httpapi.Request) (httpapi.Reply, error) {
+	members, err := r.Members("username", "password")
+	if err != nil {
+		return httpapi.Reply{}, err
+	}
+	values, err := httpapi.Require(members, "username", "password")
+	if err != nil {
+		return httpapi.Reply{}, err
+	}
+	name, password := values[0], values[1]
+	event := s.trail.Event(r, audit.Login)
+	user, grant, err := s.signIn(r.Context(), name, password, r.From.Counted)
+	if err != nil {
+		outcome, refused := loginRefusal(err)
+		// After the password was checked, so that the answer's time tells nothing of the name.
+		event.Subject = s.known(r.Context(), name)
+		s.metrics.logins.WithLabelValues(outcome).Inc()
+		s.trail.Record(event, outcome)
+		if refused != nil {
+			return httpapi.Reply{}, refused
+		}
+		return httpapi.Reply{}, err
+	}
+	tokens, err := s.tokens.mint(grant, user.Roles, grant.Session.Scope)
+	if err != nil {
+		return httpapi.Reply{}, err
+	}
+	event.Subject, event.Tenant = user.Name, user.Tenant
+	event.SessionID, event.TokenID = grant.Session.ID, tokens.id
+	s.metrics.logins.WithLabelValues("success").Inc()
+	s.trail.Record(event, "")
+	return httpapi.Reply{Status: http.StatusOK, Body: tokens}, nil
+}
+
+// known returns the name of a user there is, for the record of a failed login. What is nobody's
+// name is not recorded: it may well be a password, typed into the wrong field.
 func (s *Server) known(ctx context.Context, name string) string {
 	user, err := s.users.Lookup(ctx, name)
 	if err != nil {
@@ -55,12 +63,12 @@ func (s *Server) known(ctx context.Context, name string) string {
 	return user.Name
 }
 
-// nobody stands for what can be no user's name, so that it costs what a name costs.
+// nobody stands for a text that can be no user's name, so that it takes as long as a name.
 const nobody = "\x00"
 
-// signIn checks the password between taking note of the user's stamp and making the session.
-// If the user was logged out everywhere meanwhile the password is checked once more: it may have
-// been changed.
+// signIn checks the password between StartLogin and Begin, which refuses with ErrMoved if the user was
+// logged out everywhere in between. Then the password is checked once more: it may have been
+// changed.
 func (s *Server) signIn(ctx context.Context, name, password string,
 	from netip.Addr) (credential.User, session.Grant, error) {
 	subject, err := credential.Normalize(name)
@@ -68,6 +76,8 @@ func (s *Server) signIn(ctx context.Context, name, password string,
 		subject = nobody
 	}
 	for attempt := 0; ; attempt++ {
+		// Before the password is checked: otherwise a log out everywhere during the check would not end
+		// the session that is about to be made.
 		started, err := s.sessions.StartLogin(ctx, subject)
 		if err != nil {
 			return credential.User{}, session.Grant{}, err
@@ -90,19 +100,19 @@ func (s *Server) signIn(ctx context.Context, name, password string,
 	}
 }
 
-// loginRefusal gives a failed login's name in metrics and events, and the answer; no refusal means
-// 503.
+// loginRefusal returns what a failed login is called in metrics and events, and the answer to it;
+// without a refusal that is 503.
 func loginRefusal(err error) (outcome string, refused error) {
 	var throttled *credential.ThrottledError
 	switch {
 	case errors.Is(err, credential.ErrInvalid):
 		return "invalid", errInvalidCredentials
 	case errors.As(err, &throttled) && throttled.By == credential.ByNameLogins:
-		return "login_rate", tooManyRequests(throttled.RetryAfter)
+		return "login_rate", httpapi.TooManyRequests(throttled.RetryAfter)
 	case errors.As(err, &throttled):
-		return "throttled", tooManyRequests(throttled.RetryAfter)
+		return "throttled", httpapi.TooManyRequests(throttled.RetryAfter)
 	case errors.Is(err, credential.ErrBusy):
-		return "busy", errBusy
+		return "busy", httpapi.ErrBusy
 	}
 	return "unavailable", nil
 }

@@ -4,10 +4,12 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"net/url"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/sallyport/sallyport/internal/adminapi"
 	"github.com/sallyport/sallyport/internal/config"
 	"github.com/sallyport/sallyport/internal/revocation"
 )
@@ -31,8 +33,8 @@ func TestStrangersMakeNoNewSeries(t *testing.T) {
 	h := onMiniredis(t, nil)
 	methods := []string{"GET", "POST", "PUT", "X"}
 	visit := func(i int) {
-		for _, e := range endpoints(h.cfg) {
-			h.do(methods[i%len(methods)], h.url+e.path, "")
+		for _, e := range h.server.endpoints() {
+			h.do(methods[i%len(methods)], h.url+e.Path, "")
 		}
 		h.do(fmt.Sprintf("M%d", i), h.url+fmt.Sprintf("/p%d", i), "",
 			withHeader("User-Agent", fmt.Sprint(i)),
@@ -144,10 +146,16 @@ func TestOnlyTheAdminTokenOperates(t *testing.T) {
 		"twice":        {bearer(adminToken), bearer(adminToken)},
 		"other scheme": {withHeader("Authorization", "Basic "+adminToken)},
 	} {
-		for _, e := range adminEndpoints() {
-			got := h.do(e.method, h.admin+strings.Replace(e.path, "{name}", "alice", 1), "", options...)
+		for _, e := range [][2]string{
+			{http.MethodPost, "/admin/revocations"},
+			{http.MethodGet, "/admin/revocations"},
+			{http.MethodGet, "/admin/revocations/1"},
+			{http.MethodPost, "/admin/users/alice/logout"},
+			{http.MethodGet, "/admin/status"},
+		} {
+			got := h.do(e[0], h.admin+e[1], "", options...)
 			if got.status != http.StatusUnauthorized || got.header.Get("WWW-Authenticate") == "" {
-				t.Errorf("%s: %s %s: got %d %s", name, e.method, e.path, got.status, got.text)
+				t.Errorf("%s: %s %s: got %d %s", name, e[0], e[1], got.status, got.text)
 			}
 		}
 	}
@@ -158,7 +166,7 @@ func TestOnlyTheAdminTokenOperates(t *testing.T) {
 
 func TestWithoutAnAdminTokenThereIsNoAdminAPI(t *testing.T) {
 	h := onMiniredis(t, func(c *Config) { c.Admin.Token = config.NewSecret("") })
-	if handlers := h.server.AdminHandlers(); len(handlers) != 0 {
+	if handlers := h.issuer.Admin.Handlers(); len(handlers) != 0 {
 		t.Errorf("got %d handlers", len(handlers))
 	}
 }
@@ -171,14 +179,64 @@ func TestAnOperatorRevokesByEverySelector(t *testing.T) {
 			body string
 			want revocation.Request
 		}{
-			{body("kind", "jti", "value", "j1", "reason", "leaked", "actor", "ops"), revocation.Request{Kind: revocation.KindJTI, Issuer: issuerURL, Value: "j1", Reason: "leaked", Actor: "ops"}},
-			{body("kind", "sid", "value", sid), revocation.Request{Kind: revocation.KindSID, Issuer: issuerURL, Value: sid, Reason: "operator", Actor: "operator"}},
-			{body("kind", "sid", "value", "s1", "issuer", "https://other.example"), revocation.Request{Kind: revocation.KindSID, Issuer: "https://other.example", Value: "s1", Reason: "operator", Actor: "operator"}},
-			{body("kind", "sub", "value", "u1", "issuer", "https://other.example", "issued_before", "2026-01-31T12:00:00Z"), revocation.Request{Kind: revocation.KindSub, Issuer: "https://other.example", Value: "u1", IssuedBefore: time.Date(2026, 1, 31, 12, 0, 0, 0, time.UTC), Reason: "operator", Actor: "operator"}},
-			{body("kind", "client", "value", "app"), revocation.Request{Kind: revocation.KindClient, Issuer: issuerURL, Value: "app", Reason: "operator", Actor: "operator"}},
-			{body("kind", "tenant", "value", "umbrella"), revocation.Request{Kind: revocation.KindTenant, Issuer: issuerURL, Value: "umbrella", Reason: "operator", Actor: "operator"}},
-			{body("kind", "kid", "value", "k1"), revocation.Request{Kind: revocation.KindKID, Issuer: issuerURL, Value: "k1", Reason: "operator", Actor: "operator"}},
-			{body("kind", "iss", "issuer", "https://other.example"), revocation.Request{Kind: revocation.KindIss, Issuer: "https://other.example", Reason: "operator", Actor: "operator"}},
+			{
+				body("kind", "jti", "value", "j1", "reason", "leaked", "actor", "ops"),
+				revocation.Request{
+					Kind: revocation.KindJTI, Issuer: issuerURL, Value: "j1", Reason: "leaked", Actor: "ops",
+				},
+			},
+			{
+				body("kind", "sid", "value", sid),
+				revocation.Request{
+					Kind: revocation.KindSID, Issuer: issuerURL, Value: sid, Reason: "operator", Actor: "operator",
+				},
+			},
+			{
+				body("kind", "sid", "value", "s1", "issuer", "https://other.example"),
+				revocation.Request{
+					Kind: revocation.KindSID, Issuer: "https://other.example", Value: "s1", Reason: "operator",
+					Actor: "operator",
+				},
+			},
+			{
+				body(
+					"kind", "sub", "value", "u1", "issuer", "https://other.example", "issued_before",
+					"2026-01-31T12:00:00Z",
+				),
+				revocation.Request{
+					Kind: revocation.KindSub, Issuer: "https://other.example", Value: "u1",
+					IssuedBefore: time.Date(2026, 1, 31, 12, 0, 0, 0, time.UTC), Reason: "operator",
+					Actor: "operator",
+				},
+			},
+			{
+				body("kind", "client", "value", "app"),
+				revocation.Request{
+					Kind: revocation.KindClient, Issuer: issuerURL, Value: "app", Reason: "operator",
+					Actor: "operator",
+				},
+			},
+			{
+				body("kind", "tenant", "value", "umbrella"),
+				revocation.Request{
+					Kind: revocation.KindTenant, Issuer: issuerURL, Value: "umbrella", Reason: "operator",
+					Actor: "operator",
+				},
+			},
+			{
+				body("kind", "kid", "value", "k1"),
+				revocation.Request{
+					Kind: revocation.KindKID, Issuer: issuerURL, Value: "k1", Reason: "operator",
+					Actor: "operator",
+				},
+			},
+			{
+				body("kind", "iss", "issuer", "https://other.example"),
+				revocation.Request{
+					Kind: revocation.KindIss, Issuer: "https://other.example", Reason: "operator",
+					Actor: "operator",
+				},
+			},
 		} {
 			out := h.operate(http.MethodPost, "/admin/revocations", c.body)
 			wantStatus(t, out, http.StatusOK, "")
@@ -197,9 +255,13 @@ func TestAnOperatorRevokesByEverySelector(t *testing.T) {
 
 func TestAnOperatorLogsAUserOutEverywhere(t *testing.T) {
 	for name, do := range map[string]func(h *house) answer{
-		"by name": func(h *house) answer { return h.operate(http.MethodPost, "/admin/users/Alice/logout?wait=1s", "") },
+		"by name": func(h *house) answer {
+			return h.operate(http.MethodPost, "/admin/users/Alice/logout?wait=1s", "")
+		},
 		"by selector": func(h *house) answer {
-			return h.operate(http.MethodPost, "/admin/revocations?wait=1s", body("kind", "sub", "value", "alice"))
+			return h.operate(
+				http.MethodPost, "/admin/revocations?wait=1s", body("kind", "sub", "value", "alice"),
+			)
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -223,14 +285,18 @@ func TestAnOperatorLogsAUserOutEverywhere(t *testing.T) {
 func TestARevocationThatMeansNothingIsRefused(t *testing.T) {
 	h := onMiniredis(t, nil)
 	for name, text := range map[string]string{
-		"no kind":              body("value", "x"),
-		"unknown kind":         body("kind", "ip", "value", "x"),
-		"the log's own kind":   body("kind", "epoch", "value", "x"),
-		"no value":             body("kind", "jti"),
-		"a value for iss":      body("kind", "iss", "value", "x"),
-		"no session":           body("kind", "sid", "value", "x"),
-		"a cutoff for a jti":   body("kind", "jti", "value", "x", "issued_before", "2026-01-31T12:00:00Z"),
-		"a cutoff for a user":  body("kind", "sub", "value", "alice", "issued_before", "2026-01-31T12:00:00Z"),
+		"no kind":            body("value", "x"),
+		"unknown kind":       body("kind", "ip", "value", "x"),
+		"the log's own kind": body("kind", "epoch", "value", "x"),
+		"no value":           body("kind", "jti"),
+		"a value for iss":    body("kind", "iss", "value", "x"),
+		"no session":         body("kind", "sid", "value", "x"),
+		"a cutoff for a jti": body(
+			"kind", "jti", "value", "x", "issued_before", "2026-01-31T12:00:00Z",
+		),
+		"a cutoff for a user": body(
+			"kind", "sub", "value", "alice", "issued_before", "2026-01-31T12:00:00Z",
+		),
 		"no time":              body("kind", "client", "value", "x", "issued_before", "yesterday"),
 		"a reason with blanks": body("kind", "jti", "value", "x", "reason", "no good"),
 		"a line in the actor":  body("kind", "jti", "value", "x", "actor", "a\nb"),
@@ -263,7 +329,9 @@ func TestAnOperatorSeesGatesAndEntries(t *testing.T) {
 		t.Errorf("got %s", list.text)
 	}
 	want503(t, h.operate(http.MethodGet, "/admin/revocations?after=1", ""))
-	for _, query := range []string{"after=x", "after=-1", "limit=0", "limit=1001", "limit=x", "limit=1&limit=2", "x=1"} {
+	for _, query := range []string{
+		"after=x", "after=-1", "limit=0", "limit=1001", "limit=x", "limit=1&limit=2", "x=1",
+	} {
 		wantStatus(t, h.operate(http.MethodGet, "/admin/revocations?"+query, ""),
 			http.StatusBadRequest, "invalid_request")
 	}
@@ -296,7 +364,9 @@ func TestARevocationsAuditLineNamesWhoOrderedItAndWhy(t *testing.T) {
 	ordered := body("reason", "left_the_company", "actor", "dana")
 	for path, text := range map[string]string{
 		"/admin/users/alice/logout": ordered,
-		"/admin/revocations":        body("kind", "sub", "value", "alice", "reason", "left_the_company", "actor", "dana"),
+		"/admin/revocations": body(
+			"kind", "sub", "value", "alice", "reason", "left_the_company", "actor", "dana",
+		),
 	} {
 		for _, fails := range []bool{false, true} {
 			before := len(h.audited.String())
@@ -309,8 +379,11 @@ func TestARevocationsAuditLineNamesWhoOrderedItAndWhy(t *testing.T) {
 			h.operate(http.MethodPost, path, text)
 			line := h.audited.String()[before:]
 			for _, want := range []string{
-				`"event":"revoke"`, `"actor":"dana"`, `"revocation_reason":"left_the_company"`, `"kind":"sub"`, `"value":"alice"`,
-				map[bool]string{false: `"outcome":"success"`, true: `"outcome":"failure","reason":"unavailable"`}[fails],
+				`"event":"revoke"`, `"actor":"dana"`, `"revocation_reason":"left_the_company"`,
+				`"kind":"sub"`, `"value":"alice"`,
+				map[bool]string{
+					false: `"outcome":"success"`, true: `"outcome":"failure","reason":"unavailable"`,
+				}[fails],
 			} {
 				if !strings.Contains(line, want) {
 					t.Errorf("%s, fails %t: no %s in %s", path, fails, want, line)
@@ -319,10 +392,12 @@ func TestARevocationsAuditLineNamesWhoOrderedItAndWhy(t *testing.T) {
 		}
 	}
 	for name, text := range map[string]string{
-		"a reason with blanks": body("reason", "no good"), "a line in the actor": body("actor", "a\nb"), "a member too many": body("value", "bob"),
+		"a reason with blanks": body(
+			"reason", "no good",
+		), "a line in the actor": body("actor", "a\nb"), "a member too many": body("value", "bob"),
 	} {
-		if got := h.operate(http.MethodPost, "/admin/users/alice/logout",
-			text); got.status != http.StatusBadRequest {
+		got := h.operate(http.MethodPost, "/admin/users/alice/logout", text)
+		if got.status != http.StatusBadRequest {
 			t.Errorf("%s: got %d %s", name, got.status, got.text)
 		}
 	}
@@ -346,7 +421,7 @@ func TestARevocationSaysHowManySessionsWereKnown(t *testing.T) {
 			{body("kind", "client", "value", "app"), nil},
 		} {
 			got := h.operate(http.MethodPost, "/admin/revocations", c.body)
-			wantStatus(t, got, http.StatusOK, "")
+			decode(t, got, &adminapi.Revoked{})
 			if got.json["sessions"] != c.want {
 				t.Errorf("%s: sessions %v, expected %v", c.body, got.json["sessions"], c.want)
 			}
@@ -359,4 +434,106 @@ func TestARevocationSaysHowManySessionsWereKnown(t *testing.T) {
 			}
 		}
 	})
+}
+
+// decode reads an answer into dst, strictly: every member is one that dst declares.
+func decode(t *testing.T, a answer, dst any) {
+	t.Helper()
+	wantStatus(t, a, http.StatusOK, "")
+	d := json.NewDecoder(strings.NewReader(a.text))
+	d.DisallowUnknownFields()
+	if err := d.Decode(dst); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (h *house) preview(members ...string) (p adminapi.Preview) {
+	h.t.Helper()
+	decode(h.t, h.operate(http.MethodPost, "/admin/revocations?dry_run=true", body(members...)), &p)
+	if !p.DryRun || p.Effect == "" || p.Sessions == nil {
+		h.t.Errorf("got %+v", p)
+	}
+	return p
+}
+
+func TestADryRunTellsWhatWouldEndAndEndsNothing(t *testing.T) {
+	eachRedis(t, func(t *testing.T, h *house) {
+		first, second := h.login("alice"), h.login("alice")
+		h.login("bob")
+		sid := h.claims(first.str("access_token")).SessionID
+
+		p := h.preview("kind", "sid", "value", sid)
+		if !p.SessionsKnown || p.SessionsTotal != 1 || p.Sessions[0].ID != sid ||
+			p.Sessions[0].Subject != "alice" ||
+			p.Sessions[0].State != "active" ||
+			*p.Revoked {
+			t.Errorf("a session: %+v", p)
+		}
+		p = h.preview("kind", "sub", "value", "Alice")
+		if !p.SessionsKnown || p.SessionsTotal != 2 || len(p.Sessions) != 2 || p.Value != "alice" {
+			t.Errorf("a user: %+v", p)
+		}
+		if p = h.preview("kind", "sub", "value", "nobody"); !p.SessionsKnown || p.SessionsTotal != 0 {
+			t.Errorf("a user without sessions: %+v", p)
+		}
+		if p = h.preview("kind", "jti", "value", "x"); !p.SessionsKnown || p.SessionsTotal != 0 ||
+			*p.Revoked {
+			t.Errorf("a token: %+v", p)
+		}
+		for _, members := range [][]string{
+			{"kind", "client", "value", "x"}, {"kind", "tenant", "value", "x"},
+			{"kind", "iss", "issuer", "https://other.example"},
+			{"kind", "sub", "value", "x", "issuer", "https://other.example"},
+		} {
+			if p = h.preview(members...); p.SessionsKnown || p.SessionsTotal != 0 || p.Revoked != nil {
+				t.Errorf("%v: %+v", members, p)
+			}
+		}
+
+		if entries := h.log.Entries(); len(entries) != 0 {
+			t.Fatalf("a dry run has revoked %+v", entries)
+		}
+		wantStatus(t, h.refresh(second.str("refresh_token")), http.StatusOK, "")
+		done := h.operate(http.MethodPost, "/admin/revocations?dry_run=false",
+			body("kind", "sid", "value", sid))
+		wantStatus(t, done, http.StatusOK, "")
+		if p = h.preview("kind", "sid", "value", sid); !*p.Revoked || p.Sessions[0].State != "ended" {
+			t.Errorf("a session that has ended: %+v", p)
+		}
+		if p = h.preview("kind", "sub", "value", "alice"); p.SessionsTotal != 1 {
+			t.Errorf("a user after one session has ended: %+v", p)
+		}
+	})
+}
+
+func TestADryRunRefusesWhatWouldBeRefused(t *testing.T) {
+	h := onMiniredis(t, nil)
+	for name, members := range map[string][]string{
+		"no session":         {"kind", "sid", "value", "x"},
+		"a cutoff of a user": {"kind", "sub", "value", "alice", "issued_before", "2026-01-31T12:00:00Z"},
+		"no user":            {"kind", "sub", "value", "a\u2028b"},
+		"no kind":            {"value", "x"},
+	} {
+		got := h.operate(http.MethodPost, "/admin/revocations?dry_run=true", body(members...))
+		if got.status != http.StatusBadRequest {
+			t.Errorf("%s: got %d %s", name, got.status, got.text)
+		}
+	}
+	for _, text := range []string{"1", "yes", "TRUE"} { // who meant a dry run must not get a real one
+		got := h.operate(http.MethodPost, "/admin/revocations?dry_run="+url.QueryEscape(text),
+			body("kind", "jti", "value", "x"))
+		wantStatus(t, got, http.StatusBadRequest, "invalid_request")
+	}
+	if len(h.log.Entries()) != 0 {
+		t.Error("something was revoked")
+	}
+}
+
+func TestAUserIsRevokedUnderTheOneSpellingOfTheName(t *testing.T) {
+	h := onMiniredis(t, nil)
+	a := h.login("alice")
+	wantStatus(t,
+		h.operate(http.MethodPost, "/admin/revocations", body("kind", "sub", "value", "ALICE")),
+		http.StatusOK, "")
+	wantStatus(t, h.refresh(a.str("refresh_token")), http.StatusUnauthorized, "invalid_grant")
 }

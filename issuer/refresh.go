@@ -9,44 +9,49 @@ import (
 	"github.com/sallyport/sallyport/internal/audit"
 	"github.com/sallyport/sallyport/internal/credential"
 	"github.com/sallyport/sallyport/internal/session"
+	"github.com/sallyport/sallyport/issuer/httpapi"
 )
 
+var errInvalidGrant = &httpapi.Refusal{
+	Status: http.StatusUnauthorized, Code: "invalid_grant",
+	Description: "The refresh token is not valid: log in again.",
+}
+
 // refresh answers POST /refresh {"refresh_token"}: a new pair; the old refresh token is spent.
-func (s *Server) refresh(r *request) (reply, error) {
-	members, err := r.members("refresh_token")
+func (s *Server) refresh(r *httpapi.Request) (httpapi.Reply, error) {
+	members, err := r.Members("refresh_token")
 	if err != nil {
-		return reply{}, err
+		return httpapi.Reply{}, err
 	}
-	values, err := require(members, "refresh_token")
+	values, err := httpapi.Require(members, "refresh_token")
 	if err != nil {
-		return reply{}, err
+		return httpapi.Reply{}, err
 	}
 	var user credential.User
-	grant, err := s.sessions.Refresh(
-		r.Context(),
-		values[0],
+	// The user is asked about before the token is spent: an error then leaves it as it was.
+	grant, err := s.sessions.Refresh(r.Context(), values[0],
 		func(ctx context.Context, live session.Session) (string, error) {
 			var err error
 			user, err = s.admit(ctx, live)
 			return user.Rights, err
-		},
-	)
-	event := s.event(r, audit.Refresh)
+		})
+	event := s.trail.Event(r, audit.Refresh)
 	if err != nil {
-		return reply{}, s.refreshRefusal(event, err)
+		return httpapi.Reply{}, s.refreshRefusal(event, err)
 	}
-	tokens, err := s.mint(grant, user.Roles, intersect(grant.Session.Scope, user.Scopes))
+	tokens, err := s.tokens.mint(grant, user.Roles, intersect(grant.Session.Scope, user.Scopes))
 	if err != nil {
-		return reply{}, err
+		return httpapi.Reply{}, err
 	}
-	event.Subject, event.SessionID, event.TokenID, event.Tenant = grant.Session.Subject, grant.Session.ID, tokens.id, grant.Session.Tenant
-	s.record(event, "")
-	return reply{status: http.StatusOK, body: tokens}, nil
+	event.Subject, event.Tenant = grant.Session.Subject, grant.Session.Tenant
+	event.SessionID, event.TokenID = grant.Session.ID, tokens.id
+	s.trail.Record(event, "")
+	return httpapi.Reply{Status: http.StatusOK, Body: tokens}, nil
 }
 
-// admit reads the user anew. One who is disabled or gone may not go on, nor one who has moved to
-// another tenant: the session and its tokens are of the old one. With another password than at
-// login the session may be a thief's.
+// admit reads the user anew. A user who is disabled or gone may not go on, nor one who has moved to
+// another tenant: the session and its tokens are of the old one. After a change of the password the
+// session may be that of whoever knew the old one.
 func (s *Server) admit(ctx context.Context, live session.Session) (credential.User, error) {
 	user, err := s.users.Lookup(ctx, live.Subject)
 	if errors.Is(err, credential.ErrNoUser) ||
@@ -59,27 +64,28 @@ func (s *Server) admit(ctx context.Context, live session.Session) (credential.Us
 	return user, err
 }
 
-// refreshRefusal gives the answer to a refresh that failed. The reason is for the event and the
+// refreshRefusal returns the answer to a refresh that failed. The reason is for the event and the
 // metric, not for the client.
 func (s *Server) refreshRefusal(event audit.Event, err error) error {
 	var refused *session.Refusal
 	if !errors.As(err, &refused) {
-		s.record(event, "unavailable")
+		s.trail.Record(event, "unavailable")
 		return err
 	}
 	s.metrics.refused.WithLabelValues(string(refused.Reason)).Inc()
 	if refused.Ended {
 		s.metrics.ended.WithLabelValues("refresh_" + string(refused.Reason)).Inc()
 	}
+	// The token was stolen, or its client is broken: an event of its own, for alerts.
 	if refused.Reason == session.ReasonReuse {
 		event.Name = audit.Reuse
 	}
 	event.SessionID, event.Subject, event.Seq = refused.SessionID, refused.Subject, refused.Seq
-	s.record(event, string(refused.Reason))
+	s.trail.Record(event, string(refused.Reason))
 	return errInvalidGrant
 }
 
-// intersect gives those of a that are in b, in a's order.
+// intersect returns those of a that are in b, in a's order.
 func intersect(a, b []string) []string {
 	var both []string
 	for _, x := range a {

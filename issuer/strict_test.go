@@ -46,7 +46,9 @@ func TestABodyIsReadStrictly(t *testing.T) {
 		"null member":           {`{"username":"alice","password":null}`, 400},
 		"object member":         {`{"username":"alice","password":{"a":"b"}}`, 400},
 		"deep":                  {strings.Repeat("[", 30000) + strings.Repeat("]", 30000), 400},
-		"deep member":           {`{"username":` + strings.Repeat("[", 30000) + strings.Repeat("]", 30000) + `}`, 400},
+		"deep member": {
+			`{"username":` + strings.Repeat("[", 30000) + strings.Repeat("]", 30000) + `}`, 400,
+		},
 		"something after it":    {good + "{}", 400},
 		"a comma after it":      {good + ",", 400},
 		"a comma inside":        {`{"username":"alice","password":"x",}`, 400},
@@ -74,15 +76,17 @@ func TestOnlyJSONIsTaken(t *testing.T) {
 		extra  []option
 		status int
 	}{
-		"none":           {nil, nil, 415},
-		"form":           {[]string{"application/x-www-form-urlencoded"}, nil, 415},
-		"text":           {[]string{"text/plain"}, nil, 415},
-		"two":            {[]string{"application/json", "application/json"}, nil, 415},
-		"a suffix":       {[]string{"application/jwt+json"}, nil, 415},
-		"broken":         {[]string{"application/json; charset"}, nil, 415},
-		"UTF-16":         {[]string{"application/json; charset=utf-16"}, nil, 415},
-		"other param":    {[]string{"application/json; boundary=x"}, nil, 415},
-		"compressed":     {[]string{"application/json"}, []option{withHeader("Content-Encoding", "gzip")}, 415},
+		"none":        {nil, nil, 415},
+		"form":        {[]string{"application/x-www-form-urlencoded"}, nil, 415},
+		"text":        {[]string{"text/plain"}, nil, 415},
+		"two":         {[]string{"application/json", "application/json"}, nil, 415},
+		"a suffix":    {[]string{"application/jwt+json"}, nil, 415},
+		"broken":      {[]string{"application/json; charset"}, nil, 415},
+		"UTF-16":      {[]string{"application/json; charset=utf-16"}, nil, 415},
+		"other param": {[]string{"application/json; boundary=x"}, nil, 415},
+		"compressed": {
+			[]string{"application/json"}, []option{withHeader("Content-Encoding", "gzip")}, 415,
+		},
 		"with a charset": {[]string{"Application/JSON; charset=UTF-8"}, nil, 200},
 	} {
 		options := append([]option{func(r *http.Request) { r.Header.Del("Content-Type") }}, c.extra...)
@@ -97,6 +101,8 @@ func TestOnlyJSONIsTaken(t *testing.T) {
 }
 
 // TestALargeBodyIsRefusedBeforeItIsRead says how much is coming and never sends it.
+const maxBody = 64 << 10 // the most bytes that a body may have
+
 func TestALargeBodyIsRefusedBeforeItIsRead(t *testing.T) {
 	h := onMiniredis(t, nil)
 	for _, path := range []string{"/login", "/refresh", "/logout"} {
@@ -113,7 +119,8 @@ func TestALargeBodyThatDoesNotSayItsLengthIsCut(t *testing.T) {
 	h := onMiniredis(t, nil)
 	conn := h.dial()
 	fmt.Fprintf(conn,
-		"POST /login HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n")
+		"POST /login HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"+
+			"Transfer-Encoding: chunked\r\n\r\n")
 	fmt.Fprintf(conn, "%x\r\n%s\r\n", maxBody+1, strings.Repeat(" ", maxBody+1))
 	wantStatus(t, readAnswer(t, conn), http.StatusRequestEntityTooLarge, "request_too_large")
 	if _, err := io.Copy(io.Discard, conn); err != nil && !strings.Contains(err.Error(), "reset") {
@@ -151,7 +158,9 @@ func TestEachEndpointNamesItsMethods(t *testing.T) {
 		"/login": "POST", "/refresh": "POST", "/logout": "POST",
 		"/.well-known/jwks.json": "GET, HEAD", "/.well-known/oauth-authorization-server": "GET, HEAD",
 	} {
-		for _, method := range []string{"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "get", "BREW"} {
+		for _, method := range []string{
+			"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "get", "BREW",
+		} {
 			if strings.Contains(allow, method) {
 				continue
 			}
@@ -168,8 +177,11 @@ func TestEachEndpointNamesItsMethods(t *testing.T) {
 func TestAPathHasOneSpelling(t *testing.T) {
 	h := onMiniredis(t, nil)
 	for _, path := range []string{
-		"/", "/login/", "//login", "/./login", "/x/../login", "/%6cogin", "/login%00", "/LOGIN", "/login;x=1", "/metrics", "/readyz", "/livez",
-		"/debug/pprof/", "/debug/pprof/cmdline", "/debug/vars", "/admin/revocations", "/admin/status", "//evil.example/login", "http://x/login", "/.well-known/jwks.json/",
+		"/", "/login/", "//login", "/./login", "/x/../login", "/%6cogin", "/login%00", "/LOGIN",
+		"/login;x=1",
+		"/metrics", "/readyz", "/livez",
+		"/debug/pprof/", "/debug/pprof/cmdline", "/debug/vars", "/admin/revocations", "/admin/status",
+		"//evil.example/login", "http://x/login", "/.well-known/jwks.json/",
 	} {
 		conn := h.dial()
 		fmt.Fprintf(conn,
@@ -226,7 +238,8 @@ func TestAnUpgradeLeadsNowhere(t *testing.T) {
 	h := onMiniredis(t, nil)
 	conn := h.dial()
 	fmt.Fprintf(conn,
-		"GET /.well-known/jwks.json HTTP/1.1\r\nHost: x\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQAoAAAAAIAAAAA\r\n\r\n")
+		"GET /.well-known/jwks.json HTTP/1.1\r\nHost: x\r\nConnection: Upgrade, HTTP2-Settings\r\n"+
+			"Upgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQAoAAAAAIAAAAA\r\n\r\n")
 	if a := readAnswer(t, conn); a.status != http.StatusOK {
 		t.Errorf("got %d", a.status)
 	}
@@ -242,7 +255,8 @@ func TestASlowClientIsCutOff(t *testing.T) {
 	for name, begin := range map[string]string{
 		"nothing":       "",
 		"half a header": "POST /login HTTP/1.1\r\nHost: x\r\n",
-		"half a body":   "POST /login HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n{",
+		"half a body": "POST /login HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n" +
+			"Content-Length: 100\r\n\r\n{",
 	} {
 		conn := h.dial()
 		if _, err := io.WriteString(conn, begin); err != nil {
@@ -264,7 +278,8 @@ func TestASlowBodyHoldsNoSlot(t *testing.T) {
 	for range 5 {
 		conn := h.dial()
 		fmt.Fprintf(conn,
-			"POST /login HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n{")
+			"POST /login HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"+
+				"Content-Length: 100\r\n\r\n{")
 	}
 	h.login("alice")
 }

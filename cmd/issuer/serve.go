@@ -55,7 +55,7 @@ func serve(ctx context.Context, c command.Loaded[issuer.Config], out io.Writer,
 		Admin:    cfg.Admin.Config,
 		Logger:   logger,
 		Registry: registry,
-		Handlers: a.server.AdminHandlers(),
+		Handlers: a.issuer.Admin.Handlers(),
 		Drain:    cfg.Drain,
 		Reload: func(ctx context.Context) error {
 			return errors.Join(a.keys.Reload(ctx), a.users.Reload(ctx), a.files.Reload(ctx))
@@ -98,7 +98,7 @@ type assembly struct {
 	users    *credential.Store
 	log      *redislog.Issuer
 	sessions *session.Store
-	server   *issuer.Server
+	issuer   *issuer.Issuer
 }
 
 // assemble puts an issuer together and starts nothing. Whoever has it closes its Redis.
@@ -141,7 +141,7 @@ func (a *assembly) openUsers() (err error) {
 	a.users, err = credential.Open(a.cfg.Users, credential.Options{
 		Now: clock.Steady, Logger: a.logger, Registry: a.registry, Limits: a.cfg.Limits,
 		// No user changes before the parts run, and then there is a server.
-		OnChange: func(names []string) { a.server.UsersChanged(names) },
+		OnChange: func(names []string) { a.issuer.Users.Noticed(names) },
 	})
 	return err
 }
@@ -193,7 +193,7 @@ func (a *assembly) openSessions() (err error) {
 
 func (a *assembly) openServer() (err error) {
 	o := &opening{ready: a.log.Ready}
-	a.server, err = issuer.New(issuer.Options{
+	a.issuer, err = issuer.New(issuer.Options{
 		Config:    *a.cfg,
 		Keys:      a.keys,
 		Users:     a.users,
@@ -235,11 +235,11 @@ func (a *assembly) parts(l net.Listener) []daemon.Part {
 		{Name: "files", Run: a.files.Run},
 		{Name: "keys", Run: a.keys.Run},
 		{Name: "users", Run: a.users.Run},
-		{Name: "changed_users", Run: a.server.EndChanged},
+		{Name: "changed_users", Run: a.issuer.Users.Run},
 		{Name: "log", Run: a.log.Run, Ready: a.log.Ready},
 		{
-			Name: "http", Run: func(ctx context.Context) error { return a.server.Serve(ctx, l) },
-			Drain: a.server.Drain,
+			Name: "http", Run: func(ctx context.Context) error { return a.issuer.Public.Serve(ctx, l) },
+			Drain: a.issuer.Public.Drain,
 		},
 	}
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -10,17 +11,19 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"os/user"
 	"strings"
 	"time"
 
 	"github.com/spf13/pflag"
 
+	"github.com/sallyport/sallyport/internal/adminapi"
 	"github.com/sallyport/sallyport/internal/config"
 	"github.com/sallyport/sallyport/internal/revocation"
 )
 
-// The variables that say where an issuer's admin API is. The second one is also the issuer's own
-// setting of that name.
+// The environment variables that say where an issuer's admin API is and which file has its token.
+// The issuer itself reads the second one as its setting admin.token_file.
 const (
 	adminURLVariable   = "SALLYPORT_ADMIN_URL"
 	adminTokenVariable = "SALLYPORT_ADMIN_TOKEN_FILE"
@@ -28,7 +31,7 @@ const (
 
 const defaultAdminURL = "http://127.0.0.1:9101"
 
-// adminFlags say where an issuer's admin API is and what opens it.
+// adminFlags are the flags that say where an issuer's admin API is and which file has its token.
 type adminFlags struct {
 	url       string
 	tokenFile string
@@ -38,44 +41,37 @@ func (a *adminFlags) bind(f *pflag.FlagSet) {
 	f.StringVar(&a.url, "issuer-admin", "",
 		"base URL of any issuer's admin port (default: $"+adminURLVariable+", then "+defaultAdminURL+")")
 	f.StringVar(&a.tokenFile, "token-file", "",
-		"file with the token of the admin API, the issuer's admin.token_file (default: $"+adminTokenVariable+")")
+		"file with the token of the admin API, the issuer's admin.token_file (default: $"+
+			adminTokenVariable+")")
 }
 
-// open makes a client; nothing is asked yet.
-func (a *adminFlags) open() (*adminAPI, error) {
-	base := firstOf(a.url, os.Getenv(adminURLVariable), defaultAdminURL)
+// open returns a client for the API; it sends nothing yet.
+func (a *adminFlags) open() (*adminClient, error) {
+	base := cmp.Or(a.url, os.Getenv(adminURLVariable), defaultAdminURL)
 	at, err := url.Parse(base)
 	if err != nil || at.Scheme != "http" && at.Scheme != "https" || at.Host == "" || at.User != nil ||
 		at.RawQuery != "" {
 		return nil, fmt.Errorf("expected --issuer-admin (or $%s) as %s, got %q", adminURLVariable,
 			defaultAdminURL, base)
 	}
-	path := firstOf(a.tokenFile, os.Getenv(adminTokenVariable))
+	path := cmp.Or(a.tokenFile, os.Getenv(adminTokenVariable))
 	if path == "" {
 		return nil, fmt.Errorf(
-			"expected --token-file (or $%s): the admin API of an issuer wants the token of its admin.token_file",
-			adminTokenVariable)
+			"expected --token-file (or $%s): the admin API of an issuer wants the token of its "+
+				"admin.token_file", adminTokenVariable)
 	}
 	token, err := readToken(path)
 	if err != nil {
 		return nil, err
 	}
-	return &adminAPI{
+	return &adminClient{
 		base: strings.TrimSuffix(base, "/"), token: token,
 		http: &http.Client{
-			Timeout:       30 * time.Second,
+			Timeout: 30 * time.Second,
+			// A redirect must not send the token to another server.
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		},
 	}, nil
-}
-
-func firstOf(texts ...string) string {
-	for _, text := range texts {
-		if text != "" {
-			return text
-		}
-	}
-	return ""
 }
 
 // maxToken bounds what is read as a token: a header must hold it.
@@ -91,6 +87,8 @@ func readToken(path string) (config.Secret, error) {
 	if err != nil {
 		return config.Secret{}, fmt.Errorf("the admin token: %w", err)
 	}
+	// Editors end the last line. Anything else that no header can hold means that the file is not a
+	// token's, and then its content must not be sent anywhere.
 	token := strings.TrimSuffix(strings.TrimSuffix(string(content), "\n"), "\r")
 	if token == "" || len(content) > maxToken ||
 		strings.ContainsFunc(token, func(r rune) bool { return r <= ' ' || r >= 0x7f }) {
@@ -100,8 +98,8 @@ func readToken(path string) (config.Secret, error) {
 	return config.NewSecret(token), nil
 }
 
-// adminAPI is an issuer's admin API.
-type adminAPI struct {
+// adminClient asks an issuer's admin API.
+type adminClient struct {
 	base  string
 	token config.Secret
 	http  *http.Client
@@ -113,7 +111,7 @@ const maxAdminAnswer = 16 << 20
 
 // call sends body as JSON, unless it is nil, and reads the answer into dst, unless that is nil. Any
 // status but 200 and 202 is an error.
-func (a *adminAPI) call(ctx context.Context, method, path string, body, dst any) error {
+func (a *adminClient) call(ctx context.Context, method, path string, body, dst any) error {
 	var content io.Reader
 	if body != nil {
 		text, err := json.Marshal(body)
@@ -140,6 +138,7 @@ func (a *adminAPI) call(ctx context.Context, method, path string, body, dst any)
 	if err != nil {
 		return fmt.Errorf("the issuer's admin API: %w", err)
 	}
+	// The status before the size: of a refusal that is too long, the status still helps.
 	if response.StatusCode != http.StatusOK && response.StatusCode != http.StatusAccepted {
 		text := adminProblem(response.StatusCode, answer)
 		if response.StatusCode == http.StatusServiceUnavailable {
@@ -148,8 +147,7 @@ func (a *adminAPI) call(ctx context.Context, method, path string, body, dst any)
 		return &adminError{response.StatusCode, text}
 	}
 	if len(answer) > maxAdminAnswer {
-		return fmt.Errorf(
-			"the issuer's admin API: expected an answer of at most %d bytes, got more",
+		return fmt.Errorf("the issuer's admin API: expected an answer of at most %d bytes, got more",
 			maxAdminAnswer)
 	}
 	if dst == nil {
@@ -171,14 +169,16 @@ func (e *adminError) Error() string {
 	return fmt.Sprintf("the issuer's admin API answered %d: %s", e.status, e.text)
 }
 
+// adminProblem returns what a refusal means, for people.
 func adminProblem(status int, answer []byte) string {
-	var said struct {
-		Description string `json:"error_description"`
-	}
+	var said adminapi.Problem
 	switch {
 	case status == http.StatusUnauthorized:
-		return "expected the issuer's own admin token: what --token-file (or $" + adminTokenVariable + ") names is not the issuer's admin.token_file"
-	case json.Unmarshal(answer, &said) == nil && said.Description != "" && said.Description != "There is nothing here.":
+		return "expected the issuer's own admin token: what --token-file (or $" + adminTokenVariable +
+			") names is not the issuer's admin.token_file"
+	// A 404 without a reason of its own comes from a port that has no admin API.
+	case json.Unmarshal(answer, &said) == nil && said.Description != "" &&
+		said.Description != "There is nothing here.":
 		return printable(said.Description)
 	case status == http.StatusNotFound:
 		return "this is not an issuer's admin port, or its admin.token_file is not set"
@@ -186,7 +186,7 @@ func adminProblem(status int, answer []byte) string {
 	return http.StatusText(status)
 }
 
-// refused says whether err is the API's refusal with this status.
+// refused reports whether err is the API's refusal with this status.
 func refused(err error, status int) bool {
 	var e *adminError
 	return errors.As(err, &e) && e.status == status
@@ -200,27 +200,6 @@ func waiting(path string, wait time.Duration) string {
 	return path + "?wait=" + url.QueryEscape(wait.String())
 }
 
-// revocationAnswer is what the admin API says of a revocation that is stored.
-type revocationAnswer struct {
-	Revoked bool     `json:"revoked"`
-	Seq     uint64   `json:"seq"`
-	Applied string   `json:"applied,omitempty"`
-	Behind  []string `json:"behind,omitempty"`
-	// The issuer it was revoked at, and how many sessions were known; nil where that is not kept.
-	Issuer   string `json:"issuer,omitempty"`
-	Sessions *int   `json:"sessions,omitempty"`
-}
-
-// unknown is a warning for whoever has named nobody; "" if there is none to give.
-func (a revocationAnswer) unknown(what string) string {
-	if a.Sessions == nil || *a.Sessions > 0 {
-		return ""
-	}
-	return fmt.Sprintf(
-		"note: no session of %s was known. If you expected one, check the spelling: a revocation of another name ends nothing.\n",
-		what)
-}
-
 // order is who orders a revocation and why, for the log and the audit lines.
 type order struct{ reason, actor string }
 
@@ -230,11 +209,10 @@ func (o *order) bind(f *pflag.FlagSet, reason string) {
 		"who, for the log and the audit lines; nobody checks it (default: your name on this machine)")
 }
 
-// check finds out what is wrong with an order before anything is changed.
+// check returns what is wrong with an order, before anything is changed.
 func (o *order) check() error {
 	r := revocation.Request{
-		Kind: revocation.KindIss, Issuer: "any", Reason: o.reason,
-		Actor: firstOf(o.actor, whoami()),
+		Kind: revocation.KindIss, Issuer: "any", Reason: o.reason, Actor: o.by(),
 	}
 	if err := r.Validate(); err != nil {
 		return fmt.Errorf("--reason, --actor: %w", err)
@@ -242,20 +220,35 @@ func (o *order) check() error {
 	return nil
 }
 
-// write puts the order into the members of a request.
-func (o *order) write(members map[string]string) map[string]string {
-	members["reason"], members["actor"] = o.reason, firstOf(o.actor, whoami())
-	return members
+// by returns who orders it.
+func (o *order) by() string { return cmp.Or(o.actor, whoami()) }
+
+// whoami is the user's name on this machine, as far as it can be known.
+func whoami() string {
+	if u, err := user.Current(); err == nil && u.Username != "" {
+		return u.Username
+	}
+	return "operator"
 }
 
-func (a revocationAnswer) String() string {
+// acknowledged describes a revocation that is stored, and who has applied it.
+func acknowledged(a adminapi.Revoked) string {
 	text := fmt.Sprintf("entry %d of the revocation log", a.Seq)
 	if a.Applied != "" {
 		text += ", applied by " + printable(a.Applied) + " gates"
 	}
 	if len(a.Behind) > 0 {
-		text += "; not yet by " + printable(
-			strings.Join(a.Behind, ", ")) + ", each of which refuses everything unless it catches up within max_staleness"
+		text += "; not yet by " + printable(strings.Join(a.Behind, ", ")) +
+			", each of which refuses everything unless it catches up within max_staleness"
 	}
 	return text
+}
+
+// everywhere is nil when every live gate has applied a revocation that was waited for, and an error
+// with a status of its own when it is stored and some gate has not.
+func everywhere(a adminapi.Revoked) error {
+	if len(a.Behind) == 0 {
+		return nil
+	}
+	return exitError{errors.New("stored, but not applied by every live gate yet"), statusNotEverywhere}
 }

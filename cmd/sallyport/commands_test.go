@@ -36,7 +36,7 @@ func keys(t *testing.T, args ...string) []keyring.Key {
 	return all
 }
 
-// find gives the signing key in a state.
+// find returns the signing key in a state.
 func find(t *testing.T, all []keyring.Key, state keyring.State) keyring.Key {
 	t.Helper()
 	for _, k := range all {
@@ -79,9 +79,8 @@ func TestTheRingTurns(t *testing.T) {
 		t.Errorf("after a rotation: %+v", rotated)
 	}
 	newest := find(t, rotated, keyring.Next)
-	if promoted := keys(t, "keys", "promote", newest.ID, "--dir", dir,
-		"--force"); promoted[0].ID != newest.ID ||
-		promoted[0].State != keyring.Active {
+	promoted := keys(t, "keys", "promote", newest.ID, "--dir", dir, "--force")
+	if promoted[0].ID != newest.ID || promoted[0].State != keyring.Active {
 		t.Errorf("after a promotion: %+v", promoted)
 	}
 	removed := keys(t, "keys", "remove", was.ID, "--dir", dir)
@@ -103,7 +102,9 @@ func TestTheRingIsPrintedForPeople(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"STATE", "KEY ID", find(t, made, keyring.Active).ID, "may sign from"} {
+	for _, want := range []string{
+		"STATE", "KEY ID", find(t, made, keyring.Active).ID, "may sign from",
+	} {
 		if !strings.Contains(out, want) {
 			t.Errorf("expected %q in\n%s", want, out)
 		}
@@ -114,12 +115,12 @@ func TestARingIsSealedAndUnsealed(t *testing.T) {
 	dir, secret := t.TempDir(), filepath.Join(t.TempDir(), "passphrase")
 	write(t, secret, "correct horse battery staple\n")
 	keys(t, "keygen", "--dir", dir)
-	if sealed := keys(t, "keys", "reseal", "--dir", dir, "--new-passphrase-file",
-		secret); !sealed[0].Encrypted {
+	sealed := keys(t, "keys", "reseal", "--dir", dir, "--new-passphrase-file", secret)
+	if !sealed[0].Encrypted {
 		t.Errorf("not encrypted: %+v", sealed)
 	}
-	if plain := keys(t, "keys", "reseal", "--dir", dir, "--passphrase-file", secret,
-		"--plain"); plain[0].Encrypted {
+	plain := keys(t, "keys", "reseal", "--dir", dir, "--passphrase-file", secret, "--plain")
+	if plain[0].Encrypted {
 		t.Errorf("still encrypted: %+v", plain)
 	}
 	if _, _, err := sallyport("", "keys", "reseal", "--dir", dir); err == nil ||
@@ -129,7 +130,9 @@ func TestARingIsSealedAndUnsealed(t *testing.T) {
 }
 
 func TestPasswdPrintsAHashAndNothingElse(t *testing.T) {
-	for name, stdin := range map[string]string{"a line": "correct horse\n", "no newline": "correct horse", "a DOS line": "correct horse\r\n"} {
+	for name, stdin := range map[string]string{
+		"a line": "correct horse\n", "no newline": "correct horse", "a DOS line": "correct horse\r\n",
+	} {
 		t.Run(name, func(t *testing.T) {
 			out, errOut, err := sallyport(stdin, "passwd")
 			if err != nil {
@@ -180,7 +183,10 @@ func TestPasswdRefusesWhatItCannotDo(t *testing.T) {
 		"a name without a file":  {"x\n", []string{"alice"}, "a user's name and --file"},
 		"a file without a name":  {"x\n", []string{"--file", path}, "a user's name and --file"},
 		"a role without a user":  {"x\n", []string{"--role", "admin"}, "--role"},
-		"roles of an old user":   {"long enough\n", []string{"--file", path, "--role", "admin", "bob"}, "change the roles in the file"},
+		"roles of an old user": {
+			"long enough\n", []string{"--file", path, "--role", "admin", "bob"},
+			"change the roles in the file",
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			out, _, err := sallyport(row.stdin, append([]string{"passwd"}, row.args...)...)

@@ -51,11 +51,8 @@ func roleTakenAway(o *operator) {
 	if got := o.stack.Call("/admin", before.AccessToken); got.Status != http.StatusOK {
 		o.t.Fatalf("alice is no admin to begin with: %d", got.Status)
 	}
-	if out := o.run(0, "users", "roles", "alice", "dev", "--file", o.usersFile(), "--now",
-		"--wait", "5s"); !strings.Contains(
-		out,
-		"applied by 2/2",
-	) {
+	out := o.run(0, "users", "roles", "alice", "dev", "--file", o.usersFile(), "--now", "--wait", "5s")
+	if !strings.Contains(out, "applied by 2/2") {
 		o.t.Errorf("the command says %q", out)
 	}
 	o.dead(before)

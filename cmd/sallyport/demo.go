@@ -31,12 +31,14 @@ func newDemo() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "demo",
 		Short: "Run issuer, gates, Envoy and an upstream on this machine, and show a token's whole life",
-		Long: `Runs an issuer, gates, Envoy and a small upstream on this machine, with keys and users made for the occasion, on a Redis inside
-this process. Then it takes a tour: each step as the curl line that you could paste, with its status and its milliseconds.
-After the tour it serves until Ctrl-C.
+		Long: `Runs an issuer, gates, Envoy and a small upstream on this machine, on a Redis inside this
+process, with keys and users made for the demo. Then it takes a tour: each step as the curl
+line that you could paste, with its status and its milliseconds. After the tour it serves
+until Ctrl-C.
 
-The folder of the demo (--dir) holds the configuration files that everything runs from; they are a good starting point for an
-installation of your own. endpoints.json in it says where everything is; it appears when everything is ready.`,
+The folder of the demo (--dir) holds the configuration files that everything runs from; they
+are a good starting point for an installation of your own. endpoints.json in it says where
+everything is; it appears when everything is ready.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			ctx, stop := untilSignal(cmd.Context())
@@ -50,7 +52,8 @@ installation of your own. endpoints.json in it says where everything is; it appe
 	f.StringVar(&d.dir, "dir", "",
 		"keep everything generated in this folder (default: a temporary one, removed at the end)")
 	f.StringVar(&d.redis, "redis", "",
-		"host:port of the Redis to use, instead of the one inside this process; its password comes from $SALLYPORT_REDIS_PASSWORD_FILE")
+		"host:port of the Redis to use, instead of the one inside this process; "+
+			"its password comes from $SALLYPORT_REDIS_PASSWORD_FILE")
 	f.IntVar(&d.gates, "gates", 1, "how many gates Envoy balances over")
 	f.IntVar(&d.port, "port", 10000,
 		"the gateway's port, from which the others are counted; 0: every port is a free one")
@@ -60,12 +63,13 @@ installation of your own. endpoints.json in it says where everything is; it appe
 }
 
 // untilSignal ends the context on the first signal that asks for an end; a second one ends the
-// process at once. A reader of our output that has gone asks for an end, too, and goes on being
-// harmless: what is to be stopped must be stopped.
+// process at once. SIGPIPE, a reader of our output that has gone, ends the context too, and never
+// the process: what was started has to be stopped first.
 func untilSignal(parent context.Context) (context.Context, context.CancelFunc) {
 	ctx, stop := signal.NotifyContext(parent, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
 	ctx, cancel := context.WithCancel(ctx)
 	context.AfterFunc(ctx, stop)
+	// Not handled, SIGPIPE would end this process and leave the processes that it has started running.
 	broken := make(chan os.Signal, 1)
 	signal.Notify(broken, syscall.SIGPIPE)
 	go func() {
@@ -191,7 +195,7 @@ func (d *demo) options() (mesh.Options, error) {
 	return o, err
 }
 
-// explain adds to an error of the start what the user can do.
+// explain adds what the user can do to an error of the start.
 func (d *demo) explain(ctx context.Context, err error) error {
 	switch {
 	case ctx.Err() != nil:
@@ -204,7 +208,7 @@ func (d *demo) explain(ctx context.Context, err error) error {
 	return err
 }
 
-// otherPort gives a port far from one that is taken.
+// otherPort returns a port far from one that is taken.
 func otherPort(taken int) int {
 	if taken == 20000 {
 		return 30000
@@ -212,7 +216,7 @@ func otherPort(taken int) int {
 	return 20000
 }
 
-// printAddresses says where everything is and who can log in.
+// printAddresses prints where everything is and who can log in.
 func (d *demo) printAddresses(s *screen, m *mesh.Mesh) {
 	e := m.Endpoints()
 	s.print("")
@@ -237,7 +241,7 @@ func (d *demo) printAddresses(s *screen, m *mesh.Mesh) {
 	s.print("\nServing until Ctrl-C.")
 }
 
-// printOperating gives lines to paste into another shell.
+// printOperating prints lines to paste into another shell.
 func (d *demo) printOperating(s *screen, e mesh.Endpoints) {
 	program := shellQuote(self())
 	s.print("\n  In another shell:\n")
@@ -248,7 +252,7 @@ func (d *demo) printOperating(s *screen, e mesh.Endpoints) {
 	s.print("  %s revocations watch", program)
 }
 
-// shellQuote makes one word of a path in a POSIX shell.
+// shellQuote returns a path as one word of a POSIX shell.
 func shellQuote(path string) string {
 	if !strings.ContainsFunc(path,
 		func(r rune) bool { return !strings.ContainsRune(plainInShells, r) }) {

@@ -24,6 +24,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"github.com/sallyport/sallyport/internal/eventually"
 	"github.com/sallyport/sallyport/internal/mesh"
 	"github.com/sallyport/sallyport/internal/meshtest"
 )
@@ -107,7 +108,7 @@ func (p *process) wait() error {
 // serving waits for the end of the tour.
 func (p *process) serving() {
 	p.t.Helper()
-	p.eventually("the demo serves", func() bool {
+	eventually.Within(p.t, aMinute, "the demo serves", func() bool {
 		select {
 		case <-p.ended:
 			p.t.Fatalf("the demo ended: %v", p.err)
@@ -117,16 +118,10 @@ func (p *process) serving() {
 	})
 }
 
-func (p *process) eventually(what string, condition func() bool) {
-	p.t.Helper()
-	for deadline := time.Now().Add(60 * time.Second); !condition(); time.Sleep(10 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			p.t.Fatalf("not within 60s: %s", what)
-		}
-	}
-}
+// aMinute is what a whole stack may take to start or to stop, on a machine that does much else.
+const aMinute = time.Minute
 
-// children gives the demo's child processes by the names of their programs.
+// children returns the demo's child processes by the names of their programs.
 func (p *process) children() map[int]string {
 	p.t.Helper()
 	children := map[int]string{}
@@ -161,7 +156,7 @@ func (p *process) children() map[int]string {
 func (p *process) gone(pids map[int]string) {
 	p.t.Helper()
 	for pid, name := range pids {
-		p.eventually(fmt.Sprintf("%s, process %d, is gone", name, pid), func() bool {
+		eventually.Within(p.t, aMinute, fmt.Sprintf("%s, process %d, is gone", name, pid), func() bool {
 			content, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "stat"))
 			_, state, _ := strings.Cut(string(content), ") ")
 			return err != nil || strings.HasPrefix(state, "Z")
@@ -193,7 +188,7 @@ func (p *process) endpoints() mesh.Endpoints {
 
 var stepLine = regexp.MustCompile(`(?m)^ *(\d+) .* \d+\.\d ms   (\d+)$`)
 
-// statuses gives the statuses of the tour's steps.
+// statuses returns the statuses of the tour's steps.
 func (p *process) statuses() []string {
 	var all []string
 	for _, m := range stepLine.FindAllStringSubmatch(p.output.String(), -1) {
@@ -224,7 +219,10 @@ func TestTheDemoTakesItsTourAndEndsWithStatus0(t *testing.T) {
 	if got := p.statuses(); !slices.Equal(got, expectedTour) {
 		t.Errorf("expected the statuses %v, got %v", expectedTour, got)
 	}
-	for _, want := range []string{"x-auth-subject   alice", "x-auth-roles     admin", "after the logout's answer, at the gate", "All 11 steps went as expected.", "Everything is stopped."} {
+	for _, want := range []string{
+		"x-auth-subject   alice", "x-auth-roles     admin", "after the logout's answer, at the gate",
+		"All 11 steps went as expected.", "Everything is stopped.",
+	} {
 		if !strings.Contains(p.output.String(), want) {
 			t.Errorf("expected %q in the output", want)
 		}
@@ -269,7 +267,7 @@ func startRedis(t *testing.T) (address string) {
 		_ = cmd.Process.Kill()
 		_ = cmd.Wait() // it was killed
 	})
-	(&process{t: t}).eventually("redis-server answers", func() bool {
+	eventually.Within(t, aMinute, "redis-server answers", func() bool {
 		conn, err := net.Dial("tcp4", address)
 		if err != nil {
 			return false
@@ -285,7 +283,7 @@ func startRedis(t *testing.T) (address string) {
 func TestEndpointsSayWhereEverythingIs(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "made", "by", "the", "demo")
 	p := startDemo(t, "--gates", "2", "--dir", dir)
-	p.eventually("endpoints.json",
+	eventually.Within(p.t, aMinute, "endpoints.json",
 		func() bool { _, err := os.Stat(filepath.Join(dir, "endpoints.json")); return err == nil })
 	e := p.endpoints()
 
@@ -297,7 +295,10 @@ func TestEndpointsSayWhereEverythingIs(t *testing.T) {
 	if err := json.Unmarshal(content, &raw); err != nil {
 		t.Fatal(err)
 	}
-	for _, name := range []string{"gateway", "issuer", "issuer_admin", "envoy_admin", "gates", "redis", "iss", "audience", "key_dir", "users", "admin_token_file"} {
+	for _, name := range []string{
+		"gateway", "issuer", "issuer_admin", "envoy_admin", "gates", "redis", "iss", "audience",
+		"key_dir", "users", "admin_token_file",
+	} {
 		if raw[name] == nil {
 			t.Errorf("endpoints.json has no %s", name)
 		}
@@ -308,7 +309,11 @@ func TestEndpointsSayWhereEverythingIs(t *testing.T) {
 	}
 
 	// Whoever sees the file sees a mesh that is ready.
-	for _, url := range []string{e.Gateway + "/public", e.Issuer + "/.well-known/jwks.json", e.Gateway + "/.well-known/jwks.json", e.IssuerAdmin + "/readyz", e.EnvoyAdmin + "/ready", e.Gates[0].Admin + "/readyz", e.Gates[1].Admin + "/readyz"} {
+	for _, url := range []string{
+		e.Gateway + "/public", e.Issuer + "/.well-known/jwks.json", e.Gateway + "/.well-known/jwks.json",
+		e.IssuerAdmin + "/readyz", e.EnvoyAdmin + "/ready", e.Gates[0].Admin + "/readyz",
+		e.Gates[1].Admin + "/readyz",
+	} {
 		if status := get(t, url); status != http.StatusOK {
 			t.Errorf("%s answered %d", url, status)
 		}
@@ -402,7 +407,9 @@ func TestWhatAsksTheDemoToEndEndsItCleanly(t *testing.T) {
 }
 
 func TestAChildThatDiesEndsTheDemoWithAnErrorThatSaysWhich(t *testing.T) {
-	for program, name := range map[string]string{"issuer": "issuer-1", "authz": "gate-1", "envoy": "envoy"} {
+	for program, name := range map[string]string{
+		"issuer": "issuer-1", "authz": "gate-1", "envoy": "envoy",
+	} {
 		t.Run(program, func(t *testing.T) {
 			p := startDemo(t)
 			p.serving()
@@ -519,7 +526,8 @@ var shellAnswer = regexp.MustCompile(`HTTP/1\.1 (\d+)|ANSWER {"access_token":`)
 func TestTheToursLinesDoTheSameInAShell(t *testing.T) {
 	if _, err := exec.LookPath("curl"); err != nil {
 		t.Fatalf(
-			"the tour prints lines for curl, and curl is missing (on Debian and Ubuntu: apt-get install curl): %v",
+			"the tour prints lines for curl, and curl is missing (on Debian and Ubuntu: "+
+				"apt-get install curl): %v",
 			err)
 	}
 	p := startDemo(t)

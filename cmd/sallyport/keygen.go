@@ -38,12 +38,14 @@ func newKeygen() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "keygen",
 		Short: "Make a new key ring",
-		Long: `Makes a key ring: a signing key that is active and the next one, a key for refresh tokens and one for the names of sessions.
-Every issuer of one installation needs the same ring. A folder that holds a ring already stays as it is.
+		Long: `Makes a key ring: a signing key that is active and the next one, a key for refresh tokens
+and one for the names of sessions. Every issuer of one installation needs the same ring. A
+folder that holds a ring already stays as it is.
 
-How soon the next key may sign, and how long a retired one stays, follows from the issuer's times: give those that differ from the
-defaults in its configuration. An issuer that rotates by itself makes the ring's longer when its own are; for one that
-does not, run "keys lifetimes" whenever they become longer.`,
+How soon the next key may sign, and how long a retired one stays, follows from the issuer's
+times: give those that differ from the defaults in its configuration. An issuer that rotates
+keys by itself (keys.rotate_every) makes the ring's times longer when its own are; for one
+that does not, run "keys lifetimes" whenever they become longer.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			folder := ring.folder()
@@ -69,8 +71,8 @@ does not, run "keys lifetimes" whenever they become longer.`,
 	return cmd
 }
 
-// bindLifetimes binds the issuer's times that the ring's rules depend on; what they are is their
-// default.
+// bindLifetimes binds the issuer's times that the ring's rules depend on; their values are the
+// defaults.
 func bindLifetimes(flags *pflag.FlagSet, l *keyring.Lifetimes) {
 	flags.DurationVar(&l.Publish, "key-set-max-age", l.Publish,
 		"the issuer's key_set_max_age: how long a reader may keep the key set")

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -18,9 +17,10 @@ func newKeys() *cobra.Command {
 	ring := &ringFlags{}
 	cmd := &cobra.Command{
 		Use:   "keys",
-		Short: "Look at and turn the key ring",
-		Long: `Looks at and turns an issuer's key ring. A key goes next -> active -> retired: a next key is published but does not sign yet, the
-active one signs, a retired one stays published until its last token has expired. Issuers read the folder again by themselves.`,
+		Short: "Look at and rotate the key ring",
+		Long: `Shows and rotates an issuer's key ring. A key goes next -> active -> retired: a next key is
+published but does not sign yet, the active one signs, a retired one stays published until
+its last token has expired. Issuers notice by themselves that the folder has changed.`,
 		Args: cobra.ArbitraryArgs,
 		RunE: group,
 	}
@@ -50,7 +50,7 @@ func (r *ringFlags) rotate() *cobra.Command {
 	var force bool
 	cmd := &cobra.Command{
 		Use:   "rotate",
-		Short: "Go one step round the ring: next becomes active, active retires, a new next one is made",
+		Short: "Rotate once: next becomes active, active retires, a new next one is made",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			keys, err := r.folder().Rotate(cmd.Context(), keyring.Use(use), algorithm, force)
@@ -61,8 +61,8 @@ func (r *ringFlags) rotate() *cobra.Command {
 		},
 	}
 	cmd.Flags().StringVar(&use, "use", string(keyring.Signing), "which keys: signing or refresh")
-	cmd.Flags().
-		StringVar(&algorithm, "algorithm", "", "algorithm of the new next signing key (default: as the active one)")
+	cmd.Flags().StringVar(&algorithm, "algorithm", "",
+		"algorithm of the new next signing key (default: as the active one)")
 	bindForce(cmd, &force)
 	return cmd
 }
@@ -78,7 +78,8 @@ func (r *ringFlags) retire() *cobra.Command {
 }
 
 // stepFunc is a step of the ring that concerns one key.
-type stepFunc func(f *keyring.Folder, ctx context.Context, kid string, force bool) (keyring.Key, error)
+type stepFunc func(f *keyring.Folder, ctx context.Context, kid string,
+	force bool) (keyring.Key, error)
 
 // step is a command on one key that can be too early.
 func (r *ringFlags) step(use, short string, do stepFunc) *cobra.Command {
@@ -103,8 +104,9 @@ func (r *ringFlags) remove() *cobra.Command {
 	return &cobra.Command{
 		Use:   "remove KID",
 		Short: "Take a key out of the ring at once: nothing that it signed is known from then on",
-		Long: `Takes a key out of the ring and deletes its file, at once. Everybody whose token it signed must refresh or log in again. Gates that
-hold the key already go on accepting it until they fetch the key set anew: for a key that has been stolen use "revoke".`,
+		Long: `Takes a key out of the ring and deletes its file, at once. Everybody whose token it signed
+must refresh or log in again. Gates that hold the key already go on accepting it until they
+fetch the key set anew: for a key that has been stolen use "revoke".`,
 		Args: argument("the id of a key", 1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			key, err := r.folder().Remove(cmd.Context(), args[0])
@@ -147,10 +149,12 @@ func (r *ringFlags) lifetimes() *cobra.Command {
 	var longer keyring.Lifetimes
 	cmd := &cobra.Command{
 		Use:   "lifetimes",
-		Short: "Show the issuer's times that the ring goes by, and make them longer",
-		Long: `Shows the times that the ring goes by: how soon a next key may sign and how long a retired one stays follows from them. Times that
-are given and longer than the ring's take their place. An issuer with keys.rotate_every does that by itself; where you rotate by hand, do
-it before the issuer's own times are made longer: a rotation by shorter ones drops a key whose tokens are still valid.`,
+		Short: "Show the issuer's times that the ring is kept by, and make them longer",
+		Long: `Shows the times that the ring is kept by: how soon a next key may sign and how long a
+retired one stays follows from them. A time that is given and longer than the ring's takes
+its place. An issuer with keys.rotate_every does that by itself. Where you rotate by hand, do
+it before the issuer's own times are made longer: a rotation by shorter ones drops a key
+whose tokens are still valid.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			folder := r.folder()
@@ -159,9 +163,7 @@ it before the issuer's own times are made longer: a rotation by shorter ones dro
 			if err != nil {
 				return err
 			}
-			e := json.NewEncoder(cmd.OutOrStdout())
-			e.SetIndent("", "  ")
-			return e.Encode(now)
+			return printJSON(cmd.OutOrStdout(), now)
 		},
 	}
 	bindLifetimes(cmd.Flags(), &longer)
@@ -169,8 +171,8 @@ it before the issuer's own times are made longer: a rotation by shorter ones dro
 }
 
 func bindForce(cmd *cobra.Command, force *bool) {
-	cmd.Flags().
-		BoolVar(force, "force", false, "do it although not every gate can know the next key yet: some will refuse good tokens for a while")
+	cmd.Flags().BoolVar(force, "force", false, "do it although not every gate can know the next "+
+		"key yet: some will refuse good tokens for a while")
 }
 
 // hint names the flag that takes a step which came too early.
@@ -184,9 +186,7 @@ func hint(err error) error {
 // print prints keys as a table, or JSON.
 func (r *ringFlags) print(w io.Writer, keys []keyring.Key) error {
 	if r.asJSON {
-		e := json.NewEncoder(w)
-		e.SetIndent("", "  ")
-		return e.Encode(keys)
+		return printJSON(w, keys)
 	}
 	table := tabwriter.NewWriter(w, 0, 0, 3, ' ', 0)
 	fmt.Fprintln(table, "STATE\tUSE\tALGORITHM\tKEY ID\tSINCE\t")
@@ -198,7 +198,7 @@ func (r *ringFlags) print(w io.Writer, keys []keyring.Key) error {
 	return table.Flush()
 }
 
-// times gives since when a key is what it is, and what comes next.
+// times returns since when a key is what it is, and what comes next.
 func times(k keyring.Key) (since time.Time, note string) {
 	switch k.State {
 	case keyring.Next:

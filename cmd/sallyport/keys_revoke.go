@@ -11,10 +11,11 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/sallyport/sallyport/internal/adminapi"
 	"github.com/sallyport/sallyport/internal/keyring"
 )
 
-// keyRevocation is the emergency: a key has been stolen.
+// keyRevocation is what the flags of `sallyport keys revoke` say.
 type keyRevocation struct {
 	ring    *ringFlags
 	admin   adminFlags
@@ -27,10 +28,12 @@ func (r *ringFlags) revoke() *cobra.Command {
 	k := &keyRevocation{ring: r}
 	cmd := &cobra.Command{
 		Use:   "revoke KID",
-		Short: "For a stolen key: take it out of the ring and revoke everything that it signed, in one step",
-		Long: `Takes a key out of the ring, as "remove" does, and has an issuer write the key into the revocation log, so that every gate
-refuses what it signed at once and forgets the key. Its users refresh or log in again. Nothing is changed unless the issuer's admin API
-answers and the ring has the key. Should the revocation then not be stored, the error says how to try it again.`,
+		Short: "For a stolen key: take it out of the ring and revoke all that it signed, in one step",
+		Long: `Takes a key out of the ring, as "remove" does, and has an issuer write the key into the
+revocation log, so that every gate refuses what it signed at once and forgets the key. Users
+whose tokens it signed refresh or log in again. Nothing is changed unless the issuer's admin
+API answers and the ring has the key. Should the revocation then not be stored, the error
+says how to try it again.`,
 		Args: argument("the id of a key", 1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return k.run(cmd.Context(), cmd.OutOrStdout(), args[0])
@@ -52,7 +55,7 @@ func (k *keyRevocation) run(ctx context.Context, out io.Writer, kid string) erro
 	if err != nil {
 		return err
 	}
-	if err := api.call(ctx, http.MethodGet, "/admin/status", nil, nil); err != nil {
+	if err := api.call(ctx, http.MethodGet, adminapi.StatusPath, nil, nil); err != nil {
 		return fmt.Errorf("nothing was changed: %w", err)
 	}
 	if !k.removed {
@@ -62,8 +65,7 @@ func (k *keyRevocation) run(ctx context.Context, out io.Writer, kid string) erro
 				"nothing was changed: %w (--removed revokes a key that is in the ring no more)",
 				err)
 		}
-		// the ring is without it, but something is left behind: what it signed has to be revoked
-		// all the same
+		// the key is out of the ring, though its file is still there: what it signed has to be revoked
 		if err != nil {
 			fmt.Fprintf(out, "removed key %s from %s, but: %v\n", kid, k.ring.dir, err)
 			return k.revoke(ctx, out, api, kid)
@@ -77,7 +79,7 @@ func (k *keyRevocation) run(ctx context.Context, out io.Writer, kid string) erro
 	return k.revoke(ctx, out, api, kid)
 }
 
-// inRing says whether the ring has the key, as far as can be told.
+// inRing reports whether the ring has the key, as far as can be told.
 func (k *keyRevocation) inRing(ctx context.Context, kid string) bool {
 	keys, err := k.ring.folder().List(ctx)
 	return err != nil || slices.ContainsFunc(keys, func(key keyring.Key) bool { return key.ID == kid })
@@ -85,21 +87,20 @@ func (k *keyRevocation) inRing(ctx context.Context, kid string) bool {
 
 // revoke has the key written into the log; the issuer answers only once that is stored. A failed
 // attempt is repeated: a second entry of one key does no harm.
-func (k *keyRevocation) revoke(ctx context.Context, out io.Writer, api *adminAPI,
+func (k *keyRevocation) revoke(ctx context.Context, out io.Writer, api *adminClient,
 	kid string) error {
-	path := waiting("/admin/revocations", k.wait)
-	var got revocationAnswer
+	// The key is out of the ring by now, but until this is stored gates still accept what it signed.
+	wanted := adminapi.Revocation{Kind: "kid", Value: kid, Reason: k.order.reason, Actor: k.order.by()}
+	var got adminapi.Revoked
 	err := errors.New("not tried")
 	for attempt := 0; attempt < 3 && err != nil && ctx.Err() == nil; attempt++ {
-		got = revocationAnswer{}
-		err = api.call(ctx, http.MethodPost, path,
-			k.order.write(map[string]string{"kind": "kid", "value": kid}), &got)
+		got = adminapi.Revoked{}
+		err = api.call(ctx, http.MethodPost, waiting(adminapi.RevocationsPath, k.wait), wanted, &got)
 	}
 	if err != nil {
-		return fmt.Errorf(
-			"key %s is out of the ring, but its revocation is not acknowledged, and gates may still accept what it signed; run the same command with --removed: %w",
-			kid, err)
+		return fmt.Errorf("key %s is out of the ring, but its revocation is not acknowledged, and "+
+			"gates may still accept what it signed; run the same command with --removed: %w", kid, err)
 	}
-	_, err = fmt.Fprintf(out, "revoked everything that it signed: %s\n", got)
+	_, err = fmt.Fprintf(out, "revoked everything that it signed: %s\n", acknowledged(got))
 	return err
 }

@@ -23,10 +23,8 @@ func adminStub(t *testing.T, status int, body string) (base, tokenFile string, a
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Header.Get("Authorization") != "Bearer "+adminToken {
 			w.WriteHeader(http.StatusUnauthorized)
-			_, _ = io.WriteString(
-				w,
-				`{"error":"invalid_token","error_description":"Send the admin token as bearer."}`,
-			)
+			_, _ = io.WriteString(w,
+				`{"error":"invalid_token","error_description":"Send the admin token as bearer."}`)
 			return
 		}
 		content, err := io.ReadAll(r.Body)
@@ -55,7 +53,8 @@ func TestAStolenKeyIsRemovedAndRevokedInOneStep(t *testing.T) {
 	if err != nil || !strings.Contains(out, "entry 7") || !strings.Contains(out, "3/3 gates") {
 		t.Errorf("%v\n%s", err, out)
 	}
-	want := `POST /admin/revocations?wait=5s {"actor":"dana","kind":"kid","reason":"key_revoked","value":"` + stolen.ID + `"}`
+	want := `POST /admin/revocations?wait=5s {"actor":"dana","kind":"kid","reason":"key_revoked",` +
+		`"value":"` + stolen.ID + `"}`
 	if len(*asked) != 2 || (*asked)[1] != want {
 		t.Errorf("asked %q, expected %q", *asked, want)
 	}
@@ -73,11 +72,8 @@ func TestAStolenKeyIsRemovedAndRevokedInOneStep(t *testing.T) {
 func TestARevocationThatIsNotStoredSaysHowToTryAgain(t *testing.T) {
 	dir := t.TempDir()
 	stolen := find(t, keys(t, "keygen", "--dir", dir), keyring.Active)
-	admin, token, asked := adminStub(
-		t,
-		http.StatusServiceUnavailable,
-		`{"error":"temporarily_unavailable","error_description":"try again"}`,
-	)
+	admin, token, asked := adminStub(t, http.StatusServiceUnavailable,
+		`{"error":"temporarily_unavailable","error_description":"try again"}`)
 	_, _, err := sallyport("", "keys", "revoke", stolen.ID, "--dir", dir, "--issuer-admin", admin,
 		"--token-file", token)
 	if err == nil || !strings.Contains(err.Error(), "--removed") ||
@@ -88,11 +84,8 @@ func TestARevocationThatIsNotStoredSaysHowToTryAgain(t *testing.T) {
 	if len(*asked) != 4 {
 		t.Errorf("expected a look and three attempts, got %q", *asked)
 	}
-	admin, token, asked = adminStub(
-		t,
-		http.StatusAccepted,
-		`{"revoked":true,"seq":8,"applied":"2/3","behind":["gate-3"]}`,
-	)
+	admin, token, asked = adminStub(t, http.StatusAccepted,
+		`{"revoked":true,"seq":8,"applied":"2/3","behind":["gate-3"]}`)
 	out, _, err := sallyport("", "keys", "revoke", stolen.ID, "--removed", "--dir", dir,
 		"--issuer-admin", admin, "--token-file", token)
 	if err != nil || !strings.Contains(out, "not yet by gate-3") || len(*asked) != 2 {

@@ -1,5 +1,5 @@
-// Command sallyport is the operator's command: it shows Sallyport on one machine, makes keys and
-// password hashes, turns the key ring, revokes, and shows how far every gate has come.
+// Command sallyport is the operator's command: it runs a demo on one machine, makes keys and
+// password hashes, rotates keys, revokes, and shows how far every gate has read the log.
 package main
 
 import (
@@ -49,7 +49,7 @@ func newCommand() *cobra.Command {
 	return root
 }
 
-// group runs a command that only has others: it shows them, and an unknown one is an error.
+// group runs a command that only has subcommands: it lists them, and refuses an unknown one.
 func group(cmd *cobra.Command, args []string) error {
 	if len(args) == 0 {
 		return cmd.Help()
@@ -62,8 +62,8 @@ func group(cmd *cobra.Command, args []string) error {
 	return fmt.Errorf("%s has no command %q; %s", cmd.CommandPath(), args[0], hint)
 }
 
-// argument wants at least one argument and at most so many, or any number when most is 0; what
-// names the first.
+// argument returns a check for at least one argument and at most so many, or any number when most
+// is 0; what names the first.
 func argument(what string, most int) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {
 		if len(args) == 0 || most > 0 && len(args) > most {

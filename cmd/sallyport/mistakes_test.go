@@ -17,21 +17,19 @@ func TestAMistakeIsAnErrorThatSaysWhatToWriteInstead(t *testing.T) {
 		"revoke --usr bob":          "see sallyport revoke --help",
 		"revocations list --kind x": "see sallyport revocations list --help",
 	} {
-		if _, _, err := sallyport(
-			"",
-			strings.Fields(line)...); err == nil ||
-			!strings.Contains(err.Error(), want) {
+		_, _, err := sallyport("", strings.Fields(line)...)
+		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("sallyport %s: expected an error with %q, got %v", line, want, err)
 		}
 	}
 }
 
 func TestCommandsThatOnlyHaveOthersShowThem(t *testing.T) {
-	for line, want := range map[string]string{"": "revocations", "revocations": "watch", "keys": "rotate", "users": "disable"} {
-		if out, _, err := sallyport(
-			"",
-			strings.Fields(line)...); err != nil ||
-			!strings.Contains(out, want) {
+	for line, want := range map[string]string{
+		"": "revocations", "revocations": "watch", "keys": "rotate", "users": "disable",
+	} {
+		out, _, err := sallyport("", strings.Fields(line)...)
+		if err != nil || !strings.Contains(out, want) {
 			t.Errorf("sallyport %s: expected a help that has %q, got %v and %s", line, want, err, out)
 		}
 	}

@@ -14,8 +14,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
+	"github.com/sallyport/sallyport/internal/adminapi"
 	"github.com/sallyport/sallyport/internal/meshtest"
 )
 
@@ -48,7 +48,7 @@ func (o *operator) command(args ...string) *exec.Cmd {
 	return cmd
 }
 
-// try runs a command and gives its exit status.
+// try runs a command and returns its exit status.
 func (o *operator) try(args ...string) (status int, out, errOut string) {
 	o.t.Helper()
 	var stdout, stderr bytes.Buffer
@@ -72,40 +72,20 @@ func (o *operator) run(want int, args ...string) string {
 	return out
 }
 
-// The parts of what the commands print as JSON that these tests look at.
-type (
-	logEntry struct {
-		Seq          uint64     `json:"seq"`
-		Kind         string     `json:"kind"`
-		Issuer       string     `json:"issuer"`
-		Reason       string     `json:"reason"`
-		Actor        string     `json:"actor"`
-		IssuedBefore *time.Time `json:"issued_before"`
-		AppliedBy    []string   `json:"applied_by"`
-		NotYetBy     []string   `json:"not_yet_by"`
-	}
-	stateOf struct {
-		Name      string   `json:"name"`
-		State     string   `json:"state"`
-		Version   string   `json:"version"`
-		Ready     bool     `json:"ready"`
-		Lag       *uint64  `json:"lag"`
-		Staleness *float64 `json:"staleness_seconds"`
-		KeySetAge *float64 `json:"key_set_age_seconds"`
-	}
-	statusOfAll struct {
-		Well    bool      `json:"well"`
-		Head    *struct{} `json:"head"`
-		Gates   []stateOf `json:"gates"`
-		Issuers []stateOf `json:"issuers"`
-	}
-)
+// logEntry is an entry as "show" prints it.
+type logEntry struct {
+	adminapi.Entry
+	AppliedBy []string `json:"applied_by"`
+	NotYetBy  []string `json:"not_yet_by"`
+}
 
-// json runs a command that succeeds and reads what it prints.
+// json runs a command that succeeds and reads what it prints, strictly.
 func (o *operator) json(dst any, args ...string) {
 	o.t.Helper()
 	out := o.run(0, append(args, "--json")...)
-	if err := json.Unmarshal([]byte(out), dst); err != nil {
+	d := json.NewDecoder(strings.NewReader(out))
+	d.DisallowUnknownFields()
+	if err := d.Decode(dst); err != nil {
 		o.t.Fatalf("sallyport %s: %v in %s", strings.Join(args, " "), err, out)
 	}
 }
@@ -162,8 +142,8 @@ func TestARevocationByEverySelectorIsInForceWhenTheCommandSaysSo(t *testing.T) {
 	o.run(0, "revoke", "--sid", o.claim(one.AccessToken, "sid"))
 	o.refused(one.AccessToken)
 	o.passes(other.AccessToken)
-	if got := s.Post("/refresh",
-		map[string]string{"refresh_token": one.RefreshToken}); got.Status != http.StatusUnauthorized {
+	got := s.Post("/refresh", map[string]string{"refresh_token": one.RefreshToken})
+	if got.Status != http.StatusUnauthorized {
 		t.Errorf("the session goes on: %d", got.Status)
 	}
 
@@ -177,11 +157,8 @@ func TestARevocationByEverySelectorIsInForceWhenTheCommandSaysSo(t *testing.T) {
 	if strings.Contains(out, "note:") || !strings.Contains(out, "at issuer "+s.Endpoints().Iss) {
 		t.Errorf("got %s", out)
 	}
-	if out := o.run(0, "revoke", "--sub", "alice", "--issuer",
-		"https://other.example"); !strings.Contains(
-		out,
-		"alice at issuer https://other.example:",
-	) {
+	out = o.run(0, "revoke", "--sub", "alice", "--issuer", "https://other.example")
+	if !strings.Contains(out, "alice at issuer https://other.example:") {
 		t.Errorf("the issuer is not named: %s", out)
 	}
 	o.refused(other.AccessToken)
@@ -251,11 +228,7 @@ func TestADryRunShowsTheSessionsAndLeavesThemAlone(t *testing.T) {
 	if !strings.Contains(out, "2 sessions") {
 		t.Errorf("got\n%s", out)
 	}
-	var p struct {
-		DryRun        bool `json:"dry_run"`
-		SessionsTotal int  `json:"sessions_total"`
-		Sessions      []struct{ Subject, State string }
-	}
+	var p adminapi.Preview
 	o.json(&p, "revoke", "--sid", o.claim(one.AccessToken, "sid"), "--dry-run")
 	if !p.DryRun || p.SessionsTotal != 1 || p.Sessions[0].Subject != "alice" ||
 		p.Sessions[0].State != "active" {
@@ -307,7 +280,7 @@ func (o *operator) gate(flags ...string) {
 // revocation passes it by.
 func TestStatusFailsWhileAGateIsBehind(t *testing.T) {
 	o := operate(t, meshtest.Options{Gates: 2, Issuers: 2})
-	var got statusOfAll
+	var got adminapi.Status
 	o.json(&got, "status")
 	if !got.Well || got.Head == nil || len(got.Gates) != 2 || len(got.Issuers) != 2 {
 		t.Fatalf("got %+v", got)
@@ -320,7 +293,10 @@ func TestStatusFailsWhileAGateIsBehind(t *testing.T) {
 		}
 	}
 	table := o.run(0, "status")
-	for _, want := range []string{"NAME", "LAG", "STALENESS", "KEY SET", "READY", "VERSION", "gate-1", "gate-2", "issuer-1", "issuer-2"} {
+	for _, want := range []string{
+		"NAME", "LAG", "STALENESS", "KEY SET", "READY", "VERSION", "gate-1", "gate-2", "issuer-1",
+		"issuer-2",
+	} {
 		if !strings.Contains(table, want) {
 			t.Errorf("no %q in\n%s", want, table)
 		}
@@ -330,19 +306,17 @@ func TestStatusFailsWhileAGateIsBehind(t *testing.T) {
 	if err := stopped.Signal(syscall.SIGSTOP); err != nil {
 		t.Fatal(err)
 	}
-	if out := o.run(2, "revoke", "--jti", "x", "--wait", "200ms"); !strings.Contains(out,
-		"1/2 gates; not yet by gate-2") {
+	out := o.run(2, "revoke", "--jti", "x", "--wait", "200ms")
+	if !strings.Contains(out, "1/2 gates; not yet by gate-2") {
 		t.Errorf("got %s", out)
 	}
-	if status, out, said := o.try("status", "--within",
-		"200ms"); status != 2 || !strings.Contains(said, "gate-2 is ") ||
-		strings.Contains(said, "gate-1") {
+	status, out, said := o.try("status", "--within", "200ms")
+	if status != 2 || !strings.Contains(said, "gate-2 is ") || strings.Contains(said, "gate-1") {
 		t.Errorf("status %d\n%s%s", status, out, said)
 	}
 	var found logEntry
-	if o.json(&found, "revocations", "show", "--jti",
-		"x"); len(found.AppliedBy) != 1 || len(found.NotYetBy) != 1 ||
-		found.NotYetBy[0] != "gate-2" {
+	o.json(&found, "revocations", "show", "--jti", "x")
+	if len(found.AppliedBy) != 1 || len(found.NotYetBy) != 1 || found.NotYetBy[0] != "gate-2" {
 		t.Errorf("got %+v", found)
 	}
 	if err := stopped.Signal(syscall.SIGCONT); err != nil {
@@ -363,15 +337,11 @@ func TestAWatchPrintsRevocationsAsTheyCome(t *testing.T) {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	o.stack.Eventually(
-		"the watch shows what was there",
-		func() bool { return strings.Contains(printed.String(), `"before"`) },
-	)
+	o.stack.Eventually("the watch shows what was there",
+		func() bool { return strings.Contains(printed.String(), `"before"`) })
 	o.run(0, "revoke", "--jti", "now")
-	o.stack.Eventually(
-		"the watch shows what has come",
-		func() bool { return strings.Contains(printed.String(), `"now"`) },
-	)
+	o.stack.Eventually("the watch shows what has come",
+		func() bool { return strings.Contains(printed.String(), `"now"`) })
 	if err := cmd.Process.Signal(syscall.SIGINT); err != nil {
 		t.Fatal(err)
 	}

@@ -8,7 +8,7 @@ import (
 	"unicode"
 )
 
-// Exit statuses beyond 0, all well, and 1, an error.
+// The exit status beside 0, all is well, and 1, an error:
 // what was asked for is done or known, and not every process is as it should be
 const statusNotEverywhere = 2
 
@@ -20,8 +20,8 @@ type exitError struct {
 
 func (e exitError) Unwrap() error { return e.error }
 
-// printable makes a text from elsewhere harmless for a terminal: gates choose their names, and
-// tokens what they hold.
+// printable replaces what could control a terminal in a text from elsewhere: gates choose their
+// names, and tokens what they hold.
 func printable(text string) string {
 	return strings.Map(func(r rune) rune {
 		if unicode.IsPrint(r) {
@@ -46,7 +46,7 @@ func orDash(text string) string {
 	return printable(text)
 }
 
-// ago is how long a time lies back, coarse enough to be read at a glance.
+// ago returns an age in seconds, rounded so that it is read at a glance.
 func ago(seconds *float64) string {
 	if seconds == nil {
 		return "-"

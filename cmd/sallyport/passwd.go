@@ -29,9 +29,11 @@ func newPasswd() *cobra.Command {
 		Short: "Hash a password, or set a user's in a users file",
 		Long: `Reads a password, twice and without echo from a terminal, or as one line from a pipe.
 
-Without --file it prints the password's argon2id hash. With --file it sets the password of the user NAME in that users file,
-adding the user when there is none of that name; the rest of the file, comments included, stays as it is. Issuers that read the file end the
-user's sessions of before, and their access tokens, within about a second; with --now this command has an issuer end them, and waits for the gates.`,
+Without --file it prints the password's argon2id hash. With --file it sets the password of
+the user NAME in that users file, adding the user when there is none of that name; the rest
+of the file, comments included, stays as it is. Issuers that read the file end the sessions
+that the user began before, and their access tokens, within about a second; with --now this
+command has an issuer end them, and waits for the gates.`,
 		Example: `  sallyport passwd
   sallyport passwd --file users.yaml alice
   sallyport passwd --file users.yaml --role admin --role ops carol`,
@@ -43,10 +45,10 @@ user's sessions of before, and their access tokens, within about a second; with 
 			if file == "" && len(roles) > 0 {
 				return errors.New("--role belongs to a user: it needs --file and a name")
 			}
-			var api *adminAPI
+			var api *adminClient
 			if now && file == "" || wait < 0 {
-				return errors.New(
-					"--now belongs to a user: it needs --file and a name, and --wait as a time of 0 or more")
+				return errors.New("--now belongs to a user: it needs --file and a name, and --wait as a " +
+					"time of 0 or more")
 			} else if now { // a token that is not there must not be found out after the change
 				var err error
 				if api, err = admin.open(); err != nil {
@@ -85,10 +87,10 @@ user's sessions of before, and their access tokens, within about a second; with 
 	}
 	cmd.Flags().StringVar(&file, "file", "", "users file to change")
 	cmd.Flags().StringArrayVar(&roles, "role", nil, "role of a new user; may be repeated")
-	cmd.Flags().
-		BoolVar(&now, "now", false, "have an issuer end the user's sessions, and wait for the gates")
-	cmd.Flags().
-		DurationVar(&wait, "wait", 2*time.Second, "with --now: how long to wait for the gates to have applied it; 0: not at all")
+	cmd.Flags().BoolVar(&now, "now", false,
+		"have an issuer end the user's sessions, and wait for the gates")
+	cmd.Flags().DurationVar(&wait, "wait", 2*time.Second,
+		"with --now: how long to wait for the gates to have applied it; 0: not at all")
 	admin.bind(cmd.Flags())
 	why.bind(cmd.Flags(), "password_changed")
 	return cmd
@@ -124,6 +126,7 @@ func askPassword(terminal int, prompt io.Writer) ([]byte, error) {
 		}
 		return line, nil
 	}
+	// Twice, since nobody sees what they type.
 	first, err := ask("Password: ")
 	if err == nil {
 		err = notEmpty(first)

@@ -1,17 +1,21 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
+
+	"github.com/sallyport/sallyport/internal/adminapi"
 )
 
 func newRevocations() *cobra.Command {
@@ -25,38 +29,14 @@ func newRevocations() *cobra.Command {
 	return cmd
 }
 
-// logEntry is an entry of the log.
-type logEntry struct {
-	Seq          uint64     `json:"seq"`
-	Kind         string     `json:"kind"`
-	Issuer       string     `json:"issuer,omitempty"`
-	Value        string     `json:"value,omitempty"`
-	IssuedBefore *time.Time `json:"issued_before,omitempty"`
-	Expires      time.Time  `json:"expires"`
-	Reason       string     `json:"reason,omitempty"`
-	Actor        string     `json:"actor,omitempty"`
-	At           time.Time  `json:"at"`
-}
-
-// entriesAnswer is a page of the log.
-type entriesAnswer struct {
-	Head    *headAnswer `json:"head"`
-	Entries []logEntry  `json:"entries"`
-	Last    uint64      `json:"last"` // how far the log has been looked through
-	Next    uint64      `json:"next"` // there may be more behind it; 0: that was all
-}
-
-// maxPage is the most entries that the admin API gives at once.
-const maxPage = 1000
-
 // page reads the entries behind a place.
-func (a *adminAPI) page(ctx context.Context, filter url.Values, after uint64,
-	limit int) (p entriesAnswer, err error) {
+func (a *adminClient) page(ctx context.Context, filter url.Values, after uint64,
+	limit int) (p adminapi.Entries, err error) {
 	q := url.Values{"after": {strconv.FormatUint(after, 10)}, "limit": {strconv.Itoa(limit)}}
 	for name, values := range filter {
 		q[name] = values
 	}
-	err = a.call(ctx, http.MethodGet, "/admin/revocations?"+q.Encode(), nil, &p)
+	err = a.call(ctx, http.MethodGet, adminapi.RevocationsPath+"?"+q.Encode(), nil, &p)
 	return p, err
 }
 
@@ -75,8 +55,9 @@ func newRevocationsList() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "list",
 		Short: "List the newest entries of the log, or those of a selector",
-		Long: `Lists entries of the revocation log, oldest first: the newest ones, or with --after those behind a place. An entry stays until no token
-that it names can be valid any more. A revocation of a user has an entry for each session, and one of kind sub.`,
+		Long: `Lists entries of the revocation log, oldest first: the newest ones, or with --after those
+behind a place. An entry stays until no token that it names can be valid any more. Ending a
+user's sessions writes an entry of kind sid for each, and one of kind sub.`,
 		Example: `  sallyport revocations list --limit 20
   sallyport revocations list --sub alice
   sallyport revocations list --after 0 --limit 0 --json`,
@@ -119,6 +100,7 @@ func (l *revocationsList) run(ctx context.Context, out, notes io.Writer) error {
 	if err := printEntries(out, entries); err != nil {
 		return err
 	}
+	// Not among the entries: those may be piped into another program.
 	if next > 0 {
 		fmt.Fprintf(notes, "there may be more: --after %d\n", next)
 	}
@@ -127,9 +109,11 @@ func (l *revocationsList) run(ctx context.Context, out, notes io.Writer) error {
 
 // collect reads pages: from after on until limit, or, without after, all that match, of which the
 // newest are kept.
-func (l *revocationsList) collect(ctx context.Context, api *adminAPI,
-	filter url.Values) (entries []logEntry, next uint64, err error) {
+func (l *revocationsList) collect(ctx context.Context, api *adminClient,
+	filter url.Values) (entries []adminapi.Entry, next uint64, err error) {
 	after := l.after
+	// The newest of all are where the log ends, so that it need not be read from its beginning. Those
+	// of a selector may be anywhere.
 	if !l.behind && len(filter) == 0 && l.limit > 0 {
 		first, err := api.page(ctx, nil, 0, 1)
 		if err != nil {
@@ -139,9 +123,9 @@ func (l *revocationsList) collect(ctx context.Context, api *adminAPI,
 			after = first.Head.Seq - uint64(l.limit)
 		}
 	}
-	entries = []logEntry{}
+	entries = []adminapi.Entry{}
 	for {
-		ask := maxPage
+		ask := adminapi.MaxEntries
 		if l.behind && l.limit > 0 {
 			ask = min(ask, l.limit-len(entries))
 		}
@@ -151,8 +135,9 @@ func (l *revocationsList) collect(ctx context.Context, api *adminAPI,
 		}
 		entries = append(entries, page.Entries...)
 		if !l.behind && l.limit > 0 && len(entries) > l.limit {
-			entries = append([]logEntry{}, entries[len(entries)-l.limit:]...)
+			entries = slices.Clone(entries[len(entries)-l.limit:])
 		}
+		// A page that does not lead on must not be asked for again and again.
 		if page.Next <= after { // also 0: that was all
 			return entries, 0, nil
 		}
@@ -163,23 +148,23 @@ func (l *revocationsList) collect(ctx context.Context, api *adminAPI,
 	}
 }
 
-func printEntries(out io.Writer, entries []logEntry) error {
+func printEntries(out io.Writer, entries []adminapi.Entry) error {
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(w, "SEQ\tAT\tKIND\tVALUE\tISSUED BEFORE\tREASON\tACTOR\tEXPIRES")
 	for _, e := range entries {
-		fmt.Fprintln(w, e.row())
+		fmt.Fprintln(w, row(e))
 	}
 	return w.Flush()
 }
 
 // row is an entry in one line; its issuer is its value when it has no other.
-func (e *logEntry) row() string {
+func row(e adminapi.Entry) string {
 	before := "-"
 	if e.IssuedBefore != nil {
 		before = e.IssuedBefore.Format(time.RFC3339)
 	}
 	return fmt.Sprintf("%d\t%s\t%s\t%s\t%s\t%s\t%s\t%s", e.Seq, e.At.Format(time.RFC3339),
-		orDash(e.Kind), orDash(firstOf(e.Value, e.Issuer)), before, orDash(e.Reason),
+		orDash(e.Kind), orDash(cmp.Or(e.Value, e.Issuer)), before, orDash(e.Reason),
 		orDash(e.Actor), e.Expires.Format(time.RFC3339))
 }
 
@@ -203,8 +188,8 @@ func newRevocationsShow() *cobra.Command {
 				return err
 			}
 			if (len(args) == 1) == (filter.Get("kind") != "") {
-				return errors.New(
-					"expected the place of an entry, or one of --jti, --sid, --sub, --client, --tenant, --kid and --iss")
+				return errors.New("expected the place of an entry, or one of --jti, --sid, --sub, " +
+					"--client, --tenant, --kid and --iss")
 			}
 			api, err := admin.open()
 			if err != nil {
@@ -223,15 +208,16 @@ func newRevocationsShow() *cobra.Command {
 	return cmd
 }
 
-// find gives the entry at a place, or the newest one of a selector.
-func (a *adminAPI) find(ctx context.Context, args []string,
-	filter url.Values) (e logEntry, err error) {
+// find returns the entry at a place, or the newest one of a selector.
+func (a *adminClient) find(ctx context.Context, args []string,
+	filter url.Values) (e adminapi.Entry, err error) {
 	if len(args) == 1 {
 		seq, err := strconv.ParseUint(args[0], 10, 53)
 		if err != nil || seq == 0 {
 			return e, fmt.Errorf("expected the place of an entry, as 17, got %q", args[0])
 		}
-		err = a.call(ctx, http.MethodGet, "/admin/revocations/"+strconv.FormatUint(seq, 10), nil, &e)
+		path := adminapi.RevocationsPath + "/" + strconv.FormatUint(seq, 10)
+		err = a.call(ctx, http.MethodGet, path, nil, &e)
 		return e, err
 	}
 	all := &revocationsList{limit: 1}
@@ -248,20 +234,21 @@ func (a *adminAPI) find(ctx context.Context, args []string,
 
 // shown is an entry with those that have applied it.
 type shown struct {
-	logEntry
+	adminapi.Entry
 	AppliedBy []string `json:"applied_by"` // gates
 	NotYetBy  []string `json:"not_yet_by"`
 }
 
-func show(ctx context.Context, out io.Writer, api *adminAPI, e logEntry, asJSON bool) error {
-	var status statusAnswer
-	if err := api.call(ctx, http.MethodGet, "/admin/status", nil, &status); err != nil {
+func show(ctx context.Context, out io.Writer, api *adminClient, e adminapi.Entry,
+	asJSON bool) error {
+	var status adminapi.Status
+	if err := api.call(ctx, http.MethodGet, adminapi.StatusPath, nil, &status); err != nil {
 		return err
 	}
-	s := shown{logEntry: e, AppliedBy: []string{}, NotYetBy: []string{}}
+	s := shown{Entry: e, AppliedBy: []string{}, NotYetBy: []string{}}
 	for _, g := range status.Gates {
 		switch {
-		case !g.Live:
+		case !g.Live: // it refuses everything, or answers nobody
 		case g.OnLog && g.Seq >= e.Seq:
 			s.AppliedBy = append(s.AppliedBy, g.Name)
 		default:

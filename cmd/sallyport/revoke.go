@@ -1,16 +1,17 @@
 package main
 
 import (
+	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
-	"os/user"
 	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
+
+	"github.com/sallyport/sallyport/internal/adminapi"
 )
 
 // revoke is what the flags of `sallyport revoke` say.
@@ -28,11 +29,13 @@ func newRevoke() *cobra.Command {
 	r := &revoke{}
 	cmd := &cobra.Command{
 		Use:   "revoke",
-		Short: "Revoke a token, a session, a user's sessions, or what a client, tenant, key or issuer has out",
-		Long: `Has an issuer write a revocation into the log, and waits for the gates to have applied it. It is stored when this command says so: an
-error means that it is not known to be, and that the same command may be given again.
+		Short: "Revoke a token, a session, or all of a user, client, tenant, key or issuer",
+		Long: `Has an issuer write a revocation into the log, and waits for the gates to have applied it.
+It is stored when this command says so: an error means that it is not known to be, and that
+the same command may be given again.
 
-Exit status: 0 when every live gate refuses what was revoked, 2 when it is stored and some gate has not applied it yet, 1 on an error.`,
+Exit status: 0 when every live gate refuses what was revoked, 2 when it is stored and some
+gate has not applied it yet, 1 on an error.`,
 		Example: `  sallyport revoke --sub alice --reason left_the_company
   sallyport revoke --sid 'dGFn~cmFuZG9t' --dry-run
   sallyport revoke --client app --issued-before 2026-01-31T12:00:00Z
@@ -47,7 +50,8 @@ Exit status: 0 when every live gate refuses what was revoked, 2 when it is store
 	f := cmd.Flags()
 	r.selector.bind(f)
 	f.StringVar(&r.issuedBefore, "issued-before", "",
-		"with --client, --tenant and --iss: the time up to which it reaches, as 2026-01-31T12:00:00Z (default: now)")
+		"with --client, --tenant and --iss: the time up to which it reaches, "+
+			"as 2026-01-31T12:00:00Z (default: now)")
 	r.order.bind(f, "operator")
 	f.BoolVar(&r.dryRun, "dry-run", false, "change nothing, and tell what it would end")
 	f.DurationVar(&r.wait, "wait", 2*time.Second,
@@ -58,7 +62,7 @@ Exit status: 0 when every live gate refuses what was revoked, 2 when it is store
 }
 
 func (r *revoke) run(ctx context.Context, out io.Writer) error {
-	wanted, err := r.selector.members()
+	wanted, err := r.selector.revocation()
 	if err != nil {
 		return err
 	}
@@ -70,9 +74,9 @@ func (r *revoke) run(ctx context.Context, out io.Writer) error {
 			return fmt.Errorf("--issued-before: expected a time as 2026-01-31T12:00:00Z, got %q",
 				r.issuedBefore)
 		}
-		wanted["issued_before"] = r.issuedBefore
+		wanted.IssuedBefore = r.issuedBefore
 	}
-	r.order.write(wanted)
+	wanted.Reason, wanted.Actor = r.order.reason, r.order.by()
 	api, err := r.admin.open()
 	if err != nil {
 		return err
@@ -83,31 +87,40 @@ func (r *revoke) run(ctx context.Context, out io.Writer) error {
 	return r.carryOut(ctx, out, api, wanted)
 }
 
-func (r *revoke) carryOut(ctx context.Context, out io.Writer, api *adminAPI,
-	wanted map[string]string) error {
-	var got revocationAnswer
-	if err := api.call(ctx, http.MethodPost, waiting("/admin/revocations", r.wait), wanted,
-		&got); err != nil {
+func (r *revoke) carryOut(ctx context.Context, out io.Writer, api *adminClient,
+	wanted adminapi.Revocation) error {
+	var got adminapi.Revoked
+	err := api.call(ctx, http.MethodPost, waiting(adminapi.RevocationsPath, r.wait), wanted, &got)
+	if err != nil {
+		// These two mean that nothing was done, and that the same command would be refused again.
 		if refused(err, http.StatusBadRequest) || refused(err, http.StatusUnauthorized) {
 			return err
 		}
 		return fmt.Errorf("the revocation is not acknowledged, so give the same command again: %w", err)
 	}
-	var err error
 	if r.json {
 		err = printJSON(out, got)
 	} else {
-		_, err = fmt.Fprintf(out, "revoked %s%s: %s\n%s", subjectOf(wanted), at(wanted, got), got,
-			got.unknown(printable(wanted["value"])))
+		_, err = fmt.Fprintf(out, "revoked %s%s: %s\n%s", subjectOf(wanted), at(wanted, got),
+			acknowledged(got), noteUnknown(got, wanted.Value))
 	}
-	if err == nil && len(got.Behind) > 0 {
-		err = exitError{errors.New("stored, but not applied by every live gate yet"), statusNotEverywhere}
+	if err != nil {
+		return err
 	}
-	return err
+	return everywhere(got)
+}
+
+// noteUnknown returns a warning for whoever has named nobody; "" if there is none to give.
+func noteUnknown(a adminapi.Revoked, what string) string {
+	if a.Sessions == nil || *a.Sessions > 0 {
+		return ""
+	}
+	return "note: no session of " + printable(what) + " was known. If you expected one, check the " +
+		"spelling: a revocation of another name ends nothing.\n"
 }
 
 // subjectOf names what is revoked, for people.
-func subjectOf(wanted map[string]string) string {
+func subjectOf(wanted adminapi.Revocation) string {
 	names := map[string]string{
 		"jti":    "the token",
 		"sid":    "the session",
@@ -117,61 +130,31 @@ func subjectOf(wanted map[string]string) string {
 		"kid":    "what was signed with the key",
 		"iss":    "everything issued by",
 	}
-	return names[wanted["kind"]] + " " + printable(firstOf(wanted["value"], wanted["issuer"]))
+	return names[wanted.Kind] + " " + printable(cmp.Or(wanted.Value, wanted.Issuer))
 }
 
 // at names the issuer of what was revoked, where the subject does not.
-func at(wanted map[string]string, got revocationAnswer) string {
-	if wanted["kind"] == "iss" || got.Issuer == "" {
+func at(wanted adminapi.Revocation, got adminapi.Revoked) string {
+	if wanted.Kind == "iss" || got.Issuer == "" {
 		return ""
 	}
 	return " at issuer " + printable(got.Issuer)
 }
 
-// whoami is the user's name on this machine, as far as it can be known.
-func whoami() string {
-	if u, err := user.Current(); err == nil && u.Username != "" {
-		return u.Username
-	}
-	return "operator"
-}
-
-// previewAnswer is what the admin API says to a dry run.
-type previewAnswer struct {
-	DryRun        bool       `json:"dry_run"`
-	Kind          string     `json:"kind"`
-	Value         string     `json:"value,omitempty"`
-	Issuer        string     `json:"issuer"`
-	IssuedBefore  *time.Time `json:"issued_before,omitempty"`
-	Effect        string     `json:"effect"`
-	Revoked       *bool      `json:"already_revoked,omitempty"`
-	SessionsKnown bool       `json:"sessions_known"`
-	SessionsTotal int        `json:"sessions_total"`
-	Sessions      []struct {
-		ID       string    `json:"id"`
-		Subject  string    `json:"subject"`
-		ClientID string    `json:"client_id"`
-		Tenant   string    `json:"tenant,omitempty"`
-		Began    time.Time `json:"began"`
-		Expires  time.Time `json:"expires"`
-		State    string    `json:"state"`
-	} `json:"sessions"`
-}
-
-func (r *revoke) preview(ctx context.Context, out io.Writer, api *adminAPI,
-	wanted map[string]string) error {
-	var got previewAnswer
-	if err := api.call(ctx, http.MethodPost, "/admin/revocations?dry_run=true", wanted,
-		&got); err != nil {
+func (r *revoke) preview(ctx context.Context, out io.Writer, api *adminClient,
+	wanted adminapi.Revocation) error {
+	var got adminapi.Preview
+	err := api.call(ctx, http.MethodPost, adminapi.RevocationsPath+"?dry_run=true", wanted, &got)
+	if err != nil {
 		return err
 	}
 	if r.json {
 		return printJSON(out, got)
 	}
-	return got.print(out, wanted)
+	return printPreview(out, &got, wanted)
 }
 
-func (p *previewAnswer) print(out io.Writer, wanted map[string]string) error {
+func printPreview(out io.Writer, p *adminapi.Preview, wanted adminapi.Revocation) error {
 	fmt.Fprintf(out, "dry run: nothing is changed. Revoking %s, at issuer %s:\n%s\n",
 		subjectOf(wanted), printable(p.Issuer), printable(p.Effect))
 	if p.Revoked != nil && *p.Revoked {

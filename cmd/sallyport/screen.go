@@ -42,7 +42,7 @@ func (s *screen) print(format string, args ...any) {
 	fmt.Fprintf(s.out, format+"\n", args...)
 }
 
-// progress says what is under way: at once on a terminal, in a line that the next one overwrites;
+// progress shows what is under way: at once on a terminal, in a line that the next one overwrites;
 // elsewhere only when it takes long.
 func (s *screen) progress(doing string) {
 	s.mu.Lock()
@@ -54,10 +54,11 @@ func (s *screen) progress(doing string) {
 		s.shown = true
 		return
 	}
+	// Where nothing can be overwritten, only what takes long gets a line.
 	s.slow = time.AfterFunc(slowAfter, func() {
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		if s.doing == doing {
+		if s.doing == doing { // the timer may have fired just before it was stopped
 			fmt.Fprintln(s.out, doing, "...")
 		}
 	})
@@ -70,7 +71,7 @@ func (s *screen) done() {
 	s.quiet()
 }
 
-// quiet takes back what progress has shown. The lock is held.
+// quiet removes what progress has shown. The lock is held.
 func (s *screen) quiet() {
 	if s.shown {
 		fmt.Fprint(s.out, "\r\x1b[K")

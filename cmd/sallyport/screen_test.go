@@ -5,7 +5,8 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
+
+	"github.com/sallyport/sallyport/internal/eventually"
 )
 
 type lockedBuffer struct {
@@ -30,11 +31,9 @@ func TestWhatTakesLongSaysWhatItDoesAndWhatIsQuickSaysNothing(t *testing.T) {
 	s := newScreen(&out)
 	s.progress("making keys")
 	s.progress("starting Envoy")
-	for deadline := time.Now().Add(20 * time.Second); !strings.Contains(out.String(), "starting Envoy ..."); time.Sleep(10 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatal("nothing was said of what takes long")
-		}
-	}
+	eventually.True(t, "a word of what takes long", func() bool {
+		return strings.Contains(out.String(), "starting Envoy ...")
+	})
 	s.done()
 	if got := out.String(); got != "starting Envoy ...\n" {
 		t.Errorf("printed %q", got)

@@ -7,6 +7,8 @@ import (
 	"strings"
 
 	"github.com/spf13/pflag"
+
+	"github.com/sallyport/sallyport/internal/adminapi"
 )
 
 // selector names what a revocation is about: exactly one kind and its value, at one issuer.
@@ -21,11 +23,9 @@ var selectorKinds = [...]struct{ kind, usage string }{
 	{"jti", "one access token, by its jti"},
 	{"sid", "a session, by its sid: every token of it, its refresh token included"},
 	{"sub", "a user: every session of theirs; a login right after it works"},
-	{
-		"client",
-		"tokens of a client, by client_id, issued up to --issued-before, and sessions begun up to then",
-	},
-	{"tenant", "the same of a tenant"},
+	{"client", "a client, by client_id: its tokens issued up to --issued-before, and its sessions " +
+		"begun up to then"},
+	{"tenant", "a tenant, in the same way as a client"},
 	{"kid", "everything that a key has signed; `sallyport keys revoke` also takes it out of the ring"},
 	{"iss", "everything that an issuer has issued up to --issued-before, by its iss"},
 }
@@ -36,14 +36,17 @@ func (s *selector) bind(f *pflag.FlagSet) {
 		f.StringVar(&s.values[i], k.kind, "", strings.ReplaceAll(k.usage, "`", "\""))
 	}
 	f.StringVar(&s.issuer, "issuer", "",
-		"the issuer, by its iss, whose token, session, user, client, tenant or key is meant (default: the one that is asked)")
+		"the issuer, by its iss, whose token, session, user, client, tenant or key is meant "+
+			"(default: the one that is asked)")
 }
 
-var errSelector = errors.New(
-	"expected exactly one of --jti, --sid, --sub, --client, --tenant, --kid and --iss; --iss names everything of an issuer, --issuer says whose the others are")
+var errSelector = errors.New("expected exactly one of --jti, --sid, --sub, --client, --tenant, " +
+	"--kid and --iss; --iss names everything of an issuer, --issuer says whose the others are")
 
-// chosen gives the kind and value that were selected; found is false when none was.
+// chosen returns the kind and value that were selected; found is false when none was.
 func (s *selector) chosen() (kind, value string, found bool, err error) {
+	// Whether a flag was given, not whether it holds something: --sub "$USER" of an empty variable
+	// must not be another selector.
 	for i, k := range selectorKinds {
 		if !s.flags.Changed(k.kind) {
 			continue
@@ -62,26 +65,21 @@ func (s *selector) chosen() (kind, value string, found bool, err error) {
 	return kind, value, found, nil
 }
 
-// members gives the selection as the admin API wants it in a body.
-func (s *selector) members() (map[string]string, error) {
+// revocation returns the selection as the admin API wants it, to be filled with an order.
+func (s *selector) revocation() (wanted adminapi.Revocation, err error) {
 	kind, value, found, err := s.chosen()
-	if err == nil && !found {
-		err = errSelector
+	switch {
+	case err != nil:
+		return wanted, err
+	case !found:
+		return wanted, errSelector
+	case kind == "iss": // names its issuer and has no value
+		return adminapi.Revocation{Kind: kind, Issuer: value}, nil
 	}
-	if err != nil {
-		return nil, err
-	}
-	if kind == "iss" { // names its issuer and has no value
-		return map[string]string{"kind": kind, "issuer": value}, nil
-	}
-	m := map[string]string{"kind": kind, "value": value}
-	if s.issuer != "" {
-		m["issuer"] = s.issuer
-	}
-	return m, nil
+	return adminapi.Revocation{Kind: kind, Value: value, Issuer: s.issuer}, nil
 }
 
-// query gives the selection as parameters of a list; there may be none.
+// query returns the selection as parameters of a list; there may be none.
 func (s *selector) query() (url.Values, error) {
 	q := url.Values{}
 	kind, value, found, err := s.chosen()

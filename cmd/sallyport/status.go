@@ -5,12 +5,15 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
+
+	"github.com/sallyport/sallyport/internal/adminapi"
 )
 
 // status is what the flags of `sallyport status` say.
@@ -25,22 +28,26 @@ func newStatus() *cobra.Command {
 	s := &status{}
 	cmd := &cobra.Command{
 		Use:   "status",
-		Short: "Show every gate and issuer: how far it has read the revocation log, and how stale it is",
-		Long: `Shows every gate and issuer by the line that it writes with each heartbeat.
+		Short: "Show how far every gate and issuer has read the revocation log, and how stale it is",
+		Long: `Shows every gate and issuer by its line in Redis, which it writes with each heartbeat.
 
   ok         it has applied the whole log
-  behind     it has not applied, --within the time given, what was in the log when this command looked first
-  off_log    what it has applied is not the log as it is now: it is loading it again
-  shared     another process has the same name: give each a name of its own. Logouts wait for a gate that is counted once and is two
-  unlike     its revocation.max_staleness is another than that of the issuer that was asked: give all of them the same
+  behind     it has not applied, --within the time given, what was in the log when this
+             command looked first
+  off_log    what it has applied is not the log as it is now: it is loading the log anew
+  shared     another process writes its line, mostly one of the same name: give each a name
+             of its own. Both go on answering; a logout that waits for the gates gets 202
+  unlike     its revocation.max_staleness differs from that of the issuer that was asked:
+             give all of them the same
   not_ready  it says that its copy is not to be relied on yet
   stale      its copy was last confirmed more than max_staleness ago: it refuses everything
-  gone       nothing was heard of it for max_staleness and settle: it has ended, or is cut off and refuses everything. Its line is
-             removed after 10 minutes
-  left       a gate that was stopped, and said as its last word that it answers nobody any more: no logout waits for it. An issuer
-             takes its line away instead
+  gone       nothing was heard of it for max_staleness and settle: it has ended, or is cut
+             off and refuses everything. Its line is removed after 10 minutes
+  left       a gate that was stopped, and said so last of all: it answers nobody, and no
+             logout waits for it. An issuer that is stopped removes its line instead
 
-Exit status: 0 when all of them are ok or have left, 2 when one is not, 1 when it cannot be known.`,
+Exit status: 0 when all of them are ok or have left, 2 when one is not, 1 when it cannot be
+known.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			ctx, stop := untilSignal(cmd.Context())
@@ -50,45 +57,13 @@ Exit status: 0 when all of them are ok or have left, 2 when one is not, 1 when i
 	}
 	f := cmd.Flags()
 	f.DurationVar(&s.within, "within", time.Second,
-		"how long a process may take to be ready and have applied what was in the log at the first look; its line is up to a heartbeat old")
+		"how long a process may take to be ready and have applied what was in the log at the first "+
+			"look; its line is up to a heartbeat old")
 	f.BoolVar(&s.ignoreGone, "ignore-gone", false,
 		"a process that has gone is no reason for exit status 2")
 	f.BoolVar(&s.json, "json", false, "print JSON")
 	s.admin.bind(f)
 	return cmd
-}
-
-// statusAnswer is what the admin API says of everybody on the log.
-type statusAnswer struct {
-	Well         bool          `json:"well"`
-	Head         *headAnswer   `json:"head"`
-	MaxStaleness float64       `json:"max_staleness_seconds"`
-	Gates        []lineOfState `json:"gates"`
-	Issuers      []lineOfState `json:"issuers"`
-}
-
-type headAnswer struct {
-	Epoch string `json:"epoch"`
-	Seq   uint64 `json:"seq"`
-}
-
-// lineOfState is one process.
-type lineOfState struct {
-	Name      string   `json:"name"`
-	Version   string   `json:"version"`
-	State     string   `json:"state"`
-	Ready     bool     `json:"ready"`
-	Epoch     string   `json:"epoch"`
-	Seq       uint64   `json:"seq"`
-	OnLog     bool     `json:"on_log"`
-	Lag       *uint64  `json:"lag"`
-	Staleness *float64 `json:"staleness_seconds"`
-	KeySetAge *float64 `json:"key_set_age_seconds"`
-	Age       float64  `json:"age_seconds"`
-	Live      bool     `json:"live"`
-	Shared    bool     `json:"shared"`
-	// MaxStaleness is the process's own setting, in seconds; nil when it does not say.
-	MaxStaleness *float64 `json:"max_staleness_seconds"`
 }
 
 func (s *status) run(ctx context.Context, out io.Writer) error {
@@ -103,7 +78,7 @@ func (s *status) run(ctx context.Context, out io.Writer) error {
 	if s.json {
 		err = printJSON(out, got)
 	} else {
-		err = got.print(out)
+		err = printStatus(out, got)
 	}
 	if err != nil {
 		return err
@@ -113,17 +88,18 @@ func (s *status) run(ctx context.Context, out io.Writer) error {
 
 // look reads the status, again and again while somebody is only behind or about to be ready: a line
 // is written with a heartbeat, and the log may never stand still.
-func (s *status) look(ctx context.Context, api *adminAPI) (*statusAnswer, error) {
-	var first *headAnswer
+func (s *status) look(ctx context.Context, api *adminClient) (*adminapi.Status, error) {
+	var first *adminapi.Head
 	for deadline := time.Now().Add(s.within); ; {
-		got := &statusAnswer{}
-		if err := api.call(ctx, http.MethodGet, "/admin/status", nil, got); err != nil {
+		got := &adminapi.Status{}
+		if err := api.call(ctx, http.MethodGet, adminapi.StatusPath, nil, got); err != nil {
 			return nil, err
 		}
 		if first == nil {
 			first = got.Head
 		}
-		if !got.catchUp(first) || !time.Now().Before(deadline) {
+		// Every other state needs more than a moment, or an operator.
+		if !catchUp(got, first) || !time.Now().Before(deadline) {
 			return got, nil
 		}
 		select {
@@ -134,31 +110,34 @@ func (s *status) look(ctx context.Context, api *adminAPI) (*statusAnswer, error)
 	}
 }
 
-// catchUp calls those ok that have come to where the log was at the first look, and says whether
-// others may yet.
-func (a *statusAnswer) catchUp(first *headAnswer) (others bool) {
+// catchUp marks as ok the processes that have applied what was in the log at the first look, and
+// reports whether others may do so soon.
+func catchUp(a *adminapi.Status, first *adminapi.Head) (others bool) {
 	a.Well = true
-	for _, list := range [][]lineOfState{a.Gates, a.Issuers} {
+	for _, list := range [][]adminapi.Process{a.Gates, a.Issuers} {
 		for i := range list {
-			l := &list[i]
-			if l.State == "behind" && first != nil && l.Epoch == first.Epoch && l.Seq >= first.Seq {
-				l.State = "ok"
+			p := &list[i]
+			// What came into the log since is nobody's fault: a line is up to a heartbeat old.
+			if p.State == adminapi.Behind && first != nil && p.Epoch == first.Epoch &&
+				p.Seq >= first.Seq {
+				p.State = adminapi.OK
 			}
-			others = others || l.State == "behind" || l.State == "off_log" || l.State == "not_ready"
-			a.Well = a.Well && (l.State == "ok" || l.State == "left")
+			switch p.State {
+			case adminapi.Behind, adminapi.OffLog, adminapi.NotReady:
+				others = true
+			}
+			a.Well = a.Well && p.State.Well()
 		}
 	}
 	return others
 }
 
 // verdict is nil when everybody is well.
-func (s *status) verdict(got *statusAnswer) error {
+func (s *status) verdict(got *adminapi.Status) error {
 	var bad []string
-	for _, list := range [][]lineOfState{got.Gates, got.Issuers} {
-		for _, l := range list {
-			if l.State != "ok" && l.State != "left" && (l.State != "gone" || !s.ignoreGone) {
-				bad = append(bad, printable(l.Name)+" is "+printable(l.State))
-			}
+	for _, p := range slices.Concat(got.Gates, got.Issuers) {
+		if !p.State.Well() && (p.State != adminapi.Gone || !s.ignoreGone) {
+			bad = append(bad, printable(p.Name)+" is "+printable(string(p.State)))
 		}
 	}
 	if len(bad) == 0 {
@@ -167,7 +146,7 @@ func (s *status) verdict(got *statusAnswer) error {
 	return exitError{fmt.Errorf("not all is well: %s", strings.Join(bad, ", ")), statusNotEverywhere}
 }
 
-func (a *statusAnswer) print(out io.Writer) error {
+func printStatus(out io.Writer, a *adminapi.Status) error {
 	if a.Head == nil {
 		fmt.Fprintf(out, "revocation log: nobody is on it")
 	} else {
@@ -177,10 +156,10 @@ func (a *statusAnswer) print(out io.Writer) error {
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(w, "\tNAME\tSTATE\tSEQ\tLAG\tSTALENESS\tKEY SET\tREADY\tVERSION")
 	for _, l := range a.Gates {
-		l.print(w, "gate")
+		printProcess(w, "gate", l)
 	}
 	for _, l := range a.Issuers {
-		l.print(w, "issuer")
+		printProcess(w, "issuer", l)
 	}
 	if err := w.Flush(); err != nil {
 		return err
@@ -192,7 +171,7 @@ func (a *statusAnswer) print(out io.Writer) error {
 	return nil
 }
 
-func (l *lineOfState) print(w io.Writer, role string) {
+func printProcess(w io.Writer, role string, l adminapi.Process) {
 	lag, ready := "-", "no"
 	if l.Lag != nil {
 		lag = strconv.FormatUint(*l.Lag, 10)
@@ -200,6 +179,6 @@ func (l *lineOfState) print(w io.Writer, role string) {
 	if l.Ready {
 		ready = "yes"
 	}
-	fmt.Fprintf(w, "%s\t%s\t%s\t%d\t%s\t%s\t%s\t%s\t%s\n", role, orDash(l.Name), orDash(l.State),
-		l.Seq, lag, ago(l.Staleness), ago(l.KeySetAge), ready, orDash(l.Version))
+	fmt.Fprintf(w, "%s\t%s\t%s\t%d\t%s\t%s\t%s\t%s\t%s\n", role, orDash(l.Name),
+		orDash(string(l.State)), l.Seq, lag, ago(l.Staleness), ago(l.KeySetAge), ready, orDash(l.Version))
 }

@@ -58,13 +58,12 @@ type answer struct {
 // run takes the tour. The error says which steps did not go as expected.
 func (t *tour) run(ctx context.Context) error {
 	defer t.client.CloseIdleConnections()
-	t.print(
-		"\n%s",
-		t.bold(
-			"The tour. Each step is a line for your shell; this one first, it takes a field out of an answer:"),
-	)
+	t.print("\n%s", t.bold("The tour. Each step is a line for your shell; this one first, it takes "+
+		"a field out of an answer:"))
 	t.print("    %s", t.dim(fieldFunction))
-	for _, part := range []func(context.Context) error{t.withoutToken, t.login, t.roles, t.forged, t.refresh, t.logout} {
+	for _, part := range []func(context.Context) error{
+		t.withoutToken, t.login, t.roles, t.forged, t.refresh, t.logout,
+	} {
 		if err := part(ctx); err != nil {
 			return err
 		}
@@ -91,17 +90,14 @@ func (t *tour) withoutToken(ctx context.Context) error {
 }
 
 func (t *tour) login(ctx context.Context) error {
-	if err := t.walk(ctx,
-		t.loginStep("alice", map[string]string{"ALICE": "access_token", "REFRESH": "refresh_token"})); err != nil {
+	both := map[string]string{"ALICE": "access_token", "REFRESH": "refresh_token"}
+	if err := t.walk(ctx, t.loginStep("alice", both)); err != nil {
 		return err
 	}
-	a, err := t.take(
-		ctx,
-		step{
-			title: "with her token, /protected lets alice in", path: "/protected",
-			header: withAlice, want: 200,
-		},
-	)
+	a, err := t.take(ctx, step{
+		title: "with her token, /protected lets alice in", path: "/protected", header: withAlice,
+		want: 200,
+	})
 	if err != nil {
 		return err
 	}
@@ -109,8 +105,7 @@ func (t *tour) login(ctx context.Context) error {
 }
 
 func (t *tour) roles(ctx context.Context) error {
-	return t.walk(
-		ctx,
+	return t.walk(ctx,
 		t.loginStep("bob", map[string]string{"BOB": "access_token"}),
 		step{
 			title: "/admin needs role admin, which bob lacks", path: "/admin", header: withBob,
@@ -154,10 +149,12 @@ func (t *tour) refresh(ctx context.Context) error {
 	})
 }
 
-// logout ends alice's session and measures from when on her token opens nothing.
+// logout ends alice's session and measures how long after that every gate refuses her token.
 func (t *tour) logout(ctx context.Context) error {
-	if err := t.walk(ctx,
-		step{title: "alice logs out", method: "POST", path: "/logout", header: withAlice, want: 200}); err != nil {
+	leave := step{
+		title: "alice logs out", method: "POST", path: "/logout", header: withAlice, want: 200,
+	}
+	if err := t.walk(ctx, leave); err != nil {
 		return err
 	}
 	answered := time.Now()
@@ -178,11 +175,12 @@ func (t *tour) logout(ctx context.Context) error {
 // maxStaleness is when a logout is in force at the latest, whatever happens.
 const maxStaleness = 10 * time.Second
 
-// untilRefused asks until every gate must have refused: Envoy asks them in turn. It gives the first
-// refusal that no other answer has followed, and how long after since it came.
+// untilRefused asks until every gate must have refused: Envoy asks them in turn. It returns the
+// first refusal that only refusals followed, and how long after since it came.
 func (t *tour) untilRefused(ctx context.Context, s step,
 	since time.Time) (first answer, after time.Duration, err error) {
-	refused := 0
+	refused := 0 // in a row
+	// Twice the number of gates, since it is not known with which one Envoy begins.
 	for refused < 2*len(t.mesh.Gates) {
 		a, err := t.send(ctx, s)
 		if err != nil {
@@ -227,7 +225,9 @@ func (t *tour) showIdentity(a answer) error {
 		return fmt.Errorf("the upstream's answer: %w", err)
 	}
 	t.print("    the upstream received")
-	for _, name := range []string{"x-auth-subject", "x-auth-roles", "x-auth-scope", "x-auth-session", "x-auth-token-id"} {
+	for _, name := range []string{
+		"x-auth-subject", "x-auth-roles", "x-auth-scope", "x-auth-session", "x-auth-token-id",
+	} {
 		if value, ok := received.Headers[name]; ok {
 			t.print("      %-16s %s", name, value)
 		}
@@ -266,7 +266,7 @@ func (t *tour) take(ctx context.Context, s step) (answer, error) {
 	for name, field := range s.set {
 		value, _ := fields[field].(string)
 		if value == "" {
-			return a, fmt.Errorf("%s: expected %s in the answer, found none", s.path, field)
+			return a, fmt.Errorf("%s: expected %s in the answer, got none", s.path, field)
 		}
 		t.vars[name] = value
 	}
@@ -322,7 +322,7 @@ func (t *tour) report(s step, a answer) {
 	}
 }
 
-// shell gives the lines that do the same in a shell.
+// shell returns the lines that do the same in a shell.
 func (s step) shell(gateway string) (lines []string) {
 	if s.before != "" {
 		lines = append(lines, s.before)

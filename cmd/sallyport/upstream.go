@@ -38,8 +38,8 @@ func newUpstream() *cobra.Command {
 		},
 	}
 	cmd.Flags().StringVar(&listen, "listen", "127.0.0.1:8080", "address to serve on")
-	cmd.Flags().
-		StringVar(&check, "check", "", "serve nothing, and ask the upstream at this address whether it answers")
+	cmd.Flags().StringVar(&check, "check", "",
+		"serve nothing, and ask the upstream at this address whether it answers")
 	return cmd
 }
 
@@ -53,6 +53,7 @@ func serveUpstream(ctx context.Context, l net.Listener) error {
 		ReadHeaderTimeout: 5 * time.Second, IdleTimeout: time.Minute, MaxHeaderBytes: 64 << 10,
 	}
 	drained := make(chan error, 1)
+	// Serve returns as soon as Shutdown begins; the process must not end before what is under way.
 	go func() {
 		<-ctx.Done()
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), upstreamDrain)

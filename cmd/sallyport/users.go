@@ -33,6 +33,7 @@ func setPassword(path, name, hash string, roles []string) (done string, err erro
 	}
 	defer func() { err = errors.Join(err, unlock()) }()
 	f, err := readUsersFile(path)
+	// A file that is not there is made.
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		return "", err
 	}
@@ -54,6 +55,8 @@ func setPassword(path, name, hash string, roles []string) (done string, err erro
 		}
 		done, err = "changed the password of "+name, f.set(entry, hash)
 	}
+	// The lines were changed as text: what a parser makes of them is to be what was meant, or the
+	// file stays as it was.
 	if err == nil {
 		err = f.check(name, hash)
 	}
@@ -63,7 +66,7 @@ func setPassword(path, name, hash string, roles []string) (done string, err erro
 	return done + " in " + f.path, err
 }
 
-// lockUsersFile keeps other commands, and issuers that make hashes anew, from changing the file
+// lockUsersFile keeps other commands, and issuers that replace old hashes, from changing the file
 // meanwhile.
 func lockUsersFile(path string) (unlock func() error, err error) {
 	if real, err := filepath.EvalSymlinks(path); err == nil {
@@ -85,7 +88,7 @@ func readUsersFile(path string) (*usersFile, error) {
 	return &usersFile{path: path, lines: strings.SplitAfter(string(content), "\n")}, err
 }
 
-// list gives the file's list of users; nil when it has none.
+// list returns the file's list of users; nil when it has none.
 func (f *usersFile) list() (*ast.SequenceNode, error) {
 	text := strings.Join(f.lines, "")
 	if strings.TrimSpace(text) == "" {
@@ -106,7 +109,7 @@ func (f *usersFile) list() (*ast.SequenceNode, error) {
 	case *ast.SequenceNode:
 		if users.IsFlowStyle && len(users.Values) > 0 {
 			return nil, fmt.Errorf(
-				"%s:%d: expected one line for each \"- name: ...\", found a list in [ ]", f.path,
+				"%s:%d: expected one line for each \"- name: ...\", got a list in [ ]", f.path,
 				users.Start.Position.Line)
 		}
 		return users, nil
@@ -116,7 +119,7 @@ func (f *usersFile) list() (*ast.SequenceNode, error) {
 	return nil, fmt.Errorf("%s: expected users to be a list", f.path)
 }
 
-// find gives the entry of a user.
+// find returns the entry of a user.
 func (f *usersFile) find(users *ast.SequenceNode, name string) (ast.Node, error) {
 	if users == nil {
 		return nil, nil
@@ -134,7 +137,7 @@ func (f *usersFile) find(users *ast.SequenceNode, name string) (ast.Node, error)
 	return nil, nil
 }
 
-// sameUser says whether two names are one user's to an issuer.
+// sameUser reports whether two names are one user's to an issuer.
 func sameUser(a, b string) bool {
 	first, err := credential.Normalize(a)
 	if err != nil {
@@ -144,7 +147,7 @@ func sameUser(a, b string) bool {
 	return err == nil && first == second
 }
 
-// valueOf gives the value of a key in a mapping.
+// valueOf returns the value of a key in a mapping.
 func valueOf(node ast.Node, key string) (ast.Node, bool) {
 	var pairs []*ast.MappingValueNode
 	switch n := node.(type) {
@@ -168,6 +171,8 @@ func (f *usersFile) set(entry ast.Node, hash string) error {
 		return fmt.Errorf("%s:%d: the user has no password_hash to replace", f.path,
 			entry.GetToken().Position.Line)
 	}
+	// Replaced in the line, so that blanks and comments around it stay as they are. A value that the
+	// parser has in another form than the line (folded, or with an anchor) is left alone.
 	at := value.GetToken()
 	line, old := f.lines[at.Position.Line-1], strings.TrimSpace(at.Origin)
 	column := byteOffset(line, at.Position.Column)
@@ -179,7 +184,7 @@ func (f *usersFile) set(entry ast.Node, hash string) error {
 	return nil
 }
 
-// byteOffset gives where a column begins, counted in characters from 1.
+// byteOffset returns where a column begins, counted in characters from 1.
 func byteOffset(line string, column int) int {
 	for i := range line {
 		if column--; column == 0 {
@@ -196,6 +201,7 @@ func (f *usersFile) add(users *ast.SequenceNode, name, hash string, roles []stri
 	}
 	indent := ""
 	switch {
+	// no users yet, written as "users:", "users: []" or not at all: begin a block list
 	case users == nil || len(users.Values) == 0:
 		f.lines = slices.DeleteFunc(f.lines,
 			func(line string) bool { return strings.HasPrefix(line, "users:") })

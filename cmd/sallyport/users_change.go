@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -15,6 +14,8 @@ import (
 	"github.com/goccy/go-yaml"
 	"github.com/goccy/go-yaml/ast"
 	"github.com/spf13/cobra"
+
+	"github.com/sallyport/sallyport/internal/adminapi"
 )
 
 // usersChange is what the flags of `sallyport users` say.
@@ -31,54 +32,41 @@ func newUsers() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "users",
 		Short: "Disable and enable users, and set their roles, in a users file",
-		Long: `Changes one user in a users file; the rest of the file, comments included, stays as it is. Issuers that read the file end by themselves, within
-about a second, the sessions and access tokens of a user who is disabled or loses a role.
+		Long: `Changes one user in a users file; the rest of the file, comments included, stays as it is.
+Issuers that read the file end by themselves, within about a second, the sessions and access
+tokens of a user who is disabled or loses a role.
 
-With --now this command has an issuer end them and waits for the gates: exit status 0 when every live gate refuses them, 2 when that is stored and
-some gate has not applied it yet, 1 on an error; then give the same command again.`,
+With --now this command has an issuer end them and waits for the gates: exit status 0 when
+every live gate refuses them, 2 when that is stored and some gate has not applied it yet, 1
+on an error; then give the same command again.`,
 		Args: cobra.ArbitraryArgs,
 		RunE: group,
 	}
 	f := cmd.PersistentFlags()
 	f.StringVar(&c.file, "file", "", "users file to change (required)")
-	f.BoolVar(&c.now, "now", false, "have an issuer end what the user has out, and wait for the gates")
+	f.BoolVar(&c.now, "now", false, "have an issuer end the user's sessions, and wait for the gates")
 	f.DurationVar(&c.wait, "wait", 2*time.Second,
 		"with --now: how long to wait for the gates to have applied it; 0: not at all")
 	c.admin.bind(f)
 	c.order.bind(f, "user_changed")
+	oneUser := argument("the name of a user", 1)
 	cmd.AddCommand(
-		c.command(
-			"disable NAME",
-			"Keep a user out, and end every session of theirs",
-			argument("the name of a user", 1),
-			func([]string) userFields {
-				return userFields{Disabled: true}.with("disabled")
-			},
-		),
-		c.command(
-			"enable NAME",
-			"Let a user in again",
-			argument("the name of a user", 1),
-			func([]string) userFields {
-				return userFields{}.with("disabled")
-			},
-		),
+		c.command("disable NAME", "Keep a user out, and end every session of theirs", oneUser,
+			func([]string) userFields { return userFields{Disabled: true}.with("disabled") }),
+		c.command("enable NAME", "Let a user in again", oneUser,
+			func([]string) userFields { return userFields{}.with("disabled") }),
 		c.roles(),
 	)
 	return cmd
 }
 
-// roles wants a role, or to be told that none is meant: a name alone is mostly a question.
+// roles is a command that expects a role, or to be told that none is meant: who gives a name alone
+// mostly wants to see the roles.
 func (c *usersChange) roles() *cobra.Command {
 	none := false
-	cmd := c.command(
-		"roles NAME ROLE...",
-		"Set a user's roles to those named",
+	cmd := c.command("roles NAME ROLE...", "Set a user's roles to those named",
 		argument("the name of a user", 0),
-		func(args []string) userFields {
-			return userFields{Roles: args[1:]}.with("roles")
-		},
-	)
+		func(args []string) userFields { return userFields{Roles: args[1:]}.with("roles") })
 	cmd.Flags().BoolVar(&none, "none", false, "take every role away")
 	cmd.Args = func(cmd *cobra.Command, args []string) error {
 		switch {
@@ -112,7 +100,7 @@ func (c *usersChange) run(ctx context.Context, out io.Writer, name string,
 	if c.file == "" || c.wait < 0 {
 		return errors.New("expected --file, and --wait as a time of 0 or more")
 	}
-	var api *adminAPI
+	var api *adminClient
 	if c.now { // a token that is not there must not be found out after the change
 		var err error
 		if api, err = c.admin.open(); err != nil {
@@ -126,34 +114,28 @@ func (c *usersChange) run(ctx context.Context, out io.Writer, name string,
 	if err != nil {
 		return err
 	}
-	if _, err := fmt.Fprintf(out, "%s is now %s in %s\n", printable(name), fields,
-		path); err != nil ||
-		api == nil {
+	_, err = fmt.Fprintf(out, "%s is now %s in %s\n", printable(name), fields, path)
+	if err != nil || api == nil {
 		return err
 	}
 	return endNow(ctx, out, api, name, c.wait, &c.order)
 }
 
 // endNow logs a user out everywhere by an issuer's admin API.
-func endNow(ctx context.Context, out io.Writer, api *adminAPI, name string, wait time.Duration,
+func endNow(ctx context.Context, out io.Writer, api *adminClient, name string, wait time.Duration,
 	o *order) error {
-	var got revocationAnswer
-	path := waiting("/admin/users/"+url.PathEscape(name)+"/logout", wait)
-	if err := api.call(ctx, http.MethodPost, path, o.write(map[string]string{}), &got); err != nil {
-		return fmt.Errorf(
-			"the file is changed, but the end of the user's sessions is not acknowledged, so give the same command again: %w",
-			err)
+	var got adminapi.Revoked
+	err := api.call(ctx, http.MethodPost, waiting(adminapi.LogoutOf(name), wait),
+		adminapi.Order{Reason: o.reason, Actor: o.by()}, &got)
+	if err != nil {
+		return fmt.Errorf("the file is changed, but the end of the user's sessions is not "+
+			"acknowledged, so give the same command again: %w", err)
 	}
-	if _, err := fmt.Fprintf(out, "ended the sessions of %s: %s\n", printable(name), got); err != nil {
+	_, err = fmt.Fprintf(out, "ended the sessions of %s: %s\n", printable(name), acknowledged(got))
+	if err != nil {
 		return err
 	}
-	if len(got.Behind) > 0 {
-		return exitError{
-			errors.New("stored, but not applied by every live gate yet"),
-			statusNotEverywhere,
-		}
-	}
-	return nil
+	return everywhere(got)
 }
 
 // userFields is one field of a user's entry, by its key.
@@ -167,7 +149,7 @@ type userFields struct {
 
 func (u userFields) with(key string) userFields { u.key = key; return u }
 
-// String says what a user with the field is.
+// String returns what a user with the field is.
 func (u userFields) String() string {
 	switch {
 	case u.key == "roles":
@@ -190,8 +172,8 @@ func (u userFields) value() string {
 	return "[" + strings.Join(quoted, ", ") + "]"
 }
 
-// changeUser sets one field of a user in a users file, and gives the file's real path. The file is
-// replaced as a whole.
+// changeUser sets one field of a user in a users file, and returns the file's real path. The file
+// is replaced as a whole.
 func changeUser(path, name string, fields userFields) (changed string, err error) {
 	unlock, err := lockUsersFile(path)
 	if err != nil {
@@ -211,11 +193,12 @@ func changeUser(path, name string, fields userFields) (changed string, err error
 	case err != nil:
 		return "", err
 	case entry == nil:
-		return "", fmt.Errorf("%s: expected a user %q, found none of that name", f.path, name)
+		return "", fmt.Errorf("%s: expected a user %q, got none of that name", f.path, name)
 	}
 	if err := f.setField(entry, fields.key, fields.value()); err != nil {
 		return "", err
 	}
+	// As in setPassword: a parser is to find what was meant, or the file stays as it was.
 	if err := f.holds(name, fields); err != nil {
 		return "", err
 	}
@@ -228,6 +211,7 @@ func (f *usersFile) setField(entry ast.Node, key, text string) error {
 	if !ok {
 		return f.addField(entry, key, text)
 	}
+	// A value over several lines may have comments in between: that is for a person to change.
 	first, last := value.GetToken(), value.GetToken()
 	if list, ok := value.(*ast.SequenceNode); ok && list.IsFlowStyle {
 		first, last = list.Start, list.End
@@ -252,7 +236,7 @@ func (f *usersFile) setField(entry ast.Node, key, text string) error {
 func (f *usersFile) addField(entry ast.Node, key, text string) error {
 	name, ok := valueOf(entry, "name")
 	at := name.GetToken().Position.Line - 1
-	if m, flow := entry.(*ast.MappingNode); ok && flow && m.IsFlowStyle {
+	if m, flow := entry.(*ast.MappingNode); ok && flow && m.IsFlowStyle { // {name: alice, ...}
 		if m.End == nil || m.End.Position.Line-1 != at {
 			return f.byHand(at+1, key, text)
 		}
@@ -292,8 +276,9 @@ func (f *usersFile) holds(name string, want userFields) error {
 			withoutSource(err))
 	}
 	for _, u := range file.Users {
-		if sameUser(u.Name, name) &&
-			(want.key == "disabled" && u.Disabled == want.Disabled || want.key == "roles" && slices.Equal(u.Roles, want.Roles)) {
+		done := want.key == "disabled" && u.Disabled == want.Disabled ||
+			want.key == "roles" && slices.Equal(u.Roles, want.Roles)
+		if done && sameUser(u.Name, name) {
 			return nil
 		}
 	}

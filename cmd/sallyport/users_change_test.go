@@ -22,16 +22,33 @@ func TestAUsersFieldIsSetAndTheRestOfTheFileStaysAsItWas(t *testing.T) {
 			"users:\n  - {name: alice, password_hash: x } # c\n", disabled,
 			"users:\n  - {name: alice, password_hash: x, disabled: true} # c\n",
 		},
-		"disabled again":                     {"users:\n- name: alice\n  disabled: true # left\n", disabled, "users:\n- name: alice\n  disabled: true # left\n"},
-		"enabled":                            {"users:\n- disabled: true # left\n  name: alice\n", enabled, "users:\n- disabled: false # left\n  name: alice\n"},
-		"an entry of one line without a \\n": {"users:\n- name: alice", disabled, "users:\n- name: alice\n  disabled: true\n"},
+		"disabled again": {
+			"users:\n- name: alice\n  disabled: true # left\n", disabled,
+			"users:\n- name: alice\n  disabled: true # left\n",
+		},
+		"enabled": {
+			"users:\n- disabled: true # left\n  name: alice\n", enabled,
+			"users:\n- disabled: false # left\n  name: alice\n",
+		},
+		"an entry of one line without a \\n": {
+			"users:\n- name: alice", disabled, "users:\n- name: alice\n  disabled: true\n",
+		},
 		"roles in brackets": {
-			"users:\n- name: \"alice\"\n  roles: [admin, \"a, b\"] # c\n  password_hash: x\n", roles("dev", "ops"),
+			"users:\n- name: \"alice\"\n  roles: [admin, \"a, b\"] # c\n  password_hash: x\n", roles(
+				"dev", "ops",
+			),
 			"users:\n- name: \"alice\"\n  roles: [\"dev\", \"ops\"] # c\n  password_hash: x\n",
 		},
-		"another spelling of the name": {"users:\n- name: Alice\n", disabled, "users:\n- name: Alice\n  disabled: true\n"},
-		"no roles any more":            {"users:\n- {name: alice, roles: [admin]}\n", roles(), "users:\n- {name: alice, roles: []}\n"},
-		"the first roles":              {"users:\n- name: alice\n  password_hash: x\n", roles("dev"), "users:\n- name: alice\n  roles: [\"dev\"]\n  password_hash: x\n"},
+		"another spelling of the name": {
+			"users:\n- name: Alice\n", disabled, "users:\n- name: Alice\n  disabled: true\n",
+		},
+		"no roles any more": {
+			"users:\n- {name: alice, roles: [admin]}\n", roles(), "users:\n- {name: alice, roles: []}\n",
+		},
+		"the first roles": {
+			"users:\n- name: alice\n  password_hash: x\n", roles("dev"),
+			"users:\n- name: alice\n  roles: [\"dev\"]\n  password_hash: x\n",
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			path := filepath.Join(t.TempDir(), "users.yaml")
@@ -53,14 +70,15 @@ func TestAUsersFieldThatCannotBeSetSafelyIsLeftAlone(t *testing.T) {
 		"roles on lines":        {"users:\n- name: alice\n  roles:\n  - admin\n", "by hand"},
 		"roles over two lines":  {"users:\n- name: alice\n  roles: [admin,\n    ops]\n", "by hand"},
 		"braces over two lines": {"users:\n- {name: alice,\n   tenant: x}\n", "by hand"},
-		"roles by an alias":     {"users:\n- name: bob\n  roles: &r [a]\n- name: alice\n  roles: *r\n", "by hand"},
+		"roles by an alias": {
+			"users:\n- name: bob\n  roles: &r [a]\n- name: alice\n  roles: *r\n", "by hand",
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			path := filepath.Join(t.TempDir(), "users.yaml")
 			write(t, path, row.before)
-			if _, err := changeUser(path, "alice",
-				userFields{Roles: []string{"dev"}}.with("roles")); err == nil ||
-				!strings.Contains(err.Error(), row.want) {
+			_, err := changeUser(path, "alice", userFields{Roles: []string{"dev"}}.with("roles"))
+			if err == nil || !strings.Contains(err.Error(), row.want) {
 				t.Errorf("expected %q, got: %v", row.want, err)
 			}
 			if got := read(t, path); got != row.before {
@@ -68,8 +86,8 @@ func TestAUsersFieldThatCannotBeSetSafelyIsLeftAlone(t *testing.T) {
 			}
 		})
 	}
-	if _, err := changeUser(filepath.Join(t.TempDir(), "users.yaml"), "alice",
-		userFields{}.with("disabled")); err == nil {
+	missing := filepath.Join(t.TempDir(), "users.yaml")
+	if _, err := changeUser(missing, "alice", userFields{}.with("disabled")); err == nil {
 		t.Error("a file that is not there was changed")
 	}
 }
@@ -78,7 +96,8 @@ func TestAUsersFieldThatCannotBeSetSafelyIsLeftAlone(t *testing.T) {
 // away.
 func TestRolesAreTakenAwayOnlyWhenThatIsSaid(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "users.yaml")
-	const before, after = "users:\n- {name: ben, roles: [admin]}\n", "users:\n- {name: ben, roles: []}\n"
+	const before = "users:\n- {name: ben, roles: [admin]}\n"
+	const after = "users:\n- {name: ben, roles: []}\n"
 	for _, row := range []struct {
 		args []string
 		want string // of the error

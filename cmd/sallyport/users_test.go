@@ -15,9 +15,13 @@ func TestAUsersPasswordIsSetAndTheRestOfTheFileStaysAsItWas(t *testing.T) {
 		after        string // "HASH" stands for the quoted hash
 	}{
 		"a changed password": {
-			before: "# who\nusers:\n- name: alice # the boss\n  roles: [admin]\n  password_hash: \"$old\" # since May\n- name: bob\n  password_hash: $b\n",
-			user:   "alice",
-			after:  "# who\nusers:\n- name: alice # the boss\n  roles: [admin]\n  password_hash: HASH # since May\n- name: bob\n  password_hash: $b\n",
+			before: "# who\nusers:\n- name: alice # the boss\n  roles: [admin]\n" +
+				"  password_hash: \"$old\" # since May\n" +
+				"- name: bob\n  password_hash: $b\n",
+			user: "alice",
+			after: "# who\nusers:\n- name: alice # the boss\n  roles: [admin]\n" +
+				"  password_hash: HASH # since May\n" +
+				"- name: bob\n  password_hash: $b\n",
 		},
 		"a value without quotes": {
 			before: "users:\n  - {name: bob, password_hash: $b}\n",
@@ -42,7 +46,8 @@ func TestAUsersPasswordIsSetAndTheRestOfTheFileStaysAsItWas(t *testing.T) {
 		"an added user": {
 			before: "users:\n  - name: bob\n    password_hash: $b",
 			user:   "carol", roles: []string{"admin", "ops"},
-			after: "users:\n  - name: bob\n    password_hash: $b\n  - name: \"carol\"\n    roles: [\"admin\", \"ops\"]\n    password_hash: HASH\n",
+			after: "users:\n  - name: bob\n    password_hash: $b\n  - name: \"carol\"\n" +
+				"    roles: [\"admin\", \"ops\"]\n    password_hash: HASH\n",
 		},
 		"the first user": {
 			before: "# nobody yet\nusers: []\n",
@@ -56,7 +61,8 @@ func TestAUsersPasswordIsSetAndTheRestOfTheFileStaysAsItWas(t *testing.T) {
 		"a name that needs quotes": {
 			before: "users:\n- name: bob\n  password_hash: x\n",
 			user:   `a: "b" #c`,
-			after:  "users:\n- name: bob\n  password_hash: x\n- name: \"a: \\\"b\\\" #c\"\n  roles: []\n  password_hash: HASH\n",
+			after: "users:\n- name: bob\n  password_hash: x\n- name: \"a: \\\"b\\\" #c\"\n" +
+				"  roles: []\n  password_hash: HASH\n",
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -79,8 +85,10 @@ func TestAUsersFileThatCannotBeChangedSafelyIsLeftAlone(t *testing.T) {
 		"no YAML":            {"users: [", "users.yaml"},
 		"no list of users":   {"people: []\n", "expected a list named users"},
 		"users not a list":   {"users: {bob: x}\n", "expected users to be a list"},
-		"a list in brackets": {"users: [{name: bob, password_hash: x}]\n", "found a list in [ ]"},
-		"a nameless user":    {"users:\n- password_hash: x\n", "users.yaml:2: expected a user with a name"},
+		"a list in brackets": {"users: [{name: bob, password_hash: x}]\n", "got a list in [ ]"},
+		"a nameless user": {
+			"users:\n- password_hash: x\n", "users.yaml:2: expected a user with a name",
+		},
 		"no hash to replace": {"users:\n- name: alice\n", "no password_hash"},
 		"a folded hash":      {"users:\n- name: alice\n  password_hash: >\n    x\n    y\n", "by hand"},
 		"users not last":     {"users:\n- name: bob\n  password_hash: x\nother:\n  key: 1\n", "by hand"},

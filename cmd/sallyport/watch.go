@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+
+	"github.com/sallyport/sallyport/internal/adminapi"
 )
 
 // watch follows the log.
@@ -67,6 +69,7 @@ func (w *watch) run(ctx context.Context) error {
 	if err := w.begin(ctx, api); err != nil {
 		return err
 	}
+	// An error does not end a watch: the place in the log is kept until the issuer answers again.
 	for ctx.Err() == nil {
 		more, err := w.step(ctx, api, filter)
 		if err != nil && ctx.Err() == nil {
@@ -86,8 +89,8 @@ func (w *watch) run(ctx context.Context) error {
 	return nil
 }
 
-// begin finds out where the log is now. Whoever cannot be asked at all is no one to watch.
-func (w *watch) begin(ctx context.Context, api *adminAPI) error {
+// begin finds where the log is now. A watch does not begin at an issuer that does not answer.
+func (w *watch) begin(ctx context.Context, api *adminClient) error {
 	page, err := api.page(ctx, nil, 0, 1)
 	if err != nil {
 		return err
@@ -101,13 +104,15 @@ func (w *watch) begin(ctx context.Context, api *adminAPI) error {
 	return nil
 }
 
-// step prints what is new, and says whether there may be more at once.
-func (w *watch) step(ctx context.Context, api *adminAPI, filter url.Values) (more bool, err error) {
-	page, err := api.page(ctx, filter, w.after, maxPage)
+// step prints what is new, and reports whether there may be more at once.
+func (w *watch) step(ctx context.Context, api *adminClient,
+	filter url.Values) (more bool, err error) {
+	page, err := api.page(ctx, filter, w.after, adminapi.MaxEntries)
 	if err != nil {
 		return false, err
 	}
 	if head := page.Head; head != nil && head.Epoch != w.epoch {
+		// Places of another epoch are other entries: begin with the first one.
 		began := w.epoch != ""
 		w.epoch, w.after = head.Epoch, 0
 		if began {
@@ -118,7 +123,7 @@ func (w *watch) step(ctx context.Context, api *adminAPI, filter url.Values) (mor
 		return true, nil
 	}
 	for _, e := range page.Entries {
-		if err := w.print(&e); err != nil {
+		if err := w.print(e); err != nil {
 			return false, err
 		}
 	}
@@ -126,16 +131,16 @@ func (w *watch) step(ctx context.Context, api *adminAPI, filter url.Values) (mor
 	return page.Next > 0, nil
 }
 
-func (w *watch) print(e *logEntry) error {
+func (w *watch) print(e adminapi.Entry) error {
 	if w.json {
 		return json.NewEncoder(w.out).Encode(e)
 	}
 	line := tabwriter.NewWriter(w.out, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(line, e.row())
+	fmt.Fprintln(line, row(e))
 	return line.Flush()
 }
 
-// note tells once that the issuer cannot be asked; the watch goes on.
+// note reports once that the issuer cannot be asked; the watch goes on.
 func (w *watch) note(err error) {
 	if !w.failing {
 		fmt.Fprintf(w.notes, "%v; trying again\n", err)

@@ -1,9 +1,11 @@
-package issuer
+package httpapi
 
 import (
 	"bytes"
 	"errors"
 	"log/slog"
+	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
@@ -11,13 +13,24 @@ import (
 
 // TestFailedRequestsDoNotFillTheLog: Redis is away, and a stranger asks and asks.
 func TestFailedRequestsDoNotFillTheLog(t *testing.T) {
-	h := onMiniredis(t, nil)
-	h.users.fail(errors.New("directory away"))
+	var out bytes.Buffer
+	h := NewHandlers("https://i", slog.New(slog.NewTextHandler(&out, nil)), nil, time.Now)
+	fails := h.Endpoint(
+		Endpoint{
+			Name:   "login",
+			Handle: func(*Request) (Reply, error) { return Reply{}, errors.New("directory away") },
+		},
+		[]chan struct{}{make(chan struct{}, 1)},
+		func(r *http.Request) (Client, error) { return PeerOf(r), nil })
 	const asked = 200
 	for range asked {
-		want503(t, h.post("/login", body("username", "alice", "password", password)))
+		w := httptest.NewRecorder()
+		fails.ServeHTTP(w, httptest.NewRequest(http.MethodPost, "/login", nil))
+		if w.Code != http.StatusServiceUnavailable {
+			t.Fatalf("expected 503, got %d", w.Code)
+		}
 	}
-	if said := strings.Count(h.logged.String(), "a request failed"); said < failureBurst ||
+	if said := strings.Count(out.String(), "a request failed"); said < failureBurst ||
 		said > asked/2 {
 		t.Errorf("%d requests failed, and the log says so %d times", asked, said)
 	}

@@ -1,4 +1,4 @@
-package issuer
+package httpapi
 
 import (
 	"bytes"
@@ -8,6 +8,7 @@ import (
 	"io"
 	"mime"
 	"net/http"
+	"reflect"
 	"slices"
 	"strings"
 	"time"
@@ -20,28 +21,62 @@ const maxBody = 64 << 10
 // lingering is how long what comes behind maxBody is read and thrown away.
 const lingering = 250 * time.Millisecond
 
-// request is a request whose body has arrived whole.
-type request struct {
+// Request is a request whose body has arrived whole.
+type Request struct {
 	*http.Request
-	from client
+	From Client
 	body []byte
 }
 
-// members reads the body as one JSON object whose members are strings, all of them named in
+// HasBody reports whether the body says anything.
+func (r *Request) HasBody() bool { return len(r.body) > 0 }
+
+// Members reads the body as one JSON object whose members are strings, all of them named in
 // allowed, each at most once.
-func (r *request) members(allowed ...string) (map[string]string, error) {
+func (r *Request) Members(allowed ...string) (map[string]string, error) {
 	if err := checkContentType(r.Header); err != nil {
 		return nil, err
 	}
 	return parseBody(r.body, allowed)
 }
 
+// Read reads the body as Members does into a pointer to a struct, whose fields are the members: all
+// of them strings with a tag.
+func (r *Request) Read(dst any) error {
+	into := reflect.ValueOf(dst).Elem() // anything but a pointer to such a struct panics in any test
+	var allowed []string
+	for field := range into.Type().Fields() {
+		name, _, _ := strings.Cut(field.Tag.Get("json"), ",")
+		allowed = append(allowed, name)
+	}
+	members, err := r.Members(allowed...)
+	if err != nil {
+		return err
+	}
+	for i, name := range allowed {
+		into.Field(i).SetString(members[name])
+	}
+	return nil
+}
+
+// Flag reads ?name=true; any other text than true and false is refused.
+func (r *Request) Flag(name string) (bool, error) {
+	switch r.URL.Query().Get(name) {
+	case "true":
+		return true, nil
+	case "", "false":
+		return false, nil
+	}
+	return false, InvalidRequest(name + " is not true or false")
+}
+
 // receive reads the body of a request, if it has one.
-func (s *Server) receive(w http.ResponseWriter, r *http.Request, from client) (*request, error) {
-	received := &request{Request: r, from: from}
+func receive(w http.ResponseWriter, r *http.Request, from Client) (*Request, error) {
+	received := &Request{Request: r, From: from}
 	if r.ContentLength == 0 {
 		return received, nil
 	}
+	// Of a wrong type only so much is read as shows whether the body says anything at all.
 	wrongType, most := checkContentType(r.Header), int64(maxBody)
 	if wrongType != nil {
 		most = maxNothing
@@ -73,8 +108,8 @@ func saysNothing(body []byte) bool {
 	return len(body) == 0 || bytes.Equal(body, []byte("null"))
 }
 
-// checkContentType wants application/json in UTF-8, said once, and not compressed. It also keeps
-// simple forms of foreign pages out, which browsers send without asking.
+// checkContentType refuses all but application/json in UTF-8, said once, and not compressed. It
+// also keeps simple forms of foreign pages out, which browsers send without asking.
 func checkContentType(h http.Header) error {
 	types := h.Values("Content-Type")
 	if len(types) != 1 || len(h.Values("Content-Encoding")) > 0 {
@@ -108,7 +143,7 @@ func readAll(w http.ResponseWriter, r *http.Request, most int64) ([]byte, error)
 		return nil, errTooLarge
 	}
 	if err != nil {
-		return nil, invalidRequest("the body did not arrive whole")
+		return nil, InvalidRequest("the body did not arrive whole")
 	}
 	return raw, nil
 }
@@ -117,11 +152,12 @@ func readAll(w http.ResponseWriter, r *http.Request, most int64) ([]byte, error)
 // surrogates, no member twice, nothing nested, nothing after the object.
 func parseBody(raw []byte, allowed []string) (map[string]string, error) {
 	if !utf8.Valid(raw) || !json.Valid(raw) {
-		return nil, invalidRequest("the body is not valid JSON in UTF-8")
+		return nil, InvalidRequest("the body is not valid JSON in UTF-8")
 	}
+	// By tokens: json.Unmarshal takes the last of two members of one name, and any case of a name.
 	d := json.NewDecoder(bytes.NewReader(raw))
 	if open, err := d.Token(); err != nil || open != json.Delim('{') {
-		return nil, invalidRequest("the body is not a JSON object")
+		return nil, InvalidRequest("the body is not a JSON object")
 	}
 	members := make(map[string]string, len(allowed))
 	for d.More() {
@@ -130,9 +166,9 @@ func parseBody(raw []byte, allowed []string) (map[string]string, error) {
 		case err != nil:
 			return nil, err
 		case twice:
-			return nil, invalidRequest("a member stands twice in the body")
+			return nil, InvalidRequest("a member stands twice in the body")
 		case !slices.Contains(allowed, name):
-			return nil, invalidRequest("the body has a member that is not known here")
+			return nil, InvalidRequest("the body has a member that is not known here")
 		}
 		members[name] = value
 	}
@@ -142,30 +178,30 @@ func parseBody(raw []byte, allowed []string) (map[string]string, error) {
 func readMember(d *json.Decoder) (name, value string, err error) {
 	first, err := d.Token()
 	if err != nil {
-		return "", "", invalidRequest("the body is not valid JSON in UTF-8")
+		return "", "", InvalidRequest("the body is not valid JSON in UTF-8")
 	}
 	second, err := d.Token()
 	if err != nil {
-		return "", "", invalidRequest("the body is not valid JSON in UTF-8")
+		return "", "", InvalidRequest("the body is not valid JSON in UTF-8")
 	}
 	name, _ = first.(string)
 	value, ok := second.(string)
 	if !ok {
-		return "", "", invalidRequest("a member of the body is not a string")
+		return "", "", InvalidRequest("a member of the body is not a string")
 	}
 	// the decoder writes U+FFFD for a lone surrogate
 	if strings.ContainsAny(name+value, "\x00\uFFFD") {
-		return "", "", invalidRequest("the body has a character that is not allowed")
+		return "", "", InvalidRequest("the body has a character that is not allowed")
 	}
 	return name, value, nil
 }
 
-// require gives the values of members that must be there and not empty.
-func require(members map[string]string, names ...string) ([]string, error) {
+// Require returns the values of members that must be there and not empty.
+func Require(members map[string]string, names ...string) ([]string, error) {
 	values := make([]string, len(names))
 	for i, name := range names {
 		if values[i] = members[name]; values[i] == "" {
-			return nil, invalidRequest("the body lacks " + name)
+			return nil, InvalidRequest("the body lacks " + name)
 		}
 	}
 	return values, nil

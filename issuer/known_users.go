@@ -4,16 +4,10 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"maps"
 	"time"
 
 	"github.com/sallyport/sallyport/internal/credential"
 )
-
-// Directory gives all users there are, by name, the disabled ones too; *credential.Store is one.
-type Directory interface {
-	All() map[string]credential.User
-}
 
 // knownUser is what is remembered of a user in Redis: enough to tell whether something was lost
 // since.
@@ -33,8 +27,8 @@ func writeKnown(u credential.User) (string, error) {
 	return string(text), nil
 }
 
-// readKnown gives what a user was. What can't be read was something else: the user's sessions are
-// held against what is.
+// readKnown returns what a user was. For a text that cannot be read that is the zero User, whose
+// password differs from any: the sessions are then compared with what the user is now.
 func readKnown(text string) credential.User {
 	var was knownUser
 	if json.Unmarshal([]byte(text), &was) != nil {
@@ -46,32 +40,35 @@ func readKnown(text string) credential.User {
 	}
 }
 
-// compareUsers is how often users are compared with what is known of them: who gets a role is told
-// to nobody, and may lose it again while no issuer runs.
+// compareUsers is how often users are compared with what is known of them. Noticed is called for
+// losses only: a role that is given has to be found here, since it may be taken away again while no
+// issuer runs.
 const compareUsers = 30 * time.Second
 
-// mayBeBack is how long a user who is missing at the start may only be missing in a file that is
-// being written.
+// mayBeBack is how long to wait, at the start, for users who are missing: the file may be half
+// written.
 const mayBeBack = 2 * time.Second
 
-// compare notes who has lost something since it was known what they were, and remembers who has got
-// something. Of whoever is not known nothing is known to have been lost: at the first start ever
-// that is everybody.
-func (s *Server) compare(ctx context.Context) error {
-	if s.directory == nil {
+// compare compares the users with what is known of them. It marks those who have lost something as
+// pending, and stores what the others have become. A user who is not known yet has lost nothing: at
+// the very first start that is everybody.
+func (c *ChangedUsers) compare(ctx context.Context) error {
+	if c.directory == nil {
 		return nil
 	}
-	if s.wereUsers == nil {
-		users, err := s.sessions.KnownUsers(ctx)
+	if c.known == nil {
+		users, err := c.sessions.KnownUsers(ctx)
 		if err != nil {
 			return err
 		}
-		if err := s.awaitMissing(ctx, users); err != nil {
+		if err := c.awaitMissing(ctx, users); err != nil {
 			return err
 		}
-		s.wereUsers = users
+		c.known = users
 	}
-	all := s.directory.All()
+	all := c.directory.All()
+	// What somebody has lost is stored by endPart, once the sessions have ended: stored here, it would
+	// be forgotten if the issuer stopped in between.
 	var lost []string
 	changed := map[string]string{}
 	for name, is := range all {
@@ -79,7 +76,7 @@ func (s *Server) compare(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		switch was, there := s.wereUsers[name]; {
+		switch was, there := c.known[name]; {
 		case was == now:
 		case there && credential.Outdates(readKnown(was), is):
 			lost = append(lost, name)
@@ -87,19 +84,19 @@ func (s *Server) compare(ctx context.Context) error {
 			changed[name] = now
 		}
 	}
-	for name := range s.wereUsers {
+	for name := range c.known {
 		if _, there := all[name]; !there {
 			lost = append(lost, name)
 		}
 	}
-	s.changes.add(lost...)
-	return s.remember(ctx, changed)
+	c.pending.add(lost...)
+	return c.remember(ctx, changed)
 }
 
-// awaitMissing waits a moment if users are known who are not there: a file that is being written is
-// empty first.
-func (s *Server) awaitMissing(ctx context.Context, users map[string]string) error {
-	all := s.directory.All()
+// awaitMissing waits a moment if known users are missing: a file that is being written is empty at
+// first.
+func (c *ChangedUsers) awaitMissing(ctx context.Context, users map[string]string) error {
+	all := c.directory.All()
 	for name := range users {
 		if _, there := all[name]; there {
 			continue
@@ -107,35 +104,36 @@ func (s *Server) awaitMissing(ctx context.Context, users map[string]string) erro
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
-		case <-time.After(mayBeBack):
+		case <-time.After(mayBeBack): // who is missing still has gone
 			return nil
 		}
 	}
 	return nil
 }
 
-// remember keeps what users are, "" for those who are gone, in parts.
-func (s *Server) remember(ctx context.Context, changed map[string]string) error {
+// remember stores what users are, "" for those who are gone, a bounded number of them at a time.
+func (c *ChangedUsers) remember(ctx context.Context, changed map[string]string) error {
 	const most = 1000
 	part := make(map[string]string, min(most, len(changed)))
 	store := func() error {
 		if len(part) == 0 {
 			return nil
 		}
-		if err := s.sessions.SetKnownUsers(ctx, part); err != nil {
+		if err := c.sessions.SetKnownUsers(ctx, part); err != nil {
 			return err
 		}
+		// Only after it is stored: otherwise the next comparison would not find the difference again.
 		for name, is := range part {
 			if is == "" {
-				delete(s.wereUsers, name)
+				delete(c.known, name)
 			} else {
-				s.wereUsers[name] = is
+				c.known[name] = is
 			}
 		}
 		clear(part)
 		return nil
 	}
-	for name, is := range maps.All(changed) {
+	for name, is := range changed {
 		if part[name] = is; len(part) == most {
 			if err := store(); err != nil {
 				return err

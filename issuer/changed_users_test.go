@@ -12,6 +12,7 @@ import (
 
 	"github.com/sallyport/sallyport/internal/audit"
 	"github.com/sallyport/sallyport/internal/credential"
+	"github.com/sallyport/sallyport/internal/eventually"
 	"github.com/sallyport/sallyport/internal/session/sessiontest"
 )
 
@@ -20,7 +21,7 @@ func (h *house) following() *house {
 	h.t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
-	go func() { ended <- h.server.EndChanged(ctx) }()
+	go func() { ended <- h.issuer.Users.Run(ctx) }()
 	h.t.Cleanup(func() {
 		cancel()
 		if err := <-ended; err != nil {
@@ -33,16 +34,7 @@ func (h *house) following() *house {
 // change changes a user in the directory, and has that noticed.
 func (h *house) change(name string, change func(*credential.User)) {
 	h.users.set(name, change)
-	h.server.UsersChanged([]string{name})
-}
-
-func eventually(t *testing.T, what string, condition func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); !condition(); time.Sleep(5 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("waited in vain for: %s", what)
-		}
-	}
+	h.issuer.Users.Noticed([]string{name})
 }
 
 // TestWhoLosesSomethingLosesTheSessionsOfBefore, with their access tokens and without anybody
@@ -54,8 +46,11 @@ func TestWhoLosesSomethingLosesTheSessionsOfBefore(t *testing.T) {
 		barred bool
 	}{
 		"another password": {func(u *credential.User) { u.Credential = "new" }, "user_changed", false},
-		"a role less":      {func(u *credential.User) { u.Roles, u.Rights = []string{"dev"}, "fewer" }, "user_changed", false},
-		"disabled":         {func(u *credential.User) { u.Disabled = true }, "user_disabled", true},
+		"a role less": {
+			func(u *credential.User) { u.Roles, u.Rights = []string{"dev"}, "fewer" }, "user_changed",
+			false,
+		},
+		"disabled": {func(u *credential.User) { u.Disabled = true }, "user_disabled", true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			eachRedis(t, func(t *testing.T, h *house) {
@@ -66,14 +61,14 @@ func TestWhoLosesSomethingLosesTheSessionsOfBefore(t *testing.T) {
 					h.claims(second.str("access_token")).SessionID,
 				}
 				h.change("alice", c.change)
-				eventually(t, "both sessions to be revoked",
+				eventually.True(t, "both sessions to be revoked",
 					func() bool { return h.log.InLog(sids[0]) == 1 && h.log.InLog(sids[1]) == 1 })
 				for _, e := range h.log.Entries() {
 					if e.Reason != c.reason || e.Actor != "users" {
 						t.Errorf("got %+v", e)
 					}
 				}
-				eventually(t, "the end and its reason to be recorded", func() bool {
+				eventually.True(t, "the end and its reason to be recorded", func() bool {
 					return strings.Contains(h.audited.String(), `"revocation_reason":"`+c.reason+`"`)
 				})
 				wantStatus(t, h.refresh(first.str("refresh_token")), http.StatusUnauthorized, "invalid_grant")
@@ -82,10 +77,10 @@ func TestWhoLosesSomethingLosesTheSessionsOfBefore(t *testing.T) {
 					return
 				}
 				after := h.login("alice")
-				h.server.UsersChanged([]string{"alice"}) // as the other issuer does
+				h.issuer.Users.Noticed([]string{"alice"}) // as the other issuer does
 				third := h.login("bob")
 				h.change("bob", func(u *credential.User) { u.Credential = "new" })
-				eventually(t, "bob's session to be revoked, which is behind alice's", func() bool {
+				eventually.True(t, "bob's session to be revoked, which is behind alice's", func() bool {
 					return h.log.InLog(h.claims(third.str("access_token")).SessionID) == 1
 				})
 				wantStatus(t, h.refresh(after.str("refresh_token")), http.StatusOK, "")
@@ -119,7 +114,7 @@ func TestAChangeThatCouldNotBeStoredIsTriedAgain(t *testing.T) {
 	})
 	h.change("alice", func(u *credential.User) { u.Disabled = true })
 	<-failed
-	eventually(t, "the session to be revoked after all, and that to be recorded", func() bool {
+	eventually.True(t, "the session to be revoked after all, and that to be recorded", func() bool {
 		return h.log.InLog(sid) == 1 && strings.Count(h.audited.String(), `"actor":"users"`) >= 2
 	})
 	if n := strings.Count(h.audited.String(), `"actor":"users"`); n != 2 {
@@ -128,10 +123,10 @@ func TestAChangeThatCouldNotBeStoredIsTriedAgain(t *testing.T) {
 	other := h.claims(h.login("bob").str("access_token")).SessionID
 	h.users.fail(errors.New("directory away"))
 	h.change("bob", func(u *credential.User) { u.Credential = "new" })
-	eventually(t, "the failure to be logged",
+	eventually.True(t, "the failure to be logged",
 		func() bool { return strings.Contains(h.logged.String(), "directory away") })
 	h.users.fail(nil)
-	eventually(t, "bob's session to be revoked after all",
+	eventually.True(t, "bob's session to be revoked after all",
 		func() bool { return h.log.InLog(other) == 1 })
 }
 
@@ -157,7 +152,7 @@ func (h *house) restarted() *house {
 	h.t.Helper()
 	again := *h
 	var err error
-	again.server, err = New(Options{
+	again.issuer, err = New(Options{
 		Config:    h.cfg,
 		Keys:      h.keys,
 		Users:     h.users,
@@ -170,6 +165,7 @@ func (h *house) restarted() *house {
 	if err != nil {
 		h.t.Fatal(err)
 	}
+	again.server = again.issuer.Public
 	return &again
 }
 
@@ -178,7 +174,7 @@ func (h *house) during(do func()) {
 	h.t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
-	go func() { ended <- h.server.EndChanged(ctx) }()
+	go func() { ended <- h.issuer.Users.Run(ctx) }()
 	do()
 	cancel()
 	if err := <-ended; err != nil {
@@ -188,7 +184,7 @@ func (h *house) during(do func()) {
 
 func (h *house) awaitKnown(name, want string) {
 	h.t.Helper()
-	eventually(h.t, name+" to be remembered as "+want, func() bool {
+	eventually.True(h.t, name+" to be remembered as "+want, func() bool {
 		known, err := h.server.sessions.KnownUsers(h.t.Context())
 		return err == nil && strings.Contains(known[name], want)
 	})
@@ -221,7 +217,7 @@ func TestWhatASoleIssuerDidNotGetToIsDoneAfterItsNextStart(t *testing.T) {
 		again := h.restarted()
 		again.during(func() {
 			sid := h.claims(alice.str("access_token")).SessionID
-			eventually(t, "the session to be revoked", func() bool { return h.log.InLog(sid) == 1 })
+			eventually.True(t, "the session to be revoked", func() bool { return h.log.InLog(sid) == 1 })
 			again.awaitKnown("alice", `"d":true`)
 		})
 		wantStatus(t, h.refresh(bob.str("refresh_token")), http.StatusOK, "")
@@ -247,7 +243,11 @@ func TestManyChangedUsersAreDoneAtOnce(t *testing.T) {
 	h.users.onLookup = func(string) {
 		now := inside.Add(1)
 		defer inside.Add(-1)
-		for before := most.Load(); now > before && !most.CompareAndSwap(before, now); before = most.Load() {
+		for {
+			before := most.Load()
+			if now <= before || most.CompareAndSwap(before, now) {
+				break
+			}
 		}
 		if now == changesAtOnce {
 			select {
@@ -266,7 +266,7 @@ func TestManyChangedUsersAreDoneAtOnce(t *testing.T) {
 	for _, name := range names {
 		done[name] = false
 	}
-	if !h.server.endChanges(t.Context(), done) {
+	if !h.issuer.Users.end(t.Context(), done) {
 		t.Error("not all was done")
 	}
 	if n := most.Load(); n != changesAtOnce {
@@ -286,8 +286,8 @@ func TestAPanicOverAChangedUserIsTriedAgain(t *testing.T) {
 	h.following()
 	sid := h.claims(h.login("alice").str("access_token")).SessionID
 	h.change("alice", func(u *credential.User) { u.Disabled = true })
-	eventually(t, "the session to be revoked", func() bool { return h.log.InLog(sid) == 1 })
-	if logged := h.logged.String(); !strings.Contains(logged, "users_test.go") ||
+	eventually.True(t, "the session to be revoked", func() bool { return h.log.InLog(sid) == 1 })
+	if logged := h.logged.String(); !strings.Contains(logged, "changed_users_test.go") ||
 		strings.Contains(logged, password) {
 		t.Errorf("the log has no stack, or a secret: %s", logged)
 	}

@@ -1,4 +1,4 @@
-package issuer
+package httpapi
 
 import (
 	"encoding/binary"
@@ -13,21 +13,22 @@ import (
 // throttleColumns has the counts of all addresses take 512 KiB.
 const throttleColumns = 1 << 14
 
-// throttle lets each address through at a rate, in fixed memory however many addresses there are.
-type throttle struct {
+// Throttle lets each address through at a rate, in fixed memory however many addresses there are.
+type Throttle struct {
 	start  time.Time
 	mu     sync.Mutex // of counts
 	counts *gcra.Sketch[[16]byte]
 }
 
-func newThrottle(rate credential.Rate, start time.Time) *throttle {
+// NewThrottle makes a Throttle whose times are counted from start.
+func NewThrottle(rate credential.Rate, start time.Time) *Throttle {
 	counts := gcra.New[[16]byte](rate.Burst, rate.Every, throttleColumns)
-	return &throttle{start: start, counts: counts}
+	return &Throttle{start: start, counts: counts}
 }
 
-// take counts one request. It returns how long to wait when the address has made too many; a
+// Take counts one request. It returns how long to wait when the address has made too many; a
 // refused request is not counted.
-func (t *throttle) take(a netip.Addr, now time.Time) (wait time.Duration) {
+func (t *Throttle) Take(a netip.Addr, now time.Time) (wait time.Duration) {
 	key, since := throttleKey(a), now.Sub(t.start)
 	t.mu.Lock()
 	defer t.mu.Unlock()

@@ -1,21 +1,24 @@
-package issuer
+package httpapi
 
 import (
 	"encoding/binary"
 	"fmt"
 	"hash/maphash"
+	"log/slog"
 	"net/http"
 	"net/netip"
 	"strings"
 	"sync"
+
+	"github.com/prometheus/client_golang/prometheus"
 )
 
-// client is who a request is held against. The zero client stands for all whose address is not
+// Client is who a request is held against. The zero Client stands for all whose address is not
 // known.
-type client struct {
-	address netip.Addr // in events: the client's, or that of the proxy that did not say it
-	// what limits count; a stand-in where the proxy's word for the client is no address
-	counted netip.Addr
+type Client struct {
+	Address netip.Addr // in events: the client's, or that of the proxy that did not say it
+	// Counted is what limits count; a stand-in where the proxy's word for the client is no address
+	Counted netip.Addr
 	flaw    flaw
 }
 
@@ -30,6 +33,9 @@ const (
 
 var flaws = []flaw{untrusted, missing, unreadable}
 
+// PeerOf returns the peer itself as the client, whatever the request says of proxies.
+func PeerOf(r *http.Request) Client { return clientOf(r, nil) }
+
 // clientOf finds the client of a request: the peer, unless the peer is a trusted proxy; then it is
 // the last one in X-Forwarded-For that is not itself a trusted proxy. So a client can never choose
 // its own address.
@@ -37,27 +43,27 @@ var flaws = []flaw{untrusted, missing, unreadable}
 // What a trusted proxy says and is no address ends the walk there. Those clients must not be one,
 // or a stranger's failures would lock all of them out; each text has a stand-in of its own, in one
 // network, since it was the proxy that wrote the text, as it would have written an address.
-func clientOf(r *http.Request, trusted []Network) client {
+func clientOf(r *http.Request, trusted []Network) Client {
 	peer, err := netip.ParseAddrPort(r.RemoteAddr)
 	if err != nil {
-		return client{} // a Unix socket: all its clients are one
+		return Client{} // a Unix socket: all its clients are one
 	}
 	at := peer.Addr().Unmap().WithZone("")
 	hops := forwardedFor(r.Header)
 	switch believed := isTrusted(at, trusted); {
 	case !believed && len(hops) > 0:
-		return client{address: at, counted: at, flaw: untrusted}
+		return Client{Address: at, Counted: at, flaw: untrusted}
 	case believed && len(hops) == 0:
-		return client{address: at, counted: at, flaw: missing}
+		return Client{Address: at, Counted: at, flaw: missing}
 	}
 	for i := len(hops) - 1; i >= 0 && isTrusted(at, trusted); i-- {
 		next, ok := parseHop(hops[i])
 		if !ok {
-			return client{address: at, counted: standIn(at, hops[i]), flaw: unreadable}
+			return Client{Address: at, Counted: standIn(at, hops[i]), flaw: unreadable}
 		}
 		at = next
 	}
-	return client{address: at, counted: at}
+	return Client{Address: at, Counted: at}
 }
 
 func isTrusted(a netip.Addr, trusted []Network) bool {
@@ -69,10 +75,11 @@ func isTrusted(a netip.Addr, trusted []Network) bool {
 	return false
 }
 
-// forwardedFor gives the hops of every X-Forwarded-For line in their order; no more than a chain of
-// proxies can have. A header that names nobody at all is none.
+// forwardedFor returns the hops of every X-Forwarded-For line in their order; no more than a chain
+// of proxies can have. A header that names nobody at all is none.
 func forwardedFor(h http.Header) []string {
 	const maxHops = 32
+	// From the end, where trusted proxies write: what a client put before it may be of any length.
 	all := strings.Join(h.Values("X-Forwarded-For"), ",")
 	if strings.Trim(all, ", \t") == "" {
 		return nil
@@ -111,7 +118,7 @@ func parseHop(hop string) (netip.Addr, bool) {
 
 var standInSeed = maphash.MakeSeed()
 
-// standIn gives an address to count a client under whom a proxy names by a text: one /64 of the
+// standIn returns an address to count a client under whom a proxy names by a text: one /64 of the
 // proxy's own /48, out of the range 100::/8, which RFC 4291 reserves and nobody has. A port at the
 // text's end is not part of it: the client has chosen that, and would be another one with each
 // connection.
@@ -142,6 +149,7 @@ func (n *Network) UnmarshalText(text []byte) error {
 	if err != nil {
 		return fmt.Errorf("issuer: expected an address or a network: %w", err)
 	}
+	// A client's address is unmapped, so a network written in IPv6 would never hold one of IPv4.
 	if a := p.Addr(); a.Is4In6() {
 		if p.Bits() < 96 {
 			return fmt.Errorf("issuer: expected a network of IPv4 or of IPv6, got %s, which is of both", p)
@@ -152,7 +160,7 @@ func (n *Network) UnmarshalText(text []byte) error {
 	return nil
 }
 
-// Expected says what can be read, for the error of what can not.
+// Expected returns what can be read, for the error of what can not.
 func (Network) Expected() string {
 	return `an address such as "10.0.0.7" or a network such as "10.0.0.0/24"`
 }
@@ -181,33 +189,60 @@ func (w *warnings) first(network netip.Prefix) bool {
 	return true
 }
 
-// notice counts what is wrong with a client's address, and warns of a proxy that nobody has named.
-func (s *Server) notice(c client) {
+// Proxies are those whose X-Forwarded-For is believed.
+type Proxies struct {
+	trusted  []Network
+	logger   *slog.Logger
+	unusable *prometheus.CounterVec
+	warned   warnings
+}
+
+// NewProxies makes a Proxies. Its metric's labels are out of a fixed list.
+func NewProxies(trusted []Network, logger *slog.Logger, registry prometheus.Registerer) *Proxies {
+	p := &Proxies{
+		trusted: trusted, logger: logger,
+		unusable: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "sallyport_issuer_forwarded_for_unusable_total",
+			Help: "Requests whose X-Forwarded-For does not tell the client: untrusted " +
+				"(http.trusted_proxies does not name the peer), missing, unreadable.",
+		}, []string{"why"}),
+	}
+	// From the start, so that a counter at 0 tells that nothing was wrong.
+	for _, why := range flaws {
+		p.unusable.WithLabelValues(string(why))
+	}
+	if registry != nil {
+		registry.MustRegister(p.unusable)
+	}
+	return p
+}
+
+// ClientOf returns the client of a request.
+func (p *Proxies) ClientOf(r *http.Request) Client { return clientOf(r, p.trusted) }
+
+// Notice counts what is wrong with a client's address, and warns of a proxy that nobody has named.
+func (p *Proxies) Notice(c Client) {
 	if c.flaw == "" {
 		return
 	}
-	s.metrics.forwarded.WithLabelValues(string(c.flaw)).Inc()
+	p.unusable.WithLabelValues(string(c.flaw)).Inc()
 	if c.flaw != untrusted {
 		return
 	}
+	// By network, not by address: who has a network to himself must not fill the log, and the line
+	// is to name what a balancer of several machines needs.
 	bits := 64
-	if c.address.Is4() {
+	if c.Address.Is4() {
 		bits = 24
 	}
-	network, err := c.address.Prefix(bits)
-	if err != nil || !s.warned.first(network) {
+	network, err := c.Address.Prefix(bits)
+	if err != nil || !p.warned.first(network) {
 		return
 	}
-	s.logger.Warn(
-		"X-Forwarded-For of an address that http.trusted_proxies does not name is not believed, and all clients "+
-			"behind that address are limited as one; if it is your proxy, name it or its network, and nobody else",
-		"peer",
-		c.address.String(),
-		"network",
-		network.String(),
-		"setting",
-		settingFor(network),
-	)
+	p.logger.Warn("X-Forwarded-For of an address that http.trusted_proxies does not name is not "+
+		"believed, and all clients behind that address are limited as one; if it is your proxy, name "+
+		"it or its network, and nobody else",
+		"peer", c.Address.String(), "network", network.String(), "setting", settingFor(network))
 }
 
 // settingFor is the line of issuer.yaml that names a network, in quotation marks that a log in JSON
