@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/sallyport/sallyport/internal/revocation"
 )
@@ -12,19 +13,6 @@ const (
 	maxBatch = 1000 // entries in one call of the script
 	maxQueue = 1024 // appends that may wait for their turn
 )
-
-// job is an append, or a confirmation, that waits for the appending connection.
-type job struct {
-	batch   revocation.Batch
-	confirm bool
-	at      revocation.Position // of a confirmation
-	done    chan result         // takes one
-}
-
-type result struct {
-	at  revocation.Position
-	err error
-}
 
 // Append revokes: it returns nil only when every request is in the log, on min_replicas replicas
 // and, if another issuer is alive, applied there. Every other outcome is an error that wraps
@@ -132,6 +120,19 @@ func (i *Issuer) store(ctx context.Context, b revocation.Batch) (revocation.Posi
 	return at, nil
 }
 
+// job is an append, or a confirmation, that waits for the appending connection.
+type job struct {
+	batch   revocation.Batch
+	confirm bool
+	at      revocation.Position // of a confirmation
+	done    chan result         // takes one
+}
+
+type result struct {
+	at  revocation.Position
+	err error
+}
+
 // run gives a job to the appending goroutine and waits for its result.
 func (i *Issuer) run(ctx context.Context, j *job) (revocation.Position, error) {
 	j.done = make(chan result, 1)
@@ -151,6 +152,9 @@ func (i *Issuer) run(ctx context.Context, j *job) (revocation.Position, error) {
 		return revocation.Position{}, fmt.Errorf("%w: not stored in time", revocation.ErrUnavailable)
 	}
 }
+
+// attempt is how long one pipeline may take: a stuck connection must leave time for another.
+func (i *Issuer) attempt() time.Duration { return i.cfg.AppendTimeout / 3 }
 
 func (i *Issuer) failed(jobs ...*job) {
 	i.mu.Lock()

@@ -21,9 +21,6 @@ type appender struct {
 	conn *redis.Conn
 }
 
-// attempt is how long one pipeline may take: a stuck connection must leave time for another.
-func (i *Issuer) attempt() time.Duration { return i.cfg.AppendTimeout / 3 }
-
 // run runs one group and tells each job's result. The error is the connection's.
 func (a *appender) run(ctx context.Context, group []*job) error {
 	ctx, cancel := context.WithTimeout(ctx, a.attempt())
@@ -75,14 +72,6 @@ func (a *appender) confirm(ctx context.Context, j *job) error {
 }
 
 var errMoved = errors.New("redislog: the log has moved meanwhile")
-
-func randomBits() (string, error) {
-	var b [16]byte
-	if _, err := rand.Read(b[:]); err != nil {
-		return "", fmt.Errorf("redislog: random bits: %w", err)
-	}
-	return hex.EncodeToString(b[:]), nil
-}
 
 // append runs the append script for a group.
 func (a *appender) append(ctx context.Context, group []*job) error {
@@ -267,4 +256,12 @@ func parseStored(answer any) (s stored, err error) {
 	lifetime, err := millis(f[6])
 	s.lifetime = time.Duration(lifetime) * time.Millisecond
 	return s, err
+}
+
+func randomBits() (string, error) {
+	var b [16]byte
+	if _, err := rand.Read(b[:]); err != nil {
+		return "", fmt.Errorf("redislog: random bits: %w", err)
+	}
+	return hex.EncodeToString(b[:]), nil
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"strconv"
 	"strings"
@@ -14,34 +15,28 @@ import (
 	"github.com/sallyport/sallyport/internal/redisconn"
 )
 
-// checker finds the ways in which one data node of Redis is not what the promises need.
-type checker struct {
-	cfg       Config
-	redis     redisconn.Config
-	strangers func(node string) redisconn.Config // for a connection to one node
-	node      string                             // which of a cluster's, or which replica, else empty
-	config    func(setting string) (string, error)
-	info      map[string]string
-	failed    []error
-	cluster   bool // has replicas to fail over to
+// checks are the checks of all servers of Redis.
+type checks struct {
+	client *redisconn.Client
+	cfg    Config
+	log    *slog.Logger
 }
 
-// CheckRedis reports every way in which Redis is not what the promises need, each naming the
-// setting to change. A check that cannot be made is a failed one. In a cluster every primary is
+// all makes every check. One that cannot be made is a failed one. In a cluster every primary is
 // checked: the log is on one, sessions are on all. So is every replica that answers, since it has
 // settings and users of its own and may be the primary after the next fault. The second result is
 // an error of a connection: then it is not known what there is to find.
-func (i *Issuer) CheckRedis(ctx context.Context) ([]error, error) {
+func (k checks) all(ctx context.Context) ([]error, error) {
 	var failed []error
-	err := i.client.EachPrimary(ctx, func(node string, conn *redis.Conn) error {
-		c := i.checker(ctx, node, conn)
+	err := k.client.EachPrimary(ctx, func(node string, conn *redis.Conn) error {
+		c := k.checker(ctx, node, conn)
 		err := c.check(ctx, conn)
 		failed = append(failed, c.failed...)
 		return err
 	})
-	if err == nil && i.client.Config().Mode != redisconn.ModeSingle {
-		err = i.client.EachReplica(ctx, func(node string, conn *redis.Conn) {
-			failed = append(failed, i.checkReplica(ctx, node, conn)...)
+	if err == nil && k.client.Config().Mode != redisconn.ModeSingle {
+		err = k.client.EachReplica(ctx, func(node string, conn *redis.Conn) {
+			failed = append(failed, k.replica(ctx, node, conn)...)
 		})
 	}
 	if err != nil {
@@ -50,11 +45,11 @@ func (i *Issuer) CheckRedis(ctx context.Context) ([]error, error) {
 	return failed, nil
 }
 
-func (i *Issuer) checker(ctx context.Context, node string, conn *redis.Conn) *checker {
+func (k checks) checker(ctx context.Context, node string, conn *redis.Conn) *checker {
 	return &checker{
-		cfg: i.cfg, redis: i.client.Config(), strangers: i.client.ConfigAt, node: node,
+		cfg: k.cfg, redis: k.client.Config(), strangers: k.client.ConfigAt, node: node,
 		config:  func(setting string) (string, error) { return configGet(ctx, conn, setting) },
-		cluster: i.client.Config().Mode != redisconn.ModeSingle,
+		cluster: k.client.Config().Mode != redisconn.ModeSingle,
 	}
 }
 
@@ -62,12 +57,12 @@ func (i *Issuer) checker(ctx context.Context, node string, conn *redis.Conn) *ch
 // down.
 const replicaPatience = time.Second
 
-// checkReplica checks a replica. One that does not answer is no finding, for what is down must not
+// replica checks a replica. One that does not answer is no finding, for what is down must not
 // keep issuers down; the log names it.
-func (i *Issuer) checkReplica(ctx context.Context, node string, conn *redis.Conn) []error {
+func (k checks) replica(ctx context.Context, node string, conn *redis.Conn) []error {
 	ctx, cancel := context.WithTimeout(ctx, replicaPatience)
 	defer cancel()
-	c := i.checker(ctx, node, conn)
+	c := k.checker(ctx, node, conn)
 	err := c.checkReplica(ctx, conn)
 	switch {
 	case err == nil:
@@ -81,9 +76,21 @@ func (i *Issuer) checkReplica(ctx context.Context, node string, conn *redis.Conn
 			err)
 		return c.failed
 	}
-	i.log.Warn("a replica of Redis does not answer, so its settings are not checked", "replica",
+	k.log.Warn("a replica of Redis does not answer, so its settings are not checked", "replica",
 		node, "error", oneLine(err.Error()))
 	return nil
+}
+
+// checker finds the ways in which one data node of Redis is not what the promises need.
+type checker struct {
+	cfg       Config
+	redis     redisconn.Config
+	strangers func(node string) redisconn.Config // for a connection to one node
+	node      string                             // which of a cluster's, or which replica, else empty
+	config    func(setting string) (string, error)
+	info      map[string]string
+	failed    []error
+	cluster   bool // has replicas to fail over to
 }
 
 func (c *checker) check(ctx context.Context, conn *redis.Conn) error {

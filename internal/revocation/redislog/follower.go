@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -18,19 +17,8 @@ import (
 
 	"github.com/sallyport/sallyport/internal/redisconn"
 	"github.com/sallyport/sallyport/internal/revocation"
-
 	"github.com/sallyport/sallyport/internal/revocation/liveset"
 )
-
-// machine is what gates and issuers have in common: a Copy, or a Writer that also is one.
-type machine interface {
-	Connected()
-	Beat(revocation.Instant) revocation.Heartbeat
-	BeatFailed(revocation.Heartbeat)
-	Answered(revocation.Heartbeat, revocation.HeartbeatReply, revocation.Instant) revocation.Outcome
-	Next() revocation.Read
-	Entries(revocation.Read, []revocation.Entry, revocation.Instant) revocation.Outcome
-}
 
 // follower keeps a machine's copy of the log complete and fresh.
 type follower struct {
@@ -47,11 +35,10 @@ type follower struct {
 	id      string // of this life of the process
 	send    func(ctx context.Context, conn *redis.Conn, hb revocation.Heartbeat) (revocation.HeartbeatReply, error)
 
-	mu      sync.Mutex // guards the machine
-	machine machine
-	copy    *revocation.Copy // the machine's
-	// when the entries that revoke keys expire (unix ms), for a snapshot; nil without one
-	noted map[keyName]int64
+	mu     sync.Mutex // guards the next three
+	copy   *revocation.Copy
+	writer *revocation.Writer // an issuer's, around copy; nil at a gate
+	noted  notedKeys          // for a snapshot; nil without one
 
 	set     *liveset.Set
 	clock   *revocation.Clock
@@ -96,8 +83,8 @@ func newFollower(client *redisconn.Client, cfg Config, o Options) (*follower, er
 	return f, nil
 }
 
-func (f *follower) adopt(m machine, r *revocation.Copy) error {
-	f.machine, f.copy, f.clock = m, r, r.Clock()
+func (f *follower) adopt(c *revocation.Copy, w *revocation.Writer) error {
+	f.copy, f.writer, f.clock = c, w, c.Clock()
 	registry := f.o.Registry
 	if registry == nil {
 		registry = prometheus.NewRegistry()
@@ -117,25 +104,6 @@ func (c Config) copy() revocation.CopyConfig {
 	}
 }
 
-func (o Options) validate() error {
-	if err := checkName(o.Name); err != nil {
-		return err
-	}
-	if len(o.Version) > 64 {
-		return fmt.Errorf("redislog: expected a version of up to 64 bytes, got %d", len(o.Version))
-	}
-	return nil
-}
-
-func checkName(name string) error {
-	if name == "" || len(name) > 128 || oneLine(name) != name || strings.Contains(name, "#") {
-		return fmt.Errorf(
-			"redislog: expected a name of 1 to 128 bytes without # and control characters, got %q",
-			name)
-	}
-	return nil
-}
-
 // machineClocks reads both clocks by one call: Go's time carries the monotonic one along.
 func machineClocks() func() revocation.Instant {
 	start := time.Now()
@@ -143,6 +111,119 @@ func machineClocks() func() revocation.Instant {
 		now := time.Now()
 		return revocation.Instant{Mono: now.Sub(start), Wall: now.Round(0)}
 	}
+}
+
+// Of a heartbeat and of what is read, an issuer's copy tells its writer: these three are all that a
+// Writer does otherwise than the Copy in it. f.mu is held.
+
+func (f *follower) nextBeat(now revocation.Instant) revocation.Heartbeat {
+	if f.writer != nil {
+		return f.writer.Beat(now)
+	}
+	return f.copy.Beat(now)
+}
+
+func (f *follower) answered(hb revocation.Heartbeat, reply revocation.HeartbeatReply,
+	now revocation.Instant) revocation.Outcome {
+	if f.writer != nil {
+		return f.writer.Answered(hb, reply, now)
+	}
+	return f.copy.Answered(hb, reply, now)
+}
+
+func (f *follower) entries(rd revocation.Read, entries []revocation.Entry,
+	now revocation.Instant) revocation.Outcome {
+	if f.writer != nil {
+		return f.writer.Entries(rd, entries, now)
+	}
+	return f.copy.Entries(rd, entries, now)
+}
+
+// change runs one event on the machine and hands its consequences around.
+func (f *follower) change(
+	event func(now revocation.Instant) revocation.Outcome) revocation.Outcome {
+	f.mu.Lock()
+	before := f.view.Load()
+	out := event(f.instant())
+	view := f.copy.View()
+	if view != *before {
+		f.view.Store(&view)
+	}
+	position := f.copy.Position()
+	f.noted.note(out.Applied)
+	f.mu.Unlock()
+	f.report(&out, before, &view, position)
+	if out.Resync != "" || out.Completed {
+		poke(f.kick)
+		poke(f.wake)
+	}
+	if out.Stalled || out.Resync != "" {
+		// What this connection reads is not what heartbeats are told of: it may lead to a primary
+		// that was deposed.
+		f.renew.Store(true)
+	}
+	if len(out.Applied) > 0 || out.Completed || out.Resync != "" {
+		f.applied.broadcast()
+	}
+	return out
+}
+
+// report logs and counts what an event changed.
+func (f *follower) report(out *revocation.Outcome, before, after *revocation.View,
+	p revocation.Position) {
+	if out.Resync != "" {
+		f.metrics.resyncs.WithLabelValues(string(out.Resync)).Inc()
+		level := slog.LevelWarn
+		if out.Resync == revocation.CauseStart {
+			level = slog.LevelInfo
+		}
+		f.log.Log(context.Background(), level, "loading the revocation log", "cause", string(out.Resync))
+	}
+	if out.Completed {
+		f.log.Info("the copy of the revocation log is complete", "epoch", p.Epoch.String(), "seq", p.Seq)
+	}
+	if out.SetBack {
+		f.metrics.setBacks.Inc()
+		f.log.Warn("this machine's clock has gone back")
+	}
+	if !before.Counted && after.Counted {
+		f.log.Info("the copy of the revocation log is confirmed")
+	}
+	if !before.Blind && after.Blind {
+		f.log.Error("the revocation log holds an entry this version cannot read: nothing can be allowed")
+	}
+}
+
+func (f *follower) position() revocation.Position {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.copy.Position()
+}
+
+// line is this process's line now.
+func (f *follower) line(p revocation.Position) string {
+	return formatLine(p, f.counter.Add(1), f.id, f.details())
+}
+
+// tellLine is the command that writes this process's line now; nil if it has no place for one yet.
+func (f *follower) tellLine(p revocation.Position) []any { return f.tell(f.line(p)) }
+
+func (f *follower) details() details {
+	now := f.instant()
+	view := f.view.Load()
+	d := details{
+		Version:     f.o.Version,
+		StalenessMS: view.Freshness(now).Staleness.Milliseconds(),
+		Ready:       view.Ready(now) == nil,
+		MaxMS:       f.cfg.MaxStaleness.Milliseconds(),
+	}
+	if f.writer == nil {
+		d.Name, d.Shared = f.o.Name, f.shared(now)
+	}
+	if f.o.KeySetAge != nil {
+		d.KeySetAgeMS = f.o.KeySetAge().Milliseconds()
+	}
+	return d
 }
 
 // Ready says why the copy is not to be relied on, nil if it is: complete, confirmed, fresh, clocks
@@ -194,84 +275,4 @@ func (f *follower) Now() time.Time { return f.clock.Now(f.instant().Wall) }
 func (f *follower) MaxTokenLifetime() (time.Duration, bool) {
 	v := f.view.Load()
 	return v.MaxTokenLifetime, v.Head
-}
-
-// change runs one event on the machine and hands its consequences around.
-func (f *follower) change(
-	event func(now revocation.Instant) revocation.Outcome) revocation.Outcome {
-	f.mu.Lock()
-	before := f.view.Load()
-	out := event(f.instant())
-	view := f.copy.View()
-	if view != *before {
-		f.view.Store(&view)
-	}
-	position := f.copy.Position()
-	f.noteApplied(out.Applied)
-	f.mu.Unlock()
-	f.report(&out, before, &view, position)
-	if out.Resync != "" || out.Completed {
-		poke(f.kick)
-		poke(f.wake)
-	}
-	if out.Stalled || out.Resync != "" {
-		// What this connection reads is not what heartbeats are told of: it may lead to a primary
-		// that was deposed.
-		f.renew.Store(true)
-	}
-	if len(out.Applied) > 0 || out.Completed || out.Resync != "" {
-		f.applied.broadcast()
-	}
-	return out
-}
-
-func poke(c chan struct{}) {
-	select {
-	case c <- struct{}{}:
-	default:
-	}
-}
-
-// line is this process's line now.
-func (f *follower) line(p revocation.Position) string {
-	return formatLine(p, f.counter.Add(1), f.id, f.details())
-}
-
-func (f *follower) position() revocation.Position {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return f.copy.Position()
-}
-
-// tellLine is the command that writes this process's line now; nil if it has no place for one yet.
-func (f *follower) tellLine(p revocation.Position) []any { return f.tell(f.line(p)) }
-
-func (f *follower) details() details {
-	now := f.instant()
-	view := f.view.Load()
-	d := details{
-		Version:     f.o.Version,
-		StalenessMS: view.Freshness(now).Staleness.Milliseconds(),
-		Ready:       view.Ready(now) == nil,
-		MaxMS:       f.cfg.MaxStaleness.Milliseconds(),
-	}
-	if _, gate := f.machine.(*revocation.Copy); gate {
-		d.Name, d.Shared = f.o.Name, f.shared(now)
-	}
-	if f.o.KeySetAge != nil {
-		d.KeySetAgeMS = f.o.KeySetAge().Milliseconds()
-	}
-	return d
-}
-
-// sleep waits, unless ctx ends first.
-func sleep(ctx context.Context, d time.Duration, early <-chan struct{}) bool {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-	case <-early:
-	case <-ctx.Done():
-	}
-	return ctx.Err() == nil
 }

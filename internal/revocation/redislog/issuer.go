@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -16,22 +15,11 @@ import (
 
 // Issuer is a Gate that also appends.
 type Issuer struct {
-	*follower
-	writer *revocation.Writer // the machine; guarded by follower.mu
-	jobs   chan *job
-	mend   chan struct{} // tells the mender to look
+	*peers
+	jobs chan *job
+	mend chan struct{} // tells the mender to look
 
 	checked atomic.Bool // Redis is as it must be, or was only to be warned about
-
-	linesMu sync.Mutex
-	peers   revocation.Lines // the issuers'
-	gates   revocation.Lines
-	recent  []line // the issuers' lines as the last heartbeat found them
-	seenAt  revocation.Instant
-	former  *revocation.Instant // when a gate of an earlier version was last at work
-
-	issuerLines, gateLines *lineReader
-	droppedAt              atomic.Int64 // mono of when dropped lines were last told of
 }
 
 // NewIssuer makes an issuer; Run makes it work.
@@ -42,13 +30,13 @@ func NewIssuer(client *redisconn.Client, cfg Config, o Options) (*Issuer, error)
 	}
 	w := revocation.NewWriter(cfg.copy(), cfg.MaxTokenLifetime, f.set)
 	i := &Issuer{
-		follower: f, writer: w, jobs: make(chan *job, maxQueue), mend: make(chan struct{}, 1)}
-	i.issuerLines, i.gateLines = &lineReader{read: i.readIssuers}, &lineReader{read: i.readGates}
+		peers: newPeers(f), jobs: make(chan *job, maxQueue), mend: make(chan struct{}, 1),
+	}
 	// Each life of an issuer has a field of its own: one that took another's line for its own would
 	// append alone beside it.
 	f.field, f.send = f.o.Name+"#"+f.id, i.sendByIssuer
 	f.tell = func(line string) []any { return []any{"HSET", f.keys.issuers, f.field, line} }
-	return i, f.adopt(w, w.Copy)
+	return i, f.adopt(w.Copy, w)
 }
 
 // Run keeps the copy complete and fresh, appends, and mends the log, until ctx ends. It first
@@ -62,7 +50,8 @@ func (i *Issuer) Run(ctx context.Context) error {
 			cancel()
 		}
 	}
-	run(ctx, check, i.beats, i.read, i.appends, i.mends, i.watchGates, i.watchMemory)
+	run(ctx, check, i.beats, i.read, i.appends, i.mends, i.watchGates,
+		func(ctx context.Context) { watchMemory(ctx, i.follower) })
 	i.leave(context.WithoutCancel(ctx))
 	return failed
 }
@@ -80,14 +69,6 @@ func (i *Issuer) leave(ctx context.Context) {
 			"this issuer's line could not be taken away: it is shown as gone until it is removed",
 			"error", oneLine(err.Error()))
 	}
-}
-
-// Ready says why this issuer should get no work: also until Redis has been checked.
-func (i *Issuer) Ready() error {
-	if !i.checked.Load() {
-		return i.because(errors.New("redislog: Redis has not been checked yet"))
-	}
-	return i.follower.Ready()
 }
 
 // check checks Redis as soon as it answers.
@@ -120,48 +101,11 @@ func (i *Issuer) judge(findings []error) error {
 	return nil
 }
 
-// Time is Redis' time: by the last heartbeat, carried on by the monotonic clock. Stamp iat,
-// auth_time and cutoffs with it. False when the last heartbeat is older than max_staleness.
-func (i *Issuer) Time() (time.Time, bool) {
-	return i.view.Load().Time(i.instant())
-}
-
-// MintingTime is Time for whoever makes tokens by it: false too while this issuer's clock and
-// Redis' are more than clock_skew apart, however fresh or stale the copy is.
-func (i *Issuer) MintingTime() (time.Time, bool) {
-	view := i.view.Load() // one view: the next may tell of a clock that has jumped
-	if !view.InStep() {
-		return time.Time{}, false
-	}
-	return view.Time(i.instant())
-}
-
-// Freshness is the copy's, and not fresh while this issuer's clock and Redis' are more than
-// clock_skew apart: whoever is wrong, no token is to be minted by Redis' time, which could make it
-// outlive the revocations of others, or be refused as one of the future. Revocations are appended
-// all the same.
-func (i *Issuer) Freshness(now revocation.Instant) revocation.Freshness {
-	view := i.view.Load()
-	f := view.Freshness(now)
-	if f.Fresh && !view.InStep() {
-		return revocation.Freshness{Staleness: f.Staleness, Why: revocation.WhyClock}
-	}
-	return f
-}
-
-// Era names the era of the log: sessions carry the era they began in, and those of another era must
-// log in again. False while no head has been seen.
-func (i *Issuer) Era() (string, bool) {
-	v := i.view.Load()
-	return v.Era, v.Era != ""
-}
-
-// CheckSession says whether a session may still be refreshed by this issuer's own set: revoked when
-// its sid is, or its subject, client, tenant or issuer has a cutoff at or after its beginning
-// (Redis' time, to the millisecond). Like Check, it is worth something only while the copy is
-// fresh.
-func (i *Issuer) CheckSession(f *revocation.Facts, began time.Time) revocation.Verdict {
-	return i.set.CheckSession(f, began)
+// CheckRedis reports every way in which Redis is not what the promises need, each naming the
+// setting to change. The second result is an error of a connection: then it is not known what there
+// is to find.
+func (i *Issuer) CheckRedis(ctx context.Context) ([]error, error) {
+	return checks{i.client, i.cfg, i.log}.all(ctx)
 }
 
 // sendByIssuer is an issuer's heartbeat: the script with the same steps as a gate's, which also
@@ -211,7 +155,7 @@ func (i *Issuer) sendByIssuer(ctx context.Context, conn *redis.Conn,
 	}
 	r.Replicas = done.Replicas
 	i.metrics.logLength(fields[9])
-	i.observePeers(fields[beatFields:], &hb, &r)
+	i.observe(fields[beatFields:], &hb, &r)
 	poke(i.mend)
 	return r, nil
 }
@@ -252,3 +196,65 @@ func flag(b bool) string {
 
 // maxTrim is how many entries one heartbeat trims at most.
 const maxTrim = 1000
+
+// Ready says why this issuer should get no work: also until Redis has been checked.
+func (i *Issuer) Ready() error {
+	if !i.checked.Load() {
+		return i.because(errors.New("redislog: Redis has not been checked yet"))
+	}
+	return i.follower.Ready()
+}
+
+// Freshness is the copy's, and not fresh while this issuer's clock and Redis' are more than
+// clock_skew apart: whoever is wrong, no token is to be minted by Redis' time, which could make it
+// outlive the revocations of others, or be refused as one of the future. Revocations are appended
+// all the same.
+func (i *Issuer) Freshness(now revocation.Instant) revocation.Freshness {
+	view := i.view.Load()
+	f := view.Freshness(now)
+	if f.Fresh && !view.InStep() {
+		return revocation.Freshness{Staleness: f.Staleness, Why: revocation.WhyClock}
+	}
+	return f
+}
+
+// Time is Redis' time: by the last heartbeat, carried on by the monotonic clock. Stamp iat,
+// auth_time and cutoffs with it. False when the last heartbeat is older than max_staleness.
+func (i *Issuer) Time() (time.Time, bool) {
+	return i.view.Load().Time(i.instant())
+}
+
+// MintingTime is Time for whoever makes tokens by it: false too while this issuer's clock and
+// Redis' are more than clock_skew apart, however fresh or stale the copy is.
+func (i *Issuer) MintingTime() (time.Time, bool) {
+	view := i.view.Load() // one view: the next may tell of a clock that has jumped
+	if !view.InStep() {
+		return time.Time{}, false
+	}
+	return view.Time(i.instant())
+}
+
+// Era names the era of the log: sessions carry the era they began in, and those of another era must
+// log in again. False while no head has been seen.
+func (i *Issuer) Era() (string, bool) {
+	v := i.view.Load()
+	return v.Era, v.Era != ""
+}
+
+// CheckSession says whether a session may still be refreshed by this issuer's own set: revoked when
+// its sid is, or its subject, client, tenant or issuer has a cutoff at or after its beginning
+// (Redis' time, to the millisecond). Like Check, it is worth something only while the copy is
+// fresh.
+func (i *Issuer) CheckSession(f *revocation.Facts, began time.Time) revocation.Verdict {
+	return i.set.CheckSession(f, began)
+}
+
+// Entries reads up to limit entries of the log after a place, oldest first.
+func (i *Issuer) Entries(ctx context.Context, after uint64, limit int) ([]revocation.Entry, error) {
+	raw := redis.NewRawCmd(ctx, "XRANGE", i.keys.log, fmt.Sprintf("%d-0", after+1), "+", "COUNT",
+		limit)
+	if err := i.client.Universal().Process(ctx, raw); err != nil {
+		return nil, fmt.Errorf("%w: %w", revocation.ErrUnavailable, err)
+	}
+	return (&decoder{string(raw.Val())}).entries()
+}

@@ -162,5 +162,6 @@ func (p *places) choose(ctx context.Context, conn *redis.Conn, all []spot, avoid
 	return all[int(h.Sum32()%uint32(len(all)))].n, nil
 }
 
-func isWrongType(err error) bool    { return redis.HasErrorPrefix(err, "WRONGTYPE") }
+func isWrongType(err error) bool { return redis.HasErrorPrefix(err, "WRONGTYPE") }
+
 func isNoPermission(err error) bool { return redis.HasErrorPrefix(err, "NOPERM") }

@@ -17,7 +17,7 @@ func (f *follower) read(ctx context.Context) {
 	defer r.drop()
 	for ctx.Err() == nil {
 		f.mu.Lock()
-		next, position := f.machine.Next(), f.copy.Position()
+		next, position := f.copy.Next(), f.copy.Position()
 		f.mu.Unlock()
 		if next.Mode == revocation.ReadNothing {
 			sleep(ctx, f.cfg.Heartbeat, f.wake)
@@ -93,7 +93,7 @@ func (r *reader) step(ctx context.Context, next revocation.Read,
 		return err
 	}
 	out := r.change(
-		func(now revocation.Instant) revocation.Outcome { return r.machine.Entries(next, entries, now) })
+		func(now revocation.Instant) revocation.Outcome { return r.entries(next, entries, now) })
 	r.tellKeys(out.Applied)
 	if out.Resync != "" {
 		// What was read contradicts what the heartbeat was told: this connection may lead to
@@ -161,13 +161,13 @@ func (r *reader) tail(ctx context.Context, next revocation.Read, position revoca
 }
 
 // tellKeys reports the keys that entries revoke.
-func (f *follower) tellKeys(entries []revocation.Entry) {
-	if f.o.OnKeyRevoked == nil {
+func (r *reader) tellKeys(entries []revocation.Entry) {
+	if r.o.OnKeyRevoked == nil {
 		return
 	}
 	for i := range entries {
 		if e := &entries[i]; e.Kind == revocation.KindKID {
-			f.o.OnKeyRevoked(e.Issuer, e.Value, time.UnixMilli(e.Expires))
+			r.o.OnKeyRevoked(e.Issuer, e.Value, time.UnixMilli(e.Expires))
 		}
 	}
 }

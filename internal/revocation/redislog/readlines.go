@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -28,9 +30,14 @@ const maxAsked = 256
 
 // lineReader makes the readings of one kind of lines, one at a time.
 type lineReader struct {
-	read   func(ctx context.Context, r *reading) error
+	f    *follower
+	read func(ctx context.Context, r *reading) error
+
+	mu     sync.Mutex // guards the next two
 	under  *reading
 	wanted []wanted // by those who wait, the oldest first
+
+	droppedAt atomic.Int64 // mono of when dropped lines were last told of
 }
 
 // wanted is a position and how many wait for it.
@@ -61,20 +68,19 @@ func (lr *lineReader) give(at revocation.Position) {
 	}
 }
 
-// readLines reads all lines of a kind, with which of them lie on the log as it is now, and
+// lines reads all lines of a kind, with which of them lie on the log as it is now, and
 // whether at does.
-func (i *Issuer) readLines(ctx context.Context, lr *lineReader,
-	at revocation.Position) ([]line, bool, error) {
-	i.linesMu.Lock()
+func (lr *lineReader) lines(ctx context.Context, at revocation.Position) ([]line, bool, error) {
+	lr.mu.Lock()
 	lr.want(at)
-	i.linesMu.Unlock()
+	lr.mu.Unlock()
 	defer func() {
-		i.linesMu.Lock()
-		defer i.linesMu.Unlock()
+		lr.mu.Lock()
+		defer lr.mu.Unlock()
 		lr.give(at)
 	}()
 	for {
-		r := i.join(lr)
+		r := lr.join()
 		select {
 		case <-r.done:
 		case <-ctx.Done():
@@ -92,9 +98,9 @@ func (i *Issuer) readLines(ctx context.Context, lr *lineReader,
 // join returns the reading that is under way, or begins one. A reading is for everyone who waits
 // for it, so it has a time of its own: the caller that happened to be the first may have almost
 // none left, and a reading cut short costs its connection.
-func (i *Issuer) join(lr *lineReader) *reading {
-	i.linesMu.Lock()
-	defer i.linesMu.Unlock()
+func (lr *lineReader) join() *reading {
+	lr.mu.Lock()
+	defer lr.mu.Unlock()
 	if lr.under != nil {
 		return lr.under
 	}
@@ -105,27 +111,27 @@ func (i *Issuer) join(lr *lineReader) *reading {
 	lr.under = r
 	go func() {
 		defer close(r.done)
-		ctx, cancel := context.WithTimeout(context.Background(), i.oneLook())
+		ctx, cancel := context.WithTimeout(context.Background(), oneLook(lr.f.cfg))
 		defer cancel()
 		r.err = lr.read(ctx, r)
-		i.linesMu.Lock()
-		defer i.linesMu.Unlock()
+		lr.mu.Lock()
+		defer lr.mu.Unlock()
 		lr.under = nil
 	}()
 	return r
 }
 
 // oneLook is how long one reading of lines may take.
-func (i *Issuer) oneLook() time.Duration { return i.cfg.Settle }
+func oneLook(cfg Config) time.Duration { return cfg.Settle }
 
 // run runs a script that reads lines. Its answer begins with what is said of the positions, which
 // r keeps.
-func (r *reading) run(ctx context.Context, i *Issuer, s *redis.Script, keys []string,
+func (r *reading) run(ctx context.Context, f *follower, s *redis.Script, keys []string,
 	args []any) (rest []string, err error) {
 	for _, p := range r.asked {
 		args = append(args, p.Epoch.String(), p.Seq, p.Chain.String())
 	}
-	answer, err := s.Run(ctx, i.client.Universal(), keys, args...).Result()
+	answer, err := s.Run(ctx, f.client.Universal(), keys, args...).Result()
 	fields, err := list(answer, err, len(r.asked))
 	if err != nil {
 		return nil, err
@@ -141,8 +147,8 @@ func (r *reading) sort() {
 }
 
 // readIssuers reads the issuers' lines.
-func (i *Issuer) readIssuers(ctx context.Context, r *reading) error {
-	fields, err := r.run(ctx, i, linesScript, []string{i.keys.log, i.keys.head, i.keys.issuers}, nil)
+func (lr *lineReader) readIssuers(ctx context.Context, r *reading) error {
+	fields, err := r.run(ctx, lr.f, linesScript, []string{lr.f.keys.log, lr.f.keys.head, lr.f.keys.issuers}, nil)
 	if err != nil {
 		return err
 	}
@@ -155,22 +161,22 @@ func (i *Issuer) readIssuers(ctx context.Context, r *reading) error {
 
 // readGates reads the gates' lines: those of max_gates keys, whoever may have written there what
 // else.
-func (i *Issuer) readGates(ctx context.Context, r *reading) error {
-	keys := []string{i.keys.log, i.keys.head}
-	for n := 1; n <= i.cfg.MaxGates; n++ {
-		keys = append(keys, i.keys.gate(n))
+func (lr *lineReader) readGates(ctx context.Context, r *reading) error {
+	keys := []string{lr.f.keys.log, lr.f.keys.head}
+	for n := 1; n <= lr.f.cfg.MaxGates; n++ {
+		keys = append(keys, lr.f.keys.gate(n))
 	}
-	fields, err := r.run(ctx, i, gatesScript, keys, []any{maxLine})
+	fields, err := r.run(ctx, lr.f, gatesScript, keys, []any{maxLine})
 	if err != nil {
 		return err
 	}
 	if len(fields) == 0 {
 		return errReply
 	}
-	i.droppedLines(fields[0])
+	lr.droppedLines(fields[0])
 	for k := 1; k+2 < len(fields); k += 3 {
 		n, err := strconv.Atoi(fields[k])
-		if err != nil || n < 1 || n > i.cfg.MaxGates {
+		if err != nil || n < 1 || n > lr.f.cfg.MaxGates {
 			return fmt.Errorf("%w: expected the number of a line", errReply)
 		}
 		r.lines = append(r.lines, parseGateLine(n, fields[k+1], fields[k+2] == "1"))
@@ -181,20 +187,20 @@ func (i *Issuer) readGates(ctx context.Context, r *reading) error {
 
 // droppedLines counts the gates' lines that were dropped unread, and tells of it, at most once a
 // second.
-func (i *Issuer) droppedLines(text string) {
+func (lr *lineReader) droppedLines(text string) {
 	n, err := strconv.Atoi(text)
 	if err != nil || n == 0 {
 		return
 	}
-	i.metrics.dropped.Add(float64(n))
-	now, last := int64(i.instant().Mono), i.droppedAt.Load()
-	if last != 0 && now-last < int64(time.Second) || !i.droppedAt.CompareAndSwap(last, now) {
+	lr.f.metrics.dropped.Add(float64(n))
+	now, last := int64(lr.f.instant().Mono), lr.droppedAt.Load()
+	if last != 0 && now-last < int64(time.Second) || !lr.droppedAt.CompareAndSwap(last, now) {
 		return
 	}
-	i.log.Error(
+	lr.f.log.Error(
 		"dropped what somebody with a gate's Redis user has written in place of a gate's line",
 		"lines", n)
-	if i.o.OnLinesDropped != nil {
-		i.o.OnLinesDropped(n)
+	if lr.f.o.OnLinesDropped != nil {
+		lr.f.o.OnLinesDropped(n)
 	}
 }

@@ -10,6 +10,27 @@ import (
 	"github.com/sallyport/sallyport/internal/revocation"
 )
 
+// Line is what one process says of itself on the log, for `sallyport status`.
+type Line struct {
+	Name    string        `json:"name"`
+	Version string        `json:"version"`
+	Epoch   string        `json:"epoch"`
+	Seq     uint64        `json:"seq"`
+	OnLog   bool          `json:"on_log"` // its position lies on the log as it is now
+	Age     time.Duration `json:"age"`    // since this issuer last saw it move
+	// age is at most max_staleness + settle, and it has not left
+	Live      bool          `json:"live"`
+	Left      bool          `json:"left"`        // it was stopped, and has said so
+	Staleness time.Duration `json:"staleness"`   // as the process itself gave it
+	KeySetAge time.Duration `json:"key_set_age"` // as the process itself gave it; 0 when unknown
+	Ready     bool          `json:"ready"`
+	// MaxStaleness is the process's setting, as it gave it itself; 0 when unknown. All on one log
+	// must agree on it.
+	MaxStaleness time.Duration `json:"max_staleness"`
+	// another process of this name, or for which there was no other place, is at work
+	Shared bool `json:"shared"`
+}
+
 // line is what a process says of itself: epoch, seq, chain, counter, instance, then details as
 // JSON. The scripts read its first three words. An issuer's is a field of its own in a hash; a
 // gate's is the value of a key with a number.
@@ -81,73 +102,4 @@ func parseLine(name, text string, onLog bool) line {
 		l.Position, l.OnLog = p, onLog
 	}
 	return l
-}
-
-func parsePosition(epoch, seq, chain string) (p revocation.Position, err error) {
-	if p.Epoch, err = revocation.ParseEpoch(epoch); err != nil {
-		return p, err
-	}
-	if p.Chain, err = revocation.ParseChain(chain); err != nil {
-		return p, err
-	}
-	p.Seq, err = parseSeq(seq)
-	return p, err
-}
-
-func parseSeq(s string) (uint64, error) {
-	n, err := strconv.ParseUint(s, 10, 53)
-	if err != nil || n == 0 {
-		return 0, fmt.Errorf("%w: expected a place in the log, got %q", errReply, s)
-	}
-	return n, nil
-}
-
-// headFields are the head's fields in the order parseHead takes them.
-var headFields = []any{"epoch", "seq", "chain", "first", "mending", "max_token_lifetime", "era"}
-
-// parseHead reads the head's fields; found is false when any that every head has is missing.
-func parseHead(f []string) (h revocation.Head, found bool, err error) {
-	if f[0] == "" || f[1] == "" || f[2] == "" || f[3] == "" {
-		return h, false, nil
-	}
-	p, err := parsePosition(f[0], f[1], f[2])
-	if err != nil {
-		return h, false, err
-	}
-	h = revocation.Head{Epoch: p.Epoch, Seq: p.Seq, Chain: p.Chain, Era: f[6]}
-	if h.First, err = parseSeq(f[3]); err != nil {
-		return h, false, err
-	}
-	if h.Mending, err = millis(f[4]); err != nil {
-		return h, false, err
-	}
-	lifetime, err := millis(f[5])
-	h.MaxTokenLifetime = time.Duration(lifetime) * time.Millisecond
-	return h, err == nil, err
-}
-
-// millis reads a number of milliseconds; an absent one is 0.
-func millis(s string) (int64, error) {
-	if s == "" {
-		return 0, nil
-	}
-	n, err := strconv.ParseInt(s, 10, 64)
-	if err != nil || n < 0 || n > 1<<52 {
-		return 0, fmt.Errorf("%w: expected milliseconds, got %q", errReply, s)
-	}
-	return n, nil
-}
-
-// redisTime reads what TIME answers, in unix milliseconds.
-func redisTime(v any) (int64, error) {
-	parts, err := list(v, nil, 2)
-	if err != nil {
-		return 0, err
-	}
-	sec, err := millis(parts[0])
-	if err != nil {
-		return 0, err
-	}
-	micro, err := millis(parts[1])
-	return sec*1000 + micro/1000, err
 }
