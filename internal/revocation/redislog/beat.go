@@ -9,8 +9,8 @@ import (
 	"github.com/sallyport/sallyport/internal/revocation"
 )
 
-// beats sends heartbeats over one dedicated connection until ctx ends. Any error costs the
-// connection.
+// beats sends heartbeats over one dedicated connection until ctx ends. After any error it takes a
+// new one, whose heartbeats do not count until it has settled.
 func (f *follower) beats(ctx context.Context) {
 	var conn *redis.Conn
 	defer func() { closeConn(conn) }()
@@ -30,6 +30,8 @@ func (f *follower) beats(ctx context.Context) {
 			sleep(ctx, max(pause, f.cfg.Heartbeat/4), nil)
 			continue
 		}
+		// A heartbeat that is asked for comes early, and never at once: a change that asks for the
+		// next one at every answer would have them run in a loop.
 		least := f.cfg.Heartbeat / 10
 		sleep(ctx, least, nil)
 		sleep(ctx, max(pause-least, 0), f.kick)
@@ -45,6 +47,8 @@ func (f *follower) connect(ctx context.Context) *redis.Conn {
 		return nil
 	}
 	f.change(func(revocation.Instant) revocation.Outcome {
+		// Before the first heartbeat over it: an answer to an earlier one may still be on its way,
+		// and must not count for a connection that may lead to another server.
 		f.copy.Connected()
 		return revocation.Outcome{}
 	})
@@ -53,6 +57,7 @@ func (f *follower) connect(ctx context.Context) *redis.Conn {
 
 // beat sends one heartbeat and reports whether the connection is still good.
 func (f *follower) beat(ctx context.Context, conn *redis.Conn) bool {
+	// A heartbeat that takes longer has settling start anew, whatever it is answered.
 	ctx, cancel := context.WithTimeout(ctx, f.cfg.Settle)
 	defer cancel()
 	var hb revocation.Heartbeat
@@ -62,6 +67,7 @@ func (f *follower) beat(ctx context.Context, conn *redis.Conn) bool {
 	})
 	reply, err := f.send(ctx, conn, hb)
 	if err != nil {
+		// READONLY, MOVED, LOADING or no answer: this server may be the primary no longer.
 		f.change(func(revocation.Instant) revocation.Outcome {
 			f.copy.BeatFailed(hb)
 			return revocation.Outcome{}
@@ -77,8 +83,8 @@ func (f *follower) beat(ctx context.Context, conn *redis.Conn) bool {
 	f.setCause(f.causeOf(outcome, &reply))
 	poke(f.wake)
 	if reply.Replicas < f.cfg.MinReplicas {
-		// A server that cannot fulfil WAIT may have been deposed, and would go on answering so.
-		// Whoever stayed with it could not say in time what the log of the new primary lacks.
+		// A server that cannot fulfil WAIT may have been deposed, and would go on answering so. An
+		// issuer that stayed with it would learn too late what the new primary's log lacks.
 		f.client.Refresh(ctx)
 		return false
 	}
@@ -90,7 +96,7 @@ func (f *follower) heartbeatFailed(err error) {
 	f.setCause("no heartbeat: " + f.client.Explain(err).Error())
 }
 
-// causeOf says in words why an answered heartbeat kept nothing fresh, where somebody has to do
+// causeOf returns in words why an answered heartbeat kept nothing fresh, if somebody has to do
 // something about it.
 func (f *follower) causeOf(outcome string, reply *revocation.HeartbeatReply) string {
 	switch outcome {
@@ -116,7 +122,8 @@ func outcomeOf(reply *revocation.HeartbeatReply, out *revocation.Outcome, minRep
 	return "not_counted"
 }
 
-// forget drops what has expired, a little at a time.
+// forget drops what has expired, a little at a time: the lock is held, and requests are checked,
+// meanwhile.
 func (f *follower) forget() {
 	f.mu.Lock()
 	now, known := f.copy.Expired(f.instant())

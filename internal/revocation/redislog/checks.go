@@ -45,6 +45,7 @@ func (k checks) all(ctx context.Context) ([]error, error) {
 	return failed, nil
 }
 
+// checker returns the checker of one server.
 func (k checks) checker(ctx context.Context, node string, conn *redis.Conn) *checker {
 	return &checker{
 		cfg: k.cfg, redis: k.client.Config(), strangers: k.client.ConfigAt, node: node,
@@ -67,10 +68,9 @@ func (k checks) replica(ctx context.Context, node string, conn *redis.Conn) []er
 	switch {
 	case err == nil:
 		return c.failed
-	case redis.HasErrorPrefix(err, "NOAUTH"),
-		redis.HasErrorPrefix(err, "WRONGPASS"),
+	case redis.HasErrorPrefix(err, "NOAUTH"), redis.HasErrorPrefix(err, "WRONGPASS"),
 		redis.HasErrorPrefix(err, "NOPERM"):
-		c.failed = nil
+		c.failed = nil // all of it follows from this one
 		c.fail(
 			"this replica refuses the issuer, and would as a primary: give it the users of the others: %w",
 			err)
@@ -93,13 +93,15 @@ type checker struct {
 	cluster   bool // has replicas to fail over to
 }
 
+// check checks a primary.
 func (c *checker) check(ctx context.Context, conn *redis.Conn) error {
 	if err := conn.Ping(ctx).Err(); err != nil {
 		return err
 	}
 	info, err := conn.Info(ctx, "server", "replication").Result()
 	if err != nil {
-		c.fail("INFO is refused, so the version and the replicas cannot be checked: allow +info: %w", err)
+		c.fail("INFO is refused, so the version and the replicas cannot be checked: allow +info: %w",
+			err)
 	}
 	c.info = parseInfo(info)
 	c.version()
@@ -107,8 +109,8 @@ func (c *checker) check(ctx context.Context, conn *redis.Conn) error {
 	c.replicas()
 	c.exposure(ctx)
 	c.replay(ctx, conn)
-	// A connection that broke on the way stays broken: what could not be checked for that is no
-	// finding.
+	// A connection that broke on the way stays broken, and what could not be checked because of that
+	// is no finding.
 	return conn.Ping(ctx).Err()
 }
 
@@ -182,8 +184,8 @@ func (c *checker) durability() {
 		c.fail("appendfsync cannot be checked, and must be everysec or always: %w", err)
 	} else if got != "everysec" && got != "always" {
 		c.fail(
-			"appendfsync is %q, and must be everysec or always: machines that lose power together would forget more than the last second",
-			got)
+			"appendfsync is %q, and must be everysec or always: machines that lose power together "+
+				"would forget more than the last second", got)
 	}
 	c.want("maxmemory-policy", "noeviction",
 		"a full Redis would drop revocations instead of refusing writes")
@@ -212,13 +214,15 @@ func (c *checker) replicas() {
 func (c *checker) deposition() {
 	if n, ok := c.number("min-replicas-to-write"); ok && n < 1 {
 		c.fail(
-			"min-replicas-to-write is %d, and must be at least 1: a deposed primary would go on taking writes",
+			"min-replicas-to-write is %d, and must be at least 1: a deposed primary would go on "+
+				"taking writes",
 			n)
 	}
 	lag, ok := c.number("min-replicas-max-lag")
 	if d := time.Duration(lag)*time.Second + time.Second; ok && (lag <= 0 || d >= c.cfg.MaxStaleness) {
 		c.fail(
-			"min-replicas-max-lag is %d, and must be from 1 to less than revocation.max_staleness (%s) less 1s",
+			"min-replicas-max-lag is %d, and must be from 1 to less than revocation.max_staleness "+
+				"(%s) less 1s",
 			lag, c.cfg.MaxStaleness)
 	}
 }
@@ -290,13 +294,9 @@ func (c *checker) replay(ctx context.Context, conn *redis.Conn) {
 				return
 			}
 			if answer != "OK" {
-				c.fail(
-					"the ACL user default may not run %s on %s, so a restart would drop acknowledged writes from the append-only "+
-						"file: write %q, which keeps strangers out as well",
-					strings.ToUpper(args[3].(string)),
-					key,
-					disabledDefault,
-				)
+				c.fail("the ACL user default may not run %s on %s, so a restart would drop "+
+					"acknowledged writes from the append-only file: write %q, which keeps strangers "+
+					"out as well", strings.ToUpper(args[3].(string)), key, disabledDefault)
 				return
 			}
 		}
@@ -305,17 +305,8 @@ func (c *checker) replay(ctx context.Context, conn *redis.Conn) {
 
 // replayed are the commands that our transactions and scripts leave in the append-only file.
 var replayed = []string{
-	"multi",
-	"exec",
-	"select 0",
-	"xadd KEY * f v",
-	"xdel KEY 1-0",
-	"hset KEY f v",
-	"zadd KEY 1 m",
-	"zrem KEY m",
-	"zremrangebyscore KEY 0 1",
-	"pexpireat KEY 1",
-	"del KEY",
+	"multi", "exec", "select 0", "xadd KEY * f v", "xdel KEY 1-0", "hset KEY f v", "zadd KEY 1 m",
+	"zrem KEY m", "zremrangebyscore KEY 0 1", "pexpireat KEY 1", "del KEY",
 }
 
 func onThisMachine(address string) bool {

@@ -41,7 +41,9 @@ func DefaultConfig() Config {
 // Validate reports every setting out of its range and every two that contradict each other.
 func (c Config) Validate() error {
 	var errs []error
-	bad := func(path, format string, args ...any) { errs = append(errs, config.At(path, format, args...)) }
+	bad := func(path, format string, args ...any) {
+		errs = append(errs, config.At(path, format, args...))
+	}
 	if c.Heartbeat < 10*time.Millisecond || c.Heartbeat > 10*time.Second {
 		bad("heartbeat", "revocation: expected a heartbeat from 10ms to 10s, got %s", c.Heartbeat)
 	}

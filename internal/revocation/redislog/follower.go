@@ -20,46 +20,54 @@ import (
 	"github.com/sallyport/sallyport/internal/revocation/liveset"
 )
 
-// follower keeps a machine's copy of the log complete and fresh.
+// follower keeps a process's copy of the log complete and fresh: what a gate and an issuer have in
+// common.
 type follower struct {
 	client *redisconn.Client
 	cfg    Config
 	o      Options
 	keys   keys
-	field  string // this process's name among the lines
-	// the command that writes its line; nil: it has no place for one yet
-	tell    func(line string) []any
+	id     string // of this run of the process: a later one has another
+	field  string // the name of this process's line
+	// tell returns the command that writes its line, nil while it has no place for one.
+	tell func(line string) []any
+	// send sends a heartbeat and reads the answer.
+	send func(ctx context.Context, conn *redis.Conn,
+		hb revocation.Heartbeat) (revocation.HeartbeatReply, error)
+
 	log     *slog.Logger
 	metrics *metrics
 	instant func() revocation.Instant
-	id      string // of this life of the process
-	send    func(ctx context.Context, conn *redis.Conn, hb revocation.Heartbeat) (revocation.HeartbeatReply, error)
 
 	mu     sync.Mutex // guards the next three
 	copy   *revocation.Copy
 	writer *revocation.Writer // an issuer's, around copy; nil at a gate
 	noted  notedKeys          // for a snapshot; nil without one
 
+	// What follows is safe to use without mu.
 	set     *liveset.Set
 	clock   *revocation.Clock
 	view    atomic.Pointer[revocation.View]
-	kick    chan struct{}                      // asks for a heartbeat now
-	wake    chan struct{}                      // tells the reader to look again
-	renew   atomic.Bool                        // tells the reader to take a new connection
-	counter atomic.Uint64                      // of the line
-	wrote   atomic.Bool                        // a heartbeat has written our line
-	rival   atomic.Pointer[revocation.Instant] // when another process was last seen to write our line
-	// why the last heartbeat did nothing for the copy; nil when it did
-	cause   atomic.Pointer[string]
-	applied *signal // told after every change
+	kick    chan struct{} // asks for a heartbeat now
+	wake    chan struct{} // tells the reader to look again
+	renew   atomic.Bool   // tells the reader to take a new connection
+	counter atomic.Uint64 // of the line
+	wrote   atomic.Bool   // a heartbeat has written our line
+	// rival is when another process was last found to have written our line.
+	rival   atomic.Pointer[revocation.Instant]
+	cause   atomic.Pointer[string] // why the last heartbeat kept nothing fresh; nil when it did
+	applied *signal                // is broadcast after every change of the copy
 }
 
+// pageSize is how many entries are read at a time.
 const pageSize = 2000
 
 func newFollower(client *redisconn.Client, cfg Config, o Options) (*follower, error) {
 	if err := errors.Join(cfg.Validate(), o.validate()); err != nil {
 		return nil, err
 	}
+	// The set's hash is keyed: whoever chooses the names that are revoked must not be able to choose
+	// names that collide.
 	var bits [24]byte
 	if _, err := rand.Read(bits[:]); err != nil {
 		return nil, fmt.Errorf("redislog: random bits: %w", err)
@@ -83,6 +91,7 @@ func newFollower(client *redisconn.Client, cfg Config, o Options) (*follower, er
 	return f, nil
 }
 
+// adopt gives the follower its copy, and at an issuer the writer around it.
 func (f *follower) adopt(c *revocation.Copy, w *revocation.Writer) error {
 	f.copy, f.writer, f.clock = c, w, c.Clock()
 	registry := f.o.Registry
@@ -113,9 +122,8 @@ func machineClocks() func() revocation.Instant {
 	}
 }
 
-// Of a heartbeat and of what is read, an issuer's copy tells its writer: these three are all that a
-// Writer does otherwise than the Copy in it. f.mu is held.
-
+// nextBeat, answered and entries are what a Writer does otherwise than the Copy in it; all else
+// goes to the copy. f.mu is held.
 func (f *follower) nextBeat(now revocation.Instant) revocation.Heartbeat {
 	if f.writer != nil {
 		return f.writer.Beat(now)
@@ -139,12 +147,14 @@ func (f *follower) entries(rd revocation.Read, entries []revocation.Entry,
 	return f.copy.Entries(rd, entries, now)
 }
 
-// change runs one event on the machine and hands its consequences around.
+// change runs one event on the copy, publishes the view after it, and tells those who wait for it.
 func (f *follower) change(
 	event func(now revocation.Instant) revocation.Outcome) revocation.Outcome {
 	f.mu.Lock()
 	before := f.view.Load()
 	out := event(f.instant())
+	// Requests are checked by the published view, without the lock. It is published under the lock,
+	// so that no older one ever replaces a newer.
 	view := f.copy.View()
 	if view != *before {
 		f.view.Store(&view)
@@ -154,12 +164,13 @@ func (f *follower) change(
 	f.mu.Unlock()
 	f.report(&out, before, &view, position)
 	if out.Resync != "" || out.Completed {
+		// Nothing counts before the next heartbeat confirms it: that must not wait for its turn.
 		poke(f.kick)
 		poke(f.wake)
 	}
 	if out.Stalled || out.Resync != "" {
-		// What this connection reads is not what heartbeats are told of: it may lead to a primary
-		// that was deposed.
+		// What the reader's connection shows is not what the heartbeats show: it may lead to a
+		// primary that was deposed.
 		f.renew.Store(true)
 	}
 	if len(out.Applied) > 0 || out.Completed || out.Resync != "" {
@@ -177,10 +188,12 @@ func (f *follower) report(out *revocation.Outcome, before, after *revocation.Vie
 		if out.Resync == revocation.CauseStart {
 			level = slog.LevelInfo
 		}
-		f.log.Log(context.Background(), level, "loading the revocation log", "cause", string(out.Resync))
+		f.log.Log(context.Background(), level, "loading the revocation log",
+			"cause", string(out.Resync))
 	}
 	if out.Completed {
-		f.log.Info("the copy of the revocation log is complete", "epoch", p.Epoch.String(), "seq", p.Seq)
+		f.log.Info("the copy of the revocation log is complete",
+			"epoch", p.Epoch.String(), "seq", p.Seq)
 	}
 	if out.SetBack {
 		f.metrics.setBacks.Inc()
@@ -190,7 +203,8 @@ func (f *follower) report(out *revocation.Outcome, before, after *revocation.Vie
 		f.log.Info("the copy of the revocation log is confirmed")
 	}
 	if !before.Blind && after.Blind {
-		f.log.Error("the revocation log holds an entry this version cannot read: nothing can be allowed")
+		f.log.Error(
+			"the revocation log holds an entry this version cannot read: nothing can be allowed")
 	}
 }
 
@@ -200,12 +214,12 @@ func (f *follower) position() revocation.Position {
 	return f.copy.Position()
 }
 
-// line is this process's line now.
+// line makes this process's line, with a counter that none had before.
 func (f *follower) line(p revocation.Position) string {
 	return formatLine(p, f.counter.Add(1), f.id, f.details())
 }
 
-// tellLine is the command that writes this process's line now; nil if it has no place for one yet.
+// tellLine returns the command that writes this process's line, nil while it has no place for one.
 func (f *follower) tellLine(p revocation.Position) []any { return f.tell(f.line(p)) }
 
 func (f *follower) details() details {
@@ -226,11 +240,11 @@ func (f *follower) details() details {
 	return d
 }
 
-// Ready says why the copy is not to be relied on, nil if it is: complete, confirmed, fresh, clocks
-// in step.
+// Ready returns nil when the copy may be relied on: it is complete, confirmed and fresh, and the
+// clocks agree. Otherwise the error says why not.
 func (f *follower) Ready() error { return f.because(f.view.Load().Ready(f.instant())) }
 
-// because puts why the last heartbeat came to nothing before what follows from it.
+// because puts the reason why the last heartbeat kept nothing fresh before what follows from it.
 func (f *follower) because(err error) error {
 	cause := f.cause.Load()
 	if err == nil || cause == nil {
@@ -255,23 +269,24 @@ func (f *follower) shared(now revocation.Instant) bool {
 	return seen != nil && now.Since(*seen) < f.cfg.MaxStaleness
 }
 
-// Check says whether a token is revoked. It takes no lock and makes no call. Ask Freshness too:
+// Check reports whether a token is revoked. It takes no lock and makes no call. Ask Freshness too:
 // "not revoked" is worth something only while the copy is fresh.
 func (f *follower) Check(facts *revocation.Facts) revocation.Verdict { return f.set.Check(facts) }
 
-// Freshness says whether anything may be allowed at now.
+// Freshness reports whether anything may be allowed at now.
 func (f *follower) Freshness(now revocation.Instant) revocation.Freshness {
 	return f.view.Load().Freshness(now)
 }
 
-// Instant reads both clocks, for Freshness.
+// Instant returns the time by both clocks, for Freshness.
 func (f *follower) Instant() revocation.Instant { return f.instant() }
 
-// Now is the time by which tokens expire here: between two counting heartbeats it never goes back.
+// Now returns the time by which tokens expire here: between two counting heartbeats it never goes
+// back.
 func (f *follower) Now() time.Time { return f.clock.Now(f.instant().Wall) }
 
-// MaxTokenLifetime is the longest token life the log covers: an issuer whose tokens live longer
-// must be refused. False while no head has been seen.
+// MaxTokenLifetime returns the longest life of a token that the log covers: an issuer whose tokens
+// live longer must be refused. It is false until the first heartbeat has shown a head.
 func (f *follower) MaxTokenLifetime() (time.Duration, bool) {
 	v := f.view.Load()
 	return v.MaxTokenLifetime, v.Head

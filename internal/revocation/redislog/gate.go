@@ -11,8 +11,7 @@ import (
 	"github.com/sallyport/sallyport/internal/revocation"
 )
 
-// Gate is a reader of the revocation log: a complete copy in memory, and the knowledge of how old
-// it is.
+// Gate reads the revocation log: it has a complete copy in memory, and knows how old that is.
 type Gate struct {
 	*follower
 	keeper *keeper // nil without a snapshot file
@@ -29,13 +28,13 @@ func NewGate(client *redisconn.Client, cfg Config, o Options) (*Gate, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := revocation.NewCopy(cfg.copy(), f.set)
+	c := revocation.NewCopy(cfg.copy(), f.set)
 	if s != nil {
-		r.Restore(s.Position)
+		c.Restore(s.Position)
 	}
 	g := &Gate{f, keeper, &places{follower: f}}
 	f.field, f.send, f.tell = f.o.Name, g.sendByGate, g.places.tell
-	return g, f.adopt(r, nil)
+	return g, f.adopt(c, nil)
 }
 
 // Run keeps the copy complete and fresh until ctx ends, through whatever happens to Redis.
@@ -50,29 +49,28 @@ func (g *Gate) Run(ctx context.Context) error {
 	return nil
 }
 
-// leave says as this gate's last word that it answers nobody any more, so that acknowledged logouts
-// do not wait for it. It says nothing unless it knows: a gate that still answers must be counted.
+// leave writes a last line, by which this gate answers nobody any more, so that logouts that wait
+// for all gates do not wait for it. It does so only when that is known: a gate that still answers
+// must be counted.
 func (g *Gate) leave(ctx context.Context) {
-	// with a line written there is a place for it
+	// Without a line so far nobody counts this gate, and it may have no place to write to.
 	if g.o.Stopped == nil || !g.o.Stopped() || !g.wrote.Load() {
 		return
 	}
 	ctx, cancel := context.WithTimeout(ctx, g.cfg.Settle)
 	defer cancel()
-	g.mu.Lock()
-	position := g.copy.Position()
-	g.mu.Unlock()
 	d := g.details()
 	d.Ready, d.Left = false, true
-	command := g.places.tell(formatLine(position, g.counter.Add(1), g.id, d))
+	command := g.places.tell(formatLine(g.position(), g.counter.Add(1), g.id, d))
 	if err := g.client.Universal().Do(ctx, command...).Err(); err != nil {
 		g.log.Warn(
-			"the last word could not be left on the log: this gate counts as behind until its line is old",
+			"this gate could not leave the log: it counts as behind until its line is old",
 			"error", oneLine(err.Error()))
 	}
 }
 
-// sendByGate is a gate's heartbeat.
+// sendByGate sends a gate's heartbeat: it writes the gate's line and reads what the log is now.
+// That it writes is the point: a primary that was deposed cannot have replicas take the write in.
 func (g *Gate) sendByGate(ctx context.Context, conn *redis.Conn,
 	hb revocation.Heartbeat) (r revocation.HeartbeatReply, err error) {
 	place, err := g.places.find(ctx, conn)
@@ -84,7 +82,7 @@ func (g *Gate) sendByGate(ctx context.Context, conn *redis.Conn,
 		Wrote:    wroteLine,
 		Replicas: g.cfg.MinReplicas, Timeout: g.cfg.Settle / 2,
 	})
-	// Too few replicas are for the copy to judge.
+	// With too few replicas the copy is told of the heartbeat all the same, and does not count it.
 	if err != nil && !errors.Is(err, redisconn.ErrTooFewReplicas) {
 		return r, fmt.Errorf("redislog: heartbeat: %w", err)
 	}
@@ -94,7 +92,7 @@ func (g *Gate) sendByGate(ctx context.Context, conn *redis.Conn,
 		return r, fmt.Errorf("redislog: heartbeat: %w", err)
 	}
 	if last, ok := answers[0].(string); ok {
-		g.places.beware(last)
+		g.places.checkRival(last)
 	}
 	head, err := list(answers[2], nil, len(headFields))
 	if err != nil {
@@ -110,7 +108,8 @@ func (g *Gate) sendByGate(ctx context.Context, conn *redis.Conn,
 	return r, err
 }
 
-// gateCommands are a gate's heartbeat: the few commands a gate may use, for one MULTI.
+// commands are a gate's heartbeat, of the few commands that a gate's Redis user may run. They run
+// in one MULTI, so that head, time and entry are of one moment, after the write.
 func (g *Gate) commands(hb *revocation.Heartbeat, key string) [][]any {
 	mine := fmt.Sprintf("%d-0", hb.Position.Seq)
 	return [][]any{
@@ -122,20 +121,21 @@ func (g *Gate) commands(hb *revocation.Heartbeat, key string) [][]any {
 	}
 }
 
-// wroteLine reports whether the commands of a gate's heartbeat have written its line.
+// wroteLine reports whether the second of the commands of a heartbeat, which writes, has written.
 func wroteLine(answer any) bool {
 	answers, ok := answer.([]any)
 	return ok && len(answers) == 5 && answers[1] == "OK"
 }
 
-// answersOf are the answers to gateCommands, none of which is an error.
+// answersOf returns the answers to the commands of a heartbeat, none of which is an error.
 func answersOf(answer any) ([]any, error) {
 	answers, ok := answer.([]any)
 	if !ok || len(answers) != 5 {
 		return nil, errReply
 	}
 	for n, a := range answers {
-		// What lay where our line is now may have been no string: it is no longer there.
+		// The first one reads what lay where our line is now. If that was no string, somebody else
+		// has put it there, and the second command has replaced it.
 		if err, bad := a.(error); bad && (n > 0 || !isWrongType(err)) {
 			return nil, err
 		}

@@ -10,7 +10,7 @@ import (
 	"github.com/sallyport/sallyport/internal/revocation"
 )
 
-// Line is what one process says of itself on the log, for `sallyport status`.
+// Line is what one process has written of itself on the log, for `sallyport status`.
 type Line struct {
 	Name    string        `json:"name"`
 	Version string        `json:"version"`
@@ -31,7 +31,7 @@ type Line struct {
 	Shared bool `json:"shared"`
 }
 
-// line is what a process says of itself: epoch, seq, chain, counter, instance, then details as
+// line is what a process writes of itself: epoch, seq, chain, counter, instance, then details as
 // JSON. The scripts read its first three words. An issuer's is a field of its own in a hash; a
 // gate's is the value of a key with a number.
 type line struct {
@@ -45,7 +45,7 @@ type details struct {
 	KeySetAgeMS int64  `json:"key_set_age_ms,omitempty"`
 	Ready       bool   `json:"ready"`
 	MaxMS       int64  `json:"max_staleness_ms,omitempty"` // the setting
-	Left        bool   `json:"left,omitempty"`             // its last word
+	Left        bool   `json:"left,omitempty"`             // it has stopped: its last line
 	Name        string `json:"name,omitempty"`             // a gate's
 	// a gate's: another process has written this line as its own
 	Shared bool `json:"shared,omitempty"`
@@ -57,8 +57,8 @@ const maxLine = 2048
 // lineLife is how long a gate's line stays in Redis after its last heartbeat.
 const lineLife = goneAfter
 
-// parseGateLine reads the gates' line of a number. Which process it is of it says itself: the
-// number keeps apart those that say the same.
+// parseGateLine reads the gates' line of a number. The name in it is the process's own word: the
+// number keeps apart lines that have the same.
 func parseGateLine(n int, text string, onLog bool) line {
 	l := parseLine("", text, onLog)
 	name := l.details.Name
@@ -69,13 +69,14 @@ func parseGateLine(n int, text string, onLog bool) line {
 	return l
 }
 
+// formatLine writes a line; parseLine reads it.
 func formatLine(p revocation.Position, counter uint64, instance string, d details) string {
 	tail, err := json.Marshal(d)
 	if err != nil {
 		tail = []byte("{}")
 	}
 	epoch, chain := p.Epoch.String(), p.Chain.String()
-	if p.Seq == 0 {
+	if p.Seq == 0 { // no place on any log
 		epoch, chain = "0", "0"
 	}
 	return fmt.Sprintf("%s %d %s %d %s %s", epoch, p.Seq, chain, counter, instance, tail)
@@ -94,6 +95,7 @@ func parseLine(name, text string, onLog bool) line {
 		return l
 	}
 	l.Counter, l.Instance = counter, words[4]
+	// A position that can be read counts, whatever a process of another version adds to it.
 	if err := json.Unmarshal([]byte(words[5]), &l.details); err != nil {
 		l.details = details{}
 	}

@@ -132,7 +132,9 @@ var (
 
 // Describe implements prometheus.Collector.
 func (m *metrics) Describe(c chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{descStaleness, descFresh, descApplied, descLag, descLive, descLength, descSkew, descMissing} {
+	for _, d := range []*prometheus.Desc{
+		descStaleness, descFresh, descApplied, descLag, descLive, descLength, descSkew, descMissing,
+	} {
 		c <- d
 	}
 }

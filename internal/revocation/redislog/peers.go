@@ -30,12 +30,10 @@ func newPeers(f *follower) *peers {
 	return &peers{follower: f, issuerLines: issuers, gateLines: gates}
 }
 
-// observe takes the issuers' lines that came with a heartbeat. Of their positions, two are
-// known to lie on the log: the head's, and this issuer's own if the heartbeat found it there. What
-// lies before that and is held by another issuer too, or by the only one there is, is as safe as if
-// it had just been acknowledged.
-func (p *peers) observe(fields []string, hb *revocation.Heartbeat,
-	r *revocation.HeartbeatReply) {
+// observe takes the issuers' lines that came with a heartbeat. Two of their positions are known to
+// lie on the log: the head's, and this issuer's own if the heartbeat met it there. All up to that
+// is acknowledged when another issuer holds it, too, or there is no other.
+func (p *peers) observe(fields []string, hb *revocation.Heartbeat, r *revocation.HeartbeatReply) {
 	onLog := r.AtMineFound && r.AtMine == hb.Position.Chain && r.Head.Epoch == hb.Position.Epoch
 	var lines []line
 	for k := 0; k+1 < len(fields); k += 2 {
@@ -49,6 +47,7 @@ func (p *peers) observe(fields []string, hb *revocation.Heartbeat,
 	p.recent, p.seenAt = lines, now
 	holder := p.issuers.SecondHolder(bare(lines), p.field, hb.Position, p.cfg.Settle, now)
 	p.linesMu.Unlock()
+	// As an append would ask: on this log, on enough replicas, and no other issuer to wait for.
 	if onLog && r.Replicas >= p.cfg.MinReplicas && holder != revocation.HolderWaited {
 		p.mu.Lock()
 		defer p.mu.Unlock()
@@ -56,6 +55,7 @@ func (p *peers) observe(fields []string, hb *revocation.Heartbeat,
 	}
 }
 
+// bare returns lines without their details.
 func bare(lines []line) []revocation.Line {
 	out := make([]revocation.Line, len(lines))
 	for k := range lines {
@@ -75,6 +75,7 @@ func (p *peers) acknowledge(ctx context.Context, r revocation.Receipt,
 	if p.aloneByHeartbeat(at, began) {
 		return p.alone(r), nil
 	}
+	// Others write their line at once after applying an entry, so this rarely takes a second look.
 	for pause := 2 * time.Millisecond; ; pause = min(2*pause, 20*time.Millisecond) {
 		lines, onLog, err := p.issuerLines.lines(ctx, at)
 		if err == nil && !onLog {
@@ -88,6 +89,7 @@ func (p *peers) acknowledge(ctx context.Context, r revocation.Receipt,
 				return p.alone(r), nil
 			}
 		}
+		// An error of the reading may pass. A log that moved does not come back.
 		if err == errMoved || !sleep(ctx, pause, nil) {
 			p.metrics.appends.WithLabelValues("no_second_holder").Inc()
 			return revocation.Receipt{}, fmt.Errorf("%w: stored, but no other issuer has applied it: %w",
@@ -96,6 +98,7 @@ func (p *peers) acknowledge(ctx context.Context, r revocation.Receipt,
 	}
 }
 
+// cause returns err, or else why ctx has ended.
 func cause(ctx context.Context, err error) error {
 	if err != nil {
 		return err
@@ -114,9 +117,9 @@ func (p *peers) alone(r revocation.Receipt) revocation.Receipt {
 	return p.success(r)
 }
 
-// aloneByHeartbeat judges by the lines of the last heartbeat before the append, while that is
-// recent: most single issuers need no further look. A later heartbeat may have found a log, and
-// lines, that began anew without what was stored.
+// aloneByHeartbeat reports whether this issuer is alone by the lines of the last heartbeat before
+// the append, while that is recent: a single issuer then needs no further look. A later heartbeat
+// does not do: it may have met a log, and lines, that began anew without what was stored.
 func (p *peers) aloneByHeartbeat(at revocation.Position, began revocation.Instant) bool {
 	p.linesMu.Lock()
 	defer p.linesMu.Unlock()
@@ -144,7 +147,7 @@ func positionOf(r revocation.Receipt) (revocation.Position, error) {
 	return p, nil
 }
 
-// Applied waits until every live gate has applied what r names, or ctx ends, and tells how many
+// Applied waits until every live gate has applied what r names, or ctx ends, and returns how many
 // have. It looks once however soon ctx ends, by a reading that others share. An error means that
 // this could not be found out.
 func (p *peers) Applied(ctx context.Context, r revocation.Receipt) (revocation.Applied, error) {
@@ -153,13 +156,17 @@ func (p *peers) Applied(ctx context.Context, r revocation.Receipt) (revocation.A
 		return revocation.Applied{}, err
 	}
 	last, err := p.look(ctx, at)
-	for pause := 2 * time.Millisecond; (err != nil || !last.All()) && sleep(ctx, pause, nil); pause = min(2*pause, 25*time.Millisecond) {
+	pause := 2 * time.Millisecond
+	for (err != nil || !last.All()) && sleep(ctx, pause, nil) {
+		// A look that fails takes back nothing of what an earlier one has shown.
 		if now, failed := p.look(ctx, at); failed == nil {
 			last, err = now, nil
 		}
+		pause = min(2*pause, 25*time.Millisecond)
 	}
 	if err != nil {
-		return revocation.Applied{}, fmt.Errorf("%w: the gates' lines: %w", revocation.ErrUnavailable, err)
+		return revocation.Applied{}, fmt.Errorf("%w: the gates' lines: %w",
+			revocation.ErrUnavailable, err)
 	}
 	return last, nil
 }
@@ -167,7 +174,7 @@ func (p *peers) Applied(ctx context.Context, r revocation.Receipt) (revocation.A
 // look reads the gates' lines once. It does not end with ctx: what is stored is not to be answered
 // with an error because its caller had little time left.
 func (p *peers) look(ctx context.Context, at revocation.Position) (revocation.Applied, error) {
-	// one may be under way that does not ask for at
+	// Twice the time of one reading: one may be under way that does not ask for at.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*oneLook(p.cfg))
 	defer cancel()
 	lines, onLog, err := p.gateLines.lines(ctx, at)
@@ -177,8 +184,8 @@ func (p *peers) look(ctx context.Context, at revocation.Position) (revocation.Ap
 	return p.appliedBy(lines, onLog, at), nil
 }
 
-// ofFormerVersion stands for gates of an earlier version among those behind: their lines are not
-// read.
+// ofFormerVersion stands for all gates of an earlier version among those behind: their lines are
+// not read.
 const ofFormerVersion = "(a gate of an earlier version)"
 
 func (p *peers) appliedBy(lines []line, onLog bool, at revocation.Position) (a revocation.Applied) {
@@ -189,6 +196,7 @@ func (p *peers) appliedBy(lines []line, onLog bool, at revocation.Position) (a r
 	oldest := p.cfg.MaxStaleness + p.cfg.Settle
 	var behind []string
 	a.Applied, a.Total, behind = p.gates.Applied(bare(lines), at, onLog, oldest, now)
+	// A gate of an earlier version may be behind, and nobody can tell.
 	if p.former != nil && now.Since(*p.former) <= oldest {
 		a.Total++
 		behind = append(behind, ofFormerVersion)
@@ -199,12 +207,12 @@ func (p *peers) appliedBy(lines []line, onLog bool, at revocation.Position) (a r
 	return a
 }
 
-// Gates lists the lines of all gates, by name.
+// Gates returns the lines of all gates, by name.
 func (p *peers) Gates(ctx context.Context) ([]Line, error) {
 	return p.list(ctx, p.gateLines, &p.gates)
 }
 
-// Issuers lists the lines of all issuers, by name.
+// Issuers returns the lines of all issuers, by name.
 func (p *peers) Issuers(ctx context.Context) ([]Line, error) {
 	return p.list(ctx, p.issuerLines, &p.issuers)
 }
@@ -249,14 +257,13 @@ func (p *peers) list(ctx context.Context, lr *lineReader,
 	return out, nil
 }
 
-// nameIn is the process's name in the name of its line.
+// nameIn returns the process's name in the name of its line.
 func nameIn(field string) string {
 	name, _, _ := strings.Cut(field, "#")
 	return name
 }
 
-// goneAfter is the age at which a line is removed: its process will not come back under that name
-// unnoticed.
+// goneAfter is the age at which a line is removed: long after its process has left every count.
 const goneAfter = 10 * time.Minute
 
 // watchGates keeps the ages of all gates' lines known, and removes both kinds of lines long after
@@ -275,9 +282,9 @@ func (p *peers) watchGates(ctx context.Context) {
 	}
 }
 
-// watchFormer takes away, unread, what gates of an earlier version write of themselves. While they
-// are at work it is there again the next time: so many logouts that wait for all gates are told
-// that one is behind.
+// watchFormer removes, unread, the lines of gates of an earlier version. While such gates are at
+// work the lines are there again the next time, and logouts that wait for all gates are told that
+// one is behind.
 func (p *peers) watchFormer(ctx context.Context) {
 	if seen, err := p.seesFormer(ctx); err != nil || !seen {
 		return
@@ -287,13 +294,14 @@ func (p *peers) watchFormer(ctx context.Context) {
 	now := p.instant()
 	if p.former == nil {
 		p.log.Warn(
-			"gates of an earlier version are at work: until they are updated, logouts that wait for all gates are answered 202")
+			"gates of an earlier version are at work: until they are updated, logouts that wait " +
+				"for all gates are answered 202")
 	}
 	p.former = &now
 }
 
-// seesFormer reports whether a gate of an earlier version has written of itself since the last
-// look, or whether another issuer says so, which may have taken it away just before.
+// seesFormer reports whether a gate of an earlier version has written its line since the last look,
+// or another issuer says so, which may have removed the line just before.
 func (p *peers) seesFormer(ctx context.Context) (bool, error) {
 	n, err := p.client.Universal().Unlink(ctx, p.keys.formerGates).Result()
 	switch {
@@ -319,6 +327,7 @@ func (p *peers) removeGone(ctx context.Context) {
 	now := p.instant()
 	gates, issuers := p.gates.Older(goneAfter, now), p.issuers.Older(goneAfter, now)
 	p.linesMu.Unlock()
+	// A process that is still there, unseen for so long, writes its line again.
 	pipe := p.client.Universal().Pipeline()
 	for _, field := range gates {
 		_, number, _ := strings.Cut(field, "#")

@@ -15,11 +15,12 @@ import (
 	"github.com/sallyport/sallyport/internal/revocation"
 )
 
-// reading is one reading of all lines of a kind, shared by everyone who waits for lines to move.
-// It also asks Redis, in the same step, which of the positions they wait for lie on the log.
+// reading is one reading of all lines of a kind, shared by all who wait for lines to move: a
+// hundred logouts that wait cost Redis as much as one. It asks in the same step which of the
+// positions that they wait for lie on the log.
 type reading struct {
 	done  chan struct{}
-	asked []revocation.Position // nil until it is sent
+	asked []revocation.Position
 	onLog map[revocation.Position]bool
 	lines []line
 	err   error
@@ -79,6 +80,8 @@ func (lr *lineReader) lines(ctx context.Context, at revocation.Position) ([]line
 		defer lr.mu.Unlock()
 		lr.give(at)
 	}()
+	// The reading that is under way may have been sent before at was wanted. The next one asks for
+	// it, unless too many are wanted: the oldest go first.
 	for {
 		r := lr.join()
 		select {
@@ -109,6 +112,8 @@ func (lr *lineReader) join() *reading {
 		r.asked = append(r.asked, w.at)
 	}
 	lr.under = r
+	// Like all that the process runs on, this does not recover from a panic (see run): those who
+	// wait would take a reading that stopped halfway for one that is complete.
 	go func() {
 		defer close(r.done)
 		ctx, cancel := context.WithTimeout(context.Background(), oneLook(lr.f.cfg))
@@ -121,7 +126,7 @@ func (lr *lineReader) join() *reading {
 	return r
 }
 
-// oneLook is how long one reading of lines may take.
+// oneLook returns how long one reading of lines may take.
 func oneLook(cfg Config) time.Duration { return cfg.Settle }
 
 // run runs a script that reads lines. Its answer begins with what is said of the positions, which
@@ -148,7 +153,8 @@ func (r *reading) sort() {
 
 // readIssuers reads the issuers' lines.
 func (lr *lineReader) readIssuers(ctx context.Context, r *reading) error {
-	fields, err := r.run(ctx, lr.f, linesScript, []string{lr.f.keys.log, lr.f.keys.head, lr.f.keys.issuers}, nil)
+	k := &lr.f.keys
+	fields, err := r.run(ctx, lr.f, linesScript, []string{k.log, k.head, k.issuers}, nil)
 	if err != nil {
 		return err
 	}
@@ -159,8 +165,8 @@ func (lr *lineReader) readIssuers(ctx context.Context, r *reading) error {
 	return nil
 }
 
-// readGates reads the gates' lines: those of max_gates keys, whoever may have written there what
-// else.
+// readGates reads the gates' lines: those of max_gates keys, and no other, whatever else somebody
+// with a gate's Redis user may have written.
 func (lr *lineReader) readGates(ctx context.Context, r *reading) error {
 	keys := []string{lr.f.keys.log, lr.f.keys.head}
 	for n := 1; n <= lr.f.cfg.MaxGates; n++ {
@@ -185,7 +191,7 @@ func (lr *lineReader) readGates(ctx context.Context, r *reading) error {
 	return nil
 }
 
-// droppedLines counts the gates' lines that were dropped unread, and tells of it, at most once a
+// droppedLines counts the gates' lines that were dropped unread, and logs that, at most once a
 // second.
 func (lr *lineReader) droppedLines(text string) {
 	n, err := strconv.Atoi(text)

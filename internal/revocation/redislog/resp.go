@@ -13,7 +13,7 @@ import (
 // errReply means that Redis' answer is not of the form the command has.
 var errReply = errors.New("redislog: an answer of Redis has not the expected form")
 
-// list reads the strings of a script's answer.
+// list returns the elements of an answer as strings.
 func list(v any, err error, atLeast int) ([]string, error) {
 	if err != nil {
 		return nil, err
@@ -135,12 +135,14 @@ func (d *decoder) array() (int, error) {
 		return 0, err
 	}
 	n, err := strconv.Atoi(text)
+	// No array has more elements than bytes: a length that is made up reserves no memory.
 	if kind != '*' || err != nil || n > len(d.rest) {
 		return 0, errReply
 	}
 	return n, nil
 }
 
+// bulk reads a string.
 func (d *decoder) bulk() (string, error) {
 	kind, text, err := d.line()
 	if err != nil {
@@ -187,6 +189,7 @@ func (d *decoder) streams() ([]revocation.Entry, error) {
 	return d.entries()
 }
 
+// entry reads one entry: its id and its fields.
 func (d *decoder) entry() (revocation.Entry, error) {
 	if n, err := d.array(); err != nil || n != 2 {
 		return revocation.Entry{}, errors.Join(errReply, err)

@@ -52,7 +52,7 @@ func (c SnapshotConfig) Check() error {
 	return nil
 }
 
-// keeper keeps a gate's copy on disk.
+// keeper writes a gate's copy to a file for its next start.
 type keeper struct {
 	f      *follower
 	file   snapshotFile
@@ -64,7 +64,7 @@ type keeper struct {
 	savedAt time.Duration       // monotonic
 }
 
-// openKeeper loads the file, if there is one that may be used: then the follower's set is the
+// openKeeper reads the file, if there is one that may be used: then the follower's set is the
 // file's.
 func openKeeper(f *follower) (*keeper, *liveset.Snapshot, error) {
 	c := f.o.Snapshot
@@ -77,6 +77,7 @@ func openKeeper(f *follower) (*keeper, *liveset.Snapshot, error) {
 	}
 	began := time.Now()
 	now := f.instant().Wall
+	// What was taken longer ago than an entry lives holds nothing that is still in force.
 	s, refused := k.file.load(now, f.cfg.MaxTokenLifetime+2*f.cfg.ClockSkew, f.cfg.ClockSkew)
 	outcome := loadOutcome(refused)
 	var err error
@@ -138,11 +139,11 @@ func (k *keeper) run(ctx context.Context) {
 	k.save()
 }
 
-// save writes the file if this process may rely on its copy and the file lacks something. The set
-// is copied after the place has been noted, so that it holds at least what the log does up to
-// there.
+// save writes the file if this process may rely on its copy and the file lacks something.
 func (k *keeper) save() {
 	f := k.f
+	// The position first: the set is read while the file is written, and then holds at least what the
+	// log does up to there.
 	f.mu.Lock()
 	s := liveset.Snapshot{Position: f.copy.Position(), Set: f.set}
 	complete := f.copy.Complete()
