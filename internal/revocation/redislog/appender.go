@@ -186,7 +186,8 @@ func (a *appender) call(ctx context.Context, group []*job) (s stored, err error)
 		mode = "again"
 	}
 	if b.More {
-		// What is still missing is no reason to wait for the next heartbeat, which would mark it.
+		// More batches follow: no gate may take the log for mended before the next heartbeat renews
+		// the mark.
 		mending = a.cfg.Settle
 	}
 	a.mu.Lock()
@@ -241,7 +242,7 @@ func (a *appender) call(ctx context.Context, group []*job) (s stored, err error)
 }
 
 func parseStored(answer any) (s stored, err error) {
-	f, err := list(answer, nil, 7)
+	f, err := list(answer, 7)
 	if err != nil {
 		return s, err
 	}

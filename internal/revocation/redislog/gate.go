@@ -94,7 +94,7 @@ func (g *Gate) sendByGate(ctx context.Context, conn *redis.Conn,
 	if last, ok := answers[0].(string); ok {
 		g.places.checkRival(last)
 	}
-	head, err := list(answers[2], nil, len(headFields))
+	head, err := list(answers[2], len(headFields))
 	if err != nil {
 		return r, err
 	}
@@ -157,7 +157,7 @@ func chainOf(v any) (c revocation.Chain, found bool, err error) {
 	if !ok || len(entry) != 2 {
 		return c, false, errReply
 	}
-	fields, err := list(entry[1], nil, 0)
+	fields, err := list(entry[1], 0)
 	if err != nil {
 		return c, false, err
 	}

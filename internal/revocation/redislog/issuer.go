@@ -148,7 +148,7 @@ func (i *Issuer) sendByIssuer(ctx context.Context, conn *redis.Conn,
 	if err != nil && !errors.Is(err, redisconn.ErrTooFewReplicas) {
 		return r, fmt.Errorf("redislog: heartbeat: %w", err)
 	}
-	fields, err := list(done.Answer, nil, beatFields)
+	fields, err := list(done.Answer, beatFields)
 	if err != nil {
 		return r, err
 	}
@@ -169,7 +169,7 @@ const beatFields = 10
 
 // hasLine reports whether the lines in the answer to an issuer's heartbeat have one under a name.
 func hasLine(answer any, name, line string) bool {
-	fields, err := list(answer, nil, beatFields)
+	fields, err := list(answer, beatFields)
 	for k := beatFields; err == nil && k+1 < len(fields); k += 2 {
 		if fields[k] == name {
 			return fields[k+1] == line

@@ -47,7 +47,9 @@ type wanted struct {
 	waiting int
 }
 
-func (lr *lineReader) want(at revocation.Position) {
+// register adds a position to those that readings ask for, until unregister has been called as
+// often. lr.mu is held.
+func (lr *lineReader) register(at revocation.Position) {
 	for k := range lr.wanted {
 		if lr.wanted[k].at == at {
 			lr.wanted[k].waiting++
@@ -57,7 +59,7 @@ func (lr *lineReader) want(at revocation.Position) {
 	lr.wanted = append(lr.wanted, wanted{at, 1})
 }
 
-func (lr *lineReader) give(at revocation.Position) {
+func (lr *lineReader) unregister(at revocation.Position) {
 	for k := range lr.wanted {
 		if lr.wanted[k].at != at {
 			continue
@@ -73,12 +75,12 @@ func (lr *lineReader) give(at revocation.Position) {
 // whether at does.
 func (lr *lineReader) lines(ctx context.Context, at revocation.Position) ([]line, bool, error) {
 	lr.mu.Lock()
-	lr.want(at)
+	lr.register(at)
 	lr.mu.Unlock()
 	defer func() {
 		lr.mu.Lock()
 		defer lr.mu.Unlock()
-		lr.give(at)
+		lr.unregister(at)
 	}()
 	// The reading that is under way may have been sent before at was wanted. The next one asks for
 	// it, unless too many are wanted: the oldest go first.
@@ -136,8 +138,12 @@ func (r *reading) run(ctx context.Context, f *follower, s *redis.Script, keys []
 	for _, p := range r.asked {
 		args = append(args, p.Epoch.String(), p.Seq, p.Chain.String())
 	}
+	// A read, which may be repeated over any connection.
 	answer, err := s.Run(ctx, f.client.Universal(), keys, args...).Result()
-	fields, err := list(answer, err, len(r.asked))
+	if err != nil {
+		return nil, err
+	}
+	fields, err := list(answer, len(r.asked))
 	if err != nil {
 		return nil, err
 	}
@@ -153,8 +159,8 @@ func (r *reading) sort() {
 
 // readIssuers reads the issuers' lines.
 func (lr *lineReader) readIssuers(ctx context.Context, r *reading) error {
-	k := &lr.f.keys
-	fields, err := r.run(ctx, lr.f, linesScript, []string{k.log, k.head, k.issuers}, nil)
+	keys := []string{lr.f.keys.log, lr.f.keys.head, lr.f.keys.issuers}
+	fields, err := r.run(ctx, lr.f, linesScript, keys, nil)
 	if err != nil {
 		return err
 	}

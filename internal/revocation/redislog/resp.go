@@ -14,10 +14,7 @@ import (
 var errReply = errors.New("redislog: an answer of Redis has not the expected form")
 
 // list returns the elements of an answer as strings.
-func list(v any, err error, atLeast int) ([]string, error) {
-	if err != nil {
-		return nil, err
-	}
+func list(v any, atLeast int) ([]string, error) {
 	items, ok := v.([]any)
 	if !ok || len(items) < atLeast {
 		return nil, errReply
@@ -94,7 +91,7 @@ func millis(s string) (int64, error) {
 
 // redisTime reads what TIME answers, in unix milliseconds.
 func redisTime(v any) (int64, error) {
-	parts, err := list(v, nil, 2)
+	parts, err := list(v, 2)
 	if err != nil {
 		return 0, err
 	}
