@@ -239,7 +239,7 @@ func TestAForgottenScriptIsSentAgainOverTheSameConnection(t *testing.T) {
 	})
 }
 
-// TestAWriteEndsWithItsContext, while WAIT goes on.
+// TestAWriteEndsWithItsContext, while WAIT goes on. What WAIT answers in the end is read by nobody.
 func TestAWriteEndsWithItsContext(t *testing.T) {
 	t.Parallel()
 	p := startPair(t)
@@ -251,6 +251,14 @@ func TestAWriteEndsWithItsContext(t *testing.T) {
 		w.Timeout = time.Hour
 		done, err := write(ctx, w)
 		unanswered(t, done, err)
+	})
+	if err := syscall.Kill(p.replica, syscall.SIGCONT); err != nil {
+		t.Fatal(err)
+	}
+	eventually.True(t, "the next one gets its own answer", func() bool {
+		was, _ := p.Universal().Get(t.Context(), counted).Int64()
+		done, err := p.WriteAndWait(t.Context(), counted, counting())
+		return err == nil && done == redisconn.Written{Answer: was + 1, Replicas: 1}
 	})
 }
 

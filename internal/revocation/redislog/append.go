@@ -16,7 +16,7 @@ const (
 
 // Append revokes: it returns nil only when every request is in the log, on min_replicas replicas
 // and, if another issuer is alive, applied there. Every other outcome is an error that wraps
-// ErrUnavailable (503) or revocation.ErrInvalidRequest (400); in the former case, unless Redis'
+// revocation.ErrUnavailable (503) or ErrInvalidRequest (400); in the former case, unless Redis'
 // time is unknown, this issuer denies what was asked from now on and goes on trying to append it.
 func (i *Issuer) Append(ctx context.Context,
 	reqs []revocation.Request) (revocation.Receipt, error) {
