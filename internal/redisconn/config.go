@@ -60,8 +60,11 @@ func DefaultConfig() Config {
 
 // Validate reports every setting that is missing or contradicts another one.
 func (c Config) Validate() error {
+	// All of them, so that whoever writes the file need not start once for each.
 	var errs []error
-	bad := func(path, format string, args ...any) { errs = append(errs, config.At(path, format, args...)) }
+	bad := func(path, format string, args ...any) {
+		errs = append(errs, config.At(path, format, args...))
+	}
 	switch c.Mode {
 	case ModeSingle:
 		if c.Address == "" {
@@ -70,10 +73,8 @@ func (c Config) Validate() error {
 			bad("address", "%v", err)
 		}
 		if len(c.Addresses) > 0 {
-			bad(
-				"addresses",
-				"redis: mode single has one `address`; `addresses` is for mode sentinel or cluster",
-			)
+			bad("addresses",
+				"redis: mode single has one `address`; `addresses` is for mode sentinel or cluster")
 		}
 	case ModeSentinel, ModeCluster:
 		if len(c.Addresses) == 0 {
@@ -89,7 +90,8 @@ func (c Config) Validate() error {
 	}
 	if (c.Mode == ModeSentinel) != (c.MasterName != "") {
 		bad("master_name",
-			"redis: mode sentinel, and only it, needs master_name: the name the sentinels know the primary by")
+			"redis: mode sentinel, and only it, needs master_name: the name the sentinels know the "+
+				"primary by")
 	}
 	if c.Checks != ChecksEnforce && c.Checks != ChecksWarn {
 		bad("checks", "redis: expected checks enforce or warn, got %q", c.Checks)
@@ -103,7 +105,10 @@ func (c Config) Validate() error {
 	if c.Username != "" && c.Password.IsZero() {
 		bad("password", "redis: a username needs a password")
 	}
-	for path, d := range map[string]time.Duration{"dial_timeout": c.DialTimeout, "read_timeout": c.ReadTimeout, "write_timeout": c.WriteTimeout} {
+	for path, d := range map[string]time.Duration{
+		"dial_timeout": c.DialTimeout, "read_timeout": c.ReadTimeout,
+		"write_timeout": c.WriteTimeout,
+	} {
 		if d < 10*time.Millisecond || d > time.Minute {
 			bad(path, "redis: expected a time from 10ms to 1m, got %s", d)
 		}

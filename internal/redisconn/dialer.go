@@ -16,8 +16,8 @@ import (
 	"github.com/sallyport/sallyport/internal/livefile"
 )
 
-// dialer makes connections with what the files hold at that moment: those who renew a certificate
-// or a password restart nothing.
+// dialer makes each connection with what the files hold at that moment, so that nothing has to be
+// restarted when a certificate or a password is renewed.
 type dialer struct {
 	cfg              Config
 	password         *livefile.File[config.Secret]
@@ -69,7 +69,7 @@ func (d *dialer) dialAny(ctx context.Context, network, addr string) (net.Conn, e
 	if err != nil {
 		return nil, err
 	}
-	if err := d.introduce(ctx, conn); err != nil {
+	if err := d.authenticate(ctx, conn); err != nil {
 		_ = conn.Close() // it is of no use
 		return nil, d.explainAt(addr, sentinelSide, err)
 	}
@@ -82,7 +82,7 @@ func (d *dialer) dialNode(ctx context.Context, network, addr string) (net.Conn, 
 	return d.dial(ctx, network, addr)
 }
 
-// keepAlive is go-redis' own: it notices a peer that is gone within three quarters of a minute.
+// keepAlive is what go-redis uses itself: a peer that is gone is noticed within 45 seconds.
 var keepAlive = net.KeepAliveConfig{
 	Enable: true, Idle: 30 * time.Second, Interval: 5 * time.Second, Count: 3,
 }
@@ -106,8 +106,8 @@ func (d *dialer) dial(ctx context.Context, network, addr string) (net.Conn, erro
 	return secured, nil
 }
 
-// tlsConfig keeps no sessions: one that is resumed would skip the check against authorities that
-// have been replaced.
+// tlsConfig returns the settings of the next connection. They keep no TLS sessions: one that is
+// resumed would skip the check against authorities that have been replaced.
 func (d *dialer) tlsConfig(addr string) *tls.Config {
 	t := &tls.Config{MinVersion: tls.VersionTLS12, ServerName: d.cfg.TLS.ServerName}
 	if t.ServerName == "" {
@@ -125,8 +125,8 @@ func (d *dialer) tlsConfig(addr string) *tls.Config {
 	return t
 }
 
-// introduce authenticates at a sentinel, before its client gets the connection.
-func (d *dialer) introduce(ctx context.Context, conn net.Conn) error {
+// authenticate sends AUTH to a sentinel, before its client gets the connection.
+func (d *dialer) authenticate(ctx context.Context, conn net.Conn) error {
 	password := d.sentinelPassword.Value().Reveal()
 	if password == "" {
 		return nil
@@ -135,6 +135,7 @@ func (d *dialer) introduce(ctx context.Context, conn net.Conn) error {
 	if d.cfg.SentinelUsername != "" {
 		words = []string{"AUTH", d.cfg.SentinelUsername, password}
 	}
+	// In the protocol's own form, since there is no client on this connection yet.
 	var b strings.Builder
 	fmt.Fprintf(&b, "*%d\r\n", len(words))
 	for _, w := range words {

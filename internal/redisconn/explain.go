@@ -14,25 +14,25 @@ import (
 )
 
 // SettingError is an error that lasts until somebody changes a setting, here or in Redis: it names
-// the address, the user and the setting. It wraps nothing: go-redis hands on what is inside the
-// error of a connection's beginning.
+// the address, the user and the setting. It wraps nothing: of an error that a connection's greeting
+// meets go-redis returns only what it wraps.
 type SettingError struct{ text string }
 
-// Error says what is wrong and which setting is about it.
+// Error returns what is wrong and which setting to look at.
 func (e *SettingError) Error() string { return e.text }
 
 func settingError(format string, args ...any) error {
 	return &SettingError{fmt.Sprintf("redisconn: "+format, args...)}
 }
 
-// Explain makes a SettingError of an error that a command gave, when it says that Redis refuses who
-// we are, and finds the one that is in it already, whatever was to be done meanwhile. Where nobody
-// has answered it adds the address. Others it returns as they are.
+// Explain returns a SettingError for an error of a command which says that Redis refuses the user
+// or password, or the one that is wrapped in the error already. To an error that means that nobody
+// has answered it adds the address. It returns any other error as it is.
 func (c *Client) Explain(err error) error {
 	return c.dialer.explainAt(c.where(), dataSide, err)
 }
 
-// where is what the configuration says of the place of Redis.
+// where returns the addresses in the configuration.
 func (c *Client) where() string {
 	if c.cfg.Mode == ModeSingle {
 		return c.cfg.Address
@@ -102,8 +102,9 @@ func (d *dialer) explain(addr string, s side, user, file string, err error) erro
 // has accepted the connection already.
 const probe = 250 * time.Millisecond
 
-// handshake is TLS's own. When it takes its time, which a server without TLS never ends, the server
-// is asked on another connection whether it speaks plain Redis.
+// handshake makes a TLS handshake. A server without TLS may wait for the rest of what it takes for
+// a command, and never answer: when the handshake takes long, the server is asked on another
+// connection whether it speaks plain Redis.
 func (d *dialer) handshake(ctx context.Context, conn *tls.Conn, network, addr string) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -145,7 +146,7 @@ func (d *dialer) handshake(ctx context.Context, conn *tls.Conn, network, addr st
 
 var errPlain = errors.New("the server speaks plain Redis")
 
-// half is half of the time that is left.
+// half returns half of the time that is left.
 func half(ctx context.Context) time.Duration {
 	deadline, ok := ctx.Deadline()
 	if !ok {
@@ -154,8 +155,8 @@ func half(ctx context.Context) time.Duration {
 	return time.Until(deadline) / 2
 }
 
-// speaksPlain reports whether a server answers a PING that is not encrypted. It tells it nothing
-// else.
+// speaksPlain reports whether a server answers a PING that is not encrypted. Nothing secret is
+// sent.
 func speaksPlain(ctx context.Context, network, addr string) bool {
 	ctx, cancel := context.WithTimeout(ctx, probe)
 	defer cancel()
@@ -180,7 +181,7 @@ type suspicious struct {
 	d        *dialer
 	addr     string
 	answered bool
-	verdict  error // once it is known that this is no way to talk to it
+	verdict  error // set once it is known that the server wants TLS
 }
 
 // The types of the records that a server's side of TLS can begin with (RFC 8446 section 5.1).
@@ -189,9 +190,9 @@ const (
 	recordHandshake = 22
 )
 
-// Read reads, and judges the first answer.
+// Read reads, and looks at the first answer.
 func (s *suspicious) Read(b []byte) (int, error) {
-	if s.verdict != nil { // a client goes on after what it takes for an answer to its greeting
+	if s.verdict != nil { // go-redis goes on after an error that its greeting meets
 		return 0, s.verdict
 	}
 	n, err := s.TCPConn.Read(b)

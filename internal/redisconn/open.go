@@ -19,13 +19,15 @@ func open(cfg Config, d *dialer) redis.UniversalClient {
 	return redis.NewClient(singleOptions(cfg, d))
 }
 
-// openFailover has the dialer told by the network's name which addresses are data nodes: go-redis
-// dials these and the sentinels by one function, and takes the sentinels' password once, at the
-// beginning. So the dialer gives it to them.
+// openFailover opens a client for sentinels. go-redis dials sentinels and data nodes by one
+// function; the network's name tells the dialer which of the two an address is. go-redis would also
+// take the sentinels' password once, at the beginning, so the dialer sends it to them instead.
 func openFailover(o *redis.FailoverOptions) redis.UniversalClient {
 	c := redis.NewFailoverClient(o)
 	find := c.Options().Dialer // asks the sentinels for the primary, and dials it
-	c.Options().Dialer = func(ctx context.Context, _, addr string) (net.Conn, error) { return find(ctx, dataNode, addr) }
+	c.Options().Dialer = func(ctx context.Context, _, addr string) (net.Conn, error) {
+		return find(ctx, dataNode, addr)
+	}
 	return c
 }
 
@@ -87,8 +89,8 @@ func noNotifications() *maintnotifications.Config {
 	return &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
 }
 
-// silent takes what go-redis would write to standard error, past our logs: every error it tells of
-// is also returned.
+// silent drops what go-redis would write to standard error, past our logs: every error that it
+// reports there is also returned.
 type silent struct{}
 
 func (silent) Printf(context.Context, string, ...any) {}

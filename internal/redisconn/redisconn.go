@@ -3,8 +3,10 @@
 // certificates, authorities and passwords that their files hold at that moment. What it hands out
 // obeys its context's deadline, and never repeats a command by itself, so that an answer is always
 // the answer to the one command that was sent. The one exception is Universal over a Cluster, which
-// goes after a slot that has moved or whose node is gone: what must happen once goes over
-// Dedicated.
+// follows a slot that has moved or whose node is gone: what must happen once goes over Dedicated.
+//
+// What is to be acknowledged is written by [WriteAndWait], the one place where Redis is asked how
+// many replicas have a write.
 package redisconn
 
 import (
@@ -32,14 +34,14 @@ type Client struct {
 // source is where the dedicated connections to one primary come from.
 type source struct {
 	*redis.Client
-	used time.Time
+	used time.Time // when a connection was last asked for
 }
 
 // Open makes a client. It does not connect: the first command does.
 func Open(cfg Config) (*Client, error) { return OpenWith(cfg, nil) }
 
-// OpenWith is Open for a process that looks after its files: it tells of those that are broken
-// before the next connection needs them.
+// OpenWith is Open for a process that watches its files, and reports a broken one before the next
+// connection needs it.
 func OpenWith(cfg Config, files *livefile.Files) (*Client, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
@@ -51,10 +53,10 @@ func OpenWith(cfg Config, files *livefile.Files) (*Client, error) {
 	return &Client{universal: open(cfg, d), cfg: cfg, dialer: d, dedicated: map[string]*source{}}, nil
 }
 
-// Universal is the pooled client, for commands that may go over any connection.
+// Universal returns the pooled client, for commands that may go over any connection.
 func (c *Client) Universal() redis.UniversalClient { return c.universal }
 
-// Config is what the client was opened with.
+// Config returns what the client was opened with.
 func (c *Client) Config() Config { return c.cfg }
 
 // Dedicated returns one connection, newly dialled by its first command, to the primary that holds
@@ -92,8 +94,8 @@ func (c *Client) dedicate(primary *redis.Client) (*redis.Conn, error) {
 // addresses at each fail-over, or with each new container, for as long as the process runs.
 const keptSources = 16
 
-// evict closes the sources that have no connection and have given none for so long that one is not
-// about to be dialled.
+// evict closes the sources without a connection, unless one was asked for so recently that it may
+// be about to be dialled.
 func (c *Client) evict(now time.Time) {
 	if len(c.dedicated) < keptSources {
 		return
@@ -107,8 +109,7 @@ func (c *Client) evict(now time.Time) {
 }
 
 // EachPrimary calls f with a dedicated connection to every primary, one after the other, until f
-// returns an error: to the one of a single Redis or of sentinels, whose node is then empty, or to
-// all of a cluster's, by their addresses.
+// returns an error. node is a primary's address in a cluster, and empty elsewhere.
 func (c *Client) EachPrimary(ctx context.Context,
 	f func(node string, conn *redis.Conn) error) error {
 	one := func(node string, primary *redis.Client) error {
@@ -154,9 +155,8 @@ func (c *Client) primary(ctx context.Context, key string) (*redis.Client, error)
 // longestWait bounds a command on a dedicated connection whose context has no deadline.
 const longestWait = time.Minute
 
-// dedicatedOptions copies the options of a client that has been made: there a value that stands for
-// "off" has become 0, which a new client would take as "unset". What must be off is therefore said
-// again.
+// dedicatedOptions copies the options of a client that has been made. In those a value that stands
+// for "off" has become 0, which a new client would take for "unset": what must be off is set again.
 func dedicatedOptions(from *redis.Options) *redis.Options {
 	o := *from
 	o.ReadTimeout, o.PoolSize, o.MinIdleConns = longestWait, 64, 0

@@ -224,19 +224,27 @@ func TestClusterFindsThePrimaryOfAKey(t *testing.T) {
 
 func TestValidate(t *testing.T) {
 	for name, change := range map[string]func(*redisconn.Config){
-		"unknown mode":               func(c *redisconn.Config) { c.Mode = "both" },
-		"no address":                 func(c *redisconn.Config) { c.Address = "" },
-		"address without a port":     func(c *redisconn.Config) { c.Address = "localhost" },
-		"single with addresses":      func(c *redisconn.Config) { c.Addresses = []string{"a:1"} },
-		"sentinel without addresses": func(c *redisconn.Config) { c.Mode, c.MasterName = redisconn.ModeSentinel, "m" },
-		"sentinel without a name":    func(c *redisconn.Config) { c.Mode, c.Addresses = redisconn.ModeSentinel, []string{"a:1"} },
-		"cluster with a bad address": func(c *redisconn.Config) { c.Mode, c.Addresses = redisconn.ModeCluster, []string{"a"} },
-		"unknown checks":             func(c *redisconn.Config) { c.Checks = "off" },
-		"certificate without key":    func(c *redisconn.Config) { c.TLS = redisconn.TLSConfig{Enabled: true, CertFile: "x"} },
-		"tls settings without tls":   func(c *redisconn.Config) { c.TLS.CAFile = "x" },
-		"user without password":      func(c *redisconn.Config) { c.Username = "x" },
-		"no time to read":            func(c *redisconn.Config) { c.ReadTimeout = 0 },
-		"empty pool":                 func(c *redisconn.Config) { c.PoolSize = 0 },
+		"unknown mode":           func(c *redisconn.Config) { c.Mode = "both" },
+		"no address":             func(c *redisconn.Config) { c.Address = "" },
+		"address without a port": func(c *redisconn.Config) { c.Address = "localhost" },
+		"single with addresses":  func(c *redisconn.Config) { c.Addresses = []string{"a:1"} },
+		"sentinel without addresses": func(c *redisconn.Config) {
+			c.Mode, c.MasterName = redisconn.ModeSentinel, "m"
+		},
+		"sentinel without a name": func(c *redisconn.Config) {
+			c.Mode, c.Addresses = redisconn.ModeSentinel, []string{"a:1"}
+		},
+		"cluster with a bad address": func(c *redisconn.Config) {
+			c.Mode, c.Addresses = redisconn.ModeCluster, []string{"a"}
+		},
+		"unknown checks": func(c *redisconn.Config) { c.Checks = "off" },
+		"certificate without key": func(c *redisconn.Config) {
+			c.TLS = redisconn.TLSConfig{Enabled: true, CertFile: "x"}
+		},
+		"tls settings without tls": func(c *redisconn.Config) { c.TLS.CAFile = "x" },
+		"user without password":    func(c *redisconn.Config) { c.Username = "x" },
+		"no time to read":          func(c *redisconn.Config) { c.ReadTimeout = 0 },
+		"empty pool":               func(c *redisconn.Config) { c.PoolSize = 0 },
 	} {
 		cfg := redisconn.DefaultConfig()
 		change(&cfg)

@@ -34,7 +34,10 @@ func (f tlsFiles) renew(t *testing.T, a *redistest.Authority) {
 	t.Helper()
 	cert, key := a.Pair()
 	clientCert, clientKey := a.Pair()
-	for path, content := range map[string][]byte{f.serverCA: a.PEM(), f.ca: a.PEM(), f.cert: cert, f.key: key, f.clientCert: clientCert, f.clientKey: clientKey} {
+	for path, content := range map[string][]byte{
+		f.serverCA: a.PEM(), f.ca: a.PEM(), f.cert: cert, f.key: key,
+		f.clientCert: clientCert, f.clientKey: clientKey,
+	} {
 		redistest.Write(t, path, content)
 	}
 }
@@ -154,7 +157,8 @@ func TestAReplacedSentinelPasswordServesTheNextConnection(t *testing.T) {
 	primary.StartPlain("--requirepass", "primary-password")
 	monitor := func(password string) string {
 		return fmt.Sprintf(
-			"requirepass %s\nsentinel monitor main 127.0.0.1 %d 1\nsentinel auth-pass main primary-password\n",
+			"requirepass %s\nsentinel monitor main 127.0.0.1 %d 1\n"+
+				"sentinel auth-pass main primary-password\n",
 			password, primary.Port)
 	}
 	sentinel.StartSentinel(monitor("first-password"))

@@ -15,8 +15,8 @@ import (
 )
 
 // EachReplica calls f with a connection to every replica that could become a primary, one after the
-// other, with its address. f is told, too, of a replica that does not answer: whatever it does with
-// its connection is then an error.
+// other, with its address. It calls f for a replica that does not answer as well: whatever f does
+// with the connection is then an error.
 func (c *Client) EachReplica(ctx context.Context, f func(node string, conn *redis.Conn)) error {
 	nodes, err := c.replicas(ctx)
 	for _, node := range nodes {
@@ -34,8 +34,8 @@ func (c *Client) EachReplica(ctx context.Context, f func(node string, conn *redi
 	return err
 }
 
-// ConfigAt is what one server of this Redis would be opened with by its address: the same user and
-// certificates.
+// ConfigAt returns a configuration for one server of this Redis by its address, with the same user
+// and certificates.
 func (c *Client) ConfigAt(address string) Config {
 	cfg := c.cfg
 	cfg.Mode, cfg.Address, cfg.Addresses, cfg.MasterName = ModeSingle, address, nil, ""
@@ -43,8 +43,8 @@ func (c *Client) ConfigAt(address string) Config {
 	return cfg
 }
 
-// replicas gives the addresses of all replicas, in order: those that a cluster's nodes name, or
-// those that the primary of sentinels does, where sentinels learn of them as well.
+// replicas returns the addresses of all replicas, in order: those that a cluster's nodes name, or
+// those that the primary of sentinels names, from where sentinels learn of them as well.
 func (c *Client) replicas(ctx context.Context) (nodes []string, err error) {
 	if u, ok := c.universal.(*redis.ClusterClient); ok {
 		var mu sync.Mutex // go-redis calls for all nodes at once

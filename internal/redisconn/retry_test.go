@@ -98,7 +98,9 @@ func TestNoCommandIsSentTwice(t *testing.T) {
 		_, err := c.Pipelined(ctx, func(p redis.Pipeliner) error { return p.Set(ctx, "k", "v", 0).Err() })
 		return err
 	}
-	for name, do := range map[string]func(context.Context, redis.Cmdable) error{"command": set, "pipeline": pipe} {
+	for name, do := range map[string]func(context.Context, redis.Cmdable) error{
+		"command": set, "pipeline": pipe,
+	} {
 		for _, dedicated := range []bool{false, true} {
 			d := startDropper(t)
 			cfg := redisconn.DefaultConfig()

@@ -22,6 +22,7 @@ func AnswersStrangers(ctx context.Context, cfg Config) (bool, error) {
 	if err := c.Close(); err != nil {
 		return false, fmt.Errorf("redisconn: %w", err)
 	}
+	// An answer that refuses is an answer; any other error says nothing.
 	var refused redis.Error
 	switch {
 	case err == nil:

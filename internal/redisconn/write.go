@@ -34,8 +34,9 @@ type Written struct {
 // is still good for is the caller's to judge. After any other error nothing is known, not even
 // whether anything was written.
 var (
-	// ErrTooFewReplicas means that WAIT did not find the write on enough replicas: it may be lost
-	// at a fail-over, or this server may have been deposed already.
+	// ErrTooFewReplicas means that not enough replicas answered WAIT: what was written may be lost
+	// at a fail-over, or this server may have been deposed already. It comes first: the answer may
+	// show no write either.
 	ErrTooFewReplicas = errors.New("redisconn: too few replicas have the write")
 	// ErrNothingWritten means that enough replicas follow, but the answer does not show that
 	// anything was written, so that WAIT says nothing about what was read either. Such an answer

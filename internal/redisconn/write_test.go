@@ -33,8 +33,14 @@ const counted = "{writes}:counter"
 func counting() redisconn.Write {
 	return redisconn.Write{
 		Script: counter, Keys: []string{counted}, Wrote: aNumber, Replicas: 1,
-		Timeout: 100 * time.Millisecond,
+		Timeout: 20 * time.Second,
 	}
+}
+
+// briefly has a write wait for a replica that will not have it.
+func briefly(w redisconn.Write) redisconn.Write {
+	w.Timeout = 100 * time.Millisecond
+	return w
 }
 
 func aNumber(answer any) bool {
@@ -79,7 +85,7 @@ func startPair(t *testing.T) pair {
 	pid := server(t, second, "--port", strconv.Itoa(second), "--save", "", "--replicaof",
 		fmt.Sprintf("127.0.0.1 %d", port))
 	cfg := redisconn.DefaultConfig()
-	cfg.Address = address(port)
+	cfg.Address, cfg.ReadTimeout = address(port), time.Minute
 	p := pair{open(t, cfg), t, pid}
 	eventually.True(t, "the replica follows",
 		func() bool { return strings.Contains(p.info("replication"), "state=online") })
@@ -156,7 +162,7 @@ func TestAWriteCountsOnlyOnceAReplicaHasIt(t *testing.T) {
 	p.freeze()
 	p.over(func(t *testing.T, write writer) {
 		for name, of := range writes {
-			done, err := write(t.Context(), of())
+			done, err := write(t.Context(), briefly(of()))
 			if !errors.Is(err, redisconn.ErrTooFewReplicas) || done.Replicas != 0 ||
 				!of().Wrote(done.Answer) {
 				t.Errorf("%s, with a replica that is stopped: %+v, %v", name, done, err)
@@ -233,13 +239,14 @@ func TestAForgottenScriptIsSentAgainOverTheSameConnection(t *testing.T) {
 		if err := p.Universal().ScriptFlush(t.Context()).Err(); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := write(t.Context(), counting()); !errors.Is(err, redisconn.ErrTooFewReplicas) {
+		_, err := write(t.Context(), briefly(counting()))
+		if !errors.Is(err, redisconn.ErrTooFewReplicas) {
 			t.Errorf("with a replica that is stopped: %v", err)
 		}
 	})
 }
 
-// TestAWriteEndsWithItsContext, while WAIT goes on.
+// TestAWriteEndsWithItsContext, while WAIT goes on. What WAIT answers in the end is read by nobody.
 func TestAWriteEndsWithItsContext(t *testing.T) {
 	t.Parallel()
 	p := startPair(t)
@@ -251,6 +258,14 @@ func TestAWriteEndsWithItsContext(t *testing.T) {
 		w.Timeout = time.Hour
 		done, err := write(ctx, w)
 		unanswered(t, done, err)
+	})
+	if err := syscall.Kill(p.replica, syscall.SIGCONT); err != nil {
+		t.Fatal(err)
+	}
+	eventually.True(t, "the next one gets its own answer", func() bool {
+		was, _ := p.Universal().Get(t.Context(), counted).Int64()
+		done, err := p.WriteAndWait(t.Context(), counted, counting())
+		return err == nil && done == redisconn.Written{Answer: was + 1, Replicas: 1}
 	})
 }
 

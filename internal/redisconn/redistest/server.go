@@ -88,21 +88,10 @@ func (s *Server) run(cmd *exec.Cmd) {
 // must have.
 func (s *Server) StartTLS(certificate, key, authority string, args ...string) {
 	s.t.Helper()
-	s.Start(
-		append(
-			[]string{
-				"--port",
-				"0",
-				"--tls-port",
-				strconv.Itoa(s.Port),
-				"--tls-cert-file",
-				certificate,
-				"--tls-key-file",
-				key,
-				"--tls-ca-cert-file",
-				authority,
-			},
-			args...)...)
+	s.Start(append([]string{
+		"--port", "0", "--tls-port", strconv.Itoa(s.Port), "--tls-cert-file", certificate,
+		"--tls-key-file", key, "--tls-ca-cert-file", authority,
+	}, args...)...)
 }
 
 // StartPlain is Start without TLS.

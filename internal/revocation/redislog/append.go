@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/sallyport/sallyport/internal/revocation"
 )
@@ -13,29 +14,19 @@ const (
 	maxQueue = 1024 // appends that may wait for their turn
 )
 
-// job is an append, or a confirmation, that waits for the appending connection.
-type job struct {
-	batch   revocation.Batch
-	confirm bool
-	at      revocation.Position // of a confirmation
-	done    chan result         // takes one
-}
-
-type result struct {
-	at  revocation.Position
-	err error
-}
-
 // Append revokes: it returns nil only when every request is in the log, on min_replicas replicas
 // and, if another issuer is alive, applied there. Every other outcome is an error that wraps
-// ErrUnavailable (503) or revocation.ErrInvalidRequest (400); in the former case, unless Redis'
+// revocation.ErrUnavailable (503) or ErrInvalidRequest (400); in the former case, unless Redis'
 // time is unknown, this issuer denies what was asked from now on and goes on trying to append it.
-func (i *Issuer) Append(ctx context.Context, reqs []revocation.Request) (revocation.Receipt, error) {
+func (i *Issuer) Append(ctx context.Context,
+	reqs []revocation.Request) (revocation.Receipt, error) {
 	ctx, cancel := context.WithTimeout(ctx, i.cfg.AppendTimeout)
 	defer cancel()
 	if len(reqs) == 0 {
 		return revocation.Receipt{}, fmt.Errorf("%w: expected at least one", revocation.ErrInvalidRequest)
 	}
+	// This issuer's own set comes first: whatever becomes of the append, it denies what was asked,
+	// and no refresh passes here while the append is under way.
 	began := i.instant()
 	i.mu.Lock()
 	batch, err := i.writer.Begin(reqs, began)
@@ -49,7 +40,8 @@ func (i *Issuer) Append(ctx context.Context, reqs []revocation.Request) (revocat
 		at, err := i.store(ctx, part)
 		if err != nil {
 			i.metrics.appends.WithLabelValues("failed").Inc()
-			for _, unsent := range parts[n+1:] { // to be mended into the log
+			// The parts behind it are owed to the log as much: they are mended into it.
+			for _, unsent := range parts[n+1:] {
 				i.failed(&job{batch: unsent})
 			}
 			return revocation.Receipt{}, err
@@ -59,10 +51,11 @@ func (i *Issuer) Append(ctx context.Context, reqs []revocation.Request) (revocat
 	return i.acknowledgeAll(ctx, stored, began)
 }
 
-// acknowledgeAll acknowledges every part: the log may have gone back between two of them, and then
-// whoever holds the last need not hold the first. It returns the receipt of the last.
+// acknowledgeAll acknowledges every part, and returns the receipt of the last.
 func (i *Issuer) acknowledgeAll(ctx context.Context, stored []revocation.Receipt,
 	began revocation.Instant) (last revocation.Receipt, err error) {
+	// Not the last part alone: the log may have gone back between two of them, and then whoever
+	// holds the last need not hold the first.
 	alone := false
 	for _, receipt := range stored {
 		if last, err = i.acknowledge(ctx, receipt, began); err != nil {
@@ -79,6 +72,7 @@ func (i *Issuer) acknowledgeAll(ctx context.Context, stored []revocation.Receipt
 // that Append would ask for. The receipt names the last. A kind with a cutoff must give it. What
 // only this issuer's own set holds does not count.
 func (i *Issuer) Live(reqs []revocation.Request) (revocation.Receipt, bool) {
+	// A stale copy may show what the log has lost since.
 	now := i.instant()
 	if !i.Freshness(now).Fresh {
 		return revocation.Receipt{}, false
@@ -116,6 +110,9 @@ func (i *Issuer) store(ctx context.Context, b revocation.Batch) (revocation.Posi
 	j := &job{batch: b}
 	at, err := i.run(ctx, j)
 	for err != nil {
+		// An error says nothing of whether the entries were stored. When the copy meets them in the
+		// log, a confirmation there is the missing answer; appending them again would be a second
+		// entry.
 		changed := i.applied.next()
 		i.mu.Lock()
 		at, found := i.writer.Locate(j.batch)
@@ -132,15 +129,31 @@ func (i *Issuer) store(ctx context.Context, b revocation.Batch) (revocation.Posi
 	return at, nil
 }
 
-// run gives a job to the appending goroutine and waits for its result.
+// job is an append, or a confirmation, that waits for the appending connection.
+type job struct {
+	batch   revocation.Batch
+	confirm bool
+	at      revocation.Position // of a confirmation
+	done    chan result         // takes one
+}
+
+type result struct {
+	at  revocation.Position
+	err error
+}
+
+// run hands a job to the appending goroutine and waits for its result.
 func (i *Issuer) run(ctx context.Context, j *job) (revocation.Position, error) {
 	j.done = make(chan result, 1)
 	select {
 	case i.jobs <- j:
 	case <-ctx.Done():
 		i.failed(j)
-		return revocation.Position{}, fmt.Errorf("%w: too many appends are waiting", revocation.ErrUnavailable)
+		return revocation.Position{}, fmt.Errorf("%w: too many appends are waiting",
+			revocation.ErrUnavailable)
 	}
+	// From here on the job is the appending goroutine's: it tells the writer of the outcome, also
+	// when nobody waits any more.
 	select {
 	case r := <-j.done:
 		if r.err != nil {
@@ -152,6 +165,10 @@ func (i *Issuer) run(ctx context.Context, j *job) (revocation.Position, error) {
 	}
 }
 
+// attempt is how long one pipeline may take: a stuck connection must leave time for another.
+func (i *Issuer) attempt() time.Duration { return i.cfg.AppendTimeout / 3 }
+
+// failed tells the writer that it is not known whether the entries of jobs were stored.
 func (i *Issuer) failed(jobs ...*job) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
@@ -180,8 +197,8 @@ func (i *Issuer) appends(ctx context.Context) {
 		if j.simple() {
 			group, held = i.gather(j)
 		}
-		err := a.run(ctx, group)
-		if err != nil {
+		if err := a.run(ctx, group); err != nil {
+			// After an error nobody knows what the connection still has to answer.
 			closeConn(a.conn)
 			a.conn = nil
 			i.client.Refresh(ctx)
@@ -189,7 +206,8 @@ func (i *Issuer) appends(ctx context.Context) {
 	}
 }
 
-// simple jobs may share a call of the script.
+// simple reports whether a job may share a call of the script with others. What is appended again
+// may not: it is bound to a head.
 func (j *job) simple() bool { return !j.confirm && !j.batch.Again }
 
 // gather takes the jobs that are waiting into one group, up to maxBatch entries. The job that did

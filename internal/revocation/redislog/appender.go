@@ -21,9 +21,6 @@ type appender struct {
 	conn *redis.Conn
 }
 
-// attempt is how long one pipeline may take: a stuck connection must leave time for another.
-func (i *Issuer) attempt() time.Duration { return i.cfg.AppendTimeout / 3 }
-
 // run runs one group and tells each job's result. The error is the connection's.
 func (a *appender) run(ctx context.Context, group []*job) error {
 	ctx, cancel := context.WithTimeout(ctx, a.attempt())
@@ -43,16 +40,18 @@ func (a *appender) run(ctx context.Context, group []*job) error {
 	return a.append(ctx, group)
 }
 
+// finish tells the same result of all jobs of a group.
 func finish(group []*job, r result) {
 	for _, j := range group {
 		j.done <- r
 	}
 }
 
+// confirm finds out whether entries that the copy has met in the log at a place are on enough
+// replicas: by a write of this issuer's line that the script makes only on the log that goes
+// through the copy's position, and so through that place.
 func (a *appender) confirm(ctx context.Context, j *job) error {
-	a.mu.Lock()
-	p := a.copy.Position()
-	a.mu.Unlock()
+	p := a.position()
 	if p.Epoch != j.at.Epoch || p.Seq < j.at.Seq {
 		finish([]*job{j}, result{err: errMoved})
 		return nil
@@ -64,7 +63,7 @@ func (a *appender) confirm(ctx context.Context, j *job) error {
 		Replicas: a.cfg.MinReplicas, Timeout: a.attempt() * 3 / 4,
 	})
 	if errors.Is(err, redisconn.ErrNothingWritten) {
-		// The script found another log. That is no fault of the connection.
+		// The script met another log. That is no fault of the connection.
 		finish([]*job{j}, result{at: j.at, err: errMoved})
 		return nil
 	}
@@ -76,18 +75,12 @@ func (a *appender) confirm(ctx context.Context, j *job) error {
 
 var errMoved = errors.New("redislog: the log has moved meanwhile")
 
-func randomBits() (string, error) {
-	var b [16]byte
-	if _, err := rand.Read(b[:]); err != nil {
-		return "", fmt.Errorf("redislog: random bits: %w", err)
-	}
-	return hex.EncodeToString(b[:]), nil
-}
-
 // append runs the append script for a group.
 func (a *appender) append(ctx context.Context, group []*job) error {
 	stored, err := a.call(ctx, group)
 	if err == nil && stored.status == "EARLY" {
+		// Redis' clock, or the head's max_token_lifetime, is ahead of what this issuer knew: the
+		// entries would expire before the tokens they speak of. Once, with a later life.
 		a.mu.Lock()
 		for _, j := range group {
 			j.batch = a.writer.TooEarly(j.batch, stored.time, stored.lifetime)
@@ -103,7 +96,7 @@ func (a *appender) append(ctx context.Context, group []*job) error {
 		a.failed(group...)
 		finish(group, result{err: err})
 	case stored.status != "OK" || stored.last+1-stored.first != uint64(entries(group)):
-		// Another head: the copy will tell.
+		// The head is another one: the copy will show what of these entries the log has.
 		a.failed(group...)
 		finish(group, result{err: errMoved})
 	default:
@@ -131,14 +124,12 @@ func (a *appender) follow(ctx context.Context, j *job, s stored) (stored, error)
 	return s, err
 }
 
-// reach waits until the copy has come to where the log's end was. False if it is another log, or
-// ctx has ended.
+// reach waits until the copy has come to where the log's end was. It reports whether it has: not if
+// it is another log, or ctx has ended.
 func (a *appender) reach(ctx context.Context, s stored) bool {
 	for {
 		changed := a.applied.next()
-		a.mu.Lock()
-		p := a.copy.Position()
-		a.mu.Unlock()
+		p := a.position()
 		if p.Epoch != s.epoch || p.Seq >= s.last {
 			return p.Epoch == s.epoch
 		}
@@ -148,6 +139,7 @@ func (a *appender) reach(ctx context.Context, s stored) bool {
 	}
 }
 
+// entries returns how many entries a group has.
 func entries(group []*job) (n int) {
 	for _, j := range group {
 		n += len(j.batch.Entries)
@@ -155,7 +147,8 @@ func entries(group []*job) (n int) {
 	return n
 }
 
-// tell notes where each job's entries are. They are in the log, whatever WAIT said.
+// tell tells the writer and the jobs where the entries are. They are in the log, whatever WAIT
+// said: too few replicas are the jobs' error, and the entries are not appended a second time.
 func (a *appender) tell(group []*job, stored stored) {
 	a.mu.Lock()
 	next, before := stored.first, stored.before
@@ -169,17 +162,19 @@ func (a *appender) tell(group []*job, stored stored) {
 	}
 }
 
+// stored is what the append script answers.
 type stored struct {
-	status      string
+	status      string // OK, EARLY or MOVED
 	epoch       revocation.Epoch
 	first, last uint64
 	before      revocation.Chain // the chain at the entry before first
 	time        int64
 	lifetime    time.Duration
 	replicas    int
-	unsafe      error // what the script wrote is there, and a fail-over may lose it
+	unsafe      error // the entries are in the log, and a fail-over may lose them; nil if not
 }
 
+// call runs the append script once.
 func (a *appender) call(ctx context.Context, group []*job) (s stored, err error) {
 	random, err := randomBits()
 	if err != nil {
@@ -191,6 +186,8 @@ func (a *appender) call(ctx context.Context, group []*job) (s stored, err error)
 		mode = "again"
 	}
 	if b.More {
+		// More batches follow: no gate may take the log for mended before the next heartbeat renews
+		// the mark.
 		mending = a.cfg.Settle
 	}
 	a.mu.Lock()
@@ -215,7 +212,8 @@ func (a *appender) call(ctx context.Context, group []*job) (s stored, err error)
 		}
 	}
 	keys := []string{a.keys.log, a.keys.head, a.keys.cutoffs}
-	// else sessions share the log's fate, and no end needs to be remembered beside it
+	// In a cluster a session's record may lie on another shard, which can lose the end that the log
+	// has not lost. Elsewhere they share one fate, and no end has to be remembered beside the log.
 	if a.client.Config().Mode == redisconn.ModeCluster {
 		keys = append(keys, a.keys.cutoffs)
 	}
@@ -244,7 +242,7 @@ func (a *appender) call(ctx context.Context, group []*job) (s stored, err error)
 }
 
 func parseStored(answer any) (s stored, err error) {
-	f, err := list(answer, nil, 7)
+	f, err := list(answer, 7)
 	if err != nil {
 		return s, err
 	}
@@ -267,4 +265,12 @@ func parseStored(answer any) (s stored, err error) {
 	lifetime, err := millis(f[6])
 	s.lifetime = time.Duration(lifetime) * time.Millisecond
 	return s, err
+}
+
+func randomBits() (string, error) {
+	var b [16]byte
+	if _, err := rand.Read(b[:]); err != nil {
+		return "", fmt.Errorf("redislog: random bits: %w", err)
+	}
+	return hex.EncodeToString(b[:]), nil
 }

@@ -6,13 +6,15 @@ import "testing"
 // with issuers and gates in this process. Each is held against the same promises; e2e has those of
 // them that Envoy sees.
 func TestAttacks(t *testing.T) {
+	trim := func(m *mesh) { m.do("XTRIM", logKey, "MAXLEN", 1) }
+	cut := func(m *mesh) { m.do("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes") }
 	for name, test := range map[string]func(*testing.T){
 		"85_gate_restarts_while_redis_is_down":       TestGateWithoutRedisAllowsNothing,
 		"86_flushall":                                survives(func(m *mesh) { m.do("FLUSHALL") }),
-		"87_trimmed_log":                             survives(func(m *mesh) { m.do("XTRIM", logKey, "MAXLEN", 1) }),
+		"87_trimmed_log":                             survives(trim),
 		"88_failover_loses_acked_writes":             TestFailoverThatMissedWrites,
 		"89_split_brain":                             TestDeposedPrimaryIsLeft,
-		"90_dropped_connection_and_missed_entries":   survives(func(m *mesh) { m.do("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes") }),
+		"90_dropped_connection_and_missed_entries":   survives(cut),
 		"91_log_id_goes_back":                        TestOlderDisk,
 		"92_storage_error":                           TestUnacknowledgedIsInForceHereAndComesLater,
 		"93_clocks_300_s_apart":                      TestClocks,

@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/sallyport/sallyport/internal/revocation"
-
 	"github.com/sallyport/sallyport/internal/revocation/liveset"
 )
 

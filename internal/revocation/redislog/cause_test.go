@@ -12,6 +12,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/sallyport/sallyport/internal/config"
+	"github.com/sallyport/sallyport/internal/eventually"
 	"github.com/sallyport/sallyport/internal/redisconn"
 	"github.com/sallyport/sallyport/internal/revocation/redislog"
 )
@@ -68,10 +69,10 @@ func TestAWrongPasswordIsSaidOnceAsAnErrorAndIsWhatReadySays(t *testing.T) {
 		ended := make(chan error, 1)
 		go func() { ended <- run(ctx) }()
 		wants := []string{s.addr(), `"gate"`, "redis.username", "redis.password", "WRONGPASS"}
-		eventually(t, kind+" says why it is not ready",
+		eventually.True(t, kind+" says why it is not ready",
 			func() bool { err := ready(); return err != nil && containsAll(err.Error(), wants) })
 		// Fifty milliseconds apart at least: time for two more lines, if one a second were said.
-		eventually(t, "many heartbeats have failed",
+		eventually.True(t, "many heartbeats have failed",
 			func() bool { return failedHeartbeats(t, o.Registry) >= 50 })
 		if got := log.lines(t, "ERROR"); len(got) != 1 || !containsAll(got[0], wants) {
 			t.Errorf("%s: expected one ERROR with all of %q, got %q", kind, wants, got)
@@ -153,12 +154,12 @@ func TestTLSThatIsNotThereIsSaidOnceAsAnError(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
 	go func() { ended <- run(ctx) }()
-	eventually(t, "ready says what is wrong", func() bool {
+	eventually.True(t, "ready says what is wrong", func() bool {
 		return containsAll(ready().Error(),
 			[]string{s.addr(), "answers without TLS", "redis.tls.enabled"})
 	})
 	said := failedHeartbeats(t, o.Registry)
-	eventually(
+	eventually.True(
 		t,
 		"more heartbeats have failed, each of which takes half of settle at least",
 		func() bool {
@@ -179,13 +180,13 @@ func TestReadySaysWhyTheCopyIsStale(t *testing.T) {
 	s := startRedis(t)
 	startIssuer(t, s.addr(), named("issuer-1"))
 	g := startGate(t, s.addr(), named("gate-1"))
-	eventually(t, "the gate is ready", func() bool { return g.Ready() == nil })
+	eventually.True(t, "the gate is ready", func() bool { return g.Ready() == nil })
 	s.kill()
-	eventually(t, "the gate is stale and says that nobody answers", func() bool {
+	eventually.True(t, "the gate is stale and says that nobody answers", func() bool {
 		err := g.Ready()
 		return err != nil &&
 			containsAll(err.Error(), []string{s.addr(), "connection refused", "max_staleness"})
 	})
 	s.start()
-	eventually(t, "the gate is ready again", func() bool { return g.Ready() == nil })
+	eventually.True(t, "the gate is ready again", func() bool { return g.Ready() == nil })
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"strconv"
 	"strings"
@@ -13,6 +14,72 @@ import (
 
 	"github.com/sallyport/sallyport/internal/redisconn"
 )
+
+// checks are the checks of all servers of Redis.
+type checks struct {
+	client *redisconn.Client
+	cfg    Config
+	log    *slog.Logger
+}
+
+// all makes every check. One that cannot be made is a failed one. In a cluster every primary is
+// checked: the log is on one, sessions are on all. So is every replica that answers, since it has
+// settings and users of its own and may be the primary after the next fault. The second result is
+// an error of a connection: then it is not known what there is to find.
+func (k checks) all(ctx context.Context) ([]error, error) {
+	var failed []error
+	err := k.client.EachPrimary(ctx, func(node string, conn *redis.Conn) error {
+		c := k.checker(ctx, node, conn)
+		err := c.check(ctx, conn)
+		failed = append(failed, c.failed...)
+		return err
+	})
+	if err == nil && k.client.Config().Mode != redisconn.ModeSingle {
+		err = k.client.EachReplica(ctx, func(node string, conn *redis.Conn) {
+			failed = append(failed, k.replica(ctx, node, conn)...)
+		})
+	}
+	if err != nil {
+		return nil, fmt.Errorf("redislog: checking Redis: %w", err)
+	}
+	return failed, nil
+}
+
+// checker returns the checker of one server.
+func (k checks) checker(ctx context.Context, node string, conn *redis.Conn) *checker {
+	return &checker{
+		cfg: k.cfg, redis: k.client.Config(), strangers: k.client.ConfigAt, node: node,
+		config:  func(setting string) (string, error) { return configGet(ctx, conn, setting) },
+		cluster: k.client.Config().Mode != redisconn.ModeSingle,
+	}
+}
+
+// replicaPatience is how long one replica may take to be checked. Issuers must start while one is
+// down.
+const replicaPatience = time.Second
+
+// replica checks a replica. One that does not answer is no finding, for what is down must not
+// keep issuers down; the log names it.
+func (k checks) replica(ctx context.Context, node string, conn *redis.Conn) []error {
+	ctx, cancel := context.WithTimeout(ctx, replicaPatience)
+	defer cancel()
+	c := k.checker(ctx, node, conn)
+	err := c.checkReplica(ctx, conn)
+	switch {
+	case err == nil:
+		return c.failed
+	case redis.HasErrorPrefix(err, "NOAUTH"), redis.HasErrorPrefix(err, "WRONGPASS"),
+		redis.HasErrorPrefix(err, "NOPERM"):
+		c.failed = nil // all of it follows from this one
+		c.fail(
+			"this replica refuses the issuer, and would as a primary: give it the users of the others: %w",
+			err)
+		return c.failed
+	}
+	k.log.Warn("a replica of Redis does not answer, so its settings are not checked", "replica",
+		node, "error", oneLine(err.Error()))
+	return nil
+}
 
 // checker finds the ways in which one data node of Redis is not what the promises need.
 type checker struct {
@@ -26,73 +93,15 @@ type checker struct {
 	cluster   bool // has replicas to fail over to
 }
 
-// CheckRedis reports every way in which Redis is not what the promises need, each naming the
-// setting to change. A check that cannot be made is a failed one. In a cluster every primary is
-// checked: the log is on one, sessions are on all. So is every replica that answers, since it has
-// settings and users of its own and may be the primary after the next fault. The second result is
-// an error of a connection: then it is not known what there is to find.
-func (i *Issuer) CheckRedis(ctx context.Context) ([]error, error) {
-	var failed []error
-	err := i.client.EachPrimary(ctx, func(node string, conn *redis.Conn) error {
-		c := i.checker(ctx, node, conn)
-		err := c.check(ctx, conn)
-		failed = append(failed, c.failed...)
-		return err
-	})
-	if err == nil && i.client.Config().Mode != redisconn.ModeSingle {
-		err = i.client.EachReplica(ctx, func(node string, conn *redis.Conn) {
-			failed = append(failed, i.checkReplica(ctx, node, conn)...)
-		})
-	}
-	if err != nil {
-		return nil, fmt.Errorf("redislog: checking Redis: %w", err)
-	}
-	return failed, nil
-}
-
-func (i *Issuer) checker(ctx context.Context, node string, conn *redis.Conn) *checker {
-	return &checker{
-		cfg: i.cfg, redis: i.client.Config(), strangers: i.client.ConfigAt, node: node,
-		config:  func(setting string) (string, error) { return configGet(ctx, conn, setting) },
-		cluster: i.client.Config().Mode != redisconn.ModeSingle,
-	}
-}
-
-// replicaPatience is how long one replica may take to be checked. Issuers must start while one is
-// down.
-const replicaPatience = time.Second
-
-// checkReplica checks a replica. One that does not answer is no finding, for what is down must not
-// keep issuers down; the log names it.
-func (i *Issuer) checkReplica(ctx context.Context, node string, conn *redis.Conn) []error {
-	ctx, cancel := context.WithTimeout(ctx, replicaPatience)
-	defer cancel()
-	c := i.checker(ctx, node, conn)
-	err := c.checkReplica(ctx, conn)
-	switch {
-	case err == nil:
-		return c.failed
-	case redis.HasErrorPrefix(err, "NOAUTH"),
-		redis.HasErrorPrefix(err, "WRONGPASS"),
-		redis.HasErrorPrefix(err, "NOPERM"):
-		c.failed = nil
-		c.fail(
-			"this replica refuses the issuer, and would as a primary: give it the users of the others: %w",
-			err)
-		return c.failed
-	}
-	i.log.Warn("a replica of Redis does not answer, so its settings are not checked", "replica",
-		node, "error", oneLine(err.Error()))
-	return nil
-}
-
+// check checks a primary.
 func (c *checker) check(ctx context.Context, conn *redis.Conn) error {
 	if err := conn.Ping(ctx).Err(); err != nil {
 		return err
 	}
 	info, err := conn.Info(ctx, "server", "replication").Result()
 	if err != nil {
-		c.fail("INFO is refused, so the version and the replicas cannot be checked: allow +info: %w", err)
+		c.fail("INFO is refused, so the version and the replicas cannot be checked: allow +info: %w",
+			err)
 	}
 	c.info = parseInfo(info)
 	c.version()
@@ -100,8 +109,8 @@ func (c *checker) check(ctx context.Context, conn *redis.Conn) error {
 	c.replicas()
 	c.exposure(ctx)
 	c.replay(ctx, conn)
-	// A connection that broke on the way stays broken: what could not be checked for that is no
-	// finding.
+	// A connection that broke on the way stays broken, and what could not be checked because of that
+	// is no finding.
 	return conn.Ping(ctx).Err()
 }
 
@@ -175,8 +184,8 @@ func (c *checker) durability() {
 		c.fail("appendfsync cannot be checked, and must be everysec or always: %w", err)
 	} else if got != "everysec" && got != "always" {
 		c.fail(
-			"appendfsync is %q, and must be everysec or always: machines that lose power together would forget more than the last second",
-			got)
+			"appendfsync is %q, and must be everysec or always: machines that lose power together "+
+				"would forget more than the last second", got)
 	}
 	c.want("maxmemory-policy", "noeviction",
 		"a full Redis would drop revocations instead of refusing writes")
@@ -205,13 +214,15 @@ func (c *checker) replicas() {
 func (c *checker) deposition() {
 	if n, ok := c.number("min-replicas-to-write"); ok && n < 1 {
 		c.fail(
-			"min-replicas-to-write is %d, and must be at least 1: a deposed primary would go on taking writes",
+			"min-replicas-to-write is %d, and must be at least 1: a deposed primary would go on "+
+				"taking writes",
 			n)
 	}
 	lag, ok := c.number("min-replicas-max-lag")
 	if d := time.Duration(lag)*time.Second + time.Second; ok && (lag <= 0 || d >= c.cfg.MaxStaleness) {
 		c.fail(
-			"min-replicas-max-lag is %d, and must be from 1 to less than revocation.max_staleness (%s) less 1s",
+			"min-replicas-max-lag is %d, and must be from 1 to less than revocation.max_staleness "+
+				"(%s) less 1s",
 			lag, c.cfg.MaxStaleness)
 	}
 }
@@ -283,13 +294,9 @@ func (c *checker) replay(ctx context.Context, conn *redis.Conn) {
 				return
 			}
 			if answer != "OK" {
-				c.fail(
-					"the ACL user default may not run %s on %s, so a restart would drop acknowledged writes from the append-only "+
-						"file: write %q, which keeps strangers out as well",
-					strings.ToUpper(args[3].(string)),
-					key,
-					disabledDefault,
-				)
+				c.fail("the ACL user default may not run %s on %s, so a restart would drop "+
+					"acknowledged writes from the append-only file: write %q, which keeps strangers "+
+					"out as well", strings.ToUpper(args[3].(string)), key, disabledDefault)
 				return
 			}
 		}
@@ -298,17 +305,8 @@ func (c *checker) replay(ctx context.Context, conn *redis.Conn) {
 
 // replayed are the commands that our transactions and scripts leave in the append-only file.
 var replayed = []string{
-	"multi",
-	"exec",
-	"select 0",
-	"xadd KEY * f v",
-	"xdel KEY 1-0",
-	"hset KEY f v",
-	"zadd KEY 1 m",
-	"zrem KEY m",
-	"zremrangebyscore KEY 0 1",
-	"pexpireat KEY 1",
-	"del KEY",
+	"multi", "exec", "select 0", "xadd KEY * f v", "xdel KEY 1-0", "hset KEY f v", "zadd KEY 1 m",
+	"zrem KEY m", "zremrangebyscore KEY 0 1", "pexpireat KEY 1", "del KEY",
 }
 
 func onThisMachine(address string) bool {

@@ -7,6 +7,8 @@ import (
 	"testing"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/sallyport/sallyport/internal/eventually"
 )
 
 // breaking passes connections on to a server, except that each ends when a word is first sent over
@@ -69,7 +71,7 @@ func TestHowFullRedisIsIsShown(t *testing.T) {
 	s := named("issuer-1")
 	s.o.Registry = prometheus.NewRegistry()
 	startIssuer(t, r.addr(), s)
-	eventually(t, "the metrics tell of it", func() bool {
+	eventually.True(t, "the metrics tell of it", func() bool {
 		used, limit := gathered(t, s.o.Registry,
 			"sallyport_revocation_redis_used_bytes"), gathered(
 			t,

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/sallyport/sallyport/internal/eventually"
 	"github.com/sallyport/sallyport/internal/meshtest"
 	"github.com/sallyport/sallyport/internal/revocation"
 )
@@ -33,10 +34,10 @@ func startMovable(t *testing.T) (*server, func(time.Duration)) {
 func (m *mesh) skewed() {
 	m.t.Helper()
 	for _, i := range m.issuers {
-		eventually(m.t, "no issuer is ready", func() bool { return i.Ready() != nil && !i.fresh() })
+		eventually.True(m.t, "no issuer is ready", func() bool { return i.Ready() != nil && !i.fresh() })
 	}
 	for _, g := range m.gates {
-		eventually(m.t, "no gate is ready", func() bool { return g.Ready() != nil })
+		eventually.True(m.t, "no gate is ready", func() bool { return g.Ready() != nil })
 	}
 }
 
@@ -49,13 +50,14 @@ func TestAMovedClockOfRedisLosesNothing(t *testing.T) {
 		by        time.Duration
 		meanwhile func(*mesh)
 	}{
-		"300 s ahead":                   {300 * time.Second, nil},
-		"300 s behind":                  {-300 * time.Second, nil},
-		"longer ahead than entries":     {2 * time.Hour, nil},
-		"longer behind than entries":    {-2 * time.Hour, nil},
-		"days ahead":                    {50 * time.Hour, nil},
-		"ahead, and the log deleted":    {2 * time.Hour, func(m *mesh) { m.do("DEL", logKey) }},
-		"ahead, and the log trimmed":    {2 * time.Hour, func(m *mesh) { m.do("XTRIM", logKey, "MAXLEN", 2) }},
+		"300 s ahead":                {300 * time.Second, nil},
+		"300 s behind":               {-300 * time.Second, nil},
+		"longer ahead than entries":  {2 * time.Hour, nil},
+		"longer behind than entries": {-2 * time.Hour, nil},
+		"days ahead":                 {50 * time.Hour, nil},
+		"ahead, and the log deleted": {2 * time.Hour, func(m *mesh) { m.do("DEL", logKey) }},
+		"ahead, and the log trimmed": {2 * time.Hour,
+			func(m *mesh) { m.do("XTRIM", logKey, "MAXLEN", 2) }},
 		"ahead, and Redis emptied":      {50 * time.Hour, func(m *mesh) { m.do("FLUSHALL") }},
 		"behind, and Redis emptied":     {-300 * time.Second, func(m *mesh) { m.do("FLUSHALL") }},
 		"ahead, and Redis restarted":    {2 * time.Hour, func(m *mesh) { m.kill(); m.start() }},
@@ -98,12 +100,12 @@ func TestAStaleIssuerWhoseClockIsNotRedisMintsNothing(t *testing.T) {
 	clock, s := newShift(), named("issuer-1")
 	s.o.Instant = clock.instant
 	i := startIssuer(t, r.addr(), s)
-	eventually(t, "the issuer is fresh", i.fresh)
+	eventually.True(t, "the issuer is fresh", i.fresh)
 	if _, ok := i.MintingTime(); !ok {
 		t.Error("with its clock in step there is no time to mint by")
 	}
 	clock.move(300 * time.Second)
-	eventually(t, "the issuer is stale and knows Redis' time", func() bool {
+	eventually.True(t, "the issuer is stale and knows Redis' time", func() bool {
 		r.do("HSET", headKey, "mending", time.Now().Add(s.cfg.Settle).UnixMilli()) // no heartbeat counts
 		_, known := i.Time()
 		return known && i.Freshness(i.Instant()).Why == revocation.WhyStale

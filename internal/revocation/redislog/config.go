@@ -1,11 +1,17 @@
 package redislog
 
 import (
+	"context"
 	"errors"
+	"fmt"
+	"log/slog"
 	"strings"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"github.com/sallyport/sallyport/internal/config"
+	"github.com/sallyport/sallyport/internal/revocation"
 )
 
 // Config is the key `revocation:` in both daemons' files. Gates and issuers on one log must agree
@@ -35,7 +41,9 @@ func DefaultConfig() Config {
 // Validate reports every setting out of its range and every two that contradict each other.
 func (c Config) Validate() error {
 	var errs []error
-	bad := func(path, format string, args ...any) { errs = append(errs, config.At(path, format, args...)) }
+	bad := func(path, format string, args ...any) {
+		errs = append(errs, config.At(path, format, args...))
+	}
 	if c.Heartbeat < 10*time.Millisecond || c.Heartbeat > 10*time.Second {
 		bad("heartbeat", "revocation: expected a heartbeat from 10ms to 10s, got %s", c.Heartbeat)
 	}
@@ -88,6 +96,52 @@ func checkPrefix(p string) error {
 		strings.Trim(tag, "abcdefghijklmnopqrstuvwxyz0123456789-_.") != "" {
 		return errors.New(
 			"revocation: expected a prefix of a-z, 0-9, -, _ and . in braces, as {sallyport}")
+	}
+	return nil
+}
+
+// Options are what a Gate or an Issuer is given besides its settings.
+type Options struct {
+	Name     string // unique among gates; what a process is called wherever they are listed
+	Version  string
+	Logger   *slog.Logger
+	Registry *prometheus.Registry
+	// OnKeyRevoked is called for every entry of kind kid, also those loaded at a start, from one
+	// goroutine; until is when the entry expires. It must not block.
+	OnKeyRevoked func(iss, kid string, until time.Time)
+	// OnReappend is called by an issuer that appends live sid entries to a log that has lost them,
+	// before it does: the sessions must be ended again. An error is logged and the call repeated
+	// until it succeeds.
+	OnReappend func(ctx context.Context, sids []revocation.SessionRef) error
+	// OnLinesDropped is called by an issuer that has dropped gates' lines unread, since they were
+	// no lines, at most once a second. It must not block.
+	OnLinesDropped func(lines int)
+	// KeySetAge, if set, is shown in this process's line for `sallyport status`.
+	KeySetAge func() time.Duration
+	// Stopped, if set, is asked when Run ends: whether nobody is answered by this gate's copy any
+	// more, and nobody will be.
+	Stopped func() bool
+	// Snapshot is where a gate keeps its copy for its next start; an issuer has none.
+	Snapshot SnapshotConfig
+	// Instant reads both clocks; nil means the machine's. For tests.
+	Instant func() revocation.Instant
+}
+
+func (o Options) validate() error {
+	if err := checkName(o.Name); err != nil {
+		return err
+	}
+	if len(o.Version) > 64 {
+		return fmt.Errorf("redislog: expected a version of up to 64 bytes, got %d", len(o.Version))
+	}
+	return nil
+}
+
+func checkName(name string) error {
+	if name == "" || len(name) > 128 || oneLine(name) != name || strings.Contains(name, "#") {
+		return fmt.Errorf(
+			"redislog: expected a name of 1 to 128 bytes without # and control characters, got %q",
+			name)
 	}
 	return nil
 }

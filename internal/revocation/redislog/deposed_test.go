@@ -6,6 +6,8 @@ import (
 	"net"
 	"sync/atomic"
 	"testing"
+
+	"github.com/sallyport/sallyport/internal/eventually"
 )
 
 // door is an address that leads each new connection to where it leads then, as a resolver of the
@@ -63,7 +65,7 @@ func TestDeposedPrimaryIsLeft(t *testing.T) {
 	i := startIssuer(t, d.Addr().String(), s)
 	s.o.Name = "gate-1"
 	g := startGate(t, d.Addr().String(), s)
-	eventually(t, "both are fresh", func() bool { return i.fresh() && g.fresh() })
+	eventually.True(t, "both are fresh", func() bool { return i.fresh() && g.fresh() })
 	revoke(t, i, sid("before"))
 
 	to := next.addr()
@@ -71,9 +73,9 @@ func TestDeposedPrimaryIsLeft(t *testing.T) {
 	next.do("REPLICAOF", "NO", "ONE")
 	replicaOf(t, next)
 	before := next.lines(issuersKey)
-	eventually(t, "the issuer's heartbeats reach the new primary",
+	eventually.True(t, "the issuer's heartbeats reach the new primary",
 		func() bool { return !maps.Equal(next.lines(issuersKey), before) })
 	revoke(t, i, sid("after"))
-	eventually(t, "the gate hears of it there",
+	eventually.True(t, "the gate hears of it there",
 		func() bool { return g.Check(session("after")).Revoked && g.fresh() })
 }

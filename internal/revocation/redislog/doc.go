@@ -1,4 +1,4 @@
-// Package redislog keeps the revocation log on Redis: it drives the pure machines of package
+// Package redislog keeps the revocation log on Redis: it drives the state machines of package
 // revocation with one connection for the heartbeat and one for reading, and, at an issuer, one for
 // appending.
 //

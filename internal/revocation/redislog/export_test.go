@@ -9,7 +9,7 @@ import (
 // BeatOnce sends one heartbeat over a connection of its own, for a process that does not run. The
 // answer changes nothing.
 func (f *follower) BeatOnce(ctx context.Context) (revocation.HeartbeatReply, error) {
-	return f.BeatWith(ctx, f.machine.Beat(f.instant()))
+	return f.BeatWith(ctx, f.nextBeat(f.instant()))
 }
 
 // BeatWith sends a heartbeat made by the caller.
@@ -23,8 +23,7 @@ func (f *follower) BeatWith(ctx context.Context,
 	return f.send(ctx, conn, hb)
 }
 
-// AppendOnce runs the append script once, and gives its status and on how many replicas WAIT found
-// it.
+// AppendOnce runs the append script once, and returns its status and how many replicas have it.
 func (i *Issuer) AppendOnce(ctx context.Context,
 	b revocation.Batch) (status string, replicas int, err error) {
 	conn, err := i.client.Dedicated(ctx, i.keys.log)
@@ -38,7 +37,8 @@ func (i *Issuer) AppendOnce(ctx context.Context,
 }
 
 // AcknowledgeAll acknowledges the parts of a batch that were stored.
-func (i *Issuer) AcknowledgeAll(ctx context.Context, parts ...revocation.Receipt) (revocation.Receipt, error) {
+func (i *Issuer) AcknowledgeAll(ctx context.Context,
+	parts ...revocation.Receipt) (revocation.Receipt, error) {
 	return i.acknowledgeAll(ctx, parts, i.instant())
 }
 

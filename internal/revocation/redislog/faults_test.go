@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/sallyport/sallyport/internal/eventually"
 	"github.com/sallyport/sallyport/internal/revocation"
 )
 
@@ -64,10 +65,10 @@ func (m *mesh) revoke(id string) revocation.Receipt {
 func (m *mesh) converge() {
 	m.t.Helper()
 	for _, i := range m.issuers {
-		eventually(m.t, "every issuer is fresh", i.fresh)
+		eventually.True(m.t, "every issuer is fresh", i.fresh)
 	}
 	for _, g := range m.gates {
-		eventually(m.t, "every gate is fresh", g.fresh)
+		eventually.True(m.t, "every gate is fresh", g.fresh)
 	}
 }
 
@@ -76,7 +77,7 @@ func (m *mesh) denied() {
 	m.t.Helper()
 	for n, g := range m.gates {
 		for _, id := range m.revoked {
-			eventually(m.t, fmt.Sprintf("gate %d denies %s", n+1, id),
+			eventually.True(m.t, fmt.Sprintf("gate %d denies %s", n+1, id),
 				func() bool { return g.Check(session(id)).Revoked })
 		}
 		if g.Check(session("other")).Revoked {
@@ -118,7 +119,7 @@ func (m *mesh) survived() {
 	m.converge()
 	m.denied()
 	late := startGate(m.t, m.addr(), named("gate-late"))
-	eventually(m.t, "a new gate is fresh", late.fresh)
+	eventually.True(m.t, "a new gate is fresh", late.fresh)
 	for _, id := range m.revoked {
 		if !late.Check(session(id)).Revoked {
 			m.t.Errorf(
@@ -145,12 +146,16 @@ func TestFaultsOfTheLog(t *testing.T) {
 		"log of another type":   func(m *mesh) { m.do("SET", logKey, "x") },
 		"head of another type":  func(m *mesh) { m.do("SET", headKey, "x") },
 		"head's seq is garbage": func(m *mesh) { m.do("HSET", headKey, "seq", "x") },
-		"head's chain is off":   func(m *mesh) { m.do("HSET", headKey, "chain", strings.Repeat("0", 40)) },
-		"head's seq goes back":  func(m *mesh) { m.do("HSET", headKey, "seq", "2") },
-		"connections killed":    func(m *mesh) { m.do("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes") },
-		"scripts forgotten":     func(m *mesh) { m.do("SCRIPT", "FLUSH") },
-		"killed and restarted":  func(m *mesh) { m.kill(); m.start() },
-		"restarted empty":       func(m *mesh) { m.kill(); m.wipe(); m.start() },
+		"head's chain is off": func(m *mesh) {
+			m.do("HSET", headKey, "chain", strings.Repeat("0", 40))
+		},
+		"head's seq goes back": func(m *mesh) { m.do("HSET", headKey, "seq", "2") },
+		"connections killed": func(m *mesh) {
+			m.do("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+		},
+		"scripts forgotten":    func(m *mesh) { m.do("SCRIPT", "FLUSH") },
+		"killed and restarted": func(m *mesh) { m.kill(); m.start() },
+		"restarted empty":      func(m *mesh) { m.kill(); m.wipe(); m.start() },
 	} {
 		for _, issuers := range []int{1, 2} {
 			t.Run(fmt.Sprintf("%s/%d issuers", name, issuers), func(t *testing.T) {
@@ -206,7 +211,7 @@ func TestOutage(t *testing.T) {
 			t.Fatalf("stale %s after an outage began", time.Since(began))
 		}
 	}
-	eventually(t, "the gate is stale",
+	eventually.True(t, "the gate is stale",
 		func() bool { return g.Freshness(g.Instant()).Why == revocation.WhyStale })
 	if err := g.Ready(); err == nil {
 		t.Error("a stale gate calls itself ready")
@@ -247,7 +252,7 @@ func TestMissingHeadWithGatesOnly(t *testing.T) {
 	t.Parallel()
 	r := startRedis(t)
 	g := startGate(t, r.addr(), named("gate-1"))
-	eventually(t, "the gate has sent heartbeats",
+	eventually.True(t, "the gate has sent heartbeats",
 		func() bool { return r.do("EXISTS", gateKey(1)) == int64(1) })
 	if f := g.Freshness(g.Instant()); f.Fresh || f.Why != revocation.WhyNoCopy {
 		t.Errorf("freshness without a log: %+v", f)
@@ -256,7 +261,7 @@ func TestMissingHeadWithGatesOnly(t *testing.T) {
 		t.Errorf("a gate created %v keys of the log", n)
 	}
 	startIssuer(t, r.addr(), named("issuer-1"))
-	eventually(t, "an idle issuer has created the head and the gate is fresh", g.fresh)
+	eventually.True(t, "an idle issuer has created the head and the gate is fresh", g.fresh)
 }
 
 // TestGateWithoutRedisAllowsNothing (S2): a gate that starts while Redis is down is neither fresh
@@ -286,20 +291,22 @@ func TestClocks(t *testing.T) {
 		s := named(fmt.Sprintf("gate%d", off/time.Second))
 		s.o.Instant = clock.instant
 		g := startGate(t, m.addr(), s)
-		eventually(t, "a gate with its clock in step is ready", func() bool { return g.Ready() == nil })
+		eventually.True(t, "a gate with its clock in step is ready",
+			func() bool { return g.Ready() == nil })
 		clock.move(off)
-		eventually(t, "a gate with its clock off is not ready", func() bool {
+		eventually.True(t, "a gate with its clock off is not ready", func() bool {
 			err := g.Ready()
 			return err != nil && strings.Contains(err.Error(), "clock")
 		})
 		s.o.Name += "-new"
 		late := startGate(t, m.addr(), s)
-		eventually(t, "the new gate has a copy", func() bool {
+		eventually.True(t, "the new gate has a copy", func() bool {
 			f := late.Freshness(late.Instant())
 			return !f.Fresh && f.Why == revocation.WhyClock
 		})
 		clock.move(-off)
-		eventually(t, "both are ready", func() bool { return g.Ready() == nil && late.Ready() == nil })
+		eventually.True(t, "both are ready",
+			func() bool { return g.Ready() == nil && late.Ready() == nil })
 	}
 }
 
@@ -313,15 +320,15 @@ func TestClockNeverRevivesAToken(t *testing.T) {
 	s := named("gate-1")
 	s.o.Instant = clock.instant
 	g := startGate(t, m.addr(), s)
-	eventually(t, "fresh", g.fresh)
+	eventually.True(t, "fresh", g.fresh)
 	before := g.Now()
 	clock.move(-time.Hour)
-	eventually(t, "not ready", func() bool { return g.Ready() != nil })
+	eventually.True(t, "not ready", func() bool { return g.Ready() != nil })
 	if g.Now().Before(before) {
 		t.Error("the clock went back an hour")
 	}
 	clock.move(time.Hour - 20*time.Second)
-	eventually(t, "the clock is set back within clock_skew",
+	eventually.True(t, "the clock is set back within clock_skew",
 		func() bool { return g.Now().Before(before) })
 }
 

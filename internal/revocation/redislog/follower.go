@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -19,61 +18,57 @@ import (
 	"github.com/sallyport/sallyport/internal/clock"
 	"github.com/sallyport/sallyport/internal/redisconn"
 	"github.com/sallyport/sallyport/internal/revocation"
-
 	"github.com/sallyport/sallyport/internal/revocation/liveset"
 )
 
-// machine is what gates and issuers have in common: a Copy, or a Writer that also is one.
-type machine interface {
-	Connected()
-	Beat(revocation.Instant) revocation.Heartbeat
-	BeatFailed(revocation.Heartbeat)
-	Answered(revocation.Heartbeat, revocation.HeartbeatReply, revocation.Instant) revocation.Outcome
-	Next() revocation.Read
-	Entries(revocation.Read, []revocation.Entry, revocation.Instant) revocation.Outcome
-}
-
-// follower keeps a machine's copy of the log complete and fresh.
+// follower keeps a process's copy of the log complete and fresh: what a gate and an issuer have in
+// common.
 type follower struct {
 	client *redisconn.Client
 	cfg    Config
 	o      Options
 	keys   keys
-	field  string // this process's name among the lines
-	// the command that writes its line; nil: it has no place for one yet
-	tell    func(line string) []any
+	id     string // of this run of the process: a later one has another
+	field  string // the name of this process's line
+	// tell returns the command that writes its line, nil while it has no place for one.
+	tell func(line string) []any
+	// send sends a heartbeat and reads the answer.
+	send func(ctx context.Context, conn *redis.Conn,
+		hb revocation.Heartbeat) (revocation.HeartbeatReply, error)
+
 	log     *slog.Logger
 	metrics *metrics
 	instant func() revocation.Instant
-	id      string // of this life of the process
-	send    func(ctx context.Context, conn *redis.Conn, hb revocation.Heartbeat) (revocation.HeartbeatReply, error)
 
-	mu      sync.Mutex // guards the machine
-	machine machine
-	copy    *revocation.Copy // the machine's
-	// when the entries that revoke keys expire (unix ms), for a snapshot; nil without one
-	noted map[keyName]int64
+	mu     sync.Mutex // guards the next three
+	copy   *revocation.Copy
+	writer *revocation.Writer // an issuer's, around copy; nil at a gate
+	noted  notedKeys          // for a snapshot; nil without one
 
+	// What follows is safe to use without mu.
 	set     *liveset.Set
 	clock   *revocation.Clock
 	view    atomic.Pointer[revocation.View]
-	kick    chan struct{}                      // asks for a heartbeat now
-	wake    chan struct{}                      // tells the reader to look again
-	renew   atomic.Bool                        // tells the reader to take a new connection
-	counter atomic.Uint64                      // of the line
-	wrote   atomic.Bool                        // a heartbeat has written our line
-	rival   atomic.Pointer[revocation.Instant] // when another process was last seen to write our line
-	// why the last heartbeat did nothing for the copy; nil when it did
-	cause   atomic.Pointer[string]
-	applied *signal // told after every change
+	kick    chan struct{} // asks for a heartbeat now
+	wake    chan struct{} // tells the reader to look again
+	renew   atomic.Bool   // tells the reader to take a new connection
+	counter atomic.Uint64 // of the line
+	wrote   atomic.Bool   // a heartbeat has written our line
+	// rival is when another process was last found to have written our line.
+	rival   atomic.Pointer[revocation.Instant]
+	cause   atomic.Pointer[string] // why the last heartbeat kept nothing fresh; nil when it did
+	applied *signal                // is broadcast after every change of the copy
 }
 
+// pageSize is how many entries are read at a time.
 const pageSize = 2000
 
 func newFollower(client *redisconn.Client, cfg Config, o Options) (*follower, error) {
 	if err := errors.Join(cfg.Validate(), o.validate()); err != nil {
 		return nil, err
 	}
+	// The set's hash is keyed: whoever chooses the names that are revoked must not be able to choose
+	// names that collide.
 	var bits [24]byte
 	if _, err := rand.Read(bits[:]); err != nil {
 		return nil, fmt.Errorf("redislog: random bits: %w", err)
@@ -97,8 +92,9 @@ func newFollower(client *redisconn.Client, cfg Config, o Options) (*follower, er
 	return f, nil
 }
 
-func (f *follower) adopt(m machine, r *revocation.Copy) error {
-	f.machine, f.copy, f.clock = m, r, r.Clock()
+// adopt gives the follower its copy, and at an issuer the writer around it.
+func (f *follower) adopt(c *revocation.Copy, w *revocation.Writer) error {
+	f.copy, f.writer, f.clock = c, w, c.Clock()
 	registry := f.o.Registry
 	if registry == nil {
 		registry = prometheus.NewRegistry()
@@ -118,36 +114,135 @@ func (c Config) copy() revocation.CopyConfig {
 	}
 }
 
-func (o Options) validate() error {
-	if err := checkName(o.Name); err != nil {
-		return err
-	}
-	if len(o.Version) > 64 {
-		return fmt.Errorf("redislog: expected a version of up to 64 bytes, got %d", len(o.Version))
-	}
-	return nil
-}
-
-func checkName(name string) error {
-	if name == "" || len(name) > 128 || oneLine(name) != name || strings.Contains(name, "#") {
-		return fmt.Errorf(
-			"redislog: expected a name of 1 to 128 bytes without # and control characters, got %q",
-			name)
-	}
-	return nil
-}
-
 // machineClocks reads both clocks of this machine.
 func machineClocks() revocation.Instant {
 	monotonic, wall := clock.Read()
 	return revocation.Instant{Mono: monotonic, Wall: wall}
 }
 
-// Ready says why the copy is not to be relied on, nil if it is: complete, confirmed, fresh, clocks
-// in step.
+// nextBeat, answered and entries are what a Writer does otherwise than the Copy in it; all else
+// goes to the copy. f.mu is held.
+func (f *follower) nextBeat(now revocation.Instant) revocation.Heartbeat {
+	if f.writer != nil {
+		return f.writer.Beat(now)
+	}
+	return f.copy.Beat(now)
+}
+
+func (f *follower) answered(hb revocation.Heartbeat, reply revocation.HeartbeatReply,
+	now revocation.Instant) revocation.Outcome {
+	if f.writer != nil {
+		return f.writer.Answered(hb, reply, now)
+	}
+	return f.copy.Answered(hb, reply, now)
+}
+
+func (f *follower) entries(rd revocation.Read, entries []revocation.Entry,
+	now revocation.Instant) revocation.Outcome {
+	if f.writer != nil {
+		return f.writer.Entries(rd, entries, now)
+	}
+	return f.copy.Entries(rd, entries, now)
+}
+
+// change runs one event on the copy, publishes the view after it, and tells those who wait for it.
+func (f *follower) change(
+	event func(now revocation.Instant) revocation.Outcome) revocation.Outcome {
+	f.mu.Lock()
+	before := f.view.Load()
+	out := event(f.instant())
+	// Requests are checked by the published view, without the lock. It is published under the lock,
+	// so that no older one ever replaces a newer.
+	view := f.copy.View()
+	if view != *before {
+		f.view.Store(&view)
+	}
+	position := f.copy.Position()
+	f.noted.note(out.Applied)
+	f.mu.Unlock()
+	f.report(&out, before, &view, position)
+	if out.Resync != "" || out.Completed {
+		// Nothing counts before the next heartbeat confirms it: that must not wait for its turn.
+		poke(f.kick)
+		poke(f.wake)
+	}
+	if out.Stalled || out.Resync != "" {
+		// What the reader's connection shows is not what the heartbeats show: it may lead to a
+		// primary that was deposed.
+		f.renew.Store(true)
+	}
+	if len(out.Applied) > 0 || out.Completed || out.Resync != "" {
+		f.applied.broadcast()
+	}
+	return out
+}
+
+// report logs and counts what an event changed.
+func (f *follower) report(out *revocation.Outcome, before, after *revocation.View,
+	p revocation.Position) {
+	if out.Resync != "" {
+		f.metrics.resyncs.WithLabelValues(string(out.Resync)).Inc()
+		level := slog.LevelWarn
+		if out.Resync == revocation.CauseStart {
+			level = slog.LevelInfo
+		}
+		f.log.Log(context.Background(), level, "loading the revocation log",
+			"cause", string(out.Resync))
+	}
+	if out.Completed {
+		f.log.Info("the copy of the revocation log is complete",
+			"epoch", p.Epoch.String(), "seq", p.Seq)
+	}
+	if out.SetBack {
+		f.metrics.setBacks.Inc()
+		f.log.Warn("this machine's clock has gone back")
+	}
+	if !before.Counted && after.Counted {
+		f.log.Info("the copy of the revocation log is confirmed")
+	}
+	if !before.Unreadable && after.Unreadable {
+		f.log.Error(
+			"the revocation log holds an entry this version cannot read: nothing can be allowed")
+	}
+}
+
+func (f *follower) position() revocation.Position {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.copy.Position()
+}
+
+// line makes this process's line, with a counter that none had before.
+func (f *follower) line(p revocation.Position) string {
+	return formatLine(p, f.counter.Add(1), f.id, f.details())
+}
+
+// tellLine returns the command that writes this process's line, nil while it has no place for one.
+func (f *follower) tellLine(p revocation.Position) []any { return f.tell(f.line(p)) }
+
+func (f *follower) details() details {
+	now := f.instant()
+	view := f.view.Load()
+	d := details{
+		Version:     f.o.Version,
+		StalenessMS: view.Freshness(now).Staleness.Milliseconds(),
+		Ready:       view.Ready(now) == nil,
+		MaxMS:       f.cfg.MaxStaleness.Milliseconds(),
+	}
+	if f.writer == nil {
+		d.Name, d.Shared = f.o.Name, f.shared(now)
+	}
+	if f.o.KeySetAge != nil {
+		d.KeySetAgeMS = f.o.KeySetAge().Milliseconds()
+	}
+	return d
+}
+
+// Ready returns nil when the copy may be relied on: it is complete, confirmed and fresh, and the
+// clocks agree. Otherwise the error says why not.
 func (f *follower) Ready() error { return f.because(f.view.Load().Ready(f.instant())) }
 
-// because puts why the last heartbeat came to nothing before what follows from it.
+// because puts the reason why the last heartbeat kept nothing fresh before what follows from it.
 func (f *follower) because(err error) error {
 	cause := f.cause.Load()
 	if err == nil || cause == nil {
@@ -172,104 +267,25 @@ func (f *follower) shared(now revocation.Instant) bool {
 	return seen != nil && now.Since(*seen) < f.cfg.MaxStaleness
 }
 
-// Check says whether a token is revoked. It takes no lock and makes no call. Ask Freshness too:
+// Check reports whether a token is revoked. It takes no lock and makes no call. Ask Freshness too:
 // "not revoked" is worth something only while the copy is fresh.
 func (f *follower) Check(facts *revocation.Facts) revocation.Verdict { return f.set.Check(facts) }
 
-// Freshness says whether anything may be allowed at now.
+// Freshness reports whether anything may be allowed at now.
 func (f *follower) Freshness(now revocation.Instant) revocation.Freshness {
 	return f.view.Load().Freshness(now)
 }
 
-// Instant reads both clocks, for Freshness.
+// Instant returns the time by both clocks, for Freshness.
 func (f *follower) Instant() revocation.Instant { return f.instant() }
 
-// Now is the time by which tokens expire here: between two counting heartbeats it never goes back.
+// Now returns the time by which tokens expire here: between two counting heartbeats it never goes
+// back.
 func (f *follower) Now() time.Time { return f.clock.Now(f.instant().Wall) }
 
-// MaxTokenLifetime is the longest token life the log covers: an issuer whose tokens live longer
-// must be refused. False while no head has been seen.
+// MaxTokenLifetime returns the longest life of a token that the log covers: an issuer whose tokens
+// live longer must be refused. It is false until the first heartbeat has shown a head.
 func (f *follower) MaxTokenLifetime() (time.Duration, bool) {
 	v := f.view.Load()
 	return v.MaxTokenLifetime, v.Head
-}
-
-// change runs one event on the machine and hands its consequences around.
-func (f *follower) change(
-	event func(now revocation.Instant) revocation.Outcome) revocation.Outcome {
-	f.mu.Lock()
-	before := f.view.Load()
-	out := event(f.instant())
-	view := f.copy.View()
-	if view != *before {
-		f.view.Store(&view)
-	}
-	position := f.copy.Position()
-	f.noteApplied(out.Applied)
-	f.mu.Unlock()
-	f.report(&out, before, &view, position)
-	if out.Resync != "" || out.Completed {
-		poke(f.kick)
-		poke(f.wake)
-	}
-	if out.Stalled || out.Resync != "" {
-		// What this connection reads is not what heartbeats are told of: it may lead to a primary
-		// that was deposed.
-		f.renew.Store(true)
-	}
-	if len(out.Applied) > 0 || out.Completed || out.Resync != "" {
-		f.applied.broadcast()
-	}
-	return out
-}
-
-func poke(c chan struct{}) {
-	select {
-	case c <- struct{}{}:
-	default:
-	}
-}
-
-// line is this process's line now.
-func (f *follower) line(p revocation.Position) string {
-	return formatLine(p, f.counter.Add(1), f.id, f.details())
-}
-
-func (f *follower) position() revocation.Position {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return f.copy.Position()
-}
-
-// tellLine is the command that writes this process's line now; nil if it has no place for one yet.
-func (f *follower) tellLine(p revocation.Position) []any { return f.tell(f.line(p)) }
-
-func (f *follower) details() details {
-	now := f.instant()
-	view := f.view.Load()
-	d := details{
-		Version:     f.o.Version,
-		StalenessMS: view.Freshness(now).Staleness.Milliseconds(),
-		Ready:       view.Ready(now) == nil,
-		MaxMS:       f.cfg.MaxStaleness.Milliseconds(),
-	}
-	if _, gate := f.machine.(*revocation.Copy); gate {
-		d.Name, d.Shared = f.o.Name, f.shared(now)
-	}
-	if f.o.KeySetAge != nil {
-		d.KeySetAgeMS = f.o.KeySetAge().Milliseconds()
-	}
-	return d
-}
-
-// sleep waits, unless ctx ends first.
-func sleep(ctx context.Context, d time.Duration, early <-chan struct{}) bool {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-	case <-early:
-	case <-ctx.Done():
-	}
-	return ctx.Err() == nil
 }

@@ -2,14 +2,16 @@ package redislog
 
 import (
 	"context"
-	"sync"
+	"errors"
+	"fmt"
+
+	"github.com/redis/go-redis/v9"
 
 	"github.com/sallyport/sallyport/internal/redisconn"
 	"github.com/sallyport/sallyport/internal/revocation"
 )
 
-// Gate is a reader of the revocation log: a complete copy in memory, and the knowledge of how old
-// it is.
+// Gate reads the revocation log: it has a complete copy in memory, and knows how old that is.
 type Gate struct {
 	*follower
 	keeper *keeper // nil without a snapshot file
@@ -26,20 +28,20 @@ func NewGate(client *redisconn.Client, cfg Config, o Options) (*Gate, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := revocation.NewCopy(cfg.copy(), f.set)
+	c := revocation.NewCopy(cfg.copy(), f.set)
 	if s != nil {
-		r.Restore(s.Position)
+		c.Restore(s.Position)
 	}
 	g := &Gate{f, keeper, &places{follower: f}}
 	f.field, f.send, f.tell = f.o.Name, g.sendByGate, g.places.tell
-	return g, f.adopt(r, r)
+	return g, f.adopt(c, nil)
 }
 
 // Run keeps the copy complete and fresh until ctx ends, through whatever happens to Redis.
 func (g *Gate) Run(ctx context.Context) error {
 	parts := []func(context.Context){g.beats, g.read}
 	if g.keeper != nil {
-		g.tellNoted()
+		g.keeper.tellNoted()
 		parts = append(parts, g.keeper.run)
 	}
 	run(ctx, parts...)
@@ -47,33 +49,124 @@ func (g *Gate) Run(ctx context.Context) error {
 	return nil
 }
 
-// leave says as this gate's last word that it answers nobody any more, so that acknowledged logouts
-// do not wait for it. It says nothing unless it knows: a gate that still answers must be counted.
+// leave writes a last line, by which this gate answers nobody any more, so that logouts that wait
+// for all gates do not wait for it. It does so only when that is known: a gate that still answers
+// must be counted.
 func (g *Gate) leave(ctx context.Context) {
-	// with a line written there is a place for it
+	// Without a line so far nobody counts this gate, and it may have no place to write to.
 	if g.o.Stopped == nil || !g.o.Stopped() || !g.wrote.Load() {
 		return
 	}
 	ctx, cancel := context.WithTimeout(ctx, g.cfg.Settle)
 	defer cancel()
-	g.mu.Lock()
-	position := g.copy.Position()
-	g.mu.Unlock()
 	d := g.details()
 	d.Ready, d.Left = false, true
-	command := g.places.tell(formatLine(position, g.counter.Add(1), g.id, d))
+	command := g.places.tell(formatLine(g.position(), g.counter.Add(1), g.id, d))
 	if err := g.client.Universal().Do(ctx, command...).Err(); err != nil {
 		g.log.Warn(
-			"the last word could not be left on the log: this gate counts as behind until its line is old",
+			"this gate could not leave the log: it counts as behind until its line is old",
 			"error", oneLine(err.Error()))
 	}
 }
 
-// run runs parts until ctx ends and all of them have.
-func run(ctx context.Context, parts ...func(context.Context)) {
-	var wg sync.WaitGroup
-	for _, part := range parts {
-		wg.Go(func() { part(ctx) })
+// sendByGate sends a gate's heartbeat: it writes the gate's line and reads what the log is now.
+// That it writes is the point: a primary that was deposed cannot have replicas take the write in.
+func (g *Gate) sendByGate(ctx context.Context, conn *redis.Conn,
+	hb revocation.Heartbeat) (r revocation.HeartbeatReply, err error) {
+	place, err := g.places.find(ctx, conn)
+	if err != nil {
+		return r, fmt.Errorf("redislog: heartbeat: %w", err)
 	}
-	wg.Wait()
+	done, err := redisconn.WriteAndWait(ctx, conn, redisconn.Write{
+		Commands: g.commands(&hb, g.keys.gate(place)),
+		Wrote:    wroteLine,
+		Replicas: g.cfg.MinReplicas, Timeout: g.cfg.Settle / 2,
+	})
+	// With too few replicas the copy is told of the heartbeat all the same, and does not count it.
+	if err != nil && !errors.Is(err, redisconn.ErrTooFewReplicas) {
+		return r, fmt.Errorf("redislog: heartbeat: %w", err)
+	}
+	r.Replicas = done.Replicas
+	answers, err := answersOf(done.Answer)
+	if err != nil {
+		return r, fmt.Errorf("redislog: heartbeat: %w", err)
+	}
+	if last, ok := answers[0].(string); ok {
+		g.places.checkRival(last)
+	}
+	head, err := list(answers[2], len(headFields))
+	if err != nil {
+		return r, err
+	}
+	if r.Head, r.HeadFound, err = parseHead(head); err != nil {
+		return r, err
+	}
+	if r.Time, err = redisTime(answers[3]); err != nil {
+		return r, err
+	}
+	r.AtMine, r.AtMineFound, err = chainOf(answers[4])
+	return r, err
+}
+
+// commands are a gate's heartbeat, of the few commands that a gate's Redis user may run. They run
+// in one MULTI, so that head, time and entry are of one moment, after the write.
+func (g *Gate) commands(hb *revocation.Heartbeat, key string) [][]any {
+	mine := fmt.Sprintf("%d-0", hb.Position.Seq)
+	return [][]any{
+		{"GETRANGE", key, 0, maxLine - 1},
+		g.tellLine(hb.Position),
+		append([]any{"HMGET", g.keys.head}, headFields...),
+		{"TIME"},
+		{"XRANGE", g.keys.log, mine, mine},
+	}
+}
+
+// wroteLine reports whether the second of the commands of a heartbeat, which writes, has written.
+func wroteLine(answer any) bool {
+	answers, ok := answer.([]any)
+	return ok && len(answers) == 5 && answers[1] == "OK"
+}
+
+// answersOf returns the answers to the commands of a heartbeat, none of which is an error.
+func answersOf(answer any) ([]any, error) {
+	answers, ok := answer.([]any)
+	if !ok || len(answers) != 5 {
+		return nil, errReply
+	}
+	for n, a := range answers {
+		// The first one reads what lay where our line is now. If that was no string, somebody else
+		// has put it there, and the second command has replaced it.
+		if err, bad := a.(error); bad && (n > 0 || !isWrongType(err)) {
+			return nil, err
+		}
+	}
+	return answers, nil
+}
+
+// chainOf finds the chain in the answer to an XRANGE of one entry. One without a readable chain is
+// there and nobody's.
+func chainOf(v any) (c revocation.Chain, found bool, err error) {
+	entries, ok := v.([]any)
+	if !ok {
+		return c, false, errReply
+	}
+	if len(entries) == 0 {
+		return c, false, nil
+	}
+	entry, ok := entries[0].([]any)
+	if !ok || len(entry) != 2 {
+		return c, false, errReply
+	}
+	fields, err := list(entry[1], 0)
+	if err != nil {
+		return c, false, err
+	}
+	for i := 0; i+1 < len(fields); i += 2 {
+		if fields[i] == revocation.ChainField {
+			if parsed, err := revocation.ParseChain(fields[i+1]); err == nil {
+				c = parsed
+			}
+		}
+	}
+	return c, true, nil
 }

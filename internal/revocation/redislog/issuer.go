@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -14,24 +13,13 @@ import (
 	"github.com/sallyport/sallyport/internal/revocation"
 )
 
-// Issuer is a Gate that also appends.
+// Issuer reads the revocation log as a Gate does, appends to it, and mends it.
 type Issuer struct {
-	*follower
-	writer *revocation.Writer // the machine; guarded by follower.mu
-	jobs   chan *job
-	mend   chan struct{} // tells the mender to look
+	*peers
+	jobs chan *job
+	mend chan struct{} // tells mends to look
 
 	checked atomic.Bool // Redis is as it must be, or was only to be warned about
-
-	linesMu sync.Mutex
-	peers   revocation.Lines // the issuers'
-	gates   revocation.Lines
-	recent  []line // the issuers' lines as the last heartbeat found them
-	seenAt  revocation.Instant
-	former  *revocation.Instant // when a gate of an earlier version was last at work
-
-	issuerLines, gateLines *lineReader
-	droppedAt              atomic.Int64 // mono of when dropped lines were last told of
 }
 
 // NewIssuer makes an issuer; Run makes it work.
@@ -42,13 +30,13 @@ func NewIssuer(client *redisconn.Client, cfg Config, o Options) (*Issuer, error)
 	}
 	w := revocation.NewWriter(cfg.copy(), cfg.MaxTokenLifetime, f.set)
 	i := &Issuer{
-		follower: f, writer: w, jobs: make(chan *job, maxQueue), mend: make(chan struct{}, 1)}
-	i.issuerLines, i.gateLines = &lineReader{read: i.readIssuers}, &lineReader{read: i.readGates}
+		peers: newPeers(f), jobs: make(chan *job, maxQueue), mend: make(chan struct{}, 1),
+	}
 	// Each life of an issuer has a field of its own: one that took another's line for its own would
 	// append alone beside it.
 	f.field, f.send = f.o.Name+"#"+f.id, i.sendByIssuer
 	f.tell = func(line string) []any { return []any{"HSET", f.keys.issuers, f.field, line} }
-	return i, f.adopt(w, w.Copy)
+	return i, f.adopt(w.Copy, w)
 }
 
 // Run keeps the copy complete and fresh, appends, and mends the log, until ctx ends. It first
@@ -56,38 +44,32 @@ func NewIssuer(client *redisconn.Client, cfg Config, o Options) (*Issuer, error)
 func (i *Issuer) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
+	// Redis may not answer for long, so following the log does not wait for the check; Ready does.
 	var failed error
 	check := func(ctx context.Context) {
 		if failed = i.check(ctx); failed != nil {
 			cancel()
 		}
 	}
-	run(ctx, check, i.beats, i.read, i.appends, i.mends, i.watchGates, i.watchMemory)
+	run(ctx, check, i.beats, i.read, i.appends, i.mends, i.watchGates,
+		func(ctx context.Context) { watchMemory(ctx, i.follower) })
 	i.leave(context.WithoutCancel(ctx))
 	return failed
 }
 
-// leave takes this issuer's line away: nobody waits for an issuer, and no other life will write the
-// line again.
+// leave removes this issuer's line: nobody waits for an issuer that has stopped, and no later run
+// has a line of this name.
 func (i *Issuer) leave(ctx context.Context) {
-	if !i.view.Load().Head { // no heartbeat was answered: there is none
+	if !i.view.Load().Head { // no heartbeat was answered: there is no line
 		return
 	}
 	ctx, cancel := context.WithTimeout(ctx, i.cfg.Settle)
 	defer cancel()
 	if err := i.client.Universal().HDel(ctx, i.keys.issuers, i.field).Err(); err != nil {
 		i.log.Warn(
-			"this issuer's line could not be taken away: it is shown as gone until it is removed",
+			"this issuer's line could not be removed: it is shown as gone until another issuer does",
 			"error", oneLine(err.Error()))
 	}
-}
-
-// Ready says why this issuer should get no work: also until Redis has been checked.
-func (i *Issuer) Ready() error {
-	if !i.checked.Load() {
-		return i.because(errors.New("redislog: Redis has not been checked yet"))
-	}
-	return i.follower.Ready()
 }
 
 // check checks Redis as soon as it answers.
@@ -120,52 +102,16 @@ func (i *Issuer) judge(findings []error) error {
 	return nil
 }
 
-// Time is Redis' time: by the last heartbeat, carried on by the monotonic clock. Stamp iat,
-// auth_time and cutoffs with it. False when the last heartbeat is older than max_staleness.
-func (i *Issuer) Time() (time.Time, bool) {
-	return i.view.Load().Time(i.instant())
+// CheckRedis reports every way in which Redis is not what the promises need, each naming the
+// setting to change. The second result is an error of a connection: then it is not known what there
+// is to find.
+func (i *Issuer) CheckRedis(ctx context.Context) ([]error, error) {
+	return checks{i.client, i.cfg, i.log}.all(ctx)
 }
 
-// MintingTime is Time for whoever makes tokens by it: false too while this issuer's clock and
-// Redis' are more than clock_skew apart, however fresh or stale the copy is.
-func (i *Issuer) MintingTime() (time.Time, bool) {
-	view := i.view.Load() // one view: the next may tell of a clock that has jumped
-	if !view.InStep() {
-		return time.Time{}, false
-	}
-	return view.Time(i.instant())
-}
-
-// Freshness is the copy's, and not fresh while this issuer's clock and Redis' are more than
-// clock_skew apart: whoever is wrong, no token is to be minted by Redis' time, which could make it
-// outlive the revocations of others, or be refused as one of the future. Revocations are appended
-// all the same.
-func (i *Issuer) Freshness(now revocation.Instant) revocation.Freshness {
-	view := i.view.Load()
-	f := view.Freshness(now)
-	if f.Fresh && !view.InStep() {
-		return revocation.Freshness{Staleness: f.Staleness, Why: revocation.WhyClock}
-	}
-	return f
-}
-
-// Era names the era of the log: sessions carry the era they began in, and those of another era must
-// log in again. False while no head has been seen.
-func (i *Issuer) Era() (string, bool) {
-	v := i.view.Load()
-	return v.Era, v.Era != ""
-}
-
-// CheckSession says whether a session may still be refreshed by this issuer's own set: revoked when
-// its sid is, or its subject, client, tenant or issuer has a cutoff at or after its beginning
-// (Redis' time, to the millisecond). Like Check, it is worth something only while the copy is
-// fresh.
-func (i *Issuer) CheckSession(f *revocation.Facts, began time.Time) revocation.Verdict {
-	return i.set.CheckSession(f, began)
-}
-
-// sendByIssuer is an issuer's heartbeat: the script with the same steps as a gate's, which also
-// creates a missing head, trims, and says when this issuer has something to mend.
+// sendByIssuer sends an issuer's heartbeat: by a script with the steps of a gate's, which also
+// creates a missing head, trims, and marks the log as mending when this issuer holds entries that
+// it lacks.
 func (i *Issuer) sendByIssuer(ctx context.Context, conn *redis.Conn,
 	hb revocation.Heartbeat) (r revocation.HeartbeatReply, err error) {
 	random, err := randomBits()
@@ -193,16 +139,16 @@ func (i *Issuer) sendByIssuer(ctx context.Context, conn *redis.Conn,
 	}
 	done, err := redisconn.WriteAndWait(ctx, conn, redisconn.Write{
 		Script: heartbeatScript, Keys: []string{i.keys.log, i.keys.head, i.keys.issuers}, Args: args,
-		// The answer has all lines as they are after the script. No line was ever like this one:
-		// its counter is new.
+		// The answer has all lines as the script left them, and none was ever like this one: its
+		// counter is new.
 		Wrote:    func(answer any) bool { return hasLine(answer, i.field, line) },
 		Replicas: i.cfg.MinReplicas, Timeout: i.cfg.Settle / 2,
 	})
-	// Too few replicas are for the copy to judge.
+	// With too few replicas the copy is told of the heartbeat all the same, and does not count it.
 	if err != nil && !errors.Is(err, redisconn.ErrTooFewReplicas) {
 		return r, fmt.Errorf("redislog: heartbeat: %w", err)
 	}
-	fields, err := list(done.Answer, nil, beatFields)
+	fields, err := list(done.Answer, beatFields)
 	if err != nil {
 		return r, err
 	}
@@ -210,8 +156,10 @@ func (i *Issuer) sendByIssuer(ctx context.Context, conn *redis.Conn,
 		return r, err
 	}
 	r.Replicas = done.Replicas
+	// Peers first: what they hold decides what of the copy counts as acknowledged. The mender looks
+	// again at what this heartbeat has shown to be missing.
 	i.metrics.logLength(fields[9])
-	i.observePeers(fields[beatFields:], &hb, &r)
+	i.observe(fields[beatFields:], &hb, &r)
 	poke(i.mend)
 	return r, nil
 }
@@ -221,7 +169,7 @@ const beatFields = 10
 
 // hasLine reports whether the lines in the answer to an issuer's heartbeat have one under a name.
 func hasLine(answer any, name, line string) bool {
-	fields, err := list(answer, nil, beatFields)
+	fields, err := list(answer, beatFields)
 	for k := beatFields; err == nil && k+1 < len(fields); k += 2 {
 		if fields[k] == name {
 			return fields[k+1] == line
@@ -230,6 +178,7 @@ func hasLine(answer any, name, line string) bool {
 	return false
 }
 
+// parseBeat reads the answer to an issuer's heartbeat up to its lines.
 func parseBeat(f []string) (r revocation.HeartbeatReply, err error) {
 	if r.Time, err = millis(f[0]); err != nil {
 		return r, err
@@ -250,5 +199,70 @@ func flag(b bool) string {
 	return "0"
 }
 
-// maxTrim is how many entries one heartbeat trims at most.
+// maxTrim is the most entries that one heartbeat trims: Redis serves nobody else meanwhile.
 const maxTrim = 1000
+
+// Ready returns nil when this issuer may get work: once Redis has been checked, while its copy may
+// be relied on. Otherwise the error says why not.
+func (i *Issuer) Ready() error {
+	if !i.checked.Load() {
+		return i.because(errors.New("redislog: Redis has not been checked yet"))
+	}
+	return i.follower.Ready()
+}
+
+// Freshness reports whether the copy is fresh, and is not while this issuer's clock and Redis' are
+// more than clock_skew apart: whoever is wrong, no token is to be minted by Redis' time, which
+// could make it outlive the revocations of others, or be refused as one of the future. Revocations
+// are appended all the same.
+func (i *Issuer) Freshness(now revocation.Instant) revocation.Freshness {
+	view := i.view.Load()
+	f := view.Freshness(now)
+	if f.Fresh && !view.InStep() {
+		return revocation.Freshness{Staleness: f.Staleness, Why: revocation.WhyClock}
+	}
+	return f
+}
+
+// Time returns Redis' time: that of the last heartbeat, carried on by the monotonic clock. Stamp
+// iat, auth_time and cutoffs with it. It is false when the last heartbeat is older than
+// max_staleness.
+func (i *Issuer) Time() (time.Time, bool) {
+	return i.view.Load().Time(i.instant())
+}
+
+// MintingTime returns Time for whoever makes tokens by it: it is false, too, while this issuer's
+// clock and
+// Redis' are more than clock_skew apart, however fresh or stale the copy is.
+func (i *Issuer) MintingTime() (time.Time, bool) {
+	view := i.view.Load() // both answers by one view: the next may show a clock that has jumped
+	if !view.InStep() {
+		return time.Time{}, false
+	}
+	return view.Time(i.instant())
+}
+
+// Era returns the name of the log's era: sessions carry the era they began in, and those of another
+// era must log in again. It is false until the first heartbeat has shown a head.
+func (i *Issuer) Era() (string, bool) {
+	v := i.view.Load()
+	return v.Era, v.Era != ""
+}
+
+// CheckSession reports whether a session is revoked by this issuer's own set, so that it may not be
+// refreshed: its sid is, or its subject, client, tenant or issuer has a cutoff at or after its
+// beginning (Redis' time, to the millisecond). Like Check, it is worth something only while the
+// copy is fresh.
+func (i *Issuer) CheckSession(f *revocation.Facts, began time.Time) revocation.Verdict {
+	return i.set.CheckSession(f, began)
+}
+
+// Entries returns up to limit entries of the log after a place, oldest first.
+func (i *Issuer) Entries(ctx context.Context, after uint64, limit int) ([]revocation.Entry, error) {
+	raw := redis.NewRawCmd(ctx, "XRANGE", i.keys.log, fmt.Sprintf("%d-0", after+1), "+", "COUNT",
+		limit)
+	if err := i.client.Universal().Process(ctx, raw); err != nil {
+		return nil, fmt.Errorf("%w: %w", revocation.ErrUnavailable, err)
+	}
+	return (&decoder{string(raw.Val())}).entries()
+}

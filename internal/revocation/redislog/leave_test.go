@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/sallyport/sallyport/internal/eventually"
 	"github.com/sallyport/sallyport/internal/revocation"
 )
 
@@ -24,7 +25,8 @@ func TestAGateThatHasStoppedIsNotWaitedFor(t *testing.T) {
 	}
 	yes, no := func() bool { return true }, func() bool { return false }
 	stays, leaves := start("stays", no), start("leaves", yes)
-	eventually(t, "all are fresh", func() bool { return i.fresh() && stays.fresh() && leaves.fresh() })
+	eventually.True(t, "all are fresh",
+		func() bool { return i.fresh() && stays.fresh() && leaves.fresh() })
 	applied := func(receipt revocation.Receipt) revocation.Applied {
 		ctx, cancel := timeout(t, 2*time.Second)
 		defer cancel()
@@ -46,7 +48,7 @@ func TestAGateThatHasStoppedIsNotWaitedFor(t *testing.T) {
 		t.Errorf("the lines: %+v, %v", lines, err)
 	}
 	leaves = start("leaves", yes)
-	eventually(t, "it is back", leaves.fresh)
+	eventually.True(t, "it is back", leaves.fresh)
 	if a := applied(revoke(t, i, sid("s3"))); a.Total != 2 || !a.All() {
 		t.Errorf("one is back: %+v, want 2 of 2", a)
 	}
@@ -72,7 +74,7 @@ func TestAnIssuerThatHasStoppedIsShownNoMore(t *testing.T) {
 		}
 		return found
 	}
-	eventually(t, "both are fresh", func() bool { return stays.fresh() && leaves.fresh() })
+	eventually.True(t, "both are fresh", func() bool { return stays.fresh() && leaves.fresh() })
 	if got := names(); !slices.Equal(got, []string{"leaves", "stays"}) {
 		t.Fatalf("at work: %q", got)
 	}

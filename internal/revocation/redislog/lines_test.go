@@ -13,6 +13,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/sallyport/sallyport/internal/config"
+	"github.com/sallyport/sallyport/internal/eventually"
 	"github.com/sallyport/sallyport/internal/redisconn"
 	"github.com/sallyport/sallyport/internal/revocation"
 	"github.com/sallyport/sallyport/internal/revocation/redislog"
@@ -74,7 +75,8 @@ func TestAGatesUserCannotStopTheService(t *testing.T) {
 		"many lines": func(do func(args ...any)) {
 			for n := range 10_001 {
 				do("HSET", "{sallyport}:replicas", fmt.Sprint("small", n), "x")
-				do("SET", gateKey(n), fmt.Sprintf(`%s %d %s %d x {"name":"made-up"}`, strings.Repeat("cd", 16), n, made, n))
+				do("SET", gateKey(n), fmt.Sprintf(`%s %d %s %d x {"name":"made-up"}`,
+					strings.Repeat("cd", 16), n, made, n))
 			}
 		},
 	} {
@@ -89,7 +91,7 @@ func TestAGatesUserCannotStopTheService(t *testing.T) {
 			i := startIssuer(t, r.addr(), s)
 			rules := deployedGateRules(t)
 			g := gateAs(t, asUser(t, r, "gate", rules...), gs)
-			eventually(t, "both are fresh", func() bool { return i.fresh() && g.fresh() })
+			eventually.True(t, "both are fresh", func() bool { return i.fresh() && g.fresh() })
 
 			thief := asUser(t, r, "thief", rules...)
 			pipe := thief.Universal().Pipeline()
@@ -115,27 +117,29 @@ func TestAGatesUserCannotStopTheService(t *testing.T) {
 					t.Fatalf("who has applied a stored revocation cannot be told: %v", err)
 				}
 				cancel()
-				eventually(t, "the gate denies", func() bool { return g.Check(session(id)).Revoked })
+				eventually.True(t, "the gate denies", func() bool { return g.Check(session(id)).Revoked })
 				if lines, err := i.Gates(t.Context()); err != nil || len(lines) > 200 {
 					t.Fatalf("%d lines, %v", len(lines), err)
 				}
 			}
-			eventually(t, "both have been confirmed since", func() bool {
+			eventually.True(t, "both have been confirmed since", func() bool {
 				if g.Ready() != nil || i.Ready() != nil {
 					t.Fatalf("out of service: issuer %v, gate %v", i.Ready(), g.Ready())
 				}
 				since := time.Since(began)
 				return i.Freshness(i.Instant()).Staleness < since && g.Freshness(g.Instant()).Staleness < since
 			})
-			eventually(t, "nothing huge is left", func() bool {
-				for _, key := range append([]string{"{sallyport}:replicas"}, gateKey(2), gateKey(3), gateKey(4)) {
+			eventually.True(t, "nothing huge is left", func() bool {
+				for _, key := range []string{
+					"{sallyport}:replicas", gateKey(2), gateKey(3), gateKey(4),
+				} {
 					if n, _ := r.do("MEMORY", "USAGE", key).(int64); n > 4096 {
 						return false
 					}
 				}
 				return true
 			})
-			eventually(t, "what was dropped is counted", func() bool {
+			eventually.True(t, "what was dropped is counted", func() bool {
 				return name != "huge lines" ||
 					metric(t, metrics, "sallyport_revocation_dropped_lines_total") > 0
 			})
@@ -150,13 +154,12 @@ func TestAGateWithAUserOfItsOwnHasItsOwnLine(t *testing.T) {
 	r := startRedis(t)
 	i := startIssuer(t, r.addr(), named("issuer-1"))
 	own := strings.Fields(
-		"resetkeys %R~{sallyport}:rev:* ~{sallyport}:replica:7 -@all +set +getrange +hmget +xrange +xread +wait +multi +exec " +
-			"+discard +time +hello +ping",
-	)
+		"resetkeys %R~{sallyport}:rev:* ~{sallyport}:replica:7 -@all +set +getrange +hmget +xrange " +
+			"+xread +wait +multi +exec +discard +time +hello +ping")
 	c := asUser(t, r, "gate-7", own...)
 	g := gateAs(t, c, named("gate-7"))
 	other := gateAs(t, asUser(t, r, "gate", deployedGateRules(t)...), named("other"))
-	eventually(t, "all are fresh", func() bool { return i.fresh() && g.fresh() && other.fresh() })
+	eventually.True(t, "all are fresh", func() bool { return i.fresh() && g.fresh() && other.fresh() })
 	receipt := revoke(t, i, sid("s1"))
 	ctx, cancel := timeout(t, 10*time.Second)
 	defer cancel()
@@ -198,7 +201,7 @@ func TestGatesForWhichThereIsNoPlaceAreInService(t *testing.T) {
 	}
 	i := startIssuer(t, r.addr(), few("issuer-1"))
 	a, b := startGate(t, r.addr(), few("gate-1")), startGate(t, r.addr(), few("gate-2"))
-	eventually(t, "all are fresh", func() bool { return i.fresh() && a.fresh() && b.fresh() })
+	eventually.True(t, "all are fresh", func() bool { return i.fresh() && a.fresh() && b.fresh() })
 	receipt := revoke(t, i, sid("s1"))
 	ctx, cancel := timeout(t, 500*time.Millisecond)
 	defer cancel()
@@ -219,9 +222,9 @@ func TestAGateWhosePlaceAnotherHasTakenTakesAnother(t *testing.T) {
 	t.Parallel()
 	r := startRedis(t)
 	i, g := startIssuer(t, r.addr(), named("issuer-1")), startGate(t, r.addr(), named("gate-1"))
-	eventually(t, "both are fresh", func() bool { return i.fresh() && g.fresh() })
+	eventually.True(t, "both are fresh", func() bool { return i.fresh() && g.fresh() })
 	stop := keepWriting(r, func(n int) []any { return gateLine(1, "other", "0 0 0", n) })
-	eventually(t, "it has taken another place", func() bool {
+	eventually.True(t, "it has taken another place", func() bool {
 		text, _ := r.do("GET", gateKey(2)).(string)
 		return strings.Contains(text, `"gate-1"`)
 	})
@@ -238,7 +241,7 @@ func TestAGateOfAnEarlierVersionIsBehind(t *testing.T) {
 	r := startRedis(t)
 	i := startIssuer(t, r.addr(), named("issuer-1"))
 	g := startGate(t, r.addr(), named("gate-1"))
-	eventually(t, "both are fresh", func() bool { return i.fresh() && g.fresh() })
+	eventually.True(t, "both are fresh", func() bool { return i.fresh() && g.fresh() })
 	old := keepWriting(r, func(n int) []any {
 		return []any{"HSET", "{sallyport}:replicas", "old", fmt.Sprintf("0 0 0 %d x {}", n)}
 	})
@@ -251,7 +254,7 @@ func TestAGateOfAnEarlierVersionIsBehind(t *testing.T) {
 		}
 		return a
 	}
-	eventually(t, "it is behind", func() bool {
+	eventually.True(t, "it is behind", func() bool {
 		a := look(time.Millisecond)
 		return a.Total == 2 && len(a.Behind) == 1 && strings.Contains(a.Behind[0], "earlier version")
 	})
@@ -271,12 +274,12 @@ func TestEveryIssuerKnowsOfAGateOfAnEarlierVersion(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "the first issuer is fresh", one.fresh)
+	eventually.True(t, "the first issuer is fresh", one.fresh)
 	r.do("HSET", "{sallyport}:replicas", "old", "0 0 0 1 x {}")
-	eventually(t, "the first issuer has taken the line away", func() bool {
+	eventually.True(t, "the first issuer has taken the line away", func() bool {
 		return r.do("EXISTS", "{sallyport}:replicas") == int64(0)
 	})
-	eventually(t, "the other issuer to know", func() bool {
+	eventually.True(t, "the other issuer to know", func() bool {
 		ctx, cancel := timeout(t, 10*time.Second)
 		defer cancel()
 		seen, err := two.SeesFormer(ctx)
@@ -336,12 +339,13 @@ func TestWhoHasAppliedIsToldByWhoeverHasNoTimeLeft(t *testing.T) {
 		t.Fatal(err)
 	}
 	running(t, i.Run)
-	eventually(t, "both are fresh", func() bool { return i.Freshness(i.Instant()).Fresh && g.fresh() })
+	eventually.True(t, "both are fresh",
+		func() bool { return i.Freshness(i.Instant()).Fresh && g.fresh() })
 	receipt, err := i.Append(t.Context(), asked("s1"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "the gate has it", func() bool { return g.Check(session("s1")).Revoked })
+	eventually.True(t, "the gate has it", func() bool { return g.Check(session("s1")).Revoked })
 	failed := 0
 	before := c.Universal().PoolStats().Misses
 	for range 50 {
@@ -387,7 +391,7 @@ func TestAGatesUserCannotFillRedis(t *testing.T) {
 	s := named("issuer-1")
 	s.cfg.MaxStaleness = 20 * time.Second
 	i := startIssuer(t, r.addr(), s)
-	eventually(t, "the issuer is fresh", i.fresh)
+	eventually.True(t, "the issuer is fresh", i.fresh)
 	thief := asUser(t, r, "thief", deployedGateRules(t)...).Universal()
 	// Redis cuts that connection, so it is one of its own.
 	cut := asUser(t, r, "thief", deployedGateRules(t)...).Universal()
@@ -413,7 +417,7 @@ func TestAGatesUserCannotFillRedis(t *testing.T) {
 		}
 		revoke(t, i, sid(fmt.Sprint("unread answers ", n)))
 	}
-	eventually(t, "Redis has what it had before",
+	eventually.True(t, "Redis has what it had before",
 		func() bool { return r.do("EXISTS", gateKey(2), gateKey(99)) == int64(0) })
 	revoke(t, i, sid("afterwards"))
 }

@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+
+	"github.com/sallyport/sallyport/internal/redisconn"
 )
 
 // memoryEvery is how often an issuer asks Redis how full it is: a full Redis is an outage, and it
@@ -28,16 +30,16 @@ func (m memory) fuller(than memory) bool {
 }
 
 // watchMemory keeps the metrics of Redis' memory, until ctx ends.
-func (i *Issuer) watchMemory(ctx context.Context) {
+func watchMemory(ctx context.Context, f *follower) {
 	for {
 		bounded, cancel := context.WithTimeout(ctx, memoryEvery/3)
-		fullest, err := i.memory(bounded)
+		most, err := fullest(bounded, f.client)
 		cancel()
 		if err == nil {
-			i.metrics.redisUsed.Set(fullest.used)
-			i.metrics.redisLimit.Set(fullest.limit)
+			f.metrics.redisUsed.Set(most.used)
+			f.metrics.redisLimit.Set(most.limit)
 		} else if ctx.Err() == nil {
-			i.metrics.logError("how much memory Redis uses is not known", err)
+			f.metrics.logError("how much memory Redis uses is not known", err)
 		}
 		if !sleep(ctx, memoryEvery, nil) {
 			return
@@ -45,9 +47,9 @@ func (i *Issuer) watchMemory(ctx context.Context) {
 	}
 }
 
-// memory asks every primary, and gives the one that is nearest to its limit.
-func (i *Issuer) memory(ctx context.Context) (fullest memory, err error) {
-	err = i.client.EachPrimary(ctx, func(_ string, conn *redis.Conn) error {
+// fullest asks every primary, and returns the one that is nearest to its limit.
+func fullest(ctx context.Context, client *redisconn.Client) (most memory, err error) {
+	err = client.EachPrimary(ctx, func(_ string, conn *redis.Conn) error {
 		text, err := conn.Info(ctx, "memory").Result()
 		if err != nil {
 			return err
@@ -59,10 +61,10 @@ func (i *Issuer) memory(ctx context.Context) (fullest memory, err error) {
 		if m.limit, err = strconv.ParseFloat(info["maxmemory"], 64); err != nil {
 			return errReply
 		}
-		if m.fuller(fullest) {
-			fullest = m
+		if m.fuller(most) {
+			most = m
 		}
 		return nil
 	})
-	return fullest, err
+	return most, err
 }

@@ -18,6 +18,8 @@ func (i *Issuer) mends(ctx context.Context) {
 			return
 		}
 		owed = i.endAgain(ctx, owed)
+		// One batch after the other, for as long as something is missing: each is bound to the head
+		// that the one before it has left.
 		for ctx.Err() == nil {
 			i.mu.Lock()
 			b, found := i.writer.Mend(i.instant(), maxBatch)
@@ -25,10 +27,13 @@ func (i *Issuer) mends(ctx context.Context) {
 			if !found {
 				break
 			}
+			// The sessions first: until its record says that it has ended, another issuer, which
+			// lacks the entry, would refresh it. Once their store has proved slow, though, no
+			// further batch waits for it.
 			if refs := sessionsOf(b); len(owed) == 0 {
 				owed = i.endAgain(ctx, refs)
 			} else {
-				owed = append(owed, refs...) // the store is slow: no further batch waits for it
+				owed = append(owed, refs...)
 			}
 			if !i.mendOne(ctx, b) {
 				break
@@ -42,7 +47,7 @@ func (i *Issuer) mends(ctx context.Context) {
 func (i *Issuer) mendOne(ctx context.Context, b revocation.Batch) bool {
 	ctx, cancel := context.WithTimeout(ctx, i.cfg.AppendTimeout)
 	defer cancel()
-	// Ending sessions again has taken its time, in which the log has moved on.
+	// Ending sessions again took its time, in which the log may have moved on.
 	i.mu.Lock()
 	again, found := i.writer.Rebase(b)
 	if !found {
@@ -63,9 +68,7 @@ func (i *Issuer) mendOne(ctx context.Context, b revocation.Batch) bool {
 		"seq", at.Seq)
 	for {
 		changed := i.applied.next()
-		i.mu.Lock()
-		p := i.copy.Position()
-		i.mu.Unlock()
+		p := i.position()
 		if p.Epoch != at.Epoch || p.Seq >= at.Seq {
 			return p.Epoch == at.Epoch
 		}
@@ -75,6 +78,7 @@ func (i *Issuer) mendOne(ctx context.Context, b revocation.Batch) bool {
 	}
 }
 
+// sessionsOf returns the sessions that a batch revokes.
 func sessionsOf(b revocation.Batch) []revocation.SessionRef {
 	var refs []revocation.SessionRef
 	for _, e := range b.Entries {
@@ -91,7 +95,8 @@ const endAtOnce = 50
 
 // endAgain ends sessions again, as many as there is time for, and returns those still to be. The
 // entries are appended whatever comes of it: they must not wait for the sessions' store.
-func (i *Issuer) endAgain(ctx context.Context, refs []revocation.SessionRef) []revocation.SessionRef {
+func (i *Issuer) endAgain(ctx context.Context,
+	refs []revocation.SessionRef) []revocation.SessionRef {
 	if len(refs) == 0 || i.o.OnReappend == nil {
 		return nil
 	}

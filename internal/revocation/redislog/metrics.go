@@ -79,7 +79,7 @@ func newMetrics(f *follower, r *prometheus.Registry) (*metrics, error) {
 		m.resyncs.WithLabelValues(string(c))
 	}
 	collectors := []prometheus.Collector{m.resyncs, m.heartbeats, m.readErrors, m.setBacks, m}
-	if _, ok := f.machine.(*revocation.Writer); ok {
+	if f.writer != nil {
 		collectors = append(collectors, m.appends, m.alone, m.mended, m.dropped, m.failedChecks,
 			m.redisUsed, m.redisLimit)
 	}
@@ -132,7 +132,9 @@ var (
 
 // Describe implements prometheus.Collector.
 func (m *metrics) Describe(c chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{descStaleness, descFresh, descApplied, descLag, descLive, descLength, descSkew, descMissing} {
+	for _, d := range []*prometheus.Desc{
+		descStaleness, descFresh, descApplied, descLag, descLive, descLength, descSkew, descMissing,
+	} {
 		c <- d
 	}
 }
@@ -151,10 +153,9 @@ func (m *metrics) Collect(c chan<- prometheus.Metric) {
 	m.f.mu.Lock()
 	p, skew := m.f.copy.Position(), m.f.copy.Skew()
 	h, known := m.f.copy.Head()
-	missing := 0
-	w, issuer := m.f.machine.(*revocation.Writer)
+	missing, issuer := 0, m.f.writer != nil
 	if issuer {
-		missing = w.Missing()
+		missing = m.f.writer.Missing()
 	}
 	m.f.mu.Unlock()
 	gauge(descApplied, float64(p.Seq))
@@ -219,30 +220,4 @@ func (m *metrics) logError(what string, err error) {
 	}
 	m.lastText.Store(&text)
 	m.f.log.Log(context.Background(), level, what, "error", text)
-}
-
-// report logs and counts what an event changed.
-func (f *follower) report(out *revocation.Outcome, before, after *revocation.View,
-	p revocation.Position) {
-	if out.Resync != "" {
-		f.metrics.resyncs.WithLabelValues(string(out.Resync)).Inc()
-		level := slog.LevelWarn
-		if out.Resync == revocation.CauseStart {
-			level = slog.LevelInfo
-		}
-		f.log.Log(context.Background(), level, "loading the revocation log", "cause", string(out.Resync))
-	}
-	if out.Completed {
-		f.log.Info("the copy of the revocation log is complete", "epoch", p.Epoch.String(), "seq", p.Seq)
-	}
-	if out.SetBack {
-		f.metrics.setBacks.Inc()
-		f.log.Warn("this machine's clock has gone back")
-	}
-	if !before.Counted && after.Counted {
-		f.log.Info("the copy of the revocation log is confirmed")
-	}
-	if !before.Unreadable && after.Unreadable {
-		f.log.Error("the revocation log holds an entry this version cannot read: nothing can be allowed")
-	}
 }

@@ -4,6 +4,8 @@ import (
 	"testing"
 
 	"github.com/alicebob/miniredis/v2"
+
+	"github.com/sallyport/sallyport/internal/eventually"
 )
 
 // TestLogoutIsInForceAtEveryGate runs the whole path on both the real server and the one in the
@@ -16,14 +18,14 @@ func TestLogoutIsInForceAtEveryGate(t *testing.T) {
 func testWholePath(t *testing.T, addr string) {
 	i := startIssuer(t, addr, named("issuer-1"))
 	gates := []gate{startGate(t, addr, named("gate-1")), startGate(t, addr, named("gate-2"))}
-	eventually(t, "all are fresh",
+	eventually.True(t, "all are fresh",
 		func() bool { return i.fresh() && gates[0].fresh() && gates[1].fresh() })
 	receipt := revoke(t, i, sid("s1"))
 	if receipt.Seq != 2 || !receipt.Alone {
 		t.Errorf("receipt %+v, want place 2, alone", receipt)
 	}
 	for _, g := range gates {
-		eventually(t, "the gate denies", func() bool { return g.Check(session("s1")).Revoked })
+		eventually.True(t, "the gate denies", func() bool { return g.Check(session("s1")).Revoked })
 		if v := g.Check(session("s2")); v.Revoked {
 			t.Errorf("another session is revoked too: %+v", v)
 		}

@@ -22,7 +22,7 @@ type places struct {
 	full   atomic.Bool // it was said that there is no free place
 }
 
-// tell is the command that writes this gate's line, nil while it has no place.
+// tell returns the command that writes this gate's line, nil while it has no place.
 func (p *places) tell(line string) []any {
 	n := p.taken.Load()
 	if n == 0 {
@@ -31,12 +31,13 @@ func (p *places) tell(line string) []any {
 	return []any{"SET", p.keys.gate(int(n)), line, "PX", lineLife.Milliseconds()}
 }
 
-// beware looks at who wrote our line last: our predecessor once, at the first heartbeat. Anyone
-// else is a rival, and whoever counts gates by their lines counts one too few: for a while the
-// line says so. The gate goes on answering all the same, since whoever has a gate's Redis user
-// can write any line. A rival of another name has come by this place while the line was lost with
-// Redis, or there are more gates than places, and one of the two must look for another.
-func (p *places) beware(last string) {
+// checkRival looks at the line that a heartbeat found in place of its own. At the first heartbeat
+// it may be that of this gate's earlier run. Any other line of somebody else means that two gates
+// write one line, so that whoever counts gates by their lines counts one too few: for a while our
+// line says so. The gate goes on answering all the same, since whoever has a gate's Redis user can
+// write any line. A rival of another name took this place while Redis had lost our line, or there
+// are more gates than places: one of the two must look for another.
+func (p *places) checkRival(last string) {
 	l := parseLine("", last, false)
 	first, same := !p.wrote.Swap(true), l.details.Name == p.o.Name
 	if l.Instance == "" || l.Instance == p.id || l.details.Left || first && same {
@@ -57,8 +58,8 @@ func (p *places) beware(last string) {
 // another place.
 const patience = 3
 
-// find gives the number of this gate's place. It looks for one when there is none, or another
-// gate is on it.
+// find returns the number of this gate's place. It looks for one when there is none yet, or another
+// gate has written there for some time.
 func (p *places) find(ctx context.Context, conn *redis.Conn) (int, error) {
 	now := int(p.taken.Load())
 	if now != 0 && p.others < patience {
@@ -119,8 +120,8 @@ func (p *places) look(ctx context.Context, conn *redis.Conn) ([]spot, error) {
 }
 
 // choose takes the place where this gate's name stands already, else one that is free, else that
-// of a gate that has left. While there is none, the gate shares one with another, and logouts
-// that wait for all gates find one of the two behind.
+// of a gate that has left; avoid is the place it has and would give up. If there is none, the gate
+// shares one with another, and logouts that wait for all gates find one of the two behind.
 func (p *places) choose(ctx context.Context, conn *redis.Conn, all []spot, avoid int) (int, error) {
 	for _, s := range all {
 		if s.n != avoid && s.line.details.Name == p.o.Name {
@@ -131,9 +132,9 @@ func (p *places) choose(ctx context.Context, conn *redis.Conn, all []spot, avoid
 		if !s.free {
 			continue
 		}
-		// Whoever starts at the same moment finds the same ones free.
-		err := conn.Do(ctx, "SET", p.keys.gate(s.n), p.line(p.position()), "NX", "PX", lineLife.Milliseconds()).
-			Err()
+		// NX, since a gate that starts at the same moment finds the same places free.
+		err := conn.Do(ctx, "SET", p.keys.gate(s.n), p.line(p.position()), "NX",
+			"PX", lineLife.Milliseconds()).Err()
 		if err == nil {
 			return s.n, nil
 		}
@@ -151,16 +152,17 @@ func (p *places) choose(ctx context.Context, conn *redis.Conn, all []spot, avoid
 	}
 	if len(all) > 1 && !p.full.Swap(true) {
 		p.log.Error(
-			"all places for gates' lines are taken: this gate shares one with another, and logouts that wait for all gates "+
-				"are answered 202: raise revocation.max_gates everywhere, and the keys a gate's Redis user may write",
-			"max_gates",
-			p.cfg.MaxGates,
-		)
+			"all places for gates' lines are taken: this gate shares one with another, and logouts "+
+				"that wait for all gates are answered 202: raise revocation.max_gates everywhere, "+
+				"and the keys a gate's Redis user may write",
+			"max_gates", p.cfg.MaxGates)
 	}
+	// By its name, so that it is the same place after a restart.
 	h := fnv.New32a()
 	_, _ = h.Write([]byte(p.o.Name)) // never fails
 	return all[int(h.Sum32()%uint32(len(all)))].n, nil
 }
 
-func isWrongType(err error) bool    { return redis.HasErrorPrefix(err, "WRONGTYPE") }
+func isWrongType(err error) bool { return redis.HasErrorPrefix(err, "WRONGTYPE") }
+
 func isNoPermission(err error) bool { return redis.HasErrorPrefix(err, "NOPERM") }

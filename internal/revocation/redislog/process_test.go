@@ -17,8 +17,8 @@ const iss = "https://issuer.example"
 // quick are settings with every time shortened alike.
 func quick() redislog.Config {
 	cfg := redislog.DefaultConfig()
-	cfg.Heartbeat, cfg.Settle, cfg.MaxStaleness = 50*time.Millisecond, 250*time.Millisecond, 3*time.Second
-	cfg.AppendTimeout = 10 * time.Second
+	cfg.Heartbeat, cfg.Settle = 50*time.Millisecond, 250*time.Millisecond
+	cfg.MaxStaleness, cfg.AppendTimeout = 3*time.Second, 10*time.Second
 	return cfg
 }
 

@@ -10,14 +10,14 @@ import (
 	"github.com/sallyport/sallyport/internal/revocation"
 )
 
-// read follows the log over one dedicated connection until ctx ends: pages while a copy is loaded,
-// then what comes.
+// read reads the log over one dedicated connection until ctx ends: page by page while the copy is
+// loaded, then what is appended.
 func (f *follower) read(ctx context.Context) {
 	r := reader{follower: f}
 	defer r.drop()
 	for ctx.Err() == nil {
 		f.mu.Lock()
-		next, position := f.machine.Next(), f.copy.Position()
+		next, position := f.copy.Next(), f.copy.Position()
 		f.mu.Unlock()
 		if next.Mode == revocation.ReadNothing {
 			sleep(ctx, f.cfg.Heartbeat, f.wake)
@@ -28,6 +28,7 @@ func (f *follower) read(ctx context.Context) {
 		}
 		if err := r.step(ctx, next, position); err != nil && ctx.Err() == nil {
 			f.metrics.readFailed(err)
+			// The copy stays as it is: the same read goes over the next connection.
 			r.drop()
 			f.client.Refresh(ctx)
 			sleep(ctx, f.cfg.Heartbeat, nil)
@@ -53,6 +54,7 @@ type page struct {
 	done  chan struct{}
 }
 
+// drop gives the connection up.
 func (r *reader) drop() {
 	r.settleAhead()
 	closeConn(r.conn)
@@ -69,7 +71,7 @@ func (r *reader) settleAhead() *page {
 	return p
 }
 
-// step does one read and hands what it returns to the machine.
+// step does one read and hands what it returns to the copy.
 func (r *reader) step(ctx context.Context, next revocation.Read,
 	position revocation.Position) error {
 	outer, block := ctx, r.cfg.Heartbeat
@@ -93,22 +95,23 @@ func (r *reader) step(ctx context.Context, next revocation.Read,
 		return err
 	}
 	out := r.change(
-		func(now revocation.Instant) revocation.Outcome { return r.machine.Entries(next, entries, now) })
+		func(now revocation.Instant) revocation.Outcome { return r.entries(next, entries, now) })
 	r.tellKeys(out.Applied)
 	if out.Resync != "" {
-		// What was read contradicts what the heartbeat was told: this connection may lead to
+		// What was read contradicts what a heartbeat was answered: this connection may lead to
 		// another server.
 		r.drop()
 	}
 	return nil
 }
 
+// bounded bounds a read that may block for a time at Redis.
 func (r *reader) bounded(ctx context.Context,
 	block time.Duration) (context.Context, context.CancelFunc) {
 	return context.WithTimeout(ctx, block+max(r.cfg.Settle, r.client.Config().ReadTimeout))
 }
 
-// loadPage gives the page that was fetched ahead, if it is the one wanted, and has the next one
+// loadPage returns the page that was fetched ahead, if it is the one wanted, and has the next one
 // fetched.
 func (r *reader) loadPage(ctx context.Context, next revocation.Read) ([]revocation.Entry, error) {
 	p := r.settleAhead()
@@ -120,6 +123,7 @@ func (r *reader) loadPage(ctx context.Context, next revocation.Read) ([]revocati
 		return nil, fmt.Errorf("redislog: loading: %w", p.err)
 	}
 	d := &decoder{string(p.raw)}
+	// A page that is not full was the last one.
 	if n, err := (&decoder{d.rest}).array(); err == nil && n == next.Count {
 		r.ahead = r.fetch(ctx, next.After+uint64(next.Count), next.Count)
 	}
@@ -140,7 +144,8 @@ func (r *reader) fetch(ctx context.Context, after uint64, count int) *page {
 	return p
 }
 
-// tail waits for what comes. It first says how far this process is: others wait for that.
+// tail waits for what is appended. It first writes this process's line, which says how far it is:
+// logouts and other issuers wait for that.
 func (r *reader) tail(ctx context.Context, next revocation.Read, position revocation.Position,
 	block time.Duration) ([]revocation.Entry, error) {
 	r.settleAhead()
@@ -161,13 +166,13 @@ func (r *reader) tail(ctx context.Context, next revocation.Read, position revoca
 }
 
 // tellKeys reports the keys that entries revoke.
-func (f *follower) tellKeys(entries []revocation.Entry) {
-	if f.o.OnKeyRevoked == nil {
+func (r *reader) tellKeys(entries []revocation.Entry) {
+	if r.o.OnKeyRevoked == nil {
 		return
 	}
 	for i := range entries {
 		if e := &entries[i]; e.Kind == revocation.KindKID {
-			f.o.OnKeyRevoked(e.Issuer, e.Value, time.UnixMilli(e.Expires))
+			r.o.OnKeyRevoked(e.Issuer, e.Value, time.UnixMilli(e.Expires))
 		}
 	}
 }

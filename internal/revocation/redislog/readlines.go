@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -13,11 +15,12 @@ import (
 	"github.com/sallyport/sallyport/internal/revocation"
 )
 
-// reading is one reading of all lines of a kind, shared by everyone who waits for lines to move.
-// It also asks Redis, in the same step, which of the positions they wait for lie on the log.
+// reading is one reading of all lines of a kind, shared by all who wait for lines to move: a
+// hundred logouts that wait cost Redis as much as one. It asks in the same step which of the
+// positions that they wait for lie on the log.
 type reading struct {
 	done  chan struct{}
-	asked []revocation.Position // nil until it is sent
+	asked []revocation.Position
 	onLog map[revocation.Position]bool
 	lines []line
 	err   error
@@ -28,9 +31,14 @@ const maxAsked = 256
 
 // lineReader makes the readings of one kind of lines, one at a time.
 type lineReader struct {
-	read   func(ctx context.Context, r *reading) error
+	f    *follower
+	read func(ctx context.Context, r *reading) error
+
+	mu     sync.Mutex // guards the next two
 	under  *reading
 	wanted []wanted // by those who wait, the oldest first
+
+	droppedAt atomic.Int64 // mono of when dropped lines were last told of
 }
 
 // wanted is a position and how many wait for it.
@@ -39,7 +47,9 @@ type wanted struct {
 	waiting int
 }
 
-func (lr *lineReader) want(at revocation.Position) {
+// register adds a position to those that readings ask for, until unregister has been called as
+// often. lr.mu is held.
+func (lr *lineReader) register(at revocation.Position) {
 	for k := range lr.wanted {
 		if lr.wanted[k].at == at {
 			lr.wanted[k].waiting++
@@ -49,7 +59,7 @@ func (lr *lineReader) want(at revocation.Position) {
 	lr.wanted = append(lr.wanted, wanted{at, 1})
 }
 
-func (lr *lineReader) give(at revocation.Position) {
+func (lr *lineReader) unregister(at revocation.Position) {
 	for k := range lr.wanted {
 		if lr.wanted[k].at != at {
 			continue
@@ -61,20 +71,21 @@ func (lr *lineReader) give(at revocation.Position) {
 	}
 }
 
-// readLines reads all lines of a kind, with which of them lie on the log as it is now, and
+// lines reads all lines of a kind, with which of them lie on the log as it is now, and
 // whether at does.
-func (i *Issuer) readLines(ctx context.Context, lr *lineReader,
-	at revocation.Position) ([]line, bool, error) {
-	i.linesMu.Lock()
-	lr.want(at)
-	i.linesMu.Unlock()
+func (lr *lineReader) lines(ctx context.Context, at revocation.Position) ([]line, bool, error) {
+	lr.mu.Lock()
+	lr.register(at)
+	lr.mu.Unlock()
 	defer func() {
-		i.linesMu.Lock()
-		defer i.linesMu.Unlock()
-		lr.give(at)
+		lr.mu.Lock()
+		defer lr.mu.Unlock()
+		lr.unregister(at)
 	}()
+	// The reading that is under way may have been sent before at was wanted. The next one asks for
+	// it, unless too many are wanted: the oldest go first.
 	for {
-		r := i.join(lr)
+		r := lr.join()
 		select {
 		case <-r.done:
 		case <-ctx.Done():
@@ -92,9 +103,9 @@ func (i *Issuer) readLines(ctx context.Context, lr *lineReader,
 // join returns the reading that is under way, or begins one. A reading is for everyone who waits
 // for it, so it has a time of its own: the caller that happened to be the first may have almost
 // none left, and a reading cut short costs its connection.
-func (i *Issuer) join(lr *lineReader) *reading {
-	i.linesMu.Lock()
-	defer i.linesMu.Unlock()
+func (lr *lineReader) join() *reading {
+	lr.mu.Lock()
+	defer lr.mu.Unlock()
 	if lr.under != nil {
 		return lr.under
 	}
@@ -103,30 +114,36 @@ func (i *Issuer) join(lr *lineReader) *reading {
 		r.asked = append(r.asked, w.at)
 	}
 	lr.under = r
+	// Like all that the process runs on, this does not recover from a panic (see run): those who
+	// wait would take a reading that stopped halfway for one that is complete.
 	go func() {
 		defer close(r.done)
-		ctx, cancel := context.WithTimeout(context.Background(), i.oneLook())
+		ctx, cancel := context.WithTimeout(context.Background(), oneLook(lr.f.cfg))
 		defer cancel()
 		r.err = lr.read(ctx, r)
-		i.linesMu.Lock()
-		defer i.linesMu.Unlock()
+		lr.mu.Lock()
+		defer lr.mu.Unlock()
 		lr.under = nil
 	}()
 	return r
 }
 
-// oneLook is how long one reading of lines may take.
-func (i *Issuer) oneLook() time.Duration { return i.cfg.Settle }
+// oneLook returns how long one reading of lines may take.
+func oneLook(cfg Config) time.Duration { return cfg.Settle }
 
 // run runs a script that reads lines. Its answer begins with what is said of the positions, which
 // r keeps.
-func (r *reading) run(ctx context.Context, i *Issuer, s *redis.Script, keys []string,
+func (r *reading) run(ctx context.Context, f *follower, s *redis.Script, keys []string,
 	args []any) (rest []string, err error) {
 	for _, p := range r.asked {
 		args = append(args, p.Epoch.String(), p.Seq, p.Chain.String())
 	}
-	answer, err := s.Run(ctx, i.client.Universal(), keys, args...).Result()
-	fields, err := list(answer, err, len(r.asked))
+	// A read, which may be repeated over any connection.
+	answer, err := s.Run(ctx, f.client.Universal(), keys, args...).Result()
+	if err != nil {
+		return nil, err
+	}
+	fields, err := list(answer, len(r.asked))
 	if err != nil {
 		return nil, err
 	}
@@ -141,8 +158,9 @@ func (r *reading) sort() {
 }
 
 // readIssuers reads the issuers' lines.
-func (i *Issuer) readIssuers(ctx context.Context, r *reading) error {
-	fields, err := r.run(ctx, i, linesScript, []string{i.keys.log, i.keys.head, i.keys.issuers}, nil)
+func (lr *lineReader) readIssuers(ctx context.Context, r *reading) error {
+	keys := []string{lr.f.keys.log, lr.f.keys.head, lr.f.keys.issuers}
+	fields, err := r.run(ctx, lr.f, linesScript, keys, nil)
 	if err != nil {
 		return err
 	}
@@ -153,24 +171,24 @@ func (i *Issuer) readIssuers(ctx context.Context, r *reading) error {
 	return nil
 }
 
-// readGates reads the gates' lines: those of max_gates keys, whoever may have written there what
-// else.
-func (i *Issuer) readGates(ctx context.Context, r *reading) error {
-	keys := []string{i.keys.log, i.keys.head}
-	for n := 1; n <= i.cfg.MaxGates; n++ {
-		keys = append(keys, i.keys.gate(n))
+// readGates reads the gates' lines: those of max_gates keys, and no other, whatever else somebody
+// with a gate's Redis user may have written.
+func (lr *lineReader) readGates(ctx context.Context, r *reading) error {
+	keys := []string{lr.f.keys.log, lr.f.keys.head}
+	for n := 1; n <= lr.f.cfg.MaxGates; n++ {
+		keys = append(keys, lr.f.keys.gate(n))
 	}
-	fields, err := r.run(ctx, i, gatesScript, keys, []any{maxLine})
+	fields, err := r.run(ctx, lr.f, gatesScript, keys, []any{maxLine})
 	if err != nil {
 		return err
 	}
 	if len(fields) == 0 {
 		return errReply
 	}
-	i.droppedLines(fields[0])
+	lr.droppedLines(fields[0])
 	for k := 1; k+2 < len(fields); k += 3 {
 		n, err := strconv.Atoi(fields[k])
-		if err != nil || n < 1 || n > i.cfg.MaxGates {
+		if err != nil || n < 1 || n > lr.f.cfg.MaxGates {
 			return fmt.Errorf("%w: expected the number of a line", errReply)
 		}
 		r.lines = append(r.lines, parseGateLine(n, fields[k+1], fields[k+2] == "1"))
@@ -179,22 +197,22 @@ func (i *Issuer) readGates(ctx context.Context, r *reading) error {
 	return nil
 }
 
-// droppedLines counts the gates' lines that were dropped unread, and tells of it, at most once a
+// droppedLines counts the gates' lines that were dropped unread, and logs that, at most once a
 // second.
-func (i *Issuer) droppedLines(text string) {
+func (lr *lineReader) droppedLines(text string) {
 	n, err := strconv.Atoi(text)
 	if err != nil || n == 0 {
 		return
 	}
-	i.metrics.dropped.Add(float64(n))
-	now, last := int64(i.instant().Mono), i.droppedAt.Load()
-	if last != 0 && now-last < int64(time.Second) || !i.droppedAt.CompareAndSwap(last, now) {
+	lr.f.metrics.dropped.Add(float64(n))
+	now, last := int64(lr.f.instant().Mono), lr.droppedAt.Load()
+	if last != 0 && now-last < int64(time.Second) || !lr.droppedAt.CompareAndSwap(last, now) {
 		return
 	}
-	i.log.Error(
+	lr.f.log.Error(
 		"dropped what somebody with a gate's Redis user has written in place of a gate's line",
 		"lines", n)
-	if i.o.OnLinesDropped != nil {
-		i.o.OnLinesDropped(n)
+	if lr.f.o.OnLinesDropped != nil {
+		lr.f.o.OnLinesDropped(n)
 	}
 }

@@ -22,8 +22,8 @@ type Remembered struct {
 	Others time.Time
 }
 
-// Remembered asks in one round trip what Redis remembers within max_session_lifetime. An empty name
-// asks for none of its kind.
+// Remembered returns what Redis remembers of a session within max_session_lifetime, in one round
+// trip. An empty name asks for none of its kind.
 func (i *Issuer) Remembered(ctx context.Context,
 	issuer, sessionID, subject, client, tenant string) (Remembered, error) {
 	pipe := i.client.Universal().Pipeline()
@@ -40,8 +40,10 @@ func (i *Issuer) Remembered(ctx context.Context,
 		ask(revocation.KindTenant, tenant),
 	}
 	if _, err := pipe.Exec(ctx); err != nil && !errors.Is(err, redis.Nil) {
-		return Remembered{}, fmt.Errorf("%w: cutoffs and ended sessions: %w", revocation.ErrUnavailable, err)
+		return Remembered{}, fmt.Errorf("%w: cutoffs and ended sessions: %w",
+			revocation.ErrUnavailable, err)
 	}
+	// One that cannot be read makes an error of all: it could be the one that forbids the refresh.
 	var found Remembered
 	var err error
 	if at, readErr := latestOf(ended); readErr == nil {
@@ -53,13 +55,14 @@ func (i *Issuer) Remembered(ctx context.Context,
 	found.Subject, subjectErr = latestOf(subjects)
 	found.Others, othersErr = latestOf(others...)
 	if err = errors.Join(err, subjectErr, othersErr); err != nil {
-		return Remembered{}, fmt.Errorf("%w: cutoffs and ended sessions: %w", revocation.ErrUnavailable, err)
+		return Remembered{}, fmt.Errorf("%w: cutoffs and ended sessions: %w",
+			revocation.ErrUnavailable, err)
 	}
 	return found, nil
 }
 
-// latestOf gives the latest of times that Redis keeps as scores, zero when it has none. nil was not
-// asked for.
+// latestOf returns the latest of times that Redis keeps as scores, zero when it has none. nil was
+// not asked for.
 func latestOf(scores ...*redis.FloatCmd) (time.Time, error) {
 	latest := 0.0
 	for _, s := range scores {
@@ -78,8 +81,8 @@ func latestOf(scores ...*redis.FloatCmd) (time.Time, error) {
 	return time.UnixMilli(int64(latest)), nil
 }
 
-// cutoffMember is a cutoff's, or an ended session's, name in its sorted set; the append script
-// makes the same.
+// cutoffMember returns the name of a cutoff, or of an ended session, in the sorted set; the append
+// script makes the same.
 func cutoffMember(k revocation.Kind, issuer, value string) string {
 	return fmt.Sprintf("%s:%d:%s:%s", k, len(issuer), issuer, value)
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/sallyport/sallyport/internal/eventually"
 	"github.com/sallyport/sallyport/internal/redisconn"
 	"github.com/sallyport/sallyport/internal/revocation"
 	"github.com/sallyport/sallyport/internal/revocation/redislog"
@@ -33,28 +34,28 @@ func TestTrimmed(t *testing.T) {
 	s.o.Registry = metrics
 	i := startIssuer(t, r.addr(), s)
 	g := startGate(t, r.addr(), shortLived("gate-1"))
-	eventually(t, "both are fresh", func() bool { return i.fresh() && g.fresh() })
+	eventually.True(t, "both are fresh", func() bool { return i.fresh() && g.fresh() })
 	reqs := make([]revocation.Request, 2300)
 	for n := range reqs {
 		reqs[n] = sid(fmt.Sprintf("s%d", n))
 	}
 	revoke(t, i, reqs...)
-	eventually(t, "the gate denies", func() bool { return g.Check(session("s2299")).Revoked })
+	eventually.True(t, "the gate denies", func() bool { return g.Check(session("s2299")).Revoked })
 	epoch := r.do("HGET", headKey, "epoch")
-	eventually(t, "the log is trimmed to its newest entry",
+	eventually.True(t, "the log is trimmed to its newest entry",
 		func() bool { return r.do("XLEN", logKey) == int64(1) })
-	eventually(t, "the head's first has moved",
+	eventually.True(t, "the head's first has moved",
 		func() bool { return r.do("HGET", headKey, "first") == "2301" })
-	eventually(t, "the gate has let go of nearly all",
+	eventually.True(t, "the gate has let go of nearly all",
 		func() bool { return liveEntries(t, metrics, "sid") < 2300/16 })
 	revoke(t, i, sid("next"))
-	eventually(t, "the gate denies what came after",
+	eventually.True(t, "the gate denies what came after",
 		func() bool { return g.Check(session("next")).Revoked })
 	if now := r.do("HGET", headKey, "epoch"); now != epoch {
 		t.Errorf("trimming began a new epoch")
 	}
 	late := startGate(t, r.addr(), shortLived("gate-2"))
-	eventually(t, "a gate that starts on a trimmed log is fresh", late.fresh)
+	eventually.True(t, "a gate that starts on a trimmed log is fresh", late.fresh)
 }
 
 func liveEntries(t *testing.T, r *prometheus.Registry, kind string) float64 {
@@ -103,16 +104,17 @@ func TestUnknownEntry(t *testing.T) {
 			m.do(append([]any{"XADD", logKey, "7-0"}, fields...)...)
 			m.do("HSET", headKey, "seq", "7", "chain", zeros)
 			g := m.gates[0]
-			eventually(t, "the gate says why it is not fresh", func() bool {
+			eventually.True(t, "the gate says why it is not fresh", func() bool {
 				return g.Freshness(g.Instant()).Why == revocation.WhyUnknown && g.Ready() != nil
 			})
 			m.denied()
 			late := startGate(t, m.addr(), named("gate-late"))
-			eventually(t, "so does a new gate",
+			eventually.True(t, "so does a new gate",
 				func() bool { return late.Freshness(late.Instant()).Why == revocation.WhyUnknown })
 			m.do("DEL", logKey)
 			m.issuers[0] = startIssuer(t, m.addr(), named("issuer-1"))
-			eventually(t, "both are fresh on another log", func() bool { return g.fresh() && late.fresh() })
+			eventually.True(t, "both are fresh on another log",
+				func() bool { return g.fresh() && late.fresh() })
 		})
 	}
 }
@@ -123,7 +125,7 @@ func TestKeysAreReported(t *testing.T) {
 	t.Parallel()
 	r := startRedis(t)
 	i := startIssuer(t, r.addr(), named("issuer-1"))
-	eventually(t, "fresh", i.fresh)
+	eventually.True(t, "fresh", i.fresh)
 	revoke(t, i,
 		revocation.Request{Kind: revocation.KindKID, Issuer: iss, Value: "key-1", Reason: "stolen"})
 	var mu sync.Mutex
@@ -142,9 +144,9 @@ func TestKeysAreReported(t *testing.T) {
 			return time.Until(told[iss+" "+kid]) > time.Hour
 		}
 	}
-	eventually(t, "told of a loaded one", heard("key-1"))
+	eventually.True(t, "told of a loaded one", heard("key-1"))
 	revoke(t, i, revocation.Request{Kind: revocation.KindKID, Issuer: iss, Value: "key-2"})
-	eventually(t, "told of a new one", heard("key-2"))
+	eventually.True(t, "told of a new one", heard("key-2"))
 	if !g.Check(&revocation.Facts{Issuer: iss, KeyID: "key-2", TokenID: "x"}).Revoked {
 		t.Error("a token of a revoked key passes")
 	}
@@ -156,7 +158,7 @@ func TestEra(t *testing.T) {
 	t.Parallel()
 	r := startRedis(t)
 	i := startIssuer(t, r.addr(), named("issuer-1"))
-	eventually(t, "fresh", i.fresh)
+	eventually.True(t, "fresh", i.fresh)
 	era := func() string { e, _ := i.Era(); return e }
 	first := era()
 	if first == "" {
@@ -164,17 +166,17 @@ func TestEra(t *testing.T) {
 	}
 	epoch := r.do("HGET", headKey, "epoch")
 	r.do("DEL", logKey)
-	eventually(t, "a new epoch has begun",
+	eventually.True(t, "a new epoch has begun",
 		func() bool { return r.do("HGET", headKey, "epoch") != epoch })
 	beats(t, r, "issuer-1", 3)
 	if era() != first {
 		t.Error("a lost log began a new era")
 	}
 	r.do("DEL", headKey)
-	eventually(t, "a lost head begins a new era", func() bool { return era() != first })
+	eventually.True(t, "a lost head begins a new era", func() bool { return era() != first })
 	second := era()
 	r.do("HSET", headKey, "beat", time.Now().Add(-2*time.Hour).UnixMilli())
-	eventually(t, "a long silence begins a new era", func() bool { return era() != second })
+	eventually.True(t, "a long silence begins a new era", func() bool { return era() != second })
 }
 
 // TestCutoffs: client, tenant and issuer cutoffs are remembered for refresh, the latest of all
@@ -183,7 +185,7 @@ func TestCutoffs(t *testing.T) {
 	t.Parallel()
 	r := startRedis(t)
 	i := startIssuer(t, r.addr(), shortLived("issuer-1"))
-	eventually(t, "fresh", i.fresh)
+	eventually.True(t, "fresh", i.fresh)
 	now, ok := i.Time()
 	if !ok {
 		t.Fatal("no time on a fresh log")
@@ -212,7 +214,7 @@ func TestCutoffs(t *testing.T) {
 	expect("app", "acme", older)
 	expect("", "acme", older.Add(-time.Second))
 	expect("other", "", time.Time{})
-	eventually(t, "the entries have left the log",
+	eventually.True(t, "the entries have left the log",
 		func() bool { return r.do("XLEN", logKey) == int64(1) })
 	expect("app", "", older)
 	r.kill()
@@ -227,7 +229,7 @@ func TestEndedSessionsAreRememberedBeyondTheirEntries(t *testing.T) {
 	t.Parallel()
 	r := startRedis(t, "--cluster-enabled", "yes", "--cluster-port", strconv.Itoa(freePort(t)))
 	r.do("CLUSTER", "ADDSLOTSRANGE", 0, 16383)
-	eventually(t, "the cluster to be there",
+	eventually.True(t, "the cluster to be there",
 		func() bool { return strings.Contains(fmt.Sprint(r.do("CLUSTER", "INFO")), "cluster_state:ok") })
 	s := shortLived("issuer-1")
 	cluster := redisconn.DefaultConfig()
@@ -238,7 +240,7 @@ func TestEndedSessionsAreRememberedBeyondTheirEntries(t *testing.T) {
 		t.Fatal(err)
 	}
 	i := issuer{one, running(t, one.Run)}
-	eventually(t, "fresh", i.fresh)
+	eventually.True(t, "fresh", i.fresh)
 	ended := func(session string) bool {
 		t.Helper()
 		found, err := i.Remembered(t.Context(), iss, session, "", "", "")
@@ -249,9 +251,9 @@ func TestEndedSessionsAreRememberedBeyondTheirEntries(t *testing.T) {
 	}
 	revoke(t, i, sid("s1"), revocation.Request{Kind: revocation.KindJTI, Issuer: iss, Value: "s2"})
 	r.do("FLUSHALL")
-	eventually(t, "the end is remembered anew when its entry is mended",
+	eventually.True(t, "the end is remembered anew when its entry is mended",
 		func() bool { return ended("s1") })
-	eventually(t, "the entries have left the log",
+	eventually.True(t, "the entries have left the log",
 		func() bool { return r.do("XLEN", logKey) == int64(1) })
 	if !ended("s1") || ended("s2") || ended("s3") {
 		t.Errorf("ended: s1 %t, s2 %t, s3 %t; expected s1 alone", ended("s1"), ended("s2"), ended("s3"))
@@ -290,15 +292,15 @@ func TestReappendedSessionsAreEndedAgain(t *testing.T) {
 		return nil
 	}
 	i := startIssuer(t, r.addr(), s)
-	eventually(t, "fresh", i.fresh)
+	eventually.True(t, "fresh", i.fresh)
 	revoke(t, i, sid("s1"), revocation.Request{Kind: revocation.KindJTI, Issuer: iss, Value: "t1"})
 	r.do("FLUSHALL")
-	eventually(t, "the session is ended again, and only it", func() bool {
+	eventually.True(t, "the session is ended again, and only it", func() bool {
 		mu.Lock()
 		defer mu.Unlock()
 		return ended[iss+" s1"] && len(ended) == 1
 	})
-	eventually(t, "the entries are back", func() bool { return r.do("XLEN", logKey) == int64(3) })
+	eventually.True(t, "the entries are back", func() bool { return r.do("XLEN", logKey) == int64(3) })
 }
 
 // TestSlowSessionsAreAllEndedAgain: more than can be ended in the time there is for it at once end
@@ -321,7 +323,7 @@ func TestSlowSessionsAreAllEndedAgain(t *testing.T) {
 		return nil
 	}
 	i := startIssuer(t, r.addr(), s)
-	eventually(t, "fresh", i.fresh)
+	eventually.True(t, "fresh", i.fresh)
 	const all = 1000
 	reqs := make([]revocation.Request, all)
 	for n := range reqs {
@@ -329,7 +331,7 @@ func TestSlowSessionsAreAllEndedAgain(t *testing.T) {
 	}
 	revoke(t, i, reqs...)
 	r.do("FLUSHALL")
-	eventually(t, "all sessions are ended again", func() bool {
+	eventually.True(t, "all sessions are ended again", func() bool {
 		mu.Lock()
 		defer mu.Unlock()
 		return len(ended) == all
@@ -345,14 +347,15 @@ func TestChecks(t *testing.T) {
 		set  string
 		want string
 	}{
-		"no append-only file":           {"CONFIG SET appendonly no", "appendonly"},
-		"append-only file lags":         {"CONFIG SET appendfsync everysec", "appendfsync"},
-		"evicts":                        {"CONFIG SET maxmemory-policy allkeys-lru", "maxmemory-policy"},
-		"drops transactions at restart": {"ACL SETUSER default -exec", "user default off resetpass ~* &* +@all"},
-		"drops entries at restart":      {"ACL SETUSER default -xadd", "may not run XADD"},
-		"drops sessions at restart":     {"ACL SETUSER default resetkeys ~{sallyport}*", "{session}"},
-		"hides who may do what":         {"ACL SETUSER default -acl", "+acl|dryrun"},
-		"as it should be":               {},
+		"no append-only file":   {"CONFIG SET appendonly no", "appendonly"},
+		"append-only file lags": {"CONFIG SET appendfsync everysec", "appendfsync"},
+		"evicts":                {"CONFIG SET maxmemory-policy allkeys-lru", "maxmemory-policy"},
+		"drops transactions at restart": {"ACL SETUSER default -exec",
+			"user default off resetpass ~* &* +@all"},
+		"drops entries at restart":  {"ACL SETUSER default -xadd", "may not run XADD"},
+		"drops sessions at restart": {"ACL SETUSER default resetkeys ~{sallyport}*", "{session}"},
+		"hides who may do what":     {"ACL SETUSER default -acl", "+acl|dryrun"},
+		"as it should be":           {},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := safe
@@ -410,14 +413,14 @@ func TestEndedSessionsAreNotRememberedWhereTheyShareTheLogsFate(t *testing.T) {
 	t.Parallel()
 	r := startRedis(t)
 	i := startIssuer(t, r.addr(), shortLived("issuer-1"))
-	eventually(t, "fresh", i.fresh)
+	eventually.True(t, "fresh", i.fresh)
 	revoke(t, i, sid("s1"), revocation.Request{Kind: revocation.KindSub, Issuer: iss, Value: "alice"})
 	if found, err := i.Remembered(t.Context(), iss, "s1", "alice", "",
 		""); err != nil || found.Ended ||
 		found.Subject.IsZero() {
 		t.Errorf("got %+v, %v; expected the user's cutoff alone", found, err)
 	}
-	eventually(t, "the entries have left the log",
+	eventually.True(t, "the entries have left the log",
 		func() bool { return r.do("XLEN", logKey) == int64(1) })
 	cutoffs := headKey[:len(headKey)-len("head")] + "cutoffs"
 	if n := r.do("ZCARD", cutoffs); n != int64(1) {

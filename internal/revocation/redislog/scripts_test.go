@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/sallyport/sallyport/internal/eventually"
 	"github.com/sallyport/sallyport/internal/revocation"
 	"github.com/sallyport/sallyport/internal/revocation/redislog"
 )
@@ -121,7 +122,7 @@ func TestATrimMovesFirst(t *testing.T) {
 	agreed := revocation.Heartbeat{
 		Times: revocation.ScriptTimes{Expired: before.Time + time.Minute.Milliseconds()},
 	}
-	eventually(t, "the first entry has left the log",
+	eventually.True(t, "the first entry has left the log",
 		func() bool { after = i.beat(agreed); return i.length() == 1 })
 	if after = i.beat(agreed); after.Head.First != 2 || after.Head.Seq != 2 ||
 		after.Head.Epoch != before.Head.Epoch {
@@ -140,7 +141,9 @@ func TestNothingLeavesTheLogEarly(t *testing.T) {
 	i.appended(before.Head.Position(), lasting("a", before.Time+5000),
 		lasting("b", before.Time+time.Hour.Milliseconds()))
 	clock.move(25 * time.Second) // clock_skew is 30 s
-	for _, expired := range []int64{before.Time + 25_000, before.Time + time.Hour.Milliseconds(), before.Time, 0} {
+	for _, expired := range []int64{
+		before.Time + 25_000, before.Time + time.Hour.Milliseconds(), before.Time, 0,
+	} {
 		if r := i.beat(
 			revocation.Heartbeat{Times: revocation.ScriptTimes{Expired: expired}}); r.Head.First != 1 ||
 			i.length() != 3 {
@@ -159,7 +162,9 @@ func TestAppendingAgainIsBoundToItsHead(t *testing.T) {
 	elsewhere.Epoch[0]++
 	forked := at
 	forked.Chain[0]++
-	for name, expect := range map[string]revocation.Position{"nowhere": {}, "another epoch": elsewhere, "another chain": forked} {
+	for name, expect := range map[string]revocation.Position{
+		"nowhere": {}, "another epoch": elsewhere, "another chain": forked,
+	} {
 		if s := i.appended(expect, lasting("a", later)); s != "MOVED" || i.length() != 1 {
 			t.Errorf("%s: %s, and %d entries", name, s, i.length())
 		}
@@ -180,7 +185,7 @@ func TestMendingLastsFromTheLastHeartbeatThatAsksForIt(t *testing.T) {
 	lacking := revocation.Heartbeat{Holds: true, Mend: true}
 	first := i.beat(lacking)
 	var r revocation.HeartbeatReply
-	eventually(t, "Redis' time has moved",
+	eventually.True(t, "Redis' time has moved",
 		func() bool { r = i.beat(lacking); return r.Time > first.Time })
 	cfg := quick()
 	if left := r.Head.Mending - r.Time; left != cfg.Settle.Milliseconds() {

@@ -9,10 +9,10 @@ import (
 	"path/filepath"
 	"strconv"
 	"testing"
-	"time"
 
 	"github.com/redis/go-redis/v9"
 
+	"github.com/sallyport/sallyport/internal/eventually"
 	"github.com/sallyport/sallyport/internal/redisconn"
 )
 
@@ -87,7 +87,7 @@ func (s *server) launch(args ...string) {
 	}
 	_ = out.Close()
 	c := s.client()
-	eventually(s.t, "redis-server answers",
+	eventually.True(s.t, "redis-server answers",
 		func() bool { return c.Ping(context.Background()).Err() == nil })
 }
 
@@ -145,16 +145,4 @@ func connect(t testing.TB, addr string) *redisconn.Client {
 	}
 	t.Cleanup(func() { _ = c.Close() })
 	return c
-}
-
-// eventually waits for a condition.
-func eventually(t testing.TB, what string, ok func() bool) {
-	t.Helper()
-	deadline := time.Now().Add(20 * time.Second)
-	for !ok() {
-		if time.Now().After(deadline) {
-			t.Fatalf("waited in vain until %s", what)
-		}
-		time.Sleep(2 * time.Millisecond)
-	}
 }

@@ -15,7 +15,6 @@ import (
 	"github.com/sallyport/sallyport/internal/config"
 	"github.com/sallyport/sallyport/internal/ownfile"
 	"github.com/sallyport/sallyport/internal/revocation"
-
 	"github.com/sallyport/sallyport/internal/revocation/liveset"
 )
 
@@ -53,7 +52,7 @@ func (c SnapshotConfig) Check() error {
 	return nil
 }
 
-// keeper keeps a gate's copy on disk.
+// keeper writes a gate's copy to a file for its next start.
 type keeper struct {
 	f      *follower
 	file   snapshotFile
@@ -65,7 +64,7 @@ type keeper struct {
 	savedAt time.Duration       // monotonic
 }
 
-// openKeeper loads the file, if there is one that may be used: then the follower's set is the
+// openKeeper reads the file, if there is one that may be used: then the follower's set is the
 // file's.
 func openKeeper(f *follower) (*keeper, *liveset.Snapshot, error) {
 	c := f.o.Snapshot
@@ -78,6 +77,7 @@ func openKeeper(f *follower) (*keeper, *liveset.Snapshot, error) {
 	}
 	began := time.Now()
 	now := f.instant().Wall
+	// What was taken longer ago than an entry lives holds nothing that is still in force.
 	s, refused := k.file.load(now, f.cfg.MaxTokenLifetime+2*f.cfg.ClockSkew, f.cfg.ClockSkew)
 	outcome := loadOutcome(refused)
 	var err error
@@ -97,14 +97,14 @@ func openKeeper(f *follower) (*keeper, *liveset.Snapshot, error) {
 		f.log.Warn("the snapshot of the revocation log is not used", "file", string(c.File),
 			"reason", refused)
 	}
-	f.noteKeys()
+	f.noted = notedKeys{}
 	if s == nil {
 		return k, nil, nil
 	}
 	f.set = s.Set
 	for i := range s.Keys {
 		if s.Keys[i].Expires > now.UnixMilli() {
-			f.note(s.Keys[i])
+			f.noted.add(s.Keys[i])
 		}
 	}
 	return k, s, nil
@@ -139,16 +139,16 @@ func (k *keeper) run(ctx context.Context) {
 	k.save()
 }
 
-// save writes the file if this process may rely on its copy and the file lacks something. The set
-// is copied after the place has been noted, so that it holds at least what the log does up to
-// there.
+// save writes the file if this process may rely on its copy and the file lacks something.
 func (k *keeper) save() {
 	f := k.f
+	// The position first: the set is read while the file is written, and then holds at least what the
+	// log does up to there.
 	f.mu.Lock()
 	s := liveset.Snapshot{Position: f.copy.Position(), Set: f.set}
 	complete := f.copy.Complete()
 	now := f.instant()
-	s.Taken, s.Keys = now.Wall, f.notedKeys(now.Wall.UnixMilli())
+	s.Taken, s.Keys = now.Wall, f.noted.live(now.Wall.UnixMilli())
 	f.mu.Unlock()
 	if !complete || !f.Freshness(now).Fresh {
 		return
@@ -167,53 +167,54 @@ func (k *keeper) save() {
 	k.saved, k.savedAt = s.Position, now.Mono
 }
 
+// tellNoted reports the keys that a snapshot says are revoked.
+func (k *keeper) tellNoted() {
+	f := k.f
+	if f.o.OnKeyRevoked == nil {
+		return
+	}
+	f.mu.Lock()
+	keys := f.noted.live(f.instant().Wall.UnixMilli())
+	f.mu.Unlock()
+	for _, key := range keys {
+		f.o.OnKeyRevoked(key.Issuer, key.KeyID, time.UnixMilli(key.Expires))
+	}
+}
+
 // keyName names a revoked key.
 type keyName struct{ issuer, kid string }
 
-// noteKeys has the keys that entries revoke remembered by name, for the snapshot.
-func (f *follower) noteKeys() { f.noted = map[keyName]int64{} }
+// notedKeys are the keys that entries revoke, with when the entries expire (unix ms), for a
+// snapshot. nil notes nothing.
+type notedKeys map[keyName]int64
 
-func (f *follower) note(k revocation.RevokedKey) {
+func (n notedKeys) add(k revocation.RevokedKey) {
 	name := keyName{k.Issuer, k.KeyID}
-	f.noted[name] = max(f.noted[name], k.Expires)
+	n[name] = max(n[name], k.Expires)
 }
 
-// noteApplied remembers the keys among entries; f.mu is held.
-func (f *follower) noteApplied(entries []revocation.Entry) {
-	if f.noted == nil {
+// note remembers the keys among entries.
+func (n notedKeys) note(entries []revocation.Entry) {
+	if n == nil {
 		return
 	}
 	for i := range entries {
 		if k, ok := entries[i].RevokedKey(); ok {
-			f.note(k)
+			n.add(k)
 		}
 	}
 }
 
-// notedKeys are the keys that are revoked at now (unix milliseconds), as a snapshot wants them;
-// f.mu is held.
-func (f *follower) notedKeys(now int64) []revocation.RevokedKey {
-	keys := make([]revocation.RevokedKey, 0, len(f.noted))
-	for name, expires := range f.noted {
+// live returns the keys that are revoked at now (unix ms), in order, and forgets the others.
+func (n notedKeys) live(now int64) []revocation.RevokedKey {
+	keys := make([]revocation.RevokedKey, 0, len(n))
+	for name, expires := range n {
 		if expires <= now {
-			delete(f.noted, name)
+			delete(n, name)
 			continue
 		}
 		keys = append(keys, revocation.RevokedKey{Issuer: name.issuer, KeyID: name.kid, Expires: expires})
 	}
 	slices.SortFunc(keys, revocation.CompareRevokedKeys)
 	return keys
-}
-
-// tellNoted reports the keys that a snapshot says are revoked.
-func (f *follower) tellNoted() {
-	if f.o.OnKeyRevoked == nil {
-		return
-	}
-	f.mu.Lock()
-	keys := f.notedKeys(f.instant().Wall.UnixMilli())
-	f.mu.Unlock()
-	for _, k := range keys {
-		f.o.OnKeyRevoked(k.Issuer, k.KeyID, time.UnixMilli(k.Expires))
-	}
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/sallyport/sallyport/internal/config"
+	"github.com/sallyport/sallyport/internal/eventually"
 	"github.com/sallyport/sallyport/internal/revocation"
 	"github.com/sallyport/sallyport/internal/revocation/redislog"
 )
@@ -81,7 +82,7 @@ func TestAGateStartsFromItsSnapshot(t *testing.T) {
 	i := startIssuer(t, r.addr(), named("issuer-1"))
 	k := newKept(t, r.addr())
 	g := k.start()
-	eventually(t, "all are fresh", func() bool { return g.fresh() && i.fresh() })
+	eventually.True(t, "all are fresh", func() bool { return g.fresh() && i.fresh() })
 	revoke(
 		t,
 		i,
@@ -91,7 +92,7 @@ func TestAGateStartsFromItsSnapshot(t *testing.T) {
 			Actor: "test",
 		},
 	)
-	eventually(t, "the gate denies",
+	eventually.True(t, "the gate denies",
 		func() bool { return g.Check(session("s1")).Revoked && k.told("stolen") })
 	g.stop()
 	if k.metric(loads, "outcome", "absent") != 1 || k.metric(writes, "outcome", "written") != 1 {
@@ -108,10 +109,10 @@ func TestAGateStartsFromItsSnapshot(t *testing.T) {
 	if !g.Check(session("s1")).Revoked || g.fresh() || g.Ready() == nil {
 		t.Error("without Redis: what the file denies is allowed, or a file alone made it fresh (S2)")
 	}
-	eventually(t, "the revoked key is told of", func() bool { return k.told("stolen") })
+	eventually.True(t, "the revoked key is told of", func() bool { return k.told("stolen") })
 	r.start()
 	startIssuer(t, r.addr(), named("issuer-1"))
-	eventually(t, "the gate is fresh", g.fresh)
+	eventually.True(t, "the gate is fresh", g.fresh)
 	if !g.Check(session("s1")).Revoked || !g.Check(session("s2")).Revoked ||
 		g.Check(session("s3")).Revoked {
 		t.Error("fresh without all that the log holds")
@@ -129,20 +130,20 @@ func TestASnapshotOfALogThatIsGone(t *testing.T) {
 	i := startIssuer(t, r.addr(), named("issuer-1"))
 	k := newKept(t, r.addr())
 	g := k.start()
-	eventually(t, "all are fresh", func() bool { return g.fresh() && i.fresh() })
+	eventually.True(t, "all are fresh", func() bool { return g.fresh() && i.fresh() })
 	revoke(t, i, sid("s1"))
-	eventually(t, "the gate denies", func() bool { return g.Check(session("s1")).Revoked })
+	eventually.True(t, "the gate denies", func() bool { return g.Check(session("s1")).Revoked })
 	g.stop()
 	i.stop() // nobody is left who could mend
 	r.do("FLUSHALL")
 	i = startIssuer(t, r.addr(), named("issuer-1"))
-	eventually(t, "the issuer is fresh", i.fresh)
+	eventually.True(t, "the issuer is fresh", i.fresh)
 	revoke(t, i, sid("s2"))
 	g = k.start()
 	if !g.Check(session("s1")).Revoked {
 		t.Error("what the file denies is allowed")
 	}
-	eventually(t, "the gate is fresh", g.fresh)
+	eventually.True(t, "the gate is fresh", g.fresh)
 	if !g.Check(session("s1")).Revoked || !g.Check(session("s2")).Revoked {
 		t.Error("fresh, and allows what the file or the log denies")
 	}
@@ -158,9 +159,9 @@ func TestSnapshotsThatAreNotUsed(t *testing.T) {
 	i := startIssuer(t, r.addr(), named("issuer-1"))
 	first := newKept(t, r.addr())
 	g := first.start()
-	eventually(t, "all are fresh", func() bool { return g.fresh() && i.fresh() })
+	eventually.True(t, "all are fresh", func() bool { return g.fresh() && i.fresh() })
 	revoke(t, i, sid("s1"))
-	eventually(t, "the gate denies", func() bool { return g.Check(session("s1")).Revoked })
+	eventually.True(t, "the gate denies", func() bool { return g.Check(session("s1")).Revoked })
 	g.stop()
 	good, err := os.ReadFile(first.file)
 	if err != nil {
@@ -200,13 +201,13 @@ func TestSnapshotsThatAreNotUsed(t *testing.T) {
 			g := k.start()
 			if denied := g.Check(session("s1")).Revoked; denied != (outcome == "used") {
 				// A heartbeat may have been faster than this line.
-				eventually(t, "the log is loaded", func() bool { return k.resyncs() == 1 })
+				eventually.True(t, "the log is loaded", func() bool { return k.resyncs() == 1 })
 			}
 			if n := k.metric(loads, "outcome", outcome); n != 1 {
 				t.Errorf("%v loads counted as %s, want 1", n, outcome)
 			}
 			clocks.move(-c.wall) // the machine's clock is set right
-			eventually(t, "the gate is fresh and denies",
+			eventually.True(t, "the gate is fresh and denies",
 				func() bool { return g.fresh() && g.Check(session("s1")).Revoked })
 		})
 	}
@@ -218,12 +219,16 @@ func TestSnapshotFolders(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	open, file := filepath.Join(dir, "open"), filepath.Join(dir, "file")
-	for _, err := range []error{os.Mkdir(open, 0o700), os.Chmod(open, 0o777), os.WriteFile(file, nil, 0o600)} {
+	for _, err := range []error{
+		os.Mkdir(open, 0o700), os.Chmod(open, 0o777), os.WriteFile(file, nil, 0o600),
+	} {
 		if err != nil {
 			t.Fatal(err)
 		}
 	}
-	for name, want := range map[string]string{filepath.Join(open, "snapshot"): "lets others", filepath.Join(file, "snapshot"): "snapshot"} {
+	for name, want := range map[string]string{
+		filepath.Join(open, "snapshot"): "lets others", filepath.Join(file, "snapshot"): "snapshot",
+	} {
 		s := named("gate-1")
 		s.o.Snapshot = redislog.SnapshotConfig{File: config.Path(name), Every: time.Minute}
 		if _, err := redislog.NewGate(connect(t, "127.0.0.1:1"), s.cfg,
@@ -250,7 +255,7 @@ func TestASnapshotIsWrittenWhole(t *testing.T) {
 		t.Fatal(err)
 	}
 	g := k.start()
-	eventually(t, "all are fresh", func() bool { return g.fresh() && i.fresh() })
+	eventually.True(t, "all are fresh", func() bool { return g.fresh() && i.fresh() })
 	if _, err := os.Stat(half); err == nil {
 		t.Error("what a crash has left is still there")
 	}

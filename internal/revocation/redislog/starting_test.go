@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/sallyport/sallyport/internal/eventually"
 	"github.com/sallyport/sallyport/internal/revocation/redislog"
 )
 
@@ -20,7 +21,7 @@ func TestAnIssuerThatStartsLeavesGatesFresh(t *testing.T) {
 	s.cfg.Heartbeat, s.cfg.Settle = 100*time.Millisecond, 2*time.Second
 	s.cfg.MaxStaleness = 20 * time.Second
 	g := startGate(t, r.addr(), named("gate-1"))
-	eventually(t, "the gate is fresh", g.fresh)
+	eventually.True(t, "the gate is fresh", g.fresh)
 
 	i, err := redislog.NewIssuer(connect(t, slow(t, r.addr(), 20*time.Millisecond)), s.cfg,
 		s.options(t))
@@ -29,7 +30,7 @@ func TestAnIssuerThatStartsLeavesGatesFresh(t *testing.T) {
 	}
 	running(t, i.Run)
 	beats := map[string]bool{}
-	eventually(t, "the issuer has loaded the log", func() bool {
+	eventually.True(t, "the issuer has loaded the log", func() bool {
 		marked, _ := strconv.ParseInt(fmt.Sprint(r.do("HGET", headKey, "mending")), 10, 64)
 		for _, line := range r.lines(issuersKey) {
 			beats[line] = true
@@ -45,5 +46,5 @@ func TestAnIssuerThatStartsLeavesGatesFresh(t *testing.T) {
 	if len(beats) < 3 {
 		t.Errorf("%d heartbeats while the log was loaded: nothing was shown", len(beats))
 	}
-	eventually(t, "the issuer is fresh", func() bool { return i.Freshness(i.Instant()).Fresh })
+	eventually.True(t, "the issuer is fresh", func() bool { return i.Freshness(i.Instant()).Fresh })
 }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/sallyport/sallyport/internal/eventually"
 	"github.com/sallyport/sallyport/internal/revocation"
 	"github.com/sallyport/sallyport/internal/revocation/redislog"
 )
@@ -24,7 +25,7 @@ func gateKey(n int) string { return fmt.Sprintf("{sallyport}:replica:%d", n) }
 func replicaOf(t *testing.T, primary *server) *server {
 	t.Helper()
 	r := startRedis(t, "--replicaof", "127.0.0.1 "+strconv.Itoa(primary.port))
-	eventually(t, "the replica is in step", func() bool {
+	eventually.True(t, "the replica is in step", func() bool {
 		return strings.Contains(fmt.Sprint(primary.do("INFO", "replication")), "state=online")
 	})
 	return r
@@ -41,7 +42,7 @@ func TestMinReplicas(t *testing.T) {
 	i := startIssuer(t, primary.addr(), s)
 	s.o.Name = "gate-1"
 	g := startGate(t, primary.addr(), s)
-	eventually(t, "both are fresh", func() bool { return i.fresh() && g.fresh() })
+	eventually.True(t, "both are fresh", func() bool { return i.fresh() && g.fresh() })
 	revoke(t, i, sid("before"))
 
 	signal(t, replica.cmd.Process.Pid, syscall.SIGSTOP)
@@ -49,16 +50,16 @@ func TestMinReplicas(t *testing.T) {
 	if _, live := i.Live([]revocation.Request{sid("during")}); live {
 		t.Error("an entry that no replica has is called acknowledged")
 	}
-	eventually(t, "the gate denies all the same",
+	eventually.True(t, "the gate denies all the same",
 		func() bool { return g.Check(session("during")).Revoked })
-	eventually(t, "the gate is stale",
+	eventually.True(t, "the gate is stale",
 		func() bool { return g.Freshness(g.Instant()).Why == revocation.WhyStale })
-	eventually(t, "the issuer is stale", func() bool { return !i.fresh() })
+	eventually.True(t, "the issuer is stale", func() bool { return !i.fresh() })
 
 	signal(t, replica.cmd.Process.Pid, syscall.SIGCONT)
-	eventually(t, "both are fresh again", func() bool { return i.fresh() && g.fresh() })
+	eventually.True(t, "both are fresh again", func() bool { return i.fresh() && g.fresh() })
 	revoke(t, i, sid("after"))
-	eventually(t, "what was not acknowledged then is now", func() bool {
+	eventually.True(t, "what was not acknowledged then is now", func() bool {
 		_, live := i.Live([]revocation.Request{sid("during")})
 		return live
 	})
@@ -87,7 +88,7 @@ func TestSecondHolder(t *testing.T) {
 	t.Parallel()
 	r := startRedis(t)
 	a, b := startIssuer(t, r.addr(), named("issuer-a")), startIssuer(t, r.addr(), named("issuer-b"))
-	eventually(t, "both are fresh", func() bool { return a.fresh() && b.fresh() })
+	eventually.True(t, "both are fresh", func() bool { return a.fresh() && b.fresh() })
 	if receipt := revoke(t, a, sid("s1")); receipt.Alone {
 		t.Error("went alone beside a living issuer")
 	}
@@ -109,17 +110,20 @@ func TestSecondHolderThatHangs(t *testing.T) {
 	s.cfg.Settle, s.cfg.MaxStaleness = 2*time.Second, 5*time.Second
 	i := startIssuer(t, r.addr(), s)
 	g := startGate(t, r.addr(), named("gate-1"))
-	eventually(t, "both are fresh", func() bool { return i.fresh() && g.fresh() })
+	eventually.True(t, "both are fresh", func() bool { return i.fresh() && g.fresh() })
 	hanging := keepWriting(r,
-		func(n int) []any { return []any{"HSET", issuersKey, "issuer-b", fmt.Sprintf("0 0 0 %d x {}", n)} })
-	eventually(t, "the line is there", func() bool { return r.do("HLEN", issuersKey) == int64(2) })
+		func(n int) []any {
+			return []any{"HSET", issuersKey, "issuer-b", fmt.Sprintf("0 0 0 %d x {}", n)}
+		})
+	eventually.True(t, "the line is there",
+		func() bool { return r.do("HLEN", issuersKey) == int64(2) })
 	beats(t, r, "issuer-a", 2)
 	refused(t, i, "beside an issuer that hangs", sid("s1"))
 	if _, live := i.Live([]revocation.Request{sid("s1")}); live {
 		t.Error("an entry without a second holder is called acknowledged")
 	}
 	hanging()
-	eventually(t, "it goes alone once the other has gone", func() bool {
+	eventually.True(t, "it goes alone once the other has gone", func() bool {
 		receipt, err := i.Append(t.Context(), []revocation.Request{sid("s2")})
 		return err == nil && receipt.Alone
 	})
@@ -141,7 +145,7 @@ func beats(t *testing.T, r *server, issuer string, n int) {
 		return 0
 	}
 	from := count()
-	eventually(t, "the issuer has sent heartbeats", func() bool { return count() >= from+n })
+	eventually.True(t, "the issuer has sent heartbeats", func() bool { return count() >= from+n })
 }
 
 // gateLine is a gate's line of a number, as it would write it itself.
@@ -187,7 +191,7 @@ func TestAppliedNamesTheGatesBehind(t *testing.T) {
 	r := startRedis(t)
 	i := startIssuer(t, r.addr(), named("issuer-1"))
 	g := startGate(t, r.addr(), named("gate-1"))
-	eventually(t, "both are fresh", func() bool { return i.fresh() && g.fresh() })
+	eventually.True(t, "both are fresh", func() bool { return i.fresh() && g.fresh() })
 	epoch := fmt.Sprint(r.do("HGET", headKey, "epoch"))
 	high := "999 " + strings.Repeat("ab", 20)
 	r.do("SET", gateKey(99), "garbage")
@@ -196,8 +200,9 @@ func TestAppliedNamesTheGatesBehind(t *testing.T) {
 		keepWriting(r,
 			func(n int) []any { return gateLine(50, "other-epoch", strings.Repeat("cd", 16)+" "+high, n) }),
 	}
-	eventually(t, "all lines are there",
-		func() bool { return r.do("EXISTS", gateKey(1), gateKey(7), gateKey(50), gateKey(99)) == int64(4) })
+	eventually.True(t, "all lines are there", func() bool {
+		return r.do("EXISTS", gateKey(1), gateKey(7), gateKey(50), gateKey(99)) == int64(4)
+	})
 	receipt := revoke(t, i, sid("s1"))
 	ctx, cancel := timeout(t, 200*time.Millisecond)
 	defer cancel()
@@ -305,7 +310,7 @@ func TestTwoOfOneName(t *testing.T) {
 	t.Parallel()
 	r := startRedis(t)
 	a, b := startIssuer(t, r.addr(), named("issuer")), startIssuer(t, r.addr(), named("issuer"))
-	eventually(t, "both are fresh", func() bool { return a.fresh() && b.fresh() })
+	eventually.True(t, "both are fresh", func() bool { return a.fresh() && b.fresh() })
 	if receipt := revoke(t, a, sid("s1")); receipt.Alone {
 		t.Error("took the other issuer's line for its own")
 	}
@@ -321,17 +326,17 @@ func TestTwoOfOneName(t *testing.T) {
 		}
 		return n
 	}
-	eventually(t, "both issuers are shown to share a name",
+	eventually.True(t, "both issuers are shown to share a name",
 		func() bool { return shared(a.Issuers, "issuer") == 2 })
 	g := startGate(t, r.addr(), named("gate"))
-	eventually(t, "one gate is ready", func() bool { return g.Ready() == nil })
+	eventually.True(t, "one gate is ready", func() bool { return g.Ready() == nil })
 	if n := shared(a.Gates, "gate"); n != 0 {
 		t.Errorf("%d gates are shown to share a name with another, of one", n)
 	}
 	h := startGate(t, r.addr(), named("gate"))
-	eventually(t, "two gates are shown to share a name",
+	eventually.True(t, "two gates are shown to share a name",
 		func() bool { return shared(a.Gates, "gate") == 1 })
-	eventually(t, "both are fresh", func() bool { return g.fresh() && h.fresh() })
+	eventually.True(t, "both are fresh", func() bool { return g.fresh() && h.fresh() })
 	receipt := revoke(t, a, sid("s2"))
 	ctx, cancel := timeout(t, 200*time.Millisecond)
 	defer cancel()
@@ -346,7 +351,7 @@ func TestTwoOfOneName(t *testing.T) {
 	}
 	h.stop()
 	b.stop()
-	eventually(t, "the one that stays is alone",
+	eventually.True(t, "the one that stays is alone",
 		func() bool { return shared(a.Gates, "gate") == 0 && shared(a.Issuers, "issuer") == 0 })
 	all, cancelAll := timeout(t, 10*time.Second)
 	defer cancelAll()

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/sallyport/sallyport/internal/eventually"
 	"github.com/sallyport/sallyport/internal/redisconn"
 	"github.com/sallyport/sallyport/internal/revocation/redislog"
 )
@@ -54,11 +55,11 @@ func TestSentinelFailover(t *testing.T) {
 	m.denied()
 	m.neverAllows()
 	primary.kill()
-	eventually(t, "a replica is promoted", func() bool {
+	eventually.True(t, "a replica is promoted", func() bool {
 		return strings.Contains(fmt.Sprint(replicas[0].do("INFO", "replication")), "role:master") ||
 			strings.Contains(fmt.Sprint(replicas[1].do("INFO", "replication")), "role:master")
 	})
-	eventually(t, "revoking goes on", func() bool {
+	eventually.True(t, "revoking goes on", func() bool {
 		ctx, cancel := timeout(t, time.Second)
 		defer cancel()
 		_, err := i.Append(ctx, asked("after"))
@@ -74,20 +75,21 @@ func startSentinel(t *testing.T) (cfg redisconn.Config, primary *server, replica
 	t.Helper()
 	primary = startRedis(t)
 	replicas = []*server{replicaOf(t, primary), replicaOf(t, primary)}
-	eventually(t, "both replicas are in step", func() bool {
+	eventually.True(t, "both replicas are in step", func() bool {
 		return strings.Count(fmt.Sprint(primary.do("INFO", "replication")), "state=online") == 2
 	})
 	port := freePort(t)
 	file := filepath.Join(t.TempDir(), "sentinel.conf")
 	text := fmt.Sprintf("port %d\nbind 127.0.0.1\nsentinel monitor main 127.0.0.1 %d 1\n"+
-		"sentinel down-after-milliseconds main 700\nsentinel failover-timeout main 3000\n", port, primary.port)
+		"sentinel down-after-milliseconds main 700\nsentinel failover-timeout main 3000\n",
+		port, primary.port)
 	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	sentinel := &server{t: t, port: port, dir: t.TempDir()}
 	sentinel.launch(file, "--sentinel")
 	t.Cleanup(sentinel.kill)
-	eventually(t, "the sentinel knows both replicas", func() bool {
+	eventually.True(t, "the sentinel knows both replicas", func() bool {
 		v, ok := sentinel.do("SENTINEL", "REPLICAS", "main").([]any)
 		return ok && len(v) == 2
 	})
@@ -144,11 +146,11 @@ func failOver(t *testing.T, fail func(*server)) {
 	id := primary.do("CLUSTER", "MYID")
 	bus := replica.args[3] // its --cluster-port
 	primary.do("CLUSTER", "MEET", "127.0.0.1", replica.port, bus)
-	eventually(t, "the replica knows the primary", func() bool {
+	eventually.True(t, "the replica knows the primary", func() bool {
 		return strings.Contains(fmt.Sprint(replica.do("CLUSTER", "NODES")), fmt.Sprint(id))
 	})
 	replica.do("CLUSTER", "REPLICATE", id)
-	eventually(t, "the replica is in step", func() bool {
+	eventually.True(t, "the replica is in step", func() bool {
 		return strings.Contains(fmt.Sprint(primary.do("INFO", "replication")), "state=online")
 	})
 	cfg := redisconn.DefaultConfig()
@@ -165,7 +167,7 @@ func failOver(t *testing.T, fail func(*server)) {
 	fail(primary)
 	replica.do("CLUSTER", "FAILOVER", "TAKEOVER")
 	began := time.Now()
-	eventually(t, "revoking goes on", func() bool {
+	eventually.True(t, "revoking goes on", func() bool {
 		ctx, cancel := timeout(t, time.Second)
 		defer cancel()
 		_, err := i.Append(ctx, asked("after"))
@@ -191,7 +193,8 @@ func startCluster(t *testing.T) (cfg redisconn.Config, nodes []*server) {
 		t.Fatalf("redis-cli --cluster create: %v: %s", err, out)
 	}
 	cfg = redisconn.DefaultConfig()
-	cfg.Mode, cfg.Address, cfg.Addresses, cfg.Checks = redisconn.ModeCluster, "", addresses, redisconn.ChecksWarn
+	cfg.Mode, cfg.Address, cfg.Addresses = redisconn.ModeCluster, "", addresses
+	cfg.Checks = redisconn.ChecksWarn
 	return cfg, nodes
 }
 
@@ -245,7 +248,7 @@ func TestEveryReplicaIsChecked(t *testing.T) {
 			for _, s := range append(nodes, replica) {
 				s.do("CONFIG", "SET", "min-replicas-to-write", "1", "min-replicas-max-lag", "1")
 			}
-			eventually(t, "all know the replica", func() bool {
+			eventually.True(t, "all know the replica", func() bool {
 				for _, n := range nodes {
 					if !strings.Contains(fmt.Sprint(n.do("CLUSTER", "SLOTS")), strconv.Itoa(replica.port)) {
 						return false
@@ -266,7 +269,7 @@ func TestEveryReplicaIsChecked(t *testing.T) {
 			}
 			check := func(what, want string) {
 				t.Helper()
-				eventually(t, what, func() bool { // a cluster's client learns of a new replica by and by
+				eventually.True(t, what, func() bool { // a cluster's client learns of a new replica by and by
 					findings, err := i.CheckRedis(t.Context())
 					if err != nil {
 						t.Fatal(err)
@@ -282,8 +285,10 @@ func TestEveryReplicaIsChecked(t *testing.T) {
 			for _, c := range []struct{ wrong, right, want string }{
 				{"CONFIG SET appendfsync no", "CONFIG SET appendfsync everysec", "appendfsync is \"no\""},
 				{"CONFIG SET appendonly no", "CONFIG SET appendonly yes", "appendonly"},
-				{"CONFIG SET maxmemory-policy allkeys-lru", "CONFIG SET maxmemory-policy noeviction", "maxmemory-policy"},
-				{"CONFIG SET min-replicas-to-write 0", "CONFIG SET min-replicas-to-write 1", "min-replicas-to-write"},
+				{"CONFIG SET maxmemory-policy allkeys-lru", "CONFIG SET maxmemory-policy noeviction",
+					"maxmemory-policy"},
+				{"CONFIG SET min-replicas-to-write 0", "CONFIG SET min-replicas-to-write 1",
+					"min-replicas-to-write"},
 				{"ACL SETUSER default -xadd", "ACL SETUSER default +@all", "may not run XADD"},
 			} {
 				replica.do(words(c.wrong)...)

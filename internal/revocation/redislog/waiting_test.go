@@ -11,6 +11,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"github.com/sallyport/sallyport/internal/eventually"
 	"github.com/sallyport/sallyport/internal/revocation"
 	"github.com/sallyport/sallyport/internal/revocation/redislog"
 )
@@ -33,7 +34,7 @@ func stuck(t *testing.T) (i idle, freeze func()) {
 	replica := replicaOf(t, i.server)
 	return i, func() {
 		t.Helper()
-		eventually(t, "the replica has said that it has everything",
+		eventually.True(t, "the replica has said that it has everything",
 			func() bool { return acknowledged(i.server) })
 		signal(t, replica.cmd.Process.Pid, syscall.SIGSTOP)
 		t.Cleanup(func() { signal(t, replica.cmd.Process.Pid, syscall.SIGCONT) })
@@ -52,9 +53,10 @@ func acknowledged(primary *server) bool {
 // though nobody else writes.
 func TestAHeartbeatHasNoReplicaThatHasNotTakenItIn(t *testing.T) {
 	t.Parallel()
-	for name, of := range map[string]func(idle) func(context.Context) (revocation.HeartbeatReply, error){
-		"issuer": func(i idle) func(context.Context) (revocation.HeartbeatReply, error) { return i.BeatOnce },
-		"gate": func(i idle) func(context.Context) (revocation.HeartbeatReply, error) {
+	type sender = func(context.Context) (revocation.HeartbeatReply, error)
+	for name, of := range map[string]func(idle) sender{
+		"issuer": func(i idle) sender { return i.BeatOnce },
+		"gate": func(i idle) sender {
 			g, err := redislog.NewGate(connect(t, i.addr()), patient().cfg, patient().o)
 			if err != nil {
 				t.Fatal(err)
@@ -101,7 +103,7 @@ func TestAnAppendThatTooFewReplicasHaveIsNotAcknowledged(t *testing.T) {
 	s := patient()
 	s.cfg.AppendTimeout = 3 * time.Second // WAIT waits for a quarter
 	running := startIssuer(t, i.addr(), s)
-	eventually(t, "fresh", running.fresh)
+	eventually.True(t, "fresh", running.fresh)
 	freeze()
 	if receipt, err := running.Append(t.Context(), asked("first")); !errors.Is(err,
 		revocation.ErrUnavailable) {
@@ -162,7 +164,7 @@ func TestAnAppendWhoseScriptRedisHasForgottenIsStored(t *testing.T) {
 	t.Parallel()
 	r := startRedis(t)
 	i := startIssuer(t, r.addr(), named("issuer-1"))
-	eventually(t, "fresh", i.fresh)
+	eventually.True(t, "fresh", i.fresh)
 	revoke(t, i, sid("before"))
 	for n := range 5 {
 		r.do("SCRIPT", "FLUSH")

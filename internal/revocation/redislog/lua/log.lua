@@ -15,7 +15,7 @@ local function field(list, name)
   return nil
 end
 
--- An entry is two fields: e, its body, nine fields separated by tabs, which none of them can hold, and c, its chain.
+-- An entry is two fields: e, its body, which is nine fields separated by tabs, and c, its chain.
 local function chain_after(previous, seq, body)
   return redis.sha1hex(previous .. ':' .. int(seq) .. ':' .. body)
 end
@@ -38,7 +38,8 @@ end
 
 -- read_head is the head, or nil if it is missing or not one.
 local function read_head()
-  local h = redis.pcall('HMGET', HEAD, 'epoch', 'seq', 'chain', 'first', 'beat', 'mending', 'max_token_lifetime', 'era')
+  local h = redis.pcall('HMGET', HEAD, 'epoch', 'seq', 'chain', 'first', 'beat', 'mending',
+                        'max_token_lifetime', 'era')
   if h.err then return nil end
   local seq, first = tonumber(h[2] or ''), tonumber(h[4] or '')
   if not (h[1] and h[3] and seq and first) then return nil end
@@ -46,7 +47,7 @@ local function read_head()
           mending = tonumber(h[6] or '') or 0, life = tonumber(h[7] or '') or 0, era = h[8]}
 end
 
--- whole says whether log and head are both there and nothing is missing between first and seq.
+-- whole reports whether log and head are both there and nothing is missing between first and seq.
 local function whole(h)
   if not h then return false end
   local n = redis.pcall('XLEN', LOG)
@@ -62,21 +63,25 @@ local function begin(random, t)
   redis.call('HSET', HEAD, 'epoch', random, 'seq', '1', 'chain', chain, 'first', '1')
 end
 
--- ensure gives the head of a whole log, whatever was there. A head that was missing, or has had no heartbeat for longer
--- than an entry lives, begins a new era; believed is what the time should be by the caller's account, or 0: a clock that has
--- leapt ahead makes no heartbeat old. lifetime is the caller's max_token_lifetime: the head has the largest.
+-- ensure returns the head of a whole log, whatever was there. A head that was missing, or has had
+-- no heartbeat for longer than an entry lives, begins a new era; believed is what the time should
+-- be by the caller's account, or 0: a clock that has leapt ahead makes no heartbeat old. lifetime
+-- is the caller's max_token_lifetime: the head has the largest.
 local function ensure(random, lifetime, skew, t, believed)
   local h = read_head()
   if not h then redis.call('DEL', HEAD) end
   local at = believed > 0 and math.min(t, believed) or t
   local fresh = h and h.era and h.beat and at - h.beat <= math.max(h.life, lifetime) + 2 * skew
   if not whole(h) then begin(random, t) end
-  if not h or h.life < lifetime then redis.call('HSET', HEAD, 'max_token_lifetime', int(lifetime)) end
+  if not h or h.life < lifetime then
+    redis.call('HSET', HEAD, 'max_token_lifetime', int(lifetime))
+  end
   if not fresh then redis.call('HSET', HEAD, 'era', random, 'beat', int(t)) end
   return read_head()
 end
 
--- on_log says whether a process that stands at a position is on this log.
+-- on_log reports whether a process that stands at a position is on this log. Its entry there may be
+-- trimmed: then only the head's own position is known.
 local function on_log(h, epoch, seq, chain)
   if epoch ~= h.epoch or seq < 1 then return false end
   return chain_at(seq) == chain or (seq == h.seq and chain == h.chain)
