@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+
+	"github.com/sallyport/sallyport/internal/ownfile"
 )
 
 // Generate makes a new ring: an active and a next signing key for alg, the same for refresh tokens,
@@ -25,7 +27,7 @@ func (f *Folder) Generate(ctx context.Context, alg string) ([]Key, error) {
 }
 
 func (s *store) generate(alg string) (*manifest, error) {
-	if err := CheckFolder(s.dir); err != nil {
+	if err := ownfile.CheckFolder(s.dir); err != nil {
 		return nil, err
 	}
 	if _, err := os.Lstat(s.manifestPath()); !errors.Is(err, fs.ErrNotExist) {

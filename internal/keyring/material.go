@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/sallyport/sallyport/internal/jose"
+	"github.com/sallyport/sallyport/internal/ownfile"
 )
 
 // secretSize is the length of the ring's HMAC keys: that of SHA-256's output (RFC 7518 section
@@ -93,7 +94,7 @@ func (v *vault) load(dir string, e *entry, passphrase []byte,
 // can write to the folder but does not know the passphrase must not be able to plant a key.
 func (v *vault) plain(dir string, e *entry, passphrase []byte, groupReadable bool) ([]byte, error) {
 	path := filepath.Join(dir, e.File)
-	content, err := ReadPrivate(path, groupReadable)
+	content, err := ownfile.ReadPrivate(path, groupReadable)
 	if err != nil {
 		return nil, err
 	}

@@ -35,10 +35,10 @@ func (s *store) manifestPath() string { return filepath.Join(s.dir, manifestFile
 
 // manifest reads the manifest alone.
 func (s *store) manifest() (*manifest, []byte, error) {
-	err := CheckFolder(s.dir)
+	err := ownfile.CheckFolder(s.dir)
 	var raw []byte
 	if err == nil {
-		raw, err = readBounded(s.manifestPath())
+		raw, err = s.readManifest()
 	}
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil, fmt.Errorf("no key ring here; make one with `sallyport keygen`: %w", err)
@@ -56,6 +56,15 @@ func (s *store) manifest() (*manifest, []byte, error) {
 	return m, raw, nil
 }
 
+// readManifest reads the manifest's file.
+func (s *store) readManifest() ([]byte, error) {
+	b, err := ownfile.ReadRegular(s.manifestPath(), fileMax, nil)
+	if err == nil && len(bytes.TrimSpace(b)) == 0 {
+		err = errors.New(s.manifestPath() + ": empty")
+	}
+	return b, err
+}
+
 // attempts bounds how often a reader starts anew because the ring changed under it.
 const attempts = 5
 
@@ -69,8 +78,7 @@ func (s *store) load() (*contents, error) {
 		}
 		// The error may be that of a change under way, which removes files after it has replaced
 		// the manifest.
-		if raw, readErr := readBounded(
-			s.manifestPath()); try == attempts || readErr != nil || c == nil ||
+		if raw, readErr := s.readManifest(); try == attempts || readErr != nil || c == nil ||
 			bytes.Equal(raw, c.raw) {
 			return nil, fmt.Errorf("keyring: %w", err)
 		}
@@ -218,7 +226,7 @@ func (s *store) sealing(m *manifest, passphrase []byte) (sealing, error) {
 	if _, err := s.vault.load(s.dir, tag, passphrase, s.groupReadable); err != nil {
 		return sealing{}, err
 	}
-	content, err := ReadPrivate(filepath.Join(s.dir, tag.File), s.groupReadable)
+	content, err := ownfile.ReadPrivate(filepath.Join(s.dir, tag.File), s.groupReadable)
 	if err != nil {
 		return sealing{}, err
 	}

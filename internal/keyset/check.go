@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"os"
 
-	"github.com/sallyport/sallyport/internal/keyring"
 	"github.com/sallyport/sallyport/internal/ownfile"
 )
 
@@ -47,7 +46,7 @@ func CheckCacheDir(dir string) error {
 	}
 	err := ownfile.Folder(dir)
 	if _, missing := os.Stat(dir); err == nil && missing == nil {
-		err = keyring.CheckFolder(dir)
+		err = ownfile.CheckFolder(dir)
 	}
 	if err != nil {
 		return fmt.Errorf("keyset: key_cache_dir: %w", err)

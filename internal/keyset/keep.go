@@ -7,15 +7,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
-	"syscall"
 	"time"
 
 	"github.com/sallyport/sallyport/internal/jose"
-	"github.com/sallyport/sallyport/internal/keyring"
 	"github.com/sallyport/sallyport/internal/ownfile"
 )
 
@@ -52,7 +49,7 @@ func newKeptFile(dir string, c Config) (*keptFile, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("keyset: key_cache_dir: %w", err)
 	}
-	if err := keyring.CheckFolder(dir); err != nil {
+	if err := ownfile.CheckFolder(dir); err != nil {
 		return nil, fmt.Errorf("keyset: key_cache_dir: %w", err)
 	}
 	sum := sha256.Sum256([]byte(c.Issuer))
@@ -107,24 +104,8 @@ func (f *keptFile) load(now time.Time, maxAge time.Duration) (*set, map[string]t
 }
 
 func (f *keptFile) read() ([]byte, error) {
-	// not to hang on a pipe
-	file, err := os.OpenFile(filepath.Join(f.dir, f.name), os.O_RDONLY|syscall.O_NONBLOCK, 0)
-	if err != nil {
-		return nil, err
-	}
-	defer file.Close()
-	info, err := file.Stat()
-	if err != nil {
-		return nil, err
-	}
-	if err := ownfile.Believable(info, os.Geteuid()); err != nil {
-		return nil, err
-	}
-	content, err := io.ReadAll(io.LimitReader(file, keptMax+1))
-	if err == nil && len(content) > keptMax {
-		err = fmt.Errorf("expected at most %d bytes, got more", keptMax)
-	}
-	return content, err
+	return ownfile.ReadRegular(filepath.Join(f.dir, f.name), keptMax,
+		func(info fs.FileInfo) error { return ownfile.Believable(info, os.Geteuid()) })
 }
 
 // save writes the file anew, whole.

@@ -6,16 +6,14 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
-	"io"
-	"os"
+	"io/fs"
 	"slices"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/sallyport/sallyport/internal/jose"
-	"github.com/sallyport/sallyport/internal/keyring"
 	"github.com/sallyport/sallyport/internal/livefile"
+	"github.com/sallyport/sallyport/internal/ownfile"
 )
 
 // source is where one issuer's keys come from.
@@ -58,7 +56,7 @@ type fileSource string
 func (f fileSource) String() string { return string(f) }
 
 func (f fileSource) get(context.Context, string) (answer, error) {
-	doc, err := readPublic(string(f))
+	doc, err := ownfile.ReadRegular(string(f), setMax, notEveryones)
 	if err != nil {
 		return answer{}, err
 	}
@@ -69,26 +67,12 @@ func (f fileSource) get(context.Context, string) (answer, error) {
 	return answer{keys: keys, skipped: skipped, refresh: poll}, nil
 }
 
-func readPublic(path string) ([]byte, error) {
-	file, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0) // not to hang on a pipe
-	if err != nil {
-		return nil, err
+// notEveryones refuses a file that everyone may write to: its keys would be everyone's.
+func notEveryones(info fs.FileInfo) error {
+	if info.Mode().Perm()&0o002 != 0 {
+		return fmt.Errorf("expected a file that not everyone may write to, got mode %v", info.Mode())
 	}
-	defer file.Close()
-	info, err := file.Stat()
-	if err != nil {
-		return nil, err
-	}
-	if !info.Mode().IsRegular() || info.Mode().Perm()&0o002 != 0 {
-		return nil, fmt.Errorf(
-			"%s: expected a regular file that not everyone may write to, got mode %v", path,
-			info.Mode())
-	}
-	doc, err := io.ReadAll(io.LimitReader(file, setMax+1))
-	if err == nil && len(doc) > setMax {
-		err = fmt.Errorf("%s: expected a key set of at most %d bytes, got more", path, setMax)
-	}
-	return doc, err
+	return nil
 }
 
 // secretSource is a secret that issuer and gate share: its plain bytes, or the HMAC keys of a
@@ -101,7 +85,7 @@ type secretSource struct {
 func (s secretSource) String() string { return s.path }
 
 func (s secretSource) get(context.Context, string) (answer, error) {
-	content, err := keyring.ReadPrivate(s.path, s.groupReadable)
+	content, err := ownfile.ReadPrivate(s.path, s.groupReadable)
 	if err != nil {
 		return answer{}, err
 	}

@@ -3,9 +3,7 @@ package livefile
 import (
 	"crypto/sha256"
 	"encoding/hex"
-	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"log/slog"
 	"os"
@@ -13,8 +11,9 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"time"
+
+	"github.com/sallyport/sallyport/internal/ownfile"
 )
 
 // MaxSize is the most bytes that a file may have.
@@ -243,7 +242,7 @@ func (f *File[T]) read(l *look) ([][]byte, error) {
 	var contents [][]byte
 	hash := sha256.New()
 	for _, path := range f.spec.Paths {
-		content, err := readBounded(path)
+		content, err := ownfile.ReadRegular(path, MaxSize, nil)
 		if err != nil {
 			// Without the setting's name the operator would have to guess which of the files this one is.
 			return nil, fmt.Errorf("%s: %w", f.spec.Setting, err)
@@ -258,27 +257,3 @@ func (f *File[T]) read(l *look) ([][]byte, error) {
 	l.settled = time.Since(l.since) > racy
 	return contents, nil
 }
-
-func readBounded(path string) ([]byte, error) {
-	file, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0) // not to hang on a pipe
-	if err != nil {
-		return nil, err
-	}
-	defer file.Close()
-	info, err := file.Stat()
-	if err != nil {
-		return nil, err
-	}
-	if !info.Mode().IsRegular() {
-		return nil, fmt.Errorf("%s: %w", path, ErrNotRegular)
-	}
-	b, err := io.ReadAll(io.LimitReader(file, MaxSize+1))
-	if err == nil && len(b) > MaxSize {
-		err = fmt.Errorf("%s: expected at most %d bytes, got more", path, MaxSize)
-	}
-	return b, err
-}
-
-// ErrNotRegular says that a path leads to no file that can be read twice: a folder, a device or a
-// pipe.
-var ErrNotRegular = errors.New("expected a regular file, got a folder, a device or a pipe")
