@@ -10,10 +10,12 @@ import (
 	"github.com/sallyport/sallyport/internal/token/strict"
 )
 
+// MaxKeyID is the most bytes that a kid may have.
+const MaxKeyID = 256
+
 const (
 	maxHeaderDepth = 16
-	maxKeyID       = 256 // bytes
-	maxHeaders     = 64  // headers of one issuer that are remembered
+	maxHeaders     = 64 // headers of one issuer that are remembered
 )
 
 // Header is what a token's header says. Beside these names only x5t and x5t#S256 may stand in it,
@@ -111,14 +113,14 @@ func readKeyID(root strict.Value) (string, error) {
 	}
 	if kid.Kind() != strict.String || !fitKeyID(kid.Text()) {
 		return "", token.Refuse(token.ReasonKeyID,
-			"expected kid to be a string of 1 to %d printable ASCII characters", maxKeyID)
+			"expected kid to be a string of 1 to %d printable ASCII characters", MaxKeyID)
 	}
 	return strings.Clone(kid.Text()), nil
 }
 
 // fitKeyID: a kid is compared and logged, never interpreted.
 func fitKeyID(kid string) bool {
-	if kid == "" || len(kid) > maxKeyID {
+	if kid == "" || len(kid) > MaxKeyID {
 		return false
 	}
 	for i := range len(kid) {

@@ -4,13 +4,13 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"math/big"
 	"strings"
 	"testing"
 
 	"github.com/sallyport/sallyport/internal/jose"
 	"github.com/sallyport/sallyport/internal/jose/josetest"
+	"github.com/sallyport/sallyport/internal/jose/signing"
 )
 
 // entry is a published key's JWK, to be spoiled.
@@ -239,7 +239,7 @@ func TestKeySetGoesThereAndBack(t *testing.T) {
 
 // TestSecretsAreNeverPublished: nor anything private.
 func TestSecretsAreNeverPublished(t *testing.T) {
-	secret, err := jose.GenerateKey("HS256")
+	secret, err := signing.GenerateKey("HS256")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -247,7 +247,7 @@ func TestSecretsAreNeverPublished(t *testing.T) {
 		t.Fatalf("published a secret: %s", doc)
 	}
 	for _, alg := range []string{"ES256", "EdDSA", "RS256"} {
-		k, err := jose.GenerateKey(alg)
+		k, err := signing.GenerateKey(alg)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -263,35 +263,6 @@ func TestSecretsAreNeverPublished(t *testing.T) {
 			if _, ok := published.Keys[0][private]; ok {
 				t.Errorf("%s: published %s", alg, private)
 			}
-		}
-	}
-}
-
-// TestPrintingAKeyShowsItsName: by every verb, by pointer or value, alone or inside something else.
-func TestPrintingAKeyShowsItsName(t *testing.T) {
-	const secret = "q83vEjRWeJCrze8SNFZ4kKvN7xI0VniQ"
-	s, err := jose.NewSecretKey("the-kid", []byte(secret))
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%d"} {
-		for _, printed := range []string{
-			fmt.Sprintf(verb, s), fmt.Sprintf(verb, *s), fmt.Sprintf(verb, s.Public()), fmt.Sprintf(verb, *s.Public()),
-			fmt.Sprintf(verb, []*jose.PrivateKey{s}), fmt.Sprintf(verb, []jose.PublicKey{*s.Public()}), fmt.Sprintf(verb, map[string]any{"k": s}),
-		} {
-			for _, part := range []string{secret[:8], fmt.Sprintf("%x", secret[:8]), fmt.Sprintf("%d %d", secret[0], secret[1])} {
-				if strings.Contains(printed, part) {
-					t.Errorf("%s prints the secret: %s", verb, printed)
-				}
-			}
-			if strings.Count(printed, "the-kid") != 1 && !strings.Contains(printed, "0x") {
-				t.Errorf("%s prints %s", verb, printed)
-			}
-		}
-	}
-	for _, k := range []any{s, s.Public()} {
-		if b, err := json.Marshal(k); err != nil || string(b) != "{}" {
-			t.Errorf("as JSON: %s, %v", b, err)
 		}
 	}
 }

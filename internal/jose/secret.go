@@ -2,6 +2,8 @@ package jose
 
 import (
 	"bytes"
+	"crypto/hmac"
+	"crypto/sha256"
 	"crypto/x509"
 	"encoding/base64"
 	"strings"
@@ -14,15 +16,30 @@ const (
 	minDistinct = 8  // different bytes: chance alone falls below that never
 )
 
-// NewSecretKey makes an HS256 key out of a secret that issuer and gates share; its Public half
-// verifies. It refuses what is no secret: fewer than 32 bytes, a few bytes over and over, and
-// public keys and certificates in PEM, DER, JWK or SSH form, however wrapped: they are known to
-// everyone. An empty kid takes one that is derived from the secret and tells nothing of it.
-func NewSecretKey(kid string, secret []byte) (*PrivateKey, error) {
+// NewSecretKey makes an HS256 key out of a secret that issuer and gates share. It refuses what is no
+// secret: fewer than 32 bytes, a few bytes over and over, and public keys and certificates in PEM,
+// DER, JWK or SSH form, however wrapped: they are known to everyone. An empty kid takes one that is
+// derived from the secret and tells nothing of it.
+func NewSecretKey(kid string, secret []byte) (*PublicKey, error) {
 	if err := checkSecret(secret); err != nil {
 		return nil, withKeyID(err, kid)
 	}
-	return newSecretKey("HS256", kid, bytes.Clone(secret))
+	return newSecretKey(kid, bytes.Clone(secret))
+}
+
+// newSecretKey wraps a secret that was found good.
+func newSecretKey(kid string, secret []byte) (*PublicKey, error) {
+	if kid == "" {
+		// A plain hash of the secret could be tried against a list of words anywhere.
+		h := hmac.New(sha256.New, secret)
+		h.Write([]byte("sallyport key id"))
+		kid = encode(h.Sum(nil)[:16])
+	}
+	if !fitKeyID(kid) {
+		return nil, keyError(ProblemKeyID, "",
+			"expected a kid of 1 to %d printable ASCII characters", MaxKeyID)
+	}
+	return &PublicKey{id: kid, alg: "HS256", key: secretKey(secret)}, nil
 }
 
 func checkSecret(secret []byte) error {

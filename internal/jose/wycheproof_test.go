@@ -238,7 +238,7 @@ func secretKeys(entries []map[string]string) (keys []*jose.PublicKey, err error)
 			return nil, errNoSuchKey // an issuer has one secret
 		}
 		seen[e["kid"]] = true
-		keys = append(keys, k.Public())
+		keys = append(keys, k)
 	}
 	return keys, nil
 }
@@ -321,7 +321,7 @@ func verifyMAC(t *testing.T, alg string, v vector) error {
 	if key, err = key.WithAlgorithm(alg); err != nil {
 		return err
 	}
-	return key.Public().Verify(alg, string(unhex(t, v.Msg)), unhex(t, v.Tag))
+	return key.Verify(alg, string(unhex(t, v.Msg)), unhex(t, v.Tag))
 }
 
 func unhex(t *testing.T, s string) []byte {

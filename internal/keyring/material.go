@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/sallyport/sallyport/internal/jose"
+	"github.com/sallyport/sallyport/internal/jose/signing"
 	"github.com/sallyport/sallyport/internal/ownfile"
 )
 
@@ -42,8 +43,8 @@ func symmetric(alg string) bool { return strings.HasPrefix(alg, "HS") }
 
 // material is the secret of one key, out of its file.
 type material struct {
-	signer *jose.PrivateKey // use signing
-	secret []byte           // other uses
+	signer *signing.PrivateKey // use signing
+	secret []byte              // other uses
 }
 
 // newKey makes a key of use with its file's content, not yet encrypted.
@@ -53,12 +54,12 @@ func newKey(use Use, alg string, now time.Time) (entry, []byte, error) {
 		e.Algorithm = "HS256"
 		id := hex.EncodeToString(random(16))
 		e.ID, e.File = id, fileName(use, id)
-		return e, pem.EncodeToMemory(&pem.Block{Type: blockSecret, Bytes: random(secretSize)}), nil
+		return e, pem.EncodeToMemory(&pem.Block{Type: jose.PEMSecret, Bytes: random(secretSize)}), nil
 	}
-	key, err := jose.GenerateKey(alg)
+	key, err := signing.GenerateKey(alg)
 	// on a command line that would be taken for an option
 	for err == nil && strings.HasPrefix(key.ID(), "-") {
-		key, err = jose.GenerateKey(alg)
+		key, err = signing.GenerateKey(alg)
 	}
 	if err != nil {
 		return entry{}, nil, fmt.Errorf("a new key for %q: %w", alg, err)
@@ -138,9 +139,9 @@ func (e *entry) material(content []byte) (material, error) {
 		return material{}, err
 	}
 	if e.Use != Signing {
-		if block.Type != blockSecret || len(block.Bytes) != secretSize {
+		if block.Type != jose.PEMSecret || len(block.Bytes) != secretSize {
 			return material{}, fmt.Errorf("expected a PEM block %q of %d bytes, got %q of %d",
-				blockSecret, secretSize, block.Type, len(block.Bytes))
+				jose.PEMSecret, secretSize, block.Type, len(block.Bytes))
 		}
 		return material{secret: block.Bytes}, nil
 	}
@@ -155,8 +156,8 @@ func (e *entry) material(content []byte) (material, error) {
 }
 
 // signer: PKCS#8 does not tell apart the algorithms that one RSA key can serve; the manifest does.
-func (e *entry) signer(content []byte) (*jose.PrivateKey, error) {
-	key, err := jose.ParsePrivatePEM(content)
+func (e *entry) signer(content []byte) (*signing.PrivateKey, error) {
+	key, err := signing.ParsePrivatePEM(content)
 	if err != nil || key.Algorithm() == e.Algorithm {
 		return key, err
 	}

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/sallyport/sallyport/internal/jose"
+	"github.com/sallyport/sallyport/internal/jose/signing"
 )
 
 // Ring is the key ring of a running issuer. All methods may be called from many goroutines; those
@@ -103,7 +104,7 @@ var ErrRevoked = errors.New(
 func (r *Ring) SignUnless(revoked func(kid string) bool, typ string,
 	claims []byte) (string, error) {
 	s := r.current.Load()
-	for _, key := range []*jose.PrivateKey{s.signer, s.next} {
+	for _, key := range []*signing.PrivateKey{s.signer, s.next} {
 		if key != nil && !revoked(key.ID()) {
 			return key.Sign(typ, claims)
 		}

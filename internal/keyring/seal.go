@@ -15,11 +15,9 @@ import (
 	"golang.org/x/crypto/argon2"
 )
 
-// Types of PEM block in a key file, beside those of internal/jose.
-const (
-	blockSecret = "HMAC SECRET KEY"         // the raw bytes of an HMAC key
-	blockSealed = "SALLYPORT ENCRYPTED KEY" // the PEM of a key, encrypted
-)
+// blockSealed is the type of a PEM block around an encrypted key: around the PEM text that package
+// signing writes.
+const blockSealed = "SALLYPORT ENCRYPTED KEY"
 
 // sealing is how a passphrase becomes a key: argon2id (RFC 9106). It stands in the header of each
 // sealed block, and all files of a ring share one, so that a ring of many keys costs one

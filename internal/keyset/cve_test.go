@@ -21,7 +21,7 @@ import (
 	"time"
 
 	"github.com/sallyport/sallyport/internal/config"
-	"github.com/sallyport/sallyport/internal/jose"
+	"github.com/sallyport/sallyport/internal/jose/signing"
 )
 
 // TestCVE holds published vulnerabilities of systems like ours, as far as they concern a gate's
@@ -77,15 +77,18 @@ func testDroppedKeyStops(t *testing.T) {
 }
 
 func testOneKidOfTwoIssuersIsTwoKeys(t *testing.T) {
-	keys := newKeys(t, 2)
-	shared := func(k *jose.PrivateKey) *jose.PrivateKey {
-		named, err := k.WithID("shared")
+	shared := func() *signing.PrivateKey {
+		key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+		if err != nil {
+			t.Fatal(err)
+		}
+		named, err := signing.NewPrivateKey("ES256", "shared", key)
 		if err != nil {
 			t.Fatal(err)
 		}
 		return named
 	}
-	a, b := shared(keys[0]), shared(keys[1])
+	a, b := shared(), shared()
 	docs := map[string]string{"a.example": jwks(t, a), "b.example": jwks(t, b)}
 	o := &origin{
 		answer: func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, docs[r.URL.Host]) },
@@ -238,7 +241,7 @@ func testKeyOfAnotherAlgorithmIsSkipped(t *testing.T) {
 		"PS512",
 	}
 	rsaKey := newKey(t, "RS256")
-	keys := map[string]*jose.PrivateKey{}
+	keys := map[string]*signing.PrivateKey{}
 	for _, alg := range all {
 		if strings.HasPrefix(alg, "RS") || strings.HasPrefix(alg, "PS") {
 			k, err := rsaKey.WithAlgorithm(alg)
@@ -446,7 +449,7 @@ func TestSecretsOfARingServeTheGate(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "secrets")
 	active, next := newKey(t, "HS256"), newKey(t, "HS256")
 	var content strings.Builder
-	for _, k := range []*jose.PrivateKey{active, next} {
+	for _, k := range []*signing.PrivateKey{active, next} {
 		block, err := k.MarshalPEM()
 		if err != nil {
 			t.Fatal(err)

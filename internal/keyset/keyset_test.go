@@ -17,6 +17,7 @@ import (
 
 	"github.com/sallyport/sallyport/internal/config"
 	"github.com/sallyport/sallyport/internal/jose"
+	"github.com/sallyport/sallyport/internal/jose/signing"
 	"github.com/sallyport/sallyport/internal/token"
 )
 
@@ -97,7 +98,7 @@ func (o *origin) set(answer http.HandlerFunc) {
 	o.answer = answer
 }
 
-func (o *origin) publish(t testing.TB, keys ...*jose.PrivateKey) { o.set(serve(jwks(t, keys...))) }
+func (o *origin) publish(t testing.TB, keys ...*signing.PrivateKey) { o.set(serve(jwks(t, keys...))) }
 
 func (o *origin) requests() int {
 	o.mu.Lock()
@@ -119,23 +120,23 @@ func status(code int) http.HandlerFunc {
 	return func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "no", code) }
 }
 
-func newKey(t testing.TB, alg string) *jose.PrivateKey {
+func newKey(t testing.TB, alg string) *signing.PrivateKey {
 	t.Helper()
-	k, err := jose.GenerateKey(alg)
+	k, err := signing.GenerateKey(alg)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return k
 }
 
-func newKeys(t testing.TB, n int) (keys []*jose.PrivateKey) {
+func newKeys(t testing.TB, n int) (keys []*signing.PrivateKey) {
 	for range n {
 		keys = append(keys, newKey(t, "ES256"))
 	}
 	return keys
 }
 
-func jwks(t testing.TB, keys ...*jose.PrivateKey) string {
+func jwks(t testing.TB, keys ...*signing.PrivateKey) string {
 	t.Helper()
 	var public []*jose.PublicKey
 	for _, k := range keys {
@@ -214,7 +215,7 @@ func (g *gate) mustFetch() {
 }
 
 // wants checks which of the issuer's keys are in force.
-func (g *gate) wants(issuer string, keys ...*jose.PrivateKey) {
+func (g *gate) wants(issuer string, keys ...*signing.PrivateKey) {
 	g.Helper()
 	want := []string{}
 	for _, k := range keys {
@@ -237,7 +238,7 @@ func (g *gate) wants(issuer string, keys ...*jose.PrivateKey) {
 }
 
 // accepts reports whether public verifies what private signs.
-func accepts(t testing.TB, public *jose.PublicKey, private *jose.PrivateKey) bool {
+func accepts(t testing.TB, public *jose.PublicKey, private *signing.PrivateKey) bool {
 	t.Helper()
 	compact, err := private.Sign("at+jwt", []byte(`{}`))
 	if err != nil {

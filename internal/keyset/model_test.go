@@ -9,14 +9,14 @@ import (
 
 	"pgregory.net/rapid"
 
-	"github.com/sallyport/sallyport/internal/jose"
+	"github.com/sallyport/sallyport/internal/jose/signing"
 )
 
 // The set in force is, after any history: the last good answer's keys, less those that were revoked
 // and not fetched since.
 func TestSetInForceIsTheLastGoodOneLessWhatIsRevoked(t *testing.T) {
 	pool := newKeys(t, 4)
-	byID := map[string]*jose.PrivateKey{}
+	byID := map[string]*signing.PrivateKey{}
 	for _, k := range pool {
 		byID[k.ID()] = k
 	}
@@ -58,7 +58,7 @@ func TestSetInForceIsTheLastGoodOneLessWhatIsRevoked(t *testing.T) {
 				}
 			},
 			"the issuer publishes": func(rt *rapid.T) {
-				var keys []*jose.PrivateKey
+				var keys []*signing.PrivateKey
 				published = map[string]bool{}
 				for _, id := range rapid.SliceOfNDistinct(rapid.SampledFrom(ids), 1, len(ids), rapid.ID).Draw(rt, "keys") {
 					published[id] = true

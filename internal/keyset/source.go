@@ -96,15 +96,17 @@ func (s secretSource) get(context.Context, string) (answer, error) {
 	return answer{keys: keys, refresh: poll}, nil
 }
 
-const blockBegin = "-----BEGIN HMAC SECRET KEY-----"
+const blockBegin = "-----BEGIN " + jose.PEMSecret + "-----"
 
 func (s secretSource) keys(content []byte) (keys []*jose.PublicKey, err error) {
 	rest := bytes.TrimSpace(content)
 	if !bytes.HasPrefix(rest, []byte(blockBegin)) {
-		return s.add(nil, func() (*jose.PrivateKey, error) {
-			return jose.NewSecretKey(s.kid,
-				bytes.TrimSuffix(bytes.TrimSuffix(content, []byte("\n")), []byte("\r")))
-		})
+		secret := bytes.TrimSuffix(bytes.TrimSuffix(content, []byte("\n")), []byte("\r"))
+		key, err := s.bound(jose.NewSecretKey(s.kid, secret))
+		if err != nil {
+			return nil, err
+		}
+		return []*jose.PublicKey{key}, nil
 	}
 	if s.kid != "" {
 		return nil, errors.New("expected no key_id beside the keys of a ring, which bring their own")
@@ -114,26 +116,21 @@ func (s secretSource) keys(content []byte) (keys []*jose.PublicKey, err error) {
 		if block == nil || !bytes.HasPrefix(rest, []byte("-----BEGIN "+block.Type+"-----")) {
 			return nil, errors.New("expected PEM blocks and nothing between them")
 		}
-		keys, err = s.add(keys,
-			func() (*jose.PrivateKey, error) { return jose.ParsePrivatePEM(rest[:len(rest)-len(after)]) })
+		key, err := s.bound(jose.ParseSecretPEM(rest[:len(rest)-len(after)]))
 		if err != nil {
 			return nil, err
 		}
-		rest = bytes.TrimSpace(after)
+		keys, rest = append(keys, key), bytes.TrimSpace(after)
 	}
 	return keys, nil
 }
 
-func (s secretSource) add(keys []*jose.PublicKey,
-	read func() (*jose.PrivateKey, error)) ([]*jose.PublicKey, error) {
-	key, err := read()
-	if err == nil && key.Algorithm() != s.algorithm {
-		key, err = key.WithAlgorithm(s.algorithm)
-	}
+// bound binds a key to the issuer's one algorithm.
+func (s secretSource) bound(key *jose.PublicKey, err error) (*jose.PublicKey, error) {
 	if err != nil {
 		return nil, err
 	}
-	return append(keys, key.Public()), nil
+	return key.WithAlgorithm(s.algorithm)
 }
 
 // parseSet reads a JWKS. It is someone else's text: should reading it fail in a way that nobody
