@@ -17,15 +17,15 @@ import (
 // Keys are the trusted issuers and their public keys. Its methods look at a snapshot and never
 // wait.
 type Keys interface {
-	// Profile gives the rules for the tokens of one issuer, named letter by letter. It gives the
-	// same pointer for as long as the rules are the same.
+	// Profile returns the rules for the tokens of one issuer, named byte for byte: the same pointer
+	// for as long as the rules are the same.
 	Profile(issuer string) (*token.Profile, bool)
-	// Key gives an issuer's key, nil when there is none by that name. known is false when the
+	// Key returns an issuer's key, nil when there is none by that id. known is false when the
 	// issuer's keys were never had, so that it cannot be told whether there is.
 	Key(issuer, keyID string) (key *jose.PublicKey, known bool)
-	// Generation moves after a key has gone or changed. What was verified under an older one is
-	// forgotten.
-	Generation() uint64
+	// Removals counts the times that a key has gone or changed, each after it has happened. What
+	// was verified before the last of them is forgotten.
+	Removals() uint64
 }
 
 // Revocations are the gate's copy of the revocation log and the clock that goes with it. Its
@@ -120,25 +120,25 @@ func (e *Engine) Decide(r *Request) (d Decision) {
 	}()
 	rules := e.rules.Load()
 	found := rules.policy.Find(r.Method, r.Host, r.Path)
-	d.Rule, d.Problem, d.stricter = found.Rule, found.Detail, found.Stricter
-	seen := look(r.Headers, e.options.KeepOverrides)
-	d.Strip = seen.strip
+	d.rule, d.Problem, d.stricter = found.Rule, found.Detail, found.Stricter
+	h := readHeaders(r.Headers, e.options.KeepOverrides)
+	d.Strip = h.strip
 
 	switch {
 	case found.Detail != "":
 		return e.refuse(d, found.Reason)
 	case found.Rule.Access == policy.Public:
 		return e.pass(d, e.anonymous)
-	case seen.nominated:
+	case h.nominated:
 		d.Problem = "the Connection header names an identity header"
 		return e.refuse(d, token.ReasonBadRequest)
 	}
-	presented, problem := seen.token()
+	presented, problem := h.token()
 	if problem == token.ReasonNoToken && found.Rule.Access == policy.Optional {
 		return e.pass(d, e.anonymous)
 	}
 	if problem != "" {
-		return e.refuseCredential(d, problem, seen.bearer)
+		return e.refuseCredential(d, problem, h.bearer)
 	}
 	return e.decideToken(d, r, rules, found, presented)
 }

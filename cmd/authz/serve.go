@@ -187,7 +187,7 @@ func (g *gate) openRevocations() (err error) {
 
 func (g *gate) openEngine(stopping context.Context) (err error) {
 	g.engine, err = authz.New(g.policy.Value().rules, authz.Options{
-		Keys:          keys{g.keys},
+		Keys:          g.keys,
 		Revocations:   g.revocations,
 		Realm:         g.config.Realm,
 		Cache:         g.config.Cache,

@@ -306,7 +306,7 @@ func TestGateWaitsForIssuersButNotForever(t *testing.T) {
 		g.wants(issuerB)
 		if !strings.Contains(g.log.String(), "ready without") ||
 			g.metric("sallyport_keyset_keys", issuerB) != 0 ||
-			g.issuer(issuerB).HasKeys() {
+			g.issuer(issuerB).current.Load().had() {
 			t.Error("the missing keys are not told")
 		}
 		late := newKey(t, "ES256")
