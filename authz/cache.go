@@ -31,7 +31,8 @@ func (c CacheConfig) Validate() error {
 	return nil
 }
 
-// bucketSize is how many tokens share one bucket of the table; the one that expires first makes room.
+// bucketSize is how many tokens share one bucket of the table; the one that expires first makes
+// room.
 const bucketSize = 8
 
 // cache remembers verified tokens. Readers and writers take no lock: each slot is one pointer to
@@ -99,8 +100,8 @@ func (k *cache) find(removals uint64, presented string) slot {
 }
 
 // tableOf returns the table of what was verified after so many removals. A greater number than that
-// of the table in use empties the cache; of a lesser there is none any more. While the next table is
-// being made, nothing is found and nothing kept.
+// of the table in use empties the cache; of a lesser there is none any more. While the next table
+// is being made, nothing is found and nothing kept.
 func (k *cache) tableOf(removals uint64) *table {
 	t := k.table.Load()
 	switch {
@@ -131,10 +132,10 @@ func (k *cache) bucket(t *table, hash uint64) []atomic.Pointer[cached] {
 // neighbours is how many buckets give up what expires first when all tokens together are too big.
 const neighbours = 4
 
-// keep puts a verified token into its bucket. When that is full, what expires first is dropped. When
-// all tokens are too big together, what expires first in this bucket and its neighbours together is
-// dropped, so that old tokens never shut out new ones; if a few of those are not enough, this one
-// is not kept.
+// keep puts a verified token into its bucket. When that is full, what expires first is dropped.
+// When all tokens are too big together, what expires first in this bucket and its neighbours
+// together is dropped, so that old tokens never shut out new ones; if a few of those are not
+// enough, this one is not kept.
 func (k *cache) keep(s slot, presented string, v *verified) {
 	if s.table == nil {
 		return

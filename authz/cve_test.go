@@ -334,8 +334,8 @@ func namesAreNoPrefixes(t *testing.T) {
 	}
 }
 
-// everySettingDecides has, for each key of a route, two routes that differ in it alone and a request that they decide
-// otherwise. A key without such a case fails.
+// everySettingDecides has, for each key of a route, two routes that differ in it alone and a
+// request that they decide otherwise. A key without such a case fails.
 func everySettingDecides(t *testing.T) {
 	stale := func(w *authztest.World) { w.Revocations.Fresh = revocation.Freshness{Why: revocation.WhyStale} }
 	base := policy.Route{Match: policy.Match{Path: "/x"}}

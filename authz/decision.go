@@ -25,7 +25,7 @@ type Decision struct {
 	// Remaining is how long the token lives by its exp, which leeway may have made negative; 0
 	// without a token.
 	Remaining time.Duration
-	// EndsWithToken says that a request that may pass has to be over when its token expires,
+	// EndsWithToken means that a request that may pass has to be over when its token expires,
 	// however long its answer is.
 	EndsWithToken bool
 	// Missing names the key that was not there. A transport that can wait may have it fetched and
@@ -36,7 +36,7 @@ type Decision struct {
 	Revocation revocation.Verdict
 	// Problem is what is wrong with the request itself, from a fixed list; Detail says more.
 	Problem string
-	// Cached says that the token had been verified before.
+	// Cached means that the token had been verified before.
 	Cached bool
 
 	rule     *policy.Rule // what the request fell under

@@ -179,7 +179,7 @@ func (e *Engine) decideToken(d Decision, r *Request, rules *rules, found policy.
 	}
 }
 
-// cannotKnow gives the reason why the gate cannot tell whether a token has been revoked, or "". A
+// cannotKnow returns the reason why the gate cannot tell whether a token has been revoked, or "". A
 // route may allow a copy that has grown stale, but not one that is incomplete.
 func (e *Engine) cannotKnow(v *verified, rule *policy.Rule, at revocation.Instant) token.Reason {
 	freshness := e.options.Revocations.Freshness(at)
@@ -199,8 +199,8 @@ func (e *Engine) cannotKnow(v *verified, rule *policy.Rule, at revocation.Instan
 	return ""
 }
 
-// outlives says that a token, or any that its issuer may make, lives longer than revocations are
-// kept.
+// outlives reports whether a token, or any that its issuer may make, lives longer than revocations
+// are kept.
 func outlives(v *verified, limit time.Duration) bool {
 	return v.profile.MaxLifetime > limit ||
 		v.claims.Expiry-v.claims.IssuedAt > int64(limit/time.Second)
@@ -233,7 +233,7 @@ func (e *Engine) recovered(value any) Decision {
 	return Decision{Refusal: e.refusals.of(token.ReasonInternal)}
 }
 
-// Refusal gives what a client is told for a reason that the transport has found by itself.
+// Refusal returns what a client is told for a reason that the transport has found by itself.
 func (e *Engine) Refusal(reason token.Reason) *Refusal { return e.refusals.of(reason) }
 
 // PanicText describes what was recovered from. Only the runtime's own words are repeated: any other

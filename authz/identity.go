@@ -84,9 +84,9 @@ func encode(value string) string {
 	return b.String()
 }
 
-// isMisspelt says that a server might take the header for one of the identity headers although its
-// name is not one: CGI, WSGI and their kin fold `-`, `_` and `.` (some of them every sign) into
-// one. The true names need no stripping, being overwritten.
+// isMisspelt reports whether a server might take the header for one of the identity headers
+// although its name is not one: CGI, WSGI and their kin fold `-`, `_` and `.` (some of them every
+// sign) into one. The true names need no stripping, being overwritten.
 func isMisspelt(name string) bool {
 	for _, identity := range [...]string{HeaderSubject, HeaderRoles, HeaderScope, HeaderSession, HeaderTokenID} {
 		if folds(name, identity) {
@@ -96,7 +96,7 @@ func isMisspelt(name string) bool {
 	return false
 }
 
-// folds says that name is identity when case and the choice of signs make no difference.
+// folds reports whether name is identity when case and the choice of signs make no difference.
 func folds(name, identity string) bool {
 	if len(name) != len(identity) {
 		return false
@@ -136,8 +136,8 @@ func isOverride(name string) bool {
 	return false
 }
 
-// nominatesIdentity says that a Connection header names an identity header, which asks the next
-// proxy to drop it (RFC 9110 section 7.6.1).
+// nominatesIdentity reports whether a Connection header names an identity header, which asks the
+// next proxy to drop it (RFC 9110 section 7.6.1).
 func nominatesIdentity(connection string) bool {
 	for rest, more := connection, true; more; {
 		var option string

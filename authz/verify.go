@@ -15,8 +15,8 @@ type verified struct {
 	identity *Identity
 }
 
-// verify returns what the token says once its signature has been verified, now or before. Of a token
-// that is refused it returns the reason alone.
+// verify returns what the token says once its signature has been verified, now or before. Of a
+// token that is refused it returns the reason alone.
 func (e *Engine) verify(d *Decision, presented string) (*verified, token.Reason) {
 	// Before any key is looked up: a key that goes while its token is verified must not leave that
 	// token in the table of those that outlived it.

@@ -124,7 +124,7 @@ func compareRemoved(t *testing.T, got Answer) {
 	}
 }
 
-// header gives all values of a header, joined.
+// header returns all values of a header, joined.
 func header(headers []authz.Header, name string) string {
 	var values []string
 	for _, h := range headers {

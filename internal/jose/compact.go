@@ -116,8 +116,8 @@ func (p *Parsed) Body() (token.Body, error) {
 	return *p.body, nil
 }
 
-// Issuer gives iss, by which profile and keys are chosen, out of claims that are read strictly as a
-// whole. It is not to be believed, logged as a fact or used for anything else before Verify.
+// Issuer returns iss, by which profile and keys are chosen, out of claims that are read strictly as
+// a whole. It is not to be believed, logged as a fact or used for anything else before Verify.
 func (p *Parsed) Issuer() (string, error) {
 	b, err := p.Body()
 	if err != nil {

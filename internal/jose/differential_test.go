@@ -268,7 +268,7 @@ func TestHonestTokensPassAndAlteredOnesDoNot(t *testing.T) {
 	})
 }
 
-// drawClaims gives claims that an issuer of ours could make at now.
+// drawClaims returns claims that an issuer of ours could make at now.
 func drawClaims(t *rapid.T) *token.Claims {
 	text := rapid.StringMatching(`[a-zA-Z0-9äß@:/"\\<>&~._-]{1,40}`)
 	texts := rapid.SliceOfN(text, 1, 4)

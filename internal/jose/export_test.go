@@ -19,7 +19,7 @@ func (r *Reader) RememberedHeaders() int {
 // MaxHeaders is how many there may be of one issuer.
 const MaxHeaders = maxHeaders
 
-// IsRemembered says whether the header of a token is remembered.
+// IsRemembered reports whether the header of a token is remembered.
 func (r *Reader) IsRemembered(compact string) bool {
 	header, _, _, ok := cut(compact)
 	if !ok {

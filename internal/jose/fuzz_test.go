@@ -122,7 +122,7 @@ func FuzzKeySet(f *testing.F) {
 	})
 }
 
-// oracleThumbprint gives the thumbprint of the one signature key by that kid, as jwx reads it.
+// oracleThumbprint returns the thumbprint of the one signature key by that kid, as jwx reads it.
 func oracleThumbprint(t *testing.T, doc []byte, kid string) string {
 	t.Helper()
 	var root map[string]json.RawMessage

@@ -51,7 +51,7 @@ func (j jsonKey) forSignatures() error {
 	return keyError(ProblemUse, j.kid(), "expected a key whose key_ops have verify")
 }
 
-// kid gives the key's id when it is one, for errors too.
+// kid returns the key's id when it is one, for errors too.
 func (j jsonKey) kid() string {
 	if kid, ok := j.Member("kid"); ok && kid.Kind() == strict.String && fitKeyID(kid.Text()) {
 		return strings.Clone(kid.Text())

@@ -59,7 +59,7 @@ func NewPublicKey(alg, kid string, key crypto.PublicKey) (*PublicKey, error) {
 	return &PublicKey{id: kid, alg: alg, key: v}, nil
 }
 
-// newVerifier gives the verifier of a good key, and the algorithm that its type implies, if it
+// newVerifier returns the verifier of a good key, and the algorithm that its type implies, if it
 // does.
 func newVerifier(key crypto.PublicKey) (v verifier, alg string, err error) {
 	switch k := key.(type) {
@@ -83,7 +83,7 @@ func (k *PublicKey) Algorithm() string { return k.alg }
 // Format prints id and algorithm and nothing more, by every verb: the key may be a secret.
 func (k PublicKey) Format(f fmt.State, _ rune) { fmt.Fprintf(f, "%s key %s", k.alg, k.id) }
 
-// Equal says whether both are the same key, under the same kid and for the same algorithm.
+// Equal reports whether both are the same key, under the same kid and for the same algorithm.
 func (k *PublicKey) Equal(other *PublicKey) bool {
 	if k == nil || other == nil {
 		return k == other
@@ -91,8 +91,8 @@ func (k *PublicKey) Equal(other *PublicKey) bool {
 	return k.id == other.id && k.alg == other.alg && k.key.equal(other.key)
 }
 
-// WithAlgorithm returns the same key under the same id for another algorithm of its family, as PS256
-// for an RSA key.
+// WithAlgorithm returns the same key under the same id for another algorithm of its family, as
+// PS256 for an RSA key.
 func (k *PublicKey) WithAlgorithm(alg string) (*PublicKey, error) {
 	a, ok := algorithms[alg]
 	if !ok || !k.key.fits(a) {

@@ -16,10 +16,10 @@ const (
 	minDistinct = 8  // different bytes: chance alone falls below that never
 )
 
-// NewSecretKey makes an HS256 key out of a secret that issuer and gates share. It refuses what is no
-// secret: fewer than 32 bytes, a few bytes over and over, and public keys and certificates in PEM,
-// DER, JWK or SSH form, however wrapped: they are known to everyone. An empty kid takes one that is
-// derived from the secret and tells nothing of it.
+// NewSecretKey makes an HS256 key out of a secret that issuer and gates share. It refuses what is
+// no secret: fewer than 32 bytes, a few bytes over and over, and public keys and certificates in
+// PEM, DER, JWK or SSH form, however wrapped: they are known to everyone. An empty kid takes one
+// that is derived from the secret and tells nothing of it.
 func NewSecretKey(kid string, secret []byte) (*PublicKey, error) {
 	if err := checkSecret(secret); err != nil {
 		return nil, withKeyID(err, kid)
@@ -70,8 +70,8 @@ func trim(secret []byte) []byte {
 		func(r rune) bool { return unicode.IsSpace(r) || unicode.IsControl(r) || r == '\ufeff' })
 }
 
-// isKeyText knows the spellings of keys as text: PEM, JWK and JWK Set, SSH's three, and those in
-// UTF-16.
+// isKeyText reports whether a text is one of the spellings of keys as text: PEM, JWK and JWK Set,
+// SSH's three, and those in UTF-16.
 func isKeyText(text []byte) bool {
 	plain := strings.ToLower(string(bytes.ReplaceAll(text, []byte{0}, nil)))
 	if strings.Contains(plain, "-----begin ") || strings.Contains(plain, "---- begin ") {
@@ -86,7 +86,7 @@ func isKeyText(text []byte) bool {
 	return strings.Contains(compact, `"kty":`) || strings.Contains(compact, `"keys":[`)
 }
 
-// isKeyDER knows keys and certificates as bytes: DER, and SSH's wire form.
+// isKeyDER reports whether bytes are a key or certificate: DER, and SSH's wire form.
 func isKeyDER(der []byte) bool {
 	for _, name := range []string{"\x00\x00\x00\x07ssh-", "\x00\x00\x00\x0bssh-", "\x00\x00\x00\x13ecdsa-sha2-"} {
 		if bytes.HasPrefix(der, []byte(name)) {

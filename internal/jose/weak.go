@@ -57,7 +57,7 @@ func (e *KeyError) Error() string {
 	return fmt.Sprintf("jose: key %.64q refused: %s: %s", e.KeyID, e.Problem, e.Detail)
 }
 
-// ProblemOf gives the problem that err carries, "" when there is none.
+// ProblemOf returns the problem that err carries, "" when there is none.
 func ProblemOf(err error) KeyProblem {
 	var k *KeyError
 	if errors.As(err, &k) {
@@ -70,7 +70,7 @@ func keyError(p KeyProblem, kid, format string, args ...any) error {
 	return &KeyError{Problem: p, KeyID: kid, Detail: fmt.Sprintf(format, args...)}
 }
 
-// withKeyID says which key it was.
+// withKeyID returns err with the id of the key that it is about.
 func withKeyID(err error, kid string) error {
 	var k *KeyError
 	if errors.As(err, &k) && k.KeyID == "" {
@@ -139,9 +139,9 @@ func hasCloseFactors(n *big.Int) bool {
 	return false
 }
 
-// isROCA knows the keys of a common smart card library, whose primes are powers of 65537 in
-// disguise (CVE-2017-15361): modulo each small prime the modulus is a power of 65537 too. Of other
-// keys fewer than one in 2^27 looks like that.
+// isROCA reports whether a key is one of a common smart card library, whose primes are powers of
+// 65537 in disguise (CVE-2017-15361): modulo each small prime the modulus is a power of 65537 too.
+// Of other keys fewer than one in 2^27 looks like that.
 func isROCA(n *big.Int) bool {
 	for p := int64(3); p <= 167; p += 2 {
 		if !big.NewInt(p).ProbablyPrime(0) {
@@ -160,7 +160,7 @@ func isROCA(n *big.Int) bool {
 	return true
 }
 
-// checkEC gives the curve's algorithm, if the key is a point of a curve that has one.
+// checkEC returns the curve's algorithm, if the key is a point of a curve that has one.
 func checkEC(k *ecdsa.PublicKey) (algorithm, error) {
 	if k == nil || k.Curve == nil {
 		return algorithm{}, keyError(ProblemMalformed, "", "expected an EC key, got none")

@@ -56,7 +56,7 @@ func (e *edit) put(k *entry, content []byte) (err error) {
 	return nil
 }
 
-// unlock finds out how new keys of this ring are encrypted.
+// unlock reads how new keys of this ring are encrypted.
 func (e *edit) unlock() (err error) {
 	if e.unlocked {
 		return nil

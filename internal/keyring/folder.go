@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// Use says what a key is for.
+// Use is what a key is for.
 type Use string
 
 // The uses of the ring's keys.
@@ -73,7 +73,7 @@ func (f *Folder) open() *store {
 	return f.store
 }
 
-// List tells the ring's keys: signing before refresh, active before next before retired. It reads
+// List returns the ring's keys: signing before refresh, active before next before retired. It reads
 // the manifest alone, so that it works without the passphrase and on a ring with a broken key.
 func (f *Folder) List(ctx context.Context) ([]Key, error) {
 	m, _, err := f.open().manifest()

@@ -94,7 +94,7 @@ func (r *Ring) Sign(typ string, claims []byte) (string, error) {
 	return r.current.Load().signer.Sign(typ, claims)
 }
 
-// ErrRevoked says that every key that may sign is revoked.
+// ErrRevoked means that every key that may sign is revoked.
 var ErrRevoked = errors.New(
 	"keyring: the active signing key is revoked, and so is the next one if there is one")
 
@@ -123,7 +123,7 @@ func (r *Ring) Digest() string {
 	return hex.EncodeToString(sum[:6])
 }
 
-// Public finds a signing key by its id, published or HS256.
+// Public returns a signing key by its id, published or HS256.
 func (r *Ring) Public(kid string) (*jose.PublicKey, bool) {
 	k, ok := r.current.Load().public[kid]
 	return k, ok

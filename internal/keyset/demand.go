@@ -50,7 +50,7 @@ func (i *issuer) await(ctx context.Context, kid string) bool {
 	return outcome == outcomeFound
 }
 
-// join finds the fetch that a caller with an unknown kid may wait for, or says why there is none.
+// join returns the fetch that a caller with an unknown kid may wait for, or why there is none.
 func (i *issuer) join(kid string) (*flight, string) {
 	i.mu.Lock()
 	defer i.mu.Unlock()

@@ -168,7 +168,7 @@ func TestUnusableKeysOfASetAreLeftOutAndNamed(t *testing.T) {
 	}
 }
 
-// withUse gives an RSA key for another purpose to a set.
+// withUse adds an RSA key for another purpose to a set.
 func withUse(t *testing.T, set, kid, use string) string {
 	t.Helper()
 	other := strings.Replace(

@@ -123,7 +123,7 @@ func (i *issuer) usable(a answer) (map[string]*jose.PublicKey, []error, error) {
 		keys[k.ID()] = k
 	}
 	if len(keys) == 0 {
-		return nil, skipped, fmt.Errorf("expected a key for %v in the set, found none",
+		return nil, skipped, fmt.Errorf("expected a key for %v in the set, got none",
 			i.profile.Algorithms)
 	}
 	return keys, skipped, nil
@@ -199,7 +199,7 @@ func (i *issuer) failed(err error, began time.Time) {
 		append(about, "keys", len(held.keys), "confirmed", held.confirmed)...)
 }
 
-// tell tells of keys that are left out, once for as long as they are the same. Those for another
+// tell logs the keys that are left out, once for as long as they are the same. Those for another
 // purpose than signatures are in order beside keys that can be used, and are neither warned of nor
 // counted.
 func (i *issuer) tell(skipped []error, usable bool) {

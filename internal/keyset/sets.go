@@ -115,7 +115,7 @@ func via(given http.RoundTripper) transport {
 	return func(*x509.CertPool) http.RoundTripper { return given }
 }
 
-// warn tells at every start of what an operator may have meant but should not forget.
+// warn logs at every start what an operator may have meant but should not forget.
 func (s *Sets) warn(c Config) {
 	if c.AnyAudience {
 		s.log.Warn(
@@ -268,7 +268,7 @@ type Status struct {
 	LastError string `json:"last_error,omitempty"` // why the last fetch failed; "" after a good one
 }
 
-// Status tells the state of every issuer's keys, as configured.
+// Status returns the state of every issuer's keys, as configured.
 func (s *Sets) Status() []Status {
 	all := make([]Status, 0, len(s.issuers))
 	for _, i := range s.issuers {

@@ -23,7 +23,7 @@ const MaxSize = 1 << 20
 // whose clock is coarse. Until it has passed, only the content tells.
 const racy = 2 * time.Second
 
-// Spec says which files hold a value, and how it is read from them.
+// Spec is which files hold a value, and how it is read from them.
 type Spec[T any] struct {
 	Setting string   // which names the files, as "redis.tls.ca_file"
 	Paths   []string // all of them are read together: a certificate and its key are one value
@@ -174,7 +174,7 @@ func (f *File[T]) load(again, now bool) error {
 	return nil
 }
 
-// broken tells once of files that cannot be used.
+// broken logs once that there are files that cannot be used.
 func (f *File[T]) broken(err error) {
 	if text := err.Error(); text != f.trouble {
 		f.trouble = text
@@ -197,7 +197,7 @@ func (f *File[T]) attributes() []any {
 	}
 }
 
-// named says which files an error of their content is about.
+// named returns an error that names the files whose content it is about.
 func (f *File[T]) named(err error) error {
 	if strings.HasPrefix(err.Error(), f.spec.Paths[0]) { // it says so itself, with the line
 		return fmt.Errorf("%s: %w", f.spec.Setting, err)

@@ -54,7 +54,7 @@ func (c *Claims) Marshal() ([]byte, error) {
 	return append(w.out, '}'), w.err
 }
 
-// complete says which claim is missing or could not be read back.
+// complete returns which claim is missing or could not be read back.
 func (c *Claims) complete() error {
 	for _, s := range []struct {
 		claim, value string

@@ -239,7 +239,7 @@ func says(v strict.Value, want string) bool {
 	})
 }
 
-// optional gives a string claim; "" when it is absent. A null is there, and no string.
+// optional returns a string claim; "" when it is absent. A null is there, and no string.
 func (r *reading) optional(name string, reason Reason) (string, error) {
 	v, ok := r.lookup(name)
 	if !ok {

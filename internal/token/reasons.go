@@ -1,7 +1,7 @@
 package token
 
-// Description tells one reason: the HTTP status that a gate answers with, what happened, and what
-// to do about it.
+// Description is one reason in words: the HTTP status that a gate answers with, what happened, and
+// what to do about it.
 type Description struct {
 	Reason  Reason
 	Status  int    // 400, 401, 403 or 503
@@ -18,13 +18,13 @@ func Reasons() []Description { return append([]Description(nil), descriptions...
 // and the shedding of load (overloaded).
 func Reserved() []Reason { return []Reason{ReasonUntrustedPeer, ReasonPolicy, ReasonOverloaded} }
 
-// Describe gives the description of one reason; ok is false when there is no such reason.
+// Describe returns the description of one reason; ok is false when there is no such reason.
 func (r Reason) Describe() (d Description, ok bool) {
 	d, ok = byReason[r]
 	return d, ok
 }
 
-// Known says whether r is in the list that Reasons gives.
+// Known reports whether r is in the list that Reasons gives.
 func (r Reason) Known() bool {
 	_, ok := byReason[r]
 	return ok

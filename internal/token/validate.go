@@ -174,7 +174,7 @@ func (l *problems) name(path, name string, mayBeNone bool) {
 	}
 }
 
-// pointer says whether a path is one that JSON Pointer allows, without empty steps.
+// pointer reports whether a path is one that JSON Pointer allows, without empty steps.
 func pointer(path string) bool {
 	for step := range strings.SplitSeq(path[1:], "/") {
 		plain := strings.NewReplacer("~0", "", "~1", "").Replace(step)

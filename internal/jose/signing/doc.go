@@ -2,6 +2,6 @@
 // (RFC 5958, RFC 7518, RFC 8037). Issuers alone link it: a gate verifies, and has no use for a way
 // to sign.
 //
-// It is the only importer of jwx, which spells and signs our own tokens and judges nothing: keys are
-// judged by package jose, and a token that a gate would refuse to read is never handed out.
+// It is the only importer of jwx, which spells and signs our own tokens and judges nothing: keys
+// are judged by package jose, and a token that a gate would refuse to read is never handed out.
 package signing

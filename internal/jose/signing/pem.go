@@ -40,7 +40,7 @@ func ParsePrivatePEM(data []byte) (*PrivateKey, error) {
 		pemPrivate, block.Type)
 }
 
-// oneDER wants nothing after the value, which x509 would overlook in PKCS #8.
+// oneDER reports whether there is nothing after the value, which x509 would overlook in PKCS #8.
 func oneDER(der []byte) bool {
 	var value asn1.RawValue
 	rest, err := asn1.Unmarshal(der, &value)

@@ -105,8 +105,8 @@ func newSecretKey(alg string, secret []byte) (*PrivateKey, error) {
 	return &PrivateKey{public: public, key: secret}, nil
 }
 
-// WithAlgorithm returns the same key under the same id for another algorithm of its family, as PS256
-// for an RSA key.
+// WithAlgorithm returns the same key under the same id for another algorithm of its family, as
+// PS256 for an RSA key.
 func (k *PrivateKey) WithAlgorithm(alg string) (*PrivateKey, error) {
 	public, err := k.public.WithAlgorithm(alg)
 	if err != nil {

@@ -214,7 +214,7 @@ func same(t *testing.T, document string, got strict.Value, want any) {
 	}
 }
 
-// write gives the one plain spelling of a value.
+// write returns the one plain spelling of a value.
 func write(v strict.Value) string {
 	switch v.Kind() {
 	case strict.Null:
