@@ -43,8 +43,10 @@ func hot(b testing.TB, cache authz.CacheConfig) (*authz.Engine, *authz.Request) 
 	}
 	r := authztest.Get("/api/v1/things/42?expand=all", "authorization", "Bearer "+w.Token())
 	for _, name := range []string{
-		"accept", "accept-encoding", "accept-language", "cache-control", "content-length", "content-type", "cookie", "dnt", "origin", "pragma",
-		"referer", "sec-fetch-mode", "sec-fetch-site", "user-agent", "x-forwarded-for", "x-forwarded-proto", "x-request-id", "x-b3-traceid", "x-b3-spanid",
+		"accept", "accept-encoding", "accept-language", "cache-control", "content-length", "content-type",
+		"cookie", "dnt", "origin", "pragma",
+		"referer", "sec-fetch-mode", "sec-fetch-site", "user-agent", "x-forwarded-for",
+		"x-forwarded-proto", "x-request-id", "x-b3-traceid", "x-b3-spanid",
 	} {
 		r.Headers = append(r.Headers, authz.Header{Name: name, Value: "some value of ordinary length"})
 	}

@@ -1,6 +1,7 @@
 package authz
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"runtime"
@@ -85,9 +86,7 @@ func New(p *policy.Policy, o Options) (*Engine, error) {
 	case o.Keys == nil || o.Revocations == nil:
 		return nil, errors.New("authz: expected keys and revocations, got none")
 	}
-	if o.Realm == "" {
-		o.Realm = DefaultRealm
-	}
+	o.Realm = cmp.Or(o.Realm, DefaultRealm)
 	if err := ValidateRealm(o.Realm); err != nil {
 		return nil, fmt.Errorf("authz: realm: %w", err)
 	}

@@ -88,7 +88,9 @@ func encode(value string) string {
 // although its name is not one: CGI, WSGI and their kin fold `-`, `_` and `.` (some of them every
 // sign) into one. The true names need no stripping, being overwritten.
 func isMisspelt(name string) bool {
-	for _, identity := range [...]string{HeaderSubject, HeaderRoles, HeaderScope, HeaderSession, HeaderTokenID} {
+	for _, identity := range [...]string{
+		HeaderSubject, HeaderRoles, HeaderScope, HeaderSession, HeaderTokenID,
+	} {
 		if folds(name, identity) {
 			return !equalFold(name, identity)
 		}
@@ -143,7 +145,9 @@ func nominatesIdentity(connection string) bool {
 		var option string
 		option, rest, more = strings.Cut(rest, ",")
 		option = strings.Trim(option, " \t")
-		for _, identity := range [...]string{HeaderSubject, HeaderRoles, HeaderScope, HeaderSession, HeaderTokenID} {
+		for _, identity := range [...]string{
+			HeaderSubject, HeaderRoles, HeaderScope, HeaderSession, HeaderTokenID,
+		} {
 			if folds(option, identity) {
 				return true
 			}

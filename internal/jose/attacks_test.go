@@ -20,8 +20,12 @@ func TestEveryAttackIsRefusedByItsReason(t *testing.T) {
 				name    string
 				attacks []josetest.Attack
 			}{
-				{"algorithm", s.AlgorithmAttacks()}, {"header", s.HeaderAttacks()}, {"spelling", s.SpellingAttacks()},
-				{"signature", s.SignatureAttacks()}, {"claims_form", s.ClaimFormAttacks()}, {"claims", s.ClaimAttacks()},
+				{
+					"algorithm", s.AlgorithmAttacks(),
+				}, {"header", s.HeaderAttacks()}, {"spelling", s.SpellingAttacks()},
+				{
+					"signature", s.SignatureAttacks(),
+				}, {"claims_form", s.ClaimFormAttacks()}, {"claims", s.ClaimAttacks()},
 			} {
 				t.Run(group.name, func(t *testing.T) {
 					for _, a := range group.attacks {

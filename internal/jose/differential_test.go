@@ -129,8 +129,10 @@ func decodeClaims(raw []byte) (m map[string]any, err error) {
 func compare(t *testing.T, name string, got *token.Claims, want map[string]any) {
 	t.Helper()
 	for claim, have := range map[string]string{
-		"iss": got.Issuer, "sub": got.Subject, "jti": got.ID, "client_id": got.ClientID, "sid": got.SessionID, "tenant": got.Tenant,
-		"exp": number(got.Expiry), "iat": number(got.IssuedAt), "nbf": number(got.NotBefore), "auth_time": number(got.AuthTime),
+		"iss": got.Issuer, "sub": got.Subject, "jti": got.ID, "client_id": got.ClientID,
+		"sid": got.SessionID, "tenant": got.Tenant,
+		"exp": number(got.Expiry), "iat": number(got.IssuedAt), "nbf": number(got.NotBefore),
+		"auth_time": number(got.AuthTime),
 	} {
 		other := ""
 		if v, ok := want[claim]; ok {
@@ -140,7 +142,9 @@ func compare(t *testing.T, name string, got *token.Claims, want map[string]any) 
 			t.Fatalf("%s reads %s as %q, we as %q", name, claim, other, have)
 		}
 	}
-	for claim, have := range map[string][]string{"aud": got.Audience, "roles": got.Roles, "amr": got.AMR, "scope": got.Scope} {
+	for claim, have := range map[string][]string{
+		"aud": got.Audience, "roles": got.Roles, "amr": got.AMR, "scope": got.Scope,
+	} {
 		if other := texts(want[claim], claim != "aud"); !slices.Equal(other, have) {
 			t.Fatalf("%s reads %s as %q, we as %q", name, claim, other, have)
 		}

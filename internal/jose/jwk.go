@@ -44,7 +44,9 @@ func (j jsonKey) forSignatures() error {
 	if !ok {
 		return nil
 	}
-	isVerify := func(m strict.Member) bool { return m.Value.Kind() == strict.String && m.Value.Text() == "verify" }
+	isVerify := func(m strict.Member) bool {
+		return m.Value.Kind() == strict.String && m.Value.Text() == "verify"
+	}
 	if ops.Kind() == strict.Array && slices.ContainsFunc(ops.Members(), isVerify) {
 		return nil
 	}

@@ -93,7 +93,9 @@ func TestRSAKeyWithoutAlgorithm(t *testing.T) {
 func TestPSSSaltHasTheHashsLength(t *testing.T) {
 	k := josetest.NewKey("PS256", "k")
 	digest := sha256.Sum256([]byte("x"))
-	for salt, good := range map[int]bool{0: false, 1: false, 20: false, 31: false, 32: true, 33: false, 64: false} {
+	for salt, good := range map[int]bool{
+		0: false, 1: false, 20: false, 31: false, 32: true, 33: false, 64: false,
+	} {
 		opts := &rsa.PSSOptions{SaltLength: salt, Hash: crypto.SHA256}
 		if salt == 0 {
 			continue // means auto to crypto/rsa; the longest is tried below
@@ -121,7 +123,10 @@ func TestThumbprintIsTheKeysName(t *testing.T) {
 	for _, example := range []struct{ jwk, want string }{
 		{`{"kty":"RSA","n":"0vx7agoebGcQSuuPiLJXZptN9nndrQmbXEps2aiAFbWhM78LhWx4cbbfAAtVT86zwu1RK7aPFFxuhDR1L6tSoc_BJECPebWKRXjBZCiFV4n3oknjhMstn64tZ_2W-5JsGY4Hc5n9yBXArwl93lqt7_RN5w6Cf0h4QyQ5v-65YGjQR0_FDW2QvzqY368QQMicAtaSqzs8KJZgnYb9c7d0zgdAZHzu6qMQvRL5hajrn1n91CbOpbISD08qNLyrdkt-bFTWhAI4vMQFh6WeZu0fM4lFd2NcRwr3XPksINHaQ-G_xBniIqbw0Ls1jF44-csFCur-kEgU8awapJzKnqDKgw","e":"AQAB","alg":"RS256","kid":"2011-04-29"}`,
 			"NzbLsXh8uDCcd-6MNwXF4W_7noWXFZAfHkxZsRGC9Xs"},
-		{`{"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo","kid":"a"}`, "kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k"},
+		{
+			`{"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo","kid":"a"}`,
+			"kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k",
+		},
 	} {
 		keys, _, err := jose.ParseKeySet([]byte(`{"keys":[` + example.jwk + `]}`))
 		if err != nil {
@@ -158,7 +163,8 @@ func TestSecretMustBeOne(t *testing.T) {
 		"changeme repeated": {bytes.Repeat([]byte("change"), 10), jose.ProblemShortSecret},
 		"an SSH private key": {
 			[]byte(
-				"-----BEGIN OPENSSH PRIVATE KEY-----\nb3BlbnNzaC1rZXktdjEAAAAA\n-----END OPENSSH PRIVATE KEY-----\n"),
+				"-----BEGIN OPENSSH PRIVATE KEY-----\nb3BlbnNzaC1rZXktdjEAAAAA\n-----END OPENSSH PRIVATE " +
+					"KEY-----\n"),
 			jose.ProblemNotSecret,
 		},
 		"SSH2's own form": {
@@ -191,7 +197,11 @@ func TestSecretMustBeOne(t *testing.T) {
 			}
 		})
 	}
-	for name, secret := range map[string]string{"random text": "q83vEjRWeJCrze8SNFZ4kKvN7xI0VniQ", "a long phrase": "correct horse battery staple, and some more", "bytes": "\x0a\x0d\x00\x01\x02\x03\x04\x05\x06\x07\x80\x81\x82\x83\x84\x85\x86\x87\x88\x89\x8a\x8b\x8c\x8d\x8e\x8f\x90\x91\x92\x93\x94\x20"} {
+	for name, secret := range map[string]string{
+		"random text":   "q83vEjRWeJCrze8SNFZ4kKvN7xI0VniQ",
+		"a long phrase": "correct horse battery staple, and some more",
+		"bytes":         "\x0a\x0d\x00\x01\x02\x03\x04\x05\x06\x07\x80\x81\x82\x83\x84\x85\x86\x87\x88\x89\x8a\x8b\x8c\x8d\x8e\x8f\x90\x91\x92\x93\x94\x20",
+	} {
 		if _, err := jose.NewSecretKey("s", []byte(secret)); err != nil {
 			t.Errorf("%s: %v", name, err)
 		}

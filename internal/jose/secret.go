@@ -50,7 +50,8 @@ func checkSecret(secret []byte) error {
 			minSecret)
 	case distinct(secret) < minDistinct:
 		return keyError(ProblemShortSecret, "", "expected random bytes, got a few over and over")
-	case isKeyText(trimmed) || isKeyDER(secret) || isKeyDER(trimmed) || isKeyDER(fromBase64(trimmed)) || isKeyText(fromBase64(trimmed)):
+	case isKeyText(trimmed) || isKeyDER(secret) || isKeyDER(trimmed) || // as it stands, then in base64
+		isKeyDER(fromBase64(trimmed)) || isKeyText(fromBase64(trimmed)):
 		return keyError(ProblemNotSecret, "", "expected random bytes, got a key or certificate")
 	}
 	return nil
@@ -88,7 +89,9 @@ func isKeyText(text []byte) bool {
 
 // isKeyDER reports whether bytes are a key or certificate: DER, and SSH's wire form.
 func isKeyDER(der []byte) bool {
-	for _, name := range []string{"\x00\x00\x00\x07ssh-", "\x00\x00\x00\x0bssh-", "\x00\x00\x00\x13ecdsa-sha2-"} {
+	for _, name := range []string{
+		"\x00\x00\x00\x07ssh-", "\x00\x00\x00\x0bssh-", "\x00\x00\x00\x13ecdsa-sha2-",
+	} {
 		if bytes.HasPrefix(der, []byte(name)) {
 			return true
 		}

@@ -68,7 +68,8 @@ func (r *Ring) checkRotation(cfg Config) error {
 	}
 	if wait := r.current.Load().Lifetimes.wait(Signing); cfg.RotateEvery < wait {
 		return fmt.Errorf(
-			"keyring: expected keys.rotate_every of at least %v, as long as a next key must be published before it signs, got %v",
+			"keyring: expected keys.rotate_every of at least %v, as long as a next key must be "+
+				"published before it signs, got %v",
 			wait, cfg.RotateEvery)
 	}
 	if n, linger := jose.MaxKeys-3, r.current.Load().Lifetimes.linger(
@@ -76,13 +77,15 @@ func (r *Ring) checkRotation(cfg Config) error {
 		n,
 	) {
 		return fmt.Errorf(
-			"keyring: expected keys.rotate_every of at least %v, since retired keys stay for %v and gates read no key set with more than %d keys, got %v",
+			"keyring: expected keys.rotate_every of at least %v, since retired keys stay for %v and "+
+				"gates read no key set with more than %d keys, got %v",
 			linger/time.Duration(n), linger, jose.MaxKeys, cfg.RotateEvery)
 	}
 	unlock, err := lock(context.Background(), r.store.dir)
 	if err != nil {
 		return fmt.Errorf(
-			"keyring: keys.rotate_every needs a folder that can be written to; leave it out to rotate by hand: %w",
+			"keyring: keys.rotate_every needs a folder that can be written to; leave it out to rotate "+
+				"by hand: %w",
 			err)
 	}
 	return unlock()

@@ -287,7 +287,10 @@ func TestSubjectTagNeverChangesAndTellsNothing(t *testing.T) {
 	if got := b.other().SubjectTag("https://issuer.example", "alice"); got != tag {
 		t.Errorf("expected %q at another issuer after a rotation, got %q", tag, got)
 	}
-	for _, other := range [][2]string{{"https://issuer.example", "bob"}, {"https://issuer.examplea", "lice"}, {"https://issuer.exampl", "ealice"}, {"", "https://issuer.examplealice"}} {
+	for _, other := range [][2]string{
+		{"https://issuer.example", "bob"}, {"https://issuer.examplea", "lice"},
+		{"https://issuer.exampl", "ealice"}, {"", "https://issuer.examplealice"},
+	} {
 		if r.SubjectTag(other[0], other[1]) == tag {
 			t.Errorf("%q shares the tag", other)
 		}

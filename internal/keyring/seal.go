@@ -122,11 +122,14 @@ func (v *vault) seal(plain []byte, e *entry, passphrase []byte, s sealing) ([]by
 		return nil, err
 	}
 	return pem.EncodeToMemory(
-		&pem.Block{Type: blockSealed, Headers: s.headers(), Bytes: c.Seal(nil, nil, plain, s.bound(e))}), nil
+		&pem.Block{
+			Type: blockSealed, Headers: s.headers(), Bytes: c.Seal(nil, nil, plain, s.bound(e)),
+		}), nil
 }
 
 var errPassphrase = errors.New(
-	"does not open with this passphrase: another passphrase, or the file was changed or belongs to another key")
+	"does not open with this passphrase: another passphrase, or the file was changed or belongs " +
+		"to another key")
 
 // unseal is seal's inverse.
 func (v *vault) unseal(b *pem.Block, e *entry, passphrase []byte) ([]byte, error) {

@@ -31,10 +31,12 @@ func TestEncryptedRingWorksWithItsPassphraseOnly(t *testing.T) {
 		file string
 		want string
 	}{
-		"no passphrase":      {"", "name its passphrase_file"},
-		"another passphrase": {b.passphraseFile("another passphrase"), "does not open with this passphrase"},
-		"short passphrase":   {b.passphraseFile("short"), "at least 12 bytes"},
-		"no such file":       {filepath.Join(t.TempDir(), "none"), "passphrase_file"},
+		"no passphrase": {"", "name its passphrase_file"},
+		"another passphrase": {
+			b.passphraseFile("another passphrase"), "does not open with this passphrase",
+		},
+		"short passphrase": {b.passphraseFile("short"), "at least 12 bytes"},
+		"no such file":     {filepath.Join(t.TempDir(), "none"), "passphrase_file"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			cfg, folder := b.config, &Folder{

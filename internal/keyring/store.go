@@ -115,7 +115,8 @@ func (s *store) passphrase(m *manifest) ([]byte, error) {
 		return nil, errors.New("this ring is encrypted; name its passphrase_file")
 	case p != nil && !m.Encrypted:
 		return nil, errors.New(
-			"passphrase_file is set, but this ring is not encrypted; encrypt it with `sallyport keys reseal`, or leave passphrase_file out",
+			"passphrase_file is set, but this ring is not encrypted; encrypt it with `sallyport keys " +
+				"reseal`, or leave passphrase_file out",
 		)
 	}
 	return p, nil
@@ -192,7 +193,8 @@ func (s *store) apply(m *manifest, step func(*edit) error) (*manifest, error) {
 	}
 	if n := m.signing(); n > jose.MaxKeys && n > signing {
 		return nil, fmt.Errorf(
-			"the ring has %d signing keys, and gates read no key set with more than %d: wait until the first of the retired ones leaves it, as `sallyport keys list` tells",
+			"the ring has %d signing keys, and gates read no key set with more than %d: wait until the "+
+				"first of the retired ones leaves it, as `sallyport keys list` tells",
 			signing,
 			jose.MaxKeys,
 		)

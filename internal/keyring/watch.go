@@ -121,7 +121,8 @@ func (r *Ring) read() (*snapshot, error) {
 	}
 	if held := r.current.Load(); held != nil && !hmac.Equal(held.tag, snap.tag) {
 		return nil, errors.New(
-			"keyring: the folder's subject tag key is not the one of the running ring: another ring? It names all sessions; restart the issuer if this is meant")
+			"keyring: the folder's subject tag key is not the one of the running ring: another ring? It " +
+				"names all sessions; restart the issuer if this is meant")
 	}
 	return snap, nil
 }
@@ -140,7 +141,8 @@ func (r *Ring) tellLifetimes(s *snapshot) {
 	short := s.outdated && r.every == 0
 	if short && !r.short {
 		r.log.Error(
-			"key ring: the folder says shorter lifetimes than this issuer has, and a rotation would go by them; run `sallyport keys lifetimes` on it first",
+			"key ring: the folder says shorter lifetimes than this issuer has, and a rotation would go "+
+				"by them; run `sallyport keys lifetimes` on it first",
 			"flags",
 			r.store.lifetimes.flags(),
 		)

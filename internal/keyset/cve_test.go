@@ -121,7 +121,10 @@ func testNoTokenChangesWhereKeysAreAskedFor(t *testing.T) {
 		o.publish(t, newKey(t, "ES256"))
 		g := newGate(t, Options{Transport: o, Now: time.Now}, trust(issuerA))
 		defer start(t, g)()
-		for _, name := range []string{listener.URL, listener.URL + "/jwks", "../../jwks", "?kid=x", "%2e%2e/", "a.example@" + listener.Listener.Addr().String(), "\r\nHost: x"} {
+		for _, name := range []string{
+			listener.URL, listener.URL + "/jwks", "../../jwks", "?kid=x", "%2e%2e/",
+			"a.example@" + listener.Listener.Addr().String(), "\r\nHost: x",
+		} {
 			g.Await(t.Context(), name, "kid")
 			g.Await(t.Context(), issuerA, name)
 			time.Sleep(demandEvery)
@@ -180,7 +183,10 @@ func testRedirectsElsewhereAreNotFollowed(t *testing.T) {
 		g := newGate(t, Options{}, trust(issuerA, at(s.URL+"/jwks")))
 		g.mustFetch()
 		userinfo := strings.Replace(s.URL, "http://", "http://u:p@", 1)
-		for _, to := range []string{other.URL, otherTLS.URL, "//" + other.Listener.Addr().String() + "/", userinfo + "/else", "file:///etc/passwd", "", "%zz"} {
+		for _, to := range []string{
+			other.URL, otherTLS.URL, "//" + other.Listener.Addr().String() + "/", userinfo + "/else",
+			"file:///etc/passwd", "", "%zz",
+		} {
 			o.set(func(w http.ResponseWriter, r *http.Request) {
 				w.Header().Set("Location", to)
 				w.WriteHeader(code)
@@ -488,9 +494,12 @@ func testPublishedKeyIsNoSecret(t *testing.T) {
 	}
 	path := filepath.Join(t.TempDir(), "secret")
 	for name, content := range map[string]string{
-		"PEM": public, "PEM with CRLF": strings.ReplaceAll(public, "\n", "\r\n"), "PEM after a space": " " + public, "DER": string(der),
-		"base64 of DER": base64.StdEncoding.EncodeToString(der), "JWKS": set, "JWKS indented": string(pretty), "JWK": strings.TrimSuffix(strings.TrimPrefix(set, `{"keys":[`), `]}`),
-		"SSH": "ecdsa-sha2-nistp256 AAAAE2VjZHNhLXNoYTItbmlzdHAyNTYAAAAIbmlzdHAyNTYAAABBBA== me@host",
+		"PEM": public, "PEM with CRLF": strings.ReplaceAll(public, "\n", "\r\n"),
+		"PEM after a space": " " + public, "DER": string(der),
+		"base64 of DER": base64.StdEncoding.EncodeToString(der), "JWKS": set,
+		"JWKS indented": string(pretty),
+		"JWK":           strings.TrimSuffix(strings.TrimPrefix(set, `{"keys":[`), `]}`),
+		"SSH":           "ecdsa-sha2-nistp256 AAAAE2VjZHNhLXNoYTItbmlzdHAyNTYAAAAIbmlzdHAyNTYAAABBBA== me@host",
 	} {
 		write(t, path, content)
 		g := newGate(t, Options{}, trust(issuerA, secret(path)))
@@ -519,8 +528,12 @@ func testAlgorithmListIsPinned(t *testing.T) {
 		t.Fatalf("without the line it is ES256: %v", err)
 	}
 	for list, want := range map[string]string{
-		"[]": "authz.yaml:5:5: issuers[0].algorithms: expected at least one", "[ES256, HS256]": "authz.yaml:5:25: issuers[0].algorithms[1]", "[HS256, RS256]": "authz.yaml:5:25: issuers[0].algorithms[1]",
-		"[none]": "authz.yaml:5:18: issuers[0].algorithms[0]", "[ES256, ES256]": "authz.yaml:5:25: issuers[0].algorithms[1]", "[es256]": "authz.yaml:5:18: issuers[0].algorithms[0]",
+		"[]":             "authz.yaml:5:5: issuers[0].algorithms: expected at least one",
+		"[ES256, HS256]": "authz.yaml:5:25: issuers[0].algorithms[1]",
+		"[HS256, RS256]": "authz.yaml:5:25: issuers[0].algorithms[1]",
+		"[none]":         "authz.yaml:5:18: issuers[0].algorithms[0]",
+		"[ES256, ES256]": "authz.yaml:5:25: issuers[0].algorithms[1]",
+		"[es256]":        "authz.yaml:5:18: issuers[0].algorithms[0]",
 	} {
 		if err := load(t, head+"    algorithms: "+list+"\n"); err == nil ||
 			!strings.Contains(err.Error(), want) {

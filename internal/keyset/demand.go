@@ -4,6 +4,8 @@ import (
 	"context"
 	"sync"
 	"time"
+
+	"github.com/sallyport/sallyport/internal/jose"
 )
 
 // demand is the fetches that unknown kids ask for: one at a time for all who wait, and not often.
@@ -59,7 +61,7 @@ func (i *issuer) join(kid string) (*flight, string) {
 	}
 	d, now := &i.demand, i.now()
 	switch until, revoked := i.revoked[kid]; {
-	case len(kid) == 0 || len(kid) > kidMax:
+	case len(kid) == 0 || len(kid) > jose.MaxKeyID:
 		return nil, outcomeAbsent
 	case revoked && !now.After(until):
 		return nil, outcomeRevoked

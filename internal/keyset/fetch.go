@@ -133,7 +133,8 @@ func read(res *http.Response, etag string) (answer, error) {
 		return a, nil
 	case res.StatusCode >= 300 && res.StatusCode < 400 && res.StatusCode != http.StatusNotModified:
 		return answer{}, fmt.Errorf(
-			"expected status 200, got %d: redirects to another host or scheme are not followed; write the final address into jwks_url",
+			"expected status 200, got %d: redirects to another host or scheme are not followed; write "+
+				"the final address into jwks_url",
 			res.StatusCode)
 	case res.StatusCode != http.StatusOK:
 		return answer{}, fmt.Errorf("expected status 200, got %d", res.StatusCode)

@@ -76,7 +76,7 @@ func badAnswers(t *testing.T) map[string]struct {
 			"private_key",
 		},
 		"PEM":         {serve(string(private)), "key set"},
-		"other kinds": {serve(jwks(t, newKey(t, "EdDSA"))), "found none"},
+		"other kinds": {serve(jwks(t, newKey(t, "EdDSA"))), "got none"},
 		"too large":   {serve(`{"keys":[],"x":"` + strings.Repeat("x", setMax) + `"}`), "at most"},
 		"compressed": {func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Encoding", "gzip")
@@ -310,7 +310,10 @@ func TestETagSavesTheDocument(t *testing.T) {
 }
 
 func TestETagThatCanNotBeSentBackIsForgotten(t *testing.T) {
-	for tag, want := range map[string]string{`"v1"`: `"v1"`, `W/"v1"`: `W/"v1"`, "": "", "\"\x80\"": "", "a\tb": "", strings.Repeat("x", 257): ""} {
+	for tag, want := range map[string]string{
+		`"v1"`: `"v1"`, `W/"v1"`: `W/"v1"`, "": "", "\"\x80\"": "", "a\tb": "",
+		strings.Repeat("x", 257): "",
+	} {
 		if got := cleanETag(tag); got != want {
 			t.Errorf("%q: expected %q, got %q", tag, want, got)
 		}
@@ -326,8 +329,14 @@ func TestCacheControlIsHonouredWithinBounds(t *testing.T) {
 		{cacheControl("max-age=600"), 420 * time.Second, 540 * time.Second},
 		{cacheControl(`public, Max-Age="600"`), 420 * time.Second, 540 * time.Second},
 		{http.Header{"Cache-Control": {"public", "max-age=600"}}, 420 * time.Second, 540 * time.Second},
-		{http.Header{"Cache-Control": {"max-age=600"}, "Age": {"500"}}, 70 * time.Second, 90 * time.Second},
-		{http.Header{"Cache-Control": {"max-age=600"}, "Age": {"600"}}, 21 * time.Second, 27 * time.Second},
+		{
+			http.Header{"Cache-Control": {"max-age=600"}, "Age": {"500"}}, 70 * time.Second,
+			90 * time.Second,
+		},
+		{
+			http.Header{"Cache-Control": {"max-age=600"}, "Age": {"600"}}, 21 * time.Second,
+			27 * time.Second,
+		},
 		{cacheControl("max-age=1"), 21 * time.Second, 27 * time.Second},
 		{cacheControl("max-age=0"), 21 * time.Second, 27 * time.Second},
 		{cacheControl("no-store"), 21 * time.Second, 27 * time.Second},
@@ -369,7 +378,7 @@ func TestCAFileIsWhatIsTrustedAndIsReadAgain(t *testing.T) {
 	g := newGate(t, Options{},
 		trust(issuerA, at(s.URL), func(c *Config) { c.CAFile = config.Path(ca) }),
 		trust(issuerB, at(s.URL)))
-	if err := g.fetch(); err == nil || !strings.Contains(err.Error(), "found none") ||
+	if err := g.fetch(); err == nil || !strings.Contains(err.Error(), "got none") ||
 		!strings.Contains(err.Error(), "certificate") {
 		t.Fatalf("expected one error of the file and one of the certificate, got %v", err)
 	}
@@ -449,10 +458,17 @@ func TestFileIsReadAgainAndItsLastGoodContentStays(t *testing.T) {
 	g.mustFetch()
 	g.wants(issuerA, keys[1])
 	for name, spoil := range map[string]func() error{
-		"garbage":            func() error { return os.WriteFile(path, []byte("{"), 0o600) },
-		"too large":          func() error { return os.WriteFile(path, bytes.Repeat([]byte(" "), setMax+1), 0o600) },
-		"everyone may write": func() error { write(t, path, jwks(t, keys[0])); return os.Chmod(path, 0o666) },
-		"a folder":           func() error { return errors.Join(os.RemoveAll(path), os.Mkdir(path, 0o700)) },
+		"garbage": func() error { return os.WriteFile(path, []byte("{"), 0o600) },
+		"too large": func() error {
+			return os.WriteFile(path, bytes.Repeat([]byte(" "), setMax+1), 0o600)
+		},
+		"everyone may write": func() error {
+			write(t, path, jwks(t, keys[0]))
+			return os.Chmod(path, 0o666)
+		},
+		"a folder": func() error {
+			return errors.Join(os.RemoveAll(path), os.Mkdir(path, 0o700))
+		},
 	} {
 		if err := spoil(); err != nil {
 			t.Fatal(err)

@@ -191,7 +191,8 @@ func (i *issuer) failed(err error, began time.Time) {
 	about := []any{"issuer", i.profile.Issuer, "source", i.source.String(), "error", err}
 	if !held.had() {
 		i.log.Log(context.Background(), level,
-			"key set: fetch failed, and there are no keys yet: the issuer's tokens are refused until one succeeds",
+			"key set: fetch failed, and there are no keys yet: the issuer's tokens are refused until "+
+				"one succeeds",
 			about...)
 		return
 	}

@@ -116,21 +116,45 @@ func TestReadyFromTheKeptFile(t *testing.T) {
 
 func TestKeptFileThatCanNotBeBelievedIsNotUsed(t *testing.T) {
 	for name, spoil := range map[string]func(*keptBench) Config{
-		"older than max_age": func(b *keptBench) Config { b.clock.advance(24*time.Hour + time.Second); return trust(issuerA) },
-		"from the future":    func(b *keptBench) Config { b.clock.advance(-time.Hour); return trust(issuerA) },
-		"another address":    func(b *keptBench) Config { return trust(issuerA, at(issuerA+"/keys")) },
-		"another issuer":     func(b *keptBench) Config { b.edit(func(k *kept) { k.Issuer = issuerB }); return trust(issuerA) },
-		"another algorithm":  func(b *keptBench) Config { return trust(issuerA, algs("RS256")) },
-		"a later version":    func(b *keptBench) Config { b.edit(func(k *kept) { k.Version = 2 }); return trust(issuerA) },
-		"an empty file":      func(b *keptBench) Config { write(b, b.file(), ""); return trust(issuerA) },
-		"garbage":            func(b *keptBench) Config { write(b, b.file(), "{"); return trust(issuerA) },
-		"an unknown name":    func(b *keptBench) Config { write(b, b.file(), `{"x":1}`); return trust(issuerA) },
-		"huge":               func(b *keptBench) Config { write(b, b.file(), strings.Repeat(" ", keptMax+1)); return trust(issuerA) },
+		"older than max_age": func(b *keptBench) Config {
+			b.clock.advance(24*time.Hour + time.Second)
+			return trust(issuerA)
+		},
+		"from the future": func(b *keptBench) Config {
+			b.clock.advance(-time.Hour)
+			return trust(issuerA)
+		},
+		"another address": func(b *keptBench) Config { return trust(issuerA, at(issuerA+"/keys")) },
+		"another issuer": func(b *keptBench) Config {
+			b.edit(func(k *kept) { k.Issuer = issuerB })
+			return trust(issuerA)
+		},
+		"another algorithm": func(b *keptBench) Config { return trust(issuerA, algs("RS256")) },
+		"a later version": func(b *keptBench) Config {
+			b.edit(func(k *kept) { k.Version = 2 })
+			return trust(issuerA)
+		},
+		"an empty file": func(b *keptBench) Config { write(b, b.file(), ""); return trust(issuerA) },
+		"garbage": func(b *keptBench) Config {
+			write(b, b.file(), "{")
+			return trust(issuerA)
+		},
+		"an unknown name": func(b *keptBench) Config {
+			write(b, b.file(), `{"x":1}`)
+			return trust(issuerA)
+		},
+		"huge": func(b *keptBench) Config {
+			write(b, b.file(), strings.Repeat(" ", keptMax+1))
+			return trust(issuerA)
+		},
 		"no keys in the set": func(b *keptBench) Config {
 			b.edit(func(k *kept) { k.Keys = []byte(`{"keys":[]}`) })
 			return trust(issuerA)
 		},
-		"no set in the set":  func(b *keptBench) Config { b.edit(func(k *kept) { k.Keys = []byte(`"x"`) }); return trust(issuerA) },
+		"no set in the set": func(b *keptBench) Config {
+			b.edit(func(k *kept) { k.Keys = []byte(`"x"`) })
+			return trust(issuerA)
+		},
 		"the key is revoked": func(b *keptBench) Config { b.edit(revokeAll); return trust(issuerA) },
 		"the set is a secret": func(b *keptBench) Config {
 			b.edit(func(k *kept) { k.Keys = []byte(`{"keys":[{"kty":"oct","kid":"k","k":"AAAA"}]}`) })

@@ -70,7 +70,9 @@ func TestSetInForceIsTheLastGoodOneLessWhatIsRevoked(t *testing.T) {
 				published = nil
 				o.set(
 					serve(
-						rapid.SampledFrom([]string{"", "{}", `{"keys":[]}`, "<html>", `{"keys":[{"kty":"oct","k":"AAAA","kid":"x"}]}`}).
+						rapid.SampledFrom([]string{
+							"", "{}", `{"keys":[]}`, "<html>", `{"keys":[{"kty":"oct","k":"AAAA","kid":"x"}]}`,
+						}).
 							Draw(rt, "answer"),
 					),
 				)

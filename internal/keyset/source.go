@@ -35,7 +35,6 @@ type answer struct {
 
 const (
 	setMax = 256 << 10 // bytes of a JWKS; the largest issuers' have 20 KB
-	kidMax = 256       // bytes of a kid; the strict reading of tokens lets no longer one through
 	poll   = 5 * time.Second
 )
 

@@ -179,7 +179,9 @@ func (f *File[T]) broken(err error) {
 	if text := err.Error(); text != f.trouble {
 		f.trouble = text
 		f.of.logger().
-			Error("a file cannot be used: what it held before stays in force", append(f.attributes(), "error", err)...)
+			Error(
+				"a file cannot be used: what it held before stays in force",
+				append(f.attributes(), "error", err)...)
 	}
 }
 

@@ -12,7 +12,8 @@ import (
 
 func TestOnlyRegularFilesOfABoundedSizeAreRead(t *testing.T) {
 	dir := t.TempDir()
-	file, pipe, link := filepath.Join(dir, "file"), filepath.Join(dir, "pipe"), filepath.Join(dir, "link")
+	file, pipe := filepath.Join(dir, "file"), filepath.Join(dir, "pipe")
+	link := filepath.Join(dir, "link")
 	if err := errors.Join(os.WriteFile(file, []byte("1234"), 0o600), syscall.Mkfifo(pipe, 0o600),
 		os.Symlink("file", link)); err != nil {
 		t.Fatal(err)
@@ -62,8 +63,10 @@ func TestReadPrivateRefusesFilesThatOthersMayRead(t *testing.T) {
 		groupReadable bool
 		ok            bool
 	}{
-		{0o600, false, true}, {0o400, false, true}, {0o440, false, false}, {0o640, false, false}, {0o604, false, false}, {0o660, false, false}, {0o777, false, false},
-		{0o440, true, true}, {0o640, true, true}, {0o460, true, false}, {0o444, true, false}, {0o450, true, false},
+		{0o600, false, true}, {0o400, false, true}, {0o440, false, false}, {0o640, false, false},
+		{0o604, false, false}, {0o660, false, false}, {0o777, false, false},
+		{0o440, true, true}, {0o640, true, true}, {0o460, true, false}, {0o444, true, false},
+		{0o450, true, false},
 	} {
 		if err := os.WriteFile(path, []byte("x"), 0o600); err != nil {
 			t.Fatal(err)

@@ -60,7 +60,9 @@ func (c *Claims) complete() error {
 		claim, value string
 		required     bool
 	}{
-		{"iss", c.Issuer, true}, {"sub", c.Subject, true}, {"jti", c.ID, true}, {"client_id", c.ClientID, true},
+		{"iss", c.Issuer, true}, {"sub", c.Subject, true}, {"jti", c.ID, true}, {
+			"client_id", c.ClientID, true,
+		},
 		{"sid", c.SessionID, false}, {"tenant", c.Tenant, false},
 	} {
 		if s.value == "" && !s.required {
@@ -73,7 +75,9 @@ func (c *Claims) complete() error {
 	if len(c.Audience) == 0 {
 		return errors.New("token: expected an audience, got none")
 	}
-	for claim, values := range map[string][]string{"aud": c.Audience, "scope": c.Scope, "roles": c.Roles, "amr": c.AMR} {
+	for claim, values := range map[string][]string{
+		"aud": c.Audience, "scope": c.Scope, "roles": c.Roles, "amr": c.AMR,
+	} {
 		for _, v := range values {
 			if problem := unwritable(v); problem != "" {
 				return fmt.Errorf("token: expected %s without faults, got an item that %s", claim, problem)

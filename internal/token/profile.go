@@ -1,6 +1,9 @@
 package token
 
-import "time"
+import (
+	"cmp"
+	"time"
+)
 
 // Profile is how one trusted issuer's tokens are read, and what they must satisfy. Where a field's
 // zero value makes no sense it stands for the default that is named beside it. A Profile without
@@ -65,7 +68,7 @@ func (p *Profile) CheckHeader(alg, typ string) error {
 	if !p.allows(alg) {
 		return Refuse(ReasonAlg, "expected alg %s", names(p.algorithms()))
 	}
-	want := or(p.Type, defaultType)
+	want := cmp.Or(p.Type, defaultType)
 	switch {
 	case want == none && typ != "":
 		return Refuse(ReasonTyp, "expected no typ, got one")

@@ -1,6 +1,7 @@
 package token
 
 import (
+	"cmp"
 	"slices"
 	"strings"
 
@@ -103,7 +104,7 @@ func (r *reading) dates() error {
 }
 
 func (r *reading) subject() error {
-	name := or(r.profile.Claims.Subject, "sub")
+	name := cmp.Or(r.profile.Claims.Subject, "sub")
 	v, ok := r.body.Lookup(name)
 	if !ok {
 		return Refuse(ReasonSubject, "expected %s, got none", name)
@@ -115,7 +116,7 @@ func (r *reading) subject() error {
 
 // tokenID: what a revocation of this one token names.
 func (r *reading) tokenID() error {
-	name := or(r.profile.TokenID, "jti")
+	name := cmp.Or(r.profile.TokenID, "jti")
 	if name == none {
 		return nil
 	}
@@ -131,7 +132,7 @@ func (r *reading) tokenID() error {
 // audience: a string or a list of strings (RFC 7519 section 4.1.3), one of which is ours, letter
 // for letter.
 func (r *reading) audience() error {
-	name := or(r.profile.Claims.Audience, "aud")
+	name := cmp.Or(r.profile.Claims.Audience, "aud")
 	v, ok := r.body.Lookup(name)
 	if !ok {
 		if r.profile.AnyAudience {
@@ -171,10 +172,10 @@ func audiences(v strict.Value, name string) ([]string, error) {
 // beginning, for revocations by subject compare it.
 func (r *reading) session() (err error) {
 	c, names := r.claims, &r.profile.Claims
-	if c.SessionID, err = r.optional(or(names.Session, "sid"), ReasonSessionID); err != nil {
+	if c.SessionID, err = r.optional(cmp.Or(names.Session, "sid"), ReasonSessionID); err != nil {
 		return err
 	}
-	if c.ClientID, err = r.optional(or(names.ClientID, "client_id"), ReasonClaimShape); err != nil {
+	if c.ClientID, err = r.optional(cmp.Or(names.ClientID, "client_id"), ReasonClaimShape); err != nil {
 		return err
 	}
 	if !r.profile.Ours {
@@ -192,10 +193,10 @@ func (r *reading) session() (err error) {
 // grants: tenant, scope, roles, and how the subject was authenticated.
 func (r *reading) grants() (err error) {
 	c, names := r.claims, &r.profile.Claims
-	if c.Tenant, err = r.optional(or(names.Tenant, "tenant"), ReasonClaimShape); err != nil {
+	if c.Tenant, err = r.optional(cmp.Or(names.Tenant, "tenant"), ReasonClaimShape); err != nil {
 		return err
 	}
-	if c.Scope, err = r.list(nil, or(names.Scope, "scope")); err != nil {
+	if c.Scope, err = r.list(nil, cmp.Or(names.Scope, "scope")); err != nil {
 		return err
 	}
 	if c.AMR, err = r.list(nil, "amr"); err != nil {
@@ -269,10 +270,3 @@ func (r *reading) lookup(name string) (strict.Value, bool) {
 }
 
 const none = "none"
-
-func or(name, otherwise string) string {
-	if name == "" {
-		return otherwise
-	}
-	return name
-}

@@ -177,8 +177,10 @@ func (s Setup) strangeIssuers() []Attack {
 	iss := strings.Trim(s.Claims.Get("iss"), `"`)
 	var all []Attack
 	for name, other := range map[string]string{
-		"iss with a slash more": iss + "/", "iss with a letter less": iss[:len(iss)-1], "iss in other case": swapCase(iss), "iss with something behind": iss + ".evil.example",
-		"iss inside another": "https://evil.example/" + iss, "iss with a blank": iss + " ", "iss that is another": "https://evil.example",
+		"iss with a slash more": iss + "/", "iss with a letter less": iss[:len(iss)-1],
+		"iss in other case": swapCase(iss), "iss with something behind": iss + ".evil.example",
+		"iss inside another": "https://evil.example/" + iss, "iss with a blank": iss + " ",
+		"iss that is another": "https://evil.example",
 	} {
 		all = append(all,
 			s.withClaims(name, s.Claims.With("iss", Text(other)).JSON(), token.ReasonUnknownIssuer))

@@ -167,7 +167,11 @@ func (s Setup) keyIDAttacks(forged func(name, header string, r token.Reason) Att
 			token.ReasonUnknownKey),
 		s.withHeader("kid with a blank", h.With("kid", `" `+s.Key.ID+`"`).JSON(), token.ReasonUnknownKey),
 	}
-	for _, kid := range []string{"../../../../dev/null", "/dev/null", "..", "' OR '1'='1", "x' UNION SELECT 'secret' --", "http://127.0.0.1:9/key", "file:///etc/passwd", "$(id)", "|id", "%00", "*", "__proto__", "constructor"} {
+	for _, kid := range []string{
+		"../../../../dev/null", "/dev/null", "..", "' OR '1'='1", "x' UNION SELECT 'secret' --",
+		"http://127.0.0.1:9/key", "file:///etc/passwd", "$(id)", "|id", "%00", "*", "__proto__",
+		"constructor",
+	} {
 		all = append(all, forged("kid "+kid, h.With("kid", Text(kid)).JSON(), token.ReasonUnknownKey))
 	}
 	return all

@@ -139,12 +139,13 @@ func (k *PrivateKey) Sign(typ string, claims []byte) (string, error) {
 			return "", fmt.Errorf("jose: signing: setting typ: %w", err)
 		}
 	}
-	signed, err := jws.Sign(claims,
-		jws.WithKey(jwa.SignatureAlgorithm(k.public.Algorithm()), k.key, jws.WithProtectedHeaders(header)))
+	alg := jwa.SignatureAlgorithm(k.public.Algorithm())
+	signed, err := jws.Sign(claims, jws.WithKey(alg, k.key, jws.WithProtectedHeaders(header)))
 	if err != nil {
-		return "", fmt.Errorf("jose: signing with %s: %w", k.public.Algorithm(), err)
+		return "", fmt.Errorf("jose: signing with %s: %w", alg, err)
 	}
 	compact := string(signed)
+	// Whoever asked for it would go away with a token that is good nowhere.
 	if _, err := jose.Parse(compact); err != nil {
 		return "", fmt.Errorf("jose: signing: the token would be refused: %w", err)
 	}

@@ -81,17 +81,25 @@ func TestPrivatePEMIsReadStrictly(t *testing.T) {
 		text []byte
 		want jose.KeyProblem
 	}{
-		"empty":            {nil, jose.ProblemMalformed},
-		"garbage":          {[]byte("garbage"), jose.ProblemMalformed},
-		"text before":      {append([]byte("my key\n"), good...), jose.ProblemMalformed},
-		"text behind":      {append(bytes.Clone(good), "more"...), jose.ProblemMalformed},
-		"two keys":         {append(bytes.Clone(good), good...), jose.ProblemMalformed},
-		"cut off":          {good[:len(good)/2], jose.ProblemMalformed},
-		"headers":          {pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Headers: map[string]string{"Proc-Type": "4,ENCRYPTED"}, Bytes: block.Bytes}), jose.ProblemMalformed},
-		"SEC 1":            {pem.EncodeToMemory(&pem.Block{Type: "EC PRIVATE KEY", Bytes: sec1}), jose.ProblemMalformed},
-		"a public key":     {[]byte(josetest.PublicSpellings(k)["PEM"]), jose.ProblemMalformed},
-		"other DER inside": {pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: sec1}), jose.ProblemMalformed},
-		"more DER inside":  {pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: append(bytes.Clone(block.Bytes), 0)}), jose.ProblemMalformed},
+		"empty":       {nil, jose.ProblemMalformed},
+		"garbage":     {[]byte("garbage"), jose.ProblemMalformed},
+		"text before": {append([]byte("my key\n"), good...), jose.ProblemMalformed},
+		"text behind": {append(bytes.Clone(good), "more"...), jose.ProblemMalformed},
+		"two keys":    {append(bytes.Clone(good), good...), jose.ProblemMalformed},
+		"cut off":     {good[:len(good)/2], jose.ProblemMalformed},
+		"headers": {pem.EncodeToMemory(&pem.Block{
+			Type: "PRIVATE KEY", Headers: map[string]string{"Proc-Type": "4,ENCRYPTED"}, Bytes: block.Bytes,
+		}), jose.ProblemMalformed},
+		"SEC 1": {pem.EncodeToMemory(&pem.Block{
+			Type: "EC PRIVATE KEY", Bytes: sec1,
+		}), jose.ProblemMalformed},
+		"a public key": {[]byte(josetest.PublicSpellings(k)["PEM"]), jose.ProblemMalformed},
+		"other DER inside": {
+			pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: sec1}), jose.ProblemMalformed,
+		},
+		"more DER inside": {pem.EncodeToMemory(&pem.Block{
+			Type: "PRIVATE KEY", Bytes: append(bytes.Clone(block.Bytes), 0),
+		}), jose.ProblemMalformed},
 		"P-224":            {pkcs8(t, p224), jose.ProblemType},
 		"RSA of 1024 bits": {pkcs8(t, small), jose.ProblemRSASize},
 	} {
@@ -131,7 +139,8 @@ func TestKeysMustFitTheirAlgorithm(t *testing.T) {
 	k := josetest.NewKey("ES256", "")
 	private := honest(t, k)
 	for _, alg := range []string{"ES384", "RS256", "EdDSA", "HS256", "none", "nonsense"} {
-		if _, err := signing.NewPrivateKey(alg, "", k.Signer); jose.ProblemOf(err) != jose.ProblemAlgorithm {
+		_, err := signing.NewPrivateKey(alg, "", k.Signer)
+		if jose.ProblemOf(err) != jose.ProblemAlgorithm {
 			t.Errorf("%s: got %v", alg, err)
 		}
 		if _, err := private.WithAlgorithm(alg); jose.ProblemOf(err) != jose.ProblemAlgorithm {
@@ -161,10 +170,14 @@ func TestPrintingAKeyShowsItsName(t *testing.T) {
 	}
 	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%d"} {
 		for _, printed := range []string{
-			fmt.Sprintf(verb, s), fmt.Sprintf(verb, *s), fmt.Sprintf(verb, s.Public()), fmt.Sprintf(verb, *s.Public()),
-			fmt.Sprintf(verb, []*signing.PrivateKey{s}), fmt.Sprintf(verb, []jose.PublicKey{*s.Public()}), fmt.Sprintf(verb, map[string]any{"k": s}),
+			fmt.Sprintf(verb, s), fmt.Sprintf(verb, *s), fmt.Sprintf(verb, s.Public()),
+			fmt.Sprintf(verb, *s.Public()),
+			fmt.Sprintf(verb, []*signing.PrivateKey{s}), fmt.Sprintf(verb, []jose.PublicKey{*s.Public()}),
+			fmt.Sprintf(verb, map[string]any{"k": s}),
 		} {
-			for _, part := range []string{secret[:8], fmt.Sprintf("%x", secret[:8]), fmt.Sprintf("%d %d", secret[0], secret[1])} {
+			for _, part := range []string{
+				secret[:8], fmt.Sprintf("%x", secret[:8]), fmt.Sprintf("%d %d", secret[0], secret[1]),
+			} {
 				if strings.Contains(printed, part) {
 					t.Errorf("%s prints the secret: %s", verb, printed)
 				}

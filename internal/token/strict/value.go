@@ -18,7 +18,9 @@ const (
 
 // String returns the kind's name in JSON's own words.
 func (k Kind) String() string {
-	return [...]string{"nothing", "null", "a boolean", "a number", "a string", "an array", "an object"}[k]
+	return [...]string{
+		"nothing", "null", "a boolean", "a number", "a string", "an array", "an object",
+	}[k]
 }
 
 // Value is one JSON value.
