@@ -89,6 +89,7 @@ func (k *cache) find(removals uint64, presented string) slot {
 		return slot{}
 	}
 	s := slot{table: t, hash: maphash.String(k.seed, presented)}
+	// The hash alone proves nothing: the whole token is compared.
 	bucket := k.bucket(t, s.hash)
 	for i := range bucket {
 		if c := bucket[i].Load(); c != nil && c.hash == s.hash && c.presented == presented {
@@ -175,6 +176,7 @@ func (k *cache) evict(s slot) {
 			}
 		}
 	}
+	// Whoever emptied or filled the slot meanwhile has counted its size.
 	if first != nil && slot.CompareAndSwap(first, nil) {
 		s.table.bytes.Add(-first.size)
 	}
@@ -192,6 +194,7 @@ func (k *cache) victim(bucket []atomic.Pointer[cached], c *cached) *atomic.Point
 			if victim == nil || expiry != 0 {
 				victim, expiry = &bucket[i], 0
 			}
+		// Another request kept the same token meanwhile: one copy is enough.
 		case old.hash == c.hash && old.presented == c.presented:
 			return &bucket[i]
 		case victim == nil || old.claims.Expiry < expiry:

@@ -39,7 +39,9 @@ type Revocations interface {
 }
 
 // Wire lets a transport marshal its answers once: what it returns is kept in the field Wire of its
-// argument.
+// argument. It is any, as only the transport knows what it sends: with bytes in its place, gRPC's
+// buffers around them would be allocated for each request, and a type parameter would stand on
+// Engine, Decision and all that they are made of.
 type Wire interface {
 	Allow(*Identity) any
 	Refuse(*Refusal) any
@@ -94,6 +96,7 @@ func New(p *policy.Policy, o Options) (*Engine, error) {
 		return nil, fmt.Errorf("authz: cache: %w", err)
 	}
 	e := &Engine{options: o, cache: newCache(o.Cache), refusals: newRefusals(o.Realm, o.Wire)}
+	// Marshalled once, as all refusals are: neither depends on a request.
 	e.anonymous = newIdentity(nil, o.Wire)
 	e.SetPolicy(p)
 	return e, nil
@@ -126,6 +129,7 @@ func (e *Engine) Decide(r *Request) (d Decision) {
 	switch {
 	case found.Detail != "":
 		return e.refuse(d, found.Reason)
+	// Before the token is looked at: what is public is so with a broken token too.
 	case found.Rule.Access == policy.Public:
 		return e.pass(d, e.anonymous)
 	case h.nominated:
@@ -150,6 +154,8 @@ func (e *Engine) decideToken(d Decision, r *Request, rules *rules, found policy.
 		return e.refuse(d, reason)
 	}
 	d.Identity = v.identity
+	// Before its time and before the copy's age: a token known to be revoked is told so, whatever
+	// else is wrong (S3).
 	if verdict := e.options.Revocations.Check(&v.facts); verdict.Revoked {
 		d.Revocation = verdict
 		return e.refuse(d, token.ReasonRevoked)
@@ -160,6 +166,7 @@ func (e *Engine) decideToken(d Decision, r *Request, rules *rules, found policy.
 		return e.refuse(d, token.ReasonOf(err))
 	}
 	d.Remaining = time.Unix(v.claims.Expiry, 0).Sub(now)
+	// Only now, so that who was turned away stands in the log by name.
 	if found.Rule.Access == policy.Nobody {
 		return e.refuse(d, found.Reason)
 	}
@@ -190,6 +197,7 @@ func (e *Engine) cannotKnow(v *verified, rule *policy.Rule, at revocation.Instan
 	default:
 		return token.ReasonNoCopy
 	}
+	// A token that outlives its revocation would come back to life.
 	if e.options.MaxLifetime != nil {
 		if limit, known := e.options.MaxLifetime(); known && outlives(v, limit) {
 			return token.ReasonIssuerLifetime

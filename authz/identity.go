@@ -34,6 +34,7 @@ func newIdentity(c *token.Claims, wire Wire) *Identity {
 	if c == nil {
 		id.Remove = IdentityHeaders()
 	} else {
+		// Each is set or removed: a header that the client sent never stays.
 		id.tell(HeaderSubject, encode(c.Subject))
 		id.tell(HeaderRoles, join(c.Roles, ","))
 		id.tell(HeaderScope, join(c.Scope, " "))
@@ -104,6 +105,7 @@ func folds(name, identity string) bool {
 		return false
 	}
 	for i := range len(name) {
+		// In the place of a hyphen a server may fold any sign.
 		if identity[i] == '-' {
 			if isAlphanumeric(name[i]) {
 				return false

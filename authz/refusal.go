@@ -100,6 +100,7 @@ func (r *refusals) make(d token.Description, code, scope string) *Refusal {
 	if challenge := r.challenge(d.Status, code, scope); challenge != "" {
 		refusal.Headers = append(refusal.Headers, Header{"www-authenticate", challenge})
 	}
+	// A gate that lags behind catches up within a heartbeat or is taken out by Envoy.
 	if d.Status == statusUnavailable {
 		refusal.Headers = append(refusal.Headers, Header{"retry-after", "1"})
 	}

@@ -87,6 +87,7 @@ func (h *headers) fromAuthorization() (string, token.Reason) {
 	if len(value) <= len(bearerScheme)+1 || !equalFold(value[:len(bearerScheme)], bearerScheme) {
 		return "", token.ReasonScheme
 	}
+	// A tab is no separator to RFC 9110, but whoever sends one means a bearer token.
 	separator, credential := value[len(bearerScheme)], value[len(bearerScheme)+1:]
 	h.bearer = separator == ' ' || separator == '\t'
 	if separator != ' ' || strings.IndexByte(credential, ' ') >= 0 ||

@@ -95,10 +95,11 @@ func (e *Engine) believe(profile *token.Profile, c *token.Claims, keyID string) 
 			Subject:   c.Subject,
 			ClientID:  c.ClientID,
 			Tenant:    c.Tenant,
-			KeyID:     strings.Clone(keyID),
-			IssuedAt:  c.IssuedAt,
-			AuthTime:  c.AuthTime,
-			Ours:      profile.Ours,
+			// a view of the request's token, which will not last
+			KeyID:    strings.Clone(keyID),
+			IssuedAt: c.IssuedAt,
+			AuthTime: c.AuthTime,
+			Ours:     profile.Ours,
 		},
 		identity: newIdentity(c, e.options.Wire),
 	}

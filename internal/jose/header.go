@@ -55,6 +55,7 @@ func parseHeader(text string) (Header, error) {
 			"expected a JSON object, nested at most %d deep, and nothing after it",
 			maxHeaderDepth)
 	}
+	// Names before values, so that a header with crit or jwk is refused as that.
 	for _, m := range root.Members() {
 		if err := checkName(m); err != nil {
 			return Header{}, err
@@ -173,6 +174,7 @@ func (m *memory) remember(segment string, h Header, issuer string) {
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	// A new map each time, so that readers need no lock; there is a header a key, not a token.
 	next := make(map[string]remembered)
 	if known := m.known.Load(); known != nil {
 		full := countOf(*known, issuer) >= maxHeaders

@@ -69,6 +69,7 @@ func (j jsonKey) public() (*PublicKey, error) {
 	}
 	var alg string
 	if v, ok := j.Member("alg"); ok {
+		// An alg that is there binds the key, so it must be one that we know.
 		if alg = v.Text(); v.Kind() != strict.String || algorithms[alg].name == "" {
 			return nil, keyError(ProblemAlgorithm, kid, "expected an algorithm that is supported")
 		}
@@ -109,6 +110,7 @@ func (j jsonKey) ec() (*ecdsa.PublicKey, error) {
 		return nil, keyError(ProblemType, "", "expected crv P-256, P-384 or P-521")
 	}
 	size := (curve.Params().BitSize + 7) / 8
+	// The form of SEC 1 section 2.3.3: 4, then both coordinates.
 	point := []byte{4}
 	for _, name := range []string{"x", "y"} {
 		coordinate, err := j.bytes(name)
@@ -142,6 +144,7 @@ func (j jsonKey) rsa() (*rsa.PublicKey, error) {
 		numbers[i] = new(big.Int).SetBytes(b)
 	}
 	n, e := numbers[0], numbers[1]
+	// crypto/rsa has the exponent as an int, of 32 bits on some machines.
 	if e.BitLen() > 31 {
 		return nil, keyError(ProblemRSAExponent, "",
 			"expected an exponent of at most 31 bits, got %d", e.BitLen())

@@ -32,6 +32,7 @@ func ParseKeySet(doc []byte) (keys []*PublicKey, skipped []error, err error) {
 	seen := make(map[string]bool)
 	for _, m := range entries {
 		j := jsonKey{m.Value}
+		// Before use and kid: a private key is published whatever it is published for.
 		if err := j.noPrivateParts(); err != nil {
 			return nil, nil, err
 		}
@@ -39,6 +40,7 @@ func ParseKeySet(doc []byte) (keys []*PublicKey, skipped []error, err error) {
 			skipped = append(skipped, err)
 			continue
 		}
+		// Of two keys with one kid nobody can say which is meant, even if one of them is weak.
 		if kid := j.kid(); kid != "" && seen[kid] {
 			return nil, nil, keyError(ProblemDuplicate, kid, "expected each kid once in a key set")
 		}
@@ -69,6 +71,7 @@ func keySetEntries(doc []byte) ([]strict.Member, error) {
 	if !ok || list.Kind() != strict.Array {
 		return nil, errors.New("jose: expected a key set, an object with the array keys")
 	}
+	// Each key costs a check of its numbers, RSA's most.
 	if n := len(list.Members()); n > MaxKeys {
 		return nil, fmt.Errorf("jose: expected a key set of at most %d keys, got %d", MaxKeys, n)
 	}

@@ -38,6 +38,7 @@ func NewPublicKey(alg, kid string, key crypto.PublicKey) (*PublicKey, error) {
 	if err != nil {
 		return nil, withKeyID(err, kid)
 	}
+	// Without an alg, that of the curve: an EC or Ed25519 key has no choice.
 	if alg == "" {
 		alg = implied
 	}

@@ -96,6 +96,7 @@ func isKeyDER(der []byte) bool {
 			return true
 		}
 	}
+	// The parsers themselves know best what is a key.
 	for _, parse := range keyParsers {
 		if parse(der) == nil {
 			return true

@@ -96,6 +96,7 @@ func checkRSA(k *rsa.PublicKey) error {
 		return keyError(ProblemRSAExponent, "",
 			"expected an odd exponent from 3 to 2^31-1 (65537 is usual)")
 	}
+	// What any passer-by can factor signs for any passer-by.
 	if hasSmallFactor(k.N) || hasCloseFactors(k.N) || isROCA(k.N) {
 		return keyError(ProblemRSAModulus, "",
 			"expected a product of two large random primes, got a number that is easily factored")

@@ -30,6 +30,7 @@ func readPassphrase(path string, groupReadable bool) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("passphrase_file: %w", err)
 	}
+	// One newline only: editors add it, and blanks may be meant.
 	b = []byte(strings.TrimSuffix(strings.TrimSuffix(string(b), "\n"), "\r"))
 	if len(b) < passphraseMin {
 		return nil, fmt.Errorf("passphrase_file: %s: expected at least %d bytes, got %d", path,
@@ -65,6 +66,7 @@ func lock(ctx context.Context, dir string) (unlock func() error, err error) {
 		if err == nil {
 			return f.Close, nil
 		}
+		// Asked again and again, as a waiting flock would not end with ctx.
 		if !errors.Is(err, syscall.EWOULDBLOCK) && !errors.Is(err, syscall.EINTR) {
 			return nil, errors.Join(fmt.Errorf("lock %s: %w", f.Name(), err), f.Close())
 		}

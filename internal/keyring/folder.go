@@ -109,6 +109,7 @@ func (f *Folder) Rotate(ctx context.Context, use Use, alg string, force bool) ([
 		fresh := e.fresh(alg)
 		next := e.in(use, Next)
 		if next == nil {
+			// A key made just now is known to nobody, so it can only be forced to sign.
 			if err := e.fill(use, fresh); err != nil || !force {
 				return err
 			}
@@ -161,6 +162,7 @@ func (f *Folder) leave(ctx context.Context, kid string,
 		if err != nil {
 			return err
 		}
+		// The step may take it out of the ring.
 		was = e.describe(k)
 		return step(e)
 	})

@@ -93,6 +93,7 @@ func (m *manifest) check() error {
 		if err := e.check(); err != nil {
 			return err
 		}
+		// Two entries with one file would change together.
 		if ids[e.ID] || files[e.File] {
 			return fmt.Errorf("key %q or its file is listed twice", e.ID)
 		}

@@ -149,6 +149,7 @@ func (e *entry) material(content []byte) (material, error) {
 	if err != nil {
 		return material{}, err
 	}
+	// A key's id is its thumbprint: another key in the file shows.
 	if key.ID() != e.ID {
 		return material{}, fmt.Errorf("expected the key %q, got %q", e.ID, key.ID())
 	}

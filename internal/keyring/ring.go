@@ -72,15 +72,16 @@ func (r *Ring) checkRotation(cfg Config) error {
 				"published before it signs, got %v",
 			wait, cfg.RotateEvery)
 	}
-	if n, linger := jose.MaxKeys-3, r.current.Load().Lifetimes.linger(
-		Signing); cfg.RotateEvery < linger/time.Duration(
-		n,
-	) {
+	// Beside the retired keys there are the active one, the next, and one that is about to leave.
+	const retired = jose.MaxKeys - 3
+	linger := r.current.Load().Lifetimes.linger(Signing)
+	if cfg.RotateEvery < linger/retired {
 		return fmt.Errorf(
 			"keyring: expected keys.rotate_every of at least %v, since retired keys stay for %v and "+
 				"gates read no key set with more than %d keys, got %v",
-			linger/time.Duration(n), linger, jose.MaxKeys, cfg.RotateEvery)
+			linger/retired, linger, jose.MaxKeys, cfg.RotateEvery)
 	}
+	// The lock's file is written as the others are.
 	unlock, err := lock(context.Background(), r.store.dir)
 	if err != nil {
 		return fmt.Errorf(

@@ -108,6 +108,7 @@ func (v *vault) open(passphrase []byte, s sealing) (cipher.AEAD, error) {
 	if err != nil {
 		return nil, err
 	}
+	// Only passphrases that were given are in it; a bound all the same.
 	if v.keys == nil || len(v.keys) >= vaultSize {
 		v.keys = map[vaultKey]cipher.AEAD{}
 	}

@@ -23,6 +23,7 @@ type snapshot struct {
 func newSnapshot(c *contents, now time.Time) (*snapshot, error) {
 	s := &snapshot{contents: c, public: map[string]*jose.PublicKey{}}
 	var published []*jose.PublicKey
+	// Active keys first: refresh[0] is the one that refresh tokens are made with.
 	for _, state := range []State{Active, Next, Retired} {
 		for i := range c.Keys {
 			e := &c.Keys[i]

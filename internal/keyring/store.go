@@ -50,6 +50,7 @@ func (s *store) manifest() (*manifest, []byte, error) {
 	if err != nil {
 		return nil, nil, fmt.Errorf("%s: %w", s.manifestPath(), err)
 	}
+	// A key that leaves too late does no harm; one that leaves too early refuses valid tokens.
 	longest := m.Lifetimes.longest(s.lifetimes)
 	m.outdated = longest != m.Lifetimes
 	m.Lifetimes = longest
@@ -224,6 +225,7 @@ func (s *store) discard(files map[string]string) error {
 
 // sealing is the one that the ring's files use, proven to open with the passphrase.
 func (s *store) sealing(m *manifest, passphrase []byte) (sealing, error) {
+	// There is always one, and it never rotates.
 	tag := m.in(SubjectTag, Active)
 	if _, err := s.vault.load(s.dir, tag, passphrase, s.groupReadable); err != nil {
 		return sealing{}, err

@@ -91,6 +91,7 @@ func (r *Ring) Reload(context.Context) error {
 	if err != nil {
 		r.metrics.failures.Inc()
 		r.metrics.broken.Set(1)
+		// Told once, not at each of the reads that follow every few seconds.
 		if r.trouble != err.Error() {
 			r.trouble = err.Error()
 			r.log.Error("key ring: the folder is broken, going on with the ring read before",
@@ -119,6 +120,7 @@ func (r *Ring) read() (*snapshot, error) {
 	if err != nil {
 		return nil, err
 	}
+	// With another tag key every session would have another name, and none could be ended.
 	if held := r.current.Load(); held != nil && !hmac.Equal(held.tag, snap.tag) {
 		return nil, errors.New(
 			"keyring: the folder's subject tag key is not the one of the running ring: another ring? It " +
@@ -160,6 +162,7 @@ func (r *Ring) rotate(ctx context.Context) error {
 	}
 	var activated []entry
 	m, err := r.store.change(ctx, func(e *edit) (err error) {
+		// Asked again under the lock: another issuer may have rotated while this one waited for it.
 		if !e.due(e.now, r.every) {
 			return errNotDue
 		}

@@ -90,6 +90,7 @@ func (c *Config) checkSource() error {
 			given++
 		}
 	}
+	// A secret in a public set, or a public key taken for a secret, would let anyone sign.
 	symmetric := slices.ContainsFunc(c.Algorithms,
 		func(a string) bool { return strings.HasPrefix(a, "HS") })
 	switch {

@@ -92,6 +92,7 @@ func (i *issuer) wait(ctx context.Context, f *flight, kid string) string {
 	case <-f.done:
 	case <-ctx.Done():
 	}
+	// Whichever ended the waiting: the key may have come at the same moment.
 	if _, ok := i.current.Load().keys[kid]; ok {
 		return outcomeFound
 	}

@@ -83,6 +83,7 @@ func (i *issuer) take(a answer, began time.Time) error {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	old := i.current.Load()
+	// Confirmed when the fetch began, not when it ended: what changed in between it does not show.
 	fresh := &set{keys: old.keys, etag: a.etag, confirmed: began}
 	if !a.unchanged {
 		usable, skipped, err := i.usable(a)
@@ -117,6 +118,7 @@ func (i *issuer) usable(a answer) (map[string]*jose.PublicKey, []error, error) {
 				fmt.Errorf("key %q is for %s, expected one of %v", k.ID(), k.Algorithm(), i.profile.Algorithms))
 			continue
 		}
+		// Of two keys with one id, the gate would otherwise take whichever came last.
 		if _, twice := keys[k.ID()]; twice {
 			return nil, skipped, fmt.Errorf("key %q stands twice in the set", k.ID())
 		}
@@ -280,6 +282,7 @@ func (i *issuer) check(ctx context.Context) error {
 func (i *issuer) remove(kid string, until time.Time) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
+	// Kept also when the key is not here: it may be on its way.
 	if until.After(i.revoked[kid]) {
 		i.revoked[kid] = until
 	}

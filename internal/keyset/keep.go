@@ -185,6 +185,7 @@ func (i *issuer) save() {
 	i.mu.Lock()
 	due, s := i.unsaved && i.kept != nil, i.current.Load()
 	revoked := make(map[string]time.Time, len(i.revoked))
+	// A copy, since the file is written without the lock.
 	for kid, until := range i.revoked {
 		revoked[kid] = until
 	}

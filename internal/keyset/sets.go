@@ -102,6 +102,7 @@ func (s *Sets) add(n int, c Config, o Options, m *metrics) error {
 	}
 	i.current.Store(&set{keys: map[string]*jose.PublicKey{}})
 	m.show(c.Issuer, i.current.Load())
+	// Before the gate is asked anything, so that it can start while an issuer is down.
 	i.restore()
 	s.issuers, s.byName[c.Issuer] = append(s.issuers, i), i
 	s.warn(c)
@@ -146,6 +147,7 @@ func (s *Sets) Run(ctx context.Context) error {
 	}
 	tending.Wait()
 	<-ctx.Done()
+	// First the fetches end, then what they brought is kept.
 	s.runner.end()
 	for _, i := range s.issuers {
 		i.save()
@@ -173,6 +175,7 @@ func (s *Sets) Ready() error {
 	case began == nil && len(s.issuers) > 0:
 		return errors.New("keyset: not running yet")
 	case len(without) == 0:
+	// One issuer that is down must not keep the tokens of the others out.
 	case late && len(without) < len(s.issuers):
 		s.log.Error("key set: ready without the keys of some issuers, whose tokens are denied",
 			"issuers", without)

@@ -110,6 +110,7 @@ func (s secretSource) keys(content []byte) (keys []*jose.PublicKey, err error) {
 	if s.kid != "" {
 		return nil, errors.New("expected no key_id beside the keys of a ring, which bring their own")
 	}
+	// Nothing between the blocks: pem.Decode would skip a damaged key without a word.
 	for len(rest) > 0 {
 		block, after := pem.Decode(rest)
 		if block == nil || !bytes.HasPrefix(rest, []byte("-----BEGIN "+block.Type+"-----")) {

@@ -69,6 +69,7 @@ type look struct {
 func Open[T any](files *Files, spec Spec[T]) (*File[T], error) {
 	f := &File[T]{spec: spec, of: files}
 	next := f.stat()
+	// Looked at before it is read: a change in between is then a change at the next look.
 	contents, err := f.read(next)
 	if err != nil {
 		return nil, err

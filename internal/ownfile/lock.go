@@ -18,6 +18,7 @@ func Lock(path string, wait bool) (unlock func() error, err error) {
 	if err != nil {
 		return nil, err
 	}
+	// On the folder: the file itself is replaced, and a lock would go with the old one.
 	how := syscall.LOCK_EX
 	if !wait {
 		how |= syscall.LOCK_NB

@@ -106,6 +106,7 @@ func list(v strict.Value, claim string, r Reason) ([]string, error) {
 	}
 	items := make([]string, 0, len(v.Members()))
 	for _, m := range v.Members() {
+		// One that is no string refuses the list: leaving it out would change what it says.
 		item, err := cleanString(m.Value, "each of "+claim, r)
 		if err != nil {
 			return nil, err

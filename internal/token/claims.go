@@ -75,6 +75,7 @@ func (c *Claims) complete() error {
 	if len(c.Audience) == 0 {
 		return errors.New("token: expected an audience, got none")
 	}
+	// Scopes are joined by spaces, so that one with a space would be read as two.
 	for claim, values := range map[string][]string{
 		"aud": c.Audience, "scope": c.Scope, "roles": c.Roles, "amr": c.AMR,
 	} {

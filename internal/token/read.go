@@ -181,6 +181,7 @@ func (r *reading) session() (err error) {
 	if !r.profile.Ours {
 		return nil
 	}
+	// Without it a revocation with a cutoff could not tell whether the session began before it.
 	if c.SessionID != "" && c.AuthTime == 0 {
 		return Refuse(ReasonSessionID, "expected auth_time beside sid, got none")
 	}
@@ -202,6 +203,7 @@ func (r *reading) grants() (err error) {
 	if c.AMR, err = r.list(nil, "amr"); err != nil {
 		return err
 	}
+	// Named, they are joined: Keycloak has a user's roles in several places.
 	if names.Roles == nil {
 		c.Roles, err = r.list(nil, "roles")
 		return err

@@ -113,6 +113,7 @@ func (l *problems) algorithms(p *Profile) {
 			l.add(at, "expected one of %s, got %q", quoted(algorithmNames()), a)
 		case slices.Contains(p.Algorithms[:i], a):
 			l.add(at, "%q stands twice", a)
+		// Beside HS256, a public key that everyone knows could be taken for the secret.
 		case algorithms[a] != algorithms[p.Algorithms[0]]:
 			l.add(at,
 				"expected algorithms of one kind: %s cannot stand beside %s; write two entries with "+

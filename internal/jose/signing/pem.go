@@ -25,6 +25,7 @@ func ParsePrivatePEM(data []byte) (*PrivateKey, error) {
 		return newSecretKey("HS256", block.Bytes)
 	case pemPrivate:
 		parsed, err := x509.ParsePKCS8PrivateKey(block.Bytes)
+		// Whatever stands after the key would be lost when it is written again.
 		if err != nil || !oneDER(block.Bytes) {
 			return nil, keyError(jose.ProblemMalformed, "",
 				"expected a private key in PKCS #8 inside the PEM block")

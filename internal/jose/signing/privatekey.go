@@ -60,6 +60,7 @@ func NewPrivateKey(alg, kid string, key crypto.Signer) (*PrivateKey, error) {
 	switch k := key.(type) {
 	case *ecdsa.PrivateKey, ed25519.PrivateKey:
 	case *rsa.PrivateKey:
+		// Signing with inconsistent numbers gives away the factors.
 		if err := k.Validate(); err != nil {
 			return nil, keyError(jose.ProblemMalformed, kid, "expected a consistent RSA key")
 		}
