@@ -313,8 +313,7 @@ func unknownIssuerWhereOptional(t *testing.T) {
 func everyCharacterInASegment(t *testing.T) {
 	g := newGate(t).withPolicy(
 		policy.Route{Match: policy.Match{Path: "/items/*/secret"}, Allow: "nobody"},
-		policy.Route{Match: policy.Match{Path: "/items/**"}, Allow: "public"},
-	)
+		policy.Route{Match: policy.Match{Path: "/items/**"}, Allow: "public"})
 	for _, segment := range strings.Split("a -._~ ! $ & ' ( ) * + , = : @ %2A ** %20 a*b {x} [x] | ^ ` \" < > %e2%82%ac %7B", " ") {
 		g.wants(authztest.Forbidden(token.ReasonDenied), authztest.Get("/items/"+segment+"/secret"))
 		g.asks(authztest.Anybody, authztest.Get("/items/"+segment+"/open"))

@@ -131,10 +131,9 @@ func access(w *World) []Vector {
 		},
 		{
 			Name: "role that is longer",
-			Request: Get(
-				"/admin",
-				bearer(
-					w.Token(func(c *token.Claims) { c.Roles = []string{"administrator", "admin ", "ADMIN"} }))...),
+			Request: Get("/admin", bearer(w.Token(func(c *token.Claims) {
+				c.Roles = []string{"administrator", "admin ", "ADMIN"}
+			}))...),
 			Want: Forbidden(token.ReasonInsufficientRole),
 		},
 		{Name: "scopes there", Request: Get("/scoped", alice...), Want: Alice},
@@ -373,11 +372,8 @@ func identity(w *World) []Vector {
 			func(c *token.Claims) { c.Subject = "50%" }),
 		told("a subject beyond ASCII", "subject=zo%C3%AB%40example"+rest,
 			func(c *token.Claims) { c.Subject = "zoë@example" }),
-		told(
-			"a subject with signs",
-			"subject=a@b/c=d;e\"f"+rest,
-			func(c *token.Claims) { c.Subject = `a@b/c=d;e"f` },
-		),
+		told("a subject with signs", "subject=a@b/c=d;e\"f"+rest,
+			func(c *token.Claims) { c.Subject = `a@b/c=d;e"f` }),
 		{
 			Name:    "a client's own identity is overwritten",
 			Request: Get("/protected", append(alice, "x-auth-subject", "root", "X-Auth-Roles", "root")...),

@@ -86,8 +86,7 @@ func FuzzKeySet(f *testing.F) {
 		f.Add(doc)
 	}
 	f.Add(
-		[]byte(`{"keys":[{"kty":"oct","kid":"s","k":"AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8"}]}`),
-	)
+		[]byte(`{"keys":[{"kty":"oct","kid":"s","k":"AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8"}]}`))
 	f.Add([]byte(`{"keys":[{"kty":"EC","crv":"P-256","kid":"a","use":"enc","x":"","y":""},{}]}`))
 	f.Fuzz(func(t *testing.T, doc []byte) {
 		keys, _, err := jose.ParseKeySet(doc)

@@ -32,10 +32,8 @@ var breakages = map[string]struct {
 		"more after it",
 	},
 	"manifest with an unknown name": {func(b *bench) {
-		b.write(
-			b.path(manifestFile),
-			strings.Replace(b.read(manifestFile), `"version"`, `"x": 1, "version"`, 1),
-		)
+		b.write(b.path(manifestFile),
+			strings.Replace(b.read(manifestFile), `"version"`, `"x": 1, "version"`, 1))
 	}, "unknown field"},
 	"manifest of a later version": {
 		func(b *bench) { b.edit(func(m *manifest) { m.Version = 2 }) },

@@ -309,11 +309,8 @@ func TestARevokedKeySignsNothing(t *testing.T) {
 	r.tend(t.Context())
 	revoked := map[string]bool{}
 	signed := func() (string, error) {
-		return r.SignUnless(
-			func(kid string) bool { return revoked[kid] },
-			"at+jwt",
-			[]byte(`{"iss":"https://issuer.example"}`),
-		)
+		return r.SignUnless(func(kid string) bool { return revoked[kid] }, "at+jwt",
+			[]byte(`{"iss":"https://issuer.example"}`))
 	}
 	active, err := signed()
 	if err != nil || signer(t, active) != signer(t, sign(t, r)) {

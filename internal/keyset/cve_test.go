@@ -316,10 +316,8 @@ func testKeyOffItsCurveIsSkipped(t *testing.T) {
 		"y empty":               {x, nil},
 	} {
 		bad := fmt.Sprintf(
-			`{"kty":"EC","crv":"P-256","alg":"ES256","use":"sig","kid":"bad","x":%q,"y":%q}`,
-			b64(c[0]),
-			b64(c[1]),
-		)
+			`{"kty":"EC","crv":"P-256","alg":"ES256","use":"sig","kid":"bad","x":%q,"y":%q}`, b64(c[0]),
+			b64(c[1]))
 		o := &origin{}
 		o.set(serve(strings.Replace(jwks(t, good), `"keys":[`, `"keys":[`+bad+`,`, 1)))
 		g := newGate(t, Options{Transport: o}, trust(issuerA))
@@ -360,11 +358,8 @@ func TestWeakKeysOfASetAreSkippedByName(t *testing.T) {
 		"a square":        {new(big.Int).Mul(big2048.Primes[0], big2048.Primes[0]), 65537, "rsa_modulus"},
 		"a huge exponent": {big2048.N, 1 << 40, "rsa_exponent"},
 	} {
-		weak := fmt.Sprintf(
-			`{"kty":"RSA","alg":"RS256","kid":"weak","n":%q,"e":%q}`,
-			b64(c.n.Bytes()),
-			b64(big.NewInt(c.e).Bytes()),
-		)
+		weak := fmt.Sprintf(`{"kty":"RSA","alg":"RS256","kid":"weak","n":%q,"e":%q}`, b64(c.n.Bytes()),
+			b64(big.NewInt(c.e).Bytes()))
 		o := &origin{}
 		o.set(serve(strings.Replace(jwks(t, good), `"keys":[`, `"keys":[`+weak+`,`, 1)))
 		g := newGate(t, Options{Transport: o}, trust(issuerA, algs("RS256")))

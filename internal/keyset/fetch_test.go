@@ -71,8 +71,7 @@ func badAnswers(t *testing.T) map[string]struct {
 		"private key":   {serve(strings.Replace(good, `"kid":`, `"d":"AAAA","kid":`, 1)), "private_key"},
 		"secret key": {
 			serve(
-				`{"keys":[{"kty":"oct","kid":"k","alg":"HS256","k":"` + strings.Repeat("QUJD", 16) + `"}]}`,
-			),
+				`{"keys":[{"kty":"oct","kid":"k","alg":"HS256","k":"` + strings.Repeat("QUJD", 16) + `"}]}`),
 			"private_key",
 		},
 		"PEM":         {serve(string(private)), "key set"},
@@ -171,12 +170,8 @@ func TestUnusableKeysOfASetAreLeftOutAndNamed(t *testing.T) {
 // withUse adds an RSA key for another purpose to a set.
 func withUse(t *testing.T, set, kid, use string) string {
 	t.Helper()
-	other := strings.Replace(
-		jwks(t, newKey(t, "RS256")),
-		`"use":"sig"`,
-		fmt.Sprintf(`"use":%q`, use),
-		1,
-	)
+	other := strings.Replace(jwks(t, newKey(t, "RS256")), `"use":"sig"`, fmt.Sprintf(`"use":%q`, use),
+		1)
 	if strings.Contains(other, `"use":"sig"`) {
 		t.Fatal("the key is still one for signatures")
 	}
@@ -215,11 +210,9 @@ func TestKeysForOtherPurposesAreNoWarning(t *testing.T) {
 	if n := g.metric("sallyport_keyset_skipped_keys", issuerA); n != 0 {
 		t.Errorf("%v keys count as unusable", n)
 	}
-	only := newGate(
-		t,
+	only := newGate(t,
 		Options{Transport: &origin{answer: serve(withUse(t, `{"keys":[]}`, "for-encryption", "enc"))}},
-		trust(issuerA),
-	)
+		trust(issuerA))
 	if err := only.fetch(); err == nil || !strings.Contains(err.Error(), "for-encryption") {
 		t.Errorf("a set with nothing else: got %v", err)
 	}

@@ -309,10 +309,7 @@ func TestClaimsHaveOneOrder(t *testing.T) {
 		ClientID:  "c",
 		SessionID: "s",
 		Tenant:    "t",
-		Scope: []string{
-			"x",
-			"y",
-		},
+		Scope:     []string{"x", "y"},
 		Roles:     []string{"r"},
 		AMR:       []string{"pwd"},
 		Expiry:    200,

@@ -175,7 +175,8 @@ func (r *reading) session() (err error) {
 	if c.SessionID, err = r.optional(cmp.Or(names.Session, "sid"), ReasonSessionID); err != nil {
 		return err
 	}
-	if c.ClientID, err = r.optional(cmp.Or(names.ClientID, "client_id"), ReasonClaimShape); err != nil {
+	clientID := cmp.Or(names.ClientID, "client_id")
+	if c.ClientID, err = r.optional(clientID, ReasonClaimShape); err != nil {
 		return err
 	}
 	if !r.profile.Ours {
