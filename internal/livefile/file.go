@@ -43,7 +43,7 @@ type File[T any] struct {
 	spec    Spec[T]
 	of      *Files
 	current atomic.Pointer[version[T]] // never nil; what is in force
-	seen    atomic.Pointer[look]
+	last    atomic.Pointer[observation]
 
 	mu      sync.Mutex // of looking, and for what follows
 	trouble string     // what is wrong with the files; "" when nothing is
@@ -56,8 +56,8 @@ type version[T any] struct {
 	digest [sha256.Size]byte
 }
 
-// look is the files as they were last looked at, whether they could be read or not.
-type look struct {
+// observation is the files as they were when they were looked at, whether they could be read or not.
+type observation struct {
 	infos   []fs.FileInfo // nil for one that could not be found
 	digest  [sha256.Size]byte
 	since   time.Time // when files with these infos were first read
@@ -79,7 +79,7 @@ func Open[T any](files *Files, spec Spec[T]) (*File[T], error) {
 		return nil, f.named(err)
 	}
 	f.current.Store(&version[T]{value, next.digest})
-	f.seen.Store(next)
+	f.last.Store(next)
 	files.add(f)
 	return f, nil
 }
@@ -88,7 +88,7 @@ func Open[T any](files *Files, spec Spec[T]) (*File[T], error) {
 func Fixed[T any](value T) *File[T] {
 	f := &File[T]{}
 	f.current.Store(&version[T]{value: value})
-	f.seen.Store(&look{settled: true})
+	f.last.Store(&observation{settled: true})
 	return f
 }
 
@@ -121,14 +121,14 @@ func (f *File[T]) Reload() error {
 
 // look reads the files if they have changed; by the clock, if they were broken too.
 func (f *File[T]) look(tick bool) {
-	if f.unchanged(f.seen.Load(), f.stat()) && !tick {
+	if f.unchanged(f.last.Load(), f.stat()) && !tick {
 		return
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if again := tick &&
 		(f.trouble != "" || f.pending != [sha256.Size]byte{}); !again &&
-		f.unchanged(f.seen.Load(), f.stat()) {
+		f.unchanged(f.last.Load(), f.stat()) {
 		return
 	}
 	_ = f.load(tick, false) // told of there
@@ -136,20 +136,20 @@ func (f *File[T]) look(tick bool) {
 
 // load reads the files and puts in force what is new in them. The caller holds mu.
 func (f *File[T]) load(again, now bool) error {
-	seen, next := f.seen.Load(), f.stat()
-	if f.same(seen, next) {
-		next.since = seen.since
+	last, next := f.last.Load(), f.stat()
+	if f.same(last, next) {
+		next.since = last.since
 	}
 	contents, err := f.read(next)
-	// Only once the value is in force: who finds this look must find its value too.
-	defer f.seen.Store(next)
+	// Only once the value is in force: whoever finds this observation must find its value too.
+	defer f.last.Store(next)
 	known := err == nil && next.digest == f.current.Load().digest
 	switch {
 	case known:
 		f.pending = [sha256.Size]byte{}
 		f.whole()
 		return nil
-	case err == nil && !again && next.digest == seen.digest:
+	case err == nil && !again && next.digest == last.digest:
 		return nil // broken as before, or waiting for the second look
 	case err == nil && f.spec.Quiet && !now && next.digest != f.pending:
 		f.pending = next.digest
@@ -216,8 +216,8 @@ func (f *File[T]) isBroken() bool {
 	return f.trouble != ""
 }
 
-func (f *File[T]) stat() *look {
-	l := &look{since: time.Now()}
+func (f *File[T]) stat() *observation {
+	l := &observation{since: time.Now()}
 	for _, path := range f.spec.Paths {
 		info, err := os.Stat(path)
 		if err != nil {
@@ -229,10 +229,10 @@ func (f *File[T]) stat() *look {
 }
 
 // unchanged reports whether the files are certainly as they were.
-func (f *File[T]) unchanged(seen, now *look) bool { return seen.settled && f.same(seen, now) }
+func (f *File[T]) unchanged(last, now *observation) bool { return last.settled && f.same(last, now) }
 
-func (f *File[T]) same(seen, now *look) bool {
-	return slices.EqualFunc(seen.infos, now.infos, func(a, b fs.FileInfo) bool {
+func (f *File[T]) same(last, now *observation) bool {
+	return slices.EqualFunc(last.infos, now.infos, func(a, b fs.FileInfo) bool {
 		if a == nil || b == nil {
 			return a == nil && b == nil
 		}
@@ -240,8 +240,8 @@ func (f *File[T]) same(seen, now *look) bool {
 	})
 }
 
-// read reads all files into a look, so that its digest is that of what is parsed.
-func (f *File[T]) read(l *look) ([][]byte, error) {
+// read reads all files into an observation, so that its digest is that of what is parsed.
+func (f *File[T]) read(l *observation) ([][]byte, error) {
 	var contents [][]byte
 	hash := sha256.New()
 	for _, path := range f.spec.Paths {
