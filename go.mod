@@ -3,6 +3,7 @@ module github.com/sallyport/sallyport
 go 1.26.4
 
 require (
+	filippo.io/edwards25519 v1.2.0
 	github.com/alicebob/miniredis/v2 v2.40.0
 	github.com/c2sp/wycheproof v0.0.0-20260902155932-3fa63dd0344a
 	github.com/envoyproxy/go-control-plane/envoy v1.40.0

@@ -25,7 +25,7 @@ func (s *still) Profile(issuer string) (*token.Profile, bool) {
 	return s.profile, issuer == s.profile.Issuer
 }
 func (s *still) Key(_, id string) (*jose.PublicKey, bool)   { return s.key, id == s.key.ID() }
-func (s *still) Generation() uint64                         { return 1 }
+func (s *still) Removals() uint64                           { return 1 }
 func (s *still) Check(*revocation.Facts) revocation.Verdict { return revocation.Verdict{} }
 func (s *still) Freshness(revocation.Instant) revocation.Freshness {
 	return revocation.Freshness{Fresh: true}
@@ -43,8 +43,10 @@ func hot(b testing.TB, cache authz.CacheConfig) (*authz.Engine, *authz.Request) 
 	}
 	r := authztest.Get("/api/v1/things/42?expand=all", "authorization", "Bearer "+w.Token())
 	for _, name := range []string{
-		"accept", "accept-encoding", "accept-language", "cache-control", "content-length", "content-type", "cookie", "dnt", "origin", "pragma",
-		"referer", "sec-fetch-mode", "sec-fetch-site", "user-agent", "x-forwarded-for", "x-forwarded-proto", "x-request-id", "x-b3-traceid", "x-b3-spanid",
+		"accept", "accept-encoding", "accept-language", "cache-control", "content-length", "content-type",
+		"cookie", "dnt", "origin", "pragma",
+		"referer", "sec-fetch-mode", "sec-fetch-site", "user-agent", "x-forwarded-for",
+		"x-forwarded-proto", "x-request-id", "x-b3-traceid", "x-b3-spanid",
 	} {
 		r.Headers = append(r.Headers, authz.Header{Name: name, Value: "some value of ordinary length"})
 	}

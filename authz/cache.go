@@ -24,32 +24,33 @@ const maxCacheEntries = 1 << 24
 func (c CacheConfig) Validate() error {
 	switch {
 	case c.Entries < 0 || c.Entries > maxCacheEntries:
-		return config.At("entries", "expected 0 to %d, found %d", maxCacheEntries, c.Entries)
+		return config.At("entries", "expected 0 to %d, got %d", maxCacheEntries, c.Entries)
 	case c.Bytes < 0:
-		return config.At("bytes", "expected 0 or more, found %d", c.Bytes)
+		return config.At("bytes", "expected 0 or more, got %d", c.Bytes)
 	}
 	return nil
 }
 
-// ways is how many tokens share one place of the table; the one that expires first makes room.
-const ways = 8
+// bucketSize is how many tokens share one bucket of the table; the one that expires first makes
+// room.
+const bucketSize = 8
 
 // cache remembers verified tokens. Readers and writers take no lock: each slot is one pointer to
 // something immutable. A token is found by a keyed hash that no stranger can aim at, and then
 // compared whole.
 type cache struct {
-	seed   maphash.Seed
-	places int // a power of two; 0 keeps nothing
-	budget int64
-	table  atomic.Pointer[table]
-	moving atomic.Bool // somebody is making the next table
+	seed      maphash.Seed
+	buckets   int // a power of two; 0 keeps nothing
+	budget    int64
+	table     atomic.Pointer[table]
+	replacing atomic.Bool // somebody is making the next table
 }
 
-// table holds what was verified under one generation of keys.
+// table holds what was verified after so many removals of keys, and before the next.
 type table struct {
-	generation uint64
-	bytes      atomic.Int64
-	slots      []atomic.Pointer[cached]
+	removals uint64
+	bytes    atomic.Int64
+	slots    []atomic.Pointer[cached]
 }
 
 // cached is one token with what its signature said.
@@ -69,28 +70,29 @@ type slot struct {
 
 func newCache(c CacheConfig) *cache {
 	k := &cache{seed: maphash.MakeSeed(), budget: int64(c.Bytes)}
-	if c.Entries > 0 {
-		k.places = 1 << bits.Len(uint((c.Entries-1)/ways))
+	if c.Entries > 0 { // at least as many buckets as the entries need
+		k.buckets = 1 << bits.Len(uint((c.Entries-1)/bucketSize))
 	}
 	k.table.Store(k.newTable(0))
 	return k
 }
 
-func (k *cache) newTable(generation uint64) *table {
-	return &table{generation: generation, slots: make([]atomic.Pointer[cached], k.places*ways)}
+func (k *cache) newTable(removals uint64) *table {
+	return &table{removals: removals, slots: make([]atomic.Pointer[cached], k.buckets*bucketSize)}
 }
 
-// find looks a token up. The generation must have been read before the keys that a miss is verified
-// with: what they verify is then kept under it, and forgotten when they go.
-func (k *cache) find(generation uint64, presented string) slot {
-	t := k.at(generation)
+// find looks a token up. removals must have been read before the keys that a miss is verified with:
+// what they verify is then kept in that table, and forgotten when they go.
+func (k *cache) find(removals uint64, presented string) slot {
+	t := k.tableOf(removals)
 	if t == nil {
 		return slot{}
 	}
 	s := slot{table: t, hash: maphash.String(k.seed, presented)}
-	place := k.place(t, s.hash)
-	for i := range place {
-		if c := place[i].Load(); c != nil && c.hash == s.hash && c.presented == presented {
+	// The hash alone proves nothing: the whole token is compared.
+	bucket := k.bucket(t, s.hash)
+	for i := range bucket {
+		if c := bucket[i].Load(); c != nil && c.hash == s.hash && c.presented == presented {
 			s.verified = c.verified
 			return s
 		}
@@ -98,41 +100,43 @@ func (k *cache) find(generation uint64, presented string) slot {
 	return s
 }
 
-// at gives the table of a generation. A newer one empties the cache; an older one has none any
-// more. While the next table is being made, nothing is found and nothing kept.
-func (k *cache) at(generation uint64) *table {
+// tableOf returns the table of what was verified after so many removals. A greater number than that
+// of the table in use empties the cache; of a lesser there is none any more. While the next table
+// is being made, nothing is found and nothing kept.
+func (k *cache) tableOf(removals uint64) *table {
 	t := k.table.Load()
 	switch {
-	case k.places == 0 || t.generation > generation:
+	case k.buckets == 0 || t.removals > removals:
 		return nil
-	case t.generation == generation:
+	case t.removals == removals:
 		return t
-	case !k.moving.CompareAndSwap(false, true):
+	case !k.replacing.CompareAndSwap(false, true):
 		return nil
 	}
-	defer k.moving.Store(false)
-	if t = k.table.Load(); t.generation < generation {
-		t = k.newTable(generation)
+	defer k.replacing.Store(false)
+	// Another may have made it between our look and the swap.
+	if t = k.table.Load(); t.removals < removals {
+		t = k.newTable(removals)
 		k.table.Store(t)
 	}
-	if t.generation != generation {
+	if t.removals != removals {
 		return nil
 	}
 	return t
 }
 
-func (k *cache) place(t *table, hash uint64) []atomic.Pointer[cached] {
-	first := int(hash&uint64(k.places-1)) * ways
-	return t.slots[first : first+ways]
+func (k *cache) bucket(t *table, hash uint64) []atomic.Pointer[cached] {
+	first := int(hash&uint64(k.buckets-1)) * bucketSize
+	return t.slots[first : first+bucketSize]
 }
 
-// neighbours is how many places give up what expires first when all tokens together are too big.
+// neighbours is how many buckets give up what expires first when all tokens together are too big.
 const neighbours = 4
 
-// keep puts a verified token into its place. When that is full, what expires first is dropped. When
-// all tokens are too big together, what expires first in this place and its neighbours together is
-// dropped, so that old tokens never shut out new ones; if a few of those are not enough, this one
-// is not kept.
+// keep puts a verified token into its bucket. When that is full, what expires first is dropped.
+// When all tokens are too big together, what expires first in this bucket and its neighbours
+// together is dropped, so that old tokens never shut out new ones; if a few of those are not
+// enough, this one is not kept.
 func (k *cache) keep(s slot, presented string, v *verified) {
 	if s.table == nil {
 		return
@@ -142,7 +146,7 @@ func (k *cache) keep(s slot, presented string, v *verified) {
 	for dropped := 0; dropped < neighbours && s.table.bytes.Load()+c.size > k.budget; dropped++ {
 		k.evict(s)
 	}
-	victim := k.victim(k.place(s.table, s.hash), c)
+	victim := k.victim(k.bucket(s.table, s.hash), c)
 	s.table.replace(victim, victim.Load(), c, k.budget)
 }
 
@@ -152,23 +156,27 @@ func (t *table) replace(slot *atomic.Pointer[cached], old, c *cached, budget int
 	if old != nil {
 		grown -= old.size
 	}
+	// Counted before it is put there, so that many who put at once stay within the budget; and taken
+	// back when another was faster.
 	if t.bytes.Add(grown) > budget && grown > 0 || !slot.CompareAndSwap(old, c) {
 		t.bytes.Add(-grown)
 	}
 }
 
-// evict drops the token that expires first in a place and its neighbours.
+// evict drops the token that expires first in a bucket and its neighbours.
 func (k *cache) evict(s slot) {
 	var slot *atomic.Pointer[cached]
 	var first *cached
 	for i := uint64(0); i < neighbours; i++ {
-		place := k.place(s.table, s.hash+i)
-		for j := range place {
-			if c := place[j].Load(); c != nil && (first == nil || c.claims.Expiry < first.claims.Expiry) {
-				slot, first = &place[j], c
+		bucket := k.bucket(s.table, s.hash+i)
+		for j := range bucket {
+			if c := bucket[j].Load(); c != nil &&
+				(first == nil || c.claims.Expiry < first.claims.Expiry) {
+				slot, first = &bucket[j], c
 			}
 		}
 	}
+	// Whoever emptied or filled the slot meanwhile has counted its size.
 	if first != nil && slot.CompareAndSwap(first, nil) {
 		s.table.bytes.Add(-first.size)
 	}
@@ -176,20 +184,21 @@ func (k *cache) evict(s slot) {
 
 // victim is the slot to be written: the token's own, an empty one, or the one whose token expires
 // first.
-func (k *cache) victim(place []atomic.Pointer[cached], c *cached) *atomic.Pointer[cached] {
+func (k *cache) victim(bucket []atomic.Pointer[cached], c *cached) *atomic.Pointer[cached] {
 	var victim *atomic.Pointer[cached]
 	var expiry int64
-	for i := range place {
-		old := place[i].Load()
+	for i := range bucket {
+		old := bucket[i].Load()
 		switch {
 		case old == nil:
 			if victim == nil || expiry != 0 {
-				victim, expiry = &place[i], 0
+				victim, expiry = &bucket[i], 0
 			}
+		// Another request kept the same token meanwhile: one copy is enough.
 		case old.hash == c.hash && old.presented == c.presented:
-			return &place[i]
+			return &bucket[i]
 		case victim == nil || old.claims.Expiry < expiry:
-			victim, expiry = &place[i], old.claims.Expiry
+			victim, expiry = &bucket[i], old.claims.Expiry
 		}
 	}
 	return victim

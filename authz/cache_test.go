@@ -7,14 +7,14 @@ import (
 	"github.com/sallyport/sallyport/internal/token"
 )
 
-// fill keeps a token with that expiry under a generation.
-func fill(k *cache, generation uint64, presented string, expiry int64) {
+// fill keeps a token with that expiry after so many removals.
+func fill(k *cache, removals uint64, presented string, expiry int64) {
 	v := &verified{claims: &token.Claims{Subject: presented, Expiry: expiry}, identity: &Identity{}}
-	k.keep(k.find(generation, presented), presented, v)
+	k.keep(k.find(removals, presented), presented, v)
 }
 
-func found(k *cache, generation uint64, presented string) bool {
-	v := k.find(generation, presented).verified
+func found(k *cache, removals uint64, presented string) bool {
+	v := k.find(removals, presented).verified
 	return v != nil && v.claims.Subject == presented
 }
 
@@ -38,16 +38,16 @@ func TestEqualHashesAreNotEqualTokens(t *testing.T) {
 	k := newCache(CacheConfig{Entries: 8, Bytes: 1 << 20})
 	s := k.find(0, "a")
 	k.keep(s, "a", &verified{claims: &token.Claims{Subject: "a"}, identity: &Identity{}})
-	c := k.place(s.table, s.hash)[0].Load()
+	c := k.bucket(s.table, s.hash)[0].Load()
 	forged := *c
 	forged.hash = k.find(0, "b").hash
-	k.place(s.table, forged.hash)[1].Store(&forged)
+	k.bucket(s.table, forged.hash)[1].Store(&forged)
 	if v := k.find(0, "b").verified; v != nil {
 		t.Errorf("found %q for another token with its hash", v.claims.Subject)
 	}
 }
 
-func TestANewGenerationEmptiesTheCache(t *testing.T) {
+func TestARemovalEmptiesTheCache(t *testing.T) {
 	k := newCache(CacheConfig{Entries: 64, Bytes: 1 << 20})
 	fill(k, 0, "a", 100)
 	before := k.find(0, "late")
@@ -63,20 +63,20 @@ func TestANewGenerationEmptiesTheCache(t *testing.T) {
 		t.Error("what older keys verified is found under newer ones")
 	}
 	if found(k, 0, "a") || k.find(0, "a").table != nil {
-		t.Error("an older generation came back")
+		t.Error("an older table came back")
 	}
 	if !found(k, 1, "a") {
-		t.Error("a reader of an older generation emptied the cache")
+		t.Error("a reader of an older table emptied the cache")
 	}
 }
 
 func TestTheFirstToExpireMakesRoom(t *testing.T) {
-	k := newCache(CacheConfig{Entries: ways, Bytes: 1 << 20})
-	for i := range ways {
+	k := newCache(CacheConfig{Entries: bucketSize, Bytes: 1 << 20})
+	for i := range bucketSize {
 		fill(k, 0, fmt.Sprint(i), int64(100+i))
 	}
 	fill(k, 0, "new", 500)
-	for i := range ways {
+	for i := range bucketSize {
 		if want := i != 0; found(k, 0, fmt.Sprint(i)) != want {
 			t.Errorf("token %d: found %v", i, !want)
 		}

@@ -117,7 +117,9 @@ func onlyOneOfSeveralHeaders(t *testing.T) {
 
 func pathFromAClientsHeader(t *testing.T) {
 	g := newGate(t)
-	for _, name := range []string{"x-envoy-original-path", "X-Envoy-Original-Path", "x-original-url", "x-forwarded-uri", ":path"} {
+	for _, name := range []string{
+		"x-envoy-original-path", "X-Envoy-Original-Path", "x-original-url", "x-forwarded-uri", ":path",
+	} {
 		g.asks(authztest.NoToken, authztest.Get("/protected", name, "/public"))
 		g.asks(authztest.Anybody, authztest.Get("/public", name, "/protected"))
 	}
@@ -125,8 +127,13 @@ func pathFromAClientsHeader(t *testing.T) {
 
 func escapedSlashes(t *testing.T) {
 	g := newGate(t)
-	for _, slash := range []string{"%2F", "%2f", "%5C", "%5c", "%252F", "%252f", "%255C", "%255c", "%25252F", "\\"} {
-		for _, path := range []string{"/public-files/..|protected", "/public-files|..|protected", "|protected", "/protected|", "/public-files/a|b", "/public-files/.|x"} {
+	for _, slash := range []string{
+		"%2F", "%2f", "%5C", "%5c", "%252F", "%252f", "%255C", "%255c", "%25252F", "\\",
+	} {
+		for _, path := range []string{
+			"/public-files/..|protected", "/public-files|..|protected", "|protected", "/protected|",
+			"/public-files/a|b", "/public-files/.|x",
+		} {
 			g.wants(badPath, authztest.Get(strings.ReplaceAll(path, "|", slash)))
 		}
 	}
@@ -134,7 +141,11 @@ func escapedSlashes(t *testing.T) {
 
 func parametersOfDotSegments(t *testing.T) {
 	g := newGate(t)
-	for _, path := range []string{"/public-files/..;x=1/protected", "/public-files/..;/protected", "/public-files/.;a=b/x", "/matrix/..;x=1/protected", "/matrix/.;/x", "/public-files/%2e%2e;/protected", "/protected;x=1", "/public-files;/x"} {
+	for _, path := range []string{
+		"/public-files/..;x=1/protected", "/public-files/..;/protected", "/public-files/.;a=b/x",
+		"/matrix/..;x=1/protected", "/matrix/.;/x", "/public-files/%2e%2e;/protected", "/protected;x=1",
+		"/public-files;/x",
+	} {
 		g.wants(badPath, authztest.Get(path))
 	}
 	g.wants(authztest.Alice, authztest.Get("/matrix/a;x=1/b;y"))
@@ -142,28 +153,40 @@ func parametersOfDotSegments(t *testing.T) {
 
 func fragments(t *testing.T) {
 	g := newGate(t)
-	for _, path := range []string{"/public#/admin", "/admin#/public", "/public%23/admin", "/public?#/admin", "#/public", "/public-files/#", "/public#"} {
+	for _, path := range []string{
+		"/public#/admin", "/admin#/public", "/public%23/admin", "/public?#/admin", "#/public",
+		"/public-files/#", "/public#",
+	} {
 		g.wants(badPath, authztest.Get(path))
 	}
 }
 
 func doubleSlashes(t *testing.T) {
 	g := newGate(t)
-	for _, path := range []string{"//public/admin", "///x", "/public-files//b", "/public-files//", "//things.example.com/public", "http://things.example.com/public", "https:/public", "/%2Fpublic", "//"} {
+	for _, path := range []string{
+		"//public/admin", "///x", "/public-files//b", "/public-files//", "//things.example.com/public",
+		"http://things.example.com/public", "https:/public", "/%2Fpublic", "//",
+	} {
 		g.wants(badPath, authztest.Get(path))
 	}
 }
 
 func hostsInAnyCase(t *testing.T) {
 	g := newGate(t)
-	for _, host := range []string{"inner.example.com", "INNER.EXAMPLE.COM", "inner.example.com:443", "Inner.Example.com.", "inner.example.com.:80"} {
+	for _, host := range []string{
+		"inner.example.com", "INNER.EXAMPLE.COM", "inner.example.com:443", "Inner.Example.com.",
+		"inner.example.com.:80",
+	} {
 		g.wants(authztest.Alice, authztest.At(host, authztest.Get("/inner/x")))
 	}
 }
 
 func queries(t *testing.T) {
 	g := newGate(t)
-	for _, path := range []string{"/protected?/public", "/protected?", "/protected?x=/public", "/protected??/public", "/protected?%2fpublic"} {
+	for _, path := range []string{
+		"/protected?/public", "/protected?", "/protected?x=/public", "/protected??/public",
+		"/protected?%2fpublic",
+	} {
 		g.asks(authztest.NoToken, authztest.Get(path))
 		g.wants(authztest.Alice, authztest.Get(path))
 	}
@@ -174,7 +197,10 @@ func queries(t *testing.T) {
 func connectionNominatesIdentity(t *testing.T) {
 	g := newGate(t)
 	for _, name := range authz.IdentityHeaders() {
-		for _, value := range []string{name, strings.ToUpper(name), "close, " + name, name + ",close", "close ,\t" + name + " ", strings.ReplaceAll(name, "-", "_")} {
+		for _, value := range []string{
+			name, strings.ToUpper(name), "close, " + name, name + ",close", "close ,\t" + name + " ",
+			strings.ReplaceAll(name, "-", "_"),
+		} {
 			g.wants(authztest.Malformed(token.ReasonBadRequest),
 				authztest.Get("/protected", "connection", value))
 			g.wants(authztest.Malformed(token.ReasonBadRequest),
@@ -195,7 +221,9 @@ func misspelt(t *testing.T, signs string) {
 		if strings.Trim(name, "abcdefghijklmnopqrstuvwxyz"+signs) != "" {
 			continue
 		}
-		for _, spelt := range []string{name, strings.ToUpper(name), strings.ToUpper(name[:1]) + name[1:]} {
+		for _, spelt := range []string{
+			name, strings.ToUpper(name), strings.ToUpper(name[:1]) + name[1:],
+		} {
 			alice, anybody := authztest.Alice, authztest.Anybody
 			if !slices.Contains(authz.IdentityHeaders(), name) {
 				alice.Strip, anybody.Strip = spelt, spelt
@@ -208,7 +236,9 @@ func misspelt(t *testing.T, signs string) {
 
 func probes(t *testing.T) {
 	g := newGate(t)
-	for _, agent := range []string{"kube-probe/1.33", "GoogleHC/1.0", "ELB-HealthChecker/2.0", "Envoy/HC", "Prometheus/3.0"} {
+	for _, agent := range []string{
+		"kube-probe/1.33", "GoogleHC/1.0", "ELB-HealthChecker/2.0", "Envoy/HC", "Prometheus/3.0",
+	} {
 		g.asks(authztest.NoToken, authztest.Get("/protected", "user-agent", agent))
 		for _, path := range []string{"/healthz", "/livez", "/readyz", "/ping", "/metrics"} {
 			g.asks(authztest.NoToken, authztest.Get(path, "user-agent", agent))
@@ -226,14 +256,20 @@ func malformedPaths(t *testing.T) {
 			t.Errorf("%q is allowed", path)
 		}
 	}
-	for _, path := range []string{"/public%", "/public%1", "/public%zz", "/public?%zz#", "http://[::1", "/pub\x7flic", "/public\x80"} {
+	for _, path := range []string{
+		"/public%", "/public%1", "/public%zz", "/public?%zz#", "http://[::1", "/pub\x7flic",
+		"/public\x80",
+	} {
 		g.asks(badPath, authztest.Get(path))
 	}
 }
 
 func cookies(t *testing.T) {
 	g := newGate(t)
-	for _, cookie := range []string{"", "=", "=x", ";;;", "access_token", "access_token=" + g.alice, "a=1; a=2; =3", strings.Repeat("a=b; ", 2000), "\"", "a=\x00\xff"} {
+	for _, cookie := range []string{
+		"", "=", "=x", ";;;", "access_token", "access_token=" + g.alice, "a=1; a=2; =3",
+		strings.Repeat("a=b; ", 2000), "\"", "a=\x00\xff",
+	} {
 		g.asks(authztest.NoToken, authztest.Get("/protected", "cookie", cookie))
 		g.asks(authztest.NoToken, authztest.Get("/protected", "cookie", cookie, "cookie", cookie))
 	}
@@ -241,7 +277,9 @@ func cookies(t *testing.T) {
 
 func pathsWithoutSlash(t *testing.T) {
 	g := newGate(t)
-	for _, path := range []string{"pkg.Service/Method", "public", "", "*", "?", "public/../protected"} {
+	for _, path := range []string{
+		"pkg.Service/Method", "public", "", "*", "?", "public/../protected",
+	} {
 		g.wants(badPath, authztest.Get(path))
 	}
 }
@@ -275,8 +313,7 @@ func unknownIssuerWhereOptional(t *testing.T) {
 func everyCharacterInASegment(t *testing.T) {
 	g := newGate(t).withPolicy(
 		policy.Route{Match: policy.Match{Path: "/items/*/secret"}, Allow: "nobody"},
-		policy.Route{Match: policy.Match{Path: "/items/**"}, Allow: "public"},
-	)
+		policy.Route{Match: policy.Match{Path: "/items/**"}, Allow: "public"})
 	for _, segment := range strings.Split("a -._~ ! $ & ' ( ) * + , = : @ %2A ** %20 a*b {x} [x] | ^ ` \" < > %e2%82%ac %7B", " ") {
 		g.wants(authztest.Forbidden(token.ReasonDenied), authztest.Get("/items/"+segment+"/secret"))
 		g.asks(authztest.Anybody, authztest.Get("/items/"+segment+"/open"))
@@ -300,7 +337,9 @@ func namesAreLiteral(t *testing.T) {
 		},
 	)
 	g.asks(authztest.Anybody, authztest.At("a.example.com", authztest.Get("/a.b+(c|d)/*/[x]")))
-	for _, path := range []string{"/aXb+(c|d)/*/[x]", "/a.bbc/*/[x]", "/a.b+(c|d)/y/[x]", "/a.b+(c|d)/*/x", "/a.b+c/*/[x]"} {
+	for _, path := range []string{
+		"/aXb+(c|d)/*/[x]", "/a.bbc/*/[x]", "/a.b+(c|d)/y/[x]", "/a.b+(c|d)/*/x", "/a.b+c/*/[x]",
+	} {
 		g.wants(noRoute, authztest.At("a.example.com", authztest.Get(path)))
 	}
 	for _, host := range []string{"aXexample.com", "a.exampleXcom", "b.example.com"} {
@@ -321,7 +360,9 @@ func namesAreNoPrefixes(t *testing.T) {
 		},
 		policy.Route{Match: policy.Match{Path: "/files/a"}, Allow: "public"},
 	)
-	for _, path := range []string{"/administrator", "/adminx/y", "/Admin", "/files/ab", "/files/a/b", "/files"} {
+	for _, path := range []string{
+		"/administrator", "/adminx/y", "/Admin", "/files/ab", "/files/a/b", "/files",
+	} {
 		g.wants(noRoute, authztest.At("a.example.com", authztest.Get(path)))
 	}
 	for _, host := range []string{"evilexample.com", "example.com", "example.com.evil"} {
@@ -334,10 +375,12 @@ func namesAreNoPrefixes(t *testing.T) {
 	}
 }
 
-// everySettingDecides has, for each key of a route, two routes that differ in it alone and a request that they decide
-// otherwise. A key without such a case fails.
+// everySettingDecides has, for each key of a route, two routes that differ in it alone and a
+// request that they decide otherwise. A key without such a case fails.
 func everySettingDecides(t *testing.T) {
-	stale := func(w *authztest.World) { w.Revocations.Fresh = revocation.Freshness{Why: revocation.WhyStale} }
+	stale := func(w *authztest.World) {
+		w.Revocations.Fresh = revocation.Freshness{Why: revocation.WhyStale}
+	}
 	base := policy.Route{Match: policy.Match{Path: "/x"}}
 	with := func(change func(*policy.Route)) policy.Route {
 		r := base
@@ -417,7 +460,10 @@ func keysOf(t reflect.Type, prefix string) (keys []string) {
 
 func joinedDuplicates(t *testing.T) {
 	g := newGate(t)
-	for _, value := range []string{"Bearer " + g.alice + ",Bearer " + g.alice, "Bearer " + g.alice + ",", ",Bearer " + g.alice, "Bearer x,Bearer " + g.alice} {
+	for _, value := range []string{
+		"Bearer " + g.alice + ",Bearer " + g.alice, "Bearer " + g.alice + ",", ",Bearer " + g.alice,
+		"Bearer x,Bearer " + g.alice,
+	} {
 		g.asks(many, authztest.Get("/protected", "authorization", value))
 	}
 	g.asks(many, authztest.Get("/protected", "x-access-token", g.alice+","+g.alice))
@@ -470,7 +516,9 @@ func noExpressions(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, name := range strings.Fields(string(out)) {
-		for _, evaluator := range []string{"cel-go", "cel.dev", "text/template", "open-policy-agent", "yuin/gopher-lua"} {
+		for _, evaluator := range []string{
+			"cel-go", "cel.dev", "text/template", "open-policy-agent", "yuin/gopher-lua",
+		} {
 			if strings.Contains(name, evaluator) && !strings.Contains(name, "internal/") {
 				t.Errorf("%s is built in", name)
 			}
@@ -490,11 +538,19 @@ func policyOverItsLimits(t *testing.T) {
 	for name, c := range map[string]policy.Config{
 		"routes":   {Routes: many},
 		"segments": {Routes: []policy.Route{{Match: policy.Match{Path: strings.Repeat("/a", 100)}}}},
-		"path":     {Routes: []policy.Route{{Match: policy.Match{Path: "/" + strings.Repeat("a", 10_000)}}}},
-		"methods":  {Routes: []policy.Route{{Match: policy.Match{Path: "/a", Methods: names}}}},
-		"hosts":    {Routes: []policy.Route{{Match: policy.Match{Path: "/a", Hosts: names}}}},
-		"roles":    {Routes: []policy.Route{{Match: policy.Match{Path: "/a"}, Require: policy.Require{Roles: names}}}},
-		"scopes":   {Routes: []policy.Route{{Match: policy.Match{Path: "/a"}, Require: policy.Require{Scopes: names}}}},
+		"path": {
+			Routes: []policy.Route{{Match: policy.Match{Path: "/" + strings.Repeat("a", 10_000)}}},
+		},
+		"methods": {Routes: []policy.Route{{Match: policy.Match{Path: "/a", Methods: names}}}},
+		"hosts":   {Routes: []policy.Route{{Match: policy.Match{Path: "/a", Hosts: names}}}},
+		"roles": {
+			Routes: []policy.Route{{Match: policy.Match{Path: "/a"}, Require: policy.Require{Roles: names}}},
+		},
+		"scopes": {
+			Routes: []policy.Route{
+				{Match: policy.Match{Path: "/a"}, Require: policy.Require{Scopes: names}},
+			},
+		},
 	} {
 		if _, err := policy.Compile(c); err == nil {
 			t.Errorf("too many or too long %s: accepted", name)

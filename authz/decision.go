@@ -25,19 +25,21 @@ type Decision struct {
 	// Remaining is how long the token lives by its exp, which leeway may have made negative; 0
 	// without a token.
 	Remaining time.Duration
-	// EndsWithToken says that a request that may pass has to be over when its token expires,
+	// EndsWithToken means that a request that may pass has to be over when its token expires,
 	// however long its answer is.
 	EndsWithToken bool
 	// Missing names the key that was not there. A transport that can wait may have it fetched and
 	// decide again.
 	Missing Missing
 
-	Rule       *policy.Rule       // what the request fell under
-	Revocation revocation.Verdict // what revoked the token, when that was the reason
-	// what is wrong with the request itself, from a fixed list; Detail says more
+	// Revocation is what revoked the token, when that was the reason.
+	Revocation revocation.Verdict
+	// Problem is what is wrong with the request itself, from a fixed list; Detail says more.
 	Problem string
-	Cached  bool // the token had been verified before
+	// Cached means that the token had been verified before.
+	Cached bool
 
+	rule     *policy.Rule // what the request fell under
 	stricter *policy.Rule // the rule that the request differs from only in case
 	cause    error        // what is wrong with the token
 }
@@ -46,7 +48,7 @@ type Decision struct {
 // request's token.
 type Missing struct{ Issuer, KeyID string }
 
-// Needed says that there is a missing key.
+// Needed reports whether there is a missing key.
 func (m Missing) Needed() bool { return m.Issuer != "" }
 
 // Reason is "allowed", or the reason of the refusal.
@@ -60,7 +62,7 @@ func (d *Decision) Reason() string {
 	return string(d.Refusal.Reason)
 }
 
-// Refused gives what the client is told, also when nobody filled in the decision.
+// Refused returns what the client is told, also when nobody filled in the decision.
 func (d *Decision) Refused() *Refusal {
 	if d.Refusal == nil {
 		return broken
@@ -68,8 +70,8 @@ func (d *Decision) Refused() *Refusal {
 	return d.Refusal
 }
 
-// Detail says for the log what was wrong, and what was expected: which claim, role or scope, and by
-// which route. "" when the reason says it all. It is made when asked for, which has to be before
+// Detail returns what was wrong and what was expected, for the log: which claim, role or scope, and
+// by which route; "" when the reason says it all. It is made when asked for, which has to be before
 // the request's memory is used again; it holds words of the configuration and of fixed lists, and
 // never a part of a token or of a request.
 func (d *Decision) Detail() string {
@@ -81,16 +83,16 @@ func (d *Decision) Detail() string {
 		return d.Problem
 	case errors.As(d.cause, &refusal):
 		return refusal.Detail()
-	case d.Rule == nil || d.Rule.Index < 0:
+	case d.rule == nil || d.rule.Index < 0:
 		return ""
 	}
 	switch d.Refused().Reason {
 	case token.ReasonDenied, token.ReasonStale, token.ReasonNoCopy:
-		return d.Rule.String()
+		return d.rule.String()
 	case token.ReasonInsufficientRole:
-		return d.Rule.String() + " asks for one of the roles " + strings.Join(d.Rule.Roles, ", ")
+		return d.rule.String() + " asks for one of the roles " + strings.Join(d.rule.Roles, ", ")
 	case token.ReasonInsufficientScope:
-		return d.Rule.String() + " asks for the scopes " + strings.Join(d.Rule.Scopes, ", ")
+		return d.rule.String() + " asks for the scopes " + strings.Join(d.rule.Scopes, ", ")
 	}
 	return ""
 }

@@ -1,6 +1,7 @@
 package authz
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"runtime"
@@ -17,15 +18,15 @@ import (
 // Keys are the trusted issuers and their public keys. Its methods look at a snapshot and never
 // wait.
 type Keys interface {
-	// Profile gives the rules for the tokens of one issuer, named letter by letter. It gives the
-	// same pointer for as long as the rules are the same.
+	// Profile returns the rules for the tokens of one issuer, named byte for byte: the same pointer
+	// for as long as the rules are the same.
 	Profile(issuer string) (*token.Profile, bool)
-	// Key gives an issuer's key, nil when there is none by that name. known is false when the
+	// Key returns an issuer's key, nil when there is none by that id. known is false when the
 	// issuer's keys were never had, so that it cannot be told whether there is.
 	Key(issuer, keyID string) (key *jose.PublicKey, known bool)
-	// Generation moves after a key has gone or changed. What was verified under an older one is
-	// forgotten.
-	Generation() uint64
+	// Removals counts the times that a key has gone or changed, each after it has happened. What
+	// was verified before the last of them is forgotten.
+	Removals() uint64
 }
 
 // Revocations are the gate's copy of the revocation log and the clock that goes with it. Its
@@ -38,7 +39,9 @@ type Revocations interface {
 }
 
 // Wire lets a transport marshal its answers once: what it returns is kept in the field Wire of its
-// argument.
+// argument. It is any, as only the transport knows what it sends: with bytes in its place, gRPC's
+// buffers around them would be allocated for each request, and a type parameter would stand on
+// Engine, Decision and all that they are made of.
 type Wire interface {
 	Allow(*Identity) any
 	Refuse(*Refusal) any
@@ -85,9 +88,7 @@ func New(p *policy.Policy, o Options) (*Engine, error) {
 	case o.Keys == nil || o.Revocations == nil:
 		return nil, errors.New("authz: expected keys and revocations, got none")
 	}
-	if o.Realm == "" {
-		o.Realm = DefaultRealm
-	}
+	o.Realm = cmp.Or(o.Realm, DefaultRealm)
 	if err := ValidateRealm(o.Realm); err != nil {
 		return nil, fmt.Errorf("authz: realm: %w", err)
 	}
@@ -95,6 +96,7 @@ func New(p *policy.Policy, o Options) (*Engine, error) {
 		return nil, fmt.Errorf("authz: cache: %w", err)
 	}
 	e := &Engine{options: o, cache: newCache(o.Cache), refusals: newRefusals(o.Realm, o.Wire)}
+	// Marshalled once, as all refusals are: neither depends on a request.
 	e.anonymous = newIdentity(nil, o.Wire)
 	e.SetPolicy(p)
 	return e, nil
@@ -120,25 +122,26 @@ func (e *Engine) Decide(r *Request) (d Decision) {
 	}()
 	rules := e.rules.Load()
 	found := rules.policy.Find(r.Method, r.Host, r.Path)
-	d.Rule, d.Problem, d.stricter = found.Rule, found.Detail, found.Stricter
-	seen := look(r.Headers, e.options.KeepOverrides)
-	d.Strip = seen.strip
+	d.rule, d.Problem, d.stricter = found.Rule, found.Detail, found.Stricter
+	h := readHeaders(r.Headers, e.options.KeepOverrides)
+	d.Strip = h.strip
 
 	switch {
 	case found.Detail != "":
 		return e.refuse(d, found.Reason)
+	// Before the token is looked at: what is public is so with a broken token too.
 	case found.Rule.Access == policy.Public:
 		return e.pass(d, e.anonymous)
-	case seen.nominated:
+	case h.nominated:
 		d.Problem = "the Connection header names an identity header"
 		return e.refuse(d, token.ReasonBadRequest)
 	}
-	presented, problem := seen.token()
+	presented, problem := h.token()
 	if problem == token.ReasonNoToken && found.Rule.Access == policy.Optional {
 		return e.pass(d, e.anonymous)
 	}
 	if problem != "" {
-		return e.refuseCredential(d, problem, seen.bearer)
+		return e.refuseCredential(d, problem, h.bearer)
 	}
 	return e.decideToken(d, r, rules, found, presented)
 }
@@ -151,6 +154,8 @@ func (e *Engine) decideToken(d Decision, r *Request, rules *rules, found policy.
 		return e.refuse(d, reason)
 	}
 	d.Identity = v.identity
+	// Before its time and before the copy's age: a token known to be revoked is told so, whatever
+	// else is wrong (S3).
 	if verdict := e.options.Revocations.Check(&v.facts); verdict.Revoked {
 		d.Revocation = verdict
 		return e.refuse(d, token.ReasonRevoked)
@@ -161,6 +166,7 @@ func (e *Engine) decideToken(d Decision, r *Request, rules *rules, found policy.
 		return e.refuse(d, token.ReasonOf(err))
 	}
 	d.Remaining = time.Unix(v.claims.Expiry, 0).Sub(now)
+	// Only now, so that who was turned away stands in the log by name.
 	if found.Rule.Access == policy.Nobody {
 		return e.refuse(d, found.Reason)
 	}
@@ -179,7 +185,7 @@ func (e *Engine) decideToken(d Decision, r *Request, rules *rules, found policy.
 	}
 }
 
-// cannotKnow gives the reason why the gate cannot tell whether a token has been revoked, or "". A
+// cannotKnow returns the reason why the gate cannot tell whether a token has been revoked, or "". A
 // route may allow a copy that has grown stale, but not one that is incomplete.
 func (e *Engine) cannotKnow(v *verified, rule *policy.Rule, at revocation.Instant) token.Reason {
 	freshness := e.options.Revocations.Freshness(at)
@@ -191,6 +197,7 @@ func (e *Engine) cannotKnow(v *verified, rule *policy.Rule, at revocation.Instan
 	default:
 		return token.ReasonNoCopy
 	}
+	// A token that outlives its revocation would come back to life.
 	if e.options.MaxLifetime != nil {
 		if limit, known := e.options.MaxLifetime(); known && outlives(v, limit) {
 			return token.ReasonIssuerLifetime
@@ -199,8 +206,8 @@ func (e *Engine) cannotKnow(v *verified, rule *policy.Rule, at revocation.Instan
 	return ""
 }
 
-// outlives says that a token, or any that its issuer may make, lives longer than revocations are
-// kept.
+// outlives reports whether a token, or any that its issuer may make, lives longer than revocations
+// are kept.
 func outlives(v *verified, limit time.Duration) bool {
 	return v.profile.MaxLifetime > limit ||
 		v.claims.Expiry-v.claims.IssuedAt > int64(limit/time.Second)
@@ -233,7 +240,7 @@ func (e *Engine) recovered(value any) Decision {
 	return Decision{Refusal: e.refusals.of(token.ReasonInternal)}
 }
 
-// Refusal gives what a client is told for a reason that the transport has found by itself.
+// Refusal returns what a client is told for a reason that the transport has found by itself.
 func (e *Engine) Refusal(reason token.Reason) *Refusal { return e.refusals.of(reason) }
 
 // PanicText describes what was recovered from. Only the runtime's own words are repeated: any other

@@ -34,6 +34,7 @@ func newIdentity(c *token.Claims, wire Wire) *Identity {
 	if c == nil {
 		id.Remove = IdentityHeaders()
 	} else {
+		// Each is set or removed: a header that the client sent never stays.
 		id.tell(HeaderSubject, encode(c.Subject))
 		id.tell(HeaderRoles, join(c.Roles, ","))
 		id.tell(HeaderScope, join(c.Scope, " "))
@@ -84,11 +85,13 @@ func encode(value string) string {
 	return b.String()
 }
 
-// isMisspelt says that a server might take the header for one of the identity headers although its
-// name is not one: CGI, WSGI and their kin fold `-`, `_` and `.` (some of them every sign) into
-// one. The true names need no stripping, being overwritten.
+// isMisspelt reports whether a server might take the header for one of the identity headers
+// although its name is not one: CGI, WSGI and their kin fold `-`, `_` and `.` (some of them every
+// sign) into one. The true names need no stripping, being overwritten.
 func isMisspelt(name string) bool {
-	for _, identity := range [...]string{HeaderSubject, HeaderRoles, HeaderScope, HeaderSession, HeaderTokenID} {
+	for _, identity := range [...]string{
+		HeaderSubject, HeaderRoles, HeaderScope, HeaderSession, HeaderTokenID,
+	} {
 		if folds(name, identity) {
 			return !equalFold(name, identity)
 		}
@@ -96,12 +99,13 @@ func isMisspelt(name string) bool {
 	return false
 }
 
-// folds says that name is identity when case and the choice of signs make no difference.
+// folds reports whether name is identity when case and the choice of signs make no difference.
 func folds(name, identity string) bool {
 	if len(name) != len(identity) {
 		return false
 	}
 	for i := range len(name) {
+		// In the place of a hyphen a server may fold any sign.
 		if identity[i] == '-' {
 			if isAlphanumeric(name[i]) {
 				return false
@@ -136,14 +140,16 @@ func isOverride(name string) bool {
 	return false
 }
 
-// nominatesIdentity says that a Connection header names an identity header, which asks the next
-// proxy to drop it (RFC 9110 section 7.6.1).
+// nominatesIdentity reports whether a Connection header names an identity header, which asks the
+// next proxy to drop it (RFC 9110 section 7.6.1).
 func nominatesIdentity(connection string) bool {
 	for rest, more := connection, true; more; {
 		var option string
 		option, rest, more = strings.Cut(rest, ",")
 		option = strings.Trim(option, " \t")
-		for _, identity := range [...]string{HeaderSubject, HeaderRoles, HeaderScope, HeaderSession, HeaderTokenID} {
+		for _, identity := range [...]string{
+			HeaderSubject, HeaderRoles, HeaderScope, HeaderSession, HeaderTokenID,
+		} {
 			if folds(option, identity) {
 				return true
 			}

@@ -67,7 +67,7 @@ func newRefusals(realm string, wire Wire) *refusals {
 	return r
 }
 
-// of gives the refusal for a reason; a reason that is in no list is our own failure.
+// of returns the refusal for a reason; a reason that is in no list is our own failure.
 func (r *refusals) of(reason token.Reason) *Refusal {
 	if refusal := r.byReason[reason]; refusal != nil {
 		return refusal
@@ -100,18 +100,12 @@ func (r *refusals) make(d token.Description, code, scope string) *Refusal {
 	if challenge := r.challenge(d.Status, code, scope); challenge != "" {
 		refusal.Headers = append(refusal.Headers, Header{"www-authenticate", challenge})
 	}
+	// A gate that lags behind catches up within a heartbeat or is taken out by Envoy.
 	if d.Status == statusUnavailable {
 		refusal.Headers = append(refusal.Headers, Header{"retry-after", "1"})
 	}
-	refusal.Headers = append(
-		refusal.Headers,
-		Header{
-			"content-type",
-			"application/json",
-		},
-		Header{"cache-control", "no-store"},
-		Header{HeaderReason, string(d.Reason)},
-	)
+	refusal.Headers = append(refusal.Headers, Header{"content-type", "application/json"},
+		Header{"cache-control", "no-store"}, Header{HeaderReason, string(d.Reason)})
 	if r.wire != nil {
 		refusal.Wire = r.wire.Refuse(refusal)
 	}
@@ -148,9 +142,9 @@ func body(code, description string) string {
 func ValidateRealm(realm string) error {
 	switch {
 	case realm == "":
-		return errors.New("expected a name, found an empty string")
+		return errors.New("expected a name, got an empty string")
 	case !isQuotable(realm):
-		return fmt.Errorf("expected printable ASCII without quotes and backslashes, found %q", realm)
+		return fmt.Errorf("expected printable ASCII without quotes and backslashes, got %q", realm)
 	}
 	return nil
 }

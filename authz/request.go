@@ -21,8 +21,8 @@ type Request struct {
 	At      revocation.Instant // when the request was seen, read once by the transport
 }
 
-// sight is what was seen in a request's headers.
-type sight struct {
+// headers is what a request's headers say of who is calling, and which of them are to be removed.
+type headers struct {
 	authorization, accessToken   string
 	authorizations, accessTokens int
 	bearer                       bool // Authorization does carry a bearer token, well formed or not
@@ -31,48 +31,45 @@ type sight struct {
 	strip     []string
 }
 
-// look goes once over all headers. keep leaves the overrides alone.
-func look(headers []Header, keep bool) (s sight) {
-	for i := range headers {
-		name, value := headers[i].Name, headers[i].Value
+// readHeaders goes once over all headers. keep leaves the overrides alone.
+func readHeaders(all []Header, keep bool) (h headers) {
+	for i := range all {
+		name, value := all[i].Name, all[i].Value
+		// Few names have one of these lengths: the others cost one comparison.
 		switch len(name) {
 		case len("connection"):
 			if equalFold(name, "connection") && nominatesIdentity(value) {
-				s.nominated = true
+				h.nominated = true
 			}
-		case len("authorization"),
-			len(HeaderRoles),
-			len(HeaderSubject),
-			len(HeaderTokenID),
-			len("x-method-override"),
-			len("x-http-method-override"):
+		case len("authorization"), len(HeaderRoles), len(HeaderSubject), len(HeaderTokenID),
+			len("x-method-override"), len("x-http-method-override"):
 			// x-access-token, the identity headers and the overrides have these lengths.
 			switch {
 			case equalFold(name, "authorization"):
-				s.authorization, s.authorizations = value, s.authorizations+1
+				h.authorization, h.authorizations = value, h.authorizations+1
 			case lowerByte(name[0]) != 'x':
 			case equalFold(name, "x-access-token"):
-				s.accessToken, s.accessTokens = value, s.accessTokens+1
+				h.accessToken, h.accessTokens = value, h.accessTokens+1
 			case isMisspelt(name), !keep && isOverride(name):
-				s.strip = append(s.strip, name)
+				h.strip = append(h.strip, name)
 			}
 		}
 	}
-	return s
+	return h
 }
 
-// token gives the one token of the request, or the reason why there is not exactly one.
-func (s *sight) token() (string, token.Reason) {
+// token returns the one token of the request, or the reason why there is not exactly one.
+func (h *headers) token() (string, token.Reason) {
 	switch {
-	case s.authorizations == 0 && s.accessTokens == 0:
+	case h.authorizations == 0 && h.accessTokens == 0:
 		return "", token.ReasonNoToken
-	case s.accessTokens == 0:
-		return s.fromAuthorization()
-	case s.authorizations+s.accessTokens > 1, strings.IndexByte(s.accessToken, ',') >= 0:
-		s.bearer = true
+	case h.accessTokens == 0:
+		return h.fromAuthorization()
+	case h.authorizations+h.accessTokens > 1, strings.IndexByte(h.accessToken, ',') >= 0:
+		h.bearer = true
 		return "", token.ReasonManyTokens
 	}
-	return s.accessToken, ""
+	return h.accessToken, ""
 }
 
 const bearerScheme = "bearer"
@@ -80,18 +77,19 @@ const bearerScheme = "bearer"
 // fromAuthorization takes `Bearer TOKEN` apart (RFC 6750 section 2.1; the scheme in any case, RFC
 // 9110 section 11.1): one space and nothing around it. Proxies join duplicates of the header by
 // commas, which no token contains.
-func (s *sight) fromAuthorization() (string, token.Reason) {
-	value := s.authorization
-	if s.authorizations > 1 ||
+func (h *headers) fromAuthorization() (string, token.Reason) {
+	value := h.authorization
+	if h.authorizations > 1 ||
 		(strings.IndexByte(value, ',') >= 0 && containsFold(value, bearerScheme)) {
-		s.bearer = true
+		h.bearer = true
 		return "", token.ReasonManyTokens
 	}
 	if len(value) <= len(bearerScheme)+1 || !equalFold(value[:len(bearerScheme)], bearerScheme) {
 		return "", token.ReasonScheme
 	}
+	// A tab is no separator to RFC 9110, but whoever sends one means a bearer token.
 	separator, credential := value[len(bearerScheme)], value[len(bearerScheme)+1:]
-	s.bearer = separator == ' ' || separator == '\t'
+	h.bearer = separator == ' ' || separator == '\t'
 	if separator != ' ' || strings.IndexByte(credential, ' ') >= 0 ||
 		strings.IndexByte(credential, '\t') >= 0 {
 		return "", token.ReasonScheme

@@ -15,11 +15,13 @@ type verified struct {
 	identity *Identity
 }
 
-// verify gives what the token says once its signature has been verified, now or before. Of a token
-// that is refused nothing is given but the reason.
+// verify returns what the token says once its signature has been verified, now or before. Of a
+// token that is refused it returns the reason alone.
 func (e *Engine) verify(d *Decision, presented string) (*verified, token.Reason) {
-	generation := e.options.Keys.Generation()
-	slot := e.cache.find(generation, presented)
+	// Before any key is looked up: a key that goes while its token is verified must not leave that
+	// token in the table of those that outlived it.
+	removals := e.options.Keys.Removals()
+	slot := e.cache.find(removals, presented)
 	if v := slot.verified; v != nil {
 		// The rules may have changed without the keys.
 		if profile, ok := e.options.Keys.Profile(v.claims.Issuer); ok && profile == v.profile {
@@ -93,10 +95,11 @@ func (e *Engine) believe(profile *token.Profile, c *token.Claims, keyID string) 
 			Subject:   c.Subject,
 			ClientID:  c.ClientID,
 			Tenant:    c.Tenant,
-			KeyID:     strings.Clone(keyID),
-			IssuedAt:  c.IssuedAt,
-			AuthTime:  c.AuthTime,
-			Ours:      profile.Ours,
+			// a view of the request's token, which will not last
+			KeyID:    strings.Clone(keyID),
+			IssuedAt: c.IssuedAt,
+			AuthTime: c.AuthTime,
+			Ours:     profile.Ours,
 		},
 		identity: newIdentity(c, e.options.Wire),
 	}

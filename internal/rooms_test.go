@@ -38,6 +38,7 @@ var floors = [][]string{
 	{"internal/revocation/redislog"},
 	{"internal/revocation/liveset"},
 	{"internal/revocation"},
+	{"internal/jose/signing"},
 	{"internal/jose"},
 	{"internal/token"},
 	{"internal/redisconn"},
@@ -60,8 +61,8 @@ var reserved = []struct {
 }{
 	{
 		"github.com/lestrrat-go/jwx",
-		[]string{"internal/jose"},
-		"internal/jose is the only importer of jwx",
+		[]string{"internal/jose/signing"},
+		"internal/jose/signing is the only importer of jwx",
 	},
 	{"github.com/go-jose/go-jose", nil, "go-jose is an oracle for tests only"},
 	{"github.com/golang-jwt/jwt", nil, "golang-jwt is an oracle for tests only"},
@@ -147,6 +148,30 @@ func TestEveryPackageIsInARoom(t *testing.T) {
 	for _, p := range listPackages(t) {
 		if p.ImportPath != strings.TrimSuffix(module, "/")+"/internal" && room(p.ImportPath) == "" {
 			t.Errorf("%s is in no room: give it a floor in this file", p.ImportPath)
+		}
+	}
+}
+
+// TestAGateLinksNothingThatSigns: neither a way to sign, nor private keys, nor a JOSE library stands
+// in the process beside Envoy.
+func TestAGateLinksNothingThatSigns(t *testing.T) {
+	cmd := exec.Command("go", "list", "-deps", "./cmd/authz")
+	cmd.Dir = ".."
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	packages := strings.Fields(string(out))
+	if !slices.Contains(packages, module+"internal/jose") {
+		t.Fatal("read no list of what a gate links")
+	}
+	for _, p := range packages {
+		for _, barred := range []string{
+			"github.com/lestrrat-go", module + "internal/keyring", module + "internal/jose/signing",
+		} {
+			if within(p, barred) {
+				t.Errorf("cmd/authz links %s", p)
+			}
 		}
 	}
 }

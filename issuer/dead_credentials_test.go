@@ -6,7 +6,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/sallyport/sallyport/internal/jose"
+	"github.com/sallyport/sallyport/internal/jose/signing"
 	"github.com/sallyport/sallyport/internal/redisconn"
 	"github.com/sallyport/sallyport/internal/revocation"
 	"github.com/sallyport/sallyport/internal/session/sessiontest"
@@ -222,7 +222,7 @@ func TestALogOutWithABodyThatSaysNothingIsOneWithoutABody(t *testing.T) {
 
 // activeKey is the key that has signed so far; the next one signs once it is revoked.
 func activeKey(h *house, _ answer) string {
-	next, err := jose.GenerateKey("ES256")
+	next, err := signing.GenerateKey("ES256")
 	if err != nil {
 		h.t.Fatal(err)
 	}

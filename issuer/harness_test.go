@@ -22,6 +22,7 @@ import (
 	"github.com/sallyport/sallyport/internal/config"
 	"github.com/sallyport/sallyport/internal/credential"
 	"github.com/sallyport/sallyport/internal/jose"
+	"github.com/sallyport/sallyport/internal/jose/signing"
 	"github.com/sallyport/sallyport/internal/redisconn"
 	"github.com/sallyport/sallyport/internal/revocation"
 	"github.com/sallyport/sallyport/internal/revocation/redislog"
@@ -239,13 +240,13 @@ func (h *house) claims(access string) *token.Claims {
 
 // keys is a ring of one signing key, and, if it is there, a next one.
 type keys struct {
-	private, next *jose.PrivateKey
+	private, next *signing.PrivateKey
 	set           []byte
 }
 
 func newKeys(t *testing.T) *keys {
 	t.Helper()
-	private, err := jose.GenerateKey("ES256")
+	private, err := signing.GenerateKey("ES256")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -262,7 +263,7 @@ func (k *keys) Sign(typ string, claims []byte) (string, error) {
 
 func (k *keys) SignUnless(revoked func(kid string) bool, typ string,
 	claims []byte) (string, error) {
-	for _, key := range []*jose.PrivateKey{k.private, k.next} {
+	for _, key := range []*signing.PrivateKey{k.private, k.next} {
 		if key != nil && !revoked(key.ID()) {
 			return key.Sign(typ, claims)
 		}

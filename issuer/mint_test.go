@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/sallyport/sallyport/internal/jose"
+	"github.com/sallyport/sallyport/internal/jose/signing"
 	"github.com/sallyport/sallyport/internal/revocation"
 )
 
@@ -20,7 +21,7 @@ func TestNoTokenIsMadeUnderARevokedKey(t *testing.T) {
 			}
 			return parsed.Header.KeyID
 		}
-		revoke := func(key *jose.PrivateKey) {
+		revoke := func(key *signing.PrivateKey) {
 			if _, err := h.log.Append(t.Context(), []revocation.Request{
 				{
 					Kind: revocation.KindKID, Issuer: issuerURL, Value: key.ID(),
@@ -30,7 +31,7 @@ func TestNoTokenIsMadeUnderARevokedKey(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		next, err := jose.GenerateKey("ES256")
+		next, err := signing.GenerateKey("ES256")
 		if err != nil {
 			t.Fatal(err)
 		}

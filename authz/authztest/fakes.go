@@ -12,13 +12,13 @@ import (
 
 // Keys are trusted issuers and their keys.
 type Keys struct {
-	mu         sync.RWMutex
-	profiles   map[string]*token.Profile
-	keys       map[string]map[string]*jose.PublicKey
-	coming     map[string]map[string]*jose.PublicKey
-	had        map[string]bool
-	generation uint64
-	awaited    int
+	mu       sync.RWMutex
+	profiles map[string]*token.Profile
+	keys     map[string]map[string]*jose.PublicKey
+	coming   map[string]map[string]*jose.PublicKey
+	had      map[string]bool
+	removals uint64
+	awaited  int
 }
 
 func newKeys() *Keys {
@@ -45,7 +45,7 @@ func (k *Keys) Remove(issuer, keyID string) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	delete(k.keys[issuer], keyID)
-	k.generation++
+	k.removals++
 }
 
 // Publish has an issuer publish a key that Await finds.
@@ -70,11 +70,11 @@ func (k *Keys) Key(issuer, keyID string) (*jose.PublicKey, bool) {
 	return k.keys[issuer][keyID], k.had[issuer]
 }
 
-// Generation implements authz.Keys.
-func (k *Keys) Generation() uint64 {
+// Removals implements authz.Keys.
+func (k *Keys) Removals() uint64 {
 	k.mu.RLock()
 	defer k.mu.RUnlock()
-	return k.generation
+	return k.removals
 }
 
 // Await puts what was published in force. It waits for ctx when nothing was.

@@ -55,7 +55,8 @@ func Compare(t *testing.T, want Want, got Answer) {
 		t.Errorf("a refusal changes the request: sets %v, removes %v", got.Set, got.Remove)
 	}
 	for name, value := range map[string]string{
-		authz.HeaderReason: string(want.Reason), "www-authenticate": want.Challenge, "content-type": "application/json", "cache-control": "no-store",
+		authz.HeaderReason: string(want.Reason), "www-authenticate": want.Challenge,
+		"content-type": "application/json", "cache-control": "no-store",
 		"retry-after": map[bool]string{true: "1"}[want.Status == 503],
 	} {
 		if got := header(got.Headers, name); got != value {
@@ -124,7 +125,7 @@ func compareRemoved(t *testing.T, got Answer) {
 	}
 }
 
-// header gives all values of a header, joined.
+// header returns all values of a header, joined.
 func header(headers []authz.Header, name string) string {
 	var values []string
 	for _, h := range headers {
@@ -144,7 +145,10 @@ func RunAttacks(t *testing.T, start func(*testing.T, *World) Ask) {
 	attacks := setup.Attacks()
 	for _, a := range attacks {
 		t.Run(url.PathEscape(a.Name), func(t *testing.T) {
-			for _, r := range []authz.Request{Get("/protected", "authorization", "Bearer "+a.Token), Get("/protected", "x-access-token", a.Token)} {
+			for _, r := range []authz.Request{
+				Get("/protected", "authorization", "Bearer "+a.Token),
+				Get("/protected", "x-access-token", a.Token),
+			} {
 				CompareAttack(t, a, ask(r))
 			}
 		})

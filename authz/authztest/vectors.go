@@ -96,7 +96,9 @@ func At(host string, r authz.Request) authz.Request {
 // Vectors is the table, with tokens of w.
 func Vectors(w *World) []Vector {
 	var all []Vector
-	for _, some := range [][]Vector{access(w), places(w), tokens(w), identity(w), states(w), paths(w)} {
+	for _, some := range [][]Vector{
+		access(w), places(w), tokens(w), identity(w), states(w), paths(w),
+	} {
 		all = append(all, some...)
 	}
 	return all
@@ -129,10 +131,9 @@ func access(w *World) []Vector {
 		},
 		{
 			Name: "role that is longer",
-			Request: Get(
-				"/admin",
-				bearer(
-					w.Token(func(c *token.Claims) { c.Roles = []string{"administrator", "admin ", "ADMIN"} }))...),
+			Request: Get("/admin", bearer(w.Token(func(c *token.Claims) {
+				c.Roles = []string{"administrator", "admin ", "ADMIN"}
+			}))...),
 			Want: Forbidden(token.ReasonInsufficientRole),
 		},
 		{Name: "scopes there", Request: Get("/scoped", alice...), Want: Alice},
@@ -371,11 +372,8 @@ func identity(w *World) []Vector {
 			func(c *token.Claims) { c.Subject = "50%" }),
 		told("a subject beyond ASCII", "subject=zo%C3%AB%40example"+rest,
 			func(c *token.Claims) { c.Subject = "zoë@example" }),
-		told(
-			"a subject with signs",
-			"subject=a@b/c=d;e\"f"+rest,
-			func(c *token.Claims) { c.Subject = `a@b/c=d;e"f` },
-		),
+		told("a subject with signs", "subject=a@b/c=d;e\"f"+rest,
+			func(c *token.Claims) { c.Subject = `a@b/c=d;e"f` }),
 		{
 			Name:    "a client's own identity is overwritten",
 			Request: Get("/protected", append(alice, "x-auth-subject", "root", "X-Auth-Roles", "root")...),
@@ -488,7 +486,9 @@ func states(w *World) []Vector {
 		w.Revocations.Fresh = revocation.Freshness{Why: revocation.WhyStale, Staleness: time.Minute}
 	}
 	noCopy := func(w *World) { w.Revocations.Fresh = revocation.Freshness{Why: revocation.WhyNoCopy} }
-	unknown := func(w *World) { w.Revocations.Fresh = revocation.Freshness{Why: revocation.WhyUnknown} }
+	unknown := func(w *World) {
+		w.Revocations.Fresh = revocation.Freshness{Why: revocation.WhyUnknown}
+	}
 	noKeys := func(w *World) { w.Keys.Trust(Profile()) }
 	return []Vector{
 		{
@@ -605,14 +605,22 @@ func paths(w *World) []Vector {
 	alice := bearer(w.Token())
 	var all []Vector
 	for _, path := range []string{
-		"", "*", "protected", "pkg.Service/Method", "http://things.example.com/protected", "//protected", "///protected", "/protected//", "/api//x",
-		"/public/../protected", "/api/..", "/api/.", "/./protected", "/public-files/%2e%2e/protected", "/public-files/%2E./protected",
-		"/public-files/..%2fprotected", "/public-files/..%2Fprotected", "/public-files/..%5cprotected", "/public-files/..\\protected", "/api%2Fx",
-		"/public-files/%252e%252e/protected", "/public-files/..%252fprotected", "/public-files/..%255cprotected",
-		"/public#/protected", "/protected#/public", "/public%23/protected", "/protected?#/public", "/protected%3f/public",
-		"/public-files/..;/protected", "/public-files/..;x=1/protected", "/public-files/.;a=b/x", "/protected;x=1", "/api;x/y", "/matrix/..;/protected", "/matrix/%3Bx",
-		"/protected%00", "/protected\x00", "/protected%0d%0a", "/protected\r\n", "/protected%7f", "/protected\x80", "/protected%80", "/api/%c0%af", "/protected%", "/protected%4", "/api/%u0061",
-		"/public;/../protected", "/public-files/" + strings.Repeat("a/", 300), "/" + strings.Repeat("a", 9000),
+		"", "*", "protected", "pkg.Service/Method", "http://things.example.com/protected", "//protected",
+		"///protected", "/protected//", "/api//x",
+		"/public/../protected", "/api/..", "/api/.", "/./protected", "/public-files/%2e%2e/protected",
+		"/public-files/%2E./protected",
+		"/public-files/..%2fprotected", "/public-files/..%2Fprotected", "/public-files/..%5cprotected",
+		"/public-files/..\\protected", "/api%2Fx",
+		"/public-files/%252e%252e/protected", "/public-files/..%252fprotected",
+		"/public-files/..%255cprotected",
+		"/public#/protected", "/protected#/public", "/public%23/protected", "/protected?#/public",
+		"/protected%3f/public",
+		"/public-files/..;/protected", "/public-files/..;x=1/protected", "/public-files/.;a=b/x",
+		"/protected;x=1", "/api;x/y", "/matrix/..;/protected", "/matrix/%3Bx",
+		"/protected%00", "/protected\x00", "/protected%0d%0a", "/protected\r\n", "/protected%7f",
+		"/protected\x80", "/protected%80", "/api/%c0%af", "/protected%", "/protected%4", "/api/%u0061",
+		"/public;/../protected", "/public-files/" + strings.Repeat("a/", 300),
+		"/" + strings.Repeat("a", 9000),
 	} {
 		all = append(
 			all,
@@ -623,10 +631,13 @@ func paths(w *World) []Vector {
 		)
 	}
 	for path, want := range map[string]Want{
-		"/protected?/public": Alice, "/protected?": Alice, "/protected?x=/../public": Alice, "/public?/protected": Anybody, "/public?x=/protected": Anybody,
-		"/protected/": Alice, "/%70rotected": Alice, "/api/a%20b": Alice, "/api/é": Alice, "/api/100%25": Alice, "/matrix/a;x=1/b": Alice, "/matrix;x=1": Alice,
+		"/protected?/public": Alice, "/protected?": Alice, "/protected?x=/../public": Alice,
+		"/public?/protected": Anybody, "/public?x=/protected": Anybody,
+		"/protected/": Alice, "/%70rotected": Alice, "/api/a%20b": Alice, "/api/é": Alice,
+		"/api/100%25": Alice, "/matrix/a;x=1/b": Alice, "/matrix;x=1": Alice,
 		"/admin/~!$&'()*+,=:@-._": Alice, "/api/...": Alice,
-		"/administrator": Forbidden(token.ReasonNoRoute), "/Protected": Forbidden(token.ReasonNoRoute), "/protected/x": Forbidden(token.ReasonNoRoute), "/": Forbidden(token.ReasonNoRoute),
+		"/administrator": Forbidden(token.ReasonNoRoute), "/Protected": Forbidden(token.ReasonNoRoute),
+		"/protected/x": Forbidden(token.ReasonNoRoute), "/": Forbidden(token.ReasonNoRoute),
 	} {
 		all = append(all, Vector{Name: "path " + path, Request: Get(path, alice...), Want: want})
 	}

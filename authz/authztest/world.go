@@ -95,11 +95,8 @@ func Profile() *token.Profile {
 // ForeignProfile is that of Foreign's tokens.
 func ForeignProfile() *token.Profile {
 	p := token.DefaultProfile()
-	p.Issuer, p.Audiences, p.Algorithms, p.Type, p.TokenID = Foreign, []string{
-		Audience,
-	}, []string{
-		"EdDSA",
-	}, "JWT", "none"
+	p.Issuer, p.Audiences, p.Algorithms = Foreign, []string{Audience}, []string{"EdDSA"}
+	p.Type, p.TokenID = "JWT", "none"
 	return &p
 }
 

@@ -172,7 +172,7 @@ func (g *Gate) inForce(r *ruled) {
 
 func (g *Gate) openEngine() (err error) {
 	g.engine, err = authz.New(g.policy.Value().rules, authz.Options{
-		Keys:          keys{g.keys},
+		Keys:          g.keys,
 		Revocations:   g.revocations,
 		Realm:         g.config.Realm,
 		Cache:         g.config.Cache,

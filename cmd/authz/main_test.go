@@ -28,6 +28,7 @@ import (
 	"github.com/sallyport/sallyport/internal/daemon"
 	"github.com/sallyport/sallyport/internal/eventually"
 	"github.com/sallyport/sallyport/internal/jose"
+	"github.com/sallyport/sallyport/internal/jose/signing"
 	"github.com/sallyport/sallyport/internal/redisconn"
 	"github.com/sallyport/sallyport/internal/revocation"
 	"github.com/sallyport/sallyport/internal/revocation/redislog"
@@ -44,7 +45,7 @@ type stage struct {
 	redis string
 	grpc  string
 	admin string
-	key   *jose.PrivateKey
+	key   *signing.PrivateKey
 	log   *redislog.Issuer
 
 	lifetime string // the issuer's max_lifetime
@@ -59,7 +60,7 @@ func newStage(t *testing.T) *stage {
 // newStageOn is newStage on a Redis that connect tells how to reach.
 func newStageOn(t *testing.T, redis string, connect func(*redisconn.Config)) *stage {
 	t.Helper()
-	key, err := jose.GenerateKey("ES256")
+	key, err := signing.GenerateKey("ES256")
 	must(t, err)
 	s := &stage{
 		t: t, dir: t.TempDir(), redis: redis, connect: connect, grpc: freeAddress(t),

@@ -49,7 +49,7 @@ var algorithms = func() map[string]algorithm {
 	return m
 }()
 
-// ofCurve gives the one algorithm of a curve (RFC 7518 section 3.4).
+// ofCurve returns the one algorithm of a curve (RFC 7518 section 3.4).
 func ofCurve(c elliptic.Curve) (algorithm, bool) {
 	switch c {
 	case elliptic.P256():

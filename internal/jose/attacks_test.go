@@ -20,8 +20,12 @@ func TestEveryAttackIsRefusedByItsReason(t *testing.T) {
 				name    string
 				attacks []josetest.Attack
 			}{
-				{"algorithm", s.AlgorithmAttacks()}, {"header", s.HeaderAttacks()}, {"spelling", s.SpellingAttacks()},
-				{"signature", s.SignatureAttacks()}, {"claims_form", s.ClaimFormAttacks()}, {"claims", s.ClaimAttacks()},
+				{
+					"algorithm", s.AlgorithmAttacks(),
+				}, {"header", s.HeaderAttacks()}, {"spelling", s.SpellingAttacks()},
+				{
+					"signature", s.SignatureAttacks(),
+				}, {"claims_form", s.ClaimFormAttacks()}, {"claims", s.ClaimAttacks()},
 			} {
 				t.Run(group.name, func(t *testing.T) {
 					for _, a := range group.attacks {
@@ -85,10 +89,8 @@ func TestEscapedTwinOfATokenID(t *testing.T) {
 	plain := d.mustAccept(t, s.Good())
 	twin := d.mustAccept(
 		t,
-		s.Key.Token(
-			s.Key.Header("at+jwt").JSON(),
-			s.Claims.With("jti", `"\u0030\u0031\u0032\u0033456789abcdef"`).JSON(),
-		),
+		s.Key.Token(s.Key.Header("at+jwt").JSON(),
+			s.Claims.With("jti", `"\u0030\u0031\u0032\u0033456789abcdef"`).JSON()),
 	)
 	if plain.ID != twin.ID {
 		t.Errorf("expected the same id, got %q and %q", plain.ID, twin.ID)
@@ -114,10 +116,8 @@ func TestHeaderMayCarryThumbprints(t *testing.T) {
 	d := newDoor(s.Key)
 	d.mustAccept(
 		t,
-		s.Key.Token(
-			s.Key.Header("at+jwt").And("x5t", `"abc"`).And("x5t#S256", `"def"`).JSON(),
-			s.Claims.JSON(),
-		),
+		s.Key.Token(s.Key.Header("at+jwt").And("x5t", `"abc"`).And("x5t#S256", `"def"`).JSON(),
+			s.Claims.JSON()),
 	)
 }
 

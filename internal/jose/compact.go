@@ -116,8 +116,8 @@ func (p *Parsed) Body() (token.Body, error) {
 	return *p.body, nil
 }
 
-// Issuer gives iss, by which profile and keys are chosen, out of claims that are read strictly as a
-// whole. It is not to be believed, logged as a fact or used for anything else before Verify.
+// Issuer returns iss, by which profile and keys are chosen, out of claims that are read strictly as
+// a whole. It is not to be believed, logged as a fact or used for anything else before Verify.
 func (p *Parsed) Issuer() (string, error) {
 	b, err := p.Body()
 	if err != nil {
@@ -131,6 +131,7 @@ func (p *Parsed) Issuer() (string, error) {
 // Only without an error are the claims to be believed; then profile.CheckTime is left. A nil key
 // refuses the token as one with an unknown key.
 func (p *Parsed) Verify(profile *token.Profile, key *PublicKey) (*token.Claims, error) {
+	// The profile before the key: a key never decides how it is used (RFC 8725 section 3.1).
 	if err := profile.CheckHeader(p.Header.Algorithm, p.Header.Type); err != nil {
 		return nil, err
 	}
@@ -148,6 +149,7 @@ func (p *Parsed) Verify(profile *token.Profile, key *PublicKey) (*token.Claims, 
 	if err := key.Verify(p.Header.Algorithm, p.SigningInput, p.Signature); err != nil {
 		return nil, err
 	}
+	// Only now: a stranger's header must not take anyone's place.
 	if p.reader != nil {
 		p.reader.headers.remember(p.segment, p.Header, claims.Issuer)
 	}

@@ -1,6 +1,8 @@
 package jose_test
 
 import (
+	"cmp"
+	"crypto"
 	"crypto/ed25519"
 	"encoding/json"
 	"fmt"
@@ -15,6 +17,7 @@ import (
 	gojwt "github.com/go-jose/go-jose/v4/jwt"
 	"github.com/golang-jwt/jwt/v5"
 	"github.com/lestrrat-go/jwx/v2/jwa"
+	"github.com/lestrrat-go/jwx/v2/jwk"
 	"github.com/lestrrat-go/jwx/v2/jws"
 	"pgregory.net/rapid"
 
@@ -40,11 +43,8 @@ func FuzzDifferential(f *testing.F) {
 	k := fuzzKey()
 	s := josetest.Setup{Key: k, Claims: goodClaims(), Now: now}
 	f.Add(k.Header("at+jwt").JSON(), goodClaims().JSON(), "")
-	f.Add(
-		k.Header("at+jwt").And("x5t", `"abc"`).JSON(),
-		goodClaims().And("x", `{"a":[1,2,{"b":null}]}`).JSON(),
-		"",
-	)
+	f.Add(k.Header("at+jwt").And("x5t", `"abc"`).JSON(),
+		goodClaims().And("x", `{"a":[1,2,{"b":null}]}`).JSON(), "")
 	for i, a := range s.Attacks() {
 		if len(a.Token) < 2000 && i%5 == 0 {
 			f.Add("", "", a.Token)
@@ -126,8 +126,10 @@ func decodeClaims(raw []byte) (m map[string]any, err error) {
 func compare(t *testing.T, name string, got *token.Claims, want map[string]any) {
 	t.Helper()
 	for claim, have := range map[string]string{
-		"iss": got.Issuer, "sub": got.Subject, "jti": got.ID, "client_id": got.ClientID, "sid": got.SessionID, "tenant": got.Tenant,
-		"exp": number(got.Expiry), "iat": number(got.IssuedAt), "nbf": number(got.NotBefore), "auth_time": number(got.AuthTime),
+		"iss": got.Issuer, "sub": got.Subject, "jti": got.ID, "client_id": got.ClientID,
+		"sid": got.SessionID, "tenant": got.Tenant,
+		"exp": number(got.Expiry), "iat": number(got.IssuedAt), "nbf": number(got.NotBefore),
+		"auth_time": number(got.AuthTime),
 	} {
 		other := ""
 		if v, ok := want[claim]; ok {
@@ -137,7 +139,9 @@ func compare(t *testing.T, name string, got *token.Claims, want map[string]any) 
 			t.Fatalf("%s reads %s as %q, we as %q", name, claim, other, have)
 		}
 	}
-	for claim, have := range map[string][]string{"aud": got.Audience, "roles": got.Roles, "amr": got.AMR, "scope": got.Scope} {
+	for claim, have := range map[string][]string{
+		"aud": got.Audience, "roles": got.Roles, "amr": got.AMR, "scope": got.Scope,
+	} {
 		if other := texts(want[claim], claim != "aud"); !slices.Equal(other, have) {
 			t.Fatalf("%s reads %s as %q, we as %q", name, claim, other, have)
 		}
@@ -170,7 +174,7 @@ func texts(v any, split bool) (all []string) {
 func TestWhatWeSignOthersAccept(t *testing.T) {
 	for _, alg := range []string{"ES256", "ES384", "ES512", "EdDSA", "RS256", "PS256"} {
 		k := josetest.NewKey(alg, "")
-		compact, err := k.Private().Sign("at+jwt", []byte(goodClaims().JSON()))
+		compact, err := honest(t, k).Sign("at+jwt", []byte(goodClaims().JSON()))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -188,12 +192,54 @@ func TestWhatWeSignOthersAccept(t *testing.T) {
 	}
 }
 
+// TestKeySetsAreSpeltAsJWXDoes: documents and thumbprints, for keys of every type, byte for byte.
+func TestKeySetsAreSpeltAsJWXDoes(t *testing.T) {
+	var keys []*jose.PublicKey
+	oracle := jwk.NewSet()
+	for _, alg := range []string{"ES256", "ES384", "ES512", "EdDSA", "RS256", "PS512", ""} {
+		for _, kid := range []string{"", `a<"\&b`} {
+			signer := josetest.NewKey(cmp.Or(alg, "RS256"), "").Signer
+			key, err := jose.NewPublicKey(alg, kid, signer.Public())
+			if err != nil {
+				t.Fatal(err)
+			}
+			keys = append(keys, key)
+			want, err := jwk.FromRaw(signer.Public())
+			if err != nil {
+				t.Fatal(err)
+			}
+			sum, err := want.Thumbprint(crypto.SHA256)
+			if got, failed := key.Thumbprint(); err != nil || failed != nil ||
+				got != josetest.Encode(string(sum)) {
+				t.Errorf("%s: got the thumbprint %s, %v, %v", alg, got, err, failed)
+			}
+			members := map[string]string{jwk.KeyIDKey: key.ID(), jwk.KeyUsageKey: "sig"}
+			if alg != "" {
+				members[jwk.AlgorithmKey] = alg
+			}
+			for name, value := range members {
+				if err := want.Set(name, value); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if err := oracle.AddKey(want); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	got, err := jose.MarshalKeySet(keys)
+	want, failed := json.Marshal(oracle)
+	if err != nil || failed != nil || string(got) != string(want) {
+		t.Errorf("got %s, %v\nwant %s, %v", got, err, want, failed)
+	}
+}
+
 // TestHonestTokensPassAndAlteredOnesDoNot: over claims of all kinds, what we mint we accept as what
 // it was, and a change of any one byte, to any other, is refused.
 func TestHonestTokensPassAndAlteredOnesDoNot(t *testing.T) {
 	k := fuzzKey()
 	d := newDoor(k)
-	private := k.Private()
+	private := honest(t, k)
 	rapid.Check(t, func(t *rapid.T) {
 		claims := drawClaims(t)
 		text, err := claims.Marshal()
@@ -223,7 +269,7 @@ func TestHonestTokensPassAndAlteredOnesDoNot(t *testing.T) {
 	})
 }
 
-// drawClaims gives claims that an issuer of ours could make at now.
+// drawClaims returns claims that an issuer of ours could make at now.
 func drawClaims(t *rapid.T) *token.Claims {
 	text := rapid.StringMatching(`[a-zA-Z0-9äß@:/"\\<>&~._-]{1,40}`)
 	texts := rapid.SliceOfN(text, 1, 4)

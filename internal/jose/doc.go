@@ -1,5 +1,5 @@
-// Package jose reads, verifies and makes signed tokens in the compact form (RFC 7515), and the keys
-// for that (RFC 7517, RFC 7518, RFC 8037).
+// Package jose reads and verifies signed tokens in the compact form (RFC 7515), and reads
+// and writes the public keys for that (RFC 7517, RFC 7518, RFC 8037).
 //
 // It promises that a token which it accepts has exactly one spelling: nothing can be added to, left
 // out of or respelled in an accepted token's bytes, except what its issuer signed anew (and except
@@ -8,6 +8,5 @@
 // library: no header name chooses a key, an algorithm or a check. Keys that are weak are never made
 // into a PublicKey. Work on a token that will be refused is bounded by its 8 KiB.
 //
-// jwx, of which this is the only importer, writes: it signs our own tokens and spells our own keys.
-// It judges nothing.
+// Private keys, and all that signs, are in package signing, so that a gate links none of it.
 package jose

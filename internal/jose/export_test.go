@@ -1,9 +1,12 @@
 package jose
 
 // UncheckedSecretKey is NewSecretKey without the check of the secret.
-func UncheckedSecretKey(kid string, secret []byte) (*PrivateKey, error) {
-	return newSecretKey("HS256", kid, secret)
+func UncheckedSecretKey(kid string, secret []byte) (*PublicKey, error) {
+	return newSecretKey(kid, secret)
 }
+
+// Thumbprint is the key's id by RFC 7638, with SHA-256, in base64url.
+func (k *PublicKey) Thumbprint() (string, error) { return thumbprint(k.key) }
 
 // RememberedHeaders is how many headers are remembered.
 func (r *Reader) RememberedHeaders() int {
@@ -16,7 +19,7 @@ func (r *Reader) RememberedHeaders() int {
 // MaxHeaders is how many there may be of one issuer.
 const MaxHeaders = maxHeaders
 
-// IsRemembered says whether the header of a token is remembered.
+// IsRemembered reports whether the header of a token is remembered.
 func (r *Reader) IsRemembered(compact string) bool {
 	header, _, _, ok := cut(compact)
 	if !ok {

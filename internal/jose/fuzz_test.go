@@ -1,7 +1,6 @@
 package jose_test
 
 import (
-	"bytes"
 	"crypto"
 	"encoding/json"
 	"strings"
@@ -87,8 +86,7 @@ func FuzzKeySet(f *testing.F) {
 		f.Add(doc)
 	}
 	f.Add(
-		[]byte(`{"keys":[{"kty":"oct","kid":"s","k":"AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8"}]}`),
-	)
+		[]byte(`{"keys":[{"kty":"oct","kid":"s","k":"AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8"}]}`))
 	f.Add([]byte(`{"keys":[{"kty":"EC","crv":"P-256","kid":"a","use":"enc","x":"","y":""},{}]}`))
 	f.Fuzz(func(t *testing.T, doc []byte) {
 		keys, _, err := jose.ParseKeySet(doc)
@@ -123,7 +121,7 @@ func FuzzKeySet(f *testing.F) {
 	})
 }
 
-// oracleThumbprint gives the thumbprint of the one signature key by that kid, as jwx reads it.
+// oracleThumbprint returns the thumbprint of the one signature key by that kid, as jwx reads it.
 func oracleThumbprint(t *testing.T, doc []byte, kid string) string {
 	t.Helper()
 	var root map[string]json.RawMessage
@@ -155,36 +153,4 @@ func oracleThumbprint(t *testing.T, doc []byte, kid string) string {
 	}
 	t.Fatalf("jwx finds no key by the kid %q\n%s", kid, doc)
 	return ""
-}
-
-// FuzzPEM: a private key that is accepted comes back the same, and nobody panics.
-func FuzzPEM(f *testing.F) {
-	for _, alg := range []string{"ES256", "EdDSA", "HS256"} {
-		k, err := jose.GenerateKey(alg)
-		if err != nil {
-			f.Fatal(err)
-		}
-		text, err := k.MarshalPEM()
-		if err != nil {
-			f.Fatal(err)
-		}
-		f.Add(text)
-	}
-	f.Fuzz(func(t *testing.T, text []byte) {
-		k, err := jose.ParsePrivatePEM(text)
-		if err != nil {
-			return
-		}
-		again, err := k.MarshalPEM()
-		if err != nil {
-			t.Fatal(err)
-		}
-		read, err := jose.ParsePrivatePEM(again)
-		if err != nil || read.ID() != k.ID() || !read.Public().Equal(k.Public()) {
-			t.Fatalf("came back as another key: %v", err)
-		}
-		if bytes.Count(text, []byte("-----BEGIN")) != 1 {
-			t.Fatalf("accepted several blocks: %q", text)
-		}
-	})
 }

@@ -7,6 +7,7 @@ import (
 
 	"github.com/sallyport/sallyport/internal/jose"
 	"github.com/sallyport/sallyport/internal/jose/josetest"
+	"github.com/sallyport/sallyport/internal/jose/signing"
 	"github.com/sallyport/sallyport/internal/token"
 )
 
@@ -107,4 +108,14 @@ func goodClaims() josetest.Object {
 
 func setup(alg string) josetest.Setup {
 	return josetest.Setup{Key: josetest.NewKey(alg, ""), Claims: goodClaims(), Now: now}
+}
+
+// honest is the key as an issuer has it.
+func honest(t testing.TB, k *josetest.Key) *signing.PrivateKey {
+	t.Helper()
+	private, err := signing.NewPrivateKey(k.Algorithm, k.ID, k.Signer)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return private
 }

@@ -10,10 +10,12 @@ import (
 	"github.com/sallyport/sallyport/internal/token/strict"
 )
 
+// MaxKeyID is the most bytes that a kid may have.
+const MaxKeyID = 256
+
 const (
 	maxHeaderDepth = 16
-	maxKeyID       = 256 // bytes
-	maxHeaders     = 64  // headers of one issuer that are remembered
+	maxHeaders     = 64 // headers of one issuer that are remembered
 )
 
 // Header is what a token's header says. Beside these names only x5t and x5t#S256 may stand in it,
@@ -53,6 +55,7 @@ func parseHeader(text string) (Header, error) {
 			"expected a JSON object, nested at most %d deep, and nothing after it",
 			maxHeaderDepth)
 	}
+	// Names before values, so that a header with crit or jwk is refused as that.
 	for _, m := range root.Members() {
 		if err := checkName(m); err != nil {
 			return Header{}, err
@@ -111,14 +114,14 @@ func readKeyID(root strict.Value) (string, error) {
 	}
 	if kid.Kind() != strict.String || !fitKeyID(kid.Text()) {
 		return "", token.Refuse(token.ReasonKeyID,
-			"expected kid to be a string of 1 to %d printable ASCII characters", maxKeyID)
+			"expected kid to be a string of 1 to %d printable ASCII characters", MaxKeyID)
 	}
 	return strings.Clone(kid.Text()), nil
 }
 
 // fitKeyID: a kid is compared and logged, never interpreted.
 func fitKeyID(kid string) bool {
-	if kid == "" || len(kid) > maxKeyID {
+	if kid == "" || len(kid) > MaxKeyID {
 		return false
 	}
 	for i := range len(kid) {
@@ -171,6 +174,7 @@ func (m *memory) remember(segment string, h Header, issuer string) {
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	// A new map each time, so that readers need no lock; there is a header a key, not a token.
 	next := make(map[string]remembered)
 	if known := m.known.Load(); known != nil {
 		full := countOf(*known, issuer) >= maxHeaders

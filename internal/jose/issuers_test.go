@@ -76,7 +76,7 @@ func loadProfile(t *testing.T, file string) *token.Profile {
 	return &entry.Profile
 }
 
-// loadParts gives header and claims in compact JSON.
+// loadParts returns header and claims in compact JSON.
 func loadParts(t *testing.T, file string) (header, claims string) {
 	t.Helper()
 	data, err := os.ReadFile(file)

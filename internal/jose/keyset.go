@@ -1,14 +1,9 @@
 package jose
 
 import (
-	"crypto"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"slices"
-	"strings"
-
-	"github.com/lestrrat-go/jwx/v2/jwk"
 
 	"github.com/sallyport/sallyport/internal/token/strict"
 )
@@ -37,6 +32,7 @@ func ParseKeySet(doc []byte) (keys []*PublicKey, skipped []error, err error) {
 	seen := make(map[string]bool)
 	for _, m := range entries {
 		j := jsonKey{m.Value}
+		// Before use and kid: a private key is published whatever it is published for.
 		if err := j.noPrivateParts(); err != nil {
 			return nil, nil, err
 		}
@@ -44,6 +40,7 @@ func ParseKeySet(doc []byte) (keys []*PublicKey, skipped []error, err error) {
 			skipped = append(skipped, err)
 			continue
 		}
+		// Of two keys with one kid nobody can say which is meant, even if one of them is weak.
 		if kid := j.kid(); kid != "" && seen[kid] {
 			return nil, nil, keyError(ProblemDuplicate, kid, "expected each kid once in a key set")
 		}
@@ -74,6 +71,7 @@ func keySetEntries(doc []byte) ([]strict.Member, error) {
 	if !ok || list.Kind() != strict.Array {
 		return nil, errors.New("jose: expected a key set, an object with the array keys")
 	}
+	// Each key costs a check of its numbers, RSA's most.
 	if n := len(list.Members()); n > MaxKeys {
 		return nil, fmt.Errorf("jose: expected a key set of at most %d keys, got %d", MaxKeys, n)
 	}
@@ -89,124 +87,20 @@ func keySetEntries(doc []byte) ([]strict.Member, error) {
 // MarshalKeySet writes the keys as a JWK Set, each with kid, alg (unless it has none) and use sig.
 // Secrets are refused.
 func MarshalKeySet(keys []*PublicKey) ([]byte, error) {
-	set := jwk.NewSet()
-	for _, k := range keys {
-		published, err := k.jwk()
+	set := struct {
+		Keys []publicJWK `json:"keys"`
+	}{make([]publicJWK, len(keys))}
+	for i, k := range keys {
+		j, err := k.key.jwk()
 		if err != nil {
-			return nil, err
+			return nil, withKeyID(err, k.id)
 		}
-		if err := set.AddKey(published); err != nil {
-			return nil, fmt.Errorf("jose: adding key %s to a key set: %w", k.id, err)
-		}
+		j.KeyID, j.Algorithm, j.Use = k.id, k.alg, "sig"
+		set.Keys[i] = j
 	}
 	doc, err := json.Marshal(set)
 	if err != nil {
 		return nil, fmt.Errorf("jose: marshalling a key set: %w", err)
 	}
 	return doc, nil
-}
-
-func (k *PublicKey) jwk() (jwk.Key, error) {
-	raw := k.key.raw()
-	if raw == nil {
-		return nil, keyError(ProblemPrivate, k.id, "expected a public key to publish, got a secret")
-	}
-	published, err := jwk.FromRaw(raw)
-	if err != nil {
-		return nil, fmt.Errorf("jose: key %s as JWK: %w", k.id, err)
-	}
-	members := map[string]string{jwk.KeyIDKey: k.id, jwk.KeyUsageKey: "sig"}
-	if k.alg != "" {
-		members[jwk.AlgorithmKey] = k.alg
-	}
-	for name, value := range members {
-		if err := published.Set(name, value); err != nil {
-			return nil, fmt.Errorf("jose: key %s as JWK: setting %s: %w", k.id, name, err)
-		}
-	}
-	return published, nil
-}
-
-// thumbprint is the key's id by RFC 7638, with SHA-256, in base64url.
-func thumbprint(key crypto.PublicKey) (string, error) {
-	k, err := jwk.FromRaw(key)
-	if err != nil {
-		return "", fmt.Errorf("jose: thumbprint: %w", err)
-	}
-	sum, err := k.Thumbprint(crypto.SHA256)
-	if err != nil {
-		return "", fmt.Errorf("jose: thumbprint: %w", err)
-	}
-	return strictBase64.EncodeToString(sum), nil
-}
-
-// Thumbprint is the key's id by RFC 7638, with SHA-256, in base64url. A secret has none.
-func (k *PublicKey) Thumbprint() (string, error) {
-	raw := k.key.raw()
-	if raw == nil {
-		return "", keyError(ProblemPrivate, k.id, "expected a public key, got a secret")
-	}
-	return thumbprint(raw)
-}
-
-// jsonKey is one entry of a key set.
-type jsonKey struct{ strict.Value }
-
-// privateParts are the members of private and secret keys (RFC 7518 section 6).
-var privateParts = []string{"d", "p", "q", "dp", "dq", "qi", "oth", "k"}
-
-// noPrivateParts: whoever publishes these has lost the key, and probably the right file. In
-// capitals too: many readers of JSON take those for the same names.
-func (j jsonKey) noPrivateParts() error {
-	for _, m := range j.Members() {
-		if slices.ContainsFunc(privateParts,
-			func(name string) bool { return strings.EqualFold(name, m.Name) }) {
-			return keyError(ProblemPrivate, j.kid(), "expected public keys, got one with %s",
-				strings.ToLower(m.Name))
-		}
-	}
-	return nil
-}
-
-// forSignatures looks at use and key_ops (RFC 7517 sections 4.2 and 4.3).
-func (j jsonKey) forSignatures() error {
-	if use, ok := j.Member("use"); ok && (use.Kind() != strict.String || use.Text() != "sig") {
-		return keyError(ProblemUse, j.kid(), "expected a key for signatures (use sig)")
-	}
-	ops, ok := j.Member("key_ops")
-	if !ok {
-		return nil
-	}
-	isVerify := func(m strict.Member) bool { return m.Value.Kind() == strict.String && m.Value.Text() == "verify" }
-	if ops.Kind() == strict.Array && slices.ContainsFunc(ops.Members(), isVerify) {
-		return nil
-	}
-	return keyError(ProblemUse, j.kid(), "expected a key whose key_ops have verify")
-}
-
-// kid gives the key's id when it is one, for errors too.
-func (j jsonKey) kid() string {
-	if kid, ok := j.Member("kid"); ok && kid.Kind() == strict.String && fitKeyID(kid.Text()) {
-		return strings.Clone(kid.Text())
-	}
-	return ""
-}
-
-func (j jsonKey) public() (*PublicKey, error) {
-	kid := j.kid()
-	if kid == "" {
-		return nil, keyError(ProblemKeyID, "",
-			"expected a kid of 1 to %d printable ASCII characters", maxKeyID)
-	}
-	var alg string
-	if v, ok := j.Member("alg"); ok {
-		if alg = v.Text(); v.Kind() != strict.String || algorithms[alg].name == "" {
-			return nil, keyError(ProblemAlgorithm, kid, "expected an algorithm that is supported")
-		}
-	}
-	key, err := j.material()
-	if err != nil {
-		return nil, err
-	}
-	return NewPublicKey(alg, kid, key)
 }

@@ -4,13 +4,13 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"math/big"
 	"strings"
 	"testing"
 
 	"github.com/sallyport/sallyport/internal/jose"
 	"github.com/sallyport/sallyport/internal/jose/josetest"
+	"github.com/sallyport/sallyport/internal/jose/signing"
 )
 
 // entry is a published key's JWK, to be spoiled.
@@ -50,7 +50,9 @@ func TestWeakKeysAreLeftOutByName(t *testing.T) {
 	ed := entry(t, josetest.NewKey("EdDSA", "bad"))
 	rsa := entry(t, josetest.NewKey("RS256", "bad"))
 	n := new(big.Int).SetBytes(unb64(t, rsa.Get("n")))
-	prime := func(bits int) *big.Int { return nextPrime(new(big.Int).Lsh(big.NewInt(3), uint(bits-2))) }
+	prime := func(bits int) *big.Int {
+		return nextPrime(new(big.Int).Lsh(big.NewInt(3), uint(bits-2)))
+	}
 	close2048 := new(big.Int).Mul(prime(1024), nextPrime(new(big.Int).Add(prime(1024), big.NewInt(2))))
 	offCurve := unb64(t, ec.Get("y"))
 	offCurve[31] ^= 1
@@ -58,65 +60,110 @@ func TestWeakKeysAreLeftOutByName(t *testing.T) {
 		entry josetest.Object
 		want  jose.KeyProblem
 	}{
-		"rsa of 1024 bits":                {rsa.With("n", b64(new(big.Int).Rsh(n, 1024).Bytes())), jose.ProblemRSASize},
-		"rsa of 2047 bits":                {rsa.With("n", b64(new(big.Int).SetBit(new(big.Int).Rsh(n, 1), 0, 1).Bytes())), jose.ProblemRSASize},
-		"rsa of 16384 bits":               {rsa.With("n", b64(new(big.Int).SetBit(new(big.Int).Lsh(n, 16384-2048), 0, 1).Bytes())), jose.ProblemRSASize},
-		"rsa with exponent 1":             {rsa.With("e", `"AQ"`), jose.ProblemRSAExponent},
-		"rsa with exponent 2":             {rsa.With("e", `"Ag"`), jose.ProblemRSAExponent},
-		"rsa with exponent 65536":         {rsa.With("e", `"AQAA"`), jose.ProblemRSAExponent},
-		"rsa with exponent of 32 bits":    {rsa.With("e", `"gAAAAQ"`), jose.ProblemRSAExponent},
-		"rsa with exponent of 2048 bits":  {rsa.With("e", rsa.Get("n")), jose.ProblemRSAExponent},
-		"rsa with even modulus":           {rsa.With("n", b64(new(big.Int).Sub(n, big.NewInt(1)).Bytes())), jose.ProblemRSAModulus},
-		"rsa with modulus of 751 times":   {rsa.With("n", b64(new(big.Int).Mul(big.NewInt(751), prime(2040)).Bytes())), jose.ProblemRSAModulus},
-		"rsa with close primes":           {rsa.With("n", b64(close2048.Bytes())), jose.ProblemRSAModulus},
-		"rsa with a square":               {rsa.With("n", b64(new(big.Int).Mul(prime(1024), prime(1024)).Bytes())), jose.ProblemRSAModulus},
-		"rsa with leading zero":           {rsa.With("n", b64(append([]byte{0}, n.Bytes()...))), jose.ProblemMalformed},
-		"rsa without n":                   {rsa.Without("n"), jose.ProblemMalformed},
-		"rsa with empty e":                {rsa.With("e", `""`), jose.ProblemMalformed},
-		"rsa with padded e":               {rsa.With("e", `"AQAB="`), jose.ProblemMalformed},
-		"rsa with zero e":                 {rsa.With("e", `"AA"`), jose.ProblemMalformed},
-		"rsa with numbers":                {rsa.With("e", `65537`), jose.ProblemMalformed},
-		"ec off the curve":                {ec.With("y", b64(offCurve)), jose.ProblemOffCurve},
-		"ec at infinity":                  {ec.With("x", b64(make([]byte, 32))).With("y", b64(make([]byte, 32))), jose.ProblemOffCurve},
-		"ec with x above the field":       {ec.With("x", b64([]byte(strings.Repeat("\xff", 32)))), jose.ProblemOffCurve},
-		"ec with a short x":               {ec.With("x", b64(unb64(t, ec.Get("x"))[1:])), jose.ProblemMalformed},
-		"ec with a long x":                {ec.With("x", b64(append([]byte{0}, unb64(t, ec.Get("x"))...))), jose.ProblemMalformed},
-		"ec without y":                    {ec.Without("y"), jose.ProblemMalformed},
-		"ec on another curve":             {ec.With("crv", `"P-384"`).Without("alg"), jose.ProblemMalformed},
-		"ec on P-224":                     {ec.With("crv", `"P-224"`), jose.ProblemType},
-		"ec on secp256k1":                 {ec.With("crv", `"secp256k1"`), jose.ProblemType},
-		"ec without a curve":              {ec.Without("crv"), jose.ProblemType},
-		"ec for ES384":                    {ec.With("alg", `"ES384"`), jose.ProblemAlgorithm},
-		"ec for RS256":                    {ec.With("alg", `"RS256"`), jose.ProblemAlgorithm},
-		"ec for HS256":                    {ec.With("alg", `"HS256"`), jose.ProblemAlgorithm},
-		"ec for ES256K":                   {ec.With("alg", `"ES256K"`), jose.ProblemAlgorithm},
-		"ec for none":                     {ec.With("alg", `"none"`), jose.ProblemAlgorithm},
-		"ec with empty alg":               {ec.With("alg", `""`), jose.ProblemAlgorithm},
-		"ec with alg a number":            {ec.With("alg", `256`), jose.ProblemAlgorithm},
-		"ed25519 of order 1":              {ed.With("x", b64(append([]byte{1}, make([]byte, 31)...))), jose.ProblemLowOrder},
-		"ed25519 of order 4":              {ed.With("x", b64(make([]byte, 32))), jose.ProblemLowOrder},
-		"ed25519 of order 8":              {ed.With("x", b64(unhex(t, "26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05"))), jose.ProblemLowOrder},
-		"ed25519 of order 8, other":       {ed.With("x", b64(unhex(t, "c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a"))), jose.ProblemLowOrder},
-		"ed25519 of order 2":              {ed.With("x", b64(unhex(t, "ecffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f"))), jose.ProblemLowOrder},
-		"ed25519 not in its one spelling": {ed.With("x", b64(unhex(t, "eeffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f"))), jose.ProblemMalformed},
-		"ed25519 off the curve":           {ed.With("x", b64(append([]byte{2}, make([]byte, 31)...))), jose.ProblemOffCurve},
-		"ed25519 of 31 bytes":             {ed.With("x", b64(make([]byte, 31))), jose.ProblemMalformed},
-		"X25519":                          {ed.With("crv", `"X25519"`), jose.ProblemType},
-		"Ed448":                           {ed.With("crv", `"Ed448"`), jose.ProblemType},
-		"kty unknown":                     {ec.With("kty", `"AKP"`), jose.ProblemType},
-		"kty missing":                     {ec.Without("kty"), jose.ProblemMalformed},
-		"kty in other case":               {ec.With("kty", `"ec"`), jose.ProblemType},
-		"use enc":                         {ec.With("use", `"enc"`), jose.ProblemUse},
-		"use a list":                      {ec.With("use", `["sig"]`), jose.ProblemUse},
-		"key_ops without verify":          {ec.And("key_ops", `["sign","encrypt"]`), jose.ProblemUse},
-		"key_ops empty":                   {ec.And("key_ops", `[]`), jose.ProblemUse},
-		"key_ops an object":               {ec.And("key_ops", `{"verify":"verify"}`), jose.ProblemUse},
-		"key_ops with an empty name":      {ec.And("key_ops", `{"":"verify"}`), jose.ProblemUse},
-		"kid missing":                     {ec.Without("kid"), jose.ProblemKeyID},
-		"kid empty":                       {ec.With("kid", `""`), jose.ProblemKeyID},
-		"kid a number":                    {ec.With("kid", `1`), jose.ProblemKeyID},
-		"kid with NUL":                    {ec.With("kid", `"a\u0000"`), jose.ProblemKeyID},
-		"kid very long":                   {ec.With("kid", josetest.Text(strings.Repeat("k", 257))), jose.ProblemKeyID},
+		"rsa of 1024 bits": {
+			rsa.With("n", b64(new(big.Int).Rsh(n, 1024).Bytes())), jose.ProblemRSASize,
+		},
+		"rsa of 2047 bits": {
+			rsa.With("n", b64(new(big.Int).SetBit(new(big.Int).Rsh(n, 1), 0, 1).Bytes())),
+			jose.ProblemRSASize,
+		},
+		"rsa of 16384 bits": {
+			rsa.With("n", b64(new(big.Int).SetBit(new(big.Int).Lsh(n, 16384-2048), 0, 1).Bytes())),
+			jose.ProblemRSASize,
+		},
+		"rsa with exponent 1":            {rsa.With("e", `"AQ"`), jose.ProblemRSAExponent},
+		"rsa with exponent 2":            {rsa.With("e", `"Ag"`), jose.ProblemRSAExponent},
+		"rsa with exponent 65536":        {rsa.With("e", `"AQAA"`), jose.ProblemRSAExponent},
+		"rsa with exponent of 32 bits":   {rsa.With("e", `"gAAAAQ"`), jose.ProblemRSAExponent},
+		"rsa with exponent of 2048 bits": {rsa.With("e", rsa.Get("n")), jose.ProblemRSAExponent},
+		"rsa with even modulus": {
+			rsa.With("n", b64(new(big.Int).Sub(n, big.NewInt(1)).Bytes())), jose.ProblemRSAModulus,
+		},
+		"rsa with modulus of 751 times": {
+			rsa.With("n", b64(new(big.Int).Mul(big.NewInt(751), prime(2040)).Bytes())),
+			jose.ProblemRSAModulus,
+		},
+		"rsa with close primes": {rsa.With("n", b64(close2048.Bytes())), jose.ProblemRSAModulus},
+		"rsa with a square": {
+			rsa.With("n", b64(new(big.Int).Mul(prime(1024), prime(1024)).Bytes())), jose.ProblemRSAModulus,
+		},
+		"rsa with leading zero": {
+			rsa.With("n", b64(append([]byte{0}, n.Bytes()...))), jose.ProblemMalformed,
+		},
+		"rsa without n":     {rsa.Without("n"), jose.ProblemMalformed},
+		"rsa with empty e":  {rsa.With("e", `""`), jose.ProblemMalformed},
+		"rsa with padded e": {rsa.With("e", `"AQAB="`), jose.ProblemMalformed},
+		"rsa with zero e":   {rsa.With("e", `"AA"`), jose.ProblemMalformed},
+		"rsa with numbers":  {rsa.With("e", `65537`), jose.ProblemMalformed},
+		"ec off the curve":  {ec.With("y", b64(offCurve)), jose.ProblemOffCurve},
+		"ec at infinity": {
+			ec.With("x", b64(make([]byte, 32))).With("y", b64(make([]byte, 32))), jose.ProblemOffCurve,
+		},
+		"ec with x above the field": {
+			ec.With("x", b64([]byte(strings.Repeat("\xff", 32)))), jose.ProblemOffCurve,
+		},
+		"ec with a short x": {
+			ec.With("x", b64(unb64(t, ec.Get("x"))[1:])), jose.ProblemMalformed,
+		},
+		"ec with a long x": {
+			ec.With("x", b64(append([]byte{0}, unb64(t, ec.Get("x"))...))), jose.ProblemMalformed,
+		},
+		"ec without y": {ec.Without("y"), jose.ProblemMalformed},
+		"ec on another curve": {
+			ec.With("crv", `"P-384"`).Without("alg"), jose.ProblemMalformed,
+		},
+		"ec on P-224":          {ec.With("crv", `"P-224"`), jose.ProblemType},
+		"ec on secp256k1":      {ec.With("crv", `"secp256k1"`), jose.ProblemType},
+		"ec without a curve":   {ec.Without("crv"), jose.ProblemType},
+		"ec for ES384":         {ec.With("alg", `"ES384"`), jose.ProblemAlgorithm},
+		"ec for RS256":         {ec.With("alg", `"RS256"`), jose.ProblemAlgorithm},
+		"ec for HS256":         {ec.With("alg", `"HS256"`), jose.ProblemAlgorithm},
+		"ec for ES256K":        {ec.With("alg", `"ES256K"`), jose.ProblemAlgorithm},
+		"ec for none":          {ec.With("alg", `"none"`), jose.ProblemAlgorithm},
+		"ec with empty alg":    {ec.With("alg", `""`), jose.ProblemAlgorithm},
+		"ec with alg a number": {ec.With("alg", `256`), jose.ProblemAlgorithm},
+		"ed25519 of order 1": {
+			ed.With("x", b64(append([]byte{1}, make([]byte, 31)...))), jose.ProblemLowOrder,
+		},
+		"ed25519 of order 4": {ed.With("x", b64(make([]byte, 32))), jose.ProblemLowOrder},
+		"ed25519 of order 8": {
+			ed.With("x", b64(unhex(t, "26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05"))),
+			jose.ProblemLowOrder,
+		},
+		"ed25519 of order 8, other": {
+			ed.With("x", b64(unhex(t, "c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a"))),
+			jose.ProblemLowOrder,
+		},
+		"ed25519 of order 2": {
+			ed.With("x", b64(unhex(t, "ecffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f"))),
+			jose.ProblemLowOrder,
+		},
+		"ed25519 not in its one spelling": {
+			ed.With("x", b64(unhex(t, "eeffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f"))),
+			jose.ProblemMalformed,
+		},
+		"ed25519 off the curve": {
+			ed.With("x", b64(append([]byte{2}, make([]byte, 31)...))), jose.ProblemOffCurve,
+		},
+		"ed25519 of 31 bytes":        {ed.With("x", b64(make([]byte, 31))), jose.ProblemMalformed},
+		"X25519":                     {ed.With("crv", `"X25519"`), jose.ProblemType},
+		"Ed448":                      {ed.With("crv", `"Ed448"`), jose.ProblemType},
+		"kty unknown":                {ec.With("kty", `"AKP"`), jose.ProblemType},
+		"kty missing":                {ec.Without("kty"), jose.ProblemMalformed},
+		"kty in other case":          {ec.With("kty", `"ec"`), jose.ProblemType},
+		"use enc":                    {ec.With("use", `"enc"`), jose.ProblemUse},
+		"use a list":                 {ec.With("use", `["sig"]`), jose.ProblemUse},
+		"key_ops without verify":     {ec.And("key_ops", `["sign","encrypt"]`), jose.ProblemUse},
+		"key_ops empty":              {ec.And("key_ops", `[]`), jose.ProblemUse},
+		"key_ops an object":          {ec.And("key_ops", `{"verify":"verify"}`), jose.ProblemUse},
+		"key_ops with an empty name": {ec.And("key_ops", `{"":"verify"}`), jose.ProblemUse},
+		"kid missing":                {ec.Without("kid"), jose.ProblemKeyID},
+		"kid empty":                  {ec.With("kid", `""`), jose.ProblemKeyID},
+		"kid a number":               {ec.With("kid", `1`), jose.ProblemKeyID},
+		"kid with NUL":               {ec.With("kid", `"a\u0000"`), jose.ProblemKeyID},
+		"kid very long": {
+			ec.With("kid", josetest.Text(strings.Repeat("k", 257))), jose.ProblemKeyID,
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			keys, skipped, err := jose.ParseKeySet(set(bad.entry, entry(t, good)))
@@ -148,34 +195,41 @@ func TestKeySetsAreRefusedAsAWhole(t *testing.T) {
 	other := entry(t, josetest.NewKey("ES256", "one"))
 	good := string(set(k))
 	for name, doc := range map[string]string{
-		"empty":                          ``,
-		"null":                           `null`,
-		"a list":                         `[` + k.JSON() + `]`,
-		"a lone key":                     k.JSON(),
-		"an error page":                  `<html><body>502 Bad Gateway</body></html>`,
-		"an error object":                `{"error":"not_found"}`,
-		"keys null":                      `{"keys":null}`,
-		"keys an object":                 `{"keys":{"0":` + k.JSON() + `}}`,
-		"no keys":                        `{"keys":[]}`,
-		"a key that is none":             `{"keys":[null,` + k.JSON() + `]}`,
-		"cut off":                        good[:len(good)-2],
-		"more behind":                    good + "x",
-		"keys twice":                     `{"keys":[],` + good[1:],
-		"a name twice in a key":          `{"keys":[` + k.And("x", k.Get("x")).JSON() + `]}`,
-		"a byte order mark":              "\xef\xbb\xbf" + good,
-		"not UTF-8":                      `{"keys":[` + k.And("note", "\"\xff\"").JSON() + `]}`,
-		"nested deeply":                  `{"keys":[` + k.And("note", strings.Repeat("[", 5000)+strings.Repeat("]", 5000)).JSON() + `]}`,
-		"too long":                       `{"keys":[` + k.And("note", `"`+strings.Repeat("x", 300<<10)+`"`).JSON() + `]}`,
-		"too many keys":                  `{"keys":[` + strings.Repeat(`{},`, 100) + k.JSON() + `]}`,
-		"a kid twice":                    string(set(k, other)),
-		"a kid twice, same key":          string(set(k, k)),
-		"a kid twice, one weak":          string(set(k, other.With("crv", `"P-224"`))),
-		"a private key":                  string(set(k, josetest.Object{{Name: "kty", Raw: `"EC"`}, {Name: "kid", Raw: `"p"`}, {Name: "d", Raw: `"AAAA"`}})),
+		"empty":                 ``,
+		"null":                  `null`,
+		"a list":                `[` + k.JSON() + `]`,
+		"a lone key":            k.JSON(),
+		"an error page":         `<html><body>502 Bad Gateway</body></html>`,
+		"an error object":       `{"error":"not_found"}`,
+		"keys null":             `{"keys":null}`,
+		"keys an object":        `{"keys":{"0":` + k.JSON() + `}}`,
+		"no keys":               `{"keys":[]}`,
+		"a key that is none":    `{"keys":[null,` + k.JSON() + `]}`,
+		"cut off":               good[:len(good)-2],
+		"more behind":           good + "x",
+		"keys twice":            `{"keys":[],` + good[1:],
+		"a name twice in a key": `{"keys":[` + k.And("x", k.Get("x")).JSON() + `]}`,
+		"a byte order mark":     "\xef\xbb\xbf" + good,
+		"not UTF-8":             `{"keys":[` + k.And("note", "\"\xff\"").JSON() + `]}`,
+		"nested deeply":         `{"keys":[` + k.And("note", strings.Repeat("[", 5000)+strings.Repeat("]", 5000)).JSON() + `]}`,
+		"too long":              `{"keys":[` + k.And("note", `"`+strings.Repeat("x", 300<<10)+`"`).JSON() + `]}`,
+		"too many keys":         `{"keys":[` + strings.Repeat(`{},`, 100) + k.JSON() + `]}`,
+		"a kid twice":           string(set(k, other)),
+		"a kid twice, same key": string(set(k, k)),
+		"a kid twice, one weak": string(set(k, other.With("crv", `"P-224"`))),
+		"a private key": string(set(k, josetest.Object{
+			{Name: "kty", Raw: `"EC"`}, {Name: "kid", Raw: `"p"`}, {Name: "d", Raw: `"AAAA"`},
+		})),
 		"a private RSA part in capitals": string(set(k.And("QI", `"AA"`))),
 		"a private RSA part":             string(set(k.And("qi", `"AA"`))),
-		"a secret":                       string(set(k, josetest.Object{{Name: "kty", Raw: `"oct"`}, {Name: "kid", Raw: `"s"`}, {Name: "k", Raw: `"AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8"`}})),
-		"an empty secret":                string(set(k, josetest.Object{{Name: "kty", Raw: `"oct"`}, {Name: "kid", Raw: `"s"`}, {Name: "k", Raw: `""`}})),
-		"a private part escaped":         string(set(k.And(`\u0064`, `"AA"`))),
+		"a secret": string(set(k, josetest.Object{
+			{Name: "kty", Raw: `"oct"`}, {Name: "kid", Raw: `"s"`},
+			{Name: "k", Raw: `"AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8"`},
+		})),
+		"an empty secret": string(set(k, josetest.Object{
+			{Name: "kty", Raw: `"oct"`}, {Name: "kid", Raw: `"s"`}, {Name: "k", Raw: `""`},
+		})),
+		"a private part escaped": string(set(k.And(`\u0064`, `"AA"`))),
 	} {
 		t.Run(name, func(t *testing.T) {
 			keys, _, err := jose.ParseKeySet([]byte(doc))
@@ -239,7 +293,7 @@ func TestKeySetGoesThereAndBack(t *testing.T) {
 
 // TestSecretsAreNeverPublished: nor anything private.
 func TestSecretsAreNeverPublished(t *testing.T) {
-	secret, err := jose.GenerateKey("HS256")
+	secret, err := signing.GenerateKey("HS256")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -247,7 +301,7 @@ func TestSecretsAreNeverPublished(t *testing.T) {
 		t.Fatalf("published a secret: %s", doc)
 	}
 	for _, alg := range []string{"ES256", "EdDSA", "RS256"} {
-		k, err := jose.GenerateKey(alg)
+		k, err := signing.GenerateKey(alg)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -263,35 +317,6 @@ func TestSecretsAreNeverPublished(t *testing.T) {
 			if _, ok := published.Keys[0][private]; ok {
 				t.Errorf("%s: published %s", alg, private)
 			}
-		}
-	}
-}
-
-// TestPrintingAKeyShowsItsName: by every verb, by pointer or value, alone or inside something else.
-func TestPrintingAKeyShowsItsName(t *testing.T) {
-	const secret = "q83vEjRWeJCrze8SNFZ4kKvN7xI0VniQ"
-	s, err := jose.NewSecretKey("the-kid", []byte(secret))
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%d"} {
-		for _, printed := range []string{
-			fmt.Sprintf(verb, s), fmt.Sprintf(verb, *s), fmt.Sprintf(verb, s.Public()), fmt.Sprintf(verb, *s.Public()),
-			fmt.Sprintf(verb, []*jose.PrivateKey{s}), fmt.Sprintf(verb, []jose.PublicKey{*s.Public()}), fmt.Sprintf(verb, map[string]any{"k": s}),
-		} {
-			for _, part := range []string{secret[:8], fmt.Sprintf("%x", secret[:8]), fmt.Sprintf("%d %d", secret[0], secret[1])} {
-				if strings.Contains(printed, part) {
-					t.Errorf("%s prints the secret: %s", verb, printed)
-				}
-			}
-			if strings.Count(printed, "the-kid") != 1 && !strings.Contains(printed, "0x") {
-				t.Errorf("%s prints %s", verb, printed)
-			}
-		}
-	}
-	for _, k := range []any{s, s.Public()} {
-		if b, err := json.Marshal(k); err != nil || string(b) != "{}" {
-			t.Errorf("as JSON: %s, %v", b, err)
 		}
 	}
 }

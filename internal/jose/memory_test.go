@@ -7,6 +7,7 @@ import (
 
 	"github.com/sallyport/sallyport/internal/jose"
 	"github.com/sallyport/sallyport/internal/jose/josetest"
+	"github.com/sallyport/sallyport/internal/jose/signing"
 	"github.com/sallyport/sallyport/internal/token"
 )
 
@@ -128,7 +129,7 @@ func TestParsedHoldsTheTokensBytes(t *testing.T) {
 
 // TestTokenTooLongToReadIsNotSigned: the issuer learns it, not the gate.
 func TestTokenTooLongToReadIsNotSigned(t *testing.T) {
-	k, err := jose.GenerateKey("ES256")
+	k, err := signing.GenerateKey("ES256")
 	if err != nil {
 		t.Fatal(err)
 	}

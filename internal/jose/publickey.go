@@ -27,7 +27,7 @@ type verifier interface {
 	fits(a algorithm) bool
 	verify(a algorithm, input string, sig []byte) bool
 	equal(verifier) bool
-	raw() crypto.PublicKey // nil for a secret
+	jwk() (publicJWK, error) // without kid, alg and use; an error for a secret
 }
 
 // NewPublicKey makes a key of *ecdsa.PublicKey, *rsa.PublicKey or ed25519.PublicKey. An empty alg
@@ -38,6 +38,7 @@ func NewPublicKey(alg, kid string, key crypto.PublicKey) (*PublicKey, error) {
 	if err != nil {
 		return nil, withKeyID(err, kid)
 	}
+	// Without an alg, that of the curve: an EC or Ed25519 key has no choice.
 	if alg == "" {
 		alg = implied
 	}
@@ -48,18 +49,18 @@ func NewPublicKey(alg, kid string, key crypto.PublicKey) (*PublicKey, error) {
 			"expected a key for %s, got one of another type or curve", alg)
 	}
 	if kid == "" {
-		if kid, err = thumbprint(key); err != nil {
+		if kid, err = thumbprint(v); err != nil {
 			return nil, err
 		}
 	}
 	if !fitKeyID(kid) {
 		return nil, keyError(ProblemKeyID, "",
-			"expected a kid of 1 to %d printable ASCII characters", maxKeyID)
+			"expected a kid of 1 to %d printable ASCII characters", MaxKeyID)
 	}
 	return &PublicKey{id: kid, alg: alg, key: v}, nil
 }
 
-// newVerifier gives the verifier of a good key, and the algorithm that its type implies, if it
+// newVerifier returns the verifier of a good key, and the algorithm that its type implies, if it
 // does.
 func newVerifier(key crypto.PublicKey) (v verifier, alg string, err error) {
 	switch k := key.(type) {
@@ -83,12 +84,22 @@ func (k *PublicKey) Algorithm() string { return k.alg }
 // Format prints id and algorithm and nothing more, by every verb: the key may be a secret.
 func (k PublicKey) Format(f fmt.State, _ rune) { fmt.Fprintf(f, "%s key %s", k.alg, k.id) }
 
-// Equal says whether both are the same key, under the same kid and for the same algorithm.
+// Equal reports whether both are the same key, under the same kid and for the same algorithm.
 func (k *PublicKey) Equal(other *PublicKey) bool {
 	if k == nil || other == nil {
 		return k == other
 	}
 	return k.id == other.id && k.alg == other.alg && k.key.equal(other.key)
+}
+
+// WithAlgorithm returns the same key under the same id for another algorithm of its family, as
+// PS256 for an RSA key.
+func (k *PublicKey) WithAlgorithm(alg string) (*PublicKey, error) {
+	a, ok := algorithms[alg]
+	if !ok || !k.key.fits(a) {
+		return nil, keyError(ProblemAlgorithm, k.id, "expected an algorithm for this type of key")
+	}
+	return &PublicKey{id: k.id, alg: alg, key: k.key}, nil
 }
 
 // Verify checks a signature over signingInput. It refuses with token.ReasonAlg an algorithm that
@@ -112,8 +123,6 @@ func (k *PublicKey) Verify(alg, signingInput string, sig []byte) error {
 type ecKey struct{ *ecdsa.PublicKey }
 
 func (k ecKey) fits(a algorithm) bool { return a.family == familyEC && a.curve == k.Curve }
-
-func (k ecKey) raw() crypto.PublicKey { return k.PublicKey }
 
 func (k ecKey) equal(o verifier) bool {
 	other, ok := o.(ecKey)
@@ -171,8 +180,6 @@ type rsaKey struct{ *rsa.PublicKey }
 
 func (k rsaKey) fits(a algorithm) bool { return a.family == familyRSA }
 
-func (k rsaKey) raw() crypto.PublicKey { return k.PublicKey }
-
 func (k rsaKey) equal(o verifier) bool {
 	other, ok := o.(rsaKey)
 	return ok && k.PublicKey.Equal(other.PublicKey)
@@ -191,8 +198,6 @@ type edKey ed25519.PublicKey
 
 func (k edKey) fits(a algorithm) bool { return a.family == familyOKP }
 
-func (k edKey) raw() crypto.PublicKey { return ed25519.PublicKey(k) }
-
 func (k edKey) equal(o verifier) bool {
 	other, ok := o.(edKey)
 	return ok && ed25519.PublicKey(k).Equal(ed25519.PublicKey(other))
@@ -210,8 +215,6 @@ type secretKey []byte
 func (k secretKey) fits(a algorithm) bool {
 	return a.family == familyOct && len(k) >= a.hash.Size()
 }
-
-func (k secretKey) raw() crypto.PublicKey { return nil }
 
 func (k secretKey) equal(o verifier) bool {
 	other, ok := o.(secretKey)

@@ -4,9 +4,13 @@ import (
 	"crypto/ecdsa"
 	"crypto/ed25519"
 	"crypto/rsa"
+	"crypto/subtle"
 	"errors"
 	"fmt"
 	"math/big"
+
+	"filippo.io/edwards25519"
+	"filippo.io/edwards25519/field"
 )
 
 // KeyProblem is why a key was refused: a short, stable code out of a fixed list, fit to label
@@ -53,7 +57,7 @@ func (e *KeyError) Error() string {
 	return fmt.Sprintf("jose: key %.64q refused: %s: %s", e.KeyID, e.Problem, e.Detail)
 }
 
-// ProblemOf gives the problem that err carries, "" when there is none.
+// ProblemOf returns the problem that err carries, "" when there is none.
 func ProblemOf(err error) KeyProblem {
 	var k *KeyError
 	if errors.As(err, &k) {
@@ -66,7 +70,7 @@ func keyError(p KeyProblem, kid, format string, args ...any) error {
 	return &KeyError{Problem: p, KeyID: kid, Detail: fmt.Sprintf(format, args...)}
 }
 
-// withKeyID says which key it was.
+// withKeyID returns err with the id of the key that it is about.
 func withKeyID(err error, kid string) error {
 	var k *KeyError
 	if errors.As(err, &k) && k.KeyID == "" {
@@ -92,12 +96,15 @@ func checkRSA(k *rsa.PublicKey) error {
 		return keyError(ProblemRSAExponent, "",
 			"expected an odd exponent from 3 to 2^31-1 (65537 is usual)")
 	}
+	// What any passer-by can factor signs for any passer-by.
 	if hasSmallFactor(k.N) || hasCloseFactors(k.N) || isROCA(k.N) {
 		return keyError(ProblemRSAModulus, "",
 			"expected a product of two large random primes, got a number that is easily factored")
 	}
 	return nil
 }
+
+var one = big.NewInt(1)
 
 // smallPrimes is the product of all primes below 752.
 var smallPrimes = func() *big.Int {
@@ -133,9 +140,9 @@ func hasCloseFactors(n *big.Int) bool {
 	return false
 }
 
-// isROCA knows the keys of a common smart card library, whose primes are powers of 65537 in
-// disguise (CVE-2017-15361): modulo each small prime the modulus is a power of 65537 too. Of other
-// keys fewer than one in 2^27 looks like that.
+// isROCA reports whether a key is one of a common smart card library, whose primes are powers of
+// 65537 in disguise (CVE-2017-15361): modulo each small prime the modulus is a power of 65537 too.
+// Of other keys fewer than one in 2^27 looks like that.
 func isROCA(n *big.Int) bool {
 	for p := int64(3); p <= 167; p += 2 {
 		if !big.NewInt(p).ProbablyPrime(0) {
@@ -154,7 +161,7 @@ func isROCA(n *big.Int) bool {
 	return true
 }
 
-// checkEC gives the curve's algorithm, if the key is a point of a curve that has one.
+// checkEC returns the curve's algorithm, if the key is a point of a curve that has one.
 func checkEC(k *ecdsa.PublicKey) (algorithm, error) {
 	if k == nil || k.Curve == nil {
 		return algorithm{}, keyError(ProblemMalformed, "", "expected an EC key, got none")
@@ -178,59 +185,24 @@ func checkEd25519(k ed25519.PublicKey) error {
 		return keyError(ProblemMalformed, "", "expected %d bytes of Ed25519 key, got %d",
 			ed25519.PublicKeySize, len(k))
 	}
-	y := ed25519Y(k)
-	if y.Cmp(field25519) >= 0 {
+	// SetBytes of a point takes a y beyond the field's prime as well (RFC 8032 section 5.1.3 does
+	// not), and would so give one key several spellings.
+	y, err := new(field.Element).SetBytes(k) // 255 bits: the last one is the sign of x
+	if err != nil {
+		return keyError(ProblemMalformed, "", "expected an Ed25519 key, got %v", err)
+	}
+	reduced := y.Bytes()
+	reduced[31] |= k[31] & 0x80
+	if subtle.ConstantTimeCompare(reduced, k) != 1 {
 		return keyError(ProblemMalformed, "", "expected an Ed25519 key in its one spelling")
 	}
-	if !onEd25519(y) {
+	point, err := new(edwards25519.Point).SetBytes(k)
+	if err != nil {
 		return keyError(ProblemOffCurve, "", "expected a point of Ed25519")
 	}
-	if ofSmallOrder(y) {
+	// Under a key whose order divides the cofactor, one signature can be right for many messages.
+	if point.MultByCofactor(point).Equal(edwards25519.NewIdentityPoint()) == 1 {
 		return keyError(ProblemLowOrder, "", "expected an Ed25519 key that is not of small order")
 	}
 	return nil
-}
-
-var (
-	one = big.NewInt(1)
-	// field25519 is 2^255 - 19.
-	field25519 = new(big.Int).Sub(new(big.Int).Lsh(one, 255), big.NewInt(19))
-	// d25519 is the curve's d, -121665/121666 (RFC 8032 section 5.1).
-	d25519 = mod(
-		new(big.Int).Mul(big.NewInt(-121665), new(big.Int).ModInverse(big.NewInt(121666), field25519)))
-)
-
-func mod(n *big.Int) *big.Int { return n.Mod(n, field25519) }
-
-// ed25519Y reads the y coordinate: 255 bits, little-endian (RFC 8032 section 5.1.2).
-func ed25519Y(k ed25519.PublicKey) *big.Int {
-	be := make([]byte, len(k))
-	for i, b := range k {
-		be[len(k)-1-i] = b
-	}
-	be[0] &= 0x7f
-	return new(big.Int).SetBytes(be)
-}
-
-// xSquared gives x^2 = (y^2 - 1)/(d y^2 + 1), from the curve's equation. The denominator is never
-// 0, as -1/d is no square.
-func xSquared(y *big.Int) *big.Int {
-	y2 := mod(new(big.Int).Mul(y, y))
-	below := mod(new(big.Int).Add(new(big.Int).Mul(d25519, y2), one))
-	return mod(y2.Sub(y2, one).Mul(y2, below.ModInverse(below, field25519)))
-}
-
-func onEd25519(y *big.Int) bool { return big.Jacobi(xSquared(y), field25519) >= 0 }
-
-// ofSmallOrder says whether eight times the point is the neutral one, whose y is 1: under such a
-// key, one signature can be right for many messages. Doubling needs only y: y' = (y^2 + x^2)/(1 - d
-// x^2 y^2).
-func ofSmallOrder(y *big.Int) bool {
-	for range 3 {
-		x2, y2 := xSquared(y), mod(new(big.Int).Mul(y, y))
-		below := new(big.Int).Mul(mod(new(big.Int).Mul(d25519, x2)), y2)
-		below = mod(below.Sub(one, below))
-		y = mod(new(big.Int).Mul(new(big.Int).Add(y2, x2), below.ModInverse(below, field25519)))
-	}
-	return y.Cmp(one) == 0
 }

@@ -140,7 +140,8 @@ func (c *tally) check(t *testing.T, v vector, inProfile bool, err error) {
 func (c *tally) report(t *testing.T) {
 	t.Helper()
 	t.Logf(
-		"%s: %d valid accepted, %d invalid refused, %d valid out of profile refused, %d contested, %d invalid accepted",
+		"%s: %d valid accepted, %d invalid refused, %d valid out of profile refused, %d contested, "+
+			"%d invalid accepted",
 		c.file, c.accepted, c.refused, c.outOfProfile, c.contested, c.soft)
 	if c.refused+c.outOfProfile == 0 || c.accepted+c.outOfProfile == 0 {
 		t.Errorf("%s: nothing was judged", c.file)
@@ -149,7 +150,9 @@ func (c *tally) report(t *testing.T) {
 
 // TestWycheproofTokens: whole tokens with their keys.
 func TestWycheproofTokens(t *testing.T) {
-	for _, file := range []string{"json_web_signature_test.json", "json_web_key_test.json", "json_web_crypto_test.json"} {
+	for _, file := range []string{
+		"json_web_signature_test.json", "json_web_key_test.json", "json_web_crypto_test.json",
+	} {
 		t.Run(file, func(t *testing.T) {
 			c := tally{file: file}
 			for _, g := range readVectors(t, file) {
@@ -238,7 +241,7 @@ func secretKeys(entries []map[string]string) (keys []*jose.PublicKey, err error)
 			return nil, errNoSuchKey // an issuer has one secret
 		}
 		seen[e["kid"]] = true
-		keys = append(keys, k.Public())
+		keys = append(keys, k)
 	}
 	return keys, nil
 }
@@ -246,14 +249,24 @@ func secretKeys(entries []map[string]string) (keys []*jose.PublicKey, err error)
 // TestWycheproofSignatures: signatures alone, of every algorithm of the profile.
 func TestWycheproofSignatures(t *testing.T) {
 	for file, alg := range map[string]string{
-		"ecdsa_secp256r1_sha256_p1363_test.json": "ES256", "ecdsa_secp384r1_sha384_p1363_test.json": "ES384", "ecdsa_secp521r1_sha512_p1363_test.json": "ES512",
-		"ed25519_test.json":                   "EdDSA",
-		"rsa_signature_2048_sha256_test.json": "RS256", "rsa_signature_2048_sha384_test.json": "RS384", "rsa_signature_2048_sha512_test.json": "RS512",
-		"rsa_signature_3072_sha256_test.json": "RS256", "rsa_signature_3072_sha384_test.json": "RS384", "rsa_signature_3072_sha512_test.json": "RS512",
-		"rsa_signature_4096_sha256_test.json": "RS256", "rsa_signature_4096_sha384_test.json": "RS384", "rsa_signature_4096_sha512_test.json": "RS512",
-		"rsa_signature_8192_sha256_test.json": "RS256", "rsa_signature_8192_sha384_test.json": "RS384", "rsa_signature_8192_sha512_test.json": "RS512",
-		"rsa_pss_2048_sha256_mgf1_32_test.json": "PS256", "rsa_pss_2048_sha384_mgf1_48_test.json": "PS384", "rsa_pss_3072_sha256_mgf1_32_test.json": "PS256",
-		"rsa_pss_4096_sha256_mgf1_32_test.json": "PS256", "rsa_pss_4096_sha384_mgf1_48_test.json": "PS384", "rsa_pss_4096_sha512_mgf1_64_test.json": "PS512",
+		"ecdsa_secp256r1_sha256_p1363_test.json": "ES256",
+		"ecdsa_secp384r1_sha384_p1363_test.json": "ES384",
+		"ecdsa_secp521r1_sha512_p1363_test.json": "ES512",
+		"ed25519_test.json":                      "EdDSA",
+		"rsa_signature_2048_sha256_test.json":    "RS256", "rsa_signature_2048_sha384_test.json": "RS384",
+		"rsa_signature_2048_sha512_test.json": "RS512",
+		"rsa_signature_3072_sha256_test.json": "RS256", "rsa_signature_3072_sha384_test.json": "RS384",
+		"rsa_signature_3072_sha512_test.json": "RS512",
+		"rsa_signature_4096_sha256_test.json": "RS256", "rsa_signature_4096_sha384_test.json": "RS384",
+		"rsa_signature_4096_sha512_test.json": "RS512",
+		"rsa_signature_8192_sha256_test.json": "RS256", "rsa_signature_8192_sha384_test.json": "RS384",
+		"rsa_signature_8192_sha512_test.json":   "RS512",
+		"rsa_pss_2048_sha256_mgf1_32_test.json": "PS256",
+		"rsa_pss_2048_sha384_mgf1_48_test.json": "PS384",
+		"rsa_pss_3072_sha256_mgf1_32_test.json": "PS256",
+		"rsa_pss_4096_sha256_mgf1_32_test.json": "PS256",
+		"rsa_pss_4096_sha384_mgf1_48_test.json": "PS384",
+		"rsa_pss_4096_sha512_mgf1_64_test.json": "PS512",
 	} {
 		t.Run(file, func(t *testing.T) { judgeSignatures(t, file, alg, true) })
 	}
@@ -263,8 +276,11 @@ func TestWycheproofSignatures(t *testing.T) {
 // refused even when they are valid PSS.
 func TestWycheproofPSSWithOtherSalts(t *testing.T) {
 	for file, alg := range map[string]string{
-		"rsa_pss_2048_sha256_mgf1_0_test.json": "PS256", "rsa_pss_2048_sha256_mgf1sha1_20_test.json": "PS256", "rsa_pss_2048_sha1_mgf1_20_test.json": "PS256",
-		"rsa_pss_4096_sha512_mgf1_32_test.json": "PS512", "rsa_pss_2048_sha512_256_mgf1_32_test.json": "PS256", "rsa_pss_2048_shake128_test.json": "PS256",
+		"rsa_pss_2048_sha256_mgf1_0_test.json":      "PS256",
+		"rsa_pss_2048_sha256_mgf1sha1_20_test.json": "PS256",
+		"rsa_pss_2048_sha1_mgf1_20_test.json":       "PS256",
+		"rsa_pss_4096_sha512_mgf1_32_test.json":     "PS512",
+		"rsa_pss_2048_sha512_256_mgf1_32_test.json": "PS256", "rsa_pss_2048_shake128_test.json": "PS256",
 	} {
 		t.Run(file, func(t *testing.T) { judgeSignatures(t, file, alg, false) })
 	}
@@ -299,7 +315,10 @@ func groupKey(t *testing.T, g vectorGroup) crypto.PublicKey {
 
 // TestWycheproofMACs: HMAC with whole tags.
 func TestWycheproofMACs(t *testing.T) {
-	for file, alg := range map[string]string{"hmac_sha256_test.json": "HS256", "hmac_sha384_test.json": "HS384", "hmac_sha512_test.json": "HS512"} {
+	for file, alg := range map[string]string{
+		"hmac_sha256_test.json": "HS256", "hmac_sha384_test.json": "HS384",
+		"hmac_sha512_test.json": "HS512",
+	} {
 		t.Run(file, func(t *testing.T) {
 			c := tally{file: file}
 			bits := map[string]int{"HS256": 256, "HS384": 384, "HS512": 512}[alg]
@@ -321,7 +340,7 @@ func verifyMAC(t *testing.T, alg string, v vector) error {
 	if key, err = key.WithAlgorithm(alg); err != nil {
 		return err
 	}
-	return key.Public().Verify(alg, string(unhex(t, v.Msg)), unhex(t, v.Tag))
+	return key.Verify(alg, string(unhex(t, v.Msg)), unhex(t, v.Tag))
 }
 
 func unhex(t *testing.T, s string) []byte {

@@ -32,10 +32,8 @@ var breakages = map[string]struct {
 		"more after it",
 	},
 	"manifest with an unknown name": {func(b *bench) {
-		b.write(
-			b.path(manifestFile),
-			strings.Replace(b.read(manifestFile), `"version"`, `"x": 1, "version"`, 1),
-		)
+		b.write(b.path(manifestFile),
+			strings.Replace(b.read(manifestFile), `"version"`, `"x": 1, "version"`, 1))
 	}, "unknown field"},
 	"manifest of a later version": {
 		func(b *bench) { b.edit(func(m *manifest) { m.Version = 2 }) },
@@ -59,7 +57,10 @@ var breakages = map[string]struct {
 	},
 	"two active keys": {func(b *bench) {
 		b.edit(
-			func(m *manifest) { m.in(Signing, Next).Activated = b.clock.now(); m.in(Signing, Next).State = Active })
+			func(m *manifest) {
+				m.in(Signing, Next).Activated = b.clock.now()
+				m.in(Signing, Next).State = Active
+			})
 	}, "exactly one active signing"},
 	"no active key": {
 		func(b *bench) { b.edit(func(m *manifest) { m.in(Signing, Active).State = Next }) },
@@ -70,7 +71,9 @@ var breakages = map[string]struct {
 		"exactly one active subject_tag",
 	},
 	"a key twice": {
-		func(b *bench) { b.edit(func(m *manifest) { m.in(Signing, Next).ID = m.in(Signing, Active).ID }) },
+		func(b *bench) {
+			b.edit(func(m *manifest) { m.in(Signing, Next).ID = m.in(Signing, Active).ID })
+		},
 		"twice",
 	},
 	"a file outside the folder": {
@@ -143,7 +146,9 @@ var breakages = map[string]struct {
 		b.must(syscall.Mkfifo(f, 0o600))
 	}, "regular file"},
 	"another key in a key's file": {
-		func(b *bench) { b.write(b.path(b.key(Signing, Next).File), b.read(b.key(Signing, Active).File)) },
+		func(b *bench) {
+			b.write(b.path(b.key(Signing, Next).File), b.read(b.key(Signing, Active).File))
+		},
 		"expected the key",
 	},
 	"key for another algorithm": {
@@ -159,7 +164,9 @@ var breakages = map[string]struct {
 		"HMAC SECRET KEY",
 	},
 	"another ring's subject tag": {
-		func(b *bench) { b.write(b.path(b.key(SubjectTag, Active).File), newBench(b.T).read2(SubjectTag)) },
+		func(b *bench) {
+			b.write(b.path(b.key(SubjectTag, Active).File), newBench(b.T).read2(SubjectTag))
+		},
 		"subject tag key is not the one",
 	},
 }
@@ -284,11 +291,13 @@ func TestConfigNamesTheSettingThatIsWrong(t *testing.T) {
 		change func(*Config)
 		want   string
 	}{
-		"no folder":             {func(c *Config) { c.Dir = "" }, "dir: "},
-		"no algorithm":          {func(c *Config) { c.Algorithm = "" }, "algorithm: "},
-		"none":                  {func(c *Config) { c.Algorithm = "none" }, "algorithm: "},
-		"rotation below zero":   {func(c *Config) { c.RotateEvery = -1 }, "rotate_every: "},
-		"rotation of a secret":  {func(c *Config) { c.Algorithm = "HS256"; c.RotateEvery = time.Hour }, "rotate_every: "},
+		"no folder":           {func(c *Config) { c.Dir = "" }, "dir: "},
+		"no algorithm":        {func(c *Config) { c.Algorithm = "" }, "algorithm: "},
+		"none":                {func(c *Config) { c.Algorithm = "none" }, "algorithm: "},
+		"rotation below zero": {func(c *Config) { c.RotateEvery = -1 }, "rotate_every: "},
+		"rotation of a secret": {
+			func(c *Config) { c.Algorithm = "HS256"; c.RotateEvery = time.Hour }, "rotate_every: ",
+		},
 		"spread of nothing":     {func(c *Config) { c.Spread = 0 }, "spread: "},
 		"spread of a long time": {func(c *Config) { c.Spread = 2 * time.Hour }, "spread: "},
 	} {

@@ -54,29 +54,23 @@ func DefaultConfig() Config {
 func (c Config) Validate() error {
 	var errs []error
 	if c.Dir == "" {
-		errs = append(
-			errs,
-			config.At("dir", "expected the folder of the key ring; make one with `sallyport keygen`"),
-		)
+		errs = append(errs,
+			config.At("dir", "expected the folder of the key ring; make one with `sallyport keygen`"))
 	}
 	if !slices.Contains(algorithms, c.Algorithm) {
-		errs = append(
-			errs,
+		errs = append(errs,
 			config.At("algorithm", "expected one of %s, got %q", strings.Join(algorithms, ", "),
-				c.Algorithm),
-		)
+				c.Algorithm))
 	}
 	if c.RotateEvery < 0 {
 		errs = append(errs,
 			config.At("rotate_every", "expected a time, or 0 to rotate by hand, got %v", c.RotateEvery))
 	}
 	if c.RotateEvery > 0 && symmetric(c.Algorithm) {
-		errs = append(
-			errs,
+		errs = append(errs,
 			config.At("rotate_every",
 				"%s keys can not rotate by themselves: gates learn of them by hand only; leave it out",
-				c.Algorithm),
-		)
+				c.Algorithm))
 	}
 	if c.Spread < spreadMin || c.Spread > spreadMax {
 		errs = append(errs,

@@ -198,7 +198,14 @@ func ecPEM(t *testing.T, scalar, point []byte) string {
 		Version   int
 		Algorithm pkix.AlgorithmIdentifier
 		Key       []byte
-	}{0, pkix.AlgorithmIdentifier{Algorithm: asn1.ObjectIdentifier{1, 2, 840, 10045, 2, 1}, Parameters: asn1.RawValue{FullBytes: curve}}, inner})
+	}{
+		0,
+		pkix.AlgorithmIdentifier{
+			Algorithm:  asn1.ObjectIdentifier{1, 2, 840, 10045, 2, 1},
+			Parameters: asn1.RawValue{FullBytes: curve},
+		},
+		inner,
+	})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,12 +1,7 @@
 package keyring
 
 import (
-	"bytes"
 	"encoding/json"
-	"errors"
-	"fmt"
-	"io"
-	"os"
 	"path/filepath"
 	"time"
 
@@ -61,7 +56,7 @@ func (e *edit) put(k *entry, content []byte) (err error) {
 	return nil
 }
 
-// unlock finds out how new keys of this ring are encrypted.
+// unlock reads how new keys of this ring are encrypted.
 func (e *edit) unlock() (err error) {
 	if e.unlocked {
 		return nil
@@ -91,20 +86,4 @@ func (e *edit) write() error {
 		}
 	}
 	return ownfile.Write(filepath.Join(e.store.dir, manifestFile), tempPrefix, append(raw, '\n'))
-}
-
-func readBounded(path string) ([]byte, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	b, err := io.ReadAll(io.LimitReader(f, fileMax+1))
-	if err == nil && len(b) > fileMax {
-		err = fmt.Errorf("%s: expected at most %d bytes, got more", path, fileMax)
-	}
-	if err == nil && len(bytes.TrimSpace(b)) == 0 {
-		err = errors.New(path + ": empty")
-	}
-	return b, err
 }

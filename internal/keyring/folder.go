@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// Use says what a key is for.
+// Use is what a key is for.
 type Use string
 
 // The uses of the ring's keys.
@@ -73,7 +73,7 @@ func (f *Folder) open() *store {
 	return f.store
 }
 
-// List tells the ring's keys: signing before refresh, active before next before retired. It reads
+// List returns the ring's keys: signing before refresh, active before next before retired. It reads
 // the manifest alone, so that it works without the passphrase and on a ring with a broken key.
 func (f *Folder) List(ctx context.Context) ([]Key, error) {
 	m, _, err := f.open().manifest()
@@ -109,6 +109,7 @@ func (f *Folder) Rotate(ctx context.Context, use Use, alg string, force bool) ([
 		fresh := e.fresh(alg)
 		next := e.in(use, Next)
 		if next == nil {
+			// A key made just now is known to nobody, so it can only be forced to sign.
 			if err := e.fill(use, fresh); err != nil || !force {
 				return err
 			}
@@ -161,6 +162,7 @@ func (f *Folder) leave(ctx context.Context, kid string,
 		if err != nil {
 			return err
 		}
+		// The step may take it out of the ring.
 		was = e.describe(k)
 		return step(e)
 	})

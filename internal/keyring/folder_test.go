@@ -55,7 +55,9 @@ func TestGenerateLeavesAnExistingRingAsItIs(t *testing.T) {
 
 func TestEveryAlgorithmMakesARingThatSignsAndVerifies(t *testing.T) {
 	// Of RSA's two kinds one each: the others differ in the hash.
-	for _, alg := range []string{"ES256", "ES384", "ES512", "EdDSA", "RS256", "PS256", "HS256", "HS384", "HS512"} {
+	for _, alg := range []string{
+		"ES256", "ES384", "ES512", "EdDSA", "RS256", "PS256", "HS256", "HS384", "HS512",
+	} {
 		t.Run(alg, func(t *testing.T) {
 			t.Parallel()
 			b := newBench(t, algorithm(alg))
@@ -109,9 +111,15 @@ func TestNextKeyDoesNotSignBeforeEveryReaderKnowsIt(t *testing.T) {
 	before := b.listing()
 	b.clock.advance(wait - time.Second)
 	steps := map[string]func() error{
-		"rotate":  func() error { _, err := b.folder.Rotate(t.Context(), Signing, "", false); return err },
+		"rotate": func() error {
+			_, err := b.folder.Rotate(t.Context(), Signing, "", false)
+			return err
+		},
 		"promote": func() error { _, err := b.folder.Promote(t.Context(), next.ID, false); return err },
-		"retire":  func() error { _, err := b.folder.Retire(t.Context(), b.key(Signing, Active).ID, false); return err },
+		"retire": func() error {
+			_, err := b.folder.Retire(t.Context(), b.key(Signing, Active).ID, false)
+			return err
+		},
 	}
 	for name, step := range steps {
 		if err := step(); !errors.Is(err, ErrTooEarly) ||

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+
+	"github.com/sallyport/sallyport/internal/ownfile"
 )
 
 // Generate makes a new ring: an active and a next signing key for alg, the same for refresh tokens,
@@ -25,9 +27,11 @@ func (f *Folder) Generate(ctx context.Context, alg string) ([]Key, error) {
 }
 
 func (s *store) generate(alg string) (*manifest, error) {
-	if err := CheckFolder(s.dir); err != nil {
+	if err := ownfile.CheckFolder(s.dir); err != nil {
 		return nil, err
 	}
+	// Lstat: a link to nowhere is a ring that is not mounted, not a free place. Under the lock, so
+	// that two commands at once make one ring.
 	if _, err := os.Lstat(s.manifestPath()); !errors.Is(err, fs.ErrNotExist) {
 		return nil, errors.Join(fmt.Errorf("%w: %s", ErrExists, s.dir), err)
 	}
@@ -81,6 +85,7 @@ func (f *Folder) Reseal(ctx context.Context, newPassphraseFile string) error {
 		return fmt.Errorf("keyring: %w", err)
 	}
 	_, err = s.change(ctx, func(e *edit) error {
+		// The old passphrase must open every key, or none is changed.
 		old, err := s.passphrase(e.manifest)
 		if err != nil {
 			return err

@@ -71,7 +71,9 @@ func (l Lifetimes) flags() string {
 const longestLifetime = 10 * 365 * 24 * time.Hour
 
 func (l Lifetimes) check() error {
-	for name, d := range map[string]time.Duration{"publish": l.Publish, "token": l.Token, "session": l.Session, "spread": l.Spread, "skew": l.Skew} {
+	for name, d := range map[string]time.Duration{
+		"publish": l.Publish, "token": l.Token, "session": l.Session, "spread": l.Spread, "skew": l.Skew,
+	} {
 		if d < 0 || d > longestLifetime {
 			return fmt.Errorf("lifetime %q is %v, expected 0 to %v", name, d, longestLifetime)
 		}
@@ -109,7 +111,10 @@ func (l *Lifetimes) UnmarshalJSON(b []byte) error {
 	for _, f := range []struct {
 		name, text string
 		to         *time.Duration
-	}{{"publish", t.Publish, &l.Publish}, {"token", t.Token, &l.Token}, {"session", t.Session, &l.Session}, {"spread", t.Spread, &l.Spread}, {"skew", t.Skew, &l.Skew}} {
+	}{
+		{"publish", t.Publish, &l.Publish}, {"token", t.Token, &l.Token},
+		{"session", t.Session, &l.Session}, {"spread", t.Spread, &l.Spread}, {"skew", t.Skew, &l.Skew},
+	} {
 		d, err := time.ParseDuration(f.text)
 		if err != nil {
 			return fmt.Errorf("lifetime %q: expected a duration such as \"1h\", got %q", f.name, f.text)

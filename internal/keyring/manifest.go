@@ -13,12 +13,12 @@ import (
 
 // Errors of an operator's step that the ring does not allow.
 var (
-	// ErrTooEarly says that a next key has not been published long enough: some gate could not
+	// ErrTooEarly means that a next key has not been published long enough: some gate could not
 	// verify what it signs.
 	ErrTooEarly = errors.New("the next key has not been published long enough")
-	// ErrUnknownKey says that the ring has no key of that id.
+	// ErrUnknownKey means that the ring has no key of that id.
 	ErrUnknownKey = errors.New("no key of that id in the ring")
-	// ErrExists says that the folder holds a ring already.
+	// ErrExists means that the folder holds a ring already.
 	ErrExists = errors.New("the folder holds a key ring already")
 )
 
@@ -93,6 +93,7 @@ func (m *manifest) check() error {
 		if err := e.check(); err != nil {
 			return err
 		}
+		// Two entries with one file would change together.
 		if ids[e.ID] || files[e.File] {
 			return fmt.Errorf("key %q or its file is listed twice", e.ID)
 		}

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/sallyport/sallyport/internal/jose"
+	"github.com/sallyport/sallyport/internal/jose/signing"
+	"github.com/sallyport/sallyport/internal/ownfile"
 )
 
 // secretSize is the length of the ring's HMAC keys: that of SHA-256's output (RFC 7518 section
@@ -41,8 +43,8 @@ func symmetric(alg string) bool { return strings.HasPrefix(alg, "HS") }
 
 // material is the secret of one key, out of its file.
 type material struct {
-	signer *jose.PrivateKey // use signing
-	secret []byte           // other uses
+	signer *signing.PrivateKey // use signing
+	secret []byte              // other uses
 }
 
 // newKey makes a key of use with its file's content, not yet encrypted.
@@ -52,12 +54,12 @@ func newKey(use Use, alg string, now time.Time) (entry, []byte, error) {
 		e.Algorithm = "HS256"
 		id := hex.EncodeToString(random(16))
 		e.ID, e.File = id, fileName(use, id)
-		return e, pem.EncodeToMemory(&pem.Block{Type: blockSecret, Bytes: random(secretSize)}), nil
+		return e, pem.EncodeToMemory(&pem.Block{Type: jose.PEMSecret, Bytes: random(secretSize)}), nil
 	}
-	key, err := jose.GenerateKey(alg)
+	key, err := signing.GenerateKey(alg)
 	// on a command line that would be taken for an option
 	for err == nil && strings.HasPrefix(key.ID(), "-") {
-		key, err = jose.GenerateKey(alg)
+		key, err = signing.GenerateKey(alg)
 	}
 	if err != nil {
 		return entry{}, nil, fmt.Errorf("a new key for %q: %w", alg, err)
@@ -93,7 +95,7 @@ func (v *vault) load(dir string, e *entry, passphrase []byte,
 // can write to the folder but does not know the passphrase must not be able to plant a key.
 func (v *vault) plain(dir string, e *entry, passphrase []byte, groupReadable bool) ([]byte, error) {
 	path := filepath.Join(dir, e.File)
-	content, err := ReadPrivate(path, groupReadable)
+	content, err := ownfile.ReadPrivate(path, groupReadable)
 	if err != nil {
 		return nil, err
 	}
@@ -137,9 +139,9 @@ func (e *entry) material(content []byte) (material, error) {
 		return material{}, err
 	}
 	if e.Use != Signing {
-		if block.Type != blockSecret || len(block.Bytes) != secretSize {
+		if block.Type != jose.PEMSecret || len(block.Bytes) != secretSize {
 			return material{}, fmt.Errorf("expected a PEM block %q of %d bytes, got %q of %d",
-				blockSecret, secretSize, block.Type, len(block.Bytes))
+				jose.PEMSecret, secretSize, block.Type, len(block.Bytes))
 		}
 		return material{secret: block.Bytes}, nil
 	}
@@ -147,6 +149,7 @@ func (e *entry) material(content []byte) (material, error) {
 	if err != nil {
 		return material{}, err
 	}
+	// A key's id is its thumbprint: another key in the file shows.
 	if key.ID() != e.ID {
 		return material{}, fmt.Errorf("expected the key %q, got %q", e.ID, key.ID())
 	}
@@ -154,8 +157,8 @@ func (e *entry) material(content []byte) (material, error) {
 }
 
 // signer: PKCS#8 does not tell apart the algorithms that one RSA key can serve; the manifest does.
-func (e *entry) signer(content []byte) (*jose.PrivateKey, error) {
-	key, err := jose.ParsePrivatePEM(content)
+func (e *entry) signer(content []byte) (*signing.PrivateKey, error) {
+	key, err := signing.ParsePrivatePEM(content)
 	if err != nil || key.Algorithm() == e.Algorithm {
 		return key, err
 	}

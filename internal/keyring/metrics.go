@@ -45,13 +45,17 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 		}),
 		shortLifetimes: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "sallyport_keyring_short_lifetimes",
-			Help: "1 while the folder says shorter lifetimes than this issuer has and nobody but the operator rotates, else 0.",
+			Help: "1 while the folder says shorter lifetimes than this issuer has and nobody but the " +
+				"operator rotates, else 0.",
 		}),
 	}
 	if reg == nil {
 		return m, nil
 	}
-	for _, c := range []prometheus.Collector{m.keys, m.activeSince, m.activations, m.revision, m.broken, m.failures, m.rotationFailures, m.shortLifetimes} {
+	for _, c := range []prometheus.Collector{
+		m.keys, m.activeSince, m.activations, m.revision, m.broken, m.failures, m.rotationFailures,
+		m.shortLifetimes,
+	} {
 		if err := reg.Register(c); err != nil {
 			return nil, fmt.Errorf("keyring: metrics: %w", err)
 		}

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/sallyport/sallyport/internal/jose"
+	"github.com/sallyport/sallyport/internal/jose/signing"
 )
 
 // Ring is the key ring of a running issuer. All methods may be called from many goroutines; those
@@ -67,21 +68,25 @@ func (r *Ring) checkRotation(cfg Config) error {
 	}
 	if wait := r.current.Load().Lifetimes.wait(Signing); cfg.RotateEvery < wait {
 		return fmt.Errorf(
-			"keyring: expected keys.rotate_every of at least %v, as long as a next key must be published before it signs, got %v",
+			"keyring: expected keys.rotate_every of at least %v, as long as a next key must be "+
+				"published before it signs, got %v",
 			wait, cfg.RotateEvery)
 	}
-	if n, linger := jose.MaxKeys-3, r.current.Load().Lifetimes.linger(
-		Signing); cfg.RotateEvery < linger/time.Duration(
-		n,
-	) {
+	// Beside the retired keys there are the active one, the next, and one that is about to leave.
+	const retired = jose.MaxKeys - 3
+	linger := r.current.Load().Lifetimes.linger(Signing)
+	if cfg.RotateEvery < linger/retired {
 		return fmt.Errorf(
-			"keyring: expected keys.rotate_every of at least %v, since retired keys stay for %v and gates read no key set with more than %d keys, got %v",
-			linger/time.Duration(n), linger, jose.MaxKeys, cfg.RotateEvery)
+			"keyring: expected keys.rotate_every of at least %v, since retired keys stay for %v and "+
+				"gates read no key set with more than %d keys, got %v",
+			linger/retired, linger, jose.MaxKeys, cfg.RotateEvery)
 	}
+	// The lock's file is written as the others are.
 	unlock, err := lock(context.Background(), r.store.dir)
 	if err != nil {
 		return fmt.Errorf(
-			"keyring: keys.rotate_every needs a folder that can be written to; leave it out to rotate by hand: %w",
+			"keyring: keys.rotate_every needs a folder that can be written to; leave it out to rotate "+
+				"by hand: %w",
 			err)
 	}
 	return unlock()
@@ -93,7 +98,7 @@ func (r *Ring) Sign(typ string, claims []byte) (string, error) {
 	return r.current.Load().signer.Sign(typ, claims)
 }
 
-// ErrRevoked says that every key that may sign is revoked.
+// ErrRevoked means that every key that may sign is revoked.
 var ErrRevoked = errors.New(
 	"keyring: the active signing key is revoked, and so is the next one if there is one")
 
@@ -103,7 +108,7 @@ var ErrRevoked = errors.New(
 func (r *Ring) SignUnless(revoked func(kid string) bool, typ string,
 	claims []byte) (string, error) {
 	s := r.current.Load()
-	for _, key := range []*jose.PrivateKey{s.signer, s.next} {
+	for _, key := range []*signing.PrivateKey{s.signer, s.next} {
 		if key != nil && !revoked(key.ID()) {
 			return key.Sign(typ, claims)
 		}
@@ -122,7 +127,7 @@ func (r *Ring) Digest() string {
 	return hex.EncodeToString(sum[:6])
 }
 
-// Public finds a signing key by its id, published or HS256.
+// Public returns a signing key by its id, published or HS256.
 func (r *Ring) Public(kid string) (*jose.PublicKey, bool) {
 	k, ok := r.current.Load().public[kid]
 	return k, ok

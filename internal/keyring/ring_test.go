@@ -287,7 +287,10 @@ func TestSubjectTagNeverChangesAndTellsNothing(t *testing.T) {
 	if got := b.other().SubjectTag("https://issuer.example", "alice"); got != tag {
 		t.Errorf("expected %q at another issuer after a rotation, got %q", tag, got)
 	}
-	for _, other := range [][2]string{{"https://issuer.example", "bob"}, {"https://issuer.examplea", "lice"}, {"https://issuer.exampl", "ealice"}, {"", "https://issuer.examplealice"}} {
+	for _, other := range [][2]string{
+		{"https://issuer.example", "bob"}, {"https://issuer.examplea", "lice"},
+		{"https://issuer.exampl", "ealice"}, {"", "https://issuer.examplealice"},
+	} {
 		if r.SubjectTag(other[0], other[1]) == tag {
 			t.Errorf("%q shares the tag", other)
 		}
@@ -306,11 +309,8 @@ func TestARevokedKeySignsNothing(t *testing.T) {
 	r.tend(t.Context())
 	revoked := map[string]bool{}
 	signed := func() (string, error) {
-		return r.SignUnless(
-			func(kid string) bool { return revoked[kid] },
-			"at+jwt",
-			[]byte(`{"iss":"https://issuer.example"}`),
-		)
+		return r.SignUnless(func(kid string) bool { return revoked[kid] }, "at+jwt",
+			[]byte(`{"iss":"https://issuer.example"}`))
 	}
 	active, err := signed()
 	if err != nil || signer(t, active) != signer(t, sign(t, r)) {

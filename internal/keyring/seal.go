@@ -15,11 +15,9 @@ import (
 	"golang.org/x/crypto/argon2"
 )
 
-// Types of PEM block in a key file, beside those of internal/jose.
-const (
-	blockSecret = "HMAC SECRET KEY"         // the raw bytes of an HMAC key
-	blockSealed = "SALLYPORT ENCRYPTED KEY" // the PEM of a key, encrypted
-)
+// blockSealed is the type of a PEM block around an encrypted key: around the PEM text that package
+// signing writes.
+const blockSealed = "SALLYPORT ENCRYPTED KEY"
 
 // sealing is how a passphrase becomes a key: argon2id (RFC 9106). It stands in the header of each
 // sealed block, and all files of a ring share one, so that a ring of many keys costs one
@@ -110,6 +108,7 @@ func (v *vault) open(passphrase []byte, s sealing) (cipher.AEAD, error) {
 	if err != nil {
 		return nil, err
 	}
+	// Only passphrases that were given are in it; a bound all the same.
 	if v.keys == nil || len(v.keys) >= vaultSize {
 		v.keys = map[vaultKey]cipher.AEAD{}
 	}
@@ -124,11 +123,14 @@ func (v *vault) seal(plain []byte, e *entry, passphrase []byte, s sealing) ([]by
 		return nil, err
 	}
 	return pem.EncodeToMemory(
-		&pem.Block{Type: blockSealed, Headers: s.headers(), Bytes: c.Seal(nil, nil, plain, s.bound(e))}), nil
+		&pem.Block{
+			Type: blockSealed, Headers: s.headers(), Bytes: c.Seal(nil, nil, plain, s.bound(e)),
+		}), nil
 }
 
 var errPassphrase = errors.New(
-	"does not open with this passphrase: another passphrase, or the file was changed or belongs to another key")
+	"does not open with this passphrase: another passphrase, or the file was changed or belongs " +
+		"to another key")
 
 // unseal is seal's inverse.
 func (v *vault) unseal(b *pem.Block, e *entry, passphrase []byte) ([]byte, error) {

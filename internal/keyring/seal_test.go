@@ -2,7 +2,6 @@ package keyring
 
 import (
 	"encoding/pem"
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -32,10 +31,12 @@ func TestEncryptedRingWorksWithItsPassphraseOnly(t *testing.T) {
 		file string
 		want string
 	}{
-		"no passphrase":      {"", "name its passphrase_file"},
-		"another passphrase": {b.passphraseFile("another passphrase"), "does not open with this passphrase"},
-		"short passphrase":   {b.passphraseFile("short"), "at least 12 bytes"},
-		"no such file":       {filepath.Join(t.TempDir(), "none"), "passphrase_file"},
+		"no passphrase": {"", "name its passphrase_file"},
+		"another passphrase": {
+			b.passphraseFile("another passphrase"), "does not open with this passphrase",
+		},
+		"short passphrase": {b.passphraseFile("short"), "at least 12 bytes"},
+		"no such file":     {filepath.Join(t.TempDir(), "none"), "passphrase_file"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			cfg, folder := b.config, &Folder{
@@ -174,31 +175,4 @@ func (b *bench) options2() Options {
 	o := b.options()
 	o.Registry = nil
 	return o
-}
-
-func TestReadPrivateRefusesFilesThatOthersMayRead(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "secret")
-	for _, c := range []struct {
-		mode          os.FileMode
-		groupReadable bool
-		ok            bool
-	}{
-		{0o600, false, true}, {0o400, false, true}, {0o440, false, false}, {0o640, false, false}, {0o604, false, false}, {0o660, false, false}, {0o777, false, false},
-		{0o440, true, true}, {0o640, true, true}, {0o460, true, false}, {0o444, true, false}, {0o450, true, false},
-	} {
-		if err := os.WriteFile(path, []byte("x"), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.Chmod(path, c.mode); err != nil {
-			t.Fatal(err)
-		}
-		_, err := ReadPrivate(path, c.groupReadable)
-		if (err == nil) != c.ok || err != nil && !strings.Contains(err.Error(), "chmod 0600") {
-			t.Errorf("mode %04o, group_readable %v: expected ok %v, got %v", c.mode,
-				c.groupReadable, c.ok, err)
-		}
-		if err := os.Remove(path); err != nil {
-			t.Fatal(err)
-		}
-	}
 }

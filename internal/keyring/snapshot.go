@@ -5,13 +5,14 @@ import (
 	"time"
 
 	"github.com/sallyport/sallyport/internal/jose"
+	"github.com/sallyport/sallyport/internal/jose/signing"
 )
 
 // snapshot is a ring as it is in force: what the request path reads.
 type snapshot struct {
 	*contents
-	signer   *jose.PrivateKey
-	next     *jose.PrivateKey // nil: there is none
+	signer   *signing.PrivateKey
+	next     *signing.PrivateKey // nil: there is none
 	public   map[string]*jose.PublicKey
 	document []byte
 	refresh  [][]byte // the active key first
@@ -22,6 +23,7 @@ type snapshot struct {
 func newSnapshot(c *contents, now time.Time) (*snapshot, error) {
 	s := &snapshot{contents: c, public: map[string]*jose.PublicKey{}}
 	var published []*jose.PublicKey
+	// Active keys first: refresh[0] is the one that refresh tokens are made with.
 	for _, state := range []State{Active, Next, Retired} {
 		for i := range c.Keys {
 			e := &c.Keys[i]

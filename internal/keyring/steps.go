@@ -72,6 +72,7 @@ func (m *manifest) remove(id string, now time.Time, heir func(Use) (entry, error
 		return nil
 	}
 	use := e.Use
+	// The ring must never be without an active key, so the heir comes before the key goes.
 	if m.in(use, Next) == nil {
 		if err := m.fill(use, heir); err != nil {
 			return err

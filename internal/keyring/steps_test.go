@@ -222,7 +222,9 @@ func TestNoRotationMakesAnyoneRefuseAValidToken(t *testing.T) {
 					modelToken{kid: i.view.in(Refresh, Active).ID, use: Refresh, dies: w.now.Add(l.Session)})
 			},
 			"an issuer reads the folder": func(*rapid.T) { w.reload(w.issuer()) },
-			"a gate fetches":             func(t *rapid.T) { w.fetch(w.gates[rapid.IntRange(0, len(w.gates)-1).Draw(t, "gate")], w.issuer()) },
+			"a gate fetches": func(t *rapid.T) {
+				w.fetch(w.gates[rapid.IntRange(0, len(w.gates)-1).Draw(t, "gate")], w.issuer())
+			},
 			"an issuer maintains the ring": func(*rapid.T) {
 				i := w.issuer()
 				now := w.now.Add(i.off)
@@ -280,12 +282,15 @@ func TestNoStepBreaksTheRing(t *testing.T) {
 				id := keys[rapid.IntRange(0, len(keys)-1).Draw(t, "key")].ID
 				force := rapid.Bool().Draw(t, "force")
 				steps := map[string]func(m *manifest) error{
-					"promote":  func(m *manifest) error { return m.promote(id, w.now, force) },
-					"retire":   func(m *manifest) error { return m.retire(id, w.now, force) },
-					"remove":   func(m *manifest) error { return m.remove(id, w.now, w.fresh(w.now)) },
-					"fill":     func(m *manifest) error { return m.fill(Signing, w.fresh(w.now)) },
-					"maintain": func(m *manifest) error { _, err := m.maintain(w.now, time.Hour, w.fresh(w.now)); return err },
-					"purge":    func(m *manifest) error { m.purge(w.now); return nil },
+					"promote": func(m *manifest) error { return m.promote(id, w.now, force) },
+					"retire":  func(m *manifest) error { return m.retire(id, w.now, force) },
+					"remove":  func(m *manifest) error { return m.remove(id, w.now, w.fresh(w.now)) },
+					"fill":    func(m *manifest) error { return m.fill(Signing, w.fresh(w.now)) },
+					"maintain": func(m *manifest) error {
+						_, err := m.maintain(w.now, time.Hour, w.fresh(w.now))
+						return err
+					},
+					"purge": func(m *manifest) error { m.purge(w.now); return nil },
 				}
 				name := rapid.SampledFrom(slices.Sorted(maps.Keys(steps))).Draw(t, "step")
 				w.step(name, steps[name])

@@ -35,10 +35,10 @@ func (s *store) manifestPath() string { return filepath.Join(s.dir, manifestFile
 
 // manifest reads the manifest alone.
 func (s *store) manifest() (*manifest, []byte, error) {
-	err := CheckFolder(s.dir)
+	err := ownfile.CheckFolder(s.dir)
 	var raw []byte
 	if err == nil {
-		raw, err = readBounded(s.manifestPath())
+		raw, err = s.readManifest()
 	}
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil, fmt.Errorf("no key ring here; make one with `sallyport keygen`: %w", err)
@@ -50,10 +50,20 @@ func (s *store) manifest() (*manifest, []byte, error) {
 	if err != nil {
 		return nil, nil, fmt.Errorf("%s: %w", s.manifestPath(), err)
 	}
+	// A key that leaves too late does no harm; one that leaves too early refuses valid tokens.
 	longest := m.Lifetimes.longest(s.lifetimes)
 	m.outdated = longest != m.Lifetimes
 	m.Lifetimes = longest
 	return m, raw, nil
+}
+
+// readManifest reads the manifest's file.
+func (s *store) readManifest() ([]byte, error) {
+	b, err := ownfile.ReadRegular(s.manifestPath(), fileMax, nil)
+	if err == nil && len(bytes.TrimSpace(b)) == 0 {
+		err = errors.New(s.manifestPath() + ": empty")
+	}
+	return b, err
 }
 
 // attempts bounds how often a reader starts anew because the ring changed under it.
@@ -69,8 +79,7 @@ func (s *store) load() (*contents, error) {
 		}
 		// The error may be that of a change under way, which removes files after it has replaced
 		// the manifest.
-		if raw, readErr := readBounded(
-			s.manifestPath()); try == attempts || readErr != nil || c == nil ||
+		if raw, readErr := s.readManifest(); try == attempts || readErr != nil || c == nil ||
 			bytes.Equal(raw, c.raw) {
 			return nil, fmt.Errorf("keyring: %w", err)
 		}
@@ -107,7 +116,8 @@ func (s *store) passphrase(m *manifest) ([]byte, error) {
 		return nil, errors.New("this ring is encrypted; name its passphrase_file")
 	case p != nil && !m.Encrypted:
 		return nil, errors.New(
-			"passphrase_file is set, but this ring is not encrypted; encrypt it with `sallyport keys reseal`, or leave passphrase_file out",
+			"passphrase_file is set, but this ring is not encrypted; encrypt it with `sallyport keys " +
+				"reseal`, or leave passphrase_file out",
 		)
 	}
 	return p, nil
@@ -184,7 +194,8 @@ func (s *store) apply(m *manifest, step func(*edit) error) (*manifest, error) {
 	}
 	if n := m.signing(); n > jose.MaxKeys && n > signing {
 		return nil, fmt.Errorf(
-			"the ring has %d signing keys, and gates read no key set with more than %d: wait until the first of the retired ones leaves it, as `sallyport keys list` tells",
+			"the ring has %d signing keys, and gates read no key set with more than %d: wait until the "+
+				"first of the retired ones leaves it, as `sallyport keys list` tells",
 			signing,
 			jose.MaxKeys,
 		)
@@ -214,11 +225,12 @@ func (s *store) discard(files map[string]string) error {
 
 // sealing is the one that the ring's files use, proven to open with the passphrase.
 func (s *store) sealing(m *manifest, passphrase []byte) (sealing, error) {
+	// There is always one, and it never rotates.
 	tag := m.in(SubjectTag, Active)
 	if _, err := s.vault.load(s.dir, tag, passphrase, s.groupReadable); err != nil {
 		return sealing{}, err
 	}
-	content, err := ReadPrivate(filepath.Join(s.dir, tag.File), s.groupReadable)
+	content, err := ownfile.ReadPrivate(filepath.Join(s.dir, tag.File), s.groupReadable)
 	if err != nil {
 		return sealing{}, err
 	}

@@ -91,6 +91,7 @@ func (r *Ring) Reload(context.Context) error {
 	if err != nil {
 		r.metrics.failures.Inc()
 		r.metrics.broken.Set(1)
+		// Told once, not at each of the reads that follow every few seconds.
 		if r.trouble != err.Error() {
 			r.trouble = err.Error()
 			r.log.Error("key ring: the folder is broken, going on with the ring read before",
@@ -119,9 +120,11 @@ func (r *Ring) read() (*snapshot, error) {
 	if err != nil {
 		return nil, err
 	}
+	// With another tag key every session would have another name, and none could be ended.
 	if held := r.current.Load(); held != nil && !hmac.Equal(held.tag, snap.tag) {
 		return nil, errors.New(
-			"keyring: the folder's subject tag key is not the one of the running ring: another ring? It names all sessions; restart the issuer if this is meant")
+			"keyring: the folder's subject tag key is not the one of the running ring: another ring? It " +
+				"names all sessions; restart the issuer if this is meant")
 	}
 	return snap, nil
 }
@@ -140,7 +143,8 @@ func (r *Ring) tellLifetimes(s *snapshot) {
 	short := s.outdated && r.every == 0
 	if short && !r.short {
 		r.log.Error(
-			"key ring: the folder says shorter lifetimes than this issuer has, and a rotation would go by them; run `sallyport keys lifetimes` on it first",
+			"key ring: the folder says shorter lifetimes than this issuer has, and a rotation would go "+
+				"by them; run `sallyport keys lifetimes` on it first",
 			"flags",
 			r.store.lifetimes.flags(),
 		)
@@ -158,6 +162,7 @@ func (r *Ring) rotate(ctx context.Context) error {
 	}
 	var activated []entry
 	m, err := r.store.change(ctx, func(e *edit) (err error) {
+		// Asked again under the lock: another issuer may have rotated while this one waited for it.
 		if !e.due(e.now, r.every) {
 			return errNotDue
 		}

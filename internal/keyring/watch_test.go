@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/sallyport/sallyport/internal/eventually"
 )
 
 // run runs the ring until the test ends.
@@ -24,20 +26,6 @@ func run(t *testing.T, r *Ring) {
 	})
 }
 
-func eventually(t *testing.T, what string, ok func() bool) {
-	t.Helper()
-	deadline := time.After(20 * time.Second)
-	tick := time.NewTicker(5 * time.Millisecond)
-	defer tick.Stop()
-	for !ok() {
-		select {
-		case <-deadline:
-			t.Fatalf("waited in vain until %s", what)
-		case <-tick.C:
-		}
-	}
-}
-
 func TestChangeOfTheFolderComesIntoForceByItself(t *testing.T) {
 	b := newBench(t)
 	b.config.Spread = time.Hour // so that reading from time to time would come too late for the test
@@ -48,7 +36,7 @@ func TestChangeOfTheFolderComesIntoForceByItself(t *testing.T) {
 			t.Fatal(err)
 		}
 		want := b.key(Signing, Active).ID
-		eventually(t, "the new key signs", func() bool { return signer(t, sign(t, r)) == want })
+		eventually.True(t, "the new key signs", func() bool { return signer(t, sign(t, r)) == want })
 	}
 }
 
@@ -87,7 +75,7 @@ func TestKubernetesSecretIsReadAndFollowed(t *testing.T) {
 	}
 	sync()
 	want := b.key(Signing, Active).ID
-	eventually(t, "the new Secret is in force", func() bool { return signer(t, sign(t, r)) == want })
+	eventually.True(t, "the new Secret is in force", func() bool { return signer(t, sign(t, r)) == want })
 
 	b.config.GroupReadable = false
 	if _, err := Open(b.config, b.options2()); err == nil ||
@@ -120,7 +108,7 @@ func TestChangeWithoutNoticeIsFoundFromTimeToTime(t *testing.T) {
 	b.must(os.Rename(b.folder.Dir, b.folder.Dir+".old"))
 	b.must(os.Rename(other, b.folder.Dir))
 	want := b.key(Signing, Active).ID
-	eventually(t, "the other folder is in force", func() bool { return signer(t, sign(t, r)) == want })
+	eventually.True(t, "the other folder is in force", func() bool { return signer(t, sign(t, r)) == want })
 }
 
 func TestRunningRingRotates(t *testing.T) {
@@ -130,7 +118,7 @@ func TestRunningRingRotates(t *testing.T) {
 	b.clock.advance(25 * time.Hour)
 	run(t, r)
 	b.write(b.path("touched"), "") // any change makes it look
-	eventually(t, "the next key signs", func() bool {
+	eventually.True(t, "the next key signs", func() bool {
 		b.write(b.path("touched"), "")
 		return signer(t, sign(t, r)) != first
 	})

@@ -1,6 +1,7 @@
 package keyset
 
 import (
+	"cmp"
 	"errors"
 	"net/url"
 	"slices"
@@ -8,33 +9,40 @@ import (
 	"time"
 
 	"github.com/sallyport/sallyport/internal/config"
+	"github.com/sallyport/sallyport/internal/jose"
 	"github.com/sallyport/sallyport/internal/token"
 )
 
-// Config is one entry of the setting `issuers` of a gate: whom it trusts, and where that issuer's
-// keys are. Exactly one of JWKSURL, JWKSFile and SecretFile is set. A duration of 0 stands for its
-// default.
+// Config is one entry of a gate's setting `issuers`: how the tokens of one trusted issuer are judged,
+// and where its keys come from. Exactly one of JWKSURL, JWKSFile and SecretFile is set. A duration of
+// 0 stands for its default.
 type Config struct {
 	token.Profile `yaml:",inline"`
 
 	JWKSURL string `yaml:"jwks_url"` // http or https address of the issuer's JWKS
-	// PEM roots to trust for jwks_url instead of the system's; read at each fetch
+	// certificate authorities in PEM to trust for jwks_url in place of the system's; looked at before
+	// each fetch
 	CAFile config.Path `yaml:"ca_file"`
-	// the JWKS as a file; read again every few seconds
+	// a file that holds the issuer's JWKS; it is read again every five seconds
 	JWKSFile config.Path `yaml:"jwks_file"`
-	// the secret of HS256 tokens: at least 32 bytes, less one trailing newline; or HS256 keys of a
-	// Sallyport ring
+	// a file that holds the secret of HS256 tokens: either the secret itself, at least 32 bytes, of
+	// which one newline at the end is no part; or the files of a Sallyport key ring's HS256 keys, one
+	// after the other
 	SecretFile config.Path `yaml:"secret_file"`
-	// the kid of tokens made with a plain secret_file; "" is the one that a ring would give it
-	KeyID         string `yaml:"key_id"`
-	GroupReadable bool   `yaml:"group_readable"` // permit a secret_file that its group may read
+	// the kid that tokens made with a plain secret carry; "" is the one that Sallyport derives from
+	// the secret
+	KeyID string `yaml:"key_id"`
+	// whether the file's group may read secret_file; else only its owner may
+	GroupReadable bool `yaml:"group_readable"`
 
-	// least time between refreshes, whatever Cache-Control says; default 30s
+	// the shortest time between two fetches, even if the answer's Cache-Control says less; default 30s
 	RefreshMin time.Duration `yaml:"refresh_min"`
-	RefreshMax time.Duration `yaml:"refresh_max"` // most time between refreshes; default 15m
-	// a kept key set that was confirmed longer ago is not used at a start; default 24h
+	// the longest time between two fetches, even if Cache-Control says more; default 15m
+	RefreshMax time.Duration `yaml:"refresh_max"`
+	// how long after the last good fetch a gate that restarts may still use the key set that it kept
+	// on disk; default 24h
 	MaxAge time.Duration `yaml:"max_age"`
-	// of one fetch, from the connection to the last byte; default 5s
+	// how long one fetch may take, from the connection to the last byte; default 5s
 	Timeout time.Duration `yaml:"timeout"`
 }
 
@@ -49,27 +57,23 @@ const (
 // SetDefaults implements config.Defaulter.
 func (c *Config) SetDefaults() {
 	c.Profile = token.DefaultProfile()
-	c.Profile.Claims = token.ClaimNames{} // each name's own default
+	c.Profile.Claims = token.ClaimNames{} // an empty name stands for the usual one
 	*c = c.withDefaults()
 }
 
 func (c Config) withDefaults() Config {
-	for _, d := range []struct {
-		to *time.Duration
-		by time.Duration
-	}{{&c.RefreshMin, defaultRefreshMin}, {&c.RefreshMax, defaultRefreshMax}, {&c.MaxAge, defaultMaxAge}, {&c.Timeout, defaultTimeout}} {
-		if *d.to == 0 {
-			*d.to = d.by
-		}
-	}
+	c.RefreshMin = cmp.Or(c.RefreshMin, defaultRefreshMin)
+	c.RefreshMax = cmp.Or(c.RefreshMax, defaultRefreshMax)
+	c.MaxAge = cmp.Or(c.MaxAge, defaultMaxAge)
+	c.Timeout = cmp.Or(c.Timeout, defaultTimeout)
 	if c.Algorithms == nil {
 		c.Algorithms = []string{"ES256"}
 	}
 	return c
 }
 
-// Validate implements the configuration's check. Only the entry's form is judged: keys that can not
-// be had stop nothing but their issuer.
+// Validate checks what is written in the entry and makes no request. That an issuer's keys can not be
+// read is no fault of the configuration: the gate starts, and refuses that issuer's tokens.
 func (c *Config) Validate() error {
 	var errs []error
 	for _, p := range c.Problems() {
@@ -86,6 +90,7 @@ func (c *Config) checkSource() error {
 			given++
 		}
 	}
+	// A secret in a public set, or a public key taken for a secret, would let anyone sign.
 	symmetric := slices.ContainsFunc(c.Algorithms,
 		func(a string) bool { return strings.HasPrefix(a, "HS") })
 	switch {
@@ -105,8 +110,8 @@ func (c *Config) checkSource() error {
 		return config.At("algorithms", "expected one algorithm for one secret, got %v", c.Algorithms)
 	case c.KeyID != "" && c.SecretFile == "":
 		return config.At("key_id", "expected only beside secret_file: published keys bring their own")
-	case len(c.KeyID) > kidMax:
-		return config.At("key_id", "expected at most %d bytes, got %d", kidMax, len(c.KeyID))
+	case len(c.KeyID) > jose.MaxKeyID:
+		return config.At("key_id", "expected at most %d bytes, got %d", jose.MaxKeyID, len(c.KeyID))
 	}
 	return c.checkURL()
 }

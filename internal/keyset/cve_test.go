@@ -21,7 +21,7 @@ import (
 	"time"
 
 	"github.com/sallyport/sallyport/internal/config"
-	"github.com/sallyport/sallyport/internal/jose"
+	"github.com/sallyport/sallyport/internal/jose/signing"
 )
 
 // TestCVE holds published vulnerabilities of systems like ours, as far as they concern a gate's
@@ -50,25 +50,25 @@ func testDroppedKeyStops(t *testing.T) {
 	o.publish(t, keys[0], keys[1])
 	g := newGate(t, Options{Transport: o}, trust(issuerA))
 	g.mustFetch()
-	generation := g.Generation()
+	before := g.Removals()
 	o.publish(t, keys...)
 	g.mustFetch()
-	if g.Generation() != generation {
+	if g.Removals() != before {
 		t.Error("a key that comes empties the verified tokens")
 	}
 	o.publish(t, keys[1], keys[2])
 	g.mustFetch()
 	g.wants(issuerA, keys[1], keys[2])
-	if g.Generation() == generation {
+	if g.Removals() == before {
 		t.Error("a key that leaves does not empty the verified tokens")
 	}
-	generation = g.Generation()
+	before = g.Removals()
 	o.set(serve(strings.Replace(jwks(t, keys[0], keys[2]), keys[0].ID(), keys[1].ID(), 1)))
 	g.mustFetch()
-	if i, _ := g.issuer(issuerA).Key(keys[1].ID()); !accepts(t, i, keys[0]) || accepts(t, i, keys[1]) {
+	if i, _ := g.Key(issuerA, keys[1].ID()); !accepts(t, i, keys[0]) || accepts(t, i, keys[1]) {
 		t.Error("the key under a kid is not the one that is published")
 	}
-	if g.Generation() == generation {
+	if g.Removals() == before {
 		t.Error("another key under the same kid does not empty the verified tokens")
 	}
 	if g.metric("sallyport_keyset_removals_total", issuerA) != 2 {
@@ -77,15 +77,18 @@ func testDroppedKeyStops(t *testing.T) {
 }
 
 func testOneKidOfTwoIssuersIsTwoKeys(t *testing.T) {
-	keys := newKeys(t, 2)
-	shared := func(k *jose.PrivateKey) *jose.PrivateKey {
-		named, err := k.WithID("shared")
+	shared := func() *signing.PrivateKey {
+		key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+		if err != nil {
+			t.Fatal(err)
+		}
+		named, err := signing.NewPrivateKey("ES256", "shared", key)
 		if err != nil {
 			t.Fatal(err)
 		}
 		return named
 	}
-	a, b := shared(keys[0]), shared(keys[1])
+	a, b := shared(), shared()
 	docs := map[string]string{"a.example": jwks(t, a), "b.example": jwks(t, b)}
 	o := &origin{
 		answer: func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, docs[r.URL.Host]) },
@@ -99,8 +102,8 @@ func testOneKidOfTwoIssuersIsTwoKeys(t *testing.T) {
 		}
 		g.wants(issuerA, a)
 		g.wants(issuerB, b)
-		ka, _ := g.issuer(issuerA).Key("shared")
-		kb, _ := g.issuer(issuerB).Key("shared")
+		ka, _ := g.Key(issuerA, "shared")
+		kb, _ := g.Key(issuerB, "shared")
 		if accepts(t, ka, b) || accepts(t, kb, a) {
 			t.Error("one issuer's key verifies the other's tokens")
 		}
@@ -118,7 +121,10 @@ func testNoTokenChangesWhereKeysAreAskedFor(t *testing.T) {
 		o.publish(t, newKey(t, "ES256"))
 		g := newGate(t, Options{Transport: o, Now: time.Now}, trust(issuerA))
 		defer start(t, g)()
-		for _, name := range []string{listener.URL, listener.URL + "/jwks", "../../jwks", "?kid=x", "%2e%2e/", "a.example@" + listener.Listener.Addr().String(), "\r\nHost: x"} {
+		for _, name := range []string{
+			listener.URL, listener.URL + "/jwks", "../../jwks", "?kid=x", "%2e%2e/",
+			"a.example@" + listener.Listener.Addr().String(), "\r\nHost: x",
+		} {
 			g.Await(t.Context(), name, "kid")
 			g.Await(t.Context(), issuerA, name)
 			time.Sleep(demandEvery)
@@ -154,7 +160,7 @@ func testGateWithoutKeysHasNone(t *testing.T) {
 				t.Fatal("accepted")
 			}
 			g.wants(issuerA)
-			if g.issuer(issuerA).HasKeys() || g.Ready() == nil {
+			if g.issuer(issuerA).current.Load().had() || g.Ready() == nil {
 				t.Error("the gate takes itself for one with keys")
 			}
 			g.issuer(issuerA).save()
@@ -177,7 +183,10 @@ func testRedirectsElsewhereAreNotFollowed(t *testing.T) {
 		g := newGate(t, Options{}, trust(issuerA, at(s.URL+"/jwks")))
 		g.mustFetch()
 		userinfo := strings.Replace(s.URL, "http://", "http://u:p@", 1)
-		for _, to := range []string{other.URL, otherTLS.URL, "//" + other.Listener.Addr().String() + "/", userinfo + "/else", "file:///etc/passwd", "", "%zz"} {
+		for _, to := range []string{
+			other.URL, otherTLS.URL, "//" + other.Listener.Addr().String() + "/", userinfo + "/else",
+			"file:///etc/passwd", "", "%zz",
+		} {
 			o.set(func(w http.ResponseWriter, r *http.Request) {
 				w.Header().Set("Location", to)
 				w.WriteHeader(code)
@@ -238,7 +247,7 @@ func testKeyOfAnotherAlgorithmIsSkipped(t *testing.T) {
 		"PS512",
 	}
 	rsaKey := newKey(t, "RS256")
-	keys := map[string]*jose.PrivateKey{}
+	keys := map[string]*signing.PrivateKey{}
 	for _, alg := range all {
 		if strings.HasPrefix(alg, "RS") || strings.HasPrefix(alg, "PS") {
 			k, err := rsaKey.WithAlgorithm(alg)
@@ -307,10 +316,8 @@ func testKeyOffItsCurveIsSkipped(t *testing.T) {
 		"y empty":               {x, nil},
 	} {
 		bad := fmt.Sprintf(
-			`{"kty":"EC","crv":"P-256","alg":"ES256","use":"sig","kid":"bad","x":%q,"y":%q}`,
-			b64(c[0]),
-			b64(c[1]),
-		)
+			`{"kty":"EC","crv":"P-256","alg":"ES256","use":"sig","kid":"bad","x":%q,"y":%q}`, b64(c[0]),
+			b64(c[1]))
 		o := &origin{}
 		o.set(serve(strings.Replace(jwks(t, good), `"keys":[`, `"keys":[`+bad+`,`, 1)))
 		g := newGate(t, Options{Transport: o}, trust(issuerA))
@@ -351,11 +358,8 @@ func TestWeakKeysOfASetAreSkippedByName(t *testing.T) {
 		"a square":        {new(big.Int).Mul(big2048.Primes[0], big2048.Primes[0]), 65537, "rsa_modulus"},
 		"a huge exponent": {big2048.N, 1 << 40, "rsa_exponent"},
 	} {
-		weak := fmt.Sprintf(
-			`{"kty":"RSA","alg":"RS256","kid":"weak","n":%q,"e":%q}`,
-			b64(c.n.Bytes()),
-			b64(big.NewInt(c.e).Bytes()),
-		)
+		weak := fmt.Sprintf(`{"kty":"RSA","alg":"RS256","kid":"weak","n":%q,"e":%q}`, b64(c.n.Bytes()),
+			b64(big.NewInt(c.e).Bytes()))
 		o := &origin{}
 		o.set(serve(strings.Replace(jwks(t, good), `"keys":[`, `"keys":[`+weak+`,`, 1)))
 		g := newGate(t, Options{Transport: o}, trust(issuerA, algs("RS256")))
@@ -446,7 +450,7 @@ func TestSecretsOfARingServeTheGate(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "secrets")
 	active, next := newKey(t, "HS256"), newKey(t, "HS256")
 	var content strings.Builder
-	for _, k := range []*jose.PrivateKey{active, next} {
+	for _, k := range []*signing.PrivateKey{active, next} {
 		block, err := k.MarshalPEM()
 		if err != nil {
 			t.Fatal(err)
@@ -485,9 +489,12 @@ func testPublishedKeyIsNoSecret(t *testing.T) {
 	}
 	path := filepath.Join(t.TempDir(), "secret")
 	for name, content := range map[string]string{
-		"PEM": public, "PEM with CRLF": strings.ReplaceAll(public, "\n", "\r\n"), "PEM after a space": " " + public, "DER": string(der),
-		"base64 of DER": base64.StdEncoding.EncodeToString(der), "JWKS": set, "JWKS indented": string(pretty), "JWK": strings.TrimSuffix(strings.TrimPrefix(set, `{"keys":[`), `]}`),
-		"SSH": "ecdsa-sha2-nistp256 AAAAE2VjZHNhLXNoYTItbmlzdHAyNTYAAAAIbmlzdHAyNTYAAABBBA== me@host",
+		"PEM": public, "PEM with CRLF": strings.ReplaceAll(public, "\n", "\r\n"),
+		"PEM after a space": " " + public, "DER": string(der),
+		"base64 of DER": base64.StdEncoding.EncodeToString(der), "JWKS": set,
+		"JWKS indented": string(pretty),
+		"JWK":           strings.TrimSuffix(strings.TrimPrefix(set, `{"keys":[`), `]}`),
+		"SSH":           "ecdsa-sha2-nistp256 AAAAE2VjZHNhLXNoYTItbmlzdHAyNTYAAAAIbmlzdHAyNTYAAABBBA== me@host",
 	} {
 		write(t, path, content)
 		g := newGate(t, Options{}, trust(issuerA, secret(path)))
@@ -516,8 +523,12 @@ func testAlgorithmListIsPinned(t *testing.T) {
 		t.Fatalf("without the line it is ES256: %v", err)
 	}
 	for list, want := range map[string]string{
-		"[]": "authz.yaml:5:5: issuers[0].algorithms: expected at least one", "[ES256, HS256]": "authz.yaml:5:25: issuers[0].algorithms[1]", "[HS256, RS256]": "authz.yaml:5:25: issuers[0].algorithms[1]",
-		"[none]": "authz.yaml:5:18: issuers[0].algorithms[0]", "[ES256, ES256]": "authz.yaml:5:25: issuers[0].algorithms[1]", "[es256]": "authz.yaml:5:18: issuers[0].algorithms[0]",
+		"[]":             "authz.yaml:5:5: issuers[0].algorithms: expected at least one",
+		"[ES256, HS256]": "authz.yaml:5:25: issuers[0].algorithms[1]",
+		"[HS256, RS256]": "authz.yaml:5:25: issuers[0].algorithms[1]",
+		"[none]":         "authz.yaml:5:18: issuers[0].algorithms[0]",
+		"[ES256, ES256]": "authz.yaml:5:25: issuers[0].algorithms[1]",
+		"[es256]":        "authz.yaml:5:18: issuers[0].algorithms[0]",
 	} {
 		if err := load(t, head+"    algorithms: "+list+"\n"); err == nil ||
 			!strings.Contains(err.Error(), want) {

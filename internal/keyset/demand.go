@@ -4,6 +4,8 @@ import (
 	"context"
 	"sync"
 	"time"
+
+	"github.com/sallyport/sallyport/internal/jose"
 )
 
 // demand is the fetches that unknown kids ask for: one at a time for all who wait, and not often.
@@ -38,28 +40,28 @@ const (
 )
 
 // await is Sets.Await for one issuer.
-func (i *Issuer) await(ctx context.Context, kid string) bool {
-	if _, ok := i.Key(kid); ok {
+func (i *issuer) await(ctx context.Context, kid string) bool {
+	if _, ok := i.current.Load().keys[kid]; ok {
 		return true
 	}
 	f, outcome := i.join(kid)
 	if f != nil {
 		outcome = i.wait(ctx, f, kid)
 	}
-	i.metrics.unknown.WithLabelValues(i.Profile.Issuer, outcome).Inc()
+	i.metrics.unknown.WithLabelValues(i.profile.Issuer, outcome).Inc()
 	return outcome == outcomeFound
 }
 
-// join finds the fetch that a caller with an unknown kid may wait for, or says why there is none.
-func (i *Issuer) join(kid string) (*flight, string) {
+// join returns the fetch that a caller with an unknown kid may wait for, or why there is none.
+func (i *issuer) join(kid string) (*flight, string) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	if _, ok := i.Key(kid); ok { // it came while we waited for the lock
+	if _, ok := i.current.Load().keys[kid]; ok { // it came while we waited for the lock
 		return nil, outcomeFound
 	}
 	d, now := &i.demand, i.now()
 	switch until, revoked := i.revoked[kid]; {
-	case len(kid) == 0 || len(kid) > kidMax:
+	case len(kid) == 0 || len(kid) > jose.MaxKeyID:
 		return nil, outcomeAbsent
 	case revoked && !now.After(until):
 		return nil, outcomeRevoked
@@ -80,7 +82,7 @@ func (i *Issuer) join(kid string) (*flight, string) {
 	return d.flight, ""
 }
 
-func (i *Issuer) wait(ctx context.Context, f *flight, kid string) string {
+func (i *issuer) wait(ctx context.Context, f *flight, kid string) string {
 	defer func() {
 		i.mu.Lock()
 		i.demand.waiting--
@@ -90,7 +92,8 @@ func (i *Issuer) wait(ctx context.Context, f *flight, kid string) string {
 	case <-f.done:
 	case <-ctx.Done():
 	}
-	if _, ok := i.Key(kid); ok {
+	// Whichever ended the waiting: the key may have come at the same moment.
+	if _, ok := i.current.Load().keys[kid]; ok {
 		return outcomeFound
 	}
 	if ctx.Err() != nil {
@@ -108,7 +111,7 @@ func earliest(a, b time.Time) time.Time {
 
 // start begins a fetch, or finds the one under way. It returns nil when the gate is not running.
 // The caller holds i.mu.
-func (i *Issuer) start() *flight {
+func (i *issuer) start() *flight {
 	if i.demand.flight != nil {
 		return i.demand.flight
 	}
@@ -120,7 +123,7 @@ func (i *Issuer) start() *flight {
 	return f
 }
 
-func (i *Issuer) fly(ctx context.Context, f *flight) {
+func (i *issuer) fly(ctx context.Context, f *flight) {
 	f.err = i.fetch(ctx)
 	i.mu.Lock()
 	i.demand.flight = nil

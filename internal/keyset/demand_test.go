@@ -10,6 +10,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/sallyport/sallyport/internal/jose"
 )
 
 // start runs the gate's key sets in a bubble of time until the test's function returns.
@@ -194,7 +196,7 @@ func TestKidsThatCanNotBeAreNotFetched(t *testing.T) {
 		stop := start(t, g)
 		before := o.requests()
 		g.RemoveKey(issuerA, keys[1].ID(), time.Now().Add(time.Hour))
-		for _, kid := range []string{"", strings.Repeat("k", kidMax+1), keys[1].ID()} {
+		for _, kid := range []string{"", strings.Repeat("k", jose.MaxKeyID+1), keys[1].ID()} {
 			if g.Await(t.Context(), issuerA, kid) {
 				t.Errorf("%.20q: found", kid)
 			}
@@ -306,7 +308,7 @@ func TestGateWaitsForIssuersButNotForever(t *testing.T) {
 		g.wants(issuerB)
 		if !strings.Contains(g.log.String(), "ready without") ||
 			g.metric("sallyport_keyset_keys", issuerB) != 0 ||
-			g.issuer(issuerB).HasKeys() {
+			g.issuer(issuerB).current.Load().had() {
 			t.Error("the missing keys are not told")
 		}
 		late := newKey(t, "ES256")

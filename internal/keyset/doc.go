@@ -9,7 +9,7 @@
 //     sets with private keys, and through a restart by a file, unless that is older than max_age.
 //     Issuers do not depend on each other.
 //   - A key that the issuer publishes no more stops at the next refresh, one that is revoked at
-//     once. Either moves the Generation.
+//     once. Either is counted in Removals.
 //   - Tokens with made-up kids cost an issuer at most one request in ten seconds, and a gate a
 //     bounded number of waiting callers.
 //

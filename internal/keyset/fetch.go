@@ -70,6 +70,7 @@ func (u *urlSource) client() (*http.Client, error) {
 		}
 		u.roots = roots
 	}
+	// A new client, since connections of the old one trust the old authorities.
 	if pool := u.roots.Value(); u.http == nil || pool != u.pool {
 		u.pool, u.http = pool, u.withRoots(pool)
 	}
@@ -128,12 +129,14 @@ func withoutURL(err error) error {
 func read(res *http.Response, etag string) (answer, error) {
 	a := answer{etag: cleanETag(res.Header.Get("ETag")), refresh: refreshAfter(res.Header)}
 	switch {
+	// Only if we asked for it: else nobody knows what is not modified.
 	case res.StatusCode == http.StatusNotModified && etag != "":
 		a.unchanged, a.etag = true, etag
 		return a, nil
 	case res.StatusCode >= 300 && res.StatusCode < 400 && res.StatusCode != http.StatusNotModified:
 		return answer{}, fmt.Errorf(
-			"expected status 200, got %d: redirects to another host or scheme are not followed; write the final address into jwks_url",
+			"expected status 200, got %d: redirects to another host or scheme are not followed; write "+
+				"the final address into jwks_url",
 			res.StatusCode)
 	case res.StatusCode != http.StatusOK:
 		return answer{}, fmt.Errorf("expected status 200, got %d", res.StatusCode)
@@ -143,6 +146,7 @@ func read(res *http.Response, etag string) (answer, error) {
 		return answer{}, errors.New(
 			"expected a key set as it is, got a compressed one that was not asked for")
 	}
+	// One byte more than allowed tells a set that is too large from one that just fits.
 	doc, err := io.ReadAll(io.LimitReader(res.Body, setMax+1))
 	if err != nil {
 		return answer{}, fmt.Errorf("reading the key set: %w", err)

@@ -13,16 +13,15 @@ import (
 	"github.com/sallyport/sallyport/internal/token"
 )
 
-// Issuer is one trusted issuer: how its tokens are read, and its keys.
-type Issuer struct {
-	Profile *token.Profile
-
+// issuer is one trusted issuer: how its tokens are read, and its keys.
+type issuer struct {
+	profile *token.Profile
 	cfg     Config
 	source  source
 	now     func() time.Time
 	log     *slog.Logger
 	metrics *metrics
-	moved   func()    // a key left or changed
+	removed func()    // told when a key has left or changed
 	kept    *keptFile // nil: the set is not kept
 	runner  *runner
 	woken   chan struct{} // holds one: there is something to do before next
@@ -52,17 +51,11 @@ type set struct {
 	fromFile  bool      // confirmed before this start only
 }
 
-// Key finds a key by its id. It takes no lock.
-func (i *Issuer) Key(kid string) (*jose.PublicKey, bool) {
-	k, ok := i.current.Load().keys[kid]
-	return k, ok
-}
-
-// HasKeys reports whether the issuer's keys were ever had, by this process or out of its kept file.
-func (i *Issuer) HasKeys() bool { return !i.current.Load().confirmed.IsZero() }
+// had reports whether the issuer's keys were ever had, by this process or out of its kept file.
+func (s *set) had() bool { return !s.confirmed.IsZero() }
 
 // fetch asks the source once and takes what it says.
-func (i *Issuer) fetch(ctx context.Context) error {
+func (i *issuer) fetch(ctx context.Context) error {
 	i.fetching.Lock()
 	defer i.fetching.Unlock()
 	i.mu.Lock()
@@ -80,16 +73,17 @@ func (i *Issuer) fetch(ctx context.Context) error {
 		i.failed(err, began)
 	}
 	if err != nil {
-		return fmt.Errorf("keyset: keys of issuer %q from %s: %w", i.Profile.Issuer, i.source, err)
+		return fmt.Errorf("keyset: keys of issuer %q from %s: %w", i.profile.Issuer, i.source, err)
 	}
 	return nil
 }
 
 // take puts an answer in force, or refuses it whole.
-func (i *Issuer) take(a answer, began time.Time) error {
+func (i *issuer) take(a answer, began time.Time) error {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	old := i.current.Load()
+	// Confirmed when the fetch began, not when it ended: what changed in between it does not show.
 	fresh := &set{keys: old.keys, etag: a.etag, confirmed: began}
 	if !a.unchanged {
 		usable, skipped, err := i.usable(a)
@@ -104,9 +98,9 @@ func (i *Issuer) take(a answer, began time.Time) error {
 	if a.unchanged || same(old.keys, fresh.keys) {
 		result = "unchanged"
 	}
-	i.metrics.fetches.WithLabelValues(i.Profile.Issuer, result).Inc()
+	i.metrics.fetches.WithLabelValues(i.profile.Issuer, result).Inc()
 	if result == "new" || i.trouble != "" {
-		i.log.Info("key set: in force", "issuer", i.Profile.Issuer, "source", i.source.String(),
+		i.log.Info("key set: in force", "issuer", i.profile.Issuer, "source", i.source.String(),
 			"keys", len(fresh.keys))
 	}
 	i.failures, i.trouble, i.alarmed = 0, "", false
@@ -116,28 +110,29 @@ func (i *Issuer) take(a answer, began time.Time) error {
 
 // usable picks the keys that this issuer can have signed with. A set without one is no answer: the
 // last good set stays.
-func (i *Issuer) usable(a answer) (map[string]*jose.PublicKey, []error, error) {
+func (i *issuer) usable(a answer) (map[string]*jose.PublicKey, []error, error) {
 	keys, skipped := make(map[string]*jose.PublicKey, len(a.keys)), a.skipped
 	for _, k := range a.keys {
-		if !fits(k, i.Profile.Algorithms) {
+		if !fits(k, i.profile.Algorithms) {
 			skipped = append(skipped,
-				fmt.Errorf("key %q is for %s, expected one of %v", k.ID(), k.Algorithm(), i.Profile.Algorithms))
+				fmt.Errorf("key %q is for %s, expected one of %v", k.ID(), k.Algorithm(), i.profile.Algorithms))
 			continue
 		}
+		// Of two keys with one id, the gate would otherwise take whichever came last.
 		if _, twice := keys[k.ID()]; twice {
 			return nil, skipped, fmt.Errorf("key %q stands twice in the set", k.ID())
 		}
 		keys[k.ID()] = k
 	}
 	if len(keys) == 0 {
-		return nil, skipped, fmt.Errorf("expected a key for %v in the set, found none",
-			i.Profile.Algorithms)
+		return nil, skipped, fmt.Errorf("expected a key for %v in the set, got none",
+			i.profile.Algorithms)
 	}
 	return keys, skipped, nil
 }
 
 // unrevoked leaves out the keys that must not come back yet, by a fetch that began then.
-func (i *Issuer) unrevoked(keys map[string]*jose.PublicKey,
+func (i *issuer) unrevoked(keys map[string]*jose.PublicKey,
 	began time.Time) map[string]*jose.PublicKey {
 	for kid, until := range i.revoked {
 		if began.After(until) {
@@ -149,19 +144,19 @@ func (i *Issuer) unrevoked(keys map[string]*jose.PublicKey,
 	return keys
 }
 
-// put makes s the set in force. First the set, then the generation: what was verified between the
+// put makes s the set in force. First the set, then the count: what was verified between the
 // two counts as verified before.
-func (i *Issuer) put(s *set) {
+func (i *issuer) put(s *set) {
 	old := i.current.Swap(s)
 	for kid, k := range old.keys {
 		if now, ok := s.keys[kid]; !ok || !now.Equal(k) {
-			i.metrics.removed.WithLabelValues(i.Profile.Issuer).Inc()
-			i.moved()
+			i.metrics.removed.WithLabelValues(i.profile.Issuer).Inc()
+			i.removed()
 			break
 		}
 	}
 	i.unsaved = true
-	i.metrics.show(i.Profile.Issuer, s)
+	i.metrics.show(i.profile.Issuer, s)
 }
 
 func same(a, b map[string]*jose.PublicKey) bool {
@@ -176,18 +171,18 @@ func same(a, b map[string]*jose.PublicKey) bool {
 	return true
 }
 
-func (i *Issuer) failed(err error, began time.Time) {
+func (i *issuer) failed(err error, began time.Time) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	if i.failures++; i.failures == 1 {
 		i.failing = began
 	}
 	i.last, i.next = began, began.Add(i.backoff())
-	i.metrics.fetches.WithLabelValues(i.Profile.Issuer, "failed").Inc()
+	i.metrics.fetches.WithLabelValues(i.profile.Issuer, "failed").Inc()
 	held := i.current.Load()
 	// An issuer that starts beside this gate is not there yet.
 	level := slog.LevelError
-	if (held.confirmed.IsZero() || held.fromFile) && began.Sub(i.failing) < patience {
+	if (!held.had() || held.fromFile) && began.Sub(i.failing) < patience {
 		level = slog.LevelWarn
 	}
 	text := err.Error()
@@ -195,10 +190,11 @@ func (i *Issuer) failed(err error, began time.Time) {
 		return
 	}
 	i.trouble, i.alarmed = text, level == slog.LevelError
-	about := []any{"issuer", i.Profile.Issuer, "source", i.source.String(), "error", err}
-	if held.confirmed.IsZero() {
+	about := []any{"issuer", i.profile.Issuer, "source", i.source.String(), "error", err}
+	if !held.had() {
 		i.log.Log(context.Background(), level,
-			"key set: fetch failed, and there are no keys yet: the issuer's tokens are refused until one succeeds",
+			"key set: fetch failed, and there are no keys yet: the issuer's tokens are refused until "+
+				"one succeeds",
 			about...)
 		return
 	}
@@ -206,10 +202,10 @@ func (i *Issuer) failed(err error, began time.Time) {
 		append(about, "keys", len(held.keys), "confirmed", held.confirmed)...)
 }
 
-// tell tells of keys that are left out, once for as long as they are the same. Those for another
+// tell logs the keys that are left out, once for as long as they are the same. Those for another
 // purpose than signatures are in order beside keys that can be used, and are neither warned of nor
 // counted.
-func (i *Issuer) tell(skipped []error, usable bool) {
+func (i *issuer) tell(skipped []error, usable bool) {
 	var others, broken []error
 	for _, err := range skipped {
 		if usable && jose.ProblemOf(err) == jose.ProblemUse {
@@ -220,13 +216,13 @@ func (i *Issuer) tell(skipped []error, usable bool) {
 	}
 	i.tellOnce(slog.LevelInfo, "key set: keys for other purposes are left out", others)
 	i.tellOnce(slog.LevelWarn, "key set: some keys can not be used", broken)
-	i.metrics.skipped.WithLabelValues(i.Profile.Issuer).Set(float64(len(broken)))
+	i.metrics.skipped.WithLabelValues(i.profile.Issuer).Set(float64(len(broken)))
 }
 
-func (i *Issuer) tellOnce(level slog.Level, what string, skipped []error) {
+func (i *issuer) tellOnce(level slog.Level, what string, skipped []error) {
 	text := summary(skipped)
 	if text != i.said[level] && text != "" {
-		i.log.Log(context.Background(), level, what, "issuer", i.Profile.Issuer, "source",
+		i.log.Log(context.Background(), level, what, "issuer", i.profile.Issuer, "source",
 			i.source.String(), "skipped", len(skipped), "reasons", text)
 	}
 	i.said[level] = text
@@ -234,7 +230,7 @@ func (i *Issuer) tellOnce(level slog.Level, what string, skipped []error) {
 
 // after is when to refresh a set that its source allows to be kept for said: ahead of need, and not
 // at the same time as every other gate.
-func (i *Issuer) after(said time.Duration) time.Duration {
+func (i *issuer) after(said time.Duration) time.Duration {
 	switch {
 	case i.cfg.JWKSURL == "":
 		return said // a file
@@ -252,9 +248,9 @@ const (
 )
 
 // backoff is when to try again after a failure.
-func (i *Issuer) backoff() time.Duration {
+func (i *issuer) backoff() time.Duration {
 	limit := min(retryMax, i.cfg.RefreshMax)
-	if !i.HasKeys() {
+	if !i.current.Load().had() {
 		limit = min(retryBare, limit)
 	}
 	wait := retryFirst << min(i.failures-1, 10)
@@ -266,10 +262,27 @@ func spread(d time.Duration, from, to float64) time.Duration {
 	return time.Duration(float64(d) * (from + (to-from)*rand.Float64()))
 }
 
+func (i *issuer) check(ctx context.Context) error {
+	if u, ok := i.source.(*urlSource); ok {
+		_, err := u.client()
+		return err
+	}
+	a, err := i.source.get(ctx, "")
+	if err != nil {
+		return err
+	}
+	_, _, err = i.usable(a)
+	if err != nil {
+		err = fmt.Errorf("%s: %w", i.source, err)
+	}
+	return err
+}
+
 // remove takes a revoked key out of the set and of the kept file.
-func (i *Issuer) remove(kid string, until time.Time) {
+func (i *issuer) remove(kid string, until time.Time) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
+	// Kept also when the key is not here: it may be on its way.
 	if until.After(i.revoked[kid]) {
 		i.revoked[kid] = until
 	}
@@ -287,6 +300,6 @@ func (i *Issuer) remove(kid string, until time.Time) {
 		}
 	}
 	i.put(&fresh)
-	i.log.Warn("key set: a revoked key is out of force", "issuer", i.Profile.Issuer, "kid", kid,
+	i.log.Warn("key set: a revoked key is out of force", "issuer", i.profile.Issuer, "kid", kid,
 		"until", until)
 }

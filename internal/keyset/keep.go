@@ -7,15 +7,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
-	"syscall"
 	"time"
 
 	"github.com/sallyport/sallyport/internal/jose"
-	"github.com/sallyport/sallyport/internal/keyring"
 	"github.com/sallyport/sallyport/internal/ownfile"
 )
 
@@ -52,7 +49,7 @@ func newKeptFile(dir string, c Config) (*keptFile, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("keyset: key_cache_dir: %w", err)
 	}
-	if err := keyring.CheckFolder(dir); err != nil {
+	if err := ownfile.CheckFolder(dir); err != nil {
 		return nil, fmt.Errorf("keyset: key_cache_dir: %w", err)
 	}
 	sum := sha256.Sum256([]byte(c.Issuer))
@@ -60,6 +57,22 @@ func newKeptFile(dir string, c Config) (*keptFile, error) {
 		dir: dir, name: hex.EncodeToString(sum[:16]) + ".json", issuer: c.Issuer,
 		source: c.JWKSURL,
 	}, nil
+}
+
+// CheckCacheDir returns what keeps a folder from being key_cache_dir. It changes nothing; a folder
+// that is not there is made at a start.
+func CheckCacheDir(dir string) error {
+	if dir == "" {
+		return nil
+	}
+	err := ownfile.Folder(dir)
+	if _, missing := os.Stat(dir); err == nil && missing == nil {
+		err = ownfile.CheckFolder(dir)
+	}
+	if err != nil {
+		return fmt.Errorf("keyset: key_cache_dir: %w", err)
+	}
+	return nil
 }
 
 // load reads the file. No file is no error and no set.
@@ -107,24 +120,8 @@ func (f *keptFile) load(now time.Time, maxAge time.Duration) (*set, map[string]t
 }
 
 func (f *keptFile) read() ([]byte, error) {
-	// not to hang on a pipe
-	file, err := os.OpenFile(filepath.Join(f.dir, f.name), os.O_RDONLY|syscall.O_NONBLOCK, 0)
-	if err != nil {
-		return nil, err
-	}
-	defer file.Close()
-	info, err := file.Stat()
-	if err != nil {
-		return nil, err
-	}
-	if err := ownfile.Believable(info, os.Geteuid()); err != nil {
-		return nil, err
-	}
-	content, err := io.ReadAll(io.LimitReader(file, keptMax+1))
-	if err == nil && len(content) > keptMax {
-		err = fmt.Errorf("expected at most %d bytes, got more", keptMax)
-	}
-	return content, err
+	return ownfile.ReadRegular(filepath.Join(f.dir, f.name), keptMax,
+		func(info fs.FileInfo) error { return ownfile.Believable(info, os.Geteuid()) })
 }
 
 // save writes the file anew, whole.
@@ -151,13 +148,13 @@ func (f *keptFile) save(s *set, revoked map[string]time.Time) error {
 }
 
 // restore puts the kept set in force at the start.
-func (i *Issuer) restore() {
+func (i *issuer) restore() {
 	if i.kept == nil {
 		return
 	}
 	s, revoked, err := i.kept.load(i.now(), i.cfg.MaxAge)
 	if err != nil {
-		i.log.Warn("key set: the kept set is not used", "issuer", i.Profile.Issuer, "file",
+		i.log.Warn("key set: the kept set is not used", "issuer", i.profile.Issuer, "file",
 			i.kept.name, "reason", err)
 	}
 	for kid, until := range revoked {
@@ -168,26 +165,27 @@ func (i *Issuer) restore() {
 	}
 	before := len(s.keys)
 	for kid, k := range s.keys {
-		if !fits(k, i.Profile.Algorithms) { // the configuration has changed
+		if !fits(k, i.profile.Algorithms) { // the configuration has changed
 			delete(s.keys, kid)
 		}
 	}
 	if len(s.keys) == 0 && before > 0 {
-		i.log.Warn("key set: the kept set is not used", "issuer", i.Profile.Issuer, "file",
+		i.log.Warn("key set: the kept set is not used", "issuer", i.profile.Issuer, "file",
 			i.kept.name, "reason", "no key in it is for the algorithms of this issuer")
 		return
 	}
 	i.current.Store(s)
-	i.metrics.show(i.Profile.Issuer, s)
-	i.log.Info("key set: the kept set is in force until a fetch", "issuer", i.Profile.Issuer,
+	i.metrics.show(i.profile.Issuer, s)
+	i.log.Info("key set: the kept set is in force until a fetch", "issuer", i.profile.Issuer,
 		"keys", len(s.keys), "confirmed", s.confirmed)
 }
 
 // save keeps the set in force, when there is something new in it.
-func (i *Issuer) save() {
+func (i *issuer) save() {
 	i.mu.Lock()
 	due, s := i.unsaved && i.kept != nil, i.current.Load()
 	revoked := make(map[string]time.Time, len(i.revoked))
+	// A copy, since the file is written without the lock.
 	for kid, until := range i.revoked {
 		revoked[kid] = until
 	}
@@ -197,8 +195,8 @@ func (i *Issuer) save() {
 		return
 	}
 	if err := i.kept.save(s, revoked); err != nil {
-		i.metrics.unkept.WithLabelValues(i.Profile.Issuer).Inc()
-		i.log.Error("key set: could not be kept for the next start", "issuer", i.Profile.Issuer,
+		i.metrics.unkept.WithLabelValues(i.profile.Issuer).Inc()
+		i.log.Error("key set: could not be kept for the next start", "issuer", i.profile.Issuer,
 			"error", err)
 		i.mu.Lock()
 		i.unsaved = true

@@ -17,6 +17,7 @@ import (
 
 	"github.com/sallyport/sallyport/internal/config"
 	"github.com/sallyport/sallyport/internal/jose"
+	"github.com/sallyport/sallyport/internal/jose/signing"
 	"github.com/sallyport/sallyport/internal/token"
 )
 
@@ -97,7 +98,9 @@ func (o *origin) set(answer http.HandlerFunc) {
 	o.answer = answer
 }
 
-func (o *origin) publish(t testing.TB, keys ...*jose.PrivateKey) { o.set(serve(jwks(t, keys...))) }
+func (o *origin) publish(t testing.TB, keys ...*signing.PrivateKey) {
+	o.set(serve(jwks(t, keys...)))
+}
 
 func (o *origin) requests() int {
 	o.mu.Lock()
@@ -119,23 +122,23 @@ func status(code int) http.HandlerFunc {
 	return func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "no", code) }
 }
 
-func newKey(t testing.TB, alg string) *jose.PrivateKey {
+func newKey(t testing.TB, alg string) *signing.PrivateKey {
 	t.Helper()
-	k, err := jose.GenerateKey(alg)
+	k, err := signing.GenerateKey(alg)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return k
 }
 
-func newKeys(t testing.TB, n int) (keys []*jose.PrivateKey) {
+func newKeys(t testing.TB, n int) (keys []*signing.PrivateKey) {
 	for range n {
 		keys = append(keys, newKey(t, "ES256"))
 	}
 	return keys
 }
 
-func jwks(t testing.TB, keys ...*jose.PrivateKey) string {
+func jwks(t testing.TB, keys ...*signing.PrivateKey) string {
 	t.Helper()
 	var public []*jose.PublicKey
 	for _, k := range keys {
@@ -169,7 +172,9 @@ func file(path string) func(*Config) {
 }
 
 func secret(path string) func(*Config) {
-	return func(c *Config) { c.JWKSURL, c.SecretFile, c.Algorithms = "", config.Path(path), []string{"HS256"} }
+	return func(c *Config) {
+		c.JWKSURL, c.SecretFile, c.Algorithms = "", config.Path(path), []string{"HS256"}
+	}
 }
 
 // gate is key sets with what is needed to look at them.
@@ -194,9 +199,9 @@ func newGate(t *testing.T, o Options, cfgs ...Config) *gate {
 	return g
 }
 
-func (g *gate) issuer(name string) *Issuer {
+func (g *gate) issuer(name string) *issuer {
 	g.Helper()
-	i, ok := g.Issuer(name)
+	i, ok := g.byName[name]
 	if !ok {
 		g.Fatalf("expected %q to be trusted", name)
 	}
@@ -214,13 +219,13 @@ func (g *gate) mustFetch() {
 }
 
 // wants checks which of the issuer's keys are in force.
-func (g *gate) wants(issuer string, keys ...*jose.PrivateKey) {
+func (g *gate) wants(issuer string, keys ...*signing.PrivateKey) {
 	g.Helper()
 	want := []string{}
 	for _, k := range keys {
 		want = append(want, k.ID())
-		got, ok := g.issuer(issuer).Key(k.ID())
-		if !ok {
+		got, _ := g.Key(issuer, k.ID())
+		if got == nil {
 			g.Errorf("expected key %s of %s to be in force", k.ID(), issuer)
 			continue
 		}
@@ -237,7 +242,7 @@ func (g *gate) wants(issuer string, keys ...*jose.PrivateKey) {
 }
 
 // accepts reports whether public verifies what private signs.
-func accepts(t testing.TB, public *jose.PublicKey, private *jose.PrivateKey) bool {
+func accepts(t testing.TB, public *jose.PublicKey, private *signing.PrivateKey) bool {
 	t.Helper()
 	compact, err := private.Sign("at+jwt", []byte(`{}`))
 	if err != nil {
@@ -287,16 +292,19 @@ func (g *gate) series() (n int) {
 func TestIssuersAreKnownByTheirExactName(t *testing.T) {
 	o := &origin{}
 	g := newGate(t, Options{Transport: o}, trust(issuerA))
-	for _, name := range []string{"", issuerA + "/", "https://A.example", "https://a.exampl", "http://a.example", issuerA + "\x00"} {
-		if _, ok := g.Issuer(name); ok {
+	for _, name := range []string{
+		"", issuerA + "/", "https://A.example", "https://a.exampl", "http://a.example", issuerA + "\x00",
+	} {
+		if _, ok := g.Profile(name); ok {
 			t.Errorf("%q is trusted", name)
 		}
 		if g.Await(t.Context(), name, "kid") {
 			t.Errorf("%q has keys", name)
 		}
 	}
-	if i := g.issuer(issuerA); i.Profile.Issuer != issuerA || i.HasKeys() || len(g.Issuers()) != 1 {
-		t.Errorf("expected one issuer without keys, got %+v", i.Profile)
+	i := g.issuer(issuerA)
+	if i.profile.Issuer != issuerA || i.current.Load().had() || len(g.issuers) != 1 {
+		t.Errorf("expected one issuer without keys, got %+v", i.profile)
 	}
 	if o.requests() != 0 {
 		t.Error("a request was made before the gate runs")
@@ -317,8 +325,9 @@ func TestAnyAudienceIsToldAtEachStart(t *testing.T) {
 
 func TestPlainHTTPBeyondThisMachineIsTold(t *testing.T) {
 	for url, warned := range map[string]bool{
-		"http://issuer.example/jwks": true, "http://10.0.0.1/jwks": true, "https://issuer.example/jwks": false,
-		"http://127.0.0.1:1/jwks": false, "http://[::1]/jwks": false, "http://localhost/jwks": false,
+		"http://issuer.example/jwks": true, "http://10.0.0.1/jwks": true,
+		"https://issuer.example/jwks": false,
+		"http://127.0.0.1:1/jwks":     false, "http://[::1]/jwks": false, "http://localhost/jwks": false,
 	} {
 		g := newGate(t, Options{}, trust(issuerA, at(url)))
 		if strings.Contains(g.log.String(), "use https") != warned {
@@ -332,26 +341,38 @@ func TestConfigNamesTheSettingThatIsWrong(t *testing.T) {
 		change func(*Config)
 		want   string
 	}{
-		"no audience":                 {func(c *Config) { c.Audiences = nil }, "audiences: "},
-		"no algorithm":                {algs([]string{}...), "algorithms: "},
-		"mixed algorithms":            {algs("ES256", "HS256"), "algorithms[1]: "},
-		"unknown algorithm":           {algs("none"), "algorithms[0]: "},
-		"no source of keys":           {at(""), "expected jwks_url"},
-		"two sources of keys":         {func(c *Config) { c.JWKSFile = "x" }, "expected one of"},
-		"a secret from a URL":         {algs("HS256"), "algorithms: "},
-		"a secret for ES256":          {func(c *Config) { c.JWKSURL, c.SecretFile = "", "x" }, "secret_file: "},
-		"two algorithms of a secret":  {func(c *Config) { secret("x")(c); c.Algorithms = []string{"HS256", "HS512"} }, "algorithms: "},
-		"a kid without secret":        {func(c *Config) { c.KeyID = "k" }, "key_id: "},
-		"a kid too long":              {func(c *Config) { secret("x")(c); c.KeyID = strings.Repeat("k", 257) }, "key_id: "},
-		"no URL":                      {at("issuer.example/jwks"), "jwks_url: "},
-		"another scheme":              {at("file:///etc/passwd"), "jwks_url: "},
-		"no host":                     {at("https:///jwks"), "jwks_url: "},
-		"a password in the URL":       {at("https://u:p@issuer.example/jwks"), "jwks_url: "},
-		"a fragment in the URL":       {at("https://issuer.example/jwks#x"), "jwks_url: "},
-		"roots for http":              {func(c *Config) { at("http://127.0.0.1/")(c); c.CAFile = "x" }, "ca_file: "},
-		"roots for a file":            {func(c *Config) { file("x")(c); c.CAFile = "x" }, "ca_file: "},
-		"refresh too often":           {func(c *Config) { c.RefreshMin = time.Millisecond }, "refresh_min: "},
-		"refresh bounds crossed":      {func(c *Config) { c.RefreshMin, c.RefreshMax = time.Hour, time.Minute }, "refresh_max: "},
+		"no audience":         {func(c *Config) { c.Audiences = nil }, "audiences: "},
+		"no algorithm":        {algs([]string{}...), "algorithms: "},
+		"mixed algorithms":    {algs("ES256", "HS256"), "algorithms[1]: "},
+		"unknown algorithm":   {algs("none"), "algorithms[0]: "},
+		"no source of keys":   {at(""), "expected jwks_url"},
+		"two sources of keys": {func(c *Config) { c.JWKSFile = "x" }, "expected one of"},
+		"a secret from a URL": {algs("HS256"), "algorithms: "},
+		"a secret for ES256": {
+			func(c *Config) { c.JWKSURL, c.SecretFile = "", "x" }, "secret_file: ",
+		},
+		"two algorithms of a secret": {
+			func(c *Config) { secret("x")(c); c.Algorithms = []string{"HS256", "HS512"} }, "algorithms: ",
+		},
+		"a kid without secret": {func(c *Config) { c.KeyID = "k" }, "key_id: "},
+		"a kid too long": {
+			func(c *Config) { secret("x")(c); c.KeyID = strings.Repeat("k", 257) }, "key_id: ",
+		},
+		"no URL":                {at("issuer.example/jwks"), "jwks_url: "},
+		"another scheme":        {at("file:///etc/passwd"), "jwks_url: "},
+		"no host":               {at("https:///jwks"), "jwks_url: "},
+		"a password in the URL": {at("https://u:p@issuer.example/jwks"), "jwks_url: "},
+		"a fragment in the URL": {at("https://issuer.example/jwks#x"), "jwks_url: "},
+		"roots for http": {
+			func(c *Config) { at("http://127.0.0.1/")(c); c.CAFile = "x" }, "ca_file: ",
+		},
+		"roots for a file": {func(c *Config) { file("x")(c); c.CAFile = "x" }, "ca_file: "},
+		"refresh too often": {
+			func(c *Config) { c.RefreshMin = time.Millisecond }, "refresh_min: ",
+		},
+		"refresh bounds crossed": {
+			func(c *Config) { c.RefreshMin, c.RefreshMax = time.Hour, time.Minute }, "refresh_max: ",
+		},
 		"refresh below zero":          {func(c *Config) { c.RefreshMax = -1 }, "refresh_max: "},
 		"age shorter than refreshing": {func(c *Config) { c.MaxAge = time.Minute }, "max_age: "},
 		"no time for a fetch":         {func(c *Config) { c.Timeout = 1 }, "timeout: "},
@@ -384,7 +405,7 @@ func TestConfigWithoutDefaultsHasThem(t *testing.T) {
 		Config{Profile: token.Profile{Issuer: issuerA, Audiences: []string{"api"}}, JWKSURL: issuerA})
 	i := g.issuer(issuerA)
 	if i.cfg.RefreshMax != defaultRefreshMax || i.cfg.Timeout != defaultTimeout ||
-		!slices.Equal(i.Profile.Algorithms, []string{"ES256"}) {
+		!slices.Equal(i.profile.Algorithms, []string{"ES256"}) {
 		t.Fatalf("got %+v", i.cfg)
 	}
 }

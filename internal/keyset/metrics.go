@@ -42,7 +42,9 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 	if reg == nil {
 		return m, nil
 	}
-	for _, c := range []prometheus.Collector{m.keys, m.confirmed, m.skipped, m.fetches, m.unknown, m.removed, m.unkept} {
+	for _, c := range []prometheus.Collector{
+		m.keys, m.confirmed, m.skipped, m.fetches, m.unknown, m.removed, m.unkept,
+	} {
 		if err := reg.Register(c); err != nil {
 			return nil, fmt.Errorf("keyset: metrics: %w", err)
 		}

@@ -16,7 +16,8 @@ func TestAProblemOfAnEntryIsToldOnce(t *testing.T) {
 	if err := os.WriteFile(
 		file,
 		[]byte(
-			"issuers:\n  - issuer: https://a.example\n    jwks_url: https://a.example/keys\n    algorithms: [none]\n"),
+			"issuers:\n  - issuer: https://a.example\n    jwks_url: https://a.example/keys\n    "+
+				"algorithms: [none]\n"),
 		0o600,
 	); err != nil {
 		t.Fatal(err)
@@ -28,7 +29,10 @@ func TestAProblemOfAnEntryIsToldOnce(t *testing.T) {
 	if len(problems) != 2 {
 		t.Fatalf("expected two problems, got %d: %v", len(problems), problems)
 	}
-	for i, want := range []string{":2:5: issuers[0].audiences: expected at least one: add the line `audiences: [NAME]`", ":4:18: issuers[0].algorithms[0]: "} {
+	for i, want := range []string{
+		":2:5: issuers[0].audiences: expected at least one: add the line `audiences: [NAME]`",
+		":4:18: issuers[0].algorithms[0]: ",
+	} {
 		if !strings.Contains(problems[i].Error(), want) {
 			t.Errorf("expected %q, got %q", want, problems[i])
 		}

@@ -2,39 +2,38 @@ package keyset
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
 	"net/url"
-	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
-
-	"crypto/x509"
 
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/sallyport/sallyport/internal/config"
 	"github.com/sallyport/sallyport/internal/jose"
 	"github.com/sallyport/sallyport/internal/livefile"
+	"github.com/sallyport/sallyport/internal/token"
 )
 
 // Sets are the key sets of all issuers that a gate trusts. All methods may be called from many
 // goroutines.
 type Sets struct {
-	issuers []*Issuer // as configured
-	byName  map[string]*Issuer
+	issuers []*issuer // as configured
+	byName  map[string]*issuer
 	now     func() time.Time
 	log     *slog.Logger
 
-	generation atomic.Uint64
-	ready      atomic.Bool // once true, always true
-	started    atomic.Pointer[time.Time]
-	runner     runner
+	removals atomic.Uint64
+	ready    atomic.Bool // once true, always true
+	started  atomic.Pointer[time.Time]
+	runner   runner
 }
 
 // Options is what a gate hands to its key sets beside the configuration.
@@ -64,7 +63,7 @@ func New(cfgs []Config, o Options) (*Sets, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Sets{byName: map[string]*Issuer{}, now: o.Now, log: o.Logger}
+	s := &Sets{byName: map[string]*issuer{}, now: o.Now, log: o.Logger}
 	for n, c := range cfgs {
 		if err := s.add(n, c, o, m); err != nil {
 			return nil, err
@@ -87,15 +86,15 @@ func (s *Sets) add(n int, c Config, o Options, m *metrics) error {
 		return err
 	}
 	profile := c.Profile
-	i := &Issuer{
-		Profile: &profile,
+	i := &issuer{
+		profile: &profile,
 		cfg:     c,
 		source:  newSource(c, via(o.Transport), o.Files),
 		now:     o.Now,
 		log:     o.Logger,
 		metrics: m,
 		kept:    kept,
-		moved:   func() { s.generation.Add(1) },
+		removed: func() { s.removals.Add(1) },
 		runner:  &s.runner,
 		woken:   make(chan struct{}, 1),
 		revoked: map[string]time.Time{},
@@ -103,6 +102,7 @@ func (s *Sets) add(n int, c Config, o Options, m *metrics) error {
 	}
 	i.current.Store(&set{keys: map[string]*jose.PublicKey{}})
 	m.show(c.Issuer, i.current.Load())
+	// Before the gate is asked anything, so that it can start while an issuer is down.
 	i.restore()
 	s.issuers, s.byName[c.Issuer] = append(s.issuers, i), i
 	s.warn(c)
@@ -116,7 +116,7 @@ func via(given http.RoundTripper) transport {
 	return func(*x509.CertPool) http.RoundTripper { return given }
 }
 
-// warn tells at every start of what an operator may have meant but should not forget.
+// warn logs at every start what an operator may have meant but should not forget.
 func (s *Sets) warn(c Config) {
 	if c.AnyAudience {
 		s.log.Warn(
@@ -147,6 +147,7 @@ func (s *Sets) Run(ctx context.Context) error {
 	}
 	tending.Wait()
 	<-ctx.Done()
+	// First the fetches end, then what they brought is kept.
 	s.runner.end()
 	for _, i := range s.issuers {
 		i.save()
@@ -165,7 +166,7 @@ func (s *Sets) Ready() error {
 	}
 	var without []string
 	for _, i := range s.issuers {
-		if !i.HasKeys() {
+		if !i.current.Load().had() {
 			without = append(without, i.why())
 		}
 	}
@@ -174,6 +175,7 @@ func (s *Sets) Ready() error {
 	case began == nil && len(s.issuers) > 0:
 		return errors.New("keyset: not running yet")
 	case len(without) == 0:
+	// One issuer that is down must not keep the tokens of the others out.
 	case late && len(without) < len(s.issuers):
 		s.log.Error("key set: ready without the keys of some issuers, whose tokens are denied",
 			"issuers", without)
@@ -182,6 +184,19 @@ func (s *Sets) Ready() error {
 	}
 	s.ready.Store(true)
 	return nil
+}
+
+// Check reads what is on this machine as a running gate would, keys, secrets and authorities, and
+// returns all that is wrong with it. It asks no issuer and puts nothing in force. A gate starts in
+// spite of what it finds, and refuses that issuer's tokens.
+func (s *Sets) Check(ctx context.Context) error {
+	var errs []error
+	for _, i := range s.issuers {
+		if err := i.check(ctx); err != nil {
+			errs = append(errs, fmt.Errorf("keyset: keys of issuer %q: %w", i.profile.Issuer, err))
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // Reload fetches every set now and returns what failed; the sets that could be had are in force all
@@ -196,14 +211,29 @@ func (s *Sets) Reload(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-// Issuer finds a trusted issuer by the exact bytes of a token's iss.
-func (s *Sets) Issuer(iss string) (*Issuer, bool) {
-	i, ok := s.byName[iss]
-	return i, ok
+// Profile returns the rules for the tokens of the issuer whose name is, byte for byte, the token's
+// iss, and whether it is trusted. It is the same pointer for as long as the gate runs.
+func (s *Sets) Profile(issuer string) (*token.Profile, bool) {
+	i, ok := s.byName[issuer]
+	if !ok {
+		return nil, false
+	}
+	return i.profile, true
 }
 
-// Issuers are all trusted issuers, as configured.
-func (s *Sets) Issuers() []*Issuer { return slices.Clone(s.issuers) }
+// Key returns an issuer's key, nil when it has none by that id, and whether its keys were ever had:
+// else nobody knows whether there is one. It takes no lock.
+func (s *Sets) Key(issuer, keyID string) (key *jose.PublicKey, known bool) {
+	i, ok := s.byName[issuer]
+	if !ok {
+		return nil, false
+	}
+	held := i.current.Load()
+	if key, ok := held.keys[keyID]; ok {
+		return key, true
+	}
+	return nil, held.had()
+}
 
 // Await joins or starts the one fetch for a kid that is not in the issuer's set, and reports
 // whether it is there afterwards. It returns at once when a fetch for an unknown kid was made in
@@ -214,10 +244,10 @@ func (s *Sets) Await(ctx context.Context, iss, kid string) bool {
 	return ok && i.await(ctx, kid)
 }
 
-// Generation moves whenever a key leaves any set or changes. What was verified under another
-// generation must be verified anew. Read it before the key: then a key that leaves in between can
-// not be taken for one that stayed.
-func (s *Sets) Generation() uint64 { return s.generation.Load() }
+// Removals counts how often a key has left a set or changed in it. What was verified when it was
+// another number must be verified anew. Read it before the key: then a key that leaves in between
+// can not be taken for one that stayed.
+func (s *Sets) Removals() uint64 { return s.removals.Load() }
 
 // RemoveKey takes a revoked key out of the issuer's set at once, and soon after out of its kept
 // file. It comes back only by a fetch that began after until. An issuer that is not trusted here is
@@ -241,7 +271,7 @@ type Status struct {
 	LastError string `json:"last_error,omitempty"` // why the last fetch failed; "" after a good one
 }
 
-// Status tells the state of every issuer's keys, as configured.
+// Status returns the state of every issuer's keys, as configured.
 func (s *Sets) Status() []Status {
 	all := make([]Status, 0, len(s.issuers))
 	for _, i := range s.issuers {

@@ -6,16 +6,14 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
-	"io"
-	"os"
+	"io/fs"
 	"slices"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/sallyport/sallyport/internal/jose"
-	"github.com/sallyport/sallyport/internal/keyring"
 	"github.com/sallyport/sallyport/internal/livefile"
+	"github.com/sallyport/sallyport/internal/ownfile"
 )
 
 // source is where one issuer's keys come from.
@@ -37,7 +35,6 @@ type answer struct {
 
 const (
 	setMax = 256 << 10 // bytes of a JWKS; the largest issuers' have 20 KB
-	kidMax = 256       // bytes of a kid; the strict reading of tokens lets no longer one through
 	poll   = 5 * time.Second
 )
 
@@ -58,7 +55,7 @@ type fileSource string
 func (f fileSource) String() string { return string(f) }
 
 func (f fileSource) get(context.Context, string) (answer, error) {
-	doc, err := readPublic(string(f))
+	doc, err := ownfile.ReadRegular(string(f), setMax, notEveryones)
 	if err != nil {
 		return answer{}, err
 	}
@@ -69,26 +66,12 @@ func (f fileSource) get(context.Context, string) (answer, error) {
 	return answer{keys: keys, skipped: skipped, refresh: poll}, nil
 }
 
-func readPublic(path string) ([]byte, error) {
-	file, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0) // not to hang on a pipe
-	if err != nil {
-		return nil, err
+// notEveryones refuses a file that everyone may write to: its keys would be everyone's.
+func notEveryones(info fs.FileInfo) error {
+	if info.Mode().Perm()&0o002 != 0 {
+		return fmt.Errorf("expected a file that not everyone may write to, got mode %v", info.Mode())
 	}
-	defer file.Close()
-	info, err := file.Stat()
-	if err != nil {
-		return nil, err
-	}
-	if !info.Mode().IsRegular() || info.Mode().Perm()&0o002 != 0 {
-		return nil, fmt.Errorf(
-			"%s: expected a regular file that not everyone may write to, got mode %v", path,
-			info.Mode())
-	}
-	doc, err := io.ReadAll(io.LimitReader(file, setMax+1))
-	if err == nil && len(doc) > setMax {
-		err = fmt.Errorf("%s: expected a key set of at most %d bytes, got more", path, setMax)
-	}
-	return doc, err
+	return nil
 }
 
 // secretSource is a secret that issuer and gate share: its plain bytes, or the HMAC keys of a
@@ -101,7 +84,7 @@ type secretSource struct {
 func (s secretSource) String() string { return s.path }
 
 func (s secretSource) get(context.Context, string) (answer, error) {
-	content, err := keyring.ReadPrivate(s.path, s.groupReadable)
+	content, err := ownfile.ReadPrivate(s.path, s.groupReadable)
 	if err != nil {
 		return answer{}, err
 	}
@@ -112,44 +95,42 @@ func (s secretSource) get(context.Context, string) (answer, error) {
 	return answer{keys: keys, refresh: poll}, nil
 }
 
-const blockBegin = "-----BEGIN HMAC SECRET KEY-----"
+const blockBegin = "-----BEGIN " + jose.PEMSecret + "-----"
 
 func (s secretSource) keys(content []byte) (keys []*jose.PublicKey, err error) {
 	rest := bytes.TrimSpace(content)
 	if !bytes.HasPrefix(rest, []byte(blockBegin)) {
-		return s.add(nil, func() (*jose.PrivateKey, error) {
-			return jose.NewSecretKey(s.kid,
-				bytes.TrimSuffix(bytes.TrimSuffix(content, []byte("\n")), []byte("\r")))
-		})
+		secret := bytes.TrimSuffix(bytes.TrimSuffix(content, []byte("\n")), []byte("\r"))
+		key, err := s.bound(jose.NewSecretKey(s.kid, secret))
+		if err != nil {
+			return nil, err
+		}
+		return []*jose.PublicKey{key}, nil
 	}
 	if s.kid != "" {
 		return nil, errors.New("expected no key_id beside the keys of a ring, which bring their own")
 	}
+	// Nothing between the blocks: pem.Decode would skip a damaged key without a word.
 	for len(rest) > 0 {
 		block, after := pem.Decode(rest)
 		if block == nil || !bytes.HasPrefix(rest, []byte("-----BEGIN "+block.Type+"-----")) {
 			return nil, errors.New("expected PEM blocks and nothing between them")
 		}
-		keys, err = s.add(keys,
-			func() (*jose.PrivateKey, error) { return jose.ParsePrivatePEM(rest[:len(rest)-len(after)]) })
+		key, err := s.bound(jose.ParseSecretPEM(rest[:len(rest)-len(after)]))
 		if err != nil {
 			return nil, err
 		}
-		rest = bytes.TrimSpace(after)
+		keys, rest = append(keys, key), bytes.TrimSpace(after)
 	}
 	return keys, nil
 }
 
-func (s secretSource) add(keys []*jose.PublicKey,
-	read func() (*jose.PrivateKey, error)) ([]*jose.PublicKey, error) {
-	key, err := read()
-	if err == nil && key.Algorithm() != s.algorithm {
-		key, err = key.WithAlgorithm(s.algorithm)
-	}
+// bound binds a key to the issuer's one algorithm.
+func (s secretSource) bound(key *jose.PublicKey, err error) (*jose.PublicKey, error) {
 	if err != nil {
 		return nil, err
 	}
-	return append(keys, key.Public()), nil
+	return key.WithAlgorithm(s.algorithm)
 }
 
 // parseSet reads a JWKS. It is someone else's text: should reading it fail in a way that nobody

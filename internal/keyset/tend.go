@@ -8,7 +8,7 @@ import (
 )
 
 // tend refreshes the set when its time comes, and keeps what is new in it, until ctx ends.
-func (i *Issuer) tend(ctx context.Context) {
+func (i *issuer) tend(ctx context.Context) {
 	for ctx.Err() == nil {
 		i.save()
 		timer := time.NewTimer(i.due())
@@ -23,7 +23,7 @@ func (i *Issuer) tend(ctx context.Context) {
 }
 
 // due is how long there is until the next fetch.
-func (i *Issuer) due() time.Duration {
+func (i *issuer) due() time.Duration {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	now := i.now()
@@ -35,11 +35,11 @@ func (i *Issuer) due() time.Duration {
 
 // notYet reports whether the next fetch is still to come. When the clock has gone back behind the
 // last one, nobody knows how long ago that was, and the fetch is due. The caller holds i.mu.
-func (i *Issuer) notYet(now time.Time) bool { return now.Before(i.next) && !now.Before(i.last) }
+func (i *issuer) notYet(now time.Time) bool { return now.Before(i.next) && !now.Before(i.last) }
 
 // refresh makes the fetch that is due, unless one was made in the meantime. It serves an unknown
 // kid that came too soon, too.
-func (i *Issuer) refresh(ctx context.Context) {
+func (i *issuer) refresh(ctx context.Context) {
 	i.mu.Lock()
 	now := i.now()
 	if i.notYet(now) {
@@ -61,7 +61,7 @@ func (i *Issuer) refresh(ctx context.Context) {
 }
 
 // reload fetches now, whether the gate runs or not.
-func (i *Issuer) reload(ctx context.Context) error {
+func (i *issuer) reload(ctx context.Context) error {
 	i.mu.Lock()
 	f := i.start()
 	i.mu.Unlock()
@@ -72,24 +72,24 @@ func (i *Issuer) reload(ctx context.Context) error {
 	case <-f.done:
 		return f.err
 	case <-ctx.Done():
-		return fmt.Errorf("keyset: keys of issuer %q: %w", i.Profile.Issuer, context.Cause(ctx))
+		return fmt.Errorf("keyset: keys of issuer %q: %w", i.profile.Issuer, context.Cause(ctx))
 	}
 }
 
 // wake makes tend look at what there is to do.
-func (i *Issuer) wake() {
+func (i *issuer) wake() {
 	select {
 	case i.woken <- struct{}{}:
 	default:
 	}
 }
 
-func (i *Issuer) status() Status {
+func (i *issuer) status() Status {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	held := i.current.Load()
 	s := Status{
-		Issuer: i.Profile.Issuer, Source: i.source.String(), Keys: []string{},
+		Issuer: i.profile.Issuer, Source: i.source.String(), Keys: []string{},
 		Fetched: held.confirmed, FromFile: held.fromFile, LastError: i.trouble,
 	}
 	for kid := range held.keys {
@@ -100,11 +100,11 @@ func (i *Issuer) status() Status {
 }
 
 // why names the issuer and what is wrong with its keys.
-func (i *Issuer) why() string {
+func (i *issuer) why() string {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	if i.trouble == "" {
-		return fmt.Sprintf("issuer %q (being fetched)", i.Profile.Issuer)
+		return fmt.Sprintf("issuer %q (being fetched)", i.profile.Issuer)
 	}
-	return fmt.Sprintf("issuer %q (%s)", i.Profile.Issuer, i.trouble)
+	return fmt.Sprintf("issuer %q (%s)", i.profile.Issuer, i.trouble)
 }

@@ -3,9 +3,7 @@ package livefile
 import (
 	"crypto/sha256"
 	"encoding/hex"
-	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"log/slog"
 	"os"
@@ -13,8 +11,9 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"time"
+
+	"github.com/sallyport/sallyport/internal/ownfile"
 )
 
 // MaxSize is the most bytes that a file may have.
@@ -24,7 +23,7 @@ const MaxSize = 1 << 20
 // whose clock is coarse. Until it has passed, only the content tells.
 const racy = 2 * time.Second
 
-// Spec says which files hold a value, and how it is read from them.
+// Spec is which files hold a value, and how it is read from them.
 type Spec[T any] struct {
 	Setting string   // which names the files, as "redis.tls.ca_file"
 	Paths   []string // all of them are read together: a certificate and its key are one value
@@ -44,7 +43,7 @@ type File[T any] struct {
 	spec    Spec[T]
 	of      *Files
 	current atomic.Pointer[version[T]] // never nil; what is in force
-	seen    atomic.Pointer[look]
+	last    atomic.Pointer[observation]
 
 	mu      sync.Mutex // of looking, and for what follows
 	trouble string     // what is wrong with the files; "" when nothing is
@@ -57,8 +56,8 @@ type version[T any] struct {
 	digest [sha256.Size]byte
 }
 
-// look is the files as they were last looked at, whether they could be read or not.
-type look struct {
+// observation is the files as they were when they were looked at, whether they could be read or not.
+type observation struct {
 	infos   []fs.FileInfo // nil for one that could not be found
 	digest  [sha256.Size]byte
 	since   time.Time // when files with these infos were first read
@@ -70,6 +69,7 @@ type look struct {
 func Open[T any](files *Files, spec Spec[T]) (*File[T], error) {
 	f := &File[T]{spec: spec, of: files}
 	next := f.stat()
+	// Looked at before it is read: a change in between is then a change at the next look.
 	contents, err := f.read(next)
 	if err != nil {
 		return nil, err
@@ -79,7 +79,7 @@ func Open[T any](files *Files, spec Spec[T]) (*File[T], error) {
 		return nil, f.named(err)
 	}
 	f.current.Store(&version[T]{value, next.digest})
-	f.seen.Store(next)
+	f.last.Store(next)
 	files.add(f)
 	return f, nil
 }
@@ -88,7 +88,7 @@ func Open[T any](files *Files, spec Spec[T]) (*File[T], error) {
 func Fixed[T any](value T) *File[T] {
 	f := &File[T]{}
 	f.current.Store(&version[T]{value: value})
-	f.seen.Store(&look{settled: true})
+	f.last.Store(&observation{settled: true})
 	return f
 }
 
@@ -121,14 +121,14 @@ func (f *File[T]) Reload() error {
 
 // look reads the files if they have changed; by the clock, if they were broken too.
 func (f *File[T]) look(tick bool) {
-	if f.unchanged(f.seen.Load(), f.stat()) && !tick {
+	if f.unchanged(f.last.Load(), f.stat()) && !tick {
 		return
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if again := tick &&
 		(f.trouble != "" || f.pending != [sha256.Size]byte{}); !again &&
-		f.unchanged(f.seen.Load(), f.stat()) {
+		f.unchanged(f.last.Load(), f.stat()) {
 		return
 	}
 	_ = f.load(tick, false) // told of there
@@ -136,20 +136,20 @@ func (f *File[T]) look(tick bool) {
 
 // load reads the files and puts in force what is new in them. The caller holds mu.
 func (f *File[T]) load(again, now bool) error {
-	seen, next := f.seen.Load(), f.stat()
-	if f.same(seen, next) {
-		next.since = seen.since
+	last, next := f.last.Load(), f.stat()
+	if f.same(last, next) {
+		next.since = last.since
 	}
 	contents, err := f.read(next)
-	// Only once the value is in force: who finds this look must find its value too.
-	defer f.seen.Store(next)
+	// Only once the value is in force: whoever finds this observation must find its value too.
+	defer f.last.Store(next)
 	known := err == nil && next.digest == f.current.Load().digest
 	switch {
 	case known:
 		f.pending = [sha256.Size]byte{}
 		f.whole()
 		return nil
-	case err == nil && !again && next.digest == seen.digest:
+	case err == nil && !again && next.digest == last.digest:
 		return nil // broken as before, or waiting for the second look
 	case err == nil && f.spec.Quiet && !now && next.digest != f.pending:
 		f.pending = next.digest
@@ -175,12 +175,14 @@ func (f *File[T]) load(again, now bool) error {
 	return nil
 }
 
-// broken tells once of files that cannot be used.
+// broken logs once that there are files that cannot be used.
 func (f *File[T]) broken(err error) {
 	if text := err.Error(); text != f.trouble {
 		f.trouble = text
 		f.of.logger().
-			Error("a file cannot be used: what it held before stays in force", append(f.attributes(), "error", err)...)
+			Error(
+				"a file cannot be used: what it held before stays in force",
+				append(f.attributes(), "error", err)...)
 	}
 }
 
@@ -198,7 +200,7 @@ func (f *File[T]) attributes() []any {
 	}
 }
 
-// named says which files an error of their content is about.
+// named returns an error that names the files whose content it is about.
 func (f *File[T]) named(err error) error {
 	if strings.HasPrefix(err.Error(), f.spec.Paths[0]) { // it says so itself, with the line
 		return fmt.Errorf("%s: %w", f.spec.Setting, err)
@@ -214,8 +216,8 @@ func (f *File[T]) isBroken() bool {
 	return f.trouble != ""
 }
 
-func (f *File[T]) stat() *look {
-	l := &look{since: time.Now()}
+func (f *File[T]) stat() *observation {
+	l := &observation{since: time.Now()}
 	for _, path := range f.spec.Paths {
 		info, err := os.Stat(path)
 		if err != nil {
@@ -227,10 +229,10 @@ func (f *File[T]) stat() *look {
 }
 
 // unchanged reports whether the files are certainly as they were.
-func (f *File[T]) unchanged(seen, now *look) bool { return seen.settled && f.same(seen, now) }
+func (f *File[T]) unchanged(last, now *observation) bool { return last.settled && f.same(last, now) }
 
-func (f *File[T]) same(seen, now *look) bool {
-	return slices.EqualFunc(seen.infos, now.infos, func(a, b fs.FileInfo) bool {
+func (f *File[T]) same(last, now *observation) bool {
+	return slices.EqualFunc(last.infos, now.infos, func(a, b fs.FileInfo) bool {
 		if a == nil || b == nil {
 			return a == nil && b == nil
 		}
@@ -238,12 +240,12 @@ func (f *File[T]) same(seen, now *look) bool {
 	})
 }
 
-// read reads all files into a look, so that its digest is that of what is parsed.
-func (f *File[T]) read(l *look) ([][]byte, error) {
+// read reads all files into an observation, so that its digest is that of what is parsed.
+func (f *File[T]) read(l *observation) ([][]byte, error) {
 	var contents [][]byte
 	hash := sha256.New()
 	for _, path := range f.spec.Paths {
-		content, err := readBounded(path)
+		content, err := ownfile.ReadRegular(path, MaxSize, nil)
 		if err != nil {
 			// Without the setting's name the operator would have to guess which of the files this one is.
 			return nil, fmt.Errorf("%s: %w", f.spec.Setting, err)
@@ -258,27 +260,3 @@ func (f *File[T]) read(l *look) ([][]byte, error) {
 	l.settled = time.Since(l.since) > racy
 	return contents, nil
 }
-
-func readBounded(path string) ([]byte, error) {
-	file, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0) // not to hang on a pipe
-	if err != nil {
-		return nil, err
-	}
-	defer file.Close()
-	info, err := file.Stat()
-	if err != nil {
-		return nil, err
-	}
-	if !info.Mode().IsRegular() {
-		return nil, fmt.Errorf("%s: %w", path, ErrNotRegular)
-	}
-	b, err := io.ReadAll(io.LimitReader(file, MaxSize+1))
-	if err == nil && len(b) > MaxSize {
-		err = fmt.Errorf("%s: expected at most %d bytes, got more", path, MaxSize)
-	}
-	return b, err
-}
-
-// ErrNotRegular says that a path leads to no file that can be read twice: a folder, a device or a
-// pipe.
-var ErrNotRegular = errors.New("expected a regular file, got a folder, a device or a pipe")

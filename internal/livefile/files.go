@@ -105,7 +105,8 @@ func (f *Files) Reload(context.Context) error {
 }
 
 var brokenDesc = prometheus.NewDesc("sallyport_file_broken",
-	"1 while a file cannot be used and what it held before stays in force, by the setting that names it.",
+	"1 while a file cannot be used and what it held before stays in force, by the setting that "+
+		"names it.",
 	[]string{"setting"}, nil)
 
 // Describe implements prometheus.Collector.

@@ -139,9 +139,11 @@ func TestALinkThatMovesIsAChange(t *testing.T) {
 
 func TestABrokenFileKeepsTheOldAndIsToldOfOnce(t *testing.T) {
 	for name, breakIt := range map[string]func(t *testing.T, path string){
-		"garbage":   func(t *testing.T, path string) { write(t, path, "secret garbage") },
-		"empty":     func(t *testing.T, path string) { write(t, path, "") },
-		"too large": func(t *testing.T, path string) { write(t, path, strings.Repeat("x", livefile.MaxSize+1)) },
+		"garbage": func(t *testing.T, path string) { write(t, path, "secret garbage") },
+		"empty":   func(t *testing.T, path string) { write(t, path, "") },
+		"too large": func(t *testing.T, path string) {
+			write(t, path, strings.Repeat("x", livefile.MaxSize+1))
+		},
 		"missing": func(t *testing.T, path string) {
 			if err := os.Remove(path); err != nil {
 				t.Fatal(err)
@@ -284,7 +286,8 @@ func TestAnAuthorityThatIsHalfWrittenIsBroken(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "ca.pem")
 	one, two := authority(t), authority(t)
 	for name, content := range map[string]string{
-		"nothing": "", "garbage": "hello", "no end": one[:len(one)/2], "a whole one before": one + two[:len(two)/2],
+		"nothing": "", "garbage": "hello", "no end": one[:len(one)/2],
+		"a whole one before": one + two[:len(two)/2],
 	} {
 		write(t, path, content)
 		if _, err := livefile.OpenRoots(nil, "ca_file", path); err == nil ||

@@ -25,14 +25,14 @@ func OpenRoots(files *Files, setting, path string) (*File[*x509.CertPool], error
 func parseRoots(content []byte) (*x509.CertPool, error) {
 	pool := x509.NewCertPool()
 	if !pool.AppendCertsFromPEM(content) {
-		return nil, errors.New("expected certificates in PEM, found none")
+		return nil, errors.New("expected certificates in PEM, got none")
 	}
 	rest := content
 	for block := (&pem.Block{}); block != nil; {
 		block, rest = pem.Decode(rest)
 	}
 	if bytes.Contains(rest, []byte("-----BEGIN")) {
-		return nil, errors.New("expected certificates in PEM, found one that has no end")
+		return nil, errors.New("expected certificates in PEM, got one that has no end")
 	}
 	return pool, nil
 }

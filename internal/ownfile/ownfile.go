@@ -1,5 +1,6 @@
 // Package ownfile is about the files that we write ourselves: they are replaced as a whole, and one
 // that a process wrote for its next life is believed only if nobody else can have had a hand in it.
+// It also reads, within bounds, the files that others write for us.
 package ownfile
 
 import (

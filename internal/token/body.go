@@ -37,7 +37,7 @@ func ReadBody(claimsJSON string) (Body, error) {
 	return Body{root: root}, nil
 }
 
-// Issuer gives iss, by which profile and keys are chosen. Nothing else may be done with it before
+// Issuer returns iss, by which profile and keys are chosen. Nothing else may be done with it before
 // the signature is verified.
 func (b Body) Issuer() (string, error) {
 	v, ok := b.root.Member("iss")
@@ -47,7 +47,7 @@ func (b Body) Issuer() (string, error) {
 	return cleanString(v, "iss", ReasonIssuer)
 }
 
-// cleanString gives a non-empty string that is fit to be compared, logged and handed on.
+// cleanString returns a non-empty string that is fit to be compared, logged and handed on.
 func cleanString(v strict.Value, claim string, r Reason) (string, error) {
 	if v.Kind() != strict.String {
 		return "", Refuse(r, "expected %s to be a string, got %s", claim, v.Kind())
@@ -58,7 +58,7 @@ func cleanString(v strict.Value, claim string, r Reason) (string, error) {
 	return strings.Clone(v.Text()), nil
 }
 
-// unclean says what is wrong with a string as the value of an id; "" when nothing is.
+// unclean returns what is wrong with a string as the value of an id; "" when nothing is.
 func unclean(s string) string {
 	switch {
 	case s == "":
@@ -106,6 +106,7 @@ func list(v strict.Value, claim string, r Reason) ([]string, error) {
 	}
 	items := make([]string, 0, len(v.Members()))
 	for _, m := range v.Members() {
+		// One that is no string refuses the list: leaving it out would change what it says.
 		item, err := cleanString(m.Value, "each of "+claim, r)
 		if err != nil {
 			return nil, err

@@ -54,13 +54,15 @@ func (c *Claims) Marshal() ([]byte, error) {
 	return append(w.out, '}'), w.err
 }
 
-// complete says which claim is missing or could not be read back.
+// complete returns which claim is missing or could not be read back.
 func (c *Claims) complete() error {
 	for _, s := range []struct {
 		claim, value string
 		required     bool
 	}{
-		{"iss", c.Issuer, true}, {"sub", c.Subject, true}, {"jti", c.ID, true}, {"client_id", c.ClientID, true},
+		{"iss", c.Issuer, true}, {"sub", c.Subject, true}, {"jti", c.ID, true}, {
+			"client_id", c.ClientID, true,
+		},
 		{"sid", c.SessionID, false}, {"tenant", c.Tenant, false},
 	} {
 		if s.value == "" && !s.required {
@@ -73,7 +75,10 @@ func (c *Claims) complete() error {
 	if len(c.Audience) == 0 {
 		return errors.New("token: expected an audience, got none")
 	}
-	for claim, values := range map[string][]string{"aud": c.Audience, "scope": c.Scope, "roles": c.Roles, "amr": c.AMR} {
+	// Scopes are joined by spaces, so that one with a space would be read as two.
+	for claim, values := range map[string][]string{
+		"aud": c.Audience, "scope": c.Scope, "roles": c.Roles, "amr": c.AMR,
+	} {
 		for _, v := range values {
 			if problem := unwritable(v); problem != "" {
 				return fmt.Errorf("token: expected %s without faults, got an item that %s", claim, problem)

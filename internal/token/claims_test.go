@@ -47,7 +47,10 @@ func TestClaimsAreReadInTheirOneShape(t *testing.T) {
 		show  func(*token.Claims) any
 		as    any
 	}{
-		{"aud", []string{"other", "orders"}, "", func(c *token.Claims) any { return c.Audience }, []string{"other", "orders"}},
+		{
+			"aud", []string{"other", "orders"}, "", func(c *token.Claims) any { return c.Audience },
+			[]string{"other", "orders"},
+		},
 		{"aud", "orders ", token.ReasonAudience, nil, nil},
 		{"aud", "Orders", token.ReasonAudience, nil, nil},
 		{"aud", []any{"orders", 1}, token.ReasonAudience, nil, nil},
@@ -70,8 +73,14 @@ func TestClaimsAreReadInTheirOneShape(t *testing.T) {
 		{"client_id", "", token.ReasonClaimShape, nil, nil},
 		{"tenant", []string{"a"}, token.ReasonClaimShape, nil, nil},
 		{"tenant", "acme", "", func(c *token.Claims) any { return c.Tenant }, "acme"},
-		{"roles", []string{"admin", "team one"}, "", func(c *token.Claims) any { return c.Roles }, []string{"admin", "team one"}},
-		{"roles", "admin  user ", "", func(c *token.Claims) any { return c.Roles }, []string{"admin", "user"}},
+		{
+			"roles", []string{"admin", "team one"}, "", func(c *token.Claims) any { return c.Roles },
+			[]string{"admin", "team one"},
+		},
+		{
+			"roles", "admin  user ", "", func(c *token.Claims) any { return c.Roles },
+			[]string{"admin", "user"},
+		},
 		{"roles", "", "", func(c *token.Claims) any { return c.Roles }, []string(nil)},
 		{"roles", []string{}, "", func(c *token.Claims) any { return c.Roles }, []string{}},
 		{"roles", "admin\tuser", token.ReasonClaimShape, nil, nil},
@@ -81,7 +90,10 @@ func TestClaimsAreReadInTheirOneShape(t *testing.T) {
 		{"roles", true, token.ReasonClaimShape, nil, nil},
 		{"roles", nil, token.ReasonClaimShape, nil, nil},
 		{"scope", "a b", "", func(c *token.Claims) any { return c.Scope }, []string{"a", "b"}},
-		{"scope", []string{"a", "b"}, "", func(c *token.Claims) any { return c.Scope }, []string{"a", "b"}},
+		{
+			"scope", []string{"a", "b"}, "", func(c *token.Claims) any { return c.Scope },
+			[]string{"a", "b"},
+		},
 		{"scope", 7, token.ReasonClaimShape, nil, nil},
 		{"amr", []string{"pwd"}, "", func(c *token.Claims) any { return c.AMR }, []string{"pwd"}},
 		{"amr", 7, token.ReasonClaimShape, nil, nil},
@@ -145,8 +157,10 @@ func TestRequiredClaims(t *testing.T) {
 	claims["n"] = map[string]any{"x": "1", "z": nil}
 	for entry, want := range map[string]token.Reason{
 		"typ": "", "typ=Bearer": "", "kinds=b": "", "/n/x": "", "/n/x=1": "", "n": "",
-		"absent": token.ReasonClaimRequired, "typ=ID": token.ReasonClaimRequired, "typ=bearer": token.ReasonClaimRequired, "kinds=c": token.ReasonClaimRequired,
-		"/n/y": token.ReasonClaimRequired, "/n/z": token.ReasonClaimRequired, "n=1": token.ReasonClaimRequired, "exp=1800003600": token.ReasonClaimRequired,
+		"absent": token.ReasonClaimRequired, "typ=ID": token.ReasonClaimRequired,
+		"typ=bearer": token.ReasonClaimRequired, "kinds=c": token.ReasonClaimRequired,
+		"/n/y": token.ReasonClaimRequired, "/n/z": token.ReasonClaimRequired,
+		"n=1": token.ReasonClaimRequired, "exp=1800003600": token.ReasonClaimRequired,
 	} {
 		p := good()
 		p.RequiredClaims = []string{"sub", entry}
@@ -184,7 +198,10 @@ func TestAnyAudienceStillReadsTheAudience(t *testing.T) {
 	for _, c := range []struct {
 		value any
 		want  token.Reason
-	}{{"anyone", ""}, {[]string{"a", "b"}, ""}, {1, token.ReasonAudience}, {[]string{}, token.ReasonAudience}, {"", token.ReasonAudience}} {
+	}{
+		{"anyone", ""}, {[]string{"a", "b"}, ""}, {1, token.ReasonAudience},
+		{[]string{}, token.ReasonAudience}, {"", token.ReasonAudience},
+	} {
 		claims := base()
 		claims["aud"] = c.value
 		if _, err := p.Read(text(t, claims)); token.ReasonOf(err) != c.want {
@@ -208,7 +225,9 @@ func TestTimeHasOneLeeway(t *testing.T) {
 		want token.Reason
 	}{
 		{at(-21), token.ReasonNotYetValid}, {at(-20), ""}, {at(0), ""}, {at(3600), ""}, {at(3629), ""},
-		{at(3630).Add(-time.Nanosecond), ""}, {at(3630), token.ReasonExpired}, {at(1 << 40), token.ReasonExpired},
+		{
+			at(3630).Add(-time.Nanosecond), "",
+		}, {at(3630), token.ReasonExpired}, {at(1 << 40), token.ReasonExpired},
 		{time.Time{}, token.ReasonNotYetValid},
 	} {
 		if got := token.ReasonOf(p.CheckTime(c, m.now)); got != m.want {
@@ -219,7 +238,10 @@ func TestTimeHasOneLeeway(t *testing.T) {
 	if got := token.ReasonOf(p.CheckTime(c, at(-31))); got != token.ReasonIssuedInFuture {
 		t.Errorf("iat in the future: got %q", got)
 	}
-	for expiry, want := range map[int64]token.Reason{issuedAt + 3600: "", issuedAt + 3601: token.ReasonLifetime, issuedAt: token.ReasonLifetime, issuedAt - 1: token.ReasonLifetime, 0: token.ReasonLifetime} {
+	for expiry, want := range map[int64]token.Reason{
+		issuedAt + 3600: "", issuedAt + 3601: token.ReasonLifetime, issuedAt: token.ReasonLifetime,
+		issuedAt - 1: token.ReasonLifetime, 0: token.ReasonLifetime,
+	} {
 		if got := token.ReasonOf(
 			p.CheckTime(&token.Claims{IssuedAt: issuedAt, Expiry: expiry}, at(0))); got != want {
 			t.Errorf("exp %d: expected %q, got %q", expiry, want, got)
@@ -227,7 +249,9 @@ func TestTimeHasOneLeeway(t *testing.T) {
 	}
 	p.ClockSkew = 0
 	if got := token.ReasonOf(
-		p.CheckTime(&token.Claims{IssuedAt: issuedAt, Expiry: issuedAt + 60}, at(60))); got != token.ReasonExpired {
+		p.CheckTime(&token.Claims{
+			IssuedAt: issuedAt, Expiry: issuedAt + 60,
+		}, at(60))); got != token.ReasonExpired {
 		t.Errorf("without leeway: got %q", got)
 	}
 }
@@ -285,10 +309,7 @@ func TestClaimsHaveOneOrder(t *testing.T) {
 		ClientID:  "c",
 		SessionID: "s",
 		Tenant:    "t",
-		Scope: []string{
-			"x",
-			"y",
-		},
+		Scope:     []string{"x", "y"},
 		Roles:     []string{"r"},
 		AMR:       []string{"pwd"},
 		Expiry:    200,

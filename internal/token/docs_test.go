@@ -53,7 +53,9 @@ meets them. Two more with status 503 are the proxy's own words, for want of a ga
 		b.WriteString([]string{" ", ", "}[min(i, 1)] + "`" + string(r) + "`")
 	}
 	b.WriteString(
-		". Every other one is given by Envoy's check. In the metric `sallyport_gate_decisions_total` each\nhas its series from the start, under the labels `code` and `reason`; nothing that a caller sends becomes a label.\n",
+		". Every other one is given by Envoy's check. In the metric `sallyport_gate_decisions_total` " +
+			"each\nhas its series from the start, under the labels `code` and `reason`; nothing that a " +
+			"caller sends becomes a label.\n",
 	)
 	return b.String()
 }

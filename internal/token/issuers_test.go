@@ -77,45 +77,66 @@ const issuedAt = 1_800_000_000
 func TestTokensOfEachIssuerAreRead(t *testing.T) {
 	for name, want := range map[string]*token.Claims{
 		"sallyport": {
-			Issuer: "https://login.example.com", Subject: "alice", Audience: []string{"orders"}, ID: "tq3Jm0aZ8nRzqk2bYw1L5g", ClientID: "sallyport",
-			SessionID: "kJ2mQz7RtV~5hT0aYx9cWq3bLr8nZp1sg", Tenant: "acme", Scope: []string{"orders.read", "orders.write"}, Roles: []string{"admin"},
+			Issuer: "https://login.example.com", Subject: "alice", Audience: []string{"orders"},
+			ID: "tq3Jm0aZ8nRzqk2bYw1L5g", ClientID: "sallyport",
+			SessionID: "kJ2mQz7RtV~5hT0aYx9cWq3bLr8nZp1sg", Tenant: "acme", Scope: []string{
+				"orders.read", "orders.write",
+			}, Roles: []string{"admin"},
 			Expiry: issuedAt + 3600, IssuedAt: issuedAt, AuthTime: issuedAt - 600,
 		},
 		"keycloak": {
-			Issuer: "https://sso.example.com/realms/shop", Subject: "1f7a4b6e-6d1c-4a3f-8f0e-6a2b1c9d7e11", Audience: []string{"orders", "account"},
-			ID: "onrtac:8d5f2f0e-2c6b-4b0e-9b1a-4a6f3a3f9d55", ClientID: "web", SessionID: "c1b0a3d2-7e6f-4c5b-9a8d-0f1e2d3c4b5a",
-			Scope: []string{"openid", "email", "profile"}, Roles: []string{"default-roles-shop", "offline_access", "admin", "order-manager"},
+			Issuer: "https://sso.example.com/realms/shop", Subject: "1f7a4b6e-6d1c-4a3f-8f0e-6a2b1c9d7e11",
+			Audience: []string{"orders", "account"},
+			ID:       "onrtac:8d5f2f0e-2c6b-4b0e-9b1a-4a6f3a3f9d55", ClientID: "web",
+			SessionID: "c1b0a3d2-7e6f-4c5b-9a8d-0f1e2d3c4b5a",
+			Scope:     []string{"openid", "email", "profile"}, Roles: []string{
+				"default-roles-shop", "offline_access", "admin", "order-manager",
+			},
 			Expiry: issuedAt + 300, IssuedAt: issuedAt, AuthTime: issuedAt - 40,
 		},
 		"auth0": {
 			Issuer: "https://shop.eu.auth0.com/", Subject: "auth0|5f7c8ec7c33c6c004bbafe82", Audience: []string{"https://api.example.com/orders", "https://shop.eu.auth0.com/userinfo"},
-			ClientID: "kbyuFDidLLm280LIwVFiazOqjO3ty8KH", Tenant: "org_9ybsU1dN2dKfDkBi", Scope: []string{"openid", "profile", "read:orders"}, Roles: []string{"admin"},
+			ClientID: "kbyuFDidLLm280LIwVFiazOqjO3ty8KH", Tenant: "org_9ybsU1dN2dKfDkBi", Scope: []string{
+				"openid", "profile", "read:orders",
+			}, Roles: []string{"admin"},
 			Expiry: issuedAt + 86400, IssuedAt: issuedAt,
 		},
 		"okta": {
-			Issuer: "https://shop.okta.com/oauth2/default", Subject: "00ujmkLgagxeRrAg20g3", Audience: []string{"api://orders"}, ID: "AT.0mP4JKAZX1iACIT4vbEDF7LpvDVjxypPMf0D7uX39RE",
-			ClientID: "0oab8eb55Kb9jdMIr0g7", Scope: []string{"openid", "orders.read"}, Roles: []string{"Everyone", "admin"},
+			Issuer: "https://shop.okta.com/oauth2/default", Subject: "00ujmkLgagxeRrAg20g3",
+			Audience: []string{"api://orders"}, ID: "AT.0mP4JKAZX1iACIT4vbEDF7LpvDVjxypPMf0D7uX39RE",
+			ClientID: "0oab8eb55Kb9jdMIr0g7", Scope: []string{"openid", "orders.read"},
+			Roles:  []string{"Everyone", "admin"},
 			Expiry: issuedAt + 3600, IssuedAt: issuedAt, AuthTime: issuedAt - 100,
 		},
 		"entra": {
-			Issuer: "https://login.microsoftonline.com/72f988bf-86f1-41af-91ab-2d7cd011db47/v2.0", Subject: "690222be-ff1a-4d56-abd1-7e4f7d38e474",
-			Audience: []string{"6e74172b-be56-4843-9ff4-e66a39bb12e3"}, ID: "fqiBqXLPj0eQa82S-IYFAA", ClientID: "0d4d7a3e-6f0b-4f4c-8a3e-1f2b3c4d5e6f",
+			Issuer:  "https://login.microsoftonline.com/72f988bf-86f1-41af-91ab-2d7cd011db47/v2.0",
+			Subject: "690222be-ff1a-4d56-abd1-7e4f7d38e474",
+			Audience: []string{
+				"6e74172b-be56-4843-9ff4-e66a39bb12e3",
+			}, ID: "fqiBqXLPj0eQa82S-IYFAA", ClientID: "0d4d7a3e-6f0b-4f4c-8a3e-1f2b3c4d5e6f",
 			SessionID: "00476b1c-2f70-4a5e-8a0e-3c7f2d1b9e55", Tenant: "72f988bf-86f1-41af-91ab-2d7cd011db47", Scope: []string{"Orders.Read", "Orders.Write"}, Roles: []string{"Orders.Admin"},
 			Expiry: issuedAt + 4711, IssuedAt: issuedAt, NotBefore: issuedAt,
 		},
 		"cognito": {
-			Issuer: "https://cognito-idp.eu-central-1.amazonaws.com/eu-central-1_AbCdEfGhI", Subject: "aaaaaaaa-bbbb-cccc-dddd-eeeeeeeeeeee", Audience: []string{"7esgu9k9d4l1ttsv9q6vm5vf9p"},
-			ID: "95f6d2e1-2b7f-4c53-b9a2-2f1a0f6f9e77", ClientID: "7esgu9k9d4l1ttsv9q6vm5vf9p", SessionID: "5b9f50a3-05da-454a-8b99-b79c2349de77",
-			Scope: []string{"aws.cognito.signin.user.admin", "orders/read"}, Roles: []string{"admin"},
+			Issuer:   "https://cognito-idp.eu-central-1.amazonaws.com/eu-central-1_AbCdEfGhI",
+			Subject:  "aaaaaaaa-bbbb-cccc-dddd-eeeeeeeeeeee",
+			Audience: []string{"7esgu9k9d4l1ttsv9q6vm5vf9p"},
+			ID:       "95f6d2e1-2b7f-4c53-b9a2-2f1a0f6f9e77", ClientID: "7esgu9k9d4l1ttsv9q6vm5vf9p",
+			SessionID: "5b9f50a3-05da-454a-8b99-b79c2349de77",
+			Scope:     []string{"aws.cognito.signin.user.admin", "orders/read"}, Roles: []string{"admin"},
 			Expiry: issuedAt + 3600, IssuedAt: issuedAt, AuthTime: issuedAt - 5,
 		},
 		"kubernetes": {
-			Issuer: "https://kubernetes.default.svc.cluster.local", Subject: "system:serviceaccount:shop:checkout", Audience: []string{"orders"},
-			ID: "ea28ed49-2e11-4280-9ec5-bc3d1d84661a", SessionID: "5e0bd49b-f040-43b0-99b7-22765a53f7f3", Tenant: "shop",
+			Issuer:  "https://kubernetes.default.svc.cluster.local",
+			Subject: "system:serviceaccount:shop:checkout", Audience: []string{"orders"},
+			ID: "ea28ed49-2e11-4280-9ec5-bc3d1d84661a", SessionID: "5e0bd49b-f040-43b0-99b7-22765a53f7f3",
+			Tenant: "shop",
 			Expiry: issuedAt + 3600, IssuedAt: issuedAt, NotBefore: issuedAt,
 		},
 		"dex": {
-			Issuer: "https://dex.example.com", Subject: "CiQwOGE4Njg0Yi1kYjg4LTRiNzMtOTBhOS0zY2QxNjYxZjU0NjYSBWxvY2Fs", Audience: []string{"orders"}, Roles: []string{"admin", "team one"},
+			Issuer:   "https://dex.example.com",
+			Subject:  "CiQwOGE4Njg0Yi1kYjg4LTRiNzMtOTBhOS0zY2QxNjYxZjU0NjYSBWxvY2Fs",
+			Audience: []string{"orders"}, Roles: []string{"admin", "team one"},
 			Expiry: issuedAt + 86400, IssuedAt: issuedAt,
 		},
 	} {

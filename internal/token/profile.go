@@ -1,6 +1,9 @@
 package token
 
-import "time"
+import (
+	"cmp"
+	"time"
+)
 
 // Profile is how one trusted issuer's tokens are read, and what they must satisfy. Where a field's
 // zero value makes no sense it stands for the default that is named beside it. A Profile without
@@ -25,11 +28,11 @@ type Profile struct {
 	Ours bool `yaml:"ours" usage:"it is a Sallyport issuer"`
 }
 
-// ClaimNames says under which names an issuer's tokens carry what we look for. A name that begins
-// with a slash is a path into nested objects, a JSON Pointer (RFC 6901): /realm_access/roles. Any
-// other is a top-level name as it stands; dots, colons and slashes inside are part of it:
-// https://example.com/roles. "none" means that the tokens do not carry it, or that it is not to be
-// believed.
+// ClaimNames are the names under which an issuer's tokens carry what we look for. A name that
+// begins with a slash is a path into nested objects, a JSON Pointer (RFC 6901):
+// /realm_access/roles. Any other is a top-level name as it stands; dots, colons and slashes inside
+// are part of it: https://example.com/roles. "none" means that the tokens do not carry it, or that
+// it is not to be believed.
 type ClaimNames struct {
 	Subject  string   `yaml:"subject" usage:"sub unless said; must never pass from one user to another"`
 	Audience string   `yaml:"audience" usage:"aud unless said"`
@@ -65,7 +68,7 @@ func (p *Profile) CheckHeader(alg, typ string) error {
 	if !p.allows(alg) {
 		return Refuse(ReasonAlg, "expected alg %s", names(p.algorithms()))
 	}
-	want := or(p.Type, defaultType)
+	want := cmp.Or(p.Type, defaultType)
 	switch {
 	case want == none && typ != "":
 		return Refuse(ReasonTyp, "expected no typ, got one")

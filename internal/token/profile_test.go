@@ -25,43 +25,93 @@ func TestProfilesThatCannotBeAreRefusedByPath(t *testing.T) {
 		change func(p *token.Profile)
 		path   string
 	}{
-		"no issuer":                    {func(p *token.Profile) { p.Issuer = "" }, "issuer"},
-		"an issuer with a blank":       {func(p *token.Profile) { p.Issuer = "https://issuer.example.com " }, "issuer"},
-		"an issuer with a newline":     {func(p *token.Profile) { p.Issuer = "https://issuer.example.com\n" }, "issuer"},
-		"no audiences":                 {func(p *token.Profile) { p.Audiences = nil }, "audiences"},
-		"empty audiences":              {func(p *token.Profile) { p.Audiences = []string{} }, "audiences"},
-		"an empty audience":            {func(p *token.Profile) { p.Audiences = []string{"orders", ""} }, "audiences[1]"},
-		"an audience twice":            {func(p *token.Profile) { p.Audiences = []string{"orders", "orders"} }, "audiences[1]"},
-		"audiences and any":            {func(p *token.Profile) { p.AnyAudience = true }, "any_audience"},
-		"empty algorithms":             {func(p *token.Profile) { p.Algorithms = []string{} }, "algorithms"},
-		"algorithm none":               {func(p *token.Profile) { p.Algorithms = []string{"none"} }, "algorithms[0]"},
-		"algorithm in other case":      {func(p *token.Profile) { p.Algorithms = []string{"es256"} }, "algorithms[0]"},
-		"algorithm ES256K":             {func(p *token.Profile) { p.Algorithms = []string{"ES256", "ES256K"} }, "algorithms[1]"},
-		"an algorithm twice":           {func(p *token.Profile) { p.Algorithms = []string{"ES256", "ES256"} }, "algorithms[1]"},
-		"a secret beside keys":         {func(p *token.Profile) { p.Algorithms = []string{"ES256", "HS256"} }, "algorithms[1]"},
-		"keys beside a secret":         {func(p *token.Profile) { p.Algorithms = []string{"HS256", "RS256"} }, "algorithms[1]"},
-		"typ with a blank":             {func(p *token.Profile) { p.Type = "at jwt" }, "typ"},
-		"a negative lifetime":          {func(p *token.Profile) { p.MaxLifetime = -time.Second }, "max_lifetime"},
-		"a lifetime below a second":    {func(p *token.Profile) { p.MaxLifetime = time.Millisecond }, "max_lifetime"},
-		"a negative leeway":            {func(p *token.Profile) { p.ClockSkew = -1 }, "clock_skew"},
-		"a leeway of an hour":          {func(p *token.Profile) { p.ClockSkew = time.Hour }, "clock_skew"},
-		"subject none":                 {func(p *token.Profile) { p.Claims.Subject = "none" }, "claims.subject"},
-		"audience none":                {func(p *token.Profile) { p.Claims.Audience = "none" }, "claims.audience"},
-		"roles from iss":               {func(p *token.Profile) { p.Claims.Roles = []string{"roles", "iss"} }, "claims.roles[1]"},
-		"roles from sub":               {func(p *token.Profile) { p.Claims.Roles = []string{"sub"} }, "claims.roles[0]"},
-		"roles without a name":         {func(p *token.Profile) { p.Claims.Roles = []string{""} }, "claims.roles[0]"},
-		"scope from aud":               {func(p *token.Profile) { p.Claims.Scope = "aud" }, "claims.scope"},
-		"a path with an empty step":    {func(p *token.Profile) { p.Claims.Roles = []string{"/realm_access//roles"} }, "claims.roles[0]"},
-		"a path of a slash":            {func(p *token.Profile) { p.Claims.Tenant = "/" }, "claims.tenant"},
-		"a path with a lone tilde":     {func(p *token.Profile) { p.Claims.Session = "/a~2b" }, "claims.session"},
-		"a name with NUL":              {func(p *token.Profile) { p.Claims.ClientID = "a\x00" }, "claims.client_id"},
-		"token_id with NUL":            {func(p *token.Profile) { p.TokenID = "a\x00" }, "token_id"},
-		"required without a name":      {func(p *token.Profile) { p.RequiredClaims = []string{"a", ""} }, "required_claims[1]"},
-		"required with an empty value": {func(p *token.Profile) { p.RequiredClaims = []string{"a="} }, "required_claims[0]"},
-		"required with a broken path":  {func(p *token.Profile) { p.RequiredClaims = []string{"/a//b=c"} }, "required_claims[0]"},
-		"ours with another typ":        {func(p *token.Profile) { p.Ours, p.Type = true, "JWT" }, "typ"},
-		"ours with another token_id":   {func(p *token.Profile) { p.Ours, p.TokenID = true, "none" }, "token_id"},
-		"ours with other names":        {func(p *token.Profile) { p.Ours, p.Claims.Roles = true, []string{"groups"} }, "claims"},
+		"no issuer": {func(p *token.Profile) { p.Issuer = "" }, "issuer"},
+		"an issuer with a blank": {
+			func(p *token.Profile) { p.Issuer = "https://issuer.example.com " }, "issuer",
+		},
+		"an issuer with a newline": {
+			func(p *token.Profile) { p.Issuer = "https://issuer.example.com\n" }, "issuer",
+		},
+		"no audiences":    {func(p *token.Profile) { p.Audiences = nil }, "audiences"},
+		"empty audiences": {func(p *token.Profile) { p.Audiences = []string{} }, "audiences"},
+		"an empty audience": {
+			func(p *token.Profile) { p.Audiences = []string{"orders", ""} }, "audiences[1]",
+		},
+		"an audience twice": {
+			func(p *token.Profile) { p.Audiences = []string{"orders", "orders"} }, "audiences[1]",
+		},
+		"audiences and any": {func(p *token.Profile) { p.AnyAudience = true }, "any_audience"},
+		"empty algorithms":  {func(p *token.Profile) { p.Algorithms = []string{} }, "algorithms"},
+		"algorithm none": {
+			func(p *token.Profile) { p.Algorithms = []string{"none"} }, "algorithms[0]",
+		},
+		"algorithm in other case": {
+			func(p *token.Profile) { p.Algorithms = []string{"es256"} }, "algorithms[0]",
+		},
+		"algorithm ES256K": {
+			func(p *token.Profile) { p.Algorithms = []string{"ES256", "ES256K"} }, "algorithms[1]",
+		},
+		"an algorithm twice": {
+			func(p *token.Profile) { p.Algorithms = []string{"ES256", "ES256"} }, "algorithms[1]",
+		},
+		"a secret beside keys": {
+			func(p *token.Profile) { p.Algorithms = []string{"ES256", "HS256"} }, "algorithms[1]",
+		},
+		"keys beside a secret": {
+			func(p *token.Profile) { p.Algorithms = []string{"HS256", "RS256"} }, "algorithms[1]",
+		},
+		"typ with a blank": {func(p *token.Profile) { p.Type = "at jwt" }, "typ"},
+		"a negative lifetime": {
+			func(p *token.Profile) { p.MaxLifetime = -time.Second }, "max_lifetime",
+		},
+		"a lifetime below a second": {
+			func(p *token.Profile) { p.MaxLifetime = time.Millisecond }, "max_lifetime",
+		},
+		"a negative leeway":   {func(p *token.Profile) { p.ClockSkew = -1 }, "clock_skew"},
+		"a leeway of an hour": {func(p *token.Profile) { p.ClockSkew = time.Hour }, "clock_skew"},
+		"subject none": {
+			func(p *token.Profile) { p.Claims.Subject = "none" }, "claims.subject",
+		},
+		"audience none": {
+			func(p *token.Profile) { p.Claims.Audience = "none" }, "claims.audience",
+		},
+		"roles from iss": {
+			func(p *token.Profile) { p.Claims.Roles = []string{"roles", "iss"} }, "claims.roles[1]",
+		},
+		"roles from sub": {
+			func(p *token.Profile) { p.Claims.Roles = []string{"sub"} }, "claims.roles[0]",
+		},
+		"roles without a name": {
+			func(p *token.Profile) { p.Claims.Roles = []string{""} }, "claims.roles[0]",
+		},
+		"scope from aud": {func(p *token.Profile) { p.Claims.Scope = "aud" }, "claims.scope"},
+		"a path with an empty step": {
+			func(p *token.Profile) { p.Claims.Roles = []string{"/realm_access//roles"} }, "claims.roles[0]",
+		},
+		"a path of a slash": {func(p *token.Profile) { p.Claims.Tenant = "/" }, "claims.tenant"},
+		"a path with a lone tilde": {
+			func(p *token.Profile) { p.Claims.Session = "/a~2b" }, "claims.session",
+		},
+		"a name with NUL": {
+			func(p *token.Profile) { p.Claims.ClientID = "a\x00" }, "claims.client_id",
+		},
+		"token_id with NUL": {func(p *token.Profile) { p.TokenID = "a\x00" }, "token_id"},
+		"required without a name": {
+			func(p *token.Profile) { p.RequiredClaims = []string{"a", ""} }, "required_claims[1]",
+		},
+		"required with an empty value": {
+			func(p *token.Profile) { p.RequiredClaims = []string{"a="} }, "required_claims[0]",
+		},
+		"required with a broken path": {
+			func(p *token.Profile) { p.RequiredClaims = []string{"/a//b=c"} }, "required_claims[0]",
+		},
+		"ours with another typ": {func(p *token.Profile) { p.Ours, p.Type = true, "JWT" }, "typ"},
+		"ours with another token_id": {
+			func(p *token.Profile) { p.Ours, p.TokenID = true, "none" }, "token_id",
+		},
+		"ours with other names": {
+			func(p *token.Profile) { p.Ours, p.Claims.Roles = true, []string{"groups"} }, "claims",
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			p := good()
@@ -165,7 +215,8 @@ func TestEmptyAlgorithmsInAFileAreRefused(t *testing.T) {
 	if err := os.WriteFile(
 		file,
 		[]byte(
-			"issuer: https://issuer.example.com\njwks_url: https://issuer.example.com/keys\naudiences: [orders]\nalgorithms: []\n"),
+			"issuer: https://issuer.example.com\njwks_url: https://issuer.example.com/keys\naudiences: "+
+				"[orders]\nalgorithms: []\n"),
 		0o600,
 	); err != nil {
 		t.Fatal(err)

@@ -1,6 +1,7 @@
 package token
 
 import (
+	"cmp"
 	"slices"
 	"strings"
 
@@ -103,7 +104,7 @@ func (r *reading) dates() error {
 }
 
 func (r *reading) subject() error {
-	name := or(r.profile.Claims.Subject, "sub")
+	name := cmp.Or(r.profile.Claims.Subject, "sub")
 	v, ok := r.body.Lookup(name)
 	if !ok {
 		return Refuse(ReasonSubject, "expected %s, got none", name)
@@ -115,7 +116,7 @@ func (r *reading) subject() error {
 
 // tokenID: what a revocation of this one token names.
 func (r *reading) tokenID() error {
-	name := or(r.profile.TokenID, "jti")
+	name := cmp.Or(r.profile.TokenID, "jti")
 	if name == none {
 		return nil
 	}
@@ -131,7 +132,7 @@ func (r *reading) tokenID() error {
 // audience: a string or a list of strings (RFC 7519 section 4.1.3), one of which is ours, letter
 // for letter.
 func (r *reading) audience() error {
-	name := or(r.profile.Claims.Audience, "aud")
+	name := cmp.Or(r.profile.Claims.Audience, "aud")
 	v, ok := r.body.Lookup(name)
 	if !ok {
 		if r.profile.AnyAudience {
@@ -171,15 +172,17 @@ func audiences(v strict.Value, name string) ([]string, error) {
 // beginning, for revocations by subject compare it.
 func (r *reading) session() (err error) {
 	c, names := r.claims, &r.profile.Claims
-	if c.SessionID, err = r.optional(or(names.Session, "sid"), ReasonSessionID); err != nil {
+	if c.SessionID, err = r.optional(cmp.Or(names.Session, "sid"), ReasonSessionID); err != nil {
 		return err
 	}
-	if c.ClientID, err = r.optional(or(names.ClientID, "client_id"), ReasonClaimShape); err != nil {
+	clientID := cmp.Or(names.ClientID, "client_id")
+	if c.ClientID, err = r.optional(clientID, ReasonClaimShape); err != nil {
 		return err
 	}
 	if !r.profile.Ours {
 		return nil
 	}
+	// Without it a revocation with a cutoff could not tell whether the session began before it.
 	if c.SessionID != "" && c.AuthTime == 0 {
 		return Refuse(ReasonSessionID, "expected auth_time beside sid, got none")
 	}
@@ -192,15 +195,16 @@ func (r *reading) session() (err error) {
 // grants: tenant, scope, roles, and how the subject was authenticated.
 func (r *reading) grants() (err error) {
 	c, names := r.claims, &r.profile.Claims
-	if c.Tenant, err = r.optional(or(names.Tenant, "tenant"), ReasonClaimShape); err != nil {
+	if c.Tenant, err = r.optional(cmp.Or(names.Tenant, "tenant"), ReasonClaimShape); err != nil {
 		return err
 	}
-	if c.Scope, err = r.list(nil, or(names.Scope, "scope")); err != nil {
+	if c.Scope, err = r.list(nil, cmp.Or(names.Scope, "scope")); err != nil {
 		return err
 	}
 	if c.AMR, err = r.list(nil, "amr"); err != nil {
 		return err
 	}
+	// Named, they are joined: Keycloak has a user's roles in several places.
 	if names.Roles == nil {
 		c.Roles, err = r.list(nil, "roles")
 		return err
@@ -239,7 +243,7 @@ func says(v strict.Value, want string) bool {
 	})
 }
 
-// optional gives a string claim; "" when it is absent. A null is there, and no string.
+// optional returns a string claim; "" when it is absent. A null is there, and no string.
 func (r *reading) optional(name string, reason Reason) (string, error) {
 	v, ok := r.lookup(name)
 	if !ok {
@@ -269,10 +273,3 @@ func (r *reading) lookup(name string) (strict.Value, bool) {
 }
 
 const none = "none"
-
-func or(name, otherwise string) string {
-	if name == "" {
-		return otherwise
-	}
-	return name
-}

@@ -156,8 +156,8 @@ type Error struct {
 	args   []any
 }
 
-// Detail says which claim or header name was wrong and what was expected, "" when the reason says
-// it all. The text is made here: most refusals are counted and their detail never read.
+// Detail returns which claim or header name was wrong and what was expected, "" when the reason
+// says it all. The text is made here: most refusals are counted and their detail never read.
 func (e *Error) Detail() string {
 	if len(e.args) == 0 {
 		return e.format
@@ -185,7 +185,7 @@ func Refuse(r Reason, format string, args ...any) error {
 	return &Error{Reason: r, format: format, args: args}
 }
 
-// ReasonOf gives the reason that err carries. An error without one is our own failure:
+// ReasonOf returns the reason that err carries. An error without one is our own failure:
 // ReasonInternal. No error has no reason: "".
 func ReasonOf(err error) Reason {
 	if err == nil {

@@ -45,9 +45,7 @@ func TestEveryReasonIsDescribed(t *testing.T) {
 	if len(declared) < 50 {
 		t.Fatalf("found only %d reasons in the source", len(declared))
 	}
-	name, sentence := regexp.MustCompile(
-		`^[a-z][a-z0-9]*(_[a-z]+)*$`,
-	), regexp.MustCompile(
+	name, sentence := regexp.MustCompile(`^[a-z][a-z0-9]*(_[a-z]+)*$`), regexp.MustCompile(
 		"^[A-Z`].*\\.$",
 	)
 	seen := map[token.Reason]bool{}

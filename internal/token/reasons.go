@@ -1,7 +1,7 @@
 package token
 
-// Description tells one reason: the HTTP status that a gate answers with, what happened, and what
-// to do about it.
+// Description is one reason in words: the HTTP status that a gate answers with, what happened, and
+// what to do about it.
 type Description struct {
 	Reason  Reason
 	Status  int    // 400, 401, 403 or 503
@@ -18,13 +18,13 @@ func Reasons() []Description { return append([]Description(nil), descriptions...
 // and the shedding of load (overloaded).
 func Reserved() []Reason { return []Reason{ReasonUntrustedPeer, ReasonPolicy, ReasonOverloaded} }
 
-// Describe gives the description of one reason; ok is false when there is no such reason.
+// Describe returns the description of one reason; ok is false when there is no such reason.
 func (r Reason) Describe() (d Description, ok bool) {
 	d, ok = byReason[r]
 	return d, ok
 }
 
-// Known says whether r is in the list that Reasons gives.
+// Known reports whether r is in the list that Reasons gives.
 func (r Reason) Known() bool {
 	_, ok := byReason[r]
 	return ok
@@ -48,7 +48,8 @@ var descriptions = []Description{
 		ReasonBadRequest,
 		400,
 		"The check request lacks what every request has, or a header that is judged is malformed.",
-		"Look at what the proxy sends to the gate: its settings must be those of deploy/config/envoy.yaml.",
+		"Look at what the proxy sends to the gate: its settings must be those of " +
+			"deploy/config/envoy.yaml.",
 	},
 	{
 		ReasonUntrustedPeer,
@@ -59,14 +60,17 @@ var descriptions = []Description{
 	{
 		ReasonBadPath,
 		400,
-		"The path can be read in more than one way: it has an encoded slash, a dot segment, a fragment or a parameter.",
+		"The path can be read in more than one way: it has an encoded slash, a dot segment, a " +
+			"fragment or a parameter.",
 		"Send the plain spelling, or let the proxy normalise paths.",
 	},
 	{
 		ReasonPathCase,
 		400,
-		"The path or the method differs only in case from that of a stricter route, and the upstream may not tell them apart.",
-		"Spell it as the policy does; if the upstream does tell paths apart by case, say `path_case: sensitive` in the policy.",
+		"The path or the method differs only in case from that of a stricter route, and the upstream " +
+			"may not tell them apart.",
+		"Spell it as the policy does; if the upstream does tell paths apart by case, say `path_case: " +
+			"sensitive` in the policy.",
 	},
 	{
 		ReasonNoRoute,
@@ -109,7 +113,8 @@ var descriptions = []Description{
 		ReasonSegments,
 		401,
 		"The token is not three parts between two dots.",
-		"Send a signed token in compact form; a refresh token, an opaque token and an encrypted one are not access tokens.",
+		"Send a signed token in compact form; a refresh token, an opaque token and an encrypted one " +
+			"are not access tokens.",
 	},
 	{
 		ReasonBase64,
@@ -133,7 +138,8 @@ var descriptions = []Description{
 	{
 		ReasonHeaderKey,
 		401,
-		"The header brings or points to a key (jwk, jku, x5u, x5c). Keys come from the configuration only.",
+		"The header brings or points to a key (jwk, jku, x5u, x5c). Keys come from the configuration " +
+			"only.",
 		"Have the issuer leave these names out; if it is not yours, look at who sent it.",
 	},
 	{
@@ -167,7 +173,8 @@ var descriptions = []Description{
 		ReasonTyp,
 		401,
 		"The typ is not that of this issuer's access tokens.",
-		"Send the access token, not an ID or logout token; if that issuer's access tokens carry another typ, set the issuer's `typ`.",
+		"Send the access token, not an ID or logout token; if that issuer's access tokens carry " +
+			"another typ, set the issuer's `typ`.",
 	},
 	{ReasonUnsigned, 401, "The signature was cut off.", "Send the whole token."},
 
@@ -195,13 +202,15 @@ var descriptions = []Description{
 		ReasonUnknownKey,
 		401,
 		"The issuer has published no key by this name.",
-		"Log in again: the key may have been removed. If it happens after each rotation, publish keys before they sign.",
+		"Log in again: the key may have been removed. If it happens after each rotation, publish " +
+			"keys before they sign.",
 	},
 	{
 		ReasonIssuerLifetime,
 		503,
 		"The issuer's max_lifetime exceeds how long revocations are kept.",
-		"Lower the issuer's `max_lifetime`, or raise the revocation log's `max_token_lifetime` at all issuers first.",
+		"Lower the issuer's `max_lifetime`, or raise the revocation log's `max_token_lifetime` at " +
+			"all issuers first.",
 	},
 	{
 		ReasonDate,

@@ -8,6 +8,7 @@ func (p *Profile) CheckTime(c *Claims, now time.Time) error {
 	switch skew := p.ClockSkew; {
 	case c.Expiry <= c.IssuedAt:
 		return Refuse(ReasonLifetime, "expected exp after iat")
+	// In seconds: as a Duration the difference could overflow.
 	case time.Duration(c.Expiry-c.IssuedAt) > p.maxLifetime()/time.Second:
 		return Refuse(ReasonLifetime, "expected a lifetime of at most %s", p.maxLifetime())
 	case !now.Before(time.Unix(c.Expiry, 0).Add(skew)):

@@ -1,6 +1,7 @@
 package token
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"slices"
@@ -82,7 +83,8 @@ func (l *problems) audiences(p *Profile) {
 	case len(p.Audiences) == 0 && !p.AnyAudience:
 		l.add(
 			"audiences",
-			"expected at least one: add the line `audiences: [NAME]` with what the issuer puts into aud for this service, or `any_audience: true` to accept tokens made for any service",
+			"expected at least one: add the line `audiences: [NAME]` with what the issuer puts into aud "+
+				"for this service, or `any_audience: true` to accept tokens made for any service",
 		)
 	case len(p.Audiences) > 0 && p.AnyAudience:
 		l.add("any_audience", "expected either audiences or any_audience: remove one of them")
@@ -111,9 +113,11 @@ func (l *problems) algorithms(p *Profile) {
 			l.add(at, "expected one of %s, got %q", quoted(algorithmNames()), a)
 		case slices.Contains(p.Algorithms[:i], a):
 			l.add(at, "%q stands twice", a)
+		// Beside HS256, a public key that everyone knows could be taken for the secret.
 		case algorithms[a] != algorithms[p.Algorithms[0]]:
 			l.add(at,
-				"expected algorithms of one kind: %s cannot stand beside %s; write two entries with different issuers",
+				"expected algorithms of one kind: %s cannot stand beside %s; write two entries with "+
+					"different issuers",
 				a, p.Algorithms[0])
 		}
 	}
@@ -174,7 +178,7 @@ func (l *problems) name(path, name string, mayBeNone bool) {
 	}
 }
 
-// pointer says whether a path is one that JSON Pointer allows, without empty steps.
+// pointer reports whether a path is one that JSON Pointer allows, without empty steps.
 func pointer(path string) bool {
 	for step := range strings.SplitSeq(path[1:], "/") {
 		plain := strings.NewReplacer("~0", "", "~1", "").Replace(step)
@@ -202,10 +206,10 @@ func (l *problems) ours(p *Profile) {
 	if !p.Ours {
 		return
 	}
-	if or(p.Type, defaultType) != defaultType {
+	if cmp.Or(p.Type, defaultType) != defaultType {
 		l.add("typ", "expected %s for a Sallyport issuer (ours: true), got %q", defaultType, p.Type)
 	}
-	if or(p.TokenID, "jti") != "jti" {
+	if cmp.Or(p.TokenID, "jti") != "jti" {
 		l.add("token_id", "expected jti for a Sallyport issuer (ours: true), got %q", p.TokenID)
 	}
 	if c := p.Claims; c.Subject+c.Audience+c.ClientID+c.Session+c.Tenant+c.Scope != "" ||

@@ -34,7 +34,10 @@ func (s Setup) AlgorithmAttacks() []Attack {
 	for _, raw := range []string{`""`, `256`, `null`, `true`, `["ES256"]`, `{"alg":"ES256"}`} {
 		all = append(all, s.withHeader("alg "+raw, h.With("alg", raw).JSON(), token.ReasonAlgMissing))
 	}
-	for _, alg := range []string{strings.ToLower(s.Key.Algorithm), s.Key.Algorithm + " ", "ES256K", "ES1", "RSA1_5", "dir", "PBES2-HS256+A128KW"} {
+	for _, alg := range []string{
+		strings.ToLower(s.Key.Algorithm), s.Key.Algorithm + " ", "ES256K", "ES1", "RSA1_5", "dir",
+		"PBES2-HS256+A128KW",
+	} {
 		all = append(all, s.withHeader("alg "+alg, h.With("alg", Text(alg)).JSON(), token.ReasonAlg))
 	}
 	for _, other := range []string{"ES256", "ES384", "EdDSA", "RS256", "PS256"} {

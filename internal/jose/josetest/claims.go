@@ -51,25 +51,16 @@ func (s Setup) ClaimFormAttacks() []Attack {
 			all,
 			s.withClaims(name+" twice", s.Claims.And(name, s.Claims.Get(name)).JSON(),
 				token.ReasonClaimDuplicate),
-			s.withClaims(
-				name+" twice, another first",
-				s.Claims.Before(name, `"x"`).JSON(),
-				token.ReasonClaimDuplicate,
-			),
-			s.withClaims(
-				name+" twice, once with an escape",
-				s.Claims.And(escaped, `9999999999`).JSON(),
-				token.ReasonClaimDuplicate,
-			),
+			s.withClaims(name+" twice, another first", s.Claims.Before(name, `"x"`).JSON(),
+				token.ReasonClaimDuplicate),
+			s.withClaims(name+" twice, once with an escape", s.Claims.And(escaped, `9999999999`).JSON(),
+				token.ReasonClaimDuplicate),
 		)
 	}
 	return append(
 		all,
-		s.withClaims(
-			"a name twice further down",
-			s.Claims.And("x", `{"y":[{"z":1,"z":2}]}`).JSON(),
-			token.ReasonClaimDuplicate,
-		),
+		s.withClaims("a name twice further down", s.Claims.And("x", `{"y":[{"z":1,"z":2}]}`).JSON(),
+			token.ReasonClaimDuplicate),
 	)
 }
 
@@ -177,8 +168,10 @@ func (s Setup) strangeIssuers() []Attack {
 	iss := strings.Trim(s.Claims.Get("iss"), `"`)
 	var all []Attack
 	for name, other := range map[string]string{
-		"iss with a slash more": iss + "/", "iss with a letter less": iss[:len(iss)-1], "iss in other case": swapCase(iss), "iss with something behind": iss + ".evil.example",
-		"iss inside another": "https://evil.example/" + iss, "iss with a blank": iss + " ", "iss that is another": "https://evil.example",
+		"iss with a slash more": iss + "/", "iss with a letter less": iss[:len(iss)-1],
+		"iss in other case": swapCase(iss), "iss with something behind": iss + ".evil.example",
+		"iss inside another": "https://evil.example/" + iss, "iss with a blank": iss + " ",
+		"iss that is another": "https://evil.example",
 	} {
 		all = append(all,
 			s.withClaims(name, s.Claims.With("iss", Text(other)).JSON(), token.ReasonUnknownIssuer))
@@ -188,11 +181,9 @@ func (s Setup) strangeIssuers() []Attack {
 		all,
 		s.withClaims("iss a list with the trusted one",
 			s.Claims.With("iss", "["+s.Claims.Get("iss")+"]").JSON(), token.ReasonIssuer),
-		s.withClaims(
-			"iss a list that begins with the trusted one",
+		s.withClaims("iss a list that begins with the trusted one",
 			s.Claims.With("iss", "["+s.Claims.Get("iss")+`,"https://evil.example"]`).JSON(),
-			token.ReasonIssuer,
-		),
+			token.ReasonIssuer),
 	)
 }
 
@@ -203,11 +194,8 @@ func (s Setup) outOfTime() []Attack {
 		s.withClaims("expired a minute ago",
 			s.Claims.With("iat", at(-30*time.Minute)).With("exp", at(-time.Minute)).JSON(),
 			token.ReasonExpired),
-		s.withClaims(
-			"expired long ago",
-			s.Claims.With("iat", `1000000000`).With("exp", `1000000060`).JSON(),
-			token.ReasonExpired,
-		),
+		s.withClaims("expired long ago",
+			s.Claims.With("iat", `1000000000`).With("exp", `1000000060`).JSON(), token.ReasonExpired),
 		s.withClaims("nbf in the future", s.Claims.With("nbf", at(5*time.Minute)).JSON(),
 			token.ReasonNotYetValid),
 		s.withClaims("iat in the future",
@@ -215,11 +203,8 @@ func (s Setup) outOfTime() []Attack {
 			token.ReasonIssuedInFuture),
 		s.withClaims("a lifetime of ten years", s.Claims.With("exp", at(10*365*24*hour)).JSON(),
 			token.ReasonLifetime),
-		s.withClaims(
-			"exp in the year 9999",
-			s.Claims.With("exp", `253402300799`).JSON(),
-			token.ReasonLifetime,
-		),
+		s.withClaims("exp in the year 9999", s.Claims.With("exp", `253402300799`).JSON(),
+			token.ReasonLifetime),
 		s.withClaims("exp before iat",
 			s.Claims.With("iat", at(time.Second)).With("exp", at(0)).JSON(),
 			token.ReasonLifetime),

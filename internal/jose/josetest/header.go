@@ -20,97 +20,56 @@ func (s Setup) HeaderAttacks() []Attack {
 	}
 	all := []Attack{
 		forged("jwk of the thief", h.And("jwk", jwk).JSON(), token.ReasonHeaderKey),
-		forged(
-			"jku of the thief",
-			h.And("jku", `"http://127.0.0.1:9/jwks.json"`).JSON(),
-			token.ReasonHeaderKey,
-		),
-		forged(
-			"x5u of the thief",
-			h.And("x5u", `"http://127.0.0.1:9/cert.pem"`).JSON(),
-			token.ReasonHeaderKey,
-		),
+		forged("jku of the thief", h.And("jku", `"http://127.0.0.1:9/jwks.json"`).JSON(),
+			token.ReasonHeaderKey),
+		forged("x5u of the thief", h.And("x5u", `"http://127.0.0.1:9/cert.pem"`).JSON(),
+			token.ReasonHeaderKey),
 		forged("x5c of the thief", h.And("x5c", `["MIIB"]`).JSON(), token.ReasonHeaderKey),
 		s.withHeader("jwk beside a good signature", h.And("jwk", jwk).JSON(), token.ReasonHeaderKey),
-		s.withHeader(
-			"jku beside a good signature",
-			h.And("jku", `"https://issuer.example.com/jwks.json"`).JSON(),
-			token.ReasonHeaderKey,
-		),
+		s.withHeader("jku beside a good signature",
+			h.And("jku", `"https://issuer.example.com/jwks.json"`).JSON(), token.ReasonHeaderKey),
 
-		s.withHeader(
-			"crit unknown",
-			h.And("crit", `["exp2"]`).And("exp2", `1`).JSON(),
-			token.ReasonHeaderCrit,
-		),
+		s.withHeader("crit unknown", h.And("crit", `["exp2"]`).And("exp2", `1`).JSON(),
+			token.ReasonHeaderCrit),
 		s.withHeader("crit empty", h.And("crit", `[]`).JSON(), token.ReasonHeaderCrit),
 		s.withHeader("crit null", h.And("crit", `null`).JSON(), token.ReasonHeaderCrit),
-		s.withHeader(
-			"crit with a standard name",
-			h.And("crit", `["alg"]`).JSON(),
-			token.ReasonHeaderCrit,
-		),
+		s.withHeader("crit with a standard name", h.And("crit", `["alg"]`).JSON(),
+			token.ReasonHeaderCrit),
 		s.withHeader("crit exp", h.And("crit", `["exp"]`).JSON(), token.ReasonHeaderCrit),
-		s.withHeader(
-			"crit that says one thing twice",
-			h.And("crit", `["b64","b64"]`).JSON(),
-			token.ReasonHeaderCrit,
-		),
+		s.withHeader("crit that says one thing twice", h.And("crit", `["b64","b64"]`).JSON(),
+			token.ReasonHeaderCrit),
 		s.withHeader("crit a string", h.And("crit", `"exp"`).JSON(), token.ReasonHeaderCrit),
-		s.withHeader(
-			"crit twice",
-			h.And("crit", `["exp"]`).And("crit", `["exp"]`).JSON(),
-			token.ReasonHeaderDuplicate,
-		),
-		s.withHeader(
-			"b64 false and critical",
-			h.And("b64", `false`).And("crit", `["b64"]`).JSON(),
-			token.ReasonHeaderCrit,
-		),
+		s.withHeader("crit twice", h.And("crit", `["exp"]`).And("crit", `["exp"]`).JSON(),
+			token.ReasonHeaderDuplicate),
+		s.withHeader("b64 false and critical", h.And("b64", `false`).And("crit", `["b64"]`).JSON(),
+			token.ReasonHeaderCrit),
 		s.withHeader("b64 false", h.And("b64", `false`).JSON(), token.ReasonHeaderCrit),
 		s.withHeader("b64 true", h.And("b64", `true`).JSON(), token.ReasonHeaderCrit),
 
 		s.withHeader("zip", h.And("zip", `"DEF"`).JSON(), token.ReasonHeaderEncrypted),
 		s.withHeader("enc in three parts", h.And("enc", `"A256GCM"`).JSON(), token.ReasonHeaderEncrypted),
 		s.withHeader("nested, cty JWT", h.And("cty", `"JWT"`).JSON(), token.ReasonHeaderEncrypted),
-		s.withHeader(
-			"PBES2 with two thousand million rounds",
+		s.withHeader("PBES2 with two thousand million rounds",
 			h.With("alg", `"PBES2-HS256+A128KW"`).And("p2c", `2147483648`).And("p2s", `"AAAA"`).JSON(),
-			token.ReasonHeaderEncrypted,
-		),
+			token.ReasonHeaderEncrypted),
 
 		s.withHeader("a name twice", h.And("alg", h.Get("alg")).JSON(), token.ReasonHeaderDuplicate),
-		s.withHeader(
-			"alg none first, then good",
-			h.Before("alg", `"none"`).JSON(),
-			token.ReasonHeaderDuplicate,
-		),
-		s.withHeader(
-			"alg good first, then none",
-			h.And("alg", `"none"`).JSON(),
-			token.ReasonHeaderDuplicate,
-		),
+		s.withHeader("alg none first, then good", h.Before("alg", `"none"`).JSON(),
+			token.ReasonHeaderDuplicate),
+		s.withHeader("alg good first, then none", h.And("alg", `"none"`).JSON(),
+			token.ReasonHeaderDuplicate),
 		s.withHeader("kid twice", h.And("kid", `"x"`).JSON(), token.ReasonHeaderDuplicate),
 		s.withHeader("twin Alg", h.And("Alg", `"none"`).JSON(), token.ReasonHeaderUnknown),
 		s.withHeader("twin ALG before", h.Before("ALG", `"none"`).JSON(), token.ReasonHeaderUnknown),
-		s.withHeader(
-			"alg spelled with an escape",
-			h.Without("alg").And(`\u0061lg`, Text(s.Key.Algorithm)).JSON(),
-			token.ReasonHeader,
-		),
-		s.withHeader(
-			"alg spelled twice, once with an escape",
-			h.And(`\u0061lg`, `"none"`).JSON(),
-			token.ReasonHeader,
-		),
+		s.withHeader("alg spelled with an escape",
+			h.Without("alg").And(`\u0061lg`, Text(s.Key.Algorithm)).JSON(), token.ReasonHeader),
+		s.withHeader("alg spelled twice, once with an escape", h.And(`\u0061lg`, `"none"`).JSON(),
+			token.ReasonHeader),
 		s.withHeader("alg with the Kelvin sign",
 			h.Without("kid").And("\u212Aid", h.Get("kid")).JSON(), token.ReasonHeaderUnknown),
 		s.withHeader("unknown name", h.And("foo", `1`).JSON(), token.ReasonHeaderUnknown),
-		s.withHeader(
-			"claims in the header",
-			h.And("iss", `"https://issuer.example.com"`).JSON(),
-			token.ReasonHeaderUnknown,
-		),
+		s.withHeader("claims in the header", h.And("iss", `"https://issuer.example.com"`).JSON(),
+			token.ReasonHeaderUnknown),
 		s.withHeader("empty name", h.And("", `1`).JSON(), token.ReasonHeaderUnknown),
 		s.withHeader("prototype", h.And("__proto__", `{"alg":"none"}`).JSON(), token.ReasonHeaderUnknown),
 		s.withHeader("x5t a number", h.And("x5t", `1`).JSON(), token.ReasonHeader),
@@ -119,11 +78,8 @@ func (s Setup) HeaderAttacks() []Attack {
 		s.withHeader("typ of an ID token", h.With("typ", `"JWT-ID"`).JSON(), token.ReasonTyp),
 		s.withHeader("typ of a logout token", h.With("typ", `"logout+jwt"`).JSON(), token.ReasonTyp),
 		s.withHeader("typ in other case", h.With("typ", swapCase(h.Get("typ"))).JSON(), token.ReasonTyp),
-		s.withHeader(
-			"typ with its tree",
-			h.With("typ", `"application/`+strings.Trim(h.Get("typ"), `"`)+`"`).JSON(),
-			token.ReasonTyp,
-		),
+		s.withHeader("typ with its tree",
+			h.With("typ", `"application/`+strings.Trim(h.Get("typ"), `"`)+`"`).JSON(), token.ReasonTyp),
 		s.withHeader("typ empty", h.With("typ", `""`).JSON(), token.ReasonTyp),
 		s.withHeader("typ a list", h.With("typ", `[`+h.Get("typ")+`]`).JSON(), token.ReasonTyp),
 	}
@@ -167,7 +123,11 @@ func (s Setup) keyIDAttacks(forged func(name, header string, r token.Reason) Att
 			token.ReasonUnknownKey),
 		s.withHeader("kid with a blank", h.With("kid", `" `+s.Key.ID+`"`).JSON(), token.ReasonUnknownKey),
 	}
-	for _, kid := range []string{"../../../../dev/null", "/dev/null", "..", "' OR '1'='1", "x' UNION SELECT 'secret' --", "http://127.0.0.1:9/key", "file:///etc/passwd", "$(id)", "|id", "%00", "*", "__proto__", "constructor"} {
+	for _, kid := range []string{
+		"../../../../dev/null", "/dev/null", "..", "' OR '1'='1", "x' UNION SELECT 'secret' --",
+		"http://127.0.0.1:9/key", "file:///etc/passwd", "$(id)", "|id", "%00", "*", "__proto__",
+		"constructor",
+	} {
 		all = append(all, forged("kid "+kid, h.With("kid", Text(kid)).JSON(), token.ReasonUnknownKey))
 	}
 	return all

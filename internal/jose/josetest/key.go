@@ -60,19 +60,16 @@ func FromPEM(alg, kid string, data []byte) *Key {
 
 func newKey(alg, kid string, signer crypto.Signer) *Key {
 	k := &Key{Algorithm: alg, ID: kid, Signer: signer}
-	k.ID = k.Private().ID()
+	k.ID = k.Public().ID()
 	return k
 }
 
-// Private is the key for honest use.
-func (k *Key) Private() *jose.PrivateKey {
-	p, err := jose.NewPrivateKey(k.Algorithm, k.ID, k.Signer)
+// Public is the key as a gate has it.
+func (k *Key) Public() *jose.PublicKey {
+	p, err := jose.NewPublicKey(k.Algorithm, k.ID, k.Signer.Public())
 	must(err)
 	return p
 }
-
-// Public is the key as a gate has it.
-func (k *Key) Public() *jose.PublicKey { return k.Private().Public() }
 
 // Header is an honest header in JSON.
 func (k *Key) Header(typ string) Object {

@@ -24,7 +24,7 @@ func Text(s string) string {
 // Seconds is a date's raw text.
 func Seconds(t time.Time) string { return strconv.FormatInt(t.Unix(), 10) }
 
-// With gives a copy with another value for name, which is added when absent.
+// With returns a copy with another value for name, which is added when absent.
 func (o Object) With(name, raw string) Object {
 	next, found := append(Object(nil), o...), false
 	for i := range next {
@@ -38,17 +38,17 @@ func (o Object) With(name, raw string) Object {
 	return next
 }
 
-// And gives a copy with one more member at the end, also if there is one of that name.
+// And returns a copy with one more member at the end, also if there is one of that name.
 func (o Object) And(name, raw string) Object {
 	return append(append(Object(nil), o...), Member{name, raw})
 }
 
-// Before gives a copy with one more member at the beginning.
+// Before returns a copy with one more member at the beginning.
 func (o Object) Before(name, raw string) Object {
 	return append(Object{{name, raw}}, o...)
 }
 
-// Without gives a copy without name.
+// Without returns a copy without name.
 func (o Object) Without(name string) Object {
 	var next Object
 	for _, m := range o {
@@ -59,7 +59,7 @@ func (o Object) Without(name string) Object {
 	return next
 }
 
-// Get gives a member's raw text; "" when it is absent.
+// Get returns a member's raw text; "" when it is absent.
 func (o Object) Get(name string) string {
 	for _, m := range o {
 		if m.Name == name {

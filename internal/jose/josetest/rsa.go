@@ -16,7 +16,7 @@ var primes string
 
 var nextPair atomic.Uint64
 
-// newRSA gives another key of 2048 bits at each of 28 calls, then the same ones again.
+// newRSA returns another key of 2048 bits at each of 28 calls, then the same ones again.
 func newRSA() *rsa.PrivateKey {
 	lines := strings.Fields(primes)
 	var pairs [][2]*big.Int

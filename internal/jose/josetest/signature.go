@@ -24,8 +24,8 @@ func joinRS(r, s *big.Int, size int) []byte {
 	return out
 }
 
-// Twin gives the other signature (r, n-s) of a token signed by an EC key: as good as the first, and
-// other bytes.
+// Twin returns the other signature (r, n-s) of a token signed by an EC key: as good as the first,
+// and other bytes.
 func Twin(k *Key, compact string) string {
 	input, r, s := splitEC(k, compact)
 	s.Sub(order(k), s)

@@ -76,7 +76,9 @@ func (s Setup) base64Attacks(h, c, sig string) []Attack {
 		func(p string) string { return p + strings.Repeat("=", (4-len(p)%4)%4) })
 	respell("stray trailing bits", strayBits)
 	respell("the standard alphabet",
-		func(p string) string { return p[:len(p)-4] + strings.NewReplacer("-", "+", "_", "/").Replace("_-_-") })
+		func(p string) string {
+			return p[:len(p)-4] + strings.NewReplacer("-", "+", "_", "/").Replace("_-_-")
+		})
 	respell("a percent escape", func(p string) string { return p[:len(p)-1] + "%41" })
 	respell("a NUL", func(p string) string { return p + "\x00" })
 	respell("a letter that is not ASCII", func(p string) string { return p[:len(p)-1] + "é" })
@@ -99,7 +101,10 @@ func strayBits(p string) string {
 func (s Setup) blankAttacks(h, c, sig string) []Attack {
 	good := h + "." + c + "." + sig
 	var all []Attack
-	for name, blank := range map[string]string{"a space": " ", "a tab": "\t", "a newline": "\n", "CR LF": "\r\n", "a no-break space": "\u00a0", "a zero-width space": "\u200b"} {
+	for name, blank := range map[string]string{
+		"a space": " ", "a tab": "\t", "a newline": "\n", "CR LF": "\r\n", "a no-break space": "\u00a0",
+		"a zero-width space": "\u200b",
+	} {
 		for where, text := range map[string]string{
 			"before":               blank + good,
 			"behind":               good + blank,

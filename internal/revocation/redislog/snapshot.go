@@ -43,8 +43,8 @@ func (c SnapshotConfig) Check() error {
 	}
 	dir := filepath.Dir(string(c.File))
 	err := ownfile.Folder(dir)
-	if info, missing := os.Stat(dir); err == nil && missing == nil {
-		err = ofOthers(info)
+	if _, missing := os.Stat(dir); err == nil && missing == nil {
+		err = ownfile.CheckFolder(dir)
 	}
 	if err != nil {
 		return fmt.Errorf("redislog: revocation.snapshot.file: %w", err)

@@ -6,7 +6,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"syscall"
 	"time"
 
 	"github.com/sallyport/sallyport/internal/ownfile"
@@ -37,11 +36,7 @@ func (f snapshotFile) prepare() error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return fmt.Errorf("redislog: snapshot: %w", err)
 	}
-	info, err := os.Stat(dir)
-	if err != nil {
-		return fmt.Errorf("redislog: snapshot: %w", err)
-	}
-	if err := ofOthers(info); err != nil {
+	if err := ownfile.CheckFolder(dir); err != nil {
 		return fmt.Errorf("redislog: snapshot: %w", err)
 	}
 	left, err := filepath.Glob(filepath.Join(dir, f.pattern()))
@@ -56,36 +51,16 @@ func (f snapshotFile) prepare() error {
 	return nil
 }
 
-// ofOthers refuses a folder in which others could put a file in the snapshot's place.
-func ofOthers(folder fs.FileInfo) error {
-	if mode := folder.Mode(); mode&0o022 != 0 && mode&fs.ModeSticky == 0 {
-		return fmt.Errorf(
-			"mode %04o of the folder lets others replace files in it; chmod 0700 it", mode.Perm())
-	}
-	return nil
-}
-
 // pattern is of the names under which a snapshot is written before it takes its place.
 func (f snapshotFile) pattern() string { return "." + filepath.Base(string(f)) + ".tmp-*" }
 
 // load reads the file. What it tells is to be confirmed by the log.
 func (f snapshotFile) load(now time.Time, most, skew time.Duration) (*liveset.Snapshot, error) {
-	file, err := os.OpenFile(string(f), os.O_RDONLY|syscall.O_NONBLOCK, 0) // not to hang on a pipe
+	file, info, err := ownfile.OpenRegular(string(f), ours)
 	if err != nil {
 		return nil, err
 	}
 	defer file.Close()
-	info, err := file.Stat()
-	if err != nil {
-		return nil, err
-	}
-	if err := ownfile.Believable(info, os.Geteuid()); err != nil {
-		return nil, fmt.Errorf("%w: %w", errForeign, err)
-	}
-	if info.Size() > maxSnapshot {
-		return nil, fmt.Errorf("%w: expected at most %d bytes, got %d",
-			liveset.ErrSnapshotBroken, int64(maxSnapshot), info.Size())
-	}
 	s, err := liveset.ReadSnapshot(file, info.Size(), skew)
 	if err != nil {
 		return nil, err
@@ -98,6 +73,18 @@ func (f snapshotFile) load(now time.Time, most, skew time.Duration) (*liveset.Sn
 		return nil, fmt.Errorf("%w: by %s", errFuture, -age.Round(time.Second))
 	}
 	return s, nil
+}
+
+// ours refuses a file that somebody else may have written, or that is too large to be one of ours.
+func ours(info fs.FileInfo) error {
+	if err := ownfile.Believable(info, os.Geteuid()); err != nil {
+		return fmt.Errorf("%w: %w", errForeign, err)
+	}
+	if info.Size() > maxSnapshot {
+		return fmt.Errorf("%w: expected at most %d bytes, got %d",
+			liveset.ErrSnapshotBroken, int64(maxSnapshot), info.Size())
+	}
+	return nil
 }
 
 // save writes the file so that a reader, or a crash, meets the old one or the new one whole. Its

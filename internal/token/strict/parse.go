@@ -49,7 +49,7 @@ type scanner struct {
 
 func (s *scanner) fail(err error) error { return fmt.Errorf("%w (at byte %d)", err, s.at) }
 
-// peek gives the next byte, 0 at the end: NUL is no byte of JSON outside of strings, nor,
+// peek returns the next byte, 0 at the end: NUL is no byte of JSON outside of strings, nor,
 // unescaped, inside.
 func (s *scanner) peek() byte {
 	if s.at < len(s.text) {

@@ -15,6 +15,7 @@ func (s *scanner) str() (string, error) {
 			s.at++
 			return s.text[start : s.at-1], nil
 		case c == '\\':
+			// An escape would give one header two spellings.
 			if s.rules.Plain {
 				return "", s.fail(ErrNotPlain)
 			}
@@ -44,6 +45,7 @@ func (s *scanner) rune() error {
 
 // escaped reads the rest of a string that has an escape at s.at.
 func (s *scanner) escaped(start int) (string, error) {
+	// Not as much as the text could need: a stranger may have sent it.
 	out := append(make([]byte, 0, s.at-start+32), s.text[start:s.at]...)
 	for s.at < len(s.text) {
 		c := s.text[s.at]
@@ -99,6 +101,7 @@ func (s *scanner) escape() (rune, error) {
 	if err != nil || !utf16.IsSurrogate(r) {
 		return r, err
 	}
+	// Half of a pair is no character (RFC 8259 section 8.2): readers differ on what it becomes.
 	if s.peek() != '\\' {
 		return 0, s.fail(ErrUTF8)
 	}
@@ -145,6 +148,7 @@ func (s *scanner) number() (string, error) {
 	if s.peek() == '-' {
 		s.at++
 	}
+	// No digit may follow a leading zero, which some readers take for octal.
 	if s.peek() == '0' {
 		s.at++
 	} else if !s.digits() {

@@ -100,7 +100,10 @@ func many(n int, closing string) string {
 }
 
 func TestPlainMeansOneSpelling(t *testing.T) {
-	for _, document := range []string{` {}`, `{} `, "{}\n", `{ }`, `{"a": 1}`, `{"a" :1}`, `{"a":1 ,"b":2}`, `{"a":1, "b":2}`, `[ 1]`, `[1 ]`, `"\u0061"`, `"\/"`, `{"\u0061":1}`, `"a\n"`} {
+	for _, document := range []string{
+		` {}`, `{} `, "{}\n", `{ }`, `{"a": 1}`, `{"a" :1}`, `{"a":1 ,"b":2}`, `{"a":1, "b":2}`, `[ 1]`,
+		`[1 ]`, `"\u0061"`, `"\/"`, `{"\u0061":1}`, `"a\n"`,
+	} {
 		if _, err := strict.Parse(document, plain); !errors.Is(err, strict.ErrNotPlain) {
 			t.Errorf("%q: expected %v, got %v", document, strict.ErrNotPlain, err)
 		}
@@ -125,8 +128,11 @@ func TestValuesAreKeptAsTheyStand(t *testing.T) {
 		kind strict.Kind
 		text string
 	}{
-		"s": {strict.String, "a\"\\/\b\f\n\r\tä😀ä😀"}, "n": {strict.Number, "-12.50e+3"}, "big": {strict.Number, "123456789012345678901234567890"},
-		"t": {strict.Bool, "true"}, "f": {strict.Bool, "false"}, "z": {strict.Null, ""}, "e": {strict.String, ""},
+		"s": {
+			strict.String, "a\"\\/\b\f\n\r\tä😀ä😀",
+		}, "n": {strict.Number, "-12.50e+3"}, "big": {strict.Number, "123456789012345678901234567890"},
+		"t": {strict.Bool, "true"}, "f": {strict.Bool, "false"}, "z": {strict.Null, ""},
+		"e":            {strict.String, ""},
 		"/o/a~1b/m~0n": {strict.Number, "1"}, "/t": {strict.Bool, "true"},
 	} {
 		got, ok := v.Lookup(name)
@@ -138,7 +144,9 @@ func TestValuesAreKeptAsTheyStand(t *testing.T) {
 	if len(list.Members()) != 3 || list.Members()[1].Value.Text() != "x" {
 		t.Errorf("the list came back as %v", list.Members())
 	}
-	for _, absent := range []string{"x", "", "/x", "/o/a", "/o/a~1b/x", "/t/x", "/l/0", "/", "o/a~1b", "/o/a~1b/m~0n/"} {
+	for _, absent := range []string{
+		"x", "", "/x", "/o/a", "/o/a~1b/x", "/t/x", "/l/0", "/", "o/a~1b", "/o/a~1b/m~0n/",
+	} {
 		if got, ok := v.Lookup(absent); ok {
 			t.Errorf("%q: found %v", absent, got.Kind())
 		}
@@ -157,7 +165,10 @@ func TestNamesThatStandOnceAreNoDuplicates(t *testing.T) {
 // FuzzParse holds the reader against encoding/json: what we accept it accepts, with the same
 // values; what only it accepts has a name twice, is nested too deeply, or is not UTF-8.
 func FuzzParse(f *testing.F) {
-	for _, seed := range []string{`{"a":[1,2.5e3,"x\u00e4",{"b":null}],"c":true}`, `{"a":1,"a":2}`, `"\ud83d\ude00"`, `"\ud800"`, `[[[[1]]]]`, ` { } `, `-0`, "\"\xff\"", `{"a":1,"\u0061":2}`} {
+	for _, seed := range []string{
+		`{"a":[1,2.5e3,"x\u00e4",{"b":null}],"c":true}`, `{"a":1,"a":2}`, `"\ud83d\ude00"`, `"\ud800"`,
+		`[[[[1]]]]`, ` { } `, `-0`, "\"\xff\"", `{"a":1,"\u0061":2}`,
+	} {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, document string) {
@@ -214,7 +225,7 @@ func same(t *testing.T, document string, got strict.Value, want any) {
 	}
 }
 
-// write gives the one plain spelling of a value.
+// write returns the one plain spelling of a value.
 func write(v strict.Value) string {
 	switch v.Kind() {
 	case strict.Null:

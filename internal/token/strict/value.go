@@ -16,9 +16,11 @@ const (
 	Object
 )
 
-// String gives the kind's name in JSON's own words.
+// String returns the kind's name in JSON's own words.
 func (k Kind) String() string {
-	return [...]string{"nothing", "null", "a boolean", "a number", "a string", "an array", "an object"}[k]
+	return [...]string{
+		"nothing", "null", "a boolean", "a number", "a string", "an array", "an object",
+	}[k]
 }
 
 // Value is one JSON value.
@@ -34,16 +36,16 @@ type Member struct {
 	Value Value
 }
 
-// Kind gives the value's type.
+// Kind returns the value's type.
 func (v Value) Kind() Kind { return v.kind }
 
 // Text is a string's value, decoded, or a number's own text, or "true" or "false"; "" for all else.
 func (v Value) Text() string { return v.text }
 
-// Members gives an object's members or an array's elements, in their order.
+// Members returns an object's members or an array's elements, in their order.
 func (v Value) Members() []Member { return v.members }
 
-// Member gives an object's member by its name.
+// Member returns an object's member by its name.
 func (v Value) Member(name string) (Value, bool) {
 	if v.kind != Object {
 		return Value{}, false
@@ -56,8 +58,8 @@ func (v Value) Member(name string) (Value, bool) {
 	return Value{}, false
 }
 
-// Lookup gives what name stands for: with a leading slash, a path through nested objects (RFC 6901,
-// without array indexes); else the member of that very name.
+// Lookup returns what name stands for: with a leading slash, a path through nested objects (RFC
+// 6901, without array indexes); else the member of that very name.
 func (v Value) Lookup(name string) (Value, bool) {
 	rest, isPath := strings.CutPrefix(name, "/")
 	if !isPath {
