@@ -1,0 +1,261 @@
+//go:build issuers
+
+package issuers_test
+
+import (
+	"fmt"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+// TestIssuers: the tokens that a real issuer hands out pass, with subject, session and roles for
+// the upstream; its other tokens do not; a new key is accepted and a revocation is in force; and
+// who logs out at the issuer is refused here. It prints what was judged, and how.
+func TestIssuers(t *testing.T) {
+	var all table
+	t.Cleanup(func() { fmt.Print(all.String()) })
+	forEach(t, func(t *testing.T, i *issuer) {
+		p := &probe{issuer: i, gated: gate(t, i), table: &all}
+		p.entry(t)
+		p.access(t)
+		p.wrongTokens(t)
+		p.revocations(t, "jti", "sid")
+		p.logouts(t)
+		p.rotation(t)
+		// These reach beyond a session: what comes after them would be refused too.
+		p.revocations(t, "sub", "client")
+		if p.rotate == nil {
+			p.revocations(t, "kid")
+		}
+	})
+}
+
+// table is what TestIssuers prints.
+type table []row
+
+type row struct {
+	issuer, what, expected, got string
+	ok                          bool
+}
+
+func (rows *table) String() string {
+	if len(*rows) == 0 {
+		return ""
+	}
+	var b strings.Builder
+	b.WriteString("\n| issuer | what | expected | got | |\n|---|---|---|---|---|\n")
+	failed := 0
+	for _, r := range *rows {
+		mark := ""
+		if !r.ok {
+			mark = "**no**"
+			failed++
+		}
+		fmt.Fprintf(&b, "| %s | %s | %s | %s | %s |\n", r.issuer, r.what, r.expected, r.got, mark)
+	}
+	fmt.Fprintf(&b, "\n%d of %d as expected\n", len(*rows)-failed, len(*rows))
+	return b.String()
+}
+
+// probe is one issuer in front of a mesh.
+type probe struct {
+	*issuer
+	*gated
+	table *table
+}
+
+// row notes an outcome; one that is not as expected fails the test.
+func (p *probe) row(t *testing.T, what, expected, got string, ok bool) {
+	t.Helper()
+	*p.table = append(*p.table, row{p.name, what, expected, got, ok})
+	if !ok {
+		t.Errorf("%s: expected %s, got %s", what, expected, got)
+	}
+}
+
+func (p *probe) run(t *testing.T, what string, f func(t *testing.T)) {
+	t.Run(strings.ReplaceAll(what, " ", "_"), f)
+}
+
+// entry: the entry in the docs is one that the gate loads.
+func (p *probe) entry(t *testing.T) {
+	p.run(t, "entry", func(t *testing.T) {
+		if len(p.refusedEntries) > 0 {
+			lines := strings.Split(strings.Join(p.refusedEntries, "; "), "\n")
+			p.row(t, "entry", "loads", strings.ReplaceAll(lines[0], "|", "\\|"), false)
+			return
+		}
+		p.row(t, "entry", "loads", "loads", true)
+	})
+}
+
+// access: a fresh access token passes, and the upstream is told who it is.
+func (p *probe) access(t *testing.T) {
+	for n, user := range []string{"alice", "bob"} {
+		p.run(t, "access token of "+user, func(t *testing.T) {
+			h := p.login(t, user)
+			v := p.judge(t, "/protected", h.access)
+			p.row(t, "access token of "+user, "200", v.String(), v.status == http.StatusOK)
+			if v.status == http.StatusOK {
+				p.headers(t, h, v)
+			}
+			if len(h.roles) == 0 {
+				return
+			}
+			admin := []string{"200", "403 insufficient_role"}[n]
+			v = p.judge(t, "/admin/x", h.access)
+			p.row(t, user+" at /admin", admin, v.String(), v.String() == admin)
+		})
+	}
+}
+
+// headers: what the upstream is told is what the issuer said.
+func (p *probe) headers(t *testing.T, h handed, v verdict) {
+	got := func(name string) string { return v.seen.Headers["x-auth-"+name] }
+	for name, expected := range map[string]string{"subject": h.subject, "session": h.session} {
+		if unescaped(got(name)) != expected {
+			p.row(t, "x-auth-"+name, expected, got(name), false)
+		}
+	}
+	roles := strings.FieldsFunc(got("roles"), func(r rune) bool { return r == ',' })
+	for _, role := range h.roles {
+		// Issuers add roles of their own, as Keycloak's offline_access.
+		if !slices.Contains(roles, role) {
+			p.row(t, "x-auth-roles", strings.Join(h.roles, ","), got("roles"), false)
+		}
+	}
+}
+
+// wrongTokens: what the same keys sign besides does not pass, for a reason that says so.
+func (p *probe) wrongTokens(t *testing.T) {
+	for _, w := range p.wrong {
+		p.run(t, w.what, func(t *testing.T) {
+			p.refused(t, w.what, w.make(t), w.reasons)
+		})
+	}
+}
+
+func (p *probe) refused(t *testing.T, what, token string, reasons []string) {
+	t.Helper()
+	v := p.judge(t, "/protected", token)
+	p.row(t, what, "401 "+strings.Join(reasons, " or "), v.String(),
+		v.status == http.StatusUnauthorized && slices.Contains(reasons, v.reason))
+}
+
+// revocations: by each of the kinds that the issuer's tokens can be revoked by. Somebody else's
+// token passes before and after, where the kind leaves it alone.
+func (p *probe) revocations(t *testing.T, kinds ...string) {
+	for _, kind := range kinds {
+		if !slices.Contains(p.revocable, kind) {
+			continue
+		}
+		p.run(t, "revoked by "+kind, func(t *testing.T) {
+			h, other := p.login(t, "alice"), p.login(t, "bob")
+			if kind == "client" || kind == "kid" { // alice has been revoked as a subject
+				h = other
+			}
+			value := map[string]string{
+				"jti": p.tokenID(t, h.access), "sid": h.session, "sub": h.subject, "client": h.client,
+				"kid": keyID(t, h.access),
+			}[kind]
+			if value == "" {
+				p.row(t, "revoked by "+kind, "401 revoked", "the token has no "+kind, false)
+				return
+			}
+			before := p.judge(t, "/protected", h.access)
+			p.revoke(t, kind, value)
+			after := p.judge(t, "/protected", h.access)
+			p.row(t, "revoked by "+kind, "200, then 401 revoked", before.String()+", then "+after.String(),
+				before.status == http.StatusOK && after.reason == "revoked")
+			if kind == "jti" || kind == "sid" || kind == "sub" {
+				v := p.judge(t, "/protected", other.access)
+				p.row(t, "another's token, revoked by "+kind, "200", v.String(),
+					v.status == http.StatusOK)
+			}
+		})
+	}
+}
+
+// tokenID returns what the issuer's entry calls the token's own id: jti everywhere here.
+func (p *probe) tokenID(t *testing.T, token string) string { return claim(t, token, "jti") }
+
+// soon is how long a new key, or a message, may take to have an effect. The promise is far shorter
+// and is measured elsewhere, on its own.
+const soon = 12 * time.Second
+
+// rotation: what the new key signs passes, and the old key can be revoked without it.
+func (p *probe) rotation(t *testing.T) {
+	if p.rotate == nil {
+		return
+	}
+	p.run(t, "key rotated", func(t *testing.T) {
+		before := p.login(t, "alice")
+		p.rotate(t)
+		after := p.login(t, "alice")
+		if keyID(t, before.access) != "" && keyID(t, before.access) == keyID(t, after.access) {
+			t.Fatal("the issuer still signs with its old key")
+		}
+		v := p.eventually(t, after.access, soon,
+			func(v verdict) bool { return v.status == http.StatusOK })
+		p.row(t, "key rotated", "200", v.String(), v.status == http.StatusOK)
+		old := keyID(t, before.access)
+		if !slices.Contains(p.revocable, "kid") {
+			return
+		}
+		was := p.judge(t, "/protected", before.access)
+		p.revoke(t, "kid", old)
+		is := p.judge(t, "/protected", before.access)
+		p.row(t, "revoked by kid", "200, then 401 revoked", was.String()+", then "+is.String(),
+			was.status == http.StatusOK && is.reason == "revoked")
+		v = p.judge(t, "/protected", after.access)
+		p.row(t, "the new key's token, revoked by kid", "200", v.String(), v.status == http.StatusOK)
+	})
+}
+
+// logouts: who logs out at the issuer is refused here, where the issuer tells.
+func (p *probe) logouts(t *testing.T) {
+	if p.messages == nil {
+		return
+	}
+	p.messages.handOn(p.deliver)
+	for _, e := range p.endings {
+		p.run(t, e.what, func(t *testing.T) {
+			h, other := p.login(t, "alice"), p.login(t, "bob")
+			before := p.judge(t, "/protected", h.access)
+			p.messages.take()
+			e.end(t, h)
+			if !e.tells {
+				messages := p.messages.within(2*time.Second, 1)
+				p.row(t, e.what, "nothing is sent", fmt.Sprintf("%d messages", len(messages)),
+					len(messages) == 0)
+				return
+			}
+			messages := p.messages.within(soon, 1)
+			if len(messages) == 0 {
+				p.row(t, e.what, "200, then 401 revoked", "the issuer sent nothing", false)
+				return
+			}
+			after := p.eventually(t, h.access, time.Second,
+				func(v verdict) bool { return v.reason == "revoked" })
+			p.row(t, e.what, "200, then 401 revoked", fmt.Sprintf("%v, then %v (its message was answered %d)",
+				before, after, messages[0].answer),
+				before.status == http.StatusOK && after.reason == "revoked")
+			v := p.judge(t, "/protected", other.access)
+			p.row(t, "another's token, "+e.what, "200", v.String(), v.status == http.StatusOK)
+			// The message is signed with the same key as access tokens: it opens nothing.
+			p.refused(t, "the message itself, "+e.what, messages[0].token(t),
+				[]string{"typ", "claim_required", "audience", "expiry_missing", "token_bound"})
+		})
+	}
+}
+
+func unescaped(header string) string {
+	if s, err := url.PathUnescape(header); err == nil {
+		return s
+	}
+	return header
+}

@@ -1,0 +1,81 @@
+//go:build issuers
+
+package issuers_test
+
+import (
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/sallyport/sallyport/internal/meshtest"
+)
+
+// TestRecord writes what each issuer writes into testdata, byte for byte: header and claims of its
+// tokens and messages, and its documents. No signature and no private key is among it.
+func TestRecord(t *testing.T) {
+	forEach(t, func(t *testing.T, i *issuer) {
+		r := record{dir: filepath.Join(meshtest.Root(t), "e2e", "issuers", "testdata", i.name)}
+		if err := os.RemoveAll(r.dir); err != nil {
+			t.Fatal(err)
+		}
+		r.write(t, "VERSION", fmt.Appendf(nil, "%s, recorded on %s\n", i.version,
+			time.Now().UTC().Format(time.DateOnly)))
+		tokens := i.tokens(t)
+		for _, name := range slices.Sorted(maps.Keys(tokens)) {
+			r.token(t, name, tokens[name])
+		}
+		for name, url := range i.documents {
+			r.write(t, name+".json", send(t, plain, "GET", url, nil).ok(t).body)
+		}
+		if i.messages == nil {
+			return
+		}
+		for n, e := range i.endings {
+			i.messages.take()
+			e.end(t, i.login(t, []string{"alice", "bob"}[n%2]))
+			if !e.tells {
+				continue
+			}
+			for m, message := range i.messages.within(3*time.Second, 2) {
+				name := strings.TrimPrefix(message.path, "/")
+				name, _, _ = strings.Cut(name, "/")
+				name += "-" + strings.ReplaceAll(e.what, " ", "-")
+				if m > 0 {
+					name += fmt.Sprint("-", m+1)
+				}
+				r.token(t, name, message.token(t))
+				r.write(t, name+".content-type", []byte(message.contentType+"\n"))
+			}
+		}
+	})
+}
+
+// record is the folder with what an issuer has written.
+type record struct{ dir string }
+
+// token writes header and claims of a JWT. Of what is no JWT it writes only that.
+func (r record) token(t *testing.T, name, token string) {
+	t.Helper()
+	header, claims, err := parts(token)
+	if err != nil {
+		t.Logf("%s is no JWT: %d characters", name, len(token))
+		return
+	}
+	r.write(t, name+".header.json", header)
+	r.write(t, name+".claims.json", claims)
+}
+
+func (r record) write(t *testing.T, name string, content []byte) {
+	t.Helper()
+	if err := os.MkdirAll(r.dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(r.dir, name), content, 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
