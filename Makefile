@@ -118,7 +118,9 @@ real-issuers:
 real-issuers: export ISSUERS := $(ISSUERS)
 
 test-issuers: envoy test-tools real-issuers ## tokens of real issuers, in front of a mesh: ISSUERS=keycloak,hydra
-	$(GO) test -tags issuers ./e2e/issuers -run 'TestIssuers$$' -count=1 -timeout 1h -issuers '$(ISSUERS)'
+	@# The table is printed whatever the tests say: it is what one wants to see.
+	$(GO) test -tags issuers ./e2e/issuers -run 'TestIssuers$$' -count=1 -timeout 1h -issuers '$(ISSUERS)' \
+	    -table $(TOOLS)/issuers/table.md; status=$$?; cat $(TOOLS)/issuers/table.md; exit $$status
 
 record-issuers: real-issuers ## write what real issuers write into e2e/issuers/testdata: ISSUERS=keycloak,hydra
 	$(GO) test -tags issuers ./e2e/issuers -run 'TestRecord$$' -count=1 -timeout 1h -issuers '$(ISSUERS)'

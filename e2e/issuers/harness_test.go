@@ -100,6 +100,8 @@ type handed struct {
 
 	subject, session, client string
 	roles                    []string
+
+	browser *http.Client // with the cookies of this login, where it has any
 }
 
 // wrongToken is a token that is refused, for one of the reasons named.
@@ -136,6 +138,36 @@ func freePort(t *testing.T) int {
 	}
 	defer l.Close()
 	return l.Addr().(*net.TCPAddr).Port
+}
+
+// follow gets a page and goes where it is sent, until a page answers otherwise or sends to stop,
+// whose address it returns then.
+func follow(t *testing.T, c *http.Client, at, stop string) (reply, *url.URL) {
+	t.Helper()
+	for range 10 {
+		r := send(t, c, http.MethodGet, at, nil)
+		if r.status/100 != 3 {
+			return r, nil
+		}
+		to, err := url.Parse(r.header.Get("Location"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if base, err := url.Parse(at); err == nil {
+			to = base.ResolveReference(to)
+		}
+		if strings.HasPrefix(to.String(), stop) {
+			return r, to
+		}
+		at = to.String()
+	}
+	t.Fatalf("sent on and on, to %s at last", at)
+	return reply{}, nil
+}
+
+// basic is the header by which a client says who it is.
+func basic(client, secret string) string {
+	return "Authorization: Basic " + base64.StdEncoding.EncodeToString([]byte(client+":"+secret))
 }
 
 // server is a process that lasts until the test ends.

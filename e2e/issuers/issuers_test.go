@@ -3,21 +3,32 @@
 package issuers_test
 
 import (
+	"flag"
 	"fmt"
 	"net/http"
 	"net/url"
+	"os"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 )
 
+var tableFile = flag.String("table", "", "the file that takes what was judged, and how")
+
 // TestIssuers: the tokens that a real issuer hands out pass, with subject, session and roles for
 // the upstream; its other tokens do not; a new key is accepted and a revocation is in force; and
-// who logs out at the issuer is refused here. It prints what was judged, and how.
+// who logs out at the issuer is refused here. Its table says what was judged, and how.
 func TestIssuers(t *testing.T) {
 	var all table
-	t.Cleanup(func() { fmt.Print(all.String()) })
+	t.Cleanup(func() {
+		t.Log(all.String())
+		if *tableFile != "" {
+			if err := os.WriteFile(*tableFile, []byte(all.String()), 0o644); err != nil {
+				t.Error(err)
+			}
+		}
+	})
 	forEach(t, func(t *testing.T, i *issuer) {
 		p := &probe{issuer: i, gated: gate(t, i), table: &all}
 		p.entry(t)

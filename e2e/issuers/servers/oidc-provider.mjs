@@ -61,7 +61,7 @@ const provider = new Provider(base, {
       }),
     },
   },
-  scopes: ['openid', 'offline_access', 'orders:read'],
+  scopes: ['openid', 'offline_access'],
   // The session in an access token is an option of one's own: the same sid that ID and logout tokens have.
   async extraTokenClaims(ctx, token) {
     if (token.kind !== 'AccessToken') return undefined;
