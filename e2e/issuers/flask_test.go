@@ -54,7 +54,7 @@ func startFlask(t *testing.T) *issuer {
 	}
 	return &issuer{
 		name: "flask", version: "Flask-JWT-Extended " + flaskVersion, iss: base + "/flask",
-		entries: []string{`
+		entry: `
 - issuer: ` + base + `/flask
   secret_file: ` + secret + `
   audiences: [orders]
@@ -63,7 +63,7 @@ func startFlask(t *testing.T) *issuer {
   max_lifetime: 15m
   required_claims: [type=access]
   claims: {session: none, client_id: none, scope: none}
-`},
+`,
 		login: func(t *testing.T, user string) handed {
 			a := login(t, user)
 			return handed{
@@ -110,7 +110,7 @@ func startPyJWT(t *testing.T) *issuer {
 	}
 	return &issuer{
 		name: "pyjwt", version: "PyJWT " + pyjwtVersion, iss: base + "/pyjwt",
-		entries: []string{`
+		entry: `
 - issuer: ` + base + `/pyjwt
   jwks_url: ` + base + `/pyjwt/jwks.json
   audiences: [orders]
@@ -118,7 +118,7 @@ func startPyJWT(t *testing.T) *issuer {
   typ: JWT
   max_lifetime: 15m
   claims: {scope: none}
-`},
+`,
 		login: func(t *testing.T, user string) handed {
 			access := token(t, map[string]any{"user": user})
 			return handed{
@@ -159,6 +159,6 @@ func startPyJWT(t *testing.T) *issuer {
 				}),
 			}
 		},
-		documents: map[string]string{"jwks": base + "/pyjwt/jwks.json"},
+		documents: map[string]func(*testing.T) []byte{"jwks": at(base + "/pyjwt/jwks.json")},
 	}
 }

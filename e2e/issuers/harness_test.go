@@ -69,11 +69,10 @@ func forEach(t *testing.T, f func(*testing.T, *issuer)) {
 type issuer struct {
 	name, version string
 	iss           string
-	// entries are the gate's entry for it, in YAML. The first is the one for the finished product;
-	// where today's does not know all its settings, the next one is tried.
-	entries []string
-	// files lie beside the gate's configuration, by name: what a jwks_file or secret_file names.
-	files map[string]func(*testing.T) []byte
+	// entry is the gate's entry for it, in YAML, as docs/issuers.md has it. variants are others
+	// under which its access tokens pass too, by what they show.
+	entry    string
+	variants map[string]string
 
 	// login begins a new session of a user, and returns what it hands out.
 	login func(t *testing.T, user string) handed
@@ -81,15 +80,16 @@ type issuer struct {
 	wrong []wrongToken
 	// rotate has it sign with a new key from now on.
 	rotate func(t *testing.T)
-	// endings are the ways to end a session at the issuer.
-	endings []ending
+	// channels are those over which it tells, and endings the ways to end a session there.
+	channels []string
+	endings  []ending
 	// revocable are the kinds of revocation that reach its access tokens.
 	revocable []string
 
 	// tokens are more of its tokens, for the record.
 	tokens func(t *testing.T) map[string]string
 	// documents are what it publishes, by name, for the record.
-	documents map[string]string
+	documents map[string]func(t *testing.T) []byte
 	// messages is what it has sent.
 	messages *receiver
 }
@@ -99,6 +99,7 @@ type handed struct {
 	access, id, refresh string
 
 	subject, session, client string
+	tenant                   string
 	roles                    []string
 
 	browser *http.Client // with the cookies of this login, where it has any
@@ -111,12 +112,22 @@ type wrongToken struct {
 	reasons []string
 }
 
-// ending is a way to end a session at the issuer. tells says whether the issuer sends word of it.
+// ending is a way to end a session, or what ought to end one, at the issuer.
 type ending struct {
-	what  string
-	end   func(t *testing.T, h handed)
-	tells bool
+	what string
+	end  func(t *testing.T, h handed)
+	// tells says over which channels the issuer sends word of it, and whether it is of a session's
+	// end: then the session is refused.
+	tells map[string]bool
 }
+
+// The channels over which issuers tell, by the path at which the receiver takes them.
+const (
+	backChannel   = "logout" // OpenID Connect Back-Channel Logout 1.0
+	sharedSignals = "events" // OpenID Shared Signals 1.0, push (RFC 8935)
+)
+
+var ends = map[string]bool{backChannel: true}
 
 // installed returns the folder of an issuer's programs. Without it the test fails.
 func installed(t *testing.T, setup string) string {
@@ -163,6 +174,14 @@ func follow(t *testing.T, c *http.Client, at, stop string) (reply, *url.URL) {
 	}
 	t.Fatalf("sent on and on, to %s at last", at)
 	return reply{}, nil
+}
+
+// at is the document at an address.
+func at(address string) func(*testing.T) []byte {
+	return func(t *testing.T) []byte {
+		t.Helper()
+		return send(t, plain, http.MethodGet, address, nil).ok(t).body
+	}
 }
 
 // basic is the header by which a client says who it is.
@@ -233,7 +252,7 @@ func (s *server) tail() string {
 func (s *server) answers(url string) {
 	s.t.Helper()
 	var last error
-	for deadline := time.Now().Add(4 * time.Minute); time.Now().Before(deadline); {
+	for deadline := time.Now().Add(8 * time.Minute); time.Now().Before(deadline); {
 		select {
 		case <-s.gone:
 			s.t.Fatalf("%s has ended before it answered:\n%s", s.cmd.Path, s.tail())
@@ -425,6 +444,9 @@ func (r received) token(t *testing.T) string {
 	return form.Get("logout_token")
 }
 
+// over reports whether the message has come over a channel.
+func (r received) over(channel string) bool { return strings.HasPrefix(r.path, "/"+channel) }
+
 // receiver is where issuers send what they have to tell. It keeps what came, and hands it on to
 // whoever is to hear it, whose answer is its own.
 type receiver struct {
@@ -460,7 +482,7 @@ func (r *receiver) ServeHTTP(w http.ResponseWriter, request *http.Request) {
 		path: request.URL.Path, contentType: request.Header.Get("Content-Type"), body: body,
 		answer: http.StatusOK,
 	}
-	if strings.HasPrefix(got.path, "/events") {
+	if got.over(sharedSignals) {
 		got.answer = http.StatusAccepted // RFC 8935 section 2.2
 	}
 	r.mu.Lock()
@@ -491,11 +513,15 @@ func (r *receiver) take() []received {
 	return got
 }
 
-// within returns what has come after n messages or the time have passed.
-func (r *receiver) within(limit time.Duration, n int) []received {
+// within returns what has come over a channel after n messages or the time have passed.
+func (r *receiver) within(limit time.Duration, n int, channel string) []received {
 	var got []received
 	for deadline := time.Now().Add(limit); ; time.Sleep(10 * time.Millisecond) {
-		got = append(got, r.take()...)
+		for _, message := range r.take() {
+			if message.over(channel) {
+				got = append(got, message)
+			}
+		}
 		if len(got) >= n || time.Now().After(deadline) {
 			return got
 		}

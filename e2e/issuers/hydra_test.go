@@ -58,12 +58,13 @@ secrets: {system: [%s]}
 	}
 	return &issuer{
 		name: "hydra", version: "Hydra " + version, iss: h.public,
-		entries: []string{`
-- issuer: ` + h.public + `
-  discovery: true
-` + hydraEntry, `
+		entry: `
 - issuer: ` + h.public + `
   jwks_url: ` + h.public + `/.well-known/jwks.json
+` + hydraEntry,
+		variants: map[string]string{"discovery": `
+- issuer: ` + h.public + `
+  discovery: true
 ` + hydraEntry},
 		login: func(t *testing.T, user string) handed { return h.login(t, user, "orders") },
 		wrong: []wrongToken{
@@ -82,21 +83,22 @@ secrets: {system: [%s]}
 					map[string]string{"alg": "RS256", "use": "sig", "kid": rand.Text()}).ok(t)
 			}
 		},
+		channels: []string{backChannel},
 		endings: []ending{
-			{"user logs out", h.logOut, true},
+			{"user logs out", h.logOut, ends},
 			{"login session deleted by sid", func(t *testing.T, l handed) {
 				h.delete(t, "/admin/oauth2/auth/sessions/login?sid="+url.QueryEscape(l.session))
-			}, true},
+			}, ends},
 			{"login sessions deleted by subject", func(t *testing.T, l handed) {
 				h.delete(t, "/admin/oauth2/auth/sessions/login?subject="+l.subject)
-			}, false},
+			}, nil},
 			{"consent revoked", func(t *testing.T, l handed) {
 				h.delete(t, "/admin/oauth2/auth/sessions/consent?all=true&subject="+l.subject)
-			}, false},
+			}, nil},
 			{"refresh token revoked", func(t *testing.T, l handed) {
 				send(t, plain, http.MethodPost, h.public+"/oauth2/revoke", url.Values{"token": {l.refresh}},
 					basic("shop", "secret-of-shop")).ok(t)
-			}, false},
+			}, nil},
 		},
 		revocable: []string{"jti", "sid", "kid", "sub", "client"},
 		tokens: func(t *testing.T) map[string]string {
@@ -112,9 +114,9 @@ secrets: {system: [%s]}
 				}).Access,
 			}
 		},
-		documents: map[string]string{
-			"jwks":      h.public + "/.well-known/jwks.json",
-			"discovery": h.public + "/.well-known/openid-configuration",
+		documents: map[string]func(*testing.T) []byte{
+			"jwks":      at(h.public + "/.well-known/jwks.json"),
+			"discovery": at(h.public + "/.well-known/openid-configuration"),
 		},
 		messages: messages,
 	}

@@ -5,6 +5,7 @@ package issuers_test
 import (
 	"flag"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/url"
 	"os"
@@ -30,15 +31,15 @@ func TestIssuers(t *testing.T) {
 		}
 	})
 	forEach(t, func(t *testing.T, i *issuer) {
-		p := &probe{issuer: i, gated: gate(t, i), table: &all}
-		p.entry(t)
+		p := &probe{issuer: i, gated: gate(t, i.iss, i.entry), table: &all}
+		p.othersOf(t)
 		p.access(t)
 		p.wrongTokens(t)
 		p.revocations(t, "jti", "sid")
 		p.logouts(t)
 		p.rotation(t)
 		// These reach beyond a session: what comes after them would be refused too.
-		p.revocations(t, "sub", "client")
+		p.revocations(t, "sub", "client", "tenant")
 		if p.rotate == nil {
 			p.revocations(t, "kid")
 		}
@@ -92,16 +93,20 @@ func (p *probe) run(t *testing.T, what string, f func(t *testing.T)) {
 	t.Run(strings.ReplaceAll(what, " ", "_"), f)
 }
 
-// entry: the entry in the docs is one that the gate loads.
-func (p *probe) entry(t *testing.T) {
-	p.run(t, "entry", func(t *testing.T) {
-		if len(p.refusedEntries) > 0 {
-			lines := strings.Split(strings.Join(p.refusedEntries, "; "), "\n")
-			p.row(t, "entry", "loads", strings.ReplaceAll(lines[0], "|", "\\|"), false)
-			return
-		}
-		p.row(t, "entry", "loads", "loads", true)
-	})
+// othersOf: the issuer's tokens pass by other entries too.
+func (p *probe) othersOf(t *testing.T) {
+	for _, name := range slices.Sorted(maps.Keys(p.variants)) {
+		what := "entry with " + name
+		p.run(t, what, func(t *testing.T) {
+			if err := loads(t, p.variants[name]); err != nil {
+				first, _, _ := strings.Cut(err.Error(), "\n")
+				p.row(t, what, "200", "does not load: "+strings.ReplaceAll(first, "|", "\\|"), false)
+				return
+			}
+			v := gate(t, p.issuer.iss, p.variants[name]).judge(t, "/protected", p.login(t, "alice").access)
+			p.row(t, what, "200", v.String(), v.status == http.StatusOK)
+		})
+	}
 }
 
 // access: a fresh access token passes, and the upstream is told who it is.
@@ -166,12 +171,15 @@ func (p *probe) revocations(t *testing.T, kinds ...string) {
 		}
 		p.run(t, "revoked by "+kind, func(t *testing.T) {
 			h, other := p.login(t, "alice"), p.login(t, "bob")
-			if kind == "client" || kind == "kid" { // alice has been revoked as a subject
+			switch kind { // alice has been revoked as a subject, and then bob with their tenant
+			case "client", "tenant":
 				h = other
+			case "kid":
+				h = p.login(t, "carol")
 			}
 			value := map[string]string{
 				"jti": p.tokenID(t, h.access), "sid": h.session, "sub": h.subject, "client": h.client,
-				"kid": keyID(t, h.access),
+				"kid": keyID(t, h.access), "tenant": h.tenant,
 			}[kind]
 			if value == "" {
 				p.row(t, "revoked by "+kind, "401 revoked", "the token has no "+kind, false)
@@ -227,42 +235,64 @@ func (p *probe) rotation(t *testing.T) {
 	})
 }
 
-// logouts: who logs out at the issuer is refused here, where the issuer tells.
+// logouts: who logs out at the issuer is refused here, where the issuer tells; and it tells what
+// the docs say that it does.
 func (p *probe) logouts(t *testing.T) {
-	if p.messages == nil {
-		return
-	}
-	p.messages.handOn(p.deliver)
-	for _, e := range p.endings {
-		p.run(t, e.what, func(t *testing.T) {
-			h, other := p.login(t, "alice"), p.login(t, "bob")
-			before := p.judge(t, "/protected", h.access)
-			p.messages.take()
-			e.end(t, h)
-			if !e.tells {
-				messages := p.messages.within(2*time.Second, 1)
-				p.row(t, e.what, "nothing is sent", fmt.Sprintf("%d messages", len(messages)),
-					len(messages) == 0)
-				return
+	for _, channel := range p.channels {
+		p.messages.handOn(func(message received) int {
+			if !message.over(channel) { // the other channel would end the session first
+				return http.StatusOK
 			}
-			messages := p.messages.within(soon, 1)
-			if len(messages) == 0 {
-				p.row(t, e.what, "200, then 401 revoked", "the issuer sent nothing", false)
-				return
-			}
-			after := p.eventually(t, h.access, time.Second,
-				func(v verdict) bool { return v.reason == "revoked" })
-			p.row(t, e.what, "200, then 401 revoked", fmt.Sprintf("%v, then %v (its message was answered %d)",
-				before, after, messages[0].answer),
-				before.status == http.StatusOK && after.reason == "revoked")
-			v := p.judge(t, "/protected", other.access)
-			p.row(t, "another's token, "+e.what, "200", v.String(), v.status == http.StatusOK)
-			// The message is signed with the same key as access tokens: it opens nothing.
-			p.refused(t, "the message itself, "+e.what, messages[0].token(t),
-				[]string{"typ", "claim_required", "audience", "expiry_missing", "token_bound"})
+			return p.deliver(message, channel)
 		})
+		for _, e := range p.endings {
+			what := e.what + ", " + channel
+			p.run(t, what, func(t *testing.T) {
+				effect, tells := e.tells[channel]
+				h, other := p.login(t, "alice"), p.login(t, "bob")
+				before := p.judge(t, "/protected", h.access)
+				p.messages.take()
+				e.end(t, h)
+				if !tells {
+					messages := p.messages.within(quiet, 1, channel)
+					p.row(t, what, "nothing is sent", fmt.Sprintf("%d messages", len(messages)),
+						len(messages) == 0)
+					return
+				}
+				messages := p.messages.within(soon, 1, channel)
+				if len(messages) == 0 {
+					p.row(t, what, "a message", "the issuer sent nothing", false)
+					return
+				}
+				p.told(t, what, messages[0], effect, h, before)
+				v := p.judge(t, "/protected", other.access)
+				p.row(t, "another's token, "+what, "200", v.String(), v.status == http.StatusOK)
+				// Its keys may be those of access tokens: it opens nothing.
+				p.refused(t, "the message as a token, "+what, messages[0].token(t),
+					[]string{"typ", "claim_required", "audience", "expiry_missing"})
+			})
+		}
 	}
 }
+
+// told: a message has come, and what it tells is in force.
+func (p *probe) told(t *testing.T, what string, message received, effect bool, h handed,
+	before verdict) {
+	t.Helper()
+	if !effect {
+		p.row(t, what, "answered 2xx", fmt.Sprint("answered ", message.answer), message.answer/100 == 2)
+		return
+	}
+	after := p.eventually(t, h.access, time.Second,
+		func(v verdict) bool { return v.reason == "revoked" })
+	p.row(t, what, "200, then answered 2xx and 401 revoked",
+		fmt.Sprintf("%v, then answered %d and %v", before, message.answer, after),
+		before.status == http.StatusOK && message.answer/100 == 2 && after.reason == "revoked")
+}
+
+// quiet is how long nothing has to come to say that nothing is sent: longer than what is sent has
+// taken to come.
+const quiet = 4 * time.Second
 
 func unescaped(header string) string {
 	if s, err := url.PathUnescape(header); err == nil {

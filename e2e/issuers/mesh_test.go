@@ -3,6 +3,7 @@
 package issuers_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -23,45 +24,28 @@ import (
 type gated struct {
 	*meshtest.Stack
 	iss string
-	// refusedEntries says of each entry that today's gate does not load, why.
-	refusedEntries []string
 }
 
-// gate starts a mesh with the first of the issuer's entries that its gate loads.
-func gate(t *testing.T, i *issuer) *gated {
+// gate starts a mesh with an entry for an issuer.
+func gate(t *testing.T, iss, entry string) *gated {
 	t.Helper()
-	g := &gated{iss: i.iss}
-	for n, entry := range i.entries {
-		dir := t.TempDir()
-		for name, content := range i.files {
-			if err := os.WriteFile(filepath.Join(dir, name), content(t), 0o600); err != nil {
-				t.Fatal(err)
+	entry = strings.Trim(entry, "\n")
+	stack := meshtest.Start(t, meshtest.Options{Mesh: func(o *mesh.Options) {
+		o.Rewrite = func(name, content string) string {
+			if name == "authz.yaml" {
+				return withEntry(t, content, entry)
 			}
+			return content
 		}
-		entry = strings.ReplaceAll(strings.Trim(entry, "\n"), "FILES", dir)
-		err := loads(t, entry)
-		if err == nil {
-			g.Stack = meshtest.Start(t, meshtest.Options{Mesh: func(o *mesh.Options) {
-				o.Rewrite = func(name, content string) string {
-					if name == "authz.yaml" {
-						return withEntry(t, content, entry)
-					}
-					return content
-				}
-			}})
-			return g
-		}
-		g.refusedEntries = append(g.refusedEntries, fmt.Sprintf("entry %d: %v", n+1, err))
-	}
-	t.Fatalf("the gate loads no entry of %s:\n%s", i.name, strings.Join(g.refusedEntries, "\n"))
-	return nil
+	}})
+	return &gated{stack, iss}
 }
 
 // loads asks "authz check" whether the gate would start with an entry.
 func loads(t *testing.T, entry string) error {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), "authz.yaml")
-	content := "issuers:\n" + entry + "\n\npolicy: {routes: [{match: {path: /**}, allow: authenticated}]}\n"
+	content := "issuers:\n" + strings.Trim(entry, "\n") + "\n\npolicy: {routes: [{match: {path: /**}, allow: authenticated}]}\n"
 	if err := os.WriteFile(file, []byte(content), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -136,32 +120,26 @@ func (g *gated) eventually(t *testing.T, token string, limit time.Duration,
 	}
 }
 
-// receivers are where the product's issuer takes the messages of others, by the receiver's path.
+// receivers are where the product's issuer takes messages, by their channel.
 var receivers = map[string]string{
-	"/logout": "/backchannel-logout",
-	"/events": "/events",
+	backChannel:   "/backchannel-logout",
+	sharedSignals: "/events",
 }
 
 // deliver hands a message on to the product's issuer, as its sender would, and returns the status.
-func (g *gated) deliver(message received) int {
-	for here, there := range receivers {
-		if !strings.HasPrefix(message.path, here) {
-			continue
-		}
-		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
-		defer cancel()
-		request, err := http.NewRequestWithContext(ctx, http.MethodPost,
-			g.Endpoints().Issuer+there, strings.NewReader(string(message.body)))
-		if err != nil {
-			return http.StatusInternalServerError
-		}
-		request.Header.Set("Content-Type", message.contentType)
-		response, err := plain.Do(request)
-		if err != nil {
-			return http.StatusBadGateway
-		}
-		response.Body.Close()
-		return response.StatusCode
+func (g *gated) deliver(message received, channel string) int {
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost,
+		g.Endpoints().Issuer+receivers[channel], bytes.NewReader(message.body))
+	if err != nil {
+		return http.StatusInternalServerError
 	}
-	return http.StatusNotFound
+	request.Header.Set("Content-Type", message.contentType)
+	response, err := plain.Do(request)
+	if err != nil {
+		return http.StatusBadGateway
+	}
+	response.Body.Close()
+	return response.StatusCode
 }

@@ -32,12 +32,13 @@ func startOIDCProvider(t *testing.T) *issuer {
 	outer := t
 	return &issuer{
 		name: "oidc-provider", version: "oidc-provider " + version, iss: p.base,
-		entries: []string{`
-- issuer: ` + p.base + `
-  discovery: true
-` + oidcProviderEntry, `
+		entry: `
 - issuer: ` + p.base + `
   jwks_url: ` + p.base + `/jwks
+` + oidcProviderEntry,
+		variants: map[string]string{"discovery": `
+- issuer: ` + p.base + `
+  discovery: true
 ` + oidcProviderEntry},
 		login: func(t *testing.T, user string) handed { return p.login(t, user, "urn:orders") },
 		wrong: []wrongToken{
@@ -53,12 +54,13 @@ func startOIDCProvider(t *testing.T) *issuer {
 			running.stop()
 			running = start(outer, "ROTATE=yes")
 		},
+		channels: []string{backChannel},
 		endings: []ending{
-			{"user logs out", p.logOut, true},
+			{"user logs out", p.logOut, ends},
 			{"refresh token revoked", func(t *testing.T, h handed) {
 				send(t, plain, http.MethodPost, p.base+"/token/revocation", url.Values{"token": {h.refresh}},
 					basic("shop", "of-the-shop")).ok(t)
-			}, false},
+			}, nil},
 		},
 		revocable: []string{"jti", "sid", "kid", "sub", "client"},
 		tokens: func(t *testing.T) map[string]string {
@@ -71,8 +73,8 @@ func startOIDCProvider(t *testing.T) *issuer {
 				"access-client": p.machine(t),
 			}
 		},
-		documents: map[string]string{
-			"jwks": p.base + "/jwks", "discovery": p.base + "/.well-known/openid-configuration",
+		documents: map[string]func(*testing.T) []byte{
+			"jwks": at(p.base + "/jwks"), "discovery": at(p.base + "/.well-known/openid-configuration"),
 		},
 		messages: messages,
 	}

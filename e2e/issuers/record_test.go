@@ -29,30 +29,35 @@ func TestRecord(t *testing.T) {
 		for _, name := range slices.Sorted(maps.Keys(tokens)) {
 			r.token(t, name, tokens[name])
 		}
-		for name, url := range i.documents {
-			r.write(t, name+".json", send(t, plain, "GET", url, nil).ok(t).body)
+		for name, document := range i.documents {
+			r.write(t, name+".json", document(t))
 		}
-		if i.messages == nil {
-			return
-		}
-		for n, e := range i.endings {
-			i.messages.take()
-			e.end(t, i.login(t, []string{"alice", "bob"}[n%2]))
-			if !e.tells {
-				continue
-			}
-			for m, message := range i.messages.within(3*time.Second, 2) {
-				name := strings.TrimPrefix(message.path, "/")
-				name, _, _ = strings.Cut(name, "/")
-				name += "-" + strings.ReplaceAll(e.what, " ", "-")
-				if m > 0 {
-					name += fmt.Sprint("-", m+1)
+		for _, channel := range i.channels {
+			for n, e := range i.endings {
+				if _, tells := e.tells[channel]; tells {
+					i.messages.take()
+					e.end(t, i.login(t, []string{"alice", "bob"}[n%2]))
+					r.messages(t, channel+"-"+e.what, i.messages.within(soon, 1, channel))
 				}
-				r.token(t, name, message.token(t))
-				r.write(t, name+".content-type", []byte(message.contentType+"\n"))
 			}
 		}
 	})
+}
+
+// messages writes what the issuer has sent.
+func (r record) messages(t *testing.T, name string, got []received) {
+	t.Helper()
+	name = strings.ReplaceAll(name, " ", "-")
+	if len(got) == 0 {
+		t.Errorf("%s: nothing was sent", name)
+	}
+	for n, message := range got {
+		if n > 0 {
+			name += fmt.Sprint("-", n+1)
+		}
+		r.token(t, name, message.token(t))
+		r.write(t, name+".content-type", []byte(message.contentType+"\n"))
+	}
 }
 
 // record is the folder with what an issuer has written.
