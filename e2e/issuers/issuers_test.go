@@ -171,11 +171,13 @@ func (p *probe) revocations(t *testing.T, kinds ...string) {
 		}
 		p.run(t, "revoked by "+kind, func(t *testing.T) {
 			h, other := p.login(t, "alice"), p.login(t, "bob")
-			switch kind { // alice has been revoked as a subject, and then bob with their tenant
+			switch kind { // by what came before, alice is gone, then carol, then bob with his tenant
+			case "sub":
+				h = p.login(t, "carol")
 			case "client", "tenant":
 				h = other
 			case "kid":
-				h = p.login(t, "carol")
+				h = p.login(t, "dave")
 			}
 			value := map[string]string{
 				"jti": p.tokenID(t, h.access), "sid": h.session, "sub": h.subject, "client": h.client,

@@ -29,7 +29,7 @@ func startKubernetes(t *testing.T) *issuer {
 		t.Cleanup(func() { // the test's context has ended
 			_ = exec.Command("kubectl", "delete", "namespace", namespace, "--wait=false").Run()
 		})
-		for _, user := range []string{"alice", "bob", "carol", "gate"} {
+		for _, user := range []string{"alice", "bob", "carol", "dave", "gate"} {
 			k.account(t, namespace, user)
 		}
 	}
@@ -67,7 +67,7 @@ func startKubernetes(t *testing.T) *issuer {
 		},
 		login: func(t *testing.T, user string) handed {
 			namespace := k.namespace
-			if user == "carol" {
+			if user == "carol" || user == "dave" {
 				namespace = k.other
 			}
 			access := k.token(t, namespace, user, "orders")
