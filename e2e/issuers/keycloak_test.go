@@ -38,7 +38,7 @@ func startKeycloak(t *testing.T) *issuer {
 		"KC_BOOTSTRAP_ADMIN_USERNAME=root", "KC_BOOTSTRAP_ADMIN_PASSWORD=" + k.password,
 		"JAVA_OPTS_KC_HEAP=-Xmx700m",
 		// It starts in half the time when code is compiled once, and quickly.
-		"JAVA_OPTS_APPEND=-XX:TieredStopAtLevel=1 -XX:+UseSerialGC",
+		"JAVA_OPTS_APPEND=-XX:TieredStopAtLevel=1",
 	}, filepath.Join(dir, "keycloak", "bin", "kc.sh"), "start-dev", "--features=ssf", "--db=dev-mem",
 		"--http-host=127.0.0.1", fmt.Sprint("--http-port=", port),
 		// The receiver is on loopback, without TLS.
