@@ -119,6 +119,8 @@ type ending struct {
 	// tells says over which channels the issuer sends word of it, and whether it is of a session's
 	// end: then the session is refused.
 	tells map[string]bool
+	// signal is what a shared signal of it says, by which it is told from others; "": the session.
+	signal string
 }
 
 // The channels over which issuers tell, by the path at which the receiver takes them.
@@ -431,21 +433,26 @@ type received struct {
 	answer      int // what it was answered
 }
 
-// token returns the JWT in it: a logout token or a security event token.
-func (r received) token(t *testing.T) string {
-	t.Helper()
+// jwt returns the token in it: a logout token or a security event token.
+func (r received) jwt() string {
 	if !strings.HasPrefix(r.contentType, "application/x-www-form-urlencoded") {
 		return string(r.body)
 	}
 	form, err := url.ParseQuery(string(r.body))
 	if err != nil {
-		t.Fatal(err)
+		return ""
 	}
 	return form.Get("logout_token")
 }
 
 // over reports whether the message has come over a channel.
 func (r received) over(channel string) bool { return strings.HasPrefix(r.path, "/"+channel) }
+
+// says reports whether the claims of the token in it have a text.
+func (r received) says(text string) bool {
+	_, claims, err := parts(r.jwt())
+	return err == nil && bytes.Contains(claims, []byte(text))
+}
 
 // receiver is where issuers send what they have to tell. It keeps what came, and hands it on to
 // whoever is to hear it, whose answer is its own.
@@ -513,16 +520,21 @@ func (r *receiver) take() []received {
 	return got
 }
 
-// within returns what has come over a channel after n messages or the time have passed.
-func (r *receiver) within(limit time.Duration, n int, channel string) []received {
+// about returns what has come over a channel about an ending of a session, once there is one
+// message or the time has passed. Others may come late, of sessions that ended before.
+func (r *receiver) about(limit time.Duration, channel string, e ending, h handed) []received {
+	mark := h.session
+	if channel == sharedSignals && e.signal != "" {
+		mark = e.signal
+	}
 	var got []received
 	for deadline := time.Now().Add(limit); ; time.Sleep(10 * time.Millisecond) {
 		for _, message := range r.take() {
-			if message.over(channel) {
+			if message.over(channel) && message.says(mark) {
 				got = append(got, message)
 			}
 		}
-		if len(got) >= n || time.Now().After(deadline) {
+		if len(got) > 0 || time.Now().After(deadline) {
 			return got
 		}
 	}

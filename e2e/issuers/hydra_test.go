@@ -85,20 +85,20 @@ secrets: {system: [%s]}
 		},
 		channels: []string{backChannel},
 		endings: []ending{
-			{"user logs out", h.logOut, ends},
+			{"user logs out", h.logOut, ends, ""},
 			{"login session deleted by sid", func(t *testing.T, l handed) {
 				h.delete(t, "/admin/oauth2/auth/sessions/login?sid="+url.QueryEscape(l.session))
-			}, ends},
+			}, ends, ""},
 			{"login sessions deleted by subject", func(t *testing.T, l handed) {
 				h.delete(t, "/admin/oauth2/auth/sessions/login?subject="+l.subject)
-			}, nil},
+			}, nil, ""},
 			{"consent revoked", func(t *testing.T, l handed) {
 				h.delete(t, "/admin/oauth2/auth/sessions/consent?all=true&subject="+l.subject)
-			}, nil},
+			}, nil, ""},
 			{"refresh token revoked", func(t *testing.T, l handed) {
 				send(t, plain, http.MethodPost, h.public+"/oauth2/revoke", url.Values{"token": {l.refresh}},
 					basic("shop", "secret-of-shop")).ok(t)
-			}, nil},
+			}, nil, ""},
 		},
 		revocable: []string{"jti", "sid", "kid", "sub", "client"},
 		tokens: func(t *testing.T) map[string]string {

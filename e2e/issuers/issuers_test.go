@@ -132,7 +132,9 @@ func (p *probe) access(t *testing.T) {
 // headers: what the upstream is told is what the issuer said.
 func (p *probe) headers(t *testing.T, h handed, v verdict) {
 	got := func(name string) string { return v.seen.Headers["x-auth-"+name] }
-	for name, expected := range map[string]string{"subject": h.subject, "session": h.session} {
+	for name, expected := range map[string]string{
+		"issuer": p.issuer.iss, "subject": h.subject, "session": h.session,
+	} {
 		if unescaped(got(name)) != expected {
 			p.row(t, "x-auth-"+name, expected, got(name), false)
 		}
@@ -256,12 +258,12 @@ func (p *probe) logouts(t *testing.T) {
 				p.messages.take()
 				e.end(t, h)
 				if !tells {
-					messages := p.messages.within(quiet, 1, channel)
+					messages := p.messages.about(quiet, channel, e, h)
 					p.row(t, what, "nothing is sent", fmt.Sprintf("%d messages", len(messages)),
 						len(messages) == 0)
 					return
 				}
-				messages := p.messages.within(soon, 1, channel)
+				messages := p.messages.about(soon, channel, e, h)
 				if len(messages) == 0 {
 					p.row(t, what, "a message", "the issuer sent nothing", false)
 					return
@@ -270,7 +272,7 @@ func (p *probe) logouts(t *testing.T) {
 				v := p.judge(t, "/protected", other.access)
 				p.row(t, "another's token, "+what, "200", v.String(), v.status == http.StatusOK)
 				// Its keys may be those of access tokens: it opens nothing.
-				p.refused(t, "the message as a token, "+what, messages[0].token(t),
+				p.refused(t, "the message as a token, "+what, messages[0].jwt(),
 					[]string{"typ", "claim_required", "audience", "expiry_missing"})
 			})
 		}

@@ -41,6 +41,8 @@ func startKeycloak(t *testing.T) *issuer {
 		"JAVA_OPTS_APPEND=-XX:TieredStopAtLevel=1",
 	}, filepath.Join(dir, "keycloak", "bin", "kc.sh"), "start-dev", "--features=ssf", "--db=dev-mem",
 		"--http-host=127.0.0.1", fmt.Sprint("--http-port=", port),
+		// By default a signal waits for up to 30 s until it is sent.
+		"--spi-ssf-transmitter--default--outbox-drainer-interval=500ms",
 		// The receiver is on loopback, without TLS.
 		"--spi-ssf-transmitter--default--allow-insecure-push-targets=true")
 	s.answers(k.base + "/realms/master")
@@ -81,26 +83,27 @@ func startKeycloak(t *testing.T) *issuer {
 			{"user logs out", func(t *testing.T, h handed) {
 				send(t, plain, http.MethodPost, k.realm+"/protocol/openid-connect/logout",
 					url.Values{"refresh_token": {h.refresh}}, basic("shop-web", "secret-of-shop-web")).ok(t)
-			}, map[string]bool{backChannel: true, sharedSignals: true}},
+			}, map[string]bool{backChannel: true, sharedSignals: true}, ""},
 			{"session deleted", func(t *testing.T, h handed) {
 				k.admin(t, http.MethodDelete, "/sessions/"+h.session, nil)
-			}, map[string]bool{backChannel: true}},
+			}, map[string]bool{backChannel: true}, ""},
 			{"refresh token revoked", func(t *testing.T, h handed) {
 				send(t, plain, http.MethodPost, k.realm+"/protocol/openid-connect/revoke",
 					url.Values{"token": {h.refresh}}, basic("shop-web", "secret-of-shop-web")).ok(t)
-			}, nil},
+			}, nil, ""},
 			{"password changed", func(t *testing.T, h handed) {
+				name := claim(t, h.access, "preferred_username")
 				k.admin(t, http.MethodPut, "/users/"+h.subject+"/reset-password",
-					map[string]any{"type": "password", "value": passwordOf("alice")})
-			}, map[string]bool{sharedSignals: false}},
+					map[string]any{"type": "password", "value": passwordOf(name)})
+			}, map[string]bool{sharedSignals: false}, "/credential-change"},
 			{"user disabled", func(t *testing.T, h handed) {
 				k.admin(t, http.MethodPut, "/users/"+h.subject, map[string]any{"enabled": false})
 				time.Sleep(time.Second) // what is sent, is sent of the change
 				k.admin(t, http.MethodPut, "/users/"+h.subject, map[string]any{"enabled": true})
-			}, nil},
+			}, nil, ""},
 			{"admin logs out", func(t *testing.T, h handed) {
 				k.admin(t, http.MethodPost, "/users/"+h.subject+"/logout", map[string]any{})
-			}, map[string]bool{backChannel: true, sharedSignals: true}},
+			}, map[string]bool{backChannel: true, sharedSignals: true}, `"ALL"`},
 		},
 		revocable: []string{"jti", "sid", "kid", "sub", "client"},
 		tokens:    k.record,

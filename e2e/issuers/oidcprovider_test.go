@@ -56,11 +56,11 @@ func startOIDCProvider(t *testing.T) *issuer {
 		},
 		channels: []string{backChannel},
 		endings: []ending{
-			{"user logs out", p.logOut, ends},
+			{"user logs out", p.logOut, ends, ""},
 			{"refresh token revoked", func(t *testing.T, h handed) {
 				send(t, plain, http.MethodPost, p.base+"/token/revocation", url.Values{"token": {h.refresh}},
 					basic("shop", "of-the-shop")).ok(t)
-			}, nil},
+			}, nil, ""},
 		},
 		revocable: []string{"jti", "sid", "kid", "sub", "client"},
 		tokens: func(t *testing.T) map[string]string {

@@ -35,9 +35,10 @@ func TestRecord(t *testing.T) {
 		for _, channel := range i.channels {
 			for n, e := range i.endings {
 				if _, tells := e.tells[channel]; tells {
+					h := i.login(t, []string{"alice", "bob"}[n%2])
 					i.messages.take()
-					e.end(t, i.login(t, []string{"alice", "bob"}[n%2]))
-					r.messages(t, channel+"-"+e.what, i.messages.within(soon, 1, channel))
+					e.end(t, h)
+					r.messages(t, channel+"-"+e.what, i.messages.about(soon, channel, e, h))
 				}
 			}
 		}
@@ -55,7 +56,7 @@ func (r record) messages(t *testing.T, name string, got []received) {
 		if n > 0 {
 			name += fmt.Sprint("-", n+1)
 		}
-		r.token(t, name, message.token(t))
+		r.token(t, name, message.jwt())
 		r.write(t, name+".content-type", []byte(message.contentType+"\n"))
 	}
 }
