@@ -3,6 +3,7 @@
 package issuers_test
 
 import (
+	"bytes"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -15,10 +16,12 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/sallyport/sallyport/internal/eventually"
 	"github.com/sallyport/sallyport/internal/meshtest"
 )
 
@@ -47,7 +50,7 @@ func startKeycloak(t *testing.T) *issuer {
 		"--spi-ssf-transmitter--default--allow-insecure-push-targets=true")
 	s.answers(k.base + "/realms/master")
 	k.makeRealm(t)
-	k.stream(t)
+	k.push(t)
 	example := exampleEntry(t, "keycloak", "https://sso.example.com", k.base)
 	return &issuer{
 		name: "keycloak", version: "Keycloak " + keycloakVersion, iss: k.realm,
@@ -80,10 +83,7 @@ func startKeycloak(t *testing.T) *issuer {
 		rotate:   k.rotate,
 		channels: []string{backChannel, sharedSignals},
 		endings: []ending{
-			{"user logs out", func(t *testing.T, h handed) {
-				send(t, plain, http.MethodPost, k.realm+"/protocol/openid-connect/logout",
-					url.Values{"refresh_token": {h.refresh}}, basic("shop-web", "secret-of-shop-web")).ok(t)
-			}, map[string]bool{backChannel: true, sharedSignals: true}, ""},
+			{"user logs out", k.logOut, map[string]bool{backChannel: true, sharedSignals: true}, ""},
 			{"session deleted", func(t *testing.T, h handed) {
 				k.admin(t, http.MethodDelete, "/sessions/"+h.session, nil)
 			}, map[string]bool{backChannel: true}, ""},
@@ -111,6 +111,11 @@ func startKeycloak(t *testing.T) *issuer {
 			"jwks":              at(k.realm + "/protocol/openid-connect/certs"),
 			"discovery":         at(k.realm + "/.well-known/openid-configuration"),
 			"ssf-configuration": at(k.realm + "/.well-known/ssf-configuration"),
+			"ssf-stream":        func(*testing.T) []byte { return k.pushed },
+			"ssf-poll": func(t *testing.T) []byte {
+				stream, answer := k.poll(t)
+				return slices.Concat(stream, []byte("\n"), answer)
+			},
 		},
 		messages: messages,
 	}
@@ -138,6 +143,7 @@ type keycloak struct {
 	base, realm, password string
 	users                 map[string]string // ids by name
 	messages              *receiver
+	pushed                []byte // what it says of its stream
 }
 
 func passwordOf(user string) string { return "of-" + user + "-alone" }
@@ -207,6 +213,7 @@ func (k *keycloak) makeRealm(t *testing.T) {
 				"ssf.enabled": "true", "ssf.defaultSubjects": "ALL",
 				"ssf.validPushUrls": k.messages.url + "/*",
 			}, nil),
+			client("sallyport-poll", object{"ssf.enabled": "true", "ssf.defaultSubjects": "ALL"}, nil),
 		},
 		"users": []object{user("alice", "admin", "user"), user("bob", "user"), user("carol", "user")},
 	})
@@ -218,6 +225,7 @@ func (k *keycloak) makeRealm(t *testing.T) {
 		k.users[name] = found[0].ID
 	}
 	k.allow(t, "sallyport", "ssf.read", "ssf.manage")
+	k.allow(t, "sallyport-poll", "ssf.read", "ssf.manage")
 }
 
 // allow lets a client ask for scopes.
@@ -239,25 +247,67 @@ func (k *keycloak) allow(t *testing.T, client string, scopes ...string) {
 	}
 }
 
-// stream has the realm push its shared signals to the receiver.
-func (k *keycloak) stream(t *testing.T) {
+// stream makes a stream of shared signals, and returns what the realm says of it.
+func (k *keycloak) stream(t *testing.T, client string, delivery map[string]string) reply {
 	t.Helper()
 	var transmitter struct {
 		Configuration string `json:"configuration_endpoint"`
 	}
 	send(t, plain, http.MethodGet, k.realm+"/.well-known/ssf-configuration", nil).ok(t).
 		json(t, &transmitter)
-	token := k.token(t, "sallyport",
-		url.Values{"grant_type": {"client_credentials"}, "scope": {"ssf.read ssf.manage"}}).Access
-	send(t, plain, http.MethodPost, transmitter.Configuration, map[string]any{
-		"delivery": map[string]string{
-			"method": "urn:ietf:rfc:8935", "endpoint_url": k.messages.url + "/events",
-		},
+	return send(t, plain, http.MethodPost, transmitter.Configuration, map[string]any{
+		"delivery": delivery,
 		"events_requested": []string{
 			"https://schemas.openid.net/secevent/caep/event-type/session-revoked",
 			"https://schemas.openid.net/secevent/caep/event-type/credential-change",
 		},
-	}, "Authorization: Bearer "+token).ok(t)
+	}, k.mayManage(t, client)).ok(t)
+}
+
+// push has the realm push its signals to the receiver.
+func (k *keycloak) push(t *testing.T) {
+	t.Helper()
+	k.pushed = k.stream(t, "sallyport", map[string]string{
+		"method": "urn:ietf:rfc:8935", "endpoint_url": k.messages.url + "/events",
+	}).body
+}
+
+// mayManage is the header with which a client manages and polls its stream.
+func (k *keycloak) mayManage(t *testing.T, client string) string {
+	t.Helper()
+	return "Authorization: Bearer " + k.token(t, client,
+		url.Values{"grant_type": {"client_credentials"}, "scope": {"ssf.read ssf.manage"}}).Access
+}
+
+// poll makes a stream that is polled (RFC 8936), has a user log out, and returns what the realm
+// says of the stream and, but for signatures, what it answers then.
+func (k *keycloak) poll(t *testing.T) (stream, answer []byte) {
+	t.Helper()
+	made := k.stream(t, "sallyport-poll", map[string]string{"method": "urn:ietf:rfc:8936"})
+	var of struct {
+		Delivery struct {
+			Endpoint string `json:"endpoint_url"`
+		} `json:"delivery"`
+	}
+	made.json(t, &of)
+	h := k.login(t, "shop-web", "bob", "openid")
+	k.logOut(t, h)
+	eventually.True(t, "the signal to be there for polling", func() bool {
+		polled := send(t, plain, http.MethodPost, of.Delivery.Endpoint,
+			map[string]any{"maxEvents": 1, "returnImmediately": true}, k.mayManage(t, "sallyport-poll"))
+		answer = polled.ok(t).body
+		return bytes.Contains(answer, []byte("eyJ"))
+	})
+	return made.body, signatures.ReplaceAll(answer, []byte("$1"))
+}
+
+// signatures are the third parts of tokens.
+var signatures = regexp.MustCompile(`(eyJ[\w-]+\.eyJ[\w-]+\.)[\w-]+`)
+
+// logOut is what a client does whose user logs out.
+func (k *keycloak) logOut(t *testing.T, h handed) {
+	send(t, plain, http.MethodPost, k.realm+"/protocol/openid-connect/logout",
+		url.Values{"refresh_token": {h.refresh}}, basic("shop-web", "secret-of-shop-web")).ok(t)
 }
 
 func (k *keycloak) token(t *testing.T, client string, asked url.Values,
@@ -338,6 +388,11 @@ func (k *keycloak) record(t *testing.T) map[string]string {
 	offline := k.login(t, "shop-web", "alice", "openid offline_access")
 	refreshed := k.token(t, "shop-web",
 		url.Values{"grant_type": {"refresh_token"}, "refresh_token": {h.refresh}})
+	// The realm verifies a new stream by itself.
+	verification := k.messages.about(soon, sharedSignals, ending{signal: "/verification"}, handed{})
+	if len(verification) == 0 {
+		t.Fatal("the stream was not verified")
+	}
 	own := func(client string) string {
 		return k.token(t, client, url.Values{"grant_type": {"client_credentials"}}).Access
 	}
@@ -348,6 +403,6 @@ func (k *keycloak) record(t *testing.T) map[string]string {
 		"access-client": own("shop-web"), "access-client-lightweight": own("light-web"),
 		"access-lightweight": k.login(t, "light-web", "alice", "openid").access,
 		"access-no-audience": k.login(t, "plain-web", "alice", "openid").access,
-		"access-bound":       k.bound(t, "alice"),
+		"access-bound":       k.bound(t, "alice"), "events-verification": verification[0].jwt(),
 	}
 }
