@@ -86,6 +86,10 @@ type issuer struct {
 	// revocable are the kinds of revocation that reach its access tokens.
 	revocable []string
 
+	// sessionLives is how long a session may go on refreshing there: a revoked one stays revoked
+	// for so long.
+	sessionLives time.Duration
+
 	// tokens are more of its tokens, for the record.
 	tokens func(t *testing.T) map[string]string
 	// documents are what it publishes, by name, for the record.
@@ -293,7 +297,8 @@ func browser(t *testing.T) *http.Client {
 	}
 }
 
-var plain = &http.Client{Timeout: 30 * time.Second}
+// A large server that has just started is slow on a busy machine.
+var plain = &http.Client{Timeout: 2 * time.Minute}
 
 // send sends a request and reads the answer. A body is a form (url.Values), JSON (any other
 // value), or none (nil). Headers are "Name: value".

@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 )
 
 // startHydra: with the JWT strategy for access tokens. Login and consent, which are the operator's
@@ -101,6 +102,8 @@ secrets: {system: [%s]}
 			}, nil, ""},
 		},
 		revocable: []string{"jti", "sid", "kid", "sub", "client"},
+		// ttl.refresh_token, by default; each refresh begins it anew.
+		sessionLives: 720 * time.Hour,
 		tokens: func(t *testing.T) map[string]string {
 			l := h.login(t, "alice", "orders")
 			return map[string]string{

@@ -194,6 +194,11 @@ func (p *probe) revocations(t *testing.T, kinds ...string) {
 			after := p.judge(t, "/protected", h.access)
 			p.row(t, "revoked by "+kind, "200, then 401 revoked", before.String()+", then "+after.String(),
 				before.status == http.StatusOK && after.reason == "revoked")
+			if kind == "sid" && p.sessionLives > 0 {
+				lasts := p.lasts(t, kind, value)
+				p.row(t, "a revoked session stays so", "for "+p.sessionLives.String(),
+					"for "+lasts.Round(time.Minute).String(), lasts > p.sessionLives-time.Minute)
+			}
 			if kind == "jti" || kind == "sid" || kind == "sub" {
 				v := p.judge(t, "/protected", other.access)
 				p.row(t, "another's token, revoked by "+kind, "200", v.String(),
@@ -249,11 +254,13 @@ func (p *probe) logouts(t *testing.T) {
 			}
 			return p.deliver(message, channel)
 		})
-		for _, e := range p.endings {
+		for n, e := range p.endings {
 			what := e.what + ", " + channel
 			p.run(t, what, func(t *testing.T) {
 				effect, tells := e.tells[channel]
-				h, other := p.login(t, "alice"), p.login(t, "bob")
+				// Some end all that a user has begun, up to now and a little beyond.
+				user := fmt.Sprint("user-", channel, "-", n)
+				h, other := p.login(t, user), p.login(t, "bob")
 				before := p.judge(t, "/protected", h.access)
 				p.messages.take()
 				e.end(t, h)

@@ -106,7 +106,9 @@ func startKeycloak(t *testing.T) *issuer {
 			}, map[string]bool{backChannel: true, sharedSignals: true}, `"ALL"`},
 		},
 		revocable: []string{"jti", "sid", "kid", "sub", "client"},
-		tokens:    k.record,
+		// SSO Session Max, by default.
+		sessionLives: 10 * time.Hour,
+		tokens:       k.record,
 		documents: map[string]func(*testing.T) []byte{
 			"jwks":              at(k.realm + "/protocol/openid-connect/certs"),
 			"discovery":         at(k.realm + "/.well-known/openid-configuration"),
@@ -167,7 +169,7 @@ func (k *keycloak) admin(t *testing.T, method, path string, body any) reply {
 	return r
 }
 
-// makeRealm makes the realm with its clients and users.
+// makeRealm makes the realm with its roles and clients.
 func (k *keycloak) makeRealm(t *testing.T) {
 	t.Helper()
 	type object = map[string]any
@@ -182,14 +184,6 @@ func (k *keycloak) makeRealm(t *testing.T) {
 			"clientId": id, "secret": "secret-of-" + id, "directAccessGrantsEnabled": true,
 			"serviceAccountsEnabled": true, "redirectUris": []string{"http://127.0.0.1/*"},
 			"attributes": attributes, "protocolMappers": mappers,
-		}
-	}
-	user := func(name string, roles ...string) object {
-		return object{
-			"username": name, "enabled": true, "email": name + "@example.com", "emailVerified": true,
-			"firstName": name, "lastName": "Example", "realmRoles": append(roles, "default-roles-shop"),
-			"clientRoles": object{"orders": []string{"reader"}},
-			"credentials": []object{{"type": "password", "value": passwordOf(name)}},
 		}
 	}
 	k.admin(t, http.MethodPost, "", object{
@@ -215,17 +209,37 @@ func (k *keycloak) makeRealm(t *testing.T) {
 			}, nil),
 			client("sallyport-poll", object{"ssf.enabled": "true", "ssf.defaultSubjects": "ALL"}, nil),
 		},
-		"users": []object{user("alice", "admin", "user"), user("bob", "user"), user("carol", "user")},
 	})
-	for _, name := range []string{"alice", "bob", "carol"} {
-		var found []struct {
-			ID string `json:"id"`
-		}
-		k.admin(t, http.MethodGet, "/users?exact=true&username="+name, nil).json(t, &found)
-		k.users[name] = found[0].ID
-	}
 	k.allow(t, "sallyport", "ssf.read", "ssf.manage")
 	k.allow(t, "sallyport-poll", "ssf.read", "ssf.manage")
+}
+
+// user returns the id of a user, who is made when there is none of that name.
+func (k *keycloak) user(t *testing.T, name string) string {
+	t.Helper()
+	if id := k.users[name]; id != "" {
+		return id
+	}
+	type object = map[string]any
+	k.admin(t, http.MethodPost, "/partialImport", object{
+		"ifResourceExists": "FAIL",
+		"users": []object{{
+			"username": name, "enabled": true, "email": name + "@example.com", "emailVerified": true,
+			"firstName": name, "lastName": "Example",
+			"realmRoles":  append(rolesOf(name), "default-roles-shop"),
+			"clientRoles": object{"orders": []string{"reader"}},
+			"credentials": []object{{"type": "password", "value": passwordOf(name)}},
+		}},
+	})
+	var found []struct {
+		ID string `json:"id"`
+	}
+	k.admin(t, http.MethodGet, "/users?exact=true&username="+name, nil).json(t, &found)
+	if len(found) != 1 {
+		t.Fatalf("expected one user %s, got %d", name, len(found))
+	}
+	k.users[name] = found[0].ID
+	return found[0].ID
 }
 
 // allow lets a client ask for scopes.
@@ -270,6 +284,19 @@ func (k *keycloak) push(t *testing.T) {
 	k.pushed = k.stream(t, "sallyport", map[string]string{
 		"method": "urn:ietf:rfc:8935", "endpoint_url": k.messages.url + "/events",
 	}).body
+}
+
+// verify asks for a signal by which the receiver sees that its stream works.
+func (k *keycloak) verify(t *testing.T) {
+	t.Helper()
+	var stream struct {
+		ID string `json:"stream_id"`
+	}
+	if err := json.Unmarshal(k.pushed, &stream); err != nil {
+		t.Fatal(err)
+	}
+	send(t, plain, http.MethodPost, k.realm+"/ssf/transmitter/verify",
+		map[string]string{"stream_id": stream.ID, "state": "some"}, k.mayManage(t, "sallyport")).ok(t)
 }
 
 // mayManage is the header with which a client manages and polls its stream.
@@ -320,12 +347,13 @@ func (k *keycloak) token(t *testing.T, client string, asked url.Values,
 
 func (k *keycloak) login(t *testing.T, client, user, scope string, headers ...string) handed {
 	t.Helper()
+	subject := k.user(t, user)
 	a := k.token(t, client, url.Values{
 		"grant_type": {"password"}, "username": {user}, "password": {passwordOf(user)},
 		"scope": {scope},
 	}, headers...)
 	return handed{
-		access: a.Access, id: a.ID, refresh: a.Refresh, subject: k.users[user],
+		access: a.Access, id: a.ID, refresh: a.Refresh, subject: subject,
 		session: claim(t, a.ID, "sid"), client: client, roles: append(rolesOf(user), "reader"),
 	}
 }
@@ -388,10 +416,10 @@ func (k *keycloak) record(t *testing.T) map[string]string {
 	offline := k.login(t, "shop-web", "alice", "openid offline_access")
 	refreshed := k.token(t, "shop-web",
 		url.Values{"grant_type": {"refresh_token"}, "refresh_token": {h.refresh}})
-	// The realm verifies a new stream by itself.
+	k.verify(t)
 	verification := k.messages.about(soon, sharedSignals, ending{signal: "/verification"}, handed{})
 	if len(verification) == 0 {
-		t.Fatal("the stream was not verified")
+		t.Fatal("nothing came to verify the stream")
 	}
 	own := func(client string) string {
 		return k.token(t, client, url.Values{"grant_type": {"client_credentials"}}).Access

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/url"
 
 	"os"
 	"os/exec"
@@ -81,6 +82,28 @@ func (g *gated) revoke(t *testing.T, kind, value string) {
 	if err != nil {
 		t.Fatalf("sallyport revoke --%s %s: %v\n%s", kind, value, err, out)
 	}
+}
+
+// lasts returns for how long the newest revocation of a kind and value is kept from now on.
+func (g *gated) lasts(t *testing.T, kind, value string) time.Duration {
+	t.Helper()
+	e := g.Endpoints()
+	token, err := os.ReadFile(e.AdminTokenFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	asked := url.Values{"kind": {kind}, "value": {value}, "issuer": {g.iss}}
+	var list struct {
+		Entries []struct {
+			Expires time.Time `json:"expires"`
+		} `json:"entries"`
+	}
+	send(t, plain, http.MethodGet, e.IssuerAdmin+"/admin/revocations?"+asked.Encode(), nil,
+		"Authorization: Bearer "+strings.TrimSpace(string(token))).ok(t).json(t, &list)
+	if len(list.Entries) == 0 {
+		t.Fatalf("the log has no revocation of the %s", kind)
+	}
+	return time.Until(list.Entries[len(list.Entries)-1].Expires)
 }
 
 // verdict is what the gate says of a token.

@@ -10,6 +10,7 @@ import (
 	"regexp"
 	"strconv"
 	"testing"
+	"time"
 
 	"github.com/sallyport/sallyport/internal/meshtest"
 )
@@ -63,6 +64,8 @@ func startOIDCProvider(t *testing.T) *issuer {
 			}, nil, ""},
 		},
 		revocable: []string{"jti", "sid", "kid", "sub", "client"},
+		// ttl.Session, ttl.Grant and ttl.RefreshToken, by default.
+		sessionLives: 14 * 24 * time.Hour,
 		tokens: func(t *testing.T) map[string]string {
 			h := p.login(t, "alice", "urn:orders")
 			return map[string]string{
