@@ -16,7 +16,6 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -113,11 +112,9 @@ func startKeycloak(t *testing.T) *issuer {
 			"jwks":              at(k.realm + "/protocol/openid-connect/certs"),
 			"discovery":         at(k.realm + "/.well-known/openid-configuration"),
 			"ssf-configuration": at(k.realm + "/.well-known/ssf-configuration"),
-			"ssf-stream":        func(*testing.T) []byte { return k.pushed },
-			"ssf-poll": func(t *testing.T) []byte {
-				stream, answer := k.poll(t)
-				return slices.Concat(stream, []byte("\n"), answer)
-			},
+			"ssf-stream-push":   func(*testing.T) []byte { return k.pushed },
+			"ssf-stream-poll":   func(*testing.T) []byte { return k.polled },
+			"ssf-poll":          func(*testing.T) []byte { return k.answered },
 		},
 		messages: messages,
 	}
@@ -145,7 +142,8 @@ type keycloak struct {
 	base, realm, password string
 	users                 map[string]string // ids by name
 	messages              *receiver
-	pushed                []byte // what it says of its stream
+	// What it says of its streams, and answers to a poll.
+	pushed, polled, answered []byte
 }
 
 func passwordOf(user string) string { return "of-" + user + "-alone" }
@@ -416,6 +414,7 @@ func (k *keycloak) record(t *testing.T) map[string]string {
 	offline := k.login(t, "shop-web", "alice", "openid offline_access")
 	refreshed := k.token(t, "shop-web",
 		url.Values{"grant_type": {"refresh_token"}, "refresh_token": {h.refresh}})
+	k.polled, k.answered = k.poll(t)
 	k.verify(t)
 	verification := k.messages.about(soon, sharedSignals, ending{signal: "/verification"}, handed{})
 	if len(verification) == 0 {
