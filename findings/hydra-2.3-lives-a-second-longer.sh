@@ -27,13 +27,13 @@ secrets: {system: [not-a-secret-at-all-but-long-enough]}
 END
 ./hydra serve all --dev --sqa-opt-out -c hydra.yaml >log 2>&1 & pid=$!
 for _ in $(seq 300); do curl -fs $admin/health/ready >/dev/null && break; sleep 0.1; done
-curl -fs $admin/admin/clients -d '{"client_id": "shop", "client_secret": "of-the-shop", "grant_types": ["authorization_code", "client_credentials"],
+curl -fsS $admin/admin/clients -d '{"client_id": "shop", "client_secret": "of-the-shop", "grant_types": ["authorization_code", "client_credentials"],
     "redirect_uris": ["http://127.0.0.1:1/cb"]}' >/dev/null
 
 json() { python3 -c 'import json, sys; print(json.load(sys.stdin)[sys.argv[1]])' "$1"; }
 sent() { curl -s -o /dev/null -w '%{redirect_url}' -b jar -c jar "$1"; }
 part() { sed "s/.*[?&]$1=\([^&]*\).*/\1/"; }
-accept() { curl -fs -X PUT "$admin/admin/oauth2/auth/requests/$1/accept?$1_challenge=$2" -d "$3" | json redirect_to; }
+accept() { curl -fsS -X PUT "$admin/admin/oauth2/auth/requests/$1/accept?$1_challenge=$2" -d "$3" | json redirect_to; }
 lifetime() { json access_token | python3 -c '
 import base64, json, sys
 claims = sys.stdin.read().split(".")[1]
@@ -44,13 +44,13 @@ login() {
     to=$(sent "$public/oauth2/auth?client_id=shop&response_type=code&state=eight-or-more&redirect_uri=http://127.0.0.1:1/cb")
     to=$(sent "$(accept login "$(part login_challenge <<<"$to")" '{"subject": "alice"}')")
     to=$(sent "$(accept consent "$(part consent_challenge <<<"$to")" '{}')")
-    curl -fs -u shop:of-the-shop $public/oauth2/token -d grant_type=authorization_code -d redirect_uri=http://127.0.0.1:1/cb \
+    curl -fsS -u shop:of-the-shop $public/oauth2/token -d grant_type=authorization_code -d redirect_uri=http://127.0.0.1:1/cb \
         -d "code=$(part code <<<"$to")" | lifetime
 }
 longer=0; machines=0
 for _ in $(seq 12); do
     case $(login) in 3601) longer=$((longer + 1)) ;; 3600) ;; *) exit 1 ;; esac
-    [ "$(curl -fs -u shop:of-the-shop $public/oauth2/token -d grant_type=client_credentials | lifetime)" = 3600 ] || machines=$((machines + 1))
+    [ "$(curl -fsS -u shop:of-the-shop $public/oauth2/token -d grant_type=client_credentials | lifetime)" = 3600 ] || machines=$((machines + 1))
 done
 echo "of 12 code flows $longer gave a token of 3601 s; of 12 tokens of client_credentials $machines"
 [ $longer -gt 0 ] && [ $machines = 0 ]

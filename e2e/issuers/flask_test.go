@@ -139,10 +139,8 @@ func startPyJWT(t *testing.T) *issuer {
 				})
 			}, []string{"header_crit"}},
 			{"bound to a key", func(t *testing.T) string {
-				return token(t, map[string]any{
-					"user":   "alice",
-					"claims": map[string]any{"cnf": map[string]string{"jkt": "0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I"}},
-				})
+				cnf := map[string]string{"jkt": "0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I"}
+				return token(t, map[string]any{"user": "alice", "claims": map[string]any{"cnf": cnf}})
 			}, []string{"token_bound"}},
 		},
 		rotate: func(t *testing.T) {

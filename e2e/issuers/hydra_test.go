@@ -201,8 +201,8 @@ func (h *hydra) accept(t *testing.T, what, challenge string, answer any) *url.UR
 
 func (h *hydra) token(t *testing.T, client string, asked url.Values) (answer tokenAnswer) {
 	t.Helper()
-	send(t, plain, http.MethodPost, h.public+"/oauth2/token", asked, basic(client, "secret-of-"+client)).
-		ok(t).json(t, &answer)
+	send(t, plain, http.MethodPost, h.public+"/oauth2/token", asked,
+		basic(client, "secret-of-"+client)).ok(t).json(t, &answer)
 	return answer
 }
 

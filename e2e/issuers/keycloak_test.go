@@ -194,7 +194,8 @@ func (k *keycloak) makeRealm(t *testing.T) {
 		"clients": []object{
 			{"clientId": "orders", "bearerOnly": true},
 			client("shop-web", object{
-				"backchannel.logout.url": k.messages.url + "/logout", "backchannel.logout.session.required": "true",
+				"backchannel.logout.url":              k.messages.url + "/logout",
+				"backchannel.logout.session.required": "true",
 			}, audience("orders")),
 			client("billing-web", nil, audience("billing")),
 			client("plain-web", nil, nil),

@@ -19,8 +19,8 @@ import (
 func startKubernetes(t *testing.T) *issuer {
 	version, err := os.ReadFile(filepath.Join(installed(t, "kubernetes"), "version"))
 	if err != nil {
-		t.Fatalf("kubernetes is missing: run `make test-issuers ISSUERS=kubernetes` with KUBECONFIG set: %v",
-			err)
+		t.Fatalf("kubernetes is missing: run `make test-issuers ISSUERS=kubernetes` with KUBECONFIG "+
+			"set: %v", err)
 	}
 	k := &kubernetes{"sallyport-issuers", "sallyport-issuers-two"}
 	for _, namespace := range []string{k.namespace, k.other} {
@@ -53,7 +53,8 @@ func startKubernetes(t *testing.T) *issuer {
 	token := write("token", k.ctl(t, "", "create", "token", "gate", "-n", k.namespace))
 	keys := write("keys.json", k.ctl(t, "", "get", "--raw", "/openid/v1/jwks"))
 
-	example := exampleEntry(t, "kubernetes", "https://kubernetes.default.svc.cluster.local", metadata.Issuer,
+	example := exampleEntry(t, "kubernetes",
+		"https://kubernetes.default.svc.cluster.local", metadata.Issuer,
 		"https://kubernetes.default.svc/", server+"/",
 		"/var/run/secrets/kubernetes.io/serviceaccount/ca.crt", caFile)
 	// What the example says to do where the key set is not public.
@@ -63,7 +64,8 @@ func startKubernetes(t *testing.T) *issuer {
 		name: "kubernetes", version: "Kubernetes " + strings.TrimSpace(string(version)),
 		iss: metadata.Issuer, entry: asFile,
 		variants: map[string]string{
-			"keys behind a token": strings.Replace(example, "  ca_file:", "  jwks_token_file: "+token+"\n  ca_file:", 1),
+			"keys behind a token": strings.Replace(example, "  ca_file:",
+				"  jwks_token_file: "+token+"\n  ca_file:", 1),
 		},
 		login: func(t *testing.T, user string) handed {
 			namespace := k.namespace
@@ -73,24 +75,24 @@ func startKubernetes(t *testing.T) *issuer {
 			access := k.token(t, namespace, user, "orders")
 			return handed{
 				access: access, subject: "system:serviceaccount:" + namespace + ":" + user,
-				session: string(k.ctl(t, "", "get", "pod", user, "-n", namespace, "-o", "jsonpath={.metadata.uid}")),
-				tenant:  namespace,
+				session: string(k.ctl(t, "", "get", "pod", user, "-n", namespace,
+					"-o", "jsonpath={.metadata.uid}")),
+				tenant: namespace,
 			}
 		},
 		wrong: []wrongToken{
-			{"wrong audience", func(t *testing.T) string { return k.token(t, k.namespace, "alice", "billing") },
-				[]string{"audience"}},
-			{"for the API server", func(t *testing.T) string {
-				return string(k.ctl(t, "", "create", "token", "alice", "-n", k.namespace))
+			{"wrong audience", func(t *testing.T) string {
+				return k.token(t, k.namespace, "alice", "billing")
 			}, []string{"audience"}},
+			{"for the API server", func(t *testing.T) string { return k.alice(t) }, []string{"audience"}},
 			{"of a Secret", func(t *testing.T) string { return k.legacy(t) }, []string{"unknown_issuer"}},
 		},
 		revocable: []string{"jti", "sid", "kid", "sub", "tenant"},
 		tokens: func(t *testing.T) map[string]string {
 			return map[string]string{
 				"access":         k.token(t, k.namespace, "alice", "orders"),
-				"access-no-pod":  string(k.ctl(t, "", "create", "token", "alice", "-n", k.namespace, "--audience", "orders")),
-				"access-default": string(k.ctl(t, "", "create", "token", "alice", "-n", k.namespace)),
+				"access-no-pod":  k.alice(t, "--audience", "orders"),
+				"access-default": k.alice(t),
 				"access-secret":  k.legacy(t),
 			}
 		},
@@ -146,6 +148,13 @@ func (k *kubernetes) token(t *testing.T, namespace, user, audience string) strin
 		"--duration", "1h", "--bound-object-kind", "Pod", "--bound-object-name", user))
 }
 
+// alice returns a token of hers that is not bound to a pod.
+func (k *kubernetes) alice(t *testing.T, args ...string) string {
+	t.Helper()
+	args = append([]string{"create", "token", "alice", "-n", k.namespace}, args...)
+	return string(k.ctl(t, "", args...))
+}
+
 // legacy returns the token of a Secret, which lives for ever.
 func (k *kubernetes) legacy(t *testing.T) string {
 	t.Helper()
@@ -153,11 +162,15 @@ func (k *kubernetes) legacy(t *testing.T) string {
 apiVersion: v1
 kind: Secret
 type: kubernetes.io/service-account-token
-metadata: {name: alice, namespace: `+k.namespace+`, annotations: {kubernetes.io/service-account.name: alice}}
+metadata:
+  name: alice
+  namespace: `+k.namespace+`
+  annotations: {kubernetes.io/service-account.name: alice}
 `, "apply", "-f", "-")
 	var token []byte
 	eventually.True(t, "the Secret to have a token", func() bool {
-		encoded := k.ctl(t, "", "get", "secret", "alice", "-n", k.namespace, "-o", "jsonpath={.data.token}")
+		encoded := k.ctl(t, "", "get", "secret", "alice", "-n", k.namespace,
+			"-o", "jsonpath={.data.token}")
 		token, _ = base64.StdEncoding.DecodeString(string(encoded))
 		return len(token) > 0
 	})
@@ -175,8 +188,8 @@ func (k *kubernetes) server(t *testing.T) (address string, ca []byte) {
 			} `json:"cluster"`
 		} `json:"clusters"`
 	}
-	if err := json.Unmarshal(k.ctl(t, "", "config", "view", "--raw", "--minify", "--flatten", "-o", "json"),
-		&config); err != nil {
+	shown := k.ctl(t, "", "config", "view", "--raw", "--minify", "--flatten", "-o", "json")
+	if err := json.Unmarshal(shown, &config); err != nil {
 		t.Fatal(err)
 	}
 	if len(config.Clusters) != 1 {

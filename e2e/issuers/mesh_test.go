@@ -46,7 +46,8 @@ func gate(t *testing.T, iss, entry string) *gated {
 func loads(t *testing.T, entry string) error {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), "authz.yaml")
-	content := "issuers:\n" + strings.Trim(entry, "\n") + "\n\npolicy: {routes: [{match: {path: /**}, allow: authenticated}]}\n"
+	content := "issuers:\n" + strings.Trim(entry, "\n") +
+		"\n\npolicy: {routes: [{match: {path: /**}, allow: authenticated}]}\n"
 	if err := os.WriteFile(file, []byte(content), 0o600); err != nil {
 		t.Fatal(err)
 	}

@@ -44,13 +44,16 @@ server {
   jwt_issuer = "%s"
 }
 plugins {
-  DataStore "sql" { plugin_data { database_type = "sqlite3" connection_string = "%[3]s/datastore.sqlite3" } }
+  DataStore "sql" {
+    plugin_data { database_type = "sqlite3" connection_string = "%[3]s/datastore.sqlite3" }
+  }
   NodeAttestor "join_token" { plugin_data {} }
   KeyManager "memory" { plugin_data {} }
 }
 `, freePort(t), s.socket, work, base)))
 	eventually.True(t, "the SPIRE server to be healthy", func() bool {
-		return exec.CommandContext(t.Context(), s.program, "healthcheck", "-socketPath", s.socket).Run() == nil
+		check := exec.CommandContext(t.Context(), s.program, "healthcheck", "-socketPath", s.socket)
+		return check.Run() == nil
 	})
 	provider := serve(t, "oidc-discovery-provider", nil, filepath.Join(dir, "oidc-discovery-provider"),
 		"-config", write("provider.conf", fmt.Sprintf(`
@@ -92,7 +95,9 @@ server_api { address = "unix://%s" poll_interval = "1s" }
 		},
 		documents: map[string]func(*testing.T) []byte{
 			"jwks": at(base + "/keys"), "discovery": at(base + "/.well-known/openid-configuration"),
-			"bundle": func(t *testing.T) []byte { return []byte(s.run(t, "bundle", "show", "-format", "spiffe")) },
+			"bundle": func(t *testing.T) []byte {
+				return []byte(s.run(t, "bundle", "show", "-format", "spiffe"))
+			},
 		},
 	}
 }
