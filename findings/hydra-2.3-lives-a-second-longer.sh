@@ -44,13 +44,16 @@ login() {
     to=$(sent "$public/oauth2/auth?client_id=shop&response_type=code&state=eight-or-more&redirect_uri=http://127.0.0.1:1/cb")
     to=$(sent "$(accept login "$(part login_challenge <<<"$to")" '{"subject": "alice"}')")
     to=$(sent "$(accept consent "$(part consent_challenge <<<"$to")" '{}')")
+    case $to in *code=*) ;; *) echo none; return ;; esac # a busy machine makes Hydra give up on one now and then
     curl -fsS -u shop:of-the-shop $public/oauth2/token -d grant_type=authorization_code -d redirect_uri=http://127.0.0.1:1/cb \
         -d "code=$(part code <<<"$to")" | lifetime
 }
-longer=0; machines=0
-for _ in $(seq 12); do
-    case $(login) in 3601) longer=$((longer + 1)) ;; 3600) ;; *) exit 1 ;; esac
+logins=0; longer=0; machines=0
+for _ in $(seq 40); do
+    [ $logins -lt 12 ] || break
+    case $(login) in 3601) longer=$((longer + 1)) ;; 3600) ;; none) continue ;; *) exit 1 ;; esac
+    logins=$((logins + 1))
     [ "$(curl -fsS -u shop:of-the-shop $public/oauth2/token -d grant_type=client_credentials | lifetime)" = 3600 ] || machines=$((machines + 1))
 done
 echo "of 12 code flows $longer gave a token of 3601 s; of 12 tokens of client_credentials $machines"
-[ $longer -gt 0 ] && [ $machines = 0 ]
+[ $logins = 12 ] && [ $longer -gt 0 ] && [ $machines = 0 ]
