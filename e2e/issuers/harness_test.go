@@ -49,8 +49,8 @@ type starter struct {
 }
 
 // forEach runs f in a subtest for each of the chosen issuers, one after the other: some of them
-// take a gigabyte.
-func forEach(t *testing.T, f func(*testing.T, *issuer)) {
+// take a gigabyte. missing is told of those that did not start, whose subtests fail.
+func forEach(t *testing.T, f func(*testing.T, *issuer), missing func(name string)) {
 	names := strings.FieldsFunc(*chosen, func(r rune) bool { return r == ',' || r == ' ' })
 	for _, name := range names {
 		if !slices.ContainsFunc(starters, func(s starter) bool { return s.name == name }) {
@@ -59,7 +59,16 @@ func forEach(t *testing.T, f func(*testing.T, *issuer)) {
 	}
 	for _, s := range starters {
 		if len(names) == 0 || slices.Contains(names, s.name) {
-			t.Run(s.name, func(t *testing.T) { f(t, s.start(t)) })
+			t.Run(s.name, func(t *testing.T) {
+				var i *issuer
+				defer func() {
+					if i == nil {
+						missing(s.name)
+					}
+				}()
+				i = s.start(t)
+				f(t, i)
+			})
 		}
 	}
 }
@@ -76,6 +85,8 @@ type issuer struct {
 
 	// login begins a new session of a user, and returns what it hands out.
 	login func(t *testing.T, user string) handed
+	// machine is the access token of a client on its own behalf.
+	machine func(t *testing.T) string
 	// wrong are tokens that no gate may let pass, made at the time of asking.
 	wrong []wrongToken
 	// rotate has it sign with a new key from now on.

@@ -67,7 +67,8 @@ secrets: {system: [%s]}
 - issuer: ` + h.public + `
   discovery: true
 ` + hydraEntry},
-		login: func(t *testing.T, user string) handed { return h.login(t, user, "orders") },
+		login:   func(t *testing.T, user string) handed { return h.login(t, user, "orders") },
+		machine: h.client,
 		wrong: []wrongToken{
 			{"wrong audience", func(t *testing.T) string { return h.login(t, "alice", "billing").access },
 				[]string{"audience"}},
@@ -112,9 +113,7 @@ secrets: {system: [%s]}
 				"access-refreshed": h.token(t, "shop", url.Values{
 					"grant_type": {"refresh_token"}, "refresh_token": {l.refresh},
 				}).Access,
-				"access-client": h.token(t, "machine", url.Values{
-					"grant_type": {"client_credentials"}, "scope": {"orders:read"}, "audience": {"orders"},
-				}).Access,
+				"access-client": h.client(t),
 			}
 		},
 		documents: map[string]func(*testing.T) []byte{
@@ -204,6 +203,14 @@ func (h *hydra) token(t *testing.T, client string, asked url.Values) (answer tok
 	send(t, plain, http.MethodPost, h.public+"/oauth2/token", asked,
 		basic(client, "secret-of-"+client)).ok(t).json(t, &answer)
 	return answer
+}
+
+// client returns the access token of a client on its own behalf.
+func (h *hydra) client(t *testing.T) string {
+	t.Helper()
+	return h.token(t, "machine", url.Values{
+		"grant_type": {"client_credentials"}, "scope": {"orders:read"}, "audience": {"orders"},
+	}).Access
 }
 
 func (h *hydra) delete(t *testing.T, path string) {

@@ -34,6 +34,7 @@ func TestIssuers(t *testing.T) {
 		p := &probe{issuer: i, gated: gate(t, i.iss, i.entry), table: &all}
 		p.othersOf(t)
 		p.access(t)
+		p.machines(t)
 		p.wrongTokens(t)
 		p.revocations(t, "jti", "sid")
 		p.logouts(t)
@@ -43,6 +44,8 @@ func TestIssuers(t *testing.T) {
 		if p.rotate == nil {
 			p.revocations(t, "kid")
 		}
+	}, func(name string) {
+		all = append(all, row{name, "starts", "yes", "it could not be had", false})
 	})
 }
 
@@ -127,6 +130,20 @@ func (p *probe) access(t *testing.T) {
 			p.row(t, user+" at /admin", admin, v.String(), v.String() == admin)
 		})
 	}
+}
+
+// machines: a client's own access token passes; it has no session.
+func (p *probe) machines(t *testing.T) {
+	if p.machine == nil {
+		return
+	}
+	p.run(t, "access token of a client", func(t *testing.T) {
+		v := p.judge(t, "/protected", p.machine(t))
+		p.row(t, "access token of a client", "200", v.String(), v.status == http.StatusOK)
+		if session := v.seen.Headers["x-auth-session"]; session != "" {
+			p.row(t, "x-auth-session of a client", "none", session, false)
+		}
+	})
 }
 
 // headers: what the upstream is told is what the issuer said.

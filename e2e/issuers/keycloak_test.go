@@ -57,7 +57,8 @@ func startKeycloak(t *testing.T) *issuer {
 		variants: map[string]string{
 			"discovery": keySetLine.ReplaceAllString(example, "  discovery: true\n"),
 		},
-		login: func(t *testing.T, user string) handed { return k.login(t, "shop-web", user, "openid") },
+		login:   func(t *testing.T, user string) handed { return k.login(t, "shop-web", user, "openid") },
+		machine: func(t *testing.T) string { return k.client(t, "shop-web") },
 		wrong: []wrongToken{
 			{"wrong audience", func(t *testing.T) string {
 				return k.login(t, "billing-web", "alice", "openid").access
@@ -344,6 +345,12 @@ func (k *keycloak) token(t *testing.T, client string, asked url.Values,
 	return answer
 }
 
+// client returns the access token of a client on its own behalf.
+func (k *keycloak) client(t *testing.T, client string) string {
+	t.Helper()
+	return k.token(t, client, url.Values{"grant_type": {"client_credentials"}}).Access
+}
+
 func (k *keycloak) login(t *testing.T, client, user, scope string, headers ...string) handed {
 	t.Helper()
 	subject := k.user(t, user)
@@ -421,14 +428,11 @@ func (k *keycloak) record(t *testing.T) map[string]string {
 	if len(verification) == 0 {
 		t.Fatal("nothing came to verify the stream")
 	}
-	own := func(client string) string {
-		return k.token(t, client, url.Values{"grant_type": {"client_credentials"}}).Access
-	}
 	return map[string]string{
 		"access": h.access, "id": h.id, "refresh": h.refresh,
 		"access-refreshed": refreshed.Access, "refresh-refreshed": refreshed.Refresh,
 		"access-offline": offline.access, "refresh-offline": offline.refresh,
-		"access-client": own("shop-web"), "access-client-lightweight": own("light-web"),
+		"access-client": k.client(t, "shop-web"), "access-client-lightweight": k.client(t, "light-web"),
 		"access-lightweight": k.login(t, "light-web", "alice", "openid").access,
 		"access-no-audience": k.login(t, "plain-web", "alice", "openid").access,
 		"access-bound":       k.bound(t, "alice"), "events-verification": verification[0].jwt(),

@@ -41,7 +41,8 @@ func startOIDCProvider(t *testing.T) *issuer {
 - issuer: ` + p.base + `
   discovery: true
 ` + oidcProviderEntry},
-		login: func(t *testing.T, user string) handed { return p.login(t, user, "urn:orders") },
+		login:   func(t *testing.T, user string) handed { return p.login(t, user, "urn:orders") },
+		machine: p.client,
 		wrong: []wrongToken{
 			{"wrong audience", func(t *testing.T) string {
 				return p.login(t, "alice", "urn:billing").access
@@ -73,7 +74,7 @@ func startOIDCProvider(t *testing.T) *issuer {
 				"access-refreshed": p.token(t, url.Values{
 					"grant_type": {"refresh_token"}, "refresh_token": {h.refresh},
 				}).Access,
-				"access-client": p.machine(t),
+				"access-client": p.client(t),
 			}
 		},
 		documents: map[string]func(*testing.T) []byte{
@@ -120,8 +121,8 @@ func (p *oidcProvider) token(t *testing.T, asked url.Values) (answer tokenAnswer
 	return answer
 }
 
-// machine is a client on its own behalf.
-func (p *oidcProvider) machine(t *testing.T) string {
+// client returns the access token of a client on its own behalf.
+func (p *oidcProvider) client(t *testing.T) string {
 	t.Helper()
 	return send(t, plain, http.MethodPost, p.base+"/token",
 		url.Values{"grant_type": {"client_credentials"}, "scope": {"orders:read"}},

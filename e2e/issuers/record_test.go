@@ -49,7 +49,7 @@ func TestRecord(t *testing.T) {
 		if err := os.CopyFS(keep, os.DirFS(r.dir)); err != nil {
 			t.Fatal(err)
 		}
-	})
+	}, func(string) {})
 }
 
 // messages writes what the issuer has sent.

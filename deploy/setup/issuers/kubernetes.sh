@@ -6,7 +6,7 @@ dir=${1:?usage: kubernetes.sh DIR}
 rm -rf "$dir"
 
 command -v kubectl >/dev/null 2>&1 || { echo "setup: kubectl is missing: install it, or put it into PATH" >&2; exit 1; }
-version=$(kubectl version -o json 2>/dev/null | sed -n '/"serverVersion"/,$s/.*"gitVersion": "\([^"]*\)".*/\1/p')
+version=$(kubectl version -o json 2>/dev/null | sed -n '/"serverVersion"/,$s/.*"gitVersion": "\([^"]*\)".*/\1/p') || true
 [ -n "$version" ] || { echo "setup: no Kubernetes cluster answers: set KUBECONFIG to one that you may make namespaces in (kind will do)" >&2; exit 1; }
 mkdir -p "$dir"
 echo "$version" >"$dir/version"
