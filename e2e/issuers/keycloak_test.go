@@ -61,10 +61,10 @@ func startKeycloak(t *testing.T) *issuer {
 		machine: func(t *testing.T) string { return k.client(t, "shop-web") },
 		wrong: []wrongToken{
 			{"wrong audience", func(t *testing.T) string {
-				return k.login(t, "billing-web", "alice", "openid").access
+				return k.login(t, "billing-web", "bob", "openid").access
 			}, []string{"audience"}},
 			{"no audience mapper", func(t *testing.T) string {
-				return k.login(t, "plain-web", "alice", "openid").access
+				return k.login(t, "plain-web", "bob", "openid").access
 			}, []string{"audience"}},
 			{"ID token", func(t *testing.T) string { return k.login(t, "shop-web", "alice", "openid").id },
 				[]string{"claim_required", "audience"}},
@@ -78,7 +78,7 @@ func startKeycloak(t *testing.T) *issuer {
 				return k.login(t, "light-web", "alice", "openid").access
 			}, []string{"audience_missing", "audience", "subject"}},
 			{"bound to a key", func(t *testing.T) string { return k.bound(t, "alice") },
-				[]string{"token_bound"}},
+				[]string{"token_bound", "claim_required"}},
 		},
 		rotate:   k.rotate,
 		channels: []string{backChannel, sharedSignals},
@@ -221,13 +221,17 @@ func (k *keycloak) user(t *testing.T, name string) string {
 		return id
 	}
 	type object = map[string]any
+	roles := object{}
+	if name == "alice" { // a role at orders puts orders into aud, whichever client asks
+		roles["orders"] = []string{"reader"}
+	}
 	k.admin(t, http.MethodPost, "/partialImport", object{
 		"ifResourceExists": "FAIL",
 		"users": []object{{
 			"username": name, "enabled": true, "email": name + "@example.com", "emailVerified": true,
 			"firstName": name, "lastName": "Example",
 			"realmRoles":  append(rolesOf(name), "default-roles-shop"),
-			"clientRoles": object{"orders": []string{"reader"}},
+			"clientRoles": roles,
 			"credentials": []object{{"type": "password", "value": passwordOf(name)}},
 		}},
 	})
@@ -358,9 +362,13 @@ func (k *keycloak) login(t *testing.T, client, user, scope string, headers ...st
 		"grant_type": {"password"}, "username": {user}, "password": {passwordOf(user)},
 		"scope": {scope},
 	}, headers...)
+	roles := rolesOf(user)
+	if user == "alice" {
+		roles = append(roles, "reader")
+	}
 	return handed{
 		access: a.Access, id: a.ID, refresh: a.Refresh, subject: subject,
-		session: claim(t, a.ID, "sid"), client: client, roles: append(rolesOf(user), "reader"),
+		session: claim(t, a.ID, "sid"), client: client, roles: roles,
 	}
 }
 
@@ -434,7 +442,9 @@ func (k *keycloak) record(t *testing.T) map[string]string {
 		"access-offline": offline.access, "refresh-offline": offline.refresh,
 		"access-client": k.client(t, "shop-web"), "access-client-lightweight": k.client(t, "light-web"),
 		"access-lightweight": k.login(t, "light-web", "alice", "openid").access,
-		"access-no-audience": k.login(t, "plain-web", "alice", "openid").access,
-		"access-bound":       k.bound(t, "alice"), "events-verification": verification[0].jwt(),
+		"access-no-audience": k.login(t, "plain-web", "bob", "openid").access,
+		// No audience was asked for, and alice has a role at orders.
+		"access-audience-by-role": k.login(t, "plain-web", "alice", "openid").access,
+		"access-bound":            k.bound(t, "alice"), "events-verification": verification[0].jwt(),
 	}
 }
