@@ -118,6 +118,7 @@ real-issuers:
 real-issuers: export ISSUERS := $(ISSUERS)
 
 test-issuers: envoy test-tools real-issuers ## tokens of real issuers, in front of a mesh: ISSUERS=keycloak,hydra
+	@mkdir -p $(TOOLS)/issuers && rm -f $(TOOLS)/issuers/table.md
 	@# The table is printed whatever the tests say: it is what one wants to see.
 	$(GO) test -tags issuers ./e2e/issuers -run 'TestIssuers$$' -count=1 -timeout 1h -issuers '$(ISSUERS)' \
 	    -table $(TOOLS)/issuers/table.md; status=$$?; cat $(TOOLS)/issuers/table.md; exit $$status

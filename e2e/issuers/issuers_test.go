@@ -23,11 +23,10 @@ var tableFile = flag.String("table", "", "the file that takes what was judged, a
 func TestIssuers(t *testing.T) {
 	var all table
 	t.Cleanup(func() {
-		t.Log(all.String())
-		if *tableFile != "" {
-			if err := os.WriteFile(*tableFile, []byte(all.String()), 0o644); err != nil {
-				t.Error(err)
-			}
+		if *tableFile == "" {
+			t.Log(all.String())
+		} else if err := os.WriteFile(*tableFile, []byte(all.String()), 0o644); err != nil {
+			t.Error(err)
 		}
 	})
 	forEach(t, func(t *testing.T, i *issuer) {
