@@ -21,13 +21,14 @@ N          ?= 20
 SEED       ?= 1
 BUGS       ?=
 TOPOLOGY   ?=
+ISSUERS    ?= flask,pyjwt,oidc-provider,hydra,keycloak,kubernetes,spire
 GO         ?= go
 export CGO_ENABLED
 
 VERSION    := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 LDFLAGS    := -X main.version=$(VERSION)
 
-.PHONY: demo build image envoy valkey test test-tools test-valkey vet fuzz logouts faults model model-vast bugs bench check-mod test-compose test-k8s clean help
+.PHONY: demo build image envoy valkey test test-tools test-valkey vet fuzz logouts faults model model-vast bugs bench check-mod test-compose test-k8s test-issuers record-issuers real-issuers clean help
 
 help: ## this list
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -57,6 +58,7 @@ vet: ## gofmt, go vet, staticcheck
 	    [ -z "$$unformatted" ] || { echo "gofmt -w these files:"; echo "$$unformatted"; exit 1; }
 	$(GO) vet ./...
 	$(GO) vet -tags model ./internal/...
+	$(GO) vet -tags issuers ./e2e/issuers
 	$(GO) tool staticcheck -tags model ./...
 
 test: envoy test-tools vet ## all tests, end to end ones on the real Envoy and Redis included
@@ -107,6 +109,22 @@ test-compose: ## build the image, bring docker-compose.yaml up and walk a token'
 
 test-k8s: ## the same on a Kubernetes cluster (KUBECONFIG)
 	deploy/test-k8s.sh
+
+# PyJWT comes with flask. What cannot be had is named here, and fails the test that needs it; the others run all the same.
+real-issuers:
+	@for issuer in $$(tr , ' ' <<<"$$ISSUERS" | sed 's/\bpyjwt\b/flask/'); do \
+	    deploy/setup/issuers/$$issuer.sh $(TOOLS)/issuers/$$issuer || echo "setup: $$issuer could not be had" >&2; \
+	done
+real-issuers: export ISSUERS := $(ISSUERS)
+
+test-issuers: envoy test-tools real-issuers ## tokens of real issuers, in front of a mesh: ISSUERS=keycloak,hydra
+	@mkdir -p $(TOOLS)/issuers && rm -f $(TOOLS)/issuers/table.md
+	@# The table is printed whatever the tests say: it is what one wants to see.
+	$(GO) test -tags issuers ./e2e/issuers -run 'TestIssuers$$' -count=1 -timeout 1h -issuers '$(ISSUERS)' \
+	    -table $(TOOLS)/issuers/table.md; status=$$?; cat $(TOOLS)/issuers/table.md; exit $$status
+
+record-issuers: real-issuers ## write what real issuers write into e2e/issuers/testdata: ISSUERS=keycloak,hydra
+	$(GO) test -tags issuers ./e2e/issuers -run 'TestRecord$$' -count=1 -timeout 1h -issuers '$(ISSUERS)'
 
 clean: ## remove what was built and fetched
 	rm -rf $(TOOLS)

@@ -98,8 +98,7 @@ func (d *dialer) explain(addr string, s side, user, file string, err error) erro
 	return err
 }
 
-// probe is how long a server may take to show what it speaks: none of ours needs longer, since it
-// has accepted the connection already.
+// probe is after how long a handshake that goes on makes us ask whether the server wants one at all.
 const probe = 250 * time.Millisecond
 
 // handshake makes a TLS handshake. A server without TLS may wait for the rest of what it takes for
@@ -116,7 +115,7 @@ func (d *dialer) handshake(ctx context.Context, conn *tls.Conn, network, addr st
 			return
 		case <-ctx.Done():
 			return
-		case <-time.After(half(ctx)):
+		case <-time.After(probe):
 		}
 		if speaksPlain(ctx, network, addr) {
 			cancel(errPlain)
@@ -146,20 +145,9 @@ func (d *dialer) handshake(ctx context.Context, conn *tls.Conn, network, addr st
 
 var errPlain = errors.New("the server speaks plain Redis")
 
-// half returns half of the time that is left.
-func half(ctx context.Context) time.Duration {
-	deadline, ok := ctx.Deadline()
-	if !ok {
-		return probe
-	}
-	return time.Until(deadline) / 2
-}
-
-// speaksPlain reports whether a server answers a PING that is not encrypted. Nothing secret is
-// sent.
+// speaksPlain reports whether a server answers a PING that is not encrypted, within what is left of
+// the time for the handshake. Nothing secret is sent.
 func speaksPlain(ctx context.Context, network, addr string) bool {
-	ctx, cancel := context.WithTimeout(ctx, probe)
-	defer cancel()
 	conn, err := (&net.Dialer{}).DialContext(ctx, network, addr)
 	if err != nil {
 		return false
@@ -214,7 +202,7 @@ func (s *suspicious) Read(b []byte) (int, error) {
 func (d *dialer) speaksTLS(addr string) bool {
 	// A handshake takes computing at both ends, which a busy machine has no time for at once;
 	// nothing else waits for this one.
-	ctx, cancel := context.WithTimeout(context.Background(), 8*probe)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*d.cfg.DialTimeout)
 	defer cancel()
 	conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", addr)
 	if err != nil {

@@ -19,7 +19,7 @@ import (
 // setting is to be changed.
 func refused(t *testing.T, c *redisconn.Client, wants ...string) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
 	pooled := c.Universal().Ping(ctx).Err()
 	conn, err := c.Dedicated(ctx, "{sallyport}:rev:log")
@@ -45,7 +45,9 @@ func TestTLSAgainstAPlainPortSaysSo(t *testing.T) {
 	t.Parallel()
 	s := redistest.NewServer(t)
 	s.StartPlain()
-	refused(t, open(t, newTLSFiles(t).config(s)), s.Address(), "answers without TLS",
+	cfg := newTLSFiles(t).config(s)
+	cfg.DialTimeout = 10 * time.Second // a busy machine needs longer to ask the second time
+	refused(t, open(t, cfg), s.Address(), "answers without TLS",
 		"redis.tls.enabled")
 }
 
@@ -56,6 +58,7 @@ func TestPlainAgainstATLSPortSaysSo(t *testing.T) {
 	s.StartTLS(f.cert, f.key, f.serverCA)
 	cfg := f.config(s)
 	cfg.TLS = redisconn.TLSConfig{}
+	cfg.DialTimeout = 10 * time.Second // a busy machine needs longer to ask the second time
 	refused(t, open(t, cfg), s.Address(), "wants TLS", "redis.tls.enabled: true")
 }
 
