@@ -100,9 +100,9 @@ func (k *cache) find(removals uint64, presented string) slot {
 	return s
 }
 
-// tableOf returns the table of what was verified after so many removals. A greater number than that
-// of the table in use empties the cache; of a lesser there is none any more. While the next table
-// is being made, nothing is found and nothing kept.
+// tableOf returns the table of what was verified after so many removals. A greater number than
+// that of the table in use empties the cache; for a lesser one there is no table any more: nil.
+// While the next table is being made, nothing is found and nothing kept.
 func (k *cache) tableOf(removals uint64) *table {
 	t := k.table.Load()
 	switch {

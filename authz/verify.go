@@ -18,8 +18,8 @@ type verified struct {
 // verify returns what the token says once its signature has been verified, now or before. Of a
 // token that is refused it returns the reason alone.
 func (e *Engine) verify(d *Decision, presented string) (*verified, token.Reason) {
-	// Before any key is looked up: a key that goes while its token is verified must not leave that
-	// token in the table of those that outlived it.
+	// The count is read before any key is looked up: a token whose key goes while it is verified is
+	// then kept among those verified before the key went, and forgotten with them.
 	removals := e.options.Keys.Removals()
 	slot := e.cache.find(removals, presented)
 	if v := slot.verified; v != nil {

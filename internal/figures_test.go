@@ -20,7 +20,7 @@ import (
 	"unicode/utf8"
 )
 
-// The house's limits, for files that are no tests. CONTRIBUTING.md says what each figure is for.
+// The limits, for files that are no tests. CONTRIBUTING.md says what each figure is for.
 const (
 	columns         = 100 // a tab counts as one
 	longLinesLimit  = 0.6 // % of the lines
@@ -35,15 +35,15 @@ var figuresOf = flag.String("room", "", "print every place behind the figures of
 var verifying = regexp.MustCompile(
 	`^(e2e|bench|internal/(model|mesh|eventually))(/|$)|test$`)
 
-// TestTheHouseIsInOrder prints the house's figures, per package with -v, and every place behind
-// those of one folder with -room. "long" are lines over the limit, "15+" the functions of so many
+// TestFiguresAreWithinTheirLimits prints the code's figures, per package with -v, and every place
+// behind those of one folder with -room. "long" are lines over the limit, "15+" the functions of so many
 // lines, "bare" those of them without a comment inside.
 //
-//	go test ./internal -run TestTheHouseIsInOrder -v -room internal/session
-func TestTheHouseIsInOrder(t *testing.T) {
-	files := readHouse(t)
+//	go test ./internal -run TestFiguresAreWithinTheirLimits -v -room internal/session
+func TestFiguresAreWithinTheirLimits(t *testing.T) {
+	files := readModule(t)
 	if len(files) < 100 {
-		t.Fatalf("read only %d files: the house is not whole", len(files))
+		t.Fatalf("read only %d files: some are missing", len(files))
 	}
 	all, packages := sumUp(files)
 	t.Logf("%-34s %13s %13s %5s %5s %6s", "", "product", "tests", "", "", "")
@@ -52,7 +52,7 @@ func TestTheHouseIsInOrder(t *testing.T) {
 	for _, name := range slices.Sorted(maps.Keys(packages)) {
 		t.Log(packages[name].row(name))
 	}
-	t.Log(all.row("the house"))
+	t.Log(all.row("all"))
 	t.Logf("lines that are not in tests: %d, of which %d in packages that only verify",
 		all.lines, all.verifying)
 	t.Logf("doc comments that open with gives or says: %d; with returns or reports: %d",
@@ -189,9 +189,9 @@ type sourceFile struct {
 	places      []string // what -room prints
 }
 
-// readHouse reads the Go files of the module that the parent folder holds, without the modules
+// readModule reads the Go files of the module that the parent folder holds, without the modules
 // inside it and without what tools have put there (.tools).
-func readHouse(t *testing.T) []*sourceFile {
+func readModule(t *testing.T) []*sourceFile {
 	t.Helper()
 	root := os.DirFS("..")
 	var files []*sourceFile

@@ -1,4 +1,4 @@
-// Package internal_test holds the house's rule: which room may import which.
+// Package internal_test has the rules of the whole module, as which room may import which.
 package internal_test
 
 import (
@@ -14,7 +14,7 @@ import (
 
 const module = "github.com/sallyport/sallyport/"
 
-// floors lists the rooms from the top of the house to its ground. A room may import those below it,
+// floors lists the rooms from top to bottom. A room may import those below it,
 // never one above it or beside it (on the same line). A package inside a room counts as that room
 // unless it has a line of its own.
 var floors = [][]string{

@@ -181,13 +181,13 @@ func (s *Server) endByRefreshToken(ctx context.Context, refresh string,
 // pass.
 func (s *Server) endAllByRefreshToken(ctx context.Context, refresh string,
 	event *audit.Event) (revocation.Receipt, error) {
-	of, err := s.sessions.Owner(ctx, refresh)
-	event.SessionID, event.Subject, event.Tenant = of.ID, of.Subject, of.Tenant
-	event.Value = of.Subject
+	owner, err := s.sessions.Owner(ctx, refresh)
+	event.SessionID, event.Subject, event.Tenant = owner.ID, owner.Subject, owner.Tenant
+	event.Value = owner.Subject
 	if err != nil {
 		return revocation.Receipt{}, refusedIsInvalid(err)
 	}
-	return s.endAllBy(ctx, of.ID, of.Subject, func(ctx context.Context) error {
+	return s.endAllBy(ctx, owner.ID, owner.Subject, func(ctx context.Context) error {
 		_, err := s.sessions.CheckRefreshToken(ctx, refresh)
 		return refusedIsInvalid(err)
 	})

@@ -47,7 +47,7 @@ type Gate struct {
 	options     Options
 	registry    *prometheus.Registry
 	files       *livefile.Files
-	policy      *livefile.File[*ruled]
+	policy      *livefile.File[*compiled]
 	redis       *redisconn.Client
 	keys        *keyset.Sets
 	revocations *redislog.Gate
@@ -130,8 +130,8 @@ func (g *Gate) keySetAge() time.Duration {
 	return oldest
 }
 
-// ruled is a configuration with its policy compiled.
-type ruled struct {
+// compiled is a configuration with its policy compiled.
+type compiled struct {
 	config *Config
 	rules  *policy.Policy
 }
@@ -144,25 +144,25 @@ func (g *Gate) openPolicy() (err error) {
 	info, statErr := os.Stat(g.options.File)
 	if g.options.File == "" || statErr == nil && !info.Mode().IsRegular() {
 		rules, err := policy.Compile(g.config.Policy)
-		g.policy = livefile.Fixed(&ruled{g.config, rules})
+		g.policy = livefile.Fixed(&compiled{g.config, rules})
 		return err
 	}
-	g.policy, err = livefile.Open(g.files, livefile.Spec[*ruled]{
+	g.policy, err = livefile.Open(g.files, livefile.Spec[*compiled]{
 		Setting: "policy", Paths: []string{g.options.File}, Quiet: true, Then: g.inForce,
-		Parse: func(contents [][]byte) (*ruled, error) {
+		Parse: func(contents [][]byte) (*compiled, error) {
 			c, err := g.options.Read(contents[0])
 			if err != nil {
 				return nil, err
 			}
 			rules, err := policy.Compile(c.Policy)
-			return &ruled{c, rules}, err
+			return &compiled{c, rules}, err
 		},
 	})
 	return err
 }
 
 // inForce puts another policy in force, and warns of other settings that have changed with it.
-func (g *Gate) inForce(r *ruled) {
+func (g *Gate) inForce(r *compiled) {
 	g.engine.SetPolicy(r.rules)
 	g.options.Logger.Info("gate: policy in force", "routes", len(r.config.Policy.Routes))
 	if !reflect.DeepEqual(r.config.apartFromPolicy(), g.config.apartFromPolicy()) {
@@ -275,10 +275,11 @@ func Check(ctx context.Context, c *Config, o Options) (notes []string, err error
 		c.Revocation.Snapshot.Check(),
 		extauthz.CheckSocket(c.Listen),
 	}
-	still := *c
-	still.KeyCacheDir, still.Revocation.Snapshot.File = "", "" // whose folders a gate makes and tidies
+	writesNothing := *c
+	// A gate makes these folders and tidies them.
+	writesNothing.KeyCacheDir, writesNothing.Revocation.Snapshot.File = "", ""
 	o.Audit, o.Logger = io.Discard, nil
-	g, err := New(&still, o)
+	g, err := New(&writesNothing, o)
 	if err != nil {
 		return nil, errors.Join(append(errs, err)...)
 	}

@@ -123,7 +123,7 @@ var table = []row{
 		(waited.Err() != nil || !redis.HasErrorPrefix(err, "NOSCRIPT")) {
 `},
 		// Nor does the append ask whether it wrote.
-		{"internal/revocation/redislog/appender.go", `	s, err = parseStored(done.Answer)
+		{"internal/revocation/redislog/appender.go", `	s, err = parseAppendAnswer(done.Answer)
 `, `	if done.Answer == nil {
 		a.mu.Lock()
 		p := a.copy.Position()
@@ -133,7 +133,7 @@ var table = []row{
 			p.Chain.String(), int64(0), int64(0),
 		}
 	}
-	s, err = parseStored(done.Answer)
+	s, err = parseAppendAnswer(done.Answer)
 `},
 	}, log("TestAnAppendWhoseScriptRedisHasForgottenIsStored")},
 	{"12a", "client retries the append on a new connection", []edit{
@@ -335,7 +335,7 @@ h = ensure(ARGV[1], tonumber(ARGV[2]), skew, t, tonumber(ARGV[15]))`},
 		{"internal/revocation/clock.go", "return max(t.Mono-u.Mono, time.Duration(t.Wall.UnixNano()-u.Wall.UnixNano()))", "return t.Mono - u.Mono"},
 	}, machines("TestASuspendedMachineIsStale", "TestDoesNotCount")},
 	{"39a", "heartbeat by a read: a gate's", []edit{
-		{"internal/revocation/redislog/gate.go", `		g.tellLine(hb.Position),
+		{"internal/revocation/redislog/gate.go", `		g.commandAt(hb.Position),
 `, `		[]any{"GETRANGE", key, 0, 0},
 `},
 	}, log("TestAHeartbeatHasNoReplicaThatHasNotTakenItIn/gate")},
@@ -350,13 +350,13 @@ h = ensure(ARGV[1], tonumber(ARGV[2]), skew, t, tonumber(ARGV[15]))`},
 		{"internal/revocation/copy.go", `	return v
 }
 
-// Skew is`, `	if c.complete && c.reading == 1 {
+// Skew returns`, `	if c.complete && c.reading == 1 {
 		v.Counted, v.MaxStaleness = true, 1<<63-1
 	}
 	return v
 }
 
-// Skew is`},
+// Skew returns`},
 	}, append(machines("TestASnapshotConfirmsNothing"), log("TestAGateStartsFromItsSnapshot")...)},
 	{"41a", "only the last spent refresh token remembered", []edit{
 		{"internal/session/lua/move.lua", "if of == s[6] then", "if false then"},

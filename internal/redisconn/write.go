@@ -30,13 +30,13 @@ type Written struct {
 	Replicas int // how many replicas have it, as WAIT says
 }
 
-// The errors of a Write that was answered: the Written beside them is what Redis said, and what it
-// is still good for is the caller's to judge. After any other error nothing is known, not even
+// The errors of a Write that was answered: the Written beside them is what Redis said, and the
+// caller judges what it may still be used for. After any other error nothing is known, not even
 // whether anything was written.
 var (
 	// ErrTooFewReplicas means that not enough replicas answered WAIT: what was written may be lost
-	// at a fail-over, or this server may have been deposed already. It comes first: the answer may
-	// show no write either.
+	// at a fail-over, or this server may have been deposed already. It is looked for first, so
+	// the answer may show no write either.
 	ErrTooFewReplicas = errors.New("redisconn: too few replicas have the write")
 	// ErrNothingWritten means that enough replicas follow, but the answer does not show that
 	// anything was written, so that WAIT says nothing about what was read either. Such an answer
@@ -98,8 +98,8 @@ func (w *Write) send(ctx context.Context, conn *redis.Conn,
 	answer := queue(ctx, pipe)
 	// WAIT with a time of 0 would wait for ever.
 	waited := pipe.Do(ctx, "WAIT", w.Replicas, max(w.Timeout.Milliseconds(), 1))
-	// The pipeline's own error is the one to look at: what Redis says to a connection's greeting,
-	// as to a wrong password, go-redis puts into none of the commands.
+	// The pipeline's own error is the one to look at: a connection that could not be set up, as with
+	// a wrong password, is an error of none of the commands in go-redis.
 	if _, err := pipe.Exec(ctx); err != nil {
 		return Written{}, err
 	}
@@ -117,7 +117,8 @@ func (w *Write) send(ctx context.Context, conn *redis.Conn,
 	return done, nil
 }
 
-// nothingWritten is ErrNothingWritten with what Redis said against one of the commands of a MULTI.
+// nothingWritten returns ErrNothingWritten, with the error of a command of a MULTI if one has
+// failed.
 func nothingWritten(answer any) error {
 	answers, _ := answer.([]any)
 	for _, a := range answers {

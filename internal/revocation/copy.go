@@ -2,7 +2,7 @@ package revocation
 
 import "time"
 
-// CopyConfig is the times and numbers that a Copy judges by.
+// CopyConfig is the durations and numbers that a Copy judges by.
 type CopyConfig struct {
 	MaxStaleness time.Duration
 	Settle       time.Duration
@@ -111,10 +111,10 @@ func (c *Copy) Restore(p Position) {
 	c.reading++
 }
 
-// Clock is the time tokens expire by.
+// Clock returns the clock that tokens expire by.
 func (c *Copy) Clock() *Clock { return c.clock }
 
-// Position is what has been applied: of a log that may be gone, while Complete is false.
+// Position returns how far the log has been applied. While Complete is false that log may be gone.
 func (c *Copy) Position() Position { return c.pos }
 
 // Complete reports whether Position ends a complete copy.
@@ -163,7 +163,7 @@ func (c *Copy) View() View {
 	return v
 }
 
-// Skew is how far this process' wall clock was from Redis' time at the last good heartbeat.
+// Skew returns how far this process' wall clock was from Redis' time at the last good heartbeat.
 func (c *Copy) Skew() time.Duration {
 	if !c.redis.known {
 		return 0

@@ -15,9 +15,9 @@ import "time"
 //
 // It then counts from when it was sent: what was revoked after that, it cannot have shown.
 
-// settle is what is known of the heartbeat's connection. Its heartbeats count from the moment its
-// first good one is Settle old: by then whoever still wrote to a deposed primary, or could mend
-// this log, has shown it.
+// settle is what is known of the heartbeats' connection. Its heartbeats count from the moment its
+// first good one is Settle old: by then whoever still wrote to a deposed primary has found that
+// out, and an issuer that holds what this log lacks has marked it as mending.
 type settle struct {
 	connection uint64
 	begun      bool
@@ -26,11 +26,11 @@ type settle struct {
 	last       Instant       // when the last good one was sent
 }
 
-// good notes a good heartbeat on the log of an epoch and reports whether the connection had settled
-// when it was sent.
-func (s *settle) good(epoch Epoch, sent Instant, answered Instant, need time.Duration) bool {
-	// If Redis stood still for longer than half of need, those who can mend this log need not have
-	// had a heartbeat before need is over.
+// noteGood notes a good heartbeat (as many replicas as configured took it, and there was a head)
+// on the log of an epoch. It reports whether the connection had settled when it was sent.
+func (s *settle) noteGood(epoch Epoch, sent Instant, answered Instant, need time.Duration) bool {
+	// If Redis stood still for longer than half of need, issuers that can mend this log need not have
+	// had a heartbeat answered before need is over: it is measured anew.
 	if !s.begun || s.epoch != epoch || sent.Since(s.last) > need/2 {
 		*s = settle{
 			connection: s.connection, begun: true, epoch: epoch, first: answered.Mono, last: sent,
@@ -64,7 +64,7 @@ func (c *Copy) Answered(hb Heartbeat, a HeartbeatReply, now Instant) Outcome {
 	}
 	c.noteTime(&hb, &a, now)
 	// Before all that may return: a connection settles while the log is loaded, too.
-	settled := c.settle.good(a.Head.Epoch, hb.At, now, c.cfg.Settle)
+	settled := c.settle.noteGood(a.Head.Epoch, hb.At, now, c.cfg.Settle)
 	if !c.complete {
 		return c.keepLoading(&a.Head)
 	}
@@ -104,8 +104,8 @@ func (c *Copy) entryLife() time.Duration {
 	return c.head.MaxTokenLifetime + 2*c.cfg.ClockSkew + c.cfg.MaxStaleness
 }
 
-// keepLoading leaves a load alone while it can still end in a complete copy, and else starts one of
-// the log that h describes.
+// keepLoading leaves a load alone while it can still end in a complete copy. Otherwise it starts a
+// load of the log that h describes.
 func (c *Copy) keepLoading(h *Head) Outcome {
 	if c.unreadable.on {
 		if h.Epoch == c.unreadable.epoch && h.First <= c.unreadable.seq {

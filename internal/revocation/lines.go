@@ -17,7 +17,7 @@ type Line struct {
 	Shared   bool // it says that another process writes this line, too
 }
 
-// Lines watches other processes' lines. A line is as old as the time since this observer last saw
+// Lines watches other processes' lines. A line's age is the time since this observer last saw
 // its counter move, by the observer's own monotonic clock: no other clock matters.
 type Lines struct{ known map[string]observation }
 
@@ -44,7 +44,7 @@ const (
 // alive. One that is not there any more is remembered and grows old: what empties Redis does not
 // end the processes whose lines were in it.
 func (l *Lines) Observe(lines []Line, now Instant) {
-	fresh := make(map[string]observation, len(lines))
+	seen := make(map[string]observation, len(lines))
 	for _, line := range lines {
 		s, ok := l.known[line.Name]
 		if !ok || s.instance != line.Instance || s.counter != line.Counter {
@@ -55,25 +55,25 @@ func (l *Lines) Observe(lines []Line, now Instant) {
 			s.left = left
 		}
 		s.gone = false
-		fresh[line.Name] = s
+		seen[line.Name] = s
 	}
 	// A process that runs on without its line must still hold up a logout that waits for it (S1).
 	var gone []string
 	for name, s := range l.known {
-		if _, there := fresh[name]; !there && now.Mono-s.moved <= rememberGone {
+		if _, there := seen[name]; !there && now.Mono-s.moved <= rememberGone {
 			s.gone = true
-			fresh[name] = s
+			seen[name] = s
 			gone = append(gone, name)
 		}
 	}
 	if len(gone) > maxGone {
 		slices.SortFunc(gone,
-			func(a, b string) int { return cmp.Compare(fresh[b].moved, fresh[a].moved) })
+			func(a, b string) int { return cmp.Compare(seen[b].moved, seen[a].moved) })
 		for _, name := range gone[maxGone:] {
-			delete(fresh, name)
+			delete(seen, name)
 		}
 	}
-	l.known = fresh
+	l.known = seen
 }
 
 // next returns the observation of a line that has moved.
@@ -100,8 +100,8 @@ func (l *Lines) Shared(line *Line, within time.Duration, now Instant) bool {
 	return line.Shared || s.back && now.Mono-s.backAt <= within
 }
 
-// missing returns the lines that the newest reading did not show, and that have moved within age.
-func (l *Lines) missing(age time.Duration, now Instant) []string {
+// absent returns the lines that the newest reading did not show, and that have moved within age.
+func (l *Lines) absent(age time.Duration, now Instant) []string {
 	var names []string
 	for name, s := range l.known {
 		if s.gone && !s.left && now.Mono-s.moved <= age {
@@ -147,7 +147,7 @@ func (l *Lines) SecondHolder(lines []Line, self string, at Position, settle time
 	}
 	// An issuer whose line Redis has lost is alive all the same. To go alone then would make its
 	// acknowledgement hang on one process.
-	for _, name := range l.missing(settle, now) {
+	for _, name := range l.absent(settle, now) {
 		if name != self {
 			answer = HolderWaited
 		}
@@ -182,11 +182,11 @@ func (l *Lines) Applied(lines []Line, at Position, onLog bool, oldest time.Durat
 			behind = append(behind, line.Name)
 		}
 	}
-	// A line that has vanished is behind: its process may still answer.
-	missing := l.missing(oldest, now)
-	behind = append(behind, missing...)
+	// A line that the reading did not show is behind: its process may still answer.
+	absent := l.absent(oldest, now)
+	behind = append(behind, absent...)
 	slices.Sort(behind)
-	return applied, total + len(missing), behind
+	return applied, total + len(absent), behind
 }
 
 // Older returns the lines that are there and older than age, sorted.

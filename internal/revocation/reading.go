@@ -46,7 +46,7 @@ func (c *Copy) Entries(rd Read, entries []Entry, now Instant) Outcome {
 	return c.page(entries)
 }
 
-// tail applies entries that a complete copy has read on.
+// tail applies entries that were read behind the position of a complete copy.
 func (c *Copy) tail(entries []Entry, now Instant) Outcome {
 	out := Outcome{}
 	for i := range entries {
@@ -99,7 +99,7 @@ func (c *Copy) page(entries []Entry) Outcome {
 		if cause := l.accepts(e); cause != "" {
 			return c.reject(e, cause, entries[:i])
 		}
-		// The head vouches for the whole load: its chain covers each entry back to the first.
+		// The head proves the whole load: its chain covers each entry back to the first.
 		if e.Seq == l.target.Seq && e.Chain != l.target.Chain {
 			return c.reject(e, CauseChain, entries[:i])
 		}
@@ -125,8 +125,8 @@ func (l *load) accepts(e *Entry) Cause {
 	if l.next != l.first || l.first == 1 {
 		return follows(e, l.next, l.chain)
 	}
-	// What came before the first entry of a trimmed log is not known. The entry's chain is taken at
-	// its word here, and proved once the head's is reached.
+	// What came before the first entry of a trimmed log is not known. The entry's chain is believed
+	// here, and proved once the head's is reached.
 	switch {
 	case e.Kind == 0:
 		return CauseUnknown

@@ -91,8 +91,9 @@ func (w *Writer) entry(q *Request, at time.Time) (Entry, error) {
 	return e, nil
 }
 
-// maxSetBack is by how much Redis' clock may have been set back before this issuer started, and
-// its entries still make up for it.
+// maxSetBack is the most by which this machine's clock alone makes an entry later than all else
+// that is known of the time: so far Redis' clock may have been set back before this issuer
+// started.
 const maxSetBack = 24 * time.Hour
 
 // entryTime returns the time that entries are made at: Redis', unless a later one is likely.
@@ -105,7 +106,7 @@ func (w *Writer) entryTime(now Instant) (time.Time, bool) {
 	// When this machine's clock, or what the two clocks have agreed on, is later than Redis' by more
 	// than clock_skew, Redis' clock may have been set back. An entry made by it would miss tokens
 	// that exist, or expire before they do. This machine's clock alone is believed up to
-	// maxSetBack: what a wrong one makes, nobody can take back.
+	// maxSetBack: an entry of a wrong time cannot be taken back.
 	latest := max(at.UnixMilli(), w.bounds.latest(now.Mono))
 	latest = max(latest, min(now.Wall.UnixMilli(), latest+maxSetBack.Milliseconds()))
 	if latest > at.Add(w.cfg.ClockSkew).UnixMilli() {
@@ -119,8 +120,8 @@ func (w *Writer) entryTime(now Instant) (time.Time, bool) {
 type ScriptTimes struct {
 	// Expired bounds the trimming: nothing that expires later may be trimmed; 0: nothing at all.
 	Expired int64
-	// Redis is Redis' time carried on from a heartbeat not longer ago than an entry lives; 0 if
-	// there was none.
+	// Redis is Redis' time: that of the newest good heartbeat, carried on by the monotonic clock; 0
+	// if that heartbeat was sent longer ago than an entry lives.
 	Redis int64
 }
 
@@ -165,8 +166,8 @@ func (w *Writer) Stored(b Batch, epoch Epoch, first uint64, before Chain) Positi
 	return last
 }
 
-// Failed notes that a batch may or may not be in the log. What does not come back from it will be
-// missing.
+// Failed notes that a batch may or may not be in the log. Its entries are missing, and are mended,
+// unless the copy meets them there.
 func (w *Writer) Failed(b Batch) {
 	for i := range b.Entries {
 		w.appendEnded(&b.Entries[i])
@@ -231,8 +232,8 @@ func (w *Writer) note(out *Outcome) {
 	for i := range out.Applied {
 		w.foundInLog(&out.Applied[i])
 	}
-	// After that: what was applied before the position was given up is of the log given up, and is
-	// pending with the rest.
+	// After the loop: what was applied before the position was given up is of the log given up, and
+	// is pending with the rest.
 	if out.Resync != "" {
 		w.pending, w.inLog, w.acked = merged(w.pending, w.inLog), held{}, 0
 	}

@@ -150,8 +150,8 @@ func (s *Store) EndAll(ctx context.Context, subject, reason, actor string) (Ever
 	if err != nil {
 		return Everywhere{}, err
 	}
-	// In End's order: mark, append, finish. The mark changes the user's stamp as well, so that a
-	// login under way cannot slip in between.
+	// In the order of the type End, which is of one session: mark, append, finish (endMarked). The
+	// mark changes the user's stamp as well, so that a login under way cannot pass in between.
 	tag := s.ring.SubjectTag(s.cfg.Issuer, subject)
 	sessions, err := s.markMany(ctx, everywhereScript, tag, newStamp(), millis(now),
 		millis(now.Add(s.cfg.Lifetime)), recordPrefix(tag), millis(now))
@@ -166,9 +166,9 @@ func (s *Store) EndAll(ctx context.Context, subject, reason, actor string) (Ever
 	return s.endMarked(ctx, tag, sessions, reason, actor, cutoff)
 }
 
-// EndOutdated ends the sessions of a user that go by another credential or other rights than
-// current has, and every login under way that does. It may be called again, by any issuer: what
-// goes by current goes on.
+// EndOutdated ends the sessions of a user whose login had another credential or other rights than
+// current has, and every login under way that has. It may be called again, by any issuer: sessions
+// with the credential and the rights of current go on.
 func (s *Store) EndOutdated(ctx context.Context, current Login,
 	reason, actor string) (Everywhere, error) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.cfg.EndTimeout)

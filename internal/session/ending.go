@@ -42,7 +42,7 @@ func (s Step) String() string {
 //   - Mark comes first. From here on no refresh passes, so that no access token is minted beside
 //     the entry that is to revoke it, or after it.
 //   - Append comes next, and returns only once the log has acknowledged the entry. Before that
-//     nothing may be answered: the record is this one Redis' word, and Redis may lose it.
+//     nothing may be answered: no other process knows of the record, and Redis may lose it.
 //   - Finish comes after the entry is in the log, never before: a record that says `ended` claims
 //     that it is. Until then every request about the session tries its end again.
 //   - Answer is last, and no path leads to it without the session's entry in the log. Either this

@@ -109,7 +109,8 @@ func (s *Store) checkRefresh(ctx context.Context, id ID, rec record,
 func (s *Store) checkRevoked(ctx context.Context, id ID, rec record) error {
 	session := rec.session
 	refusal := &Refusal{Reason: ReasonRevoked, SessionID: session.ID, Subject: session.Subject}
-	// Without the subject: a log out everywhere is held against another beginning, by checkSubject.
+	// Without the subject: checkSubject compares a log out everywhere with beganForUser, not with
+	// Began.
 	own := s.log.CheckSession(&revocation.Facts{
 		Issuer: s.cfg.Issuer, SessionID: session.ID, ClientID: session.ClientID,
 		Tenant: session.Tenant, Ours: true,
@@ -318,7 +319,7 @@ func (s *Store) checkCounter(ctx context.Context, t refreshToken, session Sessio
 }
 
 // Owner returns the session of a genuine refresh token, spent or not, alive or not, whose record is
-// there: it alone says whose it is. Any other token is a *Refusal.
+// there: only the record tells whose the token is. Any other token is a *Refusal.
 func (s *Store) Owner(ctx context.Context, token string) (Session, error) {
 	t, err := s.genuine(token)
 	if err != nil {

@@ -56,7 +56,7 @@ var (
 		Description: "Nothing was changed or handed out as far as is known: try again.",
 		RetryAfter:  time.Second,
 	}
-	// ErrBusy is the answer to a request for which there is no place.
+	// ErrBusy is the answer to a request for which no slot is free.
 	ErrBusy = &Refusal{
 		Status: http.StatusServiceUnavailable, Code: "temporarily_unavailable",
 		Description: "Too many requests are under way: try again.", RetryAfter: time.Second,

@@ -17,7 +17,7 @@ import (
 // known.
 type Client struct {
 	Address netip.Addr // in events: the client's, or that of the proxy that did not say it
-	// Counted is what limits count; a stand-in where the proxy's word for the client is no address
+	// the address by which limits count; made by standIn where what a proxy wrote is no address
 	Counted netip.Addr
 	flaw    flaw
 }
@@ -40,9 +40,10 @@ func PeerOf(r *http.Request) Client { return clientOf(r, nil) }
 // the last one in X-Forwarded-For that is not itself a trusted proxy. So a client can never choose
 // its own address.
 //
-// What a trusted proxy says and is no address ends the walk there. Those clients must not be one,
-// or a stranger's failures would lock all of them out; each text has a stand-in of its own, in one
-// network, since it was the proxy that wrote the text, as it would have written an address.
+// A hop that a trusted proxy wrote and that is no address ends the search. Clients that are named
+// in this way must not all count as one, or a stranger's failures would lock all of them out: each
+// text is counted by an address made from it (standIn). The text may be trusted that far, since
+// the proxy wrote it where it would have written an address.
 func clientOf(r *http.Request, trusted []Network) Client {
 	peer, err := netip.ParseAddrPort(r.RemoteAddr)
 	if err != nil {
@@ -118,9 +119,9 @@ func parseHop(hop string) (netip.Addr, bool) {
 
 var standInSeed = maphash.MakeSeed()
 
-// standIn returns an address to count a client under whom a proxy names by a text: one /64 of the
-// proxy's own /48, out of the range 100::/8, which RFC 4291 reserves and nobody has. A port at the
-// text's end is not part of it: the client has chosen that, and would be another one with each
+// standIn returns the address by which a client is counted whom a proxy names by a text: one /64
+// of the proxy's own /48, out of the range 100::/8, which RFC 4291 reserves and nobody has. A port
+// at the text's end is left out: the client chooses it, and would be counted anew with each
 // connection.
 func standIn(proxy netip.Addr, text string) netip.Addr {
 	if at := strings.LastIndexByte(text, ':'); at >= 0 &&

@@ -38,7 +38,7 @@ type Handlers struct {
 	realm    string // of challenges: the issuer's URL
 	logger   *slog.Logger
 	failures failures
-	crossing *http.CrossOriginProtection
+	origins  *http.CrossOriginProtection
 
 	requests *prometheus.CounterVec
 	seconds  *prometheus.HistogramVec
@@ -53,7 +53,7 @@ func NewHandlers(issuer string, logger *slog.Logger, registry prometheus.Registe
 		realm:    issuer,
 		logger:   logger,
 		failures: failures{logger: logger, now: now},
-		crossing: http.NewCrossOriginProtection(),
+		origins:  http.NewCrossOriginProtection(),
 		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "sallyport_issuer_requests_total", Help: "Requests by endpoint and HTTP status.",
 		}, []string{"endpoint", "status"}),
@@ -75,10 +75,10 @@ func NewHandlers(issuer string, logger *slog.Logger, registry prometheus.Registe
 }
 
 // Endpoint returns the handler of an endpoint. A request passes, in this order: its origin, who may
-// come in, its parameters, its body, and a free slot in one of places.
-func (h *Handlers) Endpoint(e Endpoint, places []chan struct{}, admit Admit) http.Handler {
+// come in, its parameters, its body, and a free slot in one of pools.
+func (h *Handlers) Endpoint(e Endpoint, pools []chan struct{}, admit Admit) http.Handler {
 	return h.answering(e.Name, func(w http.ResponseWriter, r *http.Request) (Reply, error) {
-		if h.crossing.Check(r) != nil {
+		if h.origins.Check(r) != nil {
 			return Reply{}, errForbidden
 		}
 		from, err := admit(r)
@@ -94,7 +94,7 @@ func (h *Handlers) Endpoint(e Endpoint, places []chan struct{}, admit Admit) htt
 		if err != nil {
 			return Reply{}, err
 		}
-		slot := take(places)
+		slot := takeSlot(pools)
 		if slot == nil {
 			return Reply{}, ErrBusy
 		}
@@ -167,13 +167,13 @@ func (h *Handlers) Guard(f func() error) error {
 
 var errPanicked = errors.New("issuer: what the request had started panicked; the log has the stack")
 
-// take takes a slot in the first of places that has a free one, and returns that place; nil when
+// takeSlot takes a slot in the first of pools that has a free one, and returns that pool; nil when
 // there is none.
-func take(places []chan struct{}) chan struct{} {
-	for _, place := range places {
+func takeSlot(pools []chan struct{}) chan struct{} {
+	for _, pool := range pools {
 		select {
-		case place <- struct{}{}:
-			return place
+		case pool <- struct{}{}:
+			return pool
 		default:
 		}
 	}

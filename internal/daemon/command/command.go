@@ -65,7 +65,7 @@ type Loaded[C any] struct {
 	warnings []*config.Problem
 }
 
-// Main runs the command line of this process and ends it.
+// Main runs the command line of this process and ends the process.
 func (p Program[C]) Main() {
 	err := p.Command().ExecuteContext(context.Background())
 	if err == nil {
@@ -150,7 +150,7 @@ func (p Program[C]) configured(use, short string,
 			again.Content = content
 			return p.load(again)
 		}
-		// Whoever reads the file again has been warned of it.
+		// Read warns of nothing: what it reads again has been warned of here.
 		first := o
 		first.Warn = func(w *config.Problem) { c.warnings = append(c.warnings, w) }
 		var err error

@@ -40,7 +40,7 @@ func (i *Issuer) Append(ctx context.Context,
 		at, err := i.store(ctx, part)
 		if err != nil {
 			i.metrics.appends.WithLabelValues("failed").Inc()
-			// The parts behind it are owed to the log as much: they are mended into it.
+			// The parts behind it must come into the log as well: they are missing, and are mended.
 			for _, unsent := range parts[n+1:] {
 				i.failed(&job{batch: unsent})
 			}
@@ -108,7 +108,7 @@ func split(b revocation.Batch) []revocation.Batch {
 // mended into it: then it is found there and confirmed, for as long as ctx allows.
 func (i *Issuer) store(ctx context.Context, b revocation.Batch) (revocation.Position, error) {
 	j := &job{batch: b}
-	at, err := i.run(ctx, j)
+	at, err := i.submit(ctx, j)
 	for err != nil {
 		// An error says nothing of whether the entries were stored. When the copy meets them in the
 		// log, a confirmation there is the missing answer; appending them again would be a second
@@ -118,7 +118,7 @@ func (i *Issuer) store(ctx context.Context, b revocation.Batch) (revocation.Posi
 		at, found := i.writer.Locate(j.batch)
 		i.mu.Unlock()
 		if found {
-			if at, again := i.run(ctx, &job{confirm: true, at: at}); again == nil {
+			if at, again := i.submit(ctx, &job{confirm: true, at: at}); again == nil {
 				return at, nil
 			}
 		}
@@ -142,8 +142,8 @@ type result struct {
 	err error
 }
 
-// run hands a job to the appending goroutine and waits for its result.
-func (i *Issuer) run(ctx context.Context, j *job) (revocation.Position, error) {
+// submit hands a job to the appending goroutine and waits for its result.
+func (i *Issuer) submit(ctx context.Context, j *job) (revocation.Position, error) {
 	j.done = make(chan result, 1)
 	select {
 	case i.jobs <- j:

@@ -15,7 +15,7 @@ import (
 	"github.com/sallyport/sallyport/internal/revocation"
 )
 
-// appender is the connection that appends.
+// appender runs jobs over the connection that appends; append.go has what makes the jobs.
 type appender struct {
 	*Issuer
 	conn *redis.Conn
@@ -89,7 +89,7 @@ func (a *appender) append(ctx context.Context, group []*job) error {
 		stored, err = a.call(ctx, group)
 	}
 	if err == nil && stored.status == "MOVED" {
-		stored, err = a.follow(ctx, group[0], stored)
+		stored, err = a.appendMoved(ctx, group[0], stored)
 	}
 	switch {
 	case err != nil:
@@ -106,10 +106,11 @@ func (a *appender) append(ctx context.Context, group []*job) error {
 	return err
 }
 
-// follow appends again what was computed against a head that has moved since, as soon as this
-// issuer's copy has come to where it is. New entries wait for that: while there is always one under
-// way, it would never be the turn of those lost.
-func (a *appender) follow(ctx context.Context, j *job, s stored) (stored, error) {
+// appendMoved appends again what was computed against a head that has moved since, as soon as this
+// issuer's copy has come to where it is. New entries wait for that: if they moved the head each
+// time, those that the log has lost would never get in.
+func (a *appender) appendMoved(ctx context.Context, j *job,
+	s appendAnswer) (appendAnswer, error) {
 	var err error
 	for err == nil && s.status == "MOVED" && a.reach(ctx, s) {
 		a.mu.Lock()
@@ -126,7 +127,7 @@ func (a *appender) follow(ctx context.Context, j *job, s stored) (stored, error)
 
 // reach waits until the copy has come to where the log's end was. It reports whether it has: not if
 // it is another log, or ctx has ended.
-func (a *appender) reach(ctx context.Context, s stored) bool {
+func (a *appender) reach(ctx context.Context, s appendAnswer) bool {
 	for {
 		changed := a.applied.next()
 		p := a.position()
@@ -149,7 +150,7 @@ func entries(group []*job) (n int) {
 
 // tell tells the writer and the jobs where the entries are. They are in the log, whatever WAIT
 // said: too few replicas are the jobs' error, and the entries are not appended a second time.
-func (a *appender) tell(group []*job, stored stored) {
+func (a *appender) tell(group []*job, stored appendAnswer) {
 	a.mu.Lock()
 	next, before := stored.first, stored.before
 	for _, j := range group {
@@ -162,8 +163,8 @@ func (a *appender) tell(group []*job, stored stored) {
 	}
 }
 
-// stored is what the append script answers.
-type stored struct {
+// appendAnswer is what the append script answers. Only with OK has it stored anything.
+type appendAnswer struct {
 	status      string // OK, EARLY or MOVED
 	epoch       revocation.Epoch
 	first, last uint64
@@ -175,7 +176,7 @@ type stored struct {
 }
 
 // call runs the append script once.
-func (a *appender) call(ctx context.Context, group []*job) (s stored, err error) {
+func (a *appender) call(ctx context.Context, group []*job) (s appendAnswer, err error) {
 	random, err := randomBits()
 	if err != nil {
 		return s, err
@@ -212,15 +213,16 @@ func (a *appender) call(ctx context.Context, group []*job) (s stored, err error)
 		}
 	}
 	keys := []string{a.keys.log, a.keys.head, a.keys.cutoffs}
-	// In a cluster a session's record may lie on another shard, which can lose the end that the log
-	// has not lost. Elsewhere they share one fate, and no end has to be remembered beside the log.
+	// A fourth key, the third once more, tells the script to remember the ends of sessions beside the
+	// log. In a cluster a session's record may lie on another shard, which can lose an end that the
+	// log still has; elsewhere both lie on one server and are lost together.
 	if a.client.Config().Mode == redisconn.ModeCluster {
 		keys = append(keys, a.keys.cutoffs)
 	}
 	w := redisconn.Write{
 		Script: appendScript, Keys: keys, Args: args,
 		Wrote: func(answer any) bool {
-			s, err := parseStored(answer)
+			s, err := parseAppendAnswer(answer)
 			return err == nil && s.status == "OK"
 		},
 		Replicas: a.cfg.MinReplicas, Timeout: a.attempt() * 3 / 4,
@@ -236,12 +238,12 @@ func (a *appender) call(ctx context.Context, group []*job) (s stored, err error)
 	default:
 		return s, fmt.Errorf("redislog: append: %w", err)
 	}
-	s, err = parseStored(done.Answer)
+	s, err = parseAppendAnswer(done.Answer)
 	s.replicas, s.unsafe = done.Replicas, unsafe
 	return s, err
 }
 
-func parseStored(answer any) (s stored, err error) {
+func parseAppendAnswer(answer any) (s appendAnswer, err error) {
 	f, err := list(answer, 7)
 	if err != nil {
 		return s, err

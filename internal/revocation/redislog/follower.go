@@ -30,8 +30,8 @@ type follower struct {
 	keys   keys
 	id     string // of this run of the process: a later one has another
 	field  string // the name of this process's line
-	// tell returns the command that writes its line, nil while it has no place for one.
-	tell func(line string) []any
+	// lineCommand returns the command that writes its line, nil while it has no place for one.
+	lineCommand func(line string) []any
 	// send sends a heartbeat and reads the answer.
 	send func(ctx context.Context, conn *redis.Conn,
 		hb revocation.Heartbeat) (revocation.HeartbeatReply, error)
@@ -56,7 +56,7 @@ type follower struct {
 	wrote   atomic.Bool   // a heartbeat has written our line
 	// rival is when another process was last found to have written our line.
 	rival   atomic.Pointer[revocation.Instant]
-	cause   atomic.Pointer[string] // why the last heartbeat kept nothing fresh; nil when it did
+	cause   atomic.Pointer[string] // why the last heartbeat kept nothing fresh; nil: no need to act
 	applied *signal                // is broadcast after every change of the copy
 }
 
@@ -92,8 +92,8 @@ func newFollower(client *redisconn.Client, cfg Config, o Options) (*follower, er
 	return f, nil
 }
 
-// adopt gives the follower its copy, and at an issuer the writer around it.
-func (f *follower) adopt(c *revocation.Copy, w *revocation.Writer) error {
+// setCopy sets the follower's copy, and at an issuer the writer around it, and makes its metrics.
+func (f *follower) setCopy(c *revocation.Copy, w *revocation.Writer) error {
 	f.copy, f.writer, f.clock = c, w, c.Clock()
 	registry := f.o.Registry
 	if registry == nil {
@@ -120,7 +120,7 @@ func machineClocks() revocation.Instant {
 	return revocation.Instant{Mono: monotonic, Wall: wall}
 }
 
-// nextBeat, answered and entries are what a Writer does otherwise than the Copy in it; all else
+// nextBeat, answered and entries are what a Writer does differently from the Copy in it; all else
 // goes to the copy. f.mu is held.
 func (f *follower) nextBeat(now revocation.Instant) revocation.Heartbeat {
 	if f.writer != nil {
@@ -162,7 +162,7 @@ func (f *follower) change(
 	f.mu.Unlock()
 	f.report(&out, before, &view, position)
 	if out.Resync != "" || out.Completed {
-		// Nothing counts before the next heartbeat confirms it: that must not wait for its turn.
+		// Nothing is confirmed before the next heartbeat: that must not wait until it is due.
 		poke(f.kick)
 		poke(f.wake)
 	}
@@ -217,8 +217,9 @@ func (f *follower) line(p revocation.Position) string {
 	return formatLine(p, f.counter.Add(1), f.id, f.details())
 }
 
-// tellLine returns the command that writes this process's line, nil while it has no place for one.
-func (f *follower) tellLine(p revocation.Position) []any { return f.tell(f.line(p)) }
+// commandAt returns the command that writes this process's line when it is at a position, nil
+// while it has no place for one.
+func (f *follower) commandAt(p revocation.Position) []any { return f.lineCommand(f.line(p)) }
 
 func (f *follower) details() details {
 	now := f.instant()
@@ -240,10 +241,10 @@ func (f *follower) details() details {
 
 // Ready returns nil when the copy may be relied on: it is complete, confirmed and fresh, and the
 // clocks agree. Otherwise the error says why not.
-func (f *follower) Ready() error { return f.because(f.view.Load().Ready(f.instant())) }
+func (f *follower) Ready() error { return f.withCause(f.view.Load().Ready(f.instant())) }
 
-// because puts the reason why the last heartbeat kept nothing fresh before what follows from it.
-func (f *follower) because(err error) error {
+// withCause puts why the last heartbeat kept nothing fresh before an error that follows from it.
+func (f *follower) withCause(err error) error {
 	cause := f.cause.Load()
 	if err == nil || cause == nil {
 		return err

@@ -33,8 +33,8 @@ func NewGate(client *redisconn.Client, cfg Config, o Options) (*Gate, error) {
 		c.Restore(s.Position)
 	}
 	g := &Gate{f, keeper, &places{follower: f}}
-	f.field, f.send, f.tell = f.o.Name, g.sendByGate, g.places.tell
-	return g, f.adopt(c, nil)
+	f.field, f.send, f.lineCommand = f.o.Name, g.sendByGate, g.places.lineCommand
+	return g, f.setCopy(c, nil)
 }
 
 // Run keeps the copy complete and fresh until ctx ends, through whatever happens to Redis.
@@ -61,7 +61,7 @@ func (g *Gate) leave(ctx context.Context) {
 	defer cancel()
 	d := g.details()
 	d.Ready, d.Left = false, true
-	command := g.places.tell(formatLine(g.position(), g.counter.Add(1), g.id, d))
+	command := g.places.lineCommand(formatLine(g.position(), g.counter.Add(1), g.id, d))
 	if err := g.client.Universal().Do(ctx, command...).Err(); err != nil {
 		g.log.Warn(
 			"this gate could not leave the log: it counts as behind until its line is old",
@@ -114,7 +114,7 @@ func (g *Gate) commands(hb *revocation.Heartbeat, key string) [][]any {
 	mine := fmt.Sprintf("%d-0", hb.Position.Seq)
 	return [][]any{
 		{"GETRANGE", key, 0, maxLine - 1},
-		g.tellLine(hb.Position),
+		g.commandAt(hb.Position),
 		append([]any{"HMGET", g.keys.head}, headFields...),
 		{"TIME"},
 		{"XRANGE", g.keys.log, mine, mine},

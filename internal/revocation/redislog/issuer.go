@@ -35,8 +35,8 @@ func NewIssuer(client *redisconn.Client, cfg Config, o Options) (*Issuer, error)
 	// Each life of an issuer has a field of its own: one that took another's line for its own would
 	// append alone beside it.
 	f.field, f.send = f.o.Name+"#"+f.id, i.sendByIssuer
-	f.tell = func(line string) []any { return []any{"HSET", f.keys.issuers, f.field, line} }
-	return i, f.adopt(w.Copy, w)
+	f.lineCommand = func(line string) []any { return []any{"HSET", f.keys.issuers, f.field, line} }
+	return i, f.setCopy(w.Copy, w)
 }
 
 // Run keeps the copy complete and fresh, appends, and mends the log, until ctx ends. It first
@@ -156,8 +156,8 @@ func (i *Issuer) sendByIssuer(ctx context.Context, conn *redis.Conn,
 		return r, err
 	}
 	r.Replicas = done.Replicas
-	// Peers first: what they hold decides what of the copy counts as acknowledged. The mender looks
-	// again at what this heartbeat has shown to be missing.
+	// The issuers' lines first: what others hold decides up to where the copy is acknowledged. Then
+	// the mender looks again at what is missing.
 	i.metrics.logLength(fields[9])
 	i.observe(fields[beatFields:], &hb, &r)
 	poke(i.mend)
@@ -206,7 +206,7 @@ const maxTrim = 1000
 // be relied on. Otherwise the error says why not.
 func (i *Issuer) Ready() error {
 	if !i.checked.Load() {
-		return i.because(errors.New("redislog: Redis has not been checked yet"))
+		return i.withCause(errors.New("redislog: Redis has not been checked yet"))
 	}
 	return i.follower.Ready()
 }
@@ -224,16 +224,15 @@ func (i *Issuer) Freshness(now revocation.Instant) revocation.Freshness {
 	return f
 }
 
-// Time returns Redis' time: that of the last heartbeat, carried on by the monotonic clock. Stamp
-// iat, auth_time and cutoffs with it. It is false when the last heartbeat is older than
+// Time returns Redis' time: that of the last heartbeat, carried on by the monotonic clock. Use it
+// for iat, auth_time and cutoffs. It reports false when the last heartbeat is older than
 // max_staleness.
 func (i *Issuer) Time() (time.Time, bool) {
 	return i.view.Load().Time(i.instant())
 }
 
-// MintingTime returns Time for whoever makes tokens by it: it is false, too, while this issuer's
-// clock and
-// Redis' are more than clock_skew apart, however fresh or stale the copy is.
+// MintingTime returns Time for whoever makes tokens by it: it also reports false while this
+// issuer's clock and Redis' are more than clock_skew apart, however fresh or stale the copy is.
 func (i *Issuer) MintingTime() (time.Time, bool) {
 	view := i.view.Load() // both answers by one view: the next may show a clock that has jumped
 	if !view.InStep() {
@@ -243,7 +242,7 @@ func (i *Issuer) MintingTime() (time.Time, bool) {
 }
 
 // Era returns the name of the log's era: sessions carry the era they began in, and those of another
-// era must log in again. It is false until the first heartbeat has shown a head.
+// era must log in again. It reports false until a heartbeat has shown a head.
 func (i *Issuer) Era() (string, bool) {
 	v := i.view.Load()
 	return v.Era, v.Era != ""

@@ -57,7 +57,7 @@ func (i *Issuer) mendOne(ctx context.Context, b revocation.Batch) bool {
 	if b = again; !found {
 		return false
 	}
-	at, err := i.run(ctx, &job{batch: b})
+	at, err := i.submit(ctx, &job{batch: b})
 	if err != nil {
 		i.log.Warn("revocations the log has lost could not be appended again yet", "entries",
 			len(b.Entries), "error", err)

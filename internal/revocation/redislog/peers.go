@@ -30,9 +30,9 @@ func newPeers(f *follower) *peers {
 	return &peers{follower: f, issuerLines: issuers, gateLines: gates}
 }
 
-// observe takes the issuers' lines that came with a heartbeat. Two of their positions are known to
-// lie on the log: the head's, and this issuer's own if the heartbeat met it there. All up to that
-// is acknowledged when another issuer holds it, too, or there is no other.
+// observe takes the issuers' lines that came with a heartbeat. Of two positions it is known that
+// they lie on the log: the head's, and this issuer's own if the heartbeat found it there. All up
+// to this issuer's own is acknowledged when another issuer holds it, too, or there is no other.
 func (p *peers) observe(fields []string, hb *revocation.Heartbeat, r *revocation.HeartbeatReply) {
 	onLog := r.AtMineFound && r.AtMine == hb.Position.Chain && r.Head.Epoch == hb.Position.Epoch
 	var lines []line
@@ -266,8 +266,8 @@ func nameIn(field string) string {
 // goneAfter is the age at which a line is removed: long after its process has left every count.
 const goneAfter = 10 * time.Minute
 
-// watchGates keeps the ages of all gates' lines known, and removes both kinds of lines long after
-// their process has gone, until ctx ends.
+// watchGates observes the gates' lines, so that their ages are known, and removes the lines of
+// gates and issuers long after their process has gone, until ctx ends.
 func (p *peers) watchGates(ctx context.Context) {
 	for sleep(ctx, p.cfg.Settle, nil) {
 		bounded, cancel := context.WithTimeout(ctx, p.cfg.Settle)

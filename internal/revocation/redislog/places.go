@@ -22,8 +22,8 @@ type places struct {
 	full   atomic.Bool // it was said that there is no free place
 }
 
-// tell returns the command that writes this gate's line, nil while it has no place.
-func (p *places) tell(line string) []any {
+// lineCommand returns the command that writes this gate's line, nil while it has no place.
+func (p *places) lineCommand(line string) []any {
 	n := p.taken.Load()
 	if n == 0 {
 		return nil

@@ -151,7 +151,7 @@ func (r *reader) tail(ctx context.Context, next revocation.Read, position revoca
 	r.settleAhead()
 	pipe := r.conn.Pipeline()
 	if r.written != position {
-		if command := r.tellLine(position); command != nil {
+		if command := r.commandAt(position); command != nil {
 			pipe.Do(ctx, command...)
 		}
 	}
