@@ -52,7 +52,7 @@ func (d *door) judge(compact string) (*token.Claims, error) {
 	if iss != d.profile.Issuer {
 		return nil, token.Refuse(token.ReasonUnknownIssuer, "")
 	}
-	if err := d.profile.CheckHeader(p.Header.Algorithm, p.Header.Type); err != nil {
+	if err := d.profile.CheckHeader(p.Header); err != nil {
 		return nil, err
 	}
 	claims, err := p.Verify(&d.profile, d.keys[p.Header.KeyID])

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"time"
 	"unicode/utf8"
 )
 
@@ -27,6 +28,20 @@ type Claims struct {
 	IssuedAt  int64 // iat
 	NotBefore int64 // nbf; 0 when absent
 	AuthTime  int64 // auth_time: when the session began; 0 when absent
+
+	// What the dates of others' tokens have beyond whole seconds, in nanoseconds: of exp and nbf
+	// rounded up, of iat down. No clock is finer, so nothing lives longer by it, and a revocation
+	// with a cutoff goes by the second in which a token was made.
+	expiryNanos, issuedNanos, notBeforeNanos int64
+}
+
+// ExpiresAt is exp to the nanosecond.
+func (c *Claims) ExpiresAt() time.Time { return time.Unix(c.Expiry, c.expiryNanos) }
+
+// Lifetime is exp - iat, rounded up to the nanosecond; negative when exp is before iat. Beyond what
+// a Duration holds, it is the longest there is.
+func (c *Claims) Lifetime() time.Duration {
+	return c.ExpiresAt().Sub(time.Unix(c.IssuedAt, c.issuedNanos))
 }
 
 // Marshal writes the claims as RFC 9068 section 2.2 has them, in one fixed order, leaving out what
