@@ -55,9 +55,8 @@ func (e *Engine) verifyAnew(d *Decision, presented string) (*verified, error) {
 		return nil, err
 	}
 	key, known := e.options.Keys.Key(issuer, parsed.Header.KeyID, parsed.Header.Algorithm)
-	if key == nil && known && parsed.Header.KeyID == "" {
-		return nil, token.Refuse(token.ReasonKeyIDMissing,
-			"expected kid, or exactly one key of the issuer for the algorithm")
+	if key == nil && parsed.Header.KeyID == "" {
+		return nil, missingOnly(known) // no fetch could say which key it was
 	}
 	if key == nil {
 		// A revoked key is taken out of the set: that says more than that it is not there, and
@@ -84,6 +83,14 @@ func missing(known bool) error {
 		return token.Refuse(token.ReasonNoKeys, "the issuer's keys were never had")
 	}
 	return token.Refuse(token.ReasonUnknownKey, "the issuer has no key by the token's kid")
+}
+
+func missingOnly(known bool) error {
+	if !known {
+		return missing(known)
+	}
+	return token.Refuse(token.ReasonKeyIDMissing,
+		"expected kid, or exactly one key of the issuer for the algorithm")
 }
 
 func (e *Engine) believe(profile *token.Profile, c *token.Claims, keyID string) *verified {
