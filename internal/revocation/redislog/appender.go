@@ -195,7 +195,7 @@ func (a *appender) call(ctx context.Context, group []*job) (s stored, err error)
 	a.mu.Unlock()
 	args := []any{
 		random,
-		a.cfg.MaxTokenLifetime.Milliseconds(),
+		a.cfg.covered().Milliseconds(),
 		a.cfg.ClockSkew.Milliseconds(),
 		a.cfg.MaxSessionLifetime.Milliseconds(),
 		mode,
