@@ -131,6 +131,8 @@ func TestFractionsAreJudgedExactly(t *testing.T) {
 		{"1800000000.5", "1800000000.5", "", at(0, 0), token.ReasonLifetime},
 		{"1800000000.4", "1800000000.5", "", at(0, 0), token.ReasonLifetime},
 		{"1800000000.6", "1800000000.5", "", at(0, 0), ""},
+		{"1000000000", "10227000000", "", at(0, 0), token.ReasonLifetime}, // more than a Duration holds
+		{"10227000000", "1000000000", "", at(0, 0), token.ReasonLifetime},
 	} {
 		claims, err := p.Read(dated(c.exp, c.iat, c.nbf, ""))
 		if err != nil {
