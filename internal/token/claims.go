@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"strconv"
 	"strings"
 	"time"
@@ -36,13 +37,24 @@ type Claims struct {
 }
 
 // ExpiresAt is exp to the nanosecond.
-func (c *Claims) ExpiresAt() time.Time { return time.Unix(c.Expiry, c.expiryNanos) }
+func (c *Claims) ExpiresAt() time.Time { return moment(c.Expiry, c.expiryNanos, 0) }
 
 // Lifetime is exp - iat, rounded up to the nanosecond; negative when exp is before iat. Beyond what
 // a Duration holds, it is the longest there is.
 func (c *Claims) Lifetime() time.Duration {
-	return c.ExpiresAt().Sub(time.Unix(c.IssuedAt, c.issuedNanos))
+	switch seconds := c.Expiry - c.IssuedAt; {
+	case seconds > mostSeconds:
+		return math.MaxInt64
+	case seconds < -mostSeconds:
+		return math.MinInt64
+	default:
+		return time.Duration(seconds)*time.Second +
+			time.Duration(c.expiryNanos-c.issuedNanos)
+	}
 }
+
+// mostSeconds is a little less than a Duration holds.
+const mostSeconds = math.MaxInt64/int64(time.Second) - 2
 
 // Marshal writes the claims as RFC 9068 section 2.2 has them, in one fixed order, leaving out what
 // is absent. It refuses what a gate would refuse to read back: an error here is a token that would

@@ -16,14 +16,19 @@ func (p *Profile) CheckTime(c *Claims, now time.Time) error {
 		return Refuse(ReasonLifetime, "expected exp after iat")
 	case lifetime-p.forgiven() > p.maxLifetime():
 		return Refuse(ReasonLifetime, "expected a lifetime of at most %s", p.maxLifetime())
-	case !now.Before(c.ExpiresAt().Add(skew)):
+	case !now.Before(moment(c.Expiry, c.expiryNanos, skew)):
 		return Refuse(ReasonExpired, "expected exp to be later than now, within clock_skew")
-	case c.NotBefore != 0 && now.Before(time.Unix(c.NotBefore, c.notBeforeNanos).Add(-skew)):
+	case c.NotBefore != 0 && now.Before(moment(c.NotBefore, c.notBeforeNanos, -skew)):
 		return Refuse(ReasonNotYetValid, "expected nbf not to be later than now, within clock_skew")
-	case now.Before(time.Unix(c.IssuedAt, c.issuedNanos).Add(-skew)):
+	case now.Before(moment(c.IssuedAt, c.issuedNanos, -skew)):
 		return Refuse(ReasonIssuedInFuture, "expected iat not to be later than now, within clock_skew")
 	}
 	return nil
+}
+
+// moment is a date with leeway.
+func moment(seconds, nanos int64, leeway time.Duration) time.Time {
+	return time.Unix(seconds, 0).Add(time.Duration(nanos) + leeway)
 }
 
 func (p *Profile) forgiven() time.Duration {
