@@ -378,7 +378,8 @@ func foreign(w *World) []Vector {
 		given(func(w *World) { w.Keys.Remove(Foreign, KeyID) },
 			at("no kid, and the key removed", Invalid(token.ReasonKeyIDMissing), anonymous, claims)),
 		given(func(w *World) {
-			w.Revocations.Revoke(func(f *revocation.Facts) bool { return f.Issuer == Foreign && f.KeyID == KeyID })
+			w.Revocations.Revoke(
+				func(f *revocation.Facts) bool { return f.Issuer == Foreign && f.KeyID == KeyID })
 		}, at("no kid, and the key revoked", Invalid(token.ReasonRevoked), anonymous, claims)),
 		{
 			Name: "no kid, of ours", Want: Invalid(token.ReasonKeyIDMissing),

@@ -62,8 +62,8 @@ func hasAny(m map[string]any, names ...string) bool {
 	return slices.ContainsFunc(names, func(name string) bool { _, ok := m[name]; return ok })
 }
 
-// FuzzDifferentialForeign is FuzzDifferential for the tokens of another's issuer: what we accept the
-// others accept with the same claims, or one of the differences says why not.
+// FuzzDifferentialForeign is FuzzDifferential for the tokens of another's issuer: what we accept
+// the others accept with the same claims, or one of the differences says why not.
 func FuzzDifferentialForeign(f *testing.F) {
 	k := fuzzKey()
 	s := josetest.Setup{Key: k, Claims: goodClaims(), Now: now}

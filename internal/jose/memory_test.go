@@ -141,8 +141,9 @@ func TestTokenTooLongToReadIsNotSigned(t *testing.T) {
 	}
 }
 
-// TestAHeaderIsRememberedForWhatItIs: the spelling of another's issuer saves its tokens the reading,
-// and stays refused of a token of ours; a header that may be another in each token takes no room.
+// TestAHeaderIsRememberedForWhatItIs: the spelling of another's issuer saves its tokens the
+// reading, and stays refused of a token of ours; a header that may be another in each token takes
+// no room.
 func TestAHeaderIsRememberedForWhatItIs(t *testing.T) {
 	s := setup("ES256")
 	theirs, ours := newForeignDoor(s.Key), newDoor(s.Key)

@@ -88,7 +88,10 @@ func TestClaimsThatAnEntryNamesAreJudged(t *testing.T) {
 		c.check(t, p, nil)
 	}
 	for _, c := range []claimShape{
-		{"roles", map[string]any{"admin": map[string]any{"233": "example.com"}, "no": false, "z": nil}, "", roles, []string{"admin"}},
+		{
+			"roles", map[string]any{"admin": map[string]any{"233": "example.com"}, "no": false, "z": nil}, "",
+			roles, []string{"admin"},
+		},
 		{"roles", map[string]any{"admin": true}, "", roles, []string{"admin"}},
 		{"roles", map[string]any{}, "", roles, []string{}},
 		{"roles", map[string]any{"admin": 0}, token.ReasonClaimShape, nil, nil},
@@ -553,8 +556,8 @@ func FuzzClaims(f *testing.F) {
 	})
 }
 
-// sameDate compares a date with a JSON number, exactly but for what is finer than a nanosecond: that
-// is rounded up by so many.
+// sameDate compares a date with a JSON number, exactly but for what is finer than a nanosecond:
+// that is rounded up by so many.
 func sameDate(got time.Time, number any, up int64) bool {
 	r, ok := new(big.Rat).SetString(number.(json.Number).String())
 	if !ok {

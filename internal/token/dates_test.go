@@ -150,7 +150,8 @@ func TestFractionsAreJudgedExactly(t *testing.T) {
 func TestARevocationReachesFractions(t *testing.T) {
 	p := good()
 	for text, want := range map[string]int64{
-		"1800000000.999999999": issuedAt, "1800000000.9999999999999": issuedAt, "1.8000000000001e9": issuedAt,
+		"1800000000.999999999": issuedAt, "1800000000.9999999999999": issuedAt,
+		"1.8000000000001e9": issuedAt,
 		"1799999999.9999999999": issuedAt - 1,
 	} {
 		claims, err := p.Read(dated("1800003600", text, "", text))
@@ -164,7 +165,8 @@ func TestARevocationReachesFractions(t *testing.T) {
 func TestDatesAreReadAsTheNumbersThatTheyAre(t *testing.T) {
 	p := good()
 	rapid.Check(t, func(t *rapid.T) {
-		text := rapid.StringMatching(`(0|[1-9][0-9]{0,14})(\.[0-9]{1,14})?([eE][+-]?[0-9]{1,2})?`).Draw(t, "exp")
+		text := rapid.StringMatching(
+			`(0|[1-9][0-9]{0,14})(\.[0-9]{1,14})?([eE][+-]?[0-9]{1,2})?`).Draw(t, "exp")
 		r, ok := new(big.Rat).SetString(text)
 		if !ok {
 			t.Fatalf("%s is no number", text)
@@ -177,7 +179,8 @@ func TestDatesAreReadAsTheNumbersThatTheyAre(t *testing.T) {
 		if err != nil {
 			return
 		}
-		nanos, finer := new(big.Int).QuoRem(new(big.Int).Mul(r.Num(), big.NewInt(1e9)), r.Denom(), new(big.Int))
+		nanos, finer := new(big.Int).QuoRem(
+			new(big.Int).Mul(r.Num(), big.NewInt(1e9)), r.Denom(), new(big.Int))
 		if finer.Sign() != 0 {
 			nanos.Add(nanos, big.NewInt(1))
 		}
@@ -195,7 +198,8 @@ func TestNumbersCostInProportionToTheirText(t *testing.T) {
 	p.RequiredClaims = []string{"level=3"}
 	for _, text := range []string{
 		"1e999999999", "1e-999999999", strings.Repeat("9", 4000), "1e" + strings.Repeat("9", 4000),
-		"0." + strings.Repeat("0", 4000) + "1", "1" + strings.Repeat("0", 2000) + "e-" + strings.Repeat("9", 2000),
+		"0." + strings.Repeat("0", 4000) + "1",
+		"1" + strings.Repeat("0", 2000) + "e-" + strings.Repeat("9", 2000),
 	} {
 		claims := dated("1800003600", "1800000000", "", text)
 		claims = append(claims[:len(claims)-1], (`,"level":` + text + `}`)...)

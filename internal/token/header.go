@@ -1,9 +1,6 @@
 package token
 
-import (
-	"cmp"
-	"strings"
-)
+import "strings"
 
 // Header is what a token's header says, read before anybody knows whose token it is: what only some
 // issuers may write is noted, and CheckHeader judges it.
@@ -19,38 +16,10 @@ type Header struct {
 	Foreign error
 }
 
-// CheckHeader holds a header against the profile: before any key is looked up, so that a key never
-// decides how it is used (RFC 8725 section 3.1).
-func (p *Profile) CheckHeader(h Header) error {
-	switch {
-	case p.Ours && h.Foreign != nil:
-		return h.Foreign
-	case h.Fault != nil:
-		return h.Fault
-	case !p.allows(h.Algorithm):
-		return Refuse(ReasonAlg, "expected alg %s", names(p.algorithms()))
-	}
-	want := cmp.Or(p.Type, defaultType)
-	switch {
-	case want == none && h.Type != "":
-		return Refuse(ReasonTyp, "expected no typ, got one")
-	case want != none && !p.isType(h.Type, want):
-		return Refuse(ReasonTyp, "expected typ %q", want)
-	}
-	return nil
-}
-
-// isType compares typ: of ours letter by letter, of others as a media type.
-func (p *Profile) isType(typ, want string) bool {
-	if p.Ours {
-		return typ == want
-	}
-	return IsMediaType(typ, want)
-}
-
 // IsMediaType reports whether two values of typ or cty name one media type: in any case, and with
 // or without application/ (RFC 7515 section 4.1.9). Parameters are part of the value: they are
-// compared letter by letter, and a value with some is none without (RFC 9068 section 4 allows none).
+// compared letter by letter, and a value with some is not one without (RFC 9068 section 4 allows
+// none).
 func IsMediaType(a, b string) bool {
 	a, aParameters := cutParameters(a)
 	b, bParameters := cutParameters(b)
@@ -104,26 +73,4 @@ func Algorithm(name string) string {
 		return "EdDSA"
 	}
 	return name
-}
-
-func (p *Profile) allows(alg string) bool {
-	if !p.Ours {
-		alg = Algorithm(alg)
-	}
-	if p.Algorithms == nil {
-		return alg == defaultAlgorithm
-	}
-	for _, a := range p.Algorithms {
-		if a = Algorithm(a); a == alg && algorithms[a] != "" {
-			return true
-		}
-	}
-	return false
-}
-
-func (p *Profile) algorithms() []string {
-	if p.Algorithms == nil {
-		return []string{defaultAlgorithm}
-	}
-	return p.Algorithms
 }

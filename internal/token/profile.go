@@ -1,6 +1,9 @@
 package token
 
-import "time"
+import (
+	"cmp"
+	"time"
+)
 
 // Profile is how one trusted issuer's tokens are read, and what they must satisfy. Where a field's
 // zero value makes no sense it stands for the default that is named beside it. A Profile without
@@ -60,3 +63,54 @@ func DefaultProfile() Profile {
 
 // SetDefaults makes p the DefaultProfile, before a configuration fills it.
 func (p *Profile) SetDefaults() { *p = DefaultProfile() }
+
+// CheckHeader holds a header against the profile: before any key is looked up, so that a key never
+// decides how it is used (RFC 8725 section 3.1).
+func (p *Profile) CheckHeader(h Header) error {
+	switch {
+	case p.Ours && h.Foreign != nil:
+		return h.Foreign
+	case h.Fault != nil:
+		return h.Fault
+	case !p.allows(h.Algorithm):
+		return Refuse(ReasonAlg, "expected alg %s", names(p.algorithms()))
+	}
+	want := cmp.Or(p.Type, defaultType)
+	switch {
+	case want == none && h.Type != "":
+		return Refuse(ReasonTyp, "expected no typ, got one")
+	case want != none && !p.isType(h.Type, want):
+		return Refuse(ReasonTyp, "expected typ %q", want)
+	}
+	return nil
+}
+
+// isType compares typ: of ours letter by letter, of others as a media type.
+func (p *Profile) isType(typ, want string) bool {
+	if p.Ours {
+		return typ == want
+	}
+	return IsMediaType(typ, want)
+}
+
+func (p *Profile) allows(alg string) bool {
+	if !p.Ours {
+		alg = Algorithm(alg)
+	}
+	if p.Algorithms == nil {
+		return alg == defaultAlgorithm
+	}
+	for _, a := range p.Algorithms {
+		if a = Algorithm(a); a == alg && algorithms[a] != "" {
+			return true
+		}
+	}
+	return false
+}
+
+func (p *Profile) algorithms() []string {
+	if p.Algorithms == nil {
+		return []string{defaultAlgorithm}
+	}
+	return p.Algorithms
+}

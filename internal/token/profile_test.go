@@ -175,13 +175,15 @@ func TestAZeroProfileAllowsNothing(t *testing.T) {
 		t.Errorf("without audiences: got %v", err)
 	}
 	for _, alg := range []string{"", "none", "HS256", "RS256"} {
-		if err := p.CheckHeader(token.Header{Algorithm: alg, Type: "at+jwt"}); token.ReasonOf(err) != token.ReasonAlg {
+		err := p.CheckHeader(token.Header{Algorithm: alg, Type: "at+jwt"})
+		if token.ReasonOf(err) != token.ReasonAlg {
 			t.Errorf("%q: got %v", alg, err)
 		}
 	}
 	p.Algorithms = []string{"none", ""}
 	for _, alg := range p.Algorithms {
-		if err := p.CheckHeader(token.Header{Algorithm: alg, Type: "at+jwt"}); token.ReasonOf(err) != token.ReasonAlg {
+		err := p.CheckHeader(token.Header{Algorithm: alg, Type: "at+jwt"})
+		if token.ReasonOf(err) != token.ReasonAlg {
 			t.Errorf("%q, though the profile lists it: got %v", alg, err)
 		}
 	}

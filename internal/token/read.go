@@ -174,8 +174,7 @@ func (r *reading) audience() error {
 		names(r.profile.Audiences))
 }
 
-// isNobody reports whether an audience is null or an empty list, as some issuers write that there is
-// none.
+// isNobody reports whether an audience is null or an empty list, as some issuers write for none.
 func isNobody(v strict.Value) bool {
 	return v.Kind() == strict.Null || v.Kind() == strict.Array && len(v.Members()) == 0
 }
@@ -246,8 +245,8 @@ func (r *reading) grants() (err error) {
 	return nil
 }
 
-// counts reports whether a token is refused for a claim that was found wrong; named: the entry gives
-// the claim's name.
+// counts reports whether a token is refused for a claim that was found wrong; named: the entry
+// gives the claim's name.
 func (r *reading) counts(err error, named bool) bool {
 	return err != nil && (named || r.profile.Ours)
 }

@@ -220,7 +220,8 @@ var descriptions = []Description{
 	{
 		ReasonDate,
 		401,
-		"A date is not a number of seconds within the years 1970 to 9999, a whole one in a Sallyport issuer's token.",
+		"A date is not a number of seconds within the years 1970 to 9999, a whole one in a Sallyport " +
+			"issuer's token.",
 		atIssuer,
 	},
 	{ReasonExpiryMissing, 401, "The token never expires.", "Have the issuer set exp."},
@@ -269,13 +270,15 @@ var descriptions = []Description{
 	{
 		ReasonClaimRequired,
 		401,
-		"A claim that the issuer's `required_claims` lists is absent, null or false, or has another value.",
+		"A claim that the issuer's `required_claims` lists is absent, null or false, or has another " +
+			"value.",
 		"Send the right kind of token, or correct `required_claims`.",
 	},
 	{
 		ReasonTokenBound,
 		401,
-		"The token is bound to a key of its holder (cnf: DPoP, mTLS), and nothing here asks for that key.",
+		"The token is bound to a key of its holder (cnf: DPoP, mTLS), and nothing here asks for that " +
+			"key.",
 		"Ask the issuer for a plain bearer token, or say `bound_tokens: allow` in the issuer's entry.",
 	},
 

@@ -37,15 +37,13 @@ var elsewhere = map[string]token.Reason{
 	"iat 1700000000.0":                       token.ReasonLifetime,
 }
 
-// ForeignAttacks are Attacks on an entry for another's issuer: those that are hostile there, with
-// the reason that they have there, and those that are not and must be accepted as the good token is.
-// The issuer must have no other key.
-func (s Setup) ForeignAttacks() (hostile, accepted []Attack) {
+// toForeign tells attacks apart by what they are to an entry for another's issuer.
+func toForeign(attacks []Attack) (hostile, accepted []Attack) {
 	missing := map[string]bool{}
 	for _, name := range slices.Concat(harmless, slices.Collect(maps.Keys(elsewhere))) {
 		missing[name] = true
 	}
-	for _, a := range s.Attacks() {
+	for _, a := range attacks {
 		delete(missing, a.Name)
 		if slices.Contains(harmless, a.Name) {
 			a.Reason = ""
