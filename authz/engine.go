@@ -21,9 +21,10 @@ type Keys interface {
 	// Profile returns the rules for the tokens of one issuer, named byte for byte: the same pointer
 	// for as long as the rules are the same.
 	Profile(issuer string) (*token.Profile, bool)
-	// Key returns an issuer's key, nil when there is none by that id. known is false when the
-	// issuer's keys were never had, so that it cannot be told whether there is.
-	Key(issuer, keyID string) (key *jose.PublicKey, known bool)
+	// Key returns an issuer's key, nil when there is none by that id; an empty id stands for the one
+	// key that fits the algorithm, when there is exactly one. known is false when the issuer's keys
+	// were never had, so that it cannot be told whether there is.
+	Key(issuer, keyID, algorithm string) (key *jose.PublicKey, known bool)
 	// Removals counts the times that a key has gone or changed, each after it has happened. What
 	// was verified before the last of them is forgotten.
 	Removals() uint64
@@ -165,7 +166,7 @@ func (e *Engine) decideToken(d Decision, r *Request, rules *rules, found policy.
 		d.cause = err
 		return e.refuse(d, token.ReasonOf(err))
 	}
-	d.Remaining = time.Unix(v.claims.Expiry, 0).Sub(now)
+	d.Remaining = v.claims.ExpiresAt().Sub(now)
 	// Only now, so that who was turned away stands in the log by name.
 	if found.Rule.Access == policy.Nobody {
 		return e.refuse(d, found.Reason)
@@ -209,8 +210,7 @@ func (e *Engine) cannotKnow(v *verified, rule *policy.Rule, at revocation.Instan
 // outlives reports whether a token, or any that its issuer may make, lives longer than revocations
 // are kept.
 func outlives(v *verified, limit time.Duration) bool {
-	return v.profile.MaxLifetime > limit ||
-		v.claims.Expiry-v.claims.IssuedAt > int64(limit/time.Second)
+	return v.profile.MaxLifetime > limit || v.claims.Lifetime() > limit
 }
 
 func (e *Engine) pass(d Decision, who *Identity) Decision {

@@ -41,6 +41,8 @@ func TestDecisions(t *testing.T) { authztest.Run(t, direct) }
 
 func TestHostileTokensAreRefused(t *testing.T) { authztest.RunAttacks(t, direct) }
 
+func TestHostileTokensOfOthersAreRefused(t *testing.T) { authztest.RunForeignAttacks(t, direct) }
+
 // TestWhatClientsAreTold holds every refusal to the byte: what it is for each status, with the
 // reason's own words.
 func TestWhatClientsAreTold(t *testing.T) {

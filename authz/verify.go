@@ -1,8 +1,6 @@
 package authz
 
 import (
-	"strings"
-
 	"github.com/sallyport/sallyport/internal/revocation"
 	"github.com/sallyport/sallyport/internal/token"
 )
@@ -53,10 +51,13 @@ func (e *Engine) verifyAnew(d *Decision, presented string) (*verified, error) {
 	}
 	// Before the key, so that an algorithm of the attacker's choice is refused whatever keys there
 	// are.
-	if err := profile.CheckHeader(parsed.Header.Algorithm, parsed.Header.Type); err != nil {
+	if err := profile.CheckHeader(parsed.Header); err != nil {
 		return nil, err
 	}
-	key, known := e.options.Keys.Key(issuer, parsed.Header.KeyID)
+	key, known := e.options.Keys.Key(issuer, parsed.Header.KeyID, parsed.Header.Algorithm)
+	if key == nil && parsed.Header.KeyID == "" {
+		return nil, missingOnly(known) // no fetch could say which key it was
+	}
 	if key == nil {
 		// A revoked key is taken out of the set: that says more than that it is not there, and
 		// nobody need fetch it. What was signed with it needs no check of the signature, since
@@ -74,7 +75,7 @@ func (e *Engine) verifyAnew(d *Decision, presented string) (*verified, error) {
 	if err != nil {
 		return nil, err
 	}
-	return e.believe(profile, claims, parsed.Header.KeyID), nil
+	return e.believe(profile, claims, key.ID()), nil
 }
 
 func missing(known bool) error {
@@ -82,6 +83,14 @@ func missing(known bool) error {
 		return token.Refuse(token.ReasonNoKeys, "the issuer's keys were never had")
 	}
 	return token.Refuse(token.ReasonUnknownKey, "the issuer has no key by the token's kid")
+}
+
+func missingOnly(known bool) error {
+	if !known {
+		return missing(known)
+	}
+	return token.Refuse(token.ReasonKeyIDMissing,
+		"expected kid, or exactly one key of the issuer for the algorithm")
 }
 
 func (e *Engine) believe(profile *token.Profile, c *token.Claims, keyID string) *verified {
@@ -95,11 +104,10 @@ func (e *Engine) believe(profile *token.Profile, c *token.Claims, keyID string) 
 			Subject:   c.Subject,
 			ClientID:  c.ClientID,
 			Tenant:    c.Tenant,
-			// a view of the request's token, which will not last
-			KeyID:    strings.Clone(keyID),
-			IssuedAt: c.IssuedAt,
-			AuthTime: c.AuthTime,
-			Ours:     profile.Ours,
+			KeyID:     keyID,
+			IssuedAt:  c.IssuedAt,
+			AuthTime:  c.AuthTime,
+			Ours:      profile.Ours,
 		},
 		identity: newIdentity(c, e.options.Wire),
 	}

@@ -64,10 +64,27 @@ func (k *Keys) Profile(issuer string) (*token.Profile, bool) {
 }
 
 // Key implements authz.Keys.
-func (k *Keys) Key(issuer, keyID string) (*jose.PublicKey, bool) {
+func (k *Keys) Key(issuer, keyID, algorithm string) (*jose.PublicKey, bool) {
 	k.mu.RLock()
 	defer k.mu.RUnlock()
+	if keyID == "" {
+		return only(k.keys[issuer], algorithm), k.had[issuer]
+	}
 	return k.keys[issuer][keyID], k.had[issuer]
+}
+
+// only returns the one key that fits an algorithm.
+func only(keys map[string]*jose.PublicKey, algorithm string) *jose.PublicKey {
+	var fitting []*jose.PublicKey
+	for _, key := range keys {
+		if key.Fits(algorithm) {
+			fitting = append(fitting, key)
+		}
+	}
+	if len(fitting) != 1 {
+		return nil
+	}
+	return fitting[0]
 }
 
 // Removals implements authz.Keys.

@@ -139,10 +139,30 @@ func header(headers []authz.Header, name string) string {
 // RunAttacks sends every hostile token of josetest through a transport, in both places.
 func RunAttacks(t *testing.T, start func(*testing.T, *World) Ask) {
 	w := New()
+	runAttacks(t, w, start(t, w), w.Setup().Attacks())
+}
+
+// RunForeignAttacks sends every token that is hostile where the issuer is another's through a
+// transport, and those that are not, which must be taken for what they say.
+func RunForeignAttacks(t *testing.T, start func(*testing.T, *World) Ask) {
+	w := New()
+	foreign := Profile()
+	foreign.Ours = false
+	w.Keys.Trust(foreign, w.Key.Public())
 	ask := start(t, w)
+	hostile, harmless := w.Setup().ForeignAttacks()
+	runAttacks(t, w, ask, hostile)
+	for _, a := range harmless {
+		t.Run(url.PathEscape(a.Name), func(t *testing.T) {
+			Compare(t, Alice, ask(Get("/protected", "authorization", "Bearer "+a.Token)))
+		})
+	}
+}
+
+func runAttacks(t *testing.T, w *World, ask Ask, attacks []josetest.Attack) {
+	t.Helper()
 	setup := w.Setup()
 	Compare(t, Alice, ask(Get("/protected", "authorization", "Bearer "+setup.Good())))
-	attacks := setup.Attacks()
 	for _, a := range attacks {
 		t.Run(url.PathEscape(a.Name), func(t *testing.T) {
 			for _, r := range []authz.Request{

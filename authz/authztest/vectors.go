@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/sallyport/sallyport/authz"
+	"github.com/sallyport/sallyport/internal/jose/josetest"
 	"github.com/sallyport/sallyport/internal/revocation"
 	"github.com/sallyport/sallyport/internal/token"
 )
@@ -97,7 +98,7 @@ func At(host string, r authz.Request) authz.Request {
 func Vectors(w *World) []Vector {
 	var all []Vector
 	for _, some := range [][]Vector{
-		access(w), places(w), tokens(w), identity(w), states(w), paths(w),
+		access(w), places(w), tokens(w), foreign(w), identity(w), states(w), paths(w),
 	} {
 		all = append(all, some...)
 	}
@@ -341,6 +342,65 @@ func tokens(w *World) []Vector {
 			w.ForeignKey.Token(w.ForeignKey.Header("at+jwt").JSON(), w.Setup().Claims.JSON())),
 		at("one letter changed", Invalid(token.ReasonSignature), altered),
 		at("a word", Invalid(token.ReasonSegments), "word"),
+	}
+}
+
+// foreign are tokens of an issuer that writes as the RFCs allow.
+func foreign(w *World) []Vector {
+	header, claims := w.ForeignKey.Header("JWT"), w.ForeignClaims()
+	at := func(name string, want Want, header string, claims josetest.Object) Vector {
+		return Vector{
+			Name: name, Want: want,
+			Request: Get("/protected", bearer(w.ForeignKey.Token(header, claims.JSON()))...),
+		}
+	}
+	given := func(state func(*World), v Vector) Vector {
+		v.Given = state
+		return v
+	}
+	lives := func(d time.Duration) josetest.Object {
+		return claims.With("exp", josetest.Seconds(w.Now.Add(d)))
+	}
+	kept := func(d time.Duration) func(*World) { return func(w *World) { w.MaxLifetime = d } }
+	second := func(w *World) {
+		w.Keys.Trust(ForeignProfile(), w.ForeignKey.Public(), josetest.NewKey("EdDSA", "key-2").Public())
+	}
+	bound := claims.And("cnf", `{"jkt":"0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I"}`)
+	anonymous := header.Without("kid").JSON()
+	return []Vector{
+		at("a header with blanks", Zoe, strings.ReplaceAll(header.JSON(), ":", " : "), claims),
+		at("a header with a name of its own", Zoe, header.And("cat", `"cl_B7d4PD111AAA"`).JSON(), claims),
+		at("a fractional date", Zoe, header.JSON(), claims.With("nbf", claims.Get("iat")+".000")),
+		at("no kid, and one key", Zoe, anonymous, claims),
+		given(second, at("no kid, and two keys", Invalid(token.ReasonKeyIDMissing), anonymous, claims)),
+		given(func(w *World) { w.Keys.Trust(ForeignProfile()) },
+			at("no kid, and no keys yet", Unavailable(token.ReasonNoKeys), anonymous, claims)),
+		given(func(w *World) { w.Keys.Remove(Foreign, KeyID) },
+			at("no kid, and the key removed", Invalid(token.ReasonKeyIDMissing), anonymous, claims)),
+		given(func(w *World) {
+			w.Revocations.Revoke(
+				func(f *revocation.Facts) bool { return f.Issuer == Foreign && f.KeyID == KeyID })
+		}, at("no kid, and the key revoked", Invalid(token.ReasonRevoked), anonymous, claims)),
+		{
+			Name: "no kid, of ours", Want: Invalid(token.ReasonKeyIDMissing),
+			Request: Get("/protected", bearer(w.Key.Token(
+				w.Key.Header("at+jwt").Without("kid").JSON(), w.Setup().Claims.JSON()))...),
+		},
+		at("bound to a key", Invalid(token.ReasonTokenBound), header.JSON(), bound),
+		given(func(w *World) {
+			p := ForeignProfile()
+			p.BoundTokens = "allow"
+			w.Keys.Trust(p, w.ForeignKey.Public())
+		}, at("bound to a key, which the entry allows", Zoe, header.JSON(), bound)),
+		given(kept(time.Hour+token.Forgiven), at("lives the second longer that is forgiven", Zoe,
+			header.JSON(), lives(time.Hour+time.Second))),
+		given(kept(time.Hour+token.Forgiven), at("lives longer than that",
+			Invalid(token.ReasonLifetime), header.JSON(), lives(time.Hour+2*time.Second))),
+		given(kept(time.Hour), at("lives longer than revocations are kept",
+			Unavailable(token.ReasonIssuerLifetime), header.JSON(), lives(time.Hour+time.Second))),
+		given(kept(time.Hour), at("lives a millisecond longer than revocations are kept",
+			Unavailable(token.ReasonIssuerLifetime), header.JSON(),
+			claims.With("exp", josetest.Seconds(w.Now.Add(time.Hour))+".001"))),
 	}
 }
 

@@ -45,6 +45,11 @@ func TestHostileTokensAreRefusedByCheckWithRawHeaders(t *testing.T) {
 		func(t *testing.T, w *authztest.World) authztest.Ask { return start(t, w, roomy).ask(t, true) })
 }
 
+func TestHostileTokensOfOthersAreRefusedByCheck(t *testing.T) {
+	authztest.RunForeignAttacks(t,
+		func(t *testing.T, w *authztest.World) authztest.Ask { return start(t, w, roomy).ask(t, true) })
+}
+
 // roomy has the million dots of one attack reach the engine.
 func roomy(c *Config) { c.MaxMessage = 2 << 20 }
 

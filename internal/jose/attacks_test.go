@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/sallyport/sallyport/internal/jose"
 	"github.com/sallyport/sallyport/internal/jose/josetest"
 	"github.com/sallyport/sallyport/internal/token"
 )
@@ -36,6 +37,60 @@ func TestEveryAttackIsRefusedByItsReason(t *testing.T) {
 			d.mustAccept(t, s.Good())
 		})
 	}
+}
+
+// TestEveryAttackOnAForeignEntryIsRefused: an entry for another's issuer accepts nothing hostile
+// either, with keys of any kind; what the RFCs allow it reads as what it says.
+func TestEveryAttackOnAForeignEntryIsRefused(t *testing.T) {
+	for _, alg := range []string{"ES256", "ES384", "ES512", "EdDSA", "RS256", "PS256"} {
+		t.Run(alg, func(t *testing.T) {
+			s := setup(alg)
+			d := newForeignDoor(s.Key)
+			want := marshalled(t, d.mustAccept(t, s.Good()))
+			hostile, harmless := s.ForeignAttacks()
+			for _, a := range hostile {
+				t.Run(a.Name, func(t *testing.T) { d.mustRefuse(t, a.Token, a.Reason) })
+			}
+			for _, a := range harmless {
+				t.Run(a.Name, func(t *testing.T) {
+					got := d.mustAccept(t, a.Token)
+					got.NotBefore = 0 // which some of them add
+					if got := marshalled(t, got); got != want {
+						t.Errorf("expected %s, got %s", want, got)
+					}
+				})
+			}
+			if len(hostile) < 400 || len(harmless) < 20 {
+				t.Errorf("got %d hostile and %d harmless tokens", len(hostile), len(harmless))
+			}
+		})
+	}
+}
+
+func marshalled(t *testing.T, c *token.Claims) string {
+	t.Helper()
+	text, err := c.Marshal()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
+
+// TestATokenWithoutAKidNeedsTheOnlyKey: with several that fit its algorithm, nobody knows which is
+// meant; those for other algorithms do not count.
+func TestATokenWithoutAKidNeedsTheOnlyKey(t *testing.T) {
+	s := setup("ES256")
+	other, rsa := josetest.NewKey("ES256", ""), josetest.NewKey("RS256", "")
+	compact := s.Key.Token(s.Key.Header("at+jwt").Without("kid").JSON(), s.Claims.JSON())
+	thiefs := other.Token(s.Key.Header("at+jwt").Without("kid").JSON(), s.Claims.JSON())
+	one := newForeignDoor(rsa, s.Key)
+	one.mustAccept(t, compact)
+	one.mustRefuse(t, thiefs, token.ReasonSignature)
+	newForeignDoor(rsa, other, s.Key).mustRefuse(t, compact, token.ReasonKeyIDMissing)
+	none := newForeignDoor(s.Key)
+	none.keys = map[string]*jose.PublicKey{rsa.ID: rsa.Public()}
+	none.mustRefuse(t, compact, token.ReasonKeyIDMissing)
+	newDoor(s.Key).mustRefuse(t, compact, token.ReasonKeyIDMissing) // of ours, always
 }
 
 // TestAttacksAreAllThere guards the catalogue itself: a part of it that comes back empty would pass

@@ -19,6 +19,7 @@ type Parsed struct {
 	Signature    []byte
 
 	segment string // the header as it was encoded: a view of the token
+	lasting bool   // other tokens have the same header
 	body    *token.Body
 	reader  *Reader // nil: nothing is remembered
 }
@@ -30,9 +31,9 @@ type Reader struct{ headers memory }
 // Parse reads a token as Reader does, without a memory.
 func Parse(compact string) (Parsed, error) { return (*Reader)(nil).Parse(compact) }
 
-// Parse reads the compact form: three parts of unpadded base64url, of which the first is a header
-// that Header describes. It uses no memory in proportion to what it refuses. Its errors are
-// *token.Error.
+// Parse reads the compact form: three parts of unpadded base64url, of which the first is a header.
+// What is wrong with that for every issuer is an error; what depends on whose token it is, Verify
+// judges. It uses no memory in proportion to what it refuses. Its errors are *token.Error.
 func (r *Reader) Parse(compact string) (Parsed, error) {
 	if len(compact) > MaxToken {
 		return Parsed{}, token.Refuse(token.ReasonTooLong, "expected at most %d bytes, got %d",
@@ -42,7 +43,7 @@ func (r *Reader) Parse(compact string) (Parsed, error) {
 	if !ok {
 		return Parsed{}, token.Refuse(token.ReasonSegments, "expected three parts between two dots")
 	}
-	h, err := r.readHeader(header)
+	h, lasting, err := r.readHeader(header)
 	if err != nil {
 		return Parsed{}, err
 	}
@@ -64,6 +65,7 @@ func (r *Reader) Parse(compact string) (Parsed, error) {
 		SigningInput: compact[:len(header)+1+len(payload)],
 		Signature:    sig,
 		segment:      header,
+		lasting:      lasting,
 		reader:       r,
 	}, nil
 }
@@ -128,11 +130,12 @@ func (p *Parsed) Issuer() (string, error) {
 
 // Verify does all of the judging that does not depend on the time, in this order: the header
 // against the profile, the claims against the profile, the key against the header, the signature.
-// Only without an error are the claims to be believed; then profile.CheckTime is left. A nil key
-// refuses the token as one with an unknown key.
+// Only without an error are the claims to be believed; then profile.CheckTime is left. For a token
+// without a kid, key must be the only one of the issuer that fits the token's algorithm. A nil key
+// refuses the token as one with an unknown key, or without a kid.
 func (p *Parsed) Verify(profile *token.Profile, key *PublicKey) (*token.Claims, error) {
 	// The profile before the key: a key never decides how it is used (RFC 8725 section 3.1).
-	if err := profile.CheckHeader(p.Header.Algorithm, p.Header.Type); err != nil {
+	if err := profile.CheckHeader(p.Header); err != nil {
 		return nil, err
 	}
 	b, err := p.Body()
@@ -143,14 +146,18 @@ func (p *Parsed) Verify(profile *token.Profile, key *PublicKey) (*token.Claims, 
 	if err != nil {
 		return nil, err
 	}
-	if key == nil || key.ID() != p.Header.KeyID {
+	switch kid := p.Header.KeyID; {
+	case key == nil && kid == "":
+		return nil, token.Refuse(token.ReasonKeyIDMissing,
+			"expected kid, or exactly one key of the issuer for the algorithm")
+	case key == nil || kid != "" && key.ID() != kid:
 		return nil, token.Refuse(token.ReasonUnknownKey, "expected a key that the issuer has published")
 	}
 	if err := key.Verify(p.Header.Algorithm, p.SigningInput, p.Signature); err != nil {
 		return nil, err
 	}
 	// Only now: a stranger's header must not take anyone's place.
-	if p.reader != nil {
+	if p.reader != nil && p.lasting {
 		p.reader.headers.remember(p.segment, p.Header, claims.Issuer)
 	}
 	return claims, nil

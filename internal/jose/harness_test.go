@@ -40,6 +40,29 @@ func newDoor(keys ...*josetest.Key) *door {
 	return d
 }
 
+// newForeignDoor is newDoor where the issuer is another's.
+func newForeignDoor(keys ...*josetest.Key) *door {
+	d := newDoor(keys...)
+	d.profile.Ours = false
+	return d
+}
+
+// key returns the key that a header names, or, when it names none, the only one for its algorithm.
+func (d *door) key(h jose.Header) (key *jose.PublicKey) {
+	if h.KeyID != "" {
+		return d.keys[h.KeyID]
+	}
+	for _, k := range d.keys {
+		if k.Fits(h.Algorithm) {
+			if key != nil {
+				return nil
+			}
+			key = k
+		}
+	}
+	return key
+}
+
 func (d *door) judge(compact string) (*token.Claims, error) {
 	p, err := d.reader.Parse(compact)
 	if err != nil {
@@ -52,10 +75,10 @@ func (d *door) judge(compact string) (*token.Claims, error) {
 	if iss != d.profile.Issuer {
 		return nil, token.Refuse(token.ReasonUnknownIssuer, "")
 	}
-	if err := d.profile.CheckHeader(p.Header.Algorithm, p.Header.Type); err != nil {
+	if err := d.profile.CheckHeader(p.Header); err != nil {
 		return nil, err
 	}
-	claims, err := p.Verify(&d.profile, d.keys[p.Header.KeyID])
+	claims, err := p.Verify(&d.profile, d.key(p.Header))
 	if err != nil {
 		return nil, err
 	}

@@ -18,63 +18,85 @@ const (
 	maxHeaders     = 64 // headers of one issuer that are remembered
 )
 
-// Header is what a token's header says. Beside these names only x5t and x5t#S256 may stand in it,
-// and they are ignored.
-type Header struct {
-	// alg, as it stands; never empty, never a spelling of none; whether it is one of ours, the
-	// profile says
-	Algorithm string
-	KeyID     string // kid, never empty
-	Type      string // typ; "" when absent
-}
+// Header is what a token's header says.
+type Header = token.Header
 
 // readHeader reads the first part of a token. Those of tokens that were verified before are
-// remembered, as all tokens of a key have the same.
-func (r *Reader) readHeader(segment string) (Header, error) {
+// remembered, as all tokens of a key have the same; lasting is false for one that may be another in
+// each token.
+func (r *Reader) readHeader(segment string) (h Header, lasting bool, err error) {
 	if r != nil {
 		if h, ok := r.headers.recall(segment); ok {
-			return h, nil
+			return h, true, nil
 		}
 	}
 	text, err := decode(segment, "the header")
 	if err != nil {
-		return Header{}, err
+		return Header{}, false, err
 	}
-	return parseHeader(string(text))
+	h, lasting = parseHeader(string(text))
+	if h.Fault != nil && (h.Foreign == nil || token.ReasonOf(h.Foreign) == token.ReasonOf(h.Fault)) {
+		return Header{}, false, h.Fault // whosever it is
+	}
+	return h, lasting, nil
 }
 
-func parseHeader(text string) (Header, error) {
+// parseHeader reads a header as any issuer may write it, and notes what none of ours would.
+func parseHeader(text string) (h Header, lasting bool) {
 	root, err := strict.Parse(text, strict.Rules{MaxDepth: maxHeaderDepth, Plain: true})
+	if errors.Is(err, strict.ErrNotPlain) {
+		h.Foreign = token.Refuse(token.ReasonHeader, "expected JSON without white space and escapes")
+		root, err = strict.Parse(text, strict.Rules{MaxDepth: maxHeaderDepth})
+	}
 	switch {
 	case errors.Is(err, strict.ErrDuplicate):
-		return Header{}, token.Refuse(token.ReasonHeaderDuplicate, "a name stands twice")
-	case errors.Is(err, strict.ErrNotPlain):
-		return Header{}, token.Refuse(token.ReasonHeader, "expected JSON without white space and escapes")
+		h.Fault = token.Refuse(token.ReasonHeaderDuplicate, "a name stands twice")
 	case err != nil || root.Kind() != strict.Object:
-		return Header{}, token.Refuse(token.ReasonHeader,
-			"expected a JSON object, nested at most %d deep, and nothing after it",
-			maxHeaderDepth)
+		h.Fault = token.Refuse(token.ReasonHeader,
+			"expected a JSON object, nested at most %d deep, and nothing after it", maxHeaderDepth)
 	}
+	if h.Fault != nil {
+		return h, false
+	}
+	lasting = true
 	// Names before values, so that a header with crit or jwk is refused as that.
 	for _, m := range root.Members() {
-		if err := checkName(m); err != nil {
-			return Header{}, err
-		}
+		h.Foreign = firstOf(h.Foreign, checkOurName(m))
+		h.Fault = firstOf(h.Fault, checkName(m))
+		lasting = lasting && isOurName(m.Name)
 	}
-	var h Header
-	if h.Algorithm, err = readAlgorithm(root); err != nil {
-		return Header{}, err
-	}
-	if h.KeyID, err = readKeyID(root); err != nil {
-		return Header{}, err
+	h.Algorithm, err = readAlgorithm(root)
+	h.Fault = firstOf(h.Fault, err)
+	if kid, ok := root.Member("kid"); ok {
+		h.KeyID, err = readKeyID(kid)
+		h.Fault = firstOf(h.Fault, err)
+	} else if h.Fault == nil {
+		h.Foreign = firstOf(h.Foreign, token.Refuse(token.ReasonKeyIDMissing, "expected kid, got none"))
 	}
 	h.Type, err = readType(root)
-	return h, err
+	h.Fault = firstOf(h.Fault, err)
+	return h, lasting
 }
 
-// checkName refuses every name that is not one of the five, those with a history by a reason of
-// their own.
-func checkName(m strict.Member) error {
+// firstOf keeps what was found wrong first.
+func firstOf(first, next error) error {
+	if first != nil {
+		return first
+	}
+	return next
+}
+
+func isOurName(name string) bool {
+	switch name {
+	case "alg", "kid", "typ", "x5t", "x5t#S256":
+		return true
+	}
+	return false
+}
+
+// checkOurName refuses, for tokens of ours, every name that is not one of the five, those with a
+// history by a reason of their own.
+func checkOurName(m strict.Member) error {
 	switch m.Name {
 	case "alg", "kid", "typ":
 		return nil
@@ -84,14 +106,32 @@ func checkName(m strict.Member) error {
 				m.Value.Kind())
 		}
 		return nil
-	case "crit", "b64":
-		return token.Refuse(token.ReasonHeaderCrit, "expected no %s", m.Name)
 	case "jwk", "jku", "x5u", "x5c":
 		return token.Refuse(token.ReasonHeaderKey, "expected no %s", m.Name)
-	case "enc", "zip", "cty", "epk", "apu", "apv", "p2c", "p2s", "iv", "tag":
+	case "cty":
 		return token.Refuse(token.ReasonHeaderEncrypted, "expected no %s", m.Name)
 	}
+	if err := checkName(m); err != nil {
+		return err
+	}
 	return token.Refuse(token.ReasonHeaderUnknown, "expected alg, kid and typ alone, got another name")
+}
+
+// checkName refuses what no access token may say in its header: that it is to be read by rules of
+// its own, and that there is another token, or something encrypted or compressed, inside. Names
+// that bring or point to keys are not looked at, as all that are not known (RFC 7515 section 4).
+func checkName(m strict.Member) error {
+	switch m.Name {
+	case "crit", "b64":
+		return token.Refuse(token.ReasonHeaderCrit, "expected no %s", m.Name)
+	case "enc", "zip", "epk", "apu", "apv", "p2c", "p2s", "iv", "tag":
+		return token.Refuse(token.ReasonHeaderEncrypted, "expected no %s", m.Name)
+	case "cty":
+		if m.Value.Kind() == strict.String && token.IsMediaType(m.Value.Text(), "JWT") {
+			return token.Refuse(token.ReasonHeaderEncrypted, "expected no token inside the token")
+		}
+	}
+	return nil
 }
 
 // readAlgorithm refuses none in every spelling by its own reason, so that it is counted apart from
@@ -107,11 +147,7 @@ func readAlgorithm(root strict.Value) (string, error) {
 	return strings.Clone(alg.Text()), nil
 }
 
-func readKeyID(root strict.Value) (string, error) {
-	kid, ok := root.Member("kid")
-	if !ok {
-		return "", token.Refuse(token.ReasonKeyIDMissing, "expected kid, got none")
-	}
+func readKeyID(kid strict.Value) (string, error) {
 	if kid.Kind() != strict.String || !fitKeyID(kid.Text()) {
 		return "", token.Refuse(token.ReasonKeyID,
 			"expected kid to be a string of 1 to %d printable ASCII characters", MaxKeyID)

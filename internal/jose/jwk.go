@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/sallyport/sallyport/internal/token"
 	"github.com/sallyport/sallyport/internal/token/strict"
 )
 
@@ -70,7 +71,7 @@ func (j jsonKey) public() (*PublicKey, error) {
 	var alg string
 	if v, ok := j.Member("alg"); ok {
 		// An alg that is there binds the key, so it must be one that we know.
-		if alg = v.Text(); v.Kind() != strict.String || algorithms[alg].name == "" {
+		if alg = v.Text(); v.Kind() != strict.String || algorithms[token.Algorithm(alg)].name == "" {
 			return nil, keyError(ProblemAlgorithm, kid, "expected an algorithm that is supported")
 		}
 	}

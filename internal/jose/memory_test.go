@@ -2,6 +2,7 @@ package jose_test
 
 import (
 	"fmt"
+	"strings"
 	"sync"
 	"testing"
 
@@ -137,5 +138,36 @@ func TestTokenTooLongToReadIsNotSigned(t *testing.T) {
 		if compact, err := k.Sign("at+jwt", []byte(claims)); err == nil {
 			t.Errorf("signed a token of %d bytes that no gate reads", len(compact))
 		}
+	}
+}
+
+// TestAHeaderIsRememberedForWhatItIs: the spelling of another's issuer saves its tokens the
+// reading, and stays refused of a token of ours; a header that may be another in each token takes
+// no room.
+func TestAHeaderIsRememberedForWhatItIs(t *testing.T) {
+	s := setup("ES256")
+	theirs, ours := newForeignDoor(s.Key), newDoor(s.Key)
+	ours.reader = theirs.reader
+	header := s.Key.Header("at+jwt")
+	for name, c := range map[string]struct {
+		header     string
+		remembered bool
+		ours       token.Reason
+	}{
+		"with blanks":        {strings.ReplaceAll(header.JSON(), ":", " : "), true, token.ReasonHeader},
+		"without a kid":      {header.Without("kid").JSON(), true, token.ReasonKeyIDMissing},
+		"with a thumbprint":  {header.And("x5t", "7").JSON(), true, token.ReasonHeader},
+		"with other names":   {header.And("nonce", `"x"`).JSON(), false, token.ReasonHeaderUnknown},
+		"with a certificate": {header.And("x5c", `["MIIB"]`).JSON(), false, token.ReasonHeaderKey},
+	} {
+		compact := s.Key.Token(c.header, s.Claims.JSON())
+		for range 2 {
+			ours.mustRefuse(t, compact, c.ours)
+			theirs.mustAccept(t, compact)
+			if got := theirs.reader.IsRemembered(compact); got != c.remembered {
+				t.Errorf("%s: remembered %v", name, got)
+			}
+		}
+		ours.mustRefuse(t, compact, c.ours)
 	}
 }

@@ -39,7 +39,7 @@ func NewPublicKey(alg, kid string, key crypto.PublicKey) (*PublicKey, error) {
 		return nil, withKeyID(err, kid)
 	}
 	// Without an alg, that of the curve: an EC or Ed25519 key has no choice.
-	if alg == "" {
+	if alg = token.Algorithm(alg); alg == "" {
 		alg = implied
 	}
 	if a, ok := algorithms[alg]; alg != "" && !ok {
@@ -102,15 +102,22 @@ func (k *PublicKey) WithAlgorithm(alg string) (*PublicKey, error) {
 	return &PublicKey{id: k.id, alg: alg, key: k.key}, nil
 }
 
+// Fits reports whether a token may be signed with this key by an algorithm.
+func (k *PublicKey) Fits(alg string) bool {
+	alg = token.Algorithm(alg)
+	a, ok := algorithms[alg]
+	return ok && (k.alg == "" || k.alg == alg) && k.key.fits(a)
+}
+
 // Verify checks a signature over signingInput. It refuses with token.ReasonAlg an algorithm that
 // there is not, with token.ReasonKeyType one that is not this key's, with token.ReasonSignature a
 // signature that is not right.
 func (k *PublicKey) Verify(alg, signingInput string, sig []byte) error {
-	a, ok := algorithms[alg]
+	a, ok := algorithms[token.Algorithm(alg)]
 	switch {
 	case !ok:
 		return token.Refuse(token.ReasonAlg, "expected an algorithm that is supported")
-	case k.alg != "" && k.alg != alg || !k.key.fits(a):
+	case !k.Fits(alg):
 		return token.Refuse(token.ReasonKeyType,
 			"expected a token signed as the key's type and alg allow")
 	case !k.key.verify(a, signingInput, sig):

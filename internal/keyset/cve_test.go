@@ -65,7 +65,7 @@ func testDroppedKeyStops(t *testing.T) {
 	before = g.Removals()
 	o.set(serve(strings.Replace(jwks(t, keys[0], keys[2]), keys[0].ID(), keys[1].ID(), 1)))
 	g.mustFetch()
-	if i, _ := g.Key(issuerA, keys[1].ID()); !accepts(t, i, keys[0]) || accepts(t, i, keys[1]) {
+	if i, _ := g.Key(issuerA, keys[1].ID(), ""); !accepts(t, i, keys[0]) || accepts(t, i, keys[1]) {
 		t.Error("the key under a kid is not the one that is published")
 	}
 	if g.Removals() == before {
@@ -102,8 +102,8 @@ func testOneKidOfTwoIssuersIsTwoKeys(t *testing.T) {
 		}
 		g.wants(issuerA, a)
 		g.wants(issuerB, b)
-		ka, _ := g.Key(issuerA, "shared")
-		kb, _ := g.Key(issuerB, "shared")
+		ka, _ := g.Key(issuerA, "shared", "")
+		kb, _ := g.Key(issuerB, "shared", "")
 		if accepts(t, ka, b) || accepts(t, kb, a) {
 			t.Error("one issuer's key verifies the other's tokens")
 		}

@@ -54,6 +54,20 @@ type set struct {
 // had reports whether the issuer's keys were ever had, by this process or out of its kept file.
 func (s *set) had() bool { return !s.confirmed.IsZero() }
 
+// only returns the one key that fits an algorithm; nil when there is none, or another.
+func (s *set) only(algorithm string) (one *jose.PublicKey) {
+	for _, k := range s.keys {
+		switch {
+		case !k.Fits(algorithm):
+		case one != nil:
+			return nil
+		default:
+			one = k
+		}
+	}
+	return one
+}
+
 // fetch asks the source once and takes what it says.
 func (i *issuer) fetch(ctx context.Context) error {
 	i.fetching.Lock()

@@ -224,7 +224,7 @@ func (g *gate) wants(issuer string, keys ...*signing.PrivateKey) {
 	want := []string{}
 	for _, k := range keys {
 		want = append(want, k.ID())
-		got, _ := g.Key(issuer, k.ID())
+		got, _ := g.Key(issuer, k.ID(), "")
 		if got == nil {
 			g.Errorf("expected key %s of %s to be in force", k.ID(), issuer)
 			continue

@@ -48,7 +48,7 @@ func TestSetInForceIsTheLastGoodOneLessWhatIsRevoked(t *testing.T) {
 		rt.Repeat(map[string]func(*rapid.T){
 			"": func(rt *rapid.T) {
 				for _, id := range ids {
-					key, known := s.Key(issuerA, id)
+					key, known := s.Key(issuerA, id, "")
 					if key != nil != force[id] {
 						rt.Fatalf("key %s: expected in force %v, got %v", id, force[id], key != nil)
 					}

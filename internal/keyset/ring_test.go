@@ -63,7 +63,7 @@ func TestRotationsOfARingRefuseNoValidToken(t *testing.T) {
 					t.Fatal(err)
 				}
 				kids[p.Header.KeyID] = true
-				k, _ := g.Key(issuerA, p.Header.KeyID)
+				k, _ := g.Key(issuerA, p.Header.KeyID, p.Header.Algorithm)
 				if k == nil || k.Verify(p.Header.Algorithm, p.SigningInput, p.Signature) != nil {
 					t.Fatalf("a valid token is refused at %v", time.Now())
 				}

@@ -222,13 +222,17 @@ func (s *Sets) Profile(issuer string) (*token.Profile, bool) {
 }
 
 // Key returns an issuer's key, nil when it has none by that id, and whether its keys were ever had:
-// else nobody knows whether there is one. It takes no lock.
-func (s *Sets) Key(issuer, keyID string) (key *jose.PublicKey, known bool) {
+// else nobody knows whether there is one. An empty id stands for the one key that fits the
+// algorithm; of several nobody knows which is meant, and there is none. It takes no lock.
+func (s *Sets) Key(issuer, keyID, algorithm string) (key *jose.PublicKey, known bool) {
 	i, ok := s.byName[issuer]
 	if !ok {
 		return nil, false
 	}
 	held := i.current.Load()
+	if keyID == "" {
+		return held.only(algorithm), held.had()
+	}
 	if key, ok := held.keys[keyID]; ok {
 		return key, true
 	}

@@ -164,9 +164,5 @@ func summary(errs []error) string {
 
 // fits reports whether an issuer that signs with algorithms can have signed with k.
 func fits(k *jose.PublicKey, algorithms []string) bool {
-	if alg := k.Algorithm(); alg != "" {
-		return slices.Contains(algorithms, alg)
-	}
-	return slices.ContainsFunc(algorithms,
-		func(a string) bool { return strings.HasPrefix(a, "RS") || strings.HasPrefix(a, "PS") })
+	return slices.ContainsFunc(algorithms, k.Fits)
 }

@@ -82,9 +82,9 @@ func unprintable(r rune) bool {
 		!unicode.IsPrint(r) && !unicode.IsSpace(r)
 }
 
-// date reads a NumericDate: whole seconds, as digits. RFC 7519 would allow fractions and exponents;
-// no issuer has use for them, and readers differ on them.
-func date(v strict.Value, claim string) (int64, error) {
+// wholeDate reads a NumericDate of ours: whole seconds, as digits. RFC 7519 allows fractions and
+// exponents too; our issuers write none, and readers differ on them.
+func wholeDate(v strict.Value, claim string) (int64, error) {
 	if v.Kind() != strict.Number {
 		return 0, Refuse(ReasonDate, "expected %s to be a number, got %s", claim, v.Kind())
 	}
@@ -95,6 +95,41 @@ func date(v strict.Value, claim string) (int64, error) {
 	}
 	return n, nil
 }
+
+// pointMax is how many digits maxDate has.
+const pointMax = 12
+
+// anyDate reads a NumericDate of theirs: any JSON number in range, fractions and exponents too (RFC
+// 7519 section 2), to the nanosecond, which is as fine as clocks are here. What is finer counts as
+// a whole one when up.
+func anyDate(v strict.Value, claim string, up bool) (seconds, nanos int64, err error) {
+	if v.Kind() != strict.Number {
+		return 0, 0, Refuse(ReasonDate, "expected %s to be a number, got %s", claim, v.Kind())
+	}
+	d := parseDecimal(v.Text())
+	inRange := !d.negative && d.count > 0 && d.point >= 1 && d.point <= pointMax
+	if inRange {
+		for i := range d.point {
+			seconds = 10*seconds + d.digit(i)
+		}
+		for i := range nanoDigits {
+			nanos = 10*nanos + d.digit(d.point+i)
+		}
+		finer := d.count > d.point+nanoDigits
+		inRange = seconds < maxDate || seconds == maxDate && nanos == 0 && !finer
+		if finer && up {
+			nanos++
+		}
+		seconds, nanos = seconds+nanos/1e9, nanos%1e9
+	}
+	if !inRange {
+		return 0, 0, Refuse(ReasonDate, "expected %s to be seconds from 1 to %d", claim,
+			int64(maxDate))
+	}
+	return seconds, nanos, nil
+}
+
+const nanoDigits = 9
 
 // list reads an array of strings, or a string as its parts between spaces.
 func list(v strict.Value, claim string, r Reason) ([]string, error) {

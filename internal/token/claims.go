@@ -4,8 +4,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"strconv"
 	"strings"
+	"time"
 	"unicode/utf8"
 )
 
@@ -27,7 +29,32 @@ type Claims struct {
 	IssuedAt  int64 // iat
 	NotBefore int64 // nbf; 0 when absent
 	AuthTime  int64 // auth_time: when the session began; 0 when absent
+
+	// What the dates of others' tokens have beyond whole seconds, in nanoseconds: of exp and nbf
+	// rounded up, of iat down. No clock is finer, so nothing lives longer by it, and a revocation
+	// with a cutoff goes by the second in which a token was made.
+	expiryNanos, issuedNanos, notBeforeNanos int64
 }
+
+// ExpiresAt is exp to the nanosecond.
+func (c *Claims) ExpiresAt() time.Time { return moment(c.Expiry, c.expiryNanos, 0) }
+
+// Lifetime is exp - iat, rounded up to the nanosecond; negative when exp is before iat. Beyond what
+// a Duration holds, it is the longest there is.
+func (c *Claims) Lifetime() time.Duration {
+	switch seconds := c.Expiry - c.IssuedAt; {
+	case seconds > mostSeconds:
+		return math.MaxInt64
+	case seconds < -mostSeconds:
+		return math.MinInt64
+	default:
+		return time.Duration(seconds)*time.Second +
+			time.Duration(c.expiryNanos-c.issuedNanos)
+	}
+}
+
+// mostSeconds is a little less than a Duration holds.
+const mostSeconds = math.MaxInt64/int64(time.Second) - 2
 
 // Marshal writes the claims as RFC 9068 section 2.2 has them, in one fixed order, leaving out what
 // is absent. It refuses what a gate would refuse to read back: an error here is a token that would

@@ -2,9 +2,9 @@ package token_test
 
 import (
 	"encoding/json"
+	"math/big"
 	"reflect"
 	"slices"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -36,17 +36,135 @@ func text(t *testing.T, claims map[string]any) []byte {
 	return b
 }
 
-// TestClaimsAreReadInTheirOneShape: what a claim may be, and by which reason anything else is
-// refused. The last column is how the accepted value shows.
+// claimShape is one claim with a value, the reason for which it is refused, and how the accepted
+// value shows.
+type claimShape struct {
+	claim string
+	value any
+	want  token.Reason
+	show  func(*token.Claims) any
+	as    any
+}
+
+// check reads base with that claim by a profile.
+func (c claimShape) check(t *testing.T, p token.Profile, change map[string]any) {
+	t.Helper()
+	claims := base()
+	for name, value := range change {
+		claims[name] = value
+	}
+	claims[c.claim] = c.value
+	got, err := p.Read(text(t, claims))
+	if token.ReasonOf(err) != c.want {
+		t.Errorf("%s %v: expected %q, got %v", c.claim, c.value, c.want, err)
+		return
+	}
+	if err != nil && got != nil {
+		t.Errorf("%s %v: claims came with an error", c.claim, c.value)
+	}
+	if err == nil && !reflect.DeepEqual(c.show(got), c.as) {
+		t.Errorf("%s %v: expected %#v, got %#v", c.claim, c.value, c.as, c.show(got))
+	}
+}
+
+// TestClaimsAreReadInTheirOneShape: what a claim may be in a token of ours, and by which reason
+// anything else is refused.
 func TestClaimsAreReadInTheirOneShape(t *testing.T) {
+	p := good()
+	p.Ours = true
+	for _, c := range slices.Concat(usedShapes(), ourShapes()) {
+		c.check(t, p, map[string]any{"auth_time": issuedAt})
+	}
+}
+
+// TestClaimsThatAnEntryNamesAreJudged: in others' tokens, those that the entry names have the same
+// shapes, and those that every token needs.
+func TestClaimsThatAnEntryNamesAreJudged(t *testing.T) {
+	p := good()
+	p.Claims = token.ClaimNames{
+		ClientID: "client_id", Session: "sid", Tenant: "tenant", Scope: "scope", Roles: []string{"roles"},
+	}
+	for _, c := range usedShapes() {
+		c.check(t, p, nil)
+	}
+	for _, c := range []claimShape{
+		{
+			"roles", map[string]any{"admin": map[string]any{"233": "example.com"}, "no": false, "z": nil}, "",
+			roles, []string{"admin"},
+		},
+		{"roles", map[string]any{"admin": true}, "", roles, []string{"admin"}},
+		{"roles", map[string]any{}, "", roles, []string{}},
+		{"roles", map[string]any{"admin": 0}, token.ReasonClaimShape, nil, nil},
+		{"roles", map[string]any{"admin": "no"}, token.ReasonClaimShape, nil, nil},
+		{"roles", map[string]any{"admin": []string{}}, token.ReasonClaimShape, nil, nil},
+		{"roles", map[string]any{"ad\nmin": true}, token.ReasonClaimShape, nil, nil},
+		{"roles", map[string]any{"": true}, token.ReasonClaimShape, nil, nil},
+	} {
+		c.check(t, p, nil)
+	}
+}
+
+// TestClaimsThatNothingUsesCostNobodyALogin: what stands in others' tokens under names that the
+// entry does not give is read if it has the usual shape, and grants nothing if it has not.
+func TestClaimsThatNothingUsesCostNobodyALogin(t *testing.T) {
+	tenant := func(c *token.Claims) any { return c.Tenant }
+	scope := func(c *token.Claims) any { return c.Scope }
+	amr := func(c *token.Claims) any { return c.AMR }
+	authTime := func(c *token.Claims) any { return c.AuthTime }
+	nothing := []string(nil)
+	for _, c := range []claimShape{
+		{"tenant", []string{"a"}, "", tenant, ""},
+		{"tenant", map[string]any{"id": "acme"}, "", tenant, ""},
+		{"tenant", nil, "", tenant, ""},
+		{"tenant", "", "", tenant, ""},
+		{"tenant", "acme", "", tenant, "acme"},
+		{"roles", "admin\tuser", "", roles, nothing},
+		{"roles", []any{"admin", 1}, "", roles, nothing},
+		{"roles", []any{map[string]any{"name": "admin"}}, "", roles, nothing},
+		{"roles", []string{""}, "", roles, nothing},
+		{"roles", map[string]any{"admin": map[string]any{}}, "", roles, []string{"admin"}},
+		{"roles", map[string]any{"admin": 1}, "", roles, nothing},
+		{"roles", true, "", roles, nothing},
+		{"roles", nil, "", roles, nothing},
+		{"roles", []string{"admin"}, "", roles, []string{"admin"}},
+		{"scope", 7, "", scope, nothing},
+		{"scope", nil, "", scope, nothing},
+		{"scope", map[string]any{"read": true}, "", scope, nothing},
+		{"scope", "a b", "", scope, []string{"a", "b"}},
+		{"amr", []any{map[string]any{"method": "password", "timestamp": 1700000000}}, "", amr, nothing},
+		{"amr", 7, "", amr, nothing},
+		{"amr", []string{"pwd"}, "", amr, []string{"pwd"}},
+		{"auth_time", "2026-11-30T00:00:00.000Z", "", authTime, int64(0)},
+		{"auth_time", nil, "", authTime, int64(0)},
+		{"auth_time", -1, "", authTime, int64(0)},
+		{"auth_time", issuedAt + 0.75, "", authTime, int64(issuedAt)},
+		{"auth_time", issuedAt, "", authTime, int64(issuedAt)},
+	} {
+		c.check(t, good(), nil)
+	}
+	p := good()
+	p.Claims = token.ClaimNames{
+		ClientID: "none", Session: "none", Tenant: "none", Scope: "none", Roles: []string{"none"},
+	}
+	for _, name := range []string{"client_id", "sid", "tenant", "scope", "roles"} {
+		for _, value := range []any{1, "", nil, map[string]any{"x": 1}, []any{1}, "a\nb"} {
+			claims := base()
+			claims[name] = value
+			got, err := p.Read(text(t, claims))
+			if err != nil || got.ClientID+got.SessionID+got.Tenant != "" || got.Scope != nil ||
+				got.Roles != nil {
+				t.Errorf("%s %v, which the entry says is none: got %+v, %v", name, value, got, err)
+			}
+		}
+	}
+}
+
+func roles(c *token.Claims) any { return c.Roles }
+
+// usedShapes are those of claims that are used, in a token of anybody.
+func usedShapes() []claimShape {
 	long := strings.Repeat("x", 513)
-	for _, c := range []struct {
-		claim string
-		value any
-		want  token.Reason
-		show  func(*token.Claims) any
-		as    any
-	}{
+	return []claimShape{
 		{
 			"aud", []string{"other", "orders"}, "", func(c *token.Claims) any { return c.Audience },
 			[]string{"other", "orders"},
@@ -86,7 +204,6 @@ func TestClaimsAreReadInTheirOneShape(t *testing.T) {
 		{"roles", "admin\tuser", token.ReasonClaimShape, nil, nil},
 		{"roles", []any{"admin", 1}, token.ReasonClaimShape, nil, nil},
 		{"roles", []string{""}, token.ReasonClaimShape, nil, nil},
-		{"roles", map[string]any{"admin": true}, token.ReasonClaimShape, nil, nil},
 		{"roles", true, token.ReasonClaimShape, nil, nil},
 		{"roles", nil, token.ReasonClaimShape, nil, nil},
 		{"scope", "a b", "", func(c *token.Claims) any { return c.Scope }, []string{"a", "b"}},
@@ -96,30 +213,22 @@ func TestClaimsAreReadInTheirOneShape(t *testing.T) {
 		},
 		{"scope", 7, token.ReasonClaimShape, nil, nil},
 		{"amr", []string{"pwd"}, "", func(c *token.Claims) any { return c.AMR }, []string{"pwd"}},
-		{"amr", 7, token.ReasonClaimShape, nil, nil},
 		{"auth_time", issuedAt, "", func(c *token.Claims) any { return c.AuthTime }, int64(issuedAt)},
-		{"auth_time", "x", token.ReasonDate, nil, nil},
 		{"nbf", issuedAt, "", func(c *token.Claims) any { return c.NotBefore }, int64(issuedAt)},
 		{"exp", 253402300799, "", func(c *token.Claims) any { return c.Expiry }, int64(253402300799)},
 		{"exp", 253402300800, token.ReasonDate, nil, nil},
-		{"exp", 1.5e9 + 0.5, token.ReasonDate, nil, nil},
 		{"iss", "https://issuer.example.com/", token.ReasonUnknownIssuer, nil, nil},
 		{"iss", []string{"https://issuer.example.com"}, token.ReasonIssuer, nil, nil},
-	} {
-		claims := base()
-		claims[c.claim] = c.value
-		p := good()
-		got, err := p.Read(text(t, claims))
-		if token.ReasonOf(err) != c.want {
-			t.Errorf("%s %v: expected %q, got %v", c.claim, c.value, c.want, err)
-			continue
-		}
-		if err != nil && got != nil {
-			t.Errorf("%s %v: claims came with an error", c.claim, c.value)
-		}
-		if err == nil && !reflect.DeepEqual(c.show(got), c.as) {
-			t.Errorf("%s %v: expected %#v, got %#v", c.claim, c.value, c.as, c.show(got))
-		}
+	}
+}
+
+// ourShapes are refused in a token of ours alone.
+func ourShapes() []claimShape {
+	return []claimShape{
+		{"roles", map[string]any{"admin": true}, token.ReasonClaimShape, nil, nil},
+		{"amr", 7, token.ReasonClaimShape, nil, nil},
+		{"auth_time", "x", token.ReasonDate, nil, nil},
+		{"exp", 1.5e9 + 0.5, token.ReasonDate, nil, nil},
 	}
 }
 
@@ -155,12 +264,22 @@ func TestRequiredClaims(t *testing.T) {
 	claims["typ"] = "Bearer"
 	claims["kinds"] = []string{"a", "b"}
 	claims["n"] = map[string]any{"x": "1", "z": nil}
+	claims["yes"], claims["no"], claims["null"], claims["text"] = true, false, nil, "true"
+	claims["level"], claims["zero"], claims["empty"] = 3, 0, ""
+	claims["mixed"] = []any{3, true, "b", []any{"x"}, map[string]any{"c": 1}}
+	const refused = token.ReasonClaimRequired
 	for entry, want := range map[string]token.Reason{
 		"typ": "", "typ=Bearer": "", "kinds=b": "", "/n/x": "", "/n/x=1": "", "n": "",
-		"absent": token.ReasonClaimRequired, "typ=ID": token.ReasonClaimRequired,
-		"typ=bearer": token.ReasonClaimRequired, "kinds=c": token.ReasonClaimRequired,
-		"/n/y": token.ReasonClaimRequired, "/n/z": token.ReasonClaimRequired,
-		"n=1": token.ReasonClaimRequired, "exp=1800003600": token.ReasonClaimRequired,
+		"absent": refused, "typ=ID": refused, "typ=bearer": refused, "kinds=c": refused,
+		"/n/y": refused, "/n/z": refused, "n=1": refused,
+		"yes": "", "yes=true": "", "yes=false": refused, "yes=1": refused, "yes=True": refused,
+		"no": refused, "no=true": refused, "no=false": "", "null=null": refused, "/n/z=null": refused,
+		"text=true": "", "text": "", "zero": "", "empty": "", "zero=0": "", "zero=-0": "", "zero=0e9": "",
+		"level": "", "level=3": "", "level=3.0": "", "level=30e-1": "", "level=03": refused,
+		"level=3.1": refused, "level= 3": refused, "level=-3": refused, "level=30": refused,
+		`level="3"`: refused, "level=three": refused, "exp=1800003600": "", "exp=1800003601": refused,
+		"mixed=3": "", "mixed=true": "", "mixed=b": "", "mixed=4": refused, "mixed=c": refused,
+		"mixed=x": refused,
 	} {
 		p := good()
 		p.RequiredClaims = []string{"sub", entry}
@@ -191,7 +310,8 @@ func TestOurTokensSayWhenTheirSessionBegan(t *testing.T) {
 	}
 }
 
-// TestAnyAudienceStillReadsTheAudience: what there is must be well formed.
+// TestAnyAudienceStillReadsTheAudience: what there is must be well formed. That there is none,
+// others than our issuers also write as null or an empty list.
 func TestAnyAudienceStillReadsTheAudience(t *testing.T) {
 	p := good()
 	p.Audiences, p.AnyAudience = nil, true
@@ -199,13 +319,25 @@ func TestAnyAudienceStillReadsTheAudience(t *testing.T) {
 		value any
 		want  token.Reason
 	}{
-		{"anyone", ""}, {[]string{"a", "b"}, ""}, {1, token.ReasonAudience},
-		{[]string{}, token.ReasonAudience}, {"", token.ReasonAudience},
+		{"anyone", ""}, {[]string{"a", "b"}, ""}, {[]string{}, ""}, {nil, ""},
+		{1, token.ReasonAudience}, {"", token.ReasonAudience}, {[]any{nil}, token.ReasonAudience},
+		{map[string]any{}, token.ReasonAudience},
 	} {
 		claims := base()
 		claims["aud"] = c.value
 		if _, err := p.Read(text(t, claims)); token.ReasonOf(err) != c.want {
 			t.Errorf("%v: expected %q, got %v", c.value, c.want, err)
+		}
+	}
+	for _, nobody := range []any{[]string{}, nil} {
+		claims := base()
+		claims["aud"] = nobody
+		ours, named := p, good()
+		ours.Ours = true
+		for name, p := range map[string]token.Profile{"ours": ours, "with audiences": named} {
+			if _, err := p.Read(text(t, claims)); token.ReasonOf(err) != token.ReasonAudience {
+				t.Errorf("%s, aud %v: got %v", name, nobody, err)
+			}
 		}
 	}
 	claims := base()
@@ -239,12 +371,20 @@ func TestTimeHasOneLeeway(t *testing.T) {
 		t.Errorf("iat in the future: got %q", got)
 	}
 	for expiry, want := range map[int64]token.Reason{
-		issuedAt + 3600: "", issuedAt + 3601: token.ReasonLifetime, issuedAt: token.ReasonLifetime,
-		issuedAt - 1: token.ReasonLifetime, 0: token.ReasonLifetime,
+		issuedAt + 3600: "", issuedAt + 3602: token.ReasonLifetime, issuedAt: token.ReasonLifetime,
+		issuedAt - 1: token.ReasonLifetime, 0: token.ReasonLifetime, 253402300799: token.ReasonLifetime,
 	} {
 		if got := token.ReasonOf(
 			p.CheckTime(&token.Claims{IssuedAt: issuedAt, Expiry: expiry}, at(0))); got != want {
 			t.Errorf("exp %d: expected %q, got %q", expiry, want, got)
+		}
+	}
+	// One second more is forgiven, to others than our issuers.
+	for ours, want := range map[bool]token.Reason{false: "", true: token.ReasonLifetime} {
+		p.Ours = ours
+		if got := token.ReasonOf(
+			p.CheckTime(&token.Claims{IssuedAt: issuedAt, Expiry: issuedAt + 3601}, at(0))); got != want {
+			t.Errorf("a second more, ours %v: expected %q, got %q", ours, want, got)
 		}
 	}
 	p.ClockSkew = 0
@@ -370,6 +510,12 @@ func FuzzClaims(f *testing.F) {
 	f.Fuzz(func(t *testing.T, claims string) {
 		p := good()
 		got, err := p.Read([]byte(claims))
+		ours := good()
+		ours.Ours = true
+		if strictly, refused := ours.Read([]byte(claims)); refused == nil &&
+			(err != nil || !reflect.DeepEqual(strictly, got)) {
+			t.Fatalf("read %q as %+v of ours, and as %+v, %v of others", claims, strictly, got, err)
+		}
 		if err != nil {
 			if r := token.ReasonOf(err); !r.Known() || r == token.ReasonInternal || got != nil {
 				t.Fatalf("refused without a reason: %v", err)
@@ -383,11 +529,18 @@ func FuzzClaims(f *testing.F) {
 			t.Fatalf("accepted %q, encoding/json does not: %v", claims, err)
 		}
 		if got.Subject != exact["sub"] || got.ID != exact["jti"] || got.Issuer != exact["iss"] ||
-			json.Number(strconv.FormatInt(got.Expiry, 10)) != exact["exp"] ||
-			json.Number(strconv.FormatInt(got.IssuedAt, 10)) != exact["iat"] {
+			!sameDate(got.ExpiresAt(), exact["exp"], 1) ||
+			!sameDate(got.IssuedTime(), exact["iat"], 0) {
 			t.Fatalf("read %q as %+v", claims, got)
 		}
-		_ = p.CheckTime(got, time.Unix(issuedAt, 0))
+		if p.CheckTime(got, time.Unix(issuedAt, 0)) == nil {
+			for _, claim := range []string{"exp", "iat", "nbf"} {
+				mustBeInTime(t, claim, exact[claim])
+			}
+		}
+		if got.ExpiresAt().Nanosecond() != 0 || got.IssuedTime().Nanosecond() != 0 {
+			return // ours would not be written so
+		}
 		if got.ClientID == "" || got.Expiry <= got.IssuedAt || got.SessionID != "" && got.AuthTime == 0 ||
 			slices.ContainsFunc(got.Scope, func(s string) bool { return strings.Contains(s, " ") }) {
 			return // a foreign token: ours would not be written so
@@ -401,6 +554,39 @@ func FuzzClaims(f *testing.F) {
 			t.Fatalf("read %+v, wrote %s, read %+v, %v", got, b, again, err)
 		}
 	})
+}
+
+// sameDate compares a date with a JSON number, exactly but for what is finer than a nanosecond:
+// that is rounded up by so many.
+func sameDate(got time.Time, number any, up int64) bool {
+	r, ok := new(big.Rat).SetString(number.(json.Number).String())
+	if !ok {
+		return false
+	}
+	r.Mul(r, big.NewRat(1e9, 1))
+	nanos, finer := new(big.Int).QuoRem(r.Num(), r.Denom(), new(big.Int))
+	if finer.Sign() != 0 {
+		nanos.Add(nanos, big.NewInt(up))
+	}
+	have := new(big.Int).Mul(big.NewInt(got.Unix()), big.NewInt(1e9))
+	return have.Add(have, big.NewInt(int64(got.Nanosecond()))).Cmp(nanos) == 0
+}
+
+// mustBeInTime: what was found to be in time at issuedAt, is so by exact reckoning.
+func mustBeInTime(t *testing.T, claim string, number any) {
+	t.Helper()
+	n, ok := number.(json.Number)
+	if !ok {
+		return
+	}
+	r, ok := new(big.Rat).SetString(n.String())
+	if !ok {
+		t.Fatalf("%s %s is no number", claim, n)
+	}
+	from, to := big.NewRat(issuedAt-30, 1), big.NewRat(issuedAt+30, 1)
+	if claim == "exp" && r.Cmp(from) <= 0 || claim != "exp" && r.Cmp(to) > 0 {
+		t.Fatalf("accepted %s %s at %d", claim, n, issuedAt)
+	}
 }
 
 // same holds when claims differ in nothing but whether an empty list is there.

@@ -84,7 +84,8 @@ func TestCVE(t *testing.T) {
 				"logout+jwt", "JWT", "secevent+jwt", "client-authentication+jwt", "token-introspection+jwt",
 				"dpop+jwt", "",
 			} {
-				if err := p.CheckHeader("ES256", typ); token.ReasonOf(err) != token.ReasonTyp {
+				header := token.Header{Algorithm: "ES256", Type: typ}
+				if err := p.CheckHeader(header); token.ReasonOf(err) != token.ReasonTyp {
 					t.Errorf("typ %q: got %v", typ, err)
 				}
 			}

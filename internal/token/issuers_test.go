@@ -60,7 +60,7 @@ func loadExample(t *testing.T, file string) (e example) {
 
 // judge is all that a profile has to say about a token, a minute after it was made.
 func judge(p *token.Profile, e example) (*token.Claims, error) {
-	if err := p.CheckHeader(e.Header.Alg, e.Header.Typ); err != nil {
+	if err := p.CheckHeader(token.Header{Algorithm: e.Header.Alg, Type: e.Header.Typ}); err != nil {
 		return nil, err
 	}
 	c, err := p.Read(e.Claims)

@@ -13,18 +13,20 @@ type Profile struct {
 	Audiences      []string      `yaml:"audiences" usage:"a token must name one of these"`
 	AnyAudience    bool          `yaml:"any_audience" usage:"accept tokens made for anyone: dangerous where the issuer serves others too"`
 	Algorithms     []string      `yaml:"algorithms" usage:"what it signs with: ES256 unless said; HS256 never beside others"`
-	Type           string        `yaml:"typ" usage:"the header's typ, letter by letter: at+jwt unless said; none: there must be none"`
-	MaxLifetime    time.Duration `yaml:"max_lifetime" usage:"exp - iat at most: 1h unless said"`
+	Type           string        `yaml:"typ" usage:"the header's typ, a media type: at+jwt unless said; none: there must be none"`
+	MaxLifetime    time.Duration `yaml:"max_lifetime" usage:"exp - iat at most: 1h unless said; a second more is forgiven to all but our own issuers"`
 	ClockSkew      time.Duration `yaml:"clock_skew" usage:"leeway on exp, nbf and iat: 30s unless said"`
-	RequiredClaims []string      `yaml:"required_claims" usage:"what else must be there: name, or name=value for a string or a member of a list"`
+	RequiredClaims []string      `yaml:"required_claims" usage:"what else must be there: name, for what is neither null nor false; or name=value, for a text, a number, true or false, or a list that has it"`
 	TokenID        string        `yaml:"token_id" usage:"the claim that names the token: jti unless said, uti, or none: then it is revocable by session, subject, client and key only"`
+	BoundTokens    string        `yaml:"bound_tokens" usage:"tokens that are bound to a key of their holder (cnf: DPoP, mTLS), which is not asked for here: refuse unless said, or allow"`
 	Claims         ClaimNames    `yaml:"claims"`
 
 	// Ours marks the tokens of a Sallyport issuer, whose client_id is required, whose sid comes
 	// with auth_time, and whose dates are in the revocation log's time. Revocations with a cutoff
 	// judge the tokens of its sessions by auth_time, and all but those by subject by iat where that
 	// is earlier; without the mark they judge by iat with a leeway, which is safe, but refuses a
-	// login within clock_skew after a revocation.
+	// login within clock_skew after a revocation. Only they are held to the one spelling in which
+	// those issuers write, and to whole seconds.
 	Ours bool `yaml:"ours" usage:"it is a Sallyport issuer"`
 }
 
@@ -40,7 +42,7 @@ type ClaimNames struct {
 	Session  string   `yaml:"session" usage:"sid unless said"`
 	Tenant   string   `yaml:"tenant" usage:"tenant unless said"`
 	Scope    string   `yaml:"scope" usage:"scope unless said: a list, or a string with spaces"`
-	Roles    []string `yaml:"roles" usage:"[roles] unless said: lists, or strings with spaces; several are joined"`
+	Roles    []string `yaml:"roles" usage:"[roles] unless said: lists, strings with spaces, or objects whose names they are; several are joined"`
 }
 
 const (
@@ -62,28 +64,44 @@ func DefaultProfile() Profile {
 // SetDefaults makes p the DefaultProfile, before a configuration fills it.
 func (p *Profile) SetDefaults() { *p = DefaultProfile() }
 
-// CheckHeader holds a header's alg and typ against the profile: before any key is looked up, so
-// that a key never decides how it is used (RFC 8725 section 3.1).
-func (p *Profile) CheckHeader(alg, typ string) error {
-	if !p.allows(alg) {
+// CheckHeader holds a header against the profile: before any key is looked up, so that a key never
+// decides how it is used (RFC 8725 section 3.1).
+func (p *Profile) CheckHeader(h Header) error {
+	switch {
+	case p.Ours && h.Foreign != nil:
+		return h.Foreign
+	case h.Fault != nil:
+		return h.Fault
+	case !p.allows(h.Algorithm):
 		return Refuse(ReasonAlg, "expected alg %s", names(p.algorithms()))
 	}
 	want := cmp.Or(p.Type, defaultType)
 	switch {
-	case want == none && typ != "":
+	case want == none && h.Type != "":
 		return Refuse(ReasonTyp, "expected no typ, got one")
-	case want != none && typ != want:
+	case want != none && !p.isType(h.Type, want):
 		return Refuse(ReasonTyp, "expected typ %q", want)
 	}
 	return nil
 }
 
+// isType compares typ: of ours letter by letter, of others as a media type.
+func (p *Profile) isType(typ, want string) bool {
+	if p.Ours {
+		return typ == want
+	}
+	return IsMediaType(typ, want)
+}
+
 func (p *Profile) allows(alg string) bool {
+	if !p.Ours {
+		alg = Algorithm(alg)
+	}
 	if p.Algorithms == nil {
 		return alg == defaultAlgorithm
 	}
 	for _, a := range p.Algorithms {
-		if a == alg && algorithms[a] != "" {
+		if a = Algorithm(a); a == alg && algorithms[a] != "" {
 			return true
 		}
 	}

@@ -105,6 +105,14 @@ func TestProfilesThatCannotBeAreRefusedByPath(t *testing.T) {
 		"required with a broken path": {
 			func(p *token.Profile) { p.RequiredClaims = []string{"/a//b=c"} }, "required_claims[0]",
 		},
+		"bound tokens neither way": {func(p *token.Profile) { p.BoundTokens = "yes" }, "bound_tokens"},
+		"ours with Ed25519": {
+			func(p *token.Profile) { p.Ours, p.Algorithms = true, []string{"EdDSA", "Ed25519"} },
+			"algorithms[1]",
+		},
+		"a secret beside Ed25519": {
+			func(p *token.Profile) { p.Algorithms = []string{"HS256", "Ed25519"} }, "algorithms[1]",
+		},
 		"ours with another typ": {func(p *token.Profile) { p.Ours, p.Type = true, "JWT" }, "typ"},
 		"ours with another token_id": {
 			func(p *token.Profile) { p.Ours, p.TokenID = true, "none" }, "token_id",
@@ -167,44 +175,103 @@ func TestAZeroProfileAllowsNothing(t *testing.T) {
 		t.Errorf("without audiences: got %v", err)
 	}
 	for _, alg := range []string{"", "none", "HS256", "RS256"} {
-		if err := p.CheckHeader(alg, "at+jwt"); token.ReasonOf(err) != token.ReasonAlg {
+		err := p.CheckHeader(token.Header{Algorithm: alg, Type: "at+jwt"})
+		if token.ReasonOf(err) != token.ReasonAlg {
 			t.Errorf("%q: got %v", alg, err)
 		}
 	}
 	p.Algorithms = []string{"none", ""}
 	for _, alg := range p.Algorithms {
-		if err := p.CheckHeader(alg, "at+jwt"); token.ReasonOf(err) != token.ReasonAlg {
+		err := p.CheckHeader(token.Header{Algorithm: alg, Type: "at+jwt"})
+		if token.ReasonOf(err) != token.ReasonAlg {
 			t.Errorf("%q, though the profile lists it: got %v", alg, err)
 		}
 	}
 }
 
+// TestHeaderIsHeldAgainstTheProfile: the last column is the reason for a token of ours, where that
+// differs; "never" where no profile of ours has such settings.
 func TestHeaderIsHeldAgainstTheProfile(t *testing.T) {
+	const never = "never"
 	for _, c := range []struct {
 		algorithms []string
 		wantType   string
 		alg, typ   string
-		want       token.Reason
+		want, ours token.Reason
 	}{
-		{nil, "", "ES256", "at+jwt", ""},
-		{nil, "", "EdDSA", "at+jwt", token.ReasonAlg},
-		{[]string{"EdDSA", "RS256"}, "", "RS256", "at+jwt", ""},
-		{[]string{"EdDSA", "RS256"}, "", "ES256", "at+jwt", token.ReasonAlg},
-		{nil, "", "ES256", "", token.ReasonTyp},
-		{nil, "", "ES256", "AT+JWT", token.ReasonTyp},
-		{nil, "", "ES256", "application/at+jwt", token.ReasonTyp},
-		{nil, "", "ES256", "JWT", token.ReasonTyp},
-		{nil, "JWT", "ES256", "JWT", ""},
-		{nil, "JWT", "ES256", "at+jwt", token.ReasonTyp},
-		{nil, "none", "ES256", "", ""},
-		{nil, "none", "ES256", "none", token.ReasonTyp},
-		{nil, "none", "ES256", "JWT", token.ReasonTyp},
+		{nil, "", "ES256", "at+jwt", "", ""},
+		{nil, "", "EdDSA", "at+jwt", token.ReasonAlg, token.ReasonAlg},
+		{[]string{"EdDSA", "RS256"}, "", "RS256", "at+jwt", "", ""},
+		{[]string{"EdDSA", "RS256"}, "", "ES256", "at+jwt", token.ReasonAlg, token.ReasonAlg},
+		{[]string{"EdDSA"}, "", "Ed25519", "at+jwt", "", token.ReasonAlg},
+		{[]string{"Ed25519"}, "", "Ed25519", "at+jwt", "", never},
+		{[]string{"Ed25519"}, "", "EdDSA", "at+jwt", "", never},
+		{[]string{"EdDSA"}, "", "Ed448", "at+jwt", token.ReasonAlg, token.ReasonAlg},
+		{[]string{"EdDSA"}, "", "ED25519", "at+jwt", token.ReasonAlg, token.ReasonAlg},
+		{[]string{"ES256"}, "", "Ed25519", "at+jwt", token.ReasonAlg, token.ReasonAlg},
+		{nil, "", "ES256", "", token.ReasonTyp, token.ReasonTyp},
+		{nil, "", "ES256", "AT+JWT", "", token.ReasonTyp},
+		{nil, "", "ES256", "application/at+jwt", "", token.ReasonTyp},
+		{nil, "", "ES256", "Application/At+Jwt", "", token.ReasonTyp},
+		{nil, "application/at+jwt", "ES256", "at+jwt", "", never},
+		{nil, "", "ES256", "text/at+jwt", token.ReasonTyp, token.ReasonTyp},
+		{nil, "", "ES256", "application/", token.ReasonTyp, token.ReasonTyp},
+		{nil, "", "ES256", "application/application/at+jwt", token.ReasonTyp, token.ReasonTyp},
+		{nil, "", "ES256", "at+jwt ", token.ReasonTyp, token.ReasonTyp},
+		{nil, "", "ES256", "at+jwt;charset=utf-8", token.ReasonTyp, token.ReasonTyp},
+		{nil, "", "ES256", "at+jwt;", token.ReasonTyp, token.ReasonTyp},
+		{nil, "at+jwt;v=1", "ES256", "AT+JWT;v=1", "", never},
+		{nil, "at+jwt;v=1", "ES256", "at+jwt;V=1", token.ReasonTyp, never},
+		{nil, "at+jwt;v=1", "ES256", "at+jwt", token.ReasonTyp, never},
+		{nil, "", "ES256", "at+jw\u1e6d", token.ReasonTyp, token.ReasonTyp},
+		{nil, "secevent+jwt", "ES256", "\u017fecevent+jwt", token.ReasonTyp, never},
+		{nil, "", "ES256", "JWT", token.ReasonTyp, token.ReasonTyp},
+		{nil, "JWT", "ES256", "JWT", "", never},
+		{nil, "JWT", "ES256", "jwt", "", never},
+		{nil, "JWT", "ES256", "at+jwt", token.ReasonTyp, never},
+		{nil, "none", "ES256", "", "", never},
+		{nil, "none", "ES256", "none", token.ReasonTyp, never},
+		{nil, "none", "ES256", "JWT", token.ReasonTyp, never},
 	} {
-		p := good()
-		p.Algorithms, p.Type = c.algorithms, c.wantType
-		if got := token.ReasonOf(p.CheckHeader(c.alg, c.typ)); got != c.want {
-			t.Errorf("%v %q, token says %q %q: expected %q, got %q", c.algorithms, c.wantType,
-				c.alg, c.typ, c.want, got)
+		for ours, want := range map[bool]token.Reason{false: c.want, true: c.ours} {
+			p := good()
+			p.Algorithms, p.Type, p.Ours = c.algorithms, c.wantType, ours
+			if want == never {
+				if p.Validate() == nil {
+					t.Errorf("%v %q: expected a profile of ours not to be so", c.algorithms, c.wantType)
+				}
+				continue
+			}
+			got := token.ReasonOf(p.CheckHeader(token.Header{Algorithm: c.alg, Type: c.typ}))
+			if got != want {
+				t.Errorf("%v %q, ours %v, token says %q %q: expected %q, got %q", c.algorithms,
+					c.wantType, ours, c.alg, c.typ, want, got)
+			}
+		}
+	}
+}
+
+// TestWhatTheReaderNotedOfAHeaderIsJudged: what no issuer may write is refused by every profile,
+// what none of ours writes by ours alone, and by its own reason first.
+func TestWhatTheReaderNotedOfAHeaderIsJudged(t *testing.T) {
+	fault := token.Refuse(token.ReasonHeaderCrit, "x")
+	foreign := token.Refuse(token.ReasonHeaderKey, "x")
+	for _, c := range []struct {
+		header     token.Header
+		want, ours token.Reason
+	}{
+		{token.Header{}, "", ""},
+		{token.Header{Foreign: foreign}, "", token.ReasonHeaderKey},
+		{token.Header{Fault: fault}, token.ReasonHeaderCrit, token.ReasonHeaderCrit},
+		{token.Header{Fault: fault, Foreign: foreign}, token.ReasonHeaderCrit, token.ReasonHeaderKey},
+	} {
+		c.header.Algorithm, c.header.Type = "ES256", "at+jwt"
+		for ours, want := range map[bool]token.Reason{false: c.want, true: c.ours} {
+			p := good()
+			p.Ours = ours
+			if got := token.ReasonOf(p.CheckHeader(c.header)); got != want {
+				t.Errorf("%+v, ours %v: expected %q, got %q", c.header, ours, want, got)
+			}
 		}
 	}
 }

@@ -38,6 +38,9 @@ func (p *Profile) Judge(b Body) (*Claims, error) {
 	if err := r.required(); err != nil {
 		return nil, err
 	}
+	if err := r.bound(); err != nil {
+		return nil, err
+	}
 	return c, nil
 }
 
@@ -74,18 +77,20 @@ func (r *reading) issuer() (err error) {
 }
 
 // dates: exp and iat are required (RFC 9068 section 2.2), nbf and auth_time are optional, all are
-// real numbers.
+// real numbers. Nothing goes by auth_time but in tokens of ours: in others' it may be anything.
 func (r *reading) dates() error {
 	c := r.claims
 	for _, d := range []struct {
-		claim   string
-		to      *int64
-		missing Reason
+		claim       string
+		to, nanosTo *int64
+		missing     Reason
+		roundUp     bool
+		unused      bool // in others' tokens
 	}{
-		{"exp", &c.Expiry, ReasonExpiryMissing},
-		{"iat", &c.IssuedAt, ReasonIssuedAtMissing},
-		{"nbf", &c.NotBefore, ""},
-		{"auth_time", &c.AuthTime, ""},
+		{"exp", &c.Expiry, &c.expiryNanos, ReasonExpiryMissing, true, false},
+		{"iat", &c.IssuedAt, &c.issuedNanos, ReasonIssuedAtMissing, false, false},
+		{"nbf", &c.NotBefore, &c.notBeforeNanos, "", true, false},
+		{"auth_time", &c.AuthTime, nil, "", false, true},
 	} {
 		v, ok := r.body.Member(d.claim)
 		if !ok && d.missing != "" {
@@ -94,13 +99,23 @@ func (r *reading) dates() error {
 		if !ok {
 			continue
 		}
-		n, err := date(v, d.claim)
-		if err != nil {
+		n, nanos, err := r.date(v, d.claim, d.roundUp)
+		if err != nil && (r.profile.Ours || !d.unused) {
 			return err
 		}
-		*d.to = n
+		if *d.to = n; d.nanosTo != nil {
+			*d.nanosTo = nanos
+		}
 	}
 	return nil
+}
+
+func (r *reading) date(v strict.Value, claim string, up bool) (seconds, nanos int64, err error) {
+	if r.profile.Ours {
+		seconds, err = wholeDate(v, claim)
+		return seconds, 0, err
+	}
+	return anyDate(v, claim, up)
 }
 
 func (r *reading) subject() error {
@@ -140,6 +155,9 @@ func (r *reading) audience() error {
 		}
 		return Refuse(ReasonAudienceMissing, "expected %s, got none", name)
 	}
+	if r.profile.AnyAudience && !r.profile.Ours && isNobody(v) {
+		return nil
+	}
 	var err error
 	if r.claims.Audience, err = audiences(v, name); err != nil {
 		return err
@@ -154,6 +172,11 @@ func (r *reading) audience() error {
 	}
 	return Refuse(ReasonAudience, "expected %s to name one of %s, got others", name,
 		names(r.profile.Audiences))
+}
+
+// isNobody reports whether an audience is null or an empty list, as some issuers write for none.
+func isNobody(v strict.Value) bool {
+	return v.Kind() == strict.Null || v.Kind() == strict.Array && len(v.Members()) == 0
 }
 
 func audiences(v strict.Value, name string) ([]string, error) {
@@ -192,30 +215,53 @@ func (r *reading) session() (err error) {
 	return nil
 }
 
-// grants: tenant, scope, roles, and how the subject was authenticated.
+// grants: tenant, scope, roles, and how the subject was authenticated. In others' tokens, what
+// stands under a name that the entry does not give may mean something else: it is read if it has
+// the usual form, and else not used, which grants nothing.
 func (r *reading) grants() (err error) {
 	c, names := r.claims, &r.profile.Claims
-	if c.Tenant, err = r.optional(cmp.Or(names.Tenant, "tenant"), ReasonClaimShape); err != nil {
+	c.Tenant, err = r.optional(cmp.Or(names.Tenant, "tenant"), ReasonClaimShape)
+	if r.counts(err, names.Tenant != "") {
 		return err
 	}
-	if c.Scope, err = r.list(nil, cmp.Or(names.Scope, "scope")); err != nil {
+	c.Scope, err = r.list(nil, cmp.Or(names.Scope, "scope"))
+	if r.counts(err, names.Scope != "") {
 		return err
 	}
-	if c.AMR, err = r.list(nil, "amr"); err != nil {
+	if c.AMR, err = r.list(nil, "amr"); r.counts(err, false) {
 		return err
 	}
 	// Named, they are joined: Keycloak has a user's roles in several places.
 	if names.Roles == nil {
-		c.Roles, err = r.list(nil, "roles")
-		return err
+		if c.Roles, err = r.roles(nil, "roles"); r.counts(err, false) {
+			return err
+		}
 	}
 	for _, name := range names.Roles {
-		if c.Roles, err = r.list(c.Roles, name); err != nil {
+		if c.Roles, err = r.roles(c.Roles, name); err != nil {
 			return err
 		}
 	}
 	return nil
 }
+
+// counts reports whether a token is refused for a claim that was found wrong; named: the entry
+// gives the claim's name.
+func (r *reading) counts(err error, named bool) bool {
+	return err != nil && (named || r.profile.Ours)
+}
+
+// bound: whoever presents a token that is bound to a key has to prove that the key is his (RFC
+// 7800), which nothing here asks for.
+func (r *reading) bound() error {
+	v, ok := r.body.Member("cnf")
+	if !ok || v.Kind() == strict.Null || r.profile.BoundTokens == boundAllow {
+		return nil
+	}
+	return Refuse(ReasonTokenBound, "expected no cnf, unless bound_tokens says allow")
+}
+
+const boundRefuse, boundAllow = "refuse", "allow"
 
 // required: what else the profile asks for, to tell this issuer's access tokens from its other
 // tokens.
@@ -223,24 +269,34 @@ func (r *reading) required() error {
 	for _, entry := range r.profile.RequiredClaims {
 		name, want, hasValue := strings.Cut(entry, "=")
 		v, ok := r.body.Lookup(name)
-		if !ok || v.Kind() == strict.Null {
+		switch {
+		case !ok || v.Kind() == strict.Null:
 			return Refuse(ReasonClaimRequired, "expected %s, got none", name)
-		}
-		if hasValue && !says(v, want) {
+		case !hasValue && v.Kind() == strict.Bool && v.Text() == "false":
+			return Refuse(ReasonClaimRequired, "expected %s, got false", name)
+		case hasValue && !says(v, want):
 			return Refuse(ReasonClaimRequired, "expected %s to be %q, got another value", name, want)
 		}
 	}
 	return nil
 }
 
-// says holds when v is the string want, or a list that has it.
+// says holds when v is what want says, or a list that has it.
 func says(v strict.Value, want string) bool {
-	if v.Kind() == strict.String {
+	return is(v, want) || v.Kind() == strict.Array && slices.ContainsFunc(v.Members(),
+		func(m strict.Member) bool { return is(m.Value, want) })
+}
+
+// is holds when v is the text want, or the number, true or false that want writes.
+func is(v strict.Value, want string) bool {
+	switch v.Kind() {
+	case strict.String, strict.Bool:
 		return v.Text() == want
+	case strict.Number:
+		n, err := strict.Parse(want, strict.Rules{Plain: true})
+		return err == nil && n.Kind() == strict.Number && equalNumbers(n.Text(), v.Text())
 	}
-	return v.Kind() == strict.Array && slices.ContainsFunc(v.Members(), func(m strict.Member) bool {
-		return m.Value.Kind() == strict.String && m.Value.Text() == want
-	})
+	return false
 }
 
 // optional returns a string claim; "" when it is absent. A null is there, and no string.
@@ -259,10 +315,46 @@ func (r *reading) list(to []string, name string) ([]string, error) {
 		return to, nil
 	}
 	more, err := list(v, name, ReasonClaimShape)
-	if to == nil {
-		return more, err
+	return joined(to, more), err
+}
+
+// roles is list for a claim that in others' tokens may also be an object, whose names they are.
+func (r *reading) roles(to []string, name string) ([]string, error) {
+	v, ok := r.lookup(name)
+	if !ok || v.Kind() != strict.Object || r.profile.Ours {
+		return r.list(to, name)
 	}
-	return append(to, more...), err
+	more, err := grantedNames(v, name)
+	return joined(to, more), err
+}
+
+// joined returns both lists as one. A list that is there stays one when it is empty.
+func joined(to, more []string) []string {
+	if to == nil {
+		return more
+	}
+	return append(to, more...)
+}
+
+// grantedNames returns the names of an object whose values say more about each role, or that it is
+// granted. One that is false or null is not; what any other value says nobody knows.
+func grantedNames(v strict.Value, claim string) ([]string, error) {
+	granted := make([]string, 0, len(v.Members()))
+	for _, m := range v.Members() {
+		switch kind := m.Value.Kind(); {
+		case kind == strict.Null || kind == strict.Bool && m.Value.Text() == "false":
+		case kind != strict.Object && kind != strict.Bool:
+			return nil, Refuse(ReasonClaimShape,
+				"expected each of %s to be an object, true or false, got %s", claim, kind)
+		default:
+			if problem := unclean(m.Name); problem != "" {
+				return nil, Refuse(ReasonClaimShape,
+					"expected names in %s without faults, got one that %s", claim, problem)
+			}
+			granted = append(granted, strings.Clone(m.Name))
+		}
+	}
+	return granted, nil
 }
 
 func (r *reading) lookup(name string) (strict.Value, bool) {

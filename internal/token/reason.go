@@ -20,19 +20,21 @@ const (
 	// ReasonBase64: a part is not base64url without padding, white space or stray trailing bits
 	// (RFC 7515 section 2).
 	ReasonBase64 Reason = "base64"
-	// ReasonHeader: the header is not one JSON object, written compactly and without escapes.
+	// ReasonHeader: the header is not one JSON object; or, of a token of ours, not written compactly
+	// and without escapes.
 	ReasonHeader Reason = "header"
 	// ReasonHeaderDuplicate: a name stands twice in the header (RFC 7515 section 4).
 	ReasonHeaderDuplicate Reason = "header_duplicate"
-	// ReasonHeaderUnknown: the header has a name other than alg, kid, typ, x5t and x5t#S256.
+	// ReasonHeaderUnknown: the header of a token of ours has a name other than alg, kid, typ, x5t and
+	// x5t#S256.
 	ReasonHeaderUnknown Reason = "header_unknown"
 	// ReasonHeaderCrit: the header asks for extensions by crit or b64 (RFC 7515 section 4.1.11, RFC
 	// 7797).
 	ReasonHeaderCrit Reason = "header_crit"
-	// ReasonHeaderKey: the header brings or points to a key of its own: jwk, jku, x5u, x5c.
+	// ReasonHeaderKey: the header of a token of ours brings or points to a key: jwk, jku, x5u, x5c.
 	ReasonHeaderKey Reason = "header_key"
 	// ReasonHeaderEncrypted: the header is that of an encrypted, compressed or nested token: enc,
-	// zip, cty, p2c and the like.
+	// zip, p2c and the like, cty.
 	ReasonHeaderEncrypted Reason = "header_encrypted"
 	// ReasonAlgMissing: alg is absent, empty or not a string.
 	ReasonAlgMissing Reason = "alg_missing"
@@ -43,7 +45,8 @@ const (
 	// ReasonTyp: typ is not what this issuer's access tokens carry (RFC 9068 section 2.1): perhaps
 	// an ID or logout token.
 	ReasonTyp Reason = "typ"
-	// ReasonKeyIDMissing: the header names no key.
+	// ReasonKeyIDMissing: the header names no key, and the issuer does not have exactly one for its
+	// algorithm; or it is of a token of ours.
 	ReasonKeyIDMissing Reason = "kid_missing"
 	// ReasonKeyID: kid is not a string of 1 to 256 bytes without control characters.
 	ReasonKeyID Reason = "kid"
@@ -83,8 +86,11 @@ const (
 	// ReasonSessionID: the session id is there, but it is empty or not a string; or it comes
 	// without auth_time in a token of ours.
 	ReasonSessionID Reason = "session_id"
-	// ReasonDate: a date is not a whole JSON number of seconds in the years 1970 to 9999 (RFC 7519
-	// section 2).
+	// ReasonTokenBound: the token is bound to a key of its holder (cnf, RFC 7800), and comes as a
+	// plain bearer token.
+	ReasonTokenBound Reason = "token_bound"
+	// ReasonDate: a date is not a JSON number of seconds in the years 1970 to 9999 (RFC 7519 section
+	// 2), or, in a token of ours, not a whole one.
 	ReasonDate Reason = "date"
 	// ReasonExpiryMissing: the token never expires.
 	ReasonExpiryMissing Reason = "expiry_missing"

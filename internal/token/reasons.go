@@ -125,8 +125,8 @@ var descriptions = []Description{
 	{
 		ReasonHeader,
 		401,
-		"The header is not one compact JSON object.",
-		"Send the token as it was issued; if it was, that issuer's header format cannot be trusted here.",
+		"The header is not one JSON object; that of a Sallyport issuer's token has one spelling.",
+		"Send the token as it was issued; another issuer's entry must not say `ours: true`.",
 	},
 	{ReasonHeaderDuplicate, 401, "A name stands twice in the header.", attack},
 	{
@@ -138,9 +138,9 @@ var descriptions = []Description{
 	{
 		ReasonHeaderKey,
 		401,
-		"The header brings or points to a key (jwk, jku, x5u, x5c). Keys come from the configuration " +
-			"only.",
-		"Have the issuer leave these names out; if it is not yours, look at who sent it.",
+		"The header of a Sallyport issuer's token brings or points to a key (jwk, jku, x5u, x5c), " +
+			"which none does.",
+		"Look at who sent it; another issuer's entry must not say `ours: true`.",
 	},
 	{
 		ReasonHeaderEncrypted,
@@ -151,8 +151,8 @@ var descriptions = []Description{
 	{
 		ReasonHeaderUnknown,
 		401,
-		"The header has a name that is not alg, kid, typ, x5t or x5t#S256.",
-		"Have the issuer leave it out.",
+		"The header of a Sallyport issuer's token has a name that is not alg, kid, typ, x5t or x5t#S256.",
+		"Look at who sent it; another issuer's entry must not say `ours: true`.",
 	},
 	{ReasonAlgMissing, 401, "The header names no algorithm.", attack},
 	{ReasonAlgNone, 401, "The token says that it needs no signature.", attack},
@@ -162,7 +162,12 @@ var descriptions = []Description{
 		"The algorithm is not one that this issuer signs with.",
 		"If the issuer does sign with it, add it to the issuer's `algorithms`.",
 	},
-	{ReasonKeyIDMissing, 401, "The header does not name its key.", "Have the issuer set kid."},
+	{
+		ReasonKeyIDMissing,
+		401,
+		"The header does not name its key, and the issuer does not have exactly one for the algorithm.",
+		"Have the issuer set kid, or publish one key; a Sallyport issuer's tokens always name theirs.",
+	},
 	{
 		ReasonKeyID,
 		401,
@@ -215,7 +220,8 @@ var descriptions = []Description{
 	{
 		ReasonDate,
 		401,
-		"A date is not a whole number of seconds within the years 1970 to 9999.",
+		"A date is not a number of seconds within the years 1970 to 9999, a whole one in a Sallyport " +
+			"issuer's token.",
 		atIssuer,
 	},
 	{ReasonExpiryMissing, 401, "The token never expires.", "Have the issuer set exp."},
@@ -264,8 +270,16 @@ var descriptions = []Description{
 	{
 		ReasonClaimRequired,
 		401,
-		"A claim that the issuer's `required_claims` lists is absent or has another value.",
+		"A claim that the issuer's `required_claims` lists is absent, null or false, or has another " +
+			"value.",
 		"Send the right kind of token, or correct `required_claims`.",
+	},
+	{
+		ReasonTokenBound,
+		401,
+		"The token is bound to a key of its holder (cnf: DPoP, mTLS), and nothing here asks for that " +
+			"key.",
+		"Ask the issuer for a plain bearer token, or say `bound_tokens: allow` in the issuer's entry.",
 	},
 
 	{ReasonKeyType, 401, "The key that the token names is not one for its algorithm.", attack},

@@ -2,23 +2,40 @@ package token
 
 import "time"
 
+// Forgiven is by how much the lifetime of others' tokens may exceed max_lifetime: some issuers take
+// iat a moment after exp was reckoned, and then cut both to seconds. Revocations are kept for that
+// much longer than max_token_lifetime.
+const Forgiven = time.Second
+
 // CheckTime holds the claims' dates against now: exp, nbf and iat with the profile's leeway, and
 // the lifetime. It is called on every request, also when what Read said is kept.
 func (p *Profile) CheckTime(c *Claims, now time.Time) error {
-	switch skew := p.ClockSkew; {
-	case c.Expiry <= c.IssuedAt:
+	skew, lifetime := p.ClockSkew, c.Lifetime()
+	switch {
+	case lifetime <= 0:
 		return Refuse(ReasonLifetime, "expected exp after iat")
-	// In seconds: as a Duration the difference could overflow.
-	case time.Duration(c.Expiry-c.IssuedAt) > p.maxLifetime()/time.Second:
+	case lifetime-p.forgiven() > p.maxLifetime():
 		return Refuse(ReasonLifetime, "expected a lifetime of at most %s", p.maxLifetime())
-	case !now.Before(time.Unix(c.Expiry, 0).Add(skew)):
+	case !now.Before(moment(c.Expiry, c.expiryNanos, skew)):
 		return Refuse(ReasonExpired, "expected exp to be later than now, within clock_skew")
-	case c.NotBefore != 0 && now.Before(time.Unix(c.NotBefore, 0).Add(-skew)):
+	case c.NotBefore != 0 && now.Before(moment(c.NotBefore, c.notBeforeNanos, -skew)):
 		return Refuse(ReasonNotYetValid, "expected nbf not to be later than now, within clock_skew")
-	case now.Before(time.Unix(c.IssuedAt, 0).Add(-skew)):
+	case now.Before(moment(c.IssuedAt, c.issuedNanos, -skew)):
 		return Refuse(ReasonIssuedInFuture, "expected iat not to be later than now, within clock_skew")
 	}
 	return nil
+}
+
+// moment is a date with leeway.
+func moment(seconds, nanos int64, leeway time.Duration) time.Time {
+	return time.Unix(seconds, 0).Add(time.Duration(nanos) + leeway)
+}
+
+func (p *Profile) forgiven() time.Duration {
+	if p.Ours {
+		return 0
+	}
+	return Forgiven
 }
 
 func (p *Profile) maxLifetime() time.Duration {

@@ -18,7 +18,7 @@ var algorithms = map[string]string{
 	"RS256": pair, "RS384": pair, "RS512": pair,
 	"PS256": pair, "PS384": pair, "PS512": pair,
 	"ES256": pair, "ES384": pair, "ES512": pair,
-	"EdDSA": pair,
+	"EdDSA": pair, ed25519: pair,
 }
 
 const (
@@ -57,6 +57,7 @@ func (p *Profile) Problems() []*SettingError {
 	l.times(p)
 	l.names(p)
 	l.required(p)
+	l.bound(p)
 	l.ours(p)
 	return l
 }
@@ -201,10 +202,21 @@ func (l *problems) required(p *Profile) {
 	}
 }
 
+func (l *problems) bound(p *Profile) {
+	if b := p.BoundTokens; b != "" && b != boundRefuse && b != boundAllow {
+		l.add("bound_tokens",
+			"expected refuse, or allow to take tokens that are bound to a key for plain ones, got %q", b)
+	}
+}
+
 // ours: the tokens of our own issuer have one form.
 func (l *problems) ours(p *Profile) {
 	if !p.Ours {
 		return
+	}
+	if i := slices.Index(p.Algorithms, ed25519); i >= 0 {
+		l.add("algorithms["+strconv.Itoa(i)+"]",
+			"expected EdDSA for a Sallyport issuer (ours: true), which has no other name for it")
 	}
 	if cmp.Or(p.Type, defaultType) != defaultType {
 		l.add("typ", "expected %s for a Sallyport issuer (ours: true), got %q", defaultType, p.Type)

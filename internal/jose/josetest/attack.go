@@ -33,6 +33,11 @@ func (s Setup) Attacks() []Attack {
 		s.SignatureAttacks(), s.ClaimFormAttacks(), s.ClaimAttacks())
 }
 
+// ForeignAttacks are Attacks on an entry for another's issuer: those that are hostile there, with
+// the reason that they have there, and those that are not and must be accepted as the good token is.
+// The issuer must have no other key.
+func (s Setup) ForeignAttacks() (hostile, accepted []Attack) { return toForeign(s.Attacks()) }
+
 func (s Setup) header() Object {
 	if s.Type == "" {
 		return s.Key.Header("at+jwt")

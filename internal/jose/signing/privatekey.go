@@ -1,6 +1,7 @@
 package signing
 
 import (
+	"cmp"
 	"crypto"
 	"crypto/ecdsa"
 	"crypto/ed25519"
@@ -147,7 +148,8 @@ func (k *PrivateKey) Sign(typ string, claims []byte) (string, error) {
 	}
 	compact := string(signed)
 	// Whoever asked for it would go away with a token that is good nowhere.
-	if _, err := jose.Parse(compact); err != nil {
+	parsed, err := jose.Parse(compact)
+	if err = cmp.Or(err, parsed.Header.Foreign); err != nil {
 		return "", fmt.Errorf("jose: signing: the token would be refused: %w", err)
 	}
 	return compact, nil

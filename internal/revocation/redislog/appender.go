@@ -196,7 +196,7 @@ func (a *appender) call(ctx context.Context, group []*job) (s appendAnswer, err 
 	a.mu.Unlock()
 	args := []any{
 		random,
-		a.cfg.MaxTokenLifetime.Milliseconds(),
+		a.cfg.covered().Milliseconds(),
 		a.cfg.ClockSkew.Milliseconds(),
 		a.cfg.MaxSessionLifetime.Milliseconds(),
 		mode,

@@ -12,6 +12,7 @@ import (
 
 	"github.com/sallyport/sallyport/internal/config"
 	"github.com/sallyport/sallyport/internal/revocation"
+	"github.com/sallyport/sallyport/internal/token"
 )
 
 // Config is the key `revocation:` in both daemons' files. Gates and issuers on one log must agree
@@ -37,6 +38,12 @@ func DefaultConfig() Config {
 		MaxGates: 99, AppendTimeout: 3 * time.Second, Prefix: "{sallyport}",
 	}
 }
+
+// covered is the longest life of a token that the log answers for, as its head says it:
+// max_token_lifetime, and what gates forgive beyond an issuer's max_lifetime. A gate refuses a token
+// that lives longer than the head says, so none that passes outlives its revocation, whichever
+// version the issuers are of.
+func (c Config) covered() time.Duration { return c.MaxTokenLifetime + token.Forgiven }
 
 // Validate reports every setting out of its range and every two that contradict each other.
 func (c Config) Validate() error {

@@ -28,7 +28,7 @@ func NewIssuer(client *redisconn.Client, cfg Config, o Options) (*Issuer, error)
 	if err != nil {
 		return nil, err
 	}
-	w := revocation.NewWriter(cfg.copy(), cfg.MaxTokenLifetime, f.set)
+	w := revocation.NewWriter(cfg.copy(), cfg.covered(), f.set)
 	i := &Issuer{
 		peers: newPeers(f), jobs: make(chan *job, maxQueue), mend: make(chan struct{}, 1),
 	}
@@ -122,7 +122,7 @@ func (i *Issuer) sendByIssuer(ctx context.Context, conn *redis.Conn,
 	line := i.line(p)
 	args := []any{
 		random,
-		i.cfg.MaxTokenLifetime.Milliseconds(),
+		i.cfg.covered().Milliseconds(),
 		i.cfg.ClockSkew.Milliseconds(),
 		i.field,
 		line,

@@ -15,6 +15,7 @@ import (
 	"github.com/sallyport/sallyport/internal/redisconn"
 	"github.com/sallyport/sallyport/internal/revocation"
 	"github.com/sallyport/sallyport/internal/revocation/redislog"
+	"github.com/sallyport/sallyport/internal/token"
 )
 
 // shortLived are settings under which entries expire within the test.
@@ -56,6 +57,43 @@ func TestTrimmed(t *testing.T) {
 	}
 	late := startGate(t, r.addr(), shortLived("gate-2"))
 	eventually.True(t, "a gate that starts on a trimmed log is fresh", late.fresh)
+}
+
+// TestATokenThatPassesDoesNotOutliveItsRevocation (S3, S6): neither does one whose lifetime is the
+// second longer that gates forgive other issuers.
+func TestATokenThatPassesDoesNotOutliveItsRevocation(t *testing.T) {
+	t.Parallel()
+	r := startRedis(t)
+	m := healthyOn(t, r, 1, 1)
+	cfg := quick()
+	revoke(t, m.issuers[0], sid("foreign"))
+	made := m.newest()
+
+	p := token.DefaultProfile()
+	p.MaxLifetime, p.ClockSkew = cfg.MaxTokenLifetime, cfg.ClockSkew
+	// made as late as a gate may have seen it before it was revoked
+	issued := time.UnixMilli(made.At).Truncate(time.Second).Add(cfg.ClockSkew)
+	c := token.Claims{
+		IssuedAt: issued.Unix(),
+		Expiry:   issued.Add(cfg.MaxTokenLifetime + token.Forgiven).Unix(),
+	}
+	limit, known := m.gates[0].MaxTokenLifetime()
+	if !known || c.Lifetime() > limit {
+		t.Fatalf("expected a gate to know that %v is covered, got %v, %v", c.Lifetime(), limit, known)
+	}
+	last := c.ExpiresAt().Add(p.ClockSkew - time.Nanosecond)
+	if err := p.CheckTime(&c, last); err != nil {
+		t.Fatalf("expected it to be accepted until %v: %v", last, err)
+	}
+	// Beside max_staleness, which an entry may take until it is in the log.
+	if until := time.UnixMilli(made.Expires).Add(-cfg.MaxStaleness); until.Before(last) {
+		t.Errorf("its revocation ends %v before it does", last.Sub(until))
+	}
+	c.Expiry++
+	if err := p.CheckTime(&c, issued); token.ReasonOf(err) != token.ReasonLifetime ||
+		c.Lifetime() <= limit {
+		t.Errorf("a second more: got %v, and revocations are kept for %v", err, limit)
+	}
 }
 
 func liveEntries(t *testing.T, r *prometheus.Registry, kind string) float64 {

@@ -1,0 +1,84 @@
+package keyset
+
+import (
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/sallyport/sallyport/internal/jose/signing"
+)
+
+// wantsOnly checks which key stands for a token without a kid: nil for none.
+func (g *gate) wantsOnly(alg string, want *signing.PrivateKey) {
+	g.Helper()
+	got, known := g.Key(issuerA, "", alg)
+	switch {
+	case !known:
+		g.Errorf("%s: expected the keys to have been had", alg)
+	case (got == nil) != (want == nil) || want != nil && got.ID() != want.ID():
+		g.Errorf("%s: expected %v, got %v", alg, want, got)
+	}
+}
+
+// TestATokenWithoutAKidHasTheOnlyKey that fits its algorithm: of several, as while keys rotate, it
+// has none, and neither once the one is revoked.
+func TestATokenWithoutAKidHasTheOnlyKey(t *testing.T) {
+	o := &origin{}
+	one, other, rsa := newKey(t, "ES256"), newKey(t, "ES256"), newKey(t, "RS256")
+	g := newGate(t, Options{Transport: o}, trust(issuerA, algs("ES256", "RS256", "PS256")))
+	if got, known := g.Key(issuerA, "", "ES256"); got != nil || known {
+		t.Errorf("before the first fetch: got %v, known %v", got, known)
+	}
+	o.publish(t, one, rsa)
+	g.mustFetch()
+	g.wantsOnly("ES256", one)
+	g.wantsOnly("RS256", rsa)
+	for _, alg := range []string{"PS256", "ES384", "EdDSA", "HS256", "none", ""} {
+		g.wantsOnly(alg, nil)
+	}
+	if got, known := g.Key(issuerB, "", "ES256"); got != nil || known {
+		t.Errorf("of an issuer that is not trusted: got %v, known %v", got, known)
+	}
+	o.publish(t, one, other, rsa)
+	g.mustFetch()
+	g.wantsOnly("ES256", nil)
+	g.wantsOnly("RS256", rsa)
+	g.RemoveKey(issuerA, rsa.ID(), time.Now().Add(time.Hour))
+	g.wantsOnly("RS256", nil)
+}
+
+// TestASecretStandsForTokensWithoutAKid: as Flask makes them; those of a ring with two do not.
+func TestASecretStandsForTokensWithoutAKid(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "secret")
+	write(t, path, "0123456789 abcdefghij KLMNOPQRST")
+	g := newGate(t, Options{}, trust(issuerA, secret(path)))
+	g.mustFetch()
+	if got, _ := g.Key(issuerA, "", "HS256"); got == nil {
+		t.Error("expected the one secret")
+	}
+	g.wantsOnly("HS384", nil)
+	g.wantsOnly("ES256", nil)
+}
+
+// TestAKeyForEd25519IsOneForEdDSA (RFC 9864), whichever name the set and the entry give it.
+func TestAKeyForEd25519IsOneForEdDSA(t *testing.T) {
+	k := newKey(t, "EdDSA")
+	for _, set := range []string{"EdDSA", "Ed25519"} {
+		for _, entry := range []string{"EdDSA", "Ed25519"} {
+			o := &origin{}
+			o.set(serve(strings.Replace(jwks(t, k), `"alg":"EdDSA"`, `"alg":"`+set+`"`, 1)))
+			g := newGate(t, Options{Transport: o}, trust(issuerA, algs(entry)))
+			g.mustFetch()
+			g.wants(issuerA, k)
+			g.wantsOnly("EdDSA", k)
+			g.wantsOnly("Ed25519", k)
+		}
+	}
+	o := &origin{}
+	o.set(serve(strings.Replace(jwks(t, k), `"alg":"EdDSA"`, `"alg":"Ed448"`, 1)))
+	g := newGate(t, Options{Transport: o}, trust(issuerA, algs("EdDSA")))
+	if err := g.fetch(); err == nil {
+		t.Error("a key for Ed448 is in force")
+	}
+}
