@@ -24,9 +24,9 @@ type still struct {
 func (s *still) Profile(issuer string) (*token.Profile, bool) {
 	return s.profile, issuer == s.profile.Issuer
 }
-func (s *still) Key(_, id string) (*jose.PublicKey, bool)   { return s.key, id == s.key.ID() }
-func (s *still) Removals() uint64                           { return 1 }
-func (s *still) Check(*revocation.Facts) revocation.Verdict { return revocation.Verdict{} }
+func (s *still) Key(string, string) (*jose.PublicKey, token.Reason) { return s.key, "" }
+func (s *still) Removals() uint64                                   { return 1 }
+func (s *still) Check(*revocation.Facts) revocation.Verdict         { return revocation.Verdict{} }
 func (s *still) Freshness(revocation.Instant) revocation.Freshness {
 	return revocation.Freshness{Fresh: true}
 }

@@ -56,7 +56,7 @@ func (e *Engine) verifyAnew(d *Decision, presented string) (*verified, error) {
 	if err := profile.CheckHeader(parsed.Header.Algorithm, parsed.Header.Type); err != nil {
 		return nil, err
 	}
-	key, known := e.options.Keys.Key(issuer, parsed.Header.KeyID)
+	key, why := e.options.Keys.Key(issuer, parsed.Header.KeyID)
 	if key == nil {
 		// A revoked key is taken out of the set: that says more than that it is not there, and
 		// nobody need fetch it. What was signed with it needs no check of the signature, since
@@ -68,7 +68,7 @@ func (e *Engine) verifyAnew(d *Decision, presented string) (*verified, error) {
 			return nil, token.Refuse(token.ReasonRevoked, "the key that signed it is revoked")
 		}
 		d.Missing = Missing{Issuer: issuer, KeyID: parsed.Header.KeyID}
-		return nil, missing(known)
+		return nil, missing(why)
 	}
 	claims, err := parsed.Verify(profile, key)
 	if err != nil {
@@ -77,11 +77,14 @@ func (e *Engine) verifyAnew(d *Decision, presented string) (*verified, error) {
 	return e.believe(profile, claims, parsed.Header.KeyID), nil
 }
 
-func missing(known bool) error {
-	if !known {
-		return token.Refuse(token.ReasonNoKeys, "the issuer's keys were never had")
+func missing(why token.Reason) error {
+	switch why {
+	case token.ReasonNoKeys:
+		return token.Refuse(why, "the issuer's keys were never had")
+	case token.ReasonUnknownKey:
+		return token.Refuse(why, "the issuer has no key by the token's kid")
 	}
-	return token.Refuse(token.ReasonUnknownKey, "the issuer has no key by the token's kid")
+	return token.Refuse(token.ReasonKeyPending, "the issuer has not been asked yet for the token's kid")
 }
 
 func (e *Engine) believe(profile *token.Profile, c *token.Claims, keyID string) *verified {

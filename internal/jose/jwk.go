@@ -65,10 +65,15 @@ func (j jsonKey) isWanted(wanted []string) error {
 	if bound && (alg.Kind() != strict.String || slices.Contains(wanted, alg.Text())) {
 		return nil // what is wrong with it, if anything, is told when it is read
 	}
-	if !bound && slices.ContainsFunc(wanted, j.mayBeFor) {
+	switch {
+	case bound:
+		return keyError(ProblemUnwanted, j.kid(), "expected a key for %s, got one for %.32q",
+			strings.Join(wanted, ", "), alg.Text())
+	case slices.ContainsFunc(wanted, j.mayBeFor):
 		return nil
 	}
-	return keyError(ProblemUnwanted, j.kid(), "expected a key for %s", strings.Join(wanted, ", "))
+	return keyError(ProblemUnwanted, j.kid(), "expected a key for %s, got one of another type or curve",
+		strings.Join(wanted, ", "))
 }
 
 // mayBeFor reports whether the key, which names no algorithm, may be one for alg.
