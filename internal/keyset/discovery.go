@@ -82,22 +82,27 @@ func (d *discovery) keys(ctx context.Context, etag string) (answer, error) {
 // find reads the metadata: those of OpenID first, then, where there are none, those of OAuth.
 func (d *discovery) find(ctx context.Context) error {
 	d.asked = d.now()
-	var errs []error
+	var failed error
 	for _, address := range metadataAddresses(d.issuer) {
 		found, err := d.metadata(ctx, address)
 		if err == nil {
 			d.url = found
 			return nil
 		}
-		errs = append(errs, fmt.Errorf("%s: %w", address, err))
+		err = fmt.Errorf("%s: %w", address, err)
+		if failed != nil {
+			err = fmt.Errorf("%w; %w", failed, err)
+		}
+		failed = err
 		// Only an answer that there are none sends us on: metadata that are wrong, and a server that
 		// is away, are no reason to look elsewhere.
 		var status statusError
-		if !errors.As(err, &status) || status.status >= http.StatusInternalServerError {
+		if !errors.As(err, &status) || status.status >= http.StatusInternalServerError ||
+			status.status < http.StatusBadRequest {
 			break
 		}
 	}
-	return errors.Join(errs...)
+	return failed
 }
 
 // metadataAddresses are where an issuer's metadata may be: of a path, OpenID Connect Discovery 1.0
