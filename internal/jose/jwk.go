@@ -36,7 +36,7 @@ func (j jsonKey) noPrivateParts() error {
 }
 
 // forSignatures looks at use and key_ops (RFC 7517 sections 4.2 and 4.3). In a SPIFFE bundle
-// jwt-svid stands for the use sig (JWT-SVID section 5.2); x509-svid is of the X.509 authorities.
+// jwt-svid stands for sig (SPIFFE Trust Domain and Bundle section 4.2.2).
 func (j jsonKey) forSignatures() error {
 	use, ok := j.Member("use")
 	if ok && (use.Kind() != strict.String || use.Text() != "sig" && use.Text() != "jwt-svid") {

@@ -342,7 +342,7 @@ func TestKeysForOtherAlgorithmsAreNotWanted(t *testing.T) {
 	}
 }
 
-// TestKeysOfASPIFFEBundleAreSignatureKeys (JWT-SVID section 5.2): those for JWT-SVIDs are, its X.509
+// TestKeysOfASPIFFEBundleAreSignatureKeys: those for JWT-SVIDs are, its X.509
 // authorities, which have no kid, are not.
 func TestKeysOfASPIFFEBundleAreSignatureKeys(t *testing.T) {
 	jwt := entry(t, josetest.NewKey("ES256", "jwt")).With("use", `"jwt-svid"`).Without("alg")

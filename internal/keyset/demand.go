@@ -89,9 +89,7 @@ func (i *issuer) ask(ctx context.Context, kid string) (*flight, uint64, string) 
 	switch answers := d.flight != nil && d.flight.number > since; {
 	case outcome == "" && answers:
 	case !i.mayStart(now):
-		d.owed = true
-		i.next = earliest(i.next, i.demandAt())
-		i.wake()
+		i.owe()
 	default:
 		d.owed = true
 		if i.start(now) == nil {
@@ -104,6 +102,16 @@ func (i *issuer) ask(ctx context.Context, kid string) (*flight, uint64, string) 
 	}
 	f, outcome := i.join(ctx, now)
 	return f, since, outcome
+}
+
+// owe has a fetch for unknown kids made as soon as one may begin. The caller holds i.mu.
+func (i *issuer) owe() {
+	if i.demand.owed {
+		return // else every stranger would wake tend
+	}
+	i.demand.owed = true
+	i.next = earliest(i.next, i.demandAt())
+	i.wake()
 }
 
 // askAgain is ask for a caller who has waited for f.

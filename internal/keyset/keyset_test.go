@@ -366,7 +366,7 @@ func TestConfigNamesTheSettingThatIsWrong(t *testing.T) {
 		"roots for http": {
 			func(c *Config) { at("http://127.0.0.1/")(c); c.CAFile = "x" }, "ca_file: ",
 		},
-		"roots for a file": {func(c *Config) { file("x")(c); c.CAFile = "x" }, "ca_file: "},
+		"roots for a file":            {func(c *Config) { file("x")(c); c.CAFile = "x" }, "ca_file: "},
 		"discovery beside an address": {func(c *Config) { c.Discovery = true }, "expected one of"},
 		"discovery of what is no address": {
 			func(c *Config) { at("")(c); c.Discovery, c.Issuer = true, "accounts.example" }, "discovery: ",
