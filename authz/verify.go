@@ -84,7 +84,8 @@ func missing(why token.Reason) error {
 	case token.ReasonUnknownKey:
 		return token.Refuse(why, "the issuer has no key by the token's kid")
 	}
-	return token.Refuse(token.ReasonKeyPending, "the issuer has not been asked yet for the token's kid")
+	return token.Refuse(token.ReasonKeyPending,
+		"the issuer has not been asked yet for the token's kid")
 }
 
 func (e *Engine) believe(profile *token.Profile, c *token.Claims, keyID string) *verified {

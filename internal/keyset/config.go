@@ -14,9 +14,9 @@ import (
 	"github.com/sallyport/sallyport/internal/token"
 )
 
-// Config is one entry of a gate's setting `issuers`: how the tokens of one trusted issuer are judged,
-// and where its keys come from. Exactly one of JWKSURL, Discovery, JWKSFile and SecretFile is set. A
-// duration of 0 stands for its default.
+// Config is one entry of a gate's setting `issuers`: how the tokens of one trusted issuer are
+// judged, and where its keys come from. Exactly one of JWKSURL, Discovery, JWKSFile and SecretFile
+// is set. A duration of 0 stands for its default.
 type Config struct {
 	token.Profile `yaml:",inline"`
 
@@ -27,8 +27,8 @@ type Config struct {
 	// certificate authorities in PEM to trust for jwks_url and discovery in place of the system's;
 	// looked at before each fetch
 	CAFile config.Path `yaml:"ca_file"`
-	// a file that holds the bearer token without which jwks_url or discovery is not answered; looked at
-	// before each fetch, and sent to that host alone
+	// a file that holds the bearer token without which jwks_url or discovery is not answered; looked
+	// at before each fetch, and sent to that host alone
 	JWKSTokenFile config.Path `yaml:"jwks_token_file"`
 	// a file that holds the issuer's JWKS; it is read again every five seconds
 	JWKSFile config.Path `yaml:"jwks_file"`
@@ -146,9 +146,10 @@ func (c *Config) checkAddress() error {
 		return config.At("jwks_token_file", "expected only beside jwks_url or discovery")
 	case c.address() == "":
 		return nil
-	case c.Discovery && (err != nil || !isWeb(u) || u.User != nil || strings.ContainsAny(c.Issuer, "?#")):
-		return config.At(setting, "expected an issuer such as https://issuer.example.com, got %q; write "+
-			"jwks_url", c.Issuer)
+	case c.Discovery && (err != nil || !isWeb(u) || u.User != nil ||
+		strings.ContainsAny(c.Issuer, "?#")):
+		return config.At(setting,
+			"expected an issuer such as https://issuer.example.com, got %q; write jwks_url", c.Issuer)
 	case err != nil || !isWeb(u):
 		return config.At(setting,
 			"expected an address such as https://issuer.example.com/.well-known/jwks.json")

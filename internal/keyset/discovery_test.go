@@ -108,24 +108,36 @@ func TestMetadataThatAreWrongAreNoMetadata(t *testing.T) {
 		answer http.HandlerFunc
 		want   string
 	}{
-		"another issuer":           {metadata("https://b.example", keys), "expected the metadata of"},
-		"a slash at the end":       {metadata(issuerA+"/", keys), "expected the metadata of"},
-		"another case":             {metadata("https://A.example", keys), "expected the metadata of"},
-		"no issuer":                {serve(`{"jwks_uri":"` + keys + `"}`), "expected the metadata of"},
-		"issuer a list":            {serve(`{"issuer":["` + issuerA + `"],"jwks_uri":"` + keys + `"}`), "expected the metadata of"},
-		"issuer twice":             {serve(`{"issuer":"x","issuer":"` + issuerA + `","jwks_uri":"` + keys + `"}`), "metadata"},
-		"no jwks_uri":              {serve(`{"issuer":"` + issuerA + `"}`), "expected jwks_uri"},
-		"jwks_uri a number":        {serve(`{"issuer":"` + issuerA + `","jwks_uri":1}`), "expected jwks_uri"},
-		"jwks_uri relative":        {metadata(issuerA, "/keys"), "expected an https address"},
-		"jwks_uri of another kind": {metadata(issuerA, "file:///etc/passwd"), "expected an https address"},
-		"jwks_uri over http":       {metadata(issuerA, "http://a.example/keys"), "as the issuer's is"},
-		"jwks_uri with a user":     {metadata(issuerA, "https://u:secret@a.example/keys"), "without user"},
-		"jwks_uri with fragment":   {metadata(issuerA, keys+"#x"), "without user"},
-		"jwks_uri unreadable":      {metadata(issuerA, "https://a.example/%zz"), "expected an https address"},
-		"no JSON":                  {serve("<html>"), "reading the metadata"},
-		"two documents":            {serve(`{"issuer":"` + issuerA + `"}{}`), "reading the metadata"},
-		"too large":                {serve(`{"x":"` + strings.Repeat("x", setMax) + `"}`), "at most"},
-		"a server error":           {status(502), "got 502"},
+		"another issuer":     {metadata("https://b.example", keys), "expected the metadata of"},
+		"a slash at the end": {metadata(issuerA+"/", keys), "expected the metadata of"},
+		"another case":       {metadata("https://A.example", keys), "expected the metadata of"},
+		"no issuer":          {serve(`{"jwks_uri":"` + keys + `"}`), "expected the metadata of"},
+		"issuer a list": {
+			serve(`{"issuer":["` + issuerA + `"],"jwks_uri":"` + keys + `"}`), "expected the metadata of",
+		},
+		"issuer twice": {
+			serve(`{"issuer":"x","issuer":"` + issuerA + `","jwks_uri":"` + keys + `"}`), "metadata",
+		},
+		"no jwks_uri": {serve(`{"issuer":"` + issuerA + `"}`), "expected jwks_uri"},
+		"jwks_uri a number": {
+			serve(`{"issuer":"` + issuerA + `","jwks_uri":1}`), "expected jwks_uri",
+		},
+		"jwks_uri relative": {metadata(issuerA, "/keys"), "expected an https address"},
+		"jwks_uri of another kind": {
+			metadata(issuerA, "file:///etc/passwd"), "expected an https address",
+		},
+		"jwks_uri over http": {metadata(issuerA, "http://a.example/keys"), "as the issuer's is"},
+		"jwks_uri with a user": {
+			metadata(issuerA, "https://u:secret@a.example/keys"), "without user",
+		},
+		"jwks_uri with fragment": {metadata(issuerA, keys+"#x"), "without user"},
+		"jwks_uri unreadable": {
+			metadata(issuerA, "https://a.example/%zz"), "expected an https address",
+		},
+		"no JSON":        {serve("<html>"), "reading the metadata"},
+		"two documents":  {serve(`{"issuer":"` + issuerA + `"}{}`), "reading the metadata"},
+		"too large":      {serve(`{"x":"` + strings.Repeat("x", setMax) + `"}`), "at most"},
+		"a server error": {status(502), "got 502"},
 		"a redirect elsewhere": {func(w http.ResponseWriter, r *http.Request) {
 			http.Redirect(w, r, "https://evil.example/", http.StatusFound)
 		}, "got 302"},

@@ -5,8 +5,8 @@
 //   - A key of one issuer never verifies another's tokens, and nothing in a token changes where
 //     keys are asked for: addresses come from the configuration, or with discovery from metadata
 //     that name the issuer letter by letter; redirects to another host or scheme are not followed.
-//   - A token for a key set is sent to the host that is configured, over TLS or within this machine,
-//     and to nobody else.
+//   - A token for a key set is sent to the host that is configured, over TLS or within this
+//     machine, and to nobody else.
 //   - The last good set of an issuer stays in force through errors, empty answers, garbage and
 //     sets with private keys, and through a restart by a file, unless that is older than max_age.
 //     Issuers do not depend on each other.

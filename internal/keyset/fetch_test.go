@@ -217,8 +217,8 @@ func TestAKidOfDifferentKeysCostsThatKidAlone(t *testing.T) {
 	g.wants(issuerA, keys...)
 }
 
-// TestASPIFFEBundleIsAKeySet: its keys for JWT-SVIDs are in force, its X.509 authorities no warning,
-// and its hint says how soon it is read again.
+// TestASPIFFEBundleIsAKeySet: its keys for JWT-SVIDs are in force, its X.509 authorities no
+// warning, and its hint says how soon it is read again.
 func TestASPIFFEBundleIsAKeySet(t *testing.T) {
 	o := &origin{}
 	k := newKey(t, "ES256")

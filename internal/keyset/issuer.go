@@ -225,7 +225,8 @@ func (i *issuer) failed(err error, began time.Time) {
 		append(about, "keys", len(held.keys), "confirmed", held.confirmed)...)
 }
 
-// unfound tells once that an issuer's metadata cannot be had and that the address of before goes on.
+// unfound tells once that an issuer's metadata cannot be had and that the address of before goes
+// on.
 func (i *issuer) unfound(err error) {
 	i.metrics.unfound.WithLabelValues(i.profile.Issuer).Inc()
 	i.mu.Lock()

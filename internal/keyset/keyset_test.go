@@ -372,10 +372,12 @@ func TestConfigNamesTheSettingThatIsWrong(t *testing.T) {
 			func(c *Config) { at("")(c); c.Discovery, c.Issuer = true, "accounts.example" }, "discovery: ",
 		},
 		"discovery of a query": {
-			func(c *Config) { at("")(c); c.Discovery, c.Issuer = true, "https://a.example?x" }, "discovery: ",
+			func(c *Config) { at("")(c); c.Discovery, c.Issuer = true, "https://a.example?x" },
+			"discovery: ",
 		},
 		"discovery of a user": {
-			func(c *Config) { at("")(c); c.Discovery, c.Issuer = true, "https://u@a.example" }, "discovery: ",
+			func(c *Config) { at("")(c); c.Discovery, c.Issuer = true, "https://u@a.example" },
+			"discovery: ",
 		},
 		"discovery with roots for http": {
 			func(c *Config) { at("")(c); c.Discovery, c.Issuer, c.CAFile = true, "http://127.0.0.1", "x" },
