@@ -24,11 +24,14 @@ type still struct {
 func (s *still) Profile(issuer string) (*token.Profile, bool) {
 	return s.profile, issuer == s.profile.Issuer
 }
-func (s *still) Key(_, id, _ string) (*jose.PublicKey, bool) {
-	return s.key, id == s.key.ID()
+func (s *still) Key(_, id, _ string) (*jose.PublicKey, token.Reason) {
+	if id != s.key.ID() {
+		return nil, token.ReasonUnknownKey
+	}
+	return s.key, ""
 }
-func (s *still) Removals() uint64                           { return 1 }
-func (s *still) Check(*revocation.Facts) revocation.Verdict { return revocation.Verdict{} }
+func (s *still) Removals() uint64                                   { return 1 }
+func (s *still) Check(*revocation.Facts) revocation.Verdict         { return revocation.Verdict{} }
 func (s *still) Freshness(revocation.Instant) revocation.Freshness {
 	return revocation.Freshness{Fresh: true}
 }

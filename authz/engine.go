@@ -21,10 +21,11 @@ type Keys interface {
 	// Profile returns the rules for the tokens of one issuer, named byte for byte: the same pointer
 	// for as long as the rules are the same.
 	Profile(issuer string) (*token.Profile, bool)
-	// Key returns an issuer's key, nil when there is none by that id; an empty id stands for the one
-	// key that fits the algorithm, when there is exactly one. known is false when the issuer's keys
-	// were never had, so that it cannot be told whether there is.
-	Key(issuer, keyID, algorithm string) (key *jose.PublicKey, known bool)
+	// Key returns an issuer's key, or nil and why there is none by that id: the issuer's keys were
+	// never had (token.ReasonNoKeys), it has no such key (token.ReasonUnknownKey), or nobody knows
+	// yet (token.ReasonKeyPending, which all else is taken for). An empty id stands for the one key
+	// that fits the algorithm; unless there is exactly one, the reason is token.ReasonKeyIDMissing.
+	Key(issuer, keyID, algorithm string) (*jose.PublicKey, token.Reason)
 	// Removals counts the times that a key has gone or changed, each after it has happened. What
 	// was verified before the last of them is forgotten.
 	Removals() uint64

@@ -54,9 +54,9 @@ func (e *Engine) verifyAnew(d *Decision, presented string) (*verified, error) {
 	if err := profile.CheckHeader(parsed.Header); err != nil {
 		return nil, err
 	}
-	key, known := e.options.Keys.Key(issuer, parsed.Header.KeyID, parsed.Header.Algorithm)
+	key, why := e.options.Keys.Key(issuer, parsed.Header.KeyID, parsed.Header.Algorithm)
 	if key == nil && parsed.Header.KeyID == "" {
-		return nil, missingOnly(known) // no fetch could say which key it was
+		return nil, missing(why) // no fetch could say which key it was
 	}
 	if key == nil {
 		// A revoked key is taken out of the set: that says more than that it is not there, and
@@ -69,7 +69,7 @@ func (e *Engine) verifyAnew(d *Decision, presented string) (*verified, error) {
 			return nil, token.Refuse(token.ReasonRevoked, "the key that signed it is revoked")
 		}
 		d.Missing = Missing{Issuer: issuer, KeyID: parsed.Header.KeyID}
-		return nil, missing(known)
+		return nil, missing(why)
 	}
 	claims, err := parsed.Verify(profile, key)
 	if err != nil {
@@ -78,19 +78,17 @@ func (e *Engine) verifyAnew(d *Decision, presented string) (*verified, error) {
 	return e.believe(profile, claims, key.ID()), nil
 }
 
-func missing(known bool) error {
-	if !known {
-		return token.Refuse(token.ReasonNoKeys, "the issuer's keys were never had")
+func missing(why token.Reason) error {
+	switch why {
+	case token.ReasonNoKeys:
+		return token.Refuse(why, "the issuer's keys were never had")
+	case token.ReasonUnknownKey:
+		return token.Refuse(why, "the issuer has no key by the token's kid")
+	case token.ReasonKeyIDMissing:
+		return token.Refuse(why, "expected kid, or exactly one key of the issuer for the algorithm")
 	}
-	return token.Refuse(token.ReasonUnknownKey, "the issuer has no key by the token's kid")
-}
-
-func missingOnly(known bool) error {
-	if !known {
-		return missing(known)
-	}
-	return token.Refuse(token.ReasonKeyIDMissing,
-		"expected kid, or exactly one key of the issuer for the algorithm")
+	return token.Refuse(token.ReasonKeyPending,
+		"the issuer has not been asked yet for the token's kid")
 }
 
 func (e *Engine) believe(profile *token.Profile, c *token.Claims, keyID string) *verified {

@@ -40,6 +40,17 @@ func TestAGateStartsFromItsLastGoodKeysWhileTheIssuerIsDown(t *testing.T) {
 		c.get(t, "/protected", bearer(token)).reached(t)
 	}
 	c.get(t, "/protected", bearer(flip(token))).refused(t, 401, "invalid_token", "signature")
+	// Nobody can say now whether the issuer has another key: that is no fault of the token.
+	thief := hostile(t, s, token)
+	unknown := thief.Key.Token(
+		thief.Key.Header("at+jwt").With("kid", `"perhaps-new"`).JSON(), thief.Claims.JSON())
+	for range 3 {
+		a := c.get(t, "/protected", bearer(unknown))
+		a.refused(t, 503, "temporarily_unavailable", "key_pending")
+		if after := a.header.Get("Retry-After"); after != "1" {
+			t.Errorf("expected a client to be told when to try again, got %q", after)
+		}
+	}
 
 	admin := newCaller(t, s.Endpoints().Gates[0].Admin)
 	if keys := metric(t, admin, "sallyport_keyset_keys"); keys != 2 {

@@ -17,6 +17,8 @@ type Keys struct {
 	keys     map[string]map[string]*jose.PublicKey
 	coming   map[string]map[string]*jose.PublicKey
 	had      map[string]bool
+	doubted  map[string]bool
+	settled  map[string]bool
 	removals uint64
 	awaited  int
 }
@@ -24,6 +26,7 @@ type Keys struct {
 func newKeys() *Keys {
 	return &Keys{
 		profiles: map[string]*token.Profile{}, had: map[string]bool{},
+		doubted: map[string]bool{}, settled: map[string]bool{},
 		keys: map[string]map[string]*jose.PublicKey{}, coming: map[string]map[string]*jose.PublicKey{},
 	}
 }
@@ -64,13 +67,39 @@ func (k *Keys) Profile(issuer string) (*token.Profile, bool) {
 }
 
 // Key implements authz.Keys.
-func (k *Keys) Key(issuer, keyID, algorithm string) (*jose.PublicKey, bool) {
+func (k *Keys) Key(issuer, keyID, algorithm string) (*jose.PublicKey, token.Reason) {
 	k.mu.RLock()
 	defer k.mu.RUnlock()
+	key := k.keys[issuer][keyID]
 	if keyID == "" {
-		return only(k.keys[issuer], algorithm), k.had[issuer]
+		key = only(k.keys[issuer], algorithm)
 	}
-	return k.keys[issuer][keyID], k.had[issuer]
+	switch {
+	case key != nil:
+		return key, ""
+	case !k.had[issuer]:
+		return nil, token.ReasonNoKeys
+	case keyID == "":
+		return nil, token.ReasonKeyIDMissing
+	case k.doubted[issuer]:
+		return nil, token.ReasonKeyPending
+	}
+	return nil, token.ReasonUnknownKey
+}
+
+// Doubt has every key that an issuer does not have be one that it may have published lately, until
+// Settle.
+func (k *Keys) Doubt(issuer string) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.doubted[issuer] = true
+}
+
+// Settle has Await learn that an issuer has no other keys.
+func (k *Keys) Settle(issuer string) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.settled[issuer] = true
 }
 
 // only returns the one key that fits an algorithm.
@@ -94,7 +123,8 @@ func (k *Keys) Removals() uint64 {
 	return k.removals
 }
 
-// Await puts what was published in force. It waits for ctx when nothing was.
+// Await puts what was published in force, or settles a doubt. It waits for ctx when there is
+// nothing of either.
 func (k *Keys) Await(ctx context.Context, issuer, keyID string) bool {
 	k.mu.Lock()
 	k.awaited++
@@ -102,11 +132,13 @@ func (k *Keys) Await(ctx context.Context, issuer, keyID string) bool {
 	if key != nil {
 		k.keys[issuer][keyID], k.had[issuer] = key, true
 	}
+	settled := k.settled[issuer]
+	k.doubted[issuer] = k.doubted[issuer] && !settled
 	k.mu.Unlock()
-	if key == nil {
+	if key == nil && !settled {
 		<-ctx.Done()
 	}
-	return key != nil
+	return key != nil || settled
 }
 
 // Awaited is how often Await was called.

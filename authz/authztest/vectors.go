@@ -642,6 +642,14 @@ func states(w *World) []Vector {
 				func(f *revocation.Facts) bool { return f.KeyID == KeyID && f.Issuer == Issuer })
 		}, Request: Get("/protected", alice...), Want: Invalid(token.ReasonRevoked)},
 		{
+			Name: "a key that may be new",
+			Given: func(w *World) {
+				w.Keys.Remove(Issuer, KeyID)
+				w.Keys.Doubt(Issuer)
+			},
+			Request: Get("/protected", alice...), Want: Unavailable(token.ReasonKeyPending),
+		},
+		{
 			Name: "key removed", Given: func(w *World) { w.Keys.Remove(Issuer, KeyID) },
 			Request: Get("/protected", alice...), Want: Invalid(token.ReasonUnknownKey),
 		},

@@ -226,8 +226,14 @@ func TestAKeyThatDoesNotComeRefusesWithinTheBudget(t *testing.T) {
 	never := josetest.NewKey("ES256", "key-3")
 	tok := never.Token(never.Header("at+jwt").JSON(), b.world.Setup().Claims.JSON())
 	want := authztest.Invalid(token.ReasonUnknownKey)
-	authztest.Compare(t, want,
-		b.ask(t, false)(authztest.Get("/protected", "authorization", "Bearer "+tok)))
+	ask := b.ask(t, false)
+	request := authztest.Get("/protected", "authorization", "Bearer "+tok)
+	authztest.Compare(t, want, ask(request))
+	// Nor is it said to be unknown while nobody knows.
+	b.world.Keys.Doubt(authztest.Issuer)
+	authztest.Compare(t, authztest.Unavailable(token.ReasonKeyPending), ask(request))
+	b.world.Keys.Settle(authztest.Issuer)
+	authztest.Compare(t, want, ask(request))
 }
 
 // TestOnlySoManyChecksWaitForKeys fills all places for waiting, and wants the next check refused at

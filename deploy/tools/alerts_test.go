@@ -158,6 +158,26 @@ var histories = []history{
 	},
 	{
 		"GatesRefuseWhatTheyCannotJudge",
+		"keys of an issuer that fails",
+		[]string{
+			`sallyport_gate_decisions_total{code="503",reason="key_pending",instance="gate"} 0+15x40`,
+			`sallyport_keyset_fetches_total{issuer="https://x.example",result="failed",instance="gate"} 0+3x40`,
+		},
+		5 * time.Minute,
+		[]string{"key_pending"},
+	},
+	{
+		"GatesRefuseWhatTheyCannotJudge",
+		"made-up keys of an issuer that answers",
+		[]string{
+			`sallyport_gate_decisions_total{code="503",reason="key_pending",instance="gate"} 0+1500x40`,
+			`sallyport_keyset_fetches_total{issuer="https://x.example",result="failed",instance="gate"} 3x40`,
+		},
+		5 * time.Minute,
+		nil,
+	},
+	{
+		"GatesRefuseWhatTheyCannotJudge",
 		"401",
 		[]string{`sallyport_gate_decisions_total{code="401",reason="expired",instance="gate"} 0+1500x40`},
 		5 * time.Minute,

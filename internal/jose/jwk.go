@@ -36,10 +36,12 @@ func (j jsonKey) noPrivateParts() error {
 	return nil
 }
 
-// forSignatures looks at use and key_ops (RFC 7517 sections 4.2 and 4.3).
+// forSignatures looks at use and key_ops (RFC 7517 sections 4.2 and 4.3). In a SPIFFE bundle
+// jwt-svid stands for sig (SPIFFE Trust Domain and Bundle section 4.2.2).
 func (j jsonKey) forSignatures() error {
-	if use, ok := j.Member("use"); ok && (use.Kind() != strict.String || use.Text() != "sig") {
-		return keyError(ProblemUse, j.kid(), "expected a key for signatures (use sig)")
+	use, ok := j.Member("use")
+	if ok && (use.Kind() != strict.String || use.Text() != "sig" && use.Text() != "jwt-svid") {
+		return keyError(ProblemUse, j.kid(), "expected a key for signatures (use sig or jwt-svid)")
 	}
 	ops, ok := j.Member("key_ops")
 	if !ok {
@@ -52,6 +54,46 @@ func (j jsonKey) forSignatures() error {
 		return nil
 	}
 	return keyError(ProblemUse, j.kid(), "expected a key whose key_ops have verify")
+}
+
+// isWanted returns what makes the key one that is not asked for: its purpose, or that tokens by the
+// algorithms in wanted, if there are any, cannot be signed with it.
+func (j jsonKey) isWanted(wanted []string) error {
+	if err := j.forSignatures(); err != nil || len(wanted) == 0 {
+		return err
+	}
+	alg, bound := j.Member("alg")
+	named := func(name string) bool { return token.Algorithm(name) == token.Algorithm(alg.Text()) }
+	if bound && (alg.Kind() != strict.String || slices.ContainsFunc(wanted, named)) {
+		return nil // what is wrong with it, if anything, is told when it is read
+	}
+	switch {
+	case bound:
+		return keyError(ProblemUnwanted, j.kid(), "expected a key for %s, got one for %.32q",
+			strings.Join(wanted, ", "), alg.Text())
+	case slices.ContainsFunc(wanted, j.mayBeFor):
+		return nil
+	}
+	return keyError(ProblemUnwanted, j.kid(), "expected a key for %s, got one of another type or curve",
+		strings.Join(wanted, ", "))
+}
+
+// mayBeFor reports whether the key, which names no algorithm, may be one for alg.
+func (j jsonKey) mayBeFor(alg string) bool {
+	kty, ok := j.Member("kty")
+	if !ok || kty.Kind() != strict.String {
+		return true // it is malformed, whatever it is for
+	}
+	a := algorithms[alg]
+	if family(kty.Text()) != a.family {
+		return false
+	}
+	crv, ok := j.Member("crv")
+	if !ok || crv.Kind() != strict.String || a.family == familyRSA {
+		return true
+	}
+	return a.family == familyEC && curves[crv.Text()] == a.curve ||
+		a.family == familyOKP && crv.Text() == "Ed25519"
 }
 
 // kid returns the key's id when it is one, for errors too.

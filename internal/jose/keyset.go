@@ -19,43 +19,76 @@ const MaxKeys = 100
 // ErrNoKeys is the error for a key set in which there is no key that could verify a token.
 var ErrNoKeys = errors.New("jose: expected a key set with at least one usable key, got none")
 
-// ParseKeySet reads a JWK Set (RFC 7517 section 5) as an issuer publishes it. A key that cannot be
-// used, because it is weak or of a type or for a purpose that is not ours, is left out, and skipped
-// says which and why (*KeyError). The whole set is refused when it is not JSON in one meaning, when
-// two signature keys share a kid, when it shows a private or secret key, and when no usable key is
-// left (ErrNoKeys, with skipped).
-func ParseKeySet(doc []byte) (keys []*PublicKey, skipped []error, err error) {
+// ParseKeySet reads a JWK Set (RFC 7517 section 5) as an issuer publishes it. wanted are the
+// algorithms whose keys are asked for; none stands for all that there are. A key that cannot be
+// used, because it is weak or of a type, for an algorithm or for a purpose that is not asked for, is
+// left out, and skipped says which and why (*KeyError). Of the keys that are left, one that stands
+// twice under a kid counts once, and of different ones under a kid none can be used
+// (ProblemDuplicate): nobody can say which is meant. The whole set is refused when it is not JSON in
+// one meaning, when it shows a private or secret key, and when no usable key is left (ErrNoKeys,
+// with skipped).
+func ParseKeySet(doc []byte, wanted ...string) (keys []*PublicKey, skipped []error, err error) {
 	entries, err := keySetEntries(doc)
 	if err != nil {
 		return nil, nil, err
 	}
-	seen := make(map[string]bool)
+	var candidates []*candidate
+	named := make(map[string]*candidate)
 	for _, m := range entries {
 		j := jsonKey{m.Value}
 		// Before use and kid: a private key is published whatever it is published for.
 		if err := j.noPrivateParts(); err != nil {
 			return nil, nil, err
 		}
-		if err := j.forSignatures(); err != nil {
+		// Before kids are compared: a kid may stand for keys of several types (RFC 7517 section
+		// 4.5), of which the issuer's tokens are signed with one.
+		if err := j.isWanted(wanted); err != nil {
 			skipped = append(skipped, err)
 			continue
 		}
-		// Of two keys with one kid nobody can say which is meant, even if one of them is weak.
-		if kid := j.kid(); kid != "" && seen[kid] {
-			return nil, nil, keyError(ProblemDuplicate, kid, "expected each kid once in a key set")
+		c := &candidate{kid: j.kid()}
+		if c.key, c.err = j.public(); c.err != nil {
+			c.err = withKeyID(c.err, c.kid)
 		}
-		seen[j.kid()] = true
-		k, err := j.public()
-		if err != nil {
-			skipped = append(skipped, withKeyID(err, j.kid()))
+		if first := named[c.kid]; first != nil {
+			first.join(c)
 			continue
 		}
-		keys = append(keys, k)
+		if candidates = append(candidates, c); c.kid != "" {
+			named[c.kid] = c
+		}
+	}
+	for _, c := range candidates {
+		if c.err != nil {
+			skipped = append(skipped, c.err)
+		} else {
+			keys = append(keys, c.key)
+		}
 	}
 	if len(keys) == 0 {
 		return nil, skipped, ErrNoKeys
 	}
 	return keys, skipped, nil
+}
+
+// candidate is what a set has under one kid: a key, or the reason why it cannot be used.
+type candidate struct {
+	kid string // "" when it has none
+	key *PublicKey
+	err error
+}
+
+// join adds what stands under the same kid further on.
+func (c *candidate) join(other *candidate) {
+	switch {
+	case ProblemOf(c.err) == ProblemDuplicate:
+	case c.err != nil || other.err != nil || !c.key.key.equal(other.key.key):
+		c.err = keyError(ProblemDuplicate, c.kid, "expected one key under a kid, got different ones")
+	case c.key.alg != other.key.alg:
+		// An RSA key that is published for several algorithms is free among RSA's, as one that is
+		// published for none.
+		c.key = &PublicKey{id: c.key.id, key: c.key.key}
+	}
 }
 
 func keySetEntries(doc []byte) ([]strict.Member, error) {

@@ -192,7 +192,6 @@ func nextPrime(n *big.Int) *big.Int {
 // publish.
 func TestKeySetsAreRefusedAsAWhole(t *testing.T) {
 	k := entry(t, josetest.NewKey("ES256", "one"))
-	other := entry(t, josetest.NewKey("ES256", "one"))
 	good := string(set(k))
 	for name, doc := range map[string]string{
 		"empty":                 ``,
@@ -214,9 +213,6 @@ func TestKeySetsAreRefusedAsAWhole(t *testing.T) {
 		"nested deeply":         `{"keys":[` + k.And("note", strings.Repeat("[", 5000)+strings.Repeat("]", 5000)).JSON() + `]}`,
 		"too long":              `{"keys":[` + k.And("note", `"`+strings.Repeat("x", 300<<10)+`"`).JSON() + `]}`,
 		"too many keys":         `{"keys":[` + strings.Repeat(`{},`, 100) + k.JSON() + `]}`,
-		"a kid twice":           string(set(k, other)),
-		"a kid twice, same key": string(set(k, k)),
-		"a kid twice, one weak": string(set(k, other.With("crv", `"P-224"`))),
 		"a private key": string(set(k, josetest.Object{
 			{Name: "kty", Raw: `"EC"`}, {Name: "kid", Raw: `"p"`}, {Name: "d", Raw: `"AAAA"`},
 		})),
@@ -240,6 +236,126 @@ func TestKeySetsAreRefusedAsAWhole(t *testing.T) {
 				t.Errorf("the error shows a secret: %v", err)
 			}
 		})
+	}
+}
+
+// TestAKidThatStandsTwice counts once with the same key, and stands for none with different ones;
+// the set's other keys are as good as before.
+func TestAKidThatStandsTwice(t *testing.T) {
+	k, other := entry(t, josetest.NewKey("ES256", "one")), entry(t, josetest.NewKey("ES256", "one"))
+	rsa, good := entry(t, josetest.NewKey("RS256", "one")), entry(t, josetest.NewKey("ES256", "good"))
+	both := entry(t, josetest.NewKey("ES256", "both"))
+	for name, c := range map[string]struct {
+		entries []josetest.Object
+		usable  bool
+	}{
+		"the same key":                      {[]josetest.Object{k, k}, true},
+		"the same key three times":          {[]josetest.Object{k, k, k}, true},
+		"the same key with a note":          {[]josetest.Object{k, k.And("x5t", `"abc"`)}, true},
+		"the same key, once without alg":    {[]josetest.Object{k.Without("alg"), k}, true},
+		"the same key, once for encryption": {[]josetest.Object{k, k.With("use", `"enc"`)}, true},
+		"different keys":                    {[]josetest.Object{k, other}, false},
+		"a different key as the third":      {[]josetest.Object{k, k, other}, false},
+		"different keys, the first again":   {[]josetest.Object{k, other, k}, false},
+		"a key and a weak one":              {[]josetest.Object{k, other.With("crv", `"P-224"`)}, false},
+		"a weak one and a key":              {[]josetest.Object{other.With("crv", `"P-224"`), k}, false},
+		"keys of different types":           {[]josetest.Object{k, rsa}, false},
+		"the same key for PS256 and RS256":  {[]josetest.Object{rsa, rsa.With("alg", `"PS256"`)}, true},
+		"two pairs of different keys": {
+			[]josetest.Object{k, both, other, entry(t, josetest.NewKey("ES256", "both"))}, false,
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			keys, skipped, err := jose.ParseKeySet(set(append(c.entries, good)...))
+			if err != nil {
+				t.Fatalf("refused the whole set: %v", err)
+			}
+			got := map[string]int{}
+			for _, key := range keys {
+				got[key.ID()]++
+			}
+			if got["good"] != 1 || got["one"] > 1 || (got["one"] == 1) != c.usable || got["both"] != 0 {
+				t.Errorf("expected the kid to be usable: %v, got %v", c.usable, got)
+			}
+			duplicates := 0
+			for _, err := range skipped {
+				if jose.ProblemOf(err) == jose.ProblemDuplicate {
+					duplicates++
+				}
+			}
+			if (duplicates == 0) != c.usable {
+				t.Errorf("expected it to be told, got %v", skipped)
+			}
+		})
+	}
+	if _, skipped, err := jose.ParseKeySet(set(k, other)); !errors.Is(err, jose.ErrNoKeys) ||
+		len(skipped) != 1 || jose.ProblemOf(skipped[0]) != jose.ProblemDuplicate {
+		t.Errorf("nothing else in the set: got %v, %v", skipped, err)
+	}
+}
+
+// TestKeysForOtherAlgorithmsAreNotWanted: what cannot have signed the tokens in question is neither
+// read nor in the way of what can, be it of an algorithm that we do not know.
+func TestKeysForOtherAlgorithmsAreNotWanted(t *testing.T) {
+	good := entry(t, josetest.NewKey("ES256", "good"))
+	ec, rsa := entry(t, josetest.NewKey("ES256", "one")), entry(t, josetest.NewKey("RS256", "one"))
+	for name, c := range map[string]struct {
+		entry josetest.Object
+		want  jose.KeyProblem
+	}{
+		"RSA":                          {rsa, jose.ProblemUnwanted},
+		"RSA under the same kid":       {rsa.With("kid", `"good"`), jose.ProblemUnwanted},
+		"RSA without alg":              {rsa.Without("alg"), jose.ProblemUnwanted},
+		"weak RSA":                     {rsa.Without("alg").With("n", `"AQAB"`), jose.ProblemUnwanted},
+		"P-384 without alg":            {entry(t, josetest.NewKey("ES384", "one")).Without("alg"), jose.ProblemUnwanted},
+		"secp256k1":                    {ec.With("alg", `"ES256K"`).With("crv", `"secp256k1"`), jose.ProblemUnwanted},
+		"ML-DSA":                       {josetest.Object{{Name: "kty", Raw: `"AKP"`}, {Name: "alg", Raw: `"ML-DSA-65"`}, {Name: "kid", Raw: `"pq"`}, {Name: "pub", Raw: `"AAAA"`}}, jose.ProblemUnwanted},
+		"Ed25519":                      {entry(t, josetest.NewKey("EdDSA", "one")).Without("alg"), jose.ProblemUnwanted},
+		"another use":                  {ec.With("use", `"enc"`), jose.ProblemUse},
+		"an X.509 authority of SPIFFE": {ec.With("use", `"x509-svid"`).Without("kid"), jose.ProblemUse},
+		"off the curve":                {ec.With("y", ec.Get("x")), jose.ProblemOffCurve},
+		"RSA that says ES256":          {rsa.With("alg", `"ES256"`), jose.ProblemAlgorithm},
+		"alg a number":                 {ec.With("alg", `256`), jose.ProblemAlgorithm},
+		"no kty":                       {ec.Without("alg").Without("kty"), jose.ProblemMalformed},
+	} {
+		t.Run(name, func(t *testing.T) {
+			keys, skipped, err := jose.ParseKeySet(set(c.entry, good), "ES256")
+			if err != nil || len(keys) != 1 || keys[0].ID() != "good" {
+				t.Fatalf("expected the good key alone, got %d, %v", len(keys), err)
+			}
+			if len(skipped) != 1 || jose.ProblemOf(skipped[0]) != c.want {
+				t.Errorf("expected it to be left out as %s, got %v", c.want, skipped)
+			}
+		})
+	}
+	for name, wanted := range map[string][]string{
+		"RS256": {"RS256"}, "PS384 and EdDSA": {"PS384", "EdDSA"},
+	} {
+		keys, _, err := jose.ParseKeySet(set(rsa.Without("alg"), ec.With("kid", `"two"`)), wanted...)
+		if err != nil || len(keys) != 1 || keys[0].ID() != "one" {
+			t.Errorf("%s: expected the RSA key, got %d, %v", name, len(keys), err)
+		}
+	}
+	private := set(rsa.And("d", `"AAAA"`), good)
+	if _, _, err := jose.ParseKeySet(private, "ES256"); jose.ProblemOf(err) != jose.ProblemPrivate {
+		t.Errorf("a private key that is not wanted: got %v", err)
+	}
+}
+
+// TestKeysOfASPIFFEBundleAreSignatureKeys: those for JWT-SVIDs are, its X.509
+// authorities, which have no kid, are not.
+func TestKeysOfASPIFFEBundleAreSignatureKeys(t *testing.T) {
+	jwt := entry(t, josetest.NewKey("ES256", "jwt")).With("use", `"jwt-svid"`).Without("alg")
+	x509 := entry(t, josetest.NewKey("ES256", "x")).With("use", `"x509-svid"`).
+		Without("alg").Without("kid").And("x5c", `["MIIC"]`)
+	doc := `{"keys":[` + x509.JSON() + `,` + jwt.JSON() +
+		`],"spiffe_sequence":3,"spiffe_refresh_hint":300}`
+	keys, skipped, err := jose.ParseKeySet([]byte(doc), "ES256")
+	if err != nil || len(keys) != 1 || keys[0].ID() != "jwt" || keys[0].Algorithm() != "ES256" {
+		t.Fatalf("expected the one key of JWT-SVIDs, got %v, %v", keys, err)
+	}
+	if len(skipped) != 1 || jose.ProblemOf(skipped[0]) != jose.ProblemUse {
+		t.Errorf("expected the authority to be left out for its use, got %v", skipped)
 	}
 }
 

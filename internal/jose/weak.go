@@ -24,9 +24,11 @@ const (
 	// an alg that is not supported, or not one for this key
 	ProblemAlgorithm KeyProblem = "wrong_algorithm"
 	// published for something else than verifying signatures
-	ProblemUse       KeyProblem = "wrong_use"
+	ProblemUse KeyProblem = "wrong_use"
+	// published for another algorithm than those that are asked for, or of another type
+	ProblemUnwanted  KeyProblem = "unwanted"
 	ProblemKeyID     KeyProblem = "bad_kid"       // without a kid, or with one that cannot be
-	ProblemDuplicate KeyProblem = "duplicate_kid" // two keys with one kid
+	ProblemDuplicate KeyProblem = "duplicate_kid" // different keys with one kid
 	// a private or secret key where public ones belong
 	ProblemPrivate KeyProblem = "private_key"
 	ProblemRSASize KeyProblem = "rsa_size" // RSA below 2048 or above 8192 bits

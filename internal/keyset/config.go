@@ -3,6 +3,7 @@ package keyset
 import (
 	"cmp"
 	"errors"
+	"net"
 	"net/url"
 	"slices"
 	"strings"
@@ -13,16 +14,22 @@ import (
 	"github.com/sallyport/sallyport/internal/token"
 )
 
-// Config is one entry of a gate's setting `issuers`: how the tokens of one trusted issuer are judged,
-// and where its keys come from. Exactly one of JWKSURL, JWKSFile and SecretFile is set. A duration of
-// 0 stands for its default.
+// Config is one entry of a gate's setting `issuers`: how the tokens of one trusted issuer are
+// judged, and where its keys come from. Exactly one of JWKSURL, Discovery, JWKSFile and SecretFile
+// is set. A duration of 0 stands for its default.
 type Config struct {
 	token.Profile `yaml:",inline"`
 
 	JWKSURL string `yaml:"jwks_url"` // http or https address of the issuer's JWKS
-	// certificate authorities in PEM to trust for jwks_url in place of the system's; looked at before
-	// each fetch
+	// take the address from the issuer's metadata (OpenID Connect Discovery 1.0, RFC 8414), which must
+	// name this issuer
+	Discovery bool `yaml:"discovery"`
+	// certificate authorities in PEM to trust for jwks_url and discovery in place of the system's;
+	// looked at before each fetch
 	CAFile config.Path `yaml:"ca_file"`
+	// a file that holds the bearer token without which jwks_url or discovery is not answered; looked
+	// at before each fetch, and sent to that host alone
+	JWKSTokenFile config.Path `yaml:"jwks_token_file"`
 	// a file that holds the issuer's JWKS; it is read again every five seconds
 	JWKSFile config.Path `yaml:"jwks_file"`
 	// a file that holds the secret of HS256 tokens: either the secret itself, at least 32 bytes, of
@@ -32,7 +39,7 @@ type Config struct {
 	// the kid that tokens made with a plain secret carry; "" is the one that Sallyport derives from
 	// the secret
 	KeyID string `yaml:"key_id"`
-	// whether the file's group may read secret_file; else only its owner may
+	// whether the file's group may read secret_file and jwks_token_file; else only their owner may
 	GroupReadable bool `yaml:"group_readable"`
 
 	// the shortest time between two fetches, even if the answer's Cache-Control says less; default 30s
@@ -85,8 +92,8 @@ func (c *Config) Validate() error {
 
 func (c *Config) checkSource() error {
 	given := 0
-	for _, s := range []string{c.JWKSURL, string(c.JWKSFile), string(c.SecretFile)} {
-		if s != "" {
+	for _, is := range []bool{c.JWKSURL != "", c.Discovery, c.JWKSFile != "", c.SecretFile != ""} {
+		if is {
 			given++
 		}
 	}
@@ -96,9 +103,11 @@ func (c *Config) checkSource() error {
 	switch {
 	case given == 0:
 		return config.At("",
-			"expected jwks_url or jwks_file, or secret_file for HS256, to say where the issuer's keys are")
+			"expected jwks_url, discovery: true or jwks_file, or secret_file for HS256, to say where the "+
+				"issuer's keys are")
 	case given > 1:
-		return config.At("", "expected one of jwks_url, jwks_file and secret_file, got %d", given)
+		return config.At("", "expected one of jwks_url, discovery, jwks_file and secret_file, got %d",
+			given)
 	case symmetric && c.SecretFile == "":
 		return config.At("algorithms",
 			"expected secret_file for HS256: a secret is never taken from a published set")
@@ -113,29 +122,55 @@ func (c *Config) checkSource() error {
 	case len(c.KeyID) > jose.MaxKeyID:
 		return config.At("key_id", "expected at most %d bytes, got %d", jose.MaxKeyID, len(c.KeyID))
 	}
-	return c.checkURL()
+	return c.checkAddress()
 }
 
-func (c *Config) checkURL() error {
-	if c.JWKSURL == "" {
-		if c.CAFile != "" {
-			return config.At("ca_file", "expected only beside jwks_url")
-		}
-		return nil
+// address is what is asked for first; "" when the keys are in a file.
+func (c *Config) address() string {
+	if c.Discovery {
+		return c.Issuer
 	}
-	u, err := url.Parse(c.JWKSURL)
+	return c.JWKSURL
+}
+
+func (c *Config) checkAddress() error {
+	setting := "jwks_url"
+	if c.Discovery {
+		setting = "discovery"
+	}
+	u, err := url.Parse(c.address())
 	switch {
-	case err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Hostname() == "":
-		return config.At("jwks_url",
+	case c.address() == "" && c.CAFile != "":
+		return config.At("ca_file", "expected only beside jwks_url or discovery")
+	case c.address() == "" && c.JWKSTokenFile != "":
+		return config.At("jwks_token_file", "expected only beside jwks_url or discovery")
+	case c.address() == "":
+		return nil
+	case c.Discovery && (err != nil || !isWeb(u) || u.User != nil ||
+		strings.ContainsAny(c.Issuer, "?#")):
+		return config.At(setting,
+			"expected an issuer such as https://issuer.example.com, got %q; write jwks_url", c.Issuer)
+	case err != nil || !isWeb(u):
+		return config.At(setting,
 			"expected an address such as https://issuer.example.com/.well-known/jwks.json")
 	case u.User != nil:
-		return config.At("jwks_url", "expected no user or password in the address: a JWKS is public")
+		return config.At(setting, "expected no user or password in the address; a token for it goes "+
+			"into jwks_token_file")
 	case u.Fragment != "":
-		return config.At("jwks_url", "expected no fragment (#...) in the address")
+		return config.At(setting, "expected no fragment (#...) in the address")
 	case c.CAFile != "" && u.Scheme != "https":
-		return config.At("ca_file", "expected only beside an https jwks_url")
+		return config.At("ca_file", "expected only beside an https address")
+	case c.JWKSTokenFile != "" && u.Scheme != "https" && !isThisMachine(u.Hostname()):
+		return config.At("jwks_token_file",
+			"expected an https address beside it: anyone on the way could read the token")
 	}
 	return nil
+}
+
+// isThisMachine is stricter than loopback: what is below localhost, a name server may answer.
+func isThisMachine(host string) bool {
+	ip := net.ParseIP(host)
+	return ip != nil && ip.IsLoopback() || host == "localhost"
 }
 
 func (c *Config) checkTimes() error {

@@ -1,161 +1,69 @@
 package keyset
 
 import (
+	"bytes"
 	"context"
-	"crypto/tls"
-	"crypto/x509"
-	"errors"
-	"fmt"
-	"io"
-	"net"
 	"net/http"
-	"net/url"
 	"strconv"
 	"strings"
 	"time"
 
-	"github.com/sallyport/sallyport/internal/config"
-	"github.com/sallyport/sallyport/internal/livefile"
+	"github.com/sallyport/sallyport/internal/token/strict"
 )
-
-// transport makes the round tripper for a set of roots (nil: the system's). Tests put in one of
-// their own.
-type transport func(roots *x509.CertPool) http.RoundTripper
-
-// newTransport connects anew for each fetch, directly: a fetch happens every few minutes, and no
-// setting in the environment may lead it elsewhere.
-func newTransport(roots *x509.CertPool) http.RoundTripper {
-	return &http.Transport{
-		Proxy:                  nil,
-		DialContext:            (&net.Dialer{Timeout: 3 * time.Second}).DialContext,
-		TLSClientConfig:        &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: roots},
-		TLSHandshakeTimeout:    3 * time.Second,
-		MaxResponseHeaderBytes: 64 << 10,
-		DisableKeepAlives:      true,
-		DisableCompression:     true, // a small answer must stay small
-	}
-}
 
 // urlSource is a JWKS at an address.
 type urlSource struct {
-	url       string
-	caFile    config.Path
-	files     *livefile.Files
-	timeout   time.Duration
-	transport transport
-
-	roots *livefile.File[*x509.CertPool] // nil until caFile could be read once
-	pool  *x509.CertPool                 // what http was made with
-	http  *http.Client
-}
-
-func newURLSource(c Config, t transport, files *livefile.Files) *urlSource {
-	return &urlSource{url: c.JWKSURL, caFile: c.CAFile, files: files, timeout: c.Timeout, transport: t}
+	web
+	url        string
+	algorithms []string
 }
 
 func (u *urlSource) String() string { return u.url }
 
-// client is remade when ca_file changes. Only one fetch runs at a time.
-func (u *urlSource) client() (*http.Client, error) {
-	if u.caFile == "" {
-		if u.http == nil {
-			u.http = u.withRoots(nil)
-		}
-		return u.http, nil
-	}
-	if u.roots == nil {
-		roots, err := livefile.OpenRoots(u.files, "ca_file", string(u.caFile))
-		if err != nil {
-			return nil, err
-		}
-		u.roots = roots
-	}
-	// A new client, since connections of the old one trust the old authorities.
-	if pool := u.roots.Value(); u.http == nil || pool != u.pool {
-		u.pool, u.http = pool, u.withRoots(pool)
-	}
-	return u.http, nil
-}
-
-func (u *urlSource) withRoots(pool *x509.CertPool) *http.Client {
-	return &http.Client{Transport: u.transport(pool), CheckRedirect: stayHere}
-}
-
-const redirectsMax = 3
-
-// stayHere follows a redirect within the configured scheme, host and port only. Any other is an
-// answer like any with a wrong status.
-func stayHere(req *http.Request, via []*http.Request) error {
-	first := via[0].URL
-	if len(via) > redirectsMax || req.URL.Scheme != first.Scheme || req.URL.Host != first.Host ||
-		req.URL.User != nil {
-		return http.ErrUseLastResponse
-	}
-	return nil
-}
-
 func (u *urlSource) get(ctx context.Context, etag string) (answer, error) {
-	ctx, cancel := context.WithTimeout(ctx, u.timeout)
-	defer cancel()
-	client, err := u.client()
+	return u.keysAt(ctx, u.url, u.algorithms, etag)
+}
+
+// keysAt asks for the key set at an address.
+func (w *web) keysAt(ctx context.Context, address string, algorithms []string,
+	etag string) (answer, error) {
+	p, err := w.get(ctx, address, document{
+		name: "key set", elsewhere: "write the final address into jwks_url",
+		accept: "application/jwk-set+json, application/json", etag: etag,
+	})
 	if err != nil {
 		return answer{}, err
 	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, u.url, nil)
-	if err != nil {
-		return answer{}, err
-	}
-	req.Header.Set("Accept", "application/jwk-set+json, application/json")
-	if etag != "" {
-		req.Header.Set("If-None-Match", etag)
-	}
-	res, err := client.Do(req)
-	if err != nil {
-		return answer{}, withoutURL(err)
-	}
-	defer res.Body.Close()
-	return read(res, etag)
-}
-
-// withoutURL leaves out the address, which every message about an issuer's keys names already.
-func withoutURL(err error) error {
-	var at *url.Error
-	if errors.As(err, &at) {
-		return at.Err
-	}
-	return err
-}
-
-func read(res *http.Response, etag string) (answer, error) {
-	a := answer{etag: cleanETag(res.Header.Get("ETag")), refresh: refreshAfter(res.Header)}
-	switch {
-	// Only if we asked for it: else nobody knows what is not modified.
-	case res.StatusCode == http.StatusNotModified && etag != "":
+	a := answer{etag: cleanETag(p.header.Get("ETag")), refresh: refreshAfter(p.header)}
+	if p.notModified {
 		a.unchanged, a.etag = true, etag
 		return a, nil
-	case res.StatusCode >= 300 && res.StatusCode < 400 && res.StatusCode != http.StatusNotModified:
-		return answer{}, fmt.Errorf(
-			"expected status 200, got %d: redirects to another host or scheme are not followed; write "+
-				"the final address into jwks_url",
-			res.StatusCode)
-	case res.StatusCode != http.StatusOK:
-		return answer{}, fmt.Errorf("expected status 200, got %d", res.StatusCode)
 	}
-	if coding := res.Header.Get("Content-Encoding"); coding != "" &&
-		!strings.EqualFold(coding, "identity") {
-		return answer{}, errors.New(
-			"expected a key set as it is, got a compressed one that was not asked for")
+	a.keys, a.skipped, err = parseSet(p.body, algorithms...)
+	if hint := refreshHint(p.body); hint > 0 && (a.refresh == 0 || hint < a.refresh) {
+		a.refresh = hint
 	}
-	// One byte more than allowed tells a set that is too large from one that just fits.
-	doc, err := io.ReadAll(io.LimitReader(res.Body, setMax+1))
-	if err != nil {
-		return answer{}, fmt.Errorf("reading the key set: %w", err)
-	}
-	if len(doc) > setMax {
-		return answer{}, fmt.Errorf("expected a key set of at most %d bytes, got more", setMax)
-	}
-	a.keys, a.skipped, err = parseSet(doc)
 	return a, err
+}
+
+const hintName = "spiffe_refresh_hint"
+
+// refreshHint is how soon a SPIFFE bundle asks to be read again (SPIFFE Trust Domain and Bundle
+// section 4.1.2); 0 when it does not say.
+func refreshHint(doc []byte) time.Duration {
+	if !bytes.Contains(doc, []byte(hintName)) {
+		return 0
+	}
+	bundle, err := strict.Parse(string(doc), strict.Rules{MaxDepth: metadataDepth})
+	if err != nil {
+		return 0 // what is wrong with it, the reader of keys has said
+	}
+	hint, _ := bundle.Member(hintName)
+	seconds, err := strconv.ParseUint(hint.Text(), 10, 31)
+	if err != nil || hint.Kind() != strict.Number {
+		return 0
+	}
+	return time.Duration(seconds) * time.Second
 }
 
 // cleanETag keeps what can be sent back safely (RFC 9110 section 8.8.3).

@@ -20,6 +20,7 @@ import (
 	"time"
 
 	"github.com/sallyport/sallyport/internal/config"
+	"github.com/sallyport/sallyport/internal/jose/signing"
 	"github.com/sallyport/sallyport/internal/redisconn/redistest"
 )
 
@@ -153,17 +154,101 @@ func TestUnusableKeysOfASetAreLeftOutAndNamed(t *testing.T) {
 		t.Fatal(err)
 	}
 	o.set(serve(string(text)))
-	g := newGate(t, Options{Transport: o}, trust(issuerA))
+	g := newGate(t, Options{Transport: o}, trust(issuerA, algs("ES256", "RS256")))
 	g.mustFetch()
 	g.mustFetch()
 	g.wants(issuerA, good)
-	if n := strings.Count(g.log.String(),
-		"can not be used"); n != 1 || !strings.Contains(g.log.String(), "rsa_size") ||
-		!strings.Contains(g.log.String(), "ES384") {
-		t.Errorf("expected both keys to be named once, got %s", g.log)
+	warnings, quiet := g.lines("can not be used"), g.lines("other purposes or algorithms")
+	if len(warnings) != 1 || !strings.Contains(warnings[0], "rsa_size") ||
+		strings.Contains(warnings[0], foreign.ID()) {
+		t.Errorf("expected one warning of the weak key, got %s", g.log)
 	}
-	if g.metric("sallyport_keyset_skipped_keys", issuerA) != 2 {
+	if len(quiet) != 1 || !strings.Contains(quiet[0], foreign.ID()) ||
+		!strings.Contains(quiet[0], "INFO") {
+		t.Errorf("expected one line at info of the key for another algorithm, got %s", g.log)
+	}
+	if g.metric("sallyport_keyset_skipped_keys", issuerA) != 1 {
 		t.Error("the metric does not tell")
+	}
+}
+
+// lines are those of the log that contain a text.
+func (g *gate) lines(text string) (found []string) {
+	for line := range strings.Lines(g.log.String()) {
+		if strings.Contains(line, text) {
+			found = append(found, line)
+		}
+	}
+	return found
+}
+
+// TestAKidOfDifferentKeysCostsThatKidAlone: it is warned of once and counted, and leaves the set;
+// the issuer's other keys stay. The same key twice is nothing to speak of.
+func TestAKidOfDifferentKeysCostsThatKidAlone(t *testing.T) {
+	o := &origin{}
+	keys := newKeys(t, 3)
+	twice := func(first, second *signing.PrivateKey, kid string) string {
+		doc := jwks(t, keys[0], first, second)
+		return strings.Replace(doc, second.ID(), kid, 1)
+	}
+	o.set(serve(twice(keys[1], keys[1], keys[1].ID())))
+	g := newGate(t, Options{Transport: o}, trust(issuerA))
+	g.mustFetch()
+	g.wants(issuerA, keys[0], keys[1])
+	if strings.Contains(g.log.String(), "WARN") {
+		t.Errorf("the same key twice is warned of: %s", g.log)
+	}
+	before := g.Removals()
+	o.set(serve(twice(keys[1], keys[2], keys[1].ID())))
+	g.mustFetch()
+	g.mustFetch()
+	g.wants(issuerA, keys[0])
+	if g.Removals() == before {
+		t.Error("the key that left empties no verified tokens")
+	}
+	lines := g.lines("can not be used")
+	if len(lines) != 1 || !strings.Contains(lines[0], keys[1].ID()) ||
+		!strings.Contains(lines[0], "duplicate_kid") ||
+		g.metric("sallyport_keyset_skipped_keys", issuerA) != 1 {
+		t.Errorf("expected one warning and a metric, got %s", g.log)
+	}
+	o.publish(t, keys...)
+	g.mustFetch()
+	g.wants(issuerA, keys...)
+}
+
+// TestASPIFFEBundleIsAKeySet: its keys for JWT-SVIDs are in force, its X.509 authorities no
+// warning, and its hint says how soon it is read again.
+func TestASPIFFEBundleIsAKeySet(t *testing.T) {
+	o := &origin{}
+	k := newKey(t, "ES256")
+	bundle := func(hint string) string {
+		doc := strings.Replace(jwks(t, k), `"use":"sig"`, `"use":"jwt-svid"`, 1)
+		doc = withUse(t, strings.Replace(doc, `"alg":"ES256",`, "", 1), "ca", "x509-svid")
+		return strings.TrimSuffix(doc, "}") + `,"spiffe_sequence":7` + hint + "}"
+	}
+	o.set(serve(bundle("")))
+	g := newGate(t, Options{Transport: o}, trust(issuerA))
+	g.mustFetch()
+	g.wants(issuerA, k)
+	if strings.Contains(g.log.String(), "WARN") {
+		t.Errorf("a bundle is warned of: %s", g.log)
+	}
+	for hint, want := range map[string]time.Duration{
+		"": 0, `,"spiffe_refresh_hint":60`: time.Minute, `,"spiffe_refresh_hint":0`: 0,
+		`,"spiffe_refresh_hint":-5`: 0, `,"spiffe_refresh_hint":"60"`: 0,
+		`,"spiffe_refresh_hint":1e3`: 0, `,"spiffe_refresh_hint":600`: 2 * time.Minute,
+	} {
+		o.set(func(w http.ResponseWriter, _ *http.Request) {
+			if strings.Contains(hint, "600") {
+				w.Header().Set("Cache-Control", "max-age=120")
+			}
+			fmt.Fprint(w, bundle(hint))
+		})
+		a, err := g.issuer(issuerA).source.get(t.Context(), "")
+		if err != nil || a.refresh != want {
+			t.Errorf("%s: expected to be read again after %v, got %v, %v", hint, want, a.refresh, err)
+		}
 	}
 }
 
@@ -204,7 +289,7 @@ func TestKeysForOtherPurposesAreNoWarning(t *testing.T) {
 	g.wants(issuerA, good)
 	log := g.log.String()
 	if strings.Contains(log, "WARN") || strings.Count(log, "for-encryption") != 1 ||
-		!strings.Contains(log, "for other purposes") {
+		!strings.Contains(log, "for other purposes or algorithms") {
 		t.Errorf("expected one line at info, got %s", log)
 	}
 	if n := g.metric("sallyport_keyset_skipped_keys", issuerA); n != 0 {
@@ -350,13 +435,6 @@ func TestCacheControlIsHonouredWithinBounds(t *testing.T) {
 }
 
 func cacheControl(s string) http.Header { return http.Header{"Cache-Control": {s}} }
-
-func TestProxiesInTheEnvironmentAreNotUsed(t *testing.T) {
-	tr, ok := newTransport(nil).(*http.Transport)
-	if !ok || tr.Proxy != nil || !tr.DisableCompression || tr.TLSClientConfig.InsecureSkipVerify {
-		t.Fatalf("got %+v", tr)
-	}
-}
 
 func TestCAFileIsWhatIsTrustedAndIsReadAgain(t *testing.T) {
 	o := &origin{}

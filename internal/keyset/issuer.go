@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -37,6 +38,8 @@ type issuer struct {
 	failures int                   // in a row
 	failing  time.Time             // when the first of them began
 	alarmed  bool                  // they were told of as an error
+	strayed  string                // why the metadata could not be had; "" when they could
+	begun    uint64                // fetches that were begun
 	last     time.Time             // when the last fetch began
 	next     time.Time             // of the next fetch
 	unsaved  bool
@@ -49,27 +52,42 @@ type set struct {
 	etag      string
 	confirmed time.Time // when the fetch began that last said so; zero: never
 	fromFile  bool      // confirmed before this start only
+	fetch     uint64    // the number of the fetch that last said so; 0: none of this process
 }
 
 // had reports whether the issuer's keys were ever had, by this process or out of its kept file.
 func (s *set) had() bool { return !s.confirmed.IsZero() }
 
-// only returns the one key that fits an algorithm; nil when there is none, or another.
-func (s *set) only(algorithm string) (one *jose.PublicKey) {
+// one returns the one key that fits an algorithm, or nil and why there is not exactly one.
+func (s *set) one(algorithm string) (one *jose.PublicKey, why token.Reason) {
+	if !s.had() {
+		return nil, token.ReasonNoKeys
+	}
 	for _, k := range s.keys {
 		switch {
 		case !k.Fits(algorithm):
 		case one != nil:
-			return nil
+			// Which of several is meant, nobody can tell: no signature is tried with each in turn.
+			return nil, token.ReasonKeyIDMissing
 		default:
 			one = k
 		}
 	}
-	return one
+	if one == nil {
+		return nil, token.ReasonKeyIDMissing
+	}
+	return one, ""
+}
+
+// number returns the next fetch its number, before it begins: whoever asked for a key before that is
+// answered by it. The caller holds i.mu.
+func (i *issuer) number() uint64 {
+	i.begun++
+	return i.begun
 }
 
 // fetch asks the source once and takes what it says.
-func (i *issuer) fetch(ctx context.Context) error {
+func (i *issuer) fetch(ctx context.Context, number uint64) error {
 	i.fetching.Lock()
 	defer i.fetching.Unlock()
 	i.mu.Lock()
@@ -81,7 +99,11 @@ func (i *issuer) fetch(ctx context.Context) error {
 	began := i.now()
 	a, err := i.source.get(ctx, etag)
 	if err == nil {
-		err = i.take(a, began)
+		err = i.take(a, began, number)
+	} else if len(a.skipped) > 0 {
+		i.mu.Lock()
+		i.tell(a.skipped, false)
+		i.mu.Unlock()
 	}
 	if err != nil && ctx.Err() == nil { // at the gate's end nothing has failed
 		i.failed(err, began)
@@ -93,12 +115,14 @@ func (i *issuer) fetch(ctx context.Context) error {
 }
 
 // take puts an answer in force, or refuses it whole.
-func (i *issuer) take(a answer, began time.Time) error {
+func (i *issuer) take(a answer, began time.Time, number uint64) error {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	old := i.current.Load()
 	// Confirmed when the fetch began, not when it ended: what changed in between it does not show.
-	fresh := &set{keys: old.keys, etag: a.etag, confirmed: began}
+	fresh := &set{
+		keys: old.keys, etag: a.etag, confirmed: began, fetch: max(number, old.fetch),
+	}
 	if !a.unchanged {
 		usable, skipped, err := i.usable(a)
 		i.tell(skipped, err == nil)
@@ -119,6 +143,7 @@ func (i *issuer) take(a answer, began time.Time) error {
 	}
 	i.failures, i.trouble, i.alarmed = 0, "", false
 	i.last, i.next = began, began.Add(i.after(a.refresh))
+	i.demand.pause = demandEvery
 	return nil
 }
 
@@ -128,13 +153,16 @@ func (i *issuer) usable(a answer) (map[string]*jose.PublicKey, []error, error) {
 	keys, skipped := make(map[string]*jose.PublicKey, len(a.keys)), a.skipped
 	for _, k := range a.keys {
 		if !fits(k, i.profile.Algorithms) {
-			skipped = append(skipped,
-				fmt.Errorf("key %q is for %s, expected one of %v", k.ID(), k.Algorithm(), i.profile.Algorithms))
+			skipped = append(skipped, &jose.KeyError{
+				Problem: jose.ProblemUnwanted, KeyID: k.ID(),
+				Detail: "expected a key for " + strings.Join(i.profile.Algorithms, ", "),
+			})
 			continue
 		}
-		// Of two keys with one id, the gate would otherwise take whichever came last.
-		if _, twice := keys[k.ID()]; twice {
-			return nil, skipped, fmt.Errorf("key %q stands twice in the set", k.ID())
+		// Of two secrets with one id, the gate would otherwise take whichever came last. In a
+		// published set no id stands twice any more.
+		if other, twice := keys[k.ID()]; twice && !k.Equal(other) {
+			return nil, skipped, fmt.Errorf("different keys stand under the id %q", k.ID())
 		}
 		keys[k.ID()] = k
 	}
@@ -191,7 +219,9 @@ func (i *issuer) failed(err error, began time.Time) {
 	if i.failures++; i.failures == 1 {
 		i.failing = began
 	}
-	i.last, i.next = began, began.Add(i.backoff())
+	pause := i.backoff()
+	i.last, i.next = began, began.Add(pause)
+	i.demand.pause = min(pause, demandFailing)
 	i.metrics.fetches.WithLabelValues(i.profile.Issuer, "failed").Inc()
 	held := i.current.Load()
 	// An issuer that starts beside this gate is not there yet.
@@ -216,19 +246,33 @@ func (i *issuer) failed(err error, began time.Time) {
 		append(about, "keys", len(held.keys), "confirmed", held.confirmed)...)
 }
 
+// unfound tells once that an issuer's metadata cannot be had and that the address of before goes
+// on.
+func (i *issuer) unfound(err error) {
+	i.metrics.unfound.WithLabelValues(i.profile.Issuer).Inc()
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if text := err.Error(); text != i.strayed {
+		i.strayed = text
+		i.log.Warn("key set: discovery failed, going on with the address of before", "issuer",
+			i.profile.Issuer, "error", err)
+	}
+}
+
 // tell logs the keys that are left out, once for as long as they are the same. Those for another
-// purpose than signatures are in order beside keys that can be used, and are neither warned of nor
-// counted.
+// purpose than signatures, or for another algorithm, are in order beside keys that can be used, and
+// are neither warned of nor counted.
 func (i *issuer) tell(skipped []error, usable bool) {
 	var others, broken []error
 	for _, err := range skipped {
-		if usable && jose.ProblemOf(err) == jose.ProblemUse {
+		problem := jose.ProblemOf(err)
+		if usable && (problem == jose.ProblemUse || problem == jose.ProblemUnwanted) {
 			others = append(others, err)
 		} else {
 			broken = append(broken, err)
 		}
 	}
-	i.tellOnce(slog.LevelInfo, "key set: keys for other purposes are left out", others)
+	i.tellOnce(slog.LevelInfo, "key set: keys for other purposes or algorithms are left out", others)
 	i.tellOnce(slog.LevelWarn, "key set: some keys can not be used", broken)
 	i.metrics.skipped.WithLabelValues(i.profile.Issuer).Set(float64(len(broken)))
 }
@@ -246,7 +290,7 @@ func (i *issuer) tellOnce(level slog.Level, what string, skipped []error) {
 // at the same time as every other gate.
 func (i *issuer) after(said time.Duration) time.Duration {
 	switch {
-	case i.cfg.JWKSURL == "":
+	case i.cfg.address() == "":
 		return said // a file
 	case said == 0:
 		said = defaultRefresh
@@ -277,9 +321,8 @@ func spread(d time.Duration, from, to float64) time.Duration {
 }
 
 func (i *issuer) check(ctx context.Context) error {
-	if u, ok := i.source.(*urlSource); ok {
-		_, err := u.client()
-		return err
+	if w, ok := i.source.(interface{ check() error }); ok {
+		return w.check() // no request is made
 	}
 	a, err := i.source.get(ctx, "")
 	if err != nil {

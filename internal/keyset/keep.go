@@ -2,6 +2,7 @@ package keyset
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -43,7 +44,7 @@ const (
 
 // newKeptFile makes the folder; "" keeps nothing.
 func newKeptFile(dir string, c Config) (*keptFile, error) {
-	if dir == "" || c.JWKSURL == "" {
+	if dir == "" || c.address() == "" {
 		return nil, nil
 	}
 	if err := os.MkdirAll(dir, 0o700); err != nil {
@@ -55,7 +56,7 @@ func newKeptFile(dir string, c Config) (*keptFile, error) {
 	sum := sha256.Sum256([]byte(c.Issuer))
 	return &keptFile{
 		dir: dir, name: hex.EncodeToString(sum[:16]) + ".json", issuer: c.Issuer,
-		source: c.JWKSURL,
+		source: cmp.Or(c.JWKSURL, "discovery"),
 	}, nil
 }
 

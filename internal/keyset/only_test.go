@@ -7,15 +7,16 @@ import (
 	"time"
 
 	"github.com/sallyport/sallyport/internal/jose/signing"
+	"github.com/sallyport/sallyport/internal/token"
 )
 
 // wantsOnly checks which key stands for a token without a kid: nil for none.
 func (g *gate) wantsOnly(alg string, want *signing.PrivateKey) {
 	g.Helper()
-	got, known := g.Key(issuerA, "", alg)
+	got, why := g.Key(issuerA, "", alg)
 	switch {
-	case !known:
-		g.Errorf("%s: expected the keys to have been had", alg)
+	case want == nil && why != token.ReasonKeyIDMissing:
+		g.Errorf("%s: expected %s, got %q", alg, token.ReasonKeyIDMissing, why)
 	case (got == nil) != (want == nil) || want != nil && got.ID() != want.ID():
 		g.Errorf("%s: expected %v, got %v", alg, want, got)
 	}
@@ -27,8 +28,9 @@ func TestATokenWithoutAKidHasTheOnlyKey(t *testing.T) {
 	o := &origin{}
 	one, other, rsa := newKey(t, "ES256"), newKey(t, "ES256"), newKey(t, "RS256")
 	g := newGate(t, Options{Transport: o}, trust(issuerA, algs("ES256", "RS256", "PS256")))
-	if got, known := g.Key(issuerA, "", "ES256"); got != nil || known {
-		t.Errorf("before the first fetch: got %v, known %v", got, known)
+	if got, why := g.Key(issuerA, "", "ES256"); got != nil ||
+		why != token.ReasonNoKeys {
+		t.Errorf("before the first fetch: got %v, %s", got, why)
 	}
 	o.publish(t, one, rsa)
 	g.mustFetch()
@@ -37,8 +39,9 @@ func TestATokenWithoutAKidHasTheOnlyKey(t *testing.T) {
 	for _, alg := range []string{"PS256", "ES384", "EdDSA", "HS256", "none", ""} {
 		g.wantsOnly(alg, nil)
 	}
-	if got, known := g.Key(issuerB, "", "ES256"); got != nil || known {
-		t.Errorf("of an issuer that is not trusted: got %v, known %v", got, known)
+	if got, why := g.Key(issuerB, "", "ES256"); got != nil ||
+		why != token.ReasonUnknownIssuer {
+		t.Errorf("of an issuer that is not trusted: got %v, %s", got, why)
 	}
 	o.publish(t, one, other, rsa)
 	g.mustFetch()

@@ -89,7 +89,6 @@ func (s *Sets) add(n int, c Config, o Options, m *metrics) error {
 	i := &issuer{
 		profile: &profile,
 		cfg:     c,
-		source:  newSource(c, via(o.Transport), o.Files),
 		now:     o.Now,
 		log:     o.Logger,
 		metrics: m,
@@ -100,6 +99,7 @@ func (s *Sets) add(n int, c Config, o Options, m *metrics) error {
 		revoked: map[string]time.Time{},
 		said:    map[slog.Level]string{},
 	}
+	i.source = newSource(c, via(o.Transport), o.Files, o.Now, i.unfound)
 	i.current.Store(&set{keys: map[string]*jose.PublicKey{}})
 	m.show(c.Issuer, i.current.Load())
 	// Before the gate is asked anything, so that it can start while an issuer is down.
@@ -123,9 +123,9 @@ func (s *Sets) warn(c Config) {
 			"any_audience: tokens that this issuer made for any other service are accepted too",
 			"issuer", c.Issuer)
 	}
-	if u, err := url.Parse(c.JWKSURL); err == nil && u.Scheme == "http" && !loopback(u.Hostname()) {
-		s.log.Warn("jwks_url: http lets anyone on the way put in keys of their own; use https",
-			"issuer", c.Issuer, "jwks_url", c.JWKSURL)
+	if u, err := url.Parse(c.address()); err == nil && u.Scheme == "http" && !loopback(u.Hostname()) {
+		s.log.Warn("key set: http lets anyone on the way put in keys of their own; use https",
+			"issuer", c.Issuer, "address", c.address())
 	}
 }
 
@@ -150,6 +150,7 @@ func (s *Sets) Run(ctx context.Context) error {
 	// First the fetches end, then what they brought is kept.
 	s.runner.end()
 	for _, i := range s.issuers {
+		i.dismiss()
 		i.save()
 	}
 	return nil
@@ -221,28 +222,29 @@ func (s *Sets) Profile(issuer string) (*token.Profile, bool) {
 	return i.profile, true
 }
 
-// Key returns an issuer's key, nil when it has none by that id, and whether its keys were ever had:
-// else nobody knows whether there is one. An empty id stands for the one key that fits the
-// algorithm; of several nobody knows which is meant, and there is none. It takes no lock.
-func (s *Sets) Key(issuer, keyID, algorithm string) (key *jose.PublicKey, known bool) {
+// Key returns an issuer's key, or nil and the reason why there is none by that id: that the
+// issuer's keys were never had, that the issuer has said so since the id was first asked for, or
+// that nobody knows yet. An empty id stands for the one key that fits the algorithm; of several
+// nobody knows which is meant, and there is none. It takes no lock when there is a key.
+func (s *Sets) Key(issuer, keyID, algorithm string) (*jose.PublicKey, token.Reason) {
 	i, ok := s.byName[issuer]
 	if !ok {
-		return nil, false
+		return nil, token.ReasonUnknownIssuer
 	}
 	held := i.current.Load()
 	if keyID == "" {
-		return held.only(algorithm), held.had()
+		return held.one(algorithm)
 	}
 	if key, ok := held.keys[keyID]; ok {
-		return key, true
+		return key, ""
 	}
-	return nil, held.had()
+	return nil, i.without(keyID)
 }
 
-// Await joins or starts the one fetch for a kid that is not in the issuer's set, and reports
-// whether it is there afterwards. It returns at once when a fetch for an unknown kid was made in
-// the last ten seconds, when too many callers wait already and when the kid is revoked; otherwise
-// when the fetch or ctx ends.
+// Await has the set fetched for a kid that is not in it, and reports whether it is known now that
+// the issuer has this key, or that it has not. One fetch is made for all who wait, half a second
+// after the one before at the earliest. It returns false when that comes later than ctx ends, when
+// the fetch fails, when too many callers wait already and when the kid is revoked.
 func (s *Sets) Await(ctx context.Context, iss, kid string) bool {
 	i, ok := s.byName[iss]
 	return ok && i.await(ctx, kid)

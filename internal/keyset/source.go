@@ -18,7 +18,8 @@ import (
 
 // source is where one issuer's keys come from.
 type source interface {
-	// get asks for the keys. With an etag the answer may be that the set is unchanged.
+	// get asks for the keys. With an etag the answer may be that the set is unchanged. With an error
+	// it may still say what was skipped.
 	get(ctx context.Context, etag string) (answer, error)
 	// String names the source as the configuration does.
 	String() string
@@ -38,30 +39,36 @@ const (
 	poll   = 5 * time.Second
 )
 
-func newSource(c Config, client transport, files *livefile.Files) source {
+func newSource(c Config, client transport, files *livefile.Files, now func() time.Time,
+	unfound func(error)) source {
 	switch {
 	case c.JWKSURL != "":
-		return newURLSource(c, client, files)
+		return &urlSource{web: newWeb(c, client, files), url: c.JWKSURL, algorithms: c.Algorithms}
+	case c.Discovery:
+		return newDiscovery(c, newWeb(c, client, files), now, unfound)
 	case c.JWKSFile != "":
-		return fileSource(c.JWKSFile)
+		return fileSource{string(c.JWKSFile), c.Algorithms}
 	default:
 		return secretSource{string(c.SecretFile), c.KeyID, c.Algorithms[0], c.GroupReadable}
 	}
 }
 
 // fileSource is a JWKS in a file.
-type fileSource string
+type fileSource struct {
+	path       string
+	algorithms []string
+}
 
-func (f fileSource) String() string { return string(f) }
+func (f fileSource) String() string { return f.path }
 
 func (f fileSource) get(context.Context, string) (answer, error) {
-	doc, err := ownfile.ReadRegular(string(f), setMax, notEveryones)
+	doc, err := ownfile.ReadRegular(f.path, setMax, notEveryones)
 	if err != nil {
 		return answer{}, err
 	}
-	keys, skipped, err := parseSet(doc)
+	keys, skipped, err := parseSet(doc, f.algorithms...)
 	if err != nil {
-		return answer{}, fmt.Errorf("%s: %w", f, err)
+		return answer{skipped: skipped}, fmt.Errorf("%s: %w", f.path, err)
 	}
 	return answer{keys: keys, skipped: skipped, refresh: poll}, nil
 }
@@ -133,15 +140,16 @@ func (s secretSource) bound(key *jose.PublicKey, err error) (*jose.PublicKey, er
 	return key.WithAlgorithm(s.algorithm)
 }
 
-// parseSet reads a JWKS. It is someone else's text: should reading it fail in a way that nobody
-// thought of, then the set is refused and the gate goes on.
-func parseSet(doc []byte) (keys []*jose.PublicKey, skipped []error, err error) {
+// parseSet reads the keys for algorithms, none standing for all, out of a JWKS. It is someone
+// else's text: should reading it fail in a way that nobody thought of, then the set is refused and
+// the gate goes on.
+func parseSet(doc []byte, algorithms ...string) (keys []*jose.PublicKey, skipped []error, err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			keys, skipped, err = nil, nil, fmt.Errorf("reading the key set failed: %v", p)
 		}
 	}()
-	keys, skipped, err = jose.ParseKeySet(doc)
+	keys, skipped, err = jose.ParseKeySet(doc, algorithms...)
 	if errors.Is(err, jose.ErrNoKeys) && len(skipped) > 0 {
 		err = fmt.Errorf("%w: %s", err, summary(skipped))
 	}

@@ -37,8 +37,8 @@ func (i *issuer) due() time.Duration {
 // last one, nobody knows how long ago that was, and the fetch is due. The caller holds i.mu.
 func (i *issuer) notYet(now time.Time) bool { return now.Before(i.next) && !now.Before(i.last) }
 
-// refresh makes the fetch that is due, unless one was made in the meantime. It serves an unknown
-// kid that came too soon, too.
+// refresh makes the fetch that is due, unless one was made in the meantime. It serves the
+// unknown kids that came too soon, too.
 func (i *issuer) refresh(ctx context.Context) {
 	i.mu.Lock()
 	now := i.now()
@@ -46,10 +46,7 @@ func (i *issuer) refresh(ctx context.Context) {
 		i.mu.Unlock()
 		return
 	}
-	if i.demand.owed {
-		i.demand.owed, i.demand.last = false, now
-	}
-	f := i.start()
+	f := i.start(now)
 	i.mu.Unlock()
 	if f == nil {
 		return // the gate stops
@@ -63,10 +60,13 @@ func (i *issuer) refresh(ctx context.Context) {
 // reload fetches now, whether the gate runs or not.
 func (i *issuer) reload(ctx context.Context) error {
 	i.mu.Lock()
-	f := i.start()
+	f, number := i.start(i.now()), uint64(0)
+	if f == nil {
+		number = i.number()
+	}
 	i.mu.Unlock()
 	if f == nil {
-		return i.fetch(ctx)
+		return i.fetch(ctx, number)
 	}
 	select {
 	case <-f.done:

@@ -27,6 +27,8 @@ const racy = 2 * time.Second
 type Spec[T any] struct {
 	Setting string   // which names the files, as "redis.tls.ca_file"
 	Paths   []string // all of them are read together: a certificate and its key are one value
+	// Check, which may be nil, judges each file by what it is, as its mode.
+	Check func(fs.FileInfo) error
 	// Parse makes the value of the files' contents, in the order of Paths. Its error must quote
 	// nothing of them.
 	Parse func(contents [][]byte) (T, error)
@@ -236,7 +238,8 @@ func (f *File[T]) same(last, now *observation) bool {
 		if a == nil || b == nil {
 			return a == nil && b == nil
 		}
-		return os.SameFile(a, b) && a.Size() == b.Size() && a.ModTime().Equal(b.ModTime())
+		return os.SameFile(a, b) && a.Size() == b.Size() && a.Mode() == b.Mode() &&
+			a.ModTime().Equal(b.ModTime())
 	})
 }
 
@@ -245,7 +248,7 @@ func (f *File[T]) read(l *observation) ([][]byte, error) {
 	var contents [][]byte
 	hash := sha256.New()
 	for _, path := range f.spec.Paths {
-		content, err := ownfile.ReadRegular(path, MaxSize, nil)
+		content, err := ownfile.ReadRegular(path, MaxSize, f.spec.Check)
 		if err != nil {
 			// Without the setting's name the operator would have to guess which of the files this one is.
 			return nil, fmt.Errorf("%s: %w", f.spec.Setting, err)

@@ -25,6 +25,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
 	"github.com/sallyport/sallyport/internal/livefile"
+	"github.com/sallyport/sallyport/internal/ownfile"
 )
 
 type logged struct {
@@ -317,4 +318,38 @@ func authority(t *testing.T) string {
 		t.Fatal(err)
 	}
 	return string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}))
+}
+
+// TestAFileThatFailsItsCheckChangesNothing, and a mode that changes alone is noticed.
+func TestAFileThatFailsItsCheckChangesNothing(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "f")
+	write(t, path, "good: 1")
+	if err := os.Chmod(path, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	spec := words(path)
+	spec.Check = ownfile.Private(false)
+	if _, err := livefile.Open(nil, spec); err == nil || !strings.Contains(err.Error(), "chmod 0600") {
+		t.Fatalf("opened: %v", err)
+	}
+	if err := os.Chmod(path, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	f, err := livefile.Open(nil, spec)
+	if err != nil {
+		t.Fatal(err)
+	}
+	write(t, path, "good: 2")
+	if err := os.Chmod(path, 0o604); err != nil {
+		t.Fatal(err)
+	}
+	if got := f.Value(); got != "1" {
+		t.Errorf("a file that others may read is in force: got %q", got)
+	}
+	if err := os.Chmod(path, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if got := f.Value(); got != "2" {
+		t.Errorf("after its mode was set right: got %q", got)
+	}
 }

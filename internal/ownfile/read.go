@@ -60,12 +60,17 @@ func ReadRegular(path string, most int64, check func(fs.FileInfo) error) ([]byte
 // groupReadable, its group may read it, as Kubernetes mounts a Secret for a pod with an fsGroup),
 // one that is no regular file, and one larger than 1 MiB.
 func ReadPrivate(path string, groupReadable bool) ([]byte, error) {
-	return ReadRegular(path, maxPrivate, func(info fs.FileInfo) error {
+	return ReadRegular(path, maxPrivate, Private(groupReadable))
+}
+
+// Private is the check of a file that holds a secret, as ReadPrivate makes it.
+func Private(groupReadable bool) func(fs.FileInfo) error {
+	return func(info fs.FileInfo) error {
 		if !info.Mode().IsRegular() {
 			return ErrNotRegular // chmod would be the wrong advice for a folder
 		}
 		return checkPrivate(info.Mode().Perm(), groupReadable)
-	})
+	}
 }
 
 func checkPrivate(mode fs.FileMode, groupReadable bool) error {

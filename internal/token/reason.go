@@ -117,6 +117,9 @@ const (
 	ReasonScheme Reason = "scheme"
 	// ReasonUnknownKey: the issuer has published no key by the token's kid.
 	ReasonUnknownKey Reason = "unknown_key"
+	// ReasonKeyPending: the gate has no key by the token's kid, and has not heard yet from the issuer
+	// whether there is one.
+	ReasonKeyPending Reason = "key_pending"
 	// ReasonRevoked: the token, or something it belongs to, has been revoked.
 	ReasonRevoked Reason = "revoked"
 	// ReasonStale: the gate's copy of the revocations is older than max_staleness.

@@ -211,6 +211,14 @@ var descriptions = []Description{
 			"keys before they sign.",
 	},
 	{
+		ReasonKeyPending,
+		503,
+		"The gate does not have the key that the token names, and has not heard yet from the issuer " +
+			"whether there is one.",
+		"Try again after a second; if it stays so, see in the gate's log whether it reaches the " +
+			"issuer's `jwks_url`.",
+	},
+	{
 		ReasonIssuerLifetime,
 		503,
 		"The issuer's max_lifetime exceeds how long revocations are kept.",

@@ -51,8 +51,9 @@ func (a *Authority) PEM() []byte {
 	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: a.cert.Raw})
 }
 
-// Pair makes a certificate for a server or client on this machine, and its key, in PEM.
-func (a *Authority) Pair() (certificate, key []byte) {
+// Pair makes a certificate for a server or client on this machine, and under other names if there
+// are any, and its key, in PEM.
+func (a *Authority) Pair(names ...string) (certificate, key []byte) {
 	a.t.Helper()
 	private := newKey(a.t)
 	template := &x509.Certificate{
@@ -63,7 +64,7 @@ func (a *Authority) Pair() (certificate, key []byte) {
 		KeyUsage:     x509.KeyUsageDigitalSignature,
 		ExtKeyUsage:  []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
 		IPAddresses:  []net.IP{net.IPv4(127, 0, 0, 1), net.IPv6loopback},
-		DNSNames:     []string{"localhost"},
+		DNSNames:     append([]string{"localhost"}, names...),
 	}
 	der, err := x509.CreateCertificate(rand.Reader, template, a.cert, private.Public(), a.key)
 	if err != nil {
