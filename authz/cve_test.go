@@ -404,6 +404,9 @@ func everySettingDecides(t *testing.T) {
 		"require.scopes": {
 			route: with(func(r *policy.Route) { r.Require.Scopes = []string{"nobody-has-it"} }),
 		},
+		"require.issuers": {
+			route: with(func(r *policy.Route) { r.Require.Issuers = []string{authztest.Foreign} }),
+		},
 		"allow":       {route: with(func(r *policy.Route) { r.Allow = "nobody" })},
 		"allow_stale": {route: with(func(r *policy.Route) { r.AllowStale = true }), given: stale},
 		"path_parameters": {

@@ -101,7 +101,7 @@ func At(host string, r authz.Request) authz.Request {
 func Vectors(w *World) []Vector {
 	var all []Vector
 	for _, some := range [][]Vector{
-		access(w), places(w), tokens(w), identity(w), states(w), paths(w),
+		access(w), places(w), tokens(w), issuers(w), identity(w), states(w), paths(w),
 	} {
 		all = append(all, some...)
 	}

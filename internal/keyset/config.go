@@ -130,6 +130,9 @@ func (c *Config) checkURL() error {
 			"expected an address such as https://issuer.example.com/.well-known/jwks.json")
 	case u.User != nil:
 		return config.At("jwks_url", "expected no user or password in the address: a JWKS is public")
+	case strings.ContainsAny(c.JWKSURL, "{}"):
+		return config.At("jwks_url", "expected an address without {}: all tenants have one, as"+
+			" https://login.microsoftonline.com/common/discovery/v2.0/keys")
 	case u.Fragment != "":
 		return config.At("jwks_url", "expected no fragment (#...) in the address")
 	case c.CAFile != "" && u.Scheme != "https":

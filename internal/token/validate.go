@@ -58,6 +58,8 @@ func (p *Profile) Problems() []*SettingError {
 	l.names(p)
 	l.required(p)
 	l.ours(p)
+	l.tenants(p)
+	l.rolePrefix(p)
 	return l
 }
 
