@@ -133,3 +133,43 @@ func BenchmarkProfile(b *testing.B) {
 		})
 	}
 }
+
+// TestAKeySignsForTheTenantsThatItIsFor: in the set of a service, a key that names an issuer, or a
+// template, is not taken for another's, also not when it was kept over a restart.
+func TestAKeySignsForTheTenantsThatItIsFor(t *testing.T) {
+	o, clock := &origin{}, newClock()
+	keys := newKeys(t, 4)
+	doc := jwks(t, keys...)
+	for n, issuer := range []string{"", anyTenant, issuerOf(tenantA), "https://other.example/{tenantid}"} {
+		kid := `"kid":"` + keys[n].ID() + `"`
+		if issuer != "" {
+			doc = strings.Replace(doc, kid, kid+`,"issuer":"`+issuer+`"`, 1)
+		}
+	}
+	o.set(serve(doc))
+	options := Options{Transport: o, Now: clock.now, CacheDir: t.TempDir()}
+	// For an issuer of one name, what a key says beside RFC 7517 is left alone.
+	entries := []Config{trust("", tenants("all")), trust(issuerA)}
+	g := newGate(t, options, entries...)
+	g.mustFetch()
+	for _, i := range g.issuers {
+		i.save()
+	}
+	for name, g := range map[string]*gate{"fetched": g, "kept": newGate(t, options, entries...)} {
+		for iss, want := range map[string]string{
+			issuerOf(tenantA): "yyyn", issuerOf(tenantB): "yynn", issuerA: "yyyy",
+		} {
+			got := ""
+			for _, key := range keys {
+				held, known := g.Key(iss, key.ID())
+				got += map[bool]string{true: "y", false: "n"}[held != nil]
+				if !known {
+					t.Errorf("%s, %s: the keys are not known", name, iss)
+				}
+			}
+			if got != want {
+				t.Errorf("%s, %s: got %s, want %s", name, iss, got, want)
+			}
+		}
+	}
+}
