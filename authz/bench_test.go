@@ -30,8 +30,8 @@ func (s *still) Key(_, id, _ string) (*jose.PublicKey, token.Reason) {
 	}
 	return s.key, ""
 }
-func (s *still) Removals() uint64                                   { return 1 }
-func (s *still) Check(*revocation.Facts) revocation.Verdict         { return revocation.Verdict{} }
+func (s *still) Removals() uint64                           { return 1 }
+func (s *still) Check(*revocation.Facts) revocation.Verdict { return revocation.Verdict{} }
 func (s *still) Freshness(revocation.Instant) revocation.Freshness {
 	return revocation.Freshness{Fresh: true}
 }

@@ -404,6 +404,9 @@ func everySettingDecides(t *testing.T) {
 		"require.scopes": {
 			route: with(func(r *policy.Route) { r.Require.Scopes = []string{"nobody-has-it"} }),
 		},
+		"require.issuers": {
+			route: with(func(r *policy.Route) { r.Require.Issuers = []string{authztest.Foreign} }),
+		},
 		"allow":       {route: with(func(r *policy.Route) { r.Allow = "nobody" })},
 		"allow_stale": {route: with(func(r *policy.Route) { r.AllowStale = true }), given: stale},
 		"path_parameters": {
@@ -484,7 +487,7 @@ func cachedTokenOnAnotherRoute(t *testing.T) {
 		func(c *token.Claims) { c.Roles, c.Scope = []string{"staff"}, []string{"read"} })
 	who := authztest.Want{
 		Status: 200,
-		Set:    "subject=alice roles=staff scope=read session=session-1 token-id=token-1",
+		Set:    "subject=alice issuer=" + authztest.Issuer + " roles=staff scope=read session=session-1 token-id=token-1",
 	}
 	scoped := authztest.Forbidden(token.ReasonInsufficientScope)
 	scoped.Challenge += `, scope="read write"`

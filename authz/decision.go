@@ -89,6 +89,9 @@ func (d *Decision) Detail() string {
 	switch d.Refused().Reason {
 	case token.ReasonDenied, token.ReasonStale, token.ReasonNoCopy:
 		return d.rule.String()
+	case token.ReasonPolicy:
+		return d.rule.String() + " takes tokens of these issuers alone: " +
+			strings.Join(d.rule.Issuers, ", ")
 	case token.ReasonInsufficientRole:
 		return d.rule.String() + " asks for one of the roles " + strings.Join(d.rule.Roles, ", ")
 	case token.ReasonInsufficientScope:

@@ -175,7 +175,7 @@ func (e *Engine) decideToken(d Decision, r *Request, rules *rules, found policy.
 	if reason := e.cannotKnow(v, found.Rule, r.At); reason != "" {
 		return e.refuse(d, reason)
 	}
-	switch reason := found.Rule.Permits(v.claims.Roles, v.claims.Scope); reason {
+	switch reason := found.Rule.Permits(v.claims, v.profile.Issuer); reason {
 	case "":
 		d.EndsWithToken = !found.Rule.OutlivesToken
 		return e.pass(d, v.identity)

@@ -10,16 +10,19 @@ import (
 // The headers that tell the upstream who is calling.
 const (
 	HeaderSubject = "x-auth-subject"  // sub
+	HeaderIssuer  = "x-auth-issuer"   // iss: to whom the subject is known by that name
 	HeaderRoles   = "x-auth-roles"    // joined by commas
 	HeaderScope   = "x-auth-scope"    // joined by spaces
 	HeaderSession = "x-auth-session"  // sid
 	HeaderTokenID = "x-auth-token-id" // jti
 )
 
-// IdentityHeaders lists them.
-func IdentityHeaders() []string {
-	return []string{HeaderSubject, HeaderRoles, HeaderScope, HeaderSession, HeaderTokenID}
+var identityHeaders = [...]string{
+	HeaderSubject, HeaderIssuer, HeaderRoles, HeaderScope, HeaderSession, HeaderTokenID,
 }
+
+// IdentityHeaders lists them.
+func IdentityHeaders() []string { return slices.Clone(identityHeaders[:]) }
 
 // Identity is who calls, and what the upstream is told of it. It is never changed once made.
 type Identity struct {
@@ -36,6 +39,7 @@ func newIdentity(c *token.Claims, wire Wire) *Identity {
 	} else {
 		// Each is set or removed: a header that the client sent never stays.
 		id.tell(HeaderSubject, encode(c.Subject))
+		id.tell(HeaderIssuer, encode(c.Issuer))
 		id.tell(HeaderRoles, join(c.Roles, ","))
 		id.tell(HeaderScope, join(c.Scope, " "))
 		id.tell(HeaderSession, encode(c.SessionID))
@@ -89,9 +93,7 @@ func encode(value string) string {
 // although its name is not one: CGI, WSGI and their kin fold `-`, `_` and `.` (some of them every
 // sign) into one. The true names need no stripping, being overwritten.
 func isMisspelt(name string) bool {
-	for _, identity := range [...]string{
-		HeaderSubject, HeaderRoles, HeaderScope, HeaderSession, HeaderTokenID,
-	} {
+	for _, identity := range &identityHeaders {
 		if folds(name, identity) {
 			return !equalFold(name, identity)
 		}
@@ -147,9 +149,7 @@ func nominatesIdentity(connection string) bool {
 		var option string
 		option, rest, more = strings.Cut(rest, ",")
 		option = strings.Trim(option, " \t")
-		for _, identity := range [...]string{
-			HeaderSubject, HeaderRoles, HeaderScope, HeaderSession, HeaderTokenID,
-		} {
+		for _, identity := range &identityHeaders {
 			if folds(option, identity) {
 				return true
 			}

@@ -14,6 +14,7 @@ import (
 // identity is every header by which the gate tells the upstream who calls.
 var identity = []string{
 	"x-auth-subject",
+	"x-auth-issuer",
 	"x-auth-roles",
 	"x-auth-scope",
 	"x-auth-session",
@@ -35,7 +36,7 @@ func TestTheGateTellsTheUpstreamWhoCalls(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			got := c.get(t, "/protected", put).reached(t)
 			want := map[string]any{
-				"x-auth-subject": "alice", "x-auth-roles": "admin",
+				"x-auth-subject": "alice", "x-auth-roles": "admin", "x-auth-issuer": claims["iss"],
 				"x-auth-session": claims["sid"], "x-auth-token-id": claims["jti"],
 			}
 			for name, value := range want {

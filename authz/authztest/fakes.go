@@ -62,22 +62,34 @@ func (k *Keys) Publish(issuer string, key *jose.PublicKey) {
 func (k *Keys) Profile(issuer string) (*token.Profile, bool) {
 	k.mu.RLock()
 	defer k.mu.RUnlock()
-	p, ok := k.profiles[issuer]
+	p, ok := k.profiles[k.entry(issuer)]
 	return p, ok
+}
+
+// entry returns the issuer as its entry has it; "" when there is none.
+func (k *Keys) entry(iss string) string {
+	for name, p := range k.profiles {
+		if tenants, several := token.NewTenants(p); several && tenants.Has(iss) ||
+			!several && name == iss {
+			return name
+		}
+	}
+	return ""
 }
 
 // Key implements authz.Keys.
 func (k *Keys) Key(issuer, keyID, algorithm string) (*jose.PublicKey, token.Reason) {
 	k.mu.RLock()
 	defer k.mu.RUnlock()
-	key := k.keys[issuer][keyID]
+	entry := k.entry(issuer)
+	key := k.keys[entry][keyID]
 	if keyID == "" {
-		key = only(k.keys[issuer], algorithm)
+		key = only(k.keys[entry], algorithm)
 	}
 	switch {
 	case key != nil:
 		return key, ""
-	case !k.had[issuer]:
+	case !k.had[entry]:
 		return nil, token.ReasonNoKeys
 	case keyID == "":
 		return nil, token.ReasonKeyIDMissing
@@ -128,9 +140,10 @@ func (k *Keys) Removals() uint64 {
 func (k *Keys) Await(ctx context.Context, issuer, keyID string) bool {
 	k.mu.Lock()
 	k.awaited++
-	key := k.coming[issuer][keyID]
+	entry := k.entry(issuer)
+	key := k.coming[entry][keyID]
 	if key != nil {
-		k.keys[issuer][keyID], k.had[issuer] = key, true
+		k.keys[entry][keyID], k.had[entry] = key, true
 	}
 	settled := k.settled[issuer]
 	k.doubted[issuer] = k.doubted[issuer] && !settled

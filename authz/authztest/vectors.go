@@ -36,14 +36,18 @@ const (
 	challengeScope   = challenge + `, error="insufficient_scope"`
 )
 
+// alices are the identity headers that a token of alice's sets beside the subject.
+const alices = " issuer=" + Issuer +
+	" roles=admin,staff scope=read+write session=session-1 token-id=token-1"
+
 // Anybody, Alice and Zoe are answers to requests that may pass.
 var (
 	Anybody = Want{Status: 200}
 	Alice   = Want{
 		Status: 200,
-		Set:    "subject=alice roles=admin,staff scope=read+write session=session-1 token-id=token-1",
+		Set:    "subject=alice" + alices,
 	}
-	Zoe = Want{Status: 200, Set: "subject=zoe"}
+	Zoe = Want{Status: 200, Set: "subject=zoe issuer=" + Foreign}
 )
 
 // NoToken is the answer to a request without a token where one is needed.
@@ -98,7 +102,7 @@ func At(host string, r authz.Request) authz.Request {
 func Vectors(w *World) []Vector {
 	var all []Vector
 	for _, some := range [][]Vector{
-		access(w), places(w), tokens(w), foreign(w), identity(w), states(w), paths(w),
+		access(w), places(w), tokens(w), foreign(w), issuers(w), identity(w), states(w), paths(w),
 	} {
 		all = append(all, some...)
 	}
@@ -417,31 +421,32 @@ func identity(w *World) []Vector {
 		want.Strip = names
 		return want
 	}
-	const rest = " roles=admin,staff scope=read+write session=session-1 token-id=token-1"
+	const signed = "issuer=" + Issuer + " "
 	return []Vector{
-		told("nothing to say but the subject", "subject=alice token-id=token-1",
+		told("nothing to say but the subject", "subject=alice "+signed+"token-id=token-1",
 			func(c *token.Claims) { c.Roles, c.Scope, c.SessionID = nil, nil, "" }),
 		told("a comma in a role",
-			"subject=alice roles=a%2Cb,c scope=read+write session=session-1 token-id=token-1",
+			"subject=alice "+signed+"roles=a%2Cb,c scope=read+write session=session-1 token-id=token-1",
 			func(c *token.Claims) { c.Roles = []string{"a,b", "c"} }),
 		told("a space in a role",
-			"subject=alice roles=a%20b scope=read+write session=session-1 token-id=token-1",
+			"subject=alice "+signed+"roles=a%20b scope=read+write session=session-1 token-id=token-1",
 			func(c *token.Claims) { c.Roles = []string{"a b"} }),
 		told("a percent sign",
-			"subject=50%25 roles=admin,staff scope=read+write session=session-1 token-id=token-1",
+			"subject=50%25"+alices,
 			func(c *token.Claims) { c.Subject = "50%" }),
-		told("a subject beyond ASCII", "subject=zo%C3%AB%40example"+rest,
+		told("a subject beyond ASCII", "subject=zo%C3%AB%40example"+alices,
 			func(c *token.Claims) { c.Subject = "zoë@example" }),
-		told("a subject with signs", "subject=a@b/c=d;e\"f"+rest,
+		told("a subject with signs", "subject=a@b/c=d;e\"f"+alices,
 			func(c *token.Claims) { c.Subject = `a@b/c=d;e"f` }),
 		{
-			Name:    "a client's own identity is overwritten",
-			Request: Get("/protected", append(alice, "x-auth-subject", "root", "X-Auth-Roles", "root")...),
-			Want:    Alice,
+			Name: "a client's own identity is overwritten",
+			Request: Get("/protected", append(alice, "x-auth-subject", "root", "X-Auth-Roles", "root",
+				"X-Auth-Issuer", "root")...),
+			Want: Alice,
 		},
 		{
 			Name:    "a client's own identity is removed where nobody is known",
-			Request: Get("/public", "x-auth-subject", "root", "x-auth-roles", "root"),
+			Request: Get("/public", "x-auth-subject", "root", "x-auth-roles", "root", "x-auth-issuer", "x"),
 			Want:    Anybody,
 		},
 		{
@@ -449,8 +454,9 @@ func identity(w *World) []Vector {
 			Request: Get(
 				"/protected",
 				append(alice, "x_auth_subject", "root", "x-auth_roles", "root", "X.Auth.Scope",
-					"root", "x-auth-token_id", "x", "X_AUTH.SESSION", "x")...),
-			Want: strip("x_auth_subject x-auth_roles X.Auth.Scope x-auth-token_id X_AUTH.SESSION"),
+					"root", "x-auth-token_id", "x", "X_AUTH.SESSION", "x", "x_auth-Issuer", "x")...),
+			Want: strip("x_auth_subject x-auth_roles X.Auth.Scope x-auth-token_id X_AUTH.SESSION " +
+				"x_auth-Issuer"),
 		},
 		{
 			Name:    "misspelt identity headers are removed where nobody is known",
@@ -474,7 +480,7 @@ func identity(w *World) []Vector {
 					bearer(w.Token(func(c *token.Claims) { c.Roles, c.Scope, c.SessionID = nil, nil, "" })),
 					spoofed()...)...),
 			Want: Want{
-				Status: 200, Set: "subject=alice token-id=token-1",
+				Status: 200, Set: "subject=alice issuer=" + Issuer + " token-id=token-1",
 				Strip: strings.Join(names(spoofed()), " "),
 			},
 		},
@@ -571,7 +577,7 @@ func states(w *World) []Vector {
 				bearer(w.Token(func(c *token.Claims) { c.SessionID = "session-2" }))...),
 			Want: Want{
 				Status: 200,
-				Set:    "subject=alice roles=admin,staff scope=read+write session=session-2 token-id=token-1",
+				Set:    strings.Replace(Alice.Set, "session-1", "session-2", 1),
 			},
 		},
 		{

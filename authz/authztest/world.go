@@ -1,6 +1,7 @@
 package authztest
 
 import (
+	"strings"
 	"time"
 
 	"github.com/sallyport/sallyport/authz"
@@ -14,11 +15,19 @@ import (
 const (
 	Issuer = "https://issuer.example.com" // a Sallyport issuer
 	// another kind of issuer: EdDSA, typ JWT, tokens without ids, the same kid as ours
-	Foreign  = "https://foreign.example.com"
-	Audience = "things"
-	KeyID    = "key-1"
-	Realm    = "sallyport"
-	Host     = "things.example.com"
+	Foreign = "https://foreign.example.com"
+	// what stands before the roles of Foreign's tokens
+	ForeignPrefix = "foreign:"
+	// a service with an issuer for each tenant, of which two are trusted, with Foreign's kind of
+	// tokens and one key for all
+	Tenants     = "https://tenants.example.com/{tenantid}/v2.0"
+	TenantA     = "72f988bf-86f1-41af-91ab-2d7cd011db47"
+	TenantB     = "11111111-2222-3333-4444-555555555555"
+	OtherTenant = "99999999-2222-3333-4444-555555555555"
+	Audience    = "things"
+	KeyID       = "key-1"
+	Realm       = "sallyport"
+	Host        = "things.example.com"
 )
 
 // World is what an engine stands on in tests. Its state may be changed before and between requests.
@@ -26,6 +35,7 @@ type World struct {
 	Now         time.Time // by the gate's clock
 	Key         *josetest.Key
 	ForeignKey  *josetest.Key
+	TenantsKey  *josetest.Key
 	Keys        *Keys
 	Revocations *Revocations
 	Policy      *policy.Policy
@@ -46,6 +56,11 @@ func Routes() policy.Config {
 		{Match: at("/admin/**"), Require: policy.Require{Roles: []string{"admin", "root"}}},
 		{Match: at("/scoped"), Require: policy.Require{Scopes: []string{"read", "write"}}},
 		{Match: at("/both"), Require: policy.Require{Roles: []string{"admin"}, Scopes: []string{"read"}}},
+		{Match: at("/ours"), Require: policy.Require{
+			Roles: []string{"admin"}, Issuers: []string{Issuer},
+		}},
+		{Match: at("/theirs"), Require: policy.Require{Issuers: []string{Foreign, Tenants}}},
+		{Match: at("/their-admins"), Require: policy.Require{Roles: []string{ForeignPrefix + "admin"}}},
 		{Match: at("/tolerant"), AllowStale: true},
 		{Match: at("/download"), OutlivesToken: true},
 		{Match: at("/closed"), Allow: "nobody"},
@@ -69,6 +84,7 @@ func New() *World {
 		Now:        time.Date(2030, 1, 2, 3, 4, 5, 0, time.UTC),
 		Key:        josetest.NewKey("ES256", KeyID),
 		ForeignKey: josetest.NewKey("EdDSA", KeyID),
+		TenantsKey: josetest.NewKey("EdDSA", KeyID),
 		Policy:     rules,
 	}).Again()
 }
@@ -76,12 +92,13 @@ func New() *World {
 // Again makes a world like w, with its keys and policy, in which everything is well.
 func (w *World) Again() *World {
 	next := &World{
-		Now: w.Now, Key: w.Key, ForeignKey: w.ForeignKey, Policy: w.Policy, Keys: newKeys(),
-		MaxLifetime: time.Hour,
+		Now: w.Now, Key: w.Key, ForeignKey: w.ForeignKey, TenantsKey: w.TenantsKey,
+		Policy: w.Policy, Keys: newKeys(), MaxLifetime: time.Hour,
 	}
 	next.Revocations = &Revocations{world: next, Fresh: revocation.Freshness{Fresh: true}}
 	next.Keys.Trust(Profile(), w.Key.Public())
 	next.Keys.Trust(ForeignProfile(), w.ForeignKey.Public())
+	next.Keys.Trust(TenantsProfile(), w.TenantsKey.Public())
 	return next
 }
 
@@ -97,8 +114,20 @@ func ForeignProfile() *token.Profile {
 	p := token.DefaultProfile()
 	p.Issuer, p.Audiences, p.Algorithms = Foreign, []string{Audience}, []string{"EdDSA"}
 	p.Type, p.TokenID = "JWT", "none"
+	prefix := ForeignPrefix
+	p.RolePrefix = &prefix
 	return &p
 }
+
+// TenantsProfile is that of the tokens of Tenants.
+func TenantsProfile() *token.Profile {
+	p, prefix := ForeignProfile(), "tenant:"
+	p.Issuer, p.Tenants, p.RolePrefix = Tenants, []string{TenantB, TenantA}, &prefix
+	return p
+}
+
+// IssuerOf is the issuer of a tenant's tokens.
+func IssuerOf(tenant string) string { return strings.Replace(Tenants, "{tenantid}", tenant, 1) }
 
 // Options are an engine's, with a transport's Wire.
 func (w *World) Options(wire authz.Wire) authz.Options {
@@ -170,6 +199,13 @@ func (w *World) ForeignClaims() josetest.Object {
 // ForeignToken signs zoe's claims.
 func (w *World) ForeignToken() string {
 	return w.ForeignKey.Token(w.ForeignKey.Header("JWT").JSON(), w.ForeignClaims().JSON())
+}
+
+// TenantToken signs zoe's claims, with her role, by the key of Tenants.
+func (w *World) TenantToken(iss, tid string) string {
+	claims := w.ForeignClaims().With("iss", josetest.Text(iss)).
+		And("roles", `["admin"]`).And("tid", tid)
+	return w.TenantsKey.Token(w.TenantsKey.Header("JWT").JSON(), claims.JSON())
 }
 
 // Setup is the world as makers of hostile tokens need it.

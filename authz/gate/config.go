@@ -111,6 +111,7 @@ func (c Config) Validate() error {
 		errs = append(errs, config.At("issuers", "expected at least one issuer to trust: "+
 			"write `issuers: [{issuer: ..., jwks_url: ..., audiences: [...]}]`"))
 	}
+	errs = append(errs, c.checkIssuers())
 	for i, issuer := range c.Issuers {
 		// The log keeps an entry for as long as its own leeway says that a token may still pass.
 		if issuer.ClockSkew > c.Revocation.ClockSkew {

@@ -9,10 +9,12 @@ package gate
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"os"
 	"reflect"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -61,6 +63,10 @@ type Gate struct {
 
 // New puts a gate together and starts nothing. Whoever does not run it closes it.
 func New(c *Config, o Options) (*Gate, error) {
+	// config.Load has checked it. A Config that code has made has not been through that.
+	if err := c.checkIssuers(); err != nil {
+		return nil, fmt.Errorf("gate: %w", err)
+	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
@@ -80,6 +86,7 @@ func New(c *Config, o Options) (*Gate, error) {
 			return nil, errors.Join(err, g.Close())
 		}
 	}
+	g.warnOfScopes(g.policy.Value().rules)
 	return g, nil
 }
 
@@ -164,6 +171,7 @@ func (g *Gate) openPolicy() (err error) {
 // inForce puts another policy in force, and warns of other settings that have changed with it.
 func (g *Gate) inForce(r *compiled) {
 	g.engine.SetPolicy(r.rules)
+	g.warnOfScopes(r.rules)
 	g.options.Logger.Info("gate: policy in force", "routes", len(r.config.Policy.Routes))
 	if !reflect.DeepEqual(r.config.apartFromPolicy(), g.config.apartFromPolicy()) {
 		g.options.Logger.Warn("gate: settings other than the policy have changed; they take a restart")
@@ -283,6 +291,7 @@ func Check(ctx context.Context, c *Config, o Options) (notes []string, err error
 	if err != nil {
 		return nil, errors.Join(append(errs, err)...)
 	}
-	notes = g.policy.Value().rules.CaseNotes()
+	rules := g.policy.Value().rules
+	notes = slices.Concat(rules.CaseNotes(), rules.IssuerNotes(len(c.Issuers) > 1))
 	return notes, errors.Join(append(errs, g.keys.Check(ctx), g.Close())...)
 }

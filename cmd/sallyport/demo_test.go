@@ -220,7 +220,8 @@ func TestTheDemoTakesItsTourAndEndsWithStatus0(t *testing.T) {
 		t.Errorf("expected the statuses %v, got %v", expectedTour, got)
 	}
 	for _, want := range []string{
-		"x-auth-subject   alice", "x-auth-roles     admin", "after the logout's answer, at the gate",
+		"x-auth-subject   alice", "x-auth-issuer    http", "x-auth-roles     admin",
+		"after the logout's answer, at the gate",
 		"All 11 steps went as expected.", "Everything is stopped.",
 	} {
 		if !strings.Contains(p.output.String(), want) {

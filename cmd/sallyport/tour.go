@@ -226,7 +226,8 @@ func (t *tour) showIdentity(a answer) error {
 	}
 	t.print("    the upstream received")
 	for _, name := range []string{
-		"x-auth-subject", "x-auth-roles", "x-auth-scope", "x-auth-session", "x-auth-token-id",
+		"x-auth-subject", "x-auth-issuer", "x-auth-roles", "x-auth-scope", "x-auth-session",
+		"x-auth-token-id",
 	} {
 		if value, ok := received.Headers[name]; ok {
 			t.print("      %-16s %s", name, value)

@@ -57,7 +57,7 @@ limits:
 func (w *world) gateConfig(name, listen, admin string) string {
 	var foreign strings.Builder
 	for i, f := range w.foreigners {
-		fmt.Fprintf(&foreign, "- issuer: %s\n  jwks_file: ./foreign-%d.json\n  audiences: [%s]\n",
+		fmt.Fprintf(&foreign, "- issuer: %s\n  jwks_file: ./foreign-%d.json\n  audiences: [%s]\n  role_prefix: \"\"\n",
 			f.name, i, audience)
 	}
 	return fmt.Sprintf(`name: %s
@@ -70,6 +70,7 @@ issuers:
   jwks_file: ./keys.json
   audiences: [%s]
   ours: true
+  role_prefix: ""
 %spolicy:
   routes:
   - match: {path: /protected}

@@ -121,7 +121,11 @@ func (j jsonKey) public() (*PublicKey, error) {
 	if err != nil {
 		return nil, err
 	}
-	return NewPublicKey(alg, kid, key)
+	k, err := NewPublicKey(alg, kid, key)
+	if issuer, ok := j.Member("issuer"); ok && issuer.Kind() == strict.String && err == nil {
+		k.issuer = strings.Clone(issuer.Text())
+	}
+	return k, err
 }
 
 var curves = map[string]elliptic.Curve{
@@ -218,11 +222,12 @@ func (j jsonKey) bytes(name string) ([]byte, error) {
 }
 
 // publicJWK is a public key as we write it. Its members stand in the order of their names: without
-// kid, alg and use it is the text that RFC 7638 takes the thumbprint of.
+// kid, alg, use and issuer it is the text that RFC 7638 takes the thumbprint of.
 type publicJWK struct {
 	Algorithm string `json:"alg,omitempty"`
 	Curve     string `json:"crv,omitempty"`
 	Exponent  string `json:"e,omitempty"`
+	Issuer    string `json:"issuer,omitempty"`
 	KeyID     string `json:"kid,omitempty"`
 	Type      family `json:"kty"`
 	Modulus   string `json:"n,omitempty"`

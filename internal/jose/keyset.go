@@ -117,7 +117,8 @@ func keySetEntries(doc []byte) ([]strict.Member, error) {
 	return list.Members(), nil
 }
 
-// MarshalKeySet writes the keys as a JWK Set, each with kid, alg (unless it has none) and use sig.
+// MarshalKeySet writes the keys as a JWK Set, each with kid, alg (unless it has none), use sig and
+// its issuer, if it names one.
 // Secrets are refused.
 func MarshalKeySet(keys []*PublicKey) ([]byte, error) {
 	set := struct {
@@ -128,7 +129,7 @@ func MarshalKeySet(keys []*PublicKey) ([]byte, error) {
 		if err != nil {
 			return nil, withKeyID(err, k.id)
 		}
-		j.KeyID, j.Algorithm, j.Use = k.id, k.alg, "sig"
+		j.KeyID, j.Algorithm, j.Use, j.Issuer = k.id, k.alg, "sig", k.issuer
 		set.Keys[i] = j
 	}
 	doc, err := json.Marshal(set)

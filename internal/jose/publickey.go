@@ -20,6 +20,8 @@ type PublicKey struct {
 	id  string
 	alg string // "" for any of RSA
 	key verifier
+	// issuer is that of a set which serves many: whose tokens the key signs; "" when it does not say.
+	issuer string
 }
 
 // verifier is a key of the standard library.
@@ -81,15 +83,21 @@ func (k *PublicKey) ID() string { return k.id }
 // Algorithm is the algorithm that the key is bound to; "" for an RSA key without one.
 func (k *PublicKey) Algorithm() string { return k.alg }
 
+// Issuer is the member issuer of a key in a set that serves many issuers, as Microsoft Entra
+// writes it: the iss of the tokens that the key signs, or a template for the iss of each tenant; ""
+// when the set does not say.
+func (k *PublicKey) Issuer() string { return k.issuer }
+
 // Format prints id and algorithm and nothing more, by every verb: the key may be a secret.
 func (k PublicKey) Format(f fmt.State, _ rune) { fmt.Fprintf(f, "%s key %s", k.alg, k.id) }
 
-// Equal reports whether both are the same key, under the same kid and for the same algorithm.
+// Equal reports whether both are the same key, under the same kid, for the same algorithm and of the
+// same issuer.
 func (k *PublicKey) Equal(other *PublicKey) bool {
 	if k == nil || other == nil {
 		return k == other
 	}
-	return k.id == other.id && k.alg == other.alg && k.key.equal(other.key)
+	return k.id == other.id && k.alg == other.alg && k.issuer == other.issuer && k.key.equal(other.key)
 }
 
 // WithAlgorithm returns the same key under the same id for another algorithm of its family, as
@@ -99,7 +107,7 @@ func (k *PublicKey) WithAlgorithm(alg string) (*PublicKey, error) {
 	if !ok || !k.key.fits(a) {
 		return nil, keyError(ProblemAlgorithm, k.id, "expected an algorithm for this type of key")
 	}
-	return &PublicKey{id: k.id, alg: alg, key: k.key}, nil
+	return &PublicKey{id: k.id, alg: alg, key: k.key, issuer: k.issuer}, nil
 }
 
 // Fits reports whether a token may be signed with this key by an algorithm.

@@ -156,6 +156,9 @@ func (c *Config) checkAddress() error {
 	case u.User != nil:
 		return config.At(setting, "expected no user or password in the address; a token for it goes "+
 			"into jwks_token_file")
+	case strings.ContainsAny(c.address(), "{}"):
+		return config.At(setting, "expected an address without {}: write jwks_url, which all tenants"+
+			" share, as https://login.microsoftonline.com/common/discovery/v2.0/keys")
 	case u.Fragment != "":
 		return config.At(setting, "expected no fragment (#...) in the address")
 	case c.CAFile != "" && u.Scheme != "https":

@@ -358,9 +358,12 @@ func TestConfigNamesTheSettingThatIsWrong(t *testing.T) {
 		"a kid too long": {
 			func(c *Config) { secret("x")(c); c.KeyID = strings.Repeat("k", 257) }, "key_id: ",
 		},
-		"no URL":                {at("issuer.example/jwks"), "jwks_url: "},
-		"another scheme":        {at("file:///etc/passwd"), "jwks_url: "},
-		"no host":               {at("https:///jwks"), "jwks_url: "},
+		"no URL":         {at("issuer.example/jwks"), "jwks_url: "},
+		"another scheme": {at("file:///etc/passwd"), "jwks_url: "},
+		"no host":        {at("https:///jwks"), "jwks_url: "},
+		"a tenant's place in the URL": {
+			at("https://issuer.example/{tenantid}/keys"), "jwks_url: ",
+		},
 		"a password in the URL": {at("https://u:p@issuer.example/jwks"), "jwks_url: "},
 		"a fragment in the URL": {at("https://issuer.example/jwks#x"), "jwks_url: "},
 		"roots for http": {

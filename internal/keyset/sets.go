@@ -16,7 +16,6 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
-	"github.com/sallyport/sallyport/internal/config"
 	"github.com/sallyport/sallyport/internal/jose"
 	"github.com/sallyport/sallyport/internal/livefile"
 	"github.com/sallyport/sallyport/internal/token"
@@ -25,8 +24,9 @@ import (
 // Sets are the key sets of all issuers that a gate trusts. All methods may be called from many
 // goroutines.
 type Sets struct {
-	issuers []*issuer // as configured
-	byName  map[string]*issuer
+	issuers []*issuer          // as configured
+	byName  map[string]*issuer // those of one name
+	shared  []shared           // those that stand for the issuers of many tenants
 	now     func() time.Time
 	log     *slog.Logger
 
@@ -63,6 +63,9 @@ func New(cfgs []Config, o Options) (*Sets, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := CheckNames(cfgs); err != nil {
+		return nil, err
+	}
 	s := &Sets{byName: map[string]*issuer{}, now: o.Now, log: o.Logger}
 	for n, c := range cfgs {
 		if err := s.add(n, c, o, m); err != nil {
@@ -75,10 +78,6 @@ func New(cfgs []Config, o Options) (*Sets, error) {
 func (s *Sets) add(n int, c Config, o Options, m *metrics) error {
 	if err := c.Validate(); err != nil {
 		return fmt.Errorf("keyset: issuers[%d]: %w", n, err)
-	}
-	if s.byName[c.Issuer] != nil {
-		return config.At(fmt.Sprintf("issuers[%d].issuer", n),
-			"expected each issuer once, got %q twice", c.Issuer)
 	}
 	c = c.withDefaults()
 	kept, err := newKeptFile(o.CacheDir, c)
@@ -104,7 +103,12 @@ func (s *Sets) add(n int, c Config, o Options, m *metrics) error {
 	m.show(c.Issuer, i.current.Load())
 	// Before the gate is asked anything, so that it can start while an issuer is down.
 	i.restore()
-	s.issuers, s.byName[c.Issuer] = append(s.issuers, i), i
+	s.issuers = append(s.issuers, i)
+	if tenants, several := token.NewTenants(i.profile); several {
+		s.shared = append(s.shared, shared{tenants, i})
+	} else {
+		s.byName[c.Issuer] = i
+	}
 	s.warn(c)
 	return nil
 }
@@ -212,10 +216,38 @@ func (s *Sets) Reload(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
+// shared is an entry whose key set is that of many issuers.
+type shared struct {
+	token.Tenants
+	issuer *issuer
+}
+
+// find returns the entry that stands for the issuer whose name is, byte for byte, iss: at most one
+// does. It keeps nothing of the names that it is asked for.
+func (s *Sets) find(iss string) (*issuer, bool) {
+	if i, ok := s.byName[iss]; ok {
+		return i, true
+	}
+	for n := range s.shared {
+		if s.shared[n].Has(iss) {
+			return s.shared[n].issuer, true
+		}
+	}
+	return nil, false
+}
+
+// signsFor reports whether a key may have signed a token whose iss is that. In a set that serves
+// many issuers, a key may be for some of them alone: with one of those it could otherwise sign for
+// all.
+func (i *issuer) signsFor(key *jose.PublicKey, iss string) bool {
+	return i.profile.Tenants == nil || key.Issuer() == "" || key.Issuer() == iss ||
+		token.IsTenantOf(key.Issuer(), iss)
+}
+
 // Profile returns the rules for the tokens of the issuer whose name is, byte for byte, the token's
 // iss, and whether it is trusted. It is the same pointer for as long as the gate runs.
 func (s *Sets) Profile(issuer string) (*token.Profile, bool) {
-	i, ok := s.byName[issuer]
+	i, ok := s.find(issuer)
 	if !ok {
 		return nil, false
 	}
@@ -227,16 +259,22 @@ func (s *Sets) Profile(issuer string) (*token.Profile, bool) {
 // that nobody knows yet. An empty id stands for the one key that fits the algorithm; of several
 // nobody knows which is meant, and there is none. It takes no lock when there is a key.
 func (s *Sets) Key(issuer, keyID, algorithm string) (*jose.PublicKey, token.Reason) {
-	i, ok := s.byName[issuer]
+	i, ok := s.find(issuer)
 	if !ok {
 		return nil, token.ReasonUnknownIssuer
 	}
 	held := i.current.Load()
 	if keyID == "" {
-		return held.one(algorithm)
+		key, why := held.one(algorithm)
+		if key != nil && !i.signsFor(key, issuer) {
+			return nil, token.ReasonKeyIDMissing
+		}
+		return key, why
 	}
-	if key, ok := held.keys[keyID]; ok {
+	if key, ok := held.keys[keyID]; ok && i.signsFor(key, issuer) {
 		return key, ""
+	} else if ok {
+		return nil, token.ReasonUnknownKey // the set says whose it is: no fetch would say otherwise
 	}
 	return nil, i.without(keyID)
 }
@@ -246,7 +284,7 @@ func (s *Sets) Key(issuer, keyID, algorithm string) (*jose.PublicKey, token.Reas
 // after the one before at the earliest. It returns false when that comes later than ctx ends, when
 // the fetch fails, when too many callers wait already and when the kid is revoked.
 func (s *Sets) Await(ctx context.Context, iss, kid string) bool {
-	i, ok := s.byName[iss]
+	i, ok := s.find(iss)
 	return ok && i.await(ctx, kid)
 }
 
@@ -257,9 +295,10 @@ func (s *Sets) Removals() uint64 { return s.removals.Load() }
 
 // RemoveKey takes a revoked key out of the issuer's set at once, and soon after out of its kept
 // file. It comes back only by a fetch that began after until. An issuer that is not trusted here is
-// none of ours.
+// none of ours. Where tenants share a set, the key is out of force for all of them: whoever has it
+// signs for each.
 func (s *Sets) RemoveKey(iss, kid string, until time.Time) {
-	if i, ok := s.byName[iss]; ok {
+	if i, ok := s.find(iss); ok {
 		i.remove(kid, until)
 		i.wake()
 	}

@@ -101,9 +101,10 @@ func TestAClientsIdentityHeadersAreRemovedOnEveryRoute(t *testing.T) {
 		}
 	}})
 	spoofed := []string{
-		"x-auth-subject", "x-auth-roles", "x-auth-scope", "x-auth-session", "x-auth-token-id",
+		"x-auth-subject", "x-auth-issuer", "x-auth-roles", "x-auth-scope", "x-auth-session",
+		"x-auth-token-id",
 		"x-auth-anything", "x-sallyport-reason", "X-Auth-Tenant", "x_auth_subject", "x.auth.roles",
-		"x-auth_scope", "x-auth.session", "x_sallyport_reason",
+		"x-auth_scope", "x-auth.session", "x.auth_issuer", "x_sallyport_reason",
 	}
 	for _, path := range []string{"/login", "/.well-known/jwks.json", "/public"} {
 		var headers []string

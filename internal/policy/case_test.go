@@ -17,6 +17,7 @@ import (
 type caller struct {
 	token, stale  bool
 	bad           bool
+	issuer        string
 	roles, scopes []string
 }
 
@@ -34,21 +35,34 @@ func (c caller) passes(r *Rule) bool {
 	case c.stale && !r.AllowStale:
 		return false
 	}
-	return r.Permits(c.roles, c.scopes) == ""
+	return r.Permits(&token.Claims{Issuer: c.issuer, Roles: c.roles, Scope: c.scopes}, c.entry()) == ""
 }
+
+// entry is the entry by which a caller's token is judged: one stands for all tenants.
+func (c caller) entry() string {
+	if strings.HasPrefix(c.issuer, "https://t/") {
+		return anyTenant
+	}
+	return c.issuer
+}
+
+const (
+	anyTenant = "https://t/{tenantid}/v2.0"
+	tenantA   = "https://t/11111111-2222-3333-4444-555555555555/v2.0"
+	tenantB   = "https://t/aaaaaaaa-2222-3333-4444-555555555555/v2.0"
+)
 
 // callers are all that the drawn policies can tell apart.
 func callers() (all []caller) {
 	for _, stale := range []bool{false, true} {
 		for _, roles := range []string{"", "a", "b", "a b"} {
 			for _, scopes := range []string{"", "r", "w", "r w"} {
-				all = append(
-					all,
-					caller{
-						token: true, stale: stale, roles: strings.Fields(roles),
+				for _, issuer := range []string{"i", tenantA, tenantB} {
+					all = append(all, caller{
+						token: true, stale: stale, issuer: issuer, roles: strings.Fields(roles),
 						scopes: strings.Fields(scopes),
-					},
-				)
+					})
+				}
 			}
 		}
 	}
@@ -93,6 +107,9 @@ func drawRoute(t *rapid.T) Route {
 	if r.Allow == "authenticated" {
 		r.Require.Roles = rapid.SampledFrom([][]string{nil, {"a"}, {"b"}, {"a", "b"}}).Draw(t, "roles")
 		r.Require.Scopes = rapid.SampledFrom([][]string{nil, {"r"}, {"w"}, {"r", "w"}}).Draw(t, "scopes")
+		r.Require.Issuers = rapid.SampledFrom([][]string{
+			nil, nil, {"i"}, {tenantA}, {anyTenant}, {"i", tenantA}, {"i", anyTenant}, {tenantA, tenantB},
+		}).Draw(t, "issuers")
 	}
 	if r.Allow == "authenticated" || r.Allow == "optional" {
 		r.AllowStale = rapid.Bool().Draw(t, "stale")

@@ -39,7 +39,7 @@ func (p *Policy) CaseNotes() (notes []string) {
 func notesOn(r *Rule, beside, own []*Rule) (notes []string) {
 	note := func(format string, stricter []*Rule) {
 		if len(stricter) > 0 {
-			notes = append(notes, fmt.Sprintf(format, r, list(stricter), are(stricter)))
+			notes = append(notes, fmt.Sprintf(format, r, List(stricter), are(stricter)))
 		}
 	}
 	if r.caseSensitive {
@@ -68,7 +68,8 @@ func are(rules []*Rule) string {
 // listed is how many routes a note names.
 const listed = 5
 
-func list(rules []*Rule) string {
+// List names the rules, the first few of them.
+func List(rules []*Rule) string {
 	var names []string
 	for _, r := range rules[:min(len(rules), listed)] {
 		names = append(names, r.String())

@@ -62,13 +62,18 @@ type Match struct {
 type Require struct {
 	Roles  []string `yaml:"roles"`  // one of these
 	Scopes []string `yaml:"scopes"` // all of these
+	// Issuers has the name of its issuer, letter by letter: its iss, or `issuer` of the entry by
+	// which it is judged, which may stand for many tenants.
+	Issuers []string `yaml:"issuers"`
 }
+
+func (r Require) isEmpty() bool { return len(r.Roles)+len(r.Scopes)+len(r.Issuers) == 0 }
 
 // Bounds on a policy, so that a file can be no burden on the request path.
 const (
 	maxRoutes   = 10_000
 	maxSegments = 64
-	maxNames    = 1_000 // roles, scopes, methods, hosts of one route
+	maxNames    = 1_000 // roles, scopes, issuers, methods, hosts of one route
 )
 
 // Validate checks the list of routes as a whole; each route checks itself.
@@ -117,9 +122,9 @@ func (r Route) Validate() error {
 	if err := validateCase(r.PathCase); err != nil {
 		return config.At("path_case", "%w", err)
 	}
-	if access != Authenticated && (len(r.Require.Roles) > 0 || len(r.Require.Scopes) > 0) {
-		return config.At("require", "roles and scopes need a token, which `allow: %s` does not ask"+
-			" for: leave out one of the two", r.Allow)
+	if access != Authenticated && !r.Require.isEmpty() {
+		return config.At("require", "roles, scopes and issuers need a token, which `allow: %s` does"+
+			" not ask for: leave out one of the two", r.Allow)
 	}
 	if r.AllowStale && (access == Public || access == Nobody) {
 		return config.At("allow_stale", "has no meaning with `allow: %s`: leave it out", r.Allow)
@@ -136,9 +141,11 @@ func (m Match) Validate() error {
 	return err
 }
 
-// Validate checks the names of roles and scopes.
+// Validate checks the names of roles, scopes and issuers. Which issuers there are, the policy does
+// not know.
 func (r Require) Validate() error {
-	return errors.Join(validateNames("roles", r.Roles), validateNames("scopes", r.Scopes))
+	return errors.Join(validateNames("roles", r.Roles), validateNames("scopes", r.Scopes),
+		validateNames("issuers", r.Issuers))
 }
 
 func validateNames(key string, names []string) error {

@@ -29,7 +29,7 @@ func TestAPolicyIsReadAsDocumented(t *testing.T) {
   routes:
     - {match: {path: /public}, allow: public}
     - match: {path: /admin/**, methods: [GET, PUT], hosts: [admin.example.com, "*.corp.example.com"]}
-      require: {roles: [admin, root], scopes: [read]}
+      require: {roles: [admin, root], scopes: [read], issuers: ["https://a"]}
       allow_stale: true
       path_parameters: true
     - {match: {path: /maybe}, allow: optional}
@@ -45,6 +45,7 @@ func TestAPolicyIsReadAsDocumented(t *testing.T) {
 	f := p.Find("PUT", "x.corp.example.com", "/admin;v=1/x")
 	if f.Rule.Index != 1 || strings.Join(f.Rule.Roles, " ") != "admin root" ||
 		strings.Join(f.Rule.Scopes, " ") != "read" ||
+		strings.Join(f.Rule.Issuers, " ") != "https://a" ||
 		!f.Rule.AllowStale {
 		t.Errorf("got %+v", f.Rule)
 	}
@@ -104,6 +105,16 @@ func TestMistakesAreRefusedAtLoad(t *testing.T) {
 		},
 		"optional with scopes": {
 			route(`{match: {path: /a}, allow: optional, require: {scopes: [a]}}`), "need a token",
+		},
+		"empty issuer": {
+			route(`{match: {path: /a}, require: {issuers: [""]}}`), "empty string",
+		},
+		"issuer twice": {route(`{match: {path: /a}, require: {issuers: [a, a]}}`), "twice"},
+		"optional with issuers": {
+			route(`{match: {path: /a}, allow: optional, require: {issuers: [a]}}`), "need a token",
+		},
+		"public with issuers": {
+			route(`{match: {path: /a}, allow: public, require: {issuers: [a]}}`), "need a token",
 		},
 		"nobody with roles": {
 			route(`{match: {path: /a}, allow: nobody, require: {roles: [a]}}`), "need a token",

@@ -34,6 +34,7 @@ type Rule struct {
 	Access     Access
 	Roles      []string // one of these, when there are any
 	Scopes     []string // all of these
+	Issuers    []string // one of these has made the token, when there are any
 	AllowStale bool
 	// OutlivesToken is whether a request may go on after its token has expired.
 	OutlivesToken bool
@@ -95,6 +96,7 @@ func (p *Policy) add(index int, r Route) error {
 		Access:           access,
 		Roles:            slices.Clone(r.Require.Roles),
 		Scopes:           slices.Clone(r.Require.Scopes),
+		Issuers:          slices.Clone(r.Require.Issuers),
 		AllowStale:       r.AllowStale,
 		OutlivesToken:    r.OutlivesToken,
 		Index:            index,
@@ -149,15 +151,21 @@ func (p *Policy) Find(method, host, path string) Finding {
 	return Finding{Rule: rule}
 }
 
-// Permits returns "" when a valid token with these roles and scopes may pass the rule, else the
-// reason why not.
-func (r *Rule) Permits(roles, scopes []string) token.Reason {
+// Permits returns "" when a valid token that says c may pass the rule, else the reason why not.
+// entry is the issuer as the configuration's entry has it, by which the token was judged.
+func (r *Rule) Permits(c *token.Claims, entry string) token.Reason {
+	// First of all: another issuer's roles and scopes mean nothing here.
+	if len(r.Issuers) > 0 && !slices.Contains(r.Issuers, c.Issuer) &&
+		!slices.Contains(r.Issuers, entry) {
+		return token.ReasonPolicy
+	}
 	if len(r.Roles) > 0 &&
-		!slices.ContainsFunc(r.Roles, func(role string) bool { return slices.Contains(roles, role) }) {
+		!slices.ContainsFunc(r.Roles,
+			func(role string) bool { return slices.Contains(c.Roles, role) }) {
 		return token.ReasonInsufficientRole
 	}
 	for _, scope := range r.Scopes {
-		if !slices.Contains(scopes, scope) {
+		if !slices.Contains(c.Scope, scope) {
 			return token.ReasonInsufficientScope
 		}
 	}

@@ -258,8 +258,56 @@ func TestAccessAndRequirements(t *testing.T) {
 		{"a", "", token.ReasonInsufficientScope},
 		{"", "", token.ReasonInsufficientRole},
 	} {
-		if got := rule.Permits(strings.Fields(row.roles), strings.Fields(row.scopes)); got != row.want {
+		got := rule.Permits(
+			&token.Claims{Roles: strings.Fields(row.roles), Scope: strings.Fields(row.scopes)}, "")
+		if got != row.want {
 			t.Errorf("roles %q, scopes %q: got %q, want %q", row.roles, row.scopes, got, row.want)
+		}
+	}
+}
+
+// TestARouteTakesTokensOfTheIssuersThatItNamesAlone: letter by letter, by the token's iss or by the
+// entry that stands for it, and before it looks at roles and scopes.
+func TestARouteTakesTokensOfTheIssuersThatItNamesAlone(t *testing.T) {
+	route := func(issuers ...string) Route {
+		return Route{
+			Match: Match{Path: "/" + fmt.Sprint(len(issuers))},
+			Require: Require{
+				Roles: []string{"admin"}, Issuers: issuers,
+			},
+		}
+	}
+	p := compile(t, route(), route("https://a"), route("https://a", anyTenant),
+		route("https://a", "https://b", tenantA))
+	for _, row := range []struct {
+		iss, entry string
+		want       string // for each route, whether the token passes
+	}{
+		{"https://a", "https://a", "yyyy"},
+		{"https://b", "https://b", "ynny"},
+		{"https://A", "https://A", "ynnn"},
+		{"https://a/", "https://a/", "ynnn"},
+		{"", "", "ynnn"},
+		{tenantA, anyTenant, "ynyy"},
+		{tenantB, anyTenant, "ynyn"},
+	} {
+		got := ""
+		for _, rule := range p.Rules() {
+			c := &token.Claims{Issuer: row.iss, Roles: []string{"admin"}}
+			reason := rule.Permits(c, row.entry)
+			if c.Roles = nil; reason == "" {
+				got += "y"
+				reason = token.ReasonInsufficientRole
+			} else {
+				got += "n"
+			}
+			if without := rule.Permits(c, row.entry); without != reason ||
+				reason != token.ReasonPolicy && reason != token.ReasonInsufficientRole {
+				t.Errorf("%s at %v without roles: got %q, want %q", row.iss, rule, without, reason)
+			}
+		}
+		if got != row.want {
+			t.Errorf("%q: got %s, want %s", row.iss, got, row.want)
 		}
 	}
 }

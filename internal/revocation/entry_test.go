@@ -126,8 +126,11 @@ func TestRefusedRequests(t *testing.T) {
 		"no kind":      func(r *revocation.Request) { r.Kind = 0 },
 		"kind epoch":   func(r *revocation.Request) { r.Kind = revocation.KindEpoch },
 		"unknown kind": func(r *revocation.Request) { r.Kind = 99 },
-		"no issuer":    func(r *revocation.Request) { r.Issuer = "" },
-		"no value":     func(r *revocation.Request) { r.Value = "" },
+		"a tenant's place in the issuer": func(r *revocation.Request) {
+			r.Issuer = "https://t.example/{tenantid}/v2.0"
+		},
+		"no issuer": func(r *revocation.Request) { r.Issuer = "" },
+		"no value":  func(r *revocation.Request) { r.Value = "" },
 		"long value": func(r *revocation.Request) {
 			r.Value = strings.Repeat("x", revocation.MaxValue+1)
 		},

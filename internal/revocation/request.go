@@ -19,7 +19,7 @@ const (
 // Request asks for a revocation: of everything that Kind and Value name at Issuer.
 type Request struct {
 	Kind   Kind
-	Issuer string // the iss claim of the tokens meant
+	Issuer string // the iss claim of the tokens meant, letter by letter
 	Value  string // the jti, sid, sub, client_id, tenant or kid; for kind iss empty
 	// IssuedBefore is for kinds with a cutoff: tokens issued, and sessions begun, up to this time
 	// are revoked. Zero means now. A time in the future is refused: an entry speaks of tokens that
@@ -42,6 +42,11 @@ func (r Request) Validate() error {
 	}
 	if err := checkText("issuer", r.Issuer, MaxIssuer); err != nil {
 		return bad("%v", err)
+	}
+	// It would be acknowledged and match no token: gates know a token's issuer by its iss.
+	if strings.Contains(r.Issuer, "{tenantid}") {
+		return bad("expected the issuer as the tokens' iss names it, with the tenant's id in the place" +
+			" of {tenantid}")
 	}
 	if r.Kind == KindIss && r.Value != "" {
 		return bad("a revocation of kind iss names its issuer and has no value")

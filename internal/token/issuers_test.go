@@ -117,6 +117,17 @@ func TestTokensOfEachIssuerAreRead(t *testing.T) {
 			SessionID: "00476b1c-2f70-4a5e-8a0e-3c7f2d1b9e55", Tenant: "72f988bf-86f1-41af-91ab-2d7cd011db47", Scope: []string{"Orders.Read", "Orders.Write"}, Roles: []string{"Orders.Admin"},
 			Expiry: issuedAt + 4711, IssuedAt: issuedAt, NotBefore: issuedAt,
 		},
+		"entra-tenants": {
+			Issuer:  "https://login.microsoftonline.com/b8a94f12-5c0d-4e37-a1f6-0d3e9c7b2a51/v2.0",
+			Subject: "690222be-ff1a-4d56-abd1-7e4f7d38e474",
+			Audience: []string{
+				"6e74172b-be56-4843-9ff4-e66a39bb12e3",
+			}, ID: "fqiBqXLPj0eQa82S-IYFAA", ClientID: "0d4d7a3e-6f0b-4f4c-8a3e-1f2b3c4d5e6f",
+			SessionID: "00476b1c-2f70-4a5e-8a0e-3c7f2d1b9e55",
+			Tenant:    "b8a94f12-5c0d-4e37-a1f6-0d3e9c7b2a51",
+			Scope:     []string{"Orders.Read", "Orders.Write"}, Roles: []string{"Orders.Admin"},
+			Expiry: issuedAt + 4711, IssuedAt: issuedAt, NotBefore: issuedAt,
+		},
 		"cognito": {
 			Issuer:   "https://cognito-idp.eu-central-1.amazonaws.com/eu-central-1_AbCdEfGhI",
 			Subject:  "aaaaaaaa-bbbb-cccc-dddd-eeeeeeeeeeee",
@@ -157,8 +168,8 @@ func TestTokensOfEachIssuerAreRead(t *testing.T) {
 // ends.
 func TestOtherTokensOfEachIssuerAreRefused(t *testing.T) {
 	dirs, err := filepath.Glob(filepath.Join(issuers, "*"))
-	if err != nil || len(dirs) != 8 {
-		t.Fatalf("expected the examples of 8 issuers, got %d, %v", len(dirs), err)
+	if err != nil || len(dirs) != 9 {
+		t.Fatalf("expected the examples of 9 issuers, got %d, %v", len(dirs), err)
 	}
 	for _, dir := range dirs {
 		files, err := filepath.Glob(filepath.Join(dir, "refused_*.json"))
@@ -207,8 +218,8 @@ func TestNoIssuerReadsAnothers(t *testing.T) {
 // future, are refused.
 func TestForeignTokensMustEnd(t *testing.T) {
 	files, err := filepath.Glob(filepath.Join(issuers, "*", "access_token.json"))
-	if err != nil || len(files) != 8 {
-		t.Fatalf("expected 8 examples, got %d, %v", len(files), err)
+	if err != nil || len(files) != 9 {
+		t.Fatalf("expected 9 examples, got %d, %v", len(files), err)
 	}
 	for _, file := range files {
 		p := loadEntry(t, filepath.Join(filepath.Dir(file), "issuer.yaml"))

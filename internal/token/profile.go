@@ -21,6 +21,13 @@ type Profile struct {
 	BoundTokens    string        `yaml:"bound_tokens" usage:"tokens that are bound to a key of their holder (cnf: DPoP, mTLS), which is not asked for here: refuse unless said, or allow"`
 	Claims         ClaimNames    `yaml:"claims"`
 
+	// Tenants makes the entry stand for many issuers: those that Issuer names when a tenant's id is
+	// put in the place of its {tenantid}. A token's tid must be the tenant that its iss names.
+	Tenants []string `yaml:"tenants" usage:"whose tokens are accepted where issuer has {tenantid} in it: tenants' ids, or all"`
+	// RolePrefix is put before each role of its tokens, for policies and upstreams: what an issuer
+	// calls admin need not be what another one does. nil: nobody has said, which stands for none.
+	RolePrefix *string `yaml:"role_prefix" usage:"put before each role of its tokens; may be empty"`
+
 	// Ours marks the tokens of a Sallyport issuer, whose client_id is required, whose sid comes
 	// with auth_time, and whose dates are in the revocation log's time. Revocations with a cutoff
 	// judge the tokens of its sessions by auth_time, and all but those by subject by iat where that

@@ -41,6 +41,7 @@ func (p *Profile) Judge(b Body) (*Claims, error) {
 	if err := r.bound(); err != nil {
 		return nil, err
 	}
+	c.Roles = prefixed(c.Roles, p.RolePrefix)
 	return c, nil
 }
 
@@ -69,6 +70,9 @@ func (r *reading) whoAndWhen() error {
 func (r *reading) issuer() (err error) {
 	if r.claims.Issuer, err = (Body{r.body}).Issuer(); err != nil {
 		return err
+	}
+	if r.profile.Tenants != nil {
+		return r.tenant()
 	}
 	if r.profile.Issuer == "" || r.claims.Issuer != r.profile.Issuer {
 		return Refuse(ReasonUnknownIssuer, "expected iss to be the profile's issuer, got another")

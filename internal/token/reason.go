@@ -135,7 +135,7 @@ const (
 	ReasonInsufficientRole Reason = "insufficient_role"
 	// ReasonInsufficientScope: the route asks for a scope that the token does not have.
 	ReasonInsufficientScope Reason = "insufficient_scope"
-	// ReasonPolicy: another requirement of the route is not met.
+	// ReasonPolicy: the route takes tokens of other issuers alone.
 	ReasonPolicy Reason = "policy"
 	// ReasonNoRoute: no route of the policy matches, and the last rule is always deny.
 	ReasonNoRoute Reason = "no_route"

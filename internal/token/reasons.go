@@ -14,9 +14,8 @@ type Description struct {
 func Reasons() []Description { return append([]Description(nil), descriptions...) }
 
 // Reserved lists the reasons that no gate of this version gives. They keep their names for what
-// will: HTTP checks (untrusted_peer), requirements of a route other than roles and scopes (policy),
-// and the shedding of load (overloaded).
-func Reserved() []Reason { return []Reason{ReasonUntrustedPeer, ReasonPolicy, ReasonOverloaded} }
+// will: HTTP checks (untrusted_peer) and the shedding of load (overloaded).
+func Reserved() []Reason { return []Reason{ReasonUntrustedPeer, ReasonOverloaded} }
 
 // Describe returns the description of one reason; ok is false when there is no such reason.
 func (r Reason) Describe() (d Description, ok bool) {
@@ -332,6 +331,12 @@ var descriptions = []Description{
 	},
 
 	{
+		ReasonPolicy,
+		403,
+		"The token is of an issuer that the route does not take tokens of.",
+		"Compare the route's `require.issuers` with the token's iss.",
+	},
+	{
 		ReasonInsufficientRole,
 		403,
 		"The token lacks a role that the route asks for.",
@@ -342,12 +347,6 @@ var descriptions = []Description{
 		403,
 		"The token lacks a scope that the route asks for.",
 		"Ask the issuer for the scope, or correct the route.",
-	},
-	{
-		ReasonPolicy,
-		403,
-		"Another requirement of the route is not met.",
-		"Compare the route's require with the token's claims.",
 	},
 	{ReasonOverloaded, 503, "The gate has more to do than it can in time.", "Add gates or cores."},
 	{ReasonInternal, 503, "The gate failed by itself.", "Its log has the error: please report it."},

@@ -59,6 +59,8 @@ func (p *Profile) Problems() []*SettingError {
 	l.required(p)
 	l.bound(p)
 	l.ours(p)
+	l.tenants(p)
+	l.rolePrefix(p)
 	return l
 }
 

@@ -1,0 +1,96 @@
+package gate
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/sallyport/sallyport/internal/config"
+	"github.com/sallyport/sallyport/internal/keyset"
+	"github.com/sallyport/sallyport/internal/policy"
+	"github.com/sallyport/sallyport/internal/token"
+)
+
+// checkIssuers checks what an entry of issuers cannot check by itself, and what the policy says of
+// them.
+func (c Config) checkIssuers() error {
+	return errors.Join(keyset.CheckNames(c.Issuers), c.checkPrefixes(), c.checkRoutes())
+}
+
+// checkPrefixes: beside others, each issuer says what its roles are called here. Otherwise whoever
+// is an admin at the second one would be an admin here, and nobody would have decided that.
+func (c Config) checkPrefixes() error {
+	if len(c.Issuers) < 2 {
+		return nil
+	}
+	var errs []error
+	for i, issuer := range c.Issuers {
+		at := fmt.Sprintf("issuers[%d].role_prefix", i)
+		if issuer.RolePrefix == nil {
+			errs = append(errs, config.At(at, "expected each of several issuers to say it, got none: add "+
+				"the line `role_prefix: \"NAME:\"`, which is put before each role of its tokens, or "+
+				"`role_prefix: \"\"` if its roles are to count as they are"))
+			continue
+		}
+		if other := c.within(i); other >= 0 {
+			errs = append(errs, config.At(at, "expected no beginning of another issuer's prefix, got %q and "+
+				"%q of issuers[%d]: a role of the one could be called as one of the other; end both with a "+
+				"sign, as \"NAME:\"", *issuer.RolePrefix, *c.Issuers[other].RolePrefix, other))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// within returns the entry whose prefix goes on where that of entry i ends; -1 if there is none. An
+// empty prefix is a deliberate word: that issuer may give any role.
+func (c Config) within(i int) int {
+	prefix := *c.Issuers[i].RolePrefix
+	return slices.IndexFunc(c.Issuers, func(other keyset.Config) bool {
+		return prefix != "" && other.RolePrefix != nil && *other.RolePrefix != prefix &&
+			strings.HasPrefix(*other.RolePrefix, prefix)
+	})
+}
+
+// checkRoutes: an issuer that a route asks for is one whose tokens are accepted. With a slip in the
+// name nobody would pass.
+func (c Config) checkRoutes() error {
+	var errs []error
+	for i, route := range c.Policy.Routes {
+		for j, name := range route.Require.Issuers {
+			if name != "" && !c.trusts(name) {
+				errs = append(errs, config.At(fmt.Sprintf("policy.routes[%d].require.issuers[%d]", i, j),
+					"expected the `issuer` of an entry of issuers, letter by letter, got %q: write one of %s",
+					name, c.names()))
+			}
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// trusts reports whether a name is an entry's, or that of a tenant which an entry stands for.
+func (c Config) trusts(name string) bool {
+	return slices.ContainsFunc(c.Issuers, func(entry keyset.Config) bool {
+		tenants, several := token.NewTenants(&entry.Profile)
+		return entry.Issuer == name || several && tenants.Has(name)
+	})
+}
+
+// listed is how many issuers an error names.
+const listed = 8
+
+func (c Config) names() string {
+	var names []string
+	for _, entry := range c.Issuers[:min(len(c.Issuers), listed)] {
+		names = append(names, entry.Issuer)
+	}
+	return strings.Join(names, ", ")
+}
+
+// warnOfScopes says which routes take scopes from every issuer, where there are several.
+func (g *Gate) warnOfScopes(rules *policy.Policy) {
+	if open := rules.ScopesOfAny(); len(g.config.Issuers) > 1 && len(open) > 0 {
+		g.options.Logger.Warn("gate: routes take scopes from every issuer; write require.issuers where "+
+			"not all of them may give these", "routes", policy.List(open))
+	}
+}
