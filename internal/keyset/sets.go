@@ -235,6 +235,15 @@ func (s *Sets) Key(issuer, keyID string) (key *jose.PublicKey, known bool) {
 	return nil, held.had()
 }
 
+// Confirmed returns when the fetch began that last said which keys an issuer has; zero: never.
+func (s *Sets) Confirmed(issuer string) time.Time {
+	i, ok := s.byName[issuer]
+	if !ok {
+		return time.Time{}
+	}
+	return i.current.Load().confirmed
+}
+
 // Await joins or starts the one fetch for a kid that is not in the issuer's set, and reports
 // whether it is there afterwards. It returns at once when a fetch for an unknown kid was made in
 // the last ten seconds, when too many callers wait already and when the kid is revoked; otherwise
