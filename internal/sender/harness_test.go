@@ -127,15 +127,14 @@ func newWorld(t *testing.T, change func(a *sender.Config)) *world {
 
 // claims are those of a good message of A.
 func (w *world) claims() josetest.Object {
-	return josetest.Object{
-		{"iss", josetest.Text(issuerA)},
-		{"aud", josetest.Text("shop")},
-		{"iat", josetest.Seconds(w.clock.now())},
-		{"exp", josetest.Seconds(w.clock.now().Add(2 * time.Minute))},
-		{"jti", josetest.Text("message-1")},
-		{"sid", josetest.Text("session-1")},
-		{"events", `{"http://schemas.openid.net/event/backchannel-logout":{}}`},
-	}
+	return josetest.Object(nil).
+		With("iss", josetest.Text(issuerA)).
+		With("aud", josetest.Text("shop")).
+		With("iat", josetest.Seconds(w.clock.now())).
+		With("exp", josetest.Seconds(w.clock.now().Add(2*time.Minute))).
+		With("jti", josetest.Text("message-1")).
+		With("sid", josetest.Text("session-1")).
+		With("events", `{"http://schemas.openid.net/event/backchannel-logout":{}}`)
 }
 
 func (w *world) verify(compact string) (*sender.Message, error) {
