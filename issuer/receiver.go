@@ -143,9 +143,10 @@ func idOf(m *sender.Message, requests []revocation.Request) messageID {
 }
 
 // carryOut stores what follows from a message, in one batch: without an error it is acknowledged by
-// the log (S7). A message that comes again appends nothing if all of it is found live in the log.
-// What was carried out is remembered by this process alone, and not for ever: elsewhere and later a
-// repeated message has the same entries appended again, which end nothing more.
+// the log (S7). A message that comes again appends nothing if its entries were acknowledged to this
+// process and have not expired: should the log have lost them since, this process mends it. What was
+// carried out is remembered by this process alone, and not for ever: elsewhere and later a repeated
+// message has the same entries appended again, which end nothing more.
 func (s *receiver) carryOut(ctx context.Context, m *sender.Message,
 	requests []revocation.Request) (receipt revocation.Receipt, repeated bool, err error) {
 	for _, r := range requests {
@@ -154,11 +155,9 @@ func (s *receiver) carryOut(ctx context.Context, m *sender.Message,
 		}
 	}
 	id := idOf(m, requests)
-	if s.done.has(id) {
-		// The memory alone earns no answer: the log may have lost what it had.
-		if receipt, live := s.log.Live(requests); live {
-			return receipt, true, nil
-		}
+	// The memory alone earns no answer: it may be older than an entry lives.
+	if s.done.has(id) && s.inForce(requests) {
+		return receipt, true, nil
 	}
 	receipt, err = s.log.Append(ctx, requests)
 	if err != nil {
@@ -167,6 +166,25 @@ func (s *receiver) carryOut(ctx context.Context, m *sender.Message,
 	}
 	s.done.add(id)
 	return receipt, false, nil
+}
+
+// inForce reports whether this issuer's own set has live entries that do what requests ask for.
+func (s *receiver) inForce(requests []revocation.Request) bool {
+	for _, r := range requests {
+		facts := revocation.Facts{Issuer: r.Issuer}
+		switch r.Kind {
+		case revocation.KindSID:
+			facts.SessionID = r.Value
+		case revocation.KindSub:
+			facts.Subject, facts.IssuedAt = r.Value, r.IssuedBefore.Unix()
+		default:
+			return false
+		}
+		if v := s.log.Check(&facts); !v.Revoked || v.Kind != r.Kind {
+			return false
+		}
+	}
+	return true
 }
 
 // outcomeOf names what became of a message for a record and for a metric, out of a fixed list.
