@@ -260,7 +260,7 @@ func TestABodyForTheIssuerIsBounded(t *testing.T) {
 	s := meshtest.Start(t, with(func(o *mesh.Options) { meshtest.RunShipped(t, o) }))
 	c := newCaller(t, s.Endpoints().Gateway)
 	long := []byte(`{"username": "` + strings.Repeat("x", 70000) + `"}`)
-	for _, path := range []string{"/login", "/refresh", "/logout"} {
+	for _, path := range []string{"/login", "/refresh", "/logout", "/backchannel-logout"} {
 		a := c.send(t, "POST", path, long, header("Content-Type", "application/json"))
 		if a.status != http.StatusRequestEntityTooLarge || a.field(t, "error") != "request_too_large" {
 			t.Errorf("%s: %d %s", path, a.status, a.body)

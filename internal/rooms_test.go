@@ -33,6 +33,7 @@ var floors = [][]string{
 	{"internal/policy"},
 	{"internal/credential"},
 	{"internal/session"},
+	{"internal/sender"},
 	{"internal/keyset"},
 	{"internal/keyring"},
 	{"internal/revocation/redislog"},

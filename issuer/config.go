@@ -16,6 +16,7 @@ import (
 	"github.com/sallyport/sallyport/internal/keyring"
 	"github.com/sallyport/sallyport/internal/redisconn"
 	"github.com/sallyport/sallyport/internal/revocation/redislog"
+	"github.com/sallyport/sallyport/internal/sender"
 	"github.com/sallyport/sallyport/issuer/admin"
 	"github.com/sallyport/sallyport/issuer/httpapi"
 )
@@ -36,6 +37,8 @@ type Config struct {
 	MaxSessionsPerUser int           `yaml:"max_sessions_per_user" usage:"sessions of one user at a time; one more ends the oldest"`
 	KeySetMaxAge       time.Duration `yaml:"key_set_max_age" usage:"how long readers may keep the key set"`
 
+	KeyCacheDir config.Path `yaml:"key_cache_dir" usage:"folder in which the last good key sets of senders are kept; empty: they are not"`
+
 	HTTP       HTTPConfig         `yaml:"http"`
 	Keys       keyring.Config     `yaml:"keys"`
 	Users      credential.Config  `yaml:"users"`
@@ -43,6 +46,8 @@ type Config struct {
 	Redis      redisconn.Config   `yaml:"redis"`
 	Revocation redislog.Config    `yaml:"revocation"`
 	Admin      admin.Config       `yaml:"admin"`
+	Senders    []sender.Config    `yaml:"senders"`
+	Messages   MessagesConfig     `yaml:"messages"`
 	Log        daemon.LogConfig   `yaml:"log"`
 	Audit      AuditConfig        `yaml:"audit"`
 	Drain      daemon.DrainConfig `yaml:"drain"`
@@ -85,7 +90,8 @@ func (c AuditConfig) Validate() error {
 	return errors.Join(errs...)
 }
 
-// DefaultConfig has every setting but issuer, audience, keys.dir and users.file.
+// DefaultConfig has every setting but issuer, keys.dir, and, where users log in, audience and
+// users.file.
 func DefaultConfig() Config {
 	return Config{
 		Listen:               "127.0.0.1:10001",
@@ -110,6 +116,7 @@ func DefaultConfig() Config {
 		Redis:      redisconn.DefaultConfig(),
 		Revocation: redislog.DefaultConfig(),
 		Admin:      admin.Config{Config: daemon.Config{Listen: "127.0.0.1:9101"}},
+		Messages:   defaultMessagesConfig(),
 		Log:        daemon.DefaultLogConfig(),
 		Audit:      AuditConfig{Rate: 20, Burst: 100},
 		Drain:      daemon.DrainConfig{Timeout: 15 * time.Second},
@@ -125,10 +132,11 @@ func (c Config) FormerNames() map[string]string {
 func (c Config) Validate() error {
 	return errors.Join(
 		checkIssuer(c.Issuer),
-		checkAudience(c.Audience),
+		c.checkAudience(),
 		daemon.CheckListen("listen", c.Listen),
 		required("client_id", c.ClientID, "the client's name"),
 		c.checkLifetimes(),
+		c.checkSenders(),
 	)
 }
 
@@ -161,8 +169,12 @@ func checkIssuer(s string) error {
 // plainPath is a path that routers, proxies and gates all read in the same way.
 var plainPath = regexp.MustCompile(`^[A-Za-z0-9._~/-]*$`)
 
-func checkAudience(a []string) error {
-	if len(a) == 0 || slices.Contains(a, "") {
+// checkAudience wants an audience only where somebody can log in: nobody else gets a token.
+func (c Config) checkAudience() error {
+	if c.Users.File == "" && len(c.Audience) == 0 {
+		return nil
+	}
+	if len(c.Audience) == 0 || slices.Contains(c.Audience, "") {
 		return config.At("audience",
 			"issuer: expected the name of the service the tokens are for, got nothing: "+
 				"write audience: my-service")

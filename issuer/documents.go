@@ -20,8 +20,8 @@ type documents struct {
 	description []byte
 }
 
-func newDocuments(cfg Config, keys Keys) (*documents, error) {
-	text, err := describe(cfg)
+func newDocuments(cfg Config, keys Keys, users bool) (*documents, error) {
+	text, err := describe(cfg, users)
 	if err != nil {
 		return nil, err
 	}
@@ -78,21 +78,23 @@ type description struct {
 	KeySet          string   `json:"jwks_uri"`
 	ResponseTypes   []string `json:"response_types_supported"`
 	GrantTypes      []string `json:"grant_types_supported"`
-	LoginEndpoint   string   `json:"login_endpoint"`
-	RefreshEndpoint string   `json:"refresh_endpoint"`
-	LogoutEndpoint  string   `json:"logout_endpoint"`
+	LoginEndpoint   string   `json:"login_endpoint,omitempty"`
+	RefreshEndpoint string   `json:"refresh_endpoint,omitempty"`
+	LogoutEndpoint  string   `json:"logout_endpoint,omitempty"`
 }
 
-func describe(cfg Config) ([]byte, error) {
-	body, err := json.Marshal(description{
-		Issuer:          cfg.Issuer,
-		KeySet:          cfg.Issuer + "/.well-known/jwks.json",
-		ResponseTypes:   []string{},
-		GrantTypes:      []string{},
-		LoginEndpoint:   cfg.Issuer + "/login",
-		RefreshEndpoint: cfg.Issuer + "/refresh",
-		LogoutEndpoint:  cfg.Issuer + "/logout",
-	})
+func describe(cfg Config, users bool) ([]byte, error) {
+	d := description{
+		Issuer:        cfg.Issuer,
+		KeySet:        cfg.Issuer + "/.well-known/jwks.json",
+		ResponseTypes: []string{},
+		GrantTypes:    []string{},
+	}
+	if users {
+		d.LoginEndpoint, d.RefreshEndpoint = cfg.Issuer+"/login", cfg.Issuer+"/refresh"
+		d.LogoutEndpoint = cfg.Issuer + "/logout"
+	}
+	body, err := json.Marshal(d)
 	if err != nil {
 		return nil, fmt.Errorf("issuer: writing the metadata: %w", err)
 	}

@@ -26,6 +26,7 @@ import (
 	"github.com/sallyport/sallyport/internal/redisconn"
 	"github.com/sallyport/sallyport/internal/revocation"
 	"github.com/sallyport/sallyport/internal/revocation/redislog"
+	"github.com/sallyport/sallyport/internal/sender"
 	"github.com/sallyport/sallyport/internal/session"
 	"github.com/sallyport/sallyport/internal/session/sessiontest"
 	"github.com/sallyport/sallyport/internal/token"
@@ -86,18 +87,25 @@ func newHouse(t *testing.T, c *redisconn.Client, change func(*Config)) *house {
 		t.Fatal(err)
 	}
 	logger := slog.New(slog.NewJSONHandler(h.logged, &slog.HandlerOptions{Level: slog.LevelDebug}))
-	h.issuer, err = New(Options{
+	var senders *sender.Senders
+	if len(h.cfg.Senders) > 0 {
+		senders = openSenders(t, h.cfg.Senders, h.log)
+	}
+	o := Options{
 		Config:    h.cfg,
 		Keys:      h.keys,
-		Users:     h.users,
-		Directory: h.users,
 		Sessions:  store,
+		Senders:   senders,
 		Log:       h.log,
 		Inventory: inventory{},
 		Audit:     audit.New(h.audited, audit.Options{}),
 		Logger:    logger,
 		Registry:  h.registry,
-	})
+	}
+	if len(h.cfg.Audience) > 0 { // else nobody is to log in
+		o.Users, o.Directory = h.users, h.users
+	}
+	h.issuer, err = New(o)
 	if err != nil {
 		t.Fatal(err)
 	}

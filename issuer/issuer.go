@@ -9,10 +9,12 @@
 //     JSON object of known members. No endpoint takes or gives a token in a URL.
 //   - What a stranger can make it do is bounded: connections, requests at a time, bytes, time,
 //     memory of the throttle.
+//   - Of what others may have made up in a sender's name nothing is told or changed.
 //   - No answer, log line or metric holds a password or token; errors are out of a fixed catalogue.
 //
 // Server is the public API: login.go, refresh.go and logout.go have an endpoint each, documents.go
-// the two that anybody may read. Package admin is the operators' API, httpapi what both are served
+// the two that anybody may read. Without users there are none of the three. receiver.go has what the
+// endpoints share that other issuers tell of logouts, backchannel.go the one of OpenID Connect. Package admin is the operators' API, httpapi what both are served
 // through. ChangedUsers ends the sessions of users who have lost something.
 package issuer
 
@@ -29,6 +31,7 @@ import (
 	"github.com/sallyport/sallyport/internal/jose"
 	"github.com/sallyport/sallyport/internal/livefile"
 	"github.com/sallyport/sallyport/internal/revocation"
+	"github.com/sallyport/sallyport/internal/sender"
 	"github.com/sallyport/sallyport/internal/session"
 	"github.com/sallyport/sallyport/issuer/admin"
 	"github.com/sallyport/sallyport/issuer/httpapi"
@@ -64,10 +67,15 @@ type Log interface {
 type Options struct {
 	Config   Config
 	Keys     Keys
-	Users    Users
 	Sessions *session.Store
 	Log      Log
 	Audit    httpapi.Recorder
+
+	// Users are those who log in. nil: nobody does.
+	Users Users
+
+	// Senders are the issuers whose messages are taken. nil: none are.
+	Senders *sender.Senders
 
 	// Directory lets what users lose while no issuer runs be noticed at the next start. nil: it is
 	// not.
@@ -89,15 +97,18 @@ type Options struct {
 type Issuer struct {
 	Public *Server
 	Admin  *admin.API
-	Users  *ChangedUsers
+	Users  *ChangedUsers // nil without users
 }
 
 // New makes an Issuer; nothing is served yet.
 func New(o Options) (*Issuer, error) {
-	if o.Keys == nil || o.Users == nil || o.Sessions == nil || o.Log == nil || o.Audit == nil {
-		return nil, errors.New("issuer: expected keys, users, sessions, a log and an audit log")
+	if o.Keys == nil || o.Sessions == nil || o.Log == nil || o.Audit == nil {
+		return nil, errors.New("issuer: expected keys, sessions, a log and an audit log")
 	}
 	cfg := o.Config
+	if o.Users != nil && len(cfg.Audience) == 0 {
+		return nil, errors.New("issuer: expected an audience for the tokens of users")
+	}
 	if err := errors.Join(cfg.Validate(), cfg.HTTP.Validate(), cfg.Admin.Validate()); err != nil {
 		return nil, err
 	}
@@ -140,7 +151,11 @@ func New(o Options) (*Issuer, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Issuer{Public: public, Admin: api, Users: newChangedUsers(o, shared)}, nil
+	all := &Issuer{Public: public, Admin: api}
+	if o.Users != nil {
+		all.Users = newChangedUsers(o, shared)
+	}
+	return all, nil
 }
 
 // shared is what the parts of an issuer have in common.

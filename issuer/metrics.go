@@ -5,7 +5,7 @@ import "github.com/prometheus/client_golang/prometheus"
 // metrics count what the endpoints do. They have labels out of fixed lists only: no stranger can
 // make a new series.
 type metrics struct {
-	logins, refused, ended, changed *prometheus.CounterVec
+	logins, refused, ended, changed, messages *prometheus.CounterVec
 }
 
 func newMetrics(reg prometheus.Registerer) *metrics {
@@ -28,9 +28,14 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 			Help: "Users who lost something (password, role, scope, tenant, the account) and whose " +
 				"sessions had to end: ended, or failed and to be tried again.",
 		}, []string{"outcome"}),
+		messages: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "sallyport_issuer_messages_total",
+			Help: "Messages of other issuers by channel and outcome: accepted, repeated, refused (its " +
+				"sender has signed it), not_verified, key_pending, unavailable.",
+		}, []string{"channel", "outcome"}),
 	}
 	if reg != nil {
-		reg.MustRegister(m.logins, m.refused, m.ended, m.changed)
+		reg.MustRegister(m.logins, m.refused, m.ended, m.changed, m.messages)
 	}
 	return m
 }

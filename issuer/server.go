@@ -22,7 +22,8 @@ type Server struct {
 	shared
 	cfg      Config
 	tokens   *tokens
-	users    Users
+	users    Users     // nil: nobody logs in
+	receiver *receiver // nil: no messages are taken
 	sessions *session.Store
 	log      Log
 	logger   *slog.Logger
@@ -42,7 +43,7 @@ type Server struct {
 }
 
 func newServer(o Options, shared shared) (*Server, error) {
-	published, err := newDocuments(o.Config, o.Keys)
+	published, err := newDocuments(o.Config, o.Keys, o.Users != nil)
 	if err != nil {
 		return nil, err
 	}
@@ -68,15 +69,19 @@ func newServer(o Options, shared shared) (*Server, error) {
 	s.everywhere = newEverywhere(func(ctx context.Context, user string) (session.Everywhere, error) {
 		return s.sessions.EndAll(ctx, user, "logout_everywhere", user)
 	}, s.handlers.Guard)
+	if o.Senders != nil {
+		s.receiver = newReceiver(o, shared, s.proxies)
+	}
 	s.http = s.newHTTP()
 	return s, nil
 }
 
 // endpoint is an Endpoint, and whether it takes a password or token: then it counts against its
-// client's address, and is closed until the issuer is open.
+// client's address, and is closed until the issuer is open. So does one that takes messages of other
+// issuers, by limits of their own.
 type endpoint struct {
 	httpapi.Endpoint
-	secret bool
+	secret, message bool
 }
 
 // endpoints is everything that the issuer serves to strangers.
@@ -92,11 +97,22 @@ func (s *Server) endpoints() []endpoint {
 			Method: http.MethodGet, Path: path, Name: name, Handle: handle,
 		}}
 	}
-	list := []endpoint{
-		post("/login", "login", s.login),
-		post("/refresh", "refresh", s.refresh),
-		post("/logout", "logout", s.logout, "wait", "everywhere"),
-		get("/.well-known/jwks.json", "key_set", s.documents.keySet),
+	message := func(path, name, typ string,
+		handle func(*httpapi.Request) (httpapi.Reply, error)) endpoint {
+		return endpoint{message: true, Endpoint: httpapi.Endpoint{
+			Method: http.MethodPost, Path: path, Name: name, Type: typ, Handle: handle,
+		}}
+	}
+	list := []endpoint{get("/.well-known/jwks.json", "key_set", s.documents.keySet)}
+	if s.users != nil {
+		list = append(list,
+			post("/login", "login", s.login),
+			post("/refresh", "refresh", s.refresh),
+			post("/logout", "logout", s.logout, "wait", "everywhere"))
+	}
+	if s.receiver != nil {
+		list = append(list, message("/backchannel-logout", "backchannel_logout", httpapi.FormType,
+			s.receiver.backchannelLogout))
 	}
 	for _, path := range metadataPaths(s.cfg.Issuer) {
 		list = append(list, get(path, "metadata", s.documents.metadata))
@@ -110,13 +126,15 @@ func (s *Server) handler() http.Handler {
 	var known []string
 	for _, e := range s.endpoints() {
 		known = append(known, e.Path)
-		places := []chan struct{}{s.slots}
-		if e.Name == "logout" {
-			places = []chan struct{}{s.logoutSlots, s.slots}
-		}
-		admit := s.admitReader
-		if e.secret {
+		places, admit := []chan struct{}{s.slots}, s.admitReader
+		switch {
+		case e.Name == "logout":
+			places, admit = []chan struct{}{s.logoutSlots, s.slots}, s.admitSecret
+		case e.secret:
 			admit = s.admitSecret
+		case e.message:
+			// A flood of made-up messages takes no login's place, and no flood of logins a message's.
+			places, admit = []chan struct{}{s.receiver.slots}, s.receiver.admit
 		}
 		mux.Handle(e.Method+" "+e.Path, s.handlers.Endpoint(e.Endpoint, places, admit))
 		// The router answers HEAD wherever GET is offered.

@@ -18,11 +18,13 @@ import (
 	"github.com/sallyport/sallyport/internal/daemon"
 	"github.com/sallyport/sallyport/internal/daemon/command"
 	"github.com/sallyport/sallyport/internal/keyring"
+	"github.com/sallyport/sallyport/internal/keyset"
 	"github.com/sallyport/sallyport/internal/livefile"
 	"github.com/sallyport/sallyport/internal/ownfile"
 	"github.com/sallyport/sallyport/internal/redisconn"
 	"github.com/sallyport/sallyport/internal/revocation"
 	"github.com/sallyport/sallyport/internal/revocation/redislog"
+	"github.com/sallyport/sallyport/internal/sender"
 	"github.com/sallyport/sallyport/internal/session"
 	"github.com/sallyport/sallyport/issuer"
 )
@@ -58,11 +60,10 @@ func serve(ctx context.Context, c command.Loaded[issuer.Config], out io.Writer,
 		Handlers: a.issuer.Admin.Handlers(),
 		Drain:    cfg.Drain,
 		Reload: func(ctx context.Context) error {
-			return errors.Join(a.keys.Reload(ctx), a.users.Reload(ctx), a.files.Reload(ctx))
+			return errors.Join(a.keys.Reload(ctx), a.reloadUsers(ctx), a.files.Reload(ctx),
+				a.senders.Reload(ctx))
 		},
-		InForce: func() map[string]string {
-			return map[string]string{"keys": a.keys.Digest(), "users": a.users.Digest()}
-		},
+		InForce: a.inForce,
 	}, a.parts(listener)...)
 }
 
@@ -75,8 +76,9 @@ func check(cfg *issuer.Config) (err error) {
 	defer func() { err = errors.Join(err, events.Close()) }()
 	a, err := assemble(cfg, events, logger, registry)
 	if err == nil {
-		err = a.redis.Close()
+		err = errors.Join(a.senders.Check(context.Background()), a.redis.Close())
 	}
+	err = errors.Join(err, keyset.CheckCacheDir(string(cfg.KeyCacheDir)))
 	if cfg.Audit.File != "" {
 		if unwritable := ownfile.Writable(string(cfg.Audit.File)); unwritable != nil {
 			err = errors.Join(err, fmt.Errorf("issuer: audit.file: %w", unwritable))
@@ -95,7 +97,8 @@ type assembly struct {
 	files    *livefile.Files
 	redis    *redisconn.Client
 	keys     *keyring.Ring
-	users    *credential.Store
+	users    *credential.Store // nil: nobody logs in here
+	senders  *sender.Senders
 	log      *redislog.Issuer
 	sessions *session.Store
 	issuer   *issuer.Issuer
@@ -107,7 +110,8 @@ func assemble(cfg *issuer.Config, events *audit.Log, logger *slog.Logger,
 	a := &assembly{cfg: cfg, events: events, logger: logger, registry: registry}
 	// Each of these stands on those before it.
 	for _, open := range []func() error{
-		a.openFiles, a.openKeys, a.openUsers, a.openRedis, a.openLog, a.openSessions, a.openServer,
+		a.openFiles, a.openKeys, a.openUsers, a.openRedis, a.openLog, a.openSessions, a.openSenders,
+		a.openServer,
 	} {
 		if err := open(); err != nil {
 			if a.redis != nil {
@@ -138,6 +142,10 @@ func (a *assembly) openKeys() (err error) {
 }
 
 func (a *assembly) openUsers() (err error) {
+	if a.cfg.Users.File == "" {
+		a.logger.Info("no users.file: nobody can log in at this issuer, which revokes and receives only")
+		return nil
+	}
 	a.users, err = credential.Open(a.cfg.Users, credential.Options{
 		Now: clock.Steady, Logger: a.logger, Registry: a.registry, Limits: a.cfg.Limits,
 		// No user changes before the parts run, and then there is a server.
@@ -191,24 +199,60 @@ func (a *assembly) openSessions() (err error) {
 	return err
 }
 
+func (a *assembly) openSenders() (err error) {
+	a.senders, err = sender.New(a.cfg.Senders, sender.Options{
+		Now: clock.Now, Logger: a.logger, Registry: a.registry, CacheDir: string(a.cfg.KeyCacheDir),
+		Files: a.files, Revoked: a.keyRevoked,
+	})
+	return err
+}
+
+// keyRevoked reports whether a key of another issuer is revoked.
+func (a *assembly) keyRevoked(iss, kid string) bool {
+	v := a.log.Check(&revocation.Facts{Issuer: iss, KeyID: kid})
+	return v.Revoked && v.Kind == revocation.KindKID
+}
+
 func (a *assembly) openServer() (err error) {
-	o := &opening{ready: a.log.Ready}
-	a.issuer, err = issuer.New(issuer.Options{
+	door := &opening{ready: a.log.Ready}
+	o := issuer.Options{
 		Config:    *a.cfg,
 		Keys:      a.keys,
-		Users:     a.users,
-		Directory: a.users,
 		Sessions:  a.sessions,
 		Log:       a.log,
 		Inventory: a.log,
 		Audit:     a.events,
-		Open:      o.check,
+		Open:      door.check,
 		Logger:    a.logger,
 		Registry:  a.registry,
 		Now:       clock.Steady,
 		Files:     a.files,
-	})
+	}
+	// A nil pointer in an interface would be somebody.
+	if a.users != nil {
+		o.Users, o.Directory = a.users, a.users
+	}
+	if len(a.cfg.Senders) > 0 {
+		o.Senders = a.senders
+	}
+	a.issuer, err = issuer.New(o)
 	return err
+}
+
+func (a *assembly) reloadUsers(ctx context.Context) error {
+	if a.users == nil {
+		return nil
+	}
+	return a.users.Reload(ctx)
+}
+
+// inForce names the versions of what is read again while the issuer runs.
+func (a *assembly) inForce() map[string]string {
+	digests := map[string]string{"keys": a.keys.Digest()}
+	if a.users != nil {
+		digests["users"] = a.users.Digest()
+	}
+	return digests
 }
 
 // opening keeps the issuer from serving until the log has been ready once: until then Redis may not
@@ -231,17 +275,23 @@ func (o *opening) check() error {
 }
 
 func (a *assembly) parts(l net.Listener) []daemon.Part {
-	return []daemon.Part{
+	parts := []daemon.Part{
 		{Name: "files", Run: a.files.Run},
 		{Name: "keys", Run: a.keys.Run},
-		{Name: "users", Run: a.users.Run},
-		{Name: "changed_users", Run: a.issuer.Users.Run},
-		{Name: "log", Run: a.log.Run, Ready: a.log.Ready},
-		{
+	}
+	if a.users != nil {
+		parts = append(parts, daemon.Part{Name: "users", Run: a.users.Run},
+			daemon.Part{Name: "changed_users", Run: a.issuer.Users.Run})
+	}
+	return append(parts,
+		// Not asked whether it is ready: a sender that is away must not take this issuer away.
+		daemon.Part{Name: "senders", Run: a.senders.Run},
+		daemon.Part{Name: "log", Run: a.log.Run, Ready: a.log.Ready},
+		daemon.Part{
 			Name: "http", Run: func(ctx context.Context) error { return a.issuer.Public.Serve(ctx, l) },
 			Drain: a.issuer.Public.Drain,
 		},
-	}
+	)
 }
 
 // nameOf returns this issuer's name among the issuers, each of which must have its own.

@@ -34,6 +34,8 @@ type folder struct {
 	redis string
 	hash  string // of alice's password
 	grace string // in which a spent refresh token may be repeated; "": the default
+	// receives are the senders of an issuer without users; "": it has users, and no senders.
+	receives string
 }
 
 func newFolder(t *testing.T) *folder {
@@ -76,12 +78,14 @@ func (f *folder) config(name, listen, admin string) string {
 	if f.grace != "" {
 		more = "refresh_grace: " + f.grace + "\n"
 	}
-	return f.write(name+".yaml", more+fmt.Sprintf(`name: %s
+	users := "audience: api\nusers: {file: users.yaml}\n"
+	if f.receives != "" {
+		users = f.receives
+	}
+	return f.write(name+".yaml", more+users+fmt.Sprintf(`name: %s
 issuer: http://login.test
-audience: api
 listen: %s
 keys: {dir: keys}
-users: {file: users.yaml}
 redis: {address: %s, checks: warn}
 revocation: {settle: 200ms, heartbeat: 50ms}
 admin: {listen: %s, token_file: admin-token}

@@ -364,6 +364,37 @@ h = ensure(ARGV[1], tonumber(ARGV[2]), skew, t, tonumber(ARGV[15]))`},
 	{"41b", "spent refresh tokens judged by the last one's time", []edit{
 		{"internal/session/lua/move.lua", "if not note(moved - tonumber(d)) then break end", "note(moved)"},
 	}, sessions("TestASpentTokenIsHeldAgainstItsOwnTimeOfSpending", "TestARefreshFamilyIsWhatItsRuleSays")},
+	{"42a", "a message acknowledged before its entry is", []edit{
+		{"issuer/receiver.go", `	receipt, err = s.log.Append(ctx, requests)
+	if err != nil {
+`, `	receipt, err = s.log.Append(ctx, requests)
+	if false {
+`},
+	}, in("issuer", []string{"TestAMessageIsAcknowledgedOnlyOnceItsEntryIs"})},
+	{"42b", "a repeated message answered by memory alone", []edit{
+		{"issuer/receiver.go", "	if s.done.has(id) && s.inForce(requests) {", "	if s.done.has(id) {"},
+	}, in("issuer", []string{"TestAMessageThatComesAgainAddsNoEntry"})},
+	{"42c", "a sender of one issuer ends sessions of another", []edit{
+		{"internal/sender/verify.go", `	from := s.byIssuer[issuer]
+`, `	from := s.byIssuer[issuer]
+	for _, other := range s.byIssuer {
+		if k, _ := s.sets.Key(other.Issuer, parsed.Header.KeyID); from != nil && k != nil {
+			c := *other
+			c.SessionsOf, from = from.EndsSessionsOf(), &c
+		}
+	}
+`},
+	}, append(in("internal/sender", []string{"TestWhatNoSenderHasSignedIsRefusedBeforeAnythingItSays"}),
+		in("issuer", []string{"TestASenderOfOneIssuerEndsNoSessionOfAnother"})...)},
+	{"42d", "a message without exp is taken however old", []edit{
+		{"internal/sender/verify.go", "	if !hasExpiry && k.MaxAge != nil {", "	if false {"},
+	}, in("internal/sender", []string{"TestWhatASenderHasSignedAndIsWrongIsToldToIt", "TestTheLeewayOnTimesIsTheEntrys"})},
+	{"42e", "what a message says is told to whoever made it up", []edit{
+		{"issuer/backchannel.go", "	case errors.As(err, &refused) && refused.Authentic:", "	case errors.As(err, &refused):"},
+		{"issuer/backchannel.go", `	case errors.As(err, &refused):
+		return httpapi.Reply{}, errNotVerified
+`, ""},
+	}, in("issuer", []string{"TestAForgedLogoutTokenRevealsAndChangesNothing"})},
 }
 
 // knownSources keep where connections come from, for bugs that make another one.

@@ -28,6 +28,7 @@ const (
 	Reuse   Name = "reuse"   // a spent refresh token came back, and its session was ended
 	Key     Name = "key"     // a signing key was made, promoted, retired or removed
 	Users   Name = "users"   // the users were read anew
+	Message Name = "message" // another issuer told of a logout, or somebody in its name
 	// GateLine: what stood in place of a gate's line in Redis was no line, and was dropped: somebody
 	// else uses a gate's Redis user.
 	GateLine Name = "gate_line"

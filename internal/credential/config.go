@@ -9,7 +9,7 @@ import (
 	"github.com/sallyport/sallyport/internal/config"
 )
 
-// Config is key `users:` of the issuer's file.
+// Config is key `users:` of the issuer's file. Without a file there are no users.
 type Config struct {
 	File        config.Path `yaml:"file" usage:"YAML file of users and their password hashes"`
 	MaxPassword int         `yaml:"max_password" flag:"-" usage:"longest password in bytes"`
@@ -41,7 +41,8 @@ func DefaultConfig() Config {
 // Validate refuses settings out of their bounds.
 func (c Config) Validate() error {
 	var errs []error
-	if c.File == "" {
+	// Whoever sets anything else wants users.
+	if c.File == "" && c != DefaultConfig() {
 		errs = append(errs, config.At("file", "expected the path of the users file, got nothing"))
 	}
 	errs = append(errs, config.Within("argon2", c.Argon2.Validate()),

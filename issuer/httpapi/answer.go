@@ -46,10 +46,6 @@ var (
 		Status: http.StatusRequestEntityTooLarge, Code: "request_too_large",
 		Description: "The body is larger than 64 KiB.",
 	}
-	errUnsupportedType = &Refusal{
-		Status: http.StatusUnsupportedMediaType, Code: "unsupported_media_type",
-		Description: "Send application/json in UTF-8.",
-	}
 	// ErrUnavailable is the answer to whatever went wrong underneath.
 	ErrUnavailable = &Refusal{
 		Status: http.StatusServiceUnavailable, Code: "temporarily_unavailable",
@@ -66,6 +62,14 @@ var (
 		Description: "The issuer failed by itself; its log has the error.",
 	}
 )
+
+// unsupportedType refuses a body that is not of the endpoint's type.
+func unsupportedType(want string) error {
+	return &Refusal{
+		Status: http.StatusUnsupportedMediaType, Code: "unsupported_media_type",
+		Description: "Send " + want + " in UTF-8.",
+	}
+}
 
 // InvalidRequest refuses a request that is not as the endpoint wants it.
 func InvalidRequest(description string) error {

@@ -27,6 +27,7 @@ type Endpoint struct {
 	Path   string
 	Name   string   // in metrics and logs
 	Query  []string // parameters it knows; any other is refused, since it might be a token
+	Type   string   // of its body; "": application/json
 	Handle func(*Request) (Reply, error)
 }
 
@@ -90,7 +91,7 @@ func (h *Handlers) Endpoint(e Endpoint, pools []chan struct{}, admit Admit) http
 		}
 		// The body before the slot: a client that is slow to send it holds a connection, but keeps
 		// nobody else from being served.
-		received, err := receive(w, r, from)
+		received, err := receive(w, r, from, e.Type)
 		if err != nil {
 			return Reply{}, err
 		}

@@ -2,12 +2,14 @@ package httpapi
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"mime"
 	"net/http"
+	"net/url"
 	"reflect"
 	"slices"
 	"strings"
@@ -34,11 +36,30 @@ func (r *Request) HasBody() bool { return len(r.body) > 0 }
 // Members reads the body as one JSON object whose members are strings, all of them named in
 // allowed, each at most once.
 func (r *Request) Members(allowed ...string) (map[string]string, error) {
-	if err := checkContentType(r.Header); err != nil {
+	if err := checkContentType(r.Header, jsonType); err != nil {
 		return nil, err
 	}
 	return parseBody(r.body, allowed)
 }
+
+// FormField reads the body as a form and returns the value of one parameter, which must be there
+// once. Other parameters are ignored (OpenID Connect Back-Channel Logout 1.0 section 2.5).
+func (r *Request) FormField(name string) (string, error) {
+	if err := checkContentType(r.Header, FormType); err != nil {
+		return "", err
+	}
+	form, err := url.ParseQuery(string(r.body))
+	if err != nil {
+		return "", InvalidRequest("the body is not a form")
+	}
+	if values := form[name]; len(values) == 1 && values[0] != "" {
+		return values[0], nil
+	}
+	return "", InvalidRequest("the body does not have " + name + " once")
+}
+
+// Text returns the body as it came, of an endpoint whose type is neither JSON nor a form.
+func (r *Request) Text() string { return string(r.body) }
 
 // Read reads the body as Members does into a pointer to a struct, whose fields are the members: all
 // of them strings with a tag.
@@ -70,14 +91,20 @@ func (r *Request) Flag(name string) (bool, error) {
 	return false, InvalidRequest(name + " is not true or false")
 }
 
-// receive reads the body of a request, if it has one.
-func receive(w http.ResponseWriter, r *http.Request, from Client) (*Request, error) {
+// The types of bodies.
+const (
+	jsonType = "application/json"
+	FormType = "application/x-www-form-urlencoded"
+)
+
+// receive reads the body of a request, if it has one, of a type; "": JSON.
+func receive(w http.ResponseWriter, r *http.Request, from Client, typ string) (*Request, error) {
 	received := &Request{Request: r, From: from}
 	if r.ContentLength == 0 {
 		return received, nil
 	}
 	// Of a wrong type only so much is read as shows whether the body says anything at all.
-	wrongType, most := checkContentType(r.Header), int64(maxBody)
+	wrongType, most := checkContentType(r.Header, cmp.Or(typ, jsonType)), int64(maxBody)
 	if wrongType != nil {
 		most = maxNothing
 	}
@@ -108,20 +135,20 @@ func saysNothing(body []byte) bool {
 	return len(body) == 0 || bytes.Equal(body, []byte("null"))
 }
 
-// checkContentType refuses all but application/json in UTF-8, said once, and not compressed. It
-// also keeps simple forms of foreign pages out, which browsers send without asking.
-func checkContentType(h http.Header) error {
+// checkContentType refuses all but one type in UTF-8, said once, and not compressed. Where that is
+// JSON, it also keeps simple forms of foreign pages out, which browsers send without asking.
+func checkContentType(h http.Header, want string) error {
 	types := h.Values("Content-Type")
 	if len(types) != 1 || len(h.Values("Content-Encoding")) > 0 {
-		return errUnsupportedType
+		return unsupportedType(want)
 	}
 	kind, params, err := mime.ParseMediaType(types[0])
-	if err != nil || kind != "application/json" {
-		return errUnsupportedType
+	if err != nil || kind != want {
+		return unsupportedType(want)
 	}
 	for name, value := range params {
 		if name != "charset" || !strings.EqualFold(value, "utf-8") {
-			return errUnsupportedType
+			return unsupportedType(want)
 		}
 	}
 	return nil
