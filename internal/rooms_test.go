@@ -35,6 +35,7 @@ var floors = [][]string{
 	{"internal/session"},
 	{"internal/sender"},
 	{"internal/keyset"},
+	{"internal/ssf/stream"},
 	{"internal/keyring"},
 	{"internal/revocation/redislog"},
 	{"internal/revocation/liveset"},
