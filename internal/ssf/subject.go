@@ -114,3 +114,12 @@ func readAliases(v strict.Value) ([]Subject, error) {
 	}
 	return of, nil
 }
+
+// KnownFormat reports whether a subject's format is one that is known here.
+func KnownFormat(format string) bool {
+	switch format {
+	case complexFormat, aliasesFormat, "iss_sub", "jwt_id":
+		return true
+	}
+	return Formats[format] != ""
+}

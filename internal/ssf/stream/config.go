@@ -1,6 +1,7 @@
 package stream
 
 import (
+	"cmp"
 	"errors"
 	"net/netip"
 	"net/url"
@@ -42,10 +43,14 @@ type Config struct {
 	PollEvery   time.Duration `yaml:"poll_every" usage:"poll: least time between two polls that bring nothing"`
 }
 
-// SetDefaults implements config.Defaulter.
+// SetDefaults implements config.Defaulter: it fills in what is not said.
 func (c *Config) SetDefaults() {
-	c.Scopes = []string{"ssf.read", "ssf.manage"}
-	c.CheckEvery, c.VerifyEvery, c.PollEvery = time.Minute, 10*time.Minute, time.Second
+	if c.Scopes == nil {
+		c.Scopes = []string{"ssf.read", "ssf.manage"}
+	}
+	c.CheckEvery = cmp.Or(c.CheckEvery, time.Minute)
+	c.VerifyEvery = cmp.Or(c.VerifyEvery, 10*time.Minute)
+	c.PollEvery = cmp.Or(c.PollEvery, time.Second)
 }
 
 // Managed reports whether the stream is made and kept by us; one that is not is made by hand.

@@ -140,6 +140,9 @@ func (s *Stream) Authorized(header string) bool {
 	return subtle.ConstantTimeCompare(want[:], got[:]) == 1
 }
 
+// HasSecret reports whether pushed messages must come with an Authorization header.
+func (s *Stream) HasSecret() bool { return s.authorization != nil }
+
 // Told takes in an event about the stream itself. An error that is no *ssf.Error means that it is
 // to come again.
 func (s *Stream) Told(ctx context.Context, of ssf.Subject, e ssf.Event) error {

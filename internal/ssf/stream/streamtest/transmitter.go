@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/sallyport/sallyport/internal/jose"
+	"github.com/sallyport/sallyport/internal/jose/signing"
 )
 
 // The names by which a receiver gets in.
@@ -39,7 +40,7 @@ type Transmitter struct {
 	URL string
 
 	t   *testing.T
-	key *jose.PrivateKey
+	key *signing.PrivateKey
 
 	mu       sync.Mutex
 	streams  map[string]*Stream
@@ -74,7 +75,7 @@ type Refuse struct {
 // New starts a Transmitter, whose issuer is URL.
 func New(t *testing.T) *Transmitter {
 	t.Helper()
-	key, err := jose.GenerateKey("RS256")
+	key, err := signing.GenerateKey("RS256")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -152,7 +153,7 @@ func (tr *Transmitter) OneStream() {
 }
 
 // Key returns the key that messages are signed with.
-func (tr *Transmitter) Key() *jose.PrivateKey { return tr.key }
+func (tr *Transmitter) Key() *signing.PrivateKey { return tr.key }
 
 func (tr *Transmitter) configuration(*http.Request) (int, any) {
 	return http.StatusOK, map[string]any{
