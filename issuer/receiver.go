@@ -91,7 +91,7 @@ func newReceiver(o Options, shared shared, proxies *httpapi.Proxies) *receiver {
 	c := o.Config.Messages
 	return &receiver{
 		shared: shared, senders: o.Senders, log: o.Log, logTime: o.Sessions.Now, now: o.Now, open: o.Open,
-		logger: o.Logger,
+		logger:   o.Logger,
 		proxies:  proxies,
 		throttle: httpapi.NewThrottle(c.Requests, o.Now()),
 		together: rate.NewLimiter(rate.Every(c.Together.Every), c.Together.Burst),
