@@ -12,7 +12,10 @@ import (
 	"github.com/sallyport/sallyport/internal/ssf"
 )
 
-const atOnce = 16 // messages that are carried out at a time
+const (
+	atOnce       = 16 // messages that are carried out at a time
+	longestRetry = 5 * time.Second
+)
 
 // pending is what the transmitter is to be told with the next poll. It is not kept over a restart:
 // what is not acknowledged comes again, and has been carried out already then.
@@ -60,7 +63,8 @@ func (s *Stream) polling(ctx context.Context) {
 			err = fmt.Errorf("%d messages could not be carried out yet, and come again", undone)
 		}
 		s.tell(ctx, stepCarryOut, err)
-		wait := b.after(err, 0)
+		// A message that never can be carried out must not keep those behind it for long.
+		wait := min(b.after(err, 0), longestRetry)
 		if err == nil && len(answer.Sets) == 0 && !answer.More {
 			wait = s.o.Config.PollEvery - s.o.Now().Sub(began)
 		}
