@@ -136,7 +136,8 @@ func (s *receiver) polled(from string) func(context.Context, string, string) err
 				case err == nil && m.Sender.Issuer != from:
 					return nil, ssf.Refuse(ssf.InvalidIssuer, "the message is not of this stream's issuer")
 				case err == nil && m.ID != id:
-					return nil, ssf.Refuse(ssf.InvalidRequest, "the message has another jti than it came under")
+					return nil, ssf.Refuse(ssf.InvalidRequest,
+						"the message has another jti than it came under")
 				}
 				return m, err
 			}), true)

@@ -94,8 +94,10 @@ func (r *receiving) push(message string, options ...option) answer {
 
 func (r *receiving) wantRefused(a answer, code ssf.Code) {
 	r.t.Helper()
-	if a.status != http.StatusBadRequest || a.str("err") != string(code) || a.str("description") == "" ||
-		a.header.Get("Content-Type") != "application/json" || a.header.Get("Content-Language") != "en" {
+	if a.status != http.StatusBadRequest || a.str("err") != string(code) ||
+		a.str("description") == "" ||
+		a.header.Get("Content-Type") != "application/json" ||
+		a.header.Get("Content-Language") != "en" {
 		r.t.Errorf("expected 400 with %s, got %d %v %s", code, a.status, a.header, a.text)
 	}
 }
@@ -152,7 +154,8 @@ func TestASecurityEventIsAcknowledgedOnlyOnceStored(t *testing.T) {
 			}
 			return nil
 		})
-		if a := r.push(message); a.status != http.StatusServiceUnavailable || a.header.Get("Retry-After") == "" {
+		if a := r.push(message); a.status != http.StatusServiceUnavailable ||
+			a.header.Get("Retry-After") == "" {
 			t.Errorf("%s: expected 503 with Retry-After, got %d %s", call, a.status, a.text)
 		}
 	}
@@ -177,18 +180,23 @@ func TestARefusedSecurityEventHasItsCode(t *testing.T) {
 	}{
 		"no token":           {"x", ssf.InvalidRequest},
 		"an ID token's type": {r.a.Token(r.a.Header("JWT").JSON(), good.JSON()), ssf.InvalidRequest},
-		"a logout token":     {r.a.Token(r.a.Header("logout+jwt").JSON(), good.JSON()), ssf.InvalidRequest},
-		"an unknown issuer":  {r.signed(good.With("iss", josetest.Text("https://x.example"))), ssf.InvalidIssuer},
+		"a logout token": {r.a.Token(r.a.Header("logout+jwt").JSON(), good.JSON()),
+			ssf.InvalidRequest},
+		"an unknown issuer": {r.signed(good.With("iss", josetest.Text("https://x.example"))),
+			ssf.InvalidIssuer},
 		"another's signature": {
 			stranger.Token(stranger.Header("secevent+jwt").JSON(), good.JSON()), ssf.InvalidKey,
 		},
-		"another audience": {r.signed(good.With("aud", josetest.Text("billing"))), ssf.InvalidAudience},
-		"no audience":      {r.signed(good.Without("aud")), ssf.InvalidAudience},
-		"exp":              {r.signed(good.With("exp", josetest.Seconds(now.Add(time.Hour)))), ssf.InvalidRequest},
-		"sub":              {r.signed(good.With("sub", josetest.Text("alice"))), ssf.InvalidRequest},
-		"from the future":  {r.signed(good.With("iat", josetest.Seconds(now.Add(time.Hour)))), ssf.InvalidRequest},
-		"no events":        {r.signed(good.With("events", "{}")), ssf.InvalidRequest},
-		"no subject":       {r.signed(good.Without("sub_id")), ssf.InvalidRequest},
+		"another audience": {r.signed(good.With("aud", josetest.Text("billing"))),
+			ssf.InvalidAudience},
+		"no audience": {r.signed(good.Without("aud")), ssf.InvalidAudience},
+		"exp": {r.signed(good.With("exp", josetest.Seconds(now.Add(time.Hour)))),
+			ssf.InvalidRequest},
+		"sub": {r.signed(good.With("sub", josetest.Text("alice"))), ssf.InvalidRequest},
+		"from the future": {r.signed(good.With("iat", josetest.Seconds(now.Add(time.Hour)))),
+			ssf.InvalidRequest},
+		"no events":  {r.signed(good.With("events", "{}")), ssf.InvalidRequest},
+		"no subject": {r.signed(good.Without("sub_id")), ssf.InvalidRequest},
 		"a subject of B's": {
 			of(`{"format":"iss_sub","iss":"` + senderB + `","sub":"bob"}`), ssf.AccessDenied,
 		},
@@ -201,7 +209,8 @@ func TestARefusedSecurityEventHasItsCode(t *testing.T) {
 			r.wantInLog()
 		})
 	}
-	r.wantRefused(r.push(r.signed(good), withHeader("Authorization", pushSecretA)), ssf.AuthenticationFailed)
+	r.wantRefused(r.push(r.signed(good), withHeader("Authorization", pushSecretA)),
+		ssf.AuthenticationFailed)
 	t.Run("another type of body", func(t *testing.T) {
 		a := r.post("/security-events", r.signed(good), withHeader("Authorization", pushSecretA))
 		wantStatus(t, a, http.StatusUnsupportedMediaType, "unsupported_media_type")
@@ -235,7 +244,10 @@ func TestWhoeverMadeUpASecurityEventLearnsNothing(t *testing.T) {
 			forged(r, func(o josetest.Object) josetest.Object {
 				return o.With("iss", josetest.Text("https://x.example"))
 			}),
-			forged(r, func(o josetest.Object) josetest.Object { return o.With("aud", josetest.Text("x")) }),
+			forged(r, func(o josetest.Object) josetest.Object {
+				return o.With("aud",
+					josetest.Text("x"))
+			}),
 		}
 	}
 	alike := func(t *testing.T, r *receiving, secret string, messages ...string) {
@@ -255,7 +267,8 @@ func TestWhoeverMadeUpASecurityEventLearnsNothing(t *testing.T) {
 	}
 	t.Run("with a wrong secret", func(t *testing.T) {
 		r := newPushedOnMiniredis(t)
-		alike(t, r, "Bearer wrong", append(messages(r), r.signed(r.event(ssf.SessionRevoked, aSession)))...)
+		alike(t, r, "Bearer wrong", append(messages(r), r.signed(r.event(ssf.SessionRevoked,
+			aSession)))...)
 	})
 	t.Run("where there is no secret", func(t *testing.T) {
 		r := newReceivingOnMiniredis(t, func(cfg *Config) {
@@ -275,7 +288,10 @@ func TestASecretIsForItsOwnSendersMessages(t *testing.T) {
 	message := r.b.Token(r.b.Header("secevent+jwt").JSON(), ofB.JSON())
 	r.wantRefused(r.push(message), ssf.AuthenticationFailed)
 	r.wantInLog()
-	wantTaken(t, r.push(message, func(q *http.Request) { q.Header.Set("Authorization", pushSecretB) }))
+	wantTaken(t, r.push(message, func(q *http.Request) {
+		q.Header.Set("Authorization",
+			pushSecretB)
+	}))
 	r.wantInLog(senderB + " sub bob")
 }
 
@@ -283,9 +299,11 @@ func TestASecretIsForItsOwnSendersMessages(t *testing.T) {
 // says nothing here, which is told, once.
 func TestAnEventThatEndsNothingIsAcknowledgedAndCounted(t *testing.T) {
 	r := newPushedOnMiniredis(t)
-	wantTaken(t, r.push(r.signed(r.event(ssf.SessionRevoked, anyOne).With("events", `{"urn:x":{}}`))))
+	wantTaken(t, r.push(r.signed(r.event(ssf.SessionRevoked, anyOne).With("events",
+		`{"urn:x":{}}`))))
 	for range 3 {
-		wantTaken(t, r.push(r.signed(r.event(ssf.AccountDisabled, `{"format":"email","email":"a@b.c"}`))))
+		wantTaken(t, r.push(r.signed(r.event(ssf.AccountDisabled,
+			`{"format":"email","email":"a@b.c"}`))))
 	}
 	r.wantInLog()
 	events := r.issuer.Public.metrics.signals
@@ -312,7 +330,8 @@ func TestAMappingSaysWhomASubjectMeans(t *testing.T) {
 			cfg.Senders[i].Signals.Subjects = map[string]string{"email": "sub"}
 		}
 	})
-	wantTaken(t, r.push(r.signed(r.event(ssf.AccountDisabled, `{"format":"email","email":"a@b.c"}`))))
+	wantTaken(t, r.push(r.signed(r.event(ssf.AccountDisabled,
+		`{"format":"email","email":"a@b.c"}`))))
 	r.wantInLog("https://tokens-of-a.example sub a@b.c")
 }
 
@@ -385,7 +404,8 @@ func TestAPolledEventIsAcknowledgedOnlyOnceStored(t *testing.T) {
 		var asked atomic.Int64
 		p.log.Fail(func(call string) error {
 			// Some never get there, of some the acknowledgement is lost.
-			if n := asked.Add(1); call == "append" && n < 20 && n%2 == 0 || call == "lost" && n < 40 && n%3 == 0 {
+			if n := asked.Add(1); call == "append" && n < 20 && n%2 == 0 || call == "lost" && n < 40 &&
+				n%3 == 0 {
 				return sessiontest.ErrInjected
 			}
 			return nil
@@ -407,10 +427,12 @@ func TestAPolledEventIsAcknowledgedOnlyOnceStored(t *testing.T) {
 		}
 		for n := range messages {
 			if acked, _ := tr.Acked(fmt.Sprint("m", n)); !acked || !stored[fmt.Sprint("user-", n)] {
-				t.Errorf("message %d: acknowledged %v, stored %v", n, acked, stored[fmt.Sprint("user-", n)])
+				t.Errorf("message %d: acknowledged %v, stored %v", n, acked, stored[fmt.Sprint("user-",
+					n)])
 			}
 		}
-		for id, want := range map[string]string{"foreign": "access_denied", "renamed": "invalid_request"} {
+		for id, want := range map[string]string{"foreign": "access_denied",
+			"renamed": "invalid_request"} {
 			if _, code := tr.Acked(id); code != want {
 				t.Errorf("%s: expected %s, got %q", id, want, code)
 			}
@@ -424,5 +446,6 @@ func TestAPolledEventIsAcknowledgedOnlyOnceStored(t *testing.T) {
 // TestASenderWithoutSecurityEventsHasNoEndpointForThem.
 func TestASenderWithoutSecurityEventsHasNoEndpointForThem(t *testing.T) {
 	r := newReceivingOnMiniredis(t, nil)
-	wantStatus(t, r.push(r.signed(r.event(ssf.SessionRevoked, aSession))), http.StatusNotFound, "not_found")
+	wantStatus(t, r.push(r.signed(r.event(ssf.SessionRevoked, aSession))), http.StatusNotFound,
+		"not_found")
 }

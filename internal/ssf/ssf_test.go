@@ -96,7 +96,8 @@ func TestWhatAnEventEnds(t *testing.T) {
 		},
 		{
 			"Keycloak: a password is changed",
-			message(caep+"credential-change", `"event_timestamp":1796005999,"change_type":"update"`, alice),
+			message(caep+"credential-change",
+				`"event_timestamp":1796005999,"change_type":"update"`, alice),
 			plain, "sub alice -1", ssf.Revokes,
 		},
 		{
@@ -104,7 +105,10 @@ func TestWhatAnEventEnds(t *testing.T) {
 			message(caep+"session-revoked", "", combined(`"session":{"format":"opaque","id":"ALL"}`)),
 			plain, "", ssf.Unmapped,
 		},
-		{"a user's sessions", message(caep+"session-revoked", "", alice), plain, "sub alice +0", ssf.Revokes},
+		{
+			"a user's sessions", message(caep+"session-revoked", "", alice), plain,
+			"sub alice +0", ssf.Revokes,
+		},
 		{
 			"a session alone",
 			message(caep+"session-revoked", "", combined(`"session":{"format":"opaque","id":"s1"}`)),
@@ -166,11 +170,21 @@ func TestWhatAnEventEnds(t *testing.T) {
 		},
 		{"an account is disabled", message(risc+"account-disabled", `"reason":"hijacking"`, alice),
 			plain, "sub alice +0", ssf.Revokes},
-		{"an account is purged", message(risc+"account-purged", "", alice), plain, "sub alice +0", ssf.Revokes},
-		{"a credential is to be changed", message(risc+"account-credential-change-required", "", alice),
+		{
+			"an account is purged", message(risc+"account-purged", "", alice), plain,
+			"sub alice +0", ssf.Revokes,
+		},
+		{"a credential is to be changed", message(risc+"account-credential-change-required", "",
+			alice),
 			plain, "sub alice +0", ssf.Revokes},
-		{"RISC's sessions-revoked", message(risc+"sessions-revoked", "", alice), plain, "sub alice +0", ssf.Revokes},
-		{"an email without a mapping", message(risc+"account-disabled", "", email), plain, "", ssf.Unmapped},
+		{
+			"RISC's sessions-revoked", message(risc+"sessions-revoked", "", alice), plain,
+			"sub alice +0", ssf.Revokes,
+		},
+		{
+			"an email without a mapping", message(risc+"account-disabled", "", email), plain,
+			"", ssf.Unmapped,
+		},
 		{"an email with a mapping", message(risc+"account-disabled", "", email), mapped,
 			"sub alice@example.com +0", ssf.Revokes},
 		{"an account", message(risc+"account-disabled", "",
@@ -180,7 +194,8 @@ func TestWhatAnEventEnds(t *testing.T) {
 			`{"format":"phone_number","phone_number":"+12065550100"}`), mapped,
 			"sub +12065550100 +0", ssf.Revokes},
 		{"a DID", message(risc+"account-disabled", "",
-			`{"format":"did","url":"did:example:123456"}`), mapped, "sub did:example:123456 +0", ssf.Revokes},
+			`{"format":"did","url":"did:example:123456"}`), mapped, "sub did:example:123456 +0",
+			ssf.Revokes},
 		{"an opaque id with a mapping", message(caep+"session-revoked", "",
 			`{"format":"opaque","id":"s1"}`), mapped, "sid s1", ssf.Revokes},
 		{"a client by its URI", message(caep+"session-revoked", "",
@@ -198,8 +213,10 @@ func TestWhatAnEventEnds(t *testing.T) {
 			ssf.Ignored},
 		{"an event of nobody's", message("urn:example:x", "", alice), plain, "", ssf.Ignored},
 		{"an event that is to end nothing", message(caep+"credential-change", "", alice),
-			ssf.Rules{Issuer: iss, Sender: iss, Ignored: []ssf.Type{ssf.CredentialChange}}, "", ssf.Ignored},
-		{"a verification", message(ours+"verification", `"state":"x"`, `{"format":"opaque","id":"stream"}`),
+			ssf.Rules{Issuer: iss, Sender: iss, Ignored: []ssf.Type{ssf.CredentialChange}}, "",
+			ssf.Ignored},
+		{"a verification", message(ours+"verification", `"state":"x"`,
+			`{"format":"opaque","id":"stream"}`),
 			mapped, "", ssf.Stream},
 		{"a stream is paused", message(ours+"stream-updated", `"status":"paused"`,
 			`{"format":"opaque","id":"stream"}`), mapped, "", ssf.Stream},
@@ -222,7 +239,8 @@ func TestWhatAnEventEnds(t *testing.T) {
 // than now.
 func TestTheCutoffIsWhenItHappened(t *testing.T) {
 	for name, c := range map[string]struct{ inside, beside, want string }{
-		"event_timestamp before toe and iat":   {`"event_timestamp":1796005990`, `"toe":1796005995,`, "-10"},
+		"event_timestamp before toe and iat": {`"event_timestamp":1796005990`, `"toe":1796005995,`,
+			"-10"},
 		"toe before iat":                       {"", `"toe":1796005995,`, "-5"},
 		"iat":                                  {"", "", "+0"},
 		"with a fraction, and never earlier":   {`"event_timestamp":1796005989.0001`, "", "-11"},
@@ -236,7 +254,8 @@ func TestTheCutoffIsWhenItHappened(t *testing.T) {
 		"toe as a text, and event_timestamp 0": {`"event_timestamp":0`, `"toe":"x",`, "+0"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			claims := strings.Replace(message(caep+"session-revoked", c.inside, alice), "{", "{"+c.beside, 1)
+			claims := strings.Replace(message(caep+"session-revoked", c.inside, alice), "{",
+				"{"+c.beside, 1)
 			if got, _ := asks(t, plain, claims); got != "sub alice "+c.want {
 				t.Errorf("expected a cutoff of %s, got %s", c.want, got)
 			}
@@ -271,29 +290,33 @@ func TestAMessageThatMeansTwoThingsOrNothingIsRefused(t *testing.T) {
 		"an empty jti":              strings.Replace(good, `"jti":"1"`, `"jti":""`, 1),
 		"a jti that is a number":    strings.Replace(good, `"jti":"1"`, `"jti":1`, 1),
 		"a jti of two lines":        strings.Replace(good, `"jti":"1"`, `"jti":"1\n2"`, 1),
-		"a jti too long":            strings.Replace(good, `"jti":"1"`, `"jti":"`+strings.Repeat("x", 1025)+`"`, 1),
-		"no iss":                    strings.Replace(good, `"iss":"`+iss+`",`, "", 1),
-		"no iat":                    strings.Replace(good, `"iat":1796006000,`, "", 1),
-		"iat as a text":             strings.Replace(good, "1796006000", `"1796006000"`, 1),
-		"iat out of range":          strings.Replace(good, "1796006000", "1796006000000", 1),
-		"no aud":                    strings.Replace(good, `"aud":"sallyport/stream",`, "", 1),
-		"aud of numbers":            strings.Replace(good, `"sallyport/stream"`, "[1]", 1),
-		"no events":                 events(),
-		"events as a list":          "{" + usual + `"events":["x"],"sub_id":` + alice + "}",
-		"too many events":           events(many...),
-		"an event that is a text":   events(`"` + caep + `session-revoked":"x"`),
-		"no sub_id":                 strings.Replace(good, `,"sub_id":`+alice, "", 1),
-		"sub_id as a text":          subject(`"alice"`),
-		"no format":                 subject(`{"iss":"x","sub":"y"}`),
-		"iss_sub without sub":       subject(`{"format":"iss_sub","iss":"` + iss + `"}`),
-		"email that is a list":      subject(`{"format":"email","email":["a"]}`),
-		"complex without members":   subject(`{"format":"complex"}`),
-		"complex in complex":        subject(combined(`"user":` + combined(`"user":`+alice))),
-		"a member that is a text":   subject(combined(`"user":"alice"`)),
-		"aliases of none":           subject(`{"format":"aliases","identifiers":[]}`),
-		"too many aliases":          subject(`{"format":"aliases","identifiers":[` + strings.Join(aliases, ",") + `]}`),
-		"aliases in aliases":        subject(`{"format":"aliases","identifiers":[{"format":"aliases","identifiers":[` + email + `]}]}`),
-		"complex in aliases":        subject(`{"format":"aliases","identifiers":[` + combined(`"user":`+alice) + `]}`),
+		"a jti too long": strings.Replace(good,
+			`"jti":"1"`, `"jti":"`+strings.Repeat("x", 1025)+`"`, 1),
+		"no iss":                  strings.Replace(good, `"iss":"`+iss+`",`, "", 1),
+		"no iat":                  strings.Replace(good, `"iat":1796006000,`, "", 1),
+		"iat as a text":           strings.Replace(good, "1796006000", `"1796006000"`, 1),
+		"iat out of range":        strings.Replace(good, "1796006000", "1796006000000", 1),
+		"no aud":                  strings.Replace(good, `"aud":"sallyport/stream",`, "", 1),
+		"aud of numbers":          strings.Replace(good, `"sallyport/stream"`, "[1]", 1),
+		"no events":               events(),
+		"events as a list":        "{" + usual + `"events":["x"],"sub_id":` + alice + "}",
+		"too many events":         events(many...),
+		"an event that is a text": events(`"` + caep + `session-revoked":"x"`),
+		"no sub_id":               strings.Replace(good, `,"sub_id":`+alice, "", 1),
+		"sub_id as a text":        subject(`"alice"`),
+		"no format":               subject(`{"iss":"x","sub":"y"}`),
+		"iss_sub without sub":     subject(`{"format":"iss_sub","iss":"` + iss + `"}`),
+		"email that is a list":    subject(`{"format":"email","email":["a"]}`),
+		"complex without members": subject(`{"format":"complex"}`),
+		"complex in complex":      subject(combined(`"user":` + combined(`"user":`+alice))),
+		"a member that is a text": subject(combined(`"user":"alice"`)),
+		"aliases of none":         subject(`{"format":"aliases","identifiers":[]}`),
+		"too many aliases": subject(`{"format":"aliases","identifiers":[` +
+			strings.Join(aliases, ",") + `]}`),
+		"aliases in aliases": subject(`{"format":"aliases","identifiers":[{"format":"aliases","identifiers":[` +
+			email + `]}]}`),
+		"complex in aliases": subject(`{"format":"aliases","identifiers":[` +
+			combined(`"user":`+alice) + `]}`),
 	} {
 		t.Run(name, func(t *testing.T) {
 			set, err := ssf.Parse(claims)

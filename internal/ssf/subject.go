@@ -42,7 +42,8 @@ var Formats = map[string]string{
 // holders: nothing is nested twice.
 func readSubject(v strict.Value, holders ...string) (Subject, error) {
 	if v.Kind() != strict.Object {
-		return Subject{}, Refuse(InvalidRequest, "expected a subject to be an object, got %s", v.Kind())
+		return Subject{}, Refuse(InvalidRequest, "expected a subject to be an object, got %s",
+			v.Kind())
 	}
 	format, err := text(v, "format")
 	if err != nil {

@@ -183,7 +183,9 @@ func (c *client) enable(ctx context.Context, e endpoints, id string) (was string
 	if found.Status == "enabled" {
 		return "", nil
 	}
-	order := map[string]string{"stream_id": id, "status": "enabled", "reason": "wanted by its receiver"}
+	order := map[string]string{
+		"stream_id": id, "status": "enabled", "reason": "wanted by its receiver",
+	}
 	if err := c.ask(ctx, http.MethodPost, e.status, order, nil); err != nil {
 		return "", fmt.Errorf("enabling the stream: %w", err)
 	}

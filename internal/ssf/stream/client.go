@@ -13,6 +13,7 @@ import (
 	"net/http"
 	"net/url"
 	"path"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -43,19 +44,13 @@ type client struct {
 // status is an answer that is not a good one.
 type status int
 
-func (s status) Error() string { return fmt.Sprintf("expected a status of 200 to 299, got %d", int(s)) }
+func (s status) Error() string {
+	return fmt.Sprintf("expected a status of 200 to 299, got %d", int(s))
+}
 
 func isStatus(err error, codes ...int) bool {
 	var s status
-	if !errors.As(err, &s) {
-		return false
-	}
-	for _, c := range codes {
-		if int(s) == c {
-			return true
-		}
-	}
-	return false
+	return errors.As(err, &s) && slices.Contains(codes, int(s))
 }
 
 // conn returns the HTTP client, remade when ca_file has changed.

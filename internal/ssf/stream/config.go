@@ -23,24 +23,39 @@ var methods = map[string]string{Push: "urn:ietf:rfc:8935", Poll: "urn:ietf:rfc:8
 
 // Config is the setting `signals` of a sender: whether it sends security events, and how.
 type Config struct {
-	Delivery string `yaml:"delivery" usage:"how its security events come: push, poll; empty: it sends none"`
+	// how its security events come: push, poll; empty: it sends none
+	Delivery string `yaml:"delivery"`
 
-	EndpointURL       string      `yaml:"endpoint_url" usage:"push: this issuer's /security-events, as the sender reaches it"`
-	AuthorizationFile config.Path `yaml:"authorization_file" usage:"push: file with what the Authorization header of its messages must say, whole"`
+	// push: this issuer's /security-events, as the sender reaches it
+	EndpointURL string `yaml:"endpoint_url"`
+	// push: file with what the Authorization header of its messages must say, whole
+	AuthorizationFile config.Path `yaml:"authorization_file"`
 
-	ConfigurationURL string      `yaml:"configuration_url" usage:"its transmitter's configuration; empty: under the issuer's .well-known/ssf-configuration"`
-	ClientID         string      `yaml:"client_id" usage:"client that the stream is made and kept by, and that its messages are for; of this stream alone"`
-	ClientSecretFile config.Path `yaml:"client_secret_file" usage:"file with that client's secret"`
-	TokenURL         string      `yaml:"token_url" usage:"where the client gets its tokens; empty: as the issuer's metadata says"`
-	Scopes           []string    `yaml:"scopes" usage:"scopes that the client asks for"`
-	TokenFile        config.Path `yaml:"token_file" usage:"file with a token for the management API, in place of client_secret_file"`
+	// its transmitter's configuration; empty: under the issuer's .well-known/ssf-configuration
+	ConfigurationURL string `yaml:"configuration_url"`
+	// client that the stream is made and kept by, and that its messages are for; of this stream
+	// alone
+	ClientID string `yaml:"client_id"`
+	// file with that client's secret
+	ClientSecretFile config.Path `yaml:"client_secret_file"`
+	// where the client gets its tokens; empty: as the issuer's metadata says
+	TokenURL string `yaml:"token_url"`
+	// scopes that the client asks for
+	Scopes []string `yaml:"scopes"`
+	// file with a token for the management API, in place of client_secret_file
+	TokenFile config.Path `yaml:"token_file"`
 
-	Subjects map[string]string `yaml:"subjects" usage:"which kind of entry a subject of a format names, as {email: sub}"`
-	Ignored  []string          `yaml:"ignored_events" usage:"events that end nothing, as [credential_change]"`
+	// which kind of entry a subject of a format names, as {email: sub}
+	Subjects map[string]string `yaml:"subjects"`
+	// events that end nothing, as [credential_change]
+	Ignored []string `yaml:"ignored_events"`
 
-	CheckEvery  time.Duration `yaml:"check_every" usage:"how often it is looked at whether the stream is there and enabled"`
-	VerifyEvery time.Duration `yaml:"verify_every" usage:"how often the stream is asked for a message that shows that it works"`
-	PollEvery   time.Duration `yaml:"poll_every" usage:"poll: least time between two polls that bring nothing"`
+	// how often it is looked at whether the stream is there and enabled
+	CheckEvery time.Duration `yaml:"check_every"`
+	// how often the stream is asked for a message that shows that it works
+	VerifyEvery time.Duration `yaml:"verify_every"`
+	// poll: least time between two polls that bring nothing
+	PollEvery time.Duration `yaml:"poll_every"`
 }
 
 // SetDefaults implements config.Defaulter: it fills in what is not said.
@@ -110,7 +125,8 @@ func (c *Config) checkEndpoint() error {
 			"expected it or token_file: a poll needs a token of the sender")
 	case c.Delivery == Push && c.Managed() && c.EndpointURL == "":
 		return config.At("endpoint_url",
-			"expected this issuer's address for the sender, as https://login.example.com/security-events")
+			"expected this issuer's address for the sender, "+
+				"as https://login.example.com/security-events")
 	}
 	return nil
 }

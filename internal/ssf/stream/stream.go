@@ -260,9 +260,8 @@ func (s *Stream) keep(ctx context.Context) error {
 		return err
 	}
 	is := &kept{id: found.ID, verifyEvery: s.o.Config.VerifyEvery}
-	if least := time.Duration(min(max(found.MinVerification, 0), 86400)) * time.Second; least > is.verifyEvery {
-		is.verifyEvery = least
-	}
+	least := time.Duration(min(max(found.MinVerification, 0), 24*3600)) * time.Second
+	is.verifyEvery = max(is.verifyEvery, least)
 	if s.o.Config.Delivery == Poll {
 		if is.poll, err = safeURL(found.Delivery.EndpointURL); err != nil {
 			return err

@@ -188,7 +188,8 @@ func TestAStreamIsMadeByConfigurationAlone(t *testing.T) {
 			if fmt.Sprint(got) != fmt.Sprint(want) {
 				t.Errorf("expected %+v, got %+v", want, got)
 			}
-			if strings.Contains(r.log.String(), "choosing") || strings.Contains(r.log.String(), "token-1") {
+			if strings.Contains(r.log.String(), "choosing") || strings.Contains(r.log.String(),
+				"token-1") {
 				t.Errorf("the log holds a secret:\n%s", r.log)
 			}
 		})
@@ -347,7 +348,8 @@ func TestTroubleIsToldOnceAndCounted(t *testing.T) {
 			tr := streamtest.New(t)
 			tr.Fail(call, 500)
 			registry := prometheus.NewRegistry()
-			r := newReceiver(t, tr, settings(t, stream.Push), lease(t, miniredis.RunT(t), tr.URL), registry)
+			r := newReceiver(t, tr, settings(t, stream.Push), lease(t, miniredis.RunT(t), tr.URL),
+				registry)
 			r.run(t)
 			eventually.True(t, "it to be tried again", func() bool { return tr.Calls(call) > 1 })
 			tr.Fail(call, 0)
@@ -357,7 +359,8 @@ func TestTroubleIsToldOnceAndCounted(t *testing.T) {
 			if n := strings.Count(r.log.String(), "is in trouble"); n != 1 {
 				t.Errorf("told %d times:\n%s", n, r.log)
 			}
-			if n, err := testutil.GatherAndCount(registry, "sallyport_issuer_stream_failures_total"); err != nil ||
+			if n, err := testutil.GatherAndCount(registry,
+				"sallyport_issuer_stream_failures_total"); err != nil ||
 				n != 4 {
 				t.Errorf("%d series, %v", n, err)
 			}
@@ -393,7 +396,8 @@ func TestAStreamShowsThatItWorks(t *testing.T) {
 		return other.Told(t.Context(), of, ssf.Event{Type: ssf.Verification, State: state})
 	}
 	verified := func() float64 {
-		return testutil.ToFloat64(collector(t, registry, "sallyport_issuer_stream_verified_timestamp_seconds"))
+		return testutil.ToFloat64(collector(t, registry,
+			"sallyport_issuer_stream_verified_timestamp_seconds"))
 	}
 	for name, err := range map[string]error{
 		"another stream": told(ssf.Subject{Format: "opaque", ID: "stream-2"}, state),
@@ -455,7 +459,8 @@ func TestAChangedStreamIsLookedAtSoon(t *testing.T) {
 	eventually.True(t, "the stream to be made", func() bool { return len(tr.States()) > 0 })
 	tr.Change(func(s *streamtest.Stream) { s.Status = "disabled" })
 	of := ssf.Subject{Format: "opaque", ID: "stream-1"}
-	if err := r.Told(t.Context(), of, ssf.Event{Type: ssf.StreamUpdated, Status: "disabled"}); err != nil {
+	if err := r.Told(t.Context(), of, ssf.Event{Type: ssf.StreamUpdated,
+		Status: "disabled"}); err != nil {
 		t.Fatal(err)
 	}
 	eventually.True(t, "the stream to be enabled", func() bool {
@@ -493,13 +498,15 @@ func TestSecretsFitIntoAHeader(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, content := range map[string]string{
-		"empty": "", "short": "Bearer 123", "two lines": "Bearer one-two-three\nBearer one-two-three\n",
-		"blanks": " Bearer one-two-three", "no ASCII": "Bearer one-two-thrée",
+		"empty": "", "short": "Bearer 123",
+		"two lines": "Bearer one-two-three\nBearer one-two-three\n",
+		"blanks":    " Bearer one-two-three", "no ASCII": "Bearer one-two-thrée",
 		"long": strings.Repeat("x", 4097),
 	} {
 		c := settings(t, stream.Push)
 		c.AuthorizationFile = file(t, content)
-		_, err := stream.New(stream.Options{Sender: "https://sso.example.com", Config: c, Files: files})
+		_, err := stream.New(stream.Options{Sender: "https://sso.example.com", Config: c,
+			Files: files})
 		if err == nil || content != "" && strings.Contains(err.Error(), content) {
 			t.Errorf("%s: %v", name, err)
 		}
@@ -551,13 +558,17 @@ func TestNothingGoesWhereNobodySaidItMayGo(t *testing.T) {
 func TestSettingsThatCannotWorkAreRefused(t *testing.T) {
 	t.Parallel()
 	for path, spoil := range map[string]func(c *stream.Config){
-		"delivery":           func(c *stream.Config) { c.Delivery = "carrier pigeon" },
-		"endpoint_url":       func(c *stream.Config) { c.EndpointURL = "" },
-		"endpoint_url ":      func(c *stream.Config) { c.EndpointURL = "http://192.0.2.1/x" },
-		"endpoint_url  ":     func(c *stream.Config) { c.Delivery, c.AuthorizationFile = stream.Poll, "" },
+		"delivery":      func(c *stream.Config) { c.Delivery = "carrier pigeon" },
+		"endpoint_url":  func(c *stream.Config) { c.EndpointURL = "" },
+		"endpoint_url ": func(c *stream.Config) { c.EndpointURL = "http://192.0.2.1/x" },
+		"endpoint_url  ": func(c *stream.Config) {
+			c.Delivery, c.AuthorizationFile = stream.Poll,
+				""
+		},
 		"authorization_file": func(c *stream.Config) { c.Delivery, c.EndpointURL = stream.Poll, "" },
 		"client_secret_file": func(c *stream.Config) {
-			*c = stream.Config{Delivery: stream.Poll, CheckEvery: time.Minute, VerifyEvery: time.Minute, PollEvery: time.Second}
+			*c = stream.Config{Delivery: stream.Poll, CheckEvery: time.Minute,
+				VerifyEvery: time.Minute, PollEvery: time.Second}
 		},
 		"client_id":         func(c *stream.Config) { c.ClientID = "" },
 		"token_file":        func(c *stream.Config) { c.TokenFile = "x" },
@@ -587,7 +598,8 @@ func TestWhomAMessageIsFor(t *testing.T) {
 	t.Parallel()
 	c := stream.Config{ClientID: "sallyport"}
 	for audience, want := range map[string]bool{
-		"sallyport": true, "sallyport/c612f693": true, "sallyport/": false, "sallyport/evil/c612": false,
+		"sallyport": true, "sallyport/c612f693": true, "sallyport/": false,
+		"sallyport/evil/c612": false,
 		"sallyport-poll/c612": false, "Sallyport": false, "": false, "/c612": false,
 	} {
 		if c.For(audience) != want {

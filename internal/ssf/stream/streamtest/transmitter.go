@@ -106,7 +106,8 @@ func New(t *testing.T) *Transmitter {
 	return tr
 }
 
-func (tr *Transmitter) counted(pattern string, handle func(*http.Request) (int, any)) http.Handler {
+func (tr *Transmitter) counted(pattern string, handle func(*http.Request) (int,
+	any)) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		tr.mu.Lock()
 		tr.calls[pattern]++
@@ -177,7 +178,8 @@ func (tr *Transmitter) keySet(*http.Request) (int, any) {
 
 func (tr *Transmitter) token(r *http.Request) (int, any) {
 	id, secret, ok := r.BasicAuth()
-	if err := r.ParseForm(); err != nil || !ok || id != Client || secret != strings.ReplaceAll(Secret, " ", "+") ||
+	if err := r.ParseForm(); err != nil || !ok || id != Client ||
+		secret != strings.ReplaceAll(Secret, " ", "+") ||
 		r.PostForm.Get("grant_type") != "client_credentials" ||
 		r.PostForm.Get("scope") != "ssf.read ssf.manage" {
 		return http.StatusUnauthorized, nil
