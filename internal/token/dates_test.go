@@ -151,7 +151,7 @@ func TestARevocationReachesFractions(t *testing.T) {
 	p := good()
 	for text, want := range map[string]int64{
 		"1800000000.999999999": issuedAt, "1800000000.9999999999999": issuedAt,
-		"1.8000000000001e9": issuedAt,
+		"1.8000000000001e9":     issuedAt,
 		"1799999999.9999999999": issuedAt - 1,
 	} {
 		claims, err := p.Read(dated("1800003600", text, "", text))
