@@ -360,3 +360,11 @@ func (i *issuer) remove(kid string, until time.Time) {
 	i.log.Warn("key set: a revoked key is out of force", "issuer", i.profile.Issuer, "kid", kid,
 		"until", until)
 }
+
+// signsFor reports whether a key may have signed a token whose iss is that. In a set that serves
+// many issuers, a key may be for some of them alone: with one of those it could otherwise sign for
+// all.
+func (i *issuer) signsFor(key *jose.PublicKey, iss string) bool {
+	return i.profile.Tenants == nil || key.Issuer() == "" || key.Issuer() == iss ||
+		token.IsTenantOf(key.Issuer(), iss)
+}

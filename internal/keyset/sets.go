@@ -236,14 +236,6 @@ func (s *Sets) find(iss string) (*issuer, bool) {
 	return nil, false
 }
 
-// signsFor reports whether a key may have signed a token whose iss is that. In a set that serves
-// many issuers, a key may be for some of them alone: with one of those it could otherwise sign for
-// all.
-func (i *issuer) signsFor(key *jose.PublicKey, iss string) bool {
-	return i.profile.Tenants == nil || key.Issuer() == "" || key.Issuer() == iss ||
-		token.IsTenantOf(key.Issuer(), iss)
-}
-
 // Profile returns the rules for the tokens of the issuer whose name is, byte for byte, the token's
 // iss, and whether it is trusted. It is the same pointer for as long as the gate runs.
 func (s *Sets) Profile(issuer string) (*token.Profile, bool) {
