@@ -36,16 +36,17 @@ type Config struct {
 	MaxSessionsPerUser int           `yaml:"max_sessions_per_user" usage:"sessions of one user at a time; one more ends the oldest"`
 	KeySetMaxAge       time.Duration `yaml:"key_set_max_age" usage:"how long readers may keep the key set"`
 
-	HTTP       HTTPConfig         `yaml:"http"`
-	Keys       keyring.Config     `yaml:"keys"`
-	Users      credential.Config  `yaml:"users"`
-	Limits     credential.Limits  `yaml:"limits"`
-	Redis      redisconn.Config   `yaml:"redis"`
-	Revocation redislog.Config    `yaml:"revocation"`
-	Admin      admin.Config       `yaml:"admin"`
-	Log        daemon.LogConfig   `yaml:"log"`
-	Audit      AuditConfig        `yaml:"audit"`
-	Drain      daemon.DrainConfig `yaml:"drain"`
+	HTTP         HTTPConfig         `yaml:"http"`
+	Keys         keyring.Config     `yaml:"keys"`
+	Users        credential.Config  `yaml:"users"`
+	Limits       credential.Limits  `yaml:"limits"`
+	Redis        redisconn.Config   `yaml:"redis"`
+	Revocation   redislog.Config    `yaml:"revocation"`
+	OtherIssuers []OtherIssuer      `yaml:"other_issuers"`
+	Admin        admin.Config       `yaml:"admin"`
+	Log          daemon.LogConfig   `yaml:"log"`
+	Audit        AuditConfig        `yaml:"audit"`
+	Drain        daemon.DrainConfig `yaml:"drain"`
 }
 
 // HTTPConfig bounds what strangers can make the issuer do.
@@ -129,6 +130,7 @@ func (c Config) Validate() error {
 		daemon.CheckListen("listen", c.Listen),
 		required("client_id", c.ClientID, "the client's name"),
 		c.checkLifetimes(),
+		c.checkOtherIssuers(),
 	)
 }
 

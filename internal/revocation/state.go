@@ -50,6 +50,7 @@ func (c *Copy) Pass(d, most time.Duration, now Instant) {
 		c.redis.at -= now.Mono.Milliseconds() - c.redis.answered.Mono.Milliseconds()
 	}
 	mono(&c.bounds.began)
+	mono(&c.lasting.began)
 	if c.head.Mending -= d.Milliseconds(); c.head.Mending <= now.Wall.UnixMilli() {
 		c.head.Mending = 0
 	}
@@ -80,8 +81,8 @@ func (c *Copy) AppendState(buf []byte) []byte {
 	}
 	buf = appendInts(buf, int64(c.head.MaxTokenLifetime), int64(len(c.head.Era)))
 	buf = append(buf, c.head.Era...)
-	buf = c.bounds.appendState(buf)
-	return appendInts(buf, c.redis.at, int64(c.behind.since), int64(c.behind.seq),
+	buf = c.lasting.appendState(c.bounds.appendState(buf))
+	return appendInts(buf, int64(c.longest), c.redis.at, int64(c.behind.since), int64(c.behind.seq),
 		c.clock.floor.Load())
 }
 

@@ -29,6 +29,9 @@ func NewIssuer(client *redisconn.Client, cfg Config, o Options) (*Issuer, error)
 		return nil, err
 	}
 	w := revocation.NewWriter(cfg.copy(), cfg.MaxTokenLifetime, f.set)
+	if o.SessionLifetime != nil {
+		w.SessionsLive(o.SessionLifetime)
+	}
 	i := &Issuer{
 		peers: newPeers(f), jobs: make(chan *job, maxQueue), mend: make(chan struct{}, 1),
 	}
