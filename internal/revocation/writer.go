@@ -229,6 +229,9 @@ func (w *Writer) Beat(now Instant) Heartbeat {
 	if w.lastStored.Epoch == w.pos.Epoch {
 		hb.Stored = w.lastStored.Seq
 	}
+	if hb.Live = w.inLog.live; !w.complete {
+		hb.Live = -1
+	}
 	return hb
 }
 

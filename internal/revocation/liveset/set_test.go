@@ -126,7 +126,7 @@ func TestRules(t *testing.T) {
 			entry(revocation.KindTenant, "tenant"), issued(leeway + 1), false,
 		},
 		"iss, issued within skew": {entry(revocation.KindIss, ""), issued(leeway), true},
-		"sub, issued after skew": {entry(revocation.KindSub, "sub"), refreshed(leeway+1, 0), false},
+		"sub, issued after skew":  {entry(revocation.KindSub, "sub"), refreshed(leeway+1, 0), false},
 		"sub, a session elsewhere goes on": {
 			entry(revocation.KindSub, "sub"), refreshed(leeway+999, at-100), true,
 		},

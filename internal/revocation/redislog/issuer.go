@@ -139,6 +139,8 @@ func (i *Issuer) sendByIssuer(ctx context.Context, conn *redis.Conn,
 		maxTrim,
 		hb.Times.Expired,
 		hb.Times.Redis,
+		hb.Live,
+		maxDead,
 	}
 	done, err := redisconn.WriteAndWait(ctx, conn, redisconn.Write{
 		Script: heartbeatScript, Keys: []string{i.keys.log, i.keys.head, i.keys.issuers}, Args: args,
@@ -201,6 +203,10 @@ func flag(b bool) string {
 	}
 	return "0"
 }
+
+// maxDead is how many entries that are not live the log may have, besides as many as are, before
+// live ones are carried on from among them.
+const maxDead = 1000
 
 // maxTrim is the most entries that one heartbeat trims: Redis serves nobody else meanwhile.
 const maxTrim = 1000
