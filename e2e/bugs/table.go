@@ -163,7 +163,7 @@ var table = []row{
 	return redis.NewClient(o)`},
 	}, client("TestNoCommandIsSentTwice")},
 	{"13", "own set filled only after the ack", []edit{
-		{"internal/revocation/writer.go", `		w.set.Add(&b.Entries[i])
+		{"internal/revocation/writer.go", `		w.add(&b.Entries[i])
 `, ""},
 	}, machines("TestOwnSetFirst")},
 	{"14", "no re-append after FLUSHALL", []edit{
@@ -364,6 +364,43 @@ h = ensure(ARGV[1], tonumber(ARGV[2]), skew, t, tonumber(ARGV[15]))`},
 	{"41b", "spent refresh tokens judged by the last one's time", []edit{
 		{"internal/session/lua/move.lua", "if not note(moved - tonumber(d)) then break end", "note(moved)"},
 	}, sessions("TestASpentTokenIsHeldAgainstItsOwnTimeOfSpending", "TestARefreshFamilyIsWhatItsRuleSays")},
+	{"42a", "a session elsewhere revoked for a token's life", []edit{
+		{"internal/revocation/writer.go", "		life += w.sessions(e.Issuer)\n", "		life += 0\n"},
+	}, append(machines("TestAnEntryForASessionElsewhereOutlivesTheSession"),
+		log("TestASessionElsewhereStaysRevokedWhileItMayLive")...)},
+	{"42b", "one that came too early made anew for a token's life", []edit{
+		{"internal/revocation/writer.go", "e.Expires = max(e.Expires, w.expiryOf(&e))", "e.Expires = max(e.Expires, e.At+(w.Life()+w.extraLife()).Milliseconds())"},
+	}, machines("TestARefusedEntryKeepsTheLifeOfItsSession")},
+	{"42c", "clocks remembered for a token's life alone", []edit{
+		{"internal/revocation/heartbeat.go", "c.lasting.note(agreed, now.Mono, max(life, c.longest))", "c.lasting.note(agreed, now.Mono, life)"},
+	}, machines("TestNoClockEndsARevocationThatLivesLong")},
+	{"42d", "a user's sessions elsewhere judged by iat alone", []edit{
+		{"internal/revocation/liveset/set.go", "old := !f.Ours && f.AuthTime > 0 &&", "old := false &&"},
+	}, in("internal/revocation/liveset", []string{"TestRules"})},
+	{"42e", "a session elsewhere that began after its user was revoked ended", []edit{
+		{"internal/revocation/liveset/set.go", "f.AuthTime <= issuedBefore(cutoff)/1000", "f.AuthTime <= (issuedBefore(cutoff)+leeway)/1000"},
+	}, in("internal/revocation/liveset", []string{"TestRules"})},
+	{"43a", "what lives on trimmed with what has expired", []edit{
+		{"internal/revocation/redislog/lua/heartbeat.lua", `      h.seq = h.seq + 1
+      h.chain = chain_after(h.chain, h.seq, body)
+      write(h.seq, h.chain, body)
+`, ""},
+	}, log("TestALiveEntryIsCarriedOnOncePastItMoreIsDead")},
+	{"43b", "one entry that lives long keeps all behind it in Redis", []edit{
+		{"internal/revocation/redislog/lua/heartbeat.lua", "return at > 1 and at <= old and", "return false and"},
+	}, log("TestALiveEntryIsCarriedOnOncePastItMoreIsDead")},
+	{"43c", "entries taken from where somebody may stand", []edit{
+		{"internal/revocation/redislog/lua/heartbeat.lua", "return at > 1 and at <= old and", "return at > 1 and"},
+	}, log("TestNothingIsCarriedOn")},
+	{"43d", "entries carried on by who does not know the log", []edit{
+		{"internal/revocation/redislog/lua/heartbeat.lua", "local enough = live >= 0 and not lacks and", "local enough = live >= 0 and"},
+	}, log("TestNothingIsCarriedOn")},
+	{"43e", "carried on however little of the log is dead", []edit{
+		{"internal/revocation/redislog/lua/heartbeat.lua", "and h.seq - at + 1 > enough and", "and"},
+	}, log("TestNothingIsCarriedOn")},
+	{"43f", "places age at once", []edit{
+		{"internal/revocation/redislog/lua/heartbeat.lua", "passed < h.life + 2 * skew then return old end", "passed < 0 then return old end"},
+	}, log("TestPlacesAgeByATokensLife")},
 }
 
 // knownSources keep where connections come from, for bugs that make another one.

@@ -32,7 +32,7 @@ func parsed(t *testing.T, pattern string) (files []*ast.File) {
 	return files
 }
 
-// TestTheTableHasEveryBug: each of the forty-one, in order, each form once and with something to
+// TestTheTableHasEveryBug: each of the forty-three, in order, each form once and with something to
 // catch it.
 func TestTheTableHasEveryBug(t *testing.T) {
 	seen, last := map[string]bool{}, 0
@@ -47,8 +47,8 @@ func TestTheTableHasEveryBug(t *testing.T) {
 		}
 		seen[r.bug] = true
 	}
-	if last != 41 {
-		t.Errorf("the last bug is %d, expected 41", last)
+	if last != 43 {
+		t.Errorf("the last bug is %d, expected 43", last)
 	}
 }
 
