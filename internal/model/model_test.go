@@ -62,7 +62,7 @@ func explorations() []exploration {
 		{"one node, one fault, the other order", short, with(model.Small(1, 2, 1), backwards)},
 		{"two nodes, one fault", short, model.Small(2, 2, 1)},
 		{"entries of two lives, one issuer, one fault", short, with(model.Small(1, 1, 1), ages)},
-		{"entries of two lives, one fault", short, with(model.Small(1, 2, 1), ages)},
+		{"entries of two lives, one fault", long, with(model.Small(1, 2, 1), ages)},
 		{"entries of two lives, two nodes, one fault", short, with(model.Small(2, 1, 1), ages)},
 		{"entries of two lives, two nodes, two faults", long, with(model.Small(2, 1, 2), ages)},
 		{"entries of two lives, two faults", long, with(model.Small(1, 2, 2), ages)},
