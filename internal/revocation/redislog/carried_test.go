@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/sallyport/sallyport/internal/eventually"
 	"github.com/sallyport/sallyport/internal/revocation"
 )
 
@@ -37,7 +38,7 @@ func newBlocked(t *testing.T, live, gone int, lives time.Duration) *blocked {
 	if s := b.appended(r.Head.Position(), entries...); s != "OK" {
 		t.Fatalf("append: %s", s)
 	}
-	eventually(t, "the first of the epoch has left the log", func() bool {
+	eventually.True(t, "the first of the epoch has left the log", func() bool {
 		r = b.beat(revocation.Heartbeat{Live: -1, Times: revocation.ScriptTimes{Expired: b.now}})
 		return r.Head.First == 2
 	})

@@ -3,9 +3,12 @@ package redislog_test
 import (
 	"fmt"
 	"path/filepath"
+	"strconv"
+	"strings"
 	"testing"
 	"time"
 
+	"github.com/sallyport/sallyport/internal/eventually"
 	"github.com/sallyport/sallyport/internal/revocation"
 )
 
@@ -72,7 +75,7 @@ func TestASessionElsewhereStaysRevokedWhileItMayLive(t *testing.T) {
 				reqs[n] = sid(fmt.Sprint("s", n))
 			}
 			revoke(t, m.issuers[1], reqs...)
-			eventually(t, "what is dead has left Redis",
+			eventually.True(t, "what is dead has left Redis",
 				func() bool { return m.do("XLEN", logKey).(int64) <= 2 })
 			fault(m)
 			m.whole()
@@ -84,7 +87,7 @@ func TestASessionElsewhereStaysRevokedWhileItMayLive(t *testing.T) {
 				t.Error("the gate allows the session (S3)")
 			}
 			late := startGate(t, m.addr(), shortTokens("gate-late"))
-			eventually(t, "a new gate is fresh", late.fresh)
+			eventually.True(t, "a new gate is fresh", late.fresh)
 			if !late.Check(abroad("abroad")).Revoked {
 				t.Error("a gate that starts later allows the session (S4)")
 			}
@@ -101,7 +104,7 @@ func TestASessionElsewhereStaysRevokedWhileItMayLive(t *testing.T) {
 // whole waits until the log has the session again, and all are fresh.
 func (m *mesh) whole() {
 	m.t.Helper()
-	eventually(m.t, "the log has the session", func() bool { return m.find("abroad").Kind != 0 })
+	eventually.True(m.t, "the log has the session", func() bool { return m.find("abroad").Kind != 0 })
 	m.converge()
 }
 
@@ -126,7 +129,7 @@ func (m *mesh) restartIssuers() {
 	for n := range m.issuers {
 		m.issuers[n].stop()
 		m.issuers[n] = startIssuer(m.t, m.addr(), shortTokens(fmt.Sprintf("issuer-%d", n+1)))
-		eventually(m.t, "the issuer is fresh", m.issuers[n].fresh)
+		eventually.True(m.t, "the issuer is fresh", m.issuers[n].fresh)
 	}
 }
 
@@ -136,7 +139,7 @@ func (m *mesh) awayIssuers() {
 		m.issuers[n].stop()
 	}
 	gone := time.Now()
-	eventually(m.t, "a token's life has passed", func() bool { return time.Since(gone) > 4*time.Second })
+	eventually.True(m.t, "a token's life has passed", func() bool { return time.Since(gone) > 4*time.Second })
 	for n := range m.issuers {
 		m.issuers[n] = startIssuer(m.t, m.addr(), shortTokens(fmt.Sprintf("issuer-%d", n+1)))
 	}
@@ -152,12 +155,12 @@ func TestASnapshotHoldsASessionElsewhere(t *testing.T) {
 	k.file = filepath.Join(t.TempDir(), "state", "log.snapshot")
 	k.settings.cfg = shortTokens("").cfg
 	g := k.start()
-	eventually(t, "both are fresh", func() bool { return i.fresh() && g.fresh() })
+	eventually.True(t, "both are fresh", func() bool { return i.fresh() && g.fresh() })
 	revoke(t, i, revokedAbroad("abroad"))
 	revoke(t, i, sid("ours"))
 	began := time.Now()
-	eventually(t, "the gate denies", func() bool { return g.Check(abroad("abroad")).Revoked })
-	eventually(t, "the tokens of then have expired",
+	eventually.True(t, "the gate denies", func() bool { return g.Check(abroad("abroad")).Revoked })
+	eventually.True(t, "the tokens of then have expired",
 		func() bool { return time.Since(began) > 7*time.Second && g.fresh() })
 	g.stop()
 	r.kill()
@@ -167,8 +170,47 @@ func TestASnapshotHoldsASessionElsewhere(t *testing.T) {
 			g.Check(abroad("abroad")).Revoked, g.fresh())
 	}
 	r.start()
-	eventually(t, "it is fresh", g.fresh)
+	eventually.True(t, "it is fresh", g.fresh)
 	if !g.Check(abroad("abroad")).Revoked {
 		t.Error("once it is fresh it allows the session")
+	}
+}
+
+// TestWhatARevokedSessionTakesInRedis: the entry of a session elsewhere, which lies there for long.
+// The pages that speak of its size are to be looked at when this fails.
+func TestWhatARevokedSessionTakesInRedis(t *testing.T) {
+	r := startRedis(t)
+	s := named("issuer-1")
+	const there = "https://keycloak.example.com/realms/main"
+	s.o.SessionLifetime = func(string) time.Duration { return 720 * time.Hour }
+	i := startIssuer(t, r.addr(), s)
+	eventually.True(t, "fresh", i.fresh)
+	used := func() int {
+		for line := range strings.Lines(fmt.Sprint(r.do("INFO", "memory"))) {
+			if text, found := strings.CutPrefix(strings.TrimSpace(line), "used_memory:"); found {
+				n, err := strconv.Atoi(text)
+				if err != nil {
+					t.Fatal(err)
+				}
+				return n
+			}
+		}
+		t.Fatal("Redis does not say how much memory it uses")
+		return 0
+	}
+	before := used()
+	const entries = 20_000
+	reqs := make([]revocation.Request, entries)
+	for n := range reqs {
+		reqs[n] = revocation.Request{
+			Kind: revocation.KindSID, Issuer: there, Reason: "logout", Actor: there,
+			Value: fmt.Sprintf("%08x-0000-4000-8000-%012x", n, n),
+		}
+	}
+	revoke(t, i, reqs...)
+	each := float64(used()-before) / entries
+	t.Logf("%.0f bytes for each", each)
+	if each > 300 {
+		t.Errorf("a revoked session takes %.0f bytes in Redis, expected at most 300", each)
 	}
 }
