@@ -230,7 +230,8 @@ func (p *pair) append() {
 // age lets all up to a place be old.
 func (p *pair) age() {
 	if p.model.head {
-		p.model.old = p.model.seq - uint64(rapid.IntRange(0, int(min(p.model.seq, 2))).Draw(p.T, "young"))
+		young := rapid.IntRange(0, int(min(p.model.seq, 2))).Draw(p.T, "young")
+		p.model.old = p.model.seq - uint64(young)
 		p.do("HSET", headKey, "aged", fmt.Sprintf("%s %d %d %d", p.model.epoch, p.model.old,
 			p.model.seq, time.Now().UnixMilli()))
 	}

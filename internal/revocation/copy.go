@@ -119,7 +119,8 @@ func (c *Copy) add(e *Entry) {
 	c.longest = max(c.longest, time.Duration(e.Expires-e.At)*time.Millisecond)
 }
 
-// HoldsFor notes that the Set came with entries, from a snapshot, that live for up to life from now.
+// HoldsFor notes that the Set came with entries, from a snapshot, that live for up to life from
+// now.
 func (c *Copy) HoldsFor(life time.Duration) { c.longest = max(c.longest, life) }
 
 // Clock is the time tokens expire by.

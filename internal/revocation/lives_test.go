@@ -78,7 +78,8 @@ func TestNoEntryIsMadeThatNobodyCouldRead(t *testing.T) {
 	if !errors.Is(err, revocation.ErrInvalidRequest) {
 		t.Fatalf("got %v", err)
 	}
-	if d.set.Check(&revocation.Facts{Issuer: elsewhere, SessionID: "s1"}).Revoked || d.w.Missing() > 0 {
+	if d.set.Check(&revocation.Facts{Issuer: elsewhere, SessionID: "s1"}).Revoked ||
+		d.w.Missing() > 0 {
 		t.Error("a refused request has left something behind")
 	}
 }
@@ -131,7 +132,10 @@ func TestNoClockEndsARevocationThatLivesLong(t *testing.T) {
 	for name, c := range map[string]struct {
 		r   *revocation.Copy
 		set *liveset.Set
-	}{"the issuer": {d.w.Copy, d.set}, "a gate": {read, readSet}, "a gate with a file": {kept, keptSet}} {
+	}{
+		"the issuer": {d.w.Copy, d.set}, "a gate": {read, readSet},
+		"a gate with a file": {kept, keptSet},
+	} {
 		now, known := c.r.Expired(d.instant())
 		if !known {
 			t.Fatalf("%s does not know the time", name)
