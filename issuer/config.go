@@ -39,18 +39,19 @@ type Config struct {
 
 	KeyCacheDir config.Path `yaml:"key_cache_dir" usage:"folder in which the last good key sets of senders are kept; empty: they are not"`
 
-	HTTP       HTTPConfig         `yaml:"http"`
-	Keys       keyring.Config     `yaml:"keys"`
-	Users      credential.Config  `yaml:"users"`
-	Limits     credential.Limits  `yaml:"limits"`
-	Redis      redisconn.Config   `yaml:"redis"`
-	Revocation redislog.Config    `yaml:"revocation"`
-	Admin      admin.Config       `yaml:"admin"`
-	Senders    []sender.Config    `yaml:"senders"`
-	Messages   MessagesConfig     `yaml:"messages"`
-	Log        daemon.LogConfig   `yaml:"log"`
-	Audit      AuditConfig        `yaml:"audit"`
-	Drain      daemon.DrainConfig `yaml:"drain"`
+	HTTP         HTTPConfig         `yaml:"http"`
+	Keys         keyring.Config     `yaml:"keys"`
+	Users        credential.Config  `yaml:"users"`
+	Limits       credential.Limits  `yaml:"limits"`
+	Redis        redisconn.Config   `yaml:"redis"`
+	Revocation   redislog.Config    `yaml:"revocation"`
+	OtherIssuers []OtherIssuer      `yaml:"other_issuers"`
+	Admin        admin.Config       `yaml:"admin"`
+	Senders      []sender.Config    `yaml:"senders"`
+	Messages     MessagesConfig     `yaml:"messages"`
+	Log          daemon.LogConfig   `yaml:"log"`
+	Audit        AuditConfig        `yaml:"audit"`
+	Drain        daemon.DrainConfig `yaml:"drain"`
 }
 
 // HTTPConfig bounds what strangers can make the issuer do.
@@ -137,6 +138,7 @@ func (c Config) Validate() error {
 		required("client_id", c.ClientID, "the client's name"),
 		c.checkLifetimes(),
 		c.checkSenders(),
+		c.checkOtherIssuers(),
 	)
 }
 

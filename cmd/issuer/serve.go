@@ -176,6 +176,7 @@ func (a *assembly) openLog() error {
 		OnLinesDropped: func(int) { a.events.Record(notALine) },
 		// The log lost entries of sessions that had ended, and their records may be lost as well: a
 		// refresh token must not bring such a session back.
+		SessionLifetime: a.cfg.SessionLifetime,
 		OnReappend: func(ctx context.Context, refs []revocation.SessionRef) error {
 			return a.sessions.EndAgain(ctx, refs)
 		},

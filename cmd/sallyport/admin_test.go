@@ -145,6 +145,37 @@ func TestARevocationThatIsNotAcknowledgedSaysSo(t *testing.T) {
 	}
 }
 
+// TestARevocationElsewhereSaysWhatGoesOnAndUntilWhenItHolds: also that it is not ended there; and
+// the help says what is ended where.
+func TestARevocationElsewhereSaysWhatGoesOnAndUntilWhenItHolds(t *testing.T) {
+	text := `{"revoked":true,"seq":7,"issuer":"https://keycloak.example",` +
+		`"effect":"Refuses every token. Not ended there.\u001b[2J","until":"2026-03-01T12:00:00Z"}`
+	adminServer(t, func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, text) })
+	revoke := func(args ...string) string {
+		t.Helper()
+		out, _, err := sallyport("", append([]string{"revoke", "--sid", "x"}, args...)...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return out
+	}
+	out := revoke("--issuer", "https://keycloak.example")
+	if !strings.Contains(out, "Not ended there.") || strings.Contains(out, "\x1b") ||
+		!strings.HasSuffix(out, "\nThat holds until 2026-03-01T12:00:00Z.\n") {
+		t.Errorf("printed %q", out)
+	}
+	text = `{"revoked":true,"seq":7,"issuer":"https://login.example","sessions":1}`
+	if out = revoke(); strings.Contains(out, "holds until") || strings.Count(out, "\n") != 1 {
+		t.Errorf("of a session that is ended it printed %q", out)
+	}
+	help, _, err := sallyport("", "revoke", "--help")
+	for _, want := range []string{"What ends where", "other_issuers", "max_session_lifetime", "auth_time"} {
+		if err != nil || !strings.Contains(help, want) {
+			t.Errorf("the help does not speak of %s: %v", want, err)
+		}
+	}
+}
+
 // TestNoNameReachesTheTerminalRaw: a gate chooses its name and its version, and may be in the wrong
 // hands.
 func TestNoNameReachesTheTerminalRaw(t *testing.T) {

@@ -34,12 +34,19 @@ func newRevoke() *cobra.Command {
 It is stored when this command says so: an error means that it is not known to be, and that
 the same command may be given again.
 
+What ends where: of the issuer that is asked, a session (--sid) or a user's (--sub) end, refresh
+tokens included. With another one's --issuer nothing ends there. Gates refuse the session's
+tokens, new ones as well, for as long as it may live: max_session_lifetime in the setting
+other_issuers. The answer says until when. By --sub they refuse those of the user's sessions
+whose tokens say, by auth_time, that they began before. End them at their own issuer, too. By
+--client, --tenant and --iss such sessions go on, and so they do by --jti and --kid anywhere.
+
 Exit status: 0 when every live gate refuses what was revoked, 2 when it is stored and some
 gate has not applied it yet, 1 on an error.`,
 		Example: `  sallyport revoke --sub alice --reason left_the_company
   sallyport revoke --sid 'dGFn~cmFuZG9t' --dry-run
   sallyport revoke --client app --issued-before 2026-01-31T12:00:00Z
-  sallyport revoke --jti 4f3c --issuer https://other.example`,
+  sallyport revoke --sid 9f3c --issuer https://keycloak.example/realms/main`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			ctx, stop := untilSignal(cmd.Context())
@@ -101,13 +108,26 @@ func (r *revoke) carryOut(ctx context.Context, out io.Writer, api *adminClient,
 	if r.json {
 		err = printJSON(out, got)
 	} else {
-		_, err = fmt.Fprintf(out, "revoked %s%s: %s\n%s", subjectOf(wanted), at(wanted, got),
-			acknowledged(got), noteUnknown(got, wanted.Value))
+		_, err = fmt.Fprintf(out, "revoked %s%s: %s\n%s%s", subjectOf(wanted), at(wanted, got),
+			acknowledged(got), noteUnknown(got, wanted.Value), noteElsewhere(got))
 	}
 	if err != nil {
 		return err
 	}
 	return everywhere(got)
+}
+
+// noteElsewhere returns what a revocation at another issuer does and does not do; "" if it was at
+// the one that was asked.
+func noteElsewhere(a adminapi.Revoked) string {
+	if a.Effect == "" {
+		return ""
+	}
+	note := printable(a.Effect) + "\n"
+	if a.Until != nil {
+		note += "That holds until " + a.Until.Format(time.RFC3339) + ".\n"
+	}
+	return note
 }
 
 // noteUnknown returns a warning for whoever has named nobody; "" if there is none to give.

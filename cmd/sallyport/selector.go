@@ -21,8 +21,9 @@ type selector struct {
 // selectorKinds are the kinds of revocations, each with its flag's help.
 var selectorKinds = [...]struct{ kind, usage string }{
 	{"jti", "one access token, by its jti"},
-	{"sid", "a session, by its sid: every token of it, its refresh token included"},
-	{"sub", "a user: every session of theirs; a login right after it works"},
+	{"sid", "a session, by its sid: every token of it; its refresh token, too, unless it is " +
+		"another --issuer's"},
+	{"sub", "a user: every session of theirs, as with --sid; a login right after it works"},
 	{"client", "a client, by client_id: its tokens issued up to --issued-before, and its sessions " +
 		"begun up to then"},
 	{"tenant", "a tenant, in the same way as a client"},

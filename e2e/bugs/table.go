@@ -163,7 +163,7 @@ var table = []row{
 	return redis.NewClient(o)`},
 	}, client("TestNoCommandIsSentTwice")},
 	{"13", "own set filled only after the ack", []edit{
-		{"internal/revocation/writer.go", `		w.set.Add(&b.Entries[i])
+		{"internal/revocation/writer.go", `		w.add(&b.Entries[i])
 `, ""},
 	}, machines("TestOwnSetFirst")},
 	{"14", "no re-append after FLUSHALL", []edit{
@@ -364,21 +364,58 @@ h = ensure(ARGV[1], tonumber(ARGV[2]), skew, t, tonumber(ARGV[15]))`},
 	{"41b", "spent refresh tokens judged by the last one's time", []edit{
 		{"internal/session/lua/move.lua", "if not note(moved - tonumber(d)) then break end", "note(moved)"},
 	}, sessions("TestASpentTokenIsHeldAgainstItsOwnTimeOfSpending", "TestARefreshFamilyIsWhatItsRuleSays")},
-	{"42a", "a message acknowledged before its entry is", []edit{
+	{"42a", "a session elsewhere revoked for a token's life", []edit{
+		{"internal/revocation/writer.go", "		life += w.sessions(e.Issuer)\n", "		life += 0\n"},
+	}, append(machines("TestAnEntryForASessionElsewhereOutlivesTheSession"),
+		log("TestASessionElsewhereStaysRevokedWhileItMayLive")...)},
+	{"42b", "one that came too early made anew for a token's life", []edit{
+		{"internal/revocation/writer.go", "e.Expires = max(e.Expires, w.expiryOf(&e))", "e.Expires = max(e.Expires, e.At+(w.Life()+w.extraLife()).Milliseconds())"},
+	}, machines("TestARefusedEntryKeepsTheLifeOfItsSession")},
+	{"42c", "clocks remembered for a token's life alone", []edit{
+		{"internal/revocation/heartbeat.go", "c.lasting.note(agreed, now.Mono, max(life, c.longest))", "c.lasting.note(agreed, now.Mono, life)"},
+	}, machines("TestNoClockEndsARevocationThatLivesLong")},
+	{"42d", "a user's sessions elsewhere judged by iat alone", []edit{
+		{"internal/revocation/liveset/set.go", "old := !f.Ours && f.AuthTime > 0 &&", "old := false &&"},
+	}, in("internal/revocation/liveset", []string{"TestRules"})},
+	{"42e", "a session elsewhere that began after its user was revoked ended", []edit{
+		{"internal/revocation/liveset/set.go", "f.AuthTime <= issuedBefore(cutoff)/1000", "f.AuthTime <= (issuedBefore(cutoff)+leeway)/1000"},
+	}, in("internal/revocation/liveset", []string{"TestRules"})},
+	{"43a", "what lives on trimmed with what has expired", []edit{
+		{"internal/revocation/redislog/lua/heartbeat.lua", `      h.seq = h.seq + 1
+      h.chain = chain_after(h.chain, h.seq, body)
+      write(h.seq, h.chain, body)
+`, ""},
+	}, log("TestALiveEntryIsCarriedOnOncePastItMoreIsDead")},
+	{"43b", "one entry that lives long keeps all behind it in Redis", []edit{
+		{"internal/revocation/redislog/lua/heartbeat.lua", "return at > 1 and at <= old and", "return false and"},
+	}, log("TestALiveEntryIsCarriedOnOncePastItMoreIsDead")},
+	{"43c", "entries taken from where somebody may stand", []edit{
+		{"internal/revocation/redislog/lua/heartbeat.lua", "return at > 1 and at <= old and", "return at > 1 and"},
+	}, log("TestNothingIsCarriedOn")},
+	{"43d", "entries carried on by who does not know the log", []edit{
+		{"internal/revocation/redislog/lua/heartbeat.lua", "local enough = live >= 0 and not lacks and", "local enough = live >= 0 and"},
+	}, log("TestNothingIsCarriedOn")},
+	{"43e", "carried on however little of the log is dead", []edit{
+		{"internal/revocation/redislog/lua/heartbeat.lua", "and h.seq - at + 1 > enough and", "and"},
+	}, log("TestNothingIsCarriedOn")},
+	{"43f", "places age at once", []edit{
+		{"internal/revocation/redislog/lua/heartbeat.lua", "passed < h.life + 2 * skew then return old end", "passed < 0 then return old end"},
+	}, log("TestPlacesAgeByATokensLife")},
+	{"44a", "a message acknowledged before its entry is", []edit{
 		{"issuer/receiver.go", `	receipt, err = s.log.Append(ctx, requests)
 	if err != nil {
 `, `	receipt, err = s.log.Append(ctx, requests)
 	if false {
 `},
 	}, in("issuer", []string{"TestAMessageIsAcknowledgedOnlyOnceItsEntryIs"})},
-	{"42b", "a repeated message answered by memory alone", []edit{
+	{"44b", "a repeated message answered by memory alone", []edit{
 		{"issuer/receiver.go", "	if s.done.has(id) && s.inForce(requests) {", "	if s.done.has(id) {"},
 	}, in("issuer", []string{"TestAMessageThatComesAgainAddsNoEntry"})},
-	{"42c", "a sender of one issuer ends sessions of another", []edit{
+	{"44c", "a sender of one issuer ends sessions of another", []edit{
 		{"internal/sender/verify.go", `	from := s.byIssuer[issuer]
 `, `	from := s.byIssuer[issuer]
 	for _, other := range s.byIssuer {
-		if k, _ := s.sets.Key(other.Issuer, parsed.Header.KeyID); from != nil && k != nil {
+		if k, _ := s.sets.Key(other.Issuer, parsed.Header.KeyID, parsed.Header.Algorithm); from != nil && k != nil {
 			c := *other
 			c.SessionsOf, from = from.EndsSessionsOf(), &c
 		}
@@ -386,10 +423,10 @@ h = ensure(ARGV[1], tonumber(ARGV[2]), skew, t, tonumber(ARGV[15]))`},
 `},
 	}, append(in("internal/sender", []string{"TestWhatNoSenderHasSignedIsRefusedBeforeAnythingItSays"}),
 		in("issuer", []string{"TestASenderOfOneIssuerEndsNoSessionOfAnother"})...)},
-	{"42d", "a message without exp is taken however old", []edit{
+	{"44d", "a message without exp is taken however old", []edit{
 		{"internal/sender/verify.go", "	if !hasExpiry && k.MaxAge != nil {", "	if false {"},
 	}, in("internal/sender", []string{"TestWhatASenderHasSignedAndIsWrongIsToldToIt", "TestTheLeewayOnTimesIsTheEntrys"})},
-	{"42e", "what a message says is told to whoever made it up", []edit{
+	{"44e", "what a message says is told to whoever made it up", []edit{
 		{"issuer/backchannel.go", "	case errors.As(err, &refused) && refused.Authentic:", "	case errors.As(err, &refused):"},
 		{"issuer/backchannel.go", `	case errors.As(err, &refused):
 		return httpapi.Reply{}, errNotVerified

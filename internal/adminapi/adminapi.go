@@ -54,7 +54,7 @@ type Revocation struct {
 }
 
 // Revoked is the answer to a revocation that is stored. The public /logout answers with it too,
-// without Issuer and Sessions.
+// without Issuer and all after it.
 type Revoked struct {
 	Revoked bool   `json:"revoked"` // true
 	Seq     uint64 `json:"seq"`     // its place in the log
@@ -66,6 +66,11 @@ type Revoked struct {
 	// Sessions is how many sessions were known of what was named; 0 mostly means a name that is
 	// spelt wrongly. Absent where sessions are not kept by it.
 	Sessions *int `json:"sessions,omitempty"`
+	// Effect is, in words, what is refused of another issuer's, where nothing ends by that. Absent
+	// for what is revoked at the issuer that is asked.
+	Effect string `json:"effect,omitempty"`
+	// Until is until when that holds at least.
+	Until *time.Time `json:"until,omitempty"`
 }
 
 // Preview is the answer to a dry run: what a revocation would end, as far as it can be known.

@@ -135,7 +135,8 @@ func (m *model) follow(s *state, n int, r *result) {
 		g := m.procs[s.procs[0].id]
 		s.loaded = s.loaded || g.r.Complete()
 		for i := range m.limits.Sessions {
-			if g.denies(i) {
+			// One whose tokens are over is denied by whoever still has the entry, and need not be.
+			if g.denies(i) && !(s.late && i > 0) {
 				s.denied |= 1 << i
 				m.settleAck(s, i)
 			}

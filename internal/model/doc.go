@@ -36,6 +36,10 @@
 // stored on enough servers); from each n-th, a fair schedule without faults must lead to where all
 // is well (L1). The first violation in breadth is the shortest.
 //
+// With Limits.Ages a token's life passes at once, at any moment at which nobody waits for an
+// answer, and somebody has logged out meanwhile: entries of tokens have expired then and are trimmed, past
+// the entry of a session of another issuer, which lives on, and is carried on. Walks have it, too.
+//
 // # What makes it end
 //
 // Time moves in heartbeats, and now stands still while memories get older, none beyond what makes a
@@ -59,10 +63,11 @@
 // More than two issuers; two requests at once together with two faults; of three nodes, two faults
 // when the third stays with a deposed primary (Limits.Together; one fault is explored); settle and
 // max_staleness longer than two and three heartbeats; heartbeats whose order changes from tick to
-// tick; entries that expire and the trimming of them; an append that a stuck connection delivers
-// after the issuer has given it up; clocks that run apart; refresh tokens; Redis Cluster's moving
-// slots. How old a line is that is there, an issuer is taken to know exactly. Session records are
-// marked as their scripts mark them, but no test compares these with the scripts.
+// tick; entries that expire while a request is under way, or a second time; an append that a stuck
+// connection delivers after the issuer has given it up; clocks that run apart; refresh tokens;
+// Redis Cluster's moving slots. How old a line is that is there, an issuer is taken to know exactly.
+// Session records are marked as their scripts mark them, but no test compares these with the
+// scripts.
 //
 // Walk takes random schedules of the same machines, with longer times and more requests. The fault
 // harness (e2e/faults) covers the programs themselves.

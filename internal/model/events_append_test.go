@@ -10,11 +10,11 @@ import (
 func (m *model) begun(p procID, q, s int) result {
 	return m.once(event{kind: evBegin, proc: p, number: int32(q<<4 | s)}, func() result {
 		c := m.procs[p].clone()
-		b, err := c.w.Begin(requestFor(q, s), now)
+		b, err := c.w.Begin(requestFor(q, s), c.now())
 		if err != nil {
 			return result{proc: p}
 		}
-		m.batches[q][s] = b
+		m.batches[bit(c.late)][q][s] = b
 		if m.mutation == OwnSetAfterAck {
 			return result{proc: p, ok: true}
 		}
@@ -22,19 +22,22 @@ func (m *model) begun(p procID, q, s int) result {
 	})
 }
 
-// batchFor is the batch that begun made: while now stands still, it is always the same.
-func (m *model) batchFor(q, s int) revocation.Batch { return m.batches[q][s] }
+// batchFor is the batch that begun made: while now stands still, it is always the same, and no
+// token's life passes while a request is under way.
+func (m *model) batchFor(p procID, q, s int) revocation.Batch {
+	return m.batches[bit(m.procs[p].late)][q][s]
+}
 
 // appendSent lets Redis run the append script.
 func (m *model) appendSent(p procID, d dataID, epochs uint8, q, s int) result {
 	return m.once(event{evAppend, p, d, int32(epochs)<<8 | int32(q<<4|s)}, func() result {
-		return m.appendBatch(m.procs[p].clone(), d, epochs, int8(q), m.batchFor(q, s))
+		return m.appendBatch(m.procs[p].clone(), d, epochs, int8(q), m.batchFor(p, q, s))
 	})
 }
 
 func (m *model) appendBatch(c *proc, d dataID, epochs uint8, q int8, b revocation.Batch) result {
 	after := m.datas[d].clone()
-	if after.ensure(epochs, redisNow) {
+	if after.ensure(epochs, after.now()) {
 		epochs++
 	}
 	if q < 0 { // sessions are marked again before their entries go in again
@@ -53,7 +56,7 @@ func (m *model) appendBatch(c *proc, d dataID, epochs uint8, q int8, b revocatio
 func (m *model) mendSent(p procID, d dataID, epochs uint8) result {
 	return m.once(event{evMend, p, d, int32(epochs)}, func() result {
 		c := m.procs[p].clone()
-		b, found := c.w.Mend(now, mendSize)
+		b, found := c.w.Mend(c.now(), mendSize)
 		if !found || m.mutation == NoReappend {
 			return result{proc: p, data: d, epochs: epochs}
 		}
@@ -113,6 +116,6 @@ func (m *model) appendFailed(p procID) procID {
 // notSent tells the writer that a request's append came to nothing.
 func (m *model) notSent(p procID, q, s int) procID {
 	c := m.procs[p].clone()
-	c.w.Failed(m.batchFor(q, s))
+	c.w.Failed(m.batchFor(p, q, s))
 	return m.proc(c)
 }

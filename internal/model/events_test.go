@@ -34,7 +34,7 @@ func (m *model) beatSent(n int, p procID, d dataID, epochs uint8, watched bool) 
 		func() result {
 			c, r := m.procs[p].clone(), result{data: d, epochs: epochs}
 			if c.w == nil {
-				hb := c.r.Beat(now)
+				hb := c.r.Beat(c.now())
 				c.beat = &beat{hb: hb, reply: m.datas[d].reply(&hb), same: true}
 				m.mutateHead(c, m.datas[d])
 			} else {
@@ -50,19 +50,38 @@ func (m *model) beatSent(n int, p procID, d dataID, epochs uint8, watched bool) 
 
 // issuerBeat is the heartbeat script. It returns how many epochs it began.
 func (m *model) issuerBeat(i int, c *proc, d *data, epochs uint8, watched bool) (began uint8) {
-	hb := c.w.Beat(now)
+	hb := c.w.Beat(c.now())
 	m.mutateBeat(c, &hb)
-	if (m.mutation != HeadNotCreated || d.head) && d.ensure(epochs, redisNow) {
+	if (m.mutation != HeadNotCreated || d.head) && d.ensure(epochs, d.now()) {
 		began = 1
 	}
-	if d.misses(&hb) {
+	// Judged before entries are carried on, which makes the log longer.
+	lacks, misses := d.lacks(&hb), d.misses(&hb)
+	reply := d.reply(&hb)
+	m.trim(d, &hb, lacks)
+	if misses {
 		d.mending = max(d.mending, uint8(m.limits.Settle))
 	}
 	if watched {
 		d.lines[i] = line{there: true, at: hb.Position}
 	}
-	c.beat = &beat{hb: hb, reply: d.reply(&hb), other: d.lines[1-i], same: true}
+	after := d.reply(&hb)
+	after.AtMine, after.AtMineFound = reply.AtMine, reply.AtMineFound
+	c.beat = &beat{hb: hb, reply: after, other: d.lines[1-i], same: true}
 	return began
+}
+
+// trim trims what a server holds, as an issuer's heartbeat does. Before a token's life has passed
+// nothing has expired for as long as it must have.
+func (m *model) trim(d *data, hb *revocation.Heartbeat, lacks bool) {
+	if !d.late {
+		return
+	}
+	t := trimming{
+		now: d.now(), over: min(d.now(), hb.Times.Expired), skew: skew.Milliseconds(),
+		life: (lifetime + 2*skew).Milliseconds(), spare: maxDead, carry: m.mutation != CarriedIsDropped,
+	}
+	d.trim(&t, hb.Live, lacks)
 }
 
 func (m *model) beatFailed(p procID) procID {
@@ -76,6 +95,7 @@ func (m *model) beatFailed(p procID) procID {
 func (c *proc) failBeat(m Mutation) {
 	hb := c.beat.hb
 	c.beat = nil
+	c.forget()
 	if m == NoSettleOnReconnect {
 		return
 	}
@@ -103,11 +123,12 @@ func (m *model) answered(p procID, replicas int, acked bool) result {
 		}
 		var out revocation.Outcome
 		if c.w != nil {
-			out = c.w.Answered(b.hb, b.reply, now)
+			out = c.w.Answered(b.hb, b.reply, c.now())
 		} else {
-			out = c.r.Answered(b.hb, b.reply, now)
+			out = c.r.Answered(b.hb, b.reply, c.now())
 		}
 		m.mutateHeld(c, &out)
+		c.forget()
 		r := m.outcome(c, &out)
 		if out.Counted && !founded && c.w == nil {
 			r.outcome |= unfounded

@@ -120,7 +120,7 @@ func (m *model) logFaults(s *state, fault func(step, func(*state))) {
 			m.set(t, x, m.data(c))
 		})
 	}
-	damage(step{kind: stFlush}, func(c *data) { *c = data{} })
+	damage(step{kind: stFlush}, func(c *data) { *c = data{late: s.late} })
 	for k := 1; k <= len(d.entries); k++ {
 		damage(step{kind: stTrim, x: int8(k)}, func(c *data) { c.entries = d.entries[k:] })
 	}
@@ -142,7 +142,7 @@ func (m *model) serverFaults(s *state, fault func(step, func(*state))) {
 			m.set(t, x, d)
 		})
 	}
-	restart(stRestartEmpty, m.data(&data{}))
+	restart(stRestartEmpty, m.data(&data{late: s.late}))
 	restart(stRestartOld, s.disk)
 	if s.disk != s.nodes[x].data {
 		restart(stRestart, s.nodes[x].data)
@@ -206,7 +206,7 @@ func (m *model) takeOver(s *state, f emit) {
 		promote(t)
 		along(t)
 		m.dropAll(t, x)
-		t.nodes[x] = node{data: m.data(&data{}), of: gone}
+		t.nodes[x] = node{data: m.data(&data{late: s.late}), of: gone}
 	})
 	emit(stDeposed, 8, func(t *state) { promote(t); along(t) })
 	if m.limits.Nodes > 2 && !m.limits.Together {

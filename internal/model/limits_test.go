@@ -27,6 +27,9 @@ type Limits struct {
 
 	Split bool
 
+	// Ages lets a token's life pass once: what lives no longer has expired then, and is trimmed.
+	Ages bool
+
 	Settle       int // heartbeats
 	MaxStaleness int // heartbeats
 	MaxStates    int // an exploration that meets more is an error; 0 means no bound

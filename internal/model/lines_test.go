@@ -12,14 +12,14 @@ import (
 func (m *model) live(p procID, q, s int) bool {
 	return m.once(event{kind: evLive, proc: p, number: int32(q<<4 | s)}, func() result {
 		fresh, _ := m.procs[p].view()
-		_, found := m.procs[p].w.Find(requestFor(q, s), now)
+		_, found := m.procs[p].w.Find(requestFor(q, s), m.procs[p].now())
 		return result{ok: fresh && found}
 	}).ok
 }
 
 func (m *model) locate(p procID, q, s int) (posID, bool) {
 	r := m.once(event{kind: evLocate, proc: p, number: int32(q<<4 | s)}, func() result {
-		at, found := m.procs[p].w.Locate(m.batchFor(q, s))
+		at, found := m.procs[p].w.Locate(m.batchFor(p, q, s))
 		return result{at: m.pos(at), ok: found}
 	})
 	return r.at, r.ok

@@ -49,6 +49,7 @@ func with(l model.Limits, change func(*model.Limits)) model.Limits {
 }
 
 func explorations() []exploration {
+	ages := func(l *model.Limits) { l.Ages = true }
 	backwards := func(l *model.Limits) { l.Backwards = true }
 	split := func(l *model.Limits) { l.Split = true }
 	// With settle at two heartbeats, a third node and two faults, a mark of mending runs out while
@@ -60,6 +61,11 @@ func explorations() []exploration {
 		{"one node, one fault", short, model.Small(1, 2, 1)},
 		{"one node, one fault, the other order", short, with(model.Small(1, 2, 1), backwards)},
 		{"two nodes, one fault", short, model.Small(2, 2, 1)},
+		{"entries of two lives, one issuer, one fault", short, with(model.Small(1, 1, 1), ages)},
+		{"entries of two lives, one fault", long, with(model.Small(1, 2, 1), ages)},
+		{"entries of two lives, two nodes, one fault", short, with(model.Small(2, 1, 1), ages)},
+		{"entries of two lives, two nodes, two faults", long, with(model.Small(2, 1, 2), ages)},
+		{"entries of two lives, two faults", long, with(model.Small(1, 2, 2), ages)},
 		{"two nodes, one issuer, two faults", long, model.Small(2, 1, 2)},
 		{"one node, one fault, WAIT apart", long, with(model.Small(1, 2, 1), split)},
 		{"three nodes, one fault", long, model.Small(3, 2, 1)},

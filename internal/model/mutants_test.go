@@ -13,6 +13,7 @@ import (
 func TestTheExplorerFindsWhatARulePrevents(t *testing.T) {
 	one, replicated := model.Small(1, 1, 1), model.Small(2, 1, 1)
 	twice := with(one, func(l *model.Limits) { l.Requests = 2 })
+	ages := with(one, func(l *model.Limits) { l.Ages = true })
 	limits := map[model.Mutation]model.Limits{
 		model.SeqWithoutChain:       one,
 		model.HeadNotApplied:        one,
@@ -30,8 +31,10 @@ func TestTheExplorerFindsWhatARulePrevents(t *testing.T) {
 		model.HeartbeatByRead:       replicated,
 		model.ReadyBeforeLastPage:   twice,
 		model.SecondHolderIgnored:   model.Small(1, 2, 2),
+		model.LifeOfATokenAlone:     ages,
+		model.CarriedIsDropped:      ages,
 	}
-	for m := model.Unmutated + 1; m <= model.HeadNotCreated; m++ {
+	for m := model.Unmutated + 1; m <= model.CarriedIsDropped; m++ {
 		t.Run(m.String(), func(t *testing.T) {
 			report, err := model.Explore(limits[m], m)
 			if err != nil {

@@ -62,7 +62,7 @@ func (m *model) mutateHeld(c *proc, out *revocation.Outcome) {
 	}
 	for s := range m.limits.Sessions {
 		if out.Resync != "" &&
-			c.set.Check(&revocation.Facts{Issuer: iss, SessionID: sid(s)}).Revoked {
+			c.set.Check(&revocation.Facts{Issuer: issuerOf(s), SessionID: sid(s)}).Revoked {
 			c.dropped |= 1 << s
 		}
 		for i := range out.Applied {

@@ -24,6 +24,8 @@ const (
 	AppendErrorIgnored             // an append whose answer was lost is acknowledged
 	LossInvisibleToWriter          // a heartbeat does not say what its appends have stored
 	HeadNotCreated                 // an issuer's heartbeat does not create a missing head
+	LifeOfATokenAlone              // an entry for a session elsewhere lives no longer than others
+	CarriedIsDropped               // what lives on is trimmed with what has expired
 )
 
 var mutationNames = [...]string{
@@ -44,6 +46,8 @@ var mutationNames = [...]string{
 	"append error ignored",
 	"loss invisible to the writer",
 	"head not created",
+	"the life of a token alone",
+	"carried is dropped",
 }
 
 func (m Mutation) String() string { return mutationNames[m] }

@@ -43,6 +43,7 @@ const (
 	stSplit
 	stCutOff
 	stCutBefore
+	stAges
 )
 
 func name(n int8) string {
@@ -73,6 +74,8 @@ func (t step) String() string {
 	switch t.kind {
 	case stTick:
 		return "-- a heartbeat's time passes --"
+	case stAges:
+		return "-- a token's life passes --"
 	case stBeat:
 		return fmt.Sprintf("%s: heartbeat to node %d", name(t.n), t.x)
 	case stAnswer:

@@ -22,7 +22,41 @@ const (
 	mendSize = 2
 )
 
+// The one time that moves it is a token's life that passes at once (Limits.Ages): for what is late
+// it is so much later. A session at the issuer iss goes on there for longer than the model lasts;
+// one of the issuer own ends with its revocation.
+const (
+	own     = "https://own.example"
+	age     = 2 * time.Hour
+	abroad  = 720 * time.Hour
+	maxDead = -1 // entries that may be dead besides as many as are live: the fewest
+)
+
 var now = revocation.Instant{Mono: 1000 * tick, Wall: time.UnixMilli(redisNow)}
+
+func instant(late bool) revocation.Instant {
+	if late {
+		return revocation.Instant{Mono: now.Mono + age, Wall: now.Wall.Add(age)}
+	}
+	return now
+}
+
+func (p *proc) now() revocation.Instant { return instant(p.late) }
+
+func sessionsLive(issuer string) time.Duration {
+	if issuer == iss {
+		return abroad
+	}
+	return 0
+}
+
+// issuerOf is the issuer of a session.
+func issuerOf(s int) string {
+	if s == 0 {
+		return iss
+	}
+	return own
+}
 
 // proc is what one process has in memory. It is never changed once it has a number.
 type proc struct {
@@ -31,6 +65,7 @@ type proc struct {
 	set  *liveset.Set
 	beat *beat
 	app  *appending
+	late bool
 
 	// What a mutant remembers.
 	dropped uint8
@@ -66,6 +101,7 @@ func newProc(l *Limits, issuer bool) *proc {
 		return &proc{r: revocation.NewCopy(cfg, set), set: set}
 	}
 	w := revocation.NewWriter(cfg, lifetime, set)
+	w.SessionsLive(sessionsLive)
 	return &proc{w: w, r: w.Copy, set: set}
 }
 
@@ -93,10 +129,10 @@ func (p *proc) key(buf []byte) []byte {
 		buf = p.r.AppendState(append(buf, 0))
 	}
 	buf = p.set.AppendState(buf)
-	buf = append(buf, p.dropped, bit(p.beat != nil), bit(p.app != nil))
+	buf = append(buf, p.dropped, bit(p.late), bit(p.beat != nil), bit(p.app != nil))
 	if b := p.beat; b != nil {
 		buf = append(buf, bit(b.same), bit(b.hb.Mend), bit(b.hb.Holds), byte(b.hb.Stored),
-			byte((now.Mono-b.hb.At.Mono)/tick))
+			byte((p.now().Mono-b.hb.At.Mono)/tick))
 		buf = appendPosition(buf, b.hb.Position)
 		h := &b.reply.Head
 		buf = append(buf, bit(b.reply.HeadFound),
@@ -119,9 +155,9 @@ func (p *proc) key(buf []byte) []byte {
 func (p *proc) entries(rd revocation.Read, es []revocation.Entry) revocation.Outcome {
 	var out revocation.Outcome
 	if p.w != nil {
-		out = p.w.Entries(rd, es, now)
+		out = p.w.Entries(rd, es, p.now())
 	} else {
-		out = p.r.Entries(rd, es, now)
+		out = p.r.Entries(rd, es, p.now())
 	}
 	p.moved(&out)
 	return out
@@ -135,17 +171,45 @@ func (p *proc) moved(out *revocation.Outcome) {
 }
 
 func (p *proc) pass(l *Limits) {
-	p.r.Pass(tick, l.most(), now)
+	p.r.Pass(tick, l.most(), p.now())
 	if p.beat != nil {
 		b := p.beat
-		age := min(now.Mono-b.hb.At.Mono+tick, l.most())
-		b.hb.At = revocation.Instant{Mono: now.Mono - age, Wall: now.Wall.Add(-age)}
-		then := redisNow - age.Milliseconds()
+		at := p.now()
+		age := min(at.Mono-b.hb.At.Mono+tick, l.most())
+		b.hb.At = revocation.Instant{Mono: at.Mono - age, Wall: at.Wall.Add(-age)}
+		then := b.hb.At.Wall.UnixMilli()
 		if b.reply.Head.Mending > 0 {
 			b.reply.Head.Mending += then - b.reply.Time
 		}
 		b.reply.Time = then
 	}
+}
+
+// later is how a token's life passes for a process.
+func (p *proc) later() {
+	p.r.Later(age)
+	p.late = true
+	if b := p.beat; b != nil {
+		b.hb.At = revocation.Instant{Mono: b.hb.At.Mono + age, Wall: b.hb.At.Wall.Add(age)}
+		b.reply.Time += age.Milliseconds()
+		if b.reply.Head.Mending > 0 {
+			b.reply.Head.Mending += age.Milliseconds()
+		}
+	}
+	p.forget()
+}
+
+// forget drops what has expired, as the driver does after each heartbeat: nothing has, before a
+// token's life has passed.
+func (p *proc) forget() {
+	expired, known := p.r.Expired(p.now())
+	if !p.late || !known {
+		return
+	}
+	if p.w != nil {
+		p.w.Forget(expired, 64)
+	}
+	p.set.Sweep(expired, p.set.Shards())
 }
 
 func (p *proc) connected() {
@@ -158,18 +222,20 @@ func (p *proc) connected() {
 
 func (p *proc) denies(s int) bool {
 	return p.dropped>>s&1 == 0 &&
-		p.set.Check(&revocation.Facts{Issuer: iss, SessionID: sid(s)}).Revoked
+		p.set.Check(&revocation.Facts{Issuer: issuerOf(s), SessionID: sid(s)}).Revoked
 }
 
 func (p *proc) view() (fresh bool, last uint8) {
 	v := p.r.View()
-	return v.Freshness(now).Fresh, uint8((now.Mono - v.Last.Mono) / tick)
+	return v.Freshness(p.now()).Fresh, uint8((p.now().Mono - v.Last.Mono) / tick)
 }
 
 func sid(s int) string { return fmt.Sprintf("s%d", s) }
 
 func requestFor(q, s int) []revocation.Request {
 	return []revocation.Request{
-		{Kind: revocation.KindSID, Issuer: iss, Value: sid(s), Actor: fmt.Sprintf("q%d", q)},
+		{
+			Kind: revocation.KindSID, Issuer: issuerOf(s), Value: sid(s), Actor: fmt.Sprintf("q%d", q),
+		},
 	}
 }

@@ -21,6 +21,8 @@ type data struct {
 	entries  []revocation.Entry
 	sessions [maxSessions]session.State
 	lines    [maxIssuers]line
+	late     bool   // a token's life has passed
+	old      uint64 // up to this place all was written so long ago
 
 	has uint8 // which sessions have an entry
 }
@@ -40,7 +42,9 @@ func (d *data) key(buf []byte) []byte {
 		buf = append(buf, d.chain[:]...)
 		buf = binary.BigEndian.AppendUint64(buf, d.first)
 		buf = append(buf, d.mending)
+		buf = binary.BigEndian.AppendUint64(buf, d.old)
 	}
+	buf = append(buf, bit(d.late))
 	for i := range d.sessions {
 		buf = append(buf, byte(d.sessions[i]))
 	}
@@ -58,6 +62,8 @@ func appendPosition(buf []byte, p revocation.Position) []byte {
 	buf = binary.BigEndian.AppendUint64(buf, p.Seq)
 	return append(buf, p.Chain[:]...)
 }
+
+func (d *data) now() int64 { return instant(d.late).Wall.UnixMilli() }
 
 func bit(b bool) byte {
 	if b {
@@ -115,6 +121,7 @@ func (d *data) ensure(random uint8, at int64) bool {
 		d.mending = 0
 	}
 	d.head, d.epoch, d.seq, d.chain, d.first = true, epoch, 1, genesis.Chain, 1
+	d.old = 0
 	d.entries = []revocation.Entry{genesis}
 	return true
 }
@@ -143,11 +150,43 @@ func (d *data) append(b *revocation.Batch) (first uint64, before revocation.Chai
 }
 
 // misses reports whether an issuer's heartbeat finds that the log may lack what the issuer holds.
-func (d *data) misses(hb *revocation.Heartbeat) bool {
+func (d *data) misses(hb *revocation.Heartbeat) bool { return hb.Holds && d.lacks(hb) }
+
+// lacks is what the heartbeat script calls so.
+func (d *data) lacks(hb *revocation.Heartbeat) bool {
 	mine, found := d.at(hb.Position.Seq)
 	onIt := d.head && hb.Position.Epoch == d.epoch &&
 		(found && mine == hb.Position.Chain || hb.Position == d.position())
-	return hb.Holds && (hb.Mend || !onIt || hb.Stored > d.seq)
+	return hb.Mend || !onIt || hb.Stored > d.seq
+}
+
+// trimming is what the heartbeat script is told for trimming the log.
+type trimming struct {
+	now, over  int64 // Redis' time; expired is what expires up to the latter
+	skew, life int64 // ms
+	spare      int
+	carry      bool // else a live entry is dropped where it should be carried on
+}
+
+// trim is the heartbeat script's.
+func (d *data) trim(t *trimming, live int, lacks bool) {
+	last, dropped := d.seq, 0
+	for i := 0; i < len(d.entries) && d.first+uint64(dropped) < last; i++ {
+		e, at := d.entries[i], d.first+uint64(dropped)
+		if e.Expires+t.skew > t.over {
+			enough := int64(2*live + t.spare)
+			if lacks || live < 0 || at <= 1 || at > d.old || int64(d.seq-at+1) <= enough ||
+				e.Expires <= t.now+t.life {
+				break
+			}
+			if t.carry {
+				d.write(e)
+			}
+		}
+		dropped++
+	}
+	d.entries = d.entries[dropped:]
+	d.first += uint64(dropped)
 }
 
 // confirm is the confirm script.
@@ -163,7 +202,7 @@ func (d *data) confirm(i int, p revocation.Position, watched bool) bool {
 
 // reply is what both heartbeats read in their one step.
 func (d *data) reply(hb *revocation.Heartbeat) revocation.HeartbeatReply {
-	r := revocation.HeartbeatReply{Time: redisNow, HeadFound: d.head}
+	r := revocation.HeartbeatReply{Time: d.now(), HeadFound: d.head}
 	if d.head {
 		r.Head = revocation.Head{
 			Epoch:            d.epoch,
@@ -174,7 +213,7 @@ func (d *data) reply(hb *revocation.Heartbeat) revocation.HeartbeatReply {
 			Era:              "era",
 		}
 		if d.mending > 0 {
-			r.Head.Mending = redisNow + int64(d.mending)*tick.Milliseconds()
+			r.Head.Mending = d.now() + int64(d.mending)*tick.Milliseconds()
 		}
 	}
 	r.AtMine, r.AtMineFound = d.at(hb.Position.Seq)

@@ -58,7 +58,7 @@ func (m *model) arrivals(s *state, q int, f emit) {
 	}
 	for n := 1; n <= m.limits.Issuers; n++ {
 		for i := range m.limits.Sessions {
-			if q == 0 && (n > 1 || i > 0) || s.procs[n].status != running {
+			if q == 0 && (n > 1 || i > 0) || s.procs[n].status != running || s.late && i > 0 {
 				continue
 			}
 			t := *s

@@ -35,6 +35,7 @@ type state struct {
 	denied uint8 // sessions the gate has denied since it runs
 	broken bool  // a heartbeat of the gate counted that must not
 	loaded bool  // the gate has had a complete copy since it runs
+	late   bool  // a token's life has passed
 }
 
 type status uint8
@@ -136,7 +137,7 @@ func digestBytes(b []byte) digest {
 type model struct {
 	limits   Limits
 	mutation Mutation
-	batches  [maxRequests][maxSessions]revocation.Batch // of the requests
+	batches  [2][maxRequests][maxSessions]revocation.Batch // of the requests, early and late
 
 	procs   []*proc
 	procIDs map[digest]procID
@@ -178,6 +179,7 @@ const (
 	evPlain
 	evTell
 	evForgetLines
+	evLater
 )
 
 // result is what an event makes of a process and of the server it spoke to.
@@ -210,7 +212,7 @@ func newModel(l Limits, mutation Mutation) *model {
 
 func (m *model) proc(p *proc) procID {
 	if p.beat == nil {
-		p.r.Beat(now) // never sent: forgets what only an answer under way would ask for
+		p.r.Beat(p.now()) // never sent: forgets what only an answer under way would ask for
 	}
 	m.buf = p.key(m.buf[:0])
 	k := digestBytes(m.buf)
@@ -226,7 +228,8 @@ func (m *model) data(d *data) dataID {
 	d.has = 0
 	for i := range d.entries {
 		for s := range m.limits.Sessions {
-			if d.entries[i].Kind == revocation.KindSID && d.entries[i].Value == sid(s) {
+			if e := &d.entries[i]; e.Kind == revocation.KindSID && e.Value == sid(s) &&
+				e.Expires > d.now() {
 				d.has |= 1 << s
 			}
 		}

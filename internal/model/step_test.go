@@ -4,6 +4,7 @@ package model
 
 import (
 	"math/bits"
+	"time"
 )
 
 // step is one thing that happens, chosen among all that can.
@@ -34,6 +35,9 @@ func (m *model) steps(s *state, f emit) {
 	pending := m.pending(s)
 	if s.due == none && pending == 0 {
 		m.tick(s, f)
+		if m.mayAge(s) {
+			m.ages(s, f)
+		}
 	}
 	if s.faults > 0 {
 		m.faultSteps(s, pending, f)
@@ -118,7 +122,12 @@ func (m *model) start(s *state, n int, f emit) {
 }
 
 func (m *model) started(s *state, n int) process {
-	p := m.proc(newProc(&m.limits, n > 0))
+	c := newProc(&m.limits, n > 0)
+	c.late = s.late
+	if c.w != nil && m.mutation == LifeOfATokenAlone {
+		c.w.SessionsLive(func(string) time.Duration { return 0 })
+	}
+	p := m.proc(c)
 	return process{
 		id: m.connectedTo(p), conns: [purposes]int8{s.primary, s.primary, s.primary},
 		recent: noLines, peerAge: m.old(),

@@ -4,6 +4,8 @@ package model
 
 import (
 	"slices"
+
+	"github.com/sallyport/sallyport/internal/revocation"
 )
 
 // processes are the numbers of the processes there are: the gate is 0, if there is one.
@@ -90,6 +92,78 @@ func (m *model) owes(s *state, n int) (due bool) {
 
 func (m *model) tick(s *state, f emit) {
 	t := *s
+	m.pass(&t)
+	f(step{kind: stTick, order: 6}, &t)
+}
+
+// mayAge reports whether a token's life may pass: once, while nobody waits for an answer.
+func (m *model) mayAge(s *state) bool {
+	if !m.limits.Ages || s.late {
+		return false
+	}
+	for q := range m.limits.Requests {
+		if p := s.reqs[q].phase; p != idle && p < acknowledged {
+			return false
+		}
+	}
+	for _, n := range m.processes() {
+		if s.procs[n].status != down && m.procs[s.procs[n].id].app != nil {
+			return false
+		}
+	}
+	return true
+}
+
+// ages lets a token's life pass, and no more of a heartbeat's time than at a tick: everybody has
+// had theirs all the while. What was revoked with the tokens that there were is over with them; a
+// session elsewhere goes on. Meanwhile somebody has logged out, which is over as well.
+func (m *model) ages(s *state, f emit) {
+	t := *s
+	m.pass(&t)
+	t.late = true
+	for _, n := range m.processes() {
+		if t.procs[n].status != down {
+			t.procs[n].id = m.later(t.procs[n].id)
+		}
+	}
+	log := t.nodes[t.primary].data
+	for x := range m.limits.Nodes {
+		n := &t.nodes[x]
+		n.data = m.aged(n.data, n.data == log && !t.nodes[t.primary].paused)
+	}
+	t.disk = m.aged(t.disk, false)
+	for i := 1; i < m.limits.Sessions; i++ {
+		t.acked[i], t.denied, t.stored = 0, t.denied&^(1<<i), t.stored&^(1<<i)
+	}
+	f(step{kind: stAges, order: 9}, &t)
+}
+
+func (m *model) later(p procID) procID {
+	return m.once(event{kind: evLater, proc: p}, func() result {
+		c := m.procs[p].clone()
+		c.later()
+		return result{proc: m.proc(c)}
+	}).proc
+}
+
+// aged is what a server holds a token's life later, with a log out that it has taken or without.
+func (m *model) aged(d dataID, logout bool) dataID {
+	e := event{kind: evLater, proc: procID(none), data: d, number: int32(bit(logout))}
+	return m.once(e, func() result {
+		c := m.datas[d].clone()
+		if logout && c.whole() {
+			c.write(revocation.Entry{
+				Kind: revocation.KindSID, Issuer: own, Value: "somebody", At: redisNow,
+				Expires: redisNow + (lifetime + 2*skew).Milliseconds(),
+			})
+		}
+		c.late, c.old = true, c.seq
+		return result{data: m.data(c)}
+	}).data
+}
+
+// pass lets a heartbeat's time pass.
+func (m *model) pass(t *state) {
 	for _, n := range m.processes() {
 		p := &t.procs[n]
 		p.id, p.beaten = m.passed(p.id), false
@@ -109,7 +183,6 @@ func (m *model) tick(s *state, f emit) {
 	for q := range t.reqs {
 		t.reqs[q].rests = false
 	}
-	f(step{kind: stTick, order: 6}, &t)
 }
 
 // older is what a server holds a tick later.

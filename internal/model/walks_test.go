@@ -31,6 +31,7 @@ func TestRandomLongSchedules(t *testing.T) {
 					Settle:       4,
 					MaxStaleness: 12,
 					Backwards:    rapid.Bool().Draw(t, "backwards"),
+					Ages:         rapid.Bool().Draw(t, "ages"),
 				}
 				violation, n, err := model.Walk(
 					l,

@@ -19,7 +19,9 @@ import "time"
 //	                                 reaches the tokens that were issued at "18:10"
 //
 // An offset is forgotten one to two lives after it was last noted: each entry that was made while
-// it held has expired by then. So a change that lasts is believed in the end.
+// it held has expired by then. So a change that lasts is believed in the end. Where some entries
+// live longer than others, what is the earliest is remembered for as long as they live; the latest
+// is not: tokens that were issued by a clock that was ahead live no longer than others.
 type bounds struct {
 	began             time.Duration // monotonic: when current began
 	current, previous offsets       // of the current life of an entry and of the one before it

@@ -42,6 +42,8 @@ type Copy struct {
 	headKnown bool
 	redis     redisTime
 	bounds    bounds
+	lasting   bounds        // the same for as long as the longest entry lives
+	longest   time.Duration // the life of the longest entry that has been applied
 	behind    behind
 }
 
@@ -111,6 +113,16 @@ func (c *Copy) Restore(p Position) {
 	c.reading++
 }
 
+// add puts an entry into force.
+func (c *Copy) add(e *Entry) {
+	c.set.Add(e)
+	c.longest = max(c.longest, time.Duration(e.Expires-e.At)*time.Millisecond)
+}
+
+// HoldsFor notes that the Set came with entries, from a snapshot, that live for up to life from
+// now.
+func (c *Copy) HoldsFor(life time.Duration) { c.longest = max(c.longest, life) }
+
 // Clock returns the clock that tokens expire by.
 func (c *Copy) Clock() *Clock { return c.clock }
 
@@ -179,5 +191,6 @@ func (c *Copy) Expired(now Instant) (int64, bool) {
 		return 0, false
 	}
 	wall := min(c.clock.Now(now.Wall).UnixMilli(), now.Wall.UnixMilli())
-	return min(c.redis.earliest(now), wall, c.bounds.earliest(now.Mono)), true
+	return min(c.redis.earliest(now), wall, c.bounds.earliest(now.Mono),
+		c.lasting.earliest(now.Mono)), true
 }

@@ -35,6 +35,9 @@ type Heartbeat struct {
 	// own step.
 	Stored uint64
 	Times  ScriptTimes
+	// Live is how many entries it has met in the log that have not expired; -1 while it does not
+	// know them all.
+	Live int
 }
 
 // HeartbeatReply is Redis' answer to a Heartbeat. All of it is from one atomic step but Replicas,

@@ -96,10 +96,12 @@ func (c *Copy) noteTime(hb *Heartbeat, a *HeartbeatReply, now Instant) {
 	}
 	c.redis = redisTime{known: true, at: a.Time, sent: hb.At, answered: now}
 	c.head, c.headKnown = a.Head, true
-	c.bounds.note(min(c.redis.earliest(now), now.Wall.UnixMilli()), now.Mono, c.entryLife())
+	agreed, life := min(c.redis.earliest(now), now.Wall.UnixMilli()), c.entryLife()
+	c.bounds.note(agreed, now.Mono, life)
+	c.lasting.note(agreed, now.Mono, max(life, c.longest))
 }
 
-// entryLife is how long an entry lives.
+// entryLife is how long an entry lives that names no session of another issuer.
 func (c *Copy) entryLife() time.Duration {
 	return c.head.MaxTokenLifetime + 2*c.cfg.ClockSkew + c.cfg.MaxStaleness
 }

@@ -50,6 +50,10 @@ func (k Kind) String() string {
 	return kindNames[k]
 }
 
+// Sessions reports whether an entry of this kind ends sessions, and not only tokens that exist: one
+// session, or those of a subject.
+func (k Kind) Sessions() bool { return k == KindSID || k == KindSub }
+
 // Cutoff reports whether an entry of this kind has an issued_before.
 func (k Kind) Cutoff() bool {
 	return k == KindSub || k == KindClient || k == KindTenant || k == KindIss

@@ -26,11 +26,10 @@ func (w *Writer) foundInLog(e *Entry) {
 		return
 	}
 	w.pending.drop(e)
-	if old := w.inLog.get(e); old != nil {
-		// It is there twice: an append that had seemed lost was not. The later place counts.
-		old.entry.Seq, old.entry.Chain = e.Seq, e.Chain
-		return
-	}
+	// One that is there already was carried on from its earlier place, or an append that had seemed
+	// lost was not. The later place counts. It goes to the end here as it does there, so that the
+	// memory between the two is let go.
+	w.inLog.drop(e)
 	w.inLog.add(e)
 }
 

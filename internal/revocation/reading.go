@@ -54,7 +54,7 @@ func (c *Copy) tail(entries []Entry, now Instant) Outcome {
 		if cause := follows(e, c.pos.Seq+1, c.pos.Chain); cause != "" {
 			return c.reject(e, cause, entries[:i])
 		}
-		c.set.Add(e)
+		c.add(e)
 		c.pos.Seq, c.pos.Chain = e.Seq, e.Chain
 		// The heartbeat under way may return this place as its head after more has been applied.
 		if len(c.passed) < maxPassed {
@@ -104,7 +104,7 @@ func (c *Copy) page(entries []Entry) Outcome {
 			return c.reject(e, CauseChain, entries[:i])
 		}
 		// In force at once, complete or not: what denies may never come too early.
-		c.set.Add(e)
+		c.add(e)
 		l.next, l.chain = e.Seq+1, e.Chain
 		done = done || e.Seq == l.target.Seq
 	}

@@ -98,6 +98,7 @@ type Receipt struct {
 	Epoch string
 	Chain string // of that entry: a place alone says nothing once a log has gone back and grown again
 	Alone bool   // no other issuer was alive to hold the entries as well
+	Until int64  // unix ms: what the entries name is revoked at least until then; 0: not known
 }
 
 // Applied is how many live gates have applied what a receipt names.

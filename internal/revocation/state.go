@@ -50,8 +50,39 @@ func (c *Copy) Pass(d, most time.Duration, now Instant) {
 		c.redis.at -= now.Mono.Milliseconds() - c.redis.answered.Mono.Milliseconds()
 	}
 	mono(&c.bounds.began)
+	mono(&c.lasting.began)
 	if c.head.Mending -= d.Milliseconds(); c.head.Mending <= now.Wall.UnixMilli() {
 		c.head.Mending = 0
+	}
+}
+
+// Later moves all that c remembers by d, as when now moves by as much and nothing gets older.
+func (c *Copy) Later(d time.Duration) {
+	on := func(t *Instant) {
+		if *t != (Instant{}) {
+			*t = Instant{t.Mono + d, t.Wall.Add(d)}
+		}
+	}
+	if c.settle.begun {
+		c.settle.first += d
+		on(&c.settle.last)
+	}
+	if c.behind.on {
+		c.behind.since += d
+	}
+	for i := range c.waiting {
+		on(&c.waiting[i].sent)
+	}
+	on(&c.last)
+	if c.redis.known {
+		on(&c.redis.sent)
+		on(&c.redis.answered)
+		c.redis.at += d.Milliseconds()
+	}
+	c.bounds.began += d
+	c.lasting.began += d
+	if c.head.Mending > 0 {
+		c.head.Mending += d.Milliseconds()
 	}
 }
 
@@ -80,7 +111,10 @@ func (c *Copy) AppendState(buf []byte) []byte {
 	}
 	buf = appendInts(buf, int64(c.head.MaxTokenLifetime), int64(len(c.head.Era)))
 	buf = append(buf, c.head.Era...)
-	buf = c.bounds.appendState(buf)
+	buf = c.lasting.appendState(c.bounds.appendState(buf))
+	if !c.lasting.settled() {
+		buf = appendInts(buf, int64(c.longest))
+	}
 	return appendInts(buf, c.redis.at, int64(c.behind.since), int64(c.behind.seq),
 		c.clock.floor.Load())
 }
@@ -89,10 +123,15 @@ func (c *Copy) AppendState(buf []byte) []byte {
 func (b *bounds) appendState(buf []byte) []byte {
 	buf = appendBools(buf, b.current.known, b.previous.known)
 	buf = appendInts(buf, b.current.least, b.current.most, b.previous.least, b.previous.most)
-	if b.current.least == b.current.most && (!b.previous.known || b.previous == b.current) {
+	if b.settled() {
 		return buf
 	}
 	return appendInts(buf, int64(b.began))
+}
+
+// settled reports whether all that is known is one and the same.
+func (b *bounds) settled() bool {
+	return b.current.least == b.current.most && (!b.previous.known || b.previous == b.current)
 }
 
 func appendPosition(buf []byte, p Position) []byte {

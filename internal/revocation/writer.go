@@ -15,6 +15,7 @@ import (
 type Writer struct {
 	*Copy
 	lifetime time.Duration // this issuer's max_token_lifetime
+	sessions func(issuer string) time.Duration
 	// Every live entry in full. inLog has those that the copy has met in the log as it is now,
 	// pending all others: on their way there, or lost. When the position is given up all are
 	// pending again, until the load has met them.
@@ -32,8 +33,14 @@ var ErrNoTime = errors.New(
 func NewWriter(cfg CopyConfig, maxTokenLifetime time.Duration, set Set) *Writer {
 	return &Writer{
 		Copy: NewCopy(cfg, set), lifetime: maxTokenLifetime, inLog: held{}, pending: held{},
+		sessions: func(string) time.Duration { return 0 },
 	}
 }
+
+// SessionsLive tells the writer for how long a session of an issuer may go on, making tokens, after
+// it has been revoked here: 0 for those that end with their revocation, as this issuer's own do.
+// Entries that name sessions live as much longer.
+func (w *Writer) SessionsLive(life func(issuer string) time.Duration) { w.sessions = life }
 
 // Batch is entries to append in one step. Tell its outcome by Stored or Failed, once.
 type Batch struct {
@@ -62,7 +69,7 @@ func (w *Writer) Begin(reqs []Request, now Instant) (Batch, error) {
 	}
 	// Once all are known to be valid: a batch that is refused must leave nothing behind.
 	for i := range b.Entries {
-		w.set.Add(&b.Entries[i])
+		w.add(&b.Entries[i])
 		w.appendBegun(&b.Entries[i])
 	}
 	return b, nil
@@ -74,7 +81,13 @@ func (w *Writer) entry(q *Request, at time.Time) (Entry, error) {
 	}
 	e := Entry{
 		Kind: q.Kind, Issuer: q.Issuer, Value: q.Value, Reason: q.Reason, Actor: q.Actor,
-		At: at.UnixMilli(), Expires: at.Add(w.Life() + w.extraLife()).UnixMilli(),
+		At: at.UnixMilli(),
+	}
+	e.Expires = w.expiryOf(&e)
+	if e.Expires >= MaxMillis {
+		// No process could read it, and none skips what it cannot read.
+		return Entry{}, fmt.Errorf("%w: it would have to live until after %s", ErrInvalidRequest,
+			time.UnixMilli(MaxMillis).UTC().Format(time.DateOnly))
 	}
 	if q.Kind.Cutoff() {
 		e.IssuedBefore = e.At
@@ -89,6 +102,16 @@ func (w *Writer) entry(q *Request, at time.Time) (Entry, error) {
 		}
 	}
 	return e, nil
+}
+
+// expiryOf returns when an entry expires that is made at its time At.
+func (w *Writer) expiryOf(e *Entry) int64 {
+	life := w.Life() + w.extraLife()
+	if e.Kind.Sessions() {
+		// The last token of a session may be made as it ends, and lives on from there.
+		life += w.sessions(e.Issuer)
+	}
+	return e.At + life.Milliseconds()
 }
 
 // maxSetBack is the most by which this machine's clock alone makes an entry later than all else
@@ -138,8 +161,8 @@ func (w *Writer) ScriptTimes(now Instant) (t ScriptTimes) {
 // in the log.
 func (w *Writer) extraLife() time.Duration { return w.cfg.MaxStaleness }
 
-// Life returns how long an entry that is stored now must live: as long as any token that exists can
-// be valid, by whichever clock.
+// Life returns how long any entry that is stored now must live at least: as long as any token that
+// exists can be valid, by whichever clock.
 func (w *Writer) Life() time.Duration {
 	return max(w.lifetime, w.head.MaxTokenLifetime) + 2*w.cfg.ClockSkew
 }
@@ -185,8 +208,8 @@ func (w *Writer) TooEarly(b Batch, redisNow int64, lifetime time.Duration) Batch
 		// With another time it is another entry: kept, the old one would be appended as missing.
 		w.pending.drop(&e)
 		e.At = max(e.At, redisNow)
-		e.Expires = max(e.Expires, e.At+(w.Life()+w.extraLife()).Milliseconds())
-		w.set.Add(&e)
+		e.Expires = max(e.Expires, w.expiryOf(&e))
+		w.add(&e)
 		w.appendBegun(&e)
 		later.Entries[i] = e
 	}
@@ -206,6 +229,9 @@ func (w *Writer) Beat(now Instant) Heartbeat {
 	hb.Mend = hb.Holds && (!w.complete || w.missingAny(now))
 	if w.lastStored.Epoch == w.pos.Epoch {
 		hb.Stored = w.lastStored.Seq
+	}
+	if hb.Live = w.inLog.live; !w.complete {
+		hb.Live = -1
 	}
 	return hb
 }

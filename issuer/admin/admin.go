@@ -306,8 +306,15 @@ func (a *API) carryOut(r *httpapi.Request, wanted revocation.Request,
 		return httpapi.Reply{}, err
 	}
 	a.cfg.Ended.WithLabelValues("operator").Inc()
-	return a.cfg.Waits.Acknowledge(r.Context(), receipt, wait,
-		adminapi.Revoked{Issuer: wanted.Issuer, Sessions: sessions})
+	answer := adminapi.Revoked{Issuer: wanted.Issuer, Sessions: sessions}
+	if wanted.Issuer != a.cfg.Issuer {
+		answer.Effect = effectOf(wanted.Kind, false)
+		if receipt.Until > 0 {
+			until := time.UnixMilli(receipt.Until).UTC()
+			answer.Until = &until
+		}
+	}
+	return a.cfg.Waits.Acknowledge(r.Context(), receipt, wait, answer)
 }
 
 // end ends sessions of our own where that is what was asked for, so that their refresh tokens end

@@ -96,7 +96,8 @@ func effectOf(k revocation.Kind, ours bool) string {
 	case k == revocation.KindSID && ours:
 		return "Ends the session: its refresh token and every access token of it."
 	case k == revocation.KindSID:
-		return "Refuses every token of the session. Sessions of another issuer are not known here."
+		return "Refuses every token of the session, also those that its issuer goes on making. " +
+			"The session is not ended there: end it at its issuer, too."
 	case k == revocation.KindSub && ours:
 		return "Logs the user out everywhere: every session, refresh tokens included. " +
 			"A login right after it works."
@@ -107,6 +108,11 @@ func effectOf(k revocation.Kind, ours bool) string {
 		return "Refuses tokens issued, and ends sessions begun, up to issued_before. " +
 			"Which sessions those are is not kept."
 	}
+	if k == revocation.KindSub {
+		return "Refuses the user's tokens issued up to issued_before, and later ones whose auth_time " +
+			"says that their session began up to then. Nobody is logged out there: " +
+			"end the sessions at their issuer, too."
+	}
 	return "Refuses tokens issued up to issued_before. " +
-		"Sessions of another issuer are not known here."
+		"Sessions of another issuer go on there, and their next tokens are accepted."
 }

@@ -95,7 +95,7 @@ func (s *Set) checkCutoffs(f *revocation.Facts) revocation.Verdict {
 	// everywhere. Issuers see to it that a session which begins after that has an auth_time in a
 	// later second.
 	if f.Subject != "" {
-		if v := s.since(revocation.KindSub, f.Issuer, f.Subject, from, leeway); v.Revoked {
+		if v := s.subject(f, from, leeway); v.Revoked {
 			return v
 		}
 	}
@@ -156,6 +156,21 @@ func (s *Set) since(k revocation.Kind, issuer, value string,
 	from, leeway int64) revocation.Verdict {
 	cutoff, expiry, ok := s.find(k, issuer, value)
 	if !ok || from > (issuedBefore(cutoff)+leeway)/1000 {
+		return revocation.Verdict{}
+	}
+	return s.verdict(cutoff, expiry)
+}
+
+// subject judges a token against its subject's cutoff. A session of another issuer goes on making
+// tokens there, so what its tokens say of its beginning counts as well, if they say it.
+func (s *Set) subject(f *revocation.Facts, from, leeway int64) revocation.Verdict {
+	cutoff, expiry, ok := s.find(revocation.KindSub, f.Issuer, f.Subject)
+	if !ok {
+		return revocation.Verdict{}
+	}
+	// Without leeway: it would shut out, for as long as it lives, a session that begins right after.
+	old := !f.Ours && f.AuthTime > 0 && f.AuthTime <= issuedBefore(cutoff)/1000
+	if !old && from > (issuedBefore(cutoff)+leeway)/1000 {
 		return revocation.Verdict{}
 	}
 	return s.verdict(cutoff, expiry)

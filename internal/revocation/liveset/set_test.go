@@ -70,6 +70,9 @@ func TestRules(t *testing.T) {
 	issued := func(off int64) revocation.Facts {
 		return with(func(f *revocation.Facts) { foreign(f); f.IssuedAt = at + off })
 	}
+	refreshed := func(off, began int64) revocation.Facts {
+		return with(func(f *revocation.Facts) { foreign(f); f.IssuedAt, f.AuthTime = at+off, began })
+	}
 	leeway := int64(skew / time.Second)
 	for name, c := range map[string]struct {
 		entry  *revocation.Entry
@@ -123,7 +126,22 @@ func TestRules(t *testing.T) {
 			entry(revocation.KindTenant, "tenant"), issued(leeway + 1), false,
 		},
 		"iss, issued within skew": {entry(revocation.KindIss, ""), issued(leeway), true},
-		"sub, issued after skew":  {entry(revocation.KindSub, "sub"), issued(leeway + 1), false},
+		"sub, issued after skew":  {entry(revocation.KindSub, "sub"), refreshed(leeway+1, 0), false},
+		"sub, a session elsewhere goes on": {
+			entry(revocation.KindSub, "sub"), refreshed(leeway+999, at-100), true,
+		},
+		"sub, a session elsewhere began in its second": {
+			entry(revocation.KindSub, "sub"), refreshed(leeway+1, at), true,
+		},
+		"sub, a session elsewhere begins right after": {
+			entry(revocation.KindSub, "sub"), refreshed(leeway+1, at+1), false,
+		},
+		"sub, issued within skew in a session begun after": {
+			entry(revocation.KindSub, "sub"), refreshed(leeway, at+1), true,
+		},
+		"client, a session elsewhere goes on": {
+			entry(revocation.KindClient, "client"), refreshed(leeway+1, at-100), false,
+		},
 		"epoch revokes nothing": {
 			&revocation.Entry{Seq: 1, Kind: revocation.KindEpoch, Value: "jti", Expires: at * 2000}, ours(),
 			false,

@@ -105,5 +105,18 @@ func (s *Set) sweep(shard *atomic.Pointer[table], now int64) int {
 	return total
 }
 
+// Last returns when the last entry expires that the Set holds (unix milliseconds); 0 when it holds
+// none.
+func (s *Set) Last() (last int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for i := range s.shards {
+		if t := s.shards[i].Load(); t != nil {
+			t.each(func(e *slot) { last = max(last, expires(e.expiry)) })
+		}
+	}
+	return last
+}
+
 // Shards is how many shards Sweep goes through in one round.
 func (s *Set) Shards() int { return len(s.shards) }

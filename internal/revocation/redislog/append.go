@@ -48,7 +48,15 @@ func (i *Issuer) Append(ctx context.Context,
 		}
 		stored = append(stored, receiptFor(at))
 	}
-	return i.acknowledgeAll(ctx, stored, began)
+	last, err := i.acknowledgeAll(ctx, stored, began)
+	if err != nil {
+		return revocation.Receipt{}, err
+	}
+	last.Until = batch.Entries[0].Expires
+	for k := range batch.Entries {
+		last.Until = min(last.Until, batch.Entries[k].Expires)
+	}
+	return last, nil
 }
 
 // acknowledgeAll acknowledges every part, and returns the receipt of the last.

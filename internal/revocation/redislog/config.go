@@ -24,11 +24,14 @@ type Config struct {
 	MinReplicas        int           `yaml:"min_replicas" usage:"Redis replicas that must have a write before it counts"`
 	ClockSkew          time.Duration `yaml:"clock_skew" usage:"most that two clocks may differ"`
 	MaxTokenLifetime   time.Duration `yaml:"max_token_lifetime" usage:"longest life of any token that is to be revocable"`
-	MaxSessionLifetime time.Duration `yaml:"max_session_lifetime" usage:"longest life of a session: how long an issuer remembers cutoffs"`
+	MaxSessionLifetime time.Duration `yaml:"max_session_lifetime" usage:"longest life of a session: how long an issuer remembers cutoffs, and an entry for a session of another issuer stays in force"`
 	MaxGates           int           `yaml:"max_gates" usage:"most gates on one log: each has a key of its own in Redis, numbered from 1"`
 	AppendTimeout      time.Duration `yaml:"append_timeout" usage:"longest wait for a revocation to be acknowledged"`
 	Prefix             string        `yaml:"prefix" usage:"start of the log's keys in Redis, a hash tag in braces"`
 }
+
+// LongestSession bounds for how long any session may be said to live: ten years.
+const LongestSession = 10 * 365 * 24 * time.Hour
 
 // DefaultConfig is for a single Redis without replicas.
 func DefaultConfig() Config {
@@ -82,6 +85,10 @@ func (c Config) Validate() error {
 			"revocation: max_session_lifetime must be at least max_token_lifetime (%s), got %s",
 			c.MaxTokenLifetime, c.MaxSessionLifetime)
 	}
+	if c.MaxSessionLifetime > LongestSession {
+		bad("max_session_lifetime", "revocation: expected a max_session_lifetime of at most %s, got %s",
+			LongestSession, c.MaxSessionLifetime)
+	}
 	if c.MaxGates < 1 || c.MaxGates > 999 {
 		bad("max_gates", "revocation: expected 1 to 999 gates, got %d", c.MaxGates)
 	}
@@ -123,6 +130,10 @@ type Options struct {
 	// OnLinesDropped is called by an issuer that has dropped gates' lines unread, since they were
 	// no lines, at most once a second. It must not block.
 	OnLinesDropped func(lines int)
+	// SessionLifetime, if set, is asked by an issuer for how long a session of an issuer may go on,
+	// making tokens, after it has been revoked here: 0 where the revocation ends it. Entries that
+	// name sessions live as much longer.
+	SessionLifetime func(issuer string) time.Duration
 	// KeySetAge, if set, is shown in this process's line for `sallyport status`.
 	KeySetAge func() time.Duration
 	// Stopped, if set, is asked when Run ends: whether nobody is answered by this gate's copy any

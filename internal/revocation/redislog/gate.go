@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/redis/go-redis/v9"
 
@@ -30,6 +31,7 @@ func NewGate(client *redisconn.Client, cfg Config, o Options) (*Gate, error) {
 	}
 	c := revocation.NewCopy(cfg.copy(), f.set)
 	if s != nil {
+		c.HoldsFor(time.UnixMilli(s.Set.Last()).Sub(f.instant().Wall))
 		c.Restore(s.Position)
 	}
 	g := &Gate{f, keeper, &places{follower: f}}

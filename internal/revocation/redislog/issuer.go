@@ -29,6 +29,9 @@ func NewIssuer(client *redisconn.Client, cfg Config, o Options) (*Issuer, error)
 		return nil, err
 	}
 	w := revocation.NewWriter(cfg.copy(), cfg.covered(), f.set)
+	if o.SessionLifetime != nil {
+		w.SessionsLive(o.SessionLifetime)
+	}
 	i := &Issuer{
 		peers: newPeers(f), jobs: make(chan *job, maxQueue), mend: make(chan struct{}, 1),
 	}
@@ -136,6 +139,8 @@ func (i *Issuer) sendByIssuer(ctx context.Context, conn *redis.Conn,
 		maxTrim,
 		hb.Times.Expired,
 		hb.Times.Redis,
+		hb.Live,
+		maxDead,
 	}
 	done, err := redisconn.WriteAndWait(ctx, conn, redisconn.Write{
 		Script: heartbeatScript, Keys: []string{i.keys.log, i.keys.head, i.keys.issuers}, Args: args,
@@ -198,6 +203,10 @@ func flag(b bool) string {
 	}
 	return "0"
 }
+
+// maxDead is how many entries that are not live the log may have, besides as many as are, before
+// live ones are carried on from among them.
+const maxDead = 1000
 
 // maxTrim is the most entries that one heartbeat trims: Redis serves nobody else meanwhile.
 const maxTrim = 1000

@@ -124,6 +124,9 @@ func (l *Log) failing(call string) error {
 	return l.fault(call)
 }
 
+// Kept is for how long Append says that entries are kept.
+const Kept = time.Hour
+
 // Append puts the entries into the issuer's own set first, as an issuer does, and then into the
 // log.
 func (l *Log) Append(ctx context.Context,
@@ -162,7 +165,7 @@ func (l *Log) Append(ctx context.Context,
 	if err := l.failing("lost"); err != nil {
 		return revocation.Receipt{}, err
 	}
-	return revocation.Receipt{Seq: l.seq, Epoch: "e"}, nil
+	return revocation.Receipt{Seq: l.seq, Epoch: "e", Until: l.now.Add(Kept).UnixMilli()}, nil
 }
 
 // Live finds entries that are in the log.

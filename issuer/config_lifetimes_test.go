@@ -1,0 +1,35 @@
+package issuer
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/sallyport/sallyport/internal/sender"
+)
+
+// TestASendersSessionsLiveAsLongAsItsEntrySays, the longest where several end the same ones, and
+// whoever says it twice is told.
+func TestASendersSessionsLiveAsLongAsItsEntrySays(t *testing.T) {
+	const elsewhere = "https://elsewhere.example"
+	c := DefaultConfig()
+	if got := c.SessionLifetime(elsewhere); got != c.Revocation.MaxSessionLifetime {
+		t.Errorf("without an entry: got %s", got)
+	}
+	c.Senders = []sender.Config{
+		{Issuer: elsewhere, MaxSessionLifetime: 10 * time.Hour},
+		{Issuer: "https://logout.example", SessionsOf: elsewhere, MaxSessionLifetime: 20 * time.Hour},
+		{Issuer: "https://another.example", MaxSessionLifetime: 30 * time.Hour},
+	}
+	if got := c.SessionLifetime(elsewhere); got != 20*time.Hour {
+		t.Errorf("by its senders: got %s, want 20h", got)
+	}
+	c.OtherIssuers = []OtherIssuer{{Issuer: elsewhere, MaxSessionLifetime: time.Hour}}
+	err := c.checkOtherIssuers()
+	if err == nil || !strings.Contains(err.Error(), "senders[0] says it too") {
+		t.Errorf("said in both lists: got %v", err)
+	}
+	if got := c.SessionLifetime("https://issuer.example"); got != c.Revocation.MaxSessionLifetime {
+		t.Errorf("of an issuer that nobody names: got %s", got)
+	}
+}
