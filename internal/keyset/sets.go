@@ -238,8 +238,8 @@ func (s *Sets) find(iss string) (*issuer, bool) {
 // signsFor reports whether a key may have signed a token whose iss is that. In a set that serves
 // many issuers, a key may be for some of them alone: with one of those it could otherwise sign for
 // all.
-func (i *issuer) signsFor(key *jose.PublicKey, iss string) bool {
-	return i.profile.Tenants == nil || key.Issuer() == "" || key.Issuer() == iss ||
+func signsFor(p *token.Profile, key *jose.PublicKey, iss string) bool {
+	return p.Tenants == nil || key.Issuer() == "" || key.Issuer() == iss ||
 		token.IsTenantOf(key.Issuer(), iss)
 }
 
@@ -261,7 +261,7 @@ func (s *Sets) Key(issuer, keyID string) (key *jose.PublicKey, known bool) {
 		return nil, false
 	}
 	held := i.current.Load()
-	if key, ok := held.keys[keyID]; ok && i.signsFor(key, issuer) {
+	if key, ok := held.keys[keyID]; ok && signsFor(i.profile, key, issuer) {
 		return key, true
 	}
 	return nil, held.had()
