@@ -487,7 +487,8 @@ func cachedTokenOnAnotherRoute(t *testing.T) {
 		func(c *token.Claims) { c.Roles, c.Scope = []string{"staff"}, []string{"read"} })
 	who := authztest.Want{
 		Status: 200,
-		Set:    "subject=alice issuer=" + authztest.Issuer + " roles=staff scope=read session=session-1 token-id=token-1",
+		Set: "subject=alice issuer=" + authztest.Issuer +
+			" roles=staff scope=read session=session-1 token-id=token-1",
 	}
 	scoped := authztest.Forbidden(token.ReasonInsufficientScope)
 	scoped.Challenge += `, scope="read write"`

@@ -23,7 +23,8 @@ func issuers(w *World) []Vector {
 	foreign := func(change func(josetest.Object) josetest.Object) string {
 		return w.ForeignKey.Token(w.ForeignKey.Header("JWT").JSON(), change(w.ForeignClaims()).JSON())
 	}
-	admin := foreign(func(c josetest.Object) josetest.Object { return c.And("roles", `["admin","x"]`) })
+	admin := foreign(
+		func(c josetest.Object) josetest.Object { return c.And("roles", `["admin","x"]`) })
 	zoeAdmin := Want{Status: 200, Set: Zoe.Set + " roles=foreign:admin,foreign:x"}
 	odd := foreign(func(c josetest.Object) josetest.Object { return c.And("roles", `["a,b"]`) })
 	spelt := foreign(func(c josetest.Object) josetest.Object { return c.With("sub", `"alice"`) })
@@ -77,7 +78,8 @@ func issuers(w *World) []Vector {
 			Invalid(token.ReasonRevoked), of(TenantA))),
 		given(revokeTenantA, at("not what another has", "/protected", atTenant(TenantB), of(TenantB))),
 		given(func(w *World) { w.Keys.Remove(Tenants, KeyID) },
-			at("the key of all tenants removed", "/protected", Invalid(token.ReasonUnknownKey), of(TenantA))),
+			at("the key of all tenants removed", "/protected", Invalid(token.ReasonUnknownKey),
+				of(TenantA))),
 	}
 }
 

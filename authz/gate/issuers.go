@@ -34,8 +34,8 @@ func (c Config) checkPrefixes() error {
 			continue
 		}
 		if other := c.within(i); other >= 0 {
-			errs = append(errs, config.At(at, "expected no beginning of another issuer's prefix, got %q and "+
-				"%q of issuers[%d]: a role of the one could be called as one of the other; end both with a "+
+			errs = append(errs, config.At(at, "expected no beginning of another issuer's prefix, got %q "+
+				"and %q of issuers[%d]: a role of the one could be called as one of the other; end both with a "+
 				"sign, as \"NAME:\"", *issuer.RolePrefix, *c.Issuers[other].RolePrefix, other))
 		}
 	}

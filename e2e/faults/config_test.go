@@ -57,7 +57,8 @@ limits:
 func (w *world) gateConfig(name, listen, admin string) string {
 	var foreign strings.Builder
 	for i, f := range w.foreigners {
-		fmt.Fprintf(&foreign, "- issuer: %s\n  jwks_file: ./foreign-%d.json\n  audiences: [%s]\n  role_prefix: \"\"\n",
+		fmt.Fprintf(&foreign, "- issuer: %s\n  jwks_file: ./foreign-%d.json\n  audiences: [%s]\n"+
+			"  role_prefix: \"\"\n",
 			f.name, i, audience)
 	}
 	return fmt.Sprintf(`name: %s

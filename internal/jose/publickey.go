@@ -91,8 +91,8 @@ func (k *PublicKey) Issuer() string { return k.issuer }
 // Format prints id and algorithm and nothing more, by every verb: the key may be a secret.
 func (k PublicKey) Format(f fmt.State, _ rune) { fmt.Fprintf(f, "%s key %s", k.alg, k.id) }
 
-// Equal reports whether both are the same key, under the same kid, for the same algorithm and of the
-// same issuer.
+// Equal reports whether both are the same key, under the same kid, for the same algorithm and of
+// the same issuer.
 func (k *PublicKey) Equal(other *PublicKey) bool {
 	if k == nil || other == nil {
 		return k == other

@@ -1,6 +1,7 @@
 package keyset
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -19,7 +20,9 @@ const (
 func issuerOf(tenant string) string { return strings.Replace(anyTenant, "{tenantid}", tenant, 1) }
 
 func tenants(ids ...string) func(*Config) {
-	return func(c *Config) { c.Issuer, c.JWKSURL, c.Tenants = anyTenant, "https://tenants.example/keys", ids }
+	return func(c *Config) {
+		c.Issuer, c.JWKSURL, c.Tenants = anyTenant, "https://tenants.example/keys", ids
+	}
 }
 
 // TestTenantsShareOneKeySet: it is fetched once for all of them, under the name that the entry has,
@@ -114,7 +117,7 @@ func TestEntriesThatMayMatchOneIssuerAreRefused(t *testing.T) {
 func BenchmarkProfile(b *testing.B) {
 	ids := []string{tenantA}
 	for i := range 999 {
-		ids = append(ids, tenantB[:33]+string([]byte{'0' + byte(i/100), '0' + byte(i/10%10), '0' + byte(i%10)}))
+		ids = append(ids, fmt.Sprintf("%s%03d", tenantB[:33], i))
 	}
 	s, err := New([]Config{trust(issuerA), trust("", tenants(ids...))}, Options{Now: time.Now})
 	if err != nil {
