@@ -169,7 +169,9 @@ func TestARevocationElsewhereSaysWhatGoesOnAndUntilWhenItHolds(t *testing.T) {
 		t.Errorf("of a session that is ended it printed %q", out)
 	}
 	help, _, err := sallyport("", "revoke", "--help")
-	for _, want := range []string{"What ends where", "other_issuers", "max_session_lifetime", "auth_time"} {
+	for _, want := range []string{
+		"What ends where", "other_issuers", "max_session_lifetime", "auth_time",
+	} {
 		if err != nil || !strings.Contains(help, want) {
 			t.Errorf("the help does not speak of %s: %v", want, err)
 		}

@@ -37,8 +37,9 @@
 // is well (L1). The first violation in breadth is the shortest.
 //
 // With Limits.Ages a token's life passes at once, at any moment at which nobody waits for an
-// answer, and somebody has logged out meanwhile: entries of tokens have expired then and are trimmed, past
-// the entry of a session of another issuer, which lives on, and is carried on. Walks have it, too.
+// answer, and somebody has logged out meanwhile: entries of tokens have expired then and are
+// trimmed, past the entry of a session of another issuer, which lives on, and is carried on. Walks
+// have it, too.
 //
 // # What makes it end
 //

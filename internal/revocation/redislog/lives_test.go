@@ -139,7 +139,8 @@ func (m *mesh) awayIssuers() {
 		m.issuers[n].stop()
 	}
 	gone := time.Now()
-	eventually.True(m.t, "a token's life has passed", func() bool { return time.Since(gone) > 4*time.Second })
+	eventually.True(m.t, "a token's life has passed",
+		func() bool { return time.Since(gone) > 4*time.Second })
 	for n := range m.issuers {
 		m.issuers[n] = startIssuer(m.t, m.addr(), shortTokens(fmt.Sprintf("issuer-%d", n+1)))
 	}
