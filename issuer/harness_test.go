@@ -29,6 +29,7 @@ import (
 	"github.com/sallyport/sallyport/internal/sender"
 	"github.com/sallyport/sallyport/internal/session"
 	"github.com/sallyport/sallyport/internal/session/sessiontest"
+	"github.com/sallyport/sallyport/internal/ssf/stream"
 	"github.com/sallyport/sallyport/internal/token"
 )
 
@@ -96,6 +97,7 @@ func newHouse(t *testing.T, c *redisconn.Client, change func(*Config)) *house {
 		Keys:      h.keys,
 		Sessions:  store,
 		Senders:   senders,
+		Lease:     func(sender string) stream.Lease { return stream.NewLease(c, sender) },
 		Log:       h.log,
 		Inventory: inventory{},
 		Audit:     audit.New(h.audited, audit.Options{}),

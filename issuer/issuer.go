@@ -22,7 +22,9 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"maps"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -33,6 +35,7 @@ import (
 	"github.com/sallyport/sallyport/internal/revocation"
 	"github.com/sallyport/sallyport/internal/sender"
 	"github.com/sallyport/sallyport/internal/session"
+	"github.com/sallyport/sallyport/internal/ssf/stream"
 	"github.com/sallyport/sallyport/issuer/admin"
 	"github.com/sallyport/sallyport/issuer/httpapi"
 )
@@ -76,6 +79,8 @@ type Options struct {
 
 	// Senders are the issuers whose messages are taken. nil: none are.
 	Senders *sender.Senders
+	// Lease returns the lease of a sender's stream of security events; required where one sends any.
+	Lease func(sender string) stream.Lease
 
 	// Directory lets what users lose while no issuer runs be noticed at the next start. nil: it is
 	// not.
@@ -95,9 +100,10 @@ type Options struct {
 
 // Issuer is all that an issuer's process serves and does over HTTP.
 type Issuer struct {
-	Public *Server
-	Admin  *admin.API
-	Users  *ChangedUsers // nil without users
+	Public  *Server
+	Admin   *admin.API
+	Users   *ChangedUsers    // nil without users
+	Streams []*stream.Stream // of the senders that send security events
 }
 
 // New makes an Issuer; nothing is served yet.
@@ -152,6 +158,9 @@ func New(o Options) (*Issuer, error) {
 		return nil, err
 	}
 	all := &Issuer{Public: public, Admin: api}
+	if public.receiver != nil {
+		all.Streams = slices.Collect(maps.Values(public.receiver.streams))
+	}
 	if o.Users != nil {
 		all.Users = newChangedUsers(o, shared)
 	}

@@ -5,7 +5,7 @@ import "github.com/prometheus/client_golang/prometheus"
 // metrics count what the endpoints do. They have labels out of fixed lists only: no stranger can
 // make a new series.
 type metrics struct {
-	logins, refused, ended, changed, messages *prometheus.CounterVec
+	logins, refused, ended, changed, messages, signals *prometheus.CounterVec
 }
 
 func newMetrics(reg prometheus.Registerer) *metrics {
@@ -33,9 +33,15 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 			Help: "Messages of other issuers by channel and outcome: accepted, repeated, refused (its " +
 				"sender has signed it), not_verified, key_pending, unavailable.",
 		}, []string{"channel", "outcome"}),
+		signals: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "sallyport_issuer_security_events_total",
+			Help: "Security events that were acknowledged, by type and outcome: revokes, ignored (it " +
+				"ends nothing here), unmapped (it would, but whom cannot be told from its subject), " +
+				"stream (it is about the stream itself).",
+		}, []string{"type", "outcome"}),
 	}
 	if reg != nil {
-		reg.MustRegister(m.logins, m.refused, m.ended, m.changed, m.messages)
+		reg.MustRegister(m.logins, m.refused, m.ended, m.changed, m.messages, m.signals)
 	}
 	return m
 }

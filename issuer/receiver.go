@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"net/netip"
 	"sync"
@@ -17,6 +18,7 @@ import (
 	"github.com/sallyport/sallyport/internal/credential"
 	"github.com/sallyport/sallyport/internal/revocation"
 	"github.com/sallyport/sallyport/internal/sender"
+	"github.com/sallyport/sallyport/internal/ssf/stream"
 	"github.com/sallyport/sallyport/issuer/httpapi"
 )
 
@@ -73,6 +75,7 @@ type receiver struct {
 	logTime func() (time.Time, error)
 	now     func() time.Time // for the limits
 	open    func() error
+	logger  *slog.Logger
 
 	proxies  *httpapi.Proxies
 	throttle *httpapi.Throttle
@@ -80,12 +83,15 @@ type receiver struct {
 	slots    chan struct{} // one for each message under way
 	familiar *recent[netip.Addr]
 	done     *recent[messageID]
+	streams  map[string]*stream.Stream // by sender, of those that send security events
+	unmapped sync.Map                  // what was told of events that end nothing for want of a mapping
 }
 
 func newReceiver(o Options, shared shared, proxies *httpapi.Proxies) *receiver {
 	c := o.Config.Messages
 	return &receiver{
 		shared: shared, senders: o.Senders, log: o.Log, logTime: o.Sessions.Now, now: o.Now, open: o.Open,
+		logger:   o.Logger,
 		proxies:  proxies,
 		throttle: httpapi.NewThrottle(c.Requests, o.Now()),
 		together: rate.NewLimiter(rate.Every(c.Together.Every), c.Together.Burst),
@@ -111,9 +117,19 @@ func (s *receiver) admit(r *http.Request) (httpapi.Client, error) {
 	return from, nil
 }
 
-// verify verifies a message, and writes into the event who sent it and what was wrong with it. Its
-// errors are those of sender.Senders, or of storage: nothing is judged without the log's time.
+// verify verifies a message that a request has brought, as judge does.
 func (s *receiver) verify(r *httpapi.Request, compact string, k sender.Kind,
+	event *audit.Event) (*sender.Message, error) {
+	m, err := s.judge(r.Context(), compact, k, event)
+	if err == nil {
+		s.familiar.add(r.From.Counted)
+	}
+	return m, err
+}
+
+// judge verifies a message, and writes into the event who sent it and what was wrong with it. Its
+// errors are those of sender.Senders, or of storage: nothing is judged without the log's time.
+func (s *receiver) judge(ctx context.Context, compact string, k sender.Kind,
 	event *audit.Event) (*sender.Message, error) {
 	// Whoever sends messages is none of this issuer's clients.
 	event.Issuer, event.ClientID = "", ""
@@ -121,12 +137,11 @@ func (s *receiver) verify(r *httpapi.Request, compact string, k sender.Kind,
 	if err != nil {
 		return nil, fmt.Errorf("issuer: judging a message: %w", err)
 	}
-	m, err := s.senders.Verify(r.Context(), compact, now, k)
+	m, err := s.senders.Verify(ctx, compact, now, k)
 	if err != nil {
 		return nil, err
 	}
 	event.Issuer, event.TokenID, event.KeyID = m.Sender.Issuer, m.ID, m.KeyID
-	s.familiar.add(r.From.Counted)
 	return m, nil
 }
 

@@ -71,6 +71,9 @@ func newServer(o Options, shared shared) (*Server, error) {
 	}, s.handlers.Guard)
 	if o.Senders != nil {
 		s.receiver = newReceiver(o, shared, s.proxies)
+		if err := s.receiver.openStreams(o); err != nil {
+			return nil, err
+		}
 	}
 	s.http = s.newHTTP()
 	return s, nil
@@ -113,6 +116,10 @@ func (s *Server) endpoints() []endpoint {
 	if s.receiver != nil {
 		list = append(list, message("/backchannel-logout", "backchannel_logout", httpapi.FormType,
 			s.receiver.backchannelLogout))
+		if len(s.receiver.streams) > 0 {
+			list = append(list, message("/security-events", "security_events", securityEventType,
+				s.receiver.securityEvent))
+		}
 	}
 	for _, path := range metadataPaths(s.cfg.Issuer) {
 		list = append(list, get(path, "metadata", s.documents.metadata))

@@ -26,6 +26,7 @@ import (
 	"github.com/sallyport/sallyport/internal/revocation/redislog"
 	"github.com/sallyport/sallyport/internal/sender"
 	"github.com/sallyport/sallyport/internal/session"
+	"github.com/sallyport/sallyport/internal/ssf/stream"
 	"github.com/sallyport/sallyport/issuer"
 )
 
@@ -234,6 +235,7 @@ func (a *assembly) openServer() (err error) {
 	}
 	if len(a.cfg.Senders) > 0 {
 		o.Senders = a.senders
+		o.Lease = func(sender string) stream.Lease { return stream.NewLease(a.redis, sender) }
 	}
 	a.issuer, err = issuer.New(o)
 	return err
@@ -282,6 +284,9 @@ func (a *assembly) parts(l net.Listener) []daemon.Part {
 	if a.users != nil {
 		parts = append(parts, daemon.Part{Name: "users", Run: a.users.Run},
 			daemon.Part{Name: "changed_users", Run: a.issuer.Users.Run})
+	}
+	for n, s := range a.issuer.Streams {
+		parts = append(parts, daemon.Part{Name: fmt.Sprint("stream_", n+1), Run: s.Run})
 	}
 	return append(parts,
 		// Not asked whether it is ready: a sender that is away must not take this issuer away.

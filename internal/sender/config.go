@@ -9,6 +9,7 @@ import (
 	"github.com/sallyport/sallyport/internal/config"
 	"github.com/sallyport/sallyport/internal/keyset"
 	"github.com/sallyport/sallyport/internal/revocation"
+	"github.com/sallyport/sallyport/internal/ssf/stream"
 	"github.com/sallyport/sallyport/internal/token"
 )
 
@@ -37,6 +38,8 @@ type Config struct {
 	// how long a session lives there at most, from its login on, however often it is refreshed;
 	// default: revocation.max_session_lifetime
 	MaxSessionLifetime time.Duration `yaml:"max_session_lifetime"`
+
+	Signals stream.Config `yaml:"signals"` // its security events; none unless said
 }
 
 const (
@@ -53,6 +56,10 @@ func (c Config) withDefaults() Config {
 	}
 	c.ClockSkew = cmp.Or(c.ClockSkew, defaultClockSkew)
 	c.MaxMessageAge = cmp.Or(c.MaxMessageAge, defaultMaxMessageAge)
+	c.Signals.SetDefaults()
+	if c.Audiences == nil && c.Signals.ClientID != "" {
+		c.Audiences = []string{c.Signals.ClientID}
+	}
 	return c
 }
 
