@@ -43,7 +43,7 @@ func (s *receiver) openStreams(o Options) error {
 		}
 		made, err := stream.New(stream.Options{
 			Sender: c.Issuer, Config: c.Signals, CAFile: c.CAFile, Lease: o.Lease(c.Issuer),
-			Handle: s.polled(c.Issuer), Files: o.Files, Logger: o.Logger, Metrics: metrics,
+			Handle: s.polled(c.Issuer), Open: o.Open, Files: o.Files, Logger: o.Logger, Metrics: metrics,
 		})
 		if err != nil {
 			return fmt.Errorf("issuer: the stream of %s: %w", c.Issuer, err)

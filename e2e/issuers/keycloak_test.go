@@ -29,27 +29,9 @@ const keycloakVersion = "26.7.3"
 // startKeycloak: a realm with the roles, audience and clients that examples/issuers/keycloak.yaml
 // speaks of, back-channel logout, and a stream of shared signals.
 func startKeycloak(t *testing.T) *issuer {
-	dir := installed(t, "keycloak")
-	port, messages := freePort(t), receive(t)
-	k := &keycloak{
-		base: fmt.Sprintf("http://127.0.0.1:%d", port), password: rand.Text(), messages: messages,
-		users: map[string]string{},
-	}
-	k.realm = k.base + "/realms/shop"
-	s := serve(t, "keycloak", []string{
-		"KC_BOOTSTRAP_ADMIN_USERNAME=root", "KC_BOOTSTRAP_ADMIN_PASSWORD=" + k.password,
-		"JAVA_OPTS_KC_HEAP=-Xmx700m",
-		// It starts in half the time when code is compiled once, and quickly.
-		"JAVA_OPTS_APPEND=-XX:TieredStopAtLevel=1",
-	}, filepath.Join(dir, "keycloak", "bin", "kc.sh"), "start-dev", "--features=ssf", "--db=dev-mem",
-		"--http-host=127.0.0.1", fmt.Sprint("--http-port=", port),
-		// By default a signal waits for up to 30 s until it is sent.
-		"--spi-ssf-transmitter--default--outbox-drainer-interval=500ms",
-		// The receiver is on loopback, without TLS.
-		"--spi-ssf-transmitter--default--allow-insecure-push-targets=true")
-	s.answers(k.base + "/realms/master")
-	k.makeRealm(t)
+	k := runKeycloak(t)
 	k.push(t)
+	messages := k.messages
 	example := exampleEntry(t, "keycloak", "https://sso.example.com", k.base)
 	return &issuer{
 		name: "keycloak", version: "Keycloak " + keycloakVersion, iss: k.realm,
@@ -119,6 +101,31 @@ func startKeycloak(t *testing.T) *issuer {
 		},
 		messages: messages,
 	}
+}
+
+// runKeycloak starts it, with a realm and no stream yet.
+func runKeycloak(t *testing.T) *keycloak {
+	dir := installed(t, "keycloak")
+	port, messages := freePort(t), receive(t)
+	k := &keycloak{
+		base: fmt.Sprintf("http://127.0.0.1:%d", port), password: rand.Text(), messages: messages,
+		users: map[string]string{},
+	}
+	k.realm = k.base + "/realms/shop"
+	s := serve(t, "keycloak", []string{
+		"KC_BOOTSTRAP_ADMIN_USERNAME=root", "KC_BOOTSTRAP_ADMIN_PASSWORD=" + k.password,
+		"JAVA_OPTS_KC_HEAP=-Xmx700m",
+		// It starts in half the time when code is compiled once, and quickly.
+		"JAVA_OPTS_APPEND=-XX:TieredStopAtLevel=1",
+	}, filepath.Join(dir, "keycloak", "bin", "kc.sh"), "start-dev", "--features=ssf", "--db=dev-mem",
+		"--http-host=127.0.0.1", fmt.Sprint("--http-port=", port),
+		// By default a signal waits for up to 30 s until it is sent.
+		"--spi-ssf-transmitter--default--outbox-drainer-interval=500ms",
+		// The receiver is on loopback, without TLS.
+		"--spi-ssf-transmitter--default--allow-insecure-push-targets=true")
+	s.answers(k.base + "/realms/master")
+	k.makeRealm(t)
+	return k
 }
 
 // exampleEntry returns the entry of examples/issuers, with another host.

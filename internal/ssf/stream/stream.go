@@ -27,7 +27,10 @@ type Options struct {
 	Lease  Lease
 	// Handle carries a polled message out. Without an error it may be acknowledged; *ssf.Error
 	// refuses it for good; after any other error it comes again.
-	Handle  func(ctx context.Context, id, compact string) error
+	Handle func(ctx context.Context, id, compact string) error
+	// Open says whether messages are to be taken yet; nil: always. Before that the stream is left
+	// alone: Keycloak pushes a verification once, while it is asked for it.
+	Open    func() error
 	Files   *livefile.Files
 	Logger  *slog.Logger     // nil: silent
 	Metrics *Metrics         // nil: go nowhere
@@ -71,6 +74,9 @@ func New(o Options) (*Stream, error) {
 	}
 	if o.Now == nil {
 		o.Now = time.Now
+	}
+	if o.Open == nil {
+		o.Open = func() error { return nil }
 	}
 	o.Logger = o.Logger.With("sender", o.Sender)
 	s := &Stream{
@@ -204,6 +210,9 @@ func (s *Stream) keeping(ctx context.Context) {
 		b    backoff
 		next time.Time // when the stream is to be looked at
 	)
+	for ctx.Err() == nil && s.o.Open() != nil {
+		sleep(ctx, 100*time.Millisecond)
+	}
 	for ctx.Err() == nil {
 		if s.holds(ctx, 3*tick) && s.o.Config.Managed() && !s.o.Now().Before(next) {
 			err := s.keep(ctx)

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -622,4 +623,30 @@ func TestRulesAreAsTheSettingsSay(t *testing.T) {
 		len(rules.Subjects) != 1 || !slices.Equal(rules.Ignored, []ssf.Type{ssf.CredentialChange}) {
 		t.Errorf("got %+v", rules)
 	}
+}
+
+// TestAStreamIsLeftAloneUntilMessagesAreTaken: what is pushed before that may be sent once only.
+func TestAStreamIsLeftAloneUntilMessagesAreTaken(t *testing.T) {
+	t.Parallel()
+	tr := streamtest.New(t)
+	var asked, open atomic.Int64
+	r, err := stream.New(stream.Options{
+		Sender: tr.URL, Config: settings(t, stream.Push), Lease: lease(t, miniredis.RunT(t), tr.URL),
+		Open: func() error {
+			if asked.Add(1); open.Load() == 0 {
+				return errors.New("not yet")
+			}
+			return nil
+		},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	(&receiver{Stream: r}).run(t)
+	eventually.True(t, "it to ask again", func() bool { return asked.Load() > 2 })
+	if n := tr.Calls("GET /.well-known/ssf-configuration"); n != 0 {
+		t.Errorf("its sender was asked %d times", n)
+	}
+	open.Store(1)
+	eventually.True(t, "the stream to be verified", func() bool { return len(tr.States()) > 0 })
 }
