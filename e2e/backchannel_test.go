@@ -45,7 +45,10 @@ func (o other) believed(t *testing.T, m *mesh.Options) {
 			// One machine plays all senders of a test.
 			return content + "\nmessages: {requests: {burst: 100000, every: 1ms}}\nsenders:\n" + entry
 		case "authz.yaml":
-			return strings.Replace(content, "\nissuers:\n", "\nissuers:\n"+entry+"  typ: JWT\n", 1)
+			const silent = `  role_prefix: ""` + "\n"
+			content = strings.Replace(content, "\n  ours: true\n", "\n  ours: true\n"+silent, 1)
+			return strings.Replace(content, "\nissuers:\n",
+				"\nissuers:\n"+entry+"  typ: JWT\n"+silent, 1)
 		}
 		return content
 	}

@@ -219,7 +219,7 @@ func TestAMessageByARevokedKeyEndsNothing(t *testing.T) {
 func TestRealLogoutTokens(t *testing.T) {
 	const recorded = "../../e2e/issuers/testdata"
 	var headers []string
-	for _, issuer := range []string{"hydra", "oidc-provider"} {
+	for _, issuer := range []string{"hydra", "keycloak", "oidc-provider"} {
 		found, err := filepath.Glob(filepath.Join(recorded, issuer, "logout-*.header.json"))
 		if err != nil || len(found) == 0 {
 			t.Fatalf("%s: got %v, %v", issuer, found, err)
