@@ -137,7 +137,8 @@ func TestEnvoyNeverLetsARequestPassUnasked(t *testing.T) {
 	}
 	want := map[string]bool{
 		"/login": true, "/refresh": true, "/logout": true, "/backchannel-logout": true,
-		"/.well-known/": true,
+		"/security-events": true,
+		"/.well-known/":    true,
 	}
 	for path := range want {
 		if !exempt[path] {
