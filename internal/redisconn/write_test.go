@@ -295,6 +295,9 @@ func TestAWriteWhoseConnectionIsCutIsAnError(t *testing.T) {
 	})
 }
 
+// blocked is the flag of a connection that waits now; cmd is the last command of an idle one, too.
+var blocked = regexp.MustCompile(` flags=[A-Za-z]*b`)
+
 // cutWaiting cuts the first connection that waits for replicas.
 func cutWaiting(ctx context.Context, c redis.UniversalClient) error {
 	for {
@@ -303,7 +306,7 @@ func cutWaiting(ctx context.Context, c redis.UniversalClient) error {
 			return err
 		}
 		for client := range strings.Lines(list) {
-			if strings.Contains(client, " cmd=wait ") {
+			if strings.Contains(client, " cmd=wait ") && blocked.MatchString(client) {
 				id := strings.TrimPrefix(strings.Fields(client)[0], "id=")
 				return c.ClientKillByFilter(ctx, "ID", id).Err()
 			}
