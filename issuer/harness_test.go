@@ -1,7 +1,6 @@
 package issuer
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -21,6 +20,7 @@ import (
 	"github.com/sallyport/sallyport/internal/audit"
 	"github.com/sallyport/sallyport/internal/config"
 	"github.com/sallyport/sallyport/internal/credential"
+	"github.com/sallyport/sallyport/internal/eventually"
 	"github.com/sallyport/sallyport/internal/jose"
 	"github.com/sallyport/sallyport/internal/jose/signing"
 	"github.com/sallyport/sallyport/internal/redisconn"
@@ -52,8 +52,8 @@ type house struct {
 	log      *sessiontest.Log
 	redis    *redisconn.Client
 	registry *prometheus.Registry
-	logged   *buffer
-	audited  *buffer
+	logged   *eventually.Buffer
+	audited  *eventually.Buffer
 }
 
 func testConfig() Config {
@@ -69,7 +69,7 @@ func newHouse(t *testing.T, c *redisconn.Client, change func(*Config)) *house {
 	t.Helper()
 	h := &house{
 		t: t, cfg: testConfig(), keys: newKeys(t), users: newUsers(), log: sessiontest.NewLog(), redis: c,
-		registry: prometheus.NewRegistry(), logged: &buffer{}, audited: &buffer{},
+		registry: prometheus.NewRegistry(), logged: &eventually.Buffer{}, audited: &eventually.Buffer{},
 	}
 	if change != nil {
 		change(&h.cfg)
@@ -374,22 +374,4 @@ func (inventory) Entries(_ context.Context, after uint64, _ int) ([]revocation.E
 	return []revocation.Entry{
 		{Seq: 1, Kind: revocation.KindClient, Value: "app", IssuedBefore: 1700000000000},
 	}, nil
-}
-
-// buffer is a bytes.Buffer for many goroutines.
-type buffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (b *buffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.Write(p)
-}
-
-func (b *buffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.String()
 }

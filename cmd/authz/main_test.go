@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -12,7 +11,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -191,28 +189,10 @@ func newCommand(out, log io.Writer) *cobra.Command {
 	return cmd
 }
 
-// buffer is a writer for many.
-type buffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (b *buffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.Write(p)
-}
-
-func (b *buffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.String()
-}
-
 // running is a gate that was started by its command line.
 type running struct {
 	*stage
-	out, log buffer
+	out, log eventually.Buffer
 	stop     context.CancelFunc
 	ended    chan error
 	check    authv3.AuthorizationClient
@@ -527,7 +507,7 @@ func TestServeOnAUnixSocket(t *testing.T) {
 // run runs a command line to its end.
 func runCommand(t *testing.T, args ...string) (string, error) {
 	t.Helper()
-	var out, log buffer
+	var out, log eventually.Buffer
 	cmd := newCommand(&out, &log)
 	cmd.SetArgs(args)
 	err := cmd.ExecuteContext(t.Context())

@@ -3,31 +3,13 @@ package main
 import (
 	"bytes"
 	"strings"
-	"sync"
 	"testing"
 
 	"github.com/sallyport/sallyport/internal/eventually"
 )
 
-type lockedBuffer struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-func (b *lockedBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.text.Write(p)
-}
-
-func (b *lockedBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.text.String()
-}
-
 func TestWhatTakesLongSaysWhatItDoesAndWhatIsQuickSaysNothing(t *testing.T) {
-	var out lockedBuffer
+	var out eventually.Buffer
 	s := newScreen(&out)
 	s.progress("making keys")
 	s.progress("starting Envoy")
@@ -41,7 +23,7 @@ func TestWhatTakesLongSaysWhatItDoesAndWhatIsQuickSaysNothing(t *testing.T) {
 }
 
 func TestATerminalsLineIsOverwritten(t *testing.T) {
-	var out lockedBuffer
+	var out eventually.Buffer
 	s := newScreen(&out)
 	s.terminal = true
 	s.progress("making keys")

@@ -11,6 +11,13 @@ install_packages() {
     DEBIAN_FRONTEND=noninteractive apt-get install -y -qq "$@" >&2
 }
 
+# need_compiler WHAT: a C compiler, which WHAT needs for SQLite.
+need_compiler() {
+    command -v "${CC:-gcc}" >/dev/null 2>&1 && return
+    may_install || { echo "setup: $1 needs a C compiler, for SQLite; on Debian and Ubuntu: sudo apt-get install gcc libc6-dev" >&2; exit 1; }
+    install_packages gcc libc6-dev
+}
+
 # fetch_wheels DIR REQUIREMENTS WHAT: makes DIR a Python virtual environment with the wheels that REQUIREMENTS pins, called WHAT;
 # does nothing when it is one.
 fetch_wheels() {

@@ -31,7 +31,7 @@ type process struct {
 	url  string
 	stop context.CancelFunc
 	done chan error
-	log  *buffer
+	log  *eventually.Buffer
 }
 
 func run(t *testing.T, o daemon.Options, parts ...daemon.Part) *process {
@@ -40,7 +40,7 @@ func run(t *testing.T, o daemon.Options, parts ...daemon.Part) *process {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &process{t: t, url: "http://" + l.Addr().String(), done: make(chan error, 1), log: &buffer{}}
+	p := &process{t: t, url: "http://" + l.Addr().String(), done: make(chan error, 1), log: &eventually.Buffer{}}
 	o.AdminListener = l
 	if o.Name == "" {
 		o.Name, o.Version = "gate", "1.2.3"
@@ -98,24 +98,6 @@ func (p *process) get(path string) (int, string) {
 func (p *process) ready() bool {
 	status, _ := p.get("/readyz")
 	return status == http.StatusOK
-}
-
-// buffer is a log that many goroutines write.
-type buffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (b *buffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.Write(p)
-}
-
-func (b *buffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.String()
 }
 
 func forever(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }

@@ -21,15 +21,7 @@ import (
 // whatever the token says.
 func TestEachAlgorithmTakesItsOwnKeysOnly(t *testing.T) {
 	algs := []string{
-		"ES256",
-		"ES384",
-		"ES512",
-		"EdDSA",
-		"RS256",
-		"RS384",
-		"RS512",
-		"PS256",
-		"PS384",
+		"ES256", "ES384", "ES512", "EdDSA", "RS256", "RS384", "RS512", "PS256", "PS384",
 		"PS512",
 	}
 	keys := map[string]*josetest.Key{}

@@ -1,7 +1,6 @@
 package keyring
 
 import (
-	"bytes"
 	"encoding/json"
 	"io/fs"
 	"log/slog"
@@ -16,6 +15,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/sallyport/sallyport/internal/config"
+	"github.com/sallyport/sallyport/internal/eventually"
 	"github.com/sallyport/sallyport/internal/jose"
 )
 
@@ -41,38 +41,20 @@ func (c *clock) advance(d time.Duration) {
 	c.at = c.at.Add(d)
 }
 
-// logs is what a ring said.
-type logs struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *logs) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *logs) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
-}
-
 // bench is a folder with a ring, and what is needed to open it.
 type bench struct {
 	*testing.T
 	clock  *clock
 	folder *Folder
 	config Config
-	log    *logs
+	log    *eventually.Buffer
 	reg    *prometheus.Registry
 }
 
 func newBench(t *testing.T, change ...func(*bench)) *bench {
 	t.Helper()
 	c := newClock()
-	b := &bench{T: t, clock: c, log: &logs{}, reg: prometheus.NewRegistry(), config: DefaultConfig()}
+	b := &bench{T: t, clock: c, log: &eventually.Buffer{}, reg: prometheus.NewRegistry(), config: DefaultConfig()}
 	b.folder = &Folder{Dir: filepath.Join(t.TempDir(), "keys"), Now: c.now}
 	for _, f := range change {
 		f(b)

@@ -22,19 +22,8 @@ const secretSize = 32
 
 // algorithms are those that a ring makes keys for.
 var algorithms = []string{
-	"ES256",
-	"ES384",
-	"ES512",
-	"EdDSA",
-	"RS256",
-	"RS384",
-	"RS512",
-	"PS256",
-	"PS384",
-	"PS512",
-	"HS256",
-	"HS384",
-	"HS512",
+	"ES256", "ES384", "ES512", "EdDSA", "RS256", "RS384", "RS512", "PS256", "PS384",
+	"PS512", "HS256", "HS384", "HS512",
 }
 
 // symmetric reports whether keys for alg have no public half, so that they never appear in the

@@ -235,15 +235,7 @@ func testRedirectsElsewhereAreNotFollowed(t *testing.T) {
 // kid is unknown.
 func testKeyOfAnotherAlgorithmIsSkipped(t *testing.T) {
 	all := []string{
-		"ES256",
-		"ES384",
-		"ES512",
-		"EdDSA",
-		"RS256",
-		"RS384",
-		"RS512",
-		"PS256",
-		"PS384",
+		"ES256", "ES384", "ES512", "EdDSA", "RS256", "RS384", "RS512", "PS256", "PS384",
 		"PS512",
 	}
 	rsaKey := newKey(t, "RS256")

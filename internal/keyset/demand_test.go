@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/sallyport/sallyport/internal/jose"
+	"github.com/sallyport/sallyport/internal/jose/signing"
 	"github.com/sallyport/sallyport/internal/token"
 )
 
@@ -32,13 +33,20 @@ func start(t *testing.T, g *gate) (stop func()) {
 	}
 }
 
+// running returns a gate whose key sets run in a bubble of time, its issuer, and two keys of that:
+// the first is published.
+func running(t *testing.T) (*gate, *origin, []*signing.PrivateKey) {
+	t.Helper()
+	o, keys := &origin{}, newKeys(t, 2)
+	o.publish(t, keys[0])
+	g := newGate(t, Options{Transport: o, Now: time.Now}, trust(issuerA))
+	t.Cleanup(start(t, g))
+	return g, o, keys
+}
+
 func TestUnknownKidIsFetchedOnceForAllWhoWait(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		o := &origin{}
-		keys := newKeys(t, 2)
-		o.publish(t, keys[0])
-		g := newGate(t, Options{Transport: o, Now: time.Now}, trust(issuerA))
-		defer start(t, g)()
+		g, o, keys := running(t)
 		g.wants(issuerA, keys[0])
 		before := o.requests()
 		doc := jwks(t, keys...)
@@ -287,11 +295,7 @@ func TestAKidIsUnknownOnlyByTheWordOfAFetchBegunAfterIt(t *testing.T) {
 // have been answered before the key was published.
 func TestAKidThatIsAskedForDuringAFetchHasOneOfItsOwn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		o := &origin{}
-		keys := newKeys(t, 2)
-		o.publish(t, keys[0])
-		g := newGate(t, Options{Transport: o, Now: time.Now}, trust(issuerA))
-		defer start(t, g)()
+		g, o, keys := running(t)
 		before := jwks(t, keys[0])
 		o.set(slowly(func() string { return before }))
 		go g.ask(issuerA, "made-up")
@@ -309,11 +313,7 @@ func TestAKidThatIsAskedForDuringAFetchHasOneOfItsOwn(t *testing.T) {
 // TestAKidThatWasAbsentIsFoundWhenItIsPublished, be it that somebody has guessed it before.
 func TestAKidThatWasAbsentIsFoundWhenItIsPublished(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		o := &origin{}
-		keys := newKeys(t, 2)
-		o.publish(t, keys[0])
-		g := newGate(t, Options{Transport: o, Now: time.Now}, trust(issuerA))
-		defer start(t, g)()
+		g, o, keys := running(t)
 		if _, why := g.ask(issuerA, keys[1].ID()); why != token.ReasonUnknownKey {
 			t.Fatalf("got %s", why)
 		}
@@ -329,11 +329,7 @@ func TestAKidThatWasAbsentIsFoundWhenItIsPublished(t *testing.T) {
 // least every ten seconds.
 func TestAKidIsPendingWhileTheIssuerCannotBeAsked(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		o := &origin{}
-		keys := newKeys(t, 2)
-		o.publish(t, keys[0])
-		g := newGate(t, Options{Transport: o, Now: time.Now}, trust(issuerA))
-		defer start(t, g)()
+		g, o, keys := running(t)
 		o.set(status(503))
 		before, began := o.requests(), time.Now()
 		for n := 0; time.Since(began) < 10*time.Minute; n++ {
@@ -452,11 +448,7 @@ func TestWaitersAreBounded(t *testing.T) {
 
 func TestCallerWaitsNoLongerThanItsOwnTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		o := &origin{}
-		keys := newKeys(t, 2)
-		o.publish(t, keys[0])
-		g := newGate(t, Options{Transport: o, Now: time.Now}, trust(issuerA))
-		defer start(t, g)()
+		g, o, keys := running(t)
 		doc := jwks(t, keys...)
 		o.set(
 			func(w http.ResponseWriter, _ *http.Request) { time.Sleep(time.Second); fmt.Fprint(w, doc) })
@@ -475,11 +467,7 @@ func TestCallerWaitsNoLongerThanItsOwnTime(t *testing.T) {
 // A check that finds all places for waiting taken asks so.
 func TestCallerWithoutAnyTimeHasTheKeyFetchedForThoseAfterIt(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		o := &origin{}
-		keys := newKeys(t, 2)
-		o.publish(t, keys[0])
-		g := newGate(t, Options{Transport: o, Now: time.Now}, trust(issuerA))
-		defer start(t, g)()
+		g, o, keys := running(t)
 		doc := jwks(t, keys...)
 		o.set(
 			func(w http.ResponseWriter, _ *http.Request) { time.Sleep(time.Second); fmt.Fprint(w, doc) })

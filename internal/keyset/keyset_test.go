@@ -1,7 +1,6 @@
 package keyset
 
 import (
-	"bytes"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -16,6 +15,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/sallyport/sallyport/internal/config"
+	"github.com/sallyport/sallyport/internal/eventually"
 	"github.com/sallyport/sallyport/internal/jose"
 	"github.com/sallyport/sallyport/internal/jose/signing"
 	"github.com/sallyport/sallyport/internal/token"
@@ -46,23 +46,6 @@ func (c *clock) advance(d time.Duration) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.at = c.at.Add(d)
-}
-
-type logs struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *logs) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *logs) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
 }
 
 // origin is an issuer's JWKS endpoint: a server, or without any network a transport.
@@ -181,13 +164,13 @@ func secret(path string) func(*Config) {
 type gate struct {
 	*testing.T
 	*Sets
-	log *logs
+	log *eventually.Buffer
 	reg *prometheus.Registry
 }
 
 func newGate(t *testing.T, o Options, cfgs ...Config) *gate {
 	t.Helper()
-	g := &gate{T: t, log: &logs{}, reg: prometheus.NewRegistry()}
+	g := &gate{T: t, log: &eventually.Buffer{}, reg: prometheus.NewRegistry()}
 	o.Logger, o.Registry = slog.New(slog.NewJSONHandler(g.log, nil)), g.reg
 	if o.Now == nil {
 		o.Now = newClock().now

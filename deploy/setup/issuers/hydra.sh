@@ -6,10 +6,7 @@ here=$(cd "$(dirname "$0")" && pwd)
 dir=${1:?usage: hydra.sh DIR}
 
 cmp -s "$here/hydra/go.sum" "$dir/go.sum" && exit 0
-if ! command -v "${CC:-gcc}" >/dev/null 2>&1; then
-    may_install || { echo "setup: Hydra needs a C compiler, for SQLite; on Debian and Ubuntu: sudo apt-get install gcc libc6-dev" >&2; exit 1; }
-    install_packages gcc libc6-dev
-fi
+need_compiler Hydra
 mkdir -p "$dir"
 dir=$(cd "$dir" && pwd)
 cd "$here/hydra"

@@ -7,10 +7,7 @@ here=$(cd "$(dirname "$0")" && pwd)
 dir=${1:?usage: spire.sh DIR}
 
 cmp -s "$here/spire/go.sum" "$dir/go.sum" && exit 0
-if ! command -v "${CC:-gcc}" >/dev/null 2>&1; then
-    may_install || { echo "setup: SPIRE needs a C compiler, for SQLite; on Debian and Ubuntu: sudo apt-get install gcc libc6-dev" >&2; exit 1; }
-    install_packages gcc libc6-dev
-fi
+need_compiler SPIRE
 mkdir -p "$dir"
 dir=$(cd "$dir" && pwd)
 cd "$here/spire"

@@ -1,12 +1,10 @@
 package redislog_test
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"log/slog"
 	"strings"
-	"sync"
 	"testing"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -18,23 +16,12 @@ import (
 )
 
 // logBuffer is where a process under test logs, for a test that reads it meanwhile.
-type logBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *logBuffer) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
+type logBuffer struct{ eventually.Buffer }
 
 // lines are those of one level.
 func (l *logBuffer) lines(t *testing.T, level string) (lines []string) {
 	t.Helper()
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	for line := range strings.Lines(l.b.String()) {
+	for line := range strings.Lines(l.String()) {
 		var entry struct{ Level, Error string }
 		if err := json.Unmarshal([]byte(line), &entry); err != nil {
 			t.Fatalf("%q: %v", line, err)
@@ -84,7 +71,7 @@ func TestAWrongPasswordIsSaidOnceAsAnErrorAndIsWhatReadySays(t *testing.T) {
 		if err := <-ended; err != nil {
 			t.Error(err)
 		}
-		if strings.Contains(log.b.String(), "wrong-password") {
+		if strings.Contains(log.String(), "wrong-password") {
 			t.Error("the password is in the log")
 		}
 	}

@@ -1,7 +1,6 @@
 package stream_test
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -36,7 +35,7 @@ const authorization = "Bearer of-our-own-choosing"
 // receiver is a Stream under test, and what it was handed.
 type receiver struct {
 	*stream.Stream
-	log *buffer
+	log *eventually.Buffer
 
 	mu      sync.Mutex
 	handled map[string]int // by jti
@@ -63,23 +62,6 @@ func (r *receiver) answers(f func(id string) error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.answer = f
-}
-
-type buffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (b *buffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.Write(p)
-}
-
-func (b *buffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.String()
 }
 
 func file(t *testing.T, content string) config.Path {
@@ -123,7 +105,7 @@ func lease(t *testing.T, redis *miniredis.Miniredis, sender string) stream.Lease
 func newReceiver(t *testing.T, tr *streamtest.Transmitter, c stream.Config, l stream.Lease,
 	registry prometheus.Registerer) *receiver {
 	t.Helper()
-	r := &receiver{handled: map[string]int{}, log: &buffer{}}
+	r := &receiver{handled: map[string]int{}, log: &eventually.Buffer{}}
 	files, err := livefile.New(slog.New(slog.DiscardHandler), nil)
 	if err != nil {
 		t.Fatal(err)
