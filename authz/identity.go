@@ -7,14 +7,17 @@ import (
 	"github.com/sallyport/sallyport/internal/token"
 )
 
+// identityPrefix is how each identity header begins.
+const identityPrefix = "x-auth-"
+
 // The headers that tell the upstream who is calling.
 const (
-	HeaderSubject = "x-auth-subject"  // sub
-	HeaderIssuer  = "x-auth-issuer"   // iss: to whom the subject is known by that name
-	HeaderRoles   = "x-auth-roles"    // joined by commas
-	HeaderScope   = "x-auth-scope"    // joined by spaces
-	HeaderSession = "x-auth-session"  // sid
-	HeaderTokenID = "x-auth-token-id" // jti
+	HeaderSubject = identityPrefix + "subject"  // sub
+	HeaderIssuer  = identityPrefix + "issuer"   // iss: to whom the subject is known by that name
+	HeaderRoles   = identityPrefix + "roles"    // joined by commas
+	HeaderScope   = identityPrefix + "scope"    // joined by spaces
+	HeaderSession = identityPrefix + "session"  // sid
+	HeaderTokenID = identityPrefix + "token-id" // jti
 )
 
 var identityHeaders = [...]string{
@@ -93,6 +96,9 @@ func encode(value string) string {
 // although its name is not one: CGI, WSGI and their kin fold `-`, `_` and `.` (some of them every
 // sign) into one. The true names need no stripping, being overwritten.
 func isMisspelt(name string) bool {
+	if len(name) < len(identityPrefix) || !folds(name[:len(identityPrefix)], identityPrefix) {
+		return false // nearly every name: one look instead of one for each identity header
+	}
 	for _, identity := range &identityHeaders {
 		if folds(name, identity) {
 			return !equalFold(name, identity)
