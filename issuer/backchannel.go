@@ -72,10 +72,6 @@ func (s *receiver) followLogoutToken(r *httpapi.Request,
 	}
 	m, err := s.verify(r, compact, logoutTokens, event)
 	if err != nil {
-		var refused *sender.Refusal
-		if errors.As(err, &refused) {
-			event.Issuer = refused.Issuer
-		}
 		return receipt, false, err
 	}
 	request, err := readLogoutToken(m)

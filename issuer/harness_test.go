@@ -97,7 +97,7 @@ func newHouse(t *testing.T, c *redisconn.Client, change func(*Config)) *house {
 		Keys:      h.keys,
 		Sessions:  store,
 		Senders:   senders,
-		Lease:     func(sender string) stream.Lease { return stream.NewLease(c, sender) },
+		Lease:     func(sender string) stream.Lease { return stream.NewLease(c, "{sallyport}", sender) },
 		Log:       h.log,
 		Inventory: inventory{},
 		Audit:     audit.New(h.audited, audit.Options{}),

@@ -22,9 +22,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"maps"
 	"net/netip"
-	"slices"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -159,7 +157,11 @@ func New(o Options) (*Issuer, error) {
 	}
 	all := &Issuer{Public: public, Admin: api}
 	if public.receiver != nil {
-		all.Streams = slices.Collect(maps.Values(public.receiver.streams))
+		for _, c := range o.Senders.Configs() { // in their order, by which their parts are named
+			if s := public.receiver.streams[c.Issuer]; s != nil {
+				all.Streams = append(all.Streams, s)
+			}
+		}
 	}
 	if o.Users != nil {
 		all.Users = newChangedUsers(o, shared)

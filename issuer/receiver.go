@@ -139,6 +139,10 @@ func (s *receiver) judge(ctx context.Context, compact string, k sender.Kind,
 	}
 	m, err := s.senders.Verify(ctx, compact, now, k)
 	if err != nil {
+		var refused *sender.Refusal
+		if errors.As(err, &refused) {
+			event.Issuer = refused.Issuer
+		}
 		return nil, err
 	}
 	event.Issuer, event.TokenID, event.KeyID = m.Sender.Issuer, m.ID, m.KeyID

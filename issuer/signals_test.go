@@ -449,3 +449,14 @@ func TestASenderWithoutSecurityEventsHasNoEndpointForThem(t *testing.T) {
 	wantStatus(t, r.push(r.signed(r.event(ssf.SessionRevoked, aSession))), http.StatusNotFound,
 		"not_found")
 }
+
+// TestARefusedSecurityEventIsRecordedUnderItsSender, as a refused logout token is: its signature was
+// the sender's.
+func TestARefusedSecurityEventIsRecordedUnderItsSender(t *testing.T) {
+	r := newPushedOnMiniredis(t)
+	late := r.event(ssf.SessionRevoked, aSession).With("aud", josetest.Text("billing"))
+	r.wantRefused(r.push(r.signed(late)), ssf.InvalidAudience)
+	if got := r.audited.String(); !strings.Contains(got, `"issuer":"`+senderA+`"`) {
+		t.Errorf("the audit log does not name the sender: %s", got)
+	}
+}

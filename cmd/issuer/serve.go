@@ -236,7 +236,9 @@ func (a *assembly) openServer() (err error) {
 	}
 	if len(a.cfg.Senders) > 0 {
 		o.Senders = a.senders
-		o.Lease = func(sender string) stream.Lease { return stream.NewLease(a.redis, sender) }
+		o.Lease = func(sender string) stream.Lease {
+			return stream.NewLease(a.redis, a.cfg.Revocation.Prefix, sender)
+		}
 	}
 	a.issuer, err = issuer.New(o)
 	return err

@@ -6,8 +6,12 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"go/ast"
+	"go/parser"
+	"go/token"
 	"os"
 	"reflect"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -444,4 +448,33 @@ func FuzzRedact(f *testing.F) {
 			}
 		}
 	})
+}
+
+// TestEveryEventIsCountedUnderItsOwnName, whichever this package declares.
+func TestEveryEventIsCountedUnderItsOwnName(t *testing.T) {
+	source, err := parser.ParseFile(token.NewFileSet(), "audit.go", nil, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	registry := prometheus.NewRegistry()
+	l := audit.New(&bytes.Buffer{}, audit.Options{Now: clock, Registry: registry})
+	declared := 0
+	ast.Inspect(source, func(n ast.Node) bool {
+		spec, ok := n.(*ast.ValueSpec)
+		if ok && len(spec.Values) == 1 {
+			if of, _ := spec.Type.(*ast.Ident); of != nil && of.Name == "Name" {
+				text, err := strconv.Unquote(spec.Values[0].(*ast.BasicLit).Value)
+				if err != nil {
+					t.Error(err)
+				}
+				l.Record(audit.Event{Name: audit.Name(text)})
+				declared++
+			}
+		}
+		return true
+	})
+	series, err := testutil.GatherAndCount(registry, "sallyport_audit_events_total")
+	if declared < 10 || err != nil || series != declared {
+		t.Errorf("%d events declared, %d counted, %v", declared, series, err)
+	}
 }

@@ -118,7 +118,7 @@ func (l *Log) put(e Event) {
 // names its event.
 func (e *Event) labels() (name, outcome string) {
 	switch e.Name {
-	case Login, Refresh, Logout, Revoke, Deny, Reuse, Key, Users:
+	case Login, Refresh, Logout, Revoke, Deny, Reuse, Key, Users, Message, GateLine:
 		return string(e.Name), string(e.outcome())
 	}
 	return "other", string(e.outcome())

@@ -30,7 +30,7 @@ func (c *client) discover(ctx context.Context) (endpoints, error) {
 	if c.cfg.ConfigurationURL == "" {
 		// Keycloak has it below its path, as OpenID's discovery does.
 		at = []string{
-			wellKnown(c.issuer, "ssf-configuration"), c.issuer + "/.well-known/ssf-configuration",
+			wellKnown(c.issuer, "ssf-configuration"), below(c.issuer, "ssf-configuration"),
 		}
 	}
 	if err := c.first(ctx, &doc, at...); err != nil {

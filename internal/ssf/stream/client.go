@@ -253,7 +253,7 @@ func (c *client) tokenURL(ctx context.Context) (*url.URL, error) {
 		Issuer   string `json:"issuer"`
 		Endpoint string `json:"token_endpoint"`
 	}
-	err := c.first(ctx, &doc, c.issuer+"/.well-known/openid-configuration",
+	err := c.first(ctx, &doc, below(c.issuer, "openid-configuration"),
 		wellKnown(c.issuer, "oauth-authorization-server"))
 	switch {
 	case err != nil:
@@ -272,6 +272,12 @@ func (c *client) first(ctx context.Context, out any, at ...string) (err error) {
 		}
 	}
 	return err
+}
+
+// below returns where an issuer's document is by OpenID Connect Discovery 1.0 section 4: behind its
+// path, of which a slash at the end is no part.
+func below(issuer, name string) string {
+	return strings.TrimSuffix(issuer, "/") + "/.well-known/" + name
 }
 
 // wellKnown returns where an issuer's document is (RFC 8414 section 3; SSF section 7.2): between

@@ -25,10 +25,11 @@ type Lease interface {
 	LastVerified(ctx context.Context) (time.Time, error)
 }
 
-// NewLease returns the lease of the stream of that sender, kept in Redis.
-func NewLease(client *redisconn.Client, sender string) Lease {
+// NewLease returns the lease of the stream of that sender, kept in Redis under the prefix of the
+// log's keys: another installation beside it has a stream of its own.
+func NewLease(client *redisconn.Client, prefix, sender string) Lease {
 	sum := sha256.Sum256([]byte(sender))
-	name := "{sallyport}:signals:" + hex.EncodeToString(sum[:16])
+	name := prefix + ":signals:" + hex.EncodeToString(sum[:16])
 	return &lease{
 		client: client.Universal(), holder: rand.Text(), key: name + ":keeper",
 		verified: name + ":verified",

@@ -99,7 +99,7 @@ func lease(t *testing.T, redis *miniredis.Miniredis, sender string) stream.Lease
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = client.Close() })
-	return stream.NewLease(client, sender)
+	return stream.NewLease(client, "{sallyport}", sender)
 }
 
 func newReceiver(t *testing.T, tr *streamtest.Transmitter, c stream.Config, l stream.Lease,
