@@ -64,7 +64,7 @@ func (e *Engine) verifyAnew(d *Decision, presented string) (*verified, error) {
 		// whoever stole the key can make that.
 		revoked := e.options.Revocations.Check(
 			&revocation.Facts{Issuer: issuer, KeyID: parsed.Header.KeyID})
-		if revoked.Revoked && revoked.Kind == revocation.KindKID {
+		if revoked.OfKey() {
 			d.Revocation = revoked
 			return nil, token.Refuse(token.ReasonRevoked, "the key that signed it is revoked")
 		}

@@ -103,23 +103,24 @@ const (
 // whether all of that is stored. Users who are left when ctx ends stay to be done.
 func (c *ChangedUsers) end(ctx context.Context, names map[string]bool) (all bool) {
 	all = true
+	var users map[string]credential.User
+	if c.directory != nil {
+		users = c.directory.All() // before any of them is looked up: what comes later is another change
+	}
 	part := make(map[string]bool, changesInPart)
 	for name, again := range names {
 		if part[name] = again; len(part) == changesInPart {
-			all = c.endPart(ctx, part) && all
+			all = c.endPart(ctx, part, users) && all
 			clear(part)
 		}
 	}
-	return c.endPart(ctx, part) && all
+	return c.endPart(ctx, part, users) && all
 }
 
-func (c *ChangedUsers) endPart(ctx context.Context, names map[string]bool) bool {
+func (c *ChangedUsers) endPart(ctx context.Context, names map[string]bool,
+	users map[string]credential.User) bool {
 	if len(names) == 0 {
 		return true
-	}
-	users := map[string]credential.User{}
-	if c.directory != nil {
-		users = c.directory.All() // before any of them is looked up: what comes later is another change
 	}
 	var (
 		wait  sync.WaitGroup

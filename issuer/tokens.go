@@ -126,11 +126,10 @@ func (t *tokens) checkInForce(claims *token.Claims, kid string, now time.Time) e
 	return nil
 }
 
-// keyRevoked reports whether the key itself was revoked. An entry for the whole issuer does not
-// count: its tokens are refused, and may still be used to log out.
+// keyRevoked reports whether the key itself was revoked. Under an entry for the whole issuer tokens
+// are refused, and may still be used to log out.
 func (t *tokens) keyRevoked(kid string) bool {
-	verdict := t.log.Check(&revocation.Facts{Issuer: t.cfg.Issuer, KeyID: kid})
-	return verdict.Revoked && verdict.Kind == revocation.KindKID
+	return t.log.Check(&revocation.Facts{Issuer: t.cfg.Issuer, KeyID: kid}).OfKey()
 }
 
 // ownProfile returns how this issuer reads its own tokens. Their audience does not matter: tokens

@@ -211,8 +211,7 @@ func (a *assembly) openSenders() (err error) {
 
 // keyRevoked reports whether a key of another issuer is revoked.
 func (a *assembly) keyRevoked(iss, kid string) bool {
-	v := a.log.Check(&revocation.Facts{Issuer: iss, KeyID: kid})
-	return v.Revoked && v.Kind == revocation.KindKID
+	return a.log.Check(&revocation.Facts{Issuer: iss, KeyID: kid}).OfKey()
 }
 
 func (a *assembly) openServer() (err error) {

@@ -22,6 +22,10 @@ type Verdict struct {
 	Seq     uint64 // the entry's place in the log; 0 while an issuer's own entry has none yet
 }
 
+// OfKey reports whether the key that signed the token is revoked itself. An entry for all tokens of
+// its issuer does not count.
+func (v Verdict) OfKey() bool { return v.Revoked && v.Kind == KindKID }
+
 // Why a process is not fresh. The empty string means it is.
 const (
 	WhyNoCopy  = "no_copy"       // no complete and confirmed copy of the log yet

@@ -9,6 +9,7 @@ import (
 	"github.com/sallyport/sallyport/internal/config"
 	"github.com/sallyport/sallyport/internal/keyset"
 	"github.com/sallyport/sallyport/internal/revocation"
+	"github.com/sallyport/sallyport/internal/revocation/redislog"
 	"github.com/sallyport/sallyport/internal/ssf/stream"
 	"github.com/sallyport/sallyport/internal/token"
 )
@@ -102,8 +103,8 @@ func (c *Config) Validate() error {
 	if d := full.MaxMessageAge; d < 10*time.Second || d > 24*time.Hour {
 		bad("max_message_age", "sender: expected 10s to 24h, got %s", d)
 	}
-	if d := c.MaxSessionLifetime; d != 0 && (d < time.Second || d > longestSession) {
-		bad("max_session_lifetime", "sender: expected 1s to %s, got %s", longestSession, d)
+	if d := c.MaxSessionLifetime; d != 0 && (d < time.Second || d > redislog.LongestSession) {
+		bad("max_session_lifetime", "sender: expected 1s to %s, got %s", redislog.LongestSession, d)
 	}
 	if len(errs) > 0 {
 		return errors.Join(errs...)
@@ -111,8 +112,5 @@ func (c *Config) Validate() error {
 	keys := full.keys()
 	return keys.Validate()
 }
-
-// longestSession bounds for how long any session may be said to live: ten years.
-const longestSession = 10 * 365 * 24 * time.Hour
 
 func isControl(r rune) bool { return r < 0x20 || r == 0x7f }

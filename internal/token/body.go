@@ -37,6 +37,9 @@ func ReadBody(claimsJSON string) (Body, error) {
 	return Body{root: root}, nil
 }
 
+// Root returns the claims as one object, for messages that are no access tokens.
+func (b Body) Root() strict.Value { return b.root }
+
 // Issuer returns iss, by which profile and keys are chosen. Nothing else may be done with it before
 // the signature is verified.
 func (b Body) Issuer() (string, error) {
