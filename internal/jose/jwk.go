@@ -84,7 +84,7 @@ func (j jsonKey) mayBeFor(alg string) bool {
 	if !ok || kty.Kind() != strict.String {
 		return true // it is malformed, whatever it is for
 	}
-	a := algorithms[alg]
+	a := algorithms[token.Algorithm(alg)]
 	if family(kty.Text()) != a.family {
 		return false
 	}

@@ -82,12 +82,13 @@ type candidate struct {
 func (c *candidate) join(other *candidate) {
 	switch {
 	case ProblemOf(c.err) == ProblemDuplicate:
-	case c.err != nil || other.err != nil || !c.key.key.equal(other.key.key):
+	case c.err != nil || other.err != nil || !c.key.key.equal(other.key.key),
+		c.key.issuer != other.key.issuer:
 		c.err = keyError(ProblemDuplicate, c.kid, "expected one key under a kid, got different ones")
 	case c.key.alg != other.key.alg:
 		// An RSA key that is published for several algorithms is free among RSA's, as one that is
 		// published for none.
-		c.key = &PublicKey{id: c.key.id, key: c.key.key}
+		c.key = &PublicKey{id: c.key.id, key: c.key.key, issuer: c.key.issuer}
 	}
 }
 

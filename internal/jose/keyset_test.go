@@ -261,6 +261,12 @@ func TestAKidThatStandsTwice(t *testing.T) {
 		"a weak one and a key":              {[]josetest.Object{other.With("crv", `"P-224"`), k}, false},
 		"keys of different types":           {[]josetest.Object{k, rsa}, false},
 		"the same key for PS256 and RS256":  {[]josetest.Object{rsa, rsa.With("alg", `"PS256"`)}, true},
+		"the same key for two issuers": {
+			[]josetest.Object{k.And("issuer", `"https://a"`), k.And("issuer", `"https://b"`)}, false,
+		},
+		"the same key for one issuer and for all": {
+			[]josetest.Object{k.And("issuer", `"https://a"`), k}, false,
+		},
 		"two pairs of different keys": {
 			[]josetest.Object{k, both, other, entry(t, josetest.NewKey("ES256", "both"))}, false,
 		},
@@ -434,5 +440,15 @@ func TestSecretsAreNeverPublished(t *testing.T) {
 				t.Errorf("%s: published %s", alg, private)
 			}
 		}
+	}
+}
+
+// TestAKeyForSeveralAlgorithmsStaysItsIssuers: published for RS256 and for PS256, it signs for
+// nobody else.
+func TestAKeyForSeveralAlgorithmsStaysItsIssuers(t *testing.T) {
+	rsa := entry(t, josetest.NewKey("RS256", "one")).And("issuer", `"https://a"`)
+	keys, _, err := jose.ParseKeySet(set(rsa, rsa.With("alg", `"PS256"`)))
+	if err != nil || len(keys) != 1 || keys[0].Issuer() != "https://a" {
+		t.Errorf("got %v, %v", keys, err)
 	}
 }

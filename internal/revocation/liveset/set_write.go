@@ -28,7 +28,7 @@ func (s *Set) Add(e *revocation.Entry) {
 	if t == nil {
 		t = newTable(1)
 	} else if t.used >= t.full() {
-		t = t.rebuilt(1, func(*slot) bool { return true })
+		t = t.rebuilt(t.used+1, func(*slot) bool { return true })
 	}
 	// The number first: a reader that finds none of a kind does not look. The table last, when it
 	// has the entry.
@@ -98,7 +98,7 @@ func (s *Set) sweep(shard *atomic.Pointer[table], now int64) int {
 	if total == 0 || total < t.used/16 {
 		return 0
 	}
-	shard.Store(t.rebuilt(0, func(e *slot) bool { return expires(e.expiry) > now }))
+	shard.Store(t.rebuilt(t.used-total, func(e *slot) bool { return expires(e.expiry) > now }))
 	for k, n := range expired {
 		s.live[k].Add(-n)
 	}

@@ -35,6 +35,8 @@ const (
 	seqBits    = 34
 	maxSeq     = 1<<seqBits - 1
 	expiryUnit = 4000 // ms
+	// What expires later than the field can say, in the year 2106, expires then.
+	maxExpiry = 1<<(64-seqBits) - 1
 )
 
 func packCutoff(issuedBefore int64, k revocation.Kind, reason int) uint64 {
@@ -42,7 +44,8 @@ func packCutoff(issuedBefore int64, k revocation.Kind, reason int) uint64 {
 }
 
 func packExpiry(expires int64, seq uint64) uint64 {
-	return uint64((expires+expiryUnit-1)/expiryUnit)<<seqBits | min(seq, maxSeq)
+	units := min(uint64((expires+expiryUnit-1)/expiryUnit), maxExpiry)
+	return units<<seqBits | min(seq, maxSeq)
 }
 
 func issuedBefore(cutoff uint64) int64     { return int64(cutoff >> cutoffBits) }
@@ -117,15 +120,9 @@ func (t *table) each(f func(*slot)) {
 	}
 }
 
-// rebuilt returns a table with room for extra more entries that holds what keep keeps; nil when
-// nothing remains.
-func (t *table) rebuilt(extra int, keep func(*slot) bool) *table {
-	n := extra
-	t.each(func(s *slot) {
-		if keep(s) {
-			n++
-		}
-	})
+// rebuilt returns a table with room for n entries that holds what keep keeps, which is no more than
+// that; nil when n is 0.
+func (t *table) rebuilt(n int, keep func(*slot) bool) *table {
 	if n == 0 {
 		return nil
 	}

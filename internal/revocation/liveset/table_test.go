@@ -45,6 +45,17 @@ func TestDigestsKeepNamesApart(t *testing.T) {
 	}
 }
 
+// TestNoExpiryIsTooLateForItsField: what an entry can hold and the field can not is the latest there
+// is, and not long over.
+func TestNoExpiryIsTooLateForItsField(t *testing.T) {
+	const year = 365 * 24 * 3600 * 1000
+	for _, at := range []int64{1 << 41, 1<<30*expiryUnit - 1, 1 << 30 * expiryUnit, revocation.MaxMillis - 1} {
+		if got := expires(packExpiry(at, 7)); got < at-4*year {
+			t.Errorf("an entry that expires at %d is over at %d", at, got)
+		}
+	}
+}
+
 // TestEntriesAreSmall: a million entries take at most 48 bytes each, all that the Set holds
 // counted.
 func TestEntriesAreSmall(t *testing.T) {
