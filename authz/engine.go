@@ -167,7 +167,7 @@ func (e *Engine) decideToken(d Decision, r *Request, rules *rules, found policy.
 		d.cause = err
 		return e.refuse(d, token.ReasonOf(err))
 	}
-	d.Remaining = v.claims.ExpiresAt().Sub(now)
+	d.Remaining = v.claims.Remaining(now)
 	// Only now, so that who was turned away stands in the log by name.
 	if found.Rule.Access == policy.Nobody {
 		return e.refuse(d, found.Reason)

@@ -36,20 +36,31 @@ type Claims struct {
 	expiryNanos, issuedNanos, notBeforeNanos int64
 }
 
-// ExpiresAt is exp to the nanosecond.
-func (c *Claims) ExpiresAt() time.Time { return moment(c.Expiry, c.expiryNanos, 0) }
-
-// Lifetime is exp - iat, rounded up to the nanosecond; negative when exp is before iat. Beyond what
-// a Duration holds, it is the longest there is.
+// Lifetime is exp - iat, rounded up to the nanosecond; negative when exp is before iat.
 func (c *Claims) Lifetime() time.Duration {
-	switch seconds := c.Expiry - c.IssuedAt; {
+	return date{c.IssuedAt, c.issuedNanos}.until(date{c.Expiry, c.expiryNanos})
+}
+
+// Remaining is exp - now; negative when exp is over.
+func (c *Claims) Remaining(now time.Time) time.Duration {
+	return dateOf(now).until(date{c.Expiry, c.expiryNanos})
+}
+
+// date is a moment in seconds and nanoseconds of unix time: what is judged on every request, and so
+// is not made a time.Time first.
+type date struct{ seconds, nanos int64 }
+
+func dateOf(t time.Time) date { return date{t.Unix(), int64(t.Nanosecond())} }
+
+// until is how long after d the other date is; beyond what a Duration holds, the longest there is.
+func (d date) until(other date) time.Duration {
+	switch seconds := other.seconds - d.seconds; {
 	case seconds > mostSeconds:
 		return math.MaxInt64
 	case seconds < -mostSeconds:
 		return math.MinInt64
 	default:
-		return time.Duration(seconds)*time.Second +
-			time.Duration(c.expiryNanos-c.issuedNanos)
+		return time.Duration(seconds)*time.Second + time.Duration(other.nanos-d.nanos)
 	}
 }
 

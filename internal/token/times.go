@@ -10,25 +10,20 @@ const Forgiven = time.Second
 // CheckTime holds the claims' dates against now: exp, nbf and iat with the profile's leeway, and
 // the lifetime. It is called on every request, also when what Read said is kept.
 func (p *Profile) CheckTime(c *Claims, now time.Time) error {
-	skew, lifetime := p.ClockSkew, c.Lifetime()
+	skew, lifetime, at := p.ClockSkew, c.Lifetime(), dateOf(now)
 	switch {
 	case lifetime <= 0:
 		return Refuse(ReasonLifetime, "expected exp after iat")
 	case lifetime-p.forgiven() > p.maxLifetime():
 		return Refuse(ReasonLifetime, "expected a lifetime of at most %s", p.maxLifetime())
-	case !now.Before(moment(c.Expiry, c.expiryNanos, skew)):
+	case at.until(date{c.Expiry, c.expiryNanos}) <= -skew:
 		return Refuse(ReasonExpired, "expected exp to be later than now, within clock_skew")
-	case c.NotBefore != 0 && now.Before(moment(c.NotBefore, c.notBeforeNanos, -skew)):
+	case c.NotBefore != 0 && at.until(date{c.NotBefore, c.notBeforeNanos}) > skew:
 		return Refuse(ReasonNotYetValid, "expected nbf not to be later than now, within clock_skew")
-	case now.Before(moment(c.IssuedAt, c.issuedNanos, -skew)):
+	case at.until(date{c.IssuedAt, c.issuedNanos}) > skew:
 		return Refuse(ReasonIssuedInFuture, "expected iat not to be later than now, within clock_skew")
 	}
 	return nil
-}
-
-// moment is a date with leeway.
-func moment(seconds, nanos int64, leeway time.Duration) time.Time {
-	return time.Unix(seconds, 0).Add(time.Duration(nanos) + leeway)
 }
 
 func (p *Profile) forgiven() time.Duration {

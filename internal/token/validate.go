@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -113,7 +114,7 @@ func (l *problems) algorithms(p *Profile) {
 		at := "algorithms[" + strconv.Itoa(i) + "]"
 		switch {
 		case algorithms[a] == "":
-			l.add(at, "expected one of %s, got %q", quoted(algorithmNames()), a)
+			l.add(at, "expected one of %s, got %q", names(slices.Sorted(maps.Keys(algorithms))), a)
 		case slices.Contains(p.Algorithms[:i], a):
 			l.add(at, "%q stands twice", a)
 		// Beside HS256, a public key that everyone knows could be taken for the secret.
@@ -231,14 +232,3 @@ func (l *problems) ours(p *Profile) {
 		l.add("claims", "expected none for a Sallyport issuer (ours: true): its claims have fixed names")
 	}
 }
-
-func algorithmNames() []string {
-	names := make([]string, 0, len(algorithms))
-	for a := range algorithms {
-		names = append(names, a)
-	}
-	slices.Sort(names)
-	return names
-}
-
-func quoted(names []string) string { return strings.Join(names, ", ") }
