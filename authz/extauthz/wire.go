@@ -14,7 +14,6 @@ type fields struct {
 
 	number protowire.Number
 	value  []byte // the content of a length-delimited field, nil for others
-	varint uint64
 }
 
 // next goes to the next field. It returns false at the end, and where the message is malformed.
@@ -27,13 +26,11 @@ func (f *fields) next() bool {
 	if n < 0 {
 		return f.stop()
 	}
-	f.rest, f.number, f.value, f.varint = f.rest[n:], number, nil, 0
+	f.rest, f.number, f.value = f.rest[n:], number, nil
 	switch kind {
 	case protowire.BytesType:
 		f.value, n = protowire.ConsumeBytes(f.rest)
-	case protowire.VarintType:
-		f.varint, n = protowire.ConsumeVarint(f.rest)
-	case protowire.Fixed32Type, protowire.Fixed64Type:
+	case protowire.VarintType, protowire.Fixed32Type, protowire.Fixed64Type:
 		n = protowire.ConsumeFieldValue(number, kind, f.rest)
 	default: // groups
 		return f.stop()

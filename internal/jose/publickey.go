@@ -112,9 +112,12 @@ func (k *PublicKey) WithAlgorithm(alg string) (*PublicKey, error) {
 
 // Fits reports whether a token may be signed with this key by an algorithm.
 func (k *PublicKey) Fits(alg string) bool {
-	alg = token.Algorithm(alg)
-	a, ok := algorithms[alg]
-	return ok && (k.alg == "" || k.alg == alg) && k.key.fits(a)
+	a, ok := algorithms[token.Algorithm(alg)]
+	return ok && k.isFor(a)
+}
+
+func (k *PublicKey) isFor(a algorithm) bool {
+	return (k.alg == "" || k.alg == a.name) && k.key.fits(a)
 }
 
 // Verify checks a signature over signingInput. It refuses with token.ReasonAlg an algorithm that
@@ -125,7 +128,7 @@ func (k *PublicKey) Verify(alg, signingInput string, sig []byte) error {
 	switch {
 	case !ok:
 		return token.Refuse(token.ReasonAlg, "expected an algorithm that is supported")
-	case !k.Fits(alg):
+	case !k.isFor(a):
 		return token.Refuse(token.ReasonKeyType,
 			"expected a token signed as the key's type and alg allow")
 	case !k.key.verify(a, signingInput, sig):

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"maps"
 	"math/rand/v2"
 	"strings"
 	"sync"
@@ -202,15 +203,7 @@ func (i *issuer) put(s *set) {
 }
 
 func same(a, b map[string]*jose.PublicKey) bool {
-	if len(a) != len(b) {
-		return false
-	}
-	for kid, k := range a {
-		if o, ok := b[kid]; !ok || !o.Equal(k) {
-			return false
-		}
-	}
-	return true
+	return maps.EqualFunc(a, b, (*jose.PublicKey).Equal)
 }
 
 func (i *issuer) failed(err error, began time.Time) {
@@ -350,12 +343,8 @@ func (i *issuer) remove(kid string, until time.Time) {
 	}
 	fresh := *old
 	fresh.etag = ""
-	fresh.keys = make(map[string]*jose.PublicKey, len(old.keys))
-	for id, k := range old.keys {
-		if id != kid {
-			fresh.keys[id] = k
-		}
-	}
+	fresh.keys = maps.Clone(old.keys)
+	delete(fresh.keys, kid)
 	i.put(&fresh)
 	i.log.Warn("key set: a revoked key is out of force", "issuer", i.profile.Issuer, "kid", kid,
 		"until", until)

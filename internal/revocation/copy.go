@@ -30,7 +30,6 @@ type Copy struct {
 	load       load
 	unreadable unreadable
 
-	beats   uint64
 	settle  settle
 	waiting []waitingBeat // heartbeats that count once the head they returned is applied
 	passed  []place       // applied since the newest heartbeat was sent

@@ -20,7 +20,6 @@ func (h *Head) Position() Position { return Position{h.Epoch, h.Seq, h.Chain} }
 // Heartbeat is one heartbeat to send: what the process says of itself, and the place it asks about.
 type Heartbeat struct {
 	At       Instant // when it is sent
-	Counter  uint64  // moves with every heartbeat
 	Position Position
 
 	// The Copy's numbers of its connection and reading as the heartbeat was sent: they tell whether

@@ -44,10 +44,9 @@ func (s *settle) noteGood(epoch Epoch, sent Instant, answered Instant, need time
 // Beat returns the next heartbeat. One is under way at a time: answer it with Answered or
 // BeatFailed before the next.
 func (c *Copy) Beat(now Instant) Heartbeat {
-	c.beats++
 	c.passed = c.passed[:0]
 	return Heartbeat{
-		At: now, Counter: c.beats, Position: c.pos,
+		At: now, Position: c.pos,
 		connection: c.settle.connection, reading: c.reading,
 	}
 }

@@ -53,15 +53,12 @@ func (s *Store) Begin(ctx context.Context, a LoginAttempt, l Login) (Grant, erro
 		return Grant{}, err
 	}
 	// It begins when the login started, since a cutoff in between means it, too; it lives from now.
+	id := newID(a.tag)
 	session := Session{
-		Login: l, ID: newID(a.tag).String(), ClientID: s.cfg.ClientID, Began: a.began,
+		Login: l, ID: id.String(), ClientID: s.cfg.ClientID, Began: a.began,
 		Expires: now.Add(s.cfg.Lifetime),
 	}
-	cut, err := s.create(ctx, a, session, s.knownLogout(session), now, era)
-	if err != nil {
-		return Grant{}, err
-	}
-	id, err := ParseID(session.ID)
+	cut, err := s.create(ctx, a, id, session, s.knownLogout(session), now, era)
 	if err != nil {
 		return Grant{}, err
 	}
@@ -81,13 +78,9 @@ func (s *Store) Begin(ctx context.Context, a LoginAttempt, l Login) (Grant, erro
 
 // create stores the session, and makes room for it by ending the user's oldest ones. It returns
 // when the user was last logged out everywhere: as Redis says, or at known if that is later.
-func (s *Store) create(ctx context.Context, a LoginAttempt, session Session, known, now time.Time,
-	era string) (cut time.Time, err error) {
+func (s *Store) create(ctx context.Context, a LoginAttempt, id ID, session Session,
+	known, now time.Time, era string) (cut time.Time, err error) {
 	const attempts = 3 // others may log in as the same user meanwhile
-	id, err := ParseID(session.ID)
-	if err != nil {
-		return time.Time{}, err
-	}
 	for range attempts {
 		answer, err := s.run(ctx, beginScript, keysOf(id), a.stamp, millis(now),
 			millis(session.Expires), strconv.Itoa(s.cfg.MaxPerUser), id.unique, millis(known),
