@@ -44,3 +44,6 @@ func (i *Issuer) AcknowledgeAll(ctx context.Context,
 
 // SeesFormer looks once for gates of an earlier version.
 func (i *Issuer) SeesFormer(ctx context.Context) (bool, error) { return i.seesFormer(ctx) }
+
+// SaveSnapshot has the gate write its snapshot file now, if it may.
+func (g *Gate) SaveSnapshot() { g.keeper.save() }
