@@ -9,7 +9,7 @@ import (
 // BeatOnce sends one heartbeat over a connection of its own, for a process that does not run. The
 // answer changes nothing.
 func (f *follower) BeatOnce(ctx context.Context) (revocation.HeartbeatReply, error) {
-	return f.BeatWith(ctx, f.nextBeat(f.instant()))
+	return f.BeatWith(ctx, f.events.Beat(f.instant()))
 }
 
 // BeatWith sends a heartbeat made by the caller.
