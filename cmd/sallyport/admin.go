@@ -19,6 +19,7 @@ import (
 
 	"github.com/sallyport/sallyport/internal/adminapi"
 	"github.com/sallyport/sallyport/internal/config"
+	"github.com/sallyport/sallyport/internal/ownfile"
 	"github.com/sallyport/sallyport/internal/revocation"
 )
 
@@ -87,9 +88,9 @@ func readToken(path string) (config.Secret, error) {
 	if err != nil {
 		return config.Secret{}, fmt.Errorf("the admin token: %w", err)
 	}
-	// Editors end the last line. Anything else that no header can hold means that the file is not a
+	// Anything that no header can hold means that the file is not a
 	// token's, and then its content must not be sent anywhere.
-	token := strings.TrimSuffix(strings.TrimSuffix(string(content), "\n"), "\r")
+	token := string(ownfile.Secret(content))
 	if token == "" || len(content) > maxToken ||
 		strings.ContainsFunc(token, func(r rune) bool { return r <= ' ' || r >= 0x7f }) {
 		return config.Secret{}, fmt.Errorf(

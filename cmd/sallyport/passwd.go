@@ -13,6 +13,7 @@ import (
 	"golang.org/x/term"
 
 	"github.com/sallyport/sallyport/internal/credential"
+	"github.com/sallyport/sallyport/internal/ownfile"
 )
 
 func newPasswd() *cobra.Command {
@@ -111,7 +112,7 @@ func readPassword(in io.Reader, prompt io.Writer) ([]byte, error) {
 	if len(line) > maxPasswordLine {
 		return nil, fmt.Errorf("expected a password on one line, got more than %d bytes", maxPasswordLine)
 	}
-	line = bytes.TrimSuffix(bytes.TrimSuffix(line, []byte("\n")), []byte("\r"))
+	line = ownfile.Secret(line)
 	return line, notEmpty(line)
 }
 

@@ -8,7 +8,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"syscall"
 
 	"github.com/goccy/go-yaml"
 	"github.com/goccy/go-yaml/ast"
@@ -248,26 +247,12 @@ func withoutSource(err error) string { return yaml.FormatError(err, false, false
 // write replaces the file.
 func (f *usersFile) write() error {
 	return ownfile.Replace(f.path, ".users-*", func(temporary *os.File) error {
-		_, err := temporary.WriteString(strings.Join(f.lines, ""))
-		return errors.Join(err, f.keepOwner(temporary))
-	})
-}
-
-// keepOwner gives the new file the old one's mode and owner: the issuer that reads it is seldom who
-// runs this command.
-func (f *usersFile) keepOwner(to *os.File) error {
-	info, err := os.Stat(f.path)
-	if errors.Is(err, os.ErrNotExist) {
-		return to.Chmod(0o600)
-	}
-	if err != nil {
-		return err
-	}
-	if owner, ok := info.Sys().(*syscall.Stat_t); ok &&
-		(int(owner.Uid) != os.Getuid() || int(owner.Gid) != os.Getgid()) {
-		if err := to.Chown(int(owner.Uid), int(owner.Gid)); err != nil {
-			return err
+		// The issuer that reads it is seldom who runs this command.
+		kept := ownfile.KeepOwner(f.path, temporary)
+		if errors.Is(kept, os.ErrNotExist) {
+			kept = nil // a new one
 		}
-	}
-	return to.Chmod(info.Mode().Perm())
+		_, err := temporary.WriteString(strings.Join(f.lines, ""))
+		return errors.Join(err, kept)
+	})
 }

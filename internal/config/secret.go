@@ -6,9 +6,9 @@ import (
 	"io"
 	"log/slog"
 	"os"
-	"strings"
 
 	"github.com/sallyport/sallyport/internal/livefile"
+	"github.com/sallyport/sallyport/internal/ownfile"
 )
 
 // Path is a file's path. Load makes a relative one from a configuration file relative to that
@@ -59,7 +59,7 @@ func (s Secret) Live(files *livefile.Files, setting string,
 		return livefile.Fixed(s), nil
 	}
 	parse := func(contents [][]byte) (Secret, error) {
-		read := Secret{value: secretIn(contents[0]), file: s.file}
+		read := Secret{value: string(ownfile.Secret(contents[0])), file: s.file}
 		if read.IsZero() { // a file that is just being written, perhaps
 			return read, errors.New("expected a secret, got an empty file")
 		}
@@ -106,14 +106,9 @@ func readSecret(path string) (Secret, error) {
 		return Secret{}, fmt.Errorf("expected a secret of at most %d bytes in %s, got more",
 			maxSecret, path)
 	}
-	text := secretIn(b)
+	text := string(ownfile.Secret(b))
 	if text == "" {
 		return Secret{}, fmt.Errorf("expected a secret in %s, got an empty file", path)
 	}
 	return Secret{value: text, file: path}, nil
-}
-
-// secretIn returns a file's content less one line break at its end.
-func secretIn(content []byte) string {
-	return strings.TrimSuffix(strings.TrimSuffix(string(content), "\n"), "\r")
 }

@@ -7,7 +7,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"syscall"
 
 	"github.com/sallyport/sallyport/internal/ownfile"
 )
@@ -125,7 +124,7 @@ func (f *file) replaceHash(a account, encoded string) (err error) {
 	}
 	return ownfile.Replace(path, ".users-*", func(temporary *os.File) error {
 		_, err := temporary.WriteString(text)
-		if err := errors.Join(err, keepOwner(path, temporary)); err != nil {
+		if err := errors.Join(err, ownfile.KeepOwner(path, temporary)); err != nil {
 			return err
 		}
 		now, err := readBounded(path) // an editor knows nothing of our lock
@@ -186,18 +185,3 @@ func (f *file) sameUsers(path string, old, new []byte, name string) error {
 }
 
 var errChanged = errors.New("expected one hash to change and nothing else, got more")
-
-// keepOwner gives a file the mode and the owner of another.
-func keepOwner(path string, to *os.File) error {
-	info, err := os.Stat(path)
-	if err != nil {
-		return err
-	}
-	if owner, ok := info.Sys().(*syscall.Stat_t); ok &&
-		(int(owner.Uid) != os.Geteuid() || int(owner.Gid) != os.Getegid()) {
-		if err := to.Chown(int(owner.Uid), int(owner.Gid)); err != nil {
-			return err
-		}
-	}
-	return to.Chmod(info.Mode().Perm())
-}

@@ -35,7 +35,7 @@ func (c Config) Validate() error {
 		}
 	}
 	host, _, _ := net.SplitHostPort(c.Listen) // it can be split
-	if c.Pprof && !loopback(host) {
+	if c.Pprof && !config.IsThisMachine(host) {
 		return config.At("pprof",
 			"expected a loopback address in listen, got %q: profiles are for this host only",
 			c.Listen)
@@ -81,11 +81,6 @@ func CheckListen(path, address string) error {
 
 // hostChars is what names of hosts consist of.
 const hostChars = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._"
-
-func loopback(host string) bool {
-	ip, err := netip.ParseAddr(host)
-	return host == "localhost" || err == nil && ip.Unmap().IsLoopback()
-}
 
 // LogConfig is key `log:` of a daemon's file.
 type LogConfig struct {

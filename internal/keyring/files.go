@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"strings"
 	"syscall"
 	"time"
 
@@ -30,8 +29,7 @@ func readPassphrase(path string, groupReadable bool) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("passphrase_file: %w", err)
 	}
-	// One newline only: editors add it, and blanks may be meant.
-	b = []byte(strings.TrimSuffix(strings.TrimSuffix(string(b), "\n"), "\r"))
+	b = ownfile.Secret(b)
 	if len(b) < passphraseMin {
 		return nil, fmt.Errorf("passphrase_file: %s: expected at least %d bytes, got %d", path,
 			passphraseMin, len(b))

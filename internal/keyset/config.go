@@ -3,7 +3,6 @@ package keyset
 import (
 	"cmp"
 	"errors"
-	"net"
 	"net/url"
 	"slices"
 	"strings"
@@ -163,17 +162,11 @@ func (c *Config) checkAddress() error {
 		return config.At(setting, "expected no fragment (#...) in the address")
 	case c.CAFile != "" && u.Scheme != "https":
 		return config.At("ca_file", "expected only beside an https address")
-	case c.JWKSTokenFile != "" && u.Scheme != "https" && !isThisMachine(u.Hostname()):
+	case c.JWKSTokenFile != "" && u.Scheme != "https" && !config.IsThisMachine(u.Hostname()):
 		return config.At("jwks_token_file",
 			"expected an https address beside it: anyone on the way could read the token")
 	}
 	return nil
-}
-
-// isThisMachine is stricter than loopback: what is below localhost, a name server may answer.
-func isThisMachine(host string) bool {
-	ip := net.ParseIP(host)
-	return ip != nil && ip.IsLoopback() || host == "localhost"
 }
 
 func (c *Config) checkTimes() error {

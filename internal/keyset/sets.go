@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"net/http"
 	"net/url"
 	"strings"
@@ -16,6 +15,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/sallyport/sallyport/internal/config"
 	"github.com/sallyport/sallyport/internal/jose"
 	"github.com/sallyport/sallyport/internal/livefile"
 	"github.com/sallyport/sallyport/internal/token"
@@ -127,15 +127,10 @@ func (s *Sets) warn(c Config) {
 			"any_audience: tokens that this issuer made for any other service are accepted too",
 			"issuer", c.Issuer)
 	}
-	if u, err := url.Parse(c.address()); err == nil && u.Scheme == "http" && !loopback(u.Hostname()) {
+	if u, err := url.Parse(c.address()); err == nil && u.Scheme == "http" && !config.IsThisMachine(u.Hostname()) {
 		s.log.Warn("key set: http lets anyone on the way put in keys of their own; use https",
 			"issuer", c.Issuer, "address", c.address())
 	}
-}
-
-func loopback(host string) bool {
-	ip := net.ParseIP(host)
-	return ip != nil && ip.IsLoopback() || host == "localhost" || strings.HasSuffix(host, ".localhost")
 }
 
 // Run fetches and refreshes the sets until ctx ends, and returns nil then.

@@ -107,7 +107,7 @@ const blockBegin = "-----BEGIN " + jose.PEMSecret + "-----"
 func (s secretSource) keys(content []byte) (keys []*jose.PublicKey, err error) {
 	rest := bytes.TrimSpace(content)
 	if !bytes.HasPrefix(rest, []byte(blockBegin)) {
-		secret := bytes.TrimSuffix(bytes.TrimSuffix(content, []byte("\n")), []byte("\r"))
+		secret := ownfile.Secret(content)
 		key, err := s.bound(jose.NewSecretKey(s.kid, secret))
 		if err != nil {
 			return nil, err

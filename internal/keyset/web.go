@@ -120,7 +120,7 @@ func (w *web) bearer() (config.Secret, error) {
 // parseBearer reads one token of RFC 6750 section 2.1, with or without a line break after it. Its
 // errors hold nothing of it.
 func parseBearer(contents [][]byte) (config.Secret, error) {
-	text := strings.TrimSuffix(strings.TrimSuffix(string(contents[0]), "\n"), "\r")
+	text := string(ownfile.Secret(contents[0]))
 	switch {
 	case text == "":
 		return config.Secret{}, errors.New("expected a bearer token, got an empty file")

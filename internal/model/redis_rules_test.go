@@ -179,7 +179,7 @@ func (p *pair) heartbeat() {
 	if found.AtMineFound {
 		mine = found.AtMine.String()
 	}
-	p.same("the heartbeat's answer", fmt.Sprint(out[1:5], out[8:10]), fmt.Sprint([]any{
+	p.same("the heartbeat's answer", fmt.Sprint(out[1:5], []any{out[8], p.length()}), fmt.Sprint([]any{
 		r.Head.Epoch, r.Head.Seq, r.Head.Chain, r.Head.First}, []any{mine, len(p.model.entries)}))
 }
 
@@ -278,6 +278,14 @@ func (p *pair) do(args ...any) {
 	if err := p.real.Do(context.Background(), args...).Err(); err != nil {
 		p.Fatal(err)
 	}
+}
+
+func (p *pair) length() int64 {
+	n, err := p.real.XLen(context.Background(), logKey).Result()
+	if err != nil {
+		p.Fatal(err)
+	}
+	return n
 }
 
 func (p *pair) flush() {

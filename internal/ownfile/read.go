@@ -1,6 +1,7 @@
 package ownfile
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -25,11 +26,11 @@ func OpenRegular(path string, check func(fs.FileInfo) error) (*os.File, fs.FileI
 		return nil, nil, err
 	}
 	info, err := f.Stat()
+	if err == nil && !info.Mode().IsRegular() {
+		err = ErrNotRegular // first: chmod would be the wrong advice for a folder
+	}
 	if err == nil && check != nil {
 		err = check(info)
-	}
-	if err == nil && !info.Mode().IsRegular() {
-		err = ErrNotRegular
 	}
 	if err != nil {
 		return nil, nil, errors.Join(fmt.Errorf("%s: %w", path, err), f.Close())
@@ -56,6 +57,12 @@ func ReadRegular(path string, most int64, check func(fs.FileInfo) error) ([]byte
 	return content, nil
 }
 
+// Secret returns a secret out of a file's content: all but one line break at the end, which editors
+// put there. Blanks may be meant.
+func Secret(content []byte) []byte {
+	return bytes.TrimSuffix(bytes.TrimSuffix(content, []byte("\n")), []byte("\r"))
+}
+
 // ReadPrivate reads a file that holds a secret. It refuses one that others may read or write (with
 // groupReadable, its group may read it, as Kubernetes mounts a Secret for a pod with an fsGroup),
 // one that is no regular file, and one larger than 1 MiB.
@@ -66,9 +73,6 @@ func ReadPrivate(path string, groupReadable bool) ([]byte, error) {
 // Private is the check of a file that holds a secret, as ReadPrivate makes it.
 func Private(groupReadable bool) func(fs.FileInfo) error {
 	return func(info fs.FileInfo) error {
-		if !info.Mode().IsRegular() {
-			return ErrNotRegular // chmod would be the wrong advice for a folder
-		}
 		return checkPrivate(info.Mode().Perm(), groupReadable)
 	}
 }

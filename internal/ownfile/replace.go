@@ -42,6 +42,21 @@ func Write(path, pattern string, data []byte) error {
 	})
 }
 
+// KeepOwner gives a file the mode and the owner of the one at path, which it is to replace.
+func KeepOwner(path string, to *os.File) error {
+	info, err := os.Stat(path)
+	if err != nil {
+		return err
+	}
+	if owner, ok := info.Sys().(*syscall.Stat_t); ok &&
+		(int(owner.Uid) != os.Geteuid() || int(owner.Gid) != os.Getegid()) {
+		if err := to.Chown(int(owner.Uid), int(owner.Gid)); err != nil {
+			return err
+		}
+	}
+	return to.Chmod(info.Mode().Perm())
+}
+
 // SyncFolder makes the names in dir outlast a power cut, as far as its file system can: some know
 // no such thing for folders.
 func SyncFolder(dir string) error {

@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/sallyport/sallyport/internal/revocation"
 )
@@ -153,8 +154,7 @@ func (s *Store) EndAll(ctx context.Context, subject, reason, actor string) (Ever
 	// In the order of the type End, which is of one session: mark, append, finish (endMarked). The
 	// mark changes the user's stamp as well, so that a login under way cannot pass in between.
 	tag := s.ring.SubjectTag(s.cfg.Issuer, subject)
-	sessions, err := s.markMany(ctx, everywhereScript, tag, newStamp(), millis(now),
-		millis(now.Add(s.cfg.Lifetime)), recordPrefix(tag), millis(now))
+	sessions, err := s.markMany(ctx, everywhereScript, tag, now, millis(now))
 	if err != nil {
 		return Everywhere{}, err
 	}
@@ -178,9 +178,7 @@ func (s *Store) EndOutdated(ctx context.Context, current Login,
 		return Everywhere{}, err
 	}
 	tag := s.ring.SubjectTag(s.cfg.Issuer, current.Subject)
-	sessions, err := s.markMany(ctx, outdatedScript, tag, newStamp(),
-		millis(now.Add(s.cfg.Lifetime)), recordPrefix(tag), millis(now), current.Credential,
-		current.Rights)
+	sessions, err := s.markMany(ctx, outdatedScript, tag, now, current.Credential, current.Rights)
 	if err != nil || len(sessions) == 0 {
 		return Everywhere{}, err
 	}
@@ -237,8 +235,9 @@ func newStamp() string {
 
 // markMany runs a script that marks sessions of one user and answers with the random parts of their
 // ids, each with what it was before.
-func (s *Store) markMany(ctx context.Context, sc *script, tag string,
-	args ...any) ([]markedSession, error) {
+func (s *Store) markMany(ctx context.Context, sc *script, tag string, now time.Time,
+	more ...any) ([]markedSession, error) {
+	args := append([]any{newStamp(), millis(now), millis(now.Add(s.cfg.Lifetime))}, more...)
 	answer, err := s.run(ctx, sc, []string{userKey(tag), indexKey(tag), recordPrefix(tag)},
 		args...)
 	if err != nil {

@@ -18,11 +18,12 @@ import (
 //	                         cut       when the user was last logged out everywhere
 //	KEYS[2]  {tag}:sessions  the user's sessions that are active or ending, a sorted set: the random
 //	                         parts of their ids by expiry
-//	KEYS[3]  {tag}:s:<id>    one session's record, a hash; some scripts make no use of it:
+//	KEYS[3]  {tag}:s:<id>    one session's record, a hash; to scripts that mark many, what the names
+//	                         of all records begin with:
 //	                         state     active, ending or ended
 //	                         sub, client, tenant, amr, scope, cred, rights   see Login
 //	                         begun, exp, era    when it began and expires; the log's era then
-//	                         gen, cut  the user's as it began; gen moves with outdated.lua
+//	                         gen, cut  the user's as it began; gen moves with user.lua
 //	                         n         the counter of the refresh token that works next
 //	                         moved     when n last moved
 //	                         spent     when it moved before that: see move.lua
@@ -34,6 +35,8 @@ import (
 // All times are Unix milliseconds. They come from the caller, who carries the log's clock: the
 // scripts of one session may run on several nodes in turn.
 var (
+	//go:embed lua/user.lua
+	userSource string
 	//go:embed lua/begin.lua
 	beginSource string
 	//go:embed lua/move.lua
@@ -59,15 +62,15 @@ type script struct {
 }
 
 var (
-	beginScript = newScript(beginSource, []string{"begun"}, []string{"moved", "full"})
+	beginScript = newScript(userSource+beginSource, []string{"begun"}, []string{"moved", "full"})
 	moveScript  = newScript(moveSource,
 		[]string{"next", "again", "good", "generation", "ahead", "reuse"},
 		[]string{"missing", "client", "expired", "era", "ending", "ended"})
 	markScript = newScript(confirmSource+markSource,
 		[]string{"missing", "active", "ending", "ended"}, nil)
 	finishScript     = newScript(confirmSource+finishSource, []string{"ended"}, nil)
-	everywhereScript = newScript(everywhereSource, []string{"everywhere"}, nil)
-	outdatedScript   = newScript(outdatedSource, []string{"outdated"}, nil)
+	everywhereScript = newScript(userSource+everywhereSource, []string{"everywhere"}, nil)
+	outdatedScript   = newScript(userSource+outdatedSource, []string{"outdated"}, nil)
 )
 
 // newScript makes a script of a source, without its comments: it is sent whole each time.

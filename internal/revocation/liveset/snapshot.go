@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"slices"
-	"sync/atomic"
 	"time"
 
 	"github.com/sallyport/sallyport/internal/revocation"
@@ -140,10 +139,7 @@ func (e *encoder) text(s string) {
 
 // set returns a Set of a snapshot's content.
 func (c *snapshotContent) set(skew time.Duration) *Set {
-	s := &Set{
-		key: c.key, skew: skew.Milliseconds(),
-		shards: make([]atomic.Pointer[table], len(c.tables)), byReason: map[string]int{},
-	}
+	s := New(Config{ClockSkew: skew, Key: c.key, Shards: len(c.tables)})
 	for i, r := range c.reasons {
 		s.byReason[r] = i
 	}

@@ -177,10 +177,6 @@ type appendAnswer struct {
 
 // call runs the append script once.
 func (a *appender) call(ctx context.Context, group []*job) (s appendAnswer, err error) {
-	random, err := randomBits()
-	if err != nil {
-		return s, err
-	}
 	b := group[0].batch
 	mode, mending := "new", time.Duration(0)
 	if b.Again {
@@ -195,7 +191,7 @@ func (a *appender) call(ctx context.Context, group []*job) (s appendAnswer, err 
 	times := a.writer.ScriptTimes(a.instant())
 	a.mu.Unlock()
 	args := []any{
-		random,
+		randomBits(),
 		a.cfg.covered().Milliseconds(),
 		a.cfg.ClockSkew.Milliseconds(),
 		a.cfg.MaxSessionLifetime.Milliseconds(),
@@ -269,10 +265,9 @@ func parseAppendAnswer(answer any) (s appendAnswer, err error) {
 	return s, err
 }
 
-func randomBits() (string, error) {
+// randomBits returns the 128 bits that an epoch or an era would be named by.
+func randomBits() string {
 	var b [16]byte
-	if _, err := rand.Read(b[:]); err != nil {
-		return "", fmt.Errorf("redislog: random bits: %w", err)
-	}
-	return hex.EncodeToString(b[:]), nil
+	_, _ = rand.Read(b[:]) // never fails: crypto/rand ends the process instead
+	return hex.EncodeToString(b[:])
 }

@@ -62,7 +62,7 @@ func (f *follower) beat(ctx context.Context, conn *redis.Conn) bool {
 	defer cancel()
 	var hb revocation.Heartbeat
 	f.change(func(now revocation.Instant) revocation.Outcome {
-		hb = f.nextBeat(now)
+		hb = f.events.Beat(now)
 		return revocation.Outcome{}
 	})
 	reply, err := f.send(ctx, conn, hb)
@@ -77,7 +77,7 @@ func (f *follower) beat(ctx context.Context, conn *redis.Conn) bool {
 		return false
 	}
 	out := f.change(
-		func(now revocation.Instant) revocation.Outcome { return f.answered(hb, reply, now) })
+		func(now revocation.Instant) revocation.Outcome { return f.events.Answered(hb, reply, now) })
 	outcome := outcomeOf(&reply, &out, f.cfg.MinReplicas)
 	f.metrics.heartbeat(outcome, nil)
 	f.setCause(f.causeOf(outcome, &reply))

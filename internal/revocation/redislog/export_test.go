@@ -9,7 +9,7 @@ import (
 // BeatOnce sends one heartbeat over a connection of its own, for a process that does not run. The
 // answer changes nothing.
 func (f *follower) BeatOnce(ctx context.Context) (revocation.HeartbeatReply, error) {
-	return f.BeatWith(ctx, f.nextBeat(f.instant()))
+	return f.BeatWith(ctx, f.events.Beat(f.instant()))
 }
 
 // BeatWith sends a heartbeat made by the caller.
@@ -44,3 +44,6 @@ func (i *Issuer) AcknowledgeAll(ctx context.Context,
 
 // SeesFormer looks once for gates of an earlier version.
 func (i *Issuer) SeesFormer(ctx context.Context) (bool, error) { return i.seesFormer(ctx) }
+
+// SaveSnapshot has the gate write its snapshot file now, if it may.
+func (g *Gate) SaveSnapshot() { g.keeper.save() }

@@ -40,9 +40,10 @@ type follower struct {
 	metrics *metrics
 	instant func() revocation.Instant
 
-	mu     sync.Mutex // guards the next three
+	mu     sync.Mutex // guards the next four
 	copy   *revocation.Copy
 	writer *revocation.Writer // an issuer's, around copy; nil at a gate
+	events events             // go to the writer, or to the copy where there is none
 	noted  notedKeys          // for a snapshot; nil without one
 
 	// What follows is safe to use without mu.
@@ -60,6 +61,15 @@ type follower struct {
 	applied *signal                // is broadcast after every change of the copy
 }
 
+// events are what a Writer does differently from the Copy in it.
+type events interface {
+	Beat(now revocation.Instant) revocation.Heartbeat
+	Answered(hb revocation.Heartbeat, reply revocation.HeartbeatReply,
+		now revocation.Instant) revocation.Outcome
+	Entries(rd revocation.Read, entries []revocation.Entry,
+		now revocation.Instant) revocation.Outcome
+}
+
 // pageSize is how many entries are read at a time.
 const pageSize = 2000
 
@@ -70,9 +80,7 @@ func newFollower(client *redisconn.Client, cfg Config, o Options) (*follower, er
 	// The set's hash is keyed: whoever chooses the names that are revoked must not be able to choose
 	// names that collide.
 	var bits [24]byte
-	if _, err := rand.Read(bits[:]); err != nil {
-		return nil, fmt.Errorf("redislog: random bits: %w", err)
-	}
+	_, _ = rand.Read(bits[:]) // never fails: crypto/rand ends the process instead
 	key := liveset.Key{
 		K0: binary.NativeEndian.Uint64(bits[:]), K1: binary.NativeEndian.Uint64(bits[8:]),
 	}
@@ -94,7 +102,10 @@ func newFollower(client *redisconn.Client, cfg Config, o Options) (*follower, er
 
 // setCopy sets the follower's copy, and at an issuer the writer around it, and makes its metrics.
 func (f *follower) setCopy(c *revocation.Copy, w *revocation.Writer) error {
-	f.copy, f.writer, f.clock = c, w, c.Clock()
+	f.copy, f.writer, f.events, f.clock = c, w, c, c.Clock()
+	if w != nil {
+		f.events = w
+	}
 	registry := f.o.Registry
 	if registry == nil {
 		registry = prometheus.NewRegistry()
@@ -118,31 +129,6 @@ func (c Config) copy() revocation.CopyConfig {
 func machineClocks() revocation.Instant {
 	monotonic, wall := clock.Read()
 	return revocation.Instant{Mono: monotonic, Wall: wall}
-}
-
-// nextBeat, answered and entries are what a Writer does differently from the Copy in it; all else
-// goes to the copy. f.mu is held.
-func (f *follower) nextBeat(now revocation.Instant) revocation.Heartbeat {
-	if f.writer != nil {
-		return f.writer.Beat(now)
-	}
-	return f.copy.Beat(now)
-}
-
-func (f *follower) answered(hb revocation.Heartbeat, reply revocation.HeartbeatReply,
-	now revocation.Instant) revocation.Outcome {
-	if f.writer != nil {
-		return f.writer.Answered(hb, reply, now)
-	}
-	return f.copy.Answered(hb, reply, now)
-}
-
-func (f *follower) entries(rd revocation.Read, entries []revocation.Entry,
-	now revocation.Instant) revocation.Outcome {
-	if f.writer != nil {
-		return f.writer.Entries(rd, entries, now)
-	}
-	return f.copy.Entries(rd, entries, now)
 }
 
 // change runs one event on the copy, publishes the view after it, and tells those who wait for it.

@@ -117,14 +117,10 @@ func (i *Issuer) CheckRedis(ctx context.Context) ([]error, error) {
 // it lacks.
 func (i *Issuer) sendByIssuer(ctx context.Context, conn *redis.Conn,
 	hb revocation.Heartbeat) (r revocation.HeartbeatReply, err error) {
-	random, err := randomBits()
-	if err != nil {
-		return r, err
-	}
 	p := hb.Position
 	line := i.line(p)
 	args := []any{
-		random,
+		randomBits(),
 		i.cfg.covered().Milliseconds(),
 		i.cfg.ClockSkew.Milliseconds(),
 		i.field,
@@ -163,14 +159,13 @@ func (i *Issuer) sendByIssuer(ctx context.Context, conn *redis.Conn,
 	r.Replicas = done.Replicas
 	// The issuers' lines first: what others hold decides up to where the copy is acknowledged. Then
 	// the mender looks again at what is missing.
-	i.metrics.logLength(fields[9])
 	i.observe(fields[beatFields:], &hb, &r)
 	poke(i.mend)
 	return r, nil
 }
 
 // beatFields is how many fields the answer to an issuer's heartbeat has before the lines.
-const beatFields = 10
+const beatFields = 9
 
 // hasLine reports whether the lines in the answer to an issuer's heartbeat have one under a name.
 func hasLine(answer any, name, line string) bool {

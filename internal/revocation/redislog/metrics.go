@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"strconv"
 	"sync/atomic"
 	"time"
 
@@ -30,7 +29,6 @@ type metrics struct {
 	// redisUsed and redisLimit are the memory of the server that is nearest to its limit.
 	redisUsed, redisLimit prometheus.Gauge
 
-	length    atomic.Int64
 	lastError atomic.Int64 // mono of the last error logged
 	lastText  atomic.Pointer[string]
 }
@@ -160,12 +158,12 @@ func (m *metrics) Collect(c chan<- prometheus.Metric) {
 	m.f.mu.Unlock()
 	gauge(descApplied, float64(p.Seq))
 	gauge(descSkew, skew.Seconds())
-	length := m.length.Load()
+	length := 0.0
 	if known {
 		gauge(descLag, lag(p, h))
-		length = max(length, int64(h.Seq-h.First+1))
+		length = float64(h.Seq - h.First + 1)
 	}
-	gauge(descLength, float64(length))
+	gauge(descLength, length)
 	for _, k := range revocation.Kinds() {
 		gauge(descLive, float64(m.f.set.Live(k)), k.String())
 	}
@@ -179,12 +177,6 @@ func lag(p revocation.Position, h revocation.Head) float64 {
 		return float64(h.Seq)
 	}
 	return max(float64(h.Seq)-float64(p.Seq), 0)
-}
-
-func (m *metrics) logLength(s string) {
-	if n, err := strconv.ParseInt(s, 10, 64); err == nil {
-		m.length.Store(n)
-	}
 }
 
 func (m *metrics) heartbeat(outcome string, err error) {

@@ -17,7 +17,7 @@ type peers struct {
 	linesMu sync.Mutex // guards what follows
 	issuers revocation.Lines
 	gates   revocation.Lines
-	recent  []line // the issuers' lines as the last heartbeat found them
+	recent  []revocation.Line // the issuers' lines as the last heartbeat found them
 	seenAt  revocation.Instant
 	former  *revocation.Instant // when a gate of an earlier version was last at work
 
@@ -35,17 +35,17 @@ func newPeers(f *follower) *peers {
 // to this issuer's own is acknowledged when another issuer holds it, too, or there is no other.
 func (p *peers) observe(fields []string, hb *revocation.Heartbeat, r *revocation.HeartbeatReply) {
 	onLog := r.AtMineFound && r.AtMine == hb.Position.Chain && r.Head.Epoch == hb.Position.Epoch
-	var lines []line
+	var lines []revocation.Line
 	for k := 0; k+1 < len(fields); k += 2 {
-		l := parseLine(fields[k], fields[k+1], true)
+		l := parseLine(fields[k], fields[k+1], true).Line
 		l.OnLog = l.Position == r.Head.Position() || onLog && l.Position == hb.Position
 		lines = append(lines, l)
 	}
 	p.linesMu.Lock()
 	now := p.instant()
-	p.issuers.Observe(bare(lines), now)
+	p.issuers.Observe(lines, now)
 	p.recent, p.seenAt = lines, now
-	holder := p.issuers.SecondHolder(bare(lines), p.field, hb.Position, p.cfg.Settle, now)
+	holder := p.issuers.SecondHolder(lines, p.field, hb.Position, p.cfg.Settle, now)
 	p.linesMu.Unlock()
 	// As an append would ask: on this log, on enough replicas, and no other issuer to wait for.
 	if onLog && r.Replicas >= p.cfg.MinReplicas && holder != revocation.HolderWaited {
@@ -127,16 +127,16 @@ func (p *peers) aloneByHeartbeat(at revocation.Position, began revocation.Instan
 	if p.recent == nil || now.Since(p.seenAt) > 2*p.cfg.Heartbeat || p.seenAt.Mono > began.Mono {
 		return false
 	}
-	return p.issuers.SecondHolder(bare(p.recent), p.field, at, p.cfg.Settle,
+	return p.issuers.SecondHolder(p.recent, p.field, at, p.cfg.Settle,
 		now) == revocation.HolderNone
 }
 
-func (p *peers) holder(lines []line, at revocation.Position) revocation.Holder {
+func (p *peers) holder(found []line, at revocation.Position) revocation.Holder {
 	p.linesMu.Lock()
 	defer p.linesMu.Unlock()
-	now := p.instant()
-	p.issuers.Observe(bare(lines), now)
-	return p.issuers.SecondHolder(bare(lines), p.field, at, p.cfg.Settle, now)
+	lines, now := bare(found), p.instant()
+	p.issuers.Observe(lines, now)
+	return p.issuers.SecondHolder(lines, p.field, at, p.cfg.Settle, now)
 }
 
 func positionOf(r revocation.Receipt) (revocation.Position, error) {
@@ -188,14 +188,14 @@ func (p *peers) look(ctx context.Context, at revocation.Position) (revocation.Ap
 // not read.
 const ofFormerVersion = "(a gate of an earlier version)"
 
-func (p *peers) appliedBy(lines []line, onLog bool, at revocation.Position) (a revocation.Applied) {
+func (p *peers) appliedBy(found []line, onLog bool, at revocation.Position) (a revocation.Applied) {
 	p.linesMu.Lock()
 	defer p.linesMu.Unlock()
-	now := p.instant()
-	p.gates.Observe(bare(lines), now)
+	lines, now := bare(found), p.instant()
+	p.gates.Observe(lines, now)
 	oldest := p.cfg.MaxStaleness + p.cfg.Settle
 	var behind []string
-	a.Applied, a.Total, behind = p.gates.Applied(bare(lines), at, onLog, oldest, now)
+	a.Applied, a.Total, behind = p.gates.Applied(lines, at, onLog, oldest, now)
 	// A gate of an earlier version may be behind, and nobody can tell.
 	if p.former != nil && now.Since(*p.former) <= oldest {
 		a.Total++

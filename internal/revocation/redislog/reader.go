@@ -95,7 +95,7 @@ func (r *reader) step(ctx context.Context, next revocation.Read,
 		return err
 	}
 	out := r.change(
-		func(now revocation.Instant) revocation.Outcome { return r.entries(next, entries, now) })
+		func(now revocation.Instant) revocation.Outcome { return r.events.Entries(next, entries, now) })
 	r.tellKeys(out.Applied)
 	if out.Resync != "" {
 		// What was read contradicts what a heartbeat was answered: this connection may lead to

@@ -76,9 +76,8 @@ func openKeeper(f *follower) (*keeper, *liveset.Snapshot, error) {
 		return nil, nil, err
 	}
 	began := time.Now()
-	now := f.instant().Wall
-	// What was taken longer ago than an entry lives holds nothing that is still in force.
-	s, refused := k.file.load(now, f.cfg.MaxTokenLifetime+2*f.cfg.ClockSkew, f.cfg.ClockSkew)
+	s, refused := k.file.load(f.instant().Wall, f.cfg.MaxTokenLifetime+2*f.cfg.ClockSkew,
+		f.cfg.ClockSkew)
 	outcome := loadOutcome(refused)
 	var err error
 	if k.loads, k.writes, err = snapshotMetrics(f.o.Registry); err != nil {
@@ -103,9 +102,7 @@ func openKeeper(f *follower) (*keeper, *liveset.Snapshot, error) {
 	}
 	f.set = s.Set
 	for i := range s.Keys {
-		if s.Keys[i].Expires > now.UnixMilli() {
-			f.noted.add(s.Keys[i])
-		}
+		f.noted.add(s.Keys[i])
 	}
 	return k, s, nil
 }
@@ -148,7 +145,7 @@ func (k *keeper) save() {
 	s := liveset.Snapshot{Position: f.copy.Position(), Set: f.set}
 	complete := f.copy.Complete()
 	now := f.instant()
-	s.Taken, s.Keys = now.Wall, f.noted.live(now.Wall.UnixMilli())
+	s.Taken, s.Keys = now.Wall, f.revokedKeys(now)
 	f.mu.Unlock()
 	if !complete || !f.Freshness(now).Fresh {
 		return
@@ -174,7 +171,7 @@ func (k *keeper) tellNoted() {
 		return
 	}
 	f.mu.Lock()
-	keys := f.noted.live(f.instant().Wall.UnixMilli())
+	keys := f.revokedKeys(f.instant())
 	f.mu.Unlock()
 	for _, key := range keys {
 		f.o.OnKeyRevoked(key.Issuer, key.KeyID, time.UnixMilli(key.Expires))
@@ -205,12 +202,13 @@ func (n notedKeys) note(entries []revocation.Entry) {
 	}
 }
 
-// live returns the keys that are revoked at now (unix ms), in order, and forgets the others.
-func (n notedKeys) live(now int64) []revocation.RevokedKey {
-	keys := make([]revocation.RevokedKey, 0, len(n))
-	for name, expires := range n {
-		if expires <= now {
-			delete(n, name)
+// revokedKeys returns the keys that are revoked, in order, and forgets the others. f.mu is held.
+func (f *follower) revokedKeys(now revocation.Instant) []revocation.RevokedKey {
+	expired, _ := f.copy.Expired(now) // 0 while not known: no key expires by this machine's clock alone
+	keys := make([]revocation.RevokedKey, 0, len(f.noted))
+	for name, expires := range f.noted {
+		if expires <= expired {
+			delete(f.noted, name)
 			continue
 		}
 		keys = append(keys, revocation.RevokedKey{Issuer: name.issuer, KeyID: name.kid, Expires: expires})

@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/sallyport/sallyport/internal/ownfile"
-
 	"github.com/sallyport/sallyport/internal/revocation/liveset"
 )
 
@@ -54,8 +53,9 @@ func (f snapshotFile) prepare() error {
 // pattern is of the names under which a snapshot is written before it takes its place.
 func (f snapshotFile) pattern() string { return "." + filepath.Base(string(f)) + ".tmp-*" }
 
-// load reads the file. What it tells is to be confirmed by the log.
-func (f snapshotFile) load(now time.Time, most, skew time.Duration) (*liveset.Snapshot, error) {
+// load reads the file. What it tells is to be confirmed by the log. least is how long a file is of
+// use, even if nothing in it is in force: it says from where the log is to be followed.
+func (f snapshotFile) load(now time.Time, least, skew time.Duration) (*liveset.Snapshot, error) {
 	file, info, err := ownfile.OpenRegular(string(f), ours)
 	if err != nil {
 		return nil, err
@@ -66,9 +66,10 @@ func (f snapshotFile) load(now time.Time, most, skew time.Duration) (*liveset.Sn
 		return nil, err
 	}
 	switch age := now.Sub(s.Taken); {
-	case age > most:
-		return nil, fmt.Errorf("%w: taken %s ago, all that it holds has expired after %s", errOld,
-			age.Round(time.Second), most)
+	case age > least && now.UnixMilli() > s.Set.Last():
+		// By this machine's clock alone, which may be ahead: all that is in force is in the log, too.
+		return nil, fmt.Errorf("%w: taken %s ago, all that it holds has expired", errOld,
+			age.Round(time.Second))
 	case age < -ahead:
 		return nil, fmt.Errorf("%w: by %s", errFuture, -age.Round(time.Second))
 	}

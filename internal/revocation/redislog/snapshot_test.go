@@ -213,6 +213,63 @@ func TestSnapshotsThatAreNotUsed(t *testing.T) {
 	}
 }
 
+// longSessions starts an issuer whose entries about sessions live for ten hours more than others,
+// and returns it with a gate to be started, and that one's clocks.
+func longSessions(t *testing.T, r *server) (issuer, *kept, *shift) {
+	s, k, clocks := named("issuer-1"), newKept(t, r.addr()), newShift()
+	s.o.SessionLifetime = func(string) time.Duration { return 10 * time.Hour }
+	k.settings.o.Instant = clocks.instant
+	return startIssuer(t, r.addr(), s), k, clocks
+}
+
+// TestAClockThatIsAheadForgetsNoRevokedKey: what a gate notes for its next life outlives a leap of
+// its own clock, whether a file is written or read meanwhile.
+func TestAClockThatIsAheadForgetsNoRevokedKey(t *testing.T) {
+	t.Parallel()
+	r := startRedis(t)
+	i, k, clocks := longSessions(t, r)
+	g := k.start()
+	eventually.True(t, "all are fresh", func() bool { return g.fresh() && i.fresh() })
+	revoke(t, i, revokedAbroad("abroad"),
+		revocation.Request{Kind: revocation.KindKID, Issuer: iss, Value: "stolen"})
+	eventually.True(t, "the revoked key is told of", func() bool { return k.told("stolen") })
+	clocks.move(2 * time.Hour)
+	g.SaveSnapshot()
+	clocks.move(-2 * time.Hour)
+	eventually.True(t, "the gate is fresh again", g.fresh)
+	g.stop()
+	clocks.move(2 * time.Hour) // the file is of use: the session's entry lives on
+	r.kill()
+	g = k.start()
+	eventually.True(t, "the next life is told of it", func() bool { return k.told("stolen") })
+}
+
+// TestASnapshotIsUsedWhileAnythingInItIsInForce: an entry about a session elsewhere outlives every
+// token.
+func TestASnapshotIsUsedWhileAnythingInItIsInForce(t *testing.T) {
+	t.Parallel()
+	r := startRedis(t)
+	i, k, clocks := longSessions(t, r)
+	g := k.start()
+	eventually.True(t, "all are fresh", func() bool { return g.fresh() && i.fresh() })
+	revoke(t, i, revokedAbroad("abroad"))
+	eventually.True(t, "the gate denies", func() bool { return g.Check(abroad("abroad")).Revoked })
+	g.stop()
+	r.kill()
+	for _, c := range []struct {
+		later   time.Duration
+		outcome string
+	}{{9 * time.Hour, "used"}, {3 * time.Hour, "old"}} {
+		clocks.move(c.later)
+		g = k.start()
+		if k.metric(loads, "outcome", c.outcome) != 1 ||
+			g.Check(abroad("abroad")).Revoked != (c.outcome == "used") {
+			t.Errorf("%s later it is not %s", c.later, c.outcome)
+		}
+		g.stop()
+	}
+}
+
 // TestSnapshotFolders: one in which others can put files is refused at the start, and so is what is
 // no folder.
 func TestSnapshotFolders(t *testing.T) {

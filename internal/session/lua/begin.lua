@@ -4,29 +4,23 @@
 -- the record's other fields and values.
 -- Returns 'begun' and the time of the last log out everywhere; 'moved' when the stamp has changed;
 -- 'full' and the session to end first; 'taken' when there is a record under this id.
-local stamp, now, expires = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
-local most, id, known = tonumber(ARGV[4]), ARGV[5], tonumber(ARGV[6])
+local most, id, since = tonumber(ARGV[4]), ARGV[5], cut(ARGV[6])
 
 -- Before anything else: a log out everywhere since the login started means this login, too.
 if (redis.call('HGET', KEYS[1], 'gen') or '0') ~= stamp then return {'moved'} end
-redis.call('ZREMRANGEBYSCORE', KEYS[2], '-inf', ARGV[2])
+drop_expired()
 if redis.call('ZCARD', KEYS[2]) >= most then
   return {'full', redis.call('ZRANGE', KEYS[2], 0, 0)[1]}
 end
 if redis.call('EXISTS', KEYS[3]) == 1 then return {'taken'} end
 
-local cut = math.max(tonumber(redis.call('HGET', KEYS[1], 'cut') or '0'), known)
-cut = string.format('%.0f', cut)
-redis.call('HSET', KEYS[3], 'state', 'active', 'gen', stamp, 'cut', cut, 'n', '1', 'moved', '0',
+redis.call('HSET', KEYS[3], 'state', 'active', 'gen', stamp, 'cut', since, 'n', '1', 'moved', '0',
   'exp', ARGV[3])
 for i = 7, #ARGV, 2 do redis.call('HSET', KEYS[3], ARGV[i], ARGV[i + 1]) end
-redis.call('HSET', KEYS[1], 'gen', stamp, 'cut', cut)
+redis.call('HSET', KEYS[1], 'gen', stamp, 'cut', since)
 redis.call('ZADD', KEYS[2], ARGV[3], id)
 
--- The user's record and index live as long as the last of the user's sessions: never less.
 redis.call('PEXPIREAT', KEYS[3], ARGV[3])
-for i = 1, 2 do
-  local left = redis.call('PTTL', KEYS[i])
-  if left < expires - now then redis.call('PEXPIREAT', KEYS[i], ARGV[3]) end
-end
-return {'begun', cut}
+keep(KEYS[1])
+keep(KEYS[2])
+return {'begun', since}

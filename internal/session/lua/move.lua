@@ -65,7 +65,7 @@ if look then
   return {'good'}
 end
 -- A session whose tokens have carried more than one set of rights goes by none from then on ('*'):
--- nobody knows which of them the tokens in the field carry. See outdated.lua.
+-- nobody knows which of them the tokens in the field carry. See user.lua.
 redis.call('HSET', KEYS[3], 'rights', s[8] == rights and rights or '*')
 local next = string.format('%.0f', n + 1)
 if n < stored then return {'again', next} end

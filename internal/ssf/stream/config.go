@@ -3,7 +3,6 @@ package stream
 import (
 	"cmp"
 	"errors"
-	"net/netip"
 	"net/url"
 	"strings"
 	"time"
@@ -191,13 +190,8 @@ var errURL = errors.New(
 func safeURL(s string) (*url.URL, error) {
 	u, err := url.Parse(s)
 	if err != nil || u.Hostname() == "" || u.User != nil || u.Fragment != "" ||
-		strings.ContainsRune(s, '?') || u.Scheme != "https" && (u.Scheme != "http" || !loopback(u)) {
+		strings.ContainsRune(s, '?') || u.Scheme != "https" && (u.Scheme != "http" || !config.IsThisMachine(u.Hostname())) {
 		return nil, errURL
 	}
 	return u, nil
-}
-
-func loopback(u *url.URL) bool {
-	ip, err := netip.ParseAddr(u.Hostname())
-	return u.Hostname() == "localhost" || err == nil && ip.IsLoopback()
 }

@@ -7,10 +7,7 @@
 -- number, the line, '1' or '0'.
 local longest = tonumber(ARGV[1])
 local h = read_head()
-local out = {}
-for i = 2, #ARGV, 3 do
-  out[#out + 1] = h and on_log(h, ARGV[i], tonumber(ARGV[i + 1]), ARGV[i + 2]) and '1' or '0'
-end
+local out = asked(h, 2)
 out[#out + 1] = 0
 local dropped = #out
 for n = 3, #KEYS do
@@ -20,12 +17,9 @@ for n = 3, #KEYS do
     out[dropped] = out[dropped] + 1
   elseif size > 0 then
     local line = redis.call('GET', KEYS[n])
-    local epoch, seq, chain = string.match(line, '^(%x+) (%d+) (%x+) ')
-    -- Up to 15 digits are a number that is exact, whoever wrote it.
-    local on = h and epoch and #seq <= 15 and on_log(h, epoch, tonumber(seq), chain)
     out[#out + 1] = int(n - 2)
     out[#out + 1] = line
-    out[#out + 1] = on and '1' or '0'
+    out[#out + 1] = line_lies(h, line)
   end
 end
 out[dropped] = int(out[dropped])

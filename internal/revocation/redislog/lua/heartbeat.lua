@@ -6,7 +6,7 @@
 -- not known), how many entries of the log are live by it (-1: not known), how many that are not
 -- the log may have besides as many as are.
 -- Returns time, epoch, seq, chain, first, mending, max_token_lifetime, era, the chain at the own
--- place or '', the log's length, then all lines, the own one as it was given: name, line, ...
+-- place or '', then all lines, the own one as it was given: name, line, ...
 local LINES = KEYS[3]
 local t, skew = now(), tonumber(ARGV[3])
 local h = ensure(ARGV[1], tonumber(ARGV[2]), skew, t, tonumber(ARGV[15]))
@@ -91,7 +91,7 @@ redis.call('HSET', HEAD, 'beat', int(t))
 redis.call('HSET', LINES, ARGV[4], ARGV[5])
 
 local out = {int(t), h.epoch, int(h.seq), h.chain, int(h.first), int(h.mending), int(h.life), h.era,
-             mine, int(redis.call('XLEN', LOG))}
+             mine}
 local lines = redis.call('HGETALL', LINES)
 for i = 1, #lines do out[#out + 1] = lines[i] end
 return out

@@ -72,7 +72,9 @@ local function ensure(random, lifetime, skew, t, believed)
   if not h then redis.call('DEL', HEAD) end
   local at = believed > 0 and math.min(t, believed) or t
   local fresh = h and h.era and h.beat and at - h.beat <= math.max(h.life, lifetime) + 2 * skew
-  if not whole(h) then begin(random, t) end
+  local intact = whole(h)
+  if intact and fresh and h.life >= lifetime then return h end
+  if not intact then begin(random, t) end
   if not h or h.life < lifetime then
     redis.call('HSET', HEAD, 'max_token_lifetime', int(lifetime))
   end
@@ -85,4 +87,20 @@ end
 local function on_log(h, epoch, seq, chain)
   if epoch ~= h.epoch or seq < 1 then return false end
   return chain_at(seq) == chain or (seq == h.seq and chain == h.chain)
+end
+
+-- lies is on_log for whoever reads lines: h may be nil, and anybody may have written the position.
+-- It returns '1' or '0'.
+local function lies(h, epoch, seq, chain)
+  -- Up to 15 digits are a number that is exact.
+  return h and epoch and #seq <= 15 and on_log(h, epoch, tonumber(seq), chain) and '1' or '0'
+end
+
+local function line_lies(h, line) return lies(h, string.match(line, '^(%x+) (%d+) (%x+) ')) end
+
+-- asked returns what lies does of the positions in ARGV from an index on: epoch, seq, chain, ...
+local function asked(h, from)
+  local out = {}
+  for i = from, #ARGV, 3 do out[#out + 1] = lies(h, ARGV[i], ARGV[i + 1], ARGV[i + 2]) end
+  return out
 end
