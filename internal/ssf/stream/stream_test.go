@@ -600,10 +600,14 @@ func TestRulesAreAsTheSettingsSay(t *testing.T) {
 	c := stream.Config{
 		Subjects: map[string]string{"email": "sub"}, Ignored: []string{"credential_change"},
 	}
-	rules := c.Rules("https://sender", "https://tokens")
-	if rules.Sender != "https://sender" || rules.Issuer != "https://tokens" ||
+	rules, err := c.Rules("https://sender", "https://tokens")
+	if err != nil || rules.Sender != "https://sender" || rules.Issuer != "https://tokens" ||
 		len(rules.Subjects) != 1 || !slices.Equal(rules.Ignored, []ssf.Type{ssf.CredentialChange}) {
-		t.Errorf("got %+v", rules)
+		t.Errorf("got %+v, %v", rules, err)
+	}
+	c.Subjects["email"] = "kid"
+	if rules, err := c.Rules("https://sender", "https://tokens"); err == nil {
+		t.Errorf("a mapping that cannot be: got %+v", rules)
 	}
 }
 
