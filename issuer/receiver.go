@@ -89,7 +89,7 @@ type receiver struct {
 	familiar *recent[netip.Addr]
 	done     *recent[messageID]
 	streams  map[string]signals // by sender, of those that send security events
-	unmapped sync.Map                  // what was told of events that end nothing for want of a mapping
+	unmapped sync.Map           // what was told of events that end nothing for want of a mapping
 }
 
 func newReceiver(o Options, shared shared, proxies *httpapi.Proxies) *receiver {

@@ -130,6 +130,10 @@ func TestASecurityEventElsewhereIsInForceHere(t *testing.T) {
 					wantTaken(t, r.push(message))
 					r.wantInLog(c2.want)
 				}
+				// Once its entry has expired, or is lost, it is stored again.
+				r.log.Forget()
+				wantTaken(t, r.push(message))
+				r.wantInLog(c2.want)
 				if n := testutil.ToFloat64(r.issuer.Public.metrics.messages.
 					WithLabelValues("push", "repeated")); n != 1 {
 					t.Errorf("expected one repeated message, got %v", n)
@@ -365,16 +369,20 @@ type polled struct{ *house }
 
 func newPolled(t *testing.T, tr *streamtest.Transmitter, c *redisconn.Client) *polled {
 	t.Helper()
-	return &polled{newHouse(t, c, func(cfg *Config) {
-		cfg.Senders = []sender.Config{{
-			Issuer: tr.URL, JWKSURL: tr.URL + "/jwks",
-			Signals: stream.Config{
-				Delivery: stream.Poll, ClientID: streamtest.Client,
-				ClientSecretFile: secretFile(t, streamtest.Secret),
-				CheckEvery:       time.Second, PollEvery: 10 * time.Millisecond,
-			},
-		}}
-	})}
+	return &polled{newHouse(t, c, func(cfg *Config) { cfg.Senders = []sender.Config{polledAt(t, tr)} })}
+}
+
+// polledAt is the entry of a sender that is polled.
+func polledAt(t *testing.T, tr *streamtest.Transmitter) sender.Config {
+	t.Helper()
+	return sender.Config{
+		Issuer: tr.URL, JWKSURL: tr.URL + "/jwks",
+		Signals: stream.Config{
+			Delivery: stream.Poll, ClientID: streamtest.Client,
+			ClientSecretFile: secretFile(t, streamtest.Secret),
+			CheckEvery:       time.Second, PollEvery: 10 * time.Millisecond,
+		},
+	}
 }
 
 func (p *polled) run(t *testing.T) (stop func()) {
@@ -441,6 +449,37 @@ func TestAPolledEventIsAcknowledgedOnlyOnceStored(t *testing.T) {
 			t.Errorf("no call failed: %d", asked.Load())
 		}
 	})
+}
+
+// TestAStreamBringsMessagesOfItsOwnIssuerAlone: another sender's, signed and for us as they are, are
+// refused, whatever brought them there.
+func TestAStreamBringsMessagesOfItsOwnIssuerAlone(t *testing.T) {
+	tr, other := streamtest.New(t), streamtest.New(t)
+	p := &polled{newHouse(t, sessiontest.Open(t, miniredis.RunT(t).Addr()), func(cfg *Config) {
+		cfg.Senders = []sender.Config{polledAt(t, tr), polledAt(t, other)}
+	})}
+	about := func(of *streamtest.Transmitter) string {
+		return of.Message("message", ssf.AccountDisabled.URI(), "{}",
+			fmt.Sprintf(`{"format":"iss_sub","iss":%q,"sub":"bob"}`, of.URL))
+	}
+	tr.Send("message", about(other))
+	stop := p.run(t)
+	eventually.True(t, "it to be answered", func() bool { return tr.Left() == 0 })
+	if _, code := tr.Acked("message"); code != "invalid_issuer" {
+		t.Errorf("expected invalid_issuer, got %q", code)
+	}
+	if n := len(p.log.Entries()); n != 0 {
+		t.Errorf("it made %d entries", n)
+	}
+	tr.Send("message", about(tr)) // its own, it may
+	eventually.True(t, "it to be acknowledged", func() bool {
+		acked, _ := tr.Acked("message")
+		return acked
+	})
+	stop()
+	if n := len(p.log.Entries()); n != 1 {
+		t.Errorf("its own made %d entries", n)
+	}
 }
 
 // TestASenderWithoutSecurityEventsHasNoEndpointForThem.
