@@ -94,6 +94,7 @@ type receiver struct {
 
 func newReceiver(o Options, shared shared, proxies *httpapi.Proxies) *receiver {
 	c := o.Config.Messages
+	shared.metrics.beginMessages()
 	return &receiver{
 		shared: shared, senders: o.Senders, log: o.Log, logTime: o.Sessions.Now, now: o.Now, open: o.Open,
 		logger:   o.Logger,

@@ -499,3 +499,15 @@ func TestARefusedSecurityEventIsRecordedUnderItsSender(t *testing.T) {
 		t.Errorf("the audit log does not name the sender: %s", got)
 	}
 }
+
+// TestWhatAlertsCountIsThereFromTheStart: a counter that begins with the first refusal has never
+// risen, for Prometheus.
+func TestWhatAlertsCountIsThereFromTheStart(t *testing.T) {
+	m := newPushedOnMiniredis(t).issuer.Public.metrics
+	if n := testutil.CollectAndCount(m.messages); n != 9 {
+		t.Errorf("%d series of messages, expected 3 outcomes of 3 channels", n)
+	}
+	if n := testutil.CollectAndCount(m.signals); n != len(ssf.Ending()) {
+		t.Errorf("%d series of security events, expected one for each type that ends something", n)
+	}
+}
