@@ -95,6 +95,14 @@ type receiver struct {
 func newReceiver(o Options, shared shared, proxies *httpapi.Proxies) *receiver {
 	c := o.Config.Messages
 	shared.metrics.beginMessages()
+	for _, s := range o.Senders.Configs() {
+		// No default can be right for every product: a session that outlives it is let in again (S6).
+		if of := s.EndsSessionsOf(); o.Config.saidLifetime(of) == 0 {
+			o.Logger.Warn("nobody has said how long sessions live there at most: one that is revoked here "+
+				"stays refused for the default; write max_session_lifetime", "issuer", of,
+				"default", o.Config.Revocation.MaxSessionLifetime.String())
+		}
+	}
 	return &receiver{
 		shared: shared, senders: o.Senders, log: o.Log, logTime: o.Sessions.Now, now: o.Now, open: o.Open,
 		logger:   o.Logger,
