@@ -50,6 +50,7 @@ var floors = [][]string{
 	{"internal/adminapi"},
 	{"internal/audit"},
 	{"internal/clock"},
+	{"internal/outbound"},
 	{"internal/livefile"},
 	{"internal/ownfile"},
 	{"internal/gcra"},
