@@ -32,35 +32,71 @@ func TestHostileTokensThroughEnvoy(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			s := meshtest.Start(t, with(func(o *mesh.Options) { o.EncodeRawHeaders = raw }))
 			c := newCaller(t, s.Endpoints().Gateway)
-			good := c.login(t, user(t, s, "alice")).Access
-			setup := hostile(t, s, good)
-			c.get(t, "/protected", bearer(setup.Good())).reached(t)
-			s.Forget()
-
-			// White space around a field's value is no part of it (RFC 9110 section 5.5): what
-			// arrives would be the good token.
-			attacks := slices.DeleteFunc(setup.Attacks(),
-				func(a josetest.Attack) bool { return strings.Trim(a.Token, " \t\r\n") != a.Token })
-			toEnvoy := 0
-			for _, a := range attacks {
-				for _, place := range []string{"authorization: Bearer ", "x-access-token: "} {
-					t.Run(url.PathEscape(a.Name)+"/"+place[:strings.IndexByte(place, ':')], func(t *testing.T) {
-						if byGate := refusedThrough(t, s, place, a); !byGate {
-							toEnvoy++
-						}
-					})
-				}
-			}
-			if seen := s.Seen(); len(seen) > 0 {
-				t.Errorf("%d hostile requests have reached the upstream, the first of them %s %s",
-					len(seen), seen[0].Method, seen[0].Path)
-			}
-			c.get(t, "/protected", bearer(setup.Good())).reached(t)
-			t.Logf(
-				"%d hostile tokens in two places, none accepted; %d requests were refused by Envoy itself",
-				len(attacks), toEnvoy)
+			setup := hostile(t, s, c.login(t, user(t, s, "alice")).Access)
+			refusedThroughEnvoy(t, s, setup.Good(), setup.Attacks())
 		})
 	}
+}
+
+// TestHostileTokensOfOthersThroughEnvoy: the same of an issuer that is not ours, whose tokens are
+// read as the RFCs have them. What they allow is let through as what it says.
+func TestHostileTokensOfOthersThroughEnvoy(t *testing.T) {
+	for name, raw := range map[string]bool{"joined headers": false, "raw headers": true} {
+		t.Run(name, func(t *testing.T) {
+			o := other{josetest.NewKey("ES256", "other-1")}
+			s := meshtest.Start(t, with(func(m *mesh.Options) {
+				o.believed(t, m)
+				m.EncodeRawHeaders = raw
+			}))
+			access, _ := o.session("session-1")
+			setup := josetest.Setup{
+				Key: o.key, Type: "JWT", Now: time.Now(),
+				Claims: josetest.ParseObject(josetest.Decode(strings.Split(access, ".")[1])),
+			}
+			attacks, allowed := setup.ForeignAttacks()
+			refusedThroughEnvoy(t, s, setup.Good(), attacks)
+			c := newCaller(t, s.Endpoints().Gateway)
+			for _, a := range allowed {
+				t.Run(url.PathEscape(a.Name), func(t *testing.T) {
+					got := c.get(t, "/protected", bearer(a.Token)).reached(t)
+					if h := got.Headers; h["x-auth-issuer"] != otherIssuer || h["x-auth-subject"] != "carol" {
+						t.Errorf("the upstream was told %v", h)
+					}
+				})
+			}
+			t.Logf("%d others accepted, as the RFCs allow", len(allowed))
+		})
+	}
+}
+
+// refusedThroughEnvoy sends hostile tokens through Envoy in two places; the good one passes before
+// and after them.
+func refusedThroughEnvoy(t *testing.T, s *meshtest.Stack, good string, attacks []josetest.Attack) {
+	t.Helper()
+	c := newCaller(t, s.Endpoints().Gateway)
+	c.get(t, "/protected", bearer(good)).reached(t)
+	s.Forget()
+	// White space around a field's value is no part of it (RFC 9110 section 5.5): what arrives would
+	// be the good token.
+	attacks = slices.DeleteFunc(attacks,
+		func(a josetest.Attack) bool { return strings.Trim(a.Token, " \t\r\n") != a.Token })
+	toEnvoy := 0
+	for _, a := range attacks {
+		for _, place := range []string{"authorization: Bearer ", "x-access-token: "} {
+			t.Run(url.PathEscape(a.Name)+"/"+place[:strings.IndexByte(place, ':')], func(t *testing.T) {
+				if byGate := refusedThrough(t, s, place, a); !byGate {
+					toEnvoy++
+				}
+			})
+		}
+	}
+	if seen := s.Seen(); len(seen) > 0 {
+		t.Errorf("%d hostile requests have reached the upstream, the first of them %s %s", len(seen),
+			seen[0].Method, seen[0].Path)
+	}
+	c.get(t, "/protected", bearer(good)).reached(t)
+	t.Logf("%d hostile tokens in two places, none accepted; %d requests were refused by Envoy itself",
+		len(attacks), toEnvoy)
 }
 
 // hostile is the running issuer as makers of hostile tokens need it: with its own key, as a thief

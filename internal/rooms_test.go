@@ -48,6 +48,7 @@ var floors = [][]string{
 	{"internal/adminapi"},
 	{"internal/audit"},
 	{"internal/clock"},
+	{"internal/outbound"},
 	{"internal/livefile"},
 	{"internal/ownfile"},
 	{"internal/gcra"},

@@ -451,6 +451,21 @@ func TestASenderCanNotBeThisIssuer(t *testing.T) {
 	}
 }
 
+// TestASendersClockIsNoFurtherOffThanTheLogKnows: else tokens made by it outlive what revokes them.
+func TestASendersClockIsNoFurtherOffThanTheLogKnows(t *testing.T) {
+	cfg := testConfig()
+	cfg.Senders = []sender.Config{{Issuer: senderA}, {Issuer: senderB}}
+	for skew, passes := range map[time.Duration]bool{
+		cfg.Revocation.ClockSkew: true, cfg.Revocation.ClockSkew + time.Millisecond: false,
+	} {
+		cfg.Senders[1].ClockSkew = skew
+		err := cfg.Validate()
+		if (err == nil) != passes || err != nil && !strings.Contains(err.Error(), "senders[1].clock_skew") {
+			t.Errorf("%s: got %v", skew, err)
+		}
+	}
+}
+
 func TestWithoutSendersNoMessageIsTaken(t *testing.T) {
 	h := onMiniredis(t, nil)
 	wantStatus(t, h.post("/backchannel-logout", "logout_token=x", withForm), http.StatusNotFound,

@@ -33,3 +33,13 @@ func TestASendersSessionsLiveAsLongAsItsEntrySays(t *testing.T) {
 		t.Errorf("of an issuer that nobody names: got %s", got)
 	}
 }
+
+// TestWhoHasNotSaidHowLongSessionsLiveIsTold, of each sender, and nobody else is.
+func TestWhoHasNotSaidHowLongSessionsLiveIsTold(t *testing.T) {
+	r := newReceivingOnMiniredis(t, func(c *Config) { c.Senders[0].MaxSessionLifetime = 10 * time.Hour })
+	told := r.logged.String()
+	if strings.Count(told, "write max_session_lifetime") != 1 ||
+		!strings.Contains(told, r.cfg.Senders[1].Issuer) || !strings.Contains(told, "720h") {
+		t.Errorf("expected one line, of %s, got\n%s", r.cfg.Senders[1].Issuer, told)
+	}
+}

@@ -1,6 +1,7 @@
 package issuer
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"time"
@@ -58,6 +59,12 @@ func (c Config) SessionLifetime(issuer string) time.Duration {
 	if issuer == c.Issuer {
 		return 0
 	}
+	return cmp.Or(c.saidLifetime(issuer), c.Revocation.MaxSessionLifetime)
+}
+
+// saidLifetime returns what the configuration says of how long another issuer's sessions live; 0:
+// nothing.
+func (c Config) saidLifetime(issuer string) time.Duration {
 	for _, o := range c.OtherIssuers {
 		if o.Issuer == issuer && o.MaxSessionLifetime > 0 {
 			return o.MaxSessionLifetime
@@ -70,8 +77,5 @@ func (c Config) SessionLifetime(issuer string) time.Duration {
 			longest = max(longest, s.MaxSessionLifetime)
 		}
 	}
-	if longest > 0 {
-		return longest
-	}
-	return c.Revocation.MaxSessionLifetime
+	return longest
 }

@@ -158,8 +158,8 @@ func New(o Options) (*Issuer, error) {
 	all := &Issuer{Public: public, Admin: api}
 	if public.receiver != nil {
 		for _, c := range o.Senders.Configs() { // in their order, by which their parts are named
-			if s := public.receiver.streams[c.Issuer]; s != nil {
-				all.Streams = append(all.Streams, s)
+			if s, sends := public.receiver.streams[c.Issuer]; sends {
+				all.Streams = append(all.Streams, s.Stream)
 			}
 		}
 	}

@@ -1,6 +1,10 @@
 package issuer
 
-import "github.com/prometheus/client_golang/prometheus"
+import (
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/sallyport/sallyport/internal/ssf"
+)
 
 // metrics count what the endpoints do. They have labels out of fixed lists only: no stranger can
 // make a new series.
@@ -44,4 +48,17 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		reg.MustRegister(m.logins, m.refused, m.ended, m.changed, m.messages, m.signals)
 	}
 	return m
+}
+
+// beginMessages has the series there that alerts compare with what they were before: the first
+// message that is refused is one more than none.
+func (m *metrics) beginMessages() {
+	for _, channel := range []string{"backchannel", "push", "poll"} {
+		for _, outcome := range []string{"refused", "not_verified", "key_pending"} {
+			m.messages.WithLabelValues(channel, outcome)
+		}
+	}
+	for _, t := range ssf.Ending() {
+		m.signals.WithLabelValues(t.String(), string(ssf.Unmapped))
+	}
 }

@@ -18,7 +18,6 @@ import (
 	"github.com/sallyport/sallyport/internal/credential"
 	"github.com/sallyport/sallyport/internal/revocation"
 	"github.com/sallyport/sallyport/internal/sender"
-	"github.com/sallyport/sallyport/internal/ssf/stream"
 	"github.com/sallyport/sallyport/issuer/httpapi"
 )
 
@@ -62,6 +61,12 @@ func (c Config) checkSenders() error {
 			errs = append(errs, config.At(at+".issuer", "issuer: expected each issuer once, got %q again",
 				s.Issuer))
 		}
+		// By its clock a token may be issued so much later than the log believes it to be, and live so
+		// much longer: one that goes further ahead would outlive the entry that revokes it (S6).
+		if most := c.Revocation.ClockSkew; s.ClockSkew > most {
+			errs = append(errs, config.At(at+".clock_skew", "issuer: expected at most "+
+				"revocation.clock_skew (%s), got %s: a token could outlive its revocation", most, s.ClockSkew))
+		}
 		seen[s.Issuer] = true
 	}
 	return errors.Join(errs...)
@@ -83,12 +88,21 @@ type receiver struct {
 	slots    chan struct{} // one for each message under way
 	familiar *recent[netip.Addr]
 	done     *recent[messageID]
-	streams  map[string]*stream.Stream // by sender, of those that send security events
-	unmapped sync.Map                  // what was told of events that end nothing for want of a mapping
+	streams  map[string]signals // by sender, of those that send security events
+	unmapped sync.Map           // what was told of events that end nothing for want of a mapping
 }
 
 func newReceiver(o Options, shared shared, proxies *httpapi.Proxies) *receiver {
 	c := o.Config.Messages
+	shared.metrics.beginMessages()
+	for _, s := range o.Senders.Configs() {
+		// No default can be right for every product: a session that outlives it is let in again (S6).
+		if of := s.EndsSessionsOf(); o.Config.saidLifetime(of) == 0 {
+			o.Logger.Warn("nobody has said how long sessions live there at most: one that is revoked here "+
+				"stays refused for the default; write max_session_lifetime", "issuer", of,
+				"default", o.Config.Revocation.MaxSessionLifetime.String())
+		}
+	}
 	return &receiver{
 		shared: shared, senders: o.Senders, log: o.Log, logTime: o.Sessions.Now, now: o.Now, open: o.Open,
 		logger:   o.Logger,
@@ -162,8 +176,7 @@ func idOf(m *sender.Message, requests []revocation.Request) messageID {
 }
 
 // carryOut stores what follows from a message, in one batch: without an error it is acknowledged by
-// the log (S7). A message that comes again appends nothing if its entries were acknowledged to this
-// process and have not expired: should the log have lost them since, this process mends it. What was
+// the log (S7). A message that comes again appends nothing while the log has its entries. What was
 // carried out is remembered by this process alone, and not for ever: elsewhere and later a repeated
 // message has the same entries appended again, which end nothing more.
 func (s *receiver) carryOut(ctx context.Context, m *sender.Message,
@@ -174,9 +187,12 @@ func (s *receiver) carryOut(ctx context.Context, m *sender.Message,
 		}
 	}
 	id := idOf(m, requests)
-	// The memory alone earns no answer: it may be older than an entry lives.
-	if s.done.has(id) && s.inForce(requests) {
-		return receipt, true, nil
+	// The memory alone earns no answer: the log may have lost the entries, or let them expire. Nor
+	// does the log alone: what another message has made may expire before what this one asks for.
+	if s.done.has(id) {
+		if receipt, live := s.log.Live(requests); live {
+			return receipt, true, nil
+		}
 	}
 	receipt, err = s.log.Append(ctx, requests)
 	if err != nil {
@@ -185,25 +201,6 @@ func (s *receiver) carryOut(ctx context.Context, m *sender.Message,
 	}
 	s.done.add(id)
 	return receipt, false, nil
-}
-
-// inForce reports whether this issuer's own set has live entries that do what requests ask for.
-func (s *receiver) inForce(requests []revocation.Request) bool {
-	for _, r := range requests {
-		facts := revocation.Facts{Issuer: r.Issuer}
-		switch r.Kind {
-		case revocation.KindSID:
-			facts.SessionID = r.Value
-		case revocation.KindSub:
-			facts.Subject, facts.IssuedAt = r.Value, r.IssuedBefore.Unix()
-		default:
-			return false
-		}
-		if v := s.log.Check(&facts); !v.Revoked || v.Kind != r.Kind {
-			return false
-		}
-	}
-	return true
 }
 
 // outcomeOf names what became of a message for a record and for a metric, out of a fixed list.

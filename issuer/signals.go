@@ -30,9 +30,15 @@ var securityEvents = sender.Kind{
 	},
 }
 
+// signals is what is known of a sender that sends security events.
+type signals struct {
+	*stream.Stream
+	rules ssf.Rules
+}
+
 // openStreams makes the streams of the senders that send security events.
 func (s *receiver) openStreams(o Options) error {
-	s.streams = map[string]*stream.Stream{}
+	s.streams = map[string]signals{}
 	metrics := stream.NewMetrics(o.Registry)
 	for _, c := range o.Senders.Configs() {
 		if c.Signals.Delivery == "" {
@@ -41,6 +47,10 @@ func (s *receiver) openStreams(o Options) error {
 		if o.Lease == nil {
 			return errors.New("issuer: expected leases for the senders' streams")
 		}
+		rules, err := c.Signals.Rules(c.Issuer, c.EndsSessionsOf())
+		if err != nil {
+			return fmt.Errorf("issuer: the events of %s: %w", c.Issuer, err)
+		}
 		made, err := stream.New(stream.Options{
 			Sender: c.Issuer, Config: c.Signals, CAFile: c.CAFile, Lease: o.Lease(c.Issuer),
 			Handle: s.polled(c.Issuer), Open: o.Open, Files: o.Files, Logger: o.Logger, Metrics: metrics,
@@ -48,7 +58,7 @@ func (s *receiver) openStreams(o Options) error {
 		if err != nil {
 			return fmt.Errorf("issuer: the stream of %s: %w", c.Issuer, err)
 		}
-		s.streams[c.Issuer] = made
+		s.streams[c.Issuer] = signals{made, rules}
 	}
 	return nil
 }
@@ -180,8 +190,8 @@ func (s *receiver) carryOutEvents(ctx context.Context, m *sender.Message,
 	if err != nil {
 		return receipt, false, fmt.Errorf("issuer: judging a message: %w", err)
 	}
-	rules := m.Sender.Signals.Rules(m.Sender.Issuer, m.Sender.EndsSessionsOf())
-	requests, outcomes, err := rules.Requests(set, now, m.Sender.ClockSkew)
+	from := s.streams[m.Sender.Issuer]
+	requests, outcomes, err := from.rules.Requests(set, now, m.Sender.ClockSkew)
 	if err != nil {
 		return receipt, false, err
 	}
@@ -195,7 +205,7 @@ func (s *receiver) carryOutEvents(ctx context.Context, m *sender.Message,
 	var told []string
 	for i, e := range set.Events {
 		if outcomes[i] == ssf.Stream {
-			if err := s.streams[m.Sender.Issuer].Told(ctx, set.Subject, e); err != nil {
+			if err := from.Told(ctx, set.Subject, e); err != nil {
 				return receipt, false, err
 			}
 		}

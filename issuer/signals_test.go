@@ -130,6 +130,10 @@ func TestASecurityEventElsewhereIsInForceHere(t *testing.T) {
 					wantTaken(t, r.push(message))
 					r.wantInLog(c2.want)
 				}
+				// Once its entry has expired, or is lost, it is stored again.
+				r.log.Forget()
+				wantTaken(t, r.push(message))
+				r.wantInLog(c2.want)
 				if n := testutil.ToFloat64(r.issuer.Public.metrics.messages.
 					WithLabelValues("push", "repeated")); n != 1 {
 					t.Errorf("expected one repeated message, got %v", n)
@@ -365,16 +369,20 @@ type polled struct{ *house }
 
 func newPolled(t *testing.T, tr *streamtest.Transmitter, c *redisconn.Client) *polled {
 	t.Helper()
-	return &polled{newHouse(t, c, func(cfg *Config) {
-		cfg.Senders = []sender.Config{{
-			Issuer: tr.URL, JWKSURL: tr.URL + "/jwks",
-			Signals: stream.Config{
-				Delivery: stream.Poll, ClientID: streamtest.Client,
-				ClientSecretFile: secretFile(t, streamtest.Secret),
-				CheckEvery:       time.Second, PollEvery: 10 * time.Millisecond,
-			},
-		}}
-	})}
+	return &polled{newHouse(t, c, func(cfg *Config) { cfg.Senders = []sender.Config{polledAt(t, tr)} })}
+}
+
+// polledAt is the entry of a sender that is polled.
+func polledAt(t *testing.T, tr *streamtest.Transmitter) sender.Config {
+	t.Helper()
+	return sender.Config{
+		Issuer: tr.URL, JWKSURL: tr.URL + "/jwks",
+		Signals: stream.Config{
+			Delivery: stream.Poll, ClientID: streamtest.Client,
+			ClientSecretFile: secretFile(t, streamtest.Secret),
+			CheckEvery:       time.Second, PollEvery: 10 * time.Millisecond,
+		},
+	}
 }
 
 func (p *polled) run(t *testing.T) (stop func()) {
@@ -401,12 +409,19 @@ func TestAPolledEventIsAcknowledgedOnlyOnceStored(t *testing.T) {
 		subject := func(sub string) string {
 			return fmt.Sprintf(`{"format":"iss_sub","iss":%q,"sub":%q}`, tr.URL, sub)
 		}
-		var asked atomic.Int64
+		var appended, stored atomic.Int64
 		p.log.Fail(func(call string) error {
-			// Some never get there, of some the acknowledgement is lost.
-			if n := asked.Add(1); call == "append" && n < 20 && n%2 == 0 || call == "lost" && n < 40 &&
-				n%3 == 0 {
-				return sessiontest.ErrInjected
+			// Some never get there, of some the acknowledgement is lost. Each is counted by itself: they
+			// come in turn.
+			switch call {
+			case "append":
+				if n := appended.Add(1); n < 20 && n%2 == 0 {
+					return sessiontest.ErrInjected
+				}
+			case "lost":
+				if n := stored.Add(1); n < 40 && n%3 == 0 {
+					return sessiontest.ErrInjected
+				}
 			}
 			return nil
 		})
@@ -419,16 +434,16 @@ func TestAPolledEventIsAcknowledgedOnlyOnceStored(t *testing.T) {
 		tr.Send("renamed", tr.Message("another", ssf.AccountDisabled.URI(), "{}", subject("x")))
 		p.run(t)
 		eventually.True(t, "all to be answered", func() bool { return tr.Left() == 0 })
-		stored := map[string]bool{}
+		inLog := map[string]bool{}
 		for _, e := range p.log.Entries() {
 			if e.InLog {
-				stored[e.Value] = true
+				inLog[e.Value] = true
 			}
 		}
 		for n := range messages {
-			if acked, _ := tr.Acked(fmt.Sprint("m", n)); !acked || !stored[fmt.Sprint("user-", n)] {
-				t.Errorf("message %d: acknowledged %v, stored %v", n, acked, stored[fmt.Sprint("user-",
-					n)])
+			user := fmt.Sprint("user-", n)
+			if acked, _ := tr.Acked(fmt.Sprint("m", n)); !acked || !inLog[user] {
+				t.Errorf("message %d: acknowledged %v, stored %v", n, acked, inLog[user])
 			}
 		}
 		for id, want := range map[string]string{"foreign": "access_denied",
@@ -437,10 +452,42 @@ func TestAPolledEventIsAcknowledgedOnlyOnceStored(t *testing.T) {
 				t.Errorf("%s: expected %s, got %q", id, want, code)
 			}
 		}
-		if asked.Load() <= messages {
-			t.Errorf("no call failed: %d", asked.Load())
+		if appended.Load() <= messages || stored.Load() <= messages {
+			t.Errorf("nothing was tried again: %d appends, of which %d got there", appended.Load(),
+				stored.Load())
 		}
 	})
+}
+
+// TestAStreamBringsMessagesOfItsOwnIssuerAlone: another sender's, signed and for us as they are, are
+// refused, whatever brought them there.
+func TestAStreamBringsMessagesOfItsOwnIssuerAlone(t *testing.T) {
+	tr, other := streamtest.New(t), streamtest.New(t)
+	p := &polled{newHouse(t, sessiontest.Open(t, miniredis.RunT(t).Addr()), func(cfg *Config) {
+		cfg.Senders = []sender.Config{polledAt(t, tr), polledAt(t, other)}
+	})}
+	about := func(of *streamtest.Transmitter) string {
+		return of.Message("message", ssf.AccountDisabled.URI(), "{}",
+			fmt.Sprintf(`{"format":"iss_sub","iss":%q,"sub":"bob"}`, of.URL))
+	}
+	tr.Send("message", about(other))
+	stop := p.run(t)
+	eventually.True(t, "it to be answered", func() bool { return tr.Left() == 0 })
+	if _, code := tr.Acked("message"); code != "invalid_issuer" {
+		t.Errorf("expected invalid_issuer, got %q", code)
+	}
+	if n := len(p.log.Entries()); n != 0 {
+		t.Errorf("it made %d entries", n)
+	}
+	tr.Send("message", about(tr)) // its own, it may
+	eventually.True(t, "it to be acknowledged", func() bool {
+		acked, _ := tr.Acked("message")
+		return acked
+	})
+	stop()
+	if n := len(p.log.Entries()); n != 1 {
+		t.Errorf("its own made %d entries", n)
+	}
 }
 
 // TestASenderWithoutSecurityEventsHasNoEndpointForThem.
@@ -458,5 +505,17 @@ func TestARefusedSecurityEventIsRecordedUnderItsSender(t *testing.T) {
 	r.wantRefused(r.push(r.signed(late)), ssf.InvalidAudience)
 	if got := r.audited.String(); !strings.Contains(got, `"issuer":"`+senderA+`"`) {
 		t.Errorf("the audit log does not name the sender: %s", got)
+	}
+}
+
+// TestWhatAlertsCountIsThereFromTheStart: a counter that begins with the first refusal has never
+// risen, for Prometheus.
+func TestWhatAlertsCountIsThereFromTheStart(t *testing.T) {
+	m := newPushedOnMiniredis(t).issuer.Public.metrics
+	if n := testutil.CollectAndCount(m.messages); n != 9 {
+		t.Errorf("%d series of messages, expected 3 outcomes of 3 channels", n)
+	}
+	if n := testutil.CollectAndCount(m.signals); n != len(ssf.Ending()) {
+		t.Errorf("%d series of security events, expected one for each type that ends something", n)
 	}
 }

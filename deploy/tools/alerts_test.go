@@ -2,6 +2,7 @@ package tools
 
 import (
 	"bytes"
+	"cmp"
 	"fmt"
 	"io"
 	"log/slog"
@@ -46,6 +47,12 @@ const (
 	ofEnvoy    = `{envoy_http_conn_manager_prefix="gateway",instance="envoy"} `
 	confirmed  = "sallyport_keyset_confirmed_timestamp_seconds" +
 		`{issuer="https://x.example",instance="gate"} `
+
+	// Of one sender, its stream, and its messages, likewise.
+	failures    = `sallyport_issuer_stream_failures_total{sender="https://s.example",`
+	verified    = `sallyport_issuer_stream_verified_timestamp_seconds{sender="https://s.example",`
+	messages    = `sallyport_issuer_messages_total{instance="issuer",channel="push",`
+	eventsEnded = `sallyport_issuer_security_events_total{instance="issuer",type="account_disabled",`
 )
 
 var histories = []history{
@@ -424,6 +431,97 @@ var histories = []history{
 		nil,
 	},
 
+	{
+		"StreamFails",
+		"polls that fail, ever more seldom",
+		[]string{failures + `instance="a",step="poll"} 0 1 2 3 3 4 4+0.25x60`},
+		15 * time.Minute,
+		[]string{"https://s.example"},
+	},
+	{
+		"StreamFails",
+		"a sender that was away for a moment, and one that is not",
+		[]string{
+			failures + `instance="a",step="poll"} 0 1 2 3 4x60`, failures + `instance="b",step="poll"} 0x60`,
+		},
+		15 * time.Minute,
+		nil,
+	},
+
+	{
+		"StreamNotVerified",
+		"a stream that two issuers know to have been verified long ago",
+		[]string{verified + `instance="a"} 60x300`, verified + `instance="b"} 60x300`},
+		40 * time.Minute,
+		[]string{"https://s.example"},
+	},
+	{
+		"StreamNotVerified",
+		"one that never was, and was asked to show itself",
+		[]string{verified + `instance="a"} 0x300`},
+		40 * time.Minute,
+		[]string{"https://s.example"},
+	},
+	{
+		"StreamNotVerified",
+		"one that was verified to the issuer that now keeps it",
+		[]string{verified + `instance="a"} 60x300`, verified + `instance="b"} 0+15x300`},
+		40 * time.Minute,
+		nil,
+	},
+
+	{
+		"MessagesRefused",
+		"one, the first",
+		[]string{messages + `outcome="refused"} 0x9 1x60`},
+		5 * time.Minute,
+		[]string{"push"},
+	},
+	{
+		"MessagesRefused",
+		"none lately, and others that were made up",
+		[]string{messages + `outcome="refused"} 4x60`, messages + `outcome="not_verified"} 0+1x60`},
+		10 * time.Minute,
+		nil,
+	},
+
+	{
+		"MessagesNotVerified",
+		"all that come",
+		[]string{messages + `outcome="not_verified"} 0+1x100`},
+		20 * time.Minute,
+		[]string{"push"},
+	},
+	{
+		"MessagesNotVerified",
+		"keys that can not be looked up",
+		[]string{messages + `outcome="key_pending"} 0+1x100`},
+		20 * time.Minute,
+		[]string{"push"},
+	},
+	{
+		"MessagesNotVerified",
+		"a few that somebody made up",
+		[]string{messages + `outcome="not_verified"} 0x30 3x20 6x50`},
+		20 * time.Minute,
+		nil,
+	},
+
+	{
+		"SecurityEventsUnmapped",
+		"one, the first",
+		[]string{eventsEnded + `outcome="unmapped"} 0x9 1x60`},
+		5 * time.Minute,
+		[]string{"account_disabled"},
+	},
+	{
+		"SecurityEventsUnmapped",
+		"those that end what they mean",
+		[]string{eventsEnded + `outcome="unmapped"} 0x60`, eventsEnded + `outcome="revokes"} 0+1x60`},
+		5 * time.Minute,
+		nil,
+	},
+
 	// The clock of these tests begins with 1970.
 	{
 		"KeysNotConfirmed",
@@ -573,11 +671,8 @@ func firing(t *testing.T, rule rulefmt.Rule, h history) []string {
 	var names []string
 	for _, active := range alert.ActiveAlerts() {
 		if active.State == rules.StateFiring {
-			name := active.Labels.Get("instance")
-			if name == "" {
-				name = active.Labels.Get("reason")
-			}
-			names = append(names, name)
+			of := active.Labels.Get
+			names = append(names, cmp.Or(of("instance"), of("reason"), of("sender"), of("channel"), of("type")))
 		}
 	}
 	slices.Sort(names)

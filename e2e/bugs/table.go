@@ -409,7 +409,7 @@ h = ensure(ARGV[1], tonumber(ARGV[2]), skew, t, tonumber(ARGV[15]))`},
 `},
 	}, in("issuer", []string{"TestAMessageIsAcknowledgedOnlyOnceItsEntryIs"})},
 	{"44b", "a repeated message answered by memory alone", []edit{
-		{"issuer/receiver.go", "	if s.done.has(id) && s.inForce(requests) {", "	if s.done.has(id) {"},
+		{"issuer/receiver.go", "s.log.Live(requests); live {", "s.log.Live(requests); live || true {"},
 	}, in("issuer", []string{"TestAMessageThatComesAgainAddsNoEntry"})},
 	{"44c", "a sender of one issuer ends sessions of another", []edit{
 		{"internal/sender/verify.go", `	from := s.byIssuer[issuer]
@@ -432,6 +432,50 @@ h = ensure(ARGV[1], tonumber(ARGV[2]), skew, t, tonumber(ARGV[15]))`},
 		return httpapi.Reply{}, errNotVerified
 `, ""},
 	}, in("issuer", []string{"TestAForgedLogoutTokenRevealsAndChangesNothing"})},
+	{"45a", "a security event acknowledged before its entry is: pushed", []edit{
+		{"issuer/signals.go", "s.carryOut(ctx, m, requests); err != nil {", "s.carryOut(ctx, m, requests); false {"},
+	}, in("issuer", []string{"TestASecurityEventIsAcknowledgedOnlyOnceStored"})},
+	{"45b", "a security event acknowledged before its entry is: polled", []edit{
+		{"internal/ssf/stream/polling.go", `			default:
+				undone++
+`, `			default:
+				todo.ack = append(todo.ack, id)
+`},
+	}, in("issuer", []string{"TestAPolledEventIsAcknowledgedOnlyOnceStored"})},
+	{"45c", "a repeated security event answered by memory alone", []edit{
+		{"issuer/receiver.go", "s.log.Live(requests); live {", "s.log.Live(requests); live || true {"},
+	}, in("issuer", []string{"TestASecurityEventElsewhereIsInForceHere"})},
+	{"45d", "a transmitter of one issuer ends sessions of another: whom it names", []edit{
+		{"internal/ssf/requests.go", "func(iss string) bool { return iss != r.Issuer && iss != r.Sender })", "func(iss string) bool { return false })"},
+		{"internal/ssf/requests.go", "		named[i].Issuer, named[i].Actor", `		if iss := s.Subject.issuers(); len(iss) > 0 {
+			r.Issuer = iss[0]
+		}
+		named[i].Issuer, named[i].Actor`},
+	}, append(in("internal/ssf", []string{"TestASenderEndsNothingOfAnotherIssuer"}),
+		in("issuer", []string{"TestARefusedSecurityEventHasItsCode"})...)},
+	{"45e", "a transmitter of one issuer ends sessions of another: by another's message, pushed", []edit{
+		{"issuer/signals.go", "		if err == nil && !slices.Contains(from, m.Sender.Issuer) {", "		if false {"},
+	}, in("issuer", []string{"TestASecretIsForItsOwnSendersMessages"})},
+	{"45f", "a transmitter of one issuer ends sessions of another: by another's message, polled", []edit{
+		{"issuer/signals.go", "			case err == nil && m.Sender.Issuer != from:", "			case false:"},
+	}, in("issuer", []string{"TestAStreamBringsMessagesOfItsOwnIssuerAlone"})},
+	{"46a", "a stream verified by whoever says so", []edit{
+		{"internal/ssf/stream/stream.go", "		!stateFits(", "		false && !stateFits("},
+	}, append(in("internal/ssf/stream", []string{"TestAStreamShowsThatItWorks"}),
+		in("issuer", []string{"TestAStreamIsVerified"})...)},
+	{"46b", "all sessions of a user taken for one session", []edit{
+		{"internal/ssf/requests.go", "session.ID == allSessions ||", ""},
+	}, in("internal/ssf", []string{"TestWhatAnEventEnds"})},
+	{"46c", "an event of a user narrowed to the session beside it", []edit{
+		{"internal/ssf/requests.go", "(t == SessionRevoked || t == SessionsRevoked || !hasUser):", "true:"},
+	}, in("internal/ssf", []string{"TestWhatAnEventEnds"})},
+	{"46d", "an event's time believed that has yet to come", []edit{
+		{"internal/ssf/requests.go", "		if !at.IsZero() && !at.After(now.Add(skew)) {", "		if !at.IsZero() {"},
+		{"internal/ssf/requests.go", "			return earlier(at, now)", "			return at"},
+	}, in("internal/ssf", []string{"TestTheCutoffIsWhenItHappened"})},
+	{"46e", "a refused message forgotten, so that it comes for ever", []edit{
+		{"internal/ssf/stream/polling.go", "				todo.errors[id] = problem{refused.Code, refused.Description}\n", ""},
+	}, in("issuer", []string{"TestAPolledEventIsAcknowledgedOnlyOnceStored"})},
 }
 
 // knownSources keep where connections come from, for bugs that make another one.

@@ -3,21 +3,18 @@ package keyset
 import (
 	"cmp"
 	"context"
-	"crypto/tls"
 	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"net/url"
 	"strings"
 	"time"
 
-	"golang.org/x/net/http/httpproxy"
-
 	"github.com/sallyport/sallyport/internal/config"
 	"github.com/sallyport/sallyport/internal/livefile"
+	"github.com/sallyport/sallyport/internal/outbound"
 	"github.com/sallyport/sallyport/internal/ownfile"
 )
 
@@ -25,20 +22,11 @@ import (
 // their own.
 type transport func(roots *x509.CertPool) http.RoundTripper
 
-// newTransport connects anew for each request, which happens every few minutes, by the proxy that
-// HTTPS_PROXY, HTTP_PROXY and NO_PROXY name (in capitals or not), never by one to this machine
-// itself. To https addresses a proxy only forwards bytes (CONNECT).
+// newTransport connects anew for each request, which happens every few minutes.
 func newTransport(roots *x509.CertPool) http.RoundTripper {
-	proxy := httpproxy.FromEnvironment().ProxyFunc()
-	return &http.Transport{
-		Proxy:                  func(r *http.Request) (*url.URL, error) { return proxy(r.URL) },
-		DialContext:            (&net.Dialer{Timeout: 3 * time.Second}).DialContext,
-		TLSClientConfig:        &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: roots},
-		TLSHandshakeTimeout:    3 * time.Second,
-		MaxResponseHeaderBytes: 64 << 10,
-		DisableKeepAlives:      true,
-		DisableCompression:     true, // a small answer must stay small
-	}
+	t := outbound.Transport(roots)
+	t.DisableKeepAlives = true
+	return t
 }
 
 // web is how one issuer's documents are asked for. Only one request runs at a time.
@@ -218,19 +206,10 @@ func (w *web) get(ctx context.Context, address string, d document) (page, error)
 	}
 	res, err := client.Do(req)
 	if err != nil {
-		return page{}, withoutURL(err)
+		return page{}, outbound.WithoutURL(err)
 	}
 	defer res.Body.Close()
 	return d.read(res)
-}
-
-// withoutURL leaves out the address, which every message about an issuer's keys names already.
-func withoutURL(err error) error {
-	var at *url.Error
-	if errors.As(err, &at) {
-		return at.Err
-	}
-	return err
 }
 
 func (d document) read(res *http.Response) (page, error) {

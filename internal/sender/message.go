@@ -1,8 +1,6 @@
 package sender
 
 import (
-	"math"
-	"strconv"
 	"strings"
 	"time"
 
@@ -43,29 +41,18 @@ func (m *Message) Text(name string) (string, error) {
 	return strings.Clone(v.Text()), nil
 }
 
-// Events returns the members of the claim events (RFC 8417 section 2.2): nothing, unless it is an
-// object whose members are objects.
-func (m *Message) Events() []strict.Member {
-	events, ok := m.Claims.Member("events")
-	if !ok || events.Kind() != strict.Object {
-		return nil
-	}
+// Event returns the event of that name, out of events that are objects all (RFC 8417 section 2.2).
+func (m *Message) Event(uri string) (event strict.Value, ok bool) {
+	events, _ := m.Claims.Member("events")
 	for _, e := range events.Members() {
-		if e.Value.Kind() != strict.Object {
-			return nil
+		if events.Kind() != strict.Object || e.Value.Kind() != strict.Object {
+			return strict.Value{}, false
 		}
-	}
-	return events.Members()
-}
-
-// Event returns the event of that name.
-func (m *Message) Event(uri string) (strict.Value, bool) {
-	for _, e := range m.Events() {
 		if e.Name == uri {
-			return e.Value, true
+			event, ok = e.Value, true
 		}
 	}
-	return strict.Value{}, false
+	return event, ok
 }
 
 // Revoke returns the request for a revocation that follows from the message: of what the message's
@@ -82,20 +69,12 @@ func (m *Message) Revoke(kind revocation.Kind, value, reason string,
 	return r
 }
 
-// maxDate is the last second of the year 9999, as in tokens.
-const maxDate = 253402300799
-
-// date returns a claim that is a NumericDate (RFC 7519 section 2), to the millisecond and never
-// later than it says.
+// date returns a claim that is a NumericDate (RFC 7519 section 2), never later than it says.
 func (m *Message) date(name string) (at time.Time, ok bool, err error) {
 	v, ok := m.Claims.Member(name)
 	if !ok {
 		return time.Time{}, false, nil
 	}
-	seconds, err := strconv.ParseFloat(v.Text(), 64)
-	if v.Kind() != strict.Number || err != nil || seconds < 1 || seconds > maxDate {
-		return time.Time{}, false, m.Refuse(token.ReasonDate,
-			"expected "+name+" to be a number of seconds since 1970")
-	}
-	return time.UnixMilli(int64(math.Floor(seconds * 1000))), true, nil
+	at, err = token.Date(v, name)
+	return at, err == nil, err
 }

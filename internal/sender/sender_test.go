@@ -95,6 +95,7 @@ func TestWhatASenderHasSignedAndIsWrongIsToldToIt(t *testing.T) {
 		"aud an empty list":           {w.claims().With("aud", "[]"), token.ReasonAudience},
 		"aud another":                 {w.claims().With("aud", `"hostile"`), token.ReasonAudience},
 		"aud ours in a list in it":    {w.claims().With("aud", `[["shop"]]`), token.ReasonAudience},
+		"aud ours beside a number":    {w.claims().With("aud", `["shop",1]`), token.ReasonAudience},
 		"no jti":                      {w.claims().Without("jti"), token.ReasonTokenID},
 		"jti a number":                {w.claims().With("jti", "1"), token.ReasonClaimShape},
 		"no iat":                      {w.claims().Without("iat"), token.ReasonIssuedAtMissing},

@@ -161,18 +161,22 @@ func (m *Message) checkAudience(k Kind) error {
 	if !ok {
 		return token.Refuse(token.ReasonAudienceMissing, "expected aud, got none")
 	}
-	ours := func(v strict.Value) bool {
-		if v.Kind() != strict.String {
-			return false
-		}
-		if k.Audiences != nil {
-			return k.Audiences(m.Sender, v.Text())
-		}
-		return slices.Contains(m.Sender.Audiences, v.Text())
+	names, ours := []strict.Member{{Value: aud}}, false
+	if aud.Kind() == strict.Array {
+		names = aud.Members()
 	}
-	if ours(aud) || aud.Kind() == strict.Array && slices.ContainsFunc(aud.Members(),
-		func(each strict.Member) bool { return ours(each.Value) }) {
-		return nil
+	for _, name := range names {
+		switch {
+		case name.Value.Kind() != strict.String:
+			return token.Refuse(token.ReasonAudience, "expected aud to be a text or a list of texts")
+		case k.Audiences != nil:
+			ours = ours || k.Audiences(m.Sender, name.Value.Text())
+		default:
+			ours = ours || slices.Contains(m.Sender.Audiences, name.Value.Text())
+		}
 	}
-	return token.Refuse(token.ReasonAudience, "expected aud to name one of the entry's audiences")
+	if !ours {
+		return token.Refuse(token.ReasonAudience, "expected aud to name one of the entry's audiences")
+	}
+	return nil
 }

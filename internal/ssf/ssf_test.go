@@ -10,6 +10,7 @@ import (
 
 	"github.com/sallyport/sallyport/internal/revocation"
 	"github.com/sallyport/sallyport/internal/ssf"
+	"github.com/sallyport/sallyport/internal/token"
 )
 
 const (
@@ -36,6 +37,16 @@ const (
 	email = `{"format":"email","email":"alice@example.com"}`
 )
 
+// parse reads a message's claims from their text.
+func parse(t *testing.T, claims string) (ssf.Set, error) {
+	t.Helper()
+	body, err := token.ReadBody(claims)
+	if err != nil {
+		t.Fatalf("%v\n%s", err, claims)
+	}
+	return ssf.Read(body.Root())
+}
+
 func combined(members ...string) string {
 	return `{"format":"complex",` + strings.Join(members, ",") + "}"
 }
@@ -43,7 +54,7 @@ func combined(members ...string) string {
 // asks is what a message asks for, in the words of the tables below.
 func asks(t *testing.T, rules ssf.Rules, claims string) (string, []ssf.Outcome) {
 	t.Helper()
-	set, err := ssf.Parse(claims)
+	set, err := parse(t, claims)
 	if err != nil {
 		t.Fatalf("%v\n%s", err, claims)
 	}
@@ -243,7 +254,7 @@ func TestTheCutoffIsWhenItHappened(t *testing.T) {
 			"-10"},
 		"toe before iat":                       {"", `"toe":1796005995,`, "-5"},
 		"iat":                                  {"", "", "+0"},
-		"with a fraction, and never earlier":   {`"event_timestamp":1796005989.0001`, "", "-11"},
+		"with a fraction":                      {`"event_timestamp":1796005989.0001`, "", "-11"},
 		"ahead by less than the skew: now":     {`"event_timestamp":1796006020`, "", "+5"},
 		"ahead by more than the skew: iat":     {`"event_timestamp":1796006100`, "", "+0"},
 		"in milliseconds: iat":                 {`"event_timestamp":1796005990000`, "", "+0"},
@@ -266,7 +277,7 @@ func TestTheCutoffIsWhenItHappened(t *testing.T) {
 // TestAMessageThatMeansTwoThingsOrNothingIsRefused: each with the code that its sender gets.
 func TestAMessageThatMeansTwoThingsOrNothingIsRefused(t *testing.T) {
 	good := message(caep+"session-revoked", "", alice)
-	if _, err := ssf.Parse(good); err != nil {
+	if _, err := parse(t, good); err != nil {
 		t.Fatal(err)
 	}
 	events := func(list ...string) string {
@@ -279,25 +290,12 @@ func TestAMessageThatMeansTwoThingsOrNothingIsRefused(t *testing.T) {
 		aliases = append(aliases, email)
 	}
 	for name, claims := range map[string]string{
-		"no JSON":                   good + "}",
-		"no object":                 "[]",
-		"a name twice":              strings.Replace(good, "{", `{"jti":"2",`, 1),
-		"a name twice in a subject": subject(`{"format":"email","email":"a","email":"b"}`),
-		"exp":                       strings.Replace(good, "{", `{"exp":1796006900,`, 1),
-		"exp that is null":          strings.Replace(good, "{", `{"exp":null,`, 1),
-		"sub":                       strings.Replace(good, "{", `{"sub":"alice",`, 1),
-		"no jti":                    strings.Replace(good, `"jti":"1",`, "", 1),
-		"an empty jti":              strings.Replace(good, `"jti":"1"`, `"jti":""`, 1),
-		"a jti that is a number":    strings.Replace(good, `"jti":"1"`, `"jti":1`, 1),
-		"a jti of two lines":        strings.Replace(good, `"jti":"1"`, `"jti":"1\n2"`, 1),
-		"a jti too long": strings.Replace(good,
-			`"jti":"1"`, `"jti":"`+strings.Repeat("x", 1025)+`"`, 1),
-		"no iss":                  strings.Replace(good, `"iss":"`+iss+`",`, "", 1),
+		"exp":                     strings.Replace(good, "{", `{"exp":1796006900,`, 1),
+		"exp that is null":        strings.Replace(good, "{", `{"exp":null,`, 1),
+		"sub":                     strings.Replace(good, "{", `{"sub":"alice",`, 1),
 		"no iat":                  strings.Replace(good, `"iat":1796006000,`, "", 1),
 		"iat as a text":           strings.Replace(good, "1796006000", `"1796006000"`, 1),
 		"iat out of range":        strings.Replace(good, "1796006000", "1796006000000", 1),
-		"no aud":                  strings.Replace(good, `"aud":"sallyport/stream",`, "", 1),
-		"aud of numbers":          strings.Replace(good, `"sallyport/stream"`, "[1]", 1),
 		"no events":               events(),
 		"events as a list":        "{" + usual + `"events":["x"],"sub_id":` + alice + "}",
 		"too many events":         events(many...),
@@ -319,7 +317,7 @@ func TestAMessageThatMeansTwoThingsOrNothingIsRefused(t *testing.T) {
 			combined(`"user":`+alice) + `]}`),
 	} {
 		t.Run(name, func(t *testing.T) {
-			set, err := ssf.Parse(claims)
+			set, err := parse(t, claims)
 			var refused *ssf.Error
 			if !errors.As(err, &refused) || refused.Code != ssf.InvalidRequest {
 				t.Errorf("expected invalid_request, got %v and %+v", err, set)
@@ -340,7 +338,7 @@ func TestASenderEndsNothingOfAnotherIssuer(t *testing.T) {
 		"a token":         `{"format":"jwt_id","iss":"https://other.example.com","jti":"t1"}`,
 	} {
 		t.Run(name, func(t *testing.T) {
-			set, err := ssf.Parse(message(caep+"session-revoked", "", subject))
+			set, err := parse(t, message(caep+"session-revoked", "", subject))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -398,14 +396,18 @@ func TestTypesAreFoundByTheirNames(t *testing.T) {
 	}
 }
 
-// FuzzParse: whatever comes is refused with a code, or asks for nothing but what the log takes, of
+// FuzzRead: whatever comes is refused with a code, or asks for nothing but what the log takes, of
 // the sender's issuer.
-func FuzzParse(f *testing.F) {
+func FuzzRead(f *testing.F) {
 	f.Add(message(caep+"session-revoked", `"event_timestamp":1`, combined(`"user":`+alice)))
 	f.Add(message(risc+"account-disabled", "", email))
 	f.Add("{}")
 	f.Fuzz(func(t *testing.T, claims string) {
-		set, err := ssf.Parse(claims)
+		body, err := token.ReadBody(claims)
+		if err != nil {
+			return
+		}
+		set, err := ssf.Read(body.Root())
 		var refused *ssf.Error
 		if err != nil {
 			if !errors.As(err, &refused) {

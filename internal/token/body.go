@@ -4,6 +4,7 @@ import (
 	"errors"
 	"strconv"
 	"strings"
+	"time"
 	"unicode"
 
 	"github.com/sallyport/sallyport/internal/token/strict"
@@ -133,6 +134,15 @@ func anyDate(v strict.Value, claim string, up bool) (seconds, nanos int64, err e
 }
 
 const nanoDigits = 9
+
+// Date reads a NumericDate of theirs, never later than it says. Its errors are *Error.
+func Date(v strict.Value, claim string) (time.Time, error) {
+	seconds, nanos, err := anyDate(v, claim, false)
+	if err != nil {
+		return time.Time{}, err
+	}
+	return time.Unix(seconds, nanos), nil
+}
 
 // list reads an array of strings, or a string as its parts between spaces.
 func list(v strict.Value, claim string, r Reason) ([]string, error) {

@@ -186,9 +186,9 @@ func checkQuery(r *http.Request, known []string) error {
 	if r.URL.RawQuery == "" {
 		return nil
 	}
-	query, err := parseQuery(r.URL.RawQuery)
+	query, err := url.ParseQuery(r.URL.RawQuery) // url.URL.Query drops what it cannot read
 	if err != nil {
-		return err
+		return InvalidRequest("the URL's query can not be read")
 	}
 	for name, values := range query {
 		if !slices.Contains(known, name) || len(values) != 1 {
@@ -197,15 +197,6 @@ func checkQuery(r *http.Request, known []string) error {
 		}
 	}
 	return nil
-}
-
-// parseQuery reads a query strictly: url.URL.Query drops what it cannot read.
-func parseQuery(raw string) (url.Values, error) {
-	query, err := url.ParseQuery(raw)
-	if err != nil {
-		return nil, InvalidRequest("the URL's query can not be read")
-	}
-	return query, nil
 }
 
 // recorded remembers the status that was sent.

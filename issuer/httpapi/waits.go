@@ -31,9 +31,9 @@ func NewWaits(gates Gates, most time.Duration, atOnce int) *Waits {
 
 // Asked reads ?wait=2s: how long to wait for gates, 0 when it was not asked for.
 func (w *Waits) Asked(r *Request) (time.Duration, error) {
-	query, err := parseQuery(r.URL.RawQuery)
-	if err != nil || !query.Has("wait") {
-		return 0, err
+	query := r.URL.Query() // whole: one that cannot be read was refused before
+	if !query.Has("wait") {
+		return 0, nil
 	}
 	wait, err := time.ParseDuration(query.Get("wait"))
 	if err != nil || wait <= 0 || wait > w.most {

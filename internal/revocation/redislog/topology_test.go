@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -13,6 +14,7 @@ import (
 
 	"github.com/sallyport/sallyport/internal/eventually"
 	"github.com/sallyport/sallyport/internal/redisconn"
+	"github.com/sallyport/sallyport/internal/revocation"
 	"github.com/sallyport/sallyport/internal/revocation/redislog"
 )
 
@@ -137,27 +139,7 @@ func TestClusterFailover(t *testing.T) {
 }
 
 func failOver(t *testing.T, fail func(*server)) {
-	node := func() *server {
-		return startRedis(t, "--cluster-enabled", "yes", "--cluster-port",
-			strconv.Itoa(freePort(t)), "--cluster-announce-ip", "127.0.0.1")
-	}
-	primary, replica := node(), node()
-	primary.do("CLUSTER", "ADDSLOTSRANGE", 0, 16383)
-	id := primary.do("CLUSTER", "MYID")
-	bus := replica.args[3] // its --cluster-port
-	primary.do("CLUSTER", "MEET", "127.0.0.1", replica.port, bus)
-	eventually.True(t, "the replica knows the primary", func() bool {
-		return strings.Contains(fmt.Sprint(replica.do("CLUSTER", "NODES")), fmt.Sprint(id))
-	})
-	replica.do("CLUSTER", "REPLICATE", id)
-	eventually.True(t, "the replica is in step", func() bool {
-		return strings.Contains(fmt.Sprint(primary.do("INFO", "replication")), "state=online")
-	})
-	cfg := redisconn.DefaultConfig()
-	cfg.Mode, cfg.Address, cfg.Addresses, cfg.Checks = redisconn.ModeCluster, "", []string{
-		primary.addr(),
-		replica.addr(),
-	}, redisconn.ChecksWarn
+	cfg, primary, replica := startPair(t)
 	s := named("issuer-1")
 	i, g := over(t, cfg, s)
 	m := &mesh{server: primary, issuers: []issuer{i}, gates: []gate{g}}
@@ -177,6 +159,133 @@ func failOver(t *testing.T, fail func(*server)) {
 	m.revoked = append(m.revoked, "after")
 	m.converge()
 	m.denied()
+}
+
+// startPair starts a cluster of one primary, which has all slots, and its replica.
+func startPair(t *testing.T) (cfg redisconn.Config, primary, replica *server) {
+	t.Helper()
+	node := func() *server {
+		return startRedis(t, "--cluster-enabled", "yes", "--cluster-port",
+			strconv.Itoa(freePort(t)), "--cluster-announce-ip", "127.0.0.1")
+	}
+	primary, replica = node(), node()
+	primary.do("CLUSTER", "ADDSLOTSRANGE", 0, 16383)
+	id := primary.do("CLUSTER", "MYID")
+	bus := replica.args[3] // its --cluster-port
+	primary.do("CLUSTER", "MEET", "127.0.0.1", replica.port, bus)
+	eventually.True(t, "the replica knows the primary", func() bool {
+		return strings.Contains(fmt.Sprint(replica.do("CLUSTER", "NODES")), fmt.Sprint(id))
+	})
+	replica.do("CLUSTER", "REPLICATE", id)
+	eventually.True(t, "the replica is in step", func() bool {
+		return strings.Contains(fmt.Sprint(primary.do("INFO", "replication")), "state=online")
+	})
+	cfg = redisconn.DefaultConfig()
+	cfg.Mode, cfg.Address, cfg.Addresses, cfg.Checks = redisconn.ModeCluster, "", []string{
+		primary.addr(),
+		replica.addr(),
+	}, redisconn.ChecksWarn
+	return cfg, primary, replica
+}
+
+// TestALongEntryIsCarriedOnOverAFailOver (S3, S4, L3): the entry of a session elsewhere is carried on
+// past what has expired, by an issuer on Sentinel or a cluster as on one Redis; it stays in force
+// when a replica takes over that may not have followed every step, and is carried on there.
+func TestALongEntryIsCarriedOnOverAFailOver(t *testing.T) {
+	t.Parallel()
+	isPrimary := func(r *server) bool {
+		return strings.Contains(fmt.Sprint(r.do("INFO", "replication")), "role:master")
+	}
+	for name, start := range map[string]func(*testing.T) (redisconn.Config, *server, func() *server){
+		"sentinel": func(t *testing.T) (redisconn.Config, *server, func() *server) {
+			cfg, primary, replicas := startSentinel(t)
+			return cfg, primary, func() *server {
+				primary.kill()
+				eventually.True(t, "a replica is promoted",
+					func() bool { return slices.ContainsFunc(replicas, isPrimary) })
+				return replicas[slices.IndexFunc(replicas, isPrimary)]
+			}
+		},
+		"cluster": func(t *testing.T) (redisconn.Config, *server, func() *server) {
+			cfg, primary, replica := startPair(t)
+			return cfg, primary, func() *server {
+				primary.kill()
+				replica.do("CLUSTER", "FAILOVER", "TAKEOVER")
+				return replica
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			cfg, primary, failOver := start(t)
+			s := shortTokens("issuer-1")
+			s.cfg.MinReplicas = 1
+			if name == "cluster" {
+				s.cfg.MinReplicas = 0 // who takes over has no replica
+			}
+			i, g := over(t, cfg, s)
+			m := &mesh{server: primary, issuers: []issuer{i}, gates: []gate{g}}
+			m.converge()
+			revoke(t, i, revokedAbroad("abroad"))
+			made := m.newest()
+			eventually.True(t, "the gate denies",
+				func() bool { return g.Check(abroad("abroad")).Revoked })
+			carriedOn := func() {
+				t.Helper()
+				before := m.head(t)
+				reqs := make([]revocation.Request, 1500)
+				for n := range reqs {
+					reqs[n] = sid(fmt.Sprint("s", n))
+				}
+				eventually.True(t, "others are revoked", func() bool {
+					ctx, cancel := timeout(t, 5*time.Second)
+					defer cancel()
+					_, err := i.Append(ctx, reqs)
+					return err == nil
+				})
+				eventually.True(t, "what is dead has left Redis", func() bool {
+					return m.do("XLEN", logKey).(int64) <= 2 && m.find("abroad").Kind != 0
+				})
+				if !g.Check(abroad("abroad")).Revoked {
+					t.Error("the gate allows the session (S3)")
+				}
+				if after := m.head(t); after < before+uint64(len(reqs)) {
+					t.Errorf("the log went from %d to %d: nothing was revoked meanwhile", before, after)
+				}
+			}
+			carriedOn()
+			m.server = failOver()
+			m.whole()
+			carriedOn()
+			s.o.Name = "gate-late"
+			late, err := redislog.NewGate(open(t, cfg), s.cfg, s.options(t))
+			if err != nil {
+				t.Fatal(err)
+			}
+			m.gates = append(m.gates, gate{late, running(t, late.Run)})
+			m.converge()
+			if !late.Check(abroad("abroad")).Revoked {
+				t.Error("a gate that starts later allows the session (S4)")
+			}
+			again := m.find("abroad")
+			again.Seq, again.Chain = 0, revocation.Chain{}
+			made.Seq, made.Chain = 0, revocation.Chain{}
+			if again != made {
+				t.Errorf("it was %+v and is %+v", made, again)
+			}
+		})
+	}
+}
+
+// head is the place of the log's newest entry.
+func (m *mesh) head(t *testing.T) uint64 {
+	t.Helper()
+	text, _ := m.do("HGET", headKey, "seq").(string)
+	seq, err := strconv.ParseUint(text, 10, 64)
+	if err != nil {
+		t.Fatalf("the head's seq is %q", text)
+	}
+	return seq
 }
 
 // startCluster starts three primaries without replicas.

@@ -3,13 +3,11 @@ package stream
 import (
 	"bytes"
 	"context"
-	"crypto/tls"
 	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"net/url"
 	"path"
@@ -19,6 +17,7 @@ import (
 	"time"
 
 	"github.com/sallyport/sallyport/internal/livefile"
+	"github.com/sallyport/sallyport/internal/outbound"
 )
 
 const (
@@ -71,17 +70,10 @@ func (c *client) conn() *http.Client {
 }
 
 func newHTTP(roots *x509.CertPool) *http.Client {
+	t := outbound.Transport(roots)
+	t.MaxIdleConns, t.IdleConnTimeout = 4, time.Minute
 	return &http.Client{
-		Transport: &http.Transport{
-			Proxy:                  http.ProxyFromEnvironment,
-			DialContext:            (&net.Dialer{Timeout: 3 * time.Second}).DialContext,
-			TLSClientConfig:        &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: roots},
-			TLSHandshakeTimeout:    3 * time.Second,
-			MaxResponseHeaderBytes: 64 << 10,
-			MaxIdleConns:           4,
-			IdleConnTimeout:        time.Minute,
-			DisableCompression:     true, // a small answer must stay small
-		},
+		Transport: t,
 		// A redirect would carry a secret to where nobody has said that it may go.
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
@@ -101,7 +93,7 @@ func (c *client) send(ctx context.Context, r *http.Request, most int64, out any)
 	r.Header.Set("Accept", "application/json")
 	res, err := c.conn().Do(r.WithContext(ctx))
 	if err != nil {
-		return withoutURL(err)
+		return outbound.WithoutURL(err)
 	}
 	defer func() { _ = res.Body.Close() }()
 	body, err := io.ReadAll(io.LimitReader(res.Body, most+1))
@@ -109,7 +101,7 @@ func (c *client) send(ctx context.Context, r *http.Request, most int64, out any)
 	case res.StatusCode < 200 || res.StatusCode > 299:
 		return status(res.StatusCode)
 	case err != nil:
-		return fmt.Errorf("reading an answer: %w", withoutURL(err))
+		return fmt.Errorf("reading an answer: %w", outbound.WithoutURL(err))
 	case int64(len(body)) > most:
 		return fmt.Errorf("expected an answer of at most %d bytes, got more", most)
 	case out == nil || len(body) == 0:
@@ -119,15 +111,6 @@ func (c *client) send(ctx context.Context, r *http.Request, most int64, out any)
 		return errors.New("expected an answer in JSON, got something else")
 	}
 	return nil
-}
-
-// withoutURL leaves the address out: it may hold what is not to be logged.
-func withoutURL(err error) error {
-	var at *url.Error
-	if errors.As(err, &at) {
-		return at.Err
-	}
-	return err
 }
 
 // get reads a document that anybody may read.

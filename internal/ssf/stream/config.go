@@ -94,12 +94,9 @@ func (c *Config) types() []ssf.Type {
 }
 
 // Rules returns how the messages of a sender are understood, who may end the sessions of an issuer.
-func (c *Config) Rules(sender, issuer string) ssf.Rules {
+func (c *Config) Rules(sender, issuer string) (ssf.Rules, error) {
 	subjects, err := ssf.CheckSubjects(c.Subjects)
-	if err != nil {
-		subjects = nil // Validate has refused it: then nothing is mapped
-	}
-	return ssf.Rules{Issuer: issuer, Sender: sender, Subjects: subjects, Ignored: c.types()}
+	return ssf.Rules{Issuer: issuer, Sender: sender, Subjects: subjects, Ignored: c.types()}, err
 }
 
 // Validate implements the configuration's check.

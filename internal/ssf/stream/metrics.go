@@ -18,11 +18,12 @@ func NewMetrics(registry prometheus.Registerer) *Metrics {
 		up: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "sallyport_issuer_stream_up",
 			Help: "1 when this issuer keeps the sender's stream and found it whole; 0 when it keeps " +
-				"it and it is not, or keeps none.",
+				"it and it is not, or another issuer keeps it. Absent: it is made by hand.",
 		}, []string{"sender"}),
 		verified: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "sallyport_issuer_stream_verified_timestamp_seconds",
-			Help: "When the sender's stream last showed that it works, to any issuer; 0: never.",
+			Help: "When the sender's stream last showed that it works, to any issuer; 0: never, though " +
+				"this issuer has asked. Absent: nobody has asked.",
 		}, []string{"sender"}),
 		failures: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "sallyport_issuer_stream_failures_total",
@@ -35,13 +36,19 @@ func NewMetrics(registry prometheus.Registerer) *Metrics {
 	return m
 }
 
-func (m *Metrics) begin(sender string) {
-	m.up.WithLabelValues(sender).Set(0)
-	m.verified.WithLabelValues(sender).Set(0)
+// begin has the series there that alerts compare with what they were before.
+func (m *Metrics) begin(sender string, managed bool) {
+	if managed {
+		m.up.WithLabelValues(sender)
+	}
 	for _, step := range []string{stepLease, stepKeep, stepPoll, stepCarryOut} {
 		m.failures.WithLabelValues(sender, step)
 	}
 }
+
+// asked begins to show when the stream was verified: one that cannot be asked never is, and no
+// alert is to tell of it.
+func (m *Metrics) asked(sender string) { m.verified.WithLabelValues(sender) }
 
 func (m *Metrics) lastVerified(sender string, at time.Time) {
 	if at.IsZero() {

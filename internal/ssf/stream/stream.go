@@ -83,7 +83,7 @@ func New(o Options) (*Stream, error) {
 		o: o, wake: make(chan struct{}, 1), trouble: map[string]string{},
 		client: &client{cfg: o.Config, issuer: o.Sender, now: o.Now},
 	}
-	o.Metrics.begin(o.Sender)
+	o.Metrics.begin(o.Sender, o.Config.Managed())
 	return s, s.open()
 }
 
@@ -250,7 +250,7 @@ func (s *Stream) holds(ctx context.Context, life time.Duration) bool {
 	s.o.Metrics.lastVerified(s.o.Sender, at)
 	held = held && err == nil
 	s.held.Store(held)
-	if !held {
+	if !held && s.o.Config.Managed() {
 		s.o.Metrics.up.WithLabelValues(s.o.Sender).Set(0)
 	}
 	return held
@@ -375,6 +375,7 @@ func (s *Stream) verify(ctx context.Context, at endpoints, is *kept) error {
 	case at.verify == nil || now.Sub(last) < is.verifyEvery:
 		return nil
 	}
+	s.o.Metrics.asked(s.o.Sender)
 	err = s.client.verify(ctx, at, is.id, newState(s.client.secret.Value(), is.id, now))
 	if isStatus(err, http.StatusTooManyRequests) {
 		return nil // it was asked a moment ago, by whoever kept the stream before

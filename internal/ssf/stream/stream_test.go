@@ -397,7 +397,7 @@ func TestAStreamShowsThatItWorks(t *testing.T) {
 	if err := told(ssf.Subject{Format: "email", ID: "x"}, state); err == nil {
 		t.Error("a subject that is no stream passes")
 	}
-	if verified() != 0 {
+	if n := testutil.CollectAndCount(registry, "sallyport_issuer_stream_verified_timestamp_seconds"); n != 0 {
 		t.Error("it counts as verified")
 	}
 	for _, s := range []string{state, ""} {
@@ -600,10 +600,14 @@ func TestRulesAreAsTheSettingsSay(t *testing.T) {
 	c := stream.Config{
 		Subjects: map[string]string{"email": "sub"}, Ignored: []string{"credential_change"},
 	}
-	rules := c.Rules("https://sender", "https://tokens")
-	if rules.Sender != "https://sender" || rules.Issuer != "https://tokens" ||
+	rules, err := c.Rules("https://sender", "https://tokens")
+	if err != nil || rules.Sender != "https://sender" || rules.Issuer != "https://tokens" ||
 		len(rules.Subjects) != 1 || !slices.Equal(rules.Ignored, []ssf.Type{ssf.CredentialChange}) {
-		t.Errorf("got %+v", rules)
+		t.Errorf("got %+v, %v", rules, err)
+	}
+	c.Subjects["email"] = "kid"
+	if rules, err := c.Rules("https://sender", "https://tokens"); err == nil {
+		t.Errorf("a mapping that cannot be: got %+v", rules)
 	}
 }
 

@@ -3,6 +3,7 @@
 package streamtest
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -53,6 +54,8 @@ type Transmitter struct {
 	calls    map[string]int
 	failing  map[string]int // by what is called: the status that it answers
 	one      bool           // a client may have one stream
+	hold     time.Duration  // how long a poll waits for something to come
+	came     *sync.Cond     // something has come, or a poll waits no longer
 	last     Poll
 	verified []string // states of verifications that were asked for
 	next     int
@@ -84,6 +87,7 @@ func New(t *testing.T) *Transmitter {
 		queue: map[string]string{}, acked: map[string]bool{}, refused: map[string]string{},
 		calls: map[string]int{}, failing: map[string]int{},
 	}
+	tr.came = sync.NewCond(&tr.mu)
 	mux := http.NewServeMux()
 	for pattern, handle := range map[string]func(*http.Request) (int, any){
 		"GET /.well-known/ssf-configuration":    tr.configuration,
@@ -151,6 +155,13 @@ func (tr *Transmitter) OneStream() {
 	tr.mu.Lock()
 	defer tr.mu.Unlock()
 	tr.one = true
+}
+
+// HoldPolls has polls that would bring nothing wait so long for something to come.
+func (tr *Transmitter) HoldPolls(most time.Duration) {
+	tr.mu.Lock()
+	defer tr.mu.Unlock()
+	tr.hold = most
 }
 
 // Key returns the key that messages are signed with.
@@ -316,7 +327,8 @@ func (tr *Transmitter) verify(r *http.Request) (int, any) {
 	return http.StatusNoContent, nil
 }
 
-// poll answers at once with what is not acknowledged, or waits a little for something to come.
+// poll answers with what is not acknowledged; as long as there is nothing, and it may be held, it
+// waits for something to come (RFC 8936 section 2.4).
 func (tr *Transmitter) poll(r *http.Request) (int, any) {
 	var p Poll
 	if !tr.read(r, &p) {
@@ -336,6 +348,14 @@ func (tr *Transmitter) poll(r *http.Request) (int, any) {
 		delete(tr.queue, id)
 		tr.refused[id] = why.Code
 	}
+	if !p.Now && tr.hold > 0 {
+		until := time.Now().Add(tr.hold)
+		defer time.AfterFunc(tr.hold, tr.came.Broadcast).Stop()
+		defer context.AfterFunc(r.Context(), tr.came.Broadcast)()
+		for len(tr.queue) == 0 && r.Context().Err() == nil && time.Now().Before(until) {
+			tr.came.Wait()
+		}
+	}
 	sets := map[string]string{}
 	for _, id := range tr.order {
 		if text, there := tr.queue[id]; there && len(sets) < p.Max {
@@ -351,6 +371,7 @@ func (tr *Transmitter) Send(id, compact string) {
 	defer tr.mu.Unlock()
 	tr.queue[id] = compact
 	tr.order = append(tr.order, id)
+	tr.came.Broadcast()
 }
 
 // Acked reports whether a message was acknowledged, and with which code it was refused, if it was.
