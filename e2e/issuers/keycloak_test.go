@@ -13,34 +13,27 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
-	"os"
 	"path/filepath"
 	"regexp"
-	"strings"
 	"testing"
 	"time"
 
 	"github.com/sallyport/sallyport/internal/eventually"
-	"github.com/sallyport/sallyport/internal/meshtest"
 )
 
 const keycloakVersion = "26.7.3"
 
 // startKeycloak: a realm with the roles, audience and clients that examples/issuers/keycloak.yaml
-// speaks of, back-channel logout, and a stream of shared signals.
+// and examples/senders/keycloak.yaml speak of.
 func startKeycloak(t *testing.T) *issuer {
 	k := runKeycloak(t)
-	k.push(t)
-	messages := k.messages
-	example := exampleEntry(t, "keycloak", "https://sso.example.com", k.base)
+	entry := example(t, "issuers", "keycloak", "https://sso.example.com", k.base)
 	return &issuer{
-		name: "keycloak", version: "Keycloak " + keycloakVersion, iss: k.realm,
-		entry: example,
-		variants: map[string]string{
-			"discovery": keySetLine.ReplaceAllString(example, "  discovery: true\n"),
-		},
-		login:   func(t *testing.T, user string) handed { return k.login(t, "shop-web", user, "openid") },
-		machine: func(t *testing.T) string { return k.client(t, "shop-web") },
+		name: "keycloak", version: "Keycloak " + keycloakVersion, iss: k.realm, entry: entry,
+		variants: map[string]string{"discovery": discovering(entry)},
+		sender:   k.sender(t, "sallyport", k.messages.url+"/events"),
+		login:    func(t *testing.T, user string) handed { return k.login(t, "shop-web", user, "openid") },
+		machine:  func(t *testing.T) string { return k.client(t, "shop-web") },
 		wrong: []wrongToken{
 			{"wrong audience", func(t *testing.T) string {
 				return k.login(t, "billing-web", "bob", "openid").access
@@ -62,31 +55,36 @@ func startKeycloak(t *testing.T) *issuer {
 			{"bound to a key", func(t *testing.T) string { return k.bound(t, "alice") },
 				[]string{"token_bound", "claim_required"}},
 		},
-		rotate:   k.rotate,
+		rotate: k.rotate,
+		refreshes: func(t *testing.T, h handed) bool {
+			return refreshes(t, k.realm+"/protocol/openid-connect/token", h.refresh,
+				basic("shop-web", "secret-of-shop-web"))
+		},
 		channels: []string{backChannel, sharedSignals},
 		endings: []ending{
-			{"user logs out", k.logOut, map[string]bool{backChannel: true, sharedSignals: true}, ""},
-			{"session deleted", func(t *testing.T, h handed) {
+			{"user logs out", "`/protocol/openid-connect/logout`", k.logOut,
+				[]string{backChannel, sharedSignals}, ""},
+			{"session deleted", "`DELETE /sessions/ID`", func(t *testing.T, h handed) {
 				k.admin(t, http.MethodDelete, "/sessions/"+h.session, nil)
-			}, map[string]bool{backChannel: true}, ""},
-			{"refresh token revoked", func(t *testing.T, h handed) {
-				send(t, plain, http.MethodPost, k.realm+"/protocol/openid-connect/revoke",
-					url.Values{"token": {h.refresh}}, basic("shop-web", "secret-of-shop-web")).ok(t)
-			}, nil, ""},
-			{"password changed", func(t *testing.T, h handed) {
+			}, tellsByLogoutToken, ""},
+			{"refresh token revoked", "`/protocol/openid-connect/revoke`",
+				func(t *testing.T, h handed) {
+					send(t, plain, http.MethodPost, k.realm+"/protocol/openid-connect/revoke",
+						url.Values{"token": {h.refresh}}, basic("shop-web", "secret-of-shop-web")).ok(t)
+				}, nil, ""},
+			{"password changed", "`PUT /users/ID/reset-password`", func(t *testing.T, h handed) {
 				name := claim(t, h.access, "preferred_username")
 				k.admin(t, http.MethodPut, "/users/"+h.subject+"/reset-password",
 					map[string]any{"type": "password", "value": passwordOf(name)})
-			}, map[string]bool{sharedSignals: false}, "/credential-change"},
-			{"user disabled", func(t *testing.T, h handed) {
+			}, []string{sharedSignals}, "/credential-change"},
+			{"user disabled", "`PUT /users/ID`", func(t *testing.T, h handed) {
 				k.admin(t, http.MethodPut, "/users/"+h.subject, map[string]any{"enabled": false})
-				time.Sleep(time.Second) // what is sent, is sent of the change
-				k.admin(t, http.MethodPut, "/users/"+h.subject, map[string]any{"enabled": true})
 			}, nil, ""},
-			{"admin logs out", func(t *testing.T, h handed) {
+			{"admin logs out", "`POST /users/ID/logout`", func(t *testing.T, h handed) {
 				k.admin(t, http.MethodPost, "/users/"+h.subject+"/logout", map[string]any{})
-			}, map[string]bool{backChannel: true, sharedSignals: true}, `"ALL"`},
+			}, []string{backChannel, sharedSignals}, `"ALL"`},
 		},
+		streams:   k.sharesItsSignals,
 		revocable: []string{"jti", "sid", "kid", "sub", "client"},
 		// SSO Session Max, by default.
 		sessionLives: 10 * time.Hour,
@@ -99,7 +97,7 @@ func startKeycloak(t *testing.T) *issuer {
 			"ssf-stream-poll":   func(*testing.T) []byte { return k.polled },
 			"ssf-poll":          func(*testing.T) []byte { return k.answered },
 		},
-		messages: messages,
+		messages: k.messages,
 	}
 }
 
@@ -128,23 +126,15 @@ func runKeycloak(t *testing.T) *keycloak {
 	return k
 }
 
-// exampleEntry returns the entry of examples/issuers, with another host.
-func exampleEntry(t *testing.T, name string, replacements ...string) string {
+// sender is the entry for its messages, with the stream of a client that is pushed to an address.
+func (k *keycloak) sender(t *testing.T, client, endpoint string) string {
 	t.Helper()
-	file := filepath.Join(meshtest.Root(t), "examples", "issuers", name+".yaml")
-	content, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, list, ok := strings.Cut(string(content), "\nissuers:\n  ")
-	if !ok {
-		t.Fatalf("%s: expected a list of issuers", file)
-	}
-	list = strings.ReplaceAll(list, "\n  ", "\n")
-	return strings.NewReplacer(replacements...).Replace(list)
+	return example(t, "senders", "keycloak", "https://sso.example.com", k.base,
+		"https://gateway.example.com/security-events", endpoint,
+		"/run/secrets/keycloak_push_authorization", secretFile(t, "Bearer of-this-stream-alone"),
+		"/run/secrets/keycloak_client_secret", secretFile(t, "secret-of-"+client),
+		"client_id: sallyport\n", "client_id: "+client+"\n")
 }
-
-var keySetLine = regexp.MustCompile(`(?m)^  jwks_url: .*\n`)
 
 type keycloak struct {
 	base, realm, password string
@@ -214,11 +204,13 @@ func (k *keycloak) makeRealm(t *testing.T) {
 				"ssf.enabled": "true", "ssf.defaultSubjects": "ALL",
 				"ssf.validPushUrls": k.messages.url + "/*",
 			}, nil),
+			client("sallyport-push", object{"ssf.enabled": "true", "ssf.defaultSubjects": "ALL"}, nil),
 			client("sallyport-poll", object{"ssf.enabled": "true", "ssf.defaultSubjects": "ALL"}, nil),
 		},
 	})
-	k.allow(t, "sallyport", "ssf.read", "ssf.manage")
-	k.allow(t, "sallyport-poll", "ssf.read", "ssf.manage")
+	for _, client := range []string{"sallyport", "sallyport-push", "sallyport-poll"} {
+		k.allow(t, client, "ssf.read", "ssf.manage")
+	}
 }
 
 // user returns the id of a user, who is made when there is none of that name.
@@ -433,6 +425,7 @@ func (k *keycloak) rotate(t *testing.T) {
 
 // record are the kinds of token that the realm makes.
 func (k *keycloak) record(t *testing.T) map[string]string {
+	k.push(t)
 	h := k.login(t, "shop-web", "alice", "openid profile email")
 	offline := k.login(t, "shop-web", "alice", "openid offline_access")
 	refreshed := k.token(t, "shop-web",
