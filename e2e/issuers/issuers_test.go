@@ -96,8 +96,8 @@ func (all *table) String() string {
 	fmt.Fprintf(&b, "\n%d of %d as expected\n", len(all.rows)-failed, len(all.rows))
 	if len(all.told) > 0 {
 		fmt.Fprintf(&b, "\nRun on %s:\n\n", time.Now().UTC().Format(time.DateOnly))
-		b.WriteString("| issuer | event | logout token | shared signal | the session then refreshes there |\n" +
-			"|---|---|---|---|---|\n" + strings.Join(all.told, ""))
+		b.WriteString("| issuer | event | logout token | shared signal " +
+			"| the session then refreshes there |\n|---|---|---|---|---|\n" + strings.Join(all.told, ""))
 	}
 	return b.String()
 }

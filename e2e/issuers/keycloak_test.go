@@ -32,8 +32,10 @@ func startKeycloak(t *testing.T) *issuer {
 		name: "keycloak", version: "Keycloak " + keycloakVersion, iss: k.realm, entry: entry,
 		variants: map[string]string{"discovery": discovering(entry)},
 		sender:   k.sender(t, "sallyport", k.messages.url+"/events"),
-		login:    func(t *testing.T, user string) handed { return k.login(t, "shop-web", user, "openid") },
-		machine:  func(t *testing.T) string { return k.client(t, "shop-web") },
+		login: func(t *testing.T, user string) handed {
+			return k.login(t, "shop-web", user, "openid")
+		},
+		machine: func(t *testing.T) string { return k.client(t, "shop-web") },
 		wrong: []wrongToken{
 			{"wrong audience", func(t *testing.T) string {
 				return k.login(t, "billing-web", "bob", "openid").access

@@ -20,7 +20,8 @@ import (
 
 // sharesItsSignals: with the settings of examples/senders/keycloak.yaml alone a stream is made at
 // Keycloak, pushed or polled, shows that it works, and is made again when it is gone; and what
-// Keycloak tells over it comes into the revocation log, also what it tells while the issuer is down.
+// Keycloak tells over it comes into the revocation log, also what it tells while the issuer is
+// down.
 func (k *keycloak) sharesItsSignals(t *testing.T, p *probe) {
 	for _, delivery := range []string{"push", "poll"} {
 		p.run(t, delivery, func(t *testing.T) {
@@ -79,7 +80,8 @@ func (s *sharing) settings(t *testing.T, redis int) string {
 	t.Helper()
 	entry := s.sender(t, s.client, "http://"+s.listen+"/security-events")
 	if s.delivery == "poll" {
-		entry = strings.Replace(pushLines.ReplaceAllString(entry, ""), "delivery: push", "delivery: poll", 1)
+		entry = pushLines.ReplaceAllString(entry, "")
+		entry = strings.Replace(entry, "delivery: push", "delivery: poll", 1)
 	}
 	return fmt.Sprintf(`issuer: https://receiver.example.com
 listen: %s
