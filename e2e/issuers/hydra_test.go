@@ -81,10 +81,11 @@ secrets: {system: [%s]}
 					map[string]string{"alg": "RS256", "use": "sig", "kid": rand.Text()}).ok(t)
 			}
 		},
-		refreshes: func(t *testing.T, l handed) bool {
-			return refreshes(t, h.public+"/oauth2/token", l.refresh, basic("shop", "secret-of-shop"))
+		refresh: func(t *testing.T, l handed) string {
+			return refresh(t, h.public+"/oauth2/token", l.refresh, basic("shop", "secret-of-shop"))
 		},
 		channels: []string{backChannel},
+		repeats:  true,
 		endings: []ending{
 			{"user logs out", "`/oauth2/sessions/logout`", h.logOut, tellsByLogoutToken, ""},
 			{"admin logs out", "`DELETE /admin/oauth2/auth/sessions/login?subject=`",

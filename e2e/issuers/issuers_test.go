@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/sallyport/sallyport/internal/eventually"
 	"github.com/sallyport/sallyport/internal/meshtest"
 )
 
@@ -355,6 +356,7 @@ func (p *probe) ended(t *testing.T, e ending, channel, user string, told *tellin
 	before := p.judge(t, "/protected", h.access)
 	p.messages.take()
 	e.end(t, h)
+	ended := time.Now()
 	tells := slices.Contains(e.tells, channel)
 	limit := quiet
 	if tells {
@@ -384,7 +386,24 @@ func (p *probe) ended(t *testing.T, e ending, channel, user string, told *tellin
 	if told.by == nil {
 		told.by = map[string]string{}
 	}
-	told.by[channel], told.refreshes = tale, p.refreshes(t, h)
+	told.by[channel] = tale
+	fresh := p.refresh(t, h)
+	told.refreshes = fresh != ""
+	if !told.refreshes || len(messages) == 0 {
+		return
+	}
+	// Whoever goes on there, as at Hydra, gets tokens of a session that is over here. Where a user
+	// was named, what is issued at once is refused anyway: only later tokens show it.
+	what = "what the session gets then, " + what
+	if channel == sharedSignals {
+		what += ", after the leeway"
+		eventually.Within(t, time.Minute, "the leeway of revocations to be over", func() bool {
+			return time.Since(ended) > leeway
+		})
+		fresh = p.refresh(t, h)
+	}
+	v := p.judge(t, "/protected", fresh)
+	p.row(t, what, "401 revoked", v.String(), v.reason == "revoked")
 }
 
 // told: a message has come, and what it tells is in force.
@@ -471,6 +490,9 @@ func (p *probe) repeated(t *testing.T) {
 		p.row(t, what, fmt.Sprint(p.repeats), fmt.Sprint(again > 1), p.repeats == (again > 1))
 	})
 }
+
+// leeway is longer than what a revocation of a user reaches beyond its time (clock_skew).
+const leeway = 32 * time.Second
 
 // quiet is how long nothing has to come to say that nothing is sent: longer than what is sent has
 // taken to come.

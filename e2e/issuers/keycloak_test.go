@@ -11,10 +11,13 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
+	"html"
+	"maps"
 	"net/http"
 	"net/url"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"testing"
 	"time"
 
@@ -32,10 +35,8 @@ func startKeycloak(t *testing.T) *issuer {
 		name: "keycloak", version: "Keycloak " + keycloakVersion, iss: k.realm, entry: entry,
 		variants: map[string]string{"discovery": discovering(entry)},
 		sender:   k.sender(t, "sallyport", k.messages.url+"/events"),
-		login: func(t *testing.T, user string) handed {
-			return k.login(t, "shop-web", user, "openid")
-		},
-		machine: func(t *testing.T) string { return k.client(t, "shop-web") },
+		login:    k.browse,
+		machine:  func(t *testing.T) string { return k.client(t, "shop-web") },
 		wrong: []wrongToken{
 			{"wrong audience", func(t *testing.T) string {
 				return k.login(t, "billing-web", "bob", "openid").access
@@ -58,8 +59,8 @@ func startKeycloak(t *testing.T) *issuer {
 				[]string{"token_bound", "claim_required"}},
 		},
 		rotate: k.rotate,
-		refreshes: func(t *testing.T, h handed) bool {
-			return refreshes(t, k.realm+"/protocol/openid-connect/token", h.refresh,
+		refresh: func(t *testing.T, h handed) string {
+			return refresh(t, k.realm+"/protocol/openid-connect/token", h.refresh,
 				basic("shop-web", "secret-of-shop-web"))
 		},
 		channels: []string{backChannel, sharedSignals},
@@ -358,17 +359,66 @@ func (k *keycloak) client(t *testing.T, client string) string {
 
 func (k *keycloak) login(t *testing.T, client, user, scope string, headers ...string) handed {
 	t.Helper()
-	subject := k.user(t, user)
+	k.user(t, user)
 	a := k.token(t, client, url.Values{
 		"grant_type": {"password"}, "username": {user}, "password": {passwordOf(user)},
 		"scope": {scope},
 	}, headers...)
+	return k.handed(t, client, user, a)
+}
+
+var loginForm = regexp.MustCompile(`<form id="kc-form-login"[^>]* action="([^"]*)"`)
+
+// browse logs a user in at the realm's page, as with a browser. The access tokens of such a session
+// say when it began (auth_time).
+func (k *keycloak) browse(t *testing.T, user string) handed {
+	t.Helper()
+	k.user(t, user)
+	c := browser(t)
+	c.Jar = secureOnLoopback{}
+	const client, back = "shop-web", "http://127.0.0.1/cb"
+	page := send(t, c, http.MethodGet, k.realm+"/protocol/openid-connect/auth?"+url.Values{
+		"client_id": {client}, "response_type": {"code"}, "redirect_uri": {back}, "scope": {"openid"},
+		"state": {"some"},
+	}.Encode(), nil)
+	form := loginForm.FindSubmatch(page.body)
+	if form == nil {
+		t.Fatalf("expected a form, got %d: %s", page.status, page.body)
+	}
+	done := send(t, c, http.MethodPost, html.UnescapeString(string(form[1])),
+		url.Values{"username": {user}, "password": {passwordOf(user)}})
+	to, err := url.Parse(done.header.Get("Location"))
+	if err != nil || to.Query().Get("code") == "" {
+		t.Fatalf("expected a code, got %d, %v, %v: %s", done.status, to, err, done.body)
+	}
+	return k.handed(t, client, user, k.token(t, client, url.Values{
+		"grant_type": {"authorization_code"}, "code": {to.Query().Get("code")}, "redirect_uri": {back},
+	}))
+}
+
+// secureOnLoopback keeps cookies by name and sends all of them: to a browser, loopback is as good
+// as https, to a jar of the standard library it is not.
+type secureOnLoopback map[string]*http.Cookie
+
+func (jar secureOnLoopback) SetCookies(_ *url.URL, cookies []*http.Cookie) {
+	for _, c := range cookies {
+		jar[c.Name] = c
+	}
+}
+
+func (jar secureOnLoopback) Cookies(*url.URL) []*http.Cookie {
+	return slices.Collect(maps.Values(jar))
+}
+
+// handed is what a login hands out, with what the realm knows of the user.
+func (k *keycloak) handed(t *testing.T, client, user string, a tokenAnswer) handed {
+	t.Helper()
 	roles := rolesOf(user)
 	if user == "alice" {
 		roles = append(roles, "reader")
 	}
 	return handed{
-		access: a.Access, id: a.ID, refresh: a.Refresh, subject: subject,
+		access: a.Access, id: a.ID, refresh: a.Refresh, subject: k.user(t, user),
 		session: claim(t, a.ID, "sid"), client: client, roles: roles,
 	}
 }

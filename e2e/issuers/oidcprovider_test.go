@@ -52,8 +52,8 @@ func startOIDCProvider(t *testing.T) *issuer {
 			running.stop()
 			running = start(outer, "ROTATE=yes")
 		},
-		refreshes: p.refreshes,
-		channels:  []string{backChannel},
+		refresh:  p.refresh,
+		channels: []string{backChannel},
 		endings: []ending{
 			{"user logs out", "`/session/end`", p.logOut, tellsByLogoutToken, ""},
 			{"session deleted", "`session.destroy()` in code of one's own", func(t *testing.T, h handed) {
@@ -123,10 +123,10 @@ func (p *oidcProvider) token(t *testing.T, asked url.Values) (answer tokenAnswer
 	return answer
 }
 
-// refreshes reports whether a session's refresh token is good for another access token.
-func (p *oidcProvider) refreshes(t *testing.T, h handed) bool {
+// refresh returns a new access token of a session, "" when it gets none.
+func (p *oidcProvider) refresh(t *testing.T, h handed) string {
 	t.Helper()
-	return refreshes(t, p.base+"/token", h.refresh, basic("shop", "of-the-shop"))
+	return refresh(t, p.base+"/token", h.refresh, basic("shop", "of-the-shop"))
 }
 
 // client returns the access token of a client on its own behalf.
