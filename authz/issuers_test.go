@@ -76,11 +76,19 @@ func compact(raw json.RawMessage) string {
 // others that the same keys sign, and whatever another key signs.
 func TestExampleIssuersAreTrustedAsWritten(t *testing.T) {
 	files, err := filepath.Glob(filepath.Join(exampleIssuers, "*.yaml"))
-	if err != nil || len(files) != 8 {
-		t.Fatalf("expected eight examples, got %v, %v", files, err)
+	if err != nil || len(files) != 13 {
+		t.Fatalf("expected thirteen examples, got %v, %v", files, err)
 	}
 	for _, file := range files {
 		name := strings.TrimSuffix(filepath.Base(file), ".yaml")
+		if _, err := os.Stat(filepath.Join(shapedTokens, name)); err != nil {
+			// Those that could be run have tokens of their own: TestTokensOfIssuersThatWereRun.
+			if !isRecorded(name) {
+				t.Errorf("%s: expected tokens, shaped or recorded, to judge it by", file)
+			}
+			loadIssuer(t, file)
+			continue
+		}
 		t.Run(name, func(t *testing.T) {
 			profile := loadIssuer(t, file).Profile
 			good, alg, kid := loadShaped(t, filepath.Join(shapedTokens, name, "access_token.json"))

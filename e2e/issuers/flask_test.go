@@ -54,16 +54,8 @@ func startFlask(t *testing.T) *issuer {
 	}
 	return &issuer{
 		name: "flask", version: "Flask-JWT-Extended " + flaskVersion, iss: base + "/flask",
-		entry: `
-- issuer: ` + base + `/flask
-  secret_file: ` + secret + `
-  audiences: [orders]
-  algorithms: [HS256]
-  typ: JWT
-  max_lifetime: 15m
-  required_claims: [type=access]
-  claims: {session: none, client_id: none, scope: none}
-`,
+		entry: example(t, "issuers", "flask-jwt-extended", "https://shop.example.com", base+"/flask",
+			"/etc/sallyport/flask_jwt_secret_key", secret),
 		login: func(t *testing.T, user string) handed {
 			a := login(t, user)
 			return handed{
@@ -110,15 +102,7 @@ func startPyJWT(t *testing.T) *issuer {
 	}
 	return &issuer{
 		name: "pyjwt", version: "PyJWT " + pyjwtVersion, iss: base + "/pyjwt",
-		entry: `
-- issuer: ` + base + `/pyjwt
-  jwks_url: ` + base + `/pyjwt/jwks.json
-  audiences: [orders]
-  algorithms: [ES256, RS256, EdDSA]
-  typ: JWT
-  max_lifetime: 15m
-  claims: {scope: none}
-`,
+		entry: example(t, "issuers", "pyjwt", "https://shop.example.com", base+"/pyjwt"),
 		login: func(t *testing.T, user string) handed {
 			access := token(t, map[string]any{"user": user})
 			return handed{

@@ -16,7 +16,9 @@ import (
 	"net/url"
 	"os"
 	"os/exec"
+	"path"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -78,10 +80,12 @@ func forEach(t *testing.T, f func(*testing.T, *issuer), missing func(name string
 type issuer struct {
 	name, version string
 	iss           string
-	// entry is the gate's entry for it, in YAML, as docs/issuers.md has it. variants are others
+	// entry is the gate's entry for it, in YAML, as examples/issuers has it. variants are others
 	// under which its access tokens pass too, by what they show.
 	entry    string
 	variants map[string]string
+	// sender is the entry, as examples/senders has it, by which its messages are believed.
+	sender string
 
 	// login begins a new session of a user, and returns what it hands out.
 	login func(t *testing.T, user string) handed
@@ -91,9 +95,17 @@ type issuer struct {
 	wrong []wrongToken
 	// rotate has it sign with a new key from now on.
 	rotate func(t *testing.T)
-	// channels are those over which it tells, and endings the ways to end a session there.
+	// refresh returns a new access token of the session, "" when it gets none any more.
+	refresh func(t *testing.T, h handed) string
+	// channels are those over which it tells, and endings the ways to end a session there; absent
+	// are those that it does not know, and why.
 	channels []string
 	endings  []ending
+	absent   map[string]string
+	// repeats says whether a logout token that was answered with 503 comes again.
+	repeats bool
+	// streams has its security events come over streams that are made by configuration alone.
+	streams func(t *testing.T, p *probe)
 	// revocable are the kinds of revocation that reach its access tokens.
 	revocable []string
 
@@ -129,11 +141,11 @@ type wrongToken struct {
 
 // ending is a way to end a session, or what ought to end one, at the issuer.
 type ending struct {
-	what string
-	end  func(t *testing.T, h handed)
-	// tells says over which channels the issuer sends word of it, and whether it is of a session's
-	// end: then the session is refused.
-	tells map[string]bool
+	event string // in the words of docs/issuers.md
+	how   string // that it is made by, there
+	end   func(t *testing.T, h handed)
+	// tells are the channels over which the issuer sends word of it.
+	tells []string
 	// signal is what a shared signal of it says, by which it is told from others; "": the session.
 	signal string
 }
@@ -144,7 +156,7 @@ const (
 	sharedSignals = "events" // OpenID Shared Signals 1.0, push (RFC 8935)
 )
 
-var ends = map[string]bool{backChannel: true}
+var tellsByLogoutToken = []string{backChannel}
 
 // installed returns the folder of an issuer's programs. Without it the test fails.
 func installed(t *testing.T, setup string) string {
@@ -155,6 +167,48 @@ func installed(t *testing.T, setup string) string {
 			setup, setup, err)
 	}
 	return dir
+}
+
+// example returns the entry of a file in examples, with other hosts and files: old and new in turn.
+// Each old one must be there, and no host of an example may be left.
+func example(t *testing.T, kind, name string, replacements ...string) string {
+	t.Helper()
+	file := filepath.Join(meshtest.Root(t), "examples", kind, name+".yaml")
+	content, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, list, ok := strings.Cut(string(content), "\n"+kind+":\n  ")
+	if !ok {
+		t.Fatalf("%s: expected a list of %s", file, kind)
+	}
+	for i := 0; i < len(replacements); i += 2 {
+		if !strings.Contains(list, replacements[i]) {
+			t.Fatalf("%s: expected %q in it", file, replacements[i])
+		}
+	}
+	list = strings.NewReplacer(replacements...).Replace(strings.ReplaceAll(list, "\n  ", "\n"))
+	if strings.Contains(list, "example.") {
+		t.Fatalf("%s: expected all hosts to be other ones, got:\n%s", file, list)
+	}
+	return list
+}
+
+var keySetLine = regexp.MustCompile(`(?m)^  jwks_url: .*\n`)
+
+// discovering returns an entry that finds the key set by the issuer's metadata.
+func discovering(entry string) string {
+	return keySetLine.ReplaceAllString(entry, "  discovery: true\n")
+}
+
+// secretFile returns a file that nobody else can read.
+func secretFile(t *testing.T, content string) string {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "secret")
+	if err := os.WriteFile(file, []byte(content), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return file
 }
 
 // freePort returns a port that nobody listens on.
@@ -392,6 +446,17 @@ type tokenAnswer struct {
 	Refresh string `json:"refresh_token"`
 }
 
+// refresh returns what a token endpoint gives for a refresh token: an access token, or "".
+func refresh(t *testing.T, endpoint, token, client string) string {
+	t.Helper()
+	r := send(t, plain, http.MethodPost, endpoint,
+		url.Values{"grant_type": {"refresh_token"}, "refresh_token": {token}}, client)
+	if r.status/100 == 4 {
+		return ""
+	}
+	return r.text(t, "access_token")
+}
+
 // parts returns header and claims of a JWT as the issuer has spelt them.
 func parts(token string) (header, claims []byte, err error) {
 	segments := strings.Split(token, ".")
@@ -443,10 +508,11 @@ func member(t *testing.T, object []byte, name string) string {
 
 // received is a request that the receiver has got.
 type received struct {
-	path        string
-	contentType string
-	body        []byte
-	answer      int // what it was answered
+	path          string
+	contentType   string
+	authorization string
+	body          []byte
+	answer        int // what it was answered
 }
 
 // jwt returns the token in it: a logout token or a security event token.
@@ -468,6 +534,47 @@ func (r received) over(channel string) bool { return strings.HasPrefix(r.path, "
 func (r received) says(text string) bool {
 	_, claims, err := parts(r.jwt())
 	return err == nil && bytes.Contains(claims, []byte(text))
+}
+
+// tale is what the token in it tells, in the words of docs/issuers.md.
+func (r received) tale() (string, error) {
+	_, content, err := parts(r.jwt())
+	if err != nil {
+		return "", err
+	}
+	var claims struct {
+		Subject string                     `json:"sub"`
+		Session string                     `json:"sid"`
+		Events  map[string]json.RawMessage `json:"events"`
+		About   struct {
+			Session *struct {
+				ID string `json:"id"`
+			} `json:"session"`
+		} `json:"sub_id"`
+	}
+	if err := json.Unmarshal(content, &claims); err != nil {
+		return "", err
+	}
+	var of []string
+	if r.over(backChannel) {
+		for name, value := range map[string]string{"sid": claims.Session, "sub": claims.Subject} {
+			if value != "" {
+				of = append(of, "`"+name+"`")
+			}
+		}
+		slices.Sort(of)
+		return strings.Join(of, ", "), nil
+	}
+	for name := range claims.Events {
+		of = append(of, "`"+path.Base(name)+"`")
+	}
+	switch session := claims.About.Session; {
+	case session == nil:
+		return strings.Join(append(of, "the user"), ", "), nil
+	case session.ID == "ALL":
+		return strings.Join(append(of, "session `ALL`"), ", "), nil
+	}
+	return strings.Join(append(of, "the session"), ", "), nil
 }
 
 // receiver is where issuers send what they have to tell. It keeps what came, and hands it on to
@@ -502,8 +609,8 @@ func (r *receiver) ServeHTTP(w http.ResponseWriter, request *http.Request) {
 		return
 	}
 	got := received{
-		path: request.URL.Path, contentType: request.Header.Get("Content-Type"), body: body,
-		answer: http.StatusOK,
+		path: request.URL.Path, contentType: request.Header.Get("Content-Type"),
+		authorization: request.Header.Get("Authorization"), body: body, answer: http.StatusOK,
 	}
 	if got.over(sharedSignals) {
 		got.answer = http.StatusAccepted // RFC 8935 section 2.2

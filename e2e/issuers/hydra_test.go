@@ -57,18 +57,14 @@ secrets: {system: [%s]}
 		client["audience"] = []string{"orders", "billing"}
 		send(t, plain, http.MethodPost, h.admin+"/admin/clients", client).ok(t)
 	}
+	entry := example(t, "issuers", "hydra", "https://hydra.example.com", h.public)
 	return &issuer{
 		name: "hydra", version: "Hydra " + version, iss: h.public,
-		entry: `
-- issuer: ` + h.public + `
-  jwks_url: ` + h.public + `/.well-known/jwks.json
-` + hydraEntry,
-		variants: map[string]string{"discovery": `
-- issuer: ` + h.public + `
-  discovery: true
-` + hydraEntry},
-		login:   func(t *testing.T, user string) handed { return h.login(t, user, "orders") },
-		machine: h.client,
+		entry:    entry,
+		variants: map[string]string{"discovery": discovering(entry)},
+		sender:   example(t, "senders", "hydra", "https://hydra.example.com", h.public),
+		login:    func(t *testing.T, user string) handed { return h.login(t, user, "orders") },
+		machine:  h.client,
 		wrong: []wrongToken{
 			{"wrong audience", func(t *testing.T) string { return h.login(t, "alice", "billing").access },
 				[]string{"audience"}},
@@ -85,22 +81,33 @@ secrets: {system: [%s]}
 					map[string]string{"alg": "RS256", "use": "sig", "kid": rand.Text()}).ok(t)
 			}
 		},
+		refresh: func(t *testing.T, l handed) string {
+			return refresh(t, h.public+"/oauth2/token", l.refresh, basic("shop", "secret-of-shop"))
+		},
 		channels: []string{backChannel},
+		repeats:  true,
 		endings: []ending{
-			{"user logs out", h.logOut, ends, ""},
-			{"login session deleted by sid", func(t *testing.T, l handed) {
-				h.delete(t, "/admin/oauth2/auth/sessions/login?sid="+url.QueryEscape(l.session))
-			}, ends, ""},
-			{"login sessions deleted by subject", func(t *testing.T, l handed) {
-				h.delete(t, "/admin/oauth2/auth/sessions/login?subject="+l.subject)
-			}, nil, ""},
-			{"consent revoked", func(t *testing.T, l handed) {
-				h.delete(t, "/admin/oauth2/auth/sessions/consent?all=true&subject="+l.subject)
-			}, nil, ""},
-			{"refresh token revoked", func(t *testing.T, l handed) {
+			{"user logs out", "`/oauth2/sessions/logout`", h.logOut, tellsByLogoutToken, ""},
+			{"admin logs out", "`DELETE /admin/oauth2/auth/sessions/login?subject=`",
+				func(t *testing.T, l handed) {
+					h.delete(t, "/admin/oauth2/auth/sessions/login?subject="+l.subject)
+				}, nil, ""},
+			{"session deleted", "`DELETE /admin/oauth2/auth/sessions/login?sid=`",
+				func(t *testing.T, l handed) {
+					h.delete(t, "/admin/oauth2/auth/sessions/login?sid="+url.QueryEscape(l.session))
+				}, tellsByLogoutToken, ""},
+			{"refresh token revoked", "`/oauth2/revoke`", func(t *testing.T, l handed) {
 				send(t, plain, http.MethodPost, h.public+"/oauth2/revoke", url.Values{"token": {l.refresh}},
 					basic("shop", "secret-of-shop")).ok(t)
 			}, nil, ""},
+			{"consent revoked", "`DELETE /admin/oauth2/auth/sessions/consent?all=true&subject=`",
+				func(t *testing.T, l handed) {
+					h.delete(t, "/admin/oauth2/auth/sessions/consent?all=true&subject="+l.subject)
+				}, nil, ""},
+		},
+		absent: map[string]string{
+			"user disabled":    "it has no users; they are the operator's own",
+			"password changed": "it has no passwords; they are the operator's own",
 		},
 		revocable: []string{"jti", "sid", "kid", "sub", "client"},
 		// ttl.refresh_token, by default; each refresh begins it anew.
@@ -123,17 +130,6 @@ secrets: {system: [%s]}
 		messages: messages,
 	}
 }
-
-// What the consent program puts into an access token's session stands under ext.
-const hydraEntry = `  audiences: [orders]
-  algorithms: [RS256]
-  typ: JWT
-  required_claims: [client_id, scp]
-  claims:
-    scope: scp
-    session: /ext/sid
-    roles: [/ext/roles]
-`
 
 type hydra struct{ public, admin, app string }
 

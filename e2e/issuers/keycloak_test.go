@@ -11,36 +11,32 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
+	"html"
+	"maps"
 	"net/http"
 	"net/url"
-	"os"
 	"path/filepath"
 	"regexp"
-	"strings"
+	"slices"
 	"testing"
 	"time"
 
 	"github.com/sallyport/sallyport/internal/eventually"
-	"github.com/sallyport/sallyport/internal/meshtest"
 )
 
 const keycloakVersion = "26.7.3"
 
 // startKeycloak: a realm with the roles, audience and clients that examples/issuers/keycloak.yaml
-// speaks of, back-channel logout, and a stream of shared signals.
+// and examples/senders/keycloak.yaml speak of.
 func startKeycloak(t *testing.T) *issuer {
 	k := runKeycloak(t)
-	k.push(t)
-	messages := k.messages
-	example := exampleEntry(t, "keycloak", "https://sso.example.com", k.base)
+	entry := example(t, "issuers", "keycloak", "https://sso.example.com", k.base)
 	return &issuer{
-		name: "keycloak", version: "Keycloak " + keycloakVersion, iss: k.realm,
-		entry: example,
-		variants: map[string]string{
-			"discovery": keySetLine.ReplaceAllString(example, "  discovery: true\n"),
-		},
-		login:   func(t *testing.T, user string) handed { return k.login(t, "shop-web", user, "openid") },
-		machine: func(t *testing.T) string { return k.client(t, "shop-web") },
+		name: "keycloak", version: "Keycloak " + keycloakVersion, iss: k.realm, entry: entry,
+		variants: map[string]string{"discovery": discovering(entry)},
+		sender:   k.sender(t, "sallyport", k.messages.url+"/events"),
+		login:    k.browse,
+		machine:  func(t *testing.T) string { return k.client(t, "shop-web") },
 		wrong: []wrongToken{
 			{"wrong audience", func(t *testing.T) string {
 				return k.login(t, "billing-web", "bob", "openid").access
@@ -62,31 +58,36 @@ func startKeycloak(t *testing.T) *issuer {
 			{"bound to a key", func(t *testing.T) string { return k.bound(t, "alice") },
 				[]string{"token_bound", "claim_required"}},
 		},
-		rotate:   k.rotate,
+		rotate: k.rotate,
+		refresh: func(t *testing.T, h handed) string {
+			return refresh(t, k.realm+"/protocol/openid-connect/token", h.refresh,
+				basic("shop-web", "secret-of-shop-web"))
+		},
 		channels: []string{backChannel, sharedSignals},
 		endings: []ending{
-			{"user logs out", k.logOut, map[string]bool{backChannel: true, sharedSignals: true}, ""},
-			{"session deleted", func(t *testing.T, h handed) {
+			{"user logs out", "`/protocol/openid-connect/logout`", k.logOut,
+				[]string{backChannel, sharedSignals}, ""},
+			{"session deleted", "`DELETE /sessions/ID`", func(t *testing.T, h handed) {
 				k.admin(t, http.MethodDelete, "/sessions/"+h.session, nil)
-			}, map[string]bool{backChannel: true}, ""},
-			{"refresh token revoked", func(t *testing.T, h handed) {
-				send(t, plain, http.MethodPost, k.realm+"/protocol/openid-connect/revoke",
-					url.Values{"token": {h.refresh}}, basic("shop-web", "secret-of-shop-web")).ok(t)
-			}, nil, ""},
-			{"password changed", func(t *testing.T, h handed) {
+			}, tellsByLogoutToken, ""},
+			{"refresh token revoked", "`/protocol/openid-connect/revoke`",
+				func(t *testing.T, h handed) {
+					send(t, plain, http.MethodPost, k.realm+"/protocol/openid-connect/revoke",
+						url.Values{"token": {h.refresh}}, basic("shop-web", "secret-of-shop-web")).ok(t)
+				}, nil, ""},
+			{"password changed", "`PUT /users/ID/reset-password`", func(t *testing.T, h handed) {
 				name := claim(t, h.access, "preferred_username")
 				k.admin(t, http.MethodPut, "/users/"+h.subject+"/reset-password",
 					map[string]any{"type": "password", "value": passwordOf(name)})
-			}, map[string]bool{sharedSignals: false}, "/credential-change"},
-			{"user disabled", func(t *testing.T, h handed) {
+			}, []string{sharedSignals}, "/credential-change"},
+			{"user disabled", "`PUT /users/ID`", func(t *testing.T, h handed) {
 				k.admin(t, http.MethodPut, "/users/"+h.subject, map[string]any{"enabled": false})
-				time.Sleep(time.Second) // what is sent, is sent of the change
-				k.admin(t, http.MethodPut, "/users/"+h.subject, map[string]any{"enabled": true})
 			}, nil, ""},
-			{"admin logs out", func(t *testing.T, h handed) {
+			{"admin logs out", "`POST /users/ID/logout`", func(t *testing.T, h handed) {
 				k.admin(t, http.MethodPost, "/users/"+h.subject+"/logout", map[string]any{})
-			}, map[string]bool{backChannel: true, sharedSignals: true}, `"ALL"`},
+			}, []string{backChannel, sharedSignals}, `"ALL"`},
 		},
+		streams:   k.sharesItsSignals,
 		revocable: []string{"jti", "sid", "kid", "sub", "client"},
 		// SSO Session Max, by default.
 		sessionLives: 10 * time.Hour,
@@ -99,7 +100,7 @@ func startKeycloak(t *testing.T) *issuer {
 			"ssf-stream-poll":   func(*testing.T) []byte { return k.polled },
 			"ssf-poll":          func(*testing.T) []byte { return k.answered },
 		},
-		messages: messages,
+		messages: k.messages,
 	}
 }
 
@@ -128,23 +129,15 @@ func runKeycloak(t *testing.T) *keycloak {
 	return k
 }
 
-// exampleEntry returns the entry of examples/issuers, with another host.
-func exampleEntry(t *testing.T, name string, replacements ...string) string {
+// sender is the entry for its messages, with the stream of a client that is pushed to an address.
+func (k *keycloak) sender(t *testing.T, client, endpoint string) string {
 	t.Helper()
-	file := filepath.Join(meshtest.Root(t), "examples", "issuers", name+".yaml")
-	content, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, list, ok := strings.Cut(string(content), "\nissuers:\n  ")
-	if !ok {
-		t.Fatalf("%s: expected a list of issuers", file)
-	}
-	list = strings.ReplaceAll(list, "\n  ", "\n")
-	return strings.NewReplacer(replacements...).Replace(list)
+	return example(t, "senders", "keycloak", "https://sso.example.com", k.base,
+		"https://gateway.example.com/security-events", endpoint,
+		"/run/secrets/keycloak_push_authorization", secretFile(t, "Bearer of-this-stream-alone"),
+		"/run/secrets/keycloak_client_secret", secretFile(t, "secret-of-"+client),
+		"client_id: sallyport\n", "client_id: "+client+"\n")
 }
-
-var keySetLine = regexp.MustCompile(`(?m)^  jwks_url: .*\n`)
 
 type keycloak struct {
 	base, realm, password string
@@ -214,11 +207,13 @@ func (k *keycloak) makeRealm(t *testing.T) {
 				"ssf.enabled": "true", "ssf.defaultSubjects": "ALL",
 				"ssf.validPushUrls": k.messages.url + "/*",
 			}, nil),
+			client("sallyport-push", object{"ssf.enabled": "true", "ssf.defaultSubjects": "ALL"}, nil),
 			client("sallyport-poll", object{"ssf.enabled": "true", "ssf.defaultSubjects": "ALL"}, nil),
 		},
 	})
-	k.allow(t, "sallyport", "ssf.read", "ssf.manage")
-	k.allow(t, "sallyport-poll", "ssf.read", "ssf.manage")
+	for _, client := range []string{"sallyport", "sallyport-push", "sallyport-poll"} {
+		k.allow(t, client, "ssf.read", "ssf.manage")
+	}
 }
 
 // user returns the id of a user, who is made when there is none of that name.
@@ -364,17 +359,66 @@ func (k *keycloak) client(t *testing.T, client string) string {
 
 func (k *keycloak) login(t *testing.T, client, user, scope string, headers ...string) handed {
 	t.Helper()
-	subject := k.user(t, user)
+	k.user(t, user)
 	a := k.token(t, client, url.Values{
 		"grant_type": {"password"}, "username": {user}, "password": {passwordOf(user)},
 		"scope": {scope},
 	}, headers...)
+	return k.handed(t, client, user, a)
+}
+
+var loginForm = regexp.MustCompile(`<form id="kc-form-login"[^>]* action="([^"]*)"`)
+
+// browse logs a user in at the realm's page, as with a browser. The access tokens of such a session
+// say when it began (auth_time).
+func (k *keycloak) browse(t *testing.T, user string) handed {
+	t.Helper()
+	k.user(t, user)
+	c := browser(t)
+	c.Jar = secureOnLoopback{}
+	const client, back = "shop-web", "http://127.0.0.1/cb"
+	page := send(t, c, http.MethodGet, k.realm+"/protocol/openid-connect/auth?"+url.Values{
+		"client_id": {client}, "response_type": {"code"}, "redirect_uri": {back}, "scope": {"openid"},
+		"state": {"some"},
+	}.Encode(), nil)
+	form := loginForm.FindSubmatch(page.body)
+	if form == nil {
+		t.Fatalf("expected a form, got %d: %s", page.status, page.body)
+	}
+	done := send(t, c, http.MethodPost, html.UnescapeString(string(form[1])),
+		url.Values{"username": {user}, "password": {passwordOf(user)}})
+	to, err := url.Parse(done.header.Get("Location"))
+	if err != nil || to.Query().Get("code") == "" {
+		t.Fatalf("expected a code, got %d, %v, %v: %s", done.status, to, err, done.body)
+	}
+	return k.handed(t, client, user, k.token(t, client, url.Values{
+		"grant_type": {"authorization_code"}, "code": {to.Query().Get("code")}, "redirect_uri": {back},
+	}))
+}
+
+// secureOnLoopback keeps cookies by name and sends all of them: to a browser, loopback is as good
+// as https, to a jar of the standard library it is not.
+type secureOnLoopback map[string]*http.Cookie
+
+func (jar secureOnLoopback) SetCookies(_ *url.URL, cookies []*http.Cookie) {
+	for _, c := range cookies {
+		jar[c.Name] = c
+	}
+}
+
+func (jar secureOnLoopback) Cookies(*url.URL) []*http.Cookie {
+	return slices.Collect(maps.Values(jar))
+}
+
+// handed is what a login hands out, with what the realm knows of the user.
+func (k *keycloak) handed(t *testing.T, client, user string, a tokenAnswer) handed {
+	t.Helper()
 	roles := rolesOf(user)
 	if user == "alice" {
 		roles = append(roles, "reader")
 	}
 	return handed{
-		access: a.Access, id: a.ID, refresh: a.Refresh, subject: subject,
+		access: a.Access, id: a.ID, refresh: a.Refresh, subject: k.user(t, user),
 		session: claim(t, a.ID, "sid"), client: client, roles: roles,
 	}
 }
@@ -433,6 +477,7 @@ func (k *keycloak) rotate(t *testing.T) {
 
 // record are the kinds of token that the realm makes.
 func (k *keycloak) record(t *testing.T) map[string]string {
+	k.push(t)
 	h := k.login(t, "shop-web", "alice", "openid profile email")
 	offline := k.login(t, "shop-web", "alice", "openid offline_access")
 	refreshed := k.token(t, "shop-web",

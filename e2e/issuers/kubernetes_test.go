@@ -53,19 +53,21 @@ func startKubernetes(t *testing.T) *issuer {
 	token := write("token", k.ctl(t, "", "create", "token", "gate", "-n", k.namespace))
 	keys := write("keys.json", k.ctl(t, "", "get", "--raw", "/openid/v1/jwks"))
 
-	example := exampleEntry(t, "kubernetes",
+	entry := example(t, "issuers", "kubernetes",
 		"https://kubernetes.default.svc.cluster.local", metadata.Issuer,
 		"https://kubernetes.default.svc/", server+"/",
-		"/var/run/secrets/kubernetes.io/serviceaccount/ca.crt", caFile)
-	// What the example says to do where the key set is not public.
-	asFile := strings.Replace(keySetLine.ReplaceAllString(example, "  jwks_file: "+keys+"\n"),
-		"  ca_file: "+caFile+"\n", "", 1)
+		"/var/run/secrets/kubernetes.io/serviceaccount/ca.crt", caFile,
+		"/var/run/secrets/kubernetes.io/serviceaccount/token", token)
+	// What the example says besides, where no token is to be had.
+	asFile := entry
+	for _, line := range []string{"  jwks_token_file: " + token, "  ca_file: " + caFile} {
+		asFile = strings.Replace(asFile, line+"\n", "", 1)
+	}
 	return &issuer{
 		name: "kubernetes", version: "Kubernetes " + strings.TrimSpace(string(version)),
-		iss: metadata.Issuer, entry: asFile,
+		iss: metadata.Issuer, entry: entry,
 		variants: map[string]string{
-			"keys behind a token": strings.Replace(example, "  ca_file:",
-				"  jwks_token_file: "+token+"\n  ca_file:", 1),
+			"the keys in a file": keySetLine.ReplaceAllString(asFile, "  jwks_file: "+keys+"\n"),
 		},
 		login: func(t *testing.T, user string) handed {
 			namespace := k.namespace

@@ -5,11 +5,9 @@ package issuers_test
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
-
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -27,48 +25,44 @@ type gated struct {
 	iss string
 }
 
-// gate starts a mesh with an entry for an issuer.
-func gate(t *testing.T, iss, entry string) *gated {
+// gate starts a mesh with an entry for an issuer in the place of its own, and, unless that is
+// empty, with one for its messages.
+func gate(t *testing.T, iss, entry, sender string) *gated {
 	t.Helper()
-	entry = strings.Trim(entry, "\n")
-	stack := meshtest.Start(t, meshtest.Options{Mesh: func(o *mesh.Options) {
+	return withEntries(t, iss, func(string) string { return entry }, sender)
+}
+
+// theirs is what the roles of an issuer begin with that stands beside the mesh's own.
+const theirs = "theirs:"
+
+// besideOurs starts a mesh whose gate trusts its own issuer and another one.
+func besideOurs(t *testing.T, iss, entry string) *gated {
+	t.Helper()
+	return withEntries(t, iss, func(ours string) string {
+		return ours + "\n  role_prefix: \"\"\n" + strings.TrimRight(entry, "\n") +
+			"\n  role_prefix: \"" + theirs + "\""
+	}, "")
+}
+
+func withEntries(t *testing.T, iss string, entries func(ours string) string, sender string) *gated {
+	t.Helper()
+	const list = "\nissuers:\n"
+	return &gated{meshtest.Start(t, meshtest.Options{Mesh: func(o *mesh.Options) {
 		o.Rewrite = func(name, content string) string {
-			if name == "authz.yaml" {
-				return withEntry(t, content, entry)
+			switch {
+			case name == "authz.yaml":
+				before, rest, ok := strings.Cut(content, list)
+				ours, after, ends := strings.Cut(rest, "\n\n")
+				if !ok || !ends {
+					t.Fatalf("expected a list of issuers, and an empty line after it, got:\n%s", content)
+				}
+				return before + list + strings.TrimRight(entries(ours), "\n") + "\n\n" + after
+			case name == "issuer.yaml" && sender != "":
+				return content + "\nsenders:\n" + sender
 			}
 			return content
 		}
-	}})
-	return &gated{stack, iss}
-}
-
-// loads asks "authz check" whether the gate would start with an entry.
-func loads(t *testing.T, entry string) error {
-	t.Helper()
-	file := filepath.Join(t.TempDir(), "authz.yaml")
-	content := "issuers:\n" + strings.Trim(entry, "\n") +
-		"\n\npolicy: {routes: [{match: {path: /**}, allow: authenticated}]}\n"
-	if err := os.WriteFile(file, []byte(content), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	program := filepath.Join(meshtest.Binaries(t, false), "authz")
-	if out, err := exec.CommandContext(t.Context(), program, "check", "--config", file).
-		CombinedOutput(); err != nil {
-		return errors.New(strings.TrimSpace(strings.ReplaceAll(string(out), file, "authz.yaml")))
-	}
-	return nil
-}
-
-// withEntry puts an entry in the place of all others of an authz.yaml.
-func withEntry(t *testing.T, content, entry string) string {
-	t.Helper()
-	const list = "\nissuers:\n"
-	before, after, ok := strings.Cut(content, list)
-	_, after, ends := strings.Cut(after, "\n\n")
-	if !ok || !ends {
-		t.Fatalf("expected a list of issuers, and an empty line after it, got:\n%s", content)
-	}
-	return before + list + entry + "\n\n" + after
+	}}), iss}
 }
 
 // revoke has the operator's command write a revocation of the issuer's, and returns once every
@@ -147,19 +141,27 @@ func (g *gated) eventually(t *testing.T, token string, limit time.Duration,
 // receivers are where the product's issuer takes messages, by their channel.
 var receivers = map[string]string{
 	backChannel:   "/backchannel-logout",
-	sharedSignals: "/events",
+	sharedSignals: "/security-events",
 }
 
-// deliver hands a message on to the product's issuer, as its sender would, and returns the status.
-func (g *gated) deliver(message received, channel string) int {
+// deliver hands a message on through Envoy to the product's issuer, as its sender would, and
+// returns the status.
+func (g *gated) deliver(message received) int {
+	at := receivers[backChannel]
+	if message.over(sharedSignals) {
+		at = receivers[sharedSignals]
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
 	request, err := http.NewRequestWithContext(ctx, http.MethodPost,
-		g.Endpoints().Issuer+receivers[channel], bytes.NewReader(message.body))
+		g.Endpoints().Gateway+at, bytes.NewReader(message.body))
 	if err != nil {
 		return http.StatusInternalServerError
 	}
 	request.Header.Set("Content-Type", message.contentType)
+	if message.authorization != "" {
+		request.Header.Set("Authorization", message.authorization)
+	}
 	response, err := plain.Do(request)
 	if err != nil {
 		return http.StatusBadGateway

@@ -31,18 +31,14 @@ func startOIDCProvider(t *testing.T) *issuer {
 	}
 	running := start(t)
 	outer := t
+	entry := example(t, "issuers", "oidc-provider", "https://id.example.com", p.base)
 	return &issuer{
 		name: "oidc-provider", version: "oidc-provider " + version, iss: p.base,
-		entry: `
-- issuer: ` + p.base + `
-  jwks_url: ` + p.base + `/jwks
-` + oidcProviderEntry,
-		variants: map[string]string{"discovery": `
-- issuer: ` + p.base + `
-  discovery: true
-` + oidcProviderEntry},
-		login:   func(t *testing.T, user string) handed { return p.login(t, user, "urn:orders") },
-		machine: p.client,
+		entry:    entry,
+		variants: map[string]string{"discovery": discovering(entry)},
+		sender:   example(t, "senders", "oidc-provider", "https://id.example.com", p.base),
+		login:    func(t *testing.T, user string) handed { return p.login(t, user, "urn:orders") },
+		machine:  p.client,
 		wrong: []wrongToken{
 			{"wrong audience", func(t *testing.T) string {
 				return p.login(t, "alice", "urn:billing").access
@@ -56,13 +52,24 @@ func startOIDCProvider(t *testing.T) *issuer {
 			running.stop()
 			running = start(outer, "ROTATE=yes")
 		},
+		refresh:  p.refresh,
 		channels: []string{backChannel},
 		endings: []ending{
-			{"user logs out", p.logOut, ends, ""},
-			{"refresh token revoked", func(t *testing.T, h handed) {
+			{"user logs out", "`/session/end`", p.logOut, tellsByLogoutToken, ""},
+			{"session deleted", "`session.destroy()` in code of one's own", func(t *testing.T, h handed) {
+				send(t, plain, http.MethodDelete, p.base+"/operator/sessions/"+h.session, nil).ok(t)
+			}, nil, ""},
+			{"user disabled", "`findAccount` finds nobody any more", func(t *testing.T, h handed) {
+				send(t, plain, http.MethodDelete, p.base+"/operator/accounts/"+h.subject, nil).ok(t)
+			}, nil, ""},
+			{"refresh token revoked", "`/token/revocation`", func(t *testing.T, h handed) {
 				send(t, plain, http.MethodPost, p.base+"/token/revocation", url.Values{"token": {h.refresh}},
 					basic("shop", "of-the-shop")).ok(t)
 			}, nil, ""},
+		},
+		absent: map[string]string{
+			"admin logs out":   "it has no administration; the operator's own code deletes sessions",
+			"password changed": "it has no passwords; they are the operator's own",
 		},
 		revocable: []string{"jti", "sid", "kid", "sub", "client"},
 		// ttl.Session, ttl.Grant and ttl.RefreshToken, by default.
@@ -83,11 +90,6 @@ func startOIDCProvider(t *testing.T) *issuer {
 		messages: messages,
 	}
 }
-
-const oidcProviderEntry = `  audiences: [orders]
-  algorithms: [RS256]
-  max_lifetime: 10m
-`
 
 type oidcProvider struct{ base string }
 
@@ -119,6 +121,12 @@ func (p *oidcProvider) token(t *testing.T, asked url.Values) (answer tokenAnswer
 	send(t, plain, http.MethodPost, p.base+"/token", asked, basic("shop", "of-the-shop")).ok(t).
 		json(t, &answer)
 	return answer
+}
+
+// refresh returns a new access token of a session, "" when it gets none.
+func (p *oidcProvider) refresh(t *testing.T, h handed) string {
+	t.Helper()
+	return refresh(t, p.base+"/token", h.refresh, basic("shop", "of-the-shop"))
 }
 
 // client returns the access token of a client on its own behalf.

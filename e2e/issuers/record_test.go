@@ -31,11 +31,11 @@ func TestRecord(t *testing.T) {
 		}
 		for _, channel := range i.channels {
 			for n, e := range i.endings {
-				if _, tells := e.tells[channel]; tells {
+				if slices.Contains(e.tells, channel) {
 					h := i.login(t, []string{"alice", "bob"}[n%2])
 					i.messages.take()
 					e.end(t, h)
-					r.messages(t, channel+"-"+e.what, i.messages.about(soon, channel, e, h))
+					r.messages(t, channel+"-"+e.event, i.messages.about(soon, channel, e, h))
 				}
 			}
 		}

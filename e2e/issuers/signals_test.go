@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -17,14 +18,14 @@ import (
 	"github.com/sallyport/sallyport/internal/meshtest"
 )
 
-// TestKeycloakSharesItsSignals: with the settings of docs/shared-signals.md alone a stream is made
-// at Keycloak, shows that it works, and is made again when it is gone; and what Keycloak tells over
-// it comes into the revocation log, also what it tells while the issuer is down.
-func TestKeycloakSharesItsSignals(t *testing.T) {
-	k := runKeycloak(t)
+// sharesItsSignals: with the settings of examples/senders/keycloak.yaml alone a stream is made at
+// Keycloak, pushed or polled, shows that it works, and is made again when it is gone; and what
+// Keycloak tells over it comes into the revocation log, also what it tells while the issuer is
+// down.
+func (k *keycloak) sharesItsSignals(t *testing.T, p *probe) {
 	for _, delivery := range []string{"push", "poll"} {
-		t.Run(delivery, func(t *testing.T) {
-			s := k.shares(t, delivery)
+		p.run(t, delivery, func(t *testing.T) {
+			s := k.shares(t, p, delivery)
 			s.isTold(t)
 			s.makesItAgain(t)
 			s.isToldLate(t)
@@ -35,6 +36,7 @@ func TestKeycloakSharesItsSignals(t *testing.T) {
 // sharing is an issuer without users that hears of Keycloak's logouts over a stream.
 type sharing struct {
 	*keycloak
+	probe              *probe
 	delivery, client   string
 	dir, listen, admin string
 	issuer             *server
@@ -42,12 +44,12 @@ type sharing struct {
 
 const receiversToken = "0123456789abcdef0123456789abcdef"
 
-func (k *keycloak) shares(t *testing.T, delivery string) *sharing {
+func (k *keycloak) shares(t *testing.T, p *probe, delivery string) *sharing {
 	t.Helper()
 	address := func() string { return fmt.Sprintf("127.0.0.1:%d", freePort(t)) }
 	s := &sharing{
-		keycloak: k, delivery: delivery, dir: t.TempDir(), listen: address(), admin: address(),
-		client: map[string]string{"push": "sallyport", "poll": "sallyport-poll"}[delivery],
+		keycloak: k, probe: p, delivery: delivery, client: "sallyport-" + delivery,
+		dir: t.TempDir(), listen: address(), admin: address(),
 	}
 	if _, err := (&keyring.Folder{Dir: filepath.Join(s.dir, "keys")}).Generate(t.Context(),
 		"ES256"); err != nil {
@@ -55,8 +57,7 @@ func (k *keycloak) shares(t *testing.T, delivery string) *sharing {
 	}
 	redis := freePort(t)
 	for name, content := range map[string]string{
-		"client": "secret-of-" + s.client, "push": "Bearer of-this-stream-alone",
-		"token": receiversToken, "issuer.yaml": s.settings(redis),
+		"token": receiversToken, "issuer.yaml": s.settings(t, redis),
 	} {
 		if err := os.WriteFile(filepath.Join(s.dir, name), []byte(content), 0o600); err != nil {
 			t.Fatal(err)
@@ -71,28 +72,26 @@ func (k *keycloak) shares(t *testing.T, delivery string) *sharing {
 	return s
 }
 
+// pushLines are what the example's entry has for push, and poll has not.
+var pushLines = regexp.MustCompile(`(?m)^    (endpoint_url|authorization_file): .*\n`)
+
 // settings are the issuer's file.
-func (s *sharing) settings(redis int) string {
-	text := fmt.Sprintf(`issuer: https://receiver.example.com
+func (s *sharing) settings(t *testing.T, redis int) string {
+	t.Helper()
+	entry := s.sender(t, s.client, "http://"+s.listen+"/security-events")
+	if s.delivery == "poll" {
+		entry = pushLines.ReplaceAllString(entry, "")
+		entry = strings.Replace(entry, "delivery: push", "delivery: poll", 1)
+	}
+	return fmt.Sprintf(`issuer: https://receiver.example.com
 listen: %s
 admin: {listen: %s, token_file: token}
 keys: {dir: keys}
 redis: {address: 127.0.0.1:%d, checks: warn}
 senders:
-- issuer: %[4]s
-  jwks_url: %[4]s/protocol/openid-connect/certs
-  signals:
-    delivery: %s
-    client_id: %s
-    client_secret_file: client
-    check_every: 1s
+%s    check_every: 1s
     poll_every: 100ms
-`, s.listen, s.admin, redis, s.realm, s.delivery, s.client)
-	if s.delivery == "push" {
-		text += fmt.Sprintf("    endpoint_url: http://%s/security-events\n"+
-			"    authorization_file: push\n", s.listen)
-	}
-	return text
+`, s.listen, s.admin, redis, entry)
 }
 
 func (s *sharing) start(t *testing.T) {
@@ -130,7 +129,7 @@ func (s *sharing) told(t *testing.T, what, kind, value string) {
 	eventually.Within(t, time.Minute, what+": the revocation", func() bool {
 		return s.revoked(t, kind, value)
 	})
-	t.Logf("%s, %s: revoked by %s", what, s.delivery, kind)
+	s.probe.row(t, "a stream, "+s.delivery+": "+what, "revoked by "+kind, "revoked by "+kind, true)
 }
 
 func (s *sharing) revoked(t *testing.T, kind, value string) bool {

@@ -65,21 +65,12 @@ server_api { address = "unix://%s" poll_interval = "1s" }
 	provider.answers(base + "/keys")
 	bundle := write("bundle.json", s.run(t, "bundle", "show", "-format", "spiffe"))
 
+	entry := example(t, "issuers", "spire", "https://oidc.example.org", base)
 	return &issuer{
-		name: "spire", version: "SPIRE " + version, iss: base,
-		entry: `
-- issuer: ` + base + `
-  jwks_url: ` + base + `/keys
-` + spireEntry,
+		name: "spire", version: "SPIRE " + version, iss: base, entry: entry,
 		variants: map[string]string{
-			"a SPIFFE bundle": `
-- issuer: ` + base + `
-  jwks_file: ` + bundle + `
-` + spireEntry,
-			"discovery": `
-- issuer: ` + base + `
-  discovery: true
-` + spireEntry,
+			"a SPIFFE bundle": keySetLine.ReplaceAllString(entry, "  jwks_file: "+bundle+"\n"),
+			"discovery":       discovering(entry),
 		},
 		login: func(t *testing.T, user string) handed {
 			return handed{access: s.mint(t, user, "orders"), subject: "spiffe://example.org/" + user}
@@ -101,15 +92,6 @@ server_api { address = "unix://%s" poll_interval = "1s" }
 		},
 	}
 }
-
-// A JWT-SVID has nothing but a subject, an audience and its times.
-const spireEntry = `  audiences: [orders]
-  algorithms: [ES256]
-  typ: JWT
-  max_lifetime: 5m
-  token_id: none
-  claims: {client_id: none, session: none, scope: none, roles: []}
-`
 
 type spire struct{ program, socket string }
 

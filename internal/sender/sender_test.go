@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/sallyport/sallyport/internal/config"
 	"github.com/sallyport/sallyport/internal/jose/josetest"
 	"github.com/sallyport/sallyport/internal/revocation"
 	"github.com/sallyport/sallyport/internal/sender"
@@ -216,7 +217,7 @@ func TestAMessageByARevokedKeyEndsNothing(t *testing.T) {
 }
 
 // TestRealLogoutTokens: header and claims as the issuers wrote them, letter by letter, signed with a
-// key of ours.
+// key of ours, under the entries of the examples.
 func TestRealLogoutTokens(t *testing.T) {
 	const recorded = "../../e2e/issuers/testdata"
 	var headers []string
@@ -233,7 +234,6 @@ func TestRealLogoutTokens(t *testing.T) {
 			var h struct{ Kid string }
 			var c struct {
 				Iss string
-				Aud any
 				Iat int64
 				Sid string
 			}
@@ -242,13 +242,9 @@ func TestRealLogoutTokens(t *testing.T) {
 				t.Fatal(err)
 			}
 			key := josetest.NewKey("RS256", h.Kid)
-			audience, _ := c.Aud.(string)
-			if list, ok := c.Aud.([]any); ok {
-				audience, _ = list[0].(string)
-			}
-			senders, err := sender.New([]sender.Config{{
-				Issuer: c.Iss, Audiences: []string{audience}, JWKSURL: publish(t, key).URL,
-			}}, sender.Options{Now: time.Now})
+			entry := example(t, filepath.Base(filepath.Dir(file)))
+			entry.Issuer, entry.JWKSURL = c.Iss, publish(t, key).URL
+			senders, err := sender.New([]sender.Config{entry}, sender.Options{Now: time.Now})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -265,6 +261,22 @@ func TestRealLogoutTokens(t *testing.T) {
 			}
 		})
 	}
+}
+
+// example returns the entry of an example, loaded as an issuer does.
+func example(t *testing.T, name string) sender.Config {
+	t.Helper()
+	var issuer struct {
+		Senders []sender.Config `yaml:"senders"`
+	}
+	file := filepath.Join("../../examples/senders", name+".yaml")
+	if err := config.Load(&issuer, config.Options{File: file}); err != nil {
+		t.Fatal(err)
+	}
+	if len(issuer.Senders) != 1 {
+		t.Fatalf("%s: expected one entry, got %d", file, len(issuer.Senders))
+	}
+	return issuer.Senders[0]
 }
 
 func read(t *testing.T, file string) string {

@@ -15,6 +15,9 @@ const { default: Provider } = await import(pathToFileURL(installed.resolve('oidc
 
 const base = `http://127.0.0.1:${port}`;
 const roles = { alice: ['admin', 'user'] };
+// What an operator's own code would do: it knows its users, and which session a sid is of.
+const disabled = new Set();
+const sessions = new Map();
 
 function keys() {
   const before = existsSync(keysFile) ? JSON.parse(readFileSync(keysFile)).keys : [];
@@ -66,9 +69,11 @@ const provider = new Provider(base, {
   async extraTokenClaims(ctx, token) {
     if (token.kind !== 'AccessToken') return undefined;
     const session = await provider.Session.findByUid(token.sessionUid);
-    return { roles: roles[token.accountId] ?? ['user'], sid: session?.sidFor(token.clientId) };
+    const sid = session?.sidFor(token.clientId);
+    if (sid) sessions.set(sid, session.uid);
+    return { roles: roles[token.accountId] ?? ['user'], sid };
   },
-  findAccount: (ctx, id) => ({ accountId: id, claims: () => ({ sub: id }) }),
+  findAccount: (ctx, id) => (disabled.has(id) ? undefined : { accountId: id, claims: () => ({ sub: id }) }),
   async loadExistingGrant(ctx) {
     const grant = new provider.Grant({ accountId: ctx.oidc.session.accountId, clientId: ctx.oidc.client.clientId });
     grant.addOIDCScope('openid offline_access');
@@ -90,7 +95,13 @@ provider.on('backchannel.success', (ctx, client) => console.error('backchannel.s
 
 const answer = provider.callback();
 createServer(async (request, response) => {
-  if (!request.url.startsWith('/interaction/')) return answer(request, response);
+  const [, area, what, name] = request.url.split('/');
+  if (area === 'operator' && request.method === 'DELETE') {
+    if (what === 'sessions') await (await provider.Session.findByUid(sessions.get(name))).destroy();
+    else disabled.add(name);
+    return response.end();
+  }
+  if (area !== 'interaction') return answer(request, response);
   const { params } = await provider.interactionDetails(request, response);
   return provider.interactionFinished(request, response, { login: { accountId: params.login_hint } });
 }).listen(port, '127.0.0.1');
