@@ -55,8 +55,10 @@ func (c Config) Notes() []string {
 		return []string{"ext_authz.strip is all: no Envoy is said to remove misspelt identity headers, " +
 			"so each answer names them all, and a check costs half as much again: " + instead}
 	case stripSeen:
-		return []string{"ext_authz.strip is seen: misspelt identity headers that Envoy does not show to " +
-			"the gate are removed by nobody: " + instead}
+		return []string{
+			"ext_authz.strip is seen: misspelt identity headers that Envoy does not show to " +
+				"the gate are removed by nobody: " + instead,
+		}
 	}
 	return nil
 }

@@ -96,8 +96,8 @@ func New(engine *authz.Engine, c Config, o Options) (*Server, error) {
 	return s, nil
 }
 
-// Measured against a saturated gate (bench/RESULTS.md): workers save the growing of a stack a stream,
-// the write buffer most system calls, and fixed windows the pings that estimate them.
+// Measured against a saturated gate (bench/RESULTS.md): workers save the growing of a stack a
+// stream, the write buffer most system calls, and fixed windows the pings that estimate them.
 const (
 	streamWorkers = 64
 	bufferSize    = 128 << 10

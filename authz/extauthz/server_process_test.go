@@ -80,12 +80,8 @@ func serveMeasured(kind string, stdin io.Reader, stdout io.Writer) error {
 	if err != nil {
 		return err
 	}
-	m := measured{Address: l.Addr().String(), Requests: w.requests(kind)}
-	for i, forged := range w.requests(kindForged) {
-		half := usual(w.Token()[:100+i%100])
-		half.Headers = append(half.Headers, authz.Header{Name: headerStripped, Value: stripped})
-		none := authztest.Get("/protected", headerStripped, stripped)
-		m.Garbage = append(m.Garbage, forged, encoded(half, false), encoded(none, false))
+	m := measured{
+		Address: l.Addr().String(), Requests: w.requests(kind), Garbage: w.garbage(),
 	}
 	ctx, stop := context.WithCancel(context.Background())
 	defer stop()
@@ -249,6 +245,17 @@ func (w *measuredWorld) requests(kind string) (all [][]byte) {
 		r := usual(text)
 		r.Headers = append(r.Headers, authz.Header{Name: headerStripped, Value: stripped})
 		all = append(all, encoded(r, false))
+	}
+	return all
+}
+
+// garbage are checks of which each is refused, in turn for a forged signature, half a token and none.
+func (w *measuredWorld) garbage() (all [][]byte) {
+	none := encoded(authztest.Get("/protected", headerStripped, stripped), false)
+	for _, forged := range w.requests(kindForged) {
+		half := usual(w.Token()[:100])
+		half.Headers = append(half.Headers, authz.Header{Name: headerStripped, Value: stripped})
+		all = append(all, forged, encoded(half, false), none)
 	}
 	return all
 }

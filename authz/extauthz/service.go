@@ -107,9 +107,12 @@ func (s *Server) decide(ctx context.Context, r *checkRequest) authz.Decision {
 // so in the log now and then: all requests are refused until somebody mends it.
 func (s *Server) notStripped(p problem) authz.Decision {
 	if s.unstripped.Allow() {
-		s.options.Logger.Warn("requests are refused: ext_authz.strip is envoy, and Envoy does not remove "+
-			"identity headers; give it what deploy/config/envoy.yaml has, or write `strip: all`",
-			"problem", string(p))
+		s.options.Logger.Warn(
+			"requests are refused: ext_authz.strip is envoy, and Envoy does not remove "+
+				"identity headers; give it what deploy/config/envoy.yaml has, or write `strip: all`",
+			"problem",
+			string(p),
+		)
 	}
 	return authz.Decision{Refusal: s.engine.Refusal(token.ReasonNotStripped), Problem: string(p)}
 }

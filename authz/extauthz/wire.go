@@ -59,7 +59,8 @@ func (f *fields) short() bool {
 	if size >= 1<<14 || size > len(b)-begin { // longer, or malformed: the slow way tells
 		return false
 	}
-	f.number, f.value, f.rest = protowire.Number(b[0]>>3), b[begin:begin+size:begin+size], b[begin+size:]
+	end := begin + size
+	f.number, f.value, f.rest = protowire.Number(b[0]>>3), b[begin:end:end], b[end:]
 	return true
 }
 
