@@ -35,7 +35,7 @@ func (s *still) Check(*revocation.Facts) revocation.Verdict { return revocation.
 func (s *still) Freshness(revocation.Instant) revocation.Freshness {
 	return revocation.Freshness{Fresh: true}
 }
-func (s *still) Now() time.Time { return s.now }
+func (s *still) Now(revocation.Instant) time.Time { return s.now }
 
 // hot is an engine with a request as Envoy sends them: 20 headers, of which two are of interest.
 func hot(b testing.TB, cache authz.CacheConfig) (*authz.Engine, *authz.Request) {

@@ -210,7 +210,8 @@ func (c *cached) weigh() int64 {
 	const fixed = 1 << 10
 	size := fixed + 2*len(c.presented)
 	for _, h := range c.identity.Set {
-		size += 2 * (len(h.Name) + len(h.Value)) // once more in the answer
+		// once more in the answer, and in the one that says how long what it opens may last
+		size += 3 * (len(h.Name) + len(h.Value))
 	}
 	return int64(size)
 }

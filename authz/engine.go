@@ -36,8 +36,8 @@ type Keys interface {
 type Revocations interface {
 	Check(*revocation.Facts) revocation.Verdict
 	Freshness(revocation.Instant) revocation.Freshness
-	// Now is the time by which tokens expire.
-	Now() time.Time
+	// Now is the time by which tokens expire, at that moment.
+	Now(revocation.Instant) time.Time
 }
 
 // Wire lets a transport marshal its answers once: what it returns is kept in the field Wire of its
@@ -162,7 +162,7 @@ func (e *Engine) decideToken(d Decision, r *Request, rules *rules, found policy.
 		d.Revocation = verdict
 		return e.refuse(d, token.ReasonRevoked)
 	}
-	now := e.options.Revocations.Now()
+	now := e.options.Revocations.Now(r.At)
 	if err := v.profile.CheckTime(v.claims, now); err != nil {
 		d.cause = err
 		return e.refuse(d, token.ReasonOf(err))

@@ -175,10 +175,12 @@ func ask(gate authv3.AuthorizationClient, token string) (status int, reason stri
 	response, err := gate.Check(ctx, &authv3.CheckRequest{Attributes: &authv3.AttributeContext{
 		Request: &authv3.AttributeContext_Request{Http: &authv3.AttributeContext_HttpRequest{
 			Method: "GET", Path: "/protected", Host: "localhost", Headers: map[string]string{
-				":method":       "GET",
-				":path":         "/protected",
-				":authority":    "localhost",
-				"authorization": "Bearer " + token,
+				":method":    "GET",
+				":path":      "/protected",
+				":authority": "localhost",
+				// what Envoy says of the headers that it has removed
+				"x-sallyport-stripped": "1",
+				"authorization":        "Bearer " + token,
 			},
 		}},
 	}})

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -50,28 +51,26 @@ func folding(t *testing.T) http.Handler {
 
 // TestNoHeaderOfAClientBecomesAnIdentity at an upstream that makes one name of many: for every
 // sign that a name may have, on routes where the caller is known, may be known and is not,
-// through the shipped file, through it without its own patterns (the gate alone then sees to
-// it), headers joined and raw. With the identity headers go those that ask for another method
+// through the shipped file, through it without its own patterns (a gate with strip: all then sees
+// to it), headers joined and raw. With the identity headers go those that ask for another method
 // or path.
 func TestNoHeaderOfAClientBecomesAnIdentity(t *testing.T) {
 	raw := meshtest.Change{
 		Old: "failure_mode_allow: false",
 		New: "failure_mode_allow: false\n                      encode_raw_headers: true",
 	}
-	// The patterns are there and match nothing.
-	gateAlone := meshtest.Change{
-		Old: "key_matcher: {safe_regex: {regex: \"",
-		New: "key_matcher: {safe_regex: {regex: \"no",
-	}
 	for name, changes := range map[string][]meshtest.Change{
 		"joined headers":                 nil,
 		"raw headers":                    {raw},
-		"the gate alone, joined headers": {gateAlone},
-		"the gate alone, raw headers":    {gateAlone, raw},
+		"the gate alone, joined headers": {withoutPatterns},
+		"the gate alone, raw headers":    {withoutPatterns, raw},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := meshtest.Start(t, with(func(o *mesh.Options) {
 				o.Upstream = folding(t)
+				if slices.Contains(changes, withoutPatterns) {
+					o.GateArgs = []string{"--ext-authz-strip=all"}
+				}
 				o.Rewrite = func(name, content string) string {
 					if name != "authz.yaml" {
 						return content
@@ -95,6 +94,9 @@ func TestNoHeaderOfAClientBecomesAnIdentity(t *testing.T) {
 					if known := strings.Contains(environment, "HTTP_X_AUTH_SUBJECT=bob\n"); known != (who != nil) {
 						t.Errorf("%s with %c: the program knows bob: %v", path, sign, known)
 					}
+					if strings.Contains(environment, "HTTP_X_SALLYPORT") {
+						t.Errorf("%s with %c: the program got Envoy's mark", path, sign)
+					}
 					if !strings.Contains(environment, "HTTP_X_AUTHOR=kept\n") {
 						t.Errorf("%s with %c: a header of another name is gone", path, sign)
 					}
@@ -102,6 +104,64 @@ func TestNoHeaderOfAClientBecomesAnIdentity(t *testing.T) {
 			}
 		})
 	}
+}
+
+// withoutPatterns leaves Envoy its patterns, which then match nothing.
+var withoutPatterns = meshtest.Change{
+	Old: "key_matcher: {safe_regex: {regex: \"",
+	New: "key_matcher: {safe_regex: {regex: \"no",
+}
+
+// withoutMark has Envoy say nothing of what it removes.
+var withoutMark = meshtest.Change{
+	Old: `- append: {header: {key: x-sallyport-stripped, value: "1"}`,
+	New: `- append: {header: {key: x-another, value: "1"}`,
+}
+
+// TestAnEnvoyThatDoesNotStripCannotBeForgotten: by the shipped settings of the gate, one without
+// the mark lets no honest request pass, whatever its client says; and one that has the mark and
+// lost its patterns, or some of them, lets pass none that tries.
+func TestAnEnvoyThatDoesNotStripCannotBeForgotten(t *testing.T) {
+	start := func(t *testing.T, changes ...meshtest.Change) (c *caller, token string) {
+		s := meshtest.Start(t, with(func(o *mesh.Options) { meshtest.RunShipped(t, o, changes...) }))
+		c = newCaller(t, s.Endpoints().Gateway)
+		return c, c.login(t, user(t, s, "alice")).Access
+	}
+	refused := func(t *testing.T, a answer) {
+		t.Helper()
+		if a.status != http.StatusServiceUnavailable ||
+			a.header.Get(authz.HeaderReason) != "not_stripped" {
+			t.Errorf("got %d %s, expected 503 not_stripped", a.status, a.body)
+		}
+	}
+	t.Run("no mark", func(t *testing.T) {
+		c, token := start(t, withoutMark)
+		refused(t, c.get(t, "/public"))
+		refused(t, c.get(t, "/protected", bearer(token)))
+		// The patterns that are left remove a client's own.
+		refused(t, c.get(t, "/public", header("x-sallyport-stripped", "1")))
+	})
+	t.Run("a mark without patterns", func(t *testing.T) {
+		c, token := start(t, withoutPatterns)
+		if a := c.get(t, "/public"); a.status != http.StatusOK {
+			t.Fatalf("an honest request: %d %s", a.status, a.body)
+		}
+		for _, sign := range authztest.Signs {
+			name := strings.ReplaceAll(authz.HeaderSubject, "-", string(sign))
+			for path, who := range map[string]edit{"/public": nil, "/protected": bearer(token)} {
+				edits := []edit{func(r *http.Request) { r.Header[name] = []string{"mallory"} }}
+				if who != nil {
+					edits = append(edits, who)
+				}
+				a := c.get(t, path, edits...)
+				if sign != '_' { // which Envoy drops by another setting
+					refused(t, a)
+				} else if got := a.reached(t).Headers[name]; got != "" {
+					t.Errorf("%s: the upstream received %s: %s", path, name, got)
+				}
+			}
+		}
+	})
 }
 
 // spoof sends every identity header and every override with one sign between its words, and

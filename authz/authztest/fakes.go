@@ -197,4 +197,4 @@ func (r *Revocations) Check(f *revocation.Facts) revocation.Verdict {
 func (r *Revocations) Freshness(revocation.Instant) revocation.Freshness { return r.Fresh }
 
 // Now implements authz.Revocations.
-func (r *Revocations) Now() time.Time { return r.world.Now }
+func (r *Revocations) Now(revocation.Instant) time.Time { return r.world.Now }

@@ -1,127 +1,237 @@
 package extauthz
 
 import (
-	"context"
-	"net"
+	"bufio"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
-	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
-	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/v3"
-	"google.golang.org/genproto/googleapis/rpc/status"
-	"google.golang.org/grpc"
-	"google.golang.org/grpc/codes"
-
-	"github.com/sallyport/sallyport/authz"
-	"github.com/sallyport/sallyport/authz/authztest"
+	"google.golang.org/protobuf/proto"
 )
 
-// usual is a check as Envoy sends it for an ordinary request: 20 headers, one of them a token.
-func usual(w *authztest.World) []byte {
-	r := authztest.Get("/api/v1/things/42?expand=all", "authorization", "Bearer "+w.Token())
-	for _, name := range strings.Fields("accept accept-encoding accept-language cache-control " +
-		"cookie dnt origin pragma referer sec-fetch-mode sec-fetch-site user-agent x-forwarded-for " +
-		"x-forwarded-proto x-request-id x-b3-traceid") {
-		r.Headers = append(r.Headers, authz.Header{Name: name, Value: "some value of ordinary length"})
-	}
-	return encoded(r, false)
+// What BenchmarkServers measures.
+var (
+	kinds = flag.String("servers", "gate,all,new,revoked,forged,no-workers,small-buffers,gc-100",
+		"the kinds of servers that are measured beside the stock one")
+	before = flag.String("before", "",
+		"another build of these tests, whose gate with strip: all is measured too: go test -c at "+
+			"another commit")
+)
+
+// process is a server that is measured, and what loads it.
+type process struct {
+	measured
+	name   string
+	pid    int
+	checks int       // a round
+	rounds []float64 // microseconds of its processor for a check, one a round
 }
 
-// stock is an ext_authz server as one writes it with the generated types; without an engine it lets
-// everything pass.
-type stock struct {
-	authv3.UnimplementedAuthorizationServer
-	engine *authz.Engine
-}
-
-func (s stock) Check(_ context.Context, r *authv3.CheckRequest) (*authv3.CheckResponse, error) {
-	if s.engine == nil {
-		return &authv3.CheckResponse{
-			Status:       &status.Status{},
-			HttpResponse: &authv3.CheckResponse_OkResponse{OkResponse: &authv3.OkHttpResponse{}},
-		}, nil
-	}
-	http := r.GetAttributes().GetRequest().GetHttp()
-	request := authz.Request{Method: http.GetMethod(), Host: http.GetHost(), Path: http.GetPath()}
-	for name, value := range http.GetHeaders() {
-		request.Headers = append(request.Headers, authz.Header{Name: name, Value: value})
-	}
-	d := s.engine.Decide(&request)
-	if !d.Allow {
-		return &authv3.CheckResponse{
-			Status: &status.Status{Code: int32(codes.Unauthenticated)},
-			HttpResponse: &authv3.CheckResponse_DeniedResponse{
-				DeniedResponse: &authv3.DeniedHttpResponse{
-					Status: &typev3.HttpStatus{Code: typev3.StatusCode(d.Refused().Status)},
-					Body:   d.Refused().Body,
-				},
-			},
-		}, nil
-	}
-	ok := &authv3.OkHttpResponse{HeadersToRemove: d.Identity.Remove}
-	for _, h := range d.Identity.Set {
-		ok.Headers = append(ok.Headers,
-			&corev3.HeaderValueOption{Header: &corev3.HeaderValue{Key: h.Name, Value: h.Value}})
-	}
-	return &authv3.CheckResponse{
-		Status: &status.Status{}, HttpResponse: &authv3.CheckResponse_OkResponse{OkResponse: ok},
-	}, nil
-}
-
-func serveStock(b *testing.B, engine *authz.Engine) string {
+// startProcess runs a build of these tests as a server, until the test ends.
+func startProcess(b *testing.B, name, binary, kind string) *process {
 	b.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
+	cmd := exec.Command(binary)
+	cmd.Env = append(os.Environ(), measuredVariable+"="+kind, "GOMAXPROCS=1")
+	cmd.Stderr = os.Stderr
+	stdin, err := cmd.StdinPipe()
+	stdout, err2 := cmd.StdoutPipe()
+	if err := errors.Join(err, err2); err != nil {
 		b.Fatal(err)
 	}
-	s := grpc.NewServer()
-	authv3.RegisterAuthorizationServer(s, stock{engine: engine})
-	ended := make(chan error, 1)
-	go func() { ended <- s.Serve(l) }()
+	if err := cmd.Start(); err != nil {
+		b.Fatal(err)
+	}
 	b.Cleanup(func() {
-		s.Stop()
-		if err := <-ended; err != nil {
+		if err := errors.Join(stdin.Close(), cmd.Wait()); err != nil {
 			b.Error(err)
 		}
 	})
-	return l.Addr().String()
-}
-
-// BenchmarkCheck compares servers under the same load. cpu-us/check is the processor time of server
-// and loader together; the loader's share is the same for all.
-func BenchmarkCheck(b *testing.B) {
-	w := authztest.New()
-	b.Run("stock always ok", func(b *testing.B) { load(b, serveStock(b, nil), usual(w)) })
-	b.Run("stock and engine", func(b *testing.B) { load(b, serveStock(b, w.Engine(nil)), usual(w)) })
-	b.Run("gate", func(b *testing.B) { load(b, start(b, w).address, usual(w)) })
-	b.Run("gate strip all", func(b *testing.B) {
-		load(b, start(b, w, func(c *Config) { c.Strip = stripAll }).address, usual(w))
-	})
-	b.Run("gate refusing", func(b *testing.B) {
-		gate := start(b, w)
-		gate.server.audit.recorder = nil
-		load(b, gate.address, encoded(authztest.Get("/protected", "user-agent", "x"), false))
-	})
-}
-
-func load(b *testing.B, address string, request []byte) {
-	l := newLoader(b, address, request)
-	if err := l.run(100); err != nil {
+	p := &process{name: name, pid: cmd.Process.Pid, checks: checksARound}
+	if kind == kindNew || kind == kindForged {
+		p.checks = verifiedARound
+	}
+	if err := json.NewDecoder(bufio.NewReader(stdout)).Decode(&p.measured); err != nil {
 		b.Fatal(err)
 	}
-	if len(l.first) < 7 {
-		b.Fatalf("the answer has %d bytes", len(l.first))
+	return p
+}
+
+// load sends n checks over a connection of their own: one that is idle while others are measured
+// would be closed.
+func (p *process) load(b *testing.B, n int) {
+	b.Helper()
+	l := newLoader(b, p.Address, p.Requests...)
+	if err := errors.Join(l.run(n), l.conn.Close()); err != nil {
+		b.Fatalf("%s: %v", p.name, err)
 	}
-	b.ReportAllocs()
-	before := cpu(b)
+	var first authv3.CheckResponse
+	if err := proto.Unmarshal(l.first[5:], &first); err != nil { // behind gRPC's own five bytes
+		b.Fatalf("%s: %v", p.name, err)
+	}
+	refused := p.name == kindRevoked || p.name == kindForged
+	if (first.GetStatus().GetCode() != 0) != refused || first.GetHttpResponse() == nil {
+		b.Fatalf("%s: answers %v", p.name, &first)
+	}
+}
+
+// cpu returns the processor time of a process, in microseconds. Linux counts it in hundredths of a
+// second.
+func (p *process) cpu(b *testing.B) float64 {
+	b.Helper()
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", p.pid))
+	if err != nil {
+		b.Fatal(err)
+	}
+	_, after, _ := strings.Cut(string(text), ") ")
+	fields := strings.Fields(after)
+	user, err := strconv.Atoi(fields[11])
+	system, err2 := strconv.Atoi(fields[12])
+	if err := errors.Join(err, err2); err != nil {
+		b.Fatal(err)
+	}
+	return float64(user+system) * 1e4
+}
+
+// A round takes about as long for a server that verifies a signature for each check.
+const (
+	checksARound   = 20_000
+	verifiedARound = 5_000
+)
+
+// BenchmarkServers measures servers in processes of their own, one round of each after the other,
+// and reports the median of a server's rounds and its share of the stock server's. One operation is
+// a round of all.
+func BenchmarkServers(b *testing.B) {
+	self, err := os.Executable()
+	if err != nil {
+		b.Fatal(err)
+	}
+	servers := []*process{startProcess(b, kindStock, self, kindStock)}
+	for kind := range strings.SplitSeq(*kinds, ",") {
+		servers = append(servers, startProcess(b, kind, self, kind))
+	}
+	if *before != "" {
+		servers = append(servers, startProcess(b, "before", *before, kindAll))
+	}
+	for _, p := range servers {
+		p.load(b, verifiedARound)
+	}
+	var bare []float64
+	verify := bareVerify(b)
 	b.ResetTimer()
-	if err := l.run(b.N); err != nil {
+	for range b.N {
+		begin := cpu(b)
+		for range verifiedARound {
+			verify()
+		}
+		bare = append(bare, (cpu(b)-begin)/verifiedARound)
+		for _, p := range servers {
+			begin := p.cpu(b)
+			p.load(b, p.checks)
+			p.rounds = append(p.rounds, (p.cpu(b)-begin)/float64(p.checks))
+		}
+	}
+	stock := median(servers[0].rounds)
+	for _, p := range servers {
+		b.ReportMetric(median(p.rounds), p.name+"-us")
+		b.ReportMetric(median(p.rounds)/stock, p.name+"/stock")
+		if p.name == kindNew {
+			b.ReportMetric(median(p.rounds)/median(bare), "new/bare")
+		}
+	}
+	b.ReportMetric(median(bare), "bare-us")
+}
+
+// bareVerify returns what checks one ES256 signature of a digest, and does nothing else.
+func bareVerify(b *testing.B) func() {
+	b.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
 		b.Fatal(err)
 	}
-	b.StopTimer()
-	b.ReportMetric((cpu(b)-before)/float64(b.N), "cpu-us/check")
+	digest := sha256.Sum256([]byte("a token"))
+	signature, err := ecdsa.SignASN1(rand.Reader, key, digest[:])
+	if err != nil {
+		b.Fatal(err)
+	}
+	return func() {
+		if !ecdsa.VerifyASN1(&key.PublicKey, digest[:], signature) {
+			b.Fatal("a good signature is refused")
+		}
+	}
+}
+
+// BenchmarkHonestBesideGarbage sends honest checks at a fixed rate, alone and beside as many that
+// are to be refused, and reports how long the slowest of a hundred honest ones waits, counted from
+// when it was to be sent. One operation is a second of each.
+func BenchmarkHonestBesideGarbage(b *testing.B) {
+	self, err := os.Executable()
+	if err != nil {
+		b.Fatal(err)
+	}
+	p := startProcess(b, kindGate, self, kindGate)
+	p.load(b, verifiedARound) // all tokens are cached
+	var alone, beside []time.Duration
+	b.ResetTimer()
+	for range b.N {
+		honest, garbage := newLoader(b, p.Address, p.Requests...), newLoader(b, p.Address, p.Garbage...)
+		alone = append(alone, honest.paced(b)...)
+		refused := make(chan struct{})
+		go func() {
+			defer close(refused)
+			garbage.paced(b)
+		}()
+		beside = append(beside, honest.paced(b)...)
+		<-refused
+		if err := errors.Join(honest.conn.Close(), garbage.conn.Close()); err != nil {
+			b.Error(err)
+		}
+	}
+	percentile := func(all []time.Duration, share float64) float64 {
+		slices.Sort(all)
+		return float64(all[int(share*float64(len(all)-1))].Nanoseconds()) / 1e3
+	}
+	for _, share := range []float64{0.5, 0.99} {
+		name := fmt.Sprintf("p%.0f-", share*100)
+		b.ReportMetric(percentile(alone, share), name+"alone-us")
+		b.ReportMetric(percentile(beside, share), name+"beside-us")
+	}
+}
+
+// paced sends checks for a second, each at its time or, if the one before it has not been answered
+// by then, as soon as it is; it returns how long each took, from its time on.
+func (l *loader) paced(b *testing.B) (took []time.Duration) {
+	const perSecond = 2000
+	begin := time.Now()
+	for i := range perSecond {
+		due := begin.Add(time.Duration(i) * time.Second / perSecond)
+		time.Sleep(time.Until(due))
+		if err := l.run(1); err != nil {
+			b.Error(err)
+			return took
+		}
+		took = append(took, time.Since(due))
+	}
+	return took
+}
+
+func median(values []float64) float64 {
+	sorted := slices.Sorted(slices.Values(values))
+	return sorted[len(sorted)/2]
 }
 
 // cpu is the processor time of this process in microseconds.

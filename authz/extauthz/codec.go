@@ -2,6 +2,9 @@ package extauthz
 
 import (
 	"errors"
+	"slices"
+	"sync/atomic"
+	"time"
 
 	"google.golang.org/grpc/encoding"
 	_ "google.golang.org/grpc/encoding/proto" // registers the codec that other messages go through
@@ -46,16 +49,35 @@ func (c codec) Marshal(v any) (mem.BufferSlice, error) {
 
 // answer is a marshalled CheckResponse. It may be sent any number of times: its buffer is never
 // freed nor written to.
-type answer struct{ buffers mem.BufferSlice }
+type answer struct {
+	buffers mem.BufferSlice
+	lasting atomic.Pointer[lasting] // the last that was made of it; nil: none
+}
+
+// lasting is an answer that says for how long what it allows may last.
+type lasting struct {
+	answer
+	lifetime time.Duration
+}
 
 func newAnswer(message []byte) *answer {
 	return &answer{buffers: mem.BufferSlice{mem.SliceBuffer(message)}}
 }
 
-// and returns an answer that goes on behind a, which stays as it is.
-func (a *answer) and(more []byte) *answer {
-	buffers := make(mem.BufferSlice, 0, len(a.buffers)+1)
-	return &answer{buffers: append(append(buffers, a.buffers...), mem.SliceBuffer(more))}
+// and returns the message of an answer that goes on behind a, which stays as it is.
+func (a *answer) and(more []byte) mem.BufferSlice {
+	return mem.BufferSlice{mem.SliceBuffer(slices.Concat(a.buffers[0].ReadOnlyData(), more))}
+}
+
+// within returns the answer a for a request that may last so long: made once, until another
+// lifetime is asked for.
+func (a *answer) within(lifetime time.Duration) *answer {
+	if l := a.lasting.Load(); l != nil && l.lifetime == lifetime {
+		return &l.answer
+	}
+	l := &lasting{answer: answer{buffers: a.and(besides(nil, lifetime))}, lifetime: lifetime}
+	a.lasting.Store(l)
+	return &l.answer
 }
 
 // receive takes a message over, until free. A second message for one request is a fault: none is

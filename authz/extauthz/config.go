@@ -16,7 +16,7 @@ type Config struct {
 	MaxConnections int           `yaml:"max_connections" usage:"most connections at a time"`
 	KeyWait        time.Duration `yaml:"key_wait" usage:"how long a check may wait for a key that the gate does not have"`
 	KeyWaiters     int           `yaml:"key_waiters" usage:"most checks that wait for keys at a time"`
-	Strip          string        `yaml:"strip" usage:"misspelt identity headers to remove: seen (in the check request) or all (those with _ and . whether seen or not)"`
+	Strip          string        `yaml:"strip" usage:"who removes misspelt identity headers: envoy (and says so in each check), or the gate: all (those with _ and . whether seen or not) or seen (in the check)"`
 	KeepOverrides  bool          `yaml:"keep_overrides" usage:"pass on X-HTTP-Method-Override, X-Original-URL and the like"`
 	Streams        StreamConfig  `yaml:"streams"`
 }
@@ -33,9 +33,35 @@ type StreamConfig struct {
 
 // The values of Config.Strip.
 const (
-	stripSeen = "seen"
-	stripAll  = "all"
+	stripEnvoy = "envoy"
+	stripSeen  = "seen"
+	stripAll   = "all"
 )
+
+// headerStripped is the mark that Envoy sets behind the patterns by which it removes headers, in
+// the same list, so that nobody has the one without the others. The gate removes it, lest it speaks
+// for another Envoy further on.
+const (
+	headerStripped = "x-sallyport-stripped"
+	stripped       = "1"
+)
+
+// Notes returns what the author of the configuration may not have meant, a line each.
+func (c Config) Notes() []string {
+	const instead = "if Envoy removes them as in deploy/config/envoy.yaml, write " +
+		"`ext_authz: {strip: envoy}`"
+	switch c.Strip {
+	case stripAll:
+		return []string{"ext_authz.strip is all: no Envoy is said to remove misspelt identity headers, " +
+			"so each answer names them all, and a check costs half as much again: " + instead}
+	case stripSeen:
+		return []string{
+			"ext_authz.strip is seen: misspelt identity headers that Envoy does not show to " +
+				"the gate are removed by nobody: " + instead,
+		}
+	}
+	return nil
+}
 
 // DefaultConfig returns what suits one Envoy or a few hundred.
 func DefaultConfig() Config {
@@ -68,7 +94,8 @@ func (c Config) Validate() error {
 	// Longer than any client waits would only keep places from others.
 	check(c.KeyWait >= 0 && c.KeyWait <= 10*time.Second, "key_wait", "0s to 10s", c.KeyWait)
 	check(c.KeyWaiters >= 0, "key_waiters", "0 or more", c.KeyWaiters)
-	check(c.Strip == stripSeen || c.Strip == stripAll, "strip", "seen or all", strconv.Quote(c.Strip))
+	check(c.Strip == stripEnvoy || c.Strip == stripSeen || c.Strip == stripAll, "strip",
+		"envoy, seen or all", strconv.Quote(c.Strip))
 	return errors.Join(errs...)
 }
 

@@ -2,6 +2,7 @@ package extauthz
 
 import (
 	"strconv"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -13,40 +14,20 @@ import (
 // metrics count decisions. Their labels come from fixed lists: nothing that a caller sends becomes
 // one.
 type metrics struct {
-	allowed    prometheus.Counter
-	refused    map[token.Reason]prometheus.Counter
-	seconds    prometheus.Histogram
-	cached     prometheus.Counter
-	verified   prometheus.Counter
+	checks     *checkMetrics
 	notAwaited prometheus.Counter
 	notAudited map[token.Reason]prometheus.Counter
 	panics     prometheus.Counter
 }
 
 func newMetrics(registry prometheus.Registerer) *metrics {
-	decisions := prometheus.NewCounterVec(prometheus.CounterOpts{
-		Name: "sallyport_gate_decisions_total", Help: "Decisions by HTTP status and reason.",
-	}, []string{"code", "reason"})
-	tokens := prometheus.NewCounterVec(prometheus.CounterOpts{
-		Name: "sallyport_gate_tokens_total",
-		Help: "Genuine tokens by whether their signature had been verified before (hit) or was " +
-			"verified (miss).",
-	}, []string{"cache"})
 	suppressed := prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "sallyport_gate_audit_suppressed_total",
 		Help: "Refusals without an audit line of their own, there being too many with their reason.",
 	}, []string{"reason"})
 	m := &metrics{
-		refused:    map[token.Reason]prometheus.Counter{},
+		checks:     newCheckMetrics(),
 		notAudited: map[token.Reason]prometheus.Counter{},
-		seconds: prometheus.NewHistogram(prometheus.HistogramOpts{
-			Name: "sallyport_gate_check_seconds",
-			Help: "Time that a check took, without its transport.",
-			Buckets: []float64{
-				2e-6, 5e-6, 10e-6, 20e-6, 50e-6, 100e-6, 200e-6, 500e-6,
-				1e-3, 5e-3, 20e-3, 100e-3, 250e-3,
-			},
-		}),
 		notAwaited: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "sallyport_gate_keys_not_awaited_total",
 			Help: "Checks with an unknown key that could not wait for it because too many others did.",
@@ -55,31 +36,128 @@ func newMetrics(registry prometheus.Registerer) *metrics {
 			Name: "sallyport_gate_panics_total", Help: "Panics recovered from; each refused a request.",
 		}),
 	}
-	m.allowed = decisions.WithLabelValues("200", "allowed")
 	// All that there can be, so that a series begins at 0, and a check looks none up by its labels.
 	for _, d := range token.Reasons() {
-		m.refused[d.Reason] = decisions.WithLabelValues(strconv.Itoa(d.Status), string(d.Reason))
 		m.notAudited[d.Reason] = suppressed.WithLabelValues(string(d.Reason))
 	}
-	m.cached, m.verified = tokens.WithLabelValues("hit"), tokens.WithLabelValues("miss")
 	if registry != nil {
-		registry.MustRegister(decisions, tokens, m.seconds, m.notAwaited, suppressed, m.panics)
+		registry.MustRegister(m.checks, m.notAwaited, suppressed, m.panics)
 	}
 	return m
 }
 
-// decided counts a decision and the time that it took.
-func (m *metrics) decided(d *authz.Decision, took time.Duration) {
+// checkMetrics are what every check counts. They are counted in many tallies, of which two
+// processors seldom write to the same at a time, and added up when they are read.
+type checkMetrics struct {
+	reasons  []token.Description
+	index    map[token.Reason]int // in reasons
+	tallies  [tallies]tally
+	decision *prometheus.Desc
+	tokens   *prometheus.Desc
+	seconds  *prometheus.Desc
+}
+
+const tallies = 32
+
+// tally is a share of the counts.
+type tally struct {
+	allowed, cached, verified atomic.Uint64
+	nanoseconds               atomic.Uint64
+	took                      [len(bounds) + 1]atomic.Uint64 // the last is of what took longer
+	refused                   []atomic.Uint64                // as reasons
+	_                         [64]byte                       // no line of a cache holds two tallies
+}
+
+// bounds are how long a check may take to count in each bucket.
+var bounds = [...]time.Duration{
+	2 * time.Microsecond, 5 * time.Microsecond, 10 * time.Microsecond, 20 * time.Microsecond,
+	50 * time.Microsecond, 100 * time.Microsecond, 200 * time.Microsecond, 500 * time.Microsecond,
+	time.Millisecond, 5 * time.Millisecond, 20 * time.Millisecond, 100 * time.Millisecond,
+	250 * time.Millisecond,
+}
+
+func newCheckMetrics() *checkMetrics {
+	m := &checkMetrics{
+		reasons: token.Reasons(),
+		index:   map[token.Reason]int{},
+		decision: prometheus.NewDesc("sallyport_gate_decisions_total",
+			"Decisions by HTTP status and reason.", []string{"code", "reason"}, nil),
+		tokens: prometheus.NewDesc("sallyport_gate_tokens_total",
+			"Genuine tokens by whether their signature had been verified before (hit) or was "+
+				"verified (miss).", []string{"cache"}, nil),
+		seconds: prometheus.NewDesc("sallyport_gate_check_seconds",
+			"Time that a check took, without its transport.", nil, nil),
+	}
+	for i, d := range m.reasons {
+		m.index[d.Reason] = i
+	}
+	for i := range m.tallies {
+		m.tallies[i].refused = make([]atomic.Uint64, len(m.reasons)+8) // and a line of the cache
+	}
+	return m
+}
+
+// decided counts a decision and the time that it took, in the tally of that number.
+func (m *checkMetrics) decided(number int, d *authz.Decision, took time.Duration) {
+	t := &m.tallies[number%tallies]
 	switch {
 	case d.Cached:
-		m.cached.Inc()
+		t.cached.Add(1)
 	case d.Identity != nil && d.Identity.Claims != nil:
-		m.verified.Inc()
+		t.verified.Add(1)
 	}
 	if d.Allow {
-		m.allowed.Inc()
+		t.allowed.Add(1)
 	} else {
-		m.refused[d.Refused().Reason].Inc()
+		m.refused(number, d.Refused().Reason)
 	}
-	m.seconds.Observe(took.Seconds())
+	bucket := 0
+	for bucket < len(bounds) && took > bounds[bucket] {
+		bucket++
+	}
+	t.took[bucket].Add(1)
+	t.nanoseconds.Add(uint64(max(took, 0)))
+}
+
+// refused counts a refusal alone, as if it had taken no time.
+func (m *checkMetrics) refused(number int, reason token.Reason) {
+	m.tallies[number%tallies].refused[m.index[reason]].Add(1)
+}
+
+// Describe implements prometheus.Collector.
+func (m *checkMetrics) Describe(to chan<- *prometheus.Desc) {
+	to <- m.decision
+	to <- m.tokens
+	to <- m.seconds
+}
+
+// Collect implements prometheus.Collector.
+func (m *checkMetrics) Collect(to chan<- prometheus.Metric) {
+	count := func(d *prometheus.Desc, of func(*tally) *atomic.Uint64, labels ...string) {
+		to <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(m.sum(of)), labels...)
+	}
+	count(m.decision, func(t *tally) *atomic.Uint64 { return &t.allowed }, "200", "allowed")
+	for i, d := range m.reasons {
+		count(m.decision, func(t *tally) *atomic.Uint64 { return &t.refused[i] },
+			strconv.Itoa(d.Status), string(d.Reason))
+	}
+	count(m.tokens, func(t *tally) *atomic.Uint64 { return &t.cached }, "hit")
+	count(m.tokens, func(t *tally) *atomic.Uint64 { return &t.verified }, "miss")
+
+	within, so := make(map[float64]uint64, len(bounds)), uint64(0)
+	for i, bound := range bounds {
+		so += m.sum(func(t *tally) *atomic.Uint64 { return &t.took[i] })
+		within[bound.Seconds()] = so
+	}
+	all := so + m.sum(func(t *tally) *atomic.Uint64 { return &t.took[len(bounds)] })
+	spent := m.sum(func(t *tally) *atomic.Uint64 { return &t.nanoseconds })
+	to <- prometheus.MustNewConstHistogram(m.seconds, all, time.Duration(spent).Seconds(), within)
+}
+
+// sum adds one count up over all tallies.
+func (m *checkMetrics) sum(of func(*tally) *atomic.Uint64) (sum uint64) {
+	for i := range m.tallies {
+		sum += of(&m.tallies[i]).Load()
+	}
+	return sum
 }

@@ -101,7 +101,8 @@ func TestNothingThatACallerSendsBecomesALabel(t *testing.T) {
 		t.Errorf("counted %v", got)
 	}
 	for _, d := range token.Reasons() {
-		if b.server.metrics.refused[d.Reason] == nil {
+		if i, there := b.server.metrics.checks.index[d.Reason]; !there ||
+			b.server.metrics.checks.reasons[i] != d {
 			t.Errorf("%s has no counter", d.Reason)
 		}
 	}

@@ -14,7 +14,9 @@ type checkRequest struct {
 	malformed problem
 	source    []byte         // the Peer that sent the request, not read yet
 	id        string         // Envoy's id of the request
+	mark      string         // the value of headerStripped
 	decided   authz.Decision // what was refused, for its audit line
+	tally     int            // where it is counted
 
 	buffer                  mem.Buffer // the message, until free
 	has                     fieldSet
@@ -32,6 +34,10 @@ const (
 	badValues    problem = "a header has both a value and a raw value"
 	badMany      problem = "the request has more than 1000 headers"
 	badPseudo    problem = "a pseudo-header differs from the request"
+
+	notMarked problem = "expected x-sallyport-stripped: 1, which Envoy sets when it has removed " +
+		"identity headers"
+	notStripped problem = "Envoy has passed on a header that it is to remove"
 )
 
 // maxHeaders is how many headers a request may have. Envoy lets 100 through by default.
@@ -76,12 +82,14 @@ const (
 	hasPseudoPath
 	hasPseudoMethod
 	hasPseudoAuthority
+	hasMark
 )
 
-// reset empties the request for the next message, keeping the memory for headers.
+// reset empties the request for the next message, keeping the memory for headers and where it is
+// counted.
 func (r *checkRequest) reset() {
 	clear(r.Headers)
-	*r = checkRequest{Request: authz.Request{Headers: r.Headers[:0]}}
+	*r = checkRequest{Request: authz.Request{Headers: r.Headers[:0]}, tally: r.tally}
 }
 
 // read walks a message. What is wrong with it is noted in malformed, and the request is then to be
@@ -190,6 +198,8 @@ func (r *checkRequest) addHeader(name, value string) {
 	case name == "":
 	case name[0] == ':': // no header of the client's
 		r.takePseudo(name, value)
+	case name == headerStripped:
+		r.takeString(hasMark, &r.mark, value)
 	case len(r.Headers) == maxHeaders:
 		r.fault(badMany)
 	default:

@@ -45,11 +45,11 @@ type answers struct {
 func NewWire(c Config) authz.Wire { return newAnswers(c) }
 
 func newAnswers(c Config) answers {
-	if c.Strip != stripAll {
-		return answers{}
+	remove := []string{headerStripped}
+	if c.Strip == stripAll {
+		remove = append(remove, authz.Misspellings()...)
 	}
-	remove := authz.Misspellings()
-	if !c.KeepOverrides {
+	if c.Strip == stripAll && !c.KeepOverrides {
 		remove = append(remove, authz.OverrideHeaders()...)
 	}
 	return answers{remove: remove}

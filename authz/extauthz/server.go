@@ -59,6 +59,9 @@ type Server struct {
 	audit   *auditor
 	grpc    *grpc.Server
 
+	byEnvoy    bool          // it is Envoy that removes misspelt identity headers
+	unstripped *rate.Limiter // of log lines that it does not
+
 	panics   *rate.Limiter
 	unlogged atomic.Uint64 // panics since the last one that was logged
 }
@@ -84,6 +87,7 @@ func New(engine *authz.Engine, c Config, o Options) (*Server, error) {
 		waiting: make(chan struct{}, c.KeyWaiters),
 		metrics: newMetrics(o.Registry),
 		panics:  rate.NewLimiter(panicRate, panicBurst),
+		byEnvoy: c.Strip == stripEnvoy, unstripped: rate.NewLimiter(rate.Every(time.Minute), 1),
 	}
 	s.audit = &auditor{recorder: o.Audit, metrics: s.metrics}
 	s.grpc = grpc.NewServer(serverOptions(c)...)
@@ -92,8 +96,8 @@ func New(engine *authz.Engine, c Config, o Options) (*Server, error) {
 	return s, nil
 }
 
-// Measured against a saturated gate: workers save the growing of a stack a stream, the write buffer
-// most system calls, and fixed windows the pings that estimate them.
+// Measured against a saturated gate (bench/RESULTS.md): workers save the growing of a stack a
+// stream, the write buffer most system calls, and fixed windows the pings that estimate them.
 const (
 	streamWorkers = 64
 	bufferSize    = 128 << 10

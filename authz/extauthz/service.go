@@ -5,6 +5,7 @@ import (
 	"runtime/debug"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"google.golang.org/grpc"
@@ -29,8 +30,12 @@ type checker interface {
 	check(context.Context, *checkRequest) *answer
 }
 
-// requests are used again, for their memory.
-var requests = sync.Pool{New: func() any { return new(checkRequest) }}
+// requests are used again, for their memory. A pool hands a processor what it had before, so that
+// each processor has tallies of its own, or nearly.
+var requests = sync.Pool{New: func() any { return &checkRequest{tally: int(made.Add(1))} }}
+
+// made is how many requests have been made.
+var made atomic.Uint32
 
 // handleCheck answers one Check. Its error is nil whatever happens, as long as Envoy waits for the
 // answer: an RPC that fails is for Envoy a gate that fails.
@@ -57,12 +62,13 @@ func (s *Server) check(ctx context.Context, r *checkRequest) (a *answer) {
 	// which it may be set to let pass.
 	defer func() {
 		if value := recover(); value != nil {
-			s.metrics.refused[token.ReasonInternal].Inc()
+			s.metrics.checks.refused(r.tally, token.ReasonInternal)
 			s.Panicked(authz.PanicText(value), debug.Stack())
 			a = s.broken
 		}
 	}()
 	r.At = s.options.Instant()
+	begin := r.At.Mono // decide may have to read the time again
 	d := s.decide(ctx, r)
 	if d.Allow {
 		a = s.allow(&d)
@@ -70,7 +76,7 @@ func (s *Server) check(ctx context.Context, r *checkRequest) (a *answer) {
 		a = s.made(d.Refused().Wire)
 		s.audit.refused(r, &d)
 	}
-	s.metrics.decided(&d, s.options.Instant().Since(r.At))
+	s.metrics.checks.decided(r.tally, &d, s.options.Instant().Mono-begin)
 	return a
 }
 
@@ -81,12 +87,34 @@ func (s *Server) decide(ctx context.Context, r *checkRequest) authz.Decision {
 			Refusal: s.engine.Refusal(token.ReasonBadRequest), Problem: string(r.malformed),
 		}
 	}
-	d := s.engine.Decide(&r.Request)
-	if !d.Missing.Needed() || !s.await(ctx, d.Missing) {
-		return d
+	// Before all else: what Envoy leaves to a client would reach the upstream on public routes, too.
+	if s.byEnvoy && r.mark != stripped {
+		return s.notStripped(notMarked)
 	}
-	r.At = s.options.Instant() // the wait has taken time, in which the token may have expired
-	return s.engine.Decide(&r.Request)
+	d := s.engine.Decide(&r.Request)
+	if d.Missing.Needed() && s.await(ctx, d.Missing) {
+		r.At = s.options.Instant() // the wait has taken time, in which the token may have expired
+		d = s.engine.Decide(&r.Request)
+	}
+	// An Envoy that passes one on passes on others, which it may not show.
+	if s.byEnvoy && d.Allow && len(d.Strip) > 0 {
+		return s.notStripped(notStripped)
+	}
+	return d
+}
+
+// notStripped refuses a request from which Envoy should have removed headers and has not, and says
+// so in the log now and then: all requests are refused until somebody mends it.
+func (s *Server) notStripped(p problem) authz.Decision {
+	if s.unstripped.Allow() {
+		s.options.Logger.Warn(
+			"requests are refused: ext_authz.strip is envoy, and Envoy does not remove "+
+				"identity headers; give it what deploy/config/envoy.yaml has, or write `strip: all`",
+			"problem",
+			string(p),
+		)
+	}
+	return authz.Decision{Refusal: s.engine.Refusal(token.ReasonNotStripped), Problem: string(p)}
 }
 
 // await has a missing key fetched, and reports whether it is there now. Only so many checks may
@@ -115,10 +143,15 @@ func (s *Server) await(ctx context.Context, missing authz.Missing) bool {
 func (s *Server) allow(d *authz.Decision) *answer {
 	a := s.made(d.Identity.Wire)
 	lifetime := s.config.Streams.lifetime(d)
-	if a == s.broken || len(d.Strip) == 0 && lifetime == 0 {
+	switch {
+	case a == s.broken:
 		return a
+	case len(d.Strip) > 0:
+		return &answer{buffers: a.and(besides(d.Strip, lifetime))}
+	case lifetime > 0:
+		return a.within(lifetime)
 	}
-	return a.and(besides(d.Strip, lifetime))
+	return a
 }
 
 // made returns an answer that the engine has kept. If nobody made one, it is a refusal.
@@ -137,10 +170,11 @@ const headerStreamDuration = "x-envoy-upstream-stream-duration-ms"
 //
 // Every request that passes by a token has this limit, whatever it says of itself: whether its
 // answer is a stream is known to the upstream alone, and a client that could choose would outlive
-// its token by asking for */*. An answer that is over before costs Envoy a timer.
+// its token by asking for */*. An answer that is over before costs Envoy a timer. It is whole
+// seconds, so that a token's requests of one second have one answer.
 func (c StreamConfig) lifetime(d *authz.Decision) time.Duration {
 	if !c.EndAtExpiry || !d.EndsWithToken {
 		return 0
 	}
-	return max(d.Remaining, c.Least)
+	return max(d.Remaining.Truncate(time.Second), c.Least)
 }

@@ -87,6 +87,9 @@ func New(c *Config, o Options) (*Gate, error) {
 		}
 	}
 	g.warnOfScopes(g.policy.Value().rules)
+	for _, note := range c.ExtAuthz.Notes() {
+		o.Logger.Warn("gate: " + note)
+	}
 	return g, nil
 }
 
@@ -292,6 +295,9 @@ func Check(ctx context.Context, c *Config, o Options) (notes []string, err error
 		return nil, errors.Join(append(errs, err)...)
 	}
 	rules := g.policy.Value().rules
-	notes = slices.Concat(rules.CaseNotes(), rules.IssuerNotes(len(c.Issuers) > 1))
+	for _, note := range c.ExtAuthz.Notes() {
+		notes = append(notes, "note: "+note)
+	}
+	notes = slices.Concat(notes, rules.CaseNotes(), rules.IssuerNotes(len(c.Issuers) > 1))
 	return notes, errors.Join(append(errs, g.keys.Check(ctx), g.Close())...)
 }

@@ -522,8 +522,15 @@ policy: {routes: [{match: {path: /a}}, {match: {path: /b}, allow: public}]}
 `,
 	), 0o600))
 	out, err := runCommand(t, "check", "--config", file, "--name", "gate-7")
-	if err != nil || out != "ok: gate gate-7 trusts 1 issuers and has 2 routes\n" {
+	const ok = "ok: gate gate-7 trusts 1 issuers and has 2 routes\n"
+	if err != nil || !strings.HasPrefix(out, "note: ext_authz.strip is all:") ||
+		!strings.HasSuffix(out, "\n"+ok) {
 		t.Errorf("got %q, %v", out, err)
+	}
+	out, err = runCommand(t, "check", "--config", file, "--name", "gate-7",
+		"--ext-authz-strip", "envoy")
+	if err != nil || out != ok {
+		t.Errorf("with an Envoy that strips: got %q, %v", out, err)
 	}
 }
 
@@ -549,7 +556,7 @@ func TestCheckTellsOfPathsThatDifferInCaseAlone(t *testing.T) {
 	} {
 		file := filepath.Join(t.TempDir(), "authz.yaml")
 		must(t, os.WriteFile(file, []byte(issuers+row.policy), 0o600))
-		out, err := runCommand(t, "check", "--config", file)
+		out, err := runCommand(t, "check", "--config", file, "--ext-authz-strip", "envoy")
 		if err != nil || !strings.HasPrefix(out, row.want) || !strings.Contains(out, "\nok: gate ") {
 			t.Errorf("%s: got %q, %v", name, out, err)
 		}
@@ -564,6 +571,7 @@ func TestCheckWarnsOfFormerNames(t *testing.T) {
 policy: {routes: [{match: {path: /a}}]}
 ext_authz:
   audit: {rate: 2}
+  strip: envoy
 name: gate-7
 `), 0o600))
 	out, err := runCommand(t, "check", "--config", file)
@@ -594,7 +602,7 @@ func TestMistakesNameFileLineAndWhatToWrite(t *testing.T) {
 		"bad realm":       {issuers + routes + `realm: 'a"b'` + "\n", "authz.yaml:3:"},
 		"no listen":       {issuers + routes + `listen: ""` + "\n", "authz.yaml:3:"},
 		"bad limit":       {issuers + routes + "ext_authz: {max_message: 10}\n", "max_message"},
-		"bad strip":       {issuers + routes + "ext_authz: {strip: some}\n", "seen or all"},
+		"bad strip":       {issuers + routes + "ext_authz: {strip: some}\n", "envoy, seen or all"},
 		"bad socket mode": {issuers + routes + "ext_authz: {socket_mode: \"0999\"}\n", "octal"},
 		"bad audit rate":  {issuers + routes + "audit: {rate: -1}\n", "authz.yaml:3:15: audit.rate"},
 		"bad stream time": {issuers + routes + "ext_authz: {streams: {least: 0s}}\n", "least"},

@@ -126,6 +126,48 @@ func TestNothingPassesWithoutAGate(t *testing.T) {
 	}
 }
 
+// TestEnvoySaysThatItStripsBehindAllThatStrips: the gates that are shipped with it refuse whatever
+// lacks the mark, which a pattern behind it would remove, and one before it would not cover.
+func TestEnvoySaysThatItStripsBehindAllThatStrips(t *testing.T) {
+	const mark = "x-sallyport-stripped"
+	m := manager(t, "gateway")
+	early := dig(t, m, "early_header_mutation_extensions").([]any)
+	if len(early) != 1 {
+		t.Fatalf("%d extensions, expected one", len(early))
+	}
+	marked, patterns := false, 0
+	for _, mutation := range dig(t, early[0], "typed_config", "mutations").([]any) {
+		entry := mutation.(map[string]any)
+		switch {
+		case entry["remove_on_match"] != nil && marked:
+			t.Errorf("a pattern stands behind the mark: %v", entry)
+		case entry["remove_on_match"] != nil:
+			patterns++
+		case entry["append"] != nil:
+			marked = dig(t, entry, "append", "header", "key") == mark &&
+				dig(t, entry, "append", "header", "value") == "1" &&
+				// in place of any that a client has sent
+				dig(t, entry, "append", "append_action") == "OVERWRITE_IF_EXISTS_OR_ADD"
+		}
+	}
+	if !marked || patterns == 0 {
+		t.Errorf("marked %v behind %d patterns", marked, patterns)
+	}
+	gate := dig(t, dig(t, m, "http_filters").([]any)[0], "typed_config")
+	shown := slices.ContainsFunc(dig(t, gate, "allowed_headers", "patterns").([]any),
+		func(pattern any) bool { return pattern.(map[string]any)["exact"] == mark })
+	if !shown {
+		t.Error("the gate is not shown the mark")
+	}
+	var authz map[string]any
+	if err := yaml.Unmarshal([]byte(readFile(t, "deploy/config/authz.yaml")), &authz); err != nil {
+		t.Fatal(err)
+	}
+	if got := dig(t, authz, "ext_authz", "strip"); got != "envoy" {
+		t.Errorf("ext_authz.strip is %v, expected envoy", got)
+	}
+}
+
 // TestEnvoysAdminPortIsItsOwn: it is on loopback, and of it only readiness and metrics are shown
 // further.
 func TestEnvoysAdminPortIsItsOwn(t *testing.T) {

@@ -322,12 +322,12 @@ h = ensure(ARGV[1], tonumber(ARGV[2]), skew, t, tonumber(ARGV[15]))`},
 		{"internal/revocation/redislog/lua/heartbeat.lua", "return expires_of(field(entry[2], 'e')) + skew <= over end", "return expires_of(field(entry[2], 'e')) <= tonumber(ARGV[16]) end"},
 	}, log("TestNothingLeavesTheLogEarly")},
 	{"37", "wall clock stepping back revives a token", []edit{
-		{"internal/revocation/clock.go", `	n := wall.UnixNano()
+		{"internal/revocation/clock.go", `	now := at.lead()
 	for {
-`, `	n := wall.UnixNano()
+`, `	now := at.lead()
 	for {
-		if n > 0 {
-			return wall
+		if now > 0 {
+			return at.Wall
 		}
 `},
 	}, append(machines("TestClock"), log("TestClockNeverRevivesAToken")...)},

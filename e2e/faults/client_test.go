@@ -200,10 +200,12 @@ func (w *world) call(g *gate, s *session, t access) Event {
 		response, err := g.check.Check(ctx, &authv3.CheckRequest{Attributes: &authv3.AttributeContext{
 			Request: &authv3.AttributeContext_Request{Http: &authv3.AttributeContext_HttpRequest{
 				Method: "GET", Path: "/protected", Host: "localhost", Headers: map[string]string{
-					":method":       "GET",
-					":path":         "/protected",
-					":authority":    "localhost",
-					"authorization": "Bearer " + t.compact,
+					":method":    "GET",
+					":path":      "/protected",
+					":authority": "localhost",
+					// what Envoy says of the headers that it has removed
+					"x-sallyport-stripped": "1",
+					"authorization":        "Bearer " + t.compact,
 				},
 			}},
 		}})

@@ -63,6 +63,7 @@ type settings struct {
 // allowedHeaders is all that a gate reads of a request's headers.
 var allowedHeaders = []string{
 	"authorization", "x-access-token", // the token
+	"x-sallyport-stripped",       // Envoy's own word that no client says who it is
 	"connection",                 // does it have an identity header dropped on the way?
 	"user-agent", "x-request-id", // for the audit line of a refusal
 }

@@ -19,33 +19,41 @@ func (t Instant) Since(u Instant) time.Duration {
 }
 
 // Clock is the time by which tokens expire at a process: its wall clock, except that between two
-// counting heartbeats it never goes back, so that no expired token is valid again. It may be read
-// by any number of goroutines.
-type Clock struct{ floor atomic.Int64 }
+// counting heartbeats it never goes back, so that no expired token is valid again. While the wall
+// clock is behind what it has shown, time goes on by the monotonic one. It may be read by any
+// number of goroutines.
+type Clock struct {
+	// lead is the most by which the wall clock has been ahead of the monotonic one, in nanoseconds.
+	// It changes when a clock is set or the machine was suspended, and stays as it is while both
+	// run: a request only reads it, so that no two processors have to agree on it for each.
+	lead atomic.Int64
+}
 
-// Now returns the time, given the wall clock's.
-func (c *Clock) Now(wall time.Time) time.Time {
-	n := wall.UnixNano()
+// Now returns the time at a moment.
+func (c *Clock) Now(at Instant) time.Time {
+	now := at.lead()
 	for {
-		floor := c.floor.Load()
-		if n <= floor {
-			return time.Unix(0, floor)
+		lead := c.lead.Load()
+		if now <= lead {
+			return time.Unix(0, lead+int64(at.Mono))
 		}
-		if c.floor.CompareAndSwap(floor, n) {
-			return wall
+		if c.lead.CompareAndSwap(lead, now) {
+			return at.Wall
 		}
 	}
 }
 
 // setBack follows the wall clock back, if it has gone back, and reports whether it had. Only a
 // heartbeat that counts may do so: it has found the clock in step with Redis'.
-func (c *Clock) setBack(wall time.Time) bool {
-	n := wall.UnixNano()
-	floor := c.floor.Load()
-	// Less than this is two goroutines reading the clock in one order and arriving here in the other.
+func (c *Clock) setBack(at Instant) bool {
+	now, lead := at.lead(), c.lead.Load()
+	// Less than this is a goroutine that was held up between reading the one clock and the other.
 	const noise = int64(50 * time.Millisecond)
-	return floor-n > noise && c.floor.CompareAndSwap(floor, n)
+	return lead-now > noise && c.lead.CompareAndSwap(lead, now)
 }
+
+// lead returns by how much the wall clock is ahead of the monotonic one, in nanoseconds.
+func (t Instant) lead() int64 { return t.Wall.UnixNano() - int64(t.Mono) }
 
 // redisTime is Redis' time as the last good heartbeat gave it.
 type redisTime struct {

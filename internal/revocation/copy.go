@@ -189,7 +189,7 @@ func (c *Copy) Expired(now Instant) (int64, bool) {
 	if !c.redis.known {
 		return 0, false
 	}
-	wall := min(c.clock.Now(now.Wall).UnixMilli(), now.Wall.UnixMilli())
+	wall := min(c.clock.Now(now).UnixMilli(), now.Wall.UnixMilli())
 	return min(c.redis.earliest(now), wall, c.bounds.earliest(now.Mono),
 		c.lasting.earliest(now.Mono)), true
 }

@@ -572,21 +572,26 @@ func TestClock(t *testing.T) {
 	b := newBench(t).settled()
 	c := b.c.Clock()
 	wall := b.instant().Wall
-	c.Now(wall)
-	if !c.Now(wall.Add(-20 * time.Second)).Equal(wall) {
-		t.Error("went back without a heartbeat")
-	}
 	behind := func(d time.Duration) revocation.Instant {
 		i := b.instant()
 		i.Wall = i.Wall.Add(-d)
 		return i
+	}
+	c.Now(b.instant())
+	if !c.Now(behind(20 * time.Second)).Equal(wall) {
+		t.Error("went back without a heartbeat")
+	}
+	later := behind(20 * time.Second)
+	later.Mono, later.Wall = later.Mono+time.Second, later.Wall.Add(time.Second)
+	if got := c.Now(later); !got.Equal(wall.Add(time.Second)) {
+		t.Errorf("a second later by both clocks it is %v later", got.Sub(wall))
 	}
 	beat := func(d time.Duration) revocation.Outcome {
 		hb := b.c.Beat(behind(d))
 		return b.c.Answered(hb, b.log.gateBeat(hb), behind(d))
 	}
 	if out := beat(300 * time.Second); out.SetBack ||
-		!c.Now(behind(300*time.Second).Wall).Equal(wall) {
+		!c.Now(behind(300*time.Second)).Equal(wall) {
 		t.Error("set back 300 s, which is more than clock_skew")
 	}
 	if v := b.c.View(); v.Ready(behind(300*time.Second)) == nil {
@@ -600,7 +605,7 @@ func TestClock(t *testing.T) {
 		b.pass(heartbeat)
 	}
 	if out := beat(20 * time.Second); !out.Counted || !out.SetBack ||
-		!c.Now(behind(20*time.Second).Wall).Equal(behind(20*time.Second).Wall) {
+		!c.Now(behind(20*time.Second)).Equal(behind(20*time.Second).Wall) {
 		t.Errorf("not set back within clock_skew: %+v", out)
 	}
 }

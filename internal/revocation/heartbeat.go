@@ -182,7 +182,7 @@ func (c *Copy) count(sent, now Instant, out *Outcome) {
 	}
 	c.counted, out.Counted = true, true
 	if !skewed {
-		out.SetBack = c.clock.setBack(now.Wall)
+		out.SetBack = c.clock.setBack(now)
 	}
 }
 

@@ -14,7 +14,7 @@ func (c *Copy) Clone(set Set) *Copy {
 	clone := *c
 	clone.set = set
 	clone.clock = &Clock{}
-	clone.clock.floor.Store(c.clock.floor.Load())
+	clone.clock.lead.Store(c.clock.lead.Load())
 	clone.waiting, clone.passed = slices.Clone(c.waiting), slices.Clone(c.passed)
 	return &clone
 }
@@ -116,7 +116,7 @@ func (c *Copy) AppendState(buf []byte) []byte {
 		buf = appendInts(buf, int64(c.longest))
 	}
 	return appendInts(buf, c.redis.at, int64(c.behind.since), int64(c.behind.seq),
-		c.clock.floor.Load())
+		c.clock.lead.Load())
 }
 
 // appendState leaves out when the bounds began while all that is known of them is one and the same.

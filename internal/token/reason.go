@@ -148,6 +148,9 @@ const (
 	// ReasonBadRequest: the check request lacks what every request has, or a judged header is
 	// malformed.
 	ReasonBadRequest Reason = "bad_request"
+	// ReasonNotStripped: Envoy is said to remove what a client says of its identity, and has not done
+	// so for this request.
+	ReasonNotStripped Reason = "not_stripped"
 	// ReasonUntrustedPeer: the check did not come from a proxy that may ask.
 	ReasonUntrustedPeer Reason = "untrusted_peer"
 	// ReasonOverloaded: the gate has more to do than it can in time.

@@ -51,6 +51,13 @@ var descriptions = []Description{
 			"deploy/config/envoy.yaml.",
 	},
 	{
+		ReasonNotStripped,
+		503,
+		"The proxy does not remove headers by which clients could say who they are, as it is said to.",
+		"Give Envoy the early_header_mutation_extensions and allowed_headers of " +
+			"deploy/config/envoy.yaml, or say `ext_authz.strip: all` at the gate.",
+	},
+	{
 		ReasonUntrustedPeer,
 		403,
 		"The check came from an address that is not on the list of trusted proxies.",

@@ -321,15 +321,15 @@ func TestClockNeverRevivesAToken(t *testing.T) {
 	s.o.Instant = clock.instant
 	g := startGate(t, m.addr(), s)
 	eventually.True(t, "fresh", g.fresh)
-	before := g.Now()
+	before := g.Now(clock.instant())
 	clock.move(-time.Hour)
 	eventually.True(t, "not ready", func() bool { return g.Ready() != nil })
-	if g.Now().Before(before) {
+	if g.Now(clock.instant()).Before(before) {
 		t.Error("the clock went back an hour")
 	}
 	clock.move(time.Hour - 20*time.Second)
 	eventually.True(t, "the clock is set back within clock_skew",
-		func() bool { return g.Now().Before(before) })
+		func() bool { return g.Now(clock.instant()).Before(before) })
 }
 
 // TestContext: an append whose caller has gone is not an acknowledgement.

@@ -266,9 +266,9 @@ func (f *follower) Freshness(now revocation.Instant) revocation.Freshness {
 // Instant returns the time by both clocks, for Freshness.
 func (f *follower) Instant() revocation.Instant { return f.instant() }
 
-// Now returns the time by which tokens expire here: between two counting heartbeats it never goes
-// back.
-func (f *follower) Now() time.Time { return f.clock.Now(f.instant().Wall) }
+// Now returns the time by which tokens expire here at a moment: between two counting heartbeats it
+// never goes back.
+func (f *follower) Now(at revocation.Instant) time.Time { return f.clock.Now(at) }
 
 // MaxTokenLifetime returns the longest life of a token that the log covers: an issuer whose tokens
 // live longer must be refused. It is false until the first heartbeat has shown a head.

@@ -1,0 +1,97 @@
+package extauthz
+
+import (
+	"fmt"
+	"runtime"
+	"sync/atomic"
+	"testing"
+
+	"github.com/sallyport/sallyport/authz"
+	"github.com/sallyport/sallyport/authz/authztest"
+	"github.com/sallyport/sallyport/internal/jose"
+	"github.com/sallyport/sallyport/internal/jose/josetest"
+)
+
+// distinct has a gate allow so many tokens, each another, twice: so that their answers are kept as
+// well. It returns by how many bytes the heap has grown. The tokens are of a shared secret, since a
+// million signatures would take minutes.
+func distinct(t testing.TB, cache authz.CacheConfig, n int) (grown int64) {
+	t.Helper()
+	w, c := authztest.New(), DefaultConfig()
+	byEnvoy(&c)
+	secret := []byte("0123456789abcdef-0123456789abcdef")
+	key, err := jose.NewSecretKey(authztest.KeyID, secret)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := authztest.Profile()
+	p.Algorithms = []string{"HS256"}
+	w.Keys.Trust(p, key)
+	options := w.Options(NewWire(c))
+	options.Cache = cache
+	engine, err := authz.New(w.Policy, options)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := New(engine, c, Options{Instant: clock(), Ready: func() error { return nil }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	header := w.Key.Header("at+jwt").With("alg", `"HS256"`).JSON()
+	ask := func(i int) {
+		claims := w.Claims()
+		claims.ID, claims.SessionID = fmt.Sprint("token-", i), fmt.Sprint("session-", i)
+		text, err := claims.Marshal()
+		if err != nil {
+			t.Fatal(err)
+		}
+		r := authztest.Get("/protected", "authorization",
+			"Bearer "+josetest.MAC("HS256", header, string(text), secret), headerStripped, stripped)
+		message := encoded(r, false)
+		for range 2 {
+			var check checkRequest
+			check.read(message)
+			s.check(t.Context(), &check)
+		}
+	}
+	ask(-1) // what is made once
+	before := heap()
+	for i := range n {
+		ask(i)
+	}
+	grown = heap() - before
+	allowed := s.metrics.checks.sum(func(t *tally) *atomic.Uint64 { return &t.allowed })
+	if allowed != uint64(2*n+2) {
+		t.Fatalf("%d checks of %d were allowed", allowed, 2*n+2)
+	}
+	runtime.KeepAlive(s)
+	return grown
+}
+
+func heap() int64 {
+	var m runtime.MemStats
+	runtime.GC()
+	runtime.GC() // what pools have held on to since
+	runtime.ReadMemStats(&m)
+	return int64(m.HeapAlloc)
+}
+
+// TestDistinctTokensTakeNoMoreThanTheCachesBytes, whoever sends however many: twice as many as fit.
+func TestDistinctTokensTakeNoMoreThanTheCachesBytes(t *testing.T) {
+	const limit = 8 << 20
+	grown := distinct(t, authz.CacheConfig{Entries: 1 << 13, Bytes: limit}, 6000)
+	t.Logf("%d bytes of %d", grown, limit)
+	if grown > limit || grown < limit/4 {
+		t.Errorf("the heap has grown by %d bytes, the cache's limit is %d", grown, limit)
+	}
+}
+
+// BenchmarkAMillionDistinctTokens is the same with a million, and the cache as it is shipped.
+func BenchmarkAMillionDistinctTokens(b *testing.B) {
+	for b.Loop() {
+		cache := authz.DefaultCacheConfig()
+		grown := distinct(b, cache, 1_000_000)
+		b.ReportMetric(float64(grown)/(1<<20), "grown-MiB")
+		b.ReportMetric(float64(cache.Bytes)/(1<<20), "limit-MiB")
+	}
+}
