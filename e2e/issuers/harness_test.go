@@ -106,6 +106,8 @@ type issuer struct {
 	repeats bool
 	// streams has its security events come over streams that are made by configuration alone.
 	streams func(t *testing.T, p *probe)
+	// lives asks how long its sessions live unless somebody changes that.
+	lives func(t *testing.T)
 	// revocable are the kinds of revocation that reach its access tokens.
 	revocable []string
 

@@ -60,6 +60,9 @@ func TestIssuers(t *testing.T) {
 		if p.streams != nil {
 			p.run(t, "streams", func(t *testing.T) { p.streams(t, p) })
 		}
+		if p.lives != nil {
+			p.run(t, "lives", p.lives)
+		}
 		p.rotation(t)
 		// These reach beyond a session: what comes after them would be refused too.
 		p.revocations(t, "sub", "client", "tenant")

@@ -88,6 +88,7 @@ func startKeycloak(t *testing.T) *issuer {
 			}, []string{backChannel, sharedSignals}, `"ALL"`},
 		},
 		streams:   k.sharesItsSignals,
+		lives:     k.lives,
 		revocable: []string{"jti", "sid", "kid", "sub", "client"},
 		// SSO Session Max, by default.
 		sessionLives: 10 * time.Hour,
