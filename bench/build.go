@@ -1,0 +1,69 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+)
+
+// programs is where what is measured was built.
+type programs struct {
+	dir  string // our daemons, and this module's programs
+	base string // the gate of another tree; "" when there is none
+}
+
+// build builds what is measured as it is shipped, and what it is compared with in the same way.
+// The folder is kept: the next run has little to do.
+func build(ctx context.Context, root, base string) (programs, error) {
+	p := programs{dir: filepath.Join(root, ".tools", "bench")}
+	if err := os.MkdirAll(p.dir, 0o755); err != nil {
+		return p, fmt.Errorf("bench: %w", err)
+	}
+	if err := goBuild(ctx, root, p.dir, "./cmd/..."); err != nil {
+		return p, err
+	}
+	if err := goBuild(ctx, filepath.Join(root, "bench"), p.dir, "./writer", "./servers/stock",
+		"./servers/opa"); err != nil {
+		return p, err
+	}
+	if base == "" {
+		return p, nil
+	}
+	p.base = filepath.Join(p.dir, "base", "authz")
+	return p, goBuild(ctx, base, p.base, "./cmd/authz")
+}
+
+func goBuild(ctx context.Context, dir, out string, packages ...string) error {
+	args := append([]string{"build", "-trimpath", "-o", out}, packages...)
+	cmd := exec.CommandContext(ctx, "go", args...)
+	if info, err := os.Stat(out); err == nil && info.IsDir() {
+		cmd.Args[3] += string(filepath.Separator)
+	}
+	cmd.Dir, cmd.Env = dir, append(os.Environ(), "CGO_ENABLED=0")
+	if text, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("bench: go build %s in %s: %w\n%s", strings.Join(packages, " "), dir, err, text)
+	}
+	return nil
+}
+
+// findRoot returns the folder of this working tree, above the folder bench.
+func findRoot() (string, error) {
+	dir, err := os.Getwd()
+	if err != nil {
+		return "", fmt.Errorf("bench: %w", err)
+	}
+	for ; ; dir = filepath.Dir(dir) {
+		if _, err := os.Stat(filepath.Join(dir, "cmd", "authz")); err == nil {
+			return dir, nil
+		}
+		if dir == filepath.Dir(dir) {
+			return "", fmt.Errorf("bench: expected to run inside a clone of Sallyport")
+		}
+	}
+}
+
+// authz is our gate, and issuer our issuer.
+func (p programs) authz() string { return filepath.Join(p.dir, "authz") }
