@@ -70,7 +70,7 @@ func (b *bench) aloneRows(group string, names []string, s map[string]figure.Samp
 		}
 		names = append(names[:len(names):len(names)], notCached, bare)
 	}
-	bars := plot{Name: "cpu-alone", Title: "Processor time of a check alone", Unit: "µs"}
+	bars := plot{Name: "cpu-alone", Title: "Processor time of a check alone", Unit: "µs", Group: group}
 	for _, name := range names {
 		b.row(group, "CPU per check, "+name, "µs", s[name], figure.Target{})
 		bars.add(name, s[name])

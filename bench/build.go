@@ -40,7 +40,7 @@ func goBuild(ctx context.Context, dir, out string, packages ...string) error {
 	args := append([]string{"build", "-trimpath", "-o", out}, packages...)
 	cmd := exec.CommandContext(ctx, "go", args...)
 	if info, err := os.Stat(out); err == nil && info.IsDir() {
-		cmd.Args[3] += string(filepath.Separator)
+		cmd.Args[4] += string(filepath.Separator)
 	}
 	cmd.Dir, cmd.Env = dir, append(os.Environ(), "CGO_ENABLED=0")
 	if text, err := cmd.CombinedOutput(); err != nil {

@@ -124,10 +124,12 @@ func (b *bench) envoyRows(ways []*world.Way, m walked) error {
 			return err
 		}
 	}
-	rates := plot{Name: "envoy-rate", Title: "Requests a second through one worker of Envoy", Unit: "/s"}
+	rates := plot{
+		Name: "envoy-rate", Title: "Requests a second through one worker of Envoy", Unit: "/s", Group: group,
+	}
 	costs := plot{
 		Name: "envoy-cpu", Title: "Processor time of a request: Envoy, and the server behind it",
-		Unit: "µs",
+		Unit: "µs", Group: group,
 	}
 	for _, way := range ways {
 		b.row(group, "requests/s, "+way.Name, "/s", m.rate[way.Name], figure.Target{})

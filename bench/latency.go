@@ -58,8 +58,10 @@ func (b *bench) latency(ctx context.Context) error {
 	b.row(group, "capacity, checks/s", "/s", figure.Samples{capacity}, figure.Target{})
 	rounds := max(2, b.settings.rounds/3)
 	var ratios, medians, tails, late, revoked figure.Samples
-	curve := plot{Name: "latency", Title: "Latency at 70 % of capacity, within which so many answers came",
-		Unit: "µs", Log: true}
+	curve := plot{
+		Name: "latency", Title: "Latency at 70 % of capacity, within which so many answers came",
+		Unit: "µs", Group: group, Log: true,
+	}
 	for round := range rounds {
 		progress(fmt.Sprintf("round %d of %d", round+1, rounds))
 		r, done, err := b.eventfulRun(ctx, c, &checks, 0.7*capacity)
@@ -82,7 +84,8 @@ func (b *bench) latency(ctx context.Context) error {
 	b.row(group, "p50", "µs", medians, figure.Target{})
 	b.row(group, "p99.9", "µs", tails, figure.Target{})
 	b.row(group, "of these, how late the generator itself was, p99.9", "µs", late, figure.Target{})
-	b.row(group, "revocations/s that were acknowledged meanwhile", "/s", revoked, figure.Target{})
+	b.row(group, "revocations/s that were acknowledged meanwhile", "/s", revoked,
+		figure.AtLeast(0.95*revocation))
 	b.plots = append(b.plots, curve)
 	return nil
 }
@@ -125,11 +128,7 @@ func (b *bench) eventfulRun(ctx context.Context, c *load.HTTP2, checks *[]*load.
 	if err == nil {
 		err = errors.Join(<-changed, b.world.Revoke(ctx, 0))
 	}
-	revoked = float64(after-before) / r.Elapsed.Seconds()
-	if err == nil && revoked < 0.9*revocation {
-		err = fmt.Errorf("expected %d revocations/s meanwhile, got %.0f", revocation, revoked)
-	}
-	return r, revoked, err
+	return r, float64(after-before) / r.Elapsed.Seconds(), err
 }
 
 // twoThirds repeats the first list for two thirds of a run, and the second for the rest.

@@ -68,7 +68,8 @@ func (b *bench) start(ctx context.Context) (err error) {
 // distinctTokens sends a gate tokens that are all different, many times as many as its cache keeps,
 // and measures what memory it takes.
 func (b *bench) distinctTokens(ctx context.Context) error {
-	const batch = 50_000
+	n := b.settings.distinct
+	batch := max(1, n/20)
 	s, err := b.once("gate, distinct", func() (*world.Server, error) {
 		return b.world.Gate(ctx, "gate-distinct", b.built.authz(), true, nil)
 	})
@@ -84,13 +85,13 @@ func (b *bench) distinctTokens(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	var full float64 // once the cache must be full
-	var greatest float64
-	n := max(b.settings.distinct, 4*batch)
+	// After three twentieths of a million the cache has met more than twice what it keeps.
+	var full, greatest float64
 	for sent := 0; sent < n; sent += batch {
 		progress(fmt.Sprintf("%d tokens of %d", sent, n))
 		b.sessions += batch
-		checks, err := b.signed(b.settings.tokens+b.sessions, batch)
+		runtime.GC() // of the last ones
+		checks, err := b.world.Checks(b.settings.tokens+b.sessions, batch)
 		if err != nil {
 			return err
 		}
@@ -101,7 +102,7 @@ func (b *bench) distinctTokens(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if sent+batch == 3*batch { // twice as many as it keeps
+		if sent == 2*batch {
 			full = now
 		}
 		greatest = max(greatest, now)
@@ -112,12 +113,6 @@ func (b *bench) distinctTokens(ctx context.Context) error {
 	b.row(group, "memory before", "MB", figure.Samples{before / 1e6}, figure.Target{})
 	b.row(group, "greatest memory", "MB", figure.Samples{greatest / 1e6}, figure.Target{})
 	return nil
-}
-
-// signed makes checks on all cores that the generator may use.
-func (b *bench) signed(from, n int) ([]*load.Request, error) {
-	runtime.GC() // of the last ones
-	return b.world.Checks(from, n)
 }
 
 // resident is the memory that a process has, in bytes (VmRSS).
