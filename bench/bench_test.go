@@ -132,7 +132,7 @@ func gone(t *testing.T, pids []int) {
 func TestAReportReplacesItsPartOfThePageAndNothingElse(t *testing.T) {
 	page := "# Results\n\n" + begins + "\nold\n" + ends + "\n\n## By hand\n"
 	got, err := replaced([]byte(page), "new\n")
-	if want := "# Results\n\n" + begins + "\n\nnew\n" + ends + "\n\n## By hand\n"; err != nil ||
+	if want := "# Results\n\n" + begins + "\nnew\n" + ends + "\n\n## By hand\n"; err != nil ||
 		string(got) != want {
 		t.Errorf("expected %q, got %q, %v", want, got, err)
 	}
@@ -166,7 +166,7 @@ func TestAReportHasEveryRowAndPlot(t *testing.T) {
 		Rows: []figure.Row{
 			figure.NewRow("Part", "met", "", figure.Samples{0.3, 0.34, 0.36}, figure.AtMost(0.35)),
 			figure.NewRow("Part", "missed", "", figure.Samples{7}, figure.AtLeast(8)),
-			figure.NewRow("Part", "without", "µs", figure.Samples{1234.5}, figure.Target{}),
+			figure.NewRow("Part", "without", "µs", figure.Samples{1234.4}, figure.Target{}),
 		},
 	}
 	text := r.markdown()

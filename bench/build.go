@@ -37,10 +37,11 @@ func build(ctx context.Context, root, base string) (programs, error) {
 }
 
 func goBuild(ctx context.Context, dir, out string, packages ...string) error {
-	args := append([]string{"build", "-trimpath", "-o", out}, packages...)
+	// As in the image (deploy/Dockerfile).
+	args := append([]string{"build", "-trimpath", "-ldflags", "-s -w", "-o", out}, packages...)
 	cmd := exec.CommandContext(ctx, "go", args...)
 	if info, err := os.Stat(out); err == nil && info.IsDir() {
-		cmd.Args[4] += string(filepath.Separator)
+		cmd.Args[6] += string(filepath.Separator)
 	}
 	cmd.Dir, cmd.Env = dir, append(os.Environ(), "CGO_ENABLED=0")
 	if text, err := cmd.CombinedOutput(); err != nil {

@@ -192,8 +192,9 @@ func choose(o options) ([]part, error) {
 			wanted[name] = true
 		}
 	}
+	all := len(wanted) == 0
 	for _, p := range parts {
-		if wanted[p.name] || (len(wanted) == 0 && (!p.full || !o.quick)) {
+		if wanted[p.name] || (all && (!p.full || !o.quick)) {
 			chosen = append(chosen, p)
 		}
 		delete(wanted, p.name)

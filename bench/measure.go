@@ -28,6 +28,7 @@ func (b *bench) measure(ctx context.Context, chosen []part) (err error) {
 	if err := world.Pin(os.Getpid(), b.cores.Rest); err != nil {
 		return err
 	}
+	defer func() { err = errors.Join(err, world.Pin(os.Getpid(), b.cores.All)) }()
 	dir, err := os.MkdirTemp("", "bench") // short: Unix sockets have paths of some 100 letters
 	if err != nil {
 		return fmt.Errorf("bench: %w", err)

@@ -26,6 +26,7 @@ type Cores struct {
 	Measured CPUSet // the server, or Envoy when it is measured: one core
 	Behind   CPUSet // the server behind Envoy: one core
 	Rest     CPUSet // the generator, Redis and what writes revocations
+	All      CPUSet // what this process may use
 }
 
 // ChooseCores shares out the cores that this process may use. With two, the server behind Envoy
@@ -45,9 +46,9 @@ func ChooseCores() (Cores, error) {
 	case n < 2:
 		return Cores{}, errors.New("world: expected two cores at least: one for what is measured")
 	case n == 2:
-		return Cores{Measured: all[:1], Behind: all[1:], Rest: all[1:]}, nil
+		return Cores{Measured: all[:1], Behind: all[1:], Rest: all[1:], All: all}, nil
 	default:
-		return Cores{Measured: all[:1], Behind: all[1:2], Rest: all[2:]}, nil
+		return Cores{Measured: all[:1], Behind: all[1:2], Rest: all[2:], All: all}, nil
 	}
 }
 
