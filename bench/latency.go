@@ -17,8 +17,9 @@ const (
 )
 
 // gateAlone returns a connection to our gate, which has a core to itself and knows all tokens, and
-// the rate at which it answers them when it has nothing else to do.
-func (b *bench) gateAlone(ctx context.Context,
+// the rate at which it answers them when it has nothing else to do. A row tells how much of its core
+// it used then: with less than all of it, the capacity is the generator's.
+func (b *bench) gateAlone(ctx context.Context, group string,
 	checks []*load.Request) (c *load.HTTP2, capacity float64, err error) {
 	s, err := b.ours(ctx)
 	if err != nil {
@@ -30,15 +31,20 @@ func (b *bench) gateAlone(ctx context.Context,
 	if c, err = load.DialHTTP2(ctx, s.Unix, load.CheckHeaders()); err != nil {
 		return nil, 0, err
 	}
-	var rates figure.Samples
+	var rates, used figure.Samples
 	for range 4 {
-		r, err := c.Run(ctx, load.Plan{Requests: checks, For: capacityIs, InFlight: inFlight})
+		r, cpu, err := turn(ctx, c,
+			load.Plan{Requests: checks, For: capacityIs, InFlight: inFlight}, s.PID())
 		if err != nil {
 			return nil, 0, errors.Join(err, c.Close())
 		}
 		rates = append(rates, r.PerSecond())
+		used = append(used, cpu[0]*r.PerSecond()/1e6)
 	}
-	return c, rates[1:].Summarize().Median, nil // the first has met every token for the first time
+	rates, used = rates[1:], used[1:] // the first has met every token for the first time
+	b.row(group, "capacity, checks/s", "/s", rates, figure.Target{})
+	b.row(group, "share of its core that the gate used then", "", used, figure.Target{})
+	return c, rates.Summarize().Median, nil
 }
 
 // latency measures how long answers take at 70 % of what the gate can do, from the moment at which
@@ -49,13 +55,12 @@ func (b *bench) latency(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	c, capacity, err := b.gateAlone(ctx, checks)
+	const group = "Latency at 70 % of capacity, with 1,000 revocations/s, another policy and another key"
+	c, capacity, err := b.gateAlone(ctx, group, checks)
 	if err != nil {
 		return err
 	}
 	defer c.Close()
-	const group = "Latency at 70 % of capacity, with 1,000 revocations/s, another policy and another key"
-	b.row(group, "capacity, checks/s", "/s", figure.Samples{capacity}, figure.Target{})
 	rounds := max(2, b.settings.rounds/3)
 	var ratios, medians, tails, late, revoked figure.Samples
 	curve := plot{
@@ -170,7 +175,8 @@ func (b *bench) garbage(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	c, capacity, err := b.gateAlone(ctx, honest)
+	const group = "Honest checks at 25 % of capacity, and as much garbage again"
+	c, capacity, err := b.gateAlone(ctx, group, honest)
 	if err != nil {
 		return err
 	}
@@ -200,7 +206,6 @@ func (b *bench) garbage(ctx context.Context) error {
 	if ratios, err = beside.Over(alone); err != nil {
 		return err
 	}
-	const group = "Honest checks at 25 % of capacity, and as much garbage again"
 	b.row(group, "honest p99 beside garbage, over honest p99 alone", "", ratios, figure.AtMost(2))
 	b.row(group, "honest p99 alone", "µs", alone, figure.Target{})
 	b.row(group, "honest p99 beside garbage", "µs", beside, figure.Target{})

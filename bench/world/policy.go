@@ -12,7 +12,7 @@ import (
 // ChangePolicy puts another policy in force at a gate, which judges what is sent here as before,
 // and returns when it is.
 func (w *World) ChangePolicy(ctx context.Context, s *Server) error {
-	settings, err := ReadSettings(s.Config)
+	settings, err := readSettings(s.Config)
 	if err != nil {
 		return err
 	}
@@ -31,7 +31,7 @@ func (w *World) ChangePolicy(ctx context.Context, s *Server) error {
 	if err != nil {
 		return err
 	}
-	if err := WriteSettings(s.Config, settings); err != nil {
+	if err := writeSettings(s.Config, settings); err != nil {
 		return err
 	}
 	if err := s.Signal(syscall.SIGHUP); err != nil {

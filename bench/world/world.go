@@ -104,9 +104,6 @@ func Start(ctx context.Context, o Options) (_ *World, err error) {
 	return w, nil
 }
 
-// Redis is where the log is; Keys the address of the issuer's key set.
-func (w *World) Redis() string { return w.redis }
-
 // Failed receives the error of the first process that ended by itself.
 func (w *World) Failed() <-chan error { return w.processes.Failed() }
 
@@ -178,7 +175,7 @@ func (w *World) Gate(ctx context.Context, name, program string, unixSocket bool,
 	if change != nil {
 		change(settings)
 	}
-	if err := WriteSettings(s.Config, settings); err != nil {
+	if err := writeSettings(s.Config, settings); err != nil {
 		return nil, err
 	}
 	w.o.Progress("starting " + name)
@@ -187,8 +184,8 @@ func (w *World) Gate(ctx context.Context, name, program string, unixSocket bool,
 	return s, err
 }
 
-// WriteSettings replaces a configuration file.
-func WriteSettings(path string, settings map[string]any) error {
+// writeSettings replaces a configuration file.
+func writeSettings(path string, settings map[string]any) error {
 	text, err := yaml.Marshal(settings)
 	if err != nil {
 		return fmt.Errorf("world: %w", err)
@@ -203,8 +200,8 @@ func WriteSettings(path string, settings map[string]any) error {
 	return nil
 }
 
-// ReadSettings reads a configuration file that WriteSettings wrote.
-func ReadSettings(path string) (map[string]any, error) {
+// readSettings reads a configuration file that writeSettings wrote.
+func readSettings(path string) (map[string]any, error) {
 	text, err := os.ReadFile(path)
 	if err != nil {
 		return nil, fmt.Errorf("world: %w", err)
