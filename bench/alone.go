@@ -156,7 +156,7 @@ func (b *bench) fresh(ctx context.Context, c *load.HTTP2, round int) (float64, e
 func (b *bench) aloneOverTCP(ctx context.Context, checks []*load.Request) error {
 	const name = "gate, TCP"
 	s, err := b.once(name, func() (*world.Server, error) {
-		return b.world.Gate(ctx, "gate-tcp", b.built.authz(), false, nil)
+		return b.world.Gate(ctx, "gate-tcp", b.built.ours, false)
 	})
 	if err != nil {
 		return err

@@ -7,18 +7,22 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+
+	"github.com/sallyport/sallyport/bench/world"
 )
 
 // programs is where what is measured was built.
 type programs struct {
-	dir  string // our daemons, and this module's programs
-	base string // the gate of another tree; "" when there is none
+	dir  string        // our daemons, and this module's programs
+	ours world.Program // our gate
+	base world.Program // the gate of another tree; none when its path is ""
 }
 
 // build builds what is measured as it is shipped, and what it is compared with in the same way.
 // The folder is kept: the next run has little to do.
 func build(ctx context.Context, root, base string) (programs, error) {
 	p := programs{dir: filepath.Join(root, ".tools", "bench")}
+	p.ours = world.Program{Path: filepath.Join(p.dir, "authz"), Root: root}
 	if err := os.MkdirAll(p.dir, 0o755); err != nil {
 		return p, fmt.Errorf("bench: %w", err)
 	}
@@ -32,8 +36,8 @@ func build(ctx context.Context, root, base string) (programs, error) {
 	if base == "" {
 		return p, nil
 	}
-	p.base = filepath.Join(p.dir, "base", "authz")
-	return p, goBuild(ctx, base, p.base, "./cmd/authz")
+	p.base = world.Program{Path: filepath.Join(p.dir, "base", "authz"), Root: base}
+	return p, goBuild(ctx, base, p.base.Path, "./cmd/authz")
 }
 
 func goBuild(ctx context.Context, dir, out string, packages ...string) error {
@@ -65,6 +69,3 @@ func findRoot() (string, error) {
 		}
 	}
 }
-
-// authz is our gate, and issuer our issuer.
-func (p programs) authz() string { return filepath.Join(p.dir, "authz") }

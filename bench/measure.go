@@ -82,14 +82,12 @@ func (b *bench) stop() error {
 }
 
 // gate starts the gate of a program, once, at a Unix socket.
-func (b *bench) gate(ctx context.Context, name, program string) (*world.Server, error) {
-	return b.once(name, func() (*world.Server, error) {
-		return b.world.Gate(ctx, name, program, true, nil)
-	})
+func (b *bench) gate(ctx context.Context, name string, p world.Program) (*world.Server, error) {
+	return b.once(name, func() (*world.Server, error) { return b.world.Gate(ctx, name, p, true) })
 }
 
 func (b *bench) ours(ctx context.Context) (*world.Server, error) {
-	return b.gate(ctx, gate, b.built.authz())
+	return b.gate(ctx, gate, b.built.ours)
 }
 
 // once starts a server when it is asked for the first time.
@@ -111,7 +109,7 @@ func (b *bench) all(ctx context.Context) (names []string, err error) {
 		return nil, err
 	}
 	names = []string{gate}
-	if b.built.base != "" {
+	if b.built.base.Path != "" {
 		if _, err := b.gate(ctx, base, b.built.base); err != nil {
 			return nil, err
 		}

@@ -52,7 +52,7 @@ func (b *bench) start(ctx context.Context) (err error) {
 	var taken figure.Samples
 	for i := range b.settings.starts {
 		began := time.Now()
-		s, err := w.Gate(ctx, "gate-"+strconv.Itoa(i), b.built.authz(), true, nil)
+		s, err := w.Gate(ctx, "gate-"+strconv.Itoa(i), b.built.ours, true)
 		if err != nil {
 			return err
 		}
@@ -71,7 +71,7 @@ func (b *bench) distinctTokens(ctx context.Context) error {
 	n := b.settings.distinct
 	batch := max(1, n/20)
 	s, err := b.once("gate, distinct", func() (*world.Server, error) {
-		return b.world.Gate(ctx, "gate-distinct", b.built.authz(), true, nil)
+		return b.world.Gate(ctx, "gate-distinct", b.built.ours, true)
 	})
 	if err != nil {
 		return err

@@ -140,10 +140,16 @@ func (w *World) keyFile() string { return filepath.Join(w.o.Dir, "jwks.json") }
 // names numbers sockets and folders, whose paths must be short.
 var names atomic.Int64
 
-// Gate starts a gate from a program, at a Unix socket or at a TCP port, with the shipped defaults
-// but for change, which may set anything in its settings, and returns when it is ready.
-func (w *World) Gate(ctx context.Context, name, program string, unixSocket bool,
-	change func(settings map[string]any)) (*Server, error) {
+// Program is a gate's program, and the tree that it was built from.
+type Program struct{ Path, Root string }
+
+// shippedGate is the gate's configuration that users run, in its tree.
+const shippedGate = "deploy/config/authz.yaml"
+
+// Gate starts a gate, at a Unix socket or at a TCP port, and returns when it is ready. It has the
+// defaults, and, of what its tree ships, how it is asked by Envoy (ext_authz).
+func (w *World) Gate(ctx context.Context, name string, program Program,
+	unixSocket bool) (*Server, error) {
 	dir := filepath.Join(w.o.Dir, "g"+strconv.FormatInt(names.Add(1), 10))
 	if err := os.Mkdir(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("world: %w", err)
@@ -172,14 +178,19 @@ func (w *World) Gate(ctx context.Context, name, program string, unixSocket bool,
 		"policy":        map[string]any{"routes": routes()},
 		"redis":         map[string]any{"address": w.redis},
 	}
-	if change != nil {
-		change(settings)
+	given, err := readSettings(filepath.Join(program.Root, shippedGate))
+	if err != nil {
+		return nil, err
+	}
+	if asked, ok := given["ext_authz"]; ok {
+		settings["ext_authz"] = asked
 	}
 	if err := writeSettings(s.Config, settings); err != nil {
 		return nil, err
 	}
 	w.o.Progress("starting " + name)
-	s.Child, err = w.run(ctx, name, w.o.Cores.Measured, answers("http://"+s.Admin+"/readyz"), program,
+	s.Child, err = w.run(ctx, name, w.o.Cores.Measured, answers("http://"+s.Admin+"/readyz"),
+		program.Path,
 		"serve", "--config", s.Config)
 	return s, err
 }
@@ -200,7 +211,7 @@ func writeSettings(path string, settings map[string]any) error {
 	return nil
 }
 
-// readSettings reads a configuration file that writeSettings wrote.
+// readSettings reads a configuration file.
 func readSettings(path string) (map[string]any, error) {
 	text, err := os.ReadFile(path)
 	if err != nil {
