@@ -80,6 +80,25 @@ func Get(want load.Verdict, i int, token string) *load.Request {
 	return load.GetHTTP1(want, host, path(i), headers...)
 }
 
+// GetHeaders are what a browser's requests over one HTTP/2 connection have in common.
+func GetHeaders() []load.Header {
+	return append([]load.Header{
+		{Name: ":method", Value: "GET"}, {Name: ":scheme", Value: "http"},
+		{Name: ":authority", Value: host}, {Name: ":path", Value: path(0)},
+	}, browser...)
+}
+
+// HTTP2 makes a list of HTTP/2 requests with tokens that are good.
+func (w *World) HTTP2(n int) ([]*load.Request, error) {
+	return list(n, func(i int) (*load.Request, error) {
+		token, err := w.Token(i)
+		if err != nil {
+			return nil, err
+		}
+		return load.Get(load.Allowed, load.Header{Name: "authorization", Value: "Bearer " + token})
+	})
+}
+
 // Checks makes a list of checks with tokens that are good.
 func (w *World) Checks(from, n int) ([]*load.Request, error) {
 	return list(n, func(i int) (*load.Request, error) {
@@ -102,8 +121,8 @@ func (w *World) GarbageChecks(n int) ([]*load.Request, error) {
 	})
 }
 
-// Gets makes a list of HTTP/1.1 requests with tokens that are good.
-func (w *World) Gets(n int) ([]*load.Request, error) {
+// HTTP1 makes a list of HTTP/1.1 requests with tokens that are good.
+func (w *World) HTTP1(n int) ([]*load.Request, error) {
 	return list(n, func(i int) (*load.Request, error) {
 		token, err := w.Token(i)
 		if err != nil {
