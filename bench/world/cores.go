@@ -58,7 +58,16 @@ func Pin(pid int, to CPUSet) error {
 	for _, n := range to {
 		mask.Set(n)
 	}
-	for range 2 { // a thread may have been started, by one not yet moved, since the list was read
+	return eachThread(pid, func(id int) error { return unix.SchedSetaffinity(id, &mask) })
+}
+
+// makeWay has a process run after others that want its core.
+func makeWay(pid int) error {
+	return eachThread(pid, func(id int) error { return unix.Setpriority(unix.PRIO_PROCESS, id, 10) })
+}
+
+func eachThread(pid int, do func(id int) error) error {
+	for range 2 { // a thread may have been started, by one not yet reached, since the list was read
 		threads, err := os.ReadDir(fmt.Sprintf("/proc/%d/task", pid))
 		if err != nil {
 			return fmt.Errorf("world: %w", err)
@@ -68,9 +77,8 @@ func Pin(pid int, to CPUSet) error {
 			if err != nil {
 				return fmt.Errorf("world: %w", err)
 			}
-			err = unix.SchedSetaffinity(id, &mask)
-			if err != nil && !errors.Is(err, unix.ESRCH) { // it has ended
-				return fmt.Errorf("world: moving process %d to core %v: %w", pid, to, err)
+			if err := do(id); err != nil && !errors.Is(err, unix.ESRCH) { // it has ended
+				return fmt.Errorf("world: moving process %d: %w", pid, err)
 			}
 		}
 	}

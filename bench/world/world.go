@@ -85,24 +85,57 @@ func Start(ctx context.Context, o Options) (_ *World, err error) {
 		return nil, fmt.Errorf("world: %w", err)
 	}
 	w.o.Progress("starting Redis")
-	if _, err = w.run(ctx, "redis", o.Cores.Rest, dials("tcp", w.redis), "nice", "-n", "10", server,
+	redis, err := w.run(ctx, "redis", o.Cores.All, dials("tcp", w.redis), server,
 		"--bind", host, "--port", port, "--dir", o.Dir, "--save", "", "--appendonly", "yes",
 		"--appendfsync", "always", "--maxmemory-policy", "noeviction",
-		"--auto-aof-rewrite-percentage", "0"); err != nil {
+		"--auto-aof-rewrite-percentage", "0")
+	if err != nil {
 		return nil, err
 	}
 	if w.control, err = w.processes.Address("writer"); err != nil {
 		return nil, err
 	}
-	w.o.Progress(fmt.Sprintf("writing %d revocations", o.Revocations))
-	_, err = w.run(ctx, "writer", o.Cores.Rest, answers("http://"+w.control+"/readyz"), "nice", "-n",
-		"10", filepath.Join(o.Programs, "writer"), "-redis", w.redis, "-listen", w.control,
+	writer, err := w.run(ctx, "writer", o.Cores.All, dials("tcp", w.control),
+		filepath.Join(o.Programs, "writer"), "-redis", w.redis, "-listen", w.control,
 		"-issuer", Issuer, "-fill", strconv.Itoa(o.Revocations))
 	if err != nil {
 		return nil, err
 	}
+	w.o.Progress(fmt.Sprintf("writing %d revocations", o.Revocations))
+	if err := w.filled(ctx); err != nil {
+		return nil, err
+	}
+	// From now on they make way for what is measured, and for the generator.
+	for _, c := range []*mesh.Child{redis, writer} {
+		if err := errors.Join(Pin(c.PID(), o.Cores.Rest), makeWay(c.PID())); err != nil {
+			return nil, err
+		}
+	}
 	return w, nil
 }
+
+// filled waits until the log has all entries.
+func (w *World) filled(ctx context.Context) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, fillWithin,
+		fmt.Errorf("world: the log was not filled within %v", fillWithin))
+	defer cancel()
+	for {
+		_, err := get(ctx, "http://"+w.control+"/readyz")
+		if err == nil {
+			return nil
+		}
+		select {
+		case <-time.After(50 * time.Millisecond):
+		case err := <-w.processes.Failed():
+			return err
+		case <-ctx.Done():
+			return errors.Join(context.Cause(ctx), err)
+		}
+	}
+}
+
+// fillWithin is several times what a million entries take.
+const fillWithin = 3 * time.Minute
 
 // Failed receives the error of the first process that ended by itself.
 func (w *World) Failed() <-chan error { return w.processes.Failed() }
