@@ -77,7 +77,7 @@ func (b *bench) envoyLatency(ctx context.Context, ways []*world.Way, rate float6
 		names, conns[way.Name] = append(names, way.Name), c
 	}
 	p50, p99 := map[string]figure.Samples{}, map[string]figure.Samples{}
-	for round := range b.settings.rounds {
+	for round := range max(1, b.settings.rounds/2) {
 		for _, name := range inTurn(names, round) {
 			r, err := conns[name].Run(ctx, load.Plan{
 				Requests: gets, For: 2 * b.settings.turn, Rate: rate, InFlight: atOnce,

@@ -66,7 +66,7 @@ func run(ctx context.Context, o options) error {
 	if err != nil {
 		return err
 	}
-	began := time.Now()
+	began, on := time.Now(), machine()
 	ctx, cancel := context.WithTimeoutCause(ctx, o.limit,
 		fmt.Errorf("bench: it has taken %v: raise -limit, or run fewer parts (-only)", o.limit))
 	defer cancel()
@@ -81,7 +81,7 @@ func run(ctx context.Context, o options) error {
 		return err
 	}
 	r := report{
-		Taken: time.Since(began).Round(time.Second).String(), Machine: machine(), Quick: o.quick,
+		Taken: time.Since(began).Round(time.Second).String(), Machine: on, Quick: o.quick,
 		Command: command(o), Rows: b.rows, Plots: b.plots,
 	}
 	if o.report {

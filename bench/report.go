@@ -144,7 +144,7 @@ func spread(r figure.Row) string {
 	return figure.Format(r.Least) + " to " + figure.Format(r.Greatest)
 }
 
-// machine names what was measured on.
+// machine names what was measured on, and says whether it had other work.
 func machine() string {
 	model := runtime.GOARCH
 	if text, err := os.ReadFile("/proc/cpuinfo"); err == nil {
@@ -156,5 +156,10 @@ func machine() string {
 			}
 		}
 	}
-	return fmt.Sprintf("%s, %s, %d cores", runtime.Version(), model, runtime.NumCPU())
+	busy := "unknown"
+	if text, err := os.ReadFile("/proc/loadavg"); err == nil {
+		busy, _, _ = strings.Cut(string(text), " ")
+	}
+	return fmt.Sprintf("%s, %s, %d cores, load average %s before the run", runtime.Version(), model,
+		runtime.NumCPU(), busy)
 }

@@ -71,6 +71,9 @@ type Target struct {
 func AtMost(limit float64) Target  { return Target{AtMost: true, Limit: limit} }
 func AtLeast(limit float64) Target { return Target{AtLeast: true, Limit: limit} }
 
+// Void is the verdict on a figure that is not that of what was to be measured.
+const Void = "void"
+
 // Judge returns ok or short, or nothing when there is no target.
 func (t Target) Judge(figure float64) string {
 	switch {
