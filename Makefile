@@ -17,6 +17,8 @@ TEST_TIMEOUT ?= 20m
 PACKAGES   ?= ./...
 FUZZTIME   ?= 30s
 LOGOUTS    ?= 100000
+BASE       ?=
+BENCH_FLAGS ?=
 N          ?= 20
 SEED       ?= 1
 BUGS       ?=
@@ -28,7 +30,7 @@ export CGO_ENABLED
 VERSION    := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 LDFLAGS    := -X main.version=$(VERSION)
 
-.PHONY: demo build image envoy valkey test test-tools test-valkey vet fuzz logouts faults model model-vast bugs bench check-mod test-compose test-k8s test-issuers record-issuers real-issuers clean help
+.PHONY: demo build image envoy valkey test test-tools test-valkey vet fuzz logouts faults model model-vast bugs bench bench-quick bench-report microbench check-mod test-compose test-k8s test-issuers record-issuers real-issuers clean help
 
 help: ## this list
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -60,6 +62,7 @@ vet: ## gofmt, go vet, staticcheck
 	$(GO) vet -tags model ./internal/...
 	$(GO) vet -tags issuers ./e2e/issuers
 	$(GO) tool staticcheck -tags model ./...
+	cd bench && $(GO) vet ./... && $$(cd .. && $(GO) tool -n staticcheck) ./...
 
 test: envoy test-tools vet ## all tests, end to end ones on the real Envoy and Redis included
 	@# The tag adds the model, and what lets it copy and compare the state machines.
@@ -67,6 +70,8 @@ test: envoy test-tools vet ## all tests, end to end ones on the real Envoy and R
 	@# One after the other: each of these has a mesh of processes to itself, and judges how soon a logout is in force.
 	$(GO) test $(TEST_FLAGS) -timeout $(TEST_TIMEOUT) -p 1 ./e2e/...
 	cd deploy/tools && $(GO) test -count=1 ./... # what it checks lies outside its module, where the cache does not look
+	@# That everything is measured and every answer checked; never how fast it was.
+	cd bench && $(GO) test -timeout $(TEST_TIMEOUT) -p 1 ./...
 	@$(MAKE) --no-print-directory test-valkey
 
 ON_VALKEY := PATH="$(TOOLS)/valkey/redis:$$PATH" $(GO) test -timeout $(TEST_TIMEOUT)
@@ -98,11 +103,24 @@ model-vast: ## the same of three servers with two issuers: hours, and most of 24
 bugs: test-tools ## seed 46 bugs, one by one, and print which test catches each: BUGS=8,17c
 	$(GO) run ./e2e/bugs -only '$(BUGS)'
 
-bench: ## benchmarks, side by side where a ratio is promised
+# What a run measures, and beside what: bench/README.md. BASE is the folder of another checkout, whose gate is measured too.
+BENCH := cd bench && $(GO) run . $(if $(BASE),-base '$(abspath $(BASE))') $(BENCH_FLAGS)
+
+bench: envoy ## the gate beside everything that it is compared with: BASE=../other BENCH_FLAGS='-json -only alone'
+	$(BENCH)
+
+bench-quick: envoy ## the ratios that have targets, one a line, in less than two minutes
+	$(BENCH) -quick
+
+bench-report: envoy ## make bench, written into bench/RESULTS.md and its plots
+	$(BENCH) -report
+
+microbench: ## Go's benchmarks of single functions, side by side where a ratio is promised
 	$(GO) test -run '^$$' -bench . -benchmem ./...
 
 check-mod: ## go.mod and go.sum say exactly what the code needs
 	$(GO) mod tidy -diff
+	cd bench && $(GO) mod tidy -diff
 
 test-compose: ## build the image, bring docker-compose.yaml up and walk a token's life, restarts, a disabled user, a changed policy
 	deploy/test-compose.sh

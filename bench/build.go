@@ -1,0 +1,71 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+
+	"github.com/sallyport/sallyport/bench/world"
+)
+
+// programs is where what is measured was built.
+type programs struct {
+	dir  string        // our daemons, and this module's programs
+	ours world.Program // our gate
+	base world.Program // the gate of another tree; none when its path is ""
+}
+
+// build builds what is measured as it is shipped, and what it is compared with in the same way.
+// The folder is kept: the next run has little to do.
+func build(ctx context.Context, root, base string) (programs, error) {
+	p := programs{dir: filepath.Join(root, ".tools", "bench")}
+	p.ours = world.Program{Path: filepath.Join(p.dir, "authz"), Root: root}
+	if err := os.MkdirAll(p.dir, 0o755); err != nil {
+		return p, fmt.Errorf("bench: %w", err)
+	}
+	if err := goBuild(ctx, root, p.dir, "./cmd/..."); err != nil {
+		return p, err
+	}
+	if err := goBuild(ctx, filepath.Join(root, "bench"), p.dir, "./writer", "./servers/stock",
+		"./servers/opa"); err != nil {
+		return p, err
+	}
+	if base == "" {
+		return p, nil
+	}
+	p.base = world.Program{Path: filepath.Join(p.dir, "base", "authz"), Root: base}
+	return p, goBuild(ctx, base, p.base.Path, "./cmd/authz")
+}
+
+func goBuild(ctx context.Context, dir, out string, packages ...string) error {
+	// As in the image (deploy/Dockerfile).
+	args := append([]string{"build", "-trimpath", "-ldflags", "-s -w", "-o", out}, packages...)
+	cmd := exec.CommandContext(ctx, "go", args...)
+	if info, err := os.Stat(out); err == nil && info.IsDir() {
+		cmd.Args[6] += string(filepath.Separator)
+	}
+	cmd.Dir, cmd.Env = dir, append(os.Environ(), "CGO_ENABLED=0")
+	if text, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("bench: go build %s in %s: %w\n%s", strings.Join(packages, " "), dir, err, text)
+	}
+	return nil
+}
+
+// findRoot returns the folder of this working tree, above the folder bench.
+func findRoot() (string, error) {
+	dir, err := os.Getwd()
+	if err != nil {
+		return "", fmt.Errorf("bench: %w", err)
+	}
+	for ; ; dir = filepath.Dir(dir) {
+		if _, err := os.Stat(filepath.Join(dir, "cmd", "authz")); err == nil {
+			return dir, nil
+		}
+		if dir == filepath.Dir(dir) {
+			return "", fmt.Errorf("bench: expected to run inside a clone of Sallyport")
+		}
+	}
+}

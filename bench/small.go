@@ -1,0 +1,134 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/sallyport/sallyport/bench/figure"
+	"github.com/sallyport/sallyport/bench/load"
+	"github.com/sallyport/sallyport/bench/world"
+)
+
+// sizes are those of the three programs as they are shipped.
+func (b *bench) sizes(context.Context) error {
+	for _, name := range []string{"authz", "issuer", "sallyport"} {
+		info, err := os.Stat(filepath.Join(b.built.dir, name))
+		if err != nil {
+			return fmt.Errorf("bench: %w", err)
+		}
+		b.row("Programs", "size of "+name, "MB", figure.Samples{float64(info.Size()) / 1e6},
+			figure.AtMost(35))
+	}
+	return nil
+}
+
+// settle is how long a gate's connection to Redis must have been good before it counts, as shipped.
+const settle = time.Second
+
+// start measures from a gate's exec until it is ready, beyond settle, which it waits on purpose:
+// with a log of next to nothing.
+func (b *bench) start(ctx context.Context) (err error) {
+	dir, err := os.MkdirTemp("", "bench")
+	if err != nil {
+		return fmt.Errorf("bench: %w", err)
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	w, err := world.Start(ctx, world.Options{
+		Root: b.root, Dir: dir, Programs: b.built.dir, Revocations: 1000, Cores: b.cores,
+		Progress: func(string) {},
+	})
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, w.Stop()) }()
+	var taken figure.Samples
+	for i := range b.settings.starts {
+		began := time.Now()
+		s, err := w.Gate(ctx, "gate-"+strconv.Itoa(i), b.built.ours, true)
+		if err != nil {
+			return err
+		}
+		taken = append(taken, float64(time.Since(began)-settle)/1e6)
+		if err := s.Terminate(ctx); err != nil {
+			return err
+		}
+	}
+	b.row("Start", "a gate is ready after exec, beyond settle (1 s)", "ms", taken, figure.AtMost(200))
+	return nil
+}
+
+// distinctTokens sends a gate tokens that are all different, many times as many as its cache keeps,
+// and measures what memory it takes.
+func (b *bench) distinctTokens(ctx context.Context) error {
+	n := b.settings.distinct
+	batch := max(1, n/20)
+	s, err := b.once("gate, distinct", func() (*world.Server, error) {
+		return b.world.Gate(ctx, "gate-distinct", b.built.ours, true)
+	})
+	if err != nil {
+		return err
+	}
+	c, err := load.DialHTTP2(ctx, s.Unix, load.CheckHeaders())
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	before, err := resident(s.PID())
+	if err != nil {
+		return err
+	}
+	// After three twentieths of a million the cache has met more than twice what it keeps.
+	var full, greatest float64
+	for sent := 0; sent < n; sent += batch {
+		progress(fmt.Sprintf("%d tokens of %d", sent, n))
+		b.sessions += batch
+		runtime.GC() // of the last ones
+		checks, err := b.world.Checks(b.settings.tokens+b.sessions, batch)
+		if err != nil {
+			return err
+		}
+		if _, err := c.Run(ctx, load.Plan{Requests: checks, Count: batch, InFlight: inFlight}); err != nil {
+			return err
+		}
+		now, err := resident(s.PID())
+		if err != nil {
+			return err
+		}
+		if sent == 2*batch {
+			full = now
+		}
+		greatest = max(greatest, now)
+	}
+	const group = "Distinct tokens in turn"
+	b.row(group, fmt.Sprintf("memory after %d, over that after %d", n, 3*batch), "",
+		figure.Samples{greatest / full}, figure.AtMost(1.1))
+	b.row(group, "memory before", "MB", figure.Samples{before / 1e6}, figure.Target{})
+	b.row(group, "greatest memory", "MB", figure.Samples{greatest / 1e6}, figure.Target{})
+	return nil
+}
+
+// resident is the memory that a process has, in bytes (VmRSS).
+func resident(pid int) (float64, error) {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil {
+		return 0, fmt.Errorf("bench: %w", err)
+	}
+	for line := range strings.Lines(string(text)) {
+		if rest, ok := strings.CutPrefix(line, "VmRSS:"); ok {
+			kb, err := strconv.Atoi(strings.TrimSuffix(strings.TrimSpace(rest), " kB"))
+			if err != nil {
+				return 0, fmt.Errorf("bench: VmRSS of process %d: %w", pid, err)
+			}
+			return float64(kb) * 1024, nil
+		}
+	}
+	return 0, fmt.Errorf("bench: process %d: %w", pid, fs.ErrNotExist)
+}
