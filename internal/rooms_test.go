@@ -27,6 +27,7 @@ var floors = [][]string{
 	{"authz/gate"},
 	{"authz/extauthz"},
 	{"authz/httpcheck"},
+	{"authz/check"},
 	{"authz", "issuer"},
 	{"issuer/admin"},
 	{"issuer/httpapi"},

@@ -101,7 +101,7 @@ func BenchmarkCheck(b *testing.B) {
 	})
 	b.Run("gate refusing", func(b *testing.B) {
 		gate := start(b, w)
-		gate.server.audit.recorder = nil
+		gate.server.checker.Audit = nil
 		load(b, gate.address, encoded(authztest.Get("/protected", "user-agent", "x"), false))
 	})
 }

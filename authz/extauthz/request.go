@@ -5,33 +5,28 @@ import (
 	"google.golang.org/protobuf/encoding/protowire"
 
 	"github.com/sallyport/sallyport/authz"
+	"github.com/sallyport/sallyport/authz/check"
 )
 
 // checkRequest is what a decision needs of an envoy.service.auth.v3.CheckRequest. Its strings are
 // views of the message.
 type checkRequest struct {
-	authz.Request
-	malformed problem
-	source    []byte         // the Peer that sent the request, not read yet
-	id        string         // Envoy's id of the request
-	decided   authz.Decision // what was refused, for its audit line
+	check.Request
+	source []byte // the Peer that sent the request, not read yet
 
 	buffer                  mem.Buffer // the message, until free
 	has                     fieldSet
 	path, method, authority string // the pseudo-headers, among the headers
 }
 
-// problem is what is wrong with a message, "" when nothing is. It is all that a refusal tells of
-// it.
-type problem string
-
+// What may be wrong with a message. It is all that a refusal tells of it.
 const (
-	badWire      problem = "the message is not well-formed"
-	badTwice     problem = "a field that may stand once stands twice"
-	badNoRequest problem = "the message has no HTTP request"
-	badValues    problem = "a header has both a value and a raw value"
-	badMany      problem = "the request has more than 1000 headers"
-	badPseudo    problem = "a pseudo-header differs from the request"
+	badWire      = "the message is not well-formed"
+	badTwice     = "a field that may stand once stands twice"
+	badNoRequest = "the message has no HTTP request"
+	badValues    = "a header has both a value and a raw value"
+	badMany      = "the request has more than 1000 headers"
+	badPseudo    = "a pseudo-header differs from the request"
 )
 
 // maxHeaders is how many headers a request may have. Envoy lets 100 through by default.
@@ -81,12 +76,15 @@ const (
 // reset empties the request for the next message, keeping the memory for headers.
 func (r *checkRequest) reset() {
 	clear(r.Headers)
-	*r = checkRequest{Request: authz.Request{Headers: r.Headers[:0]}}
+	headers := r.Headers[:0]
+	*r = checkRequest{}
+	r.Headers = headers
 }
 
-// read walks a message. What is wrong with it is noted in malformed, and the request is then to be
+// read walks a message. What is wrong with it is noted in Malformed, and the request is then to be
 // refused.
 func (r *checkRequest) read(message []byte) {
+	r.Source = r
 	f := fields{rest: message}
 	for f.next() {
 		if f.has(fieldAttributes) && r.first(hasAttributes) {
@@ -131,7 +129,7 @@ func (r *checkRequest) readHTTP(message []byte) {
 		}
 		switch f.number {
 		case fieldID:
-			r.take(hasID, &r.id, f.value)
+			r.take(hasID, &r.ID, f.value)
 		case fieldMethod:
 			r.take(hasMethod, &r.Method, f.value)
 		case fieldPath:
@@ -246,9 +244,9 @@ func (r *checkRequest) takeBytes(to *[]byte, value []byte) {
 	*to = value
 }
 
-func (r *checkRequest) fault(p problem) {
-	if r.malformed == "" {
-		r.malformed = p
+func (r *checkRequest) fault(problem string) {
+	if r.Malformed == "" {
+		r.Malformed = problem
 	}
 }
 
@@ -258,12 +256,31 @@ func (r *checkRequest) end(f *fields) {
 	}
 }
 
-// header returns the value of the first header of that lower-case name.
-func (r *checkRequest) header(name string) string {
-	for i := range r.Headers {
-		if r.Headers[i].Name == name {
-			return r.Headers[i].Value
+// Address implements check.Source.
+func (r *checkRequest) Address() string { return address(r.source) }
+
+// address returns the IP address from which Envoy has a request, "" when there is none.
+func address(peer []byte) string {
+	b := peer
+	for _, number := range []protowire.Number{fieldPeerAddress, fieldSocketAddress, fieldAddress} {
+		b = content(b, number)
+	}
+	return string(b)
+}
+
+// content returns the content of the first field of that number.
+func content(message []byte, number protowire.Number) []byte {
+	for f := (fields{rest: message}); f.next(); {
+		if f.has(number) {
+			return f.value
 		}
 	}
-	return ""
+	return nil
 }
+
+// Field numbers in envoy/config/core/v3.
+const (
+	fieldPeerAddress   protowire.Number = 1 // of AttributeContext.Peer
+	fieldSocketAddress protowire.Number = 1 // of Address
+	fieldAddress       protowire.Number = 2 // of SocketAddress
+)

@@ -2,8 +2,6 @@ package extauthz
 
 import (
 	"context"
-	"runtime/debug"
-	"strings"
 	"sync"
 	"time"
 
@@ -11,7 +9,6 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/sallyport/sallyport/authz"
-	"github.com/sallyport/sallyport/internal/token"
 )
 
 // serviceName and the descriptor are those of envoy/service/auth/v3/external_auth.proto; they are
@@ -20,12 +17,12 @@ const serviceName = "envoy.service.auth.v3.Authorization"
 
 var serviceDesc = grpc.ServiceDesc{
 	ServiceName: serviceName,
-	HandlerType: (*checker)(nil),
+	HandlerType: (*service)(nil),
 	Methods:     []grpc.MethodDesc{{MethodName: "Check", Handler: handleCheck}},
 	Metadata:    "envoy/service/auth/v3/external_auth.proto",
 }
 
-type checker interface {
+type service interface {
 	check(context.Context, *checkRequest) *answer
 }
 
@@ -48,7 +45,7 @@ func handleCheck(srv any, ctx context.Context, receive func(any) error,
 		}
 		r.fault(badWire) // more than one message, or a broken stream: gRPC has answered by itself
 	}
-	return srv.(checker).check(ctx, r), nil
+	return srv.(service).check(ctx, r), nil
 }
 
 // check judges one request and accounts for it.
@@ -57,57 +54,15 @@ func (s *Server) check(ctx context.Context, r *checkRequest) (a *answer) {
 	// which it may be set to let pass.
 	defer func() {
 		if value := recover(); value != nil {
-			s.metrics.refused[token.ReasonInternal].Inc()
-			s.Panicked(authz.PanicText(value), debug.Stack())
+			s.checker.Recovered(value)
 			a = s.broken
 		}
 	}()
-	r.At = s.options.Instant()
-	d := s.decide(ctx, r)
+	d := s.checker.Check(ctx, &r.Request)
 	if d.Allow {
-		a = s.allow(&d)
-	} else {
-		a = s.made(d.Refused().Wire)
-		s.audit.refused(r, &d)
+		return s.allow(&d)
 	}
-	s.metrics.decided(&d, s.options.Instant().Since(r.At))
-	return a
-}
-
-// decide asks the engine; when a key is missing, it has it fetched once and asks again.
-func (s *Server) decide(ctx context.Context, r *checkRequest) authz.Decision {
-	if r.malformed != "" {
-		return authz.Decision{
-			Refusal: s.engine.Refusal(token.ReasonBadRequest), Problem: string(r.malformed),
-		}
-	}
-	d := s.engine.Decide(&r.Request)
-	if !d.Missing.Needed() || !s.await(ctx, d.Missing) {
-		return d
-	}
-	r.At = s.options.Instant() // the wait has taken time, in which the token may have expired
-	return s.engine.Decide(&r.Request)
-}
-
-// await has a missing key fetched, and reports whether it is there now. Only so many checks may
-// wait at a time, each within its budget; the others have it fetched for those who come later, and
-// are decided without it: whoever takes all places with keys of slow issuers must not keep another
-// issuer's new key out.
-func (s *Server) await(ctx context.Context, missing authz.Missing) bool {
-	if s.options.Keys == nil {
-		return false
-	}
-	wait := s.config.KeyWait
-	select {
-	case s.waiting <- struct{}{}:
-		defer func() { <-s.waiting }()
-	default:
-		s.metrics.notAwaited.Inc()
-		wait = 0 // Await begins the fetch all the same
-	}
-	ctx, cancel := context.WithTimeout(ctx, wait)
-	defer cancel()
-	return s.options.Keys.Await(ctx, strings.Clone(missing.Issuer), strings.Clone(missing.KeyID))
+	return s.made(d.Refused().Wire)
 }
 
 // allow returns the answer that was marshalled with the identity, and behind it what this request
