@@ -25,7 +25,7 @@ var floors = [][]string{
 	{"internal/mesh"},
 	{"internal/doctor"},
 	{"authz/gate"},
-	{"authz/extauthz"},
+	{"authz/extauthz", "authz/filter"},
 	{"authz/httpcheck"},
 	{"authz/check"},
 	{"authz", "issuer"},

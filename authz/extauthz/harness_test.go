@@ -21,6 +21,7 @@ import (
 
 	"github.com/sallyport/sallyport/authz"
 	"github.com/sallyport/sallyport/authz/authztest"
+	"github.com/sallyport/sallyport/authz/check"
 	"github.com/sallyport/sallyport/internal/audit"
 	"github.com/sallyport/sallyport/internal/revocation"
 )
@@ -47,11 +48,10 @@ func start(t testing.TB, w *authztest.World, change ...func(*Config)) *bench {
 	b := &bench{world: w, registry: prometheus.NewRegistry(), lines: &lines{}}
 	var err error
 	b.server, err = New(w.Engine(NewWire(c)), c, Options{
-		Instant:  clock(),
-		Ready:    func() error { return b.ready },
-		Keys:     w.Keys,
-		Audit:    b.lines,
-		Registry: b.registry,
+		Ready: func() error { return b.ready },
+		Check: check.Options{
+			Instant: clock(), Keys: w.Keys, Audit: b.lines, Registry: b.registry,
+		},
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -174,7 +174,7 @@ func answerOf(t testing.TB, r *authv3.CheckResponse) authztest.Answer {
 			t.Fatalf("an answer that lets pass has %v", r)
 		}
 		set := slices.DeleteFunc(headersOf(t, ok.GetHeaders()),
-			func(h authz.Header) bool { return h.Name == headerStreamDuration })
+			func(h authz.Header) bool { return h.Name == check.HeaderStreamDuration })
 		return authztest.Answer{Status: 200, Set: set, Remove: ok.GetHeadersToRemove()}
 	}
 	denied := r.GetDeniedResponse()

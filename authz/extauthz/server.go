@@ -4,11 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"net"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/net/netutil"
 	"google.golang.org/grpc"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
@@ -16,18 +14,14 @@ import (
 
 	"github.com/sallyport/sallyport/authz"
 	"github.com/sallyport/sallyport/authz/check"
-	"github.com/sallyport/sallyport/internal/revocation"
 	"github.com/sallyport/sallyport/internal/token"
 )
 
-// Options is what a Server needs beside its engine. Instant and Ready are needed.
+// Options is what a Server needs beside its engine. Ready and Check.Instant are needed. What its
+// Config says of keys wins over Check.
 type Options struct {
-	Instant  func() revocation.Instant // the clocks by which the revocations' freshness is told
-	Ready    func() error              // nil while the gate may be asked
-	Keys     check.Keys                // nil: what the gate has must do
-	Audit    check.Recorder            // nil: no audit lines
-	Logger   *slog.Logger              // nil: silent
-	Registry prometheus.Registerer     // nil: metrics go nowhere
+	Ready func() error // nil while the gate may be asked
+	Check check.Options
 }
 
 // Server answers Envoy.
@@ -41,8 +35,8 @@ type Server struct {
 
 // New makes a server. engine must have been made with NewWire(c).
 func New(engine *authz.Engine, c Config, o Options) (*Server, error) {
-	if engine == nil || o.Instant == nil || o.Ready == nil {
-		return nil, errors.New("extauthz: expected an engine, Instant and Ready, got none")
+	if engine == nil || o.Ready == nil {
+		return nil, errors.New("extauthz: expected an engine and Ready, got none")
 	}
 	if err := errors.Join(c.Validate(), c.Streams.Validate()); err != nil {
 		return nil, fmt.Errorf("extauthz: %w", err)
@@ -52,10 +46,8 @@ func New(engine *authz.Engine, c Config, o Options) (*Server, error) {
 	if !ok {
 		return nil, errors.New("extauthz: expected an engine made with NewWire")
 	}
-	checker, err := check.New(engine, check.Options{
-		Instant: o.Instant, Keys: o.Keys, Audit: o.Audit, Logger: o.Logger, Registry: o.Registry,
-		KeyWait: c.KeyWait, KeyWaiters: c.KeyWaiters,
-	})
+	o.Check.KeyWait, o.Check.KeyWaiters = c.KeyWait, c.KeyWaiters
+	checker, err := check.New(engine, o.Check)
 	if err != nil {
 		return nil, fmt.Errorf("extauthz: %w", err)
 	}

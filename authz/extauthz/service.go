@@ -3,7 +3,6 @@ package extauthz
 import (
 	"context"
 	"sync"
-	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/status"
@@ -69,7 +68,7 @@ func (s *Server) check(ctx context.Context, r *checkRequest) (a *answer) {
 // alone needs.
 func (s *Server) allow(d *authz.Decision) *answer {
 	a := s.made(d.Identity.Wire)
-	lifetime := s.config.Streams.lifetime(d)
+	lifetime := s.config.Streams.Lifetime(d)
 	if a == s.broken || len(d.Strip) == 0 && lifetime == 0 {
 		return a
 	}
@@ -82,20 +81,4 @@ func (s *Server) made(wire any) *answer {
 		return a
 	}
 	return s.broken
-}
-
-// headerStreamDuration limits the life of the upstream stream; Envoy takes it from an allowed
-// request and removes it. 0 would mean no limit.
-const headerStreamDuration = "x-envoy-upstream-stream-duration-ms"
-
-// lifetime returns for how long an allowed request may last; 0 if that is not limited.
-//
-// Every request that passes by a token has this limit, whatever it says of itself: whether its
-// answer is a stream is known to the upstream alone, and a client that could choose would outlive
-// its token by asking for */*. An answer that is over before costs Envoy a timer.
-func (c StreamConfig) lifetime(d *authz.Decision) time.Duration {
-	if !c.EndAtExpiry || !d.EndsWithToken {
-		return 0
-	}
-	return max(d.Remaining, c.Least)
 }

@@ -15,6 +15,7 @@ import (
 
 	"github.com/sallyport/sallyport/authz"
 	"github.com/sallyport/sallyport/authz/authztest"
+	"github.com/sallyport/sallyport/authz/check"
 	"github.com/sallyport/sallyport/internal/eventually"
 	"github.com/sallyport/sallyport/internal/jose/josetest"
 	"github.com/sallyport/sallyport/internal/token"
@@ -278,7 +279,9 @@ func TestAPanicIsARefusalAndNotAFailedRPC(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, err := New(engine, c, Options{Instant: clock(), Ready: func() error { return nil }})
+	s, err := New(engine, c, Options{
+		Ready: func() error { return nil }, Check: check.Options{Instant: clock()},
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -313,7 +316,9 @@ func TestAnAnswerThatNobodyFilledInIsNotSent(t *testing.T) {
 
 func TestAServerNeedsItsEnginesWire(t *testing.T) {
 	w := authztest.New()
-	o := Options{Instant: clock(), Ready: func() error { return nil }}
+	o := Options{
+		Ready: func() error { return nil }, Check: check.Options{Instant: clock()},
+	}
 	if _, err := New(w.Engine(nil), DefaultConfig(), o); err == nil ||
 		!strings.Contains(err.Error(), "NewWire") {
 		t.Errorf("got %v", err)
