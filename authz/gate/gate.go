@@ -325,7 +325,9 @@ func Check(ctx context.Context, c *Config, o Options) (notes []string, err error
 	errs := []error{
 		keyset.CheckCacheDir(string(c.KeyCacheDir)),
 		c.Revocation.Snapshot.Check(),
-		extauthz.CheckSocket(c.Listen),
+	}
+	if o.Host == nil {
+		errs = append(errs, extauthz.CheckSocket(c.Listen))
 	}
 	writesNothing := *c
 	// A gate makes these folders and tidies them.
