@@ -28,7 +28,7 @@ export CGO_ENABLED
 VERSION    := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 LDFLAGS    := -X main.version=$(VERSION)
 
-.PHONY: demo build image envoy valkey test test-tools test-valkey vet fuzz logouts faults model model-vast bugs bench check-mod test-compose test-k8s test-issuers record-issuers real-issuers clean help
+.PHONY: demo build module image envoy valkey test test-tools test-valkey vet fuzz logouts faults model model-vast bugs bench check-mod test-compose test-k8s test-issuers record-issuers real-issuers clean help
 
 help: ## this list
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -39,6 +39,11 @@ demo: build envoy ## issuer, gate, Envoy and upstream on this machine, with a to
 build: ## the three programs, into .tools/bin
 	@[ -x $(BIN)/sallyport ] || echo "building issuer, authz and sallyport (the first build takes a minute or two) ..."
 	@CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN)/ ./cmd/...
+
+# With cgo, and gcc: it is a shared library for Envoy, which is no Go program.
+module: ## the gate as a dynamic module of Envoy 1.40, libsallyport.so, into .tools/bin
+	@mkdir -p $(BIN) && cd authz/module && CGO_ENABLED=1 $(GO) build -buildmode=c-shared -trimpath \
+	    -ldflags '-s -w $(LDFLAGS)' -o $(BIN)/libsallyport.so . && rm -f $(BIN)/libsallyport.h
 
 image: ## the image with the three programs, sallyport:local, for Compose and Kubernetes
 	@SALLYPORT_VERSION='$(VERSION)' deploy/image.sh
