@@ -21,7 +21,7 @@ __attribute__((constructor(101))) static void widen_slack(void) {
 
 const char *envoy_dynamic_module_on_program_init(void) {
 	if (slack > 0) prctl(PR_SET_TIMERSLACK, slack);
-	return "v1.40.0";
+	return "v0.2.0";
 }
 
 static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
