@@ -46,7 +46,9 @@ func (g *Gate) Run(ctx context.Context) error {
 		g.keeper.tellNoted()
 		parts = append(parts, g.keeper.run)
 	}
-	run(ctx, parts...)
+	if err := runGuarded(ctx, parts...); err != nil {
+		return err
+	}
 	g.leave(context.WithoutCancel(ctx))
 	return nil
 }
