@@ -64,6 +64,7 @@ vet: ## gofmt, go vet, staticcheck
 	$(GO) vet ./...
 	$(GO) vet -tags model ./internal/...
 	$(GO) vet -tags issuers ./e2e/issuers
+	cd authz/module && CGO_ENABLED=1 $(GO) vet ./...
 	$(GO) tool staticcheck -tags model ./...
 
 test: envoy test-tools vet ## all tests, end to end ones on the real Envoy and Redis included
@@ -71,8 +72,12 @@ test: envoy test-tools vet ## all tests, end to end ones on the real Envoy and R
 	$(GO) test $(TEST_FLAGS) -tags model -timeout $(TEST_TIMEOUT) $$($(GO) list $(PACKAGES) | grep -v /e2e)
 	@# One after the other: each of these has a mesh of processes to itself, and judges how soon a logout is in force.
 	$(GO) test $(TEST_FLAGS) -timeout $(TEST_TIMEOUT) -p 1 ./e2e/...
+	@# The same attacks, on the gate inside Envoy.
+	$(GO) test -timeout $(TEST_TIMEOUT) ./e2e -in-process -run '$(INSIDE)'
 	cd deploy/tools && $(GO) test -count=1 ./... # what it checks lies outside its module, where the cache does not look
 	@$(MAKE) --no-print-directory test-valkey
+
+INSIDE := ^(TestAttacks|TestHostileTokensThroughEnvoy|TestATokenCausesNoRequest|TestTheTwinOfARevokedTokenIsRevoked|TestTheGateTellsTheUpstreamWhoCalls|TestAClientCannotNameItself|TestOneTokenFromOnePlace|TestRoutesOfTheDemo|TestATokenWithOneBitChangedIsRefused|TestALongOutageOfRedisAllowsNothingStale|TestAShortOutageOfRedisDeniesNobody|TestAnEventStreamEndsWithItsTokenHoweverItWasAskedFor)$$
 
 ON_VALKEY := PATH="$(TOOLS)/valkey/redis:$$PATH" $(GO) test -timeout $(TEST_TIMEOUT)
 

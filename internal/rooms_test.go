@@ -23,6 +23,7 @@ var floors = [][]string{
 	{"internal/model"},
 	{"cmd/issuer", "cmd/authz", "cmd/sallyport"},
 	{"internal/mesh"},
+	{"authz/module"},
 	{"internal/doctor"},
 	{"authz/gate"},
 	{"authz/extauthz", "authz/filter"},

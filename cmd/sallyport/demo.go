@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -237,7 +238,7 @@ func (d *demo) printAddresses(s *screen, m *mesh.Mesh) {
 	row("gateway", e.Gateway, s.dim("everything goes through it"))
 	row("issuer", e.Issuer, "admin "+e.IssuerAdmin)
 	for _, g := range e.Gates {
-		row(g.Name, g.GRPC, "admin "+g.Admin)
+		row(g.Name, cmp.Or(g.GRPC, "inside Envoy"), "admin "+g.Admin)
 	}
 	row("envoy", "", "admin "+e.EnvoyAdmin)
 	row("redis", e.Redis, s.dim(redisKind(d.redis)))

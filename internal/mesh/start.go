@@ -327,9 +327,11 @@ func (m *Mesh) describe(s settings) Endpoints {
 	}
 	e.Issuer, e.IssuerAdmin = e.Issuers[0].URL, e.Issuers[0].Admin
 	for _, g := range s.Gates {
-		e.Gates = append(e.Gates, Gate{
-			Name: g.Name, GRPC: string(g.Listen), Admin: "http://" + string(g.Admin),
-		})
+		gate := Gate{Name: g.Name, GRPC: string(g.Listen), Admin: "http://" + string(g.Admin)}
+		if s.Module != "" {
+			gate.GRPC = ""
+		}
+		e.Gates = append(e.Gates, gate)
 	}
 	return e
 }
