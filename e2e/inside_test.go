@@ -509,3 +509,66 @@ func TestAGateThatFailsInsideEnvoyLetsNothingPass(t *testing.T) {
 		t.Errorf("Envoy: %d %s", a.status, a.body)
 	}
 }
+
+// TestAPanicWhileEnvoyStartsOrEndsIsNoCrash: in each function of Go's that Envoy's main thread
+// enters. A start that has failed ends Envoy as any wrong setting does, with status 1.
+func TestAPanicWhileEnvoyStartsOrEndsIsNoCrash(t *testing.T) {
+	const file = "authz/module/module.go"
+	content, err := os.ReadFile(filepath.Join(meshtest.Root(t), file))
+	if err != nil {
+		t.Fatal(err)
+	}
+	thrown := func(t *testing.T, function string) string {
+		t.Helper()
+		begin := "func " + function + "("
+		before, after, ok := strings.Cut(string(content), begin)
+		head, body, is := strings.Cut(after, "	defer recovered(&ok)\n")
+		if !ok || !is {
+			t.Fatalf("%s has no %s that recovers", file, function)
+		}
+		throw := "	if running.Load() == nil || running.Load() != nil {\n		panic(\"thrown\")\n	}\n"
+		return meshtest.BrokenModule(t, map[string]string{
+			file: before + begin + head + "	defer recovered(&ok)\n" + throw + body,
+		})
+	}
+	whole := inside(t)
+	configuration, err := os.ReadFile(filepath.Join(whole.Dir, "envoy.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := whole.Child("envoy").Terminate(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for function, arguments := range map[string][]string{
+		"sallyport_check":    {"--mode", "validate"},
+		"sallyport_start":    {"--disable-hot-restart"},
+		"sallyport_attached": {"--disable-hot-restart"},
+	} {
+		t.Run(function, func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), "envoy.yaml")
+			broken := bytes.ReplaceAll(configuration, []byte(meshtest.Module(t)),
+				[]byte(thrown(t, function)))
+			if err := os.WriteFile(path, broken, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+			defer cancel()
+			cmd := exec.CommandContext(ctx, meshtest.Envoy(t), append(arguments, "-c", path)...)
+			cmd.Dir = whole.Dir
+			out, err := cmd.CombinedOutput()
+			var exit *exec.ExitError
+			if !errors.As(err, &exit) || exit.ExitCode() != 1 ||
+				!bytes.Contains(out, []byte("recovered from a panic")) {
+				t.Errorf("%v\n%s", err, out)
+			}
+		})
+	}
+	t.Run("sallyport_stop", func(t *testing.T) {
+		s := inside(t, func(o *mesh.Options) { o.Module = thrown(t, "sallyport_stop") })
+		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+		defer cancel()
+		if err := s.Child("envoy").Terminate(ctx); err != nil {
+			t.Errorf("Envoy has not ended well: %v", err)
+		}
+	})
+}

@@ -105,7 +105,9 @@ void envoy_dynamic_module_on_bootstrap_extension_shutdown(void *envoy, const voi
 	}
 	on_stopped = stopped;
 	on_stopped_context = context;
-	sallyport_stop();
+	if (sallyport_stop()) return;
+	on_stopped = NULL;
+	stopped(context);
 }
 
 // Hooks that Envoy wants to be there and this module has no use for.

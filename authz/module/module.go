@@ -40,11 +40,13 @@ func sallyport_start(settings *C.char, length C.size_t) (ok C.bool) {
 	return p != nil
 }
 
+// sallyport_stop has the gate stop, and reports whether sallyport_tell will say when it has.
+//
 //export sallyport_stop
-func sallyport_stop() {
-	var ok C.bool
+func sallyport_stop() (ok C.bool) {
 	defer recovered(&ok)
 	running.Load().stop()
+	return true
 }
 
 // sallyport_attached reports whether a filter may be made: there is a gate, or only the
