@@ -87,8 +87,14 @@ func TestWhatAGateInsideEnvoyCosts(t *testing.T) {
 	}
 	for _, c := range all {
 		slices.Sort(c.costs)
-		t.Logf("%-25s %6.1f us [%.1f..%.1f], over no gate %6.1f", c.name, median(c.costs), c.costs[0],
-			c.costs[len(c.costs)-1], median(c.costs)-median(all[0].costs))
+		t.Logf(
+			"%-25s %6.1f us [%.1f..%.1f], over no gate %6.1f",
+			c.name,
+			median(c.costs),
+			c.costs[0],
+			c.costs[len(c.costs)-1],
+			median(c.costs)-median(all[0].costs),
+		)
 	}
 }
 

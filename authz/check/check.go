@@ -3,8 +3,8 @@
 //
 // It promises:
 //   - Whatever goes wrong, a Decision comes back, and what nobody has decided refuses.
-//   - What a stranger can cause is bounded: how many checks wait for keys and how long, audit lines,
-//     the labels of metrics, and the lines that panics write.
+//   - What a stranger can cause is bounded: how many checks wait for keys and how long, audit
+//     lines, the labels of metrics, and the lines that panics write.
 package check
 
 import (

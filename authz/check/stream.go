@@ -14,7 +14,7 @@ type StreamConfig struct {
 	// x-envoy-upstream-stream-duration-ms, unless their route says outlives_token.
 	EndAtExpiry bool `yaml:"end_at_expiry" usage:"end requests that are not over when their token expires"`
 	// Least is what a request gets whose token is about to expire.
-	Least time.Duration `yaml:"least" usage:"how long a request may last at least"`
+	Least time.Duration `yaml:"least"         usage:"how long a request may last at least"`
 }
 
 // DefaultStreamConfig ends every stream with its token.

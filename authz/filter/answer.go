@@ -9,12 +9,12 @@ import (
 	"github.com/sallyport/sallyport/authz/check"
 )
 
-// An answer is what the module is to do, as bytes: it lies in memory of C's, which knows no Go type.
-// It begins with a head of five numbers of 32 bits, in this machine's order: verdict, what was found
-// in the request, HTTP status, gRPC status, and how many headers follow. Each header is two lengths
-// and the bytes of name and value; the length of the value is gone for a header that is to be
-// removed. A refusal has two more texts behind its headers, each a length and bytes: the body, and
-// Envoy's response code details.
+// An answer is what the module is to do, as bytes: it lies in memory of C's, which knows no Go
+// type. It begins with a head of five numbers of 32 bits, in this machine's order: verdict, what
+// was found in the request, HTTP status, gRPC status, and how many headers follow. Each header is
+// two lengths and the bytes of name and value; the length of the value is gone for a header that is
+// to be removed. A refusal has two more texts behind its headers, each a length and bytes: the
+// body, and Envoy's response code details.
 const (
 	headSize = 5 * 4
 	gone     = 1<<32 - 1

@@ -3,16 +3,16 @@
 // does what its answers say; no C is known here.
 //
 // It promises:
-//   - Nothing is kept of what a hook brings, nothing is waited for in a hook, and for a token that is
-//     remembered nothing is allocated.
+//   - Nothing is kept of what a hook brings, nothing is waited for in a hook, and for a token that
+//     is remembered nothing is allocated.
 //   - An answer is written into memory of the caller's, and one that does not fit, or that nobody
 //     has made, is a refusal. Each name and value of a header in it has been checked (RFC 9110
 //     section 5.5): Envoy checks none.
 //   - A request whose key is missing is held for the key_wait of the settings at most, on no thread
 //     of Envoy's.
-//   - A stream ends when its token is revoked (S9): whoever is let pass with a token is watched until
-//     it is over, and every change of the copy of the revocation log has those who are watched
-//     checked again.
+//   - A stream ends when its token is revoked (S9): whoever is let pass with a token is watched
+//     until it is over, and every change of the copy of the revocation log has those who are
+//     watched checked again.
 package filter
 
 import (
@@ -104,8 +104,8 @@ func (f *Filter) Panicked(what string, stack []byte) { f.checker.Panicked(what, 
 var requests = sync.Pool{New: func() any { return new(check.Request) }}
 
 // Request judges the request that a stream begins with. headers are all that it has, the
-// pseudo-headers too; they may be views, and nothing is kept of them. The answer is appended to out,
-// and never outgrows it.
+// pseudo-headers too; they may be views, and nothing is kept of them. The answer is appended to
+// out, and never outgrows it.
 func (f *Filter) Request(s Stream, headers []authz.Header, from check.Source,
 	out []byte) (answer []byte) {
 	// Not recovered from, a panic would end Envoy.

@@ -20,7 +20,10 @@ import (
 func viewOf(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }
 
 func TestVectorsThroughTheFilter(t *testing.T) {
-	authztest.Run(t, func(t *testing.T, w *authztest.World) authztest.Ask { return start(t, w).ask(t) })
+	authztest.Run(
+		t,
+		func(t *testing.T, w *authztest.World) authztest.Ask { return start(t, w).ask(t) },
+	)
 }
 
 func TestHostileTokensAreRefusedByTheFilter(t *testing.T) {
@@ -40,7 +43,11 @@ func TestARequestWithATokenThatIsKnownAllocatesNothing(t *testing.T) {
 		"x-auth-subject", "mallory", "x-auth-tenant", "mallory", "user-agent", "curl"))
 	out, from := make([]byte, 0, maxAnswer), check.Source(address("192.0.2.1"))
 	s := b.host.next()
-	authztest.Compare(t, authztest.Alice, answerOf(t, b.filter.Request(s, headers, from, out), headers))
+	authztest.Compare(
+		t,
+		authztest.Alice,
+		answerOf(t, b.filter.Request(s, headers, from, out), headers),
+	)
 	if n := testing.AllocsPerRun(1000, func() { b.filter.Request(s, headers, from, out) }); n != 0 {
 		t.Errorf("%v allocations", n)
 	}
@@ -99,9 +106,13 @@ func TestARequestThatIsHeldHasADeadline(t *testing.T) {
 	bearer := "Bearer " + w.Token()
 	w.Keys.Remove(authztest.Issuer, authztest.KeyID)
 	b := start(t, w)
-	headers := shown(authztest.Get("/protected?secret", "authorization", bearer, "user-agent", "curl"))
+	headers := shown(
+		authztest.Get("/protected?secret", "authorization", bearer, "user-agent", "curl"),
+	)
 	s := b.host.next()
-	if got := b.filter.Request(s, headers, nil, make([]byte, 0, maxAnswer)); verdict(got) != verdictHeld {
+	if got := b.filter.Request(s, headers, nil, make([]byte, 0, maxAnswer)); verdict(
+		got,
+	) != verdictHeld {
 		t.Fatalf("verdict %d", verdict(got))
 	}
 	got := answerOf(t, b.send(t, headers), headers)
@@ -193,7 +204,9 @@ func (b *bench) nextEnded(t *testing.T) Stream {
 func (b *bench) open(t *testing.T, bearer string) Stream {
 	t.Helper()
 	s, headers := b.host.next(), shown(authztest.Get("/protected", "authorization", bearer))
-	if got := b.filter.Request(s, headers, nil, make([]byte, 0, maxAnswer)); verdict(got) != verdictWatch {
+	if got := b.filter.Request(s, headers, nil, make([]byte, 0, maxAnswer)); verdict(
+		got,
+	) != verdictWatch {
 		t.Fatalf("verdict %d", verdict(got))
 	}
 	return s

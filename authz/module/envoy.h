@@ -25,8 +25,9 @@ typedef void *envoy_config;
 typedef void *envoy_scheduler;
 typedef void *envoy_bootstrap;
 
-enum { kind_request = 0, kind_response = 2 };          // of header maps
-enum { status_continue = 0, status_stop = 1, status_stop_all_watermark = 4 }; // of the hooks for headers
+enum { kind_request = 0, kind_response = 2 }; // of header maps
+// What a hook for headers returns.
+enum { status_continue = 0, status_stop = 1, status_stop_all_watermark = 4 };
 enum { attribute_source_address = 24 };
 enum { log_info = 2, log_warn = 3, log_error = 4, log_critical = 5 };
 

@@ -181,8 +181,8 @@ func (host) End(s filter.Stream, answer []byte) bool {
 		C.uint64_t(s.Generation), unsafe.Pointer(unsafe.SliceData(answer)), C.size_t(len(answer))))
 }
 
-// source is Envoy's filter of a stream, valid in a hook of it. Asking it takes a crossing to C, which
-// only an audit line is worth.
+// source is Envoy's filter of a stream, valid in a hook of it. Asking it takes a crossing to C,
+// which only an audit line is worth.
 type source struct{ filter unsafe.Pointer }
 
 // Address implements check.Source.
