@@ -115,6 +115,7 @@ bench: ## benchmarks, side by side where a ratio is promised
 
 check-mod: ## go.mod and go.sum say exactly what the code needs
 	$(GO) mod tidy -diff
+	cd authz/module && $(GO) mod tidy -diff
 
 test-compose: ## build the image, bring docker-compose.yaml up and walk a token's life, restarts, a disabled user, a changed policy
 	deploy/test-compose.sh

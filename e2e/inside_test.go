@@ -11,8 +11,10 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -260,6 +262,16 @@ func TestGRPCClientsInsideEnvoyAreToldTheirStatus(t *testing.T) {
 			)
 		}
 	}
+	s.Eventually("a refusal has its audit line, with the client's address", func() bool {
+		content, err := os.ReadFile(s.Child("envoy").LogFile())
+		return err == nil && slices.ContainsFunc(strings.Split(string(content), "\n"),
+			func(line string) bool {
+				return strings.Contains(line, `"event":"deny"`) &&
+					strings.Contains(line, `"reason":"insufficient_role"`) &&
+					strings.Contains(line, `"subject":"bob"`) &&
+					strings.Contains(line, `"address":"127.0.0.1"`)
+			})
+	})
 	// Of a kid that it has not met, a gate says nothing until it has heard from the issuer.
 	s.Eventually("a kid that nobody has is unknown", func() bool {
 		got := call("/api/Echo", unknown)
@@ -268,6 +280,47 @@ func TestGRPCClientsInsideEnvoyAreToldTheirStatus(t *testing.T) {
 		}
 		return got.Code() == codes.Unauthenticated
 	})
+}
+
+// TestAReaderThatIsGoneCostsLinesAndNotEnvoy: the gate inside Envoy writes audit lines to a standard
+// output that nobody reads any more, which would end a program of Go's.
+func TestAReaderThatIsGoneCostsLinesAndNotEnvoy(t *testing.T) {
+	s := inside(t)
+	if err := s.Child("envoy").Terminate(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	gone, stdout, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := gone.Close(); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(meshtest.Envoy(t), "-c", filepath.Join(s.Dir, "envoy.yaml"),
+		"--disable-hot-restart")
+	cmd.Dir, cmd.Stdout = s.Dir, stdout
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	if err := stdout.Close(); err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- cmd.Wait() }()
+	c, admin := newCaller(t, s.Endpoints().Gateway), newCaller(t, s.Endpoints().Gates[0].Admin)
+	s.Eventually("Envoy to take requests, and lines to be lost", func() bool {
+		a, err := c.try("GET", "/protected", nil)
+		return err == nil && a.status == 401 && metric(t, admin, "sallyport_audit_lost_total") > 3
+	})
+	if a := c.get(t, "/public"); a.status != 200 {
+		t.Errorf("got %d", a.status)
+	}
+	if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-ended; err != nil {
+		t.Errorf("Envoy has not ended well: %v", err)
+	}
 }
 
 // TestStreamsEndWhenTheirTokenIsRevoked (S9), each as its client understands it; those of others go
