@@ -453,7 +453,7 @@ void envoy_dynamic_module_on_http_filter_scheduled(envoy_filter f, const void *m
 	pthread_mutex_unlock(&p->worker->mutex);
 	if (event == event_end) {
 		end_stream(p, f, answer, len);
-	} else if (act(p, f, answer, len)) {
+	} else if (!p->responded && act(p, f, answer, len)) { // else Envoy has answered meanwhile
 		CALLBACK(http_filter_continue_decoding)(f);
 	}
 	free(answer);
