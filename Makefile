@@ -30,7 +30,7 @@ export CGO_ENABLED
 VERSION    := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 LDFLAGS    := -X main.version=$(VERSION)
 
-.PHONY: demo build image envoy valkey test test-tools test-valkey vet fuzz logouts faults model model-vast bugs bench bench-quick bench-report microbench check-mod test-compose test-k8s test-issuers record-issuers real-issuers clean help
+.PHONY: demo build module image envoy valkey test test-tools test-valkey vet fuzz logouts faults model model-vast bugs bench bench-quick bench-report microbench check-mod test-compose test-k8s test-issuers record-issuers real-issuers clean help
 
 help: ## this list
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -41,6 +41,11 @@ demo: build envoy ## issuer, gate, Envoy and upstream on this machine, with a to
 build: ## the three programs, into .tools/bin
 	@[ -x $(BIN)/sallyport ] || echo "building issuer, authz and sallyport (the first build takes a minute or two) ..."
 	@CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN)/ ./cmd/...
+
+# With cgo, and gcc: it is a shared library for Envoy, which is no Go program.
+module: ## the gate as a dynamic module of Envoy 1.40, libsallyport.so, into .tools/bin
+	@mkdir -p $(BIN) && cd authz/module && CGO_ENABLED=1 $(GO) build -buildmode=c-shared -trimpath \
+	    -ldflags '-s -w $(LDFLAGS)' -o $(BIN)/libsallyport.so . && rm -f $(BIN)/libsallyport.h
 
 image: ## the image with the three programs, sallyport:local, for Compose and Kubernetes
 	@SALLYPORT_VERSION='$(VERSION)' deploy/image.sh
@@ -61,6 +66,7 @@ vet: ## gofmt, go vet, staticcheck
 	$(GO) vet ./...
 	$(GO) vet -tags model ./internal/...
 	$(GO) vet -tags issuers ./e2e/issuers
+	cd authz/module && CGO_ENABLED=1 $(GO) vet ./...
 	$(GO) tool staticcheck -tags model ./...
 	cd bench && $(GO) vet ./... && $$(cd .. && $(GO) tool -n staticcheck) ./...
 
@@ -69,10 +75,16 @@ test: envoy test-tools vet ## all tests, end to end ones on the real Envoy and R
 	$(GO) test $(TEST_FLAGS) -tags model -timeout $(TEST_TIMEOUT) $$($(GO) list $(PACKAGES) | grep -v /e2e)
 	@# One after the other: each of these has a mesh of processes to itself, and judges how soon a logout is in force.
 	$(GO) test $(TEST_FLAGS) -timeout $(TEST_TIMEOUT) -p 1 ./e2e/...
+	@# The same attacks, on the gate inside Envoy.
+	$(GO) test -timeout $(TEST_TIMEOUT) ./e2e -in-process -run '$(INSIDE)'
+	@# 85 is TestNoListenerOpensBeforeTheFirstConfirmedCopy there.
+	$(GO) test -timeout $(TEST_TIMEOUT) ./e2e -in-process -run '^TestAttacks$$/^(8[67]|9|100)'
 	cd deploy/tools && $(GO) test -count=1 ./... # what it checks lies outside its module, where the cache does not look
 	@# That everything is measured and every answer checked; never how fast it was.
 	cd bench && $(GO) test -timeout $(TEST_TIMEOUT) -p 1 ./...
 	@$(MAKE) --no-print-directory test-valkey
+
+INSIDE := ^(TestHostileTokensThroughEnvoy|TestATokenCausesNoRequest|TestTheTwinOfARevokedTokenIsRevoked|TestTheGateTellsTheUpstreamWhoCalls|TestAClientCannotNameItself|TestOneTokenFromOnePlace|TestRoutesOfTheDemo|TestATokenWithOneBitChangedIsRefused|TestALongOutageOfRedisAllowsNothingStale|TestAShortOutageOfRedisDeniesNobody|TestAnEventStreamEndsWithItsTokenHoweverItWasAskedFor)$$
 
 ON_VALKEY := PATH="$(TOOLS)/valkey/redis:$$PATH" $(GO) test -timeout $(TEST_TIMEOUT)
 
@@ -121,6 +133,7 @@ microbench: ## Go's benchmarks of single functions, side by side where a ratio i
 check-mod: ## go.mod and go.sum say exactly what the code needs
 	$(GO) mod tidy -diff
 	cd bench && $(GO) mod tidy -diff
+	cd authz/module && $(GO) mod tidy -diff
 
 test-compose: ## build the image, bring docker-compose.yaml up and walk a token's life, restarts, a disabled user, a changed policy
 	deploy/test-compose.sh

@@ -99,7 +99,7 @@ func New(p *policy.Policy, o Options) (*Engine, error) {
 	}
 	e := &Engine{options: o, cache: newCache(o.Cache), refusals: newRefusals(o.Realm, o.Wire)}
 	// Marshalled once, as all refusals are: neither depends on a request.
-	e.anonymous = newIdentity(nil, o.Wire)
+	e.anonymous = newIdentity(nil, nil, o.Wire)
 	e.SetPolicy(p)
 	return e, nil
 }

@@ -4,6 +4,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/sallyport/sallyport/internal/revocation"
 	"github.com/sallyport/sallyport/internal/token"
 )
 
@@ -29,14 +30,15 @@ func IdentityHeaders() []string { return slices.Clone(identityHeaders[:]) }
 
 // Identity is who calls, and what the upstream is told of it. It is never changed once made.
 type Identity struct {
-	Claims *token.Claims // nil: anybody
-	Set    []Header      // identity headers to be overwritten
-	Remove []string      // identity headers to be removed, there being nothing to say
-	Wire   any           // what the transport's Wire made of it
+	Claims *token.Claims     // nil: anybody
+	Facts  *revocation.Facts // by which the token may be revoked; nil: anybody
+	Set    []Header          // identity headers to be overwritten
+	Remove []string          // identity headers to be removed, there being nothing to say
+	Wire   any               // what the transport's Wire made of it
 }
 
-func newIdentity(c *token.Claims, wire Wire) *Identity {
-	id := &Identity{Claims: c}
+func newIdentity(c *token.Claims, facts *revocation.Facts, wire Wire) *Identity {
+	id := &Identity{Claims: c, Facts: facts}
 	if c == nil {
 		id.Remove = IdentityHeaders()
 	} else {

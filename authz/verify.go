@@ -92,7 +92,7 @@ func missing(why token.Reason) error {
 }
 
 func (e *Engine) believe(profile *token.Profile, c *token.Claims, keyID string) *verified {
-	return &verified{
+	v := &verified{
 		profile: profile,
 		claims:  c,
 		facts: revocation.Facts{
@@ -107,6 +107,7 @@ func (e *Engine) believe(profile *token.Profile, c *token.Claims, keyID string) 
 			AuthTime:  c.AuthTime,
 			Ours:      profile.Ours,
 		},
-		identity: newIdentity(c, e.options.Wire),
 	}
+	v.identity = newIdentity(c, &v.facts, e.options.Wire)
+	return v
 }

@@ -225,15 +225,7 @@ func dialGRPC(t *testing.T, gateway string) *grpc.ClientConn {
 }
 
 func openGRPC(t *testing.T, gateway, token string, _ *streaming) conversation {
-	conn := dialGRPC(t, gateway)
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
-	t.Cleanup(cancel)
-	ctx = metadata.AppendToOutgoingContext(ctx, "authorization", "Bearer "+token)
-	both := &grpc.StreamDesc{ServerStreams: true, ClientStreams: true}
-	stream, err := conn.NewStream(ctx, both, "/api/Echo")
-	if err != nil {
-		t.Fatal(err)
-	}
+	ctx, stream := openGRPCStream(t, gateway, token)
 	got := &wrapperspb.StringValue{}
 	return conversation{
 		exchange: func() error {
@@ -252,6 +244,21 @@ func openGRPC(t *testing.T, gateway, token string, _ *streaming) conversation {
 			return nil
 		},
 	}
+}
+
+// openGRPCStream opens a stream of the echoing service, which has half a minute.
+func openGRPCStream(t *testing.T, gateway, token string) (context.Context, grpc.ClientStream) {
+	t.Helper()
+	conn := dialGRPC(t, gateway)
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	t.Cleanup(cancel)
+	ctx = metadata.AppendToOutgoingContext(ctx, "authorization", "Bearer "+token)
+	both := &grpc.StreamDesc{ServerStreams: true, ClientStreams: true}
+	stream, err := conn.NewStream(ctx, both, "/api/Echo")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return ctx, stream
 }
 
 // TestStreamsOutliveTheTimeOfARequest through the shipped file, with the times of a request cut

@@ -48,10 +48,12 @@ func shared(t *testing.T) stack {
 		if common.dir, common.err = os.MkdirTemp("", "sallyport-e2e-"); common.err != nil {
 			return
 		}
-		common.mesh, common.err = mesh.Start(t.Context(), mesh.Options{
+		o := mesh.Options{
 			Dir: common.dir, Binaries: meshtest.Binaries(t, true), Envoy: meshtest.Envoy(t),
 			RedisServer: meshtest.RedisServer(t), Gates: 2,
-		})
+		}
+		meshtest.GateInside(t, &o)
+		common.mesh, common.err = mesh.Start(t.Context(), o)
 	})
 	if common.err != nil {
 		t.Fatal(common.err)

@@ -5,30 +5,21 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/sallyport/sallyport/authz/check"
 	"github.com/sallyport/sallyport/internal/config"
 )
 
 // Config is the setting `ext_authz` of a gate: what Envoy may ask for, and how answers are made.
 type Config struct {
-	SocketMode     string        `yaml:"socket_mode" usage:"mode of the Unix socket, octal"`
-	MaxMessage     int           `yaml:"max_message" usage:"greatest size of a check request in bytes"`
-	MaxStreams     uint32        `yaml:"max_streams" usage:"most checks at a time on one connection"`
-	MaxConnections int           `yaml:"max_connections" usage:"most connections at a time"`
-	KeyWait        time.Duration `yaml:"key_wait" usage:"how long a check may wait for a key that the gate does not have"`
-	KeyWaiters     int           `yaml:"key_waiters" usage:"most checks that wait for keys at a time"`
-	Strip          string        `yaml:"strip" usage:"who removes misspelt identity headers: envoy (and says so in each check), or the gate: all (those with _ and . whether seen or not) or seen (in the check)"`
-	KeepOverrides  bool          `yaml:"keep_overrides" usage:"pass on X-HTTP-Method-Override, X-Original-URL and the like"`
-	Streams        StreamConfig  `yaml:"streams"`
-}
-
-// StreamConfig is what happens to requests that outlive their token: websockets, gRPC calls,
-// event streams, downloads.
-type StreamConfig struct {
-	// EndAtExpiry has Envoy end them when their token expires, by the header
-	// x-envoy-upstream-stream-duration-ms, unless their route says outlives_token.
-	EndAtExpiry bool `yaml:"end_at_expiry" usage:"end requests that are not over when their token expires"`
-	// Least is what a request gets whose token is about to expire.
-	Least time.Duration `yaml:"least" usage:"how long a request may last at least"`
+	SocketMode     string             `yaml:"socket_mode" usage:"mode of the Unix socket, octal"`
+	MaxMessage     int                `yaml:"max_message" usage:"greatest size of a check request in bytes"`
+	MaxStreams     uint32             `yaml:"max_streams" usage:"most checks at a time on one connection"`
+	MaxConnections int                `yaml:"max_connections" usage:"most connections at a time"`
+	KeyWait        time.Duration      `yaml:"key_wait" usage:"how long a check may wait for a key that the gate does not have"`
+	KeyWaiters     int                `yaml:"key_waiters" usage:"most checks that wait for keys at a time"`
+	Strip          string             `yaml:"strip" usage:"who removes misspelt identity headers: envoy (and says so in each check), or the gate: all (those with _ and . whether seen or not) or seen (in the check)"`
+	KeepOverrides  bool               `yaml:"keep_overrides" usage:"pass on X-HTTP-Method-Override, X-Original-URL and the like"`
+	Streams        check.StreamConfig `yaml:"streams"`
 }
 
 // The values of Config.Strip.
@@ -36,14 +27,6 @@ const (
 	stripEnvoy = "envoy"
 	stripSeen  = "seen"
 	stripAll   = "all"
-)
-
-// headerStripped is the mark that Envoy sets behind the patterns by which it removes headers, in
-// the same list, so that nobody has the one without the others. The gate removes it, lest it speaks
-// for another Envoy further on.
-const (
-	headerStripped = "x-sallyport-stripped"
-	stripped       = "1"
 )
 
 // Notes returns what the author of the configuration may not have meant, a line each.
@@ -73,38 +56,30 @@ func DefaultConfig() Config {
 		KeyWait:        150 * time.Millisecond,
 		KeyWaiters:     256,
 		Strip:          stripAll,
-		Streams:        StreamConfig{EndAtExpiry: true, Least: 5 * time.Second},
+		Streams:        check.DefaultStreamConfig(),
 	}
 }
 
 // Validate checks the bounds.
 func (c Config) Validate() error {
 	var errs []error
-	check := func(ok bool, path, expected string, got any) {
+	expect := func(ok bool, path, expected string, got any) {
 		if !ok {
 			errs = append(errs, config.At(path, "expected %s, got %v", expected, got))
 		}
 	}
 	_, err := c.mode()
-	check(err == nil, "socket_mode", "an octal mode of 0600 to 0777", strconv.Quote(c.SocketMode))
-	check(c.MaxMessage >= 64<<10 && c.MaxMessage <= 16<<20, "max_message", "64 KiB to 16 MiB",
+	expect(err == nil, "socket_mode", "an octal mode of 0600 to 0777", strconv.Quote(c.SocketMode))
+	expect(c.MaxMessage >= 64<<10 && c.MaxMessage <= 16<<20, "max_message", "64 KiB to 16 MiB",
 		c.MaxMessage)
-	check(c.MaxStreams >= 1 && c.MaxStreams <= 1<<20, "max_streams", "1 to 1048576", c.MaxStreams)
-	check(c.MaxConnections >= 1, "max_connections", "1 or more", c.MaxConnections)
+	expect(c.MaxStreams >= 1 && c.MaxStreams <= 1<<20, "max_streams", "1 to 1048576", c.MaxStreams)
+	expect(c.MaxConnections >= 1, "max_connections", "1 or more", c.MaxConnections)
 	// Longer than any client waits would only keep places from others.
-	check(c.KeyWait >= 0 && c.KeyWait <= 10*time.Second, "key_wait", "0s to 10s", c.KeyWait)
-	check(c.KeyWaiters >= 0, "key_waiters", "0 or more", c.KeyWaiters)
-	check(c.Strip == stripEnvoy || c.Strip == stripSeen || c.Strip == stripAll, "strip",
+	expect(c.KeyWait >= 0 && c.KeyWait <= 10*time.Second, "key_wait", "0s to 10s", c.KeyWait)
+	expect(c.KeyWaiters >= 0, "key_waiters", "0 or more", c.KeyWaiters)
+	expect(c.Strip == stripEnvoy || c.Strip == stripSeen || c.Strip == stripAll, "strip",
 		"envoy, seen or all", strconv.Quote(c.Strip))
 	return errors.Join(errs...)
-}
-
-// Validate checks the bounds.
-func (c StreamConfig) Validate() error {
-	if c.EndAtExpiry && (c.Least < 100*time.Millisecond || c.Least > time.Hour) {
-		return config.At("least", "expected 100ms to 1h, got %v", c.Least)
-	}
-	return nil
 }
 
 func (c Config) mode() (uint32, error) {

@@ -21,6 +21,7 @@ import (
 
 	"github.com/sallyport/sallyport/authz"
 	"github.com/sallyport/sallyport/authz/authztest"
+	"github.com/sallyport/sallyport/authz/check"
 	"github.com/sallyport/sallyport/internal/audit"
 	"github.com/sallyport/sallyport/internal/revocation"
 )
@@ -47,11 +48,10 @@ func start(t testing.TB, w *authztest.World, change ...func(*Config)) *bench {
 	b := &bench{world: w, registry: prometheus.NewRegistry(), lines: &lines{}}
 	var err error
 	b.server, err = New(w.Engine(NewWire(c)), c, Options{
-		Instant:  clock(),
-		Ready:    func() error { return b.ready },
-		Keys:     w.Keys,
-		Audit:    b.lines,
-		Registry: b.registry,
+		Ready: func() error { return b.ready },
+		Check: check.Options{
+			Instant: clock(), Keys: w.Keys, Audit: b.lines, Registry: b.registry,
+		},
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -169,18 +169,26 @@ func answerOf(t testing.TB, r *authv3.CheckResponse) authztest.Answer {
 	}
 	if r.GetStatus().GetCode() == 0 {
 		ok := r.GetOkResponse()
-		if ok == nil || len(ok.GetResponseHeadersToAdd()) > 0 || len(ok.GetQueryParametersToSet()) > 0 ||
+		if ok == nil || len(ok.GetResponseHeadersToAdd()) > 0 ||
+			len(ok.GetQueryParametersToSet()) > 0 ||
 			len(ok.GetQueryParametersToRemove()) > 0 {
 			t.Fatalf("an answer that lets pass has %v", r)
 		}
 		set := slices.DeleteFunc(headersOf(t, ok.GetHeaders()),
-			func(h authz.Header) bool { return h.Name == headerStreamDuration })
+			func(h authz.Header) bool { return h.Name == check.HeaderStreamDuration })
 		// Envoy's own mark goes no further, whoever is known.
-		remove, marked := ok.GetHeadersToRemove(), slices.Index(ok.GetHeadersToRemove(), headerStripped)
+		remove, marked := ok.GetHeadersToRemove(), slices.Index(
+			ok.GetHeadersToRemove(),
+			check.HeaderStripped,
+		)
 		if marked < 0 {
 			t.Fatalf("the answer leaves Envoy's mark: %v", r)
 		}
-		return authztest.Answer{Status: 200, Set: set, Remove: slices.Delete(remove, marked, marked+1)}
+		return authztest.Answer{
+			Status: 200,
+			Set:    set,
+			Remove: slices.Delete(remove, marked, marked+1),
+		}
 	}
 	denied := r.GetDeniedResponse()
 	if denied == nil {
@@ -195,7 +203,8 @@ func answerOf(t testing.TB, r *authv3.CheckResponse) authztest.Answer {
 func headersOf(t testing.TB, options []*corev3.HeaderValueOption) (headers []authz.Header) {
 	t.Helper()
 	for _, o := range options {
-		if o.GetAppendAction() != corev3.HeaderValueOption_OVERWRITE_IF_EXISTS_OR_ADD || appends(o) ||
+		if o.GetAppendAction() != corev3.HeaderValueOption_OVERWRITE_IF_EXISTS_OR_ADD ||
+			appends(o) ||
 			len(o.GetHeader().GetRawValue()) > 0 {
 			t.Errorf("a header is not to be overwritten: %v", o)
 		}

@@ -16,6 +16,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/sallyport/sallyport/authz/authztest"
+	"github.com/sallyport/sallyport/authz/check"
 	"github.com/sallyport/sallyport/internal/eventually"
 	"github.com/sallyport/sallyport/internal/jose/josetest"
 )
@@ -35,7 +36,9 @@ func TestChecksOverAUnixSocket(t *testing.T) {
 	}
 	second := &bench{world: b.world, conn: dial(t, "unix:"+path)}
 	s, err := New(b.world.Engine(NewWire(c)), c,
-		Options{Instant: clock(), Ready: func() error { return nil }})
+		Options{
+			Ready: func() error { return nil }, Check: check.Options{Instant: clock()},
+		})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -3,11 +3,12 @@ package extauthz
 import (
 	"fmt"
 	"runtime"
-	"sync/atomic"
 	"testing"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/sallyport/sallyport/authz"
 	"github.com/sallyport/sallyport/authz/authztest"
+	"github.com/sallyport/sallyport/authz/check"
 	"github.com/sallyport/sallyport/internal/jose"
 	"github.com/sallyport/sallyport/internal/jose/josetest"
 )
@@ -33,7 +34,10 @@ func distinct(t testing.TB, cache authz.CacheConfig, n int) (grown int64) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, err := New(engine, c, Options{Instant: clock(), Ready: func() error { return nil }})
+	registry := prometheus.NewRegistry()
+	s, err := New(engine, c, Options{
+		Ready: func() error { return nil }, Check: check.Options{Instant: clock(), Registry: registry},
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -45,13 +49,23 @@ func distinct(t testing.TB, cache authz.CacheConfig, n int) (grown int64) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		r := authztest.Get("/protected", "authorization",
-			"Bearer "+josetest.MAC("HS256", header, string(text), secret), headerStripped, stripped)
+		r := authztest.Get(
+			"/protected",
+			"authorization",
+			"Bearer "+josetest.MAC(
+				"HS256",
+				header,
+				string(text),
+				secret,
+			),
+			check.HeaderStripped,
+			check.Stripped,
+		)
 		message := encoded(r, false)
 		for range 2 {
-			var check checkRequest
-			check.read(message)
-			s.check(t.Context(), &check)
+			var r checkRequest
+			r.read(message)
+			s.check(t.Context(), &r)
 		}
 	}
 	ask(-1) // what is made once
@@ -60,9 +74,9 @@ func distinct(t testing.TB, cache authz.CacheConfig, n int) (grown int64) {
 		ask(i)
 	}
 	grown = heap() - before
-	allowed := s.metrics.checks.sum(func(t *tally) *atomic.Uint64 { return &t.allowed })
-	if allowed != uint64(2*n+2) {
-		t.Fatalf("%d checks of %d were allowed", allowed, 2*n+2)
+	allowed := value(t, registry, "sallyport_gate_decisions_total", "code=200 reason=allowed")
+	if allowed != float64(2*n+2) {
+		t.Fatalf("%v checks of %d were allowed", allowed, 2*n+2)
 	}
 	runtime.KeepAlive(s)
 	return grown

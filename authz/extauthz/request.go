@@ -5,39 +5,29 @@ import (
 	"google.golang.org/protobuf/encoding/protowire"
 
 	"github.com/sallyport/sallyport/authz"
+	"github.com/sallyport/sallyport/authz/check"
 )
 
 // checkRequest is what a decision needs of an envoy.service.auth.v3.CheckRequest. Its strings are
 // views of the message.
 type checkRequest struct {
-	authz.Request
-	malformed problem
-	source    []byte         // the Peer that sent the request, not read yet
-	id        string         // Envoy's id of the request
-	mark      string         // the value of headerStripped
-	decided   authz.Decision // what was refused, for its audit line
-	tally     int            // where it is counted
+	check.Request
+	source []byte // the Peer that sent the request, not read yet
+	mark   string // the value of check.HeaderStripped
 
 	buffer                  mem.Buffer // the message, until free
 	has                     fieldSet
 	path, method, authority string // the pseudo-headers, among the headers
 }
 
-// problem is what is wrong with a message, "" when nothing is. It is all that a refusal tells of
-// it.
-type problem string
-
+// What may be wrong with a message. It is all that a refusal tells of it.
 const (
-	badWire      problem = "the message is not well-formed"
-	badTwice     problem = "a field that may stand once stands twice"
-	badNoRequest problem = "the message has no HTTP request"
-	badValues    problem = "a header has both a value and a raw value"
-	badMany      problem = "the request has more than 1000 headers"
-	badPseudo    problem = "a pseudo-header differs from the request"
-
-	notMarked problem = "expected x-sallyport-stripped: 1, which Envoy sets when it has removed " +
-		"identity headers"
-	notStripped problem = "Envoy has passed on a header that it is to remove"
+	badWire      = "the message is not well-formed"
+	badTwice     = "a field that may stand once stands twice"
+	badNoRequest = "the message has no HTTP request"
+	badValues    = "a header has both a value and a raw value"
+	badMany      = "the request has more than 1000 headers"
+	badPseudo    = "a pseudo-header differs from the request"
 )
 
 // maxHeaders is how many headers a request may have. Envoy lets 100 through by default.
@@ -89,12 +79,15 @@ const (
 // counted.
 func (r *checkRequest) reset() {
 	clear(r.Headers)
-	*r = checkRequest{Request: authz.Request{Headers: r.Headers[:0]}, tally: r.tally}
+	headers, tally := r.Headers[:0], r.Tally
+	*r = checkRequest{}
+	r.Headers, r.Tally = headers, tally
 }
 
-// read walks a message. What is wrong with it is noted in malformed, and the request is then to be
+// read walks a message. What is wrong with it is noted in Malformed, and the request is then to be
 // refused.
 func (r *checkRequest) read(message []byte) {
+	r.Source = r
 	f := fields{rest: message}
 	for f.next() {
 		if f.has(fieldAttributes) && r.first(hasAttributes) {
@@ -106,6 +99,7 @@ func (r *checkRequest) read(message []byte) {
 		r.fault(badNoRequest)
 	}
 	r.comparePseudo()
+	r.Marked = r.mark == check.Stripped
 }
 
 func (r *checkRequest) readAttributes(message []byte) {
@@ -139,7 +133,7 @@ func (r *checkRequest) readHTTP(message []byte) {
 		}
 		switch f.number {
 		case fieldID:
-			r.take(hasID, &r.id, f.value)
+			r.take(hasID, &r.ID, f.value)
 		case fieldMethod:
 			r.take(hasMethod, &r.Method, f.value)
 		case fieldPath:
@@ -198,7 +192,7 @@ func (r *checkRequest) addHeader(name, value string) {
 	case name == "":
 	case name[0] == ':': // no header of the client's
 		r.takePseudo(name, value)
-	case name == headerStripped:
+	case name == check.HeaderStripped:
 		r.takeString(hasMark, &r.mark, value)
 	case len(r.Headers) == maxHeaders:
 		r.fault(badMany)
@@ -256,9 +250,9 @@ func (r *checkRequest) takeBytes(to *[]byte, value []byte) {
 	*to = value
 }
 
-func (r *checkRequest) fault(p problem) {
-	if r.malformed == "" {
-		r.malformed = p
+func (r *checkRequest) fault(problem string) {
+	if r.Malformed == "" {
+		r.Malformed = problem
 	}
 }
 
@@ -268,12 +262,31 @@ func (r *checkRequest) end(f *fields) {
 	}
 }
 
-// header returns the value of the first header of that lower-case name.
-func (r *checkRequest) header(name string) string {
-	for i := range r.Headers {
-		if r.Headers[i].Name == name {
-			return r.Headers[i].Value
+// Address implements check.Source.
+func (r *checkRequest) Address() string { return address(r.source) }
+
+// address returns the IP address from which Envoy has a request, "" when there is none.
+func address(peer []byte) string {
+	b := peer
+	for _, number := range []protowire.Number{fieldPeerAddress, fieldSocketAddress, fieldAddress} {
+		b = content(b, number)
+	}
+	return string(b)
+}
+
+// content returns the content of the first field of that number.
+func content(message []byte, number protowire.Number) []byte {
+	for f := (fields{rest: message}); f.next(); {
+		if f.has(number) {
+			return f.value
 		}
 	}
-	return ""
+	return nil
 }
+
+// Field numbers in envoy/config/core/v3.
+const (
+	fieldPeerAddress   protowire.Number = 1 // of AttributeContext.Peer
+	fieldSocketAddress protowire.Number = 1 // of Address
+	fieldAddress       protowire.Number = 2 // of SocketAddress
+)

@@ -91,7 +91,7 @@ func compare(t *testing.T, m []byte) bool {
 	t.Helper()
 	var r checkRequest
 	r.read(m)
-	if r.malformed != "" {
+	if r.Malformed != "" {
 		return false
 	}
 	var g authv3.CheckRequest
@@ -103,8 +103,8 @@ func compare(t *testing.T, m []byte) bool {
 	http := g.GetAttributes().GetRequest().GetHttp()
 	if http == nil || r.Method != http.GetMethod() || r.Path != http.GetPath() ||
 		r.Host != http.GetHost() ||
-		r.id != http.GetId() {
-		t.Fatalf("read %q %q %q %q, generated types %v", r.Method, r.Path, r.Host, r.id, http)
+		r.ID != http.GetId() {
+		t.Fatalf("read %q %q %q %q, generated types %v", r.Method, r.Path, r.Host, r.ID, http)
 	}
 	compareHeaders(t, &r, http)
 	return true
@@ -168,7 +168,7 @@ func FuzzCheckRequest(f *testing.F) {
 		accepted := compare(t, m)
 		r := new(checkRequest)
 		r.read(m)
-		d := b.server.decide(t.Context(), r)
+		d := b.server.checker.Check(t.Context(), &r.Request)
 		if d.Allow && (!accepted || r.Path == "") {
 			t.Fatal("what is no request may pass")
 		}
@@ -210,7 +210,7 @@ func TestAResetRequestHoldsNothing(t *testing.T) {
 	r := new(checkRequest)
 	r.read(generated(t, full()))
 	r.reset()
-	if len(r.Headers) != 0 || r.Path != "" || r.source != nil || r.id != "" || r.has != 0 ||
+	if len(r.Headers) != 0 || r.Path != "" || r.source != nil || r.ID != "" || r.has != 0 ||
 		r.path != "" {
 		t.Errorf("got %+v", r)
 	}
@@ -219,7 +219,7 @@ func TestAResetRequestHoldsNothing(t *testing.T) {
 		t.Error("headers are still held")
 	}
 	r.read(nil)
-	if r.malformed == "" {
+	if r.Malformed == "" {
 		t.Error("an empty message is not malformed after another one")
 	}
 }

@@ -1,7 +1,6 @@
 package extauthz
 
 import (
-	"net/http"
 	"strconv"
 	"time"
 
@@ -9,6 +8,7 @@ import (
 	"google.golang.org/protobuf/encoding/protowire"
 
 	"github.com/sallyport/sallyport/authz"
+	"github.com/sallyport/sallyport/authz/check"
 )
 
 // Field numbers in envoy/service/auth/v3, envoy/config/core/v3 and google/rpc.
@@ -45,7 +45,7 @@ type answers struct {
 func NewWire(c Config) authz.Wire { return newAnswers(c) }
 
 func newAnswers(c Config) answers {
-	remove := []string{headerStripped}
+	remove := []string{check.HeaderStripped}
 	if c.Strip == stripAll {
 		remove = append(remove, authz.Misspellings()...)
 	}
@@ -75,7 +75,7 @@ func besides(strip []string, lifetime time.Duration) []byte {
 	ok := appendNames(make([]byte, 0, 192), strip)
 	if lifetime > 0 {
 		ok = appendHeader(ok, fieldOKHeaders,
-			authz.Header{Name: headerStreamDuration, Value: milliseconds(lifetime)})
+			authz.Header{Name: check.HeaderStreamDuration, Value: milliseconds(lifetime)})
 	}
 	out := protowire.AppendTag(make([]byte, 0, len(ok)+4), fieldOK, protowire.BytesType)
 	return protowire.AppendBytes(out, ok)
@@ -103,22 +103,9 @@ func refuse(r *authz.Refusal) []byte {
 	denied = protowire.AppendTag(denied, fieldDeniedBody, protowire.BytesType)
 	denied = protowire.AppendString(denied, r.Body)
 
-	out := appendStatus(nil, codeOf(r.Status))
+	out := appendStatus(nil, check.GRPCStatus(r.Status))
 	out = protowire.AppendTag(out, fieldDenied, protowire.BytesType)
 	return protowire.AppendBytes(out, denied)
-}
-
-// codeOf returns the code of CheckResponse.status for a refusal. It is never OK.
-func codeOf(status int) codes.Code {
-	switch status {
-	case http.StatusBadRequest:
-		return codes.InvalidArgument
-	case http.StatusUnauthorized:
-		return codes.Unauthenticated
-	case http.StatusForbidden:
-		return codes.PermissionDenied
-	}
-	return codes.Unavailable
 }
 
 func appendStatus(b []byte, code codes.Code) []byte {

@@ -21,6 +21,7 @@ import (
 
 	"github.com/sallyport/sallyport/authz"
 	"github.com/sallyport/sallyport/authz/authztest"
+	"github.com/sallyport/sallyport/authz/check"
 	"github.com/sallyport/sallyport/internal/audit"
 	"github.com/sallyport/sallyport/internal/jose"
 	"github.com/sallyport/sallyport/internal/policy"
@@ -199,11 +200,13 @@ func (w *measuredWorld) gate(kind string) (*Server, error) {
 	}
 	registry := prometheus.NewRegistry()
 	s, err := New(engine, c, Options{
-		Instant: func() revocation.Instant { return w.now() }, Ready: func() error { return nil },
-		Registry: registry,
-		Audit: audit.New(io.Discard, audit.Options{
-			Registry: registry, Queue: 4096, Limit: audit.Limit{Rate: 20, Burst: 100},
-		}),
+		Ready: func() error { return nil },
+		Check: check.Options{
+			Instant: func() revocation.Instant { return w.now() }, Registry: registry,
+			Audit: audit.New(io.Discard, audit.Options{
+				Registry: registry, Queue: 4096, Limit: audit.Limit{Rate: 20, Burst: 100},
+			}),
+		},
 	})
 	if err != nil {
 		return nil, err
@@ -225,7 +228,10 @@ func usual(text string) authz.Request {
 	for _, name := range strings.Fields("accept accept-encoding accept-language cache-control " +
 		"cookie dnt origin pragma referer sec-fetch-mode sec-fetch-site user-agent x-forwarded-for " +
 		"x-forwarded-proto x-request-id x-b3-traceid") {
-		r.Headers = append(r.Headers, authz.Header{Name: name, Value: "some value of ordinary length"})
+		r.Headers = append(
+			r.Headers,
+			authz.Header{Name: name, Value: "some value of ordinary length"},
+		)
 	}
 	return r
 }
@@ -243,7 +249,10 @@ func (w *measuredWorld) requests(kind string) (all [][]byte) {
 			text = text[:len(text)-8] + "AAAAAAAA"
 		}
 		r := usual(text)
-		r.Headers = append(r.Headers, authz.Header{Name: headerStripped, Value: stripped})
+		r.Headers = append(
+			r.Headers,
+			authz.Header{Name: check.HeaderStripped, Value: check.Stripped},
+		)
 		all = append(all, encoded(r, false))
 	}
 	return all
@@ -251,10 +260,13 @@ func (w *measuredWorld) requests(kind string) (all [][]byte) {
 
 // garbage are checks of which each is refused, in turn for a forged signature, half a token and none.
 func (w *measuredWorld) garbage() (all [][]byte) {
-	none := encoded(authztest.Get("/protected", headerStripped, stripped), false)
+	none := encoded(authztest.Get("/protected", check.HeaderStripped, check.Stripped), false)
 	for _, forged := range w.requests(kindForged) {
 		half := usual(w.Token()[:100])
-		half.Headers = append(half.Headers, authz.Header{Name: headerStripped, Value: stripped})
+		half.Headers = append(
+			half.Headers,
+			authz.Header{Name: check.HeaderStripped, Value: check.Stripped},
+		)
 		all = append(all, forged, encoded(half, false), none)
 	}
 	return all

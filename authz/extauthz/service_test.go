@@ -1,25 +1,21 @@
 package extauthz
 
 import (
-	"bytes"
 	"context"
 	"errors"
-	"fmt"
-	"log/slog"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
-	"github.com/prometheus/client_golang/prometheus"
-	"golang.org/x/time/rate"
 	"google.golang.org/grpc/codes"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/status"
 
 	"github.com/sallyport/sallyport/authz"
 	"github.com/sallyport/sallyport/authz/authztest"
+	"github.com/sallyport/sallyport/authz/check"
 	"github.com/sallyport/sallyport/internal/eventually"
 	"github.com/sallyport/sallyport/internal/jose/josetest"
 	"github.com/sallyport/sallyport/internal/token"
@@ -55,9 +51,9 @@ func roomy(c *Config) { c.MaxMessage = 2 << 20 }
 
 // TestTheAnswersCodeIsNeverZeroForARefusal: Envoy looks at nothing else.
 func TestTheAnswersCodeIsNeverZeroForARefusal(t *testing.T) {
-	b := start(t, authztest.New())
+	engine := authztest.New().Engine(NewWire(DefaultConfig()))
 	for _, d := range token.Reasons() {
-		a, ok := b.server.engine.Refusal(d.Reason).Wire.(*answer)
+		a, ok := engine.Refusal(d.Reason).Wire.(*answer)
 		if !ok {
 			t.Fatalf("%s has no answer", d.Reason)
 		}
@@ -283,7 +279,9 @@ func TestAPanicIsARefusalAndNotAFailedRPC(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, err := New(engine, c, Options{Instant: clock(), Ready: func() error { return nil }})
+	s, err := New(engine, c, Options{
+		Ready: func() error { return nil }, Check: check.Options{Instant: clock()},
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -294,44 +292,10 @@ func TestAPanicIsARefusalAndNotAFailedRPC(t *testing.T) {
 	if got := answerOf(t, &response); got.Status != 503 {
 		t.Errorf("got %d", got.Status)
 	}
-	s.options.Instant = nil // the transport's own panic
+	s.checker.Instant = nil // the transport's own panic
 	unmarshal(t, s.check(t.Context(), r), &response)
 	if got := answerOf(t, &response); got.Status != 503 {
 		t.Errorf("got %d", got.Status)
-	}
-}
-
-// TestPanicsAreLoggedWithinALimit: each is counted, and has its refusal.
-func TestPanicsAreLoggedWithinALimit(t *testing.T) {
-	var log bytes.Buffer
-	w, registry := authztest.New(), prometheus.NewRegistry()
-	s, err := New(w.Engine(NewWire(DefaultConfig())), DefaultConfig(), Options{
-		Instant:  clock(),
-		Ready:    func() error { return nil },
-		Registry: registry,
-		Logger:   slog.New(slog.NewTextHandler(&log, nil)),
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	s.options.Instant = nil
-	s.panics.SetLimit(0) // no time passes
-	r := new(checkRequest)
-	for range 1000 {
-		if s.check(t.Context(), r) != s.broken {
-			t.Fatal("not refused")
-		}
-	}
-	if n := strings.Count(log.String(), "recovered from a panic"); n != panicBurst {
-		t.Errorf("%d panics are logged", n)
-	}
-	if n := value(t, registry, "sallyport_gate_panics_total", ""); n != 1000 {
-		t.Errorf("counted %v", n)
-	}
-	s.panics = rate.NewLimiter(panicRate, panicBurst) // time has passed
-	s.check(t.Context(), r)
-	if want := fmt.Sprint("unlogged=", 1000-panicBurst); !strings.Contains(log.String(), want) {
-		t.Errorf("the next one does not tell: %s", want)
 	}
 }
 
@@ -352,7 +316,9 @@ func TestAnAnswerThatNobodyFilledInIsNotSent(t *testing.T) {
 
 func TestAServerNeedsItsEnginesWire(t *testing.T) {
 	w := authztest.New()
-	o := Options{Instant: clock(), Ready: func() error { return nil }}
+	o := Options{
+		Ready: func() error { return nil }, Check: check.Options{Instant: clock()},
+	}
 	if _, err := New(w.Engine(nil), DefaultConfig(), o); err == nil ||
 		!strings.Contains(err.Error(), "NewWire") {
 		t.Errorf("got %v", err)

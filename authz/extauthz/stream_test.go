@@ -7,6 +7,7 @@ import (
 
 	"github.com/sallyport/sallyport/authz"
 	"github.com/sallyport/sallyport/authz/authztest"
+	"github.com/sallyport/sallyport/authz/check"
 	"github.com/sallyport/sallyport/internal/token"
 )
 
@@ -19,7 +20,7 @@ func (b *bench) duration(t *testing.T, r authz.Request) int {
 		t.Fatalf("refused: %v", got)
 	}
 	for _, h := range headersOf(t, got.GetOkResponse().GetHeaders()) {
-		if h.Name == headerStreamDuration {
+		if h.Name == check.HeaderStreamDuration {
 			ms, err := strconv.Atoi(h.Value)
 			if err != nil {
 				t.Fatal(err)
@@ -106,7 +107,7 @@ func TestAStreamWhoseTokenIsAboutToExpireHasALeastTime(t *testing.T) {
 }
 
 func TestStreamsAreLeftAloneWhenConfiguredSo(t *testing.T) {
-	b := start(t, authztest.New(), func(c *Config) { c.Streams = StreamConfig{} })
+	b := start(t, authztest.New(), func(c *Config) { c.Streams = check.StreamConfig{} })
 	if got := b.duration(t,
 		authztest.Get("/protected", "authorization", "Bearer "+b.world.Token(), "upgrade",
 			"websocket")); got != -1 {

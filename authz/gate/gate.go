@@ -3,7 +3,8 @@
 //
 // Load reads a Config, New puts a gate together, and Run runs it: cmd/authz does no more. A
 // program that decides in its own process asks Engine while Run runs; the engine refuses what it
-// cannot know yet, and Ready returns what it waits for.
+// cannot know yet, and Ready returns what it waits for. Inside Envoy (Options.Host) a gate has no
+// port for Envoy to ask: its Filter is handed each request.
 package gate
 
 import (
@@ -21,7 +22,9 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/sallyport/sallyport/authz"
+	"github.com/sallyport/sallyport/authz/check"
 	"github.com/sallyport/sallyport/authz/extauthz"
+	"github.com/sallyport/sallyport/authz/filter"
 	"github.com/sallyport/sallyport/internal/audit"
 	"github.com/sallyport/sallyport/internal/clock"
 	"github.com/sallyport/sallyport/internal/daemon"
@@ -41,6 +44,8 @@ type Options struct {
 	// policy in it is put in force when the file changes; without a file it stays as it is.
 	File string
 	Read func(content []byte) (*Config, error)
+	// Host is the Envoy inside which the gate decides; nil: Envoy asks over gRPC.
+	Host filter.Host
 }
 
 // Gate is all that decides on requests in a process.
@@ -54,7 +59,8 @@ type Gate struct {
 	keys        *keyset.Sets
 	revocations *redislog.Gate
 	engine      *authz.Engine
-	server      *extauthz.Server
+	server      *extauthz.Server // nil inside Envoy
+	filter      *filter.Filter   // nil unless inside Envoy
 	audit       *audit.Log
 
 	stopping atomic.Bool // Run has been told to stop
@@ -80,7 +86,7 @@ func New(c *Config, o Options) (*Gate, error) {
 	})
 	// Each of these stands on those before it.
 	for _, open := range []func() error{
-		g.openFiles, g.openKeys, g.openRevocations, g.openPolicy, g.openEngine, g.openServer,
+		g.openFiles, g.openKeys, g.openRevocations, g.openPolicy, g.openEngine, g.openDoor,
 	} {
 		if err := open(); err != nil {
 			return nil, errors.Join(err, g.Close())
@@ -182,7 +188,7 @@ func (g *Gate) inForce(r *compiled) {
 }
 
 func (g *Gate) openEngine() (err error) {
-	g.engine, err = authz.New(g.policy.Value().rules, authz.Options{
+	o := authz.Options{
 		Keys:          g.keys,
 		Revocations:   g.revocations,
 		Realm:         g.config.Realm,
@@ -192,27 +198,46 @@ func (g *Gate) openEngine() (err error) {
 		// There is a server before anybody asks the engine.
 		OnPanic:     func(what string, stack []byte) { g.server.Panicked(what, stack) },
 		MaxLifetime: g.revocations.MaxTokenLifetime,
-	})
+	}
+	if g.options.Host != nil {
+		o.Wire = filter.Wire
+		o.OnPanic = func(what string, stack []byte) { g.filter.Panicked(what, stack) }
+	}
+	g.engine, err = authz.New(g.policy.Value().rules, o)
 	return err
 }
 
-func (g *Gate) openServer() (err error) {
-	o := extauthz.Options{
-		Instant:  g.revocations.Instant,
-		Ready:    g.Ready,
-		Keys:     g.keys,
-		Logger:   g.options.Logger,
-		Registry: g.registry,
+// openDoor makes what requests come through: the server that Envoy asks, or the filter inside it.
+func (g *Gate) openDoor() (err error) {
+	o := check.Options{
+		Instant:    g.revocations.Instant,
+		Keys:       g.keys,
+		Logger:     g.options.Logger,
+		Registry:   g.registry,
+		KeyWait:    g.config.ExtAuthz.KeyWait,
+		KeyWaiters: g.config.ExtAuthz.KeyWaiters,
 	}
 	if g.config.Audit.Rate > 0 { // else a refusal need not even be described
 		o.Audit = g.audit
 	}
-	g.server, err = extauthz.New(g.engine, g.config.ExtAuthz, o)
+	if g.options.Host != nil {
+		g.filter, err = filter.New(g.engine, filter.Options{
+			Host: g.options.Host, Revocations: g.revocations,
+			Streams: g.config.ExtAuthz.Streams, Check: o,
+		})
+		return err
+	}
+	g.server, err = extauthz.New(g.engine, g.config.ExtAuthz, extauthz.Options{
+		Ready: g.Ready, Check: o,
+	})
 	return err
 }
 
 // Engine returns what decides. It may be asked while Run runs.
 func (g *Gate) Engine() *authz.Engine { return g.engine }
+
+// Filter returns what is handed the requests inside Envoy; nil elsewhere.
+func (g *Gate) Filter() *filter.Filter { return g.filter }
 
 // Metrics returns the metrics of the gate and, once Run runs, of the process.
 func (g *Gate) Metrics() *prometheus.Registry { return g.registry }
@@ -231,12 +256,10 @@ func (g *Gate) Ready() error {
 
 // Run opens the gate's ports and runs it until ctx ends. It closes the gate.
 func (g *Gate) Run(ctx context.Context) error {
-	listener, err := extauthz.Listen(g.config.Listen, g.config.ExtAuthz)
+	door, err := g.door()
 	if err != nil {
 		return errors.Join(err, g.Close())
 	}
-	g.options.Logger.Info("gate: starting", "name", g.config.Name, "listen",
-		listener.Addr().String(), "version", g.options.Version)
 	// At once, not only when the server drains: during the drain's delay each Envoy has to see it.
 	defer context.AfterFunc(ctx, func() { g.stopping.Store(true) })()
 	err = daemon.Run(ctx, daemon.Options{
@@ -247,18 +270,39 @@ func (g *Gate) Run(ctx context.Context) error {
 		Registry: g.registry,
 		Drain:    g.config.Drain,
 		Reload:   g.reload,
+		Guest:    g.options.Host != nil,
 		InForce:  func() map[string]string { return map[string]string{"policy": g.policy.Digest()} },
 	},
 		daemon.Part{Name: "files", Run: g.files.Run},
 		daemon.Part{Name: "keys", Run: g.keys.Run, Ready: g.keys.Ready},
 		daemon.Part{Name: "revocation", Run: g.revocations.Run, Ready: g.revocations.Ready},
-		daemon.Part{Name: "ext_authz", Drain: g.server.Drain, Run: func(ctx context.Context) error {
-			err := g.server.Run(ctx, listener)
-			g.stopped.Store(true) // not after a panic: then nobody knows
-			return err
-		}},
+		door,
 	)
 	return errors.Join(err, g.Close())
+}
+
+// door returns the part that requests come through.
+func (g *Gate) door() (daemon.Part, error) {
+	where := "inside Envoy"
+	door := daemon.Part{Name: "filter"}
+	serve := func(ctx context.Context) error { return g.filter.Run(ctx) }
+	if g.filter == nil {
+		listener, err := extauthz.Listen(g.config.Listen, g.config.ExtAuthz)
+		if err != nil {
+			return door, err
+		}
+		where = listener.Addr().String()
+		door = daemon.Part{Name: "ext_authz", Drain: g.server.Drain}
+		serve = func(ctx context.Context) error { return g.server.Run(ctx, listener) }
+	}
+	door.Run = func(ctx context.Context) error {
+		err := serve(ctx)
+		g.stopped.Store(true) // not after a panic: then nobody knows
+		return err
+	}
+	g.options.Logger.Info("gate: starting", "name", g.config.Name, "listen", where, "version",
+		g.options.Version)
+	return door, nil
 }
 
 // reload puts in force what all files hold now, the policy's too, and has all key sets fetched. A
@@ -284,7 +328,9 @@ func Check(ctx context.Context, c *Config, o Options) (notes []string, err error
 	errs := []error{
 		keyset.CheckCacheDir(string(c.KeyCacheDir)),
 		c.Revocation.Snapshot.Check(),
-		extauthz.CheckSocket(c.Listen),
+	}
+	if o.Host == nil {
+		errs = append(errs, extauthz.CheckSocket(c.Listen))
 	}
 	writesNothing := *c
 	// A gate makes these folders and tidies them.

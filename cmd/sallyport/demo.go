@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -24,6 +25,8 @@ type demo struct {
 	gates int
 	port  int
 	envoy string
+
+	inProcess bool
 }
 
 func newDemo() *cobra.Command {
@@ -55,6 +58,8 @@ everything is; it appears when everything is ready.`,
 		"host:port of the Redis to use, instead of the one inside this process; "+
 			"its password comes from $SALLYPORT_REDIS_PASSWORD_FILE")
 	f.IntVar(&d.gates, "gates", 1, "how many gates Envoy balances over")
+	f.BoolVar(&d.inProcess, "in-process", false,
+		"put the gate into Envoy's own process, as its dynamic module (\"make module\" builds it)")
 	f.IntVar(&d.port, "port", 10000,
 		"the gateway's port, from which the others are counted; 0: every port is a free one")
 	f.StringVar(&d.envoy, "envoy", "",
@@ -175,6 +180,10 @@ func (d *demo) options() (mesh.Options, error) {
 	if d.gates < 1 {
 		return o, fmt.Errorf("--gates: expected at least 1, got %d", d.gates)
 	}
+	if d.inProcess && d.gates > 1 {
+		return o, fmt.Errorf("--in-process: expected one gate, the one inside Envoy, got --gates %d",
+			d.gates)
+	}
 	if host, port, found := strings.Cut(d.redis, ":"); d.redis != "" &&
 		(!found || host == "" || port == "") {
 		return o, fmt.Errorf("--redis: expected host:port, got %q", d.redis)
@@ -187,6 +196,9 @@ func (d *demo) options() (mesh.Options, error) {
 		return o, fmt.Errorf("where are issuer and authz? %w", err)
 	}
 	o.Binaries = filepath.Dir(self)
+	if d.inProcess {
+		o.Module = filepath.Join(o.Binaries, mesh.ModuleFile)
+	}
 	if o.Envoy == "" {
 		// The working directory, for `go run`, and the clone that this program was built in, as
 		// .tools/bin/sallyport.
@@ -226,7 +238,7 @@ func (d *demo) printAddresses(s *screen, m *mesh.Mesh) {
 	row("gateway", e.Gateway, s.dim("everything goes through it"))
 	row("issuer", e.Issuer, "admin "+e.IssuerAdmin)
 	for _, g := range e.Gates {
-		row(g.Name, g.GRPC, "admin "+g.Admin)
+		row(g.Name, cmp.Or(g.GRPC, "inside Envoy"), "admin "+g.Admin)
 	}
 	row("envoy", "", "admin "+e.EnvoyAdmin)
 	row("redis", e.Redis, s.dim(redisKind(d.redis)))

@@ -249,6 +249,31 @@ func TestTheDemoRunsOnARedisOfTheUsersWithThreeGates(t *testing.T) {
 	}
 }
 
+// TestTheDemoRunsWithTheGateInsideEnvoy: the same tour, and no gate beside Envoy.
+func TestTheDemoRunsWithTheGateInsideEnvoy(t *testing.T) {
+	beside := filepath.Join(meshtest.Binaries(t, false), mesh.ModuleFile)
+	if err := os.Remove(beside); err != nil && !errors.Is(err, os.ErrNotExist) {
+		t.Fatal(err)
+	}
+	if err := os.Symlink(meshtest.Module(t), beside); err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	p := startDemo(t, "--once", "--in-process", "--dir", dir)
+	if err := p.wait(); err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(p.output.String(), "steps went as expected.") {
+		t.Errorf("the tour:\n%s", p.output.String())
+	}
+	if e := p.endpoints(); len(e.Gates) != 1 || e.Gates[0].GRPC != "" {
+		t.Errorf("endpoints.json: %+v", e)
+	}
+	if _, err := os.Stat(filepath.Join(dir, "log", "gate-1.log")); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("a gate beside Envoy has a log: %v", err)
+	}
+}
+
 // startRedis runs a redis-server for one test.
 func startRedis(t *testing.T) (address string) {
 	t.Helper()

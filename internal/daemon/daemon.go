@@ -53,6 +53,9 @@ type Options struct {
 	Handlers      map[string]http.Handler // more of the admin port, by the patterns of http.ServeMux
 	Drain         DrainConfig             // how to stop
 	Reload        func(context.Context) error
+	// Guest is a daemon in a process of another program's, which has the signals to itself: SIGHUP
+	// reloads nothing.
+	Guest bool
 	// InForce names what can change while the process runs, each with a digest of what is in force:
 	// /readyz shows them, and a reload logs which have changed. nil: nothing can.
 	InForce func() map[string]string
@@ -78,7 +81,9 @@ func Run(ctx context.Context, o Options, parts ...Part) error {
 	}
 	// The admin port is the first to start and the last to stop: it answers all the while.
 	all := append([]Part{admin.part()}, parts...)
-	all = append(all, r.part())
+	if !o.Guest {
+		all = append(all, r.part())
+	}
 	l := &life{log: o.Logger, health: h, delay: o.Drain.Delay, timeout: o.Drain.Timeout}
 	o.Logger.Info("starting", "name", o.Name, "version", o.Version, "admin",
 		admin.listener.Addr().String())

@@ -5,6 +5,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/sallyport/sallyport/internal/daemon"
 	"github.com/sallyport/sallyport/internal/jose"
 	"github.com/sallyport/sallyport/internal/token"
 )
@@ -268,6 +269,19 @@ type runner struct {
 	mu  sync.Mutex
 	ctx context.Context // nil: not running
 	wg  sync.WaitGroup
+
+	failed chan error // the first panic of one of the goroutines
+}
+
+// guard calls f in a goroutine of its own. A panic there ends Sets.Run with an error, and not the
+// process, which may be Envoy's.
+func (r *runner) guard(f func()) {
+	if err := daemon.Guard(func() error { f(); return nil }); err != nil {
+		select {
+		case r.failed <- err:
+		default: // another was first
+		}
+	}
 }
 
 func (r *runner) begin(ctx context.Context) bool {
@@ -301,6 +315,6 @@ func (r *runner) do(fetch func(context.Context)) bool {
 		return false
 	}
 	ctx := r.ctx
-	r.wg.Go(func() { fetch(ctx) })
+	r.wg.Go(func() { r.guard(func() { fetch(ctx) }) })
 	return true
 }

@@ -67,6 +67,7 @@ func New(cfgs []Config, o Options) (*Sets, error) {
 		return nil, err
 	}
 	s := &Sets{byName: map[string]*issuer{}, now: o.Now, log: o.Logger}
+	s.runner.failed = make(chan error, 1)
 	for n, c := range cfgs {
 		if err := s.add(n, c, o, m); err != nil {
 			return nil, err
@@ -142,10 +143,17 @@ func (s *Sets) Run(ctx context.Context) error {
 	s.started.CompareAndSwap(nil, &began)
 	var tending sync.WaitGroup
 	for _, i := range s.issuers {
-		tending.Go(func() { i.tend(ctx) })
+		tending.Go(func() {
+			s.runner.guard(func() { i.tend(ctx) })
+		})
 	}
-	tending.Wait()
-	<-ctx.Done()
+	select {
+	case <-ctx.Done():
+		tending.Wait()
+	case err := <-s.runner.failed:
+		// Not waited for: the others may want a lock that the one that failed has held.
+		return fmt.Errorf("keyset: %w", err)
+	}
 	// First the fetches end, then what they brought is kept.
 	s.runner.end()
 	for _, i := range s.issuers {

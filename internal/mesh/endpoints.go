@@ -31,7 +31,7 @@ type Endpoints struct {
 // Gate is where one gate is.
 type Gate struct {
 	Name  string `json:"name"`
-	GRPC  string `json:"grpc"`  // host:port of ext_authz
+	GRPC  string `json:"grpc"`  // host:port of ext_authz; "" inside Envoy
 	Admin string `json:"admin"` // base URL
 }
 

@@ -23,6 +23,10 @@ type Options struct {
 	// Envoy is the path of the envoy program.
 	Envoy string
 
+	// Module is the path of the gate's dynamic module, which Envoy then loads: there are no other
+	// gates. "": Envoy asks gates.
+	Module string
+
 	// RedisAddress is the host:port of a Redis that already runs. RedisServer is the path of a
 	// redis-server program to start. Without either, Redis is embedded: miniredis, in this process.
 	RedisAddress string
@@ -72,7 +76,7 @@ func (o Options) withDefaults() (Options, error) {
 			"the folder of the programs (Binaries) and the path of envoy (Envoy)")
 	}
 	// Children run in Dir, where a path relative to our working directory would mean another file.
-	for _, path := range []*string{&o.Dir, &o.Binaries, &o.Envoy, &o.RedisServer} {
+	for _, path := range []*string{&o.Dir, &o.Binaries, &o.Envoy, &o.RedisServer, &o.Module} {
 		if *path == "" {
 			continue
 		}
@@ -98,6 +102,8 @@ func (o Options) checkNumbers() error {
 			"as the ports above it are used too, got %d", maxPort, o.Port)
 	case o.Gates > maxGates:
 		return fmt.Errorf("mesh: expected at most %d gates, got %d", maxGates, o.Gates)
+	case o.Module != "" && o.Gates > 1:
+		return fmt.Errorf("mesh: expected one gate, the one inside Envoy, got %d", o.Gates)
 	case o.Issuers > maxIssuers:
 		return fmt.Errorf("mesh: expected at most %d issuers, got %d", maxIssuers, o.Issuers)
 	case o.RedisAddress != "" && o.RedisServer != "":
@@ -112,6 +118,11 @@ func (o Options) checkPrograms() error {
 	if o.RedisServer != "" {
 		needed = append(needed, o.RedisServer)
 	}
+	if o.Module != "" {
+		if _, err := os.Stat(o.Module); err != nil {
+			return fmt.Errorf("mesh: the module is missing (`make module` builds it): %w", err)
+		}
+	}
 	for _, path := range needed {
 		info, err := os.Stat(path)
 		if err != nil {
@@ -124,6 +135,9 @@ func (o Options) checkPrograms() error {
 	}
 	return nil
 }
+
+// ModuleFile is the name of the gate's dynamic module, beside the programs.
+const ModuleFile = "libsallyport.so"
 
 func (o Options) issuer() string { return filepath.Join(o.Binaries, "issuer") }
 func (o Options) authz() string  { return filepath.Join(o.Binaries, "authz") }

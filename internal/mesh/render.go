@@ -56,6 +56,8 @@ type settings struct {
 	AllowedHeaders                []string // what gates read
 	EncodeRawHeaders              bool
 	GatewaySix                    bool // the gateway listens on ::1 too
+	// Module is the gate that Envoy loads, and AuthzFile its settings; "": Envoy asks gates.
+	Module, AuthzFile string
 
 	Users []userEntry
 }

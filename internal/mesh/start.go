@@ -114,6 +114,8 @@ func (m *Mesh) addresses(p *ports) (settings, error) {
 		Processors:       min(runtime.NumCPU(), 8),
 		AllowedHeaders:   allowedHeaders,
 		EncodeRawHeaders: m.options.EncodeRawHeaders,
+		Module:           m.options.Module,
+		AuthzFile:        filepath.Join(m.options.Dir, authzFile),
 	}
 	var errs []error
 	take := func(offset int, whose string) hostPort {
@@ -135,7 +137,8 @@ func (m *Mesh) addresses(p *ports) (settings, error) {
 	}
 	s.Iss = "http://" + string(s.Issuers[0].Listen)
 	s.JWKS = s.Iss + "/.well-known/jwks.json"
-	if len(s.Issuers) > 1 { // through Envoy, which knows which issuers are healthy
+	// Through Envoy, which knows which issuers are healthy; unless it waits for the keys itself.
+	if len(s.Issuers) > 1 && s.Module == "" {
 		s.JWKS = "http://" + string(s.Gateway) + "/.well-known/jwks.json"
 	}
 	return s, nil
@@ -217,6 +220,11 @@ func (m *Mesh) startParts(ctx context.Context, s settings) error {
 	envoy := m.child("envoy", stageEnvoy, m.options.Envoy, "-c", filepath.Join(dir, envoyFile),
 		"--concurrency", "2", "-l", "warning", "--disable-hot-restart")
 	envoy.ready = answersOK(admin + "/ready")
+	if s.Module != "" {
+		envoy.env = append(envoy.env, variables(m.options.GateArgs)...)
+		m.progress("starting %s, and Envoy with a gate inside", names(first))
+		return m.startChildren(ctx, append(first, envoy)...)
+	}
 	for _, gate := range s.Gates {
 		args := slices.Concat([]string{"serve", "--config", filepath.Join(dir, authzFile)},
 			gate.Flags, noDrainDelay, m.options.GateArgs)
@@ -237,6 +245,21 @@ func (m *Mesh) startParts(ctx context.Context, s settings) error {
 	m.progress("waiting for Envoy to find %s healthy", names(gates))
 	envoy.ready = healthyGates(admin, len(gates))
 	return envoy.awaitReady(ctx)
+}
+
+// variables returns flags of a gate, --a-setting=value or --a-setting value, as a gate that has no
+// command line takes them: from the environment.
+func variables(flags []string) (env []string) {
+	for _, word := range flags {
+		name, value, whole := strings.Cut(word, "=")
+		if setting, isFlag := strings.CutPrefix(name, "--"); isFlag {
+			name = "SALLYPORT_" + strings.ToUpper(strings.ReplaceAll(setting, "-", "_"))
+			env = append(env, name+"="+value)
+		} else if !whole && len(env) > 0 {
+			env[len(env)-1] += word
+		}
+	}
+	return env
 }
 
 // child returns a child that startChildren is to start.
@@ -304,9 +327,11 @@ func (m *Mesh) describe(s settings) Endpoints {
 	}
 	e.Issuer, e.IssuerAdmin = e.Issuers[0].URL, e.Issuers[0].Admin
 	for _, g := range s.Gates {
-		e.Gates = append(e.Gates, Gate{
-			Name: g.Name, GRPC: string(g.Listen), Admin: "http://" + string(g.Admin),
-		})
+		gate := Gate{Name: g.Name, GRPC: string(g.Listen), Admin: "http://" + string(g.Admin)}
+		if s.Module != "" {
+			gate.GRPC = ""
+		}
+		e.Gates = append(e.Gates, gate)
 	}
 	return e
 }

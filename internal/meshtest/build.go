@@ -1,11 +1,13 @@
 package meshtest
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -48,6 +50,88 @@ func MovableBinaries(t testing.TB) string {
 	return builds[2].done(t, movableFolder, "-tags", "movableclock")
 }
 
+// module is the gate's dynamic module.
+var module struct {
+	once sync.Once
+	path string
+	err  error
+}
+
+// Module builds the gate's dynamic module from this working tree, once in a test process, and
+// returns its path.
+func Module(t testing.TB) string {
+	t.Helper()
+	root := Root(t)
+	module.once.Do(func() {
+		module.path = filepath.Join(root, ".tools", "test", "libsallyport.so")
+		module.err = buildModule(root, module.path)
+	})
+	if module.err != nil {
+		t.Fatal(module.err)
+	}
+	return module.path
+}
+
+// BrokenModule is Module with other content of its files, by their paths below the root.
+func BrokenModule(t testing.TB, content map[string]string) string {
+	t.Helper()
+	root, dir := Root(t), t.TempDir()
+	overlay := struct{ Replace map[string]string }{map[string]string{}}
+	for name, text := range content {
+		at := filepath.Join(dir, strings.ReplaceAll(name, "/", "_"))
+		if err := os.WriteFile(at, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		overlay.Replace[filepath.Join(root, name)] = at
+	}
+	list, err := json.Marshal(overlay)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "overlay"), list, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(dir, "libsallyport.so")
+	if err := buildModule(root, path, "-overlay", filepath.Join(dir, "overlay")); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// buildModule puts a module where the next test process finds it.
+func buildModule(root, path string, flags ...string) error {
+	unlock, err := lockBuilds(root)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	cmd := exec.Command("go", append(append([]string{"build", "-buildmode=c-shared", "-trimpath"},
+		flags...), "-o", path, ".")...)
+	cmd.Dir = filepath.Join(root, "authz", "module")
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=1")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("meshtest: go build ./authz/module (it takes gcc): %w\n%s", err, out)
+	}
+	return nil
+}
+
+// lockBuilds keeps other test processes from building: one may not start a program that another is
+// writing.
+func lockBuilds(root string) (unlock func(), err error) {
+	folder := filepath.Join(root, ".tools", "test")
+	if err := os.MkdirAll(folder, 0o755); err != nil {
+		return nil, fmt.Errorf("meshtest: %w", err)
+	}
+	lock, err := os.OpenFile(filepath.Join(folder, "lock"), os.O_CREATE|os.O_RDWR, 0o644)
+	if err != nil {
+		return nil, fmt.Errorf("meshtest: %w", err)
+	}
+	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX); err != nil {
+		return nil, errors.Join(fmt.Errorf("meshtest: lock %s: %w", lock.Name(), err), lock.Close())
+	}
+	return func() { _ = lock.Close() }, nil
+}
+
 // builds are the ways the programs are built in.
 var builds [3]building
 
@@ -72,19 +156,11 @@ func (b *building) done(t testing.TB, folder string, flags ...string) string {
 func build(root, folder string, flags ...string) (string, error) {
 	dir := filepath.Join(root, ".tools", "test", folder)
 	args := append(append([]string{"build"}, flags...), "-o", dir+string(filepath.Separator))
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return "", fmt.Errorf("meshtest: %w", err)
-	}
-	// Test processes run side by side: one may not start a program that another is writing.
-	lock, err := os.OpenFile(
-		filepath.Join(root, ".tools", "test", "lock"), os.O_CREATE|os.O_RDWR, 0o644)
+	unlock, err := lockBuilds(root)
 	if err != nil {
-		return "", fmt.Errorf("meshtest: %w", err)
+		return "", err
 	}
-	defer lock.Close()
-	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX); err != nil {
-		return "", fmt.Errorf("meshtest: lock %s: %w", lock.Name(), err)
-	}
+	defer unlock()
 	cmd := exec.Command("go", append(args, "./cmd/...")...)
 	cmd.Dir = root
 	if out, err := cmd.CombinedOutput(); err != nil {

@@ -1,6 +1,7 @@
 package meshtest
 
 import (
+	"flag"
 	"net/http"
 	"os"
 	"slices"
@@ -12,6 +13,17 @@ import (
 	"github.com/sallyport/sallyport/internal/eventually"
 	"github.com/sallyport/sallyport/internal/mesh"
 )
+
+var inProcess = flag.Bool("in-process", false,
+	"the gate is inside Envoy, as its dynamic module, instead of beside it")
+
+// GateInside puts the gate into Envoy when the tests are run with -in-process.
+func GateInside(t testing.TB, o *mesh.Options) {
+	t.Helper()
+	if *inProcess && o.Module == "" {
+		o.Module, o.Gates = Module(t), 1
+	}
+}
 
 // Options say what a stack consists of. The zero value is one issuer, one gate, Envoy and a real
 // redis-server.
@@ -65,6 +77,7 @@ func Start(t testing.TB, o Options) *Stack {
 	if o.Mesh != nil {
 		o.Mesh(&options)
 	}
+	GateInside(t, &options)
 	m, err := mesh.Start(t.Context(), options)
 	if err != nil {
 		t.Fatal(err)

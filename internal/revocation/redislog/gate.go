@@ -46,10 +46,16 @@ func (g *Gate) Run(ctx context.Context) error {
 		g.keeper.tellNoted()
 		parts = append(parts, g.keeper.run)
 	}
-	run(ctx, parts...)
+	if err := runGuarded(ctx, parts...); err != nil {
+		return err
+	}
 	g.leave(context.WithoutCancel(ctx))
 	return nil
 }
+
+// Changed returns a channel that is closed with the next change of the copy, once it is in force.
+// Take it before looking at what may have changed.
+func (g *Gate) Changed() <-chan struct{} { return g.applied.next() }
 
 // leave writes a last line, by which this gate answers nobody any more, so that logouts that wait
 // for all gates do not wait for it. It does so only when that is known: a gate that still answers

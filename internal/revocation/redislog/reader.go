@@ -7,6 +7,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"github.com/sallyport/sallyport/internal/daemon"
 	"github.com/sallyport/sallyport/internal/revocation"
 )
 
@@ -136,10 +137,13 @@ func (r *reader) fetch(ctx context.Context, after uint64, count int) *page {
 		defer close(p.done)
 		ctx, cancel := r.bounded(ctx, 0)
 		defer cancel()
-		raw := redis.NewRawCmd(ctx, "XRANGE", r.keys.log, fmt.Sprintf("%d-0", after+1), "+",
-			"COUNT", count)
-		p.err = conn.Process(ctx, raw)
-		p.raw = raw.Val()
+		p.err = daemon.Guard(func() error {
+			raw := redis.NewRawCmd(ctx, "XRANGE", r.keys.log, fmt.Sprintf("%d-0", after+1), "+",
+				"COUNT", count)
+			err := conn.Process(ctx, raw)
+			p.raw = raw.Val()
+			return err
+		})
 	}()
 	return p
 }

@@ -2,8 +2,11 @@ package redislog
 
 import (
 	"context"
+	"fmt"
 	"sync"
 	"time"
+
+	"github.com/sallyport/sallyport/internal/daemon"
 )
 
 // signal lets any number of goroutines wait for the next change.
@@ -50,7 +53,26 @@ func sleep(ctx context.Context, d time.Duration, early <-chan struct{}) bool {
 	return ctx.Err() == nil
 }
 
-// run runs parts until ctx ends and all of them have. None of them recovers from a panic: a process
+// runGuarded is run for a gate, which may be a guest in Envoy's process: there a panic must not end
+// all that Envoy does. It returns the panic as an error, at once: the other parts may wait for ever
+// for a lock that the one that failed has held. Without heartbeats the copy grows stale, and allows
+// nothing.
+func runGuarded(ctx context.Context, parts ...func(context.Context)) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	ended := make(chan error, len(parts))
+	for _, part := range parts {
+		go func() { ended <- daemon.Guard(func() error { part(ctx); return nil }) }()
+	}
+	for range parts {
+		if err := <-ended; err != nil {
+			return fmt.Errorf("redislog: %w", err)
+		}
+	}
+	return nil
+}
+
+// run runs an issuer's parts until ctx ends and all of them have. None recovers from a panic: a process
 // that went on without its heartbeats or its appends would keep its place and do nothing there.
 // Ending it is what its supervisor, the other gates and the other issuers are prepared for.
 func run(ctx context.Context, parts ...func(context.Context)) {

@@ -1,0 +1,245 @@
+// Package check is what every transport does around a decision: it has a missing key fetched once,
+// counts what was decided, records what was refused, and turns a panic into a refusal.
+//
+// It promises:
+//   - Whatever goes wrong, a Decision comes back, and what nobody has decided refuses.
+//   - What a stranger can cause is bounded: how many checks wait for keys and how long, audit
+//     lines, the labels of metrics, and the lines that panics write.
+package check
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"runtime/debug"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/time/rate"
+
+	"github.com/sallyport/sallyport/authz"
+	"github.com/sallyport/sallyport/internal/audit"
+	"github.com/sallyport/sallyport/internal/revocation"
+	"github.com/sallyport/sallyport/internal/token"
+)
+
+// Keys fetches what the engine misses.
+type Keys interface {
+	// Await has the keys of an issuer fetched, unless that was done lately, and reports whether the
+	// key is there now. It returns when ctx ends at the latest.
+	Await(ctx context.Context, issuer, keyID string) bool
+}
+
+// Recorder takes audit events, within a limit of its own: *audit.Log is one.
+type Recorder interface {
+	// Offer records an event of which only the name, the outcome and the reason are known, and
+	// reports whether it has a line; fill, called before Offer returns, fills in the rest, and is
+	// called only then. It must not block.
+	Offer(e audit.Event, fill func(*audit.Event)) bool
+}
+
+// Options is what a Checker needs beside its engine. Instant is needed.
+type Options struct {
+	Instant  func() revocation.Instant // the clocks by which the revocations' freshness is told
+	Keys     Keys                      // nil: what the gate has must do
+	Audit    Recorder                  // nil: no audit lines
+	Logger   *slog.Logger              // nil: silent
+	Registry prometheus.Registerer     // nil: metrics go nowhere
+
+	KeyWait    time.Duration // how long a check may wait for a key
+	KeyWaiters int           // how many may at a time
+
+	// ProxyStrips says that the proxy removes the headers by which clients could say who they are,
+	// and marks each request in which it has looked for them: no other one passes.
+	ProxyStrips bool
+}
+
+// Request is a check: what the engine judges, and what its audit line says besides.
+type Request struct {
+	authz.Request
+	// Malformed is what is wrong with the request itself, of a fixed list; "" when nothing is.
+	Malformed string
+	// ID is the request's id when it has no header x-request-id.
+	ID string
+	// Source knows from where the request came; nil when nobody does.
+	Source Source
+	// Marked is the proxy's word that it has removed what Options.ProxyStrips is about.
+	Marked bool
+	// Tally is a number of whoever checks, or of the processor: those who count under different ones
+	// write to different memory.
+	Tally int
+
+	decided authz.Decision // what was refused, for its audit line
+}
+
+// HeaderStripped is the mark that Envoy sets behind the patterns by which it removes headers, in the
+// same list, so that nobody has the one without the others, and Stripped its value. A gate removes
+// it, lest it speaks for another Envoy further on.
+const (
+	HeaderStripped = "x-sallyport-stripped"
+	Stripped       = "1"
+)
+
+// Source is where a request came from. It is asked for an audit line alone.
+type Source interface {
+	// Address returns an IP address, "" when there is none.
+	Address() string
+}
+
+// Checker checks requests. Its methods may be called from many goroutines.
+type Checker struct {
+	Options
+	engine  *authz.Engine
+	waiting chan struct{}
+	metrics *metrics
+
+	panics     *rate.Limiter
+	unlogged   atomic.Uint64 // panics since the last one that was logged
+	unstripped *rate.Limiter // log lines about a proxy that does not strip
+}
+
+// New makes a Checker.
+func New(engine *authz.Engine, o Options) (*Checker, error) {
+	if engine == nil || o.Instant == nil {
+		return nil, errors.New("check: expected an engine and Instant, got none")
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	return &Checker{
+		Options: o, engine: engine, waiting: make(chan struct{}, o.KeyWaiters),
+		metrics:    newMetrics(o.Registry),
+		panics:     rate.NewLimiter(panicRate, panicBurst),
+		unstripped: rate.NewLimiter(rate.Every(time.Minute), 1),
+	}, nil
+}
+
+// Check decides, and accounts for the decision. When a key is missing it has it fetched, waits for
+// it within its budget, and decides once more.
+func (c *Checker) Check(ctx context.Context, r *Request) (d authz.Decision) {
+	// Not recovered from, a panic would end the process.
+	defer func() {
+		if value := recover(); value != nil {
+			d = c.Recovered(value)
+		}
+	}()
+	r.At = c.Instant()
+	begun := r.At
+	d = c.decide(r)
+	if d.Missing.Needed() && c.await(ctx, d.Missing) {
+		r.At = c.Instant() // the wait has taken time, in which the token may have expired
+		d = c.decide(r)
+	}
+	c.account(r, &d, begun)
+	return d
+}
+
+// Try is Check for a caller that must not wait: when a key is missing that Check would wait for, it
+// accounts for nothing and reports false.
+func (c *Checker) Try(r *Request) (d authz.Decision, decided bool) {
+	defer func() {
+		if value := recover(); value != nil {
+			d, decided = c.Recovered(value), true
+		}
+	}()
+	r.At = c.Instant()
+	d = c.decide(r)
+	if d.Missing.Needed() && c.Keys != nil {
+		return authz.Decision{}, false
+	}
+	c.account(r, &d, r.At)
+	return d, true
+}
+
+func (c *Checker) decide(r *Request) authz.Decision {
+	if r.Malformed != "" {
+		return authz.Decision{
+			Refusal: c.engine.Refusal(token.ReasonBadRequest), Problem: r.Malformed,
+		}
+	}
+	// Before all else: what the proxy leaves to a client would reach the upstream on public routes,
+	// too.
+	if c.ProxyStrips && !r.Marked {
+		return c.notStripped(notMarked)
+	}
+	d := c.engine.Decide(&r.Request)
+	// A proxy that passes one on passes on others, which it may not show.
+	if c.ProxyStrips && d.Allow && len(d.Strip) > 0 {
+		return c.notStripped(notStripped)
+	}
+	return d
+}
+
+// What a refusal tells of a proxy that does not strip.
+const (
+	notMarked = "expected " + HeaderStripped + ": " + Stripped +
+		", which Envoy sets when it has removed identity headers"
+	notStripped = "Envoy has passed on a header that it is to remove"
+)
+
+// notStripped refuses a request from which the proxy should have removed headers and has not, and
+// says so in the log now and then: all requests are refused until somebody mends it.
+func (c *Checker) notStripped(problem string) authz.Decision {
+	if c.unstripped.Allow() {
+		c.Logger.Warn("requests are refused: ext_authz.strip is envoy, and Envoy does not remove "+
+			"identity headers; give it what deploy/config/envoy.yaml has, or write `strip: all`",
+			"problem", problem)
+	}
+	return authz.Decision{Refusal: c.engine.Refusal(token.ReasonNotStripped), Problem: problem}
+}
+
+// await has a missing key fetched, and reports whether it is there now. Only so many checks may
+// wait at a time, each within its budget; the others have it fetched for those who come later, and
+// are decided without it: whoever takes all places with keys of slow issuers must not keep another
+// issuer's new key out.
+func (c *Checker) await(ctx context.Context, missing authz.Missing) bool {
+	if c.Keys == nil {
+		return false
+	}
+	wait := c.KeyWait
+	select {
+	case c.waiting <- struct{}{}:
+		defer func() { <-c.waiting }()
+	default:
+		c.metrics.notAwaited.Inc()
+		wait = 0 // Await begins the fetch all the same
+	}
+	ctx, cancel := context.WithTimeout(ctx, wait)
+	defer cancel()
+	return c.Keys.Await(ctx, strings.Clone(missing.Issuer), strings.Clone(missing.KeyID))
+}
+
+// account counts a decision, and has a refusal recorded.
+func (c *Checker) account(r *Request, d *authz.Decision, begun revocation.Instant) {
+	if !d.Allow {
+		c.refused(r, d)
+	}
+	c.metrics.checks.decided(r.Tally, d, c.Instant().Since(begun))
+}
+
+// Recovered returns what a request is told whose check has panicked, and accounts for it.
+func (c *Checker) Recovered(value any) authz.Decision {
+	c.metrics.checks.refused(0, token.ReasonInternal)
+	c.Panicked(authz.PanicText(value), debug.Stack())
+	return authz.Decision{Refusal: c.engine.Refusal(token.ReasonInternal)}
+}
+
+// Panicked counts a panic that was recovered from, the engine's too, and logs it within a limit: if
+// a request can bring one about, whoever has found it can send as many as they like.
+func (c *Checker) Panicked(what string, stack []byte) {
+	c.metrics.panics.Inc()
+	if !c.panics.Allow() {
+		c.unlogged.Add(1)
+		return
+	}
+	c.Logger.Error("recovered from a panic; the request was refused", "panic", what,
+		"unlogged", c.unlogged.Swap(0), "stack", string(stack))
+}
+
+// Panics that are logged, a second and at once.
+const (
+	panicRate  = 1
+	panicBurst = 10
+)

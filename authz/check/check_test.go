@@ -1,0 +1,140 @@
+package check
+
+import (
+	"bytes"
+	"fmt"
+	"log/slog"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/time/rate"
+
+	"github.com/sallyport/sallyport/authz/authztest"
+	"github.com/sallyport/sallyport/internal/audit"
+	"github.com/sallyport/sallyport/internal/revocation"
+	"github.com/sallyport/sallyport/internal/token"
+)
+
+func instant() revocation.Instant { return revocation.Instant{Mono: time.Minute} }
+
+func newChecker(t *testing.T, w *authztest.World, o Options) *Checker {
+	t.Helper()
+	c, err := New(w.Engine(nil), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+// value sums the metric of that name.
+func value(t *testing.T, r *prometheus.Registry, name string) (sum float64) {
+	t.Helper()
+	families, err := r.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range families {
+		for _, m := range f.GetMetric() {
+			if f.GetName() == name {
+				sum += m.GetCounter().GetValue()
+			}
+		}
+	}
+	return sum
+}
+
+// TestPanicsAreLoggedWithinALimit: each is counted, and has its refusal.
+func TestPanicsAreLoggedWithinALimit(t *testing.T) {
+	var log bytes.Buffer
+	registry := prometheus.NewRegistry()
+	c := newChecker(t, authztest.New(), Options{
+		Instant: instant, Registry: registry, Logger: slog.New(slog.NewTextHandler(&log, nil)),
+	})
+	c.Instant = nil
+	c.panics.SetLimit(0) // no time passes
+	r := new(Request)
+	for n := range 1000 {
+		d := c.Check(t.Context(), r)
+		if n%2 == 0 {
+			d, _ = c.Try(r)
+		}
+		if d.Allow || d.Refused().Reason != token.ReasonInternal {
+			t.Fatal("not refused")
+		}
+	}
+	if n := strings.Count(log.String(), "recovered from a panic"); n != panicBurst {
+		t.Errorf("%d panics are logged", n)
+	}
+	if n := value(t, registry, "sallyport_gate_panics_total"); n != 1500 {
+		t.Errorf("counted %v", n)
+	}
+	c.panics = rate.NewLimiter(panicRate, panicBurst) // time has passed
+	c.Check(t.Context(), r)
+	if want := fmt.Sprint("unlogged=", 1500-panicBurst); !strings.Contains(log.String(), want) {
+		t.Errorf("the next one does not tell: %s", want)
+	}
+}
+
+// throwing panics when something is recorded.
+type throwing struct{}
+
+func (throwing) Offer(audit.Event, func(*audit.Event)) bool { panic("thrown") }
+
+func TestARecorderThatPanicsLetsNothingPass(t *testing.T) {
+	c := newChecker(t, authztest.New(), Options{Instant: instant, Audit: throwing{}})
+	r := &Request{Request: authztest.Get("/protected")}
+	if d := c.Check(t.Context(), r); d.Allow || d.Refused().Reason != token.ReasonInternal {
+		t.Errorf("got %s", d.Reason())
+	}
+	if d, decided := c.Try(r); !decided || d.Allow || d.Refused().Reason != token.ReasonInternal {
+		t.Errorf("got %s, %v", d.Reason(), decided)
+	}
+}
+
+func TestEveryReasonHasItsSeriesFromTheStart(t *testing.T) {
+	m := newMetrics(nil)
+	for _, d := range token.Reasons() {
+		i, there := m.checks.index[d.Reason]
+		if !there || m.checks.reasons[i] != d || m.notAudited[d.Reason] == nil {
+			t.Errorf("%s has no counter", d.Reason)
+		}
+	}
+}
+
+// TestTryWaitsForNothing: a token whose key may come is left to Check, and accounted for there.
+func TestTryWaitsForNothing(t *testing.T) {
+	w, registry := authztest.New(), prometheus.NewRegistry()
+	bearer := "Bearer " + w.Token()
+	w.Keys.Remove(authztest.Issuer, authztest.KeyID)
+	w.Keys.Publish(authztest.Issuer, w.Key.Public())
+	c := newChecker(t, w, Options{
+		Instant: instant, Keys: w.Keys, Registry: registry, KeyWait: time.Minute, KeyWaiters: 1,
+	})
+	r := &Request{Request: authztest.Get("/protected", "authorization", bearer)}
+	if d, decided := c.Try(r); decided || d.Allow {
+		t.Fatalf("got %s", d.Reason())
+	}
+	if n := value(t, registry, "sallyport_gate_decisions_total"); n != 0 || w.Keys.Awaited() != 0 {
+		t.Errorf("%v decisions are counted, %d fetches begun", n, w.Keys.Awaited())
+	}
+	if d := c.Check(t.Context(), r); !d.Allow {
+		t.Errorf("got %s", d.Reason())
+	}
+	if d, decided := c.Try(r); !decided || !d.Allow {
+		t.Errorf("got %s, %v", d.Reason(), decided)
+	}
+	if n := value(t, registry, "sallyport_gate_decisions_total"); n != 2 {
+		t.Errorf("%v decisions are counted", n)
+	}
+}
+
+func TestAMalformedRequestIsRefused(t *testing.T) {
+	c := newChecker(t, authztest.New(), Options{Instant: instant})
+	r := &Request{Request: authztest.Get("/public"), Malformed: "a field stands twice"}
+	d := c.Check(t.Context(), r)
+	if d.Allow || d.Refused().Reason != token.ReasonBadRequest || d.Detail() != r.Malformed {
+		t.Errorf("got %s %q", d.Reason(), d.Detail())
+	}
+}

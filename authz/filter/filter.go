@@ -1,0 +1,243 @@
+// Package filter is a gate inside Envoy's own process: the core of an HTTP filter, in front of an
+// authz.Engine. The module that Envoy loads (authz/module) hands it what Envoy's hooks bring, and
+// does what its answers say; no C is known here.
+//
+// It promises:
+//   - Nothing is kept of what a hook brings, nothing is waited for in a hook, and for a token that
+//     is remembered nothing is allocated.
+//   - An answer is written into memory of the caller's, and one that does not fit, or that nobody
+//     has made, is a refusal. Each name and value of a header in it has been checked (RFC 9110
+//     section 5.5): Envoy checks none.
+//   - A request whose key is missing is held for the key_wait of the settings at most, on no thread
+//     of Envoy's.
+//   - A stream ends when its token is revoked (S9): whoever is let pass with a token is watched
+//     until it is over, and every change of the copy of the revocation log has those who are
+//     watched checked again.
+package filter
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/sallyport/sallyport/authz"
+	"github.com/sallyport/sallyport/authz/check"
+	"github.com/sallyport/sallyport/internal/revocation"
+	"github.com/sallyport/sallyport/internal/token"
+)
+
+// Host is Envoy, as far as a filter needs it outside of hooks. Its methods may be called from any
+// goroutine, and do nothing for a stream that is over.
+type Host interface {
+	// Resume has the answer to a request that was held applied. It keeps nothing of it.
+	Resume(s Stream, answer []byte)
+	// End has a stream ended, and reports whether it is not over already. answer is for a client that
+	// has had none yet.
+	End(s Stream, answer []byte) bool
+}
+
+// Revocations are the gate's copy of the revocation log.
+type Revocations interface {
+	Check(*revocation.Facts) revocation.Verdict
+	// Changed returns a channel that is closed with the next change of the copy.
+	Changed() <-chan struct{}
+}
+
+// Options is what a Filter stands on beside its engine. Host, Revocations and Check.Instant are
+// needed.
+type Options struct {
+	Host        Host
+	Revocations Revocations
+	Streams     check.StreamConfig
+	Check       check.Options
+}
+
+// Filter judges the requests of all of Envoy's workers. Its methods may be called from many
+// threads.
+type Filter struct {
+	options Options
+	checker *check.Checker
+	streams *streams
+	broken  []byte // the answer when all else fails
+	closed  []byte // the answer once Run has ended
+	revoked []byte // the answer to whoever waits for a response with a token that is revoked
+
+	ended atomic.Bool
+}
+
+// New makes a filter. engine must have been made with Wire.
+func New(engine *authz.Engine, o Options) (*Filter, error) {
+	if engine == nil || o.Host == nil || o.Revocations == nil {
+		return nil, errors.New("filter: expected an engine, a host and revocations, got none")
+	}
+	if err := o.Streams.Validate(); err != nil {
+		return nil, fmt.Errorf("filter: streams: %w", err)
+	}
+	checker, err := check.New(engine, o.Check)
+	if err != nil {
+		return nil, fmt.Errorf("filter: %w", err)
+	}
+	f := &Filter{options: o, checker: checker, streams: newStreams(o.Check.Registry)}
+	for reason, to := range map[token.Reason]*[]byte{
+		token.ReasonInternal: &f.broken, token.ReasonNoCopy: &f.closed,
+		token.ReasonRevoked: &f.revoked,
+	} {
+		made, ok := engine.Refusal(reason).Wire.([]byte)
+		if !ok {
+			return nil, errors.New("filter: expected an engine made with Wire")
+		}
+		*to = made
+	}
+	return f, nil
+}
+
+// Panicked counts and logs a panic of the engine's that was recovered from.
+func (f *Filter) Panicked(what string, stack []byte) { f.checker.Panicked(what, stack) }
+
+// requests are used again, for their memory.
+var requests = sync.Pool{New: func() any { return new(check.Request) }}
+
+// Request judges the request that a stream begins with. headers are all that it has, the
+// pseudo-headers too; they may be views, and nothing is kept of them. The answer is appended to
+// out, and never outgrows it.
+func (f *Filter) Request(s Stream, headers []authz.Header, from check.Source,
+	out []byte) (answer []byte) {
+	// Not recovered from, a panic would end Envoy.
+	defer func() {
+		if value := recover(); value != nil {
+			f.checker.Recovered(value)
+			answer = append(out, f.broken...)
+		}
+	}()
+	if f.ended.Load() {
+		return append(out, f.closed...)
+	}
+	before := f.streams.round()
+	r := requests.Get().(*check.Request)
+	found := read(r, headers)
+	r.Source = from
+	d, decided := f.checker.Try(r)
+	if decided {
+		answer = f.answer(out, &d, headers, found)
+		f.watch(s, &d, before)
+	} else {
+		f.hold(s, r, found)
+		answer = appendHead(out, head{verdict: verdictHeld, found: found})
+	}
+	*r = check.Request{}
+	requests.Put(r)
+	return answer
+}
+
+// hold decides on a request when its key has come, or it is known that it does not.
+func (f *Filter) hold(s Stream, r *check.Request, found found) {
+	held := clone(r)
+	go func() {
+		// A hook that has let go of a request must be told something, whatever happens here.
+		answer := f.broken
+		defer func() {
+			if value := recover(); value != nil {
+				f.checker.Recovered(value)
+				answer = f.broken
+			}
+			f.options.Host.Resume(s, answer)
+		}()
+		before := f.streams.round()
+		// The checker waits for key_wait and no longer.
+		d := f.checker.Check(context.Background(), held)
+		answer = f.answer(make([]byte, 0, maxAnswer), &d, held.Headers, found)
+		f.watch(s, &d, before)
+	}()
+}
+
+// clone copies a request and all that it views.
+func clone(r *check.Request) *check.Request {
+	c := &check.Request{Malformed: r.Malformed, ID: strings.Clone(r.ID)}
+	c.Method, c.Host = strings.Clone(r.Method), strings.Clone(r.Host)
+	c.Path = strings.Clone(r.Path)
+	if r.Source != nil {
+		c.Source = address(r.Source.Address())
+	}
+	c.Headers = make([]authz.Header, len(r.Headers))
+	for i, h := range r.Headers {
+		c.Headers[i] = authz.Header{Name: strings.Clone(h.Name), Value: strings.Clone(h.Value)}
+	}
+	return c
+}
+
+// address is a Source that is known already.
+type address string
+
+// Address implements check.Source.
+func (a address) Address() string { return string(a) }
+
+// watch has a stream that may pass by a token ended when that is revoked. before is the round of
+// checks under way when the decision began: what was revoked since may have been missed.
+func (f *Filter) watch(s Stream, d *authz.Decision, before uint64) {
+	if !d.Allow || d.Identity == nil || d.Identity.Facts == nil {
+		return
+	}
+	f.streams.put(s, d.Identity)
+	if f.streams.round() != before {
+		f.streams.again()
+	}
+}
+
+// Run ends streams whose tokens are revoked, until ctx ends. From then on nothing passes: nobody
+// counts this gate any more.
+func (f *Filter) Run(ctx context.Context) error {
+	defer f.ended.Store(true)
+	for {
+		changed := f.options.Revocations.Changed()
+		begun := time.Now()
+		f.endRevoked()
+		// Looking through the streams takes a tenth of a processor at most, however fast the log grows.
+		pause := time.NewTimer(max(leastPause, 9*time.Since(begun)))
+		select {
+		case <-pause.C:
+		case <-ctx.Done():
+			pause.Stop()
+			return nil
+		}
+		select {
+		case <-changed:
+		case <-f.streams.wake:
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+// leastPause is the time between two looks through the streams.
+const leastPause = 2 * time.Millisecond
+
+// endRevoked looks once through all streams.
+func (f *Filter) endRevoked() {
+	f.streams.begin()
+	f.streams.each(func(s Stream, facts *revocation.Facts) bool {
+		if !f.options.Revocations.Check(facts).Revoked {
+			return true
+		}
+		if f.options.Host.End(s, f.revoked) {
+			f.streams.ended.Inc()
+		}
+		return false
+	})
+}
+
+func newEnded(registry prometheus.Registerer) prometheus.Counter {
+	ended := prometheus.NewCounter(prometheus.CounterOpts{
+		Name: "sallyport_gate_streams_ended_total",
+		Help: "Streams that were ended because their token was revoked.",
+	})
+	if registry != nil {
+		registry.MustRegister(ended)
+	}
+	return ended
+}

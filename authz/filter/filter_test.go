@@ -1,0 +1,346 @@
+package filter
+
+import (
+	"context"
+	"runtime"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+	"unsafe"
+
+	"github.com/sallyport/sallyport/authz"
+	"github.com/sallyport/sallyport/authz/authztest"
+	"github.com/sallyport/sallyport/authz/check"
+	"github.com/sallyport/sallyport/internal/audit"
+	"github.com/sallyport/sallyport/internal/eventually"
+	"github.com/sallyport/sallyport/internal/revocation"
+	"github.com/sallyport/sallyport/internal/token"
+)
+
+func viewOf(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }
+
+func TestVectorsThroughTheFilter(t *testing.T) {
+	authztest.Run(
+		t,
+		func(t *testing.T, w *authztest.World) authztest.Ask { return start(t, w).ask(t) },
+	)
+}
+
+func TestHostileTokensAreRefusedByTheFilter(t *testing.T) {
+	authztest.RunAttacks(t,
+		func(t *testing.T, w *authztest.World) authztest.Ask { return start(t, w).ask(t) })
+}
+
+func TestHostileTokensOfOthersAreRefusedByTheFilter(t *testing.T) {
+	authztest.RunForeignAttacks(t,
+		func(t *testing.T, w *authztest.World) authztest.Ask { return start(t, w).ask(t) })
+}
+
+// TestARequestWithATokenThatIsKnownAllocatesNothing, from the hook to the bytes that C acts on.
+func TestARequestWithATokenThatIsKnownAllocatesNothing(t *testing.T) {
+	b := start(t, authztest.New())
+	headers := shown(authztest.Get("/protected", "authorization", "Bearer "+b.world.Token(),
+		"x-auth-subject", "mallory", "x-auth-tenant", "mallory", "user-agent", "curl"))
+	out, from := make([]byte, 0, maxAnswer), check.Source(address("192.0.2.1"))
+	s := b.host.next()
+	authztest.Compare(
+		t,
+		authztest.Alice,
+		answerOf(t, b.filter.Request(s, headers, from, out), headers),
+	)
+	if n := testing.AllocsPerRun(1000, func() { b.filter.Request(s, headers, from, out) }); n != 0 {
+		t.Errorf("%v allocations", n)
+	}
+}
+
+// TestAnAnswerThatDoesNotFitRefuses, and is never written past the memory that there is.
+func TestAnAnswerThatDoesNotFitRefuses(t *testing.T) {
+	b := start(t, authztest.New())
+	many := []string{"authorization", "Bearer " + b.world.Token()}
+	for range 300 {
+		many = append(many, "x.auth.subject", "mallory")
+	}
+	headers := shown(authztest.Get("/protected", many...))
+	full := b.filter.Request(b.host.next(), headers, nil, make([]byte, 0, maxAnswer))
+	for size := len(b.filter.broken); size < len(full); size += 7 {
+		memory := make([]byte, size+64)
+		got := b.filter.Request(b.host.next(), headers, nil, memory[:0:size])
+		if len(got) > size || &got[0] != &memory[0] {
+			t.Fatalf("an answer of %d bytes for a memory of %d", len(got), size)
+		}
+		if answerOf(t, got, headers).Status != 503 {
+			t.Fatalf("%d bytes: not refused", size)
+		}
+	}
+}
+
+func TestWhatContradictsItselfIsRefused(t *testing.T) {
+	b := start(t, authztest.New())
+	good := shown(authztest.Get("/public"))
+	if got := answerOf(t, b.send(t, good), good); got.Status != 200 {
+		t.Fatalf("got %d", got.Status)
+	}
+	many := append([]authz.Header{}, good...)
+	for range maxHeaders {
+		many = append(many, authz.Header{Name: "a", Value: "b"})
+	}
+	for name, headers := range map[string][]authz.Header{
+		"nothing":          nil,
+		"no method":        good[1:],
+		"two paths":        append([]authz.Header{{Name: ":path", Value: "/public"}}, good...),
+		"two methods":      append([]authz.Header{{Name: ":method", Value: "GET"}}, good...),
+		"two hosts":        append([]authz.Header{{Name: ":authority", Value: "h"}}, good...),
+		"too many headers": many,
+	} {
+		if got := answerOf(t, b.send(t, headers), headers); got.Status != 400 {
+			t.Errorf("%s: got %d", name, got.Status)
+		}
+	}
+}
+
+// TestARequestThatIsHeldHasADeadline: whoever names a key that nobody has is told so in time, and
+// nothing of the request is looked at after the hook has returned.
+func TestARequestThatIsHeldHasADeadline(t *testing.T) {
+	w := authztest.New()
+	w.Keys.Doubt(authztest.Issuer)
+	bearer := "Bearer " + w.Token()
+	w.Keys.Remove(authztest.Issuer, authztest.KeyID)
+	b := start(t, w)
+	headers := shown(
+		authztest.Get("/protected?secret", "authorization", bearer, "user-agent", "curl"),
+	)
+	s := b.host.next()
+	if got := b.filter.Request(s, headers, nil, make([]byte, 0, maxAnswer)); verdict(
+		got,
+	) != verdictHeld {
+		t.Fatalf("verdict %d", verdict(got))
+	}
+	got := answerOf(t, b.send(t, headers), headers)
+	if got.Status != 503 {
+		t.Errorf("got %d", got.Status)
+	}
+	b.lines.mu.Lock()
+	defer b.lines.mu.Unlock()
+	last := b.lines.events[len(b.lines.events)-1]
+	if last.Path != "/protected" || last.UserAgent != "curl" || last.Address != "192.0.2.1" {
+		t.Errorf("got %+v", last)
+	}
+}
+
+// thrower panics wherever a transport can be made to.
+type thrower struct{ check.Keys }
+
+func (thrower) Await(context.Context, string, string) bool     { panic("thrown") }
+func (thrower) Offer(audit.Event, func(*audit.Event)) bool     { panic("thrown") }
+func (thrower) Check(*revocation.Facts) (v revocation.Verdict) { panic("thrown") }
+func (thrower) Changed() <-chan struct{}                       { panic("thrown") }
+
+// TestAPanicIsARefusal, whatever throws, in the hook or while a request is held.
+func TestAPanicIsARefusal(t *testing.T) {
+	unknown := func(w *authztest.World) { w.Keys.Remove(authztest.Issuer, authztest.KeyID) }
+	for name, row := range map[string]struct {
+		given func(*authztest.World)
+		throw func(*Options)
+		path  string
+	}{
+		"the recorder":          {nil, func(o *Options) { o.Check.Audit = thrower{} }, "/closed"},
+		"the clock":             {nil, func(o *Options) { o.Check.Instant = func() revocation.Instant { panic("thrown") } }, "/protected"},
+		"the wait for a key":    {unknown, func(o *Options) { o.Check.Keys = thrower{} }, "/protected"},
+		"a recorder after that": {unknown, func(o *Options) { o.Check.Audit = thrower{} }, "/protected"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := authztest.New()
+			bearer := "Bearer " + w.Token()
+			if row.given != nil {
+				row.given(w)
+			}
+			b := start(t, w, row.throw)
+			headers := shown(authztest.Get(row.path, "authorization", bearer))
+			if got := answerOf(t, b.send(t, headers), headers); got.Status != 503 {
+				t.Errorf("got %d", got.Status)
+			}
+			if value(t, b.registry, "sallyport_gate_panics_total") == 0 {
+				t.Error("no panic is counted")
+			}
+		})
+	}
+}
+
+// run runs a filter until the test ends.
+func (b *bench) run(t *testing.T) (revoke func(func(*revocation.Facts) bool)) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	changed := make(chan struct{}, 1)
+	b.filter.options.Revocations = copied{b.world.Revocations, changed}
+	go func() { done <- b.filter.Run(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+		headers := shown(authztest.Get("/public"))
+		if got := answerOf(t, b.send(t, headers), headers); got.Status != 503 {
+			t.Errorf("a filter that has ended lets pass: %d", got.Status)
+		}
+	})
+	return func(match func(*revocation.Facts) bool) {
+		b.world.Revocations.Revoke(match)
+		changed <- struct{}{}
+	}
+}
+
+func (b *bench) nextEnded(t *testing.T) Stream {
+	t.Helper()
+	select {
+	case s := <-b.host.ended:
+		return s
+	case <-time.After(20 * time.Second):
+		t.Fatal("no stream is ended")
+		return Stream{}
+	}
+}
+
+func (b *bench) open(t *testing.T, bearer string) Stream {
+	t.Helper()
+	s, headers := b.host.next(), shown(authztest.Get("/protected", "authorization", bearer))
+	if got := b.filter.Request(s, headers, nil, make([]byte, 0, maxAnswer)); verdict(
+		got,
+	) != verdictWatch {
+		t.Fatalf("verdict %d", verdict(got))
+	}
+	return s
+}
+
+// TestAStreamEndsWhenItsTokenIsRevoked, and no other does, whatever the entry names.
+func TestAStreamEndsWhenItsTokenIsRevoked(t *testing.T) {
+	b := start(t, authztest.New())
+	revoke := b.run(t)
+	bob := "Bearer " + b.world.Token(func(c *token.Claims) { c.Subject, c.ID = "bob", "token-2" })
+	alice := "Bearer " + b.world.Token()
+	streams := map[Stream]bool{}
+	for range 2500 { // more than a chunk
+		streams[b.open(t, alice)] = true
+	}
+	others := b.open(t, bob)
+	revoke(func(f *revocation.Facts) bool { return f.TokenID == "token-1" })
+	for len(streams) > 0 {
+		s := b.nextEnded(t)
+		if !streams[s] {
+			t.Fatalf("%+v is ended, which is none of alice's or was ended before", s)
+		}
+		delete(streams, s)
+	}
+	revoke(func(f *revocation.Facts) bool { return f.Subject == "bob" })
+	if s := b.nextEnded(t); s != others {
+		t.Errorf("%+v is ended, want %+v", s, others)
+	}
+	eventually.True(t, "each of them is counted", func() bool {
+		return value(t, b.registry, "sallyport_gate_streams_ended_total") == 2501
+	})
+}
+
+// TestAPlaceThatIsTakenAgainIsTheNewStreams: its old token's end does not end it.
+func TestAPlaceThatIsTakenAgainIsTheNewStreams(t *testing.T) {
+	b := start(t, authztest.New())
+	revoke := b.run(t)
+	old := b.open(t, "Bearer "+b.world.Token())
+	headers := shown(authztest.Get("/protected", "authorization", "Bearer "+
+		b.world.Token(func(c *token.Claims) { c.Subject, c.ID = "bob", "token-2" })))
+	next := Stream{old.Worker, old.Place, old.Generation + 1}
+	b.filter.Request(next, headers, nil, make([]byte, 0, maxAnswer))
+	revoke(func(f *revocation.Facts) bool { return f.TokenID == "token-1" })
+	revoke(func(f *revocation.Facts) bool { return f.TokenID == "token-2" })
+	if s := b.nextEnded(t); s != next {
+		t.Errorf("%+v is ended, want %+v", s, next)
+	}
+}
+
+// TestARevocationBesideADecisionIsNotMissed: streams begin on several workers while their tokens
+// are revoked; whichever comes first, none is left.
+func TestARevocationBesideADecisionIsNotMissed(t *testing.T) {
+	w := authztest.New()
+	b := start(t, w)
+	revoke := b.run(t)
+	const rounds = 300
+	for n := range rounds {
+		id := "round-" + strings.Repeat("i", n)
+		headers := shown(authztest.Get("/protected", "authorization",
+			"Bearer "+w.Token(func(c *token.Claims) { c.ID = id })))
+		var both sync.WaitGroup
+		s := b.host.next()
+		s.Worker = uint32(n % 3)
+		var got []byte
+		both.Go(func() {
+			runtime.Gosched()
+			got = b.filter.Request(s, headers, nil, make([]byte, 0, maxAnswer))
+		})
+		both.Go(func() { revoke(func(f *revocation.Facts) bool { return f.TokenID == id }) })
+		both.Wait()
+		if verdict(got) == verdictRefuse {
+			continue
+		}
+		if ended := b.nextEnded(t); ended != s {
+			t.Fatalf("%+v is ended, want %+v", ended, s)
+		}
+	}
+}
+
+// TestHeadersAreChecked: Envoy checks none of an answer's.
+func TestHeadersAreChecked(t *testing.T) {
+	for h, want := range map[authz.Header]bool{
+		{Name: "x-auth-subject", Value: "alice"}:     true,
+		{Name: "x-auth-scope", Value: "read\twrite"}: true,
+		{Name: "x", Value: ""}:                       true,
+		{Name: "", Value: "v"}:                       false,
+		{Name: ":path", Value: "/"}:                  false,
+		{Name: "X-Auth", Value: "v"}:                 false,
+		{Name: "x auth", Value: "v"}:                 false,
+		{Name: "x\x00", Value: "v"}:                  false,
+		{Name: "x", Value: "a\r\nb: c"}:              false,
+		{Name: "x", Value: "\x00"}:                   false,
+		{Name: "x", Value: " v"}:                     false,
+		{Name: "x", Value: "v\t"}:                    false,
+		{Name: "x", Value: "\x7f"}:                   false,
+		{Name: "x", Value: "\u00e9"}:                 false,
+	} {
+		if got := valid(h); got != want {
+			t.Errorf("%q: %v", h, got)
+		}
+		id := &authz.Identity{Set: []authz.Header{h}}
+		if set, ok := Wire.Allow(id).(*made); (ok && set != nil) != want {
+			t.Errorf("%q in an answer: %v", h, set)
+		}
+		if _, ok := Wire.Refuse(&authz.Refusal{Status: 401, Headers: id.Set}).([]byte); ok != want {
+			t.Errorf("%q in a refusal: %v", h, ok)
+		}
+	}
+}
+
+// TestAnIdentityThatNobodyHasMadeIsRefused.
+func TestAnIdentityThatNobodyHasMadeIsRefused(t *testing.T) {
+	b := start(t, authztest.New())
+	for _, d := range []authz.Decision{
+		{}, {Allow: true, Identity: &authz.Identity{}},
+		{Allow: true, Identity: &authz.Identity{Wire: (*made)(nil)}},
+		{Refusal: &authz.Refusal{Status: 401}},
+	} {
+		out := b.filter.answer(make([]byte, 0, maxAnswer), &d, nil, 0)
+		if verdict(out) != verdictRefuse {
+			t.Errorf("%+v: verdict %d", d, verdict(out))
+		}
+	}
+}
+
+func TestGRPCIsKnownByItsContentType(t *testing.T) {
+	for contentType, want := range map[string]found{
+		"application/grpc": foundGRPC, "application/grpc+proto": foundGRPC,
+		"application/grpc;charset=utf-8": foundGRPC, "application/grpc-web": 0, "text/plain": 0, "": 0,
+	} {
+		r := &check.Request{}
+		if got := read(r, shown(authztest.Get("/", "content-type", contentType))); got != want {
+			t.Errorf("%s: %v", contentType, got)
+		}
+	}
+}

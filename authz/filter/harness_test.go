@@ -1,0 +1,259 @@
+package filter
+
+import (
+	"encoding/binary"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"google.golang.org/grpc/codes"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/sallyport/sallyport/authz"
+	"github.com/sallyport/sallyport/authz/authztest"
+	"github.com/sallyport/sallyport/authz/check"
+	"github.com/sallyport/sallyport/internal/audit"
+	"github.com/sallyport/sallyport/internal/revocation"
+)
+
+// bench is a filter in front of an engine, with the test for a host.
+type bench struct {
+	world    *authztest.World
+	filter   *Filter
+	registry *prometheus.Registry
+	lines    lines
+	host     *host
+}
+
+// host is an Envoy with one worker, which has as many streams as one asks about.
+type host struct {
+	mu      sync.Mutex
+	streams uint64
+	answers map[Stream]chan []byte
+	over    []Stream
+	ended   chan Stream
+}
+
+func (h *host) next() Stream {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.streams++
+	s := Stream{Worker: 0, Place: uint32(h.streams % 3000), Generation: h.streams}
+	h.answers[s] = make(chan []byte, 1)
+	return s
+}
+
+func (h *host) Resume(s Stream, answer []byte) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.answers[s] <- slices.Clone(answer)
+}
+
+func (h *host) End(s Stream, _ []byte) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if slices.Contains(h.over, s) {
+		return false
+	}
+	h.ended <- s
+	return true
+}
+
+// copied is a world's revocations, whose changes the test tells of.
+type copied struct {
+	*authztest.Revocations
+	changed chan struct{}
+}
+
+func (c copied) Changed() <-chan struct{} { return c.changed }
+
+// lines are audit events.
+type lines struct {
+	mu     sync.Mutex
+	events []audit.Event
+}
+
+func (l *lines) Offer(e audit.Event, fill func(*audit.Event)) bool {
+	fill(&e)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.events = append(l.events, e)
+	return true
+}
+
+func instant() revocation.Instant { return revocation.Instant{Mono: time.Minute} }
+
+func start(t testing.TB, w *authztest.World, change ...func(*Options)) *bench {
+	t.Helper()
+	b := &bench{
+		world: w, registry: prometheus.NewRegistry(),
+		host: &host{answers: map[Stream]chan []byte{}, ended: make(chan Stream, 4096)},
+	}
+	o := Options{
+		Host:        b.host,
+		Revocations: copied{w.Revocations, make(chan struct{})},
+		Streams:     check.DefaultStreamConfig(),
+		Check: check.Options{
+			Instant: instant, Keys: w.Keys, Audit: &b.lines, Registry: b.registry,
+			KeyWait: 150 * time.Millisecond, KeyWaiters: 256,
+		},
+	}
+	for _, f := range change {
+		f(&o)
+	}
+	var err error
+	if b.filter, err = New(w.Engine(Wire), o); err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+// shown is a request as Envoy shows it, with its pseudo-headers.
+func shown(r authz.Request) []authz.Header {
+	all := []authz.Header{{Name: ":method", Value: r.Method}, {Name: ":path", Value: r.Path}}
+	if r.Host != "" {
+		all = append(all, authz.Header{Name: ":authority", Value: r.Host})
+	}
+	return append(all, r.Headers...)
+}
+
+// send has a request judged, in memory that is used for something else afterwards, as Envoy's is.
+func (b *bench) send(t testing.TB, headers []authz.Header) []byte {
+	t.Helper()
+	s := b.host.next()
+	memory, views := borrowed(headers)
+	out := b.filter.Request(s, views, address("192.0.2.1"), make([]byte, 0, maxAnswer))
+	for i := range memory {
+		memory[i] = '#'
+	}
+	if verdict(out) != verdictHeld {
+		return out
+	}
+	select {
+	case out = <-b.host.answers[s]:
+		return out
+	case <-time.After(20 * time.Second):
+		t.Fatal("a request that was held is never answered")
+		return nil
+	}
+}
+
+func verdict(answer []byte) uint32 { return binary.NativeEndian.Uint32(answer) }
+
+func (b *bench) ask(t testing.TB) authztest.Ask {
+	return func(r authz.Request) authztest.Answer {
+		t.Helper()
+		headers := shown(r)
+		return answerOf(t, b.send(t, headers), headers)
+	}
+}
+
+// answerOf does what the module does with an answer.
+func answerOf(t testing.TB, b []byte, request []authz.Header) (a authztest.Answer) {
+	t.Helper()
+	d := decoder{b}
+	verdict, _, status, grpc, headers := d.number(), d.number(), d.number(), d.number(), d.number()
+	removed := map[string]bool{}
+	for range headers {
+		name, value, keep := d.header()
+		switch {
+		case !keep:
+			removed[name] = true
+		case verdict == verdictRefuse:
+			a.Headers = append(a.Headers, authz.Header{Name: name, Value: value})
+		case name != check.HeaderStreamDuration:
+			a.Set = append(a.Set, authz.Header{Name: name, Value: value})
+		}
+	}
+	switch verdict {
+	case verdictRefuse:
+		a.Status, a.Body = int(status), d.text(d.number())
+		if details := d.text(d.number()); !strings.HasPrefix(details, "sallyport_") {
+			t.Errorf("details %q", details)
+		}
+		want := map[int]codes.Code{
+			400: codes.InvalidArgument, 401: codes.Unauthenticated, 403: codes.PermissionDenied,
+			503: codes.Unavailable,
+		}[a.Status]
+		if codes.Code(grpc) != want || want == codes.OK {
+			t.Errorf("a refusal with %d has gRPC status %d", a.Status, grpc)
+		}
+	case verdictAllow, verdictWatch:
+		a.Status = http.StatusOK
+		// What is not there needs no removing.
+		for _, name := range authz.IdentityHeaders() {
+			if !has(request, name) && !has(a.Set, name) {
+				removed[name] = true
+			}
+		}
+	default:
+		t.Fatalf("verdict %d", verdict)
+	}
+	if len(d.rest) > 0 {
+		t.Errorf("%d bytes too many", len(d.rest))
+	}
+	for name := range removed {
+		a.Remove = append(a.Remove, name)
+	}
+	return a
+}
+
+// decoder reads what an answer is made of, as the module's C does.
+type decoder struct{ rest []byte }
+
+func (d *decoder) number() uint32 {
+	n := binary.NativeEndian.Uint32(d.rest)
+	d.rest = d.rest[4:]
+	return n
+}
+
+func (d *decoder) text(n uint32) string {
+	s := string(d.rest[:n])
+	d.rest = d.rest[n:]
+	return s
+}
+
+func (d *decoder) header() (name, value string, keep bool) {
+	n, v := d.number(), d.number()
+	name = d.text(n)
+	if v == gone {
+		return name, "", false
+	}
+	return name, d.text(v), true
+}
+
+// borrowed returns headers that are views of memory.
+func borrowed(headers []authz.Header) (memory []byte, views []authz.Header) {
+	for _, h := range headers {
+		memory = append(append(memory, h.Name...), h.Value...)
+	}
+	at := 0
+	view := func(n int) string {
+		at += n
+		return viewOf(memory[at-n : at])
+	}
+	for _, h := range headers {
+		views = append(views, authz.Header{Name: view(len(h.Name)), Value: view(len(h.Value))})
+	}
+	return memory, views
+}
+
+func value(t testing.TB, r *prometheus.Registry, name string) (sum float64) {
+	t.Helper()
+	families, err := r.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range families {
+		for _, m := range f.GetMetric() {
+			if f.GetName() == name {
+				sum += m.GetCounter().GetValue()
+			}
+		}
+	}
+	return sum
+}
