@@ -292,6 +292,7 @@ func Check(ctx context.Context, c *Config, o Options) (notes []string, err error
 		return nil, errors.Join(append(errs, err)...)
 	}
 	rules := g.policy.Value().rules
-	notes = slices.Concat(rules.CaseNotes(), rules.IssuerNotes(len(c.Issuers) > 1))
+	notes = slices.Concat(rules.RoleNotes(c.rolePrefixes()), rules.CaseNotes(),
+		rules.IssuerNotes(len(c.Issuers) > 1))
 	return notes, errors.Join(append(errs, g.keys.Check(ctx), g.Close())...)
 }

@@ -42,6 +42,16 @@ func (c Config) checkPrefixes() error {
 	return errors.Join(errs...)
 }
 
+// rolePrefixes lists what issuers' roles begin with, each once.
+func (c Config) rolePrefixes() (prefixes []string) {
+	for _, issuer := range c.Issuers {
+		if p := issuer.RolePrefix; p != nil && !slices.Contains(prefixes, *p) {
+			prefixes = append(prefixes, *p)
+		}
+	}
+	return prefixes
+}
+
 // within returns the entry whose prefix goes on where that of entry i ends; -1 if there is none. An
 // empty prefix is a deliberate word: that issuer may give any role.
 func (c Config) within(i int) int {

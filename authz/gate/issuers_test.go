@@ -153,10 +153,13 @@ func TestCheckSaysWhoseTokensRoutesTake(t *testing.T) {
 		t.Fatal(err)
 	}
 	c.Redis.Address = "127.0.0.1:1"
+	c.Policy.Roles = map[string][]string{"b:admin": {"clerk"}}
 	// The entries' key files are not there, which is another matter.
 	notes, _ := gate.Check(t.Context(), c, gate.Options{Audit: io.Discard})
 	got := strings.Join(notes, "\n")
 	for _, want := range []string{
+		"note: who has the role b:admin has clerk, too",
+		"warning: the issuer whose roles begin with b: decides by its role b:admin who has clerk",
 		"note: routes[0] (/x) takes tokens of no issuers but https://b",
 		"warning: routes[1] (/y) takes its scopes from every issuer",
 	} {

@@ -75,7 +75,7 @@ func (r *Rule) atLeastAsStrictAs(other *Rule, parameters bool) bool {
 		r.OutlivesToken && !other.OutlivesToken && other.Access != Public:
 		return false
 	}
-	return rolesWithin(r.Roles, other.Roles) && within(other.Scopes, r.Scopes) &&
+	return rolesWithin(r.enough, other.enough) && within(other.Scopes, r.Scopes) &&
 		issuersWithin(r.Issuers, other.Issuers)
 }
 

@@ -18,6 +18,9 @@ type Config struct {
 	// request is refused that would fall under a stricter route in another case; the default) or
 	// sensitive.
 	PathCase string `yaml:"path_case" usage:"whether upstreams tell paths apart by case: sensitive or insensitive"`
+	// Roles are the roles that other roles bring with them: whoever has admin has clerk, too. Names
+	// are those that tokens have here, with the prefix of their issuer.
+	Roles map[string][]string `yaml:"roles"`
 }
 
 // DefaultConfig has no routes, which refuses everything.
@@ -87,7 +90,7 @@ func (c Config) Validate() error {
 	if err := validateCase(c.PathCase); err != nil {
 		return config.At("path_case", "%w", err)
 	}
-	return c.validateReach()
+	return errors.Join(validateRoles(c.Roles), c.validateReach())
 }
 
 // validateReach refuses a route that an earlier one hides: whoever wrote it believes in a rule

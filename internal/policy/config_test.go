@@ -122,6 +122,26 @@ func TestMistakesAreRefusedAtLoad(t *testing.T) {
 		"public that outlives": {
 			route(`{match: {path: /a}, allow: public, outlives_token: true}`), "no meaning",
 		},
+		"a circle of roles": {
+			"policy:\n  roles:\n    a: [x]\n    admin: [y, clerk]\n    clerk: [viewer]\n    viewer: [admin]\n" +
+				"  routes: [{match: {path: /a}}]\n",
+			"authz.yaml:4:5: policy.roles.admin: expected no role to bring itself along, got admin >" +
+				" clerk > viewer > admin",
+		},
+		"a role that brings itself": {
+			"policy: {roles: {admin: [admin]}, routes: [{match: {path: /a}}]}\n", "admin > admin",
+		},
+		"a role brought twice": {
+			"policy: {roles: {admin: [clerk, clerk]}, routes: [{match: {path: /a}}]}\n",
+			"policy.roles.admin[1]: \"clerk\" is there twice",
+		},
+		"an empty role brought": {
+			"policy: {roles: {admin: [\"\"]}, routes: [{match: {path: /a}}]}\n",
+			"policy.roles.admin[0]: expected a name",
+		},
+		"an empty role that brings": {
+			"policy: {roles: {\"\": [admin]}, routes: [{match: {path: /a}}]}\n", "expected a role's name",
+		},
 		"path case": {
 			"policy: {path_case: no, routes: [{match: {path: /a}}]}\n", "insensitive or sensitive",
 		},
@@ -193,6 +213,13 @@ func TestCompileRefusesWhatLoadRefuses(t *testing.T) {
 			!strings.Contains(err.Error(), "routes[0]") {
 			t.Errorf("%s: got %v", name, err)
 		}
+	}
+	circle := policy.Config{
+		Roles:  map[string][]string{"a": {"b"}, "b": {"a"}},
+		Routes: []policy.Route{{Match: policy.Match{Path: "/a"}}},
+	}
+	if _, err := policy.Compile(circle); err == nil || !strings.Contains(err.Error(), "a > b > a") {
+		t.Errorf("a circle of roles: got %v", err)
 	}
 	if _, err := policy.Compile(policy.Config{}); err == nil {
 		t.Error("an empty policy was accepted")

@@ -2,6 +2,8 @@ package policy
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 )
 
@@ -37,4 +39,27 @@ func (p *Policy) ScopesOfAny() (open []*Rule) {
 		}
 	}
 	return open
+}
+
+// RoleNotes returns, a sentence a role, what comes with it. prefixes are what issuers' roles begin
+// with: a role of one issuer that brings along what is not that issuer's is worth a second look,
+// because the prefix is there to keep the two apart.
+func (p *Policy) RoleNotes(prefixes []string) (notes []string) {
+	for _, role := range slices.Sorted(maps.Keys(p.roles.brings)) {
+		notes = append(notes, fmt.Sprintf("note: who has the role %s has %s, too", role,
+			strings.Join(p.roles.brings[role], ", ")))
+		for _, prefix := range prefixes {
+			if prefix == "" || !strings.HasPrefix(role, prefix) {
+				continue
+			}
+			others := slices.DeleteFunc(slices.Clone(p.roles.brings[role]),
+				func(junior string) bool { return strings.HasPrefix(junior, prefix) })
+			if len(others) > 0 {
+				notes = append(notes, fmt.Sprintf("warning: the issuer whose roles begin with %s decides by"+
+					" its role %s who has %s: be sure that it may", prefix, role,
+					strings.Join(others, ", ")))
+			}
+		}
+	}
+	return notes
 }

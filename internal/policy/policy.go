@@ -41,6 +41,8 @@ type Rule struct {
 
 	Index int // the route's place in the policy; -1 is the rule behind the last one
 
+	// Roles and those that bring one of them along: whoever has one of these has what is asked for
+	enough           []string
 	pattern          string // its path as written, for people
 	permitParameters bool
 	caseSensitive    bool // its upstream tells paths apart by case
@@ -57,7 +59,8 @@ type Policy struct {
 	mixed      bool // the two differ: some pattern has other letters
 	rules      []*Rule
 	candidates []*candidate // one a rule
-	judgeHosts bool         // some route names hosts, so that a malformed host is refused
+	roles      hierarchy
+	judgeHosts bool // some route names hosts, so that a malformed host is refused
 }
 
 // Compile checks c as Validate does and makes it ready for matching.
@@ -65,7 +68,7 @@ func Compile(c Config) (*Policy, error) {
 	if err := c.Validate(); err != nil {
 		return nil, fmt.Errorf("policy: %w", err)
 	}
-	p := &Policy{}
+	p := &Policy{roles: newHierarchy(c.Roles)}
 	for i, r := range c.Routes {
 		r.PathCase = cmp.Or(r.PathCase, c.PathCase)
 		if err := p.add(i, r); err != nil {
@@ -95,6 +98,7 @@ func (p *Policy) add(index int, r Route) error {
 	rule := &Rule{
 		Access:           access,
 		Roles:            slices.Clone(r.Require.Roles),
+		enough:           p.roles.enoughFor(r.Require.Roles),
 		Scopes:           slices.Clone(r.Require.Scopes),
 		Issuers:          slices.Clone(r.Require.Issuers),
 		AllowStale:       r.AllowStale,
@@ -159,8 +163,8 @@ func (r *Rule) Permits(c *token.Claims, entry string) token.Reason {
 		!slices.Contains(r.Issuers, entry) {
 		return token.ReasonPolicy
 	}
-	if len(r.Roles) > 0 &&
-		!slices.ContainsFunc(r.Roles,
+	if len(r.enough) > 0 &&
+		!slices.ContainsFunc(r.enough,
 			func(role string) bool { return slices.Contains(c.Roles, role) }) {
 		return token.ReasonInsufficientRole
 	}
