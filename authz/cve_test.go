@@ -407,6 +407,16 @@ func everySettingDecides(t *testing.T) {
 		"require.issuers": {
 			route: with(func(r *policy.Route) { r.Require.Issuers = []string{authztest.Foreign} }),
 		},
+		"require.audiences": {
+			route: with(func(r *policy.Route) { r.Require.Audiences = []string{"another"} }),
+		},
+		"require.acr": {route: with(func(r *policy.Route) { r.Require.ACR = []string{"gold"} })},
+		"require.fresh": {
+			route: with(func(r *policy.Route) { r.Require.Fresh = time.Minute }),
+		},
+		"require.anyOf": {route: with(func(r *policy.Route) {
+			r.Require.AnyOf = []policy.Require{{Roles: []string{"nobody-has-it"}}}
+		})},
 		"allow":       {route: with(func(r *policy.Route) { r.Allow = "nobody" })},
 		"allow_stale": {route: with(func(r *policy.Route) { r.AllowStale = true }), given: stale},
 		"path_parameters": {

@@ -72,6 +72,18 @@ func TestAnIssuersRolesAndRoutesAreSaidWhereThereAreSeveral(t *testing.T) {
 			want: []string{":6:", "policy.routes[0].require.issuers[1]: expected the `issuer` of an " +
 				"entry of issuers, letter by letter, got \"https://b/\": write one of https://a, https://b"},
 		},
+		"an alternative's issuer, misspelt": {
+			entries: both,
+			routes:  []string{`{match: {path: /x}, require: {anyOf: [{issuers: ["https://B"]}]}}`},
+			want:    []string{":6:", "policy.routes[0].require.anyOf[0].issuers[0]: expected the `issuer`"},
+		},
+		"a route's audience": {
+			entries: both, routes: []string{`{match: {path: /x}, require: {audiences: [things]}}`},
+		},
+		"a route's audience, misspelt": {
+			entries: both, routes: []string{`{match: {path: /x}, require: {audiences: [thing]}}`},
+			want: []string{":6:", "policy.routes[0].require.audiences[0]: expected one of the `audiences`"},
+		},
 		"a tenant": {
 			entries: []string{some}, routes: []string{asking(`"https://t.example/` + tenantA + `/v2.0"`)},
 		},

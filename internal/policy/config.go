@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/sallyport/sallyport/internal/config"
 )
@@ -61,22 +62,33 @@ type Match struct {
 	Hosts []string `yaml:"hosts"`
 }
 
-// Require says what a valid token must carry.
+// Require says what a valid token must carry: all that it names.
 type Require struct {
 	Roles  []string `yaml:"roles"`  // one of these
 	Scopes []string `yaml:"scopes"` // all of these
 	// Issuers has the name of its issuer, letter by letter: its iss, or `issuer` of the entry by
 	// which it is judged, which may stand for many tenants.
-	Issuers []string `yaml:"issuers"`
+	Issuers   []string `yaml:"issuers"`
+	Audiences []string `yaml:"audiences"` // it is made for one of these
+	ACR       []string `yaml:"acr"`       // the user was authenticated by one of these (RFC 9470)
+	// Fresh is how long ago the user may have been authenticated (auth_time); 0 is no matter when.
+	Fresh time.Duration `yaml:"fresh"`
+	// AnyOf has alternatives: the token carries what one of them names. They have none themselves.
+	AnyOf []Require `yaml:"anyOf"`
 }
 
-func (r Require) isEmpty() bool { return len(r.Roles)+len(r.Scopes)+len(r.Issuers) == 0 }
+func (r Require) isEmpty() bool {
+	return len(r.Roles)+len(r.Scopes)+len(r.Issuers)+len(r.Audiences)+len(r.ACR)+len(r.AnyOf) == 0 &&
+		r.Fresh == 0
+}
 
 // Bounds on a policy, so that a file can be no burden on the request path.
 const (
 	maxRoutes   = 10_000
 	maxSegments = 64
 	maxNames    = 1_000 // roles, scopes, issuers, methods, hosts of one route
+
+	maxAlternatives = 32 // of one route
 )
 
 // Validate checks the list of routes as a whole; each route checks itself.
@@ -126,8 +138,8 @@ func (r Route) Validate() error {
 		return config.At("path_case", "%w", err)
 	}
 	if access != Authenticated && !r.Require.isEmpty() {
-		return config.At("require", "roles, scopes and issuers need a token, which `allow: %s` does"+
-			" not ask for: leave out one of the two", r.Allow)
+		return config.At("require", "what it asks for needs a token, which `allow: %s` does not ask for:"+
+			" leave out one of the two", r.Allow)
 	}
 	if r.AllowStale && (access == Public || access == Nobody) {
 		return config.At("allow_stale", "has no meaning with `allow: %s`: leave it out", r.Allow)
@@ -144,11 +156,33 @@ func (m Match) Validate() error {
 	return err
 }
 
-// Validate checks the names of roles, scopes and issuers. Which issuers there are, the policy does
-// not know.
+// Validate checks the names and bounds. Which issuers and audiences there are, the policy does not
+// know.
 func (r Require) Validate() error {
-	return errors.Join(validateNames("roles", r.Roles), validateNames("scopes", r.Scopes),
-		validateNames("issuers", r.Issuers))
+	errs := []error{
+		validateNames("roles", r.Roles), validateNames("scopes", r.Scopes),
+		validateNames("issuers", r.Issuers), validateNames("audiences", r.Audiences),
+		validateNames("acr", r.ACR),
+	}
+	if r.Fresh < 0 || r.Fresh > 0 && r.Fresh < time.Second {
+		errs = append(errs, config.At("fresh", "expected 1s or more, got %v", r.Fresh))
+	}
+	if len(r.AnyOf) > maxAlternatives {
+		errs = append(errs, config.At("anyOf", "expected at most %d alternatives, got %d",
+			maxAlternatives, len(r.AnyOf)))
+	}
+	for i, one := range r.AnyOf {
+		at := fmt.Sprintf("anyOf[%d]", i)
+		switch {
+		case len(one.AnyOf) > 0:
+			errs = append(errs, config.At(at+".anyOf", "expected no alternatives in an alternative:"+
+				" write each of them out"))
+		case one.isEmpty():
+			errs = append(errs, config.At(at, "expected what it asks for, got nothing: with it, the"+
+				" other alternatives would ask for nothing, too"))
+		}
+	}
+	return errors.Join(errs...)
 }
 
 func validateNames(key string, names []string) error {
@@ -162,6 +196,12 @@ func validateNames(key string, names []string) error {
 			return config.At(at, "expected a name, got an empty string")
 		case key == "scopes" && strings.ContainsAny(name, " \t"):
 			return config.At(at, "expected one scope, got %q: write a list", name)
+		// They stand in a challenge between quotes, with spaces between them.
+		case key == "acr" && strings.ContainsFunc(name, func(r rune) bool {
+			return r <= ' ' || r > '~' || r == '"' || r == '\\'
+		}):
+			return config.At(at, "expected printable ASCII without spaces, quotes and backslashes, got %q",
+				name)
 		case slices.Contains(names[:i], name):
 			return config.At(at, "%q is there twice", name)
 		}

@@ -101,23 +101,63 @@ func TestMistakesAreRefusedAtLoad(t *testing.T) {
 			route(`{match: {path: /a}, require: {scopes: ["a b"]}}`), "write a list",
 		},
 		"public with roles": {
-			route(`{match: {path: /a}, allow: public, require: {roles: [a]}}`), "need a token",
+			route(`{match: {path: /a}, allow: public, require: {roles: [a]}}`), "needs a token",
 		},
 		"optional with scopes": {
-			route(`{match: {path: /a}, allow: optional, require: {scopes: [a]}}`), "need a token",
+			route(`{match: {path: /a}, allow: optional, require: {scopes: [a]}}`), "needs a token",
 		},
 		"empty issuer": {
 			route(`{match: {path: /a}, require: {issuers: [""]}}`), "empty string",
 		},
 		"issuer twice": {route(`{match: {path: /a}, require: {issuers: [a, a]}}`), "twice"},
 		"optional with issuers": {
-			route(`{match: {path: /a}, allow: optional, require: {issuers: [a]}}`), "need a token",
+			route(`{match: {path: /a}, allow: optional, require: {issuers: [a]}}`), "needs a token",
 		},
 		"public with issuers": {
-			route(`{match: {path: /a}, allow: public, require: {issuers: [a]}}`), "need a token",
+			route(`{match: {path: /a}, allow: public, require: {issuers: [a]}}`), "needs a token",
+		},
+		"optional and fresh": {
+			route(`{match: {path: /a}, allow: optional, require: {fresh: 1m}}`), "needs a token",
+		},
+		"optional with alternatives": {
+			route(`{match: {path: /a}, allow: optional, require: {anyOf: [{roles: [a]}]}}`), "needs a token",
+		},
+		"fresh for less than a second": {
+			route(`{match: {path: /a}, require: {fresh: 10ms}}`), "expected 1s or more, got 10ms",
+		},
+		"fresh for a negative time": {
+			route(`{match: {path: /a}, require: {fresh: -1m}}`), "routes[0].require.fresh: expected 1s",
+		},
+		"acr with a quote": {
+			route(`{match: {path: /a}, require: {acr: ['a"b']}}`), "require.acr[0]: expected printable",
+		},
+		"acr with a space": {
+			route(`{match: {path: /a}, require: {acr: ["a b"]}}`), "without spaces",
+		},
+		"empty audience": {
+			route(`{match: {path: /a}, require: {audiences: [""]}}`), "empty string",
+		},
+		"an alternative that asks for nothing": {
+			route(`{match: {path: /a}, require: {anyOf: [{roles: [a]}, {}]}}`),
+			"require.anyOf[1]: expected what it asks for",
+		},
+		"alternatives in an alternative": {
+			route(`{match: {path: /a}, require: {anyOf: [{anyOf: [{roles: [a]}]}]}}`),
+			"anyOf[0].anyOf: expected no alternatives",
+		},
+		"an alternative with an empty role": {
+			route(`{match: {path: /a}, require: {anyOf: [{roles: [""]}]}}`),
+			"authz.yaml:3:54: policy.routes[0].require.anyOf[0].roles[0]: expected a name",
+		},
+		"an alternative with a slip": {
+			route(`{match: {path: /a}, require: {anyOf: [{role: [a]}]}}`), "roles",
+		},
+		"too many alternatives": {
+			route(`{match: {path: /a}, require: {anyOf: [` + strings.Repeat("{roles: [a]},", 33) + `]}}`),
+			"at most 32 alternatives",
 		},
 		"nobody with roles": {
-			route(`{match: {path: /a}, allow: nobody, require: {roles: [a]}}`), "need a token",
+			route(`{match: {path: /a}, allow: nobody, require: {roles: [a]}}`), "needs a token",
 		},
 		"public that outlives": {
 			route(`{match: {path: /a}, allow: public, outlives_token: true}`), "no meaning",
@@ -205,6 +245,9 @@ func TestCompileRefusesWhatLoadRefuses(t *testing.T) {
 		"path":   {Match: policy.Match{Path: "a"}},
 		"access": {Match: policy.Match{Path: "/a"}, Allow: "everybody"},
 		"role":   {Match: policy.Match{Path: "/a"}, Require: policy.Require{Roles: []string{""}}},
+		"alternative": {Match: policy.Match{Path: "/a"}, Require: policy.Require{
+			AnyOf: []policy.Require{{Scopes: []string{"a b"}}},
+		}},
 		"require": {
 			Match: policy.Match{Path: "/a"}, Allow: "public", Require: policy.Require{Roles: []string{"a"}},
 		},

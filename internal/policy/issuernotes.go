@@ -7,9 +7,9 @@ import (
 	"strings"
 )
 
-// IssuerNotes returns, a sentence a route, which routes take tokens of some issuers alone, and in a
-// warning those that take scopes from any, when several are trusted: roles have a prefix that tells
-// whose they are, scopes have none.
+// IssuerNotes returns, a sentence a route, which routes take tokens of some issuers alone, and in
+// warnings those that take scopes from any, or go by what any says of a login, when several are
+// trusted: roles have a prefix that tells whose they are, these have none.
 func (p *Policy) IssuerNotes(several bool) (notes []string) {
 	for _, r := range p.rules {
 		if len(r.Issuers) > 0 {
@@ -17,9 +17,17 @@ func (p *Policy) IssuerNotes(several bool) (notes []string) {
 				strings.Join(r.Issuers, ", ")))
 		}
 	}
-	if open := p.ScopesOfAny(); several && len(open) > 0 {
+	if !several {
+		return notes
+	}
+	if open := p.ScopesOfAny(); len(open) > 0 {
 		notes = append(notes, fmt.Sprintf("warning: %s %s scopes from every issuer: if not all of them"+
 			" may give these, write require.issuers", List(open), takes(open)))
+	}
+	open := p.ofAny(func(d *Demand) bool { return len(d.ACR) > 0 || d.Fresh > 0 })
+	if len(open) > 0 {
+		notes = append(notes, fmt.Sprintf("warning: what every issuer says of a login (acr, auth_time)"+
+			" counts for %s: if you do not trust all of them in this, write require.issuers", List(open)))
 	}
 	return notes
 }
@@ -32,10 +40,18 @@ func takes(rules []*Rule) string {
 }
 
 // ScopesOfAny returns the rules that ask for scopes and do not say whose.
-func (p *Policy) ScopesOfAny() (open []*Rule) {
+func (p *Policy) ScopesOfAny() []*Rule {
+	return p.ofAny(func(d *Demand) bool { return len(d.Scopes) > 0 })
+}
+
+// ofAny returns the rules that ask so, by themselves or in an alternative, and do not say of whom.
+func (p *Policy) ofAny(asks func(*Demand) bool) (open []*Rule) {
 	for _, r := range p.rules {
-		if len(r.Scopes) > 0 && len(r.Issuers) == 0 {
-			open = append(open, r)
+		for _, d := range append([]*Demand{&r.Demand}, r.AnyOf...) {
+			if asks(d) && len(r.Issuers) == 0 && len(d.Issuers) == 0 {
+				open = append(open, r)
+				break
+			}
 		}
 	}
 	return open

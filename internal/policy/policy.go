@@ -31,18 +31,15 @@ type Finding struct {
 
 // Rule is what one route asks for. It is never changed after Compile.
 type Rule struct {
-	Access     Access
-	Roles      []string // one of these, when there are any
-	Scopes     []string // all of these
-	Issuers    []string // one of these has made the token, when there are any
+	Access Access
+	Demand
+	AnyOf      []*Demand // one of these besides, when there are any
 	AllowStale bool
 	// OutlivesToken is whether a request may go on after its token has expired.
 	OutlivesToken bool
 
 	Index int // the route's place in the policy; -1 is the rule behind the last one
 
-	// Roles and those that bring one of them along: whoever has one of these has what is asked for
-	enough           []string
 	pattern          string // its path as written, for people
 	permitParameters bool
 	caseSensitive    bool // its upstream tells paths apart by case
@@ -97,16 +94,20 @@ func (p *Policy) add(index int, r Route) error {
 	}
 	rule := &Rule{
 		Access:           access,
-		Roles:            slices.Clone(r.Require.Roles),
-		enough:           p.roles.enoughFor(r.Require.Roles),
-		Scopes:           slices.Clone(r.Require.Scopes),
-		Issuers:          slices.Clone(r.Require.Issuers),
+		Demand:           newDemand(r.Require, p.roles),
 		AllowStale:       r.AllowStale,
 		OutlivesToken:    r.OutlivesToken,
 		Index:            index,
 		pattern:          r.Match.Path,
 		permitParameters: r.PathParameters,
 		caseSensitive:    r.PathCase == caseSensitive,
+	}
+	for i, one := range r.Require.AnyOf {
+		if err := one.Validate(); err != nil {
+			return fmt.Errorf("require.anyOf[%d]: %w", i, err)
+		}
+		d := newDemand(one, p.roles)
+		rule.AnyOf = append(rule.AnyOf, &d)
 	}
 	p.rules = append(p.rules, rule)
 	p.judgeHosts = p.judgeHosts || !m.hosts.any()
@@ -153,25 +154,4 @@ func (p *Policy) Find(method, host, path string) Finding {
 		return Finding{Rule: nobody, Reason: token.ReasonPathCase, Detail: otherCase, Stricter: stricter}
 	}
 	return Finding{Rule: rule}
-}
-
-// Permits returns "" when a valid token that says c may pass the rule, else the reason why not.
-// entry is the issuer as the configuration's entry has it, by which the token was judged.
-func (r *Rule) Permits(c *token.Claims, entry string) token.Reason {
-	// First of all: another issuer's roles and scopes mean nothing here.
-	if len(r.Issuers) > 0 && !slices.Contains(r.Issuers, c.Issuer) &&
-		!slices.Contains(r.Issuers, entry) {
-		return token.ReasonPolicy
-	}
-	if len(r.enough) > 0 &&
-		!slices.ContainsFunc(r.enough,
-			func(role string) bool { return slices.Contains(c.Roles, role) }) {
-		return token.ReasonInsufficientRole
-	}
-	for _, scope := range r.Scopes {
-		if !slices.Contains(c.Scope, scope) {
-			return token.ReasonInsufficientScope
-		}
-	}
-	return ""
 }

@@ -258,10 +258,11 @@ func TestAccessAndRequirements(t *testing.T) {
 		{"a", "", token.ReasonInsufficientScope},
 		{"", "", token.ReasonInsufficientRole},
 	} {
-		got := rule.Permits(
-			&token.Claims{Roles: strings.Fields(row.roles), Scope: strings.Fields(row.scopes)}, "")
-		if got != row.want {
-			t.Errorf("roles %q, scopes %q: got %q, want %q", row.roles, row.scopes, got, row.want)
+		got := rule.Permits(&Caller{Claims: &token.Claims{
+			Roles: strings.Fields(row.roles), Scope: strings.Fields(row.scopes),
+		}})
+		if got.Reason != row.want {
+			t.Errorf("roles %q, scopes %q: got %q, want %q", row.roles, row.scopes, got.Reason, row.want)
 		}
 	}
 }
@@ -294,14 +295,15 @@ func TestARouteTakesTokensOfTheIssuersThatItNamesAlone(t *testing.T) {
 		got := ""
 		for _, rule := range p.Rules() {
 			c := &token.Claims{Issuer: row.iss, Roles: []string{"admin"}}
-			reason := rule.Permits(c, row.entry)
+			caller := &Caller{Claims: c, Entry: row.entry}
+			reason := rule.Permits(caller).Reason
 			if c.Roles = nil; reason == "" {
 				got += "y"
 				reason = token.ReasonInsufficientRole
 			} else {
 				got += "n"
 			}
-			if without := rule.Permits(c, row.entry); without != reason ||
+			if without := rule.Permits(caller).Reason; without != reason ||
 				reason != token.ReasonPolicy && reason != token.ReasonInsufficientRole {
 				t.Errorf("%s at %v without roles: got %q, want %q", row.iss, rule, without, reason)
 			}

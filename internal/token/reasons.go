@@ -266,7 +266,8 @@ var descriptions = []Description{
 		ReasonAudience,
 		401,
 		"The token was made for another service.",
-		"Ask the issuer for a token for this one; `audiences` lists what is accepted.",
+		"Ask the issuer for a token for this one; `audiences` of the issuer's entry, and of the route, " +
+			"list what is accepted.",
 	},
 	{
 		ReasonClaimShape,
@@ -347,6 +348,18 @@ var descriptions = []Description{
 		403,
 		"The token lacks a scope that the route asks for.",
 		"Ask the issuer for the scope, or correct the route.",
+	},
+	{
+		ReasonACR,
+		401,
+		"The user was not authenticated in a way that the route asks for.",
+		"Log in again in one of the ways that `acr_values` of the challenge names.",
+	},
+	{
+		ReasonLoginTooOld,
+		401,
+		"The user was authenticated longer ago than the route permits, or the token does not say when.",
+		"Log in again: `max_age` of the challenge says how many seconds ago it may be.",
 	},
 	{ReasonOverloaded, 503, "The gate has more to do than it can in time.", "Add gates or cores."},
 	{ReasonInternal, 503, "The gate failed by itself.", "Its log has the error: please report it."},

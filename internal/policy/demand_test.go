@@ -1,0 +1,150 @@
+package policy
+
+import (
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+
+	"github.com/sallyport/sallyport/internal/token"
+)
+
+func TestALoginIsFreshForAsLongAsTheRouteSays(t *testing.T) {
+	rule := compile(t, Route{
+		Match: Match{Path: "/**"}, Require: Require{Fresh: 10 * time.Minute},
+	}).Rules()[0]
+	for name, row := range map[string]struct {
+		login int64 // Unix seconds
+		fresh bool
+	}{
+		"now":                          {noon.Unix(), true},
+		"ten minutes ago":              {noon.Add(-10 * time.Minute).Unix(), true},
+		"a second longer ago":          {noon.Add(-10*time.Minute - time.Second).Unix(), false},
+		"never said":                   {0, false},
+		"a negative time":              {-1, false},
+		"ahead, as clocks may be":      {noon.Add(30 * time.Second).Unix(), true},
+		"further ahead than clocks go": {noon.Add(31 * time.Second).Unix(), false},
+		"in the year 9999":             {253402300799, false},
+	} {
+		c := &Caller{Claims: &token.Claims{AuthTime: row.login}, Skew: 30 * time.Second, Now: noon}
+		want := token.ReasonLoginTooOld
+		if row.fresh {
+			want = ""
+		}
+		if got := rule.Permits(c).Reason; got != want {
+			t.Errorf("%s: got %q, want %q", name, got, want)
+		}
+	}
+}
+
+// TestADemandIsJudgedInOneOrder: the reason is that of the first part that is not met.
+func TestADemandIsJudgedInOneOrder(t *testing.T) {
+	rule := compile(t, Route{Match: Match{Path: "/**"}, Require: Require{
+		Issuers: []string{"i"}, Audiences: []string{"a", "b"}, Roles: []string{"r"},
+		Scopes: []string{"s"}, ACR: []string{"gold", "silver"}, Fresh: time.Minute,
+	}}).Rules()[0]
+	c := &Caller{Claims: &token.Claims{}, Now: noon}
+	for _, step := range []struct {
+		want token.Reason
+		meet func(*token.Claims)
+	}{
+		{token.ReasonPolicy, func(c *token.Claims) { c.Issuer = "i" }},
+		{token.ReasonAudience, func(c *token.Claims) { c.Audience = []string{"x", "b"} }},
+		{token.ReasonInsufficientRole, func(c *token.Claims) { c.Roles = []string{"r"} }},
+		{token.ReasonInsufficientScope, func(c *token.Claims) { c.Scope = []string{"s"} }},
+		{token.ReasonACR, func(c *token.Claims) { c.ACR = "silver" }},
+		{token.ReasonLoginTooOld, func(c *token.Claims) { c.AuthTime = noon.Unix() }},
+		{"", func(*token.Claims) {}},
+	} {
+		if got := rule.Permits(c).Reason; got != step.want {
+			t.Errorf("got %q, want %q", got, step.want)
+		}
+		if step.want != "" && !slices.Contains(judged[:], step.want) {
+			t.Errorf("%s has no place among the reasons of demands", step.want)
+		}
+		step.meet(c.Claims)
+	}
+}
+
+// TestOfAlternativesTheNearestIsTold: what is told is the demand of the alternative that lacks least.
+func TestOfAlternativesTheNearestIsTold(t *testing.T) {
+	rule := compile(t, Route{Match: Match{Path: "/**"}, Require: Require{
+		Scopes: []string{"base"},
+		AnyOf: []Require{
+			{Roles: []string{"admin"}}, {Roles: []string{"clerk"}, Scopes: []string{"orders"}},
+			{Scopes: []string{"everything"}, Fresh: time.Minute},
+		},
+	}}).Rules()[0]
+	for _, row := range []struct {
+		roles, scopes string
+		want          token.Reason
+		demand        *Demand
+	}{
+		{"admin", "", token.ReasonInsufficientScope, &rule.Demand},
+		{"admin", "base", "", nil},
+		{"clerk", "base", token.ReasonInsufficientScope, rule.AnyOf[1]},
+		{"clerk", "base orders", "", nil},
+		{"", "base", token.ReasonInsufficientScope, rule.AnyOf[2]},
+		{"", "base everything", token.ReasonLoginTooOld, rule.AnyOf[2]},
+		{"", "base orders", token.ReasonInsufficientScope, rule.AnyOf[2]},
+	} {
+		got := rule.Permits(&Caller{
+			Claims: &token.Claims{Roles: strings.Fields(row.roles), Scope: strings.Fields(row.scopes)},
+			Now:    noon,
+		})
+		if got != (Lack{row.want, row.demand}) {
+			t.Errorf("%+v: got %q of %+v", row, got.Reason, got.Demand)
+		}
+	}
+}
+
+// TestARemovedRuleLetsNobodyInWhomAnotherDoesNot: without a route, whoever passes now and did not
+// before passes by another route, which had let nobody else in before either.
+func TestARemovedRuleLetsNobodyInWhomAnotherDoesNot(t *testing.T) {
+	everybody := callers()
+	opened := 0
+	rapid.Check(t, func(t *rapid.T) {
+		c := drawConfigOf(t, drawAnyOf)
+		if len(c.Routes) < 2 {
+			return
+		}
+		gone := rapid.IntRange(0, len(c.Routes)-1).Draw(t, "gone")
+		less := c
+		less.Routes = slices.Delete(slices.Clone(c.Routes), gone, gone+1)
+		before, err := Compile(c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		after, err := Compile(less)
+		if err != nil {
+			t.Fatal(err)
+		}
+		forEachRequest(func(method, path string) {
+			found, now := before.Find(method, "h", path), after.Find(method, "h", path)
+			for _, who := range everybody {
+				if who.passes(found.Rule) || !who.passes(now.Rule) {
+					continue
+				}
+				opened++
+				// The rule by which he passes is one of the others, as it was.
+				same := now.Rule.Index
+				if same >= gone {
+					same++
+				}
+				if was := before.Rules()[same]; !who.passes(was) || !matches(c.Routes[same], method, path, false) {
+					t.Fatalf("%+v passes %s %s by route %d, by which he did not", who, method, path, same)
+				}
+				// And nothing but the rule that is gone stood before it: in its own right, or as the
+				// stricter one in another case.
+				if found.Rule.Index != gone && (found.Stricter == nil || found.Stricter.Index != gone) {
+					t.Fatalf("%+v passes %s %s without route %d, which did not decide", who, method, path, gone)
+				}
+			}
+		})
+	})
+	if opened == 0 {
+		t.Error("no rule that is gone let anybody in: nothing was tried")
+	}
+}
