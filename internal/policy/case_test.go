@@ -20,7 +20,7 @@ type caller struct {
 	bad           bool
 	issuer        string
 	roles, scopes []string
-	login         string // what it says besides: "old", "gold", "for r"
+	login         string // what it says besides: of "old", "older", "gold" and "for r"
 }
 
 // passes says whether a rule lets a caller pass.
@@ -38,11 +38,20 @@ func (c caller) passes(r *Rule) bool {
 		return false
 	}
 	claims := &token.Claims{
-		Issuer: c.issuer, Audience: []string{strings.TrimPrefix(c.login, "for ")}, Roles: c.roles, Scope: c.scopes, ACR: c.login,
-		AuthTime: noon.Add(-time.Minute).Unix(),
+		Issuer: c.issuer, Roles: c.roles, Scope: c.scopes, AuthTime: noon.Add(-time.Minute).Unix(),
 	}
-	if c.login == "old" {
+	login := strings.Fields(c.login)
+	if slices.Contains(login, "old") {
 		claims.AuthTime = noon.Add(-time.Hour).Unix()
+	}
+	if slices.Contains(login, "older") {
+		claims.AuthTime = noon.Add(-3 * time.Hour).Unix()
+	}
+	if slices.Contains(login, "gold") {
+		claims.ACR = "gold"
+	}
+	if slices.Contains(login, "for") {
+		claims.Audience = []string{"r"}
 	}
 	return r.Permits(&Caller{Claims: claims, Entry: c.entry(), Now: noon}).Reason == ""
 }
@@ -69,7 +78,9 @@ func callers() (all []caller) {
 		for _, roles := range []string{"", "a", "b", "a b"} {
 			for _, scopes := range []string{"", "r", "w", "r w"} {
 				for _, issuer := range []string{"i", tenantA, tenantB} {
-					for _, login := range []string{"", "old", "gold", "for r"} {
+					for _, login := range []string{
+						"", "old", "older", "gold", "for r", "older gold", "older for r",
+					} {
 						all = append(all, caller{
 							token: true, stale: stale, issuer: issuer, roles: strings.Fields(roles),
 							scopes: strings.Fields(scopes), login: login,
