@@ -398,6 +398,7 @@ func everySettingDecides(t *testing.T) {
 		"match.hosts": {
 			route: with(func(r *policy.Route) { r.Match.Hosts = []string{"other.example.com"} }),
 		},
+		"match.grpc": {route: policy.Route{Match: policy.Match{GRPC: "a.B/C"}}},
 		"require.roles": {
 			route: with(func(r *policy.Route) { r.Require.Roles = []string{"nobody-has-it"} }),
 		},

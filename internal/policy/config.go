@@ -51,10 +51,13 @@ type Route struct {
 
 // Match says which requests a route is for: all that it names must fit.
 type Match struct {
-	// Path is a pattern: literal segments, `*` for one segment, `**` at the end for the rest, be it
-	// nothing: /admin/** matches /admin too. One slash at the end makes no difference. A literal
-	// star is written %2A.
+	// Path is a pattern: literal segments, `*` for one segment, `{name}` for one with a name, `**` at
+	// the end for the rest, be it nothing: /admin/** matches /admin too. One slash at the end makes
+	// no difference. A literal star is written %2A, braces %7B and %7D.
 	Path string `yaml:"path"`
+	// GRPC is a method of a gRPC service, `shop.v1.Orders/Get`, or all of them, `shop.v1.Orders/*`. It
+	// stands for the path and POST, whatever the content type: Connect serves the same by JSON.
+	GRPC string `yaml:"grpc"`
 	// Methods are upper-case method names; none means all of them. GET does not stand for HEAD.
 	Methods []string `yaml:"methods"`
 	// Hosts are host names without port, in any case; *.example.com matches every name below
@@ -120,7 +123,7 @@ func (c Config) validateReach() error {
 			if earlier != nil && earlier.covers(m) {
 				errs = append(errs, config.At(fmt.Sprintf("routes[%d]", i),
 					"never reached: routes[%d] (%s) matches everything that this route (%s) matches;"+
-						" put this one before it", j, c.Routes[j].Match.Path, r.Match.Path))
+						" put this one before it", j, c.Routes[j].Match, r.Match))
 				break
 			}
 		}

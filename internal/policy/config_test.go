@@ -75,6 +75,32 @@ func TestMistakesAreRefusedAtLoad(t *testing.T) {
 		"too many segments": {
 			route("{match: {path: " + strings.Repeat("/a", 65) + "}}"), "at most 64 segments",
 		},
+		"a name beside a name":      {route(`{match: {path: "/a/x{id}"}}`), "{name} only as a segment of its own"},
+		"an open brace":             {route(`{match: {path: "/a/{id"}}`), "%7B and %7D are literal braces"},
+		"a name without letters":    {route(`{match: {path: "/a/{}"}}`), "{name} only as a segment"},
+		"a name with a digit first": {route(`{match: {path: "/a/{1a}"}}`), "{name} only as a segment"},
+		"a name in capitals":        {route(`{match: {path: "/a/{Id}"}}`), "small letters"},
+		"a name for the rest":       {route(`{match: {path: "/a/{rest...}"}}`), "small letters"},
+		"a name twice": {
+			route(`{match: {path: "/a/{id}/b/{id}"}}`), "expected each name once, got {id} twice",
+		},
+		"grpc beside a path": {
+			route(`{match: {path: /a, grpc: a.B/C}}`), "match.grpc: stands for a path and the method POST",
+		},
+		"grpc beside methods":     {route(`{match: {methods: [GET], grpc: a.B/C}}`), "leave path and methods"},
+		"grpc without a method":   {route(`{match: {grpc: a.B}}`), "expected a service and its method"},
+		"grpc with a slash":       {route(`{match: {grpc: /a.B/C}}`), "expected a service and its method"},
+		"grpc of a whole package": {route(`{match: {grpc: "a.*/C"}}`), "expected a service and its method"},
+		"grpc of every service":   {route(`{match: {grpc: "*/*"}}`), "expected a service and its method"},
+		"grpc with two slashes":   {route(`{match: {grpc: a.B/C/D}}`), "expected a service and its method"},
+		"grpc with two dots":      {route(`{match: {grpc: a..B/C}}`), "expected a service and its method"},
+		"grpc hidden": {
+			route("{match: {grpc: a.B/*}}\n    - {match: {grpc: a.B/C}}"),
+			"never reached: routes[0] (a.B/*) matches everything that this route (a.B/C) matches",
+		},
+		"hidden by a name": {
+			route("{match: {path: '/a/{id}'}}\n    - {match: {path: '/a/{other}'}}"), "never reached",
+		},
 		"method in lower case": {route("{match: {path: /a, methods: [get]}}"), "write GET"},
 		"method that is none": {
 			route(`{match: {path: /a, methods: ["GET,PUT"]}}`), "expected a method's name",

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/sallyport/sallyport/internal/token"
 )
@@ -27,6 +28,23 @@ type Finding struct {
 	// Stricter is the rule that the request would fall under in another case, when that is the
 	// reason.
 	Stricter *Rule
+
+	path string // canonical
+}
+
+// Variable returns what the path has in the segment that the rule's pattern calls so, in the one
+// spelling of a path: percent-decoded once.
+func (f *Finding) Variable(name string) (value string, ok bool) {
+	at := slices.Index(f.Rule.names, name)
+	if at < 0 || name == "" {
+		return "", false
+	}
+	rest := f.path[1:]
+	for range at {
+		_, rest, _ = strings.Cut(rest, "/")
+	}
+	value, _, _ = strings.Cut(rest, "/")
+	return value, true
 }
 
 // Rule is what one route asks for. It is never changed after Compile.
@@ -40,7 +58,8 @@ type Rule struct {
 
 	Index int // the route's place in the policy; -1 is the rule behind the last one
 
-	pattern          string // its path as written, for people
+	pattern          string   // its path as written, for people
+	names            []string // what segments of its path are called; "" for none
 	permitParameters bool
 	caseSensitive    bool // its upstream tells paths apart by case
 }
@@ -98,7 +117,8 @@ func (p *Policy) add(index int, r Route) error {
 		AllowStale:       r.AllowStale,
 		OutlivesToken:    r.OutlivesToken,
 		Index:            index,
-		pattern:          r.Match.Path,
+		pattern:          r.Match.String(),
+		names:            m.names,
 		permitParameters: r.PathParameters,
 		caseSensitive:    r.PathCase == caseSensitive,
 	}
@@ -153,5 +173,5 @@ func (p *Policy) Find(method, host, path string) Finding {
 	if stricter := p.stricter(rule, method, name, &canonical); stricter != nil {
 		return Finding{Rule: nobody, Reason: token.ReasonPathCase, Detail: otherCase, Stricter: stricter}
 	}
-	return Finding{Rule: rule}
+	return Finding{Rule: rule, path: canonical.value}
 }
