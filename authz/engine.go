@@ -154,7 +154,7 @@ func (e *Engine) Decide(r *Request) (d Decision) {
 // decideToken judges a request by the one token that it carries.
 func (e *Engine) decideToken(d Decision, r *Request, rules *rules, found policy.Finding,
 	presented string) Decision {
-	v, reason := e.verify(&d, presented)
+	v, reason := e.verify(&d, presented, rules.policy.ReadsClaims())
 	if v == nil {
 		return e.refuse(d, reason)
 	}
@@ -180,6 +180,10 @@ func (e *Engine) decideToken(d Decision, r *Request, rules *rules, found policy.
 	}
 	caller := policy.Caller{
 		Claims: v.claims, Entry: v.profile.Issuer, Skew: v.profile.ClockSkew, Now: now,
+		Body: v.body, Method: r.Method, Host: r.Host, Peer: r.Peer, Found: found,
+	}
+	if found.Rule.Conditional() {
+		caller.Headers = r.shown
 	}
 	if d.lack = found.Rule.Permits(&caller); d.lack.Reason != "" {
 		if d.Refusal = rules.lacking[d.lack]; d.Refusal == nil {

@@ -108,6 +108,7 @@ func pageRequest(t *testing.T, w *authztest.World, row map[string]string) authz.
 		host, target = name, "/"+path
 	}
 	r := authztest.At(host, authztest.Do(method, target))
+	r.Peer = row["peer"]
 	if row["token"] != "none" {
 		r.Headers = append(r.Headers,
 			authz.Header{Name: "authorization", Value: "Bearer " + pageToken(t, w, row["token"])})

@@ -44,6 +44,8 @@ const (
 	fieldSource  protowire.Number = 1 // of AttributeContext
 	fieldRequest protowire.Number = 4
 
+	fieldPrincipal protowire.Number = 4 // of AttributeContext.Peer
+
 	fieldHTTP protowire.Number = 2 // of AttributeContext.Request
 
 	fieldID        protowire.Number = 1 // of AttributeContext.HttpRequest
@@ -76,6 +78,7 @@ const (
 	hasPseudoPath
 	hasPseudoMethod
 	hasPseudoAuthority
+	hasPrincipal
 )
 
 // reset empties the request for the next message, keeping the memory for headers.
@@ -106,8 +109,20 @@ func (r *checkRequest) readAttributes(message []byte) {
 		switch {
 		case f.has(fieldSource) && r.first(hasSource):
 			r.source = f.value
+			r.readSource(f.value)
 		case f.has(fieldRequest) && r.first(hasRequest):
 			r.readRequest(f.value)
+		}
+	}
+	r.end(&f)
+}
+
+// readSource takes the principal out of a Peer: what Envoy has of the certificate of the connection.
+func (r *checkRequest) readSource(message []byte) {
+	f := fields{rest: message}
+	for f.next() {
+		if f.has(fieldPrincipal) {
+			r.take(hasPrincipal, &r.Peer, f.value)
 		}
 	}
 	r.end(&f)

@@ -76,13 +76,16 @@ type Require struct {
 	ACR       []string `yaml:"acr"`       // the user was authenticated by one of these (RFC 9470)
 	// Fresh is how long ago the user may have been authenticated (auth_time); 0 is no matter when.
 	Fresh time.Duration `yaml:"fresh"`
+	// When is a condition in CEL that holds, over the token's claims, the request, the calling service
+	// and the time: docs/policy.md.
+	When string `yaml:"when"`
 	// AnyOf has alternatives: the token carries what one of them names. They have none themselves.
 	AnyOf []Require `yaml:"anyOf"`
 }
 
 func (r Require) isEmpty() bool {
 	return len(r.Roles)+len(r.Scopes)+len(r.Issuers)+len(r.Audiences)+len(r.ACR)+len(r.AnyOf) == 0 &&
-		r.Fresh == 0
+		r.Fresh == 0 && r.When == ""
 }
 
 // Bounds on a policy, so that a file can be no burden on the request path.
@@ -150,7 +153,25 @@ func (r Route) Validate() error {
 	if r.OutlivesToken && (access == Public || access == Nobody) {
 		return config.At("outlives_token", "has no meaning with `allow: %s`: leave it out", r.Allow)
 	}
-	return nil
+	return r.validateConditions()
+}
+
+// validateConditions compiles the conditions, which speak of the route's path.
+func (r Route) validateConditions() error {
+	m, err := compileMatch(r.Match)
+	if err != nil {
+		return nil // the match itself reports it
+	}
+	var errs []error
+	if _, err := conditions.get(r.Require.When, m.names); err != nil {
+		errs = append(errs, config.At("require.when", "%w", err))
+	}
+	for i, one := range r.Require.AnyOf {
+		if _, err := conditions.get(one.When, m.names); err != nil {
+			errs = append(errs, config.At(fmt.Sprintf("require.anyOf[%d].when", i), "%w", err))
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // Validate checks the pattern and the names.

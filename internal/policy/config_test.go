@@ -182,6 +182,31 @@ func TestMistakesAreRefusedAtLoad(t *testing.T) {
 			route(`{match: {path: /a}, require: {anyOf: [` + strings.Repeat("{roles: [a]},", 33) + `]}}`),
 			"at most 32 alternatives",
 		},
+		"a condition with a slip": {
+			route(`{match: {path: "/t/{tenant}"}, require: {when: "claims.t == path.tenat"}}`),
+			"authz.yaml:3:54: policy.routes[0].require.when: at 1:17 of the condition: undeclared reference" +
+				" to 'path.tenat' (did you mean 'path.tenant'?)",
+		},
+		"a condition of another route's name": {
+			route(`{match: {path: "/t/{tenant}"}}` + "\n    - " +
+				`{match: {path: "/u/*"}, require: {when: "path.tenant == ''"}}`),
+			"authz.yaml:4:47: policy.routes[1].require.when: at 1:1 of the condition: undeclared reference",
+		},
+		"a condition of another type": {
+			route(`{match: {path: /a}, require: {when: claims.level}}`), "which is true or false",
+		},
+		"an alternative's condition": {
+			route(`{match: {path: /a}, require: {anyOf: [{when: nosuch}]}}`),
+			"routes[0].require.anyOf[0].when: at 1:1 of the condition: undeclared reference to 'nosuch'",
+		},
+		"a condition of many lines": {
+			"policy:\n  routes:\n    - match: {path: /a}\n      require:\n        when: |\n          claims.a == 1 &&\n" +
+				"          nosuch\n",
+			"authz.yaml:5:15: policy.routes[0].require.when: at 2:1 of the condition: undeclared reference",
+		},
+		"optional with a condition": {
+			route(`{match: {path: /a}, allow: optional, require: {when: "true"}}`), "needs a token",
+		},
 		"nobody with roles": {
 			route(`{match: {path: /a}, allow: nobody, require: {roles: [a]}}`), "needs a token",
 		},
@@ -274,6 +299,7 @@ func TestCompileRefusesWhatLoadRefuses(t *testing.T) {
 		"alternative": {Match: policy.Match{Path: "/a"}, Require: policy.Require{
 			AnyOf: []policy.Require{{Scopes: []string{"a b"}}},
 		}},
+		"condition": {Match: policy.Match{Path: "/a"}, Require: policy.Require{When: "nosuch"}},
 		"require": {
 			Match: policy.Match{Path: "/a"}, Allow: "public", Require: policy.Require{Roles: []string{"a"}},
 		},

@@ -1,10 +1,12 @@
 package policy
 
 import (
+	"iter"
 	"slices"
 	"strings"
 	"time"
 
+	"github.com/sallyport/sallyport/internal/policy/condition"
 	"github.com/sallyport/sallyport/internal/token"
 )
 
@@ -17,12 +19,16 @@ type Demand struct {
 	Audiences []string // it is made for one of these
 	ACR       []string // its user was authenticated by one of these
 	Fresh     time.Duration
+	When      *condition.Program // it holds; nil: there is none
 
+	names  []string            // what the condition calls the segments of the path
+	brings map[string][]string // and which roles it sees besides those of the token
 	// Roles and those that bring one of them along: whoever has one of these has what is asked for
 	enough []string
 }
 
-func newDemand(r Require, roles hierarchy) Demand {
+func newDemand(r Require, roles hierarchy, names []string) (Demand, error) {
+	when, err := conditions.get(r.When, names)
 	return Demand{
 		Roles:     slices.Clone(r.Roles),
 		Scopes:    slices.Clone(r.Scopes),
@@ -30,8 +36,11 @@ func newDemand(r Require, roles hierarchy) Demand {
 		Audiences: slices.Clone(r.Audiences),
 		ACR:       slices.Clone(r.ACR),
 		Fresh:     r.Fresh,
+		When:      when,
+		names:     names,
+		brings:    roles.brings,
 		enough:    roles.enoughFor(r.Roles),
-	}
+	}, err
 }
 
 // Caller is whom a rule judges: who has shown a valid token.
@@ -40,6 +49,12 @@ type Caller struct {
 	Entry  string        // the issuer as the configuration's entry has it, by which the token was judged
 	Skew   time.Duration // how far ahead of ours that issuer's clock may be
 	Now    time.Time
+
+	// What conditions may speak of besides, for a rule that has some.
+	Body               token.Body // all claims
+	Method, Host, Peer string
+	Headers            iter.Seq2[string, string]
+	Found              Finding
 }
 
 // Lack is what keeps a valid token from passing a rule. The zero Lack is none.
@@ -60,12 +75,22 @@ func (l Lack) String() string {
 		return "asks for one of the roles " + strings.Join(d.Roles, ", ")
 	case token.ReasonInsufficientScope:
 		return "asks for the scopes " + strings.Join(d.Scopes, ", ")
+	case token.ReasonCondition:
+		return "has a condition that does not hold"
+	case token.ReasonConditionError:
+		return "has a condition that cannot be evaluated, as where a claim that it reads is absent, or that" +
+			" costs more than it may"
 	case token.ReasonACR:
 		return "asks for one of these acr: " + strings.Join(d.ACR, ", ")
 	case token.ReasonLoginTooOld:
 		return "asks for a login within the last " + d.Fresh.String()
 	}
 	return ""
+}
+
+// Conditional reports whether the rule, or an alternative of it, has a condition.
+func (r *Rule) Conditional() bool {
+	return r.When != nil || slices.ContainsFunc(r.AnyOf, func(d *Demand) bool { return d.When != nil })
 }
 
 // Permits returns what keeps the caller from passing the rule. Of several alternatives that are not
@@ -97,7 +122,7 @@ func (r *Rule) Permits(c *Caller) Lack {
 // makes no sense to ask a user to log in anew for what is then refused.
 var judged = [...]token.Reason{
 	token.ReasonPolicy, token.ReasonAudience, token.ReasonInsufficientRole,
-	token.ReasonInsufficientScope, token.ReasonACR, token.ReasonLoginTooOld,
+	token.ReasonInsufficientScope, token.ReasonConditionError, token.ReasonCondition, token.ReasonACR, token.ReasonLoginTooOld,
 }
 
 // lacks returns the reason why a caller does not meet the demand, "" when he does.
@@ -112,10 +137,43 @@ func (d *Demand) lacks(c *Caller) token.Reason {
 		return token.ReasonInsufficientRole
 	case !within(d.Scopes, c.Claims.Scope):
 		return token.ReasonInsufficientScope
+	}
+	if d.When != nil {
+		if reason := d.judgeCondition(c); reason != "" {
+			return reason
+		}
+	}
+	switch {
 	case len(d.ACR) > 0 && !slices.Contains(d.ACR, c.Claims.ACR):
 		return token.ReasonACR
 	case d.Fresh > 0 && !d.isFresh(c):
 		return token.ReasonLoginTooOld
+	}
+	return ""
+}
+
+// judgeCondition evaluates the condition. It takes what it needs out of the caller, who stays on the
+// stack where there is no condition.
+func (d *Demand) judgeCondition(c *Caller) token.Reason {
+	found, has, brings := c.Found, c.Claims.Roles, d.brings
+	host, _ := canonicalHost(c.Host) // what is no host is "", which no condition can read
+	holds, err := d.When.Holds(&condition.Input{
+		Claims: c.Body.Root(),
+		Roles: func() []string {
+			all := slices.Clone(has)
+			for _, role := range has {
+				all = append(all, brings[role]...)
+			}
+			return all
+		},
+		Scopes: c.Claims.Scope, Method: c.Method, Host: host, Path: found.path,
+		Segment: found.Variable, Headers: c.Headers, Peer: c.Peer, Now: c.Now,
+	})
+	switch {
+	case err != nil:
+		return token.ReasonConditionError
+	case !holds:
+		return token.ReasonCondition
 	}
 	return ""
 }
@@ -166,7 +224,16 @@ func (d *Demand) followsFrom(one, two *Demand) bool {
 		(issuersWithin(one.Issuers, d.Issuers) || issuersWithin(two.Issuers, d.Issuers)) &&
 		(oneWithin(one.Audiences, d.Audiences) || oneWithin(two.Audiences, d.Audiences)) &&
 		(oneWithin(one.ACR, d.ACR) || oneWithin(two.ACR, d.ACR)) &&
-		(freshWithin(one.Fresh, d.Fresh) || freshWithin(two.Fresh, d.Fresh))
+		(freshWithin(one.Fresh, d.Fresh) || freshWithin(two.Fresh, d.Fresh)) &&
+		(sameCondition(one, d) || sameCondition(two, d))
+}
+
+// sameCondition reports whether that condition holds wherever this one does, for the same request in
+// another spelling of its path or method: so not if it reads these.
+func sameCondition(this, that *Demand) bool {
+	return that.When == nil || this.When != nil && this.When.String() == that.When.String() &&
+		slices.Equal(this.names, that.names) &&
+		!that.When.Reads("request.path") && !that.When.Reads("request.method")
 }
 
 // oneWithin reports whether whoever has one of these has one of those. No name at all asks for none.

@@ -150,3 +150,59 @@ func TestARemovedRuleLetsNobodyInWhomAnotherDoesNot(t *testing.T) {
 		t.Error("no rule that is gone let anybody in: nothing was tried")
 	}
 }
+
+// TestConditionsOfTwoRoutesAreOneOnlyWhereTheySayTheSame of the same segments, and of nothing that
+// another spelling of the request changes.
+func TestConditionsOfTwoRoutesAreOneOnlyWhereTheySayTheSame(t *testing.T) {
+	for name, row := range map[string]struct {
+		strict, weak         string // paths
+		strictWhen, weakWhen string
+		refused              bool
+	}{
+		"the same": {"/a/{x}/**", "/**", "claims.a == 1", "claims.a == 1", true},
+		"the same, of the same names": {
+			"/a/{x}", "/*/{x}", "claims.a == path.x", "claims.a == path.x", false,
+		},
+		"the same, without names": {"/a/*", "/*/*", "claims.a == 1", "claims.a == 1", false},
+		"another":                 {"/a/*", "/*/*", "claims.a == 1", "claims.a == 2", true},
+		"none beside one":         {"/a/*", "/*/*", "claims.a == 1", "", true},
+		"one beside none":         {"/a/*", "/*/*", "", "claims.a == 1", false},
+		"of other segments": {
+			"/a/{x}/{y}", "/*/{y}/{x}", "claims.a == path.x", "claims.a == path.x", true,
+		},
+		"of the path": {"/a/*", "/*/*", `request.path != "/a/b"`, `request.path != "/a/b"`, true},
+	} {
+		p := compile(t,
+			Route{Match: Match{Path: row.strict}, Require: Require{When: row.strictWhen}},
+			Route{Match: Match{Path: row.weak}, Require: Require{When: row.weakWhen}})
+		path := "/A/b"
+		if strings.Count(row.strict, "/") == 3 {
+			path = "/A/b/c"
+		}
+		if f := p.Find("GET", "h", path); (f.Reason == token.ReasonPathCase) != row.refused {
+			t.Errorf("%s: got route %d, %q", name, f.Rule.Index, f.Reason)
+		}
+	}
+}
+
+// TestConditionsAreCompiledOnceForPolicyAfterPolicy: those that stay are the same programs, those
+// that go are forgotten.
+func TestConditionsAreCompiledOnceForPolicyAfterPolicy(t *testing.T) {
+	programs := func(text string) (all []any) {
+		for range 2 {
+			r := compile(t, Route{Match: Match{Path: "/a"}, Require: Require{When: text}}).Rules()[0]
+			all = append(all, r.When)
+		}
+		return all
+	}
+	kept := programs("claims.kept == 1")
+	if kept[0] != kept[1] {
+		t.Error("a condition that stayed was compiled anew")
+	}
+	for range 2 {
+		programs("claims.other == 1")
+	}
+	if again := programs("claims.kept == 1"); again[0] == kept[0] {
+		t.Error("a condition that no policy has is still there")
+	}
+}

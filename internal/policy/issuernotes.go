@@ -24,7 +24,13 @@ func (p *Policy) IssuerNotes(several bool) (notes []string) {
 		notes = append(notes, fmt.Sprintf("warning: %s %s scopes from every issuer: if not all of them"+
 			" may give these, write require.issuers", List(open), takes(open)))
 	}
-	open := p.ofAny(func(d *Demand) bool { return len(d.ACR) > 0 || d.Fresh > 0 })
+	open := p.ofAny(func(d *Demand) bool { return d.When != nil && d.When.Reads("claims") })
+	if len(open) > 0 {
+		notes = append(notes, fmt.Sprintf("warning: a condition of %s goes by the claims of every issuer,"+
+			" as each has written them, without role_prefix: if not all of them may decide this, write"+
+			" require.issuers", List(open)))
+	}
+	open = p.ofAny(func(d *Demand) bool { return len(d.ACR) > 0 || d.Fresh > 0 })
 	if len(open) > 0 {
 		notes = append(notes, fmt.Sprintf("warning: what every issuer says of a login (acr, auth_time)"+
 			" counts for %s: if you do not trust all of them in this, write require.issuers", List(open)))

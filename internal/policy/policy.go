@@ -35,8 +35,11 @@ type Finding struct {
 // Variable returns what the path has in the segment that the rule's pattern calls so, in the one
 // spelling of a path: percent-decoded once.
 func (f *Finding) Variable(name string) (value string, ok bool) {
+	if f.Rule == nil || name == "" {
+		return "", false
+	}
 	at := slices.Index(f.Rule.names, name)
-	if at < 0 || name == "" {
+	if at < 0 {
 		return "", false
 	}
 	rest := f.path[1:]
@@ -76,6 +79,7 @@ type Policy struct {
 	rules      []*Rule
 	candidates []*candidate // one a rule
 	roles      hierarchy
+	reads      bool // some rule has a condition
 	judgeHosts bool // some route names hosts, so that a malformed host is refused
 }
 
@@ -91,6 +95,7 @@ func Compile(c Config) (*Policy, error) {
 			return nil, fmt.Errorf("policy: routes[%d]: %w", i, err)
 		}
 	}
+	conditions.turn()
 	return p, nil
 }
 
@@ -113,7 +118,6 @@ func (p *Policy) add(index int, r Route) error {
 	}
 	rule := &Rule{
 		Access:           access,
-		Demand:           newDemand(r.Require, p.roles),
 		AllowStale:       r.AllowStale,
 		OutlivesToken:    r.OutlivesToken,
 		Index:            index,
@@ -122,13 +126,20 @@ func (p *Policy) add(index int, r Route) error {
 		permitParameters: r.PathParameters,
 		caseSensitive:    r.PathCase == caseSensitive,
 	}
+	if rule.Demand, err = newDemand(r.Require, p.roles, m.names); err != nil {
+		return err
+	}
 	for i, one := range r.Require.AnyOf {
 		if err := one.Validate(); err != nil {
 			return fmt.Errorf("require.anyOf[%d]: %w", i, err)
 		}
-		d := newDemand(one, p.roles)
+		d, err := newDemand(one, p.roles, m.names)
+		if err != nil {
+			return err
+		}
 		rule.AnyOf = append(rule.AnyOf, &d)
 	}
+	p.reads = p.reads || rule.Conditional()
 	p.rules = append(p.rules, rule)
 	p.judgeHosts = p.judgeHosts || !m.hosts.any()
 	small := foldedSegments(m.segments)
@@ -139,6 +150,9 @@ func (p *Policy) add(index int, r Route) error {
 	p.candidates = append(p.candidates, c)
 	return nil
 }
+
+// ReadsClaims reports whether callers have to be known by all claims of their tokens.
+func (p *Policy) ReadsClaims() bool { return p.reads }
 
 // Rules returns the rules of all routes in their order.
 func (p *Policy) Rules() []*Rule { return p.rules }

@@ -350,6 +350,19 @@ var descriptions = []Description{
 		"Ask the issuer for the scope, or correct the route.",
 	},
 	{
+		ReasonConditionError,
+		403,
+		"The route's condition could not be evaluated for this token and request, or cost too much.",
+		"Have the issuer set the claims that `require.when` reads, or ask in it whether they are there: " +
+			"`has(claims.x)`.",
+	},
+	{
+		ReasonCondition,
+		403,
+		"The route's condition does not hold for this token and request.",
+		"Compare the route's `require.when` with the token's claims and the request.",
+	},
+	{
 		ReasonACR,
 		401,
 		"The user was not authenticated in a way that the route asks for.",
