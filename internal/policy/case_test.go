@@ -77,7 +77,7 @@ func callers() (all []caller) {
 	for _, stale := range []bool{false, true} {
 		for _, roles := range []string{"", "a", "b", "a b"} {
 			for _, scopes := range []string{"", "r", "w", "r w"} {
-				for _, issuer := range []string{"i", tenantA, tenantB} {
+				for _, issuer := range []string{"i", "j", tenantA, tenantB} {
 					for _, login := range []string{
 						"", "old", "older", "gold", "for r", "older gold", "older for r",
 					} {
