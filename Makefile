@@ -84,7 +84,7 @@ test: envoy test-tools vet ## all tests, end to end ones on the real Envoy and R
 	cd bench && $(GO) test -timeout $(TEST_TIMEOUT) -p 1 ./...
 	@$(MAKE) --no-print-directory test-valkey
 
-INSIDE := ^(TestHostileTokensThroughEnvoy|TestATokenCausesNoRequest|TestTheTwinOfARevokedTokenIsRevoked|TestTheGateTellsTheUpstreamWhoCalls|TestAClientCannotNameItself|TestOneTokenFromOnePlace|TestRoutesOfTheDemo|TestATokenWithOneBitChangedIsRefused|TestALongOutageOfRedisAllowsNothingStale|TestAShortOutageOfRedisDeniesNobody|TestAnEventStreamEndsWithItsTokenHoweverItWasAskedFor)$$
+INSIDE := ^(TestHostileTokensThroughEnvoy|TestATokenCausesNoRequest|TestTheTwinOfARevokedTokenIsRevoked|TestTheGateTellsTheUpstreamWhoCalls|TestAClientCannotNameItself|TestOneTokenFromOnePlace|TestRoutesOfTheDemo|TestATokenWithOneBitChangedIsRefused|TestALongOutageOfRedisAllowsNothingStale|TestAShortOutageOfRedisDeniesNobody|TestAnEventStreamEndsWithItsTokenHoweverItWasAskedFor|TestConditionsKnowTheCallingServiceByItsCertificate)$$
 
 ON_VALKEY := PATH="$(TOOLS)/valkey/redis:$$PATH" $(GO) test -timeout $(TEST_TIMEOUT)
 

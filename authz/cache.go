@@ -209,6 +209,9 @@ func (k *cache) victim(bucket []atomic.Pointer[cached], c *cached) *atomic.Point
 func (c *cached) weigh() int64 {
 	const fixed = 1 << 10
 	size := fixed + 2*len(c.presented)
+	if c.whole() {
+		size += 2 * len(c.presented) // its text, and a tree of it
+	}
 	for _, h := range c.identity.Set {
 		// once more in the answer, and in the one that says how long what it opens may last
 		size += 3 * (len(h.Name) + len(h.Value))

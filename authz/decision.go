@@ -2,7 +2,6 @@ package authz
 
 import (
 	"errors"
-	"strings"
 	"time"
 
 	"github.com/sallyport/sallyport/internal/policy"
@@ -41,6 +40,7 @@ type Decision struct {
 
 	rule     *policy.Rule // what the request fell under
 	stricter *policy.Rule // the rule that the request differs from only in case
+	lack     policy.Lack  // what the rule asks for and the token lacks
 	cause    error        // what is wrong with the token
 }
 
@@ -89,13 +89,9 @@ func (d *Decision) Detail() string {
 	switch d.Refused().Reason {
 	case token.ReasonDenied, token.ReasonStale, token.ReasonNoCopy:
 		return d.rule.String()
-	case token.ReasonPolicy:
-		return d.rule.String() + " takes tokens of these issuers alone: " +
-			strings.Join(d.rule.Issuers, ", ")
-	case token.ReasonInsufficientRole:
-		return d.rule.String() + " asks for one of the roles " + strings.Join(d.rule.Roles, ", ")
-	case token.ReasonInsufficientScope:
-		return d.rule.String() + " asks for the scopes " + strings.Join(d.rule.Scopes, ", ")
 	}
-	return ""
+	if d.lack.Demand == nil {
+		return ""
+	}
+	return d.rule.String() + " " + d.lack.String()
 }

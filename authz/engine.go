@@ -79,7 +79,8 @@ type Engine struct {
 // rules is one policy with the refusals that speak of it.
 type rules struct {
 	policy *policy.Policy
-	scopes map[*policy.Rule]*Refusal // what a token without the rule's scopes is told
+	// what a token is told that does not meet a demand, where that is not the same for all demands
+	lacking map[policy.Lack]*Refusal
 }
 
 // New makes an engine. p may be exchanged later.
@@ -106,10 +107,12 @@ func New(p *policy.Policy, o Options) (*Engine, error) {
 
 // SetPolicy puts another policy in force, for every decision that begins after it returns.
 func (e *Engine) SetPolicy(p *policy.Policy) {
-	r := &rules{policy: p, scopes: map[*policy.Rule]*Refusal{}}
+	r := &rules{policy: p, lacking: map[policy.Lack]*Refusal{}}
 	for _, rule := range p.Rules() {
-		if len(rule.Scopes) > 0 {
-			r.scopes[rule] = e.refusals.lacking(rule.Scopes)
+		for _, demand := range append([]*policy.Demand{&rule.Demand}, rule.AnyOf...) {
+			for reason, refusal := range e.refusals.lacking(demand) {
+				r.lacking[policy.Lack{Reason: reason, Demand: demand}] = refusal
+			}
 		}
 	}
 	e.rules.Store(r)
@@ -151,7 +154,7 @@ func (e *Engine) Decide(r *Request) (d Decision) {
 // decideToken judges a request by the one token that it carries.
 func (e *Engine) decideToken(d Decision, r *Request, rules *rules, found policy.Finding,
 	presented string) Decision {
-	v, reason := e.verify(&d, presented)
+	v, reason := e.verify(&d, presented, rules.policy.ReadsClaims())
 	if v == nil {
 		return e.refuse(d, reason)
 	}
@@ -175,16 +178,21 @@ func (e *Engine) decideToken(d Decision, r *Request, rules *rules, found policy.
 	if reason := e.cannotKnow(v, found.Rule, r.At); reason != "" {
 		return e.refuse(d, reason)
 	}
-	switch reason := found.Rule.Permits(v.claims, v.profile.Issuer); reason {
-	case "":
-		d.EndsWithToken = !found.Rule.OutlivesToken
-		return e.pass(d, v.identity)
-	case token.ReasonInsufficientScope:
-		d.Refusal = rules.scopes[found.Rule]
-		return d
-	default:
-		return e.refuse(d, reason)
+	caller := policy.Caller{
+		Claims: v.claims, Entry: v.profile.Issuer, Skew: v.profile.ClockSkew, Now: now,
+		Body: v.body, Method: r.Method, Host: r.Host, Peer: r.Peer, Found: found,
 	}
+	if found.Rule.Conditional() {
+		caller.Headers = r.shown
+	}
+	if d.lack = found.Rule.Permits(&caller); d.lack.Reason != "" {
+		if d.Refusal = rules.lacking[d.lack]; d.Refusal == nil {
+			return e.refuse(d, d.lack.Reason)
+		}
+		return d
+	}
+	d.EndsWithToken = !found.Rule.OutlivesToken
+	return e.pass(d, v.identity)
 }
 
 // cannotKnow returns the reason why the gate cannot tell whether a token has been revoked, or "". A

@@ -56,7 +56,10 @@ func TestWhatClientsAreTold(t *testing.T) {
 	engine := authztest.New().Engine(nil)
 	for _, d := range token.Reasons() {
 		form := forms[d.Status]
-		if d.Reason == token.ReasonNoToken {
+		switch d.Reason {
+		case token.ReasonACR, token.ReasonLoginTooOld:
+			form = strings.ReplaceAll(form, "invalid_token", "insufficient_user_authentication")
+		case token.ReasonNoToken:
 			form = "www-authenticate: Bearer realm=\"sallyport\"\n" + rest + `{"error":"unauthorized","error_description":%[2]q}`
 		}
 		r := engine.Refusal(d.Reason)
@@ -290,4 +293,52 @@ func TestMisspellingsAreAllSpellings(t *testing.T) {
 	if want := 5*(9-1) + (27 - 1); len(seen) != want {
 		t.Errorf("got %d spellings, want %d", len(seen), want)
 	}
+}
+
+// TestAStepUpIsAskedForInTheChallenge: which login would do, all of it at once (RFC 9470 section 3),
+// of the alternative that the token lacks least of.
+func TestAStepUpIsAskedForInTheChallenge(t *testing.T) {
+	w := authztest.New()
+	at := func(path string, require policy.Require) policy.Route {
+		return policy.Route{Match: policy.Match{Path: path}, Require: require}
+	}
+	var err error
+	w.Policy, err = policy.Compile(policy.Config{Routes: []policy.Route{
+		at("/fresh", policy.Require{Fresh: 90 * time.Second}),
+		at("/acr", policy.Require{ACR: []string{"gold", "urn:x:silver"}}),
+		at("/both", policy.Require{Fresh: time.Hour, ACR: []string{"gold"}}),
+		at("/any", policy.Require{AnyOf: []policy.Require{
+			{Roles: []string{"nobody-has-it"}}, {Fresh: time.Minute},
+		}}),
+		at("/late", policy.Require{Roles: []string{"nobody-has-it"}, Fresh: time.Minute}),
+		at("/login-of-an-hour", policy.Require{Fresh: time.Hour}),
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	engine := w.Engine(nil)
+	const step = `Bearer realm="sallyport", error="insufficient_user_authentication"`
+	for path, want := range map[string]authztest.Want{
+		"/fresh": {
+			Reason: token.ReasonLoginTooOld, Challenge: step + `, max_age="90"`,
+		},
+		"/acr": {Reason: token.ReasonACR, Challenge: step + `, acr_values="gold urn:x:silver"`},
+		"/both": {
+			Reason: token.ReasonACR, Challenge: step + `, acr_values="gold", max_age="3600"`,
+		},
+		"/any":  {Reason: token.ReasonLoginTooOld, Challenge: step + `, max_age="60"`},
+		"/late": authztest.Forbidden(token.ReasonInsufficientRole),
+	} {
+		if want.Status == 0 {
+			want.Status, want.Error = 401, "insufficient_user_authentication"
+		}
+		r := authztest.Get(path, "authorization", "Bearer "+w.Token())
+		d := engine.Decide(&r)
+		authztest.Compare(t, want, answer(d))
+		if !strings.HasPrefix(d.Detail(), "routes[") || !strings.Contains(d.Detail(), " asks for ") {
+			t.Errorf("%s: the log is told %q", path, d.Detail())
+		}
+	}
+	r := authztest.Get("/login-of-an-hour", "authorization", "Bearer "+w.Token())
+	authztest.Compare(t, authztest.Alice, answer(engine.Decide(&r)))
 }

@@ -109,6 +109,12 @@ func isMisspelt(name string) bool {
 	return false
 }
 
+// isIdentity reports whether a server might take the header for an identity header, misspelt or not.
+func isIdentity(name string) bool {
+	return isMisspelt(name) ||
+		slices.ContainsFunc(identityHeaders[:], func(s string) bool { return equalFold(name, s) })
+}
+
 // folds reports whether name is identity when case and the choice of signs make no difference.
 func folds(name, identity string) bool {
 	if len(name) != len(identity) {

@@ -7,14 +7,17 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/sallyport/sallyport/authz"
 	"github.com/sallyport/sallyport/authz/authztest"
 	"github.com/sallyport/sallyport/internal/config"
 	"github.com/sallyport/sallyport/internal/jose/josetest"
 	"github.com/sallyport/sallyport/internal/keyset"
+	"github.com/sallyport/sallyport/internal/policy"
 	"github.com/sallyport/sallyport/internal/token"
 )
 
@@ -125,5 +128,39 @@ func TestExampleIssuersAreTrustedAsWritten(t *testing.T) {
 			w.MaxLifetime = profile.MaxLifetime - time.Second
 			refused(t, engine, good.signed(key), token.ReasonIssuerLifetime)
 		})
+	}
+}
+
+// TestRolesAreBroughtAlongUnderTheirIssuersPrefix: what comes with our admin does not come with
+// another issuer's, unless the policy says so by that role's whole name; and the upstream is told
+// what the token has.
+func TestRolesAreBroughtAlongUnderTheirIssuersPrefix(t *testing.T) {
+	ours, theirs := []string{"admin"}, []string{authztest.ForeignPrefix + "admin"}
+	for name, row := range map[string]struct {
+		roles   map[string][]string
+		allowed bool // another issuer's admin
+	}{
+		"our admin":           {map[string][]string{ours[0]: {"clerk"}}, false},
+		"their admin":         {map[string][]string{theirs[0]: {"clerk"}}, true},
+		"their admin is ours": {map[string][]string{theirs[0]: ours, ours[0]: {"clerk"}}, true},
+	} {
+		w := authztest.New()
+		var err error
+		w.Policy, err = policy.Compile(policy.Config{Roles: row.roles, Routes: []policy.Route{{
+			Match: policy.Match{Path: "/**"}, Require: policy.Require{Roles: []string{"clerk"}},
+		}}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		claims := w.ForeignClaims().And("roles", `["admin"]`).JSON()
+		r := protected(w.ForeignKey.Token(w.ForeignKey.Header("JWT").JSON(), claims))
+		d := w.Engine(nil).Decide(r)
+		if d.Allow != row.allowed || !d.Allow && d.Reason() != "insufficient_role" {
+			t.Errorf("%s: allowed %v, %s", name, d.Allow, d.Reason())
+		}
+		told := authz.Header{Name: authz.HeaderRoles, Value: theirs[0]}
+		if d.Allow && !slices.Contains(d.Identity.Set, told) {
+			t.Errorf("%s: the upstream is told %v", name, d.Identity.Set)
+		}
 	}
 }

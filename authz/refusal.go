@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
+	"github.com/sallyport/sallyport/internal/policy"
 	"github.com/sallyport/sallyport/internal/token"
 )
 
@@ -42,6 +44,7 @@ const (
 	errorUnauthorized   = "unauthorized"
 	errorInvalidToken   = "invalid_token"
 	errorScope          = "insufficient_scope"
+	errorLogin          = "insufficient_user_authentication" // RFC 9470 section 3
 	errorUnavailable    = "temporarily_unavailable"
 )
 
@@ -75,16 +78,38 @@ func (r *refusals) of(reason token.Reason) *Refusal {
 	return r.byReason[token.ReasonInternal]
 }
 
-// lacking makes the refusal of a token that lacks some of these scopes.
-func (r *refusals) lacking(scopes []string) *Refusal {
-	d, _ := token.ReasonInsufficientScope.Describe()
-	return r.make(d, errorScope, strings.Join(scopes, " "))
+// lacking makes what a token is told that does not meet a demand, by reason: nil where that is the
+// same for every demand. A client that is told what to ask its issuer for can do so.
+func (r *refusals) lacking(d *policy.Demand) map[token.Reason]*Refusal {
+	told := map[token.Reason]*Refusal{}
+	tell := func(reason token.Reason, code string, parameters string) {
+		description, _ := reason.Describe()
+		told[reason] = r.make(description, code, parameters)
+	}
+	if scopes := strings.Join(d.Scopes, " "); scopes != "" && isQuotable(scopes) {
+		tell(token.ReasonInsufficientScope, errorScope, `, scope="`+scopes+`"`)
+	}
+	// Both at once (RFC 9470 section 3), so that one login suffices.
+	login := ""
+	if len(d.ACR) > 0 {
+		login += `, acr_values="` + strings.Join(d.ACR, " ") + `"`
+	}
+	if d.Fresh > 0 {
+		login += fmt.Sprintf(`, max_age="%d"`, d.Fresh/time.Second)
+	}
+	if login != "" {
+		tell(token.ReasonACR, errorLogin, login)
+		tell(token.ReasonLoginTooOld, errorLogin, login)
+	}
+	return told
 }
 
 func errorOf(d token.Description) string {
 	switch {
 	case d.Reason == token.ReasonNoToken:
 		return errorUnauthorized
+	case d.Reason == token.ReasonACR, d.Reason == token.ReasonLoginTooOld:
+		return errorLogin
 	case d.Status == statusBadRequest:
 		return errorInvalidRequest
 	case d.Status == statusUnauthorized:
@@ -95,9 +120,9 @@ func errorOf(d token.Description) string {
 	return errorUnavailable
 }
 
-func (r *refusals) make(d token.Description, code, scope string) *Refusal {
+func (r *refusals) make(d token.Description, code, parameters string) *Refusal {
 	refusal := &Refusal{Status: d.Status, Reason: d.Reason, Body: body(code, d.Meaning)}
-	if challenge := r.challenge(d.Status, code, scope); challenge != "" {
+	if challenge := r.challenge(d.Status, code, parameters); challenge != "" {
 		refusal.Headers = append(refusal.Headers, Header{"www-authenticate", challenge})
 	}
 	// A gate that lags behind catches up within a heartbeat or is taken out by Envoy.
@@ -113,7 +138,7 @@ func (r *refusals) make(d token.Description, code, scope string) *Refusal {
 }
 
 // challenge is the value of WWW-Authenticate (RFC 6750 section 3), "" where there is none.
-func (r *refusals) challenge(status int, code, scope string) string {
+func (r *refusals) challenge(status int, code, parameters string) string {
 	if status != statusUnauthorized && status != statusForbidden {
 		return ""
 	}
@@ -121,10 +146,7 @@ func (r *refusals) challenge(status int, code, scope string) string {
 	if code != errorUnauthorized {
 		challenge += `, error="` + code + `"`
 	}
-	if isQuotable(scope) && scope != "" {
-		challenge += `, scope="` + scope + `"`
-	}
-	return challenge
+	return challenge + parameters
 }
 
 func body(code, description string) string {

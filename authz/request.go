@@ -19,6 +19,20 @@ type Request struct {
 	// names in any case; one entry a line, or duplicates joined by commas, as the proxy has it
 	Headers []Header
 	At      revocation.Instant // when the request was seen, read once by the transport
+	// Peer is whose certificate the proxy has checked on the connection that the request came by, as
+	// spiffe://example.com/checkout; "" without one.
+	Peer string
+}
+
+// shown goes over the headers that conditions may read: not those that say who calls, which are the
+// client's own word here, nor those that carry tokens.
+func (r *Request) shown(yield func(name, value string) bool) {
+	for _, h := range r.Headers {
+		secret := equalFold(h.Name, "authorization") || equalFold(h.Name, "x-access-token")
+		if !secret && !isIdentity(h.Name) && !yield(h.Name, h.Value) {
+			return
+		}
+	}
 }
 
 // headers is what a request's headers say of who is calling, and which of them are to be removed.

@@ -3,31 +3,34 @@ package authz
 import (
 	"github.com/sallyport/sallyport/internal/revocation"
 	"github.com/sallyport/sallyport/internal/token"
+	"github.com/sallyport/sallyport/internal/token/strict"
 )
 
 // verified is what a token's signature said. It is never changed once made.
 type verified struct {
 	profile  *token.Profile // under which it was read
 	claims   *token.Claims
+	body     token.Body // all claims, if the policy reads them; else it is empty
 	facts    revocation.Facts
 	identity *Identity
 }
 
-// verify returns what the token says once its signature has been verified, now or before. Of a
-// token that is refused it returns the reason alone.
-func (e *Engine) verify(d *Decision, presented string) (*verified, token.Reason) {
+// verify returns what the token says once its signature has been verified, now or before, with all
+// of its claims if whole. Of a token that is refused it returns the reason alone.
+func (e *Engine) verify(d *Decision, presented string, whole bool) (*verified, token.Reason) {
 	// The count is read before any key is looked up: a token whose key goes while it is verified is
 	// then kept among those verified before the key went, and forgotten with them.
 	removals := e.options.Keys.Removals()
 	slot := e.cache.find(removals, presented)
 	if v := slot.verified; v != nil {
 		// The rules may have changed without the keys.
-		if profile, ok := e.options.Keys.Profile(v.claims.Issuer); ok && profile == v.profile {
+		if profile, ok := e.options.Keys.Profile(v.claims.Issuer); ok && profile == v.profile &&
+			(!whole || v.whole()) {
 			d.Cached = true
 			return v, ""
 		}
 	}
-	v, err := e.verifyAnew(d, presented)
+	v, err := e.verifyAnew(d, presented, whole)
 	if err != nil {
 		d.cause = err
 		return nil, token.ReasonOf(err)
@@ -36,7 +39,7 @@ func (e *Engine) verify(d *Decision, presented string) (*verified, token.Reason)
 	return v, ""
 }
 
-func (e *Engine) verifyAnew(d *Decision, presented string) (*verified, error) {
+func (e *Engine) verifyAnew(d *Decision, presented string, whole bool) (*verified, error) {
 	parsed, err := e.reader.Parse(presented)
 	if err != nil {
 		return nil, err
@@ -75,8 +78,15 @@ func (e *Engine) verifyAnew(d *Decision, presented string) (*verified, error) {
 	if err != nil {
 		return nil, err
 	}
-	return e.believe(profile, claims, key.ID()), nil
+	v := e.believe(profile, claims, key.ID())
+	if whole {
+		v.body, err = parsed.Body() // read already
+	}
+	return v, err
 }
+
+// whole reports whether all claims have been kept.
+func (v *verified) whole() bool { return v.body.Root().Kind() == strict.Object }
 
 func missing(why token.Reason) error {
 	switch why {

@@ -68,6 +68,11 @@ var reserved = []struct {
 		[]string{"internal/jose/signing"},
 		"internal/jose/signing is the only importer of jwx",
 	},
+	{
+		"cel.dev/cel-go",
+		[]string{"internal/policy"},
+		"internal/policy/condition is the only importer of CEL",
+	},
 	{"github.com/go-jose/go-jose", nil, "go-jose is an oracle for tests only"},
 	{"github.com/golang-jwt/jwt", nil, "golang-jwt is an oracle for tests only"},
 }

@@ -102,7 +102,7 @@ func At(host string, r authz.Request) authz.Request {
 func Vectors(w *World) []Vector {
 	var all []Vector
 	for _, some := range [][]Vector{
-		access(w), places(w), tokens(w), foreign(w), issuers(w), identity(w), states(w), paths(w),
+		access(w), demands(w), places(w), tokens(w), foreign(w), issuers(w), identity(w), states(w), paths(w),
 	} {
 		all = append(all, some...)
 	}
@@ -110,6 +110,64 @@ func Vectors(w *World) []Vector {
 }
 
 func bearer(t string) []string { return []string{"authorization", "Bearer " + t} }
+
+// demands are requests for routes that ask for more than roles and scopes.
+func demands(w *World) []Vector {
+	old := bearer(w.Token())
+	lately := bearer(w.Token(func(c *token.Claims) { c.AuthTime = w.Now.Unix() - 300 }))
+	reader := bearer(w.Token(func(c *token.Claims) { c.Scope = []string{"read"} }))
+	login := func(reason token.Reason, parameters string) Want {
+		const code = "insufficient_user_authentication"
+		return Want{
+			Status: 401, Reason: reason, Challenge: challenge + `, error="` + code + `"` + parameters,
+			Error: code,
+		}
+	}
+	scope := Forbidden(token.ReasonInsufficientScope)
+	scope.Challenge += `, scope="write"`
+	by := func(peer string) authz.Request {
+		r := Get("/checkout", old...)
+		r.Peer = peer
+		return r
+	}
+	return []Vector{
+		{Name: "a login that is not long ago", Request: Get("/fresh", lately...), Want: Alice},
+		{
+			Name: "a login of ten minutes ago", Request: Get("/fresh", old...),
+			Want: login(token.ReasonLoginTooOld, `, max_age="300"`),
+		},
+		{
+			Name: "a login of another kind", Request: Get("/strong", old...),
+			Want: login(token.ReasonACR, `, acr_values="gold"`),
+		},
+		{
+			Name: "a condition that holds", Request: Get("/of/alice", append(old, "X-Team", "blue")...),
+			Want: Alice,
+		},
+		{
+			Name: "a condition on another's path", Request: Get("/of/bob", append(old, "X-Team", "blue")...),
+			Want: Forbidden(token.ReasonCondition),
+		},
+		{
+			Name: "a condition on a header that is not there", Request: Get("/of/alice", old...),
+			Want: Forbidden(token.ReasonConditionError),
+		},
+		{Name: "the calling service", Request: by("spiffe://example.com/checkout"), Want: Alice},
+		{
+			Name: "another calling service", Request: by("spiffe://example.com/checkout2"),
+			Want: Forbidden(token.ReasonCondition),
+		},
+		{Name: "no calling service", Request: by(""), Want: Forbidden(token.ReasonCondition)},
+		{
+			Name: "a gRPC method, by an alternative", Request: Do("POST", "/shop.v1.Orders/Get", old...),
+			Want: Alice,
+		},
+		{
+			Name: "a gRPC method, by no alternative", Request: Do("POST", "/shop.v1.Orders/Get", reader...),
+			Want: scope,
+		},
+	}
+}
 
 func access(w *World) []Vector {
 	alice := bearer(w.Token())

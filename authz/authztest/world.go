@@ -61,6 +61,17 @@ func Routes() policy.Config {
 		}},
 		{Match: at("/theirs"), Require: policy.Require{Issuers: []string{Foreign, Tenants}}},
 		{Match: at("/their-admins"), Require: policy.Require{Roles: []string{ForeignPrefix + "admin"}}},
+		{Match: at("/fresh"), Require: policy.Require{Fresh: 5 * time.Minute}},
+		{Match: at("/strong"), Require: policy.Require{ACR: []string{"gold"}}},
+		{Match: at("/of/{user}"), Require: policy.Require{
+			When: `claims.sub == path.user && request.headers["x-team"] == "blue"`,
+		}},
+		{Match: at("/checkout"), Require: policy.Require{
+			When: `peer.principal == "spiffe://example.com/checkout"`,
+		}},
+		{Match: policy.Match{GRPC: "shop.v1.Orders/*"}, Require: policy.Require{AnyOf: []policy.Require{
+			{Roles: []string{"clerk"}}, {Scopes: []string{"write"}, Audiences: []string{Audience}},
+		}}},
 		{Match: at("/tolerant"), AllowStale: true},
 		{Match: at("/download"), OutlivesToken: true},
 		{Match: at("/closed"), Allow: "nobody"},

@@ -40,6 +40,8 @@ const (
 	fieldSource  protowire.Number = 1 // of AttributeContext
 	fieldRequest protowire.Number = 4
 
+	fieldPrincipal protowire.Number = 4 // of AttributeContext.Peer
+
 	fieldHTTP protowire.Number = 2 // of AttributeContext.Request
 
 	fieldID        protowire.Number = 1 // of AttributeContext.HttpRequest
@@ -73,6 +75,7 @@ const (
 	hasPseudoMethod
 	hasPseudoAuthority
 	hasMark
+	hasPrincipal
 )
 
 // reset empties the request for the next message, keeping the memory for headers and where it is
@@ -108,8 +111,20 @@ func (r *checkRequest) readAttributes(message []byte) {
 		switch {
 		case f.has(fieldSource) && r.first(hasSource):
 			r.source = f.value
+			r.readSource(f.value)
 		case f.has(fieldRequest) && r.first(hasRequest):
 			r.readRequest(f.value)
+		}
+	}
+	r.end(&f)
+}
+
+// readSource takes the principal out of a Peer: what Envoy has of the certificate of the connection.
+func (r *checkRequest) readSource(message []byte) {
+	f := fields{rest: message}
+	for f.next() {
+		if f.has(fieldPrincipal) {
+			r.take(hasPrincipal, &r.Peer, f.value)
 		}
 	}
 	r.end(&f)

@@ -103,6 +103,9 @@ func TestWhatIsNoRequestIsRefused(t *testing.T) {
 		"a length that overflows": {
 			0x0a, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x01,
 		},
+		"two principals": appendBytes(nil, fieldAttributes, string(append(appendBytes(nil, fieldSource,
+			string(appendBytes(appendBytes(nil, fieldPrincipal, "a"), fieldPrincipal, "b"))),
+			content(good, fieldAttributes)...))),
 		"two paths":   http(appendBytes(nil, fieldPath, "/public")),
 		"two methods": http(appendBytes(nil, fieldMethod, "GET")),
 		"two hosts":   http(appendBytes(nil, fieldHost, authztest.Host)),

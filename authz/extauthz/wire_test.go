@@ -32,14 +32,20 @@ func encoded(r authz.Request, raw bool) []byte {
 		}
 		http = appendBytes(http, fieldHeaderMap, string(headers))
 	}
-	return enclosed(http)
+	return enclosedFrom(r.Peer, http)
 }
 
 // enclosed puts an HttpRequest into a CheckRequest from 192.0.2.1.
-func enclosed(http []byte) []byte {
+func enclosed(http []byte) []byte { return enclosedFrom("", http) }
+
+// enclosedFrom is enclosed with the principal of the certificate that the connection had.
+func enclosedFrom(principal string, http []byte) []byte {
 	socket := appendBytes(nil, fieldAddress, "192.0.2.1")
 	peer := appendBytes(nil, fieldPeerAddress,
 		string(appendBytes(nil, fieldSocketAddress, string(socket))))
+	if principal != "" {
+		peer = appendBytes(peer, fieldPrincipal, principal)
+	}
 	attributes := appendBytes(nil, fieldSource, string(peer))
 	attributes = appendBytes(attributes, fieldRequest,
 		string(appendBytes(nil, fieldHTTP, string(http))))

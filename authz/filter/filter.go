@@ -104,9 +104,10 @@ func (f *Filter) Panicked(what string, stack []byte) { f.checker.Panicked(what, 
 var requests = sync.Pool{New: func() any { return new(check.Request) }}
 
 // Request judges the request that a stream begins with. headers are all that it has, the
-// pseudo-headers too; they may be views, and nothing is kept of them. The answer is appended to
-// out, and never outgrows it.
-func (f *Filter) Request(s Stream, headers []authz.Header, from check.Source,
+// pseudo-headers too, and peer is whose certificate Envoy has checked on the connection, "" for
+// nobody's; they may be views, and nothing is kept of them. The answer is appended to out, and never
+// outgrows it.
+func (f *Filter) Request(s Stream, headers []authz.Header, peer string, from check.Source,
 	out []byte) (answer []byte) {
 	// Not recovered from, a panic would end Envoy.
 	defer func() {
@@ -121,7 +122,7 @@ func (f *Filter) Request(s Stream, headers []authz.Header, from check.Source,
 	before := f.streams.round()
 	r := requests.Get().(*check.Request)
 	found := read(r, headers)
-	r.Source = from
+	r.Peer, r.Source = peer, from
 	d, decided := f.checker.Try(r)
 	if decided {
 		answer = f.answer(out, &d, headers, found)
@@ -160,7 +161,7 @@ func (f *Filter) hold(s Stream, r *check.Request, found found) {
 func clone(r *check.Request) *check.Request {
 	c := &check.Request{Malformed: r.Malformed, ID: strings.Clone(r.ID)}
 	c.Method, c.Host = strings.Clone(r.Method), strings.Clone(r.Host)
-	c.Path = strings.Clone(r.Path)
+	c.Path, c.Peer = strings.Clone(r.Path), strings.Clone(r.Peer)
 	if r.Source != nil {
 		c.Source = address(r.Source.Address())
 	}

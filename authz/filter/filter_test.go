@@ -3,6 +3,7 @@ package filter
 import (
 	"context"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -47,10 +48,23 @@ func TestARequestWithATokenThatIsKnownAllocatesNothing(t *testing.T) {
 	authztest.Compare(
 		t,
 		authztest.Alice,
-		answerOf(t, b.filter.Request(s, headers, from, out), headers),
+		answerOf(t, b.filter.Request(s, headers, "", from, out), headers),
 	)
-	if n := testing.AllocsPerRun(1000, func() { b.filter.Request(s, headers, from, out) }); n != 0 {
+	if n := testing.AllocsPerRun(1000, func() { b.filter.Request(s, headers, "", from, out) }); n != 0 {
 		t.Errorf("%v allocations", n)
+	}
+}
+
+// TestEnvoysMarkGoesNoFurther: it speaks for this Envoy alone.
+func TestEnvoysMarkGoesNoFurther(t *testing.T) {
+	b := start(t, authztest.New())
+	for _, path := range []string{"/protected", "/public"} {
+		headers := shown(authztest.Get(path, "authorization", "Bearer "+b.world.Token(),
+			check.HeaderStripped, check.Stripped))
+		if got := answerOf(t, b.send(t, headers, ""), headers); got.Status != 200 ||
+			!slices.Contains(got.Remove, check.HeaderStripped) {
+			t.Errorf("%s: got %+v", path, got)
+		}
 	}
 }
 
@@ -62,10 +76,10 @@ func TestAnAnswerThatDoesNotFitRefuses(t *testing.T) {
 		many = append(many, "x.auth.subject", "mallory")
 	}
 	headers := shown(authztest.Get("/protected", many...))
-	full := b.filter.Request(b.host.next(), headers, nil, make([]byte, 0, maxAnswer))
+	full := b.filter.Request(b.host.next(), headers, "", nil, make([]byte, 0, maxAnswer))
 	for size := len(b.filter.broken); size < len(full); size += 7 {
 		memory := make([]byte, size+64)
-		got := b.filter.Request(b.host.next(), headers, nil, memory[:0:size])
+		got := b.filter.Request(b.host.next(), headers, "", nil, memory[:0:size])
 		if len(got) > size || &got[0] != &memory[0] {
 			t.Fatalf("an answer of %d bytes for a memory of %d", len(got), size)
 		}
@@ -78,7 +92,7 @@ func TestAnAnswerThatDoesNotFitRefuses(t *testing.T) {
 func TestWhatContradictsItselfIsRefused(t *testing.T) {
 	b := start(t, authztest.New())
 	good := shown(authztest.Get("/public"))
-	if got := answerOf(t, b.send(t, good), good); got.Status != 200 {
+	if got := answerOf(t, b.send(t, good, ""), good); got.Status != 200 {
 		t.Fatalf("got %d", got.Status)
 	}
 	many := append([]authz.Header{}, good...)
@@ -93,7 +107,7 @@ func TestWhatContradictsItselfIsRefused(t *testing.T) {
 		"two hosts":        append([]authz.Header{{Name: ":authority", Value: "h"}}, good...),
 		"too many headers": many,
 	} {
-		if got := answerOf(t, b.send(t, headers), headers); got.Status != 400 {
+		if got := answerOf(t, b.send(t, headers, ""), headers); got.Status != 400 {
 			t.Errorf("%s: got %d", name, got.Status)
 		}
 	}
@@ -111,12 +125,12 @@ func TestARequestThatIsHeldHasADeadline(t *testing.T) {
 		authztest.Get("/protected?secret", "authorization", bearer, "user-agent", "curl"),
 	)
 	s := b.host.next()
-	if got := b.filter.Request(s, headers, nil, make([]byte, 0, maxAnswer)); verdict(
+	if got := b.filter.Request(s, headers, "", nil, make([]byte, 0, maxAnswer)); verdict(
 		got,
 	) != verdictHeld {
 		t.Fatalf("verdict %d", verdict(got))
 	}
-	got := answerOf(t, b.send(t, headers), headers)
+	got := answerOf(t, b.send(t, headers, ""), headers)
 	if got.Status != 503 {
 		t.Errorf("got %d", got.Status)
 	}
@@ -157,7 +171,7 @@ func TestAPanicIsARefusal(t *testing.T) {
 			}
 			b := start(t, w, row.throw)
 			headers := shown(authztest.Get(row.path, "authorization", bearer))
-			if got := answerOf(t, b.send(t, headers), headers); got.Status != 503 {
+			if got := answerOf(t, b.send(t, headers, ""), headers); got.Status != 503 {
 				t.Errorf("got %d", got.Status)
 			}
 			if value(t, b.registry, "sallyport_gate_panics_total") == 0 {
@@ -181,7 +195,7 @@ func (b *bench) run(t *testing.T) (revoke func(func(*revocation.Facts) bool)) {
 			t.Error(err)
 		}
 		headers := shown(authztest.Get("/public"))
-		if got := answerOf(t, b.send(t, headers), headers); got.Status != 503 {
+		if got := answerOf(t, b.send(t, headers, ""), headers); got.Status != 503 {
 			t.Errorf("a filter that has ended lets pass: %d", got.Status)
 		}
 	})
@@ -205,7 +219,7 @@ func (b *bench) nextEnded(t *testing.T) Stream {
 func (b *bench) open(t *testing.T, bearer string) Stream {
 	t.Helper()
 	s, headers := b.host.next(), shown(authztest.Get("/protected", "authorization", bearer))
-	if got := b.filter.Request(s, headers, nil, make([]byte, 0, maxAnswer)); verdict(
+	if got := b.filter.Request(s, headers, "", nil, make([]byte, 0, maxAnswer)); verdict(
 		got,
 	) != verdictWatch {
 		t.Fatalf("verdict %d", verdict(got))
@@ -249,7 +263,7 @@ func TestAPlaceThatIsTakenAgainIsTheNewStreams(t *testing.T) {
 	headers := shown(authztest.Get("/protected", "authorization", "Bearer "+
 		b.world.Token(func(c *token.Claims) { c.Subject, c.ID = "bob", "token-2" })))
 	next := Stream{old.Worker, old.Place, old.Generation + 1}
-	b.filter.Request(next, headers, nil, make([]byte, 0, maxAnswer))
+	b.filter.Request(next, headers, "", nil, make([]byte, 0, maxAnswer))
 	revoke(func(f *revocation.Facts) bool { return f.TokenID == "token-1" })
 	revoke(func(f *revocation.Facts) bool { return f.TokenID == "token-2" })
 	if s := b.nextEnded(t); s != next {
@@ -274,7 +288,7 @@ func TestARevocationBesideADecisionIsNotMissed(t *testing.T) {
 		var got []byte
 		both.Go(func() {
 			runtime.Gosched()
-			got = b.filter.Request(s, headers, nil, make([]byte, 0, maxAnswer))
+			got = b.filter.Request(s, headers, "", nil, make([]byte, 0, maxAnswer))
 		})
 		both.Go(func() { revoke(func(f *revocation.Facts) bool { return f.TokenID == id }) })
 		both.Wait()

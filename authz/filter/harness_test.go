@@ -122,11 +122,12 @@ func shown(r authz.Request) []authz.Header {
 }
 
 // send has a request judged, in memory that is used for something else afterwards, as Envoy's is.
-func (b *bench) send(t testing.TB, headers []authz.Header) []byte {
+func (b *bench) send(t testing.TB, headers []authz.Header, peer string) []byte {
 	t.Helper()
 	s := b.host.next()
-	memory, views := borrowed(headers)
-	out := b.filter.Request(s, views, address("192.0.2.1"), make([]byte, 0, maxAnswer))
+	memory, views := borrowed(append(slices.Clone(headers), authz.Header{Name: peer}))
+	last := len(views) - 1
+	out := b.filter.Request(s, views[:last], views[last].Name, address("192.0.2.1"), make([]byte, 0, maxAnswer))
 	for i := range memory {
 		memory[i] = '#'
 	}
@@ -148,7 +149,7 @@ func (b *bench) ask(t testing.TB) authztest.Ask {
 	return func(r authz.Request) authztest.Answer {
 		t.Helper()
 		headers := shown(r)
-		return answerOf(t, b.send(t, headers), headers)
+		return answerOf(t, b.send(t, headers, r.Peer), headers)
 	}
 }
 

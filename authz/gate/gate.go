@@ -344,6 +344,7 @@ func Check(ctx context.Context, c *Config, o Options) (notes []string, err error
 	for _, note := range c.ExtAuthz.Notes() {
 		notes = append(notes, "note: "+note)
 	}
-	notes = slices.Concat(notes, rules.CaseNotes(), rules.IssuerNotes(len(c.Issuers) > 1))
+	notes = slices.Concat(notes, rules.RoleNotes(c.rolePrefixes()), rules.CaseNotes(),
+		rules.IssuerNotes(len(c.Issuers) > 1))
 	return notes, errors.Join(append(errs, g.keys.Check(ctx), g.Close())...)
 }

@@ -42,6 +42,16 @@ func (c Config) checkPrefixes() error {
 	return errors.Join(errs...)
 }
 
+// rolePrefixes lists what issuers' roles begin with, each once.
+func (c Config) rolePrefixes() (prefixes []string) {
+	for _, issuer := range c.Issuers {
+		if p := issuer.RolePrefix; p != nil && !slices.Contains(prefixes, *p) {
+			prefixes = append(prefixes, *p)
+		}
+	}
+	return prefixes
+}
+
 // within returns the entry whose prefix goes on where that of entry i ends; -1 if there is none. An
 // empty prefix is a deliberate word: that issuer may give any role.
 func (c Config) within(i int) int {
@@ -52,20 +62,44 @@ func (c Config) within(i int) int {
 	})
 }
 
-// checkRoutes: an issuer that a route asks for is one whose tokens are accepted. With a slip in the
-// name nobody would pass.
+// checkRoutes: an issuer that a route asks for is one whose tokens are accepted, and so is an
+// audience. With a slip in the name nobody would pass.
 func (c Config) checkRoutes() error {
 	var errs []error
 	for i, route := range c.Policy.Routes {
-		for j, name := range route.Require.Issuers {
-			if name != "" && !c.trusts(name) {
-				errs = append(errs, config.At(fmt.Sprintf("policy.routes[%d].require.issuers[%d]", i, j),
-					"expected the `issuer` of an entry of issuers, letter by letter, got %q: write one of %s",
-					name, c.names()))
-			}
+		at := fmt.Sprintf("policy.routes[%d].require", i)
+		errs = append(errs, c.checkRequire(at, route.Require))
+		for j, one := range route.Require.AnyOf {
+			errs = append(errs, c.checkRequire(fmt.Sprintf("%s.anyOf[%d]", at, j), one))
 		}
 	}
 	return errors.Join(errs...)
+}
+
+func (c Config) checkRequire(at string, r policy.Require) error {
+	var errs []error
+	for i, name := range r.Issuers {
+		if name != "" && !c.trusts(name) {
+			errs = append(errs, config.At(fmt.Sprintf("%s.issuers[%d]", at, i),
+				"expected the `issuer` of an entry of issuers, letter by letter, got %q: write one of %s",
+				name, c.names()))
+		}
+	}
+	for i, name := range r.Audiences {
+		if name != "" && !c.accepts(name) {
+			errs = append(errs, config.At(fmt.Sprintf("%s.audiences[%d]", at, i),
+				"expected one of the `audiences` of an entry of issuers, letter by letter, got %q: tokens for"+
+					" it are refused everywhere", name))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// accepts reports whether tokens for an audience are accepted of some issuer.
+func (c Config) accepts(audience string) bool {
+	return slices.ContainsFunc(c.Issuers, func(entry keyset.Config) bool {
+		return entry.AnyAudience || slices.Contains(entry.Audiences, audience)
+	})
 }
 
 // trusts reports whether a name is an entry's, or that of a tenant which an entry stands for.

@@ -72,6 +72,18 @@ func TestAnIssuersRolesAndRoutesAreSaidWhereThereAreSeveral(t *testing.T) {
 			want: []string{":6:", "policy.routes[0].require.issuers[1]: expected the `issuer` of an " +
 				"entry of issuers, letter by letter, got \"https://b/\": write one of https://a, https://b"},
 		},
+		"an alternative's issuer, misspelt": {
+			entries: both,
+			routes:  []string{`{match: {path: /x}, require: {anyOf: [{issuers: ["https://B"]}]}}`},
+			want:    []string{":6:", "policy.routes[0].require.anyOf[0].issuers[0]: expected the `issuer`"},
+		},
+		"a route's audience": {
+			entries: both, routes: []string{`{match: {path: /x}, require: {audiences: [things]}}`},
+		},
+		"a route's audience, misspelt": {
+			entries: both, routes: []string{`{match: {path: /x}, require: {audiences: [thing]}}`},
+			want: []string{":6:", "policy.routes[0].require.audiences[0]: expected one of the `audiences`"},
+		},
 		"a tenant": {
 			entries: []string{some}, routes: []string{asking(`"https://t.example/` + tenantA + `/v2.0"`)},
 		},
@@ -153,10 +165,13 @@ func TestCheckSaysWhoseTokensRoutesTake(t *testing.T) {
 		t.Fatal(err)
 	}
 	c.Redis.Address = "127.0.0.1:1"
+	c.Policy.Roles = map[string][]string{"b:admin": {"clerk"}}
 	// The entries' key files are not there, which is another matter.
 	notes, _ := gate.Check(t.Context(), c, gate.Options{Audit: io.Discard})
 	got := strings.Join(notes, "\n")
 	for _, want := range []string{
+		"note: who has the role b:admin has clerk, too",
+		"warning: the issuer whose roles begin with b: decides by its role b:admin who has clerk",
 		"note: routes[0] (/x) takes tokens of no issuers but https://b",
 		"warning: routes[1] (/y) takes its scopes from every issuer",
 	} {

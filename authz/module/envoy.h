@@ -28,7 +28,13 @@ typedef void *envoy_bootstrap;
 enum { kind_request = 0, kind_response = 2 }; // of header maps
 // What a hook for headers returns.
 enum { status_continue = 0, status_stop = 1, status_stop_all_watermark = 4 };
-enum { attribute_source_address = 24 };
+enum {
+	attribute_source_address = 24,
+	attribute_mtls = 29, // the client has a certificate
+	attribute_peer_subject = 33,
+	attribute_peer_dns = 35,
+	attribute_peer_uri = 37,
+};
 enum { log_info = 2, log_warn = 3, log_error = 4, log_critical = 5 };
 
 #define CALLBACK(name) envoy_dynamic_module_callback_##name
@@ -46,6 +52,7 @@ void CALLBACK(http_send_response_trailers)(envoy_filter, header *, size_t);
 void CALLBACK(http_filter_continue_decoding)(envoy_filter);
 void CALLBACK(http_filter_reset_stream)(envoy_filter, int reason, buffer details);
 bool CALLBACK(http_filter_get_attribute_string)(envoy_filter, int id, buffer *value);
+bool CALLBACK(http_filter_get_attribute_bool)(envoy_filter, int id, bool *value);
 void CALLBACK(http_set_dynamic_metadata_string)(envoy_filter, buffer space, buffer key,
                                                 buffer value);
 const void *CALLBACK(get_most_specific_route_config)(envoy_filter);

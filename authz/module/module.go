@@ -60,7 +60,8 @@ func sallyport_attached() (ok C.bool) {
 
 //export sallyport_request
 func sallyport_request(f unsafe.Pointer, worker, place C.uint32_t, generation C.uint64_t,
-	headers *C.header, count C.size_t, out *C.char, size C.size_t) (length C.size_t) {
+	headers *C.header, count C.size_t, peer *C.char, peerLength C.size_t, out *C.char,
+	size C.size_t) (length C.size_t) {
 	defer func() {
 		if value := recover(); value != nil {
 			length = 0 // no answer is a refusal
@@ -77,7 +78,8 @@ func sallyport_request(f unsafe.Pointer, worker, place C.uint32_t, generation C.
 	// A header of C's is laid out as one of Go's: two strings, each a pointer and a length.
 	views := unsafe.Slice((*authz.Header)(unsafe.Pointer(headers)), int(count))
 	memory := unsafe.Slice((*byte)(unsafe.Pointer(out)), int(size))
-	return C.size_t(len(p.filter.Request(s, views, source{f}, memory[:0])))
+	by := unsafe.String((*byte)(unsafe.Pointer(peer)), int(peerLength))
+	return C.size_t(len(p.filter.Request(s, views, by, source{f}, memory[:0])))
 }
 
 // These do not compile unless a header of C's and one of Go's have the same size and places.

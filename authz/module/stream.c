@@ -194,6 +194,20 @@ buffer sallyport_source(envoy_filter f) {
 	return address;
 }
 
+// Whose certificate Envoy has checked: what ext_authz calls the principal, the first of its URIs,
+// else of its DNS names, else its subject.
+static buffer peer(envoy_filter f) {
+	static const int ids[] = {attribute_peer_uri, attribute_peer_dns, attribute_peer_subject};
+	bool mutual = false;
+	if (!CALLBACK(http_filter_get_attribute_bool)(f, attribute_mtls, &mutual) || !mutual)
+		return nothing;
+	for (size_t i = 0; i < sizeof ids / sizeof *ids; i++) {
+		buffer name = nothing;
+		if (CALLBACK(http_filter_get_attribute_string)(f, ids[i], &name) && name.len > 0) return name;
+	}
+	return nothing;
+}
+
 // Reads an answer, within its bounds.
 typedef struct {
 	const char *at, *end;
@@ -394,8 +408,9 @@ int envoy_dynamic_module_on_http_filter_request_headers(envoy_filter f, const vo
 		return status_stop;
 	}
 	char *answer = p->worker->answer;
-	size_t len = sallyport_request(f, p->worker->index, p->index, p->generation, all, n, answer,
-	                               max_answer);
+	buffer by = peer(f);
+	size_t len = sallyport_request(f, p->worker->index, p->index, p->generation, all, n,
+	                               (char *)by.ptr, by.len, answer, max_answer);
 	if (all != few) free(all);
 	reader head_reader = {answer, answer + len, false};
 	head h = read_head(&head_reader);

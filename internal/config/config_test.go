@@ -472,11 +472,18 @@ func TestAStructThatNoFileCanFillIsRefused(t *testing.T) {
 	type loop struct {
 		Next *loop `yaml:"next"`
 	}
+	type inLists struct {
+		Untagged string
+		Others   []inLists `yaml:"others"`
+	}
 	for want, dst := range map[string]any{
 		"config: expected a pointer to a struct, got config_test.settings":                                   settings{},
 		"config: expected a pointer to a struct, got *int":                                                   new(int),
 		"config: field Untagged of struct { Untagged string } has no yaml tag: name it, or write yaml:\"-\"": &node{},
 		"config: config_test.loop contains itself":                                                           &loop{},
+		"config: field Untagged of config_test.inLists has no yaml tag: name it, or write yaml:\"-\"": &struct {
+			Lists []inLists `yaml:"lists"`
+		}{},
 		"config: setting any has a type that no file can give: interface {}": &struct {
 			Any any `yaml:"any"`
 		}{},
@@ -499,4 +506,33 @@ type shared struct {
 	AB struct {
 		C string `yaml:"c"`
 	} `yaml:"a_b"`
+}
+
+// either is a record with a list of its own kind.
+type either struct {
+	Name  string   `yaml:"name"`
+	AnyOf []either `yaml:"anyOf"`
+}
+
+func (e either) Validate() error {
+	if e.Name == "wrong" {
+		return config.At("name", "expected another name")
+	}
+	return nil
+}
+
+// TestARecordMayHaveAListOfItsOwnKind, of which each is checked, and its place named.
+func TestARecordMayHaveAListOfItsOwnKind(t *testing.T) {
+	var dst struct {
+		All []either `yaml:"all"`
+	}
+	yaml := "all:\n- {name: a, anyOf: [{name: b}, {anyOf: [{name: wrong}]}]}\n"
+	err := config.Load(&dst, config.Options{File: "x.yaml", Content: []byte(yaml)})
+	if err == nil || !strings.Contains(err.Error(),
+		"x.yaml:2:48: all[0].anyOf[1].anyOf[0].name: expected another name") {
+		t.Errorf("got %v", err)
+	}
+	if len(dst.All) != 1 || len(dst.All[0].AnyOf) != 2 || dst.All[0].AnyOf[0].Name != "b" {
+		t.Errorf("got %+v", dst)
+	}
 }

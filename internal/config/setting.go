@@ -4,6 +4,7 @@ import (
 	"encoding"
 	"fmt"
 	"reflect"
+	"slices"
 	"strings"
 	"time"
 )
@@ -18,6 +19,8 @@ type setting struct {
 	usage  string
 	noFlag bool
 	noFile bool // a Secret that no file of its own can give
+	// the types of the lists' records that it is in, of which one may be in a list of itself again
+	records []reflect.Type
 }
 
 // settings lists the leaves of a struct type, in its own order.
@@ -45,7 +48,7 @@ func walkFields(t reflect.Type, around setting, depth int, leaf func(setting)) e
 		case s.typ.Kind() == reflect.Struct:
 			err = walkFields(s.typ, s, depth+1, leaf)
 		default:
-			err = checkCollection(s.typ, s.path, depth)
+			err = checkCollection(s, depth)
 		}
 		if err != nil {
 			return err
@@ -63,24 +66,28 @@ func (s setting) with(f field) setting {
 		usage:  f.usage,
 		noFlag: s.noFlag || f.noFlag,
 		noFile: f.noFile,
+
+		records: s.records,
 	}
 }
 
 // checkCollection refuses types that no file can fill, so that a mistake in a struct shows at the
 // first Load.
-func checkCollection(t reflect.Type, path string, depth int) error {
+func checkCollection(s setting, depth int) error {
+	t := s.typ
 	isMap := t.Kind() == reflect.Map && t.Key().Kind() == reflect.String
 	if t.Kind() != reflect.Slice && !isMap {
-		return fmt.Errorf("config: setting %s has a type that no file can give: %s", path, t)
+		return fmt.Errorf("config: setting %s has a type that no file can give: %s", s.path, t)
 	}
 	elem := deref(t.Elem())
 	switch {
-	case isScalar(elem):
+	case isScalar(elem), slices.Contains(s.records, elem):
 		return nil
 	case elem.Kind() == reflect.Struct:
-		return walkFields(elem, setting{path: path + "[]"}, depth+1, func(setting) {})
+		return walkFields(elem, setting{path: s.path + "[]", records: append(slices.Clip(s.records), elem)}, depth+1,
+			func(setting) {})
 	}
-	return checkCollection(elem, path+"[]", depth+1)
+	return checkCollection(setting{path: s.path + "[]", typ: elem, records: s.records}, depth+1)
 }
 
 // field is one key of a mapping, as a struct declares it.

@@ -3,12 +3,9 @@ package policy
 import (
 	"bytes"
 	"fmt"
-	"slices"
 	"strings"
 	"unicode"
 	"unicode/utf8"
-
-	"github.com/sallyport/sallyport/internal/token"
 )
 
 // Some upstreams take /Admin and /admin for two resources, others for one. The gate matches letter
@@ -75,29 +72,7 @@ func (r *Rule) atLeastAsStrictAs(other *Rule, parameters bool) bool {
 		r.OutlivesToken && !other.OutlivesToken && other.Access != Public:
 		return false
 	}
-	return rolesWithin(r.Roles, other.Roles) && within(other.Scopes, r.Scopes) &&
-		issuersWithin(r.Issuers, other.Issuers)
-}
-
-// rolesWithin reports whether whoever has one of these roles has one of those. No role at all asks
-// for none.
-func rolesWithin(these, those []string) bool {
-	return len(those) == 0 || len(these) > 0 && within(these, those)
-}
-
-// issuersWithin reports whether whoever has a token of one of these issuers has one of those. No
-// issuer at all stands for every one; a template stands for its tenants.
-func issuersWithin(these, those []string) bool {
-	isThere := func(s string) bool {
-		return slices.ContainsFunc(those,
-			func(name string) bool { return name == s || token.IsTenantOf(name, s) })
-	}
-	return len(those) == 0 || len(these) > 0 &&
-		!slices.ContainsFunc(these, func(s string) bool { return !isThere(s) })
-}
-
-func within(these, those []string) bool {
-	return !slices.ContainsFunc(these, func(s string) bool { return !slices.Contains(those, s) })
+	return r.asksNoLess(other)
 }
 
 // stricter returns the rule of a route that the request falls under when it is spelt in that

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 	"unicode"
 
 	"pgregory.net/rapid"
@@ -19,6 +20,7 @@ type caller struct {
 	bad           bool
 	issuer        string
 	roles, scopes []string
+	login         string // what it says besides: of "old", "older", "gold" and "for r"
 }
 
 // passes says whether a rule lets a caller pass.
@@ -35,8 +37,26 @@ func (c caller) passes(r *Rule) bool {
 	case c.stale && !r.AllowStale:
 		return false
 	}
-	return r.Permits(&token.Claims{Issuer: c.issuer, Roles: c.roles, Scope: c.scopes}, c.entry()) == ""
+	claims := &token.Claims{
+		Issuer: c.issuer, Roles: c.roles, Scope: c.scopes, AuthTime: noon.Add(-time.Minute).Unix(),
+	}
+	login := strings.Fields(c.login)
+	if slices.Contains(login, "old") {
+		claims.AuthTime = noon.Add(-time.Hour).Unix()
+	}
+	if slices.Contains(login, "older") {
+		claims.AuthTime = noon.Add(-3 * time.Hour).Unix()
+	}
+	if slices.Contains(login, "gold") {
+		claims.ACR = "gold"
+	}
+	if slices.Contains(login, "for") {
+		claims.Audience = []string{"r"}
+	}
+	return r.Permits(&Caller{Claims: claims, Entry: c.entry(), Now: noon}).Reason == ""
 }
+
+var noon = time.Date(2030, 1, 2, 12, 0, 0, 0, time.UTC)
 
 // entry is the entry by which a caller's token is judged: one stands for all tenants.
 func (c caller) entry() string {
@@ -57,11 +77,15 @@ func callers() (all []caller) {
 	for _, stale := range []bool{false, true} {
 		for _, roles := range []string{"", "a", "b", "a b"} {
 			for _, scopes := range []string{"", "r", "w", "r w"} {
-				for _, issuer := range []string{"i", tenantA, tenantB} {
-					all = append(all, caller{
-						token: true, stale: stale, issuer: issuer, roles: strings.Fields(roles),
-						scopes: strings.Fields(scopes),
-					})
+				for _, issuer := range []string{"i", "j", tenantA, tenantB} {
+					for _, login := range []string{
+						"", "old", "older", "gold", "for r", "older gold", "older for r",
+					} {
+						all = append(all, caller{
+							token: true, stale: stale, issuer: issuer, roles: strings.Fields(roles),
+							scopes: strings.Fields(scopes), login: login,
+						})
+					}
 				}
 			}
 		}
@@ -105,11 +129,7 @@ func drawRoute(t *rapid.T) Route {
 		r.Match.Methods = []string{rapid.SampledFrom([]string{"GET", "PUT"}).Draw(t, "method")}
 	}
 	if r.Allow == "authenticated" {
-		r.Require.Roles = rapid.SampledFrom([][]string{nil, {"a"}, {"b"}, {"a", "b"}}).Draw(t, "roles")
-		r.Require.Scopes = rapid.SampledFrom([][]string{nil, {"r"}, {"w"}, {"r", "w"}}).Draw(t, "scopes")
-		r.Require.Issuers = rapid.SampledFrom([][]string{
-			nil, nil, {"i"}, {tenantA}, {anyTenant}, {"i", tenantA}, {"i", anyTenant}, {tenantA, tenantB},
-		}).Draw(t, "issuers")
+		r.Require = drawRequire(t)
 	}
 	if r.Allow == "authenticated" || r.Allow == "optional" {
 		r.AllowStale = rapid.Bool().Draw(t, "stale")
@@ -117,8 +137,47 @@ func drawRoute(t *rapid.T) Route {
 	return r
 }
 
-func drawConfig(t *rapid.T) Config {
-	return Config{Routes: reachable(rapid.SliceOfN(rapid.Custom(drawRoute), 1, 6).Draw(t, "routes"))}
+// drawRequire draws what tokens are asked for, without alternatives.
+func drawRequire(t *rapid.T) (r Require) {
+	r.Roles = rapid.SampledFrom([][]string{nil, {"a"}, {"b"}, {"a", "b"}}).Draw(t, "roles")
+	r.Scopes = rapid.SampledFrom([][]string{nil, {"r"}, {"w"}, {"r", "w"}}).Draw(t, "scopes")
+	r.Issuers = rapid.SampledFrom([][]string{
+		nil, nil, {"i"}, {tenantA}, {anyTenant}, {"i", tenantA}, {"i", anyTenant}, {tenantA, tenantB},
+	}).Draw(t, "issuers")
+	// Of the rest, each by itself: the callers are few.
+	switch rapid.IntRange(0, 8).Draw(t, "more") {
+	case 0:
+		r.Audiences = []string{"r"}
+	case 1:
+		r.ACR = []string{"gold"}
+	case 2:
+		r.Fresh = 10 * time.Minute
+	case 3:
+		r.Fresh = 2 * time.Hour
+	}
+	return r
+}
+
+// drawAnyOf draws a route as drawRoute does, which may have alternatives.
+func drawAnyOf(t *rapid.T) Route {
+	r := drawRoute(t)
+	if r.Allow == "authenticated" {
+		some := rapid.SliceOfN(rapid.Custom(drawRequire).Filter(func(one Require) bool {
+			return !one.isEmpty()
+		}), 0, 3)
+		r.Require.AnyOf = some.Draw(t, "anyOf")
+	}
+	return r
+}
+
+func drawConfig(t *rapid.T) Config { return drawConfigOf(t, drawRoute) }
+
+func drawConfigOf(t *rapid.T, route func(*rapid.T) Route) Config {
+	return Config{
+		Routes: reachable(rapid.SliceOfN(rapid.Custom(route), 1, 6).Draw(t, "routes")),
+		Roles: rapid.SampledFrom([]map[string][]string{nil, {"a": {"b"}}, {"b": {"a"}}}).
+			Draw(t, "roles"),
+	}
 }
 
 // matches reports whether a route matches a request, literally or as an upstream that ignores case reads
@@ -161,7 +220,7 @@ func TestAnotherCaseNeverPermitsMore(t *testing.T) {
 	everybody := callers()
 	refused, passed := 0, 0
 	rapid.Check(t, func(t *rapid.T) {
-		c := drawConfig(t)
+		c := drawConfigOf(t, drawAnyOf)
 		p, err := Compile(c)
 		if err != nil {
 			t.Fatal(err)

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/sallyport/sallyport/internal/config"
 )
@@ -18,6 +19,9 @@ type Config struct {
 	// request is refused that would fall under a stricter route in another case; the default) or
 	// sensitive.
 	PathCase string `yaml:"path_case" usage:"whether upstreams tell paths apart by case: sensitive or insensitive"`
+	// Roles are the roles that other roles bring with them: whoever has admin has clerk, too. Names
+	// are those that tokens have here, with the prefix of their issuer.
+	Roles map[string][]string `yaml:"roles"`
 }
 
 // DefaultConfig has no routes, which refuses everything.
@@ -47,10 +51,13 @@ type Route struct {
 
 // Match says which requests a route is for: all that it names must fit.
 type Match struct {
-	// Path is a pattern: literal segments, `*` for one segment, `**` at the end for the rest, be it
-	// nothing: /admin/** matches /admin too. One slash at the end makes no difference. A literal
-	// star is written %2A.
+	// Path is a pattern: literal segments, `*` for one segment, `{name}` for one with a name, `**` at
+	// the end for the rest, be it nothing: /admin/** matches /admin too. One slash at the end makes
+	// no difference. A literal star is written %2A, braces %7B and %7D.
 	Path string `yaml:"path"`
+	// GRPC is a method of a gRPC service, `shop.v1.Orders/Get`, or all of them, `shop.v1.Orders/*`. It
+	// stands for the path and POST, whatever the content type: Connect serves the same by JSON.
+	GRPC string `yaml:"grpc"`
 	// Methods are upper-case method names; none means all of them. GET does not stand for HEAD.
 	Methods []string `yaml:"methods"`
 	// Hosts are host names without port, in any case; *.example.com matches every name below
@@ -58,22 +65,36 @@ type Match struct {
 	Hosts []string `yaml:"hosts"`
 }
 
-// Require says what a valid token must carry.
+// Require says what a valid token must carry: all that it names.
 type Require struct {
 	Roles  []string `yaml:"roles"`  // one of these
 	Scopes []string `yaml:"scopes"` // all of these
 	// Issuers has the name of its issuer, letter by letter: its iss, or `issuer` of the entry by
 	// which it is judged, which may stand for many tenants.
-	Issuers []string `yaml:"issuers"`
+	Issuers   []string `yaml:"issuers"`
+	Audiences []string `yaml:"audiences"` // it is made for one of these
+	ACR       []string `yaml:"acr"`       // the user was authenticated by one of these (RFC 9470)
+	// Fresh is how long ago the user may have been authenticated (auth_time); 0 is no matter when.
+	Fresh time.Duration `yaml:"fresh"`
+	// When is a condition in CEL that holds, over the token's claims, the request, the calling service
+	// and the time: docs/policy.md.
+	When string `yaml:"when"`
+	// AnyOf has alternatives: the token carries what one of them names. They have none themselves.
+	AnyOf []Require `yaml:"anyOf"`
 }
 
-func (r Require) isEmpty() bool { return len(r.Roles)+len(r.Scopes)+len(r.Issuers) == 0 }
+func (r Require) isEmpty() bool {
+	return len(r.Roles)+len(r.Scopes)+len(r.Issuers)+len(r.Audiences)+len(r.ACR)+len(r.AnyOf) == 0 &&
+		r.Fresh == 0 && r.When == ""
+}
 
 // Bounds on a policy, so that a file can be no burden on the request path.
 const (
 	maxRoutes   = 10_000
 	maxSegments = 64
 	maxNames    = 1_000 // roles, scopes, issuers, methods, hosts of one route
+
+	maxAlternatives = 32 // of one route
 )
 
 // Validate checks the list of routes as a whole; each route checks itself.
@@ -87,7 +108,7 @@ func (c Config) Validate() error {
 	if err := validateCase(c.PathCase); err != nil {
 		return config.At("path_case", "%w", err)
 	}
-	return c.validateReach()
+	return errors.Join(validateRoles(c.Roles), c.validateReach())
 }
 
 // validateReach refuses a route that an earlier one hides: whoever wrote it believes in a rule
@@ -105,7 +126,7 @@ func (c Config) validateReach() error {
 			if earlier != nil && earlier.covers(m) {
 				errs = append(errs, config.At(fmt.Sprintf("routes[%d]", i),
 					"never reached: routes[%d] (%s) matches everything that this route (%s) matches;"+
-						" put this one before it", j, c.Routes[j].Match.Path, r.Match.Path))
+						" put this one before it", j, c.Routes[j].Match, r.Match))
 				break
 			}
 		}
@@ -123,8 +144,8 @@ func (r Route) Validate() error {
 		return config.At("path_case", "%w", err)
 	}
 	if access != Authenticated && !r.Require.isEmpty() {
-		return config.At("require", "roles, scopes and issuers need a token, which `allow: %s` does"+
-			" not ask for: leave out one of the two", r.Allow)
+		return config.At("require", "what it asks for needs a token, which `allow: %s` does not ask for:"+
+			" leave out one of the two", r.Allow)
 	}
 	if r.AllowStale && (access == Public || access == Nobody) {
 		return config.At("allow_stale", "has no meaning with `allow: %s`: leave it out", r.Allow)
@@ -132,7 +153,25 @@ func (r Route) Validate() error {
 	if r.OutlivesToken && (access == Public || access == Nobody) {
 		return config.At("outlives_token", "has no meaning with `allow: %s`: leave it out", r.Allow)
 	}
-	return nil
+	return r.validateConditions()
+}
+
+// validateConditions compiles the conditions, which speak of the route's path.
+func (r Route) validateConditions() error {
+	m, err := compileMatch(r.Match)
+	if err != nil {
+		return nil // the match itself reports it
+	}
+	var errs []error
+	if _, err := conditions.get(r.Require.When, m.names); err != nil {
+		errs = append(errs, config.At("require.when", "%w", err))
+	}
+	for i, one := range r.Require.AnyOf {
+		if _, err := conditions.get(one.When, m.names); err != nil {
+			errs = append(errs, config.At(fmt.Sprintf("require.anyOf[%d].when", i), "%w", err))
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // Validate checks the pattern and the names.
@@ -141,11 +180,33 @@ func (m Match) Validate() error {
 	return err
 }
 
-// Validate checks the names of roles, scopes and issuers. Which issuers there are, the policy does
-// not know.
+// Validate checks the names and bounds. Which issuers and audiences there are, the policy does not
+// know.
 func (r Require) Validate() error {
-	return errors.Join(validateNames("roles", r.Roles), validateNames("scopes", r.Scopes),
-		validateNames("issuers", r.Issuers))
+	errs := []error{
+		validateNames("roles", r.Roles), validateNames("scopes", r.Scopes),
+		validateNames("issuers", r.Issuers), validateNames("audiences", r.Audiences),
+		validateNames("acr", r.ACR),
+	}
+	if r.Fresh < 0 || r.Fresh > 0 && r.Fresh < time.Second {
+		errs = append(errs, config.At("fresh", "expected 1s or more, got %v", r.Fresh))
+	}
+	if len(r.AnyOf) > maxAlternatives {
+		errs = append(errs, config.At("anyOf", "expected at most %d alternatives, got %d",
+			maxAlternatives, len(r.AnyOf)))
+	}
+	for i, one := range r.AnyOf {
+		at := fmt.Sprintf("anyOf[%d]", i)
+		switch {
+		case len(one.AnyOf) > 0:
+			errs = append(errs, config.At(at+".anyOf", "expected no alternatives in an alternative:"+
+				" write each of them out"))
+		case one.isEmpty():
+			errs = append(errs, config.At(at, "expected what it asks for, got nothing: with it, the"+
+				" other alternatives would ask for nothing, too"))
+		}
+	}
+	return errors.Join(errs...)
 }
 
 func validateNames(key string, names []string) error {
@@ -159,6 +220,12 @@ func validateNames(key string, names []string) error {
 			return config.At(at, "expected a name, got an empty string")
 		case key == "scopes" && strings.ContainsAny(name, " \t"):
 			return config.At(at, "expected one scope, got %q: write a list", name)
+		// They stand in a challenge between quotes, with spaces between them.
+		case key == "acr" && strings.ContainsFunc(name, func(r rune) bool {
+			return r <= ' ' || r > '~' || r == '"' || r == '\\'
+		}):
+			return config.At(at, "expected printable ASCII without spaces, quotes and backslashes, got %q",
+				name)
 		case slices.Contains(names[:i], name):
 			return config.At(at, "%q is there twice", name)
 		}

@@ -75,6 +75,32 @@ func TestMistakesAreRefusedAtLoad(t *testing.T) {
 		"too many segments": {
 			route("{match: {path: " + strings.Repeat("/a", 65) + "}}"), "at most 64 segments",
 		},
+		"a name beside a name":      {route(`{match: {path: "/a/x{id}"}}`), "{name} only as a segment of its own"},
+		"an open brace":             {route(`{match: {path: "/a/{id"}}`), "%7B and %7D are literal braces"},
+		"a name without letters":    {route(`{match: {path: "/a/{}"}}`), "{name} only as a segment"},
+		"a name with a digit first": {route(`{match: {path: "/a/{1a}"}}`), "{name} only as a segment"},
+		"a name in capitals":        {route(`{match: {path: "/a/{Id}"}}`), "small letters"},
+		"a name for the rest":       {route(`{match: {path: "/a/{rest...}"}}`), "small letters"},
+		"a name twice": {
+			route(`{match: {path: "/a/{id}/b/{id}"}}`), "expected each name once, got {id} twice",
+		},
+		"grpc beside a path": {
+			route(`{match: {path: /a, grpc: a.B/C}}`), "match.grpc: stands for a path and the method POST",
+		},
+		"grpc beside methods":     {route(`{match: {methods: [GET], grpc: a.B/C}}`), "leave path and methods"},
+		"grpc without a method":   {route(`{match: {grpc: a.B}}`), "expected a service and its method"},
+		"grpc with a slash":       {route(`{match: {grpc: /a.B/C}}`), "expected a service and its method"},
+		"grpc of a whole package": {route(`{match: {grpc: "a.*/C"}}`), "expected a service and its method"},
+		"grpc of every service":   {route(`{match: {grpc: "*/*"}}`), "expected a service and its method"},
+		"grpc with two slashes":   {route(`{match: {grpc: a.B/C/D}}`), "expected a service and its method"},
+		"grpc with two dots":      {route(`{match: {grpc: a..B/C}}`), "expected a service and its method"},
+		"grpc hidden": {
+			route("{match: {grpc: a.B/*}}\n    - {match: {grpc: a.B/C}}"),
+			"never reached: routes[0] (a.B/*) matches everything that this route (a.B/C) matches",
+		},
+		"hidden by a name": {
+			route("{match: {path: '/a/{id}'}}\n    - {match: {path: '/a/{other}'}}"), "never reached",
+		},
 		"method in lower case": {route("{match: {path: /a, methods: [get]}}"), "write GET"},
 		"method that is none": {
 			route(`{match: {path: /a, methods: ["GET,PUT"]}}`), "expected a method's name",
@@ -101,26 +127,111 @@ func TestMistakesAreRefusedAtLoad(t *testing.T) {
 			route(`{match: {path: /a}, require: {scopes: ["a b"]}}`), "write a list",
 		},
 		"public with roles": {
-			route(`{match: {path: /a}, allow: public, require: {roles: [a]}}`), "need a token",
+			route(`{match: {path: /a}, allow: public, require: {roles: [a]}}`), "needs a token",
 		},
 		"optional with scopes": {
-			route(`{match: {path: /a}, allow: optional, require: {scopes: [a]}}`), "need a token",
+			route(`{match: {path: /a}, allow: optional, require: {scopes: [a]}}`), "needs a token",
 		},
 		"empty issuer": {
 			route(`{match: {path: /a}, require: {issuers: [""]}}`), "empty string",
 		},
 		"issuer twice": {route(`{match: {path: /a}, require: {issuers: [a, a]}}`), "twice"},
 		"optional with issuers": {
-			route(`{match: {path: /a}, allow: optional, require: {issuers: [a]}}`), "need a token",
+			route(`{match: {path: /a}, allow: optional, require: {issuers: [a]}}`), "needs a token",
 		},
 		"public with issuers": {
-			route(`{match: {path: /a}, allow: public, require: {issuers: [a]}}`), "need a token",
+			route(`{match: {path: /a}, allow: public, require: {issuers: [a]}}`), "needs a token",
+		},
+		"optional and fresh": {
+			route(`{match: {path: /a}, allow: optional, require: {fresh: 1m}}`), "needs a token",
+		},
+		"optional with alternatives": {
+			route(`{match: {path: /a}, allow: optional, require: {anyOf: [{roles: [a]}]}}`), "needs a token",
+		},
+		"fresh for less than a second": {
+			route(`{match: {path: /a}, require: {fresh: 10ms}}`), "expected 1s or more, got 10ms",
+		},
+		"fresh for a negative time": {
+			route(`{match: {path: /a}, require: {fresh: -1m}}`), "routes[0].require.fresh: expected 1s",
+		},
+		"acr with a quote": {
+			route(`{match: {path: /a}, require: {acr: ['a"b']}}`), "require.acr[0]: expected printable",
+		},
+		"acr with a space": {
+			route(`{match: {path: /a}, require: {acr: ["a b"]}}`), "without spaces",
+		},
+		"empty audience": {
+			route(`{match: {path: /a}, require: {audiences: [""]}}`), "empty string",
+		},
+		"an alternative that asks for nothing": {
+			route(`{match: {path: /a}, require: {anyOf: [{roles: [a]}, {}]}}`),
+			"require.anyOf[1]: expected what it asks for",
+		},
+		"alternatives in an alternative": {
+			route(`{match: {path: /a}, require: {anyOf: [{anyOf: [{roles: [a]}]}]}}`),
+			"anyOf[0].anyOf: expected no alternatives",
+		},
+		"an alternative with an empty role": {
+			route(`{match: {path: /a}, require: {anyOf: [{roles: [""]}]}}`),
+			"authz.yaml:3:54: policy.routes[0].require.anyOf[0].roles[0]: expected a name",
+		},
+		"an alternative with a slip": {
+			route(`{match: {path: /a}, require: {anyOf: [{role: [a]}]}}`), "roles",
+		},
+		"too many alternatives": {
+			route(`{match: {path: /a}, require: {anyOf: [` + strings.Repeat("{roles: [a]},", 33) + `]}}`),
+			"at most 32 alternatives",
+		},
+		"a condition with a slip": {
+			route(`{match: {path: "/t/{tenant}"}, require: {when: "claims.t == path.tenat"}}`),
+			"authz.yaml:3:54: policy.routes[0].require.when: at 1:17 of the condition: undeclared reference" +
+				" to 'path.tenat' (did you mean 'path.tenant'?)",
+		},
+		"a condition of another route's name": {
+			route(`{match: {path: "/t/{tenant}"}}` + "\n    - " +
+				`{match: {path: "/u/*"}, require: {when: "path.tenant == ''"}}`),
+			"authz.yaml:4:47: policy.routes[1].require.when: at 1:1 of the condition: undeclared reference",
+		},
+		"a condition of another type": {
+			route(`{match: {path: /a}, require: {when: claims.level}}`), "which is true or false",
+		},
+		"an alternative's condition": {
+			route(`{match: {path: /a}, require: {anyOf: [{when: nosuch}]}}`),
+			"routes[0].require.anyOf[0].when: at 1:1 of the condition: undeclared reference to 'nosuch'",
+		},
+		"a condition of many lines": {
+			"policy:\n  routes:\n    - match: {path: /a}\n      require:\n        when: |\n          claims.a == 1 &&\n" +
+				"          nosuch\n",
+			"authz.yaml:5:15: policy.routes[0].require.when: at 2:1 of the condition: undeclared reference",
+		},
+		"optional with a condition": {
+			route(`{match: {path: /a}, allow: optional, require: {when: "true"}}`), "needs a token",
 		},
 		"nobody with roles": {
-			route(`{match: {path: /a}, allow: nobody, require: {roles: [a]}}`), "need a token",
+			route(`{match: {path: /a}, allow: nobody, require: {roles: [a]}}`), "needs a token",
 		},
 		"public that outlives": {
 			route(`{match: {path: /a}, allow: public, outlives_token: true}`), "no meaning",
+		},
+		"a circle of roles": {
+			"policy:\n  roles:\n    a: [x]\n    admin: [y, clerk]\n    clerk: [viewer]\n    viewer: [admin]\n" +
+				"  routes: [{match: {path: /a}}]\n",
+			"authz.yaml:4:5: policy.roles.admin: expected no role to bring itself along, got admin >" +
+				" clerk > viewer > admin",
+		},
+		"a role that brings itself": {
+			"policy: {roles: {admin: [admin]}, routes: [{match: {path: /a}}]}\n", "admin > admin",
+		},
+		"a role brought twice": {
+			"policy: {roles: {admin: [clerk, clerk]}, routes: [{match: {path: /a}}]}\n",
+			"policy.roles.admin[1]: \"clerk\" is there twice",
+		},
+		"an empty role brought": {
+			"policy: {roles: {admin: [\"\"]}, routes: [{match: {path: /a}}]}\n",
+			"policy.roles.admin[0]: expected a name",
+		},
+		"an empty role that brings": {
+			"policy: {roles: {\"\": [admin]}, routes: [{match: {path: /a}}]}\n", "expected a role's name",
 		},
 		"path case": {
 			"policy: {path_case: no, routes: [{match: {path: /a}}]}\n", "insensitive or sensitive",
@@ -185,6 +296,10 @@ func TestCompileRefusesWhatLoadRefuses(t *testing.T) {
 		"path":   {Match: policy.Match{Path: "a"}},
 		"access": {Match: policy.Match{Path: "/a"}, Allow: "everybody"},
 		"role":   {Match: policy.Match{Path: "/a"}, Require: policy.Require{Roles: []string{""}}},
+		"alternative": {Match: policy.Match{Path: "/a"}, Require: policy.Require{
+			AnyOf: []policy.Require{{Scopes: []string{"a b"}}},
+		}},
+		"condition": {Match: policy.Match{Path: "/a"}, Require: policy.Require{When: "nosuch"}},
 		"require": {
 			Match: policy.Match{Path: "/a"}, Allow: "public", Require: policy.Require{Roles: []string{"a"}},
 		},
@@ -193,6 +308,13 @@ func TestCompileRefusesWhatLoadRefuses(t *testing.T) {
 			!strings.Contains(err.Error(), "routes[0]") {
 			t.Errorf("%s: got %v", name, err)
 		}
+	}
+	circle := policy.Config{
+		Roles:  map[string][]string{"a": {"b"}, "b": {"a"}},
+		Routes: []policy.Route{{Match: policy.Match{Path: "/a"}}},
+	}
+	if _, err := policy.Compile(circle); err == nil || !strings.Contains(err.Error(), "a > b > a") {
+		t.Errorf("a circle of roles: got %v", err)
 	}
 	if _, err := policy.Compile(policy.Config{}); err == nil {
 		t.Error("an empty policy was accepted")

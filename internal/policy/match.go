@@ -11,8 +11,10 @@ import (
 // matcher is one compiled Match.
 type matcher struct {
 	segments []string // literals, anyOne, and anyRest as the last
-	methods  methodSet
-	hosts    hostSet
+	// names[i] is what segments[i] is called, "" where it has no name; no longer than it need be
+	names   []string
+	methods methodSet
+	hosts   hostSet
 }
 
 // The two wildcards as segments. No literal segment has a slash, so that none is taken for them.
@@ -22,7 +24,15 @@ const (
 )
 
 func compileMatch(m Match) (*matcher, error) {
-	segments, err := compilePath(m.Path)
+	hosts, err := compileHosts(m.Hosts)
+	if err != nil {
+		return nil, err
+	}
+	if m.GRPC != "" {
+		segments, err := compileGRPC(m)
+		return &matcher{segments: segments, methods: methodSet{"POST"}, hosts: hosts}, err
+	}
+	segments, names, err := compilePath(m.Path)
 	if err != nil {
 		return nil, config.At("path", "%w", err)
 	}
@@ -30,56 +40,95 @@ func compileMatch(m Match) (*matcher, error) {
 	if err != nil {
 		return nil, err
 	}
-	hosts, err := compileHosts(m.Hosts)
-	if err != nil {
-		return nil, err
-	}
-	return &matcher{segments: segments, methods: methods, hosts: hosts}, nil
+	return &matcher{segments: segments, names: names, methods: methods, hosts: hosts}, nil
 }
 
-// compilePath cuts a pattern into segments. The pattern is read exactly as a request's path is.
-func compilePath(pattern string) ([]string, error) {
+// String is the pattern as it is written.
+func (m Match) String() string { return m.Path + m.GRPC } // one of them is empty
+
+// compileGRPC cuts service and method into the segments of a path, as gRPC over HTTP/2 has it.
+func compileGRPC(m Match) ([]string, error) {
+	if m.Path != "" || m.Methods != nil {
+		return nil, config.At("grpc", "stands for a path and the method POST: leave path and methods out")
+	}
+	service, method, _ := strings.Cut(m.GRPC, "/")
+	name := method
+	if method == "*" {
+		name, method = "any", anyOne
+	}
+	// Names of protobuf: letters, digits and underscores, which are packages' with dots between them.
+	for part := range strings.SplitSeq(service+"."+name, ".") {
+		if !isVariable(strings.ToLower(part)) {
+			return nil, config.At("grpc",
+				"expected a service and its method as shop.v1.Orders/Get, or shop.v1.Orders/*, got %q", m.GRPC)
+		}
+	}
+	return []string{service, method}, nil
+}
+
+// compilePath cuts a pattern into segments and their names. The pattern is read exactly as a
+// request's path is.
+func compilePath(pattern string) (segments, names []string, err error) {
 	if pattern == "" {
-		return nil, fmt.Errorf("expected a path as /api/**, got none")
+		return nil, nil, fmt.Errorf("expected a path as /api/**, got none")
 	}
 	if strings.ContainsAny(pattern, "?;") {
-		return nil, fmt.Errorf("expected a path without query and parameters, got %q", pattern)
+		return nil, nil, fmt.Errorf("expected a path without query and parameters, got %q", pattern)
 	}
 	var canonical requestPath
 	if problem := canonical.read(pattern); problem != "" {
-		return nil, fmt.Errorf("no request falls under %q: %s", pattern, problem)
+		return nil, nil, fmt.Errorf("no request falls under %q: %s", pattern, problem)
 	}
-	var segments []string
 	// Wildcards are those of the pattern as written: %2A is a star by name.
 	written := splitPath(pattern)
 	for i, literal := range splitPath(canonical.value) {
-		segment, err := compileSegment(written[i], literal, i == len(written)-1)
-		if err != nil {
-			return nil, fmt.Errorf("%w in %q", err, pattern)
+		segment, name, err := compileSegment(written[i], literal, i == len(written)-1)
+		switch {
+		case err != nil:
+			return nil, nil, fmt.Errorf("%w in %q", err, pattern)
+		case name != "" && slices.Contains(names, name):
+			return nil, nil, fmt.Errorf("expected each name once, got {%s} twice in %q", name, pattern)
+		case name != "":
+			names = append(append(names, make([]string, i-len(names))...), name)
 		}
 		segments = append(segments, segment)
 	}
 	if len(segments) > maxSegments {
-		return nil, fmt.Errorf("expected at most %d segments, got %d", maxSegments, len(segments))
+		return nil, nil, fmt.Errorf("expected at most %d segments, got %d", maxSegments, len(segments))
 	}
-	return segments, nil
+	return segments, names, nil
 }
 
-func compileSegment(written, literal string, last bool) (string, error) {
+func compileSegment(written, literal string, last bool) (segment, name string, err error) {
+	inner, opened := strings.CutPrefix(written, "{")
+	name, closed := strings.CutSuffix(inner, "}")
 	switch {
 	case written == "*":
-		return anyOne, nil
+		return anyOne, "", nil
 	case written == "**" && last:
-		return anyRest, nil
+		return anyRest, "", nil
 	case written == "**":
-		return "", fmt.Errorf("expected ** only as the last segment")
+		return "", "", fmt.Errorf("expected ** only as the last segment")
 	case strings.Contains(written, "*"):
-		return "", fmt.Errorf(
+		return "", "", fmt.Errorf(
 			"expected * and ** only as segments of their own (%%2A is a literal star), got %q",
 			written)
+	case opened && closed && isVariable(name):
+		return anyOne, name, nil
+	case strings.ContainsAny(written, "{}"):
+		return "", "", fmt.Errorf("expected {name} only as a segment of its own, of small letters, digits"+
+			" and underscores (%%7B and %%7D are literal braces), got %q", written)
 	}
-	return literal, nil
+	return literal, "", nil
 }
+
+// isVariable reports whether s may name a segment.
+func isVariable(s string) bool {
+	return s != "" && len(s) <= maxVariable && (s[0] < '0' || s[0] > '9') &&
+		strings.Trim(s, "abcdefghijklmnopqrstuvwxyz0123456789_") == ""
+}
+
+const maxVariable = 64
 
 // splitPath returns the segments of a path that judgeSegments has passed; a slash at the end adds
 // none.

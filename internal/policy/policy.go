@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/sallyport/sallyport/internal/token"
 )
@@ -27,21 +28,41 @@ type Finding struct {
 	// Stricter is the rule that the request would fall under in another case, when that is the
 	// reason.
 	Stricter *Rule
+
+	path string // canonical
+}
+
+// Variable returns what the path has in the segment that the rule's pattern calls so, in the one
+// spelling of a path: percent-decoded once.
+func (f *Finding) Variable(name string) (value string, ok bool) {
+	if f.Rule == nil || name == "" {
+		return "", false
+	}
+	at := slices.Index(f.Rule.names, name)
+	if at < 0 {
+		return "", false
+	}
+	rest := f.path[1:]
+	for range at {
+		_, rest, _ = strings.Cut(rest, "/")
+	}
+	value, _, _ = strings.Cut(rest, "/")
+	return value, true
 }
 
 // Rule is what one route asks for. It is never changed after Compile.
 type Rule struct {
-	Access     Access
-	Roles      []string // one of these, when there are any
-	Scopes     []string // all of these
-	Issuers    []string // one of these has made the token, when there are any
+	Access Access
+	Demand
+	AnyOf      []*Demand // one of these besides, when there are any
 	AllowStale bool
 	// OutlivesToken is whether a request may go on after its token has expired.
 	OutlivesToken bool
 
 	Index int // the route's place in the policy; -1 is the rule behind the last one
 
-	pattern          string // its path as written, for people
+	pattern          string   // its path as written, for people
+	names            []string // what segments of its path are called; "" for none
 	permitParameters bool
 	caseSensitive    bool // its upstream tells paths apart by case
 }
@@ -57,7 +78,9 @@ type Policy struct {
 	mixed      bool // the two differ: some pattern has other letters
 	rules      []*Rule
 	candidates []*candidate // one a rule
-	judgeHosts bool         // some route names hosts, so that a malformed host is refused
+	roles      hierarchy
+	reads      bool // some rule has a condition
+	judgeHosts bool // some route names hosts, so that a malformed host is refused
 }
 
 // Compile checks c as Validate does and makes it ready for matching.
@@ -65,13 +88,14 @@ func Compile(c Config) (*Policy, error) {
 	if err := c.Validate(); err != nil {
 		return nil, fmt.Errorf("policy: %w", err)
 	}
-	p := &Policy{}
+	p := &Policy{roles: newHierarchy(c.Roles)}
 	for i, r := range c.Routes {
 		r.PathCase = cmp.Or(r.PathCase, c.PathCase)
 		if err := p.add(i, r); err != nil {
 			return nil, fmt.Errorf("policy: routes[%d]: %w", i, err)
 		}
 	}
+	conditions.turn()
 	return p, nil
 }
 
@@ -94,16 +118,28 @@ func (p *Policy) add(index int, r Route) error {
 	}
 	rule := &Rule{
 		Access:           access,
-		Roles:            slices.Clone(r.Require.Roles),
-		Scopes:           slices.Clone(r.Require.Scopes),
-		Issuers:          slices.Clone(r.Require.Issuers),
 		AllowStale:       r.AllowStale,
 		OutlivesToken:    r.OutlivesToken,
 		Index:            index,
-		pattern:          r.Match.Path,
+		pattern:          r.Match.String(),
+		names:            m.names,
 		permitParameters: r.PathParameters,
 		caseSensitive:    r.PathCase == caseSensitive,
 	}
+	if rule.Demand, err = newDemand(r.Require, p.roles, m.names); err != nil {
+		return err
+	}
+	for i, one := range r.Require.AnyOf {
+		if err := one.Validate(); err != nil {
+			return fmt.Errorf("require.anyOf[%d]: %w", i, err)
+		}
+		d, err := newDemand(one, p.roles, m.names)
+		if err != nil {
+			return err
+		}
+		rule.AnyOf = append(rule.AnyOf, &d)
+	}
+	p.reads = p.reads || rule.Conditional()
 	p.rules = append(p.rules, rule)
 	p.judgeHosts = p.judgeHosts || !m.hosts.any()
 	small := foldedSegments(m.segments)
@@ -114,6 +150,9 @@ func (p *Policy) add(index int, r Route) error {
 	p.candidates = append(p.candidates, c)
 	return nil
 }
+
+// ReadsClaims reports whether callers have to be known by all claims of their tokens.
+func (p *Policy) ReadsClaims() bool { return p.reads }
 
 // Rules returns the rules of all routes in their order.
 func (p *Policy) Rules() []*Rule { return p.rules }
@@ -148,26 +187,5 @@ func (p *Policy) Find(method, host, path string) Finding {
 	if stricter := p.stricter(rule, method, name, &canonical); stricter != nil {
 		return Finding{Rule: nobody, Reason: token.ReasonPathCase, Detail: otherCase, Stricter: stricter}
 	}
-	return Finding{Rule: rule}
-}
-
-// Permits returns "" when a valid token that says c may pass the rule, else the reason why not.
-// entry is the issuer as the configuration's entry has it, by which the token was judged.
-func (r *Rule) Permits(c *token.Claims, entry string) token.Reason {
-	// First of all: another issuer's roles and scopes mean nothing here.
-	if len(r.Issuers) > 0 && !slices.Contains(r.Issuers, c.Issuer) &&
-		!slices.Contains(r.Issuers, entry) {
-		return token.ReasonPolicy
-	}
-	if len(r.Roles) > 0 &&
-		!slices.ContainsFunc(r.Roles,
-			func(role string) bool { return slices.Contains(c.Roles, role) }) {
-		return token.ReasonInsufficientRole
-	}
-	for _, scope := range r.Scopes {
-		if !slices.Contains(c.Scope, scope) {
-			return token.ReasonInsufficientScope
-		}
-	}
-	return ""
+	return Finding{Rule: rule, path: canonical.value}
 }

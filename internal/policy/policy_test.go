@@ -48,6 +48,9 @@ func TestPatternsMatchWholeSegments(t *testing.T) {
 		{"/[a-z]$", "/[a-z]$", "/b"},
 		{"/caf%C3%A9", "/café", "/cafe"},
 		{"/100%25", "/100%25", "/100"},
+		{"/a/{id}", "/a/b /a/{id} /a/%7Bid%7D /a/b/", "/a /a/b/c"},
+		{"/{a}/x/{b_2}/**", "/1/x/2 /1/x/2/3", "/1/y/2 /1/x"},
+		{"/%7Bid%7D", "/{id} /%7bid%7d", "/a"},
 	} {
 		p := compile(t, public(row.pattern))
 		for _, path := range strings.Fields(row.matches) {
@@ -60,6 +63,76 @@ func TestPatternsMatchWholeSegments(t *testing.T) {
 				t.Errorf("%s matches %s", row.pattern, path)
 			}
 		}
+	}
+}
+
+// TestSegmentsAreHadByTheirNames in the spelling that the path was matched in.
+func TestSegmentsAreHadByTheirNames(t *testing.T) {
+	p := compile(t,
+		Route{Match: Match{Path: "/tenants/{tenant}/*/{id}/**"}, PathParameters: true},
+		Route{Match: Match{Path: "/{id}"}},
+		Route{Match: Match{GRPC: "shop.v1.Orders/*"}},
+	)
+	for _, row := range []struct{ path, tenant, id string }{
+		{"/tenants/acme/x/7", "acme", "7"},
+		{"/tenants/acme/x/7/", "acme", "7"},
+		{"/tenants/acme/x/7/more/of/it?id=8", "acme", "7"},
+		{"/tenants/a%20b/x/caf%C3%A9", "a b", "café"},
+		{"/tenants/acme;v=1/x/7;v=2", "acme", "7"},
+		{"/Tenants", "-", "Tenants"},
+	} {
+		f := p.Find("POST", "h", row.path)
+		for name, want := range map[string]string{"tenant": row.tenant, "id": row.id, "": "-", "x": "-"} {
+			got, ok := f.Variable(name)
+			if !ok {
+				got = "-"
+			}
+			if got != want {
+				t.Errorf("%s: %q is %q, want %q (route %d)", row.path, name, got, want, f.Rule.Index)
+			}
+		}
+	}
+	for _, path := range []string{"/shop.v1.Orders/Get", "/a/b"} {
+		f := p.Find("POST", "h", path)
+		if value, ok := f.Variable("id"); ok {
+			t.Errorf("%s: got %q", path, value)
+		}
+	}
+}
+
+func TestGRPCMethodsAreRoutes(t *testing.T) {
+	p := compile(t,
+		Route{Match: Match{GRPC: "shop.v1.Orders/Delete", Hosts: []string{"api.example.com"}}},
+		Route{Match: Match{GRPC: "shop.v1.Orders/*"}, Require: Require{Scopes: []string{"orders"}}},
+		Route{Match: Match{Path: "/**", Methods: []string{"GET"}}},
+	)
+	for _, row := range []struct {
+		method, host, path string
+		want               int
+	}{
+		{"POST", "api.example.com", "/shop.v1.Orders/Delete", 0},
+		{"POST", "h", "/shop.v1.Orders/Delete", 1},
+		{"POST", "h", "/shop.v1.Orders/Get", 1},
+		{"POST", "h", "/shop.v1.Orders", -1},
+		{"POST", "h", "/shop.v1.Orders/Get/x", -1},
+		{"POST", "h", "/shop.v1.Orders2/Get", -1},
+		{"POST", "h", "/shop.v1.orders/get", -1},
+		{"POST", "h", "/shopXv1.Orders/Get", -1},
+		{"POST", "h", "shop.v1.Orders/Get", -1}, // without its slash
+		{"GET", "h", "/shop.v1.Orders/Get", 2},
+		{"GET", "h", "/shop.v1.orders/Get", 2},
+		{"post", "h", "/shop.v1.Orders/Get", -1},
+	} {
+		if f := p.Find(row.method, row.host, row.path); f.Rule.Index != row.want {
+			t.Errorf("%s %s%s: got route %d (%s), want %d", row.method, row.host, row.path,
+				f.Rule.Index, f.Reason, row.want)
+		}
+	}
+	weak := compile(t,
+		Route{Match: Match{GRPC: "shop.v1.Orders/*"}, Require: Require{Scopes: []string{"orders"}}},
+		Route{Match: Match{Path: "/**"}, Allow: "public"})
+	if f := weak.Find("POST", "h", "/shop.v1.orders/Get"); f.Reason != token.ReasonPathCase {
+		t.Errorf("in another case: got %q", f.Reason)
 	}
 }
 
@@ -258,10 +331,11 @@ func TestAccessAndRequirements(t *testing.T) {
 		{"a", "", token.ReasonInsufficientScope},
 		{"", "", token.ReasonInsufficientRole},
 	} {
-		got := rule.Permits(
-			&token.Claims{Roles: strings.Fields(row.roles), Scope: strings.Fields(row.scopes)}, "")
-		if got != row.want {
-			t.Errorf("roles %q, scopes %q: got %q, want %q", row.roles, row.scopes, got, row.want)
+		got := rule.Permits(&Caller{Claims: &token.Claims{
+			Roles: strings.Fields(row.roles), Scope: strings.Fields(row.scopes),
+		}})
+		if got.Reason != row.want {
+			t.Errorf("roles %q, scopes %q: got %q, want %q", row.roles, row.scopes, got.Reason, row.want)
 		}
 	}
 }
@@ -294,14 +368,15 @@ func TestARouteTakesTokensOfTheIssuersThatItNamesAlone(t *testing.T) {
 		got := ""
 		for _, rule := range p.Rules() {
 			c := &token.Claims{Issuer: row.iss, Roles: []string{"admin"}}
-			reason := rule.Permits(c, row.entry)
+			caller := &Caller{Claims: c, Entry: row.entry}
+			reason := rule.Permits(caller).Reason
 			if c.Roles = nil; reason == "" {
 				got += "y"
 				reason = token.ReasonInsufficientRole
 			} else {
 				got += "n"
 			}
-			if without := rule.Permits(c, row.entry); without != reason ||
+			if without := rule.Permits(caller).Reason; without != reason ||
 				reason != token.ReasonPolicy && reason != token.ReasonInsufficientRole {
 				t.Errorf("%s at %v without roles: got %q, want %q", row.iss, rule, without, reason)
 			}

@@ -24,6 +24,8 @@ type Claims struct {
 	Scope     []string
 	Roles     []string
 	AMR       []string // how the subject was authenticated (RFC 8176)
+	// acr: the same in one word (OpenID Connect Core section 2); "" when there is none
+	ACR string
 
 	Expiry    int64 // exp
 	IssuedAt  int64 // iat

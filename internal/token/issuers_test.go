@@ -92,6 +92,7 @@ func TestTokensOfEachIssuerAreRead(t *testing.T) {
 			Scope:     []string{"openid", "email", "profile"}, Roles: []string{
 				"default-roles-shop", "offline_access", "admin", "order-manager",
 			},
+			ACR:    "1",
 			Expiry: issuedAt + 300, IssuedAt: issuedAt, AuthTime: issuedAt - 40,
 		},
 		"auth0": {

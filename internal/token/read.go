@@ -235,6 +235,9 @@ func (r *reading) grants() (err error) {
 	if c.AMR, err = r.list(nil, "amr"); r.counts(err, false) {
 		return err
 	}
+	if c.ACR, err = r.optional("acr", ReasonClaimShape); r.counts(err, false) {
+		return err
+	}
 	// Named, they are joined: Keycloak has a user's roles in several places.
 	if names.Roles == nil {
 		if c.Roles, err = r.roles(nil, "roles"); r.counts(err, false) {

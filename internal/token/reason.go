@@ -135,6 +135,14 @@ const (
 	ReasonInsufficientRole Reason = "insufficient_role"
 	// ReasonInsufficientScope: the route asks for a scope that the token does not have.
 	ReasonInsufficientScope Reason = "insufficient_scope"
+	// ReasonCondition: the route has a condition, which does not hold.
+	ReasonCondition Reason = "condition"
+	// ReasonConditionError: the route has a condition, which could not be evaluated within its limits.
+	ReasonConditionError Reason = "condition_error"
+	// ReasonACR: the route asks for another way of logging in (acr) than the token tells of.
+	ReasonACR Reason = "insufficient_acr"
+	// ReasonLoginTooOld: the route asks for a login that is not as long ago as the token's.
+	ReasonLoginTooOld Reason = "login_too_old"
 	// ReasonPolicy: the route takes tokens of other issuers alone.
 	ReasonPolicy Reason = "policy"
 	// ReasonNoRoute: no route of the policy matches, and the last rule is always deny.

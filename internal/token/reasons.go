@@ -273,7 +273,8 @@ var descriptions = []Description{
 		ReasonAudience,
 		401,
 		"The token was made for another service.",
-		"Ask the issuer for a token for this one; `audiences` lists what is accepted.",
+		"Ask the issuer for a token for this one; `audiences` of the issuer's entry, and of the route, " +
+			"list what is accepted.",
 	},
 	{
 		ReasonClaimShape,
@@ -354,6 +355,31 @@ var descriptions = []Description{
 		403,
 		"The token lacks a scope that the route asks for.",
 		"Ask the issuer for the scope, or correct the route.",
+	},
+	{
+		ReasonConditionError,
+		403,
+		"The route's condition could not be evaluated for this token and request, or cost too much.",
+		"Have the issuer set the claims that `require.when` reads, or ask in it whether they are there: " +
+			"`has(claims.x)`.",
+	},
+	{
+		ReasonCondition,
+		403,
+		"The route's condition does not hold for this token and request.",
+		"Compare the route's `require.when` with the token's claims and the request.",
+	},
+	{
+		ReasonACR,
+		401,
+		"The user was not authenticated in a way that the route asks for.",
+		"Log in again in one of the ways that `acr_values` of the challenge names.",
+	},
+	{
+		ReasonLoginTooOld,
+		401,
+		"The user was authenticated longer ago than the route permits, or the token does not say when.",
+		"Log in again: `max_age` of the challenge says how many seconds ago it may be.",
 	},
 	{ReasonOverloaded, 503, "The gate has more to do than it can in time.", "Add gates or cores."},
 	{ReasonInternal, 503, "The gate failed by itself.", "Its log has the error: please report it."},

@@ -11,6 +11,7 @@ import (
 	"encoding/pem"
 	"math/big"
 	"net"
+	"net/url"
 	"os"
 	"testing"
 	"time"
@@ -52,7 +53,7 @@ func (a *Authority) PEM() []byte {
 }
 
 // Pair makes a certificate for a server or client on this machine, and under other names if there
-// are any, and its key, in PEM.
+// are any, and its key, in PEM. A name with a scheme is a URI, as spiffe://example.com/x.
 func (a *Authority) Pair(names ...string) (certificate, key []byte) {
 	a.t.Helper()
 	private := newKey(a.t)
@@ -64,7 +65,14 @@ func (a *Authority) Pair(names ...string) (certificate, key []byte) {
 		KeyUsage:     x509.KeyUsageDigitalSignature,
 		ExtKeyUsage:  []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
 		IPAddresses:  []net.IP{net.IPv4(127, 0, 0, 1), net.IPv6loopback},
-		DNSNames:     append([]string{"localhost"}, names...),
+		DNSNames:     []string{"localhost"},
+	}
+	for _, name := range names {
+		if uri, err := url.Parse(name); err == nil && uri.Scheme != "" {
+			template.URIs = append(template.URIs, uri)
+		} else {
+			template.DNSNames = append(template.DNSNames, name)
+		}
 	}
 	der, err := x509.CreateCertificate(rand.Reader, template, a.cert, private.Public(), a.key)
 	if err != nil {
