@@ -16,7 +16,7 @@ import (
 	"sync"
 
 	"cel.dev/cel-go/cel"
-	"cel.dev/cel-go/checker"
+	"cel.dev/cel-go/common/cost"
 	"cel.dev/cel-go/common/ast"
 	"cel.dev/cel-go/common/operators"
 	"cel.dev/cel-go/common/types"
@@ -219,12 +219,12 @@ func isOffset(e ast.Expr) bool {
 // sizes reckons with one size for all that is not known before a request.
 type sizes struct{}
 
-func (sizes) EstimateSize(checker.AstNode) *checker.SizeEstimate {
-	return &checker.SizeEstimate{Min: 0, Max: reckonedSize}
+func (sizes) EstimateSize(cost.AstNode) *cost.SizeEstimate {
+	return &cost.SizeEstimate{Min: 0, Max: reckonedSize}
 }
 
-func (sizes) EstimateCallCost(string, string, *checker.AstNode,
-	[]checker.AstNode) *checker.CallEstimate {
+func (sizes) EstimateCallCost(string, string, *cost.AstNode,
+	[]cost.AstNode) *cost.CallEstimate {
 	return nil
 }
 
