@@ -42,6 +42,16 @@ var shapes = []shape{
 		reason: token.ReasonTyp,
 	},
 	{
+		name: "a logout token with the typ of access tokens", entry: plainEntry, header: plainHeader,
+		claims: plainFront + plainDates + `,"sid":"1","events":{"http://schemas.openid.net/event/backchannel-logout":{}}}`,
+		reason: token.ReasonTyp,
+	},
+	{
+		name: "a claim of one's own that is called events", entry: plainEntry, header: plainHeader,
+		claims: plainFront + plainDates + `,"events":["signup"]}`,
+		who:    "sub=alice; id=j1",
+	},
+	{
 		name: "Keycloak: bound by DPoP", entry: keycloakEntry, header: keycloakHeader,
 		claims: keycloakFront + `,"aud":"orders","sub":"1f7a","typ":"DPoP","azp":"web","cnf":{"jkt":"0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I"}}`,
 		reason: token.ReasonTokenBound,

@@ -413,6 +413,20 @@ func TestStrangersTakeNothingFromASender(t *testing.T) {
 		from("192.0.2.1")), http.StatusOK, "")
 }
 
+// TestOneStrangerShutsOutNoSenderThatHasNotBeenHeard since the start of this issuer.
+func TestOneStrangerShutsOutNoSenderThatHasNotBeenHeard(t *testing.T) {
+	r := newReceivingOnMiniredis(t, func(c *Config) {
+		trusting(t, "127.0.0.1")(c)
+		c.Messages.Together = credential.Rate{Burst: 20, Every: time.Hour}
+	})
+	from := func(address string) option { return withHeader("X-Forwarded-For", address) }
+	for range 30 {
+		r.send("x", from("198.51.100.1"))
+	}
+	wantStatus(t, r.send("x", from("198.51.100.1")), http.StatusTooManyRequests, "too_many_requests")
+	wantStatus(t, r.send(r.byA(r.logoutClaims()), from("192.0.2.1")), http.StatusOK, "")
+}
+
 func TestMessagesHaveABoundedNumberOfPlaces(t *testing.T) {
 	r := newReceivingOnMiniredis(t, func(c *Config) { c.Messages.MaxConcurrent = 1 })
 	var inside, release sync.WaitGroup

@@ -8,6 +8,7 @@ import (
 
 	"github.com/sallyport/sallyport/internal/config"
 	"github.com/sallyport/sallyport/internal/revocation/redislog"
+	"github.com/sallyport/sallyport/internal/token"
 )
 
 // OtherIssuer is an entry of the setting other_issuers: an issuer that is not this one, and whose
@@ -66,7 +67,8 @@ func (c Config) SessionLifetime(issuer string) time.Duration {
 // nothing.
 func (c Config) saidLifetime(issuer string) time.Duration {
 	for _, o := range c.OtherIssuers {
-		if o.Issuer == issuer && o.MaxSessionLifetime > 0 {
+		named := o.Issuer == issuer || token.IsTenantOf(o.Issuer, issuer)
+		if named && o.MaxSessionLifetime > 0 {
 			return o.MaxSessionLifetime
 		}
 	}

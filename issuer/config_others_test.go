@@ -109,3 +109,20 @@ func TestAnOperatorIsToldWhatGoesOnElsewhere(t *testing.T) {
 		}
 	}
 }
+
+// TestWhatIsSaidOfTenantsHoldsForEachOfThem, as in an issuer's name at gates.
+func TestWhatIsSaidOfTenantsHoldsForEachOfThem(t *testing.T) {
+	c := DefaultConfig()
+	c.Issuer = issuerURL
+	c.OtherIssuers = []OtherIssuer{{
+		Issuer: "https://login.example/{tenantid}/v2.0", MaxSessionLifetime: 8760 * time.Hour,
+	}}
+	for tenant, want := range map[string]time.Duration{
+		"72f988bf-86f1-41af-91ab-2d7cd011db47": 8760 * time.Hour,
+		"somebody":                             c.Revocation.MaxSessionLifetime,
+	} {
+		if got := c.SessionLifetime("https://login.example/" + tenant + "/v2.0"); got != want {
+			t.Errorf("%s: got %s, want %s", tenant, got, want)
+		}
+	}
+}

@@ -25,8 +25,8 @@ import (
 type MessagesConfig struct {
 	// Requests is how many messages one address may send.
 	Requests credential.Rate `yaml:"requests"`
-	// Together is how many messages all addresses may send of which no message could be verified yet:
-	// strangers with many addresses take nothing from a sender.
+	// Together is how many messages all addresses may send of which no message could be verified yet,
+	// and each of them a tenth: strangers take nothing from a sender.
 	Together      credential.Rate `yaml:"together"`
 	MaxConcurrent int             `yaml:"max_concurrent" usage:"messages of senders handled at a time; more get 503"`
 }
@@ -85,6 +85,9 @@ type receiver struct {
 	proxies  *httpapi.Proxies
 	throttle *httpapi.Throttle
 	together *rate.Limiter
+	// Each address' part of together, so that one alone shuts out no sender that has not been heard
+	// since the start.
+	part     *httpapi.Throttle
 	slots    chan struct{} // one for each message under way
 	familiar *recent[netip.Addr]
 	done     *recent[messageID]
@@ -109,11 +112,17 @@ func newReceiver(o Options, shared shared, proxies *httpapi.Proxies) *receiver {
 		proxies:  proxies,
 		throttle: httpapi.NewThrottle(c.Requests, o.Now()),
 		together: rate.NewLimiter(rate.Every(c.Together.Every), c.Together.Burst),
+		part: httpapi.NewThrottle(credential.Rate{
+			Burst: max(1, c.Together.Burst/parts), Every: c.Together.Every * parts,
+		}, o.Now()),
 		slots:    make(chan struct{}, c.MaxConcurrent),
 		familiar: newRecent[netip.Addr](1024),
 		done:     newRecent[messageID](1 << 16),
 	}
 }
+
+// parts is how many addresses it takes to use up what strangers may send together.
+const parts = 10
 
 // admit lets a message come in, unless its address, or strangers together, have sent too many.
 func (s *receiver) admit(r *http.Request) (httpapi.Client, error) {
@@ -122,8 +131,13 @@ func (s *receiver) admit(r *http.Request) (httpapi.Client, error) {
 	if wait := s.throttle.Take(from.Counted, s.now()); wait > 0 {
 		return from, httpapi.TooManyRequests(wait)
 	}
-	if !s.familiar.has(from.Counted) && !s.together.AllowN(s.now(), 1) {
-		return from, httpapi.TooManyRequests(time.Second)
+	if !s.familiar.has(from.Counted) {
+		if wait := s.part.Take(from.Counted, s.now()); wait > 0 {
+			return from, httpapi.TooManyRequests(wait)
+		}
+		if !s.together.AllowN(s.now(), 1) {
+			return from, httpapi.TooManyRequests(time.Second)
+		}
 	}
 	if err := s.open(); err != nil {
 		return from, fmt.Errorf("issuer: not open yet: %w", err)
@@ -190,7 +204,7 @@ func (s *receiver) carryOut(ctx context.Context, m *sender.Message,
 	// The memory alone earns no answer: the log may have lost the entries, or let them expire. Nor
 	// does the log alone: what another message has made may expire before what this one asks for.
 	if s.done.has(id) {
-		if receipt, live := s.log.Live(requests); live {
+		if receipt, live := s.live(ctx, requests); live {
 			return receipt, true, nil
 		}
 	}
@@ -201,6 +215,26 @@ func (s *receiver) carryOut(ctx context.Context, m *sender.Message,
 	}
 	s.done.add(id)
 	return receipt, false, nil
+}
+
+// live waits for the log to show live entries for requests that were stored before, which it does
+// with its next heartbeat: one that comes again at once is to add no entry either.
+func (s *receiver) live(ctx context.Context,
+	requests []revocation.Request) (receipt revocation.Receipt, live bool) {
+	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		if receipt, live = s.log.Live(requests); live {
+			return receipt, true
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return receipt, false
+		}
+	}
 }
 
 // outcomeOf names what became of a message for a record and for a metric, out of a fixed list.

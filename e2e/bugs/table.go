@@ -409,7 +409,7 @@ h = ensure(ARGV[1], tonumber(ARGV[2]), skew, t, tonumber(ARGV[15]))`},
 `},
 	}, in("issuer", []string{"TestAMessageIsAcknowledgedOnlyOnceItsEntryIs"})},
 	{"44b", "a repeated message answered by memory alone", []edit{
-		{"issuer/receiver.go", "s.log.Live(requests); live {", "s.log.Live(requests); live || true {"},
+		{"issuer/receiver.go", "s.live(ctx, requests); live {", "s.live(ctx, requests); live || true {"},
 	}, in("issuer", []string{"TestAMessageThatComesAgainAddsNoEntry"})},
 	{"44c", "a sender of one issuer ends sessions of another", []edit{
 		{"internal/sender/verify.go", `	from := s.byIssuer[issuer]
@@ -443,7 +443,7 @@ h = ensure(ARGV[1], tonumber(ARGV[2]), skew, t, tonumber(ARGV[15]))`},
 `},
 	}, in("issuer", []string{"TestAPolledEventIsAcknowledgedOnlyOnceStored"})},
 	{"45c", "a repeated security event answered by memory alone", []edit{
-		{"issuer/receiver.go", "s.log.Live(requests); live {", "s.log.Live(requests); live || true {"},
+		{"issuer/receiver.go", "s.live(ctx, requests); live {", "s.live(ctx, requests); live || true {"},
 	}, in("issuer", []string{"TestASecurityEventElsewhereIsInForceHere"})},
 	{"45d", "a transmitter of one issuer ends sessions of another: whom it names", []edit{
 		{"internal/ssf/requests.go", "func(iss string) bool { return iss != r.Issuer && iss != r.Sender })", "func(iss string) bool { return false })"},

@@ -46,6 +46,16 @@ type published struct {
 	keys  []*josetest.Key
 	away  bool
 	asked atomic.Int64
+	held  chan struct{} // answers wait until it is closed; nil: they do not
+}
+
+// hold has answers wait until the test is over.
+func (p *published) hold(t *testing.T) {
+	held := make(chan struct{})
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.held = held
+	t.Cleanup(func() { close(held) })
 }
 
 func publish(t *testing.T, keys ...*josetest.Key) *published {
@@ -62,6 +72,12 @@ func (p *published) set(away bool, keys ...*josetest.Key) {
 }
 
 func (p *published) ServeHTTP(w http.ResponseWriter, _ *http.Request) {
+	p.mu.Lock()
+	held := p.held
+	p.mu.Unlock()
+	if held != nil {
+		<-held
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.asked.Add(1)

@@ -4,13 +4,17 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/sallyport/sallyport/internal/config"
+	"github.com/sallyport/sallyport/internal/eventually"
 	"github.com/sallyport/sallyport/internal/jose/josetest"
 	"github.com/sallyport/sallyport/internal/revocation"
 	"github.com/sallyport/sallyport/internal/sender"
@@ -207,12 +211,40 @@ func TestAKeyThatCanNotBeLookedUpIsNoRefusal(t *testing.T) {
 	}
 }
 
+// TestOnlySomeMessagesWaitForAKey, whoever has made them up: the others have it fetched, and are to
+// be sent again.
+func TestOnlySomeMessagesWaitForAKey(t *testing.T) {
+	w := newWorld(t, nil)
+	w.clock.advance(time.Second) // a fetch may begin
+	w.keysOfA.hold(t)
+	var pending atomic.Int32
+	var all sync.WaitGroup
+	thief := josetest.NewKey("RS256", "thief")
+	for i := range 64 {
+		header := thief.Header("JWT").With("kid", josetest.Text(fmt.Sprint("made-up-", i)))
+		message := thief.Token(header.JSON(), w.claims().JSON())
+		all.Go(func() {
+			if _, err := w.verify(message); errors.Is(err, sender.ErrKeyPending) {
+				pending.Add(1)
+			}
+		})
+	}
+	eventually.True(t, "half to wait and half to be put off", func() bool {
+		return w.senders.Waiting() == 32 && pending.Load() == 32
+	})
+	all.Wait()
+}
+
 func TestAMessageByARevokedKeyEndsNothing(t *testing.T) {
 	for _, issuer := range []string{issuerA, "https://accounts.a.example"} {
 		w := newWorld(t, func(a *sender.Config) { a.SessionsOf = "https://accounts.a.example" })
 		w.revoked[issuer+" key-a"] = true
-		_, err := w.verify(w.a.Token(w.a.Header("JWT").JSON(), w.claims().JSON()))
-		wantRefused(t, err, token.ReasonRevoked, false)
+		for _, header := range []josetest.Object{
+			w.a.Header("JWT"), w.a.Header("JWT").Without("kid"), // the sender's only key is meant
+		} {
+			_, err := w.verify(w.a.Token(header.JSON(), w.claims().JSON()))
+			wantRefused(t, err, token.ReasonRevoked, false)
+		}
 	}
 }
 

@@ -41,6 +41,9 @@ func (p *Profile) Judge(b Body) (*Claims, error) {
 	if err := r.bound(); err != nil {
 		return nil, err
 	}
+	if err := r.noEvents(); err != nil {
+		return nil, err
+	}
 	c.Roles = prefixed(c.Roles, p.RolePrefix)
 	return c, nil
 }
@@ -269,6 +272,16 @@ func (r *reading) bound() error {
 }
 
 const boundRefuse, boundAllow = "refuse", "allow"
+
+// noEvents: a token with events is a message about somebody (RFC 8417 section 2.2), such as a logout
+// token, which issuers sign with the same keys and some write with the typ of access tokens.
+func (r *reading) noEvents() error {
+	v, ok := r.body.Member("events")
+	if ok && v.Kind() == strict.Object && !r.profile.Ours {
+		return Refuse(ReasonTyp, "expected no events: this is a message, not an access token")
+	}
+	return nil
+}
 
 // required: what else the profile asks for, to tell this issuer's access tokens from its other
 // tokens.

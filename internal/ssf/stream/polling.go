@@ -30,6 +30,7 @@ func (s *Stream) polling(ctx context.Context) {
 		todo        pending
 		b           backoff
 		immediately bool
+		last        map[string]string // the messages of the last answer
 	)
 	for ctx.Err() == nil {
 		began := s.o.Now()
@@ -65,11 +66,23 @@ func (s *Stream) polling(ctx context.Context) {
 		s.tell(ctx, stepCarryOut, err)
 		// A message that never can be carried out must not keep those behind it for long.
 		wait := min(b.after(err, 0), longestRetry)
-		if err == nil && len(answer.Sets) == 0 && !answer.More {
+		// No transmitter decides how often it is asked: one that has nothing new has to wait.
+		if err == nil && !bringsNew(answer.Sets, last) {
 			wait = s.o.Config.PollEvery - s.o.Now().Sub(began)
 		}
+		last = answer.Sets
 		sleep(ctx, wait)
 	}
+}
+
+// bringsNew reports whether sets has a message that last has not.
+func bringsNew(sets, last map[string]string) bool {
+	for id := range sets {
+		if _, again := last[id]; !again {
+			return true
+		}
+	}
+	return false
 }
 
 // carryOut has messages carried out, and returns what the transmitter is to be told of them, and

@@ -272,6 +272,31 @@ func TestAMessageIsAcknowledgedOnlyOnceItIsCarriedOut(t *testing.T) {
 	}
 }
 
+// TestNoTransmitterDecidesHowOftenItIsAsked: not one that says that there is more and sends nothing,
+// nor one that sends the same again and again.
+func TestNoTransmitterDecidesHowOftenItIsAsked(t *testing.T) {
+	for name, messages := range map[string]int{"nothing": 0, "the same": 3} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			tr := streamtest.New(t)
+			tr.Restless()
+			for i := range messages {
+				tr.Send(fmt.Sprint(i), "message")
+			}
+			c := settings(t, stream.Poll)
+			c.PollEvery = 100 * time.Millisecond
+			newReceiver(t, tr, c, lease(t, miniredis.RunT(t), tr.URL), nil).run(t)
+			eventually.True(t, "polls", func() bool { return tr.Calls("POST /poll") > 1 })
+			before, began := tr.Calls("POST /poll"), time.Now()
+			eventually.True(t, "more polls", func() bool { return tr.Calls("POST /poll") >= before+5 })
+			// The first of them may have been due, and the last was not over its time.
+			if took := time.Since(began); took < 3*c.PollEvery {
+				t.Errorf("five polls came within %s", took)
+			}
+		})
+	}
+}
+
 // TestAMessageWhoseAcknowledgementIsLostComesAgain: the poll that acknowledges it fails, and the
 // next one says it again.
 func TestAMessageWhoseAcknowledgementIsLostComesAgain(t *testing.T) {

@@ -55,6 +55,7 @@ type Transmitter struct {
 	failing  map[string]int // by what is called: the status that it answers
 	one      bool           // a client may have one stream
 	hold     time.Duration  // how long a poll waits for something to come
+	restless bool           // it says that there is more, and takes no acknowledgement
 	came     *sync.Cond     // something has come, or a poll waits no longer
 	last     Poll
 	verified []string // states of verifications that were asked for
@@ -162,6 +163,13 @@ func (tr *Transmitter) HoldPolls(most time.Duration) {
 	tr.mu.Lock()
 	defer tr.mu.Unlock()
 	tr.hold = most
+}
+
+// Restless has polls answered as if there always were more, and acknowledgements overheard.
+func (tr *Transmitter) Restless() {
+	tr.mu.Lock()
+	defer tr.mu.Unlock()
+	tr.restless = true
 }
 
 // Key returns the key that messages are signed with.
@@ -341,7 +349,9 @@ func (tr *Transmitter) poll(r *http.Request) (int, any) {
 	}
 	tr.last = p
 	for _, id := range p.Ack {
-		delete(tr.queue, id)
+		if !tr.restless {
+			delete(tr.queue, id)
+		}
 		tr.acked[id] = true
 	}
 	for id, why := range p.Errors {
@@ -362,7 +372,7 @@ func (tr *Transmitter) poll(r *http.Request) (int, any) {
 			sets[id] = text
 		}
 	}
-	return http.StatusOK, map[string]any{"sets": sets, "moreAvailable": len(sets) < len(tr.queue)}
+	return http.StatusOK, map[string]any{"sets": sets, "moreAvailable": tr.restless || len(sets) < len(tr.queue)}
 }
 
 // Send queues a message for polls.
