@@ -476,6 +476,15 @@ h = ensure(ARGV[1], tonumber(ARGV[2]), skew, t, tonumber(ARGV[15]))`},
 	{"46e", "a refused message forgotten, so that it comes for ever", []edit{
 		{"internal/ssf/stream/polling.go", "				todo.errors[id] = problem{refused.Code, refused.Description}\n", ""},
 	}, in("issuer", []string{"TestAPolledEventIsAcknowledgedOnlyOnceStored"})},
+	{"47a", "a session that missed a change of its user stays", []edit{
+		{"internal/session/lua/user.lua", "s[1] == 'active' and s[2] == before and stays(s[3], s[4])", "s[1] == 'active' and stays(s[3], s[4])"},
+	}, sessions("TestASessionOfAnotherStampEndsThoughItGoesByTheSamePasswordAndRights")},
+	{"47b", "what has ended is marked as ending again", []edit{
+		{"internal/session/lua/user.lua", "s[1] == 'active' and 'ending' or s[1])", "'ending')"},
+	}, sessions("TestWhatHasEndedIsNotMarkedAsEndingAgain")},
+	{"47c", "a user's record lives shorter for a later session", []edit{
+		{"internal/session/lua/user.lua", "  if redis.call('PTTL', key) < expires - now then redis.call('PEXPIREAT', key, ARGV[3]) end\n", "  redis.call('PEXPIREAT', key, ARGV[3])\n"},
+	}, sessions("TestAUsersRecordLivesNoShorterForASessionThatBeginsOrEnds")},
 }
 
 // knownSources keep where connections come from, for bugs that make another one.

@@ -3,6 +3,7 @@ package session_test
 import (
 	"context"
 	"errors"
+	"strings"
 	"testing"
 	"time"
 
@@ -182,5 +183,80 @@ func TestAGenuineRefreshTokenTellsWhoseItIs(t *testing.T) {
 		}
 		_, err = w.Owner(t.Context(), bob.RefreshToken)
 		wantRefusal(t, err, session.ReasonMissing)
+	})
+}
+
+// TestASessionOfAnotherStampEndsThoughItGoesByTheSamePasswordAndRights: it missed a change, be it by
+// a record that a failover took back.
+func TestASessionOfAnotherStampEndsThoughItGoesByTheSamePasswordAndRights(t *testing.T) {
+	eachRedis(t, func(t *testing.T, w *world) {
+		missed, stays := w.loginWith(facts("alice", "p", "few")), w.loginWith(facts("alice", "p", "few"))
+		w.setField(missed.Session.ID, "gen", "another")
+		if done := w.endOutdated(facts("alice", "p", "few")); done.Sessions != 1 {
+			t.Errorf("got %+v, want one session to end", done)
+		}
+		w.refused(missed.RefreshToken, session.ReasonEnded)
+		w.mustRefresh(stays.RefreshToken)
+	})
+}
+
+// TestWhatHasEndedIsNotMarkedAsEndingAgain: it would begin to be ended anew.
+func TestWhatHasEndedIsNotMarkedAsEndingAgain(t *testing.T) {
+	eachRedis(t, func(t *testing.T, w *world) {
+		for name, end := range map[string]func(){
+			"everywhere": func() {
+				w.log.Fail(func(string) error { return sessiontest.ErrInjected })
+				if _, err := w.EndAll(t.Context(), "alice", "admin", ""); err == nil {
+					t.Error("acknowledged without the log")
+				}
+			},
+			"what is outdated": func() {
+				w.log.Fail(func(string) error { return sessiontest.ErrInjected })
+				if _, err := w.EndOutdated(t.Context(), facts("alice", "new", "few"), "user_changed",
+					""); err == nil {
+					t.Error("acknowledged without the log")
+				}
+			},
+		} {
+			g := w.loginWith(facts("alice", "old", "few"))
+			w.setField(g.Session.ID, "state", "ended") // and still in the index
+			end()
+			w.log.Fail(nil)
+			if got := w.field(g.Session.ID, "state"); got != "ended" {
+				t.Errorf("%s: it is marked as %s", name, got)
+			}
+		}
+	})
+}
+
+// TestAUsersRecordLivesNoShorterForASessionThatBeginsOrEnds: another issuer's sessions may live
+// longer than this one's.
+func TestAUsersRecordLivesNoShorterForASessionThatBeginsOrEnds(t *testing.T) {
+	eachRedis(t, func(t *testing.T, w *world) {
+		const longer = 2000 * time.Hour
+		g := w.login("alice")
+		tag, _, _ := strings.Cut(g.Session.ID, "~")
+		redis, user := w.redis.Universal(), "{"+tag+"}:user"
+		for name, change := range map[string]func() error{
+			"a login": func() error { w.login("alice"); return nil },
+			"a log out everywhere": func() error {
+				_, err := w.EndAll(t.Context(), "alice", "admin", "")
+				return err
+			},
+			"the end of what is outdated": func() error {
+				w.endOutdated(facts("alice", "new", "few"))
+				return nil
+			},
+		} {
+			if err := redis.PExpire(t.Context(), user, longer).Err(); err != nil {
+				t.Fatal(err)
+			}
+			if err := change(); err != nil {
+				t.Fatal(err)
+			}
+			if left := redis.PTTL(t.Context(), user).Val(); left < longer-time.Hour {
+				t.Errorf("%s: it has %s left of %s", name, left, longer)
+			}
+		}
 	})
 }
