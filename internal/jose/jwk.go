@@ -105,8 +105,10 @@ func (j jsonKey) kid() string {
 }
 
 func (j jsonKey) public() (*PublicKey, error) {
+	// A key without a kid (RFC 7517 section 4.5) is known by its thumbprint, and stands for tokens
+	// that name none.
 	kid := j.kid()
-	if kid == "" {
+	if _, named := j.Member("kid"); named && kid == "" {
 		return nil, keyError(ProblemKeyID, "",
 			"expected a kid of 1 to %d printable ASCII characters", MaxKeyID)
 	}

@@ -1,7 +1,9 @@
 package keyset
 
 import (
+	"encoding/base64"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -49,6 +51,34 @@ func TestATokenWithoutAKidHasTheOnlyKey(t *testing.T) {
 	g.wantsOnly("RS256", rsa)
 	g.RemoveKey(issuerA, rsa.ID(), time.Now().Add(time.Hour))
 	g.wantsOnly("RS256", nil)
+}
+
+// TestAKeyWithoutAKidStandsForTokensWithoutOne, as a set may have it (RFC 7517 section 4.5), and not
+// for tokens that name a key.
+func TestAKeyWithoutAKidStandsForTokensWithoutOne(t *testing.T) {
+	o, key := &origin{}, newKey(t, "ES256")
+	o.set(serve(regexp.MustCompile(`"kid":"[^"]*",`).ReplaceAllString(jwks(t, key), "")))
+	g := newGate(t, Options{Transport: o}, trust(issuerA))
+	g.mustFetch()
+	got, why := g.Key(issuerA, "", "ES256")
+	if got == nil {
+		t.Fatalf("there is none: %s", why)
+	}
+	text, err := key.Sign("JWT", []byte(`{}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	dot := strings.LastIndex(text, ".")
+	signature, err := base64.RawURLEncoding.DecodeString(text[dot+1:])
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := got.Verify("ES256", text[:dot], signature); err != nil {
+		t.Errorf("it is not the key: %v", err)
+	}
+	if got, _ := g.Key(issuerA, "another", "ES256"); got != nil {
+		t.Errorf("a token that names another key has %v", got)
+	}
 }
 
 // TestASecretStandsForTokensWithoutAKid: as Flask makes them; those of a ring with two do not.
