@@ -178,3 +178,19 @@ func TestAKeySignsForTheTenantsThatItIsFor(t *testing.T) {
 		}
 	}
 }
+
+// TestATokenWithoutAKidHasNoKeyOfAnotherTenant, be it the only one of the set.
+func TestATokenWithoutAKidHasNoKeyOfAnotherTenant(t *testing.T) {
+	o, key := &origin{}, newKey(t, "ES256")
+	kid := `"kid":"` + key.ID() + `"`
+	o.set(serve(strings.Replace(jwks(t, key), kid, kid+`,"issuer":"`+issuerOf(tenantA)+`"`, 1)))
+	g := newGate(t, Options{Transport: o}, trust("", tenants("all")))
+	g.mustFetch()
+	if held, why := g.Key(issuerOf(tenantA), "", "ES256"); held == nil {
+		t.Errorf("its own tenant has none: %s", why)
+	}
+	if held, why := g.Key(issuerOf(tenantB), "", "ES256"); held != nil ||
+		why != token.ReasonKeyIDMissing {
+		t.Errorf("another tenant has %v, %s", held, why)
+	}
+}
