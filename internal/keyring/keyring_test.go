@@ -201,7 +201,7 @@ func (b *bench) metric(name string, labels ...string) float64 {
 
 func sign(t testing.TB, r *Ring) string {
 	t.Helper()
-	compact, err := r.Sign("at+jwt", []byte(`{"iss":"https://issuer.example"}`))
+	compact, err := r.SignUnless(noneRevoked, "at+jwt", []byte(`{"iss":"https://issuer.example"}`))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -92,19 +92,13 @@ func (r *Ring) checkRotation(cfg Config) error {
 	return unlock()
 }
 
-// Sign makes a compact JWS with header type typ over claims, with the active key (RFC 7515 section
-// 7.1).
-func (r *Ring) Sign(typ string, claims []byte) (string, error) {
-	return r.current.Load().signer.Sign(typ, claims)
-}
-
 // ErrRevoked means that every key that may sign is revoked.
 var ErrRevoked = errors.New(
 	"keyring: the active signing key is revoked, and so is the next one if there is one")
 
-// SignUnless is Sign for whoever knows of revoked keys: the next key, which is published already,
-// takes the place of an active one that is, as it does in the folder. This process may not have
-// read the folder anew yet.
+// SignUnless makes a compact JWS with header type typ over claims (RFC 7515 section 7.1), with the
+// active key. The next key, which is published already, takes the place of an active one that is
+// revoked, as it does in the folder: this process may not have read that anew yet.
 func (r *Ring) SignUnless(revoked func(kid string) bool, typ string,
 	claims []byte) (string, error) {
 	s := r.current.Load()

@@ -97,6 +97,16 @@ func (c *Config) Validate() error {
 	if len(c.Issuer) > revocation.MaxActor {
 		bad("issuer", "sender: expected at most %d bytes, got %d", revocation.MaxActor, len(c.Issuer))
 	}
+	if len(full.Audiences) == 0 {
+		bad("audiences", "sender: expected the names that its messages have in aud, as [shop], got none")
+	}
+	for _, name := range []struct{ path, text string }{
+		{"issuer", c.Issuer}, {"sessions_of", c.SessionsOf},
+	} {
+		if strings.ContainsAny(name.text, "{}") {
+			bad(name.path, "sender: expected one issuer, got %q: write an entry for each tenant", name.text)
+		}
+	}
 	if len(c.SessionsOf) > revocation.MaxIssuer || strings.ContainsFunc(c.SessionsOf, isControl) {
 		bad("sessions_of", "sender: expected the iss of the issuer's tokens, letter by letter")
 	}

@@ -331,9 +331,15 @@ func TestEntriesThatCanNotBeAreRefused(t *testing.T) {
 		change func(*sender.Config)
 		want   string
 	}{
-		"no issuer":           {func(c *sender.Config) { c.Issuer = "" }, "issuer"},
-		"an endless issuer":   {func(c *sender.Config) { c.Issuer = strings.Repeat("a", 300) }, "at most 256 bytes"},
-		"no audience":         {func(c *sender.Config) { c.Audiences = nil }, "audiences"},
+		"no issuer":         {func(c *sender.Config) { c.Issuer = "" }, "issuer"},
+		"an endless issuer": {func(c *sender.Config) { c.Issuer = strings.Repeat("a", 300) }, "at most 256 bytes"},
+		"no audience":       {func(c *sender.Config) { c.Audiences = nil }, "as [shop], got none"},
+		"tenants": {
+			func(c *sender.Config) { c.Issuer = "https://a.example/{tenantid}" }, "an entry for each tenant",
+		},
+		"sessions of tenants": {
+			func(c *sender.Config) { c.SessionsOf = "https://a.example/{tenantid}" }, "an entry for each tenant",
+		},
 		"no keys":             {func(c *sender.Config) { c.JWKSURL = "" }, "jwks_url or jwks_file"},
 		"keys twice":          {func(c *sender.Config) { c.JWKSFile = "keys.json" }, "one of them"},
 		"a shared secret":     {func(c *sender.Config) { c.Algorithms = []string{"HS256"} }, "published key"},
