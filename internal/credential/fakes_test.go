@@ -26,6 +26,7 @@ type fakeHash struct {
 type counts struct {
 	mu      sync.Mutex
 	hashes  int
+	tried   []string // the passwords, in the order of their turns
 	work    []cost
 	running int
 	most    int
@@ -46,6 +47,7 @@ func (f fakeHash) matches(password []byte) bool {
 	c := f.count
 	c.mu.Lock()
 	c.hashes++
+	c.tried = append(c.tried, string(password))
 	c.work = append(c.work, f.work)
 	c.running++
 	c.most = max(c.most, c.running)
