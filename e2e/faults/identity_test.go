@@ -182,7 +182,7 @@ func (w *world) mint(as identity) *session {
 	if err != nil {
 		return nil
 	}
-	compact, err := as.ring.Sign("at+jwt", content)
+	compact, err := as.ring.SignUnless(func(string) bool { return false }, "at+jwt", content)
 	if err != nil {
 		return nil
 	}

@@ -49,7 +49,7 @@ func TestRotationsOfARingRefuseNoValidToken(t *testing.T) {
 			if err := ring.Reload(t.Context()); err != nil {
 				t.Fatal(err)
 			}
-			compact, err := ring.Sign("at+jwt", []byte(`{}`))
+			compact, err := ring.SignUnless(func(string) bool { return false }, "at+jwt", []byte(`{}`))
 			if err != nil {
 				t.Fatal(err)
 			}
