@@ -109,7 +109,7 @@ func New(p *policy.Policy, o Options) (*Engine, error) {
 func (e *Engine) SetPolicy(p *policy.Policy) {
 	r := &rules{policy: p, lacking: map[policy.Lack]*Refusal{}}
 	for _, rule := range p.Rules() {
-		for _, demand := range append([]*policy.Demand{&rule.Demand}, rule.AnyOf...) {
+		for _, demand := range rule.Demands() {
 			for reason, refusal := range e.refusals.lacking(demand) {
 				r.lacking[policy.Lack{Reason: reason, Demand: demand}] = refusal
 			}

@@ -8,17 +8,17 @@ import (
 	"github.com/sallyport/sallyport/internal/token"
 )
 
-// identityPrefix is how each identity header begins.
-const identityPrefix = "x-auth-"
+// IdentityPrefix is how each identity header begins.
+const IdentityPrefix = "x-auth-"
 
 // The headers that tell the upstream who is calling.
 const (
-	HeaderSubject = identityPrefix + "subject"  // sub
-	HeaderIssuer  = identityPrefix + "issuer"   // iss: to whom the subject is known by that name
-	HeaderRoles   = identityPrefix + "roles"    // joined by commas
-	HeaderScope   = identityPrefix + "scope"    // joined by spaces
-	HeaderSession = identityPrefix + "session"  // sid
-	HeaderTokenID = identityPrefix + "token-id" // jti
+	HeaderSubject = IdentityPrefix + "subject"  // sub
+	HeaderIssuer  = IdentityPrefix + "issuer"   // iss: to whom the subject is known by that name
+	HeaderRoles   = IdentityPrefix + "roles"    // joined by commas
+	HeaderScope   = IdentityPrefix + "scope"    // joined by spaces
+	HeaderSession = IdentityPrefix + "session"  // sid
+	HeaderTokenID = IdentityPrefix + "token-id" // jti
 )
 
 var identityHeaders = [...]string{
@@ -98,7 +98,7 @@ func encode(value string) string {
 // although its name is not one: CGI, WSGI and their kin fold `-`, `_` and `.` (some of them every
 // sign) into one. The true names need no stripping, being overwritten.
 func isMisspelt(name string) bool {
-	if len(name) < len(identityPrefix) || !folds(name[:len(identityPrefix)], identityPrefix) {
+	if len(name) < len(IdentityPrefix) || !folds(name[:len(IdentityPrefix)], IdentityPrefix) {
 		return false // nearly every name: one look instead of one for each identity header
 	}
 	for _, identity := range &identityHeaders {

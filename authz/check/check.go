@@ -21,6 +21,7 @@ import (
 
 	"github.com/sallyport/sallyport/authz"
 	"github.com/sallyport/sallyport/internal/audit"
+	"github.com/sallyport/sallyport/internal/keyset"
 	"github.com/sallyport/sallyport/internal/revocation"
 	"github.com/sallyport/sallyport/internal/token"
 )
@@ -74,9 +75,9 @@ type Request struct {
 	decided authz.Decision // what was refused, for its audit line
 }
 
-// HeaderStripped is the mark that Envoy sets behind the patterns by which it removes headers, in the
-// same list, so that nobody has the one without the others, and Stripped its value. A gate removes
-// it, lest it speaks for another Envoy further on.
+// HeaderStripped is the mark that Envoy sets behind the patterns by which it removes headers, in
+// the same list, so that nobody has the one without the others, and Stripped its value. A gate
+// removes it, lest it speaks for another Envoy further on.
 const (
 	HeaderStripped = "x-sallyport-stripped"
 	Stripped       = "1"
@@ -92,7 +93,7 @@ type Source interface {
 type Checker struct {
 	Options
 	engine  *authz.Engine
-	waiting chan struct{}
+	waiters *keyset.Waiters
 	metrics *metrics
 
 	panics     *rate.Limiter
@@ -109,7 +110,7 @@ func New(engine *authz.Engine, o Options) (*Checker, error) {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
 	return &Checker{
-		Options: o, engine: engine, waiting: make(chan struct{}, o.KeyWaiters),
+		Options: o, engine: engine, waiters: keyset.NewWaiters(o.KeyWaiters, o.KeyWait),
 		metrics:    newMetrics(o.Registry),
 		panics:     rate.NewLimiter(panicRate, panicBurst),
 		unstripped: rate.NewLimiter(rate.Every(time.Minute), 1),
@@ -190,25 +191,18 @@ func (c *Checker) notStripped(problem string) authz.Decision {
 	return authz.Decision{Refusal: c.engine.Refusal(token.ReasonNotStripped), Problem: problem}
 }
 
-// await has a missing key fetched, and reports whether it is there now. Only so many checks may
-// wait at a time, each within its budget; the others have it fetched for those who come later, and
-// are decided without it: whoever takes all places with keys of slow issuers must not keep another
-// issuer's new key out.
+// await has a missing key fetched, and reports whether it is there now. Those who find no place to
+// wait are decided without it.
 func (c *Checker) await(ctx context.Context, missing authz.Missing) bool {
 	if c.Keys == nil {
 		return false
 	}
-	wait := c.KeyWait
-	select {
-	case c.waiting <- struct{}{}:
-		defer func() { <-c.waiting }()
-	default:
+	known, crowded := c.waiters.Await(ctx, c.Keys, strings.Clone(missing.Issuer),
+		strings.Clone(missing.KeyID))
+	if crowded {
 		c.metrics.notAwaited.Inc()
-		wait = 0 // Await begins the fetch all the same
 	}
-	ctx, cancel := context.WithTimeout(ctx, wait)
-	defer cancel()
-	return c.Keys.Await(ctx, strings.Clone(missing.Issuer), strings.Clone(missing.KeyID))
+	return known
 }
 
 // account counts a decision, and has a refusal recorded.

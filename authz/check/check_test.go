@@ -28,23 +28,6 @@ func newChecker(t *testing.T, w *authztest.World, o Options) *Checker {
 	return c
 }
 
-// value sums the metric of that name.
-func value(t *testing.T, r *prometheus.Registry, name string) (sum float64) {
-	t.Helper()
-	families, err := r.Gather()
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, f := range families {
-		for _, m := range f.GetMetric() {
-			if f.GetName() == name {
-				sum += m.GetCounter().GetValue()
-			}
-		}
-	}
-	return sum
-}
-
 // TestPanicsAreLoggedWithinALimit: each is counted, and has its refusal.
 func TestPanicsAreLoggedWithinALimit(t *testing.T) {
 	var log bytes.Buffer
@@ -67,7 +50,7 @@ func TestPanicsAreLoggedWithinALimit(t *testing.T) {
 	if n := strings.Count(log.String(), "recovered from a panic"); n != panicBurst {
 		t.Errorf("%d panics are logged", n)
 	}
-	if n := value(t, registry, "sallyport_gate_panics_total"); n != 1500 {
+	if n := authztest.Value(t, registry, "sallyport_gate_panics_total", ""); n != 1500 {
 		t.Errorf("counted %v", n)
 	}
 	c.panics = rate.NewLimiter(panicRate, panicBurst) // time has passed
@@ -116,7 +99,7 @@ func TestTryWaitsForNothing(t *testing.T) {
 	if d, decided := c.Try(r); decided || d.Allow {
 		t.Fatalf("got %s", d.Reason())
 	}
-	if n := value(t, registry, "sallyport_gate_decisions_total"); n != 0 || w.Keys.Awaited() != 0 {
+	if n := authztest.Value(t, registry, "sallyport_gate_decisions_total", ""); n != 0 || w.Keys.Awaited() != 0 {
 		t.Errorf("%v decisions are counted, %d fetches begun", n, w.Keys.Awaited())
 	}
 	if d := c.Check(t.Context(), r); !d.Allow {
@@ -125,7 +108,7 @@ func TestTryWaitsForNothing(t *testing.T) {
 	if d, decided := c.Try(r); !decided || !d.Allow {
 		t.Errorf("got %s, %v", d.Reason(), decided)
 	}
-	if n := value(t, registry, "sallyport_gate_decisions_total"); n != 2 {
+	if n := authztest.Value(t, registry, "sallyport_gate_decisions_total", ""); n != 2 {
 		t.Errorf("%v decisions are counted", n)
 	}
 }

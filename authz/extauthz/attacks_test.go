@@ -215,7 +215,7 @@ func (g *attacked) named(t *testing.T, name string) (found []josetest.Attack) {
 
 func (g *attacked) counted(t *testing.T, labels string) float64 {
 	t.Helper()
-	return value(t, g.registry, "sallyport_gate_decisions_total", labels)
+	return authztest.Value(t, g.registry, "sallyport_gate_decisions_total", labels)
 }
 
 // refuses sends a token, in the header that takes it as it is, and wants the reason everywhere.
@@ -232,7 +232,7 @@ func (g *attacked) refuses(t *testing.T, what, tok string, reason token.Reason) 
 		g.counted(t, "code=200") != allowed {
 		t.Errorf("%s: not counted once as %s", what, label)
 	}
-	lines := g.lines.all()
+	lines := g.lines.All()
 	if len(lines) == 0 || lines[len(lines)-1].Reason != string(reason) {
 		t.Errorf("%s: the audit line does not say %s", what, reason)
 	}

@@ -20,7 +20,7 @@ func TestARefusalHasAnAuditLine(t *testing.T) {
 	tok := b.world.Token()
 	ask := b.ask(t, false)
 	ask(authztest.Get("/protected", "authorization", "Bearer "+tok))
-	if n := len(b.lines.all()); n != 0 {
+	if n := len(b.lines.All()); n != 0 {
 		t.Fatalf("an allowed request has %d lines", n)
 	}
 	b.world.Revocations.Revoke(func(*revocation.Facts) bool { return true })
@@ -44,7 +44,7 @@ func TestARefusalHasAnAuditLine(t *testing.T) {
 		Kind:      "sid",
 		Seq:       7,
 	}
-	if got := b.lines.all(); len(got) != 1 || got[0] != want {
+	if got := b.lines.All(); len(got) != 1 || got[0] != want {
 		t.Errorf("got %+v, want %+v", got, want)
 	}
 }
@@ -54,7 +54,7 @@ func TestAForgedTokenNamesNobody(t *testing.T) {
 	for _, a := range b.world.Setup().SignatureAttacks() {
 		b.ask(t, false)(authztest.Get("/protected", "authorization", "Bearer "+a.Token))
 	}
-	for _, e := range b.lines.all() {
+	for _, e := range b.lines.All() {
 		if e.Subject != "" || e.Issuer != "" || e.TokenID != "" || e.SessionID != "" || e.ClientID != "" {
 			t.Errorf("got %+v", e)
 		}
@@ -70,7 +70,7 @@ func TestNoTokenIsInAnAuditLine(t *testing.T) {
 			"Bearer "+a.Token+canary, "cookie", canary))
 		b.ask(t, true)(authztest.Get("/protected", "x-access-token", canary, "x-access-token", a.Token))
 	}
-	for _, e := range b.lines.all() {
+	for _, e := range b.lines.All() {
 		if strings.Contains(fmt.Sprintf("%+v", e), canary) ||
 			strings.Contains(fmt.Sprintf("%+v", e), "eyJ") {
 			t.Fatalf("got %+v", e)
@@ -95,7 +95,7 @@ func TestAuditLinesAreBoundedAndTheRestIsCounted(t *testing.T) {
 	if got := strings.Count(out.String(), `"reason":"no_route"`); got != 1 {
 		t.Errorf("got %d lines of another reason", got)
 	}
-	if n := value(t, b.registry, "sallyport_gate_audit_suppressed_total", "reason=no_token"); n != 15 {
+	if n := authztest.Value(t, b.registry, "sallyport_gate_audit_suppressed_total", "reason=no_token"); n != 15 {
 		t.Errorf("counted %v", n)
 	}
 	if err := log.Close(); err != nil {
@@ -107,7 +107,7 @@ func TestAuditLinesAreBoundedAndTheRestIsCounted(t *testing.T) {
 	quiet := start(t, authztest.New())
 	quiet.server.checker.Audit = nil
 	quiet.ask(t, false)(authztest.Get("/protected"))
-	if n := len(quiet.lines.all()); n != 0 {
+	if n := len(quiet.lines.All()); n != 0 {
 		t.Errorf("without a recorder: got %d lines", n)
 	}
 }
@@ -151,9 +151,9 @@ func TestALineOfARefusalSaysWhatWasExpected(t *testing.T) {
 		"the path or the method differs only in case from that of a stricter route: routes[4] (/api/closed/*)": authztest.Get("/api/Closed/canary", "authorization",
 			guest),
 	} {
-		before := len(b.lines.all())
+		before := len(b.lines.All())
 		b.ask(t, false)(r)
-		lines := b.lines.all()[before:]
+		lines := b.lines.All()[before:]
 		if len(lines) != 1 || lines[0].Detail != want {
 			t.Errorf("got %+v, want %q", lines, want)
 		}
@@ -200,7 +200,7 @@ func TestLongFieldsAreCut(t *testing.T) {
 	r.read(m)
 	b.server.check(t.Context(), r)
 	clear(m)
-	e := b.lines.all()[0]
+	e := b.lines.All()[0]
 	for _, s := range []string{e.Method, e.Path, e.UserAgent, e.RequestID} {
 		if len(s) != 512 || strings.Contains(s, "\x00") {
 			t.Errorf("got %d bytes: %.10q", len(s), s)

@@ -4,7 +4,6 @@ import (
 	"context"
 	"net"
 	"slices"
-	"sync"
 	"testing"
 	"time"
 
@@ -22,7 +21,6 @@ import (
 	"github.com/sallyport/sallyport/authz"
 	"github.com/sallyport/sallyport/authz/authztest"
 	"github.com/sallyport/sallyport/authz/check"
-	"github.com/sallyport/sallyport/internal/audit"
 	"github.com/sallyport/sallyport/internal/revocation"
 )
 
@@ -33,7 +31,7 @@ type bench struct {
 	address  string
 	conn     *grpc.ClientConn
 	registry *prometheus.Registry
-	lines    *lines
+	lines    *authztest.Lines
 	ready    error
 }
 
@@ -45,7 +43,7 @@ func start(t testing.TB, w *authztest.World, change ...func(*Config)) *bench {
 	for _, f := range change {
 		f(&c)
 	}
-	b := &bench{world: w, registry: prometheus.NewRegistry(), lines: &lines{}}
+	b := &bench{world: w, registry: prometheus.NewRegistry(), lines: &authztest.Lines{}}
 	var err error
 	b.server, err = New(w.Engine(NewWire(c)), c, Options{
 		Ready: func() error { return b.ready },
@@ -100,26 +98,6 @@ func dial(t testing.TB, target string) *grpc.ClientConn {
 		}
 	})
 	return conn
-}
-
-// lines are audit events.
-type lines struct {
-	mu     sync.Mutex
-	events []audit.Event
-}
-
-func (l *lines) Offer(e audit.Event, fill func(*audit.Event)) bool {
-	fill(&e)
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.events = append(l.events, e)
-	return true
-}
-
-func (l *lines) all() []audit.Event {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return append([]audit.Event(nil), l.events...)
 }
 
 // message is a request as bytes.

@@ -256,8 +256,8 @@ func TestACheckThatEnvoyGaveUpIsNoRefusal(t *testing.T) {
 	if answered != nil || status.Code(err) != codes.Canceled {
 		t.Errorf("got %v, %v", answered, err)
 	}
-	if n := value(t, b.registry, "sallyport_gate_decisions_total", ""); n != 0 ||
-		len(b.lines.all()) > 0 {
-		t.Errorf("counted %v decisions and wrote %v", n, b.lines.all())
+	if n := authztest.Value(t, b.registry, "sallyport_gate_decisions_total", ""); n != 0 ||
+		len(b.lines.All()) > 0 {
+		t.Errorf("counted %v decisions and wrote %v", n, b.lines.All())
 	}
 }

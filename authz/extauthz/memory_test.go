@@ -74,7 +74,7 @@ func distinct(t testing.TB, cache authz.CacheConfig, n int) (grown int64) {
 		ask(i)
 	}
 	grown = heap() - before
-	allowed := value(t, registry, "sallyport_gate_decisions_total", "code=200 reason=allowed")
+	allowed := authztest.Value(t, registry, "sallyport_gate_decisions_total", "code=200 reason=allowed")
 	if allowed != float64(2*n+2) {
 		t.Fatalf("%v checks of %d were allowed", allowed, 2*n+2)
 	}

@@ -2,7 +2,6 @@ package extauthz
 
 import (
 	"fmt"
-	"strings"
 	"testing"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -10,30 +9,6 @@ import (
 	"github.com/sallyport/sallyport/authz"
 	"github.com/sallyport/sallyport/authz/authztest"
 )
-
-// value sums the metric of that name whose labels, as name=value, contain the text.
-func value(t testing.TB, r *prometheus.Registry, name, labels string) (sum float64) {
-	t.Helper()
-	families, err := r.Gather()
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, f := range families {
-		if f.GetName() != name {
-			continue
-		}
-		for _, m := range f.GetMetric() {
-			var text []string
-			for _, l := range m.GetLabel() {
-				text = append(text, l.GetName()+"="+l.GetValue())
-			}
-			if strings.Contains(strings.Join(text, " "), labels) {
-				sum += m.GetCounter().GetValue() + float64(m.GetHistogram().GetSampleCount())
-			}
-		}
-	}
-	return sum
-}
 
 func series(t testing.TB, r *prometheus.Registry) (n int) {
 	t.Helper()
@@ -61,16 +36,16 @@ func TestDecisionsAreCountedByReason(t *testing.T) {
 		"code=200 reason=allowed": 3, "code=401 reason=no_token": 1, "code=400 reason=bad_path": 1,
 		"code=403 reason=denied": 1, "": 6,
 	} {
-		if got := value(t, b.registry, "sallyport_gate_decisions_total", labels); got != want {
+		if got := authztest.Value(t, b.registry, "sallyport_gate_decisions_total", labels); got != want {
 			t.Errorf("%s: got %v, want %v", labels, got, want)
 		}
 	}
 	for labels, want := range map[string]float64{"cache=hit": 3, "cache=miss": 1} {
-		if got := value(t, b.registry, "sallyport_gate_tokens_total", labels); got != want {
+		if got := authztest.Value(t, b.registry, "sallyport_gate_tokens_total", labels); got != want {
 			t.Errorf("%s: got %v, want %v", labels, got, want)
 		}
 	}
-	if got := value(t, b.registry, "sallyport_gate_check_seconds", ""); got != 6 {
+	if got := authztest.Value(t, b.registry, "sallyport_gate_check_seconds", ""); got != 6 {
 		t.Errorf("%v checks were timed", got)
 	}
 }
@@ -96,7 +71,7 @@ func TestNothingThatACallerSendsBecomesALabel(t *testing.T) {
 	if after := series(t, b.registry); after != before {
 		t.Errorf("got %d series, had %d", after, before)
 	}
-	if got := value(t, b.registry, "sallyport_gate_decisions_total", ""); got != 1000 {
+	if got := authztest.Value(t, b.registry, "sallyport_gate_decisions_total", ""); got != 1000 {
 		t.Errorf("counted %v", got)
 	}
 }

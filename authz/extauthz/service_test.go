@@ -265,7 +265,7 @@ func TestOnlySoManyChecksWaitForKeys(t *testing.T) {
 		b.ask(t, false)(authztest.Get("/protected", "authorization", "Bearer "+tok)))
 	cancel()
 	waiting.Wait()
-	if n := value(t, b.registry, "sallyport_gate_keys_not_awaited_total", ""); n != 2 {
+	if n := authztest.Value(t, b.registry, "sallyport_gate_keys_not_awaited_total", ""); n != 2 {
 		t.Errorf("counted %v checks that could not wait", n)
 	}
 }

@@ -47,12 +47,12 @@ func TestNothingPassesAnEnvoyThatDoesNotSayItStrips(t *testing.T) {
 					)
 				}
 			}
-			for _, e := range b.lines.all() {
+			for _, e := range b.lines.All() {
 				if !strings.HasPrefix(e.Detail, "expected x-sallyport-stripped: 1,") {
 					t.Errorf("the audit line says %q", e.Detail)
 				}
 			}
-			if n := len(b.lines.all()); n != 6 {
+			if n := len(b.lines.All()); n != 6 {
 				t.Errorf("%d audit lines of 6 refusals", n)
 			}
 		})

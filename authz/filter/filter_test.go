@@ -134,9 +134,8 @@ func TestARequestThatIsHeldHasADeadline(t *testing.T) {
 	if got.Status != 503 {
 		t.Errorf("got %d", got.Status)
 	}
-	b.lines.mu.Lock()
-	defer b.lines.mu.Unlock()
-	last := b.lines.events[len(b.lines.events)-1]
+	lines := b.lines.All()
+	last := lines[len(lines)-1]
 	if last.Path != "/protected" || last.UserAgent != "curl" || last.Address != "192.0.2.1" {
 		t.Errorf("got %+v", last)
 	}
@@ -174,7 +173,7 @@ func TestAPanicIsARefusal(t *testing.T) {
 			if got := answerOf(t, b.send(t, headers, ""), headers); got.Status != 503 {
 				t.Errorf("got %d", got.Status)
 			}
-			if value(t, b.registry, "sallyport_gate_panics_total") == 0 {
+			if authztest.Value(t, b.registry, "sallyport_gate_panics_total", "") == 0 {
 				t.Error("no panic is counted")
 			}
 		})
@@ -251,7 +250,7 @@ func TestAStreamEndsWhenItsTokenIsRevoked(t *testing.T) {
 		t.Errorf("%+v is ended, want %+v", s, others)
 	}
 	eventually.True(t, "each of them is counted", func() bool {
-		return value(t, b.registry, "sallyport_gate_streams_ended_total") == 2501
+		return authztest.Value(t, b.registry, "sallyport_gate_streams_ended_total", "") == 2501
 	})
 }
 

@@ -16,7 +16,6 @@ import (
 	"github.com/sallyport/sallyport/authz"
 	"github.com/sallyport/sallyport/authz/authztest"
 	"github.com/sallyport/sallyport/authz/check"
-	"github.com/sallyport/sallyport/internal/audit"
 	"github.com/sallyport/sallyport/internal/revocation"
 )
 
@@ -25,7 +24,7 @@ type bench struct {
 	world    *authztest.World
 	filter   *Filter
 	registry *prometheus.Registry
-	lines    lines
+	lines    authztest.Lines
 	host     *host
 }
 
@@ -70,20 +69,6 @@ type copied struct {
 }
 
 func (c copied) Changed() <-chan struct{} { return c.changed }
-
-// lines are audit events.
-type lines struct {
-	mu     sync.Mutex
-	events []audit.Event
-}
-
-func (l *lines) Offer(e audit.Event, fill func(*audit.Event)) bool {
-	fill(&e)
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.events = append(l.events, e)
-	return true
-}
 
 func instant() revocation.Instant { return revocation.Instant{Mono: time.Minute} }
 
@@ -241,20 +226,4 @@ func borrowed(headers []authz.Header) (memory []byte, views []authz.Header) {
 		views = append(views, authz.Header{Name: view(len(h.Name)), Value: view(len(h.Value))})
 	}
 	return memory, views
-}
-
-func value(t testing.TB, r *prometheus.Registry, name string) (sum float64) {
-	t.Helper()
-	families, err := r.Gather()
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, f := range families {
-		for _, m := range f.GetMetric() {
-			if f.GetName() == name {
-				sum += m.GetCounter().GetValue()
-			}
-		}
-	}
-	return sum
 }

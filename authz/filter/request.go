@@ -56,8 +56,8 @@ func read(r *check.Request, headers []authz.Header) (f found) {
 			}
 		case name == check.HeaderStripped:
 			f |= foundMark
-		case len(name) > len(identityPrefix) &&
-			strings.EqualFold(name[:len(identityPrefix)], identityPrefix):
+		case len(name) > len(authz.IdentityPrefix) &&
+			strings.EqualFold(name[:len(authz.IdentityPrefix)], authz.IdentityPrefix):
 			f |= foundIdentity
 		}
 	}
@@ -67,9 +67,6 @@ func read(r *check.Request, headers []authz.Header) (f found) {
 	}
 	return f
 }
-
-// identityPrefix is how each identity header begins.
-const identityPrefix = "x-auth-"
 
 // isGRPC reports whether that is the content type of gRPC over HTTP/2, not of gRPC-Web.
 func isGRPC(contentType string) bool {

@@ -93,10 +93,19 @@ func New(c *Config, o Options) (*Gate, error) {
 		}
 	}
 	g.warnOfScopes(g.policy.Value().rules)
-	for _, note := range c.ExtAuthz.Notes() {
+	for _, note := range doorNotes(c, o) {
 		o.Logger.Warn("gate: " + note)
 	}
 	return g, nil
+}
+
+// doorNotes returns what is worth a second look in how Envoy asks. Inside Envoy a gate sees all
+// headers and removes them itself, whatever is said of that.
+func doorNotes(c *Config, o Options) []string {
+	if o.Host != nil {
+		return nil
+	}
+	return c.ExtAuthz.Notes()
 }
 
 // auditQueue is how many audit lines may wait to be written before one is dropped and counted.
@@ -210,17 +219,16 @@ func (g *Gate) openEngine() (err error) {
 // openDoor makes what requests come through: the server that Envoy asks, or the filter inside it.
 func (g *Gate) openDoor() (err error) {
 	o := check.Options{
-		Instant:    g.revocations.Instant,
-		Keys:       g.keys,
-		Logger:     g.options.Logger,
-		Registry:   g.registry,
-		KeyWait:    g.config.ExtAuthz.KeyWait,
-		KeyWaiters: g.config.ExtAuthz.KeyWaiters,
+		Instant:  g.revocations.Instant,
+		Keys:     g.keys,
+		Logger:   g.options.Logger,
+		Registry: g.registry,
 	}
 	if g.config.Audit.Rate > 0 { // else a refusal need not even be described
 		o.Audit = g.audit
 	}
 	if g.options.Host != nil {
+		o.KeyWait, o.KeyWaiters = g.config.ExtAuthz.KeyWait, g.config.ExtAuthz.KeyWaiters
 		g.filter, err = filter.New(g.engine, filter.Options{
 			Host: g.options.Host, Revocations: g.revocations,
 			Streams: g.config.ExtAuthz.Streams, Check: o,
@@ -341,7 +349,7 @@ func Check(ctx context.Context, c *Config, o Options) (notes []string, err error
 		return nil, errors.Join(append(errs, err)...)
 	}
 	rules := g.policy.Value().rules
-	for _, note := range c.ExtAuthz.Notes() {
+	for _, note := range doorNotes(c, o) {
 		notes = append(notes, "note: "+note)
 	}
 	notes = slices.Concat(notes, rules.RoleNotes(c.rolePrefixes()), rules.CaseNotes(),

@@ -11,7 +11,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -99,8 +98,8 @@ type running struct {
 	admin  string
 	stop   context.CancelFunc
 	ended  chan error
-	stdout *output
-	stderr *output
+	stdout *eventually.Buffer
+	stderr *eventually.Buffer
 }
 
 // start runs `issuer serve` in this process and waits until it is ready.
@@ -114,8 +113,8 @@ func (f *folder) start(name string) *running {
 		admin:  "http://" + admin,
 		stop:   cancel,
 		ended:  make(chan error, 1),
-		stdout: &output{},
-		stderr: &output{},
+		stdout: &eventually.Buffer{},
+		stderr: &eventually.Buffer{},
 	}
 	path := f.config(name, listen, admin)
 	go func() { r.ended <- execute(ctx, r.stdout, r.stderr, "serve", "--config", path) }()
@@ -151,23 +150,6 @@ func freeAddress(t *testing.T) string {
 	}
 	defer func() { _ = l.Close() }()
 	return l.Addr().String()
-}
-
-type output struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (o *output) Write(p []byte) (int, error) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.b.Write(p)
-}
-
-func (o *output) String() string {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.b.String()
 }
 
 type answer struct {

@@ -2,7 +2,6 @@ package main_test
 
 import (
 	"bufio"
-	"bytes"
 	"cmp"
 	"encoding/json"
 	"errors"
@@ -17,7 +16,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -37,34 +35,16 @@ type process struct {
 	cmd    *exec.Cmd
 	dir    string // --dir, empty for a temporary folder
 	tmp    string // $TMPDIR
-	output *output
+	output *eventually.Buffer
 	ended  chan struct{} // closed when it has ended
 	err    error         // how it ended
-}
-
-// output collects what a process prints.
-type output struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-func (o *output) Write(p []byte) (int, error) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.text.Write(p)
-}
-
-func (o *output) String() string {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.text.String()
 }
 
 // startDemo runs `sallyport demo` with free ports and these flags, in a process group of its own as
 // a shell does.
 func startDemo(t *testing.T, flags ...string) *process {
 	t.Helper()
-	p := &process{t: t, tmp: t.TempDir(), output: &output{}, ended: make(chan struct{})}
+	p := &process{t: t, tmp: t.TempDir(), output: &eventually.Buffer{}, ended: make(chan struct{})}
 	if i := slices.Index(flags, "--dir"); i >= 0 {
 		p.dir = flags[i+1]
 	}

@@ -16,6 +16,7 @@ import (
 	"testing"
 
 	"github.com/sallyport/sallyport/internal/adminapi"
+	"github.com/sallyport/sallyport/internal/eventually"
 	"github.com/sallyport/sallyport/internal/meshtest"
 )
 
@@ -331,7 +332,7 @@ func TestStatusFailsWhileAGateIsBehind(t *testing.T) {
 func TestAWatchPrintsRevocationsAsTheyCome(t *testing.T) {
 	o := operate(t, meshtest.Options{Embedded: true})
 	o.run(0, "revoke", "--jti", "before")
-	printed, notes := &output{}, &output{}
+	printed, notes := &eventually.Buffer{}, &eventually.Buffer{}
 	cmd := o.command("revocations", "watch", "--json", "--interval", "50ms", "--after", "1")
 	cmd.Stdout, cmd.Stderr = printed, notes
 	if err := cmd.Start(); err != nil {

@@ -1,7 +1,6 @@
 package livefile_test
 
 import (
-	"bytes"
 	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -16,7 +15,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -24,30 +22,14 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
+	"github.com/sallyport/sallyport/internal/eventually"
 	"github.com/sallyport/sallyport/internal/livefile"
 	"github.com/sallyport/sallyport/internal/ownfile"
 )
 
-type logged struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *logged) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *logged) count(what string) int {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return strings.Count(l.b.String(), what)
-}
-
-func newFiles(t *testing.T) (*livefile.Files, *logged, *prometheus.Registry) {
+func newFiles(t *testing.T) (*livefile.Files, *eventually.Buffer, *prometheus.Registry) {
 	t.Helper()
-	log, registry := &logged{}, prometheus.NewRegistry()
+	log, registry := &eventually.Buffer{}, prometheus.NewRegistry()
 	files, err := livefile.New(slog.New(slog.NewTextHandler(log, nil)), registry)
 	if err != nil {
 		t.Fatal(err)
@@ -175,11 +157,11 @@ func TestABrokenFileKeepsTheOldAndIsToldOfOnce(t *testing.T) {
 				!strings.Contains(err.Error(), "some.file") {
 				t.Errorf("a reload says %v", err)
 			}
-			if n := log.count("cannot be used"); n != 1 || log.count(path) == 0 ||
-				log.count("some.file") == 0 {
-				t.Errorf("expected one line with setting and file, got %s", &log.b)
+			if n := strings.Count(log.String(), "cannot be used"); n != 1 || strings.Count(log.String(), path) == 0 ||
+				strings.Count(log.String(), "some.file") == 0 {
+				t.Errorf("expected one line with setting and file, got %s", log)
 			}
-			if log.count("secret") > 0 {
+			if strings.Count(log.String(), "secret") > 0 {
 				t.Error("the log holds what the file does")
 			}
 			broken := func(want string) {

@@ -88,6 +88,9 @@ func (l Lack) String() string {
 	return ""
 }
 
+// Demands returns all that the rule asks for: its own demand, and each alternative.
+func (r *Rule) Demands() []*Demand { return append([]*Demand{&r.Demand}, r.AnyOf...) }
+
 // Conditional reports whether the rule, or an alternative of it, has a condition.
 func (r *Rule) Conditional() bool {
 	return r.When != nil || slices.ContainsFunc(r.AnyOf, func(d *Demand) bool { return d.When != nil })
@@ -122,7 +125,8 @@ func (r *Rule) Permits(c *Caller) Lack {
 // makes no sense to ask a user to log in anew for what is then refused.
 var judged = [...]token.Reason{
 	token.ReasonPolicy, token.ReasonAudience, token.ReasonInsufficientRole,
-	token.ReasonInsufficientScope, token.ReasonConditionError, token.ReasonCondition, token.ReasonACR, token.ReasonLoginTooOld,
+	token.ReasonInsufficientScope, token.ReasonConditionError, token.ReasonCondition,
+	token.ReasonACR, token.ReasonLoginTooOld,
 }
 
 // lacks returns the reason why a caller does not meet the demand, "" when he does.

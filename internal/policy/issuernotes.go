@@ -53,11 +53,10 @@ func (p *Policy) ScopesOfAny() []*Rule {
 // ofAny returns the rules that ask so, by themselves or in an alternative, and do not say of whom.
 func (p *Policy) ofAny(asks func(*Demand) bool) (open []*Rule) {
 	for _, r := range p.rules {
-		for _, d := range append([]*Demand{&r.Demand}, r.AnyOf...) {
-			if asks(d) && len(r.Issuers) == 0 && len(d.Issuers) == 0 {
-				open = append(open, r)
-				break
-			}
+		if slices.ContainsFunc(r.Demands(), func(d *Demand) bool {
+			return asks(d) && len(r.Issuers) == 0 && len(d.Issuers) == 0
+		}) {
+			open = append(open, r)
 		}
 	}
 	return open

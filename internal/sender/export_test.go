@@ -1,4 +1,4 @@
 package sender
 
 // Waiting returns how many messages wait for a key.
-func (s *Senders) Waiting() int { return len(s.waiting) }
+func (s *Senders) Waiting() int { return s.waiters.Waiting() }

@@ -39,7 +39,7 @@ type Senders struct {
 	sets     *keyset.Sets
 	now      func() time.Time
 	revoked  func(issuer, kid string) bool
-	waiting  chan struct{} // one for each message that waits for a key
+	waiters  *keyset.Waiters
 }
 
 // New takes the configuration. It makes no request.
@@ -52,7 +52,7 @@ func New(configs []Config, o Options) (*Senders, error) {
 	}
 	s := &Senders{
 		byIssuer: map[string]*Config{}, now: o.Now, revoked: o.Revoked,
-		waiting: make(chan struct{}, keyWaiters),
+		waiters: keyset.NewWaiters(keyWaiters, keyWait),
 	}
 	s.configs = make([]Config, len(configs))
 	keys := make([]keyset.Config, len(configs))
@@ -96,24 +96,10 @@ var ErrKeyPending = errors.New("sender: the message's key is not known and could
 // keyWait is how long a message waits for the key that it names to be fetched.
 const keyWait = 2 * time.Second
 
-// keyWaiters is how many messages may wait at a time: an eighth of those that are handled.
+// keyWaiters is how many messages may wait at a time, whoever made them up: an eighth of those that
+// are handled, since they hold places that known senders' need. The senders of the others are told
+// to send them again.
 const keyWaiters = 32
-
-// await has a key fetched that a message names, and reports whether it is there now. Only so many
-// messages may wait at a time, whoever made them up: they hold places that known senders' need.
-// For the others it is fetched all the same, and their senders are told to send them again.
-func (s *Senders) await(ctx context.Context, issuer, kid string) bool {
-	wait := keyWait
-	select {
-	case s.waiting <- struct{}{}:
-		defer func() { <-s.waiting }()
-	default:
-		wait = 0
-	}
-	ctx, cancel := context.WithTimeout(ctx, wait)
-	defer cancel()
-	return s.sets.Await(ctx, issuer, kid)
-}
 
 // key returns the key that a message names, or the only one for the algorithm when it names none:
 // one that is known, or is fetched for it.
@@ -128,7 +114,7 @@ func (s *Senders) key(ctx context.Context, from *Config, h token.Header) (*jose.
 	}
 	key, why := s.sets.Key(from.Issuer, h.KeyID, h.Algorithm)
 	if key == nil && h.KeyID != "" {
-		if s.await(ctx, from.Issuer, h.KeyID) {
+		if known, _ := s.waiters.Await(ctx, s.sets, from.Issuer, h.KeyID); known {
 			key, why = s.sets.Key(from.Issuer, h.KeyID, h.Algorithm)
 		}
 	}

@@ -91,12 +91,7 @@ func TestASessionElsewhereStaysRevokedWhileItMayLive(t *testing.T) {
 			if !late.Check(abroad("abroad")).Revoked {
 				t.Error("a gate that starts later allows the session (S4)")
 			}
-			again := m.find("abroad")
-			again.Seq, again.Chain = 0, revocation.Chain{}
-			made.Seq, made.Chain = 0, revocation.Chain{}
-			if again != made {
-				t.Errorf("it was %+v and is %+v", made, again)
-			}
+			m.unchanged("abroad", made)
 		})
 	}
 }
@@ -106,6 +101,17 @@ func (m *mesh) whole() {
 	m.t.Helper()
 	eventually.True(m.t, "the log has the session", func() bool { return m.find("abroad").Kind != 0 })
 	m.converge()
+}
+
+// unchanged checks that the newest entry of a value is the one that was made, in another place.
+func (m *mesh) unchanged(value string, made revocation.Entry) {
+	m.t.Helper()
+	again := m.find(value)
+	again.Seq, again.Chain = 0, revocation.Chain{}
+	made.Seq, made.Chain = 0, revocation.Chain{}
+	if again != made {
+		m.t.Errorf("it was %+v and is %+v", made, again)
+	}
 }
 
 // find reads the newest entry of a value, or none.

@@ -16,6 +16,7 @@ import (
 
 	"github.com/sallyport/sallyport/internal/config"
 	"github.com/sallyport/sallyport/internal/livefile"
+	"github.com/sallyport/sallyport/internal/ownfile"
 	"github.com/sallyport/sallyport/internal/ssf"
 )
 
@@ -123,7 +124,7 @@ func (s *Stream) open() (err error) {
 
 // parseSecret reads a secret that fits into a header: its file less one line break at its end.
 func parseSecret(content []byte, least int) (string, error) {
-	secret := strings.TrimSuffix(strings.TrimSuffix(string(content), "\n"), "\r")
+	secret := string(ownfile.Secret(content))
 	if len(secret) < least || len(secret) > maxSecret ||
 		strings.ContainsFunc(secret, func(r rune) bool { return r < ' ' || r > '~' }) ||
 		strings.TrimSpace(secret) != secret {

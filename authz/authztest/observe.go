@@ -1,0 +1,59 @@
+package authztest
+
+import (
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/sallyport/sallyport/internal/audit"
+)
+
+// Lines keeps audit events, as a recorder that has a line for each.
+type Lines struct {
+	mu     sync.Mutex
+	events []audit.Event
+}
+
+// Offer implements check.Recorder.
+func (l *Lines) Offer(e audit.Event, fill func(*audit.Event)) bool {
+	fill(&e)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.events = append(l.events, e)
+	return true
+}
+
+// All returns the events until now, in their order.
+func (l *Lines) All() []audit.Event {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return slices.Clone(l.events)
+}
+
+// Value sums the metric of that name whose labels, as name=value with blanks between them, contain
+// the text; of a histogram it counts what was observed.
+func Value(t testing.TB, r *prometheus.Registry, name, labels string) (sum float64) {
+	t.Helper()
+	families, err := r.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range families {
+		if f.GetName() != name {
+			continue
+		}
+		for _, m := range f.GetMetric() {
+			var text []string
+			for _, l := range m.GetLabel() {
+				text = append(text, l.GetName()+"="+l.GetValue())
+			}
+			if strings.Contains(strings.Join(text, " "), labels) {
+				sum += m.GetCounter().GetValue() + float64(m.GetHistogram().GetSampleCount())
+			}
+		}
+	}
+	return sum
+}
