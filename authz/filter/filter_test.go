@@ -130,6 +130,7 @@ func TestARequestThatIsHeldHasADeadline(t *testing.T) {
 	) != verdictHeld {
 		t.Fatalf("verdict %d", verdict(got))
 	}
+	<-b.host.answers[s] // else its line may come after that of the next
 	got := answerOf(t, b.send(t, headers, ""), headers)
 	if got.Status != 503 {
 		t.Errorf("got %d", got.Status)
