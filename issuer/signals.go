@@ -195,6 +195,15 @@ func (s *receiver) carryOutEvents(ctx context.Context, m *sender.Message,
 	if err != nil {
 		return receipt, false, err
 	}
+	// What is about the stream comes first, since it may be refused: of a message that is answered
+	// as refused nothing has been stored.
+	for i, e := range set.Events {
+		if outcomes[i] == ssf.Stream {
+			if err := from.Told(ctx, set.Subject, e); err != nil {
+				return receipt, false, err
+			}
+		}
+	}
 	if len(requests) > 0 {
 		event.Kind, event.Value = requests[0].Kind.String(), requests[0].Value
 		event.RevocationReason = requests[0].Reason
@@ -204,11 +213,6 @@ func (s *receiver) carryOutEvents(ctx context.Context, m *sender.Message,
 	}
 	var told []string
 	for i, e := range set.Events {
-		if outcomes[i] == ssf.Stream {
-			if err := from.Told(ctx, set.Subject, e); err != nil {
-				return receipt, false, err
-			}
-		}
 		told = append(told, e.Type.String()+": "+string(outcomes[i]))
 		if outcomes[i] == ssf.Unmapped {
 			s.tellUnmapped(m.Sender.Issuer, e.Type, set.Subject.Format)

@@ -325,6 +325,18 @@ func TestAnEventThatEndsNothingIsAcknowledgedAndCounted(t *testing.T) {
 	}
 }
 
+// TestAMessageThatIsRefusedHasStoredNothing: one that logs somebody out and has, beside that, a
+// verification that nobody has asked for.
+func TestAMessageThatIsRefusedHasStoredNothing(t *testing.T) {
+	r := newPushedOnMiniredis(t)
+	answer := r.push(r.signed(r.event(ssf.SessionRevoked, anyOne).With("events",
+		`{"`+ssf.SessionRevoked.URI()+`":{},"`+ssf.Verification.URI()+`":{"state":"nobody's"}}`)))
+	if answer.status != http.StatusBadRequest {
+		t.Errorf("expected 400, got %d %s", answer.status, answer.text)
+	}
+	r.wantInLog()
+}
+
 // TestAMappingSaysWhomASubjectMeans: where the subject of its tokens is an email address.
 func TestAMappingSaysWhomASubjectMeans(t *testing.T) {
 	r := newReceivingOnMiniredis(t, func(cfg *Config) {

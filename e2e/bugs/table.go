@@ -446,9 +446,9 @@ h = ensure(ARGV[1], tonumber(ARGV[2]), skew, t, tonumber(ARGV[15]))`},
 		{"issuer/receiver.go", "s.live(ctx, requests); live {", "s.live(ctx, requests); live || true {"},
 	}, in("issuer", []string{"TestASecurityEventElsewhereIsInForceHere"})},
 	{"45d", "a transmitter of one issuer ends sessions of another: whom it names", []edit{
-		{"internal/ssf/requests.go", "func(iss string) bool { return iss != r.Issuer && iss != r.Sender })", "func(iss string) bool { return false })"},
-		{"internal/ssf/requests.go", "		named[i].Issuer, named[i].Actor", `		if iss := s.Subject.issuers(); len(iss) > 0 {
-			r.Issuer = iss[0]
+		{"internal/ssf/requests.go", "return s.Issuer != r.Issuer && s.Issuer != r.Sender", "return false"},
+		{"internal/ssf/requests.go", "		named[i].Issuer, named[i].Actor", `		if iss := s.Subject.Issuer; iss != "" {
+			r.Issuer = iss
 		}
 		named[i].Issuer, named[i].Actor`},
 	}, append(in("internal/ssf", []string{"TestASenderEndsNothingOfAnotherIssuer"}),
@@ -459,6 +459,9 @@ h = ensure(ARGV[1], tonumber(ARGV[2]), skew, t, tonumber(ARGV[15]))`},
 	{"45f", "a transmitter of one issuer ends sessions of another: by another's message, polled", []edit{
 		{"issuer/signals.go", "			case err == nil && m.Sender.Issuer != from:", "			case false:"},
 	}, in("issuer", []string{"TestAStreamBringsMessagesOfItsOwnIssuerAlone"})},
+	{"45g", "another issuer's name for a subject taken for this issuer's", []edit{
+		{"internal/ssf/requests.go", "if !r.foreign(one) {", "{"},
+	}, in("internal/ssf", []string{"TestWhatAnEventEnds"})},
 	{"46a", "a stream verified by whoever says so", []edit{
 		{"internal/ssf/stream/stream.go", "		!stateFits(", "		false && !stateFits("},
 	}, append(in("internal/ssf/stream", []string{"TestAStreamShowsThatItWorks"}),

@@ -36,6 +36,11 @@ const (
 	demandEvery   = 500 * time.Millisecond
 	demandFailing = 10 * time.Second // and at most while the issuer cannot be asked
 	waitingMax    = 128              // callers that wait for one issuer's fetch
+
+	// For so long an answer without a kid is believed: a client that comes back after Retry-After
+	// learns that its key is unknown, and a key that somebody asked for before it was published is
+	// not unknown for longer.
+	absentFor = 2 * time.Second
 )
 
 // Outcomes of an unknown kid, as labels of a metric.
@@ -83,7 +88,7 @@ func (i *issuer) ask(ctx context.Context, kid string) (*flight, uint64, string) 
 		return nil, 0, outcomeRevoked
 	}
 	since := d.asked.note(kid, i.begun, now)
-	outcome := i.find(kid, since)
+	outcome := i.find(kid, since, now)
 	if outcome == outcomeFound { // it came while we waited for the lock
 		return nil, since, outcome
 	}
@@ -122,7 +127,7 @@ func (i *issuer) askAgain(ctx context.Context, f *flight, kid string,
 	defer i.mu.Unlock()
 	i.demand.waiting--
 	// Whichever ended the waiting: the key may have come at the same moment.
-	if outcome := i.find(kid, since); outcome != "" {
+	if outcome := i.find(kid, since, i.now()); outcome != "" {
 		return nil, outcome
 	}
 	select {
@@ -141,13 +146,15 @@ func (i *issuer) askAgain(ctx context.Context, f *flight, kid string,
 }
 
 // find returns what is known of a kid that was first asked for when so many fetches had been begun:
-// whether it is there, or is not by the word of a fetch that was begun after that, or "".
-func (i *issuer) find(kid string, since uint64) string {
+// whether it is there, or is not by the word of a fetch that was begun after that and answered a
+// moment ago, or "".
+func (i *issuer) find(kid string, since uint64, now time.Time) string {
 	held := i.current.Load()
 	if _, ok := held.keys[kid]; ok {
 		return outcomeFound
 	}
-	if held.fetch > since {
+	age := now.Sub(held.answered)
+	if held.fetch > since && age >= 0 && age < absentFor {
 		return outcomeAbsent
 	}
 	return ""
@@ -258,7 +265,7 @@ func (i *issuer) without(kid string) token.Reason {
 	defer i.mu.Unlock()
 	now := i.now()
 	since, asked := i.demand.asked.find(kid, now)
-	if !i.mayBe(kid, now) || asked && i.find(kid, since) == outcomeAbsent {
+	if !i.mayBe(kid, now) || asked && i.find(kid, since, now) == outcomeAbsent {
 		return token.ReasonUnknownKey
 	}
 	return token.ReasonKeyPending

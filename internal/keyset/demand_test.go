@@ -325,6 +325,48 @@ func TestAKidThatWasAbsentIsFoundWhenItIsPublished(t *testing.T) {
 	})
 }
 
+// TestAKidThatWasAskedForBeforeItWasPublishedIsUnknownForAMomentOnly: the answer of before is not
+// believed afterwards.
+func TestAKidThatWasAskedForBeforeItWasPublishedIsUnknownForAMomentOnly(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g, o, keys := running(t)
+		if _, why := g.ask(issuerA, keys[1].ID()); why != token.ReasonUnknownKey {
+			t.Fatalf("got %s", why)
+		}
+		o.publish(t, keys...)
+		time.Sleep(absentFor - time.Nanosecond)
+		if _, why := g.Key(issuerA, keys[1].ID(), ""); why != token.ReasonUnknownKey {
+			t.Errorf("a moment later: got %s", why)
+		}
+		time.Sleep(time.Nanosecond)
+		if _, why := g.Key(issuerA, keys[1].ID(), ""); why != token.ReasonKeyPending {
+			t.Errorf("after that: got %s", why)
+		}
+		if k, why := g.ask(issuerA, keys[1].ID()); k == nil {
+			t.Errorf("asked for: got %s", why)
+		}
+	})
+}
+
+// TestAKidThatTheIssuerLacksIsUnknownAfterRetryAfter, however slow the issuer is.
+func TestAKidThatTheIssuerLacksIsUnknownAfterRetryAfter(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g, o, keys := running(t)
+		doc := jwks(t, keys[0])
+		o.set(func(w http.ResponseWriter, _ *http.Request) {
+			time.Sleep(3 * time.Second)
+			fmt.Fprint(w, doc)
+		})
+		for range 4 {
+			if _, why := g.ask(issuerA, "gone"); why == token.ReasonUnknownKey {
+				return
+			}
+			time.Sleep(time.Second - wait)
+		}
+		t.Error("still pending")
+	})
+}
+
 // TestAKidIsPendingWhileTheIssuerCannotBeAsked, and the issuer is asked more and more seldom, at
 // least every ten seconds.
 func TestAKidIsPendingWhileTheIssuerCannotBeAsked(t *testing.T) {

@@ -52,6 +52,7 @@ type set struct {
 	keys      map[string]*jose.PublicKey
 	etag      string
 	confirmed time.Time // when the fetch began that last said so; zero: never
+	answered  time.Time // when it was answered
 	fromFile  bool      // confirmed before this start only
 	fetch     uint64    // the number of the fetch that last said so; 0: none of this process
 }
@@ -122,7 +123,8 @@ func (i *issuer) take(a answer, began time.Time, number uint64) error {
 	old := i.current.Load()
 	// Confirmed when the fetch began, not when it ended: what changed in between it does not show.
 	fresh := &set{
-		keys: old.keys, etag: a.etag, confirmed: began, fetch: max(number, old.fetch),
+		keys: old.keys, etag: a.etag, confirmed: began, answered: i.now(),
+		fetch: max(number, old.fetch),
 	}
 	if !a.unchanged {
 		usable, skipped, err := i.usable(a)

@@ -60,8 +60,7 @@ const (
 // whole.
 func (r Rules) Requests(s Set, now time.Time, skew time.Duration) ([]revocation.Request,
 	[]Outcome, error) {
-	if issuers := s.Subject.issuers(); slices.ContainsFunc(issuers,
-		func(iss string) bool { return iss != r.Issuer && iss != r.Sender }) {
+	if slices.ContainsFunc(s.Events, r.ends) && r.foreign(s.Subject) {
 		return nil, nil, Refuse(AccessDenied,
 			"the subject is of an issuer that is not yours to speak for")
 	}
@@ -92,7 +91,7 @@ func (r Rules) event(s Set, e Event, now time.Time, skew time.Duration) ([]revoc
 	switch {
 	case e.Type == Verification || e.Type == StreamUpdated:
 		return nil, Stream
-	case !e.Type.Ends() || slices.Contains(r.Ignored, e.Type):
+	case !r.ends(e):
 		return nil, Ignored
 	}
 	named := r.named(s.Subject, e.Type)
@@ -106,6 +105,11 @@ func (r Rules) event(s Set, e Event, now time.Time, skew time.Duration) ([]revoc
 		}
 	}
 	return named, Revokes
+}
+
+// ends reports whether an event is to end something here.
+func (r Rules) ends(e Event) bool {
+	return e.Type.Ends() && !slices.Contains(r.Ignored, e.Type)
 }
 
 // cutoff returns when the event happened: who has logged in since is not concerned. A time that
@@ -133,10 +137,13 @@ func (r Rules) named(s Subject, t Type) []revocation.Request {
 	case complexFormat:
 		return r.combined(s.Members, t)
 	case aliasesFormat:
-		// Other names of the same thing: those that are known here suffice.
+		// Other names of the same thing: those that are known here suffice, and those that others
+		// have given it are none of the sender's.
 		var all []revocation.Request
 		for _, one := range s.Of {
-			all = append(all, r.named(one, t)...)
+			if !r.foreign(one) {
+				all = append(all, r.named(one, t)...)
+			}
 		}
 		return all
 	case "iss_sub":
@@ -162,11 +169,16 @@ func (r Rules) combined(members map[string]Subject, t Type) []revocation.Request
 	user, hasUser := members["user"]
 	switch {
 	// An event about more than a session ends more: who has a stolen password has sessions of
-	// their own. And a changed claim ends no session, but the tokens that have the old one.
+	// their own. And a changed claim ends no session where the user is named, too, but the tokens
+	// that have the old one; of a session alone no entry ends the older tokens only.
 	case session != nil && (t == SessionRevoked || t == SessionsRevoked || !hasUser):
 		return session
 	case hasUser:
-		return r.named(user, t)
+		if named := r.named(user, t); len(named) > 0 {
+			return named
+		}
+		// Whose the session is cannot be told here: it is the least that the event is about.
+		return session
 	}
 	// Only a tenant that stands alone means all who are in it.
 	if tenant, there := members["tenant"]; there && len(members) == 1 && tenant.Format == "opaque" {
@@ -186,17 +198,19 @@ func sessionOf(members map[string]Subject) []revocation.Request {
 	return one(revocation.KindSID, session.ID)
 }
 
-// issuers returns every issuer that a subject names.
-func (s Subject) issuers() []string {
-	var list []string
-	if s.Issuer != "" {
-		list = append(list, s.Issuer)
+// foreign reports whether a subject is in the words of an issuer that the sender may not speak for.
+// Of aliases one that is not suffices.
+func (r Rules) foreign(s Subject) bool {
+	switch {
+	case s.Issuer != "":
+		return s.Issuer != r.Issuer && s.Issuer != r.Sender
+	case len(s.Of) > 0:
+		return !slices.ContainsFunc(s.Of, func(one Subject) bool { return !r.foreign(one) })
 	}
-	for _, of := range s.Of {
-		list = append(list, of.issuers()...)
+	for _, member := range s.Members {
+		if r.foreign(member) {
+			return true
+		}
 	}
-	for _, of := range s.Members {
-		list = append(list, of.issuers()...)
-	}
-	return list
+	return false
 }

@@ -1,6 +1,7 @@
 package ssf
 
 import (
+	"slices"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -16,7 +17,7 @@ const maxEvents = 16 // RFC 8417 lets one message have several events
 type Set struct {
 	IssuedAt    time.Time
 	TimeOfEvent time.Time // toe; zero when it does not say
-	Subject     Subject   // sub_id
+	Subject     Subject   // sub_id; not read when no event is of a type that is known here
 	Events      []Event   // at least one, each of another type
 }
 
@@ -44,7 +45,10 @@ func Read(root strict.Value) (s Set, err error) {
 	if s.Events, err = events(root); err != nil {
 		return Set{}, err
 	}
-	s.Subject, err = primary(root)
+	// Whom an event is about that is not known here need not be told in a way that is.
+	if slices.ContainsFunc(s.Events, func(e Event) bool { return e.Type != Other }) {
+		s.Subject, err = primary(root)
+	}
 	return s, err
 }
 

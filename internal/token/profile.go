@@ -49,7 +49,7 @@ type ClaimNames struct {
 	Session  string   `yaml:"session" usage:"sid unless said"`
 	Tenant   string   `yaml:"tenant" usage:"tenant unless said"`
 	Scope    string   `yaml:"scope" usage:"scope unless said: a list, or a string with spaces"`
-	Roles    []string `yaml:"roles" usage:"[roles] unless said: lists, strings with spaces, or objects whose names they are; several are joined"`
+	Roles    []string `yaml:"roles" usage:"[roles] unless said: lists, a text that is one role, or objects whose names they are; several are joined"`
 }
 
 const (

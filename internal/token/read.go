@@ -328,24 +328,43 @@ func (r *reading) optional(name string, reason Reason) (string, error) {
 	return cleanString(v, name, reason)
 }
 
-// list adds a list claim to what is there already; nothing when it is absent.
+// list adds a list claim to what is there already; nothing when it is absent. In others' tokens null
+// is how some libraries write a list without elements.
 func (r *reading) list(to []string, name string) ([]string, error) {
 	v, ok := r.lookup(name)
-	if !ok {
+	if !ok || v.Kind() == strict.Null && !r.profile.Ours {
 		return to, nil
 	}
 	more, err := list(v, name, ReasonClaimShape)
 	return joined(to, more), err
 }
 
-// roles is list for a claim that in others' tokens may also be an object, whose names they are.
+// roles is list for a claim that in others' tokens may also be an object, whose names they are, or a
+// text, which is one role: "Domain Admins" must not grant Admins. Only scope and scp are words with
+// spaces between them (RFC 8693 section 4.2), be it that roles are read from there.
 func (r *reading) roles(to []string, name string) ([]string, error) {
 	v, ok := r.lookup(name)
-	if !ok || v.Kind() != strict.Object || r.profile.Ours {
+	if !ok || r.profile.Ours {
 		return r.list(to, name)
 	}
-	more, err := grantedNames(v, name)
-	return joined(to, more), err
+	switch kind := v.Kind(); {
+	case kind == strict.Object:
+		more, err := grantedNames(v, name)
+		return joined(to, more), err
+	case kind == strict.String && v.Text() != "" && !ofScopes(name):
+		role, err := cleanString(v, name, ReasonClaimShape)
+		if err != nil {
+			return to, err
+		}
+		return append(to, role), nil
+	}
+	return r.list(to, name)
+}
+
+// ofScopes reports whether a claim is a list of scopes by its name.
+func ofScopes(name string) bool {
+	last := name[strings.LastIndexByte(name, '/')+1:]
+	return last == "scope" || last == "scp"
 }
 
 // joined returns both lists as one. A list that is there stays one when it is empty.

@@ -3,7 +3,6 @@ package stream
 import (
 	"context"
 	"crypto/sha256"
-	"crypto/subtle"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -42,7 +41,7 @@ type Options struct {
 type Stream struct {
 	o             Options
 	client        *client
-	authorization *livefile.File[string] // nil: messages need none
+	authorization *authorization // nil: messages need none
 	wake          chan struct{}          // the stream is to be looked at now
 	held          atomic.Bool
 	kept          atomic.Pointer[kept] // nil until the stream was found whole
@@ -97,29 +96,39 @@ func (s *Stream) open() (err error) {
 			return err
 		}
 	}
-	for _, f := range []struct {
-		setting string
-		path    config.Path
-		least   int
-		to      **livefile.File[string]
-	}{
-		{"signals.client_secret_file", c.ClientSecretFile, 1, &s.client.secret},
-		{"signals.token_file", c.TokenFile, 1, &s.client.secret},
-		{"signals.authorization_file", c.AuthorizationFile, minAuthorization, &s.authorization},
+	for setting, path := range map[string]config.Path{
+		"client_secret_file": c.ClientSecretFile, "token_file": c.TokenFile,
 	} {
-		if f.path == "" {
+		if path == "" {
 			continue
 		}
-		*f.to, err = livefile.Open(s.o.Files, livefile.Spec[string]{
-			Setting: "senders[]." + f.setting, Paths: []string{string(f.path)},
-			Parse: func(contents [][]byte) (string, error) { return parseSecret(contents[0], f.least) },
-			Then:  func(string) { s.look() },
-		})
+		s.client.secret, err = s.openSecret(setting, path, 1, func(string) { s.look() })
 		if err != nil {
 			return err
 		}
 	}
-	return nil
+	if c.AuthorizationFile == "" {
+		return nil
+	}
+	s.authorization = &authorization{now: s.o.Now}
+	file, err := s.openSecret("authorization_file", c.AuthorizationFile, minAuthorization,
+		func(value string) {
+			s.authorization.set(value)
+			time.AfterFunc(authorizationSettles, s.look)
+		})
+	if err == nil {
+		s.authorization.set(file.Value())
+	}
+	return err
+}
+
+func (s *Stream) openSecret(setting string, path config.Path, least int,
+	then func(string)) (*livefile.File[string], error) {
+	return livefile.Open(s.o.Files, livefile.Spec[string]{
+		Setting: "senders[].signals." + setting, Paths: []string{string(path)},
+		Parse: func(contents [][]byte) (string, error) { return parseSecret(contents[0], least) },
+		Then:  then,
+	})
 }
 
 // parseSecret reads a secret that fits into a header: its file less one line break at its end.
@@ -139,12 +148,7 @@ func (s *Stream) Authorized(header string) bool {
 	if s.o.Config.Delivery != Push {
 		return false
 	}
-	if s.authorization == nil {
-		return true
-	}
-	// Digests: their length says nothing of the secret's.
-	want, got := sha256.Sum256([]byte(s.authorization.Value())), sha256.Sum256([]byte(header))
-	return subtle.ConstantTimeCompare(want[:], got[:]) == 1
+	return s.authorization == nil || s.authorization.accepts(header)
 }
 
 // HasSecret reports whether pushed messages must come with an Authorization header.
@@ -292,7 +296,7 @@ func (s *Stream) keep(ctx context.Context) error {
 func (s *Stream) ensure(ctx context.Context, at endpoints) (remote, error) {
 	authorization := ""
 	if s.authorization != nil {
-		authorization = s.authorization.Value()
+		authorization = s.authorization.told()
 	}
 	want := s.client.wanted(authorization)
 	found, there, err := s.find(ctx, at, want)

@@ -498,6 +498,36 @@ func TestPushedMessagesNeedTheirAuthorization(t *testing.T) {
 	}
 }
 
+// TestAnAuthorizationThatIsRotatedRefusesNoMessage: what the transmitter still sends is good, and so
+// is the new one.
+func TestAnAuthorizationThatIsRotatedRefusesNoMessage(t *testing.T) {
+	t.Parallel()
+	files, err := livefile.New(slog.New(slog.DiscardHandler), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	tr, c := streamtest.New(t), settings(t, stream.Push)
+	r, err := stream.New(stream.Options{Sender: tr.URL, Config: c,
+		Lease: lease(t, miniredis.RunT(t), tr.URL), Files: files,
+		Handle: func(context.Context, string, string) error { return nil }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	const next = "Bearer the-next-of-our-own"
+	if err := os.WriteFile(string(c.AuthorizationFile), []byte(next), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if r.Authorized(next) {
+		t.Error("the next one passes before it was read")
+	}
+	if err := files.Reload(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if !r.Authorized(authorization) || !r.Authorized(next) || r.Authorized("Bearer of-nobody-at-all") {
+		t.Error("expected the one before and the next to pass, and no other")
+	}
+}
+
 // TestSecretsFitIntoAHeader or the issuer does not start; their files' texts are not told.
 func TestSecretsFitIntoAHeader(t *testing.T) {
 	t.Parallel()
