@@ -8,6 +8,7 @@ import (
 	"github.com/sallyport/sallyport/authz"
 	"github.com/sallyport/sallyport/authz/authztest"
 	"github.com/sallyport/sallyport/internal/jose"
+	"github.com/sallyport/sallyport/internal/policy"
 	"github.com/sallyport/sallyport/internal/revocation"
 	"github.com/sallyport/sallyport/internal/token"
 )
@@ -37,12 +38,34 @@ func (s *still) Freshness(revocation.Instant) revocation.Freshness {
 }
 func (s *still) Now(revocation.Instant) time.Time { return s.now }
 
+// tenRoutes is a policy of ordinary size. It stays as it is, so that one build can be held against
+// another.
+func tenRoutes() policy.Config {
+	at := func(path string) policy.Match { return policy.Match{Path: path} }
+	return policy.Config{Routes: []policy.Route{
+		{Match: at("/public"), Allow: "public"},
+		{Match: at("/public-files/**"), Allow: "public"},
+		{Match: at("/maybe"), Allow: "optional"},
+		{Match: at("/protected")},
+		{Match: at("/api/closed/*"), Allow: "nobody"},
+		{Match: at("/api/**"), Allow: "authenticated"},
+		{Match: at("/admin/**"), Require: policy.Require{Roles: []string{"admin", "root"}}},
+		{Match: at("/scoped"), Require: policy.Require{Scopes: []string{"read", "write"}}},
+		{Match: policy.Match{Path: "/put", Methods: []string{"PUT", "OPTIONS"}}},
+		{Match: policy.Match{Path: "/inner/**", Hosts: []string{"*.inner.example.com"}}},
+	}}
+}
+
 // hot is an engine with a request as Envoy sends them: 20 headers, of which two are of interest.
 func hot(b testing.TB, cache authz.CacheConfig) (*authz.Engine, *authz.Request) {
 	b.Helper()
 	w := authztest.New()
 	s := &still{profile: authztest.Profile(), key: w.Key.Public(), now: w.Now}
-	engine, err := authz.New(w.Policy, authz.Options{Keys: s, Revocations: s, Cache: cache})
+	rules, err := policy.Compile(tenRoutes())
+	if err != nil {
+		b.Fatal(err)
+	}
+	engine, err := authz.New(rules, authz.Options{Keys: s, Revocations: s, Cache: cache})
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -79,23 +79,28 @@ func (r *Rule) atLeastAsStrictAs(other *Rule, parameters bool) bool {
 // route's case, and that is stricter than the request's own rule; nil if there is none. Ordinary
 // requests, in small letters under a policy in small letters, cost two comparisons.
 func (p *Policy) stricter(rule *Rule, method, host string, path *requestPath) *Rule {
-	folds := !rule.caseSensitive && (p.mixed || path.mixed)
-	if !folds && isUpper(method) {
+	tree := &p.tree
+	switch upper := isUpper(method); {
+	case !rule.caseSensitive && (path.mixed || p.mixed && !upper):
+		tree = &p.folded
+	case !rule.caseSensitive && p.mixed:
+		tree = &p.capitals // a path in small letters is in another case than these alone
+	case upper:
 		return nil
 	}
-	return p.searchStricter(rule, method, host, path, rule.caseSensitive)
+	return p.searchStricter(rule, method, host, path, tree)
 }
 
 func (p *Policy) searchStricter(rule *Rule, method, host string, path *requestPath,
-	literally bool) *Rule {
+	tree *node) *Rule {
 	s := caseSearch{
 		policy: p, rule: rule, path: path.value, parameters: path.parameters, host: host,
 		method: method, upper: strings.ToUpper(method),
 	}
 	var buffer [256]byte // so that the folding of an ordinary path allocates nothing
-	tree, value := &p.folded, appendFolded(buffer[:0], path.value)
-	if literally {
-		tree, value = &p.tree, append(buffer[:0], path.value...)
+	value := append(buffer[:0], path.value...)
+	if path.mixed && tree != &p.tree {
+		value = appendFolded(buffer[:0], path.value)
 	}
 	s.walk(tree, bytes.TrimSuffix(value[1:], []byte("/")))
 	return s.found
@@ -139,14 +144,15 @@ func (s *caseSearch) walk(n *node, path []byte) {
 
 func (s *caseSearch) consider(candidates []*candidate) {
 	for _, c := range candidates {
-		if s.found == nil && !s.rule.atLeastAsStrictAs(c.rule, s.parameters) && s.isFor(c) {
+		if s.found == nil && c.rule != s.rule && s.isFor(c) {
 			s.found = c.rule
 		}
 	}
 }
 
 // isFor reports whether the request, spelt as the route is written, falls under it and under no
-// earlier route: "the first route that matches decides" holds for that spelling, too.
+// earlier route, and the route is stricter: "the first route that matches decides" holds for that
+// spelling, too. What an ordinary request is told by costs least, and comes first.
 func (s *caseSearch) isFor(c *candidate) bool {
 	method := s.method
 	if !c.methods.contains(method) {
@@ -158,7 +164,8 @@ func (s *caseSearch) isFor(c *candidate) bool {
 	if method == s.method && c.isSpelt(s.path) {
 		return false // it is the request as it came, and Find has preferred an earlier route
 	}
-	return s.policy.tree.find(c.spell(s.path), method, s.host) == c.rule
+	return !s.rule.atLeastAsStrictAs(c.rule, s.parameters) &&
+		s.policy.tree.find(c.spell(s.path), method, s.host) == c.rule
 }
 
 // isSpelt reports whether a path that matches c but for case has its literals letter by letter.

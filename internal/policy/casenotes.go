@@ -20,7 +20,7 @@ func (p *Policy) CaseNotes() (notes []string) {
 				p.tree.find(path.value, method, host) != c.rule {
 				continue
 			}
-			stricter := p.searchStricter(c.rule, method, host, &path, false)
+			stricter := p.searchStricter(c.rule, method, host, &path, &p.folded)
 			switch {
 			case stricter == nil, slices.Contains(beside, stricter), slices.Contains(own, stricter):
 			case flipped:

@@ -75,7 +75,8 @@ var nobody = &Rule{Access: Nobody, Index: -1}
 type Policy struct {
 	tree       node
 	folded     node // the same patterns in small letters
-	mixed      bool // the two differ: some pattern has other letters
+	capitals   node // of those, the patterns that have other letters
+	mixed      bool // there are some
 	rules      []*Rule
 	candidates []*candidate // one a rule
 	roles      hierarchy
@@ -143,10 +144,13 @@ func (p *Policy) add(index int, r Route) error {
 	p.rules = append(p.rules, rule)
 	p.judgeHosts = p.judgeHosts || !m.hosts.any()
 	small := foldedSegments(m.segments)
-	p.mixed = p.mixed || !slices.Equal(small, m.segments)
 	c := &candidate{rule: rule, segments: m.segments, methods: m.methods, hosts: m.hosts}
 	p.tree.insert(m.segments, c)
 	p.folded.insert(small, c)
+	if !slices.Equal(small, m.segments) {
+		p.mixed = true
+		p.capitals.insert(small, c)
+	}
 	p.candidates = append(p.candidates, c)
 	return nil
 }
