@@ -30,7 +30,7 @@ export CGO_ENABLED
 VERSION    := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 LDFLAGS    := -X main.version=$(VERSION)
 
-.PHONY: demo build module image envoy valkey test test-tools test-valkey vet fuzz logouts faults model model-vast bugs bench bench-quick bench-report microbench check-mod test-compose test-k8s test-issuers record-issuers real-issuers clean help
+.PHONY: demo build module image envoy valkey test test-tools test-valkey vet fuzz logouts faults model model-vast bugs bench bench-quick bench-report microbench beside check-mod test-compose test-k8s test-issuers record-issuers real-issuers clean help
 
 help: ## this list
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -129,6 +129,9 @@ bench-report: envoy ## make bench, written into bench/RESULTS.md and its plots
 
 microbench: ## Go's benchmarks of single functions, side by side where a ratio is promised
 	$(GO) test -run '^$$' -bench . -benchmem ./...
+
+beside: ## Go's benchmarks of single functions against another checkout's; BASE=DIR
+	bench/beside.sh $(BASE)
 
 check-mod: ## go.mod and go.sum say exactly what the code needs
 	$(GO) mod tidy -diff
