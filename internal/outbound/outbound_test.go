@@ -42,3 +42,24 @@ func TestItGoesByTheProxyOfTheEnvironment(t *testing.T) {
 		}
 	}
 }
+
+// TestNothingGoesPastAProxyWhoseAddressCannotBeRead, and nobody is told the address.
+func TestNothingGoesPastAProxyWhoseAddressCannotBeRead(t *testing.T) {
+	at := &url.URL{Scheme: "https", Host: "sso.example"}
+	for _, bad := range []string{"http://user:hunter2@proxy example:3128", "http://:3128", "%zz"} {
+		t.Run(bad, func(t *testing.T) {
+			t.Setenv("HTTPS_PROXY", bad)
+			by, err := outbound.Transport(nil).Proxy(&http.Request{URL: at})
+			if err == nil || by != nil || !strings.Contains(err.Error(), "HTTPS_PROXY") ||
+				strings.Contains(err.Error(), "hunter2") {
+				t.Errorf("expected an error that names the variable alone, got %v, %v", by, err)
+			}
+		})
+	}
+	for _, good := range []string{"proxy.example", "proxy.example:3128", "socks5://10.0.0.1:1080"} {
+		t.Setenv("HTTPS_PROXY", good)
+		if by, err := outbound.Transport(nil).Proxy(&http.Request{URL: at}); err != nil || by == nil {
+			t.Errorf("%s: got %v, %v", good, by, err)
+		}
+	}
+}

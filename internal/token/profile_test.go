@@ -102,6 +102,9 @@ func TestProfilesThatCannotBeAreRefusedByPath(t *testing.T) {
 		"required with an empty value": {
 			func(p *token.Profile) { p.RequiredClaims = []string{"a="} }, "required_claims[0]",
 		},
+		"required with spaces": {
+			func(p *token.Profile) { p.RequiredClaims = []string{"level = 3"} }, "required_claims[0]",
+		},
 		"required with a broken path": {
 			func(p *token.Profile) { p.RequiredClaims = []string{"/a//b=c"} }, "required_claims[0]",
 		},

@@ -201,6 +201,10 @@ func (l *problems) required(p *Profile) {
 			l.add(at, "expected name or name=value, got %q", entry)
 			continue
 		}
+		if hasValue && (name != strings.TrimSpace(name) || value != strings.TrimSpace(value)) {
+			l.add(at, "expected name=value without spaces around them, got %q", entry)
+			continue
+		}
 		l.name(at, name, true)
 	}
 }

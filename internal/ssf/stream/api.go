@@ -173,7 +173,9 @@ func (c *client) enable(ctx context.Context, e endpoints, id string) (was string
 		return "", nil
 	}
 	at := *e.status
-	at.RawQuery = url.Values{"stream_id": {id}}.Encode()
+	query := at.Query()
+	query.Set("stream_id", id)
+	at.RawQuery = query.Encode()
 	var found struct {
 		Status string `json:"status"`
 	}

@@ -181,13 +181,13 @@ func (c *Config) checkTimes() error {
 }
 
 var errURL = errors.New(
-	"expected an https address, or http to this machine, without a user, a query and a fragment")
+	"expected an https address, or http to this machine, without a user and a fragment")
 
 // safeURL reads an address that secrets may be sent to: over TLS, or to this machine.
 func safeURL(s string) (*url.URL, error) {
 	u, err := url.Parse(s)
 	if err != nil || u.Hostname() == "" || u.User != nil || u.Fragment != "" ||
-		strings.ContainsRune(s, '?') || u.Scheme != "https" && (u.Scheme != "http" || !config.IsThisMachine(u.Hostname())) {
+		u.Scheme != "https" && (u.Scheme != "http" || !config.IsThisMachine(u.Hostname())) {
 		return nil, errURL
 	}
 	return u, nil

@@ -42,7 +42,7 @@ type Stream struct {
 	o             Options
 	client        *client
 	authorization *authorization // nil: messages need none
-	wake          chan struct{}          // the stream is to be looked at now
+	wake          chan struct{}  // the stream is to be looked at now
 	held          atomic.Bool
 	kept          atomic.Pointer[kept] // nil until the stream was found whole
 

@@ -556,23 +556,28 @@ func TestSecretsFitIntoAHeader(t *testing.T) {
 func TestNothingGoesWhereNobodySaidItMayGo(t *testing.T) {
 	t.Parallel()
 	tr := streamtest.New(t)
-	for name, document := range map[string]string{
-		"http elsewhere":  `{"issuer":"%s","configuration_endpoint":"http://192.0.2.1/streams"}`,
-		"another scheme":  `{"issuer":"%s","configuration_endpoint":"ftp://127.0.0.1/streams"}`,
-		"with a user":     `{"issuer":"%s","configuration_endpoint":"https://me@127.0.0.1/streams"}`,
-		"another issuer":  `{"issuer":"%s/","configuration_endpoint":"https://127.0.0.1/streams"}`,
-		"no JSON":         `<%s>`,
-		"too long":        `{"issuer":"%s","x":"` + strings.Repeat("x", 300<<10) + `"}`,
-		"status over ftp": `{"issuer":"%s","configuration_endpoint":"https://127.0.0.1/s","status_endpoint":"ftp://127.0.0.1/"}`,
+	for name, c := range map[string]struct{ document, trouble string }{
+		"http elsewhere": {`{"issuer":"%s","configuration_endpoint":"http://192.0.2.1/streams"}`,
+			"configuration_endpoint: expected an https address"},
+		"another scheme": {`{"issuer":"%s","configuration_endpoint":"ftp://127.0.0.1/streams"}`,
+			"configuration_endpoint: expected an https address"},
+		"with a user": {`{"issuer":"%s","configuration_endpoint":"https://me@127.0.0.1/streams"}`,
+			"configuration_endpoint: expected an https address"},
+		"another issuer": {`{"issuer":"%s/","configuration_endpoint":"https://127.0.0.1/streams"}`,
+			"names another issuer"},
+		"no JSON":  {`<%s>`, "expected an answer in JSON"},
+		"too long": {`{"issuer":"%s","x":"` + strings.Repeat("x", 300<<10) + `"}`, "expected an answer of at most"},
+		"status over ftp": {`{"issuer":"%s","configuration_endpoint":"https://127.0.0.1/s",` +
+			`"status_endpoint":"ftp://127.0.0.1/"}`, "an endpoint of the transmitter: expected an https address"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			c := settings(t, stream.Push)
-			c.ConfigurationURL = serveText(t, fmt.Sprintf(document, tr.URL))
-			r := newReceiver(t, tr, c, lease(t, miniredis.RunT(t), tr.URL), nil)
+			cfg := settings(t, stream.Push)
+			cfg.ConfigurationURL = serveText(t, fmt.Sprintf(c.document, tr.URL))
+			r := newReceiver(t, tr, cfg, lease(t, miniredis.RunT(t), tr.URL), nil)
 			r.run(t)
 			eventually.True(t, "it to be told", func() bool {
-				return strings.Contains(r.log.String(), "is in trouble")
+				return strings.Contains(r.log.String(), c.trouble)
 			})
 		})
 	}
@@ -590,6 +595,60 @@ func TestNothingGoesWhereNobodySaidItMayGo(t *testing.T) {
 			t.Error("a secret went where it was led to")
 		}
 	})
+}
+
+// TestAnAnswerOfAnotherIssuerIsNotTaken: neither a stream that is another issuer's nor the metadata
+// that say where the secret goes.
+func TestAnAnswerOfAnotherIssuerIsNotTaken(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		called, member, trouble, never string
+	}{
+		"the stream": {"POST /streams", "iss", "the stream is of another issuer", "POST /poll"},
+		"the metadata": {"GET /.well-known/openid-configuration", "issuer",
+			"the metadata names another issuer", "POST /token"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			tr := streamtest.New(t)
+			tr.Alter(c.called, func(answer map[string]any) { answer[c.member] = tr.URL + "/" })
+			r := newReceiver(t, tr, settings(t, stream.Poll), lease(t, miniredis.RunT(t), tr.URL), nil)
+			r.run(t)
+			eventually.True(t, "it to be told", func() bool {
+				return strings.Contains(r.log.String(), c.trouble)
+			})
+			if n := tr.Calls(c.never); n != 0 {
+				t.Errorf("%s was called %d times", c.never, n)
+			}
+		})
+	}
+}
+
+// TestAVerificationIsAskedForNoMoreOftenThanTheTransmitterAllows.
+func TestAVerificationIsAskedForNoMoreOftenThanTheTransmitterAllows(t *testing.T) {
+	t.Parallel()
+	tr := streamtest.New(t)
+	for _, called := range []string{"POST /streams", "GET /streams"} {
+		tr.Alter(called, func(answer map[string]any) { answer["min_verification_interval"] = 3600 })
+	}
+	redis := miniredis.RunT(t)
+	c := settings(t, stream.Push)
+	c.CheckEvery, c.VerifyEvery = time.Millisecond, time.Millisecond
+	r := newReceiver(t, tr, c, lease(t, redis, tr.URL), nil)
+	r.run(t)
+	eventually.True(t, "a verification to be asked for", func() bool { return len(tr.States()) > 0 })
+	of := ssf.Subject{Format: "opaque", ID: "stream-1"}
+	err := r.Told(t.Context(), of, ssf.Event{Type: ssf.Verification, State: tr.States()[0]})
+	if err != nil {
+		t.Fatal(err)
+	}
+	asked, looked := len(tr.States()), tr.Calls("GET /streams")
+	eventually.True(t, "the stream to be looked at", func() bool {
+		return tr.Calls("GET /streams") > looked+5
+	})
+	if n := len(tr.States()); n > asked+1 { // one may have been under way
+		t.Errorf("%d verifications were asked for within an hour", n)
+	}
 }
 
 // TestSettingsThatCannotWorkAreRefused, each with where it stands.
@@ -610,7 +669,7 @@ func TestSettingsThatCannotWorkAreRefused(t *testing.T) {
 		},
 		"client_id":         func(c *stream.Config) { c.ClientID = "" },
 		"token_file":        func(c *stream.Config) { c.TokenFile = "x" },
-		"configuration_url": func(c *stream.Config) { c.ConfigurationURL = "https://x/?y" },
+		"configuration_url": func(c *stream.Config) { c.ConfigurationURL = "https://x/#y" },
 		"token_url":         func(c *stream.Config) { c.TokenURL = "https://x/#y" },
 		"subjects":          func(c *stream.Config) { c.Subjects = map[string]string{"email": "kid"} },
 		"ignored_events":    func(c *stream.Config) { c.Ignored = []string{"verification"} },

@@ -53,10 +53,11 @@ type Transmitter struct {
 	refused  map[string]string
 	calls    map[string]int
 	failing  map[string]int // by what is called: the status that it answers
-	one      bool           // a client may have one stream
-	hold     time.Duration  // how long a poll waits for something to come
-	restless bool           // it says that there is more, and takes no acknowledgement
-	came     *sync.Cond     // something has come, or a poll waits no longer
+	altered  map[string]func(answer map[string]any)
+	one      bool          // a client may have one stream
+	hold     time.Duration // how long a poll waits for something to come
+	restless bool          // it says that there is more, and takes no acknowledgement
+	came     *sync.Cond    // something has come, or a poll waits no longer
 	last     Poll
 	verified []string // states of verifications that were asked for
 	next     int
@@ -87,6 +88,7 @@ func New(t *testing.T) *Transmitter {
 		t: t, key: key, streams: map[string]*Stream{}, tokens: map[string]bool{},
 		queue: map[string]string{}, acked: map[string]bool{}, refused: map[string]string{},
 		calls: map[string]int{}, failing: map[string]int{},
+		altered: map[string]func(map[string]any){},
 	}
 	tr.came = sync.NewCond(&tr.mu)
 	mux := http.NewServeMux()
@@ -117,6 +119,7 @@ func (tr *Transmitter) counted(pattern string, handle func(*http.Request) (int,
 		tr.mu.Lock()
 		tr.calls[pattern]++
 		status, failing := tr.failing[pattern]
+		alter := tr.altered[pattern]
 		tr.mu.Unlock()
 		var answer any
 		if !failing {
@@ -125,6 +128,9 @@ func (tr *Transmitter) counted(pattern string, handle func(*http.Request) (int,
 		if answer == nil {
 			w.WriteHeader(status)
 			return
+		}
+		if alter != nil {
+			each(answer, alter)
 		}
 		w.Header().Set("Content-Type", "application/json")
 		w.WriteHeader(status)
@@ -142,6 +148,26 @@ func (tr *Transmitter) Fail(pattern string, status int) {
 	if status == 0 {
 		delete(tr.failing, pattern)
 	}
+}
+
+// each alters an answer that is an object, or each object of a list.
+func each(answer any, alter func(map[string]any)) {
+	switch a := answer.(type) {
+	case map[string]any:
+		alter(a)
+	case []any:
+		for _, one := range a {
+			each(one, alter)
+		}
+	}
+}
+
+// Alter has the answers of what is called, as "POST /streams", altered before they are sent: each
+// object of them.
+func (tr *Transmitter) Alter(pattern string, alter func(answer map[string]any)) {
+	tr.mu.Lock()
+	defer tr.mu.Unlock()
+	tr.altered[pattern] = alter
 }
 
 // Calls returns how often something was called.
