@@ -524,6 +524,12 @@ typ: none`,
 		claims: plainClaims, reason: token.ReasonHeaderDuplicate,
 	},
 	{
+		name:   "names that mean something only where something is encrypted",
+		entry:  plainEntry,
+		header: `{"alg":"RS256","kid":"k1","typ":"JWT","iv":"x","tag":7,"epk":{},"apu":"a","apv":"b"}`,
+		claims: plainClaims, who: "sub=alice; id=j1",
+	},
+	{
 		name: "a name that is not known twice", entry: plainEntry,
 		header: `{"alg":"RS256","kid":"k1","typ":"JWT","cat":1,"cat":2}`,
 		claims: plainClaims, reason: token.ReasonHeaderDuplicate,

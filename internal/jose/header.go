@@ -124,7 +124,7 @@ func checkName(m strict.Member) error {
 	switch m.Name {
 	case "crit", "b64":
 		return token.Refuse(token.ReasonHeaderCrit, "expected no %s", m.Name)
-	case "enc", "zip", "epk", "apu", "apv", "p2c", "p2s", "iv", "tag":
+	case "enc", "zip", "p2c", "p2s":
 		return token.Refuse(token.ReasonHeaderEncrypted, "expected no %s", m.Name)
 	case "cty":
 		if m.Value.Kind() == strict.String && token.IsMediaType(m.Value.Text(), "JWT") {
