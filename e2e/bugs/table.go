@@ -459,9 +459,6 @@ h = ensure(ARGV[1], tonumber(ARGV[2]), skew, t, tonumber(ARGV[15]))`},
 	{"45f", "a transmitter of one issuer ends sessions of another: by another's message, polled", []edit{
 		{"issuer/signals.go", "			case err == nil && m.Sender.Issuer != from:", "			case false:"},
 	}, in("issuer", []string{"TestAStreamBringsMessagesOfItsOwnIssuerAlone"})},
-	{"45g", "another issuer's name for a subject taken for this issuer's", []edit{
-		{"internal/ssf/requests.go", "if !r.foreign(one) {", "{"},
-	}, in("internal/ssf", []string{"TestWhatAnEventEnds"})},
 	{"46a", "a stream verified by whoever says so", []edit{
 		{"internal/ssf/stream/stream.go", "		!stateFits(", "		false && !stateFits("},
 	}, append(in("internal/ssf/stream", []string{"TestAStreamShowsThatItWorks"}),
@@ -488,6 +485,15 @@ h = ensure(ARGV[1], tonumber(ARGV[2]), skew, t, tonumber(ARGV[15]))`},
 	{"47c", "a user's record lives shorter for a later session", []edit{
 		{"internal/session/lua/user.lua", "  if redis.call('PTTL', key) < expires - now then redis.call('PEXPIREAT', key, ARGV[3]) end\n", "  redis.call('PEXPIREAT', key, ARGV[3])\n"},
 	}, sessions("TestAUsersRecordLivesNoShorterForASessionThatBeginsOrEnds")},
+	{"48", "another issuer's name for a subject taken for this issuer's", []edit{
+		{"internal/ssf/requests.go", "if !r.foreign(one) {", "{"},
+	}, in("internal/ssf", []string{"TestWhatAnEventEnds"})},
+	{"49", "a kid unknown by an answer of long ago", []edit{
+		{"internal/keyset/demand.go", "age < absentFor {", "(age < absentFor || true) {"},
+	}, in("internal/keyset", []string{"TestAKidThatWasAskedForBeforeItWasPublishedIsUnknownForAMomentOnly"})},
+	{"50", "a role of two words taken for two", []edit{
+		{"internal/token/read.go", "v.Text() != \"\" && !ofScopes(name):", "false:"},
+	}, in("internal/token", []string{"TestClaimsThatAnEntryNamesAreJudged"})},
 }
 
 // knownSources keep where connections come from, for bugs that make another one.
