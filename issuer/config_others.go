@@ -7,7 +7,7 @@ import (
 	"time"
 
 	"github.com/sallyport/sallyport/internal/config"
-	"github.com/sallyport/sallyport/internal/revocation/redislog"
+	"github.com/sallyport/sallyport/internal/revocation"
 	"github.com/sallyport/sallyport/internal/token"
 )
 
@@ -44,11 +44,11 @@ func (c Config) checkOtherIssuers() error {
 				bad("max_session_lifetime", "issuer: expected it in one place, senders[%d] says it too", j)
 			}
 		}
-		if d := o.MaxSessionLifetime; d < 0 || d > redislog.LongestSession ||
+		if d := o.MaxSessionLifetime; d < 0 || d > revocation.LongestSession ||
 			d > 0 && d < time.Second {
 			bad("max_session_lifetime", "issuer: expected %s to %s, got %s: it is "+
 				"revocation.max_session_lifetime (%s) unless said", time.Second,
-				redislog.LongestSession, d, c.Revocation.MaxSessionLifetime)
+				revocation.LongestSession, d, c.Revocation.MaxSessionLifetime)
 		}
 	}
 	return errors.Join(errs...)

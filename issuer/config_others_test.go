@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/sallyport/sallyport/internal/revocation"
 	"github.com/sallyport/sallyport/internal/revocation/redislog"
 	"github.com/sallyport/sallyport/internal/session/sessiontest"
 )
@@ -63,7 +64,7 @@ func TestMistakesInOtherIssuersNameTheirPlace(t *testing.T) {
 // TestNoSessionMayLiveLongerThanTheLogCanSay: an entry that nobody could read would stop all gates.
 func TestNoSessionMayLiveLongerThanTheLogCanSay(t *testing.T) {
 	c := redislog.DefaultConfig()
-	c.MaxSessionLifetime = redislog.LongestSession + time.Hour
+	c.MaxSessionLifetime = revocation.LongestSession + time.Hour
 	if err := c.Validate(); err == nil || !strings.Contains(err.Error(), "max_session_lifetime") {
 		t.Errorf("got %v", err)
 	}

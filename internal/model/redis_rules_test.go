@@ -16,6 +16,7 @@ import (
 	"github.com/redis/go-redis/v9"
 	"pgregory.net/rapid"
 
+	"github.com/sallyport/sallyport/internal/eventually"
 	"github.com/sallyport/sallyport/internal/revocation"
 )
 
@@ -54,12 +55,7 @@ func startScripted(t *testing.T) *scripted {
 		_ = cmd.Wait()
 		_ = os.RemoveAll(dir)
 	})
-	for deadline := time.Now().Add(20 * time.Second); s.Ping(t.Context()).Err() != nil; {
-		if time.Now().After(deadline) {
-			t.Fatal("redis-server does not answer")
-		}
-		time.Sleep(2 * time.Millisecond)
-	}
+	eventually.True(t, "redis-server to answer", func() bool { return s.Ping(t.Context()).Err() == nil })
 	common := source(t, "log")
 	for _, name := range []string{"append", "heartbeat", "confirm", "lines"} {
 		s.sources[name] = common + "\n" + source(t, name)

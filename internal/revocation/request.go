@@ -101,6 +101,17 @@ type Receipt struct {
 	Until int64  // unix ms: what the entries name is revoked at least until then; 0: not known
 }
 
+// Remembered is what the log knows of a session's end for as long as the session could have lived,
+// its entries expired or not. A session that began at or before a cutoff must not be refreshed.
+type Remembered struct {
+	// the session itself was ended, whatever its own record says, which may lie on a shard that has
+	// lost its newest writes
+	Ended   bool
+	Subject time.Time // the cutoff of its user; zero when there is none
+	// the latest one of its client, its tenant and its issuer as a whole; zero when there is none
+	Others time.Time
+}
+
 // Applied is how many live gates have applied what a receipt names.
 type Applied struct {
 	Applied, Total int
@@ -109,3 +120,6 @@ type Applied struct {
 
 // All reports whether every live gate has.
 func (a Applied) All() bool { return a.Applied == a.Total }
+
+// LongestSession bounds for how long any session may be said to live: ten years.
+const LongestSession = 10 * 365 * 24 * time.Hour

@@ -9,7 +9,6 @@ import (
 	"github.com/sallyport/sallyport/internal/config"
 	"github.com/sallyport/sallyport/internal/keyset"
 	"github.com/sallyport/sallyport/internal/revocation"
-	"github.com/sallyport/sallyport/internal/revocation/redislog"
 	"github.com/sallyport/sallyport/internal/ssf/stream"
 	"github.com/sallyport/sallyport/internal/token"
 )
@@ -113,8 +112,8 @@ func (c *Config) Validate() error {
 	if d := full.MaxMessageAge; d < 10*time.Second || d > 24*time.Hour {
 		bad("max_message_age", "sender: expected 10s to 24h, got %s", d)
 	}
-	if d := c.MaxSessionLifetime; d != 0 && (d < time.Second || d > redislog.LongestSession) {
-		bad("max_session_lifetime", "sender: expected 1s to %s, got %s", redislog.LongestSession, d)
+	if d := c.MaxSessionLifetime; d != 0 && (d < time.Second || d > revocation.LongestSession) {
+		bad("max_session_lifetime", "sender: expected 1s to %s, got %s", revocation.LongestSession, d)
 	}
 	if len(errs) > 0 {
 		return errors.Join(errs...)

@@ -3,10 +3,10 @@ package session_test
 import (
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/redis/go-redis/v9"
 
+	"github.com/sallyport/sallyport/internal/eventually"
 	"github.com/sallyport/sallyport/internal/redisconn"
 	"github.com/sallyport/sallyport/internal/session"
 	"github.com/sallyport/sallyport/internal/session/sessiontest"
@@ -48,13 +48,9 @@ func startCluster(t *testing.T) *redisconn.Client {
 	if err := node.ClusterAddSlotsRange(t.Context(), 0, 16383).Err(); err != nil {
 		t.Fatal(err)
 	}
-	deadline := time.Now().Add(10 * time.Second)
-	for !strings.Contains(node.ClusterInfo(t.Context()).Val(), "cluster_state:ok") {
-		if time.Now().After(deadline) {
-			t.Fatal("the cluster does not come up")
-		}
-		time.Sleep(5 * time.Millisecond)
-	}
+	eventually.True(t, "the cluster to come up", func() bool {
+		return strings.Contains(node.ClusterInfo(t.Context()).Val(), "cluster_state:ok")
+	})
 	cfg := redisconn.DefaultConfig()
 	cfg.Mode, cfg.Address, cfg.Addresses = redisconn.ModeCluster, "", []string{"127.0.0.1:" + port}
 	cfg.Checks = redisconn.ChecksWarn // one node, without a replica

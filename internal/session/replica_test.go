@@ -46,14 +46,10 @@ func TestAWriteCountsOnceItsReplicaHasIt(t *testing.T) {
 	if err := process.Signal(syscall.SIGCONT); err != nil {
 		t.Fatal(err)
 	}
-	deadline := time.Now().Add(10 * time.Second)
-	for {
-		if _, err := w.end(g.Session.ID); err == nil {
-			return
-		} else if time.Now().After(deadline) {
-			t.Fatalf("the end is not acknowledged though the replica is back: %v", err)
-		}
-	}
+	eventually.True(t, "the end to be acknowledged, since the replica is back", func() bool {
+		_, err := w.end(g.Session.ID)
+		return err == nil
+	})
 }
 
 // TestNothingIsAnsweredBeforeTheReplicaHasIt: WAIT waits for the very write, though the replica has

@@ -12,7 +12,6 @@ import (
 
 	"github.com/sallyport/sallyport/internal/redisconn"
 	"github.com/sallyport/sallyport/internal/revocation"
-	"github.com/sallyport/sallyport/internal/revocation/redislog"
 )
 
 // Config is what a Store must know. All fields are required.
@@ -77,7 +76,7 @@ type Revocations interface {
 	Instant() revocation.Instant
 	CheckSession(f *revocation.Facts, began time.Time) revocation.Verdict
 	Remembered(ctx context.Context,
-		issuer, sessionID, subject, client, tenant string) (redislog.Remembered, error)
+		issuer, sessionID, subject, client, tenant string) (revocation.Remembered, error)
 }
 
 // Log is the revocation log as an issuer has it; *redislog.Issuer is one.

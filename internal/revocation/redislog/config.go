@@ -30,9 +30,6 @@ type Config struct {
 	Prefix             string        `yaml:"prefix" usage:"start of the log's keys in Redis, a hash tag in braces"`
 }
 
-// LongestSession bounds for how long any session may be said to live: ten years.
-const LongestSession = 10 * 365 * 24 * time.Hour
-
 // DefaultConfig is for a single Redis without replicas.
 func DefaultConfig() Config {
 	return Config{
@@ -85,9 +82,9 @@ func (c Config) Validate() error {
 			"revocation: max_session_lifetime must be at least max_token_lifetime (%s), got %s",
 			c.MaxTokenLifetime, c.MaxSessionLifetime)
 	}
-	if c.MaxSessionLifetime > LongestSession {
+	if c.MaxSessionLifetime > revocation.LongestSession {
 		bad("max_session_lifetime", "revocation: expected a max_session_lifetime of at most %s, got %s",
-			LongestSession, c.MaxSessionLifetime)
+			revocation.LongestSession, c.MaxSessionLifetime)
 	}
 	if c.MaxGates < 1 || c.MaxGates > 999 {
 		bad("max_gates", "revocation: expected 1 to 999 gates, got %d", c.MaxGates)

@@ -11,21 +11,10 @@ import (
 	"github.com/sallyport/sallyport/internal/revocation"
 )
 
-// Remembered is what Redis knows of a session's end for as long as the session could have lived,
-// its entries expired or not. A session that began at or before a cutoff must not be refreshed.
-type Remembered struct {
-	// the session itself was ended, whatever its own record says, which may lie on a shard that has
-	// lost its newest writes
-	Ended   bool
-	Subject time.Time // the cutoff of its user; zero when there is none
-	// the latest one of its client, its tenant and its issuer as a whole; zero when there is none
-	Others time.Time
-}
-
 // Remembered returns what Redis remembers of a session within max_session_lifetime, in one round
 // trip. An empty name asks for none of its kind.
 func (i *Issuer) Remembered(ctx context.Context,
-	issuer, sessionID, subject, client, tenant string) (Remembered, error) {
+	issuer, sessionID, subject, client, tenant string) (revocation.Remembered, error) {
 	pipe := i.client.Universal().Pipeline()
 	ask := func(kind revocation.Kind, value string) *redis.FloatCmd {
 		if value == "" && kind != revocation.KindIss {
@@ -40,11 +29,11 @@ func (i *Issuer) Remembered(ctx context.Context,
 		ask(revocation.KindTenant, tenant),
 	}
 	if _, err := pipe.Exec(ctx); err != nil && !errors.Is(err, redis.Nil) {
-		return Remembered{}, fmt.Errorf("%w: cutoffs and ended sessions: %w",
+		return revocation.Remembered{}, fmt.Errorf("%w: cutoffs and ended sessions: %w",
 			revocation.ErrUnavailable, err)
 	}
 	// One that cannot be read makes an error of all: it could be the one that forbids the refresh.
-	var found Remembered
+	var found revocation.Remembered
 	var err error
 	if at, readErr := latestOf(ended); readErr == nil {
 		found.Ended = !at.IsZero()
@@ -55,7 +44,7 @@ func (i *Issuer) Remembered(ctx context.Context,
 	found.Subject, subjectErr = latestOf(subjects)
 	found.Others, othersErr = latestOf(others...)
 	if err = errors.Join(err, subjectErr, othersErr); err != nil {
-		return Remembered{}, fmt.Errorf("%w: cutoffs and ended sessions: %w",
+		return revocation.Remembered{}, fmt.Errorf("%w: cutoffs and ended sessions: %w",
 			revocation.ErrUnavailable, err)
 	}
 	return found, nil

@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/sallyport/sallyport/internal/revocation"
-	"github.com/sallyport/sallyport/internal/revocation/redislog"
 )
 
 // ErrInjected is the error of every injected fault.
@@ -268,14 +267,14 @@ func names(e Entry, f *revocation.Facts) bool {
 
 // Remembered remembers cutoffs and ended sessions after their entries.
 func (l *Log) Remembered(_ context.Context,
-	_, sessionID, subject, client, tenant string) (redislog.Remembered, error) {
+	_, sessionID, subject, client, tenant string) (revocation.Remembered, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if err := l.failing("remembered"); err != nil {
-		return redislog.Remembered{}, err
+		return revocation.Remembered{}, err
 	}
 	_, ended := l.longer["sid"+sessionID]
-	found := redislog.Remembered{Ended: ended, Subject: l.longer["sub"+subject]}
+	found := revocation.Remembered{Ended: ended, Subject: l.longer["sub"+subject]}
 	for _, name := range []string{"client" + client, "tenant" + tenant} {
 		if t := l.longer[name]; t.After(found.Others) {
 			found.Others = t
