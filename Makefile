@@ -106,7 +106,7 @@ logouts: envoy test-tools ## how long until three gates refuse: LOGOUTS=100000
 faults: test-tools ## random schedules of faults on real servers, judged by the promises: N=1000 SEED=1 [TOPOLOGY=single|sentinel|cluster]
 	$(GO) test ./e2e/faults -run TestSchedules -v -timeout 24h -schedules $(N) -seed $(SEED) -topology '$(TOPOLOGY)'
 
-model: ## explore every order of events within two faults: half an hour, and several GB of memory
+model: ## explore every order of events within two faults: three quarters of an hour, and 10 GB of memory
 	$(GO) test -tags model ./internal/model -run 'TestModel$$' -count=1 -v -timeout 4h -parallel 2 -exhaust
 
 model-vast: ## the same of three servers with two issuers: hours, and most of 24 GB of memory
