@@ -5,8 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"strings"
 	"time"
+
+	"github.com/sallyport/sallyport/internal/mesh"
 )
 
 // errSkipped is returned by a fault that cannot be brought about here.
@@ -249,7 +253,7 @@ func (w *world) stopRedis(ctx context.Context, i Injection) error {
 }
 
 // fullDisk fills the disk of a Redis, which ends at the next write (appendfsync always) or refuses
-// it; then there is space again, and it starts anew.
+// it; then there is space again, and it starts anew, once its file is whole: see repair.
 func (w *world) fullDisk(ctx context.Context, i Injection) error {
 	if !canFill() {
 		return errSkipped
@@ -268,7 +272,31 @@ func (w *world) fullDisk(ctx context.Context, i Injection) error {
 	if err := empty(); err != nil {
 		return err
 	}
+	if err := s.kill(); err != nil && !errors.Is(err, mesh.ErrNotRunning) {
+		return err
+	}
+	if err := s.repair(ctx, w.redis.Server); err != nil {
+		return err
+	}
 	return s.restart(ctx)
+}
+
+// repair does what operations.md says of a disk that was full: a write that was cut short may leave
+// a file that Redis refuses to load. A file that is whole stays as it is.
+func (s *server) repair(ctx context.Context, redis string) error {
+	tool := "redis-check-aof"
+	if strings.Contains(filepath.Base(redis), "valkey") {
+		tool = "valkey-check-aof"
+	}
+	// The server is this tool, too, when it goes by its name.
+	cmd := exec.CommandContext(ctx, redis)
+	cmd.Args = []string{tool, "--fix", filepath.Join(s.dir, "appendonlydir",
+		"appendonly.aof.manifest")}
+	cmd.Stdin = strings.NewReader("y\ny\n")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("faults: %s of %s: %w\n%s", tool, s.name, err, out)
+	}
+	return nil
 }
 
 // flush empties a Redis.

@@ -41,7 +41,8 @@ type run struct {
 	expected bool          // its exit is wanted; guarded by Child.mu
 }
 
-var errNotRunning = errors.New("mesh: it is not running")
+// ErrNotRunning is wrapped by errors of what needs a child that runs.
+var ErrNotRunning = errors.New("mesh: it is not running")
 
 // Name returns the child's name: redis, issuer-1, gate-1, envoy.
 func (c *Child) Name() string { return c.name }
@@ -62,7 +63,7 @@ func (c *Child) Signal(sig syscall.Signal) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.last == nil || c.last.hasExited() {
-		return fmt.Errorf("mesh: signal %s: %w", c.name, errNotRunning)
+		return fmt.Errorf("mesh: signal %s: %w", c.name, ErrNotRunning)
 	}
 	if err := c.last.cmd.Process.Signal(sig); err != nil {
 		return fmt.Errorf("mesh: signal %s: %w", c.name, err)
@@ -116,7 +117,7 @@ func (c *Child) Terminate(ctx context.Context) error {
 // Restart starts the child again, with the ports and arguments it had, and returns when it is
 // ready. A child that is still running is killed first.
 func (c *Child) Restart(ctx context.Context) error {
-	if err := c.Kill(); err != nil && !errors.Is(err, errNotRunning) {
+	if err := c.Kill(); err != nil && !errors.Is(err, ErrNotRunning) {
 		return err
 	}
 	if err := c.start(); err != nil {
@@ -136,7 +137,7 @@ func (c *Child) expectExit() (*run, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.last == nil || c.last.hasExited() {
-		return nil, fmt.Errorf("mesh: stop %s: %w", c.name, errNotRunning)
+		return nil, fmt.Errorf("mesh: stop %s: %w", c.name, ErrNotRunning)
 	}
 	c.last.expected = true
 	return c.last, nil

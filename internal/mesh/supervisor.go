@@ -119,7 +119,7 @@ func stopTogether(ctx context.Context, children []*Child) error {
 	var wg sync.WaitGroup
 	for i, c := range children {
 		wg.Go(func() {
-			if err := c.Terminate(ctx); err != nil && !errors.Is(err, errNotRunning) {
+			if err := c.Terminate(ctx); err != nil && !errors.Is(err, ErrNotRunning) {
 				errs[i] = err
 			}
 		})

@@ -163,8 +163,8 @@ func TestAnExitThatIsExpectedIsNotReported(t *testing.T) {
 	if alive(t, killed.PID()) || alive(t, asked.PID()) {
 		t.Error("a child is still there")
 	}
-	if err := killed.Kill(); !errors.Is(err, errNotRunning) {
-		t.Errorf("expected %q, got %v", errNotRunning, err)
+	if err := killed.Kill(); !errors.Is(err, ErrNotRunning) {
+		t.Errorf("expected %q, got %v", ErrNotRunning, err)
 	}
 	select {
 	case err := <-s.failed:
