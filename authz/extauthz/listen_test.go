@@ -2,12 +2,9 @@ package extauthz
 
 import (
 	"context"
-	"errors"
 	"io/fs"
-	"net"
 	"os"
 	"path/filepath"
-	"strings"
 	"testing"
 	"time"
 
@@ -19,6 +16,7 @@ import (
 	"github.com/sallyport/sallyport/authz/check"
 	"github.com/sallyport/sallyport/internal/eventually"
 	"github.com/sallyport/sallyport/internal/jose/josetest"
+	"github.com/sallyport/sallyport/internal/listen"
 )
 
 func TestChecksOverAUnixSocket(t *testing.T) {
@@ -26,7 +24,7 @@ func TestChecksOverAUnixSocket(t *testing.T) {
 	b := start(t, authztest.New())
 	c := DefaultConfig()
 	c.SocketMode = "0600"
-	l, err := Listen("unix:"+path, c)
+	l, err := listen.Open("unix:"+path, c.Config)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -45,74 +43,6 @@ func TestChecksOverAUnixSocket(t *testing.T) {
 	run(t, s, l)
 	authztest.Compare(t, authztest.Alice,
 		second.ask(t, false)(authztest.Get("/protected", "authorization", "Bearer "+b.world.Token())))
-}
-
-func TestADeadSocketIsReplacedAndALivingOneIsNot(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "gate.sock")
-	dead, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	dead.SetUnlinkOnClose(false)
-	if err := dead.Close(); err != nil {
-		t.Fatal(err)
-	}
-	living, err := Listen("unix:"+path, DefaultConfig())
-	if err != nil {
-		t.Fatalf("a dead socket is in the way: %v", err)
-	}
-	if _, err := Listen("unix:"+path, DefaultConfig()); err == nil ||
-		!strings.Contains(err.Error(), "another process") {
-		t.Errorf("got %v", err)
-	}
-	if err := living.Close(); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := os.Lstat(path); !errors.Is(err, fs.ErrNotExist) {
-		t.Errorf("a closed socket is left: %v", err)
-	}
-	if err := os.WriteFile(path, []byte("precious"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := Listen("unix:"+path, DefaultConfig()); err == nil {
-		t.Error("a file was replaced")
-	}
-}
-
-func TestASocketOfASuccessorIsNotRemoved(t *testing.T) {
-	dir := t.TempDir()
-	path := filepath.Join(dir, "gate.sock")
-	first, err := Listen("unix:"+path, DefaultConfig())
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := os.Rename(path, path+".old"); err != nil {
-		t.Fatal(err)
-	}
-	second, err := Listen("unix:"+path, DefaultConfig())
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := first.Close(); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := os.Lstat(path); err != nil {
-		t.Errorf("the successor's socket is gone: %v", err)
-	}
-	if err := second.Close(); err != nil {
-		t.Fatal(err)
-	}
-}
-
-func TestListenSaysWhatIsWrong(t *testing.T) {
-	for address, want := range map[string]string{
-		"127.0.0.1:99999": "port", "unix:/nonexistent/gate.sock": "/nonexistent", "nonsense": "address",
-	} {
-		if _, err := Listen(address, DefaultConfig()); err == nil ||
-			!strings.Contains(err.Error(), want) {
-			t.Errorf("%s: got %v", address, err)
-		}
-	}
 }
 
 // TestDrainFinishesWhatIsUnderWay has a check wait for a key while the server drains.
