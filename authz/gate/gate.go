@@ -329,18 +329,18 @@ func (g *Gate) doors() ([]daemon.Part, error) {
 	if err != nil {
 		return nil, err
 	}
-	doors := []daemon.Part{g.door("ext_authz", grpc.Addr().String(),
-		func(ctx context.Context) error { return g.server.Run(ctx, grpc) }, g.server.Drain)}
-	if g.httpServer == nil {
-		return doors, nil
+	var doors []daemon.Part
+	if g.httpServer != nil {
+		other, err := listen.Open(g.config.HTTPCheck.Listen, g.config.HTTPCheck.Config)
+		if err != nil {
+			return nil, errors.Join(err, grpc.Close())
+		}
+		doors = append(doors, g.door("http_check", other.Addr().String(),
+			func(ctx context.Context) error { return g.httpServer.Run(ctx, other) }, g.httpServer.Drain))
 	}
-	other, err := listen.Open(g.config.HTTPCheck.Listen, g.config.HTTPCheck.Config)
-	if err != nil {
-		return nil, errors.Join(err, grpc.Close())
-	}
-	return append(doors, g.door("http_check", other.Addr().String(),
-		func(ctx context.Context) error { return g.httpServer.Run(ctx, other) }, g.httpServer.Drain),
-	), nil
+	// Last, so that it drains first: over HTTP, a connection that nothing has come by holds it up.
+	return append(doors, g.door("ext_authz", grpc.Addr().String(),
+		func(ctx context.Context) error { return g.server.Run(ctx, grpc) }, g.server.Drain)), nil
 }
 
 // door returns one part that requests come through.

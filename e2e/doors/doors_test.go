@@ -549,12 +549,16 @@ func TestWithoutAGateNothingPasses(t *testing.T) {
 			if err := first.Process.Signal(syscall.SIGKILL); err != nil {
 				t.Fatal(err)
 			}
+			// As docs/doors/README.md has them.
+			want := map[string]int{
+				"caddy": 502, "envoy": 503, "haproxy": 503, "nginx": 503, "traefik": 500,
+			}[proxy]
 			eventually.True(t, "the gate is gone", func() bool {
-				return get(t, address, "/public").status >= 500
+				return get(t, address, "/public").status == want
 			})
 			u.received()
-			for range 5 {
-				if a := get(t, address, "/public"); a.status < 500 {
+			for range 2 {
+				if a := get(t, address, "/public"); a.status != want {
 					t.Errorf("got %d %s", a.status, a.body)
 				}
 			}

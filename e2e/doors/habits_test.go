@@ -1,7 +1,10 @@
 package doors_test
 
 import (
+	"net/http"
+	"net/http/httptest"
 	"strings"
+	"sync/atomic"
 	"testing"
 )
 
@@ -21,14 +24,62 @@ func TestNGINXMakesA500OfARefusal(t *testing.T) {
 	}
 }
 
-// TestTraefikHandsOnNoLongRefusal: a body over maxResponseBodySize is dropped.
+// TestNGINXHandsOnEveryStatusOfAGate, with the gate's headers and its body.
+func TestNGINXHandsOnEveryStatusOfAGate(t *testing.T) {
+	var status atomic.Int32
+	const body = `{"error":"x","error_description":"Why: it's so, \"really\" 100%; $host \\ {}."}`
+	stub := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("X-Sallyport-Reason", "because")
+		w.Header().Set("X-Sallyport-Body", body)
+		w.Header().Set("WWW-Authenticate", `Bearer realm="x"`)
+		w.Header().Set("Retry-After", "7")
+		w.Header().Set("Location", "https://login.example.com/?a=b")
+		w.WriteHeader(int(status.Load()))
+	}))
+	t.Cleanup(stub.Close)
+	u := newUpstream(t)
+	address := nginx(t, stub.Listener.Addr().String(), u.address)
+	for _, want := range []int{302, 400, 401, 403, 422, 429, 503, 204, 301, 404, 500, 502} {
+		status.Store(int32(want))
+		u.received()
+		a := get(t, address, "/protected")
+		switch want {
+		case 204: // as any 2xx of a gate's, which has only 200
+			if a.status != 200 {
+				t.Errorf("204: got %d", a.status)
+			}
+			continue
+		case 302:
+			if a.status != 302 || a.header.Get("Location") != "https://login.example.com/?a=b" {
+				t.Errorf("302: got %d %v", a.status, a.header)
+			}
+		case 301, 404, 500, 502: // none of a gate's
+			if a.status != 503 || !strings.Contains(a.body, "No gate could be asked") {
+				t.Errorf("%d: got %d %s", want, a.status, a.body)
+			}
+		default:
+			if a.status != want || a.body != body || a.reason() != "because" ||
+				a.header.Get("Retry-After") != "7" {
+				t.Errorf("%d: got %d %v %s", want, a.status, a.header, a.body)
+			}
+		}
+		if challenges := a.header.Values("WWW-Authenticate"); (want == 401 || want == 403) &&
+			(len(challenges) != 1 || challenges[0] != `Bearer realm="x"`) {
+			t.Errorf("%d: got the challenges %q", want, challenges)
+		}
+		if seen := u.received(); len(seen) > 0 {
+			t.Errorf("%d: the upstream has seen %v", want, seen)
+		}
+	}
+}
+
+// TestTraefikHandsOnNoLongRefusal: with a body over maxResponseBodySize, the status alone.
 func TestTraefikHandsOnNoLongRefusal(t *testing.T) {
 	d := open(t, "traefik", "maxResponseBodySize: 65536", "maxResponseBodySize: 20")
 	a := get(t, d.address, "/protected")
-	if a.status == 200 || strings.Contains(a.body, "unauthorized") {
-		t.Errorf("got %d %q", a.status, a.body)
+	if a.status != 401 || a.reason() != "" || a.header.Get("WWW-Authenticate") != "" || a.body != "" {
+		t.Errorf("got %d %v %q", a.status, a.header, a.body)
 	}
-	t.Logf("got %d %q", a.status, a.body)
 }
 
 // TestAProxyThatLeavesHeadersToItsClientIsFound: without the lines that remove them, a request that
@@ -49,6 +100,12 @@ func TestAProxyThatLeavesHeadersToItsClientIsFound(t *testing.T) {
 		"Traefik without its middleware": {
 			"traefik", []string{"middlewares: [no-identity, sallyport]", "middlewares: [sallyport]"},
 			"x-auth-roles",
+		},
+		"Traefik with every sign": {
+			"traefik", []string{"aliasHeadersStrategy: delete", "aliasHeadersStrategy: keep"}, "x~auth~roles",
+		},
+		"Traefik as it is by itself": {
+			"traefik", []string{"aliasHeadersStrategy: delete", "sanitizePath: true"}, "x_auth_roles",
 		},
 		"Caddy without its lines": {"caddy", []string{"request_header -X-Auth-*", ""}, "x-auth-roles"},
 		"HAProxy without its lines": {

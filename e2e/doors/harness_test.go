@@ -53,6 +53,8 @@ func TestMain(m *testing.M) {
 // routes are put before those of the mesh's own policy.
 const routes = `  - match: {path: /optional}
     allow: optional
+  - match: {path: /checkout}
+    require: {when: 'peer.principal == "spiffe://example.com/checkout"'}
   - match: {path: /closed}
     allow: nobody
   - match: {path: /files/**}

@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/sallyport/sallyport/internal/eventually"
@@ -34,14 +35,19 @@ func portOf(t *testing.T, address string) string {
 func traefik(t *testing.T, gate, upstream string, changes ...string) (address string) {
 	t.Helper()
 	dir, address := t.TempDir(), port(t)
-	dynamic := write(t, filepath.Join(dir, "dynamic.yaml"),
-		placed(t, block(t, "traefik.md", "yaml", 2), append([]string{
-			"127.0.0.1:10004", gate, "127.0.0.1:8080", upstream,
-		}, changes...)...))
-	static := write(t, filepath.Join(dir, "traefik.yaml"),
-		placed(t, block(t, "traefik.md", "yaml", 1), "/etc/traefik/dynamic.yaml", dynamic,
-			`":8000"`, `"`+address+`"`))
-	spawn(t, "traefik", address, wheel(t, "traefik"), "--configFile="+static)
+	static, dynamic := block(t, "traefik.md", "yaml", 1), filepath.Join(dir, "dynamic.yaml")
+	ofStatic := []string{"/etc/traefik/dynamic.yaml", dynamic, `":8000"`, `"` + address + `"`}
+	ofDynamic := []string{"127.0.0.1:10004", gate, "127.0.0.1:8080", upstream}
+	for i := 0; i < len(changes); i += 2 {
+		if strings.Contains(static, changes[i]) {
+			ofStatic = append(ofStatic, changes[i], changes[i+1])
+		} else {
+			ofDynamic = append(ofDynamic, changes[i], changes[i+1])
+		}
+	}
+	write(t, dynamic, placed(t, block(t, "traefik.md", "yaml", 2), ofDynamic...))
+	file := write(t, filepath.Join(dir, "traefik.yaml"), placed(t, static, ofStatic...))
+	spawn(t, "traefik", address, wheel(t, "traefik"), "--configFile="+file)
 	routed(t, address)
 	return address
 }

@@ -1,6 +1,9 @@
 package doors_test
 
 import (
+	"crypto/tls"
+	"crypto/x509"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -69,7 +72,8 @@ func (c certificates) overTLS(t *testing.T, proxy, gate string) []string {
 			"        trustForwardHeader: false\n" + c.shownIn(t, "yaml", 2, "traefik"),
 		}
 	case "caddy":
-		return []string{"\t\t\turi /\n", "\t\t\turi /\n" + c.shownIn(t, "caddyfile", 0, "caddy")}
+		const line = "\t\t\t\tdial_timeout 1s\n"
+		return []string{line, line + c.shownIn(t, "caddyfile", 0, "caddy")}
 	case "envoy":
 		return []string{
 			"      connect_timeout: 0.25s\n", "      connect_timeout: 0.25s\n" + c.shownIn(t, "yaml", 3, "envoy"),
@@ -178,5 +182,58 @@ func TestEnvoyIsKnownByItsCertificateOverGRPC(t *testing.T) {
 	}})
 	if a := s.Call("/protected", s.Login("alice").AccessToken); a.Status != 200 {
 		t.Errorf("got %d %s", a.Status, a.Body)
+	}
+}
+
+// TestTheCallingServiceIsKnownByItsCertificate, which Caddy has checked and names; nobody can name
+// themselves.
+func TestTheCallingServiceIsKnownByItsCertificate(t *testing.T) {
+	at, u, c := port(t), newUpstream(t), issue(t, "spiffe://example.com/checkout")
+	gate(t, "caddy", at, trusted, "--http-check-peer-header", "X-Client-Spiffe-Id")
+	address := caddy(t, at, u.address,
+		"http://", "https://",
+		"\tbind 127.0.0.1\n", "\tbind 127.0.0.1\n"+placed(t, block(t, "caddy.md", "caddyfile", 1),
+			"/etc/caddy/site.crt", c.gate, "/etc/caddy/site.key", c.gateKey, "/etc/caddy/clients.crt", c.ca),
+		"\t\t\turi /\n", "\t\t\turi /\n"+block(t, "caddy.md", "caddyfile", 2))
+	token := login(t, "bob")
+	roots := x509.NewCertPool()
+	roots.AppendCertsFromPEM(c.authority.PEM())
+	call := func(names ...string) int {
+		config := &tls.Config{RootCAs: roots, ServerName: gateName}
+		if len(names) > 0 {
+			pair, err := tls.X509KeyPair(c.authority.Pair(names...))
+			if err != nil {
+				t.Fatal(err)
+			}
+			config.Certificates = []tls.Certificate{pair}
+		}
+		client := &http.Client{Transport: &http.Transport{TLSClientConfig: config}}
+		defer client.CloseIdleConnections()
+		r, err := http.NewRequestWithContext(t.Context(), "GET", "https://"+address+"/checkout", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Host = gateName
+		r.Header.Set("Authorization", "Bearer "+token)
+		r.Header.Set("X-Client-Spiffe-Id", "spiffe://example.com/checkout")
+		a, err := client.Do(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer a.Body.Close()
+		return a.StatusCode
+	}
+	for name, row := range map[string]struct {
+		names  []string
+		status int
+	}{
+		"the service":    {[]string{"spiffe://example.com/checkout"}, 200},
+		"another one":    {[]string{"spiffe://example.com/other"}, 403},
+		"one without":    {[]string{"checkout"}, 403},
+		"no certificate": {nil, 403},
+	} {
+		if got := call(row.names...); got != row.status {
+			t.Errorf("%s: got %d", name, got)
+		}
 	}
 }
