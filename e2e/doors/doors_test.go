@@ -60,6 +60,7 @@ func TestEveryDoor(t *testing.T) {
 	}
 	for _, proxy := range slices.Sorted(maps.Keys(starters)) {
 		t.Run(proxy, func(t *testing.T) {
+			t.Parallel()
 			d := open(t, proxy)
 			for _, name := range slices.Sorted(maps.Keys(promises)) {
 				t.Run(name, func(t *testing.T) { promises[name](t, d) })
@@ -513,6 +514,7 @@ func TestAGateThatCannotKnowRefuses(t *testing.T) {
 	token := bearer(login(t, "bob"))
 	for _, proxy := range slices.Sorted(maps.Keys(starters)) {
 		t.Run(proxy, func(t *testing.T) {
+			t.Parallel()
 			at, u := port(t), newUpstream(t)
 			unready(t, proxy, at, trusted, "--redis-address", port(t))
 			address := starters[proxy](t, at, u.address)
@@ -539,6 +541,7 @@ func TestAGateThatCannotKnowRefuses(t *testing.T) {
 func TestWithoutAGateNothingPasses(t *testing.T) {
 	for _, proxy := range slices.Sorted(maps.Keys(starters)) {
 		t.Run(proxy, func(t *testing.T) {
+			t.Parallel()
 			at, u := port(t), newUpstream(t)
 			first := gate(t, proxy, at, trusted)
 			address := starters[proxy](t, at, u.address)

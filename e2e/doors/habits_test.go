@@ -118,6 +118,7 @@ func TestAProxyThatLeavesHeadersToItsClientIsFound(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			d := open(t, row.proxy, row.changes...)
 			for path, lines := range map[string][]string{"/public": nil, "/protected": {token}} {
 				if a := get(t, d.address, path, lines...); a.status != 200 {

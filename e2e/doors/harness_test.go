@@ -118,15 +118,25 @@ func login(t *testing.T, name string) string {
 	return ""
 }
 
+// handed are the addresses that tests have, so that two that run at a time never have the same.
+var handed sync.Map
+
 // port returns a free address on this machine.
 func port(t *testing.T) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	for {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		address := l.Addr().String()
+		if err := l.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if _, taken := handed.LoadOrStore(address, true); !taken {
+			return address
+		}
 	}
-	defer l.Close()
-	return l.Addr().String()
 }
 
 // spawn starts a program that lasts until the test ends, and waits until it listens. When the test

@@ -89,6 +89,7 @@ func TestAProxyIsKnownByItsCertificate(t *testing.T) {
 	token := bearer(login(t, "bob"))
 	for _, proxy := range []string{"caddy", "envoy", "nginx", "traefik"} {
 		t.Run(proxy, func(t *testing.T) {
+			t.Parallel()
 			at, u, c := port(t), newUpstream(t), issue(t, proxyName)
 			gate(t, proxy, at, c.flags("http-check")...)
 			address := starters[proxy](t, at, u.address, c.overTLS(t, proxy, at)...)
@@ -147,6 +148,7 @@ func TestAProxyIsKnownByItsUnixSocket(t *testing.T) {
 		},
 	} {
 		t.Run(proxy, func(t *testing.T) {
+			t.Parallel()
 			socket, u, none := filepath.Join(t.TempDir(), "http.sock"), newUpstream(t), port(t)
 			gate(t, proxy, "unix:"+socket)
 			old := none
