@@ -2,11 +2,17 @@ package extauthz
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"testing"
 	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/credentials/insecure"
 
 	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
 	"google.golang.org/grpc/codes"
@@ -14,9 +20,11 @@ import (
 
 	"github.com/sallyport/sallyport/authz/authztest"
 	"github.com/sallyport/sallyport/authz/check"
+	"github.com/sallyport/sallyport/internal/config"
 	"github.com/sallyport/sallyport/internal/eventually"
 	"github.com/sallyport/sallyport/internal/jose/josetest"
 	"github.com/sallyport/sallyport/internal/listen"
+	"github.com/sallyport/sallyport/internal/redisconn/redistest"
 )
 
 func TestChecksOverAUnixSocket(t *testing.T) {
@@ -89,5 +97,70 @@ func TestDrainEndsWithItsContext(t *testing.T) {
 	b.server.Drain(ctx)
 	if err := <-ended; err == nil {
 		t.Error("the check was answered")
+	}
+}
+
+// TestOnlyNamedClientsAreServedOverTLS: neither one that speaks no TLS, nor one without a
+// certificate, nor one with another name.
+func TestOnlyNamedClientsAreServedOverTLS(t *testing.T) {
+	authority, dir := redistest.NewAuthority(t), t.TempDir()
+	certificate, key := authority.Pair()
+	files := listen.TLSConfig{
+		CertFile: config.Path(dir + "/crt"), KeyFile: config.Path(dir + "/key"),
+		ClientCAFile: config.Path(dir + "/ca"), ClientNames: []string{"envoy.example.com"},
+	}
+	redistest.Write(t, string(files.CertFile), certificate)
+	redistest.Write(t, string(files.KeyFile), key)
+	redistest.Write(t, string(files.ClientCAFile), authority.PEM())
+	own, err := files.Open(nil, "ext_authz.tls", Protocol)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w, c := authztest.New(), DefaultConfig()
+	s, err := New(w.Engine(NewWire(c)), c, Options{
+		Ready: func() error { return nil }, Check: check.Options{Instant: clock()}, TLS: own,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	l, err := listen.Open("127.0.0.1:0", c.Config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	run(t, s, l)
+	roots := x509.NewCertPool()
+	roots.AppendCertsFromPEM(authority.PEM())
+	by := func(names ...string) credentials.TransportCredentials {
+		client := &tls.Config{RootCAs: roots, ServerName: "localhost"}
+		if len(names) > 0 {
+			pair, err := tls.X509KeyPair(authority.Pair(names...))
+			if err != nil {
+				t.Fatal(err)
+			}
+			client.Certificates = []tls.Certificate{pair}
+		}
+		return credentials.NewTLS(client)
+	}
+	for name, row := range map[string]struct {
+		credentials credentials.TransportCredentials
+		want        codes.Code
+	}{
+		"the stated name": {by("envoy.example.com"), codes.OK},
+		"another name":    {by("other.example.com"), codes.Unavailable},
+		"no certificate":  {by(), codes.Unavailable},
+		"no TLS":          {insecure.NewCredentials(), codes.Unavailable},
+	} {
+		conn, err := grpc.NewClient(l.Addr().String(), grpc.WithTransportCredentials(row.credentials))
+		if err != nil {
+			t.Fatal(err)
+		}
+		err = conn.Invoke(t.Context(), "/"+serviceName+"/Check",
+			message(encoded(authztest.Get("/public"), false)), &authv3.CheckResponse{}, asIsOption())
+		if status.Code(err) != row.want {
+			t.Errorf("%s: got %v", name, err)
+		}
+		if err := conn.Close(); err != nil {
+			t.Fatal(err)
+		}
 	}
 }

@@ -127,16 +127,6 @@ func aRefusalIsTheGatesOwn(t *testing.T, d *door) {
 	}
 }
 
-// folded is a header's name as servers have it that make one sign of all.
-func folded(name string) string {
-	return strings.Map(func(c rune) rune {
-		if strings.ContainsRune(authztest.Signs, c) {
-			return '-'
-		}
-		return c
-	}, strings.ToLower(name))
-}
-
 // noHeaderOfAClientBecomesAnIdentity at an upstream that makes one name of many: for every sign that
 // a name may have, on routes where the caller is known, may be known and is not. With the identity
 // headers go those that ask for another method or path. Such a request is served without them; of
@@ -460,7 +450,7 @@ func aBodyGoesToTheUpstreamAlone(t *testing.T, d *door) {
 }
 
 func aLogoutIsInForce(t *testing.T, d *door) {
-	token := bearer(login(t, "bob"))
+	token := bearer(loginAnew(t, "bob"))
 	if a := get(t, d.address, "/protected", token); a.status != 200 {
 		t.Fatalf("got %d %s", a.status, a.body)
 	}

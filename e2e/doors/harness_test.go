@@ -89,8 +89,22 @@ func shared(t *testing.T) *mesh.Mesh {
 	return common.mesh
 }
 
-// login returns an access token of one of the mesh's users.
+// tokens are those of users who are logged in, by name.
+var tokens sync.Map
+
+// login returns an access token of one of the mesh's users, which all tests share.
 func login(t *testing.T, name string) string {
+	t.Helper()
+	if token, ok := tokens.Load(name); ok {
+		return token.(string)
+	}
+	token := loginAnew(t, name)
+	tokens.Store(name, token)
+	return token
+}
+
+// loginAnew is login for a token that a test has to itself.
+func loginAnew(t *testing.T, name string) string {
 	t.Helper()
 	e := shared(t).Endpoints()
 	for _, u := range e.Users {
@@ -106,13 +120,13 @@ func login(t *testing.T, name string) string {
 			t.Fatal(err)
 		}
 		defer a.Body.Close()
-		var tokens struct {
+		var said struct {
 			Access string `json:"access_token"`
 		}
-		if err := json.NewDecoder(a.Body).Decode(&tokens); err != nil || tokens.Access == "" {
+		if err := json.NewDecoder(a.Body).Decode(&said); err != nil || said.Access == "" {
 			t.Fatalf("login: %d %v", a.StatusCode, err)
 		}
-		return tokens.Access
+		return said.Access
 	}
 	t.Fatalf("no user %s", name)
 	return ""
