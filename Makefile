@@ -4,7 +4,7 @@
 #   make test    everything the tests need, then all of them
 #
 # Nothing is installed outside .tools/, apart from missing Debian packages where that may be done (as root): python3-venv,
-# redis-server, gcc, libc6-dev, curl.
+# redis-server, gcc, libc6-dev, curl, nginx, haproxy.
 
 SHELL      := /bin/bash
 .DELETE_ON_ERROR:
@@ -30,7 +30,7 @@ export CGO_ENABLED
 VERSION    := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 LDFLAGS    := -X main.version=$(VERSION)
 
-.PHONY: demo build module image envoy valkey test test-tools test-valkey vet fuzz logouts faults model model-vast bugs bench bench-quick bench-report microbench beside check-mod test-compose test-k8s test-issuers record-issuers real-issuers clean help
+.PHONY: demo build module image envoy valkey doors test test-tools test-valkey vet fuzz logouts faults model model-vast bugs bench bench-quick bench-report microbench beside check-mod test-compose test-k8s test-issuers record-issuers real-issuers clean help
 
 help: ## this list
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -60,6 +60,9 @@ test-tools:
 valkey:
 	@deploy/setup/valkey.sh $(TOOLS)/valkey
 
+doors:
+	@deploy/setup/doors.sh $(TOOLS)/doors
+
 vet: ## gofmt, go vet, staticcheck
 	@unformatted=$$(gofmt -l $$(git ls-files --cached --others --exclude-standard '*.go')); \
 	    [ -z "$$unformatted" ] || { echo "gofmt -w these files:"; echo "$$unformatted"; exit 1; }
@@ -70,7 +73,7 @@ vet: ## gofmt, go vet, staticcheck
 	$(GO) tool staticcheck -tags model ./...
 	cd bench && $(GO) vet ./... && $$(cd .. && $(GO) tool -n staticcheck) ./...
 
-test: envoy test-tools vet ## all tests, end to end ones on the real Envoy and Redis included
+test: envoy test-tools doors vet ## all tests, end to end ones on the real Envoy and Redis included
 	@# The tag adds the model, and what lets it copy and compare the state machines.
 	$(GO) test $(TEST_FLAGS) -tags model -timeout $(TEST_TIMEOUT) $$($(GO) list $(PACKAGES) | grep -v /e2e)
 	@# One after the other: each of these has a mesh of processes to itself, and judges how soon a logout is in force.

@@ -18,7 +18,6 @@ import (
 	"github.com/sallyport/sallyport/internal/revocation/redislog"
 	"github.com/sallyport/sallyport/internal/sender"
 	"github.com/sallyport/sallyport/issuer/admin"
-	"github.com/sallyport/sallyport/issuer/httpapi"
 )
 
 // Config is the issuer's file, issuer.yaml.
@@ -58,7 +57,7 @@ type Config struct {
 type HTTPConfig struct {
 	// TrustedProxies are those whose X-Forwarded-For is believed; it is read from its end, through
 	// trusted addresses only.
-	TrustedProxies []httpapi.Network `yaml:"trusted_proxies" usage:"addresses or networks whose X-Forwarded-For is believed, as 10.0.0.7 or 10.0.0.0/24"`
+	TrustedProxies config.Networks `yaml:"trusted_proxies" usage:"addresses or networks whose X-Forwarded-For is believed, as 10.0.0.7 or 10.0.0.0/24"`
 	// Requests is how many requests one address may make to the endpoints that take a password or a
 	// token, before anything of them is read.
 	Requests       credential.Rate `yaml:"requests"`

@@ -13,7 +13,6 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/sallyport/sallyport/internal/config"
-	"github.com/sallyport/sallyport/issuer/httpapi"
 )
 
 const goodConfig = `issuer: https://login.example
@@ -176,7 +175,7 @@ func TestValidateDoesNotNeedAFile(t *testing.T) {
 	if err := errors.Join(cfg.Validate(), cfg.HTTP.Validate(), cfg.Admin.Validate()); err != nil {
 		t.Error(err)
 	}
-	cfg.HTTP.TrustedProxies = []httpapi.Network{{Prefix: netip.MustParsePrefix("::/0")}}
+	cfg.HTTP.TrustedProxies = config.Networks{{Prefix: netip.MustParsePrefix("::/0")}}
 	if cfg.HTTP.Validate() == nil {
 		t.Error("everyone is trusted")
 	}

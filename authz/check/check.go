@@ -12,6 +12,7 @@ import (
 	"errors"
 	"log/slog"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -55,6 +56,9 @@ type Options struct {
 	// ProxyStrips says that the proxy removes the headers by which clients could say who they are,
 	// and marks each request in which it has looked for them: no other one passes.
 	ProxyStrips bool
+	// ProxyCannotStrip says that the proxy shows all headers of a request, and cannot be told which of
+	// them to remove: a request that has one to be removed or overwritten does not pass.
+	ProxyCannotStrip bool
 }
 
 // Request is a check: what the engine judges, and what its audit line says besides.
@@ -117,6 +121,18 @@ func New(engine *authz.Engine, o Options) (*Checker, error) {
 	}, nil
 }
 
+// At returns a checker for another door of the same gate, by other options. It shares with c what
+// both count, the places of those who wait for keys and the limits of the log, which c's options
+// have set.
+func (c *Checker) At(change func(*Options)) *Checker {
+	o := c.Options
+	change(&o)
+	return &Checker{
+		Options: o, engine: c.engine, waiters: c.waiters, metrics: c.metrics, panics: c.panics,
+		unstripped: c.unstripped,
+	}
+}
+
 // Check decides, and accounts for the decision. When a key is missing it has it fetched, waits for
 // it within its budget, and decides once more.
 func (c *Checker) Check(ctx context.Context, r *Request) (d authz.Decision) {
@@ -170,7 +186,29 @@ func (c *Checker) decide(r *Request) authz.Decision {
 	if c.ProxyStrips && d.Allow && len(d.Strip) > 0 {
 		return c.notStripped(notStripped)
 	}
+	if c.ProxyCannotStrip && d.Allow && (len(d.Strip) > 0 || r.saysWhoCalls(d.Identity)) {
+		return authz.Decision{
+			Refusal: c.engine.Refusal(token.ReasonBadRequest), Problem: clientsOwn,
+		}
+	}
 	return d
+}
+
+// clientsOwn is what a refusal tells of a request with a header that its proxy should have removed.
+const clientsOwn = "a header by which the client says itself who calls, or which method or path is " +
+	"meant, and which the proxy is to remove before it asks"
+
+// saysWhoCalls reports whether a request has a header that its proxy is to set or to remove.
+func (r *Request) saysWhoCalls(id *authz.Identity) bool {
+	for i := range r.Headers {
+		name := r.Headers[i].Name
+		if slices.ContainsFunc(id.Remove, func(s string) bool { return strings.EqualFold(s, name) }) ||
+			slices.ContainsFunc(id.Set,
+				func(h authz.Header) bool { return strings.EqualFold(h.Name, name) }) {
+			return true
+		}
+	}
+	return false
 }
 
 // What a refusal tells of a proxy that does not strip.
@@ -184,8 +222,9 @@ const (
 // says so in the log now and then: all requests are refused until somebody mends it.
 func (c *Checker) notStripped(problem string) authz.Decision {
 	if c.unstripped.Allow() {
-		c.Logger.Warn("requests are refused: ext_authz.strip is envoy, and Envoy does not remove "+
-			"identity headers; give it what deploy/config/envoy.yaml has, or write `strip: all`",
+		c.Logger.Warn("requests are refused: Envoy does not remove identity headers, or does not say "+
+			"that it has; give it what deploy/config/envoy.yaml has. Where it asks over gRPC, "+
+			"`ext_authz: {strip: all}` has the gate remove them",
 			"problem", problem)
 	}
 	return authz.Decision{Refusal: c.engine.Refusal(token.ReasonNotStripped), Problem: problem}

@@ -7,11 +7,12 @@ import (
 
 	"github.com/sallyport/sallyport/authz/check"
 	"github.com/sallyport/sallyport/internal/config"
+	"github.com/sallyport/sallyport/internal/listen"
 )
 
 // Config is the setting `ext_authz` of a gate: what Envoy may ask for, and how answers are made.
 type Config struct {
-	SocketMode     string             `yaml:"socket_mode" usage:"mode of the Unix socket, octal"`
+	listen.Config  `yaml:",inline"`
 	MaxMessage     int                `yaml:"max_message" usage:"greatest size of a check request in bytes"`
 	MaxStreams     uint32             `yaml:"max_streams" usage:"most checks at a time on one connection"`
 	MaxConnections int                `yaml:"max_connections" usage:"most connections at a time"`
@@ -49,7 +50,7 @@ func (c Config) Notes() []string {
 // DefaultConfig returns what suits one Envoy or a few hundred.
 func DefaultConfig() Config {
 	return Config{
-		SocketMode:     "0660",
+		Config:         listen.DefaultConfig(),
 		MaxMessage:     256 << 10,
 		MaxStreams:     2048,
 		MaxConnections: 1024,
@@ -68,8 +69,6 @@ func (c Config) Validate() error {
 			errs = append(errs, config.At(path, "expected %s, got %v", expected, got))
 		}
 	}
-	_, err := c.mode()
-	expect(err == nil, "socket_mode", "an octal mode of 0600 to 0777", strconv.Quote(c.SocketMode))
 	expect(c.MaxMessage >= 64<<10 && c.MaxMessage <= 16<<20, "max_message", "64 KiB to 16 MiB",
 		c.MaxMessage)
 	expect(c.MaxStreams >= 1 && c.MaxStreams <= 1<<20, "max_streams", "1 to 1048576", c.MaxStreams)
@@ -79,13 +78,5 @@ func (c Config) Validate() error {
 	expect(c.KeyWaiters >= 0, "key_waiters", "0 or more", c.KeyWaiters)
 	expect(c.Strip == stripEnvoy || c.Strip == stripSeen || c.Strip == stripAll, "strip",
 		"envoy, seen or all", strconv.Quote(c.Strip))
-	return errors.Join(errs...)
-}
-
-func (c Config) mode() (uint32, error) {
-	mode, err := strconv.ParseUint(c.SocketMode, 8, 32)
-	if err != nil || mode < 0o600 || mode > 0o777 {
-		return 0, errors.New("extauthz: not a mode")
-	}
-	return uint32(mode), nil
+	return errors.Join(append(errs, c.Config.Validate())...)
 }

@@ -21,6 +21,7 @@ import (
 	"github.com/sallyport/sallyport/authz"
 	"github.com/sallyport/sallyport/authz/authztest"
 	"github.com/sallyport/sallyport/authz/check"
+	"github.com/sallyport/sallyport/internal/listen"
 	"github.com/sallyport/sallyport/internal/revocation"
 )
 
@@ -54,7 +55,7 @@ func start(t testing.TB, w *authztest.World, change ...func(*Config)) *bench {
 	if err != nil {
 		t.Fatal(err)
 	}
-	listener, err := Listen("127.0.0.1:0", c)
+	listener, err := listen.Open("127.0.0.1:0", c.Config)
 	if err != nil {
 		t.Fatal(err)
 	}

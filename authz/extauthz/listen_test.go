@@ -2,14 +2,17 @@ package extauthz
 
 import (
 	"context"
-	"errors"
+	"crypto/tls"
+	"crypto/x509"
 	"io/fs"
-	"net"
 	"os"
 	"path/filepath"
-	"strings"
 	"testing"
 	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/credentials/insecure"
 
 	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
 	"google.golang.org/grpc/codes"
@@ -17,8 +20,11 @@ import (
 
 	"github.com/sallyport/sallyport/authz/authztest"
 	"github.com/sallyport/sallyport/authz/check"
+	"github.com/sallyport/sallyport/internal/config"
 	"github.com/sallyport/sallyport/internal/eventually"
 	"github.com/sallyport/sallyport/internal/jose/josetest"
+	"github.com/sallyport/sallyport/internal/listen"
+	"github.com/sallyport/sallyport/internal/redisconn/redistest"
 )
 
 func TestChecksOverAUnixSocket(t *testing.T) {
@@ -26,7 +32,7 @@ func TestChecksOverAUnixSocket(t *testing.T) {
 	b := start(t, authztest.New())
 	c := DefaultConfig()
 	c.SocketMode = "0600"
-	l, err := Listen("unix:"+path, c)
+	l, err := listen.Open("unix:"+path, c.Config)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -45,74 +51,6 @@ func TestChecksOverAUnixSocket(t *testing.T) {
 	run(t, s, l)
 	authztest.Compare(t, authztest.Alice,
 		second.ask(t, false)(authztest.Get("/protected", "authorization", "Bearer "+b.world.Token())))
-}
-
-func TestADeadSocketIsReplacedAndALivingOneIsNot(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "gate.sock")
-	dead, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	dead.SetUnlinkOnClose(false)
-	if err := dead.Close(); err != nil {
-		t.Fatal(err)
-	}
-	living, err := Listen("unix:"+path, DefaultConfig())
-	if err != nil {
-		t.Fatalf("a dead socket is in the way: %v", err)
-	}
-	if _, err := Listen("unix:"+path, DefaultConfig()); err == nil ||
-		!strings.Contains(err.Error(), "another process") {
-		t.Errorf("got %v", err)
-	}
-	if err := living.Close(); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := os.Lstat(path); !errors.Is(err, fs.ErrNotExist) {
-		t.Errorf("a closed socket is left: %v", err)
-	}
-	if err := os.WriteFile(path, []byte("precious"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := Listen("unix:"+path, DefaultConfig()); err == nil {
-		t.Error("a file was replaced")
-	}
-}
-
-func TestASocketOfASuccessorIsNotRemoved(t *testing.T) {
-	dir := t.TempDir()
-	path := filepath.Join(dir, "gate.sock")
-	first, err := Listen("unix:"+path, DefaultConfig())
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := os.Rename(path, path+".old"); err != nil {
-		t.Fatal(err)
-	}
-	second, err := Listen("unix:"+path, DefaultConfig())
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := first.Close(); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := os.Lstat(path); err != nil {
-		t.Errorf("the successor's socket is gone: %v", err)
-	}
-	if err := second.Close(); err != nil {
-		t.Fatal(err)
-	}
-}
-
-func TestListenSaysWhatIsWrong(t *testing.T) {
-	for address, want := range map[string]string{
-		"127.0.0.1:99999": "port", "unix:/nonexistent/gate.sock": "/nonexistent", "nonsense": "address",
-	} {
-		if _, err := Listen(address, DefaultConfig()); err == nil ||
-			!strings.Contains(err.Error(), want) {
-			t.Errorf("%s: got %v", address, err)
-		}
-	}
 }
 
 // TestDrainFinishesWhatIsUnderWay has a check wait for a key while the server drains.
@@ -159,5 +97,70 @@ func TestDrainEndsWithItsContext(t *testing.T) {
 	b.server.Drain(ctx)
 	if err := <-ended; err == nil {
 		t.Error("the check was answered")
+	}
+}
+
+// TestOnlyNamedClientsAreServedOverTLS: neither one that speaks no TLS, nor one without a
+// certificate, nor one with another name.
+func TestOnlyNamedClientsAreServedOverTLS(t *testing.T) {
+	authority, dir := redistest.NewAuthority(t), t.TempDir()
+	certificate, key := authority.Pair()
+	files := listen.TLSConfig{
+		CertFile: config.Path(dir + "/crt"), KeyFile: config.Path(dir + "/key"),
+		ClientCAFile: config.Path(dir + "/ca"), ClientNames: []string{"envoy.example.com"},
+	}
+	redistest.Write(t, string(files.CertFile), certificate)
+	redistest.Write(t, string(files.KeyFile), key)
+	redistest.Write(t, string(files.ClientCAFile), authority.PEM())
+	own, err := files.Open(nil, "ext_authz.tls", Protocol)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w, c := authztest.New(), DefaultConfig()
+	s, err := New(w.Engine(NewWire(c)), c, Options{
+		Ready: func() error { return nil }, Check: check.Options{Instant: clock()}, TLS: own,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	l, err := listen.Open("127.0.0.1:0", c.Config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	run(t, s, l)
+	roots := x509.NewCertPool()
+	roots.AppendCertsFromPEM(authority.PEM())
+	by := func(names ...string) credentials.TransportCredentials {
+		client := &tls.Config{RootCAs: roots, ServerName: "localhost"}
+		if len(names) > 0 {
+			pair, err := tls.X509KeyPair(authority.Pair(names...))
+			if err != nil {
+				t.Fatal(err)
+			}
+			client.Certificates = []tls.Certificate{pair}
+		}
+		return credentials.NewTLS(client)
+	}
+	for name, row := range map[string]struct {
+		credentials credentials.TransportCredentials
+		want        codes.Code
+	}{
+		"the stated name": {by("envoy.example.com"), codes.OK},
+		"another name":    {by("other.example.com"), codes.Unavailable},
+		"no certificate":  {by(), codes.Unavailable},
+		"no TLS":          {insecure.NewCredentials(), codes.Unavailable},
+	} {
+		conn, err := grpc.NewClient(l.Addr().String(), grpc.WithTransportCredentials(row.credentials))
+		if err != nil {
+			t.Fatal(err)
+		}
+		err = conn.Invoke(t.Context(), "/"+serviceName+"/Check",
+			message(encoded(authztest.Get("/public"), false)), &authv3.CheckResponse{}, asIsOption())
+		if status.Code(err) != row.want {
+			t.Errorf("%s: got %v", name, err)
+		}
+		if err := conn.Close(); err != nil {
+			t.Fatal(err)
+		}
 	}
 }

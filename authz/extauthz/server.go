@@ -2,6 +2,7 @@ package extauthz
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
@@ -9,6 +10,7 @@ import (
 
 	"golang.org/x/net/netutil"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/keepalive"
 
@@ -22,7 +24,11 @@ import (
 type Options struct {
 	Ready func() error // nil while the gate may be asked
 	Check check.Options
+	TLS   *tls.Config // nil: no TLS; else of the protocol [Protocol]
 }
+
+// Protocol is what a connection within TLS has to be about (ALPN): HTTP/2.
+const Protocol = "h2"
 
 // Server answers Envoy.
 type Server struct {
@@ -53,7 +59,11 @@ func New(engine *authz.Engine, c Config, o Options) (*Server, error) {
 		return nil, fmt.Errorf("extauthz: %w", err)
 	}
 	s := &Server{config: c, checker: checker, answers: newAnswers(c), broken: broken}
-	s.grpc = grpc.NewServer(serverOptions(c)...)
+	options := serverOptions(c)
+	if o.TLS != nil {
+		options = append(options, grpc.Creds(credentials.NewTLS(o.TLS)))
+	}
+	s.grpc = grpc.NewServer(options...)
 	s.grpc.RegisterService(&serviceDesc, s)
 	healthpb.RegisterHealthServer(s.grpc, health{ready: o.Ready})
 	return s, nil
@@ -124,6 +134,9 @@ func (s *Server) Drain(ctx context.Context) {
 		<-done
 	}
 }
+
+// Checker returns what checks the requests, so that other doors of the gate count with it.
+func (s *Server) Checker() *check.Checker { return s.checker }
 
 // Panicked counts and logs a panic of the engine's that was recovered from.
 func (s *Server) Panicked(what string, stack []byte) { s.checker.Panicked(what, stack) }

@@ -9,10 +9,12 @@ import (
 
 	"github.com/sallyport/sallyport/authz"
 	"github.com/sallyport/sallyport/authz/extauthz"
+	"github.com/sallyport/sallyport/authz/httpcheck"
 	"github.com/sallyport/sallyport/internal/audit"
 	"github.com/sallyport/sallyport/internal/config"
 	"github.com/sallyport/sallyport/internal/daemon"
 	"github.com/sallyport/sallyport/internal/keyset"
+	"github.com/sallyport/sallyport/internal/listen"
 	"github.com/sallyport/sallyport/internal/policy"
 	"github.com/sallyport/sallyport/internal/redisconn"
 	"github.com/sallyport/sallyport/internal/revocation/redislog"
@@ -28,6 +30,7 @@ type Config struct {
 	Policy      policy.Config      `yaml:"policy"`
 	Cache       authz.CacheConfig  `yaml:"cache"`
 	ExtAuthz    extauthz.Config    `yaml:"ext_authz"`
+	HTTPCheck   httpcheck.Config   `yaml:"http_check"`
 	Redis       redisconn.Config   `yaml:"redis"`
 	Revocation  RevocationConfig   `yaml:"revocation"`
 	Admin       daemon.Config      `yaml:"admin"`
@@ -68,6 +71,7 @@ func DefaultConfig() Config {
 		Policy:     policy.DefaultConfig(),
 		Cache:      authz.DefaultCacheConfig(),
 		ExtAuthz:   extauthz.DefaultConfig(),
+		HTTPCheck:  httpcheck.DefaultConfig(),
 		Redis:      redisconn.DefaultConfig(),
 		Revocation: RevocationConfig{redislog.DefaultConfig(), redislog.DefaultSnapshotConfig()},
 		Admin:      daemon.Config{Listen: "127.0.0.1:9102"},
@@ -104,8 +108,12 @@ func (c Config) Validate() error {
 	if err := authz.ValidateRealm(c.Realm); err != nil {
 		errs = append(errs, config.At("realm", "%w", err))
 	}
-	if err := extauthz.CheckListen("listen", c.Listen); err != nil {
+	if err := listen.CheckAddress("listen", c.Listen); err != nil {
 		errs = append(errs, err)
+	}
+	if c.HTTPCheck.Listen == c.Listen && !strings.HasSuffix(c.Listen, ":0") {
+		errs = append(errs, config.At("http_check.listen", "expected another address than that of "+
+			"listen, where Envoy asks over gRPC, got %q for both", c.Listen))
 	}
 	if len(c.Issuers) == 0 {
 		errs = append(errs, config.At("issuers", "expected at least one issuer to trust: "+

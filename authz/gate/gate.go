@@ -25,10 +25,12 @@ import (
 	"github.com/sallyport/sallyport/authz/check"
 	"github.com/sallyport/sallyport/authz/extauthz"
 	"github.com/sallyport/sallyport/authz/filter"
+	"github.com/sallyport/sallyport/authz/httpcheck"
 	"github.com/sallyport/sallyport/internal/audit"
 	"github.com/sallyport/sallyport/internal/clock"
 	"github.com/sallyport/sallyport/internal/daemon"
 	"github.com/sallyport/sallyport/internal/keyset"
+	"github.com/sallyport/sallyport/internal/listen"
 	"github.com/sallyport/sallyport/internal/livefile"
 	"github.com/sallyport/sallyport/internal/policy"
 	"github.com/sallyport/sallyport/internal/redisconn"
@@ -59,12 +61,14 @@ type Gate struct {
 	keys        *keyset.Sets
 	revocations *redislog.Gate
 	engine      *authz.Engine
-	server      *extauthz.Server // nil inside Envoy
-	filter      *filter.Filter   // nil unless inside Envoy
+	server      *extauthz.Server  // nil inside Envoy
+	httpServer  *httpcheck.Server // nil unless other proxies ask, too
+	filter      *filter.Filter    // nil unless inside Envoy
 	audit       *audit.Log
 
-	stopping atomic.Bool // Run has been told to stop
-	stopped  atomic.Bool // the server answers nobody any more
+	stopping atomic.Bool  // Run has been told to stop
+	open     atomic.Int32 // doors that may still answer somebody
+	stopped  atomic.Bool  // none does any more
 }
 
 // New puts a gate together and starts nothing. Whoever does not run it closes it.
@@ -87,6 +91,7 @@ func New(c *Config, o Options) (*Gate, error) {
 	// Each of these stands on those before it.
 	for _, open := range []func() error{
 		g.openFiles, g.openKeys, g.openRevocations, g.openPolicy, g.openEngine, g.openDoor,
+		g.openHTTPDoor,
 	} {
 		if err := open(); err != nil {
 			return nil, errors.Join(err, g.Close())
@@ -235,8 +240,32 @@ func (g *Gate) openDoor() (err error) {
 		})
 		return err
 	}
+	tls, err := g.config.ExtAuthz.TLS.Open(g.files, "ext_authz.tls", extauthz.Protocol)
+	if err != nil {
+		return err
+	}
 	g.server, err = extauthz.New(g.engine, g.config.ExtAuthz, extauthz.Options{
-		Ready: g.Ready, Check: o,
+		Ready: g.Ready, Check: o, TLS: tls,
+	})
+	return err
+}
+
+// openHTTPDoor makes the server that other proxies ask.
+func (g *Gate) openHTTPDoor() error {
+	c := g.config.HTTPCheck
+	if !c.Enabled() {
+		return nil
+	}
+	if g.server == nil {
+		return errors.New("gate: http_check.listen: expected none inside Envoy, where a gate has no " +
+			"ports: other proxies ask a gate of their own")
+	}
+	tls, err := c.TLS.Open(g.files, "http_check.tls", httpcheck.Protocol)
+	if err != nil {
+		return err
+	}
+	g.httpServer, err = httpcheck.New(c, httpcheck.Options{
+		Checker: g.server.Checker(), Engine: g.engine, Streams: g.config.ExtAuthz.Streams, TLS: tls,
 	})
 	return err
 }
@@ -264,7 +293,7 @@ func (g *Gate) Ready() error {
 
 // Run opens the gate's ports and runs it until ctx ends. It closes the gate.
 func (g *Gate) Run(ctx context.Context) error {
-	door, err := g.door()
+	doors, err := g.doors()
 	if err != nil {
 		return errors.Join(err, g.Close())
 	}
@@ -281,36 +310,51 @@ func (g *Gate) Run(ctx context.Context) error {
 		Guest:    g.options.Host != nil,
 		InForce:  func() map[string]string { return map[string]string{"policy": g.policy.Digest()} },
 	},
-		daemon.Part{Name: "files", Run: g.files.Run},
-		daemon.Part{Name: "keys", Run: g.keys.Run, Ready: g.keys.Ready},
-		daemon.Part{Name: "revocation", Run: g.revocations.Run, Ready: g.revocations.Ready},
-		door,
+		append([]daemon.Part{
+			{Name: "files", Run: g.files.Run},
+			{Name: "keys", Run: g.keys.Run, Ready: g.keys.Ready},
+			{Name: "revocation", Run: g.revocations.Run, Ready: g.revocations.Ready},
+		}, doors...)...,
 	)
 	return errors.Join(err, g.Close())
 }
 
-// door returns the part that requests come through.
-func (g *Gate) door() (daemon.Part, error) {
-	where := "inside Envoy"
-	door := daemon.Part{Name: "filter"}
-	serve := func(ctx context.Context) error { return g.filter.Run(ctx) }
-	if g.filter == nil {
-		listener, err := extauthz.Listen(g.config.Listen, g.config.ExtAuthz)
+// doors returns the parts that requests come through.
+func (g *Gate) doors() ([]daemon.Part, error) {
+	g.options.Logger.Info("gate: starting", "name", g.config.Name, "version", g.options.Version)
+	if g.filter != nil {
+		return []daemon.Part{g.door("filter", "inside Envoy", g.filter.Run, nil)}, nil
+	}
+	grpc, err := listen.Open(g.config.Listen, g.config.ExtAuthz.Config)
+	if err != nil {
+		return nil, err
+	}
+	var doors []daemon.Part
+	if g.httpServer != nil {
+		other, err := listen.Open(g.config.HTTPCheck.Listen, g.config.HTTPCheck.Config)
 		if err != nil {
-			return door, err
+			return nil, errors.Join(err, grpc.Close())
 		}
-		where = listener.Addr().String()
-		door = daemon.Part{Name: "ext_authz", Drain: g.server.Drain}
-		serve = func(ctx context.Context) error { return g.server.Run(ctx, listener) }
+		doors = append(doors, g.door("http_check", other.Addr().String(),
+			func(ctx context.Context) error { return g.httpServer.Run(ctx, other) }, g.httpServer.Drain))
 	}
-	door.Run = func(ctx context.Context) error {
+	// Last, so that it drains first: over HTTP, a connection that nothing has come by holds it up.
+	return append(doors, g.door("ext_authz", grpc.Addr().String(),
+		func(ctx context.Context) error { return g.server.Run(ctx, grpc) }, g.server.Drain)), nil
+}
+
+// door returns one part that requests come through.
+func (g *Gate) door(name, where string, serve func(context.Context) error,
+	drain func(context.Context)) daemon.Part {
+	g.open.Add(1)
+	g.options.Logger.Info("gate: listening", "door", name, "listen", where)
+	return daemon.Part{Name: name, Drain: drain, Run: func(ctx context.Context) error {
 		err := serve(ctx)
-		g.stopped.Store(true) // not after a panic: then nobody knows
+		if g.open.Add(-1) == 0 { // not after a panic: then nobody knows
+			g.stopped.Store(true)
+		}
 		return err
-	}
-	g.options.Logger.Info("gate: starting", "name", g.config.Name, "listen", where, "version",
-		g.options.Version)
-	return door, nil
+	}}
 }
 
 // reload puts in force what all files hold now, the policy's too, and has all key sets fetched. A
@@ -338,7 +382,7 @@ func Check(ctx context.Context, c *Config, o Options) (notes []string, err error
 		c.Revocation.Snapshot.Check(),
 	}
 	if o.Host == nil {
-		errs = append(errs, extauthz.CheckSocket(c.Listen))
+		errs = append(errs, listen.CheckSocket(c.Listen), listen.CheckSocket(c.HTTPCheck.Listen))
 	}
 	writesNothing := *c
 	// A gate makes these folders and tidies them.

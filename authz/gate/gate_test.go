@@ -4,11 +4,14 @@ import (
 	"context"
 	"io"
 	"net"
+	"net/http"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/sallyport/sallyport/authz"
+	"github.com/sallyport/sallyport/authz/authztest"
+	"github.com/sallyport/sallyport/authz/filter"
 	"github.com/sallyport/sallyport/authz/gate"
 	"github.com/sallyport/sallyport/internal/eventually"
 	"github.com/sallyport/sallyport/internal/revocation"
@@ -85,6 +88,73 @@ func TestAGateWhosePortIsTakenSaysSo(t *testing.T) {
 	}
 	if err := g.Run(t.Context()); err == nil ||
 		!strings.Contains(err.Error(), "address already in use") {
+		t.Errorf("got %v", err)
+	}
+}
+
+// TestAGateHasTwoDoors: what both are asked is counted once each, and a gate that stops has closed
+// both.
+func TestAGateHasTwoDoors(t *testing.T) {
+	at := freeAddress(t)
+	c, _, err := load(t, goodConfig, nil, "--listen", freeAddress(t), "--admin-listen",
+		freeAddress(t), "--redis-address", freeAddress(t), "--drain-delay", "0s",
+		"--http-check-listen", at, "--http-check-proxy", "traefik", "--http-check-trusted-proxies",
+		"127.0.0.1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	g, err := gate.New(c, gate.Options{Version: "test", Audit: io.Discard})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- g.Run(ctx) }()
+	eventually.True(t, "the gate answers over HTTP", func() bool {
+		r, err := http.NewRequestWithContext(t.Context(), "GET", "http://"+at, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Header.Set("X-Forwarded-Method", "GET")
+		r.Header.Set("X-Forwarded-Host", "h")
+		r.Header.Set("X-Forwarded-Uri", "/public")
+		response, err := http.DefaultClient.Do(r)
+		if err != nil {
+			return false
+		}
+		defer func() { _ = response.Body.Close() }()
+		return response.StatusCode == http.StatusOK
+	})
+	if n := authztest.Value(t, g.Metrics(), "sallyport_gate_decisions_total", "code=200"); n != 1 {
+		t.Errorf("%v decisions are counted", n)
+	}
+	stop()
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+	for _, address := range []string{at, c.Listen} {
+		if conn, err := net.Dial("tcp", address); err == nil {
+			_ = conn.Close()
+			t.Errorf("%s is still open", address)
+		}
+	}
+}
+
+// host is an Envoy that does nothing.
+type host struct{}
+
+func (host) Resume(filter.Stream, []byte)   {}
+func (host) End(filter.Stream, []byte) bool { return false }
+
+// TestInsideEnvoyThereIsNoHTTPDoor: it is not left closed without a word.
+func TestInsideEnvoyThereIsNoHTTPDoor(t *testing.T) {
+	c, _, err := load(t, goodConfig, nil, "--http-check-listen", "unix:/run/x.sock",
+		"--http-check-proxy", "nginx")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := gate.New(c, gate.Options{Audit: io.Discard, Host: host{}}); err == nil ||
+		!strings.Contains(err.Error(), "http_check.listen") {
 		t.Errorf("got %v", err)
 	}
 }

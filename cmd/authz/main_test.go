@@ -604,6 +604,54 @@ func TestMistakesNameFileLineAndWhatToWrite(t *testing.T) {
 		"bad limit":       {issuers + routes + "ext_authz: {max_message: 10}\n", "max_message"},
 		"bad strip":       {issuers + routes + "ext_authz: {strip: some}\n", "envoy, seen or all"},
 		"bad socket mode": {issuers + routes + "ext_authz: {socket_mode: \"0999\"}\n", "octal"},
+		"nobody may ask": {
+			issuers + routes + "http_check: {listen: 127.0.0.1:1, proxy: nginx}\n",
+			"trusted_proxies: [127.0.0.1]",
+		},
+		"everybody may ask": {
+			issuers + routes +
+				"http_check:\n  listen: 127.0.0.1:1\n  proxy: nginx\n  trusted_proxies: [10.0.0.1, \"::/0\"]\n",
+			"authz.yaml:6:31: http_check.trusted_proxies[1]: expected the addresses of your proxies",
+		},
+		"no network": {
+			issuers + routes + "http_check: {listen: 127.0.0.1:1, proxy: nginx, trusted_proxies: [proxy]}\n",
+			`an address such as "10.0.0.7"`,
+		},
+		"networks of a socket": {
+			issuers + routes +
+				"http_check: {listen: \"unix:/run/x.sock\", proxy: nginx, trusted_proxies: [127.0.0.1]}\n",
+			"whose clients have no addresses",
+		},
+		"another proxy": {
+			issuers + routes + "http_check: {listen: \"unix:/run/x.sock\", proxy: apache}\n",
+			`authz.yaml:3:49: http_check.proxy: expected caddy, envoy, haproxy, nginx, traefik, got "apache"`,
+		},
+		"a door without an address": {
+			issuers + routes + "http_check: {proxy: nginx}\n", "such as 127.0.0.1:10004",
+		},
+		"two doors at one address": {
+			issuers + routes +
+				"listen: 127.0.0.1:1\nhttp_check: {listen: 127.0.0.1:1, proxy: nginx, trusted_proxies: [127.0.0.1]}\n",
+			"authz.yaml:4:", // both are named there
+		},
+		"no peer header": {
+			issuers + routes +
+				"http_check: {listen: \"unix:/run/x.sock\", proxy: nginx, peer_header: \"a b\"}\n",
+			"expected the name of a header",
+		},
+		"small headers": {
+			issuers + routes + "http_check: {listen: \"unix:/run/x.sock\", proxy: nginx, max_headers: 10}\n",
+			"16384 to 1048576",
+		},
+		"a certificate without its key": {
+			issuers + routes + "ext_authz: {tls: {cert_file: a}}\n",
+			"authz.yaml:3:30: ext_authz.tls.cert_file: expected cert_file and key_file together",
+		},
+		"clients without names": {
+			issuers + routes +
+				"http_check: {listen: 127.0.0.1:1, proxy: nginx, tls: {cert_file: a, key_file: b, client_ca_file: c}}\n",
+			"client_names: [proxy.example.com]",
+		},
 		"bad audit rate":  {issuers + routes + "audit: {rate: -1}\n", "authz.yaml:3:15: audit.rate"},
 		"bad stream time": {issuers + routes + "ext_authz: {streams: {least: 0s}}\n", "least"},
 		"bad drain":       {issuers + routes + "drain: {delay: 2h}\n", "delay"},

@@ -15,10 +15,4 @@ may_install || {
     exit 1
 }
 # The package's own Redis service is not wanted: each test starts servers of its own.
-policy=/usr/sbin/policy-rc.d
-if [ ! -e "$policy" ]; then
-    printf '#!/bin/sh\nexit 101\n' >"$policy"
-    chmod +x "$policy"
-    trap 'rm -f "$policy"' EXIT
-fi
-install_packages "${missing[@]}"
+without_services install_packages "${missing[@]}"

@@ -55,7 +55,7 @@ var descriptions = []Description{
 		503,
 		"The proxy does not remove headers by which clients could say who they are, as it is said to.",
 		"Give Envoy the early_header_mutation_extensions and allowed_headers of " +
-			"deploy/config/envoy.yaml, or say `ext_authz.strip: all` at the gate.",
+			"deploy/config/envoy.yaml, or, where it asks over gRPC, say `ext_authz.strip: all` at the gate.",
 	},
 	{
 		ReasonUntrustedPeer,

@@ -11,6 +11,7 @@ import (
 	"sync"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/sallyport/sallyport/internal/config"
 )
 
 // Client is who a request is held against. The zero Client stands for all whose address is not
@@ -44,20 +45,20 @@ func PeerOf(r *http.Request) Client { return clientOf(r, nil) }
 // in this way must not all count as one, or a stranger's failures would lock all of them out: each
 // text is counted by an address made from it (standIn). The text may be trusted that far, since
 // the proxy wrote it where it would have written an address.
-func clientOf(r *http.Request, trusted []Network) Client {
+func clientOf(r *http.Request, trusted config.Networks) Client {
 	peer, err := netip.ParseAddrPort(r.RemoteAddr)
 	if err != nil {
 		return Client{} // a Unix socket: all its clients are one
 	}
 	at := peer.Addr().Unmap().WithZone("")
 	hops := forwardedFor(r.Header)
-	switch believed := isTrusted(at, trusted); {
+	switch believed := trusted.Contain(at); {
 	case !believed && len(hops) > 0:
 		return Client{Address: at, Counted: at, flaw: untrusted}
 	case believed && len(hops) == 0:
 		return Client{Address: at, Counted: at, flaw: missing}
 	}
-	for i := len(hops) - 1; i >= 0 && isTrusted(at, trusted); i-- {
+	for i := len(hops) - 1; i >= 0 && trusted.Contain(at); i-- {
 		next, ok := parseHop(hops[i])
 		if !ok {
 			return Client{Address: at, Counted: standIn(at, hops[i]), flaw: unreadable}
@@ -65,15 +66,6 @@ func clientOf(r *http.Request, trusted []Network) Client {
 		at = next
 	}
 	return Client{Address: at, Counted: at}
-}
-
-func isTrusted(a netip.Addr, trusted []Network) bool {
-	for _, n := range trusted {
-		if n.Contains(a) {
-			return true
-		}
-	}
-	return false
 }
 
 // forwardedFor returns the hops of every X-Forwarded-For line in their order; no more than a chain
@@ -136,36 +128,6 @@ func standIn(proxy netip.Addr, text string) netip.Addr {
 	return netip.AddrFrom16(a)
 }
 
-// Network is an address or a network in a file: 10.0.0.7 is 10.0.0.7/32.
-type Network struct{ netip.Prefix }
-
-// UnmarshalText reads an address or a network. IPv4 written as IPv6 is IPv4.
-func (n *Network) UnmarshalText(text []byte) error {
-	if a, err := netip.ParseAddr(string(text)); err == nil && a.Zone() == "" {
-		a = a.Unmap()
-		n.Prefix = netip.PrefixFrom(a, a.BitLen())
-		return nil
-	}
-	p, err := netip.ParsePrefix(string(text))
-	if err != nil {
-		return fmt.Errorf("issuer: expected an address or a network: %w", err)
-	}
-	// A client's address is unmapped, so a network written in IPv6 would never hold one of IPv4.
-	if a := p.Addr(); a.Is4In6() {
-		if p.Bits() < 96 {
-			return fmt.Errorf("issuer: expected a network of IPv4 or of IPv6, got %s, which is of both", p)
-		}
-		p = netip.PrefixFrom(a.Unmap(), p.Bits()-96)
-	}
-	n.Prefix = p.Masked()
-	return nil
-}
-
-// Expected returns what can be read, for the error of what can not.
-func (Network) Expected() string {
-	return `an address such as "10.0.0.7" or a network such as "10.0.0.0/24"`
-}
-
 // maxWarnings is for how many networks an untrusted X-Forwarded-For is warned of: strangers choose
 // how many there are.
 const maxWarnings = 8
@@ -192,14 +154,14 @@ func (w *warnings) first(network netip.Prefix) bool {
 
 // Proxies are those whose X-Forwarded-For is believed.
 type Proxies struct {
-	trusted  []Network
+	trusted  config.Networks
 	logger   *slog.Logger
 	unusable *prometheus.CounterVec
 	warned   warnings
 }
 
 // NewProxies makes a Proxies. Its metric's labels are out of a fixed list.
-func NewProxies(trusted []Network, logger *slog.Logger, registry prometheus.Registerer) *Proxies {
+func NewProxies(trusted config.Networks, logger *slog.Logger, registry prometheus.Registerer) *Proxies {
 	p := &Proxies{
 		trusted: trusted, logger: logger,
 		unusable: prometheus.NewCounterVec(prometheus.CounterOpts{

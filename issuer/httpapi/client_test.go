@@ -4,14 +4,18 @@ import (
 	"net/http"
 	"net/netip"
 	"testing"
+
+	"github.com/sallyport/sallyport/internal/config"
 )
 
 func TestTheAddressIsTheLastOneThatIsNoTrustedProxy(t *testing.T) {
-	trusted := []Network{{netip.MustParsePrefix("10.0.0.0/8")}, {netip.MustParsePrefix("fd00::/8")}}
+	trusted := config.Networks{
+		{Prefix: netip.MustParsePrefix("10.0.0.0/8")}, {Prefix: netip.MustParsePrefix("fd00::/8")},
+	}
 	for name, c := range map[string]struct {
 		peer    string
 		headers []string
-		trusted []Network
+		trusted config.Networks
 		want    string
 	}{
 		"no proxy trusted":           {"10.0.0.1:1", []string{"192.0.2.1"}, nil, "10.0.0.1"},

@@ -1,4 +1,4 @@
-package extauthz
+package listen
 
 import (
 	"errors"
@@ -17,9 +17,9 @@ import (
 
 const unixPrefix = "unix:"
 
-// CheckListen refuses what Listen cannot open, as far as that can be known without opening it. path
+// CheckAddress refuses what Open cannot open, as far as that can be known without opening it. path
 // is the setting's.
-func CheckListen(path, address string) error {
+func CheckAddress(path, address string) error {
 	socket, unix := strings.CutPrefix(address, unixPrefix)
 	switch {
 	case !unix:
@@ -33,7 +33,10 @@ func CheckListen(path, address string) error {
 	return nil
 }
 
-// CheckSocket returns what would keep Listen from making a Unix socket, and nil for other
+// IsUnix reports whether an address is that of a Unix socket.
+func IsUnix(address string) bool { return strings.HasPrefix(address, unixPrefix) }
+
+// CheckSocket returns what would keep Open from making a Unix socket, and nil for other
 // addresses. It changes nothing.
 func CheckSocket(address string) error {
 	socket, unix := strings.CutPrefix(address, unixPrefix)
@@ -41,10 +44,10 @@ func CheckSocket(address string) error {
 		return nil
 	}
 	if _, err := os.Stat(filepath.Dir(socket)); err != nil {
-		return fmt.Errorf("extauthz: listen on %s: %w", address, err)
+		return fmt.Errorf("listen: listen on %s: %w", address, err)
 	}
 	if err := ownfile.Folder(filepath.Dir(socket)); err != nil {
-		return fmt.Errorf("extauthz: listen on %s: %w", address, err)
+		return fmt.Errorf("listen: listen on %s: %w", address, err)
 	}
 	return nil
 }
@@ -53,14 +56,14 @@ func CheckSocket(address string) error {
 // it is made.
 const maxSocket = 107 - len(".4194304")
 
-// Listen opens host:port or unix:/path. A Unix socket gets c.SocketMode before anybody can reach
-// it, takes the place of one that nobody answers on, and is removed when it is closed.
-func Listen(address string, c Config) (net.Listener, error) {
+// Open opens host:port or unix:/path. A Unix socket gets c.SocketMode before anybody can reach it,
+// takes the place of one that nobody answers on, and is removed when it is closed.
+func Open(address string, c Config) (net.Listener, error) {
 	path, unix := strings.CutPrefix(address, unixPrefix)
 	if !unix {
 		l, err := net.Listen("tcp", address)
 		if err != nil {
-			return nil, fmt.Errorf("extauthz: %w", err)
+			return nil, fmt.Errorf("listen: %w", err)
 		}
 		return l, nil
 	}
@@ -70,7 +73,7 @@ func Listen(address string, c Config) (net.Listener, error) {
 	}
 	l, err := listenUnix(path, fs.FileMode(mode))
 	if err != nil {
-		return nil, fmt.Errorf("extauthz: listen on %s: %w", address, err)
+		return nil, fmt.Errorf("listen: listen on %s: %w", address, err)
 	}
 	return l, nil
 }

@@ -1,0 +1,107 @@
+package httpcheck
+
+import (
+	"net/http"
+	"strconv"
+	"strings"
+
+	"golang.org/x/net/http/httpguts"
+
+	"github.com/sallyport/sallyport/authz"
+	"github.com/sallyport/sallyport/authz/check"
+	"github.com/sallyport/sallyport/internal/token"
+)
+
+const (
+	// headersToRemove names headers that Envoy removes from a request that may pass.
+	headersToRemove = "X-Envoy-Auth-Headers-To-Remove"
+	// headerBody has the body of a refusal for proxies that hand on none.
+	headerBody = "X-Sallyport-Body"
+	// maxHeaderBody is how long a body may be to stand in a header, too.
+	maxHeaderBody = 1 << 10
+)
+
+// answer is what a proxy is told. The zero answer refuses.
+type answer struct {
+	status int
+	header http.Header
+	body   string
+}
+
+// answerTo makes an answer of a decision. What cannot be said in HTTP is a refusal.
+func (s *Server) answerTo(d *authz.Decision) answer {
+	if d.Allow && d.Identity != nil {
+		if a, ok := s.allow(d); ok {
+			return a
+		}
+		d = &authz.Decision{Refusal: s.broken}
+	}
+	a, ok := s.refuse(d.Refused())
+	if !ok {
+		a, _ = s.refuse(s.broken)
+	}
+	return a
+}
+
+func (s *Server) allow(d *authz.Decision) (answer, bool) {
+	a := answer{status: http.StatusOK, header: http.Header{}}
+	if !a.add(d.Identity.Set) {
+		return answer{}, false
+	}
+	if s.proxy.own {
+		a.header.Set(headersToRemove,
+			strings.Join(append([]string{check.HeaderStripped}, d.Identity.Remove...), ","))
+		if lifetime := s.streams.Lifetime(d); lifetime > 0 {
+			a.header.Set(check.HeaderStreamDuration,
+				strconv.FormatInt(lifetime.Milliseconds(), 10))
+		}
+	}
+	// It is of this moment: a proxy's cache would not hear of a revocation.
+	a.header.Set("Cache-Control", "no-store")
+	return a, true
+}
+
+func (s *Server) refuse(r *authz.Refusal) (answer, bool) {
+	a := answer{status: r.Status, header: http.Header{}, body: r.Body}
+	// Whatever a refusal is made of, a proxy must not take it for a yes.
+	if r.Status < 300 || !a.add(r.Headers) {
+		return answer{}, false
+	}
+	if s.proxy.bodyInHeader && len(r.Body) <= maxHeaderBody && isPrintable(r.Body) {
+		a.header.Set(headerBody, r.Body)
+	}
+	return a, true
+}
+
+// add takes headers over, and reports whether each can stand in an answer. A line break in one
+// would be another header to the proxy.
+func (a *answer) add(headers []authz.Header) bool {
+	for _, h := range headers {
+		if !httpguts.ValidHeaderFieldName(h.Name) || !httpguts.ValidHeaderFieldValue(h.Value) {
+			return false
+		}
+		a.header.Add(h.Name, h.Value)
+	}
+	return true
+}
+
+func isPrintable(s string) bool {
+	return strings.IndexFunc(s, func(r rune) bool { return r < ' ' || r > '~' }) < 0
+}
+
+// write sends an answer; one that nobody filled in refuses.
+func (a answer) write(w http.ResponseWriter) {
+	if a.status == 0 {
+		w.WriteHeader(http.StatusServiceUnavailable)
+		return
+	}
+	for name, values := range a.header {
+		w.Header()[name] = values
+	}
+	w.Header().Set("Content-Length", strconv.Itoa(len(a.body)))
+	w.WriteHeader(a.status)
+	_, _ = w.Write([]byte(a.body)) // a proxy that has gone needs no answer
+}
+
+// reasonBroken is the reason when all else fails.
+const reasonBroken = token.ReasonInternal
