@@ -380,7 +380,7 @@ func everySettingDecides(t *testing.T) {
 	stale := func(w *authztest.World) {
 		w.Revocations.Fresh = revocation.Freshness{Why: revocation.WhyStale}
 	}
-	base := policy.Route{Match: policy.Match{Path: "/x"}}
+	base, who := policy.Route{Match: policy.Match{Path: "/x"}}, map[string]string{"x-who": "sub"}
 	with := func(change func(*policy.Route)) policy.Route {
 		r := base
 		change(&r)
@@ -397,7 +397,13 @@ func everySettingDecides(t *testing.T) {
 		"match.hosts": {
 			route: with(func(r *policy.Route) { r.Match.Hosts = []string{"other.example.com"} }),
 		},
-		"match.grpc": {route: policy.Route{Match: policy.Match{GRPC: "a.B/C"}}},
+		"match.headers": {route: with(func(r *policy.Route) {
+			r.Match.Headers = []policy.HeaderMatch{{Name: "x-beta", Present: true}}
+		})},
+		"headers":          {route: with(func(r *policy.Route) { r.Headers = who })},
+		"json_headers":     {route: with(func(r *policy.Route) { r.JSONHeaders = who })},
+		"response_headers": {route: with(func(r *policy.Route) { r.ResponseHeaders = who })},
+		"match.grpc":       {route: policy.Route{Match: policy.Match{GRPC: "a.B/C"}}},
 		"require.roles": {
 			route: with(func(r *policy.Route) { r.Require.Roles = []string{"nobody-has-it"} }),
 		},
@@ -439,7 +445,10 @@ func everySettingDecides(t *testing.T) {
 		if c.path == "" {
 			c.path = "/x"
 		}
-		type said struct{ allow, ends bool }
+		type said struct {
+			allow, ends  bool
+			told, client int // headers for the upstream, and for the client
+		}
 		var allowed []said
 		for _, route := range []policy.Route{base, c.route} {
 			g := newGate(t).withPolicy(append(c.first, route)...)
@@ -448,7 +457,11 @@ func everySettingDecides(t *testing.T) {
 			}
 			r := authztest.Get(c.path, "authorization", "Bearer "+g.alice)
 			d := g.engine.Decide(&r)
-			allowed = append(allowed, said{d.Allow, d.EndsWithToken})
+			s := said{allow: d.Allow, ends: d.EndsWithToken}
+			if d.Allow {
+				s.told, s.client = len(d.Identity.Set), len(d.Identity.Client)
+			}
+			allowed = append(allowed, s)
 		}
 		if allowed[0] == allowed[1] {
 			t.Errorf("the setting %s decides nothing", key)

@@ -81,6 +81,7 @@ type rules struct {
 	policy *policy.Policy
 	// what a token is told that does not meet a demand, where that is not the same for all demands
 	lacking map[policy.Lack]*Refusal
+	claims  *claims // what is made of claims; nil: nothing
 }
 
 // New makes an engine. p may be exchanged later.
@@ -107,7 +108,9 @@ func New(p *policy.Policy, o Options) (*Engine, error) {
 
 // SetPolicy puts another policy in force, for every decision that begins after it returns.
 func (e *Engine) SetPolicy(p *policy.Policy) {
-	r := &rules{policy: p, lacking: map[policy.Lack]*Refusal{}}
+	r := &rules{
+		policy: p, lacking: map[policy.Lack]*Refusal{}, claims: newClaims(p, e.options.Wire),
+	}
 	for _, rule := range p.Rules() {
 		for _, demand := range rule.Demands() {
 			for reason, refusal := range e.refusals.lacking(demand) {
@@ -126,9 +129,14 @@ func (e *Engine) Decide(r *Request) (d Decision) {
 		}
 	}()
 	rules := e.rules.Load()
-	found := rules.policy.Find(r.Method, r.Host, r.Path)
+	found := rules.find(r)
 	d.rule, d.Problem, d.stricter = found.Rule, found.Detail, found.Stricter
 	h := readHeaders(r.Headers, e.options.KeepOverrides)
+	anonymous := e.anonymous
+	if c := rules.claims; c != nil {
+		h.strip, h.nominated = c.strip(r.Headers, h.strip), h.nominated || c.nominated(r.Headers)
+		anonymous = c.anonymous
+	}
 	d.Strip = h.strip
 
 	switch {
@@ -136,14 +144,14 @@ func (e *Engine) Decide(r *Request) (d Decision) {
 		return e.refuse(d, found.Reason)
 	// Before the token is looked at: what is public is so with a broken token too.
 	case found.Rule.Access == policy.Public:
-		return e.pass(d, e.anonymous)
+		return e.pass(d, anonymous)
 	case h.nominated:
 		d.Problem = "the Connection header names an identity header"
 		return e.refuse(d, token.ReasonBadRequest)
 	}
 	presented, problem := h.token()
 	if problem == token.ReasonNoToken && found.Rule.Access == policy.Optional {
-		return e.pass(d, e.anonymous)
+		return e.pass(d, anonymous)
 	}
 	if problem != "" {
 		return e.refuseCredential(d, problem, h.bearer)
@@ -154,7 +162,7 @@ func (e *Engine) Decide(r *Request) (d Decision) {
 // decideToken judges a request by the one token that it carries.
 func (e *Engine) decideToken(d Decision, r *Request, rules *rules, found policy.Finding,
 	presented string) Decision {
-	v, reason := e.verify(&d, presented, rules.policy.ReadsClaims())
+	v, reason := e.verify(&d, presented, rules)
 	if v == nil {
 		return e.refuse(d, reason)
 	}
@@ -183,7 +191,7 @@ func (e *Engine) decideToken(d Decision, r *Request, rules *rules, found policy.
 		Body: v.body, Method: r.Method, Host: r.Host, Peer: r.Peer, Found: found,
 	}
 	if found.Rule.Conditional() {
-		caller.Headers = r.shown
+		caller.Headers = r.shown(rules.claims)
 	}
 	if d.lack = found.Rule.Permits(&caller); d.lack.Reason != "" {
 		if d.Refusal = rules.lacking[d.lack]; d.Refusal == nil {
@@ -191,8 +199,21 @@ func (e *Engine) decideToken(d Decision, r *Request, rules *rules, found policy.
 		}
 		return d
 	}
+	who := e.identify(rules.claims, found.Rule, v)
+	if who == nil {
+		d.cause = errTooMuch
+		return e.refuse(d, token.ReasonClaimSize)
+	}
 	d.EndsWithToken = !found.Rule.OutlivesToken
-	return e.pass(d, v.identity)
+	return e.pass(d, who)
+}
+
+// find returns the rule that a request falls under.
+func (rs *rules) find(r *Request) policy.Finding {
+	if !rs.policy.MatchesHeaders() {
+		return rs.policy.Find(r.Method, r.Host, r.Path)
+	}
+	return rs.policy.FindWith(r.Method, r.Host, r.Path, r.header)
 }
 
 // cannotKnow returns the reason why the gate cannot tell whether a token has been revoked, or "". A

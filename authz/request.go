@@ -1,6 +1,7 @@
 package authz
 
 import (
+	"iter"
 	"strings"
 
 	"github.com/sallyport/sallyport/internal/revocation"
@@ -24,15 +25,31 @@ type Request struct {
 	Peer string
 }
 
-// shown goes over the headers that conditions may read: not those that say who calls, which are the
-// client's own word here, nor those that carry tokens.
-func (r *Request) shown(yield func(name, value string) bool) {
-	for _, h := range r.Headers {
-		secret := equalFold(h.Name, "authorization") || equalFold(h.Name, "x-access-token")
-		if !secret && !isIdentity(h.Name) && !yield(h.Name, h.Value) {
-			return
+// shown goes over the headers that conditions may read: not those that say who calls or what is made
+// of claims, which are the client's own word here, nor those that carry tokens.
+func (r *Request) shown(c *claims) iter.Seq2[string, string] {
+	return func(yield func(name, value string) bool) {
+		for _, h := range r.Headers {
+			secret := equalFold(h.Name, "authorization") || equalFold(h.Name, "x-access-token")
+			if !secret && !isIdentity(h.Name) && !c.hides(h.Name) && !yield(h.Name, h.Value) {
+				return
+			}
 		}
 	}
+}
+
+// header implements policy.Header.
+func (r *Request) header(name string) (value string, ok bool) {
+	for i := range r.Headers {
+		switch h := &r.Headers[i]; {
+		case !equalFold(h.Name, name):
+		case ok:
+			value += "," + h.Value
+		default:
+			value, ok = h.Value, true
+		}
+	}
+	return value, ok
 }
 
 // headers is what a request's headers say of who is calling, and which of them are to be removed.

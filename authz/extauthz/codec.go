@@ -66,7 +66,9 @@ func newAnswer(message []byte) *answer {
 
 // and returns the message of an answer that goes on behind a, which stays as it is.
 func (a *answer) and(more []byte) mem.BufferSlice {
-	return mem.BufferSlice{mem.SliceBuffer(slices.Concat(a.buffers[0].ReadOnlyData(), more))}
+	all := slices.Clone(a.buffers)
+	all[0] = mem.SliceBuffer(slices.Concat(a.buffers[0].ReadOnlyData(), more))
+	return all
 }
 
 // within returns the answer a for a request that may last so long: made once, until another

@@ -13,7 +13,6 @@ import (
 type checkRequest struct {
 	check.Request
 	source []byte // the Peer that sent the request, not read yet
-	mark   string // the value of check.HeaderStripped
 
 	buffer                  mem.Buffer // the message, until free
 	has                     fieldSet
@@ -102,7 +101,6 @@ func (r *checkRequest) read(message []byte) {
 		r.fault(badNoRequest)
 	}
 	r.comparePseudo()
-	r.Marked = r.mark == check.Stripped
 }
 
 func (r *checkRequest) readAttributes(message []byte) {
@@ -208,7 +206,7 @@ func (r *checkRequest) addHeader(name, value string) {
 	case name[0] == ':': // no header of the client's
 		r.takePseudo(name, value)
 	case name == check.HeaderStripped:
-		r.takeString(hasMark, &r.mark, value)
+		r.takeString(hasMark, &r.Mark, value)
 	case len(r.Headers) == maxHeaders:
 		r.fault(badMany)
 	default:

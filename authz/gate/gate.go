@@ -93,7 +93,7 @@ func New(c *Config, o Options) (*Gate, error) {
 		}
 	}
 	g.warnOfScopes(g.policy.Value().rules)
-	for _, note := range doorNotes(c, o) {
+	for _, note := range doorNotes(c, o, g.policy.Value().rules) {
 		o.Logger.Warn("gate: " + note)
 	}
 	return g, nil
@@ -101,11 +101,12 @@ func New(c *Config, o Options) (*Gate, error) {
 
 // doorNotes returns what is worth a second look in how Envoy asks. Inside Envoy a gate sees all
 // headers and removes them itself, whatever is said of that.
-func doorNotes(c *Config, o Options) []string {
+func doorNotes(c *Config, o Options, rules *policy.Policy) []string {
 	if o.Host != nil {
 		return nil
 	}
-	return c.ExtAuthz.Notes()
+	return append(c.ExtAuthz.Notes(),
+		c.ExtAuthz.HeaderNotes(rules.ClaimHeaders(), rules.MatchedHeaders())...)
 }
 
 // auditQueue is how many audit lines may wait to be written before one is dropped and counted.
@@ -349,7 +350,7 @@ func Check(ctx context.Context, c *Config, o Options) (notes []string, err error
 		return nil, errors.Join(append(errs, err)...)
 	}
 	rules := g.policy.Value().rules
-	for _, note := range doorNotes(c, o) {
+	for _, note := range doorNotes(c, o, rules) {
 		notes = append(notes, "note: "+note)
 	}
 	notes = slices.Concat(notes, rules.RoleNotes(c.rolePrefixes()), rules.CaseNotes(),

@@ -78,19 +78,18 @@ func (r *Rule) atLeastAsStrictAs(other *Rule, parameters bool) bool {
 // stricter returns the rule of a route that the request falls under when it is spelt in that
 // route's case, and that is stricter than the request's own rule; nil if there is none. Ordinary
 // requests, in small letters under a policy in small letters, cost two comparisons.
-func (p *Policy) stricter(rule *Rule, method, host string, path *requestPath) *Rule {
+func (p *Policy) stricter(rule *Rule, a *asked, path *requestPath) *Rule {
 	folds := !rule.caseSensitive && (p.mixed || path.mixed)
-	if !folds && isUpper(method) {
+	if !folds && isUpper(a.method) {
 		return nil
 	}
-	return p.searchStricter(rule, method, host, path, rule.caseSensitive)
+	return p.searchStricter(rule, a, path, rule.caseSensitive)
 }
 
-func (p *Policy) searchStricter(rule *Rule, method, host string, path *requestPath,
-	literally bool) *Rule {
+func (p *Policy) searchStricter(rule *Rule, a *asked, path *requestPath, literally bool) *Rule {
 	s := caseSearch{
-		policy: p, rule: rule, path: path.value, parameters: path.parameters, host: host,
-		method: method, upper: strings.ToUpper(method),
+		policy: p, rule: rule, path: path.value, parameters: path.parameters, asked: *a,
+		upper: strings.ToUpper(a.method),
 	}
 	var buffer [256]byte // so that the folding of an ordinary path allocates nothing
 	tree, value := &p.folded, appendFolded(buffer[:0], path.value)
@@ -113,12 +112,13 @@ func isUpper(method string) bool {
 
 // caseSearch looks for a stricter rule.
 type caseSearch struct {
-	policy        *Policy
-	rule          *Rule
-	path, host    string
-	parameters    bool // the path had some
-	method, upper string
-	found         *Rule
+	policy     *Policy
+	rule       *Rule
+	path       string
+	parameters bool // the path had some
+	asked      asked
+	upper      string // the method in capitals
+	found      *Rule
 }
 
 // walk visits every node that the path reaches in a tree of folded patterns, as search does.
@@ -148,17 +148,17 @@ func (s *caseSearch) consider(candidates []*candidate) {
 // isFor reports whether the request, spelt as the route is written, falls under it and under no
 // earlier route: "the first route that matches decides" holds for that spelling, too.
 func (s *caseSearch) isFor(c *candidate) bool {
-	method := s.method
-	if !c.methods.contains(method) {
-		method = s.upper
+	spelt := s.asked
+	if !c.methods.contains(spelt.method) {
+		spelt.method = s.upper
 	}
-	if !c.methods.contains(method) || !c.hosts.contains(s.host) {
+	if !c.takes(&spelt) {
 		return false
 	}
-	if method == s.method && c.isSpelt(s.path) {
+	if spelt.method == s.asked.method && c.isSpelt(s.path) {
 		return false // it is the request as it came, and Find has preferred an earlier route
 	}
-	return s.policy.tree.find(c.spell(s.path), method, s.host) == c.rule
+	return s.policy.tree.find(c.spell(s.path), &spelt) == c.rule
 }
 
 // isSpelt reports whether a path that matches c but for case has its literals letter by letter.

@@ -22,6 +22,9 @@ type Config struct {
 	// Roles are the roles that other roles bring with them: whoever has admin has clerk, too. Names
 	// are those that tokens have here, with the prefix of their issuer.
 	Roles map[string][]string `yaml:"roles"`
+	// Metadata is what the proxy's other filters are told of a token that passes, on every route: by a
+	// name, a claim.
+	Metadata map[string]string `yaml:"metadata"`
 }
 
 // DefaultConfig has no routes, which refuses everything.
@@ -47,6 +50,14 @@ type Route struct {
 	PathParameters bool `yaml:"path_parameters"`
 	// PathCase is the policy's for requests that fall under this route, unless it says otherwise.
 	PathCase string `yaml:"path_case"`
+	// Headers are headers for the upstream, each with the claim that it is made of: a claim's name, or
+	// with a slash first a path into nested claims. A list is joined by commas. What a client sends
+	// under these names reaches the upstream on no route of the policy.
+	Headers map[string]string `yaml:"headers"`
+	// JSONHeaders are the same, each with its claim as JSON.
+	JSONHeaders map[string]string `yaml:"json_headers"`
+	// ResponseHeaders are headers of the answer to the client.
+	ResponseHeaders map[string]string `yaml:"response_headers"`
 }
 
 // Match says which requests a route is for: all that it names must fit.
@@ -63,6 +74,8 @@ type Match struct {
 	// Hosts are host names without port, in any case; *.example.com matches every name below
 	// example.com and not that name itself. None means all of them.
 	Hosts []string `yaml:"hosts"`
+	// Headers are what the request's headers have to be, all of it. Clients write these as they like.
+	Headers []HeaderMatch `yaml:"headers"`
 }
 
 // Require says what a valid token must carry: all that it names.
@@ -108,7 +121,7 @@ func (c Config) Validate() error {
 	if err := validateCase(c.PathCase); err != nil {
 		return config.At("path_case", "%w", err)
 	}
-	return errors.Join(validateRoles(c.Roles), c.validateReach())
+	return errors.Join(validateRoles(c.Roles), c.validateClaims(), c.validateReach())
 }
 
 // validateReach refuses a route that an earlier one hides: whoever wrote it believes in a rule
@@ -153,7 +166,7 @@ func (r Route) Validate() error {
 	if r.OutlivesToken && (access == Public || access == Nobody) {
 		return config.At("outlives_token", "has no meaning with `allow: %s`: leave it out", r.Allow)
 	}
-	return r.validateConditions()
+	return errors.Join(r.validateConditions(), r.validateOutgoing(access))
 }
 
 // validateConditions compiles the conditions, which speak of the route's path.

@@ -61,6 +61,8 @@ type Rule struct {
 
 	Index int // the route's place in the policy; -1 is the rule behind the last one
 
+	Outgoing *Outgoing // what is made of claims; nil: nothing
+
 	pattern          string   // its path as written, for people
 	names            []string // what segments of its path are called; "" for none
 	permitParameters bool
@@ -79,8 +81,13 @@ type Policy struct {
 	rules      []*Rule
 	candidates []*candidate // one a rule
 	roles      hierarchy
-	reads      bool // some rule has a condition
+	reads      bool // some rule has a condition, or hands claims on
 	judgeHosts bool // some route names hosts, so that a malformed host is refused
+	matches    bool // some route goes by headers
+
+	claimHeaders []string
+	metadata     []ClaimValue
+	outgoing     map[string]*Outgoing
 }
 
 // Compile checks c as Validate does and makes it ready for matching.
@@ -88,7 +95,10 @@ func Compile(c Config) (*Policy, error) {
 	if err := c.Validate(); err != nil {
 		return nil, fmt.Errorf("policy: %w", err)
 	}
-	p := &Policy{roles: newHierarchy(c.Roles)}
+	p := &Policy{
+		roles: newHierarchy(c.Roles), outgoing: map[string]*Outgoing{},
+		claimHeaders: c.claimHeaders(), metadata: claimValues(c.Metadata, false),
+	}
 	for i, r := range c.Routes {
 		r.PathCase = cmp.Or(r.PathCase, c.PathCase)
 		if err := p.add(i, r); err != nil {
@@ -125,6 +135,7 @@ func (p *Policy) add(index int, r Route) error {
 		names:            m.names,
 		permitParameters: r.PathParameters,
 		caseSensitive:    r.PathCase == caseSensitive,
+		Outgoing:         r.outgoing(p.outgoing),
 	}
 	if rule.Demand, err = newDemand(r.Require, p.roles, m.names); err != nil {
 		return err
@@ -139,12 +150,15 @@ func (p *Policy) add(index int, r Route) error {
 		}
 		rule.AnyOf = append(rule.AnyOf, &d)
 	}
-	p.reads = p.reads || rule.Conditional()
+	p.reads = p.reads || rule.Conditional() || rule.Outgoing != nil || len(p.metadata) > 0
 	p.rules = append(p.rules, rule)
 	p.judgeHosts = p.judgeHosts || !m.hosts.any()
+	p.matches = p.matches || len(m.headers) > 0
 	small := foldedSegments(m.segments)
 	p.mixed = p.mixed || !slices.Equal(small, m.segments)
-	c := &candidate{rule: rule, segments: m.segments, methods: m.methods, hosts: m.hosts}
+	c := &candidate{
+		rule: rule, segments: m.segments, methods: m.methods, hosts: m.hosts, headers: m.headers,
+	}
 	p.tree.insert(m.segments, c)
 	p.folded.insert(small, c)
 	p.candidates = append(p.candidates, c)
@@ -157,8 +171,35 @@ func (p *Policy) ReadsClaims() bool { return p.reads }
 // Rules returns the rules of all routes in their order.
 func (p *Policy) Rules() []*Rule { return p.rules }
 
-// Find returns the rule that a request falls under. path may carry a query, host a port.
+// ClaimHeaders lists the headers for the upstream that some rule makes of claims: none that a
+// client sends may reach the upstream, on any route.
+func (p *Policy) ClaimHeaders() []string { return p.claimHeaders }
+
+// Metadata lists what the proxy's other filters are told of claims, on every route.
+func (p *Policy) Metadata() []ClaimValue { return p.metadata }
+
+// MatchesHeaders reports whether a request's headers decide which rule it falls under.
+func (p *Policy) MatchesHeaders() bool { return p.matches }
+
+// MatchedHeaders lists the headers that some route goes by.
+func (p *Policy) MatchedHeaders() (names []string) {
+	for _, c := range p.candidates {
+		for _, h := range c.headers {
+			names = append(names, h.Name)
+		}
+	}
+	slices.Sort(names)
+	return slices.Compact(names)
+}
+
+// Find is FindWith for a request without headers.
 func (p *Policy) Find(method, host, path string) Finding {
+	return p.FindWith(method, host, path, nil)
+}
+
+// FindWith returns the rule that a request falls under. path may carry a query, host a port. header
+// is asked only if MatchesHeaders.
+func (p *Policy) FindWith(method, host, path string, header Header) Finding {
 	var canonical requestPath
 	if problem := canonical.read(path); problem != "" {
 		return Finding{Rule: nobody, Reason: token.ReasonBadPath, Detail: string(problem)}
@@ -174,7 +215,8 @@ func (p *Policy) Find(method, host, path string) Finding {
 			}
 		}
 	}
-	rule := p.tree.find(canonical.value, method, name)
+	a := asked{method, name, header}
+	rule := p.tree.find(canonical.value, &a)
 	switch {
 	case rule == nil:
 		return Finding{Rule: nobody, Reason: token.ReasonNoRoute}
@@ -184,7 +226,7 @@ func (p *Policy) Find(method, host, path string) Finding {
 	case rule.Access == Nobody:
 		return Finding{Rule: rule, Reason: token.ReasonDenied}
 	}
-	if stricter := p.stricter(rule, method, name, &canonical); stricter != nil {
+	if stricter := p.stricter(rule, &a, &canonical); stricter != nil {
 		return Finding{Rule: nobody, Reason: token.ReasonPathCase, Detail: otherCase, Stricter: stricter}
 	}
 	return Finding{Rule: rule, path: canonical.value}
