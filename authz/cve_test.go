@@ -403,7 +403,10 @@ func everySettingDecides(t *testing.T) {
 		"headers":          {route: with(func(r *policy.Route) { r.Headers = who })},
 		"json_headers":     {route: with(func(r *policy.Route) { r.JSONHeaders = who })},
 		"response_headers": {route: with(func(r *policy.Route) { r.ResponseHeaders = who })},
-		"match.grpc":       {route: policy.Route{Match: policy.Match{GRPC: "a.B/C"}}},
+		"query_token": {
+			route: with(func(r *policy.Route) { r.QueryToken = "t" }), path: "/x?t=another",
+		},
+		"match.grpc": {route: policy.Route{Match: policy.Match{GRPC: "a.B/C"}}},
 		"require.roles": {
 			route: with(func(r *policy.Route) { r.Require.Roles = []string{"nobody-has-it"} }),
 		},

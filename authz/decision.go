@@ -21,6 +21,9 @@ type Decision struct {
 	// identity headers, or for one that asks for another method or path.
 	Strip []string
 
+	// Changes are what a request that may pass loses of its credentials; nil: nothing.
+	Changes *Changes
+
 	// Remaining is how long the token lives by its exp, which leeway may have made negative; 0
 	// without a token.
 	Remaining time.Duration

@@ -82,6 +82,7 @@ type rules struct {
 	// what a token is told that does not meet a demand, where that is not the same for all demands
 	lacking map[policy.Lack]*Refusal
 	claims  *claims // what is made of claims; nil: nothing
+	sources sources // where tokens may stand; nil: where readHeaders has looked
 }
 
 // New makes an engine. p may be exchanged later.
@@ -110,6 +111,7 @@ func New(p *policy.Policy, o Options) (*Engine, error) {
 func (e *Engine) SetPolicy(p *policy.Policy) {
 	r := &rules{
 		policy: p, lacking: map[policy.Lack]*Refusal{}, claims: newClaims(p, e.options.Wire),
+		sources: p.Tokens(),
 	}
 	for _, rule := range p.Rules() {
 		for _, demand := range rule.Demands() {
@@ -138,10 +140,19 @@ func (e *Engine) Decide(r *Request) (d Decision) {
 		anonymous = c.anonymous
 	}
 	d.Strip = h.strip
+	// Of what is public too, a credential may be none of the upstream's business.
+	var t *taken
+	if rules.sources != nil || found.Rule.QueryToken != "" {
+		t = rules.take(r, found.Rule.QueryToken)
+		d.Changes = t.made()
+	}
 
 	switch {
 	case found.Detail != "":
 		return e.refuse(d, found.Reason)
+	case !d.Changes.sendable():
+		d.Problem = "a header that holds a token is not UTF-8"
+		return e.refuse(d, token.ReasonBadRequest)
 	// Before the token is looked at: what is public is so with a broken token too.
 	case found.Rule.Access == policy.Public:
 		return e.pass(d, anonymous)
@@ -149,12 +160,12 @@ func (e *Engine) Decide(r *Request) (d Decision) {
 		d.Problem = "the Connection header names an identity header"
 		return e.refuse(d, token.ReasonBadRequest)
 	}
-	presented, problem := h.token()
+	presented, problem, bearer := credential(&h, t)
 	if problem == token.ReasonNoToken && found.Rule.Access == policy.Optional {
 		return e.pass(d, anonymous)
 	}
 	if problem != "" {
-		return e.refuseCredential(d, problem, h.bearer)
+		return e.refuseCredential(d, problem, bearer)
 	}
 	return e.decideToken(d, r, rules, found, presented)
 }
@@ -191,7 +202,7 @@ func (e *Engine) decideToken(d Decision, r *Request, rules *rules, found policy.
 		Body: v.body, Method: r.Method, Host: r.Host, Peer: r.Peer, Found: found,
 	}
 	if found.Rule.Conditional() {
-		caller.Headers = r.shown(rules.claims)
+		caller.Headers = r.shown(rules)
 	}
 	if d.lack = found.Rule.Permits(&caller); d.lack.Reason != "" {
 		if d.Refusal = rules.lacking[d.lack]; d.Refusal == nil {
@@ -207,6 +218,31 @@ func (e *Engine) decideToken(d Decision, r *Request, rules *rules, found policy.
 	d.EndsWithToken = !found.Rule.OutlivesToken
 	return e.pass(d, who)
 }
+
+// take looks for tokens where the policy says, or where they may stand when it does not, and in a
+// parameter of the query.
+func (rs *rules) take(r *Request, parameter string) *taken {
+	from := rs.sources
+	if from == nil {
+		from = defaultSources
+	}
+	t := from.take(r, parameter)
+	return &t
+}
+
+// credential returns the one token of a request, or the reason why there is not exactly one, and
+// whether there was a credential of the kind that is asked for. t is nil where tokens stand where
+// readHeaders has looked.
+func credential(h *headers, t *taken) (string, token.Reason, bool) {
+	if t == nil {
+		presented, problem := h.token()
+		return presented, problem, h.bearer
+	}
+	presented, problem := t.token()
+	return presented, problem, t.bearer()
+}
+
+var defaultSources = sources(policy.DefaultTokens())
 
 // find returns the rule that a request falls under.
 func (rs *rules) find(r *Request) policy.Finding {

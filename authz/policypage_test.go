@@ -120,7 +120,10 @@ func pageRequest(t *testing.T, w *authztest.World, row map[string]string) authz.
 	}
 	r := authztest.At(host, authztest.Do(method, target))
 	r.Peer = row["peer"]
+	good := pageToken(t, w, "{}") // what TOKEN stands for outside of the column
+	r.Path = strings.ReplaceAll(r.Path, "TOKEN", good)
 	if name, value, ok := strings.Cut(row["header"], ": "); ok {
+		value = strings.ReplaceAll(value, "TOKEN", good)
 		r.Headers = append(r.Headers, authz.Header{Name: name, Value: value})
 	}
 	if row["token"] != "none" {

@@ -77,7 +77,7 @@ func (a *answer) within(lifetime time.Duration) *answer {
 	if l := a.lasting.Load(); l != nil && l.lifetime == lifetime {
 		return &l.answer
 	}
-	l := &lasting{answer: answer{buffers: a.and(besides(nil, lifetime))}, lifetime: lifetime}
+	l := &lasting{answer: answer{buffers: a.and(besides(nil, nil, lifetime))}, lifetime: lifetime}
 	a.lasting.Store(l)
 	return &l.answer
 }

@@ -31,6 +31,7 @@ const (
 	fieldOKHeaders protowire.Number = 2 // of OkHttpResponse
 	fieldOKRemove  protowire.Number = 5
 	fieldOKClient  protowire.Number = 6
+	fieldOKQuery   protowire.Number = 8
 
 	fieldOptionHeader protowire.Number = 1 // of HeaderValueOption
 	fieldOptionAction protowire.Number = 3
@@ -80,7 +81,7 @@ func (a answers) spellings(named []string) []byte {
 	}
 	var ok []byte
 	for _, name := range named {
-		ok = appendNames(ok, authz.SpellingsOf(name))
+		ok = appendNames(ok, fieldOKRemove, authz.SpellingsOf(name))
 	}
 	s := &spelt{named: named, message: appendOK(nil, ok)}
 	a.last.Store(s)
@@ -103,7 +104,7 @@ func (a answers) Allow(id *authz.Identity) any {
 	for _, h := range id.Client {
 		ok = appendHeader(ok, fieldOKClient, h)
 	}
-	ok = appendNames(appendNames(ok, id.Remove), a.remove)
+	ok = appendNames(appendNames(ok, fieldOKRemove, id.Remove), fieldOKRemove, a.remove)
 	out := appendOK(appendStatus(nil, codes.OK), ok)
 	if len(id.Metadata) > 0 {
 		out = protowire.AppendTag(out, fieldMetadata, protowire.BytesType)
@@ -116,11 +117,20 @@ func (a answers) Allow(id *authz.Identity) any {
 	return made
 }
 
-// besides marshals what one request needs besides its identity: headers to remove, and for how long
-// its answer may last, when that is more than 0. It is a second OkHttpResponse to stand behind the
+// besides marshals what one request needs besides its identity: headers to remove, what it loses of
+// its credentials, and for how long its answer may last, when that is more than 0. It is a second OkHttpResponse to stand behind the
 // first.
-func besides(strip []string, lifetime time.Duration) []byte {
-	ok := appendNames(make([]byte, 0, 192), strip)
+func besides(strip []string, changes *authz.Changes, lifetime time.Duration) []byte {
+	ok := appendNames(make([]byte, 0, 192), fieldOKRemove, strip)
+	if changes != nil {
+		for _, h := range changes.Set {
+			ok = appendHeader(ok, fieldOKHeaders, h)
+		}
+		ok = appendNames(ok, fieldOKRemove, changes.Remove)
+		if changes.Parameter != "" {
+			ok = appendNames(ok, fieldOKQuery, []string{changes.Parameter})
+		}
+	}
 	if lifetime > 0 {
 		ok = appendHeader(ok, fieldOKHeaders,
 			authz.Header{Name: check.HeaderStreamDuration, Value: milliseconds(lifetime)})
@@ -128,9 +138,9 @@ func besides(strip []string, lifetime time.Duration) []byte {
 	return appendOK(make([]byte, 0, len(ok)+4), ok)
 }
 
-func appendNames(ok []byte, names []string) []byte {
+func appendNames(ok []byte, field protowire.Number, names []string) []byte {
 	for _, name := range names {
-		ok = protowire.AppendTag(ok, fieldOKRemove, protowire.BytesType)
+		ok = protowire.AppendTag(ok, field, protowire.BytesType)
 		ok = protowire.AppendString(ok, name)
 	}
 	return ok

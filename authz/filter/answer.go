@@ -156,6 +156,19 @@ func (f *Filter) allow(out []byte, d *authz.Decision, headers []authz.Header, fo
 		b = appendRemoval(b, name)
 		h.headers++
 	}
+	if c := d.Changes; c != nil {
+		for _, changed := range c.Set {
+			b = appendHeader(b, changed)
+		}
+		for _, name := range c.Remove {
+			b = appendRemoval(b, name)
+		}
+		h.headers += len(c.Set) + len(c.Remove)
+		if c.Parameter != "" {
+			b = appendHeader(b, authz.Header{Name: ":path", Value: c.Path})
+			h.headers++
+		}
+	}
 	binary.NativeEndian.PutUint32(b[len(out)+16:], uint32(h.headers))
 	return append(b, set.more...)
 }

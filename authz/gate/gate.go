@@ -106,7 +106,7 @@ func doorNotes(c *Config, o Options, rules *policy.Policy) []string {
 		return nil
 	}
 	return append(c.ExtAuthz.Notes(),
-		c.ExtAuthz.HeaderNotes(rules.ClaimHeaders(), rules.MatchedHeaders())...)
+		c.ExtAuthz.HeaderNotes(rules.ClaimHeaders(), rules.ReadHeaders())...)
 }
 
 // auditQueue is how many audit lines may wait to be written before one is dropped and counted.

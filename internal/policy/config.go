@@ -25,6 +25,9 @@ type Config struct {
 	// Metadata is what the proxy's other filters are told of a token that passes, on every route: by a
 	// name, a claim.
 	Metadata map[string]string `yaml:"metadata"`
+	// Tokens are the places in which a token may stand, in all of which there is one at most. None
+	// means `Authorization: Bearer` and the header x-access-token.
+	Tokens []TokenSource `yaml:"tokens"`
 }
 
 // DefaultConfig has no routes, which refuses everything.
@@ -58,6 +61,9 @@ type Route struct {
 	JSONHeaders map[string]string `yaml:"json_headers"`
 	// ResponseHeaders are headers of the answer to the client.
 	ResponseHeaders map[string]string `yaml:"response_headers"`
+	// QueryToken is a parameter of the query in which a token may stand besides. It does not reach the
+	// upstream.
+	QueryToken string `yaml:"query_token"`
 }
 
 // Match says which requests a route is for: all that it names must fit.
@@ -121,7 +127,8 @@ func (c Config) Validate() error {
 	if err := validateCase(c.PathCase); err != nil {
 		return config.At("path_case", "%w", err)
 	}
-	return errors.Join(validateRoles(c.Roles), c.validateClaims(), c.validateReach())
+	return errors.Join(validateRoles(c.Roles), c.validateClaims(), c.validateTokens(),
+		c.validateReach())
 }
 
 // validateReach refuses a route that an earlier one hides: whoever wrote it believes in a rule
@@ -166,7 +173,7 @@ func (r Route) Validate() error {
 	if r.OutlivesToken && (access == Public || access == Nobody) {
 		return config.At("outlives_token", "has no meaning with `allow: %s`: leave it out", r.Allow)
 	}
-	return errors.Join(r.validateConditions(), r.validateOutgoing(access))
+	return errors.Join(r.validateConditions(), r.validateOutgoing(access), r.validateQuery(access))
 }
 
 // validateConditions compiles the conditions, which speak of the route's path.

@@ -41,7 +41,7 @@ func TestARouteGoesByHeaders(t *testing.T) {
     - match: {path: /a, headers: [{name: x-beta, present: true}]}
     - match: {grpc: a.B/C, headers: [{name: x-beta, present: true}]}
 `)
-	if got := strings.Join(p.MatchedHeaders(), " "); got != "user-agent x-beta x-version" {
+	if got := strings.Join(p.ReadHeaders(), " "); got != "user-agent x-beta x-version" {
 		t.Errorf("goes by %s", got)
 	}
 	for name, row := range map[string]struct {
@@ -120,6 +120,17 @@ func TestMistakesWithHeadersAreRefusedAtLoad(t *testing.T) {
 		"header: public":         {"{match: {path: /a}, allow: public, headers: {x-tenant: /t}}", "`allow: public` does not look at"},
 		"header: also as JSON":   {"{match: {path: /a}, headers: {x-t: /t}, json_headers: {x-t: /u}}", "is in headers, too"},
 		"response: cookies":      {"{match: {path: /a}, response_headers: {set-cookie: /t}}", "begins with x-"},
+		"tokens: two places":     {"{match: {path: /a}}\n  tokens: [{cookie: a, header: x-b}]", "tokens[0]: expected one of authorization"},
+		"tokens: no place":       {"{match: {path: /a}}\n  tokens: [{remove: true}]", "expected one of authorization"},
+		"tokens: capitals":       {"{match: {path: /a}}\n  tokens: [{header: X-Token}]", "tokens[0].header: write it in small letters"},
+		"tokens: a space":        {`{match: {path: /a}}` + "\n  tokens: [{authorization: \"a b\"}]", "without spaces and separators"},
+		"tokens: an own header":  {"{match: {path: /a}}\n  tokens: [{header: x-auth-subject}]", "has a meaning of its own"},
+		"tokens: cookie header":  {"{match: {path: /a}}\n  tokens: [{header: cookie}]", "has a meaning of its own"},
+		"tokens: twice":          {"{match: {path: /a}}\n  tokens: [{authorization: Bearer}, {authorization: bearer, remove: true}]", "tokens[1]: is there twice"},
+		"tokens: of a claim":     {"{match: {path: /a}, headers: {x-b: /b}}\n  tokens: [{header: x-b}]", "is made of a claim"},
+		"tokens: gone by":        {"{match: {path: /a, headers: [{name: x-b, present: true}]}}\n  tokens: [{header: x-b}]", "holds the token"},
+		"query: public":          {"{match: {path: /a}, allow: public, query_token: t}", "query_token: has no meaning with `allow: public`"},
+		"query: an escape":       {"{match: {path: /a}, query_token: a%20b}", "expected the name of a parameter"},
 		"metadata: a name":       {"{match: {path: /a}}\n  metadata: {Tenant: /tenant}", "small letters, digits and underscores"},
 		"metadata: broken claim": {"{match: {path: /a}}\n  metadata: {tenant: /~2}", "expected a path"},
 	} {

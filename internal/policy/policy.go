@@ -61,7 +61,8 @@ type Rule struct {
 
 	Index int // the route's place in the policy; -1 is the rule behind the last one
 
-	Outgoing *Outgoing // what is made of claims; nil: nothing
+	Outgoing   *Outgoing // what is made of claims; nil: nothing
+	QueryToken string    // the parameter in which a token may stand; "" for none
 
 	pattern          string   // its path as written, for people
 	names            []string // what segments of its path are called; "" for none
@@ -88,6 +89,7 @@ type Policy struct {
 	claimHeaders []string
 	metadata     []ClaimValue
 	outgoing     map[string]*Outgoing
+	tokens       []TokenSource
 }
 
 // Compile checks c as Validate does and makes it ready for matching.
@@ -98,6 +100,7 @@ func Compile(c Config) (*Policy, error) {
 	p := &Policy{
 		roles: newHierarchy(c.Roles), outgoing: map[string]*Outgoing{},
 		claimHeaders: c.claimHeaders(), metadata: claimValues(c.Metadata, false),
+		tokens: slices.Clone(c.Tokens),
 	}
 	for i, r := range c.Routes {
 		r.PathCase = cmp.Or(r.PathCase, c.PathCase)
@@ -136,6 +139,7 @@ func (p *Policy) add(index int, r Route) error {
 		permitParameters: r.PathParameters,
 		caseSensitive:    r.PathCase == caseSensitive,
 		Outgoing:         r.outgoing(p.outgoing),
+		QueryToken:       r.QueryToken,
 	}
 	if rule.Demand, err = newDemand(r.Require, p.roles, m.names); err != nil {
 		return err
@@ -178,11 +182,20 @@ func (p *Policy) ClaimHeaders() []string { return p.claimHeaders }
 // Metadata lists what the proxy's other filters are told of claims, on every route.
 func (p *Policy) Metadata() []ClaimValue { return p.metadata }
 
+// Tokens returns the places in which tokens may stand; none when the policy does not say.
+func (p *Policy) Tokens() []TokenSource { return p.tokens }
+
 // MatchesHeaders reports whether a request's headers decide which rule it falls under.
 func (p *Policy) MatchesHeaders() bool { return p.matches }
 
-// MatchedHeaders lists the headers that some route goes by.
-func (p *Policy) MatchedHeaders() (names []string) {
+// ReadHeaders lists the headers that some route goes by, or in which tokens may stand where that is
+// not where they do without a word of the policy.
+func (p *Policy) ReadHeaders() (names []string) {
+	for _, s := range p.tokens {
+		if name := s.In(); name != "authorization" && name != accessToken {
+			names = append(names, name)
+		}
+	}
 	for _, c := range p.candidates {
 		for _, h := range c.headers {
 			names = append(names, h.Name)
