@@ -1,6 +1,8 @@
 package authz_test
 
 import (
+	"cmp"
+	"fmt"
 	"reflect"
 	"slices"
 	"strings"
@@ -381,6 +383,7 @@ func everySettingDecides(t *testing.T) {
 		w.Revocations.Fresh = revocation.Freshness{Why: revocation.WhyStale}
 	}
 	base, who := policy.Route{Match: policy.Match{Path: "/x"}}, map[string]string{"x-who": "sub"}
+	cors := policy.CORS{Origins: []string{page}}
 	with := func(change func(*policy.Route)) policy.Route {
 		r := base
 		change(&r)
@@ -391,6 +394,10 @@ func everySettingDecides(t *testing.T) {
 		route policy.Route
 		given func(*authztest.World)
 		path  string
+		// of the request: without a token, and what it takes
+		anonymous              bool
+		accept, origin, method string
+		base                   policy.Route // what route is compared with; base where it says nothing
 	}{
 		"match.path":    {route: with(func(r *policy.Route) { r.Match.Path = "/y" })},
 		"match.methods": {route: with(func(r *policy.Route) { r.Match.Methods = []string{"PUT"} })},
@@ -403,6 +410,49 @@ func everySettingDecides(t *testing.T) {
 		"headers":          {route: with(func(r *policy.Route) { r.Headers = who })},
 		"json_headers":     {route: with(func(r *policy.Route) { r.JSONHeaders = who })},
 		"response_headers": {route: with(func(r *policy.Route) { r.ResponseHeaders = who })},
+		"refusals.as": {
+			route: with(func(r *policy.Route) { r.Refusals.As = policy.RefuseProblem }), anonymous: true,
+		},
+		"refusals.login_page": {
+			first: []policy.Route{{
+				Match: policy.Match{Path: "/z"}, Refusals: policy.Refusals{As: policy.RefuseHTML},
+			}},
+			route: with(func(r *policy.Route) {
+				r.Refusals = policy.Refusals{As: policy.RefuseHTML, LoginPage: "/login"}
+			}),
+			anonymous: true, accept: "text/html",
+		},
+		"cors.origins": {
+			route: with(func(r *policy.Route) { r.CORS = cors }), origin: page,
+		},
+		"cors.headers": {
+			base: with(func(r *policy.Route) { r.CORS = cors }), origin: page, method: "OPTIONS",
+			route: with(func(r *policy.Route) {
+				r.CORS = cors
+				r.CORS.Headers = []string{"x-a"}
+			}),
+		},
+		"cors.expose": {
+			base: with(func(r *policy.Route) { r.CORS = cors }), origin: page, method: "OPTIONS",
+			route: with(func(r *policy.Route) {
+				r.CORS = cors
+				r.CORS.Expose = []string{"x-a"}
+			}),
+		},
+		"cors.credentials": {
+			base: with(func(r *policy.Route) { r.CORS = cors }), origin: page, method: "OPTIONS",
+			route: with(func(r *policy.Route) {
+				r.CORS = cors
+				r.CORS.Credentials = true
+			}),
+		},
+		"cors.max_age": {
+			base: with(func(r *policy.Route) { r.CORS = cors }), origin: page, method: "OPTIONS",
+			route: with(func(r *policy.Route) {
+				r.CORS = cors
+				r.CORS.MaxAge = time.Minute
+			}),
+		},
 		"query_token": {
 			route: with(func(r *policy.Route) { r.QueryToken = "t" }), path: "/x?t=another",
 		},
@@ -451,18 +501,31 @@ func everySettingDecides(t *testing.T) {
 		type said struct {
 			allow, ends  bool
 			told, client int // headers for the upstream, and for the client
+			status       int
+			form         string
 		}
 		var allowed []said
-		for _, route := range []policy.Route{base, c.route} {
+		if c.base.Match.Path == "" {
+			c.base = base
+		}
+		for _, route := range []policy.Route{c.base, c.route} {
 			g := newGate(t).withPolicy(append(c.first, route)...)
 			if c.given != nil {
 				c.given(g.world)
 			}
-			r := authztest.Get(c.path, "authorization", "Bearer "+g.alice)
+			headers := []string{
+				"accept", c.accept, "origin", c.origin, "access-control-request-method", "GET",
+			}
+			if !c.anonymous {
+				headers = append(headers, "authorization", "Bearer "+g.alice)
+			}
+			r := authztest.Do(cmp.Or(c.method, "GET"), c.path, headers...)
 			d := g.engine.Decide(&r)
 			s := said{allow: d.Allow, ends: d.EndsWithToken}
 			if d.Allow {
-				s.told, s.client = len(d.Identity.Set), len(d.Identity.Client)
+				s.told, s.client = len(d.Identity.Set), len(d.Identity.Client)+len(d.Client)
+			} else {
+				s.status, s.form = d.Refused().Status, fmt.Sprint(values(d.Refused().Headers))
 			}
 			allowed = append(allowed, s)
 		}

@@ -83,6 +83,9 @@ type rules struct {
 	lacking map[policy.Lack]*Refusal
 	claims  *claims // what is made of claims; nil: nothing
 	sources sources // where tokens may stand; nil: where readHeaders has looked
+	forms   forms   // in which clients are told that they are refused; nil: JSON alone
+	cors    bool    // some rule lets pages of other origins read answers
+	wire    Wire
 }
 
 // New makes an engine. p may be exchanged later.
@@ -111,15 +114,18 @@ func New(p *policy.Policy, o Options) (*Engine, error) {
 func (e *Engine) SetPolicy(p *policy.Policy) {
 	r := &rules{
 		policy: p, lacking: map[policy.Lack]*Refusal{}, claims: newClaims(p, e.options.Wire),
-		sources: p.Tokens(),
+		sources: p.Tokens(), wire: e.options.Wire, cors: p.AnswersAcross(),
 	}
+	told := e.refusals.all()
 	for _, rule := range p.Rules() {
 		for _, demand := range rule.Demands() {
 			for reason, refusal := range e.refusals.lacking(demand) {
 				r.lacking[policy.Lack{Reason: reason, Demand: demand}] = refusal
+				told = append(told, refusal)
 			}
 		}
 	}
+	r.forms = e.newForms(p, told)
 	e.rules.Store(r)
 }
 
@@ -133,6 +139,12 @@ func (e *Engine) Decide(r *Request) (d Decision) {
 	rules := e.rules.Load()
 	found := rules.find(r)
 	d.rule, d.Problem, d.stricter = found.Rule, found.Detail, found.Stricter
+	if rules.cors {
+		if told := rules.preflight(r); told != nil {
+			d.Refusal, d.Preflight = told, true
+			return d
+		}
+	}
 	h := readHeaders(r.Headers, e.options.KeepOverrides)
 	anonymous := e.anonymous
 	if c := rules.claims; c != nil {
@@ -149,23 +161,23 @@ func (e *Engine) Decide(r *Request) (d Decision) {
 
 	switch {
 	case found.Detail != "":
-		return e.refuse(d, found.Reason)
+		return e.refuse(d, r, rules, found.Reason)
 	case !d.Changes.sendable():
 		d.Problem = "a header that holds a token is not UTF-8"
-		return e.refuse(d, token.ReasonBadRequest)
+		return e.refuse(d, r, rules, token.ReasonBadRequest)
 	// Before the token is looked at: what is public is so with a broken token too.
 	case found.Rule.Access == policy.Public:
-		return e.pass(d, anonymous)
+		return e.pass(d, r, rules, anonymous)
 	case h.nominated:
 		d.Problem = "the Connection header names an identity header"
-		return e.refuse(d, token.ReasonBadRequest)
+		return e.refuse(d, r, rules, token.ReasonBadRequest)
 	}
 	presented, problem, bearer := credential(&h, t)
 	if problem == token.ReasonNoToken && found.Rule.Access == policy.Optional {
-		return e.pass(d, anonymous)
+		return e.pass(d, r, rules, anonymous)
 	}
 	if problem != "" {
-		return e.refuseCredential(d, problem, bearer)
+		return e.refuseCredential(d, r, rules, problem, bearer)
 	}
 	return e.decideToken(d, r, rules, found, presented)
 }
@@ -175,27 +187,27 @@ func (e *Engine) decideToken(d Decision, r *Request, rules *rules, found policy.
 	presented string) Decision {
 	v, reason := e.verify(&d, presented, rules)
 	if v == nil {
-		return e.refuse(d, reason)
+		return e.refuse(d, r, rules, reason)
 	}
 	d.Identity = v.identity
 	// Before its time and before the copy's age: a token known to be revoked is told so, whatever
 	// else is wrong (S3).
 	if verdict := e.options.Revocations.Check(&v.facts); verdict.Revoked {
 		d.Revocation = verdict
-		return e.refuse(d, token.ReasonRevoked)
+		return e.refuse(d, r, rules, token.ReasonRevoked)
 	}
 	now := e.options.Revocations.Now(r.At)
 	if err := v.profile.CheckTime(v.claims, now); err != nil {
 		d.cause = err
-		return e.refuse(d, token.ReasonOf(err))
+		return e.refuse(d, r, rules, token.ReasonOf(err))
 	}
 	d.Remaining = v.claims.Remaining(now)
 	// Only now, so that who was turned away stands in the log by name.
 	if found.Rule.Access == policy.Nobody {
-		return e.refuse(d, found.Reason)
+		return e.refuse(d, r, rules, found.Reason)
 	}
 	if reason := e.cannotKnow(v, found.Rule, r.At); reason != "" {
-		return e.refuse(d, reason)
+		return e.refuse(d, r, rules, reason)
 	}
 	caller := policy.Caller{
 		Claims: v.claims, Entry: v.profile.Issuer, Skew: v.profile.ClockSkew, Now: now,
@@ -205,18 +217,18 @@ func (e *Engine) decideToken(d Decision, r *Request, rules *rules, found policy.
 		caller.Headers = r.shown(rules)
 	}
 	if d.lack = found.Rule.Permits(&caller); d.lack.Reason != "" {
-		if d.Refusal = rules.lacking[d.lack]; d.Refusal == nil {
-			return e.refuse(d, d.lack.Reason)
+		if told := rules.lacking[d.lack]; told != nil {
+			return e.tell(d, r, rules, told)
 		}
-		return d
+		return e.refuse(d, r, rules, d.lack.Reason)
 	}
 	who := e.identify(rules.claims, found.Rule, v)
 	if who == nil {
 		d.cause = errTooMuch
-		return e.refuse(d, token.ReasonClaimSize)
+		return e.refuse(d, r, rules, token.ReasonClaimSize)
 	}
 	d.EndsWithToken = !found.Rule.OutlivesToken
-	return e.pass(d, who)
+	return e.pass(d, r, rules, who)
 }
 
 // take looks for tokens where the policy says, or where they may stand when it does not, and in a
@@ -279,24 +291,36 @@ func outlives(v *verified, limit time.Duration) bool {
 	return v.profile.MaxLifetime > limit || v.claims.Lifetime() > limit
 }
 
-func (e *Engine) pass(d Decision, who *Identity) Decision {
+func (e *Engine) pass(d Decision, r *Request, rs *rules, who *Identity) Decision {
 	d.Allow, d.Identity = true, who
+	rs.across(&d, r)
 	return d
 }
 
-func (e *Engine) refuse(d Decision, reason token.Reason) Decision {
-	d.Refusal = e.refusals.of(reason)
+func (e *Engine) refuse(d Decision, r *Request, rs *rules, reason token.Reason) Decision {
+	return e.tell(d, r, rs, e.refusals.of(reason))
+}
+
+// tell refuses in the words of base, in the form that the policy has for it.
+func (e *Engine) tell(d Decision, r *Request, rs *rules, base *Refusal) Decision {
+	if rs.forms != nil {
+		base = e.refusals.variant(&d, r, base)
+	}
+	d.Refusal = rs.tell(&d, r, base)
+	if rs.cors {
+		d.Refusal = rs.acrossRefused(&d, r)
+	}
 	return d
 }
 
 // refuseCredential refuses a request whose credentials are not one token. RFC 6750 section 3.1 has
 // no error code for a request that brought no token, or another scheme's credentials.
-func (e *Engine) refuseCredential(d Decision, reason token.Reason, bearer bool) Decision {
+func (e *Engine) refuseCredential(d Decision, r *Request, rs *rules, reason token.Reason,
+	bearer bool) Decision {
 	if reason == token.ReasonScheme && !bearer {
-		d.Refusal = e.refusals.otherScheme
-		return d
+		return e.tell(d, r, rs, e.refusals.otherScheme)
 	}
-	return e.refuse(d, reason)
+	return e.refuse(d, r, rs, reason)
 }
 
 func (e *Engine) recovered(value any) Decision {

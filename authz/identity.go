@@ -86,6 +86,11 @@ func encode(value string) string {
 		func(r rune) bool { return r <= ' ' || r >= 0x7f || r == ',' || r == '%' }) {
 		return value
 	}
+	return percent(value)
+}
+
+// percent percent-encodes all but RFC 3986's unreserved characters.
+func percent(value string) string {
 	const hex = "0123456789ABCDEF"
 	var b strings.Builder
 	for i := range len(value) {

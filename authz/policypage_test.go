@@ -126,6 +126,10 @@ func pageRequest(t *testing.T, w *authztest.World, row map[string]string) authz.
 		value = strings.ReplaceAll(value, "TOKEN", good)
 		r.Headers = append(r.Headers, authz.Header{Name: name, Value: value})
 	}
+	if row["asks for"] != "" {
+		r.Headers = append(r.Headers,
+			authz.Header{Name: "access-control-request-method", Value: row["asks for"]})
+	}
 	if row["token"] != "none" {
 		r.Headers = append(r.Headers,
 			authz.Header{Name: "authorization", Value: "Bearer " + pageToken(t, w, row["token"])})

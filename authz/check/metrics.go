@@ -16,6 +16,7 @@ import (
 type metrics struct {
 	checks     *checkMetrics
 	notAwaited prometheus.Counter
+	preflights prometheus.Counter
 	notAudited map[token.Reason]prometheus.Counter
 	panics     prometheus.Counter
 }
@@ -32,6 +33,10 @@ func newMetrics(registry prometheus.Registerer) *metrics {
 			Name: "sallyport_gate_keys_not_awaited_total",
 			Help: "Checks with an unknown key that could not wait for it because too many others did.",
 		}),
+		preflights: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "sallyport_gate_preflights_total",
+			Help: "Preflights of browsers (CORS) that the gate has answered.",
+		}),
 		panics: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "sallyport_gate_panics_total", Help: "Panics recovered from; each refused a request.",
 		}),
@@ -41,7 +46,7 @@ func newMetrics(registry prometheus.Registerer) *metrics {
 		m.notAudited[d.Reason] = suppressed.WithLabelValues(string(d.Reason))
 	}
 	if registry != nil {
-		registry.MustRegister(m.checks, m.notAwaited, suppressed, m.panics)
+		registry.MustRegister(m.checks, m.notAwaited, m.preflights, suppressed, m.panics)
 	}
 	return m
 }
@@ -106,9 +111,10 @@ func (m *checkMetrics) decided(number int, d *authz.Decision, took time.Duration
 	case d.Identity != nil && d.Identity.Claims != nil:
 		t.verified.Add(1)
 	}
-	if d.Allow {
+	switch {
+	case d.Allow:
 		t.allowed.Add(1)
-	} else {
+	case !d.Preflight:
 		m.refused(number, d.Refused().Reason)
 	}
 	bucket := 0

@@ -9,6 +9,8 @@ import (
 	"google.golang.org/grpc/encoding"
 	_ "google.golang.org/grpc/encoding/proto" // registers the codec that other messages go through
 	"google.golang.org/grpc/mem"
+
+	"github.com/sallyport/sallyport/authz"
 )
 
 // codec reads check requests without unmarshalling them, and sends answers that are marshalled
@@ -77,7 +79,7 @@ func (a *answer) within(lifetime time.Duration) *answer {
 	if l := a.lasting.Load(); l != nil && l.lifetime == lifetime {
 		return &l.answer
 	}
-	l := &lasting{answer: answer{buffers: a.and(besides(nil, nil, lifetime))}, lifetime: lifetime}
+	l := &lasting{answer: answer{buffers: a.and(besides(&authz.Decision{}, lifetime))}, lifetime: lifetime}
 	a.lasting.Store(l)
 	return &l.answer
 }

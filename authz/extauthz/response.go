@@ -42,6 +42,9 @@ const (
 // true.
 const actionOverwrite = 2
 
+// actionAppend is APPEND_IF_EXISTS_OR_ADD: for headers that are lists of which others write a part.
+const actionAppend = 0
+
 // answers is an engine's Wire: it marshals CheckResponses.
 type answers struct {
 	remove []string // headers that every allowed request loses
@@ -120,9 +123,12 @@ func (a answers) Allow(id *authz.Identity) any {
 // besides marshals what one request needs besides its identity: headers to remove, what it loses of
 // its credentials, and for how long its answer may last, when that is more than 0. It is a second OkHttpResponse to stand behind the
 // first.
-func besides(strip []string, changes *authz.Changes, lifetime time.Duration) []byte {
-	ok := appendNames(make([]byte, 0, 192), fieldOKRemove, strip)
-	if changes != nil {
+func besides(d *authz.Decision, lifetime time.Duration) []byte {
+	ok := appendNames(make([]byte, 0, 192), fieldOKRemove, d.Strip)
+	for _, h := range d.Client {
+		ok = appendHeader(ok, fieldOKClient, h)
+	}
+	if changes := d.Changes; changes != nil {
 		for _, h := range changes.Set {
 			ok = appendHeader(ok, fieldOKHeaders, h)
 		}
@@ -190,7 +196,11 @@ func appendHeader(b []byte, field protowire.Number, h authz.Header) []byte {
 	option = protowire.AppendTag(option, fieldOptionHeader, protowire.BytesType)
 	option = protowire.AppendBytes(option, header)
 	option = protowire.AppendTag(option, fieldOptionAction, protowire.VarintType)
-	option = protowire.AppendVarint(option, actionOverwrite)
+	action := uint64(actionOverwrite)
+	if h.Name == "vary" {
+		action = actionAppend
+	}
+	option = protowire.AppendVarint(option, action)
 
 	b = protowire.AppendTag(b, field, protowire.BytesType)
 	return protowire.AppendBytes(b, option)

@@ -170,7 +170,23 @@ func (f *Filter) allow(out []byte, d *authz.Decision, headers []authz.Header, fo
 		}
 	}
 	binary.NativeEndian.PutUint32(b[len(out)+16:], uint32(h.headers))
+	if d.Client != nil {
+		return appendClient(b, set, d.Client)
+	}
 	return append(b, set.more...)
+}
+
+// appendClient appends the lists behind all headers, with more for the client.
+func appendClient(b []byte, set *made, client []authz.Header) []byte {
+	more := set.more
+	if more == nil {
+		more = make([]byte, 8) // two lists of nothing
+	}
+	b = binary.NativeEndian.AppendUint32(b, binary.NativeEndian.Uint32(more)+uint32(len(client)))
+	for _, h := range client {
+		b = appendHeader(b, h)
+	}
+	return append(b, more[4:]...)
 }
 
 // has reports whether a header of that name is among them.

@@ -280,7 +280,7 @@ static void send_refusal(envoy_filter f, const counters *c, head h, reader *r, u
 	}
 	for (uint32_t i = 0; i < h.headers; i++) headers[i] = read_header(r);
 	buffer body = read_text(r, read_number(r)), details = read_text(r, read_number(r));
-	if (r->broken || h.status < 400 || h.status > 599 || h.grpc == 0 || h.grpc > 16) {
+	if (r->broken || h.status < 200 || h.status > 599 || h.grpc == 0 || h.grpc > 16) {
 		send_broken(f, found);
 		return;
 	}
@@ -329,8 +329,12 @@ static void tell_client(place *p, envoy_filter f) {
 	for (uint32_t n = read_number(&r); n > 0; n--) {
 		header one = read_header(&r);
 		if (r.broken) return;
-		CALLBACK(http_set_header)(f, kind_response, (buffer){one.name, one.name_len},
-		                          (buffer){one.value, one.value_len});
+		buffer name = {one.name, one.name_len}, value = {one.value, one.value_len};
+		if (name.len == 4 && memcmp(name.ptr, "vary", 4) == 0) { // a list, of which this is a part
+			CALLBACK(http_add_header)(f, kind_response, name, value);
+		} else {
+			CALLBACK(http_set_header)(f, kind_response, name, value);
+		}
 	}
 }
 

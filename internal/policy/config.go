@@ -28,6 +28,8 @@ type Config struct {
 	// Tokens are the places in which a token may stand, in all of which there is one at most. None
 	// means `Authorization: Bearer` and the header x-access-token.
 	Tokens []TokenSource `yaml:"tokens"`
+	// Refusals is how clients are told that they are refused, where their route does not say.
+	Refusals Refusals `yaml:"refusals"`
 }
 
 // DefaultConfig has no routes, which refuses everything.
@@ -64,6 +66,11 @@ type Route struct {
 	// QueryToken is a parameter of the query in which a token may stand besides. It does not reach the
 	// upstream.
 	QueryToken string `yaml:"query_token"`
+	// Refusals is the policy's for requests that fall under this route, unless it says otherwise.
+	Refusals Refusals `yaml:"refusals"`
+	// CORS says which pages of other origins may read the route's answers, refusals too. The gate
+	// answers their preflights.
+	CORS CORS `yaml:"cors"`
 }
 
 // Match says which requests a route is for: all that it names must fit.
@@ -172,6 +179,9 @@ func (r Route) Validate() error {
 	}
 	if r.OutlivesToken && (access == Public || access == Nobody) {
 		return config.At("outlives_token", "has no meaning with `allow: %s`: leave it out", r.Allow)
+	}
+	if access == Nobody && len(r.CORS.Origins) > 0 {
+		return config.At("cors", "has no meaning with `allow: nobody`: leave it out")
 	}
 	return errors.Join(r.validateConditions(), r.validateOutgoing(access), r.validateQuery(access))
 }

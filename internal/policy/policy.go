@@ -64,6 +64,9 @@ type Rule struct {
 	Outgoing   *Outgoing // what is made of claims; nil: nothing
 	QueryToken string    // the parameter in which a token may stand; "" for none
 
+	Across *Across // who may read answers from elsewhere; nil: nobody
+
+	refusals         Refusals
 	pattern          string   // its path as written, for people
 	names            []string // what segments of its path are called; "" for none
 	permitParameters bool
@@ -90,6 +93,7 @@ type Policy struct {
 	metadata     []ClaimValue
 	outgoing     map[string]*Outgoing
 	tokens       []TokenSource
+	refusals     Refusals
 }
 
 // Compile checks c as Validate does and makes it ready for matching.
@@ -100,7 +104,7 @@ func Compile(c Config) (*Policy, error) {
 	p := &Policy{
 		roles: newHierarchy(c.Roles), outgoing: map[string]*Outgoing{},
 		claimHeaders: c.claimHeaders(), metadata: claimValues(c.Metadata, false),
-		tokens: slices.Clone(c.Tokens),
+		tokens: slices.Clone(c.Tokens), refusals: c.Refusals,
 	}
 	for i, r := range c.Routes {
 		r.PathCase = cmp.Or(r.PathCase, c.PathCase)
@@ -140,6 +144,8 @@ func (p *Policy) add(index int, r Route) error {
 		caseSensitive:    r.PathCase == caseSensitive,
 		Outgoing:         r.outgoing(p.outgoing),
 		QueryToken:       r.QueryToken,
+		refusals:         r.Refusals,
+		Across:           r.CORS.Compile("www-authenticate", "x-sallyport-reason"),
 	}
 	if rule.Demand, err = newDemand(r.Require, p.roles, m.names); err != nil {
 		return err
@@ -185,16 +191,29 @@ func (p *Policy) Metadata() []ClaimValue { return p.metadata }
 // Tokens returns the places in which tokens may stand; none when the policy does not say.
 func (p *Policy) Tokens() []TokenSource { return p.tokens }
 
+// AnswersAcross reports whether pages of other origins may read answers of some rule.
+func (p *Policy) AnswersAcross() bool {
+	return slices.ContainsFunc(p.rules, func(r *Rule) bool { return r.Across != nil })
+}
+
 // MatchesHeaders reports whether a request's headers decide which rule it falls under.
 func (p *Policy) MatchesHeaders() bool { return p.matches }
 
-// ReadHeaders lists the headers that some route goes by, or in which tokens may stand where that is
-// not where they do without a word of the policy.
+// ReadHeaders lists the headers that some route goes by, those in which tokens may stand where that
+// is not where they do without a word of the policy, and those by which refusals are told.
 func (p *Policy) ReadHeaders() (names []string) {
 	for _, s := range p.tokens {
 		if name := s.In(); name != "authorization" && name != accessToken {
 			names = append(names, name)
 		}
+	}
+	for _, r := range p.AllRefusals() {
+		if r.As == RefuseNegotiate {
+			names = append(names, "accept", "content-type")
+		}
+	}
+	if p.AnswersAcross() {
+		names = append(names, "origin", "access-control-request-method")
 	}
 	for _, c := range p.candidates {
 		for _, h := range c.headers {
