@@ -479,6 +479,11 @@ func everySettingDecides(t *testing.T) {
 		})},
 		"allow":       {route: with(func(r *policy.Route) { r.Allow = "nobody" })},
 		"allow_stale": {route: with(func(r *policy.Route) { r.AllowStale = true }), given: stale},
+		"path_encoded_slash": {
+			base:  policy.Route{Match: policy.Match{Path: "/x/*"}},
+			route: policy.Route{Match: policy.Match{Path: "/x/*"}, PathEncodedSlash: "allow"},
+			path:  "/x/a%2Fb",
+		},
 		"path_parameters": {
 			route: with(func(r *policy.Route) { r.PathParameters = true }), path: "/x;a=b",
 		},

@@ -62,12 +62,13 @@ func foldedSegments(segments []string) []string {
 }
 
 // atLeastAsStrictAs reports whether everybody who may pass r may pass other as well.
-func (r *Rule) atLeastAsStrictAs(other *Rule, parameters bool) bool {
+func (r *Rule) atLeastAsStrictAs(other *Rule, parameters, slashes bool) bool {
 	switch {
 	case r.Access == Nobody:
 		return true
 	case r.Access > other.Access, // the constants go from the strictest to the weakest
 		parameters && r.permitParameters && !other.permitParameters,
+		slashes && r.permitSlashes && !other.permitSlashes,
 		r.AllowStale && !other.AllowStale && other.Access != Public,
 		r.OutlivesToken && !other.OutlivesToken && other.Access != Public:
 		return false
@@ -88,7 +89,8 @@ func (p *Policy) stricter(rule *Rule, a *asked, path *requestPath) *Rule {
 
 func (p *Policy) searchStricter(rule *Rule, a *asked, path *requestPath, literally bool) *Rule {
 	s := caseSearch{
-		policy: p, rule: rule, path: path.value, parameters: path.parameters, asked: *a,
+		policy: p, rule: rule, path: path.value, parameters: path.parameters,
+		slashes: path.slashes, asked: *a,
 		upper: strings.ToUpper(a.method),
 	}
 	var buffer [256]byte // so that the folding of an ordinary path allocates nothing
@@ -116,6 +118,7 @@ type caseSearch struct {
 	rule       *Rule
 	path       string
 	parameters bool // the path had some
+	slashes    bool // and encoded slashes
 	asked      asked
 	upper      string // the method in capitals
 	found      *Rule
@@ -139,7 +142,7 @@ func (s *caseSearch) walk(n *node, path []byte) {
 
 func (s *caseSearch) consider(candidates []*candidate) {
 	for _, c := range candidates {
-		if s.found == nil && !s.rule.atLeastAsStrictAs(c.rule, s.parameters) && s.isFor(c) {
+		if s.found == nil && !s.rule.atLeastAsStrictAs(c.rule, s.parameters, s.slashes) && s.isFor(c) {
 			s.found = c.rule
 		}
 	}

@@ -16,7 +16,7 @@ func (p *Policy) CaseNotes() (notes []string) {
 			// No list of requests would do: one is made that falls under c, and under other but for
 			// its case, and it is asked what becomes of it.
 			path, a, flipped, ok := between(c, other)
-			if !ok || c.rule.atLeastAsStrictAs(other.rule, false) ||
+			if !ok || c.rule.atLeastAsStrictAs(other.rule, false, false) ||
 				p.tree.find(path.value, &a) != c.rule {
 				continue
 			}

@@ -53,6 +53,9 @@ type Route struct {
 	// PathParameters permits `;` in the path, as in /a;v=1/b. Parameters are ignored for matching:
 	// that path is /a/b.
 	PathParameters bool `yaml:"path_parameters"`
+	// PathEncodedSlash may say allow: %2F in the path is then a part of its segment, for names that
+	// have slashes.
+	PathEncodedSlash string `yaml:"path_encoded_slash"`
 	// PathCase is the policy's for requests that fall under this route, unless it says otherwise.
 	PathCase string `yaml:"path_case"`
 	// Headers are headers for the upstream, each with the claim that it is made of: a claim's name, or
@@ -108,6 +111,8 @@ type Require struct {
 	// AnyOf has alternatives: the token carries what one of them names. They have none themselves.
 	AnyOf []Require `yaml:"anyOf"`
 }
+
+const allowSlash = "allow"
 
 func (r Require) isEmpty() bool {
 	return len(r.Roles)+len(r.Scopes)+len(r.Issuers)+len(r.Audiences)+len(r.ACR)+len(r.AnyOf) == 0 &&
@@ -169,6 +174,9 @@ func (r Route) Validate() error {
 	}
 	if err := validateCase(r.PathCase); err != nil {
 		return config.At("path_case", "%w", err)
+	}
+	if r.PathEncodedSlash != "" && r.PathEncodedSlash != allowSlash {
+		return config.At("path_encoded_slash", "expected allow, or no such key, got %q", r.PathEncodedSlash)
 	}
 	if access != Authenticated && !r.Require.isEmpty() {
 		return config.At("require", "what it asks for needs a token, which `allow: %s` does not ask for:"+

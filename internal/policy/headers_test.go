@@ -184,6 +184,9 @@ func TestMistakesWithHeadersAreRefusedAtLoad(t *testing.T) {
 			`{match: {path: /a}, allow: nobody, cors: {origins: ["https://a.example.com"]}}`,
 			"has no meaning with `allow: nobody`",
 		},
+		"slash: another word": {
+			"{match: {path: /a}, path_encoded_slash: keep}", "path_encoded_slash: expected allow",
+		},
 		"query: public":          {"{match: {path: /a}, allow: public, query_token: t}", "query_token: has no meaning with `allow: public`"},
 		"query: an escape":       {"{match: {path: /a}, query_token: a%20b}", "expected the name of a parameter"},
 		"metadata: a name":       {"{match: {path: /a}}\n  metadata: {Tenant: /tenant}", "small letters, digits and underscores"},

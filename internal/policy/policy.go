@@ -47,7 +47,7 @@ func (f *Finding) Variable(name string) (value string, ok bool) {
 		_, rest, _ = strings.Cut(rest, "/")
 	}
 	value, _, _ = strings.Cut(rest, "/")
-	return value, true
+	return strings.ReplaceAll(value, encodedSlash, "/"), true
 }
 
 // Rule is what one route asks for. It is never changed after Compile.
@@ -70,6 +70,7 @@ type Rule struct {
 	pattern          string   // its path as written, for people
 	names            []string // what segments of its path are called; "" for none
 	permitParameters bool
+	permitSlashes    bool // encoded ones, within a segment
 	caseSensitive    bool // its upstream tells paths apart by case
 }
 
@@ -88,6 +89,7 @@ type Policy struct {
 	reads      bool // some rule has a condition, or hands claims on
 	judgeHosts bool // some route names hosts, so that a malformed host is refused
 	matches    bool // some route goes by headers
+	slashes    bool // some route permits encoded slashes
 
 	claimHeaders []string
 	metadata     []ClaimValue
@@ -141,6 +143,7 @@ func (p *Policy) add(index int, r Route) error {
 		pattern:          r.Match.String(),
 		names:            m.names,
 		permitParameters: r.PathParameters,
+		permitSlashes:    r.PathEncodedSlash == allowSlash,
 		caseSensitive:    r.PathCase == caseSensitive,
 		Outgoing:         r.outgoing(p.outgoing),
 		QueryToken:       r.QueryToken,
@@ -164,6 +167,7 @@ func (p *Policy) add(index int, r Route) error {
 	p.rules = append(p.rules, rule)
 	p.judgeHosts = p.judgeHosts || !m.hosts.any()
 	p.matches = p.matches || len(m.headers) > 0
+	p.slashes = p.slashes || rule.permitSlashes
 	small := foldedSegments(m.segments)
 	p.mixed = p.mixed || !slices.Equal(small, m.segments)
 	c := &candidate{
@@ -190,6 +194,38 @@ func (p *Policy) Metadata() []ClaimValue { return p.metadata }
 
 // Tokens returns the places in which tokens may stand; none when the policy does not say.
 func (p *Policy) Tokens() []TokenSource { return p.tokens }
+
+// takesSlashes reports whether a path may have its encoded slashes under a rule. If an upstream took
+// them for plain ones, after all, no stricter route may be walked around by it.
+func (p *Policy) takesSlashes(rule *Rule, path *requestPath, a *asked) bool {
+	if rule == nil || !rule.permitSlashes {
+		return false
+	}
+	plain := p.tree.find(strings.ReplaceAll(path.value, encodedSlash, "/"), a)
+	return plain == nil || rule.atLeastAsStrictAs(plain, false, false)
+}
+
+// Refusals returns how a request is refused that falls under the rule, or under none when it is nil.
+func (p *Policy) Refusals(r *Rule) Refusals {
+	if r == nil || r.refusals.isEmpty() {
+		return p.refusals
+	}
+	return r.refusals
+}
+
+// AllRefusals returns all ways of refusing that the policy has; none when that is in JSON alone.
+func (p *Policy) AllRefusals() []Refusals {
+	all := []Refusals{p.refusals}
+	for _, r := range p.rules {
+		all = append(all, r.refusals)
+	}
+	slices.SortFunc(all, func(a, b Refusals) int {
+		return strings.Compare(fmt.Sprint(a), fmt.Sprint(b))
+	})
+	return slices.DeleteFunc(slices.Compact(all), func(r Refusals) bool {
+		return r.As == "" || r.As == RefuseJSON
+	})
+}
 
 // AnswersAcross reports whether pages of other origins may read answers of some rule.
 func (p *Policy) AnswersAcross() bool {
@@ -233,7 +269,7 @@ func (p *Policy) Find(method, host, path string) Finding {
 // is asked only if MatchesHeaders.
 func (p *Policy) FindWith(method, host, path string, header Header) Finding {
 	var canonical requestPath
-	if problem := canonical.read(path); problem != "" {
+	if problem := canonical.readWith(path, p.slashes); problem != "" {
 		return Finding{Rule: nobody, Reason: token.ReasonBadPath, Detail: string(problem)}
 	}
 	// A policy without hosts does not look at them: a client may send what it likes there.
@@ -250,6 +286,8 @@ func (p *Policy) FindWith(method, host, path string, header Header) Finding {
 	a := asked{method, name, header}
 	rule := p.tree.find(canonical.value, &a)
 	switch {
+	case canonical.slashes && !p.takesSlashes(rule, &canonical, &a):
+		return Finding{Rule: nobody, Reason: token.ReasonBadPath, Detail: string(badSlash)}
 	case rule == nil:
 		return Finding{Rule: nobody, Reason: token.ReasonNoRoute}
 	// Only now: whether parameters are permitted is for the route to say.

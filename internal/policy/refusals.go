@@ -1,7 +1,6 @@
 package policy
 
 import (
-	"fmt"
 	"net/url"
 	"slices"
 	"strings"
@@ -71,25 +70,3 @@ func (r Refusals) Validate() error {
 }
 
 func (r Refusals) isEmpty() bool { return r == Refusals{} }
-
-// Refusals returns how a request is refused that falls under the rule, or under none when it is nil.
-func (p *Policy) Refusals(r *Rule) Refusals {
-	if r == nil || r.refusals.isEmpty() {
-		return p.refusals
-	}
-	return r.refusals
-}
-
-// AllRefusals returns all ways of refusing that the policy has; none when that is in JSON alone.
-func (p *Policy) AllRefusals() []Refusals {
-	all := []Refusals{p.refusals}
-	for _, r := range p.rules {
-		all = append(all, r.refusals)
-	}
-	slices.SortFunc(all, func(a, b Refusals) int {
-		return strings.Compare(fmt.Sprint(a), fmt.Sprint(b))
-	})
-	return slices.DeleteFunc(slices.Compact(all), func(r Refusals) bool {
-		return r.As == "" || r.As == RefuseJSON
-	})
-}
