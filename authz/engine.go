@@ -72,6 +72,7 @@ type Engine struct {
 	cache     *cache
 	reader    jose.Reader
 	rules     atomic.Pointer[rules]
+	shadow    atomic.Pointer[rules] // nil: none
 	refusals  *refusals
 	anonymous *Identity
 }
@@ -111,7 +112,10 @@ func New(p *policy.Policy, o Options) (*Engine, error) {
 }
 
 // SetPolicy puts another policy in force, for every decision that begins after it returns.
-func (e *Engine) SetPolicy(p *policy.Policy) {
+func (e *Engine) SetPolicy(p *policy.Policy) { e.rules.Store(e.compile(p)) }
+
+// compile makes all refusals and answers that a policy has, once.
+func (e *Engine) compile(p *policy.Policy) *rules {
 	r := &rules{
 		policy: p, lacking: map[policy.Lack]*Refusal{}, claims: newClaims(p, e.options.Wire),
 		sources: p.Tokens(), wire: e.options.Wire, cors: p.AnswersAcross(),
@@ -126,17 +130,39 @@ func (e *Engine) SetPolicy(p *policy.Policy) {
 		}
 	}
 	r.forms = e.newForms(p, told)
-	e.rules.Store(r)
+	return r
+}
+
+// SetShadow puts a policy beside the one in force, which decides nothing; nil takes it away.
+func (e *Engine) SetShadow(p *policy.Policy) {
+	if p == nil {
+		e.shadow.Store(nil)
+		return
+	}
+	r := e.compile(p)
+	// Nobody is told anything by it.
+	r.claims, r.forms, r.cors = nil, nil, false
+	e.shadow.Store(r)
+}
+
+// Shadow returns what the policy beside the one in force would decide; ok is false without one.
+func (e *Engine) Shadow(r *Request) (d Decision, ok bool) {
+	rules := e.shadow.Load()
+	if rules == nil {
+		return d, false
+	}
+	return e.decideBy(r, rules), true
 }
 
 // Decide judges one request. It keeps nothing of r and never blocks.
-func (e *Engine) Decide(r *Request) (d Decision) {
+func (e *Engine) Decide(r *Request) Decision { return e.decideBy(r, e.rules.Load()) }
+
+func (e *Engine) decideBy(r *Request, rules *rules) (d Decision) {
 	defer func() {
 		if value := recover(); value != nil {
 			d = e.recovered(value)
 		}
 	}()
-	rules := e.rules.Load()
 	found := rules.find(r)
 	d.rule, d.Problem, d.stricter = found.Rule, found.Detail, found.Stricter
 	if rules.cors {

@@ -101,6 +101,7 @@ type Checker struct {
 	panics     *rate.Limiter
 	unlogged   atomic.Uint64 // panics since the last one that was logged
 	unstripped *rate.Limiter // log lines about a proxy that does not strip
+	shadowed   *rate.Limiter // log lines about a shadow policy that decides otherwise
 }
 
 // New makes a Checker.
@@ -116,6 +117,7 @@ func New(engine *authz.Engine, o Options) (*Checker, error) {
 		metrics:    newMetrics(o.Registry),
 		panics:     rate.NewLimiter(panicRate, panicBurst),
 		unstripped: rate.NewLimiter(rate.Every(time.Minute), 1),
+		shadowed:   rate.NewLimiter(shadowRate, shadowBurst),
 	}, nil
 }
 
@@ -237,6 +239,7 @@ func (c *Checker) account(r *Request, d *authz.Decision, begun revocation.Instan
 		c.metrics.preflights.Inc()
 	}
 	c.metrics.checks.decided(r.Tally, d, c.Instant().Since(begun))
+	c.shadow(r, d)
 }
 
 // Recovered returns what a request is told whose check has panicked, and accounts for it.

@@ -17,6 +17,7 @@ type metrics struct {
 	checks     *checkMetrics
 	notAwaited prometheus.Counter
 	preflights prometheus.Counter
+	shadows    map[string]prometheus.Counter
 	notAudited map[token.Reason]prometheus.Counter
 	panics     prometheus.Counter
 }
@@ -41,12 +42,20 @@ func newMetrics(registry prometheus.Registerer) *metrics {
 			Name: "sallyport_gate_panics_total", Help: "Panics recovered from; each refused a request.",
 		}),
 	}
+	shadows := prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "sallyport_gate_shadow_decisions_total",
+		Help: "Decisions of the shadow policy, by how they compare with what was decided.",
+	}, []string{"outcome"})
+	m.shadows = map[string]prometheus.Counter{}
+	for _, outcome := range []string{shadowSame, shadowRefuses, shadowAllows, shadowDiffers} {
+		m.shadows[outcome] = shadows.WithLabelValues(outcome)
+	}
 	// All that there can be, so that a series begins at 0, and a check looks none up by its labels.
 	for _, d := range token.Reasons() {
 		m.notAudited[d.Reason] = suppressed.WithLabelValues(string(d.Reason))
 	}
 	if registry != nil {
-		registry.MustRegister(m.checks, m.notAwaited, m.preflights, suppressed, m.panics)
+		registry.MustRegister(m.checks, m.notAwaited, m.preflights, shadows, suppressed, m.panics)
 	}
 	return m
 }

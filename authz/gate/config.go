@@ -20,20 +20,23 @@ import (
 
 // Config is a gate's configuration file, authz.yaml.
 type Config struct {
-	Name        string             `yaml:"name" usage:"this gate's name in the list of gates; the machine's name by default"`
-	Listen      string             `yaml:"listen" usage:"where Envoy asks: host:port or unix:/path"`
-	Realm       string             `yaml:"realm" usage:"realm of the challenge in a 401"`
-	Issuers     []keyset.Config    `yaml:"issuers"`
-	KeyCacheDir config.Path        `yaml:"key_cache_dir" usage:"folder for the last good key sets"`
-	Policy      policy.Config      `yaml:"policy"`
-	Cache       authz.CacheConfig  `yaml:"cache"`
-	ExtAuthz    extauthz.Config    `yaml:"ext_authz"`
-	Redis       redisconn.Config   `yaml:"redis"`
-	Revocation  RevocationConfig   `yaml:"revocation"`
-	Admin       daemon.Config      `yaml:"admin"`
-	Log         daemon.LogConfig   `yaml:"log"`
-	Audit       AuditConfig        `yaml:"audit"`
-	Drain       daemon.DrainConfig `yaml:"drain"`
+	Name        string          `yaml:"name" usage:"this gate's name in the list of gates; the machine's name by default"`
+	Listen      string          `yaml:"listen" usage:"where Envoy asks: host:port or unix:/path"`
+	Realm       string          `yaml:"realm" usage:"realm of the challenge in a 401"`
+	Issuers     []keyset.Config `yaml:"issuers"`
+	KeyCacheDir config.Path     `yaml:"key_cache_dir" usage:"folder for the last good key sets"`
+	Policy      policy.Config   `yaml:"policy"`
+	// Shadow is a policy that is asked beside the one in force, and decides nothing: metrics and log
+	// say where it would decide otherwise.
+	Shadow     *policy.Config     `yaml:"shadow"`
+	Cache      authz.CacheConfig  `yaml:"cache"`
+	ExtAuthz   extauthz.Config    `yaml:"ext_authz"`
+	Redis      redisconn.Config   `yaml:"redis"`
+	Revocation RevocationConfig   `yaml:"revocation"`
+	Admin      daemon.Config      `yaml:"admin"`
+	Log        daemon.LogConfig   `yaml:"log"`
+	Audit      AuditConfig        `yaml:"audit"`
+	Drain      daemon.DrainConfig `yaml:"drain"`
 }
 
 // RevocationConfig is what gates and issuers have in common, and what a gate has besides.
@@ -123,10 +126,10 @@ func (c Config) Validate() error {
 	return errors.Join(errs...)
 }
 
-// apartFromPolicy returns what takes a restart to change: not the policy, nor secrets, which are
+// apartFromPolicy returns what takes a restart to change: not the policies, nor secrets, which are
 // read from their files again.
 func (c Config) apartFromPolicy() Config {
-	c.Policy = policy.Config{}
+	c.Policy, c.Shadow = policy.Config{}, nil
 	c.Redis.Password = c.Redis.Password.Place()
 	c.Redis.SentinelPassword = c.Redis.SentinelPassword.Place()
 	return c

@@ -156,10 +156,26 @@ func (g *Gate) keySetAge() time.Duration {
 	return oldest
 }
 
-// compiled is a configuration with its policy compiled.
+// compiled is a configuration with its policies compiled.
 type compiled struct {
 	config *Config
 	rules  *policy.Policy
+	shadow *policy.Policy // nil: none
+}
+
+// compile compiles both policies, or none.
+func compile(c *Config) (*compiled, error) {
+	rules, err := policy.Compile(c.Policy)
+	if err != nil {
+		return nil, err
+	}
+	both := &compiled{config: c, rules: rules}
+	if c.Shadow != nil {
+		if both.shadow, err = policy.Compile(*c.Shadow); err != nil {
+			return nil, fmt.Errorf("gate: shadow: %w", err)
+		}
+	}
+	return both, nil
 }
 
 // openPolicy reads the policy out of the configuration's file, and again when that changes. Of a
@@ -169,8 +185,8 @@ func (g *Gate) openPolicy() (err error) {
 	// Nothing can be read a second time from no file, and from a pipe.
 	info, statErr := os.Stat(g.options.File)
 	if g.options.File == "" || statErr == nil && !info.Mode().IsRegular() {
-		rules, err := policy.Compile(g.config.Policy)
-		g.policy = livefile.Fixed(&compiled{g.config, rules})
+		both, err := compile(g.config)
+		g.policy = livefile.Fixed(both)
 		return err
 	}
 	g.policy, err = livefile.Open(g.files, livefile.Spec[*compiled]{
@@ -180,8 +196,7 @@ func (g *Gate) openPolicy() (err error) {
 			if err != nil {
 				return nil, err
 			}
-			rules, err := policy.Compile(c.Policy)
-			return &compiled{c, rules}, err
+			return compile(c)
 		},
 	})
 	return err
@@ -190,6 +205,7 @@ func (g *Gate) openPolicy() (err error) {
 // inForce puts another policy in force, and warns of other settings that have changed with it.
 func (g *Gate) inForce(r *compiled) {
 	g.engine.SetPolicy(r.rules)
+	g.engine.SetShadow(r.shadow)
 	g.warnOfScopes(r.rules)
 	g.options.Logger.Info("gate: policy in force", "routes", len(r.config.Policy.Routes))
 	if !reflect.DeepEqual(r.config.apartFromPolicy(), g.config.apartFromPolicy()) {
@@ -214,6 +230,9 @@ func (g *Gate) openEngine() (err error) {
 		o.OnPanic = func(what string, stack []byte) { g.filter.Panicked(what, stack) }
 	}
 	g.engine, err = authz.New(g.policy.Value().rules, o)
+	if err == nil {
+		g.engine.SetShadow(g.policy.Value().shadow)
+	}
 	return err
 }
 
