@@ -28,9 +28,10 @@ type claims struct {
 	anonymous *Identity
 }
 
-// newClaims returns nil for a policy that makes nothing of claims.
-func newClaims(p *policy.Policy, wire Wire) *claims {
-	c := &claims{named: p.ClaimHeaders(), metadata: p.Metadata()}
+// newClaims returns nil for a policy that makes nothing of claims, beside which none does. named are
+// the headers that all of them make.
+func newClaims(p *policy.Policy, named []string, wire Wire) *claims {
+	c := &claims{named: named, metadata: p.Metadata()}
 	used := len(c.named)+len(c.metadata) > 0 ||
 		slices.ContainsFunc(p.Rules(), func(r *policy.Rule) bool { return r.Outgoing != nil })
 	if !used {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"runtime"
 	"runtime/debug"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -82,10 +83,11 @@ type rules struct {
 	policy *policy.Policy
 	// what a token is told that does not meet a demand, where that is not the same for all demands
 	lacking map[policy.Lack]*Refusal
-	claims  *claims // what is made of claims; nil: nothing
-	sources sources // where tokens may stand; nil: where readHeaders has looked
-	forms   forms   // in which clients are told that they are refused; nil: JSON alone
-	cors    bool    // some rule lets pages of other origins read answers
+	named   map[string]*rules // of policies that routes of the proxy name
+	claims  *claims           // what is made of claims; nil: nothing
+	sources sources           // where tokens may stand; nil: where readHeaders has looked
+	forms   forms             // in which clients are told that they are refused; nil: JSON alone
+	cors    bool              // some rule lets pages of other origins read answers
 	wire    Wire
 }
 
@@ -112,12 +114,30 @@ func New(p *policy.Policy, o Options) (*Engine, error) {
 }
 
 // SetPolicy puts another policy in force, for every decision that begins after it returns.
-func (e *Engine) SetPolicy(p *policy.Policy) { e.rules.Store(e.compile(p)) }
+func (e *Engine) SetPolicy(p *policy.Policy) { e.SetPolicies(p, nil) }
+
+// SetPolicies is SetPolicy with more policies, for requests that name one.
+func (e *Engine) SetPolicies(p *policy.Policy, named map[string]*policy.Policy) {
+	// Two routes of the proxy may lead to one upstream: what one policy makes of claims, a client of
+	// another must not say.
+	claimHeaders := p.ClaimHeaders()
+	for _, other := range named {
+		claimHeaders = append(slices.Clone(claimHeaders), other.ClaimHeaders()...)
+	}
+	slices.Sort(claimHeaders)
+	claimHeaders = slices.Compact(claimHeaders)
+	r := e.compile(p, claimHeaders)
+	r.named = map[string]*rules{}
+	for name, other := range named {
+		r.named[name] = e.compile(other, claimHeaders)
+	}
+	e.rules.Store(r)
+}
 
 // compile makes all refusals and answers that a policy has, once.
-func (e *Engine) compile(p *policy.Policy) *rules {
+func (e *Engine) compile(p *policy.Policy, claimHeaders []string) *rules {
 	r := &rules{
-		policy: p, lacking: map[policy.Lack]*Refusal{}, claims: newClaims(p, e.options.Wire),
+		policy: p, lacking: map[policy.Lack]*Refusal{}, claims: newClaims(p, claimHeaders, e.options.Wire),
 		sources: p.Tokens(), wire: e.options.Wire, cors: p.AnswersAcross(),
 	}
 	told := e.refusals.all()
@@ -139,7 +159,7 @@ func (e *Engine) SetShadow(p *policy.Policy) {
 		e.shadow.Store(nil)
 		return
 	}
-	r := e.compile(p)
+	r := e.compile(p, nil)
 	// Nobody is told anything by it.
 	r.claims, r.forms, r.cors = nil, nil, false
 	e.shadow.Store(r)
@@ -163,6 +183,14 @@ func (e *Engine) decideBy(r *Request, rules *rules) (d Decision) {
 			d = e.recovered(value)
 		}
 	}()
+	if r.Policy != "" {
+		named := rules.named[r.Policy]
+		if named == nil {
+			d.Problem = "the proxy's route names a policy that there is not"
+			return e.refuse(d, r, rules, token.ReasonNoRoute)
+		}
+		rules = named
+	}
 	found := rules.find(r)
 	d.rule, d.Problem, d.stricter = found.Rule, found.Detail, found.Stricter
 	if rules.cors {

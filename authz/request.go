@@ -20,6 +20,8 @@ type Request struct {
 	// names in any case; one entry a line, or duplicates joined by commas, as the proxy has it
 	Headers []Header
 	At      revocation.Instant // when the request was seen, read once by the transport
+	// Policy is the one that the proxy's route names; "" for the policy of those that name none.
+	Policy string
 	// Peer is whose certificate the proxy has checked on the connection that the request came by, as
 	// spiffe://example.com/checkout; "" without one.
 	Peer string

@@ -25,8 +25,9 @@ const (
 // shadow asks the policy that stands beside the one in force, if there is one, and says in metrics
 // and log where it would decide otherwise. Nothing else comes of it.
 func (c *Checker) shadow(r *Request, d *authz.Decision) {
-	// What was refused before a policy was asked says nothing of one.
-	if r.Malformed != "" || d.Preflight || d.Refused().Reason == token.ReasonNotStripped && !d.Allow {
+	// What was refused before a policy was asked says nothing of one, and it stands beside the policy of
+	// requests that name none.
+	if r.Malformed != "" || r.Policy != "" || d.Preflight || d.Refused().Reason == token.ReasonNotStripped && !d.Allow {
 		return
 	}
 	other, ok := c.engine.Shadow(&r.Request)

@@ -3,7 +3,9 @@ package gate
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -26,6 +28,9 @@ type Config struct {
 	Issuers     []keyset.Config `yaml:"issuers"`
 	KeyCacheDir config.Path     `yaml:"key_cache_dir" usage:"folder for the last good key sets"`
 	Policy      policy.Config   `yaml:"policy"`
+	// Policies are for routes of Envoy whose context_extensions name one: {policy: NAME}. A name that is
+	// not here lets nobody pass.
+	Policies map[string]policy.Config `yaml:"policies"`
 	// Shadow is a policy that is asked beside the one in force, and decides nothing: metrics and log
 	// say where it would decide otherwise.
 	Shadow     *policy.Config     `yaml:"shadow"`
@@ -114,6 +119,12 @@ func (c Config) Validate() error {
 		errs = append(errs, config.At("issuers", "expected at least one issuer to trust: "+
 			"write `issuers: [{issuer: ..., jwks_url: ..., audiences: [...]}]`"))
 	}
+	for _, name := range slices.Sorted(maps.Keys(c.Policies)) {
+		if name == "" || strings.Trim(name, "abcdefghijklmnopqrstuvwxyz0123456789-_") != "" {
+			errs = append(errs, config.At("policies."+name,
+				"expected a name of small letters, digits, hyphens and underscores, got %q", name))
+		}
+	}
 	errs = append(errs, c.checkIssuers())
 	for i, issuer := range c.Issuers {
 		// The log keeps an entry for as long as its own leeway says that a token may still pass.
@@ -129,7 +140,7 @@ func (c Config) Validate() error {
 // apartFromPolicy returns what takes a restart to change: not the policies, nor secrets, which are
 // read from their files again.
 func (c Config) apartFromPolicy() Config {
-	c.Policy, c.Shadow = policy.Config{}, nil
+	c.Policy, c.Policies, c.Shadow = policy.Config{}, nil, nil
 	c.Redis.Password = c.Redis.Password.Place()
 	c.Redis.SentinelPassword = c.Redis.SentinelPassword.Place()
 	return c

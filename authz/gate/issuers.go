@@ -3,6 +3,7 @@ package gate
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -66,6 +67,9 @@ func (c Config) within(i int) int {
 // audience. With a slip in the name nobody would pass.
 func (c Config) checkRoutes() error {
 	err := c.checkRoutesOf("policy", c.Policy)
+	for _, name := range slices.Sorted(maps.Keys(c.Policies)) {
+		err = errors.Join(err, c.checkRoutesOf("policies."+name, c.Policies[name]))
+	}
 	if c.Shadow != nil {
 		err = errors.Join(err, c.checkRoutesOf("shadow", *c.Shadow))
 	}
