@@ -212,6 +212,7 @@ func (c *cached) weigh() int64 {
 	if c.whole() {
 		size += 2 * len(c.presented) // its text, and a tree of it
 	}
+	size += c.reserve
 	for _, h := range c.identity.Set {
 		// once more in the answer, and in the one that says how long what it opens may last
 		size += 3 * (len(h.Name) + len(h.Value))

@@ -1,6 +1,8 @@
 package authz_test
 
 import (
+	"cmp"
+	"fmt"
 	"reflect"
 	"slices"
 	"strings"
@@ -380,7 +382,8 @@ func everySettingDecides(t *testing.T) {
 	stale := func(w *authztest.World) {
 		w.Revocations.Fresh = revocation.Freshness{Why: revocation.WhyStale}
 	}
-	base := policy.Route{Match: policy.Match{Path: "/x"}}
+	base, who := policy.Route{Match: policy.Match{Path: "/x"}}, map[string]string{"x-who": "sub"}
+	cors := policy.CORS{Origins: []string{page}}
 	with := func(change func(*policy.Route)) policy.Route {
 		r := base
 		change(&r)
@@ -391,11 +394,67 @@ func everySettingDecides(t *testing.T) {
 		route policy.Route
 		given func(*authztest.World)
 		path  string
+		// of the request: without a token, and what it takes
+		anonymous              bool
+		accept, origin, method string
+		base                   policy.Route // what route is compared with; base where it says nothing
 	}{
 		"match.path":    {route: with(func(r *policy.Route) { r.Match.Path = "/y" })},
 		"match.methods": {route: with(func(r *policy.Route) { r.Match.Methods = []string{"PUT"} })},
 		"match.hosts": {
 			route: with(func(r *policy.Route) { r.Match.Hosts = []string{"other.example.com"} }),
+		},
+		"match.headers": {route: with(func(r *policy.Route) {
+			r.Match.Headers = []policy.HeaderMatch{{Name: "x-beta", Present: true}}
+		})},
+		"headers":          {route: with(func(r *policy.Route) { r.Headers = who })},
+		"json_headers":     {route: with(func(r *policy.Route) { r.JSONHeaders = who })},
+		"response_headers": {route: with(func(r *policy.Route) { r.ResponseHeaders = who })},
+		"refusals.as": {
+			route: with(func(r *policy.Route) { r.Refusals.As = policy.RefuseProblem }), anonymous: true,
+		},
+		"refusals.login_page": {
+			first: []policy.Route{{
+				Match: policy.Match{Path: "/z"}, Refusals: policy.Refusals{As: policy.RefuseHTML},
+			}},
+			route: with(func(r *policy.Route) {
+				r.Refusals = policy.Refusals{As: policy.RefuseHTML, LoginPage: "/login"}
+			}),
+			anonymous: true, accept: "text/html",
+		},
+		"cors.origins": {
+			route: with(func(r *policy.Route) { r.CORS = cors }), origin: page,
+		},
+		"cors.headers": {
+			base: with(func(r *policy.Route) { r.CORS = cors }), origin: page, method: "OPTIONS",
+			route: with(func(r *policy.Route) {
+				r.CORS = cors
+				r.CORS.Headers = []string{"x-a"}
+			}),
+		},
+		"cors.expose": {
+			base: with(func(r *policy.Route) { r.CORS = cors }), origin: page, method: "OPTIONS",
+			route: with(func(r *policy.Route) {
+				r.CORS = cors
+				r.CORS.Expose = []string{"x-a"}
+			}),
+		},
+		"cors.credentials": {
+			base: with(func(r *policy.Route) { r.CORS = cors }), origin: page, method: "OPTIONS",
+			route: with(func(r *policy.Route) {
+				r.CORS = cors
+				r.CORS.Credentials = true
+			}),
+		},
+		"cors.max_age": {
+			base: with(func(r *policy.Route) { r.CORS = cors }), origin: page, method: "OPTIONS",
+			route: with(func(r *policy.Route) {
+				r.CORS = cors
+				r.CORS.MaxAge = time.Minute
+			}),
+		},
+		"query_token": {
+			route: with(func(r *policy.Route) { r.QueryToken = "t" }), path: "/x?t=another",
 		},
 		"match.grpc": {route: policy.Route{Match: policy.Match{GRPC: "a.B/C"}}},
 		"require.roles": {
@@ -420,6 +479,11 @@ func everySettingDecides(t *testing.T) {
 		})},
 		"allow":       {route: with(func(r *policy.Route) { r.Allow = "nobody" })},
 		"allow_stale": {route: with(func(r *policy.Route) { r.AllowStale = true }), given: stale},
+		"path_encoded_slash": {
+			base:  policy.Route{Match: policy.Match{Path: "/x/*"}},
+			route: policy.Route{Match: policy.Match{Path: "/x/*"}, PathEncodedSlash: "allow"},
+			path:  "/x/a%2Fb",
+		},
 		"path_parameters": {
 			route: with(func(r *policy.Route) { r.PathParameters = true }), path: "/x;a=b",
 		},
@@ -439,16 +503,36 @@ func everySettingDecides(t *testing.T) {
 		if c.path == "" {
 			c.path = "/x"
 		}
-		type said struct{ allow, ends bool }
+		type said struct {
+			allow, ends  bool
+			told, client int // headers for the upstream, and for the client
+			status       int
+			form         string
+		}
 		var allowed []said
-		for _, route := range []policy.Route{base, c.route} {
+		if c.base.Match.Path == "" {
+			c.base = base
+		}
+		for _, route := range []policy.Route{c.base, c.route} {
 			g := newGate(t).withPolicy(append(c.first, route)...)
 			if c.given != nil {
 				c.given(g.world)
 			}
-			r := authztest.Get(c.path, "authorization", "Bearer "+g.alice)
+			headers := []string{
+				"accept", c.accept, "origin", c.origin, "access-control-request-method", "GET",
+			}
+			if !c.anonymous {
+				headers = append(headers, "authorization", "Bearer "+g.alice)
+			}
+			r := authztest.Do(cmp.Or(c.method, "GET"), c.path, headers...)
 			d := g.engine.Decide(&r)
-			allowed = append(allowed, said{d.Allow, d.EndsWithToken})
+			s := said{allow: d.Allow, ends: d.EndsWithToken}
+			if d.Allow {
+				s.told, s.client = len(d.Identity.Set), len(d.Identity.Client)+len(d.Client)
+			} else {
+				s.status, s.form = d.Refused().Status, fmt.Sprint(values(d.Refused().Headers))
+			}
+			allowed = append(allowed, s)
 		}
 		if allowed[0] == allowed[1] {
 			t.Errorf("the setting %s decides nothing", key)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"runtime"
 	"runtime/debug"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -72,6 +73,7 @@ type Engine struct {
 	cache     *cache
 	reader    jose.Reader
 	rules     atomic.Pointer[rules]
+	shadow    atomic.Pointer[rules] // nil: none
 	refusals  *refusals
 	anonymous *Identity
 }
@@ -81,6 +83,12 @@ type rules struct {
 	policy *policy.Policy
 	// what a token is told that does not meet a demand, where that is not the same for all demands
 	lacking map[policy.Lack]*Refusal
+	named   map[string]*rules // of policies that routes of the proxy name
+	claims  *claims           // what is made of claims; nil: nothing
+	sources sources           // where tokens may stand; nil: where readHeaders has looked
+	forms   forms             // in which clients are told that they are refused; nil: JSON alone
+	cors    bool              // some rule lets pages of other origins read answers
+	wire    Wire
 }
 
 // New makes an engine. p may be exchanged later.
@@ -106,47 +114,124 @@ func New(p *policy.Policy, o Options) (*Engine, error) {
 }
 
 // SetPolicy puts another policy in force, for every decision that begins after it returns.
-func (e *Engine) SetPolicy(p *policy.Policy) {
-	r := &rules{policy: p, lacking: map[policy.Lack]*Refusal{}}
-	for _, rule := range p.Rules() {
-		for _, demand := range rule.Demands() {
-			for reason, refusal := range e.refusals.lacking(demand) {
-				r.lacking[policy.Lack{Reason: reason, Demand: demand}] = refusal
-			}
-		}
+func (e *Engine) SetPolicy(p *policy.Policy) { e.SetPolicies(p, nil) }
+
+// SetPolicies is SetPolicy with more policies, for requests that name one.
+func (e *Engine) SetPolicies(p *policy.Policy, named map[string]*policy.Policy) {
+	// Two routes of the proxy may lead to one upstream: what one policy makes of claims, a client of
+	// another must not say.
+	claimHeaders := p.ClaimHeaders()
+	for _, other := range named {
+		claimHeaders = append(slices.Clone(claimHeaders), other.ClaimHeaders()...)
+	}
+	slices.Sort(claimHeaders)
+	claimHeaders = slices.Compact(claimHeaders)
+	r := e.compile(p, claimHeaders)
+	r.named = map[string]*rules{}
+	for name, other := range named {
+		r.named[name] = e.compile(other, claimHeaders)
 	}
 	e.rules.Store(r)
 }
 
+// compile makes all refusals and answers that a policy has, once.
+func (e *Engine) compile(p *policy.Policy, claimHeaders []string) *rules {
+	r := &rules{
+		policy: p, lacking: map[policy.Lack]*Refusal{}, claims: newClaims(p, claimHeaders, e.options.Wire),
+		sources: p.Tokens(), wire: e.options.Wire, cors: p.AnswersAcross(),
+	}
+	told := e.refusals.all()
+	for _, rule := range p.Rules() {
+		for _, demand := range rule.Demands() {
+			for reason, refusal := range e.refusals.lacking(demand) {
+				r.lacking[policy.Lack{Reason: reason, Demand: demand}] = refusal
+				told = append(told, refusal)
+			}
+		}
+	}
+	r.forms = e.newForms(p, told)
+	return r
+}
+
+// SetShadow puts a policy beside the one in force, which decides nothing; nil takes it away.
+func (e *Engine) SetShadow(p *policy.Policy) {
+	if p == nil {
+		e.shadow.Store(nil)
+		return
+	}
+	r := e.compile(p, nil)
+	// Nobody is told anything by it.
+	r.claims, r.forms, r.cors = nil, nil, false
+	e.shadow.Store(r)
+}
+
+// Shadow returns what the policy beside the one in force would decide; ok is false without one.
+func (e *Engine) Shadow(r *Request) (d Decision, ok bool) {
+	rules := e.shadow.Load()
+	if rules == nil {
+		return d, false
+	}
+	return e.decideBy(r, rules), true
+}
+
 // Decide judges one request. It keeps nothing of r and never blocks.
-func (e *Engine) Decide(r *Request) (d Decision) {
+func (e *Engine) Decide(r *Request) Decision { return e.decideBy(r, e.rules.Load()) }
+
+func (e *Engine) decideBy(r *Request, rules *rules) (d Decision) {
 	defer func() {
 		if value := recover(); value != nil {
 			d = e.recovered(value)
 		}
 	}()
-	rules := e.rules.Load()
-	found := rules.policy.Find(r.Method, r.Host, r.Path)
+	if r.Policy != "" {
+		named := rules.named[r.Policy]
+		if named == nil {
+			d.Problem = "the proxy's route names a policy that there is not"
+			return e.refuse(d, r, rules, token.ReasonNoRoute)
+		}
+		rules = named
+	}
+	found := rules.find(r)
 	d.rule, d.Problem, d.stricter = found.Rule, found.Detail, found.Stricter
+	if rules.cors {
+		if told := rules.preflight(r); told != nil {
+			d.Refusal, d.Preflight = told, true
+			return d
+		}
+	}
 	h := readHeaders(r.Headers, e.options.KeepOverrides)
+	anonymous := e.anonymous
+	if c := rules.claims; c != nil {
+		h.strip, h.nominated = c.strip(r.Headers, h.strip), h.nominated || c.nominated(r.Headers)
+		anonymous = c.anonymous
+	}
 	d.Strip = h.strip
+	// Of what is public too, a credential may be none of the upstream's business.
+	var t *taken
+	if rules.sources != nil || found.Rule.QueryToken != "" {
+		t = rules.take(r, found.Rule.QueryToken)
+		d.Changes = t.made()
+	}
 
 	switch {
 	case found.Detail != "":
-		return e.refuse(d, found.Reason)
+		return e.refuse(d, r, rules, found.Reason)
+	case !d.Changes.sendable():
+		d.Problem = "a header that holds a token is not UTF-8"
+		return e.refuse(d, r, rules, token.ReasonBadRequest)
 	// Before the token is looked at: what is public is so with a broken token too.
 	case found.Rule.Access == policy.Public:
-		return e.pass(d, e.anonymous)
+		return e.pass(d, r, rules, anonymous)
 	case h.nominated:
 		d.Problem = "the Connection header names an identity header"
-		return e.refuse(d, token.ReasonBadRequest)
+		return e.refuse(d, r, rules, token.ReasonBadRequest)
 	}
-	presented, problem := h.token()
+	presented, problem, bearer := credential(&h, t)
 	if problem == token.ReasonNoToken && found.Rule.Access == policy.Optional {
-		return e.pass(d, e.anonymous)
+		return e.pass(d, r, rules, anonymous)
 	}
 	if problem != "" {
-		return e.refuseCredential(d, problem, h.bearer)
+		return e.refuseCredential(d, r, rules, problem, bearer)
 	}
 	return e.decideToken(d, r, rules, found, presented)
 }
@@ -154,45 +239,83 @@ func (e *Engine) Decide(r *Request) (d Decision) {
 // decideToken judges a request by the one token that it carries.
 func (e *Engine) decideToken(d Decision, r *Request, rules *rules, found policy.Finding,
 	presented string) Decision {
-	v, reason := e.verify(&d, presented, rules.policy.ReadsClaims())
+	v, reason := e.verify(&d, presented, rules)
 	if v == nil {
-		return e.refuse(d, reason)
+		return e.refuse(d, r, rules, reason)
 	}
 	d.Identity = v.identity
 	// Before its time and before the copy's age: a token known to be revoked is told so, whatever
 	// else is wrong (S3).
 	if verdict := e.options.Revocations.Check(&v.facts); verdict.Revoked {
 		d.Revocation = verdict
-		return e.refuse(d, token.ReasonRevoked)
+		return e.refuse(d, r, rules, token.ReasonRevoked)
 	}
 	now := e.options.Revocations.Now(r.At)
 	if err := v.profile.CheckTime(v.claims, now); err != nil {
 		d.cause = err
-		return e.refuse(d, token.ReasonOf(err))
+		return e.refuse(d, r, rules, token.ReasonOf(err))
 	}
 	d.Remaining = v.claims.Remaining(now)
 	// Only now, so that who was turned away stands in the log by name.
 	if found.Rule.Access == policy.Nobody {
-		return e.refuse(d, found.Reason)
+		return e.refuse(d, r, rules, found.Reason)
 	}
 	if reason := e.cannotKnow(v, found.Rule, r.At); reason != "" {
-		return e.refuse(d, reason)
+		return e.refuse(d, r, rules, reason)
 	}
 	caller := policy.Caller{
 		Claims: v.claims, Entry: v.profile.Issuer, Skew: v.profile.ClockSkew, Now: now,
 		Body: v.body, Method: r.Method, Host: r.Host, Peer: r.Peer, Found: found,
 	}
 	if found.Rule.Conditional() {
-		caller.Headers = r.shown
+		caller.Headers = r.shown(rules)
 	}
 	if d.lack = found.Rule.Permits(&caller); d.lack.Reason != "" {
-		if d.Refusal = rules.lacking[d.lack]; d.Refusal == nil {
-			return e.refuse(d, d.lack.Reason)
+		if told := rules.lacking[d.lack]; told != nil {
+			return e.tell(d, r, rules, told)
 		}
-		return d
+		return e.refuse(d, r, rules, d.lack.Reason)
+	}
+	who := e.identify(rules.claims, found.Rule, v)
+	if who == nil {
+		d.cause = errTooMuch
+		return e.refuse(d, r, rules, token.ReasonClaimSize)
 	}
 	d.EndsWithToken = !found.Rule.OutlivesToken
-	return e.pass(d, v.identity)
+	return e.pass(d, r, rules, who)
+}
+
+// take looks for tokens where the policy says, or where they may stand when it does not, and in a
+// parameter of the query.
+func (rs *rules) take(r *Request, parameter string) *taken {
+	from := rs.sources
+	if from == nil {
+		from = defaultSources
+	}
+	t := from.take(r, parameter)
+	return &t
+}
+
+// credential returns the one token of a request, or the reason why there is not exactly one, and
+// whether there was a credential of the kind that is asked for. t is nil where tokens stand where
+// readHeaders has looked.
+func credential(h *headers, t *taken) (string, token.Reason, bool) {
+	if t == nil {
+		presented, problem := h.token()
+		return presented, problem, h.bearer
+	}
+	presented, problem := t.token()
+	return presented, problem, t.bearer()
+}
+
+var defaultSources = sources(policy.DefaultTokens())
+
+// find returns the rule that a request falls under.
+func (rs *rules) find(r *Request) policy.Finding {
+	if !rs.policy.MatchesHeaders() {
+		return rs.policy.Find(r.Method, r.Host, r.Path)
+	}
+	return rs.policy.FindWith(r.Method, r.Host, r.Path, r.header)
 }
 
 // cannotKnow returns the reason why the gate cannot tell whether a token has been revoked, or "". A
@@ -222,24 +345,36 @@ func outlives(v *verified, limit time.Duration) bool {
 	return v.profile.MaxLifetime > limit || v.claims.Lifetime() > limit
 }
 
-func (e *Engine) pass(d Decision, who *Identity) Decision {
+func (e *Engine) pass(d Decision, r *Request, rs *rules, who *Identity) Decision {
 	d.Allow, d.Identity = true, who
+	rs.across(&d, r)
 	return d
 }
 
-func (e *Engine) refuse(d Decision, reason token.Reason) Decision {
-	d.Refusal = e.refusals.of(reason)
+func (e *Engine) refuse(d Decision, r *Request, rs *rules, reason token.Reason) Decision {
+	return e.tell(d, r, rs, e.refusals.of(reason))
+}
+
+// tell refuses in the words of base, in the form that the policy has for it.
+func (e *Engine) tell(d Decision, r *Request, rs *rules, base *Refusal) Decision {
+	if rs.forms != nil {
+		base = e.refusals.variant(&d, r, base)
+	}
+	d.Refusal = rs.tell(&d, r, base)
+	if rs.cors {
+		d.Refusal = rs.acrossRefused(&d, r)
+	}
 	return d
 }
 
 // refuseCredential refuses a request whose credentials are not one token. RFC 6750 section 3.1 has
 // no error code for a request that brought no token, or another scheme's credentials.
-func (e *Engine) refuseCredential(d Decision, reason token.Reason, bearer bool) Decision {
+func (e *Engine) refuseCredential(d Decision, r *Request, rs *rules, reason token.Reason,
+	bearer bool) Decision {
 	if reason == token.ReasonScheme && !bearer {
-		d.Refusal = e.refusals.otherScheme
-		return d
+		return e.tell(d, r, rs, e.refusals.otherScheme)
 	}
-	return e.refuse(d, reason)
+	return e.refuse(d, r, rs, reason)
 }
 
 func (e *Engine) recovered(value any) Decision {

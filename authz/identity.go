@@ -35,6 +35,12 @@ type Identity struct {
 	Set    []Header          // identity headers to be overwritten
 	Remove []string          // identity headers to be removed, there being nothing to say
 	Wire   any               // what the transport's Wire made of it
+
+	// Named are all headers that the policy makes of claims, some of which are in Set and the others
+	// in Remove: of these too, no other spelling may go further.
+	Named    []string
+	Client   []Header   // headers of the answer to the client
+	Metadata []Metadata // what the proxy's other filters are told
 }
 
 func newIdentity(c *token.Claims, facts *revocation.Facts, wire Wire) *Identity {
@@ -80,6 +86,11 @@ func encode(value string) string {
 		func(r rune) bool { return r <= ' ' || r >= 0x7f || r == ',' || r == '%' }) {
 		return value
 	}
+	return percent(value)
+}
+
+// percent percent-encodes all but RFC 3986's unreserved characters.
+func percent(value string) string {
 	const hex = "0123456789ABCDEF"
 	var b strings.Builder
 	for i := range len(value) {
@@ -159,12 +170,16 @@ func isOverride(name string) bool {
 // nominatesIdentity reports whether a Connection header names an identity header, which asks the
 // next proxy to drop it (RFC 9110 section 7.6.1).
 func nominatesIdentity(connection string) bool {
+	return nominates(connection, identityHeaders[:])
+}
+
+func nominates(connection string, names []string) bool {
 	for rest, more := connection, true; more; {
 		var option string
 		option, rest, more = strings.Cut(rest, ",")
 		option = strings.Trim(option, " \t")
-		for _, identity := range &identityHeaders {
-			if folds(option, identity) {
+		for _, name := range names {
+			if folds(option, name) {
 				return true
 			}
 		}
@@ -179,11 +194,7 @@ func nominatesIdentity(connection string) bool {
 func Misspellings() []string {
 	var all []string
 	for _, name := range IdentityHeaders() {
-		for _, spelling := range spellings(name) {
-			if spelling != name {
-				all = append(all, spelling)
-			}
-		}
+		all = append(all, SpellingsOf(name)...)
 	}
 	return all
 }

@@ -92,6 +92,17 @@ func askAsThePageDoes(t *testing.T, w *authztest.World, engine *authz.Engine,
 		refused := d.Refused()
 		got = fmt.Sprintf("%d %s", refused.Status, refused.Reason)
 	}
+	if told, ok := row["upstream"]; ok && d.Allow {
+		var lines []string
+		for _, h := range d.Identity.Set {
+			if !slices.Contains(authz.IdentityHeaders(), h.Name) {
+				lines = append(lines, h.Name+": "+h.Value)
+			}
+		}
+		if slices.Sort(lines); strings.Join(lines, "; ") != told {
+			t.Errorf("%s: the page says that the upstream is told %s, got %v", row["request"], told, lines)
+		}
+	}
 	if got != row["answer"] {
 		t.Errorf("%s with %s: the page says %s, got %s (%s)", row["request"], row["token"],
 			row["answer"], got, d.Detail())
@@ -109,6 +120,16 @@ func pageRequest(t *testing.T, w *authztest.World, row map[string]string) authz.
 	}
 	r := authztest.At(host, authztest.Do(method, target))
 	r.Peer = row["peer"]
+	good := pageToken(t, w, "{}") // what TOKEN stands for outside of the column
+	r.Path = strings.ReplaceAll(r.Path, "TOKEN", good)
+	if name, value, ok := strings.Cut(row["header"], ": "); ok {
+		value = strings.ReplaceAll(value, "TOKEN", good)
+		r.Headers = append(r.Headers, authz.Header{Name: name, Value: value})
+	}
+	if row["asks for"] != "" {
+		r.Headers = append(r.Headers,
+			authz.Header{Name: "access-control-request-method", Value: row["asks for"]})
+	}
 	if row["token"] != "none" {
 		r.Headers = append(r.Headers,
 			authz.Header{Name: "authorization", Value: "Bearer " + pageToken(t, w, row["token"])})

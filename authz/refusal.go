@@ -14,19 +14,24 @@ import (
 // The statuses that reasons give (RFC 9110 section 15): the engine knows no transport, so it
 // imports no HTTP package for them.
 const (
-	statusBadRequest   = 400
-	statusUnauthorized = 401
-	statusForbidden    = 403
-	statusUnavailable  = 503
+	statusNoContent     = 204
+	statusFound         = 302
+	statusBadRequest    = 400
+	statusUnauthorized  = 401
+	statusForbidden     = 403
+	statusUnprocessable = 422
+	statusUnavailable   = 503
 )
 
 // Refusal is what a client is told whose request is refused: the same words for the same reason on
 // every transport. It is never changed once made.
 type Refusal struct {
-	Status  int // 400, 401, 403 or 503
+	// Status is 400, 401, 403 or 503, unless the policy has another form for refusals: then it may be
+	// 302 and 422, too.
+	Status  int
 	Reason  token.Reason
 	Headers []Header // of the answer, in lower case
-	Body    string   // JSON: error (RFC 6749, RFC 6750) and error_description
+	Body    string   // JSON: error (RFC 6749, RFC 6750) and error_description; or another form
 	Wire    any      // what the transport's Wire made of it
 }
 
@@ -57,14 +62,21 @@ type refusals struct {
 	wire        Wire
 	byReason    map[token.Reason]*Refusal
 	otherScheme *Refusal // credentials were there, but not a bearer token
+	// What is told by a reason alone in JSON, and in some forms apart: the scheme with nothing behind
+	// it, a token without a subject.
+	bareScheme, noSubject *Refusal
 }
 
 func newRefusals(realm string, wire Wire) *refusals {
 	r := &refusals{realm: realm, wire: wire, byReason: map[token.Reason]*Refusal{}}
 	for _, d := range token.Reasons() {
 		r.byReason[d.Reason] = r.make(d, errorOf(d), "")
-		if d.Reason == token.ReasonScheme {
+		switch d.Reason {
+		case token.ReasonScheme:
 			r.otherScheme = r.make(d, errorUnauthorized, "")
+			r.bareScheme = r.make(d, errorUnauthorized, "")
+		case token.ReasonSubject:
+			r.noSubject = r.make(d, errorOf(d), "")
 		}
 	}
 	return r

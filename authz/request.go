@@ -1,6 +1,7 @@
 package authz
 
 import (
+	"iter"
 	"strings"
 
 	"github.com/sallyport/sallyport/internal/revocation"
@@ -19,20 +20,39 @@ type Request struct {
 	// names in any case; one entry a line, or duplicates joined by commas, as the proxy has it
 	Headers []Header
 	At      revocation.Instant // when the request was seen, read once by the transport
+	// Policy is the one that the proxy's route names; "" for the policy of those that name none.
+	Policy string
 	// Peer is whose certificate the proxy has checked on the connection that the request came by, as
 	// spiffe://example.com/checkout; "" without one.
 	Peer string
 }
 
-// shown goes over the headers that conditions may read: not those that say who calls, which are the
-// client's own word here, nor those that carry tokens.
-func (r *Request) shown(yield func(name, value string) bool) {
-	for _, h := range r.Headers {
-		secret := equalFold(h.Name, "authorization") || equalFold(h.Name, "x-access-token")
-		if !secret && !isIdentity(h.Name) && !yield(h.Name, h.Value) {
-			return
+// shown goes over the headers that conditions may read: not those that say who calls or what is made
+// of claims, which are the client's own word here, nor those that carry tokens.
+func (r *Request) shown(rs *rules) iter.Seq2[string, string] {
+	return func(yield func(name, value string) bool) {
+		for _, h := range r.Headers {
+			secret := equalFold(h.Name, "authorization") || equalFold(h.Name, "x-access-token") ||
+				rs.sources.hides(h.Name)
+			if !secret && !isIdentity(h.Name) && !rs.claims.hides(h.Name) && !yield(h.Name, h.Value) {
+				return
+			}
 		}
 	}
+}
+
+// header implements policy.Header.
+func (r *Request) header(name string) (value string, ok bool) {
+	for i := range r.Headers {
+		switch h := &r.Headers[i]; {
+		case !equalFold(h.Name, name):
+		case ok:
+			value += "," + h.Value
+		default:
+			value, ok = h.Value, true
+		}
+	}
+	return value, ok
 }
 
 // headers is what a request's headers say of who is calling, and which of them are to be removed.
@@ -78,7 +98,7 @@ func (h *headers) token() (string, token.Reason) {
 	case h.authorizations == 0 && h.accessTokens == 0:
 		return "", token.ReasonNoToken
 	case h.accessTokens == 0:
-		return h.fromAuthorization()
+		return h.fromAuthorization(bearerScheme)
 	case h.authorizations+h.accessTokens > 1, strings.IndexByte(h.accessToken, ',') >= 0:
 		h.bearer = true
 		return "", token.ReasonManyTokens
@@ -88,21 +108,21 @@ func (h *headers) token() (string, token.Reason) {
 
 const bearerScheme = "bearer"
 
-// fromAuthorization takes `Bearer TOKEN` apart (RFC 6750 section 2.1; the scheme in any case, RFC
-// 9110 section 11.1): one space and nothing around it. Proxies join duplicates of the header by
-// commas, which no token contains.
-func (h *headers) fromAuthorization() (string, token.Reason) {
+// fromAuthorization takes `Bearer TOKEN` apart (RFC 6750 section 2.1; the scheme, given in small
+// letters, in any case, RFC 9110 section 11.1): one space and nothing around it. Proxies join
+// duplicates of the header by commas, which no token contains.
+func (h *headers) fromAuthorization(scheme string) (string, token.Reason) {
 	value := h.authorization
 	if h.authorizations > 1 ||
-		(strings.IndexByte(value, ',') >= 0 && containsFold(value, bearerScheme)) {
+		(strings.IndexByte(value, ',') >= 0 && containsFold(value, scheme)) {
 		h.bearer = true
 		return "", token.ReasonManyTokens
 	}
-	if len(value) <= len(bearerScheme)+1 || !equalFold(value[:len(bearerScheme)], bearerScheme) {
+	if len(value) <= len(scheme)+1 || !equalFold(value[:len(scheme)], scheme) {
 		return "", token.ReasonScheme
 	}
 	// A tab is no separator to RFC 9110, but whoever sends one means a bearer token.
-	separator, credential := value[len(bearerScheme)], value[len(bearerScheme)+1:]
+	separator, credential := value[len(scheme)], value[len(scheme)+1:]
 	h.bearer = separator == ' ' || separator == '\t'
 	if separator != ' ' || strings.IndexByte(credential, ' ') >= 0 ||
 		strings.IndexByte(credential, '\t') >= 0 {

@@ -13,11 +13,13 @@ type verified struct {
 	body     token.Body // all claims, if the policy reads them; else it is empty
 	facts    revocation.Facts
 	identity *Identity
+	told     remembered // what was made of the claims besides
+	reserve  int        // how many bytes that may take
 }
 
 // verify returns what the token says once its signature has been verified, now or before, with all
-// of its claims if whole. Of a token that is refused it returns the reason alone.
-func (e *Engine) verify(d *Decision, presented string, whole bool) (*verified, token.Reason) {
+// of its claims if the policy reads them. Of a token that is refused it returns the reason alone.
+func (e *Engine) verify(d *Decision, presented string, rs *rules) (*verified, token.Reason) {
 	// The count is read before any key is looked up: a token whose key goes while it is verified is
 	// then kept among those verified before the key went, and forgotten with them.
 	removals := e.options.Keys.Removals()
@@ -25,18 +27,27 @@ func (e *Engine) verify(d *Decision, presented string, whole bool) (*verified, t
 	if v := slot.verified; v != nil {
 		// The rules may have changed without the keys.
 		if profile, ok := e.options.Keys.Profile(v.claims.Issuer); ok && profile == v.profile &&
-			(!whole || v.whole()) {
+			v.suffices(rs) {
 			d.Cached = true
 			return v, ""
 		}
 	}
-	v, err := e.verifyAnew(d, presented, whole)
+	v, err := e.verifyAnew(d, presented, rs.policy.ReadsClaims())
 	if err != nil {
 		d.cause = err
 		return nil, token.ReasonOf(err)
 	}
+	if rs.claims != nil {
+		v.reserve = maxRemembered
+	}
 	e.cache.keep(slot, presented, v)
 	return v, ""
+}
+
+// suffices reports whether what was kept of a token, maybe under another policy, is enough for this
+// one.
+func (v *verified) suffices(rs *rules) bool {
+	return (!rs.policy.ReadsClaims() || v.whole()) && (rs.claims == nil || v.reserve > 0)
 }
 
 func (e *Engine) verifyAnew(d *Decision, presented string, whole bool) (*verified, error) {

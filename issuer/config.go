@@ -28,6 +28,8 @@ type Config struct {
 
 	Listen   string `yaml:"listen" usage:"address to serve on"`
 	ClientID string `yaml:"client_id" usage:"the tokens' client_id"`
+	// TokenName is for clients that look for the access token under another name than RFC 6749's.
+	TokenName string `yaml:"token_name" usage:"what the answer to a login and a refresh calls the access token: access_token, auth_token or token"`
 
 	AccessTokenLifetime  time.Duration `yaml:"access_token_lifetime" usage:"how long an access token is valid"`
 	RefreshTokenLifetime time.Duration `yaml:"refresh_token_lifetime" usage:"how long a session lasts"`
@@ -58,6 +60,8 @@ type HTTPConfig struct {
 	// TrustedProxies are those whose X-Forwarded-For is believed; it is read from its end, through
 	// trusted addresses only.
 	TrustedProxies config.Networks `yaml:"trusted_proxies" usage:"addresses or networks whose X-Forwarded-For is believed, as 10.0.0.7 or 10.0.0.0/24"`
+	// TrustedOrigins are pages that may log users in and read the answers, besides the issuer's own.
+	TrustedOrigins []string `yaml:"trusted_origins" usage:"origins whose pages may use the issuer, as https://app.example.com"`
 	// Requests is how many requests one address may make to the endpoints that take a password or a
 	// token, before anything of them is read.
 	Requests       credential.Rate `yaml:"requests"`
@@ -96,6 +100,7 @@ func DefaultConfig() Config {
 	return Config{
 		Listen:               "127.0.0.1:10001",
 		ClientID:             "sallyport",
+		TokenName:            accessTokenName,
 		AccessTokenLifetime:  time.Hour,
 		RefreshTokenLifetime: 720 * time.Hour,
 		RefreshGrace:         10 * time.Second,
@@ -135,10 +140,32 @@ func (c Config) Validate() error {
 		c.checkAudience(),
 		daemon.CheckListen("listen", c.Listen),
 		required("client_id", c.ClientID, "the client's name"),
+		checkTokenName(c.TokenName),
+		c.HTTP.checkOrigins(),
 		c.checkLifetimes(),
 		c.checkSenders(),
 		c.checkOtherIssuers(),
 	)
+}
+
+// tokenNames are what clients look for an access token under.
+var tokenNames = []string{accessTokenName, "auth_token", "token"}
+
+func checkTokenName(name string) error {
+	if !slices.Contains(tokenNames, name) {
+		return config.At("token_name", "issuer: expected %s, got %q", strings.Join(tokenNames, ", "), name)
+	}
+	return nil
+}
+
+func (c HTTPConfig) checkOrigins() error {
+	var errs []error
+	for i, origin := range c.TrustedOrigins {
+		if err := config.CheckOrigin(origin); err != nil {
+			errs = append(errs, config.At(fmt.Sprintf("http.trusted_origins[%d]", i), "issuer: %w", err))
+		}
+	}
+	return errors.Join(errs...)
 }
 
 func required(path, value, what string) error {

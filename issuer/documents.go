@@ -68,6 +68,13 @@ func matches(lines []string, tag string) bool {
 	return false
 }
 
+// welcome answers GET /, which people try first.
+func welcome(*httpapi.Request) (httpapi.Reply, error) {
+	return httpapi.Reply{Status: http.StatusOK, Body: struct {
+		Message string `json:"message"`
+	}{"This is an issuer of tokens, and it is up. It says at " + metadataPath + " what it offers."}}, nil
+}
+
 const metadataPath = "/.well-known/oauth-authorization-server"
 
 // description is the issuer's description of itself (RFC 8414 section 2). It offers what there is

@@ -93,11 +93,13 @@ func (s *Server) endpoints() []endpoint {
 		query ...string) endpoint {
 		return endpoint{secret: true, Endpoint: httpapi.Endpoint{
 			Method: http.MethodPost, Path: path, Name: name, Query: query, Handle: handle,
+			Trusted: s.cfg.HTTP.TrustedOrigins,
 		}}
 	}
 	get := func(path, name string, handle func(*httpapi.Request) (httpapi.Reply, error)) endpoint {
 		return endpoint{Endpoint: httpapi.Endpoint{
 			Method: http.MethodGet, Path: path, Name: name, Handle: handle,
+			Trusted: s.cfg.HTTP.TrustedOrigins,
 		}}
 	}
 	message := func(path, name, typ string,
@@ -106,7 +108,10 @@ func (s *Server) endpoints() []endpoint {
 			Method: http.MethodPost, Path: path, Name: name, Type: typ, Handle: handle,
 		}}
 	}
-	list := []endpoint{get("/.well-known/jwks.json", "key_set", s.documents.keySet)}
+	list := []endpoint{
+		get("/.well-known/jwks.json", "key_set", s.documents.keySet),
+		get("/", "welcome", welcome),
+	}
 	if s.users != nil {
 		list = append(list,
 			post("/login", "login", s.login),
@@ -143,13 +148,17 @@ func (s *Server) handler() http.Handler {
 			// A flood of made-up messages takes no login's place, and no flood of logins a message's.
 			places, admit = []chan struct{}{s.receiver.slots}, s.receiver.admit
 		}
-		mux.Handle(e.Method+" "+e.Path, s.handlers.Endpoint(e.Endpoint, places, admit))
+		pattern := e.Path
+		if pattern == "/" {
+			pattern = "/{$}" // and nothing below it
+		}
+		mux.Handle(e.Method+" "+pattern, s.handlers.Endpoint(e.Endpoint, places, admit))
 		// The router answers HEAD wherever GET is offered.
 		allow := e.Method
 		if allow == http.MethodGet {
 			allow = "GET, HEAD"
 		}
-		mux.Handle(e.Path, s.handlers.WrongMethod(e.Name, allow))
+		mux.Handle(pattern, s.handlers.Preflight(e.Endpoint, s.handlers.WrongMethod(e.Name, allow)))
 	}
 	return exactPaths(known, mux, s.handlers.NotFound("other"))
 }

@@ -1,8 +1,11 @@
 package issuer
 
 import (
+	"bytes"
 	"crypto/rand"
 	"encoding/base64"
+	"encoding/json"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -25,7 +28,25 @@ type pair struct {
 	RefreshExpiresIn int64  `json:"refresh_expires_in"` // seconds
 	Scope            string `json:"scope,omitempty"`
 
-	id string // the access token's jti, for the record
+	id   string // the access token's jti, for the record
+	name string // what the access token is called
+}
+
+// accessTokenName is what RFC 6749 calls the access token.
+const accessTokenName = "access_token"
+
+// MarshalJSON implements json.Marshaler: the access token comes first, under its name.
+func (p pair) MarshalJSON() ([]byte, error) {
+	type plain pair
+	b, err := json.Marshal(plain(p))
+	if err != nil || p.name == accessTokenName {
+		return b, err
+	}
+	rest, ok := bytes.CutPrefix(b, []byte(`{"`+accessTokenName+`":`))
+	if !ok {
+		return nil, errors.New("issuer: expected the access token to come first")
+	}
+	return append([]byte(`{"`+p.name+`":`), rest...), nil
 }
 
 // tokens makes and reads this issuer's own access tokens.
@@ -74,7 +95,7 @@ func (t *tokens) mint(g session.Grant, roles, scope []string) (pair, error) {
 	return pair{
 		AccessToken: access, TokenType: "Bearer", ExpiresIn: expiry - issued,
 		RefreshToken: g.RefreshToken, RefreshExpiresIn: g.Session.Expires.Unix() - issued,
-		Scope: strings.Join(scope, " "), id: claims.ID,
+		Scope: strings.Join(scope, " "), id: claims.ID, name: t.cfg.TokenName,
 	}, nil
 }
 

@@ -70,8 +70,9 @@ type Request struct {
 	ID string
 	// Source knows from where the request came; nil when nobody does.
 	Source Source
-	// Marked is the proxy's word that it has removed what Options.ProxyStrips is about.
-	Marked bool
+	// Mark is the proxy's word that it has removed what Options.ProxyStrips is about: the value of
+	// HeaderStripped.
+	Mark string
 	// Tally is a number of whoever checks, or of the processor: those who count under different ones
 	// write to different memory.
 	Tally int
@@ -80,8 +81,9 @@ type Request struct {
 }
 
 // HeaderStripped is the mark that Envoy sets behind the patterns by which it removes headers, in
-// the same list, so that nobody has the one without the others, and Stripped its value. A gate
-// removes it, lest it speaks for another Envoy further on.
+// the same list, so that nobody has the one without the others, and Stripped what its value begins
+// with: headers that the policy makes of claims follow, with commas between them and no spaces. A
+// gate removes it, lest it speaks for another Envoy further on.
 const (
 	HeaderStripped = "x-sallyport-stripped"
 	Stripped       = "1"
@@ -103,6 +105,7 @@ type Checker struct {
 	panics     *rate.Limiter
 	unlogged   atomic.Uint64 // panics since the last one that was logged
 	unstripped *rate.Limiter // log lines about a proxy that does not strip
+	shadowed   *rate.Limiter // log lines about a shadow policy that decides otherwise
 }
 
 // New makes a Checker.
@@ -118,6 +121,7 @@ func New(engine *authz.Engine, o Options) (*Checker, error) {
 		metrics:    newMetrics(o.Registry),
 		panics:     rate.NewLimiter(panicRate, panicBurst),
 		unstripped: rate.NewLimiter(rate.Every(time.Minute), 1),
+		shadowed:   rate.NewLimiter(shadowRate, shadowBurst),
 	}, nil
 }
 
@@ -129,7 +133,7 @@ func (c *Checker) At(change func(*Options)) *Checker {
 	change(&o)
 	return &Checker{
 		Options: o, engine: c.engine, waiters: c.waiters, metrics: c.metrics, panics: c.panics,
-		unstripped: c.unstripped,
+		unstripped: c.unstripped, shadowed: c.shadowed,
 	}
 }
 
@@ -178,8 +182,10 @@ func (c *Checker) decide(r *Request) authz.Decision {
 	}
 	// Before all else: what the proxy leaves to a client would reach the upstream on public routes,
 	// too.
-	if c.ProxyStrips && !r.Marked {
-		return c.notStripped(notMarked)
+	if c.ProxyStrips {
+		if problem := c.unmarked(r.Mark); problem != "" {
+			return c.notStripped(problem)
+		}
 	}
 	d := c.engine.Decide(&r.Request)
 	// A proxy that passes one on passes on others, which it may not show.
@@ -216,7 +222,26 @@ const (
 	notMarked = "expected " + HeaderStripped + ": " + Stripped +
 		", which Envoy sets when it has removed identity headers"
 	notStripped = "Envoy has passed on a header that it is to remove"
+	notCovered  = "Envoy does not say in " + HeaderStripped + " that it removes "
 )
+
+// unmarked returns what the proxy's word lacks; "" when it is whole.
+func (c *Checker) unmarked(mark string) string {
+	names, marked := strings.CutPrefix(mark, Stripped)
+	// Whatever else stands there is a client's, beside which Envoy has put its own.
+	for name := range strings.SplitSeq(names, ",") {
+		if name != "" && !strings.HasPrefix(name, "x-") {
+			marked = false
+		}
+	}
+	if !marked || names != "" && names[0] != ',' {
+		return notMarked
+	}
+	if missing, ok := c.engine.Covered(names); !ok {
+		return notCovered + missing
+	}
+	return ""
+}
 
 // notStripped refuses a request from which the proxy should have removed headers and has not, and
 // says so in the log now and then: all requests are refused until somebody mends it.
@@ -246,10 +271,14 @@ func (c *Checker) await(ctx context.Context, missing authz.Missing) bool {
 
 // account counts a decision, and has a refusal recorded.
 func (c *Checker) account(r *Request, d *authz.Decision, begun revocation.Instant) {
-	if !d.Allow {
+	if !d.Allow && !d.Preflight {
 		c.refused(r, d)
 	}
+	if d.Preflight {
+		c.metrics.preflights.Inc()
+	}
 	c.metrics.checks.decided(r.Tally, d, c.Instant().Since(begun))
+	c.shadow(r, d)
 }
 
 // Recovered returns what a request is told whose check has panicked, and accounts for it.

@@ -16,6 +16,8 @@ import (
 type metrics struct {
 	checks     *checkMetrics
 	notAwaited prometheus.Counter
+	preflights prometheus.Counter
+	shadows    map[string]prometheus.Counter
 	notAudited map[token.Reason]prometheus.Counter
 	panics     prometheus.Counter
 }
@@ -32,16 +34,28 @@ func newMetrics(registry prometheus.Registerer) *metrics {
 			Name: "sallyport_gate_keys_not_awaited_total",
 			Help: "Checks with an unknown key that could not wait for it because too many others did.",
 		}),
+		preflights: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "sallyport_gate_preflights_total",
+			Help: "Preflights of browsers (CORS) that the gate has answered.",
+		}),
 		panics: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "sallyport_gate_panics_total", Help: "Panics recovered from; each refused a request.",
 		}),
+	}
+	shadows := prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "sallyport_gate_shadow_decisions_total",
+		Help: "Decisions of the shadow policy, by how they compare with what was decided.",
+	}, []string{"outcome"})
+	m.shadows = map[string]prometheus.Counter{}
+	for _, outcome := range []string{shadowSame, shadowRefuses, shadowAllows, shadowDiffers} {
+		m.shadows[outcome] = shadows.WithLabelValues(outcome)
 	}
 	// All that there can be, so that a series begins at 0, and a check looks none up by its labels.
 	for _, d := range token.Reasons() {
 		m.notAudited[d.Reason] = suppressed.WithLabelValues(string(d.Reason))
 	}
 	if registry != nil {
-		registry.MustRegister(m.checks, m.notAwaited, suppressed, m.panics)
+		registry.MustRegister(m.checks, m.notAwaited, m.preflights, shadows, suppressed, m.panics)
 	}
 	return m
 }
@@ -106,9 +120,10 @@ func (m *checkMetrics) decided(number int, d *authz.Decision, took time.Duration
 	case d.Identity != nil && d.Identity.Claims != nil:
 		t.verified.Add(1)
 	}
-	if d.Allow {
+	switch {
+	case d.Allow:
 		t.allowed.Add(1)
-	} else {
+	case !d.Preflight:
 		m.refused(number, d.Refused().Reason)
 	}
 	bucket := 0

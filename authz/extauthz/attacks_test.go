@@ -473,6 +473,7 @@ func TestEveryReasonIsGivenByCheck(t *testing.T) {
 		token.ReasonClaimShape:    true,
 		token.ReasonClaimRequired: true,
 		token.ReasonKeyType:       true,
+		token.ReasonClaimSize:     true, // TestAClaimThatIsTooLongIsNotLeftOut
 		token.ReasonInternal:      true, // TestAPanicIsARefusalAndNotAFailedRPC
 		token.ReasonNotStripped:   true, // TestNothingPassesAnEnvoyThatDoesNotSayItStrips
 	}

@@ -9,6 +9,8 @@ import (
 	"google.golang.org/grpc/encoding"
 	_ "google.golang.org/grpc/encoding/proto" // registers the codec that other messages go through
 	"google.golang.org/grpc/mem"
+
+	"github.com/sallyport/sallyport/authz"
 )
 
 // codec reads check requests without unmarshalling them, and sends answers that are marshalled
@@ -66,7 +68,9 @@ func newAnswer(message []byte) *answer {
 
 // and returns the message of an answer that goes on behind a, which stays as it is.
 func (a *answer) and(more []byte) mem.BufferSlice {
-	return mem.BufferSlice{mem.SliceBuffer(slices.Concat(a.buffers[0].ReadOnlyData(), more))}
+	all := slices.Clone(a.buffers)
+	all[0] = mem.SliceBuffer(slices.Concat(a.buffers[0].ReadOnlyData(), more))
+	return all
 }
 
 // within returns the answer a for a request that may last so long: made once, until another
@@ -75,7 +79,7 @@ func (a *answer) within(lifetime time.Duration) *answer {
 	if l := a.lasting.Load(); l != nil && l.lifetime == lifetime {
 		return &l.answer
 	}
-	l := &lasting{answer: answer{buffers: a.and(besides(nil, lifetime))}, lifetime: lifetime}
+	l := &lasting{answer: answer{buffers: a.and(besides(&authz.Decision{}, lifetime))}, lifetime: lifetime}
 	a.lasting.Store(l)
 	return &l.answer
 }

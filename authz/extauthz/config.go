@@ -2,9 +2,13 @@ package extauthz
 
 import (
 	"errors"
+	"fmt"
+	"slices"
 	"strconv"
+	"strings"
 	"time"
 
+	"github.com/sallyport/sallyport/authz"
 	"github.com/sallyport/sallyport/authz/check"
 	"github.com/sallyport/sallyport/internal/config"
 	"github.com/sallyport/sallyport/internal/listen"
@@ -45,6 +49,40 @@ func (c Config) Notes() []string {
 		}
 	}
 	return nil
+}
+
+// HeaderNotes returns what Envoy has to be told of the headers that the policy makes of claims, and
+// of those that it goes by.
+func (c Config) HeaderNotes(claimHeaders, matched []string) (notes []string) {
+	var patterns, names []string
+	for _, name := range claimHeaders {
+		if c.Strip == stripEnvoy && !strings.HasPrefix(name, authz.IdentityPrefix) {
+			patterns = append(patterns, strings.ReplaceAll(name, "-", "[^a-z0-9]"))
+			names = append(names, name)
+		}
+	}
+	if len(names) > 0 {
+		notes = append(
+			notes,
+			fmt.Sprintf("the policy makes headers of claims, and until Envoy says that it"+
+				" removes what clients send under their names, every request is refused (not_stripped): in"+
+				" early_header_mutation_extensions, add {remove_on_match: {key_matcher: {safe_regex: {regex:"+
+				" \"%s\"}}}} before the mark, and make its value \"%s,%s\"", strings.Join(patterns, "|"),
+				check.Stripped, strings.Join(names, ",")),
+		)
+	}
+	// What deploy/config/envoy.yaml shows to the gate anyway.
+	hidden := slices.DeleteFunc(slices.Clone(matched), func(name string) bool {
+		return name == "user-agent" || name == "x-request-id" || name == "connection"
+	})
+	if len(hidden) > 0 {
+		notes = append(
+			notes,
+			fmt.Sprintf("the policy goes by headers that Envoy has to show to the gate: have"+
+				" %s in allowed_headers, or no request has them here", strings.Join(hidden, ", ")),
+		)
+	}
+	return notes
 }
 
 // DefaultConfig returns what suits one Envoy or a few hundred.

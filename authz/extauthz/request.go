@@ -13,7 +13,6 @@ import (
 type checkRequest struct {
 	check.Request
 	source []byte // the Peer that sent the request, not read yet
-	mark   string // the value of check.HeaderStripped
 
 	buffer                  mem.Buffer // the message, until free
 	has                     fieldSet
@@ -27,6 +26,7 @@ const (
 	badNoRequest = "the message has no HTTP request"
 	badValues    = "a header has both a value and a raw value"
 	badMany      = "the request has more than 1000 headers"
+	badPolicy    = "the route's context_extensions have a policy without a name"
 	badPseudo    = "a pseudo-header differs from the request"
 )
 
@@ -37,8 +37,9 @@ const maxHeaders = 1000
 const (
 	fieldAttributes protowire.Number = 1 // of CheckRequest
 
-	fieldSource  protowire.Number = 1 // of AttributeContext
-	fieldRequest protowire.Number = 4
+	fieldSource     protowire.Number = 1 // of AttributeContext
+	fieldRequest    protowire.Number = 4
+	fieldExtensions protowire.Number = 10
 
 	fieldPrincipal protowire.Number = 4 // of AttributeContext.Peer
 
@@ -76,7 +77,11 @@ const (
 	hasPseudoAuthority
 	hasMark
 	hasPrincipal
+	hasPolicy
 )
+
+// policyKey is the entry of a route's context_extensions that names a policy.
+const policyKey = "policy"
 
 // reset empties the request for the next message, keeping the memory for headers and where it is
 // counted.
@@ -102,7 +107,6 @@ func (r *checkRequest) read(message []byte) {
 		r.fault(badNoRequest)
 	}
 	r.comparePseudo()
-	r.Marked = r.mark == check.Stripped
 }
 
 func (r *checkRequest) readAttributes(message []byte) {
@@ -114,9 +118,33 @@ func (r *checkRequest) readAttributes(message []byte) {
 			r.readSource(f.value)
 		case f.has(fieldRequest) && r.first(hasRequest):
 			r.readRequest(f.value)
+		case f.has(fieldExtensions):
+			r.readExtension(f.value)
 		}
 	}
 	r.end(&f)
+}
+
+// readExtension takes the policy's name out of an entry of context_extensions. One without a name is
+// a fault: it is not the policy of those that name none.
+func (r *checkRequest) readExtension(message []byte) {
+	f := fields{rest: message}
+	var key, value []byte
+	for f.next() {
+		switch {
+		case f.has(fieldKey):
+			r.takeBytes(&key, f.value)
+		case f.has(fieldValue):
+			r.takeBytes(&value, f.value)
+		}
+	}
+	r.end(&f)
+	if view(key) != policyKey {
+		return
+	}
+	if r.take(hasPolicy, &r.Policy, value); r.Policy == "" {
+		r.fault(badPolicy)
+	}
 }
 
 // readSource takes the principal out of a Peer: what Envoy has of the certificate of the connection.
@@ -208,7 +236,7 @@ func (r *checkRequest) addHeader(name, value string) {
 	case name[0] == ':': // no header of the client's
 		r.takePseudo(name, value)
 	case name == check.HeaderStripped:
-		r.takeString(hasMark, &r.mark, value)
+		r.takeString(hasMark, &r.Mark, value)
 	case len(r.Headers) == maxHeaders:
 		r.fault(badMany)
 	default:

@@ -1,10 +1,13 @@
 package extauthz
 
 import (
+	"slices"
 	"strconv"
+	"sync/atomic"
 	"time"
 
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/mem"
 	"google.golang.org/protobuf/encoding/protowire"
 
 	"github.com/sallyport/sallyport/authz"
@@ -23,8 +26,12 @@ const (
 	fieldDeniedHeaders protowire.Number = 2
 	fieldDeniedBody    protowire.Number = 3
 
+	fieldMetadata protowire.Number = 4 // of CheckResponse
+
 	fieldOKHeaders protowire.Number = 2 // of OkHttpResponse
 	fieldOKRemove  protowire.Number = 5
+	fieldOKClient  protowire.Number = 6
+	fieldOKQuery   protowire.Number = 8
 
 	fieldOptionHeader protowire.Number = 1 // of HeaderValueOption
 	fieldOptionAction protowire.Number = 3
@@ -35,9 +42,21 @@ const (
 // true.
 const actionOverwrite = 2
 
+// actionAppend is APPEND_IF_EXISTS_OR_ADD: for headers that are lists of which others write a part.
+const actionAppend = 0
+
 // answers is an engine's Wire: it marshals CheckResponses.
 type answers struct {
 	remove []string // headers that every allowed request loses
+	all    bool     // and every spelling of those that are made of claims
+	last   *atomic.Pointer[spelt]
+}
+
+// spelt is the part of an answer that removes every spelling of some headers. It is the same for
+// all tokens under a policy, and long.
+type spelt struct {
+	named   []string
+	message []byte
 }
 
 // NewWire returns what an engine needs to marshal answers once. The engine of a Server must have
@@ -52,7 +71,31 @@ func newAnswers(c Config) answers {
 	if c.Strip == stripAll && !c.KeepOverrides {
 		remove = append(remove, authz.OverrideHeaders()...)
 	}
-	return answers{remove: remove}
+	return answers{
+		remove: remove, all: c.Strip == stripAll, last: new(atomic.Pointer[spelt]),
+	}
+}
+
+// spellings returns the part of an answer that removes other spellings of headers that are made of
+// claims.
+func (a answers) spellings(named []string) []byte {
+	if s := a.last.Load(); s != nil && slices.Equal(s.named, named) {
+		return s.message
+	}
+	var ok []byte
+	for _, name := range named {
+		ok = appendNames(ok, fieldOKRemove, authz.SpellingsOf(name))
+	}
+	s := &spelt{named: named, message: appendOK(nil, ok)}
+	a.last.Store(s)
+	return s.message
+}
+
+// appendOK appends an OkHttpResponse: of two in one message protobuf makes one, by appending what
+// may be repeated, as all is here.
+func appendOK(out, ok []byte) []byte {
+	out = protowire.AppendTag(out, fieldOK, protowire.BytesType)
+	return protowire.AppendBytes(out, ok)
 }
 
 // Allow marshals the answer to a request that may pass.
@@ -61,29 +104,49 @@ func (a answers) Allow(id *authz.Identity) any {
 	for _, h := range id.Set {
 		ok = appendHeader(ok, fieldOKHeaders, h)
 	}
-	ok = appendNames(appendNames(ok, id.Remove), a.remove)
-	out := appendStatus(nil, codes.OK)
-	out = protowire.AppendTag(out, fieldOK, protowire.BytesType)
-	return newAnswer(protowire.AppendBytes(out, ok))
+	for _, h := range id.Client {
+		ok = appendHeader(ok, fieldOKClient, h)
+	}
+	ok = appendNames(appendNames(ok, fieldOKRemove, id.Remove), fieldOKRemove, a.remove)
+	out := appendOK(appendStatus(nil, codes.OK), ok)
+	if len(id.Metadata) > 0 {
+		out = protowire.AppendTag(out, fieldMetadata, protowire.BytesType)
+		out = protowire.AppendBytes(out, metadata(id.Metadata))
+	}
+	made := newAnswer(out)
+	if a.all && len(id.Named) > 0 {
+		made.buffers = append(made.buffers, mem.SliceBuffer(a.spellings(id.Named)))
+	}
+	return made
 }
 
-// besides marshals what one request needs besides its identity: headers to remove, and for how long
-// its answer may last, when that is more than 0. It is a second OkHttpResponse to stand behind the
-// first: of two in one message protobuf makes one, by appending what may be repeated, as both
-// fields may.
-func besides(strip []string, lifetime time.Duration) []byte {
-	ok := appendNames(make([]byte, 0, 192), strip)
+// besides marshals what one request needs besides its identity: headers to remove, what it loses of
+// its credentials, and for how long its answer may last, when that is more than 0. It is a second OkHttpResponse to stand behind the
+// first.
+func besides(d *authz.Decision, lifetime time.Duration) []byte {
+	ok := appendNames(make([]byte, 0, 192), fieldOKRemove, d.Strip)
+	for _, h := range d.Client {
+		ok = appendHeader(ok, fieldOKClient, h)
+	}
+	if changes := d.Changes; changes != nil {
+		for _, h := range changes.Set {
+			ok = appendHeader(ok, fieldOKHeaders, h)
+		}
+		ok = appendNames(ok, fieldOKRemove, changes.Remove)
+		if changes.Parameter != "" {
+			ok = appendNames(ok, fieldOKQuery, []string{changes.Parameter})
+		}
+	}
 	if lifetime > 0 {
 		ok = appendHeader(ok, fieldOKHeaders,
 			authz.Header{Name: check.HeaderStreamDuration, Value: milliseconds(lifetime)})
 	}
-	out := protowire.AppendTag(make([]byte, 0, len(ok)+4), fieldOK, protowire.BytesType)
-	return protowire.AppendBytes(out, ok)
+	return appendOK(make([]byte, 0, len(ok)+4), ok)
 }
 
-func appendNames(ok []byte, names []string) []byte {
+func appendNames(ok []byte, field protowire.Number, names []string) []byte {
 	for _, name := range names {
-		ok = protowire.AppendTag(ok, fieldOKRemove, protowire.BytesType)
+		ok = protowire.AppendTag(ok, field, protowire.BytesType)
 		ok = protowire.AppendString(ok, name)
 	}
 	return ok
@@ -133,7 +196,11 @@ func appendHeader(b []byte, field protowire.Number, h authz.Header) []byte {
 	option = protowire.AppendTag(option, fieldOptionHeader, protowire.BytesType)
 	option = protowire.AppendBytes(option, header)
 	option = protowire.AppendTag(option, fieldOptionAction, protowire.VarintType)
-	option = protowire.AppendVarint(option, actionOverwrite)
+	action := uint64(actionOverwrite)
+	if h.Name == "vary" {
+		action = actionAppend
+	}
+	option = protowire.AppendVarint(option, action)
 
 	b = protowire.AppendTag(b, field, protowire.BytesType)
 	return protowire.AppendBytes(b, option)

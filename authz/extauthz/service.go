@@ -82,8 +82,8 @@ func (s *Server) allow(d *authz.Decision) *answer {
 	switch lifetime := s.config.Streams.Lifetime(d); {
 	case a == s.broken:
 		return a
-	case len(d.Strip) > 0:
-		return &answer{buffers: a.and(besides(d.Strip, lifetime))}
+	case len(d.Strip) > 0, d.Changes != nil, d.Client != nil:
+		return &answer{buffers: a.and(besides(d, lifetime))}
 	case lifetime > 0:
 		return a.within(lifetime)
 	}

@@ -14,7 +14,9 @@ import (
 // was found in the request, HTTP status, gRPC status, and how many headers follow. Each header is
 // two lengths and the bytes of name and value; the length of the value is gone for a header that is
 // to be removed. A refusal has two more texts behind its headers, each a length and bytes: the
-// body, and Envoy's response code details.
+// body, and Envoy's response code details. An answer that lets pass may have two more lists behind
+// its headers, each a number and as many headers: those of the answer to the client, and what
+// Envoy's other filters are told, as metadata.
 const (
 	headSize = 5 * 4
 	gone     = 1<<32 - 1
@@ -64,13 +66,27 @@ func (wire) Allow(id *authz.Identity) any {
 		}
 		set.bytes = appendHeader(set.bytes, h)
 	}
+	if len(id.Client)+len(id.Metadata) == 0 {
+		return &set
+	}
+	set.more = binary.NativeEndian.AppendUint32(nil, uint32(len(id.Client)))
+	for _, h := range id.Client {
+		if !valid(h) {
+			return nil
+		}
+		set.more = appendHeader(set.more, h)
+	}
+	set.more = binary.NativeEndian.AppendUint32(set.more, uint32(len(id.Metadata)))
+	for _, m := range id.Metadata {
+		set.more = appendHeader(set.more, authz.Header{Name: m.Name, Value: m.Text()})
+	}
 	return &set
 }
 
-// made are headers that are the same for every request of a token.
+// made is what is the same for every request of a token: headers, and the lists behind all headers.
 type made struct {
-	headers int
-	bytes   []byte
+	headers     int
+	bytes, more []byte
 }
 
 // Refuse makes the answer to a request that may not pass.
@@ -124,7 +140,7 @@ func (f *Filter) allow(out []byte, d *authz.Decision, headers []authz.Header, fo
 		h.headers++
 	}
 	// Only what is there needs removing: Envoy shows all headers here.
-	if found&foundIdentity != 0 {
+	if found&foundIdentity != 0 || len(d.Identity.Named) > 0 {
 		for _, name := range d.Identity.Remove {
 			if has(headers, name) {
 				b = appendRemoval(b, name)
@@ -140,8 +156,37 @@ func (f *Filter) allow(out []byte, d *authz.Decision, headers []authz.Header, fo
 		b = appendRemoval(b, name)
 		h.headers++
 	}
+	if c := d.Changes; c != nil {
+		for _, changed := range c.Set {
+			b = appendHeader(b, changed)
+		}
+		for _, name := range c.Remove {
+			b = appendRemoval(b, name)
+		}
+		h.headers += len(c.Set) + len(c.Remove)
+		if c.Parameter != "" {
+			b = appendHeader(b, authz.Header{Name: ":path", Value: c.Path})
+			h.headers++
+		}
+	}
 	binary.NativeEndian.PutUint32(b[len(out)+16:], uint32(h.headers))
-	return b
+	if d.Client != nil {
+		return appendClient(b, set, d.Client)
+	}
+	return append(b, set.more...)
+}
+
+// appendClient appends the lists behind all headers, with more for the client.
+func appendClient(b []byte, set *made, client []authz.Header) []byte {
+	more := set.more
+	if more == nil {
+		more = make([]byte, 8) // two lists of nothing
+	}
+	b = binary.NativeEndian.AppendUint32(b, binary.NativeEndian.Uint32(more)+uint32(len(client)))
+	for _, h := range client {
+		b = appendHeader(b, h)
+	}
+	return append(b, more[4:]...)
 }
 
 // has reports whether a header of that name is among them.

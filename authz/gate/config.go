@@ -3,7 +3,9 @@ package gate
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -22,21 +24,27 @@ import (
 
 // Config is a gate's configuration file, authz.yaml.
 type Config struct {
-	Name        string             `yaml:"name" usage:"this gate's name in the list of gates; the machine's name by default"`
-	Listen      string             `yaml:"listen" usage:"where Envoy asks: host:port or unix:/path"`
-	Realm       string             `yaml:"realm" usage:"realm of the challenge in a 401"`
-	Issuers     []keyset.Config    `yaml:"issuers"`
-	KeyCacheDir config.Path        `yaml:"key_cache_dir" usage:"folder for the last good key sets"`
-	Policy      policy.Config      `yaml:"policy"`
-	Cache       authz.CacheConfig  `yaml:"cache"`
-	ExtAuthz    extauthz.Config    `yaml:"ext_authz"`
-	HTTPCheck   httpcheck.Config   `yaml:"http_check"`
-	Redis       redisconn.Config   `yaml:"redis"`
-	Revocation  RevocationConfig   `yaml:"revocation"`
-	Admin       daemon.Config      `yaml:"admin"`
-	Log         daemon.LogConfig   `yaml:"log"`
-	Audit       AuditConfig        `yaml:"audit"`
-	Drain       daemon.DrainConfig `yaml:"drain"`
+	Name        string          `yaml:"name" usage:"this gate's name in the list of gates; the machine's name by default"`
+	Listen      string          `yaml:"listen" usage:"where Envoy asks: host:port or unix:/path"`
+	Realm       string          `yaml:"realm" usage:"realm of the challenge in a 401"`
+	Issuers     []keyset.Config `yaml:"issuers"`
+	KeyCacheDir config.Path     `yaml:"key_cache_dir" usage:"folder for the last good key sets"`
+	Policy      policy.Config   `yaml:"policy"`
+	// Policies are for routes of Envoy whose context_extensions name one: {policy: NAME}. A name that is
+	// not here lets nobody pass.
+	Policies map[string]policy.Config `yaml:"policies"`
+	// Shadow is a policy that is asked beside the one in force, and decides nothing: metrics and log
+	// say where it would decide otherwise.
+	Shadow     *policy.Config     `yaml:"shadow"`
+	Cache      authz.CacheConfig  `yaml:"cache"`
+	ExtAuthz   extauthz.Config    `yaml:"ext_authz"`
+	HTTPCheck  httpcheck.Config   `yaml:"http_check"`
+	Redis      redisconn.Config   `yaml:"redis"`
+	Revocation RevocationConfig   `yaml:"revocation"`
+	Admin      daemon.Config      `yaml:"admin"`
+	Log        daemon.LogConfig   `yaml:"log"`
+	Audit      AuditConfig        `yaml:"audit"`
+	Drain      daemon.DrainConfig `yaml:"drain"`
 }
 
 // RevocationConfig is what gates and issuers have in common, and what a gate has besides.
@@ -119,6 +127,18 @@ func (c Config) Validate() error {
 		errs = append(errs, config.At("issuers", "expected at least one issuer to trust: "+
 			"write `issuers: [{issuer: ..., jwks_url: ..., audiences: [...]}]`"))
 	}
+	for _, name := range slices.Sorted(maps.Keys(c.Policies)) {
+		if name == "" || strings.Trim(name, "abcdefghijklmnopqrstuvwxyz0123456789-_") != "" {
+			errs = append(errs, config.At("policies."+name,
+				"expected a name of small letters, digits, hyphens and underscores, got %q", name))
+		}
+	}
+	if c.HTTPCheck.Enabled() {
+		for _, path := range c.Policy.BeyondHTTP() {
+			errs = append(errs, config.At("policy."+path, "expected none beside http_check: a proxy that "+
+				"asks over HTTP cannot be told to do it; give Envoy, which asks over gRPC, a gate of its own"))
+		}
+	}
 	errs = append(errs, c.checkIssuers())
 	for i, issuer := range c.Issuers {
 		// The log keeps an entry for as long as its own leeway says that a token may still pass.
@@ -131,10 +151,10 @@ func (c Config) Validate() error {
 	return errors.Join(errs...)
 }
 
-// apartFromPolicy returns what takes a restart to change: not the policy, nor secrets, which are
+// apartFromPolicy returns what takes a restart to change: not the policies, nor secrets, which are
 // read from their files again.
 func (c Config) apartFromPolicy() Config {
-	c.Policy = policy.Config{}
+	c.Policy, c.Policies, c.Shadow = policy.Config{}, nil, nil
 	c.Redis.Password = c.Redis.Password.Place()
 	c.Redis.SentinelPassword = c.Redis.SentinelPassword.Place()
 	return c

@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"os"
 	"reflect"
 	"slices"
@@ -98,7 +99,7 @@ func New(c *Config, o Options) (*Gate, error) {
 		}
 	}
 	g.warnOfScopes(g.policy.Value().rules)
-	for _, note := range doorNotes(c, o) {
+	for _, note := range doorNotes(c, o, g.policy.Value()) {
 		o.Logger.Warn("gate: " + note)
 	}
 	return g, nil
@@ -106,11 +107,18 @@ func New(c *Config, o Options) (*Gate, error) {
 
 // doorNotes returns what is worth a second look in how Envoy asks. Inside Envoy a gate sees all
 // headers and removes them itself, whatever is said of that.
-func doorNotes(c *Config, o Options) []string {
+func doorNotes(c *Config, o Options, all *compiled) []string {
 	if o.Host != nil {
 		return nil
 	}
-	return c.ExtAuthz.Notes()
+	made, read := all.rules.ClaimHeaders(), all.rules.ReadHeaders()
+	for _, p := range all.named {
+		made, read = slices.Concat(made, p.ClaimHeaders()), slices.Concat(read, p.ReadHeaders())
+	}
+	slices.Sort(made)
+	slices.Sort(read)
+	return append(c.ExtAuthz.Notes(),
+		c.ExtAuthz.HeaderNotes(slices.Compact(made), slices.Compact(read))...)
 }
 
 // auditQueue is how many audit lines may wait to be written before one is dropped and counted.
@@ -160,10 +168,32 @@ func (g *Gate) keySetAge() time.Duration {
 	return oldest
 }
 
-// compiled is a configuration with its policy compiled.
+// compiled is a configuration with its policies compiled.
 type compiled struct {
 	config *Config
 	rules  *policy.Policy
+	named  map[string]*policy.Policy
+	shadow *policy.Policy // nil: none
+}
+
+// compile compiles all policies, or none.
+func compile(c *Config) (*compiled, error) {
+	rules, err := policy.Compile(c.Policy)
+	if err != nil {
+		return nil, err
+	}
+	all := &compiled{config: c, rules: rules, named: map[string]*policy.Policy{}}
+	for name, other := range c.Policies {
+		if all.named[name], err = policy.Compile(other); err != nil {
+			return nil, fmt.Errorf("gate: policies.%s: %w", name, err)
+		}
+	}
+	if c.Shadow != nil {
+		if all.shadow, err = policy.Compile(*c.Shadow); err != nil {
+			return nil, fmt.Errorf("gate: shadow: %w", err)
+		}
+	}
+	return all, nil
 }
 
 // openPolicy reads the policy out of the configuration's file, and again when that changes. Of a
@@ -173,8 +203,8 @@ func (g *Gate) openPolicy() (err error) {
 	// Nothing can be read a second time from no file, and from a pipe.
 	info, statErr := os.Stat(g.options.File)
 	if g.options.File == "" || statErr == nil && !info.Mode().IsRegular() {
-		rules, err := policy.Compile(g.config.Policy)
-		g.policy = livefile.Fixed(&compiled{g.config, rules})
+		all, err := compile(g.config)
+		g.policy = livefile.Fixed(all)
 		return err
 	}
 	g.policy, err = livefile.Open(g.files, livefile.Spec[*compiled]{
@@ -184,8 +214,7 @@ func (g *Gate) openPolicy() (err error) {
 			if err != nil {
 				return nil, err
 			}
-			rules, err := policy.Compile(c.Policy)
-			return &compiled{c, rules}, err
+			return compile(c)
 		},
 	})
 	return err
@@ -193,7 +222,8 @@ func (g *Gate) openPolicy() (err error) {
 
 // inForce puts another policy in force, and warns of other settings that have changed with it.
 func (g *Gate) inForce(r *compiled) {
-	g.engine.SetPolicy(r.rules)
+	g.engine.SetPolicies(r.rules, r.named)
+	g.engine.SetShadow(r.shadow)
 	g.warnOfScopes(r.rules)
 	g.options.Logger.Info("gate: policy in force", "routes", len(r.config.Policy.Routes))
 	if !reflect.DeepEqual(r.config.apartFromPolicy(), g.config.apartFromPolicy()) {
@@ -218,6 +248,10 @@ func (g *Gate) openEngine() (err error) {
 		o.OnPanic = func(what string, stack []byte) { g.filter.Panicked(what, stack) }
 	}
 	g.engine, err = authz.New(g.policy.Value().rules, o)
+	if err == nil {
+		g.engine.SetPolicies(g.policy.Value().rules, g.policy.Value().named)
+		g.engine.SetShadow(g.policy.Value().shadow)
+	}
 	return err
 }
 
@@ -373,6 +407,11 @@ func (g *Gate) Close() error {
 	return errors.Join(append(errs, g.audit.Close())...)
 }
 
+func (c *Config) policyNotes(rules *policy.Policy) []string {
+	return slices.Concat(rules.RoleNotes(c.rolePrefixes()), rules.CaseNotes(),
+		rules.IssuerNotes(len(c.Issuers) > 1))
+}
+
 // Check puts the gate together as Run would need it, starts nothing and writes nothing, and returns
 // what Run would have met and what would keep the gate from being ready, besides notes on what the
 // policy's author may not have meant.
@@ -393,10 +432,15 @@ func Check(ctx context.Context, c *Config, o Options) (notes []string, err error
 		return nil, errors.Join(append(errs, err)...)
 	}
 	rules := g.policy.Value().rules
-	for _, note := range doorNotes(c, o) {
+	for _, note := range doorNotes(c, o, g.policy.Value()) {
 		notes = append(notes, "note: "+note)
 	}
-	notes = slices.Concat(notes, rules.RoleNotes(c.rolePrefixes()), rules.CaseNotes(),
-		rules.IssuerNotes(len(c.Issuers) > 1))
+	notes = append(notes, c.policyNotes(rules)...)
+	named := g.policy.Value().named
+	for _, name := range slices.Sorted(maps.Keys(named)) {
+		for _, note := range c.policyNotes(named[name]) {
+			notes = append(notes, note+" (policies."+name+")")
+		}
+	}
 	return notes, errors.Join(append(errs, g.keys.Check(ctx), g.Close())...)
 }

@@ -3,6 +3,7 @@ package gate
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -65,9 +66,20 @@ func (c Config) within(i int) int {
 // checkRoutes: an issuer that a route asks for is one whose tokens are accepted, and so is an
 // audience. With a slip in the name nobody would pass.
 func (c Config) checkRoutes() error {
+	err := c.checkRoutesOf("policy", c.Policy)
+	for _, name := range slices.Sorted(maps.Keys(c.Policies)) {
+		err = errors.Join(err, c.checkRoutesOf("policies."+name, c.Policies[name]))
+	}
+	if c.Shadow != nil {
+		err = errors.Join(err, c.checkRoutesOf("shadow", *c.Shadow))
+	}
+	return err
+}
+
+func (c Config) checkRoutesOf(key string, p policy.Config) error {
 	var errs []error
-	for i, route := range c.Policy.Routes {
-		at := fmt.Sprintf("policy.routes[%d].require", i)
+	for i, route := range p.Routes {
+		at := fmt.Sprintf("%s.routes[%d].require", key, i)
 		errs = append(errs, c.checkRequire(at, route.Require))
 		for j, one := range route.Require.AnyOf {
 			errs = append(errs, c.checkRequire(fmt.Sprintf("%s.anyOf[%d]", at, j), one))

@@ -43,8 +43,9 @@ func (s *Server) read(r *http.Request) *check.Request {
 	if r.ContentLength != 0 {
 		out.Malformed = badBody
 	}
-	mark, marked := once(r.Header, s.mark)
-	out.Marked = marked && mark == check.Stripped
+	if mark, marked := once(r.Header, s.mark); marked {
+		out.Mark = mark
+	}
 	s.readHeaders(out, r.Header)
 	return out
 }

@@ -44,6 +44,7 @@ bool CALLBACK(http_get_header)(envoy_filter, int kind, buffer name, buffer *valu
 size_t CALLBACK(http_get_headers_size)(envoy_filter, int kind);
 bool CALLBACK(http_get_headers)(envoy_filter, int kind, header *all);
 bool CALLBACK(http_set_header)(envoy_filter, int kind, buffer name, buffer value);
+bool CALLBACK(http_add_header)(envoy_filter, int kind, buffer name, buffer value);
 void CALLBACK(http_clear_route_cache)(envoy_filter);
 void CALLBACK(http_send_response)(envoy_filter, uint32_t status, header *, size_t, buffer body,
                                   buffer details);

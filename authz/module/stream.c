@@ -48,6 +48,8 @@ typedef struct place {
 	bool responded;     // the response has begun
 	bool websocket;     // and is one
 	bool ended;
+	char *client; // headers of the answer to the client, as an answer has them
+	size_t client_len;
 	const counters *counters;
 
 	// Guarded by the worker's mutex, as others ask for it.
@@ -119,7 +121,10 @@ static void give_place(place *p) {
 	pthread_mutex_lock(&p->worker->mutex);
 	if (p->scheduler != NULL) CALLBACK(http_filter_scheduler_delete)(p->scheduler);
 	free(p->answer);
+	free(p->client);
 	p->scheduler = NULL;
+	p->client = NULL;
+	p->client_len = 0;
 	p->answer = NULL;
 	p->answer_len = 0;
 	p->pending = 0;
@@ -275,7 +280,7 @@ static void send_refusal(envoy_filter f, const counters *c, head h, reader *r, u
 	}
 	for (uint32_t i = 0; i < h.headers; i++) headers[i] = read_header(r);
 	buffer body = read_text(r, read_number(r)), details = read_text(r, read_number(r));
-	if (r->broken || h.status < 400 || h.status > 599 || h.grpc == 0 || h.grpc > 16) {
+	if (r->broken || h.status < 200 || h.status > 599 || h.grpc == 0 || h.grpc > 16) {
 		send_broken(f, found);
 		return;
 	}
@@ -294,8 +299,47 @@ static void send_refusal(envoy_filter f, const counters *c, head h, reader *r, u
 	CALLBACK(http_send_response)(f, h.status, headers, h.headers, body, details);
 }
 
+// Does what stands behind the headers of a request that may pass: keeps headers for the answer to the
+// client, and tells other filters what they are to know.
+static bool apply_more(place *p, envoy_filter f, reader *r) {
+	const char *begin = r->at;
+	for (uint32_t n = read_number(r); n > 0 && !r->broken; n--) read_header(r);
+	if (r->broken) return false;
+	size_t len = r->at - begin;
+	if (len > sizeof(uint32_t)) {
+		p->client = malloc(len);
+		if (p->client == NULL) return false;
+		memcpy(p->client, begin, len);
+		p->client_len = len;
+	}
+	for (uint32_t n = read_number(r); n > 0; n--) {
+		header one = read_header(r);
+		if (r->broken) return false;
+		CALLBACK(http_set_dynamic_metadata_string)(f, TEXT("sallyport"),
+		                                           (buffer){one.name, one.name_len},
+		                                           (buffer){one.value, one.value_len});
+	}
+	return !r->broken;
+}
+
+// Sets the headers that were kept for the answer to the client.
+static void tell_client(place *p, envoy_filter f) {
+	if (p->client == NULL) return;
+	reader r = {p->client, p->client + p->client_len, false};
+	for (uint32_t n = read_number(&r); n > 0; n--) {
+		header one = read_header(&r);
+		if (r.broken) return;
+		buffer name = {one.name, one.name_len}, value = {one.value, one.value_len};
+		if (name.len == 4 && memcmp(name.ptr, "vary", 4) == 0) { // a list, of which this is a part
+			CALLBACK(http_add_header)(f, kind_response, name, value);
+		} else {
+			CALLBACK(http_set_header)(f, kind_response, name, value);
+		}
+	}
+}
+
 // Changes the headers of a request that may pass.
-static bool apply(envoy_filter f, const counters *c, head h, reader *r) {
+static bool apply(place *p, envoy_filter f, head h, reader *r) {
 	for (uint32_t i = 0; i < h.headers; i++) {
 		header one = read_header(r);
 		if (r->broken || one.name_len == 0) return false;
@@ -304,7 +348,8 @@ static bool apply(envoy_filter f, const counters *c, head h, reader *r) {
 	}
 	// The route is chosen again: it may depend on who calls.
 	if (h.headers > 0) CALLBACK(http_clear_route_cache)(f);
-	CALLBACK(http_filter_increment_counter)(f, c->allowed, NULL, 0, 1);
+	if (r->at < r->end && !apply_more(p, f, r)) return false;
+	CALLBACK(http_filter_increment_counter)(f, p->counters->allowed, NULL, 0, 1);
 	return true;
 }
 
@@ -318,7 +363,7 @@ static bool act(place *p, envoy_filter f, const char *answer, size_t len) {
 		if (!open_place(p, f)) break;
 		// fall through
 	case verdict_allow:
-		if (apply(f, p->counters, h, &r)) return true;
+		if (apply(p, f, h, &r)) return true;
 		break;
 	case verdict_refuse:
 		send_refusal(f, p->counters, h, &r, p->found);
@@ -428,6 +473,7 @@ int envoy_dynamic_module_on_http_filter_response_headers(envoy_filter f, const v
 	place *p = (place *)m;
 	if (p == &no_place) return status_continue;
 	p->responded = true;
+	tell_client(p, f);
 	buffer status = nothing;
 	if (p->found & found_upgrade &&
 	    CALLBACK(http_get_header)(f, kind_response, TEXT(":status"), &status, 0, NULL))

@@ -534,6 +534,40 @@ policy: {routes: [{match: {path: /a}}, {match: {path: /b}, allow: public}]}
 	}
 }
 
+// TestCheckTellsWhatEnvoyHasToBeToldOfHeaders that the policy makes of claims, or goes by.
+func TestCheckTellsWhatEnvoyHasToBeToldOfHeaders(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "authz.yaml")
+	must(t, os.WriteFile(file, []byte(
+		`issuers: [{issuer: "https://a.example", jwks_url: "https://a.example/jwks", audiences: [x]}]
+policy:
+  routes:
+    - match: {path: /a, headers: [{name: x-beta, present: true}]}
+      headers: {x-tenant: /tenant, x-auth-mail: /email}
+`,
+	), 0o600))
+	out, err := runCommand(t, "check", "--config", file, "--name", "gate-7", "--ext-authz-strip", "envoy")
+	for _, want := range []string{
+		`regex: "x[^a-z0-9]tenant"`, `make its value "1,x-tenant"`, "have x-beta in allowed_headers",
+		"\nok: gate gate-7",
+	} {
+		if err != nil || !strings.Contains(out, want) {
+			t.Errorf("expected %q, got %q, %v", want, out, err)
+		}
+	}
+	must(t, os.WriteFile(file, []byte(
+		`issuers: [{issuer: "https://a.example", jwks_url: "https://a.example/jwks", audiences: [x]}]
+policy:
+  routes:
+    - match: {path: /a}
+      headers: {x-auth-roles: /roles}
+`,
+	), 0o600))
+	if _, err := runCommand(t, "check", "--config", file); err == nil ||
+		!strings.Contains(err.Error(), "authz.yaml:5:31: policy.routes[0].headers.x-auth-roles") {
+		t.Errorf("a header of the gate's own: %v", err)
+	}
+}
+
 // TestCheckTellsOfPathsThatDifferInCaseAlone: what is refused for it, and what passes by a weaker
 // route.
 func TestCheckTellsOfPathsThatDifferInCaseAlone(t *testing.T) {

@@ -62,12 +62,13 @@ func foldedSegments(segments []string) []string {
 }
 
 // atLeastAsStrictAs reports whether everybody who may pass r may pass other as well.
-func (r *Rule) atLeastAsStrictAs(other *Rule, parameters bool) bool {
+func (r *Rule) atLeastAsStrictAs(other *Rule, parameters, slashes bool) bool {
 	switch {
 	case r.Access == Nobody:
 		return true
 	case r.Access > other.Access, // the constants go from the strictest to the weakest
 		parameters && r.permitParameters && !other.permitParameters,
+		slashes && r.permitSlashes && !other.permitSlashes,
 		r.AllowStale && !other.AllowStale && other.Access != Public,
 		r.OutlivesToken && !other.OutlivesToken && other.Access != Public:
 		return false
@@ -78,9 +79,9 @@ func (r *Rule) atLeastAsStrictAs(other *Rule, parameters bool) bool {
 // stricter returns the rule of a route that the request falls under when it is spelt in that
 // route's case, and that is stricter than the request's own rule; nil if there is none. Ordinary
 // requests, in small letters under a policy in small letters, cost two comparisons.
-func (p *Policy) stricter(rule *Rule, method, host string, path *requestPath) *Rule {
+func (p *Policy) stricter(rule *Rule, a *asked, path *requestPath) *Rule {
 	tree := &p.tree
-	switch upper := isUpper(method); {
+	switch upper := isUpper(a.method); {
 	case !rule.caseSensitive && (path.mixed || p.mixed && !upper):
 		tree = &p.folded
 	case !rule.caseSensitive && p.mixed:
@@ -88,14 +89,14 @@ func (p *Policy) stricter(rule *Rule, method, host string, path *requestPath) *R
 	case upper:
 		return nil
 	}
-	return p.searchStricter(rule, method, host, path, tree)
+	return p.searchStricter(rule, a, path, tree)
 }
 
-func (p *Policy) searchStricter(rule *Rule, method, host string, path *requestPath,
-	tree *node) *Rule {
+func (p *Policy) searchStricter(rule *Rule, a *asked, path *requestPath, tree *node) *Rule {
 	s := caseSearch{
-		policy: p, rule: rule, path: path.value, parameters: path.parameters, host: host,
-		method: method, upper: strings.ToUpper(method),
+		policy: p, rule: rule, path: path.value, parameters: path.parameters,
+		slashes: path.slashes, asked: *a,
+		upper: strings.ToUpper(a.method),
 	}
 	var buffer [256]byte // so that the folding of an ordinary path allocates nothing
 	value := append(buffer[:0], path.value...)
@@ -118,12 +119,14 @@ func isUpper(method string) bool {
 
 // caseSearch looks for a stricter rule.
 type caseSearch struct {
-	policy        *Policy
-	rule          *Rule
-	path, host    string
-	parameters    bool // the path had some
-	method, upper string
-	found         *Rule
+	policy     *Policy
+	rule       *Rule
+	path       string
+	parameters bool // the path had some
+	slashes    bool // and encoded slashes
+	asked      asked
+	upper      string // the method in capitals
+	found      *Rule
 }
 
 // walk visits every node that the path reaches in a tree of folded patterns, as search does.
@@ -154,18 +157,18 @@ func (s *caseSearch) consider(candidates []*candidate) {
 // earlier route, and the route is stricter: "the first route that matches decides" holds for that
 // spelling, too. What an ordinary request is told by costs least, and comes first.
 func (s *caseSearch) isFor(c *candidate) bool {
-	method := s.method
-	if !c.methods.contains(method) {
-		method = s.upper
+	spelt := s.asked
+	if !c.methods.contains(spelt.method) {
+		spelt.method = s.upper
 	}
-	if !c.methods.contains(method) || !c.hosts.contains(s.host) {
+	if !c.takes(&spelt) {
 		return false
 	}
-	if method == s.method && c.isSpelt(s.path) {
+	if spelt.method == s.asked.method && c.isSpelt(s.path) {
 		return false // it is the request as it came, and Find has preferred an earlier route
 	}
-	return !s.rule.atLeastAsStrictAs(c.rule, s.parameters) &&
-		s.policy.tree.find(c.spell(s.path), method, s.host) == c.rule
+	return !s.rule.atLeastAsStrictAs(c.rule, s.parameters, s.slashes) &&
+		s.policy.tree.find(c.spell(s.path), &spelt) == c.rule
 }
 
 // isSpelt reports whether a path that matches c but for case has its literals letter by letter.

@@ -15,12 +15,12 @@ func (p *Policy) CaseNotes() (notes []string) {
 		for _, other := range p.candidates {
 			// No list of requests would do: one is made that falls under c, and under other but for
 			// its case, and it is asked what becomes of it.
-			path, method, host, flipped, ok := between(c, other)
-			if !ok || c.rule.atLeastAsStrictAs(other.rule, false) ||
-				p.tree.find(path.value, method, host) != c.rule {
+			path, a, flipped, ok := between(c, other)
+			if !ok || c.rule.atLeastAsStrictAs(other.rule, false, false) ||
+				p.tree.find(path.value, &a) != c.rule {
 				continue
 			}
-			stricter := p.searchStricter(c.rule, method, host, &path, &p.folded)
+			stricter := p.searchStricter(c.rule, &a, &path, &p.folded)
 			switch {
 			case stricter == nil, slices.Contains(beside, stricter), slices.Contains(own, stricter):
 			case flipped:
@@ -84,12 +84,13 @@ func List(rules []*Rule) string {
 // between returns a request that falls under a as written, as far as other routes let it, and
 // under b but for its case. flipped reports whether it is a wildcard of a that holds a name of b
 // in another case.
-func between(a, b *candidate) (path requestPath, method, host string, flipped, ok bool) {
+func between(a, b *candidate) (path requestPath, r asked, flipped, ok bool) {
 	segments, flipped, onPath := betweenPaths(a.segments, b.segments)
 	method, byMethod := commonMethod(a.methods, b.methods)
 	host, byHost := commonHost(a.hosts, b.hosts)
+	header, byHeaders := commonHeaders(a.headers, b.headers)
 	path = requestPath{value: "/" + strings.Join(segments, "/"), mixed: true}
-	return path, method, host, flipped, onPath && byMethod && byHost
+	return path, asked{method, host, header}, flipped, onPath && byMethod && byHost && byHeaders
 }
 
 func betweenPaths(a, b []string) (segments []string, flipped, ok bool) {

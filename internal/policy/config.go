@@ -22,6 +22,14 @@ type Config struct {
 	// Roles are the roles that other roles bring with them: whoever has admin has clerk, too. Names
 	// are those that tokens have here, with the prefix of their issuer.
 	Roles map[string][]string `yaml:"roles"`
+	// Metadata is what the proxy's other filters are told of a token that passes, on every route: by a
+	// name, a claim.
+	Metadata map[string]string `yaml:"metadata"`
+	// Tokens are the places in which a token may stand, in all of which there is one at most. None
+	// means `Authorization: Bearer` and the header x-access-token.
+	Tokens []TokenSource `yaml:"tokens"`
+	// Refusals is how clients are told that they are refused, where their route does not say.
+	Refusals Refusals `yaml:"refusals"`
 }
 
 // DefaultConfig has no routes, which refuses everything.
@@ -45,8 +53,27 @@ type Route struct {
 	// PathParameters permits `;` in the path, as in /a;v=1/b. Parameters are ignored for matching:
 	// that path is /a/b.
 	PathParameters bool `yaml:"path_parameters"`
+	// PathEncodedSlash may say allow: %2F in the path is then a part of its segment, for names that
+	// have slashes.
+	PathEncodedSlash string `yaml:"path_encoded_slash"`
 	// PathCase is the policy's for requests that fall under this route, unless it says otherwise.
 	PathCase string `yaml:"path_case"`
+	// Headers are headers for the upstream, each with the claim that it is made of: a claim's name, or
+	// with a slash first a path into nested claims. A list is joined by commas. What a client sends
+	// under these names reaches the upstream on no route of the policy.
+	Headers map[string]string `yaml:"headers"`
+	// JSONHeaders are the same, each with its claim as JSON.
+	JSONHeaders map[string]string `yaml:"json_headers"`
+	// ResponseHeaders are headers of the answer to the client.
+	ResponseHeaders map[string]string `yaml:"response_headers"`
+	// QueryToken is a parameter of the query in which a token may stand besides. It does not reach the
+	// upstream.
+	QueryToken string `yaml:"query_token"`
+	// Refusals is the policy's for requests that fall under this route, unless it says otherwise.
+	Refusals Refusals `yaml:"refusals"`
+	// CORS says which pages of other origins may read the route's answers, refusals too. The gate
+	// answers their preflights.
+	CORS CORS `yaml:"cors"`
 }
 
 // Match says which requests a route is for: all that it names must fit.
@@ -63,6 +90,8 @@ type Match struct {
 	// Hosts are host names without port, in any case; *.example.com matches every name below
 	// example.com and not that name itself. None means all of them.
 	Hosts []string `yaml:"hosts"`
+	// Headers are what the request's headers have to be, all of it. Clients write these as they like.
+	Headers []HeaderMatch `yaml:"headers"`
 }
 
 // Require says what a valid token must carry: all that it names.
@@ -82,6 +111,8 @@ type Require struct {
 	// AnyOf has alternatives: the token carries what one of them names. They have none themselves.
 	AnyOf []Require `yaml:"anyOf"`
 }
+
+const allowSlash = "allow"
 
 func (r Require) isEmpty() bool {
 	return len(r.Roles)+len(r.Scopes)+len(r.Issuers)+len(r.Audiences)+len(r.ACR)+len(r.AnyOf) == 0 &&
@@ -108,7 +139,8 @@ func (c Config) Validate() error {
 	if err := validateCase(c.PathCase); err != nil {
 		return config.At("path_case", "%w", err)
 	}
-	return errors.Join(validateRoles(c.Roles), c.validateReach())
+	return errors.Join(validateRoles(c.Roles), c.validateClaims(), c.validateTokens(),
+		c.validateReach())
 }
 
 // validateReach refuses a route that an earlier one hides: whoever wrote it believes in a rule
@@ -143,6 +175,9 @@ func (r Route) Validate() error {
 	if err := validateCase(r.PathCase); err != nil {
 		return config.At("path_case", "%w", err)
 	}
+	if r.PathEncodedSlash != "" && r.PathEncodedSlash != allowSlash {
+		return config.At("path_encoded_slash", "expected allow, or no such key, got %q", r.PathEncodedSlash)
+	}
 	if access != Authenticated && !r.Require.isEmpty() {
 		return config.At("require", "what it asks for needs a token, which `allow: %s` does not ask for:"+
 			" leave out one of the two", r.Allow)
@@ -153,7 +188,10 @@ func (r Route) Validate() error {
 	if r.OutlivesToken && (access == Public || access == Nobody) {
 		return config.At("outlives_token", "has no meaning with `allow: %s`: leave it out", r.Allow)
 	}
-	return r.validateConditions()
+	if access == Nobody && len(r.CORS.Origins) > 0 {
+		return config.At("cors", "has no meaning with `allow: nobody`: leave it out")
+	}
+	return errors.Join(r.validateConditions(), r.validateOutgoing(access), r.validateQuery(access))
 }
 
 // validateConditions compiles the conditions, which speak of the route's path.
@@ -245,4 +283,34 @@ func parseAccess(allow string) (Access, error) {
 		return Nobody, nil
 	}
 	return Nobody, fmt.Errorf("expected public, optional, authenticated or nobody, got %q", allow)
+}
+
+// BeyondHTTP returns the settings, by their paths, that take more of a proxy than one that asks over
+// HTTP can be told: to take a credential out of a request, to answer a browser's preflight, and to
+// hand on what is neither for the upstream nor a refusal.
+func (c Config) BeyondHTTP() (paths []string) {
+	for i := range c.Tokens {
+		if c.Tokens[i].Remove || c.Tokens[i].WebSocket != "" {
+			paths = append(paths, fmt.Sprintf("tokens[%d]", i))
+		}
+	}
+	if len(c.Metadata) > 0 {
+		paths = append(paths, "metadata")
+	}
+	for i := range c.Routes {
+		r := &c.Routes[i]
+		for _, s := range []struct {
+			name string
+			said bool
+		}{
+			{"query_token", r.QueryToken != ""},
+			{"response_headers", len(r.ResponseHeaders) > 0},
+			{"cors", len(r.CORS.Origins) > 0},
+		} {
+			if s.said {
+				paths = append(paths, fmt.Sprintf("routes[%d].%s", i, s.name))
+			}
+		}
+	}
+	return paths
 }

@@ -15,6 +15,7 @@ type matcher struct {
 	names   []string
 	methods methodSet
 	hosts   hostSet
+	headers headerSet
 }
 
 // The two wildcards as segments. No literal segment has a slash, so that none is taken for them.
@@ -28,9 +29,15 @@ func compileMatch(m Match) (*matcher, error) {
 	if err != nil {
 		return nil, err
 	}
+	headers, err := compileHeaders(m.Headers)
+	if err != nil {
+		return nil, err
+	}
 	if m.GRPC != "" {
 		segments, err := compileGRPC(m)
-		return &matcher{segments: segments, methods: methodSet{"POST"}, hosts: hosts}, err
+		return &matcher{
+			segments: segments, methods: methodSet{"POST"}, hosts: hosts, headers: headers,
+		}, err
 	}
 	segments, names, err := compilePath(m.Path)
 	if err != nil {
@@ -40,7 +47,9 @@ func compileMatch(m Match) (*matcher, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &matcher{segments: segments, names: names, methods: methods, hosts: hosts}, nil
+	return &matcher{
+		segments: segments, names: names, methods: methods, hosts: hosts, headers: headers,
+	}, nil
 }
 
 // String is the pattern as it is written.
@@ -116,8 +125,11 @@ func compileSegment(written, literal string, last bool) (segment, name string, e
 	case opened && closed && isVariable(name):
 		return anyOne, name, nil
 	case strings.ContainsAny(written, "{}"):
-		return "", "", fmt.Errorf("expected {name} only as a segment of its own, of small letters, digits"+
-			" and underscores (%%7B and %%7D are literal braces), got %q", written)
+		return "", "", fmt.Errorf(
+			"expected {name} only as a segment of its own, of small letters, digits"+
+				" and underscores (%%7B and %%7D are literal braces), got %q",
+			written,
+		)
 	}
 	return literal, "", nil
 }
@@ -143,7 +155,7 @@ func splitPath(path string) []string {
 // covers reports whether m matches whatever other matches.
 func (m *matcher) covers(other *matcher) bool {
 	return coversPath(m.segments, other.segments) && m.methods.covers(other.methods) &&
-		m.hosts.covers(other.hosts)
+		m.hosts.covers(other.hosts) && m.headers.covers(other.headers)
 }
 
 func coversPath(a, b []string) bool {

@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"bytes"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -20,14 +21,17 @@ const (
 		" not UTF-8"
 	badParameters pathProblem = "the path has parameters (`;`), which the route does not permit"
 	badLength     pathProblem = "the path is longer than 8 KiB or has more than 256 segments"
+	badSlash      pathProblem = "the path has an encoded slash, which the route does not permit, or that" +
+		" would make it fall under a stricter route if it were a plain one"
 )
 
 // requestPath is the one spelling of a request's path that routes are matched against.
 type requestPath struct {
 	// value is the part before `?`, percent-decoded once, without path parameters: it begins with a
 	// slash, and none of its segments is empty (except a last one, after a slash at the end), `.`
-	// or `..`.
+	// or `..`. A slash that was encoded stands in it as %2F, which no decoded path has otherwise.
 	value      string
+	slashes    bool // the path had such a slash
 	parameters bool // the path had `;`
 	mixed      bool // value may have letters other than small ones
 }
@@ -40,7 +44,11 @@ const (
 // read takes a request target in origin form (RFC 9112 section 3.2.1), with or without its query.
 // It returns the problem when two servers might read that target differently, and then leaves p
 // empty. Ordinary paths cost no allocation; value is then a part of target.
-func (p *requestPath) read(target string) pathProblem {
+func (p *requestPath) read(target string) pathProblem { return p.readWith(target, false) }
+
+// readWith is read, which refuses encoded slashes unless slashes is true: they are then a part of
+// their segment.
+func (p *requestPath) readWith(target string, slashes bool) pathProblem {
 	*p = requestPath{}
 	raw, query, _ := strings.Cut(target, "?")
 	if strings.IndexByte(query, '#') >= 0 {
@@ -58,25 +66,45 @@ func (p *requestPath) read(target string) pathProblem {
 	}
 	value := raw
 	if has.escape {
-		if value, problem = decode(raw); problem != "" {
-			return problem
+		if value, p.slashes, problem = decode(raw, slashes); problem != "" {
+			return p.refuse(problem)
 		}
+	}
+	if p.slashes && has.parameter { // what a parameter is of, readers do not agree on
+		return p.refuse(badEncoding)
 	}
 	// Decoded first, then judged: an escape may hide a control character, a dot or half a letter. But
 	// a decoded `;` or slash is refused by decode, so that parameters are cut off safely after it.
 	if (has.escape || has.wide) && !clean(value) {
-		return badCharacters
+		return p.refuse(badCharacters)
 	}
 	if has.parameter {
 		value = withoutParameters(value)
 	}
-	if problem := judgeSegments(value); problem != "" {
-		return problem
+	judged := value
+	if p.slashes {
+		// To a server that takes an encoded slash for a plain one, a part of a segment is a segment.
+		judged = strings.ReplaceAll(value, encodedSlash, "/")
+		if strings.HasSuffix(value, encodedSlash) {
+			return p.refuse(badSegments)
+		}
+	}
+	if problem := judgeSegments(judged); problem != "" {
+		return p.refuse(problem)
 	}
 	p.value, p.parameters = value, has.parameter
 	p.mixed = has.capital || has.wide || has.escape
 	return ""
 }
+
+// refuse empties p.
+func (p *requestPath) refuse(problem pathProblem) pathProblem {
+	*p = requestPath{}
+	return problem
+}
+
+// encodedSlash is how a slash stands in a segment.
+const encodedSlash = "%2F"
 
 // rawBytes is what a path's bytes have in them that needs more than plain matching.
 type rawBytes struct {
@@ -107,8 +135,9 @@ func scan(raw string) (has rawBytes, problem pathProblem) {
 }
 
 // decode resolves percent-encoding once. It refuses whatever would change the path's structure for
-// a server that decodes later, earlier or twice.
-func decode(raw string) (string, pathProblem) {
+// a server that decodes later, earlier or twice. Slashes, if they may be there, stay encoded, and
+// has reports whether there are some.
+func decode(raw string, slashes bool) (value string, has bool, problem pathProblem) {
 	out := make([]byte, 0, len(raw))
 	for i := 0; i < len(raw); i++ {
 		if raw[i] != '%' {
@@ -116,23 +145,34 @@ func decode(raw string) (string, pathProblem) {
 			continue
 		}
 		if i+2 >= len(raw) || !isHex(raw[i+1]) || !isHex(raw[i+2]) {
-			return "", badEncoding
+			return "", false, badEncoding
 		}
 		c := unhex(raw[i+1])<<4 | unhex(raw[i+2])
 		// A server that decodes before it looks for these would see another path than one that does not.
 		switch c {
-		case '/', '\\', ';', '?':
-			return "", badEncoding
+		case '/':
+			if !slashes {
+				return "", false, badEncoding
+			}
+			// A control character, which no path has, until it is known that nothing is encoded twice.
+			c, has = 0, true
+		case 0:
+			return "", false, badCharacters
+		case '\\', ';', '?':
+			return "", false, badEncoding
 		case '#':
-			return "", badCharacters
+			return "", false, badCharacters
 		}
 		out = append(out, c)
 		i += 2
 	}
 	if encodedTwice(out) {
-		return "", badEncoding
+		return "", false, badEncoding
 	}
-	return string(out), ""
+	if has {
+		out = bytes.ReplaceAll(out, []byte{0}, []byte(encodedSlash))
+	}
+	return string(out), has, ""
 }
 
 // encodedTwice reports whether a second decoding would change something: %2F, or %u002F, which

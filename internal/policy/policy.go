@@ -47,7 +47,7 @@ func (f *Finding) Variable(name string) (value string, ok bool) {
 		_, rest, _ = strings.Cut(rest, "/")
 	}
 	value, _, _ = strings.Cut(rest, "/")
-	return value, true
+	return strings.ReplaceAll(value, encodedSlash, "/"), true
 }
 
 // Rule is what one route asks for. It is never changed after Compile.
@@ -61,9 +61,16 @@ type Rule struct {
 
 	Index int // the route's place in the policy; -1 is the rule behind the last one
 
+	Outgoing   *Outgoing // what is made of claims; nil: nothing
+	QueryToken string    // the parameter in which a token may stand; "" for none
+
+	Across *Across // who may read answers from elsewhere; nil: nobody
+
+	refusals         Refusals
 	pattern          string   // its path as written, for people
 	names            []string // what segments of its path are called; "" for none
 	permitParameters bool
+	permitSlashes    bool // encoded ones, within a segment
 	caseSensitive    bool // its upstream tells paths apart by case
 }
 
@@ -80,8 +87,16 @@ type Policy struct {
 	rules      []*Rule
 	candidates []*candidate // one a rule
 	roles      hierarchy
-	reads      bool // some rule has a condition
+	reads      bool // some rule has a condition, or hands claims on
 	judgeHosts bool // some route names hosts, so that a malformed host is refused
+	matches    bool // some route goes by headers
+	slashes    bool // some route permits encoded slashes
+
+	claimHeaders []string
+	metadata     []ClaimValue
+	outgoing     map[string]*Outgoing
+	tokens       []TokenSource
+	refusals     Refusals
 }
 
 // Compile checks c as Validate does and makes it ready for matching.
@@ -89,7 +104,11 @@ func Compile(c Config) (*Policy, error) {
 	if err := c.Validate(); err != nil {
 		return nil, fmt.Errorf("policy: %w", err)
 	}
-	p := &Policy{roles: newHierarchy(c.Roles)}
+	p := &Policy{
+		roles: newHierarchy(c.Roles), outgoing: map[string]*Outgoing{},
+		claimHeaders: c.claimHeaders(), metadata: claimValues(c.Metadata, false),
+		tokens: slices.Clone(c.Tokens), refusals: c.Refusals,
+	}
 	for i, r := range c.Routes {
 		r.PathCase = cmp.Or(r.PathCase, c.PathCase)
 		if err := p.add(i, r); err != nil {
@@ -125,7 +144,12 @@ func (p *Policy) add(index int, r Route) error {
 		pattern:          r.Match.String(),
 		names:            m.names,
 		permitParameters: r.PathParameters,
+		permitSlashes:    r.PathEncodedSlash == allowSlash,
 		caseSensitive:    r.PathCase == caseSensitive,
+		Outgoing:         r.outgoing(p.outgoing),
+		QueryToken:       r.QueryToken,
+		refusals:         r.Refusals,
+		Across:           r.CORS.Compile("www-authenticate", "x-sallyport-reason"),
 	}
 	if rule.Demand, err = newDemand(r.Require, p.roles, m.names); err != nil {
 		return err
@@ -140,11 +164,15 @@ func (p *Policy) add(index int, r Route) error {
 		}
 		rule.AnyOf = append(rule.AnyOf, &d)
 	}
-	p.reads = p.reads || rule.Conditional()
+	p.reads = p.reads || rule.Conditional() || rule.Outgoing != nil || len(p.metadata) > 0
 	p.rules = append(p.rules, rule)
 	p.judgeHosts = p.judgeHosts || !m.hosts.any()
+	p.matches = p.matches || len(m.headers) > 0
+	p.slashes = p.slashes || rule.permitSlashes
 	small := foldedSegments(m.segments)
-	c := &candidate{rule: rule, segments: m.segments, methods: m.methods, hosts: m.hosts}
+	c := &candidate{
+		rule: rule, segments: m.segments, methods: m.methods, hosts: m.hosts, headers: m.headers,
+	}
 	p.tree.insert(m.segments, c)
 	p.folded.insert(small, c)
 	if !slices.Equal(small, m.segments) {
@@ -161,10 +189,91 @@ func (p *Policy) ReadsClaims() bool { return p.reads }
 // Rules returns the rules of all routes in their order.
 func (p *Policy) Rules() []*Rule { return p.rules }
 
-// Find returns the rule that a request falls under. path may carry a query, host a port.
+// ClaimHeaders lists the headers for the upstream that some rule makes of claims: none that a
+// client sends may reach the upstream, on any route.
+func (p *Policy) ClaimHeaders() []string { return p.claimHeaders }
+
+// Metadata lists what the proxy's other filters are told of claims, on every route.
+func (p *Policy) Metadata() []ClaimValue { return p.metadata }
+
+// Tokens returns the places in which tokens may stand; none when the policy does not say.
+func (p *Policy) Tokens() []TokenSource { return p.tokens }
+
+// takesSlashes reports whether a path may have its encoded slashes under a rule. If an upstream took
+// them for plain ones, after all, no stricter route may be walked around by it.
+func (p *Policy) takesSlashes(rule *Rule, path *requestPath, a *asked) bool {
+	if rule == nil || !rule.permitSlashes {
+		return false
+	}
+	plain := p.tree.find(strings.ReplaceAll(path.value, encodedSlash, "/"), a)
+	return plain == nil || rule.atLeastAsStrictAs(plain, false, false)
+}
+
+// Refusals returns how a request is refused that falls under the rule, or under none when it is nil.
+func (p *Policy) Refusals(r *Rule) Refusals {
+	if r == nil || r.refusals.isEmpty() {
+		return p.refusals
+	}
+	return r.refusals
+}
+
+// AllRefusals returns all ways of refusing that the policy has; none when that is in JSON alone.
+func (p *Policy) AllRefusals() []Refusals {
+	all := []Refusals{p.refusals}
+	for _, r := range p.rules {
+		all = append(all, r.refusals)
+	}
+	slices.SortFunc(all, func(a, b Refusals) int {
+		return strings.Compare(fmt.Sprint(a), fmt.Sprint(b))
+	})
+	return slices.DeleteFunc(slices.Compact(all), func(r Refusals) bool {
+		return r.As == "" || r.As == RefuseJSON
+	})
+}
+
+// AnswersAcross reports whether pages of other origins may read answers of some rule.
+func (p *Policy) AnswersAcross() bool {
+	return slices.ContainsFunc(p.rules, func(r *Rule) bool { return r.Across != nil })
+}
+
+// MatchesHeaders reports whether a request's headers decide which rule it falls under.
+func (p *Policy) MatchesHeaders() bool { return p.matches }
+
+// ReadHeaders lists the headers that some route goes by, those in which tokens may stand where that
+// is not where they do without a word of the policy, and those by which refusals are told.
+func (p *Policy) ReadHeaders() (names []string) {
+	for _, s := range p.tokens {
+		if name := s.In(); name != "authorization" && name != accessToken {
+			names = append(names, name)
+		}
+	}
+	for _, r := range p.AllRefusals() {
+		if r.As == RefuseNegotiate {
+			names = append(names, "accept", "content-type")
+		}
+	}
+	if p.AnswersAcross() {
+		names = append(names, "origin", "access-control-request-method")
+	}
+	for _, c := range p.candidates {
+		for _, h := range c.headers {
+			names = append(names, h.Name)
+		}
+	}
+	slices.Sort(names)
+	return slices.Compact(names)
+}
+
+// Find is FindWith for a request without headers.
 func (p *Policy) Find(method, host, path string) Finding {
+	return p.FindWith(method, host, path, nil)
+}
+
+// FindWith returns the rule that a request falls under. path may carry a query, host a port. header
+// is asked only if MatchesHeaders.
+func (p *Policy) FindWith(method, host, path string, header Header) Finding {
 	var canonical requestPath
-	if problem := canonical.read(path); problem != "" {
+	if problem := canonical.readWith(path, p.slashes); problem != "" {
 		return Finding{Rule: nobody, Reason: token.ReasonBadPath, Detail: string(problem)}
 	}
 	// A policy without hosts does not look at them: a client may send what it likes there.
@@ -178,8 +287,11 @@ func (p *Policy) Find(method, host, path string) Finding {
 			}
 		}
 	}
-	rule := p.tree.find(canonical.value, method, name)
+	a := asked{method, name, header}
+	rule := p.tree.find(canonical.value, &a)
 	switch {
+	case canonical.slashes && !p.takesSlashes(rule, &canonical, &a):
+		return Finding{Rule: nobody, Reason: token.ReasonBadPath, Detail: string(badSlash)}
 	case rule == nil:
 		return Finding{Rule: nobody, Reason: token.ReasonNoRoute}
 	// Only now: whether parameters are permitted is for the route to say.
@@ -188,7 +300,7 @@ func (p *Policy) Find(method, host, path string) Finding {
 	case rule.Access == Nobody:
 		return Finding{Rule: rule, Reason: token.ReasonDenied}
 	}
-	if stricter := p.stricter(rule, method, name, &canonical); stricter != nil {
+	if stricter := p.stricter(rule, &a, &canonical); stricter != nil {
 		return Finding{Rule: nobody, Reason: token.ReasonPathCase, Detail: otherCase, Stricter: stricter}
 	}
 	return Finding{Rule: rule, path: canonical.value}

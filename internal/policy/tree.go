@@ -16,6 +16,19 @@ type candidate struct {
 	segments []string // of its pattern, as written
 	methods  methodSet
 	hosts    hostSet
+	headers  headerSet
+}
+
+// asked is what a request is beside its path: the host in its canonical form.
+type asked struct {
+	method, host string
+	header       Header // nil: it has none
+}
+
+// takes reports whether a request that is on the route's path falls under it.
+func (c *candidate) takes(a *asked) bool {
+	return c.methods.contains(a.method) && c.hosts.contains(a.host) &&
+		(len(c.headers) == 0 || c.headers.fit(a.header))
 }
 
 // insert adds a route. Routes are inserted in their order, so that each list has the earliest
@@ -45,15 +58,15 @@ func (n *node) insert(segments []string, c *candidate) {
 }
 
 // find returns the earliest route that fits, or nil. path is canonical.
-func (n *node) find(path, method, host string) *Rule {
-	s := search{method: method, host: host}
+func (n *node) find(path string, a *asked) *Rule {
+	s := search{asked: *a} // a copy, so that a stays on the caller's stack
 	s.walk(n, strings.TrimSuffix(path[1:], "/"))
 	return s.best
 }
 
 type search struct {
-	method, host string
-	best         *Rule
+	asked asked
+	best  *Rule
 }
 
 // walk visits every node that path reaches. Each node is reached by one way at most, so that the
@@ -79,7 +92,7 @@ func (s *search) consider(candidates []*candidate) {
 		if s.best != nil && s.best.Index < c.rule.Index {
 			return
 		}
-		if c.methods.contains(s.method) && c.hosts.contains(s.host) {
+		if c.takes(&s.asked) {
 			s.best = c.rule
 			return
 		}

@@ -139,6 +139,8 @@ const (
 	ReasonCondition Reason = "condition"
 	// ReasonConditionError: the route has a condition, which could not be evaluated within its limits.
 	ReasonConditionError Reason = "condition_error"
+	// ReasonClaimSize: a claim that the route hands on is longer than is handed on.
+	ReasonClaimSize Reason = "claim_size"
 	// ReasonACR: the route asks for another way of logging in (acr) than the token tells of.
 	ReasonACR Reason = "insufficient_acr"
 	// ReasonLoginTooOld: the route asks for a login that is not as long ago as the token's.

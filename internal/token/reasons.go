@@ -357,6 +357,13 @@ var descriptions = []Description{
 		"Ask the issuer for the scope, or correct the route.",
 	},
 	{
+		ReasonClaimSize,
+		403,
+		"A claim that the route hands on as a header or as metadata is longer than is handed on.",
+		"Put less into the claim, or take it out of the route's `headers`: a value has at most 4 KiB, all " +
+			"together 16 KiB.",
+	},
+	{
 		ReasonConditionError,
 		403,
 		"The route's condition could not be evaluated for this token and request, or cost too much.",

@@ -174,12 +174,25 @@ func (l *problems) name(path, name string, mayBeNone bool) {
 	case name == "":
 	case name == none && !mayBeNone:
 		l.add(path, "expected a claim's name: a token without it cannot be judged")
-	case unclean(name) != "":
-		l.add(path, "expected a claim's name without control characters, at most %d bytes", maxString)
-	case strings.HasPrefix(name, "/") && !pointer(name):
-		l.add(path,
-			"expected a path as /realm_access/roles, with ~1 for a slash and ~0 for a tilde inside a name")
+	default:
+		if err := CheckClaimName(name); err != nil {
+			l.add(path, "%v", err)
+		}
 	}
+}
+
+// CheckClaimName returns what is wrong with a claim's name, or with a path into nested claims, as
+// strict.Value's Lookup takes them.
+func CheckClaimName(name string) error {
+	switch {
+	case unclean(name) != "":
+		return fmt.Errorf("expected a claim's name without control characters, at most %d bytes",
+			maxString)
+	case strings.HasPrefix(name, "/") && !pointer(name):
+		return errors.New("expected a path as /realm_access/roles, with ~1 for a slash and ~0 for a" +
+			" tilde inside a name")
+	}
+	return nil
 }
 
 // pointer reports whether a path is one that JSON Pointer allows, without empty steps.

@@ -36,7 +36,9 @@ var (
 		Description: "Requests from pages of other origins are not served.",
 	}
 	errNotFound = &Refusal{
-		Status: http.StatusNotFound, Code: "not_found", Description: "There is nothing here.",
+		Status: http.StatusNotFound, Code: "not_found",
+		Description: "There is nothing here. This is an issuer of tokens, which says at " +
+			"/.well-known/oauth-authorization-server what it offers.",
 	}
 	errMethod = &Refusal{
 		Status: http.StatusMethodNotAllowed, Code: "method_not_allowed",
@@ -135,11 +137,12 @@ func send(w http.ResponseWriter, status int, body []byte) {
 	if h.Get("Cache-Control") == "" {
 		h.Set("Cache-Control", "no-store")
 	}
-	if h.Get("Content-Type") == "" && status != http.StatusNotModified {
+	empty := status == http.StatusNotModified || status == http.StatusNoContent
+	if h.Get("Content-Type") == "" && !empty {
 		h.Set("Content-Type", "application/json")
 	}
 	h.Set("X-Content-Type-Options", "nosniff")
-	if status != http.StatusNotModified {
+	if !empty {
 		h.Set("Content-Length", strconv.Itoa(len(body)))
 	}
 	w.WriteHeader(status)

@@ -1,0 +1,50 @@
+package gate_test
+
+import (
+	"io"
+	"strings"
+	"testing"
+
+	"github.com/sallyport/sallyport/authz"
+	"github.com/sallyport/sallyport/authz/gate"
+)
+
+// TestAShadowIsReadAsAPolicyIs: with file and line in its errors, and never in force.
+func TestAShadowIsReadAsAPolicyIs(t *testing.T) {
+	for shadow, want := range map[string]string{
+		"shadow: {routes: []}":                                             "shadow.routes: expected at least one route",
+		"shadow: {routes: [{match: {path: x}}]}":                           "shadow.routes[0].match.path",
+		"shadow: {routes: [{match: {path: /x}, require: {issuers: [b]}}]}": "shadow.routes[0].require.issuers[0]",
+	} {
+		_, _, err := load(t, goodConfig+shadow+"\n", nil)
+		if err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), "authz.yaml:3:") {
+			t.Errorf("%s: got %v, want %s", shadow, err, want)
+		}
+	}
+	c, _, err := load(t, goodConfig+"shadow: {routes: [{match: {path: /other}, allow: public}]}\n", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	g, err := gate.New(c, gate.Options{Audit: io.Discard})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := g.Close(); err != nil {
+			t.Error(err)
+		}
+	}()
+	for path, wants := range map[string]struct{ decided, shadow string }{
+		"/public": {"allowed", "no_token"}, "/other": {"no_token", "allowed"},
+	} {
+		r := authz.Request{Method: "GET", Path: path, Host: "h"}
+		d := g.Engine().Decide(&r)
+		other, ok := g.Engine().Shadow(&r)
+		if d.Reason() != wants.decided || !ok {
+			t.Errorf("%s: decided %s, shadow %v", path, d.Reason(), ok)
+		}
+		if got := other.Reason(); got != wants.shadow {
+			t.Errorf("%s: the shadow says %s", path, got)
+		}
+	}
+}
