@@ -150,9 +150,10 @@ func (s *Stream) Authorized(header string) bool {
 // HasSecret reports whether pushed messages must come with an Authorization header.
 func (s *Stream) HasSecret() bool { return s.authorization != nil }
 
-// Told takes in an event about the stream itself. An error that is no *ssf.Error means that it is
-// to come again.
-func (s *Stream) Told(ctx context.Context, of ssf.Subject, e ssf.Event) error {
+// Told takes in an event about the stream itself, out of a message. An error that is no *ssf.Error
+// means that it is to come again.
+func (s *Stream) Told(ctx context.Context, m ssf.Set, e ssf.Event) error {
+	of := m.Subject
 	if of.Format != "opaque" {
 		return ssf.Refuse(ssf.InvalidRequest, "expected sub_id to name the stream, in format opaque")
 	}
@@ -168,10 +169,18 @@ func (s *Stream) Told(ctx context.Context, of ssf.Subject, e ssf.Event) error {
 		!stateFits(s.client.secret.Value(), of.ID, e.State, now) {
 		return ssf.Refuse(ssf.InvalidState, "the state is not one that this receiver has asked with")
 	}
-	if err := s.o.Lease.Verified(ctx, now); err != nil {
+	at := now
+	if e.State == "" && m.IssuedAt.Before(now) {
+		at = m.IssuedAt // whoever has it may send it again: it shows that the stream worked then
+	}
+	last, err := s.o.Lease.LastVerified(ctx)
+	if err == nil && at.After(last) {
+		err = s.o.Lease.Verified(ctx, at)
+	}
+	if err != nil {
 		return fmt.Errorf("stream: noting a verification: %w", err)
 	}
-	s.o.Metrics.lastVerified(s.o.Sender, now)
+	s.o.Metrics.lastVerified(s.o.Sender, at)
 	return nil
 }
 

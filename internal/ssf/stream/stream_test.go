@@ -401,7 +401,8 @@ func TestAStreamShowsThatItWorks(t *testing.T) {
 	other := newReceiver(t, tr, settings(t, stream.Push), lease(t, redis, tr.URL), registry)
 	of := ssf.Subject{Format: "opaque", ID: "stream-1"}
 	told := func(of ssf.Subject, state string) error {
-		return other.Told(t.Context(), of, ssf.Event{Type: ssf.Verification, State: state})
+		return other.Told(t.Context(), ssf.Set{Subject: of, IssuedAt: time.Now()},
+			ssf.Event{Type: ssf.Verification, State: state})
 	}
 	verified := func() float64 {
 		return testutil.ToFloat64(collector(t, registry,
@@ -467,7 +468,7 @@ func TestAChangedStreamIsLookedAtSoon(t *testing.T) {
 	eventually.True(t, "the stream to be made", func() bool { return len(tr.States()) > 0 })
 	tr.Change(func(s *streamtest.Stream) { s.Status = "disabled" })
 	of := ssf.Subject{Format: "opaque", ID: "stream-1"}
-	if err := r.Told(t.Context(), of, ssf.Event{Type: ssf.StreamUpdated,
+	if err := r.Told(t.Context(), ssf.Set{Subject: of}, ssf.Event{Type: ssf.StreamUpdated,
 		Status: "disabled"}); err != nil {
 		t.Fatal(err)
 	}
@@ -693,6 +694,31 @@ func TestAnAnswerOfAnotherIssuerIsNotTaken(t *testing.T) {
 	}
 }
 
+// TestAnOldVerificationShowsThatTheStreamWorkedThen: whoever has one without a state may send it again
+// and again, and a stream that is dead must not look alive for that.
+func TestAnOldVerificationShowsThatTheStreamWorkedThen(t *testing.T) {
+	t.Parallel()
+	tr, redis := streamtest.New(t), miniredis.RunT(t)
+	l := lease(t, redis, tr.URL)
+	r := newReceiver(t, tr, settings(t, stream.Push), l, nil)
+	now := time.Now().Truncate(time.Millisecond)
+	for _, c := range []struct{ ago, want time.Duration }{
+		{time.Hour, time.Hour}, {24 * time.Hour, time.Hour}, {time.Minute, time.Minute},
+		{2 * time.Minute, time.Minute},
+	} {
+		m := ssf.Set{
+			Subject: ssf.Subject{Format: "opaque", ID: "stream-1"}, IssuedAt: now.Add(-c.ago),
+		}
+		if err := r.Told(t.Context(), m, ssf.Event{Type: ssf.Verification}); err != nil {
+			t.Fatal(err)
+		}
+		last, err := l.LastVerified(t.Context())
+		if err != nil || !last.Equal(now.Add(-c.want)) {
+			t.Errorf("one of %v ago: verified %v ago, %v", c.ago, now.Sub(last), err)
+		}
+	}
+}
+
 // TestAVerificationIsAskedForNoMoreOftenThanTheTransmitterAllows.
 func TestAVerificationIsAskedForNoMoreOftenThanTheTransmitterAllows(t *testing.T) {
 	t.Parallel()
@@ -707,7 +733,7 @@ func TestAVerificationIsAskedForNoMoreOftenThanTheTransmitterAllows(t *testing.T
 	r.run(t)
 	eventually.True(t, "a verification to be asked for", func() bool { return len(tr.States()) > 0 })
 	of := ssf.Subject{Format: "opaque", ID: "stream-1"}
-	err := r.Told(t.Context(), of, ssf.Event{Type: ssf.Verification, State: tr.States()[0]})
+	err := r.Told(t.Context(), ssf.Set{Subject: of}, ssf.Event{Type: ssf.Verification, State: tr.States()[0]})
 	if err != nil {
 		t.Fatal(err)
 	}
