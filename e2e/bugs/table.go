@@ -493,6 +493,9 @@ h = ensure(ARGV[1], tonumber(ARGV[2]), skew, t, tonumber(ARGV[15]))`},
 	{"50", "a role of two words taken for two", []edit{
 		{"internal/token/read.go", "v.Text() != \"\" && !ofScopes(name):", "false:"},
 	}, in("internal/token", []string{"TestClaimsThatAnEntryNamesAreJudged"})},
+	{"51", "a message refused by an answer of before it came", []edit{
+		{"internal/keyset/demand.go", "	if anew {", "	if false {"},
+	}, in("internal/sender", []string{"TestAKeyThatSomebodyNamedBeforeItWasPublishedIsLookedUpAnew"})},
 }
 
 // knownSources keep where connections come from, for bugs that make another one.
