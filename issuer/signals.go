@@ -182,7 +182,8 @@ func (s *receiver) follow(ctx context.Context, channel string, event *audit.Even
 // carryOutEvents does what all events of a message ask for, and appends in one batch.
 func (s *receiver) carryOutEvents(ctx context.Context, m *sender.Message,
 	event *audit.Event) (receipt revocation.Receipt, repeated bool, err error) {
-	set, err := ssf.Read(m.Claims)
+	from := s.streams[m.Sender.Issuer]
+	set, err := ssf.Read(m.Claims, from.rules)
 	if err != nil {
 		return receipt, false, err
 	}
@@ -190,7 +191,6 @@ func (s *receiver) carryOutEvents(ctx context.Context, m *sender.Message,
 	if err != nil {
 		return receipt, false, fmt.Errorf("issuer: judging a message: %w", err)
 	}
-	from := s.streams[m.Sender.Issuer]
 	requests, outcomes, err := from.rules.Requests(set, now, m.Sender.ClockSkew)
 	if err != nil {
 		return receipt, false, err
@@ -199,7 +199,7 @@ func (s *receiver) carryOutEvents(ctx context.Context, m *sender.Message,
 	// as refused nothing has been stored.
 	for i, e := range set.Events {
 		if outcomes[i] == ssf.Stream {
-			if err := from.Told(ctx, set.Subject, e); err != nil {
+			if err := from.Told(ctx, set, e); err != nil {
 				return receipt, false, err
 			}
 		}

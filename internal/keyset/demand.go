@@ -55,18 +55,18 @@ const (
 	outcomeStopped = "stopped" // the gate is not running
 )
 
-// await is Sets.Await for one issuer.
-func (i *issuer) await(ctx context.Context, kid string) bool {
+// await is Sets.Await for one issuer, or Sets.AwaitAnew.
+func (i *issuer) await(ctx context.Context, kid string, anew bool) bool {
 	if _, ok := i.current.Load().keys[kid]; ok {
 		return true
 	}
-	outcome := i.awaited(ctx, kid)
+	outcome := i.awaited(ctx, kid, anew)
 	i.metrics.unknown.WithLabelValues(i.profile.Issuer, outcome).Inc()
 	return outcome == outcomeFound || outcome == outcomeAbsent
 }
 
-func (i *issuer) awaited(ctx context.Context, kid string) string {
-	f, since, outcome := i.ask(ctx, kid)
+func (i *issuer) awaited(ctx context.Context, kid string, anew bool) string {
+	f, since, outcome := i.ask(ctx, kid, anew)
 	for f != nil {
 		select {
 		case <-f.done:
@@ -80,7 +80,7 @@ func (i *issuer) awaited(ctx context.Context, kid string) string {
 // ask notes that a kid is asked for, and has it fetched. It returns the fetch that the caller may
 // wait for, with the number of the last one that was begun before the kid was first asked for, or
 // why there is none.
-func (i *issuer) ask(ctx context.Context, kid string) (*flight, uint64, string) {
+func (i *issuer) ask(ctx context.Context, kid string, anew bool) (*flight, uint64, string) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	now, d := i.now(), &i.demand
@@ -88,6 +88,9 @@ func (i *issuer) ask(ctx context.Context, kid string) (*flight, uint64, string) 
 		return nil, 0, outcomeRevoked
 	}
 	since := d.asked.note(kid, i.begun, now)
+	if anew {
+		since = i.begun
+	}
 	outcome := i.find(kid, since, now)
 	if outcome == outcomeFound { // it came while we waited for the lock
 		return nil, since, outcome

@@ -280,7 +280,14 @@ func (s *Sets) Key(issuer, keyID, algorithm string) (*jose.PublicKey, token.Reas
 // the fetch fails, when too many callers wait already and when the kid is revoked.
 func (s *Sets) Await(ctx context.Context, iss, kid string) bool {
 	i, ok := s.find(iss)
-	return ok && i.await(ctx, kid)
+	return ok && i.await(ctx, kid, false)
+}
+
+// AwaitAnew is Await for a caller whom no answer serves to a fetch that was begun before: it reports
+// that the issuer lacks a key only by the word of one that was begun after the call.
+func (s *Sets) AwaitAnew(ctx context.Context, iss, kid string) bool {
+	i, ok := s.find(iss)
+	return ok && i.await(ctx, kid, true)
 }
 
 // Removals counts how often a key has left a set or changed in it. What was verified when it was

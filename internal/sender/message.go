@@ -27,10 +27,10 @@ func (m *Message) Refuse(reason token.Reason, detail string) error {
 // maxText is the most bytes of an id, as in tokens.
 const maxText = 512
 
-// Text returns a claim that is a text; "" when it is absent.
+// Text returns a claim that is a text; "" when it is absent, or null.
 func (m *Message) Text(name string) (string, error) {
 	v, ok := m.Claims.Member(name)
-	if !ok {
+	if !ok || v.Kind() == strict.Null {
 		return "", nil
 	}
 	if v.Kind() != strict.String || v.Text() == "" || len(v.Text()) > maxText ||
@@ -72,7 +72,7 @@ func (m *Message) Revoke(kind revocation.Kind, value, reason string,
 // date returns a claim that is a NumericDate (RFC 7519 section 2), never later than it says.
 func (m *Message) date(name string) (at time.Time, ok bool, err error) {
 	v, ok := m.Claims.Member(name)
-	if !ok {
+	if !ok || v.Kind() == strict.Null || name == "nbf" && token.IsNoDate(v) {
 		return time.Time{}, false, nil
 	}
 	at, err = token.Date(v, name)

@@ -108,7 +108,8 @@ func TestWhatASenderHasSignedAndIsWrongIsToldToIt(t *testing.T) {
 		"iat without end":             {w.claims().With("iat", "1e999"), token.ReasonDate},
 		"iat in the future":           {w.claims().With("iat", at(time.Minute)), token.ReasonIssuedInFuture},
 		"expired":                     {w.claims().With("exp", at(-time.Minute)), token.ReasonExpired},
-		"exp null":                    {w.claims().With("exp", "null"), token.ReasonDate},
+		"exp a text":                  {w.claims().With("exp", `"1"`), token.ReasonDate},
+		"exp null, and too old":       {w.claims().With("exp", "null").With("iat", at(-11*time.Minute)), token.ReasonExpired},
 		"no exp, and too old":         {w.claims().Without("exp").With("iat", at(-11*time.Minute)), token.ReasonExpired},
 		"no exp, and of another year": {w.claims().Without("exp").With("iat", "1000000000"), token.ReasonExpired},
 		"not valid yet":               {w.claims().With("nbf", at(time.Minute)), token.ReasonNotYetValid},
@@ -208,6 +209,31 @@ func TestAKeyThatCanNotBeLookedUpIsNoRefusal(t *testing.T) {
 	// What is known goes on.
 	if _, err := w.verify(w.a.Token(w.a.Header("JWT").JSON(), w.claims().JSON())); err != nil {
 		t.Errorf("by a key that is kept: %v", err)
+	}
+}
+
+// TestAKeyThatSomebodyNamedBeforeItWasPublishedIsLookedUpAnew: an answer of before the message does
+// not refuse it, be it a moment old.
+func TestAKeyThatSomebodyNamedBeforeItWasPublishedIsLookedUpAnew(t *testing.T) {
+	w := newWorld(t, nil)
+	next := josetest.NewKey("RS256", "key-next")
+	message := next.Token(next.Header("JWT").JSON(), w.claims().JSON())
+	w.clock.advance(time.Second)
+	_, err := w.verify(message)
+	wantRefused(t, err, token.ReasonUnknownKey, false)
+	w.keysOfA.set(true, w.a, next) // published, and not to be had
+	w.clock.advance(100 * time.Millisecond)
+	if _, err := w.verify(message); !errors.Is(err, sender.ErrKeyPending) {
+		t.Errorf("while the next fetch waits for its turn: %v", err)
+	}
+	w.clock.advance(time.Second)
+	if _, err := w.verify(message); !errors.Is(err, sender.ErrKeyPending) {
+		t.Errorf("while the fetch fails: %v", err)
+	}
+	w.keysOfA.set(false, w.a, next)
+	w.clock.advance(time.Minute)
+	if _, err := w.verify(message); err != nil {
+		t.Errorf("once it can be had: %v", err)
 	}
 }
 

@@ -101,6 +101,13 @@ const keyWait = 2 * time.Second
 // to send them again.
 const keyWaiters = 32
 
+// anew are key sets that believe nobody's answer from before: a sender that is told that its key is
+// unknown never tries again, and the message is lost.
+type anew struct{ *keyset.Sets }
+
+// Await implements what keyset.Waiters ask for.
+func (a anew) Await(ctx context.Context, iss, kid string) bool { return a.AwaitAnew(ctx, iss, kid) }
+
 // key returns the key that a message names, or the only one for the algorithm when it names none:
 // one that is known, or is fetched for it.
 func (s *Senders) key(ctx context.Context, from *Config, h token.Header) (*jose.PublicKey, error) {
@@ -114,9 +121,11 @@ func (s *Senders) key(ctx context.Context, from *Config, h token.Header) (*jose.
 	}
 	key, why := s.sets.Key(from.Issuer, h.KeyID, h.Algorithm)
 	if key == nil && h.KeyID != "" {
-		if known, _ := s.waiters.Await(ctx, s.sets, from.Issuer, h.KeyID); known {
-			key, why = s.sets.Key(from.Issuer, h.KeyID, h.Algorithm)
+		known, _ := s.waiters.Await(ctx, anew{s.sets}, from.Issuer, h.KeyID)
+		if !known {
+			return nil, ErrKeyPending
 		}
+		key, why = s.sets.Key(from.Issuer, h.KeyID, h.Algorithm)
 	}
 	switch {
 	case key != nil && revoked(key.ID()):

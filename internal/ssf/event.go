@@ -63,6 +63,9 @@ func (t Type) String() string { return kinds[t].name }
 // Ends reports whether an event of this type ends sessions or tokens.
 func (t Type) Ends() bool { return t >= SessionRevoked && t <= SessionsRevoked }
 
+// ofStream reports whether an event of this type is about the stream itself.
+func (t Type) ofStream() bool { return t == Verification || t == StreamUpdated }
+
 // ParseType returns the type of a name that ends something.
 func ParseType(name string) (Type, bool) {
 	for _, t := range Ending() {

@@ -60,7 +60,7 @@ const (
 // whole.
 func (r Rules) Requests(s Set, now time.Time, skew time.Duration) ([]revocation.Request,
 	[]Outcome, error) {
-	if slices.ContainsFunc(s.Events, r.ends) && r.foreign(s.Subject) {
+	if slices.ContainsFunc(s.Events, r.Ends) && r.foreign(s.Subject) {
 		return nil, nil, Refuse(AccessDenied,
 			"the subject is of an issuer that is not yours to speak for")
 	}
@@ -89,9 +89,9 @@ func (r Rules) Requests(s Set, now time.Time, skew time.Duration) ([]revocation.
 func (r Rules) event(s Set, e Event, now time.Time, skew time.Duration) ([]revocation.Request,
 	Outcome) {
 	switch {
-	case e.Type == Verification || e.Type == StreamUpdated:
+	case e.Type.ofStream():
 		return nil, Stream
-	case !r.ends(e):
+	case !r.Ends(e):
 		return nil, Ignored
 	}
 	named := r.named(s.Subject, e.Type)
@@ -107,28 +107,21 @@ func (r Rules) event(s Set, e Event, now time.Time, skew time.Duration) ([]revoc
 	return named, Revokes
 }
 
-// ends reports whether an event is to end something here.
-func (r Rules) ends(e Event) bool {
+// Ends reports whether an event is to end something here.
+func (r Rules) Ends(e Event) bool {
 	return e.Type.Ends() && !slices.Contains(r.Ignored, e.Type)
 }
 
 // cutoff returns when the event happened: who has logged in since is not concerned. A time that
-// cannot be, as one in milliseconds, is left out of account. It is never later than now: an entry
-// speaks of tokens that exist.
+// cannot be, as one in milliseconds, is left out of account. One that is ahead by less than the skew
+// stays: by the same clock the sender's tokens are dated.
 func cutoff(s Set, e Event, now time.Time, skew time.Duration) time.Time {
 	for _, at := range []time.Time{e.At, s.TimeOfEvent, s.IssuedAt} {
 		if !at.IsZero() && !at.After(now.Add(skew)) {
-			return earlier(at, now)
+			return at
 		}
 	}
 	return now
-}
-
-func earlier(a, b time.Time) time.Time {
-	if a.Before(b) {
-		return a
-	}
-	return b
 }
 
 // named returns kind and value of each thing that a subject names; none when it cannot be told.

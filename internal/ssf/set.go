@@ -17,7 +17,7 @@ const maxEvents = 16 // RFC 8417 lets one message have several events
 type Set struct {
 	IssuedAt    time.Time
 	TimeOfEvent time.Time // toe; zero when it does not say
-	Subject     Subject   // sub_id; not read when no event is of a type that is known here
+	Subject     Subject   // sub_id; not read when no event ends anything, nor is about the stream
 	Events      []Event   // at least one, each of another type
 }
 
@@ -29,8 +29,9 @@ type Event struct {
 	Status string    // of a stream that was updated
 }
 
-// Read reads what a verified message tells, out of its claims. Its errors are *Error.
-func Read(root strict.Value) (s Set, err error) {
+// Read reads what a verified message tells, out of its claims. Whom it is about is read if an event is
+// to end something by the sender's rules, or is about the stream. Its errors are *Error.
+func Read(root strict.Value, rules Rules) (s Set, err error) {
 	// SSF sections 4.1.2 and 4.1.6: so that no other kind of token is ever taken for a message.
 	for _, name := range []string{"exp", "sub"} {
 		if _, there := root.Member(name); there {
@@ -45,8 +46,8 @@ func Read(root strict.Value) (s Set, err error) {
 	if s.Events, err = events(root); err != nil {
 		return Set{}, err
 	}
-	// Whom an event is about that is not known here need not be told in a way that is.
-	if slices.ContainsFunc(s.Events, func(e Event) bool { return e.Type != Other }) {
+	// Whom an event is about that ends nothing need not be told in a way that is known here.
+	if slices.ContainsFunc(s.Events, func(e Event) bool { return rules.Ends(e) || e.Type.ofStream() }) {
 		s.Subject, err = primary(root)
 	}
 	return s, err

@@ -40,11 +40,16 @@ const (
 // parse reads a message's claims from their text.
 func parse(t *testing.T, claims string) (ssf.Set, error) {
 	t.Helper()
+	return parseBy(t, plain, claims)
+}
+
+func parseBy(t *testing.T, rules ssf.Rules, claims string) (ssf.Set, error) {
+	t.Helper()
 	body, err := token.ReadBody(claims)
 	if err != nil {
 		t.Fatalf("%v\n%s", err, claims)
 	}
-	return ssf.Read(body.Root())
+	return ssf.Read(body.Root(), rules)
 }
 
 func combined(members ...string) string {
@@ -54,7 +59,7 @@ func combined(members ...string) string {
 // asks is what a message asks for, in the words of the tables below.
 func asks(t *testing.T, rules ssf.Rules, claims string) (string, []ssf.Outcome) {
 	t.Helper()
-	set, err := parse(t, claims)
+	set, err := parseBy(t, rules, claims)
 	if err != nil {
 		t.Fatalf("%v\n%s", err, claims)
 	}
@@ -230,6 +235,20 @@ func TestWhatAnEventEnds(t *testing.T) {
 			ssf.Ignored},
 		{"an event that is not known, about somebody in words that are not",
 			message("urn:example:x", "", `"alice"`), plain, "", ssf.Ignored},
+		{"an event that is to end nothing, about somebody in words that are not known",
+			message(caep+"credential-change", "", `{"iss":"x"}`),
+			ssf.Rules{Issuer: iss, Sender: iss, Ignored: []ssf.Type{ssf.CredentialChange}}, "",
+			ssf.Ignored},
+		{"a user on a device that is null",
+			message(caep+"session-revoked", "", combined(`"user":`+alice, `"device":null`)), plain,
+			"sub alice +0", ssf.Revokes},
+		{"a tenant on a device that is a text: not all of the tenant",
+			message(caep+"session-revoked", "",
+				combined(`"device":"phone"`, `"tenant":{"format":"opaque","id":"acme"}`)), plain, "",
+			ssf.Unmapped},
+		{"a tenant of a format that is not known",
+			message(caep+"session-revoked", "", combined(`"tenant":{"format":"email","email":"a@b.c"}`)),
+			plain, "", ssf.Unmapped},
 		{"an event that is to end nothing, about another issuer's user",
 			message(caep+"credential-change", "",
 				`{"format":"iss_sub","iss":"https://other.example.com","sub":"alice"}`),
@@ -266,8 +285,8 @@ func TestWhatAnEventEnds(t *testing.T) {
 	}
 }
 
-// TestTheCutoffIsWhenItHappened: a time that cannot be is left out of account, and none is later
-// than now.
+// TestTheCutoffIsWhenItHappened: a time that cannot be is left out of account, and one that is ahead
+// by less than the skew is not: tokens are dated by the same clock.
 func TestTheCutoffIsWhenItHappened(t *testing.T) {
 	for name, c := range map[string]struct{ inside, beside, want string }{
 		"event_timestamp before toe and iat": {`"event_timestamp":1796005990`, `"toe":1796005995,`,
@@ -275,7 +294,7 @@ func TestTheCutoffIsWhenItHappened(t *testing.T) {
 		"toe before iat":                       {"", `"toe":1796005995,`, "-5"},
 		"iat":                                  {"", "", "+0"},
 		"with a fraction":                      {`"event_timestamp":1796005989.0001`, "", "-11"},
-		"ahead by less than the skew: now":     {`"event_timestamp":1796006020`, "", "+5"},
+		"ahead by less than the skew":          {`"event_timestamp":1796006020`, "", "+20"},
 		"ahead by more than the skew: iat":     {`"event_timestamp":1796006100`, "", "+0"},
 		"in milliseconds: iat":                 {`"event_timestamp":1796005990000`, "", "+0"},
 		"as a text: iat":                       {`"event_timestamp":"1796005990"`, "", "+0"},
@@ -384,6 +403,16 @@ func TestOtherNamesOfOneEventAreOneRequest(t *testing.T) {
 	}
 }
 
+// TestOfTwoEventsTheLaterOneCountsToo: an older cutoff does not stand for a newer one.
+func TestOfTwoEventsTheLaterOneCountsToo(t *testing.T) {
+	claims := "{" + usual + fmt.Sprintf(
+		`"events":{%q:{"event_timestamp":1796005000},%q:{"event_timestamp":1796005900}},"sub_id":%s}`,
+		caep+"session-revoked", caep+"credential-change", alice)
+	if got, _ := asks(t, plain, claims); got != "sub alice -1000, sub alice -100" {
+		t.Errorf("got %q", got)
+	}
+}
+
 // TestMappingsLeadOnlyToWhatEventsSpeakOf: no event removes a key or ends a whole issuer.
 func TestMappingsLeadOnlyToWhatEventsSpeakOf(t *testing.T) {
 	good := map[string]string{"email": "sub", "opaque": "sid", "uri": "client", "did": "tenant"}
@@ -429,7 +458,7 @@ func FuzzRead(f *testing.F) {
 		if err != nil {
 			return
 		}
-		set, err := ssf.Read(body.Root())
+		set, err := ssf.Read(body.Root(), plain)
 		var refused *ssf.Error
 		if err != nil {
 			if !errors.As(err, &refused) {

@@ -82,6 +82,9 @@ func pair(v strict.Value, first, second string) (a, b string, err error) {
 	return a, b, err
 }
 
+// telling are the members of a complex subject by which something ends.
+var telling = []string{"user", "session", "tenant"}
+
 func readMembers(v strict.Value) (map[string]Subject, error) {
 	members := make(map[string]Subject, len(v.Members()))
 	for _, m := range v.Members() {
@@ -89,10 +92,10 @@ func readMembers(v strict.Value) (map[string]Subject, error) {
 			continue
 		}
 		s, err := readSubject(m.Value, aliasesFormat)
-		if err != nil {
+		if err != nil && slices.Contains(telling, m.Name) {
 			return nil, err
 		}
-		members[m.Name] = s
+		members[m.Name] = s // one that cannot be read tells nothing, as one that is not known
 	}
 	if len(members) == 0 {
 		return nil, Refuse(InvalidRequest, "expected a complex subject to have a member, got none")

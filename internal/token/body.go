@@ -135,6 +135,16 @@ func anyDate(v strict.Value, claim string, up bool) (seconds, nanos int64, err e
 
 const nanoDigits = 9
 
+// IsNoDate reports whether a NumericDate lies in the first second of 1970, as some issuers write an
+// nbf that they do not set: Keycloak before 11 had "nbf":0 in every token.
+func IsNoDate(v strict.Value) bool {
+	if v.Kind() != strict.Number {
+		return false
+	}
+	d := parseDecimal(v.Text())
+	return !d.negative && (d.count == 0 || d.point < 1)
+}
+
 // Date reads a NumericDate of theirs, never later than it says. Its errors are *Error.
 func Date(v strict.Value, claim string) (time.Time, error) {
 	seconds, nanos, err := anyDate(v, claim, false)

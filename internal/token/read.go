@@ -103,7 +103,7 @@ func (r *reading) dates() error {
 		if !ok && d.missing != "" {
 			return Refuse(d.missing, "expected %s, got none", d.claim)
 		}
-		if !ok {
+		if !ok || d.claim == "nbf" && !r.profile.Ours && IsNoDate(v) {
 			continue
 		}
 		n, nanos, err := r.date(v, d.claim, d.roundUp)
@@ -319,10 +319,10 @@ func is(v strict.Value, want string) bool {
 	return false
 }
 
-// optional returns a string claim; "" when it is absent. A null is there, and no string.
+// optional returns a string claim; "" when it is absent. In others' tokens null says as much.
 func (r *reading) optional(name string, reason Reason) (string, error) {
 	v, ok := r.lookup(name)
-	if !ok {
+	if !ok || v.Kind() == strict.Null && !r.profile.Ours {
 		return "", nil
 	}
 	return cleanString(v, name, reason)

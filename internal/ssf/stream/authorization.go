@@ -1,77 +1,116 @@
 package stream
 
 import (
+	"context"
 	"crypto/sha256"
 	"crypto/subtle"
-	"sync"
+	"encoding/hex"
+	"sync/atomic"
 	"time"
+
+	"github.com/sallyport/sallyport/internal/livefile"
 )
 
 const (
-	// So long after its file has changed a transmitter is told the new value: an issuer that has the
-	// file of before, because it gets files a minute later, would refuse it.
-	authorizationSettles = 2 * time.Minute
-	// So long the value of before is good: the transmitter goes on with it until it is told.
+	// So long after every issuer can know of a new value the transmitter is told it: one that did not
+	// know it yet would refuse messages.
+	authorizationSettles = 30 * time.Second
+	// So long the value of before is good after that: messages may be under way.
 	authorizationBefore = 10 * time.Minute
 )
+
+// Authorizations are what all issuers know of a stream's Authorization header, as digests: a file
+// that is replaced comes to one issuer later than to another, and not at all to one that starts.
+type Authorizations struct {
+	Told   string // what the transmitter was told; "" until it was
+	Next   string // what it is to be told; "" for nothing else
+	Before string // what it was told before
+	// since when Next is known, and Before is replaced
+	NextAt, BeforeAt time.Time
+}
 
 // authorization is what the Authorization header of pushed messages must say. It stands between
 // strangers and the work of a signature, and nothing else: who has the one of before can send no
 // message that counts.
 type authorization struct {
-	now func() time.Time
-
-	mu      sync.Mutex
-	value   string
-	before  string    // "" for none
-	changed time.Time // when value took its place
+	file   *livefile.File[string]
+	now    func() time.Time
+	shared atomic.Pointer[Authorizations] // nil until they were read
 }
 
-// set puts a value in force, at the start or because its file has changed.
-func (a *authorization) set(value string) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if value == a.value {
-		return
-	}
-	// One that changes again before it was told leaves the transmitter with the one before that.
-	if !a.within(authorizationSettles) {
-		a.before = a.value
-	}
-	a.value, a.changed = value, a.now()
+// digest returns what is kept of a value. The prefix is so that it is no plain digest of a secret.
+func digest(value string) string {
+	sum := sha256.Sum256([]byte("sallyport authorization\n" + value))
+	return hex.EncodeToString(sum[:])
 }
 
-// within reports whether the value changed less than d ago. By a clock that has gone back it did
-// not. The caller holds a.mu.
-func (a *authorization) within(d time.Duration) bool {
-	age := a.now().Sub(a.changed)
-	return a.before != "" && age >= 0 && age < d
-}
-
-// accepts reports whether a header says what it must.
+// accepts reports whether a header says what it must. All that it may be is compared, always, and
+// digests, whose length says nothing of the secret's.
 func (a *authorization) accepts(header string) bool {
-	a.mu.Lock()
-	value, before := a.value, a.value
-	if a.within(authorizationBefore) {
-		before = a.before
+	may := [4]string{digest(a.file.Value())}
+	if all := a.shared.Load(); all != nil {
+		may[1], may[2] = all.Told, all.Next
+		if within(a.now(), all.BeforeAt, authorizationBefore) {
+			may[3] = all.Before
+		}
 	}
-	a.mu.Unlock()
-	// Digests: their length says nothing of the secret's. Both are compared, always.
-	got := sha256.Sum256([]byte(header))
-	fits := 0
-	for _, one := range []string{value, before} {
-		want := sha256.Sum256([]byte(one))
-		fits |= subtle.ConstantTimeCompare(want[:], got[:])
+	got, fits := []byte(digest(header)), 0
+	for _, one := range may {
+		fits |= subtle.ConstantTimeCompare([]byte(one), got)
 	}
 	return fits == 1
 }
 
-// told returns what the transmitter is to be told.
-func (a *authorization) told() string {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if a.within(authorizationSettles) {
-		return a.before
+// within reports whether now is less than d after then. By a clock that has gone back it is not.
+func within(now, then time.Time, d time.Duration) bool {
+	age := now.Sub(then)
+	return age >= 0 && age < d
+}
+
+// settles notes that there is another value, where there is one that nobody knows of yet, and
+// reports whether the transmitter must not be told it for now.
+func (s *Stream) settles(ctx context.Context, authorization string) (bool, error) {
+	all, err := s.authorizations(ctx)
+	if err != nil {
+		return false, err
 	}
-	return a.value
+	now, value := s.o.Now(), digest(authorization)
+	switch {
+	case all.Told == "" || all.Told == value:
+		return false, nil
+	case all.Next != value:
+		all.Next, all.NextAt = value, now
+		if err := s.share(ctx, all); err != nil {
+			return false, err
+		}
+		time.AfterFunc(authorizationSettles, s.look)
+		return true, nil
+	}
+	return within(now, all.NextAt, authorizationSettles), nil
+}
+
+// told notes that the transmitter has a value.
+func (s *Stream) told(ctx context.Context, value string) error {
+	all, err := s.authorizations(ctx)
+	if is := digest(value); err == nil && all.Told != is {
+		err = s.share(ctx, Authorizations{Told: is, Before: all.Told, BeforeAt: s.o.Now()})
+	}
+	return err
+}
+
+// authorizations reads what all issuers know.
+func (s *Stream) authorizations(ctx context.Context) (Authorizations, error) {
+	all, err := s.o.Lease.Authorizations(ctx)
+	if err == nil {
+		s.authorization.shared.Store(&all)
+	}
+	return all, err
+}
+
+func (s *Stream) share(ctx context.Context, all Authorizations) error {
+	err := s.o.Lease.SetAuthorizations(ctx, all)
+	if err == nil {
+		s.authorization.shared.Store(&all)
+	}
+	return err
 }

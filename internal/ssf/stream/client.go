@@ -52,6 +52,13 @@ func isStatus(err error, codes ...int) bool {
 	return errors.As(err, &s) && slices.Contains(codes, int(s))
 }
 
+// isRefusal reports whether a server has answered that there is nothing for us at an address: some
+// proxies say 403 for what is not there.
+func isRefusal(err error) bool {
+	var s status
+	return errors.As(err, &s) && s >= 400 && s < 500
+}
+
 // conn returns the HTTP client, remade when ca_file has changed.
 func (c *client) conn() *http.Client {
 	var pool *x509.CertPool
@@ -250,7 +257,7 @@ func (c *client) tokenURL(ctx context.Context) (*url.URL, error) {
 // first reads the first of some documents that there is.
 func (c *client) first(ctx context.Context, out any, at ...string) (err error) {
 	for _, a := range at {
-		if err = c.get(ctx, a, out); err == nil || !isStatus(err, http.StatusNotFound) {
+		if err = c.get(ctx, a, out); err == nil || !isRefusal(err) {
 			return err
 		}
 	}

@@ -110,14 +110,10 @@ func (s *Stream) open() (err error) {
 	if c.AuthorizationFile == "" {
 		return nil
 	}
-	s.authorization = &authorization{now: s.o.Now}
 	file, err := s.openSecret("authorization_file", c.AuthorizationFile, minAuthorization,
-		func(value string) {
-			s.authorization.set(value)
-			time.AfterFunc(authorizationSettles, s.look)
-		})
+		func(string) { s.look() })
 	if err == nil {
-		s.authorization.set(file.Value())
+		s.authorization = &authorization{file: file, now: s.o.Now}
 	}
 	return err
 }
@@ -154,9 +150,10 @@ func (s *Stream) Authorized(header string) bool {
 // HasSecret reports whether pushed messages must come with an Authorization header.
 func (s *Stream) HasSecret() bool { return s.authorization != nil }
 
-// Told takes in an event about the stream itself. An error that is no *ssf.Error means that it is
-// to come again.
-func (s *Stream) Told(ctx context.Context, of ssf.Subject, e ssf.Event) error {
+// Told takes in an event about the stream itself, out of a message. An error that is no *ssf.Error
+// means that it is to come again.
+func (s *Stream) Told(ctx context.Context, m ssf.Set, e ssf.Event) error {
+	of := m.Subject
 	if of.Format != "opaque" {
 		return ssf.Refuse(ssf.InvalidRequest, "expected sub_id to name the stream, in format opaque")
 	}
@@ -172,10 +169,18 @@ func (s *Stream) Told(ctx context.Context, of ssf.Subject, e ssf.Event) error {
 		!stateFits(s.client.secret.Value(), of.ID, e.State, now) {
 		return ssf.Refuse(ssf.InvalidState, "the state is not one that this receiver has asked with")
 	}
-	if err := s.o.Lease.Verified(ctx, now); err != nil {
+	at := now
+	if e.State == "" && m.IssuedAt.Before(now) {
+		at = m.IssuedAt // whoever has it may send it again: it shows that the stream worked then
+	}
+	last, err := s.o.Lease.LastVerified(ctx)
+	if err == nil && at.After(last) {
+		err = s.o.Lease.Verified(ctx, at)
+	}
+	if err != nil {
 		return fmt.Errorf("stream: noting a verification: %w", err)
 	}
-	s.o.Metrics.lastVerified(s.o.Sender, now)
+	s.o.Metrics.lastVerified(s.o.Sender, at)
 	return nil
 }
 
@@ -205,8 +210,18 @@ func (s *Stream) Run(ctx context.Context) error {
 		running.Go(func() { s.polling(ctx) })
 	}
 	s.keeping(ctx)
+	// So that another one takes over at once. Should it not reach Redis, the lease runs out.
+	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), releaseTimeout)
+	defer cancel()
+	if err := s.o.Lease.Release(last); err != nil {
+		s.o.Logger.Info("another issuer keeps the stream once this one's lease has run out",
+			"error", err.Error())
+	}
 	return nil
 }
+
+// releaseTimeout is how long an issuer that ends tries to give its lease back.
+const releaseTimeout = time.Second
 
 // keeping takes the lease, and looks after the stream while it has it.
 func (s *Stream) keeping(ctx context.Context) {
@@ -251,6 +266,13 @@ func (s *Stream) holds(ctx context.Context, life time.Duration) bool {
 	if err == nil {
 		at, err = s.o.Lease.LastVerified(ctx)
 	}
+	if err == nil && s.authorization != nil {
+		_, err = s.authorizations(ctx)
+	}
+	if err == nil && s.authorization != nil && held && !s.o.Config.Managed() {
+		// Whoever replaces the file tells the sender, too, a little sooner or later.
+		err = s.told(ctx, s.authorization.file.Value())
+	}
 	s.tell(ctx, stepLease, err)
 	s.o.Metrics.lastVerified(s.o.Sender, at)
 	held = held && err == nil
@@ -293,10 +315,13 @@ func (s *Stream) keep(ctx context.Context) error {
 }
 
 // ensure finds the stream or makes it.
-func (s *Stream) ensure(ctx context.Context, at endpoints) (remote, error) {
-	authorization := ""
+func (s *Stream) ensure(ctx context.Context, at endpoints) (_ remote, err error) {
+	authorization, settles := "", false
 	if s.authorization != nil {
-		authorization = s.authorization.told()
+		authorization = s.authorization.file.Value()
+		if settles, err = s.settles(ctx, authorization); err != nil {
+			return remote{}, err
+		}
 	}
 	want := s.client.wanted(authorization)
 	found, there, err := s.find(ctx, at, want)
@@ -305,7 +330,8 @@ func (s *Stream) ensure(ctx context.Context, at endpoints) (remote, error) {
 	}
 	method := http.MethodPost
 	switch {
-	case there && !want.lacks(found) && !s.changed(found.ID, authorization):
+	// What is to be written has the next authorization in it.
+	case there && (settles || !want.lacks(found) && !s.changed(found.ID, authorization)):
 		return found, found.check(s.o.Sender)
 	case there:
 		method, want.ID = http.MethodPatch, found.ID
@@ -322,6 +348,11 @@ func (s *Stream) ensure(ctx context.Context, at endpoints) (remote, error) {
 	}
 	if err := made.check(s.o.Sender); err != nil {
 		return remote{}, err
+	}
+	if s.authorization != nil {
+		if err := s.told(ctx, authorization); err != nil {
+			return remote{}, err
+		}
 	}
 	s.mu.Lock()
 	s.written = fingerprint(made.ID, authorization)

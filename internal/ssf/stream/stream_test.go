@@ -401,7 +401,8 @@ func TestAStreamShowsThatItWorks(t *testing.T) {
 	other := newReceiver(t, tr, settings(t, stream.Push), lease(t, redis, tr.URL), registry)
 	of := ssf.Subject{Format: "opaque", ID: "stream-1"}
 	told := func(of ssf.Subject, state string) error {
-		return other.Told(t.Context(), of, ssf.Event{Type: ssf.Verification, State: state})
+		return other.Told(t.Context(), ssf.Set{Subject: of, IssuedAt: time.Now()},
+			ssf.Event{Type: ssf.Verification, State: state})
 	}
 	verified := func() float64 {
 		return testutil.ToFloat64(collector(t, registry,
@@ -467,7 +468,7 @@ func TestAChangedStreamIsLookedAtSoon(t *testing.T) {
 	eventually.True(t, "the stream to be made", func() bool { return len(tr.States()) > 0 })
 	tr.Change(func(s *streamtest.Stream) { s.Status = "disabled" })
 	of := ssf.Subject{Format: "opaque", ID: "stream-1"}
-	if err := r.Told(t.Context(), of, ssf.Event{Type: ssf.StreamUpdated,
+	if err := r.Told(t.Context(), ssf.Set{Subject: of}, ssf.Event{Type: ssf.StreamUpdated,
 		Status: "disabled"}); err != nil {
 		t.Fatal(err)
 	}
@@ -498,34 +499,103 @@ func TestPushedMessagesNeedTheirAuthorization(t *testing.T) {
 	}
 }
 
-// TestAnAuthorizationThatIsRotatedRefusesNoMessage: what the transmitter still sends is good, and so
-// is the new one.
+// TestAnAuthorizationThatIsRotatedRefusesNoMessage: the transmitter is told the next one only when
+// every issuer knows it; what it sends until then is good at each, at one that has only just started
+// too, and for ten minutes after.
 func TestAnAuthorizationThatIsRotatedRefusesNoMessage(t *testing.T) {
 	t.Parallel()
-	files, err := livefile.New(slog.New(slog.DiscardHandler), nil)
-	if err != nil {
-		t.Fatal(err)
+	const next, nobodys = "Bearer the-next-of-our-own", "Bearer of-nobody-at-all"
+	tr, redis := streamtest.New(t), miniredis.RunT(t)
+	var clock atomic.Int64
+	clock.Store(time.Now().UnixMilli())
+	issuer := func(content string) (r *stream.Stream, replace func(string)) {
+		files, err := livefile.New(slog.New(slog.DiscardHandler), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		c := settings(t, stream.Push)
+		c.CheckEvery, c.AuthorizationFile = 5*time.Millisecond, file(t, content)
+		r, err = stream.New(stream.Options{
+			Sender: tr.URL, Config: c, Lease: lease(t, redis, tr.URL), Files: files,
+			Handle: func(context.Context, string, string) error { return nil },
+			Now:    func() time.Time { return time.UnixMilli(clock.Load()) },
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		(&receiver{Stream: r}).run(t)
+		return r, func(content string) {
+			if err := os.WriteFile(string(c.AuthorizationFile), []byte(content), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			if err := files.Reload(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		}
 	}
-	tr, c := streamtest.New(t), settings(t, stream.Push)
-	r, err := stream.New(stream.Options{Sender: tr.URL, Config: c,
-		Lease: lease(t, miniredis.RunT(t), tr.URL), Files: files,
-		Handle: func(context.Context, string, string) error { return nil }})
-	if err != nil {
-		t.Fatal(err)
+	looked := func() {
+		t.Helper()
+		n := tr.Calls("GET /streams")
+		clock.Add(10) // the next look is due by the clock
+		eventually.True(t, "the stream to be looked at", func() bool {
+			clock.Add(10)
+			return tr.Calls("GET /streams") > n+3
+		})
 	}
-	const next = "Bearer the-next-of-our-own"
-	if err := os.WriteFile(string(c.AuthorizationFile), []byte(next), 0o600); err != nil {
-		t.Fatal(err)
+	a, replace := issuer(authorization)
+	eventually.True(t, "the stream to be made", oneStream(tr))
+	b, _ := issuer(authorization)
+	replace(next)
+	looked()
+	c, _ := issuer(next)
+	all := map[string]*stream.Stream{
+		"who keeps the stream": a, "who has the file of before": b, "who has started since": c,
 	}
-	if r.Authorized(next) {
-		t.Error("the next one passes before it was read")
+	accepted := func(when string, headers ...string) {
+		t.Helper()
+		for name, r := range all {
+			for _, header := range headers {
+				eventually.True(t, when+": "+name+" to accept "+header, func() bool {
+					return r.Authorized(header)
+				})
+			}
+			if r.Authorized(nobodys) || r.Authorized("") {
+				t.Errorf("%s: %s accepts anything", when, name)
+			}
+		}
 	}
-	if err := files.Reload(t.Context()); err != nil {
-		t.Fatal(err)
+	accepted("before the transmitter is told", authorization, next)
+	looked()
+	if got := tr.Streams()[0].Authorization; got != authorization {
+		t.Errorf("the transmitter was told %q at once", got)
 	}
-	if !r.Authorized(authorization) || !r.Authorized(next) || r.Authorized("Bearer of-nobody-at-all") {
-		t.Error("expected the one before and the next to pass, and no other")
+	clock.Add(30_000)
+	eventually.True(t, "the next one to be told", func() bool {
+		clock.Add(10)
+		return tr.Streams()[0].Authorization == next
+	})
+	accepted("once it is told", authorization, next)
+	delete(all, "who has the file of before")
+	accepted("long after", next)
+	for name, r := range all {
+		eventually.True(t, name+" to refuse what was replaced", func() bool {
+			clock.Add(60_000)
+			return !r.Authorized(authorization)
+		})
 	}
+}
+
+// TestAnotherIssuerTakesOverAtOnce when the one that kept the stream ends.
+func TestAnotherIssuerTakesOverAtOnce(t *testing.T) {
+	t.Parallel()
+	tr, redis := streamtest.New(t), miniredis.RunT(t) // whose leases never run out by themselves
+	c := settings(t, stream.Poll)
+	stop := newReceiver(t, tr, c, lease(t, redis, tr.URL), nil).run(t)
+	eventually.True(t, "the stream to be made", oneStream(tr))
+	newReceiver(t, tr, c, lease(t, redis, tr.URL), nil).run(t)
+	stop()
+	before := tr.Calls("POST /poll")
+	eventually.True(t, "the other one to poll", func() bool { return tr.Calls("POST /poll") > before })
 }
 
 // TestSecretsFitIntoAHeader or the issuer does not start; their files' texts are not told.
@@ -624,6 +694,31 @@ func TestAnAnswerOfAnotherIssuerIsNotTaken(t *testing.T) {
 	}
 }
 
+// TestAnOldVerificationShowsThatTheStreamWorkedThen: whoever has one without a state may send it again
+// and again, and a stream that is dead must not look alive for that.
+func TestAnOldVerificationShowsThatTheStreamWorkedThen(t *testing.T) {
+	t.Parallel()
+	tr, redis := streamtest.New(t), miniredis.RunT(t)
+	l := lease(t, redis, tr.URL)
+	r := newReceiver(t, tr, settings(t, stream.Push), l, nil)
+	now := time.Now().Truncate(time.Millisecond)
+	for _, c := range []struct{ ago, want time.Duration }{
+		{time.Hour, time.Hour}, {24 * time.Hour, time.Hour}, {time.Minute, time.Minute},
+		{2 * time.Minute, time.Minute},
+	} {
+		m := ssf.Set{
+			Subject: ssf.Subject{Format: "opaque", ID: "stream-1"}, IssuedAt: now.Add(-c.ago),
+		}
+		if err := r.Told(t.Context(), m, ssf.Event{Type: ssf.Verification}); err != nil {
+			t.Fatal(err)
+		}
+		last, err := l.LastVerified(t.Context())
+		if err != nil || !last.Equal(now.Add(-c.want)) {
+			t.Errorf("one of %v ago: verified %v ago, %v", c.ago, now.Sub(last), err)
+		}
+	}
+}
+
 // TestAVerificationIsAskedForNoMoreOftenThanTheTransmitterAllows.
 func TestAVerificationIsAskedForNoMoreOftenThanTheTransmitterAllows(t *testing.T) {
 	t.Parallel()
@@ -638,7 +733,7 @@ func TestAVerificationIsAskedForNoMoreOftenThanTheTransmitterAllows(t *testing.T
 	r.run(t)
 	eventually.True(t, "a verification to be asked for", func() bool { return len(tr.States()) > 0 })
 	of := ssf.Subject{Format: "opaque", ID: "stream-1"}
-	err := r.Told(t.Context(), of, ssf.Event{Type: ssf.Verification, State: tr.States()[0]})
+	err := r.Told(t.Context(), ssf.Set{Subject: of}, ssf.Event{Type: ssf.Verification, State: tr.States()[0]})
 	if err != nil {
 		t.Fatal(err)
 	}
