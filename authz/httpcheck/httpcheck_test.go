@@ -470,3 +470,18 @@ func TestDrainFinishesWhatIsUnderWay(t *testing.T) {
 		t.Error("a drained server takes connections")
 	}
 }
+
+// TestAServerThatIsDrainedBeforeItServesEndsWell: a process may be told to stop at once.
+func TestAServerThatIsDrainedBeforeItServesEndsWell(t *testing.T) {
+	b := start(t, authztest.New(), configFor(t, "nginx"))
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.server.Drain(t.Context())
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := b.server.Run(ctx, l); err != nil {
+		t.Error(err)
+	}
+}
