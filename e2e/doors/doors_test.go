@@ -220,6 +220,17 @@ func whatIsJudgedIsWhatTheUpstreamGets(t *testing.T, d *door) {
 			t.Errorf("%s /write: got %d", method, a.status)
 		}
 	}
+	// Who cleans a path before the gate is asked, hands on the clean one.
+	cleans := d.proxy == "envoy" || d.proxy == "traefik"
+	for _, target := range []string{"//public", "/files/../public", "/./public"} {
+		a := get(t, d.address, target)
+		if cleans && (a.status != 200 || a.received.Path != "/public") {
+			t.Errorf("%s: %d, the upstream got %s", target, a.status, a.received.Path)
+		}
+		if !cleans && (a.status != 400 || a.reason() != "bad_path") {
+			t.Errorf("%s: got %d %s", target, a.status, a.reason())
+		}
+	}
 	d.upstream.received()
 	if a := do(t, d.address, "HEAD", "/protected"); a.status != 401 {
 		t.Errorf("HEAD without a token: got %d", a.status)

@@ -136,3 +136,41 @@ func TestAProxyThatLeavesHeadersToItsClientIsFound(t *testing.T) {
 		})
 	}
 }
+
+// TestCaddyAsksWithTheClientsQuery, whatever uri its forward_auth has.
+func TestCaddyAsksWithTheClientsQuery(t *testing.T) {
+	asked := make(chan string, 1)
+	stub := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		asked <- r.RequestURI
+	}))
+	t.Cleanup(stub.Close)
+	address := caddy(t, stub.Listener.Addr().String(), newUpstream(t).address)
+	if a := get(t, address, "/protected?a=b"); a.status != 200 || a.received.Path != "/protected?a=b" {
+		t.Errorf("got %d %s", a.status, a.body)
+	}
+	if got := <-asked; got != "/?a=b" {
+		t.Errorf("it asked for %s", got)
+	}
+}
+
+// TestCaddyLosesWhoCalls where its page is not followed: by its own order of directives, and by a
+// client's Connection.
+func TestCaddyLosesWhoCalls(t *testing.T) {
+	token := bearer(login(t, "alice"))
+	for name, row := range map[string]struct{ changes, lines []string }{
+		"in its own order": {changes: []string{"\troute {\n", "\thandle {\n"}},
+		"with any Connection": {
+			changes: []string{"\t\trespond @drops 400\n", ""},
+			lines:   []string{"Connection: x-auth-subject"},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			d := open(t, "caddy", row.changes...)
+			a := get(t, d.address, "/protected", append(row.lines, token)...)
+			if _, told := a.received.Headers["x-auth-subject"]; a.status != 200 || told {
+				t.Errorf("got %d, the upstream got %v", a.status, a.received.Headers)
+			}
+		})
+	}
+}
