@@ -8,7 +8,8 @@ import (
 	"testing"
 )
 
-// TestNGINXMakesA500OfARefusal, unless it has the error_page of its page: that is what the page says.
+// TestNGINXMakesA500OfARefusal, unless it has the error_page of its page: that is what the page
+// says.
 func TestNGINXMakesA500OfARefusal(t *testing.T) {
 	d := open(t, "nginx", "        error_page 401 403 500 = @refused;\n", "")
 	bob := bearer(login(t, "bob"))
@@ -77,7 +78,8 @@ func TestNGINXHandsOnEveryStatusOfAGate(t *testing.T) {
 func TestTraefikHandsOnNoLongRefusal(t *testing.T) {
 	d := open(t, "traefik", "maxResponseBodySize: 65536", "maxResponseBodySize: 20")
 	a := get(t, d.address, "/protected")
-	if a.status != 401 || a.reason() != "" || a.header.Get("WWW-Authenticate") != "" || a.body != "" {
+	if a.status != 401 || a.reason() != "" || a.header.Get("WWW-Authenticate") != "" ||
+		a.body != "" {
 		t.Errorf("got %d %v %q", a.status, a.header, a.body)
 	}
 }
@@ -145,7 +147,8 @@ func TestCaddyAsksWithTheClientsQuery(t *testing.T) {
 	}))
 	t.Cleanup(stub.Close)
 	address := caddy(t, stub.Listener.Addr().String(), newUpstream(t).address)
-	if a := get(t, address, "/protected?a=b"); a.status != 200 || a.received.Path != "/protected?a=b" {
+	if a := get(t, address, "/protected?a=b"); a.status != 200 ||
+		a.received.Path != "/protected?a=b" {
 		t.Errorf("got %d %s", a.status, a.body)
 	}
 	if got := <-asked; got != "/?a=b" {
