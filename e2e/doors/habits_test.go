@@ -6,6 +6,8 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+
+	"github.com/sallyport/sallyport/authz/check"
 )
 
 // TestNGINXMakesA500OfARefusal, unless it has the error_page of its page: that is what the page
@@ -175,5 +177,28 @@ func TestCaddyLosesWhoCalls(t *testing.T) {
 				t.Errorf("got %d, the upstream got %v", a.status, a.received.Headers)
 			}
 		})
+	}
+}
+
+// TestEnvoyEndsAStreamWhenAGateSaysSoOverHTTP: it takes the rest of a token's life from the answer,
+// and the upstream never sees it.
+func TestEnvoyEndsAStreamWhenAGateSaysSoOverHTTP(t *testing.T) {
+	stub := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set(check.HeaderStreamDuration, "300")
+	}))
+	t.Cleanup(stub.Close)
+	told := make(chan http.Header, 1)
+	endless := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		told <- r.Header
+		<-r.Context().Done()
+	}))
+	t.Cleanup(endless.Close)
+	address := envoy(t, stub.Listener.Addr().String(), endless.Listener.Addr().String())
+	a := get(t, address, "/protected")
+	if a.status != 504 || !strings.Contains(a.body, "max stream duration") {
+		t.Errorf("got %d %s", a.status, a.body)
+	}
+	if h := <-told; h.Get(check.HeaderStreamDuration) != "" {
+		t.Errorf("the upstream got %v", h)
 	}
 }
