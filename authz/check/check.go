@@ -208,7 +208,10 @@ const clientsOwn = "a header by which the client says itself who calls, or which
 func (r *Request) saysWhoCalls(id *authz.Identity) bool {
 	for i := range r.Headers {
 		name := r.Headers[i].Name
-		if slices.ContainsFunc(id.Remove, func(s string) bool { return strings.EqualFold(s, name) }) ||
+		if slices.ContainsFunc(
+			id.Remove,
+			func(s string) bool { return strings.EqualFold(s, name) },
+		) ||
 			slices.ContainsFunc(id.Set,
 				func(h authz.Header) bool { return strings.EqualFold(h.Name, name) }) {
 			return true
@@ -247,10 +250,13 @@ func (c *Checker) unmarked(mark string) string {
 // says so in the log now and then: all requests are refused until somebody mends it.
 func (c *Checker) notStripped(problem string) authz.Decision {
 	if c.unstripped.Allow() {
-		c.Logger.Warn("requests are refused: Envoy does not remove identity headers, or does not say "+
-			"that it has; give it what deploy/config/envoy.yaml has. Where it asks over gRPC, "+
-			"`ext_authz: {strip: all}` has the gate remove them",
-			"problem", problem)
+		c.Logger.Warn(
+			"requests are refused: Envoy does not remove identity headers, or does not say "+
+				"that it has; give it what deploy/config/envoy.yaml has. Where it asks over gRPC, "+
+				"`ext_authz: {strip: all}` has the gate remove them",
+			"problem",
+			problem,
+		)
 	}
 	return authz.Decision{Refusal: c.engine.Refusal(token.ReasonNotStripped), Problem: problem}
 }

@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"io/fs"
+	"net"
 	"os"
 	"path/filepath"
 	"testing"
@@ -97,6 +98,35 @@ func TestDrainEndsWithItsContext(t *testing.T) {
 	b.server.Drain(ctx)
 	if err := <-ended; err == nil {
 		t.Error("the check was answered")
+	}
+}
+
+// TestAServerThatIsDrainedBeforeItServesEndsWell: a process may be told to stop at once.
+func TestAServerThatIsDrainedBeforeItServesEndsWell(t *testing.T) {
+	w, c := authztest.New(), DefaultConfig()
+	s, err := New(w.Engine(NewWire(c)), c,
+		Options{Ready: func() error { return nil }, Check: check.Options{Instant: clock()}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	l, err := listen.Open("127.0.0.1:0", c.Config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Drain(t.Context())
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- s.Run(ctx, l) }()
+	eventually.True(t, "nobody listens", func() bool {
+		conn, err := net.Dial("tcp", l.Addr().String())
+		if err == nil {
+			_ = conn.Close()
+		}
+		return err != nil
+	})
+	cancel()
+	if err := <-ended; err != nil {
+		t.Error(err)
 	}
 }
 

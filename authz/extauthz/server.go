@@ -106,8 +106,8 @@ func (s *Server) Run(ctx context.Context, l net.Listener) error {
 	served := make(chan error, 1)
 	go func() { served <- s.grpc.Serve(netutil.LimitListener(l, s.config.MaxConnections)) }()
 	select {
-	case err := <-served: // Drain has stopped it, or it has failed
-		if err != nil && ctx.Err() == nil {
+	case err := <-served: // Drain has stopped it, perhaps before it began, or it has failed
+		if err != nil && !errors.Is(err, grpc.ErrServerStopped) && ctx.Err() == nil {
 			return fmt.Errorf("extauthz: serve: %w", err)
 		}
 		<-ctx.Done()

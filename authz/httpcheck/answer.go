@@ -9,7 +9,6 @@ import (
 
 	"github.com/sallyport/sallyport/authz"
 	"github.com/sallyport/sallyport/authz/check"
-	"github.com/sallyport/sallyport/internal/token"
 )
 
 const (
@@ -107,6 +106,3 @@ func (a answer) write(w http.ResponseWriter) {
 	w.WriteHeader(a.status)
 	_, _ = w.Write([]byte(a.body)) // a proxy that has gone needs no answer
 }
-
-// reasonBroken is the reason when all else fails.
-const reasonBroken = token.ReasonInternal

@@ -10,9 +10,8 @@ import (
 	"github.com/sallyport/sallyport/authz/authztest"
 )
 
-// FuzzADoorAllowsWhatTheEngineAllows: whatever a proxy sends, nothing panics; 200 is the answer only
-// where the engine allows what stands in the stated places, and then nobody is told who did not show
-// a token.
+// FuzzADoorAllowsWhatTheEngineAllows: whatever a proxy sends, nothing panics; 200 is the answer
+// only where the engine allows what stands in the stated places, and tells who calls as it does.
 func FuzzADoorAllowsWhatTheEngineAllows(f *testing.F) {
 	w := authztest.New()
 	good := "Bearer " + w.Token()

@@ -111,8 +111,8 @@ func asked(b *bench, r authz.Request) (request *http.Request, removed []string) 
 	return request, removed
 }
 
-// takenForAnother reports whether a server might take a header for one that says who calls, or which
-// method or path is meant.
+// takenForAnother reports whether a server might take a header for one that says who calls, or
+// which method or path is meant.
 func takenForAnother(name string) bool {
 	folded := strings.Map(func(c rune) rune {
 		if strings.ContainsRune(authztest.Signs, c) {
@@ -171,8 +171,8 @@ func answerOf(t testing.TB, b *bench, got *http.Response, removed []string) auth
 	return a
 }
 
-// withoutSet are the headers that a proxy has removed and has no value for: those of its client, and
-// each identity header that the answer lacks.
+// withoutSet are the headers that a proxy has removed and has no value for: those of its client,
+// and each identity header that the answer lacks.
 func withoutSet(a authztest.Answer, removed []string) []string {
 	set := map[string]bool{}
 	for _, h := range a.Set {

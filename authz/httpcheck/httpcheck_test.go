@@ -104,8 +104,8 @@ func TestOnlyTheStatedSourceCounts(t *testing.T) {
 	}
 }
 
-// TestAStrangerIsToldNothing: whatever it sends, and whatever token it has. The log says how to make
-// it a trusted proxy.
+// TestAStrangerIsToldNothing: whatever it sends, and whatever token it has. The log says how to
+// make it a trusted proxy.
 func TestAStrangerIsToldNothing(t *testing.T) {
 	log := &eventually.Buffer{}
 	w := authztest.New()
@@ -334,8 +334,8 @@ func onLoopback(t *testing.T, change func(*Config)) (b *bench, address string) {
 const public = "GET /?query=of-the-client HTTP/1.1\r\nHost: gate\r\n" +
 	"X-Original-Method: GET\r\nX-Original-Host: things.example.com\r\nX-Original-Uri: /public\r\n"
 
-// talk sends bytes, and returns the answer; nil when the connection is closed without one, or before
-// all was sent.
+// talk sends bytes, and returns the answer; nil when the connection is closed without one, or
+// before all was sent.
 func talk(t *testing.T, conn net.Conn, bytes string) *http.Response {
 	t.Helper()
 	if err := conn.SetDeadline(time.Now().Add(20 * time.Second)); err != nil {
@@ -468,5 +468,20 @@ func TestDrainFinishesWhatIsUnderWay(t *testing.T) {
 	}
 	if _, err := net.Dial("tcp", address); err == nil {
 		t.Error("a drained server takes connections")
+	}
+}
+
+// TestAServerThatIsDrainedBeforeItServesEndsWell: a process may be told to stop at once.
+func TestAServerThatIsDrainedBeforeItServesEndsWell(t *testing.T) {
+	b := start(t, authztest.New(), configFor(t, "nginx"))
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.server.Drain(t.Context())
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := b.server.Run(ctx, l); err != nil {
+		t.Error(err)
 	}
 }

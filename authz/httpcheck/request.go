@@ -52,15 +52,13 @@ func (s *Server) read(r *http.Request) *check.Request {
 
 // readStated takes method, host and path from the headers that the proxy is said to write.
 func (s *Server) readStated(out *check.Request, h http.Header) {
-	for name, to := range map[string]*string{
-		s.proxy.method: &out.Method, s.proxy.host: &out.Host, s.proxy.path: &out.Path,
-	} {
-		value, stated := once(h, name)
-		if !stated {
-			out.Malformed = s.badSource
-		}
-		*to = value
+	method, m := once(h, s.proxy.method)
+	host, o := once(h, s.proxy.host)
+	path, p := once(h, s.proxy.path)
+	if !m || !o || !p {
+		out.Malformed = s.badSource
 	}
+	out.Method, out.Host, out.Path = method, host, path
 }
 
 // readHeaders takes the headers of the request that the proxy asks about: all but those that the

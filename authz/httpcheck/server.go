@@ -16,6 +16,7 @@ import (
 
 	"github.com/sallyport/sallyport/authz"
 	"github.com/sallyport/sallyport/authz/check"
+	"github.com/sallyport/sallyport/internal/token"
 )
 
 // Options is what a Server stands on. Checker and Engine are needed.
@@ -54,13 +55,17 @@ func New(c Config, o Options) (*Server, error) {
 	if err := errors.Join(c.Validate(), c.TLS.Validate(), o.Streams.Validate()); err != nil {
 		return nil, fmt.Errorf("httpcheck: %w", err)
 	}
+	// Without it, who is believed by certificate would not have shown one.
+	if (c.TLS.CertFile != "") != (o.TLS != nil) {
+		return nil, errors.New("httpcheck: expected TLS as its settings have it")
+	}
 	p, known := proxies[c.Proxy]
 	if !known {
 		return nil, errors.New("httpcheck: expected where to listen and which proxy asks, got neither")
 	}
 	s := &Server{
 		config: c, proxy: p, streams: o.Streams, tls: o.TLS,
-		broken:     o.Engine.Refusal(reasonBroken),
+		broken:     o.Engine.Refusal(token.ReasonInternal),
 		peerHeader: http.CanonicalHeaderKey(c.PeerHeader),
 		mark:       http.CanonicalHeaderKey(check.HeaderStripped),
 		badSource: fmt.Sprintf("expected %s, %s and %s once each, as http_check.proxy: %s has them",

@@ -12,15 +12,15 @@ install_packages() {
 }
 
 # without_services COMMAND...: runs it so that packages that it installs start no services of theirs.
-without_services() {
-    local policy=/usr/sbin/policy-rc.d status=0
-    [ ! -e "$policy" ] || { "$@"; return; }
-    printf '#!/bin/sh\nexit 101\n' >"$policy"
-    chmod +x "$policy"
-    "$@" || status=$?
-    rm -f "$policy"
-    return $status
-}
+without_services() (
+    policy=/usr/sbin/policy-rc.d
+    if [ ! -e "$policy" ]; then
+        trap 'rm -f "$policy"' EXIT
+        printf '#!/bin/sh\nexit 101\n' >"$policy"
+        chmod +x "$policy"
+    fi
+    "$@"
+)
 
 # need_compiler WHAT: a C compiler, which WHAT needs for SQLite.
 need_compiler() {

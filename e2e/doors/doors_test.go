@@ -17,8 +17,8 @@ import (
 	"github.com/sallyport/sallyport/internal/eventually"
 )
 
-// starters start each proxy with the configuration of its page, changed: to ask a gate, and in front
-// of an upstream, at these addresses.
+// starters start each proxy with the configuration of its page, changed: to ask a gate, and in
+// front of an upstream, at these addresses.
 var starters = map[string]func(t *testing.T, gate, upstream string, changes ...string) string{
 	"caddy": caddy, "envoy": envoy, "haproxy": haproxy, "nginx": nginx, "traefik": traefik,
 }
@@ -41,7 +41,8 @@ func open(t *testing.T, proxy string, changes ...string) *door {
 	return d
 }
 
-// TestEveryDoor: what each proxy and the gate behind it promise together, as its page has it set up.
+// TestEveryDoor: what each proxy and the gate behind it promise together, as its page has it set
+// up.
 func TestEveryDoor(t *testing.T) {
 	promises := map[string]func(*testing.T, *door){
 		"TheUpstreamIsToldWhoCalls":          theUpstreamIsToldWhoCalls,
@@ -82,7 +83,8 @@ func theUpstreamIsToldWhoCalls(t *testing.T, d *door) {
 			t.Errorf("%s: got %d %s", path, a.status, a.body)
 		}
 		for name := range a.received.Headers {
-			if strings.HasPrefix(name, authz.IdentityPrefix) || strings.HasPrefix(name, "x-sallyport") {
+			if strings.HasPrefix(name, authz.IdentityPrefix) ||
+				strings.HasPrefix(name, "x-sallyport") {
 				t.Errorf("%s: the upstream got %s", path, name)
 			}
 		}
@@ -108,10 +110,24 @@ func aRefusalIsTheGatesOwn(t *testing.T, d *door) {
 		"no route":          {"/nowhere", []string{bob}, 403},
 		"two readings":      {"/api/a;b", []string{bob}, 400},
 	} {
-		got, want := get(t, d.address, row.path, row.lines...), get(t, overGRPC, row.path, row.lines...)
+		got, want := get(
+			t,
+			d.address,
+			row.path,
+			row.lines...), get(
+			t,
+			overGRPC,
+			row.path,
+			row.lines...)
 		if got.status != row.status || want.status != row.status || got.body != want.body {
-			t.Errorf("%s: got %d %s, and through Envoy %d %s", name, got.status, got.body, want.status,
-				want.body)
+			t.Errorf(
+				"%s: got %d %s, and through Envoy %d %s",
+				name,
+				got.status,
+				got.body,
+				want.status,
+				want.body,
+			)
 		}
 		for _, header := range []string{
 			"X-Sallyport-Reason", "WWW-Authenticate", "Content-Type", "Cache-Control",
@@ -127,10 +143,10 @@ func aRefusalIsTheGatesOwn(t *testing.T, d *door) {
 	}
 }
 
-// noHeaderOfAClientBecomesAnIdentity at an upstream that makes one name of many: for every sign that
-// a name may have, on routes where the caller is known, may be known and is not. With the identity
-// headers go those that ask for another method or path. Such a request is served without them; of
-// names that Caddy cannot remove, it is refused.
+// noHeaderOfAClientBecomesAnIdentity at an upstream that makes one name of many: for every sign
+// that a name may have, on routes where the caller is known, may be known and is not. With the
+// identity headers go those that ask for another method or path. Such a request is served without
+// them; of names that Caddy cannot remove, it is refused.
 func noHeaderOfAClientBecomesAnIdentity(t *testing.T, d *door) {
 	token := bearer(login(t, "bob"))
 	for _, sign := range "-" + authztest.Signs {
@@ -181,7 +197,8 @@ func noConnectionHeaderTakesAnIdentity(t *testing.T, d *door) {
 		a := raw(t, d.address, "GET /protected HTTP/1.1\r\nHost: things.example.com\r\n"+token+
 			"\r\nConnection: close\r\nConnection: "+names+"\r\n\r\n")
 		for _, seen := range d.upstream.received() {
-			if seen.Headers[authz.HeaderSubject] != "bob" || seen.Headers[authz.HeaderRoles] != "user" {
+			if seen.Headers[authz.HeaderSubject] != "bob" ||
+				seen.Headers[authz.HeaderRoles] != "user" {
 				t.Errorf("Connection: %s: %d, the upstream got %v", names, a.status, seen.Headers)
 			}
 		}
@@ -218,6 +235,17 @@ func whatIsJudgedIsWhatTheUpstreamGets(t *testing.T, d *door) {
 		want := map[bool]int{true: 200, false: 401}[method == "POST"]
 		if a := do(t, d.address, method, "/write", "Content-Length: 0"); a.status != want {
 			t.Errorf("%s /write: got %d", method, a.status)
+		}
+	}
+	// Who cleans a path before the gate is asked, hands on the clean one.
+	cleans := d.proxy == "envoy" || d.proxy == "traefik"
+	for _, target := range []string{"//public", "/files/../public", "/./public"} {
+		a := get(t, d.address, target)
+		if cleans && (a.status != 200 || a.received.Path != "/public") {
+			t.Errorf("%s: %d, the upstream got %s", target, a.status, a.received.Path)
+		}
+		if !cleans && (a.status != 400 || a.reason() != "bad_path") {
+			t.Errorf("%s: got %d %s", target, a.status, a.reason())
 		}
 	}
 	d.upstream.received()
@@ -300,7 +328,12 @@ func noSpellingOfAPathLeadsPastItsRoute(t *testing.T, d *door) {
 		for _, seen := range d.upstream.received() {
 			for _, p := range readings(seen.Path) {
 				if below(p, "/protected") || below(p, "/api") || below(p, "/admin") {
-					t.Errorf("without a token, %q: %d, the upstream got %q", target, anybody.status, seen.Path)
+					t.Errorf(
+						"without a token, %q: %d, the upstream got %q",
+						target,
+						anybody.status,
+						seen.Path,
+					)
 				}
 			}
 		}
@@ -309,7 +342,12 @@ func noSpellingOfAPathLeadsPastItsRoute(t *testing.T, d *door) {
 			passed++
 			for _, p := range readings(seen.Path) {
 				if below(p, "/admin") {
-					t.Errorf("no admin, %q: %d, the upstream got %q", target, known.status, seen.Path)
+					t.Errorf(
+						"no admin, %q: %d, the upstream got %q",
+						target,
+						known.status,
+						seen.Path,
+					)
 				}
 			}
 		}
@@ -349,7 +387,8 @@ func oneTokenFromOnePlace(t *testing.T, d *door) {
 		d.upstream.received()
 		a := get(t, d.address, "/protected", row.lines...)
 		// NGINX takes no second Authorization header itself.
-		byNGINX := d.proxy == "nginx" && a.status == 400 && row.reason == "many_tokens" && a.reason() == ""
+		byNGINX := d.proxy == "nginx" && a.status == 400 && row.reason == "many_tokens" &&
+			a.reason() == ""
 		if (a.status != row.status || a.reason() != row.reason) && !byNGINX {
 			t.Errorf("%s: got %d %s %s", name, a.status, a.reason(), a.body)
 		}
@@ -444,7 +483,12 @@ func aBodyGoesToTheUpstreamAlone(t *testing.T, d *door) {
 	} {
 		a := raw(t, d.address, request)
 		if a.status != 200 || a.header.Get("X-Body-Length") != fmt.Sprint(len(body)) {
-			t.Errorf("%s: got %d, the upstream got %s bytes", name, a.status, a.header.Get("X-Body-Length"))
+			t.Errorf(
+				"%s: got %d, the upstream got %s bytes",
+				name,
+				a.status,
+				a.header.Get("X-Body-Length"),
+			)
 		}
 	}
 }
@@ -454,7 +498,12 @@ func aLogoutIsInForce(t *testing.T, d *door) {
 	if a := get(t, d.address, "/protected", token); a.status != 200 {
 		t.Fatalf("got %d %s", a.status, a.body)
 	}
-	r, err := http.NewRequestWithContext(t.Context(), "POST", shared(t).Endpoints().Issuer+"/logout", nil)
+	r, err := http.NewRequestWithContext(
+		t.Context(),
+		"POST",
+		shared(t).Endpoints().Issuer+"/logout",
+		nil,
+	)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -493,7 +542,13 @@ func hostileRequestLinesReachNobody(t *testing.T, d *door) {
 		a := raw(t, d.address, request)
 		for _, seen := range d.upstream.received() {
 			if !below(path.Clean(seen.Path), "/public") {
-				t.Errorf("%s: got %d, the upstream got %s %s", name, a.status, seen.Method, seen.Path)
+				t.Errorf(
+					"%s: got %d, the upstream got %s %s",
+					name,
+					a.status,
+					seen.Method,
+					seen.Path,
+				)
 			}
 		}
 	}

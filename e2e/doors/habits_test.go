@@ -6,9 +6,12 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+
+	"github.com/sallyport/sallyport/authz/check"
 )
 
-// TestNGINXMakesA500OfARefusal, unless it has the error_page of its page: that is what the page says.
+// TestNGINXMakesA500OfARefusal, unless it has the error_page of its page: that is what the page
+// says.
 func TestNGINXMakesA500OfARefusal(t *testing.T) {
 	d := open(t, "nginx", "        error_page 401 403 500 = @refused;\n", "")
 	bob := bearer(login(t, "bob"))
@@ -77,7 +80,8 @@ func TestNGINXHandsOnEveryStatusOfAGate(t *testing.T) {
 func TestTraefikHandsOnNoLongRefusal(t *testing.T) {
 	d := open(t, "traefik", "maxResponseBodySize: 65536", "maxResponseBodySize: 20")
 	a := get(t, d.address, "/protected")
-	if a.status != 401 || a.reason() != "" || a.header.Get("WWW-Authenticate") != "" || a.body != "" {
+	if a.status != 401 || a.reason() != "" || a.header.Get("WWW-Authenticate") != "" ||
+		a.body != "" {
 		t.Errorf("got %d %v %q", a.status, a.header, a.body)
 	}
 }
@@ -134,5 +138,67 @@ func TestAProxyThatLeavesHeadersToItsClientIsFound(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestCaddyAsksWithTheClientsQuery, whatever uri its forward_auth has.
+func TestCaddyAsksWithTheClientsQuery(t *testing.T) {
+	asked := make(chan string, 1)
+	stub := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		asked <- r.RequestURI
+	}))
+	t.Cleanup(stub.Close)
+	address := caddy(t, stub.Listener.Addr().String(), newUpstream(t).address)
+	if a := get(t, address, "/protected?a=b"); a.status != 200 ||
+		a.received.Path != "/protected?a=b" {
+		t.Errorf("got %d %s", a.status, a.body)
+	}
+	if got := <-asked; got != "/?a=b" {
+		t.Errorf("it asked for %s", got)
+	}
+}
+
+// TestCaddyLosesWhoCalls where its page is not followed: by its own order of directives, and by a
+// client's Connection.
+func TestCaddyLosesWhoCalls(t *testing.T) {
+	token := bearer(login(t, "alice"))
+	for name, row := range map[string]struct{ changes, lines []string }{
+		"in its own order": {changes: []string{"\troute {\n", "\thandle {\n"}},
+		"with any Connection": {
+			changes: []string{"\t\trespond @drops 400\n", ""},
+			lines:   []string{"Connection: x-auth-subject"},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			d := open(t, "caddy", row.changes...)
+			a := get(t, d.address, "/protected", append(row.lines, token)...)
+			if _, told := a.received.Headers["x-auth-subject"]; a.status != 200 || told {
+				t.Errorf("got %d, the upstream got %v", a.status, a.received.Headers)
+			}
+		})
+	}
+}
+
+// TestEnvoyEndsAStreamWhenAGateSaysSoOverHTTP: it takes the rest of a token's life from the answer,
+// and the upstream never sees it.
+func TestEnvoyEndsAStreamWhenAGateSaysSoOverHTTP(t *testing.T) {
+	stub := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set(check.HeaderStreamDuration, "300")
+	}))
+	t.Cleanup(stub.Close)
+	told := make(chan http.Header, 1)
+	endless := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		told <- r.Header
+		<-r.Context().Done()
+	}))
+	t.Cleanup(endless.Close)
+	address := envoy(t, stub.Listener.Addr().String(), endless.Listener.Addr().String())
+	a := get(t, address, "/protected")
+	if a.status != 504 || !strings.Contains(a.body, "max stream duration") {
+		t.Errorf("got %d %s", a.status, a.body)
+	}
+	if h := <-told; h.Get(check.HeaderStreamDuration) != "" {
+		t.Errorf("the upstream got %v", h)
 	}
 }

@@ -204,7 +204,8 @@ func spawn(t *testing.T, name, listens, path string, args ...string) *exec.Cmd {
 	return cmd
 }
 
-// gate starts a gate of the mesh's that is asked over HTTP by a proxy, and returns when it is ready.
+// gate starts a gate of the mesh's that is asked over HTTP by a proxy, and returns when it is
+// ready.
 func gate(t *testing.T, proxy, listen string, args ...string) *exec.Cmd {
 	t.Helper()
 	cmd, admin := unready(t, proxy, listen, args...)

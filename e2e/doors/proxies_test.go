@@ -82,7 +82,11 @@ func haproxy(t *testing.T, gate, upstream string, changes ...string) (address st
 // routed waits until a proxy has read its routes.
 func routed(t *testing.T, address string) {
 	t.Helper()
-	eventually.True(t, "it has routes", func() bool { return get(t, address, "/files/x").status != 404 })
+	eventually.True(
+		t,
+		"it has routes",
+		func() bool { return get(t, address, "/files/x").status != 404 },
+	)
 }
 
 // envoy starts Envoy with the configuration of its page, changed.
@@ -102,7 +106,8 @@ func envoy(t *testing.T, gate, upstream string, changes ...string) (address stri
 	return address
 }
 
-// debians returns the path of a program of Debian's. Without it the test fails and says how to get it.
+// debians returns the path of a program of Debian's. Without it the test fails and says how to get
+// it.
 func debians(t *testing.T, name string) string {
 	t.Helper()
 	if path, err := exec.LookPath(name); err == nil {
@@ -119,11 +124,15 @@ func debians(t *testing.T, name string) string {
 func nginx(t *testing.T, gate, upstream string, changes ...string) (address string) {
 	t.Helper()
 	dir, address := t.TempDir(), port(t)
-	site := write(t, filepath.Join(dir, "sallyport.conf"), placed(t, block(t, "nginx.md", "nginx", 0),
-		append([]string{
-			"server 127.0.0.1:10004;", "server " + gate + ";", "server 127.0.0.1:8080;",
-			"server " + upstream + ";", "listen 8000;", "listen " + address + ";",
-		}, changes...)...))
+	site := write(
+		t,
+		filepath.Join(dir, "sallyport.conf"),
+		placed(t, block(t, "nginx.md", "nginx", 0),
+			append([]string{
+				"server 127.0.0.1:10004;", "server " + gate + ";", "server 127.0.0.1:8080;",
+				"server " + upstream + ";", "listen 8000;", "listen " + address + ";",
+			}, changes...)...),
+	)
 	user := ""
 	if os.Geteuid() == 0 { // else its workers cannot read the test's folders
 		user = "user root;\n"

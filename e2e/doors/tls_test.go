@@ -55,8 +55,16 @@ func (c certificates) flags(door string) []string {
 func (c certificates) shownIn(t *testing.T, language string, n int, program string) string {
 	t.Helper()
 	at := "/etc/" + program
-	return placed(t, block(t, "README.md", language, n), at+"/gates.crt", c.ca, at+"/proxy.crt", c.proxy,
-		at+"/proxy.key", c.proxyKey)
+	return placed(
+		t,
+		block(t, "README.md", language, n),
+		at+"/gates.crt",
+		c.ca,
+		at+"/proxy.crt",
+		c.proxy,
+		at+"/proxy.key",
+		c.proxyKey,
+	)
 }
 
 // overTLS are the changes of each proxy's page by which it asks over TLS and shows a certificate.
@@ -98,7 +106,13 @@ func TestAProxyIsKnownByItsCertificate(t *testing.T) {
 				t.Errorf("got %d %s", a.status, a.body)
 			}
 			certificate, key := c.authority.Pair("another.example.com")
-			c.proxy, c.proxyKey = filepath.Join(c.dir, "another.crt"), filepath.Join(c.dir, "another.key")
+			c.proxy, c.proxyKey = filepath.Join(
+				c.dir,
+				"another.crt",
+			), filepath.Join(
+				c.dir,
+				"another.key",
+			)
 			redistest.Write(t, c.proxy, certificate)
 			redistest.Write(t, c.proxyKey, key)
 			address = starters[proxy](t, at, u.address, c.overTLS(t, proxy, at)...)
@@ -194,8 +208,16 @@ func TestTheCallingServiceIsKnownByItsCertificate(t *testing.T) {
 	gate(t, "caddy", at, trusted, "--http-check-peer-header", "X-Client-Spiffe-Id")
 	address := caddy(t, at, u.address,
 		"http://", "https://",
-		"\tbind 127.0.0.1\n", "\tbind 127.0.0.1\n"+placed(t, block(t, "caddy.md", "caddyfile", 1),
-			"/etc/caddy/site.crt", c.gate, "/etc/caddy/site.key", c.gateKey, "/etc/caddy/clients.crt", c.ca),
+		"\tbind 127.0.0.1\n", "\tbind 127.0.0.1\n"+placed(
+			t,
+			block(t, "caddy.md", "caddyfile", 1),
+			"/etc/caddy/site.crt",
+			c.gate,
+			"/etc/caddy/site.key",
+			c.gateKey,
+			"/etc/caddy/clients.crt",
+			c.ca,
+		),
 		"\t\t\turi /\n", "\t\t\turi /\n"+block(t, "caddy.md", "caddyfile", 2))
 	token := login(t, "bob")
 	roots := x509.NewCertPool()
@@ -211,7 +233,12 @@ func TestTheCallingServiceIsKnownByItsCertificate(t *testing.T) {
 		}
 		client := &http.Client{Transport: &http.Transport{TLSClientConfig: config}}
 		defer client.CloseIdleConnections()
-		r, err := http.NewRequestWithContext(t.Context(), "GET", "https://"+address+"/checkout", nil)
+		r, err := http.NewRequestWithContext(
+			t.Context(),
+			"GET",
+			"https://"+address+"/checkout",
+			nil,
+		)
 		if err != nil {
 			t.Fatal(err)
 		}

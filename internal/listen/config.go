@@ -3,8 +3,8 @@
 //
 // It promises:
 //   - A Unix socket is never seen with another mode than its own.
-//   - With TLS, each connection gets the certificate and is judged by the authorities that the files
-//     hold at that moment; files that are broken change nothing.
+//   - With TLS, each connection gets the certificate and is judged by the authorities that the
+//     files hold at that moment; files that are broken change nothing.
 //   - Where clients are named, a connection without a certificate of one of them is never served.
 package listen
 

@@ -171,7 +171,8 @@ func TestTLSThatCannotBeMeantIsRefused(t *testing.T) {
 		t.Errorf("got %v, %v", c, err)
 	}
 	missing := TLSConfig{CertFile: "/nonexistent/a", KeyFile: "/nonexistent/b"}
-	if _, err := missing.Open(nil, "x.tls", "h2"); err == nil || !strings.Contains(err.Error(), "x.tls.cert_file") {
+	if _, err := missing.Open(nil, "x.tls", "h2"); err == nil ||
+		!strings.Contains(err.Error(), "x.tls.cert_file") {
 		t.Errorf("got %v", err)
 	}
 }
