@@ -191,11 +191,15 @@ func (e *Engine) decideBy(r *Request, rules *rules) (d Decision) {
 		}
 		rules = named
 	}
-	found := rules.find(r)
+	var header policy.Header
+	if rules.policy.MatchesHeaders() {
+		header = r.header
+	}
+	found := rules.policy.FindWith(r.Method, r.Host, r.Path, header)
 	d.rule, d.Problem, d.stricter = found.Rule, found.Detail, found.Stricter
 	if rules.cors {
 		if told := rules.preflight(r); told != nil {
-			d.Refusal, d.Preflight = told, true
+			d.Refusal = told
 			return d
 		}
 	}
@@ -226,7 +230,16 @@ func (e *Engine) decideBy(r *Request, rules *rules) (d Decision) {
 		d.Problem = "the Connection header names an identity header"
 		return e.refuse(d, r, rules, token.ReasonBadRequest)
 	}
-	presented, problem, bearer := credential(&h, t)
+	var presented string
+	var problem token.Reason
+	bearer := false
+	if t == nil {
+		presented, problem = h.token()
+		bearer = h.bearer
+	} else {
+		presented, problem = t.token()
+		bearer = t.bearer()
+	}
 	if problem == token.ReasonNoToken && found.Rule.Access == policy.Optional {
 		return e.pass(d, r, rules, anonymous)
 	}
@@ -276,10 +289,12 @@ func (e *Engine) decideToken(d Decision, r *Request, rules *rules, found policy.
 		}
 		return e.refuse(d, r, rules, d.lack.Reason)
 	}
-	who := e.identify(rules.claims, found.Rule, v)
-	if who == nil {
-		d.cause = errTooMuch
-		return e.refuse(d, r, rules, token.ReasonClaimSize)
+	who := v.identity
+	if rules.claims != nil {
+		if who = e.identify(rules.claims, found.Rule, v); who == nil {
+			d.cause = errTooMuch
+			return e.refuse(d, r, rules, token.ReasonClaimSize)
+		}
 	}
 	d.EndsWithToken = !found.Rule.OutlivesToken
 	return e.pass(d, r, rules, who)
@@ -296,27 +311,7 @@ func (rs *rules) take(r *Request, parameter string) *taken {
 	return &t
 }
 
-// credential returns the one token of a request, or the reason why there is not exactly one, and
-// whether there was a credential of the kind that is asked for. t is nil where tokens stand where
-// readHeaders has looked.
-func credential(h *headers, t *taken) (string, token.Reason, bool) {
-	if t == nil {
-		presented, problem := h.token()
-		return presented, problem, h.bearer
-	}
-	presented, problem := t.token()
-	return presented, problem, t.bearer()
-}
-
 var defaultSources = sources(policy.DefaultTokens())
-
-// find returns the rule that a request falls under.
-func (rs *rules) find(r *Request) policy.Finding {
-	if !rs.policy.MatchesHeaders() {
-		return rs.policy.Find(r.Method, r.Host, r.Path)
-	}
-	return rs.policy.FindWith(r.Method, r.Host, r.Path, r.header)
-}
 
 // cannotKnow returns the reason why the gate cannot tell whether a token has been revoked, or "". A
 // route may allow a copy that has grown stale, but not one that is incomplete.
@@ -347,7 +342,9 @@ func outlives(v *verified, limit time.Duration) bool {
 
 func (e *Engine) pass(d Decision, r *Request, rs *rules, who *Identity) Decision {
 	d.Allow, d.Identity = true, who
-	rs.across(&d, r)
+	if rs.cors {
+		rs.across(&d, r)
+	}
 	return d
 }
 
