@@ -31,9 +31,9 @@ type Config struct {
 	// Policies are for routes of Envoy whose context_extensions name one: {policy: NAME}. A name that is
 	// not here lets nobody pass.
 	Policies map[string]policy.Config `yaml:"policies"`
-	// Shadow is a policy that is asked beside the one in force, and decides nothing: metrics and log
+	// Shadow names one of Policies, which is asked beside Policy and decides nothing: metrics and log
 	// say where it would decide otherwise.
-	Shadow     *policy.Config     `yaml:"shadow"`
+	Shadow     string             `yaml:"shadow" usage:"the one of policies that is asked beside policy and decides nothing"`
 	Cache      authz.CacheConfig  `yaml:"cache"`
 	ExtAuthz   extauthz.Config    `yaml:"ext_authz"`
 	Redis      redisconn.Config   `yaml:"redis"`
@@ -125,6 +125,9 @@ func (c Config) Validate() error {
 				"expected a name of small letters, digits, hyphens and underscores, got %q", name))
 		}
 	}
+	if _, ok := c.Policies[c.Shadow]; c.Shadow != "" && !ok {
+		errs = append(errs, config.At("shadow", "expected the name of one of policies, got %q", c.Shadow))
+	}
 	errs = append(errs, c.checkIssuers())
 	for i, issuer := range c.Issuers {
 		// The log keeps an entry for as long as its own leeway says that a token may still pass.
@@ -140,7 +143,7 @@ func (c Config) Validate() error {
 // apartFromPolicy returns what takes a restart to change: not the policies, nor secrets, which are
 // read from their files again.
 func (c Config) apartFromPolicy() Config {
-	c.Policy, c.Policies, c.Shadow = policy.Config{}, nil, nil
+	c.Policy, c.Policies, c.Shadow = policy.Config{}, nil, ""
 	c.Redis.Password = c.Redis.Password.Place()
 	c.Redis.SentinelPassword = c.Redis.SentinelPassword.Place()
 	return c
