@@ -83,12 +83,15 @@ type rules struct {
 	policy *policy.Policy
 	// what a token is told that does not meet a demand, where that is not the same for all demands
 	lacking map[policy.Lack]*Refusal
-	named   map[string]*rules // of policies that routes of the proxy name
-	claims  *claims           // what is made of claims; nil: nothing
-	sources sources           // where tokens may stand; nil: where readHeaders has looked
-	forms   forms             // in which clients are told that they are refused; nil: JSON alone
-	cors    bool              // some rule lets pages of other origins read answers
-	wire    Wire
+	// plain means that nothing of what prepare does is asked for
+	plain     bool
+	anonymous *Identity         // who anybody is
+	named     map[string]*rules // of policies that routes of the proxy name
+	claims    *claims           // what is made of claims; nil: nothing
+	sources   sources           // where tokens may stand; nil: where readHeaders has looked
+	forms     forms             // in which clients are told that they are refused; nil: JSON alone
+	cors      bool              // some rule lets pages of other origins read answers
+	wire      Wire
 }
 
 // New makes an engine. p may be exchanged later.
@@ -150,6 +153,12 @@ func (e *Engine) compile(p *policy.Policy, claimHeaders []string) *rules {
 		}
 	}
 	r.forms = e.newForms(p, told)
+	r.anonymous = e.anonymous
+	if r.claims != nil {
+		r.anonymous = r.claims.anonymous
+	}
+	r.plain = r.claims == nil && r.sources == nil && !r.cors &&
+		!slices.ContainsFunc(p.Rules(), func(rule *policy.Rule) bool { return rule.QueryToken != "" })
 	return r
 }
 
@@ -161,7 +170,7 @@ func (e *Engine) SetShadow(p *policy.Policy) {
 	}
 	r := e.compile(p, nil)
 	// Nobody is told anything by it.
-	r.claims, r.forms, r.cors = nil, nil, false
+	r.claims, r.forms, r.cors, r.anonymous = nil, nil, false, e.anonymous
 	e.shadow.Store(r)
 }
 
@@ -197,35 +206,24 @@ func (e *Engine) decideBy(r *Request, rules *rules) (d Decision) {
 	}
 	found := rules.policy.FindWith(r.Method, r.Host, r.Path, header)
 	d.rule, d.Problem, d.stricter = found.Rule, found.Detail, found.Stricter
-	if rules.cors {
-		if told := rules.preflight(r); told != nil {
-			d.Refusal = told
+	h := readHeaders(r.Headers, e.options.KeepOverrides)
+	var t *taken
+	if !rules.plain {
+		if t = rules.prepare(&d, r, &h, found.Rule); d.Refusal != nil {
 			return d
 		}
 	}
-	h := readHeaders(r.Headers, e.options.KeepOverrides)
-	anonymous := e.anonymous
-	if c := rules.claims; c != nil {
-		h.strip, h.nominated = c.strip(r.Headers, h.strip), h.nominated || c.nominated(r.Headers)
-		anonymous = c.anonymous
-	}
 	d.Strip = h.strip
-	// Of what is public too, a credential may be none of the upstream's business.
-	var t *taken
-	if rules.sources != nil || found.Rule.QueryToken != "" {
-		t = rules.take(r, found.Rule.QueryToken)
-		d.Changes = t.made()
-	}
 
 	switch {
 	case found.Detail != "":
 		return e.refuse(d, r, rules, found.Reason)
-	case !d.Changes.sendable():
+	case !rules.plain && !d.Changes.sendable():
 		d.Problem = "a header that holds a token is not UTF-8"
 		return e.refuse(d, r, rules, token.ReasonBadRequest)
 	// Before the token is looked at: what is public is so with a broken token too.
 	case found.Rule.Access == policy.Public:
-		return e.pass(d, r, rules, anonymous)
+		return e.pass(d, r, rules, rules.anonymous)
 	case h.nominated:
 		d.Problem = "the Connection header names an identity header"
 		return e.refuse(d, r, rules, token.ReasonBadRequest)
@@ -241,7 +239,7 @@ func (e *Engine) decideBy(r *Request, rules *rules) (d Decision) {
 		bearer = t.bearer()
 	}
 	if problem == token.ReasonNoToken && found.Rule.Access == policy.Optional {
-		return e.pass(d, r, rules, anonymous)
+		return e.pass(d, r, rules, rules.anonymous)
 	}
 	if problem != "" {
 		return e.refuseCredential(d, r, rules, problem, bearer)
@@ -298,6 +296,25 @@ func (e *Engine) decideToken(d Decision, r *Request, rules *rules, found policy.
 	}
 	d.EndsWithToken = !found.Rule.OutlivesToken
 	return e.pass(d, r, rules, who)
+}
+
+// prepare does what few policies ask for, before a request is judged: it answers a preflight, finds
+// headers that clients make up for claims, and looks for tokens in other places.
+func (rs *rules) prepare(d *Decision, r *Request, h *headers, rule *policy.Rule) (t *taken) {
+	if rs.cors {
+		if d.Refusal = rs.preflight(r); d.Refusal != nil {
+			return nil
+		}
+	}
+	if c := rs.claims; c != nil {
+		h.strip, h.nominated = c.strip(r.Headers, h.strip), h.nominated || c.nominated(r.Headers)
+	}
+	// Of what is public too, a credential may be none of the upstream's business.
+	if rs.sources != nil || rule.QueryToken != "" {
+		t = rs.take(r, rule.QueryToken)
+		d.Changes = t.made()
+	}
+	return t
 }
 
 // take looks for tokens where the policy says, or where they may stand when it does not, and in a
