@@ -89,9 +89,6 @@ func (m *remembered) keep(t told) {
 
 // identify returns who calls as the rule has the upstream told; nil when that is too much to tell.
 func (e *Engine) identify(c *claims, rule *policy.Rule, v *verified) *Identity {
-	if c == nil {
-		return v.identity
-	}
 	if id, ok := v.told.find(c, rule.Outgoing); ok {
 		return id
 	}

@@ -9,11 +9,11 @@ import (
 // across adds to an allowed request what its answer has to say for a page of another origin to read
 // it, if the rule trusts the origin.
 func (rs *rules) across(d *Decision, r *Request) {
-	if !rs.cors {
-		return
-	}
 	if origin, _ := r.header("origin"); d.rule.Across.Trusts(origin) {
-		d.Client = readable(d.rule.Across, origin)
+		if d.Changes == nil {
+			d.Changes = new(Changes)
+		}
+		d.Changes.Client = readable(d.rule.Across, origin)
 	}
 }
 
@@ -64,9 +64,7 @@ func (rs *rules) preflight(r *Request) *Refusal {
 	if !asks || origin == "" {
 		return nil
 	}
-	asked := *r
-	asked.Method = method
-	rule := rs.find(&asked).Rule
+	rule := rs.policy.FindWith(method, r.Host, r.Path, r.header).Rule
 	if !rule.Across.Trusts(origin) {
 		return nil
 	}

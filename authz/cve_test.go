@@ -528,7 +528,10 @@ func everySettingDecides(t *testing.T) {
 			d := g.engine.Decide(&r)
 			s := said{allow: d.Allow, ends: d.EndsWithToken}
 			if d.Allow {
-				s.told, s.client = len(d.Identity.Set), len(d.Identity.Client)+len(d.Client)
+				s.told, s.client = len(d.Identity.Set), len(d.Identity.Client)
+				if d.Changes != nil {
+					s.client += len(d.Changes.Client)
+				}
 			} else {
 				s.status, s.form = d.Refused().Status, fmt.Sprint(values(d.Refused().Headers))
 			}

@@ -21,13 +21,8 @@ type Decision struct {
 	// identity headers, or for one that asks for another method or path.
 	Strip []string
 
-	// Changes are what a request that may pass loses of its credentials; nil: nothing.
+	// Changes are what this request alone needs, if it may pass; nil: nothing.
 	Changes *Changes
-	// Client are headers of the answer to the client that this request alone needs, besides those of
-	// the identity. What a list has already, vary, is appended to.
-	Client []Header
-	// Preflight means that Refusal is the answer to a browser's question (CORS), and refuses nothing.
-	Preflight bool
 
 	// Remaining is how long the token lives by its exp, which leeway may have made negative; 0
 	// without a token.
@@ -58,6 +53,10 @@ type Missing struct{ Issuer, KeyID string }
 
 // Needed reports whether there is a missing key.
 func (m Missing) Needed() bool { return m.Issuer != "" }
+
+// Preflight reports whether Refusal is the answer to a browser's question (CORS), and refuses
+// nothing.
+func (d *Decision) Preflight() bool { return d.Refusal != nil && d.Refusal.Reason == reasonPreflight }
 
 // Reason is "allowed", or the reason of the refusal.
 func (d *Decision) Reason() string {

@@ -83,12 +83,15 @@ type rules struct {
 	policy *policy.Policy
 	// what a token is told that does not meet a demand, where that is not the same for all demands
 	lacking map[policy.Lack]*Refusal
-	named   map[string]*rules // of policies that routes of the proxy name
-	claims  *claims           // what is made of claims; nil: nothing
-	sources sources           // where tokens may stand; nil: where readHeaders has looked
-	forms   forms             // in which clients are told that they are refused; nil: JSON alone
-	cors    bool              // some rule lets pages of other origins read answers
-	wire    Wire
+	// plain means that nothing of what prepare does is asked for
+	plain     bool
+	anonymous *Identity         // who anybody is
+	named     map[string]*rules // of policies that routes of the proxy name
+	claims    *claims           // what is made of claims; nil: nothing
+	sources   sources           // where tokens may stand; nil: where readHeaders has looked
+	forms     forms             // in which clients are told that they are refused; nil: JSON alone
+	cors      bool              // some rule lets pages of other origins read answers
+	wire      Wire
 }
 
 // New makes an engine. p may be exchanged later.
@@ -150,6 +153,12 @@ func (e *Engine) compile(p *policy.Policy, claimHeaders []string) *rules {
 		}
 	}
 	r.forms = e.newForms(p, told)
+	r.anonymous = e.anonymous
+	if r.claims != nil {
+		r.anonymous = r.claims.anonymous
+	}
+	r.plain = r.claims == nil && r.sources == nil && !r.cors &&
+		!slices.ContainsFunc(p.Rules(), func(rule *policy.Rule) bool { return rule.QueryToken != "" })
 	return r
 }
 
@@ -161,7 +170,7 @@ func (e *Engine) SetShadow(p *policy.Policy) {
 	}
 	r := e.compile(p, nil)
 	// Nobody is told anything by it.
-	r.claims, r.forms, r.cors = nil, nil, false
+	r.claims, r.forms, r.cors, r.anonymous = nil, nil, false, e.anonymous
 	e.shadow.Store(r)
 }
 
@@ -191,44 +200,46 @@ func (e *Engine) decideBy(r *Request, rules *rules) (d Decision) {
 		}
 		rules = named
 	}
-	found := rules.find(r)
+	var header policy.Header
+	if rules.policy.MatchesHeaders() {
+		header = r.header
+	}
+	found := rules.policy.FindWith(r.Method, r.Host, r.Path, header)
 	d.rule, d.Problem, d.stricter = found.Rule, found.Detail, found.Stricter
-	if rules.cors {
-		if told := rules.preflight(r); told != nil {
-			d.Refusal, d.Preflight = told, true
+	h := readHeaders(r.Headers, e.options.KeepOverrides)
+	var t *taken
+	if !rules.plain {
+		if t = rules.prepare(&d, r, &h, found.Rule); d.Refusal != nil {
 			return d
 		}
 	}
-	h := readHeaders(r.Headers, e.options.KeepOverrides)
-	anonymous := e.anonymous
-	if c := rules.claims; c != nil {
-		h.strip, h.nominated = c.strip(r.Headers, h.strip), h.nominated || c.nominated(r.Headers)
-		anonymous = c.anonymous
-	}
 	d.Strip = h.strip
-	// Of what is public too, a credential may be none of the upstream's business.
-	var t *taken
-	if rules.sources != nil || found.Rule.QueryToken != "" {
-		t = rules.take(r, found.Rule.QueryToken)
-		d.Changes = t.made()
-	}
 
 	switch {
 	case found.Detail != "":
 		return e.refuse(d, r, rules, found.Reason)
-	case !d.Changes.sendable():
+	case !rules.plain && !d.Changes.sendable():
 		d.Problem = "a header that holds a token is not UTF-8"
 		return e.refuse(d, r, rules, token.ReasonBadRequest)
 	// Before the token is looked at: what is public is so with a broken token too.
 	case found.Rule.Access == policy.Public:
-		return e.pass(d, r, rules, anonymous)
+		return e.pass(d, r, rules, rules.anonymous)
 	case h.nominated:
 		d.Problem = "the Connection header names an identity header"
 		return e.refuse(d, r, rules, token.ReasonBadRequest)
 	}
-	presented, problem, bearer := credential(&h, t)
+	var presented string
+	var problem token.Reason
+	bearer := false
+	if t == nil {
+		presented, problem = h.token()
+		bearer = h.bearer
+	} else {
+		presented, problem = t.token()
+		bearer = t.bearer()
+	}
 	if problem == token.ReasonNoToken && found.Rule.Access == policy.Optional {
-		return e.pass(d, r, rules, anonymous)
+		return e.pass(d, r, rules, rules.anonymous)
 	}
 	if problem != "" {
 		return e.refuseCredential(d, r, rules, problem, bearer)
@@ -276,13 +287,34 @@ func (e *Engine) decideToken(d Decision, r *Request, rules *rules, found policy.
 		}
 		return e.refuse(d, r, rules, d.lack.Reason)
 	}
-	who := e.identify(rules.claims, found.Rule, v)
-	if who == nil {
-		d.cause = errTooMuch
-		return e.refuse(d, r, rules, token.ReasonClaimSize)
+	who := v.identity
+	if rules.claims != nil {
+		if who = e.identify(rules.claims, found.Rule, v); who == nil {
+			d.cause = errTooMuch
+			return e.refuse(d, r, rules, token.ReasonClaimSize)
+		}
 	}
 	d.EndsWithToken = !found.Rule.OutlivesToken
 	return e.pass(d, r, rules, who)
+}
+
+// prepare does what few policies ask for, before a request is judged: it answers a preflight, finds
+// headers that clients make up for claims, and looks for tokens in other places.
+func (rs *rules) prepare(d *Decision, r *Request, h *headers, rule *policy.Rule) (t *taken) {
+	if rs.cors {
+		if d.Refusal = rs.preflight(r); d.Refusal != nil {
+			return nil
+		}
+	}
+	if c := rs.claims; c != nil {
+		h.strip, h.nominated = c.strip(r.Headers, h.strip), h.nominated || c.nominated(r.Headers)
+	}
+	// Of what is public too, a credential may be none of the upstream's business.
+	if rs.sources != nil || rule.QueryToken != "" {
+		t = rs.take(r, rule.QueryToken)
+		d.Changes = t.made()
+	}
+	return t
 }
 
 // take looks for tokens where the policy says, or where they may stand when it does not, and in a
@@ -296,27 +328,7 @@ func (rs *rules) take(r *Request, parameter string) *taken {
 	return &t
 }
 
-// credential returns the one token of a request, or the reason why there is not exactly one, and
-// whether there was a credential of the kind that is asked for. t is nil where tokens stand where
-// readHeaders has looked.
-func credential(h *headers, t *taken) (string, token.Reason, bool) {
-	if t == nil {
-		presented, problem := h.token()
-		return presented, problem, h.bearer
-	}
-	presented, problem := t.token()
-	return presented, problem, t.bearer()
-}
-
 var defaultSources = sources(policy.DefaultTokens())
-
-// find returns the rule that a request falls under.
-func (rs *rules) find(r *Request) policy.Finding {
-	if !rs.policy.MatchesHeaders() {
-		return rs.policy.Find(r.Method, r.Host, r.Path)
-	}
-	return rs.policy.FindWith(r.Method, r.Host, r.Path, r.header)
-}
 
 // cannotKnow returns the reason why the gate cannot tell whether a token has been revoked, or "". A
 // route may allow a copy that has grown stale, but not one that is incomplete.
@@ -347,7 +359,9 @@ func outlives(v *verified, limit time.Duration) bool {
 
 func (e *Engine) pass(d Decision, r *Request, rs *rules, who *Identity) Decision {
 	d.Allow, d.Identity = true, who
-	rs.across(&d, r)
+	if rs.cors {
+		rs.across(&d, r)
+	}
 	return d
 }
 

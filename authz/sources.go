@@ -9,13 +9,16 @@ import (
 	"github.com/sallyport/sallyport/internal/token"
 )
 
-// Changes are what a request loses of its credentials before the upstream gets it. The strings may
-// be views of the request.
+// Changes are what a request loses of its credentials before the upstream gets it, and what its
+// answer says besides. The strings may be views of the request.
 type Changes struct {
 	Set    []Header // headers to overwrite: what is left of them
 	Remove []string // headers to remove
 	// Parameter is one of the query to remove, "" for none, and Path what is left with its query.
 	Parameter, Path string
+	// Client are headers of the answer to the client, besides those of the identity. What a list has
+	// already, vary, is appended to.
+	Client []Header
 }
 
 // sources are where tokens may stand, when that is not what readHeaders looks at.

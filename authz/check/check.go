@@ -277,10 +277,10 @@ func (c *Checker) await(ctx context.Context, missing authz.Missing) bool {
 
 // account counts a decision, and has a refusal recorded.
 func (c *Checker) account(r *Request, d *authz.Decision, begun revocation.Instant) {
-	if !d.Allow && !d.Preflight {
+	if !d.Allow && !d.Preflight() {
 		c.refused(r, d)
 	}
-	if d.Preflight {
+	if d.Preflight() {
 		c.metrics.preflights.Inc()
 	}
 	c.metrics.checks.decided(r.Tally, d, c.Instant().Since(begun))

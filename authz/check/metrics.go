@@ -123,7 +123,7 @@ func (m *checkMetrics) decided(number int, d *authz.Decision, took time.Duration
 	switch {
 	case d.Allow:
 		t.allowed.Add(1)
-	case !d.Preflight:
+	case !d.Preflight():
 		m.refused(number, d.Refused().Reason)
 	}
 	bucket := 0

@@ -27,7 +27,7 @@ const (
 func (c *Checker) shadow(r *Request, d *authz.Decision) {
 	// What was refused before a policy was asked says nothing of one, and it stands beside the policy of
 	// requests that name none.
-	if r.Malformed != "" || r.Policy != "" || d.Preflight || d.Refused().Reason == token.ReasonNotStripped && !d.Allow {
+	if r.Malformed != "" || r.Policy != "" || d.Preflight() || d.Refused().Reason == token.ReasonNotStripped && !d.Allow {
 		return
 	}
 	other, ok := c.engine.Shadow(&r.Request)

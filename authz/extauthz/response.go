@@ -125,10 +125,10 @@ func (a answers) Allow(id *authz.Identity) any {
 // first.
 func besides(d *authz.Decision, lifetime time.Duration) []byte {
 	ok := appendNames(make([]byte, 0, 192), fieldOKRemove, d.Strip)
-	for _, h := range d.Client {
-		ok = appendHeader(ok, fieldOKClient, h)
-	}
 	if changes := d.Changes; changes != nil {
+		for _, h := range changes.Client {
+			ok = appendHeader(ok, fieldOKClient, h)
+		}
 		for _, h := range changes.Set {
 			ok = appendHeader(ok, fieldOKHeaders, h)
 		}

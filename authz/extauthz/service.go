@@ -82,7 +82,7 @@ func (s *Server) allow(d *authz.Decision) *answer {
 	switch lifetime := s.config.Streams.Lifetime(d); {
 	case a == s.broken:
 		return a
-	case len(d.Strip) > 0, d.Changes != nil, d.Client != nil:
+	case len(d.Strip) > 0, d.Changes != nil:
 		return &answer{buffers: a.and(besides(d, lifetime))}
 	case lifetime > 0:
 		return a.within(lifetime)

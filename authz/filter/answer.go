@@ -170,8 +170,8 @@ func (f *Filter) allow(out []byte, d *authz.Decision, headers []authz.Header, fo
 		}
 	}
 	binary.NativeEndian.PutUint32(b[len(out)+16:], uint32(h.headers))
-	if d.Client != nil {
-		return appendClient(b, set, d.Client)
+	if d.Changes != nil && d.Changes.Client != nil {
+		return appendClient(b, set, d.Changes.Client)
 	}
 	return append(b, set.more...)
 }

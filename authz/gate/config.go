@@ -33,9 +33,9 @@ type Config struct {
 	// Policies are for routes of Envoy whose context_extensions name one: {policy: NAME}. A name that is
 	// not here lets nobody pass.
 	Policies map[string]policy.Config `yaml:"policies"`
-	// Shadow is a policy that is asked beside the one in force, and decides nothing: metrics and log
+	// Shadow names one of Policies, which is asked beside Policy and decides nothing: metrics and log
 	// say where it would decide otherwise.
-	Shadow     *policy.Config     `yaml:"shadow"`
+	Shadow     string             `yaml:"shadow" usage:"the one of policies that is asked beside policy and decides nothing"`
 	Cache      authz.CacheConfig  `yaml:"cache"`
 	ExtAuthz   extauthz.Config    `yaml:"ext_authz"`
 	HTTPCheck  httpcheck.Config   `yaml:"http_check"`
@@ -139,6 +139,9 @@ func (c Config) Validate() error {
 				"asks over HTTP cannot be told to do it; give Envoy, which asks over gRPC, a gate of its own"))
 		}
 	}
+	if _, ok := c.Policies[c.Shadow]; c.Shadow != "" && !ok {
+		errs = append(errs, config.At("shadow", "expected the name of one of policies, got %q", c.Shadow))
+	}
 	errs = append(errs, c.checkIssuers())
 	for i, issuer := range c.Issuers {
 		// The log keeps an entry for as long as its own leeway says that a token may still pass.
@@ -154,7 +157,7 @@ func (c Config) Validate() error {
 // apartFromPolicy returns what takes a restart to change: not the policies, nor secrets, which are
 // read from their files again.
 func (c Config) apartFromPolicy() Config {
-	c.Policy, c.Policies, c.Shadow = policy.Config{}, nil, nil
+	c.Policy, c.Policies, c.Shadow = policy.Config{}, nil, ""
 	c.Redis.Password = c.Redis.Password.Place()
 	c.Redis.SentinelPassword = c.Redis.SentinelPassword.Place()
 	return c

@@ -188,11 +188,7 @@ func compile(c *Config) (*compiled, error) {
 			return nil, fmt.Errorf("gate: policies.%s: %w", name, err)
 		}
 	}
-	if c.Shadow != nil {
-		if all.shadow, err = policy.Compile(*c.Shadow); err != nil {
-			return nil, fmt.Errorf("gate: shadow: %w", err)
-		}
-	}
+	all.shadow = all.named[c.Shadow]
 	return all, nil
 }
 

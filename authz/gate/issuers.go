@@ -70,9 +70,6 @@ func (c Config) checkRoutes() error {
 	for _, name := range slices.Sorted(maps.Keys(c.Policies)) {
 		err = errors.Join(err, c.checkRoutesOf("policies."+name, c.Policies[name]))
 	}
-	if c.Shadow != nil {
-		err = errors.Join(err, c.checkRoutesOf("shadow", *c.Shadow))
-	}
 	return err
 }
 

@@ -12,16 +12,18 @@ import (
 // TestAShadowIsReadAsAPolicyIs: with file and line in its errors, and never in force.
 func TestAShadowIsReadAsAPolicyIs(t *testing.T) {
 	for shadow, want := range map[string]string{
-		"shadow: {routes: []}":                                             "shadow.routes: expected at least one route",
-		"shadow: {routes: [{match: {path: x}}]}":                           "shadow.routes[0].match.path",
-		"shadow: {routes: [{match: {path: /x}, require: {issuers: [b]}}]}": "shadow.routes[0].require.issuers[0]",
+		"policies: {next: {routes: []}}":                   "policies.next.routes: expected at least one route",
+		"policies: {next: {routes: [{match: {path: x}}]}}": "policies.next.routes[0].match.path",
+		"policies: {a b: {routes: [{match: {path: /x}}]}}": "expected a name of small letters",
+		"shadow: next": "shadow: expected the name of one of policies",
+		"policies: {next: {routes: [{match: {path: /x}, require: {issuers: [b]}}]}}": "policies.next.routes[0].require.issuers[0]",
 	} {
 		_, _, err := load(t, goodConfig+shadow+"\n", nil)
 		if err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), "authz.yaml:3:") {
 			t.Errorf("%s: got %v, want %s", shadow, err, want)
 		}
 	}
-	c, _, err := load(t, goodConfig+"shadow: {routes: [{match: {path: /other}, allow: public}]}\n", nil)
+	c, _, err := load(t, goodConfig+"shadow: next\npolicies: {next: {routes: [{match: {path: /other}, allow: public}]}}\n", nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -46,7 +46,7 @@ func (s *Server) allow(d *authz.Decision) (answer, bool) {
 	a := answer{status: http.StatusOK, header: http.Header{}}
 	// What a proxy cannot be told to change does not pass as it is. The settings that would ask for it
 	// are refused at load: see policy.Config.BeyondHTTP.
-	if d.Changes != nil || len(d.Client)+len(d.Identity.Client) > 0 {
+	if d.Changes != nil || len(d.Identity.Client) > 0 {
 		return answer{}, false
 	}
 	if !a.add(d.Identity.Set) {

@@ -161,7 +161,8 @@ func (s *caseSearch) isFor(c *candidate) bool {
 	if !c.methods.contains(spelt.method) {
 		spelt.method = s.upper
 	}
-	if !c.takes(&spelt) {
+	if !c.methods.contains(spelt.method) || !c.hosts.contains(spelt.host) ||
+		!c.headers.fit(spelt.header) {
 		return false
 	}
 	if spelt.method == s.asked.method && c.isSpelt(s.path) {

@@ -25,12 +25,6 @@ type asked struct {
 	header       Header // nil: it has none
 }
 
-// takes reports whether a request that is on the route's path falls under it.
-func (c *candidate) takes(a *asked) bool {
-	return c.methods.contains(a.method) && c.hosts.contains(a.host) &&
-		(len(c.headers) == 0 || c.headers.fit(a.header))
-}
-
 // insert adds a route. Routes are inserted in their order, so that each list has the earliest
 // first.
 func (n *node) insert(segments []string, c *candidate) {
@@ -92,7 +86,8 @@ func (s *search) consider(candidates []*candidate) {
 		if s.best != nil && s.best.Index < c.rule.Index {
 			return
 		}
-		if c.takes(&s.asked) {
+		if c.methods.contains(s.asked.method) && c.hosts.contains(s.asked.host) &&
+			(len(c.headers) == 0 || c.headers.fit(s.asked.header)) {
 			s.best = c.rule
 			return
 		}

@@ -43,6 +43,12 @@ def refresh():
     return {"access_token": fje.create_access_token(fje.get_jwt_identity(), fresh=False)}
 
 
+@app.get("/flask/me")
+@fje.jwt_required()
+def me():
+    return {"user": fje.get_jwt_identity()}
+
+
 @app.post("/flask/rotate")
 def rotate_secret():
     app.config["JWT_SECRET_KEY"] = open(secret_file).read().strip()
