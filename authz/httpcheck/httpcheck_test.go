@@ -256,6 +256,13 @@ func TestWhatNobodyHasFilledInIsRefused(t *testing.T) {
 		"no name":                {Allow: true, Identity: &authz.Identity{Set: []authz.Header{{}}}},
 		"a refusal with 200":     {Refusal: &authz.Refusal{Status: 200}},
 		"a refusal with nothing": {Refusal: &authz.Refusal{}},
+		"a credential to be taken out": {
+			Allow: true, Identity: &authz.Identity{}, Changes: &authz.Changes{Remove: []string{"cookie"}},
+		},
+		"a header for the client": {
+			Allow: true, Identity: &authz.Identity{Client: []authz.Header{{Name: "x-plan", Value: "1"}}},
+		},
+		"a preflight's answer": {Refusal: &authz.Refusal{Status: 204}},
 		"a line break in a refusal": {
 			Refusal: &authz.Refusal{Status: 401, Headers: []authz.Header{breaks}},
 		},

@@ -673,6 +673,26 @@ func TestMistakesNameFileLineAndWhatToWrite(t *testing.T) {
 				"http_check: {listen: \"unix:/run/x.sock\", proxy: nginx, peer_header: \"a b\"}\n",
 			"expected the name of a header",
 		},
+		"a cookie to be taken out over HTTP": {
+			issuers + "policy: {tokens: [{cookie: s, remove: true}], routes: [{match: {path: /a}}]}\n" +
+				"http_check: {listen: \"unix:/run/x.sock\", proxy: nginx}\n", "authz.yaml:2:20: policy.tokens[0]: expected none beside http_check",
+		},
+		"preflights over HTTP": {
+			issuers + "policy: {routes: [{match: {path: /a}, cors: {origins: [\"https://a.example\"]}}]}\n" +
+				"http_check: {listen: \"unix:/run/x.sock\", proxy: nginx}\n", "policy.routes[0].cors: expected none beside http_check",
+		},
+		"headers for the client over HTTP": {
+			issuers + "policy: {routes: [{match: {path: /a}, response_headers: {x-plan: plan}}]}\n" +
+				"http_check: {listen: \"unix:/run/x.sock\", proxy: nginx}\n", "policy.routes[0].response_headers: expected none beside http_check",
+		},
+		"a token in the query over HTTP": {
+			issuers + "policy: {routes: [{match: {path: /a}, query_token: t}]}\n" + "http_check: {listen: \"unix:/run/x.sock\", proxy: nginx}\n",
+			"policy.routes[0].query_token: expected none beside http_check",
+		},
+		"metadata over HTTP": {
+			issuers + "policy: {metadata: {plan: plan}, routes: [{match: {path: /a}}]}\n" + "http_check: {listen: \"unix:/run/x.sock\", proxy: nginx}\n",
+			"policy.metadata: expected none beside http_check",
+		},
 		"small headers": {
 			issuers + routes + "http_check: {listen: \"unix:/run/x.sock\", proxy: nginx, max_headers: 10}\n",
 			"16384 to 1048576",
