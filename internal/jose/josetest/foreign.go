@@ -15,6 +15,7 @@ var harmless = []string{
 	"empty name", "prototype", "x5t a number", "typ in other case", "typ with its tree", "kid missing",
 	"header after a blank", "header and a newline", "header with blanks", "header with a tab",
 	"header with CR LF", "nbf 1E9", "nbf 1e9", "nbf 1700000000.5", "nbf 1700000000.0",
+	"nbf 0", "nbf -0",
 }
 
 // elsewhere are the reasons that are others where another issuer's tokens are read: what brings a
