@@ -62,6 +62,7 @@ type Gate struct {
 	server      *extauthz.Server // nil inside Envoy
 	filter      *filter.Filter   // nil unless inside Envoy
 	audit       *audit.Log
+	explainer   *explainer
 
 	stopping atomic.Bool // Run has been told to stop
 	stopped  atomic.Bool // the server answers nobody any more
@@ -87,6 +88,7 @@ func New(c *Config, o Options) (*Gate, error) {
 	// Each of these stands on those before it.
 	for _, open := range []func() error{
 		g.openFiles, g.openKeys, g.openRevocations, g.openPolicy, g.openEngine, g.openDoor,
+		g.openExplainer,
 	} {
 		if err := open(); err != nil {
 			return nil, errors.Join(err, g.Close())
@@ -273,12 +275,13 @@ func (g *Gate) Run(ctx context.Context) error {
 	err = daemon.Run(ctx, daemon.Options{
 		Name:     "authz",
 		Version:  g.options.Version,
-		Admin:    g.config.Admin,
+		Admin:    g.config.Admin.Config,
 		Logger:   g.options.Logger,
 		Registry: g.registry,
 		Drain:    g.config.Drain,
 		Reload:   g.reload,
 		Guest:    g.options.Host != nil,
+		Handlers: g.explainer.handlers(),
 		InForce:  func() map[string]string { return map[string]string{"policy": g.policy.Digest()} },
 	},
 		daemon.Part{Name: "files", Run: g.files.Run},

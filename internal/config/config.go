@@ -52,6 +52,9 @@ type Options struct {
 	MaxSize int64 // the file's greatest size in bytes; 0 for MaxSize
 	// told of each setting that is given by a former name (see Renamer); nil for nobody
 	Warn func(*Problem)
+	// WithoutSecrets reads no file of a secret, and has something in its place that is of no use: for
+	// whoever reasons about a configuration where its secrets are not
+	WithoutSecrets bool
 }
 
 // Defaulter is implemented by structs that stand in lists and maps and have defaults: SetDefaults
