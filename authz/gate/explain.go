@@ -81,16 +81,35 @@ func NewOffline(ctx context.Context, c *Config, o OfflineOptions) (*Offline, err
 		return nil, err
 	}
 	off.Unread = off.keys.Reload(ctx)
-	off.engine, err = authz.New(rules, authz.Options{
-		Keys: off.keys, Revocations: authz.Unrevoked{At: o.At}, Realm: c.Realm,
+	off.engine, err = offlineEngine(rules, off.keys, c, o.At)
+	return off, err
+}
+
+func offlineEngine(rules *policy.Policy, keys authz.Keys, c *Config,
+	at time.Time) (*authz.Engine, error) {
+	return authz.New(rules, authz.Options{
+		Keys: keys, Revocations: authz.Unrevoked{At: at}, Realm: c.Realm,
 		KeepOverrides: c.ExtAuthz.KeepOverrides,
 	})
-	return off, err
+}
+
+// NewTrial makes an Offline that takes keys for those of the issuers: for trying a policy out with
+// tokens that are made for it.
+func NewTrial(c *Config, keys authz.Keys, at time.Time) (*Offline, error) {
+	rules, err := policy.Compile(c.Policy)
+	if err != nil {
+		return nil, err
+	}
+	engine, err := offlineEngine(rules, keys, c, at)
+	return &Offline{engine: engine}, err
 }
 
 // Explain says how the gate would decide.
 func (o *Offline) Explain(ctx context.Context, q *adminapi.Question) adminapi.Explanation {
 	return explain(o.engine, request(q, revocation.Instant{}), func(authz.Missing) bool {
+		if o.keys == nil {
+			return false // all keys there are have been given
+		}
 		// That an issuer has no such key is known by what it says after it was asked for. What cannot be
 		// had is in Unread already.
 		_ = o.keys.Reload(ctx)

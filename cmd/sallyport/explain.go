@@ -156,6 +156,8 @@ func target(address string) (host, path string, err error) {
 	}
 	at := strings.IndexAny(rest, "/?")
 	switch {
+	case rest == address: // a path alone
+		return "localhost", rest, nil
 	case at < 0:
 		return rest, "/", nil
 	case rest[at] == '?':

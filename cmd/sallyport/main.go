@@ -45,7 +45,7 @@ func newCommand() *cobra.Command {
 	})
 	root.RunE = group
 	root.AddCommand(newDemo(), newExplain(), newKeygen(), newKeys(), newPasswd(), newRevocations(), newRevoke(),
-		newStatus(), newUpstream(), newUsers(), newVersion())
+		newStatus(), newTest(), newUpstream(), newUsers(), newVersion())
 	return root
 }
 

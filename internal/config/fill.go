@@ -16,6 +16,8 @@ func (l *loader) fill(v reflect.Value, n *node, path string) {
 	}
 	t := v.Type()
 	switch {
+	case t == valueType:
+		v.SetBytes(n.json())
 	case isScalar(t):
 		l.fillScalar(v, n, path)
 	case t.Kind() == reflect.Struct:
