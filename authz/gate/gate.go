@@ -355,7 +355,7 @@ func Check(ctx context.Context, c *Config, o Options) (notes []string, err error
 	for _, note := range doorNotes(c, o) {
 		notes = append(notes, "note: "+note)
 	}
-	notes = slices.Concat(notes, rules.RoleNotes(c.rolePrefixes()), rules.CaseNotes(),
-		rules.IssuerNotes(len(c.Issuers) > 1))
+	notes = slices.Concat(notes, c.audienceNotes(), policy.OpenNotes(rules),
+		rules.RoleNotes(c.rolePrefixes()), rules.CaseNotes(), rules.IssuerNotes(len(c.Issuers) > 1))
 	return notes, errors.Join(append(errs, g.keys.Check(ctx), g.Close())...)
 }
