@@ -99,3 +99,20 @@ func TestOneAlternativeThatIsMetIsEnough(t *testing.T) {
 		t.Errorf("%s %s", d.Reason(), problem)
 	}
 }
+
+// TestWhatNobodyMayDoCanBeExplained where its path has names, too.
+func TestWhatNobodyMayDoCanBeExplained(t *testing.T) {
+	w := authztest.New()
+	rules, err := policy.Compile(policy.Config{Routes: []policy.Route{{
+		Match: policy.Match{Path: "/closed/{name}"}, Allow: "nobody",
+	}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.Policy = rules
+	r := authztest.Get("/closed/x", "authorization", "Bearer "+w.Token())
+	d, steps := w.Engine(nil).Explain(&r)
+	if problem := contradiction(&d, steps); problem != "" || d.Reason() != "denied" {
+		t.Errorf("%s %s", d.Reason(), problem)
+	}
+}
