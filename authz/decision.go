@@ -102,3 +102,15 @@ func (d *Decision) Detail() string {
 	}
 	return d.rule.String() + " " + d.lack.String()
 }
+
+// Route names the route that the request fell under, or the stricter one that it is too close to;
+// "" when it is none.
+func (d *Decision) Route() string {
+	switch {
+	case d.stricter != nil:
+		return d.stricter.String()
+	case d.rule == nil || d.rule.Index < 0:
+		return ""
+	}
+	return d.rule.String()
+}

@@ -66,6 +66,7 @@ type Gate struct {
 	httpServer  *httpcheck.Server // nil unless other proxies ask, too
 	filter      *filter.Filter    // nil unless inside Envoy
 	audit       *audit.Log
+	explainer   *explainer
 
 	stopping atomic.Bool  // Run has been told to stop
 	open     atomic.Int32 // doors that may still answer somebody
@@ -92,7 +93,7 @@ func New(c *Config, o Options) (*Gate, error) {
 	// Each of these stands on those before it.
 	for _, open := range []func() error{
 		g.openFiles, g.openKeys, g.openRevocations, g.openPolicy, g.openEngine, g.openDoor,
-		g.openHTTPDoor,
+		g.openHTTPDoor, g.openExplainer,
 	} {
 		if err := open(); err != nil {
 			return nil, errors.Join(err, g.Close())
@@ -332,12 +333,13 @@ func (g *Gate) Run(ctx context.Context) error {
 	err = daemon.Run(ctx, daemon.Options{
 		Name:     "authz",
 		Version:  g.options.Version,
-		Admin:    g.config.Admin,
+		Admin:    g.config.Admin.Config,
 		Logger:   g.options.Logger,
 		Registry: g.registry,
 		Drain:    g.config.Drain,
 		Reload:   g.reload,
 		Guest:    g.options.Host != nil,
+		Handlers: g.explainer.handlers(),
 		InForce:  func() map[string]string { return map[string]string{"policy": g.policy.Digest()} },
 	},
 		append([]daemon.Part{
@@ -404,7 +406,7 @@ func (g *Gate) Close() error {
 }
 
 func (c *Config) policyNotes(rules *policy.Policy) []string {
-	return slices.Concat(rules.RoleNotes(c.rolePrefixes()), rules.CaseNotes(),
+	return slices.Concat(policy.OpenNotes(rules), rules.RoleNotes(c.rolePrefixes()), rules.CaseNotes(),
 		rules.IssuerNotes(len(c.Issuers) > 1))
 }
 
@@ -431,6 +433,7 @@ func Check(ctx context.Context, c *Config, o Options) (notes []string, err error
 	for _, note := range doorNotes(c, o, g.policy.Value()) {
 		notes = append(notes, "note: "+note)
 	}
+	notes = append(notes, c.audienceNotes()...)
 	notes = append(notes, c.policyNotes(rules)...)
 	named := g.policy.Value().named
 	for _, name := range slices.Sorted(maps.Keys(named)) {

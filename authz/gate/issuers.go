@@ -119,6 +119,17 @@ func (c Config) trusts(name string) bool {
 	})
 }
 
+// audienceNotes says whose tokens are accepted that were made for other services.
+func (c Config) audienceNotes() (notes []string) {
+	for i, issuer := range c.Issuers {
+		if issuer.AnyAudience {
+			notes = append(notes, fmt.Sprintf("warning: issuers[%d] (%s) has any_audience: tokens that it made"+
+				" for any other service are accepted too; write audiences", i, issuer.Issuer))
+		}
+	}
+	return notes
+}
+
 // listed is how many issuers an error names.
 const listed = 8
 

@@ -36,7 +36,7 @@ func program() command.Program[gate.Config] {
 		Required:    "authz.yaml",
 		Defaults:    gate.DefaultConfig,
 		Load:        gate.Load,
-		Admin:       func(c *gate.Config) daemon.Config { return c.Admin },
+		Admin:       func(c *gate.Config) daemon.Config { return c.Admin.Config },
 		Log:         func(c *gate.Config) daemon.LogConfig { return c.Log },
 		ServeShort:  "Run the gate",
 		Serve:       serve,

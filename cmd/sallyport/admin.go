@@ -49,11 +49,8 @@ func (a *adminFlags) bind(f *pflag.FlagSet) {
 // open returns a client for the API; it sends nothing yet.
 func (a *adminFlags) open() (*adminClient, error) {
 	base := cmp.Or(a.url, os.Getenv(adminURLVariable), defaultAdminURL)
-	at, err := url.Parse(base)
-	if err != nil || at.Scheme != "http" && at.Scheme != "https" || at.Host == "" || at.User != nil ||
-		at.RawQuery != "" {
-		return nil, fmt.Errorf("expected --issuer-admin (or $%s) as %s, got %q", adminURLVariable,
-			defaultAdminURL, base)
+	if err := checkBase("--issuer-admin (or $"+adminURLVariable+")", base, defaultAdminURL); err != nil {
+		return nil, err
 	}
 	path := cmp.Or(a.tokenFile, os.Getenv(adminTokenVariable))
 	if path == "" {
@@ -65,14 +62,34 @@ func (a *adminFlags) open() (*adminClient, error) {
 	if err != nil {
 		return nil, err
 	}
+	return newAdminClient(base, token, adminOf{
+		daemon: "issuer", url: "--issuer-admin (or $" + adminURLVariable + ")",
+		tokenFile: "--token-file (or $" + adminTokenVariable + ")",
+	}), nil
+}
+
+// adminOf is whose admin API is asked, and how the user says where it is, for errors.
+type adminOf struct{ daemon, url, tokenFile string }
+
+func newAdminClient(base string, token config.Secret, of adminOf) *adminClient {
 	return &adminClient{
-		base: strings.TrimSuffix(base, "/"), token: token,
+		base: strings.TrimSuffix(base, "/"), token: token, of: of,
 		http: &http.Client{
 			Timeout: 30 * time.Second,
 			// A redirect must not send the token to another server.
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		},
-	}, nil
+	}
+}
+
+// checkBase checks the base URL of an admin port; setting says where it comes from.
+func checkBase(setting, base, example string) error {
+	at, err := url.Parse(base)
+	if err != nil || at.Scheme != "http" && at.Scheme != "https" || at.Host == "" || at.User != nil ||
+		at.RawQuery != "" {
+		return fmt.Errorf("expected %s as %s, got %q", setting, example, base)
+	}
+	return nil
 }
 
 // maxToken bounds what is read as a token: a header must hold it.
@@ -99,10 +116,11 @@ func readToken(path string) (config.Secret, error) {
 	return config.NewSecret(token), nil
 }
 
-// adminClient asks an issuer's admin API.
+// adminClient asks an admin API.
 type adminClient struct {
 	base  string
 	token config.Secret
+	of    adminOf
 	http  *http.Client
 }
 
@@ -131,58 +149,60 @@ func (a *adminClient) call(ctx context.Context, method, path string, body, dst a
 	}
 	response, err := a.http.Do(request)
 	if err != nil {
-		return fmt.Errorf("the issuer's admin API: %w; --issuer-admin (or $%s) says where it is",
-			err, adminURLVariable)
+		return fmt.Errorf("the %s's admin API: %w; %s says where it is", a.of.daemon, err, a.of.url)
 	}
 	defer response.Body.Close()
 	answer, err := io.ReadAll(io.LimitReader(response.Body, maxAdminAnswer+1))
 	if err != nil {
-		return fmt.Errorf("the issuer's admin API: %w", err)
+		return fmt.Errorf("the %s's admin API: %w", a.of.daemon, err)
 	}
 	// The status before the size: of a refusal that is too long, the status still helps.
 	if response.StatusCode != http.StatusOK && response.StatusCode != http.StatusAccepted {
-		text := adminProblem(response.StatusCode, answer)
+		text := a.of.problem(response.StatusCode, answer)
 		if response.StatusCode == http.StatusServiceUnavailable {
-			text += " " + a.base + "/readyz says what the issuer lacks: most often, Redis cannot be reached."
+			text += " " + a.base + "/readyz says what the " + a.of.daemon + " lacks: most often, Redis " +
+				"cannot be reached."
 		}
-		return &adminError{response.StatusCode, text}
+		return &adminError{a.of.daemon, response.StatusCode, text}
 	}
 	if len(answer) > maxAdminAnswer {
-		return fmt.Errorf("the issuer's admin API: expected an answer of at most %d bytes, got more",
-			maxAdminAnswer)
+		return fmt.Errorf("the %s's admin API: expected an answer of at most %d bytes, got more",
+			a.of.daemon, maxAdminAnswer)
 	}
 	if dst == nil {
 		return nil
 	}
 	if err := json.Unmarshal(answer, dst); err != nil {
-		return fmt.Errorf("the issuer's admin API: %w", err)
+		return fmt.Errorf("the %s's admin API: %w", a.of.daemon, err)
 	}
 	return nil
 }
 
 // adminError is a refusal of the admin API.
 type adminError struct {
+	daemon string
 	status int
 	text   string
 }
 
 func (e *adminError) Error() string {
-	return fmt.Sprintf("the issuer's admin API answered %d: %s", e.status, e.text)
+	return fmt.Sprintf("the %s's admin API answered %d: %s", e.daemon, e.status, e.text)
 }
 
-// adminProblem returns what a refusal means, for people.
-func adminProblem(status int, answer []byte) string {
+// problem returns what a refusal means, for people.
+func (of adminOf) problem(status int, answer []byte) string {
 	var said adminapi.Problem
 	switch {
 	case status == http.StatusUnauthorized:
-		return "expected the issuer's own admin token: what --token-file (or $" + adminTokenVariable +
-			") names is not the issuer's admin.token_file"
+		return fmt.Sprintf("expected the %s's own admin token: what %s names is not the %s's "+
+			"admin.token_file", of.daemon, of.tokenFile, of.daemon)
 	// A 404 without a reason of its own comes from a port that has no admin API.
 	case json.Unmarshal(answer, &said) == nil && said.Description != "" &&
 		said.Description != "There is nothing here.":
 		return printable(said.Description)
 	case status == http.StatusNotFound:
-		return "this is not an issuer's admin port, or its admin.token_file is not set"
+		return "this is not the admin port of a running " + of.daemon +
+			", or its admin.token_file is not set"
 	}
 	return http.StatusText(status)
 }

@@ -44,8 +44,8 @@ func newCommand() *cobra.Command {
 		return fmt.Errorf("%w; see %s --help", err, cmd.CommandPath())
 	})
 	root.RunE = group
-	root.AddCommand(newDemo(), newKeygen(), newKeys(), newPasswd(), newRevocations(), newRevoke(),
-		newStatus(), newUpstream(), newUsers(), newVersion())
+	root.AddCommand(newDemo(), newExplain(), newKeygen(), newKeys(), newPasswd(), newRevocations(), newRevoke(), newSchema(),
+		newStatus(), newTest(), newUpstream(), newUsers(), newVersion())
 	return root
 }
 

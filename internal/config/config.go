@@ -52,6 +52,12 @@ type Options struct {
 	MaxSize int64 // the file's greatest size in bytes; 0 for MaxSize
 	// told of each setting that is given by a former name (see Renamer); nil for nobody
 	Warn func(*Problem)
+	// WithoutSecrets reads no file of a secret, and has something in its place that is of no use: for
+	// whoever reasons about a configuration where its secrets are not
+	WithoutSecrets bool
+	// Lines, unless it is nil, is told the line of the file in which each setting is given, by its
+	// path, as tests[3].
+	Lines map[string]int
 }
 
 // Defaulter is implemented by structs that stand in lists and maps and have defaults: SetDefaults
@@ -86,6 +92,11 @@ func Load(dst any, o Options) error {
 	l.readFlags(v, all, o.Flags)
 	if read { // else every setting of the file would be reported as missing
 		l.validate(v)
+	}
+	if o.Lines != nil {
+		for path, at := range l.origins {
+			o.Lines[path] = at.line
+		}
 	}
 	return l.err()
 }

@@ -16,6 +16,8 @@ func (l *loader) fill(v reflect.Value, n *node, path string) {
 	}
 	t := v.Type()
 	switch {
+	case t == valueType:
+		v.SetBytes(n.json())
 	case isScalar(t):
 		l.fillScalar(v, n, path)
 	case t.Kind() == reflect.Struct:
@@ -131,6 +133,10 @@ func (l *loader) fillSecret(v reflect.Value, key string, e entry, around *node, 
 	if len(l.problems) > before {
 		return
 	}
+	if l.withoutSecrets {
+		v.Set(reflect.ValueOf(Secret{value: unread, file: string(name)}))
+		return
+	}
 	secret, err := readSecret(string(name))
 	if err != nil {
 		l.problem(at, err)
@@ -138,6 +144,9 @@ func (l *loader) fillSecret(v reflect.Value, key string, e entry, around *node, 
 	}
 	v.Set(reflect.ValueOf(secret))
 }
+
+// unread is what a secret holds whose file was not read: long enough for all of them.
+const unread = "this secret has not been read by anybody"
 
 func (l *loader) fillList(v reflect.Value, n *node, path string) {
 	items := n.items

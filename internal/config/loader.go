@@ -24,6 +24,8 @@ type loader struct {
 	problems  []*Problem
 	noted     map[string]bool
 	warn      func(*Problem)
+
+	withoutSecrets bool
 }
 
 func newLoader(o Options) *loader {
@@ -38,6 +40,8 @@ func newLoader(o Options) *loader {
 		leaves:  map[string]setting{},
 		noted:   map[string]bool{},
 		warn:    o.Warn,
+
+		withoutSecrets: o.WithoutSecrets,
 	}
 	if l.warn == nil {
 		l.warn = func(*Problem) {}

@@ -35,7 +35,7 @@ type Finding struct {
 // Variable returns what the path has in the segment that the rule's pattern calls so, in the one
 // spelling of a path: percent-decoded once.
 func (f *Finding) Variable(name string) (value string, ok bool) {
-	if f.Rule == nil || name == "" {
+	if f.Rule == nil || name == "" || f.path == "" { // no path is kept of what nobody may do
 		return "", false
 	}
 	at := slices.Index(f.Rule.names, name)

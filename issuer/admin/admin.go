@@ -9,8 +9,6 @@ package admin
 import (
 	"cmp"
 	"context"
-	"crypto/sha256"
-	"crypto/subtle"
 	"errors"
 	"fmt"
 	"net/http"
@@ -43,22 +41,11 @@ type Config struct {
 func (c Config) Validate() error {
 	err := c.Config.Validate()
 	if !c.Token.IsZero() {
-		if short := checkToken(c.Token); short != nil {
+		if short := daemon.CheckToken(c.Token); short != nil {
 			err = errors.Join(err, config.At("token", "%w", short))
 		}
 	}
 	return err
-}
-
-// minToken is the least length in bytes of the admin token.
-const minToken = 32
-
-func checkToken(s config.Secret) error {
-	if n := len(s.Reveal()); n < minToken {
-		return fmt.Errorf("issuer: expected an admin token of at least %d bytes, got %d: make one "+
-			"with `openssl rand -base64 32`", minToken, n)
-	}
-	return nil
 }
 
 // Log is where revocations go; *redislog.Issuer is one.
@@ -108,7 +95,7 @@ func New(o Options) (*API, error) {
 	if o.Inventory == nil && !o.Config.Token.IsZero() {
 		return nil, errors.New("issuer: expected an inventory for the admin API")
 	}
-	token, err := o.Config.Token.Live(o.Files, "admin.token", checkToken)
+	token, err := o.Config.Token.Live(o.Files, "admin.token", daemon.CheckToken)
 	if err != nil {
 		return nil, fmt.Errorf("issuer: %w", err)
 	}
@@ -175,14 +162,7 @@ func (a *API) operator(r *http.Request) (httpapi.Client, error) {
 	if wait := a.throttle.Take(from.Counted, a.cfg.Now()); wait > 0 {
 		return from, httpapi.TooManyRequests(wait)
 	}
-	lines := r.Header.Values("Authorization")
-	if len(lines) != 1 {
-		return from, errNotOperator
-	}
-	scheme, secret, _ := strings.Cut(lines[0], " ")
-	// Hashes are of one length, so that the comparison takes the same time whatever was sent.
-	given, want := sha256.Sum256([]byte(secret)), sha256.Sum256([]byte(a.token.Value().Reveal()))
-	if subtle.ConstantTimeCompare(given[:], want[:]) != 1 || !strings.EqualFold(scheme, "Bearer") {
+	if !daemon.HasBearer(r, a.token.Value()) {
 		return from, errNotOperator
 	}
 	return from, nil

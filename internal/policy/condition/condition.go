@@ -48,6 +48,16 @@ func (p *Program) String() string { return p.text }
 // Reads reports whether the condition speaks of a variable, as "claims" or "request.path".
 func (p *Program) Reads(variable string) bool { return p.reads[variable] }
 
+// Constant reports whether the condition speaks of nothing that a request could change.
+func (p *Program) Constant() bool {
+	for name := range p.reads {
+		if variables[name] || strings.HasPrefix(name, segment) {
+			return false
+		}
+	}
+	return true
+}
+
 // Compile checks a condition and makes it ready. names are what segments of the route's path are
 // called. Errors say where in the text it is wrong.
 func Compile(text string, names []string) (*Program, error) {
@@ -113,6 +123,11 @@ const (
 	now     = "now"             // by the gate's clock
 	segment = "path."           // and a name
 )
+
+var variables = map[string]bool{
+	claims: true, roles: true, scopes: true, method: true, host: true, path: true, headers: true,
+	peer: true, now: true,
+}
 
 var base = sync.OnceValues(func() (*cel.Env, error) {
 	return cel.NewEnv(
