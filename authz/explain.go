@@ -34,10 +34,10 @@ type Step struct {
 	Remedy string `json:"remedy,omitempty"`
 }
 
-// Explain is Decide for people who ask why: it decides in the same way, and returns the steps that
+// Explain is Engine.Decide for people who ask why: it decides in the same way, and returns the steps that
 // were taken. A token is verified anew, as if the engine had not met it before. Decide itself knows
 // nothing of it, so that nobody else pays for it.
-func (e *Engine) Explain(r *Request) (Decision, []Step) {
+func Explain(e *Engine, r *Request) (Decision, []Step) {
 	t := &trace{keys: e.options.Keys, revocations: e.options.Revocations}
 	again := &Engine{
 		options: e.options, cache: newCache(CacheConfig{}), refusals: e.refusals, anonymous: e.anonymous,
@@ -207,7 +207,7 @@ func (t *trace) add(name string, outcome Outcome, format string, args ...any) {
 // routed tells which routes were considered, and which of them decides.
 func (t *trace) routed(p *policy.Policy, r *Request, header policy.Header, f *policy.Finding) {
 	t.at = "path"
-	path, problem := p.Canonical(r.Path)
+	path, problem := policy.Canonical(p, r.Path)
 	if problem != "" {
 		return // the engine says so at its end
 	}

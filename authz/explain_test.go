@@ -16,7 +16,7 @@ func TestExplainDecidesAsDecideDoes(t *testing.T) {
 	explained := func(t *testing.T, w *authztest.World) authztest.Ask {
 		engine := w.Engine(nil)
 		return func(r authz.Request) authztest.Answer {
-			d, steps := engine.Explain(&r)
+			d, steps := authz.Explain(engine, &r)
 			if problem := contradiction(&d, steps); problem != "" {
 				t.Error(problem)
 			}
@@ -51,7 +51,7 @@ func TestExplainKnowsWhatARunningGateKnows(t *testing.T) {
 	engine := w.Engine(nil)
 	r := protected(w.Token())
 	text := func() string {
-		_, steps := engine.Explain(r)
+		_, steps := authz.Explain(engine, r)
 		return fmt.Sprintf("%+v", steps)
 	}
 	if got := text(); !strings.Contains(got, `nothing revokes it: looked for token "token-1", session`) ||
@@ -73,7 +73,7 @@ func TestExplainLeavesNothingBehind(t *testing.T) {
 	w := authztest.New()
 	engine := w.Engine(nil)
 	r := protected(w.Token())
-	if d, _ := engine.Explain(r); !d.Allow {
+	if d, _ := authz.Explain(engine, r); !d.Allow {
 		t.Fatal(d.Reason())
 	}
 	if d := engine.Decide(r); !d.Allow || d.Cached {
@@ -94,7 +94,7 @@ func TestOneAlternativeThatIsMetIsEnough(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.Policy = rules
-	d, steps := w.Engine(nil).Explain(protected(w.Token()))
+	d, steps := authz.Explain(w.Engine(nil), protected(w.Token()))
 	if problem := contradiction(&d, steps); problem != "" || !d.Allow {
 		t.Errorf("%s %s", d.Reason(), problem)
 	}
@@ -111,7 +111,7 @@ func TestWhatNobodyMayDoCanBeExplained(t *testing.T) {
 	}
 	w.Policy = rules
 	r := authztest.Get("/closed/x", "authorization", "Bearer "+w.Token())
-	d, steps := w.Engine(nil).Explain(&r)
+	d, steps := authz.Explain(w.Engine(nil), &r)
 	if problem := contradiction(&d, steps); problem != "" || d.Reason() != "denied" {
 		t.Errorf("%s %s", d.Reason(), problem)
 	}

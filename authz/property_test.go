@@ -85,7 +85,7 @@ func TestExplainAndDecideGiveOneAnswer(t *testing.T) {
 		}
 		r := drawAsked(t, w)
 		d := engine.Decide(&r)
-		explained, steps := engine.Explain(&r)
+		explained, steps := authz.Explain(engine, &r)
 		if d.Reason() != explained.Reason() || d.Detail() != explained.Detail() ||
 			d.Route() != explained.Route() {
 			t.Fatalf("decided %s (%s), explained as %s (%s)", d.Reason(), d.Detail(), explained.Reason(),
@@ -156,7 +156,7 @@ func FuzzExplain(f *testing.F) {
 			r.Headers = []authz.Header{{Name: "authorization", Value: authorization}}
 		}
 		d := engine.Decide(&r)
-		explained, steps := engine.Explain(&r)
+		explained, steps := authz.Explain(engine, &r)
 		if d.Reason() != explained.Reason() || d.Reason() == string(token.ReasonInternal) {
 			t.Fatalf("decided %s, explained as %s", d.Reason(), explained.Reason())
 		}

@@ -23,9 +23,9 @@ import (
 
 // explain asks an engine why. A key that is missing is waited for, once.
 func explain(e *authz.Engine, r *authz.Request, await func(authz.Missing) bool) adminapi.Explanation {
-	d, steps := e.Explain(r)
+	d, steps := authz.Explain(e, r)
 	if d.Missing.Needed() && await(d.Missing) {
-		d, steps = e.Explain(r)
+		d, steps = authz.Explain(e, r)
 	}
 	answer := adminapi.Explanation{
 		Allow: d.Allow, Status: http.StatusOK, Reason: d.Reason(), Route: d.Route(),

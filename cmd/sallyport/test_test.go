@@ -17,7 +17,7 @@ func TestThePolicyPagesTablesAreFilesOfTests(t *testing.T) {
 		t.Fatal(err)
 	}
 	dir, asked := t.TempDir(), 0
-	var block, rows []string
+	var block, rows, columns []string
 	run := func() {
 		if len(block) > 0 && len(rows) > 0 {
 			file := filepath.Join(dir, "policy_test.yaml")
@@ -39,27 +39,45 @@ func TestThePolicyPagesTablesAreFilesOfTests(t *testing.T) {
 			(len(block) > 0 || indented == "policy:") {
 			block = append(block, indented)
 		}
-		cells := strings.Split(strings.ReplaceAll(line, "`", ""), "|")
-		if len(cells) < 5 || !strings.HasPrefix(line, "| `") || len(block) == 0 {
-			continue
-		}
-		peer := ""
-		if len(cells) == 6 {
-			peer = cells[3]
-		}
-		row := fmt.Sprintf("  - {request: '%s', want: '%s', peer: '%s'", strings.TrimSpace(cells[1]),
-			strings.TrimSpace(cells[len(cells)-2]), strings.TrimSpace(peer))
-		if claims := strings.TrimSpace(cells[2]); claims != "none" {
-			row += ", claims: " + claims
-		}
-		if strings.Contains(row, "want: '200'") || strings.Contains(row, "want: '40") {
-			rows = append(rows, row+"}\n") // else it is a table of something else
+		cells := strings.Split(strings.ReplaceAll(strings.Trim(line, "|"), "`", ""), "|")
+		switch {
+		case !strings.HasPrefix(line, "|"):
+			columns = nil
+		case columns == nil:
+			columns = cells
+		case len(block) > 0 && len(cells) == len(columns) && !strings.HasPrefix(line, "|-"):
+			if row := rowOfThePage(columns, cells); row != "" {
+				rows = append(rows, row)
+			}
 		}
 	}
 	run()
 	if asked < 30 {
 		t.Errorf("asked only %d requests", asked)
 	}
+}
+
+// rowOfThePage returns a line of a table as one of a file of tests; "" when it is about something else than
+// requests, or about more than the engine is asked here.
+func rowOfThePage(columns, cells []string) string {
+	row := map[string]string{}
+	for i, column := range columns {
+		row[strings.TrimSpace(column)] = strings.TrimSpace(cells[i])
+	}
+	name, value, hasHeader := strings.Cut(row["header"], ": ")
+	if row["request"] == "" || row["answer"] == "" || row["asks for"] != "" ||
+		strings.Contains(row["request"]+row["header"], "TOKEN") {
+		return ""
+	}
+	line := fmt.Sprintf("  - {request: '%s', want: '%s', peer: '%s'", row["request"], row["answer"],
+		row["peer"])
+	if row["token"] != "none" {
+		line += ", claims: " + row["token"]
+	}
+	if hasHeader {
+		line += fmt.Sprintf(", headers: {%s: '%s'}", name, value)
+	}
+	return line + "}\n"
 }
 
 const orders = `policy:

@@ -117,7 +117,7 @@ func (d *Demand) Enough() []string { return d.enough }
 
 // Canonical returns the one spelling of a request target's path that the policy's routes are matched
 // against, or what is wrong with it.
-func (p *Policy) Canonical(target string) (path, problem string) {
+func Canonical(p *Policy, target string) (path, problem string) {
 	var canonical requestPath
 	found := canonical.readWith(target, p.slashes)
 	return canonical.value, string(found)
