@@ -22,6 +22,7 @@ import (
 	"github.com/sallyport/sallyport/internal/eventually"
 	"github.com/sallyport/sallyport/internal/jose/josetest"
 	"github.com/sallyport/sallyport/internal/listen"
+	"github.com/sallyport/sallyport/internal/policy"
 	"github.com/sallyport/sallyport/internal/token"
 )
 
@@ -162,6 +163,37 @@ func TestAHeaderThatAProxyHasLeftToItsClientIsRefused(t *testing.T) {
 				}
 			}
 		}
+	}
+}
+
+// TestAHeaderOfClaimsThatAProxyHasLeftToItsClientIsRefused: one that a route of the policy makes of a
+// claim, on each route and in each spelling; and what the gate makes of it goes on.
+func TestAHeaderOfClaimsThatAProxyHasLeftToItsClientIsRefused(t *testing.T) {
+	w := authztest.New()
+	var err error
+	w.Policy, err = policy.Compile(policy.Config{Routes: []policy.Route{
+		{Match: policy.Match{Path: "/public"}, Allow: "public"},
+		{Match: policy.Match{Path: "/protected"}, Headers: map[string]string{"x-who": "sub"}},
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := start(t, w, configFor(t, "nginx"))
+	bearer := "Bearer " + w.Token()
+	for _, r := range []authz.Request{
+		authztest.Get("/public"), authztest.Get("/protected", "authorization", bearer),
+	} {
+		for _, name := range []string{"x-who", "X-Who", "x_who", "x.who", "x!who"} {
+			request, _ := asked(b, r)
+			request.Header[http.CanonicalHeaderKey(name)] = []string{"mallory"}
+			if got := b.send(request); got.StatusCode != 400 || got.Header.Get("X-Who") != "" {
+				t.Errorf("%s %s: got %d %v", r.Path, name, got.StatusCode, got.Header)
+			}
+		}
+	}
+	request, _ := asked(b, authztest.Get("/protected", "authorization", bearer))
+	if got := b.send(request); got.StatusCode != 200 || got.Header.Get("X-Who") != "alice" {
+		t.Errorf("got %d %v", got.StatusCode, got.Header)
 	}
 }
 
