@@ -16,14 +16,14 @@ func BenchmarkRequest(b *testing.B) {
 	b.Run("remembered", func(b *testing.B) {
 		b.ReportAllocs()
 		for b.Loop() {
-			bench.filter.Request(s, headers, "", nil, out)
+			bench.filter.Request(s, headers, Origin{}, out)
 		}
 	})
 	b.Run("refused", func(b *testing.B) {
 		none := shown(authztest.Get("/protected"))
 		b.ReportAllocs()
 		for b.Loop() {
-			bench.filter.Request(s, none, "", nil, out)
+			bench.filter.Request(s, none, Origin{}, out)
 		}
 	})
 }

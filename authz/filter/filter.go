@@ -103,11 +103,17 @@ func (f *Filter) Panicked(what string, stack []byte) { f.checker.Panicked(what, 
 // requests are used again, for their memory.
 var requests = sync.Pool{New: func() any { return new(check.Request) }}
 
+// Origin is where a request came from, and what Envoy's route says of it.
+type Origin struct {
+	Peer   string       // whose certificate Envoy has checked on the connection; "" for nobody's
+	Source check.Source // nil when nobody knows
+	Policy string       // which policy the route names; "" for none
+}
+
 // Request judges the request that a stream begins with. headers are all that it has, the
-// pseudo-headers too, and peer is whose certificate Envoy has checked on the connection, "" for
-// nobody's; they may be views, and nothing is kept of them. The answer is appended to out, and never
-// outgrows it.
-func (f *Filter) Request(s Stream, headers []authz.Header, peer string, from check.Source,
+// pseudo-headers too; they and from may be views, and nothing is kept of them. The answer is appended
+// to out, and never outgrows it.
+func (f *Filter) Request(s Stream, headers []authz.Header, from Origin,
 	out []byte) (answer []byte) {
 	// Not recovered from, a panic would end Envoy.
 	defer func() {
@@ -122,7 +128,7 @@ func (f *Filter) Request(s Stream, headers []authz.Header, peer string, from che
 	before := f.streams.round()
 	r := requests.Get().(*check.Request)
 	found := read(r, headers)
-	r.Peer, r.Source = peer, from
+	r.Peer, r.Source, r.Policy = from.Peer, from.Source, from.Policy
 	d, decided := f.checker.Try(r)
 	if decided {
 		answer = f.answer(out, &d, headers, found)
@@ -162,6 +168,7 @@ func clone(r *check.Request) *check.Request {
 	c := &check.Request{Malformed: r.Malformed, ID: strings.Clone(r.ID)}
 	c.Method, c.Host = strings.Clone(r.Method), strings.Clone(r.Host)
 	c.Path, c.Peer = strings.Clone(r.Path), strings.Clone(r.Peer)
+	c.Policy = strings.Clone(r.Policy)
 	if r.Source != nil {
 		c.Source = address(r.Source.Address())
 	}

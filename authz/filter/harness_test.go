@@ -112,7 +112,8 @@ func (b *bench) send(t testing.TB, headers []authz.Header, peer string) []byte {
 	s := b.host.next()
 	memory, views := borrowed(append(slices.Clone(headers), authz.Header{Name: peer}))
 	last := len(views) - 1
-	out := b.filter.Request(s, views[:last], views[last].Name, address("192.0.2.1"), make([]byte, 0, maxAnswer))
+	out := b.filter.Request(s, views[:last],
+		Origin{Peer: views[last].Name, Source: address("192.0.2.1")}, make([]byte, 0, maxAnswer))
 	for i := range memory {
 		memory[i] = '#'
 	}

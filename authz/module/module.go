@@ -60,7 +60,7 @@ func sallyport_attached() (ok C.bool) {
 
 //export sallyport_request
 func sallyport_request(f unsafe.Pointer, worker, place C.uint32_t, generation C.uint64_t,
-	headers *C.header, count C.size_t, peer *C.char, peerLength C.size_t, out *C.char,
+	headers *C.header, count C.size_t, peer, policy C.buffer, out *C.char,
 	size C.size_t) (length C.size_t) {
 	defer func() {
 		if value := recover(); value != nil {
@@ -78,8 +78,13 @@ func sallyport_request(f unsafe.Pointer, worker, place C.uint32_t, generation C.
 	// A header of C's is laid out as one of Go's: two strings, each a pointer and a length.
 	views := unsafe.Slice((*authz.Header)(unsafe.Pointer(headers)), int(count))
 	memory := unsafe.Slice((*byte)(unsafe.Pointer(out)), int(size))
-	by := unsafe.String((*byte)(unsafe.Pointer(peer)), int(peerLength))
-	return C.size_t(len(p.filter.Request(s, views, by, source{f}, memory[:0])))
+	from := filter.Origin{Peer: view(peer), Source: source{f}, Policy: view(policy)}
+	return C.size_t(len(p.filter.Request(s, views, from, memory[:0])))
+}
+
+// view returns a text of C's, for as long as C keeps it.
+func view(b C.buffer) string {
+	return unsafe.String((*byte)(unsafe.Pointer(b.ptr)), int(b.len))
 }
 
 // These do not compile unless a header of C's and one of Go's have the same size and places.

@@ -35,6 +35,7 @@ typedef struct {
 // A per-route configuration.
 typedef struct {
 	bool off;
+	buffer policy; // the name of one
 } route;
 
 struct worker;
@@ -412,17 +413,33 @@ void envoy_dynamic_module_on_http_filter_config_destroy(const void *config) {
 
 const void *envoy_dynamic_module_on_http_filter_per_route_config_new(buffer name, buffer settings) {
 	(void)name;
-	buffer off = TEXT("off");
-	if (settings.len != off.len || memcmp(settings.ptr, off.ptr, off.len) != 0) {
-		say(log_error, "sallyport: expected the filter_config of a route to be the string off");
+	buffer off = TEXT("off"), policy = TEXT("policy=");
+	bool is_off = settings.len == off.len && memcmp(settings.ptr, off.ptr, off.len) == 0;
+	bool named = settings.len > policy.len && memcmp(settings.ptr, policy.ptr, policy.len) == 0;
+	if (!is_off && !named) {
+		say(log_error, "sallyport: expected the filter_config of a route to be the string off, or "
+		               "policy= and the name of one of policies in the gate's settings");
 		return NULL;
 	}
 	route *r = calloc(1, sizeof(route));
-	if (r != NULL) r->off = true;
+	if (r == NULL) return NULL;
+	r->off = is_off;
+	if (named) {
+		size_t len = settings.len - policy.len;
+		char *copy = malloc(len);
+		if (copy == NULL) {
+			free(r);
+			return NULL;
+		}
+		memcpy(copy, settings.ptr + policy.len, len);
+		r->policy = (buffer){copy, len};
+	}
 	return r;
 }
 
 void envoy_dynamic_module_on_http_filter_per_route_config_destroy(const void *config) {
+	const route *r = config;
+	if (r != NULL) free((void *)r->policy.ptr);
 	free((void *)config);
 }
 
@@ -444,6 +461,7 @@ int envoy_dynamic_module_on_http_filter_request_headers(envoy_filter f, const vo
 	place *p = (place *)m;
 	const route *r = CALLBACK(get_most_specific_route_config)(f);
 	if (r != NULL && r->off) return status_continue;
+	buffer policy = r != NULL ? r->policy : nothing;
 	size_t n = CALLBACK(http_get_headers_size)(f, kind_request);
 	header few[few_headers], *all = few;
 	if (n > few_headers) all = n > most_headers ? NULL : malloc(n * sizeof(header));
@@ -455,7 +473,7 @@ int envoy_dynamic_module_on_http_filter_request_headers(envoy_filter f, const vo
 	char *answer = p->worker->answer;
 	buffer by = peer(f);
 	size_t len = sallyport_request(f, p->worker->index, p->index, p->generation, all, n,
-	                               (char *)by.ptr, by.len, answer, max_answer);
+	                               by, policy, answer, max_answer);
 	if (all != few) free(all);
 	reader head_reader = {answer, answer + len, false};
 	head h = read_head(&head_reader);
