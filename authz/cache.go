@@ -207,7 +207,7 @@ func (k *cache) victim(bucket []atomic.Pointer[cached], c *cached) *atomic.Point
 // weigh estimates the bytes that an entry takes: the token, its claims and facts once more, headers
 // and answer.
 func (c *cached) weigh() int64 {
-	const fixed = 3 << 9 // measured: TestDistinctTokensTakeNoMoreThanTheCachesBytes
+	const fixed = 7 << 8 // measured: TestDistinctTokensTakeNoMoreThanTheCachesBytes
 	size := fixed + 2*len(c.presented)
 	if c.whole() {
 		size += 2 * len(c.presented) // its text, and a tree of it

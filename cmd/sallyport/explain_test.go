@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/sallyport/sallyport/authz/authztest"
@@ -248,9 +249,9 @@ func TestExplainTellsAMistakeFromARefusal(t *testing.T) {
 // TestExplainFetchesKeysOnlyWhenItIsTold.
 func TestExplainFetchesKeysOnlyWhenItIsTold(t *testing.T) {
 	x := explainable(t)
-	asked := 0
+	var asked atomic.Int32
 	issuer := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		asked++
+		asked.Add(1)
 		http.ServeFile(w, r, filepath.Join(x.dir, "jwks.json"))
 	}))
 	defer issuer.Close()
@@ -263,11 +264,11 @@ func TestExplainFetchesKeysOnlyWhenItIsTold(t *testing.T) {
 	write(t, x.config, strings.Replace(by, "https://other.example.com/jwks", issuer.URL+"/jwks", 1))
 	url := "https://shop.example.com/api/orders/7"
 	out, status := x.ask(t, "GET", url, "--token-file", x.file)
-	if status != 1 || asked != 0 || !strings.Contains(out, "503 no_keys") {
-		t.Errorf("status %d, asked %d times:\n%s", status, asked, out)
+	if status != 1 || asked.Load() != 0 || !strings.Contains(out, "503 no_keys") {
+		t.Errorf("status %d, asked %d times:\n%s", status, asked.Load(), out)
 	}
-	if out, status = x.ask(t, "GET", url, "--token-file", x.file, "--fetch"); status != 0 || asked == 0 {
-		t.Errorf("status %d, asked %d times:\n%s", status, asked, out)
+	if out, status = x.ask(t, "GET", url, "--token-file", x.file, "--fetch"); status != 0 || asked.Load() == 0 {
+		t.Errorf("status %d, asked %d times:\n%s", status, asked.Load(), out)
 	}
 }
 
