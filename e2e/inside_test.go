@@ -523,8 +523,8 @@ func TestNothingOfOursEndsEnvoy(t *testing.T) {
 			"	s := filter.Stream{\n", "	panic(\"thrown\")\n	s := filter.Stream{\n", 503,
 		},
 		{
-			"in the decision", "authz/engine.go", "	rules := e.rules.Load()\n",
-			"	var nobody *Engine\n	rules := nobody.rules.Load()\n", 503,
+			"in the decision", "authz/engine.go", "	if r.Policy != \"\" {\n",
+			"	var nobody *Engine\n	nobody.rules.Load()\n	if r.Policy != \"\" {\n", 503,
 		},
 	} {
 		t.Run(row.name, func(t *testing.T) {
