@@ -22,7 +22,8 @@ const (
 // Authorizations are what all issuers know of a stream's Authorization header, as digests: a file
 // that is replaced comes to one issuer later than to another, and not at all to one that starts.
 type Authorizations struct {
-	Told   string // what the transmitter was told; "" until it was
+	Stream string // the id of the stream whose transmitter was told
+	Told   string // what it was told; "" until it was
 	Next   string // what it is to be told; "" for nothing else
 	Before string // what it was told before
 	// since when Next is known, and Before is replaced
@@ -89,13 +90,30 @@ func (s *Stream) settles(ctx context.Context, authorization string) (bool, error
 	return within(now, all.NextAt, authorizationSettles), nil
 }
 
-// told notes that the transmitter has a value.
-func (s *Stream) told(ctx context.Context, value string) error {
+// told notes that a stream's transmitter has a value.
+func (s *Stream) told(ctx context.Context, id, value string) error {
 	all, err := s.authorizations(ctx)
-	if is := digest(value); err == nil && all.Told != is {
-		err = s.share(ctx, Authorizations{Told: is, Before: all.Told, BeforeAt: s.o.Now()})
+	is := digest(value)
+	switch {
+	case err != nil || all.Told == is && all.Stream == id:
+		return err
+	case all.Told == is:
+		all.Stream = id
+	default:
+		all = Authorizations{Stream: id, Told: is, Before: all.Told, BeforeAt: s.o.Now()}
 	}
-	return err
+	return s.share(ctx, all)
+}
+
+// changed reports whether a stream's transmitter is to be told the authorization of its messages,
+// which it does not show. One that has it is left alone, at a restart too: Keycloak 26.7.3 may lose
+// what waits to be pushed when its stream is written.
+func (s *Stream) changed(id, value string) bool {
+	if s.authorization == nil {
+		return false
+	}
+	all := s.authorization.shared.Load()
+	return all == nil || all.Told != digest(value) || all.Stream != id
 }
 
 // authorizations reads what all issuers know.

@@ -80,7 +80,7 @@ func (l *lease) Authorizations(ctx context.Context) (all Authorizations, err err
 	if err != nil {
 		return all, fmt.Errorf("asking for the stream's authorizations: %w", err)
 	}
-	all = Authorizations{Told: fields["told"], Next: fields["next"], Before: fields["before"]}
+	all = Authorizations{Stream: fields["stream"], Told: fields["told"], Next: fields["next"], Before: fields["before"]}
 	for name, to := range map[string]*time.Time{
 		"next_at": &all.NextAt, "before_at": &all.BeforeAt,
 	} {
@@ -98,7 +98,7 @@ func (l *lease) Authorizations(ctx context.Context) (all Authorizations, err err
 }
 
 func (l *lease) SetAuthorizations(ctx context.Context, all Authorizations) error {
-	err := l.client.HSet(ctx, l.authorization, "told", all.Told, "next", all.Next, "before", all.Before,
+	err := l.client.HSet(ctx, l.authorization, "stream", all.Stream, "told", all.Told, "next", all.Next, "before", all.Before,
 		"next_at", all.NextAt.UnixMilli(), "before_at", all.BeforeAt.UnixMilli()).Err()
 	if err != nil {
 		return fmt.Errorf("noting the stream's authorizations: %w", err)

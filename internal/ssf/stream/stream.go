@@ -2,7 +2,6 @@ package stream
 
 import (
 	"context"
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -48,7 +47,6 @@ type Stream struct {
 
 	mu      sync.Mutex
 	trouble map[string]string // by step: what was last told
-	written string            // of the stream that was last written, as fingerprint has it
 }
 
 // kept is a stream that was found.
@@ -271,7 +269,7 @@ func (s *Stream) holds(ctx context.Context, life time.Duration) bool {
 	}
 	if err == nil && s.authorization != nil && held && !s.o.Config.Managed() {
 		// Whoever replaces the file tells the sender, too, a little sooner or later.
-		err = s.told(ctx, s.authorization.file.Value())
+		err = s.told(ctx, "", s.authorization.file.Value())
 	}
 	s.tell(ctx, stepLease, err)
 	s.o.Metrics.lastVerified(s.o.Sender, at)
@@ -350,13 +348,10 @@ func (s *Stream) ensure(ctx context.Context, at endpoints) (_ remote, err error)
 		return remote{}, err
 	}
 	if s.authorization != nil {
-		if err := s.told(ctx, authorization); err != nil {
+		if err := s.told(ctx, made.ID, authorization); err != nil {
 			return remote{}, err
 		}
 	}
-	s.mu.Lock()
-	s.written = fingerprint(made.ID, authorization)
-	s.mu.Unlock()
 	s.o.Logger.Info("the stream of security events was written", "new", !there,
 		"delivery", s.o.Config.Delivery, "audience", made.Audience, "events", made.Delivered)
 	return made, nil
@@ -386,19 +381,6 @@ func (s *Stream) replace(ctx context.Context, at endpoints, want wanted) (remote
 	}
 	want.ID = list[0].ID
 	return s.client.write(ctx, http.MethodPatch, at, want)
-}
-
-// changed reports whether the transmitter is to be told the authorization of its messages, which it
-// does not show: at the first look, and when it has changed.
-func (s *Stream) changed(id, authorization string) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return authorization != "" && s.written != fingerprint(id, authorization)
-}
-
-func fingerprint(id, authorization string) string {
-	sum := sha256.Sum256([]byte(id + "\n" + authorization))
-	return string(sum[:])
 }
 
 // verify asks for a message that shows that the stream works, when the last one is old.

@@ -219,6 +219,26 @@ func TestAStreamThatIsThereIsTaken(t *testing.T) {
 	}
 }
 
+// TestARestartLeavesAStreamAloneThatIsWell: a transmitter may lose what waits to be pushed when its
+// stream is written.
+func TestARestartLeavesAStreamAloneThatIsWell(t *testing.T) {
+	t.Parallel()
+	tr, redis := streamtest.New(t), miniredis.RunT(t)
+	c := settings(t, stream.Push)
+	c.CheckEvery = 5 * time.Millisecond
+	for range 3 {
+		stop := newReceiver(t, tr, c, lease(t, redis, tr.URL), nil).run(t)
+		looked := tr.Calls("GET /streams")
+		eventually.True(t, "the stream to be looked at", func() bool {
+			return tr.Calls("GET /streams") > looked+3
+		})
+		stop()
+	}
+	if n := tr.Calls("POST /streams") + tr.Calls("PATCH /streams"); n != 1 {
+		t.Errorf("the stream was written %d times", n)
+	}
+}
+
 // TestTheOnlyStreamOfAClientIsChanged: where a second one is a conflict, and the first is delivered
 // otherwise.
 func TestTheOnlyStreamOfAClientIsChanged(t *testing.T) {
