@@ -219,8 +219,7 @@ func TestAStreamThatIsThereIsTaken(t *testing.T) {
 	}
 }
 
-// TestARestartLeavesAStreamAloneThatIsWell: a transmitter may lose what waits to be pushed when its
-// stream is written.
+// TestARestartLeavesAStreamAloneThatIsWell: writing it can keep back what waits to be pushed.
 func TestARestartLeavesAStreamAloneThatIsWell(t *testing.T) {
 	t.Parallel()
 	tr, redis := streamtest.New(t), miniredis.RunT(t)
