@@ -160,7 +160,8 @@ func (s *Server) handler() http.Handler {
 		}
 		mux.Handle(pattern, s.handlers.Preflight(e.Endpoint, s.handlers.WrongMethod(e.Name, allow)))
 	}
-	return exactPaths(known, mux, s.handlers.NotFound("other"))
+	return exactPaths(known, mux, s.handlers.NotFound("other",
+		"This is an issuer of tokens, which says at "+metadataPath+" what it offers."))
 }
 
 // exactPaths lets through only known paths in their one spelling, as they stand in the request

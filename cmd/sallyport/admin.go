@@ -198,7 +198,7 @@ func (of adminOf) problem(status int, answer []byte) string {
 			"admin.token_file", of.daemon, of.tokenFile, of.daemon)
 	// A 404 without a reason of its own comes from a port that has no admin API.
 	case json.Unmarshal(answer, &said) == nil && said.Description != "" &&
-		said.Description != "There is nothing here.":
+		!strings.HasPrefix(said.Description, adminapi.NothingHere):
 		return printable(said.Description)
 	case status == http.StatusNotFound:
 		return "this is not the admin port of a running " + of.daemon +

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -12,6 +13,7 @@ import (
 	"time"
 
 	"github.com/sallyport/sallyport/internal/adminapi"
+	"github.com/sallyport/sallyport/internal/config"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 )
@@ -124,6 +126,23 @@ func TestNothingIsAskedForThatMakesNoSense(t *testing.T) {
 				t.Errorf("expected %q, got %q and: %v", row.want, out, err)
 			}
 		})
+	}
+}
+
+// TestAPortThatIsNoAdminPortIsSaidToBeNone, be it that it says what it is instead: an issuer's public
+// one does.
+func TestAPortThatIsNoAdminPortIsSaidToBeNone(t *testing.T) {
+	for _, hint := range []string{"", " This is an issuer of tokens."} {
+		port := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			w.WriteHeader(http.StatusNotFound)
+			fmt.Fprintf(w, `{"error":"not_found","error_description":%q}`, adminapi.NothingHere+hint)
+		}))
+		defer port.Close()
+		client := newAdminClient(port.URL, config.NewSecret("x"), adminOf{daemon: "issuer"})
+		err := client.call(t.Context(), http.MethodGet, "/admin/status", nil, nil)
+		if err == nil || !strings.Contains(err.Error(), "not the admin port of a running issuer") {
+			t.Errorf("%q: got %v", hint, err)
+		}
 	}
 }
 

@@ -195,6 +195,10 @@ type Process struct {
 	MaxStaleness *float64 `json:"max_staleness_seconds"`
 }
 
+// NothingHere is how a Problem's description begins where there is no such path: the port is another
+// one, or has no admin API.
+const NothingHere = "There is nothing here."
+
 // Problem is an answer that refuses, as RFC 6749 section 5.2 has it.
 type Problem struct {
 	Error       string `json:"error"`

@@ -146,7 +146,7 @@ func (a *API) Handlers() map[string]http.Handler {
 	for path, methods := range allowed {
 		mux.Handle(path, a.cfg.HTTP.WrongMethod("admin_other", strings.Join(methods, ", ")))
 	}
-	mux.Handle("/admin/", a.cfg.HTTP.NotFound("admin_other"))
+	mux.Handle("/admin/", a.cfg.HTTP.NotFound("admin_other", ""))
 	return map[string]http.Handler{"/admin/": mux}
 }
 

@@ -36,9 +36,7 @@ var (
 		Description: "Requests from pages of other origins are not served.",
 	}
 	errNotFound = &Refusal{
-		Status: http.StatusNotFound, Code: "not_found",
-		Description: "There is nothing here. This is an issuer of tokens, which says at " +
-			"/.well-known/oauth-authorization-server what it offers.",
+		Status: http.StatusNotFound, Code: "not_found", Description: adminapi.NothingHere,
 	}
 	errMethod = &Refusal{
 		Status: http.StatusMethodNotAllowed, Code: "method_not_allowed",

@@ -14,6 +14,7 @@ import (
 	"runtime/debug"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -114,10 +115,13 @@ func (h *Handlers) WrongMethod(name, allow string) http.Handler {
 	})
 }
 
-// NotFound returns the handler of paths that there are not.
-func (h *Handlers) NotFound(name string) http.Handler {
+// NotFound returns the handler of paths that there are not. hint says where to look instead; "" for
+// nowhere.
+func (h *Handlers) NotFound(name, hint string) http.Handler {
+	told := *errNotFound
+	told.Description = strings.TrimSpace(told.Description + " " + hint)
 	return h.answering(name, func(http.ResponseWriter, *http.Request) (Reply, error) {
-		return Reply{}, errNotFound
+		return Reply{}, &told
 	})
 }
 
