@@ -39,7 +39,7 @@ func (rs *rules) send(told *Refusal) *Refusal {
 // 3.2.3).
 func readable(a *policy.Across, origin string) []Header {
 	headers := append(make([]Header, 0, 4), Header{"access-control-allow-origin", origin},
-		Header{headerVary, "origin"})
+		Header{HeaderVary, "origin"})
 	if a.Credentials {
 		headers = append(headers, Header{"access-control-allow-credentials", "true"})
 	}
@@ -49,8 +49,8 @@ func readable(a *policy.Across, origin string) []Header {
 	return headers
 }
 
-// headerVary is a list that others write into as well: transports append to it.
-const headerVary = "vary"
+// HeaderVary is a list that others write into as well: transports append to it.
+const HeaderVary = "vary"
 
 // preflight answers the question whether a page may send a request (Fetch standard, section 3.2.2):
 // that of a browser, and of an origin that the rule trusts under which the request would fall. Any

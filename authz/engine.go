@@ -54,6 +54,7 @@ type Wire interface {
 type Options struct {
 	Keys        Keys
 	Revocations Revocations
+	Named       map[string]*policy.Policy // for requests that name one; see SetPolicies
 	// KeepOverrides passes on the headers that OverrideHeaders lists, for upstreams that are to act
 	// on them.
 	KeepOverrides bool
@@ -112,7 +113,7 @@ func New(p *policy.Policy, o Options) (*Engine, error) {
 	e := &Engine{options: o, cache: newCache(o.Cache), refusals: newRefusals(o.Realm, o.Wire)}
 	// Marshalled once, as all refusals are: neither depends on a request.
 	e.anonymous = newIdentity(nil, nil, o.Wire)
-	e.SetPolicy(p)
+	e.SetPolicies(p, o.Named)
 	return e, nil
 }
 
@@ -200,11 +201,7 @@ func (e *Engine) decideBy(r *Request, rules *rules) (d Decision) {
 		}
 		rules = named
 	}
-	var header policy.Header
-	if rules.policy.MatchesHeaders() {
-		header = r.header
-	}
-	found := rules.policy.FindWith(r.Method, r.Host, r.Path, header)
+	found := rules.policy.FindWith(r.Method, r.Host, r.Path, rules.header(r))
 	d.rule, d.Problem, d.stricter = found.Rule, found.Detail, found.Stricter
 	h := readHeaders(r.Headers, e.options.KeepOverrides)
 	var t *taken
@@ -228,16 +225,7 @@ func (e *Engine) decideBy(r *Request, rules *rules) (d Decision) {
 		d.Problem = "the Connection header names an identity header"
 		return e.refuse(d, r, rules, token.ReasonBadRequest)
 	}
-	var presented string
-	var problem token.Reason
-	bearer := false
-	if t == nil {
-		presented, problem = h.token()
-		bearer = h.bearer
-	} else {
-		presented, problem = t.token()
-		bearer = t.bearer()
-	}
+	presented, problem, bearer := credential(t, &h)
 	if problem == token.ReasonNoToken && found.Rule.Access == policy.Optional {
 		return e.pass(d, r, rules, rules.anonymous)
 	}
@@ -296,6 +284,26 @@ func (e *Engine) decideToken(d Decision, r *Request, rules *rules, found policy.
 	}
 	d.EndsWithToken = !found.Rule.OutlivesToken
 	return e.pass(d, r, rules, who)
+}
+
+// header is what a policy goes by that goes by headers; nil for any other.
+func (rs *rules) header(r *Request) policy.Header {
+	if rs.policy.MatchesHeaders() {
+		return r.header
+	}
+	return nil
+}
+
+// credential returns the one token of a request, or the reason why there is not exactly one, and
+// whether there was a credential of the kind that is asked for. t is nil where tokens stand in the
+// usual places.
+func credential(t *taken, h *headers) (presented string, problem token.Reason, bearer bool) {
+	if t != nil {
+		presented, problem = t.token()
+		return presented, problem, t.bearer()
+	}
+	presented, problem = h.token()
+	return presented, problem, h.bearer
 }
 
 // prepare does what few policies ask for, before a request is judged: it answers a preflight, finds

@@ -123,13 +123,11 @@ func (t *trace) tell(rules *rules, r *Request, d *Decision) {
 	if d.Preflight() {
 		return
 	}
-	var header policy.Header
-	if rules.policy.MatchesHeaders() {
-		header = r.header
-	}
+	header := rules.header(r)
 	found := rules.policy.FindWith(r.Method, r.Host, r.Path, header)
 	t.routed(rules.policy, r, header, &found)
-	presented, problem := rules.credential(r, found.Rule)
+	h := readHeaders(r.Headers, false)
+	presented, problem, _ := credential(rules.prepare(&Decision{}, r, &h, found.Rule), &h)
 	if found.Detail != "" || found.Rule.Access == policy.Public || d.Problem != "" || problem != "" {
 		return
 	}
@@ -167,17 +165,6 @@ func (t *trace) tell(rules *rules, r *Request, d *Decision) {
 	if caller.Body, err = parsed.Body(); err == nil { // it was read when the signature was verified
 		t.judged(found.Rule, &caller)
 	}
-}
-
-// credential returns the one token of a request, as Decide finds it.
-func (rs *rules) credential(r *Request, rule *policy.Rule) (string, token.Reason) {
-	h := readHeaders(r.Headers, false)
-	if !rs.plain {
-		if t := rs.prepare(&Decision{}, r, &h, rule); t != nil {
-			return t.token()
-		}
-	}
-	return h.token()
 }
 
 // verifying describes how the token was verified, and reports whether it was.

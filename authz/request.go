@@ -2,6 +2,7 @@ package authz
 
 import (
 	"iter"
+	"slices"
 	"strings"
 
 	"github.com/sallyport/sallyport/internal/revocation"
@@ -39,6 +40,11 @@ func (r *Request) shown(rs *rules) iter.Seq2[string, string] {
 			}
 		}
 	}
+}
+
+// HasHeader reports whether a header of that name, in any case, is among them.
+func HasHeader(headers []Header, name string) bool {
+	return slices.ContainsFunc(headers, func(h Header) bool { return strings.EqualFold(h.Name, name) })
 }
 
 // header implements policy.Header.

@@ -46,6 +46,36 @@ func inside(t *testing.T, change ...func(*mesh.Options)) *meshtest.Stack {
 	}))
 }
 
+// besideAndInside runs f on two meshes: with the gate beside the shipped Envoy, whose file is changed
+// so, and inside Envoy. policy begins the policy's lines, and has `routes:` in it; upstream is nil for
+// the mesh's own.
+func besideAndInside(t *testing.T, policy string, upstream http.Handler, changes []meshtest.Change,
+	f func(t *testing.T, s *meshtest.Stack)) {
+	t.Helper()
+	settings := func(o *mesh.Options) {
+		before := o.Rewrite
+		if upstream != nil {
+			o.Upstream = upstream
+		}
+		o.Rewrite = func(name, content string) string {
+			if name == "authz.yaml" {
+				return replace(t, content, "  routes:\n", policy)
+			}
+			if before != nil {
+				return before(name, content)
+			}
+			return content
+		}
+	}
+	t.Run("beside", func(t *testing.T) {
+		f(t, meshtest.Start(t, with(func(o *mesh.Options) {
+			settings(o)
+			meshtest.RunShipped(t, o, changes...)
+		})))
+	})
+	t.Run("inside", func(t *testing.T) { f(t, inside(t, settings)) })
+}
+
 // rewritten changes Envoy's configuration file, in which old has to stand.
 func rewritten(t *testing.T, changes ...meshtest.Change) func(*mesh.Options) {
 	return func(o *mesh.Options) {

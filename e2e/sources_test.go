@@ -52,30 +52,8 @@ func receiving() http.Handler {
 // TestATokenIsTakenFromWhereThePolicySaysAndGoesNoFurther: through the real Envoy, by a gate beside
 // and inside it.
 func TestATokenIsTakenFromWhereThePolicySaysAndGoesNoFurther(t *testing.T) {
-	settings := func(o *mesh.Options) {
-		before := o.Rewrite
-		o.Upstream = receiving()
-		o.Rewrite = func(name, content string) string {
-			if name == "authz.yaml" {
-				return replace(t, content, "  routes:\n", tokenSources)
-			}
-			if before != nil {
-				return before(name, content)
-			}
-			return content
-		}
-	}
-	for name, start := range map[string]func() *meshtest.Stack{
-		"beside": func() *meshtest.Stack {
-			return meshtest.Start(t, with(func(o *mesh.Options) {
-				settings(o)
-				meshtest.RunShipped(t, o, sourcesSeen)
-			}))
-		},
-		"inside": func() *meshtest.Stack { return inside(t, settings) },
-	} {
-		t.Run(name, func(t *testing.T) {
-			s := start()
+	besideAndInside(t, tokenSources, receiving(), []meshtest.Change{sourcesSeen},
+		func(t *testing.T, s *meshtest.Stack) {
 			gateway := s.Endpoints().Gateway
 			c := newCaller(t, gateway)
 			token := c.login(t, user(t, s, "bob")).Access
@@ -151,5 +129,4 @@ func TestATokenIsTakenFromWhereThePolicySaysAndGoesNoFurther(t *testing.T) {
 				t.Errorf("the websocket's upstream received %v, %v", got.Headers, err)
 			}
 		})
-	}
 }

@@ -17,7 +17,6 @@ import (
 	"github.com/sallyport/sallyport/internal/redisconn"
 	"github.com/sallyport/sallyport/internal/revocation/redislog"
 	"github.com/sallyport/sallyport/internal/sender"
-	"github.com/sallyport/sallyport/issuer/admin"
 )
 
 // Config is the issuer's file, issuer.yaml.
@@ -47,7 +46,7 @@ type Config struct {
 	Redis        redisconn.Config   `yaml:"redis"`
 	Revocation   redislog.Config    `yaml:"revocation"`
 	OtherIssuers []OtherIssuer      `yaml:"other_issuers"`
-	Admin        admin.Config       `yaml:"admin"`
+	Admin        daemon.AdminConfig `yaml:"admin"`
 	Senders      []sender.Config    `yaml:"senders"`
 	Messages     MessagesConfig     `yaml:"messages"`
 	Log          daemon.LogConfig   `yaml:"log"`
@@ -120,7 +119,7 @@ func DefaultConfig() Config {
 		Limits:     credential.DefaultLimits(),
 		Redis:      redisconn.DefaultConfig(),
 		Revocation: redislog.DefaultConfig(),
-		Admin:      admin.Config{Config: daemon.Config{Listen: "127.0.0.1:9101"}},
+		Admin:      daemon.AdminConfig{Config: daemon.Config{Listen: "127.0.0.1:9101"}},
 		Messages:   defaultMessagesConfig(),
 		Log:        daemon.DefaultLogConfig(),
 		Audit:      AuditConfig{Rate: 20, Burst: 100},

@@ -89,11 +89,20 @@ const (
 	Stripped       = "1"
 )
 
+// MaxHeaders is how many header lines a request may have. Envoy lets 100 through by default.
+const MaxHeaders = 1000
+
 // Source is where a request came from. It is asked for an audit line alone.
 type Source interface {
 	// Address returns an IP address, "" when there is none.
 	Address() string
 }
+
+// Address is a Source that is known already.
+type Address string
+
+// Address implements Source.
+func (a Address) Address() string { return string(a) }
 
 // Checker checks requests. Its methods may be called from many goroutines.
 type Checker struct {
@@ -206,18 +215,9 @@ const clientsOwn = "a header by which the client says itself who calls, or which
 
 // saysWhoCalls reports whether a request has a header that its proxy is to set or to remove.
 func (r *Request) saysWhoCalls(id *authz.Identity) bool {
-	for i := range r.Headers {
-		name := r.Headers[i].Name
-		if slices.ContainsFunc(
-			id.Remove,
-			func(s string) bool { return strings.EqualFold(s, name) },
-		) ||
-			slices.ContainsFunc(id.Set,
-				func(h authz.Header) bool { return strings.EqualFold(h.Name, name) }) {
-			return true
-		}
-	}
-	return false
+	has := func(name string) bool { return authz.HasHeader(r.Headers, name) }
+	return slices.ContainsFunc(id.Remove, has) ||
+		slices.ContainsFunc(id.Set, func(h authz.Header) bool { return has(h.Name) })
 }
 
 // What a refusal tells of a proxy that does not strip.
@@ -231,13 +231,7 @@ const (
 // unmarked returns what the proxy's word lacks; "" when it is whole.
 func (c *Checker) unmarked(mark string) string {
 	names, marked := strings.CutPrefix(mark, Stripped)
-	// Whatever else stands there is a client's, beside which Envoy has put its own.
-	for name := range strings.SplitSeq(names, ",") {
-		if name != "" && !strings.HasPrefix(name, "x-") {
-			marked = false
-		}
-	}
-	if !marked || names != "" && names[0] != ',' {
+	if !marked || names != "" && !isList(names) {
 		return notMarked
 	}
 	if missing, ok := c.engine.Covered(names); !ok {
@@ -246,17 +240,27 @@ func (c *Checker) unmarked(mark string) string {
 	return ""
 }
 
+// isList reports whether what follows the mark is headers, each with a comma before it. Whatever else
+// stands there is a client's, beside which Envoy has put its own.
+func isList(names string) bool {
+	if names[0] != ',' {
+		return false
+	}
+	for name := range strings.SplitSeq(names, ",") {
+		if name != "" && !strings.HasPrefix(name, "x-") {
+			return false
+		}
+	}
+	return true
+}
+
 // notStripped refuses a request from which the proxy should have removed headers and has not, and
 // says so in the log now and then: all requests are refused until somebody mends it.
 func (c *Checker) notStripped(problem string) authz.Decision {
 	if c.unstripped.Allow() {
-		c.Logger.Warn(
-			"requests are refused: Envoy does not remove identity headers, or does not say "+
-				"that it has; give it what deploy/config/envoy.yaml has. Where it asks over gRPC, "+
-				"`ext_authz: {strip: all}` has the gate remove them",
-			"problem",
-			problem,
-		)
+		c.Logger.Warn("requests are refused: Envoy does not remove identity headers, or does not say "+
+			"that it has; give it what deploy/config/envoy.yaml has. Where it asks over gRPC, "+
+			"`ext_authz: {strip: all}` has the gate remove them", "problem", problem)
 	}
 	return authz.Decision{Refusal: c.engine.Refusal(token.ReasonNotStripped), Problem: problem}
 }

@@ -30,9 +30,6 @@ const (
 	badPseudo    = "a pseudo-header differs from the request"
 )
 
-// maxHeaders is how many headers a request may have. Envoy lets 100 through by default.
-const maxHeaders = 1000
-
 // Field numbers in envoy/service/auth/v3 and envoy/config/core/v3.
 const (
 	fieldAttributes protowire.Number = 1 // of CheckRequest
@@ -128,17 +125,7 @@ func (r *checkRequest) readAttributes(message []byte) {
 // readExtension takes the policy's name out of an entry of context_extensions. One without a name is
 // a fault: it is not the policy of those that name none.
 func (r *checkRequest) readExtension(message []byte) {
-	f := fields{rest: message}
-	var key, value []byte
-	for f.next() {
-		switch {
-		case f.has(fieldKey):
-			r.takeBytes(&key, f.value)
-		case f.has(fieldValue):
-			r.takeBytes(&value, f.value)
-		}
-	}
-	r.end(&f)
+	key, value, _ := r.readEntry(message, false)
 	if view(key) != policyKey {
 		return
 	}
@@ -207,8 +194,20 @@ func (r *checkRequest) readHeaderMap(message []byte) {
 // readHeader takes one header: an entry of the map `headers`, or a HeaderValue, which has its value
 // as text or raw.
 func (r *checkRequest) readHeader(message []byte, mayBeRaw bool) {
+	key, value, raw := r.readEntry(message, mayBeRaw)
+	// Envoy fills in one of them; which one another reader would take is not known.
+	if len(value) > 0 && len(raw) > 0 {
+		r.fault(badValues)
+	}
+	if len(raw) > 0 {
+		value = raw
+	}
+	r.addHeader(view(key), view(value))
+}
+
+// readEntry takes an entry of a map of texts apart, or a HeaderValue.
+func (r *checkRequest) readEntry(message []byte, mayBeRaw bool) (key, value, raw []byte) {
 	f := fields{rest: message}
-	var key, value, raw []byte
 	for f.next() {
 		switch {
 		case f.has(fieldKey):
@@ -220,14 +219,7 @@ func (r *checkRequest) readHeader(message []byte, mayBeRaw bool) {
 		}
 	}
 	r.end(&f)
-	// Envoy fills in one of them; which one another reader would take is not known.
-	if len(value) > 0 && len(raw) > 0 {
-		r.fault(badValues)
-	}
-	if len(raw) > 0 {
-		value = raw
-	}
-	r.addHeader(view(key), view(value))
+	return key, value, raw
 }
 
 func (r *checkRequest) addHeader(name, value string) {
@@ -237,7 +229,7 @@ func (r *checkRequest) addHeader(name, value string) {
 		r.takePseudo(name, value)
 	case name == check.HeaderStripped:
 		r.takeString(hasMark, &r.Mark, value)
-	case len(r.Headers) == maxHeaders:
+	case len(r.Headers) == check.MaxHeaders:
 		r.fault(badMany)
 	default:
 		r.Headers = append(r.Headers, authz.Header{Name: name, Value: value})

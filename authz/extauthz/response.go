@@ -121,8 +121,8 @@ func (a answers) Allow(id *authz.Identity) any {
 }
 
 // besides marshals what one request needs besides its identity: headers to remove, what it loses of
-// its credentials, and for how long its answer may last, when that is more than 0. It is a second OkHttpResponse to stand behind the
-// first.
+// its credentials, and for how long its answer may last, when that is more than 0. It is a second
+// OkHttpResponse to stand behind the first.
 func besides(d *authz.Decision, lifetime time.Duration) []byte {
 	ok := appendNames(make([]byte, 0, 192), fieldOKRemove, d.Strip)
 	if changes := d.Changes; changes != nil {
@@ -197,7 +197,7 @@ func appendHeader(b []byte, field protowire.Number, h authz.Header) []byte {
 	option = protowire.AppendBytes(option, header)
 	option = protowire.AppendTag(option, fieldOptionAction, protowire.VarintType)
 	action := uint64(actionOverwrite)
-	if h.Name == "vary" {
+	if h.Name == authz.HeaderVary {
 		action = actionAppend
 	}
 	option = protowire.AppendVarint(option, action)

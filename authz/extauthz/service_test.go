@@ -132,7 +132,7 @@ func TestWhatIsNoRequestIsRefused(t *testing.T) {
 		"a malformed header":     http(appendBytes(nil, fieldHeaders, "\xff")),
 		"a malformed header map": http(appendBytes(nil, fieldHeaderMap, "\xff")),
 		"more headers than there are": http([]byte(strings.Repeat(string(appendBytes(nil, fieldHeaders,
-			string(entry("a", "b", fieldValue)))), maxHeaders+1))),
+			string(entry("a", "b", fieldValue)))), check.MaxHeaders+1))),
 		"a path of another type": enclosed([]byte{0x12, 0x03, 'G', 'E', 'T', 0x20, 0x01}),
 		"two attributes, one of a kind": append(generated(t,
 			&authv3.CheckRequest{Attributes: &authv3.AttributeContext{}}), good...),

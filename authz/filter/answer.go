@@ -142,7 +142,7 @@ func (f *Filter) allow(out []byte, d *authz.Decision, headers []authz.Header, fo
 	// Only what is there needs removing: Envoy shows all headers here.
 	if found&foundIdentity != 0 || len(d.Identity.Named) > 0 {
 		for _, name := range d.Identity.Remove {
-			if has(headers, name) {
+			if authz.HasHeader(headers, name) {
 				b = appendRemoval(b, name)
 				h.headers++
 			}
@@ -187,16 +187,6 @@ func appendClient(b []byte, set *made, client []authz.Header) []byte {
 		b = appendHeader(b, h)
 	}
 	return append(b, more[4:]...)
-}
-
-// has reports whether a header of that name is among them.
-func has(headers []authz.Header, name string) bool {
-	for i := range headers {
-		if strings.EqualFold(headers[i].Name, name) {
-			return true
-		}
-	}
-	return false
 }
 
 func appendHeader(b []byte, h authz.Header) []byte {

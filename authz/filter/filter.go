@@ -170,7 +170,7 @@ func clone(r *check.Request) *check.Request {
 	c.Path, c.Peer = strings.Clone(r.Path), strings.Clone(r.Peer)
 	c.Policy = strings.Clone(r.Policy)
 	if r.Source != nil {
-		c.Source = address(r.Source.Address())
+		c.Source = check.Address(r.Source.Address())
 	}
 	c.Headers = make([]authz.Header, len(r.Headers))
 	for i, h := range r.Headers {
@@ -178,12 +178,6 @@ func clone(r *check.Request) *check.Request {
 	}
 	return c
 }
-
-// address is a Source that is known already.
-type address string
-
-// Address implements check.Source.
-func (a address) Address() string { return string(a) }
 
 // watch has a stream that may pass by a token ended when that is revoked. before is the round of
 // checks under way when the decision began: what was revoked since may have been missed.

@@ -44,7 +44,7 @@ func TestARequestWithATokenThatIsKnownAllocatesNothing(t *testing.T) {
 	b := start(t, authztest.New())
 	headers := shown(authztest.Get("/protected", "authorization", "Bearer "+b.world.Token(),
 		"x-auth-subject", "mallory", "x-auth-tenant", "mallory", "user-agent", "curl"))
-	out, from := make([]byte, 0, maxAnswer), check.Source(address("192.0.2.1"))
+	out, from := make([]byte, 0, maxAnswer), check.Source(check.Address("192.0.2.1"))
 	s := b.host.next()
 	authztest.Compare(
 		t,
@@ -97,7 +97,7 @@ func TestWhatContradictsItselfIsRefused(t *testing.T) {
 		t.Fatalf("got %d", got.Status)
 	}
 	many := append([]authz.Header{}, good...)
-	for range maxHeaders {
+	for range check.MaxHeaders {
 		many = append(many, authz.Header{Name: "a", Value: "b"})
 	}
 	for name, headers := range map[string][]authz.Header{
@@ -156,7 +156,7 @@ func TestARequestThatIsHeldIsTheSame(t *testing.T) {
 	r.Method, r.Host, r.Path, r.Peer, r.Policy = next(), next(), next(), next(), next()
 	r.ID, r.Mark, r.Malformed = next(), next(), badMany
 	r.Headers = []authz.Header{{Name: next(), Value: next()}}
-	r.Source = address("192.0.2.1")
+	r.Source = check.Address("192.0.2.1")
 	want := *r
 	text := func(r *check.Request) string { return fmt.Sprintf("%+v", *r) }
 	before := text(&want)

@@ -113,7 +113,7 @@ func (b *bench) send(t testing.TB, headers []authz.Header, peer string) []byte {
 	memory, views := borrowed(append(slices.Clone(headers), authz.Header{Name: peer}))
 	last := len(views) - 1
 	out := b.filter.Request(s, views[:last],
-		Origin{Peer: views[last].Name, Source: address("192.0.2.1")}, make([]byte, 0, maxAnswer))
+		Origin{Peer: views[last].Name, Source: check.Address("192.0.2.1")}, make([]byte, 0, maxAnswer))
 	for i := range memory {
 		memory[i] = '#'
 	}
@@ -173,7 +173,7 @@ func answerOf(t testing.TB, b []byte, request []authz.Header) (a authztest.Answe
 		a.Status = http.StatusOK
 		// What is not there needs no removing.
 		for _, name := range authz.IdentityHeaders() {
-			if !has(request, name) && !has(a.Set, name) {
+			if !authz.HasHeader(request, name) && !authz.HasHeader(a.Set, name) {
 				removed[name] = true
 			}
 		}

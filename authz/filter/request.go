@@ -23,13 +23,10 @@ const (
 	badMany   = "the request has more than 1000 headers"
 )
 
-// maxHeaders is how many headers a request may have. Envoy lets 100 through by default.
-const maxHeaders = 1000
-
 // read takes what is judged out of a request's headers. It keeps views of them.
 func read(r *check.Request, headers []authz.Header) (f found) {
 	r.Headers = headers
-	if len(headers) > maxHeaders {
+	if len(headers) > check.MaxHeaders {
 		r.Malformed = badMany
 	}
 	methods, paths, hosts := 0, 0, 0

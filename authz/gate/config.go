@@ -41,7 +41,7 @@ type Config struct {
 	HTTPCheck  httpcheck.Config   `yaml:"http_check"`
 	Redis      redisconn.Config   `yaml:"redis"`
 	Revocation RevocationConfig   `yaml:"revocation"`
-	Admin      AdminConfig        `yaml:"admin"`
+	Admin      daemon.AdminConfig `yaml:"admin"`
 	Log        daemon.LogConfig   `yaml:"log"`
 	Audit      AuditConfig        `yaml:"audit"`
 	Drain      daemon.DrainConfig `yaml:"drain"`
@@ -51,25 +51,6 @@ type Config struct {
 type RevocationConfig struct {
 	redislog.Config `yaml:",inline"`
 	Snapshot        redislog.SnapshotConfig `yaml:"snapshot"`
-}
-
-// AdminConfig is the admin port, and who may ask there why a request is decided as it is.
-type AdminConfig struct {
-	daemon.Config `yaml:",inline"`
-	// Token is the secret that the bearer token of /admin/explain must equal; without one there is no
-	// /admin/explain.
-	Token config.Secret `yaml:"token"`
-}
-
-// Validate checks the port and the secret.
-func (c AdminConfig) Validate() error {
-	err := c.Config.Validate()
-	if !c.Token.IsZero() {
-		if short := daemon.CheckToken(c.Token); short != nil {
-			err = errors.Join(err, config.At("token", "%w", short))
-		}
-	}
-	return err
 }
 
 // AuditConfig bounds the audit lines that refused requests make, for each reason by itself, so that
@@ -101,7 +82,7 @@ func DefaultConfig() Config {
 		HTTPCheck:  httpcheck.DefaultConfig(),
 		Redis:      redisconn.DefaultConfig(),
 		Revocation: RevocationConfig{redislog.DefaultConfig(), redislog.DefaultSnapshotConfig()},
-		Admin:      AdminConfig{Config: daemon.Config{Listen: "127.0.0.1:9102"}},
+		Admin:      daemon.AdminConfig{Config: daemon.Config{Listen: "127.0.0.1:9102"}},
 		Log:        daemon.DefaultLogConfig(),
 		Audit:      AuditConfig{Rate: 20, Burst: 100},
 		Drain:      daemon.DrainConfig{Delay: time.Second, Timeout: 5 * time.Second},

@@ -244,12 +244,13 @@ func (g *Gate) openEngine() (err error) {
 		o.Wire = filter.Wire
 		o.OnPanic = func(what string, stack []byte) { g.filter.Panicked(what, stack) }
 	}
-	g.engine, err = authz.New(g.policy.Value().rules, o)
-	if err == nil {
-		g.engine.SetPolicies(g.policy.Value().rules, g.policy.Value().named)
-		g.engine.SetShadow(g.policy.Value().shadow)
+	all := g.policy.Value()
+	o.Named = all.named
+	if g.engine, err = authz.New(all.rules, o); err != nil {
+		return err
 	}
-	return err
+	g.engine.SetShadow(all.shadow)
+	return nil
 }
 
 // openDoor makes what requests come through: the server that Envoy asks, or the filter inside it.

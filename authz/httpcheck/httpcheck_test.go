@@ -257,7 +257,7 @@ func TestARequestWithABodyIsRefused(t *testing.T) {
 func TestTooManyHeadersAreRefused(t *testing.T) {
 	b := start(t, authztest.New(), configFor(t, "nginx"))
 	r, _ := asked(b, authztest.Get("/public"))
-	r.Header["A"] = slices.Repeat([]string{"b"}, maxHeaders+1)
+	r.Header["A"] = slices.Repeat([]string{"b"}, check.MaxHeaders+1)
 	if got := b.send(r); got.StatusCode != 400 {
 		t.Errorf("got %d", got.StatusCode)
 	}

@@ -16,17 +16,14 @@ const (
 	badMany = "it has more than 1000 header lines"
 )
 
-// maxHeaders is how many header lines a request may have.
-const maxHeaders = 1000
-
 // read takes out of a proxy's request what it asks about. What is wrong with it is noted in
 // Malformed, and the request is then to be refused.
 func (s *Server) read(r *http.Request) *check.Request {
 	out := &check.Request{Tally: int(s.asked.Add(1))}
-	out.Source = address(lastHop(r.Header))
+	out.Source = check.Address(lastHop(r.Header))
 	if !s.trusts(r.RemoteAddr) {
 		// Nothing that it says is believed, and its address is the peer's own.
-		out.Source, out.Malformed = address(hostOf(r.RemoteAddr)), badPeer
+		out.Source, out.Malformed = check.Address(hostOf(r.RemoteAddr)), badPeer
 		return out
 	}
 	if s.proxy.own {
@@ -71,7 +68,7 @@ func (s *Server) readHeaders(out *check.Request, h http.Header) {
 		}
 		name = strings.ToLower(name)
 		for _, value := range values {
-			if len(out.Headers) == maxHeaders {
+			if len(out.Headers) == check.MaxHeaders {
 				out.Malformed = badMany
 				return
 			}
@@ -109,9 +106,3 @@ func lastHop(h http.Header) string {
 	}
 	return at.Unmap().String()
 }
-
-// address is a check.Source that is known already.
-type address string
-
-// Address implements check.Source.
-func (a address) Address() string { return string(a) }

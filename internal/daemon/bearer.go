@@ -3,12 +3,32 @@ package daemon
 import (
 	"crypto/sha256"
 	"crypto/subtle"
+	"errors"
 	"fmt"
 	"net/http"
 	"strings"
 
 	"github.com/sallyport/sallyport/internal/config"
 )
+
+// AdminConfig is the admin port, and the secret of who may ask more there than how the daemon is.
+type AdminConfig struct {
+	Config `yaml:",inline"`
+	// Token is the secret that the bearer token of what lies under /admin must equal; without one there
+	// is nothing there. In a file it is token_file, in the environment SALLYPORT_ADMIN_TOKEN_FILE.
+	Token config.Secret `yaml:"token"`
+}
+
+// Validate checks the port and the secret.
+func (c AdminConfig) Validate() error {
+	err := c.Config.Validate()
+	if !c.Token.IsZero() {
+		if short := CheckToken(c.Token); short != nil {
+			err = errors.Join(err, config.At("token", "%w", short))
+		}
+	}
+	return err
+}
 
 // minToken is the least length in bytes of an admin token.
 const minToken = 32

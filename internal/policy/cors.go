@@ -63,9 +63,7 @@ type Across struct {
 }
 
 // Trusts reports whether pages of an origin may read answers.
-func (a *Across) Trusts(
-	origin string,
-) bool {
+func (a *Across) Trusts(origin string) bool {
 	return a != nil && slices.Contains(a.origins, origin)
 }
 

@@ -135,8 +135,8 @@ func anyDate(v strict.Value, claim string, up bool) (seconds, nanos int64, err e
 
 const nanoDigits = 9
 
-// IsNoDate reports whether a NumericDate lies in the first second of 1970, as some issuers write an
-// nbf that they do not set: Keycloak before 11 had "nbf":0 in every token.
+// IsNoDate reports whether a NumericDate lies in the first second of 1970. For an nbf that is as good
+// as none.
 func IsNoDate(v strict.Value) bool {
 	if v.Kind() != strict.Number {
 		return false

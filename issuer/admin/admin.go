@@ -29,25 +29,6 @@ import (
 	"github.com/sallyport/sallyport/issuer/httpapi"
 )
 
-// Config is the admin port and what it lets an operator do.
-type Config struct {
-	daemon.Config `yaml:",inline"`
-	// Token is the secret that the admin API's bearer token must equal; without one there is no
-	// admin API. In a file it is token_file, in the environment SALLYPORT_ADMIN_TOKEN_FILE.
-	Token config.Secret `yaml:"token"`
-}
-
-// Validate checks the port and the secret.
-func (c Config) Validate() error {
-	err := c.Config.Validate()
-	if !c.Token.IsZero() {
-		if short := daemon.CheckToken(c.Token); short != nil {
-			err = errors.Join(err, config.At("token", "%w", short))
-		}
-	}
-	return err
-}
-
 // Log is where revocations go; *redislog.Issuer is one.
 type Log interface {
 	Append(ctx context.Context, requests []revocation.Request) (revocation.Receipt, error)
@@ -64,7 +45,7 @@ type Inventory interface {
 // Options are what an API is made of. All fields down to Now are required, unless no admin token is
 // configured.
 type Options struct {
-	Config    Config
+	Config    daemon.AdminConfig
 	Issuer    string // the iss of this issuer's tokens
 	Sessions  *session.Store
 	Log       Log

@@ -13,6 +13,7 @@ import (
 	"github.com/sallyport/sallyport/internal/adminapi"
 	"github.com/sallyport/sallyport/internal/config"
 	"github.com/sallyport/sallyport/internal/credential"
+	"github.com/sallyport/sallyport/internal/daemon"
 	"github.com/sallyport/sallyport/internal/revocation"
 	"github.com/sallyport/sallyport/internal/revocation/redislog"
 	"github.com/sallyport/sallyport/issuer/httpapi"
@@ -48,7 +49,7 @@ const (
 func observing(t *testing.T, r *records, burst int) http.Handler {
 	t.Helper()
 	api, err := New(Options{
-		Config: Config{Token: config.NewSecret(adminToken)}, Issuer: issuerURL, Inventory: r,
+		Config: daemon.AdminConfig{Token: config.NewSecret(adminToken)}, Issuer: issuerURL, Inventory: r,
 		HTTP:         httpapi.NewHandlers(issuerURL, slog.New(slog.DiscardHandler), nil, time.Now),
 		Waits:        httpapi.NewWaits(nil, time.Minute, 1),
 		MaxStaleness: 10 * time.Second, MaxConcurrent: 10, Now: time.Now,
