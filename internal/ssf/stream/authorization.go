@@ -106,8 +106,8 @@ func (s *Stream) told(ctx context.Context, id, value string) error {
 }
 
 // changed reports whether a stream's transmitter is to be told the authorization of its messages,
-// which it does not show. One that has it is left alone, at a restart too: what waited to be pushed by
-// Keycloak 26.7.3 did not come for a minute and longer once its stream had been written.
+// which it does not show. One that has it is left alone, at a restart too: when its stream is
+// updated, Keycloak 26.7.3 delivers no more what waits to be pushed (findings/ has it run).
 func (s *Stream) changed(id, value string) bool {
 	if s.authorization == nil {
 		return false
