@@ -9,13 +9,15 @@ import (
 	"strings"
 
 	"github.com/sallyport/sallyport/bench/world"
+	"github.com/sallyport/sallyport/internal/mesh"
 )
 
 // programs is where what is measured was built.
 type programs struct {
-	dir  string        // our daemons, and this module's programs
-	ours world.Program // our gate
-	base world.Program // the gate of another tree; none when its path is ""
+	dir    string        // our daemons, and this module's programs
+	ours   world.Program // our gate
+	module string        // our gate as a module of Envoy's
+	base   world.Program // the gate of another tree; none when its path is ""
 }
 
 // build builds what is measured as it is shipped, and what it is compared with in the same way.
@@ -33,6 +35,10 @@ func build(ctx context.Context, root, base string) (programs, error) {
 		"./servers/opa"); err != nil {
 		return p, err
 	}
+	p.module = filepath.Join(p.dir, mesh.ModuleFile)
+	if err := goBuildModule(ctx, filepath.Join(root, "authz", "module"), p.module); err != nil {
+		return p, err
+	}
 	if base == "" {
 		return p, nil
 	}
@@ -41,15 +47,24 @@ func build(ctx context.Context, root, base string) (programs, error) {
 }
 
 func goBuild(ctx context.Context, dir, out string, packages ...string) error {
-	// As in the image (deploy/Dockerfile).
-	args := append([]string{"build", "-trimpath", "-ldflags", "-s -w", "-o", out}, packages...)
-	cmd := exec.CommandContext(ctx, "go", args...)
 	if info, err := os.Stat(out); err == nil && info.IsDir() {
-		cmd.Args[6] += string(filepath.Separator)
+		out += string(filepath.Separator)
 	}
-	cmd.Dir, cmd.Env = dir, append(os.Environ(), "CGO_ENABLED=0")
+	return runGo(ctx, dir, "0", append([]string{"-o", out}, packages...)...)
+}
+
+// goBuildModule builds what Envoy loads: a shared library, which takes gcc.
+func goBuildModule(ctx context.Context, dir, out string) error {
+	return runGo(ctx, dir, "1", "-buildmode=c-shared", "-o", out, ".")
+}
+
+// runGo builds as the image does (deploy/Dockerfile).
+func runGo(ctx context.Context, dir, cgo string, args ...string) error {
+	cmd := exec.CommandContext(ctx, "go",
+		append([]string{"build", "-trimpath", "-ldflags", "-s -w"}, args...)...)
+	cmd.Dir, cmd.Env = dir, append(os.Environ(), "CGO_ENABLED="+cgo)
 	if text, err := cmd.CombinedOutput(); err != nil {
-		return fmt.Errorf("bench: go build %s in %s: %w\n%s", strings.Join(packages, " "), dir, err, text)
+		return fmt.Errorf("bench: go build %s in %s: %w\n%s", strings.Join(args, " "), dir, err, text)
 	}
 	return nil
 }

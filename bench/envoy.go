@@ -106,7 +106,7 @@ func (b *bench) walk(ctx context.Context, ways []*world.Way) (walked, error) {
 	m := walked{
 		map[string]figure.Samples{}, map[string]figure.Samples{}, map[string]figure.Samples{},
 	}
-	envoy, err := b.world.Envoy(ctx, ways)
+	envoy, err := b.world.Envoy(ctx, "envoy", ways)
 	if err != nil {
 		return m, err
 	}

@@ -168,6 +168,7 @@ var parts = []part{
 	{name: "sizes", measure: (*bench).sizes},
 	{name: "alone", measure: (*bench).alone},
 	{name: "envoy", measure: (*bench).throughEnvoy},
+	{name: "inside", measure: (*bench).gateInside},
 	{name: "latency", measure: (*bench).latency},
 	{name: "garbage", measure: (*bench).garbage},
 	{name: "start", measure: (*bench).start},

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"flag"
 	"io"
 	"net"
 	"net/http"
@@ -465,10 +466,26 @@ func closeFrame(socket *websocket.Conn) string {
 	return head.String() + string(body)
 }
 
-// TestManyStreamsEndWithTheirToken: none of a thousand is left, and how soon is logged.
+var manyStreams = flag.Int("streams", 1000, "streams of TestManyStreamsEndWithTheirToken, `n`")
+
+// TestManyStreamsEndWithTheirToken: none of a thousand is left, and how soon is logged. For figures:
+//
+//	go test ./e2e -run TestManyStreamsEndWithTheirToken -v -streams 10000
 func TestManyStreamsEndWithTheirToken(t *testing.T) {
-	const streams = 1000
-	s := inside(t, func(o *mesh.Options) { o.Upstream = endless })
+	// As many as are shipped would not be enough for ten thousand.
+	room := rewritten(t,
+		meshtest.Change{Old: "max_connections: 1024", New: "max_connections: 20000"},
+		meshtest.Change{Old: "max_pending_requests: 1024", New: "max_pending_requests: 20000"},
+		meshtest.Change{Old: "max_requests: 1024", New: "max_requests: 20000"})
+	s := inside(t, func(o *mesh.Options) {
+		o.Upstream = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if err := http.NewResponseController(w).Flush(); err != nil {
+				t.Error(err)
+			}
+			<-r.Context().Done()
+		})
+		room(o)
+	})
 	c := newCaller(t, s.Endpoints().Gateway)
 	token := c.login(t, user(t, s, "bob")).Access
 	var open, ended sync.WaitGroup
@@ -476,9 +493,11 @@ func TestManyStreamsEndWithTheirToken(t *testing.T) {
 	var last time.Time
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
-	transport := &http.Transport{}
+	// A hundred streams a connection: each of these has another one to the upstream besides.
+	transport := &http.Transport{Protocols: new(http.Protocols)}
+	transport.Protocols.SetUnencryptedHTTP2(true)
 	defer transport.CloseIdleConnections()
-	for range streams {
+	for range *manyStreams {
 		open.Add(1)
 		ended.Go(func() {
 			r, err := http.NewRequestWithContext(ctx, "GET", c.base+"/protected", nil)
@@ -486,6 +505,9 @@ func TestManyStreamsEndWithTheirToken(t *testing.T) {
 				bearer(token)(r)
 				var response *http.Response
 				if response, err = transport.RoundTrip(r); err == nil {
+					if response.StatusCode != http.StatusOK {
+						t.Errorf("a stream was opened with %s", response.Status)
+					}
 					open.Done()
 					_, err = io.Copy(io.Discard, response.Body)
 					_ = response.Body.Close()
@@ -508,7 +530,7 @@ func TestManyStreamsEndWithTheirToken(t *testing.T) {
 	}
 	acknowledged := time.Now()
 	ended.Wait()
-	t.Logf("the last of %d streams had ended %v after the acknowledgement", streams,
+	t.Logf("the last of %d streams had ended %v after the acknowledgement", *manyStreams,
 		last.Sub(acknowledged))
 }
 

@@ -60,6 +60,19 @@ func (s Samples) Over(other Samples) (Samples, error) {
 	return ratios, nil
 }
 
+// Minus returns s less other, round by round. They must have as many rounds.
+func (s Samples) Minus(other Samples) (Samples, error) {
+	if len(s) != len(other) {
+		return nil, fmt.Errorf("figure: expected as many rounds of both, got %d and %d", len(s),
+			len(other))
+	}
+	left := make(Samples, len(s))
+	for i := range s {
+		left[i] = s[i] - other[i]
+	}
+	return left, nil
+}
+
 // Target is what a figure is to be: at most or at least Limit. The zero Target asks for nothing.
 type Target struct {
 	AtMost  bool    `json:"at_most,omitempty"`
@@ -95,7 +108,7 @@ func (t Target) String() string {
 	return ""
 }
 
-// Format writes a figure to three digits, and whole from a hundred on.
+// Format writes a figure to two digits or three, and whole from a hundred on.
 func Format(f float64) string {
 	switch size := math.Abs(f); {
 	case math.IsNaN(f) || math.IsInf(f, 0):
@@ -104,8 +117,10 @@ func Format(f float64) string {
 		return strconv.FormatFloat(math.Round(f), 'f', 0, 64)
 	case size >= 10:
 		return strconv.FormatFloat(f, 'f', 1, 64)
-	default:
+	case size >= 0.1 || size == 0:
 		return strconv.FormatFloat(f, 'f', 2, 64)
+	default:
+		return strconv.FormatFloat(f, 'f', 3, 64)
 	}
 }
 

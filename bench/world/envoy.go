@@ -25,6 +25,8 @@ type Way struct {
 	Unix bool
 	// JWT has Envoy itself verify tokens (jwt_authn), Cache with a cache of verified ones.
 	JWT, Cache bool
+	// Inside has the gate within this Envoy asked.
+	Inside bool
 
 	Address string // where requests go; filled in by Envoy
 }
@@ -41,17 +43,43 @@ const shipped = "deploy/config/envoy.yaml"
 // Envoy starts Envoy with one worker. Each way has the shipped listener, filters and clusters; what
 // differs is who is asked. What a request meets behind the filters is an answer by Envoy itself, so
 // that no upstream is measured, and no access log is written.
-func (w *World) Envoy(ctx context.Context, ways []*Way) (*Envoy, error) {
+func (w *World) Envoy(ctx context.Context, name string, ways []*Way) (*Envoy, error) {
+	return w.envoy(ctx, name, nil, ways)
+}
+
+// EnvoyWithGate starts Envoy with a gate within, the module at that path. Its Config and Admin are the
+// gate's.
+func (w *World) EnvoyWithGate(ctx context.Context, name, module string,
+	ways []*Way) (*Server, error) {
+	s, settings, err := w.gateSettings(name, w.o.Root)
+	if err != nil {
+		return nil, err
+	}
+	if err := writeSettings(s.Config, settings); err != nil {
+		return nil, err
+	}
+	e, err := w.envoy(ctx, name, &within{module: module, settings: s.Config}, ways)
+	if err != nil {
+		return nil, err
+	}
+	s.Child = e.Child
+	return s, nil
+}
+
+// within is a gate inside Envoy.
+type within struct{ module, settings string }
+
+func (w *World) envoy(ctx context.Context, name string, gate *within, ways []*Way) (*Envoy, error) {
 	program, err := mesh.FindEnvoy(w.o.Root)
 	if err != nil {
 		return nil, err
 	}
 	e := new(Envoy)
-	if e.admin, err = w.processes.Address("Envoy's admin port"); err != nil {
+	if e.admin, err = w.processes.Address(name + "'s own admin port"); err != nil {
 		return nil, err
 	}
 	for _, way := range ways {
-		if way.Address, err = w.processes.Address(way.Name); err != nil {
+		if way.Address, err = w.processes.Address(name + ", " + way.Name); err != nil {
 			return nil, err
 		}
 	}
@@ -63,22 +91,22 @@ func (w *World) Envoy(ctx context.Context, ways []*Way) (*Envoy, error) {
 	if err != nil {
 		return nil, err
 	}
-	bootstrap, err := envoyConfig(text, keys, e.admin, ways)
+	bootstrap, err := envoyConfig(text, keys, e.admin, gate, ways)
 	if err != nil {
 		return nil, err
 	}
-	file := filepath.Join(w.o.Dir, "envoy.json")
+	file := filepath.Join(w.o.Dir, name+".json")
 	if err := writeJSON(file, bootstrap); err != nil {
 		return nil, err
 	}
-	w.o.Progress("starting Envoy")
+	w.o.Progress("starting " + name)
 	asked := 0
 	for _, way := range ways {
 		if way.Ask != nil {
 			asked++
 		}
 	}
-	e.Child, err = w.run(ctx, "envoy", w.o.Cores.Measured, e.ready(asked), program, "-c", file,
+	e.Child, err = w.run(ctx, name, w.o.Cores.Measured, e.ready(asked), program, "-c", file,
 		"--concurrency", "1", "-l", "warning", "--use-dynamic-base-id")
 	return e, err
 }
@@ -103,14 +131,14 @@ func (e *Envoy) ready(asked int) func(context.Context) error {
 type object = map[string]any
 
 // envoyConfig makes a configuration with the ways out of the shipped one.
-func envoyConfig(text, keys []byte, admin string, ways []*Way) (object, error) {
+func envoyConfig(text, keys []byte, admin string, gate *within, ways []*Way) (object, error) {
 	c := &envoyCopy{}
 	if err := c.read(text); err != nil {
 		return nil, err
 	}
 	var listeners, clusters []any
 	for i, way := range ways {
-		listener, err := c.listener(i, way, keys)
+		listener, err := c.listener(i, way, gate, keys)
 		if err != nil {
 			return nil, fmt.Errorf("world: %s: %w", way.Name, err)
 		}
@@ -127,11 +155,39 @@ func envoyConfig(text, keys []byte, admin string, ways []*Way) (object, error) {
 	if err != nil {
 		return nil, err
 	}
-	return object{
+	bootstrap := object{
 		"admin":            object{"address": socket},
 		"overload_manager": c.file["overload_manager"],
 		"static_resources": object{"listeners": listeners, "clusters": clusters},
-	}, nil
+	}
+	if gate != nil {
+		bootstrap["bootstrap_extensions"] = []any{gate.extension()}
+	}
+	return bootstrap, nil
+}
+
+const types = "type.googleapis.com/envoy.extensions."
+
+// extension runs the gate, filter asks it, as in docs/in-process.md.
+func (g *within) extension() object {
+	return object{"name": "sallyport", "typed_config": object{
+		"@type":                 types + "bootstrap.dynamic_modules.v3.DynamicModuleBootstrapExtension",
+		"dynamic_module_config": g.load(), "extension_name": "sallyport",
+		"extension_config": object{
+			"@type": "type.googleapis.com/google.protobuf.StringValue", "value": g.settings,
+		},
+	}}
+}
+
+func (g *within) filter() object {
+	return object{"name": "sallyport", "typed_config": object{
+		"@type":                 types + "filters.http.dynamic_modules.v3.DynamicModuleFilter",
+		"dynamic_module_config": g.load(), "filter_name": "sallyport",
+	}}
+}
+
+func (g *within) load() object {
+	return object{"name": "sallyport", "module": object{"local": object{"filename": g.module}}}
 }
 
 // envoyCopy is the shipped configuration as JSON has it.
@@ -174,7 +230,7 @@ func (c *envoyCopy) at(path ...string) (object, error) {
 	return copied, nil
 }
 
-func (c *envoyCopy) listener(i int, way *Way, keys []byte) (object, error) {
+func (c *envoyCopy) listener(i int, way *Way, gate *within, keys []byte) (object, error) {
 	listener, err := c.at("static_resources", "listeners", "0")
 	if err != nil {
 		return nil, err
@@ -195,7 +251,7 @@ func (c *envoyCopy) listener(i int, way *Way, keys []byte) (object, error) {
 			"direct_response": object{"status": 200, "body": object{"inline_string": "served\n"}},
 		}},
 	}}}
-	if err := setFilters(manager, cluster(i), way, keys); err != nil {
+	if err := setFilters(manager, cluster(i), way, gate, keys); err != nil {
 		return nil, err
 	}
 	listener["name"], listener["address"] = "way-"+strconv.Itoa(i), address
@@ -209,7 +265,7 @@ func (c *envoyCopy) listener(i int, way *Way, keys []byte) (object, error) {
 func cluster(i int) string { return "ask-" + strconv.Itoa(i) }
 
 // setFilters puts in place of the filter that asks the gate what stands there on this way.
-func setFilters(manager object, cluster string, way *Way, keys []byte) error {
+func setFilters(manager object, cluster string, way *Way, gate *within, keys []byte) error {
 	const asks = "envoy.filters.http.ext_authz"
 	filters, _ := manager["http_filters"].([]any)
 	var kept []any
@@ -233,6 +289,10 @@ func setFilters(manager object, cluster string, way *Way, keys []byte) error {
 			}
 			service["envoy_grpc"] = object{"cluster_name": cluster}
 			kept = append(kept, filter)
+		case way.Inside && gate != nil:
+			kept = append(kept, gate.filter())
+		case way.Inside:
+			return errors.New("world: " + way.Name + ": no gate is within this Envoy")
 		case way.JWT:
 			kept = append(kept, jwtFilter(string(keys), way.Cache))
 		}

@@ -14,7 +14,7 @@ func TestAllWaysAreTheShippedOneButForWhoIsAsked(t *testing.T) {
 		t.Fatal(err)
 	}
 	one, other := &Server{Unix: "unix:/tmp/one"}, &Server{TCP: "127.0.0.1:2"}
-	got, err := envoyConfig(text, []byte(`{"keys":[]}`), "127.0.0.1:9", []*Way{
+	got, err := envoyConfig(text, []byte(`{"keys":[]}`), "127.0.0.1:9", nil, []*Way{
 		{Name: "one", Ask: one, Unix: true, Address: "127.0.0.1:1"},
 		{Name: "other", Ask: other, Address: "127.0.0.1:1"},
 		{Name: "jwt", JWT: true, Cache: true, Address: "127.0.0.1:1"},
@@ -71,7 +71,7 @@ func TestAnEnvoyThatAsksNobodyIsNotMeasuredAsTheShippedOne(t *testing.T) {
 		"", "static_resources: {}",
 		"static_resources: {listeners: [{filter_chains: [{filters: [{typed_config: {a: 1}}]}]}]}",
 	} {
-		_, err := envoyConfig([]byte(text), nil, "127.0.0.1:9", []*Way{{Address: "127.0.0.1:1"}})
+		_, err := envoyConfig([]byte(text), nil, "127.0.0.1:9", nil, []*Way{{Address: "127.0.0.1:1"}})
 		if err == nil {
 			t.Errorf("%q: expected an error", text)
 		}

@@ -183,41 +183,16 @@ const shippedGate = "deploy/config/authz.yaml"
 // defaults, and, of what its tree ships, how it is asked by Envoy (ext_authz).
 func (w *World) Gate(ctx context.Context, name string, program Program,
 	unixSocket bool) (*Server, error) {
-	dir := filepath.Join(w.o.Dir, "g"+strconv.FormatInt(names.Add(1), 10))
-	if err := os.Mkdir(dir, 0o700); err != nil {
-		return nil, fmt.Errorf("world: %w", err)
-	}
-	s := &Server{Config: filepath.Join(dir, "authz.yaml")}
-	listen := "unix:" + filepath.Join(dir, "gate.sock")
-	if s.Unix = listen; !unixSocket {
-		at, err := w.processes.Address(name)
-		if err != nil {
-			return nil, err
-		}
-		listen, s.TCP, s.Unix = at, at, ""
-	}
-	var err error
-	if s.Admin, err = w.processes.Address(name + "'s admin port"); err != nil {
-		return nil, err
-	}
-	settings := map[string]any{
-		"name":   name,
-		"listen": listen,
-		"admin":  map[string]any{"listen": s.Admin},
-		"issuers": []any{map[string]any{
-			"issuer": Issuer, "audiences": []string{Audience}, "ours": true, "jwks_url": w.keys.url,
-		}},
-		"key_cache_dir": filepath.Join(dir, "keys"),
-		"policy":        map[string]any{"routes": routes()},
-		"redis":         map[string]any{"address": w.redis},
-	}
-	given, err := readSettings(filepath.Join(program.Root, shippedGate))
+	s, settings, err := w.gateSettings(name, program.Root)
 	if err != nil {
 		return nil, err
 	}
-	if asked, ok := given["ext_authz"]; ok {
-		settings["ext_authz"] = asked
+	if unixSocket {
+		s.Unix = "unix:" + filepath.Join(filepath.Dir(s.Config), "gate.sock")
+	} else if s.TCP, err = w.processes.Address(name); err != nil {
+		return nil, err
 	}
+	settings["listen"] = s.Unix + s.TCP
 	if err := writeSettings(s.Config, settings); err != nil {
 		return nil, err
 	}
@@ -226,6 +201,38 @@ func (w *World) Gate(ctx context.Context, name string, program Program,
 		program.Path,
 		"serve", "--config", s.Config)
 	return s, err
+}
+
+// gateSettings are those of a gate of that tree, without where it is asked, and where they are to be
+// written.
+func (w *World) gateSettings(name, root string) (*Server, map[string]any, error) {
+	dir := filepath.Join(w.o.Dir, "g"+strconv.FormatInt(names.Add(1), 10))
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		return nil, nil, fmt.Errorf("world: %w", err)
+	}
+	s := &Server{Config: filepath.Join(dir, "authz.yaml")}
+	var err error
+	if s.Admin, err = w.processes.Address(name + "'s admin port"); err != nil {
+		return nil, nil, err
+	}
+	settings := map[string]any{
+		"name":  name,
+		"admin": map[string]any{"listen": s.Admin, "pprof": true},
+		"issuers": []any{map[string]any{
+			"issuer": Issuer, "audiences": []string{Audience}, "ours": true, "jwks_url": w.keys.url,
+		}},
+		"key_cache_dir": filepath.Join(dir, "keys"),
+		"policy":        map[string]any{"routes": routes()},
+		"redis":         map[string]any{"address": w.redis},
+	}
+	given, err := readSettings(filepath.Join(root, shippedGate))
+	if err != nil {
+		return nil, nil, err
+	}
+	if asked, ok := given["ext_authz"]; ok {
+		settings["ext_authz"] = asked
+	}
+	return s, settings, nil
 }
 
 // writeSettings replaces a configuration file.
