@@ -43,7 +43,11 @@ func build(ctx context.Context, root, base string) (programs, error) {
 		return p, nil
 	}
 	p.base = world.Program{Path: filepath.Join(p.dir, "base", "authz"), Root: base}
-	return p, goBuild(ctx, base, p.base.Path, "./cmd/authz")
+	dir := filepath.Dir(p.base.Path)
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return p, fmt.Errorf("bench: %w", err)
+	}
+	return p, goBuild(ctx, base, dir, "./cmd/...")
 }
 
 func goBuild(ctx context.Context, dir, out string, packages ...string) error {

@@ -1,16 +1,19 @@
 package main
 
 import (
-	"bytes"
+	"bufio"
 	"context"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"os"
 	"os/exec"
+	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -37,35 +40,51 @@ func cheap(i int) string { return fmt.Sprintf("cheap-%02d", i%cheapUsers) }
 const clients = 32
 
 // issuer measures refreshes and logouts of an issuer that has a core to itself, and what share of a
-// login the hash of its password is.
+// login the hash of its password is. With another checkout, its issuer has a turn in each round.
 func (b *bench) issuer(ctx context.Context) (err error) {
+	ours, stop, err := b.startIssuer(ctx, b.built.dir)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, stop()) }()
+	if err := b.logins(ctx, ours); err != nil {
+		return err
+	}
+	if b.built.base.Path == "" {
+		return b.refreshesAndLogouts(ctx, ours, nil)
+	}
+	other, stopOther, err := b.startIssuer(ctx, filepath.Dir(b.built.base.Path))
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, stopOther()) }()
+	return b.refreshesAndLogouts(ctx, ours, other)
+}
+
+// startIssuer starts a mesh of programs, with its issuer on the core that is measured.
+func (b *bench) startIssuer(ctx context.Context, programs string) (_ *asker, _ func() error,
+	err error) {
 	dir, err := os.MkdirTemp("", "bench")
 	if err != nil {
-		return fmt.Errorf("bench: %w", err)
+		return nil, nil, fmt.Errorf("bench: %w", err)
 	}
-	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-	m, err := b.issuerMesh(ctx, dir)
+	m, err := b.issuerMesh(ctx, dir, programs)
 	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, m.Stop()) }()
-	child := m.Child("issuer-1")
-	if err := world.Pin(child.PID(), b.cores.Measured); err != nil {
-		return err
+		return nil, nil, errors.Join(err, os.RemoveAll(dir))
 	}
 	a := &asker{
-		url: m.Endpoints().Issuer, pid: child.PID(),
-		client: &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: clients}},
+		url: m.Endpoints().Issuer, admin: m.Endpoints().IssuerAdmin,
+		issuer: m.Child("issuer-1").PID(), redis: m.Child("redis").PID(),
 	}
-	defer a.client.CloseIdleConnections()
-	if err := b.logins(ctx, a); err != nil {
-		return err
+	stop := func() error { return errors.Join(m.Stop(), os.RemoveAll(dir)) }
+	if err := errors.Join(world.Pin(a.issuer, b.cores.Measured), a.dial(ctx)); err != nil {
+		return nil, nil, errors.Join(err, stop())
 	}
-	return b.refreshesAndLogouts(ctx, a)
+	return a, stop, nil
 }
 
 // issuerMesh starts a whole mesh as the demo does, with users of ours.
-func (b *bench) issuerMesh(ctx context.Context, dir string) (*mesh.Mesh, error) {
+func (b *bench) issuerMesh(ctx context.Context, dir, programs string) (*mesh.Mesh, error) {
 	envoy, err := mesh.FindEnvoy(b.root)
 	if err != nil {
 		return nil, err
@@ -76,12 +95,16 @@ func (b *bench) issuerMesh(ctx context.Context, dir string) (*mesh.Mesh, error) 
 	}
 	hash := weakHash(password)
 	return mesh.Start(ctx, mesh.Options{
-		Dir: dir, Binaries: b.built.dir, Envoy: envoy, RedisServer: redis,
+		Dir: dir, Binaries: programs, Envoy: envoy, RedisServer: redis,
 		Users: []mesh.User{{Name: dear, Password: password, Roles: []string{"user"}}},
 		Rewrite: func(name, content string) string {
 			switch name {
 			case "issuer.yaml": // else they would be hashed again as they should be
-				return strings.Replace(content, "  hashing:", "  upgrade_hashes: false\n  hashing:", 1)
+				content = strings.Replace(content, "  hashing:", "  upgrade_hashes: false\n  hashing:", 1)
+				if b.profiles != "" {
+					content = strings.Replace(content, "admin: {", "admin: {pprof: true, ", 1)
+				}
+				return content
 			case "users.yaml":
 				for i := range cheapUsers {
 					content += fmt.Sprintf("- name: %s\n  roles: [user]\n  password_hash: %q\n", cheap(i), hash)
@@ -100,12 +123,39 @@ func weakHash(password string) string {
 	return fmt.Sprintf("$argon2id$v=%d$m=8,t=1,p=1$%s$%s", argon2.Version, encode(salt), encode(key))
 }
 
-// asker asks an issuer.
+// asker asks an issuer, over as many connections as there are clients: each has one request at a
+// time. net/http's client would take more of the core that it shares with Redis than Redis does.
 type asker struct {
-	url    string
-	pid    int
-	client *http.Client
-	from   atomic.Uint32 // of which addresses requests come, as a trusted proxy says
+	url, admin string
+	issuer     int // the process
+	redis      int // the process
+	conns      []*conn
+	from       atomic.Uint32 // of which addresses requests come, as a trusted proxy says
+}
+
+type conn struct {
+	net.Conn
+	in *bufio.Reader
+}
+
+// dial opens the connections.
+func (a *asker) dial(ctx context.Context) error {
+	for range clients {
+		c, err := new(net.Dialer).DialContext(ctx, "tcp", strings.TrimPrefix(a.url, "http://"))
+		if err != nil {
+			return errors.Join(fmt.Errorf("bench: %w", err), a.close())
+		}
+		a.conns = append(a.conns, &conn{c, bufio.NewReader(c)})
+	}
+	return nil
+}
+
+func (a *asker) close() error {
+	errs := make([]error, len(a.conns))
+	for i, c := range a.conns {
+		errs[i] = c.Close()
+	}
+	return errors.Join(errs...)
 }
 
 // tokens is what a login and a refresh answer.
@@ -114,21 +164,20 @@ type tokens struct {
 }
 
 // ask sends a request and returns its answer, which must be a 200.
-func (a *asker) ask(ctx context.Context, path string, body map[string]string) (t tokens, err error) {
+func (a *asker) ask(c *conn, path string, body map[string]string) (t tokens, err error) {
 	text, err := json.Marshal(body)
 	if err != nil {
 		return t, fmt.Errorf("bench: %w", err)
 	}
-	r, err := http.NewRequestWithContext(ctx, http.MethodPost, a.url+path, bytes.NewReader(text))
-	if err != nil {
-		return t, fmt.Errorf("bench: %w", err)
-	}
-	r.Header.Set("Content-Type", "application/json")
 	n := a.from.Add(1) // another each time: no address comes too often
-	r.Header.Set("X-Forwarded-For", fmt.Sprintf("10.%d.%d.%d", n>>16&255, n>>8&255, n&255))
-	answer, err := a.client.Do(r)
+	if _, err := fmt.Fprintf(c, "POST %s HTTP/1.1\r\nHost: %s\r\nContent-Type: application/json\r\n"+
+		"X-Forwarded-For: 10.%d.%d.%d\r\nContent-Length: %d\r\n\r\n%s", path, c.RemoteAddr(),
+		n>>16&255, n>>8&255, n&255, len(text), text); err != nil {
+		return t, fmt.Errorf("bench: %s: %w", path, err)
+	}
+	answer, err := http.ReadResponse(c.in, nil)
 	if err != nil {
-		return t, fmt.Errorf("bench: %w", err)
+		return t, fmt.Errorf("bench: %s: %w", path, err)
 	}
 	defer answer.Body.Close()
 	text, err = io.ReadAll(io.LimitReader(answer.Body, 64<<10))
@@ -144,33 +193,36 @@ func (a *asker) ask(ctx context.Context, path string, body map[string]string) (t
 	return t, nil
 }
 
-func (a *asker) login(ctx context.Context, name string) (string, error) {
-	t, err := a.ask(ctx, "/login", map[string]string{"username": name, "password": password})
+func (a *asker) login(c *conn, name string) (string, error) {
+	t, err := a.ask(c, "/login", map[string]string{"username": name, "password": password})
 	if err == nil && t.RefreshToken == "" {
 		err = errors.New("bench: a login without a refresh token")
 	}
 	return t.RefreshToken, err
 }
 
-// asked is what n requests, several at a time, have shown.
-type asked struct{ perSecond, cpu float64 }
+// asked is what n requests, several at a time, have shown: processor times are of one request, in
+// microseconds, and busy is the share of its core that the issuer used.
+type asked struct{ perSecond, issuer, redis, busy float64 }
 
 // each calls do for 0 to n-1, from as many clients at a time as there are, and measures.
-func (a *asker) each(ctx context.Context, n int,
-	do func(ctx context.Context, i int) error) (asked, error) {
+func (a *asker) each(ctx context.Context, n int, do func(c *conn, i int) error) (asked, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	before, err := figure.CPU(a.pid)
+	// Reads and writes then fail.
+	defer context.AfterFunc(ctx, func() { _ = a.close() })()
+	pids := []int{a.issuer, a.redis}
+	before, err := processorTimes(pids)
 	if err != nil {
 		return asked{}, err
 	}
 	began := time.Now()
 	var next atomic.Int64
 	var wg sync.WaitGroup
-	for range min(clients, n) {
+	for _, c := range a.conns[:min(clients, n)] {
 		wg.Go(func() {
 			for i := int(next.Add(1)) - 1; i < n && ctx.Err() == nil; i = int(next.Add(1)) - 1 {
-				if err := do(ctx, i); err != nil {
+				if err := do(c, i); err != nil {
 					cancel(err)
 				}
 			}
@@ -181,19 +233,24 @@ func (a *asker) each(ctx context.Context, n int,
 	if err := context.Cause(ctx); err != nil {
 		return asked{}, err
 	}
-	after, err := figure.CPU(a.pid)
+	after, err := processorTimes(pids)
+	if err != nil {
+		return asked{}, err
+	}
+	per := func(k int) float64 { return float64((after[k] - before[k]).Microseconds()) / float64(n) }
 	return asked{
-		perSecond: float64(n) / took.Seconds(), cpu: (after - before).Seconds() * 1e6 / float64(n),
-	}, err
+		perSecond: float64(n) / took.Seconds(), issuer: per(0), redis: per(1),
+		busy: (after[0] - before[0]).Seconds() / took.Seconds(),
+	}, nil
 }
 
 const issuerGroup = "An issuer with a core to itself"
 
 // logins compares logins whose password is hashed as shipped with logins whose is not.
 func (b *bench) logins(ctx context.Context, a *asker) error {
-	login := func(name func(i int) string) func(context.Context, int) error {
-		return func(ctx context.Context, i int) error {
-			_, err := a.login(ctx, name(i))
+	login := func(name func(i int) string) func(*conn, int) error {
+		return func(c *conn, i int) error {
+			_, err := a.login(c, name(i))
 			return err
 		}
 	}
@@ -209,53 +266,141 @@ func (b *bench) logins(ctx context.Context, a *asker) error {
 		if err != nil {
 			return err
 		}
-		share = append(share, 1-rest.cpu/hashed.cpu)
-		all = append(all, hashed.cpu/1e3)
+		share = append(share, 1-rest.issuer/hashed.issuer)
+		all = append(all, hashed.issuer/1e3)
 	}
 	b.row(issuerGroup, "argon2's share of a login's CPU", "", share, figure.AtLeast(0.95))
 	b.row(issuerGroup, "CPU per login", "ms", all, figure.Target{})
 	return nil
 }
 
-// refreshesAndLogouts makes sessions, refreshes each of them once a round, and ends them.
-func (b *bench) refreshesAndLogouts(ctx context.Context, a *asker) error {
+// over are the figures of one kind of request, round by round.
+type over struct{ perSecond, issuer, redis, busy figure.Samples }
+
+func (o *over) add(one asked) {
+	o.perSecond, o.busy = append(o.perSecond, one.perSecond), append(o.busy, one.busy)
+	o.issuer, o.redis = append(o.issuer, one.issuer), append(o.redis, one.redis)
+}
+
+// refreshesAndLogouts has sessions of ours, and of another checkout's issuer if there is one,
+// refreshed and ended in turns.
+func (b *bench) refreshesAndLogouts(ctx context.Context, ours, other *asker) error {
 	const rounds = 5
-	sessions := make([]string, b.settings.logouts)
-	_, err := a.each(ctx, len(sessions), func(ctx context.Context, i int) (err error) {
-		sessions[i], err = a.login(ctx, cheap(i))
+	per := max(1, b.settings.logouts/rounds)
+	var refreshed, ended, refreshedThere, endedThere over
+	for round := range rounds {
+		both := []func() error{
+			func() error { return b.refreshAndEnd(ctx, ours, per, &refreshed, &ended) },
+		}
+		if other != nil {
+			both = append(both, func() error {
+				return b.refreshAndEnd(ctx, other, per, &refreshedThere, &endedThere)
+			})
+		}
+		if round%2 == 1 {
+			slices.Reverse(both)
+		}
+		for _, turn := range both {
+			if err := turn(); err != nil {
+				return err
+			}
+		}
+	}
+	for _, kind := range []struct {
+		name, names string
+		here, there over
+		target      float64
+	}{
+		{"refresh", "refreshes", refreshed, refreshedThere, 3000},
+		{"logout", "logouts", ended, endedThere, 5000},
+	} {
+		b.row(issuerGroup, kind.names+"/s on one core", "/s", kind.here.perSecond, figure.AtLeast(kind.target))
+		b.row(issuerGroup, "CPU per "+kind.name, "µs", kind.here.issuer, figure.Target{})
+		b.row(issuerGroup, "CPU of Redis per "+kind.name, "µs", kind.here.redis, figure.Target{})
+		b.row(issuerGroup, "share of its core that the issuer used, "+kind.names, "", kind.here.busy,
+			figure.Target{})
+		if other == nil {
+			continue
+		}
+		if err := errors.Join(
+			b.ratio(issuerGroup, kind.names+"/s, over base", kind.here.perSecond, kind.there.perSecond,
+				figure.Target{}),
+			b.ratio(issuerGroup, "CPU per "+kind.name+", over base", kind.here.issuer, kind.there.issuer,
+				figure.Target{}),
+			b.ratio(issuerGroup, "CPU of Redis per "+kind.name+", over base", kind.here.redis,
+				kind.there.redis, figure.Target{}),
+		); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// refreshAndEnd makes n sessions, refreshes each of them once, and ends them.
+func (b *bench) refreshAndEnd(ctx context.Context, a *asker, n int, refreshed, ended *over) error {
+	sessions := make([]string, n)
+	_, err := a.each(ctx, n, func(c *conn, i int) (err error) {
+		sessions[i], err = a.login(c, cheap(i))
 		return err
 	})
 	if err != nil {
 		return err
 	}
-	per := max(1, len(sessions)/rounds)
-	var refreshed, refreshCPU, ended, endCPU figure.Samples
-	for round := range rounds {
-		mine := sessions[round*per : min((round+1)*per, len(sessions))]
-		r, err := a.each(ctx, len(mine), func(ctx context.Context, i int) error {
-			t, err := a.ask(ctx, "/refresh", map[string]string{"refresh_token": mine[i]})
-			if err == nil && (t.RefreshToken == "" || t.RefreshToken == mine[i]) {
-				err = errors.New("bench: a refresh without another refresh token")
-			}
-			mine[i] = t.RefreshToken
-			return err
-		})
-		if err != nil {
-			return err
+	kept := b.profile(ctx, a, "refresh")
+	r, err := a.each(ctx, n, func(c *conn, i int) error {
+		t, err := a.ask(c, "/refresh", map[string]string{"refresh_token": sessions[i]})
+		if err == nil && (t.RefreshToken == "" || t.RefreshToken == sessions[i]) {
+			err = errors.New("bench: a refresh without another refresh token")
 		}
-		l, err := a.each(ctx, len(mine), func(ctx context.Context, i int) error {
-			_, err := a.ask(ctx, "/logout", map[string]string{"refresh_token": mine[i]})
-			return err
-		})
-		if err != nil {
-			return err
-		}
-		refreshed, refreshCPU = append(refreshed, r.perSecond), append(refreshCPU, r.cpu)
-		ended, endCPU = append(ended, l.perSecond), append(endCPU, l.cpu)
+		sessions[i] = t.RefreshToken
+		return err
+	})
+	if err = errors.Join(err, kept()); err != nil {
+		return err
 	}
-	b.row(issuerGroup, "refreshes/s on one core", "/s", refreshed, figure.AtLeast(3000))
-	b.row(issuerGroup, "logouts/s on one core", "/s", ended, figure.AtLeast(5000))
-	b.row(issuerGroup, "CPU per refresh", "µs", refreshCPU, figure.Target{})
-	b.row(issuerGroup, "CPU per logout", "µs", endCPU, figure.Target{})
+	kept = b.profile(ctx, a, "logout")
+	l, err := a.each(ctx, n, func(c *conn, i int) error {
+		_, err := a.ask(c, "/logout", map[string]string{"refresh_token": sessions[i]})
+		return err
+	})
+	if err = errors.Join(err, kept()); err != nil {
+		return err
+	}
+	refreshed.add(r)
+	ended.add(l)
 	return nil
+}
+
+// profile has an issuer's processor time of one second from now on written to a file, if the run
+// keeps profiles. It returns what waits for that. go tool pprof merges the files of several rounds.
+func (b *bench) profile(ctx context.Context, a *asker, name string) func() error {
+	if b.profiles == "" {
+		return func() error { return nil }
+	}
+	b.profiled++
+	file := filepath.Join(b.profiles, fmt.Sprintf("%s-%03d.pprof", name, b.profiled))
+	kept := make(chan error, 1)
+	go func() { kept <- save(ctx, a.admin+"/debug/pprof/profile?seconds=1", file) }()
+	return func() error { return <-kept }
+}
+
+// save writes what a URL answers to a file.
+func save(ctx context.Context, url, file string) error {
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return fmt.Errorf("bench: %w", err)
+	}
+	answer, err := http.DefaultClient.Do(r)
+	if err != nil {
+		return fmt.Errorf("bench: %w", err)
+	}
+	defer answer.Body.Close()
+	content, err := io.ReadAll(answer.Body)
+	switch {
+	case err != nil:
+		return fmt.Errorf("bench: %s: %w", url, err)
+	case answer.StatusCode != http.StatusOK:
+		return fmt.Errorf("bench: %s answered %s: %s", url, answer.Status, content)
+	}
+	return os.WriteFile(file, content, 0o600)
 }

@@ -25,6 +25,7 @@ type options struct {
 	report bool
 	base   string
 	only   string
+	keep   string
 	limit  time.Duration
 }
 
@@ -35,6 +36,7 @@ func main() {
 	flag.BoolVar(&o.report, "report", false, "write bench/RESULTS.md's generated part and the plots")
 	flag.StringVar(&o.base, "base", "", "folder of another checkout, whose gate is measured beside ours")
 	flag.StringVar(&o.only, "only", "", "parts to run, with commas between them: "+partNames())
+	flag.StringVar(&o.keep, "profile", "", "folder that takes profiles of the issuer's processor time")
 	flag.DurationVar(&o.limit, "limit", 20*time.Minute, "the longest that a run may take")
 	flag.Parse()
 	// Ctrl-C, and being told to stop, end what was started; a second time ends this process at once.
@@ -72,7 +74,7 @@ func run(ctx context.Context, o options) error {
 	defer cancel()
 	b := &bench{
 		root: root, built: built, settings: settingsOf(o.quick), revocations: 1_000_000,
-		servers: map[string]*world.Server{},
+		servers: map[string]*world.Server{}, profiles: o.keep,
 	}
 	if err := b.measure(ctx, chosen); err != nil {
 		if cause := context.Cause(ctx); cause != nil && !errors.Is(err, cause) {
@@ -154,7 +156,9 @@ type bench struct {
 	servers     map[string]*world.Server // by name, as they are needed
 	rows        []figure.Row
 	plots       []plot
-	sessions    int // whose tokens were used once
+	sessions    int    // whose tokens were used once
+	profiles    string // the folder that takes them; "" for none
+	profiled    int
 }
 
 // part is something that can be run by itself.
