@@ -113,10 +113,11 @@ func (b *bench) aloneAt(ctx context.Context, names []string, checks []*load.Requ
 	for round := range b.settings.rounds {
 		progress(fmt.Sprintf("round %d of %d", round+1, b.settings.rounds))
 		for _, name := range inTurn(names, round) {
+			kept := b.profileGate(ctx, name, "check")
 			_, cpu, err := turn(ctx, conns[name],
 				load.Plan{Requests: checks, For: b.settings.turn, InFlight: inFlight},
 				b.servers[name].PID())
-			if err != nil {
+			if err = errors.Join(err, kept()); err != nil {
 				return nil, fmt.Errorf("%s: %w", name, err)
 			}
 			samples[name] = append(samples[name], cpu[0])
@@ -133,6 +134,14 @@ func (b *bench) aloneAt(ctx context.Context, names []string, checks []*load.Requ
 		samples[bare] = append(samples[bare], verify)
 	}
 	return samples, nil
+}
+
+// profileGate is profile of our gate, and nothing of any other server.
+func (b *bench) profileGate(ctx context.Context, server, name string) func() error {
+	if server != gate {
+		return func() error { return nil }
+	}
+	return b.profile(ctx, "http://"+b.servers[gate].Admin, name)
 }
 
 // fresh returns the processor time of a check whose token the gate has never seen.

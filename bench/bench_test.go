@@ -32,7 +32,7 @@ func small(t *testing.T) *bench {
 		root: root, built: built, revocations: 2000, servers: map[string]*world.Server{},
 		settings: settings{
 			rounds: 1, turn: 30 * time.Millisecond, atRate: 300 * time.Millisecond, tokens: 40,
-			distinct: 400, tcp: true, logins: 2, logouts: 20, starts: 1,
+			distinct: 400, growth: 400, tcp: true, logins: 2, logouts: 20, starts: 1,
 		},
 	}
 }
@@ -51,7 +51,9 @@ func TestEveryPartMeasuresAndEveryAnswerIsTheExpectedOne(t *testing.T) {
 		"requests/s, gate over stock", "requests/s, gate over jwx and EXISTS", "requests/s, gate over OPA",
 		"requests/s, jwt_authn", "requests/s, jwt_authn, cached", "requests/s, no check",
 		"p99.9 over p50", "honest p99 beside garbage, over honest p99 alone",
-		"size of authz", "a gate is ready after exec, beyond settle (1 s)",
+		"CPU over no check, gate inside over the base beside", "requests/s, gate inside over no check",
+		"p99 at half load, gate inside over no check",
+		"memory within 400 requests, over that after 20", "size of authz", "a gate is ready after exec, beyond settle (1 s)",
 		"refreshes/s on one core", "logouts/s on one core", "argon2's share of a login's CPU",
 	} {
 		row := find(b.rows, want)
@@ -197,7 +199,7 @@ func TestAReportHasEveryRowAndPlot(t *testing.T) {
 }
 
 func TestOnlyPartsThatThereAreCanBeChosen(t *testing.T) {
-	for only, want := range map[string]int{"": len(parts), "alone": 1, "alone,sizes": 2} {
+	for only, want := range map[string]int{"": len(parts) - 1, "growth": 1, "alone,sizes": 2} {
 		got, err := choose(options{only: only})
 		if err != nil || len(got) != want {
 			t.Errorf("%q: expected %d parts, got %d, %v", only, want, len(got), err)

@@ -346,7 +346,7 @@ func (b *bench) refreshAndEnd(ctx context.Context, a *asker, n int, refreshed, e
 	if err != nil {
 		return err
 	}
-	kept := b.profile(ctx, a, "refresh")
+	kept := b.profile(ctx, a.admin, "refresh")
 	r, err := a.each(ctx, n, func(c *conn, i int) error {
 		t, err := a.ask(c, "/refresh", map[string]string{"refresh_token": sessions[i]})
 		if err == nil && (t.RefreshToken == "" || t.RefreshToken == sessions[i]) {
@@ -358,7 +358,7 @@ func (b *bench) refreshAndEnd(ctx context.Context, a *asker, n int, refreshed, e
 	if err = errors.Join(err, kept()); err != nil {
 		return err
 	}
-	kept = b.profile(ctx, a, "logout")
+	kept = b.profile(ctx, a.admin, "logout")
 	l, err := a.each(ctx, n, func(c *conn, i int) error {
 		_, err := a.ask(c, "/logout", map[string]string{"refresh_token": sessions[i]})
 		return err
@@ -369,38 +369,4 @@ func (b *bench) refreshAndEnd(ctx context.Context, a *asker, n int, refreshed, e
 	refreshed.add(r)
 	ended.add(l)
 	return nil
-}
-
-// profile has an issuer's processor time of one second from now on written to a file, if the run
-// keeps profiles. It returns what waits for that. go tool pprof merges the files of several rounds.
-func (b *bench) profile(ctx context.Context, a *asker, name string) func() error {
-	if b.profiles == "" {
-		return func() error { return nil }
-	}
-	b.profiled++
-	file := filepath.Join(b.profiles, fmt.Sprintf("%s-%03d.pprof", name, b.profiled))
-	kept := make(chan error, 1)
-	go func() { kept <- save(ctx, a.admin+"/debug/pprof/profile?seconds=1", file) }()
-	return func() error { return <-kept }
-}
-
-// save writes what a URL answers to a file.
-func save(ctx context.Context, url, file string) error {
-	r, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
-	if err != nil {
-		return fmt.Errorf("bench: %w", err)
-	}
-	answer, err := http.DefaultClient.Do(r)
-	if err != nil {
-		return fmt.Errorf("bench: %w", err)
-	}
-	defer answer.Body.Close()
-	content, err := io.ReadAll(answer.Body)
-	switch {
-	case err != nil:
-		return fmt.Errorf("bench: %s: %w", url, err)
-	case answer.StatusCode != http.StatusOK:
-		return fmt.Errorf("bench: %s answered %s: %s", url, answer.Status, content)
-	}
-	return os.WriteFile(file, content, 0o600)
 }

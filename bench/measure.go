@@ -46,7 +46,7 @@ func (b *bench) measure(ctx context.Context, chosen []part) (err error) {
 }
 
 // needsWorld lists the parts that a gate, Redis and a filled log are needed for.
-var needsWorld = []string{"alone", "envoy", "inside", "latency", "garbage", "distinct"}
+var needsWorld = []string{"alone", "envoy", "inside", "latency", "garbage", "distinct", "growth"}
 
 // within runs a part, in a world if it needs one. When a process ends by itself, so does the part.
 func (b *bench) within(ctx context.Context, cancel context.CancelCauseFunc, dir string, p part) error {

@@ -115,6 +115,46 @@ func (b *bench) distinctTokens(ctx context.Context) error {
 	return nil
 }
 
+// growth sends requests through Envoy with the gate inside, many of them, and measures whether its
+// memory grows.
+func (b *bench) growth(ctx context.Context) error {
+	way := &world.Way{Name: inside, Inside: true}
+	s, err := b.world.EnvoyWithGate(ctx, "envoy-growing", b.built.module, []*world.Way{way})
+	if err != nil {
+		return err
+	}
+	gets, err := b.world.HTTP2(b.settings.tokens)
+	if err != nil {
+		return err
+	}
+	c, err := load.DialHTTP2(ctx, way.Address, world.GetHeaders())
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	batch := max(1, b.settings.growth/20)
+	var first, greatest float64
+	for sent := 0; sent < b.settings.growth; sent += batch {
+		progress(fmt.Sprintf("%d requests of %d", sent, b.settings.growth))
+		if _, err := c.Run(ctx, load.Plan{Requests: gets, Count: batch, InFlight: inFlight}); err != nil {
+			return err
+		}
+		now, err := resident(s.PID())
+		if err != nil {
+			return err
+		}
+		if sent == 0 {
+			first = now
+		}
+		greatest = max(greatest, now)
+	}
+	const group = "Memory of Envoy with the gate inside"
+	b.row(group, fmt.Sprintf("memory within %d requests, over that after %d", b.settings.growth, batch),
+		"", figure.Samples{greatest / first}, figure.AtMost(1.02))
+	b.row(group, "greatest memory", "MB", figure.Samples{greatest / 1e6}, figure.Target{})
+	return nil
+}
+
 // resident is the memory that a process has, in bytes (VmRSS).
 func resident(pid int) (float64, error) {
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
