@@ -8,6 +8,7 @@ import (
 	"errors"
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -42,7 +43,8 @@ func small(t *testing.T) *bench {
 // the token has earned is an error of the run.
 func TestEveryPartMeasuresAndEveryAnswerIsTheExpectedOne(t *testing.T) {
 	b := small(t)
-	if err := b.measure(t.Context(), parts); err != nil {
+	here := slices.DeleteFunc(slices.Clone(parts), func(p part) bool { return p.apart })
+	if err := b.measure(t.Context(), here); err != nil {
 		t.Fatal(err)
 	}
 	for _, want := range []string{
@@ -59,6 +61,26 @@ func TestEveryPartMeasuresAndEveryAnswerIsTheExpectedOne(t *testing.T) {
 		row := find(b.rows, want)
 		if row == nil || row.Rounds == 0 || row.Median <= 0 {
 			t.Errorf("%q: expected a figure, got %+v", want, row)
+		}
+	}
+}
+
+// TestWhatOtherTestsPrintIsReadOrAnError: a figure that is not found is no figure.
+func TestWhatOtherTestsPrintIsReadOrAnError(t *testing.T) {
+	b := new(bench)
+	lookUps := "BenchmarkTenMillion/absent-2  100\t 281.5 ns/op\nBenchmarkTenMillion/present-2  90 431 ns/op\n"
+	streams := "inside_test.go:9: the last of 10000 streams had ended 68.5ms after the acknowledgement\n"
+	if err := errors.Join(b.lookUpRows(lookUps), b.streamRows(streams)); err != nil {
+		t.Fatal(err)
+	}
+	for i, want := range []float64{281.5, 431, 68.5} {
+		if got := b.rows[i].Median; got != want {
+			t.Errorf("%s: expected %v, got %v", b.rows[i].Name, want, got)
+		}
+	}
+	for _, nothing := range []string{"", "ok\n", lookUps + lookUps + streams + streams} {
+		if b.lookUpRows(nothing) == nil || b.streamRows(nothing) == nil {
+			t.Errorf("%q: expected an error", nothing)
 		}
 	}
 }
@@ -199,7 +221,7 @@ func TestAReportHasEveryRowAndPlot(t *testing.T) {
 }
 
 func TestOnlyPartsThatThereAreCanBeChosen(t *testing.T) {
-	for only, want := range map[string]int{"": len(parts) - 1, "growth": 1, "alone,sizes": 2} {
+	for only, want := range map[string]int{"": len(parts), "growth": 1, "alone,sizes": 2} {
 		got, err := choose(options{only: only})
 		if err != nil || len(got) != want {
 			t.Errorf("%q: expected %d parts, got %d, %v", only, want, len(got), err)

@@ -1,9 +1,13 @@
 package filter
 
 import (
+	"fmt"
+	"runtime"
 	"testing"
 
+	"github.com/sallyport/sallyport/authz"
 	"github.com/sallyport/sallyport/authz/authztest"
+	"github.com/sallyport/sallyport/internal/token"
 )
 
 // BenchmarkRequest is what a hook asks of Go, with a token that is remembered and one that is not.
@@ -11,8 +15,7 @@ func BenchmarkRequest(b *testing.B) {
 	w := authztest.New()
 	bench := start(b, w)
 	out, s := make([]byte, 0, maxAnswer), bench.host.next()
-	headers := shown(authztest.Get("/protected", "authorization", "Bearer "+w.Token(), "x-auth-subject",
-		"mallory", "user-agent", "curl", "accept", "*/*", "x-request-id", "r-1"))
+	headers := carrying(w.Token())
 	b.Run("remembered", func(b *testing.B) {
 		b.ReportAllocs()
 		for b.Loop() {
@@ -26,4 +29,48 @@ func BenchmarkRequest(b *testing.B) {
 			bench.filter.Request(s, none, Origin{}, out)
 		}
 	})
+}
+
+func carrying(token string) []authz.Header {
+	return shown(authztest.Get("/protected", "authorization", "Bearer "+token, "x-auth-subject",
+		"mallory", "user-agent", "curl", "accept", "*/*", "x-request-id", "r-1"))
+}
+
+// BenchmarkGrowth is requests of eight tokens in turn, each in the place of a stream that is
+// over; what it reports is by how much the heap has grown at the end. For figures:
+//
+//	go test ./authz/filter -run '^$' -bench Growth -benchtime 100000000x
+func BenchmarkGrowth(b *testing.B) {
+	w := authztest.New()
+	bench := start(b, w)
+	requests := make([][]authz.Header, 8)
+	for i := range requests {
+		requests[i] = carrying(w.Token(func(c *token.Claims) { c.ID = fmt.Sprint("token-", i) }))
+	}
+	const places = 2048
+	out, sent := make([]byte, 0, maxAnswer), 0
+	ask := func() {
+		sent++
+		s := Stream{Place: uint32(sent % places), Generation: uint64(sent/places) + 1}
+		if got := bench.filter.Request(s, requests[sent%len(requests)], Origin{}, out); verdict(
+			got) != verdictWatch {
+			b.Fatalf("request %d: expected it to be let pass and watched, got %d", sent, verdict(got))
+		}
+	}
+	for range 2 * places {
+		ask()
+	}
+	before := heap()
+	for b.Loop() {
+		ask()
+	}
+	b.ReportMetric(float64(heap()-before), "grown-B")
+}
+
+func heap() int64 {
+	var m runtime.MemStats
+	runtime.GC()
+	runtime.GC() // what pools have held on to since
+	runtime.ReadMemStats(&m)
+	return int64(m.HeapAlloc)
 }
