@@ -87,7 +87,7 @@ test: envoy test-tools doors vet ## all tests, end to end ones on the real Envoy
 	cd bench && $(GO) test -timeout $(TEST_TIMEOUT) -p 1 ./...
 	@$(MAKE) --no-print-directory test-valkey
 
-INSIDE := ^(TestHostileTokensThroughEnvoy|TestATokenCausesNoRequest|TestTheTwinOfARevokedTokenIsRevoked|TestTheGateTellsTheUpstreamWhoCalls|TestAClientCannotNameItself|TestOneTokenFromOnePlace|TestRoutesOfTheDemo|TestATokenWithOneBitChangedIsRefused|TestALongOutageOfRedisAllowsNothingStale|TestAShortOutageOfRedisDeniesNobody|TestAnEventStreamEndsWithItsTokenHoweverItWasAskedFor|TestConditionsKnowTheCallingServiceByItsCertificate)$$
+INSIDE := ^(TestHostileTokensThroughEnvoy|TestATokenCausesNoRequest|TestTheTwinOfARevokedTokenIsRevoked|TestTheGateTellsTheUpstreamWhoCalls|TestAClientCannotNameItself|TestOneTokenFromOnePlace|TestRoutesOfTheDemo|TestATokenWithOneBitChangedIsRefused|TestALongOutageOfRedisAllowsNothingStale|TestAShortOutageOfRedisDeniesNobody|TestAnEventStreamEndsWithItsTokenHoweverItWasAskedFor|TestConditionsKnowTheCallingServiceByItsCertificate|TestStreamsOutliveTheTimeOfARequest|TestStreamsEndWithTheirToken|TestAStreamOpensWithATokenAlone|TestTheGatewayAnswersOnIPv4AndIPv6)$$
 
 ON_VALKEY := PATH="$(TOOLS)/valkey/redis:$$PATH" $(GO) test -timeout $(TEST_TIMEOUT)
 

@@ -86,8 +86,8 @@ with_gcc() {
         --no-enhances gcc libc6-dev | grep '^[a-z0-9]')
     context=$(mktemp -d)
     # shellcheck disable=SC2086 # one word a package
-    dpkg -L $packages | sort -u | while read -r file; do [ -d "$file" ] || printf '%s\n' "$file"; done |
-        tar -C / -cf "$context/gcc.tar" --exclude=/usr/share -T -
+    dpkg -L $packages | sort -u | while read -r file; do [ -d "$file" ] || printf '%s\n' "${file#/}"; done |
+        tar -C / -cf "$context/gcc.tar" --exclude=usr/share -T -
     printf 'FROM %s\nADD gcc.tar /\n' "$1" >"$context/Dockerfile"
     docker build -q -t "$1" "$context" >/dev/null
     rm -r "$context"
