@@ -536,13 +536,13 @@ func TestRedisKeepsItsFileOnAVolume(t *testing.T) {
 }
 
 // TestTheOverlayOfTheDocsBuilds: the one of docs/day-2.md, with the part that takes the shipped
-// upstream away.
+// upstream away; and with the gate inside Envoy.
 func TestTheOverlayOfTheDocsBuilds(t *testing.T) {
 	page := readFile(t, "docs/day-2.md")
 	indented := func(begin string) string {
 		_, rest, ok := strings.Cut(page, "\n    "+begin)
 		if !ok {
-			t.Fatalf("docs/day-2.md has no block that begins with %q", begin)
+			t.Fatalf("the page has no block that begins with %q", begin)
 		}
 		var text strings.Builder
 		for line := range strings.Lines("    " + begin + rest) {
@@ -556,7 +556,7 @@ func TestTheOverlayOfTheDocsBuilds(t *testing.T) {
 	}
 	_, withoutUpstream, _ := strings.Cut(indented("patches:\n"), "patches:\n")
 	dir := t.TempDir()
-	for _, folder := range []string{"k8s/base", "deploy/config"} {
+	for _, folder := range []string{"k8s/base", overlayInside, "deploy/config"} {
 		if err := os.CopyFS(filepath.Join(dir, folder),
 			os.DirFS(filepath.Join(root, folder))); err != nil {
 			t.Fatal(err)
@@ -566,27 +566,37 @@ func TestTheOverlayOfTheDocsBuilds(t *testing.T) {
 	if err := os.MkdirAll(mine, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	overlay := indented("apiVersion: kustomize.config.k8s.io/v1beta1\n") + withoutUpstream
-	if err := os.WriteFile(filepath.Join(mine, "kustomization.yaml"), []byte(overlay),
-		0o600); err != nil {
-		t.Fatal(err)
-	}
-	resources, err := krusty.MakeKustomizer(krusty.MakeDefaultOptions()).
-		Run(filesys.MakeFsOnDisk(), mine)
-	if err != nil {
-		t.Fatalf("%v\n%s", err, overlay)
-	}
-	text, err := resources.AsYaml()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if got := string(text); !strings.Contains(got, "image: registry.example/sallyport:v1.2.3") ||
-		!strings.Contains(got, "value: 10.42.0.0/16") {
-		t.Error("the overlay names neither its image nor its network")
-	}
-	for _, r := range resources.Resources() {
-		if r.GetKind() == "Deployment" && r.GetName() == "upstream" {
-			t.Error("the shipped upstream is still there")
+	builds := func(overlay string, images ...string) {
+		t.Helper()
+		if err := os.WriteFile(filepath.Join(mine, "kustomization.yaml"), []byte(overlay),
+			0o600); err != nil {
+			t.Fatal(err)
+		}
+		resources, err := krusty.MakeKustomizer(krusty.MakeDefaultOptions()).
+			Run(filesys.MakeFsOnDisk(), mine)
+		if err != nil {
+			t.Fatalf("%v\n%s", err, overlay)
+		}
+		text, err := resources.AsYaml()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, want := range append(images, "value: 10.42.0.0/16") {
+			if !strings.Contains(string(text), want+"\n") {
+				t.Errorf("the overlay has no %s", want)
+			}
+		}
+		for _, r := range resources.Resources() {
+			if r.GetKind() == "Deployment" && r.GetName() == "upstream" {
+				t.Error("the shipped upstream is still there")
+			}
 		}
 	}
+	overlay := indented("apiVersion: kustomize.config.k8s.io/v1beta1\n") + withoutUpstream
+	builds(overlay, "image: registry.example/sallyport:v1.2.3")
+	// docs/in-process.md says what stands there instead of the base and its image.
+	_, above, _ := strings.Cut(overlay, "\npatches:\n")
+	page = readFile(t, "docs/in-process.md")
+	builds(indented("resources: [../in-process]\n")+"patches:\n"+above,
+		"image: registry.example/sallyport:v1.2.3", "image: registry.example/sallyport-envoy:v1.2.3")
 }
