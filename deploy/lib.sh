@@ -80,7 +80,7 @@ base_images() {
 with_gcc() {
     local context packages
     ! docker run --rm --network none "$1" sh -c 'command -v gcc' >/dev/null || return 0
-    command -v gcc >/dev/null && command -v dpkg >/dev/null || die "$1 has no gcc, and this machine has none of Debian's to add"
+    need gcc gcc; need apt-cache
     say "adding this machine's gcc to $1"
     packages=$(apt-cache depends --recurse --installed --no-recommends --no-suggests --no-conflicts --no-breaks --no-replaces \
         --no-enhances gcc libc6-dev | grep '^[a-z0-9]')

@@ -94,7 +94,7 @@ if [ -n "$in_process" ]; then
     say "Envoy is stopped, whose gate leaves the log first"
     "${compose[@]}" stop envoy >&2
     "${compose[@]}" run --rm operator status | tee "$SALLYPORT_SECRETS/status" >&2
-    grep -q '\bleft\b' "$SALLYPORT_SECRETS/status" || die "the gate has ended without a word"
+    grep -q '^gate  *[^ ]*  *left ' "$SALLYPORT_SECRETS/status" || die "the gate has ended without a word"
     "${compose[@]}" start envoy >&2
     healthy
 fi

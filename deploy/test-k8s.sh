@@ -198,7 +198,7 @@ if [ -n "$in_process" ]; then
     for pod in $former; do
         kubectl -n sallyport wait --for=delete "$pod" --timeout=60s >&2
         status >"$work/status"
-        grep -q "^${pod#*/} .*\bleft\b" "$work/status" || { cat "$work/status" >&2; die "the gate in ${pod#*/} has ended without a word"; }
+        grep -q "^gate  *${pod#*/}  *left " "$work/status" || { cat "$work/status" >&2; die "the gate in ${pod#*/} has ended without a word"; }
     done
 fi
 

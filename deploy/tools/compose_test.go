@@ -385,9 +385,10 @@ func TestComposeAndKubernetesRunTheSameImages(t *testing.T) {
 	}
 	// With the gate inside, Envoy is of an image that is built here.
 	inside := compose(t, composeInside).Services["envoy"]
+	context := project.Services["issuer"].Build.Context
 	if inside.Image != "sallyport-envoy:local" || inside.Build == nil ||
 		inside.Build.Dockerfile != "deploy/in-process/Dockerfile" ||
-		inside.Build.Args["VERSION"] == nil || inside.Build.Context != project.Services["issuer"].Build.Context {
+		inside.Build.Args["VERSION"] == nil || inside.Build.Context != context {
 		t.Errorf("Envoy with the gate inside is of %s, built by %v", inside.Image, inside.Build)
 	}
 	overlay := readFile(t, "k8s/overlays/in-process/envoy.yaml")

@@ -76,8 +76,8 @@ func module(t *testing.T) string {
 	t.Helper()
 	programs(t)
 	path := filepath.Join(built.dir, "libsallyport.so")
-	build := exec.CommandContext(t.Context(), "go", "build", "-buildmode=c-shared", "-trimpath", "-ldflags",
-		"-s -w -X main.version="+builtVersion, "-o", path, ".")
+	build := exec.CommandContext(t.Context(), "go", "build", "-buildmode=c-shared", "-trimpath",
+		"-ldflags", "-s -w -X main.version="+builtVersion, "-o", path, ".")
 	build.Dir, build.Env = filepath.Join(root, "authz/module"), append(os.Environ(), "CGO_ENABLED=1")
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("%v (it takes gcc)\n%s", err, out)

@@ -192,8 +192,8 @@ func TestNothingPassesWithoutAGate(t *testing.T) {
 	})
 }
 
-// nothingPasses looks at a file whose gate is the filter by that name; off reports whether a route's
-// override turns it off. It returns all filters.
+// nothingPasses looks at a file whose gate is the filter by that name; off reports whether a
+// route's override turns it off. It returns all filters.
 func nothingPasses(t *testing.T, file, filter string, off func(override any) bool) []any {
 	t.Helper()
 	m := manager(t, file, "gateway")

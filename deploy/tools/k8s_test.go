@@ -288,10 +288,12 @@ func TestAGateInsideEnvoyHasWhatOneBesideHas(t *testing.T) {
 			t.Errorf("the variable %s is not that of a gate beside Envoy", e.Name)
 		}
 	}
-	if group := envoy.SecurityContext.FSGroup; group == nil || *group != *envoy.SecurityContext.RunAsGroup {
+	s := envoy.SecurityContext
+	if group := s.FSGroup; group == nil || *group != *s.RunAsGroup {
 		t.Errorf("secrets belong to the group %v: Envoy cannot read them", group)
 	}
-	if grace := *envoy.TerminationGracePeriodSeconds; grace < 20 { // the pause before, and ten of the gate's
+	// The pause before, and ten seconds of the gate's.
+	if grace := *envoy.TerminationGracePeriodSeconds; grace < 20 {
 		t.Errorf("the gate is given %d s to leave the log", grace)
 	}
 	for _, o := range build(t, overlayInside) {
