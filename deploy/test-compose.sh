@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Builds the image, brings docker-compose.yaml up to healthy, walks a token's whole life through it, restarts Redis, issuers and
 # gates, disables a user, changes the policy, and takes it all down. It needs a docker daemon (DOCKER_HOST is obeyed) and Docker
-# Compose (COMPOSE names another command).
+# Compose (COMPOSE names another command). With --in-process it does the same with deploy/in-process/compose.yaml on top, and the
+# image of Envoy with the gate inside.
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 . "$(dirname "$0")/client.sh"
@@ -10,7 +11,8 @@ need curl curl; need openssl openssl
 use_docker; use_compose
 
 export COMPOSE_PROJECT_NAME=sallyport-test-$$ SALLYPORT_PORT=0
-export SALLYPORT_IMAGE=sallyport:test SALLYPORT_SECRETS SALLYPORT_CONFIG
+export SALLYPORT_IMAGE=sallyport:test SALLYPORT_ENVOY_IMAGE=sallyport-envoy:test SALLYPORT_SECRETS SALLYPORT_CONFIG
+export COMPOSE_FILE=docker-compose.yaml${in_process:+:deploy/in-process/compose.yaml}
 # Beside a stack that runs already: a network of its own between Envoy, gates and issuers.
 export SALLYPORT_MESH=172.30.$(($$ % 200 + 1))
 SALLYPORT_SECRETS=$(mktemp -d)
@@ -18,7 +20,8 @@ SALLYPORT_SECRETS=$(mktemp -d)
 SALLYPORT_CONFIG=$SALLYPORT_SECRETS/config
 cd "$root"
 
-services="issuer authz redis envoy upstream"
+services="issuer redis envoy upstream"
+[ "$gate" = envoy ] || services+=" $gate"
 containers() { docker ps -aq --filter "label=com.docker.compose.project=$COMPOSE_PROJECT_NAME" "$@"; }
 finish() {
     status=$?
@@ -35,6 +38,7 @@ trap finish EXIT
 trap 'exit 1' INT TERM
 
 build_image "$SALLYPORT_IMAGE"
+[ -z "$in_process" ] || build_image --in-process "$SALLYPORT_ENVOY_IMAGE"
 SALLYPORT='' deploy/secrets.sh "$SALLYPORT_SECRETS" 2>"$SALLYPORT_SECRETS/said" || { cat "$SALLYPORT_SECRETS/said" >&2; die "deploy/secrets.sh failed"; }
 alice=$(password alice "$SALLYPORT_SECRETS/said")
 bob=$(password bob "$SALLYPORT_SECRETS/said")
@@ -78,13 +82,22 @@ disable() {
 }
 require_role() {
     asks_for "$1" "$SALLYPORT_CONFIG/authz.yaml"
-    "${compose[@]}" kill -s HUP authz
+    # Inside Envoy, to whom it means something else, the gate sees by itself that the file has changed.
+    [ -n "$in_process" ] || "${compose[@]}" kill -s HUP authz
 }
 
 survive "Redis is restarted" restart redis
 survive "Redis is stopped and started" eval '"${compose[@]}" stop redis && "${compose[@]}" start redis && healthy'
-survive "issuer and gate are restarted" restart issuer authz
+survive "issuer and gate are restarted" restart issuer "$gate"
 # Nobody but Redis' file remembers.
+if [ -n "$in_process" ]; then
+    say "Envoy is stopped, whose gate leaves the log first"
+    "${compose[@]}" stop envoy >&2
+    "${compose[@]}" run --rm operator status | tee "$SALLYPORT_SECRETS/status" >&2
+    grep -q '^gate  *[^ ]*  *left ' "$SALLYPORT_SECRETS/status" || die "the gate has ended without a word"
+    "${compose[@]}" start envoy >&2
+    healthy
+fi
 survive "everything is stopped, then started" cold
 disabled_user 10
 survive "a disabled user's stack is restarted" cold

@@ -3,6 +3,7 @@
 # gates, disables a user, changes the policy, and takes it all down. It needs a cluster (KUBECONFIG), a docker daemon to build with
 # (DOCKER_HOST), and a way to bring images into the cluster: known for kind and minikube, else SALLYPORT_LOAD, a command that takes
 # images' names. A cluster without a StorageClass has to be one node that sees this machine's /tmp: Redis' volume is made there.
+# With --in-process it does the same with k8s/overlays/in-process and the image of Envoy with the gate inside.
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 . "$(dirname "$0")/client.sh"
@@ -40,6 +41,10 @@ trap 'exit 1' INT TERM
 build_image $image
 envoy=$(sed -n 's/.*image: \(envoyproxy.*\)/\1/p' k8s/base/envoy.yaml) redis=$(sed -n 's/.*image: \(redis.*\)/\1/p' k8s/base/redis.yaml)
 for base in "$redis" "$envoy"; do docker image inspect "$base" >/dev/null 2>&1 || docker pull -q "$base"; done
+if [ -n "$in_process" ]; then
+    envoy=sallyport-envoy:test
+    build_image --in-process $envoy
+fi
 "${load[@]}" $image "$redis" "$envoy" >&2
 
 # The program itself, for the operator's side of things: it needs nothing but Linux.
@@ -77,7 +82,8 @@ fi
 mkdir -p "$work/deploy" "$work/k8s/overlays/mine"
 cp -r deploy/config "$work/deploy/config"
 cp -r k8s/base "$work/k8s/base"
-cp -r k8s/overlays/test "$work/k8s/overlays/test"
+cp -r k8s/overlays/test k8s/overlays/in-process "$work/k8s/overlays"
+[ -z "$in_process" ] || sed -i 's,\.\./\.\./base,../in-process,' "$work/k8s/overlays/test/kustomization.yaml"
 envoys() { kubectl -n sallyport get pods -l app.kubernetes.io/name=envoy -o jsonpath='{range .items[*]}{.status.podIP}{"\n"}{end}'; }
 # believe NETWORK: the overlay, with the network that Envoys' pods get their addresses from.
 believe() {
@@ -85,6 +91,7 @@ believe() {
 apiVersion: kustomize.config.k8s.io/v1beta1
 kind: Kustomization
 resources: [../test]
+images: [{name: sallyport-envoy, newTag: test}]
 patches:
   - patch: |-
       apiVersion: apps/v1
@@ -100,7 +107,7 @@ END
 }
 rolled_out() {
     local name
-    for name in statefulset/redis deployment/issuer deployment/authz deployment/upstream deployment/envoy; do
+    for name in statefulset/redis deployment/issuer "deployment/$gate" deployment/upstream deployment/envoy; do
         kubectl -n sallyport rollout status --timeout=180s $name >&2
     done
 }
@@ -139,9 +146,11 @@ port_of service/gateway 80
 gateway=http://$address
 deploy/walk.sh "$gateway" <<<"$alice"
 
-say "a gate is killed; the other one serves"
-kubectl -n sallyport delete pod --wait=false --grace-period=0 --force "$(kubectl -n sallyport get pod -l app.kubernetes.io/name=authz -o name | sed -n '1s,.*/,,p')" >/dev/null 2>&1
-deploy/walk.sh "$gateway" <<<"$alice"
+if [ -z "$in_process" ]; then
+    say "a gate is killed; the other one serves"
+    kubectl -n sallyport delete pod --wait=false --grace-period=0 --force "$(kubectl -n sallyport get pod -l app.kubernetes.io/name=authz -o name | sed -n '1s,.*/,,p')" >/dev/null 2>&1
+    deploy/walk.sh "$gateway" <<<"$alice"
+fi
 
 # Not through the forwarded port, whose client is on Envoy's own loopback: for 127.0.0.1 Envoy writes its own address.
 node=$(kubectl get nodes -o jsonpath='{.items[0].status.addresses[?(@.type=="InternalIP")].address}')
@@ -153,13 +162,13 @@ others=$(grep -vxF -f <(envoys) <<<"$addresses" || :)
 [ -n "$others" ] || die "logins are held against Envoy, not against the client: ${addresses:-no address in the audit lines}"
 
 redis_again() { kubectl -n sallyport delete pod redis-0 && rolled_out; }
-daemons_again() { kubectl -n sallyport rollout restart deployment/issuer deployment/authz && rolled_out; }
+daemons_again() { kubectl -n sallyport rollout restart deployment/issuer "deployment/$gate" && rolled_out; }
 # Nobody but Redis' file remembers.
 cold() {
-    kubectl -n sallyport scale --replicas=0 deployment/issuer deployment/authz
-    kubectl -n sallyport wait --for=delete pod -l 'app.kubernetes.io/name in (issuer, authz)' --timeout=120s
+    kubectl -n sallyport scale --replicas=0 deployment/issuer "deployment/$gate"
+    kubectl -n sallyport wait --for=delete pod -l "app.kubernetes.io/name in (issuer, $gate)" --timeout=120s
     kubectl -n sallyport delete pod redis-0
-    kubectl -n sallyport scale --replicas=2 deployment/issuer deployment/authz
+    kubectl -n sallyport scale --replicas=2 deployment/issuer "deployment/$gate"
     rolled_out
 }
 disable() {
@@ -169,15 +178,34 @@ disable() {
     apply_secrets
 }
 require_role() {
+    local before
+    before=$(envoys)
     asks_for "$1" "$work/deploy/config/authz.yaml"
     apply
+    [ "$before" = "$(envoys)" ] || die "a changed policy has had Envoys rolled over"
 }
+status() {
+    port_of deployment/issuer 9101
+    "$work/sallyport" status --issuer-admin "http://$address" --token-file "$secrets/issuer/admin_token" "$@"
+}
+if [ -n "$in_process" ]; then
+    # The forwarded port ends with its pod.
+    gateway=$direct
+    say "Envoys are rolled over, whose gates leave the log first"
+    former=$(kubectl -n sallyport get pods -l app.kubernetes.io/name=envoy -o name)
+    kubectl -n sallyport rollout restart deployment/envoy >&2
+    rolled_out
+    for pod in $former; do
+        kubectl -n sallyport wait --for=delete "$pod" --timeout=60s >&2
+        status >"$work/status"
+        grep -q "^gate  *${pod#*/}  *left " "$work/status" || { cat "$work/status" >&2; die "the gate in ${pod#*/} has ended without a word"; }
+    done
+fi
 
 survive "the pod of Redis is deleted" redis_again
 survive "issuers and gates are rolled over" daemons_again
 survive "issuers, gates and Redis are all away at once" cold
 disabled_user 150
 changed_policy
-port_of deployment/issuer 9101
-"$work/sallyport" status --issuer-admin "http://$address" --token-file "$secrets/issuer/admin_token" --ignore-gone >&2
+status --ignore-gone >&2
 say "passed"

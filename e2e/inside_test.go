@@ -354,8 +354,8 @@ func TestAReaderThatIsGoneCostsLinesAndNotEnvoy(t *testing.T) {
 	}
 }
 
-// TestStreamsEndWhenTheirTokenIsRevoked (S9), each as its client understands it; those of others go
-// on, and the access log has the reason.
+// TestStreamsEndWhenTheirTokenIsRevoked (S9) through the shipped file, each as its client understands
+// it; those of others go on, and the access log has the reason.
 func TestStreamsEndWhenTheirTokenIsRevoked(t *testing.T) {
 	up, reached := newStreaming(t), make(chan struct{}, 1)
 	s := inside(t, func(o *mesh.Options) {
@@ -365,6 +365,7 @@ func TestStreamsEndWhenTheirTokenIsRevoked(t *testing.T) {
 			}
 			up.ServeHTTP(w, r)
 		})
+		meshtest.RunShipped(t, o)
 	})
 	gateway := s.Endpoints().Gateway
 	c := newCaller(t, gateway)

@@ -71,6 +71,20 @@ func programs(t *testing.T) (dir, secrets string) {
 	return filepath.Join(built.dir, "bin"), built.secrets
 }
 
+// module builds the gate as Envoy's dynamic module, as the Makefile does.
+func module(t *testing.T) string {
+	t.Helper()
+	programs(t)
+	path := filepath.Join(built.dir, "libsallyport.so")
+	build := exec.CommandContext(t.Context(), "go", "build", "-buildmode=c-shared", "-trimpath",
+		"-ldflags", "-s -w -X main.version="+builtVersion, "-o", path, ".")
+	build.Dir, build.Env = filepath.Join(root, "authz/module"), append(os.Environ(), "CGO_ENABLED=1")
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("%v (it takes gcc)\n%s", err, out)
+	}
+	return path
+}
+
 // builtVersion is set as the Makefile and the Dockerfile set the version.
 const builtVersion = "v9.8.7-tools"
 
@@ -83,7 +97,7 @@ func TestEveryProgramTellsTheVersionThatItsBuildHasSet(t *testing.T) {
 			t.Errorf("%s version: %v, %q", name, err, out)
 		}
 	}
-	for _, file := range []string{"Makefile", "deploy/Dockerfile"} {
+	for _, file := range []string{"Makefile", "deploy/Dockerfile", "deploy/in-process/Dockerfile"} {
 		if !strings.Contains(readFile(t, file), "-X main.version=$") {
 			t.Errorf("%s does not set main.version", file)
 		}

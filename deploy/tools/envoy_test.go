@@ -1,8 +1,12 @@
 package tools
 
 import (
+	"debug/elf"
+	"fmt"
+	"os"
 	"os/exec"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -24,26 +28,129 @@ func envoyBinary(t *testing.T) string {
 	return found[0]
 }
 
-// TestEnvoyAcceptsItsConfiguration and finds nothing in it that a later release will drop.
+// Envoy's settings, with the gate beside it and inside it.
+const (
+	envoyBeside = "deploy/config/envoy.yaml"
+	envoyInside = "deploy/config/envoy-in-process.yaml"
+)
+
+// TestEnvoyAcceptsItsConfiguration and finds nothing in it that a later release will drop. The gate
+// inside accepts its own.
 func TestEnvoyAcceptsItsConfiguration(t *testing.T) {
-	out, err := exec.CommandContext(t.Context(), envoyBinary(t), "--mode", "validate",
-		"--use-dynamic-base-id", "-l", "warning",
-		"-c", filepath.Join(root, "deploy/config/envoy.yaml")).CombinedOutput()
-	if err != nil {
-		t.Fatalf("%v\n%s", err, out)
+	insideHere := filepath.Join(t.TempDir(), "envoy.yaml")
+	text := strings.NewReplacer("/usr/lib/libsallyport.so", module(t), "/etc/sallyport/authz.yaml",
+		localise(t, "authz.yaml")).Replace(readFile(t, envoyInside))
+	if err := os.WriteFile(insideHere, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
 	}
-	if strings.Contains(strings.ToLower(string(out)), "deprecated") {
-		t.Errorf("it uses deprecated settings:\n%s", out)
+	for _, file := range []string{filepath.Join(root, envoyBeside), insideHere} {
+		out, err := exec.CommandContext(t.Context(), envoyBinary(t), "--mode", "validate",
+			"--use-dynamic-base-id", "-l", "warning", "-c", file).CombinedOutput()
+		if err != nil {
+			t.Fatalf("%s: %v\n%s", file, err, out)
+		}
+		if strings.Contains(strings.ToLower(string(out)), "deprecated") {
+			t.Errorf("%s uses deprecated settings:\n%s", file, out)
+		}
 	}
 }
 
-// manager returns the connection manager of the listener by that name.
-func manager(t *testing.T, listener string) map[string]any {
-	t.Helper()
-	var whole map[string]any
-	if err := yaml.Unmarshal([]byte(readFile(t, "deploy/config/envoy.yaml")), &whole); err != nil {
+// TestTheModuleNeedsNoNewerGlibc than the one that the docs and the image's build name.
+func TestTheModuleNeedsNoNewerGlibc(t *testing.T) {
+	file, err := elf.Open(module(t))
+	if err != nil {
 		t.Fatal(err)
 	}
+	defer file.Close()
+	needs, err := file.DynamicVersionNeeds()
+	if err != nil {
+		t.Fatal(err)
+	}
+	seen := 0
+	for _, library := range needs {
+		for _, version := range library.Needs {
+			number, ok := strings.CutPrefix(version.Dep, "GLIBC_")
+			if !ok {
+				t.Errorf("it needs %s of %s", version.Dep, library.Name)
+				continue
+			}
+			seen++
+			var major, minor int
+			if _, err := fmt.Sscanf(number, "%d.%d", &major, &minor); err != nil || major != 2 ||
+				minor > 34 {
+				t.Errorf("it needs %s: %v", version.Dep, err)
+			}
+		}
+	}
+	if seen == 0 {
+		t.Error("it needs nothing of glibc: the search does not see what it should")
+	}
+	for _, name := range []string{"docs/in-process.md", "deploy/in-process/Dockerfile"} {
+		if !strings.Contains(readFile(t, name), "2.34") {
+			t.Errorf("%s does not name glibc 2.34", name)
+		}
+	}
+}
+
+// TestTheTwoEnvoysDifferInTheGateAlone: who changes one of the files changes the other.
+func TestTheTwoEnvoysDifferInTheGateAlone(t *testing.T) {
+	ofGate := map[string]func(map[string]any){
+		envoyBeside: func(m map[string]any) { m["http_filters"] = m["http_filters"].([]any)[1:] },
+		envoyInside: func(m map[string]any) {
+			if m["delayed_close_timeout"] != "0.01s" {
+				t.Errorf("delayed_close_timeout is %v: a client hears late that its stream has ended",
+					m["delayed_close_timeout"])
+			}
+			delete(m, "delayed_close_timeout")
+			m["http_filters"] = m["http_filters"].([]any)[1:]
+			format := dig(t, dig(t, m, "access_log").([]any)[0], "typed_config", "log_format",
+				"json_format").(map[string]any)
+			delete(format, "ended")
+		},
+	}
+	var rest []map[string]any
+	for _, file := range []string{envoyBeside, envoyInside} {
+		whole := parsed(t, file)
+		delete(whole, "bootstrap_extensions")
+		resources := dig(t, whole, "static_resources").(map[string]any)
+		resources["clusters"] = slices.DeleteFunc(resources["clusters"].([]any),
+			func(c any) bool { return dig(t, c, "name") == "authz" })
+		m := managerIn(t, whole, "gateway")
+		ofGate[file](m)
+		replies := dig(t, m, "local_reply_config").(map[string]any)
+		mappers := replies["mappers"].([]any)
+		replies["mappers"] = mappers[len(mappers)-1:] // before it: of a gate that does not answer
+		for _, r := range dig(t, dig(t, m, "route_config", "virtual_hosts").([]any)[0],
+			"routes").([]any) {
+			if overrides, ok := r.(map[string]any)["typed_per_filter_config"].(map[string]any); ok {
+				delete(overrides, "envoy.filters.http.ext_authz")
+				delete(overrides, "sallyport")
+			}
+		}
+		rest = append(rest, whole)
+	}
+	if !reflect.DeepEqual(rest[0], rest[1]) {
+		t.Errorf("but for the gate\n%v\nis not\n%v", rest[0], rest[1])
+	}
+}
+
+func parsed(t *testing.T, file string) map[string]any {
+	t.Helper()
+	var whole map[string]any
+	if err := yaml.Unmarshal([]byte(readFile(t, file)), &whole); err != nil {
+		t.Fatal(err)
+	}
+	return whole
+}
+
+// manager returns the connection manager of the listener by that name.
+func manager(t *testing.T, file, listener string) map[string]any {
+	t.Helper()
+	return managerIn(t, parsed(t, file), listener)
+}
+
+func managerIn(t *testing.T, whole map[string]any, listener string) map[string]any {
+	t.Helper()
 	for _, l := range dig(t, whole, "static_resources", "listeners").([]any) {
 		if dig(t, l, "name") == listener {
 			chain := dig(t, l, "filter_chains").([]any)[0]
@@ -70,7 +177,26 @@ func dig(t *testing.T, value any, keys ...string) any {
 // TestNothingPassesWithoutAGate: only the issuer's own paths skip the gates, and no answer is a
 // refusal.
 func TestNothingPassesWithoutAGate(t *testing.T) {
-	m := manager(t, "gateway")
+	filters := nothingPasses(t, envoyBeside, "envoy.filters.http.ext_authz", func(override any) bool {
+		return dig(t, override, "disabled") == true
+	})
+	gate := dig(t, filters[0], "typed_config").(map[string]any)
+	if gate["failure_mode_allow"] != false {
+		t.Error("failure_mode_allow is not false: a request passes when no gate answers")
+	}
+	if got := dig(t, gate, "status_on_error", "code"); got != "ServiceUnavailable" {
+		t.Errorf("status_on_error is %v, expected ServiceUnavailable", got)
+	}
+	nothingPasses(t, envoyInside, "sallyport", func(override any) bool {
+		return dig(t, override, "filter_config", "value") == "off"
+	})
+}
+
+// nothingPasses looks at a file whose gate is the filter by that name; off reports whether a
+// route's override turns it off. It returns all filters.
+func nothingPasses(t *testing.T, file, filter string, off func(override any) bool) []any {
+	t.Helper()
+	m := manager(t, file, "gateway")
 	var ungated []string
 	hosts := dig(t, m, "route_config", "virtual_hosts").([]any)
 	if len(hosts) != 1 {
@@ -79,10 +205,10 @@ func TestNothingPassesWithoutAGate(t *testing.T) {
 	for _, r := range dig(t, hosts[0], "routes").([]any) {
 		cluster := dig(t, r, "route", "cluster")
 		overrides, _ := r.(map[string]any)["typed_per_filter_config"].(map[string]any)
-		_, exempt := overrides["envoy.filters.http.ext_authz"]
+		override, exempt := overrides[filter]
 		if exempt {
-			if dig(t, overrides, "envoy.filters.http.ext_authz", "disabled") != true {
-				t.Errorf("an override that is not `disabled`: %v", overrides)
+			if !off(override) {
+				t.Errorf("an override that does not turn the gate off: %v", overrides)
 			}
 			limit := dig(t, overrides, "envoy.filters.http.buffer", "buffer", "max_request_bytes")
 			if limit != float64(64<<10) {
@@ -105,16 +231,9 @@ func TestNothingPassesWithoutAGate(t *testing.T) {
 		t.Errorf("exempt from the gates: %v, expected %v", ungated, want)
 	}
 	filters := dig(t, m, "http_filters").([]any)
-	if len(filters) != 3 || dig(t, filters[0], "name") != "envoy.filters.http.ext_authz" ||
+	if len(filters) != 3 || dig(t, filters[0], "name") != filter ||
 		dig(t, filters[1], "name") != "envoy.filters.http.buffer" {
-		t.Fatalf("http_filters: %v, expected ext_authz, the buffer and the router", filters)
-	}
-	gate := dig(t, filters[0], "typed_config").(map[string]any)
-	if gate["failure_mode_allow"] != false {
-		t.Error("failure_mode_allow is not false: a request passes when no gate answers")
-	}
-	if got := dig(t, gate, "status_on_error", "code"); got != "ServiceUnavailable" {
-		t.Errorf("status_on_error is %v, expected ServiceUnavailable", got)
+		t.Fatalf("http_filters: %v, expected the gate, the buffer and the router", filters)
 	}
 	for _, key := range []string{"normalize_path", "merge_slashes", "use_remote_address"} {
 		if m[key] != true {
@@ -124,13 +243,14 @@ func TestNothingPassesWithoutAGate(t *testing.T) {
 	if got := m["path_with_escaped_slashes_action"]; got != "REJECT_REQUEST" {
 		t.Errorf("path_with_escaped_slashes_action is %v", got)
 	}
+	return filters
 }
 
 // TestEnvoySaysThatItStripsBehindAllThatStrips: the gates that are shipped with it refuse whatever
 // lacks the mark, which a pattern behind it would remove, and one before it would not cover.
 func TestEnvoySaysThatItStripsBehindAllThatStrips(t *testing.T) {
 	const mark = "x-sallyport-stripped"
-	m := manager(t, "gateway")
+	m := manager(t, envoyBeside, "gateway")
 	early := dig(t, m, "early_header_mutation_extensions").([]any)
 	if len(early) != 1 {
 		t.Fatalf("%d extensions, expected one", len(early))
@@ -171,15 +291,12 @@ func TestEnvoySaysThatItStripsBehindAllThatStrips(t *testing.T) {
 // TestEnvoysAdminPortIsItsOwn: it is on loopback, and of it only readiness and metrics are shown
 // further.
 func TestEnvoysAdminPortIsItsOwn(t *testing.T) {
-	var whole map[string]any
-	if err := yaml.Unmarshal([]byte(readFile(t, "deploy/config/envoy.yaml")), &whole); err != nil {
-		t.Fatal(err)
-	}
+	whole := parsed(t, envoyBeside)
 	if got := dig(t, whole, "admin", "address", "socket_address", "address"); got != "127.0.0.1" {
 		t.Errorf("the admin port listens on %v", got)
 	}
 	var shown []string
-	host := dig(t, manager(t, "status"), "route_config", "virtual_hosts").([]any)[0]
+	host := dig(t, managerIn(t, whole, "status"), "route_config", "virtual_hosts").([]any)[0]
 	for _, r := range dig(t, host, "routes").([]any) {
 		shown = append(shown, dig(t, r, "match", "path").(string))
 	}
@@ -191,7 +308,7 @@ func TestEnvoysAdminPortIsItsOwn(t *testing.T) {
 // TestEveryRouteIsBoundedOrAStream: what is no stream is over within minutes, whatever a client
 // does; what is one has no time of its own, and no body is waited for.
 func TestEveryRouteIsBoundedOrAStream(t *testing.T) {
-	m := manager(t, "gateway")
+	m := manager(t, envoyBeside, "gateway")
 	host := dig(t, m, "route_config", "virtual_hosts").([]any)[0]
 	for _, r := range dig(t, host, "routes").([]any) {
 		match, route := dig(t, r, "match"), dig(t, r, "route").(map[string]any)
@@ -218,11 +335,7 @@ func TestEveryRouteIsBoundedOrAStream(t *testing.T) {
 // TestListenersAnswerOnIPv4AndIPv6, and clients that take all connections leave the status listener
 // alone.
 func TestListenersAnswerOnIPv4AndIPv6(t *testing.T) {
-	var whole map[string]any
-	if err := yaml.Unmarshal([]byte(readFile(t, "deploy/config/envoy.yaml")), &whole); err != nil {
-		t.Fatal(err)
-	}
-	for _, l := range dig(t, whole, "static_resources", "listeners").([]any) {
+	for _, l := range dig(t, parsed(t, envoyBeside), "static_resources", "listeners").([]any) {
 		name, at := dig(t, l, "name"), dig(t, l, "address", "socket_address").(map[string]any)
 		if at["address"] != "::" || at["ipv4_compat"] != true {
 			t.Errorf("%v listens on %v", name, at)
@@ -237,10 +350,15 @@ func TestListenersAnswerOnIPv4AndIPv6(t *testing.T) {
 
 // TestTheUpstreamsAddressStandsOnce: who changes it changes it for every kind of request.
 func TestTheUpstreamsAddressStandsOnce(t *testing.T) {
-	content := readFile(t, "deploy/config/envoy.yaml")
-	for _, address := range []string{"address: upstream,", "address: issuer,", "address: authz,"} {
-		if n := strings.Count(content, address); n != 1 {
-			t.Errorf("%q stands %d times", address, n)
+	for file, addresses := range map[string][]string{
+		envoyBeside: {"address: upstream,", "address: issuer,", "address: authz,"},
+		envoyInside: {"address: upstream,", "address: issuer,"},
+	} {
+		content := readFile(t, file)
+		for _, address := range addresses {
+			if n := strings.Count(content, address); n != 1 {
+				t.Errorf("%s: %q stands %d times", file, address, n)
+			}
 		}
 	}
 }

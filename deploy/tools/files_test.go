@@ -124,19 +124,26 @@ func TestSecretsAreNeverCommitted(t *testing.T) {
 
 // TestDockerfileBuildsAnywhere: what no registry-less or rootless build could do is not in it.
 func TestDockerfileBuildsAnywhere(t *testing.T) {
-	dockerfile := readFile(t, "deploy/Dockerfile")
-	for _, line := range []string{
-		"ARG GO_IMAGE=golang:1.26.8-bookworm", "FROM ${GO_IMAGE} AS build",
-		"ARG BASE_IMAGE=gcr.io/distroless/static-debian12:nonroot", "FROM ${BASE_IMAGE}",
-		"USER 65532:65532",
+	for file, lines := range map[string][]string{
+		"deploy/Dockerfile": {
+			"ARG BASE_IMAGE=gcr.io/distroless/static-debian12:nonroot", "FROM ${BASE_IMAGE}",
+			"USER 65532:65532",
+		},
+		"deploy/in-process/Dockerfile": {
+			"ARG ENVOY_IMAGE=envoyproxy/envoy:v1.40.0", "FROM ${ENVOY_IMAGE}", "USER 101:101",
+		},
 	} {
-		if !strings.Contains(dockerfile, "\n"+line+"\n") {
-			t.Errorf("deploy/Dockerfile has no line %q", line)
+		dockerfile := readFile(t, file)
+		for _, line := range append(lines, "ARG GO_IMAGE=golang:1.26.8-bookworm",
+			"FROM ${GO_IMAGE} AS build") {
+			if !strings.Contains(dockerfile, "\n"+line+"\n") {
+				t.Errorf("%s has no line %q", file, line)
+			}
 		}
-	}
-	for _, bad := range []string{"# syntax=", "--mount=", "ADD ", "USER root", "curl "} {
-		if strings.Contains(dockerfile, bad) {
-			t.Errorf("deploy/Dockerfile has %q", bad)
+		for _, bad := range []string{"# syntax=", "--mount=", "ADD ", "USER root", "curl "} {
+			if strings.Contains(dockerfile, bad) {
+				t.Errorf("%s has %q", file, bad)
+			}
 		}
 	}
 }
@@ -149,6 +156,7 @@ func TestImagesAreNamedByExactVersions(t *testing.T) {
 	image := regexp.MustCompile(`(?m)(?:^ *image: |^ARG [A-Z]+_IMAGE=)([a-z][^\s$]*)$`)
 	for _, name := range []string{
 		"docker-compose.yaml", "k8s/base/redis.yaml", "k8s/base/envoy.yaml", "deploy/Dockerfile",
+		"deploy/in-process/Dockerfile",
 	} {
 		for _, m := range image.FindAllStringSubmatch(readFile(t, name), -1) {
 			found++
@@ -158,8 +166,8 @@ func TestImagesAreNamedByExactVersions(t *testing.T) {
 			}
 		}
 	}
-	if found != 6 {
-		t.Errorf("found %d images, expected six", found)
+	if found != 8 {
+		t.Errorf("found %d images, expected eight", found)
 	}
 	if !strings.Contains(readFile(t, "docs/production.md"), "sha256:") {
 		t.Error("docs/production.md does not say how to name an image by its digest")
@@ -182,12 +190,18 @@ func TestTheImageIsToldItsVersion(t *testing.T) {
 		t.Fatal(err)
 	}
 	for told, want := range map[string]string{"": strings.TrimSpace(string(of)), "v1.2.3": "v1.2.3"} {
-		build := exec.CommandContext(t.Context(), "bash", filepath.Join(root, "deploy/image.sh"),
-			"sallyport:x")
-		build.Env = append(os.Environ(), "PATH="+dir+":"+os.Getenv("PATH"), "SALLYPORT_VERSION="+told)
-		said, err := build.Output()
-		if err != nil || !strings.Contains(string(said), "--build-arg VERSION="+want+" -t sallyport:x ") {
-			t.Errorf("docker is told %q, expected the version %s: %v", said, want, err)
+		for file, arguments := range map[string][]string{
+			"deploy/Dockerfile":            {"sallyport:x"},
+			"deploy/in-process/Dockerfile": {"--in-process", "sallyport:x"},
+		} {
+			build := exec.CommandContext(t.Context(), "bash",
+				append([]string{filepath.Join(root, "deploy/image.sh")}, arguments...)...)
+			build.Env = append(os.Environ(), "PATH="+dir+":"+os.Getenv("PATH"), "SALLYPORT_VERSION="+told)
+			said, err := build.Output()
+			if err != nil || !strings.Contains(string(said),
+				"/"+file+" --build-arg VERSION="+want+" -t sallyport:x ") {
+				t.Errorf("docker is told %q, expected %s and the version %s: %v", said, file, want, err)
+			}
 		}
 	}
 	for _, name := range []string{"deploy/secrets.sh", "deploy/lib.sh", "Makefile"} {

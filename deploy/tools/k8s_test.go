@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -20,7 +21,10 @@ import (
 )
 
 // overlays are the folders that a user may apply.
-var overlays = []string{"k8s/base", "k8s/overlays/test"}
+var overlays = []string{"k8s/base", "k8s/overlays/test", overlayInside}
+
+// overlayInside puts the gate into Envoy.
+const overlayInside = "k8s/overlays/in-process"
 
 // object is one manifest: its text, and the same in Kubernetes' own type.
 type object struct {
@@ -104,7 +108,7 @@ func TestManifestsAreValid(t *testing.T) {
 	}
 	for _, folder := range overlays {
 		objects := build(t, folder)
-		if len(objects) < 20 {
+		if least := map[bool]int{false: 20, true: 18}[folder == overlayInside]; len(objects) < least {
 			t.Errorf("%s: only %d manifests", folder, len(objects))
 		}
 		for _, o := range objects {
@@ -146,7 +150,8 @@ func TestTheSchemasRefuse(t *testing.T) {
 func TestPodsMeetPodSecurityRestricted(t *testing.T) {
 	for _, folder := range overlays {
 		templates := pods(t, folder)
-		if want := 5; len(templates) != want {
+		// With the gate inside, Envoy's pods are the gates'.
+		if want := map[bool]int{false: 5, true: 4}[folder == overlayInside]; len(templates) != want {
 			t.Errorf("%s: %d kinds of pods, expected %d", folder, len(templates), want)
 		}
 		for name, template := range templates {
@@ -227,6 +232,102 @@ func TestDaemonsAreProbedOnTheirAdminPort(t *testing.T) {
 	}
 }
 
+// TestAnEnvoyWithAGateIsProbedOnBoth: it gets requests when its listeners are open, and so when
+// the gate has a copy of the log; it is started again when its gate has failed, and not while the
+// gate waits for Redis.
+func TestAnEnvoyWithAGateIsProbedOnBoth(t *testing.T) {
+	c := pods(t, overlayInside)["envoy"].Spec.Containers[0]
+	for what, row := range map[string]struct {
+		probe      *corev1.Probe
+		path, port string
+	}{
+		"startup":   {c.StartupProbe, "/livez", "admin"},
+		"readiness": {c.ReadinessProbe, "/ready", "status"},
+		"liveness":  {c.LivenessProbe, "/livez", "admin"},
+	} {
+		if row.probe == nil || row.probe.HTTPGet == nil || row.probe.TCPSocket != nil ||
+			row.probe.HTTPGet.Path != row.path || row.probe.HTTPGet.Port.StrVal != row.port {
+			t.Errorf("%s is %+v, expected %s on %s", what, row.probe, row.path, row.port)
+		}
+	}
+}
+
+// TestAGateInsideEnvoyHasWhatOneBesideHas: its settings, its secrets, its name and its folder for
+// keys; and nobody asks for a gate beside Envoy any more.
+func TestAGateInsideEnvoyHasWhatOneBesideHas(t *testing.T) {
+	gate, envoy := pods(t, "k8s/base")["authz"].Spec, pods(t, overlayInside)["envoy"].Spec
+	mounts := func(s corev1.PodSpec) map[string]string {
+		sources := map[string]string{}
+		for _, v := range s.Volumes {
+			switch {
+			case v.ConfigMap != nil:
+				name, _, _ := strings.Cut(v.ConfigMap.Name, "-config")
+				sources[v.Name] = "settings of " + name
+			case v.Secret != nil:
+				sources[v.Name] = "secret " + v.Secret.SecretName
+			case v.EmptyDir != nil:
+				sources[v.Name] = "folder"
+			}
+		}
+		at := map[string]string{}
+		for _, m := range s.Containers[0].VolumeMounts {
+			at[m.MountPath] = sources[m.Name]
+		}
+		return at
+	}
+	have := mounts(envoy)
+	for path, source := range mounts(gate) {
+		if have[path] != source {
+			t.Errorf("%s is %q, expected %q", path, have[path], source)
+		}
+	}
+	for _, e := range gate.Containers[0].Env {
+		if !slices.ContainsFunc(envoy.Containers[0].Env, func(other corev1.EnvVar) bool {
+			return reflect.DeepEqual(e, other)
+		}) {
+			t.Errorf("the variable %s is not that of a gate beside Envoy", e.Name)
+		}
+	}
+	s := envoy.SecurityContext
+	if group := s.FSGroup; group == nil || *group != *s.RunAsGroup {
+		t.Errorf("secrets belong to the group %v: Envoy cannot read them", group)
+	}
+	// The pause before, and ten seconds of the gate's.
+	if grace := *envoy.TerminationGracePeriodSeconds; grace < 20 {
+		t.Errorf("the gate is given %d s to leave the log", grace)
+	}
+	for _, o := range build(t, overlayInside) {
+		if o.name == "authz" {
+			t.Errorf("%s authz is left over", o.kind)
+		}
+	}
+}
+
+// TestAChangedPolicyRollsNoEnvoyOver: the gate inside sees the file change, which it can only under
+// the same name; Envoy's own file is another matter.
+func TestAChangedPolicyRollsNoEnvoyOver(t *testing.T) {
+	names := map[string]bool{}
+	for _, o := range build(t, overlayInside) {
+		if o.kind == "ConfigMap" {
+			names[o.name] = true
+		}
+	}
+	if len(names) != 4 || !names["authz-config"] {
+		t.Errorf("config maps: %v, expected four, and authz-config", names)
+	}
+	for _, v := range pods(t, overlayInside)["envoy"].Spec.Volumes {
+		if v.ConfigMap != nil && (!names[v.ConfigMap.Name] ||
+			v.Name == "config" && v.ConfigMap.Name == "envoy-config") {
+			t.Errorf("%s is %s", v.Name, v.ConfigMap.Name)
+		}
+	}
+	for _, m := range pods(t, overlayInside)["envoy"].Spec.Containers[0].VolumeMounts {
+		if m.SubPath != "" || m.SubPathExpr != "" {
+			t.Errorf("%s is a file of its own, which never changes", m.MountPath)
+		}
+	}
+}
+
 // TestNoPodIsAlone: what has more than one replica keeps one through a drained node, and nothing
 // but the four parts that must be reached has a Service.
 func TestNoPodIsAlone(t *testing.T) {
@@ -274,8 +375,27 @@ func TestNamespaceEnforcesRestricted(t *testing.T) {
 // TestNobodyTalksToRedisButIssuersAndGates reads the network policies: every pod is closed by
 // default, and each opening is for pods that exist.
 func TestNobodyTalksToRedisButIssuersAndGates(t *testing.T) {
+	for folder, reached := range map[string]map[string][]string{
+		"k8s/base": {
+			"redis":    {"authz", "issuer"},
+			"authz":    {"envoy", "monitoring"},
+			"issuer":   {"authz", "envoy", "monitoring"},
+			"upstream": {"envoy"},
+		},
+		overlayInside: {
+			"redis":    {"envoy", "issuer"},
+			"issuer":   {"envoy", "monitoring"},
+			"upstream": {"envoy"},
+		},
+	} {
+		t.Run(folder, func(t *testing.T) { isReachedBy(t, folder, reached) })
+	}
+}
+
+func isReachedBy(t *testing.T, folder string, reached map[string][]string) {
+	t.Helper()
 	policies := map[string]networkingv1.NetworkPolicySpec{}
-	for _, o := range build(t, "k8s/base") {
+	for _, o := range build(t, folder) {
 		if v, ok := o.value.(*networkingv1.NetworkPolicy); ok {
 			policies[o.name] = v.Spec
 		}
@@ -285,12 +405,7 @@ func TestNobodyTalksToRedisButIssuersAndGates(t *testing.T) {
 		len(deny.Ingress)+len(deny.Egress) != 0 {
 		t.Errorf("deny-all does not deny all: %+v", deny)
 	}
-	for name, want := range map[string][]string{
-		"redis":    {"authz", "issuer"},
-		"authz":    {"envoy", "monitoring"},
-		"issuer":   {"authz", "envoy", "monitoring"},
-		"upstream": {"envoy"},
-	} {
+	for name, want := range reached {
 		var got []string
 		for _, rule := range policies[name].Ingress {
 			if len(rule.From) == 0 || len(rule.Ports) == 0 {
@@ -307,6 +422,17 @@ func TestNobodyTalksToRedisButIssuersAndGates(t *testing.T) {
 		slices.Sort(got)
 		if !slices.Equal(got, want) {
 			t.Errorf("%s is reached by %v, expected %v", name, got, want)
+		}
+	}
+	// The other end of each opening: who may reach Redis, may also leave for it.
+	for _, name := range reached["redis"] {
+		leaves := slices.ContainsFunc(policies[name].Egress,
+			func(rule networkingv1.NetworkPolicyEgressRule) bool {
+				return len(rule.To) == 1 && rule.To[0].PodSelector != nil &&
+					rule.To[0].PodSelector.MatchLabels["app.kubernetes.io/name"] == "redis"
+			})
+		if !leaves {
+			t.Errorf("%s may not leave for Redis", name)
 		}
 	}
 }
@@ -412,13 +538,13 @@ func TestRedisKeepsItsFileOnAVolume(t *testing.T) {
 }
 
 // TestTheOverlayOfTheDocsBuilds: the one of docs/day-2.md, with the part that takes the shipped
-// upstream away.
+// upstream away; and with the gate inside Envoy.
 func TestTheOverlayOfTheDocsBuilds(t *testing.T) {
 	page := readFile(t, "docs/day-2.md")
 	indented := func(begin string) string {
 		_, rest, ok := strings.Cut(page, "\n    "+begin)
 		if !ok {
-			t.Fatalf("docs/day-2.md has no block that begins with %q", begin)
+			t.Fatalf("the page has no block that begins with %q", begin)
 		}
 		var text strings.Builder
 		for line := range strings.Lines("    " + begin + rest) {
@@ -432,7 +558,7 @@ func TestTheOverlayOfTheDocsBuilds(t *testing.T) {
 	}
 	_, withoutUpstream, _ := strings.Cut(indented("patches:\n"), "patches:\n")
 	dir := t.TempDir()
-	for _, folder := range []string{"k8s/base", "deploy/config"} {
+	for _, folder := range []string{"k8s/base", overlayInside, "deploy/config"} {
 		if err := os.CopyFS(filepath.Join(dir, folder),
 			os.DirFS(filepath.Join(root, folder))); err != nil {
 			t.Fatal(err)
@@ -442,27 +568,37 @@ func TestTheOverlayOfTheDocsBuilds(t *testing.T) {
 	if err := os.MkdirAll(mine, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	overlay := indented("apiVersion: kustomize.config.k8s.io/v1beta1\n") + withoutUpstream
-	if err := os.WriteFile(filepath.Join(mine, "kustomization.yaml"), []byte(overlay),
-		0o600); err != nil {
-		t.Fatal(err)
-	}
-	resources, err := krusty.MakeKustomizer(krusty.MakeDefaultOptions()).
-		Run(filesys.MakeFsOnDisk(), mine)
-	if err != nil {
-		t.Fatalf("%v\n%s", err, overlay)
-	}
-	text, err := resources.AsYaml()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if got := string(text); !strings.Contains(got, "image: registry.example/sallyport:v1.2.3") ||
-		!strings.Contains(got, "value: 10.42.0.0/16") {
-		t.Error("the overlay names neither its image nor its network")
-	}
-	for _, r := range resources.Resources() {
-		if r.GetKind() == "Deployment" && r.GetName() == "upstream" {
-			t.Error("the shipped upstream is still there")
+	builds := func(overlay string, images ...string) {
+		t.Helper()
+		if err := os.WriteFile(filepath.Join(mine, "kustomization.yaml"), []byte(overlay),
+			0o600); err != nil {
+			t.Fatal(err)
+		}
+		resources, err := krusty.MakeKustomizer(krusty.MakeDefaultOptions()).
+			Run(filesys.MakeFsOnDisk(), mine)
+		if err != nil {
+			t.Fatalf("%v\n%s", err, overlay)
+		}
+		text, err := resources.AsYaml()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, want := range append(images, "value: 10.42.0.0/16") {
+			if !strings.Contains(string(text), want+"\n") {
+				t.Errorf("the overlay has no %s", want)
+			}
+		}
+		for _, r := range resources.Resources() {
+			if r.GetKind() == "Deployment" && r.GetName() == "upstream" {
+				t.Error("the shipped upstream is still there")
+			}
 		}
 	}
+	overlay := indented("apiVersion: kustomize.config.k8s.io/v1beta1\n") + withoutUpstream
+	builds(overlay, "image: registry.example/sallyport:v1.2.3")
+	// docs/in-process.md says what stands there instead of the base and its image.
+	_, above, _ := strings.Cut(overlay, "\npatches:\n")
+	page = readFile(t, "docs/in-process.md")
+	builds(indented("resources: [../in-process]\n")+"patches:\n"+above,
+		"image: registry.example/sallyport:v1.2.3", "image: registry.example/sallyport-envoy:v1.2.3")
 }

@@ -9,8 +9,9 @@ import (
 	"github.com/goccy/go-yaml"
 )
 
-// rendered returns the files of a mesh with so many issuers and gates on ports counted from 10000.
-func rendered(t *testing.T, issuers, gates int) map[string]string {
+// rendered returns the files of a mesh with so many issuers and gates on ports counted from 10000,
+// whose settings are changed so.
+func rendered(t *testing.T, issuers, gates int, change ...func(*settings)) map[string]string {
 	t.Helper()
 	take := func(offset int, _ string) hostPort { return hostPort(address(10000 + offset)) }
 	s := settings{
@@ -36,6 +37,9 @@ func rendered(t *testing.T, issuers, gates int) map[string]string {
 	}
 	for i := range gates {
 		s.Gates = append(s.Gates, newGate(i, take))
+	}
+	for _, f := range change {
+		f(&s)
 	}
 	dir, files := t.TempDir(), map[string]string{}
 	if err := s.writeConfig(dir, nil); err != nil {

@@ -9,9 +9,9 @@ import (
 	"github.com/goccy/go-yaml"
 )
 
-// shippedEnvoy is what users of containers run; the demo's file is to be no other, but for
+// shippedConfig has what users of containers run; the demo's files are to be no other, but for
 // addresses.
-const shippedEnvoy = "../../deploy/config/envoy.yaml"
+const shippedConfig = "../../deploy/config/"
 
 // envoySettings is a file's listener of the gateway and its clusters.
 type envoySettings struct {
@@ -27,7 +27,8 @@ type envoySettings struct {
 		} `yaml:"listeners"`
 		Clusters []map[string]any `yaml:"clusters"`
 	} `yaml:"static_resources"`
-	Overload map[string]any `yaml:"overload_manager"`
+	Overload  map[string]any   `yaml:"overload_manager"`
+	Bootstrap []map[string]any `yaml:"bootstrap_extensions"`
 }
 
 func readSettings(t *testing.T, content []byte) envoySettings {
@@ -39,14 +40,30 @@ func readSettings(t *testing.T, content []byte) envoySettings {
 	return s
 }
 
-// TestTheDemosEnvoyIsTheOneThatIsShipped, but for addresses and what is known to differ.
+// TestTheDemosEnvoyIsTheOneThatIsShipped, but for addresses and what is known to differ: with the
+// gate beside it, and with the gate inside.
 func TestTheDemosEnvoyIsTheOneThatIsShipped(t *testing.T) {
-	content, err := os.ReadFile(shippedEnvoy)
+	t.Run("beside", func(t *testing.T) {
+		demoIsShipped(t, "envoy.yaml", rendered(t, 2, 2))
+	})
+	t.Run("inside", func(t *testing.T) {
+		demoIsShipped(t, "envoy-in-process.yaml", rendered(t, 2, 1, func(s *settings) {
+			s.Module, s.AuthzFile = "/usr/lib/"+ModuleFile, "/etc/sallyport/authz.yaml"
+		}))
+	})
+}
+
+func demoIsShipped(t *testing.T, file string, files map[string]string) {
+	t.Helper()
+	content, err := os.ReadFile(shippedConfig + file)
 	if err != nil {
 		t.Fatal(err)
 	}
-	shipped, demo := readSettings(t, content), readSettings(t, []byte(rendered(t, 2, 2)[envoyFile]))
+	shipped, demo := readSettings(t, content), readSettings(t, []byte(files[envoyFile]))
 	same(t, "overload_manager", demo.Overload, shipped.Overload)
+	if !reflect.DeepEqual(demo.Bootstrap, shipped.Bootstrap) {
+		t.Errorf("bootstrap_extensions are\n%v, shipped is\n%v", demo.Bootstrap, shipped.Bootstrap)
+	}
 	same(t, "the gateway", gatewayOf(t, demo), gatewayOf(t, shipped))
 	theirs := map[string]map[string]any{}
 	for _, c := range shipped.Resources.Clusters {
@@ -89,8 +106,10 @@ func gatewayOf(t *testing.T, s envoySettings) map[string]any {
 	})
 	check := config("http_filters")
 	delete(check, "encode_raw_headers")
-	for _, pattern := range check["allowed_headers"].(map[string]any)["patterns"].([]any) {
-		delete(pattern.(map[string]any), "ignore_case") // header names have none at Envoy
+	if allowed, beside := check["allowed_headers"].(map[string]any); beside {
+		for _, pattern := range allowed["patterns"].([]any) {
+			delete(pattern.(map[string]any), "ignore_case") // header names have none at Envoy
+		}
 	}
 	return manager
 }

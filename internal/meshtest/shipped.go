@@ -15,8 +15,12 @@ import (
 	"github.com/sallyport/sallyport/internal/mesh"
 )
 
-// Shipped is deploy/config/envoy.yaml, from the folder root of a working tree.
-const Shipped = "deploy/config/envoy.yaml"
+// Shipped is Envoy's file that users run, from the folder root of a working tree, and ShippedInside
+// the one with the gate inside Envoy.
+const (
+	Shipped       = "deploy/config/envoy.yaml"
+	ShippedInside = "deploy/config/envoy-in-process.yaml"
+)
 
 // Change is one text of a file that a test replaces by another. The old one must be there.
 type Change struct{ Old, New string }
@@ -30,11 +34,16 @@ const gateway = `{socket_address: {address: "::", ipv4_compat: true, port_value:
 var OnEveryAddress = Change{gateway, strings.Replace(gateway, "10000", "GATEWAY_PORT", 1) + `
       socket_options: [{level: 1, name: 25, buf_value: bG8=, state: STATE_PREBIND}]`}
 
-// RunShipped has a mesh's Envoy run the file that users run. Nothing of it is replaced but
-// addresses, which become those of the mesh, and what changes say. Its status listener takes a
-// free port.
+// RunShipped has a mesh's Envoy run the file that users run, the one with the gate inside where the
+// mesh has it there. Nothing of it is replaced but addresses, and the module's files, which become
+// those of the mesh, and what changes say. Its status listener takes a free port.
 func RunShipped(t testing.TB, o *mesh.Options, changes ...Change) {
-	content, err := os.ReadFile(filepath.Join(Root(t), Shipped))
+	GateInside(t, o)
+	file := Shipped
+	if o.Module != "" {
+		file = ShippedInside
+	}
+	content, err := os.ReadFile(filepath.Join(Root(t), file))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -43,14 +52,14 @@ func RunShipped(t testing.TB, o *mesh.Options, changes ...Change) {
 		if before != nil {
 			own = before(name, own)
 		}
-		if name != filepath.Base(Shipped) {
+		if name != filepath.Base(Shipped) { // the mesh has one name for both
 			return own
 		}
 		// The mesh replaces only files with this line, which it takes for its own.
 		shipped := `# Written by "sallyport demo"` + "\n" + string(content)
 		for _, c := range slices.Concat(changes, readdressed(t, own, changes)) {
 			if !strings.Contains(shipped, c.Old) {
-				t.Fatalf("meshtest: %s has no %q to be replaced", Shipped, c.Old)
+				t.Fatalf("meshtest: %s has no %q to be replaced", file, c.Old)
 			}
 			shipped = strings.ReplaceAll(shipped, c.Old, c.New)
 		}
@@ -83,6 +92,20 @@ func readdressed(t testing.TB, own string, changes []Change) []Change {
 				} `yaml:"load_assignment"`
 			} `yaml:"clusters"`
 		} `yaml:"static_resources"`
+		Inside []struct {
+			Config struct {
+				Module struct {
+					Module struct {
+						Local struct {
+							File string `yaml:"filename"`
+						} `yaml:"local"`
+					} `yaml:"module"`
+				} `yaml:"dynamic_module_config"`
+				Settings struct {
+					File string `yaml:"value"`
+				} `yaml:"extension_config"`
+			} `yaml:"typed_config"`
+		} `yaml:"bootstrap_extensions"`
 	}
 	if err := yaml.Unmarshal([]byte(own), &file); err != nil {
 		t.Fatalf("meshtest: the mesh's own envoy.yaml: %v", err)
@@ -101,6 +124,13 @@ func readdressed(t testing.TB, own string, changes []Change) []Change {
 		here = append(here, Change{gateway, "{socket_address: " + written(listener) + "}"})
 	}
 	ports := map[string]string{"issuer": "10001", "authz": "10003", "upstream": "8080"}
+	for _, inside := range file.Inside {
+		delete(ports, "authz")
+		here = append(here,
+			Change{"{filename: /usr/lib/libsallyport.so}",
+				"{filename: " + inside.Config.Module.Module.Local.File + "}"},
+			Change{"value: /etc/sallyport/authz.yaml", "value: " + inside.Config.Settings.File})
+	}
 	for _, c := range file.Resources.Clusters {
 		port, used := ports[c.Name]
 		if !used {
