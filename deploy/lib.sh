@@ -35,7 +35,7 @@ use_compose() {
     elif docker compose version >/dev/null 2>&1; then compose=(docker compose)
     elif command -v docker-compose >/dev/null && ! [[ $in_process && $(docker-compose version --short) = 1.* ]]; then compose=(docker-compose)
     elif [ -x "$SALLYPORT_DOCKER_UP/compose.sh" ]; then compose=("$SALLYPORT_DOCKER_UP/compose.sh")
-    else die "Docker Compose is missing: install Docker's compose plugin"; fi
+    else die "Docker Compose${in_process:+ 2.24.4 or newer} is missing: install Docker's compose plugin"; fi
 }
 
 # use_cluster finds a cluster, or starts one, and sets the array load: the command that brings images of docker into it.
