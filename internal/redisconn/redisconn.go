@@ -26,6 +26,7 @@ type Client struct {
 	universal redis.UniversalClient
 	cfg       Config
 	dialer    *dialer
+	together  together
 
 	mu        sync.Mutex
 	dedicated map[string]*source // by the primary's address; nil once the client is closed
@@ -50,7 +51,10 @@ func OpenWith(cfg Config, files *livefile.Files) (*Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Client{universal: open(cfg, d), cfg: cfg, dialer: d, dedicated: map[string]*source{}}, nil
+	return &Client{
+		universal: open(cfg, d), cfg: cfg, dialer: d, dedicated: map[string]*source{},
+		together: together{queues: map[*redis.Client]*queue{}},
+	}, nil
 }
 
 // Universal returns the pooled client, for commands that may go over any connection.

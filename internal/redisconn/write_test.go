@@ -60,15 +60,8 @@ func inMulti() redisconn.Write {
 	return w
 }
 
-// whole is counting by a script that is never sent by its hash.
-func whole() redisconn.Write {
-	w := counting()
-	w.Whole = true
-	return w
-}
-
 var writes = map[string]func() redisconn.Write{
-	"script": counting, "whole script": whole, "MULTI": inMulti,
+	"script": counting, "MULTI": inMulti,
 }
 
 // pair is a primary with one replica, and a client of the primary.

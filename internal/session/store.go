@@ -162,7 +162,7 @@ func millis(t time.Time) string { return strconv.FormatInt(t.UnixMilli(), 10) }
 // true of what a fail-over would leave.
 func (s *Store) run(ctx context.Context, sc *script, keys []string, args ...any) ([]string, error) {
 	done, err := s.redis.WriteAndWait(ctx, keys[0], redisconn.Write{
-		Script: sc.Script, Keys: keys, Args: args, Whole: true,
+		Script: sc.Script, Keys: keys, Args: args,
 		Wrote: func(answer any) bool {
 			list, err := words(answer)
 			return err == nil && slices.Contains(sc.wrote, list[0])
