@@ -26,7 +26,8 @@ type Client struct {
 	universal redis.UniversalClient
 	cfg       Config
 	dialer    *dialer
-	together  together
+	writes    *together[*Write]
+	reads     *together[[]redis.Cmder]
 
 	mu        sync.Mutex
 	dedicated map[string]*source // by the primary's address; nil once the client is closed
@@ -53,7 +54,7 @@ func OpenWith(cfg Config, files *livefile.Files) (*Client, error) {
 	}
 	return &Client{
 		universal: open(cfg, d), cfg: cfg, dialer: d, dedicated: map[string]*source{},
-		together: together{queues: map[*redis.Client]*queue{}},
+		writes: newTogether(sendWrites), reads: newTogether(sendReads),
 	}, nil
 }
 

@@ -2,6 +2,7 @@ package redisconn
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 
@@ -9,30 +10,37 @@ import (
 )
 
 const (
-	// maxTogether is how many writes share a pipeline and its WAIT.
+	// maxTogether is how many writes, or reads, share a pipeline.
 	maxTogether = 100
-	// maxPipelines is how many pipelines to one primary are under way at a time. While all are, writes
-	// gather. More than one, so that one connection that is stuck holds up nobody but its own writes.
+	// maxPipelines is how many pipelines to one primary are under way at a time. While all are, what
+	// comes gathers. More than one, so that one connection that is stuck holds up no other's.
 	maxPipelines = 4
 )
 
-// together has the writes that wait for their turn, by primary. It holds nothing of a primary that
-// nothing is written to.
-type together struct {
+// together has what waits for its turn at a primary: T is a write or a read. It holds nothing of a
+// primary that nothing is sent to.
+type together[T any] struct {
 	mu     sync.Mutex
-	queues map[*redis.Client]*queue
+	queues map[*redis.Client]*queue[T]
+	// send sends turns over one connection of the pool, and tells each its outcome.
+	send func(ctx context.Context, primary *redis.Client, turns []*turn[T])
 }
 
-type queue struct {
-	waiting   []*turn
+type queue[T any] struct {
+	waiting   []*turn[T]
 	pipelines int // under way
 }
 
-// turn is a write that waits for its outcome.
-type turn struct {
-	ctx   context.Context
-	write *Write
-	done  chan outcome // takes one
+// turn is a write or a read that waits for its outcome.
+type turn[T any] struct {
+	ctx  context.Context
+	what T
+	done chan outcome // takes one
+}
+
+func newTogether[T any](
+	send func(ctx context.Context, primary *redis.Client, turns []*turn[T])) *together[T] {
+	return &together[T]{queues: map[*redis.Client]*queue[T]{}, send: send}
 }
 
 // WriteAndWait is the function of this name over a pooled connection to the primary that holds key.
@@ -43,22 +51,44 @@ func (c *Client) WriteAndWait(ctx context.Context, key string, w Write) (Written
 	if err != nil {
 		return Written{}, err
 	}
-	t := &turn{ctx: ctx, write: &w, done: make(chan outcome, 1)}
-	c.together.add(primary, t)
+	o := c.writes.do(ctx, primary, &w)
+	return o.written, o.err
+}
+
+// Read runs commands that only read, as Universal does, and together with others that come
+// meanwhile. The error is that of the first command that has one, an answer of nil (redis.Nil) among
+// them. After an error of ctx the commands are not to be looked at.
+func (c *Client) Read(ctx context.Context, commands ...redis.Cmder) error {
+	if single, ok := c.universal.(*redis.Client); ok {
+		return c.reads.do(ctx, single, commands).err
+	}
+	// A Cluster's client follows a slot that has moved.
+	pipe := c.universal.Pipeline()
+	for _, command := range commands {
+		_ = pipe.Process(ctx, command) // queues it
+	}
+	_, err := pipe.Exec(ctx)
+	return err
+}
+
+// do waits for its turn and for the outcome.
+func (g *together[T]) do(ctx context.Context, primary *redis.Client, what T) outcome {
+	t := &turn[T]{ctx: ctx, what: what, done: make(chan outcome, 1)}
+	g.add(primary, t)
 	select {
 	case o := <-t.done:
-		return o.written, o.err
+		return o
 	case <-ctx.Done():
-		return Written{}, fmt.Errorf("redisconn: waiting for a write: %w", ctx.Err())
+		return outcome{err: fmt.Errorf("redisconn: waiting for an answer: %w", ctx.Err())}
 	}
 }
 
-func (g *together) add(primary *redis.Client, t *turn) {
+func (g *together[T]) add(primary *redis.Client, t *turn[T]) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	q := g.queues[primary]
 	if q == nil {
-		q = new(queue)
+		q = new(queue[T])
 		g.queues[primary] = q
 	}
 	q.waiting = append(q.waiting, t)
@@ -69,21 +99,23 @@ func (g *together) add(primary *redis.Client, t *turn) {
 }
 
 // run sends what waits for a primary until nothing does.
-func (g *together) run(primary *redis.Client, q *queue) {
+func (g *together[T]) run(primary *redis.Client, q *queue[T]) {
 	for {
 		turns := g.take(primary, q)
 		if len(turns) == 0 {
 			return
 		}
-		write(primary, turns)
+		ctx, cancel := untilLast(turns)
+		g.send(ctx, primary, turns)
+		cancel()
 	}
 }
 
-// take takes writes out of the queue, or ends a pipeline if there are none.
-func (g *together) take(primary *redis.Client, q *queue) []*turn {
+// take takes turns out of the queue, or ends a pipeline if there are none.
+func (g *together[T]) take(primary *redis.Client, q *queue[T]) []*turn[T] {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	var turns []*turn
+	var turns []*turn[T]
 	for len(q.waiting) > 0 && len(turns) < maxTogether {
 		if q.waiting[0].ctx.Err() == nil { // else nobody waits for it any more
 			turns = append(turns, q.waiting[0])
@@ -99,26 +131,62 @@ func (g *together) take(primary *redis.Client, q *queue) []*turn {
 	return nil
 }
 
-// write writes over one connection of the pool.
-func write(primary *redis.Client, turns []*turn) {
-	ctx, cancel := untilLast(turns)
-	defer cancel()
+func sendWrites(ctx context.Context, primary *redis.Client, turns []*turn[*Write]) {
 	writes := make([]*Write, len(turns))
 	for i, t := range turns {
-		writes[i] = t.write
+		writes[i] = t.what
 	}
 	conn := primary.Conn()
-	defer func() { _ = conn.Close() }() // it goes back to the pool, unless it is broken
 	outcomes := make([]outcome, len(turns))
 	writeAll(ctx, conn, writes, outcomes)
+	_ = conn.Close() // it goes back to the pool, unless it is broken, for whoever comes next
 	for i, t := range turns {
 		t.done <- outcomes[i]
 	}
 }
 
+func sendReads(ctx context.Context, primary *redis.Client, turns []*turn[[]redis.Cmder]) {
+	// Pipelines without a Conn have connections of their own in go-redis, past pool_size.
+	conn := primary.Conn()
+	pipe := conn.Pipeline()
+	for _, t := range turns {
+		for _, command := range t.what {
+			_ = pipe.Process(ctx, command) // queues it
+		}
+	}
+	commands, err := pipe.Exec(ctx)
+	all := ofAll(err, commands)
+	_ = conn.Close() // as above
+	for _, t := range turns {
+		o := outcome{err: all}
+		for _, command := range t.what {
+			if o.err == nil {
+				o.err = command.Err()
+			}
+		}
+		t.done <- o
+	}
+}
+
+// ofAll returns a pipeline's error, unless it is what Redis has answered to one of its commands. A
+// connection that could not be set up, as with a wrong password, is an error of none of them in
+// go-redis.
+func ofAll(err error, commands []redis.Cmder) error {
+	var reply redis.Error
+	if !errors.As(err, &reply) {
+		return err
+	}
+	for _, command := range commands {
+		if command.Err() != nil {
+			return nil
+		}
+	}
+	return err
+}
+
 // untilLast returns a context that ends when nobody waits any more. Without a deadline of each it
 // has none; the pool's read_timeout bounds every answer.
-func untilLast(turns []*turn) (context.Context, context.CancelFunc) {
+func untilLast[T any](turns []*turn[T]) (context.Context, context.CancelFunc) {
 	last, bounded := turns[0].ctx.Deadline()
 	for _, t := range turns[1:] {
 		deadline, has := t.ctx.Deadline()

@@ -124,23 +124,16 @@ func send(ctx context.Context, conn *redis.Conn, writes []*Write, outcomes []out
 		wanted, timeout = max(wanted, w.Replicas), max(timeout, w.Timeout)
 	}
 	waited := pipe.Do(ctx, "WAIT", wanted, timeout.Milliseconds())
-	_, err := pipe.Exec(ctx)
+	commands, err := pipe.Exec(ctx)
+	err = ofAll(err, commands)
 	replicas, unread := waited.Int()
-	var reply redis.Error
-	switch {
-	// The pipeline's own error is the one to look at: a connection that could not be set up, as with
-	// a wrong password, is an error of none of the commands in go-redis.
-	case err != nil && (unread != nil || !errors.As(err, &reply)):
-	case unread != nil:
+	if err == nil && unread != nil {
 		err = fmt.Errorf("redisconn: WAIT: %w", unread)
-	default:
-		for i, w := range writes {
+	}
+	for i, w := range writes {
+		if outcomes[i] = (outcome{err: err}); err == nil {
 			outcomes[i] = w.judge(answers[i], replicas)
 		}
-		return
-	}
-	for i := range outcomes {
-		outcomes[i] = outcome{err: err}
 	}
 }
 

@@ -52,6 +52,7 @@ type Ring interface {
 // Redis is where sessions live; *redisconn.Client is one.
 type Redis interface {
 	Universal() redis.UniversalClient
+	Read(ctx context.Context, commands ...redis.Cmder) error
 	WriteAndWait(ctx context.Context, key string, w redisconn.Write) (redisconn.Written, error)
 	Refresh(ctx context.Context)
 }
@@ -186,11 +187,16 @@ func (s *Store) run(ctx context.Context, sc *script, keys []string, args ...any)
 // load reads a session's record; its state is Missing when there is none. It may come from a server
 // that is no longer the primary: nothing is granted by it alone.
 func (s *Store) load(ctx context.Context, id ID) (record, error) {
-	values, err := s.redis.Universal().HMGet(ctx, recordKey(id), recordFields...).Result()
-	if err != nil {
+	command := []any{"HMGET", recordKey(id)}
+	for _, field := range recordFields {
+		command = append(command, field)
+	}
+	answer := redis.NewSliceCmd(ctx, command...)
+	if err := s.redis.Read(ctx, answer); err != nil {
 		s.redis.Refresh(ctx)
 		return record{}, fmt.Errorf("session: reading a session: %w", err)
 	}
+	values := answer.Val()
 	if values[0] == nil {
 		return record{}, nil
 	}
