@@ -7,6 +7,8 @@ import (
 	"sync"
 
 	"github.com/redis/go-redis/v9"
+
+	"github.com/sallyport/sallyport/internal/daemon"
 )
 
 const (
@@ -22,8 +24,8 @@ const (
 type together[T any] struct {
 	mu     sync.Mutex
 	queues map[*redis.Client]*queue[T]
-	// send sends turns over one connection of the pool, and tells each its outcome.
-	send func(ctx context.Context, primary *redis.Client, turns []*turn[T])
+	// send sends turns over one connection, and puts what became of each into its place.
+	send func(ctx context.Context, conn *redis.Conn, turns []*turn[T], outcomes []outcome)
 }
 
 type queue[T any] struct {
@@ -39,7 +41,7 @@ type turn[T any] struct {
 }
 
 func newTogether[T any](
-	send func(ctx context.Context, primary *redis.Client, turns []*turn[T])) *together[T] {
+	send func(context.Context, *redis.Conn, []*turn[T], []outcome)) *together[T] {
 	return &together[T]{queues: map[*redis.Client]*queue[T]{}, send: send}
 }
 
@@ -64,9 +66,7 @@ func (c *Client) Read(ctx context.Context, commands ...redis.Cmder) error {
 	}
 	// A Cluster's client follows a slot that has moved.
 	pipe := c.universal.Pipeline()
-	for _, command := range commands {
-		_ = pipe.Process(ctx, command) // queues it
-	}
+	_ = pipe.BatchProcess(ctx, commands...) // queues them
 	_, err := pipe.Exec(ctx)
 	return err
 }
@@ -105,9 +105,24 @@ func (g *together[T]) run(primary *redis.Client, q *queue[T]) {
 		if len(turns) == 0 {
 			return
 		}
-		ctx, cancel := untilLast(turns)
-		g.send(ctx, primary, turns)
-		cancel()
+		outcomes := make([]outcome, len(turns))
+		// A panic would be that of a request's own goroutine, were it alone: it ends no process.
+		err := daemon.Guard(func() error {
+			ctx, cancel := untilLast(turns)
+			defer cancel()
+			// Not a pipeline of the client: those have connections of their own, past pool_size.
+			conn := primary.Conn()
+			// It goes back to the pool, unless it is broken, before whoever waits can want it again.
+			defer func() { _ = conn.Close() }()
+			g.send(ctx, conn, turns, outcomes)
+			return nil
+		})
+		for i, t := range turns {
+			if err != nil {
+				outcomes[i] = outcome{err: err}
+			}
+			t.done <- outcomes[i]
+		}
 	}
 }
 
@@ -131,40 +146,30 @@ func (g *together[T]) take(primary *redis.Client, q *queue[T]) []*turn[T] {
 	return nil
 }
 
-func sendWrites(ctx context.Context, primary *redis.Client, turns []*turn[*Write]) {
+func sendWrites(ctx context.Context, conn *redis.Conn, turns []*turn[*Write],
+	outcomes []outcome) {
 	writes := make([]*Write, len(turns))
 	for i, t := range turns {
 		writes[i] = t.what
 	}
-	conn := primary.Conn()
-	outcomes := make([]outcome, len(turns))
 	writeAll(ctx, conn, writes, outcomes)
-	_ = conn.Close() // it goes back to the pool, unless it is broken, for whoever comes next
-	for i, t := range turns {
-		t.done <- outcomes[i]
-	}
 }
 
-func sendReads(ctx context.Context, primary *redis.Client, turns []*turn[[]redis.Cmder]) {
-	// Pipelines without a Conn have connections of their own in go-redis, past pool_size.
-	conn := primary.Conn()
+func sendReads(ctx context.Context, conn *redis.Conn, turns []*turn[[]redis.Cmder],
+	outcomes []outcome) {
 	pipe := conn.Pipeline()
 	for _, t := range turns {
-		for _, command := range t.what {
-			_ = pipe.Process(ctx, command) // queues it
-		}
+		_ = pipe.BatchProcess(ctx, t.what...) // queues them
 	}
 	commands, err := pipe.Exec(ctx)
 	all := ofAll(err, commands)
-	_ = conn.Close() // as above
-	for _, t := range turns {
-		o := outcome{err: all}
+	for i, t := range turns {
+		outcomes[i].err = all
 		for _, command := range t.what {
-			if o.err == nil {
-				o.err = command.Err()
+			if outcomes[i].err == nil {
+				outcomes[i].err = command.Err()
 			}
 		}
-		t.done <- o
 	}
 }
 

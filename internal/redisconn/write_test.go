@@ -324,6 +324,10 @@ func TestARefusedGreetingIsAnError(t *testing.T) {
 			t.Errorf("expected an error about a setting, got %v", err)
 		}
 	})
+	fields := redis.NewSliceCmd(t.Context(), "HMGET", "a session", "state")
+	if err := p.Read(t.Context(), fields); err == nil {
+		t.Errorf("a read was answered %v", fields.Val())
+	}
 }
 
 // TestWAITStandsInOnePlace: what waits for replicas anywhere else forgets one of the rules.
