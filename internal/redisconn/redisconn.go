@@ -27,7 +27,7 @@ type Client struct {
 	cfg       Config
 	dialer    *dialer
 	writes    *together[*Write]
-	reads     *together[[]redis.Cmder]
+	reads     *together[redis.Cmder]
 
 	mu        sync.Mutex
 	dedicated map[string]*source // by the primary's address; nil once the client is closed

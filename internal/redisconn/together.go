@@ -57,18 +57,13 @@ func (c *Client) WriteAndWait(ctx context.Context, key string, w Write) (Written
 	return o.written, o.err
 }
 
-// Read runs commands that only read, as Universal does, and together with others that come
-// meanwhile. The error is that of the first command that has one, an answer of nil (redis.Nil) among
-// them. After an error of ctx the commands are not to be looked at.
-func (c *Client) Read(ctx context.Context, commands ...redis.Cmder) error {
+// Read runs a command that only reads, as Universal does, but together with others that come
+// meanwhile. The error is the command's, which is not to be looked at after an error of ctx.
+func (c *Client) Read(ctx context.Context, command redis.Cmder) error {
 	if single, ok := c.universal.(*redis.Client); ok {
-		return c.reads.do(ctx, single, commands).err
+		return c.reads.do(ctx, single, command).err
 	}
-	// A Cluster's client follows a slot that has moved.
-	pipe := c.universal.Pipeline()
-	_ = pipe.BatchProcess(ctx, commands...) // queues them
-	_, err := pipe.Exec(ctx)
-	return err
+	return c.universal.Process(ctx, command) // follows a slot that has moved
 }
 
 // do waits for its turn and for the outcome.
@@ -155,20 +150,17 @@ func sendWrites(ctx context.Context, conn *redis.Conn, turns []*turn[*Write],
 	writeAll(ctx, conn, writes, outcomes)
 }
 
-func sendReads(ctx context.Context, conn *redis.Conn, turns []*turn[[]redis.Cmder],
+func sendReads(ctx context.Context, conn *redis.Conn, turns []*turn[redis.Cmder],
 	outcomes []outcome) {
 	pipe := conn.Pipeline()
 	for _, t := range turns {
-		_ = pipe.BatchProcess(ctx, t.what...) // queues them
+		_ = pipe.Process(ctx, t.what) // queues it
 	}
 	commands, err := pipe.Exec(ctx)
 	all := ofAll(err, commands)
 	for i, t := range turns {
-		outcomes[i].err = all
-		for _, command := range t.what {
-			if outcomes[i].err == nil {
-				outcomes[i].err = command.Err()
-			}
+		if outcomes[i].err = all; all == nil {
+			outcomes[i].err = t.what.Err()
 		}
 	}
 }

@@ -172,7 +172,7 @@ func TestAWriteThatNobodyWaitsForAnyMoreIsNotSent(t *testing.T) {
 	}
 }
 
-// TestAConnectionThatIsStuckHoldsUpNoOther.
+// TestAConnectionThatIsStuckHoldsUpNoOther: what waits for ever over one is no reason to.
 func TestAConnectionThatIsStuckHoldsUpNoOther(t *testing.T) {
 	t.Parallel()
 	p := startPair(t)
@@ -225,10 +225,8 @@ func TestReadsAreAnsweredEachItsOwn(t *testing.T) {
 		wg.Go(func() {
 			i := n % 10
 			one := redis.NewStringCmd(t.Context(), "GET", "k"+strconv.Itoa(i))
-			other := redis.NewStringCmd(t.Context(), "GETRANGE", "k"+strconv.Itoa(i), 0, -1)
-			if err := p.Read(t.Context(), one, other); err != nil || one.Val() != strconv.Itoa(i) ||
-				other.Val() != one.Val() {
-				t.Errorf("k%d: %v, %v, %v", i, one, other, err)
+			if err := p.Read(t.Context(), one); err != nil || one.Val() != strconv.Itoa(i) {
+				t.Errorf("k%d: %v, %v", i, one, err)
 			}
 		})
 		wg.Go(func() {

@@ -52,7 +52,7 @@ type Ring interface {
 // Redis is where sessions live; *redisconn.Client is one.
 type Redis interface {
 	Universal() redis.UniversalClient
-	Read(ctx context.Context, commands ...redis.Cmder) error
+	Read(ctx context.Context, command redis.Cmder) error
 	WriteAndWait(ctx context.Context, key string, w redisconn.Write) (redisconn.Written, error)
 	Refresh(ctx context.Context)
 }
