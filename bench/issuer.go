@@ -77,7 +77,7 @@ func (b *bench) startIssuer(ctx context.Context, programs string) (_ *asker, _ f
 		issuer: m.Child("issuer-1").PID(), redis: m.Child("redis").PID(),
 	}
 	stop := func() error { return errors.Join(m.Stop(), os.RemoveAll(dir)) }
-	if err := errors.Join(world.Pin(a.issuer, b.cores.Measured), a.dial(ctx)); err != nil {
+	if err := world.Pin(a.issuer, b.cores.Measured); err != nil {
 		return nil, nil, errors.Join(err, stop())
 	}
 	return a, stop, nil
@@ -123,13 +123,11 @@ func weakHash(password string) string {
 	return fmt.Sprintf("$argon2id$v=%d$m=8,t=1,p=1$%s$%s", argon2.Version, encode(salt), encode(key))
 }
 
-// asker asks an issuer, over as many connections as there are clients: each has one request at a
-// time. net/http's client would take more of the core that it shares with Redis than Redis does.
+// asker asks an issuer, over a connection for each client. net/http's client would take more of the core that it shares with Redis than Redis does.
 type asker struct {
 	url, admin string
-	issuer     int // the process
-	redis      int // the process
-	conns      []*conn
+	issuer     int           // the process
+	redis      int           // the process
 	from       atomic.Uint32 // of which addresses requests come, as a trusted proxy says
 }
 
@@ -138,21 +136,22 @@ type conn struct {
 	in *bufio.Reader
 }
 
-// dial opens the connections.
-func (a *asker) dial(ctx context.Context) error {
-	for range clients {
+// dial opens connections, each of which must soon have a request: the issuer waits for none that
+// has sent nothing.
+func (a *asker) dial(ctx context.Context, n int) (conns []*conn, err error) {
+	for range n {
 		c, err := new(net.Dialer).DialContext(ctx, "tcp", strings.TrimPrefix(a.url, "http://"))
 		if err != nil {
-			return errors.Join(fmt.Errorf("bench: %w", err), a.close())
+			return nil, errors.Join(fmt.Errorf("bench: %w", err), closeAll(conns))
 		}
-		a.conns = append(a.conns, &conn{c, bufio.NewReader(c)})
+		conns = append(conns, &conn{c, bufio.NewReader(c)})
 	}
-	return nil
+	return conns, nil
 }
 
-func (a *asker) close() error {
-	errs := make([]error, len(a.conns))
-	for i, c := range a.conns {
+func closeAll(conns []*conn) error {
+	errs := make([]error, len(conns))
+	for i, c := range conns {
 		errs[i] = c.Close()
 	}
 	return errors.Join(errs...)
@@ -209,8 +208,11 @@ type asked struct{ perSecond, issuer, redis, busy float64 }
 func (a *asker) each(ctx context.Context, n int, do func(c *conn, i int) error) (asked, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	// Reads and writes then fail.
-	defer context.AfterFunc(ctx, func() { _ = a.close() })()
+	conns, err := a.dial(ctx, min(clients, n))
+	if err != nil {
+		return asked{}, err
+	}
+	context.AfterFunc(ctx, func() { _ = closeAll(conns) }) // at the end, and if there is an error
 	pids := []int{a.issuer, a.redis}
 	before, err := processorTimes(pids)
 	if err != nil {
@@ -219,7 +221,7 @@ func (a *asker) each(ctx context.Context, n int, do func(c *conn, i int) error) 
 	began := time.Now()
 	var next atomic.Int64
 	var wg sync.WaitGroup
-	for _, c := range a.conns[:min(clients, n)] {
+	for _, c := range conns {
 		wg.Go(func() {
 			for i := int(next.Add(1)) - 1; i < n && ctx.Err() == nil; i = int(next.Add(1)) - 1 {
 				if err := do(c, i); err != nil {

@@ -34,7 +34,7 @@ func main() {
 	flag.BoolVar(&o.quick, "quick", false, "the ratios that have targets, in less than two minutes")
 	flag.BoolVar(&o.json, "json", false, "print JSON")
 	flag.BoolVar(&o.report, "report", false, "write bench/RESULTS.md's generated part and the plots")
-	flag.StringVar(&o.base, "base", "", "folder of another checkout, whose gate is measured beside ours")
+	flag.StringVar(&o.base, "base", "", "folder of another checkout, whose gate and issuer are measured beside ours")
 	flag.StringVar(&o.only, "only", "", "parts to run, with commas between them: "+partNames())
 	flag.StringVar(&o.keep, "profile", "", "folder that takes profiles of the processor time of gate and issuer")
 	flag.DurationVar(&o.limit, "limit", 40*time.Minute, "the longest that a run may take")

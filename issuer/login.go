@@ -50,7 +50,7 @@ func (s *Server) login(r *httpapi.Request) (httpapi.Reply, error) {
 	event.SessionID, event.TokenID = grant.Session.ID, tokens.id
 	s.metrics.logins.WithLabelValues("success").Inc()
 	s.trail.Record(event, "")
-	return httpapi.Reply{Status: http.StatusOK, Body: tokens}, nil
+	return tokens.reply()
 }
 
 // known returns the name of a user there is, for the record of a failed login. What is nobody's

@@ -46,7 +46,7 @@ func (s *Server) refresh(r *httpapi.Request) (httpapi.Reply, error) {
 	event.Subject, event.Tenant = grant.Session.Subject, grant.Session.Tenant
 	event.SessionID, event.TokenID = grant.Session.ID, tokens.id
 	s.trail.Record(event, "")
-	return httpapi.Reply{Status: http.StatusOK, Body: tokens}, nil
+	return tokens.reply()
 }
 
 // admit reads the user anew. A user who is disabled or gone may not go on, nor one who has moved to

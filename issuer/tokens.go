@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/http"
 	"strings"
 	"time"
 
@@ -14,6 +15,7 @@ import (
 	"github.com/sallyport/sallyport/internal/revocation"
 	"github.com/sallyport/sallyport/internal/session"
 	"github.com/sallyport/sallyport/internal/token"
+	"github.com/sallyport/sallyport/issuer/httpapi"
 )
 
 // accessTokenType is the header's typ (RFC 9068 section 2.1).
@@ -35,18 +37,21 @@ type pair struct {
 // accessTokenName is what RFC 6749 calls the access token.
 const accessTokenName = "access_token"
 
-// MarshalJSON implements json.Marshaler: the access token comes first, under its name.
-func (p pair) MarshalJSON() ([]byte, error) {
-	type plain pair
-	b, err := json.Marshal(plain(p))
-	if err != nil || p.name == accessTokenName {
-		return b, err
+// reply answers with a pair: the access token comes first, under its name. It is no json.Marshaler,
+// whose result would be read and copied once more.
+func (p *pair) reply() (httpapi.Reply, error) {
+	body, err := json.Marshal(p)
+	if err != nil {
+		return httpapi.Reply{}, fmt.Errorf("issuer: writing tokens: %w", err)
 	}
-	rest, ok := bytes.CutPrefix(b, []byte(`{"`+accessTokenName+`":`))
-	if !ok {
-		return nil, errors.New("issuer: expected the access token to come first")
+	if p.name != accessTokenName {
+		rest, ok := bytes.CutPrefix(body, []byte(`{"`+accessTokenName+`":`))
+		if !ok {
+			return httpapi.Reply{}, errors.New("issuer: expected the access token to come first")
+		}
+		body = append([]byte(`{"`+p.name+`":`), rest...)
 	}
-	return append([]byte(`{"`+p.name+`":`), rest...), nil
+	return httpapi.Reply{Status: http.StatusOK, Body: body}, nil
 }
 
 // tokens makes and reads this issuer's own access tokens.

@@ -97,12 +97,12 @@ var table = []row{
 `, `	pipe.Do(ctx, "WAIT", w.Replicas, max(w.Timeout.Milliseconds(), 1))
 	return pipe.Do(ctx, "EXEC")
 `},
-		{"internal/redisconn/write.go", `	replicas, err := waited.Int()
-`, `	if all, ok := answer.Val().([]any); ok && w.Script == nil {
+		{"internal/redisconn/write.go", `	replicas, unread := waited.Int()
+`, `	if all, ok := answers[0].Val().([]any); ok && writes[0].Script == nil {
 		waited.SetVal(all[len(all)-1])
-		answer.SetVal(all[:len(all)-1])
+		answers[0].SetVal(all[:len(all)-1])
 	}
-	replicas, err := waited.Int()
+	replicas, unread := waited.Int()
 `},
 	}, log("TestAHeartbeatHasNoReplicaThatHasNotTakenItIn/gate")},
 	{"9c", "WAIT inside MULTI: a session's", []edit{
@@ -118,9 +118,8 @@ var table = []row{
 		{"internal/redisconn/write.go", "case replicas < w.Replicas:", "case replicas < 0:"},
 	}, sessions("TestAWriteThatTooFewReplicasHaveIsNoAnswer", "TestAWriteCountsOnceItsReplicaHasIt")},
 	{"11", "NOSCRIPT overlooked while WAIT succeeds", []edit{
-		{"internal/redisconn/write.go", `	if _, err := pipe.Exec(ctx); err != nil {
-`, `	if _, err := pipe.Exec(ctx); err != nil &&
-		(waited.Err() != nil || !redis.HasErrorPrefix(err, "NOSCRIPT")) {
+		{"internal/redisconn/write.go", `	if err := answer.Err(); err != nil {
+`, `	if err := answer.Err(); err != nil && !redis.HasErrorPrefix(err, "NOSCRIPT") {
 `},
 		// Nor does the append ask whether it wrote.
 		{"internal/revocation/redislog/appender.go", `	s, err = parseAppendAnswer(done.Answer)
@@ -150,11 +149,12 @@ var table = []row{
 `},
 	}, log("TestAnAppendWhoseConnectionIsCutIsAnError")},
 	{"12b", "and WAITs on a new connection", append(knownSources, edit{
-		"internal/redisconn/write.go", `	if _, err := pipe.Exec(ctx); err != nil {
-`, `	if _, err := pipe.Exec(ctx); err != nil && answer.Val() != nil {
+		"internal/redisconn/write.go", `	err = ofAll(err, commands)
+`, `	if err != nil && answers[0].Val() != nil {
 		from, _ := sources.Load(conn)
-		waited = from.(*redis.Client).Do(ctx, "WAIT", w.Replicas, 1)
-	} else if err != nil {
+		waited, err = from.(*redis.Client).Do(ctx, "WAIT", wanted, 1), nil
+	}
+	err = ofAll(err, commands)
 `}), append(log("TestAnAppendWhoseConnectionIsCutIsAnError"),
 		client("TestAWriteWhoseConnectionIsCutIsAnError")...)},
 	{"12c", "the pooled client retries", []edit{
@@ -346,6 +346,12 @@ h = ensure(ARGV[1], tonumber(ARGV[2]), skew, t, tonumber(ARGV[15]))`},
 	{"39c", "what has only read counts as a write", []edit{
 		{"internal/redisconn/write.go", "case w.Wrote == nil || !w.Wrote(done.Answer):", "case false:"},
 	}, client("TestAnAnswerThatShowsNoWriteProvesNothing")},
+	{"39d", "a write takes the answer to one beside it", []edit{
+		{"internal/redisconn/write.go", "w.judge(answers[i], replicas)", "w.judge(answers[0], replicas)"},
+	}, client("TestWritesThatShareAPipelineAreEachJudgedByTheirOwnAnswer")},
+	{"39e", "a connection that was refused is an empty answer to a read", []edit{
+		{"internal/redisconn/together.go", "	all := ofAll(err, commands)\n", "	var all error\n"},
+	}, client("TestARefusedGreetingIsAnError")},
 	{"40", "snapshot file grants freshness", []edit{
 		{"internal/revocation/copy.go", `	return v
 }
@@ -509,9 +515,9 @@ var knownSources = []edit{
 
 var sources sync.Map
 `},
-	{"internal/redisconn/write.go", `	conn := primary.Conn()
-`, `	conn := primary.Conn()
-	sources.Store(conn, primary)
+	{"internal/redisconn/together.go", `			conn := primary.Conn()
+`, `			conn := primary.Conn()
+			sources.Store(conn, primary)
 `},
 }
 
@@ -524,10 +530,10 @@ var waitElsewhere = append(knownSources,
 	other.Ping(ctx)
 	pipe := conn.Pipeline()
 `},
-	edit{"internal/redisconn/write.go", `	waited := pipe.Do(ctx, "WAIT", w.Replicas, max(w.Timeout.Milliseconds(), 1))
+	edit{"internal/redisconn/write.go", `	waited := pipe.Do(ctx, "WAIT", wanted, timeout.Milliseconds())
 `, ""},
-	edit{"internal/redisconn/write.go", `	replicas, err := waited.Int()
-`, `	waited := other.Do(ctx, "WAIT", w.Replicas, 1)
-	replicas, err := waited.Int()
+	edit{"internal/redisconn/write.go", `	replicas, unread := waited.Int()
+`, `	waited := other.Do(ctx, "WAIT", wanted, 1)
+	replicas, unread := waited.Int()
 `},
 )

@@ -47,3 +47,26 @@ func (c *Client) Age(d time.Duration) {
 		s.used = s.used.Add(-d)
 	}
 }
+
+// Waiting is how many writes wait for a pipeline.
+func (c *Client) Waiting() int {
+	c.writes.mu.Lock()
+	defer c.writes.mu.Unlock()
+	n := 0
+	for _, q := range c.writes.queues {
+		n += len(q.waiting)
+	}
+	return n
+}
+
+// Queues is for how many primaries there are queues, of writes and of reads.
+func (c *Client) Queues() int {
+	c.writes.mu.Lock()
+	defer c.writes.mu.Unlock()
+	c.reads.mu.Lock()
+	defer c.reads.mu.Unlock()
+	return len(c.writes.queues) + len(c.reads.queues)
+}
+
+// MaxPipelines is how many pipelines are under way at a time.
+const MaxPipelines = maxPipelines

@@ -26,6 +26,8 @@ type Client struct {
 	universal redis.UniversalClient
 	cfg       Config
 	dialer    *dialer
+	writes    *together[*Write]
+	reads     *together[redis.Cmder]
 
 	mu        sync.Mutex
 	dedicated map[string]*source // by the primary's address; nil once the client is closed
@@ -50,7 +52,10 @@ func OpenWith(cfg Config, files *livefile.Files) (*Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Client{universal: open(cfg, d), cfg: cfg, dialer: d, dedicated: map[string]*source{}}, nil
+	return &Client{
+		universal: open(cfg, d), cfg: cfg, dialer: d, dedicated: map[string]*source{},
+		writes: newTogether(sendWrites), reads: newTogether(sendReads),
+	}, nil
 }
 
 // Universal returns the pooled client, for commands that may go over any connection.

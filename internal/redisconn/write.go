@@ -14,7 +14,6 @@ type Write struct {
 	Script   *redis.Script // is run with Keys and Args; nil: Commands are run, in one MULTI
 	Keys     []string
 	Args     []any
-	Whole    bool // the script is sent whole, and not by its hash first: always one round trip
 	Commands [][]any
 
 	// Wrote reports whether an answer shows that something was written, whatever was found there
@@ -60,22 +59,45 @@ var (
 //   - WAIT stands outside MULTI, where it does not wait;
 //   - the number that WAIT answers is compared: it answers in time, met or not.
 func WriteAndWait(ctx context.Context, conn *redis.Conn, w Write) (Written, error) {
-	switch {
-	case w.Script == nil:
-		return w.send(ctx, conn, w.transaction)
-	case w.Whole:
-		return w.send(ctx, conn, w.whole)
-	}
-	done, err := w.send(ctx, conn, w.byHash)
-	if err != nil && redis.HasErrorPrefix(err, "NOSCRIPT") {
-		// Redis does not know the script and has done nothing; the WAIT behind it spoke of an older
-		// write. Both are sent again, over the same connection.
-		return w.send(ctx, conn, w.whole)
-	}
-	return done, err
+	outcomes := make([]outcome, 1)
+	writeAll(ctx, conn, []*Write{&w}, outcomes)
+	return outcomes[0].written, outcomes[0].err
 }
 
-func (w *Write) byHash(ctx context.Context, pipe redis.Pipeliner) *redis.Cmd {
+// outcome is what became of one Write.
+type outcome struct {
+	written Written
+	err     error
+}
+
+// writeAll is WriteAndWait for several writes, which have nothing to do with each other: one WAIT
+// behind all of them. Each is judged by its own answer.
+func writeAll(ctx context.Context, conn *redis.Conn, writes []*Write, outcomes []outcome) {
+	send(ctx, conn, writes, outcomes, (*Write).queue)
+	var forgotten []*Write
+	var places []int
+	for i, o := range outcomes {
+		// Redis does not know the script and has done nothing; the WAIT behind it spoke of other
+		// writes. Both are sent again, over the same connection.
+		if o.err != nil && redis.HasErrorPrefix(o.err, "NOSCRIPT") {
+			forgotten, places = append(forgotten, writes[i]), append(places, i)
+		}
+	}
+	if len(forgotten) == 0 {
+		return
+	}
+	again := make([]outcome, len(forgotten))
+	send(ctx, conn, forgotten, again, (*Write).whole)
+	for k, i := range places {
+		outcomes[i] = again[k]
+	}
+}
+
+// queue puts a write into a pipeline, its script by its hash.
+func (w *Write) queue(ctx context.Context, pipe redis.Pipeliner) *redis.Cmd {
+	if w.Script == nil {
+		return w.transaction(ctx, pipe)
+	}
 	return w.Script.EvalSha(ctx, pipe, w.Keys, w.Args...)
 }
 
@@ -91,30 +113,44 @@ func (w *Write) transaction(ctx context.Context, pipe redis.Pipeliner) *redis.Cm
 	return pipe.Do(ctx, "EXEC")
 }
 
-// send sends what queue puts into a pipeline and the WAIT for it, and judges the answer.
-func (w *Write) send(ctx context.Context, conn *redis.Conn,
-	queue func(context.Context, redis.Pipeliner) *redis.Cmd) (Written, error) {
+// send sends what queue puts into a pipeline and the WAIT for it, and judges the answers.
+func send(ctx context.Context, conn *redis.Conn, writes []*Write, outcomes []outcome,
+	queue func(*Write, context.Context, redis.Pipeliner) *redis.Cmd) {
 	pipe := conn.Pipeline()
-	answer := queue(ctx, pipe)
-	// WAIT with a time of 0 would wait for ever.
-	waited := pipe.Do(ctx, "WAIT", w.Replicas, max(w.Timeout.Milliseconds(), 1))
-	// The pipeline's own error is the one to look at: a connection that could not be set up, as with
-	// a wrong password, is an error of none of the commands in go-redis.
-	if _, err := pipe.Exec(ctx); err != nil {
-		return Written{}, err
+	answers := make([]*redis.Cmd, len(writes))
+	wanted, timeout := 0, time.Millisecond // WAIT with a time of 0 would wait for ever
+	for i, w := range writes {
+		answers[i] = queue(w, ctx, pipe)
+		wanted, timeout = max(wanted, w.Replicas), max(timeout, w.Timeout)
 	}
-	replicas, err := waited.Int()
-	if err != nil {
-		return Written{}, fmt.Errorf("redisconn: WAIT: %w", err)
+	waited := pipe.Do(ctx, "WAIT", wanted, timeout.Milliseconds())
+	commands, err := pipe.Exec(ctx)
+	err = ofAll(err, commands)
+	replicas, unread := waited.Int()
+	if err == nil && unread != nil {
+		err = fmt.Errorf("redisconn: WAIT: %w", unread)
+	}
+	for i, w := range writes {
+		if outcomes[i] = (outcome{err: err}); err == nil {
+			outcomes[i] = w.judge(answers[i], replicas)
+		}
+	}
+}
+
+// judge judges the answer to one write, which so many replicas have.
+func (w *Write) judge(answer *redis.Cmd, replicas int) outcome {
+	if err := answer.Err(); err != nil {
+		return outcome{err: err}
 	}
 	done := Written{answer.Val(), replicas}
 	switch {
 	case replicas < w.Replicas:
-		return done, fmt.Errorf("%w: expected %d, got %d", ErrTooFewReplicas, w.Replicas, replicas)
+		return outcome{done, fmt.Errorf("%w: expected %d, got %d", ErrTooFewReplicas, w.Replicas,
+			replicas)}
 	case w.Wrote == nil || !w.Wrote(done.Answer):
-		return done, nothingWritten(done.Answer)
+		return outcome{done, nothingWritten(done.Answer)}
 	}
-	return done, nil
+	return outcome{written: done}
 }
 
 // nothingWritten returns ErrNothingWritten, with the error of a command of a MULTI if one has
@@ -127,15 +163,4 @@ func nothingWritten(answer any) error {
 		}
 	}
 	return ErrNothingWritten
-}
-
-// WriteAndWait is the function of this name over a pooled connection to the primary that holds key.
-func (c *Client) WriteAndWait(ctx context.Context, key string, w Write) (Written, error) {
-	primary, err := c.primary(ctx, key)
-	if err != nil {
-		return Written{}, err
-	}
-	conn := primary.Conn()
-	defer func() { _ = conn.Close() }() // it goes back to the pool, unless it is broken
-	return WriteAndWait(ctx, conn, w)
 }

@@ -60,15 +60,8 @@ func inMulti() redisconn.Write {
 	return w
 }
 
-// whole is counting by a script that is never sent by its hash.
-func whole() redisconn.Write {
-	w := counting()
-	w.Whole = true
-	return w
-}
-
 var writes = map[string]func() redisconn.Write{
-	"script": counting, "whole script": whole, "MULTI": inMulti,
+	"script": counting, "MULTI": inMulti,
 }
 
 // pair is a primary with one replica, and a client of the primary.
@@ -331,6 +324,10 @@ func TestARefusedGreetingIsAnError(t *testing.T) {
 			t.Errorf("expected an error about a setting, got %v", err)
 		}
 	})
+	fields := redis.NewSliceCmd(t.Context(), "HMGET", "a session", "state")
+	if err := p.Read(t.Context(), fields); err == nil {
+		t.Errorf("a read was answered %v", fields.Val())
+	}
 }
 
 // TestWAITStandsInOnePlace: what waits for replicas anywhere else forgets one of the rules.

@@ -73,7 +73,7 @@ var (
 	outdatedScript   = newScript(userSource+outdatedSource, []string{"outdated"}, nil)
 )
 
-// newScript makes a script of a source, without its comments: it is sent whole each time.
+// newScript makes a script of a source, without its comments: Redis need not know them.
 func newScript(source string, wrote, refuses []string) *script {
 	var code strings.Builder
 	for line := range strings.Lines(source) {

@@ -52,6 +52,7 @@ type Ring interface {
 // Redis is where sessions live; *redisconn.Client is one.
 type Redis interface {
 	Universal() redis.UniversalClient
+	Read(ctx context.Context, command redis.Cmder) error
 	WriteAndWait(ctx context.Context, key string, w redisconn.Write) (redisconn.Written, error)
 	Refresh(ctx context.Context)
 }
@@ -162,7 +163,7 @@ func millis(t time.Time) string { return strconv.FormatInt(t.UnixMilli(), 10) }
 // true of what a fail-over would leave.
 func (s *Store) run(ctx context.Context, sc *script, keys []string, args ...any) ([]string, error) {
 	done, err := s.redis.WriteAndWait(ctx, keys[0], redisconn.Write{
-		Script: sc.Script, Keys: keys, Args: args, Whole: true,
+		Script: sc.Script, Keys: keys, Args: args,
 		Wrote: func(answer any) bool {
 			list, err := words(answer)
 			return err == nil && slices.Contains(sc.wrote, list[0])
@@ -186,11 +187,16 @@ func (s *Store) run(ctx context.Context, sc *script, keys []string, args ...any)
 // load reads a session's record; its state is Missing when there is none. It may come from a server
 // that is no longer the primary: nothing is granted by it alone.
 func (s *Store) load(ctx context.Context, id ID) (record, error) {
-	values, err := s.redis.Universal().HMGet(ctx, recordKey(id), recordFields...).Result()
-	if err != nil {
+	command := []any{"HMGET", recordKey(id)}
+	for _, field := range recordFields {
+		command = append(command, field)
+	}
+	answer := redis.NewSliceCmd(ctx, command...)
+	if err := s.redis.Read(ctx, answer); err != nil {
 		s.redis.Refresh(ctx)
 		return record{}, fmt.Errorf("session: reading a session: %w", err)
 	}
+	values := answer.Val()
 	if values[0] == nil {
 		return record{}, nil
 	}

@@ -8,6 +8,8 @@ import (
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/rsa"
+	"encoding/base64"
+	"encoding/json"
 	"fmt"
 
 	"github.com/lestrrat-go/jwx/v2/jwa"
@@ -132,21 +134,31 @@ func (k PrivateKey) Format(f fmt.State, _ rune) { fmt.Fprintf(f, "private key %s
 // Sign makes a token with the header alg, kid and, unless it is empty, typ. It refuses what a gate
 // would refuse to read: a token above jose.MaxToken, say, because its roles are too many.
 func (k *PrivateKey) Sign(typ string, claims []byte) (string, error) {
-	header := jws.NewHeaders()
-	if err := header.Set(jws.KeyIDKey, k.public.ID()); err != nil {
-		return "", fmt.Errorf("jose: signing: setting kid: %w", err)
-	}
-	if typ != "" {
-		if err := header.Set(jws.TypeKey, typ); err != nil {
-			return "", fmt.Errorf("jose: signing: setting typ: %w", err)
-		}
-	}
-	alg := jwa.SignatureAlgorithm(k.public.Algorithm())
-	signed, err := jws.Sign(claims, jws.WithKey(alg, k.key, jws.WithProtectedHeaders(header)))
+	header, err := json.Marshal(struct {
+		Algorithm string `json:"alg"`
+		KeyID     string `json:"kid"`
+		Type      string `json:"typ,omitempty"`
+	}{k.public.Algorithm(), k.public.ID(), typ})
 	if err != nil {
-		return "", fmt.Errorf("jose: signing with %s: %w", alg, err)
+		return "", fmt.Errorf("jose: signing: writing the header: %w", err)
 	}
-	compact := string(signed)
+	// The signer alone: jws.Sign would make the same header by way of a map and reflection, for a fifth
+	// of the whole time.
+	signer, err := jws.NewSigner(jwa.SignatureAlgorithm(k.public.Algorithm()))
+	if err != nil {
+		return "", fmt.Errorf("jose: signing: %w", err)
+	}
+	encoding := base64.RawURLEncoding
+	token := make([]byte, 0, encoding.EncodedLen(len(header)+len(claims))+maxSignature)
+	token = encoding.AppendEncode(token, header)
+	token = append(token, '.')
+	token = encoding.AppendEncode(token, claims)
+	signature, err := signer.Sign(token, k.key)
+	if err != nil {
+		return "", fmt.Errorf("jose: signing with %s: %w", k.public.Algorithm(), err)
+	}
+	token = append(token, '.')
+	compact := string(encoding.AppendEncode(token, signature))
 	// Whoever asked for it would go away with a token that is good nowhere.
 	parsed, err := jose.Parse(compact)
 	if err = cmp.Or(err, parsed.Header.Foreign); err != nil {
@@ -154,6 +166,9 @@ func (k *PrivateKey) Sign(typ string, claims []byte) (string, error) {
 	}
 	return compact, nil
 }
+
+// maxSignature is room for most signatures, encoded, and two dots.
+const maxSignature = 96
 
 func keyError(p jose.KeyProblem, kid, format string, args ...any) error {
 	return &jose.KeyError{Problem: p, KeyID: kid, Detail: fmt.Sprintf(format, args...)}

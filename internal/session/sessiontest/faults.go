@@ -11,7 +11,8 @@ import (
 	"github.com/sallyport/sallyport/internal/redisconn"
 )
 
-// Faults makes calls to Redis fail. One command, or one pipeline, is one call.
+// Faults makes calls to Redis fail. One command, or one pipeline, is one call; a script that Redis
+// has forgotten makes no second one.
 type Faults struct {
 	calls  atomic.Int64
 	failAt atomic.Int64 // 0: none
@@ -38,7 +39,11 @@ func (f *Faults) Calls() int64 { return f.calls.Load() }
 
 func (f *Faults) run(do func() error) error {
 	if f.calls.Add(1) != f.failAt.Load() {
-		return do()
+		err := do()
+		if err != nil && redis.HasErrorPrefix(err, "NOSCRIPT") {
+			f.calls.Add(-1) // nothing was done: the script is sent again, whole
+		}
+		return err
 	}
 	if f.lose.Load() {
 		if err := do(); err != nil && !errors.Is(err, redis.Nil) {
