@@ -102,40 +102,41 @@ func (c *conn) skip() error {
 	return nil
 }
 
-// beaten reads what a heartbeat is answered, and returns the head's place.
-func (c *conn) beaten() (uint64, error) {
+// beaten reads what a heartbeat is answered, and returns the head's epoch and place.
+func (c *conn) beaten() (epoch string, seq uint64, err error) {
 	for range 6 { // MULTI, and five that are queued
 		if err := c.skip(); err != nil {
-			return 0, err
+			return "", 0, err
 		}
 	}
 	if n, err := c.header('*'); err != nil || n != 5 {
-		return 0, fmt.Errorf("%w: EXEC: %w", errAnswer, err)
+		return "", 0, fmt.Errorf("%w: EXEC: %w", errAnswer, err)
 	}
 	for range 2 { // the line before, and OK
 		if err := c.skip(); err != nil {
-			return 0, err
+			return "", 0, err
 		}
 	}
 	if _, err := c.header('*'); err != nil {
-		return 0, err
+		return "", 0, err
 	}
-	if err := c.skip(); err != nil {
-		return 0, err
+	if epoch, err = c.bulk(); err != nil {
+		return "", 0, err
 	}
 	text, err := c.bulk()
 	if err != nil {
-		return 0, err
+		return "", 0, err
 	}
 	for range 5 + 2 { // the rest of the head, the time, the entry
 		if err := c.skip(); err != nil {
-			return 0, err
+			return "", 0, err
 		}
 	}
 	if err := c.skip(); err != nil { // WAIT
-		return 0, err
+		return "", 0, err
 	}
-	return strconv.ParseUint(text, 10, 64)
+	seq, err = strconv.ParseUint(text, 10, 64)
+	return epoch, seq, err
 }
 
 // streams reads what XREAD is answered.

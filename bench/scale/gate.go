@@ -50,7 +50,8 @@ func (f *fleet) got(seq uint64) {
 type gate struct {
 	*fleet
 	number int
-	at     string // the Unix socket
+	at     string                 // the Unix socket
+	epoch  atomic.Pointer[string] // as the last heartbeat had it
 	// what it has applied, and the newest heartbeat that counts, by when it was sent
 	applied   atomic.Pointer[position]
 	confirmed atomic.Int64
@@ -59,8 +60,8 @@ type gate struct {
 }
 
 type position struct {
-	epoch, chain string
-	seq          uint64
+	seq   uint64
+	chain string
 }
 
 type waiting struct {
@@ -70,7 +71,8 @@ type waiting struct {
 
 func newGate(f *fleet, number int, at string) *gate {
 	g := &gate{fleet: f, number: number, at: at}
-	g.applied.Store(&position{epoch: "0", chain: "0"})
+	g.applied.Store(&position{chain: "0"})
+	g.epoch.Store(new("0"))
 	return g
 }
 
@@ -120,7 +122,7 @@ func (g *gate) key() string { return g.prefix + ":replica:" + strconv.Itoa(g.num
 func (g *gate) line(p *position) string {
 	return fmt.Sprintf(`%s %d %s %d %016x {"version":"v0.0.0-scale","staleness_ms":120,`+
 		`"key_set_age_ms":12345,"ready":true,"max_staleness_ms":10000,"name":"gate-%d"}`,
-		p.epoch, p.seq, p.chain, g.mono(), g.number, g.number)
+		*g.epoch.Load(), p.seq, p.chain, g.mono(), g.number, g.number)
 }
 
 func (g *gate) set(p *position) []byte {
@@ -147,9 +149,12 @@ func (g *gate) beats(c *conn) error {
 		if err := c.send(g.settings.Settle, b); err != nil {
 			return err
 		}
-		head, err := c.beaten()
+		epoch, head, err := c.beaten()
 		if err != nil {
 			return err
+		}
+		if epoch != *g.epoch.Load() {
+			g.epoch.Store(&epoch)
 		}
 		g.beaten.Add(1)
 		now := time.Since(began)
@@ -223,7 +228,6 @@ func (g *gate) load(c *conn) error {
 	for k := range g.settings.MaxGates {
 		b = append(b, command("GETRANGE", g.prefix+":replica:"+strconv.Itoa(k+1), "0", "2047")...)
 	}
-	b = append(b, command("HMGET", g.prefix+":rev:head", "epoch")...)
 	if err := c.send(longest, b); err != nil {
 		return err
 	}
@@ -232,14 +236,6 @@ func (g *gate) load(c *conn) error {
 			return err
 		}
 	}
-	if _, err := c.header('*'); err != nil {
-		return err
-	}
-	epoch, err := c.bulk()
-	if err != nil {
-		return err
-	}
-	g.applied.Store(&position{epoch: epoch})
 	for {
 		p := g.applied.Load()
 		if err := c.send(longest, command("XRANGE", g.prefix+":rev:log",
@@ -248,7 +244,7 @@ func (g *gate) load(c *conn) error {
 		}
 		n, err := c.entries(func(id, chain string) error {
 			seq, err := seqOf(id)
-			g.applied.Store(&position{epoch: epoch, seq: seq, chain: chain})
+			g.applied.Store(&position{seq, chain})
 			return err
 		})
 		if err != nil || n < 2000 {
@@ -264,7 +260,7 @@ func (g *gate) apply(id, chain string) error {
 	if err != nil || seq != p.seq+1 {
 		return fmt.Errorf("scale: expected entry %d, got %q", p.seq+1, id)
 	}
-	g.applied.Store(&position{p.epoch, chain, seq})
+	g.applied.Store(&position{seq, chain})
 	g.got(seq)
 	return nil
 }

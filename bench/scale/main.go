@@ -73,11 +73,7 @@ func run(ctx context.Context) error {
 	}
 	defer os.RemoveAll(dir)
 	if o.relays > 0 {
-		o.relay = filepath.Join(dir, "relay")
-		build := exec.CommandContext(ctx, "go", "build", "-o", o.relay,
-			"github.com/sallyport/sallyport/cmd/relay")
-		build.Stderr = os.Stderr
-		if err := build.Run(); err != nil {
+		if o.relay, err = buildRelay(ctx, dir); err != nil {
 			return fmt.Errorf("scale: building the relay: %w", err)
 		}
 	}
@@ -97,6 +93,19 @@ func run(ctx context.Context) error {
 		fmt.Println(f)
 	}
 	return nil
+}
+
+// buildRelay builds the relay's program in the module that has it, and returns its path.
+func buildRelay(ctx context.Context, dir string) (string, error) {
+	const module = "github.com/sallyport/sallyport"
+	root, err := exec.CommandContext(ctx, "go", "list", "-m", "-f", "{{.Dir}}", module).Output()
+	if err != nil {
+		return "", err
+	}
+	program := filepath.Join(dir, "relay")
+	build := exec.CommandContext(ctx, "go", "build", "-o", program, "./cmd/relay")
+	build.Dir, build.Stderr = strings.TrimSpace(string(root)), os.Stderr
+	return program, build.Run()
 }
 
 // enoughFiles checks the limit of open files, of which each gate needs two here and two in Redis.

@@ -25,10 +25,11 @@ import (
 // figures are one run's.
 type figures struct {
 	gates, relays     int
-	acked             float64 // acknowledged revocations a second
-	redis, simulation float64 // cores
-	relayed           float64 // cores of all relays
-	delivered, beats  float64 // a second
+	acked             float64   // acknowledged revocations a second
+	redis, simulation float64   // cores
+	relayed           float64   // cores of all relays
+	delivered, beats  float64   // a second
+	acking            quantiles // from a revocation's append to its acknowledgement
 	probe, last       quantiles
 	missing           int // revocations that some gate had not got when the run ended
 	age               quantiles
@@ -38,9 +39,9 @@ type figures struct {
 }
 
 const heading = "| gates | relays | revocations/s | Redis, cores | relays, cores | simulation, cores " +
-	"| entries/s | heartbeats/s | in force at a real gate, p50 / p99 | at the last gate, p50 / p99 " +
+	"| entries/s | heartbeats/s | acknowledged after, p50 / p99 | in force at a real gate, p50 / p99 | at the last gate, p50 / p99 " +
 	"| age of a confirmation, p50 / p99 / max | stale | first fresh | fresh after a storm |\n" +
-	"|---|---|---|---|---|---|---|---|---|---|---|---|---|---|"
+	"|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|"
 
 func (f *figures) String() string {
 	ms := func(d time.Duration) string { return fmt.Sprintf("%.1f", d.Seconds()*1000) }
@@ -52,9 +53,10 @@ func (f *figures) String() string {
 	if f.storm > 0 {
 		storm = fmt.Sprintf("%.1f s", f.storm.Seconds())
 	}
-	return fmt.Sprintf("| %d | %d | %.0f | %.2f | %.2f | %.2f | %.0f | %.0f | %s / %s ms | %s "+
+	return fmt.Sprintf("| %d | %d | %.0f | %.2f | %.2f | %.2f | %.0f | %.0f | %s / %s ms "+
+		"| %s / %s ms | %s "+
 		"| %s / %s / %s ms | %d | %.1f s | %s |", f.gates, f.relays, f.acked, f.redis, f.relayed,
-		f.simulation, f.delivered, f.beats, ms(f.probe.p50), ms(f.probe.p99), last, ms(f.age.p50),
+		f.simulation, f.delivered, f.beats, ms(f.acking.p50), ms(f.acking.p99), ms(f.probe.p50), ms(f.probe.p99), last, ms(f.age.p50),
 		ms(f.age.p99), ms(f.age.max), f.stale, f.connected.Seconds(), storm)
 }
 
@@ -352,9 +354,10 @@ func pauseExactly(ctx context.Context, d time.Duration) bool {
 
 // ack is an acknowledged revocation.
 type ack struct {
-	seq uint64
-	at  int64
-	sid string
+	seq  uint64
+	at   int64
+	took time.Duration
+	sid  string
 }
 
 // revoke ends sessions at the rate, each in an append of its own, as logouts do.
@@ -383,6 +386,7 @@ func (s *stand) revoke(ctx context.Context) ([]ack, error) {
 				for _, p := range s.probes {
 					p.expect(sid)
 				}
+				began := s.mono()
 				receipt, err := s.issuer.Append(ctx, []revocation.Request{{
 					Kind: revocation.KindSID, Issuer: issuerName, Value: sid, Reason: "logout", Actor: "scale",
 				}})
@@ -393,7 +397,7 @@ func (s *stand) revoke(ctx context.Context) ([]ack, error) {
 					failed = err
 					return
 				}
-				acks = append(acks, ack{receipt.Seq, at, sid})
+				acks = append(acks, ack{receipt.Seq, at, time.Duration(at - began), sid})
 			})
 		}
 	}
@@ -417,8 +421,9 @@ func (s *stand) latencies(ctx context.Context, f *figures, acks []ack) {
 			break
 		}
 	}
-	var last, probed []time.Duration
+	var last, probed, took []time.Duration
 	for _, a := range acks {
+		took = append(took, a.took)
 		if !all(a) {
 			f.missing++
 			continue
@@ -434,5 +439,6 @@ func (s *stand) latencies(ctx context.Context, f *figures, acks []ack) {
 			}
 		}
 	}
+	f.acking = quantilesOf(took)
 	f.last, f.probe = quantilesOf(last), quantilesOf(probed)
 }
