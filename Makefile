@@ -106,7 +106,7 @@ fuzz: ## every fuzz target for FUZZTIME each (FUZZTIME=10m)
 logouts: envoy test-tools ## how long until three gates refuse: LOGOUTS=100000
 	$(GO) test ./e2e -run TestLogoutIsInForceAtEveryGate -v -timeout 2h -logouts $(LOGOUTS) -logouts-at-once 4
 
-faults: test-tools ## random schedules of faults on real servers, judged by the promises: N=1000 SEED=1 [TOPOLOGY=single|sentinel|cluster]
+faults: test-tools ## random schedules of faults on real servers, judged by the promises: N=1000 SEED=1 [TOPOLOGY=single|sentinel|cluster|relay]
 	$(GO) test ./e2e/faults -run TestSchedules -v -timeout 24h -schedules $(N) -seed $(SEED) -topology '$(TOPOLOGY)'
 
 model: ## explore every order of events within two faults: three quarters of an hour, and 10 GB of memory

@@ -54,10 +54,12 @@ func readCount(r *bufio.Reader, kind byte, most int) (int, error) {
 		if err != nil {
 			return 0, err
 		}
-		if line[k] = b; b != '\n' {
+		switch line[k] = b; {
+		case line[0] != kind:
+			return 0, errCommand
+		case b != '\n':
 			continue
-		}
-		if k < 3 || line[0] != kind || line[k-1] != '\r' {
+		case k < 3 || line[k-1] != '\r':
 			return 0, errCommand
 		}
 		n, err := number(string(line[1:k-1]), uint64(most))

@@ -137,8 +137,6 @@ func (s *Server) take(ctx context.Context, conn net.Conn) {
 	session := &session{
 		Server: s, conn: conn, r: bufio.NewReaderSize(conn, 4096), w: bufio.NewWriter(conn),
 		began: time.Now(),
-		// A gate sends a heartbeat, and reads, far more often.
-		idle: 2 * longestWait,
 	}
 	err := daemon.Guard(func() error { return session.serve(ctx) })
 	if ctx.Err() == nil {

@@ -30,6 +30,8 @@ const (
 	greetWithin = 2 * time.Second // until it has said who it is
 	writeWithin = 2 * time.Second // until an answer has been taken; a gate waits no longer for it
 	longestWait = 10 * time.Second
+	// A gate sends a heartbeat, and reads, more often than it may wait.
+	idleWithin = 2 * longestWait
 )
 
 // errRefused ends a connection that has been told why.
@@ -47,8 +49,8 @@ type session struct {
 	w        *bufio.Writer
 	began    time.Time
 	known    bool // it has said who it is
-	idle     time.Duration
-	replicas int // that have the write of the EXEC just answered; -1: none was
+	wrong    int  // passwords
+	replicas int  // that have the write of the EXEC just answered; -1: none was
 	// the connection to Redis over which its heartbeats are answered; 0: none has been
 	connection uint64
 }
@@ -56,19 +58,15 @@ type session struct {
 // serve answers commands until one of the two has enough.
 func (s *session) serve(ctx context.Context) error {
 	s.replicas = -1
-	for {
-		within := s.idle
-		if !s.known {
-			within = greetWithin
-		}
+	s.known = s.password.Value().IsZero() // then whoever gets here may ask
+	for first := true; ; first = false {
 		// What was answered is sent once nothing more has come with it, as gates send several
 		// commands at once.
 		if s.r.Buffered() == 0 {
 			if err := s.flush(); err != nil {
 				return err
 			}
-			// For one that has not greeted, the time runs from its first moment.
-			if err := s.deadline(within); err != nil {
+			if err := s.deadline(first); err != nil {
 				return err
 			}
 		}
@@ -91,11 +89,13 @@ func (s *session) serve(ctx context.Context) error {
 	}
 }
 
-func (s *session) deadline(within time.Duration) error {
-	if !s.known {
-		return s.conn.SetReadDeadline(s.began.Add(within))
+// deadline bounds how long the next command may take to come. Until somebody is known, and has said
+// anything, that runs from his first moment, a TLS handshake included.
+func (s *session) deadline(first bool) error {
+	if first || !s.known {
+		return s.conn.SetReadDeadline(s.began.Add(greetWithin))
 	}
-	return s.conn.SetReadDeadline(time.Now().Add(within))
+	return s.conn.SetReadDeadline(time.Now().Add(idleWithin))
 }
 
 func (s *session) flush() error {
@@ -161,8 +161,12 @@ func (s *session) greet(name string, words []string) error {
 	case said && !s.isGate(user, password, expected):
 		s.refused.WithLabelValues("password").Inc()
 		s.w.WriteString("-WRONGPASS invalid username-password pair or user is disabled.\r\n")
-		return errRefused
-	case said || expected.IsZero():
+		// A gate's client says it twice, and its gate wants to know why it was refused.
+		if s.wrong++; s.wrong == 3 {
+			return errRefused
+		}
+		return nil
+	case said:
 		s.known = true
 	case !s.known:
 		s.w.WriteString("-NOAUTH HELLO must be called with the client already authenticated.\r\n")
