@@ -60,7 +60,7 @@ func New(log Log, c GatesConfig, o Options) (*Server, error) {
 		}),
 		refused: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Namespace: "sallyport", Subsystem: "relay", Name: "refused_total",
-			Help: "Connections cut off: password for a wrong one, command for what no gate sends.",
+			Help: "What was refused, by reason: a wrong password, or a command that no gate sends.",
 		}, []string{"reason"}),
 	}
 	for _, reason := range []string{"password", "command"} {
