@@ -25,6 +25,7 @@ type scripted struct {
 	beat  redislog.Beat
 	page  []byte
 	lines map[int]string
+	asked []string // the first line, at each heartbeat
 }
 
 func newScripted() *scripted {
@@ -40,6 +41,7 @@ func newScripted() *scripted {
 func (s *scripted) Beat(context.Context, uint64) (redislog.Beat, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.asked = append(s.asked, s.lines[1])
 	return s.beat, nil
 }
 
@@ -319,6 +321,25 @@ func TestAnswersOfTwoConnectionsToRedisAreNeverMixed(t *testing.T) {
 	rest, err := io.ReadAll(r)
 	if err != nil || strings.Contains(string(rest), "*5") {
 		t.Errorf("a heartbeat over another connection is answered: %q, %v", rest, err)
+	}
+}
+
+// TestAHeartbeatWritesTheGatesLineFirst: a logout that waits for all gates must wait for this one
+// before it can be fresh. The answer has the line of before.
+func TestAHeartbeatWritesTheGatesLineFirst(t *testing.T) {
+	t.Parallel()
+	log := newScripted()
+	addr, _ := serve(t, log, "")
+	all := append(heartbeat("1-0"), command("WAIT", "0", "100"))
+	for _, before := range []string{"$0\r\n\r\n+OK", "$4\r\nline\r\n+OK"} {
+		if answer, ended := said(t, addr, all...); ended || !strings.Contains(answer, before) {
+			t.Errorf("got %q, want %q in it", answer, before)
+		}
+	}
+	log.mu.Lock()
+	defer log.mu.Unlock()
+	if len(log.asked) != 2 || log.asked[0] != "line" {
+		t.Errorf("the line at each heartbeat was %q", log.asked)
 	}
 }
 
