@@ -47,7 +47,7 @@ module: ## the gate as a dynamic module of Envoy 1.40, libsallyport.so, into .to
 	@mkdir -p $(BIN) && cd authz/module && CGO_ENABLED=1 $(GO) build -buildmode=c-shared -trimpath \
 	    -ldflags '-s -w $(LDFLAGS)' -o $(BIN)/libsallyport.so . && rm -f $(BIN)/libsallyport.h
 
-image: ## the image with the three programs, sallyport:local, for Compose and Kubernetes
+image: ## the image with the four programs, sallyport:local, for Compose and Kubernetes
 	@SALLYPORT_VERSION='$(VERSION)' deploy/image.sh
 
 envoy:

@@ -144,7 +144,9 @@ func (s *stand) start(ctx context.Context, working *sync.WaitGroup, n int) (err 
 	if err != nil {
 		return err
 	}
-	s.settings.MaxGates = min(999, max(99, n))
+	// So many lines are at each relay, or at Redis, which has the relays' own.
+	lines := max(99, s.options.relays, n/max(s.options.relays, 1)+1)
+	s.settings.MaxGates = min(999, lines)
 	c := s.settings
 	c.AppendTimeout = longest
 	if s.issuer, err = redislog.NewIssuer(client, c, redislog.Options{Name: "issuer"}); err != nil {

@@ -352,6 +352,7 @@ func TestAGateThatDoesNotReadIsCutOff(t *testing.T) {
 	c := dial(t, addr)
 	_, err := io.WriteString(c, command("XRANGE", logKey, "1-0", "+", "COUNT", "2000"))
 	must(t, err)
+	eventually.True(t, "it is connected", func() bool { return connections(t, registry) == 1 })
 	eventually.True(t, "it is cut off", func() bool { return connections(t, registry) == 0 })
 }
 
