@@ -224,10 +224,12 @@ func TestAHeartbeatShowsWhatWasAcknowledgedBeforeItWasSent(t *testing.T) {
 	var asking sync.WaitGroup
 	defer asking.Wait()
 	defer cancel()
-	for range 8 {
+	for k := range 8 {
 		a := ask(t, n.addr)
 		asking.Go(func() {
 			for ctx.Err() == nil {
+				// So that they come at any moment of a heartbeat of the relay's.
+				time.Sleep(time.Duration(k) * 4 * time.Millisecond)
 				before := newest.Load()
 				if head, err := a.beat(); err != nil || head < before {
 					t.Errorf("a heartbeat shows the place %d, sent after %d was acknowledged (%v)", head,
