@@ -64,7 +64,7 @@ func run(ctx context.Context) error {
 	if o.rate < 1 || o.rate > 100_000 || o.seconds < 1 || o.seconds > 120 || o.probes < 1 {
 		return errors.New("scale: expected a rate of 1 to 100000, 1 to 120 seconds and a probe")
 	}
-	if err := enoughFiles(o.gates, o.relays); err != nil {
+	if err := enoughFiles(o.gates); err != nil {
 		return err
 	}
 	dir, err := os.MkdirTemp("", "scale")
@@ -108,14 +108,15 @@ func buildRelay(ctx context.Context, dir string) (string, error) {
 	return program, build.Run()
 }
 
-// enoughFiles checks the limit of open files, of which each gate needs two here and two in Redis.
-func enoughFiles(gates []int, relays int) error {
+// enoughFiles checks the limit of open files, of which each gate needs two here, and two in Redis
+// without relays.
+func enoughFiles(gates []int) error {
 	var limit syscall.Rlimit
 	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
 		return err
 	}
 	for _, n := range gates {
-		if need := uint64(2*n + 8*relays + 200); need > limit.Cur {
+		if need := uint64(2*n + 200); need > limit.Cur {
 			return fmt.Errorf("scale: %d gates need %d open files, and the limit is %d: see ulimit -n",
 				n, need, limit.Cur)
 		}
