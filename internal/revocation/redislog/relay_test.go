@@ -2,9 +2,12 @@ package redislog_test
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
+	"github.com/sallyport/sallyport/internal/eventually"
+	"github.com/sallyport/sallyport/internal/redisconn"
 	"github.com/sallyport/sallyport/internal/revocation"
 	"github.com/sallyport/sallyport/internal/revocation/redislog"
 )
@@ -217,5 +220,67 @@ func TestARelayKeepsABoundedHistory(t *testing.T) {
 	entries, err := redislog.Entries(got)
 	if err != nil || !known || len(entries) != 1 || entries[0].Chain != p.Chain {
 		t.Errorf("the newest: got %v, %v", entries, err)
+	}
+}
+
+// TestARelayAsksEveryRedis what its gates ask, over connections of its own: the log is one key of a
+// Cluster, and behind sentinels at the primary.
+func TestARelayAsksEveryRedis(t *testing.T) {
+	t.Parallel()
+	for name, start := range map[string]func(*testing.T) (redisconn.Config, []*server){
+		"a Cluster": startCluster,
+		"sentinels": func(t *testing.T) (redisconn.Config, []*server) {
+			cfg, _, replicas := startSentinel(t)
+			return cfg, replicas
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			cfg, replicas := start(t)
+			s := named("issuer-1")
+			if name == "sentinels" {
+				s.cfg.MinReplicas = 1
+			}
+			i, g := over(t, cfg, s)
+			eventually.True(t, "the log is there", func() bool { return i.fresh() && g.fresh() })
+			receipt := revoke(t, i, sid("s1"))
+			s.o.Name = "relay-1"
+			r, err := redislog.NewRelay(open(t, cfg), s.cfg, s.options(t))
+			if err != nil {
+				t.Fatal(err)
+			}
+			running(t, r.Run)
+			ctx, cancel := timeout(t, 30*time.Second)
+			defer cancel()
+			beat, err := r.Beat(ctx, receipt.Seq)
+			if err != nil || beat.Replicas < s.cfg.MinReplicas ||
+				!strings.Contains(fmt.Sprint(beat.Entry), receipt.Chain) {
+				t.Errorf("a heartbeat: got %+v, %v", beat, err)
+			}
+			page, err := r.Page(ctx, 1, 10)
+			if err != nil || !strings.Contains(string(page), receipt.Chain) {
+				t.Errorf("a page: got %q, %v", page, err)
+			}
+			// Of what was before its beginning, the relay asks Redis.
+			answer, err := r.Tail(ctx, 1, 10)
+			entries, decoding := redislog.Entries(answer)
+			if err != nil || decoding != nil || len(entries) == 0 ||
+				entries[len(entries)-1].Value != "s1" {
+				t.Errorf("the tail: got %v, %v, %v", entries, err, decoding)
+			}
+			if s.cfg.MinReplicas == 0 {
+				return
+			}
+			for _, replica := range replicas {
+				replica.kill()
+			}
+			// An answer that says so, or none: its gates count neither.
+			eventually.True(t, "no heartbeat is vouched for", func() bool {
+				ctx, cancel := timeout(t, time.Second)
+				defer cancel()
+				beat, err := r.Beat(ctx, receipt.Seq)
+				return err != nil || beat.Replicas < 1
+			})
+		})
 	}
 }
