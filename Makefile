@@ -47,7 +47,7 @@ module: ## the gate as a dynamic module of Envoy 1.40, libsallyport.so, into .to
 	@mkdir -p $(BIN) && cd authz/module && CGO_ENABLED=1 $(GO) build -buildmode=c-shared -trimpath \
 	    -ldflags '-s -w $(LDFLAGS)' -o $(BIN)/libsallyport.so . && rm -f $(BIN)/libsallyport.h
 
-image: ## the image with the three programs, sallyport:local, for Compose and Kubernetes
+image: ## the image with the four programs, sallyport:local, for Compose and Kubernetes
 	@SALLYPORT_VERSION='$(VERSION)' deploy/image.sh
 
 image-in-process: ## the image of Envoy with the gate inside, sallyport-envoy:local
@@ -109,7 +109,7 @@ fuzz: ## every fuzz target for FUZZTIME each (FUZZTIME=10m)
 logouts: envoy test-tools ## how long until three gates refuse: LOGOUTS=100000
 	$(GO) test ./e2e -run TestLogoutIsInForceAtEveryGate -v -timeout 2h -logouts $(LOGOUTS) -logouts-at-once 4
 
-faults: test-tools ## random schedules of faults on real servers, judged by the promises: N=1000 SEED=1 [TOPOLOGY=single|sentinel|cluster]
+faults: test-tools ## random schedules of faults on real servers, judged by the promises: N=1000 SEED=1 [TOPOLOGY=single|sentinel|cluster|relay]
 	$(GO) test ./e2e/faults -run TestSchedules -v -timeout 24h -schedules $(N) -seed $(SEED) -topology '$(TOPOLOGY)'
 
 model: ## explore every order of events within two faults: three quarters of an hour, and 10 GB of memory
@@ -118,7 +118,7 @@ model: ## explore every order of events within two faults: three quarters of an 
 model-vast: ## the same of three servers with two issuers: hours, and most of 24 GB of memory
 	GOGC=30 $(GO) test -tags model ./internal/model -run 'TestModel$$' -count=1 -v -timeout 24h -vast -progress
 
-bugs: test-tools ## seed 51 bugs, one by one, and print which test catches each: BUGS=8,17c
+bugs: test-tools ## seed 53 bugs, one by one, and print which test catches each: BUGS=8,17c
 	$(GO) run ./e2e/bugs -only '$(BUGS)'
 
 # What a run measures, and beside what: bench/README.md. BASE is the folder of another checkout, whose gate is measured too.

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Builds the image with the three programs: deploy/image.sh [NAME], sallyport:local unless said. With --in-process before NAME the one
+# Builds the image with the four programs: deploy/image.sh [NAME], sallyport:local unless said. With --in-process before NAME the one
 # of Envoy with the gate inside, sallyport-envoy:local unless said. They tell the version that git has for the source; it is handed
 # in, since git's own folder is no part of what is sent to the docker daemon. Of a source without git, say it:
 # SALLYPORT_VERSION=v1.2.3 deploy/image.sh

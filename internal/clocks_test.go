@@ -14,7 +14,7 @@ import (
 // it for all of them.
 func TestTheDaemonsHandInTheTimeOfTheClockRoom(t *testing.T) {
 	read := 0
-	for _, room := range []string{"cmd/issuer", "cmd/authz", "authz/gate"} {
+	for _, room := range []string{"cmd/issuer", "cmd/authz", "cmd/relay", "authz/gate"} {
 		files, err := filepath.Glob(filepath.Join("..", room, "*.go"))
 		if err != nil {
 			t.Fatal(err)

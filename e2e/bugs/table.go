@@ -19,6 +19,7 @@ func machines(names ...string) []catcher { return in("internal/revocation", name
 func log(names ...string) []catcher      { return in("internal/revocation/redislog", names) }
 func sessions(names ...string) []catcher { return in("internal/session", names) }
 func client(names ...string) []catcher   { return in("internal/redisconn", names) }
+func relays(names ...string) []catcher   { return in("internal/revocation/relay", names) }
 
 func in(pkg string, names []string) (found []catcher) {
 	for _, n := range names {
@@ -502,6 +503,37 @@ h = ensure(ARGV[1], tonumber(ARGV[2]), skew, t, tonumber(ARGV[15]))`},
 	{"51", "a message refused by an answer of before it came", []edit{
 		{"internal/keyset/demand.go", "	if anew {", "	if false {"},
 	}, in("internal/sender", []string{"TestAKeyThatSomebodyNamedBeforeItWasPublishedIsLookedUpAnew"})},
+	{"52a", "a gate's heartbeat answered by one that was sent before it came", []edit{
+		{"internal/revocation/redislog/relay.go", "	asked, seqs, connection := r.take(conn)\n	reply, answers, err := r.exchange(ctx, conn, hb, seqs)\n",
+			"	seqs := []uint64{1}\n	reply, answers, err := r.exchange(ctx, conn, hb, seqs)\n	asked, _, connection := r.take(conn)\n"},
+	}, relays("TestAHeartbeatShowsWhatWasAcknowledgedBeforeItWasSent")},
+	{"52b", "a gate's heartbeats answered over two connections to Redis", []edit{
+		{"internal/revocation/relay/session.go", "s.connection != 0 && s.connection != beat.Connection", "false"},
+	}, relays("TestAnswersOfTwoConnectionsToRedisAreNeverMixed")},
+	{"52c", "a relay's next connection to Redis taken for the one before", []edit{
+		{"internal/revocation/redislog/relay.go", "		r.connection++\n", "		r.connection = 1\n"},
+	}, relays("TestAHeartbeatIsNotAnsweredOverAnotherConnectionToRedis")},
+	{"52d", "a relay's line speaks for the relay alone", []edit{
+		{"internal/revocation/redislog/relay.go", "applied == total {", "applied <= total {"},
+	}, log("TestARelaysLineSaysHowFarAllBelowAre")},
+	{"52e", "a relay that begins knows of no gates", []edit{
+		{"internal/revocation/redislog/relay.go", " || now.Mono-r.stoodAt <= oldest", ""},
+	}, append(log("TestARelaysLineSaysHowFarAllBelowAre"), relays("TestALogoutThatWaitsWaitsForGatesBelow")...)},
+	{"52f", "a gate's place compared with a relay's without its chain", []edit{
+		{"internal/revocation/redislog/history.go", "return p.Chain == h.entries[p.Seq-h.seq-1].chain", "return true"},
+	}, log("TestARelaysLineSaysHowFarAllBelowAre")},
+	{"53a", "a relay without a complete copy hands on what it had", []edit{
+		{"internal/revocation/redislog/history.go", "		h.on, h.entries = false, nil\n", ""},
+	}, log("TestARelayHandsOnWhatItHasApplied")},
+	{"53b", "a relay answers whoever asks", []edit{
+		{"internal/revocation/relay/session.go", "	case !s.known:\n		s.w.WriteString(\"-NOAUTH Authentication required.\\r\\n\")\n		return nil\n", ""},
+	}, relays("TestNobodyIsAnsweredWithoutThePassword")},
+	{"53c", "a gate is answered before its line is known", []edit{
+		{"internal/revocation/relay/session.go", "	if !s.log.SetLine(line, commands[1][2], false) {\n		return errCommand\n	}\n", ""},
+	}, relays("TestAHeartbeatWritesTheGatesLineFirst")},
+	{"53d", "a gate that does not read is waited for", []edit{
+		{"internal/revocation/relay/session.go", "writeWithin = 2 * time.Second", "writeWithin = 2 * time.Hour"},
+	}, relays("TestAGateThatDoesNotReadIsCutOff")},
 }
 
 // knownSources keep where connections come from, for bugs that make another one.

@@ -8,7 +8,8 @@ import (
 
 // movesClock reports whether the fault moves a wall clock.
 func (i Injection) movesClock() bool {
-	return i.Kind == GateClock || i.Kind == IssuerClock || i.Kind == RedisClock
+	return i.Kind == GateClock || i.Kind == IssuerClock || i.Kind == RedisClock ||
+		i.Kind == RelayClock
 }
 
 // moved is how far the fault moves a clock: back if it is hard. Most often by 300 s, for longer

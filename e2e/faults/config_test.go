@@ -16,7 +16,7 @@ const (
 // maxStaleness is longer where it has to cover the lag of replicas, which Redis counts in whole
 // seconds.
 func (p Plan) maxStaleness() time.Duration {
-	if p.Topology == Single {
+	if p.single() {
 		return 3 * time.Second
 	}
 	return 4 * time.Second
@@ -51,7 +51,7 @@ limits:
   name_failures: {burst: 100000, every: 10s}
   network_failures: {burst: 100000, every: 10s}
   name_logins: {burst: 100000, every: 10s}
-`, name, issuerName, audience, listen, admin, grace) + w.redisConfig(true, "")
+`, name, issuerName, audience, listen, admin, grace) + w.redisConfig(true, "", "")
 }
 
 func (w *world) gateConfig(name, listen, admin string) string {
@@ -77,7 +77,7 @@ issuers:
   - match: {path: /protected}
     allow: authenticated
 `, name, listen, admin, issuerName, audience, foreign.String()) +
-		w.redisConfig(false, snapshotOf(name))
+		w.redisConfig(false, w.relayOf(name), snapshotOf(name))
 }
 
 // snapshotOf lets all gates but the first start from a file of their own copy.
@@ -88,8 +88,15 @@ func snapshotOf(gate string) string {
 	return fmt.Sprintf("  snapshot: {file: ./%s/snapshot, every: 1s}\n", gate)
 }
 
-// redisConfig is what all daemons have in common.
-func (w *world) redisConfig(ofIssuer bool, more string) string {
+// relayConfig asks gates for the user and password that Redis asks them for.
+func (w *world) relayConfig(name, listen, admin string) string {
+	return fmt.Sprintf("name: %s\nlisten: %s\nadmin: {listen: %s}\ndrain: {delay: 0s}\n"+
+		"gates: {username: gate, password_file: ./gate-password}\n", name, listen, admin) +
+		w.redisConfig(false, "", "")
+}
+
+// redisConfig is what all daemons have in common; at is the relay that is asked instead of Redis.
+func (w *world) redisConfig(ofIssuer bool, at, more string) string {
 	var b strings.Builder
 	b.WriteString("redis:\n")
 	replicas := 0
@@ -102,7 +109,11 @@ func (w *world) redisConfig(ofIssuer bool, more string) string {
 			addresses(w.sentinels))
 		replicas = 1
 	default:
-		fmt.Fprintf(&b, "  address: %s\n", w.servers[0].address)
+		address := w.servers[0].address
+		if at != "" {
+			address = at
+		}
+		fmt.Fprintf(&b, "  address: %s\n", address)
 	}
 	user := "gate"
 	if ofIssuer {

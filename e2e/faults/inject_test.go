@@ -82,6 +82,16 @@ func (w *world) inject(ctx context.Context, i Injection) error {
 		return w.moveRedisClock(ctx, i)
 	case SuspendGate:
 		return w.suspendGate(ctx, i)
+	case KillRelay:
+		return w.killRelay(ctx, i)
+	case StopRelay:
+		return w.stopRelay(ctx, i)
+	case CutRelay:
+		return w.cutRelay(ctx, pair{from: w.relay.name}, i)
+	case PartRelay:
+		return w.cutRelay(ctx, pair{to: w.relay.name}, i)
+	case RelayClock:
+		return w.moveClock(ctx, w.relay.node, i)
 	}
 	return fmt.Errorf("faults: nobody knows how to bring about %q", i.Kind)
 }
@@ -103,7 +113,7 @@ func (w *world) loses(k Kind) bool {
 		FullDisk,
 		CutBus,
 		RedisClock: // with replicas, another one may take over
-		return w.plan.Topology != Single
+		return !w.plan.single()
 	}
 	return false
 }
@@ -164,6 +174,53 @@ func (w *world) killNode(ctx context.Context, n *node, down time.Duration) error
 	}
 	sleep(ctx, min(down, 2*time.Second))
 	return n.restart(ctx)
+}
+
+// relayed returns the names of the gates that ask the relay.
+func (w *world) relayed() (names []string) {
+	for _, g := range w.gates {
+		if w.relayOf(g.name) != "" {
+			names = append(names, g.name)
+		}
+	}
+	return names
+}
+
+func (w *world) killRelay(ctx context.Context, i Injection) error {
+	w.relay.hurt.Lock()
+	defer w.relay.hurt.Unlock()
+	if err := w.relay.kill(); err != nil {
+		return err
+	}
+	from := w.now()
+	sleep(ctx, i.For)
+	w.isolated(from, w.relayed()...)
+	return w.relay.restart(ctx)
+}
+
+func (w *world) stopRelay(ctx context.Context, i Injection) error {
+	w.relay.hurt.Lock()
+	defer w.relay.hurt.Unlock()
+	if err := w.relay.suspend(); err != nil {
+		return err
+	}
+	from := w.now()
+	sleep(ctx, i.For)
+	w.isolated(from, w.relayed()...)
+	return w.relay.resume()
+}
+
+// cutRelay cuts the relay off from Redis, or its gates from it.
+func (w *world) cutRelay(ctx context.Context, p pair, i Injection) error {
+	if !canPart {
+		return errSkipped
+	}
+	lift := w.network.impose(p, i.cut())
+	from := w.now()
+	sleep(ctx, i.For)
+	w.isolated(from, w.relayed()...)
+	lift()
+	return nil
 }
 
 func (w *world) killSentinel(ctx context.Context, i Injection) error {
@@ -231,7 +288,7 @@ func (w *world) killRedis(ctx context.Context, i Injection) error {
 		err = os.CopyFS(data, os.DirFS(copied))
 	}
 	sleep(ctx, i.For)
-	if w.plan.Topology == Single {
+	if w.plan.single() {
 		w.isolated(from, w.everybody()...)
 	}
 	return errors.Join(err, s.restart(ctx))
@@ -246,7 +303,7 @@ func (w *world) stopRedis(ctx context.Context, i Injection) error {
 	}
 	from := w.now()
 	sleep(ctx, i.For)
-	if w.plan.Topology == Single {
+	if w.plan.single() {
 		w.isolated(from, w.everybody()...)
 	}
 	return s.resume()
@@ -327,7 +384,7 @@ func (w *world) cutRedis(ctx context.Context, i Injection) error {
 	lift := w.part(i.cut(), w.victim(ctx, i))
 	from := w.now()
 	sleep(ctx, i.For)
-	if w.plan.Topology == Single {
+	if w.plan.single() {
 		w.isolated(from, w.everybody()...)
 	}
 	lift()

@@ -45,6 +45,13 @@ const (
 	KillSentinel Kind = "kill sentinel"
 	CutReplica   Kind = "cut replica from primary"
 
+	// With a relay.
+	KillRelay  Kind = "kill relay"
+	StopRelay  Kind = "stop relay"
+	CutRelay   Kind = "cut relay from redis"
+	PartRelay  Kind = "cut gates from relay"
+	RelayClock Kind = "relay's clock moved"
+
 	// In a cluster.
 	CutBus Kind = "cut primary off the cluster bus"
 )
@@ -57,9 +64,15 @@ const (
 	Single   Topology = "single"
 	Sentinel Topology = "sentinel"
 	Cluster  Topology = "cluster"
+	// Relayed is Single, with a relay between Redis and all gates but the last.
+	Relayed Topology = "relay"
 )
 
+// topologies are those that a seed chooses from.
 var topologies = []Topology{Single, Sentinel, Cluster}
+
+// single reports whether there is one Redis server alone.
+func (p Plan) single() bool { return p.Topology == Single || p.Topology == Relayed }
 
 var (
 	everywhere = []Kind{
@@ -72,6 +85,10 @@ var (
 		Failover, StaleReplica, Deposed, KillSentinel, CutReplica, StaleReplica, Deposed,
 	}
 	ofCluster = []Kind{Failover, StaleReplica, Deposed, CutBus, CutReplica, StaleReplica, Deposed}
+	ofRelayed = []Kind{
+		KillRelay, StopRelay, CutRelay, PartRelay, RelayClock, KillRelay, StopRelay, CutRelay, PartRelay,
+		EmptyDisk, OldDisk,
+	}
 )
 
 // Injection is one fault at its time.
@@ -131,7 +148,9 @@ func NewPlan(seed uint64, topology Topology) Plan {
 		p.Issuers = 1
 	}
 	kinds := slices.Concat(everywhere,
-		map[Topology][]Kind{Single: ofSingle, Sentinel: ofSentinel, Cluster: ofCluster}[topology])
+		map[Topology][]Kind{
+			Single: ofSingle, Sentinel: ofSentinel, Cluster: ofCluster, Relayed: ofRelayed,
+		}[topology])
 	for range rounds {
 		var round []Injection
 		for range 1 + random.IntN(p.Issuers) {

@@ -349,7 +349,7 @@ func (w *world) watchStalls(stop <-chan struct{}) {
 
 // watchPromotions notes when Redis chooses another primary, whoever gave it cause.
 func (w *world) watchPromotions(ctx context.Context, stop <-chan struct{}) {
-	if w.plan.Topology == Single {
+	if w.plan.single() {
 		return
 	}
 	known, since := w.promotions(ctx), w.now()

@@ -18,15 +18,16 @@ var (
 	schedules = flag.Int("schedules", 0, "how many schedules to run, `n`; 0: two dozen")
 	atOnce    = flag.Int("schedules-at-once", 5, "how many of them run side by side, `n`")
 	seed      = flag.Uint64("seed", 1, "the first schedule's seed; the next ones count up from it")
-	only      = flag.String("topology", "", "single, sentinel or cluster; by the seed when empty")
+	only      = flag.String("topology", "", "single, sentinel, cluster or relay; by the seed, but never relay, when empty")
 	including = flag.String("with", "",
 		"play only schedules in whose plan this is to be read, such as a kind of fault: it must exist")
 	verbose = flag.Bool("history", false,
 		"print the whole history of each schedule with a violation")
 )
 
-// few is how many schedules every test run plays: eight of each topology.
-const few = 24
+// few is how many schedules every test run plays, eight of each topology; and fewest how many with
+// a relay besides.
+const few, fewest = 24, 4
 
 // plans returns the schedules to play.
 func plans() []Plan {
@@ -38,6 +39,11 @@ func plans() []Plan {
 	for n := *seed; len(all) < count; n++ {
 		if plan := planFor(n); strings.Contains(plan.String(), *including) {
 			all = append(all, plan)
+		}
+	}
+	if *schedules == 0 && *only == "" && *including == "" {
+		for n := range uint64(fewest) {
+			all = append(all, NewPlan(*seed+n, Relayed))
 		}
 	}
 	return all

@@ -93,7 +93,7 @@ func (b *table) String() string {
 	fmt.Fprintf(&out, "\n%-10s %9s %6s %13s %6s %11s %13s %8s   %s\n", "topology", "schedules",
 		"failed", "ended, acked", "lost", "violations", "inconclusive", "stalled",
 		"all well after the faults: p50, max")
-	for _, t := range topologies {
+	for _, t := range append(slices.Clone(topologies), Relayed) {
 		row := b.topology(t)
 		fmt.Fprintf(&out, "%-10s %9d %6d %13d %6d %11d %13d %8d   %s\n", t, row.schedules,
 			row.failed, row.ended, row.lost, row.violations, row.inconclusive, row.stalled,
@@ -114,7 +114,7 @@ func (r *topologyRow) convergence() string {
 
 // kinds returns every kind of fault, once.
 func kinds() (all []Kind) {
-	for _, k := range slices.Concat(everywhere, ofSingle, ofSentinel, ofCluster) {
+	for _, k := range slices.Concat(everywhere, ofSingle, ofSentinel, ofCluster, ofRelayed) {
 		if !slices.Contains(all, k) {
 			all = append(all, k)
 		}

@@ -47,6 +47,7 @@ type world struct {
 	servers, sentinels []*server
 	logShard           int            // of the cluster: which one holds the log
 	keyOf              [shards]string // of the cluster: a key in each shard
+	relay              *relay         // nil without one
 	issuers            []*issuer
 	gates              []*gate
 	failovers          sync.Mutex // one change of primaries at a time
@@ -78,6 +79,12 @@ type node struct {
 type issuer struct {
 	*node
 	url, admin string
+}
+
+// relay is the relay that all gates but the last ask.
+type relay struct {
+	*node
+	address string // where gates reach it: through the network
 }
 
 type gate struct {
@@ -235,7 +242,12 @@ func (w *world) startDaemons(ctx context.Context) error {
 			return err
 		}
 	}
-	for i := range 3 {
+	if w.plan.Topology == Relayed {
+		if err := w.addRelay(ctx, "relay-1"); err != nil {
+			return err
+		}
+	}
+	for i := range gates {
 		if err := w.addGate(ctx, fmt.Sprintf("gate-%d", i+1)); err != nil {
 			return err
 		}
@@ -254,6 +266,31 @@ func (w *world) addIssuer(ctx context.Context, name string) error {
 		w.issuers = append(w.issuers, i)
 	}
 	return err
+}
+
+// gates is how many there are.
+const gates = 3
+
+func (w *world) addRelay(ctx context.Context, name string) error {
+	listen, admin, err := w.twoAddresses(name)
+	if err != nil {
+		return err
+	}
+	r := &relay{}
+	if r.address, err = w.network.listen(name, listen); err != nil {
+		return err
+	}
+	r.node, err = w.startDaemon(ctx, name, "relay", w.relayConfig(name, listen, admin), admin)
+	w.relay = r
+	return err
+}
+
+// relayOf returns the address of the relay that a gate asks; "" where it asks Redis.
+func (w *world) relayOf(gate string) string {
+	if w.relay == nil || gate == fmt.Sprintf("gate-%d", gates) {
+		return ""
+	}
+	return w.relay.address
 }
 
 func (w *world) addGate(ctx context.Context, name string) error {

@@ -47,3 +47,26 @@ func (i *Issuer) SeesFormer(ctx context.Context) (bool, error) { return i.seesFo
 
 // SaveSnapshot has the gate write its snapshot file now, if it may.
 func (g *Gate) SaveSnapshot() { g.keeper.save() }
+
+// Note takes what a relay has applied, and its position after it.
+func (r *Relay) Note(applied []revocation.Entry, p revocation.Position, complete bool) {
+	r.history.note(applied, p, complete)
+}
+
+// After returns what a relay hands on behind a place, and whether it can tell.
+func (r *Relay) After(seq uint64, count int) (answer []byte, known bool) {
+	return r.history.after(seq, count)
+}
+
+// Standing returns the position that a relay's line says.
+func (r *Relay) Standing() revocation.Position { return r.standing(revocation.Position{}) }
+
+// GateLine makes a gate's line.
+func GateLine(name, instance string, p revocation.Position, counter uint64, left bool) string {
+	return formatLine(p, counter, instance, details{Name: name, Left: left})
+}
+
+// Entries decodes what XREAD answers.
+func Entries(answer []byte) ([]revocation.Entry, error) {
+	return (&decoder{string(answer)}).streams()
+}

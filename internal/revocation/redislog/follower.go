@@ -32,6 +32,8 @@ type follower struct {
 	field  string // the name of this process's line
 	// lineCommand returns the command that writes its line, nil while it has no place for one.
 	lineCommand func(line string) []any
+	// stands returns the position that its line is to say when it is at own; nil: that.
+	stands func(own revocation.Position) revocation.Position
 	// send sends a heartbeat and reads the answer.
 	send func(ctx context.Context, conn *redis.Conn,
 		hb revocation.Heartbeat) (revocation.HeartbeatReply, error)
@@ -40,11 +42,13 @@ type follower struct {
 	metrics *metrics
 	instant func() revocation.Instant
 
-	mu     sync.Mutex // guards the next four
+	mu     sync.Mutex // guards the next five
 	copy   *revocation.Copy
 	writer *revocation.Writer // an issuer's, around copy; nil at a gate
 	events events             // go to the writer, or to the copy where there is none
 	noted  notedKeys          // for a snapshot; nil without one
+	// history keeps what was applied last, for a relay; nil elsewhere.
+	history *history
 
 	// What follows is safe to use without mu.
 	set     *liveset.Set
@@ -145,6 +149,7 @@ func (f *follower) change(
 	}
 	position := f.copy.Position()
 	f.noted.note(out.Applied)
+	f.history.note(out.Applied, position, f.copy.Complete())
 	f.mu.Unlock()
 	f.report(&out, before, &view, position)
 	if out.Resync != "" || out.Completed {
@@ -200,6 +205,9 @@ func (f *follower) position() revocation.Position {
 
 // line makes this process's line, with a counter that none had before.
 func (f *follower) line(p revocation.Position) string {
+	if f.stands != nil {
+		p = f.stands(p)
+	}
 	return formatLine(p, f.counter.Add(1), f.id, f.details())
 }
 

@@ -80,65 +80,76 @@ func (g *Gate) leave(ctx context.Context) {
 // sendByGate sends a gate's heartbeat: it writes the gate's line and reads what the log is now.
 // That it writes is the point: a primary that was deposed cannot have replicas take the write in.
 func (g *Gate) sendByGate(ctx context.Context, conn *redis.Conn,
-	hb revocation.Heartbeat) (r revocation.HeartbeatReply, err error) {
+	hb revocation.Heartbeat) (revocation.HeartbeatReply, error) {
+	r, _, err := g.exchange(ctx, conn, hb, nil)
+	return r, err
+}
+
+// exchange sends a heartbeat that also asks for the entries at some more places. It returns Redis'
+// answers, which are whole unless there is an error.
+func (g *Gate) exchange(ctx context.Context, conn *redis.Conn, hb revocation.Heartbeat,
+	more []uint64) (r revocation.HeartbeatReply, answers []any, err error) {
 	place, err := g.places.find(ctx, conn)
 	if err != nil {
-		return r, fmt.Errorf("redislog: heartbeat: %w", err)
+		return r, nil, fmt.Errorf("redislog: heartbeat: %w", err)
 	}
+	commands := g.commands(&hb, g.keys.gate(place), more)
 	done, err := redisconn.WriteAndWait(ctx, conn, redisconn.Write{
-		Commands: g.commands(&hb, g.keys.gate(place)),
+		Commands: commands,
 		Wrote:    wroteLine,
 		Replicas: g.cfg.MinReplicas, Timeout: g.cfg.Settle / 2,
 	})
 	// With too few replicas the copy is told of the heartbeat all the same, and does not count it.
 	if err != nil && !errors.Is(err, redisconn.ErrTooFewReplicas) {
-		return r, fmt.Errorf("redislog: heartbeat: %w", err)
+		return r, nil, fmt.Errorf("redislog: heartbeat: %w", err)
 	}
 	r.Replicas = done.Replicas
-	answers, err := answersOf(done.Answer)
-	if err != nil {
-		return r, fmt.Errorf("redislog: heartbeat: %w", err)
+	if answers, err = answersOf(done.Answer, len(commands)); err != nil {
+		return r, nil, fmt.Errorf("redislog: heartbeat: %w", err)
 	}
 	if last, ok := answers[0].(string); ok {
 		g.places.checkRival(last)
 	}
 	head, err := list(answers[2], len(headFields))
 	if err != nil {
-		return r, err
+		return r, nil, err
 	}
 	if r.Head, r.HeadFound, err = parseHead(head); err != nil {
-		return r, err
+		return r, nil, err
 	}
 	if r.Time, err = redisTime(answers[3]); err != nil {
-		return r, err
+		return r, nil, err
 	}
 	r.AtMine, r.AtMineFound, err = chainOf(answers[4])
-	return r, err
+	return r, answers, err
 }
 
 // commands are a gate's heartbeat, of the few commands that a gate's Redis user may run. They run
-// in one MULTI, so that head, time and entry are of one moment, after the write.
-func (g *Gate) commands(hb *revocation.Heartbeat, key string) [][]any {
-	mine := fmt.Sprintf("%d-0", hb.Position.Seq)
-	return [][]any{
+// in one MULTI, so that head, time and entries are of one moment, after the write.
+func (g *Gate) commands(hb *revocation.Heartbeat, key string, more []uint64) [][]any {
+	all := [][]any{
 		{"GETRANGE", key, 0, maxLine - 1},
 		g.commandAt(hb.Position),
 		append([]any{"HMGET", g.keys.head}, headFields...),
 		{"TIME"},
-		{"XRANGE", g.keys.log, mine, mine},
 	}
+	for _, seq := range append([]uint64{hb.Position.Seq}, more...) {
+		id := fmt.Sprintf("%d-0", seq)
+		all = append(all, []any{"XRANGE", g.keys.log, id, id})
+	}
+	return all
 }
 
 // wroteLine reports whether the second of the commands of a heartbeat, which writes, has written.
 func wroteLine(answer any) bool {
 	answers, ok := answer.([]any)
-	return ok && len(answers) == 5 && answers[1] == "OK"
+	return ok && len(answers) >= 5 && answers[1] == "OK"
 }
 
-// answersOf returns the answers to the commands of a heartbeat, none of which is an error.
-func answersOf(answer any) ([]any, error) {
+// answersOf returns the answers to the n commands of a heartbeat, none of which is an error.
+func answersOf(answer any, n int) ([]any, error) {
 	answers, ok := answer.([]any)
-	if !ok || len(answers) != 5 {
+	if !ok || len(answers) != n {
 		return nil, errReply
 	}
 	for n, a := range answers {
