@@ -8,11 +8,10 @@ import (
 	"testing"
 	"time"
 
+	"cel.dev/cel-go/common/cost"
 	"cel.dev/cel-go/common/types"
 
 	"github.com/sallyport/sallyport/internal/token/strict"
-
-	"cel.dev/cel-go/common/cost"
 )
 
 func parse(t testing.TB, json string) strict.Value {
