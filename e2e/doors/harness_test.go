@@ -57,6 +57,9 @@ const routes = `  - match: {path: /optional}
     require: {when: 'peer.principal == "spiffe://example.com/checkout"'}
   - match: {path: /closed}
     allow: nobody
+  - {match: {path: /page}, refusals: {as: html}}
+  - {match: {path: /problem}, refusals: {as: problem}}
+  - {match: {path: /flask}, refusals: {as: flask}}
   - match: {path: /files/**}
     allow: public
   - match: {path: /inner/**, hosts: [inner.example.com]}
