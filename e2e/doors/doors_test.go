@@ -27,6 +27,7 @@ var starters = map[string]func(t *testing.T, gate, upstream string, changes ...s
 type door struct {
 	proxy, address string
 	upstream       *upstream
+	overGRPC       bool // Envoy asks the mesh's gates, by the mesh's configuration
 }
 
 const trusted = "--http-check-trusted-proxies=127.0.0.1"
@@ -531,6 +532,7 @@ func aLogoutIsInForce(t *testing.T, d *door) {
 
 // hostileRequestLinesReachNobody (attacks 79 to 81, and what a proxy could read as two requests).
 func hostileRequestLinesReachNobody(t *testing.T, d *door) {
+	d.upstream.received()
 	const host = "\r\nHost: things.example.com\r\nConnection: close\r\n"
 	for name, request := range map[string]string{
 		"CONNECT":             "CONNECT things.example.com:443 HTTP/1.1" + host + "\r\n",
@@ -544,7 +546,12 @@ func hostileRequestLinesReachNobody(t *testing.T, d *door) {
 		"a length and chunks": "POST /public HTTP/1.1" + host + "Content-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\nGET /protected HTTP/1.1\r\nHost: a\r\n\r\n",
 		"not UTF-8":           "GET /protected HTTP/1.1" + host + "Authorization: Bearer \xff\xfe\r\n\r\n",
 	} {
-		d.upstream.received()
+		// Of what has no route, a CONNECT has none, Envoy asks no gate; it waits for the end of the body,
+		// which a CONNECT never has, before it says so.
+		if d.overGRPC && strings.HasPrefix(request, "CONNECT ") {
+			held(t, d.address, request)
+			continue
+		}
 		a := raw(t, d.address, request)
 		for _, seen := range d.upstream.received() {
 			if !below(path.Clean(seen.Path), "/public") {

@@ -289,6 +289,19 @@ type answer struct {
 	received mesh.Received // by the upstream, of a request that has reached it
 }
 
+// held sends a request that is not answered until its client has gone, which is when the test ends.
+func held(t *testing.T, address, request string) {
+	t.Helper()
+	conn, err := net.DialTimeout("tcp", address, 10*time.Second)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = conn.Close() })
+	if _, err := io.WriteString(conn, request); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // raw sends a request as it is written and reads the answer. A connection that is closed without
 // one is a status of 0.
 func raw(t *testing.T, address, request string) answer {
