@@ -423,9 +423,10 @@ func (e *Engine) recovered(value any) Decision {
 	return Decision{Refusal: e.refusals.of(token.ReasonInternal)}
 }
 
-// Refuse refuses for a reason that the transport has found by itself, in the form of the policy that
-// the request is decided by. d is what the engine has decided, and the zero Decision before it was
-// asked: then the form is that of requests that fall under no route. problem is from a fixed list.
+// Refuse refuses for a reason that the transport has found by itself, in the form of the policy
+// that the request is decided by. d is what the engine has decided, and the zero Decision before it
+// was asked: then the form is that of requests that fall under no route. problem is from a fixed
+// list.
 func (e *Engine) Refuse(r *Request, d Decision, reason token.Reason, problem string) Decision {
 	rs := e.rules.Load()
 	if named := rs.named[r.Policy]; named != nil {

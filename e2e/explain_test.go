@@ -41,7 +41,8 @@ func (e *explains) ask(t *testing.T, path, token string) (a adminapi.Explanation
 	if a.Allow != (cmd.ProcessState.ExitCode() == 0) {
 		t.Errorf("allow is %v, and the exit status %d", a.Allow, cmd.ProcessState.ExitCode())
 	}
-	if secret := token[strings.LastIndexByte(token, '.')+1:]; len(secret) > 1 && strings.Contains(string(out), secret) {
+	if secret := token[strings.LastIndexByte(token, '.')+1:]; len(secret) > 1 &&
+		strings.Contains(string(out), secret) {
 		t.Error("the token is shown")
 	}
 	return a
@@ -105,8 +106,16 @@ func TestARunningGateExplainsWhatItAnswersEnvoy(t *testing.T) {
 				reason = "allowed"
 			}
 			if told.Reason != reason || told.Status != answered.status || reason != want {
-				t.Errorf("%s, %s: Envoy is answered %d %s, and it is explained as %d %s; want %s", when, name,
-					answered.status, reason, told.Status, told.Reason, want)
+				t.Errorf(
+					"%s, %s: Envoy is answered %d %s, and it is explained as %d %s; want %s",
+					when,
+					name,
+					answered.status,
+					reason,
+					told.Status,
+					told.Reason,
+					want,
+				)
 			}
 			text := fmt.Sprintf("%+v", told.Steps)
 			if has := map[string]string{

@@ -23,10 +23,10 @@ type Door struct {
 	OverHTTP bool
 }
 
-// OneAnswer holds doors against the engine, and what the engine is explained by: for any policies,
-// any request with any tokens, and any state of the gate, they allow alike, refuse for one reason in
-// the same words, record the same route, and tell upstream, client and filters the same. Where an
-// answer is remembered, it stays.
+// OneAnswer holds doors against the engine, and what the engine is explained by. For any policies,
+// any request with any tokens, and any state of the gate, they allow alike, refuse for one reason
+// in the same words, record the same detail, and tell upstream, client and filters the same. Where
+// an answer is remembered, it stays.
 //
 // By their nature doors differ in what stands around an answer: over HTTP the proxy removes headers
 // by itself before it asks, as its settings say.
@@ -110,14 +110,21 @@ func compareDecision(t *rapid.T, door string, r *authz.Request, d *authz.Decisio
 	if d.Changes != nil {
 		changes = *d.Changes
 	}
-	if has, should := sorted(got.Set), sorted(d.Identity.Set, changes.Set); !slices.Equal(has, should) {
+	if has, should := sorted(got.Set), sorted(d.Identity.Set, changes.Set); !slices.Equal(
+		has,
+		should,
+	) {
 		wrong("headers for the upstream", has, should)
 	}
-	if has, should := sorted(got.Client), sorted(d.Identity.Client, changes.Client); !slices.Equal(has, should) {
+	if has, should := sorted(got.Client), sorted(d.Identity.Client, changes.Client); !slices.Equal(
+		has,
+		should,
+	) {
 		wrong("headers for the client", has, should)
 	}
 	// Envoy is told which parameter to remove, or what the path is without it.
-	without := changes.Parameter != "" && (got.Parameter == changes.Parameter || got.Path == changes.Path)
+	without := changes.Parameter != "" &&
+		(got.Parameter == changes.Parameter || got.Path == changes.Path)
 	if !without && got.Parameter+got.Path+changes.Parameter != "" {
 		wrong("the query", got.Parameter+" "+got.Path, changes.Parameter+" "+changes.Path)
 	}
@@ -163,8 +170,8 @@ func sorted(lists ...[]authz.Header) []authz.Header {
 	return all
 }
 
-// TakenFor reports whether a server might take a header for one of these, as its proxy is to have it
-// removed.
+// TakenFor reports whether a server might take a header for one of these, as its proxy is to have
+// it removed.
 func TakenFor(name string, of ...string) bool {
 	folded := strings.Map(func(c rune) rune {
 		if strings.ContainsRune(Signs, c) {

@@ -53,7 +53,10 @@ func DrawPolicy(t *rapid.T) policy.Config {
 		for i := range c.Tokens {
 			c.Tokens[i].Remove = false
 		}
-		c.Tokens = slices.DeleteFunc(c.Tokens, func(s policy.TokenSource) bool { return s.WebSocket != "" })
+		c.Tokens = slices.DeleteFunc(
+			c.Tokens,
+			func(s policy.TokenSource) bool { return s.WebSocket != "" },
+		)
 	}
 	for range rapid.IntRange(1, 6).Draw(t, "routes") {
 		next, route := c, DrawRoute(t)
@@ -88,8 +91,18 @@ func DrawRoute(t *rapid.T) policy.Route {
 	r := policy.Route{
 		Match: policy.Match{
 			Hosts: pick(t, "hosts", nil, nil, nil, nil, nil, []string{"h"}, []string{"*.h"}),
-			Headers: pick(t, "match headers", nil, nil, nil, nil, nil, nil, []policy.HeaderMatch{{Name: "x-env", Exact: "test"}},
-				[]policy.HeaderMatch{{Name: "x-env", Present: true}}),
+			Headers: pick(
+				t,
+				"match headers",
+				nil,
+				nil,
+				nil,
+				nil,
+				nil,
+				nil,
+				[]policy.HeaderMatch{{Name: "x-env", Exact: "test"}},
+				[]policy.HeaderMatch{{Name: "x-env", Present: true}},
+			),
 		},
 		Allow:            pick(t, "allow", "", "", "", "", "public", "optional", "nobody"),
 		PathParameters:   oneIn(t, 6, "parameters"),
@@ -97,7 +110,22 @@ func DrawRoute(t *rapid.T) policy.Route {
 		PathCase:         pick(t, "path_case", "", "", "", "sensitive", "insensitive"),
 		Refusals:         drawRefusals(t),
 	}
-	r.Match.Path = pick(t, "path", "/a", "/A", "/a/*", "/**", "/a/**", "/a/{x}", "/{x}/{y}", "/a/**", "/*/b", "/**", "/B", "")
+	r.Match.Path = pick(
+		t,
+		"path",
+		"/a",
+		"/A",
+		"/a/*",
+		"/**",
+		"/a/**",
+		"/a/{x}",
+		"/{x}/{y}",
+		"/a/**",
+		"/*/b",
+		"/**",
+		"/B",
+		"",
+	)
 	if r.Match.Path == "" {
 		r.Match.GRPC = pick(t, "grpc", "shop.v1.Orders/*", "shop.v1.Orders/Get")
 	} else {
@@ -126,14 +154,22 @@ func DrawRoute(t *rapid.T) policy.Route {
 func drawOutgoing(t *rapid.T, r *policy.Route) {
 	r.AllowStale, r.OutlivesToken = oneIn(t, 4, "stale"), oneIn(t, 4, "outlives")
 	r.Headers = pick(t, "headers", nil, nil, map[string]string{"x-tenant": "/tenant"})
-	r.JSONHeaders = pick(t, "json headers", nil, nil, nil, map[string]string{"x-roles-json": "/roles"})
+	r.JSONHeaders = pick(
+		t,
+		"json headers",
+		nil,
+		nil,
+		nil,
+		map[string]string{"x-roles-json": "/roles"},
+	)
 	r.ResponseHeaders = pick(t, "response headers", nil, nil, nil, map[string]string{"x-user": "sub"})
 	r.QueryToken = pick(t, "query token", "", "", "", "access_token")
 }
 
 func drawRequire(t *rapid.T, named bool) policy.Require {
 	conditions := []string{
-		"", "", "", "", "", "", "", "", `claims.sub == "alice"`, `has(claims.tenant) && claims.tenant == "acme"`,
+		"", "", "", "", "", "", "", "", `claims.sub == "alice"`,
+		`has(claims.tenant) && claims.tenant == "acme"`,
 		`request.method == "GET" || "clerk" in roles`, `claims.tenant == request.headers["x-env"]`,
 		`peer.principal == "spiffe://example.com/checkout"`, `now > timestamp("2029-01-01T00:00:00Z")`,
 		`request.host != "y" && "read" in scopes`,
@@ -142,13 +178,56 @@ func drawRequire(t *rapid.T, named bool) policy.Require {
 		conditions = append(conditions, `claims.sub == path.x`, `path.x == "b"`)
 	}
 	return policy.Require{
-		Roles:     pick(t, "roles", nil, nil, nil, nil, []string{"admin"}, []string{"clerk"}, []string{"viewer", "x"}),
-		Scopes:    pick(t, "scopes", nil, nil, nil, nil, nil, nil, []string{"read"}, []string{"read", "pay"}),
-		Audiences: pick(t, "audiences", nil, nil, nil, nil, nil, nil, []string{Audience}, []string{"other"}),
-		Issuers:   pick(t, "issuers", nil, nil, nil, nil, nil, nil, []string{Issuer}, []string{Foreign, Tenants}),
-		ACR:       pick(t, "acr", nil, nil, nil, nil, nil, nil, nil, []string{"gold"}),
-		Fresh:     pick(t, "fresh", 0, 0, 0, 0, 0, 0, 5*time.Minute, time.Hour),
-		When:      rapid.SampledFrom(conditions).Draw(t, "when"),
+		Roles: pick(
+			t,
+			"roles",
+			nil,
+			nil,
+			nil,
+			nil,
+			[]string{"admin"},
+			[]string{"clerk"},
+			[]string{"viewer", "x"},
+		),
+		Scopes: pick(
+			t,
+			"scopes",
+			nil,
+			nil,
+			nil,
+			nil,
+			nil,
+			nil,
+			[]string{"read"},
+			[]string{"read", "pay"},
+		),
+		Audiences: pick(
+			t,
+			"audiences",
+			nil,
+			nil,
+			nil,
+			nil,
+			nil,
+			nil,
+			[]string{Audience},
+			[]string{"other"},
+		),
+		Issuers: pick(
+			t,
+			"issuers",
+			nil,
+			nil,
+			nil,
+			nil,
+			nil,
+			nil,
+			[]string{Issuer},
+			[]string{Foreign, Tenants},
+		),
+		ACR:   pick(t, "acr", nil, nil, nil, nil, nil, nil, nil, []string{"gold"}),
+		Fresh: pick(t, "fresh", 0, 0, 0, 0, 0, 0, 5*time.Minute, time.Hour),
+		When:  rapid.SampledFrom(conditions).Draw(t, "when"),
 	}
 }
 
@@ -176,7 +255,14 @@ func DrawRequest(t *rapid.T, w *World) authz.Request {
 		}
 	}
 	add(3, "x-env", "test", "acme")
-	add(3, "accept", "text/html", "application/problem+json", "application/json, text/html;q=0.5", "*/*")
+	add(
+		3,
+		"accept",
+		"text/html",
+		"application/problem+json",
+		"application/json, text/html;q=0.5",
+		"*/*",
+	)
 	add(6, "content-type", "application/grpc", "application/json")
 	add(3, "origin", Page, "https://evil.example.com")
 	add(4, "access-control-request-method", "GET", "POST")
@@ -229,8 +315,8 @@ func place(t *rapid.T, r *authz.Request, bearer string) {
 // RevokedID is what the id of a drawn token is that is revoked; see DrawWorld.
 const RevokedID = "revoked"
 
-// DrawWorld is a world for drawn requests: tokens of one id are revoked, and an unknown key is known
-// to be none.
+// DrawWorld is a world for drawn requests: tokens of one id are revoked, and an unknown key is
+// known to be none.
 func DrawWorld() *World {
 	w := New()
 	w.Revocations.Revoke(func(f *revocation.Facts) bool { return f.TokenID == RevokedID })

@@ -8,8 +8,8 @@ import (
 	"github.com/sallyport/sallyport/internal/policy"
 )
 
-// TestWhatIsRefusedBeforeThePolicyIsToldInItsForm: a malformed request, a proxy that does not strip,
-// and one that cannot; of the latter two the route's own form, once the route is known.
+// TestWhatIsRefusedBeforeThePolicyIsToldInItsForm: a malformed request, a proxy that does not
+// strip, and one that cannot; of the latter two the route's own form, once the route is known.
 func TestWhatIsRefusedBeforeThePolicyIsToldInItsForm(t *testing.T) {
 	compile := func(how policy.Refusals) *policy.Policy {
 		p, err := policy.Compile(policy.Config{Refusals: how, Routes: []policy.Route{
@@ -56,7 +56,11 @@ func TestWhatIsRefusedBeforeThePolicyIsToldInItsForm(t *testing.T) {
 		"cannot strip":           {checker: "cannot", path: "/page", headers: []string{"x-auth-subject", "mallory"}, status: 400, form: html},
 		"cannot strip, of /":     {checker: "cannot", path: "/", headers: []string{"x_auth_subject", "mallory", "accept", "application/problem+json"}, status: 400, form: problem},
 	} {
-		r := &Request{Request: authztest.Get(row.path, row.headers...), Malformed: row.malformed, Mark: row.mark}
+		r := &Request{
+			Request:   authztest.Get(row.path, row.headers...),
+			Malformed: row.malformed,
+			Mark:      row.mark,
+		}
 		r.Policy = row.policy
 		d := checkers[row.checker].Check(t.Context(), r)
 		refused := d.Refused()

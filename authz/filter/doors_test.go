@@ -31,7 +31,10 @@ func FuzzRequest(f *testing.F) {
 		}
 	}
 	f.Add(":method=GET\n:path=/public\n:path=/protected\n:authority=h", "")
-	f.Add(":method=GET\n:path=\n:authority=h\n:scheme=x\n=\nx-sallyport-stripped=1\nUPGRADE=websocket", "\xff")
+	f.Add(
+		":method=GET\n:path=\n:authority=h\n:scheme=x\n=\nx-sallyport-stripped=1\nUPGRADE=websocket",
+		"\xff",
+	)
 	b := start(f, w)
 	engine := w.Engine(nil)
 	f.Fuzz(func(t *testing.T, lines, peer string) {

@@ -131,11 +131,16 @@ func TestAReloadUnderLoadDropsNothing(t *testing.T) {
 	write := func(version int) {
 		routes := []string{fmt.Sprintf(
 			`{match: {path: /probe}, require: {when: 'claims.sub == "alice" && %d == %d'}, headers: {%s: sub}}`,
-			version, version, versions[version])}
+			version,
+			version,
+			versions[version],
+		)}
 		for i := range 1000 {
 			routes = append(routes, fmt.Sprintf(
 				`{match: {path: '/api/v%d/{id}'}, require: {when: 'claims.sub == path.id || claims.iat > %d'}}`,
-				i, 1000*version+i))
+				i,
+				1000*version+i,
+			))
 		}
 		s.configure(routes...)
 	}
@@ -178,6 +183,11 @@ func TestAReloadUnderLoadDropsNothing(t *testing.T) {
 	}
 	stop()
 	load.Wait()
-	t.Logf("%d and %d checks by the two policies, %d reloads", seen[0].Load(), seen[1].Load(), reloads)
+	t.Logf(
+		"%d and %d checks by the two policies, %d reloads",
+		seen[0].Load(),
+		seen[1].Load(),
+		reloads,
+	)
 	r.stopped()
 }
