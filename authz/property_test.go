@@ -50,11 +50,11 @@ func TestExplainAndDecideGiveOneAnswer(t *testing.T) {
 //
 //   - The route of P' that lets it pass would do so as the only route of a policy: no route is made
 //     weaker by others, there or not.
-//   - It was refused because of the route that is gone: it fell under that one, by which it may have
-//     been too close to a stricter one; or it was too close to that one, by another case or by slashes
-//     that an upstream may take for plain ones; or that was the only one for which a host matters, so
-//     that one that is no name is now nobody's concern. What a route refuses that is still there is
-//     still refused.
+//   - It was refused because of the route that is gone: it fell under that one, by which it may
+//     have been too close to a stricter one; or it was too close to that one, by another case or by
+//     slashes that an upstream may take for plain ones; or that was the only one for which a host
+//     matters, so that one that is no name is now nobody's concern. What a route refuses that is
+//     still there is still refused.
 func TestWithoutARouteNobodyPassesByOneThatDidNotLetThemPass(t *testing.T) {
 	w := authztest.DrawWorld()
 	rapid.Check(t, func(t *rapid.T) {

@@ -1,17 +1,20 @@
 package extauthz
 
 import (
+	"slices"
+	"strings"
 	"testing"
 
+	"github.com/sallyport/sallyport/authz"
 	"github.com/sallyport/sallyport/authz/authztest"
+	"github.com/sallyport/sallyport/authz/check"
 	"github.com/sallyport/sallyport/internal/policy"
 )
 
-// TestOneAnswer over gRPC, with headers raw or not, whoever removes other spellings: where Envoy does,
-// it does so before it asks.
+// TestOneAnswer over gRPC, with headers raw or not, whoever removes other spellings.
 func TestOneAnswer(t *testing.T) {
 	w := authztest.DrawWorld()
-	doors := map[string]authztest.Door{}
+	doors := map[string]authztest.Door{"strip: envoy": stripping(t, w)}
 	for name, strip := range map[string]string{"seen": stripSeen, "all": stripAll} {
 		b := start(t, w, func(c *Config) { c.Strip = strip })
 		for suffix, raw := range map[string]bool{"": false, ", raw headers": true} {
@@ -21,6 +24,44 @@ func TestOneAnswer(t *testing.T) {
 		}
 	}
 	authztest.OneAnswer(t, w, doors)
+}
+
+// stripping is a door whose Envoy removes headers before it asks, and says so.
+func stripping(t *testing.T, w *authztest.World) authztest.Door {
+	b := start(t, w, byEnvoy)
+	var made []string // headers that the policies make of claims, as Envoy has been told of them
+	return authztest.Door{
+		Lines: b.lines,
+		Put: func(p *policy.Policy, named map[string]*policy.Policy) {
+			made = p.ClaimHeaders()
+			for _, other := range named {
+				made = slices.Concat(made, other.ClaimHeaders())
+			}
+			b.engine.SetPolicies(p, named)
+		},
+		Ask: func(r authz.Request) authztest.Answer {
+			strips := slices.Concat(authz.IdentityHeaders(), authz.OverrideHeaders(), made)
+			var shown []authz.Header
+			var removed []string
+			for _, h := range r.Headers {
+				if authztest.TakenFor(h.Name, strips...) {
+					removed = append(removed, h.Name)
+				} else {
+					shown = append(shown, h)
+				}
+			}
+			r.Headers = append(shown, authz.Header{
+				Name: check.HeaderStripped, Value: strings.Join(append([]string{check.Stripped}, made...), ","),
+			})
+			a := b.ask(t, true)(r)
+			for _, name := range removed {
+				if a.Status == 200 && !authz.HasHeader(a.Set, name) {
+					a.Remove = append(a.Remove, name)
+				}
+			}
+			return a
+		},
+	}
 }
 
 // TestAMalformedCheckIsToldInThePolicysForm, by as much as could be read of it.

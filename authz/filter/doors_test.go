@@ -17,8 +17,8 @@ func TestOneAnswer(t *testing.T) {
 	})
 }
 
-// FuzzRequest: whatever Envoy shows, nothing panics; what passes, passes by the one method, path and
-// host that are shown, as the engine has it, and nobody is known without a token.
+// FuzzRequest: whatever Envoy shows, nothing panics; what passes, passes by the one method, path
+// and host that are shown, as the engine has it, and nobody is known without a token.
 func FuzzRequest(f *testing.F) {
 	w := authztest.New()
 	for _, v := range authztest.Vectors(w) {

@@ -7,6 +7,7 @@ import (
 	"runtime/debug"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/sallyport/sallyport/authz/gate"
 	"github.com/sallyport/sallyport/internal/config"
@@ -42,6 +43,7 @@ func BenchmarkReload(b *testing.B) {
 	for _, changed := range []int{1, routes} {
 		b.Run(fmt.Sprintf("%d_changed", changed), func(b *testing.B) {
 			file := filepath.Join(b.TempDir(), "authz.yaml")
+			least := time.Hour
 			for b.Loop() {
 				b.StopTimer()
 				change(changed)
@@ -49,6 +51,7 @@ func BenchmarkReload(b *testing.B) {
 					b.Fatal(err)
 				}
 				b.StartTimer()
+				begin := time.Now()
 				c, err := gate.Load(config.Options{File: file})
 				if err != nil {
 					b.Fatal(err)
@@ -56,8 +59,11 @@ func BenchmarkReload(b *testing.B) {
 				if _, _, err := policy.CompileAll(c.Policy, c.Policies); err != nil {
 					b.Fatal(err)
 				}
+				least = min(least, time.Since(begin))
 			}
-			b.ReportMetric(float64(b.Elapsed().Microseconds())/float64(b.N)/1e3, "ms")
+			milliseconds := func(d time.Duration) float64 { return float64(d.Microseconds()) / 1e3 }
+			b.ReportMetric(milliseconds(b.Elapsed())/float64(b.N), "ms")
+			b.ReportMetric(milliseconds(least), "least-ms")
 			b.ReportMetric(0, "ns/op")
 		})
 	}
