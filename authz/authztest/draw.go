@@ -27,7 +27,8 @@ func oneIn(t *rapid.T, n int, label string) bool { return rapid.IntRange(1, n).D
 
 // mostly draws true three times of four.
 func mostly(t *rapid.T, label string) bool {
-	return rapid.Bool().Draw(t, label) || rapid.Bool().Draw(t, label)
+	once := rapid.Bool().Draw(t, label)
+	return once || rapid.Bool().Draw(t, label+", again")
 }
 
 // DrawPolicy draws a policy that a gate loads, of all that a policy may say, with up to six routes
