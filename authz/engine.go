@@ -81,7 +81,8 @@ type Engine struct {
 
 // rules is one policy with the refusals that speak of it.
 type rules struct {
-	policy *policy.Policy
+	policy   *policy.Policy
+	refusals *refusals // in the words of its schemes
 	// what a token is told that does not meet a demand, where that is not the same for all demands
 	lacking map[policy.Lack]*Refusal
 	// plain means that nothing of what prepare does is asked for
@@ -141,19 +142,22 @@ func (e *Engine) SetPolicies(p *policy.Policy, named map[string]*policy.Policy) 
 // compile makes all refusals and answers that a policy has, once.
 func (e *Engine) compile(p *policy.Policy, claimHeaders []string) *rules {
 	r := &rules{
-		policy: p, lacking: map[policy.Lack]*Refusal{}, claims: newClaims(p, claimHeaders, e.options.Wire),
+		policy: p, refusals: e.refusals, lacking: map[policy.Lack]*Refusal{}, claims: newClaims(p, claimHeaders, e.options.Wire),
 		sources: p.Tokens(), wire: e.options.Wire, cors: p.AnswersAcross(),
 	}
-	told := e.refusals.all()
+	if schemes := schemesOf(p); !slices.Equal(schemes, e.refusals.schemes) {
+		r.refusals = newRefusals(e.options.Realm, e.options.Wire, schemes...)
+	}
+	told := r.refusals.all()
 	for _, rule := range p.Rules() {
 		for _, demand := range rule.Demands() {
-			for reason, refusal := range e.refusals.lacking(demand) {
+			for reason, refusal := range r.refusals.lacking(demand) {
 				r.lacking[policy.Lack{Reason: reason, Demand: demand}] = refusal
 				told = append(told, refusal)
 			}
 		}
 	}
-	r.forms = e.newForms(p, told)
+	r.forms = r.refusals.forms(p, told)
 	r.anonymous = e.anonymous
 	if r.claims != nil {
 		r.anonymous = r.claims.anonymous
@@ -161,6 +165,19 @@ func (e *Engine) compile(p *policy.Policy, claimHeaders []string) *rules {
 	r.plain = r.claims == nil && r.sources == nil && !r.cors &&
 		!slices.ContainsFunc(p.Rules(), func(rule *policy.Rule) bool { return rule.QueryToken != "" })
 	return r
+}
+
+// schemesOf lists the schemes by which a policy has tokens asked for in Authorization.
+func schemesOf(p *policy.Policy) (schemes []string) {
+	for _, s := range p.Tokens() {
+		if s.Authorization != "" {
+			schemes = append(schemes, s.Authorization)
+		}
+	}
+	if schemes == nil {
+		schemes = []string{defaultScheme}
+	}
+	return schemes
 }
 
 // SetShadow puts a policy beside the one in force, which decides nothing; nil takes it away.
@@ -374,13 +391,13 @@ func (e *Engine) pass(d Decision, r *Request, rs *rules, who *Identity) Decision
 }
 
 func (e *Engine) refuse(d Decision, r *Request, rs *rules, reason token.Reason) Decision {
-	return e.tell(d, r, rs, e.refusals.of(reason))
+	return e.tell(d, r, rs, rs.refusals.of(reason))
 }
 
 // tell refuses in the words of base, in the form that the policy has for it.
 func (e *Engine) tell(d Decision, r *Request, rs *rules, base *Refusal) Decision {
 	if rs.forms != nil {
-		base = e.refusals.variant(&d, r, base)
+		base = rs.refusals.variant(&d, r, base)
 	}
 	d.Refusal = rs.tell(&d, r, base)
 	if rs.cors {
@@ -394,7 +411,7 @@ func (e *Engine) tell(d Decision, r *Request, rs *rules, base *Refusal) Decision
 func (e *Engine) refuseCredential(d Decision, r *Request, rs *rules, reason token.Reason,
 	bearer bool) Decision {
 	if reason == token.ReasonScheme && !bearer {
-		return e.tell(d, r, rs, e.refusals.otherScheme)
+		return e.tell(d, r, rs, rs.refusals.otherScheme)
 	}
 	return e.refuse(d, r, rs, reason)
 }
@@ -406,7 +423,19 @@ func (e *Engine) recovered(value any) Decision {
 	return Decision{Refusal: e.refusals.of(token.ReasonInternal)}
 }
 
-// Refusal returns what a client is told for a reason that the transport has found by itself.
+// Refuse refuses for a reason that the transport has found by itself, in the form of the policy
+// that the request is decided by. d is what the engine has decided, and the zero Decision before it
+// was asked: then the form is that of requests that fall under no route. problem is from a fixed
+// list.
+func (e *Engine) Refuse(r *Request, d Decision, reason token.Reason, problem string) Decision {
+	rs := e.rules.Load()
+	if named := rs.named[r.Policy]; named != nil {
+		rs = named
+	}
+	return e.refuse(Decision{rule: d.rule, Problem: problem}, r, rs, reason)
+}
+
+// Refusal returns what a client is told, in JSON, for a reason that is no request's.
 func (e *Engine) Refusal(reason token.Reason) *Refusal { return e.refusals.of(reason) }
 
 // PanicText describes what was recovered from. Only the runtime's own words are repeated: any other

@@ -39,7 +39,7 @@ func contradiction(d *authz.Decision, steps []authz.Step) string {
 			}
 		}
 	}
-	if d.Allow != (failed == 0) {
+	if (d.Allow || d.Preflight()) != (failed == 0) {
 		return fmt.Sprintf("%s, and %d steps failed: %+v", d.Reason(), failed, steps)
 	}
 	return ""

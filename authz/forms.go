@@ -18,12 +18,12 @@ type form map[*Refusal]*Refusal
 // forms are those of a policy, by their names.
 type forms map[string]form
 
-// newForms returns nil for a policy that refuses in JSON alone. told are all refusals in JSON.
-func (e *Engine) newForms(p *policy.Policy, told []*Refusal) forms {
+// forms returns nil for a policy that refuses in JSON alone. told are all refusals in JSON.
+func (r *refusals) forms(p *policy.Policy, told []*Refusal) forms {
 	all := forms{}
-	for _, r := range p.AllRefusals() {
-		names := []string{r.As}
-		if r.As == policy.RefuseNegotiate {
+	for _, how := range p.AllRefusals() {
+		names := []string{how.As}
+		if how.As == policy.RefuseNegotiate {
 			names = []string{policy.RefuseProblem, policy.RefuseHTML, policy.RefuseText}
 		}
 		for _, name := range names {
@@ -32,7 +32,7 @@ func (e *Engine) newForms(p *policy.Policy, told []*Refusal) forms {
 			}
 			all[name] = form{}
 			for _, base := range told {
-				all[name][base] = e.refusals.as(name, base)
+				all[name][base] = r.as(name, base)
 			}
 		}
 	}
@@ -249,6 +249,8 @@ func (r *refusals) flaskJWT(base *Refusal, d token.Description) (status int, bod
 	case r.noSubject:
 		message = "Missing claim: sub"
 	}
+	// That library is told the scheme, too (JWT_HEADER_TYPE).
+	message = strings.ReplaceAll(message, defaultScheme, r.schemes[0])
 	return status, marshal(struct {
 		Message string `json:"msg"`
 	}{message}) + "\n"
@@ -288,7 +290,7 @@ func (r *refusals) variant(d *Decision, request *Request, base *Refusal) *Refusa
 	case base == r.otherScheme:
 		if value, _ := request.header("authorization"); equalFold(
 			strings.Trim(value, " "),
-			bearerScheme,
+			strings.ToLower(r.schemes[0]),
 		) {
 			return r.bareScheme
 		}

@@ -59,6 +59,7 @@ var broken = newRefusals(DefaultRealm, nil).of(token.ReasonInternal)
 // refusals are all refusals that there are, made once.
 type refusals struct {
 	realm       string
+	schemes     []string // by which tokens are asked for, as the policy spells them
 	wire        Wire
 	byReason    map[token.Reason]*Refusal
 	otherScheme *Refusal // credentials were there, but not a bearer token
@@ -67,8 +68,11 @@ type refusals struct {
 	bareScheme, noSubject *Refusal
 }
 
-func newRefusals(realm string, wire Wire) *refusals {
-	r := &refusals{realm: realm, wire: wire, byReason: map[token.Reason]*Refusal{}}
+func newRefusals(realm string, wire Wire, schemes ...string) *refusals {
+	r := &refusals{realm: realm, wire: wire, schemes: schemes, byReason: map[token.Reason]*Refusal{}}
+	if len(r.schemes) == 0 {
+		r.schemes = []string{defaultScheme}
+	}
 	for _, d := range token.Reasons() {
 		r.byReason[d.Reason] = r.make(d, errorOf(d), "")
 		switch d.Reason {
@@ -149,16 +153,22 @@ func (r *refusals) make(d token.Description, code, parameters string) *Refusal {
 	return refusal
 }
 
-// challenge is the value of WWW-Authenticate (RFC 6750 section 3), "" where there is none.
+// defaultScheme is asked for where a policy names no scheme: RFC 9110 section 15.5.2 has a challenge
+// with each 401, wherever else a token may stand.
+const defaultScheme = "Bearer"
+
+// challenge is the value of WWW-Authenticate (RFC 6750 section 3), one challenge for each scheme, ""
+// where there is none.
 func (r *refusals) challenge(status int, code, parameters string) string {
 	if status != statusUnauthorized && status != statusForbidden {
 		return ""
 	}
-	challenge := `Bearer realm="` + r.realm + `"`
+	said := ` realm="` + r.realm + `"`
 	if code != errorUnauthorized {
-		challenge += `, error="` + code + `"`
+		said += `, error="` + code + `"`
 	}
-	return challenge + parameters
+	said += parameters
+	return strings.Join(r.schemes, said+", ") + said
 }
 
 func body(code, description string) string {

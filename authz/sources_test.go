@@ -130,6 +130,70 @@ func TestATokenStandsWhereThePolicySays(t *testing.T) {
 	}
 }
 
+// TestAChallengeNamesTheSchemesThatThePolicyAsksFor, with what is wrong behind each.
+func TestAChallengeNamesTheSchemesThatThePolicyAsksFor(t *testing.T) {
+	for want, sources := range map[string][]policy.TokenSource{
+		`Bearer realm="sallyport"%s`: nil,
+		`Token realm="sallyport"%s`:  {{Authorization: "Token"}, {Cookie: "session"}},
+		`Token realm="sallyport"%[1]s, JWT realm="sallyport"%[1]s`: {
+			{Authorization: "Token"}, {Authorization: "JWT"},
+		},
+		`Bearer realm="sallyport"%[1]s`: {{Header: "x-token"}}, // some challenge there has to be
+	} {
+		_, engine := sourced(t, sources...)
+		challenge := func(path string, headers ...string) string {
+			r := authztest.Get(path, headers...)
+			d := engine.Decide(&r)
+			return values(d.Refused().Headers)["www-authenticate"]
+		}
+		presented := []string{"x-token", "a.b.c"}
+		if len(sources) != 1 {
+			scheme := "Bearer"
+			if sources != nil {
+				scheme = sources[0].Authorization
+			}
+			presented = []string{"authorization", scheme + " a.b.c"}
+		}
+		for parameters, got := range map[string]string{
+			"":                        challenge("/a"),
+			`, error="invalid_token"`: challenge("/a", presented...),
+		} {
+			if want := fmt.Sprintf(want, parameters); got != want {
+				t.Errorf("got %s, want %s", got, want)
+			}
+		}
+	}
+	// Where a route asks for more, too; and Flask-JWT-Extended knows the scheme by JWT_HEADER_TYPE.
+	p, err := policy.Compile(policy.Config{
+		Tokens: []policy.TokenSource{{Authorization: "JWT"}},
+		Routes: []policy.Route{
+			{Match: policy.Match{Path: "/f"}, Refusals: policy.Refusals{As: policy.RefuseFlaskJWT}},
+			{Match: policy.Match{Path: "/s"}, Require: policy.Require{Scopes: []string{"a"}}},
+		},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w, engine := sourced(t)
+	engine.SetPolicy(p)
+	r := authztest.Get("/s", "authorization", "JWT "+w.Token())
+	d := engine.Decide(&r)
+	if got := values(d.Refused().Headers)["www-authenticate"]; got !=
+		`JWT realm="sallyport", error="insufficient_scope", scope="a"` {
+		t.Errorf("got %s", got)
+	}
+	for authorization, want := range map[string]string{
+		"Bearer x": "Missing 'JWT' type in 'Authorization' header. Expected 'Authorization: JWT <JWT>'",
+		"JWT":      "Bad Authorization header. Expected 'Authorization: JWT <JWT>'",
+	} {
+		r := authztest.Get("/f", "authorization", authorization)
+		d := engine.Decide(&r)
+		if got := d.Refused().Body; got != `{"msg":"`+want+"\"}\n" {
+			t.Errorf("%s: got %s", authorization, got)
+		}
+	}
+}
+
 // FuzzSources: whatever stands in a request, what it keeps holds no token, and nothing passes
 // without one.
 func FuzzSources(f *testing.F) {

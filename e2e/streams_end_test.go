@@ -76,19 +76,50 @@ func TestAnEventStreamEndsWithItsTokenHoweverItWasAskedFor(t *testing.T) {
 	streams.Wait()
 }
 
+// TestAStreamEndsAtItsBoundBeforeItsToken, which lives for a quarter of an hour; the next one is
+// checked, and a token that was revoked meanwhile opens none.
+func TestAStreamEndsAtItsBoundBeforeItsToken(t *testing.T) {
+	s := meshtest.Start(t, with(func(o *mesh.Options) {
+		o.Upstream = endless
+		o.GateArgs = []string{"--ext-authz-streams-least=1s", "--ext-authz-streams-max=2s"}
+	}))
+	c := newCaller(t, s.Endpoints().Gateway)
+	token := c.login(t, user(t, s, "alice")).Access
+	ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
+	defer cancel()
+	stream, err := c.open(ctx, "/protected", bearer(token))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer stream.Body.Close()
+	if a := c.send(t, "POST", "/logout", nil, bearer(token)); a.status != 200 {
+		t.Errorf("logout: %d %s", a.status, a.body)
+	}
+	got, err := io.Copy(io.Discard, stream.Body)
+	if ctx.Err() != nil || err == nil || got == 0 || stream.StatusCode != 200 {
+		t.Errorf("got %d, %d bytes and %v, expected a stream that is broken off", stream.StatusCode, got, err)
+	}
+	c.get(t, "/protected", bearer(token)).refused(t, 401, "invalid_token", "revoked")
+}
+
 // stream reads an answer to its end, however far away that is.
 func (c *caller) stream(ctx context.Context, path string, edits ...edit) (int64, error) {
-	r, err := http.NewRequestWithContext(ctx, http.MethodGet, c.base+path, nil)
-	if err != nil {
-		return 0, err
-	}
-	for _, e := range edits {
-		e(r)
-	}
-	response, err := (&http.Client{Transport: c.http.Transport}).Do(r)
+	response, err := c.open(ctx, path, edits...)
 	if err != nil {
 		return 0, err
 	}
 	defer response.Body.Close()
 	return io.Copy(io.Discard, response.Body)
+}
+
+// open returns an answer that has begun.
+func (c *caller) open(ctx context.Context, path string, edits ...edit) (*http.Response, error) {
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, c.base+path, nil)
+	if err != nil {
+		return nil, err
+	}
+	for _, e := range edits {
+		e(r)
+	}
+	return (&http.Client{Transport: c.http.Transport}).Do(r)
 }

@@ -185,26 +185,22 @@ func (c *Checker) Try(r *Request) (d authz.Decision, decided bool) {
 
 func (c *Checker) decide(r *Request) authz.Decision {
 	if r.Malformed != "" {
-		return authz.Decision{
-			Refusal: c.engine.Refusal(token.ReasonBadRequest), Problem: r.Malformed,
-		}
+		return c.engine.Refuse(&r.Request, authz.Decision{}, token.ReasonBadRequest, r.Malformed)
 	}
 	// Before all else: what the proxy leaves to a client would reach the upstream on public routes,
 	// too.
 	if c.ProxyStrips {
 		if problem := c.unmarked(r.Mark); problem != "" {
-			return c.notStripped(problem)
+			return c.notStripped(r, authz.Decision{}, problem)
 		}
 	}
 	d := c.engine.Decide(&r.Request)
 	// A proxy that passes one on passes on others, which it may not show.
 	if c.ProxyStrips && d.Allow && len(d.Strip) > 0 {
-		return c.notStripped(notStripped)
+		return c.notStripped(r, d, notStripped)
 	}
 	if c.ProxyCannotStrip && d.Allow && (len(d.Strip) > 0 || r.saysWhoCalls(d.Identity)) {
-		return authz.Decision{
-			Refusal: c.engine.Refusal(token.ReasonBadRequest), Problem: clientsOwn,
-		}
+		return c.engine.Refuse(&r.Request, d, token.ReasonBadRequest, clientsOwn)
 	}
 	return d
 }
@@ -256,13 +252,13 @@ func isList(names string) bool {
 
 // notStripped refuses a request from which the proxy should have removed headers and has not, and
 // says so in the log now and then: all requests are refused until somebody mends it.
-func (c *Checker) notStripped(problem string) authz.Decision {
+func (c *Checker) notStripped(r *Request, d authz.Decision, problem string) authz.Decision {
 	if c.unstripped.Allow() {
 		c.Logger.Warn("requests are refused: Envoy does not remove identity headers, or does not say "+
 			"that it has; give it what deploy/config/envoy.yaml has. Where it asks over gRPC, "+
 			"`ext_authz: {strip: all}` has the gate remove them", "problem", problem)
 	}
-	return authz.Decision{Refusal: c.engine.Refusal(token.ReasonNotStripped), Problem: problem}
+	return c.engine.Refuse(&r.Request, d, token.ReasonNotStripped, problem)
 }
 
 // await has a missing key fetched, and reports whether it is there now. Those who find no place to

@@ -4,6 +4,7 @@ import (
 	"context"
 	"net"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -28,6 +29,7 @@ import (
 // bench is a server on loopback with a connection to it.
 type bench struct {
 	world    *authztest.World
+	engine   *authz.Engine
 	server   *Server
 	address  string
 	conn     *grpc.ClientConn
@@ -46,7 +48,8 @@ func start(t testing.TB, w *authztest.World, change ...func(*Config)) *bench {
 	}
 	b := &bench{world: w, registry: prometheus.NewRegistry(), lines: &authztest.Lines{}}
 	var err error
-	b.server, err = New(w.Engine(NewWire(c)), c, Options{
+	b.engine = w.Engine(NewWire(c))
+	b.server, err = New(b.engine, c, Options{
 		Ready: func() error { return b.ready },
 		Check: check.Options{
 			Instant: clock(), Keys: w.Keys, Audit: b.lines, Registry: b.registry,
@@ -142,15 +145,12 @@ func answerOf(t testing.TB, r *authv3.CheckResponse) authztest.Answer {
 	if err := r.ValidateAll(); err != nil {
 		t.Errorf("the answer is not valid: %v", err)
 	}
-	if len(r.ProtoReflect().GetUnknown()) > 0 || r.GetErrorResponse() != nil ||
-		r.GetDynamicMetadata() != nil {
+	if len(r.ProtoReflect().GetUnknown()) > 0 || r.GetErrorResponse() != nil {
 		t.Errorf("the answer has more than it should: %v", r)
 	}
 	if r.GetStatus().GetCode() == 0 {
 		ok := r.GetOkResponse()
-		if ok == nil || len(ok.GetResponseHeadersToAdd()) > 0 ||
-			len(ok.GetQueryParametersToSet()) > 0 ||
-			len(ok.GetQueryParametersToRemove()) > 0 {
+		if ok == nil || len(ok.GetQueryParametersToSet()) > 0 {
 			t.Fatalf("an answer that lets pass has %v", r)
 		}
 		set := slices.DeleteFunc(headersOf(t, ok.GetHeaders()),
@@ -163,11 +163,21 @@ func answerOf(t testing.TB, r *authv3.CheckResponse) authztest.Answer {
 		if marked < 0 {
 			t.Fatalf("the answer leaves Envoy's mark: %v", r)
 		}
-		return authztest.Answer{
+		a := authztest.Answer{
 			Status: 200,
 			Set:    set,
 			Remove: slices.Delete(remove, marked, marked+1),
+
+			Client:    headersOf(t, ok.GetResponseHeadersToAdd()),
+			Parameter: strings.Join(ok.GetQueryParametersToRemove(), ","),
 		}
+		if told := r.GetDynamicMetadata().GetFields(); told != nil {
+			a.Metadata = map[string]string{}
+			for name, value := range told[metadataKey].GetStructValue().GetFields() {
+				a.Metadata[name] = value.GetStringValue()
+			}
+		}
+		return a
 	}
 	denied := r.GetDeniedResponse()
 	if denied == nil {
@@ -182,7 +192,11 @@ func answerOf(t testing.TB, r *authv3.CheckResponse) authztest.Answer {
 func headersOf(t testing.TB, options []*corev3.HeaderValueOption) (headers []authz.Header) {
 	t.Helper()
 	for _, o := range options {
-		if o.GetAppendAction() != corev3.HeaderValueOption_OVERWRITE_IF_EXISTS_OR_ADD ||
+		action := corev3.HeaderValueOption_OVERWRITE_IF_EXISTS_OR_ADD
+		if o.GetHeader().GetKey() == authz.HeaderVary {
+			action = corev3.HeaderValueOption_APPEND_IF_EXISTS_OR_ADD
+		}
+		if o.GetAppendAction() != action ||
 			appends(o) ||
 			len(o.GetHeader().GetRawValue()) > 0 {
 			t.Errorf("a header is not to be overwritten: %v", o)

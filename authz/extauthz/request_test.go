@@ -11,6 +11,7 @@ import (
 
 	"github.com/sallyport/sallyport/authz"
 	"github.com/sallyport/sallyport/authz/authztest"
+	"github.com/sallyport/sallyport/internal/token"
 )
 
 // full is a request with everything that Envoy may fill in.
@@ -169,6 +170,9 @@ func FuzzCheckRequest(f *testing.F) {
 		r := new(checkRequest)
 		r.read(m)
 		d := b.server.checker.Check(t.Context(), &r.Request)
+		if d.Reason() == string(token.ReasonInternal) {
+			t.Fatal("our own failure")
+		}
 		if d.Allow && (!accepted || r.Path == "") {
 			t.Fatal("what is no request may pass")
 		}

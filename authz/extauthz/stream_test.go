@@ -106,6 +106,45 @@ func TestAStreamWhoseTokenIsAboutToExpireHasALeastTime(t *testing.T) {
 	}
 }
 
+// TestAStreamEndsAtItsBoundIfThatIsSooner than its token's end; also where the route or the settings
+// say that a token's end is no end, since a revocation ends no stream that is open. What is open to
+// anybody has no bound.
+func TestAStreamEndsAtItsBoundIfThatIsSooner(t *testing.T) {
+	bounded := func(c check.StreamConfig) *bench {
+		return start(t, authztest.New(), func(all *Config) { all.Streams = c })
+	}
+	least := 5 * time.Second
+	b := bounded(check.StreamConfig{EndAtExpiry: true, Least: least, Max: 10 * time.Minute})
+	soon := b.world.Token(func(c *token.Claims) { c.Expiry = b.world.Now.Add(time.Minute).Unix() })
+	never := bounded(check.StreamConfig{Max: 10 * time.Minute})
+	for name, row := range map[string]struct {
+		b           *bench
+		path, token string
+		want        time.Duration
+	}{
+		"a long life":              {b, "/protected", b.world.Token(), 10 * time.Minute},
+		"a short one":              {b, "/protected", soon, time.Minute},
+		"a route of long answers":  {b, "/download", b.world.Token(), 10 * time.Minute},
+		"where a token's optional": {b, "/maybe", b.world.Token(), 10 * time.Minute},
+		"no end at expiry":         {never, "/protected", never.world.Token(), 10 * time.Minute},
+		"anybody":                  {b, "/public", b.world.Token(), -time.Millisecond},
+	} {
+		r := authztest.Get(row.path, "authorization", "Bearer "+row.token)
+		if got := row.b.duration(t, r); got != int(row.want.Milliseconds()) {
+			t.Errorf("%s: got %d ms, want %v", name, got, row.want)
+		}
+	}
+	for bound, ok := range map[time.Duration]bool{
+		0: true, 5 * time.Second: true, time.Hour: true, time.Second: false, time.Millisecond: false,
+		-time.Second: false, 10000 * time.Hour: false,
+	} {
+		c := check.StreamConfig{EndAtExpiry: true, Least: least, Max: bound}
+		if err := c.Validate(); (err == nil) != ok {
+			t.Errorf("%v: got %v", bound, err)
+		}
+	}
+}
+
 func TestStreamsAreLeftAloneWhenConfiguredSo(t *testing.T) {
 	b := start(t, authztest.New(), func(c *Config) { c.Streams = check.StreamConfig{} })
 	if got := b.duration(t,

@@ -32,23 +32,28 @@ func encoded(r authz.Request, raw bool) []byte {
 		}
 		http = appendBytes(http, fieldHeaderMap, string(headers))
 	}
-	return enclosedFrom(r.Peer, http)
+	return enclosedFrom(r, http)
 }
 
 // enclosed puts an HttpRequest into a CheckRequest from 192.0.2.1.
-func enclosed(http []byte) []byte { return enclosedFrom("", http) }
+func enclosed(http []byte) []byte { return enclosedFrom(authz.Request{}, http) }
 
-// enclosedFrom is enclosed with the principal of the certificate that the connection had.
-func enclosedFrom(principal string, http []byte) []byte {
+// enclosedFrom is enclosed with the principal of the certificate that the connection had, and the
+// policy that the route names.
+func enclosedFrom(r authz.Request, http []byte) []byte {
 	socket := appendBytes(nil, fieldAddress, "192.0.2.1")
 	peer := appendBytes(nil, fieldPeerAddress,
 		string(appendBytes(nil, fieldSocketAddress, string(socket))))
-	if principal != "" {
-		peer = appendBytes(peer, fieldPrincipal, principal)
+	if r.Peer != "" {
+		peer = appendBytes(peer, fieldPrincipal, r.Peer)
 	}
 	attributes := appendBytes(nil, fieldSource, string(peer))
 	attributes = appendBytes(attributes, fieldRequest,
 		string(appendBytes(nil, fieldHTTP, string(http))))
+	if r.Policy != "" {
+		attributes = appendBytes(attributes, fieldExtensions,
+			string(entry(policyKey, r.Policy, fieldValue)))
+	}
 	return appendBytes(nil, fieldAttributes, string(attributes))
 }
 

@@ -22,6 +22,7 @@ import (
 // bench is a filter in front of an engine, with the test for a host.
 type bench struct {
 	world    *authztest.World
+	engine   *authz.Engine
 	filter   *Filter
 	registry *prometheus.Registry
 	lines    authztest.Lines
@@ -91,7 +92,8 @@ func start(t testing.TB, w *authztest.World, change ...func(*Options)) *bench {
 		f(&o)
 	}
 	var err error
-	if b.filter, err = New(w.Engine(Wire), o); err != nil {
+	b.engine = w.Engine(Wire)
+	if b.filter, err = New(b.engine, o); err != nil {
 		t.Fatal(err)
 	}
 	return b
@@ -109,11 +111,18 @@ func shown(r authz.Request) []authz.Header {
 // send has a request judged, in memory that is used for something else afterwards, as Envoy's is.
 func (b *bench) send(t testing.TB, headers []authz.Header, peer string) []byte {
 	t.Helper()
+	return b.sendFrom(t, headers, authz.Request{Peer: peer})
+}
+
+// sendFrom is send with what Envoy says of a request besides its headers.
+func (b *bench) sendFrom(t testing.TB, headers []authz.Header, r authz.Request) []byte {
+	t.Helper()
 	s := b.host.next()
-	memory, views := borrowed(append(slices.Clone(headers), authz.Header{Name: peer}))
+	memory, views := borrowed(append(slices.Clone(headers), authz.Header{Name: r.Peer, Value: r.Policy}))
 	last := len(views) - 1
-	out := b.filter.Request(s, views[:last],
-		Origin{Peer: views[last].Name, Source: check.Address("192.0.2.1")}, make([]byte, 0, maxAnswer))
+	out := b.filter.Request(s, views[:last], Origin{
+		Peer: views[last].Name, Policy: views[last].Value, Source: check.Address("192.0.2.1"),
+	}, make([]byte, 0, maxAnswer))
 	for i := range memory {
 		memory[i] = '#'
 	}
@@ -135,7 +144,7 @@ func (b *bench) ask(t testing.TB) authztest.Ask {
 	return func(r authz.Request) authztest.Answer {
 		t.Helper()
 		headers := shown(r)
-		return answerOf(t, b.send(t, headers, r.Peer), headers)
+		return answerOf(t, b.sendFrom(t, headers, r), headers)
 	}
 }
 
@@ -150,6 +159,8 @@ func answerOf(t testing.TB, b []byte, request []authz.Header) (a authztest.Answe
 		switch {
 		case !keep:
 			removed[name] = true
+		case name == ":path":
+			a.Path = value
 		case verdict == verdictRefuse:
 			a.Headers = append(a.Headers, authz.Header{Name: name, Value: value})
 		case name != check.HeaderStreamDuration:
@@ -164,13 +175,15 @@ func answerOf(t testing.TB, b []byte, request []authz.Header) (a authztest.Answe
 		}
 		want := map[int]codes.Code{
 			400: codes.InvalidArgument, 401: codes.Unauthenticated, 403: codes.PermissionDenied,
-			503: codes.Unavailable,
+			503: codes.Unavailable, 302: codes.Unauthenticated, 422: codes.InvalidArgument,
+			204: codes.Unavailable, // what is no refusal is no status of gRPC's either
 		}[a.Status]
 		if codes.Code(grpc) != want || want == codes.OK {
 			t.Errorf("a refusal with %d has gRPC status %d", a.Status, grpc)
 		}
 	case verdictAllow, verdictWatch:
 		a.Status = http.StatusOK
+		a.Client, a.Metadata = d.more()
 		// What is not there needs no removing.
 		for _, name := range authz.IdentityHeaders() {
 			if !authz.HasHeader(request, name) && !authz.HasHeader(a.Set, name) {
@@ -196,6 +209,23 @@ func (d *decoder) number() uint32 {
 	n := binary.NativeEndian.Uint32(d.rest)
 	d.rest = d.rest[4:]
 	return n
+}
+
+// more reads the two lists that may stand behind all headers.
+func (d *decoder) more() (client []authz.Header, metadata map[string]string) {
+	if len(d.rest) == 0 {
+		return nil, nil
+	}
+	for range d.number() {
+		name, value, _ := d.header()
+		client = append(client, authz.Header{Name: name, Value: value})
+	}
+	metadata = map[string]string{}
+	for range d.number() {
+		name, value, _ := d.header()
+		metadata[name] = value
+	}
+	return client, metadata
 }
 
 func (d *decoder) text(n uint32) string {

@@ -179,16 +179,11 @@ type compiled struct {
 
 // compile compiles all policies, or none.
 func compile(c *Config) (*compiled, error) {
-	rules, err := policy.Compile(c.Policy)
+	rules, named, err := policy.CompileAll(c.Policy, c.Policies)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("gate: %w", err)
 	}
-	all := &compiled{config: c, rules: rules, named: map[string]*policy.Policy{}}
-	for name, other := range c.Policies {
-		if all.named[name], err = policy.Compile(other); err != nil {
-			return nil, fmt.Errorf("gate: policies.%s: %w", name, err)
-		}
-	}
+	all := &compiled{config: c, rules: rules, named: named}
 	all.shadow = all.named[c.Shadow]
 	return all, nil
 }

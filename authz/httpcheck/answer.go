@@ -71,8 +71,8 @@ func (s *Server) refuse(r *authz.Refusal) (answer, bool) {
 	if r.Status < 300 || !a.add(r.Headers) {
 		return answer{}, false
 	}
-	if s.proxy.bodyInHeader && len(r.Body) <= maxHeaderBody && isPrintable(r.Body) {
-		a.header.Set(headerBody, r.Body)
+	if line := oneLine(r.Body); s.proxy.bodyInHeader && len(line) <= maxHeaderBody && isPrintable(line) {
+		a.header.Set(headerBody, line)
 	}
 	return a, true
 }
@@ -87,6 +87,12 @@ func (a *answer) add(headers []authz.Header) bool {
 		a.header.Add(h.Name, h.Value)
 	}
 	return true
+}
+
+// oneLine returns a body as it can stand in a header: what breaks lines in JSON and in pages may be a
+// space as well.
+func oneLine(body string) string {
+	return strings.ReplaceAll(strings.TrimSuffix(body, "\n"), "\n", " ")
 }
 
 func isPrintable(s string) bool {

@@ -8,6 +8,7 @@ import (
 
 	"github.com/sallyport/sallyport/authz"
 	"github.com/sallyport/sallyport/authz/authztest"
+	"github.com/sallyport/sallyport/internal/token"
 )
 
 // FuzzADoorAllowsWhatTheEngineAllows: whatever a proxy sends, nothing panics; 200 is the answer
@@ -53,6 +54,9 @@ func FuzzADoorAllowsWhatTheEngineAllows(f *testing.F) {
 		}
 		got := b.send(r)
 		if got.StatusCode != http.StatusOK {
+			if got.Header.Get(authz.HeaderReason) == string(token.ReasonInternal) {
+				t.Fatalf("%q: our own failure", lines)
+			}
 			return
 		}
 		d := engine.Decide(&judged)

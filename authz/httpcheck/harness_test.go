@@ -23,9 +23,11 @@ import (
 // bench is a server in front of an engine, with the test for a proxy.
 type bench struct {
 	world    *authztest.World
+	engine   *authz.Engine
 	server   *Server
 	registry *prometheus.Registry
 	lines    authztest.Lines
+	named    []string // headers that the policy makes of claims, as the proxy's settings have them
 }
 
 const (
@@ -58,13 +60,13 @@ func start(t testing.TB, w *authztest.World, c Config, change ...func(*check.Opt
 	for _, f := range change {
 		f(&o)
 	}
-	engine := w.Engine(nil)
-	checker, err := check.New(engine, o)
+	b.engine = w.Engine(nil)
+	checker, err := check.New(b.engine, o)
 	if err != nil {
 		t.Fatal(err)
 	}
 	b.server, err = New(c, Options{
-		Checker: checker, Engine: engine, Streams: check.DefaultStreamConfig(),
+		Checker: checker, Engine: b.engine, Streams: check.DefaultStreamConfig(),
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -91,7 +93,7 @@ func asked(b *bench, r authz.Request) (request *http.Request, removed []string) 
 	for _, h := range r.Headers {
 		name := http.CanonicalHeaderKey(h.Name)
 		switch {
-		case takenForAnother(h.Name):
+		case b.saysAnother(h.Name):
 			removed = append(removed, h.Name)
 		case !slices.Contains(sources, name):
 			request.Header.Add(name, h.Value)
@@ -99,7 +101,7 @@ func asked(b *bench, r authz.Request) (request *http.Request, removed []string) 
 	}
 	if p.own {
 		request.Method, request.Host, request.RequestURI = r.Method, r.Host, r.Path
-		request.Header.Set("X-Sallyport-Stripped", "1")
+		request.Header.Set("X-Sallyport-Stripped", strings.Join(append([]string{"1"}, b.named...), ","))
 	} else {
 		request.Header[p.method] = []string{r.Method}
 		request.Header[p.host] = []string{r.Host}
@@ -111,17 +113,11 @@ func asked(b *bench, r authz.Request) (request *http.Request, removed []string) 
 	return request, removed
 }
 
-// takenForAnother reports whether a server might take a header for one that says who calls, or
-// which method or path is meant.
-func takenForAnother(name string) bool {
-	folded := strings.Map(func(c rune) rune {
-		if strings.ContainsRune(authztest.Signs, c) {
-			return '-'
-		}
-		return c
-	}, strings.ToLower(name))
-	return slices.Contains(authz.IdentityHeaders(), folded) ||
-		slices.Contains(authz.OverrideHeaders(), folded)
+// saysAnother reports whether a server might take a header for one that says who calls, or which
+// method or path is meant.
+func (b *bench) saysAnother(name string) bool {
+	return authztest.TakenFor(name,
+		slices.Concat(authz.IdentityHeaders(), authz.OverrideHeaders(), b.named)...)
 }
 
 // ask is what becomes of a request behind a proxy that asks the server.
@@ -146,22 +142,23 @@ func answerOf(t testing.TB, b *bench, got *http.Response, removed []string) auth
 				a.Headers = append(a.Headers, authz.Header{Name: strings.ToLower(name), Value: value})
 			}
 		}
-		if told := got.Header.Get(headerBody); b.server.proxy.bodyInHeader && told != a.Body {
+		line := strings.ReplaceAll(strings.TrimSpace(a.Body), "\n", " ")
+		if told := got.Header.Get(headerBody); b.server.proxy.bodyInHeader && told != line {
 			t.Errorf("the body %q stands in a header as %q", a.Body, told)
 		}
 		return a
 	}
-	for _, name := range authz.IdentityHeaders() {
+	for _, name := range slices.Concat(authz.IdentityHeaders(), b.named) {
 		if value := got.Header.Get(name); value != "" {
 			a.Set = append(a.Set, authz.Header{Name: name, Value: value})
 		}
 	}
-	a.Remove = withoutSet(a, removed)
+	a.Remove = b.withoutSet(a, removed)
 	if b.server.proxy.own {
 		told := strings.Split(got.Header.Get(headersToRemove), ",")
 		for _, name := range told[1:] {
 			if !slices.Contains(a.Remove, name) {
-				t.Errorf("Envoy is not told to remove %s", name)
+				t.Errorf("Envoy is not told to remove %s: %v %v", name, told, got.Header)
 			}
 		}
 		if told[0] != check.HeaderStripped {
@@ -172,14 +169,14 @@ func answerOf(t testing.TB, b *bench, got *http.Response, removed []string) auth
 }
 
 // withoutSet are the headers that a proxy has removed and has no value for: those of its client,
-// and each identity header that the answer lacks.
-func withoutSet(a authztest.Answer, removed []string) []string {
+// and each header of the gate's that the answer lacks.
+func (b *bench) withoutSet(a authztest.Answer, removed []string) []string {
 	set := map[string]bool{}
 	for _, h := range a.Set {
 		set[h.Name] = true
 	}
 	gone := map[string]bool{}
-	for _, name := range slices.Concat(removed, authz.IdentityHeaders()) {
+	for _, name := range slices.Concat(removed, authz.IdentityHeaders(), b.named) {
 		gone[name] = !set[strings.ToLower(name)]
 	}
 	maps.DeleteFunc(gone, func(_ string, is bool) bool { return !is })

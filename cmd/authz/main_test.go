@@ -240,17 +240,7 @@ func (r *running) ready() *running {
 // told.
 func (r *running) ask(path, tok string) (status int, reason, subject string) {
 	r.t.Helper()
-	http := &authv3.AttributeContext_HttpRequest{
-		Method: "GET", Path: path, Host: "h", Headers: map[string]string{},
-	}
-	if tok != "" {
-		http.Headers["authorization"] = "Bearer " + tok
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
-	defer cancel()
-	a, err := r.check.Check(ctx, &authv3.CheckRequest{
-		Attributes: &authv3.AttributeContext{Request: &authv3.AttributeContext_Request{Http: http}},
-	})
+	a, err := r.check.Check(r.t.Context(), request("", path, tok))
 	must(r.t, err)
 	if a.GetStatus().GetCode() == 0 {
 		return 200, "", header(a.GetOkResponse().GetHeaders(), "x-auth-subject")
@@ -258,6 +248,21 @@ func (r *running) ask(path, tok string) (status int, reason, subject string) {
 	return int(
 		a.GetDeniedResponse().GetStatus().GetCode(),
 	), header(a.GetDeniedResponse().GetHeaders(), "x-sallyport-reason"), ""
+}
+
+// request is what Envoy asks for a path, on a route that names a policy or none.
+func request(policy, path, tok string) *authv3.CheckRequest {
+	http := &authv3.AttributeContext_HttpRequest{
+		Method: "GET", Path: path, Host: "h", Headers: map[string]string{},
+	}
+	if tok != "" {
+		http.Headers["authorization"] = "Bearer " + tok
+	}
+	attributes := &authv3.AttributeContext{Request: &authv3.AttributeContext_Request{Http: http}}
+	if policy != "" {
+		attributes.ContextExtensions = map[string]string{"policy": policy}
+	}
+	return &authv3.CheckRequest{Attributes: attributes}
 }
 
 func header(options []*corev3.HeaderValueOption, name string) string {

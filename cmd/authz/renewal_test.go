@@ -71,37 +71,38 @@ func TestAGateIsFreshAgainAfterRedisGotAnotherAuthority(t *testing.T) {
 	r.stopped()
 }
 
+// mount moves the configuration that was written last to where Kubernetes mounts a ConfigMap: into a
+// folder of its own, to which a link is moved that all files are reached through.
+func (s *stage) mount(version string) {
+	s.t.Helper()
+	folder, link := filepath.Join(s.dir, version), filepath.Join(s.dir, "..data")
+	must(s.t, os.Mkdir(folder, 0o700))
+	must(s.t, os.Rename(s.config(), filepath.Join(folder, "authz.yaml")))
+	// Paths in the file are relative to it.
+	must(s.t, os.Link(filepath.Join(s.dir, "jwks.json"), filepath.Join(folder, "jwks.json")))
+	must(s.t, os.Symlink(version, link+"_tmp"))
+	must(s.t, os.Rename(link+"_tmp", link))
+}
+
 // TestAChangedPolicyIsInForceWithoutASignal, also when Kubernetes moves the link that the file is
 // reached through. One that is broken changes nothing and is told of once.
 func TestAChangedPolicyIsInForceWithoutASignal(t *testing.T) {
 	s := newStage(t)
-	real, link := s.config(), filepath.Join(s.dir, "..data")
-	mount := func(version string) {
-		t.Helper()
-		folder := filepath.Join(s.dir, version)
-		must(t, os.Mkdir(folder, 0o700))
-		must(t, os.Rename(real, filepath.Join(folder, "authz.yaml")))
-		for _, name := range []string{"jwks.json"} { // paths in the file are relative to it
-			must(t, os.Link(filepath.Join(s.dir, name), filepath.Join(folder, name)))
-		}
-		must(t, os.Symlink(version, link+"_tmp"))
-		must(t, os.Rename(link+"_tmp", link))
-	}
-	mount("..1")
+	s.mount("..1")
 	must(t, os.Symlink("..data/authz.yaml", filepath.Join(s.dir, "mounted.yaml")))
 	r := s.serve("--config", filepath.Join(s.dir, "mounted.yaml")).ready()
 	tok := s.token("s-1")
 	r.wants(200, "", "/protected", tok)
 	s.configure("{match: {path: /protected}, require: {roles: [nobody]}}")
-	mount("..2")
+	s.mount("..2")
 	eventually.True(t, "the new policy is in force",
 		func() bool { _, reason, _ := r.ask("/protected", tok); return reason == "insufficient_role" })
 	s.configure("{match: {path: protected}}")
-	mount("..3")
+	s.mount("..3")
 	eventually.True(t, "the broken policy is told of",
 		func() bool { return strings.Contains(r.log.String(), "does not begin with a slash") })
 	r.wants(403, "insufficient_role", "/protected", tok)
-	must(t, os.Remove(link))
+	must(t, os.Remove(filepath.Join(s.dir, "..data")))
 	eventually.True(t, "the missing policy is told of",
 		func() bool { return strings.Contains(r.log.String(), "no such file") })
 	r.wants(403, "insufficient_role", "/protected", tok)

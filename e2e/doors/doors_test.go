@@ -27,6 +27,7 @@ var starters = map[string]func(t *testing.T, gate, upstream string, changes ...s
 type door struct {
 	proxy, address string
 	upstream       *upstream
+	overGRPC       bool // Envoy asks the mesh's gates, by the mesh's configuration
 }
 
 const trusted = "--http-check-trusted-proxies=127.0.0.1"
@@ -109,6 +110,9 @@ func aRefusalIsTheGatesOwn(t *testing.T, d *door) {
 		"nobody may":        {"/closed", []string{bob}, 403},
 		"no route":          {"/nowhere", []string{bob}, 403},
 		"two readings":      {"/api/a;b", []string{bob}, 400},
+		"a page":            {"/page", nil, 401},
+		"a problem":         {"/problem", nil, 401},
+		"Flask's":           {"/flask", nil, 403},
 	} {
 		got, want := get(
 			t,
@@ -119,6 +123,9 @@ func aRefusalIsTheGatesOwn(t *testing.T, d *door) {
 			overGRPC,
 			row.path,
 			row.lines...)
+		if d.proxy == "nginx" { // which has a body in one line
+			want.body = strings.ReplaceAll(strings.TrimSuffix(want.body, "\n"), "\n", " ")
+		}
 		if got.status != row.status || want.status != row.status || got.body != want.body {
 			t.Errorf(
 				"%s: got %d %s, and through Envoy %d %s",
@@ -525,6 +532,7 @@ func aLogoutIsInForce(t *testing.T, d *door) {
 
 // hostileRequestLinesReachNobody (attacks 79 to 81, and what a proxy could read as two requests).
 func hostileRequestLinesReachNobody(t *testing.T, d *door) {
+	d.upstream.received()
 	const host = "\r\nHost: things.example.com\r\nConnection: close\r\n"
 	for name, request := range map[string]string{
 		"CONNECT":             "CONNECT things.example.com:443 HTTP/1.1" + host + "\r\n",
@@ -538,7 +546,12 @@ func hostileRequestLinesReachNobody(t *testing.T, d *door) {
 		"a length and chunks": "POST /public HTTP/1.1" + host + "Content-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\nGET /protected HTTP/1.1\r\nHost: a\r\n\r\n",
 		"not UTF-8":           "GET /protected HTTP/1.1" + host + "Authorization: Bearer \xff\xfe\r\n\r\n",
 	} {
-		d.upstream.received()
+		// Of what has no route, a CONNECT has none, Envoy asks no gate; it waits for the end of the body,
+		// which a CONNECT never has, before it says so.
+		if d.overGRPC && strings.HasPrefix(request, "CONNECT ") {
+			held(t, d.address, request)
+			continue
+		}
 		a := raw(t, d.address, request)
 		for _, seen := range d.upstream.received() {
 			if !below(path.Clean(seen.Path), "/public") {

@@ -34,6 +34,7 @@ func TestNGINXHandsOnEveryStatusOfAGate(t *testing.T) {
 	stub := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("X-Sallyport-Reason", "because")
 		w.Header().Set("X-Sallyport-Body", body)
+		w.Header().Set("Content-Type", "application/problem+json")
 		w.Header().Set("WWW-Authenticate", `Bearer realm="x"`)
 		w.Header().Set("Retry-After", "7")
 		w.Header().Set("Location", "https://login.example.com/?a=b")
@@ -57,12 +58,14 @@ func TestNGINXHandsOnEveryStatusOfAGate(t *testing.T) {
 				t.Errorf("302: got %d %v", a.status, a.header)
 			}
 		case 301, 404, 500, 502: // none of a gate's
-			if a.status != 503 || !strings.Contains(a.body, "No gate could be asked") {
+			if a.status != 503 || !strings.Contains(a.body, "No gate could be asked") ||
+				a.header.Get("Content-Type") != "application/json" {
 				t.Errorf("%d: got %d %s", want, a.status, a.body)
 			}
 		default:
 			if a.status != want || a.body != body || a.reason() != "because" ||
-				a.header.Get("Retry-After") != "7" {
+				a.header.Get("Retry-After") != "7" ||
+				strings.Join(a.header.Values("Content-Type"), "|") != "application/problem+json" {
 				t.Errorf("%d: got %d %v %s", want, a.status, a.header, a.body)
 			}
 		}

@@ -57,6 +57,9 @@ const routes = `  - match: {path: /optional}
     require: {when: 'peer.principal == "spiffe://example.com/checkout"'}
   - match: {path: /closed}
     allow: nobody
+  - {match: {path: /page}, refusals: {as: html}}
+  - {match: {path: /problem}, refusals: {as: problem}}
+  - {match: {path: /flask}, refusals: {as: flask}}
   - match: {path: /files/**}
     allow: public
   - match: {path: /inner/**, hosts: [inner.example.com]}
@@ -284,6 +287,19 @@ type answer struct {
 	header   http.Header
 	body     string
 	received mesh.Received // by the upstream, of a request that has reached it
+}
+
+// held sends a request that is not answered until its client has gone, which is when the test ends.
+func held(t *testing.T, address, request string) {
+	t.Helper()
+	conn, err := net.DialTimeout("tcp", address, 10*time.Second)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = conn.Close() })
+	if _, err := io.WriteString(conn, request); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // raw sends a request as it is written and reads the answer. A connection that is closed without

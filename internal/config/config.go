@@ -70,6 +70,10 @@ type Defaulter interface{ SetDefaults() }
 // Validator is not asked: the Validator answers for them all, in its own words.
 type Validator interface{ Validate() error }
 
+// Preparer is told of before the values in it are validated: what these would do one after the other
+// it may do at once.
+type Preparer interface{ Prepare() }
+
 // Load fills dst, a pointer to a struct that already holds the defaults, and validates it. When it
 // returns an error, dst is partly filled and must not be used. The error holds one *Problem for
 // each thing that is wrong; they can be had with Problems.

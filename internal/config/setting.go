@@ -6,6 +6,7 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -100,8 +101,22 @@ type field struct {
 	noFile bool
 }
 
-// fieldsOf lists a struct's keys; those of inline structs stand among them.
+// fieldsOf lists a struct's keys; those of inline structs stand among them. The list is shared.
 func fieldsOf(t reflect.Type) ([]field, error) {
+	if known, ok := fieldsByType.Load(t); ok {
+		return known.([]field), nil
+	}
+	fields, err := listFields(t)
+	if err == nil {
+		fieldsByType.Store(t, fields)
+	}
+	return fields, err
+}
+
+// fieldsByType are the lists that were made: a file may have thousands of values of one type.
+var fieldsByType sync.Map
+
+func listFields(t reflect.Type) ([]field, error) {
 	var out []field
 	seen := map[string]bool{}
 	for i := range t.NumField() {
@@ -135,7 +150,8 @@ func fieldsOfOne(t reflect.Type, f reflect.StructField) ([]field, error) {
 	case key == "-":
 		return nil, nil
 	case options == "inline" && f.Type.Kind() == reflect.Struct && f.IsExported():
-		inner, err := fieldsOf(f.Type)
+		shared, err := fieldsOf(f.Type)
+		inner := slices.Clone(shared)
 		for i := range inner {
 			inner[i].noFlag = inner[i].noFlag || one.noFlag
 		}

@@ -16,6 +16,11 @@ func (l *loader) validate(v reflect.Value) {
 
 // validateIn validates the value at path. unread are the problems of values that could not be read.
 func (l *loader) validateIn(v reflect.Value, path string, unread []*Problem) {
+	if v.CanAddr() {
+		if p, ok := v.Addr().Interface().(Preparer); ok {
+			p.Prepare()
+		}
+	}
 	switch v.Kind() {
 	case reflect.Pointer:
 		if !v.IsNil() {

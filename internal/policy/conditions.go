@@ -1,8 +1,10 @@
 package policy
 
 import (
+	"runtime"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"github.com/sallyport/sallyport/internal/policy/condition"
 )
@@ -47,6 +49,38 @@ func (c *compiled) get(text string, names []string) (*condition.Program, error) 
 	}
 	c.now[key] = v
 	return v.program, v.err
+}
+
+// Prepare compiles all conditions at once, on as many processors as there are. Whoever needs one later
+// finds it compiled; what is wrong with it is reported then.
+func (c Config) Prepare() {
+	type asked struct {
+		text  string
+		names []string
+	}
+	var all []asked
+	for i := range min(len(c.Routes), maxRoutes) {
+		r := &c.Routes[i]
+		m, err := compileMatch(r.Match)
+		if err != nil {
+			continue // the match itself reports it
+		}
+		for _, one := range append([]Require{r.Require}, r.Require.AnyOf...) {
+			if one.When != "" {
+				all = append(all, asked{one.When, m.names})
+			}
+		}
+	}
+	var next atomic.Int64
+	var workers sync.WaitGroup
+	for range min(runtime.GOMAXPROCS(0), len(all)) {
+		workers.Go(func() {
+			for i := next.Add(1); i <= int64(len(all)); i = next.Add(1) {
+				_, _ = conditions.get(all[i-1].text, all[i-1].names) // reported where it is needed
+			}
+		})
+	}
+	workers.Wait()
 }
 
 // turn forgets what neither this policy nor any since the last one has asked for.

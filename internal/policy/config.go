@@ -146,22 +146,20 @@ func (c Config) Validate() error {
 // validateReach refuses a route that an earlier one hides: whoever wrote it believes in a rule
 // that is never applied.
 func (c Config) validateReach() error {
-	matchers := make([]*matcher, len(c.Routes))
+	var earlier node
 	var errs []error
 	for i, r := range c.Routes {
 		m, err := compileMatch(r.Match)
 		if err != nil {
 			continue // the match itself reports it
 		}
-		matchers[i] = m
-		for j, earlier := range matchers[:i] {
-			if earlier != nil && earlier.covers(m) {
-				errs = append(errs, config.At(fmt.Sprintf("routes[%d]", i),
-					"never reached: routes[%d] (%s) matches everything that this route (%s) matches;"+
-						" put this one before it", j, c.Routes[j].Match, r.Match))
-				break
-			}
+		if first := earlier.covering(m); first != nil {
+			j := first.rule.Index
+			errs = append(errs, config.At(fmt.Sprintf("routes[%d]", i),
+				"never reached: routes[%d] (%s) matches everything that this route (%s) matches;"+
+					" put this one before it", j, c.Routes[j].Match, r.Match))
 		}
+		earlier.insert(m.segments, m.candidate(&Rule{Index: i}))
 	}
 	return errors.Join(errs...)
 }

@@ -152,10 +152,10 @@ func splitPath(path string) []string {
 	return strings.Split(path, "/")
 }
 
-// covers reports whether m matches whatever other matches.
-func (m *matcher) covers(other *matcher) bool {
-	return coversPath(m.segments, other.segments) && m.methods.covers(other.methods) &&
-		m.hosts.covers(other.hosts) && m.headers.covers(other.headers)
+func (m *matcher) candidate(rule *Rule) *candidate {
+	return &candidate{
+		rule: rule, segments: m.segments, methods: m.methods, hosts: m.hosts, headers: m.headers,
+	}
 }
 
 func coversPath(a, b []string) bool {

@@ -101,8 +101,30 @@ type Policy struct {
 
 // Compile checks c as Validate does and makes it ready for matching.
 func Compile(c Config) (*Policy, error) {
+	p, _, err := CompileAll(c, nil)
+	return p, err
+}
+
+// CompileAll is Compile for policies that are in force together: for all of them, or none.
+func CompileAll(c Config, named map[string]Config) (*Policy, map[string]*Policy, error) {
+	p, err := compileOne(c)
+	if err != nil {
+		return nil, nil, fmt.Errorf("policy: %w", err)
+	}
+	others := make(map[string]*Policy, len(named))
+	for name, other := range named {
+		if others[name], err = compileOne(other); err != nil {
+			return nil, nil, fmt.Errorf("policies.%s: %w", name, err)
+		}
+	}
+	conditions.turn()
+	return p, others, nil
+}
+
+func compileOne(c Config) (*Policy, error) {
+	c.Prepare()
 	if err := c.Validate(); err != nil {
-		return nil, fmt.Errorf("policy: %w", err)
+		return nil, err
 	}
 	p := &Policy{
 		roles: newHierarchy(c.Roles), outgoing: map[string]*Outgoing{},
@@ -112,10 +134,9 @@ func Compile(c Config) (*Policy, error) {
 	for i, r := range c.Routes {
 		r.PathCase = cmp.Or(r.PathCase, c.PathCase)
 		if err := p.add(i, r); err != nil {
-			return nil, fmt.Errorf("policy: routes[%d]: %w", i, err)
+			return nil, fmt.Errorf("routes[%d]: %w", i, err)
 		}
 	}
-	conditions.turn()
 	return p, nil
 }
 
@@ -170,9 +191,7 @@ func (p *Policy) add(index int, r Route) error {
 	p.matches = p.matches || len(m.headers) > 0
 	p.slashes = p.slashes || rule.permitSlashes
 	small := foldedSegments(m.segments)
-	c := &candidate{
-		rule: rule, segments: m.segments, methods: m.methods, hosts: m.hosts, headers: m.headers,
-	}
+	c := m.candidate(rule)
 	p.tree.insert(m.segments, c)
 	p.folded.insert(small, c)
 	if !slices.Equal(small, m.segments) {

@@ -93,3 +93,43 @@ func (s *search) consider(candidates []*candidate) {
 		}
 	}
 }
+
+// covering returns the earliest route that matches whatever m matches, or nil.
+func (n *node) covering(m *matcher) *candidate {
+	s := coverSearch{m: m}
+	s.walk(n, m.segments)
+	return s.best
+}
+
+type coverSearch struct {
+	m    *matcher
+	best *candidate
+}
+
+// walk visits the patterns that match all paths that the segments match.
+func (s *coverSearch) walk(n *node, segments []string) {
+	s.consider(n.rest)
+	if len(segments) == 0 {
+		s.consider(n.end)
+		return
+	}
+	first := segments[0]
+	if n.one != nil && first != anyRest {
+		s.walk(n.one, segments[1:])
+	}
+	if child := n.literal[first]; child != nil {
+		s.walk(child, segments[1:])
+	}
+}
+
+func (s *coverSearch) consider(candidates []*candidate) {
+	for _, c := range candidates {
+		if s.best != nil && s.best.rule.Index < c.rule.Index {
+			return
+		}
+		if c.methods.covers(s.m.methods) && c.hosts.covers(s.m.hosts) && c.headers.covers(s.m.headers) {
+			s.best = c
+			return
+		}
+	}
+}

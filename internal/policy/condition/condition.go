@@ -12,6 +12,7 @@ package condition
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 
@@ -234,9 +235,20 @@ func isOffset(e ast.Expr) bool {
 // sizes reckons with one size for all that is not known before a request.
 type sizes struct{}
 
-func (sizes) EstimateSize(cost.AstNode) *cost.SizeEstimate {
+// EstimateSize has no size for what is three levels below a value of any type, which the estimator
+// asks about, level by level, whether an expression looks there or not.
+func (sizes) EstimateSize(node cost.AstNode) *cost.SizeEstimate {
+	if path := node.Path(); node.Expr() == nil && len(path) > maxProbed &&
+		!slices.ContainsFunc(path[len(path)-maxProbed-1:], isNamed) {
+		return nil
+	}
 	return &cost.SizeEstimate{Min: 0, Max: reckonedSize}
 }
+
+const maxProbed = 2
+
+// isNamed reports whether a step of a path is a name, and not one for any item, key or value.
+func isNamed(step string) bool { return !strings.HasPrefix(step, "@") }
 
 func (sizes) EstimateCallCost(string, string, *cost.AstNode,
 	[]cost.AstNode) *cost.CallEstimate {

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"cel.dev/cel-go/common/cost"
 	"cel.dev/cel-go/common/types"
 
 	"github.com/sallyport/sallyport/internal/token/strict"
@@ -271,5 +272,44 @@ func TestConditionsSpeakOfTheDocumentedVariables(t *testing.T) {
 	}
 	if lines != 9 {
 		t.Errorf("got %d variables", lines)
+	}
+}
+
+// everything reckons with one size for whatever it is asked about.
+type everything struct{ sizes }
+
+func (everything) EstimateSize(cost.AstNode) *cost.SizeEstimate {
+	return &cost.SizeEstimate{Min: 0, Max: reckonedSize}
+}
+
+// TestNothingCostsLessByWhatIsNotReckonedWith: the sizes, level by level, of what is deep within a
+// claim, which the estimator asks for and no condition looks at.
+func TestNothingCostsLessByWhatIsNotReckonedWith(t *testing.T) {
+	for _, text := range []string{
+		`claims.tenant == path.tenant && claims.level >= 3`,
+		`claims.a.b.c[0] == "x"`, `claims.a["b"]["c"].d in roles`,
+		`claims.a.all(x, x == "b")`, `claims.a.exists(x, x.b == "c" && x.d.size() > 1)`,
+		`claims.a.map(x, x + claims.b).size() > 0`, `claims.a.filter(x, x in claims.b).size() == 1`,
+		`claims.a.all(x, x.b.all(y, y == "c"))`, `claims.a.all(x, x.all(y, y.all(z, z == "c")))`,
+		`claims.a.all(x, x in claims.a)`, `claims.a == claims.b`, `claims == {"a": claims.b}`,
+		`roles.exists(r, r.startsWith("x"))`, `request.headers.all(h, request.headers[h] != claims.a)`,
+		`claims.a.matches("^a+$") ? claims.b : claims.c == path.tenant`,
+		`[claims.a, claims.b].exists(l, l.exists(x, x == 1))`, `string(claims.a) + claims.b == claims.c`,
+	} {
+		env, err := environment(names)
+		if err != nil {
+			t.Fatal(err)
+		}
+		checked, issues := env.Compile(text)
+		if issues.Err() != nil {
+			t.Errorf("%s: %v", text, issues.Err())
+			continue
+		}
+		whole, err := env.EstimateCost(checked, everything{})
+		part, err2 := env.EstimateCost(checked, sizes{})
+		if err != nil || err2 != nil || part.Max != whole.Max {
+			t.Errorf("%s: costs up to %d (%v), and up to %d by all that could be asked (%v)", text,
+				part.Max, err2, whole.Max, err)
+		}
 	}
 }
