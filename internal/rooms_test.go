@@ -43,6 +43,7 @@ var floors = [][]string{
 	{"internal/revocation"},
 	{"internal/jose/signing"},
 	{"internal/jose"},
+	{"internal/decisionlog"},
 	{"internal/token"},
 	{"internal/listen"},
 	{"internal/redisconn"},
