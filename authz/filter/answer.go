@@ -112,6 +112,9 @@ func (f *Filter) answer(out []byte, d *authz.Decision, headers []authz.Header, f
 		b = refuse(out, refusal, d.ID)
 	}
 	if len(b) <= len(out) || cap(b) != cap(out) {
+		b = refuse(out, f.broken, d.ID)
+	}
+	if cap(b) != cap(out) {
 		b = append(out, f.broken...)
 	}
 	putFound(b[len(out):], found)
