@@ -72,6 +72,10 @@ func (p *player) decide(ctx context.Context, was *decisionlog.Record) (verdict, 
 	case authz.TokenNone.String():
 		return p.ask(ctx, q, needs, noToken, was.Time), nil
 	case authz.TokenUnread.String():
+		// What was wrong with the request itself, the line may not have: a header, as a rule.
+		if was.Reason != "" && policy.DecidedBefore(token.Reason(was.Reason)) {
+			return p.kept(ctx, q, needs, was), nil
+		}
 		now := p.ask(ctx, q, needs, noToken, was.Time)
 		if a := needs.Rule.Access; a == policy.Authenticated || a == policy.Optional {
 			now.unknown = "no token was looked at when it was decided"

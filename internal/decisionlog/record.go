@@ -93,7 +93,12 @@ func (r *Record) Text(name, s string) string { return r.text(name, s, maxText) }
 // SetPath keeps a request's path, without its query: that may hold a token.
 func (r *Record) SetPath(target string) {
 	path, _, _ := strings.Cut(target, "?")
+	cut := len(r.Cut)
 	r.Path = r.text("path", path, maxPath)
+	// A fragment is no part of a request: it is refused wherever it stands, be it in the query.
+	if len(r.Cut) == cut && strings.Contains(target, "#") {
+		r.Cut = append(r.Cut, "path")
+	}
 }
 
 func (r *Record) text(name, s string, most int) string {
