@@ -223,11 +223,10 @@ func (r *replayed) print(to io.Writer, configFile string) error {
 		}
 		fmt.Fprintf(w, "  %d\t%s%s\t", c.Lines, printable(c.Was), by(c.WasRoute))
 		if c.Kind == "unknown" {
-			fmt.Fprintf(w, "%s\t%s\t", printable(c.Route), printable(c.Why))
+			fmt.Fprintf(w, "now unknown%s\tas %s\n  \t%s\n", by(c.Route), printable(c.Example), printable(c.Why))
 		} else {
-			fmt.Fprintf(w, "-> %s%s\t\t", printable(c.Now), by(c.Route))
+			fmt.Fprintf(w, "now %s%s\tas %s\n", printable(c.Now), by(c.Route), printable(c.Example))
 		}
-		fmt.Fprintf(w, "as %s\n", printable(c.Example))
 	}
 	if len(r.Changes) > 0 {
 		fmt.Fprintln(w)

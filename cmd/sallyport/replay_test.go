@@ -2,10 +2,12 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -252,5 +254,57 @@ func TestALogThatIsNoneIsAnError(t *testing.T) {
 	}
 	if _, _, err := sallyport(good, "replay", "-"); err == nil || !strings.Contains(err.Error(), "--config") {
 		t.Errorf("without a configuration: %v", err)
+	}
+}
+
+// TestThePageOnPoliciesShowsWhatReplayPrints, and its settings and its line are such.
+func TestThePageOnPoliciesShowsWhatReplayPrints(t *testing.T) {
+	page, err := os.ReadFile("../../docs/policy.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, section, found := strings.Cut(string(page), "\n## What was decided\n")
+	if section, _, _ = strings.Cut(section, "\n## "); !found {
+		t.Fatal("docs/policy.md has no such section")
+	}
+	block := func(kind string) string {
+		_, text, ok := strings.Cut(section, "```"+kind+"\n")
+		text, _, closed := strings.Cut(text, "```")
+		if !ok || !closed {
+			t.Fatalf("the section has no block of %s", kind)
+		}
+		return text
+	}
+	line := strings.ReplaceAll(block("json"), "\n ", "")
+	if r, err := decisionlog.NewReader(strings.NewReader(line)).Next(); err != nil || r.Reason != "insufficient_role" {
+		t.Errorf("the line is read as %+v, %v", r, err)
+	}
+	var settings []string
+	for text := range strings.Lines(section) {
+		if setting, ok := strings.CutPrefix(text, "    "); ok && !strings.HasPrefix(setting, "sallyport ") {
+			settings = append(settings, setting)
+		}
+	}
+	t.Chdir(t.TempDir())
+	write(t, "new.yaml", `issuers:
+- {issuer: "https://issuer.example.com", audiences: [things], jwks_url: "https://issuer.example.com/keys", ours: true}
+policy:
+  routes:
+  - {match: {path: /healthz}, allow: public}
+  - {match: {path: /api/orders/*}, require: {roles: [auditor]}}
+  - {match: {path: /api/**}, require: {acr: [gold]}}
+`+strings.Join(settings, ""))
+	var log strings.Builder
+	for i, path := range []string{"/api/orders/7", "/api/orders/8", "/api/reports", "/healthz"} {
+		route := map[int]string{2: "routes[2] (/api/**)", 3: "routes[0] (/healthz)"}[i]
+		fmt.Fprintf(&log, `{"event":"decision","time":"2030-01-02T03:04:05Z","id":"%032d","verdict":"allowed","status":200,`+
+			`"route":"%s","method":"GET","host":"shop.example.com","path":"%s","token":"verified",`+
+			`"issuer":"https://issuer.example.com","claims":{"roles":["clerk"]},"duration_us":7}`+"\n",
+			i+1, cmp.Or(route, "routes[1] (/api/orders/*)"), path)
+	}
+	write(t, "decisions.jsonl", log.String())
+	out, _, err := sallyport("", "replay", "decisions.jsonl", "--config", "new.yaml")
+	if want := block("text"); out != want || err == nil {
+		t.Errorf("replay prints\n%s\nthe page has\n%s", out, want)
 	}
 }
