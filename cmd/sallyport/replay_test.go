@@ -280,8 +280,9 @@ func TestThePageOnPoliciesShowsWhatReplayPrints(t *testing.T) {
 		t.Errorf("the line is read as %+v, %v", r, err)
 	}
 	var settings []string
-	for text := range strings.Lines(section) {
-		if setting, ok := strings.CutPrefix(text, "    "); ok && !strings.HasPrefix(setting, "sallyport ") {
+	before, _, _ := strings.Cut(section, "```json")
+	for text := range strings.Lines(before) {
+		if setting, ok := strings.CutPrefix(text, "    "); ok {
 			settings = append(settings, setting)
 		}
 	}
@@ -305,6 +306,6 @@ policy:
 	write(t, "decisions.jsonl", log.String())
 	out, _, err := sallyport("", "replay", "decisions.jsonl", "--config", "new.yaml")
 	if want := block("text"); out != want || err == nil {
-		t.Errorf("replay prints\n%s\nthe page has\n%s", out, want)
+		t.Errorf("%v: replay prints\n%s\nthe page has\n%s", err, out, want)
 	}
 }
