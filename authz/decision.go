@@ -1,6 +1,8 @@
 package authz
 
 import (
+	"encoding/binary"
+	"encoding/hex"
 	"errors"
 	"time"
 
@@ -76,13 +78,8 @@ type ID [2]uint64
 
 // Append appends 32 hexadecimal digits, as many as a trace id has.
 func (id ID) Append(b []byte) []byte {
-	const hex = "0123456789abcdef"
-	for _, half := range id {
-		for shift := 60; shift >= 0; shift -= 4 {
-			b = append(b, hex[half>>shift&15])
-		}
-	}
-	return b
+	return hex.AppendEncode(b, binary.BigEndian.AppendUint64(
+		binary.BigEndian.AppendUint64(make([]byte, 0, 16), id[0]), id[1]))
 }
 
 // String returns 32 hexadecimal digits; "" for no ID.
