@@ -118,7 +118,7 @@ func TestADecisionIsFoundByItsID(t *testing.T) {
 				"allowed":           c.get(t, "/protected?token=in-a-query", bob, forged, traceparent),
 				"insufficient_role": c.get(t, "/admin", bob, traceparent),
 				"no_token":          c.get(t, "/protected", header("cookie", "session=in-a-cookie")),
-				"malformed":         c.get(t, "/protected", bearer("not-a-token")),
+				"segments":          c.get(t, "/protected", bearer("not-a-token")),
 			}
 			if got := answers["allowed"].reached(t).Headers[authz.HeaderDecision]; got != "" {
 				t.Errorf("the upstream got a client's own %s", got)
@@ -179,11 +179,11 @@ func TestADecisionIsFoundByItsID(t *testing.T) {
 // wantReplayed has `sallyport replay` decide by policies that are stricter and laxer.
 func wantReplayed(t *testing.T, folder, file, config string, ids map[string]string) {
 	t.Helper()
-	replay := func(policy string) (out string, status int) {
+	replay := func(changes ...meshtest.Change) (out string, status int) {
 		changed := filepath.Join(folder, "new.yaml")
 		text := config
-		if policy != "" {
-			text = replace(t, config, "  routes:\n", "  routes:\n"+policy)
+		for _, c := range changes {
+			text = replace(t, text, c.Old, c.New)
 		}
 		if err := os.WriteFile(changed, []byte(text), 0o600); err != nil {
 			t.Fatal(err)
@@ -201,12 +201,15 @@ func wantReplayed(t *testing.T, folder, file, config string, ids map[string]stri
 		}
 		return string(got), cmd.ProcessState.ExitCode()
 	}
-	if out, status := replay(""); status != 0 {
+	if out, status := replay(); status != 0 {
 		t.Errorf("by the policy in force, replay says %d\n%s", status, out)
 	}
-	out, status := replay(`  - {match: {path: /admin}, require: {roles: [user]}}
-  - {match: {path: /protected}, require: {roles: [nobody-has]}}
-`)
+	protected := func(require string) meshtest.Change {
+		const route = "  - match: {path: /protected}\n    "
+		return meshtest.Change{Old: route + "allow: authenticated\n", New: route + "require: " + require + "\n"}
+	}
+	out, status := replay(protected("{roles: [nobody-has]}"),
+		meshtest.Change{Old: "require: {roles: [admin]}", New: "require: {roles: [user]}"})
 	var result struct {
 		Same, Allows, Refuses, Unknown int
 		Changes                        []struct{ Kind, Was, Now, Example string }
@@ -223,7 +226,7 @@ func wantReplayed(t *testing.T, folder, file, config string, ids map[string]stri
 			t.Errorf("got %+v, want %s", change, want)
 		}
 	}
-	if out, status = replay("  - {match: {path: /protected}, require: {acr: [gold]}}\n"); status != 2 ||
+	if out, status = replay(protected("{acr: [gold]}")); status != 2 ||
 		!strings.Contains(out, "decision_log: {claims: [acr]}") {
 		t.Errorf("replay says %d\n%s", status, out)
 	}
