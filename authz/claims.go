@@ -104,6 +104,7 @@ func (c *claims) tell(v *verified, o *policy.Outgoing, wire Wire) (id *Identity,
 	id = &Identity{
 		Claims: v.identity.Claims, Facts: v.identity.Facts,
 		Set: slices.Clone(v.identity.Set), Remove: slices.Clone(v.identity.Remove), Named: c.named,
+		body: v.body,
 	}
 	told, total := map[string]bool{}, 0
 	value := func(m policy.ClaimValue) (string, bool) {

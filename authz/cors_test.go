@@ -119,7 +119,7 @@ func TestAPageReadsAnswersAndRefusalsOfRoutesThatTrustIt(t *testing.T) {
 			t.Errorf("%s: %s, %v", name, d.Reason(), told)
 		}
 		if row.readable && row.path == "/api/x" &&
-			told["access-control-expose-headers"] != "etag, www-authenticate, x-sallyport-reason" {
+			told["access-control-expose-headers"] != "etag, www-authenticate, x-sallyport-reason, x-sallyport-decision" {
 			t.Errorf("%s: %v", name, told)
 		}
 		if !row.readable &&

@@ -1,6 +1,8 @@
 package authz
 
 import (
+	"encoding/binary"
+	"encoding/hex"
 	"errors"
 	"time"
 
@@ -12,6 +14,11 @@ import (
 // Decision is what an engine says to a request. The zero value refuses.
 type Decision struct {
 	Allow bool
+	// Token is what became of the request's token.
+	Token TokenState
+	// ID names the decision in the answer, in logs and in traces. Whoever accounts for decisions sets
+	// it; an engine leaves it 0.
+	ID ID
 	// Identity is who calls: never nil when Allow is true, with nil Claims for anybody. In a
 	// refusal it is the caller whose token was genuine, or nil.
 	Identity *Identity
@@ -46,6 +53,45 @@ type Decision struct {
 	lack     policy.Lack  // what the rule asks for and the token lacks
 	cause    error        // what is wrong with the token
 }
+
+// TokenState is what became of a request's token by the time that it was decided on.
+type TokenState uint8
+
+// The states.
+const (
+	TokenUnasked  TokenState = iota // no policy was asked: the request itself was at fault, or the gate
+	TokenUnread                     // none was looked for: what was asked for is public, or no path
+	TokenNone                       // there was none
+	TokenRefused                    // what was there was not one token, or not a genuine one
+	TokenVerified                   // genuine, be it revoked, expired or not enough
+)
+
+var tokenStates = [...]string{"unasked", "unread", "none", "refused", "verified"}
+
+// String is the state as logs have it.
+func (s TokenState) String() string { return tokenStates[s] }
+
+// ID names a decision: 128 bits at random, so that gates need not agree on them. Among 10^18, which
+// is a million a second for 30,000 years, two are the same with a chance of one in 600. The zero ID
+// is none.
+type ID [2]uint64
+
+// Append appends 32 hexadecimal digits, as many as a trace id has.
+func (id ID) Append(b []byte) []byte {
+	return hex.AppendEncode(b, binary.BigEndian.AppendUint64(
+		binary.BigEndian.AppendUint64(make([]byte, 0, 16), id[0]), id[1]))
+}
+
+// String returns 32 hexadecimal digits; "" for no ID.
+func (id ID) String() string {
+	if id == (ID{}) {
+		return ""
+	}
+	return string(id.Append(make([]byte, 0, 32)))
+}
+
+// HeaderDecision is the header of an answer to a client that has the decision's ID.
+const HeaderDecision = "x-sallyport-decision"
 
 // Missing is a key that a token names and the gate does not have. Its strings are views of the
 // request's token.

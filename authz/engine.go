@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"iter"
 	"runtime"
 	"runtime/debug"
 	"slices"
@@ -62,6 +63,9 @@ type Options struct {
 	Realm string // of the challenge in a 401; default sallyport
 	Cache CacheConfig
 	Wire  Wire // may be nil
+	// KeepClaims keeps all claims of a verified token, whether the policy reads them or not: for those
+	// who ask Identity.Claim.
+	KeepClaims bool
 	// told of what Decide has recovered from; may be nil
 	OnPanic func(what string, stack []byte)
 	// for how long revocations are kept at least; may be nil
@@ -220,6 +224,7 @@ func (e *Engine) decideBy(r *Request, rules *rules) (d Decision) {
 	}
 	found := rules.policy.FindWith(r.Method, r.Host, r.Path, rules.header(r))
 	d.rule, d.Problem, d.stricter = found.Rule, found.Detail, found.Stricter
+	d.Token = TokenUnread
 	h := readHeaders(r.Headers, e.options.KeepOverrides)
 	var t *taken
 	if !rules.plain {
@@ -243,8 +248,12 @@ func (e *Engine) decideBy(r *Request, rules *rules) (d Decision) {
 		return e.refuse(d, r, rules, token.ReasonBadRequest)
 	}
 	presented, problem, bearer := credential(t, &h)
-	if problem == token.ReasonNoToken && found.Rule.Access == policy.Optional {
-		return e.pass(d, r, rules, rules.anonymous)
+	d.Token = TokenRefused // until more is known of it
+	if problem == token.ReasonNoToken {
+		d.Token = TokenNone
+		if found.Rule.Access == policy.Optional {
+			return e.pass(d, r, rules, rules.anonymous)
+		}
 	}
 	if problem != "" {
 		return e.refuseCredential(d, r, rules, problem, bearer)
@@ -259,7 +268,7 @@ func (e *Engine) decideToken(d Decision, r *Request, rules *rules, found policy.
 	if v == nil {
 		return e.refuse(d, r, rules, reason)
 	}
-	d.Identity = v.identity
+	d.Identity, d.Token = v.identity, TokenVerified
 	// Before its time and before the copy's age: a token known to be revoked is told so, whatever
 	// else is wrong (S3).
 	if verdict := e.options.Revocations.Check(&v.facts); verdict.Revoked {
@@ -437,6 +446,48 @@ func (e *Engine) Refuse(r *Request, d Decision, reason token.Reason, problem str
 
 // Refusal returns what a client is told, in JSON, for a reason that is no request's.
 func (e *Engine) Refusal(reason token.Reason) *Refusal { return e.refusals.of(reason) }
+
+// Shown goes over the headers of a request that logs may have by the operator's leave: none that says
+// who calls, or in which a token may stand.
+func (e *Engine) Shown(r *Request) iter.Seq2[string, string] {
+	rules := e.rulesOf(r)
+	if rules == nil {
+		return func(func(name, value string) bool) {}
+	}
+	return r.shown(rules)
+}
+
+// TokenPlace returns where a token stands that was decided on, as "authorization", the name of
+// another header, or "query"; "" where there was none to be looked at, or where several stand.
+func (e *Engine) TokenPlace(r *Request, d *Decision) string {
+	rules := e.rulesOf(r)
+	if rules == nil || d.Token < TokenRefused || d.rule == nil {
+		return ""
+	}
+	if rules.sources != nil || d.rule.QueryToken != "" {
+		if t := rules.take(r, d.rule.QueryToken); t.count == 1 {
+			return t.from
+		}
+		return ""
+	}
+	h := readHeaders(r.Headers, true)
+	switch {
+	case h.authorizations+h.accessTokens != 1:
+		return ""
+	case h.accessTokens == 1:
+		return "x-access-token"
+	}
+	return "authorization"
+}
+
+// rulesOf returns what a request is judged by; nil when it names a policy that there is not.
+func (e *Engine) rulesOf(r *Request) *rules {
+	rules := e.rules.Load()
+	if r.Policy != "" {
+		return rules.named[r.Policy]
+	}
+	return rules
+}
 
 // PanicText describes what was recovered from. Only the runtime's own words are repeated: any other
 // value may hold a secret.

@@ -51,7 +51,7 @@ func Explain(e *Engine, r *Request) (Decision, []Step) {
 }
 
 // Unrevoked stands in for a copy of the revocation log where there is none: for explaining and
-// testing a policy. By it no token is revoked, and the time is At.
+// testing a policy. By it no token is revoked, and the time is At, unless a request has one of its own.
 type Unrevoked struct{ At time.Time }
 
 // Check implements Revocations.
@@ -63,7 +63,12 @@ func (Unrevoked) Freshness(revocation.Instant) revocation.Freshness {
 }
 
 // Now implements Revocations.
-func (u Unrevoked) Now(revocation.Instant) time.Time { return u.At }
+func (u Unrevoked) Now(at revocation.Instant) time.Time {
+	if at.Wall.IsZero() {
+		return u.At
+	}
+	return at.Wall
+}
 
 // trace stands between an engine and what it asks, and remembers what it was told.
 type trace struct {

@@ -41,6 +41,18 @@ type Identity struct {
 	Named    []string
 	Client   []Header   // headers of the answer to the client
 	Metadata []Metadata // what the proxy's other filters are told
+
+	body token.Body // all claims, where they are kept
+}
+
+// Claim returns a claim of the token as JSON, by its name or by a path into nested claims. ok is
+// false when the token has none, or when claims are not kept (Options.KeepClaims).
+func (id *Identity) Claim(name string) (json string, ok bool) {
+	v, ok := id.body.Root().Lookup(name)
+	if !ok {
+		return "", false
+	}
+	return asJSON(v), true
 }
 
 func newIdentity(c *token.Claims, facts *revocation.Facts, wire Wire) *Identity {

@@ -27,9 +27,10 @@ type sources []policy.TokenSource
 // taken is what was found in all places of a request.
 type taken struct {
 	presented string
-	count     int  // tokens
-	malformed bool // a credential by the scheme that is named, which is none
-	other     bool // Authorization by another scheme
+	from      string // where that stood: a header's name, or query
+	count     int    // tokens
+	malformed bool   // a credential by the scheme that is named, which is none
+	other     bool   // Authorization by another scheme
 	changes   Changes
 }
 
@@ -69,7 +70,9 @@ func (t *taken) token() (string, token.Reason) {
 // bearer reports whether there was a credential of the kind that is asked for, well formed or not.
 func (t *taken) bearer() bool { return t.count > 0 || t.malformed }
 
-func (t *taken) found(value string) { t.presented, t.count = value, t.count+1 }
+func (t *taken) found(value, from string) {
+	t.presented, t.from, t.count = value, from, t.count+1
+}
 
 // fromAuthorization reads as headers.fromAuthorization does, by any scheme. Several lines are
 // several credentials.
@@ -83,7 +86,7 @@ func (t *taken) fromAuthorization(r *Request, source *policy.TokenSource) {
 		credential, problem := h.fromAuthorization(scheme)
 		switch {
 		case problem == "":
-			t.found(credential)
+			t.found(credential, "authorization")
 		case problem == token.ReasonManyTokens:
 			t.count += 2
 		case h.bearer:
@@ -101,7 +104,7 @@ func (t *taken) fromHeader(r *Request, source *policy.TokenSource) {
 		if !equalFold(r.Headers[i].Name, source.Header) {
 			continue
 		}
-		t.found(r.Headers[i].Value)
+		t.found(r.Headers[i].Value, source.Header)
 		if strings.IndexByte(r.Headers[i].Value, ',') >= 0 { // lines that a proxy has joined
 			t.count++
 		}
@@ -147,7 +150,7 @@ func (t *taken) fromList(r *Request, header string, remove bool, l list) {
 			item = strings.Trim(item, " \t")
 			value, ok := l.token(item)
 			if ok {
-				t.found(value)
+				t.found(value, header)
 			} else if item != "" {
 				left = append(left, item)
 			}
@@ -206,7 +209,7 @@ func (t *taken) fromQuery(path, parameter string) {
 		name, value, _ := strings.Cut(item, "=")
 		switch {
 		case name == parameter:
-			t.found(value)
+			t.found(value, "query")
 			t.changes.Parameter = parameter
 		case unescape(name) == parameter:
 			t.count += 2

@@ -27,12 +27,12 @@ func (e *Engine) verify(d *Decision, presented string, rs *rules) (*verified, to
 	if v := slot.verified; v != nil {
 		// The rules may have changed without the keys.
 		if profile, ok := e.options.Keys.Profile(v.claims.Issuer); ok && profile == v.profile &&
-			v.suffices(rs) {
+			e.suffices(v, rs) {
 			d.Cached = true
 			return v, ""
 		}
 	}
-	v, err := e.verifyAnew(d, presented, rs.policy.ReadsClaims())
+	v, err := e.verifyAnew(d, presented, e.reads(rs))
 	if err != nil {
 		d.cause = err
 		return nil, token.ReasonOf(err)
@@ -46,9 +46,12 @@ func (e *Engine) verify(d *Decision, presented string, rs *rules) (*verified, to
 
 // suffices reports whether what was kept of a token, maybe under another policy, is enough for this
 // one.
-func (v *verified) suffices(rs *rules) bool {
-	return (!rs.policy.ReadsClaims() || v.whole()) && (rs.claims == nil || v.reserve > 0)
+func (e *Engine) suffices(v *verified, rs *rules) bool {
+	return (!e.reads(rs) || v.whole()) && (rs.claims == nil || v.reserve > 0)
 }
+
+// reads reports whether all claims of a token are to be kept.
+func (e *Engine) reads(rs *rules) bool { return rs.policy.ReadsClaims() || e.options.KeepClaims }
 
 func (e *Engine) verifyAnew(d *Decision, presented string, whole bool) (*verified, error) {
 	parsed, err := e.reader.Parse(presented)
@@ -92,6 +95,7 @@ func (e *Engine) verifyAnew(d *Decision, presented string, whole bool) (*verifie
 	v := e.believe(profile, claims, key.ID())
 	if whole {
 		v.body, err = parsed.Body() // read already
+		v.identity.body = v.body
 	}
 	return v, err
 }

@@ -44,6 +44,7 @@ var floors = [][]string{
 	{"internal/revocation"},
 	{"internal/jose/signing"},
 	{"internal/jose"},
+	{"internal/decisionlog"},
 	{"internal/token"},
 	{"internal/listen"},
 	{"internal/redisconn"},

@@ -8,6 +8,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/sallyport/sallyport/authz"
 	"github.com/sallyport/sallyport/internal/audit"
 )
 
@@ -56,4 +57,27 @@ func Value(t testing.TB, r *prometheus.Registry, name, labels string) (sum float
 		}
 	}
 	return sum
+}
+
+// ids are the IDs of all decisions of a test's process.
+var ids sync.Map
+
+// WithoutID checks that the headers of an answer to a client have the ID of one decision, that no
+// other answer had, and returns the others.
+func WithoutID(t testing.TB, headers []authz.Header) []authz.Header {
+	t.Helper()
+	var found []string
+	others := slices.DeleteFunc(slices.Clone(headers), func(h authz.Header) bool {
+		if h.Name == authz.HeaderDecision {
+			found = append(found, h.Value)
+			return true
+		}
+		return false
+	})
+	if len(found) != 1 || len(found[0]) != 32 || strings.Trim(found[0], "0123456789abcdef") != "" {
+		t.Errorf("expected the ID of one decision, got %q", found)
+	} else if _, twice := ids.LoadOrStore(found[0], true); twice {
+		t.Errorf("two decisions have the ID %s", found[0])
+	}
+	return others
 }

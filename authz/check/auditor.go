@@ -26,7 +26,7 @@ func (c *Checker) refused(r *Request, d *authz.Decision) {
 func (r *Request) describe(e *audit.Event) {
 	d := &r.decided
 	path, _, _ := strings.Cut(r.Path, "?") // a query may hold a token
-	e.Detail = d.Detail()
+	e.DecisionID, e.Detail = d.ID.String(), d.Detail()
 	if r.Source != nil {
 		e.Address = r.Source.Address()
 	}

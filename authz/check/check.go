@@ -11,6 +11,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"math/rand/v2"
 	"runtime/debug"
 	"slices"
 	"strings"
@@ -22,6 +23,7 @@ import (
 
 	"github.com/sallyport/sallyport/authz"
 	"github.com/sallyport/sallyport/internal/audit"
+	"github.com/sallyport/sallyport/internal/decisionlog"
 	"github.com/sallyport/sallyport/internal/keyset"
 	"github.com/sallyport/sallyport/internal/revocation"
 	"github.com/sallyport/sallyport/internal/token"
@@ -44,11 +46,13 @@ type Recorder interface {
 
 // Options is what a Checker needs beside its engine. Instant is needed.
 type Options struct {
-	Instant  func() revocation.Instant // the clocks by which the revocations' freshness is told
-	Keys     Keys                      // nil: what the gate has must do
-	Audit    Recorder                  // nil: no audit lines
-	Logger   *slog.Logger              // nil: silent
-	Registry prometheus.Registerer     // nil: metrics go nowhere
+	Instant func() revocation.Instant // the clocks by which the revocations' freshness is told
+	Keys    Keys                      // nil: what the gate has must do
+	Audit   Recorder                  // nil: no audit lines
+	// Decisions is the decision log; nil: there is none.
+	Decisions *decisionlog.Log
+	Logger    *slog.Logger          // nil: silent
+	Registry  prometheus.Registerer // nil: metrics go nowhere
 
 	KeyWait    time.Duration // how long a check may wait for a key
 	KeyWaiters int           // how many may at a time
@@ -275,23 +279,33 @@ func (c *Checker) await(ctx context.Context, missing authz.Missing) bool {
 	return known
 }
 
-// account counts a decision, and has a refusal recorded.
+// account gives a decision its ID, counts it, and has it recorded.
 func (c *Checker) account(r *Request, d *authz.Decision, begun revocation.Instant) {
-	if !d.Allow && !d.Preflight() {
-		c.refused(r, d)
-	}
+	took := c.Instant().Since(begun)
+	c.metrics.checks.decided(r.Tally, d, took)
+	// The answer to a preflight refuses nothing, and nobody asks for it afterwards.
 	if d.Preflight() {
 		c.metrics.preflights.Inc()
+		return
 	}
-	c.metrics.checks.decided(r.Tally, d, c.Instant().Since(begun))
-	c.shadow(r, d)
+	d.ID = newID()
+	if !d.Allow {
+		c.refused(r, d)
+	}
+	shadow := c.shadow(r, d)
+	if c.Decisions != nil {
+		c.log(r, d, took, shadow)
+	}
 }
+
+// newID makes an ID. The generator has a state for each processor, so that none waits for another.
+func newID() authz.ID { return authz.ID{rand.Uint64(), rand.Uint64()} }
 
 // Recovered returns what a request is told whose check has panicked, and accounts for it.
 func (c *Checker) Recovered(value any) authz.Decision {
 	c.metrics.checks.refused(0, token.ReasonInternal)
 	c.Panicked(authz.PanicText(value), debug.Stack())
-	return authz.Decision{Refusal: c.engine.Refusal(token.ReasonInternal)}
+	return authz.Decision{Refusal: c.engine.Refusal(token.ReasonInternal), ID: newID()}
 }
 
 // Panicked counts a panic that was recovered from, the engine's too, and logs it within a limit: if

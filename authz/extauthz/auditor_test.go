@@ -44,7 +44,11 @@ func TestARefusalHasAnAuditLine(t *testing.T) {
 		Kind:      "sid",
 		Seq:       7,
 	}
-	if got := b.lines.All(); len(got) != 1 || got[0] != want {
+	got := b.lines.All()
+	if len(got) != 1 || len(got[0].DecisionID) != 32 {
+		t.Fatalf("got %+v", got)
+	}
+	if want.DecisionID = got[0].DecisionID; got[0] != want {
 		t.Errorf("got %+v, want %+v", got, want)
 	}
 }
@@ -185,8 +189,8 @@ func TestARefusalWithoutALineCostsNoText(t *testing.T) {
 			})),
 	}}
 	b.server.check(t.Context(), r)
-	// the error, and what is handed to the recorder
-	if n := testing.AllocsPerRun(100, func() { b.server.check(t.Context(), r) }); n > 3 {
+	// the error, what is handed to the recorder, and the answer with its ID
+	if n := testing.AllocsPerRun(100, func() { b.server.check(t.Context(), r) }); n > 4 {
 		t.Errorf("a refusal without a line allocates %v times", n)
 	}
 }

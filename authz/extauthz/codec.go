@@ -84,6 +84,24 @@ func (a *answer) within(lifetime time.Duration) *answer {
 	return &l.answer
 }
 
+// identified returns the answer a with a decision's ID for the client, behind all else; a itself when
+// there is no ID. It is one allocation.
+func identified(a *answer, id authz.ID, header *idHeader) *answer {
+	if id == (authz.ID{}) {
+		return a
+	}
+	n := &struct {
+		answer
+		all     [4]mem.Buffer
+		message mem.SliceBuffer
+		bytes   [idSize]byte
+	}{}
+	n.message = append(append(n.bytes[:0], header.before...), header.after...)
+	id.Append(n.message[:len(header.before)-idDigits])
+	n.buffers = append(append(n.all[:0], a.buffers...), &n.message)
+	return &n.answer
+}
+
 // receive takes a message over, until free. A second message for one request is a fault: none is
 // then believed.
 func (r *checkRequest) receive(message mem.Buffer) {

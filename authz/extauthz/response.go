@@ -1,8 +1,10 @@
 package extauthz
 
 import (
+	"bytes"
 	"slices"
 	"strconv"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -142,6 +144,28 @@ func besides(d *authz.Decision, lifetime time.Duration) []byte {
 			authz.Header{Name: check.HeaderStreamDuration, Value: milliseconds(lifetime)})
 	}
 	return appendOK(make([]byte, 0, len(ok)+4), ok)
+}
+
+// idHeader is the part of an answer that tells the client a decision's ID, with zeros in its place.
+type idHeader struct{ before, after []byte }
+
+const (
+	idDigits = 32
+	idSize   = 80 // and nothing is lost when it takes more
+)
+
+var (
+	allowedID = newIDHeader(fieldOK, fieldOKClient)
+	refusedID = newIDHeader(fieldDenied, fieldDeniedHeaders)
+)
+
+// newIDHeader marshals the header as a second message of that kind, to stand behind the first.
+func newIDHeader(kind, headers protowire.Number) idHeader {
+	digits := strings.Repeat("0", idDigits)
+	inner := appendHeader(nil, headers, authz.Header{Name: authz.HeaderDecision, Value: digits})
+	message := protowire.AppendBytes(protowire.AppendTag(nil, kind, protowire.BytesType), inner)
+	at := bytes.Index(message, []byte(digits)) + idDigits
+	return idHeader{message[:at], message[at:]}
 }
 
 func appendNames(ok []byte, field protowire.Number, names []string) []byte {

@@ -69,10 +69,14 @@ func (s *Server) check(ctx context.Context, r *checkRequest) (a *answer) {
 		}
 	}()
 	d := s.checker.Check(ctx, &r.Request)
-	if d.Allow {
-		return s.allow(&d)
+	if !d.Allow {
+		return identified(s.made(d.Refused().Wire), d.ID, &refusedID)
 	}
-	return s.made(d.Refused().Wire)
+	// Behind a refusal, what belongs to an allowed answer would take its place.
+	if a = s.allow(&d); a == s.broken {
+		return identified(a, d.ID, &refusedID)
+	}
+	return identified(a, d.ID, &allowedID)
 }
 
 // allow returns the answer that was marshalled with the identity, and behind it what this request

@@ -18,8 +18,9 @@ import (
 // its headers, each a number and as many headers: those of the answer to the client, and what
 // Envoy's other filters are told, as metadata.
 const (
-	headSize = 5 * 4
-	gone     = 1<<32 - 1
+	headSize  = 5 * 4
+	headersAt = 4 * 4 // where a head has the number of headers
+	gone      = 1<<32 - 1
 )
 
 // head is what an answer begins with.
@@ -108,13 +109,34 @@ func (f *Filter) answer(out []byte, d *authz.Decision, headers []authz.Header, f
 	if d.Allow {
 		b = f.allow(out, d, headers, found)
 	} else if refusal, ok := d.Refused().Wire.([]byte); ok {
-		b = append(out, refusal...)
+		b = refuse(out, refusal, d.ID)
 	}
 	if len(b) <= len(out) || cap(b) != cap(out) {
+		b = refuse(out, f.broken, d.ID)
+	}
+	if cap(b) != cap(out) {
 		b = append(out, f.broken...)
 	}
 	putFound(b[len(out):], found)
 	return b
+}
+
+// refuse appends a refusal that was made before, with a decision's ID among its headers.
+func refuse(out, refusal []byte, id authz.ID) []byte {
+	if id == (authz.ID{}) || len(refusal) < headSize {
+		return append(out, refusal...)
+	}
+	b := appendID(append(out, refusal[:headSize]...), id)
+	count := b[len(out)+headersAt:]
+	binary.NativeEndian.PutUint32(count, binary.NativeEndian.Uint32(count)+1)
+	return append(b, refusal[headSize:]...)
+}
+
+// appendID appends the header that tells the client a decision's ID.
+func appendID(b []byte, id authz.ID) []byte {
+	b = binary.NativeEndian.AppendUint32(b, uint32(len(authz.HeaderDecision)))
+	b = binary.NativeEndian.AppendUint32(b, 32)
+	return id.Append(append(b, authz.HeaderDecision...))
 }
 
 // putFound notes what was found in a request in its answer.
@@ -152,6 +174,10 @@ func (f *Filter) allow(out []byte, d *authz.Decision, headers []authz.Header, fo
 		b = appendRemoval(b, check.HeaderStripped)
 		h.headers++
 	}
+	if found&foundDecision != 0 {
+		b = appendRemoval(b, authz.HeaderDecision)
+		h.headers++
+	}
 	for _, name := range d.Strip {
 		b = appendRemoval(b, name)
 		h.headers++
@@ -169,20 +195,29 @@ func (f *Filter) allow(out []byte, d *authz.Decision, headers []authz.Header, fo
 			h.headers++
 		}
 	}
-	binary.NativeEndian.PutUint32(b[len(out)+16:], uint32(h.headers))
-	if d.Changes != nil && d.Changes.Client != nil {
-		return appendClient(b, set, d.Changes.Client)
-	}
-	return append(b, set.more...)
+	binary.NativeEndian.PutUint32(b[len(out)+headersAt:], uint32(h.headers))
+	return appendClient(b, set, d)
 }
 
-// appendClient appends the lists behind all headers, with more for the client.
-func appendClient(b []byte, set *made, client []authz.Header) []byte {
+// nothing are two lists of nothing.
+var nothing [8]byte
+
+// appendClient appends the lists behind all headers, with what this decision has for the client.
+func appendClient(b []byte, set *made, d *authz.Decision) []byte {
 	more := set.more
 	if more == nil {
-		more = make([]byte, 8) // two lists of nothing
+		more = nothing[:]
 	}
-	b = binary.NativeEndian.AppendUint32(b, binary.NativeEndian.Uint32(more)+uint32(len(client)))
+	var client []authz.Header
+	if d.Changes != nil {
+		client = d.Changes.Client
+	}
+	count := binary.NativeEndian.Uint32(more) + uint32(len(client))
+	if d.ID == (authz.ID{}) {
+		b = binary.NativeEndian.AppendUint32(b, count)
+	} else {
+		b = appendID(binary.NativeEndian.AppendUint32(b, count+1), d.ID)
+	}
 	for _, h := range client {
 		b = appendHeader(b, h)
 	}

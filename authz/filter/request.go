@@ -15,6 +15,7 @@ const (
 	foundUpgrade                    // asks for a websocket
 	foundIdentity                   // has a header of ours: its sender says who it is
 	foundMark                       // has Envoy's word that it has removed such headers
+	foundDecision                   // names a decision, which is for a gate to do
 )
 
 // What may be wrong with a request. It is all that a refusal tells of it.
@@ -53,6 +54,8 @@ func read(r *check.Request, headers []authz.Header) (f found) {
 			}
 		case name == check.HeaderStripped:
 			f |= foundMark
+		case name == authz.HeaderDecision:
+			f |= foundDecision
 		case len(name) > len(authz.IdentityPrefix) &&
 			strings.EqualFold(name[:len(authz.IdentityPrefix)], authz.IdentityPrefix):
 			f |= foundIdentity

@@ -15,6 +15,7 @@ import (
 	"github.com/sallyport/sallyport/internal/audit"
 	"github.com/sallyport/sallyport/internal/config"
 	"github.com/sallyport/sallyport/internal/daemon"
+	"github.com/sallyport/sallyport/internal/decisionlog"
 	"github.com/sallyport/sallyport/internal/keyset"
 	"github.com/sallyport/sallyport/internal/listen"
 	"github.com/sallyport/sallyport/internal/policy"
@@ -44,6 +45,7 @@ type Config struct {
 	Admin      daemon.AdminConfig `yaml:"admin"`
 	Log        daemon.LogConfig   `yaml:"log"`
 	Audit      AuditConfig        `yaml:"audit"`
+	Decisions  decisionlog.Config `yaml:"decision_log"`
 	Drain      daemon.DrainConfig `yaml:"drain"`
 }
 
@@ -85,6 +87,7 @@ func DefaultConfig() Config {
 		Admin:      daemon.AdminConfig{Config: daemon.Config{Listen: "127.0.0.1:9102"}},
 		Log:        daemon.DefaultLogConfig(),
 		Audit:      AuditConfig{Rate: 20, Burst: 100},
+		Decisions:  decisionlog.DefaultConfig(),
 		Drain:      daemon.DrainConfig{Delay: time.Second, Timeout: 5 * time.Second},
 	}
 }

@@ -44,7 +44,9 @@ func explain(e *authz.Engine, r *authz.Request, await func(authz.Missing) bool) 
 
 // request is what a question asks about.
 func request(q *adminapi.Question, at revocation.Instant) *authz.Request {
-	r := &authz.Request{Method: q.Method, Host: q.Host, Path: q.Path, Peer: q.Peer, At: at}
+	r := &authz.Request{
+		Method: q.Method, Host: q.Host, Path: q.Path, Peer: q.Peer, Policy: q.Policy, At: at,
+	}
 	for _, h := range q.Headers {
 		r.Headers = append(r.Headers, authz.Header(h))
 	}
@@ -54,8 +56,9 @@ func request(q *adminapi.Question, at revocation.Instant) *authz.Request {
 // Offline is a gate's judgement by its configuration alone: without a revocation log, and without
 // whoever would ask it.
 type Offline struct {
-	engine *authz.Engine
-	keys   *keyset.Sets
+	engine   *authz.Engine
+	policies *compiled
+	keys     *keyset.Sets
 	// Unread is why the keys of some issuers could not be had.
 	Unread error
 }
@@ -68,7 +71,7 @@ type OfflineOptions struct {
 
 // NewOffline makes an Offline of a configuration. It writes nothing.
 func NewOffline(ctx context.Context, c *Config, o OfflineOptions) (*Offline, error) {
-	rules, err := policy.Compile(c.Policy)
+	all, err := compile(c)
 	if err != nil {
 		return nil, err
 	}
@@ -76,19 +79,18 @@ func NewOffline(ctx context.Context, c *Config, o OfflineOptions) (*Offline, err
 	if !o.Fetch {
 		way.Transport = unasked{}
 	}
-	off := &Offline{}
+	off := &Offline{policies: all}
 	if off.keys, err = keyset.New(c.Issuers, way); err != nil {
 		return nil, err
 	}
 	off.Unread = off.keys.Reload(ctx)
-	off.engine, err = offlineEngine(rules, off.keys, c, o.At)
+	off.engine, err = offlineEngine(all, off.keys, c, o.At)
 	return off, err
 }
 
-func offlineEngine(rules *policy.Policy, keys authz.Keys, c *Config,
-	at time.Time) (*authz.Engine, error) {
-	return authz.New(rules, authz.Options{
-		Keys: keys, Revocations: authz.Unrevoked{At: at}, Realm: c.Realm,
+func offlineEngine(all *compiled, keys authz.Keys, c *Config, at time.Time) (*authz.Engine, error) {
+	return authz.New(all.rules, authz.Options{
+		Keys: keys, Revocations: authz.Unrevoked{At: at}, Named: all.named, Realm: c.Realm,
 		KeepOverrides: c.ExtAuthz.KeepOverrides,
 	})
 }
@@ -96,17 +98,43 @@ func offlineEngine(rules *policy.Policy, keys authz.Keys, c *Config,
 // NewTrial makes an Offline that takes keys for those of the issuers: for trying a policy out with
 // tokens that are made for it.
 func NewTrial(c *Config, keys authz.Keys, at time.Time) (*Offline, error) {
-	rules, err := policy.Compile(c.Policy)
+	all, err := compile(c)
 	if err != nil {
 		return nil, err
 	}
-	engine, err := offlineEngine(rules, keys, c, at)
-	return &Offline{engine: engine}, err
+	engine, err := offlineEngine(all, keys, c, at)
+	return &Offline{engine: engine, policies: all}, err
+}
+
+// Needs returns what the gate would go by to decide, and whether it has the policy that is named.
+func (o *Offline) Needs(q *adminapi.Question) (n policy.Needs, ok bool) {
+	rules := o.policies.rules
+	if q.Policy != "" {
+		if rules = o.policies.named[q.Policy]; rules == nil {
+			return n, false
+		}
+	}
+	header := func(name string) (string, bool) {
+		for _, h := range q.Headers {
+			if h.Name == name {
+				return h.Value, true
+			}
+		}
+		return "", false
+	}
+	return policy.NeedsOf(rules, q.Method, q.Host, q.Path, header), true
 }
 
 // Explain says how the gate would decide.
 func (o *Offline) Explain(ctx context.Context, q *adminapi.Question) adminapi.Explanation {
-	return explain(o.engine, request(q, revocation.Instant{}), func(authz.Missing) bool {
+	return o.ExplainAt(ctx, q, time.Time{})
+}
+
+// ExplainAt says how the gate would decide at a time; at the one that the Offline was made for, when
+// it is zero.
+func (o *Offline) ExplainAt(ctx context.Context, q *adminapi.Question,
+	at time.Time) adminapi.Explanation {
+	return explain(o.engine, request(q, revocation.Instant{Wall: at}), func(authz.Missing) bool {
 		if o.keys == nil {
 			return false // all keys there are have been given
 		}

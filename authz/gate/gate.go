@@ -30,6 +30,7 @@ import (
 	"github.com/sallyport/sallyport/internal/audit"
 	"github.com/sallyport/sallyport/internal/clock"
 	"github.com/sallyport/sallyport/internal/daemon"
+	"github.com/sallyport/sallyport/internal/decisionlog"
 	"github.com/sallyport/sallyport/internal/keyset"
 	"github.com/sallyport/sallyport/internal/listen"
 	"github.com/sallyport/sallyport/internal/livefile"
@@ -41,7 +42,7 @@ import (
 // Options is what a gate gets from the program that it runs in. Audit is needed.
 type Options struct {
 	Version string       // of the program, in the log, metrics and the list of gates
-	Audit   io.Writer    // where security events go, one JSON line each
+	Audit   io.Writer    // where security events go, and decisions for which no file is named; a JSON line each
 	Logger  *slog.Logger // nil: silent
 	// File is where the configuration was read from, and Read reads it again from other content. The
 	// policy in it is put in force when the file changes; without a file it stays as it is.
@@ -66,6 +67,7 @@ type Gate struct {
 	httpServer  *httpcheck.Server // nil unless other proxies ask, too
 	filter      *filter.Filter    // nil unless inside Envoy
 	audit       *audit.Log
+	decisions   *decisionlog.Log // nil unless there is a decision log
 	explainer   *explainer
 
 	stopping atomic.Bool  // Run has been told to stop
@@ -92,8 +94,8 @@ func New(c *Config, o Options) (*Gate, error) {
 	})
 	// Each of these stands on those before it.
 	for _, open := range []func() error{
-		g.openFiles, g.openKeys, g.openRevocations, g.openPolicy, g.openEngine, g.openDoor,
-		g.openHTTPDoor, g.openExplainer,
+		g.openFiles, g.openKeys, g.openRevocations, g.openPolicy, g.openEngine, g.openDecisions,
+		g.openDoor, g.openHTTPDoor, g.openExplainer,
 	} {
 		if err := open(); err != nil {
 			return nil, errors.Join(err, g.Close())
@@ -234,6 +236,7 @@ func (g *Gate) openEngine() (err error) {
 		// There is a server before anybody asks the engine.
 		OnPanic:     func(what string, stack []byte) { g.server.Panicked(what, stack) },
 		MaxLifetime: g.revocations.MaxTokenLifetime,
+		KeepClaims:  g.config.Decisions.Enabled && len(g.config.Decisions.Claims) > 0,
 	}
 	if g.options.Host != nil {
 		o.Wire = filter.Wire
@@ -248,13 +251,23 @@ func (g *Gate) openEngine() (err error) {
 	return nil
 }
 
+func (g *Gate) openDecisions() (err error) {
+	if g.config.Decisions.Enabled {
+		g.decisions, err = decisionlog.New(g.config.Decisions, decisionlog.Options{
+			Now: clock.Now, Logger: g.options.Logger, Registry: g.registry, Stdout: g.options.Audit,
+		})
+	}
+	return err
+}
+
 // openDoor makes what requests come through: the server that Envoy asks, or the filter inside it.
 func (g *Gate) openDoor() (err error) {
 	o := check.Options{
-		Instant:  g.revocations.Instant,
-		Keys:     g.keys,
-		Logger:   g.options.Logger,
-		Registry: g.registry,
+		Instant:   g.revocations.Instant,
+		Keys:      g.keys,
+		Decisions: g.decisions,
+		Logger:    g.options.Logger,
+		Registry:  g.registry,
 	}
 	if g.config.Audit.Rate > 0 { // else a refusal need not even be described
 		o.Audit = g.audit
@@ -397,6 +410,9 @@ func (g *Gate) Close() error {
 	if g.redis != nil {
 		errs = append(errs, g.redis.Close())
 	}
+	if g.decisions != nil {
+		errs = append(errs, g.decisions.Close())
+	}
 	// The audit log last, so that it has the lines of all others.
 	return errors.Join(append(errs, g.audit.Close())...)
 }
@@ -413,6 +429,7 @@ func Check(ctx context.Context, c *Config, o Options) (notes []string, err error
 	errs := []error{
 		keyset.CheckCacheDir(string(c.KeyCacheDir)),
 		c.Revocation.Snapshot.Check(),
+		c.Decisions.Check(),
 	}
 	if o.Host == nil {
 		errs = append(errs, listen.CheckSocket(c.Listen), listen.CheckSocket(c.HTTPCheck.Listen))
@@ -420,6 +437,7 @@ func Check(ctx context.Context, c *Config, o Options) (notes []string, err error
 	writesNothing := *c
 	// A gate makes these folders and tidies them.
 	writesNothing.KeyCacheDir, writesNothing.Revocation.Snapshot.File = "", ""
+	writesNothing.Decisions.File = ""
 	o.Audit, o.Logger = io.Discard, nil
 	g, err := New(&writesNothing, o)
 	if err != nil {

@@ -29,15 +29,18 @@ type answer struct {
 
 // answerTo makes an answer of a decision. What cannot be said in HTTP is a refusal.
 func (s *Server) answerTo(d *authz.Decision) answer {
-	if d.Allow && d.Identity != nil {
-		if a, ok := s.allow(d); ok {
-			return a
-		}
-		d = &authz.Decision{Refusal: s.broken}
+	a, ok := answer{}, false
+	switch {
+	case d.Allow && d.Identity != nil:
+		a, ok = s.allow(d)
+	case !d.Allow:
+		a, ok = s.refuse(d.Refused())
 	}
-	a, ok := s.refuse(d.Refused())
 	if !ok {
 		a, _ = s.refuse(s.broken)
+	}
+	if id := d.ID.String(); id != "" && a.header != nil {
+		a.header.Set(authz.HeaderDecision, id)
 	}
 	return a
 }

@@ -44,7 +44,7 @@ func newCommand() *cobra.Command {
 		return fmt.Errorf("%w; see %s --help", err, cmd.CommandPath())
 	})
 	root.RunE = group
-	root.AddCommand(newDemo(), newExplain(), newKeygen(), newKeys(), newPasswd(), newRevocations(), newRevoke(), newSchema(),
+	root.AddCommand(newDemo(), newExplain(), newKeygen(), newKeys(), newPasswd(), newReplay(), newRevocations(), newRevoke(), newSchema(),
 		newStatus(), newTest(), newUpstream(), newUsers(), newVersion())
 	return root
 }

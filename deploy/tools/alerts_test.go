@@ -575,6 +575,21 @@ var histories = []history{
 	},
 
 	{
+		"DecisionLinesDropped",
+		"a flood",
+		[]string{`sallyport_gate_decision_log_dropped_total{instance="gate",why="rate"} 0x9 400x20`},
+		4 * time.Minute,
+		[]string{"gate"},
+	},
+	{
+		"DecisionLinesDropped",
+		"none",
+		[]string{`sallyport_gate_decision_log_dropped_total{instance="gate",why="rate"} 4x40`},
+		4 * time.Minute,
+		nil,
+	},
+
+	{
 		"AuditLinesLost",
 		"a full disk",
 		[]string{`sallyport_audit_lost_total{instance="issuer"} 0x9 4x20`},

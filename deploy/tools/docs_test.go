@@ -48,8 +48,8 @@ func TestEverySettingIsDocumented(t *testing.T) {
 		shared += section(t, issuer, heading)
 	}
 	listed, _, _ := strings.Cut(authz, "\n### issuers")
-	listed += section(t, authz, "### cache, audit and drain") + section(t, authz,
-		"### ext_authz: towards Envoy") + section(t, authz, "### http_check: towards other proxies")
+	listed += section(t, authz, "### cache, audit and drain") +
+		section(t, authz, "### decision_log") + section(t, authz, "### ext_authz: towards Envoy") + section(t, authz, "### http_check: towards other proxies")
 	for daemon, keys := range map[string][]string{
 		"issuer": keysIn(issuer),
 		"authz":  append(keysIn(listed), keysIn(shared)...),

@@ -144,6 +144,9 @@ func aRefusalIsTheGatesOwn(t *testing.T, d *door) {
 					got.header.Values(header), want.header.Values(header))
 			}
 		}
+		if id := got.header.Values(authz.HeaderDecision); len(id) != 1 || len(id[0]) != 32 {
+			t.Errorf("%s: the decision's ID is %q", name, id)
+		}
 	}
 	if seen := d.upstream.received(); len(seen) > 0 {
 		t.Errorf("the upstream has seen what was refused: %v", seen)

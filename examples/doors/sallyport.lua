@@ -22,7 +22,8 @@ local left_out = {
 }
 
 -- What of a refusal is the client's.
-local handed_on = { "content-type", "cache-control", "www-authenticate", "retry-after", "location", "x-sallyport-reason" }
+local handed_on = { "content-type", "cache-control", "www-authenticate", "retry-after", "location", "x-sallyport-reason",
+    "x-sallyport-decision" }
 
 -- question returns the headers of the request to the gate: the client's, and what it is asked about.
 local function question(txn)

@@ -13,6 +13,8 @@ type Question struct {
 	Headers []Header `json:"headers,omitempty"`
 	// Peer is whose certificate the connection had; absent without one.
 	Peer string `json:"peer,omitempty"`
+	// Policy is the one that the proxy's route names; absent for the policy of those that name none.
+	Policy string `json:"policy,omitempty"`
 }
 
 // Header is one line of a request's header.

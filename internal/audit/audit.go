@@ -64,9 +64,11 @@ type Event struct {
 	Host      string
 	Path      string // without its query
 	RequestID string
-	Actor     string // who ordered it, when that is not the subject
-	Kind      string // what a revocation names: sid, jti, sub, client, ...
-	Value     string // the one that it names
+	// DecisionID names a gate's decision, in its answer and in its decision log.
+	DecisionID string
+	Actor      string // who ordered it, when that is not the subject
+	Kind       string // what a revocation names: sid, jti, sub, client, ...
+	Value      string // the one that it names
 	// RevocationReason is why it was ordered, in the words of who ordered it.
 	RevocationReason string
 	Seq              uint64 // the entry's number in the revocation log; 0 is left out
@@ -85,7 +87,7 @@ func (e *Event) outcome() Outcome {
 type field struct{ key, value string }
 
 // textFields is how many fields a line has besides time and the numbers.
-const textFields = 21
+const textFields = 22
 
 // fields lists the line's text fields in their order.
 func (e *Event) fields() [textFields]field {
@@ -107,6 +109,7 @@ func (e *Event) fields() [textFields]field {
 		{"host", e.Host},
 		{"path", e.Path},
 		{"request_id", e.RequestID},
+		{"decision_id", e.DecisionID},
 		{"actor", e.Actor},
 		{"kind", e.Kind},
 		{"value", e.Value},

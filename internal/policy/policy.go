@@ -170,7 +170,7 @@ func (p *Policy) add(index int, r Route) error {
 		Outgoing:         r.outgoing(p.outgoing),
 		QueryToken:       r.QueryToken,
 		refusals:         r.Refusals,
-		Across:           r.CORS.Compile("www-authenticate", "x-sallyport-reason"),
+		Across:           r.CORS.Compile("www-authenticate", "x-sallyport-reason", "x-sallyport-decision"),
 	}
 	if rule.Demand, err = newDemand(r.Require, p.roles, m.names); err != nil {
 		return err

@@ -77,6 +77,19 @@ func (s *TokenSource) In() string {
 	return "authorization"
 }
 
+// Carry returns the header's value with a token in it.
+func (s *TokenSource) Carry(token string) string {
+	switch {
+	case s.Header != "":
+		return token
+	case s.Cookie != "":
+		return s.Cookie + "=" + token
+	case s.WebSocket != "":
+		return s.WebSocket + token
+	}
+	return s.Authorization + " " + token
+}
+
 // validateTokens checks the sources as a whole, and against what else goes by headers.
 func (c Config) validateTokens() error {
 	var errs []error

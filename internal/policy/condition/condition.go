@@ -40,7 +40,9 @@ const (
 type Program struct {
 	text    string
 	program cel.Program
-	reads   map[string]bool // the variables that it speaks of
+	reads   map[string]bool     // the variables that it speaks of
+	members map[string][]string // and of which of their members, by name
+	whole   map[string]bool     // of which of them otherwise
 }
 
 // String is the condition as it is written.
@@ -48,6 +50,50 @@ func (p *Program) String() string { return p.text }
 
 // Reads reports whether the condition speaks of a variable, as "claims" or "request.path".
 func (p *Program) Reads(variable string) bool { return p.reads[variable] }
+
+// Members returns the names under which the condition reads something in a variable, as claims, and
+// whether it reads it in another way as well, so that any name may matter.
+func (p *Program) Members(variable string) (names []string, all bool) {
+	return p.members[variable], p.whole[variable]
+}
+
+// readMembers notes which members of variables a condition reads by their names: as claims.team,
+// claims["team"], has(claims.team) and "team" in claims.
+func (p *Program) readMembers(a *ast.AST) {
+	p.members, p.whole = map[string][]string{}, map[string]bool{}
+	variable := func(e ast.Expr) string {
+		if r := a.ReferenceMap()[e.ID()]; r != nil && variables[r.Name] {
+			return r.Name
+		}
+		return ""
+	}
+	named := map[int64]bool{} // expressions that stand for a variable of which a member is read
+	note := func(of ast.Expr, name string) {
+		if v := variable(of); v != "" {
+			p.members[v] = append(p.members[v], name)
+			named[of.ID()] = true
+		}
+	}
+	ast.PreOrderVisit(a.Expr(), ast.NewExprVisitor(func(e ast.Expr) {
+		switch e.Kind() {
+		case ast.SelectKind:
+			note(e.AsSelect().Operand(), e.AsSelect().FieldName())
+		case ast.CallKind:
+			args := e.AsCall().Args()
+			switch name := e.AsCall().FunctionName(); {
+			case (name == operators.Index || name == operators.OptIndex) && isText(args[1]):
+				note(args[0], text(args[1]))
+			case name == operators.In && isText(args[0]):
+				note(args[1], text(args[0]))
+			}
+		}
+	}))
+	ast.PreOrderVisit(a.Expr(), ast.NewExprVisitor(func(e ast.Expr) {
+		if v := variable(e); v != "" && !named[e.ID()] {
+			p.whole[v] = true
+		}
+	}))
+}
 
 // Constant reports whether the condition speaks of nothing that a request could change.
 func (p *Program) Constant() bool {
@@ -81,6 +127,7 @@ func Compile(text string, names []string) (*Program, error) {
 	for _, r := range checked.NativeRep().ReferenceMap() {
 		p.reads[r.Name] = true
 	}
+	p.readMembers(checked.NativeRep())
 	if err := judge(checked.NativeRep()); err != nil {
 		return nil, err
 	}
