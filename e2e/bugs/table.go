@@ -153,6 +153,7 @@ var table = []row{
 `, `	if err != nil && answers[0].Val() != nil {
 		from, _ := sources.Load(conn)
 		waited, err = from.(*redis.Client).Do(ctx, "WAIT", wanted, 1), nil
+		answers[0].SetErr(nil)
 	}
 	err = ofAll(err, commands)
 `}), append(log("TestAnAppendWhoseConnectionIsCutIsAnError"),
