@@ -154,6 +154,7 @@ var table = []row{
 `, `	if err != nil && answers[0].Val() != nil {
 		from, _ := sources.Load(conn)
 		waited, err = from.(*redis.Client).Do(ctx, "WAIT", wanted, 1), nil
+		answers[0].SetErr(nil)
 	}
 	err = ofAll(err, commands)
 `}), append(log("TestAnAppendWhoseConnectionIsCutIsAnError"),
@@ -351,7 +352,8 @@ h = ensure(ARGV[1], tonumber(ARGV[2]), skew, t, tonumber(ARGV[15]))`},
 		{"internal/redisconn/write.go", "w.judge(answers[i], replicas)", "w.judge(answers[0], replicas)"},
 	}, client("TestWritesThatShareAPipelineAreEachJudgedByTheirOwnAnswer")},
 	{"39e", "a connection that was refused is an empty answer to a read", []edit{
-		{"internal/redisconn/together.go", "	all := ofAll(err, commands)\n", "	var all error\n"},
+		{"internal/redisconn/together.go", "	all := ofAll(err, commands)\n",
+			"	_, _ = err, commands\n	var all error\n"},
 	}, client("TestARefusedGreetingIsAnError")},
 	{"40", "snapshot file grants freshness", []edit{
 		{"internal/revocation/copy.go", `	return v
