@@ -130,8 +130,30 @@ func TestTheTwoEnvoysDifferInTheGateAlone(t *testing.T) {
 		rest = append(rest, whole)
 	}
 	if !reflect.DeepEqual(rest[0], rest[1]) {
-		t.Errorf("but for the gate\n%v\nis not\n%v", rest[0], rest[1])
+		t.Errorf("expected the same but for the gate:\n%s", differing(t, rest[0], rest[1]))
 	}
+}
+
+// differing returns the lines, as YAML has them, that one of two has and the other has not.
+func differing(t *testing.T, one, other any) string {
+	t.Helper()
+	var said strings.Builder
+	lines := func(v any) []string {
+		text, err := yaml.Marshal(v)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return strings.Split(string(text), "\n")
+	}
+	ours, theirs := lines(one), lines(other)
+	for sign, pair := range map[string][2][]string{"-": {ours, theirs}, "+": {theirs, ours}} {
+		for _, line := range pair[0] {
+			if !slices.Contains(pair[1], line) {
+				said.WriteString(sign + line + "\n")
+			}
+		}
+	}
+	return said.String()
 }
 
 func parsed(t *testing.T, file string) map[string]any {
