@@ -17,6 +17,7 @@ import (
 	"os"
 	"reflect"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -83,6 +84,9 @@ func New(c *Config, o Options) (*Gate, error) {
 	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.Audit != nil {
+		o.Audit = &lineWriter{to: o.Audit}
 	}
 	g := &Gate{config: c, options: o, registry: prometheus.NewRegistry()}
 	g.audit = audit.New(o.Audit, audit.Options{
@@ -249,6 +253,19 @@ func (g *Gate) openEngine() (err error) {
 	}
 	g.engine.SetShadow(all.shadow)
 	return nil
+}
+
+// lineWriter takes whole lines from several, one after the other: audit lines, and those of the
+// decision log where that has no file of its own.
+type lineWriter struct {
+	mu sync.Mutex
+	to io.Writer
+}
+
+func (w *lineWriter) Write(line []byte) (int, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.to.Write(line)
 }
 
 func (g *Gate) openDecisions() (err error) {

@@ -68,6 +68,7 @@ var allowedHeaders = []string{
 	"x-sallyport-stripped",       // Envoy's own word that no client says who it is
 	"connection",                 // does it have an identity header dropped on the way?
 	"user-agent", "x-request-id", // for the audit line of a refusal
+	"traceparent", // for the decision log
 }
 
 // place is one issuer or gate and what is its own.

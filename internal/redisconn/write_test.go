@@ -343,10 +343,12 @@ func TestWAITStandsInOnePlace(t *testing.T) {
 			return err
 		}
 		hidden := strings.HasPrefix(d.Name(), ".") && d.Name() != ".."
-		if d.IsDir() && (hidden || path == "../../e2e/bugs") { // bugs quote what they break
+		// Bugs quote what they break; a gate that is simulated waits for nothing.
+		if d.IsDir() && (hidden || path == "../../e2e/bugs" || path == "../../bench/scale") {
 			return fs.SkipDir
 		}
-		if !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") {
+		if !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") ||
+			path == "../../internal/revocation/relay/session.go" { // is asked for it, and sends none
 			return nil
 		}
 		text, err := os.ReadFile(path)
