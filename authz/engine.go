@@ -8,6 +8,7 @@ import (
 	"runtime"
 	"runtime/debug"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -340,6 +341,7 @@ func (rs *rules) prepare(d *Decision, r *Request, h *headers, rule *policy.Rule)
 			return nil
 		}
 	}
+	h.strip = slices.DeleteFunc(h.strip, rs.names)
 	if c := rs.claims; c != nil {
 		h.strip, h.nominated = c.strip(r.Headers, h.strip), h.nominated || c.nominated(r.Headers)
 	}
@@ -349,6 +351,16 @@ func (rs *rules) prepare(d *Decision, r *Request, h *headers, rule *policy.Rule)
 		d.Changes = t.made()
 	}
 	return t
+}
+
+// names reports whether a policy has a use of its own for a header: it is made of a claim, and set
+// or removed anyway, or clients send their tokens in it.
+func (rs *rules) names(header string) bool {
+	header = strings.ToLower(header)
+	return rs.claims != nil && slices.Contains(rs.claims.named, header) ||
+		slices.ContainsFunc(rs.sources, func(s policy.TokenSource) bool {
+			return header == strings.ToLower(s.Header)
+		})
 }
 
 // take looks for tokens where the policy says, or where they may stand when it does not, and in a

@@ -117,25 +117,20 @@ func percent(value string) string {
 	return b.String()
 }
 
-// isMisspelt reports whether a server might take the header for one of the identity headers
-// although its name is not one: CGI, WSGI and their kin fold `-`, `_` and `.` (some of them every
-// sign) into one. The true names need no stripping, being overwritten.
+// isMisspelt reports whether a header is a client's attempt at what gates alone say: a name that
+// begins as the identity headers do and is none of them, or that a server might take for one of them
+// although it is not; CGI, WSGI and their kin fold `-`, `_` and `.` (some of them every sign) into
+// one. The true names need no stripping, being overwritten.
 func isMisspelt(name string) bool {
-	if len(name) < len(IdentityPrefix) || !folds(name[:len(IdentityPrefix)], IdentityPrefix) {
-		return false // nearly every name: one look instead of one for each identity header
-	}
-	for _, identity := range &identityHeaders {
-		if folds(name, identity) {
-			return !equalFold(name, identity)
-		}
-	}
-	return false
+	return hasIdentityPrefix(name) && !slices.ContainsFunc(identityHeaders[:],
+		func(identity string) bool { return equalFold(name, identity) })
 }
 
-// isIdentity reports whether a server might take the header for an identity header, misspelt or not.
-func isIdentity(name string) bool {
-	return isMisspelt(name) ||
-		slices.ContainsFunc(identityHeaders[:], func(s string) bool { return equalFold(name, s) })
+// hasIdentityPrefix reports whether a server might take the header for one of a gate's. It is asked
+// of nearly every header of a request.
+func hasIdentityPrefix(name string) bool {
+	return len(name) > len(IdentityPrefix) && lowerByte(name[0]) == 'x' &&
+		folds(name[:len(IdentityPrefix)], IdentityPrefix)
 }
 
 // folds reports whether name is identity when case and the choice of signs make no difference.

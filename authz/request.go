@@ -35,7 +35,7 @@ func (r *Request) shown(rs *rules) iter.Seq2[string, string] {
 		for _, h := range r.Headers {
 			secret := equalFold(h.Name, "authorization") || equalFold(h.Name, "x-access-token") ||
 				rs.sources.hides(h.Name)
-			if !secret && !isIdentity(h.Name) && !rs.claims.hides(h.Name) && !yield(h.Name, h.Value) {
+			if !secret && !hasIdentityPrefix(h.Name) && !rs.claims.hides(h.Name) && !yield(h.Name, h.Value) {
 				return
 			}
 		}
@@ -75,15 +75,15 @@ type headers struct {
 func readHeaders(all []Header, keep bool) (h headers) {
 	for i := range all {
 		name, value := all[i].Name, all[i].Value
-		// Few names have one of these lengths: the others cost one comparison.
+		// Few names have one of these lengths: the others cost two comparisons.
 		switch len(name) {
 		case len("connection"):
 			if equalFold(name, "connection") && nominatesIdentity(value) {
 				h.nominated = true
 			}
-		case len("authorization"), len(HeaderRoles), len(HeaderSubject), len(HeaderTokenID),
+		case len("authorization"), len("x-access-token"),
 			len("x-method-override"), len("x-http-method-override"):
-			// x-access-token, the identity headers and the overrides have these lengths.
+			// The overrides, too, have these lengths.
 			switch {
 			case equalFold(name, "authorization"):
 				h.authorization, h.authorizations = value, h.authorizations+1
@@ -91,6 +91,10 @@ func readHeaders(all []Header, keep bool) (h headers) {
 			case equalFold(name, "x-access-token"):
 				h.accessToken, h.accessTokens = value, h.accessTokens+1
 			case isMisspelt(name), !keep && isOverride(name):
+				h.strip = append(h.strip, name)
+			}
+		default:
+			if hasIdentityPrefix(name) && isMisspelt(name) {
 				h.strip = append(h.strip, name)
 			}
 		}

@@ -230,3 +230,14 @@ func FuzzSources(f *testing.F) {
 		}
 	})
 }
+
+// TestAHeaderThatTokensStandInIsNoAttemptAtAnIdentity, though it begins as the identity headers do;
+// all others that do are removed.
+func TestAHeaderThatTokensStandInIsNoAttemptAtAnIdentity(t *testing.T) {
+	w, e := sourced(t, policy.TokenSource{Header: "X-Auth-Token"})
+	r := authztest.Get("/a", "x-auth-token", w.Token(), "x-auth-email", "mallory")
+	d := e.Decide(&r)
+	if !d.Allow || len(d.Strip) != 1 || d.Strip[0] != "x-auth-email" {
+		t.Errorf("got %q, and %q removed", d.Reason(), d.Strip)
+	}
+}

@@ -181,3 +181,10 @@ func TakenFor(name string, of ...string) bool {
 	}, strings.ToLower(name))
 	return slices.Contains(of, folded)
 }
+
+// BeginsAsIdentity reports whether a header begins as a gate's own do, to a server that makes one of
+// many signs.
+func BeginsAsIdentity(name string) bool {
+	n := len(authz.IdentityPrefix)
+	return len(name) > n && TakenFor(name[:n], authz.IdentityPrefix)
+}

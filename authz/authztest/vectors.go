@@ -561,9 +561,18 @@ func identity(w *World) []Vector {
 			Name: "headers that only look alike stay",
 			Request: Get(
 				"/protected",
-				append(alice, "x-auth-subjects", "x", "xx-auth-roles", "x", "x-auth-subjecT2",
-					"x", "xaauthasubject", "x")...),
+				append(alice, "xx-auth-roles", "x", "xaauthasubject", "x", "x-author", "x", "x-auth",
+					"x", "x-auth-", "x")...),
 			Want: Alice,
+		},
+		{
+			Name: "what else begins as an identity header does goes",
+			Request: Get(
+				"/protected",
+				append(alice, "x-auth-subjects", "x", "x-auth-subjecT2", "x", "X_Auth.Email", "x")...),
+			Want: Want{
+				Status: 200, Set: Alice.Set, Strip: "x-auth-subjects x-auth-subjecT2 X_Auth.Email",
+			},
 		},
 		{
 			Name:    "connection names an identity header",

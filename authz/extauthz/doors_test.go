@@ -40,11 +40,11 @@ func stripping(t *testing.T, w *authztest.World) authztest.Door {
 			b.engine.SetPolicies(p, named)
 		},
 		Ask: func(r authz.Request) authztest.Answer {
-			strips := slices.Concat(authz.IdentityHeaders(), authz.OverrideHeaders(), made)
+			strips := slices.Concat(authz.OverrideHeaders(), made)
 			var shown []authz.Header
 			var removed []string
 			for _, h := range r.Headers {
-				if authztest.TakenFor(h.Name, strips...) {
+				if authztest.BeginsAsIdentity(h.Name) || authztest.TakenFor(h.Name, strips...) {
 					removed = append(removed, h.Name)
 				} else {
 					shown = append(shown, h)

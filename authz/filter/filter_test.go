@@ -43,7 +43,7 @@ func TestHostileTokensOfOthersAreRefusedByTheFilter(t *testing.T) {
 func TestARequestWithATokenThatIsKnownAllocatesNothing(t *testing.T) {
 	b := start(t, authztest.New())
 	headers := shown(authztest.Get("/protected", "authorization", "Bearer "+b.world.Token(),
-		"x-auth-subject", "mallory", "x-auth-tenant", "mallory", "user-agent", "curl"))
+		"x-auth-subject", "mallory", "x-tenant", "mallory", "user-agent", "curl"))
 	out, from := make([]byte, 0, maxAnswer), check.Source(check.Address("192.0.2.1"))
 	s := b.host.next()
 	authztest.Compare(

@@ -1,6 +1,7 @@
 package httpcheck
 
 import (
+	"slices"
 	"testing"
 
 	"github.com/sallyport/sallyport/authz/authztest"
@@ -20,6 +21,8 @@ func TestOneAnswer(t *testing.T) {
 				for _, other := range named {
 					b.named = append(b.named[:len(b.named):len(b.named)], other.ClaimHeaders()...)
 				}
+				slices.Sort(b.named)
+				b.named = slices.Compact(b.named) // two policies may name one header
 				b.engine.SetPolicies(p, named)
 			},
 		}

@@ -116,8 +116,8 @@ func asked(b *bench, r authz.Request) (request *http.Request, removed []string) 
 // saysAnother reports whether a server might take a header for one that says who calls, or which
 // method or path is meant.
 func (b *bench) saysAnother(name string) bool {
-	return authztest.TakenFor(name,
-		slices.Concat(authz.IdentityHeaders(), authz.OverrideHeaders(), b.named)...)
+	return authztest.BeginsAsIdentity(name) ||
+		authztest.TakenFor(name, slices.Concat(authz.OverrideHeaders(), b.named)...)
 }
 
 // ask is what becomes of a request behind a proxy that asks the server.

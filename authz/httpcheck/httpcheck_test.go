@@ -146,6 +146,7 @@ func TestAHeaderThatAProxyHasLeftToItsClientIsRefused(t *testing.T) {
 			authztest.Get("/public"), authztest.Get("/protected", "authorization", "Bearer "+w.Token()),
 		} {
 			names := append(authz.Misspellings(), authz.OverrideHeaders()...)
+			names = append(names, "x-auth-email", "X_Auth.Email")
 			for _, sign := range authztest.Signs {
 				names = append(names, strings.ReplaceAll(authz.HeaderRoles, "-", string(sign)))
 			}
