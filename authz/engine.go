@@ -359,7 +359,7 @@ func (rs *rules) names(header string) bool {
 	header = strings.ToLower(header)
 	return rs.claims != nil && slices.Contains(rs.claims.named, header) ||
 		slices.ContainsFunc(rs.sources, func(s policy.TokenSource) bool {
-			return header == strings.ToLower(s.Header)
+			return header == s.Header
 		})
 }
 

@@ -234,7 +234,7 @@ func FuzzSources(f *testing.F) {
 // TestAHeaderThatTokensStandInIsNoAttemptAtAnIdentity, though it begins as the identity headers do;
 // all others that do are removed.
 func TestAHeaderThatTokensStandInIsNoAttemptAtAnIdentity(t *testing.T) {
-	w, e := sourced(t, policy.TokenSource{Header: "X-Auth-Token"})
+	w, e := sourced(t, policy.TokenSource{Header: "x-auth-token"})
 	r := authztest.Get("/a", "x-auth-token", w.Token(), "x-auth-email", "mallory")
 	d := e.Decide(&r)
 	if !d.Allow || len(d.Strip) != 1 || d.Strip[0] != "x-auth-email" {
