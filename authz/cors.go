@@ -1,6 +1,7 @@
 package authz
 
 import (
+	"strconv"
 	"strings"
 
 	"github.com/sallyport/sallyport/internal/policy"
@@ -39,10 +40,9 @@ func (rs *rules) send(told *Refusal) *Refusal {
 // 3.2.3).
 func readable(a *policy.Across, origin string) []Header {
 	headers := append(make([]Header, 0, 4), Header{"access-control-allow-origin", origin},
-		Header{HeaderVary, "origin"})
-	if a.Credentials {
-		headers = append(headers, Header{"access-control-allow-credentials", "true"})
-	}
+		Header{HeaderVary, "origin"},
+		// To browsers all but "true" is no: it is there to take the place of the upstream's.
+		Header{"access-control-allow-credentials", strconv.FormatBool(a.Credentials)})
 	if a.Expose != "" {
 		headers = append(headers, Header{"access-control-expose-headers", a.Expose})
 	}
