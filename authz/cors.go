@@ -53,15 +53,15 @@ func readable(a *policy.Across, origin string) []Header {
 const HeaderVary = "vary"
 
 // preflight answers the question whether a page may send a request (Fetch standard, section 3.2.2):
-// that of a browser, and of an origin that the rule trusts under which the request would fall. Any
-// other OPTIONS is a request like all.
+// that of a browser, for one method, and of an origin that the rule trusts under which the request
+// would fall. Any other OPTIONS is a request like all.
 func (rs *rules) preflight(r *Request) *Refusal {
 	if r.Method != "OPTIONS" {
 		return nil
 	}
 	origin, _ := r.header("origin")
 	method, asks := r.header("access-control-request-method")
-	if !asks || origin == "" {
+	if !asks || origin == "" || !policy.IsOneMethod(method) { // the answer repeats it
 		return nil
 	}
 	rule := rs.policy.FindWith(method, r.Host, r.Path, r.header).Rule

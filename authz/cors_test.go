@@ -150,3 +150,23 @@ func TestNoCookiesWhereTheRouteSaysNothingOfThem(t *testing.T) {
 		}
 	}
 }
+
+// TestAPreflightIsAnsweredForAMethodAlone: what a header of the answer repeats is one method's name,
+// and not the one that would stand for all.
+func TestAPreflightIsAnsweredForAMethodAlone(t *testing.T) {
+	_, engine := across(t) // whose /public takes all methods
+	for method, answered := range map[string]bool{
+		"GET": true, "PROPFIND": true, "M-SEARCH": true, "": false, "\xffGET, *": false, "GET, *": false,
+		"*": false, "GET POST": false, "GET\r\nx: y": false, "GÉT": false,
+	} {
+		r := authztest.Do("OPTIONS", "/public", "origin", page, "access-control-request-method", method)
+		d := engine.Decide(&r)
+		told := method
+		if d.Preflight() {
+			told = values(d.Refused().Headers)["access-control-allow-methods"]
+		}
+		if d.Preflight() != answered || told != method {
+			t.Errorf("%q: preflight %v, %q", method, d.Preflight(), told)
+		}
+	}
+}
