@@ -1,7 +1,10 @@
 package policy
 
 import (
+	"strings"
 	"testing"
+
+	"pgregory.net/rapid"
 
 	"github.com/sallyport/sallyport/internal/token"
 )
@@ -160,5 +163,48 @@ func TestAnEncodedSlashIsNoWayAroundAnotherRoutesSameCondition(t *testing.T) {
 		if f := p.Find("GET", "h", path); f.Rule.Index != want {
 			t.Errorf("%s: falls under routes[%d], reason %q", path, f.Rule.Index, f.Reason)
 		}
+	}
+}
+
+// TestWhoPassesWithAnEncodedSlashPassesWithAPlainOne where a route has the path with a plain one, and
+// by the stricter route that this one is in another case, if there is one.
+func TestWhoPassesWithAnEncodedSlashPassesWithAPlainOne(t *testing.T) {
+	everybody := callers()
+	compared, passed := 0, 0
+	rapid.Check(t, func(t *rapid.T) {
+		c := drawConfigOf(t, drawAnyOf)
+		for i := range c.Routes {
+			c.Routes[i].PathEncodedSlash = rapid.SampledFrom([]string{"", "allow"}).Draw(t, "slash")
+		}
+		p, err := Compile(c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		forEachRequest(func(method, path string) {
+			cut := strings.LastIndexByte(path, '/')
+			found := p.Find(method, "h", path[:cut]+"%2F"+path[cut+1:])
+			if cut == 0 || found.Rule.Index < 0 {
+				return
+			}
+			passed++
+			plain := p.Find(method, "h", path)
+			asked := plain.Rule
+			switch {
+			case plain.Stricter != nil && !found.Rule.caseSensitive:
+				asked = plain.Stricter
+			case asked.Index < 0:
+				return // no route's, or in doubt by path_case
+			}
+			compared++
+			for _, who := range everybody {
+				if who.passes(found.Rule) && !who.passes(asked) {
+					t.Fatalf("%+v passes %s %s with its last slash encoded, and not with a plain one", who,
+						method, path)
+				}
+			}
+		})
+	})
+	if compared == 0 || passed == compared {
+		t.Errorf("nothing was tried: %d passed, %d compared", passed, compared)
 	}
 }
