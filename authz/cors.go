@@ -1,6 +1,7 @@
 package authz
 
 import (
+	"strconv"
 	"strings"
 
 	"github.com/sallyport/sallyport/internal/policy"
@@ -39,10 +40,9 @@ func (rs *rules) send(told *Refusal) *Refusal {
 // 3.2.3).
 func readable(a *policy.Across, origin string) []Header {
 	headers := append(make([]Header, 0, 4), Header{"access-control-allow-origin", origin},
-		Header{HeaderVary, "origin"})
-	if a.Credentials {
-		headers = append(headers, Header{"access-control-allow-credentials", "true"})
-	}
+		Header{HeaderVary, "origin"},
+		// To browsers all but "true" is no: it is there to take the place of the upstream's.
+		Header{"access-control-allow-credentials", strconv.FormatBool(a.Credentials)})
 	if a.Expose != "" {
 		headers = append(headers, Header{"access-control-expose-headers", a.Expose})
 	}
@@ -53,15 +53,15 @@ func readable(a *policy.Across, origin string) []Header {
 const HeaderVary = "vary"
 
 // preflight answers the question whether a page may send a request (Fetch standard, section 3.2.2):
-// that of a browser, and of an origin that the rule trusts under which the request would fall. Any
-// other OPTIONS is a request like all.
+// that of a browser, for one method, and of an origin that the rule trusts under which the request
+// would fall. Any other OPTIONS is a request like all.
 func (rs *rules) preflight(r *Request) *Refusal {
 	if r.Method != "OPTIONS" {
 		return nil
 	}
 	origin, _ := r.header("origin")
 	method, asks := r.header("access-control-request-method")
-	if !asks || origin == "" {
+	if !asks || origin == "" || !policy.IsOneMethod(method) { // the answer repeats it
 		return nil
 	}
 	rule := rs.policy.FindWith(method, r.Host, r.Path, r.header).Rule

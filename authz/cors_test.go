@@ -128,3 +128,45 @@ func TestAPageReadsAnswersAndRefusalsOfRoutesThatTrustIt(t *testing.T) {
 		}
 	}
 }
+
+// TestNoCookiesWhereTheRouteSaysNothingOfThem: the upstream's word that answers to requests with
+// cookies may be read is overwritten, in an answer, a refusal and a preflight.
+func TestNoCookiesWhereTheRouteSaysNothingOfThem(t *testing.T) {
+	_, engine := across(t)
+	const credentials = "access-control-allow-credentials"
+	for path, want := range map[string]string{"/public": "false", "/api/x": "true"} {
+		ask := authztest.Do("OPTIONS", path, "origin", page, "access-control-request-method", "GET")
+		if d := engine.Decide(&ask); values(d.Refused().Headers)[credentials] != want {
+			t.Errorf("preflight for %s: got %v", path, d.Refused().Headers)
+		}
+		get := authztest.Get(path, "origin", page)
+		d := engine.Decide(&get)
+		told := d.Refused().Headers
+		if d.Allow {
+			told = d.Changes.Client
+		}
+		if d.Allow != (path == "/public") || values(told)[credentials] != want {
+			t.Errorf("%s: got %v", path, told)
+		}
+	}
+}
+
+// TestAPreflightIsAnsweredForAMethodAlone: what a header of the answer repeats is one method's name,
+// and not the one that would stand for all.
+func TestAPreflightIsAnsweredForAMethodAlone(t *testing.T) {
+	_, engine := across(t) // whose /public takes all methods
+	for method, answered := range map[string]bool{
+		"GET": true, "PROPFIND": true, "M-SEARCH": true, "": false, "\xffGET, *": false, "GET, *": false,
+		"*": false, "GET POST": false, "GET\r\nx: y": false, "GÉT": false,
+	} {
+		r := authztest.Do("OPTIONS", "/public", "origin", page, "access-control-request-method", method)
+		d := engine.Decide(&r)
+		told := method
+		if d.Preflight() {
+			told = values(d.Refused().Headers)["access-control-allow-methods"]
+		}
+		if d.Preflight() != answered || told != method {
+			t.Errorf("%q: preflight %v, %q", method, d.Preflight(), told)
+		}
+	}
+}

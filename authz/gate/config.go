@@ -32,7 +32,7 @@ type Config struct {
 	KeyCacheDir config.Path     `yaml:"key_cache_dir" usage:"folder for the last good key sets"`
 	Policy      policy.Config   `yaml:"policy"`
 	// Policies are for routes of Envoy whose context_extensions name one: {policy: NAME}. A name that is
-	// not here lets nobody pass.
+	// not here lets nobody pass. Over HTTP Envoy does not tell the name.
 	Policies map[string]policy.Config `yaml:"policies"`
 	// Shadow names one of Policies, which is asked beside Policy and decides nothing: metrics and log
 	// say where it would decide otherwise.
@@ -140,6 +140,13 @@ func (c Config) Validate() error {
 		for _, path := range c.Policy.BeyondHTTP() {
 			errs = append(errs, config.At("policy."+path, "expected none beside http_check: a proxy that "+
 				"asks over HTTP cannot be told to do it; give Envoy, which asks over gRPC, a gate of its own"))
+		}
+		for _, name := range slices.Sorted(maps.Keys(c.Policies)) {
+			if name != c.Shadow {
+				errs = append(errs, config.At("policies."+name, "expected none beside http_check but the one "+
+					"that shadow names: over HTTP no proxy, not even Envoy, tells which one its route names, and "+
+					"policy would decide; give Envoy, which asks over gRPC, a gate of its own"))
+			}
 		}
 	}
 	if _, ok := c.Policies[c.Shadow]; c.Shadow != "" && !ok {

@@ -3,6 +3,7 @@ package gate_test
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -91,5 +92,39 @@ func TestFormerNamesAreAccepted(t *testing.T) {
 	if err == nil ||
 		!strings.Contains(err.Error(), "authz.yaml:4:13: ext_authz.audit: expected this or audit") {
 		t.Errorf("got %v", err)
+	}
+}
+
+// TestAPolicyThatNoProxyOverHTTPCanNameIsAnError: over HTTP all requests go by `policy`, whatever
+// policy Envoy's route names, so that another one is not the one that decides.
+func TestAPolicyThatNoProxyOverHTTPCanNameIsAnError(t *testing.T) {
+	const partner = "policies: {partner: {routes: [{match: {path: /**}, allow: nobody}]}, " +
+		"next: {routes: [{match: {path: /**}, allow: nobody}]}}\n"
+	door := func(proxy string) string {
+		return `http_check: {listen: "unix:/run/x.sock", proxy: ` + proxy + "}\n"
+	}
+	const told = "expected none beside http_check"
+	for name, row := range map[string]struct {
+		text string
+		want []string // policies that are told of
+	}{
+		"Envoy":                   {partner + door("envoy"), []string{"partner", "next"}},
+		"NGINX":                   {partner + door("nginx"), []string{"partner", "next"}},
+		"but for the shadow":      {partner + "shadow: next\n" + door("envoy"), []string{"partner"}},
+		"Envoy over gRPC":         {partner, nil},
+		"no policy but the first": {door("envoy"), nil},
+	} {
+		_, _, err := load(t, goodConfig+row.text, nil)
+		var got []string
+		for _, p := range config.Problems(err) {
+			if p.Line == 3 && strings.Contains(p.Error(), told) {
+				got = append(got, strings.TrimPrefix(p.Path, "policies."))
+			}
+		}
+		slices.Sort(got)
+		slices.Sort(row.want)
+		if !slices.Equal(got, row.want) || (err != nil) != (len(row.want) > 0) {
+			t.Errorf("%s: got %v", name, err)
+		}
 	}
 }

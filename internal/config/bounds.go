@@ -92,7 +92,8 @@ func checkTokens(tokens token.Tokens) *Problem {
 func unused(t token.Type) string {
 	switch t {
 	case token.AnchorType, token.AliasType, token.MergeKeyType:
-		return "anchors, aliases and merge keys are not used here: write the value again"
+		return "anchors, aliases and merge keys are not used here: write the value again, and what" +
+			" begins with * or & in quotes if it is meant"
 	case token.TagType, token.DirectiveType:
 		return "tags and directives are not used here: leave it out"
 	case token.MappingKeyType:

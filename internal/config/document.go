@@ -150,6 +150,11 @@ func syntaxProblem(err error) *Problem {
 	}
 	message, _, _ := strings.Cut(located.GetMessage(), `"`)
 	message = strings.ReplaceAll(strings.TrimRight(message, " :"), "\t", `\t`)
+	// Between brackets, and not where they are never closed.
+	if at := located.GetToken(); strings.HasSuffix(message, "must be specified") && at != nil &&
+		at.Prev != nil && at.Prev.Position.Line == at.Position.Line {
+		message += `: write a value that has {, }, [, ], "," or quotes in it in quotes, as "/orders/{id}"`
+	}
 	return problemAt(located.GetToken(), "expected YAML, got a mistake in it: "+message)
 }
 

@@ -31,7 +31,12 @@ func (l *loader) fill(v reflect.Value, n *node, path string) {
 
 func (l *loader) fillScalar(v reflect.Value, n *node, path string) {
 	if err := l.wrongKind(v.Type(), n); err != nil {
-		l.problem(path, err)
+		p := l.locate(path, err)
+		l.add(p)
+		if canBeQuoted(v.Type(), n) {
+			v.SetString(n.text)
+			l.advised[path] = p
+		}
 		return
 	}
 	value := n.text
@@ -41,6 +46,12 @@ func (l *loader) fillScalar(v reflect.Value, n *node, path string) {
 	if err := setText(v, value); err != nil {
 		l.problem(path, err)
 	}
+}
+
+// canBeQuoted reports whether it is to be asked what becomes of a value that is no string if it is
+// written as one.
+func canBeQuoted(t reflect.Type, n *node) bool {
+	return isText(t) && t != secretType && t != pathType && n.kind != mapping && n.kind != list
 }
 
 // wrongKind refuses a value that YAML reads as another type than the setting's. What is written

@@ -23,6 +23,7 @@ type loader struct {
 	leaves    map[string]setting
 	problems  []*Problem
 	noted     map[string]bool
+	advised   map[string]*Problem // by path: to write in quotes what is no string
 	warn      func(*Problem)
 
 	withoutSecrets bool
@@ -39,6 +40,7 @@ func newLoader(o Options) *loader {
 		origins: map[string]origin{},
 		leaves:  map[string]setting{},
 		noted:   map[string]bool{},
+		advised: map[string]*Problem{},
 		warn:    o.Warn,
 
 		withoutSecrets: o.WithoutSecrets,

@@ -101,7 +101,11 @@ func (l *loader) ask(v reflect.Value, path string, unread []*Problem) {
 		if own, direct := err.(*settingError); direct {
 			err = own.err
 		}
-		if !blames(unread, at) {
+		switch p := l.advised[at]; {
+		case p != nil && l.origins[at].source == "":
+			p.Err = err // the advice would not help
+			delete(l.advised, at)
+		case !blames(unread, at):
 			l.problem(at, err)
 		}
 	}

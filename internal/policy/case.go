@@ -61,25 +61,35 @@ func foldedSegments(segments []string) []string {
 	return all
 }
 
-// atLeastAsStrictAs reports whether everybody who may pass r may pass other as well.
-func (r *Rule) atLeastAsStrictAs(other *Rule, parameters, slashes bool) bool {
+// spellings are two of one request, of which one rule is asked about each. The zero value is of
+// requests that nothing is known of but that they differ in case alone.
+type spellings struct {
+	own, other          string // the paths, canonical
+	parameters, slashes bool   // the first one has some
+	sameMethod          bool
+}
+
+// atLeastAsStrictAs reports whether everybody who may pass r by the one spelling may pass other by
+// the other as well.
+func (r *Rule) atLeastAsStrictAs(other *Rule, both spellings) bool {
 	switch {
 	case r.Access == Nobody:
 		return true
 	case r.Access > other.Access, // the constants go from the strictest to the weakest
-		parameters && r.permitParameters && !other.permitParameters,
-		slashes && r.permitSlashes && !other.permitSlashes,
+		both.parameters && r.permitParameters && !other.permitParameters,
+		both.slashes && r.permitSlashes && !other.permitSlashes,
 		r.AllowStale && !other.AllowStale && other.Access != Public,
 		r.OutlivesToken && !other.OutlivesToken && other.Access != Public:
 		return false
 	}
-	return r.asksNoLess(other)
+	return r.asksNoLess(other, &both)
 }
 
-// stricter returns the rule of a route that the request falls under when it is spelt in that
-// route's case, and that is stricter than the request's own rule; nil if there is none. Ordinary
-// requests, in small letters under a policy in small letters, cost two comparisons.
-func (p *Policy) stricter(rule *Rule, a *asked, path *requestPath) *Rule {
+// stricter returns the rule of a route that the request falls under when its path is the one that
+// is given, spelt in that route's case, and that is stricter than the rule that it falls under by
+// its own path; nil if there is none. Ordinary requests, in small letters under a policy in small
+// letters, cost two comparisons.
+func (p *Policy) stricter(rule *Rule, a *asked, own, path *requestPath) *Rule {
 	tree := &p.tree
 	switch upper := isUpper(a.method); {
 	case !rule.caseSensitive && (path.mixed || p.mixed && !upper):
@@ -89,12 +99,12 @@ func (p *Policy) stricter(rule *Rule, a *asked, path *requestPath) *Rule {
 	case upper:
 		return nil
 	}
-	return p.searchStricter(rule, a, path, tree)
+	return p.searchStricter(rule, a, own, path, tree)
 }
 
-func (p *Policy) searchStricter(rule *Rule, a *asked, path *requestPath, tree *node) *Rule {
+func (p *Policy) searchStricter(rule *Rule, a *asked, own, path *requestPath, tree *node) *Rule {
 	s := caseSearch{
-		policy: p, rule: rule, path: path.value, parameters: path.parameters,
+		policy: p, rule: rule, own: own.value, path: path.value, parameters: path.parameters,
 		slashes: path.slashes, asked: *a,
 		upper: strings.ToUpper(a.method),
 	}
@@ -121,9 +131,10 @@ func isUpper(method string) bool {
 type caseSearch struct {
 	policy     *Policy
 	rule       *Rule
-	path       string
-	parameters bool // the path had some
-	slashes    bool // and encoded slashes
+	own        string // the path by which the request falls under rule
+	path       string // that which is looked for in other cases: most often the same
+	parameters bool   // the path had some
+	slashes    bool   // and encoded slashes
 	asked      asked
 	upper      string // the method in capitals
 	found      *Rule
@@ -147,7 +158,8 @@ func (s *caseSearch) walk(n *node, path []byte) {
 
 func (s *caseSearch) consider(candidates []*candidate) {
 	for _, c := range candidates {
-		if s.found == nil && c.rule != s.rule && s.isFor(c) {
+		// By another path than its own, the request's own rule may ask for something else.
+		if s.found == nil && (c.rule != s.rule || s.own != s.path) && s.isFor(c) {
 			s.found = c.rule
 		}
 	}
@@ -168,7 +180,12 @@ func (s *caseSearch) isFor(c *candidate) bool {
 	if spelt.method == s.asked.method && c.isSpelt(s.path) {
 		return false // it is the request as it came, and Find has preferred an earlier route
 	}
-	return !s.rule.atLeastAsStrictAs(c.rule, s.parameters, s.slashes) &&
+	// What the pattern has no literals for is the same in its spelling: so are variables.
+	both := spellings{
+		own: s.own, other: s.path, parameters: s.parameters, slashes: s.slashes,
+		sameMethod: spelt.method == s.asked.method,
+	}
+	return !s.rule.atLeastAsStrictAs(c.rule, both) &&
 		s.policy.tree.find(c.spell(s.path), &spelt) == c.rule
 }
 

@@ -16,11 +16,11 @@ func (p *Policy) CaseNotes() (notes []string) {
 			// No list of requests would do: one is made that falls under c, and under other but for
 			// its case, and it is asked what becomes of it.
 			path, a, flipped, ok := between(c, other)
-			if !ok || c.rule.atLeastAsStrictAs(other.rule, false, false) ||
+			if !ok || c.rule.atLeastAsStrictAs(other.rule, spellings{}) ||
 				p.tree.find(path.value, &a) != c.rule {
 				continue
 			}
-			stricter := p.searchStricter(c.rule, &a, &path, &p.folded)
+			stricter := p.searchStricter(c.rule, &a, &path, &path, &p.folded)
 			switch {
 			case stricter == nil, slices.Contains(beside, stricter), slices.Contains(own, stricter):
 			case flipped:

@@ -67,6 +67,10 @@ func (a *Across) Trusts(origin string) bool {
 	return a != nil && slices.Contains(a.origins, origin)
 }
 
+// IsOneMethod reports whether access-control-allow-methods may name a method: to browsers `*` stands
+// there for all.
+func IsOneMethod(method string) bool { return isMethod(method) && method != "*" }
+
 const defaultMaxAge = 10 * time.Minute
 
 // Compile returns nil where no origin is trusted. expose are headers that pages may read besides.

@@ -197,12 +197,12 @@ func overlap(these, those []string) bool {
 // asksNoLess reports whether everybody who may pass r by its demands may pass other by its own. It
 // compares r's demands and each of its alternatives together with other's, and with one alternative
 // of other's at a time: where only two of those together would do, it says no, which is safe.
-func (r *Rule) asksNoLess(other *Rule) bool {
+func (r *Rule) asksNoLess(other *Rule, both *spellings) bool {
 	if len(r.AnyOf) == 0 {
-		return other.isMetBy(&r.Demand, &r.Demand)
+		return other.isMetBy(&r.Demand, &r.Demand, both)
 	}
 	for _, one := range r.AnyOf {
-		if !other.isMetBy(&r.Demand, one) {
+		if !other.isMetBy(&r.Demand, one, both) {
 			return false
 		}
 	}
@@ -210,16 +210,16 @@ func (r *Rule) asksNoLess(other *Rule) bool {
 }
 
 // isMetBy reports whether everybody who meets both demands passes r by its own.
-func (r *Rule) isMetBy(one, two *Demand) bool {
-	if !r.Demand.followsFrom(one, two) {
+func (r *Rule) isMetBy(one, two *Demand, both *spellings) bool {
+	if !r.Demand.followsFrom(one, two, both) {
 		return false
 	}
 	return len(r.AnyOf) == 0 || slices.ContainsFunc(r.AnyOf,
-		func(d *Demand) bool { return d.followsFrom(one, two) })
+		func(d *Demand) bool { return d.followsFrom(one, two, both) })
 }
 
 // followsFrom reports whether everybody who meets both demands meets d.
-func (d *Demand) followsFrom(one, two *Demand) bool {
+func (d *Demand) followsFrom(one, two *Demand, both *spellings) bool {
 	isScope := func(s string) bool {
 		return slices.Contains(one.Scopes, s) || slices.Contains(two.Scopes, s)
 	}
@@ -229,15 +229,24 @@ func (d *Demand) followsFrom(one, two *Demand) bool {
 		(oneWithin(one.Audiences, d.Audiences) || oneWithin(two.Audiences, d.Audiences)) &&
 		(oneWithin(one.ACR, d.ACR) || oneWithin(two.ACR, d.ACR)) &&
 		(freshWithin(one.Fresh, d.Fresh) || freshWithin(two.Fresh, d.Fresh)) &&
-		(sameCondition(one, d) || sameCondition(two, d))
+		(sameCondition(one, d, both) || sameCondition(two, d, both))
 }
 
 // sameCondition reports whether that condition holds wherever this one does, for the same request in
-// another spelling of its path or method: so not if it reads these.
-func sameCondition(this, that *Demand) bool {
-	return that.When == nil || this.When != nil && this.When.String() == that.When.String() &&
+// another spelling of its path or method: so not if it reads of these what differs.
+func sameCondition(this, that *Demand, both *spellings) bool {
+	if that.When == nil {
+		return true
+	}
+	return this.When != nil && this.When.String() == that.When.String() &&
 		slices.Equal(this.names, that.names) &&
-		!that.When.Reads("request.path") && !that.When.Reads("request.method")
+		!that.When.Reads("request.path") &&
+		(both.sameMethod || !that.When.Reads("request.method")) &&
+		!slices.ContainsFunc(that.names, func(name string) bool {
+			own, _ := variable(this.names, both.own, name)
+			other, _ := variable(that.names, both.other, name)
+			return own != other && that.When.Reads("path."+name)
+		})
 }
 
 // oneWithin reports whether whoever has one of these has one of those. No name at all asks for none.

@@ -187,6 +187,10 @@ func TestMistakesWithHeadersAreRefusedAtLoad(t *testing.T) {
 		"slash: another word": {
 			"{match: {path: /a}, path_encoded_slash: keep}", "path_encoded_slash: expected allow",
 		},
+		"slash: no word": {
+			"{match: {path: /a}, path_encoded_slash: true}",
+			`path_encoded_slash: expected allow, or no such key, got "true"`,
+		},
 		"query: public":          {"{match: {path: /a}, allow: public, query_token: t}", "query_token: has no meaning with `allow: public`"},
 		"query: an escape":       {"{match: {path: /a}, query_token: a%20b}", "expected the name of a parameter"},
 		"metadata: a name":       {"{match: {path: /a}}\n  metadata: {Tenant: /tenant}", "small letters, digits and underscores"},

@@ -22,7 +22,8 @@ const (
 	badParameters pathProblem = "the path has parameters (`;`), which the route does not permit"
 	badLength     pathProblem = "the path is longer than 8 KiB or has more than 256 segments"
 	badSlash      pathProblem = "the path has an encoded slash, which the route does not permit, or that" +
-		" would make it fall under a stricter route if it were a plain one"
+		" would change what a condition reads, or make it fall under a stricter route, if it were a" +
+		" plain one"
 )
 
 // requestPath is the one spelling of a request's path that routes are matched against.

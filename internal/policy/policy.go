@@ -35,14 +35,19 @@ type Finding struct {
 // Variable returns what the path has in the segment that the rule's pattern calls so, in the one
 // spelling of a path: percent-decoded once.
 func (f *Finding) Variable(name string) (value string, ok bool) {
-	if f.Rule == nil || name == "" || f.path == "" { // no path is kept of what nobody may do
+	if f.Rule == nil { // nor is a path kept of what nobody may do
 		return "", false
 	}
-	at := slices.Index(f.Rule.names, name)
-	if at < 0 {
+	return variable(f.Rule.names, f.path, name)
+}
+
+// variable returns what a canonical path has in the segment of that name.
+func variable(names []string, path, name string) (value string, ok bool) {
+	at := slices.Index(names, name)
+	if at < 0 || name == "" || path == "" {
 		return "", false
 	}
-	rest := f.path[1:]
+	rest := path[1:]
 	for range at {
 		_, rest, _ = strings.Cut(rest, "/")
 	}
@@ -219,13 +224,18 @@ func (p *Policy) Metadata() []ClaimValue { return p.metadata }
 func (p *Policy) Tokens() []TokenSource { return p.tokens }
 
 // takesSlashes reports whether a path may have its encoded slashes under a rule. If an upstream took
-// them for plain ones, after all, no stricter route may be walked around by it.
+// them for plain ones, after all, no stricter route may be walked around by it, in any case that
+// such an upstream may take for the same, nor a condition on the path.
 func (p *Policy) takesSlashes(rule *Rule, path *requestPath, a *asked) bool {
 	if rule == nil || !rule.permitSlashes {
 		return false
 	}
-	plain := p.tree.find(strings.ReplaceAll(path.value, encodedSlash, "/"), a)
-	return plain == nil || rule.atLeastAsStrictAs(plain, false, false)
+	plain := *path
+	plain.value, plain.slashes = strings.ReplaceAll(path.value, encodedSlash, "/"), false
+	other := p.tree.find(plain.value, a)
+	both := spellings{own: path.value, other: plain.value, sameMethod: true}
+	return (other == nil || rule.atLeastAsStrictAs(other, both)) &&
+		p.stricter(rule, a, path, &plain) == nil
 }
 
 // Refusals returns how a request is refused that falls under the rule, or under none when it is nil.
@@ -319,7 +329,7 @@ func (p *Policy) FindWith(method, host, path string, header Header) Finding {
 	case rule.Access == Nobody:
 		return Finding{Rule: rule, Reason: token.ReasonDenied}
 	}
-	if stricter := p.stricter(rule, &a, &canonical); stricter != nil {
+	if stricter := p.stricter(rule, &a, &canonical, &canonical); stricter != nil {
 		return Finding{Rule: nobody, Reason: token.ReasonPathCase, Detail: otherCase, Stricter: stricter}
 	}
 	return Finding{Rule: rule, path: canonical.value}

@@ -12,6 +12,7 @@ package condition
 import (
 	"errors"
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -270,14 +271,11 @@ func text(e ast.Expr) string {
 	return s
 }
 
-// isOffset reports whether a zone is written as hours and minutes from UTC.
-func isOffset(e ast.Expr) bool {
-	if !isText(e) {
-		return false
-	}
-	zone := strings.TrimLeft(text(e), "+-")
-	return len(zone) == len("02:00") && zone[2] == ':' && strings.Trim(zone, "0123456789:") == ""
-}
+// isOffset reports whether a zone is written as hours and minutes from UTC, of which there are no
+// more than CEL takes when it evaluates them.
+func isOffset(e ast.Expr) bool { return isText(e) && offset.MatchString(text(e)) }
+
+var offset = regexp.MustCompile(`^[+-]?([01][0-9]|2[0-3]):[0-5][0-9]$`)
 
 // sizes reckons with one size for all that is not known before a request.
 type sizes struct{}
