@@ -135,25 +135,20 @@ func loginAnew(t *testing.T, name string) string {
 	return ""
 }
 
-// handed are the addresses that tests have, so that two that run at a time never have the same.
-var handed sync.Map
-
-// port returns a free address on this machine.
+// port returns a free address on this machine, and keeps others from it until the test ends.
 func port(t *testing.T) string {
 	t.Helper()
-	for {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
+	ports := mesh.NewProcesses(t.TempDir())
+	t.Cleanup(func() {
+		if err := ports.Stop(time.Second); err != nil {
+			t.Error(err)
 		}
-		address := l.Addr().String()
-		if err := l.Close(); err != nil {
-			t.Fatal(err)
-		}
-		if _, taken := handed.LoadOrStore(address, true); !taken {
-			return address
-		}
+	})
+	address, err := ports.Address(t.Name())
+	if err != nil {
+		t.Fatal(err)
 	}
+	return address
 }
 
 // spawn starts a program that lasts until the test ends, and waits until it listens. When the test
