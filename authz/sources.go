@@ -155,9 +155,9 @@ func (t *taken) fromList(r *Request, header string, remove bool, l list) {
 				left = append(left, item)
 			}
 			// Lines of cookies that a proxy has joined by commas: an upstream may see one more.
-			for rest := item; between != "," && rest != ""; {
-				if _, rest, _ = strings.Cut(rest, ","); rest != "" {
-					if _, hidden := l.token(strings.Trim(rest, " \t")); hidden {
+			if _, more, joined := strings.Cut(item, ","); joined && between != "," {
+				for piece := range strings.SplitSeq(more, ",") {
+					if _, hidden := l.token(strings.Trim(piece, " \t")); hidden {
 						t.count += 2
 					}
 				}
