@@ -65,7 +65,8 @@ func (r *Request) header(name string) (value string, ok bool) {
 type headers struct {
 	authorization, accessToken   string
 	authorizations, accessTokens int
-	bearer                       bool // Authorization does carry a bearer token, well formed or not
+	furtherAuthorizations        []string // behind the first, one a line
+	bearer                       bool     // Authorization does carry a bearer token, well formed or not
 	// Connection names an identity header, so that a proxy on the way would drop it
 	nominated bool
 	strip     []string
@@ -86,7 +87,7 @@ func readHeaders(all []Header, keep bool) (h headers) {
 			// x-access-token, the identity headers and the overrides have these lengths.
 			switch {
 			case equalFold(name, "authorization"):
-				h.authorization, h.authorizations = value, h.authorizations+1
+				h.addAuthorization(value)
 			case lowerByte(name[0]) != 'x':
 			case equalFold(name, "x-access-token"):
 				h.accessToken, h.accessTokens = value, h.accessTokens+1
@@ -96,6 +97,14 @@ func readHeaders(all []Header, keep bool) (h headers) {
 		}
 	}
 	return h
+}
+
+func (h *headers) addAuthorization(value string) {
+	if h.authorizations++; h.authorizations == 1 {
+		h.authorization = value
+	} else {
+		h.furtherAuthorizations = append(h.furtherAuthorizations, value)
+	}
 }
 
 // token returns the one token of the request, or the reason why there is not exactly one.
@@ -116,11 +125,13 @@ const bearerScheme = "bearer"
 
 // fromAuthorization takes `Bearer TOKEN` apart (RFC 6750 section 2.1; the scheme, given in small
 // letters, in any case, RFC 9110 section 11.1): one space and nothing around it. Proxies join
-// duplicates of the header by commas, which no token contains.
+// duplicates of the header by commas, which no token contains: lines and what is joined of them have
+// one answer, and the scheme among other credentials is many tokens in both.
 func (h *headers) fromAuthorization(scheme string) (string, token.Reason) {
 	value := h.authorization
-	if h.authorizations > 1 ||
-		(strings.IndexByte(value, ',') >= 0 && containsFold(value, scheme)) {
+	joined := h.authorizations > 1 || strings.IndexByte(value, ',') >= 0
+	if joined && (containsFold(value, scheme) || slices.ContainsFunc(h.furtherAuthorizations,
+		func(line string) bool { return containsFold(line, scheme) })) {
 		h.bearer = true
 		return "", token.ReasonManyTokens
 	}
