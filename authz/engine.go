@@ -315,7 +315,7 @@ func (e *Engine) decideToken(d Decision, r *Request, rules *rules, found policy.
 // header is what a policy goes by that goes by headers; nil for any other.
 func (rs *rules) header(r *Request) policy.Header {
 	if rs.policy.MatchesHeaders() {
-		return r.header
+		return r.headerOnce()
 	}
 	return nil
 }

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/sallyport/sallyport/internal/policy"
 	"github.com/sallyport/sallyport/internal/revocation"
 	"github.com/sallyport/sallyport/internal/token"
 )
@@ -49,16 +50,42 @@ func HasHeader(headers []Header, name string) bool {
 
 // header implements policy.Header.
 func (r *Request) header(name string) (value string, ok bool) {
+	var joined strings.Builder
 	for i := range r.Headers {
 		switch h := &r.Headers[i]; {
 		case !equalFold(h.Name, name):
-		case ok:
-			value += "," + h.Value
-		default:
+		case !ok:
 			value, ok = h.Value, true
+		default:
+			if joined.Len() == 0 {
+				joined.WriteString(value)
+			}
+			joined.WriteByte(',')
+			joined.WriteString(h.Value)
 		}
 	}
+	if joined.Len() > 0 {
+		value = joined.String()
+	}
 	return value, ok
+}
+
+// headerOnce is header for a policy that asks again for each of its routes: what a name has is
+// gathered once.
+func (r *Request) headerOnce() policy.Header {
+	type answer struct {
+		value string
+		ok    bool
+	}
+	gathered := map[string]answer{}
+	return func(name string) (string, bool) {
+		a, again := gathered[name]
+		if !again {
+			a.value, a.ok = r.header(name)
+			gathered[name] = a
+		}
+		return a.value, a.ok
+	}
 }
 
 // headers is what a request's headers say of who is calling, and which of them are to be removed.

@@ -1,9 +1,10 @@
 package extauthz
 
 import (
-	"google.golang.org/protobuf/encoding/protowire"
 	"slices"
 	"strings"
+
+	"google.golang.org/protobuf/encoding/protowire"
 
 	"github.com/sallyport/sallyport/authz"
 )
