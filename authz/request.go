@@ -92,8 +92,10 @@ func (r *Request) headerOnce() policy.Header {
 type headers struct {
 	authorization, accessToken   string
 	authorizations, accessTokens int
-	furtherAuthorizations        []string // behind the first, one a line
-	bearer                       bool     // Authorization does carry a bearer token, well formed or not
+	// of the lines behind the first
+	furtherAuthorizations []string
+
+	bearer bool // Authorization does carry a bearer token, well formed or not
 	// Connection names an identity header, so that a proxy on the way would drop it
 	nominated bool
 	strip     []string
@@ -152,8 +154,8 @@ const bearerScheme = "bearer"
 
 // fromAuthorization takes `Bearer TOKEN` apart (RFC 6750 section 2.1; the scheme, given in small
 // letters, in any case, RFC 9110 section 11.1): one space and nothing around it. Proxies join
-// duplicates of the header by commas, which no token contains: lines and what is joined of them have
-// one answer, and the scheme among other credentials is many tokens in both.
+// duplicates of the header by commas, which no token contains: lines and what is joined of them
+// have one answer, and the scheme among other credentials is many tokens in both.
 func (h *headers) fromAuthorization(scheme string) (string, token.Reason) {
 	value := h.authorization
 	joined := h.authorizations > 1 || strings.IndexByte(value, ',') >= 0

@@ -27,8 +27,8 @@ func byHeaders(t *testing.T, routes int) *authz.Engine {
 	return engine
 }
 
-// TestLinesOfAHeaderAreGatheredOnce, however many they are, and however many routes go by them: each
-// line would else cost as much as all lines before it, for each route, before any token.
+// TestLinesOfAHeaderAreGatheredOnce, however many they are, and however many routes go by them:
+// each line would else cost as much as all lines before it, for each route, before any token.
 func TestLinesOfAHeaderAreGatheredOnce(t *testing.T) {
 	const lines = 1000
 	engine := byHeaders(t, 50)

@@ -16,8 +16,8 @@ func (c counting) token(item string) (string, bool) {
 	return c.list.token(item)
 }
 
-// TestNoByteOfAListIsLookedAtMoreThanTwice: as part of an item, and of what a proxy may have joined.
-// Whoever has no token may send as much as the proxy takes.
+// TestNoByteOfAListIsLookedAtMoreThanTwice: as part of an item, and of what a proxy may have
+// joined. Whoever has no token may send as much as the proxy takes.
 func TestNoByteOfAListIsLookedAtMoreThanTwice(t *testing.T) {
 	const n = 2000
 	for name, value := range map[string]string{

@@ -41,7 +41,8 @@ func encoded(r authz.Request, raw bool) []byte {
 // joined are headers as Envoy has them in its map: one of each name.
 func joined(lines []authz.Header) (all []authz.Header) {
 	for _, h := range lines {
-		i := slices.IndexFunc(all, func(o authz.Header) bool { return strings.EqualFold(o.Name, h.Name) })
+		same := func(o authz.Header) bool { return strings.EqualFold(o.Name, h.Name) }
+		i := slices.IndexFunc(all, same)
 		switch {
 		case i < 0:
 			all = append(all, h)
