@@ -204,43 +204,6 @@ func TestAChallengeNamesTheSchemesThatThePolicyAsksFor(t *testing.T) {
 	}
 }
 
-// FuzzSources: whatever stands in a request, what it keeps holds no token, and nothing passes
-// without one.
-func FuzzSources(f *testing.F) {
-	w, engine := sourced(f, policy.TokenSource{Authorization: "Bearer", Remove: true},
-		policy.TokenSource{Cookie: "session", Remove: true}, policy.TokenSource{WebSocket: "bearer."})
-	secret := zoe(w)
-	f.Add("/q?access_token=TOKEN", "Bearer TOKEN", "session=TOKEN", "bearer.TOKEN")
-	f.Add(
-		"/q?a&&access_token=&%61=b",
-		"bearer\tTOKEN",
-		" session = TOKEN ;; session",
-		", bearer. ,,bearer.TOKEN",
-	)
-	f.Fuzz(func(t *testing.T, path, authorization, cookie, protocol string) {
-		put := func(s string) string { return strings.ReplaceAll(s, "TOKEN", secret) }
-		r := authztest.Get(put(path), "authorization", put(authorization), "cookie", put(cookie),
-			"sec-websocket-protocol", put(protocol))
-		d := engine.Decide(&r)
-		if d.Reason() == "internal" {
-			t.Fatal("our own failure")
-		}
-		if !d.Allow || d.Identity.Claims == nil {
-			return
-		}
-		all := fmt.Sprint(path, authorization, cookie, protocol)
-		if strings.Count(all, "TOKEN") == 0 {
-			t.Fatalf("%q passes without a token", all)
-		}
-		for _, h := range d.Changes.Set {
-			if h.Name == "cookie" &&
-				strings.Contains(";"+strings.ReplaceAll(h.Value, " ", ""), ";session=") {
-				t.Fatalf("%q keeps %s: %s", all, h.Name, h.Value)
-			}
-		}
-	})
-}
-
 // TestWhoNamesTheUsualPlacesOfTokensChangesNothing, nor does a route that has one more.
 func TestWhoNamesTheUsualPlacesOfTokensChangesNothing(t *testing.T) {
 	w := authztest.DrawWorld()
@@ -292,6 +255,43 @@ func TestLinesOfAuthorizationAndWhatAProxyJoinsOfThemHaveOneAnswer(t *testing.T)
 		if got.Reason() != want.Reason() || got.Detail() != want.Detail() {
 			t.Fatalf("%q: joined %s (%s), in lines %s (%s)", lines, got.Reason(), got.Detail(),
 				want.Reason(), want.Detail())
+		}
+	})
+}
+
+// FuzzSources: whatever stands in a request, what it keeps holds no token, and nothing passes
+// without one.
+func FuzzSources(f *testing.F) {
+	w, engine := sourced(f, policy.TokenSource{Authorization: "Bearer", Remove: true},
+		policy.TokenSource{Cookie: "session", Remove: true}, policy.TokenSource{WebSocket: "bearer."})
+	secret := zoe(w)
+	f.Add("/q?access_token=TOKEN", "Bearer TOKEN", "session=TOKEN", "bearer.TOKEN")
+	f.Add(
+		"/q?a&&access_token=&%61=b",
+		"bearer\tTOKEN",
+		" session = TOKEN ;; session",
+		", bearer. ,,bearer.TOKEN",
+	)
+	f.Fuzz(func(t *testing.T, path, authorization, cookie, protocol string) {
+		put := func(s string) string { return strings.ReplaceAll(s, "TOKEN", secret) }
+		r := authztest.Get(put(path), "authorization", put(authorization), "cookie", put(cookie),
+			"sec-websocket-protocol", put(protocol))
+		d := engine.Decide(&r)
+		if d.Reason() == "internal" {
+			t.Fatal("our own failure")
+		}
+		if !d.Allow || d.Identity.Claims == nil {
+			return
+		}
+		all := fmt.Sprint(path, authorization, cookie, protocol)
+		if strings.Count(all, "TOKEN") == 0 {
+			t.Fatalf("%q passes without a token", all)
+		}
+		for _, h := range d.Changes.Set {
+			if h.Name == "cookie" &&
+				strings.Contains(";"+strings.ReplaceAll(h.Value, " ", ""), ";session=") {
+				t.Fatalf("%q keeps %s: %s", all, h.Name, h.Value)
+			}
 		}
 	})
 }
