@@ -98,7 +98,9 @@ type rules struct {
 	sources   sources           // where tokens may stand; nil: where readHeaders has looked
 	forms     forms             // in which clients are told that they are refused; nil: JSON alone
 	cors      bool              // some rule lets pages of other origins read answers
-	wire      Wire
+	// parameters in which some rule takes a token, by whatever policy; for forms alone
+	queryTokens []string
+	wire        Wire
 }
 
 // New makes an engine. p may be exchanged later.
@@ -141,7 +143,26 @@ func (e *Engine) SetPolicies(p *policy.Policy, named map[string]*policy.Policy) 
 	for name, other := range named {
 		r.named[name] = e.compile(other, claimHeaders)
 	}
+	r.queryTokens = queryTokens(p)
+	for _, other := range named {
+		r.queryTokens = append(r.queryTokens, queryTokens(other)...)
+	}
+	slices.Sort(r.queryTokens)
+	r.queryTokens = slices.Compact(r.queryTokens)
+	for _, other := range r.named {
+		other.queryTokens = r.queryTokens
+	}
 	e.rules.Store(r)
+}
+
+// queryTokens lists the parameters in which routes of a policy take tokens.
+func queryTokens(p *policy.Policy) (names []string) {
+	for _, rule := range p.Rules() {
+		if rule.QueryToken != "" {
+			names = append(names, rule.QueryToken)
+		}
+	}
+	return names
 }
 
 // compile makes all refusals and answers that a policy has, once.
@@ -167,8 +188,7 @@ func (e *Engine) compile(p *policy.Policy, claimHeaders []string) *rules {
 	if r.claims != nil {
 		r.anonymous = r.claims.anonymous
 	}
-	r.plain = r.claims == nil && r.sources == nil && !r.cors &&
-		!slices.ContainsFunc(p.Rules(), func(rule *policy.Rule) bool { return rule.QueryToken != "" })
+	r.plain = r.claims == nil && r.sources == nil && !r.cors && len(queryTokens(p)) == 0
 	return r
 }
 
@@ -316,7 +336,7 @@ func (e *Engine) decideToken(d Decision, r *Request, rules *rules, found policy.
 // header is what a policy goes by that goes by headers; nil for any other.
 func (rs *rules) header(r *Request) policy.Header {
 	if rs.policy.MatchesHeaders() {
-		return r.header
+		return r.headerOnce()
 	}
 	return nil
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"html"
+	"slices"
 	"strings"
 
 	"github.com/sallyport/sallyport/internal/policy"
@@ -75,8 +76,8 @@ const maxReturn = 2 << 10 // bytes of a path that goes on to a login page
 
 // toLogin sends a browser to the login page. It is made for each request, which it names.
 func (rs *rules) toLogin(d *Decision, r *Request, page string, told *Refusal) *Refusal {
-	path := r.Path
-	// A query with a token is nobody else's business, and what is no path leads nowhere.
+	path := rs.withoutTokens(r.Path)
+	// What stands beside a token is nobody else's business, and what is no path leads nowhere.
 	if d.rule != nil && d.rule.QueryToken != "" {
 		path, _, _ = strings.Cut(path, "?")
 	}
@@ -93,6 +94,39 @@ func (rs *rules) toLogin(d *Decision, r *Request, page string, told *Refusal) *R
 		}
 	}
 	return rs.send(&to)
+}
+
+// withoutTokens leaves out of a path's query what some route takes for a token: a link that has
+// missed its route has its token all the same.
+func (rs *rules) withoutTokens(path string) string {
+	bare, query, _ := strings.Cut(path, "?")
+	if query == "" || len(rs.queryTokens) == 0 {
+		return path
+	}
+	var left []string
+	for item := range strings.SplitSeq(query, "&") {
+		if !rs.holdsToken(item) {
+			left = append(left, item)
+		}
+	}
+	if len(left) == 0 {
+		return bare
+	}
+	return bare + "?" + strings.Join(left, "&")
+}
+
+// holdsToken takes a name as the laxest of servers do: in any case, and behind a semicolon, too.
+func (rs *rules) holdsToken(item string) bool {
+	for parameter := range strings.SplitSeq(item, ";") {
+		name, _, _ := strings.Cut(parameter, "=")
+		name = unescape(name)
+		if slices.ContainsFunc(rs.queryTokens, func(s string) bool {
+			return strings.EqualFold(s, name)
+		}) {
+			return true
+		}
+	}
+	return false
 }
 
 // negotiate returns the form that a request takes: text for gRPC, else what its Accept prefers of

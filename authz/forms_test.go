@@ -189,9 +189,25 @@ func TestTheFormOfARefusalIsNegotiated(t *testing.T) {
 
 // TestALoginPageIsSentNoToken, nor to anywhere that is no path of this host.
 func TestALoginPageIsSentNoToken(t *testing.T) {
-	_, engine := refusing(t, policy.Refusals{As: policy.RefuseHTML, LoginPage: "/login?to={path}"})
+	pages := policy.Refusals{As: policy.RefuseHTML, LoginPage: "/login?to={path}"}
+	w, engine := refusing(t, pages)
+	other, err := policy.Compile(policy.Config{Refusals: pages, Routes: []policy.Route{
+		{Match: policy.Match{Path: "/q"}, QueryToken: "named"}, {Match: policy.Match{Path: "/**"}},
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	engine.SetPolicies(w.Policy, map[string]*policy.Policy{"other": other})
 	for path, want := range map[string]string{
 		"/q?t=secret":                      "/login?to=%2Fq",
+		"/q?x=y&t=secret":                  "/login?to=%2Fq",
+		"/a?t=secret":                      "/login?to=%2Fa",
+		"/a?x=y&t=secret&z&t=secret":       "/login?to=%2Fa%3Fx%3Dy%26z",
+		"/a?%74=secret&x=y":                "/login?to=%2Fa%3Fx%3Dy",
+		"/a?T=secret&x=y":                  "/login?to=%2Fa%3Fx%3Dy",
+		"/a?x=y;t=secret&z":                "/login?to=%2Fa%3Fz",
+		"/a?named=secret&x=y":              "/login?to=%2Fa%3Fx%3Dy",
+		"/a?tt=y&x=t&at=&&":                "/login?to=%2Fa%3Ftt%3Dy%26x%3Dt%26at%3D%26%26",
 		"/a?x=y":                           "/login?to=%2Fa%3Fx%3Dy",
 		"/a?x=\"\r\nset-cookie: a":         "/login?to=%2Fa%3Fx%3D%22%0D%0Aset-cookie%3A%20a",
 		"/a?" + strings.Repeat("x", 3<<10): "/login?to=%2F",
@@ -200,6 +216,11 @@ func TestALoginPageIsSentNoToken(t *testing.T) {
 		if d := engine.Decide(&r); values(d.Refused().Headers)["location"] != want {
 			t.Errorf("%.40s: got %v", path, d.Refused().Headers)
 		}
+	}
+	r := authztest.Get("/a?t=secret&named=secret&x")
+	r.Policy = "other"
+	if d := engine.Decide(&r); values(d.Refused().Headers)["location"] != "/login?to=%2Fa%3Fx" {
+		t.Errorf("a named policy: got %v", d.Refused().Headers)
 	}
 	for _, path := range []string{"//evil.example.com", "https://evil.example.com/", "*"} {
 		r := authztest.Get(path)

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/sallyport/sallyport/internal/policy"
 	"github.com/sallyport/sallyport/internal/revocation"
 	"github.com/sallyport/sallyport/internal/token"
 )
@@ -49,23 +50,52 @@ func HasHeader(headers []Header, name string) bool {
 
 // header implements policy.Header.
 func (r *Request) header(name string) (value string, ok bool) {
+	var joined strings.Builder
 	for i := range r.Headers {
 		switch h := &r.Headers[i]; {
 		case !equalFold(h.Name, name):
-		case ok:
-			value += "," + h.Value
-		default:
+		case !ok:
 			value, ok = h.Value, true
+		default:
+			if joined.Len() == 0 {
+				joined.WriteString(value)
+			}
+			joined.WriteByte(',')
+			joined.WriteString(h.Value)
 		}
 	}
+	if joined.Len() > 0 {
+		value = joined.String()
+	}
 	return value, ok
+}
+
+// headerOnce is header for a policy that asks again for each of its routes: what a name has is
+// gathered once.
+func (r *Request) headerOnce() policy.Header {
+	type answer struct {
+		value string
+		ok    bool
+	}
+	gathered := map[string]answer{}
+	return func(name string) (string, bool) {
+		a, again := gathered[name]
+		if !again {
+			a.value, a.ok = r.header(name)
+			gathered[name] = a
+		}
+		return a.value, a.ok
+	}
 }
 
 // headers is what a request's headers say of who is calling, and which of them are to be removed.
 type headers struct {
 	authorization, accessToken   string
 	authorizations, accessTokens int
-	bearer                       bool // Authorization does carry a bearer token, well formed or not
+	// of the lines behind the first
+	furtherAuthorizations []string
+
+	bearer bool // Authorization does carry a bearer token, well formed or not
 	// Connection names an identity header, so that a proxy on the way would drop it
 	nominated bool
 	strip     []string
@@ -86,7 +116,7 @@ func readHeaders(all []Header, keep bool) (h headers) {
 			// The overrides, too, have these lengths.
 			switch {
 			case equalFold(name, "authorization"):
-				h.authorization, h.authorizations = value, h.authorizations+1
+				h.addAuthorization(value)
 			case lowerByte(name[0]) != 'x':
 			case equalFold(name, "x-access-token"):
 				h.accessToken, h.accessTokens = value, h.accessTokens+1
@@ -100,6 +130,14 @@ func readHeaders(all []Header, keep bool) (h headers) {
 		}
 	}
 	return h
+}
+
+func (h *headers) addAuthorization(value string) {
+	if h.authorizations++; h.authorizations == 1 {
+		h.authorization = value
+	} else {
+		h.furtherAuthorizations = append(h.furtherAuthorizations, value)
+	}
 }
 
 // token returns the one token of the request, or the reason why there is not exactly one.
@@ -120,11 +158,13 @@ const bearerScheme = "bearer"
 
 // fromAuthorization takes `Bearer TOKEN` apart (RFC 6750 section 2.1; the scheme, given in small
 // letters, in any case, RFC 9110 section 11.1): one space and nothing around it. Proxies join
-// duplicates of the header by commas, which no token contains.
+// duplicates of the header by commas, which no token contains: lines and what is joined of them
+// have one answer, and the scheme among other credentials is many tokens in both.
 func (h *headers) fromAuthorization(scheme string) (string, token.Reason) {
 	value := h.authorization
-	if h.authorizations > 1 ||
-		(strings.IndexByte(value, ',') >= 0 && containsFold(value, scheme)) {
+	joined := h.authorizations > 1 || strings.IndexByte(value, ',') >= 0
+	if joined && (containsFold(value, scheme) || slices.ContainsFunc(h.furtherAuthorizations,
+		func(line string) bool { return containsFold(line, scheme) })) {
 		h.bearer = true
 		return "", token.ReasonManyTokens
 	}

@@ -51,6 +51,10 @@ func (s sources) take(r *Request, parameter string) (t taken) {
 	if parameter != "" {
 		t.fromQuery(r.Path, parameter)
 	}
+	// As where the policy does not say: whoever sends both means one by each.
+	if t.other && t.from == "x-access-token" {
+		t.count++
+	}
 	return t
 }
 
@@ -74,29 +78,30 @@ func (t *taken) found(value, from string) {
 	t.presented, t.from, t.count = value, from, t.count+1
 }
 
-// fromAuthorization reads as headers.fromAuthorization does, by any scheme. Several lines are
-// several credentials.
+// fromAuthorization reads as headers.fromAuthorization does, by any scheme.
 func (t *taken) fromAuthorization(r *Request, source *policy.TokenSource) {
-	scheme := strings.ToLower(source.Authorization)
+	var h headers
 	for i := range r.Headers {
-		if !equalFold(r.Headers[i].Name, "authorization") {
-			continue
+		if equalFold(r.Headers[i].Name, "authorization") {
+			h.addAuthorization(r.Headers[i].Value)
 		}
-		h := headers{authorization: r.Headers[i].Value, authorizations: 1}
-		credential, problem := h.fromAuthorization(scheme)
-		switch {
-		case problem == "":
-			t.found(credential, "authorization")
-		case problem == token.ReasonManyTokens:
-			t.count += 2
-		case h.bearer:
-			t.malformed = true
-		default:
-			t.other = true
-			continue // another's credential stays
-		}
-		t.remove(source.Remove, "authorization")
 	}
+	if h.authorizations == 0 {
+		return
+	}
+	credential, problem := h.fromAuthorization(strings.ToLower(source.Authorization))
+	switch {
+	case problem == "":
+		t.found(credential, "authorization")
+	case problem == token.ReasonManyTokens:
+		t.count += 2
+	case h.bearer:
+		t.malformed = true
+	default:
+		t.other = true
+		return // another's credential stays
+	}
+	t.remove(source.Remove, "authorization")
 }
 
 func (t *taken) fromHeader(r *Request, source *policy.TokenSource) {
@@ -155,9 +160,9 @@ func (t *taken) fromList(r *Request, header string, remove bool, l list) {
 				left = append(left, item)
 			}
 			// Lines of cookies that a proxy has joined by commas: an upstream may see one more.
-			for rest := item; between != "," && rest != ""; {
-				if _, rest, _ = strings.Cut(rest, ","); rest != "" {
-					if _, hidden := l.token(strings.Trim(rest, " \t")); hidden {
+			if _, more, joined := strings.Cut(item, ","); joined && between != "," {
+				for piece := range strings.SplitSeq(more, ",") {
+					if _, hidden := l.token(strings.Trim(piece, " \t")); hidden {
 						t.count += 2
 					}
 				}

@@ -2,8 +2,11 @@ package authz_test
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
+
+	"pgregory.net/rapid"
 
 	"github.com/sallyport/sallyport/authz"
 	"github.com/sallyport/sallyport/authz/authztest"
@@ -67,6 +70,13 @@ func TestATokenStandsWhereThePolicySays(t *testing.T) {
 		"a scheme and nothing":         {everywhere, "/a", []string{"authorization", "Token "}, "scheme"},
 		"a scheme twice":               {everywhere, "/a", []string{"authorization", "Token TOKEN", "authorization", "Token TOKEN"}, "many_tokens"},
 		"a scheme twice in a line":     {everywhere, "/a", []string{"authorization", "Token TOKEN, Token TOKEN"}, "many_tokens"},
+		"another scheme before":        {everywhere, "/a", []string{"authorization", "Basic eA==", "authorization", "Token TOKEN"}, "many_tokens"},
+		"another scheme behind":        {everywhere, "/a", []string{"authorization", "Token TOKEN", "authorization", "Basic eA=="}, "many_tokens"},
+		"another scheme joined":        {everywhere, "/a", []string{"authorization", "Basic eA==,Token TOKEN"}, "many_tokens"},
+		"an empty line beside a token": {everywhere, "/a", []string{"authorization", "", "authorization", "Token TOKEN"}, "many_tokens"},
+		"two other schemes":            {everywhere, "/a", []string{"authorization", "Basic eA==", "authorization", "Basic eA=="}, "scheme"},
+		"another beside the query's":   {nil, "/q", []string{"authorization", "Basic eA==", "authorization", "Bearer TOKEN"}, "many_tokens"},
+		"both usual places, one other": {nil, "/q", []string{"authorization", "Basic eA==", "x-access-token", "TOKEN"}, "many_tokens"},
 		"a header":                     {everywhere, "/a", []string{"X-Token", "TOKEN"}, "allowed"},
 		"a header twice":               {everywhere, "/a", []string{"x-token", "TOKEN", "x-token", "TOKEN"}, "many_tokens"},
 		"a header joined":              {everywhere, "/a", []string{"x-token", "TOKEN,TOKEN"}, "many_tokens"},
@@ -192,6 +202,61 @@ func TestAChallengeNamesTheSchemesThatThePolicyAsksFor(t *testing.T) {
 			t.Errorf("%s: got %s", authorization, got)
 		}
 	}
+}
+
+// TestWhoNamesTheUsualPlacesOfTokensChangesNothing, nor does a route that has one more.
+func TestWhoNamesTheUsualPlacesOfTokensChangesNothing(t *testing.T) {
+	w := authztest.DrawWorld()
+	rapid.Check(t, func(t *rapid.T) {
+		c := authztest.DrawPolicy(t)
+		c.Tokens = nil
+		for i := range c.Routes {
+			c.Routes[i].QueryToken = ""
+		}
+		named, query := c, c
+		named.Tokens = policy.DefaultTokens()
+		query.Routes = slices.Clone(c.Routes)
+		for i, route := range c.Routes {
+			if route.Allow == "" || route.Allow == "optional" {
+				query.Routes[i].QueryToken = "unheard-of"
+			}
+		}
+		r := authztest.DrawRequest(t, w)
+		want := engineOf(w, c).Decide(&r)
+		for name, other := range map[string]policy.Config{"tokens": named, "query_token": query} {
+			got := engineOf(w, other).Decide(&r)
+			if got.Reason() != want.Reason() || got.Detail() != want.Detail() {
+				t.Fatalf("with %s %s (%s), without %s (%s)", name, got.Reason(), got.Detail(),
+					want.Reason(), want.Detail())
+			}
+		}
+	})
+}
+
+// TestLinesOfAuthorizationAndWhatAProxyJoinsOfThemHaveOneAnswer.
+func TestLinesOfAuthorizationAndWhatAProxyJoinsOfThemHaveOneAnswer(t *testing.T) {
+	w := authztest.DrawWorld()
+	rapid.Check(t, func(t *rapid.T) {
+		engine := engineOf(w, authztest.DrawPolicy(t))
+		r := authztest.DrawRequest(t, w)
+		joined, lines := r, []string(nil)
+		joined.Headers = slices.DeleteFunc(slices.Clone(r.Headers), func(h authz.Header) bool {
+			if h.Name == "authorization" {
+				lines = append(lines, h.Value)
+			}
+			return h.Name == "authorization"
+		})
+		if len(lines) < 2 {
+			t.Skip("nothing to join")
+		}
+		joined.Headers = append(joined.Headers,
+			authz.Header{Name: "authorization", Value: strings.Join(lines, ",")})
+		got, want := engine.Decide(&joined), engine.Decide(&r)
+		if got.Reason() != want.Reason() || got.Detail() != want.Detail() {
+			t.Fatalf("%q: joined %s (%s), in lines %s (%s)", lines, got.Reason(), got.Detail(),
+				want.Reason(), want.Detail())
+		}
+	})
 }
 
 // FuzzSources: whatever stands in a request, what it keeps holds no token, and nothing passes

@@ -281,6 +281,11 @@ func DrawRequest(t *rapid.T, w *World) authz.Request {
 	for range tokens {
 		place(t, &r, drawToken(t, w))
 	}
+	for range pick(t, "credentials of another kind", 0, 0, 0, 0, 1, 2) {
+		r.Headers = slices.Insert(r.Headers, rapid.IntRange(0, len(r.Headers)).Draw(t, "before"),
+			authz.Header{Name: "authorization", Value: pick(t, "other", "Basic eA==", "",
+				`Digest username="a", realm="b"`, "Bearer", "Token x", "Basic eA==, Bearer")})
+	}
 	return r
 }
 

@@ -1,6 +1,9 @@
 package extauthz
 
 import (
+	"slices"
+	"strings"
+
 	"google.golang.org/protobuf/encoding/protowire"
 
 	"github.com/sallyport/sallyport/authz"
@@ -15,7 +18,7 @@ func encoded(r authz.Request, raw bool) []byte {
 	for _, h := range append([]authz.Header{
 		{Name: ":path", Value: r.Path}, {Name: ":method", Value: r.Method},
 		{Name: ":authority", Value: r.Host},
-	}, r.Headers...) {
+	}, joined(r.Headers)...) {
 		if !raw {
 			http = appendBytes(http, fieldHeaders, string(entry(h.Name, h.Value, fieldValue)))
 		}
@@ -33,6 +36,23 @@ func encoded(r authz.Request, raw bool) []byte {
 		http = appendBytes(http, fieldHeaderMap, string(headers))
 	}
 	return enclosedFrom(r, http)
+}
+
+// joined are headers as Envoy has them in its map: one of each name.
+func joined(lines []authz.Header) (all []authz.Header) {
+	for _, h := range lines {
+		same := func(o authz.Header) bool { return strings.EqualFold(o.Name, h.Name) }
+		i := slices.IndexFunc(all, same)
+		switch {
+		case i < 0:
+			all = append(all, h)
+		case h.Name == "cookie":
+			all[i].Value += "; " + h.Value
+		default:
+			all[i].Value += "," + h.Value
+		}
+	}
+	return all
 }
 
 // enclosed puts an HttpRequest into a CheckRequest from 192.0.2.1.

@@ -325,3 +325,22 @@ func TestNothingCostsLessByWhatIsNotReckonedWith(t *testing.T) {
 		}
 	}
 }
+
+// TestLinesOfAHeaderArePutTogetherOnce: each would else cost as much as all before it.
+func TestLinesOfAHeaderArePutTogetherOnce(t *testing.T) {
+	const lines = 1000
+	in := &Input{Headers: func(yield func(string, string) bool) {
+		for range lines {
+			if !yield("x-many", "a") {
+				return
+			}
+		}
+	}}
+	if n := testing.AllocsPerRun(3, func() {
+		if got := in.headers()["x-many"]; len(got) != 2*lines-1 {
+			t.Fatalf("got %d bytes", len(got))
+		}
+	}); n > lines/10 {
+		t.Errorf("%d lines are put together in %v pieces of memory", lines, n)
+	}
+}

@@ -59,13 +59,14 @@ func (in *Input) ResolveName(name string) (any, bool) {
 }
 
 func (in *Input) headers() map[string]string {
-	all := map[string]string{}
+	lines := map[string][]string{}
 	for name, value := range in.Headers {
 		name = strings.ToLower(name)
-		if before, twice := all[name]; twice {
-			value = before + "," + value
-		}
-		all[name] = value
+		lines[name] = append(lines[name], value)
+	}
+	all := make(map[string]string, len(lines))
+	for name, values := range lines {
+		all[name] = strings.Join(values, ",")
 	}
 	return all
 }
