@@ -111,7 +111,7 @@ func (e *explain) run(ctx context.Context, cmd *cobra.Command, method, address s
 	if e.json {
 		err = printJSON(cmd.OutOrStdout(), answer)
 	} else {
-		err = e.print(cmd.OutOrStdout(), method+" "+address, answer)
+		err = e.print(cmd.OutOrStdout(), method+" "+withoutSecrets(address), answer)
 	}
 	if err != nil || answer.Allow {
 		return err
@@ -152,7 +152,7 @@ func target(address string) (host, path string, err error) {
 	}
 	if rest == address && !strings.HasPrefix(address, "/") {
 		return "", "", fmt.Errorf("expected a URL as https://shop.example.com/orders, or its path, got %q",
-			address)
+			withoutSecrets(address))
 	}
 	at := strings.IndexAny(rest, "/?")
 	switch {
@@ -164,6 +164,20 @@ func target(address string) (host, path string, err error) {
 		return rest[:at], "/" + rest[at:], nil
 	}
 	return rest[:at], rest[at:], nil
+}
+
+// withoutSecrets returns an address without what may be a secret in it: its query and fragment, the
+// user and the password.
+func withoutSecrets(address string) string {
+	if end := strings.IndexAny(address, "?#"); end >= 0 {
+		address = address[:end]
+	}
+	start := 0
+	if at := strings.Index(address, "://"); at >= 0 {
+		start = at + len("://")
+	}
+	authority, _, _ := strings.Cut(address[start:], "/")
+	return address[:start] + address[start+strings.LastIndex(authority, "@")+1:]
 }
 
 // maxCredential is more than a gate reads of a token: that it is too long is the gate's to say.

@@ -220,6 +220,33 @@ func TestExplainTellsNoSecrets(t *testing.T) {
 	}
 }
 
+// TestWhatStandsInAURLsQueryIsNotPrinted: a token may. Nor are a fragment, a user and a password.
+func TestWhatStandsInAURLsQueryIsNotPrinted(t *testing.T) {
+	x := explainable(t)
+	file, junit := filepath.Join(x.dir, "policy_test.yaml"), filepath.Join(x.dir, "junit.xml")
+	for _, url := range []string{
+		"https://shop.example.com/api/orders/7?access_token=hush-hush", "/x?access_token=hush-hush",
+		"https://shop.example.com?access_token=hush-hush", "/x#access_token=hush-hush",
+		"https://hush:hush-hush@shop.example.com/x", "shop.example.com/x?access_token=hush-hush",
+		"hush:hush-hush@shop.example.com/x",
+	} {
+		out, _ := x.ask(t, "GET", url)
+		for _, request := range []string{"GET " + url, url} {
+			write(t, file, "policy: {routes: [{match: {path: /**}}]}\ntests: [{request: '"+request+
+				"', want: allowed}]\n")
+			tested, _, err := sallyport("", "test", file, "--junit", junit)
+			out += tested + err.Error()
+		}
+		if text, err := os.ReadFile(junit); err == nil {
+			out += string(text)
+		}
+		if strings.Contains(out, "hush") || !strings.Contains(out, "/x") &&
+			!strings.Contains(out, "https://shop.example.com") {
+			t.Errorf("%s: got\n%s", url, out)
+		}
+	}
+}
+
 // TestExplainTellsAMistakeFromARefusal by its exit status.
 func TestExplainTellsAMistakeFromARefusal(t *testing.T) {
 	x := explainable(t)

@@ -59,7 +59,7 @@ func (c policyCase) Validate() error {
 	method, address, ok := strings.Cut(c.Request, " ")
 	if !ok || method == "" {
 		return config.At("request", "expected a method and a URL, as GET https://shop.example.com/orders, "+
-			"got %q", c.Request)
+			"got %q", withoutSecrets(c.Request))
 	}
 	if _, _, err := target(address); err != nil {
 		return config.At("request", "%w", err)
@@ -192,7 +192,7 @@ func runFile(ctx context.Context, file string) ([]tested, error) {
 			return nil, fmt.Errorf("%s: %w", place, err)
 		}
 		answer := off.Explain(ctx, question)
-		all = append(all, tested{one.Request, place, one.compare(&answer)})
+		all = append(all, tested{withoutSecrets(one.Request), place, one.compare(&answer)})
 	}
 	return all, nil
 }
