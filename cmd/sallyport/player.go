@@ -44,6 +44,9 @@ const (
 	badToken = "no.such.token"
 )
 
+// preflight is what the engine says of a browser's question, which it answers.
+const preflight = "preflight"
+
 // decide asks the engine about one line, as far as the line says what the policy goes by.
 func (p *player) decide(ctx context.Context, was *decisionlog.Record) (verdict, error) {
 	same := verdict{reason: was.Reason, route: was.Route}
@@ -91,7 +94,7 @@ func (p *player) decide(ctx context.Context, was *decisionlog.Record) (verdict, 
 func (p *player) kept(ctx context.Context, q *adminapi.Question, needs policy.Needs,
 	was *decisionlog.Record) verdict {
 	now := p.ask(ctx, q, needs, badToken, was.Time)
-	if now.reason != "" && policy.DecidedBefore(token.Reason(now.reason)) {
+	if now.reason != "" && now.reason != preflight && policy.DecidedBefore(token.Reason(now.reason)) {
 		now.reason = was.Reason
 	}
 	return now
@@ -153,6 +156,9 @@ func (p *player) ask(ctx context.Context, q *adminapi.Question, needs policy.Nee
 func lackingHeaders(was *decisionlog.Record, needs *policy.Needs) string {
 	var names []string
 	for _, name := range needs.Headers {
+		if slices.Contains(was.Cut, "headers."+name) {
+			return "the line does not have all of its header " + name
+		}
 		_, there := was.Headers[name]
 		if !there && !slices.Contains(was.NoHeaders, name) {
 			names = append(names, name)
@@ -227,7 +233,10 @@ func (l *logged) lacks(needs *policy.Needs, p *token.Profile) string {
 	need(needs.AuthTime, "auth_time")
 	need(true, slices.DeleteFunc(slices.Clone(needs.Claims),
 		func(name string) bool { return name == "iss" })...) // which each line has
+	isCut := func(name string) bool { return slices.Contains(l.was.Cut, "claims."+name) }
 	switch {
+	case slices.ContainsFunc(names, isCut):
+		return "the line does not have all of its claim " + names[slices.IndexFunc(names, isCut)]
 	case len(names) > 0:
 		return "log it with decision_log: {claims: [" + strings.Join(names, ", ") + "]}"
 	case needs.AllClaims:

@@ -150,7 +150,13 @@ policy:
   - {match: {path: /made-up}, require: {when: 'claims[request.method] == "x"'}}
   - {match: {path: /any}}
   - {match: {path: /closed}, allow: nobody}
+  - match: {path: /handed}
+    headers: {x-user-groups: groups}
+    json_headers: {x-user-unit: unit}
+    response_headers: {x-user-plan: /account/plan}
+  - {match: {path: /cors}, cors: {origins: ["https://app.example.com"]}}
 policies:
+  told: {metadata: {team: team}, routes: [{match: {path: /any}}, {match: {path: /open}, allow: public}]}
   partner: {routes: [{match: {path: /**}, allow: public}]}
 `
 
@@ -189,14 +195,28 @@ func TestWhichVerdictsChange(t *testing.T) {
 		{"a path that was cut", "/orders/7", "allowed", verified + `,"cut":["path"]`, "unknown", "all of its path"},
 		{"another policy", "/any", "no_token", `"token":"none","policy":"partner"`, "allows", ""},
 		{"a policy that is gone", "/any", "allowed", `"token":"none","policy":"gone"`, "refuses", `"now": "no_route"`},
+		{"a claim that is handed on and was too long", "/handed", "claim_size", verified + `,"claims":{"unit":1,"account":{}},"cut":["claims.groups"]`, "unknown", "all of its claim groups"},
+		{"a claim that is handed on", "/handed", "claim_size", verified + `,"claims":{"unit":1,"account":{}}`, "unknown", "claims: [groups]"},
+		{"one that is handed on as JSON", "/handed", "claim_size", verified + `,"claims":{"groups":[],"account":{}}`, "unknown", "claims: [unit]"},
+		{"one that clients are told", "/handed", "claim_size", verified + `,"claims":{"groups":[],"unit":1}`, "unknown", "claims: [/account/plan]"},
+		{"claims that are handed on", "/handed", "allowed", verified + `,"claims":{"groups":["a"],"unit":1},"no_claims":["account"]`, "same", ""},
+		{"a claim that filters are told", "/any", "claim_size", verified + `,"policy":"told"`, "unknown", "claims: [team]"},
+		{"what is public now hands no claims on", "/open", "no_token", `"token":"none","policy":"told"`, "allows", ""},
+		{"what may be a preflight", "OPTIONS /cors", "no_token", `"token":"none"`, "unknown", "[access-control-request-method, origin]"},
+		{"a preflight", "OPTIONS /cors", "no_token", `"token":"none","headers":{"origin":"https://app.example.com","access-control-request-method":"GET"}`, "differs", `"now": "preflight"`},
+		{"a preflight with a bad token", "OPTIONS /cors", "signature", `"token":"refused","token_from":"authorization","headers":{"origin":"https://app.example.com","access-control-request-method":"GET"}`, "differs", `"now": "preflight"`},
+		{"a header that was too long", "/team/x", "no_token", `"token":"none","cut":["headers.x-team"]`, "unknown", "all of its header x-team"},
 		{"a token that is nearly over", "/orders/7", "allowed", verified + `,"claims":{"roles":["clerk"],"iat":1893549845,"sid":"s"}`, "same", ""},
 	} {
-		verdict := `"verdict":"allowed","status":200`
+		verdict, method := `"verdict":"allowed","status":200`, "GET"
+		if path, ok := strings.CutPrefix(row.path, "OPTIONS "); ok {
+			method, row.path = "OPTIONS", path
+		}
 		if row.verdict != "allowed" {
 			verdict = `"verdict":"refused","status":403,"reason":"` + row.verdict + `"`
 		}
-		line := fmt.Sprintf(`{"event":"decision","time":"2030-01-02T03:04:05Z","id":"the-id",%s,"method":"GET",`+
-			`"host":"shop.example.com","path":"%s","duration_us":1,%s}`+"\n", verdict, row.path, row.rest)
+		line := fmt.Sprintf(`{"event":"decision","time":"2030-01-02T03:04:05Z","id":"the-id",%s,"method":"%s",`+
+			`"host":"shop.example.com","path":"%s","duration_us":1,%s}`+"\n", verdict, method, row.path, row.rest)
 		dir := t.TempDir()
 		file := filepath.Join(dir, "new.yaml")
 		write(t, file, replayConfig)
