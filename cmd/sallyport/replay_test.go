@@ -77,7 +77,7 @@ func vectorConfig() *gate.Config {
 // TestNothingChangesByThePolicyThatHasDecided: of every vector, in every state of a gate.
 func TestNothingChangesByThePolicyThatHasDecided(t *testing.T) {
 	text, names := vectorLog(t, allLogged)
-	p, err := newPlayer(vectorConfig())
+	p, err := newPlayer(vectorConfig(), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -111,7 +111,7 @@ func TestNothingChangesByThePolicyThatHasDecided(t *testing.T) {
 // them what it does not know.
 func TestWhatIsNotLoggedIsUnknownAndNeverGuessed(t *testing.T) {
 	text, names := vectorLog(t, nil)
-	p, err := newPlayer(vectorConfig())
+	p, err := newPlayer(vectorConfig(), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -162,7 +162,7 @@ policies:
 
 // TestWhichVerdictsChange, a line each: was, and what becomes of it.
 func TestWhichVerdictsChange(t *testing.T) {
-	const verified = `"token":"verified","issuer":"https://issuer.example.com"`
+	const verified = `"token":"verified","token_from":"authorization","issuer":"https://issuer.example.com"`
 	for _, row := range []struct {
 		name, path, verdict, rest string
 		want                      string // the kind of change; "same"
@@ -175,9 +175,9 @@ func TestWhichVerdictsChange(t *testing.T) {
 		{"no role was logged", "/orders/7", "allowed", verified + `,"claims":{"sub":"alice"}`, "unknown", "decision_log: {claims: [roles]}"},
 		{"public now", "/open", "no_token", `"token":"none"`, "allows", `"now": "allowed"`},
 		{"public now, with an expired token", "/open", "expired", verified, "allows", `"now": "allowed"`},
-		{"public now, with a forged token", "/open", "signature", `"token":"refused"`, "allows", `"now": "allowed"`},
+		{"public now, with a forged token", "/open", "signature", `"token":"refused","token_from":"authorization"`, "allows", `"now": "allowed"`},
 		{"an expired token", "/any", "expired", verified, "same", ""},
-		{"a forged token", "/any", "signature", `"token":"refused"`, "same", ""},
+		{"a forged token", "/any", "signature", `"token":"refused","token_from":"authorization"`, "same", ""},
 		{"a revoked token", "/orders/7", "revoked", verified, "same", ""},
 		{"a malformed request", "/open", "bad_request", `"token":"unasked"`, "same", ""},
 		{"needs a token now", "/any", "allowed", `"token":"none"`, "refuses", `"now": "no_token"`},
@@ -191,7 +191,7 @@ func TestWhichVerdictsChange(t *testing.T) {
 		{"a condition's header", "/when", "allowed", verified + `,"claims":{"tenant":"acme"}`, "unknown", "x-beta"},
 		{"a condition's claim", "/when", "allowed", verified + `,"headers":{"x-beta":"1"}`, "unknown", "claims: [tenant]"},
 		{"a condition that makes names up", "/made-up", "allowed", verified, "unknown", "names that it makes up"},
-		{"an issuer that is trusted no more", "/any", "allowed", `"token":"verified","issuer":"https://former.example.com"`, "refuses", `"now": "unknown_issuer"`},
+		{"an issuer that is trusted no more", "/any", "allowed", `"token":"verified","token_from":"authorization","issuer":"https://former.example.com"`, "refuses", `"now": "unknown_issuer"`},
 		{"a path that was cut", "/orders/7", "allowed", verified + `,"cut":["path"]`, "unknown", "all of its path"},
 		{"another policy", "/any", "no_token", `"token":"none","policy":"partner"`, "allows", ""},
 		{"a policy that is gone", "/any", "allowed", `"token":"none","policy":"gone"`, "refuses", `"now": "no_route"`},
@@ -319,7 +319,7 @@ policy:
 	for i, path := range []string{"/api/orders/7", "/api/orders/8", "/api/reports", "/healthz"} {
 		route := map[int]string{2: "routes[2] (/api/**)", 3: "routes[0] (/healthz)"}[i]
 		fmt.Fprintf(&log, `{"event":"decision","time":"2030-01-02T03:04:05Z","id":"%032d","verdict":"allowed","status":200,`+
-			`"route":"%s","method":"GET","host":"shop.example.com","path":"%s","token":"verified",`+
+			`"route":"%s","method":"GET","host":"shop.example.com","path":"%s","token":"verified","token_from":"authorization",`+
 			`"issuer":"https://issuer.example.com","claims":{"roles":["clerk"]},"duration_us":7}`+"\n",
 			i+1, cmp.Or(route, "routes[1] (/api/orders/*)"), path)
 	}
