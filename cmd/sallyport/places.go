@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 
@@ -58,6 +59,31 @@ type place struct {
 	parameter string
 }
 
+// parsePlace reads a place as a flag or a test names it, as cookie=session.
+func parsePlace(text string) (at place, err error) {
+	kind, name, _ := strings.Cut(text, "=")
+	switch kind {
+	case "authorization":
+		at.source.Authorization = name
+	case "header":
+		at.source.Header = name
+	case "cookie":
+		at.source.Cookie = name
+	case "websocket":
+		at.source.WebSocket = name
+	case "query":
+		at.parameter = name
+	}
+	if at.parameter == "" {
+		err = at.source.Validate()
+	}
+	if err != nil {
+		return place{}, fmt.Errorf("expected a place as authorization=Bearer, header=x-token, "+
+			"cookie=session, websocket=token. or query=access_token, got %q", text)
+	}
+	return at, nil
+}
+
 // first returns a place in which a token is found.
 func (p places) first() place { return place{source: p.sources[0]} }
 
@@ -66,7 +92,11 @@ func (p place) put(q *adminapi.Question, token string) *adminapi.Question {
 	asked := *q
 	switch {
 	case p.parameter != "":
-		asked.Path += "?" + p.parameter + "=" + token
+		between := "?"
+		if strings.Contains(q.Path, "?") {
+			between = "&"
+		}
+		asked.Path += between + p.parameter + "=" + token
 	case p.source != policy.TokenSource{}:
 		asked.Headers = append(slices.Clone(q.Headers),
 			adminapi.Header{Name: p.source.In(), Value: p.source.Carry(token)})
