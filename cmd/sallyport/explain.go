@@ -51,7 +51,8 @@ revocations and clock; it must have admin.token_file. It counts and records noth
 What stands between proxy and gate is not part of it: which headers Envoy passes on, and the mark
 that ext_authz.strip asks for.
 
-Exit status: 0 when the request may pass or is a preflight that the gate answers, 1 when it is refused, 2 when that cannot be known.`,
+Exit status: 0 when the request may pass or is a preflight that the gate answers, 1 when it is
+refused, 2 when that cannot be known.`,
 		Example: `  sallyport explain GET https://shop.example.com/api/orders/7 --token-file token --fetch
   sallyport explain POST /api/orders --header x-team=blue --config deploy/authz.yaml
   sallyport explain GET https://shop.example.com/ --gate http://127.0.0.1:9102 --token-file token`,
@@ -75,7 +76,8 @@ Exit status: 0 when the request may pass or is a preflight that the gate answers
 		"file with the token that the request carries, - for standard input; none: it carries none")
 	f.StringVar(&e.tokenIn, "token-in", "",
 		"where it stands, as cookie=session, authorization=Bearer, header=, websocket= or query= "+
-			"(default: the first place in which the policy looks; with --gate, authorization=Bearer)")
+			"(default: the first place in which the policy looks; "+
+			"with --gate, authorization=Bearer)")
 	f.StringVar(&e.policy, "policy", "",
 		"the policy that the proxy's route names (policies.NAME); none: that of all other routes")
 	f.StringArrayVar(&e.headers, "header", nil, "a header of the request, name=value; may be repeated")
@@ -146,9 +148,12 @@ func (e *explain) question(method, address string) (*adminapi.Question, error) {
 	return q, nil
 }
 
+// carrying returns a question with its token, by the places in which one is looked for.
+type carrying func(*adminapi.Question, places) *adminapi.Question
+
 // carry returns what puts the token, if there is one, into a question: where --token-in says, or
 // else at the first of the places.
-func (e *explain) carry(stdin io.Reader) (func(*adminapi.Question, places) *adminapi.Question, error) {
+func (e *explain) carry(stdin io.Reader) (carrying, error) {
 	var at place
 	var err error
 	if e.tokenIn != "" {
@@ -233,7 +238,7 @@ func readCredential(stdin io.Reader, path string) (string, error) {
 
 // ask has the question answered, by a running gate or by the file.
 func (e *explain) ask(ctx context.Context, warnings io.Writer, q *adminapi.Question,
-	carry func(*adminapi.Question, places) *adminapi.Question) (*adminapi.Explanation, error) {
+	carry carrying) (*adminapi.Explanation, error) {
 	if e.gate != "" {
 		return e.askGate(ctx, carry(q, placesOf(&policy.Needs{})))
 	}

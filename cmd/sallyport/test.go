@@ -36,7 +36,7 @@ type policyCase struct {
 	Issuer  string            `yaml:"issuer"`  // whose token it carries; the first one's unless said
 	Claims  config.Value      `yaml:"claims"`  // of the token; none, or null: there is no token
 	TokenIn string            `yaml:"token_in"`
-	Policy  string            `yaml:"policy"` // of the configuration's policies; "": the one of all others
+	Policy  string            `yaml:"policy"` // one of policies; "": that of all other routes
 	Headers map[string]string `yaml:"headers"`
 	Peer    string            `yaml:"peer"`
 	Want    string            `yaml:"want"` // allowed, or the status and the reason of the refusal
