@@ -30,7 +30,7 @@ type verdict struct {
 	unknown string // what the log lacks to know; "" when it is known
 }
 
-// newPlayer returns one by a configuration. before is the one that has decided, nil when that is not
+// newPlayer returns one by a configuration. before is the one that has decided, nil when it is not
 // known: tokens are then taken to have been looked for where they are without a word of a policy.
 func newPlayer(c, before *gate.Config) (*player, error) {
 	issuers, err := newTrial(c, time.Time{})
@@ -130,8 +130,8 @@ func (p *player) placesBefore(q *adminapi.Question) places {
 	return placesOf(&needs)
 }
 
-// without is for a request in which no token was found. looked is whether it was looked for wherever
-// it is now.
+// without is for a request in which no token was found. looked is whether one was looked for where
+// one is now.
 func (p *player) without(ctx context.Context, q *adminapi.Question, needs *policy.Needs,
 	was *decisionlog.Record, looked bool) verdict {
 	now := p.ask(ctx, q, place{}, noToken, was.Time)

@@ -34,7 +34,7 @@ Tokens are made for the run, of the claims that the line has: no issuer is asked
 that is asked, as in "sallyport test". What was refused before a policy had its say, as an expired
 or a forged token, stays so, unless the route needs no token now. Where the new policy goes by what
 the line does not have, the answer is "unknown", beside what decision_log would have to log.
-A token is put where the line says that it stood. Which cookie, parameter or scheme that was, it does
+A token is put where the line says it stood. Which cookie, parameter or scheme that was, it does
 not say: --before tells, where a policy has looked for tokens in other than the usual places.
 
 Exit status: 0 when no verdict changes, 1 when one does, 2 when that cannot be known of each line.`,
