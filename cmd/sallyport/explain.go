@@ -18,6 +18,7 @@ import (
 	"github.com/sallyport/sallyport/internal/adminapi"
 	"github.com/sallyport/sallyport/internal/config"
 	"github.com/sallyport/sallyport/internal/ownfile"
+	"github.com/sallyport/sallyport/internal/policy"
 )
 
 // statusUsage is the exit status of explain and test for what was not asked rightly: 1 is an answer.
@@ -26,7 +27,8 @@ const statusUsage = 2
 // explain is what the flags of `sallyport explain` say.
 type explain struct {
 	config, gate, adminTokenFile string
-	tokenFile, at, peer          string
+	tokenFile, tokenIn, at, peer string
+	policy                       string
 	headers                      []string
 	fetch, json                  bool
 }
@@ -49,7 +51,8 @@ revocations and clock; it must have admin.token_file. It counts and records noth
 What stands between proxy and gate is not part of it: which headers Envoy passes on, and the mark
 that ext_authz.strip asks for.
 
-Exit status: 0 when the request may pass, 1 when it is refused, 2 when that cannot be known.`,
+Exit status: 0 when the request may pass or is a preflight that the gate answers, 1 when it is
+refused, 2 when that cannot be known.`,
 		Example: `  sallyport explain GET https://shop.example.com/api/orders/7 --token-file token --fetch
   sallyport explain POST /api/orders --header x-team=blue --config deploy/authz.yaml
   sallyport explain GET https://shop.example.com/ --gate http://127.0.0.1:9102 --token-file token`,
@@ -71,6 +74,12 @@ Exit status: 0 when the request may pass, 1 when it is refused, 2 when that cann
 		"file with that gate's admin token, its admin.token_file (default: $"+adminTokenVariable+")")
 	f.StringVar(&e.tokenFile, "token-file", "",
 		"file with the token that the request carries, - for standard input; none: it carries none")
+	f.StringVar(&e.tokenIn, "token-in", "",
+		"where it stands, as cookie=session, authorization=Bearer, header=, websocket= or query= "+
+			"(default: the first place in which the policy looks; "+
+			"with --gate, authorization=Bearer)")
+	f.StringVar(&e.policy, "policy", "",
+		"the policy that the proxy's route names (policies.NAME); none: that of all other routes")
 	f.StringArrayVar(&e.headers, "header", nil, "a header of the request, name=value; may be repeated")
 	f.StringVar(&e.peer, "peer", "",
 		"whose certificate the connection has, as spiffe://example.com/checkout")
@@ -100,27 +109,31 @@ func asUsage(err error) error {
 }
 
 func (e *explain) run(ctx context.Context, cmd *cobra.Command, method, address string) error {
-	question, err := e.question(cmd.InOrStdin(), method, address)
+	question, err := e.question(method, address)
 	if err != nil {
 		return err
 	}
-	answer, err := e.ask(ctx, cmd.ErrOrStderr(), question)
+	carry, err := e.carry(cmd.InOrStdin())
+	if err != nil {
+		return err
+	}
+	answer, err := e.ask(ctx, cmd.ErrOrStderr(), question, carry)
 	if err != nil {
 		return err
 	}
 	if e.json {
 		err = printJSON(cmd.OutOrStdout(), answer)
 	} else {
-		err = e.print(cmd.OutOrStdout(), method+" "+address, answer)
+		err = e.print(cmd.OutOrStdout(), method+" "+withoutSecrets(address), answer)
 	}
-	if err != nil || answer.Allow {
+	if err != nil || answer.Allow || answer.Reason == preflight {
 		return err
 	}
 	return exitError{fmt.Errorf("refused: %d %s", answer.Status, printable(answer.Reason)), 1}
 }
 
-func (e *explain) question(stdin io.Reader, method, address string) (*adminapi.Question, error) {
-	q := &adminapi.Question{Method: method, Peer: e.peer}
+func (e *explain) question(method, address string) (*adminapi.Question, error) {
+	q := &adminapi.Question{Method: method, Peer: e.peer, Policy: e.policy}
 	var err error
 	if q.Host, q.Path, err = target(address); err != nil {
 		return nil, err
@@ -132,15 +145,35 @@ func (e *explain) question(stdin io.Reader, method, address string) (*adminapi.Q
 		}
 		q.Headers = append(q.Headers, adminapi.Header{Name: name, Value: value})
 	}
+	return q, nil
+}
+
+// carrying returns a question with its token, by the places in which one is looked for.
+type carrying func(*adminapi.Question, places) *adminapi.Question
+
+// carry returns what puts the token, if there is one, into a question: where --token-in says, or
+// else at the first of the places.
+func (e *explain) carry(stdin io.Reader) (carrying, error) {
+	var at place
+	var err error
+	if e.tokenIn != "" {
+		if at, err = parsePlace(e.tokenIn); err != nil {
+			return nil, fmt.Errorf("--token-in: %w", err)
+		}
+	}
 	if e.tokenFile == "" {
-		return q, nil
+		return func(q *adminapi.Question, _ places) *adminapi.Question { return q }, nil
 	}
 	token, err := readCredential(stdin, e.tokenFile)
 	if err != nil {
 		return nil, err
 	}
-	q.Headers = append(q.Headers, adminapi.Header{Name: "authorization", Value: "Bearer " + token})
-	return q, nil
+	return func(q *adminapi.Question, looked places) *adminapi.Question {
+		if e.tokenIn == "" {
+			at = looked.first()
+		}
+		return at.put(q, token)
+	}, nil
 }
 
 // target takes an address apart and leaves its path as it is written: how it is read is for the
@@ -152,7 +185,7 @@ func target(address string) (host, path string, err error) {
 	}
 	if rest == address && !strings.HasPrefix(address, "/") {
 		return "", "", fmt.Errorf("expected a URL as https://shop.example.com/orders, or its path, got %q",
-			address)
+			withoutSecrets(address))
 	}
 	at := strings.IndexAny(rest, "/?")
 	switch {
@@ -164,6 +197,20 @@ func target(address string) (host, path string, err error) {
 		return rest[:at], "/" + rest[at:], nil
 	}
 	return rest[:at], rest[at:], nil
+}
+
+// withoutSecrets returns an address without what may be a secret in it: its query and fragment, the
+// user and the password.
+func withoutSecrets(address string) string {
+	if end := strings.IndexAny(address, "?#"); end >= 0 {
+		address = address[:end]
+	}
+	start := 0
+	if at := strings.Index(address, "://"); at >= 0 {
+		start = at + len("://")
+	}
+	authority, _, _ := strings.Cut(address[start:], "/")
+	return address[:start] + address[start+strings.LastIndex(authority, "@")+1:]
 }
 
 // maxCredential is more than a gate reads of a token: that it is too long is the gate's to say.
@@ -190,10 +237,10 @@ func readCredential(stdin io.Reader, path string) (string, error) {
 }
 
 // ask has the question answered, by a running gate or by the file.
-func (e *explain) ask(ctx context.Context, warnings io.Writer,
-	q *adminapi.Question) (*adminapi.Explanation, error) {
+func (e *explain) ask(ctx context.Context, warnings io.Writer, q *adminapi.Question,
+	carry carrying) (*adminapi.Explanation, error) {
 	if e.gate != "" {
-		return e.askGate(ctx, q)
+		return e.askGate(ctx, carry(q, placesOf(&policy.Needs{})))
 	}
 	if e.adminTokenFile != "" {
 		return nil, errors.New("expected --gate beside --admin-token-file: a file needs no token")
@@ -220,7 +267,8 @@ func (e *explain) ask(ctx context.Context, warnings io.Writer,
 		}
 		fmt.Fprintf(warnings, "warning: %s%s\n", printable(off.Unread.Error()), hint)
 	}
-	answer := off.Explain(ctx, q)
+	needs, _ := off.Needs(q) // of a policy that there is not, the engine says so
+	answer := off.Explain(ctx, carry(q, placesOf(&needs)))
 	return &answer, nil
 }
 
@@ -280,7 +328,10 @@ func (e *explain) print(out io.Writer, asked string, a *adminapi.Explanation) er
 		return err
 	}
 	verdict := "ALLOWED"
-	if !a.Allow {
+	switch {
+	case a.Reason == preflight:
+		verdict = fmt.Sprintf("ANSWERED: %d %s", a.Status, preflight)
+	case !a.Allow:
 		verdict = fmt.Sprintf("REFUSED: %d %s", a.Status, printable(a.Reason))
 	}
 	if a.Route != "" {

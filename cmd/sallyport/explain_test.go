@@ -220,6 +220,75 @@ func TestExplainTellsNoSecrets(t *testing.T) {
 	}
 }
 
+// TestWhatStandsInAURLsQueryIsNotPrinted: a token may. Nor are a fragment, a user and a password.
+func TestWhatStandsInAURLsQueryIsNotPrinted(t *testing.T) {
+	x := explainable(t)
+	file, junit := filepath.Join(x.dir, "policy_test.yaml"), filepath.Join(x.dir, "junit.xml")
+	for _, url := range []string{
+		"https://shop.example.com/api/orders/7?access_token=hush-hush", "/x?access_token=hush-hush",
+		"https://shop.example.com?access_token=hush-hush", "/x#access_token=hush-hush",
+		"https://hush:hush-hush@shop.example.com/x", "shop.example.com/x?access_token=hush-hush",
+		"hush:hush-hush@shop.example.com/x",
+	} {
+		out, _ := x.ask(t, "GET", url)
+		for _, request := range []string{"GET " + url, url} {
+			write(t, file, "policy: {routes: [{match: {path: /**}}]}\ntests: [{request: '"+request+
+				"', want: allowed}]\n")
+			tested, _, err := sallyport("", "test", file, "--junit", junit)
+			out += tested + err.Error()
+		}
+		if text, err := os.ReadFile(junit); err == nil {
+			out += string(text)
+		}
+		if strings.Contains(out, "hush") || !strings.Contains(out, "/x") &&
+			!strings.Contains(out, "https://shop.example.com") {
+			t.Errorf("%s: got\n%s", url, out)
+		}
+	}
+}
+
+// TestExplainPutsATokenWhereThePolicyLooks, or where --token-in says, and asks the policy that is
+// named.
+func TestExplainPutsATokenWhereThePolicyLooks(t *testing.T) {
+	x := explainable(t)
+	text, err := os.ReadFile(x.config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	head, _, _ := strings.Cut(string(text), "\npolicy:")
+	_, policies, _ := strings.Cut(placed, "\npolicy:")
+	write(t, x.config, head+"\npolicy:"+policies)
+	for name, row := range map[string]struct {
+		method, url string
+		flags       []string
+		want        string
+	}{
+		"a cookie":           {"GET", "/x", nil, "ALLOWED, by routes[2]"},
+		"a header":           {"GET", "/x", []string{"--token-in", "header=x-token"}, "ALLOWED, by routes[2]"},
+		"the wrong place":    {"GET", "/x", []string{"--token-in", "authorization=Bearer"}, "REFUSED: 401 no_token"},
+		"a parameter":        {"GET", "/exports/7?a=b", []string{"--token-in", "query=access_token"}, "ALLOWED, by routes[0]"},
+		"another policy":     {"GET", "/partner", []string{"--policy", "partner"}, "ALLOWED, by routes[0] (/partner)"},
+		"no such policy":     {"GET", "/partner", []string{"--policy", "gone"}, "REFUSED: 403 no_route"},
+		"no such kind":       {"GET", "/x", []string{"--token-in", "cookies=c"}, "expected a place as"},
+		"no name":            {"GET", "/x", []string{"--token-in", "query="}, "expected a place as"},
+		"a preflight":        {"OPTIONS", "/shared", []string{"--header", "access-control-request-method=GET", "--header", "origin=https://app.example.com"}, "ANSWERED: 204 preflight"},
+		"a stranger's, none": {"OPTIONS", "/shared", []string{"--header", "access-control-request-method=GET", "--header", "origin=https://other.example.com"}, "ALLOWED"},
+	} {
+		x.give(t, "roles", `["partner"]`)
+		out, status := x.ask(t, row.method, row.url, append(row.flags, "--token-file", x.file)...)
+		wanted := 0
+		switch {
+		case strings.HasPrefix(row.want, "REFUSED"):
+			wanted = 1
+		case strings.HasPrefix(row.want, "expected"):
+			wanted = statusUsage
+		}
+		if !strings.Contains(out, row.want) || status != wanted {
+			t.Errorf("%s: status %d:\n%s", name, status, out)
+		}
+	}
+}
+
 // TestExplainTellsAMistakeFromARefusal by its exit status.
 func TestExplainTellsAMistakeFromARefusal(t *testing.T) {
 	x := explainable(t)

@@ -19,6 +19,7 @@ import (
 // player decides logged requests again.
 type player struct {
 	gate    *gate.Offline
+	before  *gate.Offline // that has decided; nil when it is not known
 	issuers *trial
 }
 
@@ -29,13 +30,21 @@ type verdict struct {
 	unknown string // what the log lacks to know; "" when it is known
 }
 
-func newPlayer(c *gate.Config) (*player, error) {
+// newPlayer returns one by a configuration. before is the one that has decided, nil when it is not
+// known: tokens are then taken to have been looked for where they are without a word of a policy.
+func newPlayer(c, before *gate.Config) (*player, error) {
 	issuers, err := newTrial(c, time.Time{})
 	if err != nil {
 		return nil, err
 	}
-	offline, err := gate.NewTrial(c, issuers, time.Time{})
-	return &player{offline, issuers}, err
+	p := &player{issuers: issuers}
+	if before != nil {
+		if p.before, err = gate.NewTrial(before, issuers, time.Time{}); err != nil {
+			return nil, err
+		}
+	}
+	p.gate, err = gate.NewTrial(c, issuers, time.Time{})
+	return p, err
 }
 
 // The tokens that a request is asked about without one that is good.
@@ -43,6 +52,9 @@ const (
 	noToken  = ""
 	badToken = "no.such.token"
 )
+
+// preflight is what the engine says of a browser's question, which it answers.
+const preflight = "preflight"
 
 // decide asks the engine about one line, as far as the line says what the policy goes by.
 func (p *player) decide(ctx context.Context, was *decisionlog.Record) (verdict, error) {
@@ -63,54 +75,100 @@ func (p *player) decide(ctx context.Context, was *decisionlog.Record) (verdict, 
 	}
 	needs, ok := p.gate.Needs(q)
 	if !ok { // there is no such policy, and the engine says so
-		return p.ask(ctx, q, needs, noToken, was.Time), nil
+		return p.ask(ctx, q, place{}, noToken, was.Time), nil
 	}
 	if lacks := lackingHeaders(was, &needs); lacks != "" {
 		return verdict{route: needs.Rule.String(), unknown: lacks}, nil
 	}
+	now, before := placesOf(&needs), p.placesBefore(q)
 	switch was.Token {
 	case authz.TokenNone.String():
-		return p.ask(ctx, q, needs, noToken, was.Time), nil
+		return p.without(ctx, q, &needs, was, now.within(before)), nil
 	case authz.TokenUnread.String():
 		// What was wrong with the request itself, the line may not have: a header, as a rule.
 		if was.Reason != "" && policy.DecidedBefore(token.Reason(was.Reason)) {
-			return p.kept(ctx, q, needs, was), nil
+			return p.kept(ctx, q, now.first(), was), nil
 		}
-		now := p.ask(ctx, q, needs, noToken, was.Time)
+		now := p.ask(ctx, q, place{}, noToken, was.Time)
 		if a := needs.Rule.Access; a == policy.Authenticated || a == policy.Optional {
 			now.unknown = "no token was looked at when it was decided"
 		}
 		return now, nil
-	case authz.TokenRefused.String():
-		return p.kept(ctx, q, needs, was), nil
 	}
-	return p.believed(ctx, q, needs, was)
+	if needs.Rule.Access == policy.Public {
+		return p.ask(ctx, q, place{}, noToken, was.Time), nil
+	}
+	at, lacks := whereStood(was.TokenFrom, before, now)
+	switch token.Reason(was.Reason) {
+	case token.ReasonManyTokens, token.ReasonScheme: // it is the places that make it so
+		if at = now.first(); !now.within(before) || !before.within(now) {
+			lacks = "the line does not say what stood in each place where a token is looked for now"
+		}
+	default:
+		if was.TokenFrom == "" {
+			lacks = "the line does not say where the token stood (token_from)"
+		}
+	}
+	if lacks != "" {
+		return verdict{route: needs.Rule.String(), unknown: lacks}, nil
+	}
+	switch probe := p.ask(ctx, q, at, badToken, was.Time); {
+	case at == place{}, probe.reason == string(token.ReasonScheme), probe.reason == preflight:
+		return probe, nil // it is not found
+	case was.Token == authz.TokenRefused.String():
+		return p.kept(ctx, q, at, was), nil
+	}
+	return p.believed(ctx, q, needs, at, was)
+}
+
+// placesBefore are where a token was looked for when a request was decided.
+func (p *player) placesBefore(q *adminapi.Question) places {
+	var needs policy.Needs
+	if p.before != nil {
+		needs, _ = p.before.Needs(q) // of a policy that it does not have, the usual ones
+	}
+	return placesOf(&needs)
+}
+
+// without is for a request in which no token was found. looked is whether one was looked for where
+// one is now.
+func (p *player) without(ctx context.Context, q *adminapi.Question, needs *policy.Needs,
+	was *decisionlog.Record, looked bool) verdict {
+	now := p.ask(ctx, q, place{}, noToken, was.Time)
+	if !looked && (now.reason == string(token.ReasonNoToken) || now.reason == "" &&
+		needs.Rule.Access == policy.Optional) {
+		now.unknown = "a token is looked for where it was not"
+		if p.before == nil {
+			now.unknown = "a token is looked for where it may not have been" + sayBefore
+		}
+	}
+	return now
 }
 
 // kept is for a request that was refused whatever the policy asks of a token, unless it asks for none.
-func (p *player) kept(ctx context.Context, q *adminapi.Question, needs policy.Needs,
+func (p *player) kept(ctx context.Context, q *adminapi.Question, at place,
 	was *decisionlog.Record) verdict {
-	now := p.ask(ctx, q, needs, badToken, was.Time)
-	if now.reason != "" && policy.DecidedBefore(token.Reason(now.reason)) {
+	now := p.ask(ctx, q, at, badToken, was.Time)
+	if now.reason != "" && now.reason != preflight && policy.DecidedBefore(token.Reason(now.reason)) {
 		now.reason = was.Reason
 	}
 	return now
 }
 
 // believed asks with a token that says what the line has of the one that was genuine.
-func (p *player) believed(ctx context.Context, q *adminapi.Question, needs policy.Needs,
+func (p *player) believed(ctx context.Context, q *adminapi.Question, needs policy.Needs, at place,
 	was *decisionlog.Record) (verdict, error) {
 	reason := token.Reason(was.Reason)
 	// These are judged before the policy is. But a route may allow a stale copy.
 	if was.Reason != "" && policy.DecidedBefore(reason) &&
 		!(reason == token.ReasonStale && needs.Rule.AllowStale) {
-		return p.kept(ctx, q, needs, was), nil
+		return p.kept(ctx, q, at, was), nil
 	}
 	issuer := p.issuers.find(was.Issuer)
 	if issuer == nil {
 		unknown := *was
 		unknown.Reason = string(token.ReasonUnknownIssuer)
-		return p.kept(ctx, q, needs, &unknown), nil
+		return p.kept(ctx, q, at, &unknown), nil
 	}
 	logged := loggedClaims(was)
 	if lacks := logged.lacks(&needs, issuer.profile); lacks != "" {
@@ -121,7 +179,7 @@ func (p *player) believed(ctx context.Context, q *adminapi.Question, needs polic
 	if err != nil {
 		return verdict{}, err
 	}
-	now := p.ask(ctx, q, needs, made, was.Time)
+	now := p.ask(ctx, q, at, made, was.Time)
 	// The token was good: what it was made of, the line does not have all.
 	if now.reason != "" && policy.DecidedBefore(token.Reason(now.reason)) {
 		now.unknown = "of the claims of the line no token can be made that is good (" + now.reason +
@@ -130,19 +188,13 @@ func (p *player) believed(ctx context.Context, q *adminapi.Question, needs polic
 	return now, nil
 }
 
-// ask puts a token where the policy looks for one, and asks the engine.
-func (p *player) ask(ctx context.Context, q *adminapi.Question, needs policy.Needs, made string,
-	at time.Time) verdict {
-	asked := *q
+// ask puts a token where it stood, and asks the engine.
+func (p *player) ask(ctx context.Context, q *adminapi.Question, at place, made string,
+	when time.Time) verdict {
 	if made != noToken {
-		h := adminapi.Header{Name: "authorization", Value: "Bearer " + made}
-		if len(needs.Tokens) > 0 {
-			source := needs.Tokens[0]
-			h = adminapi.Header{Name: source.In(), Value: source.Carry(made)}
-		}
-		asked.Headers = append(slices.Clone(q.Headers), h)
+		q = at.put(q, made)
 	}
-	now := p.gate.ExplainAt(ctx, &asked, at)
+	now := p.gate.ExplainAt(ctx, q, when)
 	if now.Allow {
 		return verdict{route: now.Route}
 	}
@@ -153,6 +205,9 @@ func (p *player) ask(ctx context.Context, q *adminapi.Question, needs policy.Nee
 func lackingHeaders(was *decisionlog.Record, needs *policy.Needs) string {
 	var names []string
 	for _, name := range needs.Headers {
+		if slices.Contains(was.Cut, "headers."+name) {
+			return "the line does not have all of its header " + name
+		}
 		_, there := was.Headers[name]
 		if !there && !slices.Contains(was.NoHeaders, name) {
 			names = append(names, name)
@@ -227,7 +282,10 @@ func (l *logged) lacks(needs *policy.Needs, p *token.Profile) string {
 	need(needs.AuthTime, "auth_time")
 	need(true, slices.DeleteFunc(slices.Clone(needs.Claims),
 		func(name string) bool { return name == "iss" })...) // which each line has
+	isCut := func(name string) bool { return slices.Contains(l.was.Cut, "claims."+name) }
 	switch {
+	case slices.ContainsFunc(names, isCut):
+		return "the line does not have all of its claim " + names[slices.IndexFunc(names, isCut)]
 	case len(names) > 0:
 		return "log it with decision_log: {claims: [" + strings.Join(names, ", ") + "]}"
 	case needs.AllClaims:

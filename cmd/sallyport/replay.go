@@ -20,7 +20,7 @@ import (
 )
 
 func newReplay() *cobra.Command {
-	var configFile string
+	var configFile, beforeFile string
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "replay FILE...",
@@ -34,6 +34,8 @@ Tokens are made for the run, of the claims that the line has: no issuer is asked
 that is asked, as in "sallyport test". What was refused before a policy had its say, as an expired
 or a forged token, stays so, unless the route needs no token now. Where the new policy goes by what
 the line does not have, the answer is "unknown", beside what decision_log would have to log.
+A token is put where the line says it stood. Which cookie, parameter or scheme that was, it does
+not say: --before tells, where a policy has looked for tokens in other than the usual places.
 
 Exit status: 0 when no verdict changes, 1 when one does, 2 when that cannot be known of each line.`,
 		Example: `  sallyport replay decisions.jsonl --config new.yaml
@@ -42,13 +44,15 @@ Exit status: 0 when no verdict changes, 1 when one does, 2 when that cannot be k
 		RunE: func(cmd *cobra.Command, args []string) error {
 			ctx, stop := untilSignal(cmd.Context())
 			defer stop()
-			return asUsage(runReplay(ctx, cmd, args, configFile, asJSON))
+			return asUsage(runReplay(ctx, cmd, args, configFile, beforeFile, asJSON))
 		},
 	}
 	cmd.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return asUsage(fmt.Errorf("%w; see %s --help", err, cmd.CommandPath()))
 	})
 	cmd.Flags().StringVar(&configFile, "config", "", "the gate's configuration file that is tried out")
+	cmd.Flags().StringVar(&beforeFile, "before", "",
+		"the configuration that has decided: where tokens were looked for, if not in the usual places")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return cmd
 }
@@ -86,8 +90,8 @@ type change struct {
 // many routes and reasons as there are lines.
 const maxChanges = 1000
 
-func runReplay(ctx context.Context, cmd *cobra.Command, files []string, configFile string,
-	asJSON bool) error {
+func runReplay(ctx context.Context, cmd *cobra.Command, files []string,
+	configFile, beforeFile string, asJSON bool) error {
 	if configFile == "" {
 		return errors.New("expected --config, the configuration that is tried out")
 	}
@@ -95,7 +99,14 @@ func runReplay(ctx context.Context, cmd *cobra.Command, files []string, configFi
 	if err != nil {
 		return err
 	}
-	p, err := newPlayer(c)
+	var before *gate.Config
+	if beforeFile != "" {
+		before, err = gate.Load(config.Options{File: beforeFile, WithoutSecrets: true})
+		if err != nil {
+			return err
+		}
+	}
+	p, err := newPlayer(c, before)
 	if err != nil {
 		return err
 	}

@@ -77,7 +77,7 @@ func vectorConfig() *gate.Config {
 // TestNothingChangesByThePolicyThatHasDecided: of every vector, in every state of a gate.
 func TestNothingChangesByThePolicyThatHasDecided(t *testing.T) {
 	text, names := vectorLog(t, allLogged)
-	p, err := newPlayer(vectorConfig())
+	p, err := newPlayer(vectorConfig(), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -111,7 +111,7 @@ func TestNothingChangesByThePolicyThatHasDecided(t *testing.T) {
 // them what it does not know.
 func TestWhatIsNotLoggedIsUnknownAndNeverGuessed(t *testing.T) {
 	text, names := vectorLog(t, nil)
-	p, err := newPlayer(vectorConfig())
+	p, err := newPlayer(vectorConfig(), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -150,13 +150,19 @@ policy:
   - {match: {path: /made-up}, require: {when: 'claims[request.method] == "x"'}}
   - {match: {path: /any}}
   - {match: {path: /closed}, allow: nobody}
+  - match: {path: /handed}
+    headers: {x-user-groups: groups}
+    json_headers: {x-user-unit: unit}
+    response_headers: {x-user-plan: /account/plan}
+  - {match: {path: /cors}, cors: {origins: ["https://app.example.com"]}}
 policies:
+  told: {metadata: {team: team}, routes: [{match: {path: /any}}, {match: {path: /open}, allow: public}]}
   partner: {routes: [{match: {path: /**}, allow: public}]}
 `
 
 // TestWhichVerdictsChange, a line each: was, and what becomes of it.
 func TestWhichVerdictsChange(t *testing.T) {
-	const verified = `"token":"verified","issuer":"https://issuer.example.com"`
+	const verified = `"token":"verified","token_from":"authorization","issuer":"https://issuer.example.com"`
 	for _, row := range []struct {
 		name, path, verdict, rest string
 		want                      string // the kind of change; "same"
@@ -169,9 +175,9 @@ func TestWhichVerdictsChange(t *testing.T) {
 		{"no role was logged", "/orders/7", "allowed", verified + `,"claims":{"sub":"alice"}`, "unknown", "decision_log: {claims: [roles]}"},
 		{"public now", "/open", "no_token", `"token":"none"`, "allows", `"now": "allowed"`},
 		{"public now, with an expired token", "/open", "expired", verified, "allows", `"now": "allowed"`},
-		{"public now, with a forged token", "/open", "signature", `"token":"refused"`, "allows", `"now": "allowed"`},
+		{"public now, with a forged token", "/open", "signature", `"token":"refused","token_from":"authorization"`, "allows", `"now": "allowed"`},
 		{"an expired token", "/any", "expired", verified, "same", ""},
-		{"a forged token", "/any", "signature", `"token":"refused"`, "same", ""},
+		{"a forged token", "/any", "signature", `"token":"refused","token_from":"authorization"`, "same", ""},
 		{"a revoked token", "/orders/7", "revoked", verified, "same", ""},
 		{"a malformed request", "/open", "bad_request", `"token":"unasked"`, "same", ""},
 		{"needs a token now", "/any", "allowed", `"token":"none"`, "refuses", `"now": "no_token"`},
@@ -185,18 +191,32 @@ func TestWhichVerdictsChange(t *testing.T) {
 		{"a condition's header", "/when", "allowed", verified + `,"claims":{"tenant":"acme"}`, "unknown", "x-beta"},
 		{"a condition's claim", "/when", "allowed", verified + `,"headers":{"x-beta":"1"}`, "unknown", "claims: [tenant]"},
 		{"a condition that makes names up", "/made-up", "allowed", verified, "unknown", "names that it makes up"},
-		{"an issuer that is trusted no more", "/any", "allowed", `"token":"verified","issuer":"https://former.example.com"`, "refuses", `"now": "unknown_issuer"`},
+		{"an issuer that is trusted no more", "/any", "allowed", `"token":"verified","token_from":"authorization","issuer":"https://former.example.com"`, "refuses", `"now": "unknown_issuer"`},
 		{"a path that was cut", "/orders/7", "allowed", verified + `,"cut":["path"]`, "unknown", "all of its path"},
 		{"another policy", "/any", "no_token", `"token":"none","policy":"partner"`, "allows", ""},
 		{"a policy that is gone", "/any", "allowed", `"token":"none","policy":"gone"`, "refuses", `"now": "no_route"`},
+		{"a claim that is handed on and was too long", "/handed", "claim_size", verified + `,"claims":{"unit":1,"account":{}},"cut":["claims.groups"]`, "unknown", "all of its claim groups"},
+		{"a claim that is handed on", "/handed", "claim_size", verified + `,"claims":{"unit":1,"account":{}}`, "unknown", "claims: [groups]"},
+		{"one that is handed on as JSON", "/handed", "claim_size", verified + `,"claims":{"groups":[],"account":{}}`, "unknown", "claims: [unit]"},
+		{"one that clients are told", "/handed", "claim_size", verified + `,"claims":{"groups":[],"unit":1}`, "unknown", "claims: [/account/plan]"},
+		{"claims that are handed on", "/handed", "allowed", verified + `,"claims":{"groups":["a"],"unit":1},"no_claims":["account"]`, "same", ""},
+		{"a claim that filters are told", "/any", "claim_size", verified + `,"policy":"told"`, "unknown", "claims: [team]"},
+		{"what is public now hands no claims on", "/open", "no_token", `"token":"none","policy":"told"`, "allows", ""},
+		{"what may be a preflight", "OPTIONS /cors", "no_token", `"token":"none"`, "unknown", "[access-control-request-method, origin]"},
+		{"a preflight", "OPTIONS /cors", "no_token", `"token":"none","headers":{"origin":"https://app.example.com","access-control-request-method":"GET"}`, "differs", `"now": "preflight"`},
+		{"a preflight with a bad token", "OPTIONS /cors", "signature", `"token":"refused","token_from":"authorization","headers":{"origin":"https://app.example.com","access-control-request-method":"GET"}`, "differs", `"now": "preflight"`},
+		{"a header that was too long", "/team/x", "no_token", `"token":"none","cut":["headers.x-team"]`, "unknown", "all of its header x-team"},
 		{"a token that is nearly over", "/orders/7", "allowed", verified + `,"claims":{"roles":["clerk"],"iat":1893549845,"sid":"s"}`, "same", ""},
 	} {
-		verdict := `"verdict":"allowed","status":200`
+		verdict, method := `"verdict":"allowed","status":200`, "GET"
+		if path, ok := strings.CutPrefix(row.path, "OPTIONS "); ok {
+			method, row.path = "OPTIONS", path
+		}
 		if row.verdict != "allowed" {
 			verdict = `"verdict":"refused","status":403,"reason":"` + row.verdict + `"`
 		}
-		line := fmt.Sprintf(`{"event":"decision","time":"2030-01-02T03:04:05Z","id":"the-id",%s,"method":"GET",`+
-			`"host":"shop.example.com","path":"%s","duration_us":1,%s}`+"\n", verdict, row.path, row.rest)
+		line := fmt.Sprintf(`{"event":"decision","time":"2030-01-02T03:04:05Z","id":"the-id",%s,"method":"%s",`+
+			`"host":"shop.example.com","path":"%s","duration_us":1,%s}`+"\n", verdict, method, row.path, row.rest)
 		dir := t.TempDir()
 		file := filepath.Join(dir, "new.yaml")
 		write(t, file, replayConfig)
@@ -299,7 +319,7 @@ policy:
 	for i, path := range []string{"/api/orders/7", "/api/orders/8", "/api/reports", "/healthz"} {
 		route := map[int]string{2: "routes[2] (/api/**)", 3: "routes[0] (/healthz)"}[i]
 		fmt.Fprintf(&log, `{"event":"decision","time":"2030-01-02T03:04:05Z","id":"%032d","verdict":"allowed","status":200,`+
-			`"route":"%s","method":"GET","host":"shop.example.com","path":"%s","token":"verified",`+
+			`"route":"%s","method":"GET","host":"shop.example.com","path":"%s","token":"verified","token_from":"authorization",`+
 			`"issuer":"https://issuer.example.com","claims":{"roles":["clerk"]},"duration_us":7}`+"\n",
 			i+1, cmp.Or(route, "routes[1] (/api/orders/*)"), path)
 	}

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strconv"
 	"strings"
 	"time"
 
@@ -33,7 +34,9 @@ type policyTest struct {
 type policyCase struct {
 	Request string            `yaml:"request"` // GET https://shop.example.com/orders/7
 	Issuer  string            `yaml:"issuer"`  // whose token it carries; the first one's unless said
-	Claims  config.Value      `yaml:"claims"`  // of the token; none: there is no token
+	Claims  config.Value      `yaml:"claims"`  // of the token; none, or null: there is no token
+	TokenIn string            `yaml:"token_in"`
+	Policy  string            `yaml:"policy"` // one of policies; "": that of all other routes
 	Headers map[string]string `yaml:"headers"`
 	Peer    string            `yaml:"peer"`
 	Want    string            `yaml:"want"` // allowed, or the status and the reason of the refusal
@@ -59,19 +62,42 @@ func (c policyCase) Validate() error {
 	method, address, ok := strings.Cut(c.Request, " ")
 	if !ok || method == "" {
 		return config.At("request", "expected a method and a URL, as GET https://shop.example.com/orders, "+
-			"got %q", c.Request)
+			"got %q", withoutSecrets(c.Request))
 	}
 	if _, _, err := target(address); err != nil {
 		return config.At("request", "%w", err)
 	}
-	if status, reason := c.want(); status != "allowed" && !token.Reason(reason).Known() {
-		return config.At("want",
-			"expected allowed, or a status and a reason as 403 insufficient_role, got %q", c.Want)
+	if !c.canBe() {
+		return config.At("want", "expected allowed, a status and a reason as 403 insufficient_role, or "+
+			"204 preflight, got %q", c.Want)
 	}
-	if len(c.Claims) == 0 && c.Issuer != "" {
+	if !c.hasToken() && c.Issuer != "" {
 		return config.At("issuer", "expected claims beside it: without them there is no token")
 	}
+	if c.TokenIn != "" {
+		if !c.hasToken() {
+			return config.At("token_in", "expected claims beside it: without them there is no token")
+		}
+		if _, err := parsePlace(c.TokenIn); err != nil {
+			return config.At("token_in", "%w", err)
+		}
+	}
 	return nil
+}
+
+func (c *policyCase) hasToken() bool { return len(c.Claims) > 0 && string(c.Claims) != "null" }
+
+// canBe reports whether some answer is as wanted.
+func (c *policyCase) canBe() bool {
+	status, reason := c.want()
+	switch status {
+	case "allowed":
+		return reason == ""
+	case "204":
+		return reason == preflight
+	}
+	code, err := strconv.Atoi(status)
+	return err == nil && code >= 300 && code <= 599 && token.Reason(reason).Known()
 }
 
 // want returns the status, and behind it the reason.
@@ -104,6 +130,12 @@ has: no issuer is asked, and nothing but the file and the configuration is read.
       headers: {x-team: blue}
       peer: spiffe://example.com/checkout
       want: 401 login_too_old
+    - request: GET /exports/7
+      claims: {}
+      token_in: query=access_token     # or cookie=, header=, authorization=, websocket=: where it
+                                       # stands; the first place of the policy unless said
+      policy: partner                  # one of policies; the policy of all other routes unless said
+      want: allowed                    # or a status and a reason, or 204 preflight
 
 Exit status: 0 when all are as they say, 1 when one is not, 2 when that cannot be known.`,
 		Args: usage(cobra.MinimumNArgs(1)),
@@ -187,12 +219,12 @@ func runFile(ctx context.Context, file string) ([]tested, error) {
 	for i := range tests.Tests {
 		one := &tests.Tests[i]
 		place := fmt.Sprintf("%s:%d", file, lines[fmt.Sprintf("tests[%d]", i)])
-		question, err := one.question(issuers)
+		question, err := one.question(off, issuers)
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", place, err)
 		}
 		answer := off.Explain(ctx, question)
-		all = append(all, tested{one.Request, place, one.compare(&answer)})
+		all = append(all, tested{withoutSecrets(one.Request), place, one.compare(&answer)})
 	}
 	return all, nil
 }
@@ -210,9 +242,9 @@ func (p *policyTest) configuration() (*gate.Config, error) {
 	return &c, nil
 }
 
-func (c *policyCase) question(issuers *trial) (*adminapi.Question, error) {
+func (c *policyCase) question(off *gate.Offline, issuers *trial) (*adminapi.Question, error) {
 	method, address, _ := strings.Cut(c.Request, " ")
-	q := &adminapi.Question{Method: method, Peer: c.Peer}
+	q := &adminapi.Question{Method: method, Peer: c.Peer, Policy: c.Policy}
 	var err error
 	if q.Host, q.Path, err = target(address); err != nil {
 		return nil, err
@@ -220,7 +252,11 @@ func (c *policyCase) question(issuers *trial) (*adminapi.Question, error) {
 	for name, value := range c.Headers {
 		q.Headers = append(q.Headers, adminapi.Header{Name: name, Value: value})
 	}
-	if len(c.Claims) == 0 {
+	needs, ok := off.Needs(q)
+	if !ok {
+		return nil, fmt.Errorf("expected one of the configuration's policies, got %q", c.Policy)
+	}
+	if !c.hasToken() {
 		return q, nil
 	}
 	var claims map[string]json.RawMessage
@@ -231,8 +267,13 @@ func (c *policyCase) question(issuers *trial) (*adminapi.Question, error) {
 	if err != nil {
 		return nil, err
 	}
-	q.Headers = append(q.Headers, adminapi.Header{Name: "authorization", Value: "Bearer " + made})
-	return q, nil
+	at := placesOf(&needs).first()
+	if c.TokenIn != "" {
+		if at, err = parsePlace(c.TokenIn); err != nil {
+			return nil, err
+		}
+	}
+	return at.put(q, made), nil
 }
 
 // compare returns in what the answer is not as wanted, and why it is as it is; "" when it is.

@@ -165,16 +165,73 @@ tests:
 	}
 }
 
+const placed = `issuers:
+  - {issuer: "http://ours", audiences: [a], ours: true, role_prefix: "", jwks_file: none.json}
+policy:
+  tokens: [{cookie: session}, {header: x-token}]
+  routes:
+    - match: {path: /exports/*}
+      query_token: access_token
+    - match: {path: /shared}
+      cors: {origins: ["https://app.example.com"]}
+    - match: {path: /**}
+policies:
+  partner:
+    tokens: [{authorization: Token}]
+    routes: [{match: {path: /partner}, require: {roles: [partner]}}]
+redis: {address: "127.0.0.1:1", username: gate, password_file: /nowhere}
+`
+
+// TestATestsTokenStandsWhereThePolicyLooks, or where the test says, and by which policy it is asked.
+func TestATestsTokenStandsWhereThePolicyLooks(t *testing.T) {
+	dir := t.TempDir()
+	write(t, filepath.Join(dir, "authz.yaml"), placed)
+	file := filepath.Join(dir, "policy_test.yaml")
+	write(t, file, `config: authz.yaml
+tests:
+  - {request: GET /x, claims: {}, want: allowed}
+  - {request: GET /x, claims: {}, token_in: header=x-token, want: allowed}
+  - {request: GET /x, claims: {}, token_in: authorization=Bearer, want: 401 no_token}
+  - {request: GET /x, claims: {}, token_in: query=access_token, want: 401 no_token}
+  - {request: GET /exports/7, claims: {}, token_in: query=access_token, want: allowed}
+  - {request: GET /exports/7?all=1, claims: {}, token_in: query=access_token, want: allowed}
+  - {request: GET /partner, claims: {roles: [partner]}, policy: partner, want: allowed}
+  - {request: GET /partner, claims: {}, policy: partner, want: 403 insufficient_role}
+  - {request: GET /partner, claims: {}, policy: partner, token_in: cookie=session, want: 401 no_token}
+  - {request: GET /x, claims: {}, policy: partner, want: 403 no_route}
+  - {request: GET /x, claims: null, want: 401 no_token}
+  - {request: GET /x, claims: , want: 401 no_token}
+  - request: OPTIONS /shared
+    headers: {origin: "https://app.example.com", access-control-request-method: GET}
+    want: 204 preflight
+  - request: OPTIONS /shared
+    headers: {origin: "https://other.example.com", access-control-request-method: GET}
+    want: 401 no_token
+`)
+	if out, _, err := sallyport("", "test", file); err != nil {
+		t.Errorf("%v: %s", err, out)
+	}
+}
+
 // TestAMistakeInAFileOfTestsIsNoFailure: its exit status is 2, and the place is told.
 func TestAMistakeInAFileOfTestsIsNoFailure(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "policy_test.yaml")
 	for text, want := range map[string]string{
-		strings.Replace(orders, "401 no_token", "401 no_tokn", 1):     ":7:",
-		strings.Replace(orders, "want: allowed", "wants: allowed", 1): ":10:",
-		strings.Replace(orders, "auth_time: 5m ago", "exp: soon", 1):  ":8:",
-		strings.Replace(orders, "GET /orders/7, want", "/x, want", 1): ":7:",
-		"tests: [{request: GET /, want: allowed}]\n":                  "expected config",
-		"policy: {routes: [{match: {path: /**}}]}\n":                  "expected at least one test",
+		strings.Replace(orders, "401 no_token", "401 no_tokn", 1):                             ":7:",
+		strings.Replace(orders, "want: allowed", "wants: allowed", 1):                         ":10:",
+		strings.Replace(orders, "auth_time: 5m ago", "exp: soon", 1):                          ":8:",
+		strings.Replace(orders, "GET /orders/7, want", "/x, want", 1):                         ":7:",
+		strings.Replace(orders, "want: allowed", "want: allowed by all", 1):                   ":10:11: tests[1].want",
+		strings.Replace(orders, "want: allowed", "want: 200 no_token", 1):                     ":10:11: tests[1].want",
+		strings.Replace(orders, "401 no_token", "204 no_token", 1):                            ":7:",
+		strings.Replace(orders, "401 no_token", "401 preflight", 1):                           ":7:",
+		strings.Replace(orders, "401 no_token", "no_token no_token", 1):                       ":7:",
+		strings.Replace(orders, "want: 401 no", "issuer: i, want: 401 no", 1):                 ":7:",
+		strings.Replace(orders, "want: allowed", "policy: none\n    want: allowed", 1):        "one of the",
+		strings.Replace(orders, "want: 401 no", "token_in: cookie=c, want: 401 no", 1):        "claims beside",
+		strings.Replace(orders, "want: allowed", "token_in: cookies=c\n    want: allowed", 1): ":10:15: ",
+		"tests: [{request: GET /, want: allowed}]\n":                                          "expected config",
+		"policy: {routes: [{match: {path: /**}}]}\n":                                          "expected at least one test",
 	} {
 		write(t, file, text)
 		_, _, err := sallyport("", "test", file)

@@ -36,11 +36,29 @@ func NeedsOf(p *Policy, method, host, path string, header Header) Needs {
 	for _, d := range found.Rule.Demands() {
 		n.add(d)
 	}
+	// Of what goes on, too much is refused.
+	if a := found.Rule.Access; a == Authenticated || a == Optional {
+		if o := found.Rule.Outgoing; o != nil {
+			n.handed(o.Upstream)
+			n.handed(o.Client)
+		}
+		n.handed(p.metadata)
+	}
+	// Whether it is a browser's preflight, which is answered and not judged.
+	if method == "OPTIONS" && p.AnswersAcross() {
+		n.Headers = append(n.Headers, "origin", "access-control-request-method")
+	}
 	slices.Sort(n.Headers)
 	n.Headers = slices.Compact(n.Headers)
 	slices.Sort(n.Claims)
 	n.Claims = slices.Compact(n.Claims)
 	return n
+}
+
+func (n *Needs) handed(on []ClaimValue) {
+	for _, v := range on {
+		n.Claims = append(n.Claims, v.Claim)
+	}
 }
 
 func (n *Needs) add(d *Demand) {
