@@ -138,12 +138,13 @@ func FuzzDecide(f *testing.F) {
 // other does; once with requests that the last route decides, and once with requests for all routes
 // in turn, whose memory a processor has not at hand. Both have as many requests.
 func BenchmarkRoutes(b *testing.B) {
-	for name, when := range map[string]string{
-		"plain": "", "condition": `claims.iss == "` + authztest.Foreign + `" && path.id == "7"`,
+	condition := `claims.iss == "` + authztest.Foreign + `" && path.id == "7"`
+	for name, kind := range map[string]routeKind{
+		"plain": {}, "condition": {when: condition}, "hosts": {byHost: true},
 	} {
 		for _, all := range []bool{false, true} {
 			b.Run(name+"/"+map[bool]string{false: "last", true: "all"}[all], func(b *testing.B) {
-				small, large := newRoutes(b, 10, when, all), newRoutes(b, 1000, when, all)
+				small, large := newRoutes(b, 10, kind, all), newRoutes(b, 1000, kind, all)
 				least := [2]time.Duration{time.Hour, time.Hour}
 				for b.Loop() {
 					for i, routes := range []*routesBench{small, large} {
@@ -168,25 +169,40 @@ type routesBench struct {
 	requests []authz.Request
 }
 
+// routeKind is what routes differ by, their paths or their hosts, and what they ask for.
+type routeKind struct {
+	when   string
+	byHost bool
+}
+
 // newRoutes makes a policy of n routes and requests for its last one, or for all of them.
-func newRoutes(b *testing.B, n int, when string, all bool) *routesBench {
+func newRoutes(b *testing.B, n int, kind routeKind, all bool) *routesBench {
 	b.Helper()
 	w := authztest.New()
 	r := &routesBench{}
 	bearer := "Bearer " + zoe(w)
 	c := policy.Config{}
+	path, host := "/api/v%d/{id}", "things.example.com"
+	if kind.byHost {
+		path, host = "/api/{id}", "tenant-%d.example.com"
+	}
+	at := func(pattern string, i int) string {
+		return strings.Replace(pattern, "%d", fmt.Sprint(i), 1)
+	}
 	for i := range n {
-		c.Routes = append(c.Routes, policy.Route{
-			Match:   policy.Match{Path: fmt.Sprintf("/api/v%d/{id}", i)},
-			Require: policy.Require{When: when},
-		})
+		match := policy.Match{Path: at(path, i)}
+		if kind.byHost {
+			match.Hosts = []string{at(host, i)}
+		}
+		c.Routes = append(c.Routes,
+			policy.Route{Match: match, Require: policy.Require{When: kind.when}})
 	}
 	for i := range decisionsARound {
 		if i %= n; !all {
 			i = n - 1
 		}
-		r.requests = append(r.requests,
-			authztest.Get(fmt.Sprintf("/api/v%d/7", i), "authorization", bearer))
+		r.requests = append(r.requests, authztest.At(at(host, i), authztest.Get(
+			strings.Replace(at(path, i), "{id}", "7", 1), "authorization", bearer)))
 	}
 	var err error
 	if w.Policy, err = policy.Compile(c); err != nil {

@@ -142,9 +142,9 @@ type caseSearch struct {
 
 // walk visits every node that the path reaches in a tree of folded patterns, as search does.
 func (s *caseSearch) walk(n *node, path []byte) {
-	s.consider(n.rest)
+	s.consider(&n.rest)
 	if len(path) == 0 {
-		s.consider(n.end)
+		s.consider(&n.end)
 		return
 	}
 	segment, rest, _ := bytes.Cut(path, []byte("/"))
@@ -156,7 +156,12 @@ func (s *caseSearch) walk(n *node, path []byte) {
 	}
 }
 
-func (s *caseSearch) consider(candidates []*candidate) {
+func (s *caseSearch) consider(p *places) {
+	s.look(p.wide)
+	s.look(p.named(s.asked.host))
+}
+
+func (s *caseSearch) look(candidates []*candidate) {
 	for _, c := range candidates {
 		// By another path than its own, the request's own rule may ask for something else.
 		if s.found == nil && (c.rule != s.rule || s.own != s.path) && s.isFor(c) {

@@ -21,7 +21,7 @@ func drawRoutes(t *rapid.T) []policy.Route {
 				Path: path,
 				Methods: rapid.SampledFrom([][]string{nil, {"GET"}, {"POST"}, {"GET", "PUT"}}).
 					Draw(t, "methods"),
-				Hosts: rapid.SampledFrom([][]string{nil, {"h"}, {"*.h"}}).Draw(t, "hosts"),
+				Hosts: rapid.SampledFrom([][]string{nil, {"h"}, {"*.h"}, {"h", "x.h"}, {"y", "*.h"}}).Draw(t, "hosts"),
 			},
 			Allow: rapid.SampledFrom([]string{"", "public", "optional", "nobody"}).Draw(t, "allow"),
 		}

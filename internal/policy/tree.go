@@ -5,9 +5,39 @@ import "strings"
 // node is a place in the tree of all patterns: one level a segment.
 type node struct {
 	literal map[string]*node
-	one     *node        // `*`
-	end     []*candidate // patterns that end here
-	rest    []*candidate // patterns with `**` here
+	one     *node  // `*`
+	end     places // patterns that end here
+	rest    places // patterns with `**` here
+}
+
+// places are routes whose patterns end at one place, each list with the earliest first.
+type places struct {
+	all  []*candidate
+	wide []*candidate            // of these, those that do not name each of their hosts in full
+	of   map[string][]*candidate // and the others, by each of their hosts
+}
+
+func (p *places) add(c *candidate) {
+	p.all = append(p.all, c)
+	if len(c.hosts.names) == 0 || len(c.hosts.suffixes) > 0 {
+		p.wide = append(p.wide, c)
+		return
+	}
+	if p.of == nil {
+		p.of = map[string][]*candidate{}
+	}
+	for _, host := range c.hosts.names {
+		p.of[host] = append(p.of[host], c)
+	}
+}
+
+// named returns the routes that name a host in full, and no other hosts but in full. With a tenant a
+// host there may be thousands of others.
+func (p *places) named(host string) []*candidate {
+	if p.of == nil {
+		return nil
+	}
+	return p.of[host]
 }
 
 // candidate is one route at the place where its pattern ends.
@@ -25,16 +55,15 @@ type asked struct {
 	header       Header // nil: it has none
 }
 
-// insert adds a route. Routes are inserted in their order, so that each list has the earliest
-// first.
+// insert adds a route. Routes are inserted in their order.
 func (n *node) insert(segments []string, c *candidate) {
 	if len(segments) == 0 {
-		n.end = append(n.end, c)
+		n.end.add(c)
 		return
 	}
 	switch first := segments[0]; first {
 	case anyRest:
-		n.rest = append(n.rest, c)
+		n.rest.add(c)
 	case anyOne:
 		if n.one == nil {
 			n.one = &node{}
@@ -66,9 +95,9 @@ type search struct {
 // walk visits every node that path reaches. Each node is reached by one way at most, so that the
 // walk is bounded by the size of the policy.
 func (s *search) walk(n *node, path string) {
-	s.consider(n.rest)
+	s.consider(&n.rest)
 	if path == "" {
-		s.consider(n.end)
+		s.consider(&n.end)
 		return
 	}
 	segment, rest, _ := strings.Cut(path, "/")
@@ -80,7 +109,12 @@ func (s *search) walk(n *node, path string) {
 	}
 }
 
-func (s *search) consider(candidates []*candidate) {
+func (s *search) consider(p *places) {
+	s.earliest(p.wide)
+	s.earliest(p.named(s.asked.host))
+}
+
+func (s *search) earliest(candidates []*candidate) {
 	for _, c := range candidates {
 		// The rest of the list comes later still.
 		if s.best != nil && s.best.Index < c.rule.Index {
@@ -108,9 +142,9 @@ type coverSearch struct {
 
 // walk visits the patterns that match all paths that the segments match.
 func (s *coverSearch) walk(n *node, segments []string) {
-	s.consider(n.rest)
+	s.consider(n.rest.all)
 	if len(segments) == 0 {
-		s.consider(n.end)
+		s.consider(n.end.all)
 		return
 	}
 	first := segments[0]

@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 
@@ -61,5 +62,32 @@ func TestTheRouteThatHidesAnotherIsTheFirstThatDoes(t *testing.T) {
 	})
 	if hidden == 0 {
 		t.Error("no route was hidden: the test does not see what it should")
+	}
+}
+
+// TestOfAThousandHostsARequestIsHeldAgainstItsOwn: a tenant a host may be a thousand routes of one
+// path, and costs as much as ten.
+func TestOfAThousandHostsARequestIsHeldAgainstItsOwn(t *testing.T) {
+	var c Config
+	for i := range 1000 {
+		c.Routes = append(c.Routes, Route{Match: Match{
+			Path: "/api/{id}", Hosts: []string{fmt.Sprintf("t%d.example.com", i)},
+		}})
+	}
+	c.Routes = append(c.Routes, Route{Match: Match{Path: "/api/*", Hosts: []string{"*.example.com"}}})
+	p, err := Compile(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for host, index := range map[string]int{
+		"t0.example.com": 0, "T999.Example.com:443": 999, "u.example.com": 1000,
+	} {
+		if found := p.Find("GET", host, "/api/7"); found.Rule.Index != index {
+			t.Errorf("%s: got %v", host, found.Rule)
+		}
+	}
+	end := &p.tree.literal["api"].one.end
+	if n := len(end.wide) + len(end.named("t7.example.com")); n != 2 {
+		t.Errorf("%d routes are looked at", n)
 	}
 }
