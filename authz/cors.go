@@ -64,7 +64,7 @@ func (rs *rules) preflight(r *Request) *Refusal {
 	if !asks || origin == "" || !policy.IsOneMethod(method) { // the answer repeats it
 		return nil
 	}
-	rule := rs.policy.FindWith(method, r.Host, r.Path, r.header).Rule
+	rule := rs.policy.FindWith(method, r.Host, r.Path, rs.header(r)).Rule
 	if !rule.Across.Trusts(origin) {
 		return nil
 	}

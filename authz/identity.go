@@ -126,11 +126,15 @@ func isMisspelt(name string) bool {
 		func(identity string) bool { return equalFold(name, identity) })
 }
 
-// hasIdentityPrefix reports whether a server might take the header for one of a gate's. It is asked
-// of nearly every header of a request.
+// hasIdentityPrefix reports whether a server might take the header for one of a gate's.
 func hasIdentityPrefix(name string) bool {
-	return len(name) > len(IdentityPrefix) && lowerByte(name[0]) == 'x' &&
-		folds(name[:len(IdentityPrefix)], IdentityPrefix)
+	return mayBeIdentity(name) && folds(name[:len(IdentityPrefix)], IdentityPrefix)
+}
+
+// mayBeIdentity reports whether hasIdentityPrefix has to be asked. One letter tells of most headers,
+// and of each header of each request that is: it is small enough to be inlined.
+func mayBeIdentity(name string) bool {
+	return len(name) > len(IdentityPrefix) && name[3]|0x20 == IdentityPrefix[3]
 }
 
 // folds reports whether name is identity when case and the choice of signs make no difference.

@@ -105,7 +105,7 @@ type headers struct {
 func readHeaders(all []Header, keep bool) (h headers) {
 	for i := range all {
 		name, value := all[i].Name, all[i].Value
-		// Few names have one of these lengths: the others cost two comparisons.
+		// Few names have one of these lengths.
 		switch len(name) {
 		case len("connection"):
 			if equalFold(name, "connection") && nominatesIdentity(value) {
@@ -124,9 +124,7 @@ func readHeaders(all []Header, keep bool) (h headers) {
 				h.strip = append(h.strip, name)
 			}
 		default:
-			// Two letters first: this is asked of nearly every header.
-			if len(name) > len(IdentityPrefix) && name[3]|0x20 == 'u' && name[2]|0x20 == 'a' &&
-				isMisspelt(name) {
+			if mayBeIdentity(name) && isMisspelt(name) {
 				h.strip = append(h.strip, name)
 			}
 		}
