@@ -1,6 +1,7 @@
 package authztest
 
 import (
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -80,4 +81,13 @@ func WithoutID(t testing.TB, headers []authz.Header) []authz.Header {
 		t.Errorf("two decisions have the ID %s", found[0])
 	}
 	return others
+}
+
+// Heap returns how many bytes are in use, without what is garbage.
+func Heap() int64 {
+	var m runtime.MemStats
+	runtime.GC()
+	runtime.GC() // what pools have held on to since
+	runtime.ReadMemStats(&m)
+	return int64(m.HeapAlloc)
 }

@@ -69,25 +69,17 @@ func distinct(t testing.TB, cache authz.CacheConfig, n int) (grown int64) {
 		}
 	}
 	ask(-1) // what is made once
-	before := heap()
+	before := authztest.Heap()
 	for i := range n {
 		ask(i)
 	}
-	grown = heap() - before
+	grown = authztest.Heap() - before
 	allowed := authztest.Value(t, registry, "sallyport_gate_decisions_total", "code=200 reason=allowed")
 	if allowed != float64(2*n+2) {
 		t.Fatalf("%v checks of %d were allowed", allowed, 2*n+2)
 	}
 	runtime.KeepAlive(s)
 	return grown
-}
-
-func heap() int64 {
-	var m runtime.MemStats
-	runtime.GC()
-	runtime.GC() // what pools have held on to since
-	runtime.ReadMemStats(&m)
-	return int64(m.HeapAlloc)
 }
 
 // TestDistinctTokensTakeNoMoreThanTheCachesBytes, whoever sends however many: twice as many as fit.

@@ -2,7 +2,6 @@ package filter
 
 import (
 	"fmt"
-	"runtime"
 	"testing"
 
 	"github.com/sallyport/sallyport/authz"
@@ -60,17 +59,9 @@ func BenchmarkGrowth(b *testing.B) {
 	for range 2 * places {
 		ask()
 	}
-	before := heap()
+	before := authztest.Heap()
 	for b.Loop() {
 		ask()
 	}
-	b.ReportMetric(float64(heap()-before), "grown-B")
-}
-
-func heap() int64 {
-	var m runtime.MemStats
-	runtime.GC()
-	runtime.GC() // what pools have held on to since
-	runtime.ReadMemStats(&m)
-	return int64(m.HeapAlloc)
+	b.ReportMetric(float64(authztest.Heap()-before), "grown-B")
 }

@@ -46,9 +46,8 @@ func quantile(sorted []float64, q float64) float64 {
 // Over returns s over other, round by round: what slows a whole round slows both. They must have
 // as many rounds; no round of other may be 0.
 func (s Samples) Over(other Samples) (Samples, error) {
-	if len(s) != len(other) {
-		return nil, fmt.Errorf("figure: expected as many rounds of both, got %d and %d", len(s),
-			len(other))
+	if err := s.sameRounds(other); err != nil {
+		return nil, err
 	}
 	ratios := make(Samples, len(s))
 	for i := range s {
@@ -62,15 +61,21 @@ func (s Samples) Over(other Samples) (Samples, error) {
 
 // Minus returns s less other, round by round. They must have as many rounds.
 func (s Samples) Minus(other Samples) (Samples, error) {
-	if len(s) != len(other) {
-		return nil, fmt.Errorf("figure: expected as many rounds of both, got %d and %d", len(s),
-			len(other))
+	if err := s.sameRounds(other); err != nil {
+		return nil, err
 	}
 	left := make(Samples, len(s))
 	for i := range s {
 		left[i] = s[i] - other[i]
 	}
 	return left, nil
+}
+
+func (s Samples) sameRounds(other Samples) error {
+	if len(s) != len(other) {
+		return fmt.Errorf("figure: expected as many rounds of both, got %d and %d", len(s), len(other))
+	}
+	return nil
 }
 
 // Target is what a figure is to be: at most or at least Limit. The zero Target asks for nothing.

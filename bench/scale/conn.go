@@ -10,6 +10,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/sallyport/sallyport/internal/revocation/redislog"
 )
 
 // conn is a connection that speaks RESP2 with as little work as possible: what is measured shares
@@ -22,10 +24,9 @@ type conn struct {
 
 // command returns a command's bytes.
 func command(words ...string) []byte {
-	b := append(strconv.AppendInt([]byte{'*'}, int64(len(words)), 10), "\r\n"...)
+	b := redislog.AppendCount(nil, '*', len(words))
 	for _, w := range words {
-		b = strconv.AppendInt(append(b, '$'), int64(len(w)), 10)
-		b = append(append(append(b, "\r\n"...), w...), "\r\n"...)
+		b = redislog.AppendBulk(b, w)
 	}
 	return b
 }

@@ -63,9 +63,7 @@ refused, 2 when that cannot be known.`,
 			return asUsage(e.run(ctx, cmd, args[0], args[1]))
 		},
 	}
-	cmd.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
-		return asUsage(fmt.Errorf("%w; see %s --help", err, cmd.CommandPath()))
-	})
+	cmd.SetFlagErrorFunc(flagUsage)
 	f := cmd.Flags()
 	f.StringVar(&e.config, "config", "authz.yaml", "the gate's configuration file")
 	f.StringVar(&e.gate, "gate", "",
@@ -98,6 +96,9 @@ func usage(check cobra.PositionalArgs) cobra.PositionalArgs {
 		return nil
 	}
 }
+
+// flagUsage is the error of a flag that was not given rightly.
+func flagUsage(cmd *cobra.Command, err error) error { return asUsage(flagError(cmd, err)) }
 
 // asUsage gives an error that has no exit status of its own that of a mistake.
 func asUsage(err error) error {

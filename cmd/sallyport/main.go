@@ -40,13 +40,16 @@ func newCommand() *cobra.Command {
 		SilenceUsage:  true,
 		Args:          cobra.ArbitraryArgs, // group judges them
 	}
-	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
-		return fmt.Errorf("%w; see %s --help", err, cmd.CommandPath())
-	})
+	root.SetFlagErrorFunc(flagError)
 	root.RunE = group
 	root.AddCommand(newDemo(), newExplain(), newKeygen(), newKeys(), newPasswd(), newReplay(), newRevocations(), newRevoke(), newSchema(),
 		newStatus(), newTest(), newUpstream(), newUsers(), newVersion())
 	return root
+}
+
+// flagError says where to read on about flags.
+func flagError(cmd *cobra.Command, err error) error {
+	return fmt.Errorf("%w; see %s --help", err, cmd.CommandPath())
 }
 
 // group runs a command that only has subcommands: it lists them, and refuses an unknown one.

@@ -47,9 +47,7 @@ Exit status: 0 when no verdict changes, 1 when one does, 2 when that cannot be k
 			return asUsage(runReplay(ctx, cmd, args, configFile, beforeFile, asJSON))
 		},
 	}
-	cmd.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
-		return asUsage(fmt.Errorf("%w; see %s --help", err, cmd.CommandPath()))
-	})
+	cmd.SetFlagErrorFunc(flagUsage)
 	cmd.Flags().StringVar(&configFile, "config", "", "the gate's configuration file that is tried out")
 	cmd.Flags().StringVar(&beforeFile, "before", "",
 		"the configuration that has decided: where tokens were looked for, if not in the usual places")

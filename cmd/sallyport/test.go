@@ -143,9 +143,7 @@ Exit status: 0 when all are as they say, 1 when one is not, 2 when that cannot b
 			return asUsage(runTests(cmd.Context(), cmd.OutOrStdout(), args, junit))
 		},
 	}
-	cmd.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
-		return asUsage(fmt.Errorf("%w; see %s --help", err, cmd.CommandPath()))
-	})
+	cmd.SetFlagErrorFunc(flagUsage)
 	cmd.Flags().StringVar(&junit, "junit", "", "also write the results to this file, as JUnit's XML")
 	return cmd
 }

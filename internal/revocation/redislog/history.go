@@ -115,8 +115,8 @@ func (h *history) after(seq uint64, count int) (answer []byte, known bool) {
 	for k := range entries {
 		size += len(entries[k].wire)
 	}
-	answer = appendBulk(append(make([]byte, 0, size), "*1\r\n*2\r\n"...), h.key)
-	answer = appendCount(answer, '*', len(entries))
+	answer = AppendBulk(append(make([]byte, 0, size), "*1\r\n*2\r\n"...), h.key)
+	answer = AppendCount(answer, '*', len(entries))
 	for k := range entries {
 		answer = append(answer, entries[k].wire...)
 	}
@@ -125,22 +125,22 @@ func (h *history) after(seq uint64, count int) (answer []byte, known bool) {
 
 // wireOf returns an entry as Redis answers it: its id, and its two fields.
 func wireOf(e *revocation.Entry) []byte {
-	b := appendBulk([]byte("*2\r\n"), strconv.FormatUint(e.Seq, 10)+"-0")
+	b := AppendBulk([]byte("*2\r\n"), strconv.FormatUint(e.Seq, 10)+"-0")
 	b = append(b, "*4\r\n"...)
 	for _, s := range [...]string{
 		revocation.BodyField, e.Body(), revocation.ChainField, e.Chain.String(),
 	} {
-		b = appendBulk(b, s)
+		b = AppendBulk(b, s)
 	}
 	return b
 }
 
-// appendBulk appends a string as RESP2 has it.
-func appendBulk(b []byte, s string) []byte {
-	return append(append(appendCount(b, '$', len(s)), s...), "\r\n"...)
+// AppendBulk appends a string as RESP2 has it.
+func AppendBulk(b []byte, s string) []byte {
+	return append(append(AppendCount(b, '$', len(s)), s...), "\r\n"...)
 }
 
-// appendCount appends the line that begins an array or a string.
-func appendCount(b []byte, kind byte, n int) []byte {
+// AppendCount appends the line that begins an array or a string.
+func AppendCount(b []byte, kind byte, n int) []byte {
 	return append(strconv.AppendInt(append(b, kind), int64(n), 10), "\r\n"...)
 }

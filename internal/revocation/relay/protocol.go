@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io"
 	"strconv"
+
+	"github.com/sallyport/sallyport/internal/revocation/redislog"
 )
 
 // The bounds of a command: the longest that a gate sends is its line in a SET.
@@ -83,11 +85,11 @@ func appendValue(b []byte, v any) ([]byte, error) {
 	case nil:
 		return append(b, "$-1\r\n"...), nil
 	case string:
-		return appendString(b, x), nil
+		return redislog.AppendBulk(b, x), nil
 	case int64:
 		return append(strconv.AppendInt(append(b, ':'), x, 10), "\r\n"...), nil
 	case []any:
-		b = append(strconv.AppendInt(append(b, '*'), int64(len(x)), 10), "\r\n"...)
+		b = redislog.AppendCount(b, '*', len(x))
 		for _, item := range x {
 			var err error
 			if b, err = appendValue(b, item); err != nil {
@@ -97,9 +99,4 @@ func appendValue(b []byte, v any) ([]byte, error) {
 		return b, nil
 	}
 	return b, fmt.Errorf("relay: expected an answer of strings and numbers, got %T", v)
-}
-
-func appendString(b []byte, s string) []byte {
-	b = append(strconv.AppendInt(append(b, '$'), int64(len(s)), 10), "\r\n"...)
-	return append(append(b, s...), "\r\n"...)
 }

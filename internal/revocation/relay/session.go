@@ -212,7 +212,7 @@ func (s *session) getRange(words []string) error {
 	case n == 0:
 		s.w.WriteString(noPermission)
 	default:
-		s.w.Write(appendString(nil, s.log.Line(n)))
+		s.w.Write(redislog.AppendBulk(nil, s.log.Line(n)))
 	}
 	return nil
 }
@@ -295,7 +295,7 @@ func (s *session) heartbeat(ctx context.Context) error {
 		return errMoved
 	}
 	s.connection, s.replicas = beat.Connection, beat.Replicas
-	b := appendString([]byte("*5\r\n"), before)
+	b := redislog.AppendBulk([]byte("*5\r\n"), before)
 	b = append(b, "+OK\r\n"...)
 	for _, v := range []any{beat.Head, beat.Time, beat.Entry} {
 		if b, err = appendValue(b, v); err != nil {
