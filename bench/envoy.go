@@ -3,6 +3,8 @@ package main
 import (
 	"context"
 	"fmt"
+	"slices"
+	"time"
 
 	"github.com/sallyport/sallyport/bench/figure"
 	"github.com/sallyport/sallyport/bench/load"
@@ -44,7 +46,11 @@ func (b *bench) throughEnvoy(ctx context.Context) error {
 			ways = append(ways, &world.Way{Name: "gate, TCP", Ask: s})
 		}
 	}
-	m, err := b.walk(ctx, ways)
+	envoy, err := b.world.Envoy(ctx, "envoy", ways)
+	if err != nil {
+		return err
+	}
+	m, err := b.walk(ctx, envoy.PID(), ways)
 	if err != nil {
 		return err
 	}
@@ -54,61 +60,69 @@ func (b *bench) throughEnvoy(ctx context.Context) error {
 	return b.envoyLatency(ctx, ways, m.rate[gate].Summarize().Median/2)
 }
 
-// envoyLatency measures latencies through Envoy at one rate for all, from the moment at which each
-// request was due.
+// envoyLatency measures latencies through Envoy at one rate for all.
 func (b *bench) envoyLatency(ctx context.Context, ways []*world.Way, rate float64) error {
-	gets, err := b.world.HTTP2(b.settings.tokens)
+	ways = slices.DeleteFunc(slices.Clone(ways), func(way *world.Way) bool {
+		return !slices.Contains([]string{noAuth, jwtCached, gate, base, string(world.Stock)},
+			way.Name) // the others may not keep up
+	})
+	l, err := b.latencies(ctx, ways, rate, max(1, b.settings.rounds/2), 2*b.settings.turn)
 	if err != nil {
 		return err
+	}
+	const group = "Latency through Envoy, at half the rate that it reaches with the gate"
+	b.row(group, "requests/s", "/s", figure.Samples{rate}, figure.Target{})
+	for _, way := range ways {
+		b.row(group, "p50, "+way.Name, "µs", l.p50[way.Name], figure.Target{})
+		b.row(group, "p99, "+way.Name, "µs", l.p99[way.Name], figure.Target{})
+	}
+	return b.ratio(group, "p99, gate over no check", l.p99[gate], l.p99[noAuth], figure.Target{})
+}
+
+// latencyOf is that of each way, by its name, in microseconds.
+type latencyOf struct{ p50, p99 map[string]figure.Samples }
+
+// latencies measures those of HTTP/2 requests at one rate for all ways, in turn, each from the moment
+// at which a request was due.
+func (b *bench) latencies(ctx context.Context, ways []*world.Way, rate float64, rounds int,
+	turn time.Duration) (latencyOf, error) {
+	l := latencyOf{map[string]figure.Samples{}, map[string]figure.Samples{}}
+	gets, err := b.world.HTTP2(b.settings.tokens)
+	if err != nil {
+		return l, err
 	}
 	conns := map[string]*load.HTTP2{}
 	var names []string
 	for _, way := range ways {
-		switch way.Name {
-		case noAuth, jwtCached, gate, base, string(world.Stock): // the others may not keep up
-		default:
-			continue
-		}
 		c, err := load.DialHTTP2(ctx, way.Address, world.GetHeaders())
 		if err != nil {
-			return err
+			return l, err
 		}
 		defer c.Close()
 		names, conns[way.Name] = append(names, way.Name), c
 	}
-	p50, p99 := map[string]figure.Samples{}, map[string]figure.Samples{}
-	for round := range max(1, b.settings.rounds/2) {
+	for round := range rounds {
 		for _, name := range inTurn(names, round) {
 			r, err := conns[name].Run(ctx, load.Plan{
-				Requests: gets, For: 2 * b.settings.turn, Rate: rate, InFlight: atOnce,
+				Requests: gets, For: turn, Rate: rate, InFlight: atOnce,
 			})
 			if err != nil {
-				return fmt.Errorf("%s: %w", name, err)
+				return l, fmt.Errorf("%s: %w", name, err)
 			}
-			p50[name] = append(p50[name], micros(r.At(load.Allowed, 50)))
-			p99[name] = append(p99[name], micros(r.At(load.Allowed, 99)))
+			l.p50[name] = append(l.p50[name], micros(r.At(load.Allowed, 50)))
+			l.p99[name] = append(l.p99[name], micros(r.At(load.Allowed, 99)))
 		}
 	}
-	const group = "Latency through Envoy, at half the rate that it reaches with the gate"
-	b.row(group, "requests/s", "/s", figure.Samples{rate}, figure.Target{})
-	for _, name := range names {
-		b.row(group, "p50, "+name, "µs", p50[name], figure.Target{})
-		b.row(group, "p99, "+name, "µs", p99[name], figure.Target{})
-	}
-	return b.ratio(group, "p99, gate over no check", p99[gate], p99[noAuth], figure.Target{})
+	return l, nil
 }
 
 // walked is what was measured on each way, by its name.
 type walked struct{ rate, envoy, server map[string]figure.Samples }
 
-// walk goes all ways in turn, in rounds.
-func (b *bench) walk(ctx context.Context, ways []*world.Way) (walked, error) {
+// walk goes all ways through one Envoy in turn, in rounds.
+func (b *bench) walk(ctx context.Context, envoy int, ways []*world.Way) (walked, error) {
 	m := walked{
 		map[string]figure.Samples{}, map[string]figure.Samples{}, map[string]figure.Samples{},
-	}
-	envoy, err := b.world.Envoy(ctx, "envoy", ways)
-	if err != nil {
-		return m, err
 	}
 	gets, err := b.world.HTTP1(b.settings.tokens)
 	if err != nil {
@@ -131,7 +145,7 @@ func (b *bench) walk(ctx context.Context, ways []*world.Way) (walked, error) {
 	for round := range b.settings.rounds {
 		progress(fmt.Sprintf("round %d of %d", round+1, b.settings.rounds))
 		for _, name := range inTurn(names, round) {
-			pids := []int{envoy.PID()}
+			pids := []int{envoy}
 			if s := byName[name].Ask; s != nil {
 				pids = append(pids, s.PID())
 			}

@@ -86,26 +86,18 @@ func (b *bench) distinctTokens(ctx context.Context) error {
 		return err
 	}
 	// After three twentieths of a million the cache has met more than twice what it keeps.
-	var full, greatest float64
-	for sent := 0; sent < n; sent += batch {
-		progress(fmt.Sprintf("%d tokens of %d", sent, n))
+	full, greatest, err := watched(s.PID(), n, batch, 3, func() error {
 		b.sessions += batch
 		runtime.GC() // of the last ones
 		checks, err := b.world.Checks(b.settings.tokens+b.sessions, batch)
 		if err != nil {
 			return err
 		}
-		if _, err := c.Run(ctx, load.Plan{Requests: checks, Count: batch, InFlight: inFlight}); err != nil {
-			return err
-		}
-		now, err := resident(s.PID())
-		if err != nil {
-			return err
-		}
-		if sent == 2*batch {
-			full = now
-		}
-		greatest = max(greatest, now)
+		_, err = c.Run(ctx, load.Plan{Requests: checks, Count: batch, InFlight: inFlight})
+		return err
+	})
+	if err != nil {
+		return err
 	}
 	const group = "Distinct tokens in turn"
 	b.row(group, fmt.Sprintf("memory after %d, over that after %d", n, 3*batch), "",
@@ -133,26 +125,38 @@ func (b *bench) growth(ctx context.Context) error {
 	}
 	defer c.Close()
 	batch := max(1, b.settings.growth/20)
-	var first, greatest float64
-	for sent := 0; sent < b.settings.growth; sent += batch {
-		progress(fmt.Sprintf("%d requests of %d", sent, b.settings.growth))
-		if _, err := c.Run(ctx, load.Plan{Requests: gets, Count: batch, InFlight: inFlight}); err != nil {
-			return err
-		}
-		now, err := resident(s.PID())
-		if err != nil {
-			return err
-		}
-		if sent == 0 {
-			first = now
-		}
-		greatest = max(greatest, now)
+	first, greatest, err := watched(s.PID(), b.settings.growth, batch, 1, func() error {
+		_, err := c.Run(ctx, load.Plan{Requests: gets, Count: batch, InFlight: inFlight})
+		return err
+	})
+	if err != nil {
+		return err
 	}
 	const group = "Memory of Envoy with the gate inside"
 	b.row(group, fmt.Sprintf("memory within %d requests, over that after %d", b.settings.growth, batch),
 		"", figure.Samples{greatest / first}, figure.AtMost(1.02))
 	b.row(group, "greatest memory", "MB", figure.Samples{greatest / 1e6}, figure.Target{})
 	return nil
+}
+
+// watched sends n in batches, and returns the memory that a process has after some of them, and the
+// greatest that it had after any.
+func watched(pid, n, batch, some int, send func() error) (after, greatest float64, err error) {
+	for sent := 0; sent < n; sent += batch {
+		progress(fmt.Sprintf("%d of %d", sent, n))
+		if err := send(); err != nil {
+			return 0, 0, err
+		}
+		now, err := resident(pid)
+		if err != nil {
+			return 0, 0, err
+		}
+		if sent == (some-1)*batch {
+			after = now
+		}
+		greatest = max(greatest, now)
+	}
+	return after, greatest, nil
 }
 
 // resident is the memory that a process has, in bytes (VmRSS).

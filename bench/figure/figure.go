@@ -59,16 +59,20 @@ func (s Samples) Over(other Samples) (Samples, error) {
 	return ratios, nil
 }
 
-// Minus returns s less other, round by round. They must have as many rounds.
-func (s Samples) Minus(other Samples) (Samples, error) {
+// Plus and Minus return the sum of both and their difference, round by round. They must have as many
+// rounds.
+func (s Samples) Plus(other Samples) (Samples, error)  { return s.with(other, 1) }
+func (s Samples) Minus(other Samples) (Samples, error) { return s.with(other, -1) }
+
+func (s Samples) with(other Samples, times float64) (Samples, error) {
 	if err := s.sameRounds(other); err != nil {
 		return nil, err
 	}
-	left := make(Samples, len(s))
+	all := make(Samples, len(s))
 	for i := range s {
-		left[i] = s[i] - other[i]
+		all[i] = s[i] + times*other[i]
 	}
-	return left, nil
+	return all, nil
 }
 
 func (s Samples) sameRounds(other Samples) error {

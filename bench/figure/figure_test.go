@@ -65,3 +65,18 @@ func TestNothingMeasuredMeetsNoTarget(t *testing.T) {
 		t.Errorf("expected short, got %q", got)
 	}
 }
+
+func TestSumsAndDifferencesAreRoundByRound(t *testing.T) {
+	a, b := Samples{1, 2.5}, Samples{3, 1}
+	sum, err := a.Plus(b)
+	if err != nil || sum[0] != 4 || sum[1] != 3.5 {
+		t.Errorf("got %v, %v", sum, err)
+	}
+	left, err := a.Minus(b)
+	if err != nil || left[0] != -2 || left[1] != 1.5 {
+		t.Errorf("got %v, %v", left, err)
+	}
+	if _, err := a.Minus(b[:1]); err == nil {
+		t.Error("expected an error for another number of rounds")
+	}
+}
