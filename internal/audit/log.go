@@ -37,10 +37,7 @@ type Log struct {
 	buf     []byte
 	failing bool
 
-	closing sync.RWMutex
-	closed  bool
-	queue   chan []byte
-	done    chan struct{}
+	queue *Queue[[]byte] // nil: there is none
 }
 
 // New returns a log that writes to w, one Write for each line.
@@ -52,8 +49,7 @@ func New(w io.Writer, o Options) *Log {
 	l.limits = newLimiter(o.Limit, l.summarise)
 	l.measure(o.Registry)
 	if o.Queue > 0 {
-		l.queue, l.done = make(chan []byte, o.Queue), make(chan struct{})
-		go l.drain()
+		l.queue = NewQueue(o.Queue, l.writeQueued)
 	}
 	return l
 }
@@ -105,7 +101,9 @@ func (l *Log) put(e Event) {
 		e.Time = l.now()
 	}
 	if l.queue != nil {
-		l.enqueue(appendLine(nil, &e))
+		if !l.queue.Put(appendLine(nil, &e)) {
+			l.lost.Inc()
+		}
 		return
 	}
 	l.mu.Lock()
@@ -124,26 +122,10 @@ func (e *Event) labels() (name, outcome string) {
 	return "other", string(e.outcome())
 }
 
-func (l *Log) enqueue(line []byte) {
-	l.closing.RLock()
-	defer l.closing.RUnlock()
-	if !l.closed {
-		select {
-		case l.queue <- line:
-			return
-		default:
-		}
-	}
-	l.lost.Inc()
-}
-
-func (l *Log) drain() {
-	defer close(l.done)
-	for line := range l.queue {
-		l.mu.Lock()
-		l.write(line)
-		l.mu.Unlock()
-	}
+func (l *Log) writeQueued(line []byte) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.write(line)
 }
 
 // write writes one line; the caller holds mu. It logs when writing begins to fail and when it
@@ -168,17 +150,8 @@ func (l *Log) write(line []byte) {
 func (l *Log) Close() error {
 	l.limits.stop()
 	l.summarise()
-	if l.queue == nil {
-		return nil
+	if l.queue != nil {
+		l.queue.Close()
 	}
-	// Whoever is about to send holds closing for reading, so that nobody sends on a closed channel.
-	l.closing.Lock()
-	first := !l.closed
-	l.closed = true
-	l.closing.Unlock()
-	if first {
-		close(l.queue)
-	}
-	<-l.done
 	return nil
 }

@@ -8,13 +8,13 @@ import (
 	"log/slog"
 	"math"
 	"os"
-	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/time/rate"
 
+	"github.com/sallyport/sallyport/internal/audit"
 	"github.com/sallyport/sallyport/internal/token"
 )
 
@@ -40,10 +40,7 @@ type Log struct {
 	dropped map[string]prometheus.Counter
 	missing atomic.Uint64 // dropped since the last line
 
-	closing sync.RWMutex
-	closed  bool
-	queue   chan *Record
-	done    chan struct{}
+	queue *audit.Queue[*Record]
 
 	// of the goroutine that writes
 	out     io.Writer
@@ -71,7 +68,7 @@ func New(c Config, o Options) (*Log, error) {
 	l := &Log{
 		config: c, options: o, sample: threshold(c.SampleAllowed), limits: map[string]*rate.Limiter{},
 		lines: map[string]prometheus.Counter{}, dropped: map[string]prometheus.Counter{},
-		queue: make(chan *Record, queued), done: make(chan struct{}), out: o.Stdout,
+		out: o.Stdout,
 	}
 	l.options.Logger = cmp.Or(o.Logger, slog.New(slog.DiscardHandler))
 	// Each reason has a limit of its own, so that a flood of one leaves the lines of the others alone.
@@ -85,7 +82,7 @@ func New(c Config, o Options) (*Log, error) {
 			return nil, err
 		}
 	}
-	go l.drain()
+	l.queue = audit.NewQueue(queued, l.write)
 	return l, nil
 }
 
@@ -145,24 +142,8 @@ func (l *Log) drop(why string) {
 // Put has a record written, and never waits for that. The record is the log's from then on.
 func (l *Log) Put(r *Record) {
 	r.Event, r.Time = Event, l.options.Now().UTC().Truncate(time.Microsecond)
-	// Whoever closes the queue waits for those who are about to send.
-	l.closing.RLock()
-	defer l.closing.RUnlock()
-	if !l.closed {
-		select {
-		case l.queue <- r:
-			return
-		default:
-		}
-	}
-	l.drop(byQueue)
-}
-
-// drain writes what is queued, until the queue is closed.
-func (l *Log) drain() {
-	defer close(l.done)
-	for r := range l.queue {
-		l.write(r)
+	if !l.queue.Put(r) {
+		l.drop(byQueue)
 	}
 }
 
@@ -278,17 +259,7 @@ func checkFile(path string) error {
 
 // Close writes what is queued, and returns when that is done. What is put afterwards is dropped.
 func (l *Log) Close() error {
-	l.closing.Lock()
-	first := !l.closed
-	l.closed = true
-	l.closing.Unlock()
-	if !first {
-		<-l.done
-		return nil
-	}
-	close(l.queue)
-	<-l.done
-	if l.file == nil {
+	if !l.queue.Close() || l.file == nil {
 		return nil
 	}
 	return l.file.Close()

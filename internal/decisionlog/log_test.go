@@ -158,7 +158,7 @@ func TestAFullQueueDropsAndNobodyWaits(t *testing.T) {
 	w := &gated{held: make(chan struct{})}
 	l, r := newLog(t, w, nil)
 	l.Put(refused("no_token", "first"))
-	eventually.True(t, "the first line to be on its way", func() bool { return len(l.queue) == 0 })
+	eventually.True(t, "the first line to be on its way", func() bool { return l.queue.Len() == 0 })
 	for range 3 * queued {
 		l.Put(refused("no_token", "more"))
 	}
