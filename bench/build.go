@@ -18,6 +18,8 @@ type programs struct {
 	ours   world.Program // our gate
 	module string        // our gate as a module of Envoy's
 	base   world.Program // the gate of another tree; none when its path is ""
+	// the folder with the issuer of the other tree, beside what else a mesh of ours consists of
+	baseIssuer string
 }
 
 // build builds what is measured as it is shipped, and what it is compared with in the same way.
@@ -43,11 +45,14 @@ func build(ctx context.Context, root, base string) (programs, error) {
 		return p, nil
 	}
 	p.base = world.Program{Path: filepath.Join(p.dir, "base", "authz"), Root: base}
-	dir := filepath.Dir(p.base.Path)
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return p, fmt.Errorf("bench: %w", err)
+	p.baseIssuer = filepath.Join(p.dir, "base-issuer")
+	if err := goBuild(ctx, base, p.base.Path, "./cmd/authz"); err != nil {
+		return p, err
 	}
-	return p, goBuild(ctx, base, dir, "./cmd/...")
+	if err := goBuild(ctx, root, filepath.Join(p.baseIssuer, "authz"), "./cmd/authz"); err != nil {
+		return p, err
+	}
+	return p, goBuild(ctx, base, filepath.Join(p.baseIssuer, "issuer"), "./cmd/issuer")
 }
 
 func goBuild(ctx context.Context, dir, out string, packages ...string) error {

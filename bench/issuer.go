@@ -12,7 +12,6 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -53,7 +52,7 @@ func (b *bench) issuer(ctx context.Context) (err error) {
 	if b.built.base.Path == "" {
 		return b.refreshesAndLogouts(ctx, ours, nil)
 	}
-	other, stopOther, err := b.startIssuer(ctx, filepath.Dir(b.built.base.Path))
+	other, stopOther, err := b.startIssuer(ctx, b.built.baseIssuer)
 	if err != nil {
 		return err
 	}
