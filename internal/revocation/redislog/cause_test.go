@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -120,6 +121,31 @@ func containsAll(s string, parts []string) bool {
 		}
 	}
 	return true
+}
+
+// TestAWarningNeverKeepsAnErrorFromBeingSaid: what comes right behind one is what has to be mended.
+func TestAWarningNeverKeepsAnErrorFromBeingSaid(t *testing.T) {
+	var o redislog.Outage
+	for i, c := range []struct {
+		at    time.Duration
+		level slog.Level
+		text  string
+		said  bool
+	}{
+		{0, slog.LevelWarn, "i/o timeout", true},
+		{time.Millisecond, slog.LevelWarn, "i/o timeout", false},
+		{2 * time.Millisecond, slog.LevelError, "wants TLS", true},
+		{3 * time.Millisecond, slog.LevelError, "wants a password", false},
+		{time.Second, slog.LevelWarn, "i/o timeout", true},
+		{2 * time.Second, slog.LevelError, "wants TLS", false},
+		{3 * time.Second, slog.LevelError, "wants a password", true},
+		{62 * time.Second, slog.LevelError, "wants a password", false},
+		{63 * time.Second, slog.LevelError, "wants a password", true},
+	} {
+		if got := o.Say(c.at, c.level, c.text); got != c.said {
+			t.Errorf("%d: %v at %v: said is %t", i, c.text, c.at, got)
+		}
+	}
 }
 
 // TestTLSThatIsNotThereIsSaidOnceAsAnError, whatever was to be done over the connection.

@@ -2,6 +2,8 @@ package redislog
 
 import (
 	"context"
+	"log/slog"
+	"time"
 
 	"github.com/sallyport/sallyport/internal/revocation"
 )
@@ -69,4 +71,12 @@ func GateLine(name, instance string, p revocation.Position, counter uint64, left
 // Entries decodes what XREAD answers.
 func Entries(answer []byte) ([]revocation.Entry, error) {
 	return (&decoder{string(answer)}).streams()
+}
+
+// Outage decides which errors of Redis are logged.
+type Outage struct{ outage }
+
+// Say reports whether an error is logged.
+func (o *Outage) Say(now time.Duration, level slog.Level, text string) bool {
+	return o.say(now, level, text)
 }

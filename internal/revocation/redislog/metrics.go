@@ -4,7 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"sync/atomic"
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -29,8 +29,7 @@ type metrics struct {
 	// redisUsed and redisLimit are the memory of the server that is nearest to its limit.
 	redisUsed, redisLimit prometheus.Gauge
 
-	lastError atomic.Int64 // mono of the last error logged
-	lastText  atomic.Pointer[string]
+	said outage
 }
 
 const namespace, subsystem = "sallyport", "revocation"
@@ -189,27 +188,49 @@ func (m *metrics) readFailed(err error) {
 	m.logError("the log cannot be read", err)
 }
 
-// logError logs an error of Redis, at most one a second: an outage must not fill the disk. One that
-// lasts until somebody changes a setting is an error, and said again once a minute while it is the
-// same.
+// logError logs an error of Redis, as often as outage lets it.
 func (m *metrics) logError(what string, err error) {
 	if err == nil {
 		return
 	}
 	err = m.f.client.Explain(err)
-	text, now, last := oneLine(err.Error()), int64(m.f.instant().Mono), m.lastError.Load()
-	level, least := slog.LevelWarn, time.Second
+	level := slog.LevelWarn
 	var setting *redisconn.SettingError
 	if errors.As(err, &setting) {
 		// Whatever was to be done, nothing can be.
 		level, what = slog.LevelError, "Redis cannot be used as it is set"
-		if said := m.lastText.Load(); said != nil && *said == text {
-			least = time.Minute
-		}
 	}
-	if last != 0 && now-last < int64(least) || !m.lastError.CompareAndSwap(last, now) {
-		return
+	if text := oneLine(err.Error()); m.said.say(m.f.instant().Mono, level, text) {
+		m.f.log.Log(context.Background(), level, what, "error", text)
 	}
-	m.lastText.Store(&text)
-	m.f.log.Log(context.Background(), level, what, "error", text)
+}
+
+// outage decides which errors of Redis are logged: one a second of each level, because an outage
+// must not fill the disk. An error that lasts until somebody changes a setting is said again once a
+// minute while it is the same. Warnings never keep it from being said: a heartbeat that was given up
+// in time is a warning, and the cause that another connection found is what somebody has to read.
+type outage struct {
+	mu   sync.Mutex
+	last map[slog.Level]time.Duration // when it was said, by the monotonic clock
+	text string                       // of the last error
+}
+
+func (o *outage) say(now time.Duration, level slog.Level, text string) bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	least := time.Second
+	if level == slog.LevelError && text == o.text {
+		least = time.Minute
+	}
+	if last, said := o.last[level]; said && now-last < least {
+		return false
+	}
+	if o.last == nil {
+		o.last = map[slog.Level]time.Duration{}
+	}
+	o.last[level] = now
+	if level == slog.LevelError {
+		o.text = text
+	}
+	return true
 }
