@@ -265,8 +265,14 @@ func DrawRequest(t *rapid.T, w *World) authz.Request {
 		"*/*",
 	)
 	add(6, "content-type", "application/grpc", "application/json")
-	add(3, "origin", Page, "https://evil.example.com")
-	add(4, "access-control-request-method", "GET", "POST")
+	if oneIn(t, 8, "preflight") { // which as good as never comes about by itself
+		r.Method = "OPTIONS"
+		r.Headers = append(r.Headers, authz.Header{Name: "origin", Value: Page},
+			authz.Header{Name: "access-control-request-method", Value: pick(t, "to be asked", "GET", "POST")})
+	} else {
+		add(3, "origin", Page, "https://evil.example.com")
+		add(4, "access-control-request-method", "GET", "POST")
+	}
 	add(5, "x-auth-subject", "mallory")
 	add(6, "x_auth_subject", "mallory")
 	add(8, "x.tenant", "mallory")

@@ -63,9 +63,12 @@ func Value(t testing.TB, r *prometheus.Registry, name, labels string) (sum float
 // ids are the IDs of all decisions of a test's process.
 var ids sync.Map
 
+// statusPreflight is that of a preflight's answer, and of no other.
+const statusPreflight = 204
+
 // WithoutID checks that the headers of an answer to a client have the ID of one decision, that no
-// other answer had, and returns the others.
-func WithoutID(t testing.TB, headers []authz.Header) []authz.Header {
+// other answer had, and returns the others. A preflight's answer has none.
+func WithoutID(t testing.TB, status int, headers []authz.Header) []authz.Header {
 	t.Helper()
 	var found []string
 	others := slices.DeleteFunc(slices.Clone(headers), func(h authz.Header) bool {
@@ -75,6 +78,12 @@ func WithoutID(t testing.TB, headers []authz.Header) []authz.Header {
 		}
 		return false
 	})
+	if status == statusPreflight {
+		if len(found) > 0 {
+			t.Errorf("a preflight's answer has the ID of a decision: %q", found)
+		}
+		return others
+	}
 	if len(found) != 1 || len(found[0]) != 32 || strings.Trim(found[0], "0123456789abcdef") != "" {
 		t.Errorf("expected the ID of one decision, got %q", found)
 	} else if _, twice := ids.LoadOrStore(found[0], true); twice {

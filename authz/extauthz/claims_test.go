@@ -51,7 +51,7 @@ func valuesOf(t *testing.T, r *authv3.CheckResponse) (upstream, client map[strin
 	for _, h := range headersOf(t, r.GetOkResponse().GetHeaders()) {
 		upstream[h.Name] = h.Value
 	}
-	told := authztest.WithoutID(t, headersOf(t, r.GetOkResponse().GetResponseHeadersToAdd()))
+	told := authztest.WithoutID(t, 200, headersOf(t, r.GetOkResponse().GetResponseHeadersToAdd()))
 	for _, h := range told {
 		client[h.Name] = h.Value
 	}

@@ -168,7 +168,7 @@ func answerOf(t testing.TB, r *authv3.CheckResponse) authztest.Answer {
 			Set:    set,
 			Remove: slices.Delete(remove, marked, marked+1),
 
-			Client:    authztest.WithoutID(t, headersOf(t, ok.GetResponseHeadersToAdd())),
+			Client:    authztest.WithoutID(t, 200, headersOf(t, ok.GetResponseHeadersToAdd())),
 			Parameter: strings.Join(ok.GetQueryParametersToRemove(), ","),
 		}
 		if told := r.GetDynamicMetadata().GetFields(); told != nil {
@@ -183,9 +183,10 @@ func answerOf(t testing.TB, r *authv3.CheckResponse) authztest.Answer {
 	if denied == nil {
 		t.Fatalf("a refusal has no denied_response: %v", r)
 	}
+	status := int(denied.GetStatus().GetCode())
 	return authztest.Answer{
-		Status: int(denied.GetStatus().GetCode()), Body: denied.GetBody(),
-		Headers: authztest.WithoutID(t, headersOf(t, denied.GetHeaders())),
+		Status: status, Body: denied.GetBody(),
+		Headers: authztest.WithoutID(t, status, headersOf(t, denied.GetHeaders())),
 	}
 }
 

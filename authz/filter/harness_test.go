@@ -183,12 +183,12 @@ func answerOf(t testing.TB, b []byte, request []authz.Header) (a authztest.Answe
 		}
 		// What does not fit at all, and what is no decision, has none.
 		if a.Status != http.StatusServiceUnavailable || authz.HasHeader(a.Headers, authz.HeaderDecision) {
-			a.Headers = authztest.WithoutID(t, a.Headers)
+			a.Headers = authztest.WithoutID(t, a.Status, a.Headers)
 		}
 	case verdictAllow, verdictWatch:
 		a.Status = http.StatusOK
 		a.Client, a.Metadata = d.more()
-		a.Client = authztest.WithoutID(t, a.Client)
+		a.Client = authztest.WithoutID(t, a.Status, a.Client)
 		// What is not there needs no removing.
 		for _, name := range authz.IdentityHeaders() {
 			if !authz.HasHeader(request, name) && !authz.HasHeader(a.Set, name) {
