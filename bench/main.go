@@ -136,8 +136,8 @@ type settings struct {
 func settingsOf(quick bool) settings {
 	if quick {
 		return settings{
-			quick: true, rounds: 5, turn: 400 * time.Millisecond, atRate: 6 * time.Second, tokens: 1000,
-			distinct: 1_000_000, growth: 1_000_000, logins: 40, logouts: 4000, starts: 3,
+			quick: true, rounds: 5, turn: 400 * time.Millisecond, atRate: 4 * time.Second, tokens: 1000,
+			distinct: 1_000_000, growth: 1_000_000, logins: 40, logouts: 2500, starts: 3,
 		}
 	}
 	return settings{
