@@ -139,6 +139,13 @@ func appendID(b []byte, id authz.ID) []byte {
 	return id.Append(append(b, authz.HeaderDecision...))
 }
 
+// fixed appends an answer that is the same for all requests but for what was found in one.
+func fixed(out, answer []byte, f found) []byte {
+	b := append(out, answer...)
+	putFound(b[len(out):], f)
+	return b
+}
+
 // putFound notes what was found in a request in its answer.
 func putFound(answer []byte, f found) {
 	binary.NativeEndian.PutUint32(answer[4:], uint32(f))

@@ -115,24 +115,27 @@ type Origin struct {
 // to out, and never outgrows it.
 func (f *Filter) Request(s Stream, headers []authz.Header, from Origin,
 	out []byte) (answer []byte) {
+	var found found
 	// Not recovered from, a panic would end Envoy.
 	defer func() {
 		if value := recover(); value != nil {
 			f.checker.Recovered(value)
-			answer = append(out, f.broken...)
+			answer = fixed(out, f.broken, found)
 		}
 	}()
-	if f.ended.Load() {
-		return append(out, f.closed...)
-	}
 	before := f.streams.round()
 	r := requests.Get().(*check.Request)
-	found := read(r, headers)
+	found = read(r, headers)
 	r.Peer, r.Source, r.Policy = from.Peer, from.Source, from.Policy
-	d, decided := f.checker.Try(r)
-	if decided {
+	r.Tally = int(s.Worker)
+	if f.ended.Load() {
+		answer = fixed(out, f.closed, found)
+	} else if d, decided := f.checker.Try(r); decided {
 		answer = f.answer(out, &d, headers, found)
-		f.watch(s, &d, before)
+		if watched(&d) {
+			f.streams.put(s, d.Identity)
+			f.lookAgain(before)
+		}
 	} else {
 		f.hold(s, r, found)
 		answer = appendHead(out, head{verdict: verdictHeld, found: found})
@@ -144,28 +147,35 @@ func (f *Filter) Request(s Stream, headers []authz.Header, from Origin,
 
 // hold decides on a request when its key has come, or it is known that it does not.
 func (f *Filter) hold(s Stream, r *check.Request, found found) {
-	held := clone(r)
+	held, place := clone(r), f.streams.claim(s)
 	go func() {
 		// A hook that has let go of a request must be told something, whatever happens here.
-		answer := f.broken
+		answer := fixed(nil, f.broken, found)
 		defer func() {
+			defer func() { f.options.Host.Resume(s, answer) }()
 			if value := recover(); value != nil {
+				answer = fixed(nil, f.broken, found)
 				f.checker.Recovered(value)
-				answer = f.broken
 			}
-			f.options.Host.Resume(s, answer)
 		}()
 		before := f.streams.round()
 		// The checker waits for key_wait and no longer.
 		d := f.checker.Check(context.Background(), held)
 		answer = f.answer(make([]byte, 0, maxAnswer), &d, held.Headers, found)
-		f.watch(s, &d, before)
+		if watched(&d) {
+			place.put(d.Identity)
+			f.lookAgain(before)
+		}
+		// What was decided while the filter ended may be what nobody counts any more.
+		if f.ended.Load() {
+			answer = fixed(nil, f.closed, found)
+		}
 	}()
 }
 
 // clone copies a request and all that it views.
 func clone(r *check.Request) *check.Request {
-	c := &check.Request{Malformed: r.Malformed, ID: strings.Clone(r.ID)}
+	c := &check.Request{Malformed: r.Malformed, ID: strings.Clone(r.ID), Tally: r.Tally}
 	c.Method, c.Host = strings.Clone(r.Method), strings.Clone(r.Host)
 	c.Path, c.Peer = strings.Clone(r.Path), strings.Clone(r.Peer)
 	c.Policy = strings.Clone(r.Policy)
@@ -179,13 +189,14 @@ func clone(r *check.Request) *check.Request {
 	return c
 }
 
-// watch has a stream that may pass by a token ended when that is revoked. before is the round of
-// checks under way when the decision began: what was revoked since may have been missed.
-func (f *Filter) watch(s Stream, d *authz.Decision, before uint64) {
-	if !d.Allow || d.Identity == nil || d.Identity.Facts == nil {
-		return
-	}
-	f.streams.put(s, d.Identity)
+// watched reports whether a stream may pass by a token, and ends when that is revoked.
+func watched(d *authz.Decision) bool {
+	return d.Allow && d.Identity != nil && d.Identity.Facts != nil
+}
+
+// lookAgain has all streams looked through once more, if a look has begun since before, the round
+// under way when a decision began: it may have missed the stream that is watched since.
+func (f *Filter) lookAgain(before uint64) {
 	if f.streams.round() != before {
 		f.streams.again()
 	}

@@ -2,6 +2,7 @@ package filter
 
 import (
 	"context"
+	"encoding/binary"
 	"fmt"
 	"runtime"
 	"slices"
@@ -16,6 +17,7 @@ import (
 	"github.com/sallyport/sallyport/authz/check"
 	"github.com/sallyport/sallyport/internal/audit"
 	"github.com/sallyport/sallyport/internal/eventually"
+	"github.com/sallyport/sallyport/internal/jose/josetest"
 	"github.com/sallyport/sallyport/internal/revocation"
 	"github.com/sallyport/sallyport/internal/token"
 )
@@ -296,6 +298,117 @@ func TestAPlaceThatIsTakenAgainIsTheNewStreams(t *testing.T) {
 	revoke(func(f *revocation.Facts) bool { return f.TokenID == "token-2" })
 	if s := b.nextEnded(t); s != next {
 		t.Errorf("%+v is ended, want %+v", s, next)
+	}
+}
+
+// awaited are keys whose waiters wait until the test lets them go on.
+type awaited struct {
+	*authztest.Keys
+	let chan struct{}
+}
+
+func (k awaited) Await(ctx context.Context, issuer, keyID string) bool {
+	<-k.let
+	return k.Keys.Await(ctx, issuer, keyID)
+}
+
+// held starts a filter with a request that it holds for a key, and returns what lets the key come.
+func held(t *testing.T) (b *bench, s Stream, let func()) {
+	t.Helper()
+	w := authztest.New()
+	keys := awaited{w.Keys, make(chan struct{})}
+	b = start(t, w, func(o *Options) { o.Check.Keys, o.Check.KeyWait = keys, 10*time.Second })
+	key := josetest.NewKey("ES256", "key-2")
+	w.Keys.Publish(authztest.Issuer, key.Public())
+	bearer := "Bearer " + key.Token(key.Header("at+jwt").JSON(), w.Setup().Claims.JSON())
+	s = b.host.next()
+	headers := shown(authztest.Get("/protected", "authorization", bearer))
+	if got := b.filter.Request(s, headers, Origin{}, make([]byte, 0, maxAnswer)); verdict(
+		got,
+	) != verdictHeld {
+		t.Fatalf("verdict %d", verdict(got))
+	}
+	return b, s, func() { close(keys.let) }
+}
+
+// TestARequestThatIsHeldTakesNobodysPlace: its client leaves, its place is another stream's, and
+// then it is decided on. The other stream still ends with its own token.
+func TestARequestThatIsHeldTakesNobodysPlace(t *testing.T) {
+	b, s, let := held(t)
+	revoke := b.run(t)
+	next := Stream{s.Worker, s.Place, s.Generation + 1}
+	headers := shown(authztest.Get("/protected", "authorization", "Bearer "+
+		b.world.Token(func(c *token.Claims) { c.Subject, c.ID = "bob", "token-2" })))
+	b.filter.Request(next, headers, Origin{}, make([]byte, 0, maxAnswer))
+	let()
+	<-b.host.answers[s]
+	revoke(func(f *revocation.Facts) bool { return f.TokenID == "token-2" })
+	if ended := b.nextEnded(t); ended != next {
+		t.Errorf("%+v is ended, want %+v", ended, next)
+	}
+}
+
+// TestARequestThatWasHeldEndsWithItsToken, as any other.
+func TestARequestThatWasHeldEndsWithItsToken(t *testing.T) {
+	b, s, let := held(t)
+	revoke := b.run(t)
+	let()
+	if got := <-b.host.answers[s]; verdict(got) != verdictWatch {
+		t.Fatalf("verdict %d", verdict(got))
+	}
+	revoke(func(f *revocation.Facts) bool { return f.Subject == "alice" })
+	if ended := b.nextEnded(t); ended != s {
+		t.Errorf("%+v is ended, want %+v", ended, s)
+	}
+}
+
+// TestNothingPassesOnceTheFilterHasEnded, what was held until then included: nobody counts this gate
+// any more.
+func TestNothingPassesOnceTheFilterHasEnded(t *testing.T) {
+	b, s, let := held(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := b.filter.Run(ctx); err != nil {
+		t.Fatal(err)
+	}
+	let()
+	if got := <-b.host.answers[s]; verdict(got) != verdictRefuse {
+		t.Errorf("a request that was held: verdict %d", verdict(got))
+	}
+	headers := shown(authztest.Get("/public"))
+	if got := b.send(t, headers, ""); verdict(got) != verdictRefuse {
+		t.Errorf("a request: verdict %d", verdict(got))
+	}
+}
+
+// TestAnyRefusalIsKnownToBeOfGRPC: without, the module adds no grpc-status.
+func TestAnyRefusalIsKnownToBeOfGRPC(t *testing.T) {
+	headers := shown(
+		authztest.Get("/protected", "content-type", "application/grpc", "authorization",
+			"Bearer "+authztest.New().Token()),
+	)
+	ended := start(t, authztest.New())
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := ended.filter.Run(ctx); err != nil {
+		t.Fatal(err)
+	}
+	thrown := start(
+		t,
+		authztest.New(),
+		func(o *Options) { o.Check.Instant = func() revocation.Instant { panic("thrown") } },
+	)
+	for name, b := range map[string]*bench{"the filter has ended": ended, "a panic": thrown} {
+		got := b.filter.Request(b.host.next(), headers, Origin{}, make([]byte, 0, maxAnswer))
+		if verdict(got) != verdictRefuse ||
+			binary.NativeEndian.Uint32(got[4:])&uint32(foundGRPC) == 0 {
+			t.Errorf(
+				"%s: verdict %d, found %d",
+				name,
+				verdict(got),
+				binary.NativeEndian.Uint32(got[4:]),
+			)
+		}
 	}
 }
 

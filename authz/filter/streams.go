@@ -26,9 +26,10 @@ const (
 	chunkSize = 1024
 )
 
-// streams are those that were let pass by a token. A place is written by its worker alone and read
-// by whoever looks for tokens that are revoked, without a lock. What is over stays in its place
-// until the next stream has it: the generation tells.
+// streams are those that were let pass by a token. A place is written by its worker, and once more
+// for a request that the worker has held; it is read by whoever looks for tokens that are revoked.
+// Nobody takes a lock. What is over stays in its place until the next stream has it: the generation
+// tells.
 type streams struct {
 	workers [MaxWorkers]atomic.Pointer[places]
 	rounds  atomic.Uint64 // looks through all of them that have begun
@@ -60,6 +61,31 @@ func (s *streams) put(at Stream, id *authz.Identity) {
 	p.generation.Store(0)
 	p.identity.Store(id)
 	p.generation.Store(at.Generation)
+}
+
+// claim is the place of a request that is held. Its stream may be over, and the place another's,
+// when it is decided on.
+type claim struct {
+	place *place
+	mark  *authz.Identity // stands in the place until the place is another's
+	at    Stream
+}
+
+// claim keeps the place of a request for what is decided later.
+func (s *streams) claim(at Stream) *claim {
+	c := &claim{s.place(at), new(authz.Identity), at}
+	c.place.generation.Store(0)
+	c.place.identity.Store(c.mark)
+	return c
+}
+
+// put watches the stream by its identity, unless its place is another's by now.
+func (c *claim) put(id *authz.Identity) {
+	if c.place.identity.CompareAndSwap(c.mark, id) {
+		// The worker that gives the place to another stream just now has the last word: it writes the
+		// generation last, and until then this one names a stream that is over.
+		c.place.generation.CompareAndSwap(0, c.at.Generation)
+	}
 }
 
 func (s *streams) place(at Stream) *place {

@@ -356,6 +356,7 @@ func (g *Gate) Run(ctx context.Context) error {
 	}
 	// At once, not only when the server drains: during the drain's delay each Envoy has to see it.
 	defer context.AfterFunc(ctx, func() { g.stopping.Store(true) })()
+	defer g.stopping.Store(true) // and for good, however it has ended
 	err = daemon.Run(ctx, daemon.Options{
 		Name:     "authz",
 		Version:  g.options.Version,

@@ -29,6 +29,7 @@ enum { kind_request = 0, kind_response = 2 }; // of header maps
 // What a hook for headers returns.
 enum { status_continue = 0, status_stop = 1, status_stop_all_watermark = 4 };
 enum {
+	attribute_protocol = 10,
 	attribute_source_address = 24,
 	attribute_mtls = 29, // the client has a certificate
 	attribute_peer_subject = 33,

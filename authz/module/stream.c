@@ -48,6 +48,7 @@ typedef struct place {
 	uint32_t found;     // of the request
 	bool responded;     // the response has begun
 	bool websocket;     // and is one
+	bool grpc;          // or one of gRPC, with trailers
 	bool ended;
 	char *client; // headers of the answer to the client, as an answer has them
 	size_t client_len;
@@ -130,7 +131,7 @@ static void give_place(place *p) {
 	p->answer_len = 0;
 	p->pending = 0;
 	p->found = 0;
-	p->responded = p->websocket = p->ended = false;
+	p->responded = p->websocket = p->grpc = p->ended = false;
 	p->generation++; // from here on nobody reaches the stream that is over
 	p->next = p->worker->free;
 	p->worker->free = p;
@@ -259,14 +260,23 @@ static head read_head(reader *r) {
 	return h;
 }
 
-static void send_broken(envoy_filter f, uint32_t found) {
+// The content type of gRPC over HTTP/2, which has a status of its own.
+static bool is_grpc(envoy_filter f, int kind) {
+	buffer type = nothing, grpc = TEXT("application/grpc");
+	if (!CALLBACK(http_get_header)(f, kind, TEXT("content-type"), &type, 0, NULL)) return false;
+	if (type.len < grpc.len || memcmp(type.ptr, grpc.ptr, grpc.len) != 0) return false;
+	return type.len == grpc.len || type.ptr[grpc.len] == '+' || type.ptr[grpc.len] == ';';
+}
+
+// Refuses when nobody has said how: what an answer would tell of the request is not known either.
+static void send_broken(envoy_filter f) {
 	header headers[] = {
 		{"content-type", 12, "application/json", 16},
 		{"cache-control", 13, "no-store", 8},
 		{"x-sallyport-reason", 18, "internal", 8},
 		{"grpc-status", 11, "14", 2}, // for gRPC alone
 	};
-	CALLBACK(http_send_response)(f, 503, headers, found & found_grpc ? 4 : 3, TEXT(broken_body),
+	CALLBACK(http_send_response)(f, 503, headers, is_grpc(f, kind_request) ? 4 : 3, TEXT(broken_body),
 	                             TEXT("sallyport_internal"));
 }
 
@@ -276,13 +286,13 @@ enum { max_refusal_headers = 16 };
 static void send_refusal(envoy_filter f, const counters *c, head h, reader *r, uint32_t found) {
 	header headers[max_refusal_headers + 1];
 	if (h.headers > max_refusal_headers) {
-		send_broken(f, found);
+		send_broken(f);
 		return;
 	}
 	for (uint32_t i = 0; i < h.headers; i++) headers[i] = read_header(r);
 	buffer body = read_text(r, read_number(r)), details = read_text(r, read_number(r));
 	if (r->broken || h.status < 200 || h.status > 599 || h.grpc == 0 || h.grpc > 16) {
-		send_broken(f, found);
+		send_broken(f);
 		return;
 	}
 	char grpc[2];
@@ -344,8 +354,9 @@ static bool apply(place *p, envoy_filter f, head h, reader *r) {
 	for (uint32_t i = 0; i < h.headers; i++) {
 		header one = read_header(r);
 		if (r->broken || one.name_len == 0) return false;
-		CALLBACK(http_set_header)(f, kind_request, (buffer){one.name, one.name_len},
-		                          (buffer){one.value, one.value_len});
+		if (!CALLBACK(http_set_header)(f, kind_request, (buffer){one.name, one.name_len},
+		                               (buffer){one.value, one.value_len}))
+			return false;
 	}
 	// The route is chosen again: it may depend on who calls.
 	if (h.headers > 0) CALLBACK(http_clear_route_cache)(f);
@@ -370,7 +381,7 @@ static bool act(place *p, envoy_filter f, const char *answer, size_t len) {
 		send_refusal(f, p->counters, h, &r, p->found);
 		return false;
 	}
-	send_broken(f, p->found);
+	send_broken(f);
 	return false;
 }
 
@@ -467,7 +478,7 @@ int envoy_dynamic_module_on_http_filter_request_headers(envoy_filter f, const vo
 	if (n > few_headers) all = n > most_headers ? NULL : malloc(n * sizeof(header));
 	if (p == &no_place || all == NULL || !CALLBACK(http_get_headers)(f, kind_request, all)) {
 		if (all != few) free(all);
-		send_broken(f, 0);
+		send_broken(f);
 		return status_stop;
 	}
 	char *answer = p->worker->answer;
@@ -480,10 +491,17 @@ int envoy_dynamic_module_on_http_filter_request_headers(envoy_filter f, const vo
 	p->found = h.found;
 	if (h.verdict == verdict_held) {
 		if (open_place(p, f)) return status_stop_all_watermark;
-		send_broken(f, p->found);
+		send_broken(f);
 		return status_stop;
 	}
 	return act(p, f, answer, len) ? status_continue : status_stop;
+}
+
+// Whether the client's protocol has trailers: in HTTP/1.1 an answer without the rest would look whole.
+static bool has_trailers(envoy_filter f) {
+	buffer protocol = nothing;
+	return CALLBACK(http_filter_get_attribute_string)(f, attribute_protocol, &protocol) &&
+	       !(protocol.len >= 6 && memcmp(protocol.ptr, "HTTP/1", 6) == 0);
 }
 
 int envoy_dynamic_module_on_http_filter_response_headers(envoy_filter f, const void *m, bool end) {
@@ -492,6 +510,7 @@ int envoy_dynamic_module_on_http_filter_response_headers(envoy_filter f, const v
 	if (p == &no_place) return status_continue;
 	p->responded = true;
 	tell_client(p, f);
+	p->grpc = p->found & found_grpc && is_grpc(f, kind_response) && has_trailers(f);
 	buffer status = nothing;
 	if (p->found & found_upgrade &&
 	    CALLBACK(http_get_header)(f, kind_response, TEXT(":status"), &status, 0, NULL))
@@ -511,7 +530,7 @@ static void end_stream(place *p, envoy_filter f, const char *answer, size_t len)
 	} else if (p->websocket) {
 		// RFC 6455 sections 5.5.1 and 7.4.1: close, 1008 (policy violation).
 		CALLBACK(http_send_response_data)(f, TEXT("\x88\x0f\x03\xf0token revoked"), true);
-	} else if (p->found & found_grpc) {
+	} else if (p->grpc) {
 		header trailers[] = {
 			{"grpc-status", 11, "16", 2},
 			{"grpc-message", 12, "token revoked", 13},
@@ -532,7 +551,7 @@ void envoy_dynamic_module_on_http_filter_scheduled(envoy_filter f, const void *m
 	pthread_mutex_unlock(&p->worker->mutex);
 	if (event == event_end) {
 		end_stream(p, f, answer, len);
-	} else if (!p->responded && act(p, f, answer, len)) { // else Envoy has answered meanwhile
+	} else if (!p->responded && !p->ended && act(p, f, answer, len)) { // else it has been answered
 		CALLBACK(http_filter_continue_decoding)(f);
 	}
 	free(answer);
