@@ -54,6 +54,10 @@ type Decision struct {
 	cause    error        // what is wrong with the token
 }
 
+// AllowsStale reports whether the route goes on while nobody can tell whether the token has been
+// revoked since the gate last knew (allow_stale).
+func (d *Decision) AllowsStale() bool { return d.rule != nil && d.rule.AllowStale }
+
 // TokenState is what became of a request's token by the time that it was decided on.
 type TokenState uint8
 

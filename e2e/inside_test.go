@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"flag"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -435,6 +436,67 @@ func TestStreamsEndWhenTheirTokenIsRevoked(t *testing.T) {
 	if n := metric(t, admin, "sallyport_gate_streams_ended_total"); n != 6 {
 		t.Errorf("the gate counts %v", n)
 	}
+}
+
+// TestStreamsEndWhenNobodyCanTellWhoIsRevoked (S9): with Redis gone for max_staleness a logout that
+// is acknowledged would not be heard of. Each kind of client is told so; once Redis is back, they
+// open streams again.
+func TestStreamsEndWhenNobodyCanTellWhoIsRevoked(t *testing.T) {
+	up := newStreaming(t)
+	s := inside(t, func(o *mesh.Options) {
+		o.Upstream = up
+		o.GateArgs = []string{fmt.Sprintf("--revocation-max-staleness=%v", outageStaleness)}
+		o.IssuerArgs = o.GateArgs
+		meshtest.RunShipped(t, o)
+	})
+	gateway := s.Endpoints().Gateway
+	token := newCaller(t, gateway).login(t, user(t, s, "bob")).Access
+	streams := map[string]conversation{}
+	for name, dial := range openings {
+		streams[name] = dial(t, gateway, token, up)
+		if err := streams[name].exchange(); err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+	}
+	socket, err := dialWebsocket(t, gateway, "/api/websocket", token)
+	if err != nil {
+		t.Fatal(err)
+	}
+	stream := openEcho(t, gateway, token)
+
+	redis := s.Child("redis")
+	if err := redis.Signal(syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	stopped := time.Now()
+	for name, o := range streams {
+		if err := o.ended(); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	t.Logf("all streams had ended %v after Redis stopped, max_staleness %v", time.Since(stopped),
+		outageStaleness)
+	if end := closeFrame(socket); end != "\x88\x15\x03\xf5revocations unknown" {
+		t.Errorf("the websocket ends with %q", end)
+	}
+	if got := status.Convert(stream()); got.Code() != codes.Unavailable ||
+		got.Message() != "revocations unknown" {
+		t.Errorf("the gRPC stream ends with %v %q", got.Code(), got.Message())
+	}
+	s.Eventually("the access log to have the reason of five ends", func() bool {
+		content, err := os.ReadFile(s.Child("envoy").LogFile())
+		return err == nil && bytes.Count(content, []byte(`"ended":"stale"`)) == 5
+	})
+	if err := redis.Signal(syscall.SIGCONT); err != nil {
+		t.Fatal(err)
+	}
+	s.Eventually("streams to open again", func() bool {
+		conn, err := dialWebsocket(t, gateway, "/api/websocket", token)
+		if err == nil {
+			_ = conn.Close() // it is not used
+		}
+		return err == nil
+	})
 }
 
 // openEcho opens a gRPC stream, and returns what reads it to its end.

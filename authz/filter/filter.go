@@ -12,7 +12,7 @@
 //     of Envoy's.
 //   - A stream ends when its token is revoked (S9): whoever is let pass with a token is watched
 //     until it is over, and every change of the copy of the revocation log has those who are
-//     watched checked again.
+//     watched checked again. It ends too when the copy has not been confirmed for max_staleness.
 package filter
 
 import (
@@ -39,23 +39,35 @@ type Host interface {
 	Resume(s Stream, answer []byte)
 	// End has a stream ended, and reports whether it is not over already. answer is for a client that
 	// has had none yet.
-	End(s Stream, answer []byte) bool
+	End(s Stream, why Ending, answer []byte) bool
 }
+
+// Ending is why a stream ends before its time.
+type Ending uint8
+
+// Endings.
+const (
+	Revoked Ending = iota // its token has been revoked
+	Stale                 // for longer than max_staleness nobody could tell whether it has been
+)
 
 // Revocations are the gate's copy of the revocation log.
 type Revocations interface {
 	Check(*revocation.Facts) revocation.Verdict
+	Freshness(revocation.Instant) revocation.Freshness
 	// Changed returns a channel that is closed with the next change of the copy.
 	Changed() <-chan struct{}
 }
 
-// Options is what a Filter stands on beside its engine. Host, Revocations and Check.Instant are
-// needed.
+// Options is what a Filter stands on beside its engine. Host, Revocations, MaxStaleness and
+// Check.Instant are needed.
 type Options struct {
 	Host        Host
 	Revocations Revocations
-	Streams     check.StreamConfig
-	Check       check.Options
+	// MaxStaleness is how long a stream goes on while the copy is not confirmed.
+	MaxStaleness time.Duration
+	Streams      check.StreamConfig
+	Check        check.Options
 }
 
 // Filter judges the requests of all of Envoy's workers. Its methods may be called from many
@@ -66,15 +78,17 @@ type Filter struct {
 	streams *streams
 	broken  []byte // the answer when all else fails
 	closed  []byte // the answer once Run has ended
-	revoked []byte // the answer to whoever waits for a response with a token that is revoked
+	// The answers to whoever waits for a response with a token that is revoked, or may be.
+	revoked, stale []byte
 
 	ended atomic.Bool
 }
 
 // New makes a filter. engine must have been made with Wire.
 func New(engine *authz.Engine, o Options) (*Filter, error) {
-	if engine == nil || o.Host == nil || o.Revocations == nil {
-		return nil, errors.New("filter: expected an engine, a host and revocations, got none")
+	if engine == nil || o.Host == nil || o.Revocations == nil || o.MaxStaleness <= 0 {
+		return nil, errors.New(
+			"filter: expected an engine, a host, revocations and their max_staleness, got none")
 	}
 	if err := o.Streams.Validate(); err != nil {
 		return nil, fmt.Errorf("filter: streams: %w", err)
@@ -86,7 +100,7 @@ func New(engine *authz.Engine, o Options) (*Filter, error) {
 	f := &Filter{options: o, checker: checker, streams: newStreams(o.Check.Registry)}
 	for reason, to := range map[token.Reason]*[]byte{
 		token.ReasonInternal: &f.broken, token.ReasonNoCopy: &f.closed,
-		token.ReasonRevoked: &f.revoked,
+		token.ReasonRevoked: &f.revoked, token.ReasonStale: &f.stale,
 	} {
 		made, ok := engine.Refusal(reason).Wire.([]byte)
 		if !ok {
@@ -133,7 +147,7 @@ func (f *Filter) Request(s Stream, headers []authz.Header, from Origin,
 	} else if d, decided := f.checker.Try(r); decided {
 		answer = f.answer(out, &d, headers, found)
 		if watched(&d) {
-			f.streams.put(s, d.Identity)
+			f.streams.put(s, d.Identity, d.AllowsStale())
 			f.lookAgain(before)
 		}
 	} else {
@@ -202,10 +216,13 @@ func (f *Filter) lookAgain(before uint64) {
 	}
 }
 
-// Run ends streams whose tokens are revoked, until ctx ends. From then on nothing passes: nobody
-// counts this gate any more.
+// Run ends streams whose tokens are revoked, or may be for longer than max_staleness, until ctx
+// ends. From then on nothing passes: nobody counts this gate any more.
 func (f *Filter) Run(ctx context.Context) error {
 	defer f.ended.Store(true)
+	look := time.NewTicker(lookEvery)
+	defer look.Stop()
+	confirmed := f.options.Check.Instant().Mono
 	for {
 		changed := f.options.Revocations.Changed()
 		begun := time.Now()
@@ -218,36 +235,76 @@ func (f *Filter) Run(ctx context.Context) error {
 			pause.Stop()
 			return nil
 		}
-		select {
-		case <-changed:
-		case <-f.streams.wake:
-		case <-ctx.Done():
-			return nil
+		for again := false; !again; {
+			select {
+			case <-changed:
+				again = true
+			case <-f.streams.wake:
+				again = true
+			case <-look.C:
+			case <-ctx.Done():
+				return nil
+			}
+			confirmed = f.endStale(confirmed)
 		}
 	}
 }
 
-// leastPause is the time between two looks through the streams.
-const leastPause = 2 * time.Millisecond
+const (
+	// leastPause is the time between two looks through the streams.
+	leastPause = 2 * time.Millisecond
+	// lookEvery is how often the copy is asked how stale it is.
+	lookEvery = 100 * time.Millisecond
+)
 
 // endRevoked looks once through all streams.
 func (f *Filter) endRevoked() {
 	f.streams.begin()
-	f.streams.each(func(s Stream, facts *revocation.Facts) bool {
+	f.streams.each(func(s Stream, facts *revocation.Facts, _ bool) bool {
 		if !f.options.Revocations.Check(facts).Revoked {
 			return true
 		}
-		if f.options.Host.End(s, f.revoked) {
-			f.streams.ended.Inc()
-		}
+		f.end(s, Revoked, f.revoked)
 		return false
 	})
+}
+
+// endStale ends all streams when the copy will not have been confirmed for max_staleness by the next
+// look: what has been revoked since then, nobody here knows. As for requests, a route with
+// allow_stale goes on while the copy is complete, and stale alone. confirmed is when it last was, by
+// the monotonic clock, and endStale returns when it was by now.
+func (f *Filter) endStale(confirmed time.Duration) time.Duration {
+	at := f.options.Check.Instant()
+	at.Mono, at.Wall = at.Mono+lookEvery, at.Wall.Add(lookEvery)
+	freshness := f.options.Revocations.Freshness(at)
+	if freshness.Fresh {
+		return at.Mono - freshness.Staleness
+	}
+	stale := freshness.Why == revocation.WhyStale
+	if !stale && at.Mono-confirmed <= f.options.MaxStaleness {
+		return confirmed // a copy that is loaded again is confirmed soon
+	}
+	f.streams.each(func(s Stream, _ *revocation.Facts, allowsStale bool) bool {
+		if stale && allowsStale {
+			return true
+		}
+		f.end(s, Stale, f.stale)
+		return false
+	})
+	return confirmed
+}
+
+func (f *Filter) end(s Stream, why Ending, answer []byte) {
+	if f.options.Host.End(s, why, answer) {
+		f.streams.ended.Inc()
+	}
 }
 
 func newEnded(registry prometheus.Registerer) prometheus.Counter {
 	ended := prometheus.NewCounter(prometheus.CounterOpts{
 		Name: "sallyport_gate_streams_ended_total",
-		Help: "Streams that were ended because their token was revoked.",
+		Help: "Streams that were ended because their token was revoked, or nobody could tell for longer " +
+			"than max_staleness.",
 	})
 	if registry != nil {
 		registry.MustRegister(ended)

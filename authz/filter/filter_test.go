@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 	"unsafe"
@@ -214,10 +215,16 @@ func TestAPanicIsARefusal(t *testing.T) {
 // run runs a filter until the test ends.
 func (b *bench) run(t *testing.T) (revoke func(func(*revocation.Facts) bool)) {
 	t.Helper()
+	return b.runWith(t, nil)
+}
+
+func (b *bench) runWith(t *testing.T, fresh *atomic.Pointer[revocation.Freshness]) (
+	revoke func(func(*revocation.Facts) bool)) {
+	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	changed := make(chan struct{}, 1)
-	b.filter.options.Revocations = copied{b.world.Revocations, changed}
+	b.filter.options.Revocations = copied{b.world.Revocations, changed, fresh}
 	go func() { done <- b.filter.Run(ctx) }()
 	t.Cleanup(func() {
 		cancel()
@@ -277,8 +284,8 @@ func TestAStreamEndsWhenItsTokenIsRevoked(t *testing.T) {
 		delete(streams, s)
 	}
 	revoke(func(f *revocation.Facts) bool { return f.Subject == "bob" })
-	if s := b.nextEnded(t); s != others {
-		t.Errorf("%+v is ended, want %+v", s, others)
+	if s := b.nextEnded(t); s != others || b.host.why(s) != Revoked {
+		t.Errorf("%+v is ended as %d, want %+v", s, b.host.why(s), others)
 	}
 	eventually.True(t, "each of them is counted", func() bool {
 		return authztest.Value(t, b.registry, "sallyport_gate_streams_ended_total", "") == 2501
@@ -298,6 +305,79 @@ func TestAPlaceThatIsTakenAgainIsTheNewStreams(t *testing.T) {
 	revoke(func(f *revocation.Facts) bool { return f.TokenID == "token-2" })
 	if s := b.nextEnded(t); s != next {
 		t.Errorf("%+v is ended, want %+v", s, next)
+	}
+}
+
+// TestStreamsEndWhenNobodyCanTellWhoIsRevoked: once the copy is stale, but for those of routes with
+// allow_stale; and when it is not confirmed otherwise for as long as that, all.
+func TestStreamsEndWhenNobodyCanTellWhoIsRevoked(t *testing.T) {
+	for why, tolerant := range map[string]bool{revocation.WhyStale: true, revocation.WhyNoCopy: false} {
+		clock := new(atomic.Int64)
+		clock.Store(int64(time.Minute))
+		b := start(t, authztest.New(), func(o *Options) {
+			o.Check.Instant = func() revocation.Instant {
+				return revocation.Instant{Mono: time.Duration(clock.Load())}
+			}
+		})
+		fresh := new(atomic.Pointer[revocation.Freshness])
+		fresh.Store(&revocation.Freshness{Fresh: true})
+		revoke := b.runWith(t, fresh)
+		bearer := "Bearer " + b.world.Token()
+		strict, other := b.open(t, bearer), b.host.next()
+		headers := shown(authztest.Get("/tolerant", "authorization", bearer))
+		if got := b.filter.Request(other, headers, Origin{}, make([]byte, 0, maxAnswer)); verdict(
+			got,
+		) != verdictWatch {
+			t.Fatalf("verdict %d", verdict(got))
+		}
+		fresh.Store(&revocation.Freshness{Why: why})
+		// As long again and again: the filter may begin to run only now.
+		ctx, stop := context.WithCancel(t.Context())
+		var passing sync.WaitGroup
+		passing.Go(func() {
+			for ; ctx.Err() == nil; runtime.Gosched() {
+				clock.Add(int64(time.Millisecond))
+			}
+		})
+		want := map[Stream]bool{strict: true}
+		if !tolerant {
+			want[other] = true
+		}
+		for len(want) > 0 {
+			s := b.nextEnded(t)
+			if !want[s] || b.host.why(s) != Stale {
+				t.Fatalf("%s: %+v is ended as %d", why, s, b.host.why(s))
+			}
+			delete(want, s)
+		}
+		stop()
+		passing.Wait()
+		if !tolerant {
+			continue
+		}
+		revoke(func(f *revocation.Facts) bool { return f.Subject == "alice" })
+		if s := b.nextEnded(t); s != other || b.host.why(s) != Revoked {
+			t.Errorf("%+v is ended as %d, want %+v", s, b.host.why(s), other)
+		}
+	}
+}
+
+// TestACopyThatIsLoadedAgainEndsNoStream, if it is confirmed before max_staleness is over.
+func TestACopyThatIsLoadedAgainEndsNoStream(t *testing.T) {
+	b := start(t, authztest.New())
+	fresh := new(atomic.Pointer[revocation.Freshness])
+	fresh.Store(&revocation.Freshness{Why: revocation.WhyNoCopy})
+	at := instant()
+	if got := b.filter.options.Check.Instant(); got != at {
+		t.Fatalf("the clock stands at %v", got)
+	}
+	revoke := b.runWith(t, fresh)
+	s := b.open(t, "Bearer "+b.world.Token())
+	// A look at how fresh the copy is comes before this one's, as each look through the streams does.
+	revoke(func(*revocation.Facts) bool { return false })
+	revoke(func(f *revocation.Facts) bool { return f.Subject == "alice" })
+	if ended := b.nextEnded(t); ended != s || b.host.why(s) != Revoked {
+		t.Errorf("%+v is ended as %d, want %+v as %d", ended, b.host.why(ended), s, Revoked)
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -36,6 +37,7 @@ type host struct {
 	answers map[Stream]chan []byte
 	over    []Stream
 	ended   chan Stream
+	whys    map[Stream]Ending
 }
 
 func (h *host) next() Stream {
@@ -53,20 +55,36 @@ func (h *host) Resume(s Stream, answer []byte) {
 	h.answers[s] <- slices.Clone(answer)
 }
 
-func (h *host) End(s Stream, _ []byte) bool {
+func (h *host) End(s Stream, why Ending, _ []byte) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if slices.Contains(h.over, s) {
 		return false
 	}
+	h.whys[s] = why
 	h.ended <- s
 	return true
 }
 
-// copied is a world's revocations, whose changes the test tells of.
+func (h *host) why(s Stream) Ending {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.whys[s]
+}
+
+// copied is a world's revocations, whose changes the test tells of, and how fresh they are while
+// streams go on.
 type copied struct {
 	*authztest.Revocations
 	changed chan struct{}
+	fresh   *atomic.Pointer[revocation.Freshness] // nil: fresh
+}
+
+func (c copied) Freshness(revocation.Instant) revocation.Freshness {
+	if c.fresh == nil {
+		return revocation.Freshness{Fresh: true}
+	}
+	return *c.fresh.Load()
 }
 
 func (c copied) Changed() <-chan struct{} { return c.changed }
@@ -77,12 +95,19 @@ func start(t testing.TB, w *authztest.World, change ...func(*Options)) *bench {
 	t.Helper()
 	b := &bench{
 		world: w, registry: prometheus.NewRegistry(),
-		host: &host{answers: map[Stream]chan []byte{}, ended: make(chan Stream, 4096)},
+		host: &host{
+			answers: map[Stream]chan []byte{}, ended: make(chan Stream, 4096),
+			whys: map[Stream]Ending{},
+		},
 	}
 	o := Options{
-		Host:        b.host,
-		Revocations: copied{w.Revocations, make(chan struct{})},
-		Streams:     check.DefaultStreamConfig(),
+		Host: b.host,
+		Revocations: copied{
+			w.Revocations,
+			make(chan struct{}),
+			nil,
+		}, MaxStaleness: 10 * time.Second,
+		Streams: check.DefaultStreamConfig(),
 		Check: check.Options{
 			Instant: instant, Keys: w.Keys, Audit: &b.lines, Registry: b.registry,
 			KeyWait: 150 * time.Millisecond, KeyWaiters: 256,
@@ -118,7 +143,9 @@ func (b *bench) send(t testing.TB, headers []authz.Header, peer string) []byte {
 func (b *bench) sendFrom(t testing.TB, headers []authz.Header, r authz.Request) []byte {
 	t.Helper()
 	s := b.host.next()
-	memory, views := borrowed(append(slices.Clone(headers), authz.Header{Name: r.Peer, Value: r.Policy}))
+	memory, views := borrowed(
+		append(slices.Clone(headers), authz.Header{Name: r.Peer, Value: r.Policy}),
+	)
 	last := len(views) - 1
 	out := b.filter.Request(s, views[:last], Origin{
 		Peer: views[last].Name, Policy: views[last].Value, Source: check.Address("192.0.2.1"),
@@ -182,7 +209,8 @@ func answerOf(t testing.TB, b []byte, request []authz.Header) (a authztest.Answe
 			t.Errorf("a refusal with %d has gRPC status %d", a.Status, grpc)
 		}
 		// What does not fit at all, and what is no decision, has none.
-		if a.Status != http.StatusServiceUnavailable || authz.HasHeader(a.Headers, authz.HeaderDecision) {
+		if a.Status != http.StatusServiceUnavailable ||
+			authz.HasHeader(a.Headers, authz.HeaderDecision) {
 			a.Headers = authztest.WithoutID(t, a.Status, a.Headers)
 		}
 	case verdictAllow, verdictWatch:

@@ -46,20 +46,23 @@ type places struct {
 type chunk [chunkSize]place
 
 type place struct {
-	identity   atomic.Pointer[authz.Identity]
-	generation atomic.Uint64 // 0: nobody to be watched
+	identity    atomic.Pointer[authz.Identity]
+	allowsStale atomic.Bool
+	generation  atomic.Uint64 // 0: nobody to be watched
 }
 
 func newStreams(registry prometheus.Registerer) *streams {
 	return &streams{wake: make(chan struct{}, 1), ended: newEnded(registry)}
 }
 
-// put watches a stream, which has just begun, by its identity.
-func (s *streams) put(at Stream, id *authz.Identity) {
+// put watches a stream, which has just begun, by its identity. allowsStale says that its route goes on
+// while the copy is stale.
+func (s *streams) put(at Stream, id *authz.Identity, allowsStale bool) {
 	p := s.place(at)
 	// In between, nobody takes the new token for that of the old stream, nor the other way round.
 	p.generation.Store(0)
 	p.identity.Store(id)
+	p.allowsStale.Store(allowsStale)
 	p.generation.Store(at.Generation)
 }
 
@@ -76,10 +79,12 @@ func (s *streams) claim(at Stream) *claim {
 	c := &claim{s.place(at), new(authz.Identity), at}
 	c.place.generation.Store(0)
 	c.place.identity.Store(c.mark)
+	c.place.allowsStale.Store(false)
 	return c
 }
 
-// put watches the stream by its identity, unless its place is another's by now.
+// put watches the stream by its identity, unless its place is another's by now. It ends when the copy
+// is stale whatever its route allows: that could not be noted without the risk of noting it for another.
 func (c *claim) put(id *authz.Identity) {
 	if c.place.identity.CompareAndSwap(c.mark, id) {
 		// The worker that gives the place to another stream just now has the last word: it writes the
@@ -108,7 +113,7 @@ func (s *streams) place(at Stream) *place {
 }
 
 // each calls f for every stream that is watched, and watches those no more that it says no to.
-func (s *streams) each(f func(Stream, *revocation.Facts) bool) {
+func (s *streams) each(f func(s Stream, facts *revocation.Facts, allowsStale bool) bool) {
 	for w := range s.workers {
 		all := s.workers[w].Load()
 		if all == nil {
@@ -127,14 +132,14 @@ func (s *streams) each(f func(Stream, *revocation.Facts) bool) {
 	}
 }
 
-func (p *place) look(at Stream, f func(Stream, *revocation.Facts) bool) {
+func (p *place) look(at Stream, f func(Stream, *revocation.Facts, bool) bool) {
 	at.Generation = p.generation.Load()
 	if at.Generation == 0 {
 		return
 	}
-	id := p.identity.Load()
+	id, allowsStale := p.identity.Load(), p.allowsStale.Load()
 	// Unless it is still the same stream's, the identity may be another's.
-	if id == nil || p.generation.Load() != at.Generation || f(at, id.Facts) {
+	if id == nil || p.generation.Load() != at.Generation || f(at, id.Facts, allowsStale) {
 		return
 	}
 	p.generation.CompareAndSwap(at.Generation, 0)

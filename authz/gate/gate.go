@@ -293,7 +293,8 @@ func (g *Gate) openDoor() (err error) {
 		o.KeyWait, o.KeyWaiters = g.config.ExtAuthz.KeyWait, g.config.ExtAuthz.KeyWaiters
 		g.filter, err = filter.New(g.engine, filter.Options{
 			Host: g.options.Host, Revocations: g.revocations,
-			Streams: g.config.ExtAuthz.Streams, Check: o,
+			MaxStaleness: g.config.Revocation.MaxStaleness,
+			Streams:      g.config.ExtAuthz.Streams, Check: o,
 		})
 		return err
 	}

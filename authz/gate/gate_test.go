@@ -143,8 +143,8 @@ func TestAGateHasTwoDoors(t *testing.T) {
 // host is an Envoy that does nothing.
 type host struct{}
 
-func (host) Resume(filter.Stream, []byte)   {}
-func (host) End(filter.Stream, []byte) bool { return false }
+func (host) Resume(filter.Stream, []byte)                  {}
+func (host) End(filter.Stream, filter.Ending, []byte) bool { return false }
 
 // TestInsideEnvoyThereIsNoHTTPDoor: it is not left closed without a word.
 func TestInsideEnvoyThereIsNoHTTPDoor(t *testing.T) {

@@ -176,9 +176,10 @@ func (host) Resume(s filter.Stream, answer []byte) {
 }
 
 // End implements filter.Host.
-func (host) End(s filter.Stream, answer []byte) bool {
+func (host) End(s filter.Stream, why filter.Ending, answer []byte) bool {
 	return bool(C.sallyport_end(C.uint32_t(s.Worker), C.uint32_t(s.Place),
-		C.uint64_t(s.Generation), unsafe.Pointer(unsafe.SliceData(answer)), C.size_t(len(answer))))
+		C.uint64_t(s.Generation), C.bool(why == filter.Stale),
+		unsafe.Pointer(unsafe.SliceData(answer)), C.size_t(len(answer))))
 }
 
 // source is Envoy's filter of a stream, valid in a hook of it. Asking it takes a crossing to C,

@@ -20,7 +20,7 @@ enum { found_grpc = 1, found_upgrade = 2 };
 #define GONE 0xffffffffu
 
 enum { max_answer = 64 << 10, max_workers = 1024, chunk_size = 1024, max_chunks = 1024 };
-enum { event_resume = 1, event_end = 2 };
+enum { event_resume = 1, event_revoked = 2, event_stale = 3 };
 
 // What a client is told when nothing else can be said.
 static const char broken_body[] =
@@ -165,7 +165,7 @@ static bool reach(uint32_t w, uint32_t index, uint64_t generation, uint64_t even
 		reached = true;
 		// An answer that has not been applied yet gives way to the end, and the end to nothing.
 		bool awaited = p->answer != NULL;
-		if (!awaited || event == event_end) {
+		if (!awaited || event != event_resume) {
 			free(p->answer);
 			p->answer = malloc(len);
 			if (p->answer != NULL) {
@@ -189,9 +189,9 @@ void sallyport_resume(uint32_t w, uint32_t index, uint64_t generation, const voi
 	reach(w, index, generation, event_resume, answer, len);
 }
 
-bool sallyport_end(uint32_t w, uint32_t index, uint64_t generation, const void *answer,
+bool sallyport_end(uint32_t w, uint32_t index, uint64_t generation, bool stale, const void *answer,
                    size_t len) {
-	return reach(w, index, generation, event_end, answer, len);
+	return reach(w, index, generation, stale ? event_stale : event_revoked, answer, len);
 }
 
 buffer sallyport_source(envoy_filter f) {
@@ -518,27 +518,43 @@ int envoy_dynamic_module_on_http_filter_response_headers(envoy_filter f, const v
 	return status_continue;
 }
 
-// Ends a stream whose token has been revoked, as its kind of client understands it.
-static void end_stream(place *p, envoy_filter f, const char *answer, size_t len) {
+// How a stream's client and the access log are told why it ends.
+typedef struct {
+	buffer ended, details, message;
+	buffer close;  // a frame of WebSocket (RFC 6455 sections 5.5.1 and 7.4.1)
+	buffer status; // of gRPC
+} ending;
+static const ending revoked = {
+	TEXT("revoked"), TEXT("sallyport_revoked"), TEXT("token revoked"),
+	TEXT("\x88\x0f\x03\xf0token revoked"), // 1008: policy violation
+	TEXT("16"),
+};
+static const ending stale = {
+	TEXT("stale"), TEXT("sallyport_stale"), TEXT("revocations unknown"),
+	TEXT("\x88\x15\x03\xf5revocations unknown"), // 1013: try again later
+	TEXT("14"),
+};
+
+// Ends a stream before its time, as its kind of client understands it.
+static void end_stream(place *p, envoy_filter f, const ending *e, const char *answer, size_t len) {
 	if (p->ended) return;
 	p->ended = true;
 	CALLBACK(http_filter_increment_counter)(f, p->counters->ended, NULL, 0, 1);
 	// For the access log: the details of a reset are lost once a response has begun.
-	CALLBACK(http_set_dynamic_metadata_string)(f, TEXT("sallyport"), TEXT("ended"), TEXT("revoked"));
+	CALLBACK(http_set_dynamic_metadata_string)(f, TEXT("sallyport"), TEXT("ended"), e->ended);
 	if (!p->responded) {
 		act(p, f, answer, len);
 	} else if (p->websocket) {
-		// RFC 6455 sections 5.5.1 and 7.4.1: close, 1008 (policy violation).
-		CALLBACK(http_send_response_data)(f, TEXT("\x88\x0f\x03\xf0token revoked"), true);
+		CALLBACK(http_send_response_data)(f, e->close, true);
 	} else if (p->grpc) {
 		header trailers[] = {
-			{"grpc-status", 11, "16", 2},
-			{"grpc-message", 12, "token revoked", 13},
+			{"grpc-status", 11, e->status.ptr, e->status.len},
+			{"grpc-message", 12, e->message.ptr, e->message.len},
 		};
 		CALLBACK(http_send_response_trailers)(f, trailers, 2);
 	} else {
 		// As if it were complete, a download would look whole.
-		CALLBACK(http_filter_reset_stream)(f, 0, TEXT("sallyport_revoked"));
+		CALLBACK(http_filter_reset_stream)(f, 0, e->details);
 	}
 }
 
@@ -549,8 +565,8 @@ void envoy_dynamic_module_on_http_filter_scheduled(envoy_filter f, const void *m
 	size_t len = p->answer_len;
 	p->answer = NULL;
 	pthread_mutex_unlock(&p->worker->mutex);
-	if (event == event_end) {
-		end_stream(p, f, answer, len);
+	if (event != event_resume) {
+		end_stream(p, f, event == event_stale ? &stale : &revoked, answer, len);
 	} else if (!p->responded && !p->ended && act(p, f, answer, len)) { // else it has been answered
 		CALLBACK(http_filter_continue_decoding)(f);
 	}

@@ -7,8 +7,8 @@
 // Called by Go. A stream that is over is left alone; what is given is copied.
 void sallyport_resume(uint32_t worker, uint32_t place, uint64_t generation, const void *answer,
                       size_t len);
-bool sallyport_end(uint32_t worker, uint32_t place, uint64_t generation, const void *answer,
-                   size_t len);
+bool sallyport_end(uint32_t worker, uint32_t place, uint64_t generation, bool stale,
+                   const void *answer, size_t len);
 // Has Envoy's main thread told that the gate is ready, or has stopped.
 void sallyport_tell(uint64_t event);
 void sallyport_log(int level, const char *message, size_t len);

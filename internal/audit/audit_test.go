@@ -9,6 +9,7 @@ import (
 	"go/ast"
 	"go/parser"
 	"go/token"
+	"log/slog"
 	"os"
 	"reflect"
 	"strconv"
@@ -23,6 +24,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/sallyport/sallyport/internal/audit"
+	"github.com/sallyport/sallyport/internal/eventually"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -476,5 +478,42 @@ func TestEveryEventIsCountedUnderItsOwnName(t *testing.T) {
 	series, err := testutil.GatherAndCount(registry, "sallyport_audit_events_total")
 	if declared < 10 || err != nil || series != declared {
 		t.Errorf("%d events declared, %d counted, %v", declared, series, err)
+	}
+}
+
+// throwing panics at its first line, as a writer of somebody else's may.
+type throwing struct {
+	eventually.Buffer
+	thrown bool
+}
+
+func (w *throwing) Write(line []byte) (int, error) {
+	if !w.thrown {
+		w.thrown = true
+		panic("a secret")
+	}
+	return w.Buffer.Write(line)
+}
+
+// TestAPanicOfAWriterLosesOneLineAndNoMore: it is counted and told, and its value is not.
+func TestAPanicOfAWriterLosesOneLineAndNoMore(t *testing.T) {
+	w, told, registry := &throwing{}, &eventually.Buffer{}, prometheus.NewRegistry()
+	l := audit.New(w, audit.Options{
+		Queue: 8, Registry: registry, Logger: slog.New(slog.NewTextHandler(told, nil)),
+	})
+	l.Record(audit.Event{Name: audit.Login, Outcome: audit.Success, Subject: "alice"})
+	l.Record(audit.Event{Name: audit.Login, Outcome: audit.Success, Subject: "bob"})
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if got := w.String(); strings.Contains(got, "alice") || !strings.Contains(got, "bob") {
+		t.Errorf("got %q", got)
+	}
+	if got := told.String(); !strings.Contains(got, "an event is lost") ||
+		strings.Contains(got, "secret") {
+		t.Errorf("told %q", got)
+	}
+	if n := counter(t, registry, "sallyport_audit_lost_total"); n != 1 {
+		t.Errorf("%v lines are counted as lost", n)
 	}
 }

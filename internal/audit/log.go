@@ -2,6 +2,7 @@ package audit
 
 import (
 	"cmp"
+	"fmt"
 	"io"
 	"log/slog"
 	"sync"
@@ -49,7 +50,7 @@ func New(w io.Writer, o Options) *Log {
 	l.limits = newLimiter(o.Limit, l.summarise)
 	l.measure(o.Registry)
 	if o.Queue > 0 {
-		l.queue = NewQueue(o.Queue, l.writeQueued)
+		l.queue = NewQueue(o.Queue, l.writeQueued, l.panicked)
 	}
 	return l
 }
@@ -126,6 +127,13 @@ func (l *Log) writeQueued(line []byte) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.write(line)
+}
+
+// panicked counts an event whose line was lost that way. Of the panic only its type is said: a value
+// may be a secret.
+func (l *Log) panicked(value any) {
+	l.lost.Inc()
+	l.log.Error("audit: an event is lost: writing its line panicked", "panic", fmt.Sprintf("%T", value))
 }
 
 // write writes one line; the caller holds mu. It logs when writing begins to fail and when it

@@ -10,16 +10,27 @@ type Queue[T any] struct {
 	done    chan struct{}
 }
 
-// NewQueue makes a queue in which so many values may wait for take. Whoever has it closes it.
-func NewQueue[T any](size int, take func(T)) *Queue[T] {
+// NewQueue makes a queue in which so many values may wait for take. When take panics, lost is told
+// so, and the next value is taken: a line that cannot be made must not end the process, which may be
+// Envoy's. Whoever has the queue closes it.
+func NewQueue[T any](size int, take func(T), lost func(panicked any)) *Queue[T] {
 	q := &Queue[T]{waiting: make(chan T, size), done: make(chan struct{})}
 	go func() {
 		defer close(q.done)
 		for v := range q.waiting {
-			take(v)
+			guarded(func() { take(v) }, lost)
 		}
 	}()
 	return q
+}
+
+func guarded(do func(), lost func(panicked any)) {
+	defer func() {
+		if v := recover(); v != nil {
+			lost(v)
+		}
+	}()
+	do()
 }
 
 // Put reports whether a value has found a place. It has none after Close.

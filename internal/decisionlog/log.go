@@ -82,7 +82,7 @@ func New(c Config, o Options) (*Log, error) {
 			return nil, err
 		}
 	}
-	l.queue = audit.NewQueue(queued, l.write)
+	l.queue = audit.NewQueue(queued, l.write, l.panicked)
 	return l, nil
 }
 
@@ -174,6 +174,14 @@ func (l *Log) write(r *Record) {
 		}
 	}
 	l.failing = err != nil
+}
+
+// panicked counts a line that was lost that way. Of the panic only its type is said: a value may be a
+// secret.
+func (l *Log) panicked(value any) {
+	l.drop(byWrite)
+	l.options.Logger.Error("decision log: a line is lost: writing it panicked", "panic",
+		fmt.Sprintf("%T", value))
 }
 
 // writeLine writes a line, which begins on one of its own even when the last could not be written
