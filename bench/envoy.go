@@ -82,14 +82,19 @@ func (b *bench) envoyLatency(ctx context.Context, ways []*world.Way, rate float6
 	return b.ratio(group, "p99, gate over no check", l.p99[gate], l.p99[noAuth], figure.Target{})
 }
 
-// latencyOf is that of each way, by its name, in microseconds.
-type latencyOf struct{ p50, p99 map[string]figure.Samples }
+// latencyOf is that of each way, by its name, in microseconds, and whether most of its p99 was the
+// generator's own.
+type latencyOf struct {
+	p50, p99 map[string]figure.Samples
+	late     map[string]bool
+}
 
 // latencies measures those of HTTP/2 requests at one rate for all ways, in turn, each from the moment
 // at which a request was due.
 func (b *bench) latencies(ctx context.Context, ways []*world.Way, rate float64, rounds int,
 	turn time.Duration) (latencyOf, error) {
-	l := latencyOf{map[string]figure.Samples{}, map[string]figure.Samples{}}
+	l := latencyOf{map[string]figure.Samples{}, map[string]figure.Samples{}, map[string]bool{}}
+	late := map[string]figure.Samples{}
 	gets, err := b.world.HTTP2(b.settings.tokens)
 	if err != nil {
 		return l, err
@@ -114,7 +119,11 @@ func (b *bench) latencies(ctx context.Context, ways []*world.Way, rate float64, 
 			}
 			l.p50[name] = append(l.p50[name], micros(r.At(load.Allowed, 50)))
 			l.p99[name] = append(l.p99[name], micros(r.At(load.Allowed, 99)))
+			late[name] = append(late[name], micros(time.Duration(r.Late.ValueAtPercentile(99))))
 		}
+	}
+	for name := range late {
+		l.late[name] = late[name].Summarize().Median > l.p99[name].Summarize().Median/2
 	}
 	return l, nil
 }

@@ -17,9 +17,9 @@ import (
 	"github.com/sallyport/sallyport/bench/world"
 )
 
-// sizes are those of the three programs as they are shipped.
+// sizes are those of the programs, and of what Envoy loads, as they are shipped.
 func (b *bench) sizes(context.Context) error {
-	for _, name := range []string{"authz", "issuer", "sallyport"} {
+	for _, name := range []string{"authz", "issuer", "relay", "sallyport", filepath.Base(b.built.module)} {
 		info, err := os.Stat(filepath.Join(b.built.dir, name))
 		if err != nil {
 			return fmt.Errorf("bench: %w", err)
