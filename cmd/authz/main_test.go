@@ -27,6 +27,7 @@ import (
 	"github.com/sallyport/sallyport/internal/eventually"
 	"github.com/sallyport/sallyport/internal/jose"
 	"github.com/sallyport/sallyport/internal/jose/signing"
+	"github.com/sallyport/sallyport/internal/mesh"
 	"github.com/sallyport/sallyport/internal/redisconn"
 	"github.com/sallyport/sallyport/internal/revocation"
 	"github.com/sallyport/sallyport/internal/revocation/redislog"
@@ -150,12 +151,21 @@ func startRedis(t *testing.T) string {
 	return address
 }
 
+// freeAddress returns an address that nobody else gets while the test runs: no listener's, and no
+// connection's own end.
 func freeAddress(t *testing.T) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	must(t, err)
-	defer l.Close()
-	return l.Addr().String()
+	p := mesh.NewProcesses(t.TempDir())
+	t.Cleanup(func() {
+		if err := p.Stop(0); err != nil {
+			t.Error(err)
+		}
+	})
+	address, err := p.Address(t.Name())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return address
 }
 
 // token signs what an issuer would, for a session.

@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -18,6 +17,7 @@ import (
 	"github.com/sallyport/sallyport/internal/daemon"
 	"github.com/sallyport/sallyport/internal/eventually"
 	"github.com/sallyport/sallyport/internal/keyring"
+	"github.com/sallyport/sallyport/internal/mesh"
 	"github.com/sallyport/sallyport/internal/session/sessiontest"
 )
 
@@ -128,6 +128,12 @@ func (f *folder) start(name string) *running {
 		}
 	})
 	eventually.True(f.t, name+" is ready", func() bool {
+		select {
+		case err := <-r.ended:
+			r.ended <- err
+			f.t.Fatalf("%s has ended: %v", name, err)
+		default:
+		}
 		return execute(ctx, io.Discard, io.Discard, "healthcheck", "--config", path) == nil
 	})
 	return r
@@ -142,14 +148,21 @@ func execute(ctx context.Context, stdout, stderr io.Writer, args ...string) erro
 	return cmd.ExecuteContext(ctx)
 }
 
+// freeAddress returns an address that nobody else gets while the test runs: no listener's, and no
+// connection's own end.
 func freeAddress(t *testing.T) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	p := mesh.NewProcesses(t.TempDir())
+	t.Cleanup(func() {
+		if err := p.Stop(0); err != nil {
+			t.Error(err)
+		}
+	})
+	address, err := p.Address(t.Name())
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer func() { _ = l.Close() }()
-	return l.Addr().String()
+	return address
 }
 
 type answer struct {

@@ -5,7 +5,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -14,6 +13,7 @@ import (
 
 	"github.com/sallyport/sallyport/internal/config"
 	"github.com/sallyport/sallyport/internal/eventually"
+	"github.com/sallyport/sallyport/internal/mesh"
 	"github.com/sallyport/sallyport/internal/redisconn"
 	"github.com/sallyport/sallyport/internal/redisconn/redistest"
 	"github.com/sallyport/sallyport/internal/revocation"
@@ -27,12 +27,21 @@ func must(t *testing.T, err error) {
 	}
 }
 
+// freeAddress returns an address that nobody else gets while the test runs: no listener's, and no
+// connection's own end.
 func freeAddress(t *testing.T) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	must(t, err)
-	defer l.Close()
-	return l.Addr().String()
+	p := mesh.NewProcesses(t.TempDir())
+	t.Cleanup(func() {
+		if err := p.Stop(0); err != nil {
+			t.Error(err)
+		}
+	})
+	address, err := p.Address(t.Name())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return address
 }
 
 func client(t *testing.T, address, user, password string) *redisconn.Client {
