@@ -109,7 +109,7 @@ func (b *bench) latencyAt(ctx context.Context, c *load.HTTP2, group string,
 	}
 	late = lateness.Summarize().Median > medians.Summarize().Median
 	b.row(group, "p99.9 over p50"+at, "", ratios, bound)
-	b.voidIf(late && share >= 0.7)
+	b.voidIf(late)
 	b.row(group, "p50"+at, "µs", medians, figure.Target{})
 	b.row(group, "p99.9"+at, "µs", tails, figure.Target{})
 	b.row(group, "of these, how late the generator itself was, p99.9"+at, "µs", lateness,
@@ -121,11 +121,11 @@ func (b *bench) latencyAt(ctx context.Context, c *load.HTTP2, group string,
 	return late, nil
 }
 
-// voidIf takes back the last row's verdict when the generator was later than the answers were: what
-// is measured then is the generator, or a machine that had no time for it.
-func (b *bench) voidIf(late bool) {
-	if late {
-		b.rows[len(b.rows)-1].Verdict = figure.Void
+// voidIf takes back the last row's verdict, if it has one, when what was measured is the generator, or
+// a machine that had no time for it.
+func (b *bench) voidIf(noise bool) {
+	if last := &b.rows[len(b.rows)-1]; noise && last.Verdict != "" {
+		last.Verdict = figure.Void
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/sallyport/sallyport/internal/mesh"
+	"github.com/sallyport/sallyport/internal/mesh/freeport"
 	"github.com/sallyport/sallyport/internal/meshtest"
 	"github.com/sallyport/sallyport/internal/redisconn/redistest"
 )
@@ -54,7 +55,7 @@ func TestConditionsKnowTheCallingServiceByItsCertificate(t *testing.T) {
 	redistest.Write(t, filepath.Join(dir, "server.pem"), certificate)
 	redistest.Write(t, filepath.Join(dir, "server.key"), key)
 	redistest.Write(t, filepath.Join(dir, "ca.pem"), authority.PEM())
-	address := freeAddress(t)
+	address := freeport.Address(t)
 	_, port, err := net.SplitHostPort(address)
 	if err != nil {
 		t.Fatal(err)

@@ -18,6 +18,7 @@ import (
 
 	"github.com/sallyport/sallyport/internal/eventually"
 	"github.com/sallyport/sallyport/internal/mesh"
+	"github.com/sallyport/sallyport/internal/mesh/freeport"
 	"github.com/sallyport/sallyport/internal/meshtest"
 )
 
@@ -310,7 +311,7 @@ func (r *installation) sentinel(t *testing.T) {
 	primary := r.server(t, replicated...)
 	host, port, _ := strings.Cut(primary, ":")
 	r.server(t, append(replicated, "replicaof "+host+" "+port)...)
-	at := freeAddress(t)
+	at := freeport.Address(t)
 	lines := append([]string{"sentinel monitor main " + host + " " + port + " 1"}, r.sentinels...)
 	r.launch(t, &launched{at: at, args: []string{"--sentinel"}}, append(lines, r.listen(at)...))
 	r.settings["mode"], r.settings["master_name"] = "sentinel", "main"
@@ -329,7 +330,7 @@ func (r *installation) cluster(t *testing.T) {
 		lines = append(lines, "tls-cluster yes")
 	}
 	for range 6 {
-		_, bus, _ := net.SplitHostPort(freeAddress(t))
+		_, bus, _ := net.SplitHostPort(freeport.Address(t))
 		r.addresses = append(r.addresses, r.server(t, append(lines, "cluster-port "+bus)...))
 	}
 	create := append(append([]string{"--cluster", "create"}, r.addresses...),
@@ -347,7 +348,7 @@ func (r *installation) cluster(t *testing.T) {
 
 // server starts a redis-server and returns its address.
 func (r *installation) server(t *testing.T, lines ...string) string {
-	at := freeAddress(t)
+	at := freeport.Address(t)
 	place := r.place
 	place.Dir = r.folder(at)
 	_, place.Port, _ = net.SplitHostPort(at)
@@ -491,15 +492,4 @@ func startRedis(t *testing.T, args ...string) *exec.Cmd {
 		_ = cmd.Wait() // it was killed, or the test has waited for it
 	})
 	return cmd
-}
-
-// freeAddress is an address that nobody listens at.
-func freeAddress(t *testing.T) string {
-	t.Helper()
-	free, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer free.Close()
-	return free.Addr().String()
 }

@@ -81,7 +81,8 @@ type Filter struct {
 	// The answers to whoever waits for a response with a token that is revoked, or may be.
 	revoked, stale []byte
 
-	ended atomic.Bool
+	ended     atomic.Bool
+	confirmed time.Duration // when the copy last was, by the monotonic clock; Run's alone
 }
 
 // New makes a filter. engine must have been made with Wire.
@@ -222,7 +223,7 @@ func (f *Filter) Run(ctx context.Context) error {
 	defer f.ended.Store(true)
 	look := time.NewTicker(lookEvery)
 	defer look.Stop()
-	confirmed := f.options.Check.Instant().Mono
+	f.confirmed = f.options.Check.Instant().Mono
 	for {
 		changed := f.options.Revocations.Changed()
 		begun := time.Now()
@@ -235,17 +236,28 @@ func (f *Filter) Run(ctx context.Context) error {
 			pause.Stop()
 			return nil
 		}
-		for again := false; !again; {
-			select {
-			case <-changed:
-				again = true
-			case <-f.streams.wake:
-				again = true
-			case <-look.C:
-			case <-ctx.Done():
-				return nil
-			}
-			confirmed = f.endStale(confirmed)
+		if !f.await(ctx, changed, look.C) {
+			return nil
+		}
+	}
+}
+
+// await returns when there is something to look for in the streams, or false when ctx ends. At each
+// look, and then, it ends what is stale.
+func (f *Filter) await(ctx context.Context, changed <-chan struct{}, look <-chan time.Time) bool {
+	for {
+		again := true
+		select {
+		case <-changed:
+		case <-f.streams.wake:
+		case <-look:
+			again = false
+		case <-ctx.Done():
+			return false
+		}
+		f.endStale()
+		if again {
+			return true
 		}
 	}
 }
@@ -271,18 +283,18 @@ func (f *Filter) endRevoked() {
 
 // endStale ends all streams when the copy will not have been confirmed for max_staleness by the next
 // look: what has been revoked since then, nobody here knows. As for requests, a route with
-// allow_stale goes on while the copy is complete, and stale alone. confirmed is when it last was, by
-// the monotonic clock, and endStale returns when it was by now.
-func (f *Filter) endStale(confirmed time.Duration) time.Duration {
+// allow_stale goes on while the copy is complete, and stale alone.
+func (f *Filter) endStale() {
 	at := f.options.Check.Instant()
 	at.Mono, at.Wall = at.Mono+lookEvery, at.Wall.Add(lookEvery)
 	freshness := f.options.Revocations.Freshness(at)
 	if freshness.Fresh {
-		return at.Mono - freshness.Staleness
+		f.confirmed = at.Mono - freshness.Staleness
+		return
 	}
 	stale := freshness.Why == revocation.WhyStale
-	if !stale && at.Mono-confirmed <= f.options.MaxStaleness {
-		return confirmed // a copy that is loaded again is confirmed soon
+	if !stale && at.Mono-f.confirmed <= f.options.MaxStaleness {
+		return // a copy that is loaded again is confirmed soon
 	}
 	f.streams.each(func(s Stream, _ *revocation.Facts, allowsStale bool) bool {
 		if stale && allowsStale {
@@ -291,7 +303,6 @@ func (f *Filter) endStale(confirmed time.Duration) time.Duration {
 		f.end(s, Stale, f.stale)
 		return false
 	})
-	return confirmed
 }
 
 func (f *Filter) end(s Stream, why Ending, answer []byte) {

@@ -80,7 +80,7 @@ func TestAnAnswerThatDoesNotFitRefuses(t *testing.T) {
 		many = append(many, "x.auth.subject", "mallory")
 	}
 	headers := shown(authztest.Get("/protected", many...))
-	full := b.filter.Request(b.host.next(), headers, Origin{}, make([]byte, 0, maxAnswer))
+	full := b.begin(b.host.next(), headers)
 	for size := len(b.filter.broken); size < len(full); size += 7 {
 		memory := make([]byte, size+64)
 		got := b.filter.Request(b.host.next(), headers, Origin{}, memory[:0:size])
@@ -129,9 +129,7 @@ func TestARequestThatIsHeldHasADeadline(t *testing.T) {
 		authztest.Get("/protected?secret", "authorization", bearer, "user-agent", "curl"),
 	)
 	s := b.host.next()
-	if got := b.filter.Request(s, headers, Origin{}, make([]byte, 0, maxAnswer)); verdict(
-		got,
-	) != verdictHeld {
+	if got := b.begin(s, headers); verdict(got) != verdictHeld {
 		t.Fatalf("verdict %d", verdict(got))
 	}
 	<-b.host.answers[s] // else its line may come after that of the next
@@ -256,9 +254,7 @@ func (b *bench) nextEnded(t *testing.T) Stream {
 func (b *bench) open(t *testing.T, bearer string) Stream {
 	t.Helper()
 	s, headers := b.host.next(), shown(authztest.Get("/protected", "authorization", bearer))
-	if got := b.filter.Request(s, headers, Origin{}, make([]byte, 0, maxAnswer)); verdict(
-		got,
-	) != verdictWatch {
+	if got := b.begin(s, headers); verdict(got) != verdictWatch {
 		t.Fatalf("verdict %d", verdict(got))
 	}
 	return s
@@ -300,7 +296,7 @@ func TestAPlaceThatIsTakenAgainIsTheNewStreams(t *testing.T) {
 	headers := shown(authztest.Get("/protected", "authorization", "Bearer "+
 		b.world.Token(func(c *token.Claims) { c.Subject, c.ID = "bob", "token-2" })))
 	next := Stream{old.Worker, old.Place, old.Generation + 1}
-	b.filter.Request(next, headers, Origin{}, make([]byte, 0, maxAnswer))
+	b.begin(next, headers)
 	revoke(func(f *revocation.Facts) bool { return f.TokenID == "token-1" })
 	revoke(func(f *revocation.Facts) bool { return f.TokenID == "token-2" })
 	if s := b.nextEnded(t); s != next {
@@ -325,9 +321,7 @@ func TestStreamsEndWhenNobodyCanTellWhoIsRevoked(t *testing.T) {
 		bearer := "Bearer " + b.world.Token()
 		strict, other := b.open(t, bearer), b.host.next()
 		headers := shown(authztest.Get("/tolerant", "authorization", bearer))
-		if got := b.filter.Request(other, headers, Origin{}, make([]byte, 0, maxAnswer)); verdict(
-			got,
-		) != verdictWatch {
+		if got := b.begin(other, headers); verdict(got) != verdictWatch {
 			t.Fatalf("verdict %d", verdict(got))
 		}
 		fresh.Store(&revocation.Freshness{Why: why})
@@ -403,9 +397,7 @@ func held(t *testing.T) (b *bench, s Stream, let func()) {
 	bearer := "Bearer " + key.Token(key.Header("at+jwt").JSON(), w.Setup().Claims.JSON())
 	s = b.host.next()
 	headers := shown(authztest.Get("/protected", "authorization", bearer))
-	if got := b.filter.Request(s, headers, Origin{}, make([]byte, 0, maxAnswer)); verdict(
-		got,
-	) != verdictHeld {
+	if got := b.begin(s, headers); verdict(got) != verdictHeld {
 		t.Fatalf("verdict %d", verdict(got))
 	}
 	return b, s, func() { close(keys.let) }
@@ -419,7 +411,7 @@ func TestARequestThatIsHeldTakesNobodysPlace(t *testing.T) {
 	next := Stream{s.Worker, s.Place, s.Generation + 1}
 	headers := shown(authztest.Get("/protected", "authorization", "Bearer "+
 		b.world.Token(func(c *token.Claims) { c.Subject, c.ID = "bob", "token-2" })))
-	b.filter.Request(next, headers, Origin{}, make([]byte, 0, maxAnswer))
+	b.begin(next, headers)
 	let()
 	<-b.host.answers[s]
 	revoke(func(f *revocation.Facts) bool { return f.TokenID == "token-2" })
@@ -473,21 +465,14 @@ func TestAnyRefusalIsKnownToBeOfGRPC(t *testing.T) {
 	if err := ended.filter.Run(ctx); err != nil {
 		t.Fatal(err)
 	}
-	thrown := start(
-		t,
-		authztest.New(),
-		func(o *Options) { o.Check.Instant = func() revocation.Instant { panic("thrown") } },
-	)
+	thrown := start(t, authztest.New(), func(o *Options) {
+		o.Check.Instant = func() revocation.Instant { panic("thrown") }
+	})
 	for name, b := range map[string]*bench{"the filter has ended": ended, "a panic": thrown} {
-		got := b.filter.Request(b.host.next(), headers, Origin{}, make([]byte, 0, maxAnswer))
-		if verdict(got) != verdictRefuse ||
-			binary.NativeEndian.Uint32(got[4:])&uint32(foundGRPC) == 0 {
-			t.Errorf(
-				"%s: verdict %d, found %d",
-				name,
-				verdict(got),
-				binary.NativeEndian.Uint32(got[4:]),
-			)
+		got := b.begin(b.host.next(), headers)
+		noted := found(binary.NativeEndian.Uint32(got[4:]))
+		if verdict(got) != verdictRefuse || noted&foundGRPC == 0 {
+			t.Errorf("%s: verdict %d, found %d", name, verdict(got), noted)
 		}
 	}
 }
@@ -509,7 +494,7 @@ func TestARevocationBesideADecisionIsNotMissed(t *testing.T) {
 		var got []byte
 		both.Go(func() {
 			runtime.Gosched()
-			got = b.filter.Request(s, headers, Origin{}, make([]byte, 0, maxAnswer))
+			got = b.begin(s, headers)
 		})
 		both.Go(func() { revoke(func(f *revocation.Facts) bool { return f.TokenID == id }) })
 		both.Wait()

@@ -101,13 +101,10 @@ func start(t testing.TB, w *authztest.World, change ...func(*Options)) *bench {
 		},
 	}
 	o := Options{
-		Host: b.host,
-		Revocations: copied{
-			w.Revocations,
-			make(chan struct{}),
-			nil,
-		}, MaxStaleness: 10 * time.Second,
-		Streams: check.DefaultStreamConfig(),
+		Host:         b.host,
+		Revocations:  copied{w.Revocations, make(chan struct{}), nil},
+		MaxStaleness: 10 * time.Second,
+		Streams:      check.DefaultStreamConfig(),
 		Check: check.Options{
 			Instant: instant, Keys: w.Keys, Audit: &b.lines, Registry: b.registry,
 			KeyWait: 150 * time.Millisecond, KeyWaiters: 256,
@@ -131,6 +128,11 @@ func shown(r authz.Request) []authz.Header {
 		all = append(all, authz.Header{Name: ":authority", Value: r.Host})
 	}
 	return append(all, r.Headers...)
+}
+
+// begin has the request judged that a stream begins with, and returns what its hook is told.
+func (b *bench) begin(s Stream, headers []authz.Header) []byte {
+	return b.filter.Request(s, headers, Origin{}, make([]byte, 0, maxAnswer))
 }
 
 // send has a request judged, in memory that is used for something else afterwards, as Envoy's is.

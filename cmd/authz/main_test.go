@@ -27,7 +27,7 @@ import (
 	"github.com/sallyport/sallyport/internal/eventually"
 	"github.com/sallyport/sallyport/internal/jose"
 	"github.com/sallyport/sallyport/internal/jose/signing"
-	"github.com/sallyport/sallyport/internal/mesh"
+	"github.com/sallyport/sallyport/internal/mesh/freeport"
 	"github.com/sallyport/sallyport/internal/redisconn"
 	"github.com/sallyport/sallyport/internal/revocation"
 	"github.com/sallyport/sallyport/internal/revocation/redislog"
@@ -62,8 +62,8 @@ func newStageOn(t *testing.T, redis string, connect func(*redisconn.Config)) *st
 	key, err := signing.GenerateKey("ES256")
 	must(t, err)
 	s := &stage{
-		t: t, dir: t.TempDir(), redis: redis, connect: connect, grpc: freeAddress(t),
-		admin: freeAddress(t), key: key, lifetime: "1h",
+		t: t, dir: t.TempDir(), redis: redis, connect: connect, grpc: freeport.Address(t),
+		admin: freeport.Address(t), key: key, lifetime: "1h",
 	}
 	set, err := jose.MarshalKeySet([]*jose.PublicKey{key.Public()})
 	must(t, err)
@@ -134,7 +134,7 @@ func startRedis(t *testing.T) string {
 	if _, err := exec.LookPath("redis-server"); err != nil {
 		t.Fatal("redis-server is missing: install it (Debian: apt install redis-server)")
 	}
-	address := freeAddress(t)
+	address := freeport.Address(t)
 	_, port, err := net.SplitHostPort(address)
 	must(t, err)
 	cmd := exec.Command("redis-server", "--port", port, "--bind", "127.0.0.1", "--save", "",
@@ -148,23 +148,6 @@ func startRedis(t *testing.T) string {
 	defer client.Close()
 	eventually.True(t, "redis-server answers",
 		func() bool { return client.Ping(context.Background()).Err() == nil })
-	return address
-}
-
-// freeAddress returns an address that nobody else gets while the test runs: no listener's, and no
-// connection's own end.
-func freeAddress(t *testing.T) string {
-	t.Helper()
-	p := mesh.NewProcesses(t.TempDir())
-	t.Cleanup(func() {
-		if err := p.Stop(0); err != nil {
-			t.Error(err)
-		}
-	})
-	address, err := p.Address(t.Name())
-	if err != nil {
-		t.Fatal(err)
-	}
 	return address
 }
 
@@ -385,7 +368,7 @@ func (r *running) audited(reason, subject, session string) {
 
 func TestAGateIsNotReadyWithoutALog(t *testing.T) {
 	s := newStage(t)
-	nowhere := freeAddress(t)
+	nowhere := freeport.Address(t)
 	r := s.serve("--redis-address", nowhere)
 	eventually.True(t, "the gate answers", func() bool {
 		_, err := r.health.Check(t.Context(), &healthpb.HealthCheckRequest{})

@@ -14,8 +14,9 @@ import (
 	"sync/atomic"
 	"testing"
 
-	"github.com/sallyport/sallyport/internal/eventually"
 	"golang.org/x/crypto/argon2"
+
+	"github.com/sallyport/sallyport/internal/eventually"
 )
 
 // loginFrom posts a login as a proxy on this machine would for a client, and returns the answer's

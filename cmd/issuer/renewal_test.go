@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/sallyport/sallyport/internal/eventually"
+	"github.com/sallyport/sallyport/internal/mesh/freeport"
 	"github.com/sallyport/sallyport/internal/redisconn/redistest"
 )
 
@@ -236,7 +237,7 @@ func TestAFailedCheckIsPrintedOnce(t *testing.T) {
 	}
 	cmd := exec.CommandContext(ctx, self, "-test.run", "^TestAFailedCheckIsPrintedOnce$")
 	cmd.Env = append(os.Environ(),
-		"TEST_OF_ISSUER_CONFIG="+f.config("one", freeAddress(t), freeAddress(t)))
+		"TEST_OF_ISSUER_CONFIG="+f.config("one", freeport.Address(t), freeport.Address(t)))
 	cmd.Stdout, cmd.Stderr = &out, &out
 	if err := cmd.Run(); err == nil {
 		t.Fatal("it ended well")

@@ -17,7 +17,7 @@ import (
 	"github.com/sallyport/sallyport/internal/daemon"
 	"github.com/sallyport/sallyport/internal/eventually"
 	"github.com/sallyport/sallyport/internal/keyring"
-	"github.com/sallyport/sallyport/internal/mesh"
+	"github.com/sallyport/sallyport/internal/mesh/freeport"
 	"github.com/sallyport/sallyport/internal/session/sessiontest"
 )
 
@@ -105,7 +105,7 @@ type running struct {
 // start runs `issuer serve` in this process and waits until it is ready.
 func (f *folder) start(name string) *running {
 	f.t.Helper()
-	listen, admin := freeAddress(f.t), freeAddress(f.t)
+	listen, admin := freeport.Address(f.t), freeport.Address(f.t)
 	ctx, cancel := context.WithCancel(context.Background())
 	r := &running{
 		t:      f.t,
@@ -146,23 +146,6 @@ func execute(ctx context.Context, stdout, stderr io.Writer, args ...string) erro
 	cmd.SetOut(stdout)
 	cmd.SetErr(stderr)
 	return cmd.ExecuteContext(ctx)
-}
-
-// freeAddress returns an address that nobody else gets while the test runs: no listener's, and no
-// connection's own end.
-func freeAddress(t *testing.T) string {
-	t.Helper()
-	p := mesh.NewProcesses(t.TempDir())
-	t.Cleanup(func() {
-		if err := p.Stop(0); err != nil {
-			t.Error(err)
-		}
-	})
-	address, err := p.Address(t.Name())
-	if err != nil {
-		t.Fatal(err)
-	}
-	return address
 }
 
 type answer struct {
@@ -450,7 +433,7 @@ func TestAnIssuerEnds(t *testing.T) {
 func TestAnUnsafeRedisIsNoFoundation(t *testing.T) {
 	f := newFolder(t)
 	f.redis = sessiontest.RealRedis(t, "--appendonly", "no")
-	path := f.config("one", freeAddress(t), freeAddress(t))
+	path := f.config("one", freeport.Address(t), freeport.Address(t))
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	defer cancel()
 	err := execute(ctx, io.Discard, io.Discard, "serve", "--config", path, "--redis-checks", "enforce")
@@ -485,7 +468,7 @@ func TestCheckReadsWhatServeWouldRead(t *testing.T) {
 
 func TestTheHealthOfAnIssuerThatIsNotThereIsAnError(t *testing.T) {
 	f := newFolder(t)
-	path := f.config("one", "127.0.0.1:0", freeAddress(t))
+	path := f.config("one", "127.0.0.1:0", freeport.Address(t))
 	if err := execute(t.Context(), io.Discard, io.Discard, "healthcheck", "--config",
 		path); err == nil {
 		t.Error("healthy")

@@ -13,7 +13,7 @@ import (
 
 	"github.com/sallyport/sallyport/internal/config"
 	"github.com/sallyport/sallyport/internal/eventually"
-	"github.com/sallyport/sallyport/internal/mesh"
+	"github.com/sallyport/sallyport/internal/mesh/freeport"
 	"github.com/sallyport/sallyport/internal/redisconn"
 	"github.com/sallyport/sallyport/internal/redisconn/redistest"
 	"github.com/sallyport/sallyport/internal/revocation"
@@ -25,23 +25,6 @@ func must(t *testing.T, err error) {
 	if err != nil {
 		t.Fatal(err)
 	}
-}
-
-// freeAddress returns an address that nobody else gets while the test runs: no listener's, and no
-// connection's own end.
-func freeAddress(t *testing.T) string {
-	t.Helper()
-	p := mesh.NewProcesses(t.TempDir())
-	t.Cleanup(func() {
-		if err := p.Stop(0); err != nil {
-			t.Error(err)
-		}
-	})
-	address, err := p.Address(t.Name())
-	if err != nil {
-		t.Fatal(err)
-	}
-	return address
 }
 
 func client(t *testing.T, address, user, password string) *redisconn.Client {
@@ -77,7 +60,7 @@ func TestARelayServesFromItsFile(t *testing.T) {
 	must(t, err)
 	running(t, issuer.Run)
 
-	dir, admin := t.TempDir(), freeAddress(t)
+	dir, admin := t.TempDir(), freeport.Address(t)
 	socket, file := filepath.Join(dir, "relay.sock"), filepath.Join(dir, "relay.yaml")
 	const password = "the-gates-password"
 	must(t, os.WriteFile(filepath.Join(dir, "password"), []byte(password+"\n"), 0o600))

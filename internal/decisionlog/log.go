@@ -149,8 +149,7 @@ func (l *Log) Put(r *Record) {
 
 // write writes one line. It logs when writing begins to fail and when it works again.
 func (l *Log) write(r *Record) {
-	missing := l.missing.Swap(0)
-	r.Dropped = missing
+	r.Dropped = l.missing.Load()
 	line, err := r.line()
 	if err == nil {
 		err = l.follow()
@@ -160,7 +159,6 @@ func (l *Log) write(r *Record) {
 	}
 	switch {
 	case err != nil:
-		l.missing.Add(missing)
 		l.drop(byWrite)
 		// Once for each time that it begins or ends: a full disk must not fill the log as well.
 		if !l.failing {
@@ -168,6 +166,7 @@ func (l *Log) write(r *Record) {
 				"error", err)
 		}
 	default:
+		l.missing.Add(-r.Dropped) // the line has told of them
 		l.lines[r.Verdict].Inc()
 		if l.failing {
 			l.options.Logger.Warn("decision log: lines are being written again")

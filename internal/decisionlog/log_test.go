@@ -56,6 +56,21 @@ func (g *gated) text() string {
 	return g.got.String()
 }
 
+// stepwise is a writer whose first writes each go as a step says.
+type stepwise struct {
+	eventually.Buffer
+	steps []func() error
+}
+
+func (w *stepwise) Write(line []byte) (int, error) {
+	if len(w.steps) > 0 {
+		step := w.steps[0]
+		w.steps = w.steps[1:]
+		return 0, step()
+	}
+	return w.Buffer.Write(line)
+}
+
 func noon() time.Time { return time.Date(2030, 1, 2, 12, 0, 0, 0, time.UTC) }
 
 // newLog is a log on w with limits that nothing here meets, but for change.
@@ -317,5 +332,24 @@ func TestSettingsOutOfRangeAreRefused(t *testing.T) {
 		if err := c.Validate(); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("got %v, want %s", err, want)
 		}
+	}
+}
+
+// TestWhatAPanicLosesTheNextLineTells, with what was lost before it.
+func TestWhatAPanicLosesTheNextLineTells(t *testing.T) {
+	w := &stepwise{steps: []func() error{
+		func() error { return errors.New("no space left") },
+		func() error { panic("thrown") },
+	}}
+	l, _ := newLog(t, w, nil)
+	for _, id := range []string{"one", "two", "three", "four"} {
+		l.Put(refused("expired", id))
+	}
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	got := records(t, w.String())
+	if len(got) != 2 || got[0].ID != "three" || got[0].Dropped != 2 || got[1].Dropped != 0 {
+		t.Errorf("got %s", w.String())
 	}
 }
