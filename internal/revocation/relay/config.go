@@ -31,7 +31,7 @@ type GatesConfig struct {
 	listen.Config  `yaml:",inline"`
 	Username       string        `yaml:"username" usage:"the user that gates say in redis.username"`
 	Password       config.Secret `yaml:"password"`
-	MaxConnections int           `yaml:"max_connections" usage:"most connections at a time; a gate has two, and a third for a moment"`
+	MaxConnections int           `yaml:"max_connections" usage:"most connections of gates at a time; a gate has two, and a third for a moment"`
 }
 
 // DefaultConfig returns the defaults, of everything but how gates are told apart from others.

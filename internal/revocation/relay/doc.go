@@ -6,6 +6,7 @@
 //   - Of RESP2 it reads the commands that a gate sends, in the form that a gate gives them, and
 //     nothing else: whoever sends anything else is told so, and cut off.
 //   - Nobody is answered before he has said the password, if there is one.
+//   - Who has not said it holds no place of those who know it, however many they are.
 //   - Whatever a client does is bounded: the length of a command, the connections, and what is
 //     buffered for it, which is the answer to one command. One that does not read is cut off.
 //   - A gate's heartbeat is answered with what Redis has answered to a heartbeat sent after it had

@@ -12,7 +12,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-	"golang.org/x/net/netutil"
+	"golang.org/x/time/rate"
 
 	"github.com/sallyport/sallyport/internal/config"
 	"github.com/sallyport/sallyport/internal/daemon"
@@ -41,10 +41,20 @@ type Server struct {
 	tls      *tls.Config // nil: none
 	config   GatesConfig
 	logger   *slog.Logger
+	places   *places
 
 	connections prometheus.Gauge
 	refused     *prometheus.CounterVec
+	crowded     *rate.Limiter // log lines about connections for which there was no place
 }
+
+// Why something was refused, of which each has its count.
+const (
+	refusedPassword  = "password"
+	refusedCommand   = "command"
+	refusedStrangers = "strangers"
+	refusedGates     = "gates"
+)
 
 // Protocol is the name that a relay's TLS has for what is spoken in it (ALPN), if a client asks.
 const Protocol = "redis"
@@ -53,17 +63,21 @@ const Protocol = "redis"
 func New(log Log, c GatesConfig, o Options) (*Server, error) {
 	s := &Server{
 		log: log, names: o.Names, maxGates: o.Revocation.MaxGates, settle: o.Revocation.Settle,
-		username: c.Username, config: c, logger: o.Logger,
+		username: c.Username, config: c, logger: o.Logger, places: newPlaces(c.MaxConnections),
+		crowded: rate.NewLimiter(rate.Every(time.Minute), 1),
 		connections: prometheus.NewGauge(prometheus.GaugeOpts{
 			Namespace: "sallyport", Subsystem: "relay", Name: "connections",
-			Help: "Connections of gates; a gate has two.",
+			Help: "Connections, of gates and of those who have not said yet that they are; a gate has two.",
 		}),
 		refused: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Namespace: "sallyport", Subsystem: "relay", Name: "refused_total",
-			Help: "What was refused, by reason: a wrong password, or a command that no gate sends.",
+			Help: "What was refused, by reason: a wrong password, a command that no gate sends, one of " +
+				"too many strangers, or a gate beyond max_connections.",
 		}, []string{"reason"}),
 	}
-	for _, reason := range []string{"password", "command"} {
+	for _, reason := range []string{
+		refusedPassword, refusedCommand, refusedStrangers, refusedGates,
+	} {
 		s.refused.WithLabelValues(reason)
 	}
 	if s.logger == nil {
@@ -88,7 +102,6 @@ func (s *Server) Listen(address string) (net.Listener, error) {
 	if err != nil {
 		return nil, err
 	}
-	l = netutil.LimitListener(l, s.config.MaxConnections)
 	if s.tls != nil {
 		l = tls.NewListener(l, s.tls)
 	}
@@ -103,7 +116,14 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	defer serving.Wait()
 	defer cancel()
 	defer context.AfterFunc(ctx, func() { _ = l.Close() })()
+	// Whoever has lost its place counts until it is no longer served.
+	served := make(chan struct{}, s.places.all())
 	for pause := time.Duration(0); ; {
+		select {
+		case served <- struct{}{}:
+		case <-ctx.Done():
+			return nil
+		}
 		conn, err := l.Accept()
 		switch {
 		case ctx.Err() != nil:
@@ -121,22 +141,55 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 			case <-time.After(pause):
 			case <-ctx.Done():
 			}
+			<-served
 			continue
 		}
 		pause = 0
-		serving.Go(func() { s.take(ctx, conn) })
+		place := s.enter(conn)
+		serving.Go(func() {
+			defer func() { <-served }()
+			s.take(ctx, conn, place)
+		})
 	}
 }
 
+// enter gives a connection the place of a stranger, who may have to make room for it.
+func (s *Server) enter(conn net.Conn) *place {
+	entered, lost := s.places.enter(conn)
+	if lost != nil {
+		_ = lost.conn.Close()
+		s.noPlace(refusedStrangers, lost.conn)
+	}
+	return entered
+}
+
+// noPlace counts a connection for which there is no place, and now and then logs why: whoever
+// connects could fill the log.
+func (s *Server) noPlace(reason string, conn net.Conn) {
+	s.refused.WithLabelValues(reason).Inc()
+	if !s.crowded.Allow() {
+		return
+	}
+	from := conn.RemoteAddr().String()
+	if reason == refusedGates {
+		s.logger.Warn("relay: there are more gates than gates.max_connections has places for: a "+
+			"connection is refused", "from", from, "max_connections", s.config.MaxConnections)
+		return
+	}
+	s.logger.Warn("relay: too many connections that do not say who they are: the oldest one of the "+
+		"address that has most of them is cut off", "from", from)
+}
+
 // take serves a connection to its end.
-func (s *Server) take(ctx context.Context, conn net.Conn) {
+func (s *Server) take(ctx context.Context, conn net.Conn, place *place) {
 	s.connections.Inc()
 	defer s.connections.Dec()
+	defer s.places.leave(place)
 	defer conn.Close()
 	defer context.AfterFunc(ctx, func() { _ = conn.Close() })()
 	session := &session{
 		Server: s, conn: conn, r: bufio.NewReaderSize(conn, 4096), w: bufio.NewWriter(conn),
-		began: time.Now(),
+		began: time.Now(), place: place,
 	}
 	err := daemon.Guard(func() error { return session.serve(ctx) })
 	if ctx.Err() == nil {

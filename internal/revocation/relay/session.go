@@ -37,6 +37,9 @@ const (
 // errRefused ends a connection that has been told why.
 var errRefused = errors.New("relay: refused")
 
+// errNoPlace ends a connection of a gate's beyond max_connections.
+var errNoPlace = errors.New("relay: there is no place for another gate")
+
 // errMoved ends a connection whose heartbeats were answered over a connection to Redis that is in
 // use no more: what they settled on is gone.
 var errMoved = errors.New("relay: the connection to Redis is another")
@@ -48,6 +51,7 @@ type session struct {
 	r        *bufio.Reader
 	w        *bufio.Writer
 	began    time.Time
+	place    *place
 	known    bool // it has said who it is
 	wrong    int  // passwords
 	replicas int  // that have the write of the EXEC just answered; -1: none was
@@ -82,7 +86,7 @@ func (s *session) serve(ctx context.Context) error {
 		case err == nil:
 			continue
 		case errors.Is(err, errCommand):
-			s.refused.WithLabelValues("command").Inc()
+			s.refused.WithLabelValues(refusedCommand).Inc()
 			s.w.WriteString("-ERR a relay answers a gate's commands alone\r\n")
 		}
 		return errors.Join(err, s.flush())
@@ -90,10 +94,10 @@ func (s *session) serve(ctx context.Context) error {
 }
 
 // deadline bounds how long the next command may take to come. Until somebody is known, and has said
-// anything, that runs from his first moment, a TLS handshake included.
+// anything, that runs from his first moment, a TLS handshake included, both ways.
 func (s *session) deadline(first bool) error {
 	if first || !s.known {
-		return s.conn.SetReadDeadline(s.began.Add(greetWithin))
+		return s.conn.SetDeadline(s.began.Add(greetWithin))
 	}
 	return s.conn.SetReadDeadline(time.Now().Add(idleWithin))
 }
@@ -113,6 +117,13 @@ func (s *session) answer(ctx context.Context, words []string) error {
 	replicas := s.replicas
 	s.replicas = -1
 	name := strings.ToUpper(words[0])
+	// Where there is no password, with the first command: what it took to send that, such as a
+	// certificate, is behind it.
+	if s.known {
+		if err := s.admit(); err != nil {
+			return err
+		}
+	}
 	switch {
 	case name == "HELLO" || name == "AUTH":
 		return s.greet(name, words[1:])
@@ -139,6 +150,16 @@ func (s *session) answer(ctx context.Context, words []string) error {
 	return errCommand
 }
 
+// admit gives whoever is known a gate's place, for good. In the words of Redis, if there is none.
+func (s *session) admit() error {
+	err := s.places.admit(s.place)
+	if errors.Is(err, errNoPlace) {
+		s.noPlace(refusedGates, s.conn)
+		s.w.WriteString("-ERR max number of clients reached\r\n")
+	}
+	return err
+}
+
 // greet takes HELLO 2, with or without AUTH, and AUTH.
 func (s *session) greet(name string, words []string) error {
 	user, password, said := "", "", false
@@ -159,7 +180,7 @@ func (s *session) greet(name string, words []string) error {
 	expected := s.password.Value()
 	switch {
 	case said && !s.isGate(user, password, expected):
-		s.refused.WithLabelValues("password").Inc()
+		s.refused.WithLabelValues(refusedPassword).Inc()
 		s.w.WriteString("-WRONGPASS invalid username-password pair or user is disabled.\r\n")
 		// A gate's client says it twice, and its gate wants to know why it was refused.
 		if s.wrong++; s.wrong == 3 {
@@ -167,6 +188,9 @@ func (s *session) greet(name string, words []string) error {
 		}
 		return nil
 	case said:
+		if err := s.admit(); err != nil {
+			return err
+		}
 		s.known = true
 	case !s.known:
 		s.w.WriteString("-NOAUTH HELLO must be called with the client already authenticated.\r\n")
