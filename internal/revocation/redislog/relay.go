@@ -3,6 +3,7 @@ package redislog
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"sync"
@@ -26,7 +27,7 @@ import (
 //   - Gates' lines stay here. The relay's own says how far all of them are.
 type Relay struct {
 	*Gate
-	reads chan struct{} // places to read from Redis for a gate
+	reads sharedReads
 
 	mu         sync.Mutex // guards what follows
 	asking     []*question
@@ -60,9 +61,6 @@ type heldLine struct {
 	at   time.Duration
 }
 
-// readsAtOnce is how many reads for gates may be under way at Redis: a page is a megabyte.
-const readsAtOnce = 8
-
 // maxSeqs is how many places a heartbeat asks for beside the relay's own. Gates are at few
 // different ones; those that find no place here have the next heartbeat.
 const maxSeqs = 64
@@ -75,7 +73,7 @@ func NewRelay(client *redisconn.Client, cfg Config, o Options) (*Relay, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &Relay{Gate: g, reads: make(chan struct{}, readsAtOnce), lines: map[int]heldLine{}}
+	r := &Relay{Gate: g, reads: newSharedReads(), lines: map[int]heldLine{}}
 	g.history = &history{key: g.keys.log}
 	g.send, g.stands = r.sendByRelay, r.standing
 	return r, nil
@@ -162,6 +160,9 @@ func (r *Relay) Tail(ctx context.Context, seq uint64, count int) ([]byte, error)
 		if !known && !asked {
 			asked = true
 			answer, err := r.raw(ctx, "XREAD", "COUNT", count, "STREAMS", r.keys.log, idOf(seq))
+			if errors.Is(err, errNoRead) {
+				return nil, nil // a gate asks again
+			}
 			if err != nil || len(answer) > 0 && answer[0] == '*' && answer[1] != '-' {
 				return answer, err
 			}
@@ -184,17 +185,13 @@ func idOf(seq uint64) string { return fmt.Sprintf("%d-0", seq) }
 // raw reads from Redis for a gate. What it reads is checked by the gate, against its heartbeats, so
 // it may come over any connection.
 func (r *Relay) raw(ctx context.Context, command ...any) ([]byte, error) {
-	select {
-	case r.reads <- struct{}{}:
-	case <-ctx.Done():
-		return nil, ctx.Err()
-	}
-	defer func() { <-r.reads }()
-	cmd := redis.NewRawCmd(ctx, command...)
-	if err := r.client.Universal().Process(ctx, cmd); err != nil && err != redis.Nil {
-		return nil, fmt.Errorf("redislog: reading for a gate: %w", err)
-	}
-	return cmd.Val(), nil
+	return r.reads.do(ctx, fmt.Sprintln(command...), func() ([]byte, error) {
+		cmd := redis.NewRawCmd(ctx, command...)
+		if err := r.client.Universal().Process(ctx, cmd); err != nil && err != redis.Nil {
+			return nil, fmt.Errorf("redislog: reading for a gate: %w", err)
+		}
+		return cmd.Val(), nil
+	})
 }
 
 // Line returns the gates' line of a number; "" if there is none.

@@ -176,6 +176,14 @@ func (a asker) beat() (head uint64, err error) {
 // between a step of its and the answer.
 func late(t testing.TB, backend string) string {
 	t.Helper()
+	pause := func() { time.Sleep(20 * time.Millisecond) } // this is what it is for
+	return proxy(t, backend, func([]byte) {}, pause)
+}
+
+// proxy returns an address at which a server is reached. asked is told what it is sent, and each of
+// its answers waits for answered.
+func proxy(t testing.TB, backend string, asked func([]byte), answered func()) string {
+	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	must(t, err)
 	started(t, func(ctx context.Context) error {
@@ -192,7 +200,17 @@ func late(t testing.TB, backend string) string {
 				return err
 			}
 			context.AfterFunc(ctx, func() { _ = client.Close(); _ = server.Close() })
-			both.Go(func() { _, _ = io.Copy(server, client); _ = server.Close() })
+			both.Go(func() {
+				defer server.Close()
+				b := make([]byte, 64<<10)
+				for {
+					size, err := client.Read(b)
+					asked(b[:size])
+					if _, writing := server.Write(b[:size]); err != nil || writing != nil {
+						return
+					}
+				}
+			})
 			both.Go(func() {
 				defer client.Close()
 				b := make([]byte, 64<<10)
@@ -201,7 +219,7 @@ func late(t testing.TB, backend string) string {
 					if err != nil {
 						return
 					}
-					time.Sleep(20 * time.Millisecond) // this is what the proxy is for
+					answered()
 					if _, err := client.Write(b[:size]); err != nil {
 						return
 					}
@@ -413,5 +431,60 @@ func TestARelayIsNamedAmongTheGatesBehind(t *testing.T) {
 	cancel()
 	if a, err := i.Applied(ctx, receipt); err != nil || len(a.Behind) != 1 || a.Behind[0] != "relay-1" {
 		t.Errorf("got %+v, %v", a, err)
+	}
+}
+
+// entering counts the pages that are asked for, which may take as long as a test does.
+type entering struct {
+	relay.Log
+	pages atomic.Int64
+}
+
+func (e *entering) Page(ctx context.Context, from uint64, count int) ([]byte, error) {
+	e.pages.Add(1)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 20*time.Second)
+	defer cancel()
+	return e.Log.Page(ctx, from, count)
+}
+
+// TestGatesThatLoadAtOnceShareWhatTheyWaitFor: after an outage all gates of a relay load the log, and
+// there are few places to read it from Redis. Had each its own read, those at the end would wait
+// longer than a gate does, lose their connections, and wait again.
+func TestGatesThatLoadAtOnceShareWhatTheyWaitFor(t *testing.T) {
+	t.Parallel()
+	r := startRedis(t)
+	startIssuer(t, r.Address()).revoke(t, "s1")
+	const gates, page = 100, "1999" // of which nobody else asks for as many entries
+	var reads atomic.Int64
+	var holding atomic.Pointer[chan struct{}] // nil: answers come at once
+	redis := proxy(t, r.Address(), func(asked []byte) {
+		reads.Add(int64(bytes.Count(asked, []byte("\r\n"+page+"\r\n"))))
+	}, func() {
+		if h := holding.Load(); h != nil {
+			<-*h
+		}
+	})
+	e := &entering{}
+	n := startRelay(t, redis, "relay-1", func(log relay.Log) relay.Log { e.Log = log; return e })
+	eventually.True(t, "the relay is ready", func() bool { return n.log.Ready() == nil })
+	open := make(chan struct{})
+	holding.Store(&open)
+	answers := make(chan string, gates)
+	for range gates {
+		c := dial(t, n.addr)
+		started(t, func(context.Context) error {
+			answers <- say(t, c, "XRANGE", logKey, "1-0", "+", "COUNT", page)
+			return nil
+		})
+	}
+	eventually.True(t, "all ask", func() bool { return e.pages.Load() == gates })
+	close(open)
+	for range gates {
+		if line := <-answers; !strings.HasPrefix(line, "*") {
+			t.Errorf("a gate that loads: got %q", line)
+		}
+	}
+	if n := reads.Load(); n == 0 || n > gates/2 {
+		t.Errorf("Redis was asked %d times for a page that %d gates waited for", n, gates)
 	}
 }
