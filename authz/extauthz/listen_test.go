@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
 	"io/fs"
 	"net"
 	"os"
@@ -22,6 +23,7 @@ import (
 	"github.com/sallyport/sallyport/authz/authztest"
 	"github.com/sallyport/sallyport/authz/check"
 	"github.com/sallyport/sallyport/internal/config"
+	"github.com/sallyport/sallyport/internal/daemon"
 	"github.com/sallyport/sallyport/internal/eventually"
 	"github.com/sallyport/sallyport/internal/jose/josetest"
 	"github.com/sallyport/sallyport/internal/listen"
@@ -192,5 +194,22 @@ func TestOnlyNamedClientsAreServedOverTLS(t *testing.T) {
 		if err := conn.Close(); err != nil {
 			t.Fatal(err)
 		}
+	}
+}
+
+// panicking is a listener whose Accept panics.
+type panicking struct{ net.Listener }
+
+func (panicking) Accept() (net.Conn, error) { panic("a secret") }
+
+// TestAPanicOfTheListenerIsAnErrorOfRun: it ends the door, and the process in good order.
+func TestAPanicOfTheListenerIsAnErrorOfRun(t *testing.T) {
+	b := start(t, authztest.New())
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := b.server.Run(t.Context(), panicking{l}); !errors.Is(err, daemon.ErrPanic) {
+		t.Errorf("got %v, want a panic", err)
 	}
 }

@@ -16,6 +16,7 @@ import (
 
 	"github.com/sallyport/sallyport/authz"
 	"github.com/sallyport/sallyport/authz/check"
+	"github.com/sallyport/sallyport/internal/daemon"
 	"github.com/sallyport/sallyport/internal/token"
 )
 
@@ -104,7 +105,8 @@ func serverOptions(c Config) []grpc.ServerOption {
 // Run answers on l until ctx ends. It returns nil after that, and an error when it cannot go on.
 func (s *Server) Run(ctx context.Context, l net.Listener) error {
 	served := make(chan error, 1)
-	go func() { served <- s.grpc.Serve(netutil.LimitListener(l, s.config.MaxConnections)) }()
+	l = netutil.LimitListener(l, s.config.MaxConnections)
+	go func() { served <- daemon.Guard(func() error { return s.grpc.Serve(l) }) }()
 	select {
 	case err := <-served: // Drain has stopped it, perhaps before it began, or it has failed
 		if err != nil && !errors.Is(err, grpc.ErrServerStopped) && ctx.Err() == nil {
@@ -125,7 +127,8 @@ func (s *Server) Drain(ctx context.Context) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		s.grpc.GracefulStop()
+		// What fails here, the hard stop that comes next does not need.
+		_ = daemon.Guard(func() error { s.grpc.GracefulStop(); return nil })
 	}()
 	select {
 	case <-done:

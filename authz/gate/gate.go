@@ -355,7 +355,8 @@ func (g *Gate) Run(ctx context.Context) error {
 	if err != nil {
 		return errors.Join(err, g.Close())
 	}
-	// At once, not only when the server drains: during the drain's delay each Envoy has to see it.
+	// At once, not only when the server drains: during the drain's delay each Envoy has to see it. It
+	// cannot panic: it sets a word.
 	defer context.AfterFunc(ctx, func() { g.stopping.Store(true) })()
 	defer g.stopping.Store(true) // and for good, however it has ended
 	err = daemon.Run(ctx, daemon.Options{

@@ -19,6 +19,7 @@ import (
 	"github.com/sallyport/sallyport/authz/check"
 	"github.com/sallyport/sallyport/internal/audit"
 	"github.com/sallyport/sallyport/internal/config"
+	"github.com/sallyport/sallyport/internal/daemon"
 	"github.com/sallyport/sallyport/internal/eventually"
 	"github.com/sallyport/sallyport/internal/jose/josetest"
 	"github.com/sallyport/sallyport/internal/listen"
@@ -523,5 +524,22 @@ func TestAServerThatIsDrainedBeforeItServesEndsWell(t *testing.T) {
 	cancel()
 	if err := b.server.Run(ctx, l); err != nil {
 		t.Error(err)
+	}
+}
+
+// panicking is a listener whose Accept panics.
+type panicking struct{ net.Listener }
+
+func (panicking) Accept() (net.Conn, error) { panic("a secret") }
+
+// TestAPanicOfTheListenerIsAnErrorOfRun: it ends the door, and the process in good order.
+func TestAPanicOfTheListenerIsAnErrorOfRun(t *testing.T) {
+	b := start(t, authztest.New(), configFor(t, "nginx"))
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := b.server.Run(t.Context(), panicking{l}); !errors.Is(err, daemon.ErrPanic) {
+		t.Errorf("got %v, want a panic", err)
 	}
 }

@@ -16,6 +16,7 @@ import (
 
 	"github.com/sallyport/sallyport/authz"
 	"github.com/sallyport/sallyport/authz/check"
+	"github.com/sallyport/sallyport/internal/daemon"
 	"github.com/sallyport/sallyport/internal/token"
 )
 
@@ -148,7 +149,7 @@ func (s *Server) Run(ctx context.Context, l net.Listener) error {
 		l = tls.NewListener(l, s.tls)
 	}
 	served := make(chan error, 1)
-	go func() { served <- s.http.Serve(l) }()
+	go func() { served <- daemon.Guard(func() error { return s.http.Serve(l) }) }()
 	select {
 	case err := <-served: // Drain has stopped it, or it has failed
 		if !errors.Is(err, http.ErrServerClosed) && ctx.Err() == nil {

@@ -159,7 +159,9 @@ const stopWithin = 10 * time.Second
 // stop has the gate stop, and Envoy told when it has.
 func (p *process) stop() {
 	p.cancel()
+	// It cannot panic: it calls C alone, and so does the next one.
 	time.AfterFunc(stopWithin, func() { C.sallyport_tell(C.tell_stopped) })
+	// It cannot panic, either.
 	go func() {
 		<-p.done
 		C.sallyport_tell(C.tell_stopped)

@@ -38,6 +38,7 @@ type kind struct{ event, reason string }
 type limiter struct {
 	limit      Limit
 	summarise  func() // called summaryAfter the first event that is left out
+	lost       func(panicked any)
 	suppressed *prometheus.CounterVec
 
 	mu      sync.Mutex
@@ -52,9 +53,9 @@ type tally struct {
 	leftOut uint64
 }
 
-func newLimiter(l Limit, summarise func()) *limiter {
+func newLimiter(l Limit, summarise func(), lost func(panicked any)) *limiter {
 	return &limiter{
-		limit: l, summarise: summarise, kinds: map[kind]*tally{},
+		limit: l, summarise: summarise, lost: lost, kinds: map[kind]*tally{},
 		suppressed: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "sallyport_audit_suppressed_total",
 			Help: "Security events without a line of their own, there being too many with their reason.",
@@ -78,7 +79,7 @@ func (l *limiter) admits(event, reason string) bool {
 	t.leftOut++
 	l.suppressed.WithLabelValues(event).Inc()
 	if l.timer == nil && !l.stopped {
-		l.timer = time.AfterFunc(summaryAfter, l.summarise)
+		l.timer = time.AfterFunc(summaryAfter, func() { guarded(l.summarise, l.lost) })
 	}
 	return false
 }

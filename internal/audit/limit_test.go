@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"log/slog"
 	"strings"
 	"sync"
 	"testing"
@@ -14,6 +15,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
 	"github.com/sallyport/sallyport/internal/audit"
+	"github.com/sallyport/sallyport/internal/eventually"
 )
 
 // limited is a log with a limit of 2 lines a second and 5 at once, and what it has written.
@@ -248,4 +250,43 @@ func TestWithoutALimitEachFailureHasItsLine(t *testing.T) {
 	if n := strings.Count(out.String(), "\n"); n != 1000 {
 		t.Errorf("%d lines", n)
 	}
+}
+
+// TestAPanicOverASummaryLosesThatOneAlone: it comes in a goroutine of its own, where nobody would
+// recover.
+func TestAPanicOverASummaryLosesThatOneAlone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		out, told, registry := &moody{}, &eventually.Buffer{}, prometheus.NewRegistry()
+		panics := false
+		l := audit.New(out, audit.Options{
+			Registry: registry, Limit: audit.Limit{Rate: 2, Burst: 5},
+			Logger: slog.New(slog.NewTextHandler(told, nil)),
+			Now: func() time.Time {
+				if panics {
+					panics = false
+					panic("a secret")
+				}
+				return time.Now()
+			},
+		})
+		for range 100 {
+			l.Record(failure("a"))
+			l.Record(failure("b"))
+		}
+		panics = true
+		time.Sleep(10 * time.Second)
+		synctest.Wait()
+		lines := limited{Log: l, out: out}.lines(t)
+		_, a := count(lines, "a")
+		if _, b := count(lines, "b"); a != 0 || b != 95 {
+			t.Errorf("told to be left out: %d and %d, want the second 95 alone", a, b)
+		}
+		if n := counter(t, registry, "sallyport_audit_lost_total"); n != 1 ||
+			!strings.Contains(told.String(), "an event is lost") {
+			t.Errorf("%v lines are counted as lost, told %q", n, told.String())
+		}
+		if err := l.Close(); err != nil {
+			t.Fatal(err)
+		}
+	})
 }

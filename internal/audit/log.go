@@ -47,7 +47,7 @@ func New(w io.Writer, o Options) *Log {
 	if l.now == nil {
 		l.now = time.Now
 	}
-	l.limits = newLimiter(o.Limit, l.summarise)
+	l.limits = newLimiter(o.Limit, l.summarise, l.panicked)
 	l.measure(o.Registry)
 	if o.Queue > 0 {
 		l.queue = NewQueue(o.Queue, l.writeQueued, l.panicked)
@@ -92,7 +92,7 @@ func (l *Log) summarise() {
 	l.summing.Lock() // so that Close waits for one under way
 	defer l.summing.Unlock()
 	for _, e := range l.limits.summaries() {
-		l.put(e)
+		guarded(func() { l.put(e) }, l.panicked) // the others have been counted for the last time, too
 	}
 }
 

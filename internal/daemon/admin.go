@@ -153,7 +153,8 @@ func protect(h http.Handler, log *slog.Logger) http.Handler {
 func (a *admin) part() Part {
 	return Part{Name: "admin", Run: func(ctx context.Context) error {
 		served := make(chan error, 1)
-		go func() { served <- a.server.Serve(netutil.LimitListener(a.listener, maxAdminConnections)) }()
+		l := netutil.LimitListener(a.listener, maxAdminConnections)
+		go func() { served <- Guard(func() error { return a.server.Serve(l) }) }()
 		select {
 		case err := <-served:
 			return err

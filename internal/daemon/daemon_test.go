@@ -469,3 +469,20 @@ func TestLogsHoldNoCredentialWhoeverLogsIt(t *testing.T) {
 		}
 	}
 }
+
+// panicking is a listener whose Accept panics.
+type panicking struct{ net.Listener }
+
+func (panicking) Accept() (net.Conn, error) { panic("a secret") }
+
+// TestAPanicOfTheAdminPortEndsRunAndNotTheProcess, which may be Envoy's.
+func TestAPanicOfTheAdminPortEndsRunAndNotTheProcess(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = daemon.Run(t.Context(), daemon.Options{Name: "gate", AdminListener: panicking{l}})
+	if !errors.Is(err, daemon.ErrPanic) {
+		t.Errorf("got %v, want a panic", err)
+	}
+}

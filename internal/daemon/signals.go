@@ -15,6 +15,7 @@ func Signals(ctx context.Context) (context.Context, context.CancelFunc) {
 	// Two, so that a second signal on the heels of the first is not lost.
 	arrived := make(chan os.Signal, 2)
 	signal.Notify(arrived, syscall.SIGINT, syscall.SIGTERM)
+	// It cannot panic: it waits, and asks the system for a signal.
 	go func() {
 		select {
 		case <-arrived:

@@ -16,6 +16,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/sallyport/sallyport/internal/config"
+	"github.com/sallyport/sallyport/internal/daemon"
 	"github.com/sallyport/sallyport/internal/jose"
 	"github.com/sallyport/sallyport/internal/livefile"
 	"github.com/sallyport/sallyport/internal/token"
@@ -213,7 +214,7 @@ func (s *Sets) Reload(ctx context.Context) error {
 	errs := make([]error, len(s.issuers))
 	var wg sync.WaitGroup
 	for n, i := range s.issuers {
-		wg.Go(func() { errs[n] = i.reload(ctx) })
+		wg.Go(func() { errs[n] = daemon.Guard(func() error { return i.reload(ctx) }) })
 	}
 	wg.Wait()
 	return errors.Join(errs...)

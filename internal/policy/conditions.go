@@ -6,6 +6,7 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"github.com/sallyport/sallyport/internal/daemon"
 	"github.com/sallyport/sallyport/internal/policy/condition"
 )
 
@@ -76,7 +77,11 @@ func (c Config) Prepare() {
 	for range min(runtime.GOMAXPROCS(0), len(all)) {
 		workers.Go(func() {
 			for i := next.Add(1); i <= int64(len(all)); i = next.Add(1) {
-				_, _ = conditions.get(all[i-1].text, all[i-1].names) // reported where it is needed
+				// Whoever needs it meets what is wrong with it, were it a panic of the compiler's.
+				_ = daemon.Guard(func() error {
+					_, err := conditions.get(all[i-1].text, all[i-1].names)
+					return err
+				})
 			}
 		})
 	}

@@ -11,6 +11,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"github.com/sallyport/sallyport/internal/daemon"
 )
 
 // SettingError is an error that lasts until somebody changes a setting, here or in Redis: it names
@@ -117,9 +119,13 @@ func (d *dialer) handshake(ctx context.Context, conn *tls.Conn, network, addr st
 			return
 		case <-time.After(probe):
 		}
-		if speaksPlain(ctx, network, addr) {
-			cancel(errPlain)
-		}
+		// All that it finds out is a hint for the operator.
+		_ = daemon.Guard(func() error {
+			if speaksPlain(ctx, network, addr) {
+				cancel(errPlain)
+			}
+			return nil
+		})
 	})
 	err := conn.HandshakeContext(ctx)
 	close(done)
@@ -153,6 +159,7 @@ func speaksPlain(ctx context.Context, network, addr string) bool {
 		return false
 	}
 	defer conn.Close()
+	// It cannot panic: a connection that was dialled takes a deadline at any time.
 	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })
 	defer stop()
 	first := make([]byte, 1)

@@ -114,8 +114,8 @@ func (lr *lineReader) join() *reading {
 		r.asked = append(r.asked, w.at)
 	}
 	lr.under = r
-	// Like all that the process runs on, this does not recover from a panic (see run): those who
-	// wait would take a reading that stopped halfway for one that is complete.
+	// Like all that an issuer runs on, this does not recover from a panic (see run), and no gate runs
+	// it: those who wait would take a reading that stopped halfway for one that is complete.
 	go func() {
 		defer close(r.done)
 		ctx, cancel := context.WithTimeout(context.Background(), oneLook(lr.f.cfg))
