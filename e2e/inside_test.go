@@ -710,6 +710,76 @@ func TestAGateThatFailsInsideEnvoyLetsNothingPass(t *testing.T) {
 	}
 }
 
+// endsItsStart starts Envoy with the files of a mesh that is started, whose own Envoy has ended, and
+// wants it to end by itself as with a wrong setting, with status 1. It returns what it has said.
+func endsItsStart(t *testing.T, s *meshtest.Stack, configuration string) string {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, meshtest.Envoy(t), "--disable-hot-restart", "-c", configuration)
+	cmd.Dir = s.Dir
+	out, err := cmd.CombinedOutput()
+	var exit *exec.ExitError
+	if !errors.As(err, &exit) || exit.ExitCode() != 1 {
+		t.Errorf("Envoy has not ended its start: %v", err)
+	}
+	return string(out)
+}
+
+// TestAnAdminPortThatIsTakenEndsEnvoysStart, and Envoy says which: it would wait for the gate for ever.
+func TestAnAdminPortThatIsTakenEndsEnvoysStart(t *testing.T) {
+	s := inside(t)
+	if err := s.Child("envoy").Terminate(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	address := strings.TrimPrefix(s.Endpoints().Gates[0].Admin, "http://")
+	taken, err := net.Listen("tcp", address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
+	out := endsItsStart(t, s, filepath.Join(s.Dir, "envoy.yaml"))
+	if !strings.Contains(out, "admin port") || !strings.Contains(out, address) {
+		t.Errorf("it does not say what is wrong:\n%s", out)
+	}
+}
+
+// TestAGateThatFailsBeforeItIsReadyEndsEnvoysStart: nothing is served yet, and nothing ever would be.
+func TestAGateThatFailsBeforeItIsReadyEndsEnvoysStart(t *testing.T) {
+	s := inside(t)
+	configuration, err := os.ReadFile(filepath.Join(s.Dir, "envoy.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Child("envoy").Terminate(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for name, row := range map[string]struct{ file, begin string }{
+		"a part of it fails":                 {"internal/keyset/tend.go", "tend(ctx context.Context) {\n"},
+		"nobody can ask whether it is ready": {"authz/gate/gate.go", "(g *Gate) Ready() error {\n"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			content, err := os.ReadFile(filepath.Join(meshtest.Root(t), row.file))
+			if err != nil {
+				t.Fatal(err)
+			}
+			broken := strings.Replace(string(content), row.begin, row.begin+"\tpanic(\"thrown\")\n", 1)
+			if broken == string(content) {
+				t.Fatalf("%s has no %q", row.file, row.begin)
+			}
+			module := meshtest.BrokenModule(t, map[string]string{row.file: broken})
+			path := filepath.Join(t.TempDir(), "envoy.yaml")
+			if err := os.WriteFile(path, bytes.ReplaceAll(configuration, []byte(meshtest.Module(t)),
+				[]byte(module)), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			if out := endsItsStart(t, s, path); !strings.Contains(out, "before it was ready") {
+				t.Errorf("it does not say what is wrong:\n%s", out)
+			}
+		})
+	}
+}
+
 // TestAPanicWhileEnvoyStartsOrEndsIsNoCrash: in each function of Go's that Envoy's main thread
 // enters. A start that has failed ends Envoy as any wrong setting does, with status 1.
 func TestAPanicWhileEnvoyStartsOrEndsIsNoCrash(t *testing.T) {

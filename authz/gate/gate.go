@@ -14,6 +14,7 @@ import (
 	"io"
 	"log/slog"
 	"maps"
+	"net"
 	"os"
 	"reflect"
 	"slices"
@@ -70,6 +71,7 @@ type Gate struct {
 	audit       *audit.Log
 	decisions   *decisionlog.Log // nil unless there is a decision log
 	explainer   *explainer
+	admin       net.Listener // nil unless Listen has opened it, and nobody has closed it
 
 	stopping atomic.Bool  // Run has been told to stop
 	open     atomic.Int32 // doors that may still answer somebody
@@ -349,6 +351,13 @@ func (g *Gate) Ready() error {
 	return errors.Join(g.keys.Ready(), g.revocations.Ready())
 }
 
+// Listen opens the admin port ahead of Run. Inside Envoy whoever starts the gate calls it, to hear at
+// once of a port that is taken: Envoy's start waits for the gate, and would wait for ever.
+func (g *Gate) Listen() (err error) {
+	g.admin, err = daemon.ListenAdmin(g.config.Admin.Config)
+	return err
+}
+
 // Run opens the gate's ports and runs it until ctx ends. It closes the gate.
 func (g *Gate) Run(ctx context.Context) error {
 	doors, err := g.doors()
@@ -359,17 +368,20 @@ func (g *Gate) Run(ctx context.Context) error {
 	// cannot panic: it sets a word.
 	defer context.AfterFunc(ctx, func() { g.stopping.Store(true) })()
 	defer g.stopping.Store(true) // and for good, however it has ended
+	admin := g.admin
+	g.admin = nil // it is closed there
 	err = daemon.Run(ctx, daemon.Options{
-		Name:     "authz",
-		Version:  g.options.Version,
-		Admin:    g.config.Admin.Config,
-		Logger:   g.options.Logger,
-		Registry: g.registry,
-		Drain:    g.config.Drain,
-		Reload:   g.reload,
-		Guest:    g.options.Host != nil,
-		Handlers: g.explainer.handlers(),
-		InForce:  func() map[string]string { return map[string]string{"policy": g.policy.Digest()} },
+		Name:          "authz",
+		Version:       g.options.Version,
+		Admin:         g.config.Admin.Config,
+		AdminListener: admin,
+		Logger:        g.options.Logger,
+		Registry:      g.registry,
+		Drain:         g.config.Drain,
+		Reload:        g.reload,
+		Guest:         g.options.Host != nil,
+		Handlers:      g.explainer.handlers(),
+		InForce:       func() map[string]string { return map[string]string{"policy": g.policy.Digest()} },
 	},
 		append([]daemon.Part{
 			{Name: "files", Run: g.files.Run},
@@ -427,6 +439,9 @@ func (g *Gate) reload(ctx context.Context) error {
 // Close closes what New has opened.
 func (g *Gate) Close() error {
 	var errs []error
+	if g.admin != nil {
+		errs = append(errs, g.admin.Close())
+	}
 	if g.redis != nil {
 		errs = append(errs, g.redis.Close())
 	}

@@ -92,6 +92,52 @@ func TestAGateWhosePortIsTakenSaysSo(t *testing.T) {
 	}
 }
 
+// TestATakenAdminPortIsKnownBeforeAGateRuns, and one that was opened ahead is Run's, or is closed with
+// the gate.
+func TestATakenAdminPortIsKnownBeforeAGateRuns(t *testing.T) {
+	admin := freeAddress(t)
+	open := func() *gate.Gate {
+		c, _, err := load(t, goodConfig, nil, "--listen", freeAddress(t), "--admin-listen", admin,
+			"--redis-address", freeAddress(t), "--drain-delay", "0s")
+		if err != nil {
+			t.Fatal(err)
+		}
+		g, err := gate.New(c, gate.Options{Audit: io.Discard})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return g
+	}
+	first, second := open(), open()
+	if err := first.Listen(); err != nil {
+		t.Fatal(err)
+	}
+	if err := second.Listen(); err == nil || !strings.Contains(err.Error(), admin) {
+		t.Errorf("got %v", err)
+	}
+	if err := first.Close(); err != nil {
+		t.Error(err)
+	}
+	if err := second.Listen(); err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- second.Run(ctx) }()
+	eventually.True(t, "it is answered there", func() bool {
+		response, err := http.Get("http://" + admin + "/livez")
+		if err != nil {
+			return false
+		}
+		defer func() { _ = response.Body.Close() }()
+		return response.StatusCode == http.StatusOK
+	})
+	stop()
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+}
+
 // TestAGateHasTwoDoors: what both are asked is counted once each, and a gate that stops has closed
 // both.
 func TestAGateHasTwoDoors(t *testing.T) {

@@ -33,6 +33,7 @@ type process struct {
 	filter *filter.Filter
 	logger *slog.Logger
 	cancel context.CancelFunc
+	ready  atomic.Bool   // Envoy has been told that the gate is
 	done   chan struct{} // closed when the gate has stopped
 }
 
@@ -68,7 +69,8 @@ func checkSettings(file string) bool {
 	return true
 }
 
-// startProcess starts the gate. It waits for nothing.
+// startProcess starts the gate, and opens its admin port before that: a port that is taken ends
+// Envoy's start. It waits for nothing.
 func startProcess(file string) *process {
 	p, err := newProcess(file)
 	if err != nil {
@@ -103,6 +105,9 @@ func newProcess(file string) (*process, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := g.Listen(); err != nil {
+		return nil, errors.Join(err, g.Close())
+	}
 	return &process{gate: g, filter: g.Filter(), logger: o.Logger, done: make(chan struct{})}, nil
 }
 
@@ -119,18 +124,31 @@ func standardOutput() (stdout, stderr *os.File, err error) {
 	return files[0], files[1], nil
 }
 
-// run runs the gate. When it fails, Envoy goes on without it: requests that carry a token are
-// refused from when the copy is stale.
+// run runs the gate. When it fails, Envoy goes on without it, and refuses every request of a route
+// that asks it; unless it was never ready: then Envoy's start fails.
 func (p *process) run(ctx context.Context) {
 	defer close(p.done)
 	err := daemon.Guard(func() error { return p.gate.Run(ctx) })
 	if err != nil && !daemon.Told(err) {
 		p.logger.Error("gate: stopped", "error", err)
 	}
-	if ctx.Err() == nil {
+	switch {
+	case ctx.Err() != nil:
+	case !p.ready.Load():
+		endStart()
+	default:
 		log(C.log_critical, "sallyport: the gate in this Envoy has failed, and requests are refused "+
 			"until Envoy is started again: its own log says why")
 	}
+}
+
+// endStart ends Envoy while it starts, with the status that it has for wrong settings: it has no
+// listener open, and none would ever be, as it waits for the gate. There is no other way to fail
+// its start from here: a hook of the module's that could refuse has returned long before.
+func endStart() {
+	log(C.log_critical, "sallyport: the gate in this Envoy has failed before it was ready, and with "+
+		"it Envoy's start: its own log says why")
+	os.Exit(1)
 }
 
 // awaitReady has Envoy open its listeners once the gate is ready.
@@ -145,11 +163,13 @@ func (p *process) awaitReady(ctx context.Context) {
 				return nil
 			}
 		}
+		p.ready.Store(true)
 		C.sallyport_tell(C.tell_ready)
 		return nil
 	})
 	if err != nil {
 		p.logger.Error("gate: waiting to be ready", "error", err)
+		endStart()
 	}
 }
 

@@ -53,10 +53,16 @@ func adminListener(o Options) (net.Listener, error) {
 	if o.AdminListener != nil {
 		return o.AdminListener, nil
 	}
-	if err := o.Admin.Validate(); err != nil {
+	return ListenAdmin(o.Admin)
+}
+
+// ListenAdmin opens the admin port, for Options.AdminListener: where Run runs beside what starts it,
+// as inside Envoy, that hears at once that the port is taken.
+func ListenAdmin(c Config) (net.Listener, error) {
+	if err := c.Validate(); err != nil {
 		return nil, fmt.Errorf("daemon: admin: %w", err)
 	}
-	listener, err := net.Listen("tcp", o.Admin.Listen)
+	listener, err := net.Listen("tcp", c.Listen)
 	if err != nil {
 		return nil, fmt.Errorf("daemon: admin port: %w", err)
 	}
