@@ -104,6 +104,9 @@ func (b *bench) aloneAt(ctx context.Context, names []string, checks []*load.Requ
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", name, err)
 		}
+		if err := b.refusesChecks(ctx, name, c, b.servers[name]); err != nil {
+			return nil, err
+		}
 	}
 	verifies, err := newVerifies()
 	if err != nil {
@@ -183,6 +186,9 @@ func (b *bench) aloneOverTCP(ctx context.Context, checks []*load.Request) error 
 		if _, err := c.Run(ctx, load.Plan{
 			Requests: checks, Count: 2 * len(checks), InFlight: inFlight,
 		}); err != nil {
+			return err
+		}
+		if err := b.refusesChecks(ctx, n, c, s); err != nil {
 			return err
 		}
 	}

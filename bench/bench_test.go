@@ -32,7 +32,7 @@ func small(t *testing.T) *bench {
 	return &bench{
 		root: root, built: built, revocations: 2000, servers: map[string]*world.Server{},
 		settings: settings{
-			rounds: 1, turn: 30 * time.Millisecond, atRate: 300 * time.Millisecond, tokens: 40,
+			rounds: 1, turn: 30 * time.Millisecond, atRate: 1500 * time.Millisecond, tokens: 40,
 			distinct: 400, growth: 400, tcp: true, logins: 2, logouts: 20, starts: 1,
 		},
 	}
@@ -62,6 +62,33 @@ func TestEveryPartMeasuresAndEveryAnswerIsTheExpectedOne(t *testing.T) {
 		if row == nil || row.Rounds == 0 || row.Median == 0 { // a difference may be negative in so short a run
 			t.Errorf("%q: expected a figure, got %+v", want, row)
 		}
+	}
+}
+
+// TestWhoLooksAtNoTokenHasNoFigures, unless it is known for it: in a process by itself and behind
+// Envoy.
+func TestWhoLooksAtNoTokenHasNoFigures(t *testing.T) {
+	b := small(t)
+	measured := 0
+	see := func(measure func(*bench, context.Context) error) func(*bench, context.Context) error {
+		return func(b *bench, ctx context.Context) error {
+			if _, err := b.all(ctx); err != nil {
+				return err
+			}
+			b.servers[string(world.Stock)].Blind = false
+			if err := measure(b, ctx); err == nil || !strings.Contains(err.Error(), "forged token") ||
+				!strings.Contains(err.Error(), "expected refused, got allowed") {
+				t.Errorf("got %v", err)
+			}
+			measured++
+			return nil
+		}
+	}
+	if err := b.measure(t.Context(), []part{
+		{name: "alone", measure: see((*bench).alone)},
+		{name: "envoy", measure: see((*bench).throughEnvoy)},
+	}); err != nil || measured != 2 || len(b.rows) > 0 {
+		t.Errorf("%d parts, %d rows, %v", measured, len(b.rows), err)
 	}
 }
 

@@ -152,6 +152,13 @@ func (b *bench) walk(ctx context.Context, envoy int, ways []*world.Way) (walked,
 		if _, err := c.Run(ctx, load.Plan{Requests: gets, Count: 2 * len(gets)}); err != nil {
 			return m, fmt.Errorf("%s: %w", way.Name, err)
 		}
+		forged, err := b.world.ForgedHTTP1(way.Forged())
+		if err != nil {
+			return m, err
+		}
+		if err := refuses(ctx, way.Name, c, forged); err != nil {
+			return m, err
+		}
 		names, byName[way.Name], conns[way.Name] = append(names, way.Name), way, c
 	}
 	for round := range b.settings.rounds {

@@ -131,8 +131,9 @@ func (b *bench) voidIf(noise bool) {
 
 func micros(d time.Duration) float64 { return float64(d) / 1e3 }
 
-// eventfulRun is one run at a fixed rate. In its middle third the policy is put in force anew; in
-// its last, tokens by another key come, one after the other. It returns how many revocations a second
+// eventfulRun is one run at a fixed rate. In its middle third the policy is put in force anew, and the
+// issuer publishes another key, which the gate fetches; in its last, tokens by that key come, one
+// after the other. It returns how many revocations a second
 // were acknowledged.
 func (b *bench) eventfulRun(ctx context.Context, c *load.HTTP2, checks *[]*load.Request,
 	rate float64) (r load.Result, revoked float64, err error) {
@@ -142,9 +143,6 @@ func (b *bench) eventfulRun(ctx context.Context, c *load.HTTP2, checks *[]*load.
 	b.sessions += b.settings.tokens
 	next, err := b.world.Checks(b.settings.tokens+b.sessions, b.settings.tokens)
 	if err != nil {
-		return r, 0, err
-	}
-	if err := b.learns(ctx, next[:1]); err != nil {
 		return r, 0, err
 	}
 	sequence, err := renewed(*checks, next, rate, b.settings.atRate)
@@ -159,8 +157,9 @@ func (b *bench) eventfulRun(ctx context.Context, c *load.HTTP2, checks *[]*load.
 	if err != nil {
 		return r, 0, err
 	}
-	changed := make(chan error, 1)
+	changed := make(chan error, 2)
 	go func() { changed <- b.changePolicy(ctx, b.settings.atRate/3) }()
+	go func() { changed <- b.publishKey(ctx, b.settings.atRate/3, next[:1]) }()
 	r, err = c.Run(ctx, load.Plan{
 		Requests: sequence, Count: len(sequence), Rate: rate, InFlight: atOnce,
 	})
@@ -169,9 +168,20 @@ func (b *bench) eventfulRun(ctx context.Context, c *load.HTTP2, checks *[]*load.
 	}
 	after, err := b.world.Revoked(ctx)
 	if err == nil {
-		err = errors.Join(<-changed, b.world.Revoke(ctx, 0))
+		err = errors.Join(<-changed, <-changed, b.world.Revoke(ctx, 0))
 	}
 	return r, float64(after-before) / r.Elapsed.Seconds(), err
+}
+
+// publishKey publishes the key by which the newest tokens are signed, and has the gate fetch it.
+func (b *bench) publishKey(ctx context.Context, after time.Duration, checks []*load.Request) error {
+	select {
+	case <-time.After(after):
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+	b.world.Publish()
+	return b.learns(ctx, checks)
 }
 
 // learns has the gate fetch the key of some checks' tokens: an issuer publishes a key before it signs

@@ -165,6 +165,25 @@ func turn(ctx context.Context, r runner, p load.Plan, pids ...int) (load.Result,
 	return result, each, nil
 }
 
+// refuses asks an honest token and then a forged one, before anything is measured: what is fast
+// because it checks nothing is no figure.
+func refuses(ctx context.Context, name string, c runner, forged []*load.Request) error {
+	_, err := c.Run(ctx, load.Plan{Requests: forged, Count: len(forged), InFlight: 1})
+	if err != nil {
+		return fmt.Errorf("%s, asked of a forged token: %w", name, err)
+	}
+	return nil
+}
+
+// refusesChecks is refuses of a server that is asked by itself.
+func (b *bench) refusesChecks(ctx context.Context, name string, c runner, s *world.Server) error {
+	forged, err := b.world.ForgedChecks(s.Forged())
+	if err != nil {
+		return err
+	}
+	return refuses(ctx, name, c, forged)
+}
+
 func processorTimes(pids []int) ([]time.Duration, error) {
 	all := make([]time.Duration, len(pids))
 	for i, pid := range pids {

@@ -27,9 +27,10 @@ type keys struct {
 	server *http.Server
 	served chan error
 
-	mu      sync.Mutex
-	private []*signing.PrivateKey // the last one signs
-	raw     *ecdsa.PrivateKey     // that one
+	mu        sync.Mutex
+	private   []*signing.PrivateKey // the last one signs
+	raw       *ecdsa.PrivateKey     // that one
+	published int                   // how many of them are in the key set
 }
 
 func serveKeys() (*keys, error) {
@@ -37,6 +38,7 @@ func serveKeys() (*keys, error) {
 	if err := k.next(); err != nil {
 		return nil, err
 	}
+	k.publish()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return nil, fmt.Errorf("world: %w", err)
@@ -61,8 +63,8 @@ func (k *keys) ServeHTTP(w http.ResponseWriter, _ *http.Request) {
 func (k *keys) set() ([]byte, error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	public := make([]*jose.PublicKey, len(k.private))
-	for i, p := range k.private {
+	public := make([]*jose.PublicKey, k.published)
+	for i, p := range k.private[:k.published] {
 		public[i] = p.Public()
 	}
 	return jose.MarshalKeySet(public)
@@ -79,7 +81,7 @@ func (k *keys) writeFile(path string) error {
 	return nil
 }
 
-// next makes another key, which signs from now on.
+// next makes another key, which signs from now on, and which nobody is told of yet.
 func (k *keys) next() error {
 	raw, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -95,6 +97,13 @@ func (k *keys) next() error {
 	return nil
 }
 
+// publish puts all keys into the key set.
+func (k *keys) publish() {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.published = len(k.private)
+}
+
 func (k *keys) close() error {
 	err := k.server.Close()
 	if served := <-k.served; !errors.Is(served, http.ErrServerClosed) {
@@ -103,8 +112,12 @@ func (k *keys) close() error {
 	return err
 }
 
-// Rotate makes another key, which signs from now on; the earlier ones stay in the key set.
+// Rotate makes another key, which signs from now on, and is in the key set once Publish has been
+// called; the earlier ones stay there.
 func (w *World) Rotate() error { return w.keys.next() }
+
+// Publish puts the key that signs into the key set.
+func (w *World) Publish() { w.keys.publish() }
 
 // Token returns the access token, as the issuer makes them, of the i-th session.
 func (w *World) Token(i int) (string, error) {
@@ -144,6 +157,17 @@ func (k *keys) token(c token.Claims) (string, error) {
 		return "", fmt.Errorf("world: %w", err)
 	}
 	return signed + "." + encode(append(fill(r), fill(s)...)), nil
+}
+
+// OneBitOff returns a token in whose signature one bit is another.
+func OneBitOff(honest string) (string, error) {
+	signed := honest[:strings.LastIndexByte(honest, '.')+1]
+	signature, err := base64.RawURLEncoding.DecodeString(honest[len(signed):])
+	if err != nil {
+		return "", fmt.Errorf("world: %w", err)
+	}
+	signature[len(signature)/2] ^= 1
+	return signed + base64.RawURLEncoding.EncodeToString(signature), nil
 }
 
 func fill(n *big.Int) []byte { return n.FillBytes(make([]byte, 32)) }

@@ -110,6 +110,40 @@ func (w *World) Checks(from, n int) ([]*load.Request, error) {
 	})
 }
 
+// ForgedChecks makes two checks of a session of its own: of an honest token, and of the same with one
+// bit of its signature changed, which is to be let through only where nobody looks at tokens.
+func (w *World) ForgedChecks(forged load.Verdict) ([]*load.Request, error) {
+	return w.forged(forged, Check)
+}
+
+// ForgedHTTP1 is the same over HTTP/1.1.
+func (w *World) ForgedHTTP1(forged load.Verdict) ([]*load.Request, error) {
+	return w.forged(forged, func(want load.Verdict, i int, token string) (*load.Request, error) {
+		return Get(want, i, token), nil
+	})
+}
+
+func (w *World) forged(verdict load.Verdict,
+	request func(load.Verdict, int, string) (*load.Request, error)) ([]*load.Request, error) {
+	token, err := w.Token(ofForged)
+	if err != nil {
+		return nil, err
+	}
+	off, err := OneBitOff(token)
+	if err != nil {
+		return nil, err
+	}
+	return list(2, func(i int) (*load.Request, error) {
+		if i == 0 {
+			return request(load.Allowed, 0, token)
+		}
+		return request(verdict, 0, off)
+	})
+}
+
+// ofForged is the number of a session that no other request is of.
+const ofForged = 1 << 31
+
 // GarbageChecks makes a list of checks with tokens that are not.
 func (w *World) GarbageChecks(n int) ([]*load.Request, error) {
 	return list(n, func(i int) (*load.Request, error) {

@@ -21,6 +21,7 @@ import (
 
 	"github.com/goccy/go-yaml"
 
+	"github.com/sallyport/sallyport/bench/load"
 	"github.com/sallyport/sallyport/internal/mesh"
 )
 
@@ -49,6 +50,15 @@ type Server struct {
 	TCP, Unix string // where it listens; "" where it does not
 	Admin     string // a gate's admin port
 	Config    string // a gate's configuration file
+	Blind     bool   // it looks at no token
+}
+
+// Forged is what the server says of a forged token; nil is nobody, who refuses none.
+func (s *Server) Forged() load.Verdict {
+	if s == nil || s.Blind {
+		return load.Allowed
+	}
+	return load.Refused
 }
 
 // Issuer and Audience are those of all tokens.
@@ -294,7 +304,7 @@ func (w *World) Baseline(ctx context.Context, kind Kind) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{TCP: at}
+	s := &Server{TCP: at, Blind: kind == Stock}
 	socket := filepath.Join(w.o.Dir, "s"+strconv.FormatInt(names.Add(1), 10)+".sock")
 	s.Unix = "unix:" + socket
 	program, args := "stock", []string{"-listen", s.TCP + "," + s.Unix}
