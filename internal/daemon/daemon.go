@@ -73,11 +73,11 @@ func Run(ctx context.Context, o Options, parts ...Part) error {
 	h.inForce = o.InForce
 	r := newReloader(o)
 	if err := register(o, h, r); err != nil {
-		return err
+		return errors.Join(err, o.closeAdmin())
 	}
 	admin, err := newAdmin(o, h)
 	if err != nil {
-		return err
+		return errors.Join(err, o.closeAdmin())
 	}
 	// The admin port is the first to start and the last to stop: it answers all the while.
 	all := append([]Part{admin.part()}, parts...)
@@ -107,6 +107,14 @@ func (e *toldError) Unwrap() error { return e.error }
 func Told(err error) bool {
 	var told *toldError
 	return errors.As(err, &told)
+}
+
+// closeAdmin closes the listener that Run was given and that nothing serves.
+func (o *Options) closeAdmin() error {
+	if o.AdminListener == nil {
+		return nil
+	}
+	return o.AdminListener.Close()
 }
 
 func (o *Options) fill() {

@@ -470,6 +470,38 @@ func TestLogsHoldNoCredentialWhoeverLogsIt(t *testing.T) {
 	}
 }
 
+// TestAnAdminPortThatWasHandedInIsClosedWhenNothingStarts: whoever tries again finds it free.
+func TestAnAdminPortThatWasHandedInIsClosedWhenNothingStarts(t *testing.T) {
+	for name, o := range map[string]daemon.Options{
+		"a pattern that is none":   {Handlers: map[string]http.Handler{"{": http.NotFoundHandler()}},
+		"a metric of another kind": {Registry: taken(t)},
+	} {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		o.Name, o.AdminListener = "gate", l
+		if err := daemon.Run(t.Context(), o); err == nil {
+			t.Errorf("%s: Run has run", name)
+		}
+		if _, err := l.Accept(); !errors.Is(err, net.ErrClosed) {
+			t.Errorf("%s: the port is open: %v", name, err)
+		}
+	}
+}
+
+// taken is a registry in which a metric of a daemon's has other labels already.
+func taken(t *testing.T) *prometheus.Registry {
+	t.Helper()
+	r := prometheus.NewRegistry()
+	if err := r.Register(prometheus.NewGaugeVec(prometheus.GaugeOpts{
+		Name: "sallyport_reloads_total", Help: "another",
+	}, []string{"other"})); err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
 // panicking is a listener whose Accept panics.
 type panicking struct{ net.Listener }
 
