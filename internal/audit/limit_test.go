@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -257,13 +258,12 @@ func TestWithoutALimitEachFailureHasItsLine(t *testing.T) {
 func TestAPanicOverASummaryLosesThatOneAlone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		out, told, registry := &moody{}, &eventually.Buffer{}, prometheus.NewRegistry()
-		panics := false
+		var panics atomic.Bool
 		l := audit.New(out, audit.Options{
 			Registry: registry, Limit: audit.Limit{Rate: 2, Burst: 5},
 			Logger: slog.New(slog.NewTextHandler(told, nil)),
 			Now: func() time.Time {
-				if panics {
-					panics = false
+				if panics.Swap(false) {
 					panic("a secret")
 				}
 				return time.Now()
@@ -273,7 +273,7 @@ func TestAPanicOverASummaryLosesThatOneAlone(t *testing.T) {
 			l.Record(failure("a"))
 			l.Record(failure("b"))
 		}
-		panics = true
+		panics.Store(true)
 		time.Sleep(10 * time.Second)
 		synctest.Wait()
 		lines := limited{Log: l, out: out}.lines(t)
