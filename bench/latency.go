@@ -131,9 +131,9 @@ func (b *bench) voidIf(noise bool) {
 
 func micros(d time.Duration) float64 { return float64(d) / 1e3 }
 
-// eventfulRun is one run at a fixed rate. In its middle third the policy is put in force anew, and the
-// issuer publishes another key, which the gate fetches; in its last, tokens by that key come, one
-// after the other. It returns how many revocations a second
+// eventfulRun is one run at a fixed rate. In its middle third the policy is put in force anew, and
+// the issuer publishes another key, which the gate fetches; in its last, tokens by that key come,
+// one after the other. It returns how many revocations a second
 // were acknowledged.
 func (b *bench) eventfulRun(ctx context.Context, c *load.HTTP2, checks *[]*load.Request,
 	rate float64) (r load.Result, revoked float64, err error) {

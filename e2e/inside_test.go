@@ -710,8 +710,8 @@ func TestAGateThatFailsInsideEnvoyLetsNothingPass(t *testing.T) {
 	}
 }
 
-// endsItsStart starts Envoy with the files of a mesh that is started, whose own Envoy has ended, and
-// wants it to end by itself as with a wrong setting, with status 1. It returns what it has said.
+// endsItsStart starts Envoy with the files of a mesh that is started, whose own Envoy has ended,
+// and wants it to end by itself as with a wrong setting, with status 1. It returns what it said.
 func endsItsStart(t *testing.T, s *meshtest.Stack, configuration string) string {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
@@ -726,7 +726,8 @@ func endsItsStart(t *testing.T, s *meshtest.Stack, configuration string) string 
 	return string(out)
 }
 
-// TestAnAdminPortThatIsTakenEndsEnvoysStart, and Envoy says which: it would wait for the gate for ever.
+// TestAnAdminPortThatIsTakenEndsEnvoysStart, and Envoy says which: it would wait for the gate for
+// ever.
 func TestAnAdminPortThatIsTakenEndsEnvoysStart(t *testing.T) {
 	s := inside(t)
 	if err := s.Child("envoy").Terminate(t.Context()); err != nil {
@@ -744,7 +745,8 @@ func TestAnAdminPortThatIsTakenEndsEnvoysStart(t *testing.T) {
 	}
 }
 
-// TestAGateThatFailsBeforeItIsReadyEndsEnvoysStart: nothing is served yet, and nothing ever would be.
+// TestAGateThatFailsBeforeItIsReadyEndsEnvoysStart: nothing is served yet, and nothing ever would
+// be.
 func TestAGateThatFailsBeforeItIsReadyEndsEnvoysStart(t *testing.T) {
 	s := inside(t)
 	configuration, err := os.ReadFile(filepath.Join(s.Dir, "envoy.yaml"))
@@ -755,8 +757,8 @@ func TestAGateThatFailsBeforeItIsReadyEndsEnvoysStart(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, row := range map[string]struct{ file, begin string }{
-		"a part of it fails":                 {"internal/keyset/tend.go", "tend(ctx context.Context) {\n"},
-		"nobody can ask whether it is ready": {"authz/gate/gate.go", "(g *Gate) Ready() error {\n"},
+		"a part of it fails":         {"internal/keyset/tend.go", "tend(ctx context.Context) {\n"},
+		"its readiness is not known": {"authz/gate/gate.go", "(g *Gate) Ready() error {\n"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			content, err := os.ReadFile(filepath.Join(meshtest.Root(t), row.file))

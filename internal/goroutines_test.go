@@ -12,8 +12,8 @@ import (
 	"testing"
 )
 
-// TestNoGoroutineOfAGateEndsEnvoy: inside Envoy a panic that nobody recovers from ends all that Envoy
-// does. So whatever runs in a goroutine of its own, in what a gate links, recovers (daemon.Guard is
+// TestNoGoroutineOfAGateEndsEnvoy: inside Envoy a panic that nobody recovers from ends all that
+// Envoy does. So whatever runs in a goroutine of its own, in what a gate links, recovers (daemon.Guard is
 // the house's way), or says in the comment above it why it cannot panic, or that no gate runs it.
 func TestNoGoroutineOfAGateEndsEnvoy(t *testing.T) {
 	cmd := exec.Command("go", "list", "-deps", "-f", "{{.Dir}} {{.ImportPath}}", "./authz/gate")

@@ -351,8 +351,8 @@ func (g *Gate) Ready() error {
 	return errors.Join(g.keys.Ready(), g.revocations.Ready())
 }
 
-// Listen opens the admin port ahead of Run. Inside Envoy whoever starts the gate calls it, to hear at
-// once of a port that is taken: Envoy's start waits for the gate, and would wait for ever.
+// Listen opens the admin port ahead of Run. Inside Envoy whoever starts the gate calls it, to hear
+// at once of a port that is taken: Envoy's start waits for the gate, and would wait for ever.
 func (g *Gate) Listen() (err error) {
 	g.admin, err = daemon.ListenAdmin(g.config.Admin.Config)
 	return err

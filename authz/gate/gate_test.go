@@ -92,8 +92,8 @@ func TestAGateWhosePortIsTakenSaysSo(t *testing.T) {
 	}
 }
 
-// TestATakenAdminPortIsKnownBeforeAGateRuns, and one that was opened ahead is Run's, or is closed with
-// the gate.
+// TestATakenAdminPortIsKnownBeforeAGateRuns, and one that was opened ahead is Run's, or is closed
+// with the gate.
 func TestATakenAdminPortIsKnownBeforeAGateRuns(t *testing.T) {
 	admin := freeAddress(t)
 	open := func() *gate.Gate {

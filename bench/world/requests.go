@@ -110,8 +110,8 @@ func (w *World) Checks(from, n int) ([]*load.Request, error) {
 	})
 }
 
-// ForgedChecks makes two checks of a session of its own: of an honest token, and of the same with one
-// bit of its signature changed, which is to be let through only where nobody looks at tokens.
+// ForgedChecks makes two checks of a session of its own: of an honest token, and of the same with
+// one bit of its signature changed. forged is what becomes of that one.
 func (w *World) ForgedChecks(forged load.Verdict) ([]*load.Request, error) {
 	return w.forged(forged, Check)
 }

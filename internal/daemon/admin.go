@@ -56,8 +56,8 @@ func adminListener(o Options) (net.Listener, error) {
 	return ListenAdmin(o.Admin)
 }
 
-// ListenAdmin opens the admin port, for Options.AdminListener: where Run runs beside what starts it,
-// as inside Envoy, that hears at once that the port is taken.
+// ListenAdmin opens the admin port, for Options.AdminListener: where Run runs beside what starts
+// it, as inside Envoy, that hears at once that the port is taken.
 func ListenAdmin(c Config) (net.Listener, error) {
 	if err := c.Validate(); err != nil {
 		return nil, fmt.Errorf("daemon: admin: %w", err)

@@ -447,8 +447,8 @@ func (e *entering) Page(ctx context.Context, from uint64, count int) ([]byte, er
 	return e.Log.Page(ctx, from, count)
 }
 
-// TestGatesThatLoadAtOnceShareWhatTheyWaitFor: after an outage all gates of a relay load the log, and
-// there are few places to read it from Redis. Had each its own read, those at the end would wait
+// TestGatesThatLoadAtOnceShareWhatTheyWaitFor: after an outage all gates of a relay load the log,
+// and there are few places to read it from Redis. Had each its own read, those at the end would wait
 // longer than a gate does, lose their connections, and wait again.
 func TestGatesThatLoadAtOnceShareWhatTheyWaitFor(t *testing.T) {
 	t.Parallel()
