@@ -11,6 +11,7 @@ import (
 	"github.com/sallyport/sallyport/authz"
 	"github.com/sallyport/sallyport/authz/authztest"
 	"github.com/sallyport/sallyport/authz/check"
+	"github.com/sallyport/sallyport/authz/extauthz/door"
 	"github.com/sallyport/sallyport/internal/policy"
 	"github.com/sallyport/sallyport/internal/token"
 )
@@ -92,7 +93,7 @@ func TestAnAnswerTellsClaims(t *testing.T) {
 
 // TestWhereTheGateStripsItNamesHeadersOfClaims in every spelling, seen or not.
 func TestWhereTheGateStripsItNamesHeadersOfClaims(t *testing.T) {
-	b := start(t, telling(t), func(c *Config) { c.Strip = stripAll })
+	b := start(t, telling(t), func(c *Config) { c.Strip = door.StripAll })
 	for _, path := range []string{"/tell", "/plain", "/public"} {
 		for _, extra := range [][]string{nil, {"x~tenant", "mallory"}} {
 			r := b.send(t, encoded(foreign(b.world, path, extra...), false))
@@ -149,14 +150,14 @@ func TestNotesSayWhatEnvoyHasToBeTold(t *testing.T) {
 		claims, matched []string
 		want            []string
 	}{
-		"nothing":           {strip: stripEnvoy},
-		"names that are in": {strip: stripEnvoy, claims: []string{"x-auth-email"}, matched: []string{"user-agent"}},
+		"nothing":           {strip: door.StripEnvoy},
+		"names that are in": {strip: door.StripEnvoy, claims: []string{"x-auth-email"}, matched: []string{"user-agent"}},
 		"another name": {
-			strip: stripEnvoy, claims: []string{"x-auth-email", "x-tenant", "x-user-id"},
+			strip: door.StripEnvoy, claims: []string{"x-auth-email", "x-tenant", "x-user-id"},
 			want: []string{`regex: "x[^a-z0-9]tenant|x[^a-z0-9]user[^a-z0-9]id"`, `its value "1,x-tenant,x-user-id"`},
 		},
-		"where the gate strips": {strip: stripAll, claims: []string{"x-tenant"}},
-		"gone by":               {strip: stripAll, matched: []string{"x-beta"}, want: []string{"have x-beta in allowed_headers"}},
+		"where the gate strips": {strip: door.StripAll, claims: []string{"x-tenant"}},
+		"gone by":               {strip: door.StripAll, matched: []string{"x-beta"}, want: []string{"have x-beta in allowed_headers"}},
 	} {
 		notes := strings.Join(Config{Strip: row.strip}.HeaderNotes(row.claims, row.matched), "\n")
 		for _, want := range row.want {

@@ -8,6 +8,7 @@ import (
 	"github.com/sallyport/sallyport/authz"
 	"github.com/sallyport/sallyport/authz/authztest"
 	"github.com/sallyport/sallyport/authz/check"
+	"github.com/sallyport/sallyport/authz/extauthz/door"
 	"github.com/sallyport/sallyport/internal/policy"
 )
 
@@ -15,7 +16,7 @@ import (
 func TestOneAnswer(t *testing.T) {
 	w := authztest.DrawWorld()
 	doors := map[string]authztest.Door{"strip: envoy": stripping(t, w)}
-	for name, strip := range map[string]string{"seen": stripSeen, "all": stripAll} {
+	for name, strip := range map[string]string{"seen": door.StripSeen, "all": door.StripAll} {
 		b := start(t, w, func(c *Config) { c.Strip = strip })
 		for suffix, raw := range map[string]bool{"": false, ", raw headers": true} {
 			doors["strip: "+name+suffix] = authztest.Door{

@@ -22,6 +22,7 @@ import (
 	"github.com/sallyport/sallyport/authz"
 	"github.com/sallyport/sallyport/authz/authztest"
 	"github.com/sallyport/sallyport/authz/check"
+	"github.com/sallyport/sallyport/authz/extauthz/door"
 	"github.com/sallyport/sallyport/internal/listen"
 	"github.com/sallyport/sallyport/internal/revocation"
 )
@@ -42,7 +43,7 @@ type bench struct {
 func start(t testing.TB, w *authztest.World, change ...func(*Config)) *bench {
 	t.Helper()
 	c := DefaultConfig()
-	c.Strip = stripSeen
+	c.Strip = door.StripSeen
 	for _, f := range change {
 		f(&c)
 	}

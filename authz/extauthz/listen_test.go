@@ -22,6 +22,7 @@ import (
 
 	"github.com/sallyport/sallyport/authz/authztest"
 	"github.com/sallyport/sallyport/authz/check"
+	"github.com/sallyport/sallyport/authz/extauthz/door"
 	"github.com/sallyport/sallyport/internal/config"
 	"github.com/sallyport/sallyport/internal/daemon"
 	"github.com/sallyport/sallyport/internal/eventually"
@@ -144,7 +145,7 @@ func TestOnlyNamedClientsAreServedOverTLS(t *testing.T) {
 	redistest.Write(t, string(files.CertFile), certificate)
 	redistest.Write(t, string(files.KeyFile), key)
 	redistest.Write(t, string(files.ClientCAFile), authority.PEM())
-	own, err := files.Open(nil, "ext_authz.tls", Protocol)
+	own, err := files.Open(nil, "ext_authz.tls", door.Protocol)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -14,6 +14,7 @@ import (
 
 	"github.com/sallyport/sallyport/authz"
 	"github.com/sallyport/sallyport/authz/check"
+	"github.com/sallyport/sallyport/authz/extauthz/door"
 )
 
 // Field numbers in envoy/service/auth/v3, envoy/config/core/v3 and google/rpc.
@@ -67,14 +68,14 @@ func NewWire(c Config) authz.Wire { return newAnswers(c) }
 
 func newAnswers(c Config) answers {
 	remove := []string{check.HeaderStripped}
-	if c.Strip == stripAll {
+	if c.Strip == door.StripAll {
 		remove = append(remove, authz.Misspellings()...)
 	}
-	if c.Strip == stripAll && !c.KeepOverrides {
+	if c.Strip == door.StripAll && !c.KeepOverrides {
 		remove = append(remove, authz.OverrideHeaders()...)
 	}
 	return answers{
-		remove: remove, all: c.Strip == stripAll, last: new(atomic.Pointer[spelt]),
+		remove: remove, all: c.Strip == door.StripAll, last: new(atomic.Pointer[spelt]),
 	}
 }
 

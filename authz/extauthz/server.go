@@ -2,7 +2,6 @@ package extauthz
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
@@ -16,20 +15,10 @@ import (
 
 	"github.com/sallyport/sallyport/authz"
 	"github.com/sallyport/sallyport/authz/check"
+	"github.com/sallyport/sallyport/authz/extauthz/door"
 	"github.com/sallyport/sallyport/internal/daemon"
 	"github.com/sallyport/sallyport/internal/token"
 )
-
-// Options is what a Server needs beside its engine. Ready and Check.Instant are needed. What its
-// Config says of keys wins over Check.
-type Options struct {
-	Ready func() error // nil while the gate may be asked
-	Check check.Options
-	TLS   *tls.Config // nil: no TLS; else of the protocol [Protocol]
-}
-
-// Protocol is what a connection within TLS has to be about (ALPN): HTTP/2.
-const Protocol = "h2"
 
 // Server answers Envoy.
 type Server struct {
@@ -54,7 +43,7 @@ func New(engine *authz.Engine, c Config, o Options) (*Server, error) {
 		return nil, errors.New("extauthz: expected an engine made with NewWire")
 	}
 	o.Check.KeyWait, o.Check.KeyWaiters = c.KeyWait, c.KeyWaiters
-	o.Check.ProxyStrips = c.Strip == stripEnvoy
+	o.Check.ProxyStrips = c.Strip == door.StripEnvoy
 	checker, err := check.New(engine, o.Check)
 	if err != nil {
 		return nil, fmt.Errorf("extauthz: %w", err)

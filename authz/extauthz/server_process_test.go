@@ -22,6 +22,7 @@ import (
 	"github.com/sallyport/sallyport/authz"
 	"github.com/sallyport/sallyport/authz/authztest"
 	"github.com/sallyport/sallyport/authz/check"
+	"github.com/sallyport/sallyport/authz/extauthz/door"
 	"github.com/sallyport/sallyport/internal/audit"
 	"github.com/sallyport/sallyport/internal/jose"
 	"github.com/sallyport/sallyport/internal/policy"
@@ -183,9 +184,9 @@ func newMeasuredWorld() (*measuredWorld, error) {
 // gate makes a server as cmd/authz does, its audit lines written to nowhere.
 func (w *measuredWorld) gate(kind string) (*Server, error) {
 	c := DefaultConfig()
-	c.Strip = stripEnvoy
+	c.Strip = door.StripEnvoy
 	if kind == kindAll {
-		c.Strip = stripAll
+		c.Strip = door.StripAll
 	}
 	cache := authz.DefaultCacheConfig()
 	if kind == kindNew {

@@ -9,11 +9,12 @@ import (
 	"github.com/sallyport/sallyport/authz"
 	"github.com/sallyport/sallyport/authz/authztest"
 	"github.com/sallyport/sallyport/authz/check"
+	"github.com/sallyport/sallyport/authz/extauthz/door"
 	"github.com/sallyport/sallyport/internal/token"
 )
 
 // byEnvoy has a gate rely on Envoy to remove headers.
-func byEnvoy(c *Config) { c.Strip = stripEnvoy }
+func byEnvoy(c *Config) { c.Strip = door.StripEnvoy }
 
 // everywhere is a request to each kind of route that lets somebody pass, with more headers.
 func everywhere(w *authztest.World, headers ...string) map[string]authz.Request {
@@ -150,7 +151,7 @@ func TestTheLogSaysOnceThatEnvoyDoesNotStrip(t *testing.T) {
 
 // TestAConfigurationSaysWhoStripsNothing, and what to write instead.
 func TestAConfigurationSaysWhoStripsNothing(t *testing.T) {
-	for strip, want := range map[string]int{stripEnvoy: 0, stripSeen: 1, stripAll: 1} {
+	for strip, want := range map[string]int{door.StripEnvoy: 0, door.StripSeen: 1, door.StripAll: 1} {
 		notes := Config{Strip: strip}.Notes()
 		if len(notes) != want ||
 			want == 1 && !strings.Contains(notes[0], "`ext_authz: {strip: envoy}`") {

@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"github.com/sallyport/sallyport/authz"
-	"github.com/sallyport/sallyport/authz/extauthz"
+	"github.com/sallyport/sallyport/authz/extauthz/door"
 	"github.com/sallyport/sallyport/authz/httpcheck"
 	"github.com/sallyport/sallyport/internal/audit"
 	"github.com/sallyport/sallyport/internal/config"
@@ -38,7 +38,7 @@ type Config struct {
 	// say where it would decide otherwise.
 	Shadow     string             `yaml:"shadow" usage:"the one of policies that is asked beside policy and decides nothing"`
 	Cache      authz.CacheConfig  `yaml:"cache"`
-	ExtAuthz   extauthz.Config    `yaml:"ext_authz"`
+	ExtAuthz   door.Config        `yaml:"ext_authz"`
 	HTTPCheck  httpcheck.Config   `yaml:"http_check"`
 	Redis      redisconn.Config   `yaml:"redis"`
 	Revocation RevocationConfig   `yaml:"revocation"`
@@ -80,7 +80,7 @@ func DefaultConfig() Config {
 		Realm:      authz.DefaultRealm,
 		Policy:     policy.DefaultConfig(),
 		Cache:      authz.DefaultCacheConfig(),
-		ExtAuthz:   extauthz.DefaultConfig(),
+		ExtAuthz:   door.DefaultConfig(),
 		HTTPCheck:  httpcheck.DefaultConfig(),
 		Redis:      redisconn.DefaultConfig(),
 		Revocation: RevocationConfig{redislog.DefaultConfig(), redislog.DefaultSnapshotConfig()},

@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/sallyport/sallyport/authz"
+	"github.com/sallyport/sallyport/authz/extauthz"
 	"github.com/sallyport/sallyport/authz/filter"
 	"github.com/sallyport/sallyport/authz/gate"
 	"github.com/sallyport/sallyport/internal/decisionlog"
@@ -76,7 +77,7 @@ func TestCheckSaysWhatKeepsTheDecisionLogFromBeingWritten(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		_, err = gate.Check(t.Context(), c, gate.Options{Audit: io.Discard})
+		_, err = gate.Check(t.Context(), c, gate.Options{Audit: io.Discard, Transport: extauthz.GRPC})
 		if got := err != nil && strings.Contains(err.Error(), "decision_log.file"); got != (want != "") {
 			t.Errorf("%s: %v", file, err)
 		}

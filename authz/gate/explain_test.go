@@ -11,6 +11,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/sallyport/sallyport/authz/extauthz"
 	"github.com/sallyport/sallyport/authz/gate"
 	"github.com/sallyport/sallyport/internal/adminapi"
 	"github.com/sallyport/sallyport/internal/eventually"
@@ -52,7 +53,7 @@ func TestAGateTellsWhyToWhoeverHasItsAdminToken(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			g, err := gate.New(c, gate.Options{Audit: io.Discard})
+			g, err := gate.New(c, gate.Options{Audit: io.Discard, Transport: extauthz.GRPC})
 			if err != nil {
 				t.Fatal(err)
 			}

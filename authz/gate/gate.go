@@ -1,5 +1,5 @@
 // Package gate is a whole gate, put together from its configuration: key sets, a copy of the
-// revocation log, the policy, the engine, and the server that Envoy asks.
+// revocation log, the policy, the engine, and the server that Envoy asks, which Options bring.
 //
 // Load reads a Config, New puts a gate together, and Run runs it: cmd/authz does no more. A
 // program that decides in its own process asks Engine while Run runs; the engine refuses what it
@@ -26,7 +26,7 @@ import (
 
 	"github.com/sallyport/sallyport/authz"
 	"github.com/sallyport/sallyport/authz/check"
-	"github.com/sallyport/sallyport/authz/extauthz"
+	"github.com/sallyport/sallyport/authz/extauthz/door"
 	"github.com/sallyport/sallyport/authz/filter"
 	"github.com/sallyport/sallyport/authz/httpcheck"
 	"github.com/sallyport/sallyport/internal/audit"
@@ -50,8 +50,10 @@ type Options struct {
 	// policy in it is put in force when the file changes; without a file it stays as it is.
 	File string
 	Read func(content []byte) (*Config, error)
-	// Host is the Envoy inside which the gate decides; nil: Envoy asks over gRPC.
-	Host filter.Host
+	// One of these two is needed, and no more: Transport makes the server that Envoy asks
+	// (extauthz.GRPC), Host is the Envoy inside which the gate decides.
+	Transport door.Transport
+	Host      filter.Host
 }
 
 // Gate is all that decides on requests in a process.
@@ -65,7 +67,7 @@ type Gate struct {
 	keys        *keyset.Sets
 	revocations *redislog.Gate
 	engine      *authz.Engine
-	server      *extauthz.Server  // nil inside Envoy
+	server      door.Server       // nil inside Envoy
 	httpServer  *httpcheck.Server // nil unless other proxies ask, too
 	filter      *filter.Filter    // nil unless inside Envoy
 	audit       *audit.Log
@@ -83,6 +85,10 @@ func New(c *Config, o Options) (*Gate, error) {
 	// config.Load has checked it. A Config that code has made has not been through that.
 	if err := c.checkIssuers(); err != nil {
 		return nil, fmt.Errorf("gate: %w", err)
+	}
+	if (o.Transport == nil) == (o.Host == nil) {
+		return nil, errors.New("gate: expected a Transport, by which Envoy asks, or the Host that the " +
+			"gate is inside, got none of them or both")
 	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
@@ -237,16 +243,17 @@ func (g *Gate) openEngine() (err error) {
 		Revocations:   g.revocations,
 		Realm:         g.config.Realm,
 		Cache:         g.config.Cache,
-		Wire:          extauthz.NewWire(g.config.ExtAuthz),
 		KeepOverrides: g.config.ExtAuthz.KeepOverrides,
-		// There is a server before anybody asks the engine.
-		OnPanic:     func(what string, stack []byte) { g.server.Panicked(what, stack) },
-		MaxLifetime: g.revocations.MaxTokenLifetime,
-		KeepClaims:  g.config.Decisions.Enabled && len(g.config.Decisions.Claims) > 0,
+		MaxLifetime:   g.revocations.MaxTokenLifetime,
+		KeepClaims:    g.config.Decisions.Enabled && len(g.config.Decisions.Claims) > 0,
 	}
+	// There is a server, or a filter, before anybody asks the engine.
 	if g.options.Host != nil {
 		o.Wire = filter.Wire
 		o.OnPanic = func(what string, stack []byte) { g.filter.Panicked(what, stack) }
+	} else {
+		o.Wire = g.options.Transport.Wire(g.config.ExtAuthz)
+		o.OnPanic = func(what string, stack []byte) { g.server.Panicked(what, stack) }
 	}
 	all := g.policy.Value()
 	o.Named = all.named
@@ -300,11 +307,11 @@ func (g *Gate) openDoor() (err error) {
 		})
 		return err
 	}
-	tls, err := g.config.ExtAuthz.TLS.Open(g.files, "ext_authz.tls", extauthz.Protocol)
+	tls, err := g.config.ExtAuthz.TLS.Open(g.files, "ext_authz.tls", door.Protocol)
 	if err != nil {
 		return err
 	}
-	g.server, err = extauthz.New(g.engine, g.config.ExtAuthz, extauthz.Options{
+	g.server, err = g.options.Transport.Server(g.engine, g.config.ExtAuthz, door.Options{
 		Ready: g.Ready, Check: o, TLS: tls,
 	})
 	return err

@@ -11,6 +11,7 @@ import (
 
 	"github.com/sallyport/sallyport/authz"
 	"github.com/sallyport/sallyport/authz/authztest"
+	"github.com/sallyport/sallyport/authz/extauthz"
 	"github.com/sallyport/sallyport/authz/filter"
 	"github.com/sallyport/sallyport/authz/gate"
 	"github.com/sallyport/sallyport/internal/eventually"
@@ -35,7 +36,7 @@ func TestAProgramOfItsOwnAsksTheEngine(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	g, err := gate.New(c, gate.Options{Version: "test", Audit: io.Discard})
+	g, err := gate.New(c, gate.Options{Version: "test", Audit: io.Discard, Transport: extauthz.GRPC})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -82,7 +83,7 @@ func TestAGateWhosePortIsTakenSaysSo(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	g, err := gate.New(c, gate.Options{Audit: io.Discard})
+	g, err := gate.New(c, gate.Options{Audit: io.Discard, Transport: extauthz.GRPC})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -149,7 +150,7 @@ func TestAGateHasTwoDoors(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	g, err := gate.New(c, gate.Options{Version: "test", Audit: io.Discard})
+	g, err := gate.New(c, gate.Options{Version: "test", Audit: io.Discard, Transport: extauthz.GRPC})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -202,5 +203,22 @@ func TestInsideEnvoyThereIsNoHTTPDoor(t *testing.T) {
 	if _, err := gate.New(c, gate.Options{Audit: io.Discard, Host: host{}}); err == nil ||
 		!strings.Contains(err.Error(), "http_check.listen") {
 		t.Errorf("got %v", err)
+	}
+}
+
+// TestAGateIsAskedInOneWay: over gRPC, or inside Envoy. With neither nobody could ask it, and with
+// both nobody would know which settings hold.
+func TestAGateIsAskedInOneWay(t *testing.T) {
+	for name, o := range map[string]gate.Options{
+		"neither": {Audit: io.Discard},
+		"both":    {Audit: io.Discard, Transport: extauthz.GRPC, Host: host{}},
+	} {
+		c, _, err := load(t, goodConfig, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := gate.New(c, o); err == nil || !strings.Contains(err.Error(), "Transport") {
+			t.Errorf("%s: got %v", name, err)
+		}
 	}
 }

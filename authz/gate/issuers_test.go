@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/sallyport/sallyport/authz/extauthz"
 	"github.com/sallyport/sallyport/authz/gate"
 )
 
@@ -149,7 +150,7 @@ func TestAConfigurationMadeInCodeSaysWhoseRolesCount(t *testing.T) {
 	}
 	c.Issuers = append(c.Issuers, c.Issuers[0])
 	c.Issuers[1].Issuer = "https://b"
-	if g, err := gate.New(c, gate.Options{Audit: io.Discard}); err == nil ||
+	if g, err := gate.New(c, gate.Options{Audit: io.Discard, Transport: extauthz.GRPC}); err == nil ||
 		!strings.Contains(err.Error(), "issuers[1].role_prefix") {
 		t.Errorf("got %v, %v", g, err)
 	}
@@ -167,7 +168,7 @@ func TestCheckSaysWhoseTokensRoutesTake(t *testing.T) {
 	c.Redis.Address = "127.0.0.1:1"
 	c.Policy.Roles = map[string][]string{"b:admin": {"clerk"}}
 	// The entries' key files are not there, which is another matter.
-	notes, _ := gate.Check(t.Context(), c, gate.Options{Audit: io.Discard})
+	notes, _ := gate.Check(t.Context(), c, gate.Options{Audit: io.Discard, Transport: extauthz.GRPC})
 	got := strings.Join(notes, "\n")
 	for _, want := range []string{
 		"note: who has the role b:admin has clerk, too",
@@ -181,6 +182,7 @@ func TestCheckSaysWhoseTokensRoutesTake(t *testing.T) {
 	}
 	g, err := gate.New(c, gate.Options{
 		Audit: io.Discard, Logger: slog.New(slog.NewTextHandler(&log, nil)),
+		Transport: extauthz.GRPC,
 	})
 	if err != nil {
 		t.Fatal(err)

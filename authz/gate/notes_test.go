@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/sallyport/sallyport/authz/extauthz"
 	"github.com/sallyport/sallyport/authz/gate"
 )
 
@@ -19,7 +20,8 @@ policy:
 	if err != nil {
 		t.Fatal(err)
 	}
-	notes, _ := gate.Check(t.Context(), c, gate.Options{Audit: io.Discard}) // there is no jwks.json
+	o := gate.Options{Audit: io.Discard, Transport: extauthz.GRPC}
+	notes, _ := gate.Check(t.Context(), c, o) // there is no jwks.json
 	all := strings.Join(notes, "\n")
 	for _, want := range []string{
 		"warning: issuers[0] (https://a.example) has any_audience",

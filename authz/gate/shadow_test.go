@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/sallyport/sallyport/authz"
+	"github.com/sallyport/sallyport/authz/extauthz"
 	"github.com/sallyport/sallyport/authz/gate"
 )
 
@@ -27,7 +28,7 @@ func TestAShadowIsReadAsAPolicyIs(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	g, err := gate.New(c, gate.Options{Audit: io.Discard})
+	g, err := gate.New(c, gate.Options{Audit: io.Discard, Transport: extauthz.GRPC})
 	if err != nil {
 		t.Fatal(err)
 	}

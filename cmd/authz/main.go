@@ -15,6 +15,7 @@ import (
 	"os"
 	"runtime/debug"
 
+	"github.com/sallyport/sallyport/authz/extauthz"
 	"github.com/sallyport/sallyport/authz/gate"
 	"github.com/sallyport/sallyport/internal/daemon"
 	"github.com/sallyport/sallyport/internal/daemon/command"
@@ -77,5 +78,6 @@ func check(ctx context.Context, c command.Loaded[gate.Config], out io.Writer) er
 func options(c command.Loaded[gate.Config], out io.Writer, logger *slog.Logger) gate.Options {
 	return gate.Options{
 		Version: daemon.BuildVersion(version), Audit: out, Logger: logger, File: c.File, Read: c.Read,
+		Transport: extauthz.GRPC,
 	}
 }

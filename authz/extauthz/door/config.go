@@ -1,4 +1,4 @@
-package extauthz
+package door
 
 import (
 	"errors"
@@ -29,9 +29,9 @@ type Config struct {
 
 // The values of Config.Strip.
 const (
-	stripEnvoy = "envoy"
-	stripSeen  = "seen"
-	stripAll   = "all"
+	StripEnvoy = "envoy"
+	StripSeen  = "seen"
+	StripAll   = "all"
 )
 
 // Notes returns what the author of the configuration may not have meant, a line each.
@@ -39,10 +39,10 @@ func (c Config) Notes() []string {
 	const instead = "if Envoy removes them as in deploy/config/envoy.yaml, write " +
 		"`ext_authz: {strip: envoy}`"
 	switch c.Strip {
-	case stripAll:
+	case StripAll:
 		return []string{"ext_authz.strip is all: no Envoy is said to remove misspelt identity headers, " +
 			"so each answer names them all, and a check costs half as much again: " + instead}
-	case stripSeen:
+	case StripSeen:
 		return []string{
 			"ext_authz.strip is seen: misspelt identity headers that Envoy does not show to " +
 				"the gate are removed by nobody: " + instead,
@@ -56,7 +56,7 @@ func (c Config) Notes() []string {
 func (c Config) HeaderNotes(claimHeaders, matched []string) (notes []string) {
 	var patterns, names []string
 	for _, name := range claimHeaders {
-		if c.Strip == stripEnvoy && !strings.HasPrefix(name, authz.IdentityPrefix) {
+		if c.Strip == StripEnvoy && !strings.HasPrefix(name, authz.IdentityPrefix) {
 			patterns = append(patterns, strings.ReplaceAll(name, "-", "[^a-z0-9]"))
 			names = append(names, name)
 		}
@@ -94,7 +94,7 @@ func DefaultConfig() Config {
 		MaxConnections: 1024,
 		KeyWait:        150 * time.Millisecond,
 		KeyWaiters:     256,
-		Strip:          stripAll,
+		Strip:          StripAll,
 		Streams:        check.DefaultStreamConfig(),
 	}
 }
@@ -114,7 +114,7 @@ func (c Config) Validate() error {
 	// Longer than any client waits would only keep places from others.
 	expect(c.KeyWait >= 0 && c.KeyWait <= 10*time.Second, "key_wait", "0s to 10s", c.KeyWait)
 	expect(c.KeyWaiters >= 0, "key_waiters", "0 or more", c.KeyWaiters)
-	expect(c.Strip == stripEnvoy || c.Strip == stripSeen || c.Strip == stripAll, "strip",
+	expect(c.Strip == StripEnvoy || c.Strip == StripSeen || c.Strip == StripAll, "strip",
 		"envoy, seen or all", strconv.Quote(c.Strip))
 	return errors.Join(append(errs, c.Config.Validate())...)
 }
