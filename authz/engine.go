@@ -333,6 +333,20 @@ func (e *Engine) decideToken(d Decision, r *Request, rules *rules, found policy.
 	return e.pass(d, r, rules, who)
 }
 
+// Lasting reports whether a request that was let pass would be again, with the same answer: by a
+// token until that expires or is revoked, and as long as no key is removed and no other policy is
+// put in force. Two requests are the same when they differ in no header but x-request-id,
+// content-length and those by which it is traced.
+func (e *Engine) Lasting(r *Request, d *Decision) bool {
+	rules := e.rules.Load()
+	if r.Policy != "" {
+		rules = rules.named[r.Policy]
+	}
+	// A shadow policy is told of every request.
+	return d.Allow && rules != nil && !rules.policy.MatchesHeaders() && d.rule != nil &&
+		!d.rule.Timed() && e.shadow.Load() == nil
+}
+
 // header is what a policy goes by that goes by headers; nil for any other.
 func (rs *rules) header(r *Request) policy.Header {
 	if rs.policy.MatchesHeaders() {

@@ -187,6 +187,15 @@ func (c *Checker) Try(r *Request) (d authz.Decision, decided bool) {
 	return d, true
 }
 
+// Lasting reports whether the answer to a request may be given again to the same request without
+// asking: see [authz.Engine.Lasting]. A decision log is told of every request.
+func (c *Checker) Lasting(r *Request, d *authz.Decision) bool {
+	return c.Decisions == nil && r.Malformed == "" && c.engine.Lasting(&r.Request, d)
+}
+
+// Given counts requests that got an answer of before, under a tally's number.
+func (c *Checker) Given(tally int, requests uint64) { c.metrics.checks.given(tally, requests) }
+
 func (c *Checker) decide(r *Request) authz.Decision {
 	if r.Malformed != "" {
 		return c.engine.Refuse(&r.Request, authz.Decision{}, token.ReasonBadRequest, r.Malformed)

@@ -68,6 +68,7 @@ type checkMetrics struct {
 	tallies  [tallies]tally
 	decision *prometheus.Desc
 	tokens   *prometheus.Desc
+	again    *prometheus.Desc
 	seconds  *prometheus.Desc
 }
 
@@ -76,6 +77,7 @@ const tallies = 32
 // tally is a share of the counts.
 type tally struct {
 	allowed, cached, verified atomic.Uint64
+	again                     atomic.Uint64
 	nanoseconds               atomic.Uint64
 	took                      [len(bounds) + 1]atomic.Uint64 // the last is of what took longer
 	refused                   []atomic.Uint64                // as reasons
@@ -99,6 +101,8 @@ func newCheckMetrics() *checkMetrics {
 		tokens: prometheus.NewDesc("sallyport_gate_tokens_total",
 			"Genuine tokens by whether their signature had been verified before (hit) or was "+
 				"verified (miss).", []string{"cache"}, nil),
+		again: prometheus.NewDesc("sallyport_gate_answered_again_total",
+			"Requests that were let pass by the remembered answer to one like it: inside Envoy only.", nil, nil),
 		seconds: prometheus.NewDesc("sallyport_gate_check_seconds",
 			"Time that a check took, without its transport.", nil, nil),
 	}
@@ -134,6 +138,16 @@ func (m *checkMetrics) decided(number int, d *authz.Decision, took time.Duration
 	t.nanoseconds.Add(uint64(max(took, 0)))
 }
 
+// given counts requests that were let pass by an answer of before: their tokens had been verified,
+// and they took less than the least bound.
+func (m *checkMetrics) given(number int, requests uint64) {
+	t := &m.tallies[number%tallies]
+	t.allowed.Add(requests)
+	t.cached.Add(requests)
+	t.again.Add(requests)
+	t.took[0].Add(requests)
+}
+
 // refused counts a refusal alone, as if it had taken no time.
 func (m *checkMetrics) refused(number int, reason token.Reason) {
 	m.tallies[number%tallies].refused[m.index[reason]].Add(1)
@@ -143,6 +157,7 @@ func (m *checkMetrics) refused(number int, reason token.Reason) {
 func (m *checkMetrics) Describe(to chan<- *prometheus.Desc) {
 	to <- m.decision
 	to <- m.tokens
+	to <- m.again
 	to <- m.seconds
 }
 
@@ -158,6 +173,7 @@ func (m *checkMetrics) Collect(to chan<- prometheus.Metric) {
 	}
 	count(m.tokens, func(t *tally) *atomic.Uint64 { return &t.cached }, "hit")
 	count(m.tokens, func(t *tally) *atomic.Uint64 { return &t.verified }, "miss")
+	count(m.again, func(t *tally) *atomic.Uint64 { return &t.again })
 
 	within, so := make(map[float64]uint64, len(bounds)), uint64(0)
 	for i, bound := range bounds {

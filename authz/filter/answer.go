@@ -104,10 +104,11 @@ func (wire) Refuse(r *authz.Refusal) any {
 
 // answer appends what is to be done with a request that was decided on. What does not fit is a
 // refusal: whoever needs so much removed sends nothing honest.
-func (f *Filter) answer(out []byte, d *authz.Decision, headers []authz.Header, found found) []byte {
+func (f *Filter) answer(out []byte, d *authz.Decision, headers []authz.Header, found found,
+	keep *Keep) []byte {
 	var b []byte
 	if d.Allow {
-		b = f.allow(out, d, headers, found)
+		b = f.allow(out, d, headers, found, keep)
 	} else if refusal, ok := d.Refused().Wire.([]byte); ok {
 		b = refuse(out, refusal, d.ID)
 	}
@@ -132,10 +133,12 @@ func refuse(out, refusal []byte, id authz.ID) []byte {
 	return append(b, refusal[headSize:]...)
 }
 
+const idDigits = 32
+
 // appendID appends the header that tells the client a decision's ID.
 func appendID(b []byte, id authz.ID) []byte {
 	b = binary.NativeEndian.AppendUint32(b, uint32(len(authz.HeaderDecision)))
-	b = binary.NativeEndian.AppendUint32(b, 32)
+	b = binary.NativeEndian.AppendUint32(b, idDigits)
 	return id.Append(append(b, authz.HeaderDecision...))
 }
 
@@ -152,9 +155,10 @@ func putFound(answer []byte, f found) {
 }
 
 // allow appends the answer to a request that may pass: the headers that go with its token, those
-// that only this request needs, and which of its own are to be removed. It returns nil if nobody
-// has made the former.
-func (f *Filter) allow(out []byte, d *authz.Decision, headers []authz.Header, found found) []byte {
+// that only this request needs, and which of its own are to be removed. keep is told what of it no
+// other request may have. It returns nil if nobody has made the headers that go with the token.
+func (f *Filter) allow(out []byte, d *authz.Decision, headers []authz.Header, found found,
+	keep *Keep) []byte {
 	set, ok := d.Identity.Wire.(*made)
 	if !ok || set == nil {
 		return nil
@@ -165,7 +169,11 @@ func (f *Filter) allow(out []byte, d *authz.Decision, headers []authz.Header, fo
 	}
 	b := append(appendHead(out, h), set.bytes...)
 	if lifetime := f.options.Streams.Lifetime(d); lifetime > 0 {
+		begin := len(b)
 		b = appendDuration(b, lifetime.Milliseconds())
+		keep.Lifetime = lifetime.Milliseconds()
+		keep.LifetimeLen = uint32(len(b) - begin - durationDigits)
+		keep.LifetimeAt = uint32(len(b)-len(out)) - keep.LifetimeLen
 		h.headers++
 	}
 	// Only what is there needs removing: Envoy shows all headers here.
@@ -203,14 +211,17 @@ func (f *Filter) allow(out []byte, d *authz.Decision, headers []authz.Header, fo
 		}
 	}
 	binary.NativeEndian.PutUint32(b[len(out)+headersAt:], uint32(h.headers))
-	return appendClient(b, set, d)
+	b, idAt := appendClient(b, set, d)
+	keep.IDAt = uint32(idAt - len(out))
+	return b
 }
 
 // nothing are two lists of nothing.
 var nothing [8]byte
 
-// appendClient appends the lists behind all headers, with what this decision has for the client.
-func appendClient(b []byte, set *made, d *authz.Decision) []byte {
+// appendClient appends the lists behind all headers, with what this decision has for the client, and
+// tells where the decision's ID is.
+func appendClient(b []byte, set *made, d *authz.Decision) (answer []byte, idAt int) {
 	more := set.more
 	if more == nil {
 		more = nothing[:]
@@ -224,11 +235,12 @@ func appendClient(b []byte, set *made, d *authz.Decision) []byte {
 		b = binary.NativeEndian.AppendUint32(b, count)
 	} else {
 		b = appendID(binary.NativeEndian.AppendUint32(b, count+1), d.ID)
+		idAt = len(b) - idDigits
 	}
 	for _, h := range client {
 		b = appendHeader(b, h)
 	}
-	return append(b, more[4:]...)
+	return append(b, more[4:]...), idAt
 }
 
 func appendHeader(b []byte, h authz.Header) []byte {
@@ -242,6 +254,9 @@ func appendRemoval(b []byte, name string) []byte {
 	b = binary.NativeEndian.AppendUint32(b, gone)
 	return append(b, name...)
 }
+
+// durationDigits is where appendDuration begins with digits.
+const durationDigits = 2*4 + len(check.HeaderStreamDuration)
 
 // appendDuration appends the header by which Envoy ends the stream after so many milliseconds.
 func appendDuration(b []byte, milliseconds int64) []byte {

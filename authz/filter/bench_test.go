@@ -18,14 +18,14 @@ func BenchmarkRequest(b *testing.B) {
 	b.Run("remembered", func(b *testing.B) {
 		b.ReportAllocs()
 		for b.Loop() {
-			bench.filter.Request(s, headers, Origin{}, out)
+			bench.filter.Request(s, headers, Origin{}, out, nil)
 		}
 	})
 	b.Run("refused", func(b *testing.B) {
 		none := shown(authztest.Get("/protected"))
 		b.ReportAllocs()
 		for b.Loop() {
-			bench.filter.Request(s, none, Origin{}, out)
+			bench.filter.Request(s, none, Origin{}, out, nil)
 		}
 	})
 }
@@ -51,7 +51,7 @@ func BenchmarkGrowth(b *testing.B) {
 	ask := func() {
 		sent++
 		s := Stream{Place: uint32(sent % places), Generation: uint64(sent/places) + 1}
-		if got := bench.filter.Request(s, requests[sent%len(requests)], Origin{}, out); verdict(
+		if got := bench.filter.Request(s, requests[sent%len(requests)], Origin{}, out, nil); verdict(
 			got) != verdictWatch {
 			b.Fatalf("request %d: expected it to be let pass and watched, got %d", sent, verdict(got))
 		}

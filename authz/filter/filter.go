@@ -40,6 +40,15 @@ type Host interface {
 	// End has a stream ended, and reports whether it is not over already. answer is for a client that
 	// has had none yet.
 	End(s Stream, why Ending, answer []byte) bool
+
+	// Versions move when remembered answers are to be forgotten. They are the same at each call.
+	Versions() *revocation.Versions
+	// Watched calls f for each stream that was let pass by a remembered answer, and has not ended,
+	// with that answer's entry. It is not called by two goroutines at a time.
+	Watched(f func(s Stream, entry uint32))
+	// Given calls f with how many requests each worker has let pass by remembered answers so far, and
+	// how many bytes those take that it remembers.
+	Given(f func(worker int, requests, bytes uint64))
 }
 
 // Ending is why a stream ends before its time.
@@ -54,6 +63,7 @@ const (
 // Revocations are the gate's copy of the revocation log.
 type Revocations interface {
 	Check(*revocation.Facts) revocation.Verdict
+	Classes(*revocation.Facts, []revocation.Class) []revocation.Class
 	Freshness(revocation.Instant) revocation.Freshness
 	// Changed returns a channel that is closed with the next change of the copy.
 	Changed() <-chan struct{}
@@ -81,8 +91,14 @@ type Filter struct {
 	// The answers to whoever waits for a response with a token that is revoked, or may be.
 	revoked, stale []byte
 
-	ended     atomic.Bool
-	confirmed time.Duration // when the copy last was, by the monotonic clock; Run's alone
+	versions   *revocation.Versions
+	remembered remembered
+	kept       prometheus.Gauge
+
+	ended atomic.Bool
+	// Run's alone:
+	confirmed time.Duration      // when the copy last was, by the monotonic clock
+	given     [MaxWorkers]uint64 // requests that are counted of those that each worker let pass itself
 }
 
 // New makes a filter. engine must have been made with Wire.
@@ -99,6 +115,7 @@ func New(engine *authz.Engine, o Options) (*Filter, error) {
 		return nil, fmt.Errorf("filter: %w", err)
 	}
 	f := &Filter{options: o, checker: checker, streams: newStreams(o.Check.Registry)}
+	f.versions, f.kept = o.Host.Versions(), newKept(o.Check.Registry)
 	for reason, to := range map[token.Reason]*[]byte{
 		token.ReasonInternal: &f.broken, token.ReasonNoCopy: &f.closed,
 		token.ReasonRevoked: &f.revoked, token.ReasonStale: &f.stale,
@@ -127,18 +144,25 @@ type Origin struct {
 
 // Request judges the request that a stream begins with. headers are all that it has, the
 // pseudo-headers too; they and from may be views, and nothing is kept of them. The answer is appended
-// to out, and never outgrows it.
-func (f *Filter) Request(s Stream, headers []authz.Header, from Origin,
-	out []byte) (answer []byte) {
+// to out, and never outgrows it. keep, unless it is nil, is told whether and for how long the same
+// request may be given the same answer without asking.
+func (f *Filter) Request(s Stream, headers []authz.Header, from Origin, out []byte,
+	keep *Keep) (answer []byte) {
 	var found found
+	var none Keep
+	if keep == nil {
+		none.Entry = NoEntry
+		keep = &none
+	}
+	*keep = Keep{Entry: keep.Entry}
 	// Not recovered from, a panic would end Envoy.
 	defer func() {
 		if value := recover(); value != nil {
 			f.checker.Recovered(value)
-			answer = fixed(out, f.broken, found)
+			answer, keep.For = fixed(out, f.broken, found), 0
 		}
 	}()
-	before := f.streams.round()
+	before, version := f.streams.round(), f.versions.All()
 	r := requests.Get().(*check.Request)
 	found = read(r, headers)
 	r.Peer, r.Source, r.Policy = from.Peer, from.Source, from.Policy
@@ -146,10 +170,13 @@ func (f *Filter) Request(s Stream, headers []authz.Header, from Origin,
 	if f.ended.Load() {
 		answer = fixed(out, f.closed, found)
 	} else if d, decided := f.checker.Try(r); decided {
-		answer = f.answer(out, &d, headers, found)
+		answer = f.answer(out, &d, headers, found, keep)
 		if watched(&d) {
 			f.streams.put(s, d.Identity, d.AllowsStale())
 			f.lookAgain(before)
+		}
+		if passes(answer[len(out):]) {
+			f.remember(keep, version, s, r, &d)
 		}
 	} else {
 		f.hold(s, r, found)
@@ -176,7 +203,7 @@ func (f *Filter) hold(s Stream, r *check.Request, found found) {
 		before := f.streams.round()
 		// The checker waits for key_wait and no longer.
 		d := f.checker.Check(context.Background(), held)
-		answer = f.answer(make([]byte, 0, maxAnswer), &d, held.Headers, found)
+		answer = f.answer(make([]byte, 0, maxAnswer), &d, held.Headers, found, new(Keep))
 		if watched(&d) {
 			place.put(d.Identity)
 			f.lookAgain(before)
@@ -220,7 +247,11 @@ func (f *Filter) lookAgain(before uint64) {
 // Run ends streams whose tokens are revoked, or may be for longer than max_staleness, until ctx
 // ends. From then on nothing passes: nobody counts this gate any more.
 func (f *Filter) Run(ctx context.Context) error {
-	defer f.ended.Store(true)
+	defer func() {
+		f.ended.Store(true)
+		f.versions.MoveAll()
+		f.countGiven()
+	}()
 	look := time.NewTicker(lookEvery)
 	defer look.Stop()
 	f.confirmed = f.options.Check.Instant().Mono
@@ -256,6 +287,7 @@ func (f *Filter) await(ctx context.Context, changed <-chan struct{}, look <-chan
 			return false
 		}
 		f.endStale()
+		f.countGiven()
 		if again {
 			return true
 		}
@@ -272,7 +304,7 @@ const (
 // endRevoked looks once through all streams.
 func (f *Filter) endRevoked() {
 	f.streams.begin()
-	f.streams.each(func(s Stream, facts *revocation.Facts, _ bool) bool {
+	f.each(func(s Stream, facts *revocation.Facts, _ bool) bool {
 		if !f.options.Revocations.Check(facts).Revoked {
 			return true
 		}
@@ -296,12 +328,22 @@ func (f *Filter) endStale() {
 	if !stale && at.Mono-f.confirmed <= f.options.MaxStaleness {
 		return // a copy that is loaded again is confirmed soon
 	}
-	f.streams.each(func(s Stream, _ *revocation.Facts, allowsStale bool) bool {
+	f.each(func(s Stream, _ *revocation.Facts, allowsStale bool) bool {
 		if stale && allowsStale {
 			return true
 		}
 		f.end(s, Stale, f.stale)
 		return false
+	})
+}
+
+// each calls look for every stream that is watched, and watches those no more that it says no to.
+func (f *Filter) each(look func(s Stream, facts *revocation.Facts, allowsStale bool) bool) {
+	f.streams.each(look)
+	f.options.Host.Watched(func(s Stream, entry uint32) {
+		if by := f.remembered.at(s.Worker, entry); by != nil {
+			look(s, by.facts, by.allowsStale)
+		}
 	})
 }
 

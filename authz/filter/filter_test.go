@@ -52,9 +52,9 @@ func TestARequestWithATokenThatIsKnownAllocatesNothing(t *testing.T) {
 	authztest.Compare(
 		t,
 		authztest.Alice,
-		answerOf(t, b.filter.Request(s, headers, Origin{Source: from}, out), headers),
+		answerOf(t, b.filter.Request(s, headers, Origin{Source: from}, out, nil), headers),
 	)
-	if n := testing.AllocsPerRun(1000, func() { b.filter.Request(s, headers, Origin{Source: from}, out) }); n != 0 {
+	if n := testing.AllocsPerRun(1000, func() { b.filter.Request(s, headers, Origin{Source: from}, out, nil) }); n != 0 {
 		t.Errorf("%v allocations", n)
 	}
 }
@@ -83,7 +83,7 @@ func TestAnAnswerThatDoesNotFitRefuses(t *testing.T) {
 	full := b.begin(b.host.next(), headers)
 	for size := len(b.filter.broken); size < len(full); size += 7 {
 		memory := make([]byte, size+64)
-		got := b.filter.Request(b.host.next(), headers, Origin{}, memory[:0:size])
+		got := b.filter.Request(b.host.next(), headers, Origin{}, memory[:0:size], nil)
 		if len(got) > size || &got[0] != &memory[0] {
 			t.Fatalf("an answer of %d bytes for a memory of %d", len(got), size)
 		}
@@ -546,7 +546,7 @@ func TestAnIdentityThatNobodyHasMadeIsRefused(t *testing.T) {
 		{Allow: true, Identity: &authz.Identity{Wire: (*made)(nil)}},
 		{Refusal: &authz.Refusal{Status: 401}},
 	} {
-		out := b.filter.answer(make([]byte, 0, maxAnswer), &d, nil, 0)
+		out := b.filter.answer(make([]byte, 0, maxAnswer), &d, nil, 0, new(Keep))
 		if verdict(out) != verdictRefuse {
 			t.Errorf("%+v: verdict %d", d, verdict(out))
 		}

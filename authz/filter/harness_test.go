@@ -2,6 +2,7 @@ package filter
 
 import (
 	"encoding/binary"
+	"hash/fnv"
 	"net/http"
 	"slices"
 	"strings"
@@ -38,6 +39,32 @@ type host struct {
 	over    []Stream
 	ended   chan Stream
 	whys    map[Stream]Ending
+
+	versions *revocation.Versions
+	watched  []remembering // by remembered answers
+	given    uint64
+}
+
+type remembering struct {
+	stream Stream
+	entry  uint32
+}
+
+func (h *host) Versions() *revocation.Versions { return h.versions }
+
+func (h *host) Watched(f func(Stream, uint32)) {
+	h.mu.Lock()
+	all := slices.Clone(h.watched)
+	h.mu.Unlock()
+	for _, w := range all {
+		f(w.stream, w.entry)
+	}
+}
+
+func (h *host) Given(f func(worker int, requests, bytes uint64)) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	f(0, h.given, 1000)
 }
 
 func (h *host) next() Stream {
@@ -62,6 +89,7 @@ func (h *host) End(s Stream, why Ending, _ []byte) bool {
 		return false
 	}
 	h.whys[s] = why
+	h.watched = slices.DeleteFunc(h.watched, func(w remembering) bool { return w.stream == s })
 	h.ended <- s
 	return true
 }
@@ -87,6 +115,19 @@ func (c copied) Freshness(revocation.Instant) revocation.Freshness {
 	return *c.fresh.Load()
 }
 
+func (copied) Classes(f *revocation.Facts, to []revocation.Class) []revocation.Class {
+	for _, name := range []string{f.SessionID, f.TokenID, f.Subject} {
+		to = append(to, classOf(name))
+	}
+	return to
+}
+
+func classOf(name string) revocation.Class {
+	h := fnv.New64a()
+	_, _ = h.Write([]byte(name)) // never fails
+	return revocation.ClassOf(h.Sum64())
+}
+
 func (c copied) Changed() <-chan struct{} { return c.changed }
 
 func instant() revocation.Instant { return revocation.Instant{Mono: time.Minute} }
@@ -97,7 +138,8 @@ func start(t testing.TB, w *authztest.World, change ...func(*Options)) *bench {
 		world: w, registry: prometheus.NewRegistry(),
 		host: &host{
 			answers: map[Stream]chan []byte{}, ended: make(chan Stream, 4096),
-			whys: map[Stream]Ending{},
+			whys:     map[Stream]Ending{},
+			versions: revocation.NewVersions(make([]atomic.Uint64, revocation.VersionWords)),
 		},
 	}
 	o := Options{
@@ -132,7 +174,7 @@ func shown(r authz.Request) []authz.Header {
 
 // begin has the request judged that a stream begins with, and returns what its hook is told.
 func (b *bench) begin(s Stream, headers []authz.Header) []byte {
-	return b.filter.Request(s, headers, Origin{}, make([]byte, 0, maxAnswer))
+	return b.filter.Request(s, headers, Origin{}, make([]byte, 0, maxAnswer), nil)
 }
 
 // send has a request judged, in memory that is used for something else afterwards, as Envoy's is.
@@ -151,7 +193,7 @@ func (b *bench) sendFrom(t testing.TB, headers []authz.Header, r authz.Request) 
 	last := len(views) - 1
 	out := b.filter.Request(s, views[:last], Origin{
 		Peer: views[last].Name, Policy: views[last].Value, Source: check.Address("192.0.2.1"),
-	}, make([]byte, 0, maxAnswer))
+	}, make([]byte, 0, maxAnswer), nil)
 	for i := range memory {
 		memory[i] = '#'
 	}

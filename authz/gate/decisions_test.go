@@ -32,7 +32,7 @@ func TestAGateThatEndsHasWrittenItsDecisions(t *testing.T) {
 		for _, path := range []string{"/public", "/protected"} {
 			g.Filter().Request(filter.Stream{}, []authz.Header{
 				{Name: ":method", Value: "GET"}, {Name: ":path", Value: path}, {Name: ":authority", Value: "h"},
-			}, filter.Origin{}, make([]byte, 0, 64<<10))
+			}, filter.Origin{}, make([]byte, 0, 64<<10), nil)
 		}
 		if err := g.Close(); err != nil {
 			t.Fatal(err)

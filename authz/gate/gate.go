@@ -38,6 +38,7 @@ import (
 	"github.com/sallyport/sallyport/internal/livefile"
 	"github.com/sallyport/sallyport/internal/policy"
 	"github.com/sallyport/sallyport/internal/redisconn"
+	"github.com/sallyport/sallyport/internal/revocation"
 	"github.com/sallyport/sallyport/internal/revocation/redislog"
 )
 
@@ -73,7 +74,8 @@ type Gate struct {
 	audit       *audit.Log
 	decisions   *decisionlog.Log // nil unless there is a decision log
 	explainer   *explainer
-	admin       net.Listener // nil unless Listen has opened it, and nobody has closed it
+	admin       net.Listener         // nil unless Listen has opened it, and nobody has closed it
+	versions    *revocation.Versions // of what the module remembers; nil unless inside Envoy
 
 	stopping atomic.Bool  // Run has been told to stop
 	open     atomic.Int32 // doors that may still answer somebody
@@ -97,6 +99,9 @@ func New(c *Config, o Options) (*Gate, error) {
 		o.Audit = &lineWriter{to: o.Audit}
 	}
 	g := &Gate{config: c, options: o, registry: prometheus.NewRegistry()}
+	if o.Host != nil {
+		g.versions = o.Host.Versions()
+	}
 	g.audit = audit.New(o.Audit, audit.Options{
 		Now:      clock.Now,
 		Logger:   o.Logger,
@@ -146,11 +151,12 @@ func (g *Gate) openFiles() (err error) {
 
 func (g *Gate) openKeys() (err error) {
 	g.keys, err = keyset.New(g.config.Issuers, keyset.Options{
-		Now:      clock.Now,
-		Logger:   g.options.Logger,
-		Registry: g.registry,
-		CacheDir: string(g.config.KeyCacheDir),
-		Files:    g.files,
+		Now:       clock.Now,
+		Logger:    g.options.Logger,
+		Registry:  g.registry,
+		CacheDir:  string(g.config.KeyCacheDir),
+		Files:     g.files,
+		OnRemoval: g.versions.MoveAll,
 	})
 	return err
 }
@@ -165,6 +171,7 @@ func (g *Gate) openRevocations() (err error) {
 		Logger:       g.options.Logger,
 		Registry:     g.registry,
 		OnKeyRevoked: g.keys.RemoveKey,
+		Versions:     g.versions,
 		KeySetAge:    g.keySetAge,
 		Snapshot:     g.config.Revocation.Snapshot,
 		Stopped:      g.stopped.Load,
@@ -230,6 +237,7 @@ func (g *Gate) openPolicy() (err error) {
 func (g *Gate) inForce(r *compiled) {
 	g.engine.SetPolicies(r.rules, r.named)
 	g.engine.SetShadow(r.shadow)
+	g.versions.MoveAll()
 	g.warnOfScopes(r.rules)
 	g.options.Logger.Info("gate: policy in force", "routes", len(r.config.Policy.Routes))
 	if !reflect.DeepEqual(r.config.apartFromPolicy(), g.config.apartFromPolicy()) {

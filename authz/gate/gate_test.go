@@ -103,7 +103,7 @@ func TestATakenAdminPortIsKnownBeforeAGateRuns(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		g, err := gate.New(c, gate.Options{Audit: io.Discard})
+		g, err := gate.New(c, gate.Options{Audit: io.Discard, Transport: extauthz.GRPC})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -192,6 +192,9 @@ type host struct{}
 
 func (host) Resume(filter.Stream, []byte)                  {}
 func (host) End(filter.Stream, filter.Ending, []byte) bool { return false }
+func (host) Versions() *revocation.Versions                { return nil }
+func (host) Watched(func(filter.Stream, uint32))           {}
+func (host) Given(func(int, uint64, uint64))               {}
 
 // TestInsideEnvoyThereIsNoHTTPDoor: it is not left closed without a word.
 func TestInsideEnvoyThereIsNoHTTPDoor(t *testing.T) {

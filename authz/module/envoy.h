@@ -19,6 +19,8 @@ typedef struct {
 	size_t value_len;
 } header;
 
+#define TEXT(literal) ((buffer){literal, sizeof(literal) - 1})
+
 // Envoy's own objects.
 typedef void *envoy_filter;
 typedef void *envoy_config;

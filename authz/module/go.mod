@@ -2,7 +2,11 @@ module github.com/sallyport/sallyport/authz/module
 
 go 1.26.4
 
-require github.com/sallyport/sallyport v0.0.0
+require (
+	github.com/prometheus/client_golang v1.25.0
+	github.com/sallyport/sallyport v0.0.0
+	pgregory.net/rapid v1.3.0
+)
 
 require (
 	cel.dev/cel-go v0.33.2 // indirect
@@ -13,7 +17,6 @@ require (
 	github.com/cespare/xxhash/v2 v2.3.0 // indirect
 	github.com/goccy/go-yaml v1.19.2 // indirect
 	github.com/munnerz/goautoneg v0.0.0-20191010083416-a7dc8b61c822 // indirect
-	github.com/prometheus/client_golang v1.25.0 // indirect
 	github.com/prometheus/client_model v0.6.3 // indirect
 	github.com/prometheus/common v0.72.0 // indirect
 	github.com/prometheus/procfs v0.22.0 // indirect

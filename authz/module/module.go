@@ -19,6 +19,7 @@ import (
 
 	"github.com/sallyport/sallyport/authz"
 	"github.com/sallyport/sallyport/authz/filter"
+	"github.com/sallyport/sallyport/internal/revocation"
 )
 
 func main() {} // never called: a shared library begins with its hooks
@@ -60,11 +61,12 @@ func sallyport_attached() (ok C.bool) {
 
 //export sallyport_request
 func sallyport_request(f unsafe.Pointer, worker, place C.uint32_t, generation C.uint64_t,
-	headers *C.header, count C.size_t, peer, policy C.buffer, out *C.char,
-	size C.size_t) (length C.size_t) {
+	headers *C.header, count C.size_t, peer, policy C.buffer, out *C.char, size C.size_t,
+	keep *C.sallyport_keep) (length C.size_t) {
 	defer func() {
 		if value := recover(); value != nil {
 			length = 0 // no answer is a refusal
+			keep.lasts = 0
 			logPanic(value)
 		}
 	}()
@@ -79,7 +81,8 @@ func sallyport_request(f unsafe.Pointer, worker, place C.uint32_t, generation C.
 	views := unsafe.Slice((*authz.Header)(unsafe.Pointer(headers)), int(count))
 	memory := unsafe.Slice((*byte)(unsafe.Pointer(out)), int(size))
 	from := filter.Origin{Peer: view(peer), Source: source{f}, Policy: view(policy)}
-	return C.size_t(len(p.filter.Request(s, views, from, memory[:0])))
+	k := (*filter.Keep)(unsafe.Pointer(keep))
+	return C.size_t(len(p.filter.Request(s, views, from, memory[:0], k)))
 }
 
 // view returns a text of C's, for as long as C keeps it.
@@ -93,6 +96,13 @@ var (
 	_ [unsafe.Sizeof(C.header{}) - unsafe.Sizeof(authz.Header{})]struct{}
 	_ [unsafe.Offsetof(authz.Header{}.Value) - unsafe.Offsetof(C.header{}.value)]struct{}
 	_ [unsafe.Offsetof(C.header{}.value) - unsafe.Offsetof(authz.Header{}.Value)]struct{}
+
+	_ = [1]struct{}{}[unsafe.Sizeof(filter.Keep{})-unsafe.Sizeof(C.sallyport_keep{})]
+	_ = [1]struct{}{}[unsafe.Offsetof(filter.Keep{}.IDAt)-unsafe.Offsetof(C.sallyport_keep{}.id_at)]
+	_ = [1]struct{}{}[unsafe.Offsetof(filter.Keep{}.Class)-unsafe.Offsetof(C.sallyport_keep{}.class_of)]
+	_ = [1]struct{}{}[unsafe.Offsetof(filter.Keep{}.Least)-unsafe.Offsetof(C.sallyport_keep{}.least)]
+	_ = [1]struct{}{}[filter.Entries-C.sallyport_entries]
+	_ = [1]struct{}{}[revocation.VersionWords-C.version_words]
 )
 
 // recovered makes a panic a false.

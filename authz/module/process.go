@@ -22,6 +22,7 @@ import (
 	"github.com/sallyport/sallyport/authz/gate"
 	"github.com/sallyport/sallyport/internal/config"
 	"github.com/sallyport/sallyport/internal/daemon"
+	"github.com/sallyport/sallyport/internal/revocation"
 )
 
 // version is set by the build.
@@ -202,6 +203,44 @@ func (host) End(s filter.Stream, why filter.Ending, answer []byte) bool {
 	return bool(C.sallyport_end(C.uint32_t(s.Worker), C.uint32_t(s.Place),
 		C.uint64_t(s.Generation), C.bool(why == filter.Stale),
 		unsafe.Pointer(unsafe.SliceData(answer)), C.size_t(len(answer))))
+}
+
+// versions live in C's memory, where workers look at them.
+var versions = revocation.NewVersions(unsafe.Slice(
+	(*atomic.Uint64)(unsafe.Pointer(&C.sallyport_versions[0])), C.version_words))
+
+// Versions implements filter.Host.
+func (host) Versions() *revocation.Versions { return versions }
+
+// watchedStreams is what Watched looks through at a time.
+var watchedStreams [C.watched_at_once]C.sallyport_stream
+
+// Watched implements filter.Host.
+func (host) Watched(f func(s filter.Stream, entry uint32)) {
+	for w := range C.uint32_t(filter.MaxWorkers) {
+		for from := C.uint32_t(0); ; from += C.watched_at_once {
+			n := C.sallyport_watched(w, from, &watchedStreams[0])
+			if n < 0 && from == 0 {
+				return // workers are numbered without gaps
+			}
+			if n < 0 {
+				break
+			}
+			for _, s := range watchedStreams[:n] {
+				f(filter.Stream{
+					Worker: uint32(w), Place: uint32(s.place), Generation: uint64(s.generation),
+				}, uint32(s.entry))
+			}
+		}
+	}
+}
+
+// Given implements filter.Host.
+func (host) Given(f func(worker int, requests, bytes uint64)) {
+	var requests, bytes C.uint64_t
+	for w := 0; bool(C.sallyport_given(C.uint32_t(w), &requests, &bytes)); w++ {
+		f(w, uint64(requests), uint64(bytes))
+	}
 }
 
 // source is Envoy's filter of a stream, valid in a hook of it. Asking it takes a crossing to C,

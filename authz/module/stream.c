@@ -1,14 +1,14 @@
-// The life of a request: hooks of Envoy's HTTP filter. Go is entered once, when a request begins;
-// what its answer says is done here, without Go.
+// The life of a request: hooks of Envoy's HTTP filter. Go is entered once, when a request begins, or
+// not at all if its answer is remembered; what the answer says is done here, without Go.
 
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "_cgo_export.h"
+#include "remember.h"
 #include "stream.h"
 
-#define TEXT(literal) ((buffer){literal, sizeof(literal) - 1})
 static const buffer nothing = {NULL, 0};
 
 // The head of an answer, as package filter writes it, and its values.
@@ -53,6 +53,7 @@ typedef struct place {
 	char *client; // headers of the answer to the client, as an answer has them
 	size_t client_len;
 	const counters *counters;
+	entry *by; // the remembered answer that let the stream pass; NULL: Go has been asked
 
 	// Guarded by the worker's mutex, as others ask for it.
 	uint64_t generation; // of the stream that has the place
@@ -60,6 +61,7 @@ typedef struct place {
 	uint64_t pending; // an event that has come before the scheduler
 	char *answer;     // to be applied
 	size_t answer_len;
+	bool watched; // by is what has it pass, and nobody has ended it
 } place;
 
 // A thread of Envoy's. There are as many as --concurrency says, and they live as long as Envoy.
@@ -69,6 +71,8 @@ typedef struct worker {
 	place *free;
 	place *chunks[max_chunks];
 	uint32_t chunk_count;
+	memory *memory;  // NULL: nothing is remembered
+	uint64_t given;  // requests that went by what is
 	char answer[max_answer];
 } worker;
 
@@ -82,6 +86,7 @@ static worker *find_worker(void) {
 	worker *w = calloc(1, sizeof(worker));
 	if (w == NULL) return NULL;
 	pthread_mutex_init(&w->mutex, NULL);
+	w->memory = new_memory();
 	pthread_mutex_lock(&workers_mutex);
 	if (worker_count < max_workers) {
 		w->index = worker_count;
@@ -89,7 +94,10 @@ static worker *find_worker(void) {
 		this_worker = w;
 	}
 	pthread_mutex_unlock(&workers_mutex);
-	if (this_worker == NULL) free(w);
+	if (this_worker == NULL) {
+		free(w->memory);
+		free(w);
+	}
 	return this_worker;
 }
 
@@ -131,6 +139,9 @@ static void give_place(place *p) {
 	p->answer_len = 0;
 	p->pending = 0;
 	p->found = 0;
+	if (p->by != NULL) p->by->streams--;
+	p->by = NULL;
+	p->watched = false;
 	p->responded = p->websocket = p->grpc = p->ended = false;
 	p->generation++; // from here on nobody reaches the stream that is over
 	p->next = p->worker->free;
@@ -151,6 +162,28 @@ static bool open_place(place *p, envoy_filter f) {
 	return open;
 }
 
+// Lets others reach the stream, and has it watched by the remembered answer that it passes by.
+static bool watch_place(place *p, envoy_filter f, entry *e) {
+	pthread_mutex_lock(&p->worker->mutex);
+	if (p->scheduler == NULL) p->scheduler = CALLBACK(http_filter_scheduler_new)(f);
+	bool open = p->scheduler != NULL;
+	if (open) {
+		p->by = e;
+		p->watched = true;
+		e->streams++;
+	}
+	pthread_mutex_unlock(&p->worker->mutex);
+	return open;
+}
+
+static void unwatch_place(place *p) {
+	pthread_mutex_lock(&p->worker->mutex);
+	p->by->streams--;
+	p->by = NULL;
+	p->watched = false;
+	pthread_mutex_unlock(&p->worker->mutex);
+}
+
 // Leaves an answer with a stream and wakes its worker.
 static bool reach(uint32_t w, uint32_t index, uint64_t generation, uint64_t event,
                   const void *answer, size_t len) {
@@ -163,6 +196,7 @@ static bool reach(uint32_t w, uint32_t index, uint64_t generation, uint64_t even
 	place *p = chunk == NULL ? NULL : &chunk[index % chunk_size];
 	if (p != NULL && p->generation == generation) {
 		reached = true;
+		if (event != event_resume) p->watched = false;
 		// An answer that has not been applied yet gives way to the end, and the end to nothing.
 		bool awaited = p->answer != NULL;
 		if (!awaited || event != event_resume) {
@@ -465,6 +499,79 @@ const void *envoy_dynamic_module_on_http_filter_new(const void *config, envoy_fi
 	return p;
 }
 
+// Answers a request from memory, and reports whether it could.
+static bool answer_again(place *p, envoy_filter f, const request *asked, const moment *now,
+                         int *status) {
+	worker *w = p->worker;
+	entry *e = recall(w->memory, asked, now);
+	if (e == NULL) return false;
+	reader r = {e->bytes + e->request_size, e->bytes + e->request_size + e->answer_size, false};
+	head h = read_head(&r);
+	if (!renew(w->memory, e, now)) return false;
+	bool watch = h.verdict == verdict_watch;
+	if (watch && !watch_place(p, f, e)) return false;
+	// Only now. Whoever revokes moves a number, then looks for streams: either this stream is found, or
+	// the number is seen to have moved.
+	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+	if (!unmoved(e)) {
+		if (watch) unwatch_place(p);
+		return false;
+	}
+	p->found = h.found;
+	__atomic_store_n(&w->given, w->given + 1, __ATOMIC_RELAXED);
+	*status = act(p, f, e->bytes + e->request_size, e->answer_size) ? status_continue : status_stop;
+	return true;
+}
+
+// Answers a request, or holds it.
+static int answer_request(place *p, envoy_filter f, request *asked) {
+	worker *w = p->worker;
+	sallyport_keep keep = {.entry = sallyport_entries};
+	moment now = read_clocks();
+	if (w->memory != NULL) {
+		int status;
+		hash_request(w->memory, asked);
+		if (answer_again(p, f, asked, &now, &status)) return status;
+		keep.entry = free_entry(w->memory, asked);
+	}
+	size_t len = sallyport_request(f, w->index, p->index, p->generation, (header *)asked->headers,
+	                               asked->count, asked->peer, asked->policy, w->answer, max_answer,
+	                               &keep);
+	if (keep.lasts > 0) keep_answer(w->memory, asked, &now, &keep, w->answer, len);
+	reader r = {w->answer, w->answer + len, false};
+	head h = read_head(&r);
+	p->found = h.found;
+	if (h.verdict == verdict_held) {
+		if (open_place(p, f)) return status_stop_all_watermark;
+		send_broken(f);
+		return status_stop;
+	}
+	return act(p, f, w->answer, len) ? status_continue : status_stop;
+}
+
+int sallyport_watched(uint32_t w, uint32_t from, sallyport_stream *to) {
+	worker *at = w < max_workers ? __atomic_load_n(&workers[w], __ATOMIC_ACQUIRE) : NULL;
+	if (at == NULL) return -1;
+	int n = 0;
+	pthread_mutex_lock(&at->mutex);
+	uint32_t places = at->chunk_count * chunk_size;
+	for (uint32_t i = from; i < from + watched_at_once && i < places; i++) {
+		const place *p = &at->chunks[i / chunk_size][i % chunk_size];
+		if (!p->watched) continue;
+		to[n++] = (sallyport_stream){p->generation, i, p->by - at->memory->entries};
+	}
+	pthread_mutex_unlock(&at->mutex);
+	return n > 0 || from < places || from == 0 ? n : -1;
+}
+
+bool sallyport_given(uint32_t w, uint64_t *requests, uint64_t *bytes) {
+	worker *at = w < max_workers ? __atomic_load_n(&workers[w], __ATOMIC_ACQUIRE) : NULL;
+	if (at == NULL) return false;
+	*requests = __atomic_load_n(&at->given, __ATOMIC_RELAXED);
+	*bytes = at->memory == NULL ? 0 : __atomic_load_n(&at->memory->bytes, __ATOMIC_RELAXED);
+	return true;
+}
+
 enum { few_headers = 128, most_headers = 4096 };
 
 int envoy_dynamic_module_on_http_filter_request_headers(envoy_filter f, const void *m, bool end) {
@@ -472,7 +579,7 @@ int envoy_dynamic_module_on_http_filter_request_headers(envoy_filter f, const vo
 	place *p = (place *)m;
 	const route *r = CALLBACK(get_most_specific_route_config)(f);
 	if (r != NULL && r->off) return status_continue;
-	buffer policy = r != NULL ? r->policy : nothing;
+	request asked = {.policy = r != NULL ? r->policy : nothing};
 	size_t n = CALLBACK(http_get_headers_size)(f, kind_request);
 	header few[few_headers], *all = few;
 	if (n > few_headers) all = n > most_headers ? NULL : malloc(n * sizeof(header));
@@ -481,20 +588,12 @@ int envoy_dynamic_module_on_http_filter_request_headers(envoy_filter f, const vo
 		send_broken(f);
 		return status_stop;
 	}
-	char *answer = p->worker->answer;
-	buffer by = peer(f);
-	size_t len = sallyport_request(f, p->worker->index, p->index, p->generation, all, n,
-	                               by, policy, answer, max_answer);
+	asked.peer = peer(f);
+	asked.headers = all;
+	asked.count = n;
+	int status = answer_request(p, f, &asked);
 	if (all != few) free(all);
-	reader head_reader = {answer, answer + len, false};
-	head h = read_head(&head_reader);
-	p->found = h.found;
-	if (h.verdict == verdict_held) {
-		if (open_place(p, f)) return status_stop_all_watermark;
-		send_broken(f);
-		return status_stop;
-	}
-	return act(p, f, answer, len) ? status_continue : status_stop;
+	return status;
 }
 
 // Whether the client's protocol has trailers: in HTTP/1.1 an answer without the rest would look whole.

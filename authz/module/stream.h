@@ -15,6 +15,35 @@ void sallyport_log(int level, const char *message, size_t len);
 // The address that a request came from, as "ip:port"; empty when there is none.
 buffer sallyport_source(envoy_filter);
 
+// What is remembered of an answer, laid out as package filter's Keep, which says what it means.
+enum { max_classes = 7 };
+typedef struct {
+	int64_t lasts;
+	uint64_t all, version[max_classes];
+	int64_t lifetime, least;
+	uint32_t entry, classes, class_of[max_classes];
+	uint32_t lifetime_at, lifetime_len, id_at;
+} sallyport_keep;
+
+// Numbers that move when what is remembered may be no longer true: Go moves them.
+enum { version_words = 1 + (1 << 14) };
+extern uint64_t sallyport_versions[version_words];
+
+enum { sallyport_entries = 4096, watched_at_once = 128 };
+
+// A stream that was let pass by a remembered answer.
+typedef struct {
+	uint64_t generation;
+	uint32_t place, entry;
+} sallyport_stream;
+
+// Called by Go, too. Writes which of watched_at_once places of a worker, the next after from, have
+// such streams, and returns how many; -1 when there are no such places.
+int sallyport_watched(uint32_t worker, uint32_t from, sallyport_stream *to);
+// How many requests a worker has let pass by what it remembers, and how many bytes that takes; false
+// for a worker that there is not.
+bool sallyport_given(uint32_t worker, uint64_t *requests, uint64_t *bytes);
+
 enum { tell_ready = 1, tell_stopped = 2 };
 
 #endif

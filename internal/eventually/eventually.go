@@ -20,10 +20,18 @@ func True(t testing.TB, what string, condition func() bool) {
 // Within is True with a deadline of its own, for what takes longer than half a minute.
 func Within(t testing.TB, limit time.Duration, what string, condition func() bool) {
 	t.Helper()
+	if !Holds(limit, condition) {
+		t.Fatalf("waited %s in vain: %s", limit, what)
+	}
+}
+
+// Holds is Within for whoever has no test to fail at once: it reports whether condition came true.
+func Holds(limit time.Duration, condition func() bool) bool {
 	const between = time.Millisecond
 	for deadline := time.Now().Add(limit); !condition(); time.Sleep(between) {
 		if time.Now().After(deadline) {
-			t.Fatalf("waited %s in vain: %s", limit, what)
+			return false
 		}
 	}
+	return true
 }

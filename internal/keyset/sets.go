@@ -46,6 +46,8 @@ type Options struct {
 	CacheDir string
 	Files    *livefile.Files // which looks after the files of authorities; nil: nobody does
 
+	// OnRemoval, if set, is called after each of Removals. It must not block.
+	OnRemoval func()
 	// Transport replaces the way to the issuers, in tests.
 	Transport http.RoundTripper
 }
@@ -94,7 +96,12 @@ func (s *Sets) add(n int, c Config, o Options, m *metrics) error {
 		log:     o.Logger,
 		metrics: m,
 		kept:    kept,
-		removed: func() { s.removals.Add(1) },
+		removed: func() {
+			s.removals.Add(1)
+			if o.OnRemoval != nil {
+				o.OnRemoval()
+			}
+		},
 		runner:  &s.runner,
 		woken:   make(chan struct{}, 1),
 		revoked: map[string]time.Time{},

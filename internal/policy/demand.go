@@ -96,6 +96,13 @@ func (r *Rule) Conditional() bool {
 	return r.When != nil || slices.ContainsFunc(r.AnyOf, func(d *Demand) bool { return d.When != nil })
 }
 
+// Timed reports whether the rule may say something else to the same token at another time, or about
+// another request than by its path.
+func (r *Rule) Timed() bool {
+	timed := func(d *Demand) bool { return d.When != nil || d.Fresh != 0 }
+	return timed(&r.Demand) || slices.ContainsFunc(r.AnyOf, timed)
+}
+
 // Permits returns what keeps the caller from passing the rule. Of several alternatives that are not
 // met, it is what keeps the caller from the one that lacks least, by the order in which a demand is
 // judged: that is what a client can do something about.

@@ -55,6 +55,14 @@ func (v *View) Freshness(now Instant) Freshness {
 	return Freshness{Fresh: true, Staleness: staleness}
 }
 
+// JudgesAs reports whether what was fresh by an older view is so by v, for as long as the older one
+// said: whatever else changes only makes it longer.
+func (v *View) JudgesAs(older *View) bool {
+	return v.Unreadable == older.Unreadable && v.Counted == older.Counted &&
+		v.MaxStaleness == older.MaxStaleness && v.Head == older.Head &&
+		v.MaxTokenLifetime == older.MaxTokenLifetime
+}
+
 // Ready returns why the process should get no work: nil when its copy is fresh and its clock in
 // step with Redis'.
 func (v *View) Ready(now Instant) error {

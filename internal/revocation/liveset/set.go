@@ -23,6 +23,7 @@ import (
 type Set struct {
 	key    Key
 	skew   int64 // ms
+	moved  *revocation.Versions
 	shards []atomic.Pointer[table]
 	live   [revocation.NumKinds]atomic.Int64
 
@@ -45,6 +46,8 @@ type Config struct {
 	ClockSkew time.Duration
 	Key       Key
 	Shards    int // a power of two; 0 means 1024, for a million entries and more
+	// Versions move with what is added; nil: nobody remembers answers.
+	Versions *revocation.Versions
 }
 
 // New returns an empty set.
@@ -53,12 +56,15 @@ func New(cfg Config) *Set {
 		cfg.Shards = defaultShards
 	}
 	s := &Set{
-		key: cfg.Key, skew: cfg.ClockSkew.Milliseconds(),
+		key: cfg.Key, skew: cfg.ClockSkew.Milliseconds(), moved: cfg.Versions,
 		shards: make([]atomic.Pointer[table], cfg.Shards), byReason: map[string]int{"other": 0},
 	}
 	s.reasons.Store(&[]string{"other"})
 	return s
 }
+
+// MoveWith sets the Versions of a Set that nobody else knows yet.
+func (s *Set) MoveWith(v *revocation.Versions) { s.moved = v }
 
 // Check reports whether a token is revoked: by its session, by itself, by its key or by a cutoff.
 // Revoked tokens stay so until the entry is swept, which is after the token has expired.
@@ -116,6 +122,27 @@ func (s *Set) checkCutoffs(f *revocation.Facts) revocation.Verdict {
 	}
 	return s.since(revocation.KindIss, f.Issuer, "", from, leeway)
 }
+
+// Classes appends the classes of all names by which Check looks for a token.
+func (s *Set) Classes(f *revocation.Facts, to []revocation.Class) []revocation.Class {
+	for _, name := range [revocation.MaxClasses]struct {
+		kind  revocation.Kind
+		value string
+	}{
+		{revocation.KindSID, f.SessionID}, {revocation.KindJTI, f.TokenID},
+		{revocation.KindKID, f.KeyID}, {revocation.KindSub, f.Subject},
+		{revocation.KindClient, f.ClientID}, {revocation.KindTenant, f.Tenant},
+		{revocation.KindIss, ""},
+	} {
+		if name.value != "" || name.kind == revocation.KindIss {
+			to = append(to, classOf(digestOf(s.key, name.kind, f.Issuer, name.value)))
+		}
+	}
+	return to
+}
+
+// classOf uses bits that neither choose a shard nor a place in it.
+func classOf(d digest) revocation.Class { return revocation.ClassOf(d.lo) }
 
 // CheckSession returns what forbids the refresh of a session that began at began: its sid is
 // revoked, or its subject, client, tenant or issuer has a cutoff at or after its beginning. KeyID,

@@ -15,6 +15,8 @@ func (s *Set) Add(e *revocation.Entry) {
 	d := digestOf(s.key, e.Kind, e.Issuer, e.Value)
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	// Last: whoever has read the new number finds the entry.
+	defer s.moved.Move(classOf(d))
 	cutoff := packCutoff(e.IssuedBefore, e.Kind, s.reason(e.Reason))
 	expiry := packExpiry(e.Expires, e.Seq)
 	shard := s.shard(d)

@@ -133,6 +133,8 @@ type Options struct {
 	SessionLifetime func(issuer string) time.Duration
 	// KeySetAge, if set, is shown in this process's line for `sallyport status`.
 	KeySetAge func() time.Duration
+	// Versions move with every change of what tokens are judged by; nil: nobody remembers answers.
+	Versions *revocation.Versions
 	// Stopped, if set, is asked when Run ends: whether nobody is answered by this gate's copy any
 	// more, and nobody will be.
 	Stopped func() bool

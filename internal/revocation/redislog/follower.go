@@ -90,8 +90,10 @@ func newFollower(client *redisconn.Client, cfg Config, o Options) (*follower, er
 	}
 	f := &follower{
 		client: client, cfg: cfg, o: o, keys: keysUnder(cfg.Prefix), log: o.Logger, instant: o.Instant,
-		id:   hex.EncodeToString(bits[16:]),
-		set:  liveset.New(liveset.Config{ClockSkew: cfg.ClockSkew, Key: key}),
+		id: hex.EncodeToString(bits[16:]),
+		set: liveset.New(liveset.Config{
+			ClockSkew: cfg.ClockSkew, Key: key, Versions: o.Versions,
+		}),
 		kick: make(chan struct{}, 1), wake: make(chan struct{}, 1), applied: newSignal(),
 	}
 	if f.log == nil {
@@ -146,6 +148,9 @@ func (f *follower) change(
 	view := f.copy.View()
 	if view != *before {
 		f.view.Store(&view)
+		if !view.JudgesAs(before) {
+			f.o.Versions.MoveAll()
+		}
 	}
 	position := f.copy.Position()
 	f.noted.note(out.Applied)
@@ -265,6 +270,11 @@ func (f *follower) shared(now revocation.Instant) bool {
 // Check reports whether a token is revoked. It takes no lock and makes no call. Ask Freshness too:
 // "not revoked" is worth something only while the copy is fresh.
 func (f *follower) Check(facts *revocation.Facts) revocation.Verdict { return f.set.Check(facts) }
+
+// Classes appends the classes of all names by which Check looks for a token.
+func (f *follower) Classes(facts *revocation.Facts, to []revocation.Class) []revocation.Class {
+	return f.set.Classes(facts, to)
+}
 
 // Freshness reports whether anything may be allowed at now.
 func (f *follower) Freshness(now revocation.Instant) revocation.Freshness {

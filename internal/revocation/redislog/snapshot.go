@@ -101,6 +101,7 @@ func openKeeper(f *follower) (*keeper, *liveset.Snapshot, error) {
 		return k, nil, nil
 	}
 	f.set = s.Set
+	f.set.MoveWith(f.o.Versions)
 	for i := range s.Keys {
 		f.noted.add(s.Keys[i])
 	}
