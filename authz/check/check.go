@@ -274,6 +274,16 @@ func (c *Checker) notStripped(r *Request, d authz.Decision, problem string) auth
 	return c.engine.Refuse(&r.Request, d, token.ReasonNotStripped, problem)
 }
 
+// Unmarked says in the log, now and then, that the proxy has not marked a request which its gate has
+// stripped itself.
+func (c *Checker) Unmarked() {
+	if c.unstripped.Allow() {
+		c.Logger.Warn("Envoy does not say of requests that it has removed identity headers: give it the " +
+			"patterns that deploy/config/envoy-in-process.yaml has, or say `ext_authz: {strip: all}`. This " +
+			"gate removes those that it knows; on routes that ask no gate nothing does")
+	}
+}
+
 // await has a missing key fetched, and reports whether it is there now. Those who find no place to
 // wait are decided without it.
 func (c *Checker) await(ctx context.Context, missing authz.Missing) bool {

@@ -77,7 +77,10 @@ type Options struct {
 	// MaxStaleness is how long a stream goes on while the copy is not confirmed.
 	MaxStaleness time.Duration
 	Streams      check.StreamConfig
-	Check        check.Options
+	// Marked says that Envoy is to mark the requests of which it has removed identity headers: without
+	// the mark a request is judged all the same, and the log says what is missing.
+	Marked bool
+	Check  check.Options
 }
 
 // Filter judges the requests of all of Envoy's workers. Its methods may be called from many
@@ -167,6 +170,9 @@ func (f *Filter) Request(s Stream, headers []authz.Header, from Origin, out []by
 	found = read(r, headers)
 	r.Peer, r.Source, r.Policy = from.Peer, from.Source, from.Policy
 	r.Tally = int(s.Worker)
+	if f.options.Marked && found&foundMark == 0 {
+		f.checker.Unmarked()
+	}
 	if f.ended.Load() {
 		answer = fixed(out, f.closed, found)
 	} else if d, decided := f.checker.Try(r); decided {

@@ -1,9 +1,11 @@
 package filter
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"fmt"
+	"log/slog"
 	"runtime"
 	"slices"
 	"strings"
@@ -562,5 +564,37 @@ func TestGRPCIsKnownByItsContentType(t *testing.T) {
 		if got := read(r, shown(authztest.Get("/", "content-type", contentType))); got != want {
 			t.Errorf("%s: %v", contentType, got)
 		}
+	}
+}
+
+// TestAnEnvoyThatDoesNotStripIsSaidOnce: inside Envoy the gate strips itself, but not on routes that do
+// not ask it.
+func TestAnEnvoyThatDoesNotStripIsSaidOnce(t *testing.T) {
+	for name, test := range map[string]struct {
+		marked bool
+		more   []string
+		want   int
+	}{
+		"as is said":            {true, []string{check.HeaderStripped, "1"}, 0},
+		"nothing was said":      {false, nil, 0},
+		"patterns that are not": {true, nil, 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var log bytes.Buffer
+			w := authztest.New()
+			b := start(t, w, func(o *Options) {
+				o.Marked, o.Check.Logger = test.marked, slog.New(slog.NewTextHandler(&log, nil))
+			})
+			for range 10 {
+				headers := append([]string{"authorization", "Bearer " + w.Token()}, test.more...)
+				out := b.send(t, shown(authztest.Get("/protected", headers...)), "")
+				if verdict(out) != verdictWatch {
+					t.Fatalf("verdict %d", verdict(out))
+				}
+			}
+			if n := strings.Count(log.String(), "identity headers"); n != test.want {
+				t.Errorf("said %d times, expected %d: %s", n, test.want, &log)
+			}
+		})
 	}
 }

@@ -311,7 +311,9 @@ func (g *Gate) openDoor() (err error) {
 		g.filter, err = filter.New(g.engine, filter.Options{
 			Host: g.options.Host, Revocations: g.revocations,
 			MaxStaleness: g.config.Revocation.MaxStaleness,
-			Streams:      g.config.ExtAuthz.Streams, Check: o,
+			Streams:      g.config.ExtAuthz.Streams,
+			Marked:       g.config.ExtAuthz.Strip == door.StripEnvoy,
+			Check:        o,
 		})
 		return err
 	}

@@ -536,6 +536,24 @@ h = ensure(ARGV[1], tonumber(ARGV[2]), skew, t, tonumber(ARGV[15]))`},
 	{"53d", "a gate that does not read is waited for", []edit{
 		{"internal/revocation/relay/session.go", "writeWithin = 2 * time.Second", "writeWithin = 2 * time.Hour"},
 	}, relays("TestAGateThatDoesNotReadIsCutOff")},
+	{"54a", "a revocation leaves the answers that a worker of Envoy's remembers", []edit{
+		{"internal/revocation/liveset/set_write.go", "	defer s.moved.Move(classOf(d))\n", ""},
+	}, in("internal/revocation/liveset", []string{"TestAnEntryThatRevokesATokenMovesAClassOfItsNames"})},
+	{"54b", "an answer goes by some of its token's names", []edit{
+		{"internal/revocation/liveset/set.go", "{revocation.KindClient, f.ClientID}, {revocation.KindTenant, f.Tenant},\n		{revocation.KindIss", "{revocation.KindTenant, f.Tenant},\n		{revocation.KindIss"},
+	}, in("internal/revocation/liveset", []string{"TestAnEntryThatRevokesATokenMovesAClassOfItsNames"})},
+	{"54c", "an answer is kept that was revoked while it was made", []edit{
+		{"authz/filter/remember.go", "if f.options.Revocations.Check(facts).Revoked {", "if false {"},
+	}, in("authz/filter", []string{"TestWhatIsRevokedWhileItsAnswerIsMadeIsNotKept"})},
+	{"54d", "an answer outlives its copy of the log", []edit{
+		{"authz/filter/remember.go", ", f.options.MaxStaleness-fresh.Staleness)", ")"},
+	}, in("authz/filter", []string{"TestAnAnswerHoldsNoLongerThanItsTokenAndTheCopy"})},
+	{"54e", "streams of remembered answers go on", []edit{
+		{"authz/filter/filter.go", "f.remembered.at(s.Worker, entry); by != nil", "f.remembered.at(s.Worker, entry); false"},
+	}, in("authz/filter", []string{"TestStreamsOfRememberedAnswersEndToo"})},
+	{"54f", "a log that cannot be read any more leaves remembered answers", []edit{
+		{"internal/revocation/view.go", "v.Unreadable == older.Unreadable && v.Counted", "v.Counted"},
+	}, in("internal/revocation", []string{"TestAViewThatJudgesAsAnOlderOneIsFreshForAsLong"})},
 }
 
 // knownSources keep where connections come from, for bugs that make another one.

@@ -32,7 +32,7 @@ func parsed(t *testing.T, pattern string) (files []*ast.File) {
 	return files
 }
 
-// TestTheTableHasEveryBug: each of the fifty-three, in order, each form once and with something to
+// TestTheTableHasEveryBug: each of the fifty-four, in order, each form once and with something to
 // catch it.
 func TestTheTableHasEveryBug(t *testing.T) {
 	seen, last := map[string]bool{}, 0
@@ -47,8 +47,8 @@ func TestTheTableHasEveryBug(t *testing.T) {
 		}
 		seen[r.bug] = true
 	}
-	if last != 53 {
-		t.Errorf("the last bug is %d, expected 53", last)
+	if last != 54 {
+		t.Errorf("the last bug is %d, expected 54", last)
 	}
 }
 
