@@ -251,10 +251,9 @@ func TestAnAnswerIsGivenAgainOnlyWhileItHolds(t *testing.T) {
 // machine is a gate, those who call, and what has been done to them.
 type machine struct {
 	*tested
-	tokens []string
-	users  []string
-	// and by which token each was let pass
-	open    map[stubStream]int
+	tokens  []string
+	users   []string
+	open    []opened
 	asked   []asked
 	closedP *policy.Policy
 	closed  bool
@@ -263,7 +262,6 @@ type machine struct {
 func newMachine(t *rapid.T) *machine {
 	m := &machine{
 		tested: newTested(t), users: []string{"alice", "bob", "carol"},
-		open: map[stubStream]int{},
 	}
 	for i, life := range []time.Duration{
 		time.Minute, 5 * time.Minute, 14 * time.Minute, 14 * time.Minute, 14 * time.Minute,
@@ -283,10 +281,16 @@ func newMachine(t *rapid.T) *machine {
 }
 
 func (m *machine) close() {
-	for s := range m.open {
+	for _, s := range m.open {
 		s.close()
 	}
 	m.stop()
+}
+
+// opened is a stream that goes on, and by which token it was let pass.
+type opened struct {
+	stubStream
+	token int
 }
 
 // asked is a request that was sent.
@@ -311,7 +315,7 @@ func (m *machine) ask(t *rapid.T) {
 		}
 		r := m.asked[n]
 		if s := m.tested.ask(t, r.headers, r.policy, r.peer); s.passed() && r.opens {
-			m.open[s] = r.token
+			m.open = append(m.open, opened{s, r.token})
 		} else {
 			s.close()
 		}
@@ -351,20 +355,16 @@ func (m *machine) revoke(t *rapid.T) {
 		m.revs.revoke(revocation.KindSub, m.users[i%len(m.users)])
 		of = func(token int) bool { return token%len(m.users) == i%len(m.users) }
 	}
-	for s, token := range m.open {
-		if of(token) {
-			m.awaitEnd(t, s)
+	m.open = slices.DeleteFunc(m.open, func(s opened) bool {
+		if !of(s.token) {
+			return false
 		}
-	}
-}
-
-// awaitEnd waits until a stream has ended, and hangs up.
-func (m *machine) awaitEnd(t *rapid.T, s stubStream) {
-	if !ended(s) {
-		t.Fatalf("a stream was not ended: %q", s.told())
-	}
-	s.close()
-	delete(m.open, s)
+		if !ended(s.stubStream) {
+			t.Fatalf("a stream was not ended: %q", s.told())
+		}
+		s.close()
+		return true
+	})
 }
 
 // ended waits until a stream has been ended.
@@ -392,13 +392,15 @@ func (m *machine) time(t *rapid.T) {
 	}
 	m.revs.pass(d)
 	// Streams may be ended because nothing has been confirmed for too long.
-	for s := range m.open {
+	m.open = slices.DeleteFunc(m.open, func(s opened) bool {
 		s.scheduled()
-		if told := s.told(); strings.HasPrefix(told[len(told)-1], "end") {
-			s.close()
-			delete(m.open, s)
+		told := s.told()
+		if !strings.HasPrefix(told[len(told)-1], "end") {
+			return false
 		}
-	}
+		s.close()
+		return true
+	})
 }
 
 func (m *machine) policy(*rapid.T) {
@@ -423,10 +425,9 @@ func (m *machine) key(*rapid.T) {
 }
 
 func (m *machine) hangUp(*rapid.T) {
-	for s := range m.open {
-		s.close()
-		delete(m.open, s)
-		return
+	if len(m.open) > 0 {
+		m.open[0].close()
+		m.open = m.open[1:]
 	}
 }
 
