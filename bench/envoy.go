@@ -168,6 +168,10 @@ func (b *bench) walk(ctx context.Context, envoy int, ways []*world.Way) (walked,
 			if s := byName[name].Ask; s != nil {
 				pids = append(pids, s.PID())
 			}
+			// What a check remembers of tokens is there when its turn begins, as it is in service.
+			if _, err := conns[name].Run(ctx, load.Plan{Requests: gets, Count: len(gets)}); err != nil {
+				return m, fmt.Errorf("%s: %w", name, err)
+			}
 			result, cpu, err := turn(ctx, conns[name],
 				load.Plan{Requests: gets, For: b.settings.turn}, pids...)
 			if err != nil {

@@ -8,8 +8,11 @@ import (
 	"github.com/sallyport/sallyport/bench/world"
 )
 
-// inside is our gate as a module of Envoy's.
-const inside = "gate inside Envoy"
+// inside is our gate as a module of Envoy's, anew the same where no answer is given again.
+const (
+	inside = "gate inside Envoy"
+	anew   = "gate inside Envoy, asked each time"
+)
 
 // gateInside measures what a request costs Envoy with the gate within, beside no check, Envoy's own
 // verifier of tokens, and a gate that is asked. All ways lead through one Envoy.
@@ -20,7 +23,8 @@ func (b *bench) gateInside(ctx context.Context) error {
 	quick := []*world.Way{
 		{Name: noAuth}, {Name: jwtCached, JWT: true, Cache: true}, {Name: inside, Inside: true},
 	}
-	ways := append(slices.Clone(quick), &world.Way{Name: gate, Ask: b.servers[gate], Unix: true})
+	ways := append(slices.Clone(quick), &world.Way{Name: anew, Inside: true, Anew: true},
+		&world.Way{Name: gate, Ask: b.servers[gate], Unix: true})
 	asked := []string{gate}
 	if b.built.base.Path != "" {
 		s, err := b.gate(ctx, base, b.built.base)

@@ -47,7 +47,7 @@ const (
 
 // longestKept is for how long an answer is given again without asking, however long it would hold:
 // what nobody has thought of is forgotten by then.
-const longestKept = 5 * time.Second
+const longestKept = 10 * time.Second
 
 // remembered are those whose tokens the module lets pass without asking.
 type remembered [MaxWorkers]atomic.Pointer[entries]

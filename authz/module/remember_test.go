@@ -378,7 +378,7 @@ func ended(s stubStream) bool {
 
 func (m *machine) time(t *rapid.T) {
 	d := time.Duration(rapid.SampledFrom([]int{
-		1, 400, 999, 1000, 2000, 3000, 4000, 4999, 6000,
+		1, 400, 999, 1000, 2000, 3000, 4000, 6000, 9999,
 	}).Draw(t, "ms")) * time.Millisecond
 	if rapid.IntRange(0, 4).Draw(t, "until something is over") == 0 {
 		// until shortly before a token expires, a login is too old, or nobody knows of revocations
@@ -388,7 +388,7 @@ func (m *machine) time(t *rapid.T) {
 			m.revs.confirmed - time.Hour + maxStaleness,
 		}).Draw(t, "which")
 		passed := m.revs.Instant().Mono - time.Hour
-		d = max(d, at-passed-time.Duration(rapid.IntRange(1, 4500).Draw(t, "ms before"))*time.Millisecond)
+		d = max(d, at-passed-time.Duration(rapid.IntRange(1, 9500).Draw(t, "ms before"))*time.Millisecond)
 	}
 	m.revs.pass(d)
 	// Streams may be ended because nothing has been confirmed for too long.

@@ -26,8 +26,9 @@ type Way struct {
 	Unix bool
 	// JWT has Envoy itself verify tokens (jwt_authn), Cache with a cache of verified ones.
 	JWT, Cache bool
-	// Inside has the gate within this Envoy asked.
-	Inside bool
+	// Inside has the gate within this Envoy asked, Anew by a policy with conditions, of which no answer
+	// is given again.
+	Inside, Anew bool
 
 	Address string // where requests go; filled in by Envoy
 }
@@ -64,6 +65,7 @@ func (w *World) EnvoyWithGate(ctx context.Context, name, module string,
 	if err != nil {
 		return nil, err
 	}
+	settings["policies"] = map[string]any{conditional: map[string]any{"routes": conditionalRoutes()}}
 	if err := writeSettings(s.Config, settings); err != nil {
 		return nil, err
 	}
@@ -195,6 +197,16 @@ func (g *within) filter() object {
 	}}
 }
 
+func (g *within) byPolicy(name string) object {
+	return object{
+		"@type":                 types + "filters.http.dynamic_modules.v3.DynamicModuleFilterPerRoute",
+		"dynamic_module_config": g.load(), "filter_name": "sallyport",
+		"filter_config": object{
+			"@type": "type.googleapis.com/google.protobuf.StringValue", "value": "policy=" + name,
+		},
+	}
+}
+
 func (g *within) load() object {
 	return object{"name": "sallyport", "module": object{"local": object{"filename": g.module}}}
 }
@@ -254,11 +266,15 @@ func (c *envoyCopy) listener(i int, way *Way, gate *within, keys []byte) (object
 		return nil, err
 	}
 	delete(manager, "access_log")
+	route := object{
+		"match":           object{"prefix": "/"},
+		"direct_response": object{"status": 200, "body": object{"inline_string": "served\n"}},
+	}
+	if way.Anew && gate != nil {
+		route["typed_per_filter_config"] = object{"sallyport": gate.byPolicy(conditional)}
+	}
 	manager["route_config"] = object{"virtual_hosts": []any{object{
-		"name": "all", "domains": []string{"*"}, "routes": []any{object{
-			"match":           object{"prefix": "/"},
-			"direct_response": object{"status": 200, "body": object{"inline_string": "served\n"}},
-		}},
+		"name": "all", "domains": []string{"*"}, "routes": []any{route},
 	}}}
 	if err := setFilters(manager, cluster(i), way, gate, keys); err != nil {
 		return nil, err

@@ -284,6 +284,19 @@ func routes() []any {
 	return all
 }
 
+// conditional is a policy that judges as the other one does, with a condition on each route.
+const conditional = "conditional"
+
+func conditionalRoutes() []any {
+	all := routes()
+	for _, route := range all {
+		route := route.(map[string]any)
+		delete(route, "allow")
+		route["require"] = map[string]any{"when": `claims.sub != ""`}
+	}
+	return all
+}
+
 // service is the path below which the i-th route's service lies.
 func service(i int) string { return fmt.Sprintf("/api/service-%02d", i%Routes) }
 
