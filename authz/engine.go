@@ -91,7 +91,9 @@ type rules struct {
 	// what a token is told that does not meet a demand, where that is not the same for all demands
 	lacking map[policy.Lack]*Refusal
 	// plain means that nothing of what prepare does is asked for
-	plain     bool
+	plain bool
+	// lasting means that no decision depends on any of PassedOver
+	lasting   bool
 	anonymous *Identity         // who anybody is
 	named     map[string]*rules // of policies that routes of the proxy name
 	claims    *claims           // what is made of claims; nil: nothing
@@ -188,6 +190,8 @@ func (e *Engine) compile(p *policy.Policy, claimHeaders []string) *rules {
 	if r.claims != nil {
 		r.anonymous = r.claims.anonymous
 	}
+	r.lasting = !p.MatchesHeaders() && !slices.ContainsFunc(claimHeaders, passedOver) &&
+		!slices.ContainsFunc(r.sources, func(s policy.TokenSource) bool { return passedOver(s.Header) })
 	r.plain = r.claims == nil && r.sources == nil && !r.cors && len(queryTokens(p)) == 0
 	return r
 }
@@ -333,18 +337,28 @@ func (e *Engine) decideToken(d Decision, r *Request, rules *rules, found policy.
 	return e.pass(d, r, rules, who)
 }
 
+// PassedOver are headers, in lower case, that differ from request to request, and that no decision
+// depends on which is Lasting.
+func PassedOver() []string {
+	return []string{
+		"x-request-id", "content-length", "traceparent", "tracestate", "x-b3-traceid", "x-b3-spanid",
+		"x-b3-parentspanid",
+	}
+}
+
+func passedOver(name string) bool { return slices.Contains(PassedOver(), name) }
+
 // Lasting reports whether a request that was let pass would be again, with the same answer: by a
 // token until that expires or is revoked, and as long as no key is removed and no other policy is
-// put in force. Two requests are the same when they differ in no header but x-request-id,
-// content-length and those by which it is traced.
+// put in force. Two requests are the same when they differ in no header but those of PassedOver.
 func (e *Engine) Lasting(r *Request, d *Decision) bool {
 	rules := e.rules.Load()
 	if r.Policy != "" {
 		rules = rules.named[r.Policy]
 	}
 	// A shadow policy is told of every request.
-	return d.Allow && rules != nil && !rules.policy.MatchesHeaders() && d.rule != nil &&
-		!d.rule.Timed() && e.shadow.Load() == nil
+	return d.Allow && rules != nil && rules.lasting && d.rule != nil && !d.rule.Timed() &&
+		e.shadow.Load() == nil
 }
 
 // header is what a policy goes by that goes by headers; nil for any other.

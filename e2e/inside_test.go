@@ -560,6 +560,9 @@ func TestManyStreamsEndWithTheirToken(t *testing.T) {
 	transport := &http.Transport{Protocols: new(http.Protocols)}
 	transport.Protocols.SetUnencryptedHTTP2(true)
 	defer transport.CloseIdleConnections()
+	// All at once, nearly each would dial a connection of its own, not knowing yet how many streams those
+	// that are being opened take.
+	opening := make(chan struct{}, 50)
 	for range *manyStreams {
 		open.Add(1)
 		ended.Go(func() {
@@ -567,7 +570,10 @@ func TestManyStreamsEndWithTheirToken(t *testing.T) {
 			if err == nil {
 				bearer(token)(r)
 				var response *http.Response
-				if response, err = transport.RoundTrip(r); err == nil {
+				opening <- struct{}{}
+				response, err = transport.RoundTrip(r)
+				<-opening
+				if err == nil {
 					if response.StatusCode != http.StatusOK {
 						t.Errorf("a stream was opened with %s", response.Status)
 					}

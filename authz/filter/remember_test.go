@@ -107,6 +107,26 @@ func TestWhatMayBeDecidedOtherwiseNextTimeIsNotKept(t *testing.T) {
 			t.Error("it is kept")
 		}
 	})
+	t.Run("while a token or a claim stands in a header that is passed over", func(t *testing.T) {
+		for name, change := range map[string]func(*policy.Config){
+			"a token": func(c *policy.Config) { c.Tokens = []policy.TokenSource{{Header: "traceparent"}} },
+			"a claim": func(c *policy.Config) {
+				c.Routes[3].Headers = map[string]string{"x-b3-traceid": "sub"}
+			},
+		} {
+			w := authztest.New()
+			c := authztest.Routes()
+			change(&c)
+			var err error
+			if w.Policy, err = policy.Compile(c); err != nil {
+				t.Fatal(err)
+			}
+			b := start(t, w)
+			if k := b.keep(shown(authztest.Get("/public")), Origin{}); k.For != 0 {
+				t.Errorf("%s: it is kept", name)
+			}
+		}
+	})
 	t.Run("while there is a decision log", func(t *testing.T) {
 		c := decisionlog.DefaultConfig()
 		c.Enabled = true

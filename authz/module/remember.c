@@ -35,8 +35,8 @@ static bool is(const header *h, buffer name) {
 	return h->name_len == name.len && memcmp(h->name, name.ptr, name.len) == 0;
 }
 
-// Headers that differ from request to request and that no answer depends on: Go says of no answer that
-// it holds while its policy reads headers.
+// authz.PassedOver: headers that differ from request to request. Go says of no answer that it holds
+// which depends on one of them.
 static bool passed_over(const header *h) {
 	static const buffer names[] = {
 		TEXT("x-request-id"), TEXT("traceparent"), TEXT("tracestate"), TEXT("content-length"),

@@ -431,6 +431,30 @@ func (m *machine) hangUp(*rapid.T) {
 	}
 }
 
+// TestRequestsAreTheSameWhateverIsPassedOver, and in nothing else.
+func TestRequestsAreTheSameWhateverIsPassedOver(t *testing.T) {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	g := newTested(t)
+	defer g.stop()
+	names := append(authz.PassedOver(), "accept", "cookie", "user-agent", "x-forwarded-for", "x-request-ids")
+	token := g.world.Token()
+	for _, name := range names {
+		ask := func(value string) (again bool) {
+			before := given()
+			g.envoy.open(request("/protected", token, authz.Header{Name: name, Value: value}), "", "").close()
+			return given() != before
+		}
+		ask("1")
+		if !ask("1") {
+			t.Errorf("%s: the same is asked about again", name)
+		}
+		if got, want := ask("2"), slices.Contains(authz.PassedOver(), name); got != want {
+			t.Errorf("%s: with another value it is given again: %v", name, got)
+		}
+	}
+}
+
 // TestAFloodOfRequestsTakesNoStreamsPlace: what a worker remembers is bounded, and what an open stream
 // was let pass by stays.
 func TestAFloodOfRequestsTakesNoStreamsPlace(t *testing.T) {
