@@ -193,8 +193,11 @@ func (c *Checker) Lasting(r *Request, d *authz.Decision) bool {
 	return c.Decisions == nil && r.Malformed == "" && c.engine.Lasting(&r.Request, d)
 }
 
-// Given counts requests that got an answer of before, under a tally's number.
-func (c *Checker) Given(tally int, requests uint64) { c.metrics.checks.given(tally, requests) }
+// Given counts requests that were let pass by an answer of before, so many of them by a token, under
+// a tally's number.
+func (c *Checker) Given(tally int, requests, tokens uint64) {
+	c.metrics.checks.given(tally, requests, tokens)
+}
 
 func (c *Checker) decide(r *Request) authz.Decision {
 	if r.Malformed != "" {

@@ -171,9 +171,11 @@ func (f *Filter) allow(out []byte, d *authz.Decision, headers []authz.Header, fo
 	if lifetime := f.options.Streams.Lifetime(d); lifetime > 0 {
 		begin := len(b)
 		b = appendDuration(b, lifetime.Milliseconds())
-		keep.Lifetime = lifetime.Milliseconds()
-		keep.LifetimeLen = uint32(len(b) - begin - durationDigits)
-		keep.LifetimeAt = uint32(len(b)-len(out)) - keep.LifetimeLen
+		if lifetime != f.options.Streams.Max { // of which every request has all
+			keep.Lifetime = lifetime.Milliseconds()
+			keep.LifetimeLen = uint32(len(b) - begin - durationDigits)
+			keep.LifetimeAt = uint32(len(b)-len(out)) - keep.LifetimeLen
+		}
 		h.headers++
 	}
 	// Only what is there needs removing: Envoy shows all headers here.

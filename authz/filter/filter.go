@@ -46,9 +46,8 @@ type Host interface {
 	// Watched calls f for each stream that was let pass by a remembered answer, and has not ended,
 	// with that answer's entry. It is not called by two goroutines at a time.
 	Watched(f func(s Stream, entry uint32))
-	// Given calls f with how many requests each worker has let pass by remembered answers so far, and
-	// how many bytes those take that it remembers.
-	Given(f func(worker int, requests, bytes uint64))
+	// Given calls f with what each worker has done by what it remembers.
+	Given(f func(worker int, now Given))
 }
 
 // Ending is why a stream ends before its time.
@@ -100,8 +99,8 @@ type Filter struct {
 
 	ended atomic.Bool
 	// Run's alone:
-	confirmed time.Duration      // when the copy last was, by the monotonic clock
-	given     [MaxWorkers]uint64 // requests that are counted of those that each worker let pass itself
+	confirmed time.Duration     // when the copy last was, by the monotonic clock
+	given     [MaxWorkers]Given // what is counted of that
 }
 
 // New makes a filter. engine must have been made with Wire.

@@ -61,10 +61,10 @@ func (h *host) Watched(f func(Stream, uint32)) {
 	}
 }
 
-func (h *host) Given(f func(worker int, requests, bytes uint64)) {
+func (h *host) Given(f func(worker int, now Given)) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	f(0, h.given, 1000)
+	f(0, Given{Requests: h.given, Tokens: h.given / 2, Bytes: 1000})
 }
 
 func (h *host) next() Stream {

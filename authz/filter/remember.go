@@ -2,6 +2,7 @@ package filter
 
 import (
 	"encoding/binary"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -60,6 +61,19 @@ type bearer struct {
 	allowsStale bool
 }
 
+// newBearer copies the facts: they are a part of all that is known of a token, which would be kept
+// with them.
+func newBearer(of *revocation.Facts, allowsStale bool) *bearer {
+	facts := *of
+	for _, name := range []*string{
+		&facts.Issuer, &facts.TokenID, &facts.SessionID, &facts.Subject, &facts.ClientID, &facts.Tenant,
+		&facts.KeyID,
+	} {
+		*name = strings.Clone(*name)
+	}
+	return &bearer{&facts, allowsStale}
+}
+
 // at returns who an entry lets pass; nil for nobody.
 func (r *remembered) at(worker, entry uint32) *bearer {
 	if worker >= MaxWorkers || entry >= Entries {
@@ -113,13 +127,18 @@ func (f *Filter) remember(k *Keep, version uint64, s Stream, r *check.Request,
 		for i, c := range classes {
 			k.Version[i] = f.versions.Of(c)
 		}
+		if s := f.options.Streams; s.EndAtExpiry && d.EndsWithToken && s.Lifetime(d) == s.Max {
+			// until the token's end comes before that of any request
+			lasts = min(lasts, d.Remaining-s.Max-time.Second)
+		}
 		// Once more, now that the numbers are known: what was revoked before them is found.
-		if f.options.Revocations.Check(facts).Revoked {
+		if lasts <= 0 || f.options.Revocations.Check(facts).Revoked {
 			return
 		}
-		f.remembered.put(s.Worker, k.Entry, &bearer{facts, d.AllowsStale()})
+		// Only now: the module keeps the answer, and what stood in the entry is over.
+		f.remembered.put(s.Worker, k.Entry, newBearer(facts, d.AllowsStale()))
 	}
-	k.For = max(lasts, 0)
+	k.For = lasts
 }
 
 func newKept(registry prometheus.Registerer) prometheus.Gauge {
@@ -133,13 +152,21 @@ func newKept(registry prometheus.Registerer) prometheus.Gauge {
 	return kept
 }
 
+// Given is what a worker has done by what it remembers.
+type Given struct {
+	Requests uint64 // that it has let pass so far
+	Tokens   uint64 // of these, by a token
+	Bytes    uint64 // that what it remembers takes now
+}
+
 // countGiven counts the requests that got answers of before.
 func (f *Filter) countGiven() {
 	all := uint64(0)
-	f.options.Host.Given(func(worker int, requests, bytes uint64) {
-		f.checker.Given(worker, requests-f.given[worker])
-		f.given[worker] = requests
-		all += bytes
+	f.options.Host.Given(func(worker int, now Given) {
+		before := &f.given[worker]
+		f.checker.Given(worker, now.Requests-before.Requests, now.Tokens-before.Tokens)
+		*before = now
+		all += now.Bytes
 	})
 	f.kept.Set(float64(all))
 }

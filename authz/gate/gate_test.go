@@ -194,7 +194,7 @@ func (host) Resume(filter.Stream, []byte)                  {}
 func (host) End(filter.Stream, filter.Ending, []byte) bool { return false }
 func (host) Versions() *revocation.Versions                { return nil }
 func (host) Watched(func(filter.Stream, uint32))           {}
-func (host) Given(func(int, uint64, uint64))               {}
+func (host) Given(func(int, filter.Given))                 {}
 
 // TestInsideEnvoyThereIsNoHTTPDoor: it is not left closed without a word.
 func TestInsideEnvoyThereIsNoHTTPDoor(t *testing.T) {

@@ -236,10 +236,12 @@ func (host) Watched(f func(s filter.Stream, entry uint32)) {
 }
 
 // Given implements filter.Host.
-func (host) Given(f func(worker int, requests, bytes uint64)) {
-	var requests, bytes C.uint64_t
-	for w := 0; bool(C.sallyport_given(C.uint32_t(w), &requests, &bytes)); w++ {
-		f(w, uint64(requests), uint64(bytes))
+func (host) Given(f func(worker int, now filter.Given)) {
+	var now C.sallyport_done
+	for w := 0; bool(C.sallyport_given(C.uint32_t(w), &now)); w++ {
+		f(w, filter.Given{
+			Requests: uint64(now.requests), Tokens: uint64(now.tokens), Bytes: uint64(now.bytes),
+		})
 	}
 }
 

@@ -20,14 +20,10 @@ memory *new_memory(void) {
 	memory *m = calloc(1, sizeof(memory));
 	if (m == NULL) return NULL;
 	// Who sends requests must not be able to choose ones that share an entry.
-	uint64_t random[3];
-	if (getrandom(random, sizeof random, 0) != sizeof random) {
+	if (getrandom(&m->seed, sizeof m->seed, 0) != sizeof m->seed) {
 		free(m);
 		return NULL;
 	}
-	m->seed = random[0];
-	m->id[0] = random[1];
-	m->id[1] = random[2] | 1;
 	return m;
 }
 
@@ -120,7 +116,7 @@ static bool same_text(const char **kept, const char *text, size_t len) {
 
 static bool same_request(const entry *e, const request *r) {
 	// Of the same size in all: a text that is as long as the one kept lies within.
-	if (e->bytes == NULL || e->request_size != r->size) return false;
+	if (e->bytes == NULL || e->request_size != r->size || e->count != r->count) return false;
 	const char *kept = e->bytes;
 	if (!same_text(&kept, r->policy.ptr, r->policy.len) || !same_text(&kept, r->peer.ptr, r->peer.len))
 		return false;
@@ -177,14 +173,16 @@ entry *recall(memory *m, const request *r, const moment *now) {
 	return newest;
 }
 
-// The next 64 bits of xoroshiro128+ (Blackman and Vigna).
-static uint64_t next_random(memory *m) {
-	uint64_t a = m->id[0], b = m->id[1], sum = a + b;
-	b ^= a;
-	m->id[0] = (a << 24 | a >> 40) ^ b ^ b << 16;
-	m->id[1] = b << 37 | b >> 27;
-	return sum;
+// Fetches the kernel's random numbers for many IDs at once; false without.
+static bool has_random(memory *m, size_t words) {
+	if (m->random_left >= words) return true;
+	// Up to 256 bytes come whole or not at all (getrandom(2)); of more, all or less.
+	ssize_t got = getrandom(m->random, sizeof m->random, GRND_NONBLOCK);
+	m->random_left = got < 0 ? 0 : (size_t)got / sizeof *m->random;
+	return m->random_left >= words;
 }
+
+static uint64_t next_random(memory *m) { return m->random[--m->random_left]; }
 
 static void write_hex(char *to, uint64_t n) {
 	for (int i = 15; i >= 0; i--, n >>= 4) to[i] = "0123456789abcdef"[n & 15];
@@ -204,6 +202,7 @@ bool renew(memory *m, entry *e, const moment *now) {
 		if (left != 0 || *first == '0') return false;
 	}
 	if (k->id_at > 0) {
+		if (!has_random(m, 2)) return false;
 		write_hex(answer + k->id_at, next_random(m));
 		write_hex(answer + k->id_at + 16, next_random(m));
 	}
@@ -232,13 +231,13 @@ static void forget(memory *m, entry *e) {
 	e->bytes = NULL;
 }
 
-// Forgets entries in turn until there is room for size bytes more, and reports whether there is: not if
-// streams hold too many of those that it looks at.
+// Forgets entries in turn until there is room for size bytes more, and reports whether there is. Of an
+// entry that streams were let pass by, the number is needed, and not what it holds.
 static bool make_room(memory *m, size_t size) {
 	for (int i = 0; i < most_looked_at && m->bytes + size > most_bytes; i++) {
 		entry *e = &m->entries[m->hand];
 		m->hand = (m->hand + 1) % sallyport_entries;
-		if (e->streams == 0) forget(m, e);
+		forget(m, e);
 	}
 	return m->bytes + size <= most_bytes;
 }
@@ -259,7 +258,7 @@ void keep_answer(memory *m, const request *r, const moment *asked, const sallypo
 	write_request(bytes, r);
 	memcpy(bytes + r->size, answer, size);
 	*e = (entry){
-		.bytes = bytes, .request_size = r->size, .answer_size = size, .asked = *asked, .keep = *k,
+		.bytes = bytes, .request_size = r->size, .answer_size = size, .count = r->count, .asked = *asked, .keep = *k,
 		.used = m->uses, .made = m->uses,
 	};
 	m->hashes[k->entry] = r->hash;

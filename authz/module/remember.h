@@ -20,16 +20,17 @@ typedef struct {
 
 typedef struct {
 	char *bytes; // the request, then the answer; NULL: the entry is empty
-	size_t request_size, answer_size;
+	size_t request_size, answer_size, count; // of the request's headers, all of them
 	moment asked; // before the answer was made
 	sallyport_keep keep;
 	uint64_t made, used; // when it was, and was last, in requests
-	uint32_t streams; // open ones that were let pass by it: as long, it stays as it is
+	uint32_t streams; // open ones that were let pass by it: as long, its number is no other's
 } entry;
 
 typedef struct {
 	uint64_t seed, uses;
-	uint64_t id[2]; // the state that decisions' IDs are made of
+	uint64_t random[512]; // for decisions' IDs
+	size_t random_left;
 	uint64_t bytes; // of all entries; others read it
 	uint32_t hand;  // the next entry to be forgotten if there is no room
 	uint64_t hashes[sallyport_entries]; // of the requests of entries, side by side to be looked through

@@ -94,7 +94,7 @@ func (r *revocations) pass(d time.Duration) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.now.Mono, r.now.Wall = r.now.Mono+d, r.now.Wall.Add(d)
-	pass(d)
+	pass(d, d)
 }
 
 func (r *revocations) revoke(kind revocation.Kind, value string) {
@@ -161,7 +161,7 @@ func newTested(t interface {
 
 // given is how many requests have been let pass by remembered answers, in this process.
 func given() (n uint64) {
-	host{}.Given(func(_ int, requests, _ uint64) { n += requests })
+	host{}.Given(func(_ int, now filter.Given) { n += now.Requests })
 	return n
 }
 
@@ -455,6 +455,34 @@ func TestRequestsAreTheSameWhateverIsPassedOver(t *testing.T) {
 	}
 }
 
+// TestEitherClockEndsAnAnswer: one stops while the machine is suspended, the other may be set back.
+func TestEitherClockEndsAnAnswer(t *testing.T) {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	g := newTested(t)
+	defer g.stop()
+	r := request("/protected", g.world.Token())
+	for name, passed := range map[string]struct{ monotonic, wall time.Duration }{
+		"the monotonic clock": {11 * time.Second, 0}, "the wall clock": {0, 11 * time.Second},
+		"one, the other back": {11 * time.Second, -time.Hour},
+	} {
+		g.envoy.open(r, "", "").close()
+		g.envoy.open(r, "", "").close()
+		before := given()
+		g.envoy.open(r, "", "").close()
+		if given() == before {
+			t.Fatal("it is not given again")
+		}
+		pass(passed.monotonic, passed.wall)
+		before = given()
+		g.envoy.open(r, "", "").close()
+		if given() != before {
+			t.Errorf("by %s it is over, and given again", name)
+		}
+		pass(0, passed.monotonic-passed.wall) // both have passed as much
+	}
+}
+
 // TestAFloodOfRequestsTakesNoStreamsPlace: what a worker remembers is bounded, and what an open stream
 // was let pass by stays.
 func TestAFloodOfRequestsTakesNoStreamsPlace(t *testing.T) {
@@ -479,7 +507,7 @@ func TestAFloodOfRequestsTakesNoStreamsPlace(t *testing.T) {
 		s.close()
 	}
 	kept, workers := uint64(0), uint64(0)
-	host{}.Given(func(_ int, _, bytes uint64) { kept, workers = kept+bytes, workers+1 })
+	host{}.Given(func(_ int, now filter.Given) { kept, workers = kept+now.Bytes, workers+1 })
 	if most := workers * 8 << 20; kept > most || kept < 4<<20 {
 		t.Errorf("%d bytes are kept by %d workers", kept, workers)
 	}

@@ -73,6 +73,7 @@ typedef struct worker {
 	uint32_t chunk_count;
 	memory *memory;  // NULL: nothing is remembered
 	uint64_t given;  // requests that went by what is
+	uint64_t tokens; // and those of them that had a token
 	char answer[max_answer];
 } worker;
 
@@ -518,8 +519,13 @@ static bool answer_again(place *p, envoy_filter f, const request *asked, const m
 		return false;
 	}
 	p->found = h.found;
+	if (!act(p, f, e->bytes + e->request_size, e->answer_size)) {
+		*status = status_stop;
+		return true;
+	}
 	__atomic_store_n(&w->given, w->given + 1, __ATOMIC_RELAXED);
-	*status = act(p, f, e->bytes + e->request_size, e->answer_size) ? status_continue : status_stop;
+	if (watch) __atomic_store_n(&w->tokens, w->tokens + 1, __ATOMIC_RELAXED);
+	*status = status_continue;
 	return true;
 }
 
@@ -564,11 +570,12 @@ int sallyport_watched(uint32_t w, uint32_t from, sallyport_stream *to) {
 	return n > 0 || from < places || from == 0 ? n : -1;
 }
 
-bool sallyport_given(uint32_t w, uint64_t *requests, uint64_t *bytes) {
+bool sallyport_given(uint32_t w, sallyport_done *done) {
 	worker *at = w < max_workers ? __atomic_load_n(&workers[w], __ATOMIC_ACQUIRE) : NULL;
 	if (at == NULL) return false;
-	*requests = __atomic_load_n(&at->given, __ATOMIC_RELAXED);
-	*bytes = at->memory == NULL ? 0 : __atomic_load_n(&at->memory->bytes, __ATOMIC_RELAXED);
+	done->requests = __atomic_load_n(&at->given, __ATOMIC_RELAXED);
+	done->tokens = __atomic_load_n(&at->tokens, __ATOMIC_RELAXED);
+	done->bytes = at->memory == NULL ? 0 : __atomic_load_n(&at->memory->bytes, __ATOMIC_RELAXED);
 	return true;
 }
 

@@ -40,9 +40,13 @@ typedef struct {
 // Called by Go, too. Writes which of watched_at_once places of a worker, the next after from, have
 // such streams, and returns how many; -1 when there are no such places.
 int sallyport_watched(uint32_t worker, uint32_t from, sallyport_stream *to);
-// How many requests a worker has let pass by what it remembers, and how many bytes that takes; false
-// for a worker that there is not.
-bool sallyport_given(uint32_t worker, uint64_t *requests, uint64_t *bytes);
+// What a worker has let pass by what it remembers, how much of that by a token, and how many bytes
+// that takes.
+typedef struct {
+	uint64_t requests, tokens, bytes;
+} sallyport_done;
+// False for a worker that there is not.
+bool sallyport_given(uint32_t worker, sallyport_done *);
 
 enum { tell_ready = 1, tell_stopped = 2 };
 

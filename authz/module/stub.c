@@ -8,16 +8,20 @@
 #include "stub.h"
 
 static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER; // guards events
-static int64_t passed;
+static int64_t passed_monotonic, passed_wall;
 
-void stub_pass(int64_t nanoseconds) { __atomic_add_fetch(&passed, nanoseconds, __ATOMIC_SEQ_CST); }
+void stub_pass(int64_t monotonic, int64_t wall) {
+	__atomic_add_fetch(&passed_monotonic, monotonic, __ATOMIC_SEQ_CST);
+	__atomic_add_fetch(&passed_wall, wall, __ATOMIC_SEQ_CST);
+}
 
 // In a build with the stub, this is what the module's C calls clock_gettime.
 #undef clock_gettime
 extern int clock_gettime(clockid_t, struct timespec *);
 int stub_clock_gettime(clockid_t clock, struct timespec *t) {
 	int failed = clock_gettime(clock, t);
-	int64_t all = t->tv_nsec + __atomic_load_n(&passed, __ATOMIC_SEQ_CST);
+	int64_t *passed = clock == CLOCK_REALTIME ? &passed_wall : &passed_monotonic;
+	int64_t all = t->tv_nsec + __atomic_load_n(passed, __ATOMIC_SEQ_CST);
 	t->tv_sec += all / 1000000000;
 	t->tv_nsec = all % 1000000000;
 	return failed;

@@ -90,5 +90,5 @@ func stub_meanwhile() {
 	}
 }
 
-// pass moves both clocks that the module's C reads.
-func pass(d time.Duration) { C.stub_pass(C.int64_t(d)) }
+// pass moves the clocks that the module's C reads.
+func pass(monotonic, wall time.Duration) { C.stub_pass(C.int64_t(monotonic), C.int64_t(wall)) }

@@ -29,7 +29,7 @@ void stub_respond(stub_stream *);
 // Runs what was committed, and returns how many events that were.
 size_t stub_run(stub_stream *);
 void stub_close(stub_stream *);
-// Moves both clocks that the module reads.
-void stub_pass(int64_t nanoseconds);
+// Moves the clocks that the module reads.
+void stub_pass(int64_t monotonic, int64_t wall);
 
 #endif
