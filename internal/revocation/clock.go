@@ -47,10 +47,11 @@ func (c *Clock) Now(at Instant) time.Time {
 // heartbeat that counts may do so: it has found the clock in step with Redis'.
 func (c *Clock) setBack(at Instant) bool {
 	now, lead := at.lead(), c.lead.Load()
-	// Less than this is a goroutine that was held up between reading the one clock and the other.
-	const noise = int64(50 * time.Millisecond)
-	return lead-now > noise && c.lead.CompareAndSwap(lead, now)
+	return lead-now > int64(clockNoise) && c.lead.CompareAndSwap(lead, now)
 }
+
+// clockNoise: less than this is a goroutine that was held up between reading the one clock and the other.
+const clockNoise = 50 * time.Millisecond
 
 // lead returns by how much the wall clock is ahead of the monotonic one, in nanoseconds.
 func (t Instant) lead() int64 { return t.Wall.UnixNano() - int64(t.Mono) }

@@ -65,3 +65,24 @@ func TestAViewThatJudgesAsAnOlderOneIsFreshForAsLong(t *testing.T) {
 		t.Errorf("%d judge as the older one, %d do not", judged, not)
 	}
 }
+
+// TestAViewAfterTheWallClockWasSetDoesNotJudgeAsTheOneBefore: it went back by four seconds before the
+// newer heartbeat, and is put right after it, so that this one is stale before the older is.
+func TestAViewAfterTheWallClockWasSetDoesNotJudgeAsTheOneBefore(t *testing.T) {
+	at := func(mono, wall time.Duration) revocation.Instant {
+		return revocation.Instant{Mono: mono, Wall: time.Unix(1_800_000_000, int64(wall))}
+	}
+	older := revocation.View{Counted: true, MaxStaleness: 6 * time.Second, Head: true, Last: at(0, 0)}
+	newer := older
+	newer.Last = at(time.Second, -3*time.Second)
+	if now := at(4*time.Second, 4*time.Second); !older.Freshness(now).Fresh || newer.Freshness(now).Fresh {
+		t.Fatal("the test is wrong")
+	}
+	if newer.JudgesAs(&older) {
+		t.Error("it judges as the older one")
+	}
+	newer.Last = at(time.Second, time.Second+time.Millisecond)
+	if !newer.JudgesAs(&older) {
+		t.Error("a millisecond is taken for a clock that was set")
+	}
+}

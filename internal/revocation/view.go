@@ -56,8 +56,13 @@ func (v *View) Freshness(now Instant) Freshness {
 }
 
 // JudgesAs reports whether what was fresh by an older view is so by v, for as long as the older one
-// said: whatever else changes only makes it longer.
+// said: whatever else changes only makes it longer. (Between two heartbeats the wall clock may have
+// been set: then the newer one may be the older by it.)
 func (v *View) JudgesAs(older *View) bool {
+	set := v.Last.lead() - older.Last.lead()
+	if older.Counted && max(set, -set) > int64(clockNoise) {
+		return false
+	}
 	return v.Unreadable == older.Unreadable && v.Counted == older.Counted &&
 		v.MaxStaleness == older.MaxStaleness && v.Head == older.Head &&
 		v.MaxTokenLifetime == older.MaxTokenLifetime

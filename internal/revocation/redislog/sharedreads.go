@@ -52,13 +52,22 @@ func (s *sharedReads) do(ctx context.Context, what string,
 		select {
 		case <-r.done:
 		case <-ctx.Done():
-			return nil, ctx.Err()
+			return nil, errNoRead
 		}
-		// Whoever was the first has waited longer than this one.
-		if !errors.Is(r.err, errNoRead) || waiting.Err() != nil {
+		// Whoever was the first has waited longer than this one, and may have had less time.
+		if !outOfTime(r.err) {
 			return r.answer, r.err
 		}
+		if waiting.Err() != nil {
+			return nil, errNoRead
+		}
 	}
+}
+
+// outOfTime reports whether a read came to nothing for want of its first caller's time.
+func outOfTime(err error) bool {
+	return errors.Is(err, errNoRead) || errors.Is(err, context.DeadlineExceeded) ||
+		errors.Is(err, context.Canceled)
 }
 
 // halfOf returns a context that ends in half of the time that ctx has.
