@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -26,17 +27,25 @@ func crowd(t *testing.T, s *meshtest.Stack, connections int, method, path string
 	ctx, cancel := context.WithCancel(t.Context())
 	var wait sync.WaitGroup
 	t.Cleanup(func() { cancel(); wait.Wait() })
+	// So many at once may find no place for a moment, while connections are being made, or no gate that
+	// answers in time: those are sent again until all are there.
+	var there atomic.Bool
 	for range connections {
 		http2 := &http.Transport{Protocols: new(http.Protocols)}
 		http2.Protocols.SetUnencryptedHTTP2(true)
 		t.Cleanup(http2.CloseIdleConnections)
 		for range streams {
-			wait.Go(func() { unfinished(ctx, http2, method, s.Endpoints().Gateway+path, edits) })
+			wait.Go(func() {
+				for again := true; again && ctx.Err() == nil; again = !there.Load() {
+					unfinished(ctx, http2, method, s.Endpoints().Gateway+path, edits)
+				}
+			})
 		}
 	}
 	eventually.Within(t, time.Minute, "Envoy to have the crowd's requests", func() bool {
 		return active(t, s) >= before+connections*streams
 	})
+	there.Store(true)
 }
 
 // unfinished sends a request; one with a body sends the beginning of it.
