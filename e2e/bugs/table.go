@@ -543,7 +543,7 @@ h = ensure(ARGV[1], tonumber(ARGV[2]), skew, t, tonumber(ARGV[15]))`},
 		{"internal/revocation/liveset/set.go", "{revocation.KindClient, f.ClientID}, {revocation.KindTenant, f.Tenant},\n		{revocation.KindIss", "{revocation.KindTenant, f.Tenant},\n		{revocation.KindIss"},
 	}, in("internal/revocation/liveset", []string{"TestAnEntryThatRevokesATokenMovesAClassOfItsNames"})},
 	{"54c", "an answer is kept that was revoked while it was made", []edit{
-		{"authz/filter/remember.go", "if f.options.Revocations.Check(facts).Revoked {", "if false {"},
+		{"authz/filter/remember.go", "lasts <= 0 || f.options.Revocations.Check(facts).Revoked {", "lasts <= 0 {"},
 	}, in("authz/filter", []string{"TestWhatIsRevokedWhileItsAnswerIsMadeIsNotKept"})},
 	{"54d", "an answer outlives its copy of the log", []edit{
 		{"authz/filter/remember.go", ", f.options.MaxStaleness-fresh.Staleness)", ")"},
