@@ -2,7 +2,6 @@ package main
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"encoding/base64"
 	"encoding/json"
@@ -13,7 +12,6 @@ import (
 	"os"
 	"os/exec"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -22,6 +20,7 @@ import (
 	"golang.org/x/crypto/argon2"
 
 	"github.com/sallyport/sallyport/bench/figure"
+	"github.com/sallyport/sallyport/bench/load"
 	"github.com/sallyport/sallyport/bench/world"
 	"github.com/sallyport/sallyport/internal/mesh"
 )
@@ -177,8 +176,8 @@ func (a *asker) ask(c *conn, path, body string) (t tokens, err error) {
 	switch {
 	case err != nil:
 		return t, fmt.Errorf("bench: %s: %w", path, err)
-	case status != "200": // a refusal has no token in it
-		return t, fmt.Errorf("bench: %s answered %s: %s", path, status, c.text)
+	case status != 200: // a refusal has no token in it
+		return t, fmt.Errorf("bench: %s answered %d: %s", path, status, c.text)
 	}
 	if err := json.Unmarshal(c.text, &t); err != nil {
 		return t, fmt.Errorf("bench: %s: %w", path, err)
@@ -187,34 +186,17 @@ func (a *asker) ask(c *conn, path, body string) (t tokens, err error) {
 }
 
 // answer reads an answer: its status, and its body into c.text.
-func (c *conn) answer() (status string, err error) {
-	length := -1
-	for first := true; ; first = false {
-		line, err := c.in.ReadSlice('\n')
-		if err != nil {
-			return "", err
-		}
-		line = bytes.TrimSuffix(line, []byte("\r\n"))
-		name, value, _ := bytes.Cut(line, []byte(" "))
-		switch {
-		case first:
-			code, _, _ := bytes.Cut(value, []byte(" "))
-			status = string(code)
-		case bytes.EqualFold(name, []byte("Content-Length:")):
-			if length, err = strconv.Atoi(string(value)); err != nil {
-				return "", err
-			}
-		}
-		if len(line) > 0 {
-			continue
-		}
-		if length < 0 || length > 64<<10 {
-			return "", errors.New("expected an answer of a length up to 64 KiB")
-		}
-		c.text = slices.Grow(c.text[:0], length)[:length]
-		_, err = io.ReadFull(c.in, c.text)
-		return status, err
+func (c *conn) answer() (status int, err error) {
+	status, length, err := load.ReadHead(c.in)
+	if err != nil {
+		return 0, err
 	}
+	if length > 64<<10 {
+		return 0, errors.New("expected an answer of a length up to 64 KiB")
+	}
+	c.text = slices.Grow(c.text[:0], length)[:length]
+	_, err = io.ReadFull(c.in, c.text)
+	return status, err
 }
 
 func (a *asker) login(c *conn, name string) (string, error) {

@@ -29,7 +29,7 @@ type crowded struct {
 }
 
 func newCrowded(t *testing.T) *crowded {
-	c := &crowded{tested: newTested(t)}
+	c := &crowded{tested: onOneWorker(t)}
 	victim := c.world.Token(func(c *token.Claims) {
 		c.SessionID, c.ID, c.Subject = "victim", "victim", "victim"
 	})
@@ -63,23 +63,18 @@ func newCrowded(t *testing.T) *crowded {
 	if len(c.open) < filter.Entries/2 {
 		t.Fatalf("only %d streams were let pass by what is remembered", len(c.open))
 	}
+	t.Cleanup(func() {
+		for _, s := range c.open {
+			s.close()
+		}
+	})
 	return c
-}
-
-func (c *crowded) close() {
-	for _, s := range c.open {
-		s.close()
-	}
-	c.stop()
 }
 
 // TestAnAnswerThatIsNotKeptLeavesTheEntryOfAnotherAlone: who is watched by an entry is whose answer
 // stands there (S9).
 func TestAnAnswerThatIsNotKeptLeavesTheEntryOfAnotherAlone(t *testing.T) {
-	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
 	c := newCrowded(t)
-	defer c.close()
 	c.revs.revoke(revocation.KindSID, "victim")
 	for _, s := range c.open {
 		if !ended(s) {
@@ -90,10 +85,7 @@ func TestAnAnswerThatIsNotKeptLeavesTheEntryOfAnotherAlone(t *testing.T) {
 
 // TestNobodyEndsTheStreamsOfAnother: the same the other way round.
 func TestNobodyEndsTheStreamsOfAnother(t *testing.T) {
-	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
 	c := newCrowded(t)
-	defer c.close()
 	own := c.envoy.open(request("/api/own", c.late), "", "")
 	defer own.close()
 	own.respond()
@@ -217,10 +209,7 @@ func TestARequestMayLastAsLongAsMaxWhenItIsGivenAgain(t *testing.T) {
 
 // TestWhatIsPublicCountsNoTokens: nobody has verified one.
 func TestWhatIsPublicCountsNoTokens(t *testing.T) {
-	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
-	g := newTested(t)
-	defer g.stop()
+	g := onOneWorker(t)
 	counted := func(all uint64) {
 		t.Helper()
 		eventually.True(t, "they are counted", func() bool {
@@ -247,10 +236,7 @@ func TestWhatIsPublicCountsNoTokens(t *testing.T) {
 
 // TestOneUsersStreamsLeaveRoomForOthers: a few hundred open streams with long requests, of one user.
 func TestOneUsersStreamsLeaveRoomForOthers(t *testing.T) {
-	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
-	g := newTested(t)
-	defer g.stop()
+	g := onOneWorker(t)
 	greedy := g.world.Token(func(c *token.Claims) { c.SessionID, c.ID = "greedy", "greedy" })
 	long := strings.Repeat("x", 30_000)
 	var open []stubStream

@@ -159,6 +159,16 @@ func newTested(t interface {
 	return g
 }
 
+// onOneWorker is newTested for a test whose requests all come to one worker.
+func onOneWorker(t *testing.T) *tested {
+	t.Helper()
+	runtime.LockOSThread()
+	t.Cleanup(runtime.UnlockOSThread)
+	g := newTested(t)
+	t.Cleanup(g.stop)
+	return g
+}
+
 // given is how many requests have been let pass by remembered answers, in this process.
 func given() (n uint64) {
 	host{}.Given(func(_ int, now filter.Given) { n += now.Requests })
@@ -433,10 +443,7 @@ func (m *machine) hangUp(*rapid.T) {
 
 // TestRequestsAreTheSameWhateverIsPassedOver, and in nothing else.
 func TestRequestsAreTheSameWhateverIsPassedOver(t *testing.T) {
-	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
-	g := newTested(t)
-	defer g.stop()
+	g := onOneWorker(t)
 	names := append(authz.PassedOver(), "accept", "cookie", "user-agent", "x-forwarded-for", "x-request-ids")
 	token := g.world.Token()
 	for _, name := range names {
@@ -457,10 +464,7 @@ func TestRequestsAreTheSameWhateverIsPassedOver(t *testing.T) {
 
 // TestEitherClockEndsAnAnswer: one stops while the machine is suspended, the other may be set back.
 func TestEitherClockEndsAnAnswer(t *testing.T) {
-	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
-	g := newTested(t)
-	defer g.stop()
+	g := onOneWorker(t)
 	r := request("/protected", g.world.Token())
 	for name, passed := range map[string]struct{ monotonic, wall time.Duration }{
 		"the monotonic clock": {11 * time.Second, 0}, "the wall clock": {0, 11 * time.Second},
@@ -486,10 +490,7 @@ func TestEitherClockEndsAnAnswer(t *testing.T) {
 // TestAFloodOfRequestsTakesNoStreamsPlace: what a worker remembers is bounded, and what an open stream
 // was let pass by stays.
 func TestAFloodOfRequestsTakesNoStreamsPlace(t *testing.T) {
-	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
-	g := newTested(t)
-	defer g.stop()
+	g := onOneWorker(t)
 	const streams = 20
 	var open []stubStream
 	for i := range streams {
@@ -540,10 +541,7 @@ func TestAFloodOfRequestsTakesNoStreamsPlace(t *testing.T) {
 // TestARequestWhoseTokenIsRevokedMeanwhileIsRefused: before its stream is watched, so that nobody who
 // looks for streams of that token then would find it.
 func TestARequestWhoseTokenIsRevokedMeanwhileIsRefused(t *testing.T) {
-	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
-	g := newTested(t)
-	defer g.stop()
+	g := onOneWorker(t)
 	again := request("/protected", g.world.Token(func(c *token.Claims) { c.SessionID = "session" }))
 	g.envoy.open(again, "", "").close()
 	meanwhile = func() {

@@ -150,8 +150,9 @@ static void give_place(place *p) {
 	pthread_mutex_unlock(&p->worker->mutex);
 }
 
-// Lets others reach the stream: they may have tried already.
-static bool open_place(place *p, envoy_filter f) {
+// Lets others reach the stream: they may have tried already. It is watched by the remembered answer
+// that it passes by, unless that is NULL.
+static bool open_place(place *p, envoy_filter f, entry *by) {
 	pthread_mutex_lock(&p->worker->mutex);
 	if (p->scheduler == NULL) p->scheduler = CALLBACK(http_filter_scheduler_new)(f);
 	bool open = p->scheduler != NULL;
@@ -159,19 +160,10 @@ static bool open_place(place *p, envoy_filter f) {
 		CALLBACK(http_filter_scheduler_commit)(p->scheduler, p->pending);
 		p->pending = 0;
 	}
-	pthread_mutex_unlock(&p->worker->mutex);
-	return open;
-}
-
-// Lets others reach the stream, and has it watched by the remembered answer that it passes by.
-static bool watch_place(place *p, envoy_filter f, entry *e) {
-	pthread_mutex_lock(&p->worker->mutex);
-	if (p->scheduler == NULL) p->scheduler = CALLBACK(http_filter_scheduler_new)(f);
-	bool open = p->scheduler != NULL;
-	if (open) {
-		p->by = e;
+	if (open && by != NULL) {
+		p->by = by;
 		p->watched = true;
-		e->streams++;
+		by->streams++;
 	}
 	pthread_mutex_unlock(&p->worker->mutex);
 	return open;
@@ -407,7 +399,7 @@ static bool act(place *p, envoy_filter f, const char *answer, size_t len) {
 	switch (h.verdict) {
 	case verdict_watch:
 		// A stream that could not be ended later does not begin.
-		if (!open_place(p, f)) break;
+		if (!open_place(p, f, NULL)) break;
 		// fall through
 	case verdict_allow:
 		if (apply(p, f, h, &r)) return true;
@@ -510,7 +502,7 @@ static bool answer_again(place *p, envoy_filter f, const request *asked, const m
 	head h = read_head(&r);
 	if (!renew(w->memory, e, now)) return false;
 	bool watch = h.verdict == verdict_watch;
-	if (watch && !watch_place(p, f, e)) return false;
+	if (watch && !open_place(p, f, e)) return false;
 	// Only now. Whoever revokes moves a number, then looks for streams: either this stream is found, or
 	// the number is seen to have moved.
 	__atomic_thread_fence(__ATOMIC_SEQ_CST);
@@ -548,7 +540,7 @@ static int answer_request(place *p, envoy_filter f, request *asked) {
 	head h = read_head(&r);
 	p->found = h.found;
 	if (h.verdict == verdict_held) {
-		if (open_place(p, f)) return status_stop_all_watermark;
+		if (open_place(p, f, NULL)) return status_stop_all_watermark;
 		send_broken(f);
 		return status_stop;
 	}
@@ -567,7 +559,7 @@ int sallyport_watched(uint32_t w, uint32_t from, sallyport_stream *to) {
 		to[n++] = (sallyport_stream){p->generation, i, p->by - at->memory->entries};
 	}
 	pthread_mutex_unlock(&at->mutex);
-	return n > 0 || from < places || from == 0 ? n : -1;
+	return from < places || from == 0 ? n : -1;
 }
 
 bool sallyport_given(uint32_t w, sallyport_done *done) {

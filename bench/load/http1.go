@@ -105,34 +105,9 @@ func (c *http1Conn) run(plan *Plan, r *Result, began time.Time, from, step int) 
 
 // answer reads one answer whole and returns its status.
 func (c *http1Conn) answer() (int, error) {
-	line, err := c.line()
+	status, length, err := ReadHead(c.in)
 	if err != nil {
 		return 0, err
-	}
-	if len(line) < 12 || !bytes.HasPrefix(line, []byte("HTTP/1.1 ")) {
-		return 0, fmt.Errorf("load: expected an HTTP/1.1 answer, got %q", line)
-	}
-	status, err := strconv.Atoi(string(line[9:12]))
-	if err != nil {
-		return 0, fmt.Errorf("load: an answer's status: %w", err)
-	}
-	length := -1
-	for {
-		if line, err = c.line(); err != nil {
-			return 0, err
-		}
-		if len(line) == 0 {
-			break
-		}
-		name, value, _ := bytes.Cut(line, []byte(":"))
-		if bytes.EqualFold(name, []byte("content-length")) {
-			if length, err = strconv.Atoi(string(bytes.TrimSpace(value))); err != nil {
-				return 0, fmt.Errorf("load: an answer's length: %w", err)
-			}
-		}
-	}
-	if length < 0 {
-		return 0, errors.New("load: an answer does not say how long it is")
 	}
 	if _, err := c.in.Discard(length); err != nil {
 		return 0, fmt.Errorf("load: an answer's body: %w", err)
@@ -140,8 +115,41 @@ func (c *http1Conn) answer() (int, error) {
 	return status, nil
 }
 
-func (c *http1Conn) line() ([]byte, error) {
-	line, err := c.in.ReadSlice('\n')
+// ReadHead reads an HTTP/1.1 answer up to its body, of which it must say how long it is.
+func ReadHead(in *bufio.Reader) (status, length int, err error) {
+	line, err := readLine(in)
+	if err != nil {
+		return 0, 0, err
+	}
+	if len(line) < 12 || !bytes.HasPrefix(line, []byte("HTTP/1.1 ")) {
+		return 0, 0, fmt.Errorf("load: expected an HTTP/1.1 answer, got %q", line)
+	}
+	if status, err = strconv.Atoi(string(line[9:12])); err != nil {
+		return 0, 0, fmt.Errorf("load: an answer's status: %w", err)
+	}
+	length = -1
+	for {
+		if line, err = readLine(in); err != nil {
+			return 0, 0, err
+		}
+		if len(line) == 0 {
+			break
+		}
+		name, value, _ := bytes.Cut(line, []byte(":"))
+		if bytes.EqualFold(name, []byte("content-length")) {
+			if length, err = strconv.Atoi(string(bytes.TrimSpace(value))); err != nil {
+				return 0, 0, fmt.Errorf("load: an answer's length: %w", err)
+			}
+		}
+	}
+	if length < 0 {
+		return 0, 0, errors.New("load: an answer does not say how long it is")
+	}
+	return status, length, nil
+}
+
+func readLine(in *bufio.Reader) ([]byte, error) {
+	line, err := in.ReadSlice('\n')
 	if errors.Is(err, io.EOF) {
 		return nil, errors.New("load: the server has closed the connection")
 	} else if err != nil {

@@ -5,9 +5,9 @@ import (
 	"testing"
 )
 
-// TestAForgedTokenDiffersFromAnHonestOneInOneBit, and in its spelling in nothing: it is refused for
-// its signature, or for nothing.
-func TestAForgedTokenDiffersFromAnHonestOneInOneBit(t *testing.T) {
+// withKeys is a world that has nothing but its keys.
+func withKeys(t *testing.T) *World {
+	t.Helper()
 	k, err := serveKeys()
 	if err != nil {
 		t.Fatal(err)
@@ -17,7 +17,13 @@ func TestAForgedTokenDiffersFromAnHonestOneInOneBit(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	w := &World{keys: k}
+	return &World{keys: k}
+}
+
+// TestAForgedTokenDiffersFromAnHonestOneInOneBit, and in its spelling in nothing: it is refused for
+// its signature, or for nothing.
+func TestAForgedTokenDiffersFromAnHonestOneInOneBit(t *testing.T) {
+	w := withKeys(t)
 	honest, err := w.Token(ofForged)
 	if err != nil {
 		t.Fatal(err)
@@ -43,25 +49,16 @@ func TestAForgedTokenDiffersFromAnHonestOneInOneBit(t *testing.T) {
 
 // TestAKeyIsUnknownUntilItIsPublished, so that a gate that meets it has to fetch it.
 func TestAKeyIsUnknownUntilItIsPublished(t *testing.T) {
-	k, err := serveKeys()
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := k.close(); err != nil {
-			t.Error(err)
-		}
-	})
-	w := &World{keys: k}
+	w := withKeys(t)
 	for _, want := range []int{1, 1, 2} {
-		set, err := k.set()
+		set, err := w.keys.set()
 		if err != nil {
 			t.Fatal(err)
 		}
 		if keys := strings.Count(string(set), `"kid"`); keys != want {
 			t.Errorf("%d keys are published, want %d", keys, want)
 		}
-		if len(k.private) == 2 {
+		if len(w.keys.private) == 2 {
 			w.Publish()
 		} else if err := w.Rotate(); err != nil {
 			t.Fatal(err)

@@ -93,14 +93,18 @@ func (r *Rule) Demands() []*Demand { return append([]*Demand{&r.Demand}, r.AnyOf
 
 // Conditional reports whether the rule, or an alternative of it, has a condition.
 func (r *Rule) Conditional() bool {
-	return r.When != nil || slices.ContainsFunc(r.AnyOf, func(d *Demand) bool { return d.When != nil })
+	return r.demands(func(d *Demand) bool { return d.When != nil })
 }
 
 // Timed reports whether the rule may say something else to the same token at another time, or about
 // another request than by its path.
 func (r *Rule) Timed() bool {
-	timed := func(d *Demand) bool { return d.When != nil || d.Fresh != 0 }
-	return timed(&r.Demand) || slices.ContainsFunc(r.AnyOf, timed)
+	return r.demands(func(d *Demand) bool { return d.When != nil || d.Fresh != 0 })
+}
+
+// demands reports whether what the rule asks for, or an alternative of it, is of a kind.
+func (r *Rule) demands(kind func(*Demand) bool) bool {
+	return kind(&r.Demand) || slices.ContainsFunc(r.AnyOf, kind)
 }
 
 // Permits returns what keeps the caller from passing the rule. Of several alternatives that are not

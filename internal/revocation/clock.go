@@ -50,7 +50,8 @@ func (c *Clock) setBack(at Instant) bool {
 	return lead-now > int64(clockNoise) && c.lead.CompareAndSwap(lead, now)
 }
 
-// clockNoise: less than this is a goroutine that was held up between reading the one clock and the other.
+// clockNoise: less than this is a goroutine that was held up between reading the one clock and the
+// other.
 const clockNoise = 50 * time.Millisecond
 
 // lead returns by how much the wall clock is ahead of the monotonic one, in nanoseconds.
