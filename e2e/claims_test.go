@@ -30,6 +30,15 @@ var claimsByEnvoy = []meshtest.Change{
 	},
 }
 
+// claimsByLine has it do so as the file's comment says.
+var claimsByLine = []meshtest.Change{
+	{
+		Old: `(auth|sallyport)[^a-z0-9].*)"`,
+		New: "tenant|\\\n                            " + `(auth|sallyport)[^a-z0-9].*)"`,
+	},
+	{Old: `x-sallyport-stripped, value: "1"`, New: `x-sallyport-stripped, value: "1,x-tenant"`},
+}
+
 // claimsSeen shows the gate the header that the policy goes by, and the metadata to who looks at the
 // answer.
 var claimsSeen = []meshtest.Change{
@@ -52,7 +61,11 @@ func TestClaimsReachTheUpstreamAndNobodyElsesDo(t *testing.T) {
 		changes []meshtest.Change
 		args    []string
 	}{
-		"Envoy strips":    {slices.Concat(claimsByEnvoy, claimsSeen), nil},
+		"Envoy strips": {slices.Concat(claimsByEnvoy, claimsSeen), nil},
+		// The first pattern would see to other signs than "-".
+		"Envoy strips, by a line alone": {
+			append(slices.Concat(claimsByLine, claimsSeen), withoutSigns), nil,
+		},
 		"the gate strips": {append([]meshtest.Change{withoutPatterns}, claimsSeen...), []string{"--ext-authz-strip=all"}},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -51,8 +51,9 @@ func folding(t *testing.T) http.Handler {
 
 // TestNoHeaderOfAClientBecomesAnIdentity at an upstream that makes one name of many: for every
 // sign that a name may have, on routes where the caller is known, may be known and is not,
-// through the shipped file, through it without its own patterns (a gate with strip: all then sees
-// to it), headers joined and raw. With the identity headers go those that ask for another method
+// through the shipped file, through it without its first pattern, from which users may have to
+// except names, and without any of its own (a gate with strip: all then sees to it), headers joined
+// and raw. With the identity headers go those that ask for another method
 // or path.
 func TestNoHeaderOfAClientBecomesAnIdentity(t *testing.T) {
 	raw := meshtest.Change{
@@ -62,6 +63,7 @@ func TestNoHeaderOfAClientBecomesAnIdentity(t *testing.T) {
 	for name, changes := range map[string][]meshtest.Change{
 		"joined headers":                 nil,
 		"raw headers":                    {raw},
+		"every sign excepted":            {withoutSigns},
 		"the gate alone, joined headers": {withoutPatterns},
 		"the gate alone, raw headers":    {withoutPatterns, raw},
 	} {
@@ -112,6 +114,12 @@ var withoutPatterns = meshtest.Change{
 	New: "key_matcher: {safe_regex: {regex: \"no",
 }
 
+// withoutSigns excepts every name from the first pattern, so that the second alone is left.
+var withoutSigns = meshtest.Change{
+	Old: `regex: "[^:]*[^a-z0-9:-][^:]*"`,
+	New: `regex: "none"`,
+}
+
 // withoutMark has Envoy say nothing of what it removes.
 var withoutMark = meshtest.Change{
 	Old: `- append: {header: {key: x-sallyport-stripped, value: "1"}`,
@@ -120,7 +128,7 @@ var withoutMark = meshtest.Change{
 
 // TestAnEnvoyThatDoesNotStripCannotBeForgotten: by the shipped settings of the gate, one without
 // the mark lets no honest request pass, whatever its client says; and one that has the mark and
-// lost its patterns, or some of them, lets pass none that tries.
+// lost its patterns, or a line of one, lets pass none that tries.
 func TestAnEnvoyThatDoesNotStripCannotBeForgotten(t *testing.T) {
 	start := func(t *testing.T, changes ...meshtest.Change) (c *caller, token string) {
 		s := meshtest.Start(t, with(func(o *mesh.Options) { meshtest.RunShipped(t, o, changes...) }))
@@ -147,21 +155,57 @@ func TestAnEnvoyThatDoesNotStripCannotBeForgotten(t *testing.T) {
 			t.Fatalf("an honest request: %d %s", a.status, a.body)
 		}
 		for _, sign := range authztest.Signs {
-			name := strings.ReplaceAll(authz.HeaderSubject, "-", string(sign))
-			for path, who := range map[string]edit{"/public": nil, "/protected": bearer(token)} {
-				edits := []edit{func(r *http.Request) { r.Header[name] = []string{"mallory"} }}
-				if who != nil {
-					edits = append(edits, who)
-				}
-				a := c.get(t, path, edits...)
-				if sign != '_' { // which Envoy drops by another setting
-					refused(t, a)
-				} else if got := a.reached(t).Headers[name]; got != "" {
-					t.Errorf("%s: the upstream received %s: %s", path, name, got)
+			for _, name := range append(authz.OverrideHeaders(), authz.HeaderSubject) {
+				name = strings.ReplaceAll(name, "-", string(sign))
+				for path, who := range map[string]edit{"/public": nil, "/protected": bearer(token)} {
+					a := c.get(t, path, claiming(name, who)...)
+					if sign != '_' { // which Envoy drops by another setting
+						refused(t, a)
+					} else if got := a.reached(t).Headers[name]; got != "" {
+						t.Errorf("%s: the upstream received %s: %s", path, name, got)
+					}
 				}
 			}
 		}
+		// Of identity headers in their own spelling an answer makes the gate's own.
+		for _, name := range authz.OverrideHeaders() {
+			refused(t, c.get(t, "/public", claiming(name, nil)...))
+			refused(t, c.get(t, "/protected", claiming(name, bearer(token))...))
+		}
 	})
+	for line, names := range map[string][]string{
+		"(http[^a-z0-9])?method[^a-z0-9]override": {"x-http-method-override", "x-method-override"},
+		"http[^a-z0-9]method|":                    {"x-http-method"},
+		"(original|rewrite)[^a-z0-9]url":          {"x-original-url", "x-rewrite-url"},
+		"(auth|sallyport)[^a-z0-9].*":             {"x.auth.subject", "x~auth~roles"},
+	} {
+		t.Run("a mark without "+line, func(t *testing.T) {
+			c, token := start(t, withoutSigns, meshtest.Change{Old: line, New: "no" + line})
+			for _, name := range names {
+				refused(t, c.get(t, "/public", claiming(name, nil)...))
+				refused(t, c.get(t, "/protected", claiming(name, bearer(token))...))
+			}
+			// The lines that are left remove what they name.
+			for _, name := range append(authz.OverrideHeaders(), "x.auth.subject", "x~auth~roles") {
+				if slices.Contains(names, name) {
+					continue
+				}
+				a := c.get(t, "/protected", claiming(name, bearer(token))...)
+				if got := a.reached(t).Headers[name]; got != "" {
+					t.Errorf("the upstream received %s: %s", name, got)
+				}
+			}
+		})
+	}
+}
+
+// claiming sends a header of that name, exactly as it is spelt, in the name of who, if that is set.
+func claiming(name string, who edit) []edit {
+	edits := []edit{func(r *http.Request) { r.Header[name] = []string{"mallory"} }}
+	if who != nil {
+		edits = append(edits, who)
+	}
+	return edits
 }
 
 // spoof sends every identity header and every override with one sign between its words, and
@@ -195,13 +239,13 @@ func lines(text, with string) string {
 	return strings.Join(found, "")
 }
 
-// TestOverridesReachAnUpstreamThatNeedsThem: where the pattern and the setting say so, and
-// nothing else with them.
+// TestOverridesReachAnUpstreamThatNeedsThem: where a line has been taken out of the pattern and the
+// setting says so, and nothing else with them.
 func TestOverridesReachAnUpstreamThatNeedsThem(t *testing.T) {
 	s := meshtest.Start(t, with(func(o *mesh.Options) {
 		o.GateArgs = []string{"--ext-authz-keep-overrides=true"}
 		meshtest.RunShipped(t, o, meshtest.Change{
-			Old: "(http[^a-z0-9])?method[^a-z0-9]override", New: "method[^a-z0-9]override",
+			Old: "                            (http[^a-z0-9])?method[^a-z0-9]override|\\\n", New: "",
 		})
 	}))
 	c := newCaller(t, s.Endpoints().Gateway)
