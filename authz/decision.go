@@ -47,6 +47,9 @@ type Decision struct {
 	Problem string
 	// Cached means that the token had been verified before.
 	Cached bool
+	// Unverified means that nothing was decided, because Request.Remembered was set and the token's
+	// signature would have had to be verified.
+	Unverified bool
 
 	rule     *policy.Rule // what the request fell under
 	stricter *policy.Rule // the rule that the request differs from only in case

@@ -289,8 +289,11 @@ func (e *Engine) decideBy(r *Request, rules *rules) (d Decision) {
 // decideToken judges a request by the one token that it carries.
 func (e *Engine) decideToken(d Decision, r *Request, rules *rules, found policy.Finding,
 	presented string) Decision {
-	v, reason := e.verify(&d, presented, rules)
-	if v == nil {
+	v, reason := e.verify(&d, presented, rules, r.Remembered)
+	switch {
+	case d.Unverified:
+		return d
+	case v == nil:
 		return e.refuse(d, r, rules, reason)
 	}
 	d.Identity, d.Token = v.identity, TokenVerified

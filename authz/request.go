@@ -27,6 +27,9 @@ type Request struct {
 	// Peer is whose certificate the proxy has checked on the connection that the request came by, as
 	// spiffe://example.com/checkout; "" without one.
 	Peer string
+	// Remembered has a token that was not verified before left unverified: Decision.Unverified. It is
+	// for callers that others wait for, who ask again where nobody does.
+	Remembered bool
 }
 
 // shown goes over the headers that conditions may read: not those that say who calls or what is made

@@ -18,8 +18,10 @@ type verified struct {
 }
 
 // verify returns what the token says once its signature has been verified, now or before, with all
-// of its claims if the policy reads them. Of a token that is refused it returns the reason alone.
-func (e *Engine) verify(d *Decision, presented string, rs *rules) (*verified, token.Reason) {
+// of its claims if the policy reads them. Of a token that is refused it returns the reason alone. With
+// remembered, it verifies none.
+func (e *Engine) verify(d *Decision, presented string, rs *rules, remembered bool) (*verified,
+	token.Reason) {
 	// The count is read before any key is looked up: a token whose key goes while it is verified is
 	// then kept among those verified before the key went, and forgotten with them.
 	removals := e.options.Keys.Removals()
@@ -31,6 +33,10 @@ func (e *Engine) verify(d *Decision, presented string, rs *rules) (*verified, to
 			d.Cached = true
 			return v, ""
 		}
+	}
+	if remembered {
+		d.Unverified = true
+		return nil, token.ReasonInternal // which nobody is told
 	}
 	v, err := e.verifyAnew(d, presented, e.reads(rs))
 	if err != nil {

@@ -46,6 +46,7 @@ var floors = [][]string{
 	{"internal/jose"},
 	{"internal/decisionlog"},
 	{"internal/token"},
+	{"internal/unary"},
 	{"internal/listen"},
 	{"internal/redisconn"},
 	{"internal/daemon"},

@@ -25,7 +25,7 @@ import (
 
 // What BenchmarkServers measures.
 var (
-	kinds = flag.String("servers", "gate,all,new,revoked,forged,no-workers,small-buffers,gc-100",
+	kinds = flag.String("servers", "gate,all,new,revoked,forged,gc-100",
 		"the kinds of servers that are measured beside the stock one")
 	before = flag.String("before", "",
 		"another build of these tests, whose gate with strip: all is measured too: go test -c at "+

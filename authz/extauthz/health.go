@@ -4,37 +4,84 @@ import (
 	"context"
 
 	"google.golang.org/grpc/codes"
-	healthpb "google.golang.org/grpc/health/grpc_health_v1"
-	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/encoding/protowire"
+
+	"github.com/sallyport/sallyport/internal/unary"
 )
 
 // health is gRPC's health service (grpc.health.v1). It is SERVING exactly while ready returns nil.
 type health struct {
-	healthpb.UnimplementedHealthServer
-	ready func() error
+	ready  func() error
+	answer func(h health, request, to []byte) ([]byte, error)
 }
 
-// Check answers for the server as a whole ("") and for its one service.
-func (h health) Check(_ context.Context,
-	r *healthpb.HealthCheckRequest) (*healthpb.HealthCheckResponse, error) {
-	if r.GetService() != "" && r.GetService() != serviceName {
-		return nil, status.Error(codes.NotFound, "unknown service")
+// The values of HealthCheckResponse.ServingStatus.
+const (
+	healthServing    = 1
+	healthNotServing = 2
+)
+
+// Field numbers in grpc/health/v1/health.proto.
+const (
+	fieldService       protowire.Number = 1 // of HealthCheckRequest
+	fieldHealthStatus  protowire.Number = 1 // of HealthCheckResponse
+	fieldHealthEntries protowire.Number = 1 // of HealthListResponse, a map
+)
+
+var (
+	errNoService = &unary.Error{Code: codes.NotFound, Text: "unknown service"}
+	errMalformed = &unary.Error{Code: codes.Internal, Text: "the message is not well-formed"}
+)
+
+// Quick implements unary.Method: whoever says what the gate waits for may take its time.
+func (health) Quick(_, to []byte) ([]byte, bool) { return to, false }
+
+// Work implements unary.Method.
+func (health) Work(_, to []byte) ([]byte, bool) { return to, false }
+
+// Wait implements unary.Method.
+func (h health) Wait(_ context.Context, request, to []byte) ([]byte, error) {
+	return h.answer(h, request, to)
+}
+
+// check answers for the server as a whole ("") and for its one service.
+func (h health) check(request, to []byte) ([]byte, error) {
+	f, name := fields{rest: request}, ""
+	for f.next() {
+		if f.has(fieldService) {
+			name = string(f.value)
+		}
 	}
-	return &healthpb.HealthCheckResponse{Status: h.status()}, nil
+	switch {
+	case f.malformed:
+		return nil, errMalformed
+	case name != "" && name != serviceName:
+		return nil, errNoService
+	}
+	return append(to, h.status()...), nil
 }
 
-// List answers for both names.
-func (h health) List(context.Context,
-	*healthpb.HealthListRequest) (*healthpb.HealthListResponse, error) {
-	now := &healthpb.HealthCheckResponse{Status: h.status()}
-	return &healthpb.HealthListResponse{
-		Statuses: map[string]*healthpb.HealthCheckResponse{"": now, serviceName: now},
-	}, nil
+// list answers for both names.
+func (h health) list(_, to []byte) ([]byte, error) {
+	now := h.status()
+	for _, name := range []string{"", serviceName} {
+		var entry []byte
+		entry = protowire.AppendTag(entry, fieldKey, protowire.BytesType)
+		entry = protowire.AppendString(entry, name)
+		entry = protowire.AppendTag(entry, fieldValue, protowire.BytesType)
+		entry = protowire.AppendBytes(entry, now)
+		to = protowire.AppendTag(to, fieldHealthEntries, protowire.BytesType)
+		to = protowire.AppendBytes(to, entry)
+	}
+	return to, nil
 }
 
-func (h health) status() healthpb.HealthCheckResponse_ServingStatus {
+// status marshals a HealthCheckResponse.
+func (h health) status() []byte {
+	status := uint64(healthServing)
 	if h.ready() != nil {
-		return healthpb.HealthCheckResponse_NOT_SERVING
+		status = healthNotServing
 	}
-	return healthpb.HealthCheckResponse_SERVING
+	return protowire.AppendVarint(
+		protowire.AppendTag(nil, fieldHealthStatus, protowire.VarintType), status)
 }

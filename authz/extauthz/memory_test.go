@@ -65,7 +65,7 @@ func distinct(t testing.TB, cache authz.CacheConfig, n int) (grown int64) {
 		for range 2 {
 			var r checkRequest
 			r.read(message)
-			s.check(t.Context(), &r)
+			s.check(t.Context(), &r, nil)
 		}
 	}
 	ask(-1) // what is made once

@@ -66,7 +66,7 @@ func TestNothingThatACallerSendsBecomesALabel(t *testing.T) {
 				{Name: "authorization", Value: "Bearer " + name},
 			},
 		}
-		b.server.check(t.Context(), r)
+		b.server.check(t.Context(), r, nil)
 	}
 	if after := series(t, b.registry); after != before {
 		t.Errorf("got %d series, had %d", after, before)

@@ -1,7 +1,6 @@
 package extauthz
 
 import (
-	"google.golang.org/grpc/mem"
 	"google.golang.org/protobuf/encoding/protowire"
 
 	"github.com/sallyport/sallyport/authz"
@@ -14,7 +13,6 @@ type checkRequest struct {
 	check.Request
 	source []byte // the Peer that sent the request, not read yet
 
-	buffer                  mem.Buffer // the message, until free
 	has                     fieldSet
 	path, method, authority string // the pseudo-headers, among the headers
 }

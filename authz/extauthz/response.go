@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/mem"
 	"google.golang.org/protobuf/encoding/protowire"
 
 	"github.com/sallyport/sallyport/authz"
@@ -118,7 +117,7 @@ func (a answers) Allow(id *authz.Identity) any {
 	}
 	made := newAnswer(out)
 	if a.all && len(id.Named) > 0 {
-		made.buffers = append(made.buffers, mem.SliceBuffer(a.spellings(id.Named)))
+		made.more = a.spellings(id.Named)
 	}
 	return made
 }
@@ -147,13 +146,11 @@ func besides(d *authz.Decision, lifetime time.Duration) []byte {
 	return appendOK(make([]byte, 0, len(ok)+4), ok)
 }
 
-// idHeader is the part of an answer that tells the client a decision's ID, with zeros in its place.
+// idHeader is the part of an answer that tells the client a decision's ID: what stands before its
+// digits, and behind them.
 type idHeader struct{ before, after []byte }
 
-const (
-	idDigits = 32
-	idSize   = 80 // and nothing is lost when it takes more
-)
+const idDigits = 32
 
 var (
 	allowedID = newIDHeader(fieldOK, fieldOKClient)
@@ -165,8 +162,16 @@ func newIDHeader(kind, headers protowire.Number) idHeader {
 	digits := strings.Repeat("0", idDigits)
 	inner := appendHeader(nil, headers, authz.Header{Name: authz.HeaderDecision, Value: digits})
 	message := protowire.AppendBytes(protowire.AppendTag(nil, kind, protowire.BytesType), inner)
-	at := bytes.Index(message, []byte(digits)) + idDigits
-	return idHeader{message[:at], message[at:]}
+	at := bytes.Index(message, []byte(digits))
+	return idHeader{message[:at], message[at+idDigits:]}
+}
+
+// append appends the header; nothing when there is no ID.
+func (h *idHeader) append(to []byte, id authz.ID) []byte {
+	if id == (authz.ID{}) {
+		return to
+	}
+	return append(id.Append(append(to, h.before...)), h.after...)
 }
 
 func appendNames(ok []byte, field protowire.Number, names []string) []byte {

@@ -8,16 +8,13 @@ import (
 	"time"
 
 	"golang.org/x/net/netutil"
-	"google.golang.org/grpc"
-	"google.golang.org/grpc/credentials"
-	healthpb "google.golang.org/grpc/health/grpc_health_v1"
-	"google.golang.org/grpc/keepalive"
 
 	"github.com/sallyport/sallyport/authz"
 	"github.com/sallyport/sallyport/authz/check"
 	"github.com/sallyport/sallyport/authz/extauthz/door"
 	"github.com/sallyport/sallyport/internal/daemon"
 	"github.com/sallyport/sallyport/internal/token"
+	"github.com/sallyport/sallyport/internal/unary"
 )
 
 // Server answers Envoy.
@@ -26,7 +23,7 @@ type Server struct {
 	checker *check.Checker
 	answers answers
 	broken  *answer // when all else fails
-	grpc    *grpc.Server
+	calls   *unary.Server
 }
 
 // New makes a server. engine must have been made with NewWire(c).
@@ -49,45 +46,32 @@ func New(engine *authz.Engine, c Config, o Options) (*Server, error) {
 		return nil, fmt.Errorf("extauthz: %w", err)
 	}
 	s := &Server{config: c, checker: checker, answers: newAnswers(c), broken: broken}
-	options := serverOptions(c)
-	if o.TLS != nil {
-		options = append(options, grpc.Creds(credentials.NewTLS(o.TLS)))
-	}
-	s.grpc = grpc.NewServer(options...)
-	s.grpc.RegisterService(&serviceDesc, s)
-	healthpb.RegisterHealthServer(s.grpc, health{ready: o.Ready})
+	s.calls = unary.New(s.methods(o.Ready), unary.Options{
+		MaxMessage: c.MaxMessage, MaxStreams: c.MaxStreams, MaxHeld: int64(max(maxHeld, 4*c.MaxMessage)),
+		Handshake: handshake, Silence: silence, Patience: patience, TLS: o.TLS,
+		Panicked: func(err error) { s.Panicked("a connection of ext_authz", []byte(err.Error())) },
+	})
 	return s, nil
 }
 
-// Measured against a saturated gate (bench/RESULTS.md): workers save the growing of a stack a
-// stream, the write buffer most system calls, and fixed windows the pings that estimate them.
 const (
-	streamWorkers = 64
-	bufferSize    = 128 << 10
-	streamWindow  = 256 << 10
-	connWindow    = 1 << 20
-	headerList    = 16 << 10
-	handshake     = 5 * time.Second // from a connection's beginning to its HTTP/2 preface
+	// A connection may be silent for longer than Envoy's own keepalive ever is.
+	silence   = 30 * time.Second
+	patience  = 10 * time.Second
+	handshake = 5 * time.Second // from a connection's beginning to its HTTP/2 preface
+	// Of messages that have not come or gone in full, for all connections together. Checks of some KB
+	// come and go at once.
+	maxHeld = 64 << 20
 )
 
-func serverOptions(c Config) []grpc.ServerOption {
-	return []grpc.ServerOption{
-		grpc.ForceServerCodecV2(newCodec()),
-		grpc.NumStreamWorkers(streamWorkers),
-		grpc.WriteBufferSize(bufferSize),
-		grpc.ReadBufferSize(bufferSize),
-		grpc.StaticStreamWindowSize(streamWindow),
-		grpc.StaticConnWindowSize(connWindow),
-		grpc.MaxRecvMsgSize(c.MaxMessage),
-		grpc.MaxConcurrentStreams(c.MaxStreams),
-		grpc.MaxHeaderListSize(headerList),
-		grpc.ConnectionTimeout(handshake),
-		grpc.KeepaliveParams(
-			keepalive.ServerParameters{Time: 30 * time.Second, Timeout: 10 * time.Second}),
-		// Envoy's own keepalive may be as short as a deployment wants it.
-		grpc.KeepaliveEnforcementPolicy(
-			keepalive.EnforcementPolicy{MinTime: 100 * time.Millisecond, PermitWithoutStream: true}),
-		grpc.WaitForHandlers(true),
+func (s *Server) methods(ready func() error) map[string]func() unary.Method {
+	of := func(answer func(health, []byte, []byte) ([]byte, error)) func() unary.Method {
+		return func() unary.Method { return health{ready, answer} }
+	}
+	return map[string]func() unary.Method{
+		"/" + serviceName + "/Check":   s.method,
+		"/grpc.health.v1.Health/Check": of(health.check),
+		"/grpc.health.v1.Health/List":  of(health.list),
 	}
 }
 
@@ -95,16 +79,16 @@ func serverOptions(c Config) []grpc.ServerOption {
 func (s *Server) Run(ctx context.Context, l net.Listener) error {
 	served := make(chan error, 1)
 	l = netutil.LimitListener(l, s.config.MaxConnections)
-	go func() { served <- daemon.Guard(func() error { return s.grpc.Serve(l) }) }()
+	go func() { served <- daemon.Guard(func() error { return s.calls.Serve(l) }) }()
 	select {
 	case err := <-served: // Drain has stopped it, perhaps before it began, or it has failed
-		if err != nil && !errors.Is(err, grpc.ErrServerStopped) && ctx.Err() == nil {
+		if err != nil && !errors.Is(err, unary.ErrStopped) && ctx.Err() == nil {
 			return fmt.Errorf("extauthz: serve: %w", err)
 		}
 		<-ctx.Done()
 		return nil
 	case <-ctx.Done():
-		s.grpc.Stop()
+		s.calls.Stop()
 		<-served
 		return nil
 	}
@@ -117,12 +101,12 @@ func (s *Server) Drain(ctx context.Context) {
 	go func() {
 		defer close(done)
 		// What fails here, the hard stop that comes next does not need.
-		_ = daemon.Guard(func() error { s.grpc.GracefulStop(); return nil })
+		_ = daemon.Guard(func() error { s.calls.Drain(); return nil })
 	}()
 	select {
 	case <-done:
 	case <-ctx.Done():
-		s.grpc.Stop()
+		s.calls.Stop()
 		<-done
 	}
 }

@@ -53,10 +53,7 @@ const (
 	kindAll     = "all"     // the gate with strip: all
 	kindRevoked = "revoked" // the gate, of whose tokens each is revoked
 	kindForged  = "forged"  // the gate, of whose tokens each has another's signature
-	// the gate without one of the settings that it has for its speed
-	kindNoWorkers    = "no-workers"
-	kindSmallBuffers = "small-buffers"
-	kindOftenGC      = "gc-100"
+	kindOftenGC = "gc-100"  // the gate without GOGC=400, which it has for its speed
 )
 
 // measured is what a server's process writes when it can be asked.
@@ -211,14 +208,6 @@ func (w *measuredWorld) gate(kind string) (*Server, error) {
 	})
 	if err != nil {
 		return nil, err
-	}
-	without := map[string][]grpc.ServerOption{
-		kindNoWorkers:    {grpc.NumStreamWorkers(0)},
-		kindSmallBuffers: {grpc.WriteBufferSize(32 << 10), grpc.ReadBufferSize(32 << 10)}, // gRPC's own
-	}[kind]
-	if without != nil {
-		s.grpc = grpc.NewServer(append(serverOptions(c), without...)...)
-		s.grpc.RegisterService(&serviceDesc, s)
 	}
 	return s, nil
 }

@@ -5,98 +5,120 @@ import (
 	"sync"
 	"sync/atomic"
 
-	"google.golang.org/grpc"
-	"google.golang.org/grpc/status"
-
 	"github.com/sallyport/sallyport/authz"
+	"github.com/sallyport/sallyport/internal/unary"
 )
 
-// serviceName and the descriptor are those of envoy/service/auth/v3/external_auth.proto; they are
-// written out here because the generated ones tie requests to the generated types.
+// serviceName is that of envoy/service/auth/v3/external_auth.proto.
 const serviceName = "envoy.service.auth.v3.Authorization"
-
-var serviceDesc = grpc.ServiceDesc{
-	ServiceName: serviceName,
-	HandlerType: (*service)(nil),
-	Methods:     []grpc.MethodDesc{{MethodName: "Check", Handler: handleCheck}},
-	Metadata:    "envoy/service/auth/v3/external_auth.proto",
-}
-
-type service interface {
-	check(context.Context, *checkRequest) *answer
-}
 
 // requests are used again, for their memory. A pool hands a processor what it had before, so that
 // each processor has tallies of its own, or nearly.
-var requests = sync.Pool{New: newRequest}
+var requests = sync.Pool{New: func() any { return newRequest() }}
 
 // made is how many requests have been made.
 var made atomic.Uint32
 
-func newRequest() any {
+func newRequest() *checkRequest {
 	r := new(checkRequest)
 	r.Tally = int(made.Add(1))
 	return r
 }
 
-// handleCheck answers one Check. Its error is nil whatever happens, as long as Envoy waits for the
-// answer: an RPC that fails is for Envoy a gate that fails.
-func handleCheck(srv any, ctx context.Context, receive func(any) error,
-	_ grpc.UnaryServerInterceptor) (any, error) {
-	r := requests.Get().(*checkRequest)
-	defer func() {
-		r.free()
-		requests.Put(r)
-	}()
-	if err := receive(r); err != nil {
-		// Envoy has given up: there is nobody to refuse, and nothing to count or record
-		if ctx.Err() != nil {
-			return nil, status.FromContextError(ctx.Err()).Err()
-		}
-		r.fault(badWire) // more than one message, or a broken stream: gRPC has answered by itself
-	}
-	return srv.(service).check(ctx, r), nil
+// method answers the checks of one connection. Its answers are no errors whatever happens, as long as
+// Envoy waits for one: an RPC that fails is for Envoy a gate that fails.
+type method struct {
+	server  *Server
+	request *checkRequest // for Quick
 }
 
-// check judges one request and accounts for it.
-func (s *Server) check(ctx context.Context, r *checkRequest) (a *answer) {
-	// Not recovered from, a panic would end the process; and an error is for Envoy a gate that fails,
-	// which it may be set to let pass.
+func (s *Server) method() unary.Method { return &method{server: s, request: newRequest()} }
+
+// Quick implements unary.Method: it answers all but checks of tokens that are to be verified.
+func (m *method) Quick(message, to []byte) (_ []byte, ok bool) {
+	defer m.request.reset()
+	m.request.read(message)
+	return m.server.answer(to, func() (authz.Decision, bool) {
+		return m.server.checker.Quick(&m.request.Request)
+	})
+}
+
+// Work implements unary.Method: it answers all but checks of tokens whose key is to be fetched.
+func (m *method) Work(message, to []byte) (_ []byte, ok bool) {
+	borrow(message, func(r *checkRequest) {
+		to, ok = m.server.answer(to, func() (authz.Decision, bool) { return m.server.checker.Try(&r.Request) })
+	})
+	return to, ok
+}
+
+// Wait implements unary.Method.
+func (m *method) Wait(ctx context.Context, message, to []byte) ([]byte, error) {
+	// Envoy has given up: there is nobody to refuse, and nothing to count or record
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	borrow(message, func(r *checkRequest) { to = m.server.check(ctx, r, to) })
+	return to, nil
+}
+
+// borrow calls f with a request that is read from a message.
+func borrow(message []byte, f func(*checkRequest)) {
+	r := requests.Get().(*checkRequest)
+	defer func() {
+		r.reset()
+		requests.Put(r)
+	}()
+	r.read(message)
+	f(r)
+}
+
+// check judges one request, accounts for it, and appends the answer.
+func (s *Server) check(ctx context.Context, r *checkRequest, to []byte) []byte {
+	to, _ = s.answer(to, func() (authz.Decision, bool) { return s.checker.Check(ctx, &r.Request), true })
+	return to
+}
+
+// answer appends the answer to what is decided, if it is.
+func (s *Server) answer(to []byte, decide func() (authz.Decision, bool)) (all []byte, decided bool) {
+	// Not recovered from, a panic would end the connection; and an error is for Envoy a gate that
+	// fails, which it may be set to let pass.
 	defer func() {
 		if value := recover(); value != nil {
 			s.checker.Recovered(value)
-			a = s.broken
+			all, decided = s.broken.append(to), true
 		}
 	}()
-	d := s.checker.Check(ctx, &r.Request)
-	if !d.Allow {
-		return identified(s.made(d.Refused().Wire), d.ID, &refusedID)
+	d, decided := decide()
+	if !decided {
+		return to, false
 	}
-	// Behind a refusal, what belongs to an allowed answer would take its place.
-	if a = s.allow(&d); a == s.broken {
-		return identified(a, d.ID, &refusedID)
-	}
-	return identified(a, d.ID, &allowedID)
+	return s.append(to, &d), true
 }
 
-// allow returns the answer that was marshalled with the identity, and behind it what this request
-// alone needs.
-func (s *Server) allow(d *authz.Decision) *answer {
+// append appends the answer that was marshalled with the identity or the refusal, and behind it what
+// this request alone needs.
+func (s *Server) append(to []byte, d *authz.Decision) []byte {
+	if !d.Allow {
+		return refusedID.append(s.made(d.Refused().Wire).append(to), d.ID)
+	}
 	a := s.made(d.Identity.Wire)
+	to = a.append(to)
 	switch lifetime := s.config.Streams.Lifetime(d); {
 	case a == s.broken:
-		return a
+		// Behind a refusal, what belongs to an allowed answer would take its place.
+		return refusedID.append(to, d.ID)
 	case len(d.Strip) > 0, d.Changes != nil:
-		return &answer{buffers: a.and(besides(d, lifetime))}
+		to = append(to, besides(d, lifetime)...)
 	case lifetime > 0:
-		return a.within(lifetime)
+		to = append(to, a.within(lifetime)...)
 	}
-	return a
+	return allowedID.append(to, d.ID)
 }
 
 // made returns an answer that the engine has kept. If nobody made one, it is a refusal.
 func (s *Server) made(wire any) *answer {
-	if a, ok := wire.(*answer); ok && a != nil {
+	// One that is empty would let the request through.
+	if a, ok := wire.(*answer); ok && a != nil && len(a.message) > 0 {
 		return a
 	}
 	return s.broken

@@ -1,0 +1,324 @@
+package unary
+
+import (
+	"bufio"
+	"crypto/tls"
+	"errors"
+	"io"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/net/http2"
+)
+
+const (
+	readBuffer = 128 << 10 // a system call reads dozens of checks, if so many are there
+	fullBuffer = 64 << 10  // answers of so many bytes are written before more are made
+	connWindow = 1 << 20
+	headerList = 16 << 10
+	linger     = time.Second // for which what a peer still sends is read, so that it hears the end
+)
+
+// conn is one connection. All that is below mu is touched with mu held, by
+//   - the goroutine that reads, which lets go of it only while it waits for bytes,
+//   - workers, for as long as it takes to write an answer,
+//   - the timer that watches over silence, and Drain.
+type conn struct {
+	server  *Server
+	methods map[string]Method // those that have been called, by path; the reader's own
+	scratch []byte            // where the reader makes answers
+	fields  *fields           // what the reader has of a block of header fields
+
+	reads atomic.Uint64 // how often bytes have come
+	alive *time.Timer
+
+	raw net.Conn // as it was taken
+
+	mu     sync.Mutex
+	net    net.Conn // the same, or TLS over it
+	framer *http2.Framer
+	out    []byte // not written yet
+	failed error  // nothing can be written any more
+	ended  bool   // the reader is gone
+
+	calls   map[uint32]*call // that have not been answered in full
+	last    uint32           // the greatest stream there has been
+	later   []work           // calls that the reader hands out before it waits
+	running uint32           // calls that it has handed out, or is to
+	blocked []*call          // whose answers wait for the peer to take more, in turn
+
+	receives int64 // what the peer may still send, and
+	returned int64 // what it has sent and not been given back
+	sends    int64 // what may be sent
+	initial  int64 // what may be sent on a new stream
+
+	pinged   bool   // a sign of life is waited for
+	seen     uint64 // reads, when the timer looked
+	draining drainPhase
+}
+
+// drainPhase is how far the end of a connection has come.
+type drainPhase int
+
+const (
+	serving  drainPhase = iota
+	warned              // the peer has been told; calls that it has begun meanwhile are served
+	refusing            // no call after `last` is served
+)
+
+var drainPing = [8]byte{'d', 'r', 'a', 'i', 'n'}
+
+var (
+	errProtocol = errors.New("unary: expected TLS with ALPN h2")
+	errPreface  = errors.New("unary: expected the preface of HTTP/2")
+	errSettings = http2.ConnectionError(http2.ErrCodeProtocol)
+)
+
+func newConn(s *Server, nc net.Conn) *conn {
+	return &conn{
+		server: s, raw: nc, net: nc, methods: map[string]Method{}, calls: map[uint32]*call{}, fields: newFields(),
+		receives: connWindow, sends: 65535, initial: 65535,
+	}
+}
+
+// serve reads the connection until it ends.
+func (c *conn) serve() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	defer c.end()
+	err := c.greet()
+	for err == nil && !c.over() {
+		var frame http2.Frame
+		if frame, err = c.framer.ReadFrame(); err == nil {
+			err = c.handle(frame)
+		}
+		if err != nil {
+			err = c.survive(err)
+		}
+	}
+	c.part(err)
+}
+
+// over reports whether all calls that are served have been answered.
+func (c *conn) over() bool { return c.draining == refusing && len(c.calls) == 0 }
+
+// survive resets a stream for what is wrong with it alone. It returns any other error.
+func (c *conn) survive(err error) error {
+	var wrong http2.StreamError
+	if !errors.As(err, &wrong) {
+		return err
+	}
+	// That it was refused does not make its stream one that may come again.
+	c.last = max(c.last, wrong.StreamID)
+	c.reset(wrong.StreamID, wrong.Code)
+	return nil
+}
+
+// greet makes TLS and HTTP/2 of the connection, in bounded time.
+func (c *conn) greet() error {
+	o := &c.server.options
+	if err := c.net.SetDeadline(time.Now().Add(o.Handshake)); err != nil {
+		return err
+	}
+	if o.TLS != nil {
+		secure := tls.Server(c.net, o.TLS)
+		if err := c.unlocked(secure.Handshake); err != nil {
+			return err
+		}
+		if secure.ConnectionState().NegotiatedProtocol != http2.NextProtoTLS {
+			return errProtocol
+		}
+		c.net = secure
+	}
+	in := bufio.NewReaderSize(reader{c}, readBuffer)
+	preface := make([]byte, len(http2.ClientPreface))
+	if _, err := io.ReadFull(in, preface); err != nil {
+		return err
+	}
+	if string(preface) != http2.ClientPreface {
+		return errPreface
+	}
+	c.framer = http2.NewFramer(writer{c}, in)
+	c.framer.SetReuseFrames()
+	c.framer.SetMaxReadFrameSize(maxFrame)
+	// A writer that appends does not fail.
+	_ = c.framer.WriteSettings(
+		http2.Setting{ID: http2.SettingMaxConcurrentStreams, Val: o.MaxStreams},
+		http2.Setting{ID: http2.SettingInitialWindowSize, Val: c.server.window()},
+		http2.Setting{ID: http2.SettingMaxHeaderListSize, Val: headerList},
+	)
+	_ = c.framer.WriteWindowUpdate(0, connWindow-65535)
+	frame, err := c.framer.ReadFrame()
+	if err != nil {
+		return err
+	}
+	settings, ok := frame.(*http2.SettingsFrame)
+	if !ok || settings.IsAck() {
+		return errSettings
+	}
+	if err := c.settle(settings); err != nil {
+		return err
+	}
+	c.alive = time.AfterFunc(o.Silence, func() { c.server.guard(c.watch) })
+	return c.net.SetReadDeadline(time.Time{})
+}
+
+// window is what a peer may send on a stream: a whole message, so that none has to be given back.
+func (s *Server) window() uint32 { return uint32(max(256<<10, s.options.MaxMessage+maxFrame)) }
+
+// unlocked calls f while others have the connection.
+func (c *conn) unlocked(f func() error) error {
+	c.mu.Unlock()
+	defer c.mu.Lock()
+	return f()
+}
+
+// reader is what the framer reads from. Before it waits, what there is to do is handed out, and what
+// there is to write is written.
+type reader struct{ *conn }
+
+func (r reader) Read(b []byte) (n int, err error) {
+	r.dispatch()
+	if r.flush(); r.failed != nil {
+		return 0, r.failed
+	}
+	err = r.unlocked(func() error {
+		n, err = r.net.Read(b)
+		return err
+	})
+	r.reads.Add(1)
+	return n, err
+}
+
+// writer is what the framer writes to.
+type writer struct{ *conn }
+
+func (w writer) Write(b []byte) (int, error) {
+	w.out = append(w.out, b...)
+	return len(b), nil
+}
+
+// flush writes what there is to write, or fails the connection.
+func (c *conn) flush() {
+	if len(c.out) == 0 || c.failed != nil {
+		return
+	}
+	err := c.net.SetWriteDeadline(time.Now().Add(c.server.options.Patience))
+	if err == nil {
+		_, err = c.net.Write(c.out)
+	}
+	if c.out = c.out[:0]; cap(c.out) > 4*fullBuffer {
+		c.out = nil // one that was once long need not stay so
+	}
+	if err != nil {
+		c.fail(err)
+	}
+}
+
+// fail has the reader end.
+func (c *conn) fail(err error) {
+	c.failed = err
+	c.abort()
+}
+
+// abort ends the connection at once. It needs no lock.
+func (c *conn) abort() { _ = c.raw.Close() }
+
+// end is what the reader leaves behind: nobody waits for an answer any more.
+func (c *conn) end() {
+	c.ended = true
+	if c.alive != nil {
+		c.alive.Stop()
+	}
+	for _, k := range c.calls {
+		c.drop(k)
+	}
+	if c.failed == nil {
+		c.fail(io.EOF)
+	}
+}
+
+// part ends the connection, and tells its peer what it did wrong, if it did anything.
+func (c *conn) part(err error) {
+	code := http2.ErrCodeNo
+	var wrong http2.ConnectionError
+	switch {
+	case c.framer == nil:
+		return // it spoke no HTTP/2
+	case errors.As(err, &wrong):
+		code = http2.ErrCode(wrong)
+	case errors.Is(err, http2.ErrFrameTooLarge):
+		code = http2.ErrCodeFrameSize
+	case c.over():
+		c.depart()
+		return
+	default:
+		return // it has gone, or the connection has failed
+	}
+	_ = c.framer.WriteGoAway(c.last, code, nil)
+	c.depart()
+}
+
+// depart writes what there is to write, and waits a little until the peer has seen it: a socket that
+// is closed while bytes come in takes back what was sent.
+func (c *conn) depart() {
+	if c.flush(); c.failed != nil {
+		return
+	}
+	half, ok := c.net.(interface{ CloseWrite() error })
+	if !ok || half.CloseWrite() != nil || c.net.SetReadDeadline(time.Now().Add(linger)) != nil {
+		return
+	}
+	_ = c.unlocked(func() error {
+		_, err := io.Copy(io.Discard, c.net)
+		return err
+	})
+}
+
+// watch asks a peer that has been silent for long for a sign of life, and ends the connection if
+// there is none.
+func (c *conn) watch() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.ended {
+		return
+	}
+	o := &c.server.options
+	switch reads := c.reads.Load(); {
+	case reads != c.seen:
+		c.seen, c.pinged = reads, false
+		c.alive.Reset(o.Silence)
+	case c.pinged:
+		c.fail(errors.New("unary: the peer gives no sign of life"))
+	default:
+		c.pinged = true
+		_ = c.framer.WritePing(false, [8]byte{})
+		c.flush()
+		c.alive.Reset(o.Patience)
+	}
+}
+
+// drain tells the peer to send no more calls. Those that it has sent before it hears so are served:
+// it is told a second time how far, once it has answered a ping.
+func (c *conn) drain() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.framer == nil {
+		c.abort() // no call has been sent
+	}
+	if c.framer == nil || c.ended || c.draining != serving {
+		return
+	}
+	c.draining = warned
+	_ = c.framer.WriteGoAway(maxWindow, http2.ErrCodeNo, nil)
+	_ = c.framer.WritePing(false, drainPing)
+	c.flush()
+}
+
+// refuse says how far calls are served.
+func (c *conn) refuse() {
+	c.draining = refusing
+	_ = c.framer.WriteGoAway(c.last, http2.ErrCodeNo, nil)
+}

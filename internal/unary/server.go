@@ -1,0 +1,241 @@
+package unary
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"google.golang.org/grpc/codes"
+
+	"github.com/sallyport/sallyport/internal/daemon"
+)
+
+// Method answers the calls of one gRPC method that come over one connection. Quick is asked first, then
+// Work, then Wait, until one answers. What they are given they may read until they return, and must
+// not change or keep; the answer they append to `to`.
+type Method interface {
+	// Quick answers what takes microseconds. It is called by the goroutine that reads the connection,
+	// which serves nobody else meanwhile, and never twice at a time.
+	Quick(request, to []byte) (answer []byte, ok bool)
+	// Work answers what takes longer, as signatures do, but waits for nothing: other calls stand behind
+	// this one. There may be many calls of it at a time.
+	Work(request, to []byte) (answer []byte, ok bool)
+	// Wait answers whatever is left, and may wait until ctx ends: the caller has then given up, or its
+	// connection has ended, and what is returned is thrown away. An error is told the caller if it is
+	// an *Error, and is INTERNAL without a text if it is not. There may be many calls of it at a time.
+	Wait(ctx context.Context, request, to []byte) (answer []byte, err error)
+}
+
+// Error is a status that is not OK. Its text must be printable ASCII without a percent sign.
+type Error struct {
+	Code codes.Code
+	Text string
+}
+
+func (e *Error) Error() string { return fmt.Sprintf("%v: %s", e.Code, e.Text) }
+
+// Options are a Server's settings. All are needed but TLS.
+type Options struct {
+	MaxMessage int    // greatest size of a request in bytes
+	MaxStreams uint32 // most calls at a time on one connection
+	// MaxHeld is how many bytes of messages may be held at a time, for all connections together: of
+	// those that are not whole yet, that wait for an answer, and of answers that wait for the caller to
+	// take them. A call that needs more is refused as RESOURCE_EXHAUSTED.
+	MaxHeld int64
+	// Handshake is how long a connection has until its first HTTP/2 frame.
+	Handshake time.Duration
+	// Silence is how long a connection may be silent before it is asked for a sign of life, and
+	// Patience how long it then has to give one; and how long it may leave answers unread.
+	Silence, Patience time.Duration
+	TLS               *tls.Config // nil: none; else it has to offer the protocol h2 alone
+	// Panicked is told of each panic, with its stack.
+	Panicked func(error)
+}
+
+// ErrStopped is what Serve returns after Stop or Drain.
+var ErrStopped = errors.New("unary: the server has stopped")
+
+// Server serves calls. Its methods may be called from many goroutines.
+type Server struct {
+	options Options
+	methods map[string]func() Method // by the path of the call
+	held    atomic.Int64             // as MaxHeld counts
+
+	mu        sync.Mutex
+	closing   bool // nothing new is taken
+	listeners map[net.Listener]struct{}
+	conns     map[*conn]struct{}
+	running   sync.WaitGroup // connections and calls
+
+	jobs    chan func() // for a worker that is idle
+	idle    atomic.Int32
+	end     sync.Once
+	ended   chan struct{} // closed when workers are to end
+	workers sync.WaitGroup
+}
+
+// maxIdle is how many workers stay when they have nothing to do. They keep their stacks, which a
+// signature's verification makes long: growing one anew for each is a good part of its cost.
+const maxIdle = 64
+
+// New makes a server of methods by their paths, as /package.Service/Method. Each function makes the
+// Method of one connection.
+func New(methods map[string]func() Method, o Options) *Server {
+	return &Server{
+		options: o, methods: methods, listeners: map[net.Listener]struct{}{},
+		conns: map[*conn]struct{}{}, jobs: make(chan func()), ended: make(chan struct{}),
+	}
+}
+
+// Serve takes connections from l until Stop or Drain, when it returns ErrStopped, or until l fails.
+func (s *Server) Serve(l net.Listener) error {
+	s.mu.Lock()
+	if s.closing {
+		s.mu.Unlock()
+		return errors.Join(ErrStopped, l.Close())
+	}
+	s.listeners[l] = struct{}{}
+	s.mu.Unlock()
+	defer func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		delete(s.listeners, l)
+		_ = l.Close() // Stop may have closed it already
+	}()
+	pause := time.Duration(0)
+	for {
+		nc, err := l.Accept()
+		if err == nil {
+			pause = 0
+			s.take(nc)
+			continue
+		}
+		s.mu.Lock()
+		closing := s.closing
+		s.mu.Unlock()
+		if closing {
+			return ErrStopped
+		}
+		// As when the process has no more descriptors: others that end give some back.
+		if passing, ok := err.(interface{ Temporary() bool }); !ok || !passing.Temporary() {
+			return err
+		}
+		pause = min(max(2*pause, 5*time.Millisecond), time.Second)
+		time.Sleep(pause)
+	}
+}
+
+// take serves a connection in a goroutine of its own.
+func (s *Server) take(nc net.Conn) {
+	c := newConn(s, nc)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closing {
+		_ = nc.Close() // nobody has been promised anything
+		return
+	}
+	s.conns[c] = struct{}{}
+	s.running.Add(1)
+	go func() {
+		defer s.running.Done()
+		defer s.forget(c)
+		s.guard(c.serve)
+	}()
+}
+
+func (s *Server) forget(c *conn) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.conns, c)
+}
+
+// guard has a panic of f's told, and reports whether there was none.
+func (s *Server) guard(f func()) bool {
+	err := daemon.Guard(func() error { f(); return nil })
+	if err != nil {
+		s.options.Panicked(err)
+	}
+	return err == nil
+}
+
+// Drain takes no more connections, has every peer told to send no more calls, and returns when those
+// under way have been answered, or when Stop has broken them off.
+func (s *Server) Drain() {
+	s.close(func(c *conn) {
+		s.running.Add(1)
+		go func() {
+			defer s.running.Done()
+			s.guard(c.drain)
+		}()
+	})
+	s.rest()
+}
+
+// Stop breaks off all that is under way, and returns when nothing runs any more.
+func (s *Server) Stop() {
+	s.close((*conn).abort)
+	s.rest()
+}
+
+// rest returns when nothing runs any more.
+func (s *Server) rest() {
+	s.running.Wait()
+	s.end.Do(func() { close(s.ended) })
+	s.workers.Wait()
+}
+
+// run has f run by a worker. Its caller is counted as running.
+func (s *Server) run(f func()) {
+	s.running.Add(1)
+	select {
+	case s.jobs <- f:
+	default:
+		s.workers.Add(1)
+		go s.work(f)
+	}
+}
+
+func (s *Server) work(f func()) {
+	defer s.workers.Done()
+	for {
+		s.guard(f)
+		s.running.Done()
+		if s.idle.Add(1) > maxIdle {
+			s.idle.Add(-1)
+			return
+		}
+		select {
+		case f = <-s.jobs:
+			s.idle.Add(-1)
+		case <-s.ended:
+			return
+		}
+	}
+}
+
+// close closes the listeners, and has each connection ended, none of which is over meanwhile.
+func (s *Server) close(end func(*conn)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.closing = true
+	for l := range s.listeners {
+		_ = l.Close() // Serve returns whatever it says
+	}
+	for c := range s.conns {
+		end(c)
+	}
+}
+
+// hold counts n more bytes as held, and reports whether there may be so many.
+func (s *Server) hold(n int) bool {
+	if s.held.Add(int64(n)) <= s.options.MaxHeld {
+		return true
+	}
+	s.held.Add(-int64(n))
+	return false
+}
