@@ -29,9 +29,6 @@ export CGO_ENABLED
 
 VERSION    := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 LDFLAGS    := -X main.version=$(VERSION)
-# gRPC without its page of traces (golang.org/x/net/trace), whose HTML templates call methods by name:
-# with them the linker keeps every method of everything, 11 MB in authz.
-TAGS       := grpcnotrace
 
 .PHONY: demo build module image image-in-process envoy valkey doors test test-tools test-valkey vet fuzz logouts faults model model-vast bugs bench bench-quick bench-report microbench beside check-mod test-compose test-compose-in-process test-k8s test-k8s-in-process test-issuers record-issuers real-issuers clean help
 
@@ -43,7 +40,7 @@ demo: build envoy ## issuer, gate, Envoy and upstream on this machine, with a to
 
 build: ## the three programs, into .tools/bin
 	@[ -x $(BIN)/sallyport ] || echo "building issuer, authz and sallyport (the first build takes a minute or two) ..."
-	@CGO_ENABLED=0 $(GO) build -trimpath -tags $(TAGS) -ldflags '$(LDFLAGS)' -o $(BIN)/ ./cmd/...
+	@CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN)/ ./cmd/...
 
 # With cgo, and gcc: it is a shared library for Envoy, which is no Go program.
 module: ## the gate as a dynamic module of Envoy 1.40, libsallyport.so, into .tools/bin

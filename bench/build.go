@@ -70,7 +70,7 @@ func goBuildModule(ctx context.Context, dir, out string) error {
 // runGo builds as the image does (deploy/Dockerfile).
 func runGo(ctx context.Context, dir, cgo string, args ...string) error {
 	cmd := exec.CommandContext(ctx, "go",
-		append([]string{"build", "-trimpath", "-tags", "grpcnotrace", "-ldflags", "-s -w"}, args...)...)
+		append([]string{"build", "-trimpath", "-ldflags", "-s -w"}, args...)...)
 	cmd.Dir, cmd.Env = dir, append(os.Environ(), "CGO_ENABLED="+cgo)
 	if text, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("bench: go build %s in %s: %w\n%s", strings.Join(args, " "), dir, err, text)

@@ -47,7 +47,7 @@ const movableFolder = "bin-movableclock"
 // MovableBinaries is Binaries with programs whose clocks a [Clock] moves.
 func MovableBinaries(t testing.TB) string {
 	t.Helper()
-	return builds[2].done(t, movableFolder, "-tags", "movableclock,grpcnotrace")
+	return builds[2].done(t, movableFolder, "-tags", "movableclock")
 }
 
 // module is the gate's dynamic module.
@@ -155,8 +155,7 @@ func (b *building) done(t testing.TB, folder string, flags ...string) string {
 // do.
 func build(root, folder string, flags ...string) (string, error) {
 	dir := filepath.Join(root, ".tools", "test", folder)
-	// With the tag that they are shipped with; the last -tags wins, and repeats it.
-	args := append(append([]string{"build", "-tags", "grpcnotrace"}, flags...), "-o",
+	args := append(append([]string{"build"}, flags...), "-o",
 		dir+string(filepath.Separator))
 	unlock, err := lockBuilds(root)
 	if err != nil {
