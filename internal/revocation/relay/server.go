@@ -41,7 +41,7 @@ type Server struct {
 	tls      *tls.Config // nil: none
 	config   GatesConfig
 	logger   *slog.Logger
-	places   *places
+	places   *listen.Places
 
 	connections prometheus.Gauge
 	refused     *prometheus.CounterVec
@@ -63,7 +63,7 @@ const Protocol = "redis"
 func New(log Log, c GatesConfig, o Options) (*Server, error) {
 	s := &Server{
 		log: log, names: o.Names, maxGates: o.Revocation.MaxGates, settle: o.Revocation.Settle,
-		username: c.Username, config: c, logger: o.Logger, places: newPlaces(c.MaxConnections),
+		username: c.Username, config: c, logger: o.Logger, places: listen.NewPlaces(c.MaxConnections),
 		crowded: rate.NewLimiter(rate.Every(time.Minute), 1),
 		connections: prometheus.NewGauge(prometheus.GaugeOpts{
 			Namespace: "sallyport", Subsystem: "relay", Name: "connections",
@@ -117,7 +117,7 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	defer cancel()
 	defer context.AfterFunc(ctx, func() { _ = l.Close() })()
 	// Whoever has lost its place counts until it is no longer served.
-	served := make(chan struct{}, s.places.all())
+	served := make(chan struct{}, s.places.All())
 	for pause := time.Duration(0); ; {
 		select {
 		case served <- struct{}{}:
@@ -154,11 +154,11 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 }
 
 // enter gives a connection the place of a stranger, who may have to make room for it.
-func (s *Server) enter(conn net.Conn) *place {
-	entered, lost := s.places.enter(conn)
+func (s *Server) enter(conn net.Conn) *listen.Place {
+	entered, lost := s.places.Enter(conn)
 	if lost != nil {
-		_ = lost.conn.Close()
-		s.noPlace(refusedStrangers, lost.conn)
+		_ = lost.Conn.Close()
+		s.noPlace(refusedStrangers, lost.Conn)
 	}
 	return entered
 }
@@ -181,10 +181,10 @@ func (s *Server) noPlace(reason string, conn net.Conn) {
 }
 
 // take serves a connection to its end.
-func (s *Server) take(ctx context.Context, conn net.Conn, place *place) {
+func (s *Server) take(ctx context.Context, conn net.Conn, place *listen.Place) {
 	s.connections.Inc()
 	defer s.connections.Dec()
-	defer s.places.leave(place)
+	defer s.places.Leave(place)
 	defer conn.Close()
 	defer context.AfterFunc(ctx, func() { _ = conn.Close() })()
 	session := &session{

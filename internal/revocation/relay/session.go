@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/sallyport/sallyport/internal/config"
+	"github.com/sallyport/sallyport/internal/listen"
 	"github.com/sallyport/sallyport/internal/revocation/redislog"
 )
 
@@ -37,9 +38,6 @@ const (
 // errRefused ends a connection that has been told why.
 var errRefused = errors.New("relay: refused")
 
-// errNoPlace ends a connection of a gate's beyond max_connections.
-var errNoPlace = errors.New("relay: there is no place for another gate")
-
 // errMoved ends a connection whose heartbeats were answered over a connection to Redis that is in
 // use no more: what they settled on is gone.
 var errMoved = errors.New("relay: the connection to Redis is another")
@@ -51,7 +49,7 @@ type session struct {
 	r        *bufio.Reader
 	w        *bufio.Writer
 	began    time.Time
-	place    *place
+	place    *listen.Place
 	known    bool // it has said who it is
 	wrong    int  // passwords
 	replicas int  // that have the write of the EXEC just answered; -1: none was
@@ -152,8 +150,8 @@ func (s *session) answer(ctx context.Context, words []string) error {
 
 // admit gives whoever is known a gate's place, for good. In the words of Redis, if there is none.
 func (s *session) admit() error {
-	err := s.places.admit(s.place)
-	if errors.Is(err, errNoPlace) {
+	err := s.places.Admit(s.place)
+	if errors.Is(err, listen.ErrNoPlace) {
 		s.noPlace(refusedGates, s.conn)
 		s.w.WriteString("-ERR max number of clients reached\r\n")
 	}
