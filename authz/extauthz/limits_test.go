@@ -223,17 +223,31 @@ func silentConnections(t *testing.T) {
 	}
 }
 
-// TestConnectionsAreBounded: one more than allowed has to wait until another ends.
+// TestConnectionsAreBounded: one more than allowed is refused, so that Envoy asks another gate, until
+// there is a place. Those who say nothing have none of these places, however many they are.
 func TestConnectionsAreBounded(t *testing.T) {
 	b := start(t, authztest.New(), func(c *Config) { c.MaxConnections = 1 })
+	for range 40 {
+		conn, err := net.Dial("tcp", b.address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+	}
 	authztest.Compare(t, authztest.Anybody, b.ask(t, false)(authztest.Get("/public")))
 	second := dial(t, b.address)
-	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	defer cancel()
 	request := message(encoded(authztest.Get("/public"), false))
 	err := second.Invoke(ctx, "/"+serviceName+"/Check", request, &authv3.CheckResponse{}, asIsOption())
-	if status.Code(err) != codes.DeadlineExceeded {
+	if status.Code(err) != codes.Unavailable {
 		t.Errorf("a second connection: got %v", err)
+	}
+	for labels, least := range map[string]float64{"reason=connections": 1, "reason=strangers": 24} {
+		if n := authztest.Value(t, b.registry, "sallyport_gate_connections_refused_total",
+			labels); n < least {
+			t.Errorf("%s: counted %v", labels, n)
+		}
 	}
 	if err := b.conn.Close(); err != nil {
 		t.Fatal(err)

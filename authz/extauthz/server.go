@@ -7,8 +7,6 @@ import (
 	"net"
 	"time"
 
-	"golang.org/x/net/netutil"
-
 	"github.com/sallyport/sallyport/authz"
 	"github.com/sallyport/sallyport/authz/check"
 	"github.com/sallyport/sallyport/authz/extauthz/door"
@@ -46,9 +44,11 @@ func New(engine *authz.Engine, c Config, o Options) (*Server, error) {
 		return nil, fmt.Errorf("extauthz: %w", err)
 	}
 	s := &Server{config: c, checker: checker, answers: newAnswers(c), broken: broken}
+	crowd := newCrowd(c.MaxConnections, checker.Logger, o.Check.Registry)
 	s.calls = unary.New(s.methods(o.Ready), unary.Options{
-		MaxMessage: c.MaxMessage, MaxStreams: c.MaxStreams, MaxHeld: int64(max(maxHeld, 4*c.MaxMessage)),
+		MaxConnections: c.MaxConnections, MaxMessage: c.MaxMessage, MaxStreams: c.MaxStreams, MaxHeld: int64(max(maxHeld, 4*c.MaxMessage)),
 		Handshake: handshake, Silence: silence, Patience: patience, TLS: o.TLS,
+		Refused:  crowd.noPlace,
 		Panicked: func(err error) { s.Panicked("a connection of ext_authz", []byte(err.Error())) },
 	})
 	return s, nil
@@ -78,7 +78,6 @@ func (s *Server) methods(ready func() error) map[string]func() unary.Method {
 // Run answers on l until ctx ends. It returns nil after that, and an error when it cannot go on.
 func (s *Server) Run(ctx context.Context, l net.Listener) error {
 	served := make(chan error, 1)
-	l = netutil.LimitListener(l, s.config.MaxConnections)
 	go func() { served <- daemon.Guard(func() error { return s.calls.Serve(l) }) }()
 	select {
 	case err := <-served: // Drain has stopped it, perhaps before it began, or it has failed

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"golang.org/x/net/http2"
+
+	"github.com/sallyport/sallyport/internal/listen"
 )
 
 const (
@@ -34,7 +36,7 @@ type conn struct {
 	reads atomic.Uint64 // how often bytes have come
 	alive *time.Timer
 
-	raw net.Conn // as it was taken
+	place *listen.Place // with the connection as it was taken
 
 	mu     sync.Mutex
 	net    net.Conn // the same, or TLS over it
@@ -76,9 +78,9 @@ var (
 	errSettings = http2.ConnectionError(http2.ErrCodeProtocol)
 )
 
-func newConn(s *Server, nc net.Conn) *conn {
+func newConn(s *Server, place *listen.Place) *conn {
 	return &conn{
-		server: s, raw: nc, net: nc, methods: map[string]Method{}, calls: map[uint32]*call{}, fields: newFields(),
+		server: s, place: place, net: place.Conn, methods: map[string]Method{}, calls: map[uint32]*call{}, fields: newFields(),
 		receives: connWindow, sends: 65535, initial: 65535,
 	}
 }
@@ -161,8 +163,20 @@ func (c *conn) greet() error {
 	if err := c.settle(settings); err != nil {
 		return err
 	}
+	if err := c.server.places.Admit(c.place); err != nil {
+		return c.refused(err)
+	}
 	c.alive = time.AfterFunc(o.Silence, func() { c.server.guard(c.watch) })
 	return c.net.SetReadDeadline(time.Time{})
+}
+
+// refused tells a peer that there is no place for it, so that it asks another gate.
+func (c *conn) refused(err error) error {
+	if !errors.Is(err, listen.ErrNoPlace) {
+		return err
+	}
+	c.server.options.Refused(c.net.RemoteAddr(), false)
+	return http2.ConnectionError(http2.ErrCodeEnhanceYourCalm)
 }
 
 // window is what a peer may send on a stream: a whole message, so that none has to be given back.
@@ -224,7 +238,7 @@ func (c *conn) fail(err error) {
 }
 
 // abort ends the connection at once. It needs no lock.
-func (c *conn) abort() { _ = c.raw.Close() }
+func (c *conn) abort() { _ = c.place.Conn.Close() }
 
 // end is what the reader leaves behind: nobody waits for an answer any more.
 func (c *conn) end() {
@@ -272,7 +286,7 @@ func (c *conn) depart() {
 		return
 	}
 	_ = c.unlocked(func() error {
-		_, err := io.Copy(io.Discard, c.net)
+		_, err := io.CopyN(io.Discard, c.net, connWindow) // no honest peer has more on the way
 		return err
 	})
 }

@@ -13,6 +13,7 @@ import (
 	"google.golang.org/grpc/codes"
 
 	"github.com/sallyport/sallyport/internal/daemon"
+	"github.com/sallyport/sallyport/internal/listen"
 )
 
 // Method answers the calls of one gRPC method that come over one connection. Quick is asked first, then
@@ -41,8 +42,11 @@ func (e *Error) Error() string { return fmt.Sprintf("%v: %s", e.Code, e.Text) }
 
 // Options are a Server's settings. All are needed but TLS.
 type Options struct {
-	MaxMessage int    // greatest size of a request in bytes
-	MaxStreams uint32 // most calls at a time on one connection
+	// MaxConnections is the most at a time, of those that have begun to speak HTTP/2, over TLS if there
+	// is TLS. There is room for strangers beside them: listen.Places.
+	MaxConnections int
+	MaxMessage     int    // greatest size of a request in bytes
+	MaxStreams     uint32 // most calls at a time on one connection
 	// MaxHeld is how many bytes of messages may be held at a time, for all connections together: of
 	// those that are not whole yet, that wait for an answer, and of answers that wait for the caller to
 	// take them. A call that needs more is refused as RESOURCE_EXHAUSTED.
@@ -55,6 +59,8 @@ type Options struct {
 	TLS               *tls.Config // nil: none; else it has to offer the protocol h2 alone
 	// Panicked is told of each panic, with its stack.
 	Panicked func(error)
+	// Refused is told of each connection that there was no place for: one too many, or a stranger's.
+	Refused func(from net.Addr, stranger bool)
 }
 
 // ErrStopped is what Serve returns after Stop or Drain.
@@ -65,16 +71,18 @@ type Server struct {
 	options Options
 	methods map[string]func() Method // by the path of the call
 	held    atomic.Int64             // as MaxHeld counts
+	places  *listen.Places
+	served  chan struct{} // connections that are being served, those that have lost their place too
+	closing chan struct{} // closed when nothing new is taken
 
 	mu        sync.Mutex
-	closing   bool // nothing new is taken
 	listeners map[net.Listener]struct{}
 	conns     map[*conn]struct{}
 	running   sync.WaitGroup // connections and calls
 
 	jobs    chan func() // for a worker that is idle
 	idle    atomic.Int32
-	end     sync.Once
+	rested  sync.Once
 	ended   chan struct{} // closed when workers are to end
 	workers sync.WaitGroup
 }
@@ -86,39 +94,39 @@ const maxIdle = 64
 // New makes a server of methods by their paths, as /package.Service/Method. Each function makes the
 // Method of one connection.
 func New(methods map[string]func() Method, o Options) *Server {
+	places := listen.NewPlaces(o.MaxConnections)
 	return &Server{
-		options: o, methods: methods, listeners: map[net.Listener]struct{}{},
+		options: o, methods: methods, places: places, served: make(chan struct{}, places.All()),
+		closing: make(chan struct{}), listeners: map[net.Listener]struct{}{},
 		conns: map[*conn]struct{}{}, jobs: make(chan func()), ended: make(chan struct{}),
 	}
 }
 
 // Serve takes connections from l until Stop or Drain, when it returns ErrStopped, or until l fails.
 func (s *Server) Serve(l net.Listener) error {
-	s.mu.Lock()
-	if s.closing {
-		s.mu.Unlock()
+	if !s.listen(l) {
 		return errors.Join(ErrStopped, l.Close())
 	}
-	s.listeners[l] = struct{}{}
-	s.mu.Unlock()
 	defer func() {
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		delete(s.listeners, l)
 		_ = l.Close() // Stop may have closed it already
 	}()
-	pause := time.Duration(0)
-	for {
+	for pause := time.Duration(0); ; {
+		select {
+		case s.served <- struct{}{}:
+		case <-s.closing:
+			return ErrStopped
+		}
 		nc, err := l.Accept()
 		if err == nil {
 			pause = 0
 			s.take(nc)
 			continue
 		}
-		s.mu.Lock()
-		closing := s.closing
-		s.mu.Unlock()
-		if closing {
+		<-s.served
+		if s.isClosing() {
 			return ErrStopped
 		}
 		// As when the process has no more descriptors: others that end give some back.
@@ -126,29 +134,61 @@ func (s *Server) Serve(l net.Listener) error {
 			return err
 		}
 		pause = min(max(2*pause, 5*time.Millisecond), time.Second)
-		time.Sleep(pause)
+		select {
+		case <-time.After(pause):
+		case <-s.closing:
+			return ErrStopped
+		}
 	}
 }
 
-// take serves a connection in a goroutine of its own.
-func (s *Server) take(nc net.Conn) {
-	c := newConn(s, nc)
+// listen notes a listener, unless nothing new is taken.
+func (s *Server) listen(l net.Listener) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.closing {
+	if s.isClosing() {
+		return false
+	}
+	s.listeners[l] = struct{}{}
+	return true
+}
+
+func (s *Server) isClosing() bool {
+	select {
+	case <-s.closing:
+		return true
+	default:
+		return false
+	}
+}
+
+// take serves a connection in a goroutine of its own, and frees its place among those served.
+func (s *Server) take(nc net.Conn) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.isClosing() {
 		_ = nc.Close() // nobody has been promised anything
+		<-s.served
 		return
 	}
+	place, lost := s.places.Enter(nc)
+	if lost != nil {
+		_ = lost.Conn.Close() // it has said nothing
+		s.options.Refused(lost.Conn.RemoteAddr(), true)
+	}
+	c := newConn(s, place)
 	s.conns[c] = struct{}{}
 	s.running.Add(1)
 	go func() {
 		defer s.running.Done()
+		defer func() { <-s.served }()
 		defer s.forget(c)
 		s.guard(c.serve)
 	}()
 }
 
 func (s *Server) forget(c *conn) {
+	s.places.Leave(c.place)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.conns, c)
@@ -185,7 +225,7 @@ func (s *Server) Stop() {
 // rest returns when nothing runs any more.
 func (s *Server) rest() {
 	s.running.Wait()
-	s.end.Do(func() { close(s.ended) })
+	s.rested.Do(func() { close(s.ended) })
 	s.workers.Wait()
 }
 
@@ -222,7 +262,9 @@ func (s *Server) work(f func()) {
 func (s *Server) close(end func(*conn)) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.closing = true
+	if !s.isClosing() {
+		close(s.closing)
+	}
 	for l := range s.listeners {
 		_ = l.Close() // Serve returns whatever it says
 	}
