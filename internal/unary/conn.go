@@ -134,14 +134,14 @@ func (c *conn) greet() error {
 		}
 		c.net = secure
 	}
-	in := bufio.NewReaderSize(reader{c}, readBuffer)
 	preface := make([]byte, len(http2.ClientPreface))
-	if _, err := io.ReadFull(in, preface); err != nil {
+	if _, err := io.ReadFull(reader{c}, preface); err != nil {
 		return err
 	}
 	if string(preface) != http2.ClientPreface {
 		return errPreface
 	}
+	in := bufio.NewReaderSize(reader{c}, readBuffer)
 	c.framer = http2.NewFramer(writer{c}, in)
 	c.framer.SetReuseFrames()
 	c.framer.SetMaxReadFrameSize(maxFrame)
@@ -248,6 +248,9 @@ func (c *conn) end() {
 	}
 	for _, k := range c.calls {
 		c.drop(k)
+	}
+	for _, w := range c.later { // not handed out any more
+		c.server.held.Add(-int64(w.held))
 	}
 	if c.failed == nil {
 		c.fail(io.EOF)
