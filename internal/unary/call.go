@@ -340,6 +340,8 @@ func (c *conn) close(k *call, fields []byte, ended bool) {
 // reset ends a stream, whatever it was about.
 func (c *conn) reset(stream uint32, code http2.ErrCode) {
 	_ = c.framer.WriteRSTStream(stream, code)
+	c.resets[c.nextReset%uint32(len(c.resets))] = stream
+	c.nextReset++
 	if k := c.calls[stream]; k != nil {
 		c.drop(k)
 	}

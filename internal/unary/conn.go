@@ -51,6 +51,10 @@ type conn struct {
 	running uint32           // calls that it has handed out, or is to
 	blocked []*call          // whose answers wait for the peer to take more, in turn
 
+	// The last streams that were reset here: what the peer sent before it heard so is passed over.
+	resets    [64]uint32
+	nextReset uint32
+
 	receives int64 // what the peer may still send, and
 	returned int64 // what it has sent and not been given back
 	sends    int64 // what may be sent

@@ -1,6 +1,8 @@
 package unary
 
 import (
+	"slices"
+
 	"golang.org/x/net/http2"
 )
 
@@ -35,6 +37,9 @@ func (c *conn) handle(frame http2.Frame) error {
 		}
 		if k := c.calls[f.StreamID]; k != nil {
 			c.drop(k)
+		}
+		if n := slices.Index(c.resets[:], f.StreamID); n >= 0 {
+			c.resets[n] = 0 // now its peer has ended it, too
 		}
 		return nil
 	case *http2.PriorityFrame:
@@ -128,16 +133,10 @@ func (c *conn) handleFields(fragment []byte, last bool) error {
 		return err
 	}
 	id := f.stream
-	if k := c.calls[id]; k != nil { // trailers, of which none is of interest
-		if k.whole {
-			return streamError(id, http2.ErrCodeStreamClosed)
-		}
-		if !f.ended || f.pseudo != 0 {
-			return streamError(id, http2.ErrCodeProtocol)
-		}
-		return c.receive(k, nil, true)
+	if !c.idle(id) {
+		return c.handleTrailers(f)
 	}
-	if id%2 == 0 || id <= c.last {
+	if id%2 == 0 {
 		return protocolError
 	}
 	c.last = id
@@ -154,6 +153,25 @@ func (c *conn) handleFields(fragment []byte, last bool) error {
 	return c.open(id, f, f.ended)
 }
 
+// handleTrailers takes the end of a stream, of whose fields none is of interest.
+func (c *conn) handleTrailers(f *fields) error {
+	k := c.calls[f.stream]
+	switch {
+	case k == nil && !c.wasReset(f.stream):
+		return protocolError
+	case k != nil && k.whole:
+		return streamError(f.stream, http2.ErrCodeStreamClosed)
+	case !f.ended, f.pseudo != 0:
+		return streamError(f.stream, http2.ErrCodeProtocol)
+	case k == nil:
+		return nil
+	}
+	return c.receive(k, nil, true)
+}
+
+// wasReset reports whether a stream was reset here lately, before its peer had ended it.
+func (c *conn) wasReset(stream uint32) bool { return slices.Contains(c.resets[:], stream) }
+
 func (c *conn) handleData(f *http2.DataFrame) error {
 	id, size := f.StreamID, int64(f.Length)
 	if c.receives -= size; c.receives < 0 {
@@ -169,10 +187,12 @@ func (c *conn) handleData(f *http2.DataFrame) error {
 		c.returned = 0
 	}
 	k := c.calls[id]
-	if k == nil || k.whole {
-		if c.idle(id) {
-			return protocolError
-		}
+	switch {
+	case k == nil && c.idle(id):
+		return protocolError
+	case k == nil && c.wasReset(id):
+		return nil
+	case k == nil, k.whole:
 		return streamError(id, http2.ErrCodeStreamClosed)
 	}
 	if k.receives -= size; k.receives < 0 {

@@ -312,3 +312,26 @@ func answered(message string) end {
 func refused(code codes.Code, text string) end {
 	return end{status: "200", code: strconv.Itoa(int(code)), text: text}
 }
+
+// goAwayOr reads until the server says that it goes, or answers a ping.
+func (p *peer) goAwayOr(t testing.TB) (code http2.ErrCode, said bool) {
+	t.Helper()
+	p.must(t, p.WritePing(false, [8]byte{9}))
+	for {
+		f, err := p.ReadFrame()
+		if err != nil {
+			return 0, true
+		}
+		switch f := f.(type) {
+		case *http2.GoAwayFrame:
+			return f.ErrCode, true
+		case *http2.PingFrame:
+			return 0, false
+		}
+	}
+}
+
+func isTimeout(err error) bool {
+	late := net.Error(nil)
+	return errors.As(err, &late) && late.Timeout()
+}

@@ -1,0 +1,322 @@
+package unary_test
+
+import (
+	"io"
+	"net"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/net/http2"
+	"google.golang.org/grpc/codes"
+
+	"github.com/sallyport/sallyport/internal/eventually"
+	"github.com/sallyport/sallyport/internal/unary"
+)
+
+// TestCallsBeyondTheLimitAreRefused, and taken again once others have ended.
+func TestCallsBeyondTheLimitAreRefused(t *testing.T) {
+	b := start(t, func(o *unary.Options) { o.MaxStreams = 3 })
+	p := b.connect(t)
+	for id := uint32(1); id <= 5; id += 2 {
+		p.call(t, id, "x")
+	}
+	p.call(t, 7, "q")
+	if id, e := p.next(t); id != 7 || e.reset != http2.ErrCodeRefusedStream {
+		t.Errorf("got %d, %+v", id, e)
+	}
+	close(b.release)
+	for range 3 {
+		if _, e := p.next(t); e != answered("x") {
+			t.Errorf("got %+v", e)
+		}
+	}
+	p.call(t, 9, "q")
+	if _, e := p.next(t); e != answered("q") {
+		t.Errorf("got %+v", e)
+	}
+}
+
+// TestCallsThatAreDroppedCostLittle: none is worked on that was given up before, and no more are
+// worked on at a time than there may be calls, though none of those is a call any more.
+func TestCallsThatAreDroppedCostLittle(t *testing.T) {
+	b := start(t, func(o *unary.Options) { o.MaxStreams = 4 })
+	p := b.connect(t)
+	const calls = 1000
+	go func() { _, _ = io.Copy(io.Discard, p.Conn) }()
+	for n := range uint32(calls) {
+		p.call(t, 2*n+1, "x")
+		p.must(t, p.WriteRSTStream(2*n+1, http2.ErrCodeCancel))
+	}
+	other := b.connect(t)
+	other.call(t, 1, "q")
+	if _, e := other.next(t); e != answered("q") {
+		t.Errorf("got %+v", e)
+	}
+	p.must(t, p.Close())
+	eventually.True(t, "nothing is held any more", func() bool { return b.server.Held() == 0 })
+	if n := b.worked.Load(); n > calls/2 {
+		t.Errorf("%d of %d calls were worked on that had been given up", n, calls)
+	}
+}
+
+// TestHalfMessagesAreBounded, of all connections together, and whoever gives them up gives their
+// room back.
+func TestHalfMessagesAreBounded(t *testing.T) {
+	const part = 16 << 10
+	b := start(t, func(o *unary.Options) { o.MaxHeld = 10 * part })
+	var peers []*peer
+	for range 5 {
+		p := b.connect(t)
+		peers = append(peers, p)
+		for id := uint32(1); id <= 3; id += 2 {
+			p.open(t, id, false)
+			p.must(t, p.WriteData(id, false, append([]byte{0, 0, 1, 0, 0}, strings.Repeat("q", part-5)...)))
+		}
+	}
+	eventually.True(t, "all is held that may be", func() bool { return b.server.Held() == 10*part })
+	late := b.connect(t)
+	late.open(t, 1, false)
+	late.must(t, late.WriteData(1, false, prefixed("quickly")[:10]))
+	want := refused(codes.ResourceExhausted, "too many bytes of messages are waiting")
+	if _, e := late.next(t); e != want {
+		t.Errorf("got %+v", e)
+	}
+	late.call(t, 3, "q") // holds nothing
+	for {                // the reset behind the refusal comes first
+		id, e := late.next(t)
+		if id == 3 {
+			if e != answered("q") {
+				t.Errorf("got %+v", e)
+			}
+			break
+		}
+	}
+	peers[0].must(t, peers[0].WriteRSTStream(1, http2.ErrCodeCancel))
+	eventually.True(t, "one is given up", func() bool { return b.server.Held() == 9*part })
+	peers[1].must(t, peers[1].Close())
+	eventually.True(t, "a connection is gone", func() bool { return b.server.Held() == 7*part })
+}
+
+// TestAPeerThatTakesNoAnswersIsLeft, and holds no more than there is to be.
+func TestAPeerThatTakesNoAnswersIsLeft(t *testing.T) {
+	floods := map[string]func(*peer, uint32) error{
+		"calls": func(p *peer, id uint32) error {
+			if err := p.WriteHeaders(http2.HeadersFrameParam{
+				StreamID: id, BlockFragment: p.block.Bytes(), EndHeaders: true,
+			}); err != nil {
+				return err
+			}
+			return p.WriteData(id, true, prefixed("q"))
+		},
+		"calls of nothing": func(p *peer, id uint32) error {
+			return p.WriteHeaders(http2.HeadersFrameParam{
+				StreamID: id, BlockFragment: p.block.Bytes(), EndHeaders: true, EndStream: true,
+			})
+		},
+		"pings":    func(p *peer, _ uint32) error { return p.WritePing(false, [8]byte{}) },
+		"settings": func(p *peer, _ uint32) error { return p.WriteSettings() },
+	}
+	for name, flood := range floods {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := start(t, func(o *unary.Options) { o.Patience = 100 * time.Millisecond })
+			p := b.connect(t)
+			// Fields that depend on no other block.
+			p.encoder.SetMaxDynamicTableSize(0)
+			p.open(t, 1, true)
+			var before, after runtime.MemStats
+			runtime.ReadMemStats(&before)
+			sent := 0
+			for id := uint32(3); ; id += 2 {
+				if err := flood(p, id); err != nil {
+					break // the server has left
+				}
+				if sent++; sent > 50_000_000 {
+					t.Fatal("the server goes on for ever")
+				}
+			}
+			runtime.ReadMemStats(&after)
+			if after.HeapInuse > before.HeapInuse+64<<20 {
+				t.Errorf("%d MiB are in use after %d frames", (after.HeapInuse-before.HeapInuse)>>20, sent)
+			}
+		})
+	}
+}
+
+// TestAnswersWaitForWindows, and come whole and in order once there is room, however small the steps.
+func TestAnswersWaitForWindows(t *testing.T) {
+	b := start(t)
+	p := b.connect(t, http2.Setting{ID: http2.SettingInitialWindowSize, Val: 0})
+	p.call(t, 1, "q1")
+	p.call(t, 3, "l")
+	p.call(t, 5, "w5")
+	eventually.True(t, "the answers wait", func() bool { return b.server.Held() > longAnswer })
+	p.must(t, p.WriteWindowUpdate(1, 4))
+	p.must(t, p.WriteSettings(http2.Setting{ID: http2.SettingInitialWindowSize, Val: 5}))
+	p.must(t, p.WriteSettings(http2.Setting{ID: http2.SettingInitialWindowSize, Val: 70_000}))
+	ends := map[uint32]end{}
+	for len(ends) < 3 {
+		id, e := p.next(t)
+		ends[id] = e
+	}
+	if ends[1] != answered("q1") || ends[5] != answered("w5") ||
+		ends[3].message != strings.Repeat("l", longAnswer) || ends[3].code != "0" {
+		t.Errorf("got %+v and %+v, and %d bytes", ends[1], ends[5], len(ends[3].message))
+	}
+	if n := b.server.Held(); n != 0 {
+		t.Errorf("%d bytes are held", n)
+	}
+}
+
+// TestWindowsAreKept: the server sends no more than it may, and a peer that sends more than it may,
+// or gives more than there is, is told so.
+func TestWindowsAreKept(t *testing.T) {
+	b := start(t, func(o *unary.Options) { o.MaxMessage = 64 << 10 })
+	p := b.connect(t)
+	p.call(t, 1, "l")
+	sent := 0
+	for sent < 65535 {
+		f, err := p.ReadFrame()
+		p.must(t, err)
+		if d, ok := f.(*http2.DataFrame); ok {
+			sent += len(d.Data())
+		}
+	}
+	// A ping behind it: had there been more, it would have come before.
+	p.must(t, p.WritePing(false, [8]byte{1}))
+	for {
+		f, err := p.ReadFrame()
+		p.must(t, err)
+		if d, ok := f.(*http2.DataFrame); ok {
+			t.Fatalf("%d bytes more came than there was room for", len(d.Data()))
+		}
+		if ping, ok := f.(*http2.PingFrame); ok && ping.IsAck() {
+			break
+		}
+	}
+	for name, wrong := range map[string]func(*peer){
+		"a window of the connection beyond 2^31-1": func(p *peer) {
+			p.must(t, p.WriteWindowUpdate(0, 1<<31-1))
+		},
+		"windows of streams beyond 2^31-1": func(p *peer) {
+			p.open(t, 1, false)
+			p.must(t, p.WriteWindowUpdate(1, 1<<31-1-65535))
+			p.must(t, p.WriteSettings(http2.Setting{ID: http2.SettingInitialWindowSize, Val: 65536}))
+		},
+	} {
+		p := b.connect(t)
+		wrong(p)
+		if code, said := p.goAway(t); !said || code != http2.ErrCodeFlowControl {
+			t.Errorf("%s: got %v, %v", name, code, said)
+		}
+	}
+}
+
+// TestPaddingCostsNoWindow: a message in many frames of a byte each, with padding, comes whole.
+func TestPaddingCostsNoWindow(t *testing.T) {
+	b := start(t, func(o *unary.Options) { o.MaxMessage = 64 << 10 })
+	p := b.connect(t)
+	go func() { _, _ = io.Copy(io.Discard, p.Conn) }()
+	p.open(t, 1, false)
+	message := prefixed(strings.Repeat("w", 4000))
+	for n := range message {
+		p.must(t, p.WriteDataPadded(1, n == len(message)-1, message[n:n+1], make([]byte, 255)))
+	}
+	eventually.True(t, "the message is whole", func() bool { return b.worked.Load() == 1 })
+}
+
+// TestHeaderFieldsAreBounded, in one frame or in many.
+func TestHeaderFieldsAreBounded(t *testing.T) {
+	b := start(t)
+	p := b.connect(t)
+	p.open(t, 1, true, "x", strings.Repeat("a", 15<<10))
+	if _, e := p.next(t); e.code == "" {
+		t.Errorf("15 KiB: got %+v", e)
+	}
+	p.open(t, 3, true, "y", strings.Repeat("b", 8000), "z", strings.Repeat("c", 9000))
+	if _, e := p.next(t); e.reset != http2.ErrCodeEnhanceYourCalm {
+		t.Errorf("17 KiB: got %+v", e)
+	}
+	// The tables of both ends still agree.
+	p.open(t, 5, true, "y", strings.Repeat("b", 8000))
+	if _, e := p.next(t); e.code == "" {
+		t.Errorf("after that: got %+v", e)
+	}
+	p.block.Reset()
+	p.must(t, p.WriteHeaders(http2.HeadersFrameParam{
+		StreamID: 7, BlockFragment: []byte(strings.Repeat("\x00\x01x\x7f\x80\x01"+strings.Repeat("a", 255), 60)),
+	}))
+	p.must(t, p.WriteContinuation(7, false, []byte("\x00\x01x\x01a")))
+	if code, said := p.goAway(t); !said || code != http2.ErrCodeProtocol {
+		t.Errorf("more of them: got %v, %v", code, said)
+	}
+}
+
+// TestStrangersAndConnectionsAreBounded: a stranger takes no place of those who speak HTTP/2, and one
+// of those beyond the limit is told so.
+func TestStrangersAndConnectionsAreBounded(t *testing.T) {
+	b := start(t, func(o *unary.Options) { o.MaxConnections = 2 })
+	for range 40 {
+		conn, err := net.Dial("tcp", b.address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+	}
+	first, second := b.connect(t), b.connect(t)
+	for _, p := range []*peer{first, second} {
+		p.call(t, 1, "q")
+		if _, e := p.next(t); e != answered("q") {
+			t.Errorf("got %+v", e)
+		}
+	}
+	if code, said := b.connect(t).goAway(t); !said || code != http2.ErrCodeEnhanceYourCalm {
+		t.Errorf("a third: got %v, %v", code, said)
+	}
+	if n := b.strangers.Load(); n < 24 || b.refused.Load() != n+1 {
+		t.Errorf("%d strangers of %d were refused", n, b.refused.Load())
+	}
+	first.must(t, first.Close())
+	eventually.True(t, "there is a place", func() bool {
+		p := b.connect(t)
+		defer p.Close()
+		_, said := p.goAwayOr(t)
+		return !said
+	})
+}
+
+// TestSilenceEndsConnections of peers that are dead or say nothing, and no others.
+func TestSilenceEndsConnections(t *testing.T) {
+	b := start(t, func(o *unary.Options) {
+		o.Handshake = 50 * time.Millisecond
+		o.Silence, o.Patience = 50*time.Millisecond, 50*time.Millisecond
+	})
+	for _, word := range []string{"", "P", http2.ClientPreface[:23], http2.ClientPreface, strings.Repeat("x", 24)} {
+		conn, err := net.Dial("tcp", b.address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = io.WriteString(conn, word)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = conn.SetReadDeadline(time.Now().Add(20 * time.Second))
+		if _, err := io.Copy(io.Discard, conn); isTimeout(err) {
+			t.Errorf("%q: the connection stays open", word)
+		}
+		_ = conn.Close()
+	}
+	dead := b.connect(t)
+	dead.goAway(t) // answers no ping
+	alive := b.connect(t)
+	for pings := 0; pings < 5; {
+		f, err := alive.ReadFrame()
+		alive.must(t, err)
+		if ping, ok := f.(*http2.PingFrame); ok && !ping.IsAck() {
+			alive.must(t, alive.WritePing(true, ping.Data))
+			pings++
+		}
+	}
+}
