@@ -554,6 +554,24 @@ h = ensure(ARGV[1], tonumber(ARGV[2]), skew, t, tonumber(ARGV[15]))`},
 	{"54f", "a log that cannot be read any more leaves remembered answers", []edit{
 		{"internal/revocation/view.go", "v.Unreadable == older.Unreadable && v.Counted", "v.Counted"},
 	}, in("internal/revocation", []string{"TestAViewThatJudgesAsAnOlderOneIsFreshForAsLong"})},
+	{"55a", "answers wait for calls behind them that wait", []edit{
+		{"internal/unary/call.go", "			c.server.run(func() { c.wait(w) })\n", "			c.wait(w)\n"},
+	}, in("internal/unary", []string{"TestAnAnswerBehindOneThatWaitsIsSent"})},
+	{"55b", "an answer is sent beyond its stream's window", []edit{
+		{"internal/unary/call.go", "size <= maxFrame && size <= k.sends && size <= c.sends", "size <= maxFrame && size <= c.sends"},
+	}, in("internal/unary", []string{"TestAnswersWaitForWindows", "TestEachCallIsAnsweredOnce"})},
+	{"55c", "calls that were given up are worked on", []edit{
+		{"internal/unary/call.go", "	if w.call.dropped.Load() {\n		return true\n	}\n", ""},
+	}, in("internal/unary", []string{"TestCallsThatAreDroppedCostLittle"})},
+	{"55d", "strangers take the places of those who speak HTTP/2", []edit{
+		{"internal/unary/conn.go", "	if err := c.server.places.Admit(c.place); err != nil {\n		return c.refused(err)\n	}\n", ""},
+	}, in("internal/unary", []string{"TestStrangersAndConnectionsAreBounded"})},
+	{"55e", "a panic of a worker answers its call twice", []edit{
+		{"internal/unary/call.go", "		w, decided := &all[i], true // it is answered when it panics, too\n", "		w, decided := &all[i], false\n"},
+	}, in("internal/unary", []string{"TestErrorsAreToldAndThoseThatAreNoStatusAreNot"})},
+	{"55f", "a call that crossed the warning is not answered", []edit{
+		{"internal/unary/conn.go", "	c.draining = warned\n	_ = c.framer.WriteGoAway(maxWindow, http2.ErrCodeNo, nil)\n	_ = c.framer.WritePing(false, drainPing)\n", "	c.refuse()\n"},
+	}, in("internal/unary", []string{"TestDrainLosesNoCall"})},
 }
 
 // knownSources keep where connections come from, for bugs that make another one.

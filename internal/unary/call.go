@@ -271,7 +271,7 @@ func (c *conn) finish(w *work, answer []byte, err error) {
 func (c *conn) send() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.flush(); c.over() {
+	if c.flush(); c.over() && !c.departs {
 		// The reader waits for frames, of which none may come.
 		_ = c.net.SetReadDeadline(time.Now())
 	}
@@ -340,8 +340,7 @@ func (c *conn) close(k *call, fields []byte, ended bool) {
 // reset ends a stream, whatever it was about.
 func (c *conn) reset(stream uint32, code http2.ErrCode) {
 	_ = c.framer.WriteRSTStream(stream, code)
-	c.resets[c.nextReset%uint32(len(c.resets))] = stream
-	c.nextReset++
+	c.passOver(stream)
 	if k := c.calls[stream]; k != nil {
 		c.drop(k)
 	}

@@ -56,7 +56,7 @@ func ask(ctx context.Context, conn *grpc.ClientConn, message string, o ...grpc.C
 
 // TestGRPCsOwnClientIsAnswered, many calls at a time, quickly and by workers, of every size.
 func TestGRPCsOwnClientIsAnswered(t *testing.T) {
-	b := start(t)
+	b := start(t, func(o *unary.Options) { o.MaxHeld = 64 << 20 })
 	conn := dial(t, b.address, insecure.NewCredentials())
 	var all sync.WaitGroup
 	for n := range 64 {
@@ -130,9 +130,7 @@ func TestAPanicOfTheReaderEndsItsConnectionAlone(t *testing.T) {
 	p := b.connect(t)
 	p.call(t, 1, "1")
 	p.goAway(t)
-	if n := b.panics.Load(); n != 1 {
-		t.Errorf("%d panics were told of", n)
-	}
+	eventually.True(t, "the panic is told of", func() bool { return b.panics.Load() == 1 })
 	other.call(t, 1, "q")
 	if _, e := other.next(t); e != answered("q") {
 		t.Errorf("got %+v", e)

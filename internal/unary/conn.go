@@ -51,9 +51,10 @@ type conn struct {
 	running uint32           // calls that it has handed out, or is to
 	blocked []*call          // whose answers wait for the peer to take more, in turn
 
-	// The last streams that were reset here: what the peer sent before it heard so is passed over.
-	resets    [64]uint32
-	nextReset uint32
+	// The last streams that were reset here, or not served: what the peer sent before it heard so is
+	// passed over.
+	passed     [64]uint32
+	nextPassed uint32
 
 	receives int64 // what the peer may still send, and
 	returned int64 // what it has sent and not been given back
@@ -63,6 +64,7 @@ type conn struct {
 	pinged   bool   // a sign of life is waited for
 	seen     uint64 // reads, when the timer looked
 	draining drainPhase
+	departs  bool // nothing is written any more
 }
 
 // drainPhase is how far the end of a connection has come.
@@ -285,6 +287,7 @@ func (c *conn) part(err error) {
 // depart writes what there is to write, and waits a little until the peer has seen it: a socket that
 // is closed while bytes come in takes back what was sent.
 func (c *conn) depart() {
+	c.departs = true
 	if c.flush(); c.failed != nil {
 		return
 	}

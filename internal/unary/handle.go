@@ -38,8 +38,8 @@ func (c *conn) handle(frame http2.Frame) error {
 		if k := c.calls[f.StreamID]; k != nil {
 			c.drop(k)
 		}
-		if n := slices.Index(c.resets[:], f.StreamID); n >= 0 {
-			c.resets[n] = 0 // now its peer has ended it, too
+		if n := slices.Index(c.passed[:], f.StreamID); n >= 0 {
+			c.passed[n] = 0 // now its peer has ended it, too
 		}
 		return nil
 	case *http2.PriorityFrame:
@@ -142,7 +142,8 @@ func (c *conn) handleFields(fragment []byte, last bool) error {
 	c.last = id
 	switch {
 	case c.draining == refusing:
-		return nil // the peer has been told that it is not served
+		c.passOver(id) // the peer has been told that it is not served
+		return nil
 	case f.itself, !f.tooLong && !f.complete():
 		return streamError(id, http2.ErrCodeProtocol)
 	case f.tooLong:
@@ -157,7 +158,7 @@ func (c *conn) handleFields(fragment []byte, last bool) error {
 func (c *conn) handleTrailers(f *fields) error {
 	k := c.calls[f.stream]
 	switch {
-	case k == nil && !c.wasReset(f.stream):
+	case k == nil && !c.isPassedOver(f.stream):
 		return protocolError
 	case k != nil && k.whole:
 		return streamError(f.stream, http2.ErrCodeStreamClosed)
@@ -169,8 +170,16 @@ func (c *conn) handleTrailers(f *fields) error {
 	return c.receive(k, nil, true)
 }
 
-// wasReset reports whether a stream was reset here lately, before its peer had ended it.
-func (c *conn) wasReset(stream uint32) bool { return slices.Contains(c.resets[:], stream) }
+// passOver has what its peer still sends of a stream passed over, for as long as it is among the last
+// of these.
+func (c *conn) passOver(stream uint32) {
+	c.passed[c.nextPassed%uint32(len(c.passed))] = stream
+	c.nextPassed++
+}
+
+// isPassedOver reports whether a stream was reset here lately, or not served, before its peer had
+// ended it.
+func (c *conn) isPassedOver(stream uint32) bool { return slices.Contains(c.passed[:], stream) }
 
 func (c *conn) handleData(f *http2.DataFrame) error {
 	id, size := f.StreamID, int64(f.Length)
@@ -190,7 +199,7 @@ func (c *conn) handleData(f *http2.DataFrame) error {
 	switch {
 	case k == nil && c.idle(id):
 		return protocolError
-	case k == nil && c.wasReset(id):
+	case k == nil && c.isPassedOver(id):
 		return nil
 	case k == nil, k.whole:
 		return streamError(id, http2.ErrCodeStreamClosed)
