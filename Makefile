@@ -121,7 +121,7 @@ model: ## explore every order of events within two faults: three quarters of an 
 model-vast: ## the same of three servers with two issuers: hours, and most of 24 GB of memory
 	GOGC=30 $(GO) test -tags model ./internal/model -run 'TestModel$$' -count=1 -v -timeout 24h -vast -progress
 
-bugs: test-tools ## seed 54 bugs, one by one, and print which test catches each: BUGS=8,17c
+bugs: test-tools ## seed 55 bugs, one by one, and print which test catches each: BUGS=8,17c
 	$(GO) run ./e2e/bugs -only '$(BUGS)'
 
 # What a run measures, and beside what: bench/README.md. BASE is the folder of another checkout, whose gate is measured too.
