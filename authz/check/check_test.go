@@ -121,3 +121,54 @@ func TestAMalformedRequestIsRefused(t *testing.T) {
 		t.Errorf("got %s %q", d.Reason(), d.Detail())
 	}
 }
+
+// TestQuickVerifiesNothing: a token that was not verified before is left to Check or Try, and
+// accounted for there, be it genuine or not; all else is decided as they decide it.
+func TestQuickVerifiesNothing(t *testing.T) {
+	w, registry := authztest.New(), prometheus.NewRegistry()
+	c := newChecker(t, w, Options{Instant: instant, Registry: registry})
+	genuine := w.Token()
+	forged := genuine[:len(genuine)-4] + "AAAA"
+	for _, bearer := range []string{genuine, forged, "half.a", strings.Repeat(".", 1000)} {
+		r := &Request{Request: authztest.Get("/protected", "authorization", "Bearer "+bearer)}
+		if d, decided := c.Quick(r); decided || d.Allow || d.Refusal != nil {
+			t.Fatalf("%.20s: got %s, %v", bearer, d.Reason(), decided)
+		}
+	}
+	counted := func() float64 {
+		return authztest.Value(t, registry, "sallyport_gate_decisions_total", "")
+	}
+	if n := counted(); n != 0 {
+		t.Errorf("%v decisions are counted", n)
+	}
+	r := &Request{Request: authztest.Get("/protected", "authorization", "Bearer "+genuine)}
+	if d, decided := c.Try(r); !decided || !d.Allow || d.Cached {
+		t.Errorf("got %s, %v", d.Reason(), decided)
+	}
+	if d, decided := c.Quick(r); !decided || !d.Allow || !d.Cached {
+		t.Errorf("once verified: got %s, %v", d.Reason(), decided)
+	}
+	for path, want := range map[string]token.Reason{
+		"/public": "", "/protected": token.ReasonNoToken, "//": token.ReasonBadPath,
+	} {
+		r := &Request{Request: authztest.Get(path)}
+		if d, decided := c.Quick(r); !decided || d.Allow != (want == "") ||
+			want != "" && d.Refused().Reason != want {
+			t.Errorf("%s: got %s, %v", path, d.Reason(), decided)
+		}
+	}
+	if n := counted(); n != 5 {
+		t.Errorf("%v decisions are counted, want 5", n)
+	}
+	w.Revocations.Revoke(func(*revocation.Facts) bool { return true })
+	if d, decided := c.Quick(r); !decided || d.Allow || d.Refused().Reason != token.ReasonRevoked {
+		t.Errorf("once revoked: got %s, %v", d.Reason(), decided)
+	}
+	forgedRequest := &Request{Request: authztest.Get("/protected", "authorization", "Bearer "+forged)}
+	if d := c.Check(t.Context(), forgedRequest); d.Allow {
+		t.Error("a forged token passes")
+	}
+	if _, decided := c.Quick(forgedRequest); decided {
+		t.Error("a token that was refused is remembered")
+	}
+}
