@@ -173,30 +173,27 @@ func (c *Checker) Check(ctx context.Context, r *Request) (d authz.Decision) {
 // Try is Check for a caller that must not wait: when a key is missing that Check would wait for, it
 // accounts for nothing and reports false.
 func (c *Checker) Try(r *Request) (d authz.Decision, decided bool) {
-	return c.attempt(r, func(d *authz.Decision) bool {
-		return !d.Missing.Needed() || c.Keys == nil
-	})
+	return c.attempt(r)
 }
 
 // Quick is Check for a caller that others wait for: when a signature has to be verified, which takes
 // a hundred times as long as all else, it accounts for nothing and reports false.
 func (c *Checker) Quick(r *Request) (d authz.Decision, decided bool) {
 	r.Remembered = true
-	d, decided = c.attempt(r, func(d *authz.Decision) bool { return !d.Unverified })
+	d, decided = c.attempt(r)
 	r.Remembered = false
 	return d, decided
 }
 
-// attempt decides, and accounts for the decision if it may stand.
-func (c *Checker) attempt(r *Request, stands func(*authz.Decision) bool) (d authz.Decision,
-	decided bool) {
+// attempt decides, and accounts for the decision unless something is still to be done for it.
+func (c *Checker) attempt(r *Request) (d authz.Decision, decided bool) {
 	defer func() {
 		if value := recover(); value != nil {
 			d, decided = c.Recovered(value), true
 		}
 	}()
 	r.At = c.Instant()
-	if d = c.decide(r); !stands(&d) {
+	if d = c.decide(r); d.Unverified || d.Missing.Needed() && c.Keys != nil {
 		return authz.Decision{}, false
 	}
 	c.account(r, &d, r.At)
