@@ -180,9 +180,7 @@ func (c *Checker) Try(r *Request) (d authz.Decision, decided bool) {
 // a hundred times as long as all else, it accounts for nothing and reports false.
 func (c *Checker) Quick(r *Request) (d authz.Decision, decided bool) {
 	r.Remembered = true
-	d, decided = c.attempt(r)
-	r.Remembered = false
-	return d, decided
+	return c.attempt(r)
 }
 
 // attempt decides, and accounts for the decision unless something is still to be done for it.
@@ -192,8 +190,11 @@ func (c *Checker) attempt(r *Request) (d authz.Decision, decided bool) {
 			d, decided = c.Recovered(value), true
 		}
 	}()
+	// Off before a shadow policy is asked: that one may have to verify what the other need not.
+	defer func() { r.Remembered = false }()
 	r.At = c.Instant()
-	if d = c.decide(r); d.Unverified || d.Missing.Needed() && c.Keys != nil {
+	d = c.decide(r)
+	if r.Remembered = false; d.Unverified || d.Missing.Needed() && c.Keys != nil {
 		return authz.Decision{}, false
 	}
 	c.account(r, &d, r.At)

@@ -13,6 +13,7 @@ import (
 
 	"github.com/sallyport/sallyport/authz/authztest"
 	"github.com/sallyport/sallyport/internal/audit"
+	"github.com/sallyport/sallyport/internal/policy"
 	"github.com/sallyport/sallyport/internal/revocation"
 	"github.com/sallyport/sallyport/internal/token"
 )
@@ -170,5 +171,26 @@ func TestQuickVerifiesNothing(t *testing.T) {
 	}
 	if _, decided := c.Quick(forgedRequest); decided {
 		t.Error("a token that was refused is remembered")
+	}
+}
+
+// TestAShadowPolicyVerifiesWhatTheOtherNeedNot: by it a public route wants a token.
+func TestAShadowPolicyVerifiesWhatTheOtherNeedNot(t *testing.T) {
+	w, registry := authztest.New(), prometheus.NewRegistry()
+	c := newChecker(t, w, Options{Instant: instant, Registry: registry})
+	shadow, err := policy.Compile(policy.Config{Routes: []policy.Route{{Match: policy.Match{Path: "/**"}}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.engine.SetShadow(shadow)
+	r := &Request{Request: authztest.Get("/public", "authorization", "Bearer "+w.Token())}
+	if d, decided := c.Quick(r); !decided || !d.Allow {
+		t.Fatalf("got %s, %v", d.Reason(), decided)
+	}
+	for outcome, want := range map[string]float64{"same": 1, "refuses": 0} {
+		if n := authztest.Value(t, registry, "sallyport_gate_shadow_decisions_total",
+			"outcome="+outcome); n != want {
+			t.Errorf("%s: counted %v, want %v", outcome, n, want)
+		}
 	}
 }

@@ -223,3 +223,9 @@ func generated(t testing.TB, r *authv3.CheckRequest) []byte {
 	}
 	return b
 }
+
+// check judges a request that has been read.
+func (s *Server) check(ctx context.Context, r *checkRequest, to []byte) []byte {
+	to, _ = s.answer(to, func() (authz.Decision, bool) { return s.checker.Check(ctx, &r.Request), true })
+	return to
+}

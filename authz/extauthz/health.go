@@ -33,8 +33,12 @@ var (
 	errMalformed = &unary.Error{Code: codes.Internal, Text: "the message is not well-formed"}
 )
 
-// Quick implements unary.Method: whoever says what the gate waits for may take its time.
-func (health) Quick(_, to []byte) ([]byte, bool) { return to, false }
+// Quick implements unary.Method. A gate that is busy is asked for its health all the same, and by
+// that Envoy knows that it is there.
+func (h health) Quick(request, to []byte) ([]byte, bool) {
+	answer, err := h.answer(h, request, to)
+	return answer, err == nil
+}
 
 // Work implements unary.Method.
 func (health) Work(_, to []byte) ([]byte, bool) { return to, false }

@@ -36,19 +36,22 @@ func (s *Server) method() unary.Method { return &method{server: s, request: newR
 
 // Quick implements unary.Method: it answers all but checks of tokens that are to be verified.
 func (m *method) Quick(message, to []byte) (_ []byte, ok bool) {
-	defer m.request.reset()
-	m.request.read(message)
+	r := m.request
+	defer r.reset()
 	return m.server.answer(to, func() (authz.Decision, bool) {
-		return m.server.checker.Quick(&m.request.Request)
+		r.read(message)
+		return m.server.checker.Quick(&r.Request)
 	})
 }
 
 // Work implements unary.Method: it answers all but checks of tokens whose key is to be fetched.
 func (m *method) Work(message, to []byte) (_ []byte, ok bool) {
-	borrow(message, func(r *checkRequest) {
-		to, ok = m.server.answer(to, func() (authz.Decision, bool) { return m.server.checker.Try(&r.Request) })
+	r := borrow()
+	defer giveBack(r)
+	return m.server.answer(to, func() (authz.Decision, bool) {
+		r.read(message)
+		return m.server.checker.Try(&r.Request)
 	})
-	return to, ok
 }
 
 // Wait implements unary.Method.
@@ -57,25 +60,20 @@ func (m *method) Wait(ctx context.Context, message, to []byte) ([]byte, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	borrow(message, func(r *checkRequest) { to = m.server.check(ctx, r, to) })
+	r := borrow()
+	defer giveBack(r)
+	to, _ = m.server.answer(to, func() (authz.Decision, bool) {
+		r.read(message)
+		return m.server.checker.Check(ctx, &r.Request), true
+	})
 	return to, nil
 }
 
-// borrow calls f with a request that is read from a message.
-func borrow(message []byte, f func(*checkRequest)) {
-	r := requests.Get().(*checkRequest)
-	defer func() {
-		r.reset()
-		requests.Put(r)
-	}()
-	r.read(message)
-	f(r)
-}
+func borrow() *checkRequest { return requests.Get().(*checkRequest) }
 
-// check judges one request, accounts for it, and appends the answer.
-func (s *Server) check(ctx context.Context, r *checkRequest, to []byte) []byte {
-	to, _ = s.answer(to, func() (authz.Decision, bool) { return s.checker.Check(ctx, &r.Request), true })
-	return to
+func giveBack(r *checkRequest) {
+	r.reset()
+	requests.Put(r)
 }
 
 // answer appends the answer to what is decided, if it is.

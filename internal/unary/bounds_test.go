@@ -6,6 +6,7 @@ import (
 	"net"
 	"runtime"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -205,21 +206,16 @@ func TestWindowsAreKept(t *testing.T) {
 			break
 		}
 	}
-	for name, wrong := range map[string]func(*peer){
-		"a window of the connection beyond 2^31-1": func(p *peer) {
-			p.must(t, p.WriteWindowUpdate(0, 1<<31-1))
-		},
-		"windows of streams beyond 2^31-1": func(p *peer) {
-			p.open(t, 1, false)
-			p.must(t, p.WriteWindowUpdate(1, 1<<31-1-65535))
-			p.must(t, p.WriteSettings(http2.Setting{ID: http2.SettingInitialWindowSize, Val: 65536}))
-		},
-	} {
-		p := b.connect(t)
-		wrong(p)
-		if code, said := p.goAway(t); !said || code != http2.ErrCodeFlowControl {
-			t.Errorf("%s: got %v, %v", name, code, said)
-		}
+	p = b.connect(t)
+	p.must(t, p.WriteWindowUpdate(0, 1<<31-1))
+	if code, said := p.goAway(t); !said || code != http2.ErrCodeFlowControl {
+		t.Errorf("a window of the connection beyond 2^31-1: got %v, %v", code, said)
+	}
+	p = b.connect(t)
+	p.open(t, 1, false)
+	p.must(t, p.WriteWindowUpdate(1, 1<<31-1))
+	if id, e := p.next(t); id != 1 || e.reset != http2.ErrCodeFlowControl {
+		t.Errorf("a window of a stream beyond 2^31-1: got %d, %+v", id, e)
 	}
 }
 
@@ -253,13 +249,220 @@ func TestHeaderFieldsAreBounded(t *testing.T) {
 	if _, e := p.next(t); e.code == "" {
 		t.Errorf("after that: got %+v", e)
 	}
-	p.block.Reset()
-	p.must(t, p.WriteHeaders(http2.HeadersFrameParam{
-		StreamID: 7, BlockFragment: []byte(strings.Repeat("\x00\x01x\x7f\x80\x01"+strings.Repeat("a", 255), 60)),
-	}))
-	p.must(t, p.WriteContinuation(7, false, []byte("\x00\x01x\x01a")))
+	// In two frames, beside a call that waits and goes on.
+	p.call(t, 7, "x")
+	long := []byte(strings.Repeat("\x00\x01x\x7f\x80\x01"+strings.Repeat("a", 255), 60))
+	p.must(t, p.WriteHeaders(http2.HeadersFrameParam{StreamID: 9, BlockFragment: long, EndStream: true}))
+	p.must(t, p.WriteContinuation(9, true, long))
+	if id, e := p.next(t); id != 9 || e.reset != http2.ErrCodeEnhanceYourCalm {
+		t.Errorf("two frames: got %d, %+v", id, e)
+	}
+	close(b.release)
+	if id, e := p.next(t); id != 7 || e != answered("x") {
+		t.Errorf("the call beside it: got %d, %+v", id, e)
+	}
+	p.must(t, p.WriteHeaders(http2.HeadersFrameParam{StreamID: 11, BlockFragment: long}))
+	for range 4 {
+		p.must(t, p.WriteContinuation(11, false, long))
+	}
 	if code, said := p.goAway(t); !said || code != http2.ErrCodeProtocol {
-		t.Errorf("more of them: got %v, %v", code, said)
+		t.Errorf("fields without end: got %v, %v", code, said)
+	}
+}
+
+// TestABlockThatWasNotReadEndsItsConnection: both ends' tables would differ from then on.
+func TestABlockThatWasNotReadEndsItsConnection(t *testing.T) {
+	b := start(t)
+	for name, flags := range map[string]http2.Flags{
+		"whole": http2.FlagHeadersEndHeaders | http2.FlagHeadersPadded, "in parts": http2.FlagHeadersPadded,
+	} {
+		p := b.connect(t)
+		p.open(t, 1, false)
+		p.must(t, p.WriteRawFrame(http2.FrameHeaders, flags, 3, []byte{200, 0x82, 0x84}))
+		if code, said := p.goAway(t); !said || code != http2.ErrCodeProtocol {
+			t.Errorf("%s: got %v, %v", name, code, said)
+		}
+	}
+}
+
+// TestABodyIsAsLongAsItsHeaderSays.
+func TestABodyIsAsLongAsItsHeaderSays(t *testing.T) {
+	b := start(t)
+	p := b.connect(t)
+	id := uint32(1)
+	for length, ok := range map[string]bool{"6": true, "5": false, "7": false, "-6": false, "six": false, "": false} {
+		p.open(t, id, false, "content-length", length)
+		p.must(t, p.WriteData(id, true, prefixed("q")))
+		if _, e := p.next(t); ok && e != answered("q") || !ok && e.reset != http2.ErrCodeProtocol {
+			t.Errorf("%q: got %+v", length, e)
+		}
+		id += 2
+	}
+}
+
+// TestNoPeerHoldsAllThatMayBeHeld: one that sends half messages has its share, and others' calls are
+// answered even when there is nothing left.
+func TestNoPeerHoldsAllThatMayBeHeld(t *testing.T) {
+	b := start(t, func(o *unary.Options) { o.MaxMessage, o.MaxHeld = 64<<10, 8<<20 })
+	half := append([]byte{0, 0, 0, 255, 255}, strings.Repeat("w", 16_000)...)
+	var peers []*peer
+	for range 17 {
+		p := b.connect(t)
+		peers = append(peers, p)
+		for id := uint32(1); id < 80; id += 2 {
+			p.open(t, id, false)
+			p.must(t, p.WriteData(id, false, half))
+		}
+		p.must(t, p.WriteRSTStream(1, http2.ErrCodeCancel)) // so that there is room for a little less
+	}
+	for _, p := range peers {
+		if _, e := p.next(t); e.code != "8" {
+			t.Errorf("got %+v", e)
+		}
+	}
+	if n := b.server.Held(); n > 8<<20 || n < 7<<20 {
+		t.Errorf("%d bytes are held", n)
+	}
+	honest := b.connect(t)
+	honest.call(t, 1, "w"+strings.Repeat("a", 1000))
+	if _, e := honest.next(t); e.code != "0" {
+		t.Errorf("got %.200v", e)
+	}
+}
+
+// TestMessagesThatDoNotBecomeWholeAreRefused in the end, and calls that wait are not.
+func TestMessagesThatDoNotBecomeWholeAreRefused(t *testing.T) {
+	b := start(t, func(o *unary.Options) { o.Patience = 50 * time.Millisecond })
+	p := b.connect(t)
+	p.call(t, 1, "x")
+	p.open(t, 3, false)
+	p.must(t, p.WriteData(3, false, prefixed("quick")[:7]))
+	if id, e := p.next(t); id != 3 || e != refused(codes.DeadlineExceeded, "the call's time is over") {
+		t.Errorf("got %d, %+v", id, e)
+	}
+	close(b.release)
+	for {
+		if id, e := p.next(t); id == 1 {
+			if e != answered("x") {
+				t.Errorf("got %+v", e)
+			}
+			return
+		}
+	}
+}
+
+// widest is a listener that notes how much is written at once.
+type widest struct {
+	net.Listener
+	most atomic.Int64
+}
+
+type widestConn struct {
+	*net.TCPConn
+	l *widest
+}
+
+func (l *widest) Accept() (net.Conn, error) {
+	c, err := l.Listener.Accept()
+	if err != nil {
+		return nil, err
+	}
+	return widestConn{c.(*net.TCPConn), l}, nil
+}
+
+func (c widestConn) Write(b []byte) (int, error) {
+	if n := int64(len(b)); n > c.l.most.Load() {
+		c.l.most.Store(n) // one connection, so one write at a time
+	}
+	return c.TCPConn.Write(b)
+}
+
+// TestNoMoreIsMadeThanCanBeWritten, however little the frames are that ask for it: refusals of calls,
+// and windows that become wider by a byte.
+func TestNoMoreIsMadeThanCanBeWritten(t *testing.T) {
+	for name, flood := range map[string]func(*peer, *http2.Framer){
+		"refusals": func(p *peer, f *http2.Framer) {
+			p.encoder.SetMaxDynamicTableSize(4096)
+			for id := uint32(1); id < 60_000; id += 2 {
+				p.block.Reset()
+				for _, h := range []string{":method", "POST", ":scheme", "http", ":path", path} {
+					p.fieldPair(h)
+				}
+				p.fieldPair("content-type")
+				p.fieldPair("application/grpc")
+				_ = f.WriteHeaders(http2.HeadersFrameParam{
+					StreamID: id, BlockFragment: p.block.Bytes(), EndHeaders: true, EndStream: true,
+				})
+			}
+		},
+		"windows": func(p *peer, f *http2.Framer) {
+			for size := uint32(1); size < 1100; size++ {
+				_ = f.WriteSettings(http2.Setting{ID: http2.SettingInitialWindowSize, Val: size})
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := start(t, func(o *unary.Options) { o.MaxStreams = 1000 })
+			inner, err := net.Listen("tcp", "127.0.0.1:0")
+			if err != nil {
+				t.Fatal(err)
+			}
+			l, ended := &widest{Listener: inner}, make(chan error, 1)
+			go func() { ended <- b.server.Serve(l) }()
+			second := &bench{address: inner.Addr().String()}
+			p := second.connect(t, http2.Setting{ID: http2.SettingInitialWindowSize, Val: 0})
+			p.must(t, p.WriteWindowUpdate(0, 1<<30))
+			if name == "windows" {
+				for id := uint32(1); id < 1000; id += 2 {
+					p.call(t, id, "q"+strings.Repeat("x", 1000))
+				}
+			}
+			var all bytes.Buffer
+			flood(p, http2.NewFramer(&all, nil))
+			read := make(chan struct{})
+			go func() {
+				defer close(read)
+				_, _ = io.Copy(io.Discard, p.Conn)
+			}()
+			_, err = p.Conn.Write(all.Bytes())
+			p.must(t, err)
+			p.must(t, p.WriteGoAway(0, http2.ErrCodeNo, nil)) // it ends once all has been answered
+			<-read
+			if n := l.most.Load(); n > 256<<10 {
+				t.Errorf("%d bytes were written at once", n)
+			}
+			b.server.Stop()
+			<-ended
+		})
+	}
+}
+
+// TestAsManyWorkAsThereAreProcessors, however many calls come at once.
+func TestAsManyWorkAsThereAreProcessors(t *testing.T) {
+	b := start(t, func(o *unary.Options) { o.MaxStreams = 1000 })
+	p := b.connect(t)
+	p.encoder.SetMaxDynamicTableSize(0)
+	p.open(t, 1, true) // so that its fields are in p.block
+	if _, e := p.next(t); e.code == "" {
+		t.Errorf("got %+v", e)
+	}
+	var all bytes.Buffer
+	f := http2.NewFramer(&all, nil)
+	for id := uint32(3); id < 1800; id += 2 {
+		p.must(t, f.WriteHeaders(http2.HeadersFrameParam{
+			StreamID: id, BlockFragment: p.block.Bytes(), EndHeaders: true,
+		}))
+		p.must(t, f.WriteData(id, true, prefixed("w")))
+	}
+	_, err := p.Conn.Write(all.Bytes())
+	p.must(t, err)
+	for id := uint32(3); id < 1800; id += 2 {
+		if _, e := p.next(t); e != answered("w") {
+			t.Fatalf("got %+v", e)
+		}
+	}
+	if n := b.together.Load(); n > int64(runtime.GOMAXPROCS(0)) {
+		t.Errorf("%d worked at a time", n)
 	}
 }
 

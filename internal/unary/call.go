@@ -22,17 +22,19 @@ type call struct {
 	message []byte        // what has come of it, with its prefix, unless it came at once
 	held    int           // what of it is counted as held
 	whole   bool          // the peer sends no more of it
+	old     bool          // it was not whole when watch looked
 	dropped atomic.Bool   // nobody waits for an answer
 	cancel  context.CancelFunc
 
-	receives int64 // what the peer may still send
-	sends    int64 // what may be sent
-	answer   []byte
+	expects, got int64 // bytes of the body, as content-length has it, or -1; and as they came
+	receives     int64 // what the peer may still send
+	sends        int64 // what may be sent, beyond what may be on any stream
+	answer       []byte
 }
 
 // open takes a call, or refuses it.
 func (c *conn) open(id uint32, f *fields, ended bool) error {
-	k := &call{id: id, sends: c.initial, receives: int64(c.server.window())}
+	k := &call{id: id, expects: f.length, receives: int64(c.server.window())}
 	c.calls[k.id] = k
 	if f.method != "POST" {
 		c.close(k, notPost, ended)
@@ -88,7 +90,7 @@ func parseTimeout(s string) (timeout time.Duration, ok bool) {
 	}[s[len(s)-1]]
 	digits := s[:len(s)-1]
 	n, err := strconv.ParseUint(digits, 10, 32)
-	if unit == 0 || err != nil || len(digits) > 8 || digits[0] == '+' {
+	if unit == 0 || err != nil || len(digits) > 8 {
 		return 0, false
 	}
 	if time.Duration(n) > (1<<63-1)/unit {
@@ -101,6 +103,10 @@ const forever = 1<<63 - 1 // for a timeout
 
 // receive takes a part of a call's message, and the call, once it is whole.
 func (c *conn) receive(k *call, data []byte, last bool) error {
+	k.got += int64(len(data))
+	if k.expects >= 0 && (k.got > k.expects || last && k.got < k.expects) {
+		return streamError(k.id, http2.ErrCodeProtocol)
+	}
 	message := data
 	if len(k.message) > 0 || !last {
 		if len(data) > 0 && !c.hold(k, len(data)) {
@@ -118,7 +124,8 @@ func (c *conn) receive(k *call, data []byte, last bool) error {
 		return nil
 	}
 	k.whole = true
-	return c.ask(k, message[prefixSize:])
+	c.ask(k, message[prefixSize:])
+	return nil
 }
 
 // judge looks at what has come of a message, with its prefix.
@@ -142,28 +149,47 @@ func (c *conn) judge(message []byte, last bool) *Error {
 }
 
 // ask has a call answered, at once or later.
-func (c *conn) ask(k *call, message []byte) error {
+func (c *conn) ask(k *call, message []byte) {
 	answer, ok := k.method.Quick(message, c.scratch[:0])
-	if ok {
+	switch {
+	case ok:
 		c.scratch = answer
 		c.reply(k, answer)
-		return nil
+	case c.keep(k, &message):
+		c.running++
+		c.later = append(c.later, work{k, message, k.held})
+		k.held = 0 // until it has been answered, also when the call is dropped
+	// So that one who makes others' calls wait cannot have them refused.
+	default:
+		c.press(k, message)
 	}
-	// As many as calls, and not fewer because some have been dropped and not ended yet.
+}
+
+// keep keeps a message for later, and reports whether there is room. There are as many calls at a
+// time besides as there may be calls, though some have been dropped and not ended yet.
+func (c *conn) keep(k *call, message *[]byte) bool {
 	if c.running >= c.server.options.MaxStreams {
-		return streamError(k.id, http2.ErrCodeRefusedStream)
+		return false
 	}
-	if len(k.message) == 0 { // the framer's own, which is good until the next frame
-		if !c.hold(k, len(message)) {
-			c.close(k, refusal(errTooMuch), true)
-			return nil
-		}
-		message = slices.Clone(message)
+	if len(k.message) > 0 { // it is kept already
+		return true
 	}
-	c.running++
-	c.later = append(c.later, work{k, message, k.held})
-	k.held = 0 // until it has been answered, also when the call is dropped
-	return nil
+	if !c.hold(k, len(*message)) {
+		return false
+	}
+	*message = slices.Clone(*message) // it is the framer's, and good until the next frame
+	return true
+}
+
+// press answers a call for which there is no room, unless it has to wait: then it is refused.
+func (c *conn) press(k *call, message []byte) {
+	answer, ok := k.method.Work(message, c.scratch[:0])
+	if !ok {
+		c.close(k, refusal(errTooMuch), true)
+		return
+	}
+	c.scratch = answer
+	c.reply(k, answer)
 }
 
 // work is a call that the reader does not answer itself, and how much it holds.
@@ -173,35 +199,45 @@ type work struct {
 	held    int
 }
 
-// chunk is how many calls one worker answers one after another, at most, and writes their answers
-// together: a system call that wakes the peer costs a tenth of a signature's verification.
+// chunk is how many calls of a connection a worker answers one after another, at most, before it turns
+// to others. It writes their answers together: a system call that wakes the peer costs a tenth of a
+// signature's verification.
 const chunk = 8
 
-// dispatch hands out what the reader does not answer itself, to as many workers as there are
-// processors: each is busy until it has answered.
+// dispatch hands out what the reader does not answer itself.
 func (c *conn) dispatch() {
-	if len(c.later) == 0 {
-		return
+	if len(c.later) > 0 && !c.enqueued {
+		c.enqueued = true
+		c.server.enqueue(c)
 	}
-	size := min(chunk, (len(c.later)-1)/runtime.GOMAXPROCS(0)+1)
-	for part := range slices.Chunk(c.later, size) {
-		all := slices.Clone(part)
-		c.server.run(func() { c.work(all) })
-	}
-	clear(c.later)
-	c.later = c.later[:0]
 }
 
-// work answers calls one after another, and gives those that have to wait a worker each.
-func (c *conn) work(all []work) {
-	for i := range all {
-		w, decided := &all[i], true // it is answered when it panics, too
+// work answers some calls, and gives those that have to wait a goroutine each.
+func (c *conn) work() {
+	for _, w := range c.portion() {
+		decided := true // it is answered when it panics, too
 		c.server.guard(func() { decided = c.try(w) })
 		if !decided {
 			c.server.run(func() { c.wait(w) })
 		}
 	}
 	c.send()
+}
+
+// portion takes the calls that a worker is to answer, and leaves the others to the next one.
+func (c *conn) portion() (all []*work) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	n := min(chunk, len(c.later)/runtime.GOMAXPROCS(0)+1, len(c.later))
+	for i := range n {
+		w := c.later[i]
+		all = append(all, &w)
+	}
+	c.later = slices.Delete(c.later, 0, n)
+	if c.enqueued = len(c.later) > 0; c.enqueued {
+		c.server.enqueue(c)
+	}
+	return all
 }
 
 // try answers a call if that takes no waiting, also when that panics.
@@ -246,9 +282,9 @@ func (c *conn) wait(w *work) {
 
 // finish writes the answer to a call that the reader has handed out.
 func (c *conn) finish(w *work, answer []byte, err error) {
-	c.server.held.Add(-int64(w.held))
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.release(w.held)
 	c.running--
 	k := w.call
 	if c.calls[k.id] != k {
@@ -281,7 +317,7 @@ func (c *conn) send() {
 func (c *conn) reply(k *call, answer []byte) {
 	c.out = appendHeaders(c.out, k.id, answerHeaders, false)
 	size := int64(prefixSize + len(answer))
-	if size <= maxFrame && size <= k.sends && size <= c.sends && len(c.blocked) == 0 {
+	if size <= min(maxFrame, c.initial+k.sends, c.sends) && len(c.blocked) == 0 {
 		c.sends -= size
 		c.out = appendFrame(c.out, http2.FrameData, 0, k.id, int(size))
 		c.out = append(appendPrefix(c.out, len(answer)), answer...)
@@ -294,23 +330,23 @@ func (c *conn) reply(k *call, answer []byte) {
 	}
 	k.answer = append(appendPrefix(make([]byte, 0, size), len(answer)), answer...)
 	c.blocked = append(c.blocked, k)
-	c.unblock()
+	c.widened = true
 }
 
 // settleCall writes the end of an answer.
 func (c *conn) settleCall(k *call) {
 	c.out = appendHeaders(c.out, k.id, answerTrailers, true)
 	c.drop(k)
-	if len(c.out) >= fullBuffer {
-		c.flush()
-	}
 }
 
-// unblock writes what it can of the answers that wait for the peer.
+// unblock writes what it can of the answers that wait for the peer. It is called before anything is
+// written and not for each window that becomes wider: whoever has many answers wait could have all of
+// them looked at for every few bytes.
 func (c *conn) unblock() {
+	c.widened = false
 	c.blocked = slices.DeleteFunc(c.blocked, func(k *call) bool {
 		for len(k.answer) > 0 {
-			size := min(int64(len(k.answer)), maxFrame, k.sends, c.sends)
+			size := min(int64(len(k.answer)), maxFrame, c.initial+k.sends, c.sends)
 			if size <= 0 {
 				return false
 			}
@@ -319,6 +355,7 @@ func (c *conn) unblock() {
 			c.out = appendFrame(c.out, http2.FrameData, 0, k.id, int(size))
 			c.out = append(c.out, k.answer[:size]...)
 			k.answer = k.answer[size:]
+			c.relieve()
 		}
 		if c.calls[k.id] == k {
 			c.settleCall(k)
@@ -353,15 +390,22 @@ func (c *conn) drop(k *call) {
 	if k.cancel != nil {
 		k.cancel()
 	}
-	c.server.held.Add(-int64(k.held))
+	c.release(k.held)
 	k.held, k.message, k.answer = 0, nil, nil
 }
 
 // hold counts n more bytes as held for a call, and reports whether there may be so many.
 func (c *conn) hold(k *call, n int) bool {
-	if !c.server.hold(n) {
+	if c.held+int64(n) > c.server.share() || !c.server.hold(n) {
 		return false
 	}
+	c.held += int64(n)
 	k.held += n
 	return true
+}
+
+// release gives back what was held.
+func (c *conn) release(n int) {
+	c.held -= int64(n)
+	c.server.held.Add(-int64(n))
 }

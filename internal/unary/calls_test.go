@@ -56,7 +56,7 @@ func ask(ctx context.Context, conn *grpc.ClientConn, message string, o ...grpc.C
 
 // TestGRPCsOwnClientIsAnswered, many calls at a time, quickly and by workers, of every size.
 func TestGRPCsOwnClientIsAnswered(t *testing.T) {
-	b := start(t, func(o *unary.Options) { o.MaxHeld = 64 << 20 })
+	b := start(t, func(o *unary.Options) { o.MaxHeld = 1 << 30 })
 	conn := dial(t, b.address, insecure.NewCredentials())
 	var all sync.WaitGroup
 	for n := range 64 {

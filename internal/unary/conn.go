@@ -45,15 +45,18 @@ type conn struct {
 	failed error  // nothing can be written any more
 	ended  bool   // the reader is gone
 
-	calls   map[uint32]*call // that have not been answered in full
-	last    uint32           // the greatest stream there has been
-	later   []work           // calls that the reader hands out before it waits
-	running uint32           // calls that it has handed out, or is to
-	blocked []*call          // whose answers wait for the peer to take more, in turn
+	calls    map[uint32]*call // that have not been answered in full
+	last     uint32           // the greatest stream there has been
+	later    []work           // calls that the reader leaves to workers
+	enqueued bool             // and that they know of
+	running  uint32           // calls that it has left to them, and that have not been answered
+	held     int64            // bytes of messages that are held
+	blocked  []*call          // whose answers wait for the peer to take more, in turn
+	widened  bool             // and may be looked at again
 
 	// The last streams that were reset here, or not served: what the peer sent before it heard so is
 	// passed over.
-	passed     [64]uint32
+	passed     [256]uint32
 	nextPassed uint32
 
 	receives int64 // what the peer may still send, and
@@ -61,10 +64,13 @@ type conn struct {
 	sends    int64 // what may be sent
 	initial  int64 // what may be sent on a new stream
 
-	pinged   bool   // a sign of life is waited for
-	seen     uint64 // reads, when the timer looked
-	draining drainPhase
-	departs  bool // nothing is written any more
+	pinged       bool          // a sign of life is waited for
+	seen         uint64        // reads, when watch looked
+	silent       time.Duration // for how long there had been none
+	draining     drainPhase
+	warnedBefore bool // when watch looked
+
+	departs bool // nothing is written any more
 }
 
 // drainPhase is how far the end of a connection has come.
@@ -98,15 +104,34 @@ func (c *conn) serve() {
 	defer c.end()
 	err := c.greet()
 	for err == nil && !c.over() {
-		var frame http2.Frame
-		if frame, err = c.framer.ReadFrame(); err == nil {
-			err = c.handle(frame)
-		}
-		if err != nil {
-			err = c.survive(err)
-		}
+		err = c.next()
 	}
 	c.part(err)
+}
+
+// next takes one frame.
+func (c *conn) next() error {
+	frame, err := c.framer.ReadFrame()
+	// What the framer refuses it has not read: of header fields, that is the end of the table that both
+	// ends have, whatever the framer calls it (RFC 9113 section 4.3).
+	if wrong := (http2.StreamError{}); err != nil && errors.As(err, &wrong) {
+		return http2.ConnectionError(wrong.Code)
+	}
+	if err != nil {
+		return err
+	}
+	if err = c.handle(frame); err != nil {
+		err = c.survive(err)
+	}
+	c.relieve()
+	return err
+}
+
+// relieve writes answers before there are too many of them.
+func (c *conn) relieve() {
+	if len(c.out) >= fullBuffer {
+		c.write()
+	}
 }
 
 // over reports whether all calls that are served have been answered.
@@ -118,8 +143,6 @@ func (c *conn) survive(err error) error {
 	if !errors.As(err, &wrong) {
 		return err
 	}
-	// That it was refused does not make its stream one that may come again.
-	c.last = max(c.last, wrong.StreamID)
 	c.reset(wrong.StreamID, wrong.Code)
 	return nil
 }
@@ -172,7 +195,7 @@ func (c *conn) greet() error {
 	if err := c.server.places.Admit(c.place); err != nil {
 		return c.refused(err)
 	}
-	c.alive = time.AfterFunc(o.Silence, func() { c.server.guard(c.watch) })
+	c.alive = time.AfterFunc(o.Patience, func() { c.server.guard(c.watch) })
 	return c.net.SetReadDeadline(time.Time{})
 }
 
@@ -201,8 +224,11 @@ type reader struct{ *conn }
 
 func (r reader) Read(b []byte) (n int, err error) {
 	r.dispatch()
-	if r.flush(); r.failed != nil {
+	switch r.flush(); {
+	case r.failed != nil:
 		return 0, r.failed
+	case r.over(): // since what waited has been written, and no frame need come any more
+		return 0, io.EOF
 	}
 	err = r.unlocked(func() error {
 		n, err = r.net.Read(b)
@@ -220,8 +246,19 @@ func (w writer) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
-// flush writes what there is to write, or fails the connection.
+// flush writes what there is to write.
 func (c *conn) flush() {
+	if c.widened {
+		c.unblock()
+	}
+	c.write()
+}
+
+// write writes what has been made to be written, or fails the connection.
+func (c *conn) write() {
+	if c.departs { // half of the connection is closed
+		c.out = nil
+	}
 	if len(c.out) == 0 || c.failed != nil {
 		return
 	}
@@ -255,8 +292,11 @@ func (c *conn) end() {
 	for _, k := range c.calls {
 		c.drop(k)
 	}
-	for _, w := range c.later { // not handed out any more
-		c.server.held.Add(-int64(w.held))
+	if !c.enqueued { // no worker will
+		for _, w := range c.later {
+			c.release(w.held)
+		}
+		c.later = nil
 	}
 	if c.failed == nil {
 		c.fail(io.EOF)
@@ -287,10 +327,10 @@ func (c *conn) part(err error) {
 // depart writes what there is to write, and waits a little until the peer has seen it: a socket that
 // is closed while bytes come in takes back what was sent.
 func (c *conn) depart() {
-	c.departs = true
 	if c.flush(); c.failed != nil {
 		return
 	}
+	c.departs = true
 	half, ok := c.net.(interface{ CloseWrite() error })
 	if !ok || half.CloseWrite() != nil || c.net.SetReadDeadline(time.Now().Add(linger)) != nil {
 		return
@@ -301,26 +341,52 @@ func (c *conn) depart() {
 	})
 }
 
-// watch asks a peer that has been silent for long for a sign of life, and ends the connection if
-// there is none.
+// watch looks after what may not take for ever.
 func (c *conn) watch() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.ended {
+	if c.ended || c.departs {
 		return
 	}
-	o := &c.server.options
-	switch reads := c.reads.Load(); {
-	case reads != c.seen:
-		c.seen, c.pinged = reads, false
-		c.alive.Reset(o.Silence)
+	c.watchCalls()
+	c.watchSilence()
+	if c.draining == warned && c.warnedBefore {
+		c.refuse() // it does not say that it has heard
+	}
+	c.warnedBefore = c.draining == warned
+	if c.flush(); c.over() {
+		// The reader waits for frames, of which none may come.
+		_ = c.net.SetReadDeadline(time.Now())
+	}
+	c.alive.Reset(c.server.options.Patience)
+}
+
+// watchCalls refuses those whose messages are still not whole: they hold what others need.
+func (c *conn) watchCalls() {
+	for _, k := range c.calls {
+		switch {
+		case k.whole:
+		case k.old:
+			c.close(k, refusal(errLate), false)
+		default:
+			k.old = true
+		}
+	}
+}
+
+// watchSilence asks a peer that has been silent for long for a sign of life, and ends the connection
+// if there is none.
+func (c *conn) watchSilence() {
+	if reads := c.reads.Load(); reads != c.seen {
+		c.seen, c.pinged, c.silent = reads, false, 0
+		return
+	}
+	switch c.silent += c.server.options.Patience; {
 	case c.pinged:
 		c.fail(errors.New("unary: the peer gives no sign of life"))
-	default:
+	case c.silent >= c.server.options.Silence:
 		c.pinged = true
 		_ = c.framer.WritePing(false, [8]byte{})
-		c.flush()
-		c.alive.Reset(o.Patience)
 	}
 }
 

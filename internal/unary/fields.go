@@ -1,6 +1,7 @@
 package unary
 
 import (
+	"strconv"
 	"strings"
 
 	"golang.org/x/net/http/httpguts"
@@ -15,6 +16,7 @@ type fields struct {
 	stream  uint32
 	ended   bool // the stream has, with this block
 	itself  bool // the stream is said to depend on itself
+	encoded int
 	size    uint32
 	tooLong bool
 	invalid bool
@@ -22,7 +24,11 @@ type fields struct {
 	pseudo  uint8 // which of pseudos have come
 
 	method, path, contentType, timeout string
+	length                             int64 // of the body, by content-length; -1: not said
 }
+
+// mostEncoded is how long a block may be, also of a call that is refused for it.
+const mostEncoded = 4 * headerList
 
 func newFields() *fields {
 	f := &fields{}
@@ -39,15 +45,16 @@ func (f *fields) complete() bool { return f.pseudo&7 == 7 && f.path != "" }
 
 // begin begins a block.
 func (f *fields) begin(h *http2.HeadersFrame) {
-	*f = fields{decoder: f.decoder, stream: h.StreamID, ended: h.StreamEnded()}
+	*f = fields{decoder: f.decoder, stream: h.StreamID, ended: h.StreamEnded(), length: -1}
 	f.itself = h.HasPriority() && h.Priority.StreamDep == h.StreamID
 	f.decoder.SetEmitEnabled(true)
 }
 
-// read reads a part of the block, and all of it when that is the last. What is decoded to be thrown
-// away is bounded: the peers' tables have to agree, so it is decoded, but not for long.
+// read reads a part of the block, and all of it when that is the last. What is wrong with the call
+// alone must not end those of others, so it is decoded to the end, for both ends' tables to agree;
+// but not for ever.
 func (f *fields) read(fragment []byte, last bool) error {
-	if f.invalid || f.tooLong || len(fragment) > 2*headerList {
+	if f.encoded += len(fragment); f.encoded > mostEncoded {
 		return protocolError
 	}
 	if _, err := f.decoder.Write(fragment); err != nil {
@@ -58,9 +65,6 @@ func (f *fields) read(fragment []byte, last bool) error {
 	}
 	if err := f.decoder.Close(); err != nil {
 		return compressionError
-	}
-	if f.invalid {
-		return streamError(f.stream, http2.ErrCodeProtocol)
 	}
 	return nil
 }
@@ -84,6 +88,10 @@ func (f *fields) take(h hpack.HeaderField) {
 		f.contentType = h.Value
 	case "grpc-timeout":
 		f.timeout = h.Value
+	case "content-length":
+		n, err := strconv.ParseUint(h.Value, 10, 63)
+		f.invalid = f.invalid || err != nil || f.length >= 0
+		f.length = int64(n)
 	}
 }
 

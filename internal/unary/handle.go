@@ -83,23 +83,16 @@ func (c *conn) settle(f *http2.SettingsFrame) error {
 		if s.ID != http2.SettingInitialWindowSize {
 			return nil // frames are small and fields are encoded without a table, whatever a peer takes
 		}
-		more := int64(s.Val) - c.initial
+		// For all streams at once: what each has beyond it stays. A window may so become larger than
+		// there are, which is its peer's own affair.
 		c.initial = int64(s.Val)
-		for _, k := range c.calls {
-			if k.sends += more; k.sends > maxWindow {
-				return flowControlError
-			}
-		}
+		c.widened = true
 		return nil
 	})
 	if err != nil {
 		return err
 	}
-	if err := c.framer.WriteSettingsAck(); err != nil {
-		return err
-	}
-	c.unblock()
-	return nil
+	return c.framer.WriteSettingsAck()
 }
 
 func (c *conn) handleWindow(f *http2.WindowUpdateFrame) error {
@@ -108,7 +101,7 @@ func (c *conn) handleWindow(f *http2.WindowUpdateFrame) error {
 		if c.sends += more; c.sends > maxWindow {
 			return flowControlError
 		}
-		c.unblock()
+		c.widened = true
 		return nil
 	}
 	if c.idle(f.StreamID) {
@@ -118,12 +111,10 @@ func (c *conn) handleWindow(f *http2.WindowUpdateFrame) error {
 	if k == nil {
 		return nil // it has been answered meanwhile
 	}
-	if k.sends += more; k.sends > maxWindow {
+	if k.sends += more; c.initial+k.sends > maxWindow {
 		return streamError(f.StreamID, http2.ErrCodeFlowControl)
 	}
-	if len(k.answer) > 0 {
-		c.unblock()
-	}
+	c.widened = true
 	return nil
 }
 
@@ -144,7 +135,7 @@ func (c *conn) handleFields(fragment []byte, last bool) error {
 	case c.draining == refusing:
 		c.passOver(id) // the peer has been told that it is not served
 		return nil
-	case f.itself, !f.tooLong && !f.complete():
+	case f.itself, f.invalid, !f.tooLong && !f.complete():
 		return streamError(id, http2.ErrCodeProtocol)
 	case f.tooLong:
 		return streamError(id, http2.ErrCodeEnhanceYourCalm)
@@ -162,7 +153,7 @@ func (c *conn) handleTrailers(f *fields) error {
 		return protocolError
 	case k != nil && k.whole:
 		return streamError(f.stream, http2.ErrCodeStreamClosed)
-	case !f.ended, f.pseudo != 0:
+	case !f.ended, f.invalid, f.pseudo != 0:
 		return streamError(f.stream, http2.ErrCodeProtocol)
 	case k == nil:
 		return nil

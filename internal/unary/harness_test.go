@@ -69,6 +69,10 @@ func (m *method) Quick(request, to []byte) ([]byte, bool) {
 
 func (m *method) Work(request, to []byte) ([]byte, bool) {
 	m.worked.Add(1)
+	if n := m.working.Add(1); n > m.together.Load() {
+		m.together.Store(n)
+	}
+	defer m.working.Add(-1)
 	switch kind(request) {
 	case working:
 		return reply(request, to), true
@@ -107,7 +111,7 @@ type bench struct {
 	ended   chan error
 
 	worked, panics, refused, strangers atomic.Int64
-	waits                              atomic.Int64
+	waits, working, together           atomic.Int64
 }
 
 func options() unary.Options {
@@ -159,6 +163,7 @@ type peer struct {
 	*http2.Framer
 	encoder *hpack.Encoder
 	block   bytes.Buffer
+	name    string // of a field whose value is to come
 	decoder *hpack.Decoder
 	fields  map[string]string // of the last block that was read
 	streams map[uint32]*end   // that have begun to be answered
@@ -218,6 +223,16 @@ func (p *peer) headers(t testing.TB, id uint32, end bool, all ...string) {
 	p.must(t, p.WriteHeaders(http2.HeadersFrameParam{
 		StreamID: id, BlockFragment: p.block.Bytes(), EndHeaders: true, EndStream: end,
 	}))
+}
+
+// fieldPair adds a name to the block, and with the next text its value.
+func (p *peer) fieldPair(text string) {
+	if p.name == "" {
+		p.name = text
+		return
+	}
+	_ = p.encoder.WriteField(hpack.HeaderField{Name: p.name, Value: text})
+	p.name = ""
 }
 
 // prefixed is a message as it goes over the wire.

@@ -88,6 +88,22 @@ func TestDrainLosesNoCall(t *testing.T) {
 	}
 }
 
+// TestDrainWaitsForNoPeerForEver: one that lives and does not say that it has heard is told that no more
+// calls are served.
+func TestDrainWaitsForNoPeerForEver(t *testing.T) {
+	b := start(t, func(o *unary.Options) { o.Patience = 50 * time.Millisecond })
+	p := b.connect(t)
+	p.call(t, 1, "q")
+	if _, e := p.next(t); e != answered("q") {
+		t.Errorf("got %+v", e)
+	}
+	done := b.draining()
+	p.warned(t)
+	p.goAway(t)
+	p.must(t, p.Close())
+	<-done
+}
+
 // TestStopBreaksOffWhatDrainWaitsFor: a peer that answers no ping, one that has sent half a
 // message, one that has said nothing, and a call.
 func TestStopBreaksOffWhatDrainWaitsFor(t *testing.T) {

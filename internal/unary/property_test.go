@@ -9,6 +9,8 @@ import (
 
 	"golang.org/x/net/http2"
 	"pgregory.net/rapid"
+
+	"github.com/sallyport/sallyport/internal/unary"
 )
 
 // client is a peer whose calls, windows and answers are kept account of.
@@ -115,7 +117,7 @@ func (c *client) send(t testing.TB, id uint32, n int, padding int) {
 // TestEachCallIsAnsweredOnce, with its own answer, whatever becomes of the calls beside it and of the
 // windows; what was given up may be answered or not, and no window is exceeded.
 func TestEachCallIsAnsweredOnce(t *testing.T) {
-	b := start(t)
+	b := start(t, func(o *unary.Options) { o.MaxHeld = 1 << 30 }) // a sixteenth each
 	rapid.Check(t, func(rt *rapid.T) {
 		c := &client{
 			peer: b.connect(t), next: 1, sent: map[uint32]string{}, partial: map[uint32][]byte{},

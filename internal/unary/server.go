@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -49,12 +50,14 @@ type Options struct {
 	MaxStreams     uint32 // most calls at a time on one connection
 	// MaxHeld is how many bytes of messages may be held at a time, for all connections together: of
 	// those that are not whole yet, that wait for an answer, and of answers that wait for the caller to
-	// take them. A call that needs more is refused as RESOURCE_EXHAUSTED.
+	// take them. One connection may hold a sixteenth, and two messages at the least. A call that needs
+	// more is answered at once, if it does not have to wait, or refused as RESOURCE_EXHAUSTED.
 	MaxHeld int64
 	// Handshake is how long a connection has until its first HTTP/2 frame.
 	Handshake time.Duration
-	// Silence is how long a connection may be silent before it is asked for a sign of life, and
-	// Patience how long it then has to give one; and how long it may leave answers unread.
+	// Silence is how long a connection may be silent before it is asked for a sign of life. It is told
+	// in steps of Patience, which is how long a peer has to give one, to take answers, to send the rest
+	// of a message, and to take note that the server drains: up to twice as long.
 	Silence, Patience time.Duration
 	TLS               *tls.Config // nil: none; else it has to offer the protocol h2 alone
 	// Panicked is told of each panic, with its stack.
@@ -80,14 +83,19 @@ type Server struct {
 	conns     map[*conn]struct{}
 	running   sync.WaitGroup // connections and calls
 
-	jobs    chan func() // for a worker that is idle
+	// Connections that have calls for workers, in turn, and how many workers take them.
+	queueMu sync.Mutex
+	queue   []*conn
+	busy    int
+
+	jobs    chan func() // for a goroutine that is idle
 	idle    atomic.Int32
 	rested  sync.Once
 	ended   chan struct{} // closed when workers are to end
 	workers sync.WaitGroup
 }
 
-// maxIdle is how many workers stay when they have nothing to do. They keep their stacks, which a
+// maxIdle is how many goroutines stay when they have nothing to do. They keep their stacks, which a
 // signature's verification makes long: growing one anew for each is a good part of its cost.
 const maxIdle = 64
 
@@ -164,17 +172,18 @@ func (s *Server) isClosing() bool {
 
 // take serves a connection in a goroutine of its own, and frees its place among those served.
 func (s *Server) take(nc net.Conn) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.isClosing() {
-		_ = nc.Close() // nobody has been promised anything
-		<-s.served
-		return
-	}
 	place, lost := s.places.Enter(nc)
 	if lost != nil {
 		_ = lost.Conn.Close() // it has said nothing
 		s.options.Refused(lost.Conn.RemoteAddr(), true)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.isClosing() {
+		_ = nc.Close() // nobody has been promised anything
+		s.places.Leave(place)
+		<-s.served
+		return
 	}
 	c := newConn(s, place)
 	s.conns[c] = struct{}{}
@@ -229,7 +238,37 @@ func (s *Server) rest() {
 	s.workers.Wait()
 }
 
-// run has f run by a worker. Its caller is counted as running.
+// enqueue has workers take the calls of a connection, after those of others that were there before:
+// as many workers at a time as there are processors, since each is busy until it has answered.
+func (s *Server) enqueue(c *conn) {
+	s.queueMu.Lock()
+	defer s.queueMu.Unlock()
+	s.queue = append(s.queue, c)
+	if s.busy < runtime.GOMAXPROCS(0) {
+		s.busy++
+		s.run(s.drudge)
+	}
+}
+
+// drudge answers calls of one connection after the other, some of each in turn.
+func (s *Server) drudge() {
+	for {
+		s.queueMu.Lock()
+		if len(s.queue) == 0 {
+			s.queue = nil // which had moved on and on
+			s.busy--
+			s.queueMu.Unlock()
+			return
+		}
+		c := s.queue[0]
+		s.queue[0] = nil
+		s.queue = s.queue[1:]
+		s.queueMu.Unlock()
+		s.guard(c.work)
+	}
+}
+
+// run has f run by a goroutine. Its caller is counted as running.
 func (s *Server) run(f func()) {
 	s.running.Add(1)
 	select {
@@ -271,6 +310,11 @@ func (s *Server) close(end func(*conn)) {
 	for c := range s.conns {
 		end(c)
 	}
+}
+
+// share is how many bytes one connection may hold.
+func (s *Server) share() int64 {
+	return max(s.options.MaxHeld/16, 2*int64(s.options.MaxMessage+prefixSize))
 }
 
 // hold counts n more bytes as held, and reports whether there may be so many.
