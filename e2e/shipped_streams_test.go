@@ -3,6 +3,7 @@ package e2e_test
 import (
 	"bufio"
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
@@ -30,14 +31,17 @@ import (
 // is never answered.
 type streaming struct {
 	grpc   *grpc.Server
-	events chan string // what the event stream says after its first event
+	events sync.Map // of the event streams by their names: what each says after its first event
+}
+
+// said returns what an event stream is to say.
+func (s *streaming) said(name string) chan string {
+	events, _ := s.events.LoadOrStore(name, make(chan string))
+	return events.(chan string)
 }
 
 func newStreaming(t *testing.T) *streaming {
-	s := &streaming{
-		events: make(chan string),
-		grpc:   grpc.NewServer(grpc.UnknownServiceHandler(echoMessages)),
-	}
+	s := &streaming{grpc: grpc.NewServer(grpc.UnknownServiceHandler(echoMessages))}
 	t.Cleanup(s.grpc.Stop)
 	return s
 }
@@ -88,7 +92,7 @@ func (s *streaming) serveEvents(w http.ResponseWriter, r *http.Request) {
 		fmt.Fprintf(w, "data: %s\n\n", event)
 		w.(http.Flusher).Flush()
 		select {
-		case event = <-s.events:
+		case event = <-s.said(r.URL.Query().Get("name")):
 		case <-r.Context().Done():
 			return
 		}
@@ -154,7 +158,9 @@ func dialWebsocket(t *testing.T, gateway, path, token string) (*websocket.Conn, 
 }
 
 func openEvents(t *testing.T, gateway, token string, up *streaming) conversation {
-	response := begin(t, gateway+"/api/events", bearer(token), header("Accept", "text/event-stream"))
+	name := rand.Text()
+	response := begin(t, gateway+"/api/events?name="+name, bearer(token),
+		header("Accept", "text/event-stream"))
 	if response.StatusCode != http.StatusOK {
 		t.Fatalf("the event stream was answered with %s", response.Status)
 	}
@@ -176,7 +182,7 @@ func openEvents(t *testing.T, gateway, token string, up *streaming) conversation
 	return conversation{
 		exchange: func() error {
 			select {
-			case up.events <- "later":
+			case up.said(name) <- "later":
 				return next("later")
 			case <-time.After(10 * time.Second):
 				return errors.New("the upstream's end of it is closed")
