@@ -47,8 +47,8 @@ type Decision struct {
 	Problem string
 	// Cached means that the token had been verified before.
 	Cached bool
-	// Unverified means that nothing was decided, because Request.Remembered was set and the token's
-	// signature would have had to be verified.
+	// Unverified means that nothing was decided, because Request.Remembered was set and the token was
+	// not verified before, be it well-formed or not.
 	Unverified bool
 
 	rule     *policy.Rule // what the request fell under

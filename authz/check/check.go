@@ -176,8 +176,8 @@ func (c *Checker) Try(r *Request) (d authz.Decision, decided bool) {
 	return c.attempt(r)
 }
 
-// Quick is Check for a caller that others wait for: when a signature has to be verified, which takes
-// a hundred times as long as all else, it accounts for nothing and reports false.
+// Quick is Check for a caller that others wait for: of a token that was not verified before, which may
+// take a hundred times as long as all else, it accounts for nothing and reports false.
 func (c *Checker) Quick(r *Request) (d authz.Decision, decided bool) {
 	r.Remembered = true
 	return c.attempt(r)

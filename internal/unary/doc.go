@@ -3,12 +3,12 @@
 // A server for every kind of call hands each one from goroutine to goroutine: from the one that reads
 // to one that answers, and on to one that writes. For a check of some microseconds these hand-overs are
 // most of its time. Here the goroutine that reads a connection answers what can be answered at once,
-// and writes all its answers together before it waits for more. What has to wait, or to think for
-// long, gets a goroutine of its own ([Method]).
+// and writes all its answers together before it waits for more. What takes longer is left to workers,
+// and what has to wait gets a goroutine of its own ([Method]).
 //
 // Frames and header fields are read by golang.org/x/net/http2. This package has the rest of
 // RFC 9113 for a server, and of gRPC's protocol over it what unary calls need: no compression, no
-// metadata but the timeout.
+// metadata but the timeout, and no trailers.
 //
 // It promises:
 //   - A call is answered once, or reset, whatever becomes of the connection's other calls.
