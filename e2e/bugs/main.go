@@ -41,7 +41,7 @@ func chosen(list string) []row {
 	names := strings.Split(list, ",")
 	return slices.DeleteFunc(slices.Clone(table), func(r row) bool {
 		return !slices.Contains(names, r.bug) &&
-			!slices.Contains(names, strings.TrimRight(r.bug, "abcdef"))
+			!slices.Contains(names, number(r.bug))
 	})
 }
 
@@ -83,7 +83,7 @@ func run(ctx context.Context, rows []row, all bool, jobs int) error {
 func numbers(rows []row) int {
 	seen := map[string]bool{}
 	for _, r := range rows {
-		seen[strings.TrimRight(r.bug, "abcdef")] = true
+		seen[number(r.bug)] = true
 	}
 	return len(seen)
 }

@@ -351,6 +351,42 @@ func TestMessagesThatDoNotBecomeWholeAreRefused(t *testing.T) {
 	}
 }
 
+// TestAnswersThatAreNotTakenAreLetGo in the end, also when the peer gives signs of life.
+func TestAnswersThatAreNotTakenAreLetGo(t *testing.T) {
+	b := start(t, func(o *unary.Options) { o.Patience = 50 * time.Millisecond })
+	p := b.connect(t, http2.Setting{ID: http2.SettingInitialWindowSize, Val: 0})
+	p.call(t, 1, "q")
+	for {
+		p.must(t, p.WritePing(false, [8]byte{}))
+		f, err := p.ReadFrame()
+		p.must(t, err)
+		if f, ok := f.(*http2.RSTStreamFrame); ok {
+			if f.StreamID != 1 || f.ErrCode != http2.ErrCodeEnhanceYourCalm {
+				t.Errorf("got %v", f)
+			}
+			break
+		}
+	}
+	eventually.True(t, "nothing is held", func() bool { return b.server.Held() == 0 })
+}
+
+// TestHeaderFieldsComeInFewFrames: empty ones, or some of a byte each, could go on for ever.
+func TestHeaderFieldsComeInFewFrames(t *testing.T) {
+	b := start(t)
+	for name, part := range map[string]string{"empty": "", "of a byte": "a"} {
+		p := b.connect(t)
+		p.must(t, p.WriteHeaders(http2.HeadersFrameParam{
+			StreamID: 1, BlockFragment: []byte("\x00\x01x\x7f\x80\x01"),
+		}))
+		for range 8 {
+			p.must(t, p.WriteContinuation(1, false, []byte(part)))
+		}
+		if code, said := p.goAway(t); !said || code != http2.ErrCodeProtocol {
+			t.Errorf("%s: got %v, %v", name, code, said)
+		}
+	}
+}
+
 // widest is a listener that notes how much is written at once.
 type widest struct {
 	net.Listener

@@ -22,7 +22,7 @@ type call struct {
 	message []byte        // what has come of it, with its prefix, unless it came at once
 	held    int           // what of it is counted as held
 	whole   bool          // the peer sends no more of it
-	old     bool          // it was not whole when watch looked
+	old     bool          // it was not whole, or its answer not taken, when watch looked
 	dropped atomic.Bool   // nobody waits for an answer
 	cancel  context.CancelFunc
 
@@ -123,7 +123,7 @@ func (c *conn) receive(k *call, data []byte, last bool) error {
 	if !last {
 		return nil
 	}
-	k.whole = true
+	k.whole, k.old = true, false
 	c.ask(k, message[prefixSize:])
 	return nil
 }

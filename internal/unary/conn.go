@@ -20,7 +20,9 @@ const (
 	fullBuffer = 64 << 10  // answers of so many bytes are written before more are made
 	connWindow = 1 << 20
 	headerList = 16 << 10
-	linger     = time.Second // for which what a peer still sends is read, so that it hears the end
+	// linger is for how long what a peer still sends is read, so that it hears the end, and how long it
+	// has to begin when the server drains.
+	linger = time.Second
 )
 
 // conn is one connection. All that is below mu is touched with mu held, by
@@ -68,7 +70,8 @@ type conn struct {
 	seen         uint64        // reads, when watch looked
 	silent       time.Duration // for how long there had been none
 	draining     drainPhase
-	warnedBefore bool // when watch looked
+	warnedBefore bool   // when watch looked
+	served       uint32 // the last call that is, while refusing
 
 	departs bool // nothing is written any more
 }
@@ -79,7 +82,7 @@ type drainPhase int
 const (
 	serving  drainPhase = iota
 	warned              // the peer has been told; calls that it has begun meanwhile are served
-	refusing            // no call after `last` is served
+	refusing            // no call after `served` is
 )
 
 var drainPing = [8]byte{'d', 'r', 'a', 'i', 'n'}
@@ -103,7 +106,7 @@ func (c *conn) serve() {
 	defer c.mu.Unlock()
 	defer c.end()
 	err := c.greet()
-	for err == nil && !c.over() {
+	for err == nil && c.failed == nil && !c.over() {
 		err = c.next()
 	}
 	c.part(err)
@@ -150,7 +153,11 @@ func (c *conn) survive(err error) error {
 // greet makes TLS and HTTP/2 of the connection, in bounded time.
 func (c *conn) greet() error {
 	o := &c.server.options
-	if err := c.net.SetDeadline(time.Now().Add(o.Handshake)); err != nil {
+	within := o.Handshake
+	if c.draining == warned {
+		within = min(within, linger)
+	}
+	if err := c.net.SetDeadline(time.Now().Add(within)); err != nil {
 		return err
 	}
 	if o.TLS != nil {
@@ -181,6 +188,9 @@ func (c *conn) greet() error {
 		http2.Setting{ID: http2.SettingMaxHeaderListSize, Val: headerList},
 	)
 	_ = c.framer.WriteWindowUpdate(0, connWindow-65535)
+	if c.draining == warned {
+		c.warn()
+	}
 	frame, err := c.framer.ReadFrame()
 	if err != nil {
 		return err
@@ -256,10 +266,10 @@ func (c *conn) flush() {
 
 // write writes what has been made to be written, or fails the connection.
 func (c *conn) write() {
-	if c.departs { // half of the connection is closed
+	if c.departs || c.failed != nil { // at least half of the connection is closed
 		c.out = nil
 	}
-	if len(c.out) == 0 || c.failed != nil {
+	if len(c.out) == 0 {
 		return
 	}
 	err := c.net.SetWriteDeadline(time.Now().Add(c.server.options.Patience))
@@ -320,7 +330,11 @@ func (c *conn) part(err error) {
 	default:
 		return // it has gone, or the connection has failed
 	}
-	_ = c.framer.WriteGoAway(c.last, code, nil)
+	last := c.last
+	if c.draining == refusing {
+		last = c.served // it may not grow
+	}
+	_ = c.framer.WriteGoAway(last, code, nil)
 	c.depart()
 }
 
@@ -332,7 +346,7 @@ func (c *conn) depart() {
 	}
 	c.departs = true
 	half, ok := c.net.(interface{ CloseWrite() error })
-	if !ok || half.CloseWrite() != nil || c.net.SetReadDeadline(time.Now().Add(linger)) != nil {
+	if ok && half.CloseWrite() != nil || c.net.SetReadDeadline(time.Now().Add(linger)) != nil {
 		return
 	}
 	_ = c.unlocked(func() error {
@@ -361,15 +375,18 @@ func (c *conn) watch() {
 	c.alive.Reset(c.server.options.Patience)
 }
 
-// watchCalls refuses those whose messages are still not whole: they hold what others need.
+// watchCalls refuses those whose messages are still not whole, and resets those whose answers are
+// still not taken: they hold what others need.
 func (c *conn) watchCalls() {
 	for _, k := range c.calls {
 		switch {
-		case k.whole:
-		case k.old:
-			c.close(k, refusal(errLate), false)
-		default:
+		case k.whole && len(k.answer) == 0: // it is being answered
+		case !k.old:
 			k.old = true
+		case k.whole:
+			c.reset(k.id, http2.ErrCodeEnhanceYourCalm)
+		default:
+			c.close(k, refusal(errLate), false)
 		}
 	}
 }
@@ -395,20 +412,29 @@ func (c *conn) watchSilence() {
 func (c *conn) drain() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.framer == nil {
-		c.abort() // no call has been sent
-	}
-	if c.framer == nil || c.ended || c.draining != serving {
+	if c.ended || c.draining != serving {
 		return
 	}
 	c.draining = warned
+	if c.framer != nil {
+		c.warn()
+		c.flush()
+		return
+	}
+	// Its first calls may have been sent already: greet tells it, if it begins soon.
+	if err := c.place.Conn.SetReadDeadline(time.Now().Add(linger)); err != nil {
+		c.fail(err)
+	}
+}
+
+// warn writes what tells a peer to send no more calls.
+func (c *conn) warn() {
 	_ = c.framer.WriteGoAway(maxWindow, http2.ErrCodeNo, nil)
 	_ = c.framer.WritePing(false, drainPing)
-	c.flush()
 }
 
 // refuse says how far calls are served.
 func (c *conn) refuse() {
-	c.draining = refusing
+	c.draining, c.served = refusing, c.last
 	_ = c.framer.WriteGoAway(c.last, http2.ErrCodeNo, nil)
 }

@@ -16,7 +16,8 @@ type fields struct {
 	stream  uint32
 	ended   bool // the stream has, with this block
 	itself  bool // the stream is said to depend on itself
-	encoded int
+	parts   int  // that have come, and
+	encoded int  // their bytes
 	size    uint32
 	tooLong bool
 	invalid bool
@@ -29,6 +30,10 @@ type fields struct {
 
 // mostEncoded is how long a block may be, also of a call that is refused for it.
 const mostEncoded = 4 * headerList
+
+// mostParts is how many frames a block may come in: a part may be empty, or be put together with those
+// before it again and again. Those of a peer that fills its frames are few.
+const mostParts = 8
 
 func newFields() *fields {
 	f := &fields{}
@@ -54,7 +59,8 @@ func (f *fields) begin(h *http2.HeadersFrame) {
 // alone must not end those of others, so it is decoded to the end, for both ends' tables to agree;
 // but not for ever.
 func (f *fields) read(fragment []byte, last bool) error {
-	if f.encoded += len(fragment); f.encoded > mostEncoded {
+	f.parts++
+	if f.encoded += len(fragment); f.encoded > mostEncoded || f.parts > mostParts {
 		return protocolError
 	}
 	if _, err := f.decoder.Write(fragment); err != nil {

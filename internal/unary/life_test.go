@@ -88,6 +88,54 @@ func TestDrainLosesNoCall(t *testing.T) {
 	}
 }
 
+// TestAConnectionThatBeginsWhileTheServerDrainsIsServed: its peer may have sent calls already.
+func TestAConnectionThatBeginsWhileTheServerDrainsIsServed(t *testing.T) {
+	b := start(t)
+	conn, err := net.Dial("tcp", b.address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	eventually.True(t, "the connection is taken", func() bool { return b.server.Conns() == 1 })
+	done := b.draining()
+	eventually.True(t, "nobody listens", func() bool {
+		again, err := net.Dial("tcp", b.address)
+		if err == nil {
+			_ = again.Close()
+		}
+		return err != nil
+	})
+	p := newPeer(t, conn)
+	p.must(t, p.WriteSettings())
+	p.call(t, 1, "w")
+	ping := p.warned(t)
+	if _, e := p.next(t); e != answered("w") {
+		t.Errorf("got %+v", e)
+	}
+	p.must(t, p.WritePing(true, ping))
+	p.goAway(t)
+	p.must(t, p.Close())
+	<-done
+}
+
+// TestWhatWasSaidOfTheLastCallStays: peers go by it.
+func TestWhatWasSaidOfTheLastCallStays(t *testing.T) {
+	b := start(t)
+	p := b.connect(t)
+	p.call(t, 1, "x")
+	p.must(t, p.WriteGoAway(0, http2.ErrCodeNo, nil))
+	p.call(t, 3, "q")                          // is not served
+	p.must(t, p.WriteWindowUpdate(0, 1<<31-1)) // ends the connection
+	for said := 0; said < 2; {
+		f, err := p.ReadFrame()
+		p.must(t, err)
+		if f, ok := f.(*http2.GoAwayFrame); ok {
+			if said++; f.LastStreamID != 1 {
+				t.Errorf("got %v", f)
+			}
+		}
+	}
+}
+
 // TestDrainWaitsForNoPeerForEver: one that lives and does not say that it has heard is told that no more
 // calls are served.
 func TestDrainWaitsForNoPeerForEver(t *testing.T) {
