@@ -276,6 +276,9 @@ func (c *conn) write() {
 	if err == nil {
 		_, err = c.net.Write(c.out)
 	}
+	if err == nil && c.server.options.TLS != nil { // which may have to write while it reads, much later
+		err = c.net.SetWriteDeadline(time.Time{})
+	}
 	if c.out = c.out[:0]; cap(c.out) > 4*fullBuffer {
 		c.out = nil // one that was once long need not stay so
 	}

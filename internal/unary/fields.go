@@ -43,7 +43,7 @@ func newFields() *fields {
 }
 
 // pseudos are the pseudo-headers that a request may have.
-var pseudos = [...]string{":method", ":path", ":scheme", ":authority", ":protocol"}
+var pseudos = [...]string{":method", ":path", ":scheme", ":authority"}
 
 // complete reports whether a request has the pseudo-headers that each must have.
 func (f *fields) complete() bool { return f.pseudo&7 == 7 && f.path != "" }
