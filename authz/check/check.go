@@ -173,27 +173,26 @@ func (c *Checker) Check(ctx context.Context, r *Request) (d authz.Decision) {
 // Try is Check for a caller that must not wait: when a key is missing that Check would wait for, it
 // accounts for nothing and reports false.
 func (c *Checker) Try(r *Request) (d authz.Decision, decided bool) {
-	return c.attempt(r)
+	return c.attempt(r, false)
 }
 
 // Quick is Check for a caller that others wait for: of a token that was not verified before, which may
 // take a hundred times as long as all else, it accounts for nothing and reports false.
 func (c *Checker) Quick(r *Request) (d authz.Decision, decided bool) {
-	r.Remembered = true
-	return c.attempt(r)
+	return c.attempt(r, true)
 }
 
-// attempt decides, and accounts for the decision unless something is still to be done for it.
-func (c *Checker) attempt(r *Request) (d authz.Decision, decided bool) {
+// attempt decides, by remembered tokens alone or by any, and accounts for the decision unless
+// something is still to be done for it.
+func (c *Checker) attempt(r *Request, remembered bool) (d authz.Decision, decided bool) {
 	defer func() {
 		if value := recover(); value != nil {
 			d, decided = c.Recovered(value), true
 		}
 	}()
-	// Off before a shadow policy is asked: that one may have to verify what the other need not.
-	defer func() { r.Remembered = false }()
-	r.At = c.Instant()
+	r.At, r.Remembered = c.Instant(), remembered
 	d = c.decide(r)
+	// Off before a shadow policy is asked: that one may have to verify what the other need not.
 	if r.Remembered = false; d.Unverified || d.Missing.Needed() && c.Keys != nil {
 		return authz.Decision{}, false
 	}

@@ -69,13 +69,7 @@ func (h health) check(request, to []byte) ([]byte, error) {
 func (h health) list(_, to []byte) ([]byte, error) {
 	now := h.status()
 	for _, name := range []string{"", serviceName} {
-		var entry []byte
-		entry = protowire.AppendTag(entry, fieldKey, protowire.BytesType)
-		entry = protowire.AppendString(entry, name)
-		entry = protowire.AppendTag(entry, fieldValue, protowire.BytesType)
-		entry = protowire.AppendBytes(entry, now)
-		to = protowire.AppendTag(to, fieldHealthEntries, protowire.BytesType)
-		to = protowire.AppendBytes(to, entry)
+		to = appendEntry(to, fieldHealthEntries, name, now)
 	}
 	return to, nil
 }

@@ -32,21 +32,21 @@ const (
 func metadata(all []authz.Metadata) []byte {
 	var told []byte
 	for _, m := range all {
-		told = appendEntry(told, m.Name, value(m.Value))
+		told = appendEntry(told, fieldFields, m.Name, value(m.Value))
 	}
 	inner := protowire.AppendTag(nil, fieldStruct, protowire.BytesType)
 	inner = protowire.AppendBytes(inner, told)
-	return appendEntry(nil, metadataKey, inner)
+	return appendEntry(nil, fieldFields, metadataKey, inner)
 }
 
-// appendEntry appends an entry of a Struct.
-func appendEntry(b []byte, key string, value []byte) []byte {
+// appendEntry appends an entry of a map whose values are messages: a Struct's, for one.
+func appendEntry(b []byte, field protowire.Number, key string, value []byte) []byte {
 	var entry []byte
 	entry = protowire.AppendTag(entry, fieldKey, protowire.BytesType)
 	entry = protowire.AppendString(entry, key)
 	entry = protowire.AppendTag(entry, fieldValue, protowire.BytesType)
 	entry = protowire.AppendBytes(entry, value)
-	b = protowire.AppendTag(b, fieldFields, protowire.BytesType)
+	b = protowire.AppendTag(b, field, protowire.BytesType)
 	return protowire.AppendBytes(b, entry)
 }
 
@@ -76,7 +76,7 @@ func value(v strict.Value) (b []byte) {
 	case strict.Object:
 		var object []byte
 		for _, m := range v.Members() {
-			object = appendEntry(object, m.Name, value(m.Value))
+			object = appendEntry(object, fieldFields, m.Name, value(m.Value))
 		}
 		b = protowire.AppendTag(b, fieldStruct, protowire.BytesType)
 		return protowire.AppendBytes(b, object)

@@ -34,10 +34,7 @@ func TestCallsBeyondTheLimitAreRefused(t *testing.T) {
 			t.Errorf("got %+v", e)
 		}
 	}
-	p.call(t, 9, "q")
-	if _, e := p.next(t); e != answered("q") {
-		t.Errorf("got %+v", e)
-	}
+	p.asks(t, 9, "q")
 }
 
 // TestCallsThatAreDroppedCostLittle: none is worked on that was given up before.
@@ -515,10 +512,7 @@ func TestStrangersAndConnectionsAreBounded(t *testing.T) {
 	}
 	first, second := b.connect(t), b.connect(t)
 	for _, p := range []*peer{first, second} {
-		p.call(t, 1, "q")
-		if _, e := p.next(t); e != answered("q") {
-			t.Errorf("got %+v", e)
-		}
+		p.asks(t, 1, "q")
 	}
 	if code, said := b.connect(t).goAway(t); !said || code != http2.ErrCodeEnhanceYourCalm {
 		t.Errorf("a third: got %v, %v", code, said)

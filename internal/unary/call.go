@@ -33,28 +33,33 @@ type call struct {
 }
 
 // open takes a call, or refuses it.
-func (c *conn) open(id uint32, f *fields, ended bool) error {
-	k := &call{id: id, expects: f.length, receives: int64(c.server.window())}
+func (c *conn) open(f *fields) error {
+	k := &call{id: f.stream, expects: f.length, receives: int64(c.server.window())}
 	c.calls[k.id] = k
-	if f.method != "POST" {
-		c.close(k, notPost, ended)
+	if refused := c.choose(k, f); refused != nil {
+		c.close(k, refused, f.ended)
 		return nil
+	}
+	if f.ended {
+		return c.receive(k, nil, true)
+	}
+	return nil
+}
+
+// choose finds the method that a call is of; or else it returns the header fields that refuse it.
+func (c *conn) choose(k *call, f *fields) (refused []byte) {
+	var ok bool
+	if f.method != "POST" {
+		return notPost
 	}
 	if !isGRPC(f.contentType) {
-		c.close(k, notGRPC, ended)
-		return nil
+		return notGRPC
 	}
-	var ok bool
 	if k.timeout, ok = parseTimeout(f.timeout); !ok {
-		c.close(k, refusal(errTimeout), ended)
-		return nil
+		return refusal(errTimeout)
 	}
 	if k.method = c.method(f.path); k.method == nil {
-		c.close(k, refusal(errUnknown), ended)
-		return nil
-	}
-	if ended {
-		return c.receive(k, nil, true)
+		return refusal(errUnknown)
 	}
 	return nil
 }
@@ -79,15 +84,18 @@ func isGRPC(kind string) bool {
 	return ok && (rest == "" || rest[0] == '+' || rest[0] == ';')
 }
 
+// units are those of grpc-timeout.
+var units = map[byte]time.Duration{
+	'H': time.Hour, 'M': time.Minute, 'S': time.Second, 'm': time.Millisecond,
+	'u': time.Microsecond, 'n': time.Nanosecond,
+}
+
 // parseTimeout reads the header grpc-timeout; 0 is none.
 func parseTimeout(s string) (timeout time.Duration, ok bool) {
 	if s == "" {
 		return 0, true
 	}
-	unit := map[byte]time.Duration{
-		'H': time.Hour, 'M': time.Minute, 'S': time.Second, 'm': time.Millisecond,
-		'u': time.Microsecond, 'n': time.Nanosecond,
-	}[s[len(s)-1]]
+	unit := units[s[len(s)-1]]
 	digits := s[:len(s)-1]
 	n, err := strconv.ParseUint(digits, 10, 32)
 	if unit == 0 || err != nil || len(digits) > 8 {
@@ -214,7 +222,9 @@ func (c *conn) dispatch() {
 
 // work answers some calls, and gives those that have to wait a goroutine each.
 func (c *conn) work() {
-	for _, w := range c.portion() {
+	all := c.portion()
+	for i := range all {
+		w := &all[i]
 		decided := true // it is answered when it panics, too
 		c.server.guard(func() { decided = c.try(w) })
 		if !decided {
@@ -225,14 +235,11 @@ func (c *conn) work() {
 }
 
 // portion takes the calls that a worker is to answer, and leaves the others to the next one.
-func (c *conn) portion() (all []*work) {
+func (c *conn) portion() []work {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	n := min(chunk, len(c.later)/runtime.GOMAXPROCS(0)+1, len(c.later))
-	for i := range n {
-		w := c.later[i]
-		all = append(all, &w)
-	}
+	all := slices.Clone(c.later[:n])
 	c.later = slices.Delete(c.later, 0, n)
 	if c.enqueued = len(c.later) > 0; c.enqueued {
 		c.server.enqueue(c)
@@ -307,10 +314,7 @@ func (c *conn) finish(w *work, answer []byte, err error) {
 func (c *conn) send() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.flush(); c.over() && !c.departs {
-		// The reader waits for frames, of which none may come.
-		_ = c.net.SetReadDeadline(time.Now())
-	}
+	c.wake()
 }
 
 // reply writes an answer, as much of it as the peer takes now.

@@ -90,7 +90,6 @@ var drainPing = [8]byte{'d', 'r', 'a', 'i', 'n'}
 var (
 	errProtocol = errors.New("unary: expected TLS with ALPN h2")
 	errPreface  = errors.New("unary: expected the preface of HTTP/2")
-	errSettings = http2.ConnectionError(http2.ErrCodeProtocol)
 )
 
 func newConn(s *Server, place *listen.Place) *conn {
@@ -197,7 +196,7 @@ func (c *conn) greet() error {
 	}
 	settings, ok := frame.(*http2.SettingsFrame)
 	if !ok || settings.IsAck() {
-		return errSettings
+		return protocolError
 	}
 	if err := c.settle(settings); err != nil {
 		return err
@@ -246,6 +245,14 @@ func (r reader) Read(b []byte) (n int, err error) {
 	})
 	r.reads.Add(1)
 	return n, err
+}
+
+// wake writes what there is to write, for others than the reader. If nothing is left to be answered, it
+// has the reader go on: that one waits for frames, of which none may come.
+func (c *conn) wake() {
+	if c.flush(); c.over() && !c.departs {
+		_ = c.net.SetReadDeadline(time.Now())
+	}
 }
 
 // writer is what the framer writes to.
@@ -371,10 +378,7 @@ func (c *conn) watch() {
 		c.refuse() // it does not say that it has heard
 	}
 	c.warnedBefore = c.draining == warned
-	if c.flush(); c.over() {
-		// The reader waits for frames, of which none may come.
-		_ = c.net.SetReadDeadline(time.Now())
-	}
+	c.wake()
 	c.alive.Reset(c.server.options.Patience)
 }
 

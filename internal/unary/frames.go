@@ -11,10 +11,9 @@ import (
 )
 
 const (
-	frameHeader = 9       // bytes before a frame's payload
-	prefixSize  = 5       // bytes before a gRPC message: whether it is compressed, and its length
-	maxFrame    = 1 << 14 // what every peer takes, and what we take
-	maxWindow   = 1<<31 - 1
+	prefixSize = 5       // bytes before a gRPC message: whether it is compressed, and its length
+	maxFrame   = 1 << 14 // what every peer takes, and what we take
+	maxWindow  = 1<<31 - 1
 )
 
 // Blocks of header fields that are the same for all calls.

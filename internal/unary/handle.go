@@ -142,7 +142,7 @@ func (c *conn) handleFields(fragment []byte, last bool) error {
 	case len(c.calls) >= int(c.server.options.MaxStreams):
 		return streamError(id, http2.ErrCodeRefusedStream)
 	}
-	return c.open(id, f, f.ended)
+	return c.open(f)
 }
 
 // handleTrailers takes the end of a stream, of whose fields none is of interest.

@@ -247,6 +247,15 @@ func (p *peer) call(t testing.TB, id uint32, message string) {
 	p.must(t, p.WriteData(id, true, prefixed(message)))
 }
 
+// asks sends a whole call that is the next to be answered, and wants its answer.
+func (p *peer) asks(t testing.TB, id uint32, message string) {
+	t.Helper()
+	p.call(t, id, message)
+	if got, e := p.next(t); got != id || e != answered(message) {
+		t.Errorf("got %d, %+v", got, e)
+	}
+}
+
 // end is how a stream ended.
 type end struct {
 	status  string // of HTTP

@@ -46,10 +46,7 @@ func TestDrainLosesNoCall(t *testing.T) {
 	b := start(t)
 	p, idle := b.connect(t), b.connect(t)
 	p.call(t, 1, "x")
-	idle.call(t, 1, "q")
-	if _, e := idle.next(t); e != answered("q") {
-		t.Errorf("got %+v", e)
-	}
+	idle.asks(t, 1, "q")
 	eventually.True(t, "a call waits", func() bool { return b.waits.Load() == 1 })
 	done := b.draining()
 	idle.must(t, idle.WritePing(true, idle.warned(t)))
@@ -141,10 +138,7 @@ func TestWhatWasSaidOfTheLastCallStays(t *testing.T) {
 func TestDrainWaitsForNoPeerForEver(t *testing.T) {
 	b := start(t, func(o *unary.Options) { o.Patience = 50 * time.Millisecond })
 	p := b.connect(t)
-	p.call(t, 1, "q")
-	if _, e := p.next(t); e != answered("q") {
-		t.Errorf("got %+v", e)
-	}
+	p.asks(t, 1, "q")
 	done := b.draining()
 	p.warned(t)
 	p.goAway(t)
@@ -230,10 +224,7 @@ func TestErrorsOfAListenerThatPassAreWaitedOut(t *testing.T) {
 	go func() { ended <- b.server.Serve(&listener{l, []error{few, few}}) }()
 	second := &bench{address: l.Addr().String()}
 	p := second.connect(t)
-	p.call(t, 1, "q")
-	if _, e := p.next(t); e != answered("q") {
-		t.Errorf("got %+v", e)
-	}
+	p.asks(t, 1, "q")
 	if err := b.server.Serve(&listener{l, []error{few, cause}}); !errors.Is(err, cause) {
 		t.Errorf("got %v", err)
 	}
@@ -252,8 +243,5 @@ func TestAConnectionIsAnsweredWhileAnotherIsBlocked(t *testing.T) {
 	for p.WritePing(false, [8]byte{}) == nil {
 	}
 	other := b.connect(t)
-	other.call(t, 1, "w")
-	if _, e := other.next(t); e != answered("w") {
-		t.Errorf("got %+v", e)
-	}
+	other.asks(t, 1, "w")
 }

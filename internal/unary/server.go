@@ -203,13 +203,11 @@ func (s *Server) forget(c *conn) {
 	delete(s.conns, c)
 }
 
-// guard has a panic of f's told, and reports whether there was none.
-func (s *Server) guard(f func()) bool {
-	err := daemon.Guard(func() error { f(); return nil })
-	if err != nil {
+// guard calls f, and has its panic told.
+func (s *Server) guard(f func()) {
+	if err := daemon.Guard(func() error { f(); return nil }); err != nil {
 		s.options.Panicked(err)
 	}
-	return err == nil
 }
 
 // Drain takes no more connections, has every peer told to send no more calls, and returns when those
