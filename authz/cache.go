@@ -2,9 +2,11 @@ package authz
 
 import (
 	"hash/maphash"
+	"math"
 	"math/bits"
 	"strings"
 	"sync/atomic"
+	"time"
 
 	"github.com/sallyport/sallyport/internal/config"
 )
@@ -31,13 +33,18 @@ func (c CacheConfig) Validate() error {
 	return nil
 }
 
-// bucketSize is how many tokens share one bucket of the table; the one that expires first makes
-// room.
+// bucketSize is how many tokens share one bucket of the table; the one that was used least lately
+// makes room.
 const bucketSize = 8
+
+// newcomer is how far behind the last use of a token stands one that has been presented only once:
+// many of those, as a client gets who refreshes without end, make room for each other, and not those
+// of everybody else.
+const newcomer = 30 * time.Second
 
 // cache remembers verified tokens. Readers and writers take no lock: each slot is one pointer to
 // something immutable. A token is found by a keyed hash that no stranger can aim at, and then
-// compared whole.
+// compared whole. All of a token is immutable but when it was used, which is written once a second.
 type cache struct {
 	seed      maphash.Seed
 	buckets   int // a power of two; 0 keeps nothing
@@ -58,6 +65,7 @@ type cached struct {
 	presented string // the whole token
 	hash      uint64
 	size      int64
+	used      atomic.Int64 // the second in which it was last looked up; newcomer earlier if it was not
 	*verified
 }
 
@@ -65,6 +73,7 @@ type cached struct {
 type slot struct {
 	table    *table // nil: nowhere
 	hash     uint64
+	now      int64     // the second in which it was looked for
 	verified *verified // nil: not there
 }
 
@@ -81,24 +90,30 @@ func (k *cache) newTable(removals uint64) *table {
 	return &table{removals: removals, slots: make([]atomic.Pointer[cached], k.buckets*bucketSize)}
 }
 
-// find looks a token up. removals must have been read before the keys that a miss is verified with:
-// what they verify is then kept in that table, and forgotten when they go.
-func (k *cache) find(removals uint64, presented string) slot {
+// find looks a token up, for a request that was seen at a moment of the monotonic clock. removals must
+// have been read before the keys that a miss is verified with: what they verify is then kept in that
+// table, and forgotten when they go.
+func (k *cache) find(removals uint64, presented string, at time.Duration) slot {
 	t := k.tableOf(removals)
 	if t == nil {
 		return slot{}
 	}
-	s := slot{table: t, hash: maphash.String(k.seed, presented)}
+	s := slot{table: t, hash: maphash.String(k.seed, presented), now: seconds(at)}
 	// The hash alone proves nothing: the whole token is compared.
 	bucket := k.bucket(t, s.hash)
 	for i := range bucket {
 		if c := bucket[i].Load(); c != nil && c.hash == s.hash && c.presented == presented {
 			s.verified = c.verified
+			if c.used.Load() != s.now { // no word that all processors read is written on every check
+				c.used.Store(s.now)
+			}
 			return s
 		}
 	}
 	return s
 }
+
+func seconds(d time.Duration) int64 { return int64(d / time.Second) }
 
 // tableOf returns the table of what was verified after so many removals. A greater number than
 // that of the table in use empties the cache; for a lesser one there is no table any more: nil.
@@ -130,20 +145,26 @@ func (k *cache) bucket(t *table, hash uint64) []atomic.Pointer[cached] {
 	return t.slots[first : first+bucketSize]
 }
 
-// neighbours is how many buckets give up what expires first when all tokens together are too big.
-const neighbours = 4
+// When all tokens are too big together, one that is kept has up to `dropped` others dropped. Each is
+// the one that was used least lately of some, enough that not all of them are in use by chance; they
+// are looked for in its own bucket and those behind it.
+const (
+	dropped  = 4
+	looked   = 12 // tokens
+	farthest = 16 // buckets
+)
 
-// keep puts a verified token into its bucket. When that is full, what expires first is dropped.
-// When all tokens are too big together, what expires first in this bucket and its neighbours
-// together is dropped, so that old tokens never shut out new ones; if a few of those are not
-// enough, this one is not kept.
+// keep puts a verified token into its bucket. When that is full, what was used least lately is dropped.
+// When all tokens are too big together, others are dropped, so that old tokens never shut out new
+// ones; if a few are not enough, this one is not kept.
 func (k *cache) keep(s slot, presented string, v *verified) {
 	if s.table == nil {
 		return
 	}
 	c := &cached{presented: strings.Clone(presented), hash: s.hash, verified: v}
 	c.size = c.weigh()
-	for dropped := 0; dropped < neighbours && s.table.bytes.Load()+c.size > k.budget; dropped++ {
+	c.used.Store(s.now - seconds(newcomer))
+	for n := 0; n < dropped && s.table.bytes.Load()+c.size > k.budget; n++ {
 		k.evict(s)
 	}
 	victim := k.victim(k.bucket(s.table, s.hash), c)
@@ -163,42 +184,46 @@ func (t *table) replace(slot *atomic.Pointer[cached], old, c *cached, budget int
 	}
 }
 
-// evict drops the token that expires first in a bucket and its neighbours.
+// evict drops the token that was used least lately of those that it looks at.
 func (k *cache) evict(s slot) {
 	var slot *atomic.Pointer[cached]
-	var first *cached
-	for i := uint64(0); i < neighbours; i++ {
+	var idlest *cached
+	seen := 0
+	for i := uint64(0); i < farthest && seen < looked; i++ {
 		bucket := k.bucket(s.table, s.hash+i)
 		for j := range bucket {
-			if c := bucket[j].Load(); c != nil &&
-				(first == nil || c.claims.Expiry < first.claims.Expiry) {
-				slot, first = &bucket[j], c
+			c := bucket[j].Load()
+			if c == nil {
+				continue
+			}
+			if seen++; idlest == nil || c.used.Load() < idlest.used.Load() {
+				slot, idlest = &bucket[j], c
 			}
 		}
 	}
 	// Whoever emptied or filled the slot meanwhile has counted its size.
-	if first != nil && slot.CompareAndSwap(first, nil) {
-		s.table.bytes.Add(-first.size)
+	if idlest != nil && slot.CompareAndSwap(idlest, nil) {
+		s.table.bytes.Add(-idlest.size)
 	}
 }
 
-// victim is the slot to be written: the token's own, an empty one, or the one whose token expires
-// first.
+// victim is the slot to be written: the token's own, an empty one, or the one whose token was used
+// least lately.
 func (k *cache) victim(bucket []atomic.Pointer[cached], c *cached) *atomic.Pointer[cached] {
 	var victim *atomic.Pointer[cached]
-	var expiry int64
+	var used int64
 	for i := range bucket {
 		old := bucket[i].Load()
 		switch {
 		case old == nil:
-			if victim == nil || expiry != 0 {
-				victim, expiry = &bucket[i], 0
+			if used != math.MinInt64 {
+				victim, used = &bucket[i], math.MinInt64
 			}
 		// Another request kept the same token meanwhile: one copy is enough.
 		case old.hash == c.hash && old.presented == c.presented:
 			return &bucket[i]
-		case victim == nil || old.claims.Expiry < expiry:
-			victim, expiry = &bucket[i], old.claims.Expiry
+		case victim == nil || old.used.Load() < used:
+			victim, used = &bucket[i], old.used.Load()
 		}
 	}
 	return victim

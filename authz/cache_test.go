@@ -3,31 +3,39 @@ package authz
 import (
 	"fmt"
 	"testing"
+	"time"
 
 	"github.com/sallyport/sallyport/internal/token"
 )
 
-// fill keeps a token with that expiry after so many removals.
-func fill(k *cache, removals uint64, presented string, expiry int64) {
-	v := &verified{claims: &token.Claims{Subject: presented, Expiry: expiry}, identity: &Identity{}}
-	k.keep(k.find(removals, presented), presented, v)
+// fill keeps a token after so many removals.
+func fill(k *cache, removals uint64, presented string) { fillAt(k, removals, presented, 0) }
+
+func fillAt(k *cache, removals uint64, presented string, at time.Duration) {
+	v := &verified{claims: &token.Claims{Subject: presented}, identity: &Identity{}}
+	k.keep(k.find(removals, presented, at), presented, v)
 }
 
+// found looks a token up, and so uses it.
 func found(k *cache, removals uint64, presented string) bool {
-	v := k.find(removals, presented).verified
+	return foundAt(k, removals, presented, 0)
+}
+
+func foundAt(k *cache, removals uint64, presented string, at time.Duration) bool {
+	v := k.find(removals, presented, at).verified
 	return v != nil && v.claims.Subject == presented
 }
 
 func TestAKeptTokenIsFoundAndNoOther(t *testing.T) {
 	k := newCache(CacheConfig{Entries: 1024, Bytes: 10 << 20})
 	for i := range 200 {
-		fill(k, 0, fmt.Sprint("token-", i), 100)
+		fill(k, 0, fmt.Sprint("token-", i))
 	}
 	for i := range 200 {
 		if !found(k, 0, fmt.Sprint("token-", i)) {
 			t.Errorf("token-%d is gone", i)
 		}
-		if k.find(0, fmt.Sprint("other-", i)).verified != nil {
+		if k.find(0, fmt.Sprint("other-", i), 0).verified != nil {
 			t.Errorf("other-%d was never kept", i)
 		}
 	}
@@ -36,25 +44,24 @@ func TestAKeptTokenIsFoundAndNoOther(t *testing.T) {
 // TestEqualHashesAreNotEqualTokens: the whole token is compared.
 func TestEqualHashesAreNotEqualTokens(t *testing.T) {
 	k := newCache(CacheConfig{Entries: 8, Bytes: 1 << 20})
-	s := k.find(0, "a")
+	s := k.find(0, "a", 0)
 	k.keep(s, "a", &verified{claims: &token.Claims{Subject: "a"}, identity: &Identity{}})
 	c := k.bucket(s.table, s.hash)[0].Load()
-	forged := *c
-	forged.hash = k.find(0, "b").hash
-	k.bucket(s.table, forged.hash)[1].Store(&forged)
-	if v := k.find(0, "b").verified; v != nil {
+	forged := &cached{presented: c.presented, hash: k.find(0, "b", 0).hash, verified: c.verified}
+	k.bucket(s.table, forged.hash)[1].Store(forged)
+	if v := k.find(0, "b", 0).verified; v != nil {
 		t.Errorf("found %q for another token with its hash", v.claims.Subject)
 	}
 }
 
 func TestARemovalEmptiesTheCache(t *testing.T) {
 	k := newCache(CacheConfig{Entries: 64, Bytes: 1 << 20})
-	fill(k, 0, "a", 100)
-	before := k.find(0, "late")
+	fill(k, 0, "a")
+	before := k.find(0, "late", 0)
 	if found(k, 1, "a") {
 		t.Error("kept over a change of keys")
 	}
-	fill(k, 1, "a", 100)
+	fill(k, 1, "a")
 	if !found(k, 1, "a") {
 		t.Error("not kept after a change of keys")
 	}
@@ -62,7 +69,7 @@ func TestARemovalEmptiesTheCache(t *testing.T) {
 	if found(k, 1, "late") {
 		t.Error("what older keys verified is found under newer ones")
 	}
-	if found(k, 0, "a") || k.find(0, "a").table != nil {
+	if found(k, 0, "a") || k.find(0, "a", 0).table != nil {
 		t.Error("an older table came back")
 	}
 	if !found(k, 1, "a") {
@@ -70,19 +77,65 @@ func TestARemovalEmptiesTheCache(t *testing.T) {
 	}
 }
 
-func TestTheFirstToExpireMakesRoom(t *testing.T) {
+func TestTheTokenUsedLeastLatelyMakesRoom(t *testing.T) {
 	k := newCache(CacheConfig{Entries: bucketSize, Bytes: 1 << 20})
 	for i := range bucketSize {
-		fill(k, 0, fmt.Sprint(i), int64(100+i))
+		fillAt(k, 0, fmt.Sprint(i), 0)
 	}
-	fill(k, 0, "new", 500)
 	for i := range bucketSize {
-		if want := i != 0; found(k, 0, fmt.Sprint(i)) != want {
+		used := time.Duration(bucketSize-i) * time.Minute // the last one least lately
+		if !foundAt(k, 0, fmt.Sprint(i), used) {
+			t.Fatalf("token %d is gone", i)
+		}
+	}
+	const later = time.Hour
+	fillAt(k, 0, "new", later)
+	for i := range bucketSize {
+		if want := i != bucketSize-1; foundAt(k, 0, fmt.Sprint(i), later) != want {
 			t.Errorf("token %d: found %v", i, !want)
 		}
 	}
-	if !found(k, 0, "new") {
+	if !foundAt(k, 0, "new", later) {
 		t.Error("the new one was not kept")
+	}
+}
+
+// TestTokensThatArePresentedOnceTakeNobodysPlace: whether there are too many of them or they are too
+// big together.
+func TestTokensThatArePresentedOnceTakeNobodysPlace(t *testing.T) {
+	for name, c := range map[string]CacheConfig{
+		"entries": {Entries: 1 << 10, Bytes: 64 << 20},
+		"bytes":   {Entries: 1 << 12, Bytes: 2 << 20},
+	} {
+		t.Run(name, func(t *testing.T) {
+			k := newCache(c)
+			const users = 64 // of some thousand that there is room for
+			for i := range users {
+				fill(k, 0, fmt.Sprint("user-", i))
+			}
+			now := time.Second
+			for second := range 20 {
+				now += time.Second
+				for i := range users {
+					if !foundAt(k, 0, fmt.Sprint("user-", i), now) {
+						t.Fatalf("user %d's token is gone after %d seconds", i, second)
+					}
+				}
+				for i := range 1000 {
+					fillAt(k, 0, fmt.Sprint("once-", second, "-", i), now)
+				}
+			}
+			// Those who have left make room.
+			now += newcomer + time.Second
+			for i := range 20_000 {
+				fillAt(k, 0, fmt.Sprint("later-", i), now)
+			}
+			for i := range users {
+				if foundAt(k, 0, fmt.Sprint("user-", i), now) {
+					t.Errorf("user %d's token was kept before those of others, though not used for long", i)
+				}
+			}
+		})
 	}
 }
 
@@ -90,7 +143,7 @@ func TestTheCacheStaysWithinItsBounds(t *testing.T) {
 	const budget = 100 << 10
 	k := newCache(CacheConfig{Entries: 1 << 12, Bytes: budget})
 	for i := range 5000 {
-		fill(k, 0, fmt.Sprintf("%0*d", 10+i%2000, i), int64(i+1))
+		fill(k, 0, fmt.Sprintf("%0*d", 10+i%2000, i))
 	}
 	t1 := k.table.Load()
 	var entries int
@@ -110,17 +163,16 @@ func TestTheCacheStaysWithinItsBounds(t *testing.T) {
 	}
 }
 
-// TestOldTokensDoNotShutOutNewOnes: with its bytes used up by tokens that expire sooner, the cache
-// still takes new ones.
+// TestOldTokensDoNotShutOutNewOnes: with its bytes used up, the cache still takes new ones.
 func TestOldTokensDoNotShutOutNewOnes(t *testing.T) {
 	c := CacheConfig{Entries: 1 << 12, Bytes: 1 << 20} // room for about a quarter of the entries
 	k := newCache(c)
 	for i := range 1 << 12 {
-		fill(k, 0, fmt.Sprint("old-", i), 3600)
+		fill(k, 0, fmt.Sprint("old-", i))
 	}
 	const late = 200
 	for i := range late {
-		fill(k, 0, fmt.Sprint("new-", i), 7200)
+		fillAt(k, 0, fmt.Sprint("new-", i), time.Second)
 	}
 	kept := 0
 	for i := range late {
@@ -138,9 +190,9 @@ func TestOldTokensDoNotShutOutNewOnes(t *testing.T) {
 
 func TestKeepingATokenTwiceTakesOnePlace(t *testing.T) {
 	k := newCache(CacheConfig{Entries: 8, Bytes: 1 << 20})
-	fill(k, 0, "a", 1)
+	fill(k, 0, "a")
 	once := k.table.Load().bytes.Load()
-	fill(k, 0, "a", 2)
+	fill(k, 0, "a")
 	if got := k.table.Load().bytes.Load(); got != once {
 		t.Errorf("got %d bytes, want %d", got, once)
 	}
@@ -148,7 +200,7 @@ func TestKeepingATokenTwiceTakesOnePlace(t *testing.T) {
 
 func TestACacheOfNothingKeepsNothing(t *testing.T) {
 	k := newCache(CacheConfig{})
-	fill(k, 0, "a", 1)
+	fill(k, 0, "a")
 	if found(k, 0, "a") {
 		t.Error("found")
 	}

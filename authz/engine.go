@@ -289,7 +289,7 @@ func (e *Engine) decideBy(r *Request, rules *rules) (d Decision) {
 // decideToken judges a request by the one token that it carries.
 func (e *Engine) decideToken(d Decision, r *Request, rules *rules, found policy.Finding,
 	presented string) Decision {
-	v, reason := e.verify(&d, presented, rules, r.Remembered)
+	v, reason := e.verify(&d, r, presented, rules)
 	switch {
 	case d.Unverified:
 		return d

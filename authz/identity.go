@@ -61,6 +61,7 @@ func newIdentity(c *token.Claims, facts *revocation.Facts, wire Wire) *Identity 
 		id.Remove = IdentityHeaders()
 	} else {
 		// Each is set or removed: a header that the client sent never stays.
+		id.Set = make([]Header, 0, len(identityHeaders))
 		id.tell(HeaderSubject, encode(c.Subject))
 		id.tell(HeaderIssuer, encode(c.Issuer))
 		id.tell(HeaderRoles, join(c.Roles, ","))

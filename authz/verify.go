@@ -18,14 +18,14 @@ type verified struct {
 }
 
 // verify returns what the token says once its signature has been verified, now or before, with all
-// of its claims if the policy reads them. Of a token that is refused it returns the reason alone. With
-// remembered, it verifies none.
-func (e *Engine) verify(d *Decision, presented string, rs *rules, remembered bool) (*verified,
+// of its claims if the policy reads them. Of a token that is refused it returns the reason alone. If
+// the request wants what is remembered, it verifies none.
+func (e *Engine) verify(d *Decision, r *Request, presented string, rs *rules) (*verified,
 	token.Reason) {
 	// The count is read before any key is looked up: a token whose key goes while it is verified is
 	// then kept among those verified before the key went, and forgotten with them.
 	removals := e.options.Keys.Removals()
-	slot := e.cache.find(removals, presented)
+	slot := e.cache.find(removals, presented, r.At.Mono)
 	if v := slot.verified; v != nil {
 		// The rules may have changed without the keys.
 		if profile, ok := e.options.Keys.Profile(v.claims.Issuer); ok && profile == v.profile &&
@@ -34,7 +34,7 @@ func (e *Engine) verify(d *Decision, presented string, rs *rules, remembered boo
 			return v, ""
 		}
 	}
-	if remembered {
+	if r.Remembered {
 		d.Unverified = true
 		return nil, token.ReasonInternal // which nobody is told
 	}

@@ -566,7 +566,7 @@ h = ensure(ARGV[1], tonumber(ARGV[2]), skew, t, tonumber(ARGV[15]))`},
 		{"internal/unary/call.go", "size <= min(maxFrame, c.initial+k.sends, c.sends)", "size <= min(maxFrame, c.sends)"},
 	}, in("internal/unary", []string{"TestAnswersWaitForWindows", "TestEachCallIsAnsweredOnce"})},
 	{"55c", "calls that were given up are worked on", []edit{
-		{"internal/unary/call.go", "	if w.call.dropped.Load() {\n		return true\n	}\n", ""},
+		{"internal/unary/call.go", "	if w.call.dropped.Load() {\n		return answer, true\n	}\n", ""},
 	}, in("internal/unary", []string{"TestCallsThatAreDroppedCostLittle"})},
 	{"55d", "strangers take the places of those who speak HTTP/2", []edit{
 		{"internal/unary/conn.go", "	if err := c.server.places.Admit(c.place); err != nil {\n		return c.refused(err)\n	}\n", ""},
@@ -580,6 +580,16 @@ h = ensure(ARGV[1], tonumber(ARGV[2]), skew, t, tonumber(ARGV[15]))`},
 	{"55g", "a call that crossed the warning is not answered", []edit{
 		{"internal/unary/conn.go", "	if c.framer != nil {\n		c.warn()\n", "	if c.framer != nil {\n		c.refuse()\n"},
 	}, in("internal/unary", []string{"TestDrainLosesNoCall"})},
+
+	{"56a", "tokens that are presented once take the place of those in use", []edit{
+		{"authz/cache.go", "				c.used.Store(s.now)\n", ""},
+	}, in("authz", []string{"TestTokensThatArePresentedOnceTakeNobodysPlace"})},
+	{"56b", "answers wait for as long as calls keep coming", []edit{
+		{"internal/unary/reader.go", "r.since >= sharedReads || ", ""},
+	}, in("internal/unary", []string{"TestAnswersShareAWriteWhileCallsKeepComing"})},
+	{"56c", "two calls that wait share their memory", []edit{
+		{"internal/unary/call.go", "	c.spares = c.spares[:last]\n", ""},
+	}, in("internal/unary", []string{"TestMemoryThatIsUsedAgainIsOneCalls"})},
 }
 
 // knownSources keep where connections come from, for bugs that make another one.

@@ -185,8 +185,32 @@ func (c *conn) keep(k *call, message *[]byte) bool {
 	if !c.hold(k, len(*message)) {
 		return false
 	}
-	*message = slices.Clone(*message) // it is the framer's, and good until the next frame
+	*message = append(c.spare(), *message...) // it is the framer's, and good until the next frame
 	return true
+}
+
+// What a connection keeps of the memory of messages that have been answered.
+const (
+	spares    = 32
+	spareSize = 4 << 10
+)
+
+// spare returns memory for a message.
+func (c *conn) spare() []byte {
+	last := len(c.spares) - 1
+	if last < 0 {
+		return nil
+	}
+	b := c.spares[last]
+	c.spares = c.spares[:last]
+	return b
+}
+
+// recycle keeps the memory of a message that nobody looks at any more.
+func (c *conn) recycle(message []byte) {
+	if len(c.spares) < spares && cap(message) <= spareSize {
+		c.spares = append(c.spares, message[:0])
+	}
 }
 
 // press answers a call for which there is no room, unless it has to wait: then it is refused.
@@ -220,18 +244,20 @@ func (c *conn) dispatch() {
 	}
 }
 
-// work answers some calls, and gives those that have to wait a goroutine each.
-func (c *conn) work() {
+// work answers some calls, and gives those that have to wait a goroutine each. It makes answers in
+// scratch, and returns that, or one with more room.
+func (c *conn) work(scratch []byte) []byte {
 	all := c.portion()
 	for i := range all {
 		w := &all[i]
 		decided := true // it is answered when it panics, too
-		c.server.guard(func() { decided = c.try(w) })
+		c.server.guard(func() { scratch, decided = c.try(w, scratch) })
 		if !decided {
 			c.server.run(func() { c.wait(w) })
 		}
 	}
 	c.send()
+	return scratch
 }
 
 // portion takes the calls that a worker is to answer, and leaves the others to the next one.
@@ -247,22 +273,23 @@ func (c *conn) portion() []work {
 	return all
 }
 
-// try answers a call if that takes no waiting, also when that panics.
-func (c *conn) try(w *work) (decided bool) {
-	answer, err := []byte(nil), error(errInternal)
-	decided = true
+// try answers a call if that takes no waiting, also when that panics. It makes the answer in scratch,
+// and returns that.
+func (c *conn) try(w *work, scratch []byte) (answer []byte, decided bool) {
+	answer, decided = scratch[:0], true
+	err := error(errInternal)
 	defer func() {
 		if decided {
 			c.finish(w, answer, err)
 		}
 	}()
 	if w.call.dropped.Load() {
-		return true
+		return answer, true
 	}
-	if answer, decided = w.call.method.Work(w.message, nil); decided {
+	if answer, decided = w.call.method.Work(w.message, answer); decided {
 		err = nil
 	}
-	return decided
+	return answer, decided
 }
 
 // wait answers a call that may have to wait.
@@ -292,6 +319,7 @@ func (c *conn) finish(w *work, answer []byte, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.release(w.held)
+	c.recycle(w.message)
 	c.running--
 	k := w.call
 	if c.calls[k.id] != k {

@@ -53,6 +53,7 @@ type conn struct {
 	enqueued bool             // and that they know of
 	running  uint32           // calls that it has left to them, and that have not been answered
 	held     int64            // bytes of messages that are held
+	spares   [][]byte         // memory of messages that have been answered
 	blocked  []*call          // whose answers wait for the peer to take more, in turn
 	widened  bool             // and may be looked at again
 
@@ -169,14 +170,18 @@ func (c *conn) greet() error {
 		}
 		c.net = secure
 	}
+	raw, err := newReader(c)
+	if err != nil {
+		return err
+	}
 	preface := make([]byte, len(http2.ClientPreface))
-	if _, err := io.ReadFull(reader{c}, preface); err != nil {
+	if _, err := io.ReadFull(raw, preface); err != nil {
 		return err
 	}
 	if string(preface) != http2.ClientPreface {
 		return errPreface
 	}
-	in := bufio.NewReaderSize(reader{c}, readBuffer)
+	in := bufio.NewReaderSize(raw, readBuffer)
 	c.framer = http2.NewFramer(writer{c}, in)
 	c.framer.SetReuseFrames()
 	c.framer.SetMaxReadFrameSize(maxFrame)
@@ -225,26 +230,6 @@ func (c *conn) unlocked(f func() error) error {
 	c.mu.Unlock()
 	defer c.mu.Lock()
 	return f()
-}
-
-// reader is what the framer reads from. Before it waits, what there is to do is handed out, and what
-// there is to write is written.
-type reader struct{ *conn }
-
-func (r reader) Read(b []byte) (n int, err error) {
-	r.dispatch()
-	switch r.flush(); {
-	case r.failed != nil:
-		return 0, r.failed
-	case r.over(): // since what waited has been written, and no frame need come any more
-		return 0, io.EOF
-	}
-	err = r.unlocked(func() error {
-		n, err = r.net.Read(b)
-		return err
-	})
-	r.reads.Add(1)
-	return n, err
 }
 
 // wake writes what there is to write, for others than the reader. If nothing is left to be answered, it

@@ -39,6 +39,7 @@ const (
 	panicsW = '2'
 	panicsX = '3'
 	long    = 'l' // quickly, 100,000 bytes
+	hooked  = 'h' // quickly, after bench.hook of the rest
 )
 
 const longAnswer = 100_000
@@ -59,6 +60,9 @@ func kind(request []byte) byte {
 
 func (m *method) Quick(request, to []byte) ([]byte, bool) {
 	switch kind(request) {
+	case hooked:
+		m.hook(string(request[1:]))
+		return reply(request, to), true
 	case quickly, long:
 		return reply(request, to), true
 	case panicsQ:
@@ -108,6 +112,7 @@ type bench struct {
 	server  *unary.Server
 	address string
 	release chan struct{}
+	hook    func(string)
 	ended   chan error
 
 	worked, panics, refused, strangers atomic.Int64

@@ -250,6 +250,7 @@ func (s *Server) enqueue(c *conn) {
 
 // drudge answers calls of one connection after the other, some of each in turn.
 func (s *Server) drudge() {
+	var scratch []byte // where answers are made
 	for {
 		s.queueMu.Lock()
 		if len(s.queue) == 0 {
@@ -262,7 +263,7 @@ func (s *Server) drudge() {
 		s.queue[0] = nil
 		s.queue = s.queue[1:]
 		s.queueMu.Unlock()
-		s.guard(c.work)
+		s.guard(func() { scratch = c.work(scratch) })
 	}
 }
 
